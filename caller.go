@@ -1,0 +1,117 @@
+package hearth
+
+// Role is what a person may do on the whole installation.
+type Role string
+
+// The roles: an admin may do everything, a user what is theirs.
+const (
+	RoleAdmin Role = "admin"
+	RoleUser  Role = "user"
+)
+
+// Valid tells whether r is one of the roles.
+func (r Role) Valid() bool { return r == RoleAdmin || r == RoleUser }
+
+// OrgRole is what a person may do in one organization.
+type OrgRole string
+
+// The roles in an organization, from the strongest to the weakest. A member writes devices, a viewer reads.
+const (
+	OrgOwner  OrgRole = "owner"
+	OrgAdmin  OrgRole = "admin"
+	OrgMember OrgRole = "member"
+	OrgViewer OrgRole = "viewer"
+)
+
+// Rank orders the roles of an organization: 4 for an owner to 1 for a viewer, 0 for anything else.
+func (r OrgRole) Rank() int {
+	switch r {
+	case OrgOwner:
+		return 4
+	case OrgAdmin:
+		return 3
+	case OrgMember:
+		return 2
+	case OrgViewer:
+		return 1
+	}
+	return 0
+}
+
+// Valid tells whether r is one of the roles.
+func (r OrgRole) Valid() bool { return r.Rank() > 0 }
+
+// Caller is who makes a request: a person with an access token (UserID is set), a device with its token (DeviceID is
+// set), or nobody (neither is). It is resolved once a request and passed on explicitly.
+type Caller struct {
+	UserID string
+	Role   Role
+	// SessionID is the login that the access token descends from.
+	SessionID string
+	// Orgs are the caller's organizations and the role in each.
+	Orgs map[string]OrgRole
+	// DeviceID is the device whose token was used.
+	DeviceID string
+	// IP and UserAgent are where the request came from, for sessions and audit.
+	IP        string
+	UserAgent string
+}
+
+// IsUser tells whether the caller is a person who signed in.
+func (c Caller) IsUser() bool { return c.UserID != "" }
+
+// IsDevice tells whether the caller is a device.
+func (c Caller) IsDevice() bool { return c.DeviceID != "" }
+
+// IsAdmin tells whether the caller may do everything.
+func (c Caller) IsAdmin() bool { return c.IsUser() && c.Role == RoleAdmin }
+
+// Key names the caller for limits, idempotency and caches: "user:ID", "device:ID" or "" for nobody.
+func (c Caller) Key() string {
+	switch {
+	case c.IsUser():
+		return "user:" + c.UserID
+	case c.IsDevice():
+		return "device:" + c.DeviceID
+	}
+	return ""
+}
+
+// Scope is the one owner of a device and of everything that hangs on it: a person or an organization. Lists, analytics,
+// exports, channels and cache keys are cut by scope.
+type Scope string
+
+// UserScope is the scope of a person's own devices.
+func UserScope(userID string) Scope { return Scope("user:" + userID) }
+
+// OrgScope is the scope of an organization's devices.
+func OrgScope(orgID string) Scope { return Scope("org:" + orgID) }
+
+// Reach is the set of scopes that a question covers. The zero Reach covers nothing.
+type Reach struct {
+	// All covers every scope of the installation (an admin's).
+	All    bool
+	Scopes []Scope
+}
+
+// Reach gives what the caller may read: everything for an admin, else the caller's own devices and those of their
+// organizations. With orgID set it is that organization alone, and CodeNotFound if the caller may not read it.
+func (c Caller) Reach(orgID string) (Reach, error) {
+	if !c.IsUser() {
+		return Reach{}, Errorf(CodeForbidden, "a device may not ask this")
+	}
+	if orgID != "" {
+		if !c.IsAdmin() && !c.Orgs[orgID].Valid() {
+			return Reach{}, NotFound("organization")
+		}
+		return Reach{Scopes: []Scope{OrgScope(orgID)}}, nil
+	}
+	if c.IsAdmin() {
+		return Reach{All: true}, nil
+	}
+	scopes := []Scope{UserScope(c.UserID)}
+	for id := range c.Orgs {
+		scopes = append(scopes, OrgScope(id))
+	}
+	return Reach{Scopes: scopes}, nil
+}

@@ -1,0 +1,266 @@
+package hearth
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Limits of a device's fields. Lengths are in characters unless they say bytes.
+const (
+	MaxDeviceName            = 200
+	MaxDeviceType            = 64
+	MaxTags                  = 50
+	MaxTag                   = 64
+	MaxMetadata              = 8 << 10 // bytes of JSON
+	DefaultHeartbeatInterval = 60      // seconds
+	MaxHeartbeatInterval     = 7 * 24 * 3600
+	MaxDeviceBatch           = 1000
+	MaxHeartbeatBatch        = 1000
+	// OfflineAfter is how many heartbeat intervals of silence make a device offline.
+	OfflineAfter = 3
+	// InactiveAfter is the silence after which a device's status becomes inactive.
+	InactiveAfter = 24 * time.Hour
+)
+
+// DeviceStatus is what the owner, a heartbeat or the inactivity job says of a device.
+type DeviceStatus string
+
+// The statuses.
+const (
+	StatusActive   DeviceStatus = "active"
+	StatusInactive DeviceStatus = "inactive"
+	StatusError    DeviceStatus = "error"
+)
+
+// Valid tells whether s is one of the statuses.
+func (s DeviceStatus) Valid() bool {
+	return s == StatusActive || s == StatusInactive || s == StatusError
+}
+
+// Connection is whether a device is heard from.
+type Connection string
+
+// The connections: online until OfflineAfter intervals pass in silence, never before the first heartbeat.
+const (
+	Online  Connection = "online"
+	Offline Connection = "offline"
+	Never   Connection = "never"
+)
+
+// Valid tells whether c is one of the connections.
+func (c Connection) Valid() bool { return c == Online || c == Offline || c == Never }
+
+// Device is a thing that reports heartbeats and logs. It belongs to an organization if OrganizationID is set, else to
+// its owner.
+type Device struct {
+	ID string
+	// Key is the store's short number for the device: positive, never used again, never shown to clients.
+	Key            int64
+	Name           string
+	Type           string
+	Status         DeviceStatus
+	Tags           []string
+	Metadata       json.RawMessage // a JSON object; nil if absent
+	Interval       int             // heartbeat interval, seconds
+	LastActiveAt   time.Time       // of the last heartbeat; zero before the first
+	OwnerID        string
+	OrganizationID string
+	// Idle marks a status of inactive that the inactivity job set: the next heartbeat takes it back.
+	Idle      bool
+	Version   int64
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// Scope gives who the device belongs to.
+func (d Device) Scope() Scope {
+	if d.OrganizationID != "" {
+		return OrgScope(d.OrganizationID)
+	}
+	return UserScope(d.OwnerID)
+}
+
+// OfflineAt gives the time from which a device last heard at lastActive is offline.
+func OfflineAt(lastActive time.Time, interval int) time.Time {
+	return lastActive.Add(OfflineAfter * time.Duration(interval) * time.Second)
+}
+
+// Connection tells whether the device is heard from at the time now.
+func (d Device) Connection(now time.Time) Connection {
+	switch {
+	case d.LastActiveAt.IsZero():
+		return Never
+	case now.Before(OfflineAt(d.LastActiveAt, d.Interval)):
+		return Online
+	}
+	return Offline
+}
+
+// Validate checks and bounds every field that people set; locations start with prefix, such as "body.".
+func (d Device) Validate(prefix string) []FieldError {
+	var errs []FieldError
+	bad := func(field, message string) { errs = append(errs, FieldError{prefix + field, message}) }
+	if message := checkText(d.Name, MaxDeviceName); message != "" {
+		bad("name", message)
+	}
+	if message := checkText(d.Type, MaxDeviceType); message != "" {
+		bad("type", message)
+	}
+	if !d.Status.Valid() {
+		bad("status", "must be active, inactive or error")
+	}
+	if len(d.Tags) > MaxTags {
+		bad("tags", "has more than 50 tags")
+	}
+	seen := make(map[string]bool, len(d.Tags))
+	for _, tag := range d.Tags {
+		if message := checkText(tag, MaxTag); message != "" {
+			bad("tags", "has a tag that "+message)
+			break
+		}
+		if seen[tag] {
+			bad("tags", "has a tag twice")
+			break
+		}
+		seen[tag] = true
+	}
+	if len(d.Metadata) > MaxMetadata {
+		bad("metadata", "is larger than 8 KiB")
+	} else if len(d.Metadata) > 0 && d.Metadata[0] != '{' {
+		bad("metadata", "must be an object")
+	}
+	if d.Interval < 1 || d.Interval > MaxHeartbeatInterval {
+		bad("heartbeat_interval", "must be 1 to 604800 seconds")
+	}
+	return errs
+}
+
+// checkText says what is wrong with a line of text of 1 to limit characters; "" if nothing is. Letters of every script
+// pass; NUL does not (no store keeps it alike), and neither does invalid UTF-8.
+func checkText(text string, limit int) string {
+	switch {
+	case strings.TrimSpace(text) == "":
+		return "must not be empty"
+	case !utf8.ValidString(text) || strings.ContainsRune(text, 0):
+		return "must be UTF-8 without NUL"
+	case utf8.RuneCountInString(text) > limit:
+		return "is too long"
+	}
+	return ""
+}
+
+// DeviceAccess is what a caller may do with a device, as a set of bits.
+type DeviceAccess uint8
+
+// The bits: reading the device and its logs, sending heartbeats and logs for it, changing and deleting it.
+const (
+	MayRead DeviceAccess = 1 << iota
+	MayReport
+	MayEdit
+)
+
+// Access is the one rule of who may do what with a device.
+func (c Caller) Access(d Device) DeviceAccess {
+	const everything = MayRead | MayReport | MayEdit
+	switch {
+	case c.IsDevice():
+		if c.DeviceID == d.ID {
+			return MayRead | MayReport
+		}
+	case !c.IsUser():
+	case c.IsAdmin():
+		return everything
+	case d.OrganizationID == "":
+		if d.OwnerID == c.UserID {
+			return everything
+		}
+	case c.Orgs[d.OrganizationID].Rank() >= OrgMember.Rank():
+		return everything
+	case c.Orgs[d.OrganizationID].Rank() >= OrgViewer.Rank():
+		return MayRead
+	}
+	return 0
+}
+
+// Allow turns the rule into an answer: nil if the caller may do all that need asks for, CodeNotFound if the caller may
+// not even read the device, CodeForbidden otherwise.
+func (c Caller) Allow(d Device, need DeviceAccess) error {
+	switch access := c.Access(d); {
+	case access&need == need:
+		return nil
+	case access&MayRead == 0:
+		return NotFound("device")
+	}
+	return Errorf(CodeForbidden, "you may not do this with the device")
+}
+
+// DeviceFilter picks devices. Zero fields do not filter.
+type DeviceFilter struct {
+	Reach      Reach
+	Type       string
+	Status     DeviceStatus
+	Connection Connection
+	Tag        string
+	// Query matches names that contain it, letter case of ASCII aside.
+	Query string
+	// Now is the time that Connection is judged at.
+	Now time.Time
+}
+
+// Heartbeat is one sign of life.
+type Heartbeat struct {
+	DeviceID string
+	Key      int64
+	At       time.Time
+	// Status is the status that the device reports; "" leaves it, except that it ends an idle device's inactivity.
+	Status DeviceStatus
+	// Online is the answer's connection; set by the fleet.
+	Connection Connection
+}
+
+// DeviceToken lets a device speak for itself. Only the SHA-256 of the token is kept.
+type DeviceToken struct {
+	ID        string
+	DeviceID  string
+	Hash      []byte
+	CreatedAt time.Time
+	// LastUsedAt is kept to the day, to spare writes; zero if never used.
+	LastUsedAt time.Time
+}
+
+// DeviceStore keeps devices, their tokens and when they were last heard. Every write is atomic and durable when it
+// returns; errors are of the codes named here, or CodeUnavailable and CodeStorageFull.
+type DeviceStore interface {
+	// CreateDevices stores all or none and gives them back with their keys, in order.
+	CreateDevices(ctx context.Context, devices []Device, along Along) ([]Device, error)
+	// Device gives one device; CodeNotFound.
+	Device(ctx context.Context, id string) (Device, error)
+	// DevicesByID gives those of the devices that exist, in any order.
+	DevicesByID(ctx context.Context, ids []string) ([]Device, error)
+	// Devices lists; sort is name, created_at (default, newest first: "-created_at") or last_active_at.
+	Devices(ctx context.Context, filter DeviceFilter, page Page) (List[Device], error)
+	// UpdateDevice reads, changes and writes one device in one atomic step, and counts its version up by one. An error of
+	// change is given back and nothing is written; change must not touch ID, Key, OwnerID, OrganizationID or Version.
+	UpdateDevice(ctx context.Context, id string, change func(Device) (Device, error), along Along) (Device, error)
+	// DeleteDevice removes a device, its tokens, logs and rollups for every reader at once; the space comes back later.
+	// check sees the device first, and its error stops the deletion. CodeNotFound.
+	DeleteDevice(ctx context.Context, id string, check func(Device) error, along Along) error
+	// RecordHeartbeats stores signs of life as one group. A heartbeat older than the last one changes nothing but the
+	// status it carries; one of a device that is gone is passed over. Statuses change without a new version.
+	RecordHeartbeats(ctx context.Context, beats []Heartbeat) error
+	// IdleDevices sets up to limit devices that were silent since before silentSince from active to inactive, marked as
+	// Idle, and gives them back. A device that was never heard counts from its creation.
+	IdleDevices(ctx context.Context, silentSince time.Time, limit int) ([]Device, error)
+
+	// CreateDeviceToken stores a token; CodeNotFound if the device is gone.
+	CreateDeviceToken(ctx context.Context, token DeviceToken, along Along) error
+	// DeviceTokens gives a device's tokens, oldest first; at most 1000 are kept.
+	DeviceTokens(ctx context.Context, deviceID string) ([]DeviceToken, error)
+	// DeviceTokenByHash finds a token; CodeNotFound.
+	DeviceTokenByHash(ctx context.Context, hash []byte) (DeviceToken, error)
+	// DeleteDeviceToken removes a token of that device; CodeNotFound.
+	DeleteDeviceToken(ctx context.Context, deviceID, tokenID string, along Along) error
+}

@@ -1,0 +1,148 @@
+package hearth
+
+import (
+	"context"
+	"encoding/base32"
+	"encoding/binary"
+	"iter"
+	"math"
+	"time"
+)
+
+// Limits of logs.
+const (
+	MaxEvent      = 64
+	MaxLogBatch   = 10_000
+	MaxLogValue   = 1e300          // so that no sum of logs overflows
+	MaxLogFuture  = 24 * time.Hour // how far ahead of now a timestamp may be
+	minLogTime    = -62135596800000
+	maxLogTime    = 253402300799999
+	eventAlphabet = "letters, digits and _.:-"
+)
+
+// Log is one reading of a device as clients see it.
+type Log struct {
+	ID       string
+	DeviceID string
+	Event    string
+	Value    float64
+	At       time.Time
+}
+
+// LogEntry is one reading on its way in or out of a store.
+type LogEntry struct {
+	// Device is Device.Key.
+	Device int64
+	Event  string
+	Value  float64
+	// At is Unix milliseconds.
+	At int64
+	// Seq is the store's number of the entry: unique, and what orders entries of the same time. Set by the store.
+	Seq uint64
+}
+
+// LogSummary stands for logs that were not published one by one.
+type LogSummary struct {
+	DeviceID string
+	Count    int
+}
+
+var logIDEncoding = base32.HexEncoding.WithPadding(base32.NoPadding)
+
+// LogID gives the opaque, stable id of the entry with that number.
+func LogID(seq uint64) string {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], seq)
+	return logIDEncoding.EncodeToString(b[:])
+}
+
+// ValidEvent tells whether event is 1 to 64 of [A-Za-z0-9_.:-].
+func ValidEvent(event string) bool {
+	if len(event) == 0 || len(event) > MaxEvent {
+		return false
+	}
+	for i := 0; i < len(event); i++ {
+		switch c := event[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '.', c == ':', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// Problem says which field of the entry is wrong and why, judged at the time now; "" if nothing is.
+func (e LogEntry) Problem(now time.Time) (field, message string) {
+	switch {
+	case !ValidEvent(e.Event):
+		return "event", "must be 1 to 64 " + eventAlphabet
+	case math.IsNaN(e.Value) || math.Abs(e.Value) > MaxLogValue:
+		return "value", "must be a finite number of at most 1e300"
+	case e.At > now.Add(MaxLogFuture).UnixMilli():
+		return "timestamp", "is more than 24 hours in the future"
+	case e.At < minLogTime || e.At > maxLogTime:
+		return "timestamp", "must be of the years 1 to 9999"
+	}
+	return "", ""
+}
+
+// Span is a time range: From inclusive, To exclusive, both whole milliseconds.
+type Span struct {
+	From time.Time
+	To   time.Time
+}
+
+// LogQuery asks for the logs of one device.
+type LogQuery struct {
+	Device int64
+	Span   Span
+	// Event, if set, gives only logs of that event.
+	Event string
+	// Ascending is oldest first; the default is newest first.
+	Ascending bool
+	// After is where the page starts: the time and number of the last entry of the page before. Nil is the beginning.
+	After *LogEntry
+	Limit int
+}
+
+// LogScan asks for the logs of many devices, for exports.
+type LogScan struct {
+	Reach Reach
+	// Devices, if not nil, picks devices of the reach by key.
+	Devices []int64
+	// Events, if not nil, picks events.
+	Events []string
+	Span   Span
+}
+
+// Checkpoint says how far an import has come; it is stored with the rows that it counts.
+type Checkpoint struct {
+	// ID is a hash of the source and how it is read; Mark is whatever the import needs to go on, at most 1 KiB.
+	ID   string
+	Rows int64
+	Mark []byte
+}
+
+// LogStore keeps logs, and rollups that equal them at every moment. Late and out-of-order logs land where they belong.
+type LogStore interface {
+	// AppendLogs stores all entries or none, durably, rollups with them; no entry is lost or doubled by a crash at any
+	// moment. It gives the Seq of the first entry; the others follow by one each. Entries of a device that is gone are
+	// passed over. At most MaxLogBatch entries. checkpoint may be nil.
+	AppendLogs(ctx context.Context, entries []LogEntry, checkpoint *Checkpoint, along Along) (first uint64, err error)
+	// ImportCheckpoint gives the stored checkpoint; CodeNotFound.
+	ImportCheckpoint(ctx context.Context, id string) (Checkpoint, error)
+	// Logs gives up to Limit+1 entries of one device, so that the asker sees whether there are more.
+	Logs(ctx context.Context, query LogQuery) ([]LogEntry, error)
+	// ScanLogs gives every entry that the scan asks for, oldest first, from one snapshot, in bounded memory. The sequence
+	// ends after an error.
+	ScanLogs(ctx context.Context, scan LogScan) iter.Seq2[LogEntry, error]
+	// Rollups answers all groupings from one snapshot; see RollupQuery.
+	Rollups(ctx context.Context, query RollupQuery) ([][]Rollup, error)
+	// CountLogs gives the number of logs of all time within reach.
+	CountLogs(ctx context.Context, reach Reach) (int64, error)
+	// TrimLogs removes logs from before the start of the hour that before is in, for every reader at once, and takes back space in a small step.
+	// more says that another step is wanted; removed counts the entries that this step took out.
+	TrimLogs(ctx context.Context, before time.Time) (removed int64, more bool, err error)
+	// Reclaim takes back, in a small step, the space of deleted devices; more says that another step is wanted.
+	Reclaim(ctx context.Context) (more bool, err error)
+}

@@ -1,0 +1,92 @@
+package hearth
+
+import "time"
+
+// Step is the width of a trend's buckets. Buckets start at whole UTC minutes, hours or days.
+type Step time.Duration
+
+// The steps; StepNone puts the whole range into one group.
+const (
+	StepNone   Step = 0
+	StepMinute      = Step(time.Minute)
+	StepHour        = Step(time.Hour)
+	StepDay         = Step(24 * time.Hour)
+)
+
+// Floor gives the Unix milliseconds of the start of the bucket that at (Unix milliseconds) is in; 0 for StepNone.
+func (s Step) Floor(at int64) int64 {
+	width := time.Duration(s).Milliseconds()
+	if width == 0 {
+		return 0
+	}
+	rest := at % width
+	if rest < 0 {
+		rest += width
+	}
+	return at - rest
+}
+
+// Stats sums up values. The zero Stats is of no values; Min and Max then mean nothing.
+type Stats struct {
+	Count int64
+	Sum   float64
+	Min   float64
+	Max   float64
+}
+
+// Add counts one value.
+func (s *Stats) Add(value float64) {
+	if s.Count == 0 {
+		s.Min, s.Max = value, value
+	} else {
+		s.Min, s.Max = min(s.Min, value), max(s.Max, value)
+	}
+	s.Count++
+	s.Sum += value
+}
+
+// Merge counts all values of other.
+func (s *Stats) Merge(other Stats) {
+	switch {
+	case other.Count == 0:
+	case s.Count == 0:
+		*s = other
+	default:
+		s.Min, s.Max = min(s.Min, other.Min), max(s.Max, other.Max)
+		s.Count += other.Count
+		s.Sum += other.Sum
+	}
+}
+
+// Grouping says how logs are put into groups: by any of device, event and bucket of time.
+type Grouping struct {
+	ByDevice bool
+	ByEvent  bool
+	Step     Step
+	// Sketch asks for each group's Sketch as well (percentiles).
+	Sketch bool
+}
+
+// RollupQuery asks for sums over the logs of a range. Its cost follows the range and the number of devices, not the
+// number of logs: whole hours and days come from rollups, cut hours from the logs themselves, so that counts, minima and
+// maxima are exact and totals exact to floating-point addition.
+type RollupQuery struct {
+	Reach Reach
+	// Devices, if not nil, picks devices of the reach by key.
+	Devices []int64
+	// Event, if set, picks one event.
+	Event string
+	Span  Span
+	// Groupings are answered side by side, from one snapshot.
+	Groupings []Grouping
+}
+
+// Rollup is one group: its Device (key), Event and At (Unix milliseconds, the start of the bucket) as far as the grouping
+// asked for them, zero otherwise. Groups without logs are left out; the order is by At, Device, Event.
+type Rollup struct {
+	Device int64
+	Event  string
+	At     int64
+	Stats
+	Sketch *Sketch
+}
