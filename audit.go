@@ -1,6 +1,13 @@
 package hearth
 
-import "time"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+)
 
 // AuditEntry says who did what to which object, from where and with what result. Entries are append-only; each holds a
 // hash over itself and the entry before it.
@@ -30,4 +37,21 @@ type AuditEntry struct {
 type Change struct {
 	Before any `json:"before,omitempty"`
 	After  any `json:"after,omitempty"`
+}
+
+// Sum gives the entry's hash: SHA-256, in hex, over every field but Hash itself, PrevHash included. Each field is
+// preceded by its length, so that no two entries read the same.
+func (e AuditEntry) Sum() string {
+	changes, err := json.Marshal(e.Changes)
+	if err != nil {
+		panic("hearth: audit changes are plain values: " + err.Error())
+	}
+	sum := sha256.New()
+	for _, field := range []string{
+		strconv.FormatInt(e.Seq, 10), e.PrevHash, strconv.FormatInt(e.At.UnixMilli(), 10), e.ActorID, e.Action, e.Target,
+		e.Result, e.IP, e.UserAgent, e.RequestID, string(changes),
+	} {
+		fmt.Fprintf(sum, "%d:%s", len(field), field)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }

@@ -1,0 +1,73 @@
+package sqlite
+
+import (
+	"database/sql"
+	"encoding/json"
+	"errors"
+
+	"hearth"
+)
+
+// writeAlong writes what travels with a write. It comes first in the write, so that a replay changes nothing.
+func (s *Store) writeAlong(t *tx, along hearth.Along) error {
+	if err := s.writeOnce(t, along.Once); err != nil {
+		return err
+	}
+	for _, entry := range along.Audit {
+		if err := s.writeAudit(t, entry); err != nil {
+			return err
+		}
+	}
+	for _, job := range along.Jobs {
+		_, err := t.exec(`INSERT INTO outbox(id, kind, queue, payload, uniq, run_at) VALUES(?,?,?,?,?,?)`,
+			job.ID, job.Kind, job.Queue, job.Payload, job.Unique, millis(job.RunAt))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) writeOnce(t *tx, once *hearth.Once) error {
+	if once == nil {
+		return nil
+	}
+	first := hearth.Once{Caller: once.Caller, Key: once.Key}
+	var created, expires int64
+	// Served by the primary key (caller, key).
+	err := t.row(`SELECT fingerprint, status, answer, created_at, expires_at FROM once WHERE caller=? AND key=?`,
+		once.Caller, once.Key).Scan(&first.Fingerprint, &first.Status, &first.Answer, &created, &expires)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+	case err != nil:
+		return err
+	case fromMillis(expires).After(s.now()):
+		if first.Fingerprint != once.Fingerprint {
+			return hearth.Errorf(hearth.CodeIdempotencyMismatch, "this Idempotency-Key was used for another request")
+		}
+		first.CreatedAt, first.ExpiresAt = fromMillis(created), fromMillis(expires)
+		return &hearth.Replayed{Once: first}
+	}
+	_, err = t.exec(`INSERT OR REPLACE INTO once(caller, key, fingerprint, status, answer, created_at, expires_at) VALUES(?,?,?,?,?,?,?)`,
+		once.Caller, once.Key, once.Fingerprint, once.Status, once.Answer, millis(once.CreatedAt), millis(once.ExpiresAt))
+	return err
+}
+
+func (s *Store) writeAudit(t *tx, entry hearth.AuditEntry) error {
+	// The newest entry, by primary key.
+	err := t.row(`SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1`).Scan(&entry.Seq, &entry.PrevHash)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	entry.Seq++
+	entry.Hash = entry.Sum()
+	changes, err := json.Marshal(entry.Changes)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(`INSERT INTO audit(seq, prev_hash, hash, at, actor_id, action, target, result, ip, user_agent, request_id, changes)
+		VALUES(?,?,?,?,?,?,?,?,?,?,?,?)`,
+		entry.Seq, entry.PrevHash, entry.Hash, millis(entry.At), entry.ActorID, entry.Action, entry.Target, entry.Result,
+		entry.IP, entry.UserAgent, entry.RequestID, string(changes))
+	return err
+}

@@ -1,0 +1,262 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hearth"
+)
+
+const (
+	// maxQueued bounds the writes that wait for their turn.
+	maxQueued = 4096
+	// maxGroup bounds the writes that share a commit, and maxGroupTime how long a group goes on taking writes in.
+	maxGroup     = 512
+	maxGroupTime = 20 * time.Millisecond
+)
+
+// writer owns the one writing connection. Writes that arrive while a commit is under way share the next one: each runs in
+// a savepoint of its own, so that the failure of one undoes that one alone, and none is answered before the commit that
+// holds it was fsynced.
+type writer struct {
+	db       *sql.DB
+	conn     *sql.Conn
+	options  Options
+	requests chan *request
+	stopping chan struct{}
+	done     chan struct{}
+	stopOnce sync.Once
+	stopErr  error
+
+	prepared map[string]*sql.Stmt
+}
+
+type request struct {
+	fn func(*tx) error
+	// claimed is set by the first of the writer (to run it) and the asker (to give up waiting).
+	claimed atomic.Bool
+	result  chan error
+	hooks   []func()
+	err     error
+}
+
+// tx is one write's view of the group's transaction.
+type tx struct {
+	w   *writer
+	req *request
+}
+
+func startWriter(ctx context.Context, db *sql.DB, options Options) (*writer, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open the writing connection: %w", err)
+	}
+	w := &writer{
+		db: db, conn: conn, options: options, prepared: map[string]*sql.Stmt{},
+		requests: make(chan *request, maxQueued), stopping: make(chan struct{}), done: make(chan struct{}),
+	}
+	go w.run()
+	return w, nil
+}
+
+// stop lets the queued writes finish and closes the connection.
+func (w *writer) stop() error {
+	w.stopOnce.Do(func() {
+		close(w.stopping)
+		<-w.done
+		for _, stmt := range w.prepared {
+			w.stopErr = errors.Join(w.stopErr, stmt.Close())
+		}
+		w.stopErr = errors.Join(w.stopErr, w.conn.Close(), w.db.Close())
+	})
+	return w.stopErr
+}
+
+// write runs fn in the next group's transaction and returns when that transaction is durable, or with fn's error and
+// nothing written. A context that ends while the write still waits takes it back; one that ends later does not.
+func (s *Store) write(ctx context.Context, fn func(*tx) error) error {
+	req := &request{fn: fn, result: make(chan error, 1)}
+	unavailable := &hearth.Error{Code: hearth.CodeUnavailable, Message: "the store is busy", RetryAfter: time.Second}
+	select {
+	case <-s.writer.stopping:
+		return unavailable
+	default:
+	}
+	select {
+	case s.writer.requests <- req:
+	case <-s.writer.done:
+		return unavailable
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-req.result:
+		return err
+	case <-ctx.Done():
+		if req.claimed.CompareAndSwap(false, true) {
+			return ctx.Err()
+		}
+	case <-s.writer.done:
+		if req.claimed.CompareAndSwap(false, true) {
+			return unavailable
+		}
+	}
+	return <-req.result
+}
+
+func (w *writer) run() {
+	defer close(w.done)
+	for {
+		select {
+		case req := <-w.requests:
+			w.group(req)
+		case <-w.stopping:
+			for {
+				select {
+				case req := <-w.requests:
+					w.group(req)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// group runs first and whatever else is waiting in one transaction, commits it, and answers them all.
+func (w *writer) group(first *request) {
+	if !first.claimed.CompareAndSwap(false, true) {
+		return
+	}
+	// The transaction is the group's, not one asker's: no asker's context may interrupt it.
+	ctx := context.Background()
+	start := time.Now()
+	members := []*request{first}
+	_, err := w.conn.ExecContext(ctx, `BEGIN IMMEDIATE`)
+	if err != nil {
+		w.answer(members, err)
+		return
+	}
+	fatal := w.runOne(first)
+collect:
+	for fatal == nil && len(members) < maxGroup && time.Since(start) < maxGroupTime {
+		select {
+		case req := <-w.requests:
+			if req.claimed.CompareAndSwap(false, true) {
+				members = append(members, req)
+				fatal = w.runOne(req)
+			}
+		default:
+			break collect
+		}
+	}
+	if fatal == nil {
+		_, fatal = w.conn.ExecContext(ctx, `COMMIT`)
+	}
+	if fatal != nil {
+		if _, err := w.conn.ExecContext(ctx, `ROLLBACK`); err != nil {
+			w.options.Logger.Debug("rollback after a failed commit", "err", err)
+		}
+		w.answer(members, fatal)
+		return
+	}
+	if took := time.Since(start); w.options.SlowQuery > 0 && took >= w.options.SlowQuery {
+		w.options.Logger.Warn("slow commit", "kind", "performance", "duration", took, "writes", len(members))
+	}
+	w.answer(members, nil)
+}
+
+// runOne runs one write in a savepoint. Its own failure goes to req.err; what it gives back ends the whole group.
+func (w *writer) runOne(req *request) (fatal error) {
+	if err := w.exec(`SAVEPOINT write`); err != nil {
+		return err
+	}
+	req.err = w.guarded(req)
+	if req.err != nil {
+		req.hooks = nil
+		// A full disk or an I/O error may have rolled the transaction back already; then this fails, and with it the group.
+		if err := w.exec(`ROLLBACK TO write`); err != nil {
+			return errors.Join(req.err, err)
+		}
+	}
+	return w.exec(`RELEASE write`)
+}
+
+// guarded turns a panic of one write into its error: the writer serves everybody.
+func (w *writer) guarded(req *request) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("a write panicked: %v", p)
+		}
+	}()
+	return req.fn(&tx{w: w, req: req})
+}
+
+func (w *writer) answer(members []*request, groupErr error) {
+	for _, req := range members {
+		if groupErr == nil && req.err == nil {
+			for _, hook := range req.hooks {
+				hook()
+			}
+		}
+		err := req.err
+		if groupErr != nil && err == nil {
+			err = groupErr
+		}
+		req.result <- translate(err)
+	}
+}
+
+func (w *writer) prepare(query string) (*sql.Stmt, error) {
+	if stmt := w.prepared[query]; stmt != nil {
+		return stmt, nil
+	}
+	stmt, err := w.conn.PrepareContext(context.Background(), query)
+	if err == nil {
+		w.prepared[query] = stmt
+	}
+	return stmt, err
+}
+
+func (w *writer) exec(query string) error {
+	stmt, err := w.prepare(query)
+	if err == nil {
+		_, err = stmt.Exec()
+	}
+	return err
+}
+
+// exec runs a statement whose text does not change from call to call (it stays prepared).
+func (t *tx) exec(query string, args ...any) (sql.Result, error) {
+	stmt, err := t.w.prepare(query)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.Exec(args...)
+}
+
+// query is exec for rows. The rows must be closed before the write goes on to its next statement on the same table.
+func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
+	stmt, err := t.w.prepare(query)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.Query(args...)
+}
+
+// row is query for one row.
+func (t *tx) row(query string, args ...any) rowScanner {
+	stmt, err := t.w.prepare(query)
+	if err != nil {
+		return failedRow{err}
+	}
+	return stmt.QueryRow(args...)
+}
+
+// onCommit runs hook on the writer's goroutine after the write is durable and before it is answered; hook must be quick.
+func (t *tx) onCommit(hook func()) { t.req.hooks = append(t.req.hooks, hook) }

@@ -1,0 +1,100 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"hearth"
+)
+
+func openTest(t *testing.T) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "hearth.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func scopeCount(t *testing.T, s *Store) (n int) {
+	t.Helper()
+	if err := s.read(t.Context(), func(r *reader) error { return r.row(`SELECT count(*) FROM scopes`).Scan(&n) }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestWritesThatShareACommitFailAlone(t *testing.T) {
+	t.Parallel()
+	s := openTest(t)
+	refusal := errors.New("no")
+	var wg sync.WaitGroup
+	for i := range 200 {
+		wg.Go(func() {
+			err := s.write(context.Background(), func(t *tx) error {
+				if _, err := t.exec(`INSERT INTO scopes(name) VALUES(?)`, fmt.Sprint(i)); err != nil {
+					return err
+				}
+				switch i % 4 {
+				case 1:
+					return refusal
+				case 2:
+					panic("a bug")
+				}
+				return nil
+			})
+			if wrong := (err == nil) != (i%4 == 0 || i%4 == 3); wrong {
+				t.Errorf("write %d: %v", i, err)
+			}
+			if i%4 == 1 && !errors.Is(err, refusal) {
+				t.Errorf("write %d lost its own error: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := scopeCount(t, s); n != 100 {
+		t.Errorf("%d rows are stored, want 100", n)
+	}
+}
+
+func TestAClosedStoreRefusesWrites(t *testing.T) {
+	t.Parallel()
+	s := openTest(t)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err := s.write(t.Context(), func(*tx) error { return nil })
+	if hearth.ErrorCode(err) != hearth.CodeUnavailable {
+		t.Errorf("got %v, want unavailable", err)
+	}
+}
+
+func TestASchemaOfTheFutureIsRefused(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "hearth.db")
+	s, err := Open(t.Context(), Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.write(t.Context(), func(t *tx) error {
+		_, err := t.exec(`INSERT INTO goose_db_version(version_id, is_applied) VALUES(9999, 1)`)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), Options{Path: path}); err == nil {
+		t.Error("a newer schema was opened")
+	}
+}
