@@ -1,0 +1,116 @@
+// Package config reads the program's settings: defaults, then a file, then the environment, then flags, each over the
+// one before. A name that nobody knows and a value that does not fit are errors that name the setting.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime"
+	"time"
+)
+
+// Config is every setting of the program. A field's tags are its definition:
+//
+//	key      the name: key access_ttl is variable HEARTH_ACCESS_TTL, flag --access-ttl and access_ttl in the file
+//	default  the value when nobody says otherwise; an empty value in any layer stands for it
+//	min, max the bounds, inclusive, of a number, size or duration
+//	schemes  the URL schemes that are allowed; enum: the words that are allowed
+//	off      "true" where the word "off" is a value; it reads as the zero value
+//	secret   "true" where the whole value is secret; "url" where a URL's credentials are
+//	group    the heading in the help; help: what it is for
+//
+// A Config is read once at the start and not changed after that.
+type Config struct {
+	Addr           string         `key:"addr" default:":8080" kind:"addr" group:"Server" help:"Address of the API: host:port, or :port for every interface."`
+	AdminAddr      string         `key:"admin_addr" default:"127.0.0.1:9090" kind:"addr" off:"true" group:"Server" help:"Address of the metrics and profiles, or off. Never open it to the world."`
+	PublicURL      string         `key:"public_url" kind:"url" schemes:"http,https" group:"Server" help:"Where people reach the server from outside: links in e-mail and the first start start with it. Default: http://localhost and the port."`
+	Worker         bool           `key:"worker" default:"true" group:"Server" help:"Run background jobs in the server too; false where workers run on their own."`
+	TrustedProxies []netip.Prefix `key:"trusted_proxies" group:"Server" help:"Networks (CIDR, or a single address) whose X-Forwarded-For counts."`
+	AllowedOrigins []string       `key:"allowed_origins" kind:"origin" group:"Server" help:"Origins of web pages that may call the API and open streams, such as https://home.example; * for all."`
+
+	BodyLimit       Bytes         `key:"body_limit" default:"1MiB" min:"1KiB" max:"64MiB" group:"Server" help:"Largest request body."`
+	BatchBodyLimit  Bytes         `key:"batch_body_limit" default:"16MiB" min:"1KiB" max:"256MiB" group:"Server" help:"Largest body of a batch of logs."`
+	ShutdownTimeout time.Duration `key:"shutdown_timeout" default:"15s" min:"100ms" max:"15s" group:"Server" help:"How long a stop waits for requests that are under way."`
+
+	DataDir   string        `key:"data_dir" default:"./hearth-data" group:"Storage" help:"Where everything is kept that has no address of its own: database, keys, files, mail. Made with mode 0700."`
+	StoreURL  string        `key:"store_url" kind:"url" schemes:"mongodb,mongodb+srv" secret:"url" group:"Storage" help:"Database, such as mongodb://host/hearth. Empty: SQLite in the data directory."`
+	RedisURL  string        `key:"redis_url" kind:"url" schemes:"redis,rediss" secret:"url" group:"Storage" help:"Redis shared by several instances, such as redis://host:6379/0. Empty: everything in this process."`
+	BlobURL   string        `key:"blob_url" kind:"url" schemes:"s3" secret:"url" group:"Storage" help:"Storage of export files and backups, such as s3://bucket?endpoint=host:9000. Empty: the data directory."`
+	Retention time.Duration `key:"retention" default:"off" min:"1m" off:"true" group:"Storage" help:"How long logs are kept, such as 90d, or off to keep them for ever."`
+	CacheSize Bytes         `key:"cache_size" default:"64MiB" max:"64GiB" off:"true" group:"Storage" help:"Memory for cached answers, or off."`
+
+	SMTPURL  string `key:"smtp_url" kind:"url" schemes:"smtp,smtps" secret:"url" group:"Mail" help:"Mail server, such as smtp://user:password@host:587. Empty: mail is written to the data directory."`
+	MailFrom string `key:"mail_from" default:"hearth <hearth@localhost>" kind:"mailbox" group:"Mail" help:"Sender of the mail."`
+
+	Signup            Signup        `key:"signup" default:"open" enum:"open,invite,closed" group:"Accounts" help:"Who may sign up: everybody, people with an invitation, or nobody."`
+	AccessTTL         time.Duration `key:"access_ttl" default:"15m" min:"1s" max:"1d" group:"Accounts" help:"Life of an access token."`
+	RefreshTTL        time.Duration `key:"refresh_ttl" default:"168h" min:"1s" max:"365d" group:"Accounts" help:"Life of a login: refreshing never extends it, and no access token outlives it."`
+	BcryptCost        int           `key:"bcrypt_cost" default:"10" min:"4" max:"15" group:"Accounts" help:"Cost of a password hash; below 10 is for tests alone."`
+	BcryptConcurrency int           `key:"bcrypt_concurrency" default:"0" min:"0" max:"256" group:"Accounts" help:"Password hashes at once, so that logins never starve devices; 0: half of the processors."`
+	EncryptionKeys    []Key         `key:"encryption_key" secret:"true" group:"Accounts" help:"32 random bytes in base64 (openssl rand -base64 32) that encrypt personal and secret fields. Several, by commas: the first encrypts, the others still decrypt."`
+	RateLimits        RateLimits    `key:"rate_limits" group:"Accounts" help:"Requests in a time by class, such as auth=5/1m,general=off, or off for all. A class left out keeps its default."`
+
+	LogLevel     slog.Level    `key:"log_level" default:"info" group:"Observing" help:"Least level that is logged: debug, info, warn or error."`
+	LogFormat    string        `key:"log_format" default:"auto" enum:"auto,text,json" group:"Observing" help:"Form of the log; auto is text on a terminal and json elsewhere."`
+	LogDir       string        `key:"log_dir" group:"Observing" help:"Folder of the rotating files combined.log and error.log. Empty: standard error alone."`
+	SlowRequest  time.Duration `key:"slow_request" default:"1s" off:"true" group:"Observing" help:"Requests slower than this are logged as performance, or off."`
+	SlowQuery    time.Duration `key:"slow_query" default:"200ms" off:"true" group:"Observing" help:"Database operations slower than this are logged as performance, or off."`
+	OTLPEndpoint string        `key:"otlp_endpoint" kind:"url" schemes:"http,https" secret:"url" group:"Observing" help:"Where traces go by OTLP over HTTP, such as http://localhost:4318. Empty: no traces."`
+
+	raw map[string]value // by key: what was said, and where
+}
+
+// Signup says who may make an account.
+type Signup string
+
+// The values of Signup.
+const (
+	SignupOpen   Signup = "open"
+	SignupInvite Signup = "invite"
+	SignupClosed Signup = "closed"
+)
+
+// Default gives the settings of a server that nobody configured.
+func Default() *Config {
+	cfg, err := Load(Options{})
+	if err != nil { // a test loads the defaults, so no release can get here
+		panic("config: the defaults are not valid: " + err.Error())
+	}
+	return cfg
+}
+
+// Format prints the settings as Print does, so that no verb of package fmt shows a secret.
+func (c *Config) Format(state fmt.State, _ rune) { _ = c.Print(state) }
+
+// LogValue hides the settings from logs.
+func (c *Config) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// HashSlots says how many password hashes may run at once: BcryptConcurrency, or half of the processors, at least 1.
+func (c *Config) HashSlots() int {
+	if c.BcryptConcurrency > 0 {
+		return c.BcryptConcurrency
+	}
+	return max(1, runtime.GOMAXPROCS(0)/2)
+}
+
+// Validate checks what no single setting can know. Load has called it; a Config that was made by hand needs it.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.BatchBodyLimit < c.BodyLimit {
+		errs = append(errs, fmt.Errorf("%s must not be smaller than body_limit", c.name("batch_body_limit")))
+	}
+	if c.AdminAddr != "" && c.AdminAddr == c.Addr && !ephemeral(c.Addr) {
+		errs = append(errs, fmt.Errorf("%s must not be the address of the API: metrics and profiles are private", c.name("admin_addr")))
+	}
+	return errors.Join(errs...)
+}
+
+// name gives the name of a setting as the user wrote it, for messages.
+func (c *Config) name(key string) string {
+	if v, ok := c.raw[key]; ok && v.name != "" {
+		return v.name
+	}
+	return key
+}

@@ -1,0 +1,330 @@
+package config_test
+
+import (
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"hearth/internal/config"
+)
+
+var update = flag.Bool("update", false, "write docs/configuration.md anew")
+
+// goodKey and otherKey are random keys that protect nothing.
+const (
+	goodKey  = "3q2+7wTkGv9Zc1xXo5JmQyLr8hUeWn4BtD6sKpA0fIg="
+	otherKey = "nB7x0Qd1Vt5mKfYz2LcJrWs9PaGhEu3oXi8TbRy6CvM="
+)
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	cfg := config.Default()
+	want := map[string][2]any{
+		"addr":             {cfg.Addr, ":8080"},
+		"admin_addr":       {cfg.AdminAddr, "127.0.0.1:9090"},
+		"data_dir":         {cfg.DataDir, "./hearth-data"},
+		"store_url":        {cfg.StoreURL, ""},
+		"signup":           {cfg.Signup, config.SignupOpen},
+		"access_ttl":       {cfg.AccessTTL, 15 * time.Minute},
+		"refresh_ttl":      {cfg.RefreshTTL, 168 * time.Hour},
+		"retention":        {cfg.Retention, time.Duration(0)},
+		"bcrypt_cost":      {cfg.BcryptCost, 10},
+		"body_limit":       {cfg.BodyLimit, config.Bytes(1 << 20)},
+		"batch_body_limit": {cfg.BatchBodyLimit, config.Bytes(16 << 20)},
+		"shutdown_timeout": {cfg.ShutdownTimeout, 15 * time.Second},
+		"log_level":        {cfg.LogLevel, slog.LevelInfo},
+		"worker":           {cfg.Worker, true},
+		"auth limit":       {cfg.RateLimits[config.LimitAuth], config.RateLimit{Count: 5, Per: time.Minute}},
+		"exports limit":    {cfg.RateLimits[config.LimitExports], config.RateLimit{Count: 10, Per: time.Hour}},
+		"streams limit":    {cfg.RateLimits[config.LimitStreams], config.RateLimit{Count: 30, Per: time.Minute}},
+		"classes":          {len(cfg.RateLimits), 7},
+	}
+	for name, pair := range want {
+		if pair[0] != pair[1] {
+			t.Errorf("%s is %v; want %v", name, pair[0], pair[1])
+		}
+	}
+	if cfg.HashSlots() < 1 {
+		t.Errorf("HashSlots() = %d", cfg.HashSlots())
+	}
+}
+
+func TestEveryLayerGoesOverTheOneBefore(t *testing.T) {
+	t.Parallel()
+	path := writeFile(t, "hearth.toml", `
+addr = ":1"
+access_ttl = "1m"
+bcrypt_cost = 5
+worker = true
+signup = "closed"
+trusted_proxies = ["10.0.0.0/8", "::1"]
+`)
+	cfg := load(t, config.Options{
+		Environ: []string{"HEARTH_CONFIG=" + path, "HEARTH_ACCESS_TTL=2m", "HEARTH_SIGNUP=invite", "HOME=/root", "HEARTHSTONE=1"},
+		Flags:   map[string]string{"signup": "open"},
+	})
+	if cfg.Addr != ":1" || cfg.AccessTTL != 2*time.Minute || cfg.Signup != config.SignupOpen || cfg.BcryptCost != 5 {
+		t.Errorf("got %q %v %q %d; want the file's address, the environment's life, the flag's sign-up, the file's cost",
+			cfg.Addr, cfg.AccessTTL, cfg.Signup, cfg.BcryptCost)
+	}
+	want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	if !slices.Equal(cfg.TrustedProxies, want) {
+		t.Errorf("TrustedProxies = %v; want %v", cfg.TrustedProxies, want)
+	}
+}
+
+func TestTheFlagNamesTheFileBeforeTheEnvironment(t *testing.T) {
+	t.Parallel()
+	cfg := load(t, config.Options{
+		Environ: []string{"HEARTH_CONFIG=" + filepath.Join(t.TempDir(), "absent.toml")},
+		Flags:   map[string]string{"config": writeFile(t, "a.toml", `addr = ":7"`)},
+	})
+	if cfg.Addr != ":7" {
+		t.Errorf("Addr = %q; want the file's :7", cfg.Addr)
+	}
+}
+
+func TestAnEmptyValueStandsForTheDefault(t *testing.T) {
+	t.Parallel()
+	path := writeFile(t, "hearth.toml", `addr = ":1"`)
+	cfg := load(t, config.Options{Environ: []string{"HEARTH_ADDR=", "HEARTH_WORKER=", "HEARTH_CONFIG=" + path}})
+	if cfg.Addr != ":8080" || !cfg.Worker {
+		t.Errorf("Addr = %q, Worker = %v; want the defaults", cfg.Addr, cfg.Worker)
+	}
+}
+
+func TestASecretCanComeFromAFile(t *testing.T) {
+	t.Parallel()
+	secret := writeFile(t, "key", goodKey+"\n")
+	cfg := load(t, config.Options{Environ: []string{"HEARTH_ENCRYPTION_KEY_FILE=" + secret}})
+	if len(cfg.EncryptionKeys) != 1 {
+		t.Fatalf("read %d keys; want 1", len(cfg.EncryptionKeys))
+	}
+	refuse(t, "HEARTH_ENCRYPTION_KEY_FILE", config.Options{Environ: []string{"HEARTH_ENCRYPTION_KEY_FILE=/nowhere"}})
+	refuse(t, "HEARTH_ADDR_FILE", config.Options{Environ: []string{"HEARTH_ADDR_FILE=" + secret}})
+}
+
+func TestAProblemNamesTheSettingAsItWasWritten(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		environ []string
+		flags   map[string]string
+		file    string
+		want    string
+	}{
+		"unknown variable":         {environ: []string{"HEARTH_ADR=:1"}, want: "unknown setting HEARTH_ADR: did you mean HEARTH_ADDR?"},
+		"variable like nothing":    {environ: []string{"HEARTH_FLUX_CAPACITOR=1"}, want: "unknown setting HEARTH_FLUX_CAPACITOR"},
+		"variable in small":        {environ: []string{"HEARTH_addr=:1"}, want: "unknown setting HEARTH_addr"},
+		"the bare prefix":          {environ: []string{"HEARTH_=1"}, want: "unknown setting HEARTH_"},
+		"unknown file key":         {file: `acess_ttl = "1m"`, want: "unknown setting acess_ttl in hearth.toml: did you mean access_ttl?"},
+		"table in the file":        {file: "[rate_limits]\nauth = '5/1m'", want: "unknown setting rate_limits.auth in hearth.toml"},
+		"config in the file":       {file: `config = "other.toml"`, want: "unknown setting config in hearth.toml"},
+		"unknown flag":             {flags: map[string]string{"data_dirr": "x"}, want: "unknown setting --data-dirr: did you mean --data-dir?"},
+		"number for a duration":    {file: `access_ttl = 15`, want: "access_ttl in hearth.toml must be a duration"},
+		"fraction in the file":     {file: `bcrypt_cost = 10.5`, want: "bcrypt_cost in hearth.toml must be"},
+		"list of numbers":          {file: `trusted_proxies = [1]`, want: "trusted_proxies in hearth.toml must be a list of texts"},
+		"not TOML":                 {file: `addr = `, want: "hearth.toml"},
+		"bad duration":             {environ: []string{"HEARTH_ACCESS_TTL=soon"}, want: "HEARTH_ACCESS_TTL must be a duration"},
+		"duration over its bound":  {flags: map[string]string{"shutdown_timeout": "16s"}, want: "--shutdown-timeout must be at most 15s, not 16s"},
+		"duration under its bound": {environ: []string{"HEARTH_RETENTION=1s"}, want: "HEARTH_RETENTION must be at least 1m, not 1s, or off"},
+		"bad number":               {environ: []string{"HEARTH_BCRYPT_COST=ten"}, want: "HEARTH_BCRYPT_COST must be a whole number"},
+		"cost too low":             {environ: []string{"HEARTH_BCRYPT_COST=3"}, want: "HEARTH_BCRYPT_COST must be at least 4, not 3"},
+		"cost too high":            {environ: []string{"HEARTH_BCRYPT_COST=16"}, want: "HEARTH_BCRYPT_COST must be at most 15"},
+		"bad switch":               {environ: []string{"HEARTH_WORKER=maybe"}, want: "HEARTH_WORKER must be true or false"},
+		"bad word":                 {environ: []string{"HEARTH_SIGNUP=opened"}, want: "did you mean open?"},
+		"bad level":                {environ: []string{"HEARTH_LOG_LEVEL=verbose"}, want: "HEARTH_LOG_LEVEL must be one of debug"},
+		"bad form":                 {environ: []string{"HEARTH_LOG_FORMAT=xml"}, want: "HEARTH_LOG_FORMAT must be one of auto, text, json"},
+		"address without port":     {environ: []string{"HEARTH_ADDR=localhost"}, want: "HEARTH_ADDR must be host:port"},
+		"port out of range":        {environ: []string{"HEARTH_ADDR=:65536"}, want: "HEARTH_ADDR must be host:port"},
+		"port by name":             {environ: []string{"HEARTH_ADDR=:http"}, want: "HEARTH_ADDR must be host:port"},
+		"both on one address":      {environ: []string{"HEARTH_ADDR=127.0.0.1:9090"}, want: "admin_addr must not be the address of the API"},
+		"other database":           {environ: []string{"HEARTH_STORE_URL=postgres://u:hunter2@h/d"}, want: "HEARTH_STORE_URL must be a URL that begins with mongodb://"},
+		"URL without host":         {environ: []string{"HEARTH_REDIS_URL=redis://"}, want: "HEARTH_REDIS_URL must be a URL"},
+		"address for a URL":        {environ: []string{"HEARTH_REDIS_URL=localhost:6379"}, want: "HEARTH_REDIS_URL must be a URL"},
+		"path for a bucket":        {environ: []string{"HEARTH_BLOB_URL=/tmp/blobs"}, want: "HEARTH_BLOB_URL must be a URL that begins with s3://"},
+		"bad mailbox":              {environ: []string{"HEARTH_MAIL_FROM=nobody"}, want: "HEARTH_MAIL_FROM must be a mail address"},
+		"line break in a mailbox":  {environ: []string{"HEARTH_MAIL_FROM=a@b\r\nBcc: c@d"}, want: "HEARTH_MAIL_FROM must be a mail address"},
+		"bad network":              {environ: []string{"HEARTH_TRUSTED_PROXIES=10.0.0.0/33"}, want: "HEARTH_TRUSTED_PROXIES must hold networks"},
+		"host for a network":       {environ: []string{"HEARTH_TRUSTED_PROXIES=nginx"}, want: "HEARTH_TRUSTED_PROXIES must hold networks"},
+		"origin with a path":       {environ: []string{"HEARTH_ALLOWED_ORIGINS=https://a.example/"}, want: "HEARTH_ALLOWED_ORIGINS must hold origins"},
+		"origin without scheme":    {environ: []string{"HEARTH_ALLOWED_ORIGINS=a.example"}, want: "HEARTH_ALLOWED_ORIGINS must hold origins"},
+		"unknown class":            {environ: []string{"HEARTH_RATE_LIMITS=atuh=5/1m"}, want: `HEARTH_RATE_LIMITS has no class "atuh": did you mean auth?`},
+		"bad size":                 {environ: []string{"HEARTH_BODY_LIMIT=1MB"}, want: "HEARTH_BODY_LIMIT must be a size"},
+		"size over its bound":      {environ: []string{"HEARTH_BODY_LIMIT=65MiB"}, want: "HEARTH_BODY_LIMIT must be at most 64MiB, not 65MiB"},
+		"two sizes the wrong way":  {environ: []string{"HEARTH_BATCH_BODY_LIMIT=512KiB"}, want: "HEARTH_BATCH_BODY_LIMIT must not be smaller than body_limit"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			opts := config.Options{Environ: tt.environ, Flags: tt.flags}
+			if tt.file != "" {
+				opts.Environ = append(opts.Environ, "HEARTH_CONFIG="+writeFile(t, "hearth.toml", tt.file))
+			}
+			if got := refuse(t, tt.want, opts); strings.Contains(got, "hunter2") {
+				t.Errorf("the message gives the password away: %s", got)
+			}
+		})
+	}
+}
+
+func TestAllProblemsAreToldAtOnce(t *testing.T) {
+	t.Parallel()
+	got := refuse(t, "HEARTH_ADDR", config.Options{Environ: []string{"HEARTH_ADDR=x", "HEARTH_SINGUP=open", "HEARTH_LOG_LEVEL=loud"}})
+	for _, want := range []string{"HEARTH_SINGUP", "HEARTH_LOG_LEVEL"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q does not name %s", got, want)
+		}
+	}
+}
+
+func TestWeakKeysAreRefused(t *testing.T) {
+	t.Parallel()
+	weak := map[string]string{
+		"all zero":       "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+		"one byte":       "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=",
+		"two bytes":      "AAEAAQABAAEAAQABAAEAAQABAAEAAQABAAEAAQABAAE=",
+		"counting":       "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+		"a sentence":     "dGhlIHF1aWNrIGJyb3duIGZveCBqdW1wcyBvdmVyLi4=",
+		"hexadecimal":    "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+		"16 bytes":       "3q2+7wTkGv9Zc1xXo5JmQw==",
+		"33 bytes":       "3q2+7wTkGv9Zc1xXo5JmQyLr8hUeWn4BtD6sKpA0fIgB",
+		"no base64":      "secret",
+		"the same twice": goodKey + "," + goodKey,
+	}
+	for name, key := range weak {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := refuse(t, "HEARTH_ENCRYPTION_KEY ", config.Options{Environ: []string{"HEARTH_ENCRYPTION_KEY=" + key}})
+			if strings.Contains(got, key) {
+				t.Errorf("the message repeats the key: %s", got)
+			}
+		})
+	}
+	cfg := load(t, config.Options{Environ: []string{"HEARTH_ENCRYPTION_KEY=" + goodKey + ", " + otherKey}})
+	if len(cfg.EncryptionKeys) != 2 {
+		t.Errorf("read %d keys; want 2", len(cfg.EncryptionKeys))
+	}
+}
+
+func TestPrintHidesEverySecret(t *testing.T) {
+	t.Parallel()
+	cfg := load(t, config.Options{Environ: []string{
+		"HEARTH_STORE_URL=mongodb://anna:hunter2@a:27017,b:27017/hearth?replicaSet=rs0",
+		"HEARTH_REDIS_URL=redis://:hunter2@localhost:6379/0",
+		"HEARTH_BLOB_URL=s3://bucket?endpoint=localhost:9000&access_key=AKhunter2&secret_key=hunter2",
+		"HEARTH_SMTP_URL=smtp://anna:hunter2@localhost:587",
+		"HEARTH_OTLP_ENDPOINT=http://localhost:4318?token=hunter2",
+		"HEARTH_ENCRYPTION_KEY=" + goodKey,
+	}})
+	got := printed(t, cfg)
+	for _, form := range []string{got, fmt.Sprint(cfg), fmt.Sprintf("%+v", cfg), fmt.Sprintf("%#v", cfg), cfg.LogValue().String()} {
+		for _, secret := range []string{"hunter2", "anna", goodKey} {
+			if strings.Contains(form, secret) {
+				t.Errorf("%q is in the print:\n%s", secret, form)
+			}
+		}
+	}
+	for _, want := range []string{
+		`# store_url = "mongodb://REDACTED@a:27017,b:27017/hearth?replicaSet=rs0" # HEARTH_STORE_URL`,
+		`# encryption_key = "REDACTED" # HEARTH_ENCRYPTION_KEY`,
+		"endpoint=localhost",
+		"\nbcrypt_cost = 10\n", "\nworker = true\n", "\naddr = \":8080\"\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in the print:\n%s", want, got)
+		}
+	}
+}
+
+func TestAPrintReadsBackAsTheSameSettings(t *testing.T) {
+	t.Parallel()
+	want := load(t, config.Options{Environ: []string{
+		"HEARTH_ADDR=127.0.0.1:0", "HEARTH_ADMIN_ADDR=off", "HEARTH_RETENTION=90d", "HEARTH_CACHE_SIZE=off", "HEARTH_BODY_LIMIT=2MiB",
+		"HEARTH_TRUSTED_PROXIES=10.1.2.3/8,192.168.0.1", "HEARTH_ALLOWED_ORIGINS=https://A.example,http://localhost:5173",
+		`HEARTH_DATA_DIR=C:\"quoted"` + "\t\n", "HEARTH_RATE_LIMITS=off", "HEARTH_LOG_LEVEL=warn", "HEARTH_STORE_URL=mongodb://a/b",
+		"HEARTH_SLOW_QUERY=off", "HEARTH_MAIL_FROM=Hütte <a@b.example>",
+	}})
+	got := load(t, config.Options{Flags: map[string]string{"config": writeFile(t, "printed.toml", printed(t, want))}})
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(config.Config{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Errorf("read back (-want +got):\n%s", diff)
+	}
+}
+
+func TestTheGuideListsEverySetting(t *testing.T) {
+	t.Parallel()
+	const path, begin, end = "../../docs/configuration.md", "<!-- settings begin -->\n", "<!-- settings end -->"
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(page), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s has no marks around the settings", path)
+	}
+	want := before + begin + config.Table() + "\n" + end + after
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(want, string(page)); diff != "" {
+		t.Errorf("%s is stale; go test ./internal/config -update writes it anew (-want +got):\n%s", path, diff)
+	}
+	for _, s := range config.Settings() {
+		if s.Help == "" || s.Group == "" {
+			t.Errorf("%s has no help or no group", s.Key)
+		}
+	}
+}
+
+func load(t *testing.T, opts config.Options) *config.Config {
+	t.Helper()
+	cfg, err := config.Load(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// refuse fails the test unless Load gives an error that holds want; it gives the error's text.
+func refuse(t *testing.T, want string, opts config.Options) string {
+	t.Helper()
+	cfg, err := config.Load(opts)
+	if err == nil {
+		t.Fatalf("Load gave %+v; want an error with %q", cfg, want)
+	}
+	if !strings.Contains(err.Error(), want) {
+		t.Errorf("the error is %q; want it to hold %q", err, want)
+	}
+	return err.Error()
+}
+
+func printed(t *testing.T, cfg *config.Config) string {
+	t.Helper()
+	var b strings.Builder
+	if err := cfg.Print(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func writeFile(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,248 @@
+package config
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"net/mail"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Bytes is a size, written as a whole number and a unit: 512B, 64KiB, 16MiB, 1GiB. A number alone is bytes.
+type Bytes int64
+
+// byteUnits are the units of Bytes, the largest first; "B" stands last because the others end in it.
+func byteUnits() []struct {
+	name string
+	size Bytes
+} {
+	return []struct {
+		name string
+		size Bytes
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
+}
+
+// ParseBytes reads a size as Bytes writes it. It is positive.
+func ParseBytes(text string) (Bytes, error) {
+	number, size := text, Bytes(1)
+	for _, unit := range byteUnits() {
+		if rest, ok := strings.CutSuffix(text, unit.name); ok {
+			number, size = rest, unit.size
+			break
+		}
+	}
+	n, err := strconv.ParseUint(number, 10, 63)
+	if err != nil || n == 0 || n > math.MaxInt64/uint64(size) {
+		return 0, errors.New("must be a size such as 512KiB, 16MiB or 1GiB")
+	}
+	return Bytes(n) * size, nil //nolint:gosec // bounded above
+}
+
+// String writes the size with the largest unit that leaves a whole number.
+func (b Bytes) String() string {
+	for _, unit := range byteUnits() {
+		if b >= unit.size && b%unit.size == 0 {
+			return strconv.FormatInt(int64(b/unit.size), 10) + unit.name
+		}
+	}
+	return "0B"
+}
+
+// keySize is the length of an encryption key in bytes.
+const keySize = 32
+
+// Key is a 256-bit encryption key. It prints as a placeholder, so that no log can hold it.
+type Key [keySize]byte
+
+// Format hides the key from every verb of package fmt.
+func (Key) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, redacted) }
+
+// LogValue hides the key from logs.
+func (Key) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText hides the key from encoders.
+func (Key) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// parseKeys reads encryption keys: base64, 32 bytes each, separated by commas.
+func parseKeys(text string) ([]Key, error) {
+	var keys []Key
+	for part := range items(text) {
+		key, err := parseKey(part)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(keys, key) {
+			return nil, errors.New("holds the same key twice")
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+func parseKey(text string) (Key, error) {
+	data, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		data, err = base64.RawURLEncoding.DecodeString(text)
+	}
+	if err != nil || len(data) != keySize {
+		return Key{}, errors.New("must be 32 random bytes in base64: openssl rand -base64 32")
+	}
+	if weak(data) {
+		return Key{}, errors.New("is not random, so anybody can guess it: openssl rand -base64 32 makes a good one")
+	}
+	return Key(data), nil
+}
+
+// weak tells whether no random generator can have made the key: 32 random bytes hold 11 distinct ones or fewer, or only
+// letters, digits and signs, or a run with a constant step, with a chance far below 2^-30.
+func weak(key []byte) bool {
+	var seen [256]bool
+	distinct, printable, steps := 0, 0, 0
+	for i, b := range key {
+		if !seen[b] {
+			seen[b] = true
+			distinct++
+		}
+		if b >= 0x20 && b < 0x7f {
+			printable++
+		}
+		if i > 1 && b-key[i-1] == key[i-1]-key[i-2] {
+			steps++
+		}
+	}
+	return distinct < 12 || printable == len(key) || steps > len(key)/2
+}
+
+func parseInt(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, fmt.Errorf("must be a whole number, not %q", text)
+	}
+	return n, nil
+}
+
+func parseLevel(text string) (slog.Level, error) {
+	switch text {
+	case "debug":
+		return slog.LevelDebug, nil
+	case "info":
+		return slog.LevelInfo, nil
+	case "warn":
+		return slog.LevelWarn, nil
+	case "error":
+		return slog.LevelError, nil
+	}
+	return 0, fmt.Errorf("must be one of debug, info, warn, error, not %q", text)
+}
+
+// parsePrefixes reads networks in CIDR form or single addresses.
+func parsePrefixes(text string) ([]netip.Prefix, error) {
+	var prefixes []netip.Prefix
+	for part := range items(text) {
+		prefix, err := netip.ParsePrefix(part)
+		if err != nil {
+			addr, addrErr := netip.ParseAddr(part)
+			if addrErr != nil || addr.Zone() != "" {
+				return nil, fmt.Errorf("must hold networks such as 10.0.0.0/8 or addresses, not %q", part)
+			}
+			addr = addr.Unmap()
+			prefix = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		prefixes = append(prefixes, prefix.Masked())
+	}
+	return prefixes, nil
+}
+
+// parseOrigins reads origins of web pages: a scheme, a host, perhaps a port, and nothing else.
+func parseOrigins(text string) ([]string, error) {
+	var origins []string
+	for part := range items(text) {
+		if part != "*" {
+			u, err := url.Parse(part)
+			if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
+				u.Path != "" || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(part, "#") || strings.HasSuffix(part, "?") {
+				return nil, fmt.Errorf("must hold origins such as https://home.example, without a path, not %q", part)
+			}
+			part = strings.ToLower(part)
+		}
+		origins = append(origins, part)
+	}
+	return origins, nil
+}
+
+// items gives the parts of a list, trimmed, without empty ones.
+func items(text string) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for part := range strings.SplitSeq(text, ",") {
+			if part = strings.TrimSpace(part); part != "" && !yield(part) {
+				return
+			}
+		}
+	}
+}
+
+func checkAddr(text string) error {
+	host, port, err := net.SplitHostPort(text)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil || strings.ContainsAny(host, " /") {
+		return fmt.Errorf("must be host:port or :port, not %q", text)
+	}
+	return nil
+}
+
+// ephemeral tells whether the system picks the port of addr.
+func ephemeral(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	return err == nil && strings.Trim(port, "0") == ""
+}
+
+// checkURL never repeats the text, because it may hold a password.
+func checkURL(text string, schemes []string) error {
+	u, err := parseURL(text)
+	if err != nil || u.Host == "" || !slices.Contains(schemes, u.Scheme) {
+		return fmt.Errorf("must be a URL that begins with %s://", strings.Join(schemes, ":// or "))
+	}
+	return nil
+}
+
+// parseURL parses a URL whose authority may name several hosts, as mongodb://a:27017,b:27017/hearth does; url.Parse
+// takes one alone, so the others are put behind it unchecked.
+func parseURL(text string) (*url.URL, error) {
+	scheme, rest, ok := strings.Cut(text, "://")
+	if !ok {
+		return nil, errors.New("a URL needs a scheme and ://")
+	}
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	authority := rest[:end]
+	hosts := authority[strings.LastIndexByte(authority, '@')+1:]
+	user := strings.TrimSuffix(authority, hosts)
+	first, others, _ := strings.Cut(hosts, ",")
+	u, err := url.Parse(scheme + "://" + user + first + rest[end:])
+	if err != nil {
+		return nil, err
+	}
+	if others != "" {
+		u.Host += "," + others
+	}
+	return u, nil
+}
+
+func checkMailbox(text string) error {
+	if _, err := mail.ParseAddress(text); err != nil {
+		return fmt.Errorf("must be a mail address such as hearth <hearth@home.example>, not %q", text)
+	}
+	return nil
+}
