@@ -1,0 +1,102 @@
+package observe
+
+import (
+	"net/http"
+	"net/http/pprof"
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sys/unix"
+)
+
+// MetricsOptions say what the metrics are about.
+type MetricsOptions struct {
+	// Version labels hearth_build_info.
+	Version string
+	// DataDir, unless empty, is the folder whose disk is watched.
+	DataDir string
+}
+
+// Metrics is the registry of everything that the program counts.
+type Metrics struct {
+	// Registry takes the collectors of other packages. Their labels must have few values: never an id, a path or a text
+	// that a client chose.
+	Registry *prometheus.Registry
+	// HTTP counts the requests.
+	HTTP *HTTPMetrics
+}
+
+// NewMetrics makes a registry with the figures of the process, the Go runtime, the disk and the requests.
+func NewMetrics(opts MetricsOptions) *Metrics {
+	registry := prometheus.NewRegistry()
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "hearth_build_info", Help: "Always 1; the labels name the build.",
+		ConstLabels: prometheus.Labels{"version": opts.Version, "go": runtime.Version()},
+	})
+	build.Set(1)
+	registry.MustRegister(
+		build,
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	if opts.DataDir != "" {
+		registry.MustRegister(newDiskCollector(opts.DataDir))
+	}
+	return &Metrics{Registry: registry, HTTP: newHTTPMetrics(registry)}
+}
+
+// Handler serves the metrics to Prometheus. A collector that fails is reported beside the others' figures.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.InstrumentMetricHandler(m.Registry, promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{
+		ErrorHandling: promhttp.ContinueOnError,
+		Registry:      m.Registry,
+	}))
+}
+
+// AdminHandler serves what only the operator may see: /metrics, /debug/pprof/ and the health of h. It asks nobody for
+// a password, so it must stand on a listener that the world cannot reach.
+func AdminHandler(m *Metrics, h *Health) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", m.Handler())
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	h.Mount(mux)
+	return mux
+}
+
+// diskCollector tells how full the disk of a folder is, asked at each scrape.
+type diskCollector struct {
+	dir         string
+	free, total *prometheus.Desc
+}
+
+func newDiskCollector(dir string) *diskCollector {
+	return &diskCollector{
+		dir:   dir,
+		free:  prometheus.NewDesc("hearth_disk_free_bytes", "Bytes that can still be written to the disk of the data directory.", nil, nil),
+		total: prometheus.NewDesc("hearth_disk_total_bytes", "Size of the disk of the data directory.", nil, nil),
+	}
+}
+
+// Describe names the figures.
+func (c *diskCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.free
+	ch <- c.total
+}
+
+// Collect gives the figures of now.
+func (c *diskCollector) Collect(ch chan<- prometheus.Metric) {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(c.dir, &stat); err != nil {
+		ch <- prometheus.NewInvalidMetric(c.free, err)
+		return
+	}
+	block := float64(stat.Bsize)
+	ch <- prometheus.MustNewConstMetric(c.free, prometheus.GaugeValue, float64(stat.Bavail)*block)
+	ch <- prometheus.MustNewConstMetric(c.total, prometheus.GaugeValue, float64(stat.Blocks)*block)
+}
