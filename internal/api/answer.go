@@ -1,0 +1,173 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+
+	"hearth"
+)
+
+func withRequest(ctx context.Context, info *Request) context.Context {
+	return context.WithValue(ctx, requestKey{}, info)
+}
+
+// answerWriter notes status and size of an answer.
+type answerWriter struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (w *answerWriter) WriteHeader(status int) {
+	if w.status == 0 && status >= http.StatusOK {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *answerWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *answerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Flush sends what was written so far.
+func (w *answerWriter) Flush() {
+	// A connection that cannot flush has no stream to wait for.
+	_ = http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// Hijack takes the connection over, for WebSocket.
+func (w *answerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.status = http.StatusSwitchingProtocols
+	return http.NewResponseController(w.ResponseWriter).Hijack()
+}
+
+// logRequest writes the request's line. A 5xx is an error, a slow request a warning of kind performance.
+func logRequest(o Options, r *http.Request, info *Request) {
+	level, kind := slog.LevelInfo, "app"
+	switch {
+	case info.Err != nil:
+		level, kind = slog.LevelError, "error"
+	case o.SlowRequest > 0 && info.Duration >= o.SlowRequest && info.Status != http.StatusSwitchingProtocols:
+		level, kind = slog.LevelWarn, "performance"
+	case info.Status == http.StatusUnauthorized, info.Status == http.StatusForbidden, info.Status == http.StatusTooManyRequests:
+		kind = "security"
+	}
+	ctx := r.Context()
+	if !o.Logger.Enabled(ctx, level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 12)
+	attrs = append(attrs,
+		slog.String("kind", kind), slog.String("request_id", info.ID), slog.String("method", info.Method),
+		slog.String("route", info.Route), slog.Int("status", info.Status), slog.Duration("duration", info.Duration),
+		slog.Int64("bytes", info.Bytes), slog.String("caller", info.Caller.Key()), slog.String("ip", info.Caller.IP))
+	if info.Code != "" {
+		attrs = append(attrs, slog.String("code", string(info.Code)))
+	}
+	if info.Err != nil {
+		attrs = append(attrs, slog.String("err", info.Err.Error()))
+	}
+	o.Logger.LogAttrs(ctx, level, "request", attrs...)
+}
+
+// withETag gives a 200 answer an entity tag of its content, and answers 304 where the client has it already. A tag that
+// the handler set (a version) stays in front: "7-0123456789abcdef".
+func withETag(next func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		held := &heldAnswer{header: w.Header()}
+		if err := next(held, r); err != nil {
+			return err
+		}
+		if held.status != 0 && held.status != http.StatusOK {
+			w.WriteHeader(held.status)
+			_, _ = w.Write(held.body.Bytes()) // a client that has gone needs no answer
+			return nil
+		}
+		tag := entityTag(strings.Trim(w.Header().Get("ETag"), `"`), held.body.Bytes())
+		w.Header().Set("ETag", tag)
+		w.Header().Set("Cache-Control", "private, no-cache")
+		if r.Method == http.MethodGet && matchesTag(r.Header.Get("If-None-Match"), tag) {
+			w.Header().Del("Content-Type")
+			w.WriteHeader(http.StatusNotModified)
+			return nil
+		}
+		_, _ = w.Write(held.body.Bytes())
+		return nil
+	}
+}
+
+// entityTag is of the content alone, so that every instance gives the same.
+func entityTag(version string, body []byte) string {
+	sum := sha256.Sum256(body)
+	if version != "" {
+		version += "-"
+	}
+	return `"` + version + hex.EncodeToString(sum[:8]) + `"`
+}
+
+// matchesTag tells whether a list of tags (If-None-Match) holds tag, weakly compared.
+func matchesTag(list, tag string) bool {
+	for candidate := range strings.SplitSeq(list, ",") {
+		candidate = strings.TrimPrefix(strings.TrimSpace(candidate), "W/")
+		if candidate == tag || candidate == "*" {
+			return true
+		}
+	}
+	return false
+}
+
+// heldAnswer keeps an answer back. Answers of operations with ETag are pages and single objects: their size is bounded.
+type heldAnswer struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (h *heldAnswer) Header() http.Header         { return h.header }
+func (h *heldAnswer) Write(p []byte) (int, error) { return h.body.Write(p) }
+func (h *heldAnswer) WriteHeader(status int)      { h.status = status }
+
+// versionOf reads If-Match: the version in a device's entity tag. 0: no condition was made. A tag of no version, or a
+// list of them, never matches: -1.
+func versionOf(ifMatch string) int64 {
+	ifMatch = strings.TrimSpace(ifMatch)
+	if ifMatch == "" || ifMatch == "*" {
+		return 0
+	}
+	tag, ok := strings.CutPrefix(ifMatch, `"`)
+	if !ok {
+		return -1
+	}
+	var version int64
+	digits := 0
+	for ; digits < len(tag) && digits < 18 && tag[digits] >= '0' && tag[digits] <= '9'; digits++ {
+		version = version*10 + int64(tag[digits]-'0')
+	}
+	if digits == 0 || digits == len(tag) || tag[digits] != '-' && tag[digits] != '"' || version == 0 {
+		return -1
+	}
+	return version
+}
+
+// checkVersion compares a device's version with If-Match's; CodeVersionMismatch.
+func checkVersion(want, have int64) error {
+	if want == 0 || want == have {
+		return nil
+	}
+	return hearth.Errorf(hearth.CodeVersionMismatch, "the device has changed since: it is at version %d", have)
+}

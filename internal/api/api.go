@@ -1,0 +1,117 @@
+// Package api is the HTTP face of hearth: operations, one file a resource; the error mapper; middleware; the OpenAPI
+// document. Wire types live here; a rename here changes no stored type.
+//
+// A resource file has one method on API that registers its operations with [register] (typed, validated by huma) or
+// [registerRaw] (hot routes and streams, documented the same way). Handlers return errors; only problem.go turns an
+// error into a response.
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"hearth"
+)
+
+// BasePath is where the operations of the contract live.
+const BasePath = "/api/v1"
+
+// Authenticator turns a bearer token into a caller. Errors: CodeUnauthenticated, CodeTokenExpired, CodeTokenRevoked,
+// CodeUnavailable.
+type Authenticator interface {
+	Authenticate(ctx context.Context, token string) (hearth.Caller, error)
+}
+
+// Options are what the API serves and how.
+type Options struct {
+	// Version is the program's, for the OpenAPI document.
+	Version string
+	Clock   hearth.Clock
+	Logger  *slog.Logger
+	// Users and Devices read access tokens and device tokens ("hd_…").
+	Users   Authenticator
+	Devices Authenticator
+	// Roles gives a person's organizations; nil: nobody has any.
+	Roles func(ctx context.Context, userID string) (map[string]hearth.OrgRole, error)
+	// Observer sees every finished request; nil: none.
+	Observer func(Request)
+	// BodyLimit and BatchBodyLimit bound request bodies, in bytes; 0 is 1 MiB and 16 MiB.
+	BodyLimit      int64
+	BatchBodyLimit int64
+	// SlowRequest is the duration from which a request is logged as slow; zero logs none so.
+	SlowRequest time.Duration
+	// AllowedOrigins may call from a browser (CORS).
+	AllowedOrigins []string
+}
+
+func (o Options) validate() (Options, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.BodyLimit == 0 {
+		o.BodyLimit = 1 << 20
+	}
+	if o.BatchBodyLimit == 0 {
+		o.BatchBodyLimit = 16 << 20
+	}
+	if o.BodyLimit < 0 || o.BatchBodyLimit < 0 {
+		return o, errors.New("api: a body limit is negative")
+	}
+	return o, nil
+}
+
+// API is the handler of all client traffic.
+type API struct {
+	options Options
+	mux     *http.ServeMux
+	huma    huma.API
+	handler http.Handler
+}
+
+// New builds the API.
+func New(options Options) (*API, error) {
+	options, err := options.validate()
+	if err != nil {
+		return nil, err
+	}
+	a := &API{options: options, mux: http.NewServeMux()}
+	replaceHumaErrors()
+	a.huma = humago.New(discardMux{}, a.humaConfig())
+	for _, resource := range resources {
+		resource(a)
+	}
+	a.registerDocs()
+	a.handler = a.outer(a.mux)
+	return a, nil
+}
+
+// resources are the operations, in the order in which the documentation shows them.
+var resources = []func(*API){}
+
+// ServeHTTP answers a request.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
+
+// OpenAPI gives the OpenAPI 3.1 document as indented JSON, the same for the same program.
+func (a *API) OpenAPI() ([]byte, error) {
+	data, err := json.MarshalIndent(a.huma.OpenAPI(), "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("write the OpenAPI document: %w", err)
+	}
+	return append(data, '\n'), nil
+}
+
+func (a *API) now() time.Time { return a.options.Clock.Now() }
+
+// discardMux keeps huma from routing by itself: register routes every operation through the same chain as raw ones.
+type discardMux struct{}
+
+func (discardMux) HandleFunc(string, func(http.ResponseWriter, *http.Request)) {}
+func (discardMux) ServeHTTP(http.ResponseWriter, *http.Request)                {}

@@ -1,0 +1,66 @@
+package api
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// humaConfig is huma without its own routes, links and formats: JSON in and out, nothing else.
+func (a *API) humaConfig() huma.Config {
+	format := huma.Format{Marshal: writeJSON, Unmarshal: readJSON}
+	return huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info: &huma.Info{
+				Title:   "hearth",
+				Version: a.options.Version,
+				Description: "A self-hosted backend for smart devices. Times are RFC 3339, UTC, milliseconds; ids are UUIDv7; failures are " +
+					"RFC 9457 problems with a stable `code`; every answer carries `X-Request-ID`.",
+				License: &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
+			},
+			Servers: []*huma.Server{{URL: "/"}},
+			Components: &huma.Components{
+				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+				SecuritySchemes: map[string]*huma.SecurityScheme{
+					"user":   {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "An access token of POST /auth/login."},
+					"device": {Type: "http", Scheme: "bearer", Description: "A device token (hd_…) of POST /devices/{id}/tokens."},
+				},
+			},
+		},
+		Formats:       map[string]huma.Format{"application/json": format, "json": format},
+		DefaultFormat: "application/json",
+		Transformers:  []huma.Transformer{takeErrors},
+	}
+}
+
+func writeJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
+}
+
+func readJSON(data []byte, v any) error { return json.Unmarshal(data, v) }
+
+// registerDocs serves the OpenAPI document.
+func (a *API) registerDocs() {
+	asJSON, err := a.OpenAPI()
+	if err != nil {
+		panic("api: the OpenAPI document does not encode: " + err.Error())
+	}
+	asYAML, err := a.huma.OpenAPI().YAML()
+	if err != nil {
+		panic("api: the OpenAPI document does not encode: " + err.Error())
+	}
+	serve := func(path, contentType string, body []byte) {
+		a.route(operation{Method: http.MethodGet, Path: path, Root: true, ETag: true}, func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Content-Type", contentType)
+			_, _ = w.Write(body) // a client that has gone needs no answer
+			return nil
+		})
+	}
+	serve("/openapi.json", "application/json", asJSON)
+	serve("/openapi.yaml", "application/yaml", asYAML)
+}

@@ -1,0 +1,255 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"hearth"
+)
+
+// access says who may call an operation at all; what they may do with which object is the capabilities' business.
+type access int
+
+const (
+	// forAnyone needs no token.
+	forAnyone access = iota
+	// forUsers needs an access token; a device's token is forbidden.
+	forUsers
+	// forDevices needs an access token or a device's token.
+	forDevices
+	// forAdmins needs an access token of an admin.
+	forAdmins
+)
+
+// operation is one call of the contract.
+type operation struct {
+	// ID is the operationId, such as "create-device".
+	ID     string
+	Method string
+	// Path is below BasePath, unless Root is set.
+	Path        string
+	Root        bool
+	Summary     string
+	Description string
+	// Tag is the chapter of the documentation.
+	Tag    string
+	Access access
+	// Class is the rate limit that the call counts against: auth, general, devices, analytics, exports, device, streams;
+	// "" is not limited.
+	Class string
+	// Status is the success; 0 is 200.
+	Status int
+	// Codes are the failures beyond those that every operation of its kind has.
+	Codes []hearth.Code
+	// Batch allows a body up to the larger limit.
+	Batch bool
+	// Stream is not compressed, not buffered and not cut off by the write timeout.
+	Stream bool
+	// Plain is never compressed: small answers of hot routes.
+	Plain bool
+	// ETag gives the answer an entity tag and answers 304 to a matching If-None-Match.
+	ETag bool
+	// Secret answers hand out tokens: Cache-Control: no-store.
+	Secret bool
+	// Creates takes an Idempotency-Key.
+	Creates bool
+}
+
+func (op operation) pattern() string {
+	if op.Root {
+		return op.Path
+	}
+	return BasePath + op.Path
+}
+
+// codes gives every failure of the operation, for its documentation.
+func (op operation) codes(hasBody, hasParams bool) []hearth.Code {
+	codes := slices.Clone(op.Codes)
+	if op.Access != forAnyone {
+		codes = append(codes, hearth.CodeUnauthenticated, hearth.CodeTokenExpired, hearth.CodeTokenRevoked, hearth.CodeForbidden)
+	}
+	if hasBody {
+		codes = append(codes, hearth.CodeMalformedBody, hearth.CodePayloadTooLarge, hearth.CodeUnsupportedMediaType)
+	}
+	if hasBody || hasParams {
+		codes = append(codes, hearth.CodeValidationFailed)
+	}
+	if op.Class != "" {
+		codes = append(codes, hearth.CodeRateLimited)
+	}
+	if op.Creates {
+		codes = append(codes, hearth.CodeIdempotencyMismatch)
+	}
+	if !op.Root {
+		codes = append(codes, hearth.CodeInternal, hearth.CodeUnavailable)
+	}
+	if op.Method != http.MethodGet && !op.Root {
+		codes = append(codes, hearth.CodeStorageFull)
+	}
+	slices.Sort(codes)
+	return slices.Compact(codes)
+}
+
+func (op operation) document(a *API) huma.Operation {
+	doc := huma.Operation{
+		OperationID: op.ID, Method: op.Method, Path: op.pattern(), Summary: op.Summary, Description: op.Description,
+		Tags: []string{op.Tag}, DefaultStatus: op.Status, MaxBodyBytes: -1, BodyReadTimeout: -1,
+		Responses: map[string]*huma.Response{},
+	}
+	switch op.Access {
+	case forAnyone:
+		doc.Security = []map[string][]string{}
+	case forDevices:
+		doc.Security = []map[string][]string{{"user": {}}, {"device": {}}}
+	case forUsers, forAdmins:
+		doc.Security = []map[string][]string{{"user": {}}}
+	}
+	return doc
+}
+
+// documentErrors adds an answer for each status that the operation's codes have.
+func (op operation) documentErrors(a *API, doc *huma.Operation) {
+	delete(doc.Responses, "default")
+	schema := a.huma.OpenAPI().Components.Schemas.Schema(problemType, true, "Problem")
+	byStatus := map[int][]hearth.Code{}
+	for _, code := range op.codes(doc.RequestBody != nil, len(doc.Parameters) > 0) {
+		byStatus[statuses[code]] = append(byStatus[statuses[code]], code)
+	}
+	for status, codes := range byStatus {
+		examples := map[string]*huma.Example{}
+		names := make([]string, len(codes))
+		for i, code := range codes {
+			names[i] = "`" + string(code) + "`"
+			examples[string(code)] = &huma.Example{Value: map[string]any{
+				"type": "urn:hearth:error:" + string(code), "title": http.StatusText(status), "status": status,
+				"detail": "what went wrong, for people", "code": string(code), "request_id": "0192c3a4-7e1b-7c44-9f6e-1a2b3c4d5e6f",
+			}}
+		}
+		response := &huma.Response{
+			Description: http.StatusText(status) + ": " + strings.Join(names, ", "),
+			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: schema, Examples: examples}},
+		}
+		if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable || status == http.StatusInsufficientStorage {
+			response.Headers = map[string]*huma.Param{"Retry-After": {
+				Description: "Seconds after which to try again.", Schema: &huma.Schema{Type: huma.TypeInteger},
+			}}
+		}
+		doc.Responses[strconv.Itoa(status)] = response
+	}
+}
+
+// register adds a typed operation. I's fields are its parameters and Body, validated before the handler runs; O's are its
+// headers and Body (see huma.Register). The handler finds its caller with callerOf.
+func register[I, O any](a *API, op operation, handler func(context.Context, *I) (*O, error)) {
+	doc := op.document(a)
+	adapter := &captureAdapter{API: a.huma}
+	huma.Register(adapter, doc, func(ctx context.Context, in *I) (*O, error) {
+		out, err := handler(ctx, in)
+		if err != nil {
+			return nil, carriedError{err}
+		}
+		return out, nil
+	})
+	op.documentErrors(a, adapter.doc)
+	a.huma.OpenAPI().AddOperation(adapter.doc)
+	a.route(op, func(w http.ResponseWriter, r *http.Request) error {
+		hw := &humaWriter{ResponseWriter: w}
+		adapter.handler(humago.NewContext(adapter.doc, r, hw))
+		return hw.err
+	})
+}
+
+// registerRaw adds an operation whose handler reads the request and writes the answer itself; doc describes parameters,
+// body and answers. The handler returns an error before it has written anything, or nil.
+func registerRaw(a *API, op operation, doc func(*huma.Operation), handler func(http.ResponseWriter, *http.Request) error) {
+	operation := op.document(a)
+	doc(&operation)
+	op.documentErrors(a, &operation)
+	a.huma.OpenAPI().AddOperation(&operation)
+	a.route(op, handler)
+}
+
+// schemaOf gives the document's schema of a wire type, for registerRaw.
+func schemaOf[T any](a *API) *huma.Schema {
+	return a.huma.OpenAPI().Components.Schemas.Schema(typeOf[T](), true, typeOf[T]().Name())
+}
+
+// captureAdapter lets huma build its handler and document without routing it.
+type captureAdapter struct {
+	huma.API
+	doc     *huma.Operation
+	handler func(huma.Context)
+}
+
+// Adapter makes huma hand its handler to us.
+func (c *captureAdapter) Adapter() huma.Adapter { return c }
+
+// Handle takes the handler.
+func (c *captureAdapter) Handle(op *huma.Operation, handler func(huma.Context)) {
+	c.doc, c.handler = op, handler
+}
+
+// ServeHTTP is never called: routing is the API's.
+func (c *captureAdapter) ServeHTTP(http.ResponseWriter, *http.Request) {
+	panic("api: huma does not route")
+}
+
+// DocumentOperation leaves the documentation to register, which completes it first.
+func (c *captureAdapter) DocumentOperation(*huma.Operation) {}
+
+// carriedError takes a handler's error through huma to writeError unchanged.
+type carriedError struct{ err error }
+
+func (c carriedError) Error() string  { return c.err.Error() }
+func (c carriedError) GetStatus() int { return http.StatusTeapot }
+func (c carriedError) Unwrap() error  { return c.err }
+
+// humaWriter keeps what huma would write for an error, so that writeError writes it instead.
+type humaWriter struct {
+	http.ResponseWriter
+	err error
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *humaWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *humaWriter) Write(p []byte) (int, error) {
+	if w.err != nil {
+		return len(p), nil
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *humaWriter) WriteHeader(status int) {
+	if w.err == nil {
+		w.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// fail is called by the error transformer before huma writes anything.
+func (w *humaWriter) fail(err error) { w.err = err }
+
+// takeErrors is a huma transformer: it takes every error body off its way and gives it to the humaWriter.
+func takeErrors(ctx huma.Context, _ string, body any) (any, error) {
+	err, ok := body.(error)
+	if !ok {
+		return body, nil
+	}
+	_, w := humago.Unwrap(ctx)
+	hw, ok := w.(*humaWriter)
+	if !ok {
+		return nil, fmt.Errorf("api: an error outside of an operation: %w", err)
+	}
+	if carried, ok := err.(carriedError); ok {
+		err = carried.err
+	}
+	hw.fail(err)
+	return nil, nil
+}

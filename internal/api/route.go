@@ -1,0 +1,221 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzhttp"
+
+	"hearth"
+)
+
+// devicePrefix marks a device's token.
+const devicePrefix = "hd_"
+
+// maxToken bounds a bearer token, in bytes.
+const maxToken = 4096
+
+// route puts an operation's handler behind authentication, limits and encodings.
+func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Request) error) {
+	limit := a.options.BodyLimit
+	if op.Batch {
+		limit = a.options.BatchBodyLimit
+	}
+	serve := func(w http.ResponseWriter, r *http.Request) error {
+		if err := a.admit(op, r); err != nil {
+			return err
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
+		return handler(w, r)
+	}
+	if op.ETag {
+		serve = withETag(serve)
+	}
+	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		info := requestOf(r.Context())
+		info.Route = op.pattern()
+		if op.Secret {
+			w.Header().Set("Cache-Control", "no-store")
+		}
+		if err := serve(w, r); err != nil {
+			writeError(w, r, err)
+		}
+	})
+	if !op.Stream && !op.Plain {
+		h = compressed(h)
+	}
+	a.mux.Handle(op.Method+" "+op.pattern(), h)
+}
+
+// compressed compresses answers of over 1 KiB, as the client accepts it.
+func compressed(h http.Handler) http.Handler {
+	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(1024), gzhttp.EnableZstd(true), gzhttp.CompressionLevel(1))
+	if err != nil {
+		panic("api: the compression options are constants: " + err.Error())
+	}
+	return wrap(h)
+}
+
+// admit finds out who calls and whether such a caller may call the operation at all.
+func (a *API) admit(op operation, r *http.Request) error {
+	info := requestOf(r.Context())
+	header := r.Header.Get("Authorization")
+	if header == "" {
+		if op.Access != forAnyone {
+			return hearth.Errorf(hearth.CodeUnauthenticated, "an access token is required")
+		}
+		return nil
+	}
+	caller, err := a.authenticate(r, header)
+	if err != nil {
+		// Signing in must work for a client that still sends an old token.
+		if op.Access == forAnyone {
+			return nil
+		}
+		return err
+	}
+	caller.IP, caller.UserAgent = info.Caller.IP, info.Caller.UserAgent
+	info.Caller = caller
+	if op.Access == forUsers && !caller.IsUser() || op.Access == forAdmins && !caller.IsAdmin() {
+		return hearth.Errorf(hearth.CodeForbidden, "you may not do this")
+	}
+	return nil
+}
+
+func (a *API) authenticate(r *http.Request, header string) (hearth.Caller, error) {
+	scheme, token, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken {
+		return hearth.Caller{}, hearth.Errorf(hearth.CodeUnauthenticated, "the Authorization header must be: Bearer TOKEN")
+	}
+	if strings.HasPrefix(token, devicePrefix) {
+		return a.options.Devices.Authenticate(r.Context(), token)
+	}
+	caller, err := a.options.Users.Authenticate(r.Context(), token)
+	if err != nil || a.options.Roles == nil {
+		return caller, err
+	}
+	caller.Orgs, err = a.options.Roles(r.Context(), caller.UserID)
+	return caller, err
+}
+
+// outer is what every request passes, matched or not.
+func (a *API) outer(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		info := &Request{ID: requestID(r), Method: r.Method}
+		info.Caller.IP, info.Caller.UserAgent = clientIP(r), r.UserAgent()
+		r = r.WithContext(withRequest(r.Context(), info))
+		out := &answerWriter{ResponseWriter: w}
+		header := w.Header()
+		header.Set("X-Request-ID", info.ID)
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("X-Frame-Options", "DENY")
+		header.Set("Referrer-Policy", "no-referrer")
+		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		defer func() {
+			if p := recover(); p != nil {
+				a.recovered(out, r, p)
+			}
+			info.Status, info.Bytes, info.Duration = out.status, out.bytes, time.Since(start)
+			a.finished(r, info)
+		}()
+		if a.cors(out, r) {
+			return
+		}
+		a.dispatch(out, r, next)
+	})
+}
+
+// dispatch answers what no operation matches with a problem, and hands on the rest.
+func (a *API) dispatch(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	// One meaning for a path, here and at a proxy: no dots, no doubled slashes.
+	if clean := path.Clean(r.URL.Path); clean != r.URL.Path {
+		writeError(w, r, hearth.NotFound("page"))
+		return
+	}
+	fallback, pattern := a.mux.Handler(r)
+	if pattern != "" {
+		next.ServeHTTP(w, r)
+		return
+	}
+	probe := &headerProbe{header: http.Header{}}
+	fallback.ServeHTTP(probe, r)
+	if probe.status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", probe.header.Get("Allow"))
+		writeError(w, r, hearth.Errorf(hearth.CodeMethodNotAllowed, "%s is not allowed here", r.Method))
+		return
+	}
+	writeError(w, r, hearth.NotFound("page"))
+}
+
+// recovered turns a panic into a 500, or cuts the connection if the answer has begun.
+func (a *API) recovered(w *answerWriter, r *http.Request, p any) {
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(p)
+	}
+	err := fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+	if w.status == 0 {
+		writeError(w, r, err)
+		return
+	}
+	requestOf(r.Context()).Err = err
+}
+
+// cors lets the allowed origins in and answers their preflights; it tells whether the request is answered.
+func (a *API) cors(w http.ResponseWriter, r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" || len(a.options.AllowedOrigins) == 0 {
+		return false
+	}
+	header := w.Header()
+	header.Add("Vary", "Origin")
+	if !slices.Contains(a.options.AllowedOrigins, origin) && !slices.Contains(a.options.AllowedOrigins, "*") {
+		return false
+	}
+	header.Set("Access-Control-Allow-Origin", origin)
+	header.Set("Access-Control-Expose-Headers",
+		"ETag, Location, Retry-After, X-Request-ID, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Idempotency-Replayed")
+	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
+		return false
+	}
+	header.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
+	header.Set("Access-Control-Allow-Headers",
+		"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, X-Request-ID")
+	header.Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
+	return true
+}
+
+// finished logs the request in one line and tells the observer.
+func (a *API) finished(r *http.Request, info *Request) {
+	if a.options.Observer != nil {
+		a.options.Observer(*info)
+	}
+	logRequest(a.options, r, info)
+}
+
+// clientIP gives the address of the peer.
+func clientIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// headerProbe finds out what a handler of the mux would answer.
+type headerProbe struct {
+	header http.Header
+	status int
+}
+
+func (p *headerProbe) Header() http.Header            { return p.header }
+func (p *headerProbe) Write(data []byte) (int, error) { return len(data), nil }
+func (p *headerProbe) WriteHeader(status int)         { p.status = status }
