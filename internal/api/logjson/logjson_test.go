@@ -1,0 +1,347 @@
+package logjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/go-cmp/cmp"
+
+	"hearth"
+)
+
+const now = 1_700_000_000_000
+
+func decode(body string, format Format) (*Batch, error) {
+	return new(Decoder).Decode(strings.NewReader(body), Options{Format: format, Now: now})
+}
+
+func TestABatchIsReadInEveryFormat(t *testing.T) {
+	t.Parallel()
+	wantDevices := []string{"a", "bé"}
+	wantEntries := []hearth.LogEntry{
+		{Device: 0, Event: "temp", Value: 21.5, At: 1489017377123},
+		{Device: 1, Event: "temp", Value: -1e-7, At: now},
+		{Device: 0, Event: "power", Value: 3, At: now},
+	}
+	items := []string{
+		`{"device_id":"a","event":"temp","value":21.5,"timestamp":"2017-03-09T00:56:17.1239+01:00"}`,
+		` { "value" : -1.0E-7 , "timestamp":null,	"event" : "t\u0065mp", "device\u005fid":"b\u00e9" } `,
+		`{"event":"power","device_id":"a","value":3}`,
+	}
+	for name, body := range map[string]string{
+		"array":                    "[" + strings.Join(items, ",") + "]",
+		"spaced array":             " \r\n[\n" + strings.Join(items, "\n,\n\n") + " ]\n ",
+		"lines":                    strings.Join(items, "\n"),
+		"lines with a last end":    strings.Join(items, "\r\n") + "\r\n",
+		"lines with empty between": "\n" + strings.Join(items, " \n\n \t") + "\n\n",
+	} {
+		format := Array
+		if strings.HasPrefix(name, "lines") {
+			format = Lines
+		}
+		for _, reader := range []io.Reader{
+			strings.NewReader(body), iotest.OneByteReader(strings.NewReader(body)), iotest.DataErrReader(strings.NewReader(body)),
+		} {
+			got, err := new(Decoder).Decode(reader, Options{Format: format, Now: now})
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			if diff := cmp.Diff(wantDevices, got.Devices) + cmp.Diff(wantEntries, got.Entries); diff != "" {
+				t.Errorf("%s: %s", name, diff)
+			}
+		}
+	}
+	single, err := decode(`{"event":"power","value":0.1}`, Single)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]hearth.LogEntry{{Event: "power", Value: 0.1, At: now}}, single.Entries); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWhatIsNotJSONIsMalformed(t *testing.T) {
+	t.Parallel()
+	item := `{"device_id":"a","event":"e","value":1}`
+	for _, body := range []string{
+		"", " ", "[", "[" + item, "[" + item + ",", "[" + item + ",]", "[,]", "[" + item + "}", "[" + item + "] x", item + item,
+		"[" + item + item + "]", "nul", "[{]", "[{}", `[{"a"}]`, `[{"a":}]`, `[{"value":NaN}]`, `[{"value":Infinity}]`,
+		`[{"value":-}]`, `[{"value":01}]`, `[{"value":1.}]`, `[{"value":.5}]`, `[{"value":1e}]`, `[{"value":+1}]`, `[{"value":0x1}]`,
+		"[{\"event\":\"\xff\"}]", "[{\"event\":\"a\x00\"}]", "[{\"event\":\"a\nb\"}]", `[{"event":"\ud800"}]`, `[{"event":"\ud800A"}]`,
+		`[{"event":"\x"}]`, `[{"event":"\u12g4"}]`, `[{"event":"a}]`, `[{"value":1,"value":1}]`, `[{"value":1,"v\u0061lue":2}]`,
+		`[{"x":1,"x":2}]`, `[{"x":{"y":1,"y":2}}]`, "\ufeff[]", `[{'event':1}]`, `[{"event":"e",}]`,
+		"[" + strings.Repeat("[", 100) + strings.Repeat("]", 100) + "]",
+		`[{"x":` + strings.Repeat(`{"x":`, 100) + "1" + strings.Repeat("}", 101) + "]",
+	} {
+		if _, err := decode(body, Array); hearth.ErrorCode(err) != hearth.CodeMalformedBody {
+			t.Errorf("%q: got %v, want malformed_body", body, err)
+		}
+	}
+	for _, body := range []string{"", "\n", item + item, item + " " + item, item + ",\n" + item, "{\n" + item[1:], item + "\n{", item + "\nx"} {
+		if _, err := decode(body, Lines); hearth.ErrorCode(err) != hearth.CodeMalformedBody {
+			t.Errorf("lines %q: got %v, want malformed_body", body, err)
+		}
+	}
+	for _, body := range []string{"", "{", `{"event":"a","value":1}{}`, `{"event":"a","value":1}]`} {
+		if _, err := decode(body, Single); hearth.ErrorCode(err) != hearth.CodeMalformedBody {
+			t.Errorf("single %q: got %v, want malformed_body", body, err)
+		}
+	}
+}
+
+func TestWrongFieldsAreNamed(t *testing.T) {
+	t.Parallel()
+	good := `{"device_id":"a","event":"e","value":1}`
+	number := "must be a finite number of at most 1e300"
+	for _, c := range []struct {
+		format Format
+		body   string
+		want   []hearth.FieldError
+	}{
+		{Array, `{}`, []hearth.FieldError{{Location: "body", Message: "must be an array"}}},
+		{Array, ` "x" `, []hearth.FieldError{{Location: "body", Message: "must be an array"}}},
+		{Array, `[` + good + `,1]`, []hearth.FieldError{{Location: "body[1]", Message: "must be an object"}}},
+		{Lines, good + "\n[]", []hearth.FieldError{{Location: "body[1]", Message: "must be an object"}}},
+		{Array, `[` + good + `,{"device_id":7,"event":null,"value":"1","timestamp":5}]`, []hearth.FieldError{
+			{Location: "body[1].device_id", Message: "must be a string"}, {Location: "body[1].event", Message: "must be a string"},
+			{Location: "body[1].value", Message: "must be a number"}, {Location: "body[1].timestamp", Message: "must be a string"},
+		}},
+		{Array, `[{"device_id":"a","event":"e","value":1e400}]`, []hearth.FieldError{{Location: "body[0].value", Message: number}}},
+		{Array, `[{"device_id":"a","event":"e","value":-1e999999999999}]`, []hearth.FieldError{{Location: "body[0].value", Message: number}}},
+		{Array, `[{}]`, []hearth.FieldError{
+			{Location: "body[0].device_id", Message: "is required"}, {Location: "body[0].event", Message: "is required"},
+			{Location: "body[0].value", Message: "is required"},
+		}},
+		{Array, `[{"device_id":"a","event":"e","value":1,"id":{"$ne":[null]},"a\u0000b":2}]`, []hearth.FieldError{
+			{Location: "body[0].id", Message: "is not a known field"}, {Location: "body[0].a?b", Message: "is not a known field"},
+		}},
+		{Single, `{"device_id":"a","event":"e","value":1}`, []hearth.FieldError{{Location: "body.device_id", Message: "is not a known field"}}},
+		{Single, `{"event":"e"}`, []hearth.FieldError{{Location: "body.value", Message: "is required"}}},
+		{Single, `[]`, []hearth.FieldError{{Location: "body", Message: "must be an object"}}},
+		{Single, `{"event":"e","value":1,"timestamp":"yesterday"}`, []hearth.FieldError{
+			{Location: "body.timestamp", Message: "must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z"},
+		}},
+	} {
+		_, err := decode(c.body, c.format)
+		failure, ok := errors.AsType[*hearth.Error](err)
+		if !ok || failure.Code != hearth.CodeValidationFailed {
+			t.Errorf("%s: got %v, want validation_failed", c.body, err)
+			continue
+		}
+		if diff := cmp.Diff(c.want, failure.Fields); diff != "" {
+			t.Errorf("%s: %s", c.body, diff)
+		}
+	}
+}
+
+func TestBatchesAreBounded(t *testing.T) {
+	t.Parallel()
+	item := `{"device_id":"a","event":"e","value":1}`
+	full := strings.TrimSuffix(strings.Repeat(item+",", hearth.MaxLogBatch), ",")
+	batch, err := decode("["+full+"]", Array)
+	if err != nil || len(batch.Entries) != hearth.MaxLogBatch {
+		t.Fatalf("a full batch: %v", err)
+	}
+	for name, body := range map[string]string{
+		"an item too many":       "[" + full + "," + item + "]",
+		"an item of 70 KB":       `[{"device_id":"` + strings.Repeat("a", 70_000) + `","event":"e","value":1}]`,
+		"an item of 70 KB space": `[{"device_id":` + strings.Repeat(" ", 70_000) + `"a","event":"e","value":1}]`,
+		"30 wrong items":         "[" + strings.TrimSuffix(strings.Repeat("{},", 30), ",") + "]",
+	} {
+		_, err := decode(body, Array)
+		failure, ok := errors.AsType[*hearth.Error](err)
+		if !ok || failure.Code != hearth.CodeValidationFailed || len(failure.Fields) > maxFieldErrors {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	if batch, err := decode("["+strings.Repeat(" ", 200_000)+"]", Array); err != nil || len(batch.Entries) != 0 {
+		t.Errorf("much space in an empty array: %v", err)
+	}
+}
+
+func TestAReadersErrorComesBack(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("cut")
+	for _, start := range []string{"", "[", `[{"device_id":"a`, `[{"device_id":"a","event":"e","value":1}`} {
+		_, err := new(Decoder).Decode(io.MultiReader(strings.NewReader(start), iotest.ErrReader(broken)), Options{})
+		if !errors.Is(err, broken) {
+			t.Errorf("after %q: got %v", start, err)
+		}
+	}
+}
+
+func TestAPooledDecoderKeepsBatchesApart(t *testing.T) {
+	t.Parallel()
+	var decoder Decoder
+	for round := range 50 {
+		body := fmt.Sprintf(`[{"device_id":"d%d","event":"e%d","value":%d},{"device_id":"d0","event":"e0","value":1}]`, round, round, round)
+		batch, err := decoder.Decode(strings.NewReader(body), Options{Now: now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, id := range []string{fmt.Sprint("d", round), "d0"} {
+			if got := batch.Devices[batch.Entries[i].Device]; got != id {
+				t.Fatalf("round %d: entry %d is of %s, want %s", round, i, got, id)
+			}
+		}
+		batch.Release()
+		if _, err := decoder.Decode(strings.NewReader(`[{"device_id":"x","event":"y"},`), Options{}); err == nil {
+			t.Fatal("half a body was read")
+		}
+	}
+}
+
+// wire is what the standard library reads an item into.
+type wire struct {
+	DeviceID  *string  `json:"device_id"`
+	Event     *string  `json:"event"`
+	Value     *float64 `json:"value"`
+	Timestamp *string  `json:"timestamp"`
+}
+
+// FuzzDecode holds Decode against two JSON libraries: one for what is valid (strictly: no duplicate keys, no invalid
+// UTF-8), one for what it says.
+func FuzzDecode(f *testing.F) {
+	for _, seed := range []string{
+		`[{"device_id":"a","event":"e","value":1.5e3,"timestamp":"2024-02-29T12:00:00.123+02:00"}]`,
+		`[{"device_id":"\ud83d\ude00\u00e9","event":"e","value":-0,"x":[{},[],"",null,true,false,-1.5E-3]}]`,
+		`[{"value":1e400}]`, `[{"value":9007199254740993,"value":2}]`, `[[[[]]]]`, `{}`, `[1, 2 ,3]`, "[{\"event\":\"\xff\"}]", `[{"event":"\ud800"}]`,
+		`[{"device_id":"a","event":"e","value":123456789012345678901234567890.5,"timestamp":null}]`,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		batch, err := new(Decoder).Decode(strings.NewReader(body), Options{Now: now})
+		byByte, again := new(Decoder).Decode(iotest.OneByteReader(strings.NewReader(body)), Options{Now: now})
+		if fmt.Sprint(err) != fmt.Sprint(again) {
+			t.Fatalf("%q: read whole %v, byte by byte %v", body, err, again)
+		}
+		valid := jsontext.Value(body).IsValid()
+		if valid && !json.Valid([]byte(body)) {
+			t.Fatalf("%q: the judges disagree", body)
+		}
+		failure, _ := errors.AsType[*hearth.Error](err)
+		switch {
+		case err == nil && !valid:
+			t.Fatalf("%q was read but is not valid", body)
+		case err == nil:
+		case failure == nil:
+			t.Fatalf("%q: a foreign error: %v", body, err)
+		case failure.Code == hearth.CodeMalformedBody:
+			if valid && !strings.Contains(failure.Message, "too deeply") {
+				t.Fatalf("%q is valid but was called malformed: %v", body, err)
+			}
+			return
+		case failure.Code == hearth.CodeValidationFailed:
+			if !valid && len(failure.Fields) < maxFieldErrors && len(body) < window {
+				t.Fatalf("%q is not valid but was read to its end: %v", body, err)
+			}
+			return
+		default:
+			t.Fatalf("%q: %v", body, err)
+		}
+		if diff := cmp.Diff(batch.Entries, byByte.Entries); diff != "" {
+			t.Fatalf("%q: whole and byte by byte differ: %s", body, diff)
+		}
+		var want []wire
+		reader := json.NewDecoder(bytes.NewReader([]byte(body)))
+		reader.DisallowUnknownFields()
+		if err := reader.Decode(&want); err != nil || len(want) != len(batch.Entries) {
+			t.Fatalf("%q: the library says %v, %d items", body, err, len(want))
+		}
+		for i, entry := range batch.Entries {
+			at := int64(now)
+			if want[i].Timestamp != nil {
+				parsed, err := time.Parse(time.RFC3339Nano, *want[i].Timestamp)
+				if err != nil {
+					t.Fatalf("%q: %v", body, err)
+				}
+				at = parsed.UnixMilli()
+			}
+			if batch.Devices[entry.Device] != *want[i].DeviceID || entry.Event != *want[i].Event || entry.At != at ||
+				math.Float64bits(entry.Value) != math.Float64bits(*want[i].Value) {
+				t.Fatalf("%q: item %d is %+v", body, i, entry)
+			}
+		}
+	})
+}
+
+// FuzzDecodeLines wants NDJSON to be read as its lines would be in an array.
+func FuzzDecodeLines(f *testing.F) {
+	f.Add("{\"device_id\":\"a\",\"event\":\"e\",\"value\":1}\n{\"device_id\":\"b\",\"event\":\"e\",\"value\":2}\n")
+	f.Add("\n\n{} \n{\"x\":1}")
+	f.Fuzz(func(t *testing.T, body string) {
+		batch, err := decode(body, Lines)
+		var lines []string
+		for line := range strings.SplitSeq(body, "\n") {
+			if strings.Trim(line, " \t\r") != "" {
+				lines = append(lines, line)
+			}
+		}
+		if len(lines) == 0 {
+			if hearth.ErrorCode(err) != hearth.CodeMalformedBody {
+				t.Fatalf("%q: nothing was read as something: %v", body, err)
+			}
+			return
+		}
+		valid := true
+		for _, line := range lines {
+			valid = valid && jsontext.Value(line).IsValid()
+		}
+		array, arrayErr := decode("["+strings.Join(lines, ",")+"]", Array)
+		if !valid {
+			// Joined by commas, invalid lines may come out valid; as lines they never do.
+			if err == nil {
+				t.Fatalf("%q was read but is not valid", body)
+			}
+			return
+		}
+		if hearth.ErrorCode(err) != hearth.ErrorCode(arrayErr) {
+			t.Fatalf("%q: as lines %v, as an array %v", body, err, arrayErr)
+		}
+		if err == nil {
+			if diff := cmp.Diff(array.Entries, batch.Entries); diff != "" {
+				t.Fatalf("%q: %s", body, diff)
+			}
+		}
+	})
+}
+
+func BenchmarkDecode(b *testing.B) {
+	for _, devices := range []int{1, 1000} {
+		b.Run(fmt.Sprintf("devices=%d", devices), func(b *testing.B) {
+			var body bytes.Buffer
+			body.WriteByte('[')
+			for i := range 5000 {
+				if i > 0 {
+					body.WriteByte(',')
+				}
+				fmt.Fprintf(&body, `{"device_id":"0199a1b2-c3d4-7000-8000-%012d","event":"temperature","value":%d.%02d,"timestamp":"2026-01-31T12:%02d:%02d.%03dZ"}`,
+					i%devices, 15+i%10, i%100, i/60%60, i%60, i%1000)
+			}
+			body.WriteByte(']')
+			var decoder Decoder
+			reader := bytes.NewReader(nil)
+			b.SetBytes(int64(body.Len()))
+			b.ReportAllocs()
+			for b.Loop() {
+				reader.Reset(body.Bytes())
+				batch, err := decoder.Decode(reader, Options{Now: now})
+				if err != nil {
+					b.Fatal(err)
+				}
+				batch.Release()
+			}
+		})
+	}
+}

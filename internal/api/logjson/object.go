@@ -1,0 +1,228 @@
+package logjson
+
+import (
+	"hearth"
+)
+
+// The fields that an item was seen to have.
+const (
+	hasDevice = 1 << iota
+	hasEvent
+	hasValue
+	hasTimestamp
+)
+
+// object reads one log, which begins at b[0], and gives the index after it. Reading it again from the start must be
+// safe, because the window may end within it.
+func (d *decoder) object(b []byte) (int, error) {
+	entry := hearth.LogEntry{At: d.options.Now}
+	seen, good := 0, 0
+	var strangers map[string]bool
+	i := skipSpace(b, 1)
+	if i < len(b) && b[i] == '}' {
+		return i + 1, d.complete(entry, seen, good)
+	}
+	for {
+		key, next, err := d.text(b, i)
+		if err != nil {
+			return 0, err
+		}
+		field := 0
+		switch string(key) {
+		case "device_id":
+			field = hasDevice
+		case "event":
+			field = hasEvent
+		case "value":
+			field = hasValue
+		case "timestamp":
+			field = hasTimestamp
+		}
+		if d.options.Format == Single && field == hasDevice {
+			field = 0
+		}
+		if field == 0 {
+			if strangers[string(key)] {
+				return 0, d.malformedIn(i, "a key is there twice")
+			}
+			if strangers == nil {
+				strangers = map[string]bool{}
+			}
+			strangers[string(key)] = true
+			d.fail(d.location(printable(key)), "is not a known field")
+		} else if seen&field != 0 {
+			return 0, d.malformedIn(i, "a key is there twice")
+		}
+		seen |= field
+		if i = skipSpace(b, next); i == len(b) {
+			return 0, errShort
+		}
+		if b[i] != ':' {
+			return 0, d.malformedIn(i, "a colon is missing")
+		}
+		i = skipSpace(b, i+1)
+		ok := false
+		switch field {
+		case hasDevice:
+			i, ok, err = d.readDevice(b, i, &entry)
+		case hasEvent:
+			i, ok, err = d.readEvent(b, i, &entry)
+		case hasValue:
+			i, ok, err = d.readValue(b, i, &entry)
+		case hasTimestamp:
+			i, ok, err = d.readTimestamp(b, i, &entry)
+		default:
+			i, err = d.skip(b, i, 1)
+		}
+		if err != nil {
+			return 0, err
+		}
+		if ok {
+			good |= field
+		}
+		if i = skipSpace(b, i); i == len(b) {
+			return 0, errShort
+		}
+		switch b[i] {
+		case ',':
+			i = skipSpace(b, i+1)
+		case '}':
+			return i + 1, d.complete(entry, seen, good)
+		default:
+			return 0, d.malformedIn(i, "a comma or } is missing")
+		}
+	}
+}
+
+// complete takes a read item in, or says what it lacks.
+func (d *decoder) complete(entry hearth.LogEntry, seen, good int) error {
+	need := hasDevice | hasEvent | hasValue
+	if d.options.Format == Single {
+		need = hasEvent | hasValue
+	}
+	if good&need == need {
+		d.entries = append(d.entries, entry)
+		return nil
+	}
+	missing := need &^ seen
+	if missing&hasDevice != 0 {
+		d.fail(d.location("device_id"), "is required")
+	}
+	if missing&hasEvent != 0 {
+		d.fail(d.location("event"), "is required")
+	}
+	if missing&hasValue != 0 {
+		d.fail(d.location("value"), "is required")
+	}
+	return nil
+}
+
+func (d *decoder) readDevice(b []byte, i int, entry *hearth.LogEntry) (next int, ok bool, err error) {
+	if i < len(b) && b[i] != '"' {
+		return d.wrong(b, i, "device_id", "must be a string")
+	}
+	text, next, err := d.text(b, i)
+	if err != nil {
+		return 0, false, err
+	}
+	if d.last.batch == d.batch && string(text) == d.last.id {
+		entry.Device = d.last.index
+		return next, true, nil
+	}
+	known, found := d.devices[string(text)]
+	if !found {
+		known.id = string(text)
+	}
+	if known.batch != d.batch {
+		known.batch, known.index = d.batch, int64(len(d.ids))
+		d.ids = append(d.ids, known.id)
+		d.devices[known.id] = known
+	}
+	d.last = known
+	entry.Device = known.index
+	return next, true, nil
+}
+
+func (d *decoder) readEvent(b []byte, i int, entry *hearth.LogEntry) (next int, ok bool, err error) {
+	if i < len(b) && b[i] != '"' {
+		return d.wrong(b, i, "event", "must be a string")
+	}
+	text, next, err := d.text(b, i)
+	if err != nil {
+		return 0, false, err
+	}
+	if string(text) == d.event {
+		entry.Event = d.event
+		return next, true, nil
+	}
+	event, found := d.events[string(text)]
+	if !found {
+		event = string(text)
+		if len(text) <= hearth.MaxEvent {
+			d.events[event] = event
+		}
+	}
+	d.event, entry.Event = event, event
+	return next, true, nil
+}
+
+func (d *decoder) readValue(b []byte, i int, entry *hearth.LogEntry) (next int, ok bool, err error) {
+	if i < len(b) && b[i] != '-' && b[i]-'0' > 9 {
+		return d.wrong(b, i, "value", "must be a number")
+	}
+	value, next, inRange, err := d.number(b, i)
+	if err != nil {
+		return 0, false, err
+	}
+	if !inRange {
+		d.fail(d.location("value"), "must be a finite number of at most 1e300")
+		return next, false, nil
+	}
+	entry.Value = value
+	return next, true, nil
+}
+
+func (d *decoder) readTimestamp(b []byte, i int, entry *hearth.LogEntry) (next int, ok bool, err error) {
+	if i < len(b) && b[i] == 'n' {
+		next, err = d.word(b, i, "null")
+		return next, true, err
+	}
+	if i < len(b) && b[i] != '"' {
+		return d.wrong(b, i, "timestamp", "must be a string")
+	}
+	text, next, err := d.text(b, i)
+	if err != nil {
+		return 0, false, err
+	}
+	at, ok := hearth.ParseTimestamp(text)
+	if !ok {
+		d.fail(d.location("timestamp"), "must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z")
+		return next, false, nil
+	}
+	entry.At = at
+	return next, true, nil
+}
+
+// wrong passes over a value of the wrong kind.
+func (d *decoder) wrong(b []byte, i int, field, message string) (next int, ok bool, err error) {
+	next, err = d.skip(b, i, 1)
+	if err == nil {
+		d.fail(d.location(field), message)
+	}
+	return next, false, err
+}
+
+// printable makes a client's key fit to be named in an error: at most 64 bytes, without control characters.
+func printable(key []byte) string {
+	clean := make([]rune, 0, 64)
+	for _, r := range string(key) {
+		if len(clean) == 64 {
+			break
+		}
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == 0x2028 || r == 0x2029 {
+			r = '?'
+		}
+		clean = append(clean, r)
+	}
+	return string(clean)
+}

@@ -1,0 +1,333 @@
+package logjson
+
+import (
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+func skipSpace(b []byte, i int) int {
+	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
+		i++
+	}
+	return i
+}
+
+// text reads the string at b[i] and gives its content, which is good until the next call, and the index after it.
+func (d *decoder) text(b []byte, i int) (content []byte, next int, err error) {
+	if i >= len(b) {
+		return nil, 0, errShort
+	}
+	if b[i] != '"' {
+		return nil, 0, d.malformedIn(i, "a string is missing")
+	}
+	start := i + 1
+	for i = start; i < len(b); i++ {
+		switch c := b[i]; {
+		case c == '"':
+			return b[start:i], i + 1, nil
+		case c == '\\' || c >= utf8.RuneSelf:
+			return d.longText(b, start, i)
+		case c < ' ':
+			return nil, 0, d.malformedIn(i, "a control character stands in a string")
+		}
+	}
+	return nil, 0, errShort
+}
+
+// longText is text for strings with escapes or letters beyond ASCII; b[start:i] is plain.
+func (d *decoder) longText(b []byte, start, i int) (content []byte, next int, err error) {
+	out := append(d.scratch[:0], b[start:i]...)
+	for i < len(b) {
+		c := b[i]
+		switch {
+		case c == '"':
+			d.scratch = out
+			return out, i + 1, nil
+		case c < ' ':
+			return nil, 0, d.malformedIn(i, "a control character stands in a string")
+		case c == '\\':
+			r, next, err := d.escape(b, i)
+			if err != nil {
+				return nil, 0, err
+			}
+			out, i = utf8.AppendRune(out, r), next
+		case c < utf8.RuneSelf:
+			out = append(out, c)
+			i++
+		default:
+			if !utf8.FullRune(b[i:]) {
+				return nil, 0, errShort
+			}
+			r, size := utf8.DecodeRune(b[i:])
+			if r == utf8.RuneError && size == 1 {
+				return nil, 0, d.malformedIn(i, "a string is not UTF-8")
+			}
+			out = append(out, b[i:i+size]...)
+			i += size
+		}
+	}
+	return nil, 0, errShort
+}
+
+// escape reads the escape at b[i], a pair of surrogates as one.
+func (d *decoder) escape(b []byte, i int) (r rune, next int, err error) {
+	if i+1 >= len(b) {
+		return 0, 0, errShort
+	}
+	switch b[i+1] {
+	case '"', '\\', '/':
+		return rune(b[i+1]), i + 2, nil
+	case 'b':
+		return '\b', i + 2, nil
+	case 'f':
+		return '\f', i + 2, nil
+	case 'n':
+		return '\n', i + 2, nil
+	case 'r':
+		return '\r', i + 2, nil
+	case 't':
+		return '\t', i + 2, nil
+	case 'u':
+	default:
+		return 0, 0, d.malformedIn(i, "an escape is not one of JSON's")
+	}
+	r, err = d.hex(b, i+2)
+	if err != nil || !utf16.IsSurrogate(r) {
+		return r, i + 6, err
+	}
+	if i+7 >= len(b) {
+		return 0, 0, errShort
+	}
+	if b[i+6] == '\\' && b[i+7] == 'u' {
+		low, err := d.hex(b, i+8)
+		if err != nil {
+			return 0, 0, err
+		}
+		if pair := utf16.DecodeRune(r, low); pair != utf8.RuneError {
+			return pair, i + 12, nil
+		}
+	}
+	return 0, 0, d.malformedIn(i, "half a surrogate pair stands in a string")
+}
+
+func (d *decoder) hex(b []byte, i int) (rune, error) {
+	if i+4 > len(b) {
+		return 0, errShort
+	}
+	var r rune
+	for _, c := range b[i : i+4] {
+		switch {
+		case '0' <= c && c <= '9':
+			c -= '0'
+		case 'a' <= c && c <= 'f':
+			c -= 'a' - 10
+		case 'A' <= c && c <= 'F':
+			c -= 'A' - 10
+		default:
+			return 0, d.malformedIn(i, "an escape is not one of JSON's")
+		}
+		r = r<<4 | rune(c)
+	}
+	return r, nil
+}
+
+// powers are those of ten that a float64 holds exactly.
+var powers = [...]float64{ // never written to
+	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+}
+
+// number reads the number at b[i]. inRange is false for one that no float64 holds.
+func (d *decoder) number(b []byte, i int) (value float64, next int, inRange bool, err error) {
+	start := i
+	negative := i < len(b) && b[i] == '-'
+	if negative {
+		i++
+	}
+	if i >= len(b) {
+		return 0, 0, false, d.short(i)
+	}
+	var mantissa uint64
+	digits := i
+	for i < len(b) && b[i]-'0' <= 9 {
+		mantissa = mantissa*10 + uint64(b[i]-'0')
+		i++
+	}
+	count := i - digits
+	switch {
+	case count == 0:
+		return 0, 0, false, d.malformedIn(i, "a digit is missing")
+	case count > 1 && b[digits] == '0':
+		return 0, 0, false, d.malformedIn(digits, "a number starts with a zero")
+	}
+	exponent := 0
+	if i < len(b) && b[i] == '.' {
+		i++
+		fraction := i
+		for i < len(b) && b[i]-'0' <= 9 {
+			mantissa = mantissa*10 + uint64(b[i]-'0')
+			i++
+		}
+		if i == fraction {
+			return 0, 0, false, d.missingDigit(b, i)
+		}
+		exponent = fraction - i
+		count -= exponent
+	}
+	if i < len(b) && b[i]|0x20 == 'e' {
+		i++
+		minus := i < len(b) && b[i] == '-'
+		if minus || i < len(b) && b[i] == '+' {
+			i++
+		}
+		power, first := 0, i
+		for i < len(b) && b[i]-'0' <= 9 {
+			power = min(power*10+int(b[i]-'0'), 1_000_000)
+			i++
+		}
+		if i == first {
+			return 0, 0, false, d.missingDigit(b, i)
+		}
+		if minus {
+			power = -power
+		}
+		exponent += power
+	}
+	if i == len(b) && !d.eof {
+		return 0, 0, false, errShort
+	}
+	// Both factors are exact, so that the one rounding gives the nearest float64 (Clinger 1990).
+	if count <= 19 && mantissa < 1<<53 && -22 <= exponent && exponent <= 22 {
+		value = float64(mantissa)
+		if exponent < 0 {
+			value /= powers[-exponent]
+		} else {
+			value *= powers[exponent]
+		}
+		if negative {
+			value = -value
+		}
+		return value, i, true, nil
+	}
+	value, err = strconv.ParseFloat(string(b[start:i]), 64)
+	return value, i, err == nil, nil
+}
+
+func (d *decoder) missingDigit(b []byte, i int) error {
+	if i == len(b) {
+		return d.short(i)
+	}
+	return d.malformedIn(i, "a digit is missing")
+}
+
+// short is for a value that the window's end cuts: at the body's end it is never going to be whole.
+func (d *decoder) short(i int) error {
+	if d.eof {
+		return d.malformedIn(i, "a digit is missing")
+	}
+	return errShort
+}
+
+// word reads true, false or null.
+func (d *decoder) word(b []byte, i int, word string) (next int, err error) {
+	for j := range len(word) {
+		if i+j >= len(b) {
+			return 0, errShort
+		}
+		if b[i+j] != word[j] {
+			return 0, d.malformedIn(i, "a value is missing")
+		}
+	}
+	return i + len(word), nil
+}
+
+// skip passes over the value at b[i] as strictly as if it mattered; depth is how many objects and arrays it stands in.
+func (d *decoder) skip(b []byte, i, depth int) (next int, err error) {
+	if i >= len(b) {
+		return 0, errShort
+	}
+	switch c := b[i]; {
+	case c == '"':
+		_, next, err = d.text(b, i)
+		return next, err
+	case c == '{' || c == '[':
+		if depth >= maxDepth {
+			return 0, d.malformedIn(i, "it is nested too deeply")
+		}
+		if c == '{' {
+			return d.skipObject(b, i+1, depth+1)
+		}
+		return d.skipArray(b, i+1, depth+1)
+	case c == 't':
+		return d.word(b, i, "true")
+	case c == 'f':
+		return d.word(b, i, "false")
+	case c == 'n':
+		return d.word(b, i, "null")
+	case c == '-' || c-'0' <= 9:
+		_, next, _, err = d.number(b, i)
+		return next, err
+	}
+	return 0, d.malformedIn(i, "a value is missing")
+}
+
+func (d *decoder) skipArray(b []byte, i, depth int) (next int, err error) {
+	i = skipSpace(b, i)
+	if i < len(b) && b[i] == ']' {
+		return i + 1, nil
+	}
+	for {
+		if i, err = d.skip(b, i, depth); err != nil {
+			return 0, err
+		}
+		if i = skipSpace(b, i); i == len(b) {
+			return 0, errShort
+		}
+		switch b[i] {
+		case ',':
+			i = skipSpace(b, i+1)
+		case ']':
+			return i + 1, nil
+		default:
+			return 0, d.malformedIn(i, "a comma or ] is missing")
+		}
+	}
+}
+
+func (d *decoder) skipObject(b []byte, i, depth int) (next int, err error) {
+	i = skipSpace(b, i)
+	if i < len(b) && b[i] == '}' {
+		return i + 1, nil
+	}
+	keys := map[string]bool{}
+	for {
+		key, next, err := d.text(b, i)
+		if err != nil {
+			return 0, err
+		}
+		if keys[string(key)] {
+			return 0, d.malformedIn(i, "a key is there twice")
+		}
+		keys[string(key)] = true
+		if i = skipSpace(b, next); i == len(b) {
+			return 0, errShort
+		}
+		if b[i] != ':' {
+			return 0, d.malformedIn(i, "a colon is missing")
+		}
+		if i, err = d.skip(b, skipSpace(b, i+1), depth); err != nil {
+			return 0, err
+		}
+		if i = skipSpace(b, i); i == len(b) {
+			return 0, errShort
+		}
+		switch b[i] {
+		case ',':
+			i = skipSpace(b, i+1)
+		case '}':
+			return i + 1, nil
+		default:
+			return 0, d.malformedIn(i, "a comma or } is missing")
+		}
+	}
+}
