@@ -19,6 +19,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"hearth"
+	"hearth/internal/observe"
 )
 
 // BasePath is where the operations of the contract live.
@@ -41,8 +42,9 @@ type Options struct {
 	Devices Authenticator
 	// Roles gives a person's organizations; nil: nobody has any.
 	Roles func(ctx context.Context, userID string) (map[string]hearth.OrgRole, error)
-	// Observer sees every finished request; nil: none.
-	Observer func(Request)
+	// Health answers under /health; Metrics counts requests. Both may be nil.
+	Health  *observe.Health
+	Metrics *observe.HTTPMetrics
 	// BodyLimit and BatchBodyLimit bound request bodies, in bytes; 0 is 1 MiB and 16 MiB.
 	BodyLimit      int64
 	BatchBodyLimit int64
@@ -88,6 +90,7 @@ func New(options Options) (*API, error) {
 	for _, resource := range resources {
 		resource(a)
 	}
+	a.registerHealth()
 	a.registerDocs()
 	a.handler = a.outer(a.mux)
 	return a, nil

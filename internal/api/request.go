@@ -17,6 +17,8 @@ type Request struct {
 	Method string
 	Route  string
 	Caller hearth.Caller
+	// Stream tells that the answer goes on for as long as the client stays.
+	Stream bool
 	// Status, Bytes and Duration are of the answer.
 	Status   int
 	Bytes    int64
@@ -38,9 +40,6 @@ func requestOf(ctx context.Context) *Request {
 
 // callerOf gives who makes the request.
 func callerOf(ctx context.Context) hearth.Caller { return requestOf(ctx).Caller }
-
-// RequestID gives the request id of a context, "" outside a request. Loggers add it to every line.
-func RequestID(ctx context.Context) string { return requestOf(ctx).ID }
 
 const maxRequestID = 128
 

@@ -14,6 +14,7 @@ import (
 	"github.com/klauspost/compress/gzhttp"
 
 	"hearth"
+	"hearth/internal/observe"
 )
 
 // devicePrefix marks a device's token.
@@ -40,7 +41,7 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 	}
 	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info := requestOf(r.Context())
-		info.Route = op.pattern()
+		info.Route, info.Stream = op.pattern(), op.Stream
 		if op.Secret {
 			w.Header().Set("Cache-Control", "no-store")
 		}
@@ -111,7 +112,10 @@ func (a *API) outer(next http.Handler) http.Handler {
 		start := time.Now()
 		info := &Request{ID: requestID(r), Method: r.Method}
 		info.Caller.IP, info.Caller.UserAgent = clientIP(r), r.UserAgent()
-		r = r.WithContext(withRequest(r.Context(), info))
+		r = r.WithContext(withRequest(observe.WithRequestID(r.Context(), info.ID), info))
+		if a.options.Metrics != nil {
+			a.options.Metrics.Begin()
+		}
 		out := &answerWriter{ResponseWriter: w}
 		header := w.Header()
 		header.Set("X-Request-ID", info.ID)
@@ -193,10 +197,17 @@ func (a *API) cors(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// finished logs the request in one line and tells the observer.
+// finished counts the request and logs it in one line.
 func (a *API) finished(r *http.Request, info *Request) {
-	if a.options.Observer != nil {
-		a.options.Observer(*info)
+	if m := a.options.Metrics; m != nil {
+		if info.Stream {
+			m.Leave()
+		} else {
+			m.End(observe.Exchange{
+				Route: info.Route, Method: info.Method, Status: info.Status, Duration: info.Duration,
+				RequestBytes: r.ContentLength, ResponseBytes: info.Bytes,
+			})
+		}
 	}
 	logRequest(a.options, r, info)
 }

@@ -114,3 +114,6 @@ func (c *Config) name(key string) string {
 	}
 	return key
 }
+
+// IsDefault tells whether nobody said anything of the setting with that key.
+func (c *Config) IsDefault(key string) bool { return c.raw[key].name == "" }

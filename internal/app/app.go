@@ -1,0 +1,108 @@
+// Package app is the composition root: it builds the program from its settings, starts it and stops it in order. It is
+// the only package that knows the adapters.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"hearth"
+	"hearth/internal/api"
+	"hearth/internal/config"
+	"hearth/internal/observe"
+	"hearth/internal/store/sqlite"
+)
+
+// Options are what an App is built from.
+type Options struct {
+	Config *config.Config
+	// Logger takes the program's log; nil discards it.
+	Logger *slog.Logger
+	// Version is the program's.
+	Version string
+	// Clock is the time of everything; nil is the system's.
+	Clock hearth.Clock
+}
+
+func (o Options) validate() (Options, error) {
+	if o.Config == nil {
+		return o, errors.New("app: no configuration was given")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}
+
+// App is the program, built but not serving: commands work on its parts, Run serves.
+type App struct {
+	options Options
+	config  *config.Config
+	log     *slog.Logger
+	health  *observe.Health
+	metrics *observe.Metrics
+	store   *sqlite.Store
+	api     *api.API
+
+	steps steps
+}
+
+// New opens the store and builds every part. Nothing listens and no background work runs before Run. What was built is
+// taken down again when a later part fails.
+func New(ctx context.Context, options Options) (_ *App, err error) {
+	options, err = options.validate()
+	if err != nil {
+		return nil, err
+	}
+	a := &App{options: options, config: options.Config, log: options.Logger}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close(ctx))
+		}
+	}()
+	if err := os.MkdirAll(a.config.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data directory: %w", err)
+	}
+	a.metrics = observe.NewMetrics(observe.MetricsOptions{Version: options.Version, DataDir: a.config.DataDir})
+	a.health = observe.NewHealth(observe.HealthOptions{Version: options.Version, Logger: a.log})
+	a.steps.add("health", func(context.Context) error { a.health.Close(); return nil })
+	if err := a.openStore(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.buildAPI(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Close takes everything down in the reverse order of its building, and joins the errors. It may be called twice.
+func (a *App) Close(ctx context.Context) error { return a.steps.run(ctx, a.log) }
+
+// OpenAPI gives the OpenAPI document of the API.
+func (a *App) OpenAPI() ([]byte, error) { return a.api.OpenAPI() }
+
+func (a *App) openStore(ctx context.Context) error {
+	store, err := sqlite.Open(ctx, sqlite.Options{
+		Path: filepath.Join(a.config.DataDir, "hearth.db"), Clock: a.options.Clock, Logger: a.log, SlowQuery: a.config.SlowQuery,
+	})
+	if err != nil {
+		return err
+	}
+	a.store = store
+	a.steps.add("store", func(context.Context) error { return store.Close() })
+	a.health.Register(observe.Check{Name: "database", Required: true, Probe: store.Ping})
+	return nil
+}
+
+func (a *App) buildAPI() (err error) {
+	a.api, err = api.New(api.Options{
+		Version: a.options.Version, Clock: a.options.Clock, Logger: a.log, Health: a.health, Metrics: a.metrics.HTTP,
+		BodyLimit: int64(a.config.BodyLimit), BatchBodyLimit: int64(a.config.BatchBodyLimit),
+		SlowRequest: a.config.SlowRequest, AllowedOrigins: a.config.AllowedOrigins,
+	})
+	return err
+}

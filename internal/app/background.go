@@ -1,0 +1,46 @@
+package app
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// periodic is work that repeats for as long as the program serves.
+type periodic struct {
+	name  string
+	every time.Duration
+	work  func(context.Context) error
+}
+
+// periodics is the background work of this configuration.
+func (a *App) periodics() []periodic { return nil }
+
+// startBackground runs the periodic work. Its step cancels it and waits for what is under way.
+func (a *App) startBackground(ctx context.Context) {
+	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	for _, p := range a.periodics() {
+		running.Go(func() { a.repeat(working, p) })
+	}
+	a.steps.add("background work", func(context.Context) error {
+		cancel()
+		running.Wait()
+		return nil
+	})
+}
+
+func (a *App) repeat(ctx context.Context, p periodic) {
+	ticker := time.NewTicker(p.every)
+	defer ticker.Stop()
+	for {
+		if err := p.work(ctx); err != nil && ctx.Err() == nil {
+			a.log.ErrorContext(ctx, "background work failed", "work", p.name, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}

@@ -1,0 +1,119 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"hearth/internal/observe"
+)
+
+// The time that a client has for the parts of a request. Streams lift the ones they cannot keep.
+const (
+	headerTimeout = 10 * time.Second
+	bodyTimeout   = 60 * time.Second
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 32 << 10
+)
+
+// Run serves until ctx ends, then stops: it takes no new connections, lets the requests under way finish, stops the
+// background work and closes everything, within the shutdown timeout. ready, if not nil, is told the API's URL once it
+// answers. The App is used up afterwards.
+func (a *App) Run(ctx context.Context, ready func(url string)) (err error) {
+	defer func() {
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.config.ShutdownTimeout)
+		defer cancel()
+		err = errors.Join(err, a.Close(stopping))
+	}()
+	unlock, err := lockDir(a.config.DataDir)
+	if err != nil {
+		return err
+	}
+	a.steps.add("data directory", func(context.Context) error { return unlock() })
+	a.startBackground(ctx)
+
+	failed := make(chan error, 2)
+	admin, err := a.listenAdmin()
+	if err != nil {
+		return err
+	}
+	if admin != nil {
+		a.serve("admin listener", admin, observe.AdminHandler(a.metrics, a.health), failed)
+	}
+	listener, err := net.Listen("tcp", a.config.Addr)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", a.config.Addr, err)
+	}
+	a.serve("api listener", listener, a.api, failed)
+	a.steps.add("readiness", func(context.Context) error { a.health.Drain(); return nil })
+	url := baseURL(listener.Addr())
+	a.log.InfoContext(ctx, "serving", "url", url, "version", a.options.Version)
+	if ready != nil {
+		ready(url)
+	}
+	select {
+	case <-ctx.Done():
+		a.log.InfoContext(ctx, "stopping")
+		return nil
+	case err := <-failed:
+		return err
+	}
+}
+
+// serve answers on the listener until its step is taken down; an earlier end goes to failed.
+func (a *App) serve(name string, listener net.Listener, handler http.Handler, failed chan<- error) {
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, WriteTimeout: bodyTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	var ended sync.WaitGroup
+	ended.Go(func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			failed <- fmt.Errorf("%s: %w", name, err)
+		}
+	})
+	a.steps.add(name, func(ctx context.Context) error {
+		err := server.Shutdown(ctx)
+		if err != nil {
+			err = errors.Join(err, server.Close())
+		}
+		ended.Wait()
+		return err
+	})
+}
+
+// listenAdmin opens the listener of metrics and profiles; nil if it is off. The default address is a convenience: where
+// another hearth has it already, any free port of the loopback does, and the log names it.
+func (a *App) listenAdmin() (net.Listener, error) {
+	addr := a.config.AdminAddr
+	if addr == "" {
+		return nil, nil
+	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil && a.config.IsDefault("admin_addr") {
+		if listener, err = net.Listen("tcp", "127.0.0.1:0"); err == nil {
+			a.log.Warn("the default admin address is taken", "wanted", addr, "admin_addr", listener.Addr().String())
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s for metrics: %w", addr, err)
+	}
+	return listener, nil
+}
+
+// baseURL gives the URL of a listener for somebody on the same machine.
+func baseURL(addr net.Addr) string {
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return "http://" + addr.String()
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
