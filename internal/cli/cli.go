@@ -1,0 +1,103 @@
+// Package cli is the command line: one file a subcommand. It turns signals into a context and errors into exit codes.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// The exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1 // the command was understood and did not succeed
+	exitUsage  = 2 // the command line or the configuration is wrong; nothing was done
+)
+
+// Process is what a command gets of the process that it runs in.
+type Process struct {
+	Args    []string // without the program's name
+	Environ []string // as os.Environ gives it
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Stderr  io.Writer
+}
+
+// Main runs the command line of this process until it is done or a signal ends it, and gives the exit code. A first
+// SIGINT or SIGTERM asks the command to stop in order; a second one kills it.
+func Main() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)() // puts the default action back for the second signal
+	return Run(ctx, &Process{Args: os.Args[1:], Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
+}
+
+// Run runs one command line and gives the exit code. An error has been printed to Stderr, once.
+func Run(ctx context.Context, p *Process) int {
+	err := run(ctx, p)
+	if err == nil {
+		return exitOK
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		_, _ = fmt.Fprintln(p.Stderr, "hearth:", line)
+	}
+	if _, ok := errors.AsType[usageError](err); ok {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// usageError is a mistake in the command line or the configuration.
+type usageError struct{ error }
+
+// Unwrap gives the mistake itself.
+func (e usageError) Unwrap() error { return e.error }
+
+// grammar is the command line.
+type grammar struct {
+	Config      configCommand      `cmd:"" help:"Check or print the configuration."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; for containers."`
+	Version     versionCommand     `cmd:"" help:"Print the version."`
+}
+
+func newGrammar() *grammar {
+	return &grammar{
+		Config:      configCommand{Check: configCheckCommand{settings: newSettings()}, Print: configPrintCommand{settings: newSettings()}},
+		Healthcheck: healthcheckCommand{settings: newSettings()},
+	}
+}
+
+func run(ctx context.Context, p *Process) error {
+	helped := false
+	parser, err := kong.New(newGrammar(),
+		kong.Name("hearth"),
+		kong.Description("A self-hosted backend for smart devices.\n\nEvery setting is a flag, a HEARTH_ variable and a key of the settings file alike."),
+		kong.Writers(p.Stdout, p.Stderr),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.Exit(func(int) { helped = true }), // --help alone exits; kong goes on when this returns
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(p),
+	)
+	if err != nil {
+		return fmt.Errorf("the command line's grammar: %w", err)
+	}
+	args := p.Args
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	command, err := parser.Parse(args)
+	switch {
+	case helped:
+		return nil
+	case err != nil:
+		return usageError{fmt.Errorf("%w; hearth --help tells what there is", err)}
+	}
+	return command.Run()
+}

@@ -1,0 +1,31 @@
+package cli
+
+import "fmt"
+
+// configCommand is "hearth config".
+type configCommand struct {
+	Check configCheckCommand `cmd:"" help:"Read the configuration, tell everything that is wrong with it, and start nothing."`
+	Print configPrintCommand `cmd:"" help:"Print the configuration in force as a settings file, without secrets."`
+}
+
+type configCheckCommand struct{ settings }
+
+// Run reads the configuration and says that it is good.
+func (c *configCheckCommand) Run(p *Process) error {
+	if _, err := c.load(p); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(p.Stdout, "the configuration is good")
+	return err
+}
+
+type configPrintCommand struct{ settings }
+
+// Run prints the configuration.
+func (c *configPrintCommand) Run(p *Process) error {
+	cfg, err := c.load(p)
+	if err != nil {
+		return err
+	}
+	return cfg.Print(p.Stdout)
+}
