@@ -1,0 +1,275 @@
+package hearth_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+// The rules of the house: who may import whom, and what every file and package keeps. docs/architecture.md tells why.
+const (
+	modulePath = "hearth"
+
+	maxFileLines = 600
+	maxMainLines = 40
+)
+
+// The packages by their part in the house. A new package goes into one of these lists.
+var (
+	capabilities = []string{
+		"internal/account", "internal/orgs", "internal/fleet", "internal/telemetry",
+		"internal/analytics", "internal/exports", "internal/notify", "internal/audit",
+	}
+	ports = []string{"internal/kv", "internal/queue", "internal/blob", "internal/mail"}
+	// homes are the folders whose subfolders are the adapters of one port. The port of internal/store is the root.
+	homes = append([]string{"internal/store"}, ports...)
+	// badNames say nothing of what a package does.
+	badNames = []string{"utils", "util", "common", "helpers", "helper", "types", "misc", "base", "shared"}
+)
+
+// mayImport gives the packages of this module that dir may import, each as a folder relative to the root ("." is the
+// root). A name that ends in "/..." stands for itself and everything below.
+func mayImport(dir string) []string {
+	const root = "."
+	switch {
+	case dir == root:
+		return nil
+	case strings.HasPrefix(dir, "cmd/"):
+		return []string{"internal/cli"}
+	case dir == "internal/app":
+		return []string{root, "internal/..."}
+	case dir == "internal/cli":
+		return []string{root, "internal/app", "internal/config", "internal/observe", "client"}
+	case slices.Contains(capabilities, dir):
+		return append([]string{root}, ports...)
+	case dir == "internal/api", dir == "internal/realtime":
+		return append([]string{root, "internal/observe", dir + "/..."}, capabilities...)
+	case dir == "internal/backup":
+		return []string{root, "internal/blob"}
+	case dir == "client", strings.HasPrefix(dir, "client/"):
+		return []string{root, "client"}
+	case strings.HasPrefix(dir, "e2e"):
+		return []string{root, "client"}
+	}
+	for _, home := range homes {
+		if strings.HasPrefix(dir, home+"/") {
+			return []string{root, home}
+		}
+	}
+	if slices.Contains(homes, dir) {
+		return []string{root}
+	}
+	return []string{root, dir + "/..."} // config, observe, console, or a package that no rule knows yet
+}
+
+// outside are the packages of others that the root may import beside the standard library.
+var outside = map[string][]string{".": {"github.com/google/uuid"}}
+
+// TestTheHouse holds the whole tree against the rules.
+func TestTheHouse(t *testing.T) {
+	t.Parallel()
+	problems, packages, err := inspect(os.DirFS("."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range problems {
+		t.Error(problem)
+	}
+	for _, want := range []string{".", "cmd/hearth", "internal/config", "internal/observe", "internal/cli"} {
+		if !slices.Contains(packages, want) {
+			t.Errorf("the inspection did not see %s", want)
+		}
+	}
+}
+
+// inspect gives what breaks a rule in tree, one sentence each, and the packages it saw.
+func inspect(tree fs.FS) (problems, packages []string, err error) {
+	documented := map[string]bool{}
+	err = fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			return descend(tree, name, entry.Name())
+		}
+		if path.Ext(name) != ".go" {
+			return nil
+		}
+		source, err := fs.ReadFile(tree, name)
+		if err != nil {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, source, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		dir := path.Dir(name)
+		problems = append(problems, checkSize(name, source, file)...)
+		if strings.HasSuffix(name, "_test.go") {
+			return nil // tests may import what they like
+		}
+		problems = append(problems, checkImports(dir, name, file)...)
+		problems = append(problems, checkInit(name, file)...)
+		if slices.Contains(badNames, file.Name.Name) {
+			problems = append(problems, fmt.Sprintf("%s: package %s is not named for what it does", name, file.Name.Name))
+		}
+		documented[dir] = documented[dir] || file.Doc != nil
+		return nil
+	})
+	for dir, ok := range documented {
+		packages = append(packages, dir)
+		if !ok {
+			problems = append(problems, dir+": the package has no doc comment")
+		}
+	}
+	slices.Sort(problems)
+	return problems, packages, err
+}
+
+// descend skips folders that are not this module's source.
+func descend(tree fs.FS, name, base string) error {
+	if name == "." {
+		return nil
+	}
+	if strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_") || base == "node_modules" || base == "testdata" {
+		return fs.SkipDir
+	}
+	if _, err := fs.Stat(tree, path.Join(name, "go.mod")); err == nil {
+		return fs.SkipDir // a module of its own
+	}
+	return nil
+}
+
+func checkSize(name string, source []byte, file *ast.File) []string {
+	lines := strings.Count(string(source), "\n")
+	switch {
+	case ast.IsGenerated(file):
+	case strings.HasPrefix(name, "cmd/") && lines >= maxMainLines && !strings.HasSuffix(name, "_test.go"):
+		return []string{fmt.Sprintf("%s: has %d lines; a main stays under %d", name, lines, maxMainLines)}
+	case lines > maxFileLines:
+		return []string{fmt.Sprintf("%s: has %d lines; a file has %d at most", name, lines, maxFileLines)}
+	}
+	return nil
+}
+
+func checkImports(dir, name string, file *ast.File) []string {
+	var problems []string
+	allowed := mayImport(dir)
+	for _, spec := range file.Imports {
+		target, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			continue // the compiler tells
+		}
+		switch inner, ours := ourPackage(target); {
+		case ours && !covered(allowed, inner):
+			problems = append(problems, fmt.Sprintf("%s: %s may not import %s", name, dir, target))
+		case !ours && outside[dir] != nil && strings.Contains(target, ".") && !slices.Contains(outside[dir], target):
+			problems = append(problems, fmt.Sprintf("%s: %s may not import %s", name, dir, target))
+		}
+	}
+	return problems
+}
+
+func checkInit(name string, file *ast.File) []string {
+	for _, decl := range file.Decls {
+		if f, ok := decl.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "init" {
+			return []string{name + ": has an init function"}
+		}
+	}
+	return nil
+}
+
+// ourPackage gives the folder of an import path of this module.
+func ourPackage(target string) (dir string, ours bool) {
+	if target == modulePath {
+		return ".", true
+	}
+	return strings.CutPrefix(target, modulePath+"/")
+}
+
+func covered(allowed []string, dir string) bool {
+	for _, one := range allowed {
+		below, all := strings.CutSuffix(one, "/...")
+		if dir == one || all && (dir == below || strings.HasPrefix(dir, below+"/")) {
+			return true
+		}
+	}
+	return false
+}
+
+// The inspection finds what it is there for: each tree has one fault, or none.
+func TestTheInspectionFindsViolations(t *testing.T) {
+	t.Parallel()
+	imports := func(pkg string, targets ...string) string {
+		source := "// Package x is documented.\npackage " + pkg + "\n"
+		for _, target := range targets {
+			source += "import _ " + strconv.Quote(target) + "\n"
+		}
+		return source
+	}
+	tests := map[string]struct{ file, source, want string }{
+		"the root imports ours":          {"a.go", imports("hearth", "hearth/internal/config"), "may not import hearth/internal/config"},
+		"the root imports others'":       {"a.go", imports("hearth", "golang.org/x/sync/errgroup"), "may not import golang.org/x/sync"},
+		"the root imports uuid":          {"a.go", imports("hearth", "github.com/google/uuid", "net/netip"), ""},
+		"capability to capability":       {"internal/fleet/a.go", imports("fleet", "hearth/internal/account"), "internal/fleet may not import"},
+		"capability to adapter":          {"internal/exports/a.go", imports("exports", "hearth/internal/blob/s3blob"), "may not import hearth/internal/blob/s3blob"},
+		"capability to store":            {"internal/fleet/a.go", imports("fleet", "hearth/internal/store/sqlite"), "may not import hearth/internal/store/sqlite"},
+		"capability to api":              {"internal/fleet/a.go", imports("fleet", "hearth/internal/api"), "may not import hearth/internal/api"},
+		"capability to port":             {"internal/exports/a.go", imports("exports", "hearth", "hearth/internal/blob", "hearth/internal/queue"), ""},
+		"adapter to another's port":      {"internal/kv/rediskv/a.go", imports("rediskv", "hearth/internal/queue"), "may not import hearth/internal/queue"},
+		"adapter to adapter":             {"internal/kv/rediskv/a.go", imports("rediskv", "hearth/internal/kv/memkv"), "may not import hearth/internal/kv/memkv"},
+		"adapter to its port":            {"internal/kv/rediskv/a.go", imports("rediskv", "hearth", "hearth/internal/kv", "github.com/redis/rueidis"), ""},
+		"store to capability":            {"internal/store/sqlite/a.go", imports("sqlite", "hearth/internal/telemetry"), "may not import"},
+		"port to its adapter":            {"internal/kv/a.go", imports("kv", "hearth/internal/kv/memkv"), "may not import"},
+		"api to adapter":                 {"internal/api/a.go", imports("api", "hearth/internal/store/sqlite"), "may not import"},
+		"api to capabilities":            {"internal/api/a.go", imports("api", "hearth", "hearth/internal/fleet", "hearth/internal/observe"), ""},
+		"realtime to api":                {"internal/realtime/a.go", imports("realtime", "hearth/internal/api"), "may not import"},
+		"api to its own part":            {"internal/api/a.go", imports("api", "hearth/internal/api/logjson"), ""},
+		"client to internal":             {"client/a.go", imports("client", "hearth/internal/api"), "may not import"},
+		"cli to adapter":                 {"internal/cli/a.go", imports("cli", "hearth/internal/store/sqlite"), "may not import"},
+		"main to app":                    {"cmd/hearth/a.go", imports("main", "hearth/internal/app"), "may not import"},
+		"app to everything":              {"internal/app/a.go", imports("app", "hearth/internal/store/sqlite", "hearth/internal/api"), ""},
+		"an unknown package":             {"internal/novel/a.go", imports("novel", "hearth/internal/kv"), "may not import"},
+		"a test may":                     {"internal/fleet/a_test.go", imports("fleet_test", "hearth/internal/store/sqlite"), ""},
+		"no doc comment":                 {"internal/fleet/a.go", "package fleet\n", "internal/fleet: the package has no doc comment"},
+		"an init function":               {"internal/fleet/a.go", imports("fleet") + "func init() {}\n", "has an init function"},
+		"a method of that name":          {"internal/fleet/a.go", imports("fleet") + "type T int\nfunc (T) init() {}\n", ""},
+		"a name that says nothing":       {"internal/utils/a.go", imports("utils"), "is not named for what it does"},
+		"a long file":                    {"internal/fleet/a.go", imports("fleet") + strings.Repeat("//\n", 600), "a file has 600 at most"},
+		"a long test":                    {"internal/fleet/a_test.go", imports("fleet") + strings.Repeat("//\n", 600), "a file has 600 at most"},
+		"a long generated file":          {"client/a.go", "// Code generated by x. DO NOT EDIT.\n\n" + imports("client") + strings.Repeat("//\n", 600), ""},
+		"a long main":                    {"cmd/hearth/main.go", imports("main") + strings.Repeat("//\n", 40), "a main stays under 40"},
+		"a hidden folder is not ours":    {".cache/x/a.go", "package utils\n", ""},
+		"an installed module is not":     {"tools/node_modules/x/a.go", "package utils\n", ""},
+		"test data is not":               {"internal/fleet/testdata/a.go", "package utils\n", ""},
+		"a file that is no Go is passed": {"internal/fleet/a.txt", "init", ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			problems, _, err := inspect(fstest.MapFS{tt.file: {Data: []byte(tt.source)}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch {
+			case tt.want == "" && len(problems) > 0:
+				t.Errorf("found %q in a good file", problems)
+			case tt.want != "" && (len(problems) != 1 || !strings.Contains(problems[0], tt.want)):
+				t.Errorf("found %q; want %q alone", problems, tt.want)
+			}
+		})
+	}
+	other := fstest.MapFS{"bench/go.mod": {Data: []byte("module bench\n")}, "bench/a.go": {Data: []byte("package utils\n")}}
+	if problems, _, err := inspect(other); err != nil || len(problems) > 0 {
+		t.Errorf("found %q, %v in a module of its own", problems, err)
+	}
+}
