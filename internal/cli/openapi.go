@@ -1,0 +1,35 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"hearth/internal/app"
+	"hearth/internal/config"
+	"hearth/internal/observe"
+)
+
+type openapiCommand struct{}
+
+// Run prints the OpenAPI document of this build. It reads no configuration and leaves nothing behind.
+func (openapiCommand) Run(ctx context.Context, p *Process) (err error) {
+	dir, err := os.MkdirTemp("", "hearth-openapi-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	cfg := config.Default()
+	cfg.DataDir = dir
+	cfg.LogLevel, cfg.LogFormat = slog.LevelError, observe.FormatText // the output is the document alone
+	return withApp(ctx, p, cfg, func(a *app.App, _ *slog.Logger) error {
+		document, err := a.OpenAPI()
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(p.Stdout, "%s\n", document)
+		return err
+	})
+}
