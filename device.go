@@ -3,6 +3,7 @@ package hearth
 import (
 	"context"
 	"encoding/json"
+	"iter"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -19,6 +20,7 @@ const (
 	MaxHeartbeatInterval     = 7 * 24 * 3600
 	MaxDeviceBatch           = 1000
 	MaxHeartbeatBatch        = 1000
+	MaxDeviceTokens          = 1000 // of one device
 	// OfflineAfter is how many heartbeat intervals of silence make a device offline.
 	OfflineAfter = 3
 	// InactiveAfter is the silence after which a device's status becomes inactive.
@@ -217,7 +219,7 @@ type Heartbeat struct {
 	At       time.Time
 	// Status is the status that the device reports; "" leaves it, except that it ends an idle device's inactivity.
 	Status DeviceStatus
-	// Online is the answer's connection; set by the fleet.
+	// Connection is the answer's; set by the fleet.
 	Connection Connection
 }
 
@@ -243,10 +245,12 @@ type DeviceStore interface {
 	// Devices lists; sort is name, created_at (default, newest first: "-created_at") or last_active_at.
 	Devices(ctx context.Context, filter DeviceFilter, page Page) (List[Device], error)
 	// UpdateDevice reads, changes and writes one device in one atomic step, and counts its version up by one. An error of
-	// change is given back and nothing is written; change must not touch ID, Key, OwnerID, OrganizationID or Version.
+	// change is given back and nothing is written; change must not touch ID, Key, OwnerID, OrganizationID or Version, may
+	// run more than once, and may complete the entries of along.Audit, which are read after it. CodeNotFound.
 	UpdateDevice(ctx context.Context, id string, change func(Device) (Device, error), along Along) (Device, error)
 	// DeleteDevice removes a device, its tokens, logs and rollups for every reader at once; the space comes back later.
-	// check sees the device first, and its error stops the deletion. CodeNotFound.
+	// check sees the device first, and its error stops the deletion; it may complete along.Audit as in UpdateDevice.
+	// CodeNotFound.
 	DeleteDevice(ctx context.Context, id string, check func(Device) error, along Along) error
 	// RecordHeartbeats stores signs of life as one group. A heartbeat older than the last one changes nothing but the
 	// status it carries; one of a device that is gone is passed over. Statuses change without a new version.
@@ -254,13 +258,18 @@ type DeviceStore interface {
 	// IdleDevices sets up to limit devices that were silent since before silentSince from active to inactive, marked as
 	// Idle, and gives them back. A device that was never heard counts from its creation.
 	IdleDevices(ctx context.Context, silentSince time.Time, limit int) ([]Device, error)
+	// OnlineDevices gives every device that is online at the time at, in any order, in bounded memory. The sequence ends
+	// after an error.
+	OnlineDevices(ctx context.Context, at time.Time) iter.Seq2[Device, error]
 
-	// CreateDeviceToken stores a token; CodeNotFound if the device is gone.
+	// CreateDeviceToken stores a token; CodeNotFound if the device is gone, CodeConflict if it has MaxDeviceTokens.
 	CreateDeviceToken(ctx context.Context, token DeviceToken, along Along) error
-	// DeviceTokens gives a device's tokens, oldest first; at most 1000 are kept.
+	// DeviceTokens gives a device's tokens, oldest first.
 	DeviceTokens(ctx context.Context, deviceID string) ([]DeviceToken, error)
 	// DeviceTokenByHash finds a token; CodeNotFound.
 	DeviceTokenByHash(ctx context.Context, hash []byte) (DeviceToken, error)
 	// DeleteDeviceToken removes a token of that device; CodeNotFound.
 	DeleteDeviceToken(ctx context.Context, deviceID, tokenID string, along Along) error
+	// TouchDeviceToken sets LastUsedAt; a token that is gone is passed over.
+	TouchDeviceToken(ctx context.Context, tokenID string, at time.Time) error
 }

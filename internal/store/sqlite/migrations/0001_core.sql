@@ -26,11 +26,14 @@ CREATE TABLE devices (
 CREATE INDEX devices_scope_status ON devices(scope, status);
 CREATE INDEX devices_scope_created ON devices(scope, created_at, id);
 CREATE INDEX devices_scope_name ON devices(scope, name, id);
+-- The same for an administrator's lists, which are of every scope.
+CREATE INDEX devices_created ON devices(created_at, id);
+CREATE INDEX devices_name ON devices(name, id);
 
--- Apart from devices, so that a heartbeat rewrites a few bytes.
+-- One row a device, made with it; apart from devices, so that a heartbeat rewrites a few bytes.
 CREATE TABLE presence (
   device         INTEGER PRIMARY KEY REFERENCES devices(key) ON DELETE CASCADE,
-  last_active_at INTEGER NOT NULL
+  last_active_at INTEGER NOT NULL DEFAULT 0
 );
 
 CREATE TABLE device_tokens (

@@ -1,0 +1,189 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+
+	"hearth"
+)
+
+// deviceOrder is one of the orders that devices are listed in.
+type deviceOrder struct {
+	name string // as in Page.Sort, without the sign
+	desc bool
+	// column is what is compared first; the id breaks ties.
+	column string
+}
+
+func orderOfDevices(sort string) (deviceOrder, error) {
+	if sort == "" {
+		sort = "-created_at"
+	}
+	name, desc := strings.CutPrefix(sort, "-")
+	order := deviceOrder{name: name, desc: desc}
+	switch name {
+	case "name", "created_at":
+		order.column = "d." + name
+	case "last_active_at":
+		order.column = "p.last_active_at"
+	default:
+		return order, hearth.Invalid(hearth.FieldError{Location: "query.sort", Message: "must be name, created_at or last_active_at"})
+	}
+	return order, nil
+}
+
+// key gives the cursor's form of what d is sorted by.
+func (o deviceOrder) key(d hearth.Device) string {
+	switch o.name {
+	case "name":
+		return d.Name
+	case "created_at":
+		return strconv.FormatInt(millis(d.CreatedAt), 10)
+	}
+	return strconv.FormatInt(millis(d.LastActiveAt), 10)
+}
+
+// argument turns the cursor's form into what the column is compared with.
+func (o deviceOrder) argument(key string) (any, error) {
+	if o.name == "name" {
+		return key, nil
+	}
+	number, err := strconv.ParseInt(key, 10, 64)
+	if err != nil {
+		return nil, hearth.Invalid(hearth.FieldError{Location: "query.cursor", Message: "is not a cursor of this list"})
+	}
+	return number, nil
+}
+
+func (o deviceOrder) compare(a, b hearth.Device) int {
+	var c int
+	switch o.name {
+	case "name":
+		c = cmp.Compare(a.Name, b.Name)
+	case "created_at":
+		c = a.CreatedAt.Compare(b.CreatedAt)
+	default:
+		c = a.LastActiveAt.Compare(b.LastActiveAt)
+	}
+	c = cmp.Or(c, cmp.Compare(a.ID, b.ID))
+	if o.desc {
+		return -c
+	}
+	return c
+}
+
+// deviceFilters are the conditions of a filter; each is true at once when its parameter is unset, without reading the
+// row. The parameters are those of filterArguments.
+const deviceFilters = ` AND (?4='' OR d.type=?4) AND (?5='' OR d.status=?5)
+	AND (?6='' OR EXISTS(SELECT 1 FROM json_each(d.tags) WHERE value=?6))
+	AND (?7='' OR instr(lower(d.name), lower(?7))>0)
+	AND (?8='' OR ?8=CASE WHEN p.last_active_at=0 THEN 'never' WHEN p.last_active_at+3000*d.interval>?9 THEN 'online' ELSE 'offline' END)`
+
+func filterArguments(scope hearth.Scope, key any, id string, f hearth.DeviceFilter) []any {
+	return []any{
+		string(scope), key, id, f.Type, string(f.Status), f.Tag, f.Query, string(f.Connection), millis(f.Now),
+	}
+}
+
+// devicesWhere is the part after FROM of every question about the devices of a reach: of one scope, or all. The outer loop
+// is over devices, by the index that the order asks for.
+func devicesWhere(all bool) string {
+	from := ` FROM devices d CROSS JOIN presence p ON p.device=d.key WHERE `
+	if all {
+		return from + `TRUE`
+	}
+	return from + `d.scope=(SELECT key FROM scopes WHERE name=?1)`
+}
+
+// devicesPage is the statement for one page. By name and by created_at the rows come off the index of that order,
+// (scope, …, id) or (…, id), and reading stops at the limit. By last_active_at the scope's devices are walked by the index
+// (scope, created_at, id) and sorted, with their keys alone; whole rows are read for the page.
+func devicesPage(o deviceOrder, all, cursor bool) string {
+	direction, after := "", ">"
+	if o.desc {
+		direction, after = " DESC", "<"
+	}
+	where := devicesWhere(all)
+	if cursor {
+		where += ` AND (` + o.column + `, d.id) ` + after + ` (?2, ?3)`
+	}
+	where += deviceFilters + ` ORDER BY ` + o.column + direction + `, d.id` + direction + ` LIMIT ?10`
+	if o.name != "last_active_at" {
+		return `SELECT ` + deviceColumns + where
+	}
+	return `SELECT ` + deviceColumns + ` FROM (SELECT d.key` + where + `) page
+		CROSS JOIN devices d ON d.key=page.key CROSS JOIN presence p ON p.device=d.key
+		ORDER BY p.last_active_at` + direction + `, d.id` + direction
+}
+
+// Devices implements hearth.DeviceStore.
+func (s *Store) Devices(ctx context.Context, filter hearth.DeviceFilter, page hearth.Page) (hearth.List[hearth.Device], error) {
+	list := hearth.List[hearth.Device]{Total: -1}
+	order, err := orderOfDevices(page.Sort)
+	if err != nil {
+		return list, err
+	}
+	var key any
+	if !page.Cursor.IsZero() {
+		if key, err = order.argument(page.Cursor.Key); err != nil {
+			return list, err
+		}
+	}
+	scopes := filter.Reach.Scopes
+	if filter.Reach.All {
+		scopes = []hearth.Scope{""}
+	}
+	statement := devicesPage(order, filter.Reach.All, key != nil)
+	size := page.Size()
+	err = s.read(ctx, func(r *reader) error {
+		for _, scope := range scopes {
+			arguments := append(filterArguments(scope, key, page.Cursor.ID, filter), size+1)
+			devices, err := scanDevices(r.query(statement, arguments...))
+			if err != nil {
+				return err
+			}
+			list.Items = append(list.Items, devices...)
+		}
+		if page.Count {
+			list.Total, err = countDevices(r, scopes, filter)
+		}
+		return err
+	})
+	if err != nil {
+		return hearth.List[hearth.Device]{Total: -1}, err
+	}
+	if len(scopes) > 1 {
+		slices.SortFunc(list.Items, order.compare)
+	}
+	if len(list.Items) > size {
+		list.Items = slices.Clip(list.Items[:size])
+		last := list.Items[size-1]
+		list.Next = hearth.Cursor{Sort: page.Sort, Key: order.key(last), ID: last.ID}
+	}
+	return list, nil
+}
+
+// countDevices is served by any index that starts with the scope, as far as the filter allows.
+func countDevices(r *reader, scopes []hearth.Scope, filter hearth.DeviceFilter) (total int64, err error) {
+	statement := `SELECT count(*)` + devicesWhere(filter.Reach.All) + deviceFilters
+	plain := filter.Type == "" && filter.Status == "" && filter.Tag == "" && filter.Query == "" && filter.Connection == ""
+	for _, scope := range scopes {
+		var count int64
+		switch {
+		case plain && filter.Reach.All:
+			err = r.row(`SELECT count(*) FROM devices`).Scan(&count)
+		case plain:
+			err = r.row(`SELECT count(*) FROM devices WHERE scope=(SELECT key FROM scopes WHERE name=?)`, string(scope)).Scan(&count)
+		default:
+			err = r.row(statement, filterArguments(scope, nil, "", filter)...).Scan(&count)
+		}
+		if err != nil {
+			return 0, err
+		}
+		total += count
+	}
+	return total, nil
+}

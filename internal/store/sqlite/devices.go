@@ -1,0 +1,212 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+
+	"hearth"
+)
+
+var _ hearth.DeviceStore = (*Store)(nil)
+
+// deviceColumns are what scanDevice reads, of devices d and presence p.
+const deviceColumns = `d.key, d.id, d.owner_id, d.organization_id, d.name, d.type, d.status, d.idle, d.tags, d.metadata,
+	d.interval, d.version, d.created_at, d.updated_at, p.last_active_at`
+
+func scanDevice(row rowScanner) (d hearth.Device, err error) {
+	var tags string
+	var metadata sql.NullString
+	var created, updated, last int64
+	err = row.Scan(&d.Key, &d.ID, &d.OwnerID, &d.OrganizationID, &d.Name, &d.Type, &d.Status, &d.Idle, &tags, &metadata,
+		&d.Interval, &d.Version, &created, &updated, &last)
+	if err != nil {
+		return hearth.Device{}, err
+	}
+	if tags != "[]" {
+		if err := json.Unmarshal([]byte(tags), &d.Tags); err != nil {
+			return hearth.Device{}, err
+		}
+	}
+	if metadata.Valid {
+		d.Metadata = json.RawMessage(metadata.String)
+	}
+	d.CreatedAt, d.UpdatedAt, d.LastActiveAt = fromMillis(created), fromMillis(updated), fromMillis(last)
+	return d, nil
+}
+
+func scanDevices(rows *sql.Rows, err error) ([]hearth.Device, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err tells what went wrong
+	var devices []hearth.Device
+	for rows.Next() {
+		d, err := scanDevice(rows)
+		if err != nil {
+			return nil, err
+		}
+		devices = append(devices, d)
+	}
+	return devices, rows.Err()
+}
+
+// storedTags gives the stored form of tags: a JSON list, in the owner's order.
+func storedTags(tags []string) (string, error) {
+	if len(tags) == 0 {
+		return "[]", nil
+	}
+	text, err := json.Marshal(tags)
+	return string(text), err
+}
+
+func storedMetadata(metadata json.RawMessage) sql.NullString {
+	return sql.NullString{String: string(metadata), Valid: len(metadata) > 0}
+}
+
+// CreateDevices implements hearth.DeviceStore.
+func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, along hearth.Along) ([]hearth.Device, error) {
+	created := make([]hearth.Device, len(devices))
+	err := s.write(ctx, func(t *tx) error {
+		if err := s.writeAlong(t, along); err != nil {
+			return err
+		}
+		scopes := map[hearth.Scope]int64{}
+		for i, d := range devices {
+			scope, known := scopes[d.Scope()]
+			if !known {
+				var err error
+				if scope, err = scopeKey(t, d.Scope()); err != nil {
+					return err
+				}
+				scopes[d.Scope()] = scope
+			}
+			key, err := insertDevice(t, d, scope)
+			if err != nil {
+				return err
+			}
+			d.Key, d.Version = key, 1
+			created[i] = d
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return created, nil
+}
+
+// scopeKey gives the short number of a scope, making one the first time.
+func scopeKey(t *tx, scope hearth.Scope) (key int64, err error) {
+	if _, err := t.exec(`INSERT INTO scopes(name) VALUES(?) ON CONFLICT DO NOTHING`, string(scope)); err != nil {
+		return 0, err
+	}
+	err = t.row(`SELECT key FROM scopes WHERE name=?`, string(scope)).Scan(&key)
+	return key, err
+}
+
+func insertDevice(t *tx, d hearth.Device, scope int64) (key int64, err error) {
+	tags, err := storedTags(d.Tags)
+	if err != nil {
+		return 0, err
+	}
+	result, err := t.exec(`INSERT INTO devices(id, scope, owner_id, organization_id, name, type, status, idle, tags, metadata,
+		interval, version, created_at, updated_at) VALUES(?,?,?,?,?,?,?,?,?,?,?,1,?,?)`,
+		d.ID, scope, d.OwnerID, d.OrganizationID, d.Name, d.Type, string(d.Status), d.Idle, tags, storedMetadata(d.Metadata),
+		d.Interval, millis(d.CreatedAt), millis(d.UpdatedAt))
+	if isUnique(err) {
+		return 0, hearth.Errorf(hearth.CodeConflict, "there is a device with that id")
+	}
+	if err != nil {
+		return 0, err
+	}
+	if key, err = result.LastInsertId(); err != nil {
+		return 0, err
+	}
+	_, err = t.exec(`INSERT INTO presence(device, last_active_at) VALUES(?,?)`, key, millis(d.LastActiveAt))
+	return key, err
+}
+
+// selectDevice is served by the unique index of devices.id.
+const selectDevice = `SELECT ` + deviceColumns + ` FROM devices d JOIN presence p ON p.device=d.key WHERE d.id=?`
+
+// Device implements hearth.DeviceStore.
+func (s *Store) Device(ctx context.Context, id string) (d hearth.Device, err error) {
+	err = s.read(ctx, func(r *reader) error {
+		d, err = scanDevice(r.row(selectDevice, id))
+		return found(err, "device")
+	})
+	return d, err
+}
+
+// DevicesByID implements hearth.DeviceStore.
+func (s *Store) DevicesByID(ctx context.Context, ids []string) (devices []hearth.Device, err error) {
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return nil, err
+	}
+	err = s.read(ctx, func(r *reader) error {
+		// Each id by the unique index of devices.id.
+		devices, err = scanDevices(r.query(`SELECT `+deviceColumns+` FROM json_each(?) ids
+			CROSS JOIN devices d ON d.id=ids.value CROSS JOIN presence p ON p.device=d.key`, string(list)))
+		return err
+	})
+	return devices, err
+}
+
+// UpdateDevice implements hearth.DeviceStore.
+func (s *Store) UpdateDevice(
+	ctx context.Context, id string, change func(hearth.Device) (hearth.Device, error), along hearth.Along,
+) (after hearth.Device, err error) {
+	err = s.write(ctx, func(t *tx) error {
+		before, err := scanDevice(t.row(selectDevice, id))
+		if err != nil {
+			return found(err, "device")
+		}
+		if after, err = change(before); err != nil {
+			return err
+		}
+		if err := s.writeAlong(t, along); err != nil {
+			return err
+		}
+		after.Version = before.Version + 1
+		tags, err := storedTags(after.Tags)
+		if err != nil {
+			return err
+		}
+		_, err = t.exec(`UPDATE devices SET name=?, type=?, status=?, idle=?, tags=?, metadata=?, interval=?, version=?, updated_at=?
+			WHERE key=?`, after.Name, after.Type, string(after.Status), after.Idle, tags, storedMetadata(after.Metadata),
+			after.Interval, after.Version, millis(after.UpdatedAt), before.Key)
+		return err
+	})
+	if err != nil {
+		return hearth.Device{}, err
+	}
+	return after, nil
+}
+
+// DeleteDevice implements hearth.DeviceStore.
+func (s *Store) DeleteDevice(ctx context.Context, id string, check func(hearth.Device) error, along hearth.Along) error {
+	return s.write(ctx, func(t *tx) error {
+		d, err := scanDevice(t.row(selectDevice, id))
+		if err != nil {
+			return found(err, "device")
+		}
+		if err := check(d); err != nil {
+			return err
+		}
+		if err := s.writeAlong(t, along); err != nil {
+			return err
+		}
+		var scope int64
+		if err := t.row(`SELECT scope FROM devices WHERE key=?`, d.Key).Scan(&scope); err != nil {
+			return err
+		}
+		if err := s.forgetDevice(t, d.Key, scope); err != nil {
+			return err
+		}
+		// Presence and tokens go with it.
+		_, err = t.exec(`DELETE FROM devices WHERE key=?`, d.Key)
+		return err
+	})
+}

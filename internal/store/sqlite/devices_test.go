@@ -1,0 +1,73 @@
+package sqlite
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"hearth"
+	"hearth/internal/store/storetest"
+)
+
+func TestDevices(t *testing.T) {
+	t.Parallel()
+	storetest.Devices(t, func(t *testing.T) hearth.DeviceStore { return openTest(t) })
+}
+
+func TestDevicePagesAreServedByIndexes(t *testing.T) {
+	t.Parallel()
+	s := openTest(t)
+	for sort, indexes := range map[string][2]string{
+		"name":            {"devices_scope_name (scope=?", "devices_name"},
+		"-name":           {"devices_scope_name (scope=?", "devices_name"},
+		"created_at":      {"devices_scope_created (scope=?", "devices_created"},
+		"-created_at":     {"devices_scope_created (scope=?", "devices_created"},
+		"last_active_at":  {"(scope=?", ""},
+		"-last_active_at": {"(scope=?", ""},
+	} {
+		order, err := orderOfDevices(sort)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, index := range indexes {
+			all := i == 1
+			for _, cursor := range []bool{false, true} {
+				plan := explain(t, s, devicesPage(order, all, cursor))
+				if !strings.Contains(plan, index) {
+					t.Errorf("sort %s, all %v, cursor %v: not by %s:\n%s", sort, all, cursor, index, plan)
+				}
+				byTime := order.name == "last_active_at"
+				if !byTime && (strings.Contains(plan, "TEMP B-TREE") || strings.Contains(plan, "SCAN p")) {
+					t.Errorf("sort %s, all %v, cursor %v: rows are sorted:\n%s", sort, all, cursor, plan)
+				}
+			}
+		}
+	}
+}
+
+// explain gives the plan of a statement, a line a step.
+func explain(t *testing.T, s *Store, statement string) string {
+	t.Helper()
+	var plan strings.Builder
+	err := s.read(t.Context(), func(r *reader) error {
+		arguments := []any{"user:u1", int64(1), "x", "", "", "", "", "", int64(0), 51}
+		rows, err := r.queryOnce("EXPLAIN QUERY PLAN "+statement, arguments[:10]...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close() //nolint:errcheck // rows.Err tells what went wrong
+		for rows.Next() {
+			var id, parent, unused int
+			var detail string
+			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+				return err
+			}
+			fmt.Fprintln(&plan, detail)
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan.String()
+}

@@ -1,0 +1,152 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"slices"
+	"strconv"
+	"time"
+
+	"hearth"
+)
+
+// RecordHeartbeats implements hearth.DeviceStore. However many heartbeats there are, it runs two statements, and one more
+// for each status that a heartbeat carries.
+func (s *Store) RecordHeartbeats(ctx context.Context, beats []hearth.Heartbeat) error {
+	if len(beats) == 0 {
+		return nil
+	}
+	// The last sign of life of each device, and what statuses were told, in order: the rest cannot show.
+	last := make(map[int64]int64, len(beats))
+	var told []hearth.Heartbeat
+	for _, beat := range beats {
+		last[beat.Key] = max(last[beat.Key], millis(beat.At))
+		if beat.Status != "" {
+			told = append(told, beat)
+		}
+	}
+	list := heartbeatList(last)
+	return s.write(ctx, func(t *tx) error {
+		for _, beat := range told {
+			// By primary key; a status that is as told is not written.
+			if _, err := t.exec(`UPDATE devices SET status=?1, idle=0 WHERE key=?2 AND (status<>?1 OR idle)`,
+				string(beat.Status), beat.Key); err != nil {
+				return err
+			}
+		}
+		// Each device by its primary key, in ascending order.
+		if _, err := t.exec(`UPDATE presence SET last_active_at=beat.value->>1 FROM json_each(?) beat
+			WHERE device=beat.value->>0 AND last_active_at<beat.value->>1`, list); err != nil {
+			return err
+		}
+		_, err := t.exec(`UPDATE devices SET status='active', idle=0
+			WHERE key IN (SELECT value->>0 FROM json_each(?)) AND idle`, list)
+		return err
+	})
+}
+
+// heartbeatList gives [[key, last], …], sorted by key.
+func heartbeatList(last map[int64]int64) string {
+	keys := make([]int64, 0, len(last))
+	for key := range last {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	list := make([]byte, 0, 24*len(keys)+2)
+	list = append(list, '[')
+	for i, key := range keys {
+		if i > 0 {
+			list = append(list, ',')
+		}
+		list = append(list, '[')
+		list = strconv.AppendInt(list, key, 10)
+		list = append(list, ',')
+		list = strconv.AppendInt(list, last[key], 10)
+		list = append(list, ']')
+	}
+	return string(append(list, ']'))
+}
+
+// IdleDevices implements hearth.DeviceStore. The silent ones are looked for beside the writes; each is looked at again
+// when it is written.
+func (s *Store) IdleDevices(ctx context.Context, silentSince time.Time, limit int) (idled []hearth.Device, err error) {
+	var keys []int64
+	err = s.read(ctx, func(r *reader) error {
+		// A walk over presence, which is small, that stops at the limit.
+		rows, err := r.query(`SELECT d.key FROM presence p CROSS JOIN devices d ON d.key=p.device
+			WHERE p.last_active_at<?1 AND d.status='active' AND (p.last_active_at>0 OR d.created_at<?1) LIMIT ?2`,
+			millis(silentSince), limit)
+		if err != nil {
+			return err
+		}
+		defer rows.Close() //nolint:errcheck // rows.Err tells what went wrong
+		for rows.Next() {
+			var key int64
+			if err := rows.Scan(&key); err != nil {
+				return err
+			}
+			keys = append(keys, key)
+		}
+		return rows.Err()
+	})
+	if err != nil || len(keys) == 0 {
+		return nil, err
+	}
+	list, err := json.Marshal(keys)
+	if err != nil {
+		return nil, err
+	}
+	err = s.write(ctx, func(t *tx) error {
+		devices, err := scanDevices(t.query(`SELECT `+deviceColumns+` FROM json_each(?2) list
+			CROSS JOIN devices d ON d.key=list.value CROSS JOIN presence p ON p.device=d.key
+			WHERE p.last_active_at<?1 AND d.status='active' AND (p.last_active_at>0 OR d.created_at<?1)`, millis(silentSince), string(list)))
+		if err != nil {
+			return err
+		}
+		for i := range devices {
+			devices[i].Status, devices[i].Idle = hearth.StatusInactive, true
+			if _, err := t.exec(`UPDATE devices SET status='inactive', idle=1 WHERE key=?`, devices[i].Key); err != nil {
+				return err
+			}
+		}
+		idled = devices
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return idled, nil
+}
+
+// onlinePage bounds what OnlineDevices holds in memory, and how long each of its snapshots lasts.
+const onlinePage = 500
+
+// OnlineDevices implements hearth.DeviceStore.
+func (s *Store) OnlineDevices(ctx context.Context, at time.Time) iter.Seq2[hearth.Device, error] {
+	return func(yield func(hearth.Device, error) bool) {
+		for after := int64(0); ; {
+			var devices []hearth.Device
+			err := s.read(ctx, func(r *reader) (err error) {
+				// A walk over presence by its primary key.
+				devices, err = scanDevices(r.query(`SELECT `+deviceColumns+` FROM presence p CROSS JOIN devices d ON d.key=p.device
+					WHERE p.device>?1 AND p.last_active_at>0 AND p.last_active_at+3000*d.interval>?2 ORDER BY p.device LIMIT ?3`,
+					after, millis(at), onlinePage))
+				return err
+			})
+			if err != nil {
+				yield(hearth.Device{}, err)
+				return
+			}
+			for _, d := range devices {
+				if !yield(d, nil) {
+					return
+				}
+				after = d.Key
+			}
+			if len(devices) < onlinePage {
+				return
+			}
+		}
+	}
+}

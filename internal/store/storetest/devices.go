@@ -1,0 +1,244 @@
+package storetest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"hearth"
+)
+
+// Devices is the suite for hearth.DeviceStore. open gives an empty store; it is called once a test, in parallel.
+func Devices(t *testing.T, open func(*testing.T) hearth.DeviceStore) {
+	for name, test := range map[string]func(*testing.T, hearth.DeviceStore){
+		"gives back what was created":                    devicesRoundTrip,
+		"creates all or none":                            devicesAllOrNone,
+		"an answered creation creates nothing again":     devicesOnce,
+		"an update is one step and counts the version":   devicesUpdate,
+		"concurrent updates all count":                   devicesConcurrentUpdates,
+		"a refused update or deletion changes nothing":   devicesRefusal,
+		"a deleted device is gone with its tokens":       devicesDelete,
+		"keys are never used again":                      devicesKeys,
+		"lists in every order, page by page":             devicesOrders,
+		"pages hold their place under inserts":           devicesStablePages,
+		"filters, each alone and together":               devicesFilters,
+		"never crosses scopes":                           devicesScopes,
+		"refuses a sort or cursor that it does not know": devicesBadPages,
+		"heartbeats move the last sign of life forward":  heartbeatsForward,
+		"heartbeats change statuses without a version":   heartbeatsStatus,
+		"a silent device becomes idle, a heard one not":  heartbeatsIdle,
+		"gives the devices that are online":              heartbeatsOnline,
+		"keeps tokens by their hash":                     tokensRoundTrip,
+		"keeps at most 1000 tokens of a device":          tokensBound,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, open(t))
+		})
+	}
+}
+
+// epoch is the time at which the suite's devices are made.
+var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// device gives a valid device of user u1; n makes ids that ascend.
+func device(n int) hearth.Device {
+	return hearth.Device{
+		ID: fmt.Sprintf("0195a000-0000-7000-8000-%012d", n), Name: fmt.Sprintf("device %d", n), Type: "sensor",
+		Status: hearth.StatusActive, Interval: 60, OwnerID: "u1", CreatedAt: epoch, UpdatedAt: epoch,
+	}
+}
+
+func createDevices(t *testing.T, s hearth.DeviceStore, devices ...hearth.Device) []hearth.Device {
+	t.Helper()
+	created, err := s.CreateDevices(t.Context(), devices, hearth.Along{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return created
+}
+
+func mustDevice(t *testing.T, s hearth.DeviceStore, id string) hearth.Device {
+	t.Helper()
+	d, err := s.Device(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func wantCode(t *testing.T, err error, code hearth.Code) {
+	t.Helper()
+	if got := hearth.ErrorCode(err); got != code {
+		t.Errorf("got the code %q (%v), want %q", got, err, code)
+	}
+}
+
+func sameDevices(t *testing.T, got, want any) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func devicesRoundTrip(t *testing.T, s hearth.DeviceStore) {
+	full := device(1)
+	full.Name, full.Tags = "Küche 'x'; --", []string{"b", "a", `"quoted"`}
+	full.Metadata, full.OrganizationID = json.RawMessage(`{"a":[1.50,null,{"b":"ü"}]}`), ""
+	full.Interval, full.Status, full.LastActiveAt = 5, hearth.StatusError, epoch.Add(time.Second)
+	created := createDevices(t, s, full, device(2))
+	if created[0].Key <= 0 || created[0].Key == created[1].Key || created[0].Version != 1 {
+		t.Errorf("keys %d and %d, version %d", created[0].Key, created[1].Key, created[0].Version)
+	}
+	full.Key, full.Version = created[0].Key, 1
+	sameDevices(t, mustDevice(t, s, full.ID), full)
+	some, err := s.DevicesByID(t.Context(), []string{"nothing", device(2).ID, full.ID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(some, func(a, b hearth.Device) int { return int(a.Key - b.Key) })
+	sameDevices(t, some, created)
+	_, err = s.Device(t.Context(), "nothing")
+	wantCode(t, err, hearth.CodeNotFound)
+}
+
+func devicesAllOrNone(t *testing.T, s hearth.DeviceStore) {
+	createDevices(t, s, device(5))
+	batch := []hearth.Device{device(6), device(7), device(5)}
+	_, err := s.CreateDevices(t.Context(), batch, hearth.Along{})
+	wantCode(t, err, hearth.CodeConflict)
+	_, err = s.Device(t.Context(), batch[0].ID)
+	wantCode(t, err, hearth.CodeNotFound)
+}
+
+func once(fingerprint string) hearth.Along {
+	return hearth.Along{Once: &hearth.Once{
+		Caller: "user:u1", Key: "k", Fingerprint: fingerprint, Status: 201, Answer: []byte("first"),
+		CreatedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour),
+	}}
+}
+
+func devicesOnce(t *testing.T, s hearth.DeviceStore) {
+	if _, err := s.CreateDevices(t.Context(), []hearth.Device{device(1)}, once("a")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.CreateDevices(t.Context(), []hearth.Device{device(2)}, once("a"))
+	replayed, ok := errors.AsType[*hearth.Replayed](err)
+	if !ok || string(replayed.Once.Answer) != "first" || replayed.Once.Status != 201 {
+		t.Errorf("got %v, want the first answer", err)
+	}
+	_, err = s.CreateDevices(t.Context(), []hearth.Device{device(2)}, once("b"))
+	wantCode(t, err, hearth.CodeIdempotencyMismatch)
+	_, err = s.Device(t.Context(), device(2).ID)
+	wantCode(t, err, hearth.CodeNotFound)
+}
+
+func devicesUpdate(t *testing.T, s hearth.DeviceStore) {
+	before := createDevices(t, s, device(1))[0]
+	want := before
+	want.Name, want.Type, want.Status, want.Idle = "new", "lamp", hearth.StatusInactive, true
+	want.Tags, want.Metadata, want.Interval = []string{"t"}, json.RawMessage(`{}`), 7
+	want.UpdatedAt, want.Version = epoch.Add(time.Minute), 2
+	entries := []hearth.AuditEntry{{At: epoch, Action: "device.update"}}
+	got, err := s.UpdateDevice(t.Context(), before.ID, func(d hearth.Device) (hearth.Device, error) {
+		sameDevices(t, d, before)
+		entries[0].Changes = map[string]hearth.Change{"name": {Before: d.Name, After: "new"}}
+		changed := want
+		changed.Version = d.Version
+		return changed, nil
+	}, hearth.Along{Audit: entries})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameDevices(t, got, want)
+	sameDevices(t, mustDevice(t, s, before.ID), want)
+	cleared, err := s.UpdateDevice(t.Context(), before.ID, func(d hearth.Device) (hearth.Device, error) {
+		d.Tags, d.Metadata = nil, nil
+		return d, nil
+	}, hearth.Along{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameDevices(t, mustDevice(t, s, before.ID), cleared)
+	if cleared.Metadata != nil || len(cleared.Tags) != 0 || cleared.Version != 3 {
+		t.Errorf("cleared fields came back: %+v", cleared)
+	}
+}
+
+func devicesConcurrentUpdates(t *testing.T, s hearth.DeviceStore) {
+	id := createDevices(t, s, device(1))[0].ID
+	const writers, rounds = 8, 10
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Go(func() {
+			for range rounds {
+				_, err := s.UpdateDevice(t.Context(), id, func(d hearth.Device) (hearth.Device, error) {
+					d.Interval++
+					return d, nil
+				}, hearth.Along{})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if d := mustDevice(t, s, id); d.Interval != 60+writers*rounds || d.Version != 1+writers*rounds {
+		t.Errorf("interval %d, version %d: an update was lost", d.Interval, d.Version)
+	}
+}
+
+func devicesRefusal(t *testing.T, s hearth.DeviceStore) {
+	before := createDevices(t, s, device(1))[0]
+	refusal := hearth.Errorf(hearth.CodeVersionMismatch, "no")
+	_, err := s.UpdateDevice(t.Context(), before.ID, func(d hearth.Device) (hearth.Device, error) {
+		d.Name = "new"
+		return d, refusal
+	}, hearth.Along{})
+	wantCode(t, err, hearth.CodeVersionMismatch)
+	err = s.DeleteDevice(t.Context(), before.ID, func(hearth.Device) error { return refusal }, hearth.Along{})
+	wantCode(t, err, hearth.CodeVersionMismatch)
+	sameDevices(t, mustDevice(t, s, before.ID), before)
+}
+
+func devicesDelete(t *testing.T, s hearth.DeviceStore) {
+	d := createDevices(t, s, device(1))[0]
+	addToken(t, s, d.ID, "t1")
+	var seen hearth.Device
+	check := func(d hearth.Device) error { seen = d; return nil }
+	if err := s.DeleteDevice(t.Context(), d.ID, check, hearth.Along{}); err != nil {
+		t.Fatal(err)
+	}
+	sameDevices(t, seen, d)
+	_, err := s.Device(t.Context(), d.ID)
+	wantCode(t, err, hearth.CodeNotFound)
+	_, err = s.DeviceTokenByHash(t.Context(), tokenHash("t1"))
+	wantCode(t, err, hearth.CodeNotFound)
+	wantCode(t, s.DeleteDevice(t.Context(), d.ID, check, hearth.Along{}), hearth.CodeNotFound)
+	_, err = s.UpdateDevice(t.Context(), d.ID, func(d hearth.Device) (hearth.Device, error) { return d, nil }, hearth.Along{})
+	wantCode(t, err, hearth.CodeNotFound)
+	if err := s.RecordHeartbeats(t.Context(), []hearth.Heartbeat{{DeviceID: d.ID, Key: d.Key, At: epoch}}); err != nil {
+		t.Errorf("a heartbeat of a device that is gone: %v", err)
+	}
+}
+
+func devicesKeys(t *testing.T, s hearth.DeviceStore) {
+	var last int64
+	for n := range 5 {
+		d := createDevices(t, s, device(n))[0]
+		if d.Key <= last {
+			t.Errorf("key %d came after %d", d.Key, last)
+		}
+		last = d.Key
+		if err := s.DeleteDevice(t.Context(), d.ID, func(hearth.Device) error { return nil }, hearth.Along{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package storetest
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"hearth"
+)
+
+func beat(t *testing.T, s hearth.DeviceStore, beats ...hearth.Heartbeat) {
+	t.Helper()
+	if err := s.RecordHeartbeats(t.Context(), beats); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func heartbeatsForward(t *testing.T, s hearth.DeviceStore) {
+	devices := createDevices(t, s, device(1), device(2), device(3))
+	a, b, silent := devices[0], devices[1], devices[2]
+	beat(t, s,
+		hearth.Heartbeat{Key: a.Key, At: epoch.Add(2 * time.Second)},
+		hearth.Heartbeat{Key: b.Key, At: epoch.Add(time.Second)},
+		hearth.Heartbeat{Key: a.Key, At: epoch.Add(time.Second)},
+		hearth.Heartbeat{Key: 999_999, At: epoch},
+	)
+	beat(t, s, hearth.Heartbeat{Key: b.Key, At: epoch})
+	beat(t, s)
+	for id, want := range map[string]time.Time{
+		a.ID: epoch.Add(2 * time.Second), b.ID: epoch.Add(time.Second), silent.ID: {},
+	} {
+		if d := mustDevice(t, s, id); !d.LastActiveAt.Equal(want) || d.Version != 1 || d.Status != hearth.StatusActive {
+			t.Errorf("%s was last heard %v (version %d, %s), want %v", id, d.LastActiveAt, d.Version, d.Status, want)
+		}
+	}
+}
+
+func heartbeatsStatus(t *testing.T, s hearth.DeviceStore) {
+	first, second := device(1), device(2)
+	second.Status, second.Idle = hearth.StatusInactive, true
+	devices := createDevices(t, s, first, second)
+	status := func(n int, want hearth.DeviceStatus) {
+		t.Helper()
+		if d := mustDevice(t, s, devices[n].ID); d.Status != want || d.Version != 1 || d.Idle {
+			t.Errorf("device %d has the status %s (version %d, idle %v), want %s", n, d.Status, d.Version, d.Idle, want)
+		}
+	}
+	beat(t, s,
+		hearth.Heartbeat{Key: devices[0].Key, At: epoch.Add(time.Second), Status: hearth.StatusActive},
+		hearth.Heartbeat{Key: devices[0].Key, At: epoch.Add(time.Second), Status: hearth.StatusError},
+		hearth.Heartbeat{Key: devices[1].Key, At: epoch.Add(time.Second)},
+	)
+	status(0, hearth.StatusError)
+	status(1, hearth.StatusActive)
+	// An owner's own "inactive" is not taken back by a heartbeat, and an old heartbeat still tells its status.
+	beat(t, s, hearth.Heartbeat{Key: devices[1].Key, At: epoch.Add(2 * time.Second), Status: hearth.StatusInactive})
+	beat(t, s, hearth.Heartbeat{Key: devices[1].Key, At: epoch.Add(3 * time.Second)})
+	beat(t, s, hearth.Heartbeat{Key: devices[0].Key, At: epoch, Status: hearth.StatusInactive})
+	status(0, hearth.StatusInactive)
+	status(1, hearth.StatusInactive)
+}
+
+func heartbeatsIdle(t *testing.T, s hearth.DeviceStore) {
+	silent := epoch.Add(time.Hour)
+	old, heard, young, broken, other := device(1), device(2), device(3), device(4), device(5)
+	old.LastActiveAt = silent.Add(-time.Millisecond)
+	heard.LastActiveAt = silent
+	young.CreatedAt = silent
+	broken.Status = hearth.StatusError
+	devices := createDevices(t, s, old, heard, young, broken, other)
+	var got []string
+	for range 3 {
+		idled, err := s.IdleDevices(t.Context(), silent, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range idled {
+			if d.Status != hearth.StatusInactive || !d.Idle {
+				t.Errorf("%s came back %s, idle %v", d.ID, d.Status, d.Idle)
+			}
+			sameDevices(t, mustDevice(t, s, d.ID), d)
+		}
+		got = append(got, idsOf(idled)...)
+	}
+	slices.Sort(got)
+	if want := []string{old.ID, other.ID}; !slices.Equal(got, want) {
+		t.Errorf("idle are %v, want %v", got, want)
+	}
+	beat(t, s, hearth.Heartbeat{Key: devices[0].Key, At: silent.Add(time.Minute)})
+	if d := mustDevice(t, s, old.ID); d.Status != hearth.StatusActive || d.Idle || d.Version != 1 {
+		t.Errorf("after a heartbeat: %s, idle %v, version %d", d.Status, d.Idle, d.Version)
+	}
+}
+
+func heartbeatsOnline(t *testing.T, s hearth.DeviceStore) {
+	now := epoch.Add(time.Hour)
+	var batch []hearth.Device
+	want := map[string]bool{}
+	for n := range 1200 {
+		d := device(n)
+		d.Interval = 10
+		switch n % 3 {
+		case 0:
+			d.LastActiveAt = now.Add(-30*time.Second + time.Millisecond)
+			want[d.ID] = true
+		case 1:
+			d.LastActiveAt = now.Add(-30 * time.Second)
+		}
+		batch = append(batch, d)
+	}
+	createDevices(t, s, batch...)
+	for d, err := range s.OnlineDevices(t.Context(), now) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !want[d.ID] {
+			t.Errorf("%s is not online, or came twice", d.ID)
+		}
+		delete(want, d.ID)
+	}
+	if len(want) > 0 {
+		t.Errorf("%d online devices were left out", len(want))
+	}
+	for range s.OnlineDevices(t.Context(), now) {
+		break // stopping early must not be a fault
+	}
+}
+
+func tokenHash(name string) []byte {
+	sum := sha256.Sum256([]byte(name))
+	return sum[:]
+}
+
+func addToken(t *testing.T, s hearth.DeviceStore, deviceID, name string) hearth.DeviceToken {
+	t.Helper()
+	token := hearth.DeviceToken{ID: "token " + name, DeviceID: deviceID, Hash: tokenHash(name), CreatedAt: epoch}
+	if err := s.CreateDeviceToken(t.Context(), token, hearth.Along{}); err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+func tokensRoundTrip(t *testing.T, s hearth.DeviceStore) {
+	devices := createDevices(t, s, device(1), device(2))
+	mineID, otherID := devices[0].ID, devices[1].ID
+	a, b := addToken(t, s, mineID, "a"), addToken(t, s, mineID, "b")
+	addToken(t, s, otherID, "c")
+	got, err := s.DeviceTokenByHash(t.Context(), a.Hash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameDevices(t, got, a)
+	a.LastUsedAt = epoch.Add(time.Hour)
+	if err := s.TouchDeviceToken(t.Context(), a.ID, a.LastUsedAt); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.TouchDeviceToken(t.Context(), "nothing", a.LastUsedAt); err != nil {
+		t.Errorf("touching a token that is gone: %v", err)
+	}
+	list, err := s.DeviceTokens(t.Context(), mineID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameDevices(t, list, []hearth.DeviceToken{a, b})
+
+	wantCode(t, s.DeleteDeviceToken(t.Context(), otherID, a.ID, hearth.Along{}), hearth.CodeNotFound)
+	if err := s.DeleteDeviceToken(t.Context(), mineID, a.ID, hearth.Along{}); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, s.DeleteDeviceToken(t.Context(), mineID, a.ID, hearth.Along{}), hearth.CodeNotFound)
+	_, err = s.DeviceTokenByHash(t.Context(), a.Hash)
+	wantCode(t, err, hearth.CodeNotFound)
+	wantCode(t, s.CreateDeviceToken(t.Context(), hearth.DeviceToken{ID: "x", DeviceID: "nothing", Hash: tokenHash("x")}, hearth.Along{}), hearth.CodeNotFound)
+}
+
+func tokensBound(t *testing.T, s hearth.DeviceStore) {
+	id := createDevices(t, s, device(1))[0].ID
+	for n := range hearth.MaxDeviceTokens {
+		addToken(t, s, id, fmt.Sprint(n))
+	}
+	err := s.CreateDeviceToken(t.Context(), hearth.DeviceToken{ID: "more", DeviceID: id, Hash: tokenHash("more")}, hearth.Along{})
+	wantCode(t, err, hearth.CodeConflict)
+}
