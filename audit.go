@@ -33,6 +33,14 @@ type AuditEntry struct {
 	Changes map[string]Change
 }
 
+// Entry begins the record of what the caller does at the time at: a success, until Result says otherwise.
+func (c Caller) Entry(at time.Time, action, target string) AuditEntry {
+	return AuditEntry{
+		At: at, ActorID: c.Key(), Action: action, Target: target, Result: "ok",
+		IP: c.IP, UserAgent: c.UserAgent, RequestID: c.RequestID,
+	}
+}
+
 // Change is one field before and after.
 type Change struct {
 	Before any `json:"before,omitempty"`

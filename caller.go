@@ -52,9 +52,10 @@ type Caller struct {
 	Orgs map[string]OrgRole
 	// DeviceID is the device whose token was used.
 	DeviceID string
-	// IP and UserAgent are where the request came from, for sessions and audit.
+	// IP, UserAgent and RequestID are where the request came from, for sessions and audit.
 	IP        string
 	UserAgent string
+	RequestID string
 }
 
 // IsUser tells whether the caller is a person who signed in.

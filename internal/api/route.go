@@ -82,7 +82,7 @@ func (a *API) admit(op operation, r *http.Request) error {
 		}
 		return err
 	}
-	caller.IP, caller.UserAgent = info.Caller.IP, info.Caller.UserAgent
+	caller.IP, caller.UserAgent, caller.RequestID = info.Caller.IP, info.Caller.UserAgent, info.ID
 	info.Caller = caller
 	if op.Access == forUsers && !caller.IsUser() || op.Access == forAdmins && !caller.IsAdmin() {
 		return hearth.Errorf(hearth.CodeForbidden, "you may not do this")
@@ -111,7 +111,7 @@ func (a *API) outer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		info := &Request{ID: requestID(r), Method: r.Method}
-		info.Caller.IP, info.Caller.UserAgent = clientIP(r), r.UserAgent()
+		info.Caller = hearth.Caller{IP: clientIP(r), UserAgent: r.UserAgent(), RequestID: info.ID}
 		r = r.WithContext(withRequest(observe.WithRequestID(r.Context(), info.ID), info))
 		if a.options.Metrics != nil {
 			a.options.Metrics.Begin()
