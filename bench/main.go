@@ -1,0 +1,106 @@
+// Command bench measures hearth beside the floor (the least that could do the same work) and beside a peer
+// (PocketBase), all in one run on one machine, so that their ratios mean something where absolute figures do not.
+//
+//	go run . [-hearth ../bin/hearth] [-seconds 5] [-rounds 3] [-rows 10000000] [-only heartbeats,batches] [-out results]
+//
+// It prints a table and writes the same as JSON.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// options are the command line.
+type options struct {
+	hearth      string
+	seconds     time.Duration
+	rounds      int
+	connections int
+	rows        int
+	out         string
+	only        []string
+}
+
+func (o options) wants(section string) bool {
+	return len(o.only) == 0 || slices.Contains(o.only, section)
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	// The servers that hearth is measured beside are processes of their own, as hearth is.
+	if len(args) == 2 && args[0] == "floor" {
+		return serveFloor(ctx, args[1])
+	}
+	if len(args) == 3 && args[0] == "peer" {
+		return servePeer(args[1], args[2])
+	}
+	var o options
+	var only string
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.StringVar(&o.hearth, "hearth", "../bin/hearth", "the program to measure")
+	flags.DurationVar(&o.seconds, "seconds", 4*time.Second, "length of one measurement")
+	flags.IntVar(&o.rounds, "rounds", 3, "measurements of each, taken in turn; the median counts")
+	flags.IntVar(&o.connections, "connections", 64, "parallel clients")
+	flags.IntVar(&o.rows, "rows", 10_000_000, "logs of the large history")
+	flags.StringVar(&o.out, "out", "results", "folder of the JSON")
+	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,batches,list,dashboard")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if only != "" {
+		o.only = strings.Split(only, ",")
+	}
+	program, err := filepath.Abs(o.hearth)
+	if err != nil {
+		return err
+	}
+	o.hearth = program
+	scratch, err := os.MkdirTemp("", "hearth-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(scratch)
+	results := newReport(o)
+	for _, section := range []struct {
+		name    string
+		measure func(context.Context, options, string, *report) error
+	}{
+		{"heartbeats", measureHeartbeats},
+		{"posts", measurePosts},
+		{"batches", measureBatches},
+		{"list", measureList},
+		{"dashboard", measureDashboard},
+	} {
+		if !o.wants(section.name) {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "measuring %s…\n", section.name)
+		dir := filepath.Join(scratch, section.name)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		if err := section.measure(ctx, o, dir, results); err != nil {
+			return fmt.Errorf("%s: %w", section.name, err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	return results.finish()
+}
