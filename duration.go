@@ -70,9 +70,9 @@ func ParseDuration(s string) (time.Duration, error) {
 func FormatDuration(d time.Duration) string {
 	var b strings.Builder
 	for _, unit := range durationUnits {
-		if count := d / unit.size; count > 0 {
+		if count := int64(d / unit.size); count > 0 {
 			fmt.Fprintf(&b, "%d%s", count, unit.name)
-			d -= count * unit.size
+			d %= unit.size
 		}
 	}
 	if b.Len() == 0 {

@@ -89,7 +89,7 @@ func TestExitCodes(t *testing.T) {
 	for want, lines := range map[int][]string{
 		0: {"version", "config check", "config check --addr :1", "--help", "config print --help", ""},
 		1: {"healthcheck --addr 127.0.0.1:1"},
-		2: {"versoin", "version extra", "config", "config check --nonsense", "config check --addr nowhere", "config check --config /absent.toml", "healthcheck --timeout soon", "healthcheck --url http://%zz"},
+		2: {"verzion", "version extra", "config", "config check --nonsense", "config check --addr nowhere", "config check --config /absent.toml", "healthcheck --timeout soon", "healthcheck --url http://%zz"},
 	} {
 		for _, line := range lines {
 			if code, stdout, stderr := run(t, strings.Fields(line)...); code != want || (code == 0) != (stderr == "") {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -129,10 +130,8 @@ func (s Setting) set(cfg *Config, text string) error {
 func (s Setting) checkText(text string) error {
 	if enum := s.tag.Get("enum"); enum != "" {
 		words := strings.Split(enum, ",")
-		for _, word := range words {
-			if text == word {
-				return nil
-			}
+		if slices.Contains(words, text) {
+			return nil
 		}
 		if near := nearest(text, words); near != "" {
 			return fmt.Errorf("must be one of %s, not %q: did you mean %s?", strings.Join(words, ", "), text, near)

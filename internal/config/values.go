@@ -43,7 +43,7 @@ func ParseBytes(text string) (Bytes, error) {
 	if err != nil || n == 0 || n > math.MaxInt64/uint64(size) {
 		return 0, errors.New("must be a size such as 512KiB, 16MiB or 1GiB")
 	}
-	return Bytes(n) * size, nil //nolint:gosec // bounded above
+	return Bytes(n) * size, nil
 }
 
 // String writes the size with the largest unit that leaves a whole number.

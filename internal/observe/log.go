@@ -90,7 +90,7 @@ func resolveFormat(format string, w io.Writer) string {
 	if format != "" && format != FormatAuto {
 		return format
 	}
-	if file, ok := w.(*os.File); ok && term.IsTerminal(int(file.Fd())) { //nolint:gosec // a descriptor fits an int
+	if file, ok := w.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
 		return FormatText
 	}
 	return FormatJSON

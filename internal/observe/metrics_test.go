@@ -51,7 +51,7 @@ func TestAScrapeHoldsTheFigures(t *testing.T) {
 // The three quantiles that the dashboard shows, as Prometheus computes them from a scrape, for shapes that latencies have.
 func TestQuantilesAreRightWithinFivePercent(t *testing.T) {
 	t.Parallel()
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // repeatable on purpose
+	random := rand.New(rand.NewPCG(1, 2))
 	shapes := map[string]func() float64{
 		"log-normal around 300 µs": func() float64 { return 300e-6 * math.Exp(0.5*random.NormFloat64()) },
 		"log-normal around 20 ms":  func() float64 { return 20e-3 * math.Exp(0.8*random.NormFloat64()) },

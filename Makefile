@@ -1,0 +1,94 @@
+# hearth: build, run, test. "make" alone lists what there is.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+GO       ?= go
+FUZZTIME ?= 60s
+BENCH    ?= .
+CACHE    := $(CURDIR)/.cache
+
+# A release is named by its tag; VERSION=v1.2.3 names one by hand.
+VERSION  ?=
+STAMP    := $(if $(VERSION),-X hearth/internal/cli.stamped=$(VERSION))
+LDFLAGS  := -s -w $(STAMP)
+
+GOLANGCI_VERSION    := v2.15.0
+GOLANGCI            := $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION)
+GOVULNCHECK_VERSION := v1.1.4
+
+PLATFORMS := linux/amd64 linux/arm64 linux/arm darwin/arm64
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## build hearth and start the demo: a server with an account and real devices
+	bin/hearth demo
+
+.PHONY: build
+build: ## build bin/hearth, one static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/hearth ./cmd/hearth
+
+.PHONY: cross
+cross: ## build dist/hearth-OS-ARCH for every platform
+	@for platform in $(PLATFORMS); do \
+		os=$${platform%/*} arch=$${platform#*/}; \
+		echo "$$os/$$arch"; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o dist/hearth-$$os-$$arch ./cmd/hearth; \
+	done
+
+.PHONY: test
+test: services ## install what the tests need, then run them all with the race detector
+	$(GO) test -race -timeout 15m ./...
+
+.PHONY: test-short
+test-short: ## run the tests without the race detector
+	$(GO) test ./...
+
+.PHONY: services
+services: ## install what the tests need and is missing
+	@scripts/services.sh test
+
+.PHONY: lint
+lint: $(GOLANGCI) ## check format, vet, lint, scripts and known vulnerabilities
+	@scripts/services.sh lint
+	@scripts/gofmt.sh
+	$(GO) vet ./...
+	$(GOLANGCI) run ./...
+	@scripts/shell.sh
+	@GOVULNCHECK_VERSION=$(GOVULNCHECK_VERSION) scripts/vulnerabilities.sh
+
+$(GOLANGCI):
+	@mkdir -p $(@D)
+	GOBIN=$(@D) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@mv $(@D)/golangci-lint $@
+
+.PHONY: fuzz
+fuzz: ## fuzz every target for FUZZTIME each
+	@FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
+
+.PHONY: bench
+bench: ## run the Go benchmarks that match BENCH
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+.PHONY: openapi
+openapi: ## write docs/openapi.json anew
+	@scripts/openapi.sh write
+
+.PHONY: openapi-lint
+openapi-lint: ## check that docs/openapi.json is current and well made
+	@scripts/services.sh lint
+	@scripts/openapi.sh check
+	@scripts/openapi.sh lint
+
+.PHONY: docs
+docs: ## write the generated parts of docs/ anew
+	$(GO) test ./internal/config -run Guide -update
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin dist $(CACHE)
+	$(GO) clean -testcache

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Installs what a stage needs and this machine does not have: services.sh test, services.sh lint. Running it again does
+# nothing. A test that needs more adds a line to its stage: need COMMAND PACKAGE.
+set -euo pipefail
+
+missing=()
+
+# need COMMAND PACKAGE: the stage runs COMMAND, which Debian's PACKAGE has.
+need() {
+  command -v "$1" >/dev/null 2>&1 || missing+=("$2")
+}
+
+case ${1:-test} in
+test)
+  need gcc gcc # the race detector
+  need git git # the build names its commit
+  ;;
+lint)
+  need shellcheck shellcheck
+  need npm npm # the linter of the OpenAPI document
+  ;;
+*)
+  echo "usage: $0 test|lint" >&2
+  exit 2
+  ;;
+esac
+
+if ((${#missing[@]} == 0)); then
+  exit 0
+fi
+echo "installing: ${missing[*]}"
+if ! command -v apt-get >/dev/null 2>&1; then
+  echo "this machine has no apt-get: install these by hand, then run this again" >&2
+  exit 1
+fi
+sudo=()
+if ((EUID != 0)); then
+  sudo=(sudo)
+fi
+export DEBIAN_FRONTEND=noninteractive
+"${sudo[@]}" apt-get update -qq
+"${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}"
