@@ -191,3 +191,20 @@ func TestTheDocumentNamesEveryCode(t *testing.T) {
 		}
 	}
 }
+
+func TestTheDocumentationIsOnePageWithoutScripts(t *testing.T) {
+	t.Parallel()
+	a, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	a.ServeHTTP(w, httptest.NewRequest("GET", "/docs", nil))
+	page := w.Body.String()
+	if w.Code != 200 || !strings.Contains(page, "<main>") || strings.Contains(page, "<script") || strings.Contains(page, "http://") {
+		t.Errorf("%d %.300s", w.Code, page)
+	}
+	if csp := w.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "style-src 'sha256-") {
+		t.Errorf("policy %s", csp)
+	}
+}

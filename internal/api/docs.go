@@ -63,4 +63,14 @@ func (a *API) registerDocs() {
 	}
 	serve("/openapi.json", "application/json", asJSON)
 	serve("/openapi.yaml", "application/yaml", asYAML)
+	page, err := renderDocs(a.huma.OpenAPI())
+	if err != nil {
+		panic("api: the documentation does not render: " + err.Error())
+	}
+	a.route(operation{Method: http.MethodGet, Path: "/docs", Root: true, ETag: true}, func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Header().Set("Content-Security-Policy", docsPolicy)
+		_, _ = w.Write(page) // a client that has gone needs no answer
+		return nil
+	})
 }
