@@ -212,6 +212,13 @@ type DeviceFilter struct {
 	Now time.Time
 }
 
+// DeviceCounts are the figures of a fleet: all devices, those whose status is active, and those that are online.
+type DeviceCounts struct {
+	Total  int64
+	Active int64
+	Online int64
+}
+
 // Heartbeat is one sign of life.
 type Heartbeat struct {
 	DeviceID string
@@ -242,6 +249,10 @@ type DeviceStore interface {
 	Device(ctx context.Context, id string) (Device, error)
 	// DevicesByID gives those of the devices that exist, in any order.
 	DevicesByID(ctx context.Context, ids []string) ([]Device, error)
+	// DevicesByKey is DevicesByID by Key.
+	DevicesByKey(ctx context.Context, keys []int64) ([]Device, error)
+	// CountDevices counts the devices within reach; who is online is judged at the time now.
+	CountDevices(ctx context.Context, reach Reach, now time.Time) (DeviceCounts, error)
 	// Devices lists; sort is name, created_at (default, newest first: "-created_at") or last_active_at.
 	Devices(ctx context.Context, filter DeviceFilter, page Page) (List[Device], error)
 	// UpdateDevice reads, changes and writes one device in one atomic step, and counts its version up by one. An error of

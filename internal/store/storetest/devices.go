@@ -35,6 +35,8 @@ func Devices(t *testing.T, open func(*testing.T) hearth.DeviceStore) {
 		"heartbeats change statuses without a version":   heartbeatsStatus,
 		"a silent device becomes idle, a heard one not":  heartbeatsIdle,
 		"gives the devices that are online":              heartbeatsOnline,
+		"gives devices by key":                           devicesByKey,
+		"counts devices, active ones and online ones":    devicesCounts,
 		"keeps tokens by their hash":                     tokensRoundTrip,
 		"keeps at most 1000 tokens of a device":          tokensBound,
 	} {
