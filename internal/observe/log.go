@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/term"
 	"gopkg.in/natefinch/lumberjack.v2"
@@ -48,18 +49,19 @@ func NewLogger(opts LogOptions) (*slog.Logger, io.Closer, error) {
 	if w == nil {
 		w = os.Stderr
 	}
-	level := &slog.HandlerOptions{Level: opts.Level}
-	handlers := make([]slog.Handler, 0, 3)
+	var (
+		handlers []slog.Handler
+		sinks    []*sink
+		files    closers
+	)
 	switch format := resolveFormat(opts.Format, w); format {
 	case FormatText:
-		handlers = append(handlers, slog.NewTextHandler(w, level))
+		handlers = append(handlers, &lineHandler{next: slog.NewTextHandler(w, &slog.HandlerOptions{Level: opts.Level})})
 	case FormatJSON:
-		handlers = append(handlers, slog.NewJSONHandler(w, level))
+		sinks = append(sinks, &sink{w: w, level: opts.Level})
 	default:
 		return nil, nil, fmt.Errorf("observe: no log format is called %q", format)
 	}
-
-	var files closers
 	if opts.Dir != "" {
 		if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 			return nil, nil, fmt.Errorf("make the folder of the logs: %w", err)
@@ -73,17 +75,16 @@ func NewLogger(opts LogOptions) (*slog.Logger, io.Closer, error) {
 				return nil, nil, errors.Join(fmt.Errorf("open the log files: %w", err), files.Close())
 			}
 		}
-		handlers = append(handlers,
-			slog.NewJSONHandler(combined, level),
-			slog.NewJSONHandler(failures, &slog.HandlerOptions{Level: max(opts.Level, slog.LevelError)}),
-		)
+		sinks = append(sinks, &sink{w: combined, level: opts.Level}, &sink{w: failures, level: max(opts.Level, slog.LevelError)})
 	}
-
+	if len(sinks) > 0 {
+		handlers = append(handlers, newJSONHandler(sinks...))
+	}
 	next := handlers[0]
 	if len(handlers) > 1 {
 		next = slog.NewMultiHandler(handlers...)
 	}
-	return slog.New(newLineHandler(next)), files, nil
+	return slog.New(next), files, nil
 }
 
 func resolveFormat(format string, w io.Writer) string {
@@ -154,65 +155,63 @@ func RequestID(ctx context.Context) string {
 	return id
 }
 
-// lineHandler adds to each line its kind and its request id. The kind of a line that has none is written beforehand, so
-// that it costs a line nothing.
+// requestIDField is the field of the request id.
+const requestIDField = "request_id"
+
+// lineHandler adds to each line its kind and its request id, before a handler that cannot itself.
 type lineHandler struct {
-	bare slog.Handler // for lines that have their kind
-	app  slog.Handler // adds KindApp
-	fail slog.Handler // adds KindError
+	next slog.Handler
 	// kinded tells that the logger's own fields have the kind already.
 	kinded bool
 }
 
 var _ slog.Handler = (*lineHandler)(nil)
 
-func newLineHandler(next slog.Handler) *lineHandler {
-	return &lineHandler{
-		bare: next,
-		app:  next.WithAttrs([]slog.Attr{slog.String(kindKey, KindApp)}),
-		fail: next.WithAttrs([]slog.Attr{slog.String(kindKey, KindError)}),
-	}
-}
-
 // Enabled tells whether a line of this level is written anywhere.
 func (h *lineHandler) Enabled(ctx context.Context, level slog.Level) bool {
-	return h.bare.Enabled(ctx, level)
+	return h.next.Enabled(ctx, level)
 }
 
 // Handle writes the line.
 func (h *lineHandler) Handle(ctx context.Context, r slog.Record) error {
-	next := h.bare
-	if !h.kinded && !hasKind(r) {
-		next = h.app
-		if r.Level >= slog.LevelError {
-			next = h.fail
-		}
+	if kind := kindOf(r, h.kinded); kind != "" {
+		r.AddAttrs(slog.String(kindKey, kind))
 	}
 	if id := RequestID(ctx); id != "" {
-		r.AddAttrs(slog.String("request_id", id))
+		r.AddAttrs(slog.String(requestIDField, id))
 	}
-	return next.Handle(ctx, r)
+	return h.next.Handle(ctx, r)
 }
 
 // WithAttrs gives a handler whose lines have the fields too.
 func (h *lineHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	kinded := h.kinded
-	for _, attr := range attrs {
-		kinded = kinded || attr.Key == kindKey
-	}
-	return &lineHandler{bare: h.bare.WithAttrs(attrs), app: h.app.WithAttrs(attrs), fail: h.fail.WithAttrs(attrs), kinded: kinded}
+	return &lineHandler{next: h.next.WithAttrs(attrs), kinded: h.kinded || hasKind(attrs)}
 }
 
-// WithGroup gives a handler whose later fields stand in a group; the request id stands in it too.
+// WithGroup gives a handler whose later fields stand in a group; the kind and the request id stand in it too.
 func (h *lineHandler) WithGroup(name string) slog.Handler {
-	return &lineHandler{bare: h.bare.WithGroup(name), app: h.app.WithGroup(name), fail: h.fail.WithGroup(name), kinded: h.kinded}
+	return &lineHandler{next: h.next.WithGroup(name), kinded: h.kinded}
 }
 
-func hasKind(r slog.Record) bool {
+// kindOf gives the kind that a line lacks: "" where the logger (kinded) or the line has one.
+func kindOf(r slog.Record, kinded bool) string {
+	if kinded {
+		return ""
+	}
 	found := false
 	r.Attrs(func(attr slog.Attr) bool {
 		found = attr.Key == kindKey
 		return !found
 	})
-	return found
+	switch {
+	case found:
+		return ""
+	case r.Level >= slog.LevelError:
+		return KindError
+	}
+	return KindApp
+}
+
+func hasKind(attrs []slog.Attr) bool {
+	return slices.ContainsFunc(attrs, func(attr slog.Attr) bool { return attr.Key == kindKey })
 }
