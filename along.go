@@ -1,6 +1,9 @@
 package hearth
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Along is what a write takes with it: the store writes all of it in the write's own atomic step, or none of it. A write
 // whose audit entry or job cannot be stored fails.
@@ -31,6 +34,14 @@ type Once struct {
 	ExpiresAt time.Time
 	// Render makes Status and Answer from what the write created; it is set by who asks and never stored.
 	Render func(created any) (status int, sealed []byte, err error)
+}
+
+// OnceStore finds idempotency records; the writes themselves store them (see Along).
+type OnceStore interface {
+	// Once gives the unexpired record of a caller's key, without its Render; CodeNotFound.
+	Once(ctx context.Context, caller, key string) (Once, error)
+	// DeleteExpiredOnce removes up to limit records that expired before now and says how many.
+	DeleteExpiredOnce(ctx context.Context, now time.Time, limit int) (int, error)
 }
 
 // OnceTTL is how long an idempotency key is remembered.

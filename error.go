@@ -25,6 +25,7 @@ const (
 	CodeIdempotencyMismatch  Code = "idempotency_mismatch"
 	CodeVersionMismatch      Code = "version_mismatch"
 	CodePayloadTooLarge      Code = "payload_too_large"
+	CodeURITooLong           Code = "uri_too_long"
 	CodeUnsupportedMediaType Code = "unsupported_media_type"
 	CodeRangeNotSatisfiable  Code = "range_not_satisfiable"
 	CodeValidationFailed     Code = "validation_failed"

@@ -8,11 +8,13 @@ package api
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -52,6 +54,15 @@ type Options struct {
 	SlowRequest time.Duration
 	// AllowedOrigins may call from a browser (CORS).
 	AllowedOrigins []string
+	// TrustedProxies are the networks whose X-Forwarded-For counts.
+	TrustedProxies []netip.Prefix
+	// Limiter bounds how often clients call; nil: they are not limited.
+	Limiter Limiter
+	// Secret keeps what is stored of requests with an Idempotency-Key from whoever has the database: 32 random bytes, the
+	// same after a restart and on every instance. Empty: new ones, for tests.
+	Secret []byte
+	// Once finds what was answered before; nil: the writes alone do.
+	Once hearth.OnceStore
 }
 
 func (o Options) validate() (Options, error) {
@@ -66,6 +77,12 @@ func (o Options) validate() (Options, error) {
 	}
 	if o.BodyLimit < 0 || o.BatchBodyLimit < 0 {
 		return o, errors.New("api: a body limit is negative")
+	}
+	if len(o.Secret) == 0 {
+		o.Secret = []byte(rand.Text() + rand.Text())
+	}
+	if len(o.Secret) < 32 {
+		return o, errors.New("api: the secret has less than 32 bytes")
 	}
 	return o, nil
 }

@@ -2,10 +2,13 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"hearth"
 )
 
 // humaConfig is huma without its own routes, links and formats: JSON in and out, nothing else.
@@ -42,7 +45,21 @@ func writeJSON(w io.Writer, v any) error {
 	return encoder.Encode(v)
 }
 
-func readJSON(data []byte, v any) error { return json.Unmarshal(data, v) }
+// readJSON reads a body that checkJSON and the schema have passed. What still does not fit is named without its value,
+// which the library's texts would repeat.
+func readJSON(data []byte, v any) error {
+	err := json.Unmarshal(data, v)
+	if err == nil {
+		return nil
+	}
+	if ours, ok := errors.AsType[*hearth.Error](err); ok {
+		return errors.New(ours.Message)
+	}
+	if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && mismatch.Field != "" {
+		return errors.New(printable(mismatch.Field) + " is of another type, or out of range")
+	}
+	return errors.New("is not of the documented form")
+}
 
 // registerDocs serves the OpenAPI document.
 func (a *API) registerDocs() {

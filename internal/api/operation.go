@@ -41,8 +41,7 @@ type operation struct {
 	// Tag is the chapter of the documentation.
 	Tag    string
 	Access access
-	// Class is the rate limit that the call counts against: auth, general, devices, analytics, exports, device, streams;
-	// "" is not limited.
+	// Class is the rate limit that the call counts against; "" is that of its path (see classOf).
 	Class string
 	// Status is the success; 0 is 200.
 	Status int
@@ -143,11 +142,20 @@ func (op operation) documentErrors(a *API, doc *huma.Operation) {
 		}
 		doc.Responses[strconv.Itoa(status)] = response
 	}
+	if op.Creates {
+		documentIdempotency(op, doc)
+	}
+	if op.Class != "" {
+		documentLimits(doc)
+	}
 }
 
 // register adds a typed operation. I's fields are its parameters and Body, validated before the handler runs; O's are its
 // headers and Body (see huma.Register). The handler finds its caller with callerOf.
 func register[I, O any](a *API, op operation, handler func(context.Context, *I) (*O, error)) {
+	if op.Class == "" {
+		op.Class = classOf(op)
+	}
 	doc := op.document(a)
 	adapter := &captureAdapter{API: a.huma}
 	huma.Register(adapter, doc, func(ctx context.Context, in *I) (*O, error) {
@@ -159,7 +167,26 @@ func register[I, O any](a *API, op operation, handler func(context.Context, *I) 
 	})
 	op.documentErrors(a, adapter.doc)
 	a.huma.OpenAPI().AddOperation(adapter.doc)
+	hasBody, byAccount := adapter.doc.RequestBody != nil, a.options.Limiter != nil && op.Class == classAuth
 	a.route(op, func(w http.ResponseWriter, r *http.Request) error {
+		var given []byte
+		if hasBody {
+			body, err := readJSONBody(r)
+			if err != nil {
+				return err
+			}
+			if byAccount {
+				if err := a.limitAccount(w, r, body); err != nil {
+					return err
+				}
+			}
+			given = body
+		}
+		if m := requestOf(r.Context()).marked; m != nil {
+			if err := m.find(r.Context(), given); err != nil {
+				return err
+			}
+		}
 		hw := &humaWriter{ResponseWriter: w}
 		adapter.handler(humago.NewContext(adapter.doc, r, hw))
 		return hw.err
@@ -169,11 +196,21 @@ func register[I, O any](a *API, op operation, handler func(context.Context, *I) 
 // registerRaw adds an operation whose handler reads the request and writes the answer itself; doc describes parameters,
 // body and answers. The handler returns an error before it has written anything, or nil.
 func registerRaw(a *API, op operation, doc func(*huma.Operation), handler func(http.ResponseWriter, *http.Request) error) {
+	if op.Class == "" {
+		op.Class = classOf(op)
+	}
 	operation := op.document(a)
 	doc(&operation)
 	op.documentErrors(a, &operation)
 	a.huma.OpenAPI().AddOperation(&operation)
-	a.route(op, handler)
+	a.route(op, func(w http.ResponseWriter, r *http.Request) error {
+		if body, ok := r.Body.(*requestBody); ok {
+			if m := requestOf(r.Context()).marked; m != nil {
+				body.digest = m.fingerprint
+			}
+		}
+		return handler(w, r)
+	})
 }
 
 // schemaOf gives the document's schema of a wire type, for registerRaw.

@@ -50,6 +50,7 @@ var statuses = map[hearth.Code]int{
 	hearth.CodeIdempotencyMismatch:  http.StatusConflict,
 	hearth.CodeVersionMismatch:      http.StatusPreconditionFailed,
 	hearth.CodePayloadTooLarge:      http.StatusRequestEntityTooLarge,
+	hearth.CodeURITooLong:           http.StatusRequestURITooLong,
 	hearth.CodeUnsupportedMediaType: http.StatusUnsupportedMediaType,
 	hearth.CodeRangeNotSatisfiable:  http.StatusRequestedRangeNotSatisfiable,
 	hearth.CodeValidationFailed:     http.StatusUnprocessableEntity,

@@ -3,7 +3,10 @@ package api
 import (
 	"context"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -26,6 +29,12 @@ type Request struct {
 	// Code is the problem's, if the answer is one; Err is what lies behind a 5xx.
 	Code hearth.Code
 	Err  error
+
+	// limited tells that a rate limit was counted; remaining is what is left of the tightest one.
+	limited   bool
+	remaining int
+	// marked is set where the request came with an Idempotency-Key.
+	marked *marked
 }
 
 type requestKey struct{}
@@ -41,7 +50,55 @@ func requestOf(ctx context.Context) *Request {
 // callerOf gives who makes the request.
 func callerOf(ctx context.Context) hearth.Caller { return requestOf(ctx).Caller }
 
-const maxRequestID = 128
+const (
+	maxRequestID = 128
+	// maxURI bounds path and query, in bytes, and maxUserAgent what is kept of a User-Agent.
+	maxURI       = 8 << 10
+	maxUserAgent = 512
+)
+
+// userAgent gives the client's User-Agent as text, cut to what is kept.
+func userAgent(r *http.Request) string {
+	agent := r.UserAgent()
+	if len(agent) > maxUserAgent {
+		agent = agent[:maxUserAgent]
+	}
+	if isText(agent) {
+		return agent
+	}
+	return printable(strings.ToValidUTF8(agent, "?"))
+}
+
+// isText tells whether s is UTF-8 without NUL.
+func isText(s string) bool {
+	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
+}
+
+// checkQuery refuses (CodeValidationFailed) a query that two readers could read in two ways, and names or values that
+// are no text.
+func checkQuery(raw string) error {
+	plain := true
+	for i := 0; i < len(raw) && plain; i++ {
+		plain = raw[i] != '%' && raw[i] != ';' && raw[i] < utf8.RuneSelf
+	}
+	if plain {
+		return nil
+	}
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return hearth.Invalid(hearth.FieldError{Location: "query", Message: "is not a query string"})
+	}
+	for name, list := range values {
+		for _, value := range list {
+			if !isText(name) || !isText(value) {
+				return hearth.Invalid(hearth.FieldError{
+					Location: "query." + printable(strings.ToValidUTF8(name, "?")), Message: "must be UTF-8 without the character U+0000",
+				})
+			}
+		}
+	}
+	return nil
+}
 
 // requestID gives the caller's own id if it is 1 to 128 visible ASCII characters without quotes, else a new one.
 func requestID(r *http.Request) string {

@@ -3,7 +3,6 @@ package api
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"path"
 	"runtime/debug"
@@ -29,11 +28,27 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 	if op.Batch {
 		limit = a.options.BatchBodyLimit
 	}
+	limited := a.options.Limiter != nil && op.Class != ""
 	serve := func(w http.ResponseWriter, r *http.Request) error {
-		if err := a.admit(op, r); err != nil {
+		refusal := a.admit(op, r)
+		// Counted first, so that guessing tokens is limited too.
+		if limited {
+			if err := a.limit(w, r, op); err != nil {
+				return err
+			}
+		}
+		if refusal != nil {
+			return refusal
+		}
+		if err := checkQuery(r.URL.RawQuery); err != nil {
 			return err
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, limit)
+		if err := bound(w, r, limit); err != nil {
+			return err
+		}
+		if op.Creates {
+			return a.serveOnce(op, handler, w, r)
+		}
 		return handler(w, r)
 	}
 	if op.ETag {
@@ -111,7 +126,7 @@ func (a *API) outer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		info := &Request{ID: requestID(r), Method: r.Method}
-		info.Caller = hearth.Caller{IP: clientIP(r), UserAgent: r.UserAgent(), RequestID: info.ID}
+		info.Caller = hearth.Caller{IP: clientIP(r, a.options.TrustedProxies), UserAgent: userAgent(r), RequestID: info.ID}
 		r = r.WithContext(withRequest(observe.WithRequestID(r.Context(), info.ID), info))
 		if a.options.Metrics != nil {
 			a.options.Metrics.Begin()
@@ -139,8 +154,12 @@ func (a *API) outer(next http.Handler) http.Handler {
 
 // dispatch answers what no operation matches with a problem, and hands on the rest.
 func (a *API) dispatch(w http.ResponseWriter, r *http.Request, next http.Handler) {
-	// One meaning for a path, here and at a proxy: no dots, no doubled slashes.
-	if clean := path.Clean(r.URL.Path); clean != r.URL.Path {
+	if len(r.RequestURI) > maxURI {
+		writeError(w, r, hearth.Errorf(hearth.CodeURITooLong, "an address has at most %d bytes", maxURI))
+		return
+	}
+	// One meaning for a path, here and at a proxy: no dots, no doubled slashes, nothing that is not text.
+	if clean := path.Clean(r.URL.Path); clean != r.URL.Path || !isText(r.URL.Path) {
 		writeError(w, r, hearth.NotFound("page"))
 		return
 	}
@@ -210,15 +229,6 @@ func (a *API) finished(r *http.Request, info *Request) {
 		}
 	}
 	logRequest(a.options, r, info)
-}
-
-// clientIP gives the address of the peer.
-func clientIP(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
 }
 
 // headerProbe finds out what a handler of the mux would answer.

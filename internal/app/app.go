@@ -13,6 +13,7 @@ import (
 	"hearth"
 	"hearth/internal/api"
 	"hearth/internal/config"
+	"hearth/internal/kv/memkv"
 	"hearth/internal/observe"
 	"hearth/internal/store/sqlite"
 )
@@ -47,6 +48,7 @@ type App struct {
 	metrics *observe.Metrics
 	store   *sqlite.Store
 	api     *api.API
+	limiter *memkv.Limiter // nil: the limits are off
 
 	steps steps
 }
@@ -98,11 +100,20 @@ func (a *App) openStore(ctx context.Context) error {
 	return nil
 }
 
-func (a *App) buildAPI() (err error) {
+func (a *App) buildAPI() error {
+	limits, err := a.openLimiter()
+	if err != nil {
+		return err
+	}
+	secret, err := loadSecret(filepath.Join(a.config.DataDir, "idempotency.key"))
+	if err != nil {
+		return err
+	}
 	a.api, err = api.New(api.Options{
 		Version: a.options.Version, Clock: a.options.Clock, Logger: a.log, Health: a.health, Metrics: a.metrics.HTTP,
 		BodyLimit: int64(a.config.BodyLimit), BatchBodyLimit: int64(a.config.BatchBodyLimit),
 		SlowRequest: a.config.SlowRequest, AllowedOrigins: a.config.AllowedOrigins,
+		TrustedProxies: a.config.TrustedProxies, Limiter: limits, Secret: secret, Once: a.store,
 	})
 	return err
 }

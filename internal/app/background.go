@@ -14,7 +14,11 @@ type periodic struct {
 }
 
 // periodics is the background work of this configuration.
-func (a *App) periodics() []periodic { return nil }
+func (a *App) periodics() []periodic {
+	return []periodic{
+		{name: "expired idempotency records", every: time.Minute, work: a.forgetOnce},
+	}
+}
 
 // startBackground runs the periodic work. Its step cancels it and waits for what is under way.
 func (a *App) startBackground(ctx context.Context) {

@@ -15,7 +15,7 @@ import (
 
 // The time that a client has for the parts of a request. Streams lift the ones they cannot keep.
 const (
-	headerTimeout = 10 * time.Second
+	headerTimeout = 8 * time.Second
 	bodyTimeout   = 60 * time.Second
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 32 << 10
@@ -35,6 +35,9 @@ func (a *App) Run(ctx context.Context, ready func(url string)) (err error) {
 		return err
 	}
 	a.steps.add("data directory", func(context.Context) error { return unlock() })
+	if err := a.rememberLimits(); err != nil {
+		return err
+	}
 	a.startBackground(ctx)
 
 	failed := make(chan error, 2)

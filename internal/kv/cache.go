@@ -105,3 +105,19 @@ func Names(key string, tags []string) []string {
 	}
 	return names
 }
+
+// Direct is a Cache that keeps nothing: every Load loads.
+type Direct struct{}
+
+var _ Cache = Direct{}
+
+// Load calls load.
+func (Direct) Load(ctx context.Context, _ string, _ Options, load func(context.Context) ([]byte, error)) ([]byte, error) {
+	return load(ctx)
+}
+
+// Invalidate has nothing to end.
+func (Direct) Invalidate(context.Context, ...string) {}
+
+// Stats is empty.
+func (Direct) Stats() []LayerStats { return nil }

@@ -18,10 +18,7 @@ type LimiterOptions struct {
 	// MaxKeys bounds the keys that are remembered, 64 at least; 0 is 200,000 (about 30 MB). Keys at rest are forgotten
 	// first, which changes nothing; beyond that the ones with the least taken.
 	MaxKeys int
-	// Journal is the path of a file from which the classes in Lasting are restored at the next start, also after a crash;
-	// "" remembers nothing over a restart. It holds no key in plain text.
-	Journal string
-	// Lasting are the classes that the journal keeps; nil is auth and exports.
+	// Lasting are the classes that a journal keeps (see Remember); nil is auth and exports.
 	Lasting []string
 	// Clock is the limiter's time; nil is the system's, which a change of the wall clock does not move.
 	Clock hearth.Clock
@@ -81,8 +78,7 @@ type limiterShard struct {
 	_       [40]byte // keeps the locks of two shards off one cache line
 }
 
-// NewLimiter makes a limiter and restores what its journal holds. A journal that cannot be read is begun anew, and the
-// logger told.
+// NewLimiter makes a limiter that knows no key.
 func NewLimiter(options LimiterOptions) (*Limiter, error) {
 	options, err := options.validate()
 	if err != nil {
@@ -94,16 +90,18 @@ func NewLimiter(options LimiterOptions) (*Limiter, error) {
 		l.shards[i].full = map[limitKey]int64{}
 		l.shards[i].sweepAt = 256
 	}
-	if options.Journal != "" {
-		l.journal, err = openJournal(options.Journal, l)
-		if err != nil {
-			return nil, err
-		}
-	}
 	return l, nil
 }
 
-// Close ends the journal. Until the process ends the limiter goes on without it.
+// Remember restores the keys of the lasting classes from the file at path, if it is there, and keeps them in it from now
+// on, so that their limits hold over restarts and crashes. The file holds no key in plain text and is one limiter's alone.
+// One that cannot be read is begun anew, and the logger told. Remember comes before the first Allow.
+func (l *Limiter) Remember(path string) (err error) {
+	l.journal, err = openJournal(path, l)
+	return err
+}
+
+// Close ends the journal, if there is one. The limiter goes on without it.
 func (l *Limiter) Close() error {
 	if l.journal == nil {
 		return nil

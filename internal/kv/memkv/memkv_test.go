@@ -32,6 +32,16 @@ func newCache(t testing.TB, options memkv.CacheOptions) *memkv.Cache {
 	return c
 }
 
+// journaled is newLimiter with a journal.
+func journaled(t testing.TB, path string, options memkv.LimiterOptions) *memkv.Limiter {
+	t.Helper()
+	l := newLimiter(t, options)
+	if err := l.Remember(path); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 func newLimiter(t testing.TB, options memkv.LimiterOptions) *memkv.Limiter {
 	t.Helper()
 	l, err := memkv.NewLimiter(options)
@@ -66,9 +76,8 @@ func TestLimiterWithAJournal(t *testing.T) {
 	t.Parallel()
 	kvtest.Limiter(t, func(t *testing.T) kvtest.LimiterSetup {
 		clock, advance := testClock()
-		return kvtest.LimiterSetup{Limiter: newLimiter(t, memkv.LimiterOptions{
-			Limits: kvtest.Limits, Clock: clock,
-			Journal: filepath.Join(t.TempDir(), "limits"), Lasting: []string{"slow", "many", "quick"},
+		return kvtest.LimiterSetup{Limiter: journaled(t, filepath.Join(t.TempDir(), "limits"), memkv.LimiterOptions{
+			Limits: kvtest.Limits, Clock: clock, Lasting: []string{"slow", "many", "quick"},
 		}), Advance: advance}
 	})
 }
@@ -123,8 +132,8 @@ func TestLimitsOfLastingClassesSurviveAKill(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "limits")
 	clock, advance := testClock()
-	options := memkv.LimiterOptions{Limits: lastingLimits, Journal: path, Clock: clock}
-	first := newLimiter(t, options) // not closed before the next one starts, as after a kill
+	options := memkv.LimiterOptions{Limits: lastingLimits, Clock: clock}
+	first := journaled(t, path, options) // not closed before the next one starts, as after a kill
 	for _, key := range []string{"secret@example.com", "192.0.2.7"} {
 		if n := spend(t, first, "auth", key); n != 5 {
 			t.Fatalf("%d were allowed at first, want 5", n)
@@ -143,7 +152,7 @@ func TestLimitsOfLastingClassesSurviveAKill(t *testing.T) {
 		t.Errorf("the journal's mode is %v, %v", info.Mode(), err)
 	}
 
-	second := newLimiter(t, options)
+	second := journaled(t, path, options)
 	if n := spend(t, second, "auth", "secret@example.com"); n != 0 {
 		t.Errorf("%d more were allowed after the restart", n)
 	}
@@ -154,7 +163,7 @@ func TestLimitsOfLastingClassesSurviveAKill(t *testing.T) {
 		t.Errorf("a class that does not last was allowed %d, want 5", n)
 	}
 	advance(time.Hour)
-	third := newLimiter(t, options)
+	third := journaled(t, path, options)
 	if n := spend(t, third, "auth", "secret@example.com"); n != 5 {
 		t.Errorf("%d were allowed after a rest, want 5", n)
 	}
@@ -177,11 +186,11 @@ func TestADamagedJournalStopsNothing(t *testing.T) {
 			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			l := newLimiter(t, memkv.LimiterOptions{Limits: lastingLimits, Journal: path})
+			l := journaled(t, path, memkv.LimiterOptions{Limits: lastingLimits})
 			if n := spend(t, l, "auth", "k"); n != 5 {
 				t.Errorf("%d were allowed, want 5", n)
 			}
-			next := newLimiter(t, memkv.LimiterOptions{Limits: lastingLimits, Journal: path})
+			next := journaled(t, path, memkv.LimiterOptions{Limits: lastingLimits})
 			if n := spend(t, next, "auth", "k"); n != 0 {
 				t.Errorf("%d were allowed after a restart", n)
 			}
@@ -193,8 +202,8 @@ func TestTheJournalIsWrittenAnewWhenItGrew(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "limits")
 	clock, _ := testClock()
-	options := memkv.LimiterOptions{Limits: kv.Limits{"auth": {Limit: 100_000, Per: time.Hour}}, Journal: path, Clock: clock}
-	l := newLimiter(t, options)
+	options := memkv.LimiterOptions{Limits: kv.Limits{"auth": {Limit: 100_000, Per: time.Hour}}, Clock: clock}
+	l := journaled(t, path, options)
 	for range 50_000 {
 		if _, err := l.Allow(t.Context(), "auth", "k", 1); err != nil {
 			t.Fatal(err)
@@ -204,7 +213,7 @@ func TestTheJournalIsWrittenAnewWhenItGrew(t *testing.T) {
 	if err != nil || info.Size() > 21_000*60 {
 		t.Errorf("after 50,000 records of one key the journal has %d bytes, %v", info.Size(), err)
 	}
-	next := newLimiter(t, options)
+	next := journaled(t, path, options)
 	if d, err := next.Allow(t.Context(), "auth", "k", 0); err != nil || d.Remaining != 50_000 {
 		t.Errorf("restored: %+v, %v", d, err)
 	}
@@ -284,10 +293,10 @@ func BenchmarkLimiterAllow(b *testing.B) {
 	for _, test := range []struct{ name, journal string }{{"memory", ""}, {"journal", "limits"}} {
 		b.Run(test.name, func(b *testing.B) {
 			options := memkv.LimiterOptions{Limits: kv.Limits{"auth": {Limit: 1_000_000, Per: time.Millisecond}}}
-			if test.journal != "" {
-				options.Journal = filepath.Join(b.TempDir(), test.journal)
-			}
 			l := newLimiter(b, options)
+			if test.journal != "" {
+				l = journaled(b, filepath.Join(b.TempDir(), test.journal), options)
+			}
 			keys := make([]string, 1000)
 			for i := range keys {
 				keys[i] = fmt.Sprint("user:", i)

@@ -1,0 +1,291 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"net/http"
+	"reflect"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"hearth"
+)
+
+// idempotencyHeader is the header that makes a creating request safe to repeat.
+const idempotencyHeader = "Idempotency-Key"
+
+// maxIdempotencyKey bounds a client's key, in characters.
+const maxIdempotencyKey = 255
+
+// marked is a request that came with an Idempotency-Key.
+//
+// All that is stored of it is made with keys derived from the server's secret and the client's key: who has the database
+// learns neither the client's key, nor the body (which may hold a password) by trying, nor the answer.
+type marked struct {
+	caller      string
+	key         string // what is stored of the client's key
+	seal        cipher.AEAD
+	fingerprint hash.Hash
+	status      int
+	now         time.Time
+	stored      hearth.OnceStore
+}
+
+// answer is a stored first answer, before it is sealed.
+type answer struct {
+	Header map[string]string `json:"h,omitempty"`
+	Body   json.RawMessage   `json:"b,omitempty"`
+}
+
+// mark reads the Idempotency-Key of a creating request; nil without one. CodeValidationFailed for a key that is not 1 to
+// 255 visible ASCII characters, or is there twice.
+func (a *API) mark(r *http.Request, op operation) (*marked, error) {
+	keys := r.Header.Values(idempotencyHeader)
+	if len(keys) == 0 {
+		return nil, nil //nolint:nilnil // no key is a value
+	}
+	if len(keys) > 1 || !visible(keys[0]) {
+		return nil, hearth.Invalid(hearth.FieldError{
+			Location: "header." + idempotencyHeader, Message: "must be 1 to 255 visible ASCII characters",
+		})
+	}
+	m := &marked{status: op.Status, now: a.now(), stored: a.options.Once}
+	if m.status == 0 {
+		m.status = http.StatusOK
+	}
+	if m.caller = callerOf(r.Context()).Key(); m.caller == "" {
+		m.caller = addressKey(callerOf(r.Context()).IP)
+	}
+	client := m.caller + "\x00" + keys[0]
+	m.key = base64.RawURLEncoding.EncodeToString(a.derive("key", client))
+	block, err := aes.NewCipher(a.derive("seal", client))
+	if err == nil {
+		m.seal, err = cipher.NewGCM(block)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m.fingerprint = hmac.New(sha256.New, a.derive("fingerprint", client))
+	fmt.Fprintf(m.fingerprint, "%s %s\x00", r.Method, r.URL.RequestURI())
+	return m, nil
+}
+
+// derive makes 32 bytes for one use from the server's secret and the client's key.
+func (a *API) derive(use, client string) []byte {
+	key, err := hkdf.Key(sha256.New, a.options.Secret, []byte(client), "hearth idempotency "+use, sha256.Size)
+	if err != nil {
+		panic("api: 32 bytes can always be derived: " + err.Error())
+	}
+	return key
+}
+
+func visible(key string) bool {
+	if key == "" || len(key) > maxIdempotencyKey {
+		return false
+	}
+	for i := range len(key) {
+		if key[i] <= ' ' || key[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// onceOf gives the protection that the request asks for, nil without an Idempotency-Key. It is called once the body was
+// read. wire makes the operation's answer of what was created; it is the function that makes the first answer too.
+func onceOf[C, O any](ctx context.Context, wire func(C) *O) *hearth.Once {
+	return onceAnswer(ctx, func(created C) (answer, error) { return answerOf(wire(created)) })
+}
+
+// onceBody is onceOf for raw operations, whose answer is body as JSON.
+func onceBody[C any](ctx context.Context, body func(C) any) *hearth.Once {
+	return onceAnswer(ctx, func(created C) (answer, error) {
+		data, err := encodeBody(body(created))
+		return answer{Body: data}, err
+	})
+}
+
+func onceAnswer[C any](ctx context.Context, render func(C) (answer, error)) *hearth.Once {
+	m := requestOf(ctx).marked
+	if m == nil {
+		return nil
+	}
+	once := m.once()
+	once.Render = func(created any) (int, []byte, error) {
+		c, ok := created.(C)
+		if !ok {
+			return 0, nil, fmt.Errorf("api: the answer to a %T was asked for, not to a %s", created, reflect.TypeFor[C]())
+		}
+		first, err := render(c)
+		if err != nil {
+			return 0, nil, err
+		}
+		sealed, err := m.sealed(first)
+		return m.status, sealed, err
+	}
+	return once
+}
+
+func (m *marked) once() *hearth.Once {
+	return &hearth.Once{
+		Caller: m.caller, Key: m.key, Fingerprint: base64.RawURLEncoding.EncodeToString(m.fingerprint.Sum(nil)),
+		CreatedAt: m.now, ExpiresAt: m.now.Add(hearth.OnceTTL),
+	}
+}
+
+func (m *marked) sealed(first answer) ([]byte, error) {
+	plain, err := json.Marshal(first)
+	if err != nil {
+		return nil, err
+	}
+	nonce := make([]byte, m.seal.NonceSize(), m.seal.NonceSize()+len(plain)+m.seal.Overhead())
+	if _, err := rand.Read(nonce); err != nil {
+		return nil, err
+	}
+	return m.seal.Seal(nonce, nonce, plain, []byte(m.key)), nil
+}
+
+func (m *marked) unsealed(sealed []byte) (first answer, err error) {
+	if len(sealed) < m.seal.NonceSize() {
+		return answer{}, errors.New("api: a stored answer is cut")
+	}
+	plain, err := m.seal.Open(nil, sealed[:m.seal.NonceSize()], sealed[m.seal.NonceSize():], []byte(m.key))
+	if err != nil {
+		return answer{}, fmt.Errorf("api: open a stored answer: %w", err)
+	}
+	return first, json.Unmarshal(plain, &first)
+}
+
+// serveOnce runs a creating operation, or answers as it was answered before.
+func (a *API) serveOnce(
+	op operation, handler func(http.ResponseWriter, *http.Request) error, w http.ResponseWriter, r *http.Request,
+) error {
+	m, err := a.mark(r, op)
+	if err != nil {
+		return err
+	}
+	requestOf(r.Context()).marked = m
+	err = handler(w, r)
+	if replayed, ok := errors.AsType[*hearth.Replayed](err); ok {
+		return m.replay(w, replayed)
+	}
+	return err
+}
+
+// find takes the body of a typed operation into the fingerprint, in one form however it is spaced, and looks for the
+// first answer before the operation runs, so that a repeated request is answered even where the operation would refuse
+// it by now. What it misses the write itself finds.
+func (m *marked) find(ctx context.Context, body []byte) error {
+	var compact bytes.Buffer
+	if len(body) > 0 {
+		if err := json.Compact(&compact, body); err != nil {
+			return hearth.Errorf(hearth.CodeMalformedBody, "the body is not JSON")
+		}
+	}
+	m.fingerprint.Write(compact.Bytes())
+	if m.stored == nil {
+		return nil
+	}
+	asked := m.once()
+	first, err := m.stored.Once(ctx, asked.Caller, asked.Key)
+	switch {
+	case hearth.ErrorCode(err) == hearth.CodeNotFound:
+		return nil
+	case err != nil:
+		return err
+	case first.Fingerprint != asked.Fingerprint:
+		return hearth.Errorf(hearth.CodeIdempotencyMismatch, "this Idempotency-Key was used for another request")
+	}
+	return &hearth.Replayed{Once: first}
+}
+
+// replay answers with the first answer to the same request.
+func (m *marked) replay(w http.ResponseWriter, replayed *hearth.Replayed) error {
+	if m == nil {
+		return errors.New("api: a request without a key was answered before")
+	}
+	first, err := m.unsealed(replayed.Once.Answer)
+	if err != nil {
+		return err
+	}
+	header := w.Header()
+	for name, value := range first.Header {
+		header.Set(name, value)
+	}
+	header.Set("Idempotency-Replayed", "true")
+	if len(first.Body) > 0 {
+		header.Set("Content-Type", "application/json")
+	}
+	w.WriteHeader(replayed.Once.Status)
+	if len(first.Body) > 0 {
+		_, _ = w.Write(append(first.Body, '\n')) // a client that has gone needs no answer
+	}
+	return nil
+}
+
+// answerOf takes the headers and the body out of a typed operation's output (see huma.Register).
+func answerOf(output any) (answer, error) {
+	value := reflect.Indirect(reflect.ValueOf(output))
+	first := answer{Header: map[string]string{}}
+	for i := range value.NumField() {
+		field := value.Type().Field(i)
+		if name := field.Tag.Get("header"); name != "" {
+			if text := fmt.Sprint(value.Field(i).Interface()); text != "" {
+				first.Header[name] = text
+			}
+		}
+		if field.Name == "Body" {
+			body, err := encodeBody(value.Field(i).Interface())
+			if err != nil {
+				return answer{}, err
+			}
+			first.Body = body
+		}
+	}
+	return first, nil
+}
+
+func encodeBody(v any) (json.RawMessage, error) {
+	var buffer bytes.Buffer
+	if err := writeJSON(&buffer, v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), nil
+}
+
+// documentIdempotency adds the header to a creating operation and to its success.
+func documentIdempotency(op operation, doc *huma.Operation) {
+	one, most := 1, maxIdempotencyKey
+	doc.Parameters = append(doc.Parameters, &huma.Param{
+		Name: idempotencyHeader, In: "header",
+		Description: "Makes the request safe to repeat: within 24 h the same key with the same body gives the first answer again " +
+			"and creates nothing.",
+		Schema:  &huma.Schema{Type: huma.TypeString, MinLength: &one, MaxLength: &most, Pattern: "^[!-~]+$"},
+		Example: "7d1f6a52-0c0e-4f6e-9a43-0f4f1c1f9d55",
+	})
+	status := op.Status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	if success := doc.Responses[strconv.Itoa(status)]; success != nil {
+		if success.Headers == nil {
+			success.Headers = map[string]*huma.Param{}
+		}
+		success.Headers["Idempotency-Replayed"] = &huma.Param{
+			Description: "true where this is the first answer again.", Schema: &huma.Schema{Type: huma.TypeBoolean},
+		}
+	}
+}

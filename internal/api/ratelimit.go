@@ -1,0 +1,157 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"hearth"
+)
+
+// Limiter bounds how often a key may call, by class. An error means that it cannot tell: the call is let through, so
+// that a neighbour's fault never refuses a request.
+type Limiter interface {
+	Allow(ctx context.Context, class, key string, n int) (Decision, error)
+}
+
+// Decision is a limiter's answer.
+type Decision struct {
+	Allowed bool
+	// Limit is the most calls at one moment; 0: the class has no limit.
+	Limit int
+	// Remaining is how many calls are left now; ResetAfter is when all are there again.
+	Remaining  int
+	ResetAfter time.Duration
+	// RetryAfter is when a refused call is allowed.
+	RetryAfter time.Duration
+}
+
+// The classes of limits, as HEARTH_RATE_LIMITS names them.
+const (
+	classAuth      = "auth"
+	classGeneral   = "general"
+	classDevices   = "devices"
+	classAnalytics = "analytics"
+	classExports   = "exports"
+	classDevice    = "device"
+	classStreams   = "streams"
+)
+
+// classOf gives the class of an operation that names none. What lies outside of the contract's base path has no limit.
+func classOf(op operation) string {
+	path := op.Path
+	switch {
+	case op.Root:
+		return ""
+	case path == "/auth/login", path == "/auth/signup", path == "/auth/refresh", strings.HasPrefix(path, "/auth/password"):
+		return classAuth
+	case under(path, "/devices"), under(path, "/heartbeats"), under(path, "/logs"):
+		return classDevices
+	case under(path, "/analytics"):
+		return classAnalytics
+	case path == "/exports" && op.Method == http.MethodPost:
+		return classExports
+	case path == "/realtime/ws", path == "/realtime/sse":
+		return classStreams
+	}
+	return classGeneral
+}
+
+func under(path, prefix string) bool {
+	rest, ok := strings.CutPrefix(path, prefix)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// limit counts the call and refuses it with CodeRateLimited when it is one too many. A device's calls count by device,
+// signing in by address (and by account: see limitAccount), a person's by person, everybody else's by address.
+func (a *API) limit(w http.ResponseWriter, r *http.Request, op operation) error {
+	info := requestOf(r.Context())
+	class, key := op.Class, info.Caller.Key()
+	switch {
+	case info.Caller.IsDevice():
+		class = classDevice
+	case class == classAuth, key == "":
+		key = addressKey(info.Caller.IP)
+	}
+	return a.take(w, r, class, key)
+}
+
+// limitAccount counts a call of the class auth against the account that the body names.
+func (a *API) limitAccount(w http.ResponseWriter, r *http.Request, body []byte) error {
+	var named struct {
+		Email string `json:"email"`
+	}
+	// A body of another shape is refused by its operation, or names no account.
+	if err := json.Unmarshal(body, &named); err != nil || named.Email == "" {
+		if caller := requestOf(r.Context()).Caller; caller.IsUser() {
+			return a.take(w, r, classAuth, caller.Key())
+		}
+		return nil
+	}
+	// The length of a key is bounded, and no address is kept in plain text.
+	sum := sha256.Sum256([]byte(strings.ToLower(strings.TrimSpace(named.Email))))
+	return a.take(w, r, classAuth, "email:"+hex.EncodeToString(sum[:16]))
+}
+
+// take takes one unit and shows the limit in the answer's headers: of several limits, the one that has the least left.
+func (a *API) take(w http.ResponseWriter, r *http.Request, class, key string) error {
+	d, err := a.options.Limiter.Allow(r.Context(), class, key, 1)
+	if err != nil || d.Limit == 0 {
+		return nil //nolint:nilerr // see Limiter
+	}
+	info := requestOf(r.Context())
+	if !info.limited || d.Remaining < info.remaining || !d.Allowed {
+		info.limited, info.remaining = true, d.Remaining
+		header := w.Header()
+		header.Set("RateLimit-Limit", strconv.Itoa(d.Limit))
+		header.Set("RateLimit-Remaining", strconv.Itoa(d.Remaining))
+		header.Set("RateLimit-Reset", strconv.FormatInt(seconds(d.ResetAfter), 10))
+	}
+	if d.Allowed {
+		return nil
+	}
+	return &hearth.Error{
+		Code: hearth.CodeRateLimited, Message: "too many requests: the limit " + class + " is " + strconv.Itoa(d.Limit),
+		RetryAfter: time.Duration(max(1, seconds(d.RetryAfter))) * time.Second, Limit: class,
+	}
+}
+
+// seconds gives whole seconds, rounded up.
+func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+
+// addressKey names an address for limits. Whoever has one IPv6 address has a whole /64 of them.
+func addressKey(ip string) string {
+	addr, err := netip.ParseAddr(ip)
+	if err == nil && addr.Is6() && !addr.Is4In6() {
+		prefix, err := addr.WithZone("").Prefix(64)
+		if err == nil {
+			return "ip:" + prefix.String()
+		}
+	}
+	return "ip:" + ip
+}
+
+// documentLimits adds the headers of a limited operation to all its answers.
+func documentLimits(doc *huma.Operation) {
+	headers := map[string]string{
+		"RateLimit-Limit":     "The most requests at one moment.",
+		"RateLimit-Remaining": "How many requests are left now.",
+		"RateLimit-Reset":     "Seconds until all are there again.",
+	}
+	for _, response := range doc.Responses {
+		if response.Headers == nil {
+			response.Headers = map[string]*huma.Param{}
+		}
+		for name, description := range headers {
+			response.Headers[name] = &huma.Param{Description: description, Schema: &huma.Schema{Type: huma.TypeInteger}}
+		}
+	}
+}

@@ -1,0 +1,115 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"hearth/internal/api"
+	"hearth/internal/kv"
+	"hearth/internal/kv/memkv"
+)
+
+// limiter gives the port's decisions in the API's words.
+type limiter struct{ kv.Limiter }
+
+// Allow is api.Limiter's.
+func (l limiter) Allow(ctx context.Context, class, key string, n int) (api.Decision, error) {
+	d, err := l.Limiter.Allow(ctx, class, key, n)
+	return api.Decision(d), err
+}
+
+// openLimiter makes the limiter that the settings describe; nil if the limits are off.
+func (a *App) openLimiter() (api.Limiter, error) {
+	if a.config.RateLimits == nil {
+		return nil, nil //nolint:nilnil // no limits is a value
+	}
+	limits := kv.Limits{}
+	for class, limit := range a.config.RateLimits {
+		limits[class] = kv.Rate{Limit: limit.Count, Per: limit.Per}
+	}
+	var err error
+	a.limiter, err = memkv.NewLimiter(memkv.LimiterOptions{Limits: limits, Clock: a.options.Clock, Logger: a.log})
+	return limiter{a.limiter}, err
+}
+
+// rememberLimits makes the limits hold over restarts. It is called by the one process that serves from the directory.
+func (a *App) rememberLimits() error {
+	if a.limiter == nil {
+		return nil
+	}
+	if err := a.limiter.Remember(filepath.Join(a.config.DataDir, "limits")); err != nil {
+		return err
+	}
+	a.steps.add("limits", func(context.Context) error { return a.limiter.Close() })
+	return nil
+}
+
+const (
+	// secretSize is the length of a secret in bytes.
+	secretSize = 32
+	// forgetBatch is how many expired idempotency records one write removes.
+	forgetBatch = 1000
+)
+
+// loadSecret gives the secret in the file at path, making it with mode 0600 if it is not there. Several processes may do
+// so at once: all get the same.
+func loadSecret(path string) ([]byte, error) {
+	secret, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeSecret(path); err != nil {
+			return nil, fmt.Errorf("make the secret %s: %w", path, err)
+		}
+		secret, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the secret: %w", err)
+	}
+	if len(secret) != secretSize {
+		return nil, fmt.Errorf("the secret %s is damaged: it has %d bytes, not %d; restore it, or remove it to begin anew", path, len(secret), secretSize)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the secret: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return nil, fmt.Errorf("others can read the secret %s (mode %o): make it 0600, or remove it", path, mode)
+	}
+	return secret, nil
+}
+
+// makeSecret writes a whole file beside the final one and links it there, so that nobody reads half of it and the first
+// of several wins.
+func makeSecret(path string) (err error) {
+	file, err := os.CreateTemp(filepath.Dir(path), ".secret-*") // with mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(file.Name())) }()
+	secret := make([]byte, secretSize)
+	if _, err := rand.Read(secret); err != nil {
+		return errors.Join(err, file.Close())
+	}
+	_, err = file.Write(secret)
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// forgetOnce removes the idempotency records that have expired.
+func (a *App) forgetOnce(ctx context.Context) error {
+	for {
+		n, err := a.store.DeleteExpiredOnce(ctx, a.options.Clock.Now(), forgetBatch)
+		if err != nil || n < forgetBatch {
+			return err
+		}
+	}
+}
