@@ -1,0 +1,150 @@
+package account
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"hearth"
+)
+
+// SessionInfo is a session as its user sees it.
+type SessionInfo struct {
+	ID         string
+	IP         string
+	UserAgent  string
+	CreatedAt  time.Time
+	LastUsedAt time.Time
+	ExpiresAt  time.Time
+	// Current tells that the caller's own token belongs to it.
+	Current bool
+}
+
+// Sessions gives the caller's open sessions, newest first.
+func (s *Service) Sessions(ctx context.Context, caller hearth.Caller) ([]SessionInfo, error) {
+	sessions, err := s.store.Sessions(ctx, caller.UserID, s.now())
+	if err != nil {
+		return nil, err
+	}
+	infos := make([]SessionInfo, len(sessions))
+	for i, session := range sessions {
+		plain, err := s.options.Sealer.Open(session.Origin)
+		if err != nil {
+			return nil, fmt.Errorf("open a session's origin: %w", err)
+		}
+		var origin sessionOrigin
+		if err := json.Unmarshal(plain, &origin); err != nil {
+			return nil, fmt.Errorf("read a session's origin: %w", err)
+		}
+		infos[i] = SessionInfo{
+			ID: session.ID, IP: origin.IP, UserAgent: origin.UserAgent, CreatedAt: session.CreatedAt,
+			LastUsedAt: session.LastUsedAt, ExpiresAt: session.ExpiresAt, Current: session.ID == caller.SessionID,
+		}
+	}
+	return infos, nil
+}
+
+// EndSession ends one of the caller's sessions; CodeNotFound.
+func (s *Service) EndSession(ctx context.Context, caller hearth.Caller, id string) error {
+	_, err := s.store.EndSession(ctx, hearth.SessionEnd{
+		ID: id, UserID: caller.UserID, At: s.now(), Reason: hearth.EndRevoked,
+		Along: s.note(ctx, event{caller: caller, action: "session.revoke", userID: caller.UserID, sessionID: id}),
+	})
+	if err != nil {
+		return err
+	}
+	s.ended(caller.UserID, id)
+	return nil
+}
+
+// Logout ends the caller's session: its access tokens and its refresh token are refused from then on.
+func (s *Service) Logout(ctx context.Context, caller hearth.Caller) error {
+	_, err := s.store.EndSession(ctx, hearth.SessionEnd{
+		ID: caller.SessionID, UserID: caller.UserID, At: s.now(), Reason: hearth.EndLogout,
+		Along: s.note(ctx, event{caller: caller, action: "auth.logout", userID: caller.UserID, sessionID: caller.SessionID}),
+	})
+	if err != nil && hearth.ErrorCode(err) != hearth.CodeNotFound { // another logout was faster
+		return err
+	}
+	s.ended(caller.UserID, caller.SessionID)
+	return nil
+}
+
+// LogoutAll ends all of the caller's sessions and tells how many.
+func (s *Service) LogoutAll(ctx context.Context, caller hearth.Caller) (int, error) {
+	ended, err := s.store.EndSessions(ctx, hearth.SessionEnd{
+		UserID: caller.UserID, At: s.now(), Reason: hearth.EndLogout,
+		Along: s.note(ctx, event{caller: caller, action: "auth.logout_all", userID: caller.UserID}),
+	})
+	if err != nil {
+		return 0, err
+	}
+	s.ended(caller.UserID, ended...)
+	return len(ended), nil
+}
+
+// Revoke ends the session that a refresh token, spent or not, or a valid access token belongs to. A token that is neither
+// is no error, so that nothing is learned from the answer.
+func (s *Service) Revoke(ctx context.Context, caller hearth.Caller, token string) error {
+	if !strings.HasPrefix(token, refreshPrefix) {
+		return s.revokeAccess(ctx, caller, token)
+	}
+	var session hearth.Session
+	var open bool
+	err := s.store.UseRefreshToken(ctx, hashToken(token), func(t hearth.RefreshToken) (hearth.RefreshVerdict, error) {
+		session, open = t.Session, t.Session.Open(s.now())
+		if !open {
+			return hearth.RefreshVerdict{}, nil
+		}
+		return hearth.RefreshVerdict{End: hearth.EndRevoked, Along: s.note(ctx, event{
+			caller: caller, actor: "user:" + t.User.ID, action: "session.revoke", userID: t.User.ID, sessionID: t.Session.ID,
+		})}, nil
+	})
+	if hearth.ErrorCode(err) == hearth.CodeNotFound {
+		return nil
+	}
+	if err == nil && open {
+		s.ended(session.UserID, session.ID)
+	}
+	return err
+}
+
+func (s *Service) revokeAccess(ctx context.Context, caller hearth.Caller, token string) error {
+	found, err := s.tokens.verify(token, s.now())
+	if err != nil {
+		return nil // no token of ours, or one that ended by itself
+	}
+	_, err = s.store.EndSession(ctx, hearth.SessionEnd{
+		ID: found.sessionID, UserID: found.userID, At: s.now(), Reason: hearth.EndRevoked,
+		Along: s.note(ctx, event{
+			caller: caller, actor: "user:" + found.userID, action: "session.revoke", userID: found.userID, sessionID: found.sessionID,
+		}),
+	})
+	if hearth.ErrorCode(err) == hearth.CodeNotFound {
+		return nil
+	}
+	if err == nil {
+		s.ended(found.userID, found.sessionID)
+	}
+	return err
+}
+
+const (
+	// keepSessions is how long an ended or expired session is remembered, to know its device again.
+	keepSessions = 30 * 24 * time.Hour
+	removeStep   = 500
+)
+
+// CleanUp removes sessions that expired 30 days ago, with their refresh tokens, and old failed logins and resets, in small
+// steps; it tells how many sessions. The cleanup job calls it.
+func (s *Service) CleanUp(ctx context.Context) (int, error) {
+	for total := 0; ; {
+		removed, err := s.store.RemoveSessions(ctx, s.now().Add(-keepSessions), removeStep)
+		total += removed
+		if err != nil || removed < removeStep {
+			return total, err
+		}
+	}
+}
