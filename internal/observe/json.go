@@ -56,7 +56,8 @@ func (h *jsonHandler) Enabled(_ context.Context, level slog.Level) bool { return
 // Handle writes the line to every sink that takes its level.
 func (h *jsonHandler) Handle(ctx context.Context, r slog.Record) error {
 	pooled, _ := bufferPool.Get().(*[]byte)
-	b := append((*pooled)[:0], '{')
+	b := (*pooled)[:0]
+	b = append(b, '{')
 	if !r.Time.IsZero() {
 		b = append(b, `"time":`...)
 		b = appendTime(b, r.Time)
@@ -260,14 +261,14 @@ func appendString(b []byte, s string) []byte {
 			continue
 		}
 		b = append(b, s[start:i]...)
-		switch {
-		case c == '"', c == '\\':
+		switch c {
+		case '"', '\\':
 			b = append(b, '\\', c)
-		case c == '\n':
+		case '\n':
 			b = append(b, '\\', 'n')
-		case c == '\r':
+		case '\r':
 			b = append(b, '\\', 'r')
-		case c == '\t':
+		case '\t':
 			b = append(b, '\\', 't')
 		default:
 			b = append(b, '\\', 'u', hexDigits[r>>12&0xf], hexDigits[r>>8&0xf], hexDigits[r>>4&0xf], hexDigits[r&0xf])
