@@ -1,0 +1,155 @@
+package telemetry
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"hearth"
+)
+
+// How many logs are published one by one; the others go into summaries.
+const (
+	eventRate  = 10  // a second and device
+	eventBurst = 20  // of a device
+	totalRate  = 500 // a second over all devices
+	totalBurst = 1000
+	// summaryEvery is how long a device's logs are gathered for a summary.
+	summaryEvery = time.Second
+)
+
+// publisher turns stored logs into events, at a bounded rate.
+type publisher struct {
+	out   hearth.Publisher
+	clock hearth.Clock
+
+	mu      sync.Mutex
+	total   bucket
+	devices map[int64]*flow
+}
+
+// flow is what is known of a device that reports.
+type flow struct {
+	device    string
+	scope     hearth.Scope
+	bucket    bucket
+	pending   int
+	summaryAt time.Time
+}
+
+// bucket regains rate units a second up to burst.
+type bucket struct {
+	units float64
+	at    time.Time
+}
+
+// take takes up to want units.
+func (b *bucket) take(want int, now time.Time, rate, burst float64) int {
+	b.fill(now, rate, burst)
+	got := min(want, int(b.units))
+	b.units -= float64(got)
+	return got
+}
+
+func (b *bucket) fill(now time.Time, rate, burst float64) {
+	if b.at.IsZero() {
+		b.units = burst
+	} else if passed := now.Sub(b.at); passed > 0 {
+		b.units = min(burst, b.units+passed.Seconds()*rate)
+	}
+	b.at = now
+}
+
+func newPublisher(out hearth.Publisher, clock hearth.Clock) *publisher {
+	return &publisher{out: out, clock: clock, devices: map[int64]*flow{}}
+}
+
+// publish sends what the rates allow log by log, and puts the rest into summaries.
+func (p *publisher) publish(done appended) {
+	now := p.clock.Now()
+	share := make(map[int64]int, len(done.devices)) // how many logs of a device go out one by one
+	flows := make(map[int64]*flow, len(done.devices))
+	var events []hearth.Event
+	p.mu.Lock()
+	for i, device := range done.devices {
+		if done.counts[i] == 0 {
+			continue
+		}
+		f := p.devices[device.Key]
+		if f == nil {
+			f = &flow{device: device.ID}
+			p.devices[device.Key] = f
+		}
+		f.scope = device.Scope()
+		single := f.bucket.take(done.counts[i], now, eventRate, eventBurst)
+		if single > 0 {
+			single = p.total.take(single, now, totalRate, totalBurst)
+		}
+		share[device.Key], flows[device.Key] = single, f
+		f.pending += done.counts[i] - single
+	}
+	for i, entry := range done.entries {
+		if share[entry.Device] == 0 {
+			continue
+		}
+		share[entry.Device]--
+		f := flows[entry.Device]
+		events = append(events, hearth.Event{
+			Type: hearth.EventDeviceLog, At: now, Data: logOf(entry, f.device, done.first+uint64(i)), Scope: f.scope, DeviceID: f.device,
+		})
+	}
+	for _, f := range flows {
+		if f.pending > 0 && now.Sub(f.summaryAt) >= summaryEvery {
+			events = append(events, f.summary(now))
+		}
+	}
+	p.mu.Unlock()
+	if len(events) > 0 {
+		p.out.Publish(events...)
+	}
+}
+
+// summary makes the event of the logs that were gathered.
+func (f *flow) summary(now time.Time) hearth.Event {
+	event := hearth.Event{
+		Type: hearth.EventDeviceLog, At: now, Data: hearth.LogSummary{DeviceID: f.device, Count: f.pending}, Scope: f.scope,
+		DeviceID: f.device,
+	}
+	f.pending, f.summaryAt = 0, now
+	return event
+}
+
+// run sends gathered summaries once a second until ctx ends, and then the last ones.
+func (p *publisher) run(ctx context.Context) error {
+	ticker := time.NewTicker(summaryEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			p.flush()
+		case <-ctx.Done():
+			p.flush()
+			return nil
+		}
+	}
+}
+
+// flush sends every gathered summary and forgets devices that have gone quiet.
+func (p *publisher) flush() {
+	now := p.clock.Now()
+	var events []hearth.Event
+	p.mu.Lock()
+	for key, f := range p.devices {
+		if f.pending > 0 {
+			events = append(events, f.summary(now))
+			continue
+		}
+		if f.bucket.fill(now, eventRate, eventBurst); f.bucket.units >= eventBurst && now.Sub(f.summaryAt) >= summaryEvery {
+			delete(p.devices, key)
+		}
+	}
+	p.mu.Unlock()
+	if len(events) > 0 {
+		p.out.Publish(events...)
+	}
+}

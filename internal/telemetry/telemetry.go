@@ -1,0 +1,104 @@
+// Package telemetry takes logs in and gives them back: who may report for which device, what a log may be, group commit,
+// the events that follow, and how long logs are kept.
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"hearth"
+)
+
+// Directory knows devices by id.
+type Directory interface {
+	// Resolve gives each id's device for the caller, in order: nil where there is none or the caller may not read it.
+	// Nobody changes the devices.
+	Resolve(ctx context.Context, caller hearth.Caller, ids []string) ([]*hearth.Device, error)
+}
+
+// Listener is told when answers made of logs have changed. It is called before the write is acknowledged and must not
+// fail; the reach covers the scopes whose logs changed.
+type Listener interface {
+	LogsChanged(ctx context.Context, reach hearth.Reach)
+}
+
+// Options are what the service works with.
+type Options struct {
+	Store     hearth.LogStore
+	Directory Directory
+	// Publisher takes the events; nil: nobody watches.
+	Publisher hearth.Publisher
+	// Listener hears of every change; nil: nobody caches.
+	Listener Listener
+	Clock    hearth.Clock
+	Logger   *slog.Logger
+	// Retention is how long logs are kept; zero is for ever.
+	Retention time.Duration
+	// RetainEvery is how often Retain looks for old logs; zero is a minute.
+	RetainEvery time.Duration
+}
+
+func (o Options) validate() (Options, error) {
+	if o.Store == nil || o.Directory == nil {
+		return o, errors.New("telemetry: a store and a directory are needed")
+	}
+	if o.Retention < 0 || o.RetainEvery < 0 {
+		return o, errors.New("telemetry: a duration is negative")
+	}
+	if o.RetainEvery == 0 {
+		o.RetainEvery = time.Minute
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}
+
+// Service is the one way to the logs. It may be used at once from many goroutines.
+type Service struct {
+	options   Options
+	collector collector
+	publisher *publisher
+	meter     *meter
+}
+
+// New makes the service. Run and Retain are its background work.
+func New(options Options) (*Service, error) {
+	options, err := options.validate()
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{options: options, meter: newMeter(options.Clock)}
+	s.collector.store = options.Store
+	if options.Publisher != nil {
+		s.publisher = newPublisher(options.Publisher, options.Clock)
+	}
+	return s, nil
+}
+
+// PerSecond gives the logs taken in a second within reach, as the mean of the last ten seconds.
+func (s *Service) PerSecond(reach hearth.Reach) float64 { return s.meter.perSecond(reach) }
+
+// Run sends the summaries of logs that were not published one by one, until ctx ends; then it sends the last ones and
+// waits for the writes that are under way.
+func (s *Service) Run(ctx context.Context) error {
+	defer s.collector.wait()
+	if s.publisher == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return s.publisher.run(ctx)
+}
+
+func (s *Service) device(ctx context.Context, caller hearth.Caller, id string, need hearth.DeviceAccess) (*hearth.Device, error) {
+	devices, err := s.options.Directory.Resolve(ctx, caller, []string{id})
+	if err != nil {
+		return nil, err
+	}
+	if devices[0] == nil {
+		return nil, hearth.NotFound("device")
+	}
+	return devices[0], caller.Allow(*devices[0], need)
+}
