@@ -115,9 +115,9 @@ type Range struct {
 	Sliding time.Duration
 }
 
-// at gives the range with its span: a sliding one ends behind the current millisecond, so that what was just written is
+// At gives the range with its span: a sliding one ends behind the current millisecond, so that what was just written is
 // in it.
-func (r Range) at(now time.Time) Range {
+func (r Range) At(now time.Time) Range {
 	if r.Sliding > 0 {
 		r.To = now.Add(time.Millisecond)
 		r.From = r.To.Add(-r.Sliding)
@@ -169,7 +169,7 @@ func cached[T any](ctx context.Context, s *Service, q question, load func(contex
 	}
 	key, tags := q.key()
 	data, err := s.options.Cache.Load(ctx, key, kv.Options{TTL: ttl, Tags: tags}, func(ctx context.Context) ([]byte, error) {
-		answer, err := load(ctx, q.span.at(s.options.Clock.Now()))
+		answer, err := load(ctx, q.span.At(s.options.Clock.Now()))
 		if err != nil {
 			return nil, err
 		}

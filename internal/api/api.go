@@ -21,7 +21,10 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"hearth"
+	"hearth/internal/analytics"
+	"hearth/internal/api/logjson"
 	"hearth/internal/observe"
+	"hearth/internal/telemetry"
 )
 
 // BasePath is where the operations of the contract live.
@@ -44,6 +47,9 @@ type Options struct {
 	Devices Authenticator
 	// Roles gives a person's organizations; nil: nobody has any.
 	Roles func(ctx context.Context, userID string) (map[string]hearth.OrgRole, error)
+	// Telemetry takes logs in, Analytics counts them.
+	Telemetry *telemetry.Service
+	Analytics *analytics.Service
 	// Health answers under /health; Metrics counts requests. Both may be nil.
 	Health  *observe.Health
 	Metrics *observe.HTTPMetrics
@@ -93,6 +99,7 @@ type API struct {
 	mux     *http.ServeMux
 	huma    huma.API
 	handler http.Handler
+	logs    logjson.Decoder
 }
 
 // New builds the API.
@@ -114,7 +121,10 @@ func New(options Options) (*API, error) {
 }
 
 // resources are the operations, in the order in which the documentation shows them.
-var resources = []func(*API){}
+var resources = []func(*API){
+	(*API).registerLogs,
+	(*API).registerAnalytics,
+}
 
 // ServeHTTP answers a request.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }

@@ -42,6 +42,9 @@ func (Time) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeString, Format: "date-time", Examples: []any{"2026-03-01T12:00:00.000Z"}}
 }
 
+// timeOf gives the wire form of Unix milliseconds.
+func timeOf(ms int64) Time { return Time(time.UnixMilli(ms)) }
+
 // wireTime gives the wire form of a time, nil (null) for the zero time.
 func wireTime(t time.Time) *Time {
 	if t.IsZero() {

@@ -1,0 +1,340 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"hearth"
+	"hearth/internal/analytics"
+)
+
+const tagAnalytics = "Analytics"
+
+// Summary sums up the values of a range. Of no values, count and total are 0 and the rest is null.
+type Summary struct {
+	Count   int64    `json:"count" doc:"Exact." example:"288"`
+	Total   float64  `json:"total" doc:"The sum of the values." example:"6192"`
+	Average *float64 `json:"average" example:"21.5"`
+	Min     *float64 `json:"min" doc:"Exact." example:"19.8"`
+	Max     *float64 `json:"max" doc:"Exact." example:"24.1"`
+	P50     *float64 `json:"p50" doc:"The median, within 1 % relative error; so are the others." example:"21.4"`
+	P95     *float64 `json:"p95" example:"23.6"`
+	P99     *float64 `json:"p99" example:"24"`
+}
+
+func wireSummary(s analytics.Summary) Summary {
+	wire := Summary{Count: s.Count, Total: s.Sum}
+	if s.Count > 0 {
+		average := s.Average()
+		wire.Average, wire.Min, wire.Max, wire.P50, wire.P95, wire.P99 = &average, &s.Min, &s.Max, &s.P50, &s.P95, &s.P99
+	}
+	return wire
+}
+
+// TrendPoint is one bucket of a trend.
+type TrendPoint struct {
+	At      Time    `json:"at" doc:"The UTC start of the bucket, also of a first one that the range cuts."`
+	Count   int64   `json:"count" example:"12"`
+	Total   float64 `json:"total" example:"258"`
+	Average float64 `json:"average" example:"21.5"`
+	Min     float64 `json:"min" example:"21.2"`
+	Max     float64 `json:"max" example:"21.9"`
+}
+
+func wireTrend(trend analytics.Trend) []TrendPoint {
+	wire := make([]TrendPoint, len(trend))
+	for i, p := range trend {
+		wire[i] = TrendPoint{At: timeOf(p.At), Count: p.Count, Total: p.Sum, Average: p.Average(), Min: p.Min, Max: p.Max}
+	}
+	return wire
+}
+
+// Usage is what one device reported.
+type Usage struct {
+	DeviceID   string       `json:"device_id" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	DeviceName string       `json:"device_name" example:"Kitchen"`
+	From       Time         `json:"from"`
+	To         Time         `json:"to"`
+	Interval   string       `json:"interval" enum:"minute,hour,day" example:"hour"`
+	Summary    Summary      `json:"summary"`
+	Trend      []TrendPoint `json:"trend" nullable:"false" doc:"Oldest first; empty buckets are left out."`
+}
+
+// Dashboard is everything at a glance.
+type Dashboard struct {
+	From    Time              `json:"from"`
+	To      Time              `json:"to"`
+	Summary DashboardSummary  `json:"summary"`
+	Devices []DashboardDevice `json:"devices" nullable:"false" doc:"The ten with the most logs in the range."`
+	Trend   []DashboardPoint  `json:"trend" nullable:"false" doc:"By the hour up to 7 days, then by the day; oldest first, empty buckets left out."`
+	Events  []DashboardEvent  `json:"events" nullable:"false" doc:"The most frequent first."`
+}
+
+// DashboardSummary are the figures of the whole.
+type DashboardSummary struct {
+	TotalDevices  int64   `json:"total_devices" example:"20"`
+	ActiveDevices int64   `json:"active_devices" doc:"Devices whose status is active." example:"19"`
+	OnlineDevices int64   `json:"online_devices" doc:"Devices whose connection is online." example:"18"`
+	TotalLogs     int64   `json:"total_logs" doc:"Of all time." example:"213604"`
+	Logs          int64   `json:"logs" doc:"Of the range." example:"3673"`
+	TotalValue    float64 `json:"total_value" doc:"The sum of all values of the range." example:"81234.5"`
+}
+
+// DashboardDevice is a device's part in the range.
+type DashboardDevice struct {
+	DeviceID     string  `json:"device_id" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	DeviceName   string  `json:"device_name" example:"Kitchen"`
+	DeviceType   string  `json:"device_type" example:"multisensor"`
+	LogCount     int64   `json:"log_count" example:"432"`
+	TotalValue   float64 `json:"total_value" example:"9288"`
+	LastActiveAt *Time   `json:"last_active_at" doc:"The last heartbeat; null before the first."`
+}
+
+// DashboardPoint is one bucket of the dashboard's trend.
+type DashboardPoint struct {
+	At         Time    `json:"at" doc:"The UTC start of the bucket."`
+	LogCount   int64   `json:"log_count" example:"153"`
+	TotalValue float64 `json:"total_value" example:"3312.5"`
+}
+
+// DashboardEvent is an event's part in the range.
+type DashboardEvent struct {
+	Event      string  `json:"event" example:"temperature"`
+	Count      int64   `json:"count" example:"863"`
+	TotalValue float64 `json:"total_value" example:"18554.5"`
+}
+
+// Comparison is several devices side by side.
+type Comparison struct {
+	From    Time             `json:"from"`
+	To      Time             `json:"to"`
+	Devices []ComparedDevice `json:"devices" nullable:"false" doc:"In the order asked for."`
+}
+
+// ComparedDevice is one device of a comparison.
+type ComparedDevice struct {
+	DeviceID   string       `json:"device_id" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	DeviceName string       `json:"device_name" example:"Kitchen"`
+	Summary    Summary      `json:"summary"`
+	Trend      []TrendPoint `json:"trend" nullable:"false" doc:"By the hour up to 7 days, then by the day; oldest first, empty buckets left out."`
+}
+
+// Trends is the trend of everything.
+type Trends struct {
+	From     Time         `json:"from"`
+	To       Time         `json:"to"`
+	Interval string       `json:"interval" enum:"minute,hour,day" example:"hour"`
+	Trend    []TrendPoint `json:"trend" nullable:"false" doc:"Oldest first; empty buckets are left out."`
+}
+
+// EventFigures are the figures of one event.
+type EventFigures struct {
+	Event      string  `json:"event" example:"temperature"`
+	Count      int64   `json:"count" doc:"Exact." example:"863"`
+	TotalValue float64 `json:"total_value" example:"18554.5"`
+	Average    float64 `json:"average" example:"21.5"`
+	Min        float64 `json:"min" doc:"Exact." example:"19.8"`
+	Max        float64 `json:"max" doc:"Exact." example:"24.1"`
+	P50        float64 `json:"p50" doc:"The median, within 1 % relative error; so are the others." example:"21.4"`
+	P95        float64 `json:"p95" example:"23.6"`
+	P99        float64 `json:"p99" example:"24"`
+}
+
+// Events are the figures of every event.
+type Events struct {
+	From   Time           `json:"from"`
+	To     Time           `json:"to"`
+	Events []EventFigures `json:"events" nullable:"false" doc:"The most frequent first."`
+}
+
+// RealtimeFigures are what goes on now.
+type RealtimeFigures struct {
+	At                  Time    `json:"at"`
+	OnlineDevices       int64   `json:"online_devices" example:"18"`
+	ActiveDevices       int64   `json:"active_devices" doc:"Devices whose status is active." example:"19"`
+	HeartbeatsPerSecond float64 `json:"heartbeats_per_second" doc:"The mean of the last 10 seconds." example:"0.4"`
+	LogsPerSecond       float64 `json:"logs_per_second" doc:"The mean of the last 10 seconds." example:"2.5"`
+	Connections         int     `json:"connections" doc:"Open streams: an admin sees everybody's, a user their own." example:"1"`
+}
+
+// steps are the intervals by name.
+var steps = map[string]hearth.Step{"minute": hearth.StepMinute, "hour": hearth.StepHour, "day": hearth.StepDay}
+
+type intervalParam struct {
+	Interval string `query:"interval" enum:"minute,hour,day" default:"hour" doc:"The width of the trend's buckets. A trend has at most 100,000 of them."`
+}
+
+type organizationParam struct {
+	OrganizationID string `query:"organization_id" maxLength:"64" doc:"Only this organization's devices; otherwise all that you may read."`
+}
+
+type eventParam struct {
+	Event string `query:"event" maxLength:"64" doc:"Only logs of this event." example:"temperature"`
+}
+
+type bodyOf[T any] struct {
+	Body T
+}
+
+const rangeNote = " About the last 24 hours, unless `range`, or `from` (and `to`), says otherwise."
+
+func (a *API) registerAnalytics() {
+	operationOf := func(id, path, summary, description string) operation {
+		return operation{
+			ID: id, Method: http.MethodGet, Path: path, Tag: tagAnalytics, Access: forUsers, ETag: true, Summary: summary,
+			Description: description, Codes: []hearth.Code{hearth.CodeNotFound},
+		}
+	}
+	usage := operationOf("device-usage", "/devices/{id}/usage", "Sum up a device's logs",
+		"The figures of one device and their trend."+rangeNote+" Counts, minima and maxima are exact for every range.")
+	usage.Tag = tagLogs
+	register(a, usage, a.usage)
+	register(a, operationOf("dashboard", "/analytics/dashboard", "See everything at a glance",
+		"Over all that you may read, or one organization."+rangeNote), a.dashboard)
+	register(a, operationOf("comparison", "/analytics/comparison", "Compare devices",
+		"The figures of 2 to 20 devices side by side."+rangeNote), a.comparison)
+	register(a, operationOf("trends", "/analytics/trends", "Follow the trend of all logs",
+		"Over all that you may read, or one organization."+rangeNote), a.trends)
+	register(a, operationOf("events", "/analytics/events", "Sum up by event",
+		"The figures of each event over all that you may read, or one organization."+rangeNote), a.events)
+	realtime := operationOf("realtime-figures", "/analytics/realtime", "See what goes on now", "Who is online and how much is coming in. Never cached.")
+	realtime.ETag = false
+	register(a, realtime, a.realtimeFigures)
+}
+
+type usageInput struct {
+	ID string `path:"id" maxLength:"64" doc:"The device." example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	rangeParams
+	intervalParam
+	eventParam
+}
+
+func (a *API) usage(ctx context.Context, in *usageInput) (*bodyOf[Usage], error) {
+	span, err := in.forAnalytics(a.now())
+	if err != nil {
+		return nil, err
+	}
+	u, err := a.options.Analytics.Usage(ctx, analytics.UsageAsk{
+		Caller: callerOf(ctx), DeviceID: in.ID, Range: span, Step: steps[in.Interval], Event: in.Event,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &bodyOf[Usage]{Usage{
+		DeviceID: u.Device.ID, DeviceName: u.Device.Name, From: Time(u.Span.From), To: Time(u.Span.To), Interval: in.Interval,
+		Summary: wireSummary(u.Summary), Trend: wireTrend(u.Trend),
+	}}, nil
+}
+
+type analyticsInput struct {
+	rangeParams
+	organizationParam
+}
+
+func (a *API) ask(ctx context.Context, in analyticsInput) (analytics.Ask, error) {
+	span, err := in.forAnalytics(a.now())
+	return analytics.Ask{Caller: callerOf(ctx), OrganizationID: in.OrganizationID, Range: span}, err
+}
+
+func (a *API) dashboard(ctx context.Context, in *analyticsInput) (*bodyOf[Dashboard], error) {
+	ask, err := a.ask(ctx, *in)
+	if err != nil {
+		return nil, err
+	}
+	d, err := a.options.Analytics.Dashboard(ctx, ask)
+	if err != nil {
+		return nil, err
+	}
+	out := Dashboard{
+		From: Time(d.Span.From), To: Time(d.Span.To),
+		Summary: DashboardSummary{
+			TotalDevices: d.Counts.Total, ActiveDevices: d.Counts.Active, OnlineDevices: d.Counts.Online, TotalLogs: d.TotalLogs,
+			Logs: d.Count, TotalValue: d.Sum,
+		},
+		Devices: make([]DashboardDevice, len(d.Devices)), Trend: make([]DashboardPoint, len(d.Trend)),
+		Events: make([]DashboardEvent, len(d.Events)),
+	}
+	for i, share := range d.Devices {
+		out.Devices[i] = DashboardDevice{
+			DeviceID: share.Device.ID, DeviceName: share.Device.Name, DeviceType: share.Device.Type, LogCount: share.Count,
+			TotalValue: share.Sum, LastActiveAt: wireTime(share.Device.LastActiveAt),
+		}
+	}
+	for i, p := range d.Trend {
+		out.Trend[i] = DashboardPoint{At: timeOf(p.At), LogCount: p.Count, TotalValue: p.Sum}
+	}
+	for i, share := range d.Events {
+		out.Events[i] = DashboardEvent{Event: share.Event, Count: share.Count, TotalValue: share.Sum}
+	}
+	return &bodyOf[Dashboard]{out}, nil
+}
+
+type comparisonInput struct {
+	analyticsInput
+	DeviceIDs []string `query:"device_ids" required:"true" maxItems:"20" doc:"2 to 20 devices, separated by commas." example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b,0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5c"`
+}
+
+func (a *API) comparison(ctx context.Context, in *comparisonInput) (*bodyOf[Comparison], error) {
+	ask, err := a.ask(ctx, in.analyticsInput)
+	if err != nil {
+		return nil, err
+	}
+	usages, err := a.options.Analytics.Comparison(ctx, analytics.ComparisonAsk{Ask: ask, DeviceIDs: in.DeviceIDs})
+	if err != nil {
+		return nil, err
+	}
+	out := Comparison{From: Time(usages[0].Span.From), To: Time(usages[0].Span.To), Devices: make([]ComparedDevice, len(usages))}
+	for i, u := range usages {
+		out.Devices[i] = ComparedDevice{
+			DeviceID: u.Device.ID, DeviceName: u.Device.Name, Summary: wireSummary(u.Summary), Trend: wireTrend(u.Trend),
+		}
+	}
+	return &bodyOf[Comparison]{out}, nil
+}
+
+type trendsInput struct {
+	analyticsInput
+	intervalParam
+	eventParam
+}
+
+func (a *API) trends(ctx context.Context, in *trendsInput) (*bodyOf[Trends], error) {
+	ask, err := a.ask(ctx, in.analyticsInput)
+	if err != nil {
+		return nil, err
+	}
+	span, trend, err := a.options.Analytics.Trends(ctx, analytics.TrendAsk{Ask: ask, Step: steps[in.Interval], Event: in.Event})
+	if err != nil {
+		return nil, err
+	}
+	return &bodyOf[Trends]{Trends{From: Time(span.From), To: Time(span.To), Interval: in.Interval, Trend: wireTrend(trend)}}, nil
+}
+
+func (a *API) events(ctx context.Context, in *analyticsInput) (*bodyOf[Events], error) {
+	ask, err := a.ask(ctx, *in)
+	if err != nil {
+		return nil, err
+	}
+	span, shares, err := a.options.Analytics.Events(ctx, ask)
+	if err != nil {
+		return nil, err
+	}
+	out := Events{From: Time(span.From), To: Time(span.To), Events: make([]EventFigures, len(shares))}
+	for i, s := range shares {
+		out.Events[i] = EventFigures{
+			Event: s.Event, Count: s.Count, TotalValue: s.Sum, Average: s.Average(), Min: s.Min, Max: s.Max, P50: s.P50, P95: s.P95, P99: s.P99,
+		}
+	}
+	return &bodyOf[Events]{out}, nil
+}
+
+func (a *API) realtimeFigures(ctx context.Context, in *struct{ organizationParam }) (*bodyOf[RealtimeFigures], error) {
+	f, err := a.options.Analytics.Realtime(ctx, callerOf(ctx), in.OrganizationID)
+	if err != nil {
+		return nil, err
+	}
+	return &bodyOf[RealtimeFigures]{RealtimeFigures{
+		At: Time(f.At), OnlineDevices: f.Counts.Online, ActiveDevices: f.Counts.Active, HeartbeatsPerSecond: f.HeartbeatsPerSecond,
+		LogsPerSecond: f.LogsPerSecond, Connections: f.Connections,
+	}}, nil
+}

@@ -1,0 +1,210 @@
+package api
+
+import (
+	"context"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"hearth"
+	"hearth/internal/api/logjson"
+	"hearth/internal/telemetry"
+)
+
+const tagLogs = "Logs"
+
+// Log is one reading on the wire.
+type Log struct {
+	ID        string  `json:"id" doc:"Opaque and stable." example:"00000000000GM"`
+	DeviceID  string  `json:"device_id" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	Event     string  `json:"event" doc:"What was measured." example:"temperature"`
+	Value     float64 `json:"value" example:"21.5"`
+	Timestamp Time    `json:"timestamp" doc:"When it was measured."`
+}
+
+func wireLog(l hearth.Log) Log {
+	return Log{ID: l.ID, DeviceID: l.DeviceID, Event: l.Event, Value: l.Value, Timestamp: Time(l.At)}
+}
+
+// NewLog is one reading of a known device on its way in.
+type NewLog struct {
+	Event     string  `json:"event" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9_.:-]+$" doc:"What was measured." example:"temperature"`
+	Value     float64 `json:"value" minimum:"-1e300" maximum:"1e300" doc:"A finite number of at most 1e300." example:"21.5"`
+	Timestamp *Time   `json:"timestamp,omitempty" doc:"When it was measured, RFC 3339 with any offset: now if it is left out or null. At most 24 hours ahead; any past is taken. Digits beyond milliseconds are cut."`
+}
+
+// NewDeviceLog is one reading of a batch on its way in.
+type NewDeviceLog struct {
+	DeviceID string `json:"device_id" doc:"The device that measured." example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	NewLog
+}
+
+// Accepted is the answer to a batch.
+type Accepted struct {
+	Accepted int `json:"accepted" doc:"The number of logs stored: all of the batch." example:"2"`
+}
+
+func (a *API) registerLogs() {
+	registerRaw(a, operation{
+		ID: "create-log", Method: http.MethodPost, Path: "/devices/{id}/logs", Tag: tagLogs, Access: forDevices, Status: http.StatusCreated,
+		Creates: true, Plain: true, Codes: []hearth.Code{hearth.CodeNotFound},
+		Summary: "Report one value",
+		Description: "Stores one log of a device. The answer comes once it is durable. A device's own token may report for that device; " +
+			"every other device is `not_found` to it.",
+	}, func(doc *huma.Operation) {
+		doc.Parameters = append(doc.Parameters, deviceIDParam())
+		doc.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {
+			Schema:  schemaOf[NewLog](a),
+			Example: map[string]any{"event": "temperature", "value": 21.5, "timestamp": "2026-03-01T12:00:00.000Z"},
+		}}}
+		doc.Responses["201"] = jsonResponse("The log, stored", schemaOf[Log](a))
+	}, a.createLog)
+	registerRaw(a, operation{
+		ID: "create-logs", Method: http.MethodPost, Path: "/logs", Tag: tagLogs, Access: forDevices, Status: http.StatusCreated,
+		Creates: true, Plain: true, Batch: true, Codes: []hearth.Code{hearth.CodeNotFound},
+		Summary: "Report many values",
+		Description: "Stores up to 10,000 logs of any devices of the caller: a JSON array, or NDJSON (`application/x-ndjson`, one object a " +
+			"line). All or nothing: what is wrong is named by index, such as `body[17].value`, at most 20 places at once. A device that " +
+			"does not exist and one of somebody else are refused in the same words. The answer comes once all logs are durable and every " +
+			"analytics answer counts them. The body may be compressed (`Content-Encoding: gzip`) and has at most 16 MiB; an item has at most 64 KiB. " +
+			"An array may be empty.",
+	}, func(doc *huma.Operation) {
+		item, most := schemaOf[NewDeviceLog](a), hearth.MaxLogBatch
+		example := map[string]any{"device_id": "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", "event": "temperature", "value": 21.5}
+		doc.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+			"application/json": {
+				Schema: &huma.Schema{Type: huma.TypeArray, Items: item, MaxItems: &most}, Example: []any{example},
+			},
+			"application/x-ndjson": {
+				Schema: &huma.Schema{Type: huma.TypeString, Description: "One NewDeviceLog a line."},
+				Example: `{"device_id":"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b","event":"temperature","value":21.5}` + "\n" +
+					`{"device_id":"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b","event":"humidity","value":48}` + "\n",
+			},
+		}}
+		doc.Responses["201"] = jsonResponse("All logs, stored", schemaOf[Accepted](a))
+	}, a.createLogs)
+	register(a, operation{
+		ID: "list-logs", Method: http.MethodGet, Path: "/devices/{id}/logs", Tag: tagLogs, Access: forUsers, ETag: true,
+		Codes:   []hearth.Code{hearth.CodeNotFound},
+		Summary: "List a device's logs",
+		Description: "The logs of a range, of all time if none is given; newest first unless `order=asc`. Pages hold their place while logs " +
+			"arrive; the pages after the first keep the range of the first one, `range=…` included.",
+	}, a.listLogs)
+}
+
+func deviceIDParam() *huma.Param {
+	return &huma.Param{
+		Name: "id", In: "path", Required: true, Description: "The device.", Schema: &huma.Schema{Type: huma.TypeString},
+		Example: "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b",
+	}
+}
+
+func jsonResponse(description string, schema *huma.Schema) *huma.Response {
+	return &huma.Response{Description: description, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
+}
+
+// createLog is raw: with the log decoder it costs a fraction of a typed operation.
+func (a *API) createLog(w http.ResponseWriter, r *http.Request) error {
+	if !isJSON(r.Header) {
+		return hearth.Errorf(hearth.CodeUnsupportedMediaType, "the body must be application/json")
+	}
+	batch, err := a.logs.Decode(r.Body, logjson.Options{Format: logjson.Single, Now: a.now().UnixMilli()})
+	if err != nil {
+		return err
+	}
+	entry := batch.Entries[0]
+	batch.Release()
+	log, err := a.options.Telemetry.Add(r.Context(), callerOf(r.Context()), telemetry.Single{
+		DeviceID: r.PathValue("id"), Entry: entry, Once: onceBody(r.Context(), func(l hearth.Log) any { return wireLog(l) }),
+	})
+	if err != nil {
+		return err
+	}
+	return writeCreated(w, wireLog(log))
+}
+
+func (a *API) createLogs(w http.ResponseWriter, r *http.Request) error {
+	format, err := logsFormat(r.Header)
+	if err != nil {
+		return err
+	}
+	batch, err := a.logs.Decode(r.Body, logjson.Options{Format: format, Now: a.now().UnixMilli()})
+	if err != nil {
+		return err
+	}
+	defer batch.Release()
+	accepted := Accepted{Accepted: len(batch.Entries)}
+	err = a.options.Telemetry.Ingest(r.Context(), callerOf(r.Context()), telemetry.Batch{
+		Devices: batch.Devices, Entries: batch.Entries, Once: onceBody(r.Context(), func(n int) any { return Accepted{Accepted: n} }),
+	})
+	if err != nil {
+		return err
+	}
+	return writeCreated(w, accepted)
+}
+
+// logsFormat reads the Content-Type of a batch.
+func logsFormat(header http.Header) (logjson.Format, error) {
+	if isJSON(header) {
+		return logjson.Array, nil
+	}
+	if values := header.Values("Content-Type"); len(values) == 1 {
+		kind, params, err := mime.ParseMediaType(values[0])
+		charset, named := params["charset"]
+		if err == nil && (kind == "application/x-ndjson" || kind == "application/ndjson") && (!named || strings.EqualFold(charset, "utf-8")) {
+			return logjson.Lines, nil
+		}
+	}
+	return 0, hearth.Errorf(hearth.CodeUnsupportedMediaType, "the body must be application/json or application/x-ndjson")
+}
+
+func writeCreated(w http.ResponseWriter, v any) error {
+	body, err := encodeBody(v)
+	if err != nil {
+		return err
+	}
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Content-Length", strconv.Itoa(len(body)+1))
+	w.WriteHeader(http.StatusCreated)
+	_, _ = w.Write(append(body, '\n')) // a client that has gone needs no answer
+	return nil
+}
+
+type listLogsInput struct {
+	ID string `path:"id" maxLength:"64" doc:"The device." example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	rangeParams
+	Event string `query:"event" maxLength:"64" doc:"Only logs of this event." example:"temperature"`
+	Order string `query:"order" enum:"asc,desc" default:"desc" doc:"Oldest (asc) or newest (desc) first."`
+	pageParams
+}
+
+type listLogsOutput struct {
+	Body List[Log]
+}
+
+func (a *API) listLogs(ctx context.Context, in *listLogsInput) (*listLogsOutput, error) {
+	sort := telemetry.NewestFirst
+	if in.Order == "asc" {
+		sort = telemetry.OldestFirst
+	}
+	page, err := in.page(sort)
+	if err != nil {
+		return nil, err
+	}
+	span, _, err := in.parse()
+	if err != nil {
+		return nil, err
+	}
+	list, err := a.options.Telemetry.Logs(ctx, callerOf(ctx), telemetry.Query{
+		DeviceID: in.ID, Span: span.At(a.now()).Span, Sliding: span.Sliding > 0, Event: in.Event, Page: page,
+	})
+	if err != nil {
+		return nil, err
+	}
+	body, err := wireList(list, in.Fields, wireLog)
+	return &listLogsOutput{Body: body}, err
+}
