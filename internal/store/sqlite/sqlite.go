@@ -10,8 +10,6 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
-	"runtime"
-	"sync"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver
@@ -45,9 +43,7 @@ func (o Options) validate() (Options, error) {
 type Store struct {
 	options Options
 	writer  *writer
-	readers *sql.DB
-	// prepared holds the readers' statements by their text.
-	prepared sync.Map
+	readers *readers
 }
 
 // pragmas go into the DSN, so that every connection of a pool has them.
@@ -79,24 +75,21 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	if err := migrate(ctx, writes); err != nil {
 		return nil, errors.Join(err, writes.Close())
 	}
-	readers, err := sql.Open("sqlite", dsn(options.Path, "&_pragma=query_only(1)&_pragma=cache_size(-16384)"))
+	reads, err := sql.Open("sqlite", dsn(options.Path, "&_pragma=query_only(1)&_pragma=cache_size(-16384)"))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the database: %w", err), writes.Close())
 	}
-	size := max(4, runtime.NumCPU())
-	readers.SetMaxOpenConns(size)
-	readers.SetMaxIdleConns(size)
 	writer, err := startWriter(ctx, writes, options)
 	if err != nil {
-		return nil, errors.Join(err, writes.Close(), readers.Close())
+		return nil, errors.Join(err, writes.Close(), reads.Close())
 	}
-	return &Store{options: options, writer: writer, readers: readers}, nil
+	return &Store{options: options, writer: writer, readers: newReaders(reads)}, nil
 }
 
 // Close finishes the writes that were taken, refuses new ones with CodeUnavailable, and closes the file. It may be
 // called twice.
 func (s *Store) Close() error {
-	return errors.Join(s.writer.stop(), s.readers.Close())
+	return errors.Join(s.writer.stop(), s.readers.close())
 }
 
 // Ping tells whether the store answers; CodeUnavailable.
@@ -108,74 +101,3 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 func (s *Store) now() time.Time { return s.options.Clock.Now() }
-
-// reader is one read transaction: everything read through it is of one snapshot.
-type reader struct {
-	ctx   context.Context
-	tx    *sql.Tx
-	store *Store
-}
-
-// read runs fn in a snapshot. Driver errors come back translated.
-func (s *Store) read(ctx context.Context, fn func(*reader) error) error {
-	start := time.Now()
-	tx, err := s.readers.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return translate(err)
-	}
-	err = fn(&reader{ctx: ctx, tx: tx, store: s})
-	if took := time.Since(start); s.options.SlowQuery > 0 && took >= s.options.SlowQuery {
-		s.options.Logger.WarnContext(ctx, "slow query", "kind", "performance", "duration", took)
-	}
-	// Ending a read cannot lose anything, and after a cancelled context it has ended already.
-	if end := tx.Rollback(); err == nil && end != nil && !errors.Is(end, sql.ErrTxDone) {
-		err = end
-	}
-	return translate(err)
-}
-
-func (r *reader) prepare(query string) (*sql.Stmt, error) {
-	if stmt, ok := r.store.prepared.Load(query); ok {
-		return r.tx.StmtContext(r.ctx, stmt.(*sql.Stmt)), nil
-	}
-	stmt, err := r.store.readers.PrepareContext(r.ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	if first, raced := r.store.prepared.LoadOrStore(query, stmt); raced {
-		if err := stmt.Close(); err != nil {
-			return nil, err
-		}
-		stmt = first.(*sql.Stmt)
-	}
-	return r.tx.StmtContext(r.ctx, stmt), nil
-}
-
-// query runs a statement whose text does not change from call to call (it stays prepared).
-func (r *reader) query(query string, args ...any) (*sql.Rows, error) {
-	stmt, err := r.prepare(query)
-	if err != nil {
-		return nil, err
-	}
-	return stmt.QueryContext(r.ctx, args...)
-}
-
-// row is query for one row.
-func (r *reader) row(query string, args ...any) rowScanner {
-	stmt, err := r.prepare(query)
-	if err != nil {
-		return failedRow{err}
-	}
-	return stmt.QueryRowContext(r.ctx, args...)
-}
-
-// queryOnce runs a statement whose text is made for this call; it is not kept prepared.
-func (r *reader) queryOnce(query string, args ...any) (*sql.Rows, error) {
-	return r.tx.QueryContext(r.ctx, query, args...)
-}
-
-type rowScanner interface{ Scan(dest ...any) error }
-
-type failedRow struct{ err error }
-
-func (f failedRow) Scan(...any) error { return f.err }

@@ -115,7 +115,7 @@ func (s *Store) Users(ctx context.Context, filter hearth.UserFilter, page hearth
 	size := page.Size()
 	err := s.read(ctx, func(r *reader) (err error) {
 		if page.Count {
-			if err := r.tx.QueryRowContext(ctx, `SELECT count(*) FROM users u WHERE `+all, allArgs...).Scan(&list.Total); err != nil {
+			if err := r.rowOnce(`SELECT count(*) FROM users u WHERE `+all, allArgs...).Scan(&list.Total); err != nil {
 				return err
 			}
 		}

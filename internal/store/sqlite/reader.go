@@ -1,0 +1,170 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// readers is the connections that read. Each keeps the statements that were prepared on it: a statement must never need a
+// second connection, or readers that each hold one would wait for one another for ever.
+type readers struct {
+	db   *sql.DB
+	size int
+	// free holds the connections that nobody uses; one without a conn is not open yet.
+	free chan *readConn
+
+	closed    chan struct{}
+	closeOnce sync.Once
+	closeErr  error
+}
+
+type readConn struct {
+	conn     *sql.Conn
+	prepared map[string]*sql.Stmt
+}
+
+func newReaders(db *sql.DB) *readers {
+	size := max(4, runtime.NumCPU())
+	db.SetMaxOpenConns(size)
+	db.SetMaxIdleConns(size)
+	p := &readers{db: db, size: size, free: make(chan *readConn, size), closed: make(chan struct{})}
+	for range size {
+		p.free <- &readConn{}
+	}
+	return p
+}
+
+// close waits for the reads under way and closes the connections. It may be called twice; reads after it
+// fail with CodeUnavailable.
+func (p *readers) close() error {
+	p.closeOnce.Do(func() {
+		close(p.closed)
+		for range p.size {
+			c := <-p.free
+			p.closeErr = errors.Join(p.closeErr, c.close())
+		}
+		p.closeErr = errors.Join(p.closeErr, p.db.Close())
+	})
+	return p.closeErr
+}
+
+// take waits for a free connection and opens it if it is not open.
+func (p *readers) take(ctx context.Context) (*readConn, error) {
+	select {
+	case c := <-p.free:
+		if c.conn != nil {
+			return c, nil
+		}
+		conn, err := p.db.Conn(ctx)
+		if err != nil {
+			p.free <- c
+			return nil, err
+		}
+		c.conn, c.prepared = conn, map[string]*sql.Stmt{}
+		return c, nil
+	case <-p.closed:
+		return nil, unavailable(errors.New("the store is closed"))
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (c *readConn) close() error {
+	if c.conn == nil {
+		return nil
+	}
+	var errs []error
+	for _, stmt := range c.prepared {
+		errs = append(errs, stmt.Close())
+	}
+	errs = append(errs, c.conn.Close())
+	c.conn, c.prepared = nil, nil
+	return errors.Join(errs...)
+}
+
+func (c *readConn) prepare(query string) (*sql.Stmt, error) {
+	if stmt := c.prepared[query]; stmt != nil {
+		return stmt, nil
+	}
+	stmt, err := c.conn.PrepareContext(context.Background(), query)
+	if err == nil {
+		c.prepared[query] = stmt
+	}
+	return stmt, err
+}
+
+func (c *readConn) exec(query string) error {
+	stmt, err := c.prepare(query)
+	if err == nil {
+		_, err = stmt.Exec()
+	}
+	return err
+}
+
+// reader is one read transaction: everything read through it is of one snapshot.
+type reader struct {
+	ctx context.Context
+	*readConn
+}
+
+// read runs fn in a snapshot. Driver errors come back translated. fn must not read again but through its reader.
+func (s *Store) read(ctx context.Context, fn func(*reader) error) error {
+	start := time.Now()
+	c, err := s.readers.take(ctx)
+	if err != nil {
+		return translate(err)
+	}
+	defer func() { s.readers.free <- c }()
+	if err := c.exec(`BEGIN`); err != nil {
+		return translate(errors.Join(err, c.close()))
+	}
+	// Also when fn panics: the next reader must not find an old snapshot.
+	defer func() {
+		if err := c.exec(`ROLLBACK`); err != nil {
+			s.options.Logger.WarnContext(ctx, "a reading connection is given up", "err", errors.Join(err, c.close()))
+		}
+	}()
+	err = fn(&reader{ctx, c})
+	if took := time.Since(start); s.options.SlowQuery > 0 && took >= s.options.SlowQuery {
+		s.options.Logger.WarnContext(ctx, "slow query", "kind", "performance", "duration", took)
+	}
+	return translate(err)
+}
+
+// query runs a statement whose text does not change from call to call (it stays prepared).
+func (r *reader) query(query string, args ...any) (*sql.Rows, error) {
+	stmt, err := r.prepare(query)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.QueryContext(r.ctx, args...)
+}
+
+// row is query for one row.
+func (r *reader) row(query string, args ...any) rowScanner {
+	stmt, err := r.prepare(query)
+	if err != nil {
+		return failedRow{err}
+	}
+	return stmt.QueryRowContext(r.ctx, args...)
+}
+
+// queryOnce runs a statement whose text is made for this call; it is not kept prepared.
+func (r *reader) queryOnce(query string, args ...any) (*sql.Rows, error) {
+	return r.conn.QueryContext(r.ctx, query, args...)
+}
+
+// rowOnce is queryOnce for one row.
+func (r *reader) rowOnce(query string, args ...any) rowScanner {
+	return r.conn.QueryRowContext(r.ctx, query, args...)
+}
+
+type rowScanner interface{ Scan(dest ...any) error }
+
+type failedRow struct{ err error }
+
+func (f failedRow) Scan(...any) error { return f.err }
