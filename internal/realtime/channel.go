@@ -1,0 +1,96 @@
+package realtime
+
+import (
+	"context"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"hearth"
+)
+
+// Channel names are a kind and an id. A person's and an organization's channel have the name of their scope.
+const (
+	userPrefix   = "user:"
+	orgPrefix    = "org:"
+	devicePrefix = "device:"
+	// inboxPrefix marks what is addressed to a person alone: their notifications and exports. Clients cannot name it. A
+	// stream that asks for certain channels joins it in place of the person's own channel, which carries every device of
+	// theirs.
+	inboxPrefix = "inbox:"
+)
+
+// errNoChannel is the one answer for a channel that is absent, malformed or somebody else's.
+func errNoChannel() error { return hearth.NotFound("channel") }
+
+// splitChannel takes a name that a client gave apart. ok tells that it is well-formed.
+func splitChannel(name string) (prefix, id string, ok bool) {
+	for _, prefix := range []string{devicePrefix, orgPrefix, userPrefix} {
+		if id, found := strings.CutPrefix(name, prefix); found {
+			parsed, err := uuid.Parse(id)
+			// Another spelling of an id would be another channel, on which nothing ever happens.
+			return prefix, id, err == nil && parsed.String() == id
+		}
+	}
+	return "", "", false
+}
+
+// authorize is the one rule of who may join which channel: a person their own, members an organization's, a device's
+// whoever may read the device; an admin all. It gives the device of a device's channel, and CodeNotFound for a channel
+// that the caller may not read.
+func (n *Node) authorize(ctx context.Context, caller hearth.Caller, channel string) (hearth.Device, error) {
+	prefix, id, ok := splitChannel(channel)
+	if !ok || !caller.IsUser() {
+		return hearth.Device{}, errNoChannel()
+	}
+	device := hearth.Device{}
+	if prefix == devicePrefix {
+		var err error
+		if device, err = n.options.Devices.Device(ctx, id); err != nil {
+			if hearth.ErrorCode(err) == hearth.CodeNotFound {
+				return device, errNoChannel()
+			}
+			return device, err
+		}
+	}
+	if !mayRead(caller, channel, device) {
+		return hearth.Device{}, errNoChannel()
+	}
+	return device, nil
+}
+
+// mayRead is authorize without asking for anything: device is the one of a device's channel.
+func mayRead(caller hearth.Caller, channel string, device hearth.Device) bool {
+	switch prefix, id, _ := strings.Cut(channel, ":"); prefix + ":" {
+	case userPrefix, inboxPrefix:
+		return id == caller.UserID || caller.IsAdmin()
+	case orgPrefix:
+		return caller.Orgs[id].Valid() || caller.IsAdmin()
+	case devicePrefix:
+		return caller.Access(device)&hearth.MayRead != 0
+	}
+	return false
+}
+
+// targets appends the channels that an event goes to.
+func targets(event hearth.Event, to []string) []string {
+	if event.UserID != "" {
+		return append(to, userPrefix+event.UserID, inboxPrefix+event.UserID)
+	}
+	if event.DeviceID != "" {
+		to = append(to, devicePrefix+event.DeviceID)
+	}
+	if event.Scope != "" {
+		to = append(to, string(event.Scope))
+	}
+	return to
+}
+
+// lane is what orders an event: events of one lane key are published in the order in which they came. All channels of a
+// scope's devices and of a person share one, so that no channel is published to by two.
+func laneKey(event hearth.Event) string {
+	if event.UserID != "" {
+		return string(hearth.UserScope(event.UserID))
+	}
+	return string(event.Scope)
+}

@@ -1,0 +1,157 @@
+package realtime
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"hash"
+	"maps"
+	"slices"
+
+	"github.com/centrifugal/centrifuge"
+)
+
+// The id of an SSE event is the place of its stream in all of its channels: so a client that comes back with the last id
+// it saw misses nothing and gets nothing twice. In base64url:
+//
+//	version | number of epochs | (length, epoch)… | number of channels | (hash of the channel, epoch's index, offset)… | MAC
+//
+// Numbers are varints, the hash 8 bytes, the MAC the first 16 bytes of HMAC-SHA-256. It holds no name and grants nothing:
+// the channels of a request are authorized anew. The MAC keeps clients from relying on made-up places.
+const (
+	cursorVersion = 1
+	cursorMAC     = 16
+	// maxCursor bounds an id, in characters. 101 channels with one epoch take less than 2,000.
+	maxCursor = 4096
+)
+
+type channelHash [8]byte
+
+func hashChannel(channel string) channelHash {
+	sum := sha256.Sum256([]byte(channel))
+	return channelHash(sum[:8])
+}
+
+// cursors writes and reads ids.
+type cursors struct{ key []byte }
+
+func newCursors(key []byte) cursors {
+	if len(key) == 0 {
+		key = make([]byte, 32)
+		_, _ = rand.Read(key) // never fails
+	}
+	return cursors{key: key}
+}
+
+// place is where a stream stands in one channel.
+type place struct {
+	channel  string
+	hash     channelHash
+	position centrifuge.StreamPosition
+}
+
+// cursorWriter writes the ids of one stream; its buffers are used again.
+type cursorWriter struct {
+	mac    hash.Hash
+	epochs []string
+	raw    []byte
+}
+
+func (c cursors) writer() *cursorWriter { return &cursorWriter{mac: hmac.New(sha256.New, c.key)} }
+
+// append appends the id of the places, at most 255 of each kind.
+func (w *cursorWriter) append(out []byte, places []place) []byte {
+	w.epochs = w.epochs[:0]
+	for _, p := range places {
+		if !slices.Contains(w.epochs, p.position.Epoch) {
+			w.epochs = append(w.epochs, p.position.Epoch)
+		}
+	}
+	raw := append(w.raw[:0], cursorVersion)
+	raw = binary.AppendUvarint(raw, uint64(len(w.epochs)))
+	for _, epoch := range w.epochs {
+		raw = binary.AppendUvarint(raw, uint64(len(epoch)))
+		raw = append(raw, epoch...)
+	}
+	raw = binary.AppendUvarint(raw, uint64(len(places)))
+	for _, p := range places {
+		raw = append(raw, p.hash[:]...)
+		raw = binary.AppendUvarint(raw, uint64(slices.Index(w.epochs, p.position.Epoch)))
+		raw = binary.AppendUvarint(raw, p.position.Offset)
+	}
+	w.mac.Reset()
+	w.mac.Write(raw)
+	length := len(raw)
+	raw = w.mac.Sum(raw)[:length+cursorMAC]
+	w.raw = raw
+	return base64.RawURLEncoding.AppendEncode(out, raw)
+}
+
+// read gives the places of an id. ok is false for one that is forged, malformed or another key's.
+func (c cursors) read(id string) (places map[channelHash]centrifuge.StreamPosition, ok bool) {
+	if len(id) > maxCursor {
+		return nil, false
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(id)
+	if err != nil || len(raw) < 1+cursorMAC || raw[0] != cursorVersion {
+		return nil, false
+	}
+	body, sum := raw[:len(raw)-cursorMAC], raw[len(raw)-cursorMAC:]
+	mac := hmac.New(sha256.New, c.key)
+	mac.Write(body)
+	if !hmac.Equal(mac.Sum(nil)[:cursorMAC], sum) {
+		return nil, false
+	}
+	return parsePlaces(body[1:])
+}
+
+// parsePlaces reads what append wrote. It trusts nothing: a key may have signed for another version.
+func parsePlaces(body []byte) (map[channelHash]centrifuge.StreamPosition, bool) {
+	failed := false
+	number := func() uint64 {
+		value, size := binary.Uvarint(body)
+		if size <= 0 {
+			failed, body = true, nil
+			return 0
+		}
+		body = body[size:]
+		return value
+	}
+	take := func(size uint64) []byte {
+		if size > uint64(len(body)) {
+			failed, body = true, nil
+			return make([]byte, min(size, 8))
+		}
+		taken := body[:size]
+		body = body[size:]
+		return taken
+	}
+	epochs := make([]string, 0, 1)
+	for range min(number(), maxCursor) {
+		epochs = append(epochs, string(take(number())))
+		if failed {
+			return nil, false
+		}
+	}
+	places := map[channelHash]centrifuge.StreamPosition{}
+	for range min(number(), maxCursor) {
+		channel := channelHash(take(8))
+		epoch, offset := number(), number()
+		if failed || epoch >= uint64(len(epochs)) {
+			return nil, false
+		}
+		places[channel] = centrifuge.StreamPosition{Offset: offset, Epoch: epochs[epoch]}
+	}
+	return places, !failed && len(body) == 0
+}
+
+// sortedPlaces gives the places of the channels in a fixed order.
+func sortedPlaces(positions map[string]centrifuge.StreamPosition) []place {
+	places := make([]place, 0, len(positions))
+	for _, channel := range slices.Sorted(maps.Keys(positions)) {
+		places = append(places, place{channel: channel, hash: hashChannel(channel), position: positions[channel]})
+	}
+	return places
+}

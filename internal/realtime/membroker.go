@@ -1,0 +1,342 @@
+package realtime
+
+import (
+	"context"
+	"crypto/rand"
+	"hash/maphash"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/centrifugal/centrifuge"
+
+	"hearth"
+)
+
+const brokerShards = 16
+
+// memBroker is the broker of one process. It keeps history only for channels that somebody reads, or read within
+// HistoryOptions.Age: an event of a device that nobody watches costs a look into a map.
+//
+// A place in a channel is the broker's epoch, new in each process, and an offset. Offsets grow by one within a channel.
+// Where a channel begins or is broken it jumps past everything that any channel has had (the counter places), so that no
+// place given out before fits after it.
+type memBroker struct {
+	options HistoryOptions
+	clock   hearth.Clock
+	epoch   string
+	seed    maphash.Seed
+	// places is at least every channel's top offset.
+	places  atomic.Uint64
+	shards  [brokerShards]brokerShard
+	handler centrifuge.BrokerEventHandler
+	stop    chan struct{}
+	stopped sync.WaitGroup
+	once    sync.Once
+}
+
+var _ Broker = (*memBroker)(nil)
+
+type brokerShard struct {
+	mu      sync.Mutex
+	streams map[string]*stream
+	// ages is the ring of every entry by age: ages.next is the oldest.
+	ages  entry
+	bytes int
+}
+
+// stream is one channel: entries[first:] are the events up to top.
+type stream struct {
+	entries []*entry
+	top     uint64
+	bytes   int
+	// read tells that the node has readers on the channel; else idleSince is when the last one left.
+	read      bool
+	idleSince time.Time
+}
+
+type entry struct {
+	prev, next *entry
+	stream     *stream
+	pub        *centrifuge.Publication
+	at         time.Time
+}
+
+func newMemBroker(options HistoryOptions, clock hearth.Clock) *memBroker {
+	b := &memBroker{
+		options: options, clock: clock, epoch: rand.Text()[:8], seed: maphash.MakeSeed(), stop: make(chan struct{}),
+	}
+	for i := range b.shards {
+		s := &b.shards[i]
+		s.streams = map[string]*stream{}
+		s.ages.prev, s.ages.next = &s.ages, &s.ages
+	}
+	return b
+}
+
+func (b *memBroker) shard(channel string) *brokerShard {
+	return &b.shards[maphash.String(b.seed, channel)%brokerShards]
+}
+
+// RegisterBrokerEventHandler starts the broker.
+func (b *memBroker) RegisterBrokerEventHandler(handler centrifuge.BrokerEventHandler) error {
+	b.handler = handler
+	b.stopped.Go(b.run)
+	return nil
+}
+
+// Close stops the broker.
+func (b *memBroker) Close(context.Context) error {
+	b.once.Do(func() { close(b.stop) })
+	b.stopped.Wait()
+	return nil
+}
+
+// run forgets what is too old, once a second.
+func (b *memBroker) run() {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-b.stop:
+			return
+		case <-ticker.C:
+			b.forget(b.clock.Now())
+		}
+	}
+}
+
+func (b *memBroker) forget(now time.Time) {
+	for i := range b.shards {
+		s := &b.shards[i]
+		s.mu.Lock()
+		s.trim(now.Add(-b.options.Age), math.MaxInt)
+		for channel, st := range s.streams {
+			if !st.read && now.Sub(st.idleSince) >= b.options.Age {
+				for len(st.entries) > 0 {
+					s.dropFirst(st)
+				}
+				delete(s.streams, channel)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// stream gives the channel's stream, made now if there is none. The shard is locked.
+func (b *memBroker) stream(s *brokerShard, channel string) *stream {
+	st := s.streams[channel]
+	if st == nil {
+		st = &stream{top: b.places.Add(1), idleSince: b.clock.Now()}
+		s.streams[channel] = st
+	}
+	return st
+}
+
+// Subscribe notes that the node has readers.
+func (b *memBroker) Subscribe(channels ...string) error {
+	for _, channel := range channels {
+		s := b.shard(channel)
+		s.mu.Lock()
+		b.stream(s, channel).read = true
+		s.mu.Unlock()
+	}
+	return nil
+}
+
+// Unsubscribe notes that it has none any more; they may come back.
+func (b *memBroker) Unsubscribe(channels ...string) error {
+	for _, channel := range channels {
+		s := b.shard(channel)
+		s.mu.Lock()
+		if st := s.streams[channel]; st != nil {
+			st.read, st.idleSince = false, b.clock.Now()
+		}
+		s.mu.Unlock()
+	}
+	return nil
+}
+
+// Wanted implements Broker.
+func (b *memBroker) Wanted(channel []byte) bool {
+	s := &b.shards[maphash.Bytes(b.seed, channel)%brokerShards]
+	s.mu.Lock()
+	_, ok := s.streams[string(channel)]
+	s.mu.Unlock()
+	return ok
+}
+
+// Publish keeps the event and hands it to the channel's readers.
+func (b *memBroker) Publish(channel string, data []byte, _ centrifuge.PublishOptions) (centrifuge.PublishResult, error) {
+	now := b.clock.Now()
+	s := b.shard(channel)
+	s.mu.Lock()
+	st := s.streams[channel]
+	if st == nil {
+		s.mu.Unlock()
+		return centrifuge.PublishResult{}, nil
+	}
+	b.places.Add(1)
+	st.top++
+	e := &entry{stream: st, at: now, pub: &centrifuge.Publication{Offset: st.top, Data: data, Time: now.UnixMilli()}}
+	st.entries = append(st.entries, e)
+	st.bytes += len(data)
+	s.bytes += len(data)
+	e.prev, e.next = s.ages.prev, &s.ages
+	e.prev.next, e.next.prev = e, e
+	for len(st.entries) > b.options.Size || st.bytes > b.options.Bytes {
+		s.dropFirst(st)
+	}
+	s.trim(now.Add(-b.options.Age), b.options.TotalBytes/brokerShards)
+	s.mu.Unlock()
+	place := centrifuge.StreamPosition{Offset: e.pub.Offset, Epoch: b.epoch}
+	return centrifuge.PublishResult{StreamPosition: place}, b.handler.HandlePublication(channel, e.pub, place, false, nil)
+}
+
+// trim drops entries from before the time, and the oldest until the rest are within limit bytes.
+func (s *brokerShard) trim(before time.Time, limit int) {
+	for oldest := s.ages.next; oldest != &s.ages && (s.bytes > limit || oldest.at.Before(before)); oldest = s.ages.next {
+		s.dropFirst(oldest.stream)
+	}
+}
+
+// dropFirst drops the oldest entry of a stream that has one.
+func (s *brokerShard) dropFirst(st *stream) {
+	e := st.entries[0]
+	st.entries[0] = nil
+	st.entries = st.entries[1:]
+	if len(st.entries) == 0 {
+		st.entries = nil
+	}
+	st.bytes -= len(e.pub.Data)
+	s.bytes -= len(e.pub.Data)
+	e.prev.next, e.next.prev = e.next, e.prev
+}
+
+// after gives the entries that follow a place. The shard is locked.
+func (b *memBroker) after(st *stream, since centrifuge.StreamPosition) []*entry {
+	first := st.top - uint64(len(st.entries)) // the offset before the oldest entry
+	if since.Epoch != b.epoch || since.Offset >= st.top || since.Offset < first {
+		return nil
+	}
+	return st.entries[since.Offset-first:]
+}
+
+// History gives the events after a place, all of them, or none where they cannot all be given: centrifuge compares the
+// first one's offset with the place, and reports to the reader that it could not be recovered.
+func (b *memBroker) History(channel string, options centrifuge.HistoryOptions) ([]*centrifuge.Publication, centrifuge.StreamPosition, error) {
+	s := b.shard(channel)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := b.stream(s, channel)
+	place := centrifuge.StreamPosition{Offset: st.top, Epoch: b.epoch}
+	filter := options.Filter
+	if filter.Since == nil || filter.Limit == 0 {
+		return nil, place, nil
+	}
+	entries := b.after(st, *filter.Since)
+	pubs := make([]*centrifuge.Publication, len(entries))
+	for i, e := range entries {
+		pubs[i] = e.pub
+	}
+	return pubs, place, nil
+}
+
+// ReplaySize implements Broker.
+func (b *memBroker) ReplaySize(channel string, since centrifuge.StreamPosition) int {
+	s := b.shard(channel)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.streams[channel]
+	if st == nil {
+		return 0
+	}
+	size := 0
+	for _, e := range b.after(st, since) {
+		size += len(e.pub.Data)
+	}
+	return size
+}
+
+// RemoveHistory drops the channel's events; places stay.
+func (b *memBroker) RemoveHistory(channel string) error {
+	s := b.shard(channel)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if st := s.streams[channel]; st != nil {
+		for len(st.entries) > 0 {
+			s.dropFirst(st)
+		}
+	}
+	return nil
+}
+
+// Break implements Broker.
+func (b *memBroker) Break(channel string) error {
+	s := b.shard(channel)
+	s.mu.Lock()
+	st := s.streams[channel]
+	if st == nil {
+		s.mu.Unlock()
+		return nil
+	}
+	for len(st.entries) > 0 {
+		s.dropFirst(st)
+	}
+	// Two beyond everything: a reader at the old top does not take the next event for the one that follows.
+	st.top = b.places.Add(2)
+	read := st.read
+	s.mu.Unlock()
+	if !read {
+		return nil
+	}
+	// Centrifuge takes this offset as: the reader's state is insufficient, it must come back.
+	return b.handler.HandlePublication(channel, &centrifuge.Publication{Offset: math.MaxUint64},
+		centrifuge.StreamPosition{Offset: math.MaxUint64, Epoch: b.epoch}, false, nil)
+}
+
+// BreakAll implements Broker.
+func (b *memBroker) BreakAll() error {
+	for i := range b.shards {
+		s := &b.shards[i]
+		s.mu.Lock()
+		channels := make([]string, 0, len(s.streams))
+		for channel := range s.streams {
+			channels = append(channels, channel)
+		}
+		s.mu.Unlock()
+		for _, channel := range channels {
+			if err := b.Break(channel); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// PublishJoin implements centrifuge.Broker; hearth announces no joins.
+func (b *memBroker) PublishJoin(channel string, info *centrifuge.ClientInfo) error {
+	return b.handler.HandleJoin(channel, info)
+}
+
+// PublishLeave implements centrifuge.Broker; hearth announces no leaves.
+func (b *memBroker) PublishLeave(channel string, info *centrifuge.ClientInfo) error {
+	return b.handler.HandleLeave(channel, info)
+}
+
+// ReliableDelivery tells centrifuge that no event is lost between the broker and its readers, so that positions need no
+// polling.
+func (b *memBroker) ReliableDelivery() bool { return true }
+
+// usage gives the channels and the bytes of events that are kept.
+func (b *memBroker) usage() (channels, bytes int) {
+	for i := range b.shards {
+		s := &b.shards[i]
+		s.mu.Lock()
+		channels += len(s.streams)
+		bytes += s.bytes
+		s.mu.Unlock()
+	}
+	return channels, bytes
+}

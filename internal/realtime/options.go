@@ -1,0 +1,147 @@
+package realtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"hearth"
+)
+
+// Authenticator turns an access token into its caller, organizations included. Errors: CodeUnauthenticated,
+// CodeTokenExpired, CodeTokenRevoked, CodeUnavailable.
+type Authenticator interface {
+	Authenticate(ctx context.Context, token string) (hearth.Caller, error)
+}
+
+// Rechecker is an Authenticator that can tell more cheaply whether somebody whom it let in before may stay: it gives the
+// caller as it is now, or the error that Authenticate would give, without verifying a signature again.
+type Rechecker interface {
+	Recheck(ctx context.Context, caller hearth.Caller) (hearth.Caller, error)
+}
+
+// Devices finds a device: CodeNotFound, CodeUnavailable.
+type Devices interface {
+	Device(ctx context.Context, id string) (hearth.Device, error)
+}
+
+// Options are what a Node needs and its bounds. A zero bound takes its default.
+type Options struct {
+	// Users and Devices are required. If Users is a Rechecker too, open connections are rechecked with it.
+	Users   Authenticator
+	Devices Devices
+	// Encode gives the contract's JSON of an event's data. Required; it must not change or keep the event.
+	Encode func(hearth.Event) (json.RawMessage, error)
+	// Broker makes the broker that instances share; nil keeps everything in this process.
+	Broker NewBroker
+	// Tickets keeps the tickets that streams are opened with; nil keeps them in this process.
+	Tickets Tickets
+	// CursorKey signs the positions in SSE ids; instances that share a broker share it. Empty: a random key of this
+	// process. At least 32 bytes.
+	CursorKey []byte
+	// AllowedOrigins may open a WebSocket from a browser, besides the page's own host: "https://app.example", or "*".
+	AllowedOrigins []string
+	Clock          hearth.Clock
+	Logger         *slog.Logger
+	// Registry takes the metrics; nil keeps them to itself.
+	Registry *prometheus.Registry
+
+	// MaxConnections bounds the open connections of this process (default 100,000).
+	MaxConnections int
+	// MaxChannels bounds the channels of one connection (default 100).
+	MaxChannels int
+	// QueueSize bounds the events that wait for publishing, in each of a few lanes (default 16,384).
+	QueueSize int
+	// QueueBytes bounds what waits for one connection; more disconnects it as slow (default 4 MiB).
+	QueueBytes int
+	// FrameBytes bounds a frame from a client (default 64 KiB).
+	FrameBytes int
+	// MessageRate and MessageBurst bound a client's commands: so many a second after a first burst (default 100, 1,000).
+	MessageRate  float64
+	MessageBurst int
+	// WriteTimeout is how long a write to a client may block before it is disconnected (default 5 s).
+	WriteTimeout time.Duration
+	// Heartbeat is how often an idle SSE stream gets a comment and a WebSocket a ping (default 15 s, at most 25 s).
+	Heartbeat time.Duration
+	// Recheck is how often each open connection's right to be there is asked for again (default 3 s).
+	Recheck time.Duration
+	// Drain bounds how long Drain spreads the goodbyes over (default 5 s).
+	Drain time.Duration
+	// History bounds the replay that the in-process broker keeps.
+	History HistoryOptions
+}
+
+// HistoryOptions bound the replay of the in-process broker. A zero bound takes its default.
+type HistoryOptions struct {
+	// Age is how long an event can be replayed, and how long a channel that nobody reads keeps its place (default 5 min).
+	Age time.Duration
+	// Size and Bytes bound the events of one channel (default 1,000 and 256 KiB).
+	Size  int
+	Bytes int
+	// TotalBytes bounds the events of all channels; the oldest give way (default 64 MiB).
+	TotalBytes int
+}
+
+// replayBytes bounds what one SSE stream is given at once when it returns; a larger gap is a reset. It leaves room in the
+// connection's queue.
+func (o Options) replayBytes() int { return o.QueueBytes / 2 }
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Users == nil || o.Devices == nil || o.Encode == nil {
+		return o, errors.New("realtime: Users, Devices and Encode are required")
+	}
+	if n := len(o.CursorKey); n > 0 && n < 32 {
+		return o, errors.New("realtime: the cursor key is shorter than 32 bytes")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
+	if o.Tickets == nil {
+		o.Tickets = NewMemTickets(o.Clock)
+	}
+	orInt(&o.MaxConnections, 100_000)
+	orInt(&o.MaxChannels, 100)
+	orInt(&o.QueueSize, 16_384)
+	orInt(&o.QueueBytes, 4<<20)
+	orInt(&o.FrameBytes, 64<<10)
+	orInt(&o.MessageBurst, 1000)
+	if o.MessageRate == 0 {
+		o.MessageRate = 100
+	}
+	orDuration(&o.WriteTimeout, 5*time.Second)
+	orDuration(&o.Heartbeat, 15*time.Second)
+	orDuration(&o.Recheck, 3*time.Second)
+	orDuration(&o.Drain, 5*time.Second)
+	orDuration(&o.History.Age, 5*time.Minute)
+	orInt(&o.History.Size, 1000)
+	orInt(&o.History.Bytes, 256<<10)
+	orInt(&o.History.TotalBytes, 64<<20)
+	switch {
+	case o.Heartbeat > 25*time.Second:
+		return o, errors.New("realtime: the heartbeat is rarer than every 25 s")
+	case o.MaxConnections < 0, o.MaxChannels < 0, o.QueueSize < 0, o.QueueBytes < 0, o.FrameBytes < 0, o.MessageBurst < 0,
+		o.MessageRate < 0, o.WriteTimeout < 0, o.Heartbeat < 0, o.Recheck < 0, o.Drain < 0, o.History.Age < 0,
+		o.History.Size < 0, o.History.Bytes < 0, o.History.TotalBytes < 0:
+		return o, errors.New("realtime: a bound is negative")
+	}
+	return o, nil
+}
+
+func orInt(value *int, other int) {
+	if *value == 0 {
+		*value = other
+	}
+}
+
+func orDuration(value *time.Duration, other time.Duration) {
+	if *value == 0 {
+		*value = other
+	}
+}

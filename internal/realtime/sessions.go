@@ -1,0 +1,177 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/centrifugal/centrifuge"
+
+	"hearth"
+)
+
+// SessionsEnded closes the connections of the person's sessions.
+func (n *Node) SessionsEnded(userID string, sessionIDs []string) {
+	for client, c := range n.connectionsOf(userID) {
+		if caller, _ := c.who(); slices.Contains(sessionIDs, caller.SessionID) {
+			client.Disconnect(disconnectSessionEnded)
+		}
+	}
+}
+
+// UserEnded closes all connections of the person, who was disabled or logged out everywhere.
+func (n *Node) UserEnded(userID string) {
+	for client := range n.connectionsOf(userID) {
+		client.Disconnect(disconnectSessionEnded)
+	}
+}
+
+// MembershipEnded takes the person off the organization's channel and those of its devices.
+func (n *Node) MembershipEnded(userID, orgID string) {
+	for client, c := range n.connectionsOf(userID) {
+		c.leaveOrg(orgID)
+		n.dropLost(client, c)
+	}
+}
+
+func (n *Node) connectionsOf(userID string) map[*centrifuge.Client]*conn {
+	if userID == "" {
+		return nil
+	}
+	conns := map[*centrifuge.Client]*conn{}
+	for _, client := range n.node.Hub().UserConnections(userID) {
+		if c := connOf(client); c != nil {
+			conns[client] = c
+		}
+	}
+	return conns
+}
+
+// dropLost takes a connection off the channels that its caller may no longer read. An SSE stream ends: what it asked for
+// is no longer all there.
+func (n *Node) dropLost(client *centrifuge.Client, c *conn) {
+	for _, channel := range client.Channels() {
+		if c.mayStay(channel) {
+			continue
+		}
+		if c.transport == transportSSE {
+			client.Disconnect(centrifuge.DisconnectPermissionDenied)
+			return
+		}
+		client.Unsubscribe(channel, unsubscribeDenied)
+	}
+}
+
+// recheckLoop asks again and again whether the open connections may stay, for what was changed by another process.
+func (n *Node) recheckLoop() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-n.closing:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	ticker := time.NewTicker(n.options.Recheck)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-n.closing:
+			return
+		case <-ticker.C:
+			start := time.Now()
+			n.recheckAll(ctx)
+			n.metrics.recheck.Set(time.Since(start).Seconds())
+		}
+	}
+}
+
+// recheckers bounds the questions that are open at a time.
+const recheckers = 4
+
+// recheckAll asks once for each session, whatever the number of its connections.
+func (n *Node) recheckAll(ctx context.Context) {
+	type session struct{ user, id string }
+	groups := map[session][]*centrifuge.Client{}
+	for _, client := range n.node.Hub().Connections() {
+		if c := connOf(client); c != nil {
+			caller, token := c.who()
+			key := session{caller.UserID, caller.SessionID}
+			if key.id == "" {
+				key.id = token
+			}
+			groups[key] = append(groups[key], client)
+		}
+	}
+	todo := make(chan []*centrifuge.Client)
+	var workers sync.WaitGroup
+	for range min(recheckers, len(groups)) {
+		workers.Go(func() {
+			for clients := range todo {
+				n.recheck(ctx, clients)
+			}
+		})
+	}
+	for clients := range maps.Values(groups) {
+		if ctx.Err() != nil {
+			break
+		}
+		todo <- clients
+	}
+	close(todo)
+	workers.Wait()
+}
+
+// recheck asks for the clients of one session. What cannot be answered now leaves things as they are: a database that is
+// gone ends no stream.
+func (n *Node) recheck(ctx context.Context, clients []*centrifuge.Client) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	// The freshest token of the session speaks for all.
+	newest := connOf(clients[0])
+	for _, client := range clients[1:] {
+		if c := connOf(client); c.expiry().After(newest.expiry()) {
+			newest = c
+		}
+	}
+	caller, token := newest.who()
+	var err error
+	if rechecker, ok := n.options.Users.(Rechecker); ok {
+		caller, err = rechecker.Recheck(ctx, caller)
+	} else {
+		caller, err = n.options.Users.Authenticate(ctx, token)
+	}
+	switch code := hearth.ErrorCode(err); code {
+	case "":
+		for _, client := range clients {
+			c := connOf(client)
+			c.mu.Lock()
+			changed := c.caller.Role != caller.Role || !maps.Equal(c.caller.Orgs, caller.Orgs)
+			c.caller.Role, c.caller.Orgs = caller.Role, caller.Orgs
+			c.mu.Unlock()
+			if changed {
+				n.dropLost(client, c)
+			}
+		}
+	case hearth.CodeTokenRevoked, hearth.CodeUnauthenticated, hearth.CodeForbidden, hearth.CodeNotFound:
+		for _, client := range clients {
+			client.Disconnect(disconnectSessionEnded)
+		}
+	case hearth.CodeTokenExpired, hearth.CodeUnavailable:
+		// Centrifuge ends a connection whose token ran out and was not refreshed.
+	default:
+		if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+			n.options.Logger.Error("an open connection could not be checked", "error", err)
+		}
+	}
+}
+
+func (c *conn) expiry() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.expires
+}

@@ -1,0 +1,146 @@
+package realtime
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/centrifugal/centrifuge"
+
+	"hearth"
+)
+
+type headerToken struct{}
+
+func (n *Node) newWebsocketHandler() *centrifuge.WebsocketHandler {
+	return centrifuge.NewWebsocketHandler(n.node, centrifuge.WebsocketConfig{
+		CheckOrigin:      func(*http.Request) bool { return true }, // ServeWebSocket has checked it
+		MessageSizeLimit: n.options.FrameBytes,
+		WriteTimeout:     n.options.WriteTimeout,
+		// Thousands of connections are idle most of the time: they share buffers and keep small stacks.
+		UseWriteBufferPool:         true,
+		ReadBufferSize:             1024,
+		ProcessCommandsOffReadLoop: true,
+		PingPongConfig:             centrifuge.PingPongConfig{PingInterval: n.options.Heartbeat, PongTimeout: n.options.Heartbeat / 2},
+	})
+}
+
+// ServeWebSocket takes a WebSocket of the centrifuge protocol over. It returns once the connection is handed over; an
+// error means that nothing was written.
+func (n *Node) ServeWebSocket(w http.ResponseWriter, r *http.Request) error {
+	if !n.originAllowed(r) {
+		return hearth.Errorf(hearth.CodeForbidden, "a page of this origin may not connect")
+	}
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		return hearth.Errorf(hearth.CodeMalformedBody, "a WebSocket handshake is expected")
+	}
+	if err := n.admit(); err != nil {
+		return err
+	}
+	hijacker := &countingHijacker{ResponseWriter: w, node: n}
+	// The access token in the header stands in for the one of the connect command.
+	if token := bearer(r.Header.Get("Authorization")); token != "" {
+		r = r.WithContext(context.WithValue(r.Context(), headerToken{}, token))
+	}
+	n.websocket.ServeHTTP(hijacker, r)
+	if !hijacker.taken {
+		n.leave() // the handshake was refused and answered
+	}
+	return nil
+}
+
+// originAllowed tells whether a browser may connect from where it says it is. Other programs send no Origin.
+func (n *Node) originAllowed(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return true
+	}
+	if slices.Contains(n.options.AllowedOrigins, origin) || slices.Contains(n.options.AllowedOrigins, "*") {
+		return true
+	}
+	parsed, err := url.Parse(origin)
+	return err == nil && parsed.Host != "" && strings.EqualFold(parsed.Host, r.Host)
+}
+
+// countingHijacker notes when the connection is taken over and when it is closed.
+type countingHijacker struct {
+	http.ResponseWriter
+	node  *Node
+	taken bool
+}
+
+// Hijack implements http.Hijacker.
+func (h *countingHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	raw, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	h.taken = true
+	s := &socket{Conn: raw, node: h.node}
+	h.node.sockets.add(s)
+	return s, rw, nil
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (h *countingHijacker) Unwrap() http.ResponseWriter { return h.ResponseWriter }
+
+// socket is a WebSocket's connection; closing it counts it out.
+type socket struct {
+	net.Conn
+	node *Node
+	once sync.Once
+}
+
+// Close closes the connection.
+func (s *socket) Close() error {
+	s.once.Do(func() {
+		s.node.sockets.remove(s)
+		s.node.leave()
+	})
+	return s.Conn.Close()
+}
+
+// sockets are the open WebSockets, so that none outlives the node.
+type sockets struct {
+	mu   sync.Mutex
+	open map[*socket]struct{}
+}
+
+func (s *sockets) add(one *socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		s.open = map[*socket]struct{}{}
+	}
+	s.open[one] = struct{}{}
+}
+
+func (s *sockets) remove(one *socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, one)
+}
+
+func (s *sockets) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.open)
+}
+
+// closeAll closes those that are left: the ones that never sent a connect command.
+func (s *sockets) closeAll() {
+	s.mu.Lock()
+	left := make([]*socket, 0, len(s.open))
+	for one := range s.open {
+		left = append(left, one)
+	}
+	s.mu.Unlock()
+	for _, one := range left {
+		_ = one.Close() // the other side may have closed it first
+	}
+}
