@@ -89,7 +89,10 @@ func NewReader(r io.Reader, columns Columns) (*Reader, error) {
 	case err != nil:
 		return nil, fmt.Errorf("read the header: %w", err)
 	}
-	return reader, reader.find(header, columns)
+	if err := reader.find(header, columns); err != nil {
+		return nil, err
+	}
+	return reader, nil
 }
 
 // find looks up the columns in the header.

@@ -52,13 +52,15 @@ type HTTPMetrics struct {
 	routes sync.Map // routeKey → *routeMetrics
 	names  sync.Map // route → struct{}, at most maxRoutes
 	count  atomic.Int64
+
+	recent recentCounter
 }
 
 type routeKey struct{ route, method string }
 
 // routeMetrics are the figures of one route and method, looked up once.
 type routeMetrics struct {
-	latency prometheus.Observer
+	latency prometheus.Histogram
 	classes [len(statusClasses)]prometheus.Counter
 }
 
@@ -67,6 +69,7 @@ var statusClasses = [...]string{"1xx", "2xx", "3xx", "4xx", "5xx"} // never writ
 func newHTTPMetrics(registry prometheus.Registerer) *HTTPMetrics {
 	sizes := prometheus.ExponentialBuckets(sizeFirst, sizeStep, sizeCount)
 	m := &HTTPMetrics{
+		recent: recentCounter{started: time.Now().Unix()},
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "hearth_http_requests_in_flight", Help: "Requests under way, streams included.",
 		}),
@@ -102,6 +105,7 @@ func (m *HTTPMetrics) End(e Exchange) {
 	route := m.route(e.Route, e.Method)
 	route.classes[classOf(e.Status)].Inc()
 	route.latency.Observe(e.Duration.Seconds())
+	m.recent.add(time.Now())
 	if e.RequestBytes >= 0 {
 		m.requestBytes.Observe(float64(e.RequestBytes))
 	}
@@ -120,7 +124,7 @@ func (m *HTTPMetrics) route(route, method string) *routeMetrics {
 	if found, ok := m.routes.Load(key); ok {
 		return found.(*routeMetrics) //nolint:forcetypeassert // nothing else is stored
 	}
-	made := &routeMetrics{latency: m.latency.WithLabelValues(key.route)}
+	made := &routeMetrics{latency: m.latency.WithLabelValues(key.route).(prometheus.Histogram)} //nolint:forcetypeassert // that is what a HistogramVec has
 	for i, class := range statusClasses {
 		made.classes[i] = m.requests.WithLabelValues(key.route, key.method, class)
 	}
