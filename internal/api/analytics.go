@@ -160,15 +160,18 @@ type RealtimeFigures struct {
 // steps are the intervals by name.
 var steps = map[string]hearth.Step{"minute": hearth.StepMinute, "hour": hearth.StepHour, "day": hearth.StepDay}
 
-type intervalParam struct {
+// IntervalParam is the step of a trend.
+type IntervalParam struct {
 	Interval string `query:"interval" enum:"minute,hour,day" default:"hour" doc:"The width of the trend's buckets. A trend has at most 100,000 of them."`
 }
 
-type organizationParam struct {
+// OrganizationParam narrows a question to one organization.
+type OrganizationParam struct {
 	OrganizationID string `query:"organization_id" maxLength:"64" doc:"Only this organization's devices; otherwise all that you may read."`
 }
 
-type eventParam struct {
+// EventParam narrows a question to one event.
+type EventParam struct {
 	Event string `query:"event" maxLength:"64" doc:"Only logs of this event." example:"temperature"`
 }
 
@@ -204,9 +207,9 @@ func (a *API) registerAnalytics() {
 
 type usageInput struct {
 	ID string `path:"id" maxLength:"64" doc:"The device." example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
-	rangeParams
-	intervalParam
-	eventParam
+	RangeParams
+	IntervalParam
+	EventParam
 }
 
 func (a *API) usage(ctx context.Context, in *usageInput) (*bodyOf[Usage], error) {
@@ -226,17 +229,18 @@ func (a *API) usage(ctx context.Context, in *usageInput) (*bodyOf[Usage], error)
 	}}, nil
 }
 
-type analyticsInput struct {
-	rangeParams
-	organizationParam
+// AnalyticsInput is what every question of the analytics takes.
+type AnalyticsInput struct {
+	RangeParams
+	OrganizationParam
 }
 
-func (a *API) ask(ctx context.Context, in analyticsInput) (analytics.Ask, error) {
+func (a *API) ask(ctx context.Context, in AnalyticsInput) (analytics.Ask, error) {
 	span, err := in.forAnalytics(a.now())
 	return analytics.Ask{Caller: callerOf(ctx), OrganizationID: in.OrganizationID, Range: span}, err
 }
 
-func (a *API) dashboard(ctx context.Context, in *analyticsInput) (*bodyOf[Dashboard], error) {
+func (a *API) dashboard(ctx context.Context, in *AnalyticsInput) (*bodyOf[Dashboard], error) {
 	ask, err := a.ask(ctx, *in)
 	if err != nil {
 		return nil, err
@@ -270,12 +274,12 @@ func (a *API) dashboard(ctx context.Context, in *analyticsInput) (*bodyOf[Dashbo
 }
 
 type comparisonInput struct {
-	analyticsInput
+	AnalyticsInput
 	DeviceIDs []string `query:"device_ids" required:"true" maxItems:"20" doc:"2 to 20 devices, separated by commas." example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b,0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5c"`
 }
 
 func (a *API) comparison(ctx context.Context, in *comparisonInput) (*bodyOf[Comparison], error) {
-	ask, err := a.ask(ctx, in.analyticsInput)
+	ask, err := a.ask(ctx, in.AnalyticsInput)
 	if err != nil {
 		return nil, err
 	}
@@ -293,13 +297,13 @@ func (a *API) comparison(ctx context.Context, in *comparisonInput) (*bodyOf[Comp
 }
 
 type trendsInput struct {
-	analyticsInput
-	intervalParam
-	eventParam
+	AnalyticsInput
+	IntervalParam
+	EventParam
 }
 
 func (a *API) trends(ctx context.Context, in *trendsInput) (*bodyOf[Trends], error) {
-	ask, err := a.ask(ctx, in.analyticsInput)
+	ask, err := a.ask(ctx, in.AnalyticsInput)
 	if err != nil {
 		return nil, err
 	}
@@ -310,7 +314,7 @@ func (a *API) trends(ctx context.Context, in *trendsInput) (*bodyOf[Trends], err
 	return &bodyOf[Trends]{Trends{From: Time(span.From), To: Time(span.To), Interval: in.Interval, Trend: wireTrend(trend)}}, nil
 }
 
-func (a *API) events(ctx context.Context, in *analyticsInput) (*bodyOf[Events], error) {
+func (a *API) events(ctx context.Context, in *AnalyticsInput) (*bodyOf[Events], error) {
 	ask, err := a.ask(ctx, *in)
 	if err != nil {
 		return nil, err
@@ -328,7 +332,7 @@ func (a *API) events(ctx context.Context, in *analyticsInput) (*bodyOf[Events], 
 	return &bodyOf[Events]{out}, nil
 }
 
-func (a *API) realtimeFigures(ctx context.Context, in *struct{ organizationParam }) (*bodyOf[RealtimeFigures], error) {
+func (a *API) realtimeFigures(ctx context.Context, in *struct{ OrganizationParam }) (*bodyOf[RealtimeFigures], error) {
 	f, err := a.options.Analytics.Realtime(ctx, callerOf(ctx), in.OrganizationID)
 	if err != nil {
 		return nil, err

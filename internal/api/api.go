@@ -21,6 +21,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"hearth"
+	"hearth/internal/account"
 	"hearth/internal/analytics"
 	"hearth/internal/api/logjson"
 	"hearth/internal/observe"
@@ -42,7 +43,9 @@ type Options struct {
 	Version string
 	Clock   hearth.Clock
 	Logger  *slog.Logger
-	// Users and Devices read access tokens and device tokens ("hd_…").
+	// Accounts are people's; nil: there are none, and their operations are not served.
+	Accounts *account.Service
+	// Users and Devices read access tokens and device tokens ("hd_…"). Users is Accounts if it is nil.
 	Users   Authenticator
 	Devices Authenticator
 	// Roles gives a person's organizations; nil: nobody has any.
@@ -74,6 +77,9 @@ type Options struct {
 func (o Options) validate() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Users == nil && o.Accounts != nil {
+		o.Users = o.Accounts
 	}
 	if o.BodyLimit == 0 {
 		o.BodyLimit = 1 << 20
@@ -122,6 +128,8 @@ func New(options Options) (*API, error) {
 
 // resources are the operations, in the order in which the documentation shows them.
 var resources = []func(*API){
+	(*API).registerAccounts,
+	(*API).registerUsers,
 	(*API).registerLogs,
 	(*API).registerAnalytics,
 }

@@ -176,10 +176,10 @@ func writeCreated(w http.ResponseWriter, v any) error {
 
 type listLogsInput struct {
 	ID string `path:"id" maxLength:"64" doc:"The device." example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
-	rangeParams
+	RangeParams
 	Event string `query:"event" maxLength:"64" doc:"Only logs of this event." example:"temperature"`
 	Order string `query:"order" enum:"asc,desc" default:"desc" doc:"Oldest (asc) or newest (desc) first."`
-	pageParams
+	PageParams
 }
 
 type listLogsOutput struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -156,6 +157,8 @@ func register[I, O any](a *API, op operation, handler func(context.Context, *I) 
 	if op.Class == "" {
 		op.Class = classOf(op)
 	}
+	checkEmbedded(typeOf[I]())
+	checkEmbedded(typeOf[O]())
 	doc := op.document(a)
 	adapter := &captureAdapter{API: a.huma}
 	huma.Register(adapter, doc, func(ctx context.Context, in *I) (*O, error) {
@@ -191,6 +194,21 @@ func register[I, O any](a *API, op operation, handler func(context.Context, *I) 
 		adapter.handler(humago.NewContext(adapter.doc, r, hw))
 		return hw.err
 	})
+}
+
+// checkEmbedded panics for an embedded type that is not exported: huma passes over it without a word, so that its
+// parameters would be undocumented and ignored.
+func checkEmbedded(t reflect.Type) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if !f.Anonymous || f.Type.Kind() != reflect.Struct {
+			continue
+		}
+		if !f.IsExported() {
+			panic(fmt.Sprintf("api: %v embeds %v, which must be exported", t, f.Type))
+		}
+		checkEmbedded(f.Type)
+	}
 }
 
 // registerRaw adds an operation whose handler reads the request and writes the answer itself; doc describes parameters,

@@ -7,8 +7,8 @@ import (
 	"hearth/internal/analytics"
 )
 
-// rangeParams say which time a question is about.
-type rangeParams struct {
+// RangeParams say which time a question is about.
+type RangeParams struct {
 	Range string `query:"range" maxLength:"32" doc:"A duration such as 15m, 24h, 7d or 30d: the range that ends now. Not together with from or to." example:"24h"`
 	From  string `query:"from" maxLength:"64" format:"date-time" doc:"Start of the range, inclusive (RFC 3339)." example:"2026-03-01T00:00:00.000Z"`
 	To    string `query:"to" maxLength:"64" format:"date-time" doc:"End of the range, exclusive (RFC 3339); now if only from is given." example:"2026-03-02T00:00:00.000Z"`
@@ -24,7 +24,7 @@ var (
 )
 
 // parse reads the parameters; given is false if there are none. What is left open on one side has no bound there.
-func (p rangeParams) parse() (r analytics.Range, given bool, err error) {
+func (p RangeParams) parse() (r analytics.Range, given bool, err error) {
 	invalid := func(location, message string) (analytics.Range, bool, error) {
 		return analytics.Range{}, false, hearth.Invalid(hearth.FieldError{Location: location, Message: message})
 	}
@@ -60,7 +60,7 @@ func (p rangeParams) parse() (r analytics.Range, given bool, err error) {
 }
 
 // forAnalytics reads the parameters where a range is needed: the last 24 hours if none is given.
-func (p rangeParams) forAnalytics(now time.Time) (analytics.Range, error) {
+func (p RangeParams) forAnalytics(now time.Time) (analytics.Range, error) {
 	r, given, err := p.parse()
 	switch {
 	case err != nil:

@@ -98,8 +98,8 @@ func (Optional[T]) Schema(r huma.Registry) *huma.Schema {
 	return &schema
 }
 
-// pageParams are the query parameters of every list.
-type pageParams struct {
+// PageParams are the query parameters of every list. It is exported because huma passes over embedded types that are not.
+type PageParams struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Items on a page."`
 	Cursor string `query:"cursor" maxLength:"4096" doc:"next_cursor of the page before."`
 	Fields string `query:"fields" maxLength:"1024" doc:"Only these fields of each item, separated by commas." example:"id,name"`
@@ -107,7 +107,7 @@ type pageParams struct {
 }
 
 // page turns the parameters into the store's; sort is the list's order, already checked.
-func (p pageParams) page(sort string) (hearth.Page, error) {
+func (p PageParams) page(sort string) (hearth.Page, error) {
 	cursor, err := hearth.ParseCursor(p.Cursor, sort)
 	return hearth.Page{Limit: p.Limit, Sort: sort, Cursor: cursor, Count: p.Count}, err
 }

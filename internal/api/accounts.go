@@ -1,0 +1,253 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"hearth"
+	"hearth/internal/account"
+)
+
+// User is a person on the wire.
+type User struct {
+	ID          string      `json:"id" example:"0195a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"`
+	Name        string      `json:"name" example:"Ann Example"`
+	Email       string      `json:"email" doc:"Trimmed and in lower case." example:"ann@example.com"`
+	Role        hearth.Role `json:"role" enum:"admin,user"`
+	CreatedAt   Time        `json:"created_at"`
+	UpdatedAt   Time        `json:"updated_at"`
+	LastLoginAt *Time       `json:"last_login_at" doc:"null before the first login."`
+}
+
+func wireUser(u hearth.User) User {
+	return User{
+		ID: u.ID, Name: u.Name, Email: u.Email, Role: u.Role, CreatedAt: Time(u.CreatedAt), UpdatedAt: Time(u.UpdatedAt),
+		LastLoginAt: wireTime(u.LastLoginAt),
+	}
+}
+
+// Tokens are what a login or a refresh gives.
+type Tokens struct {
+	AccessToken  string `json:"access_token" doc:"A JWT, signed with a key of /.well-known/jwks.json."`
+	TokenType    string `json:"token_type" enum:"Bearer"`
+	ExpiresIn    int    `json:"expires_in" doc:"Life of the access token in seconds." example:"900"`
+	RefreshToken string `json:"refresh_token" doc:"For one use by POST /auth/refresh." example:"hr_Zm9yIG9uZSB1c2Ugb25seQ"`
+	User         User   `json:"user"`
+}
+
+type tokensOutput struct{ Body Tokens }
+
+func wireGrant(g account.Grant, err error) (*tokensOutput, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &tokensOutput{Body: Tokens{
+		AccessToken: g.AccessToken, TokenType: "Bearer", ExpiresIn: int((g.ExpiresIn + time.Second - 1) / time.Second),
+		RefreshToken: g.RefreshToken, User: wireUser(g.User),
+	}}, nil
+}
+
+// Account is what somebody who signs up tells.
+type Account struct {
+	Name     string `json:"name" maxLength:"200" example:"Ann Example"`
+	Email    string `json:"email" maxLength:"320" doc:"An address of at most 254 bytes; space around it and letter case do not count." example:"ann@example.com"`
+	Password string `json:"password" maxLength:"72" writeOnly:"true" doc:"8 to 72 bytes, none of the most common ones." example:"a long enough secret"`
+}
+
+func (b Account) newUser() account.NewUser {
+	return account.NewUser{Name: b.Name, Email: b.Email, Password: b.Password}
+}
+
+// SignedUp is the answer to a sign-up.
+type SignedUp struct {
+	User User `json:"user"`
+}
+
+type signUpOutput struct{ Body SignedUp }
+
+func wireSignUp(u hearth.User) *signUpOutput { return &signUpOutput{Body: SignedUp{User: wireUser(u)}} }
+
+// Login is what somebody who signs in tells.
+type Login struct {
+	Email    string `json:"email" maxLength:"1024" example:"ann@example.com"`
+	Password string `json:"password" maxLength:"1024" writeOnly:"true" example:"a long enough secret"`
+}
+
+// Session is a login on the wire.
+type Session struct {
+	ID         string `json:"id" example:"0195a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"`
+	UserAgent  string `json:"user_agent" example:"Mozilla/5.0"`
+	IP         string `json:"ip" example:"192.0.2.1"`
+	CreatedAt  Time   `json:"created_at"`
+	LastUsedAt Time   `json:"last_used_at" doc:"Of the login or the last refresh."`
+	ExpiresAt  Time   `json:"expires_at" doc:"When the login ends; refreshing does not move it."`
+	Current    bool   `json:"current" doc:"It is the session that asks."`
+}
+
+func wireSession(s account.SessionInfo) Session {
+	return Session{
+		ID: s.ID, UserAgent: s.UserAgent, IP: s.IP, CreatedAt: Time(s.CreatedAt), LastUsedAt: Time(s.LastUsedAt),
+		ExpiresAt: Time(s.ExpiresAt), Current: s.Current,
+	}
+}
+
+// RefreshRequest carries a refresh token.
+type RefreshRequest struct {
+	RefreshToken string `json:"refresh_token" maxLength:"4096" writeOnly:"true"`
+}
+
+// RevokeRequest carries a token of either kind.
+type RevokeRequest struct {
+	Token string `json:"token" maxLength:"4096" writeOnly:"true" doc:"An access token or a refresh token."`
+}
+
+// SetUpRequest makes the first admin.
+type SetUpRequest struct {
+	Token string `json:"token" maxLength:"200" writeOnly:"true" doc:"The token that the server printed when it started without a user."`
+	Account
+}
+
+// Revoked tells how many sessions ended.
+type Revoked struct {
+	Revoked int `json:"revoked" example:"3"`
+}
+
+// PasswordChange replaces a password.
+type PasswordChange struct {
+	CurrentPassword string `json:"current_password" maxLength:"1024" writeOnly:"true"`
+	NewPassword     string `json:"new_password" maxLength:"72" writeOnly:"true" doc:"8 to 72 bytes, none of the most common ones."`
+}
+
+// PasswordResetRequest asks for a new password.
+type PasswordResetRequest struct {
+	Email string `json:"email" maxLength:"1024" example:"ann@example.com"`
+}
+
+// PasswordResetConfirmation sets a new password.
+type PasswordResetConfirmation struct {
+	Token       string `json:"token" maxLength:"200" writeOnly:"true" doc:"From the link in the mail: for one use, within an hour."`
+	NewPassword string `json:"new_password" maxLength:"72" writeOnly:"true" doc:"8 to 72 bytes, none of the most common ones."`
+}
+
+// KeySet is a JSON Web Key Set.
+type KeySet struct {
+	Keys []account.JWK `json:"keys" nullable:"false"`
+}
+
+type sessionInput struct {
+	ID string `path:"id" maxLength:"64"`
+}
+
+const tagAccounts = "Accounts"
+
+// registerAccounts adds signing up and in, tokens, sessions and passwords.
+func (a *API) registerAccounts() {
+	s := a.options.Accounts
+	if s == nil {
+		return
+	}
+	auth := func(id, path, summary string, status int, codes ...hearth.Code) operation {
+		return operation{ID: id, Method: http.MethodPost, Path: "/auth/" + path, Tag: tagAccounts, Summary: summary, Status: status, Codes: codes}
+	}
+	op := auth("sign-up", "signup", "Make an account", http.StatusCreated, hearth.CodeEmailTaken, hearth.CodeForbidden)
+	op.Creates = true
+	op.Description = "Forbidden where sign-up is closed, or by invitation and the e-mail has none."
+	register(a, op, func(ctx context.Context, in *bodyOf[Account]) (*signUpOutput, error) {
+		user, err := s.SignUp(ctx, callerOf(ctx), in.Body.newUser(), onceOf(ctx, wireSignUp))
+		return wireSignUp(user), err
+	})
+
+	op = auth("log-in", "login", "Sign in", http.StatusOK, hearth.CodeInvalidCredentials, hearth.CodeAccountLocked, hearth.CodeForbidden)
+	op.Secret = true
+	op.Description = "Five wrong passwords in a row lock the account for 15 minutes: `account_locked`, also for the right one. " +
+		"A disabled user is `forbidden`."
+	register(a, op, func(ctx context.Context, in *bodyOf[Login]) (*tokensOutput, error) {
+		return wireGrant(s.Login(ctx, callerOf(ctx), account.Credentials{Email: in.Body.Email, Password: in.Body.Password}))
+	})
+
+	op = auth("set-up", "setup", "Make the first admin", http.StatusCreated, hearth.CodeForbidden)
+	op.Secret, op.Class = true, classAuth
+	op.Description = "With the token that the server prints when it starts and there is no user: once, and only while there is none."
+	register(a, op, func(ctx context.Context, in *bodyOf[SetUpRequest]) (*tokensOutput, error) {
+		return wireGrant(s.SetUp(ctx, callerOf(ctx), in.Body.Token, in.Body.newUser()))
+	})
+
+	op = auth("refresh", "refresh", "Exchange a refresh token", http.StatusOK,
+		hearth.CodeUnauthenticated, hearth.CodeTokenExpired, hearth.CodeTokenRevoked, hearth.CodeRefreshReused)
+	op.Secret = true
+	op.Description = "The refresh token is spent by it. A spent one used again is `refresh_reused` and ends the whole session: " +
+		"every token that descends from that login."
+	register(a, op, func(ctx context.Context, in *bodyOf[RefreshRequest]) (*tokensOutput, error) {
+		return wireGrant(s.Refresh(ctx, callerOf(ctx), in.Body.RefreshToken))
+	})
+
+	op = auth("revoke", "revoke", "Revoke a token", http.StatusNoContent)
+	op.Description = "Ends the session that the token belongs to. 204 whether or not the token was known."
+	register(a, op, func(ctx context.Context, in *bodyOf[RevokeRequest]) (*struct{}, error) {
+		return nil, s.Revoke(ctx, callerOf(ctx), in.Body.Token)
+	})
+
+	op = auth("log-out", "logout", "Sign out", http.StatusNoContent)
+	op.Access = forUsers
+	register(a, op, func(ctx context.Context, _ *struct{}) (*struct{}, error) { return nil, s.Logout(ctx, callerOf(ctx)) })
+
+	op = auth("log-out-all", "logout-all", "Sign out everywhere", http.StatusOK)
+	op.Access = forUsers
+	register(a, op, func(ctx context.Context, _ *struct{}) (*bodyOf[Revoked], error) {
+		n, err := s.LogoutAll(ctx, callerOf(ctx))
+		return &bodyOf[Revoked]{Body: Revoked{Revoked: n}}, err
+	})
+	registerPasswords(a, auth)
+	registerSessions(a)
+	register(a, operation{
+		ID: "get-keys", Method: http.MethodGet, Path: "/.well-known/jwks.json", Root: true, Tag: tagAccounts,
+		Summary: "Get the public keys of the access tokens", ETag: true,
+	}, func(context.Context, *struct{}) (*bodyOf[KeySet], error) {
+		return &bodyOf[KeySet]{Body: KeySet{Keys: s.JWKS()}}, nil
+	})
+}
+
+func registerPasswords(a *API, auth func(id, path, summary string, status int, codes ...hearth.Code) operation) {
+	s := a.options.Accounts
+	op := auth("change-password", "password", "Change the password", http.StatusNoContent,
+		hearth.CodeInvalidCredentials, hearth.CodeAccountLocked)
+	op.Access = forUsers
+	op.Description = "The other sessions end. A wrong current password is `invalid_credentials` and counts as a wrong login does."
+	register(a, op, func(ctx context.Context, in *bodyOf[PasswordChange]) (*struct{}, error) {
+		return nil, s.ChangePassword(ctx, callerOf(ctx), in.Body.CurrentPassword, in.Body.NewPassword)
+	})
+
+	op = auth("request-password-reset", "password-reset", "Ask for a new password", http.StatusAccepted)
+	op.Description = "Mails a link, if somebody has the e-mail. The answer is the same if nobody has."
+	register(a, op, func(ctx context.Context, in *bodyOf[PasswordResetRequest]) (*struct{}, error) {
+		return nil, s.RequestReset(ctx, callerOf(ctx), in.Body.Email)
+	})
+
+	op = auth("confirm-password-reset", "password-reset/confirm", "Set a new password", http.StatusNoContent)
+	op.Description = "With the token of the mail. All sessions end."
+	register(a, op, func(ctx context.Context, in *bodyOf[PasswordResetConfirmation]) (*struct{}, error) {
+		return nil, s.ConfirmReset(ctx, callerOf(ctx), in.Body.Token, in.Body.NewPassword)
+	})
+}
+
+func registerSessions(a *API) {
+	s := a.options.Accounts
+	register(a, operation{
+		ID: "list-sessions", Method: http.MethodGet, Path: "/auth/sessions", Tag: tagAccounts, Access: forUsers,
+		Summary: "List the own sessions", ETag: true,
+	}, func(ctx context.Context, _ *struct{}) (*bodyOf[List[Session]], error) {
+		sessions, err := s.Sessions(ctx, callerOf(ctx))
+		if err != nil {
+			return nil, err
+		}
+		list, err := wireList(hearth.List[account.SessionInfo]{Items: sessions, Total: -1}, "", wireSession)
+		return &bodyOf[List[Session]]{Body: list}, err
+	})
+	register(a, operation{
+		ID: "end-session", Method: http.MethodDelete, Path: "/auth/sessions/{id}", Tag: tagAccounts, Access: forUsers,
+		Summary: "End one of the own sessions", Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound},
+	}, func(ctx context.Context, in *sessionInput) (*struct{}, error) {
+		return nil, s.EndSession(ctx, callerOf(ctx), in.ID)
+	})
+}

@@ -1,0 +1,118 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"hearth"
+	"hearth/internal/account"
+)
+
+// ManagedUser is a person as an admin sees one.
+type ManagedUser struct {
+	ID          string      `json:"id" example:"0195a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"`
+	Name        string      `json:"name" example:"Ann Example"`
+	Email       string      `json:"email" example:"ann@example.com"`
+	Role        hearth.Role `json:"role" enum:"admin,user"`
+	Disabled    bool        `json:"disabled"`
+	CreatedAt   Time        `json:"created_at"`
+	UpdatedAt   Time        `json:"updated_at"`
+	LastLoginAt *Time       `json:"last_login_at" doc:"null before the first login."`
+}
+
+func wireManagedUser(u hearth.User) ManagedUser {
+	return ManagedUser{
+		ID: u.ID, Name: u.Name, Email: u.Email, Role: u.Role, Disabled: u.Disabled, CreatedAt: Time(u.CreatedAt),
+		UpdatedAt: Time(u.UpdatedAt), LastLoginAt: wireTime(u.LastLoginAt),
+	}
+}
+
+// MePatch is what people change of themselves.
+type MePatch struct {
+	Name  Optional[string] `json:"name,omitempty" maxLength:"200" example:"Ann Example"`
+	Email Optional[string] `json:"email,omitempty" maxLength:"320" example:"ann@example.com"`
+}
+
+// UserPatch is what an admin changes of a person.
+type UserPatch struct {
+	Role     Optional[hearth.Role] `json:"role,omitempty" doc:"admin or user."`
+	Disabled Optional[bool]        `json:"disabled,omitempty" doc:"A disabled user is signed out everywhere and cannot sign in."`
+	Unlock   Optional[bool]        `json:"unlock,omitempty" doc:"true ends a lockout."`
+}
+
+// given turns a field of a patch that cannot be cleared into what the capability takes.
+func given[T any](o Optional[T], field string, errs *[]hearth.FieldError) *T {
+	switch {
+	case !o.Set:
+		return nil
+	case o.Null:
+		*errs = append(*errs, hearth.FieldError{Location: "body." + field, Message: "must not be null"})
+	}
+	return &o.Value
+}
+
+type listUsersInput struct {
+	PageParams
+	Query string `query:"q" maxLength:"200" doc:"Only those whose name or e-mail contains it."`
+	Role  string `query:"role" enum:"admin,user" doc:"Only those with this role."`
+}
+
+// registerUsers adds the own account and, for admins, everybody's.
+func (a *API) registerUsers() {
+	s := a.options.Accounts
+	if s == nil {
+		return
+	}
+	register(a, operation{
+		ID: "get-me", Method: http.MethodGet, Path: "/users/me", Tag: tagAccounts, Access: forUsers, Summary: "Get the own account", ETag: true,
+	}, func(ctx context.Context, _ *struct{}) (*bodyOf[User], error) {
+		user, err := s.Me(ctx, callerOf(ctx))
+		return &bodyOf[User]{Body: wireUser(user)}, err
+	})
+	register(a, operation{
+		ID: "update-me", Method: http.MethodPatch, Path: "/users/me", Tag: tagAccounts, Access: forUsers, Summary: "Change the own account",
+		Codes: []hearth.Code{hearth.CodeEmailTaken},
+	}, func(ctx context.Context, in *bodyOf[MePatch]) (*bodyOf[User], error) {
+		var errs []hearth.FieldError
+		update := account.MeUpdate{Name: given(in.Body.Name, "name", &errs), Email: given(in.Body.Email, "email", &errs)}
+		if len(errs) > 0 {
+			return nil, hearth.Invalid(errs...)
+		}
+		user, err := s.UpdateMe(ctx, callerOf(ctx), update)
+		return &bodyOf[User]{Body: wireUser(user)}, err
+	})
+	register(a, operation{
+		ID: "list-users", Method: http.MethodGet, Path: "/users", Tag: tagAccounts, Access: forAdmins, Summary: "List all accounts", ETag: true,
+		Description: "The newest first.",
+	}, func(ctx context.Context, in *listUsersInput) (*bodyOf[List[ManagedUser]], error) {
+		page, err := in.page("")
+		if err != nil {
+			return nil, err
+		}
+		users, err := s.Users(ctx, callerOf(ctx), hearth.UserFilter{Query: in.Query, Role: hearth.Role(in.Role)}, page)
+		if err != nil {
+			return nil, err
+		}
+		list, err := wireList(users, in.Fields, wireManagedUser)
+		return &bodyOf[List[ManagedUser]]{Body: list}, err
+	})
+	register(a, operation{
+		ID: "update-user", Method: http.MethodPatch, Path: "/users/{id}", Tag: tagAccounts, Access: forAdmins, Summary: "Change an account",
+		Description: "After a change of role the user's access tokens are refused and must be refreshed. The last admin stays one.",
+		Codes:       []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
+	}, func(ctx context.Context, in *struct {
+		ID   string `path:"id" maxLength:"64"`
+		Body UserPatch
+	}) (*bodyOf[ManagedUser], error) {
+		var errs []hearth.FieldError
+		update := account.UserUpdate{
+			Role: given(in.Body.Role, "role", &errs), Disabled: given(in.Body.Disabled, "disabled", &errs),
+			Unlock: in.Body.Unlock.Or(false),
+		}
+		if len(errs) > 0 {
+			return nil, hearth.Invalid(errs...)
+		}
+		user, err := s.UpdateUser(ctx, callerOf(ctx), in.ID, update)
+		return &bodyOf[ManagedUser]{Body: wireManagedUser(user)}, err
+	})
+}
