@@ -44,10 +44,10 @@ type marked struct {
 	stored      hearth.OnceStore
 }
 
-// answer is a stored first answer, before it is sealed.
+// answer is a first answer, before it is sealed: the operation's own headers and the body, byte for byte.
 type answer struct {
-	Header map[string]string `json:"h,omitempty"`
-	Body   json.RawMessage   `json:"b,omitempty"`
+	header map[string]string
+	body   []byte
 }
 
 // mark reads the Idempotency-Key of a creating request; nil without one. CodeValidationFailed for a key that is not 1 to
@@ -114,7 +114,7 @@ func onceOf[C, O any](ctx context.Context, wire func(C) *O) *hearth.Once {
 func onceBody[C any](ctx context.Context, body func(C) any) *hearth.Once {
 	return onceAnswer(ctx, func(created C) (answer, error) {
 		data, err := encodeBody(body(created))
-		return answer{Body: data}, err
+		return answer{body: data}, err
 	})
 }
 
@@ -147,10 +147,12 @@ func (m *marked) once() *hearth.Once {
 }
 
 func (m *marked) sealed(first answer) ([]byte, error) {
-	plain, err := json.Marshal(first)
+	// The headers in one line of JSON, then the body.
+	plain, err := json.Marshal(first.header)
 	if err != nil {
 		return nil, err
 	}
+	plain = append(append(plain, '\n'), first.body...)
 	nonce := make([]byte, m.seal.NonceSize(), m.seal.NonceSize()+len(plain)+m.seal.Overhead())
 	if _, err := rand.Read(nonce); err != nil {
 		return nil, err
@@ -166,7 +168,9 @@ func (m *marked) unsealed(sealed []byte) (first answer, err error) {
 	if err != nil {
 		return answer{}, fmt.Errorf("api: open a stored answer: %w", err)
 	}
-	return first, json.Unmarshal(plain, &first)
+	header, body, _ := bytes.Cut(plain, []byte("\n"))
+	first.body = body
+	return first, json.Unmarshal(header, &first.header)
 }
 
 // serveOnce runs a creating operation, or answers as it was answered before.
@@ -222,29 +226,27 @@ func (m *marked) replay(w http.ResponseWriter, replayed *hearth.Replayed) error 
 		return err
 	}
 	header := w.Header()
-	for name, value := range first.Header {
+	for name, value := range first.header {
 		header.Set(name, value)
 	}
 	header.Set("Idempotency-Replayed", "true")
-	if len(first.Body) > 0 {
+	if len(first.body) > 0 {
 		header.Set("Content-Type", "application/json")
 	}
 	w.WriteHeader(replayed.Once.Status)
-	if len(first.Body) > 0 {
-		_, _ = w.Write(append(first.Body, '\n')) // a client that has gone needs no answer
-	}
+	_, _ = w.Write(first.body) // a client that has gone needs no answer
 	return nil
 }
 
 // answerOf takes the headers and the body out of a typed operation's output (see huma.Register).
 func answerOf(output any) (answer, error) {
 	value := reflect.Indirect(reflect.ValueOf(output))
-	first := answer{Header: map[string]string{}}
+	first := answer{header: map[string]string{}}
 	for i := range value.NumField() {
 		field := value.Type().Field(i)
 		if name := field.Tag.Get("header"); name != "" {
 			if text := fmt.Sprint(value.Field(i).Interface()); text != "" {
-				first.Header[name] = text
+				first.header[name] = text
 			}
 		}
 		if field.Name == "Body" {
@@ -252,18 +254,17 @@ func answerOf(output any) (answer, error) {
 			if err != nil {
 				return answer{}, err
 			}
-			first.Body = body
+			first.body = body
 		}
 	}
 	return first, nil
 }
 
-func encodeBody(v any) (json.RawMessage, error) {
+// encodeBody gives what writeJSON writes.
+func encodeBody(v any) ([]byte, error) {
 	var buffer bytes.Buffer
-	if err := writeJSON(&buffer, v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), nil
+	err := writeJSON(&buffer, v)
+	return buffer.Bytes(), err
 }
 
 // documentIdempotency adds the header to a creating operation and to its success.

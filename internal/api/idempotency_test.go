@@ -1,0 +1,370 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"hearth"
+	"hearth/internal/store/sqlite"
+)
+
+// onceBench is an API with operations that create devices in a real store.
+type onceBench struct {
+	api   *API
+	store *sqlite.Store
+	// ran counts the runs of the operations; refuse makes them refuse before they reach the store.
+	ran    atomic.Int64
+	refuse atomic.Bool
+}
+
+type created struct {
+	Location string `header:"Location"`
+	Body     struct {
+		ID     string `json:"id"`
+		Name   string `json:"name"`
+		Secret string `json:"secret"`
+	}
+}
+
+func wireCreated(devices []hearth.Device) *created {
+	out := &created{Location: BasePath + "/things/" + devices[0].ID}
+	out.Body.ID, out.Body.Name, out.Body.Secret = devices[0].ID, devices[0].Name, "hd_once_shown_<&>"
+	return out
+}
+
+// openOnce opens the database in dir; secret and clock as in Options.
+func openOnce(t testing.TB, dir string, secret []byte, clock hearth.Clock) *onceBench {
+	t.Helper()
+	store, err := sqlite.Open(context.Background(), sqlite.Options{Path: filepath.Join(dir, "hearth.db"), Clock: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	b := &onceBench{store: store}
+	b.api, err = New(Options{
+		Users:  tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "bob": {UserID: "2", Role: hearth.RoleUser}},
+		Secret: secret, Clock: clock, Once: store,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	create := func(ctx context.Context, name string, once *hearth.Once) ([]hearth.Device, error) {
+		b.ran.Add(1)
+		if b.refuse.Load() {
+			return nil, hearth.Errorf(hearth.CodeConflict, "not any more")
+		}
+		now := clock.Now()
+		devices := []hearth.Device{{
+			ID: newID(), Name: name, Type: "x", Status: hearth.StatusActive, Interval: 60, OwnerID: callerOf(ctx).UserID,
+			CreatedAt: now, UpdatedAt: now,
+		}}
+		answered, err := once.Answered(devices)
+		if err != nil {
+			return nil, err
+		}
+		return store.CreateDevices(ctx, devices, hearth.Along{Once: answered})
+	}
+	register(b.api, operation{ID: "test-create", Method: "POST", Path: "/things", Access: forUsers, Tag: "Test", Status: 201, Creates: true},
+		func(ctx context.Context, in *struct{ Body thing }) (*created, error) {
+			devices, err := create(ctx, in.Body.Name, onceOf(ctx, wireCreated))
+			if err != nil {
+				return nil, err
+			}
+			return wireCreated(devices), nil
+		})
+	register(b.api, operation{ID: "test-create-empty", Method: "POST", Path: "/things/{id}/copies", Access: forAnyone, Tag: "Test", Status: 201, Creates: true},
+		func(ctx context.Context, in *struct {
+			ID string `path:"id"`
+		}) (*created, error) {
+			devices, err := create(ctx, in.ID, onceOf(ctx, wireCreated))
+			if err != nil {
+				return nil, err
+			}
+			return wireCreated(devices), nil
+		})
+	registerRaw(b.api, operation{ID: "test-raw", Method: "POST", Path: "/raw", Access: forUsers, Tag: "Test", Status: 201, Creates: true},
+		func(*huma.Operation) {}, func(w http.ResponseWriter, r *http.Request) error {
+			name, err := io.ReadAll(r.Body)
+			if err != nil {
+				return err
+			}
+			body := func(devices []hearth.Device) any { return map[string]any{"accepted": len(devices), "id": devices[0].ID} }
+			devices, err := create(r.Context(), string(name), onceBody(r.Context(), body))
+			if err != nil {
+				return err
+			}
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusCreated)
+			return writeJSON(w, body(devices))
+		})
+	return b
+}
+
+func (b *onceBench) devices(t testing.TB) int {
+	t.Helper()
+	list, err := b.store.Devices(t.Context(), hearth.DeviceFilter{Reach: hearth.Reach{All: true}}, hearth.Page{Count: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(list.Total)
+}
+
+func keyed(key string, c call) call {
+	c.header = map[string]string{idempotencyHeader: key}
+	return c
+}
+
+var postThing = call{method: "POST", path: "/api/v1/things", token: "ann", body: `{"name":"lamp"}`} // never written to
+
+var testSecret = bytes.Repeat([]byte("s"), 32) // never written to
+
+func TestARepeatedRequestGetsTheFirstAnswer(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]call{
+		"a typed operation": postThing,
+		"without a body":    {method: "POST", path: "/api/v1/things/7/copies", token: "ann"},
+		"without a caller":  {method: "POST", path: "/api/v1/things/7/copies"},
+		"a raw operation":   {method: "POST", path: "/api/v1/raw", token: "ann", body: "lamp"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			b := openOnce(t, dir, testSecret, nil)
+			c := keyed("key-1", c)
+			first := c.do(t, b.api)
+			if first.Code != 201 || first.Header().Get("Idempotency-Replayed") != "" {
+				t.Fatalf("first: %d %s", first.Code, first.Body)
+			}
+			again := func(b *onceBench) {
+				t.Helper()
+				w := c.do(t, b.api)
+				if w.Code != 201 || w.Body.String() != first.Body.String() || w.Header().Get("Idempotency-Replayed") != "true" ||
+					w.Header().Get("Location") != first.Header().Get("Location") || w.Header().Get("Content-Type") != "application/json" {
+					t.Errorf("again: %d %v %s, want %s", w.Code, w.Header(), w.Body, first.Body)
+				}
+				if n := b.devices(t); n != 1 {
+					t.Errorf("%d devices, want 1", n)
+				}
+			}
+			again(b)
+			if err := b.store.Close(); err != nil {
+				t.Fatal(err)
+			}
+			again(openOnce(t, dir, testSecret, nil))
+			file, err := os.ReadFile(filepath.Join(dir, "hearth.db"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, secret := range []string{"hd_once_shown", "key-1"} {
+				if bytes.Contains(file, []byte(secret)) {
+					t.Errorf("the database holds %q in plain text", secret)
+				}
+			}
+		})
+	}
+}
+
+func TestAKeyStandsForOneRequestOfOneCaller(t *testing.T) {
+	t.Parallel()
+	with := func(change func(*call)) call {
+		c := postThing
+		change(&c)
+		return c
+	}
+	for _, tt := range []struct {
+		name   string
+		second call
+		status int
+		code   hearth.Code
+		count  int
+	}{
+		{"the same, spaced otherwise", with(func(c *call) { c.body = " {\n\"name\" : \"lamp\" } " }), 201, "", 1},
+		{"another body", with(func(c *call) { c.body = `{"name":"lamp2"}` }), 409, hearth.CodeIdempotencyMismatch, 1},
+		{"another operation", with(func(c *call) { c.path = "/api/v1/raw" }), 409, hearth.CodeIdempotencyMismatch, 1},
+		{"another object", with(func(c *call) { c.path, c.body = "/api/v1/things/8/copies", "" }), 409, hearth.CodeIdempotencyMismatch, 1},
+		{"another query", with(func(c *call) { c.path += "?x=1" }), 409, hearth.CodeIdempotencyMismatch, 1},
+		{"another caller", with(func(c *call) { c.token = "bob" }), 201, "", 2},
+		{"an invalid body", with(func(c *call) { c.body = `{"name":""}` }), 409, hearth.CodeIdempotencyMismatch, 1},
+		{"a body that is no JSON", with(func(c *call) { c.body = `{` }), 400, hearth.CodeMalformedBody, 1},
+		{"without a token", with(func(c *call) { c.token = "" }), 401, hearth.CodeUnauthenticated, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := openOnce(t, t.TempDir(), testSecret, nil)
+			if w := keyed("k", postThing).do(t, b.api); w.Code != 201 {
+				t.Fatalf("first: %d %s", w.Code, w.Body)
+			}
+			w := keyed("k", tt.second).do(t, b.api)
+			if w.Code != tt.status {
+				t.Fatalf("second: %d %s, want %d", w.Code, w.Body, tt.status)
+			}
+			if tt.code != "" {
+				if p := problemIn(t, w); p.Code != tt.code {
+					t.Errorf("second: %+v, want %s", p, tt.code)
+				}
+			}
+			if n := b.devices(t); n != tt.count {
+				t.Errorf("%d devices, want %d", n, tt.count)
+			}
+		})
+	}
+}
+
+func TestKeysAreVisibleAndBounded(t *testing.T) {
+	t.Parallel()
+	b := openOnce(t, t.TempDir(), testSecret, nil)
+	for key, status := range map[string]int{
+		"k": 201, strings.Repeat("k", 255): 201, `!"#$%&'()*+,-./~`: 201,
+		"": 422, strings.Repeat("k", 256): 422, "a b": 422, "a\tb": 422, "a\x00": 422, "schlüssel": 422, "\x7f": 422,
+	} {
+		w := keyed(key, postThing).do(t, b.api)
+		if w.Code != status {
+			t.Errorf("%q: %d %s, want %d", key, w.Code, w.Body, status)
+		}
+	}
+	r := httptest.NewRequest("POST", "/api/v1/things", strings.NewReader(`{"name":"x"}`))
+	r.Header.Set("Authorization", "Bearer ann")
+	r.Header[idempotencyHeader] = []string{"a", "b"}
+	w := httptest.NewRecorder()
+	b.api.ServeHTTP(w, r)
+	if w.Code != 422 {
+		t.Errorf("two keys: %d", w.Code)
+	}
+}
+
+func TestAnAnswerIsGivenAgainEvenWhereTheOperationWouldRefuse(t *testing.T) {
+	t.Parallel()
+	b := openOnce(t, t.TempDir(), testSecret, nil)
+	first := keyed("k", postThing).do(t, b.api)
+	b.refuse.Store(true)
+	if w := keyed("k", postThing).do(t, b.api); w.Code != 201 || w.Body.String() != first.Body.String() {
+		t.Errorf("again: %d %s", w.Code, w.Body)
+	}
+	if n := b.ran.Load(); n != 1 {
+		t.Errorf("the operation ran %d times, want 1", n)
+	}
+}
+
+func TestARefusalIsNotRemembered(t *testing.T) {
+	t.Parallel()
+	b := openOnce(t, t.TempDir(), testSecret, nil)
+	b.refuse.Store(true)
+	if w := keyed("k", postThing).do(t, b.api); w.Code != 409 {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	b.refuse.Store(false)
+	if w := keyed("k", postThing).do(t, b.api); w.Code != 201 || w.Header().Get("Idempotency-Replayed") != "" {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+func TestAHundredParallelPostsMakeOneObject(t *testing.T) {
+	t.Parallel()
+	for _, c := range []call{postThing, {method: "POST", path: "/api/v1/raw", token: "ann", body: "lamp"}} {
+		b := openOnce(t, t.TempDir(), testSecret, nil)
+		answers := make([]string, 100)
+		var wg sync.WaitGroup
+		for i := range answers {
+			wg.Go(func() {
+				w := keyed("k", c).do(t, b.api)
+				answers[i] = fmt.Sprint(w.Code, w.Header().Get("Location"), w.Body)
+			})
+		}
+		wg.Wait()
+		for _, got := range answers {
+			if got != answers[0] || !strings.HasPrefix(got, "201") {
+				t.Errorf("%s: two answers: %s and %s", c.path, got, answers[0])
+			}
+		}
+		if n := b.devices(t); n != 1 {
+			t.Errorf("%s: %d devices, want 1", c.path, n)
+		}
+	}
+}
+
+func TestAKeyIsForgottenAfterADay(t *testing.T) {
+	t.Parallel()
+	var ahead atomic.Int64
+	clock := hearth.Clock(func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) })
+	b := openOnce(t, t.TempDir(), testSecret, clock)
+	keyed("k", postThing).do(t, b.api)
+	keyed("k2", postThing).do(t, b.api)
+	ahead.Store(int64(hearth.OnceTTL - time.Minute))
+	if w := keyed("k", postThing).do(t, b.api); w.Header().Get("Idempotency-Replayed") != "true" {
+		t.Errorf("within a day: %d %s", w.Code, w.Body)
+	}
+	if n, err := b.store.DeleteExpiredOnce(t.Context(), clock.Now(), 10); n != 0 || err != nil {
+		t.Errorf("%d records were removed within a day, %v", n, err)
+	}
+	ahead.Store(int64(hearth.OnceTTL + time.Minute))
+	if w := keyed("k", postThing).do(t, b.api); w.Code != 201 || w.Header().Get("Idempotency-Replayed") != "" {
+		t.Errorf("after a day: %d %s", w.Code, w.Body)
+	}
+	for _, want := range []int{1, 0} {
+		if n, err := b.store.DeleteExpiredOnce(t.Context(), clock.Now(), 10); n != want || err != nil {
+			t.Errorf("%d records were removed after a day, %v, want %d", n, err, want)
+		}
+	}
+}
+
+func TestAStoredAnswerOpensWithItsOwnKeyAlone(t *testing.T) {
+	t.Parallel()
+	a, err := New(Options{Secret: testSecret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := New(Options{Secret: bytes.Repeat([]byte("o"), 32)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := func(a *API, key string) *marked {
+		r := httptest.NewRequest("POST", "/x", nil)
+		r.Header.Set(idempotencyHeader, key)
+		m, err := a.mark(r, operation{Status: 201})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	first := mark(a, "k")
+	sealed, err := first.sealed(answer{body: []byte(`{"token":"hd_secret"}`)})
+	if err != nil || bytes.Contains(sealed, []byte("secret")) {
+		t.Fatalf("sealed: %q, %v", sealed, err)
+	}
+	if got, err := mark(a, "k").unsealed(sealed); err != nil || string(got.body) != `{"token":"hd_secret"}` {
+		t.Errorf("the same key: %s, %v", got.body, err)
+	}
+	for name, m := range map[string]*marked{"another key": mark(a, "l"), "another server": mark(other, "k")} {
+		if got, err := m.unsealed(sealed); err == nil {
+			t.Errorf("%s opened it: %s", name, got.body)
+		}
+		if m.key == first.key {
+			t.Errorf("%s is stored under the same name", name)
+		}
+	}
+	for n := range sealed {
+		if _, err := first.unsealed(sealed[:n]); err == nil {
+			t.Errorf("%d bytes of it opened", n)
+		}
+	}
+	if len(first.key) > 64 || len(first.once().Fingerprint) > 64 {
+		t.Errorf("stored: key %q, fingerprint %q", first.key, first.once().Fingerprint)
+	}
+}
