@@ -22,10 +22,11 @@ import (
 )
 
 const (
+	// FollowInterval is how often Follow is to be called.
+	FollowInterval = 5 * time.Second
 	// rotationDelay is how long a new signing key is published before it signs, so that every instance and every reader
-	// of the JWKS knows it by then. It is longer than watchInterval.
+	// of the JWKS knows it by then. It is longer than FollowInterval.
 	rotationDelay = 20 * time.Second
-	watchInterval = 5 * time.Second
 	secretSize    = 32
 )
 
@@ -245,29 +246,18 @@ func weak(secret []byte) bool {
 	return len(secret) != secretSize || len(different) < 12 // at random, fewer than 20 are already one in 10^13
 }
 
-// Watch takes over changes of the file until ctx ends, so that a rotation in another process shows within 5 seconds.
-// failed, if not nil, is told when the file cannot be read; the keys stay as they were then.
-func (r *KeyRing) Watch(ctx context.Context, failed func(error)) {
-	ticker := time.NewTicker(watchInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		stat, err := os.Stat(r.options.Path)
-		if err == nil {
-			known := r.keys.Load().stat
-			if os.SameFile(stat, known) && stat.ModTime().Equal(known.ModTime()) && stat.Size() == known.Size() {
-				continue
-			}
-			err = r.Reload()
-		}
-		if err != nil && failed != nil {
-			failed(err)
-		}
+// Follow reads the file again if it has changed since, so that a rotation in another process shows. It is to be called
+// every FollowInterval. On an error the keys stay as they were.
+func (r *KeyRing) Follow(context.Context) error {
+	stat, err := os.Stat(r.options.Path)
+	if err != nil {
+		return err
 	}
+	known := r.keys.Load().stat
+	if os.SameFile(stat, known) && stat.ModTime().Equal(known.ModTime()) && stat.Size() == known.Size() {
+		return nil
+	}
+	return r.Reload()
 }
 
 // signer gives the key that signs at the time now: the newest that has begun to.

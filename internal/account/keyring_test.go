@@ -1,7 +1,6 @@
 package account_test
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,11 +12,6 @@ import (
 
 	"hearth/internal/account"
 )
-
-func contextWithCancel(t *testing.T) (context.Context, context.CancelFunc) {
-	t.Helper()
-	return context.WithCancel(t.Context())
-}
 
 func keyOf(t *testing.T, grant account.Grant) string {
 	t.Helper()

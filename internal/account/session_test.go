@@ -2,6 +2,7 @@ package account_test
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -334,27 +335,23 @@ func TestARotatedKeyTakesOverWithoutABreak(t *testing.T) {
 	}
 }
 
-func TestWatchTakesOverARotationInAnotherProcess(t *testing.T) {
+func TestARotationInAnotherProcessIsFollowed(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "keys.json")
-	synctest.Test(t, func(t *testing.T) {
-		options := account.KeyRingOptions{Path: path, AccessTTL: time.Minute}
-		server, err := account.OpenKeyRing(options)
-		must(t, err)
-		done := make(chan struct{})
-		ctx, cancel := contextWithCancel(t)
-		go func() {
-			defer close(done)
-			server.Watch(ctx, func(err error) { t.Error(err) })
-		}()
-		command, err := account.OpenKeyRing(options)
-		must(t, err)
-		must(t, command.Rotate())
-		time.Sleep(6 * time.Second) // of the bubble's clock
-		if n := len(server.Public()); n != 2 {
-			t.Errorf("the server knows %d keys, want 2", n)
-		}
-		cancel()
-		<-done
-	})
+	options := account.KeyRingOptions{Path: filepath.Join(t.TempDir(), "keys.json"), AccessTTL: time.Minute}
+	server, err := account.OpenKeyRing(options)
+	must(t, err)
+	command, err := account.OpenKeyRing(options)
+	must(t, err)
+	must(t, command.Rotate())
+	if n := len(server.Public()); n != 1 {
+		t.Errorf("the server knows %d keys before it looks, want 1", n)
+	}
+	must(t, server.Follow(t.Context()))
+	if n := len(server.Public()); n != 2 {
+		t.Errorf("the server knows %d keys, want 2", n)
+	}
+	must(t, os.WriteFile(options.Path, []byte("damaged"), 0o600))
+	if server.Follow(t.Context()) == nil || len(server.Public()) != 2 {
+		t.Error("a damaged file took the keys away, or went unnoticed")
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"hearth"
+	"hearth/internal/account"
 	"hearth/internal/api"
 	"hearth/internal/config"
 	"hearth/internal/kv/memkv"
@@ -47,6 +48,8 @@ type App struct {
 	health  *observe.Health
 	metrics *observe.Metrics
 	store   *sqlite.Store
+	keys    *account.KeyRing
+	people  *account.Service
 	api     *api.API
 	limiter *memkv.Limiter // nil: the limits are off
 
@@ -73,6 +76,9 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	a.health = observe.NewHealth(observe.HealthOptions{Version: options.Version, Logger: a.log})
 	a.steps.add("health", func(context.Context) error { a.health.Close(); return nil })
 	if err := a.openStore(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.openAccounts(); err != nil {
 		return nil, err
 	}
 	if err := a.buildAPI(); err != nil {
@@ -111,6 +117,7 @@ func (a *App) buildAPI() error {
 	}
 	a.api, err = api.New(api.Options{
 		Version: a.options.Version, Clock: a.options.Clock, Logger: a.log, Health: a.health, Metrics: a.metrics.HTTP,
+		Accounts:  a.people,
 		BodyLimit: int64(a.config.BodyLimit), BatchBodyLimit: int64(a.config.BatchBodyLimit),
 		SlowRequest: a.config.SlowRequest, AllowedOrigins: a.config.AllowedOrigins,
 		TrustedProxies: a.config.TrustedProxies, Limiter: limits, Secret: secret, Once: a.store,

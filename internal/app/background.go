@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"hearth/internal/account"
 )
 
 // periodic is work that repeats for as long as the program serves.
@@ -17,6 +19,8 @@ type periodic struct {
 func (a *App) periodics() []periodic {
 	return []periodic{
 		{name: "expired idempotency records", every: time.Minute, work: a.forgetOnce},
+		{name: "signing keys", every: account.FollowInterval, work: a.keys.Follow},
+		{name: "old sessions", every: time.Hour, work: a.forgetSessions},
 	}
 }
 

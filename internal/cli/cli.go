@@ -63,6 +63,7 @@ func (e usageError) Unwrap() error { return e.error }
 // grammar is the command line.
 type grammar struct {
 	Serve       serveCommand       `cmd:"" help:"Serve the API, and run the background jobs unless --worker=false."`
+	User        userCommand        `cmd:"" help:"Make accounts."`
 	Config      configCommand      `cmd:"" help:"Check or print the configuration."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; for containers."`
 	Openapi     openapiCommand     `cmd:"" name:"openapi" help:"Print the OpenAPI document of the API."`
@@ -73,6 +74,7 @@ func newGrammar() *grammar {
 	return &grammar{
 		Serve:       serveCommand{settings: newSettings()},
 		Config:      configCommand{Check: configCheckCommand{settings: newSettings()}, Print: configPrintCommand{settings: newSettings()}},
+		User:        userCommand{Create: userCreateCommand{settings: newSettings()}},
 		Healthcheck: healthcheckCommand{settings: newSettings()},
 	}
 }

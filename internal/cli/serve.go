@@ -19,7 +19,32 @@ func (c *serveCommand) Run(ctx context.Context, p *Process) error {
 	if err != nil {
 		return err
 	}
-	return withApp(ctx, p, cfg, func(a *app.App, _ *slog.Logger) error { return a.Run(ctx, nil) })
+	return withApp(ctx, p, cfg, func(a *app.App, logger *slog.Logger) error {
+		return a.Run(ctx, func(url string) {
+			if cfg.PublicURL != "" {
+				url = cfg.PublicURL
+			}
+			if err := offerSetup(ctx, p, a, url); err != nil {
+				logger.ErrorContext(ctx, "the set-up link could not be made", "err", err)
+			}
+		})
+	})
+}
+
+// offerSetup says how to make the first admin, where there is no user. It is for standard output alone: the token is a
+// secret and stays out of the log.
+func offerSetup(ctx context.Context, p *Process, a *app.App, url string) error {
+	token, err := a.SetupToken(ctx)
+	if err != nil || token == "" {
+		return err
+	}
+	_, err = fmt.Fprintf(p.Stdout, `There is no user yet. Make the first admin, once, with:
+
+  curl -X POST %s/api/v1/auth/setup -H 'Content-Type: application/json' \
+    -d '{"token": "%s", "name": "NAME", "email": "EMAIL", "password": "PASSWORD"}'
+
+`, url, token)
+	return err
 }
 
 // withApp builds the program for cfg, does something with it and takes it down again. A failure is in the log too, where

@@ -1,0 +1,44 @@
+package app
+
+import (
+	"context"
+	"path/filepath"
+
+	"hearth"
+	"hearth/internal/account"
+)
+
+// NewUser is an account about to be made.
+type NewUser = account.NewUser
+
+// openAccounts opens the signing keys, making them at the first start, and builds the accounts.
+func (a *App) openAccounts() (err error) {
+	a.keys, err = account.OpenKeyRing(account.KeyRingOptions{
+		Path: filepath.Join(a.config.DataDir, "keys.json"), AccessTTL: a.config.AccessTTL, Clock: a.options.Clock,
+	})
+	if err != nil {
+		return err
+	}
+	a.people, err = account.New(account.Options{
+		Store: a.store, Keys: a.keys, Clock: a.options.Clock, Logger: a.log, Issuer: a.config.PublicURL,
+		AccessTTL: a.config.AccessTTL, RefreshTTL: a.config.RefreshTTL, SignUp: account.SignUp(a.config.Signup),
+		BcryptCost: a.config.BcryptCost, HashSlots: a.config.HashSlots(),
+	})
+	return err
+}
+
+// CreateUser makes an account; it may run beside a server. CodeValidationFailed, CodeEmailTaken.
+func (a *App) CreateUser(ctx context.Context, n NewUser) (hearth.User, error) {
+	return a.people.CreateUser(ctx, n)
+}
+
+// SetupToken gives the token with which the first admin is made; "" if there is a user.
+func (a *App) SetupToken(ctx context.Context) (string, error) { return a.people.SetupToken(ctx) }
+
+// RotateKeys makes a new signing key; it may run beside a server, which takes it over by itself.
+func (a *App) RotateKeys() error { return a.keys.Rotate() }
+
+func (a *App) forgetSessions(ctx context.Context) error {
+	_, err := a.people.CleanUp(ctx)
+	return err
+}
