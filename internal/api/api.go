@@ -53,6 +53,9 @@ type Options struct {
 	// Telemetry takes logs in, Analytics counts them.
 	Telemetry *telemetry.Service
 	Analytics *analytics.Service
+	// Live carries events to connections, StreamStats counts them; nil: this instance serves no streams.
+	Live        Live
+	StreamStats func() StreamStats
 	// Health answers under /health; Metrics counts requests. Both may be nil.
 	Health  *observe.Health
 	Metrics *observe.HTTPMetrics
@@ -132,6 +135,7 @@ var resources = []func(*API){
 	(*API).registerUsers,
 	(*API).registerLogs,
 	(*API).registerAnalytics,
+	(*API).registerRealtime,
 }
 
 // ServeHTTP answers a request.

@@ -109,6 +109,11 @@ func (n *Node) login(ctx context.Context, token string) (hearth.Caller, time.Tim
 	if !caller.IsUser() {
 		return hearth.Caller{}, time.Time{}, hearth.Errorf(hearth.CodeForbidden, "a device may not watch")
 	}
+	if n.options.Roles != nil {
+		if caller.Orgs, err = n.options.Roles(ctx, caller.UserID); err != nil {
+			return hearth.Caller{}, time.Time{}, err
+		}
+	}
 	return caller, tokenExpiry(token), nil
 }
 

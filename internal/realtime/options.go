@@ -12,16 +12,16 @@ import (
 	"hearth"
 )
 
-// Authenticator turns an access token into its caller, organizations included. Errors: CodeUnauthenticated,
-// CodeTokenExpired, CodeTokenRevoked, CodeUnavailable.
+// Authenticator turns an access token into its caller. Errors: CodeUnauthenticated, CodeTokenExpired, CodeTokenRevoked,
+// CodeUnavailable.
 type Authenticator interface {
 	Authenticate(ctx context.Context, token string) (hearth.Caller, error)
 }
 
-// Rechecker is an Authenticator that can tell more cheaply whether somebody whom it let in before may stay: it gives the
-// caller as it is now, or the error that Authenticate would give, without verifying a signature again.
-type Rechecker interface {
-	Recheck(ctx context.Context, caller hearth.Caller) (hearth.Caller, error)
+// Sessions is an Authenticator that can tell more cheaply whether somebody whom it let in before may stay. Alive answers
+// nil, or what Authenticate would, the token's own end and its signature aside.
+type Sessions interface {
+	Alive(ctx context.Context, caller hearth.Caller) error
 }
 
 // Devices finds a device: CodeNotFound, CodeUnavailable.
@@ -31,9 +31,11 @@ type Devices interface {
 
 // Options are what a Node needs and its bounds. A zero bound takes its default.
 type Options struct {
-	// Users and Devices are required. If Users is a Rechecker too, open connections are rechecked with it.
+	// Users and Devices are required. If Users has Sessions too, open connections are checked with it.
 	Users   Authenticator
 	Devices Devices
+	// Roles gives a person's organizations; nil: Users does.
+	Roles func(ctx context.Context, userID string) (map[string]hearth.OrgRole, error)
 	// Encode gives the contract's JSON of an event's data. Required; it must not change or keep the event.
 	Encode func(hearth.Event) (json.RawMessage, error)
 	// Broker makes the broker that instances share; nil keeps everything in this process.

@@ -13,10 +13,15 @@ import (
 	"hearth"
 )
 
-// SessionsEnded closes the connections of the person's sessions.
+// SessionsEnded closes the connections of the person's sessions. Nil means that the person's rights changed: all their
+// connections close, and come back with a new token.
 func (n *Node) SessionsEnded(userID string, sessionIDs []string) {
 	for client, c := range n.connectionsOf(userID) {
-		if caller, _ := c.who(); slices.Contains(sessionIDs, caller.SessionID) {
+		caller, _ := c.who()
+		switch {
+		case sessionIDs == nil:
+			client.Disconnect(centrifuge.DisconnectStateInvalidated)
+		case slices.Contains(sessionIDs, caller.SessionID):
 			client.Disconnect(disconnectSessionEnded)
 		}
 	}
@@ -138,13 +143,7 @@ func (n *Node) recheck(ctx context.Context, clients []*centrifuge.Client) {
 			newest = c
 		}
 	}
-	caller, token := newest.who()
-	var err error
-	if rechecker, ok := n.options.Users.(Rechecker); ok {
-		caller, err = rechecker.Recheck(ctx, caller)
-	} else {
-		caller, err = n.options.Users.Authenticate(ctx, token)
-	}
+	caller, err := n.now(ctx, newest)
 	switch code := hearth.ErrorCode(err); code {
 	case "":
 		for _, client := range clients {
@@ -168,6 +167,26 @@ func (n *Node) recheck(ctx context.Context, clients []*centrifuge.Client) {
 			n.options.Logger.Error("an open connection could not be checked", "error", err)
 		}
 	}
+}
+
+// now gives a connection's caller as they are now.
+func (n *Node) now(ctx context.Context, c *conn) (hearth.Caller, error) {
+	caller, token := c.who()
+	var err error
+	if sessions, ok := n.options.Users.(Sessions); ok {
+		err = sessions.Alive(ctx, caller)
+	} else {
+		orgs := caller.Orgs
+		if caller, err = n.options.Users.Authenticate(ctx, token); n.options.Roles != nil {
+			caller.Orgs = orgs
+		}
+	}
+	// Whoever is in no organization has no membership to lose; one that is new counts from the next connection on.
+	if err != nil || n.options.Roles == nil || len(caller.Orgs) == 0 {
+		return caller, err
+	}
+	caller.Orgs, err = n.options.Roles(ctx, caller.UserID)
+	return caller, err
 }
 
 func (c *conn) expiry() time.Time {

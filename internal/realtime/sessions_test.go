@@ -88,6 +88,62 @@ func TestConnectionsEndWithTheirSession(t *testing.T) {
 	}
 }
 
+func TestPeopleWhoseRightsChangedComeBackWithANewToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ann, token := w.user(0)
+	socket, stream := w.dial(t, nil), w.open(t, token, "", "")
+	socket.connect(t, token)
+	stream.head(t)
+	w.node.SessionsEnded(ann.UserID, nil)
+	if code := socket.closeCode(t); code != 3014 {
+		t.Errorf("the socket closes with %d, want 3014: forget the token and reconnect", code)
+	}
+	stream.ended(t)
+}
+
+// sessions are people who can be asked for a session without its token.
+type sessions struct {
+	*people
+	roles map[string]hearth.OrgRole
+	ended error
+}
+
+func (s *sessions) Alive(context.Context, hearth.Caller) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
+func TestOpenConnectionsAreCheckedByTheirSession(t *testing.T) {
+	t.Parallel()
+	org := newID()
+	s := &sessions{roles: map[string]hearth.OrgRole{org: hearth.OrgViewer}}
+	w := newWorld(t, func(o *Options) {
+		s.people = o.Users.(*people)
+		o.Users, o.Recheck = s, 20*time.Millisecond
+		o.Roles = func(context.Context, string) (map[string]hearth.OrgRole, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.roles, nil
+		}
+	})
+	ann, token := w.user(0)
+	own, shared := w.open(t, token, "", ""), w.open(t, token, channels("org:"+org), "")
+	own.head(t)
+	shared.head(t)
+	s.mu.Lock()
+	s.roles = nil
+	s.mu.Unlock()
+	shared.ended(t)
+	w.node.Publish(note(ann.UserID, 1))
+	own.expect(t, 1)
+	s.mu.Lock()
+	s.ended = hearth.Errorf(hearth.CodeTokenRevoked, "the session has ended")
+	s.mu.Unlock()
+	own.ended(t)
+}
+
 func TestAnAnswerThatCannotBeHadEndsNoStream(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *Options) { o.Recheck = 10 * time.Millisecond })

@@ -1,0 +1,170 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"hearth"
+)
+
+const tagRealtime = "Realtime"
+
+// Live carries events to connections. Its handlers authenticate by themselves: a stream may come with a ticket, a
+// WebSocket shows its token in its first message.
+type Live interface {
+	// ServeSSE and ServeWebSocket return an error before they have written anything, or nil.
+	ServeSSE(w http.ResponseWriter, r *http.Request) error
+	ServeWebSocket(w http.ResponseWriter, r *http.Request) error
+	// IssueTicket gives a ticket that opens one stream within 30 seconds for whoever has the access token.
+	IssueTicket(ctx context.Context, token string) (string, error)
+}
+
+// ticketSeconds is how long a ticket opens a stream.
+const ticketSeconds = 30
+
+// Ticket opens one stream.
+type Ticket struct {
+	Ticket    string `json:"ticket" doc:"Goes into ?ticket= of the stream, once." example:"Hq5n0s6vPZ1m0yGk3Tq8eX2b7wUu9cJr4dLfAoViN5E"`
+	ExpiresIn int    `json:"expires_in" doc:"Seconds." example:"30"`
+}
+
+// StreamStats are the figures of the open connections.
+type StreamStats struct {
+	Connections       StreamConnections `json:"connections"`
+	Users             int               `json:"users" doc:"People with a connection." example:"42"`
+	Channels          int               `json:"channels" doc:"Channels with a reader." example:"57"`
+	MessagesPerSecond float64           `json:"messages_per_second" doc:"Events delivered; the mean of the last 10 seconds." example:"12.5"`
+}
+
+// StreamConnections counts the open connections.
+type StreamConnections struct {
+	WebSocket int `json:"websocket" example:"40"`
+	SSE       int `json:"sse" example:"9"`
+}
+
+const eventNote = "An event is `{type, at, data}`; the types are `device-update` (the device), `device-heartbeat` (the heartbeat's " +
+	"answer), `device-log` (the log, or `{device_id, count}` for many), `device-deleted` (`{id}`), `notification` (the notification) and " +
+	"`export-progress` (the export). Channels are `user:{id}`, `org:{id}` and `device:{id}`."
+
+func (a *API) registerRealtime() {
+	registerRaw(a, operation{
+		ID: "stream-events", Method: http.MethodGet, Path: "/realtime/sse", Tag: tagRealtime, Access: forAnyone, Stream: true,
+		Codes: []hearth.Code{
+			hearth.CodeUnauthenticated, hearth.CodeTokenExpired, hearth.CodeTokenRevoked, hearth.CodeForbidden, hearth.CodeNotFound,
+		},
+		Summary: "Follow events by SSE",
+		Description: "One stream for several channels, each event once and in order. " + eventNote + " Without `channels` it is your own " +
+			"channel: everything of your own devices, and what is addressed to you. With `channels` it is those, and what is addressed to " +
+			"you. Come back with the last `id` and what you missed is replayed; where that is no longer possible an event `reset` comes " +
+			"first: read anew what you show. A stream ends with its access token.",
+	}, func(doc *huma.Operation) {
+		doc.Security = []map[string][]string{{"user": {}}, {"ticket": {}}}
+		a.huma.OpenAPI().Components.SecuritySchemes["ticket"] = &huma.SecurityScheme{
+			Type: "apiKey", In: "query", Name: "ticket", Description: "A one-use ticket of POST /realtime/ticket, where no header can be sent.",
+		}
+		query := func(name, description, example string) {
+			doc.Parameters = append(doc.Parameters, &huma.Param{
+				Name: name, In: "query", Description: description, Schema: &huma.Schema{Type: huma.TypeString}, Example: example,
+			})
+		}
+		query("channels", "Channels, separated by commas; at most 100.", "device:0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")
+		query("last_event_id", "As the header Last-Event-ID, which counts more.", "AQEIa1b2c3")
+		doc.Parameters = append(doc.Parameters, &huma.Param{
+			Name: "Last-Event-ID", In: "header", Description: "The id of the last event that was seen.",
+			Schema: &huma.Schema{Type: huma.TypeString}, Example: "AQEIa1b2c3",
+		})
+		doc.Responses["200"] = &huma.Response{Description: "The stream", Content: map[string]*huma.MediaType{
+			"text/event-stream": {
+				Schema: &huma.Schema{Type: huma.TypeString},
+				Example: "id: AQEIa1b2c3\nevent: device-heartbeat\ndata: {\"type\":\"device-heartbeat\",\"at\":\"2026-03-01T12:00:00.000Z\"," +
+					"\"data\":{\"device_id\":\"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b\",\"status\":\"active\",\"connection\":\"online\"," +
+					"\"last_active_at\":\"2026-03-01T12:00:00.000Z\"}}\n\n",
+			},
+		}}
+	}, a.live(Live.ServeSSE))
+	registerRaw(a, operation{
+		ID: "connect-websocket", Method: http.MethodGet, Path: "/realtime/ws", Tag: tagRealtime, Access: forAnyone, Stream: true,
+		Status: http.StatusSwitchingProtocols, Codes: []hearth.Code{hearth.CodeForbidden, hearth.CodeMalformedBody},
+		Summary: "Follow events by WebSocket",
+		Description: "The centrifuge protocol, JSON: use one of its clients. The access token goes into the connect command, or into " +
+			"`Authorization`. " + eventNote + " Your own channel is joined at connect; subscribe to others. A subscription that you may not " +
+			"have answers 103. Clients recover what they missed by themselves and are told where they cannot. A page of a foreign origin is " +
+			"`forbidden`.",
+	}, func(doc *huma.Operation) {
+		doc.Responses["101"] = &huma.Response{Description: "The connection is a WebSocket"}
+	}, a.live(Live.ServeWebSocket))
+	registerRaw(a, operation{
+		ID: "create-stream-ticket", Method: http.MethodPost, Path: "/realtime/ticket", Tag: tagRealtime, Access: forUsers,
+		Status: http.StatusCreated, Secret: true, Plain: true,
+		Summary:     "Get a ticket for a stream",
+		Description: "An `EventSource` cannot send a header, and an access token must not be in a URL. A ticket opens one stream, within 30 seconds.",
+	}, func(doc *huma.Operation) { doc.Responses["201"] = jsonResponse("The ticket", schemaOf[Ticket](a)) }, a.live(a.createTicket))
+	register(a, operation{
+		ID: "stream-stats", Method: http.MethodGet, Path: "/realtime/stats", Tag: tagRealtime, Access: forAdmins,
+		Summary: "Count the open streams", Description: "The figures of the instance that answers, now.",
+	}, func(context.Context, *struct{}) (*bodyOf[StreamStats], error) {
+		if a.options.StreamStats == nil {
+			return nil, errNotLive()
+		}
+		return &bodyOf[StreamStats]{a.options.StreamStats()}, nil
+	})
+}
+
+// live hands a request to the realtime side.
+func (a *API) live(serve func(Live, http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if a.options.Live == nil {
+			return errNotLive()
+		}
+		if callerOf(r.Context()).IsDevice() {
+			return hearth.Errorf(hearth.CodeForbidden, "a device may not watch")
+		}
+		return serve(a.options.Live, w, r)
+	}
+}
+
+func errNotLive() error { return hearth.Errorf(hearth.CodeNotFound, "this instance serves no streams") }
+
+func (a *API) createTicket(live Live, w http.ResponseWriter, r *http.Request) error {
+	_, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	ticket, err := live.IssueTicket(r.Context(), token)
+	if err != nil {
+		return err
+	}
+	return writeCreated(w, Ticket{Ticket: ticket, ExpiresIn: ticketSeconds})
+}
+
+// liveHeartbeat is a heartbeat's answer.
+type liveHeartbeat struct {
+	DeviceID     string              `json:"device_id"`
+	Status       hearth.DeviceStatus `json:"status"`
+	Connection   hearth.Connection   `json:"connection"`
+	LastActiveAt Time                `json:"last_active_at"`
+}
+
+// EncodeEvent gives the contract's JSON of an event's data.
+func (a *API) EncodeEvent(event hearth.Event) (json.RawMessage, error) {
+	if event.Type == hearth.EventDeviceDeleted {
+		return json.Marshal(map[string]string{"id": event.DeviceID})
+	}
+	var wire any
+	switch data := event.Data.(type) {
+	case hearth.Log:
+		wire = wireLog(data)
+	case hearth.LogSummary:
+		wire = struct {
+			DeviceID string `json:"device_id"`
+			Count    int    `json:"count"`
+		}{data.DeviceID, data.Count}
+	case hearth.Heartbeat:
+		wire = liveHeartbeat{data.DeviceID, data.Status, data.Connection, Time(data.At)}
+	default:
+		return nil, fmt.Errorf("api: an event %s carries a %T", event.Type, event.Data)
+	}
+	return json.Marshal(wire)
+}
