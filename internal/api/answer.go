@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"hearth"
@@ -162,6 +163,9 @@ func versionOf(ifMatch string) int64 {
 	}
 	return version
 }
+
+// formatVersion writes a version as versionOf reads it.
+func formatVersion(version int64) string { return strconv.FormatInt(version, 10) }
 
 // checkVersion compares a device's version with If-Match's; CodeVersionMismatch.
 func checkVersion(want, have int64) error {

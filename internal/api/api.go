@@ -24,6 +24,7 @@ import (
 	"hearth/internal/account"
 	"hearth/internal/analytics"
 	"hearth/internal/api/logjson"
+	"hearth/internal/fleet"
 	"hearth/internal/observe"
 	"hearth/internal/telemetry"
 )
@@ -50,6 +51,8 @@ type Options struct {
 	Devices Authenticator
 	// Roles gives a person's organizations; nil: nobody has any.
 	Roles func(ctx context.Context, userID string) (map[string]hearth.OrgRole, error)
+	// Fleet keeps devices.
+	Fleet *fleet.Fleet
 	// Telemetry takes logs in, Analytics counts them.
 	Telemetry *telemetry.Service
 	Analytics *analytics.Service
@@ -133,6 +136,7 @@ func New(options Options) (*API, error) {
 var resources = []func(*API){
 	(*API).registerAccounts,
 	(*API).registerUsers,
+	(*API).registerDevices,
 	(*API).registerLogs,
 	(*API).registerAnalytics,
 	(*API).registerRealtime,

@@ -1,0 +1,371 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"hearth"
+	"hearth/internal/fleet"
+)
+
+const tagDevices = "Devices"
+
+// Metadata is a JSON object of the client's.
+type Metadata json.RawMessage
+
+// MarshalJSON gives it as it is.
+func (m Metadata) MarshalJSON() ([]byte, error) { return json.RawMessage(m).MarshalJSON() }
+
+// UnmarshalJSON takes it as it is.
+func (m *Metadata) UnmarshalJSON(data []byte) error {
+	return (*json.RawMessage)(m).UnmarshalJSON(data)
+}
+
+// Schema says so to the OpenAPI.
+func (Metadata) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeObject, AdditionalProperties: true, Nullable: true,
+		Description: "Any JSON object of up to 8 KiB, 16 levels deep. Keys come back sorted.",
+	}
+}
+
+// Device is a device on the wire.
+type Device struct {
+	ID             string   `json:"id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	Name           string   `json:"name" example:"Kitchen"`
+	Type           string   `json:"type" doc:"Any word of the owner's." example:"thermostat"`
+	Status         string   `json:"status" enum:"active,inactive,error" doc:"Set by the owner, by a heartbeat, or to inactive after 24 hours of silence."`
+	Connection     string   `json:"connection" enum:"online,offline,never" doc:"offline once three heartbeat intervals pass in silence; never before the first heartbeat."`
+	Tags           []string `json:"tags" nullable:"false" example:"[\"ground floor\"]"`
+	Metadata       Metadata `json:"metadata"`
+	Interval       int      `json:"heartbeat_interval" doc:"Seconds between heartbeats." example:"60"`
+	LastActiveAt   *Time    `json:"last_active_at" doc:"The last heartbeat; null before the first."`
+	OwnerID        string   `json:"owner_id" doc:"Who created the device." example:"0195a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b"`
+	OrganizationID *string  `json:"organization_id" doc:"The organization that it belongs to; null: the owner's own."`
+	Version        int64    `json:"version" doc:"Counts the owner's changes; heartbeats do not count. If-Match is held against it." example:"1"`
+	CreatedAt      Time     `json:"created_at"`
+	UpdatedAt      Time     `json:"updated_at" doc:"The owner's last change."`
+}
+
+func (a *API) wireDevice(d hearth.Device) Device {
+	wire := Device{
+		ID: d.ID, Name: d.Name, Type: d.Type, Status: string(d.Status), Connection: string(d.Connection(a.now())), Tags: d.Tags,
+		Metadata: Metadata(d.Metadata), Interval: d.Interval, LastActiveAt: wireTime(d.LastActiveAt), OwnerID: d.OwnerID,
+		OrganizationID: text(d.OrganizationID), Version: d.Version, CreatedAt: Time(d.CreatedAt), UpdatedAt: Time(d.UpdatedAt),
+	}
+	if wire.Tags == nil {
+		wire.Tags = []string{}
+	}
+	return wire
+}
+
+// NewDevice is a device to create.
+type NewDevice struct {
+	Name           string             `json:"name" minLength:"1" maxLength:"200" example:"Kitchen"`
+	Type           string             `json:"type" minLength:"1" maxLength:"64" doc:"Any word of the owner's." example:"thermostat"`
+	Status         Optional[string]   `json:"status,omitempty" enum:"active,inactive,error" doc:"active, if nothing is said."`
+	Tags           Optional[[]string] `json:"tags,omitempty" maxItems:"50" doc:"Up to 50 different texts of up to 64 characters."`
+	Metadata       Optional[Metadata] `json:"metadata,omitempty"`
+	Interval       Optional[int]      `json:"heartbeat_interval,omitempty" minimum:"1" maximum:"604800" doc:"Seconds between heartbeats; 60, if nothing is said."`
+	OrganizationID Optional[string]   `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"Lets the device belong to an organization in which the caller is at least a member."`
+}
+
+func (d NewDevice) input() fleet.NewDevice {
+	return fleet.NewDevice{
+		Name: d.Name, Type: d.Type, Status: hearth.DeviceStatus(d.Status.Or("")), Tags: d.Tags.Or(nil),
+		Metadata: json.RawMessage(d.Metadata.Or(nil)), Interval: d.Interval.Or(0), OrganizationID: d.OrganizationID.Or(""),
+	}
+}
+
+// DeviceChange is what to change of a device: what is left out stays.
+type DeviceChange struct {
+	Name     Optional[string]   `json:"name,omitempty" minLength:"1" maxLength:"200" example:"Kitchen"`
+	Type     Optional[string]   `json:"type,omitempty" minLength:"1" maxLength:"64" example:"thermostat"`
+	Status   Optional[string]   `json:"status,omitempty" enum:"active,inactive,error" doc:"null: active."`
+	Tags     Optional[[]string] `json:"tags,omitempty" maxItems:"50" doc:"The whole list; null clears it."`
+	Metadata Optional[Metadata] `json:"metadata,omitempty" doc:"The whole object; null clears it."`
+	Interval Optional[int]      `json:"heartbeat_interval,omitempty" minimum:"1" maximum:"604800" doc:"Seconds; null: 60."`
+}
+
+func (c DeviceChange) change() (fleet.Change, error) {
+	var change fleet.Change
+	var problems []hearth.FieldError
+	required := func(field Optional[string], name string) *string {
+		if field.Null {
+			problems = append(problems, hearth.FieldError{Location: "body." + name, Message: "must not be null"})
+		}
+		if !field.Has() {
+			return nil
+		}
+		return &field.Value
+	}
+	change.Name, change.Type = required(c.Name, "name"), required(c.Type, "type")
+	if c.Status.Set {
+		status := hearth.DeviceStatus(c.Status.Or(string(hearth.StatusActive)))
+		change.Status = &status
+	}
+	if c.Tags.Set {
+		tags := c.Tags.Or(nil)
+		change.Tags = &tags
+	}
+	if c.Metadata.Set {
+		metadata := json.RawMessage(c.Metadata.Or(nil))
+		change.Metadata = &metadata
+	}
+	if c.Interval.Set {
+		interval := c.Interval.Or(hearth.DefaultHeartbeatInterval)
+		change.Interval = &interval
+	}
+	if len(problems) > 0 {
+		return change, hearth.Invalid(problems...)
+	}
+	return change, nil
+}
+
+func (a *API) registerDevices() {
+	register(a, operation{
+		ID: "create-device", Method: http.MethodPost, Path: "/devices", Tag: tagDevices, Access: forUsers, Status: http.StatusCreated,
+		Creates: true, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Create a device",
+		Description: "The device is the caller's own, or an organization's with `organization_id`.",
+	}, a.createDevice)
+	register(a, operation{
+		ID: "create-devices", Method: http.MethodPost, Path: "/devices/batch", Tag: tagDevices, Access: forUsers, Status: http.StatusCreated,
+		Creates: true, Batch: true, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Create up to 1000 devices",
+		Description: "All or none: what is wrong is named by index, such as `body.items[3].name`. The answer has them in the same order.",
+	}, a.createDevices)
+	register(a, operation{
+		ID: "list-devices", Method: http.MethodGet, Path: "/devices", Tag: tagDevices, Access: forUsers, ETag: true,
+		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "List devices",
+		Description: "The caller's own devices and those of their organizations; of everybody for an admin. Filters hold together. A device " +
+			"that was never heard sorts before all others by `last_active_at`.",
+	}, a.listDevices)
+	register(a, operation{
+		ID: "get-device", Method: http.MethodGet, Path: "/devices/{id}", Tag: tagDevices, Access: forDevices, ETag: true,
+		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get a device", Description: "A device's own token may read that device.",
+	}, a.getDevice)
+	register(a, operation{
+		ID: "update-device", Method: http.MethodPatch, Path: "/devices/{id}", Tag: tagDevices, Access: forUsers, ETag: true,
+		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeVersionMismatch}, Summary: "Change a device",
+		Description: "What is left out stays; `null` clears an optional field. With `If-Match`, only if the device is still at the version of that " +
+			"entity tag: heartbeats do not count.",
+	}, a.updateDevice)
+	register(a, operation{
+		ID: "delete-device", Method: http.MethodDelete, Path: "/devices/{id}", Tag: tagDevices, Access: forUsers, Status: http.StatusNoContent,
+		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeVersionMismatch}, Summary: "Delete a device",
+		Description: "With its tokens, its logs and all that was counted of them. With `If-Match`, only at that version.",
+	}, a.deleteDevice)
+	a.registerDeviceTokens()
+	a.registerHeartbeats()
+}
+
+type createDeviceOutput struct {
+	Location string `header:"Location" doc:"The device's path."`
+	Body     Device
+}
+
+func (a *API) createDevice(ctx context.Context, in *struct{ Body NewDevice }) (*createDeviceOutput, error) {
+	output := func(d hearth.Device) *createDeviceOutput {
+		return &createDeviceOutput{Location: BasePath + "/devices/" + d.ID, Body: a.wireDevice(d)}
+	}
+	device, err := a.options.Fleet.Create(ctx, callerOf(ctx), in.Body.input(), onceOf(ctx, output))
+	if err != nil {
+		return nil, err
+	}
+	return output(device), nil
+}
+
+type createDevicesInput struct {
+	Body struct {
+		Items []NewDevice `json:"items" minItems:"1" maxItems:"1000"`
+	}
+}
+
+type createDevicesOutput struct {
+	Body struct {
+		Items []Device `json:"items" nullable:"false"`
+	}
+}
+
+func (a *API) createDevices(ctx context.Context, in *createDevicesInput) (*createDevicesOutput, error) {
+	output := func(devices []hearth.Device) *createDevicesOutput {
+		var out createDevicesOutput
+		out.Body.Items = make([]Device, len(devices))
+		for i, d := range devices {
+			out.Body.Items[i] = a.wireDevice(d)
+		}
+		return &out
+	}
+	inputs := make([]fleet.NewDevice, len(in.Body.Items))
+	for i, item := range in.Body.Items {
+		inputs[i] = item.input()
+	}
+	devices, err := a.options.Fleet.CreateBatch(ctx, callerOf(ctx), inputs, onceOf(ctx, output))
+	if err != nil {
+		return nil, err
+	}
+	return output(devices), nil
+}
+
+type listDevicesInput struct {
+	Type           string `query:"type" maxLength:"64" doc:"Only devices of this type."`
+	Status         string `query:"status" enum:"active,inactive,error" doc:"Only devices of this status."`
+	Connection     string `query:"connection" enum:"online,offline,never" doc:"Only devices that are so now."`
+	Tag            string `query:"tag" maxLength:"64" doc:"Only devices with this tag."`
+	OrganizationID string `query:"organization_id" maxLength:"64" doc:"Only devices of this organization."`
+	Query          string `query:"q" maxLength:"200" doc:"Only devices whose name contains this; the case of ASCII letters does not matter."`
+	Sort           string `query:"sort" enum:"name,-name,created_at,-created_at,last_active_at,-last_active_at" default:"-created_at" doc:"The order; with - in front the largest come first."`
+	PageParams
+}
+
+type listDevicesOutput struct {
+	Body List[Device]
+}
+
+func (a *API) listDevices(ctx context.Context, in *listDevicesInput) (*listDevicesOutput, error) {
+	page, err := in.page(in.Sort)
+	if err != nil {
+		return nil, err
+	}
+	list, err := a.options.Fleet.Devices(ctx, callerOf(ctx), fleet.Query{
+		OrganizationID: in.OrganizationID, Page: page, Filter: hearth.DeviceFilter{
+			Type: in.Type, Status: hearth.DeviceStatus(in.Status), Connection: hearth.Connection(in.Connection), Tag: in.Tag, Query: in.Query,
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	body, err := wireList(list, in.Fields, a.wireDevice)
+	return &listDevicesOutput{Body: body}, err
+}
+
+// DevicePath names a device in the path.
+type DevicePath struct {
+	ID string `path:"id" maxLength:"64" doc:"The device." example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+}
+
+// DeviceCondition is a change's precondition.
+type DeviceCondition struct {
+	DevicePath
+	IfMatch string `header:"If-Match" maxLength:"128" doc:"The entity tag that the device must still have, its version that is."`
+}
+
+func (c DeviceCondition) check() func(hearth.Device) error {
+	want := versionOf(c.IfMatch)
+	return func(d hearth.Device) error { return checkVersion(want, d.Version) }
+}
+
+type deviceOutput struct {
+	ETag string `header:"ETag" doc:"Begins with the version."`
+	Body Device
+}
+
+func (a *API) deviceOutput(d hearth.Device, err error) (*deviceOutput, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &deviceOutput{ETag: formatVersion(d.Version), Body: a.wireDevice(d)}, nil
+}
+
+func (a *API) getDevice(ctx context.Context, in *struct{ DevicePath }) (*deviceOutput, error) {
+	return a.deviceOutput(a.options.Fleet.Device(ctx, callerOf(ctx), in.ID))
+}
+
+type updateDeviceInput struct {
+	DeviceCondition
+	Body DeviceChange
+}
+
+func (a *API) updateDevice(ctx context.Context, in *updateDeviceInput) (*deviceOutput, error) {
+	change, err := in.Body.change()
+	if err != nil {
+		return nil, err
+	}
+	return a.deviceOutput(a.options.Fleet.Update(ctx, callerOf(ctx), in.ID, change, in.check()))
+}
+
+func (a *API) deleteDevice(ctx context.Context, in *struct{ DeviceCondition }) (*struct{}, error) {
+	return nil, a.options.Fleet.Delete(ctx, callerOf(ctx), in.ID, in.check())
+}
+
+// DeviceToken is a device's token on the wire, without its secret.
+type DeviceToken struct {
+	ID         string `json:"id" format:"uuid" example:"0195a1b2-d4e5-7e5f-8a9b-0c1d2e3f4a5b"`
+	CreatedAt  Time   `json:"created_at"`
+	LastUsedAt *Time  `json:"last_used_at" doc:"To the day; null if it was never used."`
+}
+
+// NewDeviceToken is a token with its secret.
+type NewDeviceToken struct {
+	ID        string `json:"id" format:"uuid" example:"0195a1b2-d4e5-7e5f-8a9b-0c1d2e3f4a5b"`
+	Token     string `json:"token" doc:"Shown this once. It goes into the Authorization header: Bearer hd_…" example:"hd_3q2-7wAB…"`
+	CreatedAt Time   `json:"created_at"`
+}
+
+func (a *API) registerDeviceTokens() {
+	register(a, operation{
+		ID: "create-device-token", Method: http.MethodPost, Path: "/devices/{id}/tokens", Tag: tagDevices, Access: forUsers,
+		Status: http.StatusCreated, Creates: true, Secret: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
+		Summary: "Give a device a token",
+		Description: "With it the device sends its own heartbeats and logs and reads itself, nothing else. The token is shown this once. A device " +
+			"has at most 1000.",
+	}, a.createDeviceToken)
+	register(a, operation{
+		ID: "list-device-tokens", Method: http.MethodGet, Path: "/devices/{id}/tokens", Tag: tagDevices, Access: forUsers, ETag: true,
+		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "List a device's tokens", Description: "Oldest first, without their secrets.",
+	}, a.listDeviceTokens)
+	register(a, operation{
+		ID: "delete-device-token", Method: http.MethodDelete, Path: "/devices/{id}/tokens/{token_id}", Tag: tagDevices, Access: forUsers,
+		Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Take a device's token back",
+		Description: "It is refused from then on.",
+	}, a.deleteDeviceToken)
+}
+
+type createDeviceTokenOutput struct {
+	Body NewDeviceToken
+}
+
+func (a *API) createDeviceToken(ctx context.Context, in *struct{ DevicePath }) (*createDeviceTokenOutput, error) {
+	output := func(token fleet.IssuedToken) *createDeviceTokenOutput {
+		return &createDeviceTokenOutput{NewDeviceToken{ID: token.ID, Token: token.Secret, CreatedAt: Time(token.CreatedAt)}}
+	}
+	token, err := a.options.Fleet.CreateToken(ctx, callerOf(ctx), in.ID, onceOf(ctx, output))
+	if err != nil {
+		return nil, err
+	}
+	return output(token), nil
+}
+
+type listDeviceTokensInput struct {
+	DevicePath
+	PageParams
+}
+
+type listDeviceTokensOutput struct {
+	Body List[DeviceToken]
+}
+
+func (a *API) listDeviceTokens(ctx context.Context, in *listDeviceTokensInput) (*listDeviceTokensOutput, error) {
+	page, err := in.page("created_at")
+	if err != nil {
+		return nil, err
+	}
+	list, err := a.options.Fleet.Tokens(ctx, callerOf(ctx), in.ID, page)
+	if err != nil {
+		return nil, err
+	}
+	body, err := wireList(list, in.Fields, func(t hearth.DeviceToken) DeviceToken {
+		return DeviceToken{ID: t.ID, CreatedAt: Time(t.CreatedAt), LastUsedAt: wireTime(t.LastUsedAt.Truncate(24 * time.Hour))}
+	})
+	return &listDeviceTokensOutput{Body: body}, err
+}
+
+func (a *API) deleteDeviceToken(ctx context.Context, in *struct {
+	DevicePath
+	TokenID string `path:"token_id" maxLength:"64" doc:"The token." example:"0195a1b2-d4e5-7e5f-8a9b-0c1d2e3f4a5b"`
+}) (*struct{}, error) {
+	return nil, a.options.Fleet.DeleteToken(ctx, callerOf(ctx), in.ID, in.TokenID)
+}

@@ -1,0 +1,319 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"hearth"
+	"hearth/internal/fleet"
+)
+
+// Heartbeat is the answer to a sign of life.
+type Heartbeat struct {
+	DeviceID     string `json:"device_id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	Status       string `json:"status" enum:"active,inactive,error"`
+	Connection   string `json:"connection" enum:"online,offline,never" example:"online"`
+	LastActiveAt Time   `json:"last_active_at"`
+}
+
+// NewHeartbeat is a sign of life.
+type NewHeartbeat struct {
+	Status Optional[string] `json:"status,omitempty" enum:"active,inactive,error" doc:"The status that the device is in; left out or null, it stays."`
+}
+
+// NewDeviceHeartbeat is a sign of life of one of many devices.
+type NewDeviceHeartbeat struct {
+	DeviceID string `json:"device_id" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	NewHeartbeat
+}
+
+// NewHeartbeats is signs of life of many devices.
+type NewHeartbeats struct {
+	Items []NewDeviceHeartbeat `json:"items" minItems:"1" maxItems:"1000"`
+}
+
+// HeartbeatRejection is a sign of life that was not taken.
+type HeartbeatRejection struct {
+	Index int         `json:"index" doc:"Its place in items, from 0." example:"3"`
+	Code  hearth.Code `json:"code" doc:"not_found, forbidden, or validation_failed for a status that does not exist." example:"not_found"`
+}
+
+// HeartbeatsAccepted is the answer to signs of life of many devices.
+type HeartbeatsAccepted struct {
+	Accepted int                  `json:"accepted" doc:"How many were taken." example:"998"`
+	Rejected []HeartbeatRejection `json:"rejected" nullable:"false"`
+}
+
+func (a *API) registerHeartbeats() {
+	registerRaw(a, operation{
+		ID: "send-heartbeat", Method: http.MethodPost, Path: "/devices/{id}/heartbeat", Tag: tagDevices, Access: forDevices, Plain: true,
+		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Send a device's heartbeat",
+		Description: "A sign of life: the device is online until three heartbeat intervals pass in silence. The answer comes once it is durable. " +
+			"The body may be left out. A device's own token may send that device's.",
+	}, func(doc *huma.Operation) {
+		doc.Parameters = append(doc.Parameters, deviceIDParam())
+		doc.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{"application/json": {
+			Schema: schemaOf[NewHeartbeat](a), Example: map[string]any{"status": "active"},
+		}}}
+		doc.Responses["200"] = jsonResponse("The heartbeat, stored", schemaOf[Heartbeat](a))
+	}, a.sendHeartbeat)
+	registerRaw(a, operation{
+		ID: "send-heartbeats", Method: http.MethodPost, Path: "/heartbeats", Tag: tagDevices, Access: forDevices, Plain: true,
+		Summary: "Send heartbeats of many devices",
+		Description: "For gateways: up to 1000 heartbeats. What can be taken is taken; the others are named by index. The answer comes once all " +
+			"that were taken are durable. A device's own token may send that device's.",
+	}, func(doc *huma.Operation) {
+		doc.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {
+			Schema:  schemaOf[NewHeartbeats](a),
+			Example: map[string]any{"items": []any{map[string]any{"device_id": "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", "status": "active"}}},
+		}}}
+		doc.Responses["200"] = jsonResponse("What was taken, stored", schemaOf[HeartbeatsAccepted](a))
+	}, a.sendHeartbeats)
+}
+
+// sendHeartbeat is raw, as the busiest call of all: it costs a fraction of a typed operation.
+func (a *API) sendHeartbeat(w http.ResponseWriter, r *http.Request) error {
+	var status hearth.DeviceStatus
+	if r.Body != http.NoBody {
+		body, err := readRawJSON(r)
+		if err != nil {
+			return err
+		}
+		if status, err = parseHeartbeat(body); err != nil {
+			return err
+		}
+	}
+	beat, err := a.options.Fleet.Heartbeat(r.Context(), callerOf(r.Context()), r.PathValue("id"), status)
+	if err != nil {
+		return err
+	}
+	out := make([]byte, 0, 192)
+	out = append(out, `{"device_id":"`...)
+	out = append(out, beat.DeviceID...) // an id, a status and a connection need no escaping
+	out = append(out, `","status":"`...)
+	out = append(out, beat.Status...)
+	out = append(out, `","connection":"`...)
+	out = append(out, beat.Connection...)
+	out = append(out, `","last_active_at":"`...)
+	out = beat.At.AppendFormat(out, timeFormat)
+	out = append(out, "\"}\n"...)
+	writeRaw(w, out)
+	return nil
+}
+
+func writeRaw(w http.ResponseWriter, body []byte) {
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	_, _ = w.Write(body) // a client that has gone needs no answer
+}
+
+func (a *API) sendHeartbeats(w http.ResponseWriter, r *http.Request) error {
+	body, err := readRawJSON(r)
+	if err != nil {
+		return err
+	}
+	if len(body) == 0 {
+		return hearth.Errorf(hearth.CodeMalformedBody, "a body is required")
+	}
+	signs, err := parseHeartbeats(body)
+	if err != nil {
+		return err
+	}
+	accepted, rejected, err := a.options.Fleet.Heartbeats(r.Context(), callerOf(r.Context()), signs)
+	if err != nil {
+		return err
+	}
+	answer := HeartbeatsAccepted{Accepted: accepted, Rejected: make([]HeartbeatRejection, len(rejected))}
+	for i, rejection := range rejected {
+		answer.Rejected[i] = HeartbeatRejection(rejection)
+	}
+	out, err := encodeBody(answer)
+	if err != nil {
+		return err
+	}
+	writeRaw(w, append(out, '\n'))
+	return nil
+}
+
+// readRawJSON reads the whole body of a raw operation. The parser that takes it is as strict as checkJSON.
+func readRawJSON(r *http.Request) ([]byte, error) {
+	if r.Body == http.NoBody {
+		return nil, nil
+	}
+	if !isJSON(r.Header) {
+		return nil, hearth.Errorf(hearth.CodeUnsupportedMediaType, "the body must be application/json")
+	}
+	var buffer bytes.Buffer
+	if r.ContentLength > 0 {
+		// The header is a promise, not a fact: it saves growing, no more.
+		buffer.Grow(int(min(r.ContentLength, 128<<10)) + bytes.MinRead)
+	}
+	_, err := buffer.ReadFrom(r.Body)
+	return buffer.Bytes(), err
+}
+
+// parseHeartbeat reads {"status": …}; an empty body and {} say nothing.
+func parseHeartbeat(body []byte) (hearth.DeviceStatus, error) {
+	body = bytes.TrimSpace(body)
+	if len(body) == 0 || string(body) == "{}" {
+		return "", nil
+	}
+	p := heartbeatParser{decoder: jsontext.NewDecoder(bytes.NewBuffer(body))}
+	sign := p.item("body.", false)
+	return sign.Status, p.end()
+}
+
+// parseHeartbeats reads {"items": [{"device_id": …, "status": …}, …]}.
+func parseHeartbeats(body []byte) ([]fleet.Sign, error) {
+	p := heartbeatParser{decoder: jsontext.NewDecoder(bytes.NewBuffer(body))}
+	var signs []fleet.Sign
+	found := false
+	p.object("body", func(name string) {
+		if name != "items" {
+			p.unexpected("body." + name)
+			return
+		}
+		found = true
+		if p.decoder.PeekKind() != '[' {
+			p.wrong("body.items", "must be an array")
+			return
+		}
+		p.token()
+		for p.err == nil && p.decoder.PeekKind() != ']' {
+			if len(signs) == hearth.MaxHeartbeatBatch {
+				p.problem("body.items", "must have 1 to 1000 items")
+				p.err = hearth.Invalid(p.problems...)
+				return
+			}
+			signs = append(signs, p.item("body.items["+strconv.Itoa(len(signs))+"].", true))
+		}
+		p.token()
+	})
+	if p.err == nil && !found {
+		p.problem("body.items", "is required")
+	}
+	return signs, p.end()
+}
+
+// heartbeatParser reads heartbeats as strictly as every body is read: see checkJSON. The first fault in the JSON ends it;
+// wrong fields are collected.
+type heartbeatParser struct {
+	decoder  *jsontext.Decoder
+	problems []hearth.FieldError
+	err      error
+}
+
+func (p *heartbeatParser) problem(location, message string) {
+	if len(p.problems) < maxFields {
+		p.problems = append(p.problems, hearth.FieldError{Location: location, Message: message})
+	}
+}
+
+func (p *heartbeatParser) token() jsontext.Token {
+	if p.err != nil {
+		return jsontext.Token{}
+	}
+	token, err := p.decoder.ReadToken()
+	if err != nil {
+		p.err = notJSON(err, p.decoder.InputOffset())
+	}
+	return token
+}
+
+// wrong passes over a value and says what it should have been.
+func (p *heartbeatParser) wrong(location, message string) {
+	if p.err != nil {
+		return
+	}
+	if err := p.decoder.SkipValue(); err != nil {
+		p.err = notJSON(err, p.decoder.InputOffset())
+		return
+	}
+	p.problem(location, message)
+}
+
+func (p *heartbeatParser) unexpected(location string) { p.wrong(location, "unexpected property") }
+
+// object reads an object, calling field with each name to read the value.
+func (p *heartbeatParser) object(location string, field func(name string)) {
+	if kind := p.decoder.PeekKind(); kind != '{' {
+		if kind == 0 {
+			p.token() // to find out what is wrong
+		}
+		p.wrong(location, "must be an object")
+		return
+	}
+	p.token()
+	for p.err == nil && p.decoder.PeekKind() != '}' {
+		name := p.token()
+		if p.err == nil {
+			field(printable(name.String()))
+		}
+	}
+	p.token()
+}
+
+// text reads a string; ok tells whether it was one.
+func (p *heartbeatParser) text(location string) (text string, ok bool) {
+	if p.decoder.PeekKind() != '"' {
+		p.wrong(location, "must be a string")
+		return "", false
+	}
+	token := p.token()
+	if p.err != nil {
+		return "", false
+	}
+	return token.String(), true
+}
+
+// item reads one heartbeat; the locations of its fields start with prefix.
+func (p *heartbeatParser) item(prefix string, named bool) (sign fleet.Sign) {
+	p.object(prefix[:len(prefix)-1], func(name string) {
+		switch {
+		case name == "status" && p.decoder.PeekKind() == 'n':
+			p.token()
+		case name == "status":
+			if text, ok := p.text(prefix + name); ok {
+				sign.Status = hearth.DeviceStatus(text)
+				if text == "" {
+					sign.Status = "none" // "" would say nothing; the client said something wrong
+				}
+			}
+		case name == "device_id" && named:
+			if text, ok := p.text(prefix + name); ok {
+				sign.DeviceID = text
+				if text == "" {
+					p.problem(prefix+name, "must not be empty")
+				}
+			}
+			named = false
+		default:
+			p.unexpected(prefix + name)
+		}
+	})
+	if named && p.err == nil {
+		p.problem(prefix+"device_id", "is required")
+	}
+	return sign
+}
+
+// end makes sure that nothing follows, and gives what was wrong.
+func (p *heartbeatParser) end() error {
+	if p.err != nil {
+		return p.err
+	}
+	if _, err := p.decoder.ReadToken(); !errors.Is(err, io.EOF) {
+		return hearth.Errorf(hearth.CodeMalformedBody, "the body is not valid: something follows the value")
+	}
+	if len(p.problems) > 0 {
+		return hearth.Invalid(p.problems...)
+	}
+	return nil
+}
