@@ -14,6 +14,7 @@ import (
 	"hearth/internal/account"
 	"hearth/internal/api"
 	"hearth/internal/config"
+	"hearth/internal/fleet"
 	"hearth/internal/kv/memkv"
 	"hearth/internal/observe"
 	"hearth/internal/store/sqlite"
@@ -50,6 +51,7 @@ type App struct {
 	store   *sqlite.Store
 	keys    *account.KeyRing
 	people  *account.Service
+	fleet   *fleet.Fleet
 	api     *api.API
 	limiter *memkv.Limiter // nil: the limits are off
 
@@ -79,6 +81,9 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 		return nil, err
 	}
 	if err := a.openAccounts(); err != nil {
+		return nil, err
+	}
+	if err := a.openFleet(); err != nil {
 		return nil, err
 	}
 	if err := a.buildAPI(); err != nil {
@@ -117,7 +122,7 @@ func (a *App) buildAPI() error {
 	}
 	a.api, err = api.New(api.Options{
 		Version: a.options.Version, Clock: a.options.Clock, Logger: a.log, Health: a.health, Metrics: a.metrics.HTTP,
-		Accounts:  a.people,
+		Accounts: a.people, Devices: a.fleet, Fleet: a.fleet,
 		BodyLimit: int64(a.config.BodyLimit), BatchBodyLimit: int64(a.config.BatchBodyLimit),
 		SlowRequest: a.config.SlowRequest, AllowedOrigins: a.config.AllowedOrigins,
 		TrustedProxies: a.config.TrustedProxies, Limiter: limits, Secret: secret, Once: a.store,

@@ -21,11 +21,13 @@ func (a *App) periodics() []periodic {
 		{name: "expired idempotency records", every: time.Minute, work: a.forgetOnce},
 		{name: "signing keys", every: account.FollowInterval, work: a.keys.Follow},
 		{name: "old sessions", every: time.Hour, work: a.forgetSessions},
+		{name: "silent devices", every: idleEvery, work: a.deactivateDevices},
 	}
 }
 
 // startBackground runs the periodic work. Its step cancels it and waits for what is under way.
 func (a *App) startBackground(ctx context.Context) {
+	a.fleet.Start()
 	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	for _, p := range a.periodics() {

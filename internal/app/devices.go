@@ -1,0 +1,29 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"hearth/internal/fleet"
+)
+
+// idleEvery is how often silent devices are looked for: how late InactiveAfter may be.
+const idleEvery = 5 * time.Minute
+
+// openFleet builds the devices. They are watched from Run on.
+func (a *App) openFleet() (err error) {
+	a.fleet, err = fleet.New(fleet.Options{Store: a.store, Clock: a.options.Clock, Logger: a.log})
+	if err != nil {
+		return err
+	}
+	a.steps.add("devices", func(context.Context) error { a.fleet.Stop(); return nil })
+	return nil
+}
+
+func (a *App) deactivateDevices(ctx context.Context) error {
+	n, err := a.fleet.Deactivate(ctx)
+	if n > 0 {
+		a.log.InfoContext(ctx, "devices became inactive", "devices", n)
+	}
+	return err
+}
