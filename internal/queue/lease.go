@@ -129,8 +129,7 @@ func (w *Worker) carryOutCancels(tasks map[string]*Task) error {
 	return err
 }
 
-// renew extends the leases. Jobs that are lost, or whose lease could not be renewed for so long that it is about to run
-// out, are ended before another worker can have them.
+// renew extends the leases. Jobs that are lost are ended; those whose lease could not be renewed end by their expiry.
 func (w *Worker) renew(tasks map[string]*Task) error {
 	held := make([]Held, 0, len(tasks))
 	for _, t := range tasks {
@@ -142,18 +141,20 @@ func (w *Worker) renew(tasks map[string]*Task) error {
 	cancel()
 	for _, h := range held {
 		t := tasks[h.ID]
-		t.mu.Lock()
-		if err == nil && !slices.Contains(lost, h.ID) {
-			t.leased = began
-		}
-		old := time.Since(t.leased)
-		t.mu.Unlock()
-		if err != nil {
+		switch {
+		case err != nil:
 			t.restoreProgress(h.Progress)
-		}
-		if slices.Contains(lost, h.ID) || old > w.o.Lease*3/4 {
+		case slices.Contains(lost, h.ID):
 			t.end(ErrLeaseLost)
+		default:
+			t.expiry.Reset(w.safeLease(began))
 		}
 	}
 	return err
+}
+
+// safeLease is how long from now a run may go on by a lease that was asked for at the given time: a quarter of the lease is
+// left to the handler, to end before another worker can have the job.
+func (w *Worker) safeLease(asked time.Time) time.Duration {
+	return max(0, w.o.Lease*3/4-time.Since(asked))
 }

@@ -20,11 +20,11 @@ type Task struct {
 	end context.CancelCauseFunc
 	// done is closed when the run has ended and its outcome is stored.
 	done chan struct{}
+	// expiry ends the run before its lease runs out, unless the lease is renewed: by itself, however long a renewal hangs.
+	expiry *time.Timer
 
 	mu       sync.Mutex
 	progress *Progress
-	// leased is when the lease was last renewed, or asked to be.
-	leased time.Time
 }
 
 // Report says how far the job is. It returns at once; the latest report is stored within a second or so, and at the end.

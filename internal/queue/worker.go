@@ -203,7 +203,8 @@ func (w *Worker) claimRound() (time.Duration, error) {
 // begin starts one claimed job; leased is when the claim was asked for, the safe side of its lease's start.
 func (w *Worker) begin(job Job, leased time.Time) {
 	ctx, end := context.WithCancelCause(w.base)
-	t := &Task{Job: job, end: end, leased: leased, done: make(chan struct{})}
+	t := &Task{Job: job, end: end, done: make(chan struct{})}
+	t.expiry = time.AfterFunc(w.safeLease(leased), func() { end(ErrLeaseLost) })
 	w.mu.Lock()
 	old := w.running[job.ID]
 	w.running[job.ID] = t
@@ -211,6 +212,7 @@ func (w *Worker) begin(job Job, leased time.Time) {
 	w.mu.Unlock()
 	w.runs.Go(func() {
 		defer end(nil)
+		defer t.expiry.Stop()
 		// A job that lost its lease may be claimed again by this very worker, when the clock jumped: one after the other.
 		if old != nil {
 			old.end(ErrLeaseLost)

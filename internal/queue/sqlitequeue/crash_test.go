@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"hearth"
 	"hearth/internal/queue"
 	"hearth/internal/queue/sqlitequeue"
@@ -23,7 +25,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, hang(path))
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // crashLease is the lease of the workers in the crash tests.
@@ -50,14 +52,24 @@ func hang(path string) error {
 	select {}
 }
 
-func TestAJobOfAKilledProcessRunsAgain(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "queue.db")
-	q, err := sqlitequeue.Open(t.Context(), sqlitequeue.Options{Path: path})
+// openAt opens a queue that the test's end closes.
+func openAt(t *testing.T, o sqlitequeue.Options) *sqlitequeue.Queue {
+	t.Helper()
+	if o.Path == "" {
+		o.Path = filepath.Join(t.TempDir(), "queue.db")
+	}
+	q, err := sqlitequeue.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = q.Close() })
+	return q
+}
+
+func TestAJobOfAKilledProcessRunsAgain(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q := openAt(t, sqlitequeue.Options{Path: path})
 	id := queue.NewID(time.Now())
 	if _, err := q.Enqueue(t.Context(), queue.Job{ID: id, Kind: "test", Queue: queue.Export}); err != nil {
 		t.Fatal(err)
@@ -148,12 +160,7 @@ func TestAnotherFileThanAQueueIsRefusedAndKept(t *testing.T) {
 
 func TestAFullDiskIsSaidAndOver(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "queue.db")
-	q, err := sqlitequeue.Open(t.Context(), sqlitequeue.Options{Path: path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = q.Close() })
+	q := openAt(t, sqlitequeue.Options{})
 	if err := q.LimitPages(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
@@ -183,11 +190,7 @@ func TestAFullDiskIsSaidAndOver(t *testing.T) {
 
 func TestAFullBacklogRefuses(t *testing.T) {
 	t.Parallel()
-	q, err := sqlitequeue.Open(t.Context(), sqlitequeue.Options{Path: filepath.Join(t.TempDir(), "queue.db"), MaxBacklog: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = q.Close() })
+	q := openAt(t, sqlitequeue.Options{MaxBacklog: 2})
 	job := func() queue.Job { return queue.Job{ID: queue.NewID(time.Now()), Kind: "test", Queue: queue.Export} }
 	first := job()
 	if _, err := q.Enqueue(t.Context(), first, job()); err != nil {
@@ -207,15 +210,34 @@ func TestAFullBacklogRefuses(t *testing.T) {
 func TestTheFileIsForItsOwnerAlone(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "queue #1?.db")
-	q, err := sqlitequeue.Open(t.Context(), sqlitequeue.Options{Path: path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = q.Close() })
+	openAt(t, sqlitequeue.Options{Path: path})
 	for _, p := range []string{path, path + "-wal"} {
 		info, err := os.Stat(p)
 		if err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, error %v", p, info, err)
 		}
+	}
+}
+
+func TestAFileThatAnotherProcessHoldsIsUnavailableUntilItIsFree(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "queue.db")
+	q, other := openAt(t, sqlitequeue.Options{Path: path}), openAt(t, sqlitequeue.Options{Path: path})
+	if err := q.WaitForLocks(t.Context(), 10*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	release, err := other.HoldLock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := queue.Job{ID: queue.NewID(time.Now()), Kind: "test", Queue: queue.Export}
+	if _, err := q.Enqueue(t.Context(), job); hearth.ErrorCode(err) != hearth.CodeUnavailable {
+		t.Fatalf("the error is %v", err)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.Enqueue(t.Context(), job); err != nil {
+		t.Fatalf("after it was free: %v", err)
 	}
 }

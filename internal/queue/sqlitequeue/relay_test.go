@@ -3,7 +3,6 @@ package sqlitequeue_test
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -48,11 +47,7 @@ func outboxJob() hearth.OutboxJob {
 
 func relay(t *testing.T, o *outbox, change ...func(*queue.RelayOptions)) (*queue.Relay, *sqlitequeue.Queue) {
 	t.Helper()
-	q, err := sqlitequeue.Open(t.Context(), sqlitequeue.Options{Path: filepath.Join(t.TempDir(), "queue.db")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = q.Close() })
+	q := openAt(t, sqlitequeue.Options{})
 	options := queue.RelayOptions{Outbox: o, Queue: q, Batch: 10}
 	for _, c := range change {
 		c(&options)
