@@ -138,7 +138,7 @@ func (a *API) sendHeartbeats(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeRaw(w, append(out, '\n'))
+	writeRaw(w, out)
 	return nil
 }
 
