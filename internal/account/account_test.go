@@ -131,6 +131,7 @@ func (h *house) caller(grant account.Grant) hearth.Caller {
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	caller.IP, caller.UserAgent, caller.RequestID = here.IP, here.UserAgent, here.RequestID
 	return caller
 }
 

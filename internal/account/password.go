@@ -92,9 +92,12 @@ func checkNewPassword(password, location string) []hearth.FieldError {
 	return []hearth.FieldError{{Location: location, Message: message}}
 }
 
-// isCommon looks a password up, letter case aside.
+// isCommon looks a password up, letter case aside. One letter over and over is common whatever the letter.
 func isCommon(password string) bool {
 	password = strings.ToLower(password)
+	if password == strings.Repeat(password[:1], len(password)) {
+		return true
+	}
 	low, high := 0, len(commonPasswords) // both at the start of a line
 	for low < high {
 		middle := low + (high-low)/2
