@@ -62,7 +62,7 @@ func mayImport(dir string) []string {
 	}
 	for _, home := range homes {
 		if strings.HasPrefix(dir, home+"/") {
-			return []string{root, home}
+			return []string{root, home, dir + "/..."}
 		}
 	}
 	if slices.Contains(homes, dir) {

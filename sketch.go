@@ -36,6 +36,9 @@ const sketchOffset = 40_000
 // SketchIndex gives the bucket of a finite value.
 func SketchIndex(value float64) int32 {
 	switch {
+	case value > 0 && value < 0x1p-1022:
+		// math.Log does not tell subnormal numbers apart on every machine.
+		return sketchOffset + int32(math.Ceil((math.Log(value*0x1p52)-52*math.Ln2)*sketchInverse))
 	case value > 0:
 		return sketchOffset + int32(math.Ceil(math.Log(value)*sketchInverse))
 	case value < 0:

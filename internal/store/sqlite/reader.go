@@ -114,11 +114,20 @@ type reader struct {
 // read runs fn in a snapshot. Driver errors come back translated. fn must not read again but through its reader.
 func (s *Store) read(ctx context.Context, fn func(*reader) error) error {
 	start := time.Now()
-	c, err := s.readers.take(ctx)
+	err := s.readFrom(ctx, s.readers, fn)
+	if took := time.Since(start); s.options.SlowQuery > 0 && took >= s.options.SlowQuery {
+		s.options.Logger.WarnContext(ctx, "slow query", "kind", "performance", "duration", took)
+	}
+	return err
+}
+
+// readFrom is read on a connection of that pool.
+func (s *Store) readFrom(ctx context.Context, pool *readers, fn func(*reader) error) error {
+	c, err := pool.take(ctx)
 	if err != nil {
 		return translate(err)
 	}
-	defer func() { s.readers.free <- c }()
+	defer func() { pool.free <- c }()
 	if err := c.exec(`BEGIN`); err != nil {
 		return translate(errors.Join(err, c.close()))
 	}
@@ -128,11 +137,7 @@ func (s *Store) read(ctx context.Context, fn func(*reader) error) error {
 			s.options.Logger.WarnContext(ctx, "a reading connection is given up", "err", errors.Join(err, c.close()))
 		}
 	}()
-	err = fn(&reader{ctx, c})
-	if took := time.Since(start); s.options.SlowQuery > 0 && took >= s.options.SlowQuery {
-		s.options.Logger.WarnContext(ctx, "slow query", "kind", "performance", "duration", took)
-	}
-	return translate(err)
+	return translate(fn(&reader{ctx, c}))
 }
 
 // query runs a statement whose text does not change from call to call (it stays prepared).

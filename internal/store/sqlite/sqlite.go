@@ -27,6 +27,8 @@ type Options struct {
 	Logger *slog.Logger
 	// SlowQuery is the duration from which a read or a commit is logged; zero logs none.
 	SlowQuery time.Duration
+	// Logs tune the storage of logs.
+	Logs LogOptions
 }
 
 func (o Options) validate() (Options, error) {
@@ -36,7 +38,9 @@ func (o Options) validate() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return o, nil
+	var err error
+	o.Logs, err = o.Logs.withDefaults()
+	return o, err
 }
 
 // Store is an open database. All its methods may be called at once from many goroutines.
@@ -44,6 +48,11 @@ type Store struct {
 	options Options
 	writer  *writer
 	readers *readers
+	// scans is for reads that take as long as whoever reads them, so that those never keep a short one waiting.
+	scans  *readers
+	tail   *tailCache
+	folder *folder
+	names  eventNames
 }
 
 // pragmas go into the DSN, so that every connection of a pool has them.
@@ -79,17 +88,27 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the database: %w", err), writes.Close())
 	}
-	writer, err := startWriter(ctx, writes, options)
+	tail := newTailCache(16 * options.Logs.FoldRows)
+	writer, err := startWriter(ctx, writes, options, newLogWriter(options.Logs, tail))
 	if err != nil {
 		return nil, errors.Join(err, writes.Close(), reads.Close())
 	}
-	return &Store{options: options, writer: writer, readers: newReaders(reads)}, nil
+	scans, err := sql.Open("sqlite", dsn(options.Path, "&_pragma=query_only(1)&_pragma=cache_size(-4096)"))
+	if err != nil {
+		return nil, errors.Join(err, writer.stop(), reads.Close())
+	}
+	s := &Store{options: options, writer: writer, readers: newReaders(reads), scans: newReaders(scans), tail: tail}
+	s.folder = startFolder(s)
+	writer.stored = s.folder.add
+	go writer.run()
+	return s, nil
 }
 
 // Close finishes the writes that were taken, refuses new ones with CodeUnavailable, and closes the file. It may be
 // called twice.
 func (s *Store) Close() error {
-	return errors.Join(s.writer.stop(), s.readers.close())
+	s.folder.stop()
+	return errors.Join(s.writer.stop(), s.readers.close(), s.scans.close())
 }
 
 // Ping tells whether the store answers; CodeUnavailable.

@@ -34,6 +34,9 @@ type writer struct {
 	stopErr  error
 
 	prepared map[string]*sql.Stmt
+	logs     *logWriter
+	// stored is told of each commit that stored logs, and of how many.
+	stored func(entries int)
 }
 
 type request struct {
@@ -51,16 +54,15 @@ type tx struct {
 	req *request
 }
 
-func startWriter(ctx context.Context, db *sql.DB, options Options) (*writer, error) {
+func startWriter(ctx context.Context, db *sql.DB, options Options, logs *logWriter) (*writer, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open the writing connection: %w", err)
 	}
 	w := &writer{
 		db: db, conn: conn, options: options, prepared: map[string]*sql.Stmt{},
-		requests: make(chan *request, maxQueued), stopping: make(chan struct{}), done: make(chan struct{}),
+		requests: make(chan *request, maxQueued), stopping: make(chan struct{}), done: make(chan struct{}), logs: logs,
 	}
-	go w.run()
 	return w, nil
 }
 
@@ -142,7 +144,11 @@ func (w *writer) group(first *request) {
 		w.answer(members, err)
 		return
 	}
-	fatal := w.runOne(first)
+	all := &tx{w: w, req: first}
+	fatal := w.logs.begin(all)
+	if fatal == nil {
+		fatal = w.runOne(first)
+	}
 collect:
 	for fatal == nil && len(members) < maxGroup && time.Since(start) < maxGroupTime {
 		select {
@@ -156,9 +162,13 @@ collect:
 		}
 	}
 	if fatal == nil {
+		fatal = w.logs.flush(all)
+	}
+	if fatal == nil {
 		_, fatal = w.conn.ExecContext(ctx, `COMMIT`)
 	}
 	if fatal != nil {
+		w.logs.discard()
 		if _, err := w.conn.ExecContext(ctx, `ROLLBACK`); err != nil {
 			w.options.Logger.Debug("rollback after a failed commit", "err", err)
 		}
@@ -167,6 +177,9 @@ collect:
 	}
 	if took := time.Since(start); w.options.SlowQuery > 0 && took >= w.options.SlowQuery {
 		w.options.Logger.Warn("slow commit", "kind", "performance", "duration", took, "writes", len(members))
+	}
+	if entries := w.logs.committed(); entries > 0 {
+		w.stored(entries)
 	}
 	w.answer(members, nil)
 }
@@ -177,6 +190,7 @@ func (w *writer) runOne(req *request) (fatal error) {
 		return err
 	}
 	req.err = w.guarded(req)
+	w.logs.settle(req.err != nil)
 	if req.err != nil {
 		req.hooks = nil
 		// A full disk or an I/O error may have rolled the transaction back already; then this fails, and with it the group.

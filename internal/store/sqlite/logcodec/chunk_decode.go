@@ -1,0 +1,321 @@
+package logcodec
+
+import (
+	"math"
+	"math/bits"
+)
+
+// Decoder decodes chunks and keeps its scratch memory between them. The zero Decoder is ready; it is for one goroutine.
+type Decoder struct {
+	counts  []uint32
+	offsets []uint32
+	next    []uint32
+	kept    []uint32 // index of series → index among the kept ones, plus 1; 0 if it is not wanted
+	times   []expectation
+	values  []float64
+	entries []Entry
+}
+
+// Decode adds the chunk's entries of the series that keep accepts (nil: all) to chunk, which gets those series too. The
+// memory of chunk is used again; nothing in it refers to data.
+func (d *Decoder) Decode(chunk *Chunk, data []byte, keep func(Series) bool) error {
+	chunk.Series, chunk.Entries = chunk.Series[:0], chunk.Entries[:0]
+	r := reader{data: data}
+	if r.uvarint() != chunkVersion {
+		return ErrCorrupt
+	}
+	n := r.bounded(MaxChunk)
+	wanted, err := d.series(chunk, &r, n, keep)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return r.end()
+	}
+	indexes, times, numbers := r.section(), r.section(), r.section()
+	if r.bad {
+		return ErrCorrupt
+	}
+	if wanted == 0 {
+		return nil
+	}
+	d.entries = grown(d.entries, n)
+	if !d.readIndexes(indexes) || !d.readTimes(times) || !d.readNumbers(numbers) || !d.readValues(&r) {
+		return ErrCorrupt
+	}
+	return d.collect(chunk, wanted)
+}
+
+// series reads the list of series and gives the number of entries of the kept ones.
+func (d *Decoder) series(chunk *Chunk, r *reader, n int, keep func(Series) bool) (wanted int, err error) {
+	count := r.bounded(n)
+	if count > len(r.data)/4 {
+		return 0, ErrCorrupt
+	}
+	d.counts = grown(d.counts, count)
+	d.kept = grown(d.kept, count)
+	var s Series
+	total := 0
+	for i := range count {
+		s.Scope += int64(r.uvarint())
+		s.Device += r.varint()
+		s.Event += r.varint()
+		size := r.bounded(n - total)
+		if size == 0 || s.Scope < 0 || s.Device < 0 || s.Event < 0 {
+			return 0, ErrCorrupt
+		}
+		total += size
+		d.counts[i] = uint32(size)
+		if keep == nil || keep(s) {
+			chunk.Series = append(chunk.Series, s)
+			d.kept[i] = uint32(len(chunk.Series))
+			wanted += size
+		}
+	}
+	if r.bad || total != n {
+		return 0, ErrCorrupt
+	}
+	return wanted, nil
+}
+
+// readIndexes fills in each entry's series, as an index of all series of the chunk.
+func (d *Decoder) readIndexes(r reader) bool {
+	count := len(d.counts)
+	switch mode := r.uvarint(); mode {
+	case indexPredicted:
+		return d.readPredicted(r)
+	case indexPacked:
+		width := bits.Len(uint(count - 1))
+		var word uint64
+		var fill int
+		mask := uint64(1)<<width - 1
+		at := 0
+		for i := range d.entries {
+			for fill < width {
+				if at == len(r.data) {
+					return false
+				}
+				word |= uint64(r.data[at]) << fill
+				at++
+				fill += 8
+			}
+			index := word & mask
+			word >>= width
+			fill -= width
+			if index >= uint64(count) {
+				return false
+			}
+			d.entries[i].Series = uint32(index)
+		}
+		return at == len(r.data)
+	}
+	return false
+}
+
+func (d *Decoder) readPredicted(r reader) bool {
+	count := len(d.counts)
+	d.next = grown(d.next, count)
+	for i := range d.next {
+		d.next[i] = uint32((i + 1) % count)
+	}
+	previous := uint32(count - 1)
+	for i := 0; i < len(d.entries); {
+		run := len(d.entries) - i
+		if len(r.data) > 0 {
+			run = r.bounded(run)
+			if r.bad {
+				return false
+			}
+		}
+		for range run {
+			previous = d.next[previous]
+			d.entries[i].Series = previous
+			i++
+		}
+		if i == len(d.entries) {
+			break
+		}
+		index := r.uvarint()
+		if r.bad || index >= uint64(count) {
+			return false
+		}
+		d.next[previous] = uint32(index)
+		previous = uint32(index)
+		d.entries[i].Series = previous
+		i++
+	}
+	return len(r.data) == 0
+}
+
+// readTimes fills in the times, which never go back.
+func (d *Decoder) readTimes(r reader) bool {
+	header := r.uvarint()
+	if r.bad || header&15 >= uint64(len(timeUnits)) {
+		return false
+	}
+	unit := timeUnits[header&15]
+	limit := math.MaxInt64 / unit
+	at := r.varint()
+	if at > limit || at < -limit {
+		return false
+	}
+	switch header >> 4 {
+	case timePrevious:
+		for i := range d.entries {
+			gap := r.uvarint()
+			if r.bad || gap > uint64(limit) || int64(gap) > limit-max(at, 0) {
+				return false
+			}
+			at += int64(gap)
+			d.entries[i].At = at * unit
+		}
+	case timeExpected:
+		d.times = grown(d.times, len(d.counts))
+		for i := range d.entries {
+			expected := &d.times[d.entries[i].Series]
+			before := at
+			if expected.seen {
+				at = expected.at + expected.gap + r.varint()
+				expected.gap = at - expected.at
+			} else {
+				at += int64(r.uvarint())
+			}
+			if r.bad || at < before || at > limit {
+				return false
+			}
+			expected.at, expected.seen = at, true
+			d.entries[i].At = at * unit
+		}
+	default:
+		return false
+	}
+	return len(r.data) == 0
+}
+
+// readNumbers fills in the sequence numbers.
+func (d *Decoder) readNumbers(r reader) bool {
+	seq := r.uvarint()
+	d.entries[0].Seq = seq
+	for i := 1; i < len(d.entries); {
+		run := len(d.entries) - i
+		if len(r.data) > 0 {
+			run = r.bounded(run)
+			if r.bad {
+				return false
+			}
+		}
+		for range run {
+			seq++
+			d.entries[i].Seq = seq
+			i++
+		}
+		if i == len(d.entries) {
+			break
+		}
+		seq += uint64(r.varint())
+		d.entries[i].Seq = seq
+		i++
+	}
+	return !r.bad && len(r.data) == 0
+}
+
+// readValues reads the lines of the kept series, one after the other.
+func (d *Decoder) readValues(r *reader) bool {
+	d.offsets = grown(d.offsets, len(d.counts))
+	d.values = grown(d.values, len(d.entries))
+	total := uint32(0)
+	for i, n := range d.counts {
+		line := r.section()
+		if r.bad {
+			return false
+		}
+		if d.kept[i] == 0 {
+			continue
+		}
+		d.offsets[i] = total
+		if !readLine(line, d.values[total:total+n]) {
+			return false
+		}
+		total += n
+	}
+	return r.end() == nil
+}
+
+// readLine fills values with what Encoder.line wrote.
+func readLine(r reader, values []float64) bool {
+	switch mode := int(r.uvarint()); {
+	case mode <= maxScale:
+		m := int64(0)
+		v := 0.0
+		for i := 0; i < len(values); {
+			u := r.uvarint()
+			if r.bad {
+				return false
+			}
+			if u&1 == 0 {
+				m += unzigzag(u >> 1)
+				v = decimal(m, mode)
+				values[i] = v
+				i++
+				continue
+			}
+			run := u>>1 + 1
+			if run > uint64(len(values)-i) {
+				return false
+			}
+			for range run {
+				values[i] = v
+				i++
+			}
+		}
+	case mode == valueXor:
+		previous := uint64(0)
+		for i := range values {
+			previous ^= bits.ReverseBytes64(r.uvarint())
+			values[i] = math.Float64frombits(previous)
+			if r.bad || !finite(values[i]) {
+				return false
+			}
+		}
+	case mode == valueRaw:
+		for i := range values {
+			values[i] = math.Float64frombits(r.fixed64())
+			if r.bad || !finite(values[i]) {
+				return false
+			}
+		}
+	default:
+		return false
+	}
+	return r.end() == nil
+}
+
+// collect adds the kept entries, with their values, to the chunk.
+func (d *Decoder) collect(chunk *Chunk, wanted int) error {
+	if cap(chunk.Entries) < wanted {
+		chunk.Entries = make([]Entry, 0, wanted)
+	}
+	out := chunk.Entries
+	for i := range d.entries {
+		series := d.entries[i].Series
+		kept := d.kept[series]
+		if kept == 0 {
+			continue
+		}
+		if d.counts[series] == 0 {
+			return ErrCorrupt
+		}
+		d.counts[series]--
+		at := d.offsets[series]
+		d.offsets[series]++
+		entry := d.entries[i]
+		entry.Series = kept - 1
+		entry.Value = d.values[at]
+		out = append(out, entry)
+	}
+	if len(out) != wanted {
+		return ErrCorrupt
+	}
+	chunk.Entries = out
+	return nil
+}

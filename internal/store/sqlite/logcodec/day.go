@@ -1,0 +1,199 @@
+package logcodec
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"hearth"
+)
+
+// Day is one day of a few devices: a line for each event of each device.
+type Day struct {
+	// Lines are sorted by device and event.
+	Lines []DayLine
+	// Stats are the sums by hour of all lines, one after the other.
+	Stats []hearth.Stats
+}
+
+// DayLine is one event of one device on one day.
+type DayLine struct {
+	Device int64
+	Event  int64
+	// Hours has a bit for each UTC hour that has logs.
+	Hours uint32
+	// First is where in Day.Stats the line's sums are: one for each set bit of Hours, from the lowest.
+	First int
+	// Sketch is of all values of the day; empty if it was not asked for.
+	Sketch hearth.Sketch
+}
+
+// Size gives the number of the line's hours.
+func (l *DayLine) Size() int { return bits.OnesCount32(l.Hours) }
+
+// Reset empties the day and keeps its memory.
+func (d *Day) Reset() {
+	clear(d.Lines)
+	d.Lines, d.Stats = d.Lines[:0], d.Stats[:0]
+}
+
+// StatsOf gives the sums of a line, by hour.
+func (d *Day) StatsOf(line *DayLine) []hearth.Stats {
+	return d.Stats[line.First : line.First+line.Size()]
+}
+
+// AppendDay appends the day; every line has an hour.
+func AppendDay(dst []byte, day *Day) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(day.Lines)))
+	var device, event int64
+	for i := range day.Lines {
+		line := &day.Lines[i]
+		dst = appendKey(dst, device, event, line.Device, line.Event)
+		device, event = line.Device, line.Event
+		dst = binary.AppendUvarint(dst, uint64(line.Hours))
+		for _, s := range day.StatsOf(line) {
+			dst = appendStats(dst, s)
+		}
+	}
+	for i := range day.Lines {
+		dst = appendSketch(dst, &day.Lines[i].Sketch)
+	}
+	return dst
+}
+
+// DecodeDay puts the day in data into day, whose memory is used again (sketches aside); sketches says whether to decode
+// those too.
+func DecodeDay(day *Day, data []byte, sketches bool) error {
+	day.Reset()
+	r := reader{data: data}
+	n := r.count(4)
+	var line DayLine
+	for range n {
+		r.key(&line.Device, &line.Event)
+		hours := r.uvarint()
+		if r.bad || hours == 0 || hours >= 1<<24 {
+			return ErrCorrupt
+		}
+		line.Hours, line.First = uint32(hours), len(day.Stats)
+		for range line.Size() {
+			day.Stats = append(day.Stats, r.stats())
+		}
+		if r.bad {
+			return ErrCorrupt
+		}
+		day.Lines = append(day.Lines, line)
+	}
+	if !sketches {
+		return nil
+	}
+	for i := range day.Lines {
+		day.Lines[i].Sketch = r.sketch()
+	}
+	return r.end()
+}
+
+// Sketches are sketches by event.
+type Sketches struct {
+	// Events are sorted; Sketches are in their order.
+	Events   []int64
+	Sketches []hearth.Sketch
+}
+
+// Of gives the sketch of an event, to be changed in place; it is added if it is not there.
+func (s *Sketches) Of(event int64) *hearth.Sketch {
+	at := len(s.Events)
+	for at > 0 && s.Events[at-1] >= event {
+		at--
+	}
+	if at == len(s.Events) || s.Events[at] != event {
+		s.Events = append(s.Events, 0)
+		copy(s.Events[at+1:], s.Events[at:])
+		s.Events[at] = event
+		s.Sketches = append(s.Sketches, hearth.Sketch{})
+		copy(s.Sketches[at+1:], s.Sketches[at:])
+		s.Sketches[at] = hearth.Sketch{}
+	}
+	return &s.Sketches[at]
+}
+
+// Merge adds all of other.
+func (s *Sketches) Merge(other *Sketches) {
+	for i, event := range other.Events {
+		s.Of(event).Merge(&other.Sketches[i], 1)
+	}
+}
+
+// AppendSketches appends the sketches.
+func AppendSketches(dst []byte, s *Sketches) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(s.Events)))
+	var last int64
+	for i, event := range s.Events {
+		dst = binary.AppendUvarint(dst, uint64(event-last))
+		last = event
+		dst = appendSketch(dst, &s.Sketches[i])
+	}
+	return dst
+}
+
+// DecodeSketches gives what AppendSketches wrote.
+func DecodeSketches(data []byte) (s Sketches, err error) {
+	r := reader{data: data}
+	n := r.count(2)
+	var event int64
+	for range n {
+		event += int64(r.uvarint())
+		sketch := r.sketch()
+		if r.bad || event < 0 {
+			return Sketches{}, ErrCorrupt
+		}
+		s.Events = append(s.Events, event)
+		s.Sketches = append(s.Sketches, sketch)
+	}
+	return s, r.end()
+}
+
+func appendSketch(dst []byte, sketch *hearth.Sketch) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(sketch.Bins)))
+	last := int64(0)
+	for i, bin := range sketch.Bins {
+		step := int64(bin.Index) - last
+		last = int64(bin.Index)
+		u := uint64(step)
+		if i == 0 {
+			u = zigzag(step)
+		}
+		if bin.Count == 1 {
+			dst = binary.AppendUvarint(dst, u<<1|1)
+			continue
+		}
+		dst = binary.AppendUvarint(dst, u<<1)
+		dst = binary.AppendUvarint(dst, uint64(bin.Count))
+	}
+	return dst
+}
+
+func (r *reader) sketch() (sketch hearth.Sketch) {
+	n := r.count(1)
+	if n == 0 {
+		return sketch
+	}
+	sketch.Bins = make([]hearth.SketchBin, n)
+	index := int64(0)
+	for i := range sketch.Bins {
+		u := r.uvarint()
+		step := int64(u >> 1)
+		if i == 0 {
+			step = unzigzag(u >> 1)
+		}
+		count := int64(1)
+		if u&1 == 0 {
+			count = int64(r.uvarint())
+		}
+		index += step
+		if r.bad || index < -1<<20 || index > 1<<20 || count < 1 || i > 0 && step < 1 {
+			r.fail()
+			return hearth.Sketch{}
+		}
+		sketch.Bins[i] = hearth.SketchBin{Index: int32(index), Count: count}
+	}
+	return sketch
+}

@@ -1,0 +1,515 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"math/bits"
+	"slices"
+
+	"hearth"
+	"hearth/internal/store/sqlite/logcodec"
+)
+
+// Rollups implements hearth.LogStore.
+func (s *Store) Rollups(ctx context.Context, query hearth.RollupQuery) ([][]hearth.Rollup, error) {
+	out := make([][]hearth.Rollup, len(query.Groupings))
+	err := s.read(ctx, func(r *reader) error {
+		of := logScope{reach: query.Reach, devices: query.Devices, span: query.Span}
+		if query.Event != "" {
+			of.events = []string{query.Event}
+		}
+		v, err := s.openView(r, of)
+		if err != nil {
+			return err
+		}
+		q := &rollupQuery{view: v, cuts: map[[3]int64]*logcodec.Chunk{}}
+		for _, g := range query.Groupings {
+			q.groupers = append(q.groupers, newGrouper(g))
+		}
+		if v.from < v.to {
+			if err := q.run(); err != nil {
+				return err
+			}
+		}
+		for i, g := range q.groupers {
+			if out[i], err = g.result(s, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// rollupQuery answers groupings from one view.
+type rollupQuery struct {
+	view     *logView
+	groupers []*grouper
+	// cuts remembers the logs of cut hours, which all groupings need, by scope and range.
+	cuts map[[3]int64]*logcodec.Chunk
+}
+
+func (q *rollupQuery) run() error {
+	for _, scope := range q.view.scopes {
+		// Groupings that can be answered from the same rows are.
+		plans := map[plan][]*grouper{}
+		var order []plan
+		for _, g := range q.groupers {
+			p := q.planFor(scope, g)
+			if plans[p] == nil {
+				order = append(order, p)
+			}
+			plans[p] = append(plans[p], g)
+		}
+		for _, p := range order {
+			if err := q.runPlan(scope, p, plans[p]); err != nil {
+				return err
+			}
+		}
+	}
+	q.view.tailEntries(func(series []logcodec.Series, e *logcodec.Entry) {
+		for _, g := range q.groupers {
+			g.addEntry(&series[e.Series], e)
+		}
+	})
+	return nil
+}
+
+// plan says which rows answer a grouping.
+type plan struct {
+	// top is the coarsest level that is fine enough; -1 is the logs alone.
+	top int
+	// source is what is read of those levels.
+	source planSource
+	sketch bool
+}
+
+type planSource int
+
+const (
+	// fromTotals: sums of the whole scope, at every level.
+	fromTotals planSource = iota
+	// fromCells: sums by device, of months and days, and hours from log_days.
+	fromCells
+	// fromDays: log_days alone, of the devices that are asked for; its sketches are of whole days.
+	fromDays
+)
+
+func (q *rollupQuery) planFor(scope int64, g *grouper) plan {
+	p := plan{sketch: g.Sketch}
+	switch g.Step {
+	case hearth.StepNone:
+		p.top = levelMonth
+	case hearth.StepDay:
+		p.top = levelDay
+	case hearth.StepHour:
+		p.top = levelHour
+	default:
+		p.top = -1
+	}
+	switch {
+	case q.view.devices != nil:
+		p.source = fromDays
+	case g.ByDevice || q.view.deadScopes[scope] > 0:
+		p.source = fromCells
+		if p.sketch {
+			p.source = fromDays
+		}
+	}
+	if p.source == fromDays {
+		p.top = min(p.top, levelDay)
+		if p.sketch && p.top == levelHour {
+			p.top = -1
+		}
+	}
+	return p
+}
+
+func (q *rollupQuery) runPlan(scope int64, p plan, groupers []*grouper) error {
+	v := q.view
+	c, err := v.coverRange(scope, p.top, p.source == fromTotals)
+	if err != nil {
+		return err
+	}
+	switch p.source {
+	case fromTotals:
+		err = q.addTotals(scope, c, p, groupers)
+	case fromCells:
+		for _, level := range []int{levelMonth, levelDay} {
+			if err == nil {
+				err = q.addCells(scope, c, level, groupers)
+			}
+		}
+		if err == nil {
+			err = q.addDays(scope, c, p, groupers)
+		}
+	case fromDays:
+		err = q.addDays(scope, c, p, groupers)
+	}
+	if err != nil {
+		return err
+	}
+	if p.sketch && p.source == fromDays {
+		// log_days has no sketches of hours.
+		for _, hour := range c.levels[levelHour] {
+			start := bucketStart(levelHour, hour.bucket)
+			c.cuts = append(c.cuts, [2]int64{start, start + hourMillis})
+		}
+	}
+	for _, cut := range c.cuts {
+		if err := q.addCut(scope, cut[0], cut[1], groupers); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addTotals adds sums of the whole scope.
+func (q *rollupQuery) addTotals(scope int64, c *cover, p plan, groupers []*grouper) error {
+	for level := range c.levels {
+		for _, row := range c.levels[level] {
+			at := bucketStart(level, row.bucket)
+			for i := range row.totals {
+				cell := &row.totals[i]
+				if !q.view.wantsEvent(cell.Event) {
+					continue
+				}
+				for _, g := range groupers {
+					g.add(0, cell.Event, at, cell.Stats)
+				}
+			}
+		}
+		if !p.sketch {
+			continue
+		}
+		err := c.runs(level, func(first, last int64) error { return q.addSketches(scope, level, first, last, groupers) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *logView) wantsEvent(event int64) bool { return v.events == nil || v.events[event] }
+
+func (q *rollupQuery) addSketches(scope int64, level int, first, last int64, groupers []*grouper) error {
+	rows, err := q.view.q.query(`SELECT bucket, sketches FROM log_sums WHERE scope=? AND level=? AND bucket BETWEEN ? AND ?`,
+		scope, level, first, last)
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+		var bucket int64
+		var data []byte
+		if err := rows.Scan(&bucket, &data); err != nil {
+			return closed(rows, err)
+		}
+		sketches, err := logcodec.DecodeSketches(data)
+		if err != nil {
+			return closed(rows, err)
+		}
+		for i, event := range sketches.Events {
+			if !q.view.wantsEvent(event) {
+				continue
+			}
+			for _, g := range groupers {
+				g.addSketch(0, event, bucketStart(level, bucket), &sketches.Sketches[i])
+			}
+		}
+	}
+	return closed(rows, nil)
+}
+
+// addCells adds sums by device of whole days or months.
+func (q *rollupQuery) addCells(scope int64, c *cover, level int, groupers []*grouper) error {
+	var cells []logcodec.Cell
+	return c.runs(level, func(first, last int64) error {
+		rows, err := q.view.q.query(`SELECT bucket, cells FROM log_sums WHERE scope=? AND level=? AND bucket BETWEEN ? AND ?`,
+			scope, level, first, last)
+		if err != nil {
+			return err
+		}
+		for rows.Next() {
+			var bucket int64
+			var data []byte
+			if err := rows.Scan(&bucket, &data); err != nil {
+				return closed(rows, err)
+			}
+			if cells, err = logcodec.DecodeCells(cells[:0], data); err != nil {
+				return closed(rows, err)
+			}
+			at := bucketStart(level, bucket)
+			for i := range cells {
+				cell := &cells[i]
+				if !q.view.wants(scope, cell.Device, cell.Event) {
+					continue
+				}
+				for _, g := range groupers {
+					g.add(cell.Device, cell.Event, at, cell.Stats)
+				}
+			}
+		}
+		return closed(rows, nil)
+	})
+}
+
+// addDays adds what log_days has of the cover's hours and, if nothing else gives them, its days.
+func (q *rollupQuery) addDays(scope int64, c *cover, p plan, groupers []*grouper) error {
+	hours := map[int64]uint32{}
+	var days []int64
+	mark := func(day int64, mask uint32) {
+		if hours[day] == 0 {
+			days = append(days, day)
+		}
+		hours[day] |= mask
+	}
+	if p.source == fromDays {
+		for _, row := range c.levels[levelDay] {
+			mark(row.bucket, 1<<24-1)
+		}
+	}
+	if !p.sketch || p.source != fromDays {
+		for _, row := range c.levels[levelHour] {
+			day := floorDiv(row.bucket, 24)
+			mark(day, 1<<(row.bucket-day*24))
+		}
+	}
+	slices.Sort(days)
+	for start := 0; start < len(days); {
+		end := start + 1
+		for end < len(days) && days[end] == days[end-1]+1 {
+			end++
+		}
+		if err := q.addDayRows(scope, days[start], days[end-1], hours, p.sketch, groupers); err != nil {
+			return err
+		}
+		start = end
+	}
+	return nil
+}
+
+// allGroups is the range of groups where no devices are asked for.
+var allGroups = [2]int64{0, math.MaxInt64}
+
+// groupRanges gives the ranges of groups that the wanted devices are in.
+func (v *logView) groupRanges(scope int64) [][2]int64 {
+	if v.devices == nil {
+		return [][2]int64{allGroups}
+	}
+	var groups []int64
+	for device := range v.devices[scope] {
+		groups = append(groups, device/groupSize)
+	}
+	slices.Sort(groups)
+	groups = slices.Compact(groups)
+	var out [][2]int64
+	for _, g := range groups {
+		if n := len(out); n > 0 && g <= out[n-1][1]+2 {
+			out[n-1][1] = g
+			continue
+		}
+		out = append(out, [2]int64{g, g})
+	}
+	return out
+}
+
+func (q *rollupQuery) addDayRows(scope, first, last int64, hours map[int64]uint32, sketch bool, groupers []*grouper) error {
+	var day logcodec.Day
+	for _, groups := range q.view.groupRanges(scope) {
+		rows, err := q.view.q.query(`SELECT day, data FROM log_days WHERE scope=? AND day BETWEEN ? AND ? AND grp BETWEEN ? AND ?`,
+			scope, first, last, groups[0], groups[1])
+		if err != nil {
+			return err
+		}
+		for rows.Next() {
+			var bucket int64
+			var data []byte
+			if err := rows.Scan(&bucket, &data); err != nil {
+				return closed(rows, err)
+			}
+			if err := logcodec.DecodeDay(&day, data, sketch); err != nil {
+				return closed(rows, err)
+			}
+			for i := range day.Lines {
+				line := &day.Lines[i]
+				if !q.view.wants(scope, line.Device, line.Event) {
+					continue
+				}
+				for _, g := range groupers {
+					g.addLine(&day, line, bucket, hours[bucket])
+					if sketch {
+						g.addSketch(line.Device, line.Event, bucketStart(levelDay, bucket), &line.Sketch)
+					}
+				}
+			}
+		}
+		if err := closed(rows, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addCut adds the logs of a cut hour.
+func (q *rollupQuery) addCut(scope, from, to int64, groupers []*grouper) error {
+	key := [3]int64{scope, from, to}
+	chunk := q.cuts[key]
+	if chunk == nil || to-from > hourMillis {
+		whole := to-from <= hourMillis
+		chunk = &logcodec.Chunk{}
+		index := map[logcodec.Series]uint32{}
+		err := q.view.chunkEntries(scope, timeRange{from: from, to: to}, func(series []logcodec.Series, e *logcodec.Entry) bool {
+			s := &series[e.Series]
+			if !whole {
+				// A long range of logs (steps of minutes) is not kept in memory.
+				for _, g := range groupers {
+					g.addEntry(s, e)
+				}
+				return true
+			}
+			at, ok := index[*s]
+			if !ok {
+				at = uint32(len(chunk.Series))
+				index[*s] = at
+				chunk.Series = append(chunk.Series, *s)
+			}
+			entry := *e
+			entry.Series = at
+			chunk.Entries = append(chunk.Entries, entry)
+			return true
+		})
+		if err != nil || !whole {
+			return err
+		}
+		q.cuts[key] = chunk
+	}
+	for i := range chunk.Entries {
+		e := &chunk.Entries[i]
+		for _, g := range groupers {
+			g.addEntry(&chunk.Series[e.Series], e)
+		}
+	}
+	return nil
+}
+
+// grouper sums up for one grouping.
+type grouper struct {
+	hearth.Grouping
+	groups map[groupKey]*group
+	// last is the group that was added to last.
+	last    *group
+	lastKey groupKey
+}
+
+type groupKey struct{ device, event, at int64 }
+
+type group struct {
+	hearth.Stats
+	sketch hearth.Sketch
+	// indexes are values that are not in the sketch yet.
+	indexes []int32
+}
+
+func newGrouper(g hearth.Grouping) *grouper {
+	return &grouper{Grouping: g, groups: map[groupKey]*group{}}
+}
+
+// of gives the group of a device, an event and a time.
+func (g *grouper) of(device, event, at int64) *group {
+	var key groupKey
+	if g.ByDevice {
+		key.device = device
+	}
+	if g.ByEvent {
+		key.event = event
+	}
+	if g.Step != hearth.StepNone {
+		key.at = g.Step.Floor(at)
+	}
+	if g.last != nil && key == g.lastKey {
+		return g.last
+	}
+	into := g.groups[key]
+	if into == nil {
+		into = &group{}
+		g.groups[key] = into
+	}
+	g.last, g.lastKey = into, key
+	return into
+}
+
+func (g *grouper) add(device, event, at int64, stats hearth.Stats) {
+	g.of(device, event, at).Merge(stats)
+}
+
+// addLine adds the hours of a line that mask has.
+func (g *grouper) addLine(day *logcodec.Day, line *logcodec.DayLine, bucket int64, mask uint32) {
+	stats := day.StatsOf(line)
+	start := bucketStart(levelDay, bucket)
+	var total hearth.Stats
+	for hours := line.Hours; hours != 0; hours &= hours - 1 {
+		hour := bits.TrailingZeros32(hours)
+		if mask>>hour&1 != 0 {
+			if g.Step == hearth.StepHour {
+				g.add(line.Device, line.Event, start+int64(hour)*hourMillis, stats[0])
+			} else {
+				total.Merge(stats[0])
+			}
+		}
+		stats = stats[1:]
+	}
+	if total.Count > 0 {
+		g.add(line.Device, line.Event, start, total)
+	}
+}
+
+func (g *grouper) addSketch(device, event, at int64, sketch *hearth.Sketch) {
+	if g.Sketch {
+		g.of(device, event, at).sketch.Merge(sketch, 1)
+	}
+}
+
+func (g *grouper) addEntry(s *logcodec.Series, e *logcodec.Entry) {
+	into := g.of(s.Device, s.Event, e.At)
+	into.Stats.Add(e.Value)
+	if g.Sketch {
+		into.indexes = append(into.indexes, hearth.SketchIndex(e.Value))
+		if len(into.indexes) >= 1<<12 {
+			into.settle()
+		}
+	}
+}
+
+// settle puts the waiting values into the sketch.
+func (g *group) settle() {
+	sketch := sketchOf(g.indexes)
+	g.sketch.Merge(&sketch, 1)
+	g.indexes = g.indexes[:0]
+}
+
+// result gives the groups in the contract's order.
+func (g *grouper) result(s *Store, q querier) ([]hearth.Rollup, error) {
+	out := make([]hearth.Rollup, 0, len(g.groups))
+	for key, into := range g.groups {
+		r := hearth.Rollup{Device: key.device, At: key.at, Stats: into.Stats}
+		if g.ByEvent {
+			var err error
+			if r.Event, err = s.names.name(q, key.event); err != nil {
+				return nil, err
+			}
+		}
+		if g.Sketch {
+			into.settle()
+			r.Sketch = &into.sketch
+		}
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b hearth.Rollup) int {
+		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Device, b.Device), cmp.Compare(a.Event, b.Event))
+	})
+	return out, nil
+}
