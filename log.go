@@ -61,7 +61,7 @@ func ValidEvent(event string) bool {
 	if len(event) == 0 || len(event) > MaxEvent {
 		return false
 	}
-	for i := 0; i < len(event); i++ {
+	for i := range len(event) {
 		switch c := event[i]; {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '.', c == ':', c == '-':
 		default:
