@@ -121,7 +121,7 @@ func readJSONBody(r *http.Request) ([]byte, error) {
 // isJSON tells whether the headers describe a body of JSON in UTF-8, or say nothing.
 func isJSON(header http.Header) bool {
 	values := header.Values("Content-Type")
-	if len(values) == 0 || len(values) == 1 && values[0] == "application/json" {
+	if len(values) == 0 || len(values) == 1 && (values[0] == "application/json" || values[0] == "") {
 		return true
 	}
 	if len(values) > 1 {

@@ -105,7 +105,9 @@ func openOnce(t testing.TB, dir string, secret []byte, clock hearth.Clock) *once
 			if err != nil {
 				return err
 			}
-			body := func(devices []hearth.Device) any { return map[string]any{"accepted": len(devices), "id": devices[0].ID} }
+			body := func(devices []hearth.Device) any {
+				return map[string]any{"accepted": len(devices), "id": devices[0].ID}
+			}
 			devices, err := create(r.Context(), string(name), onceBody(r.Context(), body))
 			if err != nil {
 				return err

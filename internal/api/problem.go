@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -145,6 +146,8 @@ var replaceHumaErrors = sync.OnceFunc(func() {
 	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError {
 		return humaProblem(status, msg, errs)
 	}
+	// {"Name": …} is not {"name": …}: otherwise one body could hold both, and two readers take different ones.
+	huma.ValidateStrictCasing = true
 })
 
 // maxFields bounds the wrong parts that one answer names.
@@ -169,8 +172,7 @@ func humaProblem(status int, msg string, errs []error) *Problem {
 		fields := make([]hearth.FieldError, 0, len(errs))
 		for _, err := range errs {
 			if detail, ok := err.(huma.ErrorDetailer); ok && len(fields) < maxFields {
-				d := detail.ErrorDetail()
-				fields = append(fields, hearth.FieldError{Location: d.Location, Message: d.Message})
+				fields = append(fields, fieldError(detail.ErrorDetail()))
 			}
 		}
 		return problemOf(hearth.Invalid(fields...))
@@ -180,6 +182,16 @@ func humaProblem(status int, msg string, errs []error) *Problem {
 		}
 	}
 	return problemOf(errors.Join(append(errs, errors.New(msg))...))
+}
+
+// fieldError names the missing field itself, not the object that lacks it.
+func fieldError(d *huma.ErrorDetail) hearth.FieldError {
+	if rest, ok := strings.CutPrefix(d.Message, "expected required property "); ok {
+		if name, ok := strings.CutSuffix(rest, " to be present"); ok {
+			return hearth.FieldError{Location: d.Location + "." + name, Message: "is required"}
+		}
+	}
+	return hearth.FieldError{Location: d.Location, Message: d.Message}
 }
 
 func malformedDetail(msg string, errs []error) string {
