@@ -158,7 +158,7 @@ func TestBadDevicesAreRefusedByPlace(t *testing.T) {
 	id := f.create(`{"name":"a","type":"t"}`)
 	long := strings.Repeat("ü", 201)
 	for name, c := range map[string]struct{ method, path, body, place string }{
-		"no name":                       {"POST", "/devices", `{"type":"t"}`, "body"},
+		"no name":                       {"POST", "/devices", `{"type":"t"}`, "body.name"},
 		"a blank name":                  {"POST", "/devices", `{"name":"  ","type":"t"}`, "body.name"},
 		"a long name":                   {"POST", "/devices", `{"name":"` + long + `","type":"t"}`, "body.name"},
 		"no type":                       {"POST", "/devices", `{"name":"n","type":""}`, "body.type"},
