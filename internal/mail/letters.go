@@ -1,0 +1,294 @@
+package mail
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// Letter is something that hearth writes to people. The letters are the types of this file; each is JSON, so that it can
+// wait in the queue.
+type Letter interface {
+	// Kind is the letter's stable name.
+	Kind() string
+	// page gives what the letter says.
+	page() page
+}
+
+// PasswordReset carries the link with which a forgotten password is replaced.
+type PasswordReset struct {
+	URL       string    `json:"url"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// Invitation invites to an organization.
+type Invitation struct {
+	Inviter      string    `json:"inviter"`
+	Organization string    `json:"organization"`
+	Role         string    `json:"role"`
+	URL          string    `json:"url"`
+	ExpiresAt    time.Time `json:"expires_at"`
+}
+
+// NewSignIn tells of a sign-in from a device that was not seen before.
+type NewSignIn struct {
+	At        time.Time `json:"at"`
+	UserAgent string    `json:"user_agent,omitempty"`
+	IP        string    `json:"ip,omitempty"`
+	URL       string    `json:"url"`
+}
+
+// RefreshReused tells that a spent refresh token was used again, and the session ended.
+type RefreshReused struct {
+	At        time.Time `json:"at"`
+	UserAgent string    `json:"user_agent,omitempty"`
+	IP        string    `json:"ip,omitempty"`
+	URL       string    `json:"url"`
+}
+
+// PasswordChanged tells that the password is another one now.
+type PasswordChanged struct {
+	At  time.Time `json:"at"`
+	IP  string    `json:"ip,omitempty"`
+	URL string    `json:"url"`
+}
+
+// AccountLocked tells that wrong passwords locked the account for a while.
+type AccountLocked struct {
+	Until time.Time `json:"until"`
+	IP    string    `json:"ip,omitempty"`
+	URL   string    `json:"url"`
+}
+
+// ExportReady tells that a file can be fetched.
+type ExportReady struct {
+	FileName  string    `json:"file_name"`
+	Records   int64     `json:"records"`
+	Bytes     int64     `json:"bytes"`
+	URL       string    `json:"url"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// ExportFailed tells that a file could not be made.
+type ExportFailed struct {
+	// What is the export's type for people, such as "logs".
+	What string `json:"what"`
+	// Reason is a sentence for people.
+	Reason string `json:"reason"`
+	URL    string `json:"url"`
+}
+
+// DeviceOffline tells that a device fell silent.
+type DeviceOffline struct {
+	Device string `json:"device"`
+	// LastSeen is zero for a device that was never seen.
+	LastSeen time.Time `json:"last_seen,omitzero"`
+	URL      string    `json:"url"`
+}
+
+// DeviceOnline tells that a device is back.
+type DeviceOnline struct {
+	Device string    `json:"device"`
+	At     time.Time `json:"at"`
+	URL    string    `json:"url"`
+}
+
+// ScheduledExport carries the link to an export that is made by a schedule.
+type ScheduledExport struct {
+	// Schedule is daily, weekly or monthly.
+	Schedule  string    `json:"schedule"`
+	What      string    `json:"what"`
+	From      time.Time `json:"from"`
+	To        time.Time `json:"to"`
+	FileName  string    `json:"file_name"`
+	Records   int64     `json:"records"`
+	Bytes     int64     `json:"bytes"`
+	URL       string    `json:"url"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// The kinds of the letters.
+func (PasswordReset) Kind() string   { return "password_reset" }
+func (Invitation) Kind() string      { return "invitation" }
+func (NewSignIn) Kind() string       { return "new_sign_in" }
+func (RefreshReused) Kind() string   { return "refresh_reused" }
+func (PasswordChanged) Kind() string { return "password_changed" }
+func (AccountLocked) Kind() string   { return "account_locked" }
+func (ExportReady) Kind() string     { return "export_ready" }
+func (ExportFailed) Kind() string    { return "export_failed" }
+func (DeviceOffline) Kind() string   { return "device_offline" }
+func (DeviceOnline) Kind() string    { return "device_online" }
+func (ScheduledExport) Kind() string { return "scheduled_export" }
+
+// page is what the layouts show, top to bottom.
+type page struct {
+	Subject string
+	Title   string
+	Lines   []string
+	Facts   []fact
+	Button  string
+	URL     string
+	// Note stands below the button, in small print.
+	Note string
+	// Alarm colours the title.
+	Alarm bool
+}
+
+// fact is one line of a table.
+type fact struct{ Name, Value string }
+
+func (l PasswordReset) page() page {
+	return page{
+		Subject: "Reset your password",
+		Title:   "Reset your password",
+		Lines:   []string{"Somebody, most likely you, asked for a new password for your account.", "The link works once, until " + when(l.ExpiresAt) + ". All your open sessions end when you set the new password."},
+		Button:  "Choose a new password", URL: l.URL,
+		Note: "If it was not you, do nothing: your password stays as it is.",
+	}
+}
+
+func (l Invitation) page() page {
+	return page{
+		Subject: fmt.Sprintf("%s invites you to %s", Line(l.Inviter), Line(l.Organization)),
+		Title:   "You are invited to " + l.Organization,
+		Lines:   []string{fmt.Sprintf("%s would like you to join the organization %s.", Line(l.Inviter), Line(l.Organization))},
+		Facts:   []fact{{"Your role", l.Role}, {"Valid until", when(l.ExpiresAt)}},
+		Button:  "Accept the invitation", URL: l.URL,
+		Note: "If you do not know who invites you, do nothing: nobody is told.",
+	}
+}
+
+func (l NewSignIn) page() page {
+	return page{
+		Subject: "New sign-in to your account",
+		Title:   "New sign-in to your account",
+		Lines:   []string{"Your account was used from a device that we have not seen before."},
+		Facts:   place(l.At, l.UserAgent, l.IP),
+		Button:  "Review your sessions", URL: l.URL,
+		Note: "If it was you, there is nothing to do. If not, end that session and change your password.",
+	}
+}
+
+func (l RefreshReused) page() page {
+	return page{
+		Subject: "We ended one of your sessions",
+		Title:   "We ended one of your sessions", Alarm: true,
+		Lines: []string{"A key of that session was used a second time. That happens when somebody has copied it, so the session was ended everywhere and you have to sign in again there.",
+			"If this comes as a surprise, change your password."},
+		Facts:  place(l.At, l.UserAgent, l.IP),
+		Button: "Review your sessions", URL: l.URL,
+	}
+}
+
+func (l PasswordChanged) page() page {
+	return page{
+		Subject: "Your password was changed",
+		Title:   "Your password was changed",
+		Lines:   []string{"The password of your account is a new one now. Your other sessions have ended."},
+		Facts:   place(l.At, "", l.IP),
+		Button:  "It was not me", URL: l.URL,
+		Note: "If it was you, there is nothing to do.",
+	}
+}
+
+func (l AccountLocked) page() page {
+	return page{
+		Subject: "Your account is locked for a while",
+		Title:   "Your account is locked for a while", Alarm: true,
+		Lines:  []string{"Somebody entered a wrong password for your account several times. To keep it safe, nobody can sign in until the time below. Sessions that are open stay open."},
+		Facts:  withIP([]fact{{"Locked until", when(l.Until)}}, l.IP),
+		Button: "Reset your password", URL: l.URL,
+		Note: "If it was you, wait, or reset your password.",
+	}
+}
+
+func (l ExportReady) page() page {
+	return page{
+		Subject: "Your export is ready: " + l.FileName,
+		Title:   "Your export is ready",
+		Lines:   []string{"The file is made and waits for you. You need to be signed in to fetch it."},
+		Facts:   file(l.FileName, l.Records, l.Bytes, l.ExpiresAt),
+		Button:  "Fetch the file", URL: l.URL,
+	}
+}
+
+func (l ExportFailed) page() page {
+	return page{
+		Subject: fmt.Sprintf("Your export of %s failed", Line(l.What)),
+		Title:   "Your export failed", Alarm: true,
+		Lines:  []string{fmt.Sprintf("The export of %s could not be made.", Line(l.What))},
+		Facts:  []fact{{"Reason", l.Reason}},
+		Button: "See your exports", URL: l.URL,
+	}
+}
+
+func (l DeviceOffline) page() page {
+	seen := "never"
+	if !l.LastSeen.IsZero() {
+		seen = when(l.LastSeen)
+	}
+	return page{
+		Subject: l.Device + " is offline",
+		Title:   l.Device + " is offline", Alarm: true,
+		Lines:  []string{"The device has stopped reporting."},
+		Facts:  []fact{{"Last seen", seen}},
+		Button: "See the device", URL: l.URL,
+		Note: "You asked to be told about this device.",
+	}
+}
+
+func (l DeviceOnline) page() page {
+	return page{
+		Subject: l.Device + " is back online",
+		Title:   l.Device + " is back online",
+		Lines:   []string{"The device reports again."},
+		Facts:   []fact{{"Since", when(l.At)}},
+		Button:  "See the device", URL: l.URL,
+		Note: "You asked to be told about this device.",
+	}
+}
+
+func (l ScheduledExport) page() page {
+	return page{
+		Subject: fmt.Sprintf("Your %s export of %s", Line(l.Schedule), Line(l.What)),
+		Title:   fmt.Sprintf("Your %s export of %s", Line(l.Schedule), Line(l.What)),
+		Lines:   []string{fmt.Sprintf("It covers %s to %s. You need to be signed in to fetch it.", when(l.From), when(l.To))},
+		Facts:   file(l.FileName, l.Records, l.Bytes, l.ExpiresAt),
+		Button:  "Fetch the file", URL: l.URL,
+		Note: "You get this because you made a schedule. You can end it where your exports are.",
+	}
+}
+
+func place(at time.Time, agent, ip string) []fact {
+	facts := []fact{{"When", when(at)}}
+	if agent != "" {
+		facts = append(facts, fact{"Device", agent})
+	}
+	return withIP(facts, ip)
+}
+
+func withIP(facts []fact, ip string) []fact {
+	if ip != "" {
+		facts = append(facts, fact{"Address", ip})
+	}
+	return facts
+}
+
+func file(name string, records, bytes int64, expires time.Time) []fact {
+	return []fact{{"File", name}, {"Records", strconv.FormatInt(records, 10)}, {"Size", size(bytes)}, {"Kept until", when(expires)}}
+}
+
+func when(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") }
+
+// size writes bytes in the largest unit that leaves at least 1, with one decimal.
+func size(bytes int64) string {
+	if bytes < 1000 {
+		return fmt.Sprintf("%d bytes", bytes)
+	}
+	value, units := float64(bytes)/1000, []string{"kB", "MB", "GB", "TB"}
+	i := 0
+	for ; value >= 999.95 && i < len(units)-1; i++ {
+		value /= 1000
+	}
+	return fmt.Sprintf("%.1f %s", value, units[i])
+}

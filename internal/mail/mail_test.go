@@ -1,0 +1,192 @@
+package mail_test
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"hearth/internal/mail"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// letters gives one of each.
+func letters() []mail.Letter {
+	at := time.Date(2026, 3, 1, 12, 30, 0, 0, time.UTC)
+	later := at.Add(time.Hour)
+	const url = "https://hearth.example.com/go?to=here&x=1"
+	const agent = "Firefox on Linux"
+	return []mail.Letter{
+		mail.PasswordReset{URL: url, ExpiresAt: later},
+		mail.Invitation{Inviter: "Ada Lovelace", Organization: "Engines & Co", Role: "member", URL: url, ExpiresAt: later},
+		mail.NewSignIn{At: at, UserAgent: agent, IP: "192.0.2.7", URL: url},
+		mail.RefreshReused{At: at, UserAgent: agent, IP: "2001:db8::7", URL: url},
+		mail.PasswordChanged{At: at, IP: "192.0.2.7", URL: url},
+		mail.AccountLocked{Until: later, IP: "192.0.2.7", URL: url},
+		mail.ExportReady{FileName: "logs-2026-02.csv.gz", Records: 1234567, Bytes: 45_678_901, URL: url, ExpiresAt: later},
+		mail.ExportFailed{What: "logs", Reason: "The disk is full.", URL: url},
+		mail.DeviceOffline{Device: "Boiler <1>", LastSeen: at, URL: url},
+		mail.DeviceOnline{Device: "Boiler <1>", At: at, URL: url},
+		mail.ScheduledExport{Schedule: "weekly", What: "the usage report", From: at.AddDate(0, 0, -7), To: at, FileName: "usage.csv",
+			Records: 168, Bytes: 999, URL: url, ExpiresAt: later},
+	}
+}
+
+func writer(t *testing.T) *mail.Writer {
+	t.Helper()
+	w, err := mail.NewWriter("https://hearth.example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func TestLettersReadAsTheirGoldenFiles(t *testing.T) {
+	t.Parallel()
+	w := writer(t)
+	for _, letter := range letters() {
+		m, err := w.Message("id", mail.Envelope{To: mail.Address{Name: "Grace", Email: "grace@example.com"}, Letter: letter})
+		if err != nil {
+			t.Fatalf("%s: %v", letter.Kind(), err)
+		}
+		if _, err := m.Prepare(); err != nil {
+			t.Errorf("%s cannot be sent: %v", letter.Kind(), err)
+		}
+		for name, got := range map[string]string{letter.Kind() + ".txt": "Subject: " + m.Subject + "\n\n" + m.Text, letter.Kind() + ".html": m.HTML} {
+			path := filepath.Join("testdata", name)
+			if *update {
+				if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Errorf("%s (-want +got; -update writes it anew):\n%s", name, diff)
+			}
+		}
+	}
+}
+
+func TestLettersSurviveTheQueue(t *testing.T) {
+	t.Parallel()
+	for _, letter := range letters() {
+		in := mail.Envelope{To: mail.Address{Name: "Grace", Email: "grace@example.com"}, Letter: letter}
+		data, err := json.Marshal(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out mail.Envelope
+		if err := json.Unmarshal(data, &out); err != nil {
+			t.Fatalf("%s: %v", data, err)
+		}
+		if diff := cmp.Diff(in, out); diff != "" {
+			t.Errorf("%s (-in +out):\n%s", letter.Kind(), diff)
+		}
+	}
+	var out mail.Envelope
+	if err := json.Unmarshal([]byte(`{"to":{"email":"a@b.c"},"kind":"other","letter":{}}`), &out); err == nil {
+		t.Error("a letter of an unknown kind was read")
+	}
+	if _, err := json.Marshal(mail.Envelope{}); err == nil {
+		t.Error("an envelope without a letter was written")
+	}
+}
+
+func TestNamesCannotBreakOutOfTheirPlace(t *testing.T) {
+	t.Parallel()
+	evil := "Boiler\r\nBcc: victim@example.com\r\n\r\n<script>alert(1)</script>\u2028x\x00y"
+	m, err := writer(t).Message("id", mail.Envelope{To: mail.Address{Name: evil, Email: "grace@example.com"},
+		Letter: mail.DeviceOffline{Device: evil, URL: "https://hearth.example.com/d"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err = m.Prepare(); err != nil {
+		t.Fatal(err)
+	}
+	const flat = "Boiler Bcc: victim@example.com <script>alert(1)</script> x y"
+	if m.Subject != flat+" is offline" || m.To.Name != flat {
+		t.Errorf("the subject is %q, the name %q", m.Subject, m.To.Name)
+	}
+	if strings.Contains(m.HTML, "<script>") {
+		t.Error("a name is markup")
+	}
+	for line := range strings.Lines(m.Text) {
+		if strings.HasPrefix(line, "Bcc:") || strings.HasPrefix(line, "<script>") {
+			t.Errorf("a name has a line of its own: %q", line)
+		}
+	}
+}
+
+func TestALinkThatIsNoWebAddressIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"", "javascript:alert(1)", "//x", "ftp://x/y", "https://", "https://x\r\ny"} {
+		_, err := writer(t).Message("id", mail.Envelope{To: mail.Address{Email: "a@example.com"}, Letter: mail.PasswordReset{URL: url}})
+		if !mail.IsRejected(err) {
+			t.Errorf("%q: %v", url, err)
+		}
+		if _, err := mail.NewWriter(url); err == nil {
+			t.Errorf("%q is taken as the public URL", url)
+		}
+	}
+}
+
+func TestWrongAddressesAreRefusedForGood(t *testing.T) {
+	t.Parallel()
+	message := mail.Message{ID: "a-1_B", Subject: "s", Text: "t", To: mail.Address{Email: "a@example.com"}}
+	if _, err := message.Prepare(); err != nil {
+		t.Fatalf("a good message: %v", err)
+	}
+	for _, email := range []string{"", "a", "a@", "@b", "a@b\r\nRCPT TO:<x@y>", "A <a@example.com>", "a@example.com, b@example.com", "<a@example.com>",
+		`"a b"@example.com`, "a@example.com (x)", "a b@example.com", "a@example.com\x00", strings.Repeat("a", 250) + "@example.com"} {
+		bad := message
+		bad.To.Email = email
+		if _, err := bad.Prepare(); !mail.IsRejected(err) {
+			t.Errorf("%q: %v", email, err)
+		}
+	}
+	for name, spoil := range map[string]func(*mail.Message){
+		"no ID": func(m *mail.Message) { m.ID = "" }, "an ID with a bracket": func(m *mail.Message) { m.ID = "a>b" },
+		"no subject": func(m *mail.Message) { m.Subject = "\r\n" }, "no text": func(m *mail.Message) { m.Text = "" },
+	} {
+		bad := message
+		spoil(&bad)
+		if _, err := bad.Prepare(); !mail.IsRejected(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestLineCutsLongTextAtACharacter(t *testing.T) {
+	t.Parallel()
+	if got := mail.Line(strings.Repeat("ä", 300)); len([]rune(got)) != mail.MaxLine || !strings.HasSuffix(got, "ä…") {
+		t.Errorf("got %q", got)
+	}
+	if got := mail.Line("  a \t b\u200e\xff "); got != "a b" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestParseAddress(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]mail.Address{
+		"hearth <no-reply@example.com>": {Name: "hearth", Email: "no-reply@example.com"},
+		"no-reply@example.com":          {Email: "no-reply@example.com"},
+		`"A, B" <a@example.com>`:        {Name: "A, B", Email: "a@example.com"},
+	} {
+		if got, err := mail.ParseAddress(in); err != nil || got != want {
+			t.Errorf("%q: %+v, %v", in, got, err)
+		}
+	}
+	if _, err := mail.ParseAddress("nobody"); err == nil {
+		t.Error("it was taken")
+	}
+}
