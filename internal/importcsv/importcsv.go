@@ -1,0 +1,348 @@
+// Package importcsv brings logs out of a CSV file into hearth: in batches, resumable at every moment, nothing twice.
+package importcsv
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+
+	"hearth"
+)
+
+// Sink is where rows go.
+type Sink interface {
+	// Devices gives the ids of all devices that rows may name, by name.
+	Devices(ctx context.Context) (map[string]string, error)
+	// Create makes devices, at most hearth.MaxDeviceBatch, and gives their ids in order.
+	Create(ctx context.Context, devices []Device) (ids []string, err error)
+	// Ingest stores a batch with its checkpoint, both or neither.
+	Ingest(ctx context.Context, batch Batch) error
+	// Checkpoint gives a stored checkpoint; CodeNotFound.
+	Checkpoint(ctx context.Context, id string) (hearth.Checkpoint, error)
+}
+
+// Device is a device to make.
+type Device struct {
+	Name string
+	Type string
+}
+
+// Batch is what is stored in one step.
+type Batch struct {
+	// Devices are device ids; Entries have the index into them as their Device.
+	Devices    []string
+	Entries    []hearth.LogEntry
+	Checkpoint hearth.Checkpoint
+	// Lines are the entries' line numbers.
+	Lines []int64
+}
+
+// Columns are the names of the columns in the header.
+type Columns struct {
+	Device, Type, Event, Value, Timestamp string
+}
+
+// DefaultColumns are the names that a file has unless others are given.
+func DefaultColumns() Columns {
+	return Columns{Device: "device", Type: "type", Event: "event", Value: "value", Timestamp: "timestamp"}
+}
+
+// Options say what is imported and how.
+type Options struct {
+	// Open opens the file, gzip or not; it may be called twice. Size is its length in bytes if it is known, for the
+	// progress.
+	Open func() (io.ReadCloser, error)
+	Size int64
+	Sink Sink
+	// Target names whom the logs are for: an import for somebody else is another import.
+	Target  string
+	Columns Columns
+	// Event and Type, if set, stand for the columns.
+	Event string
+	Type  string
+	// SkipInvalid passes over rows that are wrong, and counts them; otherwise they end the import.
+	SkipInvalid bool
+	// BatchRows is how many rows are stored at once, at most hearth.MaxLogBatch; 0 is 5,000.
+	BatchRows int
+	Clock     hearth.Clock
+	// Progress is told after every batch; nil: nobody asks.
+	Progress func(Progress)
+}
+
+// defaultType is the type of devices where neither a column nor an option says it.
+const defaultType = "device"
+
+func (o Options) validate() (Options, error) {
+	if o.Open == nil || o.Sink == nil {
+		return o, errors.New("importcsv: a source and a sink are needed")
+	}
+	if o.BatchRows == 0 {
+		o.BatchRows = 5000
+	}
+	if o.BatchRows < 0 || o.BatchRows > hearth.MaxLogBatch {
+		return o, fmt.Errorf("importcsv: a batch has 1 to %d rows", hearth.MaxLogBatch)
+	}
+	if o.Event != "" && !hearth.ValidEvent(o.Event) {
+		return o, errors.New("the event must be 1 to 64 letters, digits and _.:-")
+	}
+	if o.Progress == nil {
+		o.Progress = func(Progress) {}
+	}
+	return o, nil
+}
+
+// Progress is how far an import has come.
+type Progress struct {
+	// Rows were stored by this run, Before by the ones before it; Skipped were wrong.
+	Rows    int64
+	Before  int64
+	Skipped int64
+	// Devices were made by this run.
+	Devices int
+	// Read is how much of the file was read, of Size bytes.
+	Read int64
+	Size int64
+}
+
+// InvalidRows is the end of an import at rows that are wrong. What came before them is stored.
+type InvalidRows struct {
+	// Rows are the first of the wrong ones: "line 17: value must be a number".
+	Rows []string
+}
+
+// Error lists the rows.
+func (e *InvalidRows) Error() string { return "rows are not valid:\n  " + strings.Join(e.Rows, "\n  ") }
+
+// maxInvalidRows is how many wrong rows are named.
+const maxInvalidRows = 20
+
+// Run imports the file and gives the final progress. An import that was cut off goes on where its last batch ended; a
+// file that was imported before adds what was appended to it since. Errors: *InvalidRows, and the sink's.
+func Run(ctx context.Context, options Options) (Progress, error) {
+	options, err := options.validate()
+	if err != nil {
+		return Progress{}, err
+	}
+	r := &run{options: options, progress: Progress{Size: options.Size}}
+	err = r.run(ctx)
+	return r.progress, err
+}
+
+type run struct {
+	options  Options
+	progress Progress
+	opened   io.ReadCloser
+	file     *counter
+	lines    *lines
+	layout   layout
+	id       string
+	mark     mark
+	devices  map[string]string
+
+	entries []hearth.LogEntry
+	numbers []int64
+	ids     []string
+	index   map[string]int64
+	wrong   []string
+	skipped int64
+}
+
+// counter counts what was read.
+type counter struct {
+	reader io.Reader
+	n      int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.reader.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// unpacked gives the text of a file that may be gzip.
+func unpacked(source io.Reader) (io.Reader, error) {
+	buffered := bufio.NewReaderSize(source, 1<<20)
+	head, err := buffered.Peek(2)
+	if err != nil || head[0] != 0x1f || head[1] != 0x8b {
+		return buffered, nil //nolint:nilerr // a file that is too short to be gzip is text
+	}
+	return gzip.NewReader(buffered)
+}
+
+// open begins the file anew.
+func (r *run) open() error {
+	if err := r.close(); err != nil {
+		return err
+	}
+	source, err := r.options.Open()
+	if err != nil {
+		return err
+	}
+	r.opened, r.file = source, &counter{reader: source}
+	text, err := unpacked(r.file)
+	if err != nil {
+		return fmt.Errorf("read the file: %w", err)
+	}
+	r.lines = newLines(text)
+	return nil
+}
+
+func (r *run) close() error {
+	if r.opened == nil {
+		return nil
+	}
+	opened := r.opened
+	r.opened = nil
+	return opened.Close()
+}
+
+func (r *run) run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, r.close()) }()
+	if err := r.open(); err != nil {
+		return err
+	}
+	header, err := r.lines.next()
+	if errors.Is(err, io.EOF) {
+		return errors.New("the file is empty: it needs a header")
+	}
+	if err != nil {
+		return fmt.Errorf("read the header: %w", err)
+	}
+	if r.layout, err = layoutOf(header, r.options); err != nil {
+		return err
+	}
+	if r.devices, err = r.options.Sink.Devices(ctx); err != nil {
+		return err
+	}
+	if err := r.resume(ctx); err != nil {
+		return err
+	}
+	r.progress.Before = r.mark.Rows
+	for {
+		more, err := r.gather()
+		if err != nil {
+			return err
+		}
+		if len(r.wrong) > 0 {
+			return &InvalidRows{Rows: r.wrong}
+		}
+		if len(r.entries) > 0 || r.skipped > 0 {
+			if err := r.store(ctx); err != nil {
+				return err
+			}
+		}
+		if !more {
+			return nil
+		}
+	}
+}
+
+// gather reads rows for a batch; more is false at the end of the file.
+func (r *run) gather() (more bool, err error) {
+	r.entries, r.numbers, r.ids, r.index, r.wrong, r.skipped = r.entries[:0], r.numbers[:0], nil, map[string]int64{}, nil, 0
+	now := r.options.Clock.Now()
+	for len(r.entries) < r.options.BatchRows {
+		line, err := r.lines.next()
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		if err != nil && !errors.Is(err, errLine) {
+			return false, fmt.Errorf("read line %d: %w", r.lines.number, err)
+		}
+		var row row
+		problem := "is longer than 64 KiB"
+		if err == nil {
+			if len(line) == 0 {
+				continue
+			}
+			row, problem = r.layout.parse(line, now)
+		}
+		if problem != "" {
+			if r.options.SkipInvalid {
+				r.skipped++
+				continue
+			}
+			if r.wrong = append(r.wrong, fmt.Sprintf("line %d: %s", r.lines.number, problem)); len(r.wrong) == maxInvalidRows {
+				return false, nil
+			}
+			continue
+		}
+		r.take(row)
+	}
+	return true, nil
+}
+
+// take puts a row into the batch.
+func (r *run) take(row row) {
+	at, ok := r.index[string(row.device)]
+	if !ok {
+		name := string(row.device)
+		at = int64(len(r.ids))
+		// A device that is not there yet has its type where its id will be.
+		id, known := r.devices[name]
+		if !known {
+			id = newDevice + string(row.kind)
+		}
+		r.ids = append(r.ids, id)
+		r.index[name] = at
+	}
+	r.entries = append(r.entries, hearth.LogEntry{Device: at, Event: row.event, Value: row.value, At: row.at})
+	r.numbers = append(r.numbers, r.lines.number)
+}
+
+// newDevice marks, in place of an id, a device to be made.
+const newDevice = "\x00"
+
+// store makes the batch's new devices and stores it with its checkpoint.
+func (r *run) store(ctx context.Context) error {
+	if err := r.create(ctx); err != nil {
+		return err
+	}
+	next := r.mark
+	next.Rows += int64(len(r.entries))
+	next.Skipped += r.skipped
+	next.Offset, next.Line, next.Open, next.Sum = r.lines.offset, r.lines.number, r.lines.open, r.lines.sum()
+	checkpoint, err := next.checkpoint(r.id)
+	if err != nil {
+		return err
+	}
+	batch := Batch{Devices: r.ids, Entries: r.entries, Checkpoint: checkpoint, Lines: r.numbers}
+	if err := r.options.Sink.Ingest(ctx, batch); err != nil {
+		return err
+	}
+	r.mark = next
+	r.progress.Rows += int64(len(r.numbers))
+	r.progress.Skipped += r.skipped
+	r.progress.Read = r.file.n
+	r.options.Progress(r.progress)
+	return nil
+}
+
+func (r *run) create(ctx context.Context) error {
+	var devices []Device
+	var places []int64
+	for name, at := range r.index {
+		if kind, missing := strings.CutPrefix(r.ids[at], newDevice); missing {
+			devices = append(devices, Device{Name: name, Type: kind})
+			places = append(places, at)
+		}
+	}
+	for start := 0; start < len(devices); start += hearth.MaxDeviceBatch {
+		end := min(start+hearth.MaxDeviceBatch, len(devices))
+		ids, err := r.options.Sink.Create(ctx, devices[start:end])
+		if err != nil {
+			return fmt.Errorf("make devices: %w", err)
+		}
+		for i, id := range ids {
+			r.ids[places[start+i]] = id
+			r.devices[devices[start+i].Name] = id
+		}
+		r.progress.Devices += len(ids)
+	}
+	return nil
+}

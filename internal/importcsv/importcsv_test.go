@@ -1,0 +1,352 @@
+package importcsv
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"hearth"
+)
+
+// memory is a Sink that keeps rows as text, and can be cut off before or after a batch.
+type memory struct {
+	names       map[string]string // id by name
+	kinds       map[string]string
+	rows        []string
+	checkpoints map[string]hearth.Checkpoint
+	// cutAt is the batch that fails, -1 for none; stored says whether it was stored all the same.
+	cutAt  int
+	stored bool
+}
+
+var errCut = errors.New("cut off")
+
+func newMemory() *memory {
+	return &memory{names: map[string]string{}, kinds: map[string]string{}, checkpoints: map[string]hearth.Checkpoint{}, cutAt: -1}
+}
+
+func (m *memory) Devices(context.Context) (map[string]string, error) {
+	names := map[string]string{}
+	for name, id := range m.names {
+		names[name] = id
+	}
+	return names, nil
+}
+
+func (m *memory) Create(_ context.Context, devices []Device) (ids []string, err error) {
+	for _, d := range devices {
+		if m.names[d.Name] != "" {
+			return nil, fmt.Errorf("%s is made twice", d.Name)
+		}
+		m.names[d.Name], m.kinds[d.Name] = "id of "+d.Name, d.Type
+		ids = append(ids, m.names[d.Name])
+	}
+	return ids, nil
+}
+
+func (m *memory) Ingest(_ context.Context, batch Batch) error {
+	cut := m.cutAt == 0
+	m.cutAt--
+	if cut && !m.stored {
+		return errCut
+	}
+	for i, e := range batch.Entries {
+		m.rows = append(m.rows, fmt.Sprintf("%d: %s %s %v %d", batch.Lines[i], batch.Devices[e.Device], e.Event, e.Value, e.At))
+	}
+	m.checkpoints[batch.Checkpoint.ID] = batch.Checkpoint
+	if cut {
+		return errCut
+	}
+	return nil
+}
+
+func (m *memory) Checkpoint(_ context.Context, id string) (hearth.Checkpoint, error) {
+	if c, ok := m.checkpoints[id]; ok {
+		return c, nil
+	}
+	return hearth.Checkpoint{}, hearth.NotFound("import")
+}
+
+func text(s string) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(s)), nil }
+}
+
+func zipped(t *testing.T, s string) func() (io.ReadCloser, error) {
+	t.Helper()
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	if _, err := w.Write([]byte(s)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(packed.Bytes())), nil }
+}
+
+func importText(t *testing.T, m *memory, change func(*Options)) (Progress, error) {
+	t.Helper()
+	options := Options{Sink: m, Target: "me", Columns: DefaultColumns(), BatchRows: 3}
+	change(&options)
+	return Run(t.Context(), options)
+}
+
+const header = "device,type,event,value,timestamp\n"
+
+// manyRows gives rows that are all different.
+func manyRows(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "d%d,kind,e%d,%d.5,2026-01-01T00:%02d:%02d.000Z\n", i%4, i%3, i, i/60%60, i%60)
+	}
+	return b.String()
+}
+
+func wantRows(t *testing.T, m *memory, n int) {
+	t.Helper()
+	rows := slices.Clone(m.rows)
+	slices.Sort(rows)
+	if len(slices.Compact(rows)) != n || len(m.rows) != n {
+		t.Errorf("%d rows, %d different ones, want %d", len(m.rows), len(slices.Compact(rows)), n)
+	}
+}
+
+func TestRowsAreReadAsTheyStand(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	body := "\ufeffvalue,\"de\"\"v\",when,kind\r\n" +
+		"1e3,\"a,\"\"b\"\"\",2026-01-01T00:00:00Z,lamp\r\n" +
+		"\r\n" +
+		" -0.5 ,ü,2026-01-01T01:00:00+01:00,\n" +
+		"7,ü,2026-01-01T00:00:00.0019Z,late"
+	p, err := importText(t, m, func(o *Options) {
+		o.Open, o.Event = text(body), "power"
+		o.Columns = Columns{Device: `de"v`, Type: "kind", Value: "value", Timestamp: "when"}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		`2: id of a,"b" power 1000 1767225600000`, `4: id of ü power -0.5 1767225600000`, `5: id of ü power 7 1767225600001`,
+	}
+	if diff := cmp.Diff(want, m.rows) + cmp.Diff(map[string]string{`a,"b"`: "lamp", "ü": "device"}, m.kinds); diff != "" {
+		t.Error(diff)
+	}
+	if p.Rows != 3 || p.Devices != 2 || p.Before != 0 {
+		t.Errorf("the progress is %+v", p)
+	}
+}
+
+func TestAnImportThatIsCutOffAnywhereGoesOn(t *testing.T) {
+	t.Parallel()
+	const n = 20
+	for cut := range 8 {
+		for _, stored := range []bool{false, true} {
+			m := newMemory()
+			m.cutAt, m.stored = cut, stored
+			source := zipped(t, header+manyRows(n))
+			_, err := importText(t, m, func(o *Options) { o.Open = source })
+			if cut < 7 && !errors.Is(err, errCut) {
+				t.Fatalf("cut at %d: %v", cut, err)
+			}
+			p, err := importText(t, m, func(o *Options) { o.Open, o.BatchRows = source, 5 })
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantRows(t, m, n)
+			if p.Before+p.Rows != n {
+				t.Errorf("cut at %d: the progress is %+v", cut, p)
+			}
+		}
+	}
+}
+
+func TestAFileImportedTwiceAddsOnlyWhatWasAppended(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	rows := manyRows(30)
+	for _, end := range []int{10, 10, 11, 17, 30, 30} {
+		part := header + strings.Join(strings.SplitAfter(rows, "\n")[:end], "")
+		for _, source := range []func() (io.ReadCloser, error){text(strings.TrimSuffix(part, "\n")), text(part), zipped(t, part)} {
+			if _, err := importText(t, m, func(o *Options) { o.Open = source }); err != nil {
+				t.Fatal(err)
+			}
+			wantRows(t, m, end)
+		}
+	}
+	// Line numbers go on as if the file had been read at once.
+	if last := m.rows[29]; !strings.HasPrefix(last, "31: ") {
+		t.Errorf("the last row is %q", last)
+	}
+	// For somebody else, or read otherwise, it is another import.
+	if _, err := importText(t, m, func(o *Options) { o.Open, o.Target = text(header+rows), "you" }); err != nil {
+		t.Fatal(err)
+	}
+	if len(m.rows) != 60 {
+		t.Errorf("%d rows after the import for another", len(m.rows))
+	}
+}
+
+func TestFilesThatBeginAlikeAreToldApart(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	first := header + manyRows(10)
+	second := header + manyRows(4) + strings.ReplaceAll(manyRows(10), "d", "x")
+	third := header + manyRows(1) + strings.ReplaceAll(manyRows(3), "d", "y")
+	total := 0
+	for _, c := range []struct {
+		file string
+		rows int
+	}{{first, 10}, {second, 14}, {third, 4}, {second, 0}, {third + manyRows(2), 2}, {first, 0}, {second + manyRows(1), 1}} {
+		p, err := importText(t, m, func(o *Options) { o.Open = text(c.file) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += c.rows
+		if p.Rows != int64(c.rows) || len(m.rows) != total {
+			t.Errorf("got %+v and %d rows, want %d and %d", p, len(m.rows), c.rows, total)
+		}
+	}
+}
+
+func TestWrongRowsAreNamedByLine(t *testing.T) {
+	t.Parallel()
+	body := header + manyRows(4) +
+		"a,b,e,NaN,2026-01-01T00:00:00Z\n" + // 6
+		"a,b,e,1\n" +
+		"a,b,e!,1,2026-01-01T00:00:00Z\n" +
+		",b,e,1,2026-01-01T00:00:00Z\n" +
+		"a,b,e,1,yesterday\n" + // 10
+		"a,b,e,1e301,2026-01-01T00:00:00Z\n" +
+		"a,b,\"e,1,2026-01-01T00:00:00Z\n" +
+		"a,b,e,1,9026-01-01T00:00:00Z\n" +
+		"\xff,b,e,1,2026-01-01T00:00:00Z\n" +
+		strings.Repeat("a", 70_000) + ",b,e,1,2026-01-01T00:00:00Z\n" + // 15
+		"a,b,e,0x1p4,2026-01-01T00:00:00Z\n" +
+		manyRows(2)
+	m := newMemory()
+	_, err := importText(t, m, func(o *Options) { o.Open, o.BatchRows = text(body), 100 })
+	invalid, ok := errors.AsType[*InvalidRows](err)
+	if !ok {
+		t.Fatalf("got %v", err)
+	}
+	want := []string{
+		"line 6: value must be a number", "line 7: has 4 columns, not 5", "line 8: event must be 1 to 64 letters, digits and _.:-",
+		"line 9: device must not be empty", "line 10: timestamp must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z",
+		"line 11: value must be a finite number of at most 1e300", "line 12: has a quote that is not closed on its line",
+		"line 13: timestamp is more than 24 hours in the future", "line 14: is not UTF-8 without NUL", "line 15: is longer than 64 KiB",
+		"line 16: value must be a number",
+	}
+	if diff := cmp.Diff(want, invalid.Rows); diff != "" {
+		t.Error(diff)
+	}
+	if len(m.rows) != 0 {
+		t.Errorf("%d rows of a wrong batch were stored", len(m.rows))
+	}
+	p, err := importText(t, m, func(o *Options) { o.Open, o.SkipInvalid = text(body), true })
+	if err != nil || p.Rows != 6 || p.Skipped != 11 {
+		t.Errorf("skipping gave %+v %v", p, err)
+	}
+	p, err = importText(t, m, func(o *Options) { o.Open, o.SkipInvalid = text(body), true })
+	if err != nil || p.Rows != 0 || p.Skipped != 0 || p.Before != 6 {
+		t.Errorf("skipping again gave %+v %v", p, err)
+	}
+}
+
+func TestAFileThatIsNotOneIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, source := range map[string]func() (io.ReadCloser, error){
+		"an empty file":    text(""),
+		"another header":   text("time,value\n1,2\n"),
+		"a broken header":  text("device,\"type\n"),
+		"a cut gzip":       func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("\x1f\x8b\x08")), nil },
+		"a file not there": func() (io.ReadCloser, error) { return nil, errors.New("not there") },
+	} {
+		if _, err := importText(t, newMemory(), func(o *Options) { o.Open = source }); err == nil {
+			t.Errorf("%s was imported", name)
+		}
+	}
+}
+
+// FuzzSplitRow holds the splitting of rows against the standard library's.
+func FuzzSplitRow(f *testing.F) {
+	for _, seed := range []string{`a,b,c`, `"a,""b",,"",x`, `"`, `a"b`, `"a"b`, `,`, ` "a"`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		if strings.ContainsAny(line, "\r\n") || line == "" {
+			return
+		}
+		got, err := splitRow([]byte(line), nil)
+		reader := csv.NewReader(strings.NewReader(line))
+		want, wantErr := reader.Read()
+		if (err == nil) != (wantErr == nil) {
+			t.Fatalf("%q: %v, the library says %v", line, err, wantErr)
+		}
+		if err != nil {
+			return
+		}
+		fields := make([]string, len(got))
+		for i := range got {
+			fields[i] = string(got[i])
+		}
+		if !slices.Equal(fields, want) {
+			t.Fatalf("%q: %q, want %q", line, fields, want)
+		}
+	})
+}
+
+// FuzzParseRow wants every line read without a panic, and nothing taken that the rules refuse.
+func FuzzParseRow(f *testing.F) {
+	f.Add("a,b,e,1.5,2026-01-01T00:00:00Z")
+	f.Add("\"a\"\"\",,e,-1e300,2026-01-01T00:00:00.999+05:30")
+	now := time.UnixMilli(1_800_000_000_000)
+	f.Fuzz(func(t *testing.T, line string) {
+		l, err := layoutOf([]byte(strings.TrimSpace(header)), Options{Columns: DefaultColumns()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		row, problem := l.parse([]byte(line), now)
+		if problem != "" {
+			return
+		}
+		field, message := hearth.LogEntry{Event: row.event, Value: row.value, At: row.at}.Problem(now)
+		if field != "" || len(row.device) == 0 || len(row.kind) == 0 {
+			t.Errorf("%q was read as %+v: %s %s", line, row, field, message)
+		}
+	})
+}
+
+func BenchmarkParse(b *testing.B) {
+	body := header + manyRows(50_000)
+	b.SetBytes(int64(len(body)))
+	for b.Loop() {
+		_, err := Run(b.Context(), Options{Open: text(body), Sink: &discard{}, Columns: DefaultColumns()})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(50_000*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+}
+
+// discard is a Sink that keeps nothing.
+type discard struct{}
+
+func (discard) Devices(context.Context) (map[string]string, error) { return map[string]string{}, nil }
+func (discard) Create(_ context.Context, devices []Device) ([]string, error) {
+	return make([]string, len(devices)), nil
+}
+func (discard) Ingest(context.Context, Batch) error { return nil }
+func (discard) Checkpoint(context.Context, string) (hearth.Checkpoint, error) {
+	return hearth.Checkpoint{}, hearth.NotFound("import")
+}
