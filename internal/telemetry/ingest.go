@@ -61,7 +61,7 @@ func (s *Service) Ingest(ctx context.Context, caller hearth.Caller, batch Batch)
 	if along.Once, err = batch.Once.Answered(len(batch.Entries)); err != nil {
 		return err
 	}
-	first, err := s.append(ctx, batch.Entries, batch.Checkpoint, along)
+	first, err := s.options.Store.AppendLogs(ctx, batch.Entries, batch.Checkpoint, along)
 	if err != nil {
 		return err
 	}
@@ -130,22 +130,12 @@ func (s *Service) Add(ctx context.Context, caller hearth.Caller, single Single) 
 		along.Once = &once
 	}
 	entries := []hearth.LogEntry{entry}
-	first, err := s.append(ctx, entries, nil, along)
+	first, err := s.options.Store.AppendLogs(ctx, entries, nil, along)
 	if err != nil {
 		return hearth.Log{}, err
 	}
 	s.appended(ctx, appended{devices: []*hearth.Device{device}, counts: []int{1}, entries: entries, first: first})
 	return logOf(entry, device.ID, first), nil
-}
-
-// append writes entries; small writes that nothing travels with share one.
-func (s *Service) append(
-	ctx context.Context, entries []hearth.LogEntry, checkpoint *hearth.Checkpoint, along hearth.Along,
-) (first uint64, err error) {
-	if checkpoint == nil && along.Once == nil && len(entries) <= maxShared {
-		return s.collector.append(ctx, entries)
-	}
-	return s.options.Store.AppendLogs(ctx, entries, checkpoint, along)
 }
 
 // appended is what was stored: entries by key, counts by the index of their device.

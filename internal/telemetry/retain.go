@@ -38,12 +38,17 @@ func (s *Service) retainOnce(ctx context.Context) error {
 	return s.inSteps(ctx, func() (bool, error) { return s.options.Store.Reclaim(ctx) })
 }
 
+// trim takes one step. Logs vanish for every reader with the first step of an hour, whatever it takes out.
 func (s *Service) trim(ctx context.Context, before time.Time) (more bool, err error) {
 	removed, more, err := s.options.Store.TrimLogs(ctx, before)
-	if removed > 0 && s.options.Listener != nil {
-		s.options.Listener.LogsChanged(context.WithoutCancel(ctx), hearth.Reach{All: true})
+	if err != nil {
+		return false, err
 	}
-	return more, err
+	if hour := before.Truncate(time.Hour); s.options.Listener != nil && (removed > 0 || hour.After(s.trimmed)) {
+		s.options.Listener.LogsChanged(context.WithoutCancel(ctx), hearth.Reach{All: true})
+		s.trimmed = hour
+	}
+	return more, nil
 }
 
 func (s *Service) inSteps(ctx context.Context, step func() (more bool, err error)) error {
