@@ -127,7 +127,8 @@ type Checkpoint struct {
 type LogStore interface {
 	// AppendLogs stores all entries or none, durably, rollups with them; no entry is lost or doubled by a crash at any
 	// moment. It gives the Seq of the first entry; the others follow by one each. Entries of a device that is gone are
-	// passed over. At most MaxLogBatch entries. checkpoint may be nil.
+	// passed over. At most MaxLogBatch entries. checkpoint may be nil. An along.Once without an Answer, whose Render is set,
+	// has its answer made from that first number (a uint64) before it is stored: an answer that names the logs' ids.
 	AppendLogs(ctx context.Context, entries []LogEntry, checkpoint *Checkpoint, along Along) (first uint64, err error)
 	// ImportCheckpoint gives the stored checkpoint; CodeNotFound.
 	ImportCheckpoint(ctx context.Context, id string) (Checkpoint, error)

@@ -274,6 +274,10 @@ func (s *Store) AppendLogs(
 		}
 	}
 	err = s.write(ctx, func(t *tx) error {
+		along := along
+		if err := s.answerLogs(t, &along); err != nil {
+			return err
+		}
 		if err := s.writeAlong(t, along); err != nil {
 			return err
 		}
@@ -300,6 +304,19 @@ func (s *Store) AppendLogs(
 		return err
 	})
 	return first, err
+}
+
+// answerLogs has the answer made of an idempotency record that waits for the first entry's number.
+func (s *Store) answerLogs(t *tx, along *hearth.Along) error {
+	if along.Once == nil || along.Once.Answer != nil || along.Once.Render == nil {
+		return nil
+	}
+	first, err := t.w.logs.nextSeq(t)
+	if err != nil {
+		return err
+	}
+	along.Once, err = along.Once.Answered(first)
+	return err
 }
 
 // blobOf keeps an empty mark from becoming NULL.

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"slices"
 	"sync"
@@ -33,6 +34,7 @@ func Logs(t *testing.T, h LogsHarness) {
 		"numbers entries in the order of a batch":         logsNumbers,
 		"pages through equal timestamps without a gap":    logsPages,
 		"stores a batch once":                             logsOnce,
+		"an answer may name the first entry's number":     logsAnswer,
 		"an import's checkpoint comes with its rows":      logsCheckpoint,
 		"entries of a device that is gone are no one's":   logsGone,
 		"a deleted device's logs are gone at once":        logsDeleted,
@@ -196,6 +198,26 @@ func logsOnce(t *testing.T, s LogStore) {
 	counted(t, s, all, 1)
 	if got := scanned(t, s, hearth.LogScan{Reach: all, Span: everything}); len(got) != 1 {
 		t.Errorf("%d logs are stored", len(got))
+	}
+}
+
+func logsAnswer(t *testing.T, s LogStore) {
+	d := createDevices(t, s, device(1))[0]
+	appendLogs(t, s, entry(d, "a", 1, 0))
+	asked := func() hearth.Along {
+		along := once("f")
+		along.Once.Answer = nil
+		along.Once.Render = func(created any) (int, []byte, error) { return 201, fmt.Appendf(nil, "%d", created.(uint64)), nil }
+		return along
+	}
+	first, err := s.AppendLogs(t.Context(), []hearth.LogEntry{entry(d, "a", 1, 0), entry(d, "a", 2, 0)}, nil, asked())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.AppendLogs(t.Context(), []hearth.LogEntry{entry(d, "a", 1, 0), entry(d, "a", 2, 0)}, nil, asked())
+	replayed, ok := err.(*hearth.Replayed)
+	if !ok || string(replayed.Once.Answer) != fmt.Sprint(first) {
+		t.Errorf("got %v %+v, want the answer %d", err, replayed, first)
 	}
 }
 
