@@ -12,12 +12,14 @@ import (
 
 	"hearth"
 	"hearth/internal/account"
+	"hearth/internal/analytics"
 	"hearth/internal/api"
 	"hearth/internal/config"
 	"hearth/internal/fleet"
 	"hearth/internal/kv/memkv"
 	"hearth/internal/observe"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/telemetry"
 )
 
 // Options are what an App is built from.
@@ -51,9 +53,13 @@ type App struct {
 	store   *sqlite.Store
 	keys    *account.KeyRing
 	people  *account.Service
+	events  *publishers
 	fleet   *fleet.Fleet
 	api     *api.API
 	limiter *memkv.Limiter // nil: the limits are off
+
+	telemetry *telemetry.Service
+	analytics *analytics.Service
 
 	steps steps
 }
@@ -65,7 +71,7 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &App{options: options, config: options.Config, log: options.Logger}
+	a := &App{options: options, config: options.Config, log: options.Logger, events: &publishers{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close(ctx))
@@ -84,6 +90,9 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 		return nil, err
 	}
 	if err := a.openFleet(); err != nil {
+		return nil, err
+	}
+	if err := a.openTelemetry(); err != nil {
 		return nil, err
 	}
 	if err := a.buildAPI(); err != nil {
@@ -122,7 +131,7 @@ func (a *App) buildAPI() error {
 	}
 	a.api, err = api.New(api.Options{
 		Version: a.options.Version, Clock: a.options.Clock, Logger: a.log, Health: a.health, Metrics: a.metrics.HTTP,
-		Accounts: a.people, Devices: a.fleet, Fleet: a.fleet,
+		Accounts: a.people, Devices: a.fleet, Fleet: a.fleet, Telemetry: a.telemetry, Analytics: a.analytics,
 		BodyLimit: int64(a.config.BodyLimit), BatchBodyLimit: int64(a.config.BatchBodyLimit),
 		SlowRequest: a.config.SlowRequest, AllowedOrigins: a.config.AllowedOrigins,
 		TrustedProxies: a.config.TrustedProxies, Limiter: limits, Secret: secret, Once: a.store,

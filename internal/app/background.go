@@ -30,6 +30,7 @@ func (a *App) startBackground(ctx context.Context) {
 	a.fleet.Start()
 	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
+	a.runTelemetry(working, &running)
 	for _, p := range a.periodics() {
 		running.Go(func() { a.repeat(working, p) })
 	}

@@ -1,0 +1,57 @@
+package app
+
+import (
+	"context"
+	"sync"
+
+	"hearth"
+	"hearth/internal/analytics"
+	"hearth/internal/kv/memkv"
+	"hearth/internal/telemetry"
+)
+
+// publishers passes events on to everybody who wants them. It is complete before the first event.
+type publishers struct{ all []hearth.Publisher }
+
+// Publish implements hearth.Publisher.
+func (p *publishers) Publish(events ...hearth.Event) {
+	for _, to := range p.all {
+		to.Publish(events...)
+	}
+}
+
+// smallestCache stands for no cache: answers then share their loads, and hardly anything is kept.
+const smallestCache = 64 << 10
+
+// openTelemetry builds what takes logs in and what counts them.
+func (a *App) openTelemetry() error {
+	cache, err := memkv.NewCache(memkv.CacheOptions{Bytes: max(uint64(a.config.CacheSize), smallestCache), Clock: a.options.Clock, Logger: a.log})
+	if err != nil {
+		return err
+	}
+	a.analytics, err = analytics.New(analytics.Options{
+		Logs: a.store, Devices: a.store, Cache: cache, Clock: a.options.Clock,
+		LogRate:       func(reach hearth.Reach) float64 { return a.telemetry.PerSecond(reach) },
+		HeartbeatRate: a.fleet.HeartbeatRate,
+	})
+	if err != nil {
+		return err
+	}
+	a.events.all = append(a.events.all, a.analytics)
+	a.telemetry, err = telemetry.New(telemetry.Options{
+		Store: a.store, Directory: a.fleet, Publisher: a.events, Listener: a.analytics, Clock: a.options.Clock, Logger: a.log,
+		Retention: a.config.Retention,
+	})
+	return err
+}
+
+// runTelemetry runs what telemetry does in the background, until ctx ends.
+func (a *App) runTelemetry(ctx context.Context, running *sync.WaitGroup) {
+	for name, work := range map[string]func(context.Context) error{"summaries of logs": a.telemetry.Run, "retention of logs": a.telemetry.Retain} {
+		running.Go(func() {
+			if err := work(ctx); err != nil {
+				a.log.ErrorContext(ctx, "background work failed", "work", name, "err", err)
+			}
+		})
+	}
+}
