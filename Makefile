@@ -48,6 +48,10 @@ test: services ## install what the tests need, then run them all with the race d
 test-short: ## run the tests without the race detector
 	$(GO) test ./...
 
+.PHONY: test-clients
+test-clients: ## run the JavaScript clients, under Node and in Chromium, against the realtime node
+	@scripts/clients.sh
+
 .PHONY: services
 services: ## install what the tests need and is missing
 	@scripts/services.sh test

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what a stage needs and this machine does not have: services.sh test, services.sh lint. Running it again does
-# nothing. A test that needs more adds a line to its stage: need COMMAND PACKAGE.
+# Installs what a stage needs and this machine does not have: services.sh test, services.sh lint, services.sh clients.
+# Running it again does nothing. A test that needs more adds a line to its stage: need COMMAND PACKAGE.
 set -euo pipefail
 
 missing=()
@@ -15,12 +15,17 @@ test)
   need gcc gcc # the race detector
   need git git # the build names its commit
   ;;
+clients)
+  need node nodejs
+  need npm npm
+  need chromium chromium
+  ;;
 lint)
   need shellcheck shellcheck
   need npm npm # the linter of the OpenAPI document
   ;;
 *)
-  echo "usage: $0 test|lint" >&2
+  echo "usage: $0 test|lint|clients" >&2
   exit 2
   ;;
 esac
