@@ -103,7 +103,7 @@ func openSecond(t *testing.T, h *house) *account.Service {
 
 func TestParallelLoginsWithTheRightPasswordDoNotLock(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newHouse(t, func(o *account.Options) { o.HashSlots = 50 })
 	h.user(email, hearth.RoleUser)
 	var wg sync.WaitGroup
 	for range 50 {
