@@ -150,6 +150,9 @@ func New(options Options) (*Service, error) {
 	}, nil
 }
 
+// Observe adds an observer of ended sessions. It is for what is built after the service, before anything is served.
+func (s *Service) Observe(observer SessionObserver) { s.observers = append(s.observers, observer) }
+
 func (s *Service) now() time.Time { return s.options.Clock.Now() }
 
 // monotonic is a clock that only goes forward, for ages of what is cached.

@@ -224,7 +224,8 @@ func (r *KeyRing) keySet(content keyFile) (*keySet, error) {
 			return nil, errors.New("a signing key is weak")
 		}
 		private := ed25519.NewKeyFromSeed(entry.Seed)
-		key := signingKey{id: entry.ID, private: private, public: private.Public().(ed25519.PublicKey), from: entry.From}
+		// The public key is the second half of the private one: see ed25519.PrivateKey.
+		key := signingKey{id: entry.ID, private: private, public: ed25519.PublicKey(private[ed25519.SeedSize:]), from: entry.From}
 		if key.id != thumbprint(key.public) {
 			return nil, errors.New("a signing key does not match its id")
 		}

@@ -65,8 +65,9 @@ func TestKeysThatCannotBeTrustedAreRefused(t *testing.T) {
 	must(t, err)
 	field := func(name, value string) func(string) string {
 		return func(text string) string {
-			start := strings.Index(text, `"`+name+`": "`) + len(name) + 5
-			return text[:start] + value + text[start+strings.Index(text[start:], `"`):]
+			before, rest, _ := strings.Cut(text, `"`+name+`": "`)
+			_, after, _ := strings.Cut(rest, `"`)
+			return before + `"` + name + `": "` + value + `"` + after
 		}
 	}
 	tests := []struct {
@@ -78,7 +79,10 @@ func TestKeysThatCannotBeTrustedAreRefused(t *testing.T) {
 		{"readable by the group", func(s string) string { return s }, 0o640},
 		{"no JSON", func(string) string { return "secret" }, 0o600},
 		{"empty", func(string) string { return "" }, 0o600},
-		{"no keys", func(s string) string { return s[:strings.Index(s, `"signing_keys"`)] + `"signing_keys": []}` }, 0o600},
+		{"no keys", func(s string) string {
+			before, _, _ := strings.Cut(s, `"signing_keys"`)
+			return before + `"signing_keys": []}`
+		}, 0o600},
 		{"a secret of zeros", field("secret", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="), 0o600},
 		{"a short secret", field("secret", "c2hvcnQ="), 0o600},
 		{"a key of zeros", field("seed", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="), 0o600},

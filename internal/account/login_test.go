@@ -1,6 +1,7 @@
 package account_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -26,7 +27,7 @@ func TestFiveWrongPasswordsLockTheAccount(t *testing.T) {
 		}
 		err := wrong(h, who)
 		wantCode(t, err, hearth.CodeAccountLocked)
-		if e, ok := err.(*hearth.Error); !ok || e.RetryAfter != 15*time.Minute {
+		if e, ok := errors.AsType[*hearth.Error](err); !ok || e.RetryAfter != 15*time.Minute {
 			t.Errorf("the refusal is %#v", err)
 		}
 		h.clock.advance(15*time.Minute - time.Millisecond)
@@ -50,7 +51,7 @@ func TestALockHoldsWhenTheClockGoesBack(t *testing.T) {
 	h.clock.advance(-time.Hour)
 	err := wrong(h, email)
 	wantCode(t, err, hearth.CodeAccountLocked)
-	if e, ok := err.(*hearth.Error); !ok || e.RetryAfter > 15*time.Minute {
+	if e, ok := errors.AsType[*hearth.Error](err); !ok || e.RetryAfter > 15*time.Minute {
 		t.Errorf("the refusal is %#v", err)
 	}
 }
@@ -226,7 +227,7 @@ func TestTheFullHashQueueIsRefusedAndCountsNoTry(t *testing.T) {
 			name := "p" + strings.Repeat("x", n) + "@example.com" // accounts that do not wait for one another
 			_, err := h.Login(t.Context(), here, account.Credentials{Email: name, Password: password})
 			if tries := len(name); hearth.ErrorCode(err) == hearth.CodeUnavailable {
-				if e, ok := err.(*hearth.Error); !ok || e.RetryAfter == 0 {
+				if e, ok := errors.AsType[*hearth.Error](err); !ok || e.RetryAfter == 0 {
 					t.Errorf("%d: the refusal is %#v", tries, err)
 				}
 			}

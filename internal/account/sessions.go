@@ -114,7 +114,7 @@ func (s *Service) Revoke(ctx context.Context, caller hearth.Caller, token string
 func (s *Service) revokeAccess(ctx context.Context, caller hearth.Caller, token string) error {
 	found, err := s.tokens.verify(token, s.now())
 	if err != nil {
-		return nil // no token of ours, or one that ended by itself
+		return nil //nolint:nilerr // no token of ours, or one that ended by itself
 	}
 	_, err = s.store.EndSession(ctx, hearth.SessionEnd{
 		ID: found.sessionID, UserID: found.userID, At: s.now(), Reason: hearth.EndRevoked,

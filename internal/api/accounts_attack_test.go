@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -67,10 +68,7 @@ func unbase64(t *testing.T, s string) []byte {
 
 // with gives fields over others; a nil value removes the field.
 func with(base m, change m) m {
-	out := m{}
-	for k, v := range base {
-		out[k] = v
-	}
+	out := maps.Clone(base)
 	for k, v := range change {
 		if out[k] = v; v == nil {
 			delete(out, k)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -214,9 +215,7 @@ func TestAccountInputsThatAreRefused(t *testing.T) {
 	token := s.login("ann@example.com").text("access_token")
 	signUp := func(change m) m {
 		body := m{"name": "Bob", "email": "bob@example.com", "password": sitePassword}
-		for k, v := range change {
-			body[k] = v
-		}
+		maps.Copy(body, change)
 		return body
 	}
 	tests := []struct {
