@@ -1,6 +1,7 @@
 package hearth
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -31,6 +32,50 @@ type AuditEntry struct {
 	RequestID string
 	// Changes are the changed fields before and after; secrets are masked before they get here.
 	Changes map[string]Change
+	// ChangesText is the JSON that Changes are stored as, which the hash is over; it is set by the store.
+	ChangesText string
+}
+
+// AuditFilter cuts a list of entries; a zero field cuts nothing.
+type AuditFilter struct {
+	ActorID string
+	Action  string
+	Target  string
+	// From is inclusive, To exclusive.
+	From time.Time
+	To   time.Time
+}
+
+// AuditHead is the newest entry's number and hash, kept apart from the entries, so that the removal of the newest ones
+// shows too. The zero AuditHead is of an empty store.
+type AuditHead struct {
+	Seq  int64
+	Hash string
+}
+
+// AuditStore keeps the audit. Entries come in with the writes that they tell of (see Along); none is ever changed or
+// removed, and the store refuses both as far as its engine can.
+type AuditStore interface {
+	// AppendAudit stores entries that no write takes along, such as refusals; all or none.
+	AppendAudit(ctx context.Context, entries ...AuditEntry) error
+	// Audit lists entries, the newest first: by At, then Seq. The page's sort is "".
+	Audit(ctx context.Context, filter AuditFilter, page Page) (List[AuditEntry], error)
+	// AuditChain gives up to limit entries with a Seq above after, in the order of Seq, as they are stored.
+	AuditChain(ctx context.Context, after int64, limit int) ([]AuditEntry, error)
+	// AuditHead gives the head of the chain.
+	AuditHead(ctx context.Context) (AuditHead, error)
+}
+
+// Chained gives the entry as it is stored behind head: with its number, the hash before it and its own.
+func (e AuditEntry) Chained(head AuditHead) (AuditEntry, error) {
+	text, err := json.Marshal(e.Changes)
+	if err != nil {
+		return e, fmt.Errorf("encode the changes of an audit entry: %w", err)
+	}
+	e.At = Millis(e.At)
+	e.Seq, e.PrevHash, e.ChangesText = head.Seq+1, head.Hash, string(text)
+	e.Hash = e.Sum()
+	return e, nil
 }
 
 // Entry begins the record of what the caller does at the time at: a success, until Result says otherwise.
@@ -47,17 +92,14 @@ type Change struct {
 	After  any `json:"after,omitempty"`
 }
 
-// Sum gives the entry's hash: SHA-256, in hex, over every field but Hash itself, PrevHash included. Each field is
-// preceded by its length, so that no two entries read the same.
+// Sum gives the entry's hash: SHA-256, in hex, over every field but Hash itself, with PrevHash, and with ChangesText for
+// Changes, whose encoding another program or version need not repeat. Each field is preceded by its length, so that no
+// two entries read the same.
 func (e AuditEntry) Sum() string {
-	changes, err := json.Marshal(e.Changes)
-	if err != nil {
-		panic("hearth: audit changes are plain values: " + err.Error())
-	}
 	sum := sha256.New()
 	for _, field := range []string{
 		strconv.FormatInt(e.Seq, 10), e.PrevHash, strconv.FormatInt(e.At.UnixMilli(), 10), e.ActorID, e.Action, e.Target,
-		e.Result, e.IP, e.UserAgent, e.RequestID, string(changes),
+		e.Result, e.IP, e.UserAgent, e.RequestID, e.ChangesText,
 	} {
 		fmt.Fprintf(sum, "%d:%s", len(field), field)
 	}

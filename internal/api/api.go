@@ -23,6 +23,7 @@ import (
 	"hearth"
 	"hearth/internal/account"
 	"hearth/internal/analytics"
+	"hearth/internal/audit"
 	"hearth/internal/api/logjson"
 	"hearth/internal/fleet"
 	"hearth/internal/observe"
@@ -76,6 +77,8 @@ type Options struct {
 	// Secret keeps what is stored of requests with an Idempotency-Key from whoever has the database: 32 random bytes, the
 	// same after a restart and on every instance. Empty: new ones, for tests.
 	Secret []byte
+	// Audit answers under /admin/audit; nil: it does not.
+	Audit *audit.Service
 	// Once finds what was answered before; nil: the writes alone do.
 	Once hearth.OnceStore
 }
@@ -140,6 +143,7 @@ var resources = []func(*API){
 	(*API).registerLogs,
 	(*API).registerAnalytics,
 	(*API).registerRealtime,
+	(*API).registerAudit,
 }
 
 // ServeHTTP answers a request.

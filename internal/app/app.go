@@ -14,6 +14,7 @@ import (
 	"hearth/internal/account"
 	"hearth/internal/analytics"
 	"hearth/internal/api"
+	"hearth/internal/audit"
 	"hearth/internal/config"
 	"hearth/internal/fleet"
 	"hearth/internal/kv/memkv"
@@ -135,6 +136,7 @@ func (a *App) buildAPI() error {
 		BodyLimit: int64(a.config.BodyLimit), BatchBodyLimit: int64(a.config.BatchBodyLimit),
 		SlowRequest: a.config.SlowRequest, AllowedOrigins: a.config.AllowedOrigins,
 		TrustedProxies: a.config.TrustedProxies, Limiter: limits, Secret: secret, Once: a.store,
+		Audit: audit.New(a.store),
 	})
 	return err
 }

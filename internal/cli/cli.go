@@ -64,6 +64,7 @@ func (e usageError) Unwrap() error { return e.error }
 type grammar struct {
 	Serve       serveCommand       `cmd:"" help:"Serve the API, and run the background jobs unless --worker=false."`
 	User        userCommand        `cmd:"" help:"Make accounts."`
+	Audit       auditCommand       `cmd:"" help:"Prove that the record of who did what was not edited."`
 	Config      configCommand      `cmd:"" help:"Check or print the configuration."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; for containers."`
 	Openapi     openapiCommand     `cmd:"" name:"openapi" help:"Print the OpenAPI document of the API."`
@@ -75,6 +76,7 @@ func newGrammar() *grammar {
 		Serve:       serveCommand{settings: newSettings()},
 		Config:      configCommand{Check: configCheckCommand{settings: newSettings()}, Print: configPrintCommand{settings: newSettings()}},
 		User:        userCommand{Create: userCreateCommand{settings: newSettings()}},
+		Audit:       auditCommand{Verify: auditVerifyCommand{settings: newSettings()}},
 		Healthcheck: healthcheckCommand{settings: newSettings()},
 	}
 }

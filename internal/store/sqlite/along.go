@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"database/sql"
-	"encoding/json"
 	"errors"
 
 	"hearth"
@@ -54,20 +53,18 @@ func (s *Store) writeOnce(t *tx, once *hearth.Once) error {
 }
 
 func (s *Store) writeAudit(t *tx, entry hearth.AuditEntry) error {
-	// The newest entry, by primary key.
-	err := t.row(`SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1`).Scan(&entry.Seq, &entry.PrevHash)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	var head hearth.AuditHead
+	if err := t.row(`SELECT seq, hash FROM audit_head`).Scan(&head.Seq, &head.Hash); err != nil {
 		return err
 	}
-	entry.Seq++
-	entry.Hash = entry.Sum()
-	changes, err := json.Marshal(entry.Changes)
+	entry, err := entry.Chained(head)
 	if err != nil {
 		return err
 	}
+	// The trigger audit_next takes the head along.
 	_, err = t.exec(`INSERT INTO audit(seq, prev_hash, hash, at, actor_id, action, target, result, ip, user_agent, request_id, changes)
 		VALUES(?,?,?,?,?,?,?,?,?,?,?,?)`,
 		entry.Seq, entry.PrevHash, entry.Hash, millis(entry.At), entry.ActorID, entry.Action, entry.Target, entry.Result,
-		entry.IP, entry.UserAgent, entry.RequestID, string(changes))
+		entry.IP, entry.UserAgent, entry.RequestID, entry.ChangesText)
 	return err
 }

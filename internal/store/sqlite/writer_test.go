@@ -11,7 +11,7 @@ import (
 	"hearth"
 )
 
-func openTest(t *testing.T) *Store {
+func openTest(t testing.TB) *Store {
 	t.Helper()
 	s, err := Open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "hearth.db")})
 	if err != nil {
