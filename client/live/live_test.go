@@ -189,6 +189,9 @@ func TestNothingIsMissedWhileConnectionsAreCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := node.Start(); err != nil {
+		t.Fatal(err)
+	}
 	opened := make(chan struct{}, 1000)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1/realtime/sse", func(w http.ResponseWriter, r *http.Request) {

@@ -51,9 +51,11 @@ type Device struct {
 	UpdatedAt      Time     `json:"updated_at" doc:"The owner's last change."`
 }
 
-func (a *API) wireDevice(d hearth.Device) Device {
+func (a *API) wireDevice(d hearth.Device) Device { return wireDeviceAt(d, a.now()) }
+
+func wireDeviceAt(d hearth.Device, now time.Time) Device {
 	wire := Device{
-		ID: d.ID, Name: d.Name, Type: d.Type, Status: string(d.Status), Connection: string(d.Connection(a.now())), Tags: d.Tags,
+		ID: d.ID, Name: d.Name, Type: d.Type, Status: string(d.Status), Connection: string(d.Connection(now)), Tags: d.Tags,
 		Metadata: Metadata(d.Metadata), Interval: d.Interval, LastActiveAt: wireTime(d.LastActiveAt), OwnerID: d.OwnerID,
 		OrganizationID: text(d.OrganizationID), Version: d.Version, CreatedAt: Time(d.CreatedAt), UpdatedAt: Time(d.UpdatedAt),
 	}

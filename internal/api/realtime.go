@@ -139,16 +139,8 @@ func (a *API) createTicket(live Live, w http.ResponseWriter, r *http.Request) er
 	return writeCreated(w, Ticket{Ticket: ticket, ExpiresIn: ticketSeconds})
 }
 
-// liveHeartbeat is a heartbeat's answer.
-type liveHeartbeat struct {
-	DeviceID     string              `json:"device_id"`
-	Status       hearth.DeviceStatus `json:"status"`
-	Connection   hearth.Connection   `json:"connection"`
-	LastActiveAt Time                `json:"last_active_at"`
-}
-
 // EncodeEvent gives the contract's JSON of an event's data.
-func (a *API) EncodeEvent(event hearth.Event) (json.RawMessage, error) {
+func EncodeEvent(event hearth.Event) (json.RawMessage, error) {
 	if event.Type == hearth.EventDeviceDeleted {
 		return json.Marshal(map[string]string{"id": event.DeviceID})
 	}
@@ -162,7 +154,11 @@ func (a *API) EncodeEvent(event hearth.Event) (json.RawMessage, error) {
 			Count    int    `json:"count"`
 		}{data.DeviceID, data.Count}
 	case hearth.Heartbeat:
-		wire = liveHeartbeat{data.DeviceID, data.Status, data.Connection, Time(data.At)}
+		wire = Heartbeat{
+			DeviceID: data.DeviceID, Status: string(data.Status), Connection: string(data.Connection), LastActiveAt: Time(data.At),
+		}
+	case hearth.Device:
+		wire = wireDeviceAt(data, event.At)
 	default:
 		return nil, fmt.Errorf("api: an event %s carries a %T", event.Type, event.Data)
 	}

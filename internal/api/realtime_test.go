@@ -35,15 +35,17 @@ func (lamps) Device(_ context.Context, id string) (hearth.Device, error) {
 func newLive(t *testing.T) (*realtime.Node, *httptest.Server) {
 	t.Helper()
 	users := tokens{"ann": {UserID: annID, Role: hearth.RoleUser}, "root": {UserID: lampID, Role: hearth.RoleAdmin}}
-	var a *API
 	node, err := realtime.New(realtime.Options{
 		Users: users, Devices: lamps{}, Drain: time.Millisecond,
-		Encode: func(event hearth.Event) (json.RawMessage, error) { return a.EncodeEvent(event) },
+		Encode: EncodeEvent,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err = New(Options{
+	if err := node.Start(); err != nil {
+		t.Fatal(err)
+	}
+	a, err := New(Options{
 		Users: users, Devices: tokens{"hd_x": {DeviceID: lampID}}, Live: node,
 		StreamStats: func() StreamStats { return StreamStats{Users: node.Stats().Users} },
 	})

@@ -23,6 +23,7 @@ func (a *App) openAccounts() (err error) {
 		Store: a.store, Keys: a.keys, Clock: a.options.Clock, Logger: a.log, Issuer: a.config.PublicURL,
 		AccessTTL: a.config.AccessTTL, RefreshTTL: a.config.RefreshTTL, SignUp: account.SignUp(a.config.Signup),
 		BcryptCost: a.config.BcryptCost, HashSlots: a.config.HashSlots(),
+		Observers: []account.SessionObserver{a.endings},
 	})
 	return err
 }

@@ -19,6 +19,7 @@ import (
 	"hearth/internal/fleet"
 	"hearth/internal/kv/memkv"
 	"hearth/internal/observe"
+	"hearth/internal/realtime"
 	"hearth/internal/store/sqlite"
 	"hearth/internal/telemetry"
 )
@@ -59,6 +60,9 @@ type App struct {
 	api     *api.API
 	limiter *memkv.Limiter // nil: the limits are off
 
+	realtime *realtime.Node
+	endings  *endings
+
 	telemetry *telemetry.Service
 	analytics *analytics.Service
 
@@ -72,7 +76,7 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &App{options: options, config: options.Config, log: options.Logger, events: &publishers{}}
+	a := &App{options: options, config: options.Config, log: options.Logger, events: &publishers{}, endings: &endings{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close(ctx))
@@ -94,6 +98,9 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 		return nil, err
 	}
 	if err := a.openTelemetry(); err != nil {
+		return nil, err
+	}
+	if err := a.openRealtime(); err != nil {
 		return nil, err
 	}
 	if err := a.buildAPI(); err != nil {
@@ -133,6 +140,7 @@ func (a *App) buildAPI() error {
 	a.api, err = api.New(api.Options{
 		Version: a.options.Version, Clock: a.options.Clock, Logger: a.log, Health: a.health, Metrics: a.metrics.HTTP,
 		Accounts: a.people, Devices: a.fleet, Fleet: a.fleet, Telemetry: a.telemetry, Analytics: a.analytics,
+		Live: a.realtime, StreamStats: a.streamStats,
 		BodyLimit: int64(a.config.BodyLimit), BatchBodyLimit: int64(a.config.BatchBodyLimit),
 		SlowRequest: a.config.SlowRequest, AllowedOrigins: a.config.AllowedOrigins,
 		TrustedProxies: a.config.TrustedProxies, Limiter: limits, Secret: secret, Once: a.store,

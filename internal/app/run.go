@@ -38,6 +38,9 @@ func (a *App) Run(ctx context.Context, ready func(url string)) (err error) {
 	if err := a.rememberLimits(); err != nil {
 		return err
 	}
+	if err := a.realtime.Start(); err != nil {
+		return err
+	}
 	a.startBackground(ctx)
 
 	failed := make(chan error, 2)
@@ -53,6 +56,8 @@ func (a *App) Run(ctx context.Context, ready func(url string)) (err error) {
 		return fmt.Errorf("listen on %s: %w", a.config.Addr, err)
 	}
 	a.serve("api listener", listener, a.api, failed)
+	// Streams are requests that never finish: they are told to go elsewhere before the listener waits for the others.
+	a.steps.add("streams", a.realtime.Drain)
 	a.steps.add("readiness", func(context.Context) error { a.health.Drain(); return nil })
 	url := baseURL(listener.Addr())
 	a.log.InfoContext(ctx, "serving", "url", url, "version", a.options.Version)

@@ -157,6 +157,9 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 		t.Fatal(err)
 	}
 	w.node = node
+	if err := node.Start(); err != nil {
+		t.Fatal(err)
+	}
 	mux := http.NewServeMux()
 	serve := func(path string, handler func(http.ResponseWriter, *http.Request) error) {
 		mux.HandleFunc(path, func(rw http.ResponseWriter, r *http.Request) {

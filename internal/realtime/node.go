@@ -41,6 +41,7 @@ type Node struct {
 	connections atomic.Int64
 	sockets     sockets
 
+	started   bool
 	drainOnce sync.Once
 	draining  chan struct{}
 	closeOnce sync.Once
@@ -51,7 +52,7 @@ type Node struct {
 
 var _ hearth.Publisher = (*Node)(nil)
 
-// New makes a node and starts it. Close ends it.
+// New makes a node. Start starts it, Close ends it.
 func New(options Options) (*Node, error) {
 	options, err := options.withDefaults()
 	if err != nil {
@@ -81,17 +82,24 @@ func New(options Options) (*Node, error) {
 	n.node.SetBroker(n.broker)
 	n.handle()
 	n.websocket = n.newWebsocketHandler()
-	if err := n.node.Run(); err != nil {
-		return nil, fmt.Errorf("realtime: start the node: %w", err)
-	}
 	for range max(2, min(8, runtime.GOMAXPROCS(0))) {
-		l := &lane{node: n, wake: make(chan struct{}, 1), lost: map[string]struct{}{}}
-		n.lanes = append(n.lanes, l)
+		n.lanes = append(n.lanes, &lane{node: n, wake: make(chan struct{}, 1), lost: map[string]struct{}{}})
+	}
+	return n, nil
+}
+
+// Start lets the node carry events. It is called once, before the first connection.
+func (n *Node) Start() error {
+	if err := n.node.Run(); err != nil {
+		return fmt.Errorf("realtime: start the node: %w", err)
+	}
+	n.started = true
+	for _, l := range n.lanes {
 		n.laneWork.Go(l.run)
 	}
 	n.work.Go(n.recheckLoop)
 	n.work.Go(n.rateLoop)
-	return n, nil
+	return nil
 }
 
 func (n *Node) config() centrifuge.Config {
@@ -165,6 +173,9 @@ func (n *Node) Drain(ctx context.Context) error {
 
 // Close drains, publishes what waits, and stops everything that the node started. Events that come later are dropped.
 func (n *Node) Close(ctx context.Context) error {
+	if !n.started {
+		return nil
+	}
 	err := n.Drain(ctx)
 	n.closeOnce.Do(func() {
 		for _, l := range n.lanes {

@@ -90,6 +90,9 @@ func newServer(t *testing.T) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := node.Start(); err != nil {
+		t.Fatal(err)
+	}
 	mux := http.NewServeMux()
 	serve := func(handler func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
