@@ -202,7 +202,7 @@ func (a *API) registerAccounts() {
 	registerSessions(a)
 	register(a, operation{
 		ID: "get-keys", Method: http.MethodGet, Path: "/.well-known/jwks.json", Root: true, Tag: tagAccounts,
-		Summary: "Get the public keys of the access tokens", ETag: true,
+		Summary: "Get the public keys of the access tokens", ETag: true, Codes: []hearth.Code{hearth.CodeValidationFailed},
 	}, func(context.Context, *struct{}) (*bodyOf[KeySet], error) {
 		return &bodyOf[KeySet]{Body: KeySet{Keys: s.JWKS()}}, nil
 	})

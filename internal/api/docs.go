@@ -25,6 +25,13 @@ func (a *API) humaConfig() huma.Config {
 				License: &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
 			},
 			Servers: []*huma.Server{{URL: "/"}},
+			Tags: []*huma.Tag{
+				{Name: "Accounts", Description: "Signing up and in, tokens, sessions, passwords, people."},
+				{Name: "Devices", Description: "Devices, their tokens and their signs of life."},
+				{Name: "Logs", Description: "What devices report."},
+				{Name: "Analytics", Description: "Figures over what devices reported."},
+				{Name: "Realtime", Description: "Events as they happen."},
+			},
 			Components: &huma.Components{
 				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
 				SecuritySchemes: map[string]*huma.SecurityScheme{
