@@ -1,0 +1,317 @@
+// Package e2e tests the built program from outside, as its users meet it: a process, its ports, its signals, its files.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// program is the binary under test, built once.
+var program string
+
+func TestMain(m *testing.M) {
+	code, err := buildAndRun(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func buildAndRun(m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "hearth-e2e-")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	program = filepath.Join(dir, "hearth")
+	build := exec.Command("go", "build", "-o", program, "hearth/cmd/hearth")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return 1, fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return m.Run(), nil
+}
+
+// server is a running program.
+type server struct {
+	t    *testing.T
+	url  string
+	addr string
+	dir  string
+	env  []string
+	cmd  *exec.Cmd
+	log  *lockedBuffer
+	// ended is closed when the process is gone; exit is its error then.
+	ended chan struct{}
+	exit  error
+}
+
+// lockedBuffer takes the program's output while the test may read it.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// serve starts a program of its own for the test, with limits off unless env says otherwise, and stops it at the end.
+func serve(t *testing.T, env ...string) *server {
+	t.Helper()
+	addr := freeAddr(t)
+	s := &server{t: t, addr: addr, url: "http://" + addr, dir: t.TempDir(), env: env}
+	s.start()
+	t.Cleanup(func() {
+		if s.running() {
+			s.stop()
+		}
+		if t.Failed() {
+			t.Logf("the end of the program's log:\n%s", tail(s.log.String(), 4000))
+		}
+	})
+	return s
+}
+
+func tail(text string, n int) string { return text[max(0, len(text)-n):] }
+
+func (s *server) start() {
+	s.t.Helper()
+	s.log = &lockedBuffer{}
+	s.cmd = exec.Command(program, "serve")
+	s.cmd.Env = append(os.Environ(),
+		"HEARTH_ADDR="+s.addr, "HEARTH_ADMIN_ADDR=127.0.0.1:0", "HEARTH_DATA_DIR="+s.dir, "HEARTH_RATE_LIMITS=off",
+		"HEARTH_BCRYPT_COST=4", "HEARTH_LOG_FORMAT=json")
+	s.cmd.Env = append(s.cmd.Env, s.env...)
+	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.ended = make(chan struct{})
+	go func(cmd *exec.Cmd, ended chan struct{}) {
+		s.exit = cmd.Wait()
+		close(ended)
+	}(s.cmd, s.ended)
+	s.awaitReady(30 * time.Second)
+}
+
+// awaitReady polls: another process has no other way to say that it is there.
+func (s *server) awaitReady(limit time.Duration) {
+	s.t.Helper()
+	deadline := time.Now().Add(limit)
+	for {
+		resp, err := http.Get(s.url + "/health/ready")
+		if err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		select {
+		case <-s.ended:
+			s.t.Fatalf("the program ended: %v\n%s", s.exit, s.log)
+		case <-time.After(5 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("the program is not ready after %s: %v\n%s", limit, err, s.log)
+		}
+	}
+}
+
+func (s *server) running() bool {
+	select {
+	case <-s.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+func (s *server) signal(sig syscall.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		s.t.Fatal(err)
+	}
+}
+
+// kill ends the program as a crash does.
+func (s *server) kill() {
+	s.t.Helper()
+	s.signal(syscall.SIGKILL)
+	<-s.ended
+}
+
+// stop ends the program as an operator does, and expects it to end well within its promise.
+func (s *server) stop() {
+	s.t.Helper()
+	s.signal(syscall.SIGTERM)
+	select {
+	case <-s.ended:
+		if s.exit != nil {
+			s.t.Errorf("the program ended with %v", s.exit)
+		}
+	case <-time.After(20 * time.Second):
+		s.t.Errorf("the program did not stop within 20 s")
+		s.kill()
+	}
+}
+
+// client talks to a server as one caller.
+type client struct {
+	s     *server
+	token string
+	http  *http.Client
+}
+
+func (s *server) anonymous() *client {
+	return &client{s: s, http: &http.Client{Timeout: 60 * time.Second}}
+}
+
+// answer is a response, read.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// into decodes the body.
+func (a answer) into(t *testing.T, v any) {
+	t.Helper()
+	if err := json.Unmarshal(a.body, v); err != nil {
+		t.Fatalf("%v: %s", err, a.body)
+	}
+}
+
+// code gives the problem's code.
+func (a answer) code() string {
+	var p struct {
+		Code string `json:"code"`
+	}
+	_ = json.Unmarshal(a.body, &p) // what is no problem has no code
+	return p.Code
+}
+
+// send makes a request; body is nil, a string or []byte sent as it is, or anything else as JSON. header is pairs.
+func (c *client) send(ctx context.Context, method, path string, body any, header ...string) (answer, error) {
+	var reader io.Reader
+	switch b := body.(type) {
+	case nil:
+	case string:
+		reader = strings.NewReader(b)
+	case []byte:
+		reader = bytes.NewReader(b)
+	default:
+		data, err := json.Marshal(b)
+		if err != nil {
+			return answer{}, err
+		}
+		reader = bytes.NewReader(data)
+	}
+	if !strings.HasPrefix(path, "/health") && !strings.HasPrefix(path, "/.well-known") && !strings.HasPrefix(path, "/openapi") {
+		path = "/api/v1" + path
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.s.url+path, reader)
+	if err != nil {
+		return answer{}, err
+	}
+	if reader != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	return answer{resp.StatusCode, resp.Header, data}, err
+}
+
+// do is send with an expected status.
+func (c *client) do(method, path string, body any, status int, header ...string) answer {
+	c.s.t.Helper()
+	a, err := c.send(c.s.t.Context(), method, path, body, header...)
+	if err != nil {
+		c.s.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	if a.status != status {
+		c.s.t.Fatalf("%s %s: %d, want %d: %.1000s", method, path, a.status, status, a.body)
+	}
+	return a
+}
+
+const password = "correct horse battery 9"
+
+// login is the answer of signing in.
+type login struct {
+	AccessToken  string `json:"access_token"`
+	RefreshToken string `json:"refresh_token"`
+	User         struct {
+		ID string `json:"id"`
+	} `json:"user"`
+}
+
+// signup makes an account and signs it in.
+func (s *server) signup(email string) (*client, login) {
+	s.t.Helper()
+	c := s.anonymous()
+	c.do("POST", "/auth/signup", map[string]any{"name": "Ann", "email": email, "password": password}, 201)
+	return s.login(email, password)
+}
+
+func (s *server) login(email, password string) (*client, login) {
+	s.t.Helper()
+	c := s.anonymous()
+	var l login
+	c.do("POST", "/auth/login", map[string]any{"email": email, "password": password}, 200).into(s.t, &l)
+	c.token = l.AccessToken
+	return c, l
+}
+
+// device makes a device and gives its id.
+func (c *client) device(name string) string {
+	c.s.t.Helper()
+	var d struct {
+		ID string `json:"id"`
+	}
+	c.do("POST", "/devices", map[string]any{"name": name, "type": "sensor"}, 201).into(c.s.t, &d)
+	return d.ID
+}
