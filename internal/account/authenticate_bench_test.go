@@ -52,7 +52,11 @@ func BenchmarkAuthenticateParallel(b *testing.B) {
 func BenchmarkVerify(b *testing.B) {
 	h, grant := benchGrant(b)
 	bad := []byte(grant.AccessToken)
-	bad[len(bad)-10] ^= 1 // a wrong signature is never cached
+	if bad[len(bad)-10] == 'A' { // a wrong signature is never cached
+		bad[len(bad)-10] = 'B'
+	} else {
+		bad[len(bad)-10] = 'A'
+	}
 	ctx, token := b.Context(), string(bad)
 	b.ReportAllocs()
 	for b.Loop() {
