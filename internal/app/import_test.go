@@ -1,0 +1,324 @@
+package app
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"hearth"
+	"hearth/internal/analytics"
+	"hearth/internal/importcsv"
+)
+
+// facts are what a program that shares nothing with this one counted in a data set.
+type facts struct {
+	Rows           int64     `json:"rows"`
+	Devices        int64     `json:"devices"`
+	FirstTimestamp time.Time `json:"first_timestamp"`
+	LastTimestamp  time.Time `json:"last_timestamp"`
+	Top            []struct {
+		Device string `json:"device"`
+		Rows   int64  `json:"rows"`
+	} `json:"top5_devices"`
+	RowsPerEvent   map[string]int64 `json:"rows_per_event"`
+	RowsPerType    map[string]int64 `json:"rows_per_type"`
+	ValuesPerEvent map[string]struct {
+		Min, Max, Sum, Mean float64
+	} `json:"values_per_event"`
+	RowsPerDay map[string]struct {
+		Total    int64            `json:"total"`
+		PerEvent map[string]int64 `json:"per_event"`
+	} `json:"rows_per_day"`
+	RowsPerHour struct {
+		Day     string `json:"day"`
+		Devices map[string]struct {
+			Counts []int64   `json:"counts"`
+			Sums   []float64 `json:"sums"`
+		} `json:"devices"`
+	} `json:"rows_per_hour"`
+}
+
+// dataSet gives the files of a data set: the program's own, or one in shared/data beside the repository.
+func dataSet(t *testing.T, name string) (csv, factsFile string) {
+	t.Helper()
+	if name == "opensmarthome" {
+		return "../demo/data/opensmarthome.csv.gz", "../demo/data/opensmarthome.facts.json"
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if folder := filepath.Join(dir, "shared", "data", name); isDir(folder) {
+			return filepath.Join(folder, "visible.csv.gz"), filepath.Join(folder, "facts.json")
+		}
+	}
+	t.Skipf("the data set %s is not beside this repository, and its licence keeps it out", name)
+	return "", ""
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// built gives a program that does not serve, with an admin.
+func built(t *testing.T) (*App, hearth.User) {
+	t.Helper()
+	a, err := New(t.Context(), Options{Config: testConfig(t), Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := a.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	user, err := a.CreateUser(t.Context(), NewUser{Name: "Ann", Email: "ann@example.com", Password: "a long enough one", Role: hearth.RoleAdmin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, user
+}
+
+func TestEveryFactOfRealDataComesBack(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"opensmarthome", "tracebase"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			file, factsFile := dataSet(t, name)
+			text, err := os.ReadFile(factsFile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want facts
+			if err := json.Unmarshal(text, &want); err != nil {
+				t.Fatal(err)
+			}
+			a, user := built(t)
+			start := time.Now()
+			progress, err := a.Import(t.Context(), Import{File: file, Columns: importcsv.DefaultColumns()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if progress.Rows != want.Rows || int64(progress.Devices) != want.Devices {
+				t.Errorf("imported %d rows and %d devices, want %d and %d", progress.Rows, progress.Devices, want.Rows, want.Devices)
+			}
+			t.Logf("%.0f rows/s", float64(progress.Rows)/time.Since(start).Seconds())
+			f := &factCheck{T: t, app: a, caller: hearth.Caller{UserID: user.ID, Role: user.Role}, want: want, ids: map[string]string{}}
+			f.whole()
+			f.events(file)
+			f.types()
+			f.days()
+			f.hours()
+			again, err := a.Import(t.Context(), Import{File: file, Columns: importcsv.DefaultColumns(), Owner: "ANN@example.com"})
+			if err != nil || again.Rows != 0 || again.Before != want.Rows {
+				t.Errorf("importing again: %+v %v", again, err)
+			}
+			f.whole()
+		})
+	}
+}
+
+type factCheck struct {
+	*testing.T
+	app    *App
+	caller hearth.Caller
+	want   facts
+	ids    map[string]string // by name
+}
+
+func near(got, want float64) bool {
+	return math.Abs(got-want) <= 1e-9*math.Max(math.Abs(got), math.Abs(want))
+}
+
+// all is the range of all rows.
+func (f *factCheck) all() analytics.Range {
+	return analytics.Range{Span: hearth.Span{From: f.want.FirstTimestamp, To: f.want.LastTimestamp.Add(time.Millisecond)}}
+}
+
+func dayOf(t *testing.T, text string) analytics.Range {
+	t.Helper()
+	day, err := time.Parse(time.DateOnly, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return analytics.Range{Span: hearth.Span{From: day, To: day.AddDate(0, 0, 1)}}
+}
+
+func (f *factCheck) whole() {
+	f.Helper()
+	d, err := f.app.analytics.Dashboard(f.Context(), analytics.Ask{Caller: f.caller, Range: f.all()})
+	if err != nil {
+		f.Fatal(err)
+	}
+	var sum float64
+	for _, v := range f.want.ValuesPerEvent {
+		sum += v.Sum
+	}
+	if d.TotalLogs != f.want.Rows || d.Count != f.want.Rows || d.Counts.Total != f.want.Devices || !near(d.Sum, sum) {
+		f.Errorf("%d logs, %d in range, %d devices, sum %v; want %d, %d, %v", d.TotalLogs, d.Count, d.Counts.Total, d.Sum, f.want.Rows, f.want.Devices, sum)
+	}
+	for i, top := range f.want.Top {
+		if got := d.Devices[i]; got.Device.Name != top.Device || got.Count != top.Rows {
+			f.Errorf("place %d is %s with %d rows, want %s with %d", i, got.Device.Name, got.Count, top.Device, top.Rows)
+		}
+	}
+	var inTrend int64
+	for _, p := range d.Trend {
+		inTrend += p.Count
+	}
+	if inTrend != f.want.Rows || len(d.Events) != len(f.want.RowsPerEvent) {
+		f.Errorf("%d rows in the trend, %d events", inTrend, len(d.Events))
+	}
+	// What the first and last moment cut off is not counted.
+	inner := analytics.Range{Span: hearth.Span{From: f.want.FirstTimestamp.Add(time.Millisecond), To: f.want.LastTimestamp}}
+	if d, err = f.app.analytics.Dashboard(f.Context(), analytics.Ask{Caller: f.caller, Range: inner}); err != nil || d.Count >= f.want.Rows-1 {
+		f.Errorf("%d rows within, %v", d.Count, err)
+	}
+}
+
+func (f *factCheck) events(file string) {
+	_, events, err := f.app.analytics.Events(f.Context(), analytics.Ask{Caller: f.caller, Range: f.all()})
+	if err != nil {
+		f.Fatal(err)
+	}
+	if len(events) != len(f.want.RowsPerEvent) {
+		f.Errorf("%d events, want %d", len(events), len(f.want.RowsPerEvent))
+	}
+	values := valuesOf(f.T, file)
+	for _, e := range events {
+		want := f.want.ValuesPerEvent[e.Event]
+		if e.Count != f.want.RowsPerEvent[e.Event] || e.Min != want.Min || e.Max != want.Max || !near(e.Sum, want.Sum) || !near(e.Average(), want.Mean) {
+			f.Errorf("%s: %+v, want %d rows, %+v", e.Event, e, f.want.RowsPerEvent[e.Event], want)
+		}
+		sorted := values[e.Event]
+		slices.Sort(sorted)
+		for q, got := range map[float64]float64{0.5: e.P50, 0.95: e.P95, 0.99: e.P99} {
+			if exact := sorted[int(q*float64(len(sorted)-1))]; math.Abs(got-exact) > 0.01*math.Abs(exact) {
+				f.Errorf("%s: the %v quantile is %v, exactly %v", e.Event, q, got, exact)
+			}
+		}
+	}
+}
+
+// valuesOf reads the values of each event straight from the file.
+func valuesOf(t *testing.T, file string) map[string][]float64 {
+	t.Helper()
+	packed, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer packed.Close() //nolint:errcheck // only read
+	text, err := gzip.NewReader(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string][]float64{}
+	scanner := bufio.NewScanner(text)
+	scanner.Scan()
+	for scanner.Scan() {
+		fields := strings.Split(scanner.Text(), ",")
+		value, err := strconv.ParseFloat(fields[3], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values[fields[2]] = append(values[fields[2]], value)
+	}
+	return values
+}
+
+func (f *factCheck) usage(name string, span analytics.Range) analytics.Usage {
+	f.Helper()
+	u, err := f.app.analytics.Usage(f.Context(), analytics.UsageAsk{Caller: f.caller, DeviceID: f.ids[name], Range: span, Step: hearth.StepHour})
+	if err != nil {
+		f.Fatal(err)
+	}
+	return u
+}
+
+func (f *factCheck) types() {
+	page := hearth.Page{Limit: hearth.MaxLimit}
+	list, err := f.app.store.Devices(f.Context(), hearth.DeviceFilter{Reach: hearth.Reach{All: true}}, page)
+	if err != nil || !list.Next.IsZero() {
+		f.Fatalf("%d devices, %v", len(list.Items), err)
+	}
+	got := map[string]int64{}
+	for _, device := range list.Items {
+		f.ids[device.Name] = device.ID
+		got[device.Type] += f.usage(device.Name, f.all()).Summary.Count
+	}
+	for kind, rows := range f.want.RowsPerType {
+		if got[kind] != rows {
+			f.Errorf("%d rows of type %s, want %d", got[kind], kind, rows)
+		}
+	}
+	if len(got) != len(f.want.RowsPerType) {
+		f.Errorf("%d types, want %d", len(got), len(f.want.RowsPerType))
+	}
+}
+
+func (f *factCheck) days() {
+	for day, want := range f.want.RowsPerDay {
+		count := func(event string) int64 {
+			_, trend, err := f.app.analytics.Trends(f.Context(), analytics.TrendAsk{
+				Ask: analytics.Ask{Caller: f.caller, Range: dayOf(f.T, day)}, Step: hearth.StepDay, Event: event,
+			})
+			if err != nil || len(trend) > 1 || len(trend) == 1 && time.UnixMilli(trend[0].At).UTC().Format(time.DateOnly) != day {
+				f.Fatalf("%s %s: %+v %v", day, event, trend, err)
+			}
+			if len(trend) == 0 {
+				return 0
+			}
+			return trend[0].Count
+		}
+		if got := count(""); got != want.Total {
+			f.Errorf("%d rows on %s, want %d", got, day, want.Total)
+		}
+		for event, rows := range want.PerEvent {
+			if got := count(event); got != rows {
+				f.Errorf("%d rows of %s on %s, want %d", got, event, day, rows)
+			}
+		}
+	}
+}
+
+func (f *factCheck) hours() {
+	day := dayOf(f.T, f.want.RowsPerHour.Day)
+	for name, want := range f.want.RowsPerHour.Devices {
+		counts, sums := make([]int64, 24), make([]float64, 24)
+		for _, p := range f.usage(name, day).Trend {
+			hour := time.UnixMilli(p.At).UTC().Hour()
+			counts[hour], sums[hour] = p.Count, p.Sum
+		}
+		// The facts give one event's hours where a device has several: temperature, as the sums show.
+		if !slices.Equal(counts, want.Counts) {
+			u, err := f.app.analytics.Usage(f.Context(), analytics.UsageAsk{
+				Caller: f.caller, DeviceID: f.ids[name], Range: day, Step: hearth.StepHour, Event: "temperature",
+			})
+			if err != nil {
+				f.Fatal(err)
+			}
+			clear(counts)
+			clear(sums)
+			for _, p := range u.Trend {
+				hour := time.UnixMilli(p.At).UTC().Hour()
+				counts[hour], sums[hour] = p.Count, p.Sum
+			}
+		}
+		for hour := range 24 {
+			if counts[hour] != want.Counts[hour] || !near(sums[hour], want.Sums[hour]) {
+				f.Errorf("%s at %d: %d rows, sum %v; want %d, %v", name, hour, counts[hour], sums[hour], want.Counts[hour], want.Sums[hour])
+			}
+		}
+	}
+}
