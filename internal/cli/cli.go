@@ -65,6 +65,7 @@ type grammar struct {
 	Serve       serveCommand       `cmd:"" help:"Serve the API, and run the background jobs unless --worker=false."`
 	User        userCommand        `cmd:"" help:"Make accounts."`
 	Audit       auditCommand       `cmd:"" help:"Prove that the record of who did what was not edited."`
+	Import      importCommand      `cmd:"" help:"Import logs from a CSV file, resumable at every moment."`
 	Config      configCommand      `cmd:"" help:"Check or print the configuration."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; for containers."`
 	Openapi     openapiCommand     `cmd:"" name:"openapi" help:"Print the OpenAPI document of the API."`
@@ -74,6 +75,7 @@ type grammar struct {
 func newGrammar() *grammar {
 	return &grammar{
 		Serve:       serveCommand{settings: newSettings()},
+		Import:      importCommand{settings: newSettings()},
 		Config:      configCommand{Check: configCheckCommand{settings: newSettings()}, Print: configPrintCommand{settings: newSettings()}},
 		User:        userCommand{Create: userCreateCommand{settings: newSettings()}},
 		Audit:       auditCommand{Verify: auditVerifyCommand{settings: newSettings()}},
