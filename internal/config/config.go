@@ -23,12 +23,13 @@ import (
 //
 // A Config is read once at the start and not changed after that.
 type Config struct {
-	Addr           string         `key:"addr" default:":8080" kind:"addr" group:"Server" help:"Address of the API: host:port, or :port for every interface."`
-	AdminAddr      string         `key:"admin_addr" default:"127.0.0.1:9090" kind:"addr" off:"true" group:"Server" help:"Address of the metrics and profiles, or off. Never open it to the world."`
-	PublicURL      string         `key:"public_url" kind:"url" schemes:"http,https" group:"Server" help:"Where people reach the server from outside: links in e-mail and the first start start with it. Default: http://localhost and the port."`
-	Worker         bool           `key:"worker" default:"true" group:"Server" help:"Run background jobs in the server too; false where workers run on their own."`
-	TrustedProxies []netip.Prefix `key:"trusted_proxies" group:"Server" help:"Networks (CIDR, or a single address) whose X-Forwarded-For counts."`
-	AllowedOrigins []string       `key:"allowed_origins" kind:"origin" group:"Server" help:"Origins of web pages that may call the API and open streams, such as https://home.example; * for all."`
+	Addr             string         `key:"addr" default:":8080" kind:"addr" group:"Server" help:"Address of the API: host:port, or :port for every interface."`
+	AdminAddr        string         `key:"admin_addr" default:"127.0.0.1:9090" kind:"addr" off:"true" group:"Server" help:"Address of the metrics and profiles, or off. Never open it to the world."`
+	PublicURL        string         `key:"public_url" kind:"url" schemes:"http,https" group:"Server" help:"Where people reach the server from outside: links in e-mail and the first start start with it. Default: http://localhost and the port."`
+	Worker           bool           `key:"worker" default:"true" group:"Server" help:"Run background jobs in the server too; false where workers run on their own."`
+	QueueConcurrency Concurrency    `key:"queue_concurrency" group:"Server" help:"Jobs of each queue that a worker runs at once, such as export=2,cleanup=0. A queue left out keeps its default; 0 leaves it to other workers."`
+	TrustedProxies   []netip.Prefix `key:"trusted_proxies" group:"Server" help:"Networks (CIDR, or a single address) whose X-Forwarded-For counts."`
+	AllowedOrigins   []string       `key:"allowed_origins" kind:"origin" group:"Server" help:"Origins of web pages that may call the API and open streams, such as https://home.example; * for all."`
 
 	BodyLimit       Bytes         `key:"body_limit" default:"1MiB" min:"1KiB" max:"64MiB" group:"Server" help:"Largest request body."`
 	BatchBodyLimit  Bytes         `key:"batch_body_limit" default:"16MiB" min:"1KiB" max:"256MiB" group:"Server" help:"Largest body of a batch of logs."`

@@ -159,6 +159,8 @@ func TestAProblemNamesTheSettingAsItWasWritten(t *testing.T) {
 		"origin with a path":       {environ: []string{"HEARTH_ALLOWED_ORIGINS=https://a.example/"}, want: "HEARTH_ALLOWED_ORIGINS must hold origins"},
 		"origin without scheme":    {environ: []string{"HEARTH_ALLOWED_ORIGINS=a.example"}, want: "HEARTH_ALLOWED_ORIGINS must hold origins"},
 		"unknown class":            {environ: []string{"HEARTH_RATE_LIMITS=atuh=5/1m"}, want: `HEARTH_RATE_LIMITS has no class "atuh": did you mean auth?`},
+		"unknown queue":            {environ: []string{"HEARTH_QUEUE_CONCURRENCY=exports=1"}, want: `HEARTH_QUEUE_CONCURRENCY has no queue "exports": did you mean export?`},
+		"too many jobs at once":    {environ: []string{"HEARTH_QUEUE_CONCURRENCY=export=1001"}, want: "HEARTH_QUEUE_CONCURRENCY queue export: must be a number from 0 to 1000"},
 		"bad size":                 {environ: []string{"HEARTH_BODY_LIMIT=1MB"}, want: "HEARTH_BODY_LIMIT must be a size"},
 		"size over its bound":      {environ: []string{"HEARTH_BODY_LIMIT=65MiB"}, want: "HEARTH_BODY_LIMIT must be at most 64MiB, not 65MiB"},
 		"two sizes the wrong way":  {environ: []string{"HEARTH_BATCH_BODY_LIMIT=512KiB"}, want: "HEARTH_BATCH_BODY_LIMIT must not be smaller than body_limit"},
@@ -252,7 +254,7 @@ func TestAPrintReadsBackAsTheSameSettings(t *testing.T) {
 		"HEARTH_ADDR=127.0.0.1:0", "HEARTH_ADMIN_ADDR=off", "HEARTH_RETENTION=90d", "HEARTH_CACHE_SIZE=off", "HEARTH_BODY_LIMIT=2MiB",
 		"HEARTH_TRUSTED_PROXIES=10.1.2.3/8,192.168.0.1", "HEARTH_ALLOWED_ORIGINS=https://A.example,http://localhost:5173",
 		`HEARTH_DATA_DIR=C:\"quoted"` + "\t\n", "HEARTH_RATE_LIMITS=off", "HEARTH_LOG_LEVEL=warn", "HEARTH_STORE_URL=mongodb://a/b",
-		"HEARTH_SLOW_QUERY=off", "HEARTH_MAIL_FROM=Hütte <a@b.example>",
+		"HEARTH_QUEUE_CONCURRENCY=cleanup=0,export=7", "HEARTH_SLOW_QUERY=off", "HEARTH_MAIL_FROM=Hütte <a@b.example>",
 	}})
 	got := load(t, config.Options{Flags: map[string]string{"config": writeFile(t, "printed.toml", printed(t, want))}})
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(config.Config{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {

@@ -58,6 +58,9 @@ func settings() []Setting {
 		if key == "rate_limits" {
 			s.Default = defaultRateLimits
 		}
+		if key == "queue_concurrency" {
+			s.Default = defaultConcurrency
+		}
 		all = append(all, s)
 	}
 	return all
@@ -111,6 +114,8 @@ func (s Setting) set(cfg *Config, text string) error {
 		err = s.checkText(text)
 	case *RateLimits:
 		*v, err = ParseRateLimits(text)
+	case *Concurrency:
+		*v, err = ParseConcurrency(text)
 	case *[]netip.Prefix:
 		*v, err = parsePrefixes(text)
 	case *[]string:

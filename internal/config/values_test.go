@@ -34,6 +34,25 @@ func TestParseRateLimits(t *testing.T) {
 	}
 }
 
+func TestParseConcurrency(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                       "cleanup=1,export=5,notification=10",
+		" export = 2 ,cleanup=0": "cleanup=0,export=2,notification=10",
+		"notification=1000,":     "cleanup=1,export=5,notification=1000",
+	} {
+		got, err := config.ParseConcurrency(text)
+		if err != nil || got.String() != want {
+			t.Errorf("ParseConcurrency(%q) = %v, %v; want %s", text, got, err, want)
+		}
+	}
+	for _, bad := range []string{"export", "export=", "export=-1", "export=+1", "export=1.5", "export=1,export=1", "=1", "mail=1", "off"} {
+		if got, err := config.ParseConcurrency(bad); err == nil {
+			t.Errorf("ParseConcurrency(%q) = %v; want an error", bad, got)
+		}
+	}
+}
+
 func FuzzParseRateLimits(f *testing.F) {
 	for _, seed := range []string{"off", "", "auth=5/1m", "auth=5/1m,exports=10/1h,general=off", "auth=1000000/1d", "a=b=c/,,"} {
 		f.Add(seed)

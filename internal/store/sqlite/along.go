@@ -24,6 +24,9 @@ func (s *Store) writeAlong(t *tx, along hearth.Along) error {
 			return err
 		}
 	}
+	if len(along.Jobs) > 0 {
+		t.onCommit(s.wakeOutbox)
+	}
 	return nil
 }
 

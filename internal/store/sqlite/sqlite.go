@@ -53,6 +53,8 @@ type Store struct {
 	tail   *tailCache
 	folder *folder
 	names  eventNames
+	// outbox is told of commits with jobs.
+	outbox chan struct{}
 }
 
 // pragmas go into the DSN, so that every connection of a pool has them.
@@ -97,7 +99,8 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, errors.Join(err, writer.stop(), reads.Close())
 	}
-	s := &Store{options: options, writer: writer, readers: newReaders(reads), scans: newReaders(scans), tail: tail}
+	s := &Store{options: options, writer: writer, readers: newReaders(reads), scans: newReaders(scans), tail: tail,
+		outbox: make(chan struct{}, 1)}
 	s.folder = startFolder(s)
 	writer.stored = s.folder.add
 	go writer.run()
