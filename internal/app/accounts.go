@@ -38,8 +38,3 @@ func (a *App) SetupToken(ctx context.Context) (string, error) { return a.people.
 
 // RotateKeys makes a new signing key; it may run beside a server, which takes it over by itself.
 func (a *App) RotateKeys() error { return a.keys.Rotate() }
-
-func (a *App) forgetSessions(ctx context.Context) error {
-	_, err := a.people.CleanUp(ctx)
-	return err
-}

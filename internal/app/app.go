@@ -19,6 +19,7 @@ import (
 	"hearth/internal/fleet"
 	"hearth/internal/kv/memkv"
 	"hearth/internal/observe"
+	"hearth/internal/queue"
 	"hearth/internal/realtime"
 	"hearth/internal/store/sqlite"
 	"hearth/internal/telemetry"
@@ -63,6 +64,9 @@ type App struct {
 	realtime *realtime.Node
 	endings  *endings
 
+	queue      queue.Backend
+	jobFigures *jobFigures
+
 	telemetry *telemetry.Service
 	analytics *analytics.Service
 
@@ -89,6 +93,9 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	a.health = observe.NewHealth(observe.HealthOptions{Version: options.Version, Logger: a.log})
 	a.steps.add("health", func(context.Context) error { a.health.Close(); return nil })
 	if err := a.openStore(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.openQueue(ctx); err != nil {
 		return nil, err
 	}
 	if err := a.openAccounts(); err != nil {

@@ -15,13 +15,10 @@ type periodic struct {
 	work  func(context.Context) error
 }
 
-// periodics is the background work of this configuration.
+// periodics is the background work that each server does for itself. What is done once for all of them is a job.
 func (a *App) periodics() []periodic {
 	return []periodic{
-		{name: "expired idempotency records", every: time.Minute, work: a.forgetOnce},
 		{name: "signing keys", every: account.FollowInterval, work: a.keys.Follow},
-		{name: "old sessions", every: time.Hour, work: a.forgetSessions},
-		{name: "silent devices", every: idleEvery, work: a.deactivateDevices},
 	}
 }
 

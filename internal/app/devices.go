@@ -19,11 +19,3 @@ func (a *App) openFleet() (err error) {
 	a.steps.add("devices", func(context.Context) error { a.fleet.Stop(); return nil })
 	return nil
 }
-
-func (a *App) deactivateDevices(ctx context.Context) error {
-	n, err := a.fleet.Deactivate(ctx)
-	if n > 0 {
-		a.log.InfoContext(ctx, "devices became inactive", "devices", n)
-	}
-	return err
-}

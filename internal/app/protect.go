@@ -104,12 +104,13 @@ func makeSecret(path string) (err error) {
 	return nil
 }
 
-// forgetOnce removes the idempotency records that have expired.
-func (a *App) forgetOnce(ctx context.Context) error {
+// forgetOnce removes the idempotency records that have expired, and gives their number.
+func (a *App) forgetOnce(ctx context.Context) (total int, err error) {
 	for {
 		n, err := a.store.DeleteExpiredOnce(ctx, a.options.Clock.Now(), forgetBatch)
+		total += n
 		if err != nil || n < forgetBatch {
-			return err
+			return total, err
 		}
 	}
 }

@@ -24,45 +24,54 @@ const (
 // Run serves until ctx ends, then stops: it takes no new connections, lets the requests under way finish, stops the
 // background work and closes everything, within the shutdown timeout. ready, if not nil, is told the API's URL once it
 // answers. The App is used up afterwards.
-func (a *App) Run(ctx context.Context, ready func(url string)) (err error) {
+func (a *App) Run(ctx context.Context, ready func(url string)) error {
+	return a.until(ctx, func(failed chan<- error) error {
+		unlock, err := lockDir(a.config.DataDir)
+		if err != nil {
+			return err
+		}
+		a.steps.add("data directory", func(context.Context) error { return unlock() })
+		if err := a.rememberLimits(); err != nil {
+			return err
+		}
+		if err := a.realtime.Start(); err != nil {
+			return err
+		}
+		a.startBackground(ctx)
+		if err := a.startJobs(ctx, a.config.Worker); err != nil {
+			return err
+		}
+		if err := a.startAdmin(failed); err != nil {
+			return err
+		}
+		listener, err := net.Listen("tcp", a.config.Addr)
+		if err != nil {
+			return fmt.Errorf("listen on %s: %w", a.config.Addr, err)
+		}
+		a.serve("api listener", listener, a.api, failed)
+		// Streams are requests that never finish: they are told to go elsewhere before the listener waits for the others.
+		a.steps.add("streams", a.realtime.Drain)
+		a.steps.add("readiness", func(context.Context) error { a.health.Drain(); return nil })
+		url := baseURL(listener.Addr())
+		a.log.InfoContext(ctx, "serving", "url", url, "version", a.options.Version)
+		if ready != nil {
+			ready(url)
+		}
+		return nil
+	})
+}
+
+// until starts something and waits until ctx ends or a part fails; then it takes everything down, within the shutdown
+// timeout.
+func (a *App) until(ctx context.Context, start func(failed chan<- error) error) (err error) {
 	defer func() {
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.config.ShutdownTimeout)
 		defer cancel()
 		err = errors.Join(err, a.Close(stopping))
 	}()
-	unlock, err := lockDir(a.config.DataDir)
-	if err != nil {
-		return err
-	}
-	a.steps.add("data directory", func(context.Context) error { return unlock() })
-	if err := a.rememberLimits(); err != nil {
-		return err
-	}
-	if err := a.realtime.Start(); err != nil {
-		return err
-	}
-	a.startBackground(ctx)
-
 	failed := make(chan error, 2)
-	admin, err := a.listenAdmin()
-	if err != nil {
+	if err := start(failed); err != nil {
 		return err
-	}
-	if admin != nil {
-		a.serve("admin listener", admin, observe.AdminHandler(a.metrics, a.health), failed)
-	}
-	listener, err := net.Listen("tcp", a.config.Addr)
-	if err != nil {
-		return fmt.Errorf("listen on %s: %w", a.config.Addr, err)
-	}
-	a.serve("api listener", listener, a.api, failed)
-	// Streams are requests that never finish: they are told to go elsewhere before the listener waits for the others.
-	a.steps.add("streams", a.realtime.Drain)
-	a.steps.add("readiness", func(context.Context) error { a.health.Drain(); return nil })
-	url := baseURL(listener.Addr())
-	a.log.InfoContext(ctx, "serving", "url", url, "version", a.options.Version)
-	if ready != nil {
-		ready(url)
 	}
 	select {
 	case <-ctx.Done():
@@ -71,6 +80,15 @@ func (a *App) Run(ctx context.Context, ready func(url string)) (err error) {
 	case err := <-failed:
 		return err
 	}
+}
+
+// startAdmin serves metrics and profiles, unless they are off.
+func (a *App) startAdmin(failed chan<- error) error {
+	admin, err := a.listenAdmin()
+	if err == nil && admin != nil {
+		a.serve("admin listener", admin, observe.AdminHandler(a.metrics, a.health), failed)
+	}
+	return err
 }
 
 // serve answers on the listener until its step is taken down; an earlier end goes to failed.

@@ -63,6 +63,7 @@ func (e usageError) Unwrap() error { return e.error }
 // grammar is the command line.
 type grammar struct {
 	Serve       serveCommand       `cmd:"" help:"Serve the API, and run the background jobs unless --worker=false."`
+	Worker      workerCommand      `cmd:"" help:"Run background jobs alone, beside servers with --worker=false."`
 	User        userCommand        `cmd:"" help:"Make accounts."`
 	Audit       auditCommand       `cmd:"" help:"Prove that the record of who did what was not edited."`
 	Import      importCommand      `cmd:"" help:"Import logs from a CSV file, resumable at every moment."`
@@ -76,6 +77,7 @@ func newGrammar() *grammar {
 	return &grammar{
 		Serve:       serveCommand{settings: newSettings()},
 		Import:      importCommand{settings: newSettings()},
+		Worker:      workerCommand{settings: newSettings()},
 		Config:      configCommand{Check: configCheckCommand{settings: newSettings()}, Print: configPrintCommand{settings: newSettings()}},
 		User:        userCommand{Create: userCreateCommand{settings: newSettings()}},
 		Audit:       auditCommand{Verify: auditVerifyCommand{settings: newSettings()}},

@@ -1,0 +1,83 @@
+package app
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"hearth/internal/queue"
+)
+
+// jobFigures counts jobs for Prometheus. Its labels are the queues, the states and the kinds that this program knows: a worker
+// runs no other.
+type jobFigures struct {
+	queue queue.Queue
+	depth *prometheus.Desc
+	waits *prometheus.HistogramVec
+	takes *prometheus.HistogramVec
+	ended *prometheus.CounterVec
+	// latest is what a scrape says while the queue does not answer.
+	mu     sync.Mutex
+	latest []queue.Count
+}
+
+// countTimeout bounds the question of a scrape.
+const countTimeout = 2 * time.Second
+
+func newJobFigures(registry prometheus.Registerer, q queue.Queue) *jobFigures {
+	byKind := []string{"queue", "kind"}
+	buckets := prometheus.ExponentialBuckets(0.001, 4, 12) // 1 ms to 70 min
+	f := &jobFigures{
+		queue: q,
+		depth: prometheus.NewDesc("hearth_jobs", "Jobs in the queue by state: dead ones wait for an administrator.", []string{"queue", "state"}, nil),
+		waits: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "hearth_job_wait_seconds", Help: "Time from when a job was due to when it ran.", Buckets: buckets,
+		}, byKind),
+		takes: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "hearth_job_duration_seconds", Help: "Time that a run of a job took.", Buckets: buckets,
+		}, byKind),
+		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hearth_job_runs_total", Help: "Runs of jobs by what became of them: completed, cancelled, retrying, dead or handed_back.",
+		}, []string{"queue", "kind", "outcome"}),
+	}
+	registry.MustRegister(f, f.waits, f.takes, f.ended)
+	return f
+}
+
+// observe is the worker's.
+func (f *jobFigures) observe(e queue.Event) {
+	name, kind := string(e.Job.Queue), e.Job.Kind
+	outcome := string(e.Job.State)
+	switch {
+	case e.Job.State == queue.Running:
+		f.waits.WithLabelValues(name, kind).Observe(e.Waited.Seconds())
+		return
+	case e.Job.Cancelled:
+		outcome = "cancelled"
+	case e.Job.State == queue.Pending:
+		outcome = "handed_back"
+	}
+	f.takes.WithLabelValues(name, kind).Observe(e.Took.Seconds())
+	f.ended.WithLabelValues(name, kind, outcome).Inc()
+}
+
+// Describe implements prometheus.Collector.
+func (f *jobFigures) Describe(ch chan<- *prometheus.Desc) { ch <- f.depth }
+
+// Collect implements prometheus.Collector.
+func (f *jobFigures) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
+	defer cancel()
+	counts, err := f.queue.Counts(ctx)
+	f.mu.Lock()
+	if err == nil {
+		f.latest = counts
+	}
+	counts = f.latest
+	f.mu.Unlock()
+	for _, c := range counts {
+		ch <- prometheus.MustNewConstMetric(f.depth, prometheus.GaugeValue, float64(c.Jobs), string(c.Queue), string(c.State))
+	}
+}

@@ -1,0 +1,155 @@
+package app
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"hearth"
+	"hearth/internal/config"
+	"hearth/internal/observe"
+	"hearth/internal/queue"
+)
+
+// build makes a program that does not run yet.
+func build(t *testing.T, cfg *config.Config) *App {
+	t.Helper()
+	a, err := New(t.Context(), Options{Config: cfg, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := a.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return a
+}
+
+// leave stores jobs in the outbox, as a write does.
+func leave(t *testing.T, a *App, kinds ...string) (ids []string) {
+	t.Helper()
+	var along hearth.Along
+	for _, kind := range kinds {
+		job := hearth.OutboxJob{ID: queue.NewID(time.Now()), Kind: kind, Queue: "cleanup", Payload: []byte(`{"a":1}`)}
+		along.Jobs = append(along.Jobs, job)
+		ids = append(ids, job.ID)
+	}
+	if err := a.store.Record(t.Context(), along); err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+// await waits until the job is as wanted.
+func await(t *testing.T, a *App, id string, want func(queue.Job) bool) queue.Job {
+	t.Helper()
+	changed, stop := a.queue.Watch()
+	defer stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for {
+		job, err := a.queue.Job(ctx, id)
+		if err == nil && want(job) {
+			return job
+		}
+		select {
+		case <-changed:
+		case <-time.After(50 * time.Millisecond): // an outcome is no news to the watchers of a queue
+		case <-ctx.Done():
+			t.Fatalf("the job is %+v, %v", job, err)
+		}
+	}
+}
+
+func inState(state queue.State) func(queue.Job) bool {
+	return func(j queue.Job) bool { return j.State == state }
+}
+
+// serveUntil runs a part of the program until the test, or stop, ends it.
+func serveUntil(t *testing.T, run func(ctx context.Context, ready func()) error) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended, ready := make(chan error, 1), make(chan struct{})
+	go func() { ended <- run(ctx, func() { close(ready) }) }()
+	stopped := false
+	stop = func() {
+		cancel()
+		if !stopped {
+			stopped = true
+			if err := <-ended; err != nil {
+				t.Errorf("it stopped with %v", err)
+			}
+		}
+	}
+	t.Cleanup(stop)
+	select {
+	case <-ready:
+	case err := <-ended:
+		ended <- err
+		t.Fatalf("it ended at once: %v", err)
+	}
+	return stop
+}
+
+func TestAJobOfAWriteIsDoneAndOneOfAnUnknownKindIsKept(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	a := build(t, cfg)
+	ids := leave(t, a, "cleanup.idempotency", "from.the.future")
+	stop := serveUntil(t, func(ctx context.Context, ready func()) error { return a.Run(ctx, func(string) { ready() }) })
+	await(t, a, ids[0], inState(queue.Completed))
+	kept := await(t, a, ids[1], inState(queue.Pending))
+	if kept.Attempt != 0 || string(kept.Payload) != `{"a":1}` {
+		t.Errorf("the unknown job is %+v", kept)
+	}
+	text := metricsOf(t, a)
+	for _, want := range []string{
+		`hearth_jobs{queue="cleanup",state="pending"} 1`,
+		`hearth_job_runs_total{kind="cleanup.idempotency",outcome="completed",queue="cleanup"} 1`,
+		`hearth_job_wait_seconds_count{kind="cleanup.idempotency",queue="cleanup"} 1`,
+		`hearth_job_duration_seconds_count{kind="cleanup.idempotency",queue="cleanup"} 1`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
+	stop()
+	// It outlives the program.
+	if got := await(t, build(t, cfg), ids[1], inState(queue.Pending)); got.Kind != "from.the.future" {
+		t.Errorf("after a restart it is %+v", got)
+	}
+}
+
+func metricsOf(t *testing.T, a *App) string {
+	t.Helper()
+	answer := httptest.NewRecorder()
+	observe.AdminHandler(a.metrics, a.health).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+func TestAServerWithoutWorkerLeavesTheJobsToAWorkerBesideIt(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	cfg.Worker = false
+	server := build(t, cfg)
+	serveUntil(t, func(ctx context.Context, ready func()) error { return server.Run(ctx, func(string) { ready() }) })
+	id := leave(t, server, "cleanup.sessions")[0]
+	await(t, server, id, inState(queue.Pending))
+	worker := build(t, cfg)
+	serveUntil(t, worker.RunWorker)
+	done := await(t, server, id, inState(queue.Completed))
+	if done.Attempt != 1 {
+		t.Errorf("it took %d attempts", done.Attempt)
+	}
+	// Its own writes' jobs are moved by the worker's process too.
+	await(t, server, leave(t, worker, "cleanup.idempotency")[0], inState(queue.Completed))
+}
