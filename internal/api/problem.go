@@ -123,6 +123,10 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	if p.Status == http.StatusUnauthorized {
 		header.Set("WWW-Authenticate", `Bearer realm="hearth"`)
 	}
+	if p.Status == http.StatusRequestEntityTooLarge {
+		// Otherwise the server waits for the rest of the body, which may never come, before it answers.
+		header.Set("Connection", "close")
+	}
 	header.Del("ETag")
 	header.Del("Content-Encoding")
 	header.Del("Content-Length")

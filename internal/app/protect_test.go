@@ -1,0 +1,201 @@
+package app
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hearth/internal/config"
+)
+
+func TestASecretIsMadeOnceAndKeptPrivate(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "secret")
+	secrets := make([][]byte, 20)
+	var wg sync.WaitGroup
+	for i := range secrets {
+		wg.Go(func() {
+			var err error
+			if secrets[i], err = loadSecret(path); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, secret := range secrets {
+		if len(secret) != 32 || !bytes.Equal(secret, secrets[0]) {
+			t.Fatalf("two secrets: %x and %x", secret, secrets[0])
+		}
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if files, err := os.ReadDir(filepath.Dir(path)); err != nil || len(files) != 1 {
+		t.Errorf("files are left over: %v, %v", files, err)
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadSecret(path); err == nil || !strings.Contains(err.Error(), "0600") {
+		t.Errorf("a secret that others can read: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("short"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadSecret(path); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("a damaged secret: %v", err)
+	}
+	if _, err := loadSecret(filepath.Join(path, "below a file")); err == nil {
+		t.Error("a secret was made below a file")
+	}
+}
+
+// serveOnce runs a program while use runs.
+func serveOnce(t *testing.T, cfg *config.Config, use func(url string)) {
+	t.Helper()
+	a, err := New(t.Context(), Options{Config: cfg, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := a.Run(ctx, func(url string) {
+		use(url)
+		cancel()
+	}); err != nil {
+		t.Errorf("the program stopped with %v", err)
+	}
+}
+
+func TestTheLimitOfSigningInHoldsOverARestart(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	var err error
+	if cfg.RateLimits, err = config.ParseRateLimits("auth=3/1h"); err != nil {
+		t.Fatal(err)
+	}
+	login := func(url string) int {
+		resp, err := http.Post(url+"/api/v1/auth/login", "application/json", strings.NewReader(`{"email":"a@example.com","password":"wrong wrong"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return errorless(t, resp)
+	}
+	serveOnce(t, cfg, func(url string) {
+		for i, want := range []int{401, 401, 401, 429} {
+			if got := login(url); got != want {
+				t.Errorf("try %d: %d, want %d", i+1, got, want)
+			}
+		}
+	})
+	serveOnce(t, cfg, func(url string) {
+		if got := login(url); got != 429 {
+			t.Errorf("after the restart: %d, want 429", got)
+		}
+	})
+}
+
+// errorless reads an answer away and gives its status.
+func errorless(t *testing.T, resp *http.Response) int {
+	t.Helper()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		t.Error(err)
+	}
+	if err := resp.Body.Close(); err != nil {
+		t.Error(err)
+	}
+	return resp.StatusCode
+}
+
+func dial(t *testing.T, url string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.Replace(strings.TrimPrefix(url, "http://"), "localhost", "127.0.0.1", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() }) // most are closed by the server
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+func TestSlowHeadersAreCutOffWithinTenSeconds(t *testing.T) {
+	t.Parallel()
+	url := start(t, testConfig(t))
+	begin := time.Now()
+	var wg sync.WaitGroup
+	for i := range 200 {
+		conn := dial(t, url)
+		wg.Go(func() {
+			if _, err := fmt.Fprintf(conn, "GET /health/live HTTP/1.1\r\nHost: x\r\nX-Slow-%d: ", i); err != nil {
+				t.Error(err)
+			}
+			if data, err := io.ReadAll(conn); err != nil || bytes.HasPrefix(data, []byte("HTTP/1.1 2")) {
+				t.Errorf("connection %d: %q, %v", i, data, err)
+			}
+			if took := time.Since(begin); took > 10*time.Second {
+				t.Errorf("connection %d was closed after %s", i, took)
+			}
+		})
+	}
+	for range 10 {
+		resp, err := http.Get(url + "/health/live")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status := errorless(t, resp); status != 200 {
+			t.Errorf("beside slow clients: %d", status)
+		}
+	}
+	wg.Wait()
+}
+
+func TestBrokenRequestsAreRefused(t *testing.T) {
+	t.Parallel()
+	url := start(t, testConfig(t))
+	const post = "POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+	for name, tt := range map[string]struct{ request, status string }{
+		"a header over the limit":        {"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Large: " + strings.Repeat("x", 64<<10) + "\r\n\r\n", "431"},
+		"ten thousand headers":           {"GET /health/live HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("X-A: b\r\n", 10_000) + "\r\n", "431"},
+		"an address over the limit":      {"GET /" + strings.Repeat("x", 9<<10) + " HTTP/1.1\r\nHost: x\r\n\r\n", "414"},
+		"a line break in a header":       {"GET /health/live HTTP/1.1\r\nHost: x\r\nX-A: b\rc\r\n\r\n", "400"},
+		"a NUL in a header":              {"GET /health/live HTTP/1.1\r\nHost: x\r\nX-A: b\x00\r\n\r\n", "400"},
+		"no host":                        {"GET /health/live HTTP/1.1\r\n\r\n", "400"},
+		"two hosts":                      {"GET /health/live HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", "400"},
+		"no HTTP":                        {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", "400"},
+		"two lengths":                    {post + "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} ", "400"},
+		"a negative length":              {post + "Content-Length: -1\r\n\r\n", "400"},
+		"an unknown transfer encoding":   {post + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", "501"},
+		"a chunk of no size":             {post + "Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", "400"},
+		"a chunk of too great a size":    {post + "Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n{}\r\n0\r\n\r\n", "400"},
+		"an announced body that is huge": {post + "Content-Length: 99999999999\r\n\r\n" + strings.Repeat(" ", 2<<20), "413"},
+		"a body in chunks without end":   {post + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat("10000\r\n"+strings.Repeat(" ", 1<<16)+"\r\n", 20), "413"},
+		"a wrong version":                {"GET /health/live HTTP/3.9\r\nHost: x\r\n\r\n", "505"},
+		"a percent sign too many":        {"GET /health/%zz HTTP/1.1\r\nHost: x\r\n\r\n", "400"},
+		"a good request":                 {"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n", "200"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn := dial(t, url)
+			go func() { _, _ = io.WriteString(conn, tt.request) }() // the server may hang up first
+			line, err := bufio.NewReader(conn).ReadString('\n')
+			if err != nil || !strings.HasPrefix(line, "HTTP/1.1 "+tt.status+" ") {
+				t.Errorf("%q, %v, want %s", line, err, tt.status)
+			}
+		})
+	}
+}
