@@ -152,19 +152,18 @@ func (v *logView) daysOf(scope, device int64, in timeRange, limit int) (dayList,
 	}
 	var out dayList
 	var day logcodec.Day
+	parts := logcodec.DayParts{Keep: func(d, event int64) bool { return d == device && v.wantsEvent(event) }}
 	var data sql.RawBytes
 	for rows.Next() {
 		var d dayHours
 		if err := rows.Scan(&d.day, &data); err != nil {
 			return nil, closed(rows, err)
 		}
-		if err := logcodec.DecodeDay(&day, data, false); err != nil {
+		if err := logcodec.DecodeDay(&day, data, parts); err != nil {
 			return nil, closed(rows, err)
 		}
 		for i := range day.Lines {
-			if line := &day.Lines[i]; line.Device == device && v.wantsEvent(line.Event) {
-				d.hours |= line.Hours
-			}
+			d.hours |= day.Lines[i].All
 		}
 		out = append(out, d)
 	}
@@ -208,7 +207,7 @@ func (s *Store) CountLogs(ctx context.Context, reach hearth.Reach) (count int64,
 		if err := r.row(`SELECT pending FROM log_state`).Scan(&pending); err != nil {
 			return err
 		}
-		q := &rollupQuery{view: v, cuts: map[[3]int64]*logcodec.Chunk{}, groupers: []*grouper{newGrouper(hearth.Grouping{})}}
+		q := &rollupQuery{view: v, cuts: map[[3]int64][]logcodec.Cell{}, groupers: []*grouper{newGrouper(hearth.Grouping{})}}
 		for _, scope := range v.scopes {
 			if pending || v.deadScopes[scope] > 0 {
 				// What is counted is not all visible.

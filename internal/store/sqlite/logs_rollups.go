@@ -3,6 +3,7 @@ package sqlite
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"math"
 	"math/bits"
 	"slices"
@@ -23,7 +24,7 @@ func (s *Store) Rollups(ctx context.Context, query hearth.RollupQuery) ([][]hear
 		if err != nil {
 			return err
 		}
-		q := &rollupQuery{view: v, cuts: map[[3]int64]*logcodec.Chunk{}}
+		q := &rollupQuery{view: v, cuts: map[[3]int64][]logcodec.Cell{}}
 		for _, g := range query.Groupings {
 			q.groupers = append(q.groupers, newGrouper(g))
 		}
@@ -49,8 +50,8 @@ func (s *Store) Rollups(ctx context.Context, query hearth.RollupQuery) ([][]hear
 type rollupQuery struct {
 	view     *logView
 	groupers []*grouper
-	// cuts remembers the logs of cut hours, which all groupings need, by scope and range.
-	cuts map[[3]int64]*logcodec.Chunk
+	// cuts remembers the sums of cut hours, which all groupings need, by scope and range.
+	cuts map[[3]int64][]logcodec.Cell
 }
 
 func (q *rollupQuery) run() error {
@@ -161,7 +162,7 @@ func (q *rollupQuery) runPlan(scope int64, p plan, groupers []*grouper) error {
 		}
 	}
 	for _, cut := range c.cuts {
-		if err := q.addCut(scope, cut[0], cut[1], groupers); err != nil {
+		if err := q.addCut(scope, cut, p, groupers); err != nil {
 			return err
 		}
 	}
@@ -227,6 +228,8 @@ func (q *rollupQuery) addSketches(scope int64, level int, first, last int64, gro
 // addCells adds sums by device of whole days or months.
 func (q *rollupQuery) addCells(scope int64, c *cover, level int, groupers []*grouper) error {
 	var cells []logcodec.Cell
+	var data sql.RawBytes
+	picky := q.view.picky(scope)
 	return c.runs(level, func(first, last int64) error {
 		rows, err := q.view.q.query(`SELECT bucket, cells FROM log_sums WHERE scope=? AND level=? AND bucket BETWEEN ? AND ?`,
 			scope, level, first, last)
@@ -235,7 +238,6 @@ func (q *rollupQuery) addCells(scope int64, c *cover, level int, groupers []*gro
 		}
 		for rows.Next() {
 			var bucket int64
-			var data []byte
 			if err := rows.Scan(&bucket, &data); err != nil {
 				return closed(rows, err)
 			}
@@ -245,7 +247,7 @@ func (q *rollupQuery) addCells(scope int64, c *cover, level int, groupers []*gro
 			at := bucketStart(level, bucket)
 			for i := range cells {
 				cell := &cells[i]
-				if !q.view.wants(scope, cell.Device, cell.Event) {
+				if picky && !q.view.wants(scope, cell.Device, cell.Event) {
 					continue
 				}
 				for _, g := range groupers {
@@ -319,6 +321,11 @@ func (v *logView) groupRanges(scope int64) [][2]int64 {
 
 func (q *rollupQuery) addDayRows(scope, first, last int64, hours map[int64]uint32, sketch bool, groupers []*grouper) error {
 	var day logcodec.Day
+	var data sql.RawBytes
+	parts := logcodec.DayParts{Sketches: sketch}
+	if q.view.picky(scope) {
+		parts.Keep = func(device, event int64) bool { return q.view.wants(scope, device, event) }
+	}
 	for _, groups := range q.view.groupRanges(scope) {
 		rows, err := q.view.q.query(`SELECT day, data FROM log_days WHERE scope=? AND day BETWEEN ? AND ? AND grp BETWEEN ? AND ?`,
 			scope, first, last, groups[0], groups[1])
@@ -327,20 +334,17 @@ func (q *rollupQuery) addDayRows(scope, first, last int64, hours map[int64]uint3
 		}
 		for rows.Next() {
 			var bucket int64
-			var data []byte
 			if err := rows.Scan(&bucket, &data); err != nil {
 				return closed(rows, err)
 			}
-			if err := logcodec.DecodeDay(&day, data, sketch); err != nil {
+			parts.Hours = hours[bucket]
+			if err := logcodec.DecodeDay(&day, data, parts); err != nil {
 				return closed(rows, err)
 			}
 			for i := range day.Lines {
 				line := &day.Lines[i]
-				if !q.view.wants(scope, line.Device, line.Event) {
-					continue
-				}
 				for _, g := range groupers {
-					g.addLine(&day, line, bucket, hours[bucket])
+					g.addLine(&day, line, bucket)
 					if sketch {
 						g.addSketch(line.Device, line.Event, bucketStart(levelDay, bucket), &line.Sketch)
 					}
@@ -354,60 +358,71 @@ func (q *rollupQuery) addDayRows(scope, first, last int64, hours map[int64]uint3
 	return nil
 }
 
-// addCut adds the logs of a cut hour.
-func (q *rollupQuery) addCut(scope, from, to int64, groupers []*grouper) error {
-	key := [3]int64{scope, from, to}
-	chunk := q.cuts[key]
-	if chunk == nil || to-from > hourMillis {
-		whole := to-from <= hourMillis
-		chunk = &logcodec.Chunk{}
-		index := map[logcodec.Series]uint32{}
-		err := q.view.chunkEntries(scope, timeRange{from: from, to: to}, func(series []logcodec.Series, e *logcodec.Entry) bool {
-			s := &series[e.Series]
-			if !whole {
-				// A long range of logs (steps of minutes) is not kept in memory.
-				for _, g := range groupers {
-					g.addEntry(s, e)
-				}
-				return true
+// addCut adds the logs of a range: of a part of an hour, or of any range where steps are minutes.
+func (q *rollupQuery) addCut(scope int64, cut [2]int64, p plan, groupers []*grouper) error {
+	in := timeRange{from: cut[0], to: cut[1]}
+	if p.sketch || p.top < levelHour {
+		return q.view.chunkEntries(scope, in, func(series []logcodec.Series, e *logcodec.Entry) bool {
+			for _, g := range groupers {
+				g.addEntry(&series[e.Series], e)
 			}
-			at, ok := index[*s]
-			if !ok {
-				at = uint32(len(chunk.Series))
-				index[*s] = at
-				chunk.Series = append(chunk.Series, *s)
-			}
-			entry := *e
-			entry.Series = at
-			chunk.Entries = append(chunk.Entries, entry)
 			return true
 		})
-		if err != nil || !whole {
+	}
+	// A part of an hour: its sums serve all groupings.
+	key := [3]int64{scope, cut[0], cut[1]}
+	cells, ok := q.cuts[key]
+	if !ok {
+		var err error
+		if cells, err = q.cutCells(scope, in); err != nil {
 			return err
 		}
-		q.cuts[key] = chunk
+		q.cuts[key] = cells
 	}
-	for i := range chunk.Entries {
-		e := &chunk.Entries[i]
+	for i := range cells {
 		for _, g := range groupers {
-			g.addEntry(&chunk.Series[e.Series], e)
+			g.add(cells[i].Device, cells[i].Event, in.from, cells[i].Stats)
 		}
 	}
 	return nil
+}
+
+// cutCells sums up a part of an hour.
+func (q *rollupQuery) cutCells(scope int64, in timeRange) (cells []logcodec.Cell, err error) {
+	var stats []hearth.Stats
+	err = q.view.chunksIn(scope, in, func(chunk *logcodec.Chunk) bool {
+		stats = append(stats[:0], make([]hearth.Stats, len(chunk.Series))...)
+		entries := in.of(chunk)
+		for i := range entries {
+			stats[entries[i].Series].Add(entries[i].Value)
+		}
+		part := make([]logcodec.Cell, 0, len(stats))
+		for i := range stats {
+			if stats[i].Count > 0 {
+				part = append(part, logcodec.Cell{Device: chunk.Series[i].Device, Event: chunk.Series[i].Event, Stats: stats[i]})
+			}
+		}
+		cells = mergeCells(cells, part)
+		return true
+	})
+	return cells, err
 }
 
 // grouper sums up for one grouping.
 type grouper struct {
 	hearth.Grouping
 	groups map[groupKey]*group
-	// last is the group that was added to last.
-	last    *group
-	lastKey groupKey
+	// ring holds the groups in the order in which they were met, which is the order in which most rows have them; at is
+	// the one that was added to last.
+	ring []*group
+	at   int
 }
 
 type groupKey struct{ device, event, at int64 }
 
 type group struct {
+	key   groupKey
+	place int
 	hearth.Stats
 	sketch hearth.Sketch
 	// indexes are values that are not in the sketch yet.
@@ -430,15 +445,24 @@ func (g *grouper) of(device, event, at int64) *group {
 	if g.Step != hearth.StepNone {
 		key.at = g.Step.Floor(at)
 	}
-	if g.last != nil && key == g.lastKey {
-		return g.last
+	if g.at < len(g.ring) && g.ring[g.at].key == key {
+		return g.ring[g.at]
+	}
+	next := g.at + 1
+	if next >= len(g.ring) {
+		next = 0
+	}
+	if next < len(g.ring) && g.ring[next].key == key {
+		g.at = next
+		return g.ring[next]
 	}
 	into := g.groups[key]
 	if into == nil {
-		into = &group{}
+		into = &group{key: key, place: len(g.ring)}
 		g.groups[key] = into
+		g.ring = append(g.ring, into)
 	}
-	g.last, g.lastKey = into, key
+	g.at = into.place
 	return into
 }
 
@@ -446,24 +470,23 @@ func (g *grouper) add(device, event, at int64, stats hearth.Stats) {
 	g.of(device, event, at).Merge(stats)
 }
 
-// addLine adds the hours of a line that mask has.
-func (g *grouper) addLine(day *logcodec.Day, line *logcodec.DayLine, bucket int64, mask uint32) {
+// addLine adds the hours of a line.
+func (g *grouper) addLine(day *logcodec.Day, line *logcodec.DayLine, bucket int64) {
 	stats := day.StatsOf(line)
 	start := bucketStart(levelDay, bucket)
-	var total hearth.Stats
-	for hours := line.Hours; hours != 0; hours &= hours - 1 {
-		hour := bits.TrailingZeros32(hours)
-		if mask>>hour&1 != 0 {
-			if g.Step == hearth.StepHour {
-				g.add(line.Device, line.Event, start+int64(hour)*hourMillis, stats[0])
-			} else {
-				total.Merge(stats[0])
-			}
+	if g.Step != hearth.StepHour {
+		var total hearth.Stats
+		for i := range stats {
+			total.Merge(stats[i])
 		}
-		stats = stats[1:]
+		if total.Count > 0 {
+			g.add(line.Device, line.Event, start, total)
+		}
+		return
 	}
-	if total.Count > 0 {
-		g.add(line.Device, line.Event, start, total)
+	for hours := line.Hours; hours != 0; hours &= hours - 1 {
+		g.add(line.Device, line.Event, start+int64(bits.TrailingZeros32(hours))*hourMillis, stats[0])
+		stats = stats[1:]
 	}
 }
 

@@ -323,7 +323,7 @@ func (s *Store) addRollups(t *tx, scope int64, add *rollups) error {
 		case err != nil:
 			return err
 		default:
-			if err := logcodec.DecodeDay(&old, data, true); err != nil {
+			if err := logcodec.DecodeDay(&old, data, logcodec.DayParts{Hours: logcodec.WholeDay, Sketches: true}); err != nil {
 				return err
 			}
 			mergeDays(&merged, &old, &g.Day)
@@ -384,7 +384,8 @@ func storeDay(t *tx, scope, day, group int64, d *logcodec.Day) error {
 	}
 	w := t.w.logs
 	w.blob = logcodec.AppendDay(w.blob[:0], d)
-	_, err := t.exec(`INSERT OR REPLACE INTO log_days(scope, day, grp, data) VALUES(?,?,?,?)`, scope, day, group, w.blob)
+	_, err := t.exec(`INSERT INTO log_days(scope, day, grp, data) VALUES(?,?,?,?)
+		ON CONFLICT(scope, day, grp) DO UPDATE SET data=excluded.data`, scope, day, group, w.blob)
 	return err
 }
 

@@ -367,7 +367,7 @@ func (v *logView) firstDay(scope, next int64) (first int64, found bool, err erro
 			if found && bucket >= first {
 				break
 			}
-			if err := logcodec.DecodeDay(&day, data, false); err != nil {
+			if err := logcodec.DecodeDay(&day, data, logcodec.DayParts{}); err != nil {
 				return 0, false, closed(rows, err)
 			}
 			hit := false

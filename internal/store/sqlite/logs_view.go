@@ -260,9 +260,15 @@ func (v *logView) tailEntries(fn func(series []logcodec.Series, e *logcodec.Entr
 	}
 }
 
-// chunkEntries calls fn, in order or in reverse, for the wanted entries of a scope's chunks in [from, to), until it gives
+// chunkEntries calls fn, in order or in reverse, for the wanted entries of a scope's chunks in the range, until it gives
 // false.
 func (v *logView) chunkEntries(scope int64, in timeRange, fn func(series []logcodec.Series, e *logcodec.Entry) bool) error {
+	return v.chunksIn(scope, in, func(chunk *logcodec.Chunk) bool { return in.each(chunk, fn) })
+}
+
+// chunksIn calls fn, in order or in reverse, for the chunks of a scope that touch the range, with their wanted entries,
+// until it gives false.
+func (v *logView) chunksIn(scope int64, in timeRange, fn func(*logcodec.Chunk) bool) error {
 	query := chunksForward
 	if in.backward {
 		query = chunksBackward
@@ -278,12 +284,13 @@ func (v *logView) chunkEntries(scope int64, in timeRange, fn func(series []logco
 			return closed(rows, err)
 		}
 		if key != v.lastKey {
+			v.lastKey = 0
 			if err := v.decode(&v.lastChunk, scope, data); err != nil {
 				return closed(rows, err)
 			}
 			v.lastKey = key
 		}
-		if !in.each(&v.lastChunk, fn) {
+		if !fn(&v.lastChunk) {
 			break
 		}
 	}
@@ -296,15 +303,21 @@ type timeRange struct {
 	backward bool
 }
 
-// each calls fn for the entries of a chunk in the range until it gives false.
-func (r timeRange) each(chunk *logcodec.Chunk, fn func(series []logcodec.Series, e *logcodec.Entry) bool) bool {
+// of gives the entries of a chunk in the range.
+func (r timeRange) of(chunk *logcodec.Chunk) []logcodec.Entry {
 	byTime := func(e logcodec.Entry, at int64) int { return cmp.Compare(e.At, at) }
 	first, _ := slices.BinarySearchFunc(chunk.Entries, r.from, byTime)
 	end, _ := slices.BinarySearchFunc(chunk.Entries, r.to, byTime)
-	for i := first; i < end; i++ {
-		e := &chunk.Entries[i]
+	return chunk.Entries[first:max(first, end)]
+}
+
+// each calls fn for the entries of a chunk in the range until it gives false.
+func (r timeRange) each(chunk *logcodec.Chunk, fn func(series []logcodec.Series, e *logcodec.Entry) bool) bool {
+	entries := r.of(chunk)
+	for i := range entries {
+		e := &entries[i]
 		if r.backward {
-			e = &chunk.Entries[end-1-(i-first)]
+			e = &entries[len(entries)-1-i]
 		}
 		if !fn(chunk.Series, e) {
 			return false
@@ -313,10 +326,15 @@ func (r timeRange) each(chunk *logcodec.Chunk, fn func(series []logcodec.Series,
 	return true
 }
 
+// picky tells whether the question is not about all series of a scope.
+func (v *logView) picky(scope int64) bool {
+	return v.devices != nil || v.events != nil || v.deadScopes[scope] > 0
+}
+
 // decode decodes the wanted entries of a chunk.
 func (v *logView) decode(chunk *logcodec.Chunk, scope int64, data []byte) error {
 	var keep func(logcodec.Series) bool
-	if v.devices != nil || v.events != nil || v.deadScopes[scope] > 0 {
+	if v.picky(scope) {
 		keep = func(s logcodec.Series) bool { return v.wants(scope, s.Device, s.Event) }
 	}
 	return v.decoder.Decode(chunk, data, keep)

@@ -94,6 +94,24 @@ func (r *reader) stats() (s hearth.Stats) {
 	return s
 }
 
+// skipStats goes past a sum.
+func (r *reader) skipStats() {
+	switch form := int(r.uvarint() & 15); {
+	case form <= maxScale:
+		r.skipUvarint()
+		r.skipUvarint()
+		r.skipUvarint()
+	case form == statsSame:
+		if r.uvarint()&15 == rawNumber {
+			r.skip(8)
+		}
+	case form == statsRaw:
+		r.skip(24)
+	default:
+		r.fail()
+	}
+}
+
 // appendKey appends the step from one (device, event) to the next.
 func appendKey(dst []byte, lastDevice, lastEvent, device, event int64) []byte {
 	if event == lastEvent {

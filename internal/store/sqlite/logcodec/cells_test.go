@@ -81,11 +81,25 @@ func TestCellsDaysAndSketchesComeBack(t *testing.T) {
 			t.Fatalf("cells: %v, %v, want %v", gotCells, err, cells)
 		}
 		var got Day
-		if err := DecodeDay(&got, AppendDay(nil, &day), true); err != nil {
+		if err := DecodeDay(&got, AppendDay(nil, &day), DayParts{Hours: WholeDay, Sketches: true}); err != nil {
 			t.Fatal(err)
+		}
+		for i := range day.Lines {
+			day.Lines[i].All = day.Lines[i].Hours
 		}
 		if diff := gocmp.Diff(day, got); len(keys) > 0 && diff != "" {
 			t.Fatal(diff)
+		}
+		half := DayParts{Hours: 0xfff000, Sketches: true, Keep: func(device, _ int64) bool { return device%2 == 0 }}
+		if err := DecodeDay(&got, AppendDay(nil, &day), half); err != nil {
+			t.Fatal(err)
+		}
+		for i := range got.Lines {
+			line := &got.Lines[i]
+			at := slices.IndexFunc(day.Lines, func(l DayLine) bool { return l.Device == line.Device && l.Event == line.Event })
+			if line.Device%2 != 0 || line.Hours != day.Lines[at].Hours&0xfff000 || !slices.Equal(line.Sketch.Bins, day.Lines[at].Sketch.Bins) {
+				t.Fatalf("a half of %+v is %+v", day.Lines[at], line)
+			}
 		}
 		gotSketches, err := DecodeSketches(AppendSketches(nil, &sketches))
 		if diff := gocmp.Diff(sketches, gotSketches); err != nil || diff != "" {
@@ -103,7 +117,7 @@ func FuzzRollups(f *testing.F) {
 	f.Add(AppendSketches(nil, &Sketches{Events: []int64{1}, Sketches: []hearth.Sketch{day.Lines[0].Sketch}}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var day Day
-		if DecodeDay(&day, data, true) == nil {
+		if DecodeDay(&day, data, DayParts{Hours: WholeDay, Sketches: true}) == nil {
 			for i := range day.Lines {
 				day.StatsOf(&day.Lines[i])
 			}

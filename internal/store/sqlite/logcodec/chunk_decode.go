@@ -49,7 +49,7 @@ func (d *Decoder) Decode(chunk *Chunk, data []byte, keep func(Series) bool) erro
 // series reads the list of series and gives the number of entries of the kept ones.
 func (d *Decoder) series(chunk *Chunk, r *reader, n int, keep func(Series) bool) (wanted int, err error) {
 	count := r.bounded(n)
-	if count > len(r.data)/4 {
+	if count > r.left()/4 {
 		return 0, ErrCorrupt
 	}
 	d.counts = grown(d.counts, count)
@@ -89,13 +89,14 @@ func (d *Decoder) readIndexes(r reader) bool {
 		var word uint64
 		var fill int
 		mask := uint64(1)<<width - 1
+		data := r.data[r.at:]
 		at := 0
 		for i := range d.entries {
 			for fill < width {
-				if at == len(r.data) {
+				if at == len(data) {
 					return false
 				}
-				word |= uint64(r.data[at]) << fill
+				word |= uint64(data[at]) << fill
 				at++
 				fill += 8
 			}
@@ -107,7 +108,7 @@ func (d *Decoder) readIndexes(r reader) bool {
 			}
 			d.entries[i].Series = uint32(index)
 		}
-		return at == len(r.data)
+		return at == len(data)
 	}
 	return false
 }
@@ -121,7 +122,7 @@ func (d *Decoder) readPredicted(r reader) bool {
 	previous := uint32(count - 1)
 	for i := 0; i < len(d.entries); {
 		run := len(d.entries) - i
-		if len(r.data) > 0 {
+		if r.left() > 0 {
 			run = r.bounded(run)
 			if r.bad {
 				return false
@@ -144,7 +145,7 @@ func (d *Decoder) readPredicted(r reader) bool {
 		d.entries[i].Series = previous
 		i++
 	}
-	return len(r.data) == 0
+	return r.left() == 0
 }
 
 // readTimes fills in the times, which never go back.
@@ -189,7 +190,7 @@ func (d *Decoder) readTimes(r reader) bool {
 	default:
 		return false
 	}
-	return len(r.data) == 0
+	return r.left() == 0
 }
 
 // readNumbers fills in the sequence numbers.
@@ -198,7 +199,7 @@ func (d *Decoder) readNumbers(r reader) bool {
 	d.entries[0].Seq = seq
 	for i := 1; i < len(d.entries); {
 		run := len(d.entries) - i
-		if len(r.data) > 0 {
+		if r.left() > 0 {
 			run = r.bounded(run)
 			if r.bad {
 				return false
@@ -216,7 +217,7 @@ func (d *Decoder) readNumbers(r reader) bool {
 		d.entries[i].Seq = seq
 		i++
 	}
-	return !r.bad && len(r.data) == 0
+	return !r.bad && r.left() == 0
 }
 
 // readValues reads the lines of the kept series, one after the other.

@@ -19,8 +19,9 @@ type Day struct {
 type DayLine struct {
 	Device int64
 	Event  int64
-	// Hours has a bit for each UTC hour that has logs.
+	// Hours has a bit for each UTC hour that has logs; All has those that were not wanted as well, after decoding.
 	Hours uint32
+	All   uint32
 	// First is where in Day.Stats the line's sums are: one for each set bit of Hours, from the lowest.
 	First int
 	// Sketch is of all values of the day; empty if it was not asked for.
@@ -60,33 +61,66 @@ func AppendDay(dst []byte, day *Day) []byte {
 	return dst
 }
 
-// DecodeDay puts the day in data into day, whose memory is used again (sketches aside); sketches says whether to decode
-// those too.
-func DecodeDay(day *Day, data []byte, sketches bool) error {
+// DayParts says what of a day to decode.
+type DayParts struct {
+	// Hours has a bit for each wanted hour; lines keep those of theirs alone, and may be left without any.
+	Hours uint32
+	// Keep, if not nil, says which lines are wanted.
+	Keep func(device, event int64) bool
+	// Sketches says whether sketches are wanted.
+	Sketches bool
+}
+
+// WholeDay wants all hours.
+const WholeDay = 1<<24 - 1
+
+// DecodeDay puts the wanted parts of the day in data into day, whose memory is used again (sketches aside).
+func DecodeDay(day *Day, data []byte, parts DayParts) error {
 	day.Reset()
 	r := reader{data: data}
 	n := r.count(4)
 	var line DayLine
+	var kept []bool
 	for range n {
 		r.key(&line.Device, &line.Event)
 		hours := r.uvarint()
-		if r.bad || hours == 0 || hours >= 1<<24 {
+		if r.bad || hours == 0 || hours > WholeDay {
 			return ErrCorrupt
 		}
-		line.Hours, line.First = uint32(hours), len(day.Stats)
-		for range line.Size() {
-			day.Stats = append(day.Stats, r.stats())
+		keep := parts.Keep == nil || parts.Keep(line.Device, line.Event)
+		if parts.Sketches {
+			kept = append(kept, keep)
+		}
+		wanted := uint32(0)
+		if keep {
+			wanted = parts.Hours
+		}
+		line.All, line.Hours, line.First = uint32(hours), uint32(hours)&wanted, len(day.Stats)
+		for rest := uint32(hours); rest != 0; rest &= rest - 1 {
+			if rest&-rest&wanted != 0 {
+				day.Stats = append(day.Stats, r.stats())
+			} else {
+				r.skipStats()
+			}
 		}
 		if r.bad {
 			return ErrCorrupt
 		}
-		day.Lines = append(day.Lines, line)
+		if keep {
+			day.Lines = append(day.Lines, line)
+		}
 	}
-	if !sketches {
+	if !parts.Sketches {
 		return nil
 	}
-	for i := range day.Lines {
-		day.Lines[i].Sketch = r.sketch()
+	at := 0
+	for _, keep := range kept {
+		if keep {
+			day.Lines[at].Sketch = r.sketch()
+			at++
+		} else {
+			r.skipSketch()
+		}
 	}
 	return r.end()
 }
@@ -169,6 +203,15 @@ func appendSketch(dst []byte, sketch *hearth.Sketch) []byte {
 		dst = binary.AppendUvarint(dst, uint64(bin.Count))
 	}
 	return dst
+}
+
+// skipSketch goes past a sketch.
+func (r *reader) skipSketch() {
+	for range r.count(1) {
+		if r.uvarint()&1 == 0 {
+			r.skipUvarint()
+		}
+	}
 }
 
 func (r *reader) sketch() (sketch hearth.Sketch) {

@@ -53,14 +53,15 @@ CREATE TABLE log_sums (
   PRIMARY KEY (scope, level, bucket)
 ) WITHOUT ROWID;
 
--- Days of up to 32 devices (grp is the device's key / 32): sums by hour and sketches by day.
+-- Days of up to 32 devices (grp is the device's key / 32): sums by hour and sketches by day. With a rowid: a question
+-- about one device skips the other groups in the index, without their data.
 CREATE TABLE log_days (
   scope INTEGER NOT NULL,
   day   INTEGER NOT NULL,
   grp   INTEGER NOT NULL,
   data  BLOB    NOT NULL,
   PRIMARY KEY (scope, day, grp)
-) WITHOUT ROWID;
+);
 
 -- The number of folded logs of each scope.
 CREATE TABLE log_counts (
