@@ -1,0 +1,6 @@
+//go:build !race
+
+package sqlite_test
+
+// modelChecks is how many random histories the logs are held against.
+const modelChecks = "100"
