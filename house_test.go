@@ -68,7 +68,7 @@ func mayImport(dir string) []string {
 	if slices.Contains(homes, dir) {
 		return []string{root}
 	}
-	return []string{root, dir + "/..."} // config, observe, console, or a package that no rule knows yet
+	return []string{root, dir + "/..."} // config, observe, sealer, console, or a package that no rule knows yet
 }
 
 // outside are the packages of others that the root may import beside the standard library.

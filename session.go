@@ -92,6 +92,10 @@ type SessionStore interface {
 	// RemoveSessions removes up to limit sessions that expired before the time before, with their refresh tokens, and
 	// failed logins and resets that are as old; it tells how many sessions.
 	RemoveSessions(ctx context.Context, before time.Time, limit int) (int, error)
+	// RewriteOrigins stores what change makes of the Origin of each of the first limit sessions, by id, after the one with
+	// the id after ("" begins), open or not; nil leaves it. All in one atomic step. It gives the last id that it saw, "" if
+	// there was none left.
+	RewriteOrigins(ctx context.Context, after string, limit int, change func(id string, origin []byte) ([]byte, error)) (last string, err error)
 }
 
 // SessionEnd says which session ends, when and why.

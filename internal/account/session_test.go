@@ -256,6 +256,39 @@ func TestSessionsSayWhereTheyCameFrom(t *testing.T) {
 	wantCode(t, h.EndSession(t.Context(), h.caller(grant), "none"), hearth.CodeNotFound)
 }
 
+func TestASessionWhoseKeyIsGoneIsListedAndEnds(t *testing.T) {
+	t.Parallel()
+	lost := &losing{}
+	h := newHouse(t, func(o *account.Options) { o.Sealer = lost })
+	h.user(email, hearth.RoleUser)
+	grant, other := h.login(), h.login()
+	lost.key = true
+	sessions, err := h.Sessions(t.Context(), h.caller(grant))
+	if err != nil || len(sessions) != 2 || sessions[0].IP+sessions[0].UserAgent != "" {
+		t.Fatalf("the sessions are %+v, %v", sessions, err)
+	}
+	done, err := h.Reseal(t.Context())
+	if err != nil || done != (account.Resealed{Lost: 2}) {
+		t.Errorf("sealing anew did %+v, %v", done, err)
+	}
+	must(t, h.EndSession(t.Context(), h.caller(grant), h.caller(other).SessionID))
+}
+
+// losing is a Sealer that can lose its key.
+type losing struct {
+	reversing
+	key bool
+}
+
+func (l *losing) Open(sealed []byte) ([]byte, error) {
+	if l.key {
+		return nil, errors.New("the key is gone")
+	}
+	return l.reversing.Open(sealed)
+}
+
+func (l *losing) Current([]byte) bool { return !l.key }
+
 // reversing is a Sealer whose work shows.
 type reversing struct{}
 
@@ -268,6 +301,8 @@ func (reversing) Seal(plain []byte) ([]byte, error) {
 }
 
 func (r reversing) Open(sealed []byte) ([]byte, error) { return r.Seal(sealed) }
+
+func (reversing) Current([]byte) bool { return true }
 
 func TestWithoutAStoreNobodyIsLetIn(t *testing.T) {
 	t.Parallel()

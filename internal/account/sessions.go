@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -30,13 +31,9 @@ func (s *Service) Sessions(ctx context.Context, caller hearth.Caller) ([]Session
 	}
 	infos := make([]SessionInfo, len(sessions))
 	for i, session := range sessions {
-		plain, err := s.options.Sealer.Open(session.Origin)
-		if err != nil {
-			return nil, fmt.Errorf("open a session's origin: %w", err)
-		}
-		var origin sessionOrigin
-		if err := json.Unmarshal(plain, &origin); err != nil {
-			return nil, fmt.Errorf("read a session's origin: %w", err)
+		origin, err := s.readOrigin(session.Origin)
+		if err != nil { // people must be able to end a session whatever became of the key
+			s.log.ErrorContext(ctx, "a session's origin cannot be read", "session", session.ID, "err", err)
 		}
 		infos[i] = SessionInfo{
 			ID: session.ID, IP: origin.IP, UserAgent: origin.UserAgent, CreatedAt: session.CreatedAt,
@@ -44,6 +41,17 @@ func (s *Service) Sessions(ctx context.Context, caller hearth.Caller) ([]Session
 		}
 	}
 	return infos, nil
+}
+
+func (s *Service) readOrigin(sealed []byte) (origin sessionOrigin, err error) {
+	plain, err := s.options.Sealer.Open(sealed)
+	if err != nil {
+		return origin, fmt.Errorf("open a session's origin: %w", err)
+	}
+	if err := json.Unmarshal(plain, &origin); err != nil {
+		return origin, errors.New("a session's origin is damaged") // what the decoder says would repeat it
+	}
+	return origin, nil
 }
 
 // EndSession ends one of the caller's sessions; CodeNotFound.
@@ -131,7 +139,39 @@ func (s *Service) revokeAccess(ctx context.Context, caller hearth.Caller, token 
 	return err
 }
 
+// Resealed is what Reseal did: how many values it sealed anew, and how many it could not open.
+type Resealed struct{ Changed, Lost int }
+
+// Reseal seals every stored field anew that is not sealed with today's key, in small steps beside a running server.
+func (s *Service) Reseal(ctx context.Context) (total Resealed, err error) {
+	for after := ""; ; {
+		changed, lost := map[string]bool{}, map[string]bool{} // by id: the function may run more than once
+		last, err := s.store.RewriteOrigins(ctx, after, resealStep, func(id string, origin []byte) ([]byte, error) {
+			if s.options.Sealer.Current(origin) {
+				return nil, nil
+			}
+			plain, err := s.options.Sealer.Open(origin)
+			if err != nil {
+				lost[id] = true
+				return nil, nil //nolint:nilerr // what cannot be opened is counted and stays
+			}
+			changed[id] = true
+			return s.options.Sealer.Seal(plain)
+		})
+		if err != nil {
+			return total, fmt.Errorf("seal the sessions anew: %w", err)
+		}
+		total.Changed, total.Lost = total.Changed+len(changed), total.Lost+len(lost)
+		if last == "" {
+			return total, nil
+		}
+		after = last
+	}
+}
+
 const (
+	// resealStep is how many sessions one write looks through.
+	resealStep = 200
 	// keepSessions is how long an ended or expired session is remembered, to know its device again.
 	keepSessions = 30 * 24 * time.Hour
 	removeStep   = 500

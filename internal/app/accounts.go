@@ -24,6 +24,7 @@ func (a *App) openAccounts() (err error) {
 		AccessTTL: a.config.AccessTTL, RefreshTTL: a.config.RefreshTTL, SignUp: account.SignUp(a.config.Signup),
 		BcryptCost: a.config.BcryptCost, HashSlots: a.config.HashSlots(),
 		Observers: []account.SessionObserver{a.endings},
+		Sealer:    a.sealer("session.origin"),
 	})
 	return err
 }
@@ -35,6 +36,3 @@ func (a *App) CreateUser(ctx context.Context, n NewUser) (hearth.User, error) {
 
 // SetupToken gives the token with which the first admin is made; "" if there is a user.
 func (a *App) SetupToken(ctx context.Context) (string, error) { return a.people.SetupToken(ctx) }
-
-// RotateKeys makes a new signing key; it may run beside a server, which takes it over by itself.
-func (a *App) RotateKeys() error { return a.keys.Rotate() }

@@ -21,6 +21,7 @@ import (
 	"hearth/internal/observe"
 	"hearth/internal/queue"
 	"hearth/internal/realtime"
+	"hearth/internal/sealer"
 	"hearth/internal/store/sqlite"
 	"hearth/internal/telemetry"
 )
@@ -56,6 +57,7 @@ type App struct {
 	store   *sqlite.Store
 	keys    *account.KeyRing
 	people  *account.Service
+	sealing *sealer.Ring // nil: fields are stored as they are
 	events  *publishers
 	fleet   *fleet.Fleet
 	api     *api.API
@@ -96,6 +98,9 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 		return nil, err
 	}
 	if err := a.openQueue(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.openSealing(); err != nil {
 		return nil, err
 	}
 	if err := a.openAccounts(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hearth/internal/account"
+	"hearth/internal/sealer"
 )
 
 // periodic is work that repeats for as long as the program serves.
@@ -17,9 +18,13 @@ type periodic struct {
 
 // periodics is the background work that each server does for itself. What is done once for all of them is a job.
 func (a *App) periodics() []periodic {
-	return []periodic{
+	all := []periodic{
 		{name: "signing keys", every: account.FollowInterval, work: a.keys.Follow},
 	}
+	if a.sealing != nil {
+		all = append(all, periodic{name: "field keys", every: sealer.FollowInterval, work: a.sealing.Follow})
+	}
+	return all
 }
 
 // startBackground runs the periodic work. Its step cancels it and waits for what is under way.

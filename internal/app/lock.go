@@ -9,15 +9,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockDir lets one server at a time have a data directory. The lock goes with the process, however it ends.
+// lockDir lets one server at a time have a data directory.
 func lockDir(dir string) (unlock func() error, err error) {
-	file, err := os.OpenFile(filepath.Join(dir, "hearth.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	unlock, err = lockFile(filepath.Join(dir, "hearth.lock"))
 	if err != nil {
-		return nil, fmt.Errorf("lock the data directory: %w", err)
+		return nil, fmt.Errorf("another hearth serves %s already: %w", dir, err)
+	}
+	return unlock, nil
+}
+
+// lockFile takes a lock that one process at a time has. It goes with the process, however that ends.
+func lockFile(path string) (unlock func() error, err error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
 	}
 	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		err = errors.Join(err, file.Close())
-		return nil, fmt.Errorf("another hearth serves %s already: %w", dir, err)
+		return nil, errors.Join(err, file.Close())
 	}
 	return file.Close, nil
 }

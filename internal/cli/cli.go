@@ -67,6 +67,7 @@ type grammar struct {
 	User        userCommand        `cmd:"" help:"Make accounts."`
 	Audit       auditCommand       `cmd:"" help:"Prove that the record of who did what was not edited."`
 	Import      importCommand      `cmd:"" help:"Import logs from a CSV file, resumable at every moment."`
+	Keys        keysCommand        `cmd:"" help:"Change the keys that sign tokens and encrypt fields."`
 	Config      configCommand      `cmd:"" help:"Check or print the configuration."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; for containers."`
 	Openapi     openapiCommand     `cmd:"" name:"openapi" help:"Print the OpenAPI document of the API."`
@@ -81,6 +82,7 @@ func newGrammar() *grammar {
 		Config:      configCommand{Check: configCheckCommand{settings: newSettings()}, Print: configPrintCommand{settings: newSettings()}},
 		User:        userCommand{Create: userCreateCommand{settings: newSettings()}},
 		Audit:       auditCommand{Verify: auditVerifyCommand{settings: newSettings()}},
+		Keys:        keysCommand{Rotate: keysRotateCommand{settings: newSettings()}},
 		Healthcheck: healthcheckCommand{settings: newSettings()},
 	}
 }

@@ -243,3 +243,48 @@ func (s *Store) RemoveSessions(ctx context.Context, before time.Time, limit int)
 	})
 	return removed, err
 }
+
+// RewriteOrigins implements hearth.SessionStore.
+func (s *Store) RewriteOrigins(
+	ctx context.Context, after string, limit int, change func(id string, origin []byte) ([]byte, error),
+) (last string, err error) {
+	err = s.write(ctx, func(t *tx) error {
+		last = ""
+		// By primary key.
+		sessions, err := queryOrigins(t, `SELECT id, origin FROM sessions WHERE id > ? ORDER BY id LIMIT ?`, after, limit)
+		if err != nil {
+			return err
+		}
+		for _, session := range sessions {
+			last = session.ID
+			changed, err := change(session.ID, session.Origin)
+			if err != nil {
+				return err
+			}
+			if changed == nil {
+				continue
+			}
+			if _, err := t.exec(`UPDATE sessions SET origin=? WHERE id=?`, changed, session.ID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return last, err
+}
+
+func queryOrigins(t *tx, query string, args ...any) (sessions []hearth.Session, err error) {
+	rows, err := t.query(query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var session hearth.Session
+		if err := rows.Scan(&session.ID, &session.Origin); err != nil {
+			return nil, err
+		}
+		sessions = append(sessions, session)
+	}
+	return sessions, rows.Err()
+}

@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -331,4 +332,51 @@ func sessionsRemove(t *testing.T, s AccountStore) {
 	wantCode(t, err, hearth.CodeNotFound)
 	_, err = s.PasswordReset(t.Context(), user(1).ID)
 	wantCode(t, err, hearth.CodeNotFound)
+}
+
+func sessionsRewrite(t *testing.T, s AccountStore) {
+	createUser(t, s, user(1))
+	for n := range 7 {
+		logIn(t, s, n)
+	}
+	var seen []string
+	steps, after := 0, ""
+	for ; ; steps++ {
+		last, err := s.RewriteOrigins(t.Context(), after, 3, func(id string, origin []byte) ([]byte, error) {
+			seen = append(seen, id)
+			if id == session(2).ID {
+				return nil, nil
+			}
+			return append([]byte("new "), origin...), nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last == "" {
+			break
+		}
+		after = last
+	}
+	if len(seen) != 7 || steps != 3 || !slices.IsSorted(seen) {
+		t.Errorf("saw %v in %d steps", seen, steps)
+	}
+	for n := range 7 {
+		want := "new " + string(session(n).Origin)
+		if n == 2 {
+			want = string(session(n).Origin)
+		}
+		if got, _, err := s.Session(t.Context(), session(n).ID); err != nil || string(got.Origin) != want {
+			t.Errorf("the origin of session %d is %q, %v", n, got.Origin, err)
+		}
+	}
+	broken := errors.New("broken")
+	_, err := s.RewriteOrigins(t.Context(), "", 7, func(id string, _ []byte) ([]byte, error) {
+		if id == session(6).ID {
+			return nil, broken
+		}
+		return []byte("lost"), nil
+	})
+	if got, _, sessionErr := s.Session(t.Context(), session(1).ID); !errors.Is(err, broken) || sessionErr != nil || string(got.Origin) == "lost" {
+		t.Errorf("after an error %v the origin is %q, %v", err, got.Origin, sessionErr)
+	}
 }

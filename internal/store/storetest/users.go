@@ -45,6 +45,7 @@ func Accounts(t *testing.T, open func(t *testing.T, clock hearth.Clock) AccountS
 		"of many uses of a refresh token one sees it fresh": refreshOnce,
 		"a spent refresh token ends the session":            refreshSpent,
 		"old sessions are removed in steps":                 sessionsRemove,
+		"origins are rewritten in steps":                    sessionsRewrite,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
