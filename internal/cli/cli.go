@@ -66,6 +66,7 @@ type grammar struct {
 	Worker      workerCommand      `cmd:"" help:"Run background jobs alone, beside servers with --worker=false."`
 	User        userCommand        `cmd:"" help:"Make accounts."`
 	Audit       auditCommand       `cmd:"" help:"Prove that the record of who did what was not edited."`
+	Demo        demoCommand        `cmd:"" help:"Try it: a server with an account and real devices, in a temporary directory."`
 	Import      importCommand      `cmd:"" help:"Import logs from a CSV file, resumable at every moment."`
 	Keys        keysCommand        `cmd:"" help:"Change the keys that sign tokens and encrypt fields."`
 	Config      configCommand      `cmd:"" help:"Check or print the configuration."`
@@ -77,6 +78,7 @@ type grammar struct {
 func newGrammar() *grammar {
 	return &grammar{
 		Serve:       serveCommand{settings: newSettings()},
+		Demo:        demoCommand{settings: newSettings()},
 		Import:      importCommand{settings: newSettings()},
 		Worker:      workerCommand{settings: newSettings()},
 		Config:      configCommand{Check: configCheckCommand{settings: newSettings()}, Print: configPrintCommand{settings: newSettings()}},
