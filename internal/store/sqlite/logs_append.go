@@ -21,7 +21,8 @@ type logWriter struct {
 
 	version int64
 	next    uint64 // number of the next entry; 0 is unknown
-	waiting int64  // entries in the stored tail; -1 is unknown
+	size    tailSize
+	sized   bool // size is known
 	// scopes and events map devices and event names to what the database has.
 	scopes map[int64]int64
 	events map[string]int64
@@ -52,7 +53,7 @@ func newLogWriter(options LogOptions, tail *tailCache) *logWriter {
 
 // forget drops everything that is remembered of the database.
 func (w *logWriter) forget() {
-	w.next, w.waiting = 0, -1
+	w.next, w.sized = 0, false
 	w.scopes, w.events = map[int64]int64{}, map[string]int64{}
 }
 
@@ -81,7 +82,7 @@ func (w *logWriter) settle(failed bool) {
 			delete(w.events, name)
 		}
 		if w.folded {
-			w.waiting = -1
+			w.sized = false
 		}
 	}
 	w.kept, w.keptNext, w.folded = len(w.buffer), w.next, false
@@ -120,20 +121,20 @@ func (w *logWriter) storeRow(t *tx, row *tailRow) error {
 		return err
 	}
 	w.stored = append(w.stored, row)
-	if w.waiting >= 0 {
-		w.waiting += int64(len(entries))
-	}
+	w.size.entries += int64(len(entries))
+	w.size.rows++
 	return nil
 }
 
-// committed ends a group that is durable; it gives the number of entries that it stored.
-func (w *logWriter) committed() (stored int) {
+// committed ends a group that is durable; it gives by what the tail grew.
+func (w *logWriter) committed() (grown tailSize) {
 	for _, row := range w.stored {
 		w.tail.add(row)
-		stored += len(row.chunk.Entries)
+		grown.entries += int64(len(row.chunk.Entries))
+		grown.rows++
 	}
 	w.clearGroup()
-	return stored
+	return grown
 }
 
 // discard ends a group that failed.
@@ -206,15 +207,16 @@ func (w *logWriter) nextSeq(t *tx) (uint64, error) {
 	return w.next, nil
 }
 
-// tailSize gives the number of entries of the stored tail.
-func (w *logWriter) tailSize(t *tx) (int64, error) {
-	if w.waiting < 0 {
-		if err := t.row(`SELECT coalesce(sum(entries), 0) FROM log_tail`).Scan(&w.waiting); err != nil {
-			w.waiting = -1
-			return 0, err
+// tailSize gives the size of the stored tail.
+func (w *logWriter) tailSize(t *tx) (tailSize, error) {
+	if !w.sized {
+		err := t.row(`SELECT coalesce(sum(entries), 0), count(*) FROM log_tail`).Scan(&w.size.entries, &w.size.rows)
+		if err != nil {
+			return tailSize{}, err
 		}
+		w.sized = true
 	}
-	return w.waiting, nil
+	return w.size, nil
 }
 
 // append takes the entries into the group and gives the number of the first.
@@ -294,7 +296,7 @@ func (s *Store) AppendLogs(
 		// A tail that grows faster than it is folded slows its writers down instead of every reader.
 		if size, err := t.w.logs.tailSize(t); err != nil {
 			return err
-		} else if size > 4*int64(s.options.Logs.FoldRows) {
+		} else if size.full(s.options.Logs, 4) {
 			if _, err := s.fold(t); err != nil {
 				return err
 			}

@@ -76,7 +76,7 @@ type imported struct {
 
 func TestTheRealDataGivesTheFactsBack(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"opensmarthome", "tracebase"} {
+	for _, name := range dataSets {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := importData(t, filepath.Join(dataDir(t), name))

@@ -22,8 +22,8 @@ type foldBatch struct {
 func (s *Store) fold(t *tx) (int, error) {
 	w := t.w.logs
 	w.folded = true
-	waiting, err := w.tailSize(t)
-	if err != nil || waiting == 0 {
+	size, err := w.tailSize(t)
+	if err != nil || size.rows == 0 {
 		return 0, err
 	}
 	rows, err := s.tailRows(t, -1<<63, 1<<63-1, s.options.Logs.FoldRows)
@@ -61,7 +61,8 @@ func (s *Store) fold(t *tx) (int, error) {
 	if _, err := t.exec(`UPDATE log_state SET folded=?, trimmed=trimmed+?`, int64(last), late); err != nil {
 		return 0, err
 	}
-	w.waiting -= int64(taken)
+	w.size.entries -= int64(taken)
+	w.size.rows -= int64(len(rows))
 	t.onCommit(func() { s.tail.drop(last) })
 	return taken, nil
 }

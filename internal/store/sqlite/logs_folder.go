@@ -39,13 +39,24 @@ func (o LogOptions) withDefaults() (LogOptions, error) {
 	return o, nil
 }
 
+// maxTailRows bounds the rows of the tail, because every question lists them: small commits are folded by their number.
+const maxTailRows = 512
+
+// tailSize is the size of the stored tail.
+type tailSize struct{ entries, rows int64 }
+
+// full tells whether the tail is worth a fold, or so many of them.
+func (n tailSize) full(options LogOptions, folds int64) bool {
+	return n.entries >= folds*int64(options.FoldRows) || n.rows >= folds*maxTailRows
+}
+
 // folder folds the tail in the background.
 type folder struct {
 	store *Store
-	// grown takes the number of logs that a commit stored; it never blocks the writer.
+	// grown tells that the tail grew; telling never blocks the writer.
 	grown    chan struct{}
 	mu       sync.Mutex
-	waiting  int
+	size     tailSize
 	stopping chan struct{}
 	done     chan struct{}
 	stopOnce sync.Once
@@ -53,7 +64,7 @@ type folder struct {
 
 // startFolder starts with a look at the tail, which a crash may have left full.
 func startFolder(s *Store) *folder {
-	f := &folder{store: s, grown: make(chan struct{}, 1), waiting: 1, stopping: make(chan struct{}), done: make(chan struct{})}
+	f := &folder{store: s, grown: make(chan struct{}, 1), size: tailSize{1, 1}, stopping: make(chan struct{}), done: make(chan struct{})}
 	go f.run()
 	return f
 }
@@ -64,9 +75,10 @@ func (f *folder) stop() {
 }
 
 // add tells that the tail grew.
-func (f *folder) add(entries int) {
+func (f *folder) add(by tailSize) {
 	f.mu.Lock()
-	f.waiting += entries
+	f.size.entries += by.entries
+	f.size.rows += by.rows
 	f.mu.Unlock()
 	select {
 	case f.grown <- struct{}{}:
@@ -74,10 +86,10 @@ func (f *folder) add(entries int) {
 	}
 }
 
-func (f *folder) size() int {
+func (f *folder) tail() tailSize {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.waiting
+	return f.size
 }
 
 func (f *folder) run() {
@@ -87,27 +99,29 @@ func (f *folder) run() {
 	defer idle.Stop()
 	oldest := time.Now()
 	for {
-		due := false
 		select {
 		case <-f.stopping:
 			return
 		case <-f.grown:
-			due = f.size() >= options.FoldRows || time.Since(oldest) >= options.FoldAge
-			idle.Reset(options.FoldIdle)
+			if f.tail().full(options, 1) {
+				f.foldWhile(func(left tailSize) bool { return left.full(options, 1) })
+				oldest = time.Now()
+			} else if time.Since(oldest) >= options.FoldAge {
+				f.foldWhile(func(left tailSize) bool { return left.rows > 0 })
+				oldest = time.Now()
+			}
 		case <-idle.C:
-			due = f.size() > 0
-		}
-		if due {
-			f.foldAll()
-			oldest = time.Now()
-		} else if f.size() == 0 {
+			if f.tail().rows > 0 {
+				f.foldWhile(func(left tailSize) bool { return left.rows > 0 })
+			}
 			oldest = time.Now()
 		}
+		idle.Reset(options.FoldIdle)
 	}
 }
 
-// foldAll folds until less than a full fold is left; after a silence that is nothing.
-func (f *folder) foldAll() {
+// foldWhile folds once, and again while more wants it.
+func (f *folder) foldWhile(more func(left tailSize) bool) {
 	for {
 		select {
 		case <-f.stopping:
@@ -116,28 +130,29 @@ func (f *folder) foldAll() {
 		}
 		left, err := f.store.foldOnce(context.Background())
 		if err != nil {
+			// The next growth or silence tries again; nothing is lost meanwhile.
 			if hearth.ErrorCode(err) != hearth.CodeUnavailable {
 				f.store.options.Logger.Error("logs could not be folded", "err", err)
 			}
 			return
 		}
 		f.mu.Lock()
-		f.waiting = left
+		f.size = left
 		f.mu.Unlock()
-		if left < f.store.options.Logs.FoldRows {
+		if !more(left) {
 			return
 		}
 	}
 }
 
 // foldOnce folds once; left is the size of the tail that remains.
-func (s *Store) foldOnce(ctx context.Context) (left int, err error) {
+func (s *Store) foldOnce(ctx context.Context) (left tailSize, err error) {
 	err = s.write(ctx, func(t *tx) error {
 		if _, err := s.fold(t); err != nil {
 			return err
 		}
-		size, err := t.w.logs.tailSize(t)
-		left = int(size)
+		var err error
+		left, err = t.w.logs.tailSize(t)
 		return err
 	})
 	return left, err

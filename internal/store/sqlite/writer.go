@@ -35,8 +35,8 @@ type writer struct {
 
 	prepared map[string]*sql.Stmt
 	logs     *logWriter
-	// stored is told of each commit that stored logs, and of how many.
-	stored func(entries int)
+	// stored is told of each commit that stored logs, and by what the tail grew.
+	stored func(grown tailSize)
 }
 
 type request struct {
@@ -178,8 +178,8 @@ collect:
 	if took := time.Since(start); w.options.SlowQuery > 0 && took >= w.options.SlowQuery {
 		w.options.Logger.Warn("slow commit", "kind", "performance", "duration", took, "writes", len(members))
 	}
-	if entries := w.logs.committed(); entries > 0 {
-		w.stored(entries)
+	if grown := w.logs.committed(); grown.rows > 0 {
+		w.stored(grown)
 	}
 	w.answer(members, nil)
 }
