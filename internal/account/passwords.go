@@ -56,6 +56,8 @@ func (s *Service) replacePassword(ctx context.Context, caller hearth.Caller, p p
 // resetJob is the payload of a job of kind ResetMailKind. It holds no secret: the token is derived when the mail is made.
 type resetJob struct {
 	UserID string `json:"user_id"`
+	// ResetID is the reset that the job is about: a later one has a job of its own. Empty: whatever is wanted then.
+	ResetID string `json:"reset_id"`
 }
 
 // RequestReset mails a link for a new password to the e-mail, if somebody has it. Whether or not, the answer is the same
@@ -88,9 +90,7 @@ func (s *Service) requestReset(ctx context.Context, caller hearth.Caller, email 
 	}
 	id := newID()
 	along := s.note(ctx, event{caller: caller, action: "auth.password_reset", userID: user.ID})
-	job := s.job(ResetMailKind, resetJob{UserID: user.ID})
-	job.Unique = "password_reset:" + user.ID
-	along.Jobs = append(along.Jobs, job)
+	along.Jobs = append(along.Jobs, s.job(ResetMailKind, resetJob{UserID: user.ID, ResetID: id}))
 	return s.store.CreatePasswordReset(ctx, hearth.PasswordReset{
 		ID: id, UserID: user.ID, Hash: hashToken(s.resetToken(id)), ExpiresAt: s.now().Add(resetTTL),
 	}, along)
@@ -110,8 +110,8 @@ type ResetMail struct {
 	ExpiresAt time.Time
 }
 
-// ResetMail reads the payload of a job of kind ResetMailKind. CodeNotFound: the reset was used, has expired or is no longer
-// wanted, and no mail is due.
+// ResetMail reads the payload of a job of kind ResetMailKind. CodeNotFound: the reset was used, replaced, has expired
+// or is no longer wanted, and no mail is due.
 func (s *Service) ResetMail(ctx context.Context, payload []byte) (ResetMail, error) {
 	var job resetJob
 	if err := json.Unmarshal(payload, &job); err != nil {
@@ -121,7 +121,7 @@ func (s *Service) ResetMail(ctx context.Context, payload []byte) (ResetMail, err
 	if err != nil {
 		return ResetMail{}, err
 	}
-	if !s.now().Before(reset.ExpiresAt) {
+	if job.ResetID != "" && reset.ID != job.ResetID || !s.now().Before(reset.ExpiresAt) {
 		return ResetMail{}, hearth.NotFound("password reset")
 	}
 	user, err := s.store.User(ctx, job.UserID)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"hearth"
 	"hearth/internal/account"
@@ -18,6 +19,7 @@ import (
 	"hearth/internal/config"
 	"hearth/internal/fleet"
 	"hearth/internal/kv/memkv"
+	"hearth/internal/mail"
 	"hearth/internal/observe"
 	"hearth/internal/queue"
 	"hearth/internal/realtime"
@@ -35,6 +37,8 @@ type Options struct {
 	Version string
 	// Clock is the time of everything; nil is the system's.
 	Clock hearth.Clock
+	// MailTimeout bounds one try to send a message; 0 is 30 s.
+	MailTimeout time.Duration
 }
 
 func (o Options) validate() (Options, error) {
@@ -68,6 +72,8 @@ type App struct {
 
 	queue      queue.Backend
 	jobFigures *jobFigures
+	mail       mail.Sender
+	letters    *mail.Writer
 
 	telemetry *telemetry.Service
 	analytics *analytics.Service
@@ -101,6 +107,9 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 		return nil, err
 	}
 	if err := a.openSealing(); err != nil {
+		return nil, err
+	}
+	if err := a.openMail(); err != nil {
 		return nil, err
 	}
 	if err := a.openAccounts(); err != nil {

@@ -1,0 +1,240 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"mime/quotedprintable"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"hearth"
+	"hearth/internal/config"
+	"hearth/internal/observe"
+	"hearth/internal/queue"
+)
+
+const (
+	annsMail     = "ann@example.com"
+	annsPassword = "a long enough secret"
+)
+
+// house is a running program with a user in it.
+type house struct {
+	t   *testing.T
+	app *App
+	url string
+}
+
+// newHouse runs a program; change may change its options.
+func newHouse(t *testing.T, cfg *config.Config, change ...func(*Options)) *house {
+	t.Helper()
+	cfg.PublicURL, cfg.RateLimits = "https://hearth.example/", nil
+	options := Options{Config: cfg, Version: "test"}
+	for _, c := range change {
+		c(&options)
+	}
+	a, err := New(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{t: t, app: a}
+	serveUntil(t, func(ctx context.Context, ready func()) error {
+		return a.Run(ctx, func(url string) { h.url = url; ready() })
+	})
+	if _, err := a.CreateUser(t.Context(), NewUser{Name: "Ann", Email: annsMail, Password: annsPassword, Role: hearth.RoleAdmin}); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// call sends a request with a JSON body and gives the answer's status; its body goes into out, if that is not nil.
+func (h *house) call(method, path, token, body string, out any) int {
+	h.t.Helper()
+	request, err := http.NewRequestWithContext(h.t.Context(), method, h.url+"/api/v1"+path, strings.NewReader(body))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if body != "" {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	data, err := io.ReadAll(answer.Body)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if out != nil {
+		if err := json.Unmarshal(data, out); err != nil {
+			h.t.Fatalf("%s %s: %d %s: %v", method, path, answer.StatusCode, data, err)
+		}
+	}
+	return answer.StatusCode
+}
+
+// logIn gives an access token of Ann's; "" if she is not let in.
+func (h *house) logIn(password string) string {
+	h.t.Helper()
+	var tokens struct {
+		AccessToken string `json:"access_token"`
+	}
+	h.call(http.MethodPost, "/auth/login", "", `{"email":"`+annsMail+`","password":"`+password+`"}`, &tokens)
+	return tokens.AccessToken
+}
+
+// askForReset asks for a new password and gives the job that mails it.
+func (h *house) askForReset() string {
+	h.t.Helper()
+	if status := h.call(http.MethodPost, "/auth/password-reset", "", `{"email":"`+annsMail+`"}`, nil); status != http.StatusAccepted {
+		h.t.Fatalf("asking for a reset is %d", status)
+	}
+	changed, stop := h.app.queue.Watch()
+	defer stop()
+	deadline := time.After(30 * time.Second)
+	for {
+		page, err := h.app.queue.List(h.t.Context(), queue.Filter{Kind: "mail.password_reset"})
+		if err == nil && len(page.Jobs) > 0 {
+			return page.Jobs[0].ID
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			h.t.Fatalf("there is no job: %v", err)
+		}
+	}
+}
+
+// tokenIn finds the token of a reset in a message.
+func tokenIn(t *testing.T, message []byte) string {
+	t.Helper()
+	text, err := io.ReadAll(quotedprintable.NewReader(bytes.NewReader(message)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`https://hearth\.example/reset-password#([A-Za-z0-9_-]{43})\b`).FindSubmatch(text)
+	if found == nil {
+		t.Fatalf("there is no link in\n%s", text)
+	}
+	return string(found[1])
+}
+
+func (h *house) confirm(token string) int {
+	h.t.Helper()
+	return h.call(http.MethodPost, "/auth/password-reset/confirm", "", `{"token":"`+token+`","new_password":"quite another secret"}`, nil)
+}
+
+func TestAForgottenPasswordIsReplacedByTheLinkInTheMail(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	h := newHouse(t, cfg)
+	await(t, h.app, h.askForReset(), inState(queue.Completed))
+	files, err := filepath.Glob(filepath.Join(cfg.DataDir, "mail", "*.eml"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("the files are %v, %v", files, err)
+	}
+	message, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := tokenIn(t, message)
+	for i, want := range []int{http.StatusNoContent, http.StatusUnprocessableEntity} {
+		if status := h.confirm(token); status != want {
+			t.Errorf("use %d of the token is %d; want %d", i+1, status, want)
+		}
+	}
+	if h.logIn(annsPassword) != "" || h.logIn("quite another secret") == "" {
+		t.Error("the new password is not the one that counts")
+	}
+}
+
+func TestALetterIsTriedUntilTheServerTakesIt(t *testing.T) {
+	t.Parallel()
+	server := startMailServer(t)
+	cfg := testConfig(t)
+	cfg.SMTPURL = server.url
+	h := newHouse(t, cfg, func(o *Options) { o.MailTimeout = time.Second })
+	server.become(&smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "later"}, nil)
+	id := h.askForReset()
+	job := await(t, h.app, id, func(j queue.Job) bool { return j.State == queue.Retrying && j.Attempt == 1 })
+	if !strings.Contains(job.LastError, "451") {
+		t.Errorf("after a 451 the error is %q", job.LastError)
+	}
+
+	hang := make(chan struct{})
+	t.Cleanup(func() { close(hang) })
+	server.become(nil, hang)
+	h.retry(id)
+	job = await(t, h.app, id, func(j queue.Job) bool { return j.State == queue.Retrying && j.Attempt == 2 })
+	if !strings.Contains(job.LastError, "does not answer") {
+		t.Errorf("while the server hangs the error is %q", job.LastError)
+	}
+
+	server.become(nil, nil)
+	h.retry(id)
+	await(t, h.app, id, inState(queue.Completed))
+	letters := server.letters()
+	if len(letters) != 1 || letters[0].to != annsMail {
+		t.Fatalf("the server took %+v", letters)
+	}
+	if status := h.confirm(tokenIn(t, []byte(letters[0].data))); status != http.StatusNoContent {
+		t.Errorf("confirming is %d", status)
+	}
+}
+
+// retry makes a waiting job due.
+func (h *house) retry(id string) {
+	h.t.Helper()
+	if err := h.app.queue.Retry(h.t.Context(), id); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func TestALetterThatTheServerRefusesForGoodIsDeadAtOnce(t *testing.T) {
+	t.Parallel()
+	server := startMailServer(t)
+	cfg := testConfig(t)
+	cfg.SMTPURL = server.url
+	h := newHouse(t, cfg)
+	server.become(&smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "never"}, nil)
+	job := await(t, h.app, h.askForReset(), inState(queue.Dead))
+	if job.Attempt != 1 || !strings.Contains(job.LastError, "554") {
+		t.Errorf("the job is %+v", job)
+	}
+	if text := metricsOf(t, h.app); !strings.Contains(text, `hearth_job_runs_total{kind="mail.password_reset",outcome="dead",queue="notification"} 1`) {
+		t.Error("the dead letter is not counted")
+	}
+}
+
+func TestALetterThatNoServerTakesEndsAsADeadOne(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	cfg.SMTPURL = "smtp://127.0.0.1:1?tls=none" // nobody listens
+	h := newHouse(t, cfg)
+	id := h.askForReset()
+	for attempt := 1; attempt < mailAttempts; attempt++ {
+		await(t, h.app, id, func(j queue.Job) bool { return j.State == queue.Retrying && j.Attempt == attempt })
+		h.retry(id)
+	}
+	job := await(t, h.app, id, inState(queue.Dead))
+	if job.Attempt != mailAttempts {
+		t.Errorf("it is dead after %d tries", job.Attempt)
+	}
+	report := h.app.health.Report(t.Context())
+	if got := report.Dependencies["mail"].State; got != observe.StateDown || report.Status != observe.StatusDegraded {
+		t.Errorf("the mail is %s and the service %s; want down and degraded", got, report.Status)
+	}
+}
