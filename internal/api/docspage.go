@@ -80,7 +80,7 @@ func renderDocs(doc *huma.OpenAPI) ([]byte, error) {
 		}
 	}
 	slices.SortFunc(page.Chapters, func(a, b docsChapter) int { return strings.Compare(a.Name, b.Name) })
-	tmpl, err := template.New("docs").Parse(docsTemplate)
+	tmpl, err := template.New("docs").Funcs(template.FuncMap{"prose": prose}).Parse(docsTemplate)
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +89,18 @@ func renderDocs(doc *huma.OpenAPI) ([]byte, error) {
 		return nil, err
 	}
 	return out.Bytes(), nil
+}
+
+// prose escapes a text and sets what stands between backticks as code.
+func prose(text string) template.HTML {
+	parts := strings.Split(text, "`")
+	for i, part := range parts {
+		parts[i] = template.HTMLEscapeString(part)
+		if i%2 == 1 && i < len(parts)-1 {
+			parts[i] = "<code>" + parts[i] + "</code>"
+		}
+	}
+	return template.HTML(strings.Join(parts, "")) //nolint:gosec // every part was escaped
 }
 
 func operationsOf(item *huma.PathItem) []*huma.Operation {
