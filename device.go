@@ -243,7 +243,8 @@ type DeviceToken struct {
 // DeviceStore keeps devices, their tokens and when they were last heard. Every write is atomic and durable when it
 // returns; errors are of the codes named here, or CodeUnavailable and CodeStorageFull.
 type DeviceStore interface {
-	// CreateDevices stores all or none and gives them back with their keys, in order.
+	// CreateDevices stores all or none and gives them back with their keys, in order; CodeNotFound if an organization is
+	// gone, CodeConflict if an id is taken.
 	CreateDevices(ctx context.Context, devices []Device, along Along) ([]Device, error)
 	// Device gives one device; CodeNotFound.
 	Device(ctx context.Context, id string) (Device, error)

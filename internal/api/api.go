@@ -27,6 +27,7 @@ import (
 	"hearth/internal/audit"
 	"hearth/internal/fleet"
 	"hearth/internal/observe"
+	"hearth/internal/orgs"
 	"hearth/internal/telemetry"
 )
 
@@ -52,6 +53,8 @@ type Options struct {
 	Devices Authenticator
 	// Roles gives a person's organizations; nil: nobody has any.
 	Roles func(ctx context.Context, userID string) (map[string]hearth.OrgRole, error)
+	// Organizations keeps who belongs together.
+	Organizations *orgs.Service
 	// Fleet keeps devices.
 	Fleet *fleet.Fleet
 	// Telemetry takes logs in, Analytics counts them.
@@ -139,6 +142,7 @@ func New(options Options) (*API, error) {
 var resources = []func(*API){
 	(*API).registerAccounts,
 	(*API).registerUsers,
+	(*API).registerOrganizations,
 	(*API).registerDevices,
 	(*API).registerLogs,
 	(*API).registerAnalytics,

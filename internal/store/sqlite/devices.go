@@ -75,7 +75,10 @@ func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, alon
 		for i, d := range devices {
 			scope, known := scopes[d.Scope()]
 			if !known {
-				var err error
+				err := checkOrganization(t, d.OrganizationID)
+				if err != nil {
+					return err
+				}
 				if scope, err = scopeKey(t, d.Scope()); err != nil {
 					return err
 				}

@@ -60,11 +60,33 @@ func device(n int) hearth.Device {
 
 func createDevices(t *testing.T, s hearth.DeviceStore, devices ...hearth.Device) []hearth.Device {
 	t.Helper()
+	for _, d := range devices {
+		if d.OrganizationID != "" {
+			ensureOrganization(t, s, d.OrganizationID)
+		}
+	}
 	created, err := s.CreateDevices(t.Context(), devices, hearth.Along{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return created
+}
+
+// ensureOrganization makes the organization, which a device can belong to only if it is there.
+func ensureOrganization(t *testing.T, s any, id string) {
+	t.Helper()
+	store, ok := s.(organizations)
+	if !ok {
+		t.Fatal("the store keeps no organizations")
+	}
+	if _, err := store.Organization(t.Context(), id); err == nil {
+		return
+	}
+	owner := person(t, store, "owner-of-"+id)
+	org := hearth.Organization{ID: id, Name: id, CreatedAt: epoch, UpdatedAt: epoch}
+	if err := store.CreateOrganization(t.Context(), org, owner, hearth.Along{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func mustDevice(t *testing.T, s hearth.DeviceStore, id string) hearth.Device {
