@@ -65,6 +65,13 @@ func setup(t *testing.T) *bundle {
 			t.Error(err)
 		}
 	})
+	owner := hearth.User{ID: "bob", Name: "Bob", Email: "bob@example.com", Role: hearth.RoleUser, PasswordHash: []byte("x")}
+	if err := store.CreateUser(t.Context(), owner, hearth.Along{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.CreateOrganization(t.Context(), hearth.Organization{ID: "org", Name: "Org"}, owner.ID, hearth.Along{}); err != nil {
+		t.Fatal(err)
+	}
 	devices := []hearth.Device{{ID: "b0", OwnerID: "bob"}, {ID: "o0", OwnerID: "bob", OrganizationID: "org"}}
 	for i := range 15 {
 		devices = append(devices, hearth.Device{ID: fmt.Sprint("a", i), OwnerID: "ann"})

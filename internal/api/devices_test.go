@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -12,13 +13,15 @@ import (
 
 	"hearth"
 	"hearth/internal/fleet"
+	"hearth/internal/orgs"
 	"hearth/internal/store/sqlite"
 )
 
-// farm is the API over a real fleet and store. The people are ann and bob, and root, an admin.
+// farm is the API over a real fleet, organizations and store. The people are ann, bob and carl, and root, an admin.
 type farm struct {
-	t   testing.TB
-	api *API
+	t    testing.TB
+	api  *API
+	orgs *orgs.Service
 }
 
 func newFarm(t testing.TB) *farm {
@@ -31,6 +34,20 @@ func newFarm(t testing.TB) *farm {
 	if err != nil {
 		t.Fatal(err)
 	}
+	organizations, err := orgs.New(orgs.Options{Store: store, People: store, Secret: bytes.Repeat([]byte("s"), 32)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	people := tokens{"root": {UserID: "root", Role: hearth.RoleAdmin}}
+	for _, name := range []string{"ann", "bob", "carl"} {
+		people[name] = hearth.Caller{UserID: name, Role: hearth.RoleUser}
+		err := store.CreateUser(t.Context(), hearth.User{
+			ID: name, Name: name, Email: name + "@example.com", Role: hearth.RoleUser, PasswordHash: []byte("x"),
+		}, hearth.Along{})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	devices.Start()
 	t.Cleanup(func() {
 		devices.Stop()
@@ -39,16 +56,12 @@ func newFarm(t testing.TB) *farm {
 		}
 	})
 	a, err := New(Options{
-		Users: tokens{
-			"ann": {UserID: "ann", Role: hearth.RoleUser}, "bob": {UserID: "bob", Role: hearth.RoleUser},
-			"root": {UserID: "root", Role: hearth.RoleAdmin},
-		},
-		Devices: devices, Fleet: devices, Once: store,
+		Users: people, Devices: devices, Fleet: devices, Organizations: organizations, Roles: organizations.Roles, Once: store,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &farm{t, a}
+	return &farm{t, a, organizations}
 }
 
 // call asks as token; header is pairs.

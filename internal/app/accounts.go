@@ -21,7 +21,7 @@ func (a *App) openAccounts() (err error) {
 	}
 	a.people, err = account.New(account.Options{
 		Store: a.store, Keys: a.keys, Clock: a.options.Clock, Logger: a.log, Issuer: a.config.PublicURL,
-		AccessTTL: a.config.AccessTTL, RefreshTTL: a.config.RefreshTTL, SignUp: account.SignUp(a.config.Signup),
+		AccessTTL: a.config.AccessTTL, RefreshTTL: a.config.RefreshTTL, SignUp: account.SignUp(a.config.Signup), Invited: a.orgs.Invited,
 		BcryptCost: a.config.BcryptCost, HashSlots: a.config.HashSlots(),
 		Observers: []account.SessionObserver{a.endings},
 		Sealer:    a.sealer("session.origin"),

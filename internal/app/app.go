@@ -21,6 +21,7 @@ import (
 	"hearth/internal/kv/memkv"
 	"hearth/internal/mail"
 	"hearth/internal/observe"
+	"hearth/internal/orgs"
 	"hearth/internal/queue"
 	"hearth/internal/realtime"
 	"hearth/internal/sealer"
@@ -64,8 +65,11 @@ type App struct {
 	sealing *sealer.Ring // nil: fields are stored as they are
 	events  *publishers
 	fleet   *fleet.Fleet
-	api     *api.API
-	limiter *memkv.Limiter // nil: the limits are off
+	orgs    *orgs.Service
+	// memberships are told of ended ones; more are added while the program is built.
+	memberships *memberships
+	api         *api.API
+	limiter     *memkv.Limiter // nil: the limits are off
 
 	realtime *realtime.Node
 	endings  *endings
@@ -88,7 +92,9 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &App{options: options, config: options.Config, log: options.Logger, events: &publishers{}, endings: &endings{}}
+	a := &App{
+		options: options, config: options.Config, log: options.Logger, events: &publishers{}, endings: &endings{}, memberships: &memberships{},
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close(ctx))
@@ -110,6 +116,9 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 		return nil, err
 	}
 	if err := a.openMail(); err != nil {
+		return nil, err
+	}
+	if err := a.openOrganizations(); err != nil {
 		return nil, err
 	}
 	if err := a.openAccounts(); err != nil {
@@ -160,8 +169,8 @@ func (a *App) buildAPI() error {
 	}
 	a.api, err = api.New(api.Options{
 		Version: a.options.Version, Clock: a.options.Clock, Logger: a.log, Health: a.health, Metrics: a.metrics.HTTP,
-		Accounts: a.people, Devices: a.fleet, Fleet: a.fleet, Telemetry: a.telemetry, Analytics: a.analytics,
-		Live: a.realtime, StreamStats: a.streamStats,
+		Accounts: a.people, Organizations: a.orgs, Roles: a.orgs.Roles, Devices: a.fleet, Fleet: a.fleet,
+		Telemetry: a.telemetry, Analytics: a.analytics, Live: a.realtime, StreamStats: a.streamStats,
 		BodyLimit: int64(a.config.BodyLimit), BatchBodyLimit: int64(a.config.BatchBodyLimit),
 		SlowRequest: a.config.SlowRequest, AllowedOrigins: a.config.AllowedOrigins,
 		TrustedProxies: a.config.TrustedProxies, Limiter: limits, Secret: secret, Once: a.store,

@@ -22,6 +22,7 @@ func (a *App) chores() []chore {
 	return []chore{
 		{name: "cleanup.idempotency", every: 15 * time.Minute, offset: time.Minute, work: a.forgetOnce},
 		{name: "cleanup.sessions", every: time.Hour, offset: 10 * time.Minute, work: a.people.CleanUp},
+		{name: "cleanup.invitations", every: time.Hour, offset: 20 * time.Minute, work: a.orgs.CleanUp},
 		{name: "cleanup.devices", every: idleEvery, work: a.fleet.Deactivate},
 	}
 }

@@ -22,7 +22,7 @@ func (e *endings) SessionsEnded(userID string, sessionIDs []string) {
 // openRealtime builds what carries events to connections.
 func (a *App) openRealtime() (err error) {
 	a.realtime, err = realtime.New(realtime.Options{
-		Users: a.people, Devices: a.store, Encode: api.EncodeEvent, AllowedOrigins: a.config.AllowedOrigins,
+		Users: a.people, Roles: a.orgs.Roles, Devices: a.store, Encode: api.EncodeEvent, AllowedOrigins: a.config.AllowedOrigins,
 		Clock: a.options.Clock, Logger: a.log, Registry: a.metrics.Registry,
 	})
 	if err != nil {
@@ -31,6 +31,7 @@ func (a *App) openRealtime() (err error) {
 	a.steps.add("realtime", a.realtime.Close)
 	a.events.all = append(a.events.all, a.realtime)
 	a.endings.all = append(a.endings.all, a.realtime)
+	a.memberships.all = append(a.memberships.all, a.realtime)
 	return nil
 }
 

@@ -69,10 +69,10 @@ type nobody struct{}
 func (nobody) Publish(...hearth.Event) {}
 
 const (
-	// sharedTrust is how long what was read is trusted where other processes write too; aloneTrust where none does: then
-	// it only bounds how long a mistake could last.
+	// sharedTrust is how long what was read is trusted where other processes write too; aloneTrust where none does but,
+	// at times, a worker that finds devices silent.
 	sharedTrust = time.Second
-	aloneTrust  = time.Hour
+	aloneTrust  = time.Minute
 )
 
 // Fleet is the devices. All its methods may be called at once from many goroutines.

@@ -87,6 +87,13 @@ func setup(t *testing.T, change func(*Options)) *bundle {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.fleet.Stop)
+	owner := hearth.User{ID: "bob", Name: "Bob", Email: "bob@example.com", Role: hearth.RoleUser, PasswordHash: []byte("x")}
+	if err := store.CreateUser(t.Context(), owner, hearth.Along{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.CreateOrganization(t.Context(), hearth.Organization{ID: "org", Name: "Org"}, owner.ID, hearth.Along{}); err != nil {
+		t.Fatal(err)
+	}
 	for _, d := range []hearth.Device{
 		{ID: "a1", OwnerID: "ann"}, {ID: "a2", OwnerID: "ann"}, {ID: "b1", OwnerID: "bob"}, {ID: "o1", OwnerID: "bob", OrganizationID: "org"},
 	} {

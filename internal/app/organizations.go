@@ -1,0 +1,29 @@
+package app
+
+import (
+	"path/filepath"
+
+	"hearth/internal/orgs"
+)
+
+// memberships tells everybody who wants to know that a membership ended. It is complete before the first end.
+type memberships struct{ all []orgs.Observer }
+
+// MembershipEnded implements orgs.Observer.
+func (m *memberships) MembershipEnded(userID, orgID string) {
+	for _, observer := range m.all {
+		observer.MembershipEnded(userID, orgID)
+	}
+}
+
+// openOrganizations builds the organizations.
+func (a *App) openOrganizations() error {
+	secret, err := loadSecret(filepath.Join(a.config.DataDir, "invitations.key"))
+	if err != nil {
+		return err
+	}
+	a.orgs, err = orgs.New(orgs.Options{
+		Store: a.store, People: a.store, Clock: a.options.Clock, Secret: secret, Observers: []orgs.Observer{a.memberships},
+	})
+	return err
+}
