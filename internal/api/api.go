@@ -117,7 +117,9 @@ type API struct {
 	mux     *http.ServeMux
 	huma    huma.API
 	handler http.Handler
-	logs    logjson.Decoder
+	// marks are the requests with an Idempotency-Key that are under way.
+	marks turns
+	logs  logjson.Decoder
 }
 
 // New builds the API.

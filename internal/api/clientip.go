@@ -17,12 +17,10 @@ func clientIP(r *http.Request, trusted []netip.Prefix) string {
 	if contains(trusted, peer) {
 		lines := r.Header.Values("X-Forwarded-For")
 		for i := len(lines) - 1; i >= 0; i-- {
-			for rest, hop := lines[i], ""; rest != ""; {
-				if comma := strings.LastIndexByte(rest, ','); comma >= 0 {
-					rest, hop = rest[:comma], rest[comma+1:]
-				} else {
-					rest, hop = "", rest
-				}
+			for rest := lines[i]; rest != ""; {
+				comma := strings.LastIndexByte(rest, ',')
+				hop := rest[comma+1:]
+				rest = rest[:max(comma, 0)]
 				if addr, ok := parseHop(strings.Trim(hop, " \t")); ok && !contains(trusted, addr) {
 					return addr.String()
 				}

@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -181,12 +182,55 @@ func (a *API) serveOnce(
 	if err != nil {
 		return err
 	}
+	if m != nil {
+		// Repeated while the first is under way: it waits, so that the work is done once, not only stored once.
+		release, err := a.marks.acquire(r.Context(), m.caller+"\x00"+m.key)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	requestOf(r.Context()).marked = m
 	err = handler(w, r)
 	if replayed, ok := errors.AsType[*hearth.Replayed](err); ok {
 		return m.replay(w, replayed)
 	}
 	return err
+}
+
+// turns lets one at a time do something under a name. The zero turns is ready.
+type turns struct {
+	mu sync.Mutex
+	// taken holds, for each name, what is closed when its turn ends.
+	taken map[string]chan struct{}
+}
+
+// acquire waits for the turn of a name; release ends it.
+func (t *turns) acquire(ctx context.Context, name string) (release func(), err error) {
+	mine := make(chan struct{})
+	for {
+		t.mu.Lock()
+		others := t.taken[name]
+		if others == nil {
+			if t.taken == nil {
+				t.taken = map[string]chan struct{}{}
+			}
+			t.taken[name] = mine
+			t.mu.Unlock()
+			return func() {
+				t.mu.Lock()
+				delete(t.taken, name)
+				t.mu.Unlock()
+				close(mine)
+			}, nil
+		}
+		t.mu.Unlock()
+		select {
+		case <-others:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // find takes the body of a typed operation into the fingerprint, in one form however it is spaced, and looks for the

@@ -98,7 +98,7 @@ func newLimitedAPI(t testing.TB, limiter Limiter) *API {
 	register(a, operation{ID: "test-general", Method: "GET", Path: "/things", Access: forUsers, Tag: "Test"},
 		func(context.Context, *struct{}) (*body, error) { return &body{}, nil })
 	register(a, operation{ID: "test-login", Method: "POST", Path: "/auth/login", Access: forAnyone, Tag: "Test"},
-		func(_ context.Context, in *struct{ Body credentials }) (*struct{}, error) {
+		func(context.Context, *struct{ Body credentials }) (*struct{}, error) {
 			return nil, hearth.Errorf(hearth.CodeInvalidCredentials, "wrong")
 		})
 	return a

@@ -110,11 +110,11 @@ func (d *document) variants(s schema, place string, all map[string]func(string) 
 		for name, property := range s.Properties {
 			inner := map[string]func(string) any{}
 			d.variants(property, place+"."+name, inner)
-			for at, make := range inner {
+			for at, build := range inner {
 				all[at] = func(text string) any {
 					object, _ := d.sample(s).(map[string]any)
 					object = maps.Clone(object)
-					object[name] = make(text)
+					object[name] = build(text)
 					return object
 				}
 			}
@@ -128,8 +128,8 @@ func (d *document) variants(s schema, place string, all map[string]func(string) 
 	case s.is("array"):
 		inner := map[string]func(string) any{}
 		d.variants(*s.Items, place+"[0]", inner)
-		for at, make := range inner {
-			all[at] = func(text string) any { return []any{make(text)} }
+		for at, build := range inner {
+			all[at] = func(text string) any { return []any{build(text)} }
 		}
 	}
 }
@@ -218,7 +218,7 @@ func TestNoTextInAnyParameterBreaksAnOperation(t *testing.T) {
 	t.Parallel()
 	s := serveTarget(t, "off")
 	var requests atomic.Int64
-	t.Run("operations", func(t *testing.T) {
+	t.Run("operations", func(t *testing.T) { //nolint:tparallel // it ends when all operations were attacked
 		for path, methods := range s.doc.Paths {
 			for method, op := range methods {
 				if slices.Contains(endsSession, op.OperationID) {
@@ -303,9 +303,9 @@ func (s *target) attacks(op documented, path string) map[string]func(text string
 			return target, header, body, sendable
 		}
 	}
-	for place, make := range places {
+	for place, value := range places {
 		all[place] = func(text string) (string, http.Header, string, bool) {
-			data, err := json.Marshal(make(text))
+			data, err := json.Marshal(value(text))
 			if err != nil {
 				panic(err)
 			}

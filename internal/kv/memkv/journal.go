@@ -70,7 +70,7 @@ func (j *journal) restore() error {
 	if err != nil {
 		return err
 	}
-	defer file.Close() //nolint:errcheck // it was only read
+	defer file.Close()
 	lines := bufio.NewReaderSize(file, maxJournalLine)
 	header, err := lines.ReadString('\n')
 	kind, salt, ok := strings.Cut(strings.TrimSuffix(header, "\n"), " ")

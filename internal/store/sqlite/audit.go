@@ -102,7 +102,7 @@ func (s *Store) AuditHead(ctx context.Context) (head hearth.AuditHead, err error
 
 // scanAudit reads whole rows and closes them.
 func scanAudit(rows *sql.Rows) (entries []hearth.AuditEntry, err error) {
-	defer rows.Close() //nolint:errcheck // rows.Err tells what went wrong
+	defer rows.Close()
 	for rows.Next() {
 		var e hearth.AuditEntry
 		var at int64

@@ -1,0 +1,125 @@
+package app
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+)
+
+// notProtected create nothing that lasts, or can be done once anyway.
+var notProtected = []string{"set-up", "request-password-reset", "create-stream-ticket"} // never written to
+
+// creation is a request that makes one object; the list at path then has one more.
+type creation struct{ method, path, body, list string }
+
+// creations gives a valid request for every operation that takes an Idempotency-Key.
+func creations(device string) map[string]creation {
+	devices, logs, tokens := "/api/v1/devices", "/api/v1/devices/"+device+"/logs", "/api/v1/devices/"+device+"/tokens"
+	log := `"event":"e","value":1,"timestamp":"2026-03-01T12:00:00Z"}`
+	return map[string]creation{
+		"sign-up":             {"POST", "/api/v1/auth/signup", `{"name":"N","email":"n@example.com","password":"a long enough secret"}`, "/api/v1/users"},
+		"create-device":       {"POST", devices, `{"name":"n","type":"t"}`, devices},
+		"create-devices":      {"POST", devices + "/batch", `{"items":[{"name":"n","type":"t"}]}`, devices},
+		"create-device-token": {"POST", tokens, "", tokens},
+		"create-log":          {"POST", logs, `{` + log, logs},
+		"create-logs":         {"POST", "/api/v1/logs", `[{"device_id":"` + device + `",` + log + `]`, logs},
+	}
+}
+
+func (s *target) count(t *testing.T, list string) int {
+	t.Helper()
+	var answer struct {
+		Items []json.RawMessage `json:"items"`
+	}
+	s.get(t, list+"?limit=200", &answer)
+	return len(answer.Items)
+}
+
+// create posts with a key and gives the answer as one text.
+func (s *target) create(t *testing.T, c creation, key string) (answer string, replayed bool) {
+	t.Helper()
+	header := http.Header{"Idempotency-Key": {key}}
+	if c.body != "" {
+		header.Set("Content-Type", "application/json")
+	}
+	resp := s.do(t, c.method, c.path, header, c.body)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	return fmt.Sprint(resp.StatusCode, resp.Header.Get("Location"), resp.Header.Get("Content-Type"), string(body)),
+		resp.Header.Get("Idempotency-Replayed") == "true"
+}
+
+func TestEveryCreationHappensOnce(t *testing.T) {
+	t.Parallel()
+	s := serveTarget(t, "off")
+	var device struct {
+		ID string `json:"id"`
+	}
+	_, body := s.send(t, "POST", "/api/v1/devices", `{"name":"n","type":"t"}`)
+	if err := json.Unmarshal([]byte(body), &device); err != nil {
+		t.Fatal(err)
+	}
+	known := creations(device.ID)
+	for path, methods := range s.doc.Paths {
+		for method, op := range methods {
+			takesKey := false
+			for _, p := range op.Parameters {
+				takesKey = takesKey || p.Name == "Idempotency-Key"
+			}
+			creates := method == "post" && (op.Responses["201"] != nil || op.Responses["202"] != nil)
+			if creates != takesKey && !slices.Contains(notProtected, op.OperationID) {
+				t.Errorf("%s %s (%s) creates: %v, takes an Idempotency-Key: %v", method, path, op.OperationID, creates, takesKey)
+			}
+			if _, ok := known[op.OperationID]; takesKey && !ok {
+				t.Errorf("%s has no request in this test", op.OperationID)
+			}
+		}
+	}
+	for id, c := range known {
+		before := s.count(t, c.list)
+		key := uuid.NewString()
+		answers := make([]string, 100)
+		var replays sync.Map
+		var wg sync.WaitGroup
+		for i := range answers {
+			wg.Go(func() {
+				var replayed bool
+				answers[i], replayed = s.create(t, c, key)
+				replays.Store(i, replayed)
+			})
+		}
+		wg.Wait()
+		first := 0
+		for i, answer := range answers {
+			if answer != answers[0] || !strings.HasPrefix(answer, "20") {
+				t.Errorf("%s: two answers: %s and %s", id, answer, answers[0])
+			}
+			if replayed, _ := replays.Load(i); replayed != true {
+				first++
+			}
+		}
+		if after := s.count(t, c.list); after != before+1 || first != 1 {
+			t.Errorf("%s: %d new objects from 100 posts, want 1; %d first answers", id, after-before, first)
+		}
+		other := c
+		if other.body == "" {
+			other.path += "?x=1"
+		} else {
+			other.body = strings.Replace(strings.Replace(c.body, `"n"`, `"other"`, 1), `"value":1`, `"value":2`, 1)
+			other.body = strings.Replace(other.body, `"name":"N"`, `"name":"other"`, 1)
+		}
+		if answer, _ := s.create(t, other, key); !strings.Contains(answer, "idempotency_mismatch") {
+			t.Errorf("%s: the same key for another request: %s", id, answer)
+		}
+	}
+}
