@@ -33,6 +33,13 @@ func (a *App) openTelemetry() error {
 		Logs: a.store, Devices: a.store, Cache: cache, Clock: a.options.Clock,
 		LogRate:       func(reach hearth.Reach) float64 { return a.telemetry.PerSecond(reach) },
 		HeartbeatRate: a.fleet.HeartbeatRate,
+		Connections: func(caller hearth.Caller) int {
+			if caller.IsAdmin() {
+				open := a.realtime.Stats().Connections
+				return open.WebSocket + open.SSE
+			}
+			return a.realtime.ConnectionsOf(caller.UserID)
+		},
 	})
 	if err != nil {
 		return err

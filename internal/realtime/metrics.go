@@ -199,6 +199,9 @@ func (n *Node) Stats() Stats {
 	return stats
 }
 
+// ConnectionsOf gives the number of a person's open connections to this process.
+func (n *Node) ConnectionsOf(userID string) int { return len(n.node.Hub().UserConnections(userID)) }
+
 // IssueTicket gives a one-use ticket that opens a stream for whoever has the access token. The token was authenticated.
 func (n *Node) IssueTicket(ctx context.Context, token string) (string, error) {
 	return n.options.Tickets.Issue(ctx, token)

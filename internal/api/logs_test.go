@@ -1,0 +1,244 @@
+package api
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hearth"
+	"hearth/internal/analytics"
+	"hearth/internal/fleet"
+	"hearth/internal/kv/memkv"
+	"hearth/internal/store/sqlite"
+	"hearth/internal/telemetry"
+)
+
+// logsWorld is an API over a real store with the devices a1 and a2 of ann and b1 of bob.
+func logsWorld(t *testing.T) *API {
+	t.Helper()
+	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "hearth.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for id, owner := range map[string]string{"a1": "ann", "a2": "ann", "b1": "bob"} {
+		_, err := store.CreateDevices(t.Context(), []hearth.Device{{
+			ID: id, Name: "name of " + id, Type: "s", Status: hearth.StatusActive, Interval: 60, OwnerID: owner,
+		}}, hearth.Along{})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	devices, err := fleet.New(fleet.Options{Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(devices.Stop)
+	cache, err := memkv.NewCache(memkv.CacheOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logs *telemetry.Service
+	counts, err := analytics.New(analytics.Options{
+		Logs: store, Devices: store, Cache: cache, LogRate: func(reach hearth.Reach) float64 { return logs.PerSecond(reach) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs, err = telemetry.New(telemetry.Options{Store: store, Directory: devices, Listener: counts})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := New(Options{
+		Users:   tokens{"ann": {UserID: "ann", Role: hearth.RoleUser}, "bob": {UserID: "bob", Role: hearth.RoleUser}},
+		Devices: tokens{"hd_a1": {DeviceID: "a1"}}, Fleet: devices, Telemetry: logs, Analytics: counts, Once: store,
+		BatchBodyLimit: 1 << 20,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// logCall is one request and what is expected of it.
+type logCall struct {
+	name, method, path, token, body string
+	header                          map[string]string
+	status                          int
+	code                            hearth.Code
+	contains                        string
+}
+
+func (c logCall) do(t *testing.T, a *API) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), c.method, "/api/v1"+c.path, strings.NewReader(c.body))
+	if c.body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	for name, value := range c.header {
+		r.Header.Set(name, value)
+	}
+	w := httptest.NewRecorder()
+	a.ServeHTTP(w, r)
+	var problem Problem
+	if w.Code >= 400 {
+		if err := json.Unmarshal(w.Body.Bytes(), &problem); err != nil {
+			t.Fatalf("%s: %v in %s", c.name, err, w.Body)
+		}
+	}
+	if w.Code != c.status || problem.Code != c.code || !strings.Contains(w.Body.String(), c.contains) {
+		t.Errorf("%s: %d %s\nwant %d %s with %s", c.name, w.Code, w.Body, c.status, c.code, c.contains)
+	}
+	return w
+}
+
+func zip(t *testing.T, text string) string {
+	t.Helper()
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	if _, err := w.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return packed.String()
+}
+
+func TestLogsAreTakenByTheContract(t *testing.T) {
+	t.Parallel()
+	a := logsWorld(t)
+	item := func(device string) string { return fmt.Sprintf(`{"device_id":%q,"event":"e","value":1}`, device) }
+	ndjson := map[string]string{"Content-Type": "application/x-ndjson"}
+	ok := `{"event":"e","value":1.5}`
+	future := time.Now().Add(25 * time.Hour).Format(time.RFC3339)
+	for _, c := range []logCall{
+		{name: "one log", method: "POST", path: "/devices/a1/logs", token: "ann", body: ok, status: 201, contains: `"value":1.5,"timestamp":"2`},
+		{name: "an old one", method: "POST", path: "/devices/a1/logs", token: "ann", body: `{"event":"e","value":1,"timestamp":"0001-01-01T00:00:00+00:00"}`, status: 201, contains: `"timestamp":"0001-01-01T00:00:00.000Z"`},
+		{name: "a device's own", method: "POST", path: "/devices/a1/logs", token: "hd_a1", body: ok, status: 201},
+		{name: "a device's other", method: "POST", path: "/devices/a2/logs", token: "hd_a1", body: ok, status: 404, code: hearth.CodeNotFound},
+		{name: "a foreign device", method: "POST", path: "/devices/b1/logs", token: "ann", body: ok, status: 404, code: hearth.CodeNotFound},
+		{name: "no device", method: "POST", path: "/devices/x/logs", token: "ann", body: ok, status: 404, code: hearth.CodeNotFound},
+		{name: "nobody", method: "POST", path: "/devices/a1/logs", body: ok, status: 401, code: hearth.CodeUnauthenticated},
+		{name: "no body", method: "POST", path: "/devices/a1/logs", token: "ann", status: 400, code: hearth.CodeMalformedBody},
+		{name: "not a number", method: "POST", path: "/devices/a1/logs", token: "ann", body: `{"event":"e","value":NaN}`, status: 400, code: hearth.CodeMalformedBody},
+		{name: "out of range", method: "POST", path: "/devices/a1/logs", token: "ann", body: `{"event":"e","value":1e400}`, status: 422, code: hearth.CodeValidationFailed, contains: "body.value"},
+		{name: "over the bound", method: "POST", path: "/devices/a1/logs", token: "ann", body: `{"event":"e","value":1.1e300}`, status: 422, code: hearth.CodeValidationFailed, contains: "body.value"},
+		{name: "a far future", method: "POST", path: "/devices/a1/logs", token: "ann", body: `{"event":"e","value":1,"timestamp":"` + future + `"}`, status: 422, code: hearth.CodeValidationFailed, contains: "body.timestamp"},
+		{name: "an unknown field", method: "POST", path: "/devices/a1/logs", token: "ann", body: `{"event":"e","value":1,"device_id":"a1"}`, status: 422, code: hearth.CodeValidationFailed, contains: "body.device_id"},
+		{name: "another type", method: "POST", path: "/devices/a1/logs", token: "ann", body: ok, header: map[string]string{"Content-Type": "text/plain"}, status: 415, code: hearth.CodeUnsupportedMediaType},
+
+		{name: "an array", method: "POST", path: "/logs", token: "ann", body: "[" + item("a1") + "," + item("a2") + "]", status: 201, contains: `{"accepted":2}`},
+		{name: "an empty array", method: "POST", path: "/logs", token: "ann", body: "[]", status: 201, contains: `{"accepted":0}`},
+		{name: "lines", method: "POST", path: "/logs", token: "ann", body: item("a1") + "\n" + item("a2") + "\n", header: ndjson, status: 201, contains: `{"accepted":2}`},
+		{name: "packed", method: "POST", path: "/logs", token: "ann", body: zip(t, "["+item("a1")+"]"), header: map[string]string{"Content-Encoding": "gzip"}, status: 201, contains: `{"accepted":1}`},
+		{name: "a bomb", method: "POST", path: "/logs", token: "ann", body: zip(t, "["+strings.Repeat(" ", 2<<20)+"]"), header: map[string]string{"Content-Encoding": "gzip"}, status: 413, code: hearth.CodePayloadTooLarge},
+		{name: "too large", method: "POST", path: "/logs", token: "ann", body: "[" + strings.Repeat(" ", 2<<20) + "]", status: 413, code: hearth.CodePayloadTooLarge},
+		{name: "a device's own batch", method: "POST", path: "/logs", token: "hd_a1", body: "[" + item("a1") + "]", status: 201},
+		{name: "a device's batch for another", method: "POST", path: "/logs", token: "hd_a1", body: "[" + item("a1") + "," + item("a2") + "]", status: 404, code: hearth.CodeNotFound},
+		{name: "a batch with a foreign device", method: "POST", path: "/logs", token: "ann", body: "[" + item("a1") + "," + item("b1") + "]", status: 422, code: hearth.CodeValidationFailed, contains: "body[1].device_id"},
+		{name: "a cut batch", method: "POST", path: "/logs", token: "ann", body: "[" + item("a1"), status: 400, code: hearth.CodeMalformedBody},
+		{name: "keys twice", method: "POST", path: "/logs", token: "ann", body: `[{"device_id":"a1","device_id":"a2","event":"e","value":1}]`, status: 400, code: hearth.CodeMalformedBody},
+		{name: "no array", method: "POST", path: "/logs", token: "ann", body: item("a1"), status: 422, code: hearth.CodeValidationFailed},
+		{name: "a text where a device belongs", method: "POST", path: "/logs", token: "ann", body: `[{"device_id":{"$ne":""},"event":"e","value":1}]`, status: 422, code: hearth.CodeValidationFailed, contains: "body[0].device_id"},
+		{name: "too many", method: "POST", path: "/logs", token: "ann", body: "[" + strings.Repeat("{},", hearth.MaxLogBatch) + "{}]", status: 422, code: hearth.CodeValidationFailed},
+
+		{name: "the list", method: "GET", path: "/devices/a1/logs?count=true&fields=value&range=1h", token: "ann", status: 200, contains: `{"items":[{"value":1},`},
+		{name: "a device reads no list", method: "GET", path: "/devices/a1/logs", token: "hd_a1", status: 403, code: hearth.CodeForbidden},
+		{name: "a foreign list", method: "GET", path: "/devices/b1/logs", token: "ann", status: 404, code: hearth.CodeNotFound},
+		{name: "another order", method: "GET", path: "/devices/a1/logs?order=up", token: "ann", status: 422, code: hearth.CodeValidationFailed, contains: "query.order"},
+		{name: "a broken cursor", method: "GET", path: "/devices/a1/logs?cursor=x", token: "ann", status: 422, code: hearth.CodeValidationFailed, contains: "query.cursor"},
+	} {
+		c.do(t, a)
+	}
+	// What was accepted is there: three by hand and five in batches of a1, two of a2.
+	for device, want := range map[string]int{"a1": 7, "a2": 2} {
+		w := logCall{name: "the total", method: "GET", path: "/devices/" + device + "/logs?count=true", token: "ann", status: 200}.do(t, a)
+		if !strings.Contains(w.Body.String(), fmt.Sprintf(`"total":%d`, want)) {
+			t.Errorf("%s: %s, want %d", device, w.Body, want)
+		}
+	}
+}
+
+func TestARepeatedLogIsAnsweredAsTheFirst(t *testing.T) {
+	t.Parallel()
+	a := logsWorld(t)
+	key := map[string]string{"Idempotency-Key": "k"}
+	for path, bodies := range map[string][2]string{
+		"/devices/a1/logs": {`{"event":"e","value":1}`, `{"event":"e","value":2}`},
+		"/logs":            {`[{"device_id":"a1","event":"e","value":1}]`, `[{"device_id":"a1","event":"f","value":1}]`},
+	} {
+		c := logCall{name: path, method: "POST", path: path, token: "ann", body: bodies[0], header: key, status: 201}
+		first, second := c.do(t, a), c.do(t, a)
+		if first.Body.String() != second.Body.String() || second.Header().Get("Idempotency-Replayed") != "true" {
+			t.Errorf("%s: first %s, then %s", path, first.Body, second.Body)
+		}
+		key["Idempotency-Key"] += "2"
+		c.body, c.status, c.code = bodies[1], 409, hearth.CodeIdempotencyMismatch
+		c.header = map[string]string{"Idempotency-Key": strings.TrimSuffix(key["Idempotency-Key"], "2")}
+		c.do(t, a)
+	}
+	logCall{name: "the total", method: "GET", path: "/devices/a1/logs?count=true", token: "ann", status: 200, contains: `"total":2`}.do(t, a)
+}
+
+func TestAnalyticsAnswerByTheContract(t *testing.T) {
+	t.Parallel()
+	a := logsWorld(t)
+	logCall{name: "two values", method: "POST", path: "/logs", token: "ann", status: 201, body: `[` +
+		`{"device_id":"a1","event":"e","value":1,"timestamp":"2026-03-01T10:20:00Z"},` +
+		`{"device_id":"a1","event":"e","value":4,"timestamp":"2026-03-01T12:59:59.999Z"}]`}.do(t, a)
+	day := "from=2026-03-01T10:10:00Z&to=2026-03-01T13:00:00Z"
+	figures := `"count":2,"total":5,"average":2.5,"min":1,"max":4`
+	trend := `"trend":[{"at":"2026-03-01T10:00:00.000Z","count":1,"total":1,"average":1,"min":1,"max":1},` +
+		`{"at":"2026-03-01T12:00:00.000Z","count":1,"total":4,"average":4,"min":4,"max":4}]`
+	for _, c := range []logCall{
+		{name: "usage", path: "/devices/a1/usage?" + day, status: 200, contains: `"interval":"hour","summary":{` + figures},
+		{name: "usage's trend", path: "/devices/a1/usage?" + day, status: 200, contains: trend},
+		{name: "an empty usage", path: "/devices/a2/usage?" + day, status: 200, contains: `"summary":{"count":0,"total":0,"average":null,"min":null,"max":null,"p50":null,"p95":null,"p99":null},"trend":[]}`},
+		{name: "a comparison", path: "/analytics/comparison?device_ids=a2,a1&" + day, status: 200, contains: `"device_id":"a1","device_name":"name of a1","summary":{` + figures},
+		{name: "trends", path: "/analytics/trends?interval=hour&event=e&" + day, status: 200, contains: `"interval":"hour",` + trend},
+		{name: "no trends", path: "/analytics/trends?event=x&" + day, status: 200, contains: `"trend":[]}`},
+		{name: "events", path: "/analytics/events?" + day, status: 200, contains: `"events":[{"event":"e","count":2,"total_value":5,"average":2.5,"min":1,"max":4,"p50":1`},
+		{name: "the dashboard", path: "/analytics/dashboard?" + day, status: 200, contains: `"summary":{"total_devices":2,"active_devices":2,"online_devices":0,"total_logs":2,"logs":2,"total_value":5},"devices":[{"device_id":"a1","device_name":"name of a1","device_type":"s","log_count":2,"total_value":5,"last_active_at":null}],"trend":[{"at":"2026-03-01T10:00:00.000Z","log_count":1,"total_value":1},`},
+		{name: "of nothing", path: "/analytics/dashboard", status: 200, contains: `"total_logs":2,"logs":0,"total_value":0},"devices":[],"trend":[],"events":[]}`},
+		{name: "an end that is not counted", path: "/analytics/events?from=2026-03-01T10:20:00Z&to=2026-03-01T12:59:59.999Z", status: 200, contains: `"count":1,"total_value":1,`},
+		{name: "realtime", path: "/analytics/realtime", status: 200, contains: `"online_devices":0,"active_devices":2,"heartbeats_per_second":0,"logs_per_second":0.2,"connections":0}`},
+
+		{name: "range beside from", path: "/analytics/events?range=1h&" + day, status: 422, code: hearth.CodeValidationFailed, contains: "query.range"},
+		{name: "a strange range", path: "/analytics/events?range=1y", status: 422, code: hearth.CodeValidationFailed, contains: "query.range"},
+		{name: "backwards", path: "/analytics/events?to=2026-03-01T10:10:00Z&from=2026-03-01T13:00:00Z", status: 422, code: hearth.CodeValidationFailed, contains: "query.from"},
+		{name: "empty", path: "/analytics/events?to=2026-03-01T10:10:00Z&from=2026-03-01T10:10:00Z", status: 422, code: hearth.CodeValidationFailed, contains: "query.from"},
+		{name: "an end alone", path: "/analytics/events?to=2026-03-01T10:10:00Z", status: 422, code: hearth.CodeValidationFailed, contains: "query.from"},
+		{name: "no time", path: "/analytics/events?from=yesterday", status: 422, code: hearth.CodeValidationFailed, contains: "query.from"},
+		{name: "another interval", path: "/analytics/trends?interval=week", status: 422, code: hearth.CodeValidationFailed, contains: "query.interval"},
+		{name: "too fine an interval", path: "/analytics/trends?interval=minute&range=365d", status: 422, code: hearth.CodeValidationFailed, contains: "query.interval"},
+		{name: "one device", path: "/analytics/comparison?device_ids=a1", status: 422, code: hearth.CodeValidationFailed, contains: "query.device_ids"},
+		{name: "no devices", path: "/analytics/comparison", status: 422, code: hearth.CodeValidationFailed, contains: "query.device_ids"},
+		{name: "a foreign device", path: "/analytics/comparison?device_ids=a1,b1", status: 404, code: hearth.CodeNotFound},
+		{name: "a foreign usage", path: "/devices/b1/usage", status: 404, code: hearth.CodeNotFound},
+		{name: "a foreign organization", path: "/analytics/dashboard?organization_id=o", status: 404, code: hearth.CodeNotFound},
+	} {
+		c.method, c.token = "GET", "ann"
+		c.do(t, a)
+		c.token, c.status, c.code, c.contains = "hd_a1", 403, hearth.CodeForbidden, ""
+		c.do(t, a)
+	}
+	w := logCall{name: "a tag", method: "GET", path: "/analytics/events?" + day, token: "ann", status: 200}.do(t, a)
+	logCall{
+		name: "nothing new", method: "GET", path: "/analytics/events?" + day, token: "ann", status: 304,
+		header: map[string]string{"If-None-Match": w.Header().Get("ETag")},
+	}.do(t, a)
+}
