@@ -1,0 +1,326 @@
+package app
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// matrix is who gets which answer from which operation. The objects of the columns owner to loggedout are a person's own
+// device, or an organization that none of them is in; those of the columns o.* are an organization with its device, in
+// which the caller has that role. other is a stranger to both, mate another device of the same owner, admin one of the
+// installation.
+//
+// A new operation needs a row here, and an entry in paths or bodies where the document's examples do not make a request
+// that would succeed. 401 comes before 403, and the 403 of a device or of a person who is no admin before 404. A batch of logs
+// names the index of a device that is not the caller's or not there (422), and one of heartbeats counts it as rejected.
+const matrix = `
+operation              nobody owner other admin device mate disabled loggedout o.owner o.admin o.member o.viewer
+
+get-keys                  200   200   200   200    200  200      200       200     200     200      200      200
+log-in                    200   200   200   200    200  200      200       200     200     200      200      200
+refresh                   200   200   200   200    200  200      200       200     200     200      200      200
+revoke                    204   204   204   204    204  204      204       204     204     204      204      204
+set-up                    403   403   403   403    403  403      403       403     403     403      403      403
+sign-up                   201   201   201   201    201  201      201       201     201     201      201      201
+request-password-reset    202   202   202   202    202  202      202       202     202     202      202      202
+confirm-password-reset    422   422   422   422    422  422      422       422     422     422      422      422
+
+get-me                    401   200   200   200    403  403      401       401     200     200      200      200
+update-me                 401   200   200   200    403  403      401       401     200     200      200      200
+change-password           401   204   204   204    403  403      401       401     204     204      204      204
+list-sessions             401   200   200   200    403  403      401       401     200     200      200      200
+end-session               401   204   404   404    403  403      401       401     404     404      404      404
+log-out                   401   204   204   204    403  403      401       401     204     204      204      204
+log-out-all               401   200   200   200    403  403      401       401     200     200      200      200
+
+list-users                401   403   403   200    403  403      401       401     403     403      403      403
+update-user               401   403   403   200    403  403      401       401     403     403      403      403
+list-audit                401   403   403   200    403  403      401       401     403     403      403      403
+stream-stats              401   403   403   200    403  403      401       401     403     403      403      403
+
+create-device             401   201   201   201    403  403      401       401     201     201      201      403
+create-devices            401   201   201   201    403  403      401       401     201     201      201      403
+list-devices              401   200   200   200    403  403      401       401     200     200      200      200
+get-device                401   200   404   200    200  404      401       401     200     200      200      200
+update-device             401   200   404   200    403  403      401       401     200     200      200      403
+delete-device             401   204   404   204    403  403      401       401     204     204      204      403
+list-device-tokens        401   200   404   200    403  403      401       401     200     200      200      403
+create-device-token       401   201   404   201    403  403      401       401     201     201      201      403
+delete-device-token       401   204   404   204    403  403      401       401     204     204      204      403
+send-heartbeat            401   200   404   200    200  404      401       401     200     200      200      403
+send-heartbeats           401   200   200   200    200  200      401       401     200     200      200      200
+
+create-log                401   201   404   201    201  404      401       401     201     201      201      403
+create-logs               401   201   422   201    201  404      401       401     201     201      201      403
+list-logs                 401   200   404   200    403  403      401       401     200     200      200      200
+device-usage              401   200   404   200    403  403      401       401     200     200      200      200
+comparison                401   200   404   200    403  403      401       401     200     200      200      200
+dashboard                 401   200   404   200    403  403      401       401     200     200      200      200
+events                    401   200   404   200    403  403      401       401     200     200      200      200
+realtime-figures          401   200   404   200    403  403      401       401     200     200      200      200
+trends                    401   200   404   200    403  403      401       401     200     200      200      200
+
+stream-events             401   200   404   200    403  403      401       401     200     200      200      200
+create-stream-ticket      401   201   201   201    403  403      401       401     201     201      201      201
+connect-websocket         101   101   101   101    403  403      101       101     101     101      101      101
+
+create-organization       401   201   201   201    403  403      401       401     201     201      201      201
+list-organizations        401   200   200   200    403  403      401       401     200     200      200      200
+accept-invitation         401   422   422   422    403  403      401       401     422     422      422      422
+get-organization          401   404   404   200    403  403      401       401     200     200      200      200
+update-organization       401   404   404   200    403  403      401       401     200     200      403      403
+delete-organization       401   404   404   204    403  403      401       401     204     403      403      403
+list-members              401   404   404   200    403  403      401       401     200     200      200      200
+set-member                401   404   404   200    403  403      401       401     200     200      403      403
+remove-member             401   404   404   204    403  403      401       401     204     204      403      403
+create-invitation         401   404   404   201    403  403      401       401     201     201      403      403
+`
+
+// readMatrix gives the callers and each operation's statuses by caller.
+func readMatrix(t *testing.T) (callers []string, rows map[string]map[string]int) {
+	t.Helper()
+	rows = map[string]map[string]int{}
+	for line := range strings.Lines(matrix) {
+		cells := strings.Fields(line)
+		switch {
+		case len(cells) == 0:
+			continue
+		case callers == nil:
+			callers = cells[1:]
+			continue
+		case len(cells) != len(callers)+1 || rows[cells[0]] != nil:
+			t.Fatalf("the row %q has a cell too many or too few, or is there twice", line)
+		}
+		row := map[string]int{}
+		for i, cell := range cells[1:] {
+			status, err := strconv.Atoi(cell)
+			if err != nil {
+				t.Fatalf("the row %q: %v", line, err)
+			}
+			row[callers[i]] = status
+		}
+		rows[cells[0]] = row
+	}
+	return callers, rows
+}
+
+func TestEveryOperationAnswersEveryCallerByTheTable(t *testing.T) {
+	t.Parallel()
+	callers, rows := readMatrix(t)
+	town := newTown(t)
+	seen, answers := map[string]bool{}, 0
+	for _, op := range town.operations() {
+		row := rows[op.OperationID]
+		if row == nil {
+			t.Errorf("%s %s has no row in the matrix: say who may call %s", op.method, op.path, op.OperationID)
+			continue
+		}
+		seen[op.OperationID] = true
+		for _, caller := range callers {
+			answer := town.ask(t, op, caller)
+			answers++
+			if answer.status != row[caller] {
+				t.Errorf("%s by %s: %d, want %d: %.300s", op.OperationID, caller, answer.status, row[caller], answer.body)
+			}
+			if caller != "other" {
+				continue
+			}
+			for what, secret := range town.secrets() {
+				if strings.Contains(answer.body, secret) {
+					t.Errorf("%s tells a stranger %s: %s", op.OperationID, what, answer.body)
+				}
+			}
+		}
+	}
+	t.Logf("%d operations × %d callers: %d answers", len(seen), len(callers), answers)
+	for id := range rows {
+		if !seen[id] {
+			t.Logf("the row %s has no operation", id)
+		}
+	}
+}
+
+// Another's object is answered byte for byte like one that is not there, whatever is asked of it.
+func TestAnothersObjectLooksLikeNone(t *testing.T) {
+	t.Parallel()
+	town := newTown(t)
+	compared := 0
+	for _, op := range town.operations() {
+		ids := op.pathIDs()
+		if len(ids) == 0 {
+			continue
+		}
+		for _, caller := range []string{"other", "device", "owner"} {
+			if caller == "owner" && strings.Contains(op.path, "/sessions/") {
+				continue // a session is the owner's own
+			}
+			theirs, missing := town.request(t, op, "o.owner"), town.request(t, op, "o.owner")
+			if caller == "device" {
+				theirs, missing = town.request(t, op, "owner"), town.request(t, op, "owner")
+				if strings.Contains(op.path, "/devices/") {
+					theirs.ids["id"] = town.mate
+				}
+			}
+			for name := range missing.ids {
+				missing.ids[name] = missingID
+			}
+			got, want := town.send(t, op, caller, theirs), town.send(t, op, caller, missing)
+			compared++
+			if got.whole != want.whole {
+				t.Errorf("%s by %s: another's is\n%s\na missing one is\n%s", op.OperationID, caller, got.whole, want.whole)
+			}
+			if got.status < 400 {
+				t.Errorf("%s by %s: %d for another's object", op.OperationID, caller, got.status)
+			}
+		}
+		if len(ids) < 2 {
+			continue
+		}
+		// What hangs on an own object, with the id of what hangs on another's.
+		theirs, missing := town.request(t, op, "o.owner"), town.request(t, op, "owner")
+		theirs.ids["id"] = missing.ids["id"]
+		missing.ids[ids[1]] = missingID
+		got, want := town.send(t, op, "owner", theirs), town.send(t, op, "owner", missing)
+		if compared++; got.whole != want.whole || got.status < 400 {
+			t.Errorf("%s of an own object: another's part is\n%s\na missing one is\n%s", op.OperationID, got.whole, want.whole)
+		}
+	}
+	t.Logf("%d pairs compared", compared)
+	if compared < 40 {
+		t.Error("the document has hardly any object: the test lost its targets")
+	}
+}
+
+// Ids of others in queries and bodies are answered like missing ones too.
+func TestAnothersIDInAQueryOrBodyLooksLikeNone(t *testing.T) {
+	t.Parallel()
+	town := newTown(t)
+	compared := 0
+	foreign := map[string]string{"organization_id": town.org, "device_id": town.orgDevice, "device_ids": town.orgDevice, "channels": "device:" + town.orgDevice}
+	check := func(op operationOf, place string, theirs, missing call) {
+		t.Helper()
+		got, want := town.send(t, op, "other", theirs), town.send(t, op, "other", missing)
+		compared++
+		if got.whole != want.whole {
+			t.Errorf("%s with another's %s is\n%s\nwith a missing one\n%s", op.OperationID, place, got.whole, want.whole)
+		}
+		if strings.Contains(got.body, theirs.query.Get(place)+`"`) && got.status < 400 && theirs.query.Get(place) != "" {
+			t.Errorf("%s shows another's %s: %s", op.OperationID, place, got.body)
+		}
+	}
+	for _, op := range town.operations() {
+		for _, p := range op.Parameters {
+			id, ok := foreign[p.Name]
+			if !ok || p.In != "query" {
+				continue
+			}
+			theirs, missing := town.request(t, op, "other"), town.request(t, op, "other")
+			theirs.query.Set(p.Name, id)
+			missing.query.Set(p.Name, strings.Replace(id, strings.TrimPrefix(id, "device:"), missingID, 1))
+			if p.Name == "device_ids" { // needs two
+				theirs.query.Set(p.Name, id+","+town.mate)
+				missing.query.Set(p.Name, missingID+","+town.device)
+			}
+			check(op, p.Name, theirs, missing)
+		}
+		for place, with := range town.places(op) {
+			id, ok := foreign[strings.TrimSuffix(place[strings.LastIndexByte(place, '.')+1:], "[0]")]
+			if !ok {
+				continue
+			}
+			theirs, missing := town.request(t, op, "other"), town.request(t, op, "other")
+			theirs.body, missing.body = with(id), with(missingID)
+			check(op, place, theirs, missing)
+		}
+	}
+	t.Logf("%d pairs compared", compared)
+	if compared < 8 {
+		t.Error("the document has hardly any id in queries and bodies: the test lost its targets")
+	}
+}
+
+// What a client may not set cannot be slipped in: a field that the document does not name is refused.
+func TestFieldsOfTheServerAreRefusedInBodies(t *testing.T) {
+	t.Parallel()
+	town := newTown(t)
+	tried := 0
+	for _, op := range town.operations() {
+		if op.RequestBody == nil {
+			continue
+		}
+		body := town.doc.resolve(op.RequestBody.Content["application/json"].Schema)
+		for _, field := range []string{"role", "owner_id", "id", "user_id", "disabled", "version", "created_at", "is_admin", "password_hash"} {
+			if _, documented := body.Properties[field]; documented || !body.is("object") {
+				continue
+			}
+			caller := "owner"
+			switch {
+			case strings.Contains(op.path, "/organizations/"):
+				caller = "o.owner"
+			case strings.Contains(op.path, "/users/{"):
+				caller = "admin"
+			}
+			request := town.request(t, op, caller)
+			request.body = with(request.body, field, "admin")
+			tried++
+			if got := town.send(t, op, caller, request); got.status != http.StatusUnprocessableEntity || !strings.Contains(got.body, "body."+field) {
+				t.Errorf("%s with %s: %d %s", op.OperationID, field, got.status, got.body)
+			}
+		}
+	}
+	t.Logf("%d fields tried", tried)
+	if tried < 50 {
+		t.Error("the document has hardly any body: the test lost its targets")
+	}
+}
+
+// Totals count what is not listed, so they must not cross owners either.
+func TestFiguresDoNotCrossOwners(t *testing.T) {
+	t.Parallel()
+	town := newTown(t)
+	figures := func(caller string) map[string]float64 {
+		out := map[string]float64{}
+		for _, path := range []string{
+			"/api/v1/analytics/dashboard?range=24h", "/api/v1/analytics/trends?range=24h&interval=hour", "/api/v1/analytics/events?range=24h",
+			"/api/v1/analytics/realtime", "/api/v1/devices?count=true", "/api/v1/organizations?count=true",
+		} {
+			addNumbers(out, path, town.get(t, caller, path))
+		}
+		return out
+	}
+	for place, n := range figures("other") {
+		if n != 0 {
+			t.Errorf("a stranger sees %s = %v", place, n)
+		}
+	}
+	for _, caller := range []string{"owner", "o.viewer", "admin"} {
+		seen := 0
+		for _, n := range figures(caller) {
+			if n != 0 {
+				seen++
+			}
+		}
+		if seen < 8 {
+			t.Errorf("%s sees %d figures: the test can tell nothing", caller, seen)
+		}
+	}
+}
+
+// addNumbers collects the numbers of a JSON value by their place.
+func addNumbers(out map[string]float64, place string, v any) {
+	switch v := v.(type) {
+	case float64:
+		out[place] = v
+	case map[string]any:
+		for name, value := range v {
+			addNumbers(out, place+"."+name, value)
+		}
+	case []any:
+		for i, value := range v {
+			addNumbers(out, fmt.Sprintf("%s[%d]", place, i), value)
+		}
+	}
+}

@@ -1,0 +1,440 @@
+package app
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"hearth"
+)
+
+const (
+	townPassword = "a long enough secret"
+	missingID    = "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"
+)
+
+// town is a running program with people, an organization and devices, each of which the tests know by name.
+type town struct {
+	*target
+	// people are users by the name of the caller; tokens are their access tokens, made when they are needed.
+	people map[string]string
+	tokens map[string]string
+	// device and mate are the owner's devices, orgDevice and orgMate the organization's.
+	device, mate, orgDevice, orgMate string
+	org                              string
+	serial                           int
+}
+
+// newTown starts a program and fills it.
+func newTown(t *testing.T) *town {
+	t.Helper()
+	w := &town{target: serveTarget(t, "off"), people: map[string]string{}, tokens: map[string]string{}}
+	w.tokens["admin"] = w.token
+	w.target.token = ""
+	for _, name := range []string{"owner", "other", "disabled", "loggedout", "o.owner", "o.admin", "o.member", "o.viewer"} {
+		made := w.must(t, "", "POST", "/api/v1/auth/signup", `{"name":"the `+name+`","email":"`+w.email(name)+`","password":"`+townPassword+`"}`)
+		w.people[name] = inner(made, "user", "id")
+	}
+	w.org = text(w.must(t, "o.owner", "POST", "/api/v1/organizations", `{"name":"the team"}`), "id")
+	for _, role := range []string{"admin", "member", "viewer"} {
+		w.must(t, "o.owner", "PUT", "/api/v1/organizations/"+w.org+"/members/"+w.people["o."+role], `{"role":"`+role+`"}`)
+	}
+	w.device, w.mate = w.newDevice(t, "owner"), w.newDevice(t, "owner")
+	w.orgDevice, w.orgMate = w.newDevice(t, "o.owner"), w.newDevice(t, "o.owner")
+	for name, id := range map[string]string{"device": w.device, "mate": w.mate} {
+		w.tokens[name] = text(w.must(t, "owner", "POST", "/api/v1/devices/"+id+"/tokens", ""), "token")
+	}
+	for _, caller := range []string{"owner", "o.owner"} {
+		id := w.device
+		if caller == "o.owner" {
+			id = w.orgDevice
+		}
+		w.must(t, caller, "POST", "/api/v1/devices/"+id+"/logs", `{"event":"secret-event","value":4242}`)
+		w.must(t, caller, "POST", "/api/v1/devices/"+id+"/heartbeat", "")
+	}
+	w.must(t, "loggedout", "POST", "/api/v1/auth/logout", "")
+	w.login(t, "disabled")
+	w.must(t, "admin", "PATCH", "/api/v1/users/"+w.people["disabled"], `{"disabled":true}`)
+	return w
+}
+
+func (w *town) email(name string) string {
+	if name == "admin" {
+		return "root@example.com"
+	}
+	return name + "@example.com"
+}
+
+// secrets are what a stranger must never read, by what they are.
+func (w *town) secrets() map[string]string {
+	return map[string]string{
+		"a device's id": w.device, "an organization's device": w.orgDevice, "an organization": w.org, "an event": "secret-event",
+		"a person's e-mail": w.email("o.owner"), "a person's id": w.people["o.owner"],
+	}
+}
+
+func (w *town) newDevice(t *testing.T, caller string) string {
+	t.Helper()
+	body := `{"name":"the secret lamp","type":"lamp"}`
+	if caller == "o.owner" {
+		body = `{"name":"the secret lamp","type":"lamp","organization_id":"` + w.org + `"}`
+	}
+	return text(w.must(t, caller, "POST", "/api/v1/devices", body), "id")
+}
+
+// newOrg makes an organization with the same people in it.
+func (w *town) newOrg(t *testing.T) string {
+	t.Helper()
+	id := text(w.must(t, "o.owner", "POST", "/api/v1/organizations", `{"name":"another team"}`), "id")
+	for _, role := range []string{"admin", "member", "viewer"} {
+		w.must(t, "o.owner", "PUT", "/api/v1/organizations/"+id+"/members/"+w.people["o."+role], `{"role":"`+role+`"}`)
+	}
+	return id
+}
+
+// login gives a new pair of tokens of a person, and keeps the access token.
+func (w *town) login(t *testing.T, name string) map[string]any {
+	t.Helper()
+	pair := w.must(t, "", "POST", "/api/v1/auth/login", `{"email":"`+w.email(name)+`","password":"`+townPassword+`"}`)
+	w.tokens[name] = text(pair, "access_token")
+	return pair
+}
+
+// bearer gives the token of a caller; "" for nobody.
+func (w *town) bearer(t *testing.T, caller string) string {
+	t.Helper()
+	if caller == "nobody" || caller == "" {
+		return ""
+	}
+	if w.tokens[caller] == "" {
+		w.login(t, caller)
+	}
+	return w.tokens[caller]
+}
+
+// must makes a call that has to succeed.
+func (w *town) must(t *testing.T, caller, method, path, body string) map[string]any {
+	t.Helper()
+	header := http.Header{}
+	if token := w.bearer(t, caller); token != "" {
+		header.Set("Authorization", "Bearer "+token)
+	}
+	if body != "" {
+		header.Set("Content-Type", "application/json")
+	}
+	resp := w.do(t, method, path, header, body)
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode >= 300 {
+		t.Fatalf("%s %s by %s: %d %s %v", method, path, caller, resp.StatusCode, data, err)
+	}
+	answer := map[string]any{}
+	if len(data) > 0 {
+		if err := json.Unmarshal(data, &answer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return answer
+}
+
+func (w *town) get(t *testing.T, caller, path string) map[string]any {
+	t.Helper()
+	return w.must(t, caller, "GET", path, "")
+}
+
+func text(object map[string]any, field string) string {
+	value, _ := object[field].(string)
+	return value
+}
+
+func inner(object map[string]any, outer, field string) string {
+	value, _ := object[outer].(map[string]any)
+	return text(value, field)
+}
+
+func asJSON(t *testing.T, v any) string {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// with gives a JSON object with one more field.
+func with(body, field string, value any) string {
+	object := map[string]any{}
+	if err := json.Unmarshal([]byte(body), &object); err != nil {
+		panic(fmt.Sprintf("the body %s of the test: %v", body, err))
+	}
+	object[field] = value
+	data, err := json.Marshal(object)
+	if err != nil {
+		panic(err)
+	}
+	return string(data)
+}
+
+// operationOf is one operation of the document.
+type operationOf struct {
+	documented
+	method, path string
+}
+
+// operations are all of the document, in a fixed order.
+func (w *town) operations() (all []operationOf) {
+	for path, methods := range w.doc.Paths {
+		for method, op := range methods {
+			all = append(all, operationOf{op, strings.ToUpper(method), path})
+		}
+	}
+	slices.SortFunc(all, func(a, b operationOf) int {
+		return cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(a.method, b.method))
+	})
+	return all
+}
+
+func (op operationOf) pathIDs() (names []string) {
+	for _, p := range op.Parameters {
+		if p.In == "path" {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// places gives, for each string in the operation's body, what makes a body with another one there.
+func (w *town) places(op operationOf) map[string]func(string) string {
+	all := map[string]func(string) string{}
+	if op.RequestBody == nil {
+		return all
+	}
+	found := map[string]func(string) any{}
+	w.doc.variants(op.RequestBody.Content["application/json"].Schema, "body", found)
+	for place, make := range found {
+		all[place] = func(text string) string {
+			data, err := json.Marshal(make(text))
+			if err != nil {
+				panic(err)
+			}
+			return string(data)
+		}
+	}
+	return all
+}
+
+// call is what a request asks for.
+type call struct {
+	ids   map[string]string
+	query url.Values
+	body  string
+}
+
+// answer is what came back; whole is everything of it but the date.
+type answer struct {
+	status int
+	body   string
+	whole  string
+}
+
+// ask makes the operation's request for a caller.
+func (w *town) ask(t *testing.T, op operationOf, caller string) answer {
+	t.Helper()
+	got := w.send(t, op, caller, w.request(t, op, caller))
+	switch op.OperationID {
+	case "log-out", "log-out-all", "change-password", "revoke", "end-session": // some sessions are over now
+		dead := map[string]string{"disabled": w.tokens["disabled"], "loggedout": w.tokens["loggedout"], "device": w.tokens["device"], "mate": w.tokens["mate"]}
+		w.tokens = dead
+	}
+	return got
+}
+
+func (w *town) send(t *testing.T, op operationOf, caller string, c call) answer {
+	t.Helper()
+	path := op.path
+	for name, id := range c.ids {
+		path = strings.ReplaceAll(path, "{"+name+"}", id)
+	}
+	if len(c.query) > 0 {
+		path += "?" + c.query.Encode()
+	}
+	header := http.Header{"X-Request-Id": {"the-same-for-all"}}
+	if token := w.bearer(t, caller); token != "" {
+		header.Set("Authorization", "Bearer "+token)
+	}
+	if c.body != "" {
+		header.Set("Content-Type", "application/json")
+	}
+	if op.OperationID == "connect-websocket" {
+		header.Set("Connection", "Upgrade")
+		header.Set("Upgrade", "websocket")
+		header.Set("Sec-WebSocket-Version", "13")
+		header.Set("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+	}
+	resp := w.do(t, op.method, path, header, c.body)
+	defer resp.Body.Close()
+	got := answer{status: resp.StatusCode}
+	if streams := strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream"); !streams && got.status != http.StatusSwitchingProtocols {
+		data, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.body = string(data)
+	}
+	var whole bytes.Buffer
+	fmt.Fprintln(&whole, resp.StatusCode)
+	for _, name := range slices.Sorted(maps.Keys(resp.Header)) {
+		if name != "Date" {
+			fmt.Fprintln(&whole, name, resp.Header[name])
+		}
+	}
+	got.whole = whole.String() + got.body
+	return got
+}
+
+// request makes a request of the operation that succeeds for who may make it.
+func (w *town) request(t *testing.T, op operationOf, caller string) call {
+	t.Helper()
+	c := call{ids: w.ids(t, op, caller), query: url.Values{}, body: w.body(t, op, caller)}
+	inOrg := strings.HasPrefix(caller, "o.")
+	device, mate, scope := w.device, w.mate, ""
+	if inOrg {
+		device, mate = w.orgDevice, w.orgMate
+	}
+	switch {
+	case inOrg, caller == "other", caller == "admin":
+		scope = w.org
+	}
+	for _, p := range op.Parameters {
+		switch {
+		case p.In != "query":
+		case p.Name == "range":
+			c.query.Set("range", "24h")
+		case p.Name == "interval":
+			c.query.Set("interval", "hour")
+		case p.Name == "organization_id" && scope != "" && strings.Contains(op.path, "/analytics/") && op.OperationID != "comparison":
+			c.query.Set("organization_id", scope)
+		case p.Name == "device_ids":
+			c.query.Set("device_ids", device+","+mate)
+		case p.Name == "channels":
+			c.query.Set("channels", "device:"+device)
+		}
+	}
+	return c
+}
+
+// ids gives what stands in the path. What an operation deletes is made for it.
+func (w *town) ids(t *testing.T, op operationOf, caller string) map[string]string {
+	t.Helper()
+	ids := map[string]string{}
+	inOrg := strings.HasPrefix(caller, "o.")
+	device, owner := w.device, "owner"
+	if inOrg {
+		device, owner = w.orgDevice, "o.owner"
+	}
+	for _, name := range op.pathIDs() {
+		switch {
+		case name == "token_id":
+			ids[name] = text(w.must(t, owner, "POST", "/api/v1/devices/"+device+"/tokens", ""), "id")
+		case name == "user_id":
+			ids[name] = w.people["o.viewer"]
+			if op.method == http.MethodDelete || op.method == http.MethodPut {
+				ids["id"] = w.newOrg(t)
+			}
+			if caller == "o.viewer" { // everybody may leave
+				ids[name] = w.people["o.member"]
+			}
+		case ids[name] != "":
+		case op.OperationID == "delete-device":
+			ids[name] = w.newDevice(t, owner)
+		case op.OperationID == "delete-organization":
+			ids[name] = w.newOrg(t)
+		case strings.Contains(op.path, "/devices/"):
+			ids[name] = device
+		case strings.Contains(op.path, "/organizations/"):
+			ids[name] = w.org
+		case strings.Contains(op.path, "/users/"):
+			ids[name] = w.people["other"]
+		case strings.Contains(op.path, "/sessions/"):
+			w.login(t, "owner")
+			sessions, _ := w.get(t, "owner", "/api/v1/auth/sessions")["items"].([]any)
+			newest, _ := sessions[0].(map[string]any)
+			ids[name] = text(newest, "id")
+			w.tokens["owner"] = "" // it is about to end
+		default:
+			t.Fatalf("%s: the test does not know what {%s} is", op.path, name)
+		}
+	}
+	return ids
+}
+
+// body gives a body that succeeds; the document's examples where nothing else is said.
+func (w *town) body(t *testing.T, op operationOf, caller string) string {
+	t.Helper()
+	inOrg := strings.HasPrefix(caller, "o.")
+	device := w.device
+	if inOrg {
+		device = w.orgDevice
+	}
+	w.serial++
+	fresh := fmt.Sprintf("new%d@example.com", w.serial)
+	switch op.OperationID {
+	case "log-in":
+		return `{"email":"` + w.email("owner") + `","password":"` + townPassword + `"}`
+	case "refresh":
+		return `{"refresh_token":"` + text(w.login(t, "other"), "refresh_token") + `"}`
+	case "revoke":
+		return `{"token":"` + text(w.login(t, "other"), "refresh_token") + `"}`
+	case "set-up":
+		return `{"token":"x","name":"x","email":"` + fresh + `","password":"` + townPassword + `"}`
+	case "sign-up":
+		return `{"name":"x","email":"` + fresh + `","password":"` + townPassword + `"}`
+	case "confirm-password-reset":
+		return `{"token":"x","new_password":"` + townPassword + `"}`
+	case "change-password":
+		return `{"current_password":"` + townPassword + `","new_password":"` + townPassword + `"}`
+	case "request-password-reset":
+		return `{"email":"` + w.email("owner") + `"}`
+	case "update-me":
+		return `{"name":"x"}`
+	case "update-user":
+		return `{"role":"` + string(hearth.RoleUser) + `"}`
+	case "create-device", "create-devices":
+		item := `{"name":"x","type":"lamp"}`
+		if inOrg {
+			item = `{"name":"x","type":"lamp","organization_id":"` + w.org + `"}`
+		}
+		if op.OperationID == "create-devices" {
+			return `{"items":[` + item + `]}`
+		}
+		return item
+	case "update-device", "update-organization", "create-organization":
+		return `{"name":"x"}`
+	case "send-heartbeat":
+		return `{}`
+	case "send-heartbeats":
+		return `{"items":[{"device_id":"` + device + `"}]}`
+	case "create-log":
+		return `{"event":"x","value":1}`
+	case "create-logs":
+		return `[{"device_id":"` + device + `","event":"x","value":1}]`
+	case "set-member":
+		return `{"role":"member"}`
+	case "create-invitation":
+		return `{"email":"` + fresh + `","role":"viewer"}`
+	case "accept-invitation":
+		return `{"token":"x"}`
+	}
+	if op.RequestBody == nil {
+		return ""
+	}
+	return asJSON(t, w.doc.sample(op.RequestBody.Content["application/json"].Schema))
+}
