@@ -79,6 +79,10 @@ fuzz: ## fuzz every target for FUZZTIME each
 bench: ## run the Go benchmarks that match BENCH
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
+.PHONY: compare
+compare: build ## measure hearth beside a bare floor and beside PocketBase; takes about ten minutes
+	cd bench && $(GO) run . -hearth ../bin/hearth $(COMPARE)
+
 .PHONY: openapi
 openapi: ## write docs/openapi.json anew
 	@scripts/openapi.sh write
