@@ -81,6 +81,8 @@ type App struct {
 
 	telemetry *telemetry.Service
 	analytics *analytics.Service
+	// foreign is the last number of ForeignWrites; it belongs to the background work.
+	foreign uint64
 
 	steps steps
 }

@@ -20,6 +20,7 @@ type periodic struct {
 func (a *App) periodics() []periodic {
 	all := []periodic{
 		{name: "signing keys", every: account.FollowInterval, work: a.keys.Follow},
+		{name: "what other processes wrote", every: time.Second, work: a.followOthers},
 	}
 	if a.sealing != nil {
 		all = append(all, periodic{name: "field keys", every: sealer.FollowInterval, work: a.sealing.Follow})

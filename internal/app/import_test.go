@@ -16,6 +16,7 @@ import (
 
 	"hearth"
 	"hearth/internal/analytics"
+	"hearth/internal/fleet"
 	"hearth/internal/importcsv"
 )
 
@@ -320,5 +321,52 @@ func (f *factCheck) hours() {
 				f.Errorf("%s at %d: %d rows, sum %v; want %d, %v", name, hour, counts[hour], sums[hour], want.Counts[hour], want.Sums[hour])
 			}
 		}
+	}
+}
+
+func TestAServerSeesWhatAnImportBesideItBringsIn(t *testing.T) {
+	t.Parallel()
+	server, user := built(t)
+	beside, err := New(t.Context(), Options{Config: server.config, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := beside.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	caller := hearth.Caller{UserID: user.ID, Role: user.Role}
+	fixed := analytics.Range{Span: hearth.Span{From: time.UnixMilli(0), To: time.UnixMilli(4e12)}}
+	want := func(devices int, logs int64) {
+		t.Helper()
+		list, err := server.fleet.Devices(t.Context(), caller, fleet.Query{})
+		if err != nil || len(list.Items) != devices {
+			t.Errorf("the server lists %d devices, want %d: %v", len(list.Items), devices, err)
+		}
+		d, err := server.analytics.Dashboard(t.Context(), analytics.Ask{Caller: caller, Range: fixed})
+		if err != nil || d.Count != logs {
+			t.Errorf("the server counts %d logs, want %d: %v", d.Count, logs, err)
+		}
+	}
+	if err := server.followOthers(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want(0, 0)
+	file := filepath.Join(t.TempDir(), "rows.csv")
+	text := "device,type,event,value,timestamp\na,s,e,1,2020-01-01T00:00:00Z\nb,s,e,1,2020-01-01T00:00:00Z\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := beside.Import(t.Context(), Import{File: file, Columns: importcsv.DefaultColumns()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.followOthers(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want(2, 2)
+	before := server.foreign
+	if err := server.followOthers(t.Context()); err != nil || server.foreign != before {
+		t.Errorf("writes of others were seen where there were none: %d, %d, %v", before, server.foreign, err)
 	}
 }

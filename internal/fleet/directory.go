@@ -157,6 +157,22 @@ func (d *directory) updated(device *hearth.Device) {
 	}
 }
 
+// forget has every device read again.
+func (d *directory) forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.changes++
+	for _, e := range d.entries {
+		e.device, e.changed = nil, d.changes
+	}
+}
+
+// Forget has everything read again that was read of devices: another process has written to the store.
+func (f *Fleet) Forget() {
+	f.directory.forget()
+	f.lists.forget()
+}
+
 // removed notes that a device is gone.
 func (d *directory) removed(id string) {
 	d.mu.Lock()

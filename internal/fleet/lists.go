@@ -53,6 +53,15 @@ func (l *lists) changed(scope hearth.Scope) {
 	l.every++
 }
 
+// forget ends all pages.
+func (l *lists) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.generations)
+	l.epoch++
+	l.every++
+}
+
 // stamp gives what a page of that reach has to have been read after.
 func (l *lists) stamp(reach hearth.Reach) string {
 	l.mu.Lock()

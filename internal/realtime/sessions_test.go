@@ -405,6 +405,9 @@ func TestTheFigures(t *testing.T) {
 	s.head(t)
 	w.open(t, other, "", "").head(t)
 	w.dial(t, nil).connect(t, token)
+	if n := w.node.ConnectionsOf(ann.UserID); n != 2 {
+		t.Errorf("ann has %d connections, want 2", n)
+	}
 	got := w.node.Stats()
 	if got.Connections.SSE != 2 || got.Connections.WebSocket != 1 || got.Users != 2 || got.Channels != 2 {
 		t.Errorf("the figures are %+v", got)

@@ -20,6 +20,7 @@ type logWriter struct {
 	tail    *tailCache
 
 	version int64
+	foreign uint64 // how often version was seen to change
 	next    uint64 // number of the next entry; 0 is unknown
 	size    tailSize
 	sized   bool // size is known
@@ -66,6 +67,7 @@ func (w *logWriter) begin(t *tx) error {
 	if version != w.version {
 		w.forget()
 		w.version = version
+		w.foreign++
 	}
 	return nil
 }
@@ -319,6 +321,16 @@ func (s *Store) answerLogs(t *tx, along *hearth.Along) error {
 	}
 	along.Once, err = along.Once.Answered(first)
 	return err
+}
+
+// ForeignWrites gives a number that grows when another process has written to the database since it was last asked for.
+func (s *Store) ForeignWrites(ctx context.Context) (n uint64, err error) {
+	// The start of a group looks for them; a group that changes nothing writes nothing.
+	err = s.write(ctx, func(t *tx) error {
+		n = t.w.logs.foreign
+		return nil
+	})
+	return n, err
 }
 
 // blobOf keeps an empty mark from becoming NULL.
