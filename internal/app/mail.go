@@ -14,12 +14,14 @@ import (
 	"hearth/internal/mail"
 	"hearth/internal/mail/smtpmail"
 	"hearth/internal/observe"
+	"hearth/internal/orgs"
 	"hearth/internal/queue"
 )
 
 // Where the links of letters lead, below the public URL. Tokens stand behind the #, so that no server's log gets them.
 const (
 	resetPath      = "/reset-password#"
+	invitationPath = "/invitation#"
 	letterKind     = "mail.letter"
 	mailDir        = "mail"
 	mailAttempts   = 10
@@ -91,6 +93,7 @@ func (a *App) mailKinds() []queue.Kind {
 	return []queue.Kind{
 		kind(letterKind, readLetter),
 		kind(account.ResetMailKind, a.resetLetter),
+		kind(orgs.InvitationMailKind, a.invitationLetter),
 	}
 }
 
@@ -120,5 +123,20 @@ func (a *App) resetLetter(ctx context.Context, payload []byte) (mail.Envelope, e
 	return mail.Envelope{
 		To:     mail.Address{Name: reset.Name, Email: reset.Email},
 		Letter: mail.PasswordReset{URL: a.publicURL() + resetPath + reset.Token, ExpiresAt: reset.ExpiresAt},
+	}, err
+}
+
+func (a *App) invitationLetter(ctx context.Context, payload []byte) (mail.Envelope, error) {
+	invitation, err := a.orgs.InvitationMail(ctx, payload)
+	inviter := invitation.InvitedBy
+	if inviter == "" {
+		inviter = "Somebody"
+	}
+	return mail.Envelope{
+		To: mail.Address{Email: invitation.Email},
+		Letter: mail.Invitation{
+			Inviter: inviter, Organization: invitation.Organization, Role: string(invitation.Role),
+			URL: a.publicURL() + invitationPath + invitation.Token, ExpiresAt: invitation.ExpiresAt,
+		},
 	}, err
 }

@@ -102,11 +102,17 @@ func (h *house) askForReset() string {
 	if status := h.call(http.MethodPost, "/auth/password-reset", "", `{"email":"`+annsMail+`"}`, nil); status != http.StatusAccepted {
 		h.t.Fatalf("asking for a reset is %d", status)
 	}
+	return h.job("mail.password_reset")
+}
+
+// job waits for a job of that kind and gives its id.
+func (h *house) job(kind string) string {
+	h.t.Helper()
 	changed, stop := h.app.queue.Watch()
 	defer stop()
 	deadline := time.After(30 * time.Second)
 	for {
-		page, err := h.app.queue.List(h.t.Context(), queue.Filter{Kind: "mail.password_reset"})
+		page, err := h.app.queue.List(h.t.Context(), queue.Filter{Kind: kind})
 		if err == nil && len(page.Jobs) > 0 {
 			return page.Jobs[0].ID
 		}
@@ -121,11 +127,17 @@ func (h *house) askForReset() string {
 // tokenIn finds the token of a reset in a message.
 func tokenIn(t *testing.T, message []byte) string {
 	t.Helper()
+	return linked(t, message, "reset-password")
+}
+
+// linked finds the token in a message's link to that path.
+func linked(t *testing.T, message []byte, path string) string {
+	t.Helper()
 	text, err := io.ReadAll(quotedprintable.NewReader(bytes.NewReader(message)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := regexp.MustCompile(`https://hearth\.example/reset-password#([A-Za-z0-9_-]{43})\b`).FindSubmatch(text)
+	found := regexp.MustCompile(`https://hearth\.example/` + path + `#([A-Za-z0-9_-]{43})\b`).FindSubmatch(text)
 	if found == nil {
 		t.Fatalf("there is no link in\n%s", text)
 	}
@@ -236,5 +248,34 @@ func TestALetterThatNoServerTakesEndsAsADeadOne(t *testing.T) {
 	report := h.app.health.Report(t.Context())
 	if got := report.Dependencies["mail"].State; got != observe.StateDown || report.Status != observe.StatusDegraded {
 		t.Errorf("the mail is %s and the service %s; want down and degraded", got, report.Status)
+	}
+}
+
+func TestAnInvitationComesByMailAndLetsInOnce(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	h := newHouse(t, cfg)
+	token := h.logIn(annsPassword)
+	var org struct{ ID string }
+	if status := h.call(http.MethodPost, "/organizations", token, `{"name":"Team"}`, &org); status != http.StatusCreated {
+		t.Fatalf("making an organization is %d", status)
+	}
+	if status := h.call(http.MethodPost, "/organizations/"+org.ID+"/invitations", token, `{"email":"`+annsMail+`","role":"viewer"}`, nil); status != http.StatusCreated {
+		t.Fatalf("inviting is %d", status)
+	}
+	await(t, h.app, h.job("mail.invitation"), inState(queue.Completed))
+	files, err := filepath.Glob(filepath.Join(cfg.DataDir, "mail", "*.eml"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("the files are %v, %v", files, err)
+	}
+	message, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := `{"token":"` + linked(t, message, "invitation") + `"}`
+	for i, want := range []int{http.StatusOK, http.StatusUnprocessableEntity} {
+		if status := h.call(http.MethodPost, "/invitations/accept", token, body, nil); status != want {
+			t.Errorf("use %d of the token is %d; want %d", i+1, status, want)
+		}
 	}
 }
