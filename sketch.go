@@ -110,10 +110,11 @@ func (s *Sketch) Count() int64 {
 	return n
 }
 
-// Quantile gives the value below which the share q (0 to 1) of the values lies: within Accuracy of the value of rank
-// q·(n-1), rounded down, of the sorted values. It is 0 for an empty sketch.
+// Quantile gives the least value that at least the share q (0 to 1) of the values does not exceed (the nearest rank, so
+// that the 99th percentile of three values is the largest), within Accuracy. It is 0 for an empty sketch.
 func (s *Sketch) Quantile(q float64) float64 {
-	rank := int64(q * float64(s.Count()-1))
+	// A share such as 0.95 is a little off in binary: 0.95·20 must not round up to 20.
+	rank := max(0, int64(math.Ceil(q*float64(s.Count())-1e-6))-1)
 	for _, bin := range s.Bins {
 		rank -= bin.Count
 		if rank < 0 {

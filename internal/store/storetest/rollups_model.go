@@ -290,7 +290,7 @@ func (m *model) compareRollups(query hearth.RollupQuery, got []hearth.Rollup, wa
 			m.Fatalf("%+v: grouping %+v: the sketch %+v of %+v", query, g, a.Sketch, b)
 		}
 		for _, q := range []float64{0, 0.5, 0.95, 0.99, 1} {
-			exact := b.values[int(q*float64(len(b.values)-1))]
+			exact := b.values[max(0, int(math.Ceil(q*float64(len(b.values))-1e-6))-1)]
 			if v := a.Sketch.Quantile(q); math.Abs(v-exact) > 0.01*math.Abs(exact)+1e-322 {
 				m.Fatalf("%+v: quantile %v is %v, want %v of %v", query, q, v, exact, b.values)
 			}
