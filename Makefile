@@ -75,6 +75,10 @@ $(GOLANGCI):
 fuzz: ## fuzz every target for FUZZTIME each
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
 
+.PHONY: mutants
+mutants: ## break security checks, one after another, and see the tests fail each time
+	@scripts/mutants.sh
+
 .PHONY: bench
 bench: ## run the Go benchmarks that match BENCH
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...

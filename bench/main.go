@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&o.connections, "connections", 64, "parallel clients")
 	flags.IntVar(&o.rows, "rows", 10_000_000, "logs of the large history")
 	flags.StringVar(&o.out, "out", "results", "folder of the JSON")
-	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,batches,list,dashboard")
+	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,batches,list,dashboard,logins")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -86,6 +86,7 @@ func run(ctx context.Context, args []string) error {
 		{"batches", measureBatches},
 		{"list", measureList},
 		{"dashboard", measureDashboard},
+		{"logins", measureLogins},
 	} {
 		if !o.wants(section.name) {
 			continue
