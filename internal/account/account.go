@@ -175,8 +175,10 @@ type event struct {
 	sessionID string
 	result    hearth.Code // "" is ok
 	changes   map[string]hearth.Change
-	// notify, if set, tells the user: what happened, as package notify knows it.
-	notify string
+	// notify, if set, tells the user: what happened, as package notify knows it. notifyAt is where the e-mail goes, if not to
+	// the user's address of now.
+	notify   string
+	notifyAt string
 }
 
 // note makes what travels with the write that the event is about, and logs it.
@@ -207,7 +209,7 @@ func (s *Service) note(ctx context.Context, e event) hearth.Along {
 	along := hearth.Along{Audit: []hearth.AuditEntry{entry}}
 	if e.notify != "" && e.userID != "" {
 		along.Jobs = append(along.Jobs, s.job("notify.security", SecurityNotice{
-			UserID: e.userID, What: e.notify, IP: e.caller.IP, UserAgent: clip(e.caller.UserAgent), At: now,
+			UserID: e.userID, What: e.notify, IP: e.caller.IP, UserAgent: clip(e.caller.UserAgent), At: now, Email: e.notifyAt,
 		}))
 	}
 	return along
@@ -229,6 +231,8 @@ type SecurityNotice struct {
 	IP        string    `json:"ip"`
 	UserAgent string    `json:"user_agent"`
 	At        time.Time `json:"at"`
+	// Email is where the e-mail goes, if not to the user's address of now: the old one, after a change.
+	Email string `json:"email,omitempty"`
 }
 
 func (s *Service) job(kind string, payload any) hearth.OutboxJob {

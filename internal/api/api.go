@@ -26,6 +26,7 @@ import (
 	"hearth/internal/api/logjson"
 	"hearth/internal/audit"
 	"hearth/internal/fleet"
+	"hearth/internal/notify"
 	"hearth/internal/observe"
 	"hearth/internal/orgs"
 	"hearth/internal/telemetry"
@@ -60,6 +61,8 @@ type Options struct {
 	// Telemetry takes logs in, Analytics counts them.
 	Telemetry *telemetry.Service
 	Analytics *analytics.Service
+	// Notifications tells people what concerns them; nil: their operations are not served.
+	Notifications *notify.Service
 	// Live carries events to connections, StreamStats counts them; nil: this instance serves no streams.
 	Live        Live
 	StreamStats func() StreamStats
@@ -148,6 +151,7 @@ var resources = []func(*API){
 	(*API).registerDevices,
 	(*API).registerLogs,
 	(*API).registerAnalytics,
+	(*API).registerNotifications,
 	(*API).registerRealtime,
 	(*API).registerAudit,
 }

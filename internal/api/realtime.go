@@ -159,6 +159,8 @@ func EncodeEvent(event hearth.Event) (json.RawMessage, error) {
 		}
 	case hearth.Device:
 		wire = wireDeviceAt(data, event.At)
+	case hearth.Notification:
+		wire = wireNotification(data)
 	default:
 		return nil, fmt.Errorf("api: an event %s carries a %T", event.Type, event.Data)
 	}

@@ -20,6 +20,7 @@ import (
 	"hearth/internal/fleet"
 	"hearth/internal/kv/memkv"
 	"hearth/internal/mail"
+	"hearth/internal/notify"
 	"hearth/internal/observe"
 	"hearth/internal/orgs"
 	"hearth/internal/queue"
@@ -40,6 +41,8 @@ type Options struct {
 	Clock hearth.Clock
 	// MailTimeout bounds one try to send a message; 0 is 30 s.
 	MailTimeout time.Duration
+	// DeviceSettle is how long a device's new connection must last before people are told; 0 is 30 s.
+	DeviceSettle time.Duration
 }
 
 func (o Options) validate() (Options, error) {
@@ -78,6 +81,7 @@ type App struct {
 	jobFigures *jobFigures
 	mail       mail.Sender
 	letters    *mail.Writer
+	notify     *notify.Service
 
 	telemetry *telemetry.Service
 	analytics *analytics.Service
@@ -121,6 +125,9 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 		return nil, err
 	}
 	if err := a.openOrganizations(); err != nil {
+		return nil, err
+	}
+	if err := a.openNotify(); err != nil {
 		return nil, err
 	}
 	if err := a.openAccounts(); err != nil {
@@ -172,7 +179,7 @@ func (a *App) buildAPI() error {
 	a.api, err = api.New(api.Options{
 		Version: a.options.Version, Clock: a.options.Clock, Logger: a.log, Health: a.health, Metrics: a.metrics.HTTP,
 		Accounts: a.people, Organizations: a.orgs, Roles: a.orgs.Roles, Devices: a.fleet, Fleet: a.fleet,
-		Telemetry: a.telemetry, Analytics: a.analytics, Live: a.realtime, StreamStats: a.streamStats,
+		Telemetry: a.telemetry, Analytics: a.analytics, Notifications: a.notify, Live: a.realtime, StreamStats: a.streamStats,
 		BodyLimit: int64(a.config.BodyLimit), BatchBodyLimit: int64(a.config.BatchBodyLimit),
 		SlowRequest: a.config.SlowRequest, AllowedOrigins: a.config.AllowedOrigins,
 		TrustedProxies: a.config.TrustedProxies, Limiter: limits, Secret: secret, Once: a.store,

@@ -23,6 +23,7 @@ func (a *App) chores() []chore {
 		{name: "cleanup.idempotency", every: 15 * time.Minute, offset: time.Minute, work: a.forgetOnce},
 		{name: "cleanup.sessions", every: time.Hour, offset: 10 * time.Minute, work: a.people.CleanUp},
 		{name: "cleanup.invitations", every: time.Hour, offset: 20 * time.Minute, work: a.orgs.CleanUp},
+		{name: "cleanup.notifications", every: 24 * time.Hour, offset: 3 * time.Hour, work: a.notify.CleanUp},
 		{name: "cleanup.devices", every: idleEvery, work: a.fleet.Deactivate},
 	}
 }

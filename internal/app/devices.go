@@ -12,7 +12,9 @@ const idleEvery = 5 * time.Minute
 
 // openFleet builds the devices. They are watched from Run on.
 func (a *App) openFleet() (err error) {
-	a.fleet, err = fleet.New(fleet.Options{Store: a.store, Clock: a.options.Clock, Logger: a.log, Publisher: a.events})
+	a.fleet, err = fleet.New(fleet.Options{Store: a.store, Clock: a.options.Clock, Logger: a.log, Publisher: a.events,
+		OnConnection: a.notify.DeviceConnection,
+	})
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"hearth/internal/account"
 	"hearth/internal/mail"
 	"hearth/internal/mail/smtpmail"
+	"hearth/internal/notify"
 	"hearth/internal/observe"
 	"hearth/internal/orgs"
 	"hearth/internal/queue"
@@ -22,7 +23,6 @@ import (
 const (
 	resetPath      = "/reset-password#"
 	invitationPath = "/invitation#"
-	letterKind     = "mail.letter"
 	mailDir        = "mail"
 	mailAttempts   = 10
 	mailRunTimeout = 2 * time.Minute
@@ -91,7 +91,7 @@ func (a *App) mailKinds() []queue.Kind {
 		}
 	}
 	return []queue.Kind{
-		kind(letterKind, readLetter),
+		kind(notify.LetterKind, readLetter),
 		kind(account.ResetMailKind, a.resetLetter),
 		kind(orgs.InvitationMailKind, a.invitationLetter),
 	}

@@ -53,6 +53,13 @@ type PasswordChanged struct {
 	URL string    `json:"url"`
 }
 
+// EmailChanged tells the old address that the account has a new one.
+type EmailChanged struct {
+	At  time.Time `json:"at"`
+	IP  string    `json:"ip,omitempty"`
+	URL string    `json:"url"`
+}
+
 // AccountLocked tells that wrong passwords locked the account for a while.
 type AccountLocked struct {
 	Until time.Time `json:"until"`
@@ -113,6 +120,7 @@ func (Invitation) Kind() string      { return "invitation" }
 func (NewSignIn) Kind() string       { return "new_sign_in" }
 func (RefreshReused) Kind() string   { return "refresh_reused" }
 func (PasswordChanged) Kind() string { return "password_changed" }
+func (EmailChanged) Kind() string    { return "email_changed" }
 func (AccountLocked) Kind() string   { return "account_locked" }
 func (ExportReady) Kind() string     { return "export_ready" }
 func (ExportFailed) Kind() string    { return "export_failed" }
@@ -188,6 +196,17 @@ func (l PasswordChanged) page() page {
 		Facts:   place(l.At, "", l.IP),
 		Button:  "It was not me", URL: l.URL,
 		Note: "If it was you, there is nothing to do.",
+	}
+}
+
+func (l EmailChanged) page() page {
+	return page{
+		Subject: "Your e-mail address was changed",
+		Title:   "Your e-mail address was changed", Alarm: true,
+		Lines:  []string{"Your account has another e-mail address now. This is the last message to this one."},
+		Facts:  place(l.At, "", l.IP),
+		Button: "See your account", URL: l.URL,
+		Note: "If it was not you, tell an administrator: links for a new password go to the other address now.",
 	}
 }
 

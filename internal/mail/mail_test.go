@@ -28,6 +28,7 @@ func letters() []mail.Letter {
 		mail.NewSignIn{At: at, UserAgent: agent, IP: "192.0.2.7", URL: url},
 		mail.RefreshReused{At: at, UserAgent: agent, IP: "2001:db8::7", URL: url},
 		mail.PasswordChanged{At: at, IP: "192.0.2.7", URL: url},
+		mail.EmailChanged{At: at, IP: "192.0.2.7", URL: url},
 		mail.AccountLocked{Until: later, IP: "192.0.2.7", URL: url},
 		mail.ExportReady{FileName: "logs-2026-02.csv.gz", Records: 1234567, Bytes: 45_678_901, URL: url, ExpiresAt: later},
 		mail.ExportFailed{What: "logs", Reason: "The disk is full.", URL: url},

@@ -123,6 +123,8 @@ func read(w wire) (Letter, error) {
 		return decode[RefreshReused](w.Letter)
 	case PasswordChanged{}.Kind():
 		return decode[PasswordChanged](w.Letter)
+	case EmailChanged{}.Kind():
+		return decode[EmailChanged](w.Letter)
 	case AccountLocked{}.Kind():
 		return decode[AccountLocked](w.Letter)
 	case ExportReady{}.Kind():

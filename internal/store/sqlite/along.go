@@ -18,7 +18,8 @@ func (s *Store) writeAlong(t *tx, along hearth.Along) error {
 		}
 	}
 	for _, job := range along.Jobs {
-		_, err := t.exec(`INSERT INTO outbox(id, kind, queue, payload, uniq, run_at) VALUES(?,?,?,?,?,?)`,
+		_, err := t.exec(`INSERT INTO outbox(id, kind, queue, payload, uniq, run_at) VALUES(?,?,?,?,?,?)
+			ON CONFLICT(id) DO NOTHING`,
 			job.ID, job.Kind, job.Queue, job.Payload, job.Unique, millis(job.RunAt))
 		if err != nil {
 			return err

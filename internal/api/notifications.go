@@ -1,0 +1,119 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"hearth"
+)
+
+const tagNotifications = "Notifications"
+
+// Notification is something that a person is told.
+type Notification struct {
+	ID        string                  `json:"id" example:"0195a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"`
+	Type      hearth.NotificationType `json:"type" enum:"export_ready,export_failed,device_offline,device_online,new_sign_in,refresh_reused,password_changed,email_changed,account_locked"`
+	Title     string                  `json:"title" example:"Your export is ready"`
+	Body      string                  `json:"body" example:"logs-2026-03-01.csv"`
+	Data      map[string]string       `json:"data" doc:"What it is about: export_id of an export, device_id and device_name of a device."`
+	ReadAt    *Time                   `json:"read_at" doc:"null until it is read."`
+	CreatedAt Time                    `json:"created_at"`
+}
+
+func wireNotification(n hearth.Notification) Notification {
+	wire := Notification{
+		ID: n.ID, Type: n.Type, Title: n.Title, Body: n.Body, Data: n.Data, ReadAt: wireTime(n.ReadAt), CreatedAt: Time(n.CreatedAt),
+	}
+	if wire.Data == nil {
+		wire.Data = map[string]string{}
+	}
+	return wire
+}
+
+// Delivery says on which ways a person is told of a type.
+type Delivery struct {
+	InApp bool `json:"in_app" doc:"Lists it and sends it live."`
+	Email bool `json:"email"`
+}
+
+// NotificationSettings are what a person wants to be told.
+type NotificationSettings struct {
+	Types   map[string]Delivery `json:"types" doc:"By type of notification. A type that is left out gets its default: all but devices also by e-mail."`
+	Devices []string            `json:"devices" nullable:"false" maxItems:"1000" doc:"Ids of the devices whose going offline and coming back is told; none at first."`
+}
+
+func wireNotificationSettings(s hearth.NotificationSettings) NotificationSettings {
+	wire := NotificationSettings{Types: map[string]Delivery{}, Devices: append([]string{}, s.Devices...)}
+	for kind, ways := range s.Types {
+		wire.Types[string(kind)] = Delivery(ways)
+	}
+	return wire
+}
+
+// ReadCount tells how many notifications were marked as read.
+type ReadCount struct {
+	Read int `json:"read" example:"3"`
+}
+
+type listNotificationsInput struct {
+	PageParams
+	Unread bool `query:"unread" doc:"Only those that were not read."`
+}
+
+// registerNotifications adds what people are told and what they want to be told.
+func (a *API) registerNotifications() {
+	s := a.options.Notifications
+	if s == nil {
+		return
+	}
+	register(a, operation{
+		ID: "list-notifications", Method: http.MethodGet, Path: "/notifications", Tag: tagNotifications, Access: forUsers,
+		Summary: "List the own notifications", ETag: true, Description: "The newest first. The newest 1000 are kept; one that was read, for 90 days.",
+	}, func(ctx context.Context, in *listNotificationsInput) (*bodyOf[List[Notification]], error) {
+		page, err := in.page("")
+		if err != nil {
+			return nil, err
+		}
+		found, err := s.List(ctx, callerOf(ctx), hearth.NotificationFilter{Unread: in.Unread}, page)
+		if err != nil {
+			return nil, err
+		}
+		list, err := wireList(found, in.Fields, wireNotification)
+		return &bodyOf[List[Notification]]{Body: list}, err
+	})
+	register(a, operation{
+		ID: "read-notification", Method: http.MethodPost, Path: "/notifications/{id}/read", Tag: tagNotifications, Access: forUsers,
+		Summary: "Mark a notification as read", Codes: []hearth.Code{hearth.CodeNotFound},
+	}, func(ctx context.Context, in *struct {
+		ID string `path:"id" maxLength:"64"`
+	}) (*bodyOf[Notification], error) {
+		n, err := s.Read(ctx, callerOf(ctx), in.ID)
+		return &bodyOf[Notification]{Body: wireNotification(n)}, err
+	})
+	register(a, operation{
+		ID: "read-all-notifications", Method: http.MethodPost, Path: "/notifications/read-all", Tag: tagNotifications, Access: forUsers,
+		Summary: "Mark all notifications as read",
+	}, func(ctx context.Context, _ *struct{}) (*bodyOf[ReadCount], error) {
+		n, err := s.ReadAll(ctx, callerOf(ctx))
+		return &bodyOf[ReadCount]{Body: ReadCount{Read: n}}, err
+	})
+	register(a, operation{
+		ID: "get-notification-settings", Method: http.MethodGet, Path: "/users/me/notification-settings", Tag: tagNotifications,
+		Access: forUsers, Summary: "Get what the caller wants to be told", ETag: true,
+	}, func(ctx context.Context, _ *struct{}) (*bodyOf[NotificationSettings], error) {
+		settings, err := s.Settings(ctx, callerOf(ctx))
+		return &bodyOf[NotificationSettings]{Body: wireNotificationSettings(settings)}, err
+	})
+	register(a, operation{
+		ID: "set-notification-settings", Method: http.MethodPut, Path: "/users/me/notification-settings", Tag: tagNotifications,
+		Access: forUsers, Summary: "Set what the caller wants to be told",
+		Description: "Replaces all of it. A device that the caller may not read is refused.",
+	}, func(ctx context.Context, in *bodyOf[NotificationSettings]) (*bodyOf[NotificationSettings], error) {
+		settings := hearth.NotificationSettings{Types: map[hearth.NotificationType]hearth.Delivery{}, Devices: in.Body.Devices}
+		for kind, ways := range in.Body.Types {
+			settings.Types[hearth.NotificationType(kind)] = hearth.Delivery(ways)
+		}
+		settings, err := s.SetSettings(ctx, callerOf(ctx), settings)
+		return &bodyOf[NotificationSettings]{Body: wireNotificationSettings(settings)}, err
+	})
+}

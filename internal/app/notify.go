@@ -1,0 +1,12 @@
+package app
+
+import "hearth/internal/notify"
+
+// openNotify builds what tells people. It comes before the parts that have something to tell.
+func (a *App) openNotify() (err error) {
+	a.notify, err = notify.New(notify.Options{
+		Store: a.store, People: a.store, Devices: a.store, Roles: a.orgs.Roles, Queue: a.queue, Publisher: a.events, Clock: a.options.Clock, Logger: a.log,
+		PublicURL: a.publicURL(), Settle: a.options.DeviceSettle,
+	})
+	return err
+}

@@ -1,0 +1,189 @@
+package app
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"hearth"
+	"hearth/internal/notify"
+	"hearth/internal/queue"
+)
+
+// notices is the wire form of a list of notifications.
+type notices struct {
+	Items []struct {
+		ID, Type, Title, Body string
+		Data                  map[string]string
+		ReadAt                *string `json:"read_at"`
+	}
+	Total int
+}
+
+// awaitNotices waits until there are n notifications of the query.
+func (h *house) awaitNotices(token, query string, n int) (got notices) {
+	h.t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if status := h.call(http.MethodGet, "/notifications?count=true"+query, token, "", &got); status != http.StatusOK {
+			h.t.Fatalf("the list is %d", status)
+		}
+		if got.Total == n {
+			return got
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			h.t.Fatalf("there are %+v; want %d", got, n)
+		}
+	}
+}
+
+func TestASecurityEventIsToldInTheAppAndByMailAsSet(t *testing.T) {
+	t.Parallel()
+	server := startMailServer(t)
+	cfg := testConfig(t)
+	cfg.SMTPURL = server.url
+	h := newHouse(t, cfg)
+	token := h.logIn(annsPassword)
+	change := func(from, to string) {
+		t.Helper()
+		body := `{"current_password":"` + from + `","new_password":"` + to + `"}`
+		if status := h.call(http.MethodPost, "/auth/password", token, body, nil); status != http.StatusNoContent {
+			t.Fatalf("changing the password is %d", status)
+		}
+	}
+	change(annsPassword, "quite another secret")
+	told := h.awaitNotices(token, "&unread=true", 1).Items[0]
+	if told.Type != "password_changed" || told.Title == "" || told.ReadAt != nil {
+		t.Errorf("told is %+v", told)
+	}
+	h.awaitLetters(server, 1)
+	if letter := server.letters()[0]; letter.to != annsMail || !strings.Contains(letter.data, "Subject: Your password was changed") {
+		t.Errorf("the letter is %+v", letter)
+	}
+	if status := h.call(http.MethodPost, "/notifications/"+told.ID+"/read", token, "", nil); status != http.StatusOK {
+		t.Errorf("reading is %d", status)
+	}
+	h.awaitNotices(token, "&unread=true", 0)
+
+	// Without e-mail, and then without either.
+	settings := func(inApp, email string) {
+		t.Helper()
+		body := `{"types":{"password_changed":{"in_app":` + inApp + `,"email":` + email + `}},"devices":[]}`
+		if status := h.call(http.MethodPut, "/users/me/notification-settings", token, body, nil); status != http.StatusOK {
+			t.Fatalf("setting is %d", status)
+		}
+	}
+	settings("true", "false")
+	change("quite another secret", annsPassword)
+	h.awaitNotices(token, "", 2)
+	settings("false", "true")
+	change(annsPassword, "quite another secret")
+	h.awaitLetters(server, 2)
+	h.awaitNotices(token, "", 2)
+	var read struct{ Read int }
+	if status := h.call(http.MethodPost, "/notifications/read-all", token, "", &read); status != http.StatusOK || read.Read != 1 {
+		t.Errorf("reading all is %d, %+v", status, read)
+	}
+}
+
+// awaitLetters waits until the server took n letters.
+func (h *house) awaitLetters(server *mailServer, n int) {
+	h.t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for len(server.letters()) < n {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			h.t.Fatalf("there are %d letters; want %d", len(server.letters()), n)
+		}
+	}
+}
+
+func TestANewEmailIsToldToTheOldOne(t *testing.T) {
+	t.Parallel()
+	server := startMailServer(t)
+	cfg := testConfig(t)
+	cfg.SMTPURL = server.url
+	h := newHouse(t, cfg)
+	token := h.logIn(annsPassword)
+	if status := h.call(http.MethodPatch, "/users/me", token, `{"email":"other@example.com"}`, nil); status != http.StatusOK {
+		t.Fatalf("changing the e-mail is %d", status)
+	}
+	h.awaitLetters(server, 1)
+	if letter := server.letters()[0]; letter.to != annsMail {
+		t.Errorf("the letter went to %s", letter.to)
+	}
+}
+
+func TestAnEndedExportIsToldOnceHoweverOftenItsJobRuns(t *testing.T) {
+	t.Parallel()
+	server := startMailServer(t)
+	cfg := testConfig(t)
+	cfg.SMTPURL = server.url
+	h := newHouse(t, cfg)
+	token := h.logIn(annsPassword)
+	h.call(http.MethodPut, "/users/me/notification-settings", token, `{"types":{"export_ready":{"in_app":true,"email":false}},"devices":[]}`, nil)
+	user, err := h.app.store.UserByEmail(t.Context(), annsMail)
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, err := json.Marshal(notify.ExportNotice{ExportID: "e1", UserID: user.ID, Status: "completed", ForceMail: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := queue.Job{ID: queue.NewID(time.Now()), Kind: notify.ExportKind, Queue: queue.Notification, Payload: payload}
+	for range 2 { // deleted in between, it is added and runs again: as after a crash before its end was written down
+		if _, err := h.app.queue.Enqueue(t.Context(), job); err != nil {
+			t.Fatal(err)
+		}
+		await(t, h.app, job.ID, inState(queue.Completed))
+		if err := h.app.queue.Delete(t.Context(), job.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := h.awaitNotices(token, "", 1).Items[0]; got.Type != "export_ready" || got.Data["export_id"] != "e1" {
+		t.Errorf("told is %+v", got)
+	}
+	h.awaitLetters(server, 1)
+	if n := len(server.letters()); n != 1 {
+		t.Errorf("%d letters were sent", n)
+	}
+}
+
+func TestAWatchedDeviceIsToldOfOnceItsConnectionHasSettled(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	h := newHouse(t, cfg, func(o *Options) { o.DeviceSettle = time.Second })
+	token := h.logIn(annsPassword)
+	var device struct{ ID string }
+	if status := h.call(http.MethodPost, "/devices", token, `{"name":"Boiler","type":"sensor","heartbeat_interval":1}`, &device); status != http.StatusCreated {
+		t.Fatalf("making a device is %d", status)
+	}
+	for body, want := range map[string]int{
+		`{"types":{},"devices":["` + device.ID + `"]}`:                      http.StatusOK,
+		`{"types":{},"devices":["0195a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"]}`:   http.StatusUnprocessableEntity,
+		`{"types":{"doorbell":{"in_app":true,"email":false}},"devices":[]}`: http.StatusUnprocessableEntity,
+		`{"types":{"export_ready":{"in_app":true}},"devices":[]}`:           http.StatusUnprocessableEntity,
+		`{"types":{},"devices":["` + device.ID + `"],"more":1}`:             http.StatusUnprocessableEntity,
+	} {
+		if status := h.call(http.MethodPut, "/users/me/notification-settings", token, body, nil); status != want {
+			t.Errorf("PUT %s is %d; want %d", body, status, want)
+		}
+	}
+	if status := h.call(http.MethodPost, "/devices/"+device.ID+"/heartbeat", token, `{}`, nil); status != http.StatusOK {
+		t.Fatalf("a heartbeat is %d", status)
+	}
+	got := h.awaitNotices(token, "", 2)
+	if got.Items[0].Type != string(hearth.NotifyDeviceOffline) || got.Items[1].Type != string(hearth.NotifyDeviceOnline) ||
+		got.Items[0].Title != "Boiler is offline" || got.Items[0].Data["device_id"] != device.ID {
+		t.Errorf("told is %+v", got.Items)
+	}
+}

@@ -1,0 +1,97 @@
+package notify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"hearth"
+	"hearth/internal/mail"
+	"hearth/internal/queue"
+)
+
+// DeviceNotice is the payload of a job of DeviceKind: a device's connection changed some time ago.
+type DeviceNotice struct {
+	DeviceID string `json:"device_id"`
+}
+
+// DeviceConnection takes the news that a device came online or went offline; see fleet's Options. A device that nobody
+// watches costs one short read.
+func (s *Service) DeviceConnection(ctx context.Context, device hearth.Device) {
+	if err := s.noteConnection(ctx, device); err != nil && ctx.Err() == nil {
+		s.o.Logger.WarnContext(ctx, "nobody will be told that a device's connection changed", "device", device.ID, "err", err)
+	}
+}
+
+// noteConnection leaves a job that looks at the device once things have settled. All changes of one span of time share a job
+// that runs after its end: so a device that flaps costs one job a span, and no change comes after the last look.
+func (s *Service) noteConnection(ctx context.Context, device hearth.Device) error {
+	watches, err := s.store.DeviceWatches(ctx, device.ID)
+	if err != nil || len(watches) == 0 {
+		return err
+	}
+	payload, err := json.Marshal(DeviceNotice{DeviceID: device.ID})
+	if err != nil {
+		return err
+	}
+	now := s.now()
+	span := now.UnixMilli() / s.o.Settle.Milliseconds()
+	_, err = s.o.Queue.Enqueue(ctx, queue.Job{
+		ID: queue.NewID(now), Kind: DeviceKind, Queue: queue.Notification, Payload: payload,
+		Unique:      fmt.Sprintf("%s:%s:%d", DeviceKind, device.ID, span),
+		ScheduledAt: time.UnixMilli((span + 2) * s.o.Settle.Milliseconds()),
+	})
+	return err
+}
+
+// device tells those who watch a device and know another connection than that of now.
+func (s *Service) device(ctx context.Context, job queue.Job, notice DeviceNotice) error {
+	watches, err := s.store.DeviceWatches(ctx, notice.DeviceID)
+	if err != nil {
+		return err
+	}
+	devices, err := s.o.Devices.DevicesByID(ctx, []string{notice.DeviceID})
+	if err != nil || len(devices) == 0 {
+		return err
+	}
+	var errs []error
+	for _, watch := range watches {
+		errs = append(errs, s.tellOfDevice(ctx, job, watch, devices[0]))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Service) tellOfDevice(ctx context.Context, job queue.Job, watch hearth.DeviceWatch, device hearth.Device) error {
+	now := s.now()
+	connection := device.Connection(now)
+	if connection == watch.Told || connection == hearth.Never {
+		return nil
+	}
+	user, ok, err := s.person(ctx, watch.UserID)
+	if err != nil || !ok {
+		return err
+	}
+	// The right to read may have ended since.
+	if may, err := s.mayRead(ctx, user, device); err != nil || !may {
+		return err
+	}
+	link, name := s.o.PublicURL+"/devices/"+device.ID, mail.Line(device.Name)
+	n := news{
+		user: user, at: now, told: connection, data: map[string]string{"device_id": device.ID, "device_name": device.Name},
+		kind: hearth.NotifyDeviceOnline, title: name + " is back online", body: "The device reports again.",
+		letter: mail.DeviceOnline{Device: device.Name, At: device.LastActiveAt, URL: link},
+	}
+	if connection == hearth.Offline {
+		n.kind, n.title, n.body = hearth.NotifyDeviceOffline, name+" is offline", "The device has stopped reporting."
+		n.letter = mail.DeviceOffline{Device: device.Name, LastSeen: device.LastActiveAt, URL: link}
+	}
+	return s.tell(ctx, job.ID, n)
+}
+
+func (s *Service) mayRead(ctx context.Context, user hearth.User, device hearth.Device) (bool, error) {
+	orgs, err := s.o.Roles(ctx, user.ID)
+	caller := hearth.Caller{UserID: user.ID, Role: user.Role, Orgs: orgs}
+	return caller.Access(device)&hearth.MayRead != 0, err
+}

@@ -1,0 +1,112 @@
+package notify
+
+import (
+	"context"
+	"time"
+
+	"hearth"
+	"hearth/internal/mail"
+	"hearth/internal/queue"
+)
+
+// The kinds of jobs that other parts leave behind to have somebody told.
+const (
+	// SecurityKind's payload is SecurityNotice.
+	SecurityKind = "notify.security"
+	// ExportKind's payload is ExportNotice.
+	ExportKind = "notify.export"
+	// DeviceKind's payload is DeviceNotice; Service.DeviceConnection makes it.
+	DeviceKind = "notify.device"
+)
+
+// SecurityNotice is the payload of a job of SecurityKind: something happened to an account.
+type SecurityNotice struct {
+	UserID string `json:"user_id"`
+	// What is new_device, refresh_reused, password_changed, email_changed or account_locked.
+	What      string    `json:"what"`
+	IP        string    `json:"ip"`
+	UserAgent string    `json:"user_agent"`
+	At        time.Time `json:"at"`
+	// Email is where the e-mail goes, if not to the user's address of now: the old one, after a change.
+	Email string `json:"email,omitempty"`
+}
+
+// accountLock is how long an account is locked.
+const accountLock = 15 * time.Minute
+
+func (s *Service) security(ctx context.Context, job queue.Job, notice SecurityNotice) error {
+	user, ok, err := s.person(ctx, notice.UserID)
+	if err != nil || !ok {
+		return err
+	}
+	sessions := s.o.PublicURL + "/account/sessions"
+	n := news{user: user, at: notice.At, mailTo: notice.Email}
+	switch notice.What {
+	case "new_device":
+		n.kind, n.title = hearth.NotifyNewSignIn, "New sign-in to your account"
+		n.body = "Your account was used from a device that was not seen before. If it was not you, end that session and change your password."
+		n.letter = mail.NewSignIn{At: notice.At, UserAgent: notice.UserAgent, IP: notice.IP, URL: sessions}
+	case "refresh_reused":
+		n.kind, n.title = hearth.NotifyRefreshReused, "One of your sessions was ended"
+		n.body = "A key of that session was used a second time, as happens when somebody has copied it. If this comes as a surprise, change your password."
+		n.letter = mail.RefreshReused{At: notice.At, UserAgent: notice.UserAgent, IP: notice.IP, URL: sessions}
+	case "password_changed":
+		n.kind, n.title = hearth.NotifyPasswordChanged, "Your password was changed"
+		n.body = "Your other sessions have ended. If it was not you, reset your password."
+		n.letter = mail.PasswordChanged{At: notice.At, IP: notice.IP, URL: s.o.PublicURL + "/forgot-password"}
+	case "email_changed":
+		n.kind, n.title = hearth.NotifyEmailChanged, "Your e-mail address was changed"
+		n.body = "Your account has a new e-mail address. If it was not you, tell an administrator."
+		n.letter = mail.EmailChanged{At: notice.At, IP: notice.IP, URL: s.o.PublicURL + "/account"}
+	case "account_locked":
+		until := notice.At.Add(accountLock)
+		n.kind, n.title = hearth.NotifyAccountLocked, "Your account was locked for a while"
+		n.body = "A wrong password was entered several times. Open sessions stayed open."
+		n.letter = mail.AccountLocked{Until: until, IP: notice.IP, URL: s.o.PublicURL + "/forgot-password"}
+	default:
+		return queue.Permanent(hearth.Errorf(hearth.CodeInternal, "nobody knows how to tell of %q", notice.What))
+	}
+	return s.tell(ctx, job.ID, n)
+}
+
+// ExportNotice is the payload of a job of ExportKind: an export has ended.
+type ExportNotice struct {
+	ExportID string `json:"export_id"`
+	UserID   string `json:"user_id"`
+	// Status is completed or failed; nobody is told of another.
+	Status string `json:"status"`
+	// ForceMail sends the e-mail whatever the settings say.
+	ForceMail bool `json:"force_mail"`
+}
+
+func (s *Service) export(ctx context.Context, job queue.Job, notice ExportNotice) error {
+	user, ok, err := s.person(ctx, notice.UserID)
+	if err != nil || !ok {
+		return err
+	}
+	var info ExportInfo
+	if s.o.Export != nil {
+		info, err = s.o.Export(ctx, notice.ExportID)
+		if hearth.ErrorCode(err) == hearth.CodeNotFound {
+			return nil // deleted meanwhile
+		}
+		if err != nil {
+			return err
+		}
+	}
+	n := news{user: user, at: s.now(), data: map[string]string{"export_id": notice.ExportID}, mailNow: notice.ForceMail}
+	link := s.o.PublicURL + "/exports/" + notice.ExportID
+	switch notice.Status {
+	case "completed":
+		n.kind, n.title = hearth.NotifyExportReady, "Your export is ready"
+		n.body = mail.Line(info.FileName)
+		n.letter = mail.ExportReady{FileName: info.FileName, Records: info.Records, Bytes: info.Bytes, URL: link, ExpiresAt: info.ExpiresAt}
+	case "failed":
+		n.kind, n.title = hearth.NotifyExportFailed, "Your export failed"
+		n.body = mail.Line(info.Reason)
+		n.letter = mail.ExportFailed{What: info.What, Reason: info.Reason, URL: link}
+	default:
+		return nil
+	}
+	return s.tell(ctx, job.ID, n)
+}

@@ -1,0 +1,207 @@
+// Package notify tells people what concerns them: in the app, live, and by e-mail, as each of them set it.
+//
+// What happens elsewhere arrives as a job in the queue. Its handler stores the notification, with the e-mail as a further job,
+// in one atomic step and publishes it. The notification's id follows from the job's, so that a job that runs twice tells once.
+package notify
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"time"
+
+	"hearth"
+	"hearth/internal/mail"
+	"hearth/internal/queue"
+)
+
+// LetterKind is the kind of the jobs that send an e-mail: their payload is a mail.Envelope.
+const LetterKind = "mail.letter"
+
+// People knows who is to be told.
+type People interface {
+	// User gives one user; CodeNotFound.
+	User(ctx context.Context, id string) (hearth.User, error)
+}
+
+// Devices knows the devices.
+type Devices interface {
+	// DevicesByID gives those that exist, in any order.
+	DevicesByID(ctx context.Context, ids []string) ([]hearth.Device, error)
+}
+
+// ExportInfo is what a letter says of an export.
+type ExportInfo struct {
+	// What is the type for people, such as "logs".
+	What     string
+	FileName string
+	Records  int64
+	// Bytes is the file's size.
+	Bytes     int64
+	ExpiresAt time.Time
+	// Reason is why it failed, as a sentence.
+	Reason string
+}
+
+// Options are what the service works with. Store, People, Devices and Queue are needed.
+type Options struct {
+	Store   hearth.NotificationStore
+	People  People
+	Devices Devices
+	// Roles gives a person's organizations; nil: nobody has any.
+	Roles func(ctx context.Context, userID string) (map[string]hearth.OrgRole, error)
+	// Export describes an export; CodeNotFound if it is gone. Nil: nothing is known of exports.
+	Export func(ctx context.Context, id string) (ExportInfo, error)
+	Queue  queue.Queue
+	// Publisher takes the live events; nil: nobody watches.
+	Publisher hearth.Publisher
+	Clock     hearth.Clock
+	// Logger takes what nobody is there to be told; nil discards it.
+	Logger *slog.Logger
+	// PublicURL is what links in e-mails start with, without a slash at the end.
+	PublicURL string
+	// Settle is how long a device's new connection must last before people are told, at least 1 s; 0 is 30 s. They are told
+	// within two of it.
+	Settle time.Duration
+}
+
+func (o Options) validate() (Options, error) {
+	if o.Store == nil || o.People == nil || o.Devices == nil || o.Queue == nil {
+		return o, errors.New("notify: a store, people, devices and a queue are needed")
+	}
+	if o.Settle == 0 {
+		o.Settle = 30 * time.Second
+	}
+	if o.Settle < time.Second {
+		return o, errors.New("notify: devices settle for at least 1s")
+	}
+	if o.Publisher == nil {
+		o.Publisher = nobody{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Roles == nil {
+		o.Roles = func(context.Context, string) (map[string]hearth.OrgRole, error) { return nil, nil }
+	}
+	return o, nil
+}
+
+type nobody struct{}
+
+func (nobody) Publish(...hearth.Event) {}
+
+// Service is people's notifications. Its methods may be called at once from many goroutines.
+type Service struct {
+	o     Options
+	store hearth.NotificationStore
+}
+
+// New makes the service.
+func New(options Options) (*Service, error) {
+	options, err := options.validate()
+	if err != nil {
+		return nil, err
+	}
+	return &Service{o: options, store: options.Store}, nil
+}
+
+func (s *Service) now() time.Time { return s.o.Clock.Now() }
+
+// Kinds gives the jobs that a worker does for this service.
+func (s *Service) Kinds() []queue.Kind {
+	kind := func(name string, handler queue.Handler) queue.Kind {
+		return queue.Kind{Name: name, Handler: handler, Timeout: time.Minute, MaxAttempts: 10}
+	}
+	return []queue.Kind{
+		kind(SecurityKind, handle(s.security)),
+		kind(ExportKind, handle(s.export)),
+		kind(DeviceKind, handle(s.device)),
+	}
+}
+
+// handle reads a job's payload; one that cannot be read never will be.
+func handle[P any](do func(ctx context.Context, job queue.Job, payload P) error) queue.Handler {
+	return func(ctx context.Context, task *queue.Task) error {
+		var payload P
+		if err := json.Unmarshal(task.Job.Payload, &payload); err != nil {
+			return queue.Permanent(err)
+		}
+		return do(ctx, task.Job, payload)
+	}
+}
+
+// news is something to tell a user.
+type news struct {
+	user    hearth.User
+	kind    hearth.NotificationType
+	title   string
+	body    string
+	data    map[string]string
+	letter  mail.Letter
+	at      time.Time
+	told    hearth.Connection
+	mailTo  string // "" is the user's address
+	mailNow bool   // whatever the settings say
+}
+
+// tell stores a notification with its e-mail, as the user set it, and sends it live. cause is the id of the job.
+func (s *Service) tell(ctx context.Context, cause string, n news) error {
+	settings, err := s.store.NotificationSettings(ctx, n.user.ID)
+	if err != nil {
+		return err
+	}
+	ways := settings.Types[n.kind]
+	to := hearth.NewNotification{
+		Notification: hearth.Notification{
+			ID: derive(cause, n.user.ID), UserID: n.user.ID, Type: n.kind, Title: n.title, Body: n.body, Data: n.data, CreatedAt: n.at,
+		},
+		Told: n.told, Hidden: !ways.InApp,
+	}
+	if (ways.Email || n.mailNow) && n.letter != nil {
+		job, err := letterJob(derive(cause, "mail:"+n.user.ID), n)
+		if err != nil {
+			return err
+		}
+		to.Along.Jobs = append(to.Along.Jobs, job)
+	}
+	if to.Hidden && to.Told == "" && len(to.Along.Jobs) == 0 {
+		return nil
+	}
+	created, err := s.store.CreateNotification(ctx, to)
+	if err == nil && created && !to.Hidden {
+		s.o.Publisher.Publish(hearth.Event{Type: hearth.EventNotification, At: n.at, Data: to.Notification, UserID: n.user.ID})
+	}
+	return err
+}
+
+func letterJob(id string, n news) (hearth.OutboxJob, error) {
+	address := n.mailTo
+	if address == "" {
+		address = n.user.Email
+	}
+	payload, err := json.Marshal(mail.Envelope{To: mail.Address{Name: n.user.Name, Email: address}, Letter: n.letter})
+	return hearth.OutboxJob{ID: id, Kind: LetterKind, Queue: string(queue.Notification), Payload: payload}, err
+}
+
+// derive makes an id of a job's id and a purpose: a UUIDv7 of the job's time, always the same.
+func derive(jobID, purpose string) string {
+	sum := sha256.Sum256([]byte(jobID + "\x00" + purpose))
+	random := sum[:10]
+	random[0] = random[0]&0x0f | 0x70
+	random[2] = random[2]&0x3f | 0x80
+	text := hex.EncodeToString(random)
+	return jobID[:14] + text[:4] + "-" + text[4:8] + "-" + text[8:20]
+}
+
+// person gives the user to tell; ok is false where there is nobody any more, or somebody who is kept out.
+func (s *Service) person(ctx context.Context, id string) (user hearth.User, ok bool, err error) {
+	user, err = s.o.People.User(ctx, id)
+	if hearth.ErrorCode(err) == hearth.CodeNotFound {
+		return user, false, nil
+	}
+	return user, err == nil && !user.Disabled, err
+}

@@ -1,0 +1,12 @@
+package sqlite
+
+import (
+	"testing"
+
+	"hearth/internal/store/storetest"
+)
+
+func TestNotifications(t *testing.T) {
+	t.Parallel()
+	storetest.Notifications(t, func(t *testing.T) storetest.NotificationStore { return openTest(t) })
+}
