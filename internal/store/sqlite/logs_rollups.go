@@ -198,7 +198,7 @@ func (q *rollupQuery) addTotals(scope int64, c *cover, p plan, groupers []*group
 func (v *logView) wantsEvent(event int64) bool { return v.events == nil || v.events[event] }
 
 func (q *rollupQuery) addSketches(scope int64, level int, first, last int64, groupers []*grouper) error {
-	rows, err := q.view.q.query(`SELECT bucket, sketches FROM log_sums WHERE scope=? AND level=? AND bucket BETWEEN ? AND ?`,
+	rows, err := q.view.q.query(`SELECT bucket, sketches FROM log_cells WHERE scope=? AND level=? AND bucket BETWEEN ? AND ?`,
 		scope, level, first, last)
 	if err != nil {
 		return err
@@ -230,9 +230,13 @@ func (q *rollupQuery) addCells(scope int64, c *cover, level int, groupers []*gro
 	var cells []logcodec.Cell
 	var data sql.RawBytes
 	picky := q.view.picky(scope)
+	// By primary key.
+	query := `SELECT bucket, iif(length(devices), devices, cells) FROM log_cells WHERE scope=? AND level=? AND bucket BETWEEN ? AND ?`
+	if q.view.events != nil || slices.ContainsFunc(groupers, func(g *grouper) bool { return g.ByEvent }) {
+		query = `SELECT bucket, cells FROM log_cells WHERE scope=? AND level=? AND bucket BETWEEN ? AND ?`
+	}
 	return c.runs(level, func(first, last int64) error {
-		rows, err := q.view.q.query(`SELECT bucket, cells FROM log_sums WHERE scope=? AND level=? AND bucket BETWEEN ? AND ?`,
-			scope, level, first, last)
+		rows, err := q.view.q.query(query, scope, level, first, last)
 		if err != nil {
 			return err
 		}

@@ -340,8 +340,9 @@ func (s *Store) addRollups(t *tx, scope int64, add *rollups) error {
 func loadSum(q querier, scope int64, level int, bucket int64) (sum, error) {
 	s := sum{bucket: bucket}
 	var totals, sketches, cells []byte
-	// By primary key.
-	err := q.row(`SELECT entries, min_at, max_at, totals, sketches, cells FROM log_sums WHERE scope=? AND level=? AND bucket=?`,
+	// By the primary keys.
+	err := q.row(`SELECT entries, min_at, max_at, totals, sketches, cells FROM log_sums JOIN log_cells USING (scope, level, bucket)
+		WHERE scope=? AND level=? AND bucket=?`,
 		scope, level, bucket).Scan(&s.entries, &s.minAt, &s.maxAt, &totals, &sketches, &cells)
 	if errors.Is(err, sql.ErrNoRows) {
 		return s, nil
@@ -361,18 +362,48 @@ func loadSum(q querier, scope int64, level int, bucket int64) (sum, error) {
 // storeSum stores a sum; one of nothing is removed.
 func storeSum(t *tx, scope int64, level int, s *sum) error {
 	if s.entries == 0 {
-		_, err := t.exec(`DELETE FROM log_sums WHERE scope=? AND level=? AND bucket=?`, scope, level, s.bucket)
-		return err
+		return deleteSums(t, scope, level, s.bucket, s.bucket)
 	}
 	w := t.w.logs
 	b := logcodec.AppendCells(w.blob[:0], s.totals)
-	sketches := len(b)
-	b = logcodec.AppendSketches(b, &s.sketches)
+	_, err := t.exec(`INSERT OR REPLACE INTO log_sums(scope, level, bucket, entries, min_at, max_at, totals) VALUES(?,?,?,?,?,?,?)`,
+		scope, level, s.bucket, s.entries, s.minAt, s.maxAt, b)
+	if err != nil {
+		return err
+	}
+	b = logcodec.AppendSketches(b[:0], &s.sketches)
+	devices := len(b)
+	if byDevice := deviceCells(s.cells); len(byDevice) < len(s.cells) {
+		b = logcodec.AppendCells(b, byDevice)
+	}
 	cells := len(b)
 	b = logcodec.AppendCells(b, s.cells)
 	w.blob = b
-	_, err := t.exec(`INSERT OR REPLACE INTO log_sums(scope, level, bucket, entries, min_at, max_at, totals, sketches, cells)
-		VALUES(?,?,?,?,?,?,?,?,?)`, scope, level, s.bucket, s.entries, s.minAt, s.maxAt, b[:sketches], b[sketches:cells], b[cells:])
+	_, err = t.exec(`INSERT INTO log_cells(scope, level, bucket, sketches, devices, cells) VALUES(?,?,?,?,?,?)
+		ON CONFLICT(scope, level, bucket) DO UPDATE SET sketches=excluded.sketches, devices=excluded.devices, cells=excluded.cells`,
+		scope, level, s.bucket, b[:devices], b[devices:cells], b[cells:])
+	return err
+}
+
+// deviceCells sums cells up by device.
+func deviceCells(cells []logcodec.Cell) []logcodec.Cell {
+	out := make([]logcodec.Cell, 0, len(cells))
+	for i := range cells {
+		if n := len(out); n > 0 && out[n-1].Device == cells[i].Device {
+			out[n-1].Merge(cells[i].Stats)
+			continue
+		}
+		out = append(out, logcodec.Cell{Device: cells[i].Device, Stats: cells[i].Stats})
+	}
+	return out
+}
+
+// deleteSums removes the sums of the buckets from first to last.
+func deleteSums(t *tx, scope int64, level int, first, last int64) error {
+	_, err := t.exec(`DELETE FROM log_sums WHERE scope=? AND level=? AND bucket BETWEEN ? AND ?`, scope, level, first, last)
+	if err == nil {
+		_, err = t.exec(`DELETE FROM log_cells WHERE scope=? AND level=? AND bucket BETWEEN ? AND ?`, scope, level, first, last)
+	}
 	return err
 }
 

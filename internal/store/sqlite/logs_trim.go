@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"math"
 	"time"
 
 	"hearth/internal/store/sqlite/logcodec"
@@ -137,7 +138,7 @@ func (s *Store) trimSums(t *tx, scope, horizon int64) (more bool, err error) {
 	}
 	cutDay := bucketStart(levelDay, day) < horizon
 	for level, bucket := range []int64{bucketOf(levelHour, horizon), day, bucketOf(levelMonth, horizon)} {
-		if _, err := t.exec(`DELETE FROM log_sums WHERE scope=? AND level=? AND bucket<?`, scope, level, bucket); err != nil {
+		if err := deleteSums(t, scope, level, math.MinInt64, bucket-1); err != nil {
 			return false, err
 		}
 	}
@@ -183,14 +184,8 @@ const maxRebuild = 1 << 18
 // rebuildDay makes the sums of a day, and its month's, anew from the chunks.
 func (s *Store) rebuildDay(t *tx, scope, day int64) error {
 	start := bucketStart(levelDay, day)
-	for _, del := range []struct {
-		level       int
-		first, last int64
-	}{{levelHour, day * 24, day*24 + 23}, {levelDay, day, day}} {
-		_, err := t.exec(`DELETE FROM log_sums WHERE scope=? AND level=? AND bucket BETWEEN ? AND ?`, scope, del.level, del.first, del.last)
-		if err != nil {
-			return err
-		}
+	if err := errors.Join(deleteSums(t, scope, levelHour, day*24, day*24+23), deleteSums(t, scope, levelDay, day, day)); err != nil {
+		return err
 	}
 	if _, err := t.exec(`DELETE FROM log_days WHERE scope=? AND day=?`, scope, day); err != nil {
 		return err

@@ -47,12 +47,21 @@ type Chunk struct {
 // The layout, all numbers as varints unless they say otherwise:
 //
 //	version, number of entries, number of series
-//	series: sorted; differences of scope, device and event; number of entries
+//	series, sorted: each its number of entries, with two bits that say whether it is the step that followed the event
+//	before it last time, and whether its values have the form of the values before; what is not so follows
 //	section of series indexes, in order of time: as runs of "what followed last time", or in packed bits
 //	section of times: differences to the entry before, or to where the series is expected
 //	section of numbers: runs of consecutive ones
-//	a section of values for each series: mantissas of decimals, or floats
+//	the values, series by series: mantissas of decimals, or floats
 const chunkVersion = 1
+
+// step is what leads from one series of the sorted list to the next.
+type step struct{ device, event int64 }
+
+// steps remembers, by the low bits of an event, the step that followed it last.
+type steps [64]step
+
+func (s *steps) after(event int64) *step { return &s[event&63] }
 
 const (
 	indexPredicted = 0
@@ -75,6 +84,8 @@ type Encoder struct {
 	next    []uint32
 	times   []expectation
 	values  []float64
+	modes   []byte // form of each used series' values
+	lines   []byte
 	scratch []byte
 	other   []byte
 }
@@ -102,22 +113,49 @@ func (e *Encoder) Encode(dst []byte, series []Series, entries []Entry) []byte {
 	dst = append(dst, chunkVersion)
 	dst = binary.AppendUvarint(dst, uint64(len(entries)))
 	dst = binary.AppendUvarint(dst, uint64(len(e.order)))
-	var last Series
-	for _, i := range e.order {
-		s := series[i]
-		dst = binary.AppendUvarint(dst, uint64(s.Scope-last.Scope))
-		dst = appendVarint(dst, s.Device-last.Device)
-		dst = appendVarint(dst, s.Event-last.Event)
-		dst = binary.AppendUvarint(dst, uint64(e.counts[i]))
-		last = s
-	}
+	e.encodeLines(entries)
+	dst = e.appendSeries(dst, series)
 	if len(entries) == 0 {
 		return dst
 	}
 	dst = appendSection(dst, e.indexes(entries))
 	dst = appendSection(dst, e.timesOf(entries))
 	dst = appendSection(dst, e.numbers(entries))
-	return e.appendValues(dst, entries)
+	return append(dst, e.lines...)
+}
+
+// appendSeries appends the list of used series.
+func (e *Encoder) appendSeries(dst []byte, series []Series) []byte {
+	var expected steps
+	var last Series
+	mode := byte(0)
+	for rank, i := range e.order {
+		s := series[i]
+		next := step{s.Device - last.Device, s.Event}
+		u := uint64(e.counts[i]) << 2
+		known := expected.after(last.Event)
+		isKnown := s.Scope == last.Scope && *known == next
+		sameMode := e.modes[rank] == mode
+		if isKnown {
+			u |= 1
+		}
+		if sameMode {
+			u |= 2
+		}
+		dst = binary.AppendUvarint(dst, u)
+		if !isKnown {
+			dst = binary.AppendUvarint(dst, uint64(s.Scope-last.Scope))
+			dst = appendVarint(dst, next.device)
+			dst = binary.AppendUvarint(dst, uint64(s.Event))
+			*known = next
+		}
+		if !sameMode {
+			mode = e.modes[rank]
+			dst = append(dst, mode)
+		}
+		last = s
+	}
+	return dst
 }
 
 func appendSection(dst, section []byte) []byte {
@@ -252,8 +290,8 @@ func (e *Encoder) numbers(entries []Entry) []byte {
 	return out
 }
 
-// appendValues sorts the values by series and encodes each line by itself.
-func (e *Encoder) appendValues(dst []byte, entries []Entry) []byte {
+// encodeLines sorts the values by series and encodes each line by itself.
+func (e *Encoder) encodeLines(entries []Entry) {
 	e.offsets = grown(e.offsets, len(e.order))
 	e.values = grown(e.values, len(entries))
 	total := uint32(0)
@@ -266,19 +304,18 @@ func (e *Encoder) appendValues(dst []byte, entries []Entry) []byte {
 		e.values[*at] = entries[i].Value
 		*at++
 	}
+	e.lines, e.modes = e.lines[:0], e.modes[:0]
 	start := uint32(0)
 	for rank := range e.order {
-		line := e.values[start:e.offsets[rank]]
+		e.appendLine(e.values[start:e.offsets[rank]])
 		start = e.offsets[rank]
-		dst = appendSection(dst, e.line(line))
 	}
-	return dst
 }
 
-// line encodes the values of one series.
-func (e *Encoder) line(values []float64) []byte {
+// appendLine encodes the values of one series.
+func (e *Encoder) appendLine(values []float64) {
+	out := e.lines
 	if scale, ok := commonScale(values); ok {
-		out := append(e.scratch[:0], byte(scale))
 		previous, zeros := int64(0), uint64(0)
 		for _, v := range values {
 			m := int64(math.RoundToEven(v * pow10[scale]))
@@ -296,24 +333,22 @@ func (e *Encoder) line(values []float64) []byte {
 		if zeros > 0 {
 			out = binary.AppendUvarint(out, (zeros-1)<<1|1)
 		}
-		e.scratch = out
-		return out
+		e.lines, e.modes = out, append(e.modes, byte(scale))
+		return
 	}
-	out := append(e.scratch[:0], valueXor)
-	previous := uint64(0)
+	previous, mode := uint64(0), byte(valueXor)
 	for _, v := range values {
 		b := math.Float64bits(v)
 		out = binary.AppendUvarint(out, bits.ReverseBytes64(b^previous))
 		previous = b
 	}
-	if len(out) > 1+8*len(values) {
-		out = append(out[:0], valueRaw)
+	if len(out)-len(e.lines) > 8*len(values) {
+		out, mode = e.lines, valueRaw
 		for _, v := range values {
 			out = binary.LittleEndian.AppendUint64(out, math.Float64bits(v))
 		}
 	}
-	e.scratch = out
-	return out
+	e.lines, e.modes = out, append(e.modes, mode)
 }
 
 // commonScale gives a scale at which all values are decimals.

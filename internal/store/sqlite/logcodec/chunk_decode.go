@@ -10,6 +10,7 @@ type Decoder struct {
 	counts  []uint32
 	offsets []uint32
 	next    []uint32
+	modes   []byte
 	kept    []uint32 // index of series → index among the kept ones, plus 1; 0 if it is not wanted
 	times   []expectation
 	values  []float64
@@ -49,27 +50,38 @@ func (d *Decoder) Decode(chunk *Chunk, data []byte, keep func(Series) bool) erro
 // series reads the list of series and gives the number of entries of the kept ones.
 func (d *Decoder) series(chunk *Chunk, r *reader, n int, keep func(Series) bool) (wanted int, err error) {
 	count := r.bounded(n)
-	if count > r.left()/4 {
+	if count > r.left() {
 		return 0, ErrCorrupt
 	}
 	d.counts = grown(d.counts, count)
 	d.kept = grown(d.kept, count)
+	d.modes = grown(d.modes, count)
+	var expected steps
 	var s Series
+	mode := byte(0)
 	total := 0
 	for i := range count {
-		s.Scope += int64(r.uvarint())
-		s.Device += r.varint()
-		s.Event += r.varint()
-		size := r.bounded(n - total)
-		if size == 0 || s.Scope < 0 || s.Device < 0 || s.Event < 0 {
+		u := r.uvarint()
+		known := expected.after(s.Event)
+		if u&1 == 0 {
+			s.Scope += int64(r.uvarint())
+			*known = step{r.varint(), int64(r.uvarint())}
+		}
+		s.Device += known.device
+		s.Event = known.event
+		if u&2 == 0 {
+			mode = byte(r.bounded(valueRaw))
+		}
+		size := u >> 2
+		if size == 0 || size > uint64(n-total) || s.Scope < 0 || s.Device < 0 || s.Event < 0 {
 			return 0, ErrCorrupt
 		}
-		total += size
-		d.counts[i] = uint32(size)
+		total += int(size)
+		d.counts[i], d.modes[i] = uint32(size), mode
 		if keep == nil || keep(s) {
 			chunk.Series = append(chunk.Series, s)
 			d.kept[i] = uint32(len(chunk.Series))
-			wanted += size
+			wanted += int(size)
 		}
 	}
 	if r.bad || total != n {
@@ -162,13 +174,17 @@ func (d *Decoder) readTimes(r reader) bool {
 	}
 	switch header >> 4 {
 	case timePrevious:
-		for i := range d.entries {
+		entries := d.entries
+		for i := range entries {
 			gap := r.uvarint()
-			if r.bad || gap > uint64(limit) || int64(gap) > limit-max(at, 0) {
+			if gap > uint64(limit) || int64(gap) > limit-max(at, 0) {
 				return false
 			}
 			at += int64(gap)
-			d.entries[i].At = at * unit
+			entries[i].At = at * unit
+		}
+		if r.bad {
+			return false
 		}
 	case timeExpected:
 		d.times = grown(d.times, len(d.counts))
@@ -220,21 +236,20 @@ func (d *Decoder) readNumbers(r reader) bool {
 	return !r.bad && r.left() == 0
 }
 
-// readValues reads the lines of the kept series, one after the other.
+// readValues reads the lines of the kept series, one after the other, and goes past the others.
 func (d *Decoder) readValues(r *reader) bool {
 	d.offsets = grown(d.offsets, len(d.counts))
 	d.values = grown(d.values, len(d.entries))
 	total := uint32(0)
 	for i, n := range d.counts {
-		line := r.section()
-		if r.bad {
-			return false
-		}
 		if d.kept[i] == 0 {
+			if !r.skipLine(d.modes[i], int(n)) {
+				return false
+			}
 			continue
 		}
 		d.offsets[i] = total
-		if !readLine(line, d.values[total:total+n]) {
+		if !r.line(d.modes[i], d.values[total:total+n]) {
 			return false
 		}
 		total += n
@@ -242,20 +257,60 @@ func (d *Decoder) readValues(r *reader) bool {
 	return r.end() == nil
 }
 
-// readLine fills values with what Encoder.line wrote.
-func readLine(r reader, values []float64) bool {
-	switch mode := int(r.uvarint()); {
-	case mode <= maxScale:
-		m := int64(0)
-		v := 0.0
-		for i := 0; i < len(values); {
+// skipLine goes past n values.
+func (r *reader) skipLine(mode byte, n int) bool {
+	switch mode {
+	case valueXor:
+		for range n {
+			r.skipUvarint()
+		}
+	case valueRaw:
+		r.skip(8 * n)
+	default:
+		for n > 0 {
 			u := r.uvarint()
+			if u&1 == 0 {
+				n--
+			} else if run := u>>1 + 1; run <= uint64(n) {
+				n -= int(run)
+			} else {
+				return false
+			}
 			if r.bad {
 				return false
 			}
+		}
+	}
+	return !r.bad
+}
+
+// line fills values with what Encoder.appendLine wrote.
+func (r *reader) line(mode byte, values []float64) bool {
+	switch mode {
+	case valueXor:
+		previous := uint64(0)
+		for i := range values {
+			previous ^= bits.ReverseBytes64(r.uvarint())
+			values[i] = math.Float64frombits(previous)
+			if !finite(values[i]) {
+				return false
+			}
+		}
+	case valueRaw:
+		for i := range values {
+			values[i] = math.Float64frombits(r.fixed64())
+			if !finite(values[i]) {
+				return false
+			}
+		}
+	default:
+		m, v := int64(0), 0.0
+		scale := pow10[mode]
+		for i := 0; i < len(values); {
+			u := r.uvarint()
 			if u&1 == 0 {
 				m += unzigzag(u >> 1)
-				v = decimal(m, mode)
+				v = float64(m) / scale
 				values[i] = v
 				i++
 				continue
@@ -269,26 +324,8 @@ func readLine(r reader, values []float64) bool {
 				i++
 			}
 		}
-	case mode == valueXor:
-		previous := uint64(0)
-		for i := range values {
-			previous ^= bits.ReverseBytes64(r.uvarint())
-			values[i] = math.Float64frombits(previous)
-			if r.bad || !finite(values[i]) {
-				return false
-			}
-		}
-	case mode == valueRaw:
-		for i := range values {
-			values[i] = math.Float64frombits(r.fixed64())
-			if r.bad || !finite(values[i]) {
-				return false
-			}
-		}
-	default:
-		return false
 	}
-	return r.end() == nil
+	return !r.bad
 }
 
 // collect adds the kept entries, with their values, to the chunk.

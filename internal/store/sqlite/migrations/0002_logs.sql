@@ -38,20 +38,30 @@ CREATE TABLE log_chunks (
 );
 CREATE UNIQUE INDEX log_chunks_low ON log_chunks(scope, low_at, low_seq);
 
--- Sums of a scope by hour (level 0), day (1) and month (2), buckets counted from 1970: totals and sketches by event and,
--- for days and months, cells by device and event.
+-- Sums of a scope by hour (level 0), day (1) and month (2), buckets counted from 1970. Rows are short, so that a trend
+-- reads few pages.
 CREATE TABLE log_sums (
+  scope   INTEGER NOT NULL,
+  level   INTEGER NOT NULL,
+  bucket  INTEGER NOT NULL,
+  entries INTEGER NOT NULL,
+  min_at  INTEGER NOT NULL,
+  max_at  INTEGER NOT NULL,
+  totals  BLOB    NOT NULL, -- by event
+  PRIMARY KEY (scope, level, bucket)
+) WITHOUT ROWID;
+
+-- The long parts of those sums: sketches by event and, for days and months, cells by device (empty if every device has
+-- one event) and by device and event.
+CREATE TABLE log_cells (
   scope    INTEGER NOT NULL,
   level    INTEGER NOT NULL,
   bucket   INTEGER NOT NULL,
-  entries  INTEGER NOT NULL,
-  min_at   INTEGER NOT NULL,
-  max_at   INTEGER NOT NULL,
-  totals   BLOB    NOT NULL,
   sketches BLOB    NOT NULL,
+  devices  BLOB    NOT NULL,
   cells    BLOB    NOT NULL,
   PRIMARY KEY (scope, level, bucket)
-) WITHOUT ROWID;
+);
 
 -- Days of up to 32 devices (grp is the device's key / 32): sums by hour and sketches by day. With a rowid: a question
 -- about one device skips the other groups in the index, without their data.
