@@ -187,10 +187,10 @@ func mergeEntries(a, b logcodec.Chunk) logcodec.Chunk {
 // The chunks of a scope (1) that may hold logs of [2, 3), in order or in reverse. Served by log_chunks_low: from the last
 // chunk that starts before 2.
 const (
-	chunksForward = `SELECT key, data FROM log_chunks WHERE scope=?1 AND low_at<?3
+	chunksOf = ` FROM log_chunks WHERE scope=?1 AND low_at<?3
 		AND low_at>=coalesce((SELECT max(low_at) FROM log_chunks WHERE scope=?1 AND low_at<?2), ?2)
-		AND max_at>=?2 AND min_at<?3 ORDER BY low_at, low_seq`
-	chunksBackward = `SELECT key, data FROM log_chunks WHERE scope=?1 AND low_at<?3
-		AND low_at>=coalesce((SELECT max(low_at) FROM log_chunks WHERE scope=?1 AND low_at<?2), ?2)
-		AND max_at>=?2 AND min_at<?3 ORDER BY low_at DESC, low_seq DESC`
+		AND max_at>=?2 AND min_at<?3 `
+	chunksForward     = `SELECT data` + chunksOf + `ORDER BY low_at, low_seq`
+	chunkKeysForward  = `SELECT key` + chunksOf + `ORDER BY low_at, low_seq`
+	chunkKeysBackward = `SELECT key` + chunksOf + `ORDER BY low_at DESC, low_seq DESC`
 )

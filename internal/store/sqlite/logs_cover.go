@@ -18,14 +18,13 @@ type coverRow struct {
 	totals []logcodec.Cell
 }
 
-// coverRange covers [from, to) of a scope by rows of log_sums of at most the level top; totals says whether to read those.
-// A row is used whole when all its logs are within the range, so that a range that ends now needs no logs of this hour.
-func (v *logView) coverRange(scope int64, top int, totals bool) (*cover, error) {
+// coverRange covers [from, to) of a scope by rows of log_sums of at most the level top. A row is used whole when all its logs are within the range, so that a range that ends now needs no logs of this hour.
+func (v *logView) coverRange(scope int64, top int) (*cover, error) {
 	c := &cover{}
-	return c, v.descend(c, scope, top, v.from, v.to, totals)
+	return c, v.descend(c, scope, top, v.from, v.to)
 }
 
-func (v *logView) descend(c *cover, scope int64, level int, from, to int64, totals bool) error {
+func (v *logView) descend(c *cover, scope int64, level int, from, to int64) error {
 	if level < levelHour {
 		c.cuts = append(c.cuts, [2]int64{from, to})
 		return nil
@@ -49,10 +48,8 @@ func (v *logView) descend(c *cover, scope int64, level int, from, to int64, tota
 			cut = append(cut, bucket)
 		default:
 			row := coverRow{bucket: bucket}
-			if totals {
-				if row.totals, err = logcodec.DecodeCells(nil, data); err != nil {
-					return closed(rows, err)
-				}
+			if row.totals, err = logcodec.DecodeCells(nil, data); err != nil {
+				return closed(rows, err)
 			}
 			c.levels[level] = append(c.levels[level], row)
 		}
@@ -62,7 +59,7 @@ func (v *logView) descend(c *cover, scope int64, level int, from, to int64, tota
 	}
 	for _, bucket := range cut {
 		low, high := max(from, bucketStart(level, bucket)), min(to, bucketStart(level, bucket+1))
-		if err := v.descend(c, scope, level-1, low, high, totals); err != nil {
+		if err := v.descend(c, scope, level-1, low, high); err != nil {
 			return err
 		}
 	}

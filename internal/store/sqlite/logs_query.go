@@ -30,6 +30,7 @@ func (s *Store) Logs(ctx context.Context, query hearth.LogQuery) (out []hearth.L
 		if p.view, err = s.openView(r, of); err != nil {
 			return err
 		}
+		defer p.view.returnMemory()
 		p.view.scopes = []int64{scope}
 		p.view.devices = map[int64]map[int64]bool{scope: {query.Device: true}}
 		out, err = p.collect(scope)
@@ -151,7 +152,7 @@ func (v *logView) daysOf(scope, device int64, in timeRange, limit int) (dayList,
 		return nil, err
 	}
 	var out dayList
-	var day logcodec.Day
+	day := &v.day
 	parts := logcodec.DayParts{Keep: func(d, event int64) bool { return d == device && v.wantsEvent(event) }}
 	var data sql.RawBytes
 	for rows.Next() {
@@ -159,7 +160,7 @@ func (v *logView) daysOf(scope, device int64, in timeRange, limit int) (dayList,
 		if err := rows.Scan(&d.day, &data); err != nil {
 			return nil, closed(rows, err)
 		}
-		if err := logcodec.DecodeDay(&day, data, parts); err != nil {
+		if err := logcodec.DecodeDay(day, data, parts); err != nil {
 			return nil, closed(rows, err)
 		}
 		for i := range day.Lines {
@@ -203,11 +204,13 @@ func (s *Store) CountLogs(ctx context.Context, reach hearth.Reach) (count int64,
 		if err != nil {
 			return err
 		}
+		defer v.returnMemory()
 		var pending bool
 		if err := r.row(`SELECT pending FROM log_state`).Scan(&pending); err != nil {
 			return err
 		}
-		q := &rollupQuery{view: v, cuts: map[[3]int64][]logcodec.Cell{}, groupers: []*grouper{newGrouper(hearth.Grouping{})}}
+		q := newRollupQuery(v)
+		q.groupers = []*grouper{newGrouper(hearth.Grouping{})}
 		for _, scope := range v.scopes {
 			if pending || v.deadScopes[scope] > 0 {
 				// What is counted is not all visible.

@@ -24,7 +24,8 @@ func (s *Store) Rollups(ctx context.Context, query hearth.RollupQuery) ([][]hear
 		if err != nil {
 			return err
 		}
-		q := &rollupQuery{view: v, cuts: map[[3]int64][]logcodec.Cell{}}
+		defer v.returnMemory()
+		q := newRollupQuery(v)
 		for _, g := range query.Groupings {
 			q.groupers = append(q.groupers, newGrouper(g))
 		}
@@ -52,6 +53,12 @@ type rollupQuery struct {
 	groupers []*grouper
 	// cuts remembers the sums of cut hours, which all groupings need, by scope and range.
 	cuts map[[3]int64][]logcodec.Cell
+	// covers remembers how a scope's range is put together, by scope and top level.
+	covers map[[2]int64]*cover
+}
+
+func newRollupQuery(v *logView) *rollupQuery {
+	return &rollupQuery{view: v, cuts: map[[3]int64][]logcodec.Cell{}, covers: map[[2]int64]*cover{}}
 }
 
 func (q *rollupQuery) run() error {
@@ -132,10 +139,16 @@ func (q *rollupQuery) planFor(scope int64, g *grouper) plan {
 
 func (q *rollupQuery) runPlan(scope int64, p plan, groupers []*grouper) error {
 	v := q.view
-	c, err := v.coverRange(scope, p.top, p.source == fromTotals)
-	if err != nil {
-		return err
+	key := [2]int64{scope, int64(p.top)}
+	c := q.covers[key]
+	if c == nil {
+		var err error
+		if c, err = v.coverRange(scope, p.top); err != nil {
+			return err
+		}
+		q.covers[key] = c
 	}
+	var err error
 	switch p.source {
 	case fromTotals:
 		err = q.addTotals(scope, c, p, groupers)
@@ -154,14 +167,18 @@ func (q *rollupQuery) runPlan(scope int64, p plan, groupers []*grouper) error {
 	if err != nil {
 		return err
 	}
+	cuts := slices.Clone(c.cuts)
 	if p.sketch && p.source == fromDays {
 		// log_days has no sketches of hours.
-		for _, hour := range c.levels[levelHour] {
-			start := bucketStart(levelHour, hour.bucket)
-			c.cuts = append(c.cuts, [2]int64{start, start + hourMillis})
-		}
+		err = c.runs(levelHour, func(first, last int64) error {
+			cuts = append(cuts, [2]int64{bucketStart(levelHour, first), bucketStart(levelHour, last+1)})
+			return nil
+		})
 	}
-	for _, cut := range c.cuts {
+	if err != nil {
+		return err
+	}
+	for _, cut := range cuts {
 		if err := q.addCut(scope, cut, p, groupers); err != nil {
 			return err
 		}
@@ -227,7 +244,6 @@ func (q *rollupQuery) addSketches(scope int64, level int, first, last int64, gro
 
 // addCells adds sums by device of whole days or months.
 func (q *rollupQuery) addCells(scope int64, c *cover, level int, groupers []*grouper) error {
-	var cells []logcodec.Cell
 	var data sql.RawBytes
 	picky := q.view.picky(scope)
 	// By primary key.
@@ -245,12 +261,12 @@ func (q *rollupQuery) addCells(scope int64, c *cover, level int, groupers []*gro
 			if err := rows.Scan(&bucket, &data); err != nil {
 				return closed(rows, err)
 			}
-			if cells, err = logcodec.DecodeCells(cells[:0], data); err != nil {
+			if q.view.cells, err = logcodec.DecodeCells(q.view.cells[:0], data); err != nil {
 				return closed(rows, err)
 			}
 			at := bucketStart(level, bucket)
-			for i := range cells {
-				cell := &cells[i]
+			for i := range q.view.cells {
+				cell := &q.view.cells[i]
 				if picky && !q.view.wants(scope, cell.Device, cell.Event) {
 					continue
 				}
@@ -324,7 +340,7 @@ func (v *logView) groupRanges(scope int64) [][2]int64 {
 }
 
 func (q *rollupQuery) addDayRows(scope, first, last int64, hours map[int64]uint32, sketch bool, groupers []*grouper) error {
-	var day logcodec.Day
+	day := &q.view.day
 	var data sql.RawBytes
 	parts := logcodec.DayParts{Sketches: sketch}
 	if q.view.picky(scope) {
@@ -342,13 +358,13 @@ func (q *rollupQuery) addDayRows(scope, first, last int64, hours map[int64]uint3
 				return closed(rows, err)
 			}
 			parts.Hours = hours[bucket]
-			if err := logcodec.DecodeDay(&day, data, parts); err != nil {
+			if err := logcodec.DecodeDay(day, data, parts); err != nil {
 				return closed(rows, err)
 			}
 			for i := range day.Lines {
 				line := &day.Lines[i]
 				for _, g := range groupers {
-					g.addLine(&day, line, bucket)
+					g.addLine(day, line, bucket)
 					if sketch {
 						g.addSketch(line.Device, line.Event, bucketStart(levelDay, bucket), &line.Sketch)
 					}

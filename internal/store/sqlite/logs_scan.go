@@ -35,6 +35,7 @@ func (s *Store) ScanLogs(ctx context.Context, scan hearth.LogScan) iter.Seq2[hea
 			if err != nil || v.from >= v.to {
 				return err
 			}
+			defer v.returnMemory()
 			m, err := newScanMerge(v)
 			if err != nil {
 				return err
@@ -134,8 +135,7 @@ func (c *scanCursor) settle() (more bool, err error) {
 	c.done = true
 	in := timeRange{from: after.At, to: c.view.to}
 	for rows.Next() {
-		var key int64
-		if err := rows.Scan(&key, &data); err != nil {
+		if err := rows.Scan(&data); err != nil {
 			return false, closed(rows, err)
 		}
 		if err := c.view.decode(&c.view.lastChunk, c.scope, data); err != nil {

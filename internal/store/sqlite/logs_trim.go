@@ -190,7 +190,7 @@ func (s *Store) rebuildDay(t *tx, scope, day int64) error {
 	if _, err := t.exec(`DELETE FROM log_days WHERE scope=? AND day=?`, scope, day); err != nil {
 		return err
 	}
-	v := &logView{store: s, q: t}
+	v := &logView{store: s, q: t, viewMemory: &viewMemory{}}
 	var part foldBatch
 	index := map[logcodec.Series]uint32{}
 	flush := func() error {
@@ -306,7 +306,7 @@ func (s *Store) Reclaim(ctx context.Context) (more bool, err error) {
 
 // reclaimDay takes dead devices out of the first day, from next on, that has any of them; false if there is none.
 func (s *Store) reclaimDay(t *tx, scope, next int64, devices []int64) (bool, error) {
-	v := &logView{store: s, q: t, devices: map[int64]map[int64]bool{scope: {}}}
+	v := &logView{store: s, q: t, viewMemory: &viewMemory{}, devices: map[int64]map[int64]bool{scope: {}}}
 	dead := v.devices[scope]
 	for _, device := range devices {
 		dead[device] = true
@@ -316,9 +316,7 @@ func (s *Store) reclaimDay(t *tx, scope, next int64, devices []int64) (bool, err
 		return false, err
 	}
 	start := bucketStart(levelDay, day)
-	rows, err := t.query(`SELECT key FROM log_chunks WHERE scope=?1 AND low_at<?3
-		AND low_at>=coalesce((SELECT max(low_at) FROM log_chunks WHERE scope=?1 AND low_at<?2), ?2)
-		AND max_at>=?2 AND min_at<?3`, scope, start, start+dayMillis)
+	rows, err := t.query(chunkKeysForward, scope, start, start+dayMillis)
 	if err != nil {
 		return false, err
 	}

@@ -53,11 +53,28 @@ type logView struct {
 	dead       map[int64]bool
 	deadScopes map[int64]int
 	tail       []*tailRow
-	decoder    logcodec.Decoder
-	// lastChunk is the chunk that was decoded last, of the key lastKey.
-	lastKey   int64
-	lastChunk logcodec.Chunk
+	*viewMemory
+	// lastKey is of the chunk that was decoded last, lastChunk.
+	lastKey int64
 }
+
+// viewMemory is what questions decode into, one after the other.
+type viewMemory struct {
+	decoder   logcodec.Decoder
+	lastChunk logcodec.Chunk
+	day       logcodec.Day
+	cells     []logcodec.Cell
+}
+
+// borrowMemory gives memory for one question; it goes back by returnMemory.
+func (s *Store) borrowMemory() *viewMemory {
+	if m, ok := s.memory.Get().(*viewMemory); ok {
+		return m
+	}
+	return &viewMemory{}
+}
+
+func (v *logView) returnMemory() { v.store.memory.Put(v.viewMemory) }
 
 // The range of times that a log may have.
 const (
@@ -73,9 +90,10 @@ type logScope struct {
 	span    hearth.Span
 }
 
-// openView reads what every question needs. The view is of nothing where from is not before to.
+// openView reads what every question needs. The view is of nothing where from is not before to. A view that is at its end
+// gives its memory back by returnMemory; one that failed need not.
 func (s *Store) openView(q querier, of logScope) (*logView, error) {
-	v := &logView{store: s, q: q, from: max(firstMilli, of.span.From.UnixMilli()), to: min(endMilli, of.span.To.UnixMilli())}
+	v := &logView{store: s, q: q, viewMemory: s.borrowMemory(), from: max(firstMilli, of.span.From.UnixMilli()), to: min(endMilli, of.span.To.UnixMilli())}
 	var horizon int64
 	if err := q.row(`SELECT horizon FROM log_state`).Scan(&horizon); err != nil {
 		return nil, err
@@ -269,32 +287,44 @@ func (v *logView) chunkEntries(scope int64, in timeRange, fn func(series []logco
 // chunksIn calls fn, in order or in reverse, for the chunks of a scope that touch the range, with their wanted entries,
 // until it gives false.
 func (v *logView) chunksIn(scope int64, in timeRange, fn func(*logcodec.Chunk) bool) error {
-	query := chunksForward
+	query := chunkKeysForward
 	if in.backward {
-		query = chunksBackward
+		query = chunkKeysBackward
 	}
 	rows, err := v.q.query(query, scope, in.from, in.to)
 	if err != nil {
 		return err
 	}
-	var data sql.RawBytes
-	for rows.Next() {
-		var key int64
-		if err := rows.Scan(&key, &data); err != nil {
-			return closed(rows, err)
-		}
-		if key != v.lastKey {
-			v.lastKey = 0
-			if err := v.decode(&v.lastChunk, scope, data); err != nil {
-				return closed(rows, err)
-			}
-			v.lastKey = key
+	chunks, err := keys(rows)
+	if err != nil {
+		return err
+	}
+	for _, key := range chunks {
+		if err := v.loadChunk(scope, key); err != nil {
+			return err
 		}
 		if !fn(&v.lastChunk) {
 			break
 		}
 	}
-	return closed(rows, nil)
+	return nil
+}
+
+// loadChunk decodes a chunk into lastChunk, unless it is there.
+func (v *logView) loadChunk(scope, key int64) error {
+	if key == v.lastKey {
+		return nil
+	}
+	v.lastKey = 0
+	var data []byte
+	if err := v.q.row(`SELECT data FROM log_chunks WHERE key=?`, key).Scan(&data); err != nil {
+		return err
+	}
+	if err := v.decode(&v.lastChunk, scope, data); err != nil {
+		return err
+	}
+	v.lastKey = key
+	return nil
 }
 
 // timeRange is a range of Unix milliseconds, from inclusive, to exclusive, and the order in which it is gone through.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"sync"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver
@@ -53,6 +54,8 @@ type Store struct {
 	tail   *tailCache
 	folder *folder
 	names  eventNames
+	// memory holds *viewMemory that no question uses.
+	memory sync.Pool
 	// outbox is told of commits with jobs.
 	outbox chan struct{}
 }

@@ -106,6 +106,14 @@ func grown[T any](s []T, n int) []T {
 	return s
 }
 
+// sized is grown for elements that are all written before they are read.
+func sized[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n, n+n/2)
+	}
+	return s[:n]
+}
+
 // Encode appends the chunk of the entries, which are sorted by Compare, at most MaxChunk, and refer to distinct series
 // (used or not).
 func (e *Encoder) Encode(dst []byte, series []Series, entries []Entry) []byte {

@@ -40,7 +40,7 @@ func (d *Decoder) Decode(chunk *Chunk, data []byte, keep func(Series) bool) erro
 	if wanted == 0 {
 		return nil
 	}
-	d.entries = grown(d.entries, n)
+	d.entries = sized(d.entries, n)
 	if !d.readIndexes(indexes) || !d.readTimes(times) || !d.readNumbers(numbers) || !d.readValues(&r) {
 		return ErrCorrupt
 	}
@@ -238,8 +238,8 @@ func (d *Decoder) readNumbers(r reader) bool {
 
 // readValues reads the lines of the kept series, one after the other, and goes past the others.
 func (d *Decoder) readValues(r *reader) bool {
-	d.offsets = grown(d.offsets, len(d.counts))
-	d.values = grown(d.values, len(d.entries))
+	d.offsets = sized(d.offsets, len(d.counts))
+	d.values = sized(d.values, len(d.entries))
 	total := uint32(0)
 	for i, n := range d.counts {
 		if d.kept[i] == 0 {

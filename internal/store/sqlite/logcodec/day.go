@@ -13,6 +13,14 @@ type Day struct {
 	Lines []DayLine
 	// Stats are the sums by hour of all lines, one after the other.
 	Stats []hearth.Stats
+
+	stored []storedLine
+}
+
+// storedLine is a line as it is stored: its hours, and its place among the wanted lines or -1.
+type storedLine struct {
+	hours uint32
+	place int32
 }
 
 // DayLine is one event of one device on one day.
@@ -34,7 +42,7 @@ func (l *DayLine) Size() int { return bits.OnesCount32(l.Hours) }
 // Reset empties the day and keeps its memory.
 func (d *Day) Reset() {
 	clear(d.Lines)
-	d.Lines, d.Stats = d.Lines[:0], d.Stats[:0]
+	d.Lines, d.Stats, d.stored = d.Lines[:0], d.Stats[:0], d.stored[:0]
 }
 
 // StatsOf gives the sums of a line, by hour.
@@ -42,24 +50,38 @@ func (d *Day) StatsOf(line *DayLine) []hearth.Stats {
 	return d.Stats[line.First : line.First+line.Size()]
 }
 
-// AppendDay appends the day; every line has an hour.
+// AppendDay appends the day; every line has an hour. Sums are stored hour by hour, each hour with its length, so that a
+// question about a part of the day goes past the rest.
 func AppendDay(dst []byte, day *Day) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(day.Lines)))
 	var device, event int64
+	var all uint32
 	for i := range day.Lines {
 		line := &day.Lines[i]
 		dst = appendKey(dst, device, event, line.Device, line.Event)
 		device, event = line.Device, line.Event
 		dst = binary.AppendUvarint(dst, uint64(line.Hours))
-		for _, s := range day.StatsOf(line) {
-			dst = appendStats(dst, s)
+		all |= line.Hours
+	}
+	var hour []byte
+	for ; all != 0; all &= all - 1 {
+		bit := all & -all
+		hour = hour[:0]
+		for i := range day.Lines {
+			if line := &day.Lines[i]; line.Hours&bit != 0 {
+				hour = appendStats(hour, day.Stats[line.place(bit)])
+			}
 		}
+		dst = appendSection(dst, hour)
 	}
 	for i := range day.Lines {
 		dst = appendSketch(dst, &day.Lines[i].Sketch)
 	}
 	return dst
 }
+
+// place gives where in Day.Stats the line's sum of an hour is.
+func (l *DayLine) place(bit uint32) int { return l.First + bits.OnesCount32(l.Hours&(bit-1)) }
 
 // DayParts says what of a day to decode.
 type DayParts struct {
@@ -78,51 +100,69 @@ const WholeDay = 1<<24 - 1
 func DecodeDay(day *Day, data []byte, parts DayParts) error {
 	day.Reset()
 	r := reader{data: data}
-	n := r.count(4)
-	var line DayLine
-	var kept []bool
-	for range n {
-		r.key(&line.Device, &line.Event)
-		hours := r.uvarint()
-		if r.bad || hours == 0 || hours > WholeDay {
-			return ErrCorrupt
+	all := day.readLines(&r, parts)
+	for ; all != 0 && !r.bad; all &= all - 1 {
+		bit := all & -all
+		hour := r.section()
+		if bit&parts.Hours == 0 {
+			continue
 		}
-		keep := parts.Keep == nil || parts.Keep(line.Device, line.Event)
-		if parts.Sketches {
-			kept = append(kept, keep)
-		}
-		wanted := uint32(0)
-		if keep {
-			wanted = parts.Hours
-		}
-		line.All, line.Hours, line.First = uint32(hours), uint32(hours)&wanted, len(day.Stats)
-		for rest := uint32(hours); rest != 0; rest &= rest - 1 {
-			if rest&-rest&wanted != 0 {
-				day.Stats = append(day.Stats, r.stats())
-			} else {
-				r.skipStats()
+		for _, s := range day.stored {
+			switch {
+			case s.hours&bit == 0:
+			case s.place < 0:
+				hour.skipStats()
+			default:
+				day.Stats[day.Lines[s.place].place(bit)] = hour.stats()
 			}
 		}
-		if r.bad {
+		if hour.end() != nil {
 			return ErrCorrupt
 		}
-		if keep {
-			day.Lines = append(day.Lines, line)
-		}
+	}
+	if r.bad {
+		return ErrCorrupt
 	}
 	if !parts.Sketches {
 		return nil
 	}
-	at := 0
-	for _, keep := range kept {
-		if keep {
-			day.Lines[at].Sketch = r.sketch()
-			at++
+	for _, s := range day.stored {
+		if s.place >= 0 {
+			day.Lines[s.place].Sketch = r.sketch()
 		} else {
 			r.skipSketch()
 		}
 	}
 	return r.end()
+}
+
+// readLines reads the list of lines and makes room for their sums; it gives all stored hours.
+func (d *Day) readLines(r *reader, parts DayParts) (all uint32) {
+	d.stored = d.stored[:0]
+	var line DayLine
+	size := 0
+	for range r.count(2) {
+		r.key(&line.Device, &line.Event)
+		hours := r.uvarint()
+		if r.bad || hours == 0 || hours > WholeDay {
+			r.fail()
+			return 0
+		}
+		all |= uint32(hours)
+		s := storedLine{hours: uint32(hours), place: -1}
+		if parts.Keep == nil || parts.Keep(line.Device, line.Event) {
+			s.place = int32(len(d.Lines))
+			line.All, line.Hours, line.First = s.hours, s.hours&parts.Hours, size
+			size += line.Size()
+			d.Lines = append(d.Lines, line)
+		}
+		d.stored = append(d.stored, s)
+	}
+	if cap(d.Stats) < size {
+		d.Stats = make([]hearth.Stats, size)
+	}
+	d.Stats = d.Stats[:size]
+	return all
 }
 
 // Sketches are sketches by event.
