@@ -130,7 +130,7 @@ func TestADeviceIsSeenToMove(t *testing.T) {
 	}
 }
 
-func TestAProgramThatStopsTellsItsStreams(t *testing.T) {
+func TestAProgramThatStopsTellsItsStreams(t *testing.T) { //nolint:tparallel // the program stops when the inner test ends
 	t.Parallel()
 	var lines <-chan string
 	var stopping time.Time

@@ -133,7 +133,7 @@ func TestAStreamGoesOnWhereItsClientLeftIt(t *testing.T) {
 	}
 }
 
-func TestAnIDThatCannotBePlacedGivesAResetFirst(t *testing.T) {
+func TestAnIDThatCannotBePlacedGivesAResetFirst(t *testing.T) { //nolint:tparallel // one stream sees what each publishes
 	t.Parallel()
 	w := newWorld(t, func(o *Options) { o.History.Size = 10 })
 	other := newWorld(t)
