@@ -219,7 +219,7 @@ func valuesOf(t *testing.T, file string) map[string][]float64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer packed.Close() //nolint:errcheck // only read
+	defer packed.Close()
 	text, err := gzip.NewReader(packed)
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,8 @@ const smallestCache = 64 << 10
 
 // openTelemetry builds what takes logs in and what counts them.
 func (a *App) openTelemetry() error {
-	cache, err := memkv.NewCache(memkv.CacheOptions{Bytes: max(uint64(a.config.CacheSize), smallestCache), Clock: a.options.Clock, Logger: a.log})
+	size := uint64(max(a.config.CacheSize, smallestCache))
+	cache, err := memkv.NewCache(memkv.CacheOptions{Bytes: size, Clock: a.options.Clock, Logger: a.log})
 	if err != nil {
 		return err
 	}

@@ -124,7 +124,7 @@ func get(t *testing.T, url, token string, into any) {
 
 func decode(t *testing.T, response *http.Response, into any) {
 	t.Helper()
-	defer response.Body.Close() //nolint:errcheck // only read
+	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(response.Body)
 		t.Fatalf("%s: %s", response.Status, text)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -36,11 +37,7 @@ func newMemory() *memory {
 }
 
 func (m *memory) Devices(context.Context) (map[string]string, error) {
-	names := map[string]string{}
-	for name, id := range m.names {
-		names[name] = id
-	}
-	return names, nil
+	return maps.Clone(m.names), nil
 }
 
 func (m *memory) Create(_ context.Context, devices []Device) (ids []string, err error) {

@@ -20,7 +20,8 @@ func (d *decoder) object(b []byte) (int, error) {
 	var strangers map[string]bool
 	i := skipSpace(b, 1)
 	if i < len(b) && b[i] == '}' {
-		return i + 1, d.complete(entry, seen, good)
+		d.complete(entry, seen, good)
+		return i + 1, nil
 	}
 	for {
 		key, next, err := d.text(b, i)
@@ -87,7 +88,8 @@ func (d *decoder) object(b []byte) (int, error) {
 		case ',':
 			i = skipSpace(b, i+1)
 		case '}':
-			return i + 1, d.complete(entry, seen, good)
+			d.complete(entry, seen, good)
+			return i + 1, nil
 		default:
 			return 0, d.malformedIn(i, "a comma or } is missing")
 		}
@@ -95,14 +97,14 @@ func (d *decoder) object(b []byte) (int, error) {
 }
 
 // complete takes a read item in, or says what it lacks.
-func (d *decoder) complete(entry hearth.LogEntry, seen, good int) error {
+func (d *decoder) complete(entry hearth.LogEntry, seen, good int) {
 	need := hasDevice | hasEvent | hasValue
 	if d.options.Format == Single {
 		need = hasEvent | hasValue
 	}
 	if good&need == need {
 		d.entries = append(d.entries, entry)
-		return nil
+		return
 	}
 	missing := need &^ seen
 	if missing&hasDevice != 0 {
@@ -114,7 +116,6 @@ func (d *decoder) complete(entry hearth.LogEntry, seen, good int) error {
 	if missing&hasValue != 0 {
 		d.fail(d.location("value"), "is required")
 	}
-	return nil
 }
 
 func (d *decoder) readDevice(b []byte, i int, entry *hearth.LogEntry) (next int, ok bool, err error) {
