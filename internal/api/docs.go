@@ -27,10 +27,13 @@ func (a *API) humaConfig() huma.Config {
 			Servers: []*huma.Server{{URL: "/"}},
 			Tags: []*huma.Tag{
 				{Name: "Accounts", Description: "Signing up and in, tokens, sessions, passwords, people."},
+				{Name: "Organizations", Description: "People who share devices, their roles, invitations."},
 				{Name: "Devices", Description: "Devices, their tokens and their signs of life."},
 				{Name: "Logs", Description: "What devices report."},
 				{Name: "Analytics", Description: "Figures over what devices reported."},
 				{Name: "Realtime", Description: "Events as they happen."},
+				{Name: "Notifications", Description: "What the program tells a person."},
+				{Name: "Administration", Description: "For admins of the installation."},
 			},
 			Components: &huma.Components{
 				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),

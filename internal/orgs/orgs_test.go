@@ -159,8 +159,8 @@ func TestWhoMayDoWhatWithAnOrganization(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			b := setup(t, t.TempDir())
 			for i, who := range people {
-				b := setup(t, t.TempDir())
 				org := b.team()
 				wantCode(t, who, c.do(b, b.caller(who), org.ID), c.want[i])
 			}
