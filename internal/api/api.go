@@ -25,6 +25,7 @@ import (
 	"hearth/internal/analytics"
 	"hearth/internal/api/logjson"
 	"hearth/internal/audit"
+	"hearth/internal/exports"
 	"hearth/internal/fleet"
 	"hearth/internal/notify"
 	"hearth/internal/observe"
@@ -63,6 +64,8 @@ type Options struct {
 	Analytics *analytics.Service
 	// Notifications tells people what concerns them; nil: their operations are not served.
 	Notifications *notify.Service
+	// Exports give people their data as files; nil: they are not served.
+	Exports *exports.Service
 	// Live carries events to connections, StreamStats counts them; nil: this instance serves no streams.
 	Live        Live
 	StreamStats func() StreamStats
@@ -152,6 +155,7 @@ var resources = []func(*API){
 	(*API).registerLogs,
 	(*API).registerAnalytics,
 	(*API).registerNotifications,
+	(*API).registerExports,
 	(*API).registerRealtime,
 	(*API).registerAudit,
 }

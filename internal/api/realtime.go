@@ -161,6 +161,8 @@ func EncodeEvent(event hearth.Event) (json.RawMessage, error) {
 		wire = wireDeviceAt(data, event.At)
 	case hearth.Notification:
 		wire = wireNotification(data)
+	case hearth.Export:
+		wire = wireExport(data)
 	default:
 		return nil, fmt.Errorf("api: an event %s carries a %T", event.Type, event.Data)
 	}

@@ -24,17 +24,20 @@ var (
 )
 
 // parse reads the parameters; given is false if there are none. What is left open on one side has no bound there.
-func (p RangeParams) parse() (r analytics.Range, given bool, err error) {
-	invalid := func(location, message string) (analytics.Range, bool, error) {
-		return analytics.Range{}, false, hearth.Invalid(hearth.FieldError{Location: location, Message: message})
+func (p RangeParams) parse() (r analytics.Range, given bool, err error) { return p.parseIn("query.") }
+
+// parseIn is parse for fields that problems name with that prefix.
+func (p RangeParams) parseIn(prefix string) (r analytics.Range, given bool, err error) {
+	invalid := func(field, message string) (analytics.Range, bool, error) {
+		return analytics.Range{}, false, hearth.Invalid(hearth.FieldError{Location: prefix + field, Message: message})
 	}
 	if p.Range != "" {
 		if p.From != "" || p.To != "" {
-			return invalid("query.range", "must not stand beside from or to")
+			return invalid("range", "must not stand beside from or to")
 		}
 		length, err := hearth.ParseDuration(p.Range)
 		if err != nil {
-			return invalid("query.range", err.Error())
+			return invalid("range", err.Error())
 		}
 		return analytics.Range{Sliding: length}, true, nil
 	}
@@ -42,19 +45,19 @@ func (p RangeParams) parse() (r analytics.Range, given bool, err error) {
 	if p.From != "" {
 		at, ok := hearth.ParseTimestamp(p.From)
 		if !ok {
-			return invalid("query.from", "must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z")
+			return invalid("from", "must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z")
 		}
 		r.From = time.UnixMilli(at).UTC()
 	}
 	if p.To != "" {
 		at, ok := hearth.ParseTimestamp(p.To)
 		if !ok {
-			return invalid("query.to", "must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z")
+			return invalid("to", "must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z")
 		}
 		r.To = time.UnixMilli(at).UTC()
 	}
 	if !r.From.Before(r.To) {
-		return invalid("query.from", "must be before to")
+		return invalid("from", "must be before to")
 	}
 	return r, p.From != "" || p.To != "", nil
 }

@@ -16,7 +16,9 @@ import (
 	"hearth/internal/analytics"
 	"hearth/internal/api"
 	"hearth/internal/audit"
+	"hearth/internal/blob"
 	"hearth/internal/config"
+	"hearth/internal/exports"
 	"hearth/internal/fleet"
 	"hearth/internal/kv/memkv"
 	"hearth/internal/mail"
@@ -88,6 +90,9 @@ type App struct {
 	// foreign is the last number of ForeignWrites; it belongs to the background work.
 	foreign uint64
 
+	files   blob.Store
+	exports *exports.Service
+
 	steps steps
 }
 
@@ -142,6 +147,9 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	if err := a.openRealtime(); err != nil {
 		return nil, err
 	}
+	if err := a.openExports(); err != nil {
+		return nil, err
+	}
 	if err := a.buildAPI(); err != nil {
 		return nil, err
 	}
@@ -179,7 +187,7 @@ func (a *App) buildAPI() error {
 	a.api, err = api.New(api.Options{
 		Version: a.options.Version, Clock: a.options.Clock, Logger: a.log, Health: a.health, Metrics: a.metrics.HTTP,
 		Accounts: a.people, Organizations: a.orgs, Roles: a.orgs.Roles, Devices: a.fleet, Fleet: a.fleet,
-		Telemetry: a.telemetry, Analytics: a.analytics, Notifications: a.notify, Live: a.realtime, StreamStats: a.streamStats,
+		Telemetry: a.telemetry, Analytics: a.analytics, Exports: a.exports, Notifications: a.notify, Live: a.realtime, StreamStats: a.streamStats,
 		BodyLimit: int64(a.config.BodyLimit), BatchBodyLimit: int64(a.config.BatchBodyLimit),
 		SlowRequest: a.config.SlowRequest, AllowedOrigins: a.config.AllowedOrigins,
 		TrustedProxies: a.config.TrustedProxies, Limiter: limits, Secret: secret, Once: a.store,

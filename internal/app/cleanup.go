@@ -25,6 +25,7 @@ func (a *App) chores() []chore {
 		{name: "cleanup.invitations", every: time.Hour, offset: 20 * time.Minute, work: a.orgs.CleanUp},
 		{name: "cleanup.notifications", every: 24 * time.Hour, offset: 3 * time.Hour, work: a.notify.CleanUp},
 		{name: "cleanup.devices", every: idleEvery, work: a.fleet.Deactivate},
+		{name: "cleanup.exports", every: 15 * time.Minute, offset: 5 * time.Minute, work: a.exports.Clean},
 	}
 }
 

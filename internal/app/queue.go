@@ -14,7 +14,7 @@ import (
 // kinds are the jobs that this program does: each part adds its own. A job of another kind, as a newer program leaves it
 // behind, stays in the queue until somebody knows it.
 func (a *App) kinds() []queue.Kind {
-	return slices.Concat(a.mailKinds(), a.notify.Kinds(), a.cleanupKinds())
+	return slices.Concat(a.mailKinds(), a.notify.Kinds(), a.exports.Kinds(), a.cleanupKinds())
 }
 
 // schedule are the jobs that come by themselves, once for all processes.

@@ -1,0 +1,110 @@
+package api
+
+import (
+	"context"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"hearth"
+	"hearth/internal/exports"
+)
+
+func (a *API) registerExportFile(s *exports.Service) {
+	registerRaw(a, operation{
+		ID: "download-export", Method: http.MethodGet, Path: "/exports/{id}/file", Tag: tagExports, Access: forUsers, Plain: true,
+		Codes:   []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict, hearth.CodeRangeNotSatisfiable},
+		Summary: "Download an export's file",
+		Description: "The bytes as they were summed up in `sha256`, which is the ETag too. Ranges let a download go on where it broke off " +
+			"(`Range`, `If-Range`). `conflict` until the export is completed. What the caller may read is checked again: `forbidden` if the file " +
+			"holds something that they may no longer read.",
+	}, func(doc *huma.Operation) {
+		text := func(name, description, example string) *huma.Param {
+			return &huma.Param{Name: name, In: "header", Description: description, Schema: &huma.Schema{Type: huma.TypeString}, Example: example}
+		}
+		doc.Parameters = append(doc.Parameters, &huma.Param{
+			Name: "id", In: "path", Required: true, Description: "The export.", Schema: &huma.Schema{Type: huma.TypeString},
+			Example: "0195a1b2-9999-7e5f-8a9b-0c1d2e3f4a5b",
+		}, text("Range", "Which bytes.", "bytes=0-1023"), text("If-Range", "The ETag that the range is of.", `"9f86d081…"`),
+			text("If-None-Match", "ETags that the client has.", `"9f86d081…"`))
+		content := map[string]*huma.MediaType{}
+		for _, kind := range []string{
+			"text/csv", "application/json", "application/x-ndjson", "application/vnd.apache.parquet", "application/gzip", "application/zstd",
+		} {
+			content[kind] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}
+		}
+		doc.Responses["200"] = &huma.Response{Description: "The file", Content: content, Headers: map[string]*huma.Param{
+			"ETag":                text("ETag", "The file's SHA-256.", `"9f86d081…"`),
+			"Content-Disposition": text("Content-Disposition", "attachment, with the file's name.", `attachment; filename=hearth-logs.csv`),
+		}}
+		doc.Responses["206"] = &huma.Response{Description: "A part of the file", Content: content}
+		doc.Responses["304"] = &huma.Response{Description: "The client has the file"}
+	}, func(w http.ResponseWriter, r *http.Request) error { return serveExport(s, w, r) })
+}
+
+func serveExport(s *exports.Service, w http.ResponseWriter, r *http.Request) error {
+	file, err := s.Open(r.Context(), callerOf(r.Context()), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	defer file.Close() //nolint:errcheck // nothing was written to it
+	result := file.Export.Result
+	header := w.Header()
+	header.Set("Content-Type", file.MediaType)
+	header.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": result.FileName}))
+	header.Set("ETag", `"`+result.SHA256+`"`)
+	header.Set("Cache-Control", "private, no-cache")
+	out := &fileWriter{ResponseWriter: w, control: http.NewResponseController(w), begin: func() {
+		if r.Method == http.MethodGet {
+			s.CountDownload(context.WithoutCancel(r.Context()), file.Export.ID)
+		}
+	}}
+	http.ServeContent(out, r, "", file.Export.CompletedAt, file)
+	if out.refused {
+		header.Del("Content-Disposition")
+		return hearth.Errorf(hearth.CodeRangeNotSatisfiable, "the file has no such range: it has %d bytes", result.Size)
+	}
+	return nil
+}
+
+// stallTimeout is how long a client may take for one piece of a file; a download as a whole may take any time.
+const stallTimeout = 60 * time.Second
+
+// fileWriter takes what http.ServeContent writes: it holds back its answer to a bad range, tells of a download that begins
+// with the first byte, and moves the deadline on with every piece.
+type fileWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	begin   func()
+	refused bool
+}
+
+func (w *fileWriter) WriteHeader(status int) {
+	switch status {
+	case http.StatusRequestedRangeNotSatisfiable:
+		w.refused = true
+		return
+	case http.StatusOK:
+		w.begin()
+	case http.StatusPartialContent:
+		if strings.HasPrefix(w.Header().Get("Content-Range"), "bytes 0-") {
+			w.begin()
+		}
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *fileWriter) Write(p []byte) (int, error) {
+	if w.refused {
+		return len(p), nil
+	}
+	// Where the connection has no deadlines (tests), there is none to move.
+	_ = w.control.SetWriteDeadline(time.Now().Add(stallTimeout))
+	return w.ResponseWriter.Write(p)
+}
+
+var _ io.Writer = (*fileWriter)(nil)

@@ -1,0 +1,263 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"hearth"
+	"hearth/internal/exports"
+)
+
+const tagExports = "Exports"
+
+// Export is an export on the wire.
+type Export struct {
+	ID          string         `json:"id" format:"uuid" example:"0195a1b2-9999-7e5f-8a9b-0c1d2e3f4a5b"`
+	Type        string         `json:"type" enum:"logs,usage_report,device_report"`
+	Format      string         `json:"format" enum:"csv,json,ndjson,parquet"`
+	Compression string         `json:"compression" enum:"none,gzip,zstd" doc:"Around the file; inside of a Parquet file."`
+	Status      string         `json:"status" enum:"queued,running,completed,failed,cancelled"`
+	From        *Time          `json:"from" doc:"Start of the range, inclusive; null: from the first log on."`
+	To          *Time          `json:"to" doc:"End of the range, exclusive; null: to the last log."`
+	Filters     ExportFilters  `json:"filters"`
+	Progress    ExportProgress `json:"progress"`
+	Result      *ExportResult  `json:"result" doc:"The finished file; null before."`
+	Error       *ExportError   `json:"error" doc:"Why it failed; null unless it did."`
+	CreatedAt   Time           `json:"created_at"`
+	StartedAt   *Time          `json:"started_at" doc:"Start of the latest run; null before the first."`
+	CompletedAt *Time          `json:"completed_at" doc:"When it ended, however; null before."`
+	ExpiresAt   *Time          `json:"expires_at" doc:"When the export and its file are removed: 7 days after its end; null before."`
+}
+
+// ExportFilters narrow an export, as they were asked for.
+type ExportFilters struct {
+	DeviceIDs       []string `json:"device_ids,omitempty" doc:"Only these devices."`
+	Events          []string `json:"events,omitempty" doc:"Only these events."`
+	IncludeInactive bool     `json:"include_inactive" doc:"Whether the reports have devices whose status is inactive."`
+}
+
+// ExportProgress is how far an export is.
+type ExportProgress struct {
+	Percentage       float64 `json:"percentage" doc:"0 to 100; 100 exactly when completed." example:"42.5"`
+	Step             string  `json:"step" doc:"What is being done, for people." example:"writing"`
+	ProcessedRecords int64   `json:"processed_records" example:"425000"`
+	TotalRecords     int64   `json:"total_records" doc:"As counted at the start; exact at the end." example:"1000000"`
+}
+
+// ExportResult is a finished file.
+type ExportResult struct {
+	FileName      string `json:"file_name" example:"hearth-logs-20260301T120000Z-3f4a5b.csv.gz"`
+	FileSize      int64  `json:"file_size" doc:"Bytes." example:"7340032"`
+	RecordCount   int64  `json:"record_count" example:"1000000"`
+	DownloadCount int64  `json:"download_count" doc:"How often it was fetched from its first byte." example:"1"`
+	SHA256        string `json:"sha256" doc:"Of the file as served, in hex; also its ETag." example:"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"`
+}
+
+// ExportError says why an export failed.
+type ExportError struct {
+	Code    string `json:"code" doc:"As in problems." example:"storage_full"`
+	Message string `json:"message" example:"the disk is full"`
+}
+
+func wireExport(e hearth.Export) Export {
+	wire := Export{
+		ID: e.ID, Type: string(e.Type), Format: string(e.Format), Compression: string(e.Compression), Status: string(e.Status),
+		From: wireTime(e.From), To: wireTime(e.To), Filters: ExportFilters(e.Filters),
+		Progress: ExportProgress{
+			Percentage: e.Percentage(), Step: e.Progress.Step, ProcessedRecords: e.Progress.Processed, TotalRecords: e.Progress.Total,
+		},
+		CreatedAt: Time(e.CreatedAt), StartedAt: wireTime(e.StartedAt), CompletedAt: wireTime(e.CompletedAt), ExpiresAt: wireTime(e.ExpiresAt),
+	}
+	if r := e.Result; r != nil {
+		wire.Result = &ExportResult{
+			FileName: r.FileName, FileSize: r.Size, RecordCount: r.Records, DownloadCount: r.Downloads, SHA256: r.SHA256,
+		}
+	}
+	if f := e.Failure; f != nil {
+		wire.Error = &ExportError{Code: string(f.Code), Message: f.Message}
+	}
+	return wire
+}
+
+// NewExport is an export to order.
+type NewExport struct {
+	Type        string                     `json:"type" enum:"logs,usage_report,device_report" doc:"logs: every log, oldest first. usage_report: sums by device and event. device_report: the devices, with the number of their logs."`
+	Format      string                     `json:"format" enum:"csv,json,ndjson,parquet"`
+	Range       Optional[string]           `json:"range,omitempty" maxLength:"32" doc:"A duration such as 24h or 30d: the range that ends now. Not together with from or to." example:"30d"`
+	From        Optional[string]           `json:"from,omitempty" maxLength:"64" doc:"Start of the range, inclusive (RFC 3339). Without it, from the first log on." example:"2026-03-01T00:00:00.000Z"`
+	To          Optional[string]           `json:"to,omitempty" maxLength:"64" doc:"End of the range, exclusive (RFC 3339). Without it, to the last log." example:"2026-04-01T00:00:00.000Z"`
+	Filters     Optional[NewExportFilters] `json:"filters,omitempty"`
+	Compression Optional[string]           `json:"compression,omitempty" enum:"none,gzip,zstd" doc:"none, if nothing is said."`
+	Notify      Optional[bool]             `json:"notify,omitempty" doc:"true: mail when it has ended, whatever the settings say."`
+}
+
+// NewExportFilters narrow an export. They hold together.
+type NewExportFilters struct {
+	DeviceIDs       Optional[[]string] `json:"device_ids,omitempty" maxItems:"1000" doc:"Only these devices. One that you may not read is refused like one that does not exist. An empty list is no filter."`
+	Events          Optional[[]string] `json:"events,omitempty" maxItems:"100" doc:"Only these events. An empty list is no filter."`
+	IncludeInactive Optional[bool]     `json:"include_inactive,omitempty" doc:"Lets the reports have devices whose status is inactive."`
+}
+
+func (n NewExport) order(now time.Time) (exports.Order, error) {
+	filters := n.Filters.Or(NewExportFilters{})
+	order := exports.Order{
+		Type: hearth.ExportType(n.Type), Format: hearth.ExportFormat(n.Format), Compression: hearth.ExportCompression(n.Compression.Or("")),
+		Notify: n.Notify.Or(false),
+		Filters: hearth.ExportFilters{
+			DeviceIDs: filters.DeviceIDs.Or(nil), Events: filters.Events.Or(nil), IncludeInactive: filters.IncludeInactive.Or(false),
+		},
+	}
+	for _, given := range []struct {
+		name  string
+		field Optional[string]
+	}{{"range", n.Range}, {"from", n.From}, {"to", n.To}} {
+		if given.field.Has() && given.field.Value == "" {
+			return order, hearth.Invalid(hearth.FieldError{Location: "body." + given.name, Message: "must not be empty"})
+		}
+	}
+	r, given, err := RangeParams{Range: n.Range.Or(""), From: n.From.Or(""), To: n.To.Or("")}.parseIn("body.")
+	if err != nil || !given {
+		return order, err
+	}
+	if r.Sliding > 0 {
+		r = r.At(now)
+		order.From, order.To = r.From, r.To
+		return order, nil
+	}
+	if n.From.Has() {
+		order.From = r.From
+	}
+	if n.To.Has() {
+		order.To = r.To
+	}
+	return order, nil
+}
+
+// ExportFigures sum up exports.
+type ExportFigures struct {
+	Total    int64          `json:"total" example:"12"`
+	ByStatus ExportStatuses `json:"by_status"`
+	Bytes    int64          `json:"bytes" doc:"The size of all finished files." example:"104857600"`
+	OldestAt *Time          `json:"oldest_at" doc:"When the oldest was ordered; null if there is none."`
+}
+
+// ExportStatuses counts exports by status.
+type ExportStatuses struct {
+	Queued    int64 `json:"queued" example:"0"`
+	Running   int64 `json:"running" example:"1"`
+	Completed int64 `json:"completed" example:"10"`
+	Failed    int64 `json:"failed" example:"1"`
+	Cancelled int64 `json:"cancelled" example:"0"`
+}
+
+func wireExportFigures(f hearth.ExportFigures) ExportFigures {
+	out := ExportFigures{Bytes: f.Bytes, OldestAt: wireTime(f.OldestAt), ByStatus: ExportStatuses{
+		Queued: f.ByStatus[hearth.ExportQueued], Running: f.ByStatus[hearth.ExportRunning], Completed: f.ByStatus[hearth.ExportCompleted],
+		Failed: f.ByStatus[hearth.ExportFailed], Cancelled: f.ByStatus[hearth.ExportCancelled],
+	}}
+	for _, n := range f.ByStatus {
+		out.Total += n
+	}
+	return out
+}
+
+type createExportOutput struct {
+	Location string `header:"Location" doc:"The export's path."`
+	Body     Export
+}
+
+func createdExport(e hearth.Export) *createExportOutput {
+	return &createExportOutput{Location: BasePath + "/exports/" + e.ID, Body: wireExport(e)}
+}
+
+type listExportsInput struct {
+	PageParams
+	Status string `query:"status" enum:"queued,running,completed,failed,cancelled" doc:"Only exports of this status."`
+	Type   string `query:"type" enum:"logs,usage_report,device_report" doc:"Only exports of this type."`
+}
+
+type exportInput struct {
+	ID string `path:"id" maxLength:"64" doc:"The export." example:"0195a1b2-9999-7e5f-8a9b-0c1d2e3f4a5b"`
+}
+
+// registerExports adds what people do with exports; the file itself is in exportfile.go.
+func (a *API) registerExports() {
+	s := a.options.Exports
+	if s == nil {
+		return
+	}
+	a.registerExportOrder(s)
+	register(a, operation{
+		ID: "list-exports", Method: http.MethodGet, Path: "/exports", Tag: tagExports, Access: forUsers, ETag: true,
+		Summary: "List exports", Description: "Your own, the newest first; everybody's for an admin.",
+	}, func(ctx context.Context, in *listExportsInput) (*bodyOf[List[Export]], error) {
+		page, err := in.page("")
+		if err != nil {
+			return nil, err
+		}
+		filter := hearth.ExportFilter{Status: hearth.ExportStatus(in.Status), Type: hearth.ExportType(in.Type)}
+		found, err := s.Exports(ctx, callerOf(ctx), filter, page)
+		if err != nil {
+			return nil, err
+		}
+		list, err := wireList(found, in.Fields, wireExport)
+		return &bodyOf[List[Export]]{Body: list}, err
+	})
+	register(a, operation{
+		ID: "export-stats", Method: http.MethodGet, Path: "/exports/stats", Tag: tagExports, Access: forUsers, ETag: true,
+		Summary: "Sum up exports", Description: "Your own; everybody's for an admin.",
+	}, func(ctx context.Context, _ *struct{}) (*bodyOf[ExportFigures], error) {
+		figures, err := s.Figures(ctx, callerOf(ctx))
+		return &bodyOf[ExportFigures]{Body: wireExportFigures(figures)}, err
+	})
+	register(a, operation{
+		ID: "get-export", Method: http.MethodGet, Path: "/exports/{id}", Tag: tagExports, Access: forUsers, ETag: true,
+		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get an export",
+		Description: "How far it is, and the finished file's name, size and SHA-256. The same comes live, as the event `export-progress`.",
+	}, func(ctx context.Context, in *exportInput) (*bodyOf[Export], error) {
+		e, err := s.Export(ctx, callerOf(ctx), in.ID)
+		return &bodyOf[Export]{Body: wireExport(e)}, err
+	})
+	register(a, operation{
+		ID: "cancel-export", Method: http.MethodPost, Path: "/exports/{id}/cancel", Tag: tagExports, Access: forUsers,
+		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Cancel an export",
+		Description: "One that waits or runs: it stops within a second, and leaves no file. `conflict` once it has ended.",
+	}, func(ctx context.Context, in *exportInput) (*bodyOf[Export], error) {
+		e, err := s.Cancel(ctx, callerOf(ctx), in.ID)
+		return &bodyOf[Export]{Body: wireExport(e)}, err
+	})
+	register(a, operation{
+		ID: "delete-export", Method: http.MethodDelete, Path: "/exports/{id}", Tag: tagExports, Access: forUsers, Status: http.StatusNoContent,
+		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Delete an export", Description: "With its file. One that waits or runs is cancelled first.",
+	}, func(ctx context.Context, in *exportInput) (*struct{}, error) {
+		return nil, s.Delete(ctx, callerOf(ctx), in.ID)
+	})
+	a.registerExportFile(s)
+}
+
+const columnsNote = "The cells: of `logs` timestamp, device_id, device_name, device_type, event, value; of `usage_report` device_id, " +
+	"device_name, device_type, event, count, total, average, min, max, p50, p95, p99, one row for each device and event with logs (percentiles " +
+	"within 1 %); of `device_report` device_id, device_name, device_type, status, connection, last_active_at, owner_id, organization_id, " +
+	"created_at, log_count, total_value. CSV is RFC 4180 with a header; a text cell that a spreadsheet would run as a formula (it begins with " +
+	"`=`, `+`, `-`, `@`, a tab or a line break) has an apostrophe in front. JSON is an array of objects with those names, NDJSON one object a line."
+
+func (a *API) registerExportOrder(s *exports.Service) {
+	register(a, operation{
+		ID: "create-export", Method: http.MethodPost, Path: "/exports", Tag: tagExports, Access: forUsers, Status: http.StatusAccepted,
+		Creates: true, Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Order an export",
+		Description: "Writes a file of everything that you may read, or of what the filters leave, in the background. Without a range it is about " +
+			"all time. Logs are of one consistent snapshot; a report asks about 200 devices at once, each time of one snapshot. " + columnsNote +
+			" `conflict`: 100 of your exports have not ended yet.",
+	}, func(ctx context.Context, in *struct{ Body NewExport }) (*createExportOutput, error) {
+		order, err := in.Body.order(a.now())
+		if err != nil {
+			return nil, err
+		}
+		e, err := s.Create(ctx, callerOf(ctx), order, onceOf(ctx, createdExport))
+		if err != nil {
+			return nil, err
+		}
+		return createdExport(e), nil
+	})
+}

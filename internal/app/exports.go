@@ -1,0 +1,39 @@
+package app
+
+import (
+	"context"
+	"path/filepath"
+
+	"hearth/internal/blob"
+	"hearth/internal/blob/dirblob"
+	"hearth/internal/blob/s3blob"
+	"hearth/internal/exports"
+	"hearth/internal/observe"
+)
+
+// openExports opens the storage of files, and builds what writes them.
+func (a *App) openExports() (err error) {
+	if a.files, err = openFiles(a.config.BlobURL, filepath.Join(a.config.DataDir, "files")); err != nil {
+		return err
+	}
+	a.steps.add("files", func(context.Context) error { return a.files.Close() })
+	// Not required: orders wait in the queue meanwhile.
+	a.health.Register(observe.Check{Name: "storage", Probe: a.files.Ping})
+	a.exports, err = exports.New(exports.Options{
+		Store: a.store, Logs: a.store, Devices: a.store, Jobs: a.queue, Files: a.files, Publisher: a.events,
+		Clock: a.options.Clock, Log: a.log,
+	})
+	return err
+}
+
+// openFiles opens the object storage of that URL; the directory if it is "".
+func openFiles(url, dir string) (blob.Store, error) {
+	if url == "" {
+		return dirblob.Open(dir)
+	}
+	options, err := s3blob.ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	return s3blob.Open(options)
+}
