@@ -149,6 +149,7 @@ func serveTarget(t *testing.T, limits string) *target {
 	if cfg.RateLimits, err = config.ParseRateLimits(limits); err != nil {
 		t.Fatal(err)
 	}
+	cfg.QueueConcurrency["export"] = 0 // exports wait, so that every request finds them alike
 	a, err := New(t.Context(), Options{Config: cfg, Version: "test"})
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,8 @@ import (
 // matrix is who gets which answer from which operation. The objects of the columns owner to loggedout are a person's own
 // device, or an organization that none of them is in; those of the columns o.* are an organization with its device, in
 // which the caller has that role. other is a stranger to both, mate another device of the same owner, admin one of the
-// installation.
+// installation. Exports are their orderer's alone, also in an organization; they wait (409 for the file), as no worker takes
+// them here.
 //
 // A new operation needs a row here, and an entry in paths or bodies where the document's examples do not make a request
 // that would succeed. 401 comes before 403, and the 403 of a device or of a person who is no admin before 404. A batch of logs
@@ -62,6 +63,14 @@ dashboard                 401   200   404   200    403  403      401       401  
 events                    401   200   404   200    403  403      401       401     200     200      200      200
 realtime-figures          401   200   404   200    403  403      401       401     200     200      200      200
 trends                    401   200   404   200    403  403      401       401     200     200      200      200
+
+create-export             401   202   202   202    403  403      401       401     202     202      202      202
+list-exports              401   200   200   200    403  403      401       401     200     200      200      200
+export-stats              401   200   200   200    403  403      401       401     200     200      200      200
+get-export                401   200   404   200    403  403      401       401     200     404      404      404
+cancel-export             401   200   404   200    403  403      401       401     200     404      404      404
+download-export           401   409   404   409    403  403      401       401     409     404      404      404
+delete-export             401   204   404   204    403  403      401       401     204     404      404      404
 
 stream-events             401   200   404   200    403  403      401       401     200     200      200      200
 create-stream-ticket      401   201   201   201    403  403      401       401     201     201      201      201

@@ -34,6 +34,7 @@ func creations(device, organization string) map[string]creation {
 		"create-organization": {"POST", organizations, `{"name":"n"}`, organizations},
 		"create-invitation":   {"POST", organizations + "/" + organization + "/invitations", `{"email":"x@example.com","role":"viewer"}`, ""},
 		"create-device-token": {"POST", tokens, "", tokens},
+		"create-export":       {"POST", "/api/v1/exports", `{"type":"logs","format":"csv"}`, "/api/v1/exports"},
 		"create-log":          {"POST", logs, `{` + log, logs},
 		"create-logs":         {"POST", "/api/v1/logs", `[{"device_id":"` + device + `",` + log + `]`, logs},
 	}
@@ -131,6 +132,7 @@ func TestEveryCreationHappensOnce(t *testing.T) {
 			other.body = strings.Replace(strings.Replace(c.body, `"n"`, `"other"`, 1), `"value":1`, `"value":2`, 1)
 			other.body = strings.Replace(other.body, `"name":"N"`, `"name":"other"`, 1)
 			other.body = strings.Replace(other.body, "viewer", "member", 1)
+			other.body = strings.Replace(other.body, `"csv"`, `"json"`, 1)
 		}
 		if answer, _ := s.create(t, other, key); !strings.Contains(answer, "idempotency_mismatch") {
 			t.Errorf("%s: the same key for another request: %s", id, answer)

@@ -357,6 +357,8 @@ func (w *town) ids(t *testing.T, op operationOf, caller string) map[string]strin
 			ids[name] = w.newDevice(t, owner)
 		case op.OperationID == "delete-organization":
 			ids[name] = w.newOrg(t)
+		case strings.Contains(op.path, "/exports/"):
+			ids[name] = text(w.must(t, owner, "POST", "/api/v1/exports", `{"type":"logs","format":"csv"}`), "id")
 		case strings.Contains(op.path, "/devices/"):
 			ids[name] = device
 		case strings.Contains(op.path, "/organizations/"):
@@ -426,6 +428,8 @@ func (w *town) body(t *testing.T, op operationOf, caller string) string {
 		return `{"event":"x","value":1}`
 	case "create-logs":
 		return `[{"device_id":"` + device + `","event":"x","value":1}]`
+	case "create-export":
+		return `{"type":"logs","format":"csv"}`
 	case "set-member":
 		return `{"role":"member"}`
 	case "create-invitation":
