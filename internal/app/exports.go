@@ -3,11 +3,13 @@ package app
 import (
 	"context"
 	"path/filepath"
+	"strings"
 
 	"hearth/internal/blob"
 	"hearth/internal/blob/dirblob"
 	"hearth/internal/blob/s3blob"
 	"hearth/internal/exports"
+	"hearth/internal/notify"
 	"hearth/internal/observe"
 )
 
@@ -36,4 +38,20 @@ func openFiles(url, dir string) (blob.Store, error) {
 		return nil, err
 	}
 	return s3blob.Open(options)
+}
+
+// exportInfo describes an export for the letter that tells of its end; CodeNotFound.
+func (a *App) exportInfo(ctx context.Context, id string) (notify.ExportInfo, error) {
+	e, err := a.store.Export(ctx, id)
+	if err != nil {
+		return notify.ExportInfo{}, err
+	}
+	info := notify.ExportInfo{What: strings.ReplaceAll(string(e.Type), "_", " "), ExpiresAt: e.ExpiresAt}
+	if e.Result != nil {
+		info.FileName, info.Records, info.Bytes = e.Result.FileName, e.Result.Records, e.Result.Size
+	}
+	if e.Failure != nil {
+		info.Reason = e.Failure.Message
+	}
+	return info, nil
 }

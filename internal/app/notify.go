@@ -6,7 +6,7 @@ import "hearth/internal/notify"
 func (a *App) openNotify() (err error) {
 	a.notify, err = notify.New(notify.Options{
 		Store: a.store, People: a.store, Devices: a.store, Roles: a.orgs.Roles, Queue: a.queue, Publisher: a.events, Clock: a.options.Clock, Logger: a.log,
-		PublicURL: a.publicURL(), Settle: a.options.DeviceSettle,
+		PublicURL: a.publicURL(), Export: a.exportInfo, Settle: a.options.DeviceSettle,
 	})
 	return err
 }
