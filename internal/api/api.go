@@ -66,6 +66,9 @@ type Options struct {
 	Notifications *notify.Service
 	// Exports give people their data as files; nil: they are not served.
 	Exports *exports.Service
+	// Jobs is the background work, Figures what the metrics tell beside the requests; nil: their operations are not served.
+	Jobs    Jobs
+	Figures func(ctx context.Context) Figures
 	// Live carries events to connections, StreamStats counts them; nil: this instance serves no streams.
 	Live        Live
 	StreamStats func() StreamStats
@@ -157,6 +160,8 @@ var resources = []func(*API){
 	(*API).registerNotifications,
 	(*API).registerExports,
 	(*API).registerRealtime,
+	(*API).registerJobs,
+	(*API).registerMetrics,
 	(*API).registerAudit,
 }
 

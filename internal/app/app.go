@@ -20,6 +20,7 @@ import (
 	"hearth/internal/config"
 	"hearth/internal/exports"
 	"hearth/internal/fleet"
+	"hearth/internal/kv"
 	"hearth/internal/kv/memkv"
 	"hearth/internal/mail"
 	"hearth/internal/notify"
@@ -84,6 +85,8 @@ type App struct {
 	mail       mail.Sender
 	letters    *mail.Writer
 	notify     *notify.Service
+	cache      kv.Cache
+	cpu        cpuMeter
 
 	telemetry *telemetry.Service
 	analytics *analytics.Service
@@ -187,7 +190,8 @@ func (a *App) buildAPI() error {
 	a.api, err = api.New(api.Options{
 		Version: a.options.Version, Clock: a.options.Clock, Logger: a.log, Health: a.health, Metrics: a.metrics.HTTP,
 		Accounts: a.people, Organizations: a.orgs, Roles: a.orgs.Roles, Devices: a.fleet, Fleet: a.fleet,
-		Telemetry: a.telemetry, Analytics: a.analytics, Exports: a.exports, Notifications: a.notify, Live: a.realtime, StreamStats: a.streamStats,
+		Telemetry: a.telemetry, Analytics: a.analytics, Exports: a.exports, Notifications: a.notify,
+		Jobs: jobs{a.queue, a.store, a.options.Clock}, Figures: a.figures, Live: a.realtime, StreamStats: a.streamStats,
 		BodyLimit: int64(a.config.BodyLimit), BatchBodyLimit: int64(a.config.BatchBodyLimit),
 		SlowRequest: a.config.SlowRequest, AllowedOrigins: a.config.AllowedOrigins,
 		TrustedProxies: a.config.TrustedProxies, Limiter: limits, Secret: secret, Once: a.store,

@@ -30,6 +30,7 @@ func (a *App) openTelemetry() error {
 	if err != nil {
 		return err
 	}
+	a.cache = cache
 	a.analytics, err = analytics.New(analytics.Options{
 		Logs: a.store, Devices: a.store, Cache: cache, Clock: a.options.Clock,
 		LogRate:       func(reach hearth.Reach) float64 { return a.telemetry.PerSecond(reach) },

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"hearth"
 )
@@ -371,11 +372,45 @@ func (w *town) ids(t *testing.T, op operationOf, caller string) map[string]strin
 			newest, _ := sessions[0].(map[string]any)
 			ids[name] = text(newest, "id")
 			w.tokens["owner"] = "" // it is about to end
+		case strings.Contains(op.path, "/notifications/"):
+			ids[name] = w.notification(t, owner)
+		case strings.Contains(op.path, "/admin/jobs/"):
+			w.notification(t, "owner")
+			ids[name] = w.first(t, "admin", "/api/v1/admin/jobs?queue=notification&state=completed")
 		default:
 			t.Fatalf("%s: the test does not know what {%s} is", op.path, name)
 		}
 	}
 	return ids
+}
+
+// notification gives the newest notification of a person, who changes the password for it if there is none.
+func (w *town) notification(t *testing.T, owner string) string {
+	t.Helper()
+	if id := w.first(t, owner, "/api/v1/notifications"); id != "" {
+		return id
+	}
+	w.must(t, owner, "POST", "/api/v1/auth/password", `{"current_password":"`+townPassword+`","new_password":"`+townPassword+`"}`)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-tick.C {
+		if id := w.first(t, owner, "/api/v1/notifications"); id != "" {
+			return id
+		}
+	}
+	t.Fatalf("%s was not told of the change of the password", owner)
+	return ""
+}
+
+// first gives the id of the first item of a list; "" if it is empty.
+func (w *town) first(t *testing.T, caller, path string) string {
+	t.Helper()
+	items, _ := w.get(t, caller, path)["items"].([]any)
+	if len(items) == 0 {
+		return ""
+	}
+	item, _ := items[0].(map[string]any)
+	return text(item, "id")
 }
 
 // body gives a body that succeeds; the document's examples where nothing else is said.
@@ -418,6 +453,8 @@ func (w *town) body(t *testing.T, op operationOf, caller string) string {
 			return `{"items":[` + item + `]}`
 		}
 		return item
+	case "set-notification-settings":
+		return `{"types":{},"devices":[]}`
 	case "update-device", "update-organization", "create-organization":
 		return `{"name":"x"}`
 	case "send-heartbeat":

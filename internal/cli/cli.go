@@ -64,6 +64,7 @@ func (e usageError) Unwrap() error { return e.error }
 type grammar struct {
 	Serve       serveCommand       `cmd:"" help:"Serve the API, and run the background jobs unless --worker=false."`
 	Worker      workerCommand      `cmd:"" help:"Run background jobs alone, beside servers with --worker=false."`
+	Jobs        jobsCommand        `cmd:"" help:"See and steer the background jobs. Works beside a running server."`
 	User        userCommand        `cmd:"" help:"Make accounts."`
 	Audit       auditCommand       `cmd:"" help:"Prove that the record of who did what was not edited."`
 	Demo        demoCommand        `cmd:"" help:"Try it: a server with an account and real devices, in a temporary directory."`
@@ -81,6 +82,7 @@ func newGrammar() *grammar {
 		Demo:        demoCommand{settings: newSettings()},
 		Import:      importCommand{settings: newSettings()},
 		Worker:      workerCommand{settings: newSettings()},
+		Jobs:        newJobsCommand(),
 		Config:      configCommand{Check: configCheckCommand{settings: newSettings()}, Print: configPrintCommand{settings: newSettings()}},
 		User:        userCommand{Create: userCreateCommand{settings: newSettings()}},
 		Audit:       auditCommand{Verify: auditVerifyCommand{settings: newSettings()}},

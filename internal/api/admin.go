@@ -1,0 +1,220 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"hearth"
+	"hearth/internal/observe"
+)
+
+// Jobs is the background work, as administrators see and steer it.
+type Jobs interface {
+	// ListJobs gives a page, newest first.
+	ListJobs(ctx context.Context, filter JobFilter, page hearth.Page) (hearth.List[Job], error)
+	// Queues counts the jobs of every queue.
+	Queues(ctx context.Context) ([]Queue, error)
+	// RetryJob makes a job due that is dead or waits; CodeNotFound, CodeConflict.
+	RetryJob(ctx context.Context, caller hearth.Caller, id string) (Job, error)
+	// DeleteJob removes a job that does not run; CodeNotFound, CodeConflict.
+	DeleteJob(ctx context.Context, caller hearth.Caller, id string) error
+}
+
+// JobFilter picks jobs; a zero field does not.
+type JobFilter struct{ Queue, State string }
+
+// Job is a piece of background work. What it is about stays inside: it may be personal.
+type Job struct {
+	ID          string      `json:"id" example:"0195a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"`
+	Kind        string      `json:"kind" example:"export.run"`
+	Queue       string      `json:"queue" enum:"export,notification,cleanup"`
+	State       string      `json:"state" enum:"pending,running,scheduled,retrying,completed,dead"`
+	Cancelled   bool        `json:"cancelled" doc:"It was completed by being cancelled."`
+	Attempt     int         `json:"attempt" doc:"Tries begun." example:"1"`
+	MaxAttempts int         `json:"max_attempts" example:"8"`
+	Progress    JobProgress `json:"progress"`
+	LastError   *string     `json:"last_error" doc:"The latest failure; null if there was none."`
+	Worker      *string     `json:"worker" doc:"Who runs it; null while nobody does."`
+	CreatedAt   Time        `json:"created_at"`
+	ScheduledAt Time        `json:"scheduled_at" doc:"The earliest time of the next run."`
+	StartedAt   *Time       `json:"started_at" doc:"Of the latest run."`
+	FinishedAt  *Time       `json:"finished_at"`
+}
+
+// JobProgress is how far a job says it is.
+type JobProgress struct {
+	Percentage float64 `json:"percentage" example:"42.5"`
+	Step       string  `json:"step"`
+	Done       int64   `json:"done"`
+	Total      int64   `json:"total" doc:"0 while unknown."`
+}
+
+// Queue counts the jobs of one queue by state.
+type Queue struct {
+	Queue     string `json:"queue" enum:"export,notification,cleanup"`
+	Pending   int64  `json:"pending"`
+	Running   int64  `json:"running"`
+	Scheduled int64  `json:"scheduled"`
+	Retrying  int64  `json:"retrying"`
+	Completed int64  `json:"completed"`
+	Dead      int64  `json:"dead" doc:"Failed for good: they wait for an administrator, 30 days."`
+}
+
+// Figures is what the metrics tell beside the requests.
+type Figures struct {
+	Cache    CacheFigures    `json:"cache"`
+	Process  ProcessFigures  `json:"process"`
+	Database DatabaseFigures `json:"database"`
+}
+
+// CacheFigures is how well caching works.
+type CacheFigures struct {
+	HitRate float64      `json:"hit_rate" doc:"Share of all questions that a layer answered, 0 to 1." example:"0.93"`
+	Layers  []CacheLayer `json:"layers" nullable:"false"`
+}
+
+// CacheLayer is one layer, the nearest first.
+type CacheLayer struct {
+	Layer     string  `json:"layer" example:"memory"`
+	HitRate   float64 `json:"hit_rate" example:"0.93"`
+	Hits      uint64  `json:"hits"`
+	Misses    uint64  `json:"misses"`
+	Evictions uint64  `json:"evictions"`
+	Entries   uint64  `json:"entries"`
+	Bytes     uint64  `json:"bytes"`
+}
+
+// ProcessFigures is what this process uses.
+type ProcessFigures struct {
+	CPU        float64 `json:"cpu" doc:"Processors used: the mean since they were last asked for, at least a second." example:"0.25"`
+	Memory     uint64  `json:"memory" doc:"Resident bytes." example:"88080384"`
+	Goroutines int     `json:"goroutines" example:"64"`
+}
+
+// DatabaseFigures is the state of the database.
+type DatabaseFigures struct {
+	Engine    string  `json:"engine" example:"sqlite"`
+	State     string  `json:"state" enum:"ok,down"`
+	LatencyMS float64 `json:"latency_ms" doc:"Of a question that needs no data." example:"0.2"`
+	Bytes     int64   `json:"bytes" doc:"On the disk." example:"73400320"`
+	WALBytes  int64   `json:"wal_bytes" doc:"Written, and not yet moved to their place." example:"4194304"`
+}
+
+// Metrics is the service at a glance.
+type Metrics struct {
+	Requests  RequestFigures `json:"requests"`
+	LatencyMS LatencyFigures `json:"latency_ms"`
+	Routes    []RouteFigures `json:"routes" nullable:"false" doc:"Those that were called, the busiest first."`
+	Figures
+}
+
+// RequestFigures count the requests since the start.
+type RequestFigures struct {
+	Total        uint64  `json:"total" example:"12345"`
+	PerSecond    float64 `json:"per_second" doc:"The mean of the last minute." example:"18.5"`
+	ErrorRate4xx float64 `json:"error_rate_4xx" doc:"Share of all, 0 to 1." example:"0.01"`
+	ErrorRate5xx float64 `json:"error_rate_5xx" doc:"Share of all, 0 to 1." example:"0"`
+}
+
+// LatencyFigures are quantiles in milliseconds, each right within five percent.
+type LatencyFigures struct {
+	P50 float64 `json:"p50" example:"0.8"`
+	P95 float64 `json:"p95" example:"4.2"`
+	P99 float64 `json:"p99" example:"12.5"`
+}
+
+// RouteFigures are those of one route, all methods together.
+type RouteFigures struct {
+	Route     string         `json:"route" example:"/api/v1/devices/{id}"`
+	Total     uint64         `json:"total" example:"321"`
+	LatencyMS LatencyFigures `json:"latency_ms"`
+}
+
+func wireLatency(l observe.Latency) LatencyFigures {
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	return LatencyFigures{P50: ms(l.P50), P95: ms(l.P95), P99: ms(l.P99)}
+}
+
+func wireMetrics(s observe.HTTPSummary, figures Figures) Metrics {
+	m := Metrics{
+		Requests:  RequestFigures{Total: s.Total, PerSecond: s.PerSecond, ErrorRate4xx: s.ErrorRate4xx, ErrorRate5xx: s.ErrorRate5xx},
+		LatencyMS: wireLatency(s.Latency), Routes: make([]RouteFigures, len(s.Routes)), Figures: figures,
+	}
+	for i, r := range s.Routes {
+		m.Routes[i] = RouteFigures{Route: r.Route, Total: r.Total, LatencyMS: wireLatency(r.Latency)}
+	}
+	return m
+}
+
+type listJobsInput struct {
+	PageParams
+	Queue string `query:"queue" enum:"export,notification,cleanup" doc:"Only those of this queue."`
+	State string `query:"state" enum:"pending,running,scheduled,retrying,completed,dead" doc:"Only those in this state."`
+}
+
+// registerJobs adds the background work, for admins.
+func (a *API) registerJobs() {
+	s := a.options.Jobs
+	if s == nil {
+		return
+	}
+	register(a, operation{
+		ID: "list-jobs", Method: http.MethodGet, Path: "/admin/jobs", Tag: tagAdministration, Access: forAdmins,
+		Summary: "List the background jobs", Description: "The newest first. Completed ones are kept for 7 days, dead ones for 30.",
+	}, func(ctx context.Context, in *listJobsInput) (*bodyOf[List[Job]], error) {
+		page, err := in.page("")
+		if err != nil {
+			return nil, err
+		}
+		jobs, err := s.ListJobs(ctx, JobFilter{Queue: in.Queue, State: in.State}, page)
+		if err != nil {
+			return nil, err
+		}
+		list, err := wireList(jobs, in.Fields, func(j Job) Job { return j })
+		return &bodyOf[List[Job]]{Body: list}, err
+	})
+	register(a, operation{
+		ID: "list-queues", Method: http.MethodGet, Path: "/admin/queues", Tag: tagAdministration, Access: forAdmins,
+		Summary: "Count the background jobs",
+	}, func(ctx context.Context, _ *struct{}) (*bodyOf[List[Queue]], error) {
+		queues, err := s.Queues(ctx)
+		if err != nil {
+			return nil, err
+		}
+		list, err := wireList(hearth.List[Queue]{Items: queues, Total: -1}, "", func(q Queue) Queue { return q })
+		return &bodyOf[List[Queue]]{Body: list}, err
+	})
+	register(a, operation{
+		ID: "retry-job", Method: http.MethodPost, Path: "/admin/jobs/{id}/retry", Tag: tagAdministration, Access: forAdmins,
+		Summary: "Run a background job again", Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
+		Description: "A dead one gets all its tries anew; one that is scheduled or retrying becomes due at once. Any other is a `conflict`.",
+	}, func(ctx context.Context, in *struct {
+		ID string `path:"id" maxLength:"64"`
+	}) (*bodyOf[Job], error) {
+		job, err := s.RetryJob(ctx, callerOf(ctx), in.ID)
+		return &bodyOf[Job]{Body: job}, err
+	})
+	register(a, operation{
+		ID: "delete-job", Method: http.MethodDelete, Path: "/admin/jobs/{id}", Tag: tagAdministration, Access: forAdmins,
+		Summary: "Delete a background job", Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
+		Description: "A running one is a `conflict`.",
+	}, func(ctx context.Context, in *struct {
+		ID string `path:"id" maxLength:"64"`
+	}) (*struct{}, error) {
+		return nil, s.DeleteJob(ctx, callerOf(ctx), in.ID)
+	})
+}
+
+// registerMetrics adds the service at a glance, for admins.
+func (a *API) registerMetrics() {
+	if a.options.Figures == nil || a.options.Metrics == nil {
+		return
+	}
+	register(a, operation{
+		ID: "get-metrics", Method: http.MethodGet, Path: "/admin/metrics", Tag: tagAdministration, Access: forAdmins,
+		Summary: "See the service at a glance", Description: "The figures of the instance that answers. Prometheus gets more, on the admin listener.",
+	}, func(ctx context.Context, _ *struct{}) (*bodyOf[Metrics], error) {
+		return &bodyOf[Metrics]{Body: wireMetrics(a.options.Metrics.Summary(), a.options.Figures(ctx))}, nil
+	})
+}

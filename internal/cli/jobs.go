@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"hearth/internal/app"
+)
+
+type jobsCommand struct {
+	List   jobsListCommand   `cmd:"" help:"List jobs, the newest first."`
+	Retry  jobsRetryCommand  `cmd:"" help:"Run jobs again that are dead, or now that wait."`
+	Delete jobsDeleteCommand `cmd:"" help:"Delete jobs that do not run."`
+}
+
+func newJobsCommand() jobsCommand {
+	return jobsCommand{
+		List: jobsListCommand{settings: newSettings()}, Retry: jobsRetryCommand{settings: newSettings()},
+		Delete: jobsDeleteCommand{settings: newSettings()},
+	}
+}
+
+type jobsListCommand struct {
+	settings
+	Queue string `placeholder:"Q" help:"Only those of this queue: export, notification or cleanup."`
+	State string `placeholder:"S" help:"Only those in this state: pending, running, scheduled, retrying, completed or dead."`
+	Limit int    `default:"50" placeholder:"N" help:"At most so many, 1 to 200 (default: 50)."`
+}
+
+type jobsRetryCommand struct {
+	settings
+	ID []string `arg:"" help:"Ids of jobs."`
+}
+
+type jobsDeleteCommand struct {
+	settings
+	ID []string `arg:"" help:"Ids of jobs."`
+}
+
+// Run lists jobs.
+func (c *jobsListCommand) Run(ctx context.Context, p *Process) error {
+	if c.Limit < 1 || c.Limit > 200 {
+		return usageError{fmt.Errorf("--limit must be 1 to 200, not %d", c.Limit)}
+	}
+	return orderJobs(ctx, p, &c.settings, app.JobOrder{Action: "list", Queue: c.Queue, State: c.State, Limit: c.Limit})
+}
+
+// Run makes jobs due.
+func (c *jobsRetryCommand) Run(ctx context.Context, p *Process) error {
+	return orderJobs(ctx, p, &c.settings, app.JobOrder{Action: "retry", IDs: c.ID})
+}
+
+// Run removes jobs.
+func (c *jobsDeleteCommand) Run(ctx context.Context, p *Process) error {
+	return orderJobs(ctx, p, &c.settings, app.JobOrder{Action: "delete", IDs: c.ID})
+}
+
+// orderJobs carries out an order and prints the jobs that it is about.
+func orderJobs(ctx context.Context, p *Process, s *settings, order app.JobOrder) error {
+	cfg, err := s.load(p)
+	if err != nil {
+		return err
+	}
+	return withApp(ctx, p, cfg, func(a *app.App, _ *slog.Logger) error {
+		jobs, err := a.Jobs(ctx, order)
+		table := tabwriter.NewWriter(p.Stdout, 0, 0, 2, ' ', 0)
+		row(table, "ID", "QUEUE", "KIND", "STATE", "TRIES", "DUE", "LAST ERROR")
+		for _, j := range jobs {
+			state := string(j.State)
+			if order.Action == "delete" {
+				state = "deleted"
+			}
+			line, _, _ := strings.Cut(j.LastError, "\n")
+			row(table, j.ID, string(j.Queue), j.Kind, state, strconv.Itoa(j.Attempt)+"/"+strconv.Itoa(j.MaxAttempts),
+				j.ScheduledAt.Format(time.RFC3339), strings.ToValidUTF8(line[:min(len(line), 120)], ""))
+		}
+		if flushErr := table.Flush(); err == nil {
+			err = flushErr
+		}
+		return err
+	})
+}
+
+func row(w io.Writer, cells ...string) { _, _ = fmt.Fprintln(w, strings.Join(cells, "\t")) }
