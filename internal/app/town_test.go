@@ -376,7 +376,7 @@ func (w *town) ids(t *testing.T, op operationOf, caller string) map[string]strin
 			ids[name] = w.notification(t, owner)
 		case strings.Contains(op.path, "/admin/jobs/"):
 			w.notification(t, "owner")
-			ids[name] = w.first(t, "admin", "/api/v1/admin/jobs?queue=notification&state=completed")
+			ids[name] = w.awaitFirst(t, "admin", "/api/v1/admin/jobs?queue=notification&state=completed")
 		default:
 			t.Fatalf("%s: the test does not know what {%s} is", op.path, name)
 		}
@@ -391,14 +391,20 @@ func (w *town) notification(t *testing.T, owner string) string {
 		return id
 	}
 	w.must(t, owner, "POST", "/api/v1/auth/password", `{"current_password":"`+townPassword+`","new_password":"`+townPassword+`"}`)
+	return w.awaitFirst(t, owner, "/api/v1/notifications")
+}
+
+// awaitFirst is first, once the list is not empty.
+func (w *town) awaitFirst(t *testing.T, caller, path string) string {
+	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-tick.C {
-		if id := w.first(t, owner, "/api/v1/notifications"); id != "" {
+		if id := w.first(t, caller, path); id != "" {
 			return id
 		}
 	}
-	t.Fatalf("%s was not told of the change of the password", owner)
+	t.Fatalf("%s stays empty for %s", path, caller)
 	return ""
 }
 
