@@ -299,7 +299,7 @@ func (s *Store) AppendLogs(
 		if size, err := t.w.logs.tailSize(t); err != nil {
 			return err
 		} else if size.full(s.options.Logs, 4) {
-			if _, err := s.fold(t); err != nil {
+			if err := s.fold(t); err != nil {
 				return err
 			}
 		}

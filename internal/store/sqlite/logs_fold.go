@@ -18,22 +18,22 @@ type foldBatch struct {
 }
 
 // fold moves the oldest rows of the tail into chunks and rollups, in the transaction that it is called in, so that no
-// crash loses or doubles any. It gives the number of entries that it took from the tail.
-func (s *Store) fold(t *tx) (int, error) {
+// crash loses or doubles any.
+func (s *Store) fold(t *tx) error {
 	w := t.w.logs
 	w.folded = true
 	size, err := w.tailSize(t)
 	if err != nil || size.rows == 0 {
-		return 0, err
+		return err
 	}
 	rows, err := s.tailRows(t, -1<<63, 1<<63-1, s.options.Logs.FoldRows)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	rows = fewScopes(rows)
 	var horizon int64
 	if err := t.row(`SELECT horizon FROM log_state`).Scan(&horizon); err != nil {
-		return 0, err
+		return err
 	}
 	taken := 0
 	for _, row := range rows {
@@ -41,7 +41,7 @@ func (s *Store) fold(t *tx) (int, error) {
 	}
 	batch, late, err := w.gather(t, rows, horizon)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	for start := 0; start < len(batch.entries); {
 		scope := batch.series[batch.entries[start].Series].Scope
@@ -50,21 +50,21 @@ func (s *Store) fold(t *tx) (int, error) {
 			end++
 		}
 		if err := s.foldScope(t, scope, batch.series, batch.entries[start:end]); err != nil {
-			return 0, err
+			return err
 		}
 		start = end
 	}
 	last := rows[len(rows)-1].last
 	if _, err := t.exec(`DELETE FROM log_tail WHERE seq<=?`, int64(last)); err != nil {
-		return 0, err
+		return err
 	}
 	if _, err := t.exec(`UPDATE log_state SET folded=?, trimmed=trimmed+?`, int64(last), late); err != nil {
-		return 0, err
+		return err
 	}
 	w.size.entries -= int64(taken)
 	w.size.rows -= int64(len(rows))
 	t.onCommit(func() { s.tail.drop(last) })
-	return taken, nil
+	return nil
 }
 
 // fewScopes cuts rows before they touch too many scopes; at least one row is left.

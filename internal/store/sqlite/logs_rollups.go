@@ -518,7 +518,7 @@ func (g *grouper) addSketch(device, event, at int64, sketch *hearth.Sketch) {
 
 func (g *grouper) addEntry(s *logcodec.Series, e *logcodec.Entry) {
 	into := g.of(s.Device, s.Event, e.At)
-	into.Stats.Add(e.Value)
+	into.Add(e.Value)
 	if g.Sketch {
 		into.indexes = append(into.indexes, hearth.SketchIndex(e.Value))
 		if len(into.indexes) >= 1<<12 {

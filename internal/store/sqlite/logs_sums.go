@@ -425,7 +425,7 @@ func mergeDays(out, a, b *logcodec.Day) {
 	out.Reset()
 	i, j := 0, 0
 	for i < len(a.Lines) || j < len(b.Lines) {
-		order := 0
+		var order int
 		switch {
 		case i == len(a.Lines):
 			order = 1

@@ -256,9 +256,9 @@ func (s *Store) rebuildMonth(t *tx, scope, month int64) error {
 
 // Reclaim implements hearth.LogStore: a step takes the dead devices of one scope out of one day.
 func (s *Store) Reclaim(ctx context.Context) (more bool, err error) {
-	var any bool
-	err = s.read(ctx, func(r *reader) error { return r.row(`SELECT EXISTS (SELECT 1 FROM log_dead)`).Scan(&any) })
-	if err != nil || !any {
+	var dead bool
+	err = s.read(ctx, func(r *reader) error { return r.row(`SELECT EXISTS (SELECT 1 FROM log_dead)`).Scan(&dead) })
+	if err != nil || !dead {
 		return false, err
 	}
 	err = s.write(ctx, func(t *tx) error {
@@ -288,8 +288,7 @@ func (s *Store) Reclaim(ctx context.Context) (more bool, err error) {
 		switch err := t.row(`SELECT seq FROM log_tail ORDER BY seq LIMIT 1`).Scan(&oldest); {
 		case err == nil && oldest < seq:
 			more = true
-			_, err = s.fold(t)
-			return err
+			return s.fold(t)
 		case err != nil && !errors.Is(err, sql.ErrNoRows):
 			return err
 		}

@@ -261,13 +261,13 @@ func (v *logView) tailEntries(fn func(series []logcodec.Series, e *logcodec.Entr
 	var wanted []bool
 	for _, row := range v.tail {
 		wanted = wanted[:0]
-		any := false
+		some := false
 		for _, s := range row.chunk.Series {
 			want := scopes[s.Scope] && v.wants(s.Scope, s.Device, s.Event)
 			wanted = append(wanted, want)
-			any = any || want
+			some = some || want
 		}
-		if !any {
+		if !some {
 			continue
 		}
 		for i := range row.chunk.Entries {

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -188,7 +189,7 @@ func logsOnce(t *testing.T, s LogStore) {
 	for range 3 {
 		_, err := s.AppendLogs(t.Context(), []hearth.LogEntry{entry(d, "a", 1, 0)}, nil, once("f"))
 		if err != nil {
-			if _, ok := err.(*hearth.Replayed); !ok {
+			if _, ok := errors.AsType[*hearth.Replayed](err); !ok {
 				t.Fatal(err)
 			}
 		}
@@ -215,7 +216,7 @@ func logsAnswer(t *testing.T, s LogStore) {
 		t.Fatal(err)
 	}
 	_, err = s.AppendLogs(t.Context(), []hearth.LogEntry{entry(d, "a", 1, 0), entry(d, "a", 2, 0)}, nil, asked())
-	replayed, ok := err.(*hearth.Replayed)
+	replayed, ok := errors.AsType[*hearth.Replayed](err)
 	if !ok || string(replayed.Once.Answer) != fmt.Sprint(first) {
 		t.Errorf("got %v %+v, want the answer %d", err, replayed, first)
 	}

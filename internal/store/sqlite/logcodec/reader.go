@@ -136,15 +136,5 @@ func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }
 
 func appendVarint(dst []byte, v int64) []byte { return binary.AppendUvarint(dst, zigzag(v)) }
 
-// uvarintLen gives the number of bytes of v as an unsigned number.
-func uvarintLen(v uint64) int {
-	n := 1
-	for v >= 0x80 {
-		v >>= 7
-		n++
-	}
-	return n
-}
-
 // finite tells whether v is a number that a log may have.
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
