@@ -39,7 +39,7 @@ func newTown(t *testing.T) *town {
 	t.Helper()
 	w := &town{target: serveTarget(t, "off"), people: map[string]string{}, tokens: map[string]string{}}
 	w.tokens["admin"] = w.token
-	w.target.token = ""
+	w.token = ""
 	for _, name := range []string{"owner", "other", "disabled", "loggedout", "o.owner", "o.admin", "o.member", "o.viewer"} {
 		made := w.must(t, "", "POST", "/api/v1/auth/signup", `{"name":"the `+name+`","email":"`+w.email(name)+`","password":"`+townPassword+`"}`)
 		w.people[name] = inner(made, "user", "id")
@@ -220,9 +220,9 @@ func (w *town) places(op operationOf) map[string]func(string) string {
 	}
 	found := map[string]func(string) any{}
 	w.doc.variants(op.RequestBody.Content["application/json"].Schema, "body", found)
-	for place, make := range found {
+	for place, filled := range found {
 		all[place] = func(text string) string {
-			data, err := json.Marshal(make(text))
+			data, err := json.Marshal(filled(text))
 			if err != nil {
 				panic(err)
 			}

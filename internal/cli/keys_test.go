@@ -23,8 +23,8 @@ import (
 	"hearth/internal/sealer"
 )
 
-// serving runs a server over dir until the test ends and gives its URL.
-func serving(t *testing.T, dir string, args ...string) string {
+// serving runs a server over dir until stop is called or the test ends.
+func serving(t *testing.T, dir string, args ...string) (url string, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	logs, writer := io.Pipe()
@@ -37,21 +37,22 @@ func serving(t *testing.T, dir string, args ...string) string {
 		_ = writer.Close()
 	}()
 	lines := bufio.NewScanner(logs)
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if code := <-done; code != 0 {
 			t.Errorf("serve ended with %d", code)
 		}
 	})
+	t.Cleanup(stop)
 	for lines.Scan() {
 		var line struct{ Msg, URL string }
 		if err := json.Unmarshal(lines.Bytes(), &line); err == nil && line.Msg == "serving" {
 			go func() { _, _ = io.Copy(io.Discard, logs) }()
-			return line.URL
+			return line.URL, stop
 		}
 	}
 	t.Fatal("the log names no URL")
-	return ""
+	return "", stop
 }
 
 // ask makes a call and gives its answer; want is the status.
@@ -118,16 +119,16 @@ func TestKeysRotateBesideARunningServer(t *testing.T) {
 	keyFlag := "--encryption-key=" + base64.StdEncoding.EncodeToString(key)
 
 	signIn := `{"email":"ann@example.com","password":"a long enough secret"}`
-	t.Run("a session of before there was a key", func(t *testing.T) {
-		url := serving(t, dir)
-		ask(t, request(t, "POST", url+"/api/v1/auth/signup", "", `{"name":"Ann",`+signIn[1:]), 201)
-		ask(t, request(t, "POST", url+"/api/v1/auth/login", "", signIn), 200)
-	})
+	// A session of before there was a key.
+	url, stop := serving(t, dir)
+	ask(t, request(t, "POST", url+"/api/v1/auth/signup", "", `{"name":"Ann",`+signIn[1:]), 201)
+	ask(t, request(t, "POST", url+"/api/v1/auth/login", "", signIn), 200)
+	stop()
 	if stored := origins(t, dir); !bytes.Contains(stored[0], []byte("a telling browser")) {
 		t.Fatalf("stored without a key: %q", stored)
 	}
 
-	url := serving(t, dir, keyFlag)
+	url, _ = serving(t, dir, keyFlag)
 	login := func() map[string]any {
 		return ask(t, request(t, "POST", url+"/api/v1/auth/login", "", signIn), 200)
 	}
@@ -135,13 +136,13 @@ func TestKeysRotateBesideARunningServer(t *testing.T) {
 	token, _ := first["access_token"].(string)
 
 	// People sign in and look around all the while; nothing of it may fail.
-	stop := make(chan struct{})
+	enough := make(chan struct{})
 	var people sync.WaitGroup
 	for range 2 {
 		people.Go(func() {
 			for {
 				select {
-				case <-stop:
+				case <-enough:
 					return
 				default:
 				}
@@ -151,7 +152,7 @@ func TestKeysRotateBesideARunningServer(t *testing.T) {
 		})
 	}
 	code, stdout, stderr := run(t, "keys", "rotate", "--data-dir", dir, keyFlag)
-	close(stop)
+	close(enough)
 	people.Wait()
 	if code != 0 || !strings.Contains(stdout, "encrypted anew") || strings.Contains(stdout, " 0 stored") {
 		t.Fatalf("exit %d, %q, %q", code, stdout, stderr)

@@ -125,7 +125,7 @@ func (r *Ring) writeTemporary(handle *keyset.Handle) (path string, err error) {
 }
 
 func syncDir(path string) error {
-	dir, err := os.Open(path) //nolint:gosec // the folder of a file that the configuration names
+	dir, err := os.Open(path)
 	if err != nil {
 		return err
 	}
