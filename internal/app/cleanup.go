@@ -24,6 +24,8 @@ func (a *App) chores() []chore {
 		{name: "cleanup.sessions", every: time.Hour, offset: 10 * time.Minute, work: a.people.CleanUp},
 		{name: "cleanup.invitations", every: time.Hour, offset: 20 * time.Minute, work: a.orgs.CleanUp},
 		{name: "cleanup.notifications", every: 24 * time.Hour, offset: 3 * time.Hour, work: a.notify.CleanUp},
+		{name: "cleanup.logs", every: 5 * time.Minute, offset: 2 * time.Minute, work: a.telemetry.CleanUp},
+		{name: "cleanup.database", every: 24 * time.Hour, offset: 4 * time.Hour, work: a.store.Tidy},
 		{name: "cleanup.devices", every: idleEvery, work: a.fleet.Deactivate},
 		{name: "cleanup.exports", every: 15 * time.Minute, offset: 5 * time.Minute, work: a.exports.Clean},
 	}

@@ -153,3 +153,47 @@ func TestAServerWithoutWorkerLeavesTheJobsToAWorkerBesideIt(t *testing.T) {
 	// Its own writes' jobs are moved by the worker's process too.
 	await(t, server, leave(t, worker, "cleanup.idempotency")[0], inState(queue.Completed))
 }
+
+// What is cleaned up, and what it leaves.
+func TestChoresRemoveWhatNobodyNeeds(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	cfg.Retention = 24 * time.Hour
+	h := newHouse(t, cfg)
+	token := h.logIn(annsPassword)
+	var device struct{ ID string }
+	h.call(http.MethodPost, "/devices", token, `{"name":"Boiler","type":"sensor"}`, &device)
+	now := time.Now().UTC()
+	for _, at := range []time.Time{now, now.Add(-72 * time.Hour)} {
+		body := `{"event":"heat","value":1,"timestamp":"` + at.Format(time.RFC3339) + `"}`
+		if status := h.call(http.MethodPost, "/devices/"+device.ID+"/logs", token, body, nil); status != http.StatusCreated {
+			t.Fatalf("a log is %d", status)
+		}
+	}
+	user, err := h.app.store.UserByEmail(t.Context(), annsMail)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, read := range []time.Time{now.Add(-91 * 24 * time.Hour), now.Add(-89 * 24 * time.Hour), {}} {
+		n := hearth.Notification{
+			ID: queue.NewID(now.Add(time.Duration(i) * time.Millisecond)), UserID: user.ID, Type: hearth.NotifyExportReady, Title: "x",
+			CreatedAt: now, ReadAt: read,
+		}
+		if _, err := h.app.store.CreateNotification(t.Context(), hearth.NewNotification{Notification: n}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, chore := range h.app.chores() {
+		await(t, h.app, leave(t, h.app, chore.name)[0], inState(queue.Completed))
+	}
+	var logs struct{ Items []struct{} }
+	if h.call(http.MethodGet, "/devices/"+device.ID+"/logs", token, "", &logs); len(logs.Items) != 1 {
+		t.Errorf("%d logs are left; want the one of today", len(logs.Items))
+	}
+	if got := h.awaitNotices(token, "", 2); len(got.Items) != 2 {
+		t.Errorf("left are %+v", got.Items)
+	}
+	if h.call(http.MethodGet, "/users/me", token, "", nil) != http.StatusOK {
+		t.Error("the session is gone")
+	}
+}

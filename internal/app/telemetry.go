@@ -56,13 +56,11 @@ func (a *App) openTelemetry() error {
 
 // runTelemetry runs what telemetry does in the background, until ctx ends.
 func (a *App) runTelemetry(ctx context.Context, running *sync.WaitGroup) {
-	for name, work := range map[string]func(context.Context) error{"summaries of logs": a.telemetry.Run, "retention of logs": a.telemetry.Retain} {
-		running.Go(func() {
-			if err := work(ctx); err != nil {
-				a.log.ErrorContext(ctx, "background work failed", "work", name, "err", err)
-			}
-		})
-	}
+	running.Go(func() {
+		if err := a.telemetry.Run(ctx); err != nil {
+			a.log.ErrorContext(ctx, "background work failed", "work", "summaries of logs", "err", err)
+		}
+	})
 }
 
 // followOthers forgets what was read, when another process (an import) has written to the store.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"hearth"
@@ -37,19 +38,14 @@ type Options struct {
 	Logger   *slog.Logger
 	// Retention is how long logs are kept; zero is for ever.
 	Retention time.Duration
-	// RetainEvery is how often Retain looks for old logs; zero is a minute.
-	RetainEvery time.Duration
 }
 
 func (o Options) validate() (Options, error) {
 	if o.Store == nil || o.Directory == nil {
 		return o, errors.New("telemetry: a store and a directory are needed")
 	}
-	if o.Retention < 0 || o.RetainEvery < 0 {
+	if o.Retention < 0 {
 		return o, errors.New("telemetry: a duration is negative")
-	}
-	if o.RetainEvery == 0 {
-		o.RetainEvery = time.Minute
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -62,11 +58,12 @@ type Service struct {
 	options   Options
 	publisher *publisher
 	meter     *meter
-	// trimmed is the hour before which logs were removed last; it belongs to Retain.
-	trimmed time.Time
+	// trimmed is the hour before which logs were removed last; it belongs to who holds cleaning.
+	trimmed  time.Time
+	cleaning sync.Mutex
 }
 
-// New makes the service. Run and Retain are its background work.
+// New makes the service. Run is its background work, CleanUp what is to be done now and then.
 func New(options Options) (*Service, error) {
 	options, err := options.validate()
 	if err != nil {

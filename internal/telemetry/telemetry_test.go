@@ -384,7 +384,7 @@ func TestOldLogsGoAndNewOnesStay(t *testing.T) {
 	if err := b.Ingest(t.Context(), ann, Batch{Devices: []string{"a1"}, Entries: entries}); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.retainOnce(t.Context()); err != nil {
+	if _, err := b.CleanUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	// Whole hours go: of the hour that the retention ends in, nothing is removed.

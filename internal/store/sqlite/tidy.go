@@ -1,0 +1,43 @@
+package sqlite
+
+import "context"
+
+// vacuumStep is how many pages one write gives back to the file system: a few milliseconds' work.
+const vacuumStep = 256
+
+// Tidy lets SQLite renew what it knows of its indexes, and gives pages that nothing uses back to the file system, in small
+// writes between which others go on; it gives the number of pages. A database that was made before pages could be given back
+// keeps them for what is stored later.
+func (s *Store) Tidy(ctx context.Context) (freed int, err error) {
+	err = s.write(ctx, func(t *tx) error { return t.drain(`PRAGMA optimize`) })
+	for more := true; err == nil && more; {
+		step := 0
+		err = s.write(ctx, func(t *tx) error {
+			var before, after int
+			if err := t.row(`PRAGMA freelist_count`).Scan(&before); err != nil || before == 0 {
+				return err
+			}
+			// One row a page: it has to be read to its end.
+			if err := t.drain(`PRAGMA incremental_vacuum(256)`); err != nil {
+				return err
+			}
+			err := t.row(`PRAGMA freelist_count`).Scan(&after)
+			step = before - after
+			return err
+		})
+		freed += step
+		more = step >= vacuumStep && ctx.Err() == nil
+	}
+	return freed, err
+}
+
+// drain runs a pragma that answers rows which nobody needs.
+func (t *tx) drain(query string) error {
+	rows, err := t.query(query)
+	if err != nil {
+		return err
+	}
+	for rows.Next() { //nolint:revive // the work is done by reading on
+	}
+	return closed(rows, nil)
+}
