@@ -1,0 +1,108 @@
+package e2e
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+const (
+	exportKills = 20
+	exportLogs  = 200_000
+	// resumeLimit is what is promised: an export that was cut off goes on within it.
+	resumeLimit = 30 * time.Second
+)
+
+// exportOf is what the tests read of an export.
+type exportOf struct {
+	ID     string `json:"id"`
+	Status string `json:"status"`
+	Result *struct {
+		Records int    `json:"record_count"`
+		Size    int64  `json:"file_size"`
+		SHA256  string `json:"sha256"`
+	} `json:"result"`
+	CompletedAt *time.Time `json:"completed_at"`
+}
+
+// Exports that a crash cut off are begun again by themselves: every one ends, each with one whole file, and nothing else is left.
+func TestKillingTheServerDuringExportsLeavesNoneStuckAndNoneDoubled(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "HEARTH_ACCESS_TTL=12h")
+	ann, _ := s.signup("ann@example.com")
+	device := ann.device("meter")
+	began := time.Now().Add(-24 * time.Hour).UTC()
+	for n := 0; n < exportLogs; n += 10_000 {
+		items := make([]map[string]any, 10_000)
+		for i := range items {
+			items[i] = map[string]any{"device_id": device, "event": "count", "value": n + i, "timestamp": began.Add(time.Duration(n+i) * time.Millisecond)}
+		}
+		ann.do("POST", "/logs", items, 201)
+	}
+	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 2))
+	orders := []map[string]any{
+		{"type": "logs", "format": "csv", "compression": "gzip"}, {"type": "logs", "format": "parquet"}, {"type": "logs", "format": "json"},
+	}
+	var ids []string
+	for kill := range exportKills {
+		for range 2 {
+			var e exportOf
+			ann.do("POST", "/exports", orders[(kill+len(ids))%len(orders)], 202).into(t, &e)
+			ids = append(ids, e.ID)
+		}
+		// The moment of a crash is any moment.
+		time.Sleep(time.Duration(rng.IntN(400)) * time.Millisecond)
+		s.kill()
+		s.start()
+	}
+	back := time.Now()
+	open := map[string]bool{}
+	for _, id := range ids {
+		open[id] = true
+	}
+	for len(open) > 0 && time.Since(back) < 2*resumeLimit {
+		time.Sleep(100 * time.Millisecond)
+		for id := range open {
+			var e exportOf
+			ann.do("GET", "/exports/"+id, nil, 200).into(t, &e)
+			switch e.Status {
+			case "queued", "running":
+				continue
+			case "completed":
+				checkExport(t, ann, e)
+			default:
+				t.Errorf("the export %s is %s", id, e.Status)
+			}
+			delete(open, id)
+		}
+	}
+	t.Logf("%d exports had ended %s after the last of %d crashes", len(ids), time.Since(back), exportKills)
+	if len(open) > 0 {
+		t.Errorf("%d of %d exports are stuck", len(open), len(ids))
+	}
+	files, err := os.ReadDir(filepath.Join(s.dir, "files", "exports"))
+	if err != nil || len(files) != len(ids) {
+		t.Errorf("%d files of %d exports, %v", len(files), len(ids), err)
+	}
+	if left, err := os.ReadDir(filepath.Join(s.dir, "files", ".tmp")); err != nil || len(left) != 0 {
+		t.Errorf("%d temporary files are left, %v", len(left), err)
+	}
+}
+
+func checkExport(t *testing.T, c *client, e exportOf) {
+	t.Helper()
+	a, err := c.send(context.WithoutCancel(t.Context()), "GET", "/exports/"+e.ID+"/file", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(a.body)
+	if got := hex.EncodeToString(sum[:]); a.status != 200 || e.Result == nil || e.Result.Records != exportLogs || got != e.Result.SHA256 {
+		t.Errorf("%d: the file of %s has %d bytes with the sum %s; the export says %s", a.status, e.ID, len(a.body), got, fmt.Sprintf("%+v", e.Result))
+	}
+}
