@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bufio"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -135,27 +136,73 @@ func TestAnEndedExportIsToldOnceHoweverOftenItsJobRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	payload, err := json.Marshal(notify.ExportNotice{ExportID: "e1", UserID: user.ID, Status: "completed", ForceMail: true})
+	live := h.follow(token)
+	var export struct{ ID string }
+	if status := h.call(http.MethodPost, "/exports", token, `{"type":"device_report","format":"csv","range":"24h","notify":true}`, &export); status != http.StatusAccepted {
+		t.Fatalf("ordering an export is %d", status)
+	}
+	if got := h.awaitNotices(token, "", 1).Items[0]; got.Type != "export_ready" || got.Data["export_id"] != export.ID {
+		t.Errorf("told is %+v", got)
+	}
+	page, err := h.app.queue.List(t.Context(), queue.Filter{Kind: notify.ExportKind})
+	if err != nil || len(page.Jobs) != 1 {
+		t.Fatalf("the jobs are %+v, %v", page.Jobs, err)
+	}
+	job := await(t, h.app, page.Jobs[0].ID, inState(queue.Completed))
+	// It runs again, as after a crash before its end was written down.
+	if err := h.app.queue.Delete(t.Context(), job.ID); err != nil {
+		t.Fatal(err)
+	}
+	job.Payload, err = json.Marshal(notify.ExportNotice{ExportID: export.ID, UserID: user.ID, Status: "completed", ForceMail: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	job := queue.Job{ID: queue.NewID(time.Now()), Kind: notify.ExportKind, Queue: queue.Notification, Payload: payload}
-	for range 2 { // deleted in between, it is added and runs again: as after a crash before its end was written down
-		if _, err := h.app.queue.Enqueue(t.Context(), job); err != nil {
-			t.Fatal(err)
-		}
-		await(t, h.app, job.ID, inState(queue.Completed))
-		if err := h.app.queue.Delete(t.Context(), job.ID); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := h.app.queue.Enqueue(t.Context(), queue.Job{ID: job.ID, Kind: job.Kind, Queue: job.Queue, Payload: job.Payload}); err != nil {
+		t.Fatal(err)
 	}
-	if got := h.awaitNotices(token, "", 1).Items[0]; got.Type != "export_ready" || got.Data["export_id"] != "e1" {
-		t.Errorf("told is %+v", got)
-	}
+	await(t, h.app, job.ID, inState(queue.Completed))
+	h.awaitNotices(token, "", 1)
 	h.awaitLetters(server, 1)
 	if n := len(server.letters()); n != 1 {
 		t.Errorf("%d letters were sent", n)
 	}
+	select {
+	case line := <-live:
+		if !strings.Contains(line, `"type":"export_ready"`) || !strings.Contains(line, `"data":{"export_id":"`+export.ID+`"}`) {
+			t.Errorf("live it is %s", line)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("nothing came live")
+	}
+}
+
+// follow gives the data of the notifications that come live.
+func (h *house) follow(token string) <-chan string {
+	h.t.Helper()
+	request, err := http.NewRequestWithContext(h.t.Context(), http.MethodGet, h.url+"/api/v1/realtime/sse", nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		h.t.Fatalf("the stream is %+v, %v", answer, err)
+	}
+	data := make(chan string, 10)
+	go func() {
+		defer answer.Body.Close()
+		lines := bufio.NewScanner(answer.Body)
+		for event := ""; lines.Scan(); {
+			name, value, _ := strings.Cut(lines.Text(), ": ")
+			switch {
+			case name == "event":
+				event = value
+			case name == "data" && event == string(hearth.EventNotification):
+				data <- value
+			}
+		}
+	}()
+	return data
 }
 
 func TestAWatchedDeviceIsToldOfOnceItsConnectionHasSettled(t *testing.T) {
