@@ -229,7 +229,7 @@ func TestDevicesAreListedAsAsked(t *testing.T) {
 	f := newFarm(t)
 	var items []string
 	for n := range 5 {
-		items = append(items, fmt.Sprintf(`{"name":"d%d","type":"%s","tags":["t%d"]}`, n, []string{"lamp", "door"}[n%2], n%3))
+		items = append(items, fmt.Sprintf(`{"name":"d%d","type":%q,"tags":["t%d"]}`, n, []string{"lamp", "door"}[n%2], n%3))
 	}
 	batch := f.want(f.call("ann", "POST", "/devices/batch", `{"items":[`+strings.Join(items, ",")+`]}`), 201, "")
 	if want := []string{"d0", "d1", "d2", "d3", "d4"}; !slices.Equal(batch.names(), want) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"html/template"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -304,7 +305,7 @@ func pretty(v any) string {
 func curlOf(op *huma.Operation, described docsOperation) string {
 	var b strings.Builder
 	b.WriteString("curl")
-	if op.Method != "GET" {
+	if op.Method != http.MethodGet {
 		b.WriteString(" -X " + op.Method)
 	}
 	b.WriteString(` "$HEARTH` + op.Path + `"`)

@@ -51,7 +51,7 @@ func serveExport(s *exports.Service, w http.ResponseWriter, r *http.Request) err
 	if err != nil {
 		return err
 	}
-	defer file.Close() //nolint:errcheck // nothing was written to it
+	defer file.Close()
 	result := file.Export.Result
 	header := w.Header()
 	header.Set("Content-Type", file.MediaType)

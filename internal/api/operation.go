@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -97,7 +98,7 @@ func (op operation) codes(hasBody, hasParams bool) []hearth.Code {
 	return slices.Compact(codes)
 }
 
-func (op operation) document(a *API) huma.Operation {
+func (op operation) document() huma.Operation {
 	doc := huma.Operation{
 		OperationID: op.ID, Method: op.Method, Path: op.pattern(), Summary: op.Summary, Description: op.Description,
 		Tags: []string{op.Tag}, DefaultStatus: op.Status, MaxBodyBytes: -1, BodyReadTimeout: -1,
@@ -159,7 +160,7 @@ func register[I, O any](a *API, op operation, handler func(context.Context, *I) 
 	}
 	checkEmbedded(typeOf[I]())
 	checkEmbedded(typeOf[O]())
-	doc := op.document(a)
+	doc := op.document()
 	adapter := &captureAdapter{API: a.huma}
 	huma.Register(adapter, doc, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handler(ctx, in)
@@ -217,7 +218,7 @@ func registerRaw(a *API, op operation, doc func(*huma.Operation), handler func(h
 	if op.Class == "" {
 		op.Class = classOf(op)
 	}
-	operation := op.document(a)
+	operation := op.document()
 	doc(&operation)
 	op.documentErrors(a, &operation)
 	a.huma.OpenAPI().AddOperation(&operation)
@@ -276,10 +277,10 @@ type humaWriter struct {
 func (w *humaWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *humaWriter) Write(p []byte) (int, error) {
-	if w.err != nil {
-		return len(p), nil
+	if w.err == nil {
+		return w.ResponseWriter.Write(p)
 	}
-	return w.ResponseWriter.Write(p)
+	return len(p), nil // writeError answers instead
 }
 
 func (w *humaWriter) WriteHeader(status int) {
@@ -302,7 +303,7 @@ func takeErrors(ctx huma.Context, _ string, body any) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("api: an error outside of an operation: %w", err)
 	}
-	if carried, ok := err.(carriedError); ok {
+	if carried, ok := errors.AsType[carriedError](err); ok {
 		err = carried.err
 	}
 	hw.fail(err)

@@ -106,7 +106,7 @@ func requestID(r *http.Request) string {
 	if len(id) == 0 || len(id) > maxRequestID {
 		return newID()
 	}
-	for i := 0; i < len(id); i++ {
+	for i := range len(id) {
 		if c := id[i]; c <= ' ' || c > '~' || c == '"' || c == '\\' {
 			return newID()
 		}

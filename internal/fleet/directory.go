@@ -215,7 +215,7 @@ func (d *directory) expire(now int64) (gone []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for len(d.due) > 0 && d.due[0].at <= now {
-		next := heap.Pop(&d.due).(deadlineOf)
+		next := heap.Pop(&d.due).(deadlineOf) //nolint:forcetypeassert // nothing else is pushed
 		e := next.entry
 		if e.armed != next.at {
 			continue // dropped, or armed again for an earlier time
@@ -314,7 +314,7 @@ func (d deadlines) Less(i, j int) bool { return d[i].at < d[j].at }
 func (d deadlines) Swap(i, j int)      { d[i], d[j] = d[j], d[i] }
 
 // Push implements heap.Interface.
-func (d *deadlines) Push(x any) { *d = append(*d, x.(deadlineOf)) }
+func (d *deadlines) Push(x any) { *d = append(*d, x.(deadlineOf)) } //nolint:forcetypeassert // nothing else is pushed
 
 // Pop implements heap.Interface.
 func (d *deadlines) Pop() any {

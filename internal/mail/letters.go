@@ -114,18 +114,40 @@ type ScheduledExport struct {
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
-// The kinds of the letters.
-func (PasswordReset) Kind() string   { return "password_reset" }
-func (Invitation) Kind() string      { return "invitation" }
-func (NewSignIn) Kind() string       { return "new_sign_in" }
-func (RefreshReused) Kind() string   { return "refresh_reused" }
+// Kind is the letter's name in jobs and templates.
+func (PasswordReset) Kind() string { return "password_reset" }
+
+// Kind is the letter's name in jobs and templates.
+func (Invitation) Kind() string { return "invitation" }
+
+// Kind is the letter's name in jobs and templates.
+func (NewSignIn) Kind() string { return "new_sign_in" }
+
+// Kind is the letter's name in jobs and templates.
+func (RefreshReused) Kind() string { return "refresh_reused" }
+
+// Kind is the letter's name in jobs and templates.
 func (PasswordChanged) Kind() string { return "password_changed" }
-func (EmailChanged) Kind() string    { return "email_changed" }
-func (AccountLocked) Kind() string   { return "account_locked" }
-func (ExportReady) Kind() string     { return "export_ready" }
-func (ExportFailed) Kind() string    { return "export_failed" }
-func (DeviceOffline) Kind() string   { return "device_offline" }
-func (DeviceOnline) Kind() string    { return "device_online" }
+
+// Kind is the letter's name in jobs and templates.
+func (EmailChanged) Kind() string { return "email_changed" }
+
+// Kind is the letter's name in jobs and templates.
+func (AccountLocked) Kind() string { return "account_locked" }
+
+// Kind is the letter's name in jobs and templates.
+func (ExportReady) Kind() string { return "export_ready" }
+
+// Kind is the letter's name in jobs and templates.
+func (ExportFailed) Kind() string { return "export_failed" }
+
+// Kind is the letter's name in jobs and templates.
+func (DeviceOffline) Kind() string { return "device_offline" }
+
+// Kind is the letter's name in jobs and templates.
+func (DeviceOnline) Kind() string { return "device_online" }
+
+// Kind is the letter's name in jobs and templates.
 func (ScheduledExport) Kind() string { return "scheduled_export" }
 
 // page is what the layouts show, top to bottom.

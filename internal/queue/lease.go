@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 )
@@ -101,9 +102,7 @@ func (w *Worker) tasks() map[string]*Task {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	tasks := make(map[string]*Task, len(w.running))
-	for id, t := range w.running {
-		tasks[id] = t
-	}
+	maps.Copy(tasks, w.running)
 	return tasks
 }
 

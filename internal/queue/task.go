@@ -84,7 +84,7 @@ func (w *Worker) run(ctx context.Context, t *Task) {
 		w.o.Log.Warn("a job's outcome was not taken: its lease was lost", "job", job.ID, "kind", job.Kind)
 		return
 	}
-	if err != nil && cause != ErrCancelled && cause != ErrStopping {
+	if err != nil && !errors.Is(cause, ErrCancelled) && !errors.Is(cause, ErrStopping) {
 		w.o.Log.Warn("a job failed", "job", job.ID, "kind", job.Kind, "attempt", job.Attempt, "state", outcome.State, "error", err)
 	}
 	w.o.Observe(Event{Job: after(job, outcome), Err: err, Took: took})

@@ -78,7 +78,7 @@ func (w *cursorWriter) append(out []byte, places []place) []byte {
 	raw = binary.AppendUvarint(raw, uint64(len(places)))
 	for _, p := range places {
 		raw = append(raw, p.hash[:]...)
-		raw = binary.AppendUvarint(raw, uint64(slices.Index(w.epochs, p.position.Epoch))) //nolint:gosec // it is there
+		raw = binary.AppendUvarint(raw, uint64(slices.Index(w.epochs, p.position.Epoch)))
 		raw = binary.AppendUvarint(raw, p.position.Offset)
 	}
 	w.mac.Reset()

@@ -167,7 +167,7 @@ func (r *Ring) load() error {
 	r.keys.Store(&keys{
 		handle: handle, cipher: cipher, stat: stat,
 		// Tink's output prefix of a key: 1 and the key's id.
-		current: append(bytes.Clone(mark), 1, byte(id>>24), byte(id>>16), byte(id>>8), byte(id)), //nolint:gosec // its four bytes
+		current: append(bytes.Clone(mark), 1, byte(id>>24), byte(id>>16), byte(id>>8), byte(id)),
 	})
 	return nil
 }

@@ -78,7 +78,7 @@ func TestWhatIsAbortedOrCancelledLeavesNoPartsBehind(t *testing.T) {
 	s := open(t, serve(t, multipart(&pending)))
 	for _, cancels := range []bool{false, true} {
 		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
+		t.Cleanup(cancel)
 		w, err := s.Create(ctx, "file")
 		if err != nil {
 			t.Fatal(err)

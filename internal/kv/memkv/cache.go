@@ -88,7 +88,7 @@ func NewCache(options CacheOptions) (*Cache, error) {
 	c.entries, err = otter.New(&otter.Options[string, *entry]{
 		MaximumWeight: options.Bytes,
 		Weigher: func(key string, e *entry) uint32 {
-			return uint32(weight(key, e.value, len(e.watches))) //nolint:gosec // keep bounds it by the cache's own bytes
+			return uint32(weight(key, e.value, len(e.watches)))
 		},
 		OnAtomicDeletion: func(e otter.DeletionEvent[string, *entry]) {
 			if e.WasEvicted() {
@@ -226,7 +226,7 @@ func (c *Cache) Stats() []kv.LayerStats {
 }
 
 func weight(key string, value []byte, watches int) uint64 {
-	return uint64(len(key) + cap(value) + entryOverhead + watches*watchCost) //nolint:gosec // lengths are not negative
+	return uint64(len(key) + cap(value) + entryOverhead + watches*watchCost)
 }
 
 // ticks gives nanoseconds of a clock. Without one they are of the process's own clock, which nobody can set.

@@ -199,7 +199,7 @@ func testWorkers(t *testing.T, setup Setup) {
 		first.add(t, in)
 		receive(t, begun, "the first run")
 		deaf.deaf.Store(true)
-		second := run(t, b, func(_ context.Context, task *queue.Task) error {
+		second := run(t, b, func(context.Context, *queue.Task) error {
 			select {
 			case cause := <-ended:
 				if !errors.Is(cause, queue.ErrLeaseLost) {

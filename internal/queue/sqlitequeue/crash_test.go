@@ -2,6 +2,7 @@ package sqlitequeue_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -153,7 +154,7 @@ func TestAnotherFileThanAQueueIsRefusedAndKept(t *testing.T) {
 	if _, err := sqlitequeue.Open(t.Context(), sqlitequeue.Options{Path: path}); err == nil {
 		t.Fatal("it was opened")
 	}
-	if got, err := os.ReadFile(path); err != nil || string(got) != string(text) {
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, text) {
 		t.Fatalf("the file was changed (error %v)", err)
 	}
 }

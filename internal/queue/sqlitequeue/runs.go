@@ -109,9 +109,9 @@ const selectExpired = `SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'running'
 // Rescue implements queue.Backend.
 func (q *Queue) Rescue(ctx context.Context) (int, error) {
 	now := q.clock.Now().UnixMilli()
-	var any bool
-	err := q.hot.expired.QueryRowContext(ctx, now).Scan(&any)
-	if err != nil || !any {
+	var expired bool
+	err := q.hot.expired.QueryRowContext(ctx, now).Scan(&expired)
+	if err != nil || !expired {
 		return 0, q.translate(err)
 	}
 	var n int64

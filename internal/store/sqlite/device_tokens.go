@@ -49,7 +49,7 @@ func (s *Store) DeviceTokens(ctx context.Context, deviceID string) (tokens []hea
 		if err != nil {
 			return err
 		}
-		defer rows.Close() //nolint:errcheck // rows.Err tells what went wrong
+		defer rows.Close()
 		for rows.Next() {
 			token, err := scanToken(rows)
 			if err != nil {

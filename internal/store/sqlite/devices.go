@@ -39,7 +39,7 @@ func scanDevices(rows *sql.Rows, err error) ([]hearth.Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err tells what went wrong
+	defer rows.Close()
 	var devices []hearth.Device
 	for rows.Next() {
 		d, err := scanDevice(rows)

@@ -80,7 +80,7 @@ func (s *Store) IdleDevices(ctx context.Context, silentSince time.Time, limit in
 		if err != nil {
 			return err
 		}
-		defer rows.Close() //nolint:errcheck // rows.Err tells what went wrong
+		defer rows.Close()
 		for rows.Next() {
 			var key int64
 			if err := rows.Scan(&key); err != nil {

@@ -77,7 +77,7 @@ func (s *Store) Organizations(
 		if err != nil {
 			return err
 		}
-		defer rows.Close() //nolint:errcheck // rows.Err tells what went wrong
+		defer rows.Close()
 		for rows.Next() {
 			org, err := scanOrganization(rows)
 			if err != nil {
@@ -169,7 +169,7 @@ func scanTexts(rows *sql.Rows, err error) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err tells what went wrong
+	defer rows.Close()
 	var texts []string
 	for rows.Next() {
 		var text string
@@ -199,7 +199,7 @@ func (s *Store) Roles(ctx context.Context, userID string) (map[string]hearth.Org
 		if err != nil {
 			return err
 		}
-		defer rows.Close() //nolint:errcheck // rows.Err tells what went wrong
+		defer rows.Close()
 		for rows.Next() {
 			var id string
 			var role hearth.OrgRole
@@ -242,7 +242,7 @@ func (s *Store) Members(ctx context.Context, orgID string, page hearth.Page) (he
 		if err != nil {
 			return err
 		}
-		defer rows.Close() //nolint:errcheck // rows.Err tells what went wrong
+		defer rows.Close()
 		for rows.Next() {
 			member, err := scanMember(rows)
 			if err != nil {

@@ -123,7 +123,10 @@ func heartbeatsOnline(t *testing.T, s hearth.DeviceStore) {
 	if len(want) > 0 {
 		t.Errorf("%d online devices were left out", len(want))
 	}
-	for range s.OnlineDevices(t.Context(), now) {
+	for _, err := range s.OnlineDevices(t.Context(), now) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		break // stopping early must not be a fault
 	}
 }

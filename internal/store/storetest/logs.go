@@ -208,7 +208,7 @@ func logsAnswer(t *testing.T, s LogStore) {
 	asked := func() hearth.Along {
 		along := once("f")
 		along.Once.Answer = nil
-		along.Once.Render = func(created any) (int, []byte, error) { return 201, fmt.Appendf(nil, "%d", created.(uint64)), nil }
+		along.Once.Render = func(created any) (int, []byte, error) { return 201, fmt.Append(nil, created), nil }
 		return along
 	}
 	first, err := s.AppendLogs(t.Context(), []hearth.LogEntry{entry(d, "a", 1, 0), entry(d, "a", 2, 0)}, nil, asked())
