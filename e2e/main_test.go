@@ -215,15 +215,6 @@ func (a answer) into(t *testing.T, v any) {
 	}
 }
 
-// code gives the problem's code.
-func (a answer) code() string {
-	var p struct {
-		Code string `json:"code"`
-	}
-	_ = json.Unmarshal(a.body, &p) // what is no problem has no code
-	return p.Code
-}
-
 // send makes a request; body is nil, a string or []byte sent as it is, or anything else as JSON. header is pairs.
 func (c *client) send(ctx context.Context, method, path string, body any, header ...string) (answer, error) {
 	var reader io.Reader

@@ -68,7 +68,7 @@ func (a *App) importFrom(ctx context.Context, o Import, from source) (ImportProg
 		return ImportProgress{}, err
 	}
 	caller := hearth.Caller{UserID: owner.ID, Role: owner.Role}
-	if caller.Orgs, err = a.organizationsOf(ctx, owner.ID); err != nil {
+	if caller.Orgs, err = a.orgs.Roles(ctx, owner.ID); err != nil {
 		return ImportProgress{}, err
 	}
 	sink := &importSink{app: a, caller: caller, organization: o.OrganizationID}
@@ -82,11 +82,6 @@ func (a *App) importFrom(ctx context.Context, o Import, from source) (ImportProg
 		Open: from.open, Size: from.size, Sink: sink, Target: string(sink.scope), Columns: o.Columns, Event: o.Event, Type: o.Type,
 		SkipInvalid: o.SkipInvalid, Clock: a.options.Clock, Progress: o.Progress,
 	})
-}
-
-// organizationsOf gives a person's organizations.
-func (a *App) organizationsOf(context.Context, string) (map[string]hearth.OrgRole, error) {
-	return map[string]hearth.OrgRole{}, nil
 }
 
 // importOwner finds whom an import is for.

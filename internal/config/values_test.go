@@ -38,7 +38,7 @@ func TestParseConcurrency(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"":                       "cleanup=1,export=5,notification=10",
-		" export = 2 ,cleanup=0": /* spaces are passed over */ "cleanup=0,export=2,notification=10",
+		" export = 2 ,cleanup=0": "cleanup=0,export=2,notification=10", //nolint:gocritic // spaces are passed over
 		"notification=1000,":     "cleanup=1,export=5,notification=1000",
 	} {
 		got, err := config.ParseConcurrency(text)

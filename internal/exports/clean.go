@@ -2,6 +2,7 @@ package exports
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -85,7 +86,7 @@ func (s *Service) lose(ctx context.Context, lost hearth.Export) error {
 		s.end(&e, hearth.ExportFailed)
 		return e, nil
 	}, hearth.Along{Jobs: []hearth.OutboxJob{job}})
-	if err == errNotWanted || hearth.ErrorCode(err) == hearth.CodeNotFound {
+	if errors.Is(err, errNotWanted) || hearth.ErrorCode(err) == hearth.CodeNotFound {
 		return nil
 	}
 	return err

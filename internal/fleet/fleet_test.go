@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -127,9 +128,13 @@ func TestABatchNamesWhatIsWrongAndCreatesNothing(t *testing.T) {
 	inputs := []NewDevice{{Name: "a", Type: "t"}, {Name: " ", Type: "t"}, {Name: "a", Type: "t", Metadata: []byte(`[]`)}, {Name: "a", Type: "t", Interval: -1}}
 	_, err := b.CreateBatch(t.Context(), ann, inputs, nil)
 	wantCode(t, err, hearth.CodeValidationFailed)
+	refusal, ok := errors.AsType[*hearth.Error](err)
+	if !ok {
+		t.Fatal(err)
+	}
 	for _, location := range []string{"body.items[1].name", "body.items[2].metadata", "body.items[3].heartbeat_interval"} {
-		if !slices.ContainsFunc(err.(*hearth.Error).Fields, func(f hearth.FieldError) bool { return f.Location == location }) {
-			t.Errorf("%s is not named in %v", location, err.(*hearth.Error).Fields)
+		if !slices.ContainsFunc(refusal.Fields, func(f hearth.FieldError) bool { return f.Location == location }) {
+			t.Errorf("%s is not named in %v", location, refusal.Fields)
 		}
 	}
 	list, err := b.Devices(t.Context(), ann, Query{Page: hearth.Page{Count: true}})

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"hearth"
@@ -51,9 +52,7 @@ func (s *Service) SetSettings(ctx context.Context, caller hearth.Caller, setting
 		return settings, hearth.Invalid(errs...)
 	}
 	whole := hearth.DefaultNotificationSettings()
-	for kind, ways := range settings.Types {
-		whole.Types[kind] = ways
-	}
+	maps.Copy(whole.Types, settings.Types)
 	ids := slices.Clone(settings.Devices)
 	slices.Sort(ids)
 	ids = slices.Compact(ids)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -287,8 +288,8 @@ func TestAnInvitationLetsOnePersonInOnce(t *testing.T) {
 	}
 	_, err = b.Invite(ctx, b.caller("bob"), NewInvitation{org.ID, "odd", "chief"}, nil)
 	wantCode(t, "an odd invitation", err, hearth.CodeValidationFailed)
-	if fields := err.(*hearth.Error).Fields; len(fields) != 2 {
-		t.Errorf("named %v", fields)
+	if refusal, ok := errors.AsType[*hearth.Error](err); !ok || len(refusal.Fields) != 2 {
+		t.Errorf("named %v", err)
 	}
 }
 
