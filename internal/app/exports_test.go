@@ -26,6 +26,15 @@ import (
 	"hearth/internal/importcsv"
 )
 
+// person makes an account and signs in.
+func person(t *testing.T, url, email string) *client {
+	t.Helper()
+	c := &client{url: url}
+	c.call(t, "POST", "/auth/signup", map[string]any{"name": "Ann", "email": email, "password": "a long sentence, really"})
+	c.token, _ = c.call(t, "POST", "/auth/login", map[string]any{"email": email, "password": "a long sentence, really"})["access_token"].(string)
+	return c
+}
+
 // fetch makes a request and reads the whole answer; header is pairs.
 func (c *client) fetch(t *testing.T, method, path string, header ...string) (*http.Response, []byte) {
 	t.Helper()
