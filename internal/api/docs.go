@@ -32,6 +32,7 @@ func (a *API) humaConfig() huma.Config {
 				{Name: "Logs", Description: "What devices report."},
 				{Name: "Analytics", Description: "Figures over what devices reported."},
 				{Name: "Realtime", Description: "Events as they happen."},
+				{Name: "Exports", Description: "People's data as files."},
 				{Name: "Notifications", Description: "What the program tells a person."},
 				{Name: "Administration", Description: "For admins of the installation."},
 			},
