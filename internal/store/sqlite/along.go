@@ -70,5 +70,9 @@ func (s *Store) writeAudit(t *tx, entry hearth.AuditEntry) error {
 		VALUES(?,?,?,?,?,?,?,?,?,?,?,?)`,
 		entry.Seq, entry.PrevHash, entry.Hash, millis(entry.At), entry.ActorID, entry.Action, entry.Target, entry.Result,
 		entry.IP, entry.UserAgent, entry.RequestID, entry.ChangesText)
+	t.onCommit(func() {
+		s.options.Logger.Info(entry.Action, "kind", "audit", "seq", entry.Seq, "actor", entry.ActorID, "target", entry.Target,
+			"result", entry.Result, "ip", entry.IP, "request_id", entry.RequestID)
+	})
 	return err
 }

@@ -98,3 +98,18 @@ func TestASchemaOfTheFutureIsRefused(t *testing.T) {
 		t.Error("a newer schema was opened")
 	}
 }
+
+// What is acknowledged must survive a power cut: every commit is fsynced before it returns.
+func TestTheWriterSyncsEveryCommit(t *testing.T) {
+	t.Parallel()
+	s := openTest(t)
+	for pragma, want := range map[string]string{"synchronous": "2", "journal_mode": "wal"} {
+		var got string
+		if err := s.write(t.Context(), func(t *tx) error { return t.row(`PRAGMA ` + pragma).Scan(&got) }); err != nil {
+			t.Fatal(err)
+		}
+		if got != want {
+			t.Errorf("%s is %s, want %s", pragma, got, want)
+		}
+	}
+}

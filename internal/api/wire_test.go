@@ -1,0 +1,37 @@
+package api
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"hearth"
+)
+
+// Whatever is asked for, the filter of fields gives known fields or a refusal, and what it picks is JSON.
+func FuzzFields(f *testing.F) {
+	for _, seed := range []string{"", "name", "name,note", "note,,name", "items", "name,name", `"`, "\x00"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		fields, err := parseFields(query, typeOf[thing]())
+		if err != nil {
+			if hearth.ErrorCode(err) != hearth.CodeValidationFailed {
+				t.Errorf("%q: %v", query, err)
+			}
+			return
+		}
+		if query != "" && len(fields) == 0 {
+			t.Errorf("%q picks nothing", query)
+		}
+		picked, err := pick(thing{Name: "a"}, fields)
+		if err != nil || !json.Valid(picked) {
+			t.Errorf("%q: %s, %v", query, picked, err)
+		}
+		for _, field := range fields {
+			if !strings.Contains(","+query+",", ","+field+",") {
+				t.Errorf("%q gives %s", query, field)
+			}
+		}
+	})
+}
