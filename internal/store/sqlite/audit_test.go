@@ -65,7 +65,7 @@ func TestAuditListsAreServedByIndexes(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				defer rows.Close() //nolint:errcheck // rows.Err tells what went wrong
+				defer rows.Close()
 				for rows.Next() {
 					var id, parent, unused int
 					var detail string

@@ -55,7 +55,7 @@ func explain(t *testing.T, s *Store, statement string) string {
 		if err != nil {
 			return err
 		}
-		defer rows.Close() //nolint:errcheck // rows.Err tells what went wrong
+		defer rows.Close()
 		for rows.Next() {
 			var id, parent, unused int
 			var detail string

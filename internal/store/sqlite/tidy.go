@@ -37,7 +37,7 @@ func (t *tx) drain(query string) error {
 	if err != nil {
 		return err
 	}
-	for rows.Next() { //nolint:revive // the work is done by reading on
+	for rows.Next() {
 	}
 	return closed(rows, nil)
 }
