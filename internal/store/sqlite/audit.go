@@ -17,7 +17,7 @@ const auditColumns = `seq, prev_hash, hash, at, actor_id, action, target, result
 
 // AppendAudit is hearth.AuditStore's.
 func (s *Store) AppendAudit(ctx context.Context, entries ...hearth.AuditEntry) error {
-	return s.write(ctx, func(t *tx) error { return s.writeAlong(t, hearth.Along{Audit: entries}) })
+	return s.write(ctx, "AppendAudit", func(t *tx) error { return s.writeAlong(t, hearth.Along{Audit: entries}) })
 }
 
 // auditWhere is the part after FROM of every question about entries, with its arguments. Rows come off one index, newest
@@ -47,7 +47,7 @@ func auditWhere(f hearth.AuditFilter) (where string, arguments []any) {
 func (s *Store) Audit(ctx context.Context, filter hearth.AuditFilter, page hearth.Page) (hearth.List[hearth.AuditEntry], error) {
 	list := hearth.List[hearth.AuditEntry]{Total: -1}
 	where, arguments := auditWhere(filter)
-	err := s.read(ctx, func(r *reader) error {
+	err := s.read(ctx, "Audit", func(r *reader) error {
 		if page.Count {
 			if err := r.row(`SELECT count(*)`+where, arguments...).Scan(&list.Total); err != nil {
 				return err
@@ -82,7 +82,7 @@ func (s *Store) Audit(ctx context.Context, filter hearth.AuditFilter, page heart
 
 // AuditChain is hearth.AuditStore's.
 func (s *Store) AuditChain(ctx context.Context, after int64, limit int) (entries []hearth.AuditEntry, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "AuditChain", func(r *reader) error {
 		// By primary key.
 		rows, err := r.query(`SELECT `+auditColumns+` FROM audit WHERE seq>? ORDER BY seq LIMIT ?`, after, limit)
 		if err != nil {
@@ -96,7 +96,7 @@ func (s *Store) AuditChain(ctx context.Context, after int64, limit int) (entries
 
 // AuditHead is hearth.AuditStore's.
 func (s *Store) AuditHead(ctx context.Context) (head hearth.AuditHead, err error) {
-	err = s.read(ctx, func(r *reader) error { return r.row(`SELECT seq, hash FROM audit_head`).Scan(&head.Seq, &head.Hash) })
+	err = s.read(ctx, "AuditHead", func(r *reader) error { return r.row(`SELECT seq, hash FROM audit_head`).Scan(&head.Seq, &head.Hash) })
 	return head, err
 }
 

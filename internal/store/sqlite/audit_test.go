@@ -34,7 +34,7 @@ func TestTheDatabaseRefusesToEditTheAudit(t *testing.T) {
 		`DELETE FROM audit_head`,
 		`INSERT INTO audit_head(one, seq, hash) VALUES(2, 3, '')`,
 	} {
-		err := s.write(t.Context(), func(t *tx) error {
+		err := s.write(t.Context(), "Test", func(t *tx) error {
 			_, err := t.exec(statement)
 			return err
 		})
@@ -60,7 +60,7 @@ func TestAuditListsAreServedByIndexes(t *testing.T) {
 		for _, after := range []string{"", ` AND (at, seq)<(1, 2)`} {
 			where, arguments := auditWhere(filter)
 			var plan []string
-			err := s.read(t.Context(), func(r *reader) error {
+			err := s.read(t.Context(), "Test", func(r *reader) error {
 				rows, err := r.queryOnce(`EXPLAIN QUERY PLAN SELECT `+auditColumns+where+after+` ORDER BY at DESC, seq DESC LIMIT 51`, arguments...)
 				if err != nil {
 					return err

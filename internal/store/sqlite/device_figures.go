@@ -14,7 +14,7 @@ func (s *Store) DevicesByKey(ctx context.Context, keys []int64) (devices []heart
 	if err != nil {
 		return nil, err
 	}
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "DevicesByKey", func(r *reader) error {
 		// Each by the primary key of devices.
 		devices, err = scanDevices(r.query(`SELECT `+deviceColumns+` FROM json_each(?) keys
 			CROSS JOIN devices d ON d.key=keys.value CROSS JOIN presence p ON p.device=d.key`, string(list)))
@@ -33,7 +33,7 @@ func (s *Store) CountDevices(ctx context.Context, reach hearth.Reach, now time.T
 	if err != nil {
 		return counts, err
 	}
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "CountDevices", func(r *reader) error {
 		const silence = hearth.OfflineAfter * 1000
 		row := func() rowScanner {
 			if reach.All {

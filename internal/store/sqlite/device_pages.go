@@ -138,7 +138,7 @@ func (s *Store) Devices(ctx context.Context, filter hearth.DeviceFilter, page he
 	}
 	statement := devicesPage(order, filter.Reach.All, key != nil)
 	size := page.Size()
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "Devices", func(r *reader) error {
 		for _, scope := range scopes {
 			arguments := append(filterArguments(scope, key, page.Cursor.ID, filter), size+1)
 			devices, err := scanDevices(r.query(statement, arguments...))

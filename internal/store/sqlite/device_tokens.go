@@ -11,7 +11,7 @@ import (
 
 // CreateDeviceToken implements hearth.DeviceStore.
 func (s *Store) CreateDeviceToken(ctx context.Context, token hearth.DeviceToken, along hearth.Along) error {
-	return s.write(ctx, func(t *tx) error {
+	return s.write(ctx, "CreateDeviceToken", func(t *tx) error {
 		if err := s.writeAlong(t, along); err != nil {
 			return err
 		}
@@ -42,7 +42,7 @@ func scanToken(row rowScanner) (token hearth.DeviceToken, err error) {
 
 // DeviceTokens implements hearth.DeviceStore.
 func (s *Store) DeviceTokens(ctx context.Context, deviceID string) (tokens []hearth.DeviceToken, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "DeviceTokens", func(r *reader) error {
 		// By the unique index of devices.id and device_tokens_device.
 		rows, err := r.query(`SELECT `+tokenColumns+` FROM devices d CROSS JOIN device_tokens t ON t.device=d.key
 			WHERE d.id=? ORDER BY t.created_at, t.id`, deviceID)
@@ -64,7 +64,7 @@ func (s *Store) DeviceTokens(ctx context.Context, deviceID string) (tokens []hea
 
 // DeviceTokenByHash implements hearth.DeviceStore.
 func (s *Store) DeviceTokenByHash(ctx context.Context, hash []byte) (token hearth.DeviceToken, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "DeviceTokenByHash", func(r *reader) error {
 		// By the unique index of device_tokens.hash.
 		token, err = scanToken(r.row(`SELECT `+tokenColumns+` FROM device_tokens t JOIN devices d ON d.key=t.device WHERE t.hash=?`, hash))
 		return found(err, "device token")
@@ -74,7 +74,7 @@ func (s *Store) DeviceTokenByHash(ctx context.Context, hash []byte) (token heart
 
 // DeleteDeviceToken implements hearth.DeviceStore.
 func (s *Store) DeleteDeviceToken(ctx context.Context, deviceID, tokenID string, along hearth.Along) error {
-	return s.write(ctx, func(t *tx) error {
+	return s.write(ctx, "DeleteDeviceToken", func(t *tx) error {
 		if err := s.writeAlong(t, along); err != nil {
 			return err
 		}
@@ -85,7 +85,7 @@ func (s *Store) DeleteDeviceToken(ctx context.Context, deviceID, tokenID string,
 
 // TouchDeviceToken implements hearth.DeviceStore.
 func (s *Store) TouchDeviceToken(ctx context.Context, tokenID string, at time.Time) error {
-	return s.write(ctx, func(t *tx) error {
+	return s.write(ctx, "TouchDeviceToken", func(t *tx) error {
 		_, err := t.exec(`UPDATE device_tokens SET last_used_at=? WHERE id=?`, millis(at), tokenID)
 		return err
 	})

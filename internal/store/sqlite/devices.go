@@ -67,7 +67,7 @@ func storedMetadata(metadata json.RawMessage) sql.NullString {
 // CreateDevices implements hearth.DeviceStore.
 func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, along hearth.Along) ([]hearth.Device, error) {
 	created := make([]hearth.Device, len(devices))
-	err := s.write(ctx, func(t *tx) error {
+	err := s.write(ctx, "CreateDevices", func(t *tx) error {
 		if err := s.writeAlong(t, along); err != nil {
 			return err
 		}
@@ -135,7 +135,7 @@ const selectDevice = `SELECT ` + deviceColumns + ` FROM devices d JOIN presence 
 
 // Device implements hearth.DeviceStore.
 func (s *Store) Device(ctx context.Context, id string) (d hearth.Device, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "Device", func(r *reader) error {
 		d, err = scanDevice(r.row(selectDevice, id))
 		return found(err, "device")
 	})
@@ -148,7 +148,7 @@ func (s *Store) DevicesByID(ctx context.Context, ids []string) (devices []hearth
 	if err != nil {
 		return nil, err
 	}
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "DevicesByID", func(r *reader) error {
 		// Each id by the unique index of devices.id.
 		devices, err = scanDevices(r.query(`SELECT `+deviceColumns+` FROM json_each(?) ids
 			CROSS JOIN devices d ON d.id=ids.value CROSS JOIN presence p ON p.device=d.key`, string(list)))
@@ -161,7 +161,7 @@ func (s *Store) DevicesByID(ctx context.Context, ids []string) (devices []hearth
 func (s *Store) UpdateDevice(
 	ctx context.Context, id string, change func(hearth.Device) (hearth.Device, error), along hearth.Along,
 ) (after hearth.Device, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "UpdateDevice", func(t *tx) error {
 		before, err := scanDevice(t.row(selectDevice, id))
 		if err != nil {
 			return found(err, "device")
@@ -190,7 +190,7 @@ func (s *Store) UpdateDevice(
 
 // DeleteDevice implements hearth.DeviceStore.
 func (s *Store) DeleteDevice(ctx context.Context, id string, check func(hearth.Device) error, along hearth.Along) error {
-	return s.write(ctx, func(t *tx) error {
+	return s.write(ctx, "DeleteDevice", func(t *tx) error {
 		d, err := scanDevice(t.row(selectDevice, id))
 		if err != nil {
 			return found(err, "device")

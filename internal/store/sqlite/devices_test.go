@@ -49,7 +49,7 @@ func TestDevicePagesAreServedByIndexes(t *testing.T) {
 func explain(t *testing.T, s *Store, statement string) string {
 	t.Helper()
 	var plan strings.Builder
-	err := s.read(t.Context(), func(r *reader) error {
+	err := s.read(t.Context(), "Explain", func(r *reader) error {
 		arguments := []any{"user:u1", int64(1), "x", "", "", "", "", "", int64(0), 51}
 		rows, err := r.queryOnce("EXPLAIN QUERY PLAN "+statement, arguments[:10]...)
 		if err != nil {

@@ -132,7 +132,7 @@ func (s *Store) CreateExport(ctx context.Context, export hearth.Export, along he
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, func(t *tx) error {
+	return s.write(ctx, "CreateExport", func(t *tx) error {
 		if err := s.writeAlong(t, along); err != nil {
 			return err
 		}
@@ -152,7 +152,7 @@ func (s *Store) CreateExport(ctx context.Context, export hearth.Export, along he
 
 // Export is hearth.ExportStore's.
 func (s *Store) Export(ctx context.Context, id string) (export hearth.Export, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "Export", func(r *reader) error {
 		export, err = scanExport(r.row(`SELECT `+exportColumns+` FROM exports WHERE id=?`, id))
 		return err
 	})
@@ -178,7 +178,7 @@ func exportsWhere(filter hearth.ExportFilter) (where string, arguments []any) {
 func (s *Store) Exports(ctx context.Context, filter hearth.ExportFilter, page hearth.Page) (hearth.List[hearth.Export], error) {
 	list := hearth.List[hearth.Export]{Total: -1}
 	where, arguments := exportsWhere(filter)
-	err := s.read(ctx, func(r *reader) error {
+	err := s.read(ctx, "Exports", func(r *reader) error {
 		if page.Count {
 			if err := r.row(`SELECT count(*)`+where, arguments...).Scan(&list.Total); err != nil {
 				return err
@@ -212,7 +212,7 @@ func (s *Store) Exports(ctx context.Context, filter hearth.ExportFilter, page he
 func (s *Store) UpdateExport(
 	ctx context.Context, id string, change func(hearth.Export) (hearth.Export, error), along hearth.Along,
 ) (export hearth.Export, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "UpdateExport", func(t *tx) error {
 		old, err := scanExport(t.row(`SELECT `+exportColumns+` FROM exports WHERE id=?`, id))
 		if err != nil {
 			return err
@@ -240,7 +240,7 @@ func (s *Store) UpdateExport(
 
 // DeleteExport is hearth.ExportStore's.
 func (s *Store) DeleteExport(ctx context.Context, id string, along hearth.Along) error {
-	return s.write(ctx, func(t *tx) error {
+	return s.write(ctx, "DeleteExport", func(t *tx) error {
 		if err := s.writeAlong(t, along); err != nil {
 			return err
 		}
@@ -258,7 +258,7 @@ func (s *Store) DeleteExport(ctx context.Context, id string, along hearth.Along)
 
 // ExpiredExports is hearth.ExportStore's.
 func (s *Store) ExpiredExports(ctx context.Context, now time.Time, limit int) (exports []hearth.Export, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "ExpiredExports", func(r *reader) error {
 		// The index exports_expires finds them.
 		exports, err = scanExports(r.query(`SELECT `+exportColumns+` FROM exports WHERE expires_at>0 AND expires_at<=? ORDER BY expires_at LIMIT ?`,
 			millis(now), limit))
@@ -269,7 +269,7 @@ func (s *Store) ExpiredExports(ctx context.Context, now time.Time, limit int) (e
 
 // OpenExports is hearth.ExportStore's.
 func (s *Store) OpenExports(ctx context.Context, before time.Time, after string, limit int) (exports []hearth.Export, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "OpenExports", func(r *reader) error {
 		// The index exports_open has no others; ids begin with their time.
 		exports, err = scanExports(r.query(`SELECT `+exportColumns+` FROM exports INDEXED BY exports_open
 			WHERE status IN ('queued', 'running') AND created_at<? AND id>? ORDER BY id LIMIT ?`, millis(before), after, limit))
@@ -282,7 +282,7 @@ func (s *Store) OpenExports(ctx context.Context, before time.Time, after string,
 func (s *Store) ExportFigures(ctx context.Context, userID string) (hearth.ExportFigures, error) {
 	figures := hearth.ExportFigures{ByStatus: map[hearth.ExportStatus]int64{}}
 	where, arguments := exportsWhere(hearth.ExportFilter{UserID: userID})
-	err := s.read(ctx, func(r *reader) error {
+	err := s.read(ctx, "ExportFigures", func(r *reader) error {
 		clear(figures.ByStatus)
 		rows, err := r.query(`SELECT status, count(*), sum(size), min(created_at)`+where+` GROUP BY status`, arguments...)
 		if err != nil {

@@ -27,7 +27,7 @@ func (s *Store) RecordHeartbeats(ctx context.Context, beats []hearth.Heartbeat) 
 		}
 	}
 	list := heartbeatList(last)
-	return s.write(ctx, func(t *tx) error {
+	return s.write(ctx, "RecordHeartbeats", func(t *tx) error {
 		for _, beat := range told {
 			// By primary key; a status that is as told is not written.
 			if _, err := t.exec(`UPDATE devices SET status=?1, idle=0 WHERE key=?2 AND (status<>?1 OR idle)`,
@@ -72,7 +72,7 @@ func heartbeatList(last map[int64]int64) string {
 // when it is written.
 func (s *Store) IdleDevices(ctx context.Context, silentSince time.Time, limit int) (idled []hearth.Device, err error) {
 	var keys []int64
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "IdleDevices", func(r *reader) error {
 		// A walk over presence, which is small, that stops at the limit.
 		rows, err := r.query(`SELECT d.key FROM presence p CROSS JOIN devices d ON d.key=p.device
 			WHERE p.last_active_at<?1 AND d.status='active' AND (p.last_active_at>0 OR d.created_at<?1) LIMIT ?2`,
@@ -97,7 +97,7 @@ func (s *Store) IdleDevices(ctx context.Context, silentSince time.Time, limit in
 	if err != nil {
 		return nil, err
 	}
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "IdleDevices", func(t *tx) error {
 		devices, err := scanDevices(t.query(`SELECT `+deviceColumns+` FROM json_each(?2) list
 			CROSS JOIN devices d ON d.key=list.value CROSS JOIN presence p ON p.device=d.key
 			WHERE p.last_active_at<?1 AND d.status='active' AND (p.last_active_at>0 OR d.created_at<?1)`, millis(silentSince), string(list)))
@@ -127,7 +127,7 @@ func (s *Store) OnlineDevices(ctx context.Context, at time.Time) iter.Seq2[heart
 	return func(yield func(hearth.Device, error) bool) {
 		for after := int64(0); ; {
 			var devices []hearth.Device
-			err := s.read(ctx, func(r *reader) (err error) {
+			err := s.read(ctx, "OnlineDevices", func(r *reader) (err error) {
 				// A walk over presence by its primary key.
 				devices, err = scanDevices(r.query(`SELECT `+deviceColumns+` FROM presence p CROSS JOIN devices d ON d.key=p.device
 					WHERE p.device>?1 AND p.last_active_at>0 AND p.last_active_at+3000*d.interval>?2 ORDER BY p.device LIMIT ?3`,

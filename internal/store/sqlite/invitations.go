@@ -18,7 +18,7 @@ func scanInvitation(row rowScanner) (i hearth.Invitation, err error) {
 
 // CreateInvitation implements hearth.OrganizationStore.
 func (s *Store) CreateInvitation(ctx context.Context, i hearth.Invitation, along hearth.Along) error {
-	return s.write(ctx, func(t *tx) error {
+	return s.write(ctx, "CreateInvitation", func(t *tx) error {
 		if err := s.writeAlong(t, along); err != nil {
 			return err
 		}
@@ -45,7 +45,7 @@ func (s *Store) CreateInvitation(ctx context.Context, i hearth.Invitation, along
 
 // Invitation implements hearth.OrganizationStore.
 func (s *Store) Invitation(ctx context.Context, id string) (i hearth.Invitation, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "Invitation", func(r *reader) error {
 		i, err = scanInvitation(r.row(`SELECT `+invitationColumns+` FROM invitations i WHERE i.id=?`, id)) // by primary key
 		return err
 	})
@@ -57,7 +57,7 @@ const selectInvitationByHash = `SELECT ` + invitationColumns + ` FROM invitation
 
 // InvitationByHash implements hearth.OrganizationStore.
 func (s *Store) InvitationByHash(ctx context.Context, hash []byte) (i hearth.Invitation, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "InvitationByHash", func(r *reader) error {
 		i, err = scanInvitation(r.row(selectInvitationByHash, hash))
 		return err
 	})
@@ -66,7 +66,7 @@ func (s *Store) InvitationByHash(ctx context.Context, hash []byte) (i hearth.Inv
 
 // Invited implements hearth.OrganizationStore.
 func (s *Store) Invited(ctx context.Context, email string, now time.Time) (invited bool, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "Invited", func(r *reader) error {
 		// From invitations_email alone.
 		return r.row(`SELECT EXISTS(SELECT 1 FROM invitations WHERE email=? AND expires_at>?)`, email, millis(now)).Scan(&invited)
 	})
@@ -75,7 +75,7 @@ func (s *Store) Invited(ctx context.Context, email string, now time.Time) (invit
 
 // UseInvitation implements hearth.OrganizationStore.
 func (s *Store) UseInvitation(ctx context.Context, use hearth.InvitationUse, along hearth.Along) (member hearth.Member, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "UseInvitation", func(t *tx) error {
 		i, err := scanInvitation(t.row(selectInvitationByHash, use.Hash))
 		if err != nil {
 			return err
@@ -109,7 +109,7 @@ func (s *Store) UseInvitation(ctx context.Context, use hearth.InvitationUse, alo
 
 // DeleteExpiredInvitations implements hearth.OrganizationStore.
 func (s *Store) DeleteExpiredInvitations(ctx context.Context, now time.Time, limit int) (n int, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "DeleteExpiredInvitations", func(t *tx) error {
 		// By invitations_expires.
 		result, err := t.exec(`DELETE FROM invitations WHERE id IN (SELECT id FROM invitations WHERE expires_at<=? LIMIT ?)`, millis(now), limit)
 		if err != nil {

@@ -277,7 +277,7 @@ func (s *Store) AppendLogs(
 			return 0, hearth.Errorf(hearth.CodeValidationFailed, "a value is not a finite number")
 		}
 	}
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "AppendLogs", func(t *tx) error {
 		along := along
 		if err := s.answerLogs(t, &along); err != nil {
 			return err
@@ -326,7 +326,7 @@ func (s *Store) answerLogs(t *tx, along *hearth.Along) error {
 // ForeignWrites gives a number that grows when another process has written to the database since it was last asked for.
 func (s *Store) ForeignWrites(ctx context.Context) (n uint64, err error) {
 	// The start of a group looks for them; a group that changes nothing writes nothing.
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "ForeignWrites", func(t *tx) error {
 		n = t.w.logs.foreign
 		return nil
 	})
@@ -344,7 +344,7 @@ func blobOf(b []byte) []byte {
 // ImportCheckpoint implements hearth.LogStore.
 func (s *Store) ImportCheckpoint(ctx context.Context, id string) (hearth.Checkpoint, error) {
 	checkpoint := hearth.Checkpoint{ID: id}
-	err := s.read(ctx, func(r *reader) error {
+	err := s.read(ctx, "ImportCheckpoint", func(r *reader) error {
 		err := r.row(`SELECT rows, mark FROM import_checkpoints WHERE id=?`, id).Scan(&checkpoint.Rows, &checkpoint.Mark)
 		return found(err, "import")
 	})

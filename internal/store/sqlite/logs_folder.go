@@ -147,7 +147,7 @@ func (f *folder) foldWhile(more func(left tailSize) bool) {
 
 // foldOnce folds once; left is the size of the tail that remains.
 func (s *Store) foldOnce(ctx context.Context) (left tailSize, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "FoldOnce", func(t *tx) error {
 		if err := s.fold(t); err != nil {
 			return err
 		}

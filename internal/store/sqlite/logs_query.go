@@ -13,7 +13,7 @@ import (
 
 // Logs implements hearth.LogStore.
 func (s *Store) Logs(ctx context.Context, query hearth.LogQuery) (out []hearth.LogEntry, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "Logs", func(r *reader) error {
 		p := &logPage{LogQuery: query}
 		var scope int64
 		err := r.row(`SELECT scope FROM devices WHERE key=?`, query.Device).Scan(&scope)
@@ -199,7 +199,7 @@ func (l dayList) hourRuns(backward bool) [][2]int64 {
 
 // CountLogs implements hearth.LogStore.
 func (s *Store) CountLogs(ctx context.Context, reach hearth.Reach) (count int64, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "CountLogs", func(r *reader) error {
 		v, err := s.openView(r, logScope{reach: reach, span: everSpan()})
 		if err != nil {
 			return err

@@ -15,7 +15,7 @@ import (
 // Rollups implements hearth.LogStore.
 func (s *Store) Rollups(ctx context.Context, query hearth.RollupQuery) ([][]hearth.Rollup, error) {
 	out := make([][]hearth.Rollup, len(query.Groupings))
-	err := s.read(ctx, func(r *reader) error {
+	err := s.read(ctx, "Rollups", func(r *reader) error {
 		of := logScope{reach: query.Reach, devices: query.Devices, span: query.Span}
 		if query.Event != "" {
 			of.events = []string{query.Event}

@@ -20,7 +20,7 @@ const (
 // TrimLogs implements hearth.LogStore.
 func (s *Store) TrimLogs(ctx context.Context, before time.Time) (removed int64, more bool, err error) {
 	horizon := bucketOf(levelHour, max(firstMilli, min(endMilli, before.UnixMilli()))) * hourMillis
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "TrimLogs", func(t *tx) error {
 		var stored int64
 		var pending bool
 		if err := t.row(`SELECT horizon, pending, trimmed FROM log_state`).Scan(&stored, &pending, &removed); err != nil {
@@ -257,11 +257,11 @@ func (s *Store) rebuildMonth(t *tx, scope, month int64) error {
 // Reclaim implements hearth.LogStore: a step takes the dead devices of one scope out of one day.
 func (s *Store) Reclaim(ctx context.Context) (more bool, err error) {
 	var dead bool
-	err = s.read(ctx, func(r *reader) error { return r.row(`SELECT EXISTS (SELECT 1 FROM log_dead)`).Scan(&dead) })
+	err = s.read(ctx, "Reclaim", func(r *reader) error { return r.row(`SELECT EXISTS (SELECT 1 FROM log_dead)`).Scan(&dead) })
 	if err != nil || !dead {
 		return false, err
 	}
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "Reclaim", func(t *tx) error {
 		var scope, next, seq int64
 		// By log_dead_scope.
 		err := t.row(`SELECT scope, next_day FROM log_dead ORDER BY scope, next_day LIMIT 1`).Scan(&scope, &next)

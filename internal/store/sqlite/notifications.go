@@ -29,7 +29,7 @@ func scanNotification(row rowScanner) (hearth.Notification, error) {
 
 // CreateNotification implements hearth.NotificationStore.
 func (s *Store) CreateNotification(ctx context.Context, n hearth.NewNotification) (created bool, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "CreateNotification", func(t *tx) error {
 		created = false
 		news, err := isNews(t, n)
 		if err != nil || !news {
@@ -98,7 +98,7 @@ func (s *Store) Notifications(
 		where, args = where+` AND (created_at, id) < (?,?)`, append(args, created, page.Cursor.ID)
 	}
 	size := page.Size()
-	err := s.read(ctx, func(r *reader) error {
+	err := s.read(ctx, "Notifications", func(r *reader) error {
 		if page.Count {
 			if err := r.row(`SELECT count(*) FROM notifications WHERE `+all, allArgs...).Scan(&list.Total); err != nil {
 				return err
@@ -129,7 +129,7 @@ func (s *Store) Notifications(
 
 // ReadNotification implements hearth.NotificationStore.
 func (s *Store) ReadNotification(ctx context.Context, userID, id string, at time.Time) (n hearth.Notification, err error) {
-	err = s.write(ctx, func(t *tx) (err error) {
+	err = s.write(ctx, "ReadNotification", func(t *tx) (err error) {
 		if _, err := t.exec(`UPDATE notifications SET read_at=? WHERE id=? AND user_id=? AND read_at=0`, millis(at), id, userID); err != nil {
 			return err
 		}
@@ -141,7 +141,7 @@ func (s *Store) ReadNotification(ctx context.Context, userID, id string, at time
 
 // ReadNotifications implements hearth.NotificationStore.
 func (s *Store) ReadNotifications(ctx context.Context, userID string, at time.Time) (read int, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "ReadNotifications", func(t *tx) error {
 		// Served by notifications_unread.
 		result, err := t.exec(`UPDATE notifications SET read_at=? WHERE user_id=? AND read_at=0`, millis(at), userID)
 		if err != nil {
@@ -156,7 +156,7 @@ func (s *Store) ReadNotifications(ctx context.Context, userID string, at time.Ti
 
 // RemoveReadNotifications implements hearth.NotificationStore.
 func (s *Store) RemoveReadNotifications(ctx context.Context, before time.Time, limit int) (removed int, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "RemoveReadNotifications", func(t *tx) error {
 		// Served by notifications_read.
 		result, err := t.exec(`DELETE FROM notifications WHERE id IN
 			(SELECT id FROM notifications WHERE read_at>0 AND read_at<? ORDER BY read_at LIMIT ?)`, millis(before), limit)
@@ -179,7 +179,7 @@ type delivery struct {
 // NotificationSettings implements hearth.NotificationStore.
 func (s *Store) NotificationSettings(ctx context.Context, userID string) (hearth.NotificationSettings, error) {
 	settings := hearth.DefaultNotificationSettings()
-	err := s.read(ctx, func(r *reader) error {
+	err := s.read(ctx, "NotificationSettings", func(r *reader) error {
 		var data string
 		err := r.row(`SELECT types FROM notification_settings WHERE user_id=?`, userID).Scan(&data)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -224,7 +224,7 @@ func (s *Store) SetNotificationSettings(
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, func(t *tx) error {
+	return s.write(ctx, "SetNotificationSettings", func(t *tx) error {
 		result, err := t.exec(`INSERT OR REPLACE INTO notification_settings(user_id, types) SELECT id, ?2 FROM users WHERE id=?1`, userID, string(data))
 		if err != nil {
 			return err
@@ -273,7 +273,7 @@ func toldBefore(t *tx, userID string) (map[string]hearth.Connection, error) {
 
 // DeviceWatches implements hearth.NotificationStore.
 func (s *Store) DeviceWatches(ctx context.Context, deviceID string) (watches []hearth.DeviceWatch, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "DeviceWatches", func(r *reader) error {
 		rows, err := r.query(`SELECT user_id, told FROM device_watches WHERE device_id=?`, deviceID) // by primary key
 		if err != nil {
 			return err

@@ -12,7 +12,7 @@ var _ hearth.OnceStore = (*Store)(nil)
 // Once is hearth.OnceStore's.
 func (s *Store) Once(ctx context.Context, caller, key string) (hearth.Once, error) {
 	once := hearth.Once{Caller: caller, Key: key}
-	err := s.read(ctx, func(r *reader) error {
+	err := s.read(ctx, "Once", func(r *reader) error {
 		var created, expires int64
 		// Served by the primary key (caller, key).
 		err := r.row(`SELECT fingerprint, status, answer, created_at, expires_at FROM once WHERE caller=? AND key=? AND expires_at>?`,
@@ -25,7 +25,7 @@ func (s *Store) Once(ctx context.Context, caller, key string) (hearth.Once, erro
 
 // DeleteExpiredOnce is hearth.OnceStore's.
 func (s *Store) DeleteExpiredOnce(ctx context.Context, now time.Time, limit int) (deleted int, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "DeleteExpiredOnce", func(t *tx) error {
 		// The index once_expires finds them.
 		result, err := t.exec(`DELETE FROM once WHERE (caller, key) IN
 			(SELECT caller, key FROM once WHERE expires_at<=? ORDER BY expires_at LIMIT ?)`, millis(now), limit)

@@ -25,7 +25,7 @@ const selectOrganization = `SELECT ` + organizationColumns + ` FROM organization
 
 // CreateOrganization implements hearth.OrganizationStore.
 func (s *Store) CreateOrganization(ctx context.Context, org hearth.Organization, ownerID string, along hearth.Along) error {
-	return s.write(ctx, func(t *tx) error {
+	return s.write(ctx, "CreateOrganization", func(t *tx) error {
 		if err := s.writeAlong(t, along); err != nil {
 			return err
 		}
@@ -45,7 +45,7 @@ func (s *Store) CreateOrganization(ctx context.Context, org hearth.Organization,
 
 // Organization implements hearth.OrganizationStore.
 func (s *Store) Organization(ctx context.Context, id string) (org hearth.Organization, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "Organization", func(r *reader) error {
 		org, err = scanOrganization(r.row(selectOrganization, id))
 		return found(err, "organization")
 	})
@@ -66,7 +66,7 @@ func (s *Store) Organizations(
 	if filter.UserID != "" {
 		from = ` FROM members m CROSS JOIN organizations o ON o.id=m.organization_id WHERE m.user_id=?1`
 	}
-	err = s.read(ctx, func(r *reader) (err error) {
+	err = s.read(ctx, "Organizations", func(r *reader) (err error) {
 		if page.Count {
 			if err := r.row(`SELECT count(*)`+from, filter.UserID).Scan(&list.Total); err != nil {
 				return err
@@ -116,7 +116,7 @@ func timeCursor(cursor hearth.Cursor, descending bool) (at int64, id string, err
 func (s *Store) UpdateOrganization(
 	ctx context.Context, id string, change func(hearth.Organization) (hearth.Organization, error), along hearth.Along,
 ) (after hearth.Organization, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "UpdateOrganization", func(t *tx) error {
 		before, err := scanOrganization(t.row(selectOrganization, id))
 		if err != nil {
 			return found(err, "organization")
@@ -138,7 +138,7 @@ func (s *Store) UpdateOrganization(
 
 // DeleteOrganization implements hearth.OrganizationStore.
 func (s *Store) DeleteOrganization(ctx context.Context, id string, along hearth.Along) (memberIDs []string, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "DeleteOrganization", func(t *tx) error {
 		if err := s.writeAlong(t, along); err != nil {
 			return err
 		}
@@ -193,7 +193,7 @@ func checkOrganization(t *tx, id string) error {
 // Roles implements hearth.OrganizationStore.
 func (s *Store) Roles(ctx context.Context, userID string) (map[string]hearth.OrgRole, error) {
 	roles := map[string]hearth.OrgRole{}
-	err := s.read(ctx, func(r *reader) error {
+	err := s.read(ctx, "Roles", func(r *reader) error {
 		// From members_user alone.
 		rows, err := r.query(`SELECT organization_id, role FROM members WHERE user_id=?`, userID)
 		if err != nil {
@@ -229,7 +229,7 @@ func (s *Store) Members(ctx context.Context, orgID string, page hearth.Page) (he
 	if err != nil {
 		return list, err
 	}
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "Members", func(r *reader) error {
 		if page.Count {
 			if err := r.row(`SELECT count(*) FROM members WHERE organization_id=?`, orgID).Scan(&list.Total); err != nil {
 				return err
@@ -265,7 +265,7 @@ func (s *Store) Members(ctx context.Context, orgID string, page hearth.Page) (he
 
 // ChangeMember implements hearth.OrganizationStore.
 func (s *Store) ChangeMember(ctx context.Context, change hearth.MemberChange, along hearth.Along) (member hearth.Member, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "ChangeMember", func(t *tx) error {
 		if err := checkOrganization(t, change.OrganizationID); err != nil {
 			return err
 		}

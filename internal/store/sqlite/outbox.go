@@ -9,7 +9,7 @@ import (
 // PendingOutbox gives the oldest limit jobs that writes left behind and that nobody deleted yet.
 func (s *Store) PendingOutbox(ctx context.Context, limit int) ([]hearth.OutboxJob, error) {
 	var jobs []hearth.OutboxJob
-	err := s.read(ctx, func(r *reader) error {
+	err := s.read(ctx, "PendingOutbox", func(r *reader) error {
 		// Ids begin with their time: the primary key gives the order.
 		rows, err := r.query(`SELECT id, kind, queue, payload, uniq, run_at FROM outbox ORDER BY id LIMIT ?`, limit)
 		if err != nil {
@@ -31,7 +31,7 @@ func (s *Store) PendingOutbox(ctx context.Context, limit int) ([]hearth.OutboxJo
 
 // DeleteOutbox removes jobs in one atomic step; unknown ids are no error.
 func (s *Store) DeleteOutbox(ctx context.Context, ids []string) error {
-	return s.write(ctx, func(t *tx) error {
+	return s.write(ctx, "DeleteOutbox", func(t *tx) error {
 		for _, id := range ids {
 			if _, err := t.exec(`DELETE FROM outbox WHERE id=?`, id); err != nil {
 				return err

@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"hearth"
 )
 
 // readers is the connections that read. Each keeps the statements that were prepared on it: a statement must never need a
@@ -50,6 +52,11 @@ func (p *readers) close() error {
 		p.closeErr = errors.Join(p.closeErr, p.db.Close())
 	})
 	return p.closeErr
+}
+
+// use tells how many connections are busy.
+func (p *readers) use(name string) hearth.Pool {
+	return hearth.Pool{Name: name, InUse: p.size - len(p.free), Max: p.size}
 }
 
 // take waits for a free connection and opens it if it is not open.
@@ -111,12 +118,15 @@ type reader struct {
 	*readConn
 }
 
-// read runs fn in a snapshot. Driver errors come back translated. fn must not read again but through its reader.
-func (s *Store) read(ctx context.Context, fn func(*reader) error) error {
+// read runs fn in a snapshot. Driver errors come back translated. fn must not read again but through its reader. The
+// operation's name is for the observer.
+func (s *Store) read(ctx context.Context, operation string, fn func(*reader) error) error {
 	start := time.Now()
 	err := s.readFrom(ctx, s.readers, fn)
-	if took := time.Since(start); s.options.SlowQuery > 0 && took >= s.options.SlowQuery {
-		s.options.Logger.WarnContext(ctx, "slow query", "kind", "performance", "duration", took)
+	took := time.Since(start)
+	s.options.Observer.Operation(ctx, operation, took, err)
+	if s.options.SlowQuery > 0 && took >= s.options.SlowQuery {
+		s.options.Logger.WarnContext(ctx, "slow query", "kind", "performance", "operation", operation, "duration", took)
 	}
 	return err
 }

@@ -18,7 +18,7 @@ func TestReadersNeverWaitForOneAnother(t *testing.T) {
 	inside.Add(s.readers.size)
 	for range s.readers.size {
 		wg.Go(func() {
-			err := s.read(t.Context(), func(r *reader) error {
+			err := s.read(t.Context(), "Test", func(r *reader) error {
 				inside.Done()
 				inside.Wait()
 				for n := range 20 {
@@ -40,12 +40,12 @@ func TestReadersNeverWaitForOneAnother(t *testing.T) {
 func TestAReadIsOfOneSnapshot(t *testing.T) {
 	t.Parallel()
 	s := openTest(t)
-	err := s.read(t.Context(), func(r *reader) error {
+	err := s.read(t.Context(), "Test", func(r *reader) error {
 		var before, after int
 		if err := r.row(`SELECT count(*) FROM scopes`).Scan(&before); err != nil {
 			return err
 		}
-		if err := s.write(t.Context(), func(t *tx) error { _, err := t.exec(`INSERT INTO scopes(name) VALUES('x')`); return err }); err != nil {
+		if err := s.write(t.Context(), "Test", func(t *tx) error { _, err := t.exec(`INSERT INTO scopes(name) VALUES('x')`); return err }); err != nil {
 			return err
 		}
 		if err := r.row(`SELECT count(*) FROM scopes`).Scan(&after); err != nil {
@@ -69,7 +69,7 @@ func TestAReadThatFailsOrPanicsLeavesItsConnectionUsable(t *testing.T) {
 	s := openTest(t)
 	refusal := errors.New("no")
 	for range 3 * s.readers.size {
-		if err := s.read(t.Context(), func(*reader) error { return refusal }); !errors.Is(err, refusal) {
+		if err := s.read(t.Context(), "Test", func(*reader) error { return refusal }); !errors.Is(err, refusal) {
 			t.Errorf("got %v", err)
 		}
 		func() {
@@ -78,10 +78,10 @@ func TestAReadThatFailsOrPanicsLeavesItsConnectionUsable(t *testing.T) {
 					t.Error("the panic was swallowed")
 				}
 			}()
-			_ = s.read(t.Context(), func(*reader) error { panic("a bug") })
+			_ = s.read(t.Context(), "Test", func(*reader) error { panic("a bug") })
 		}()
 		ended, cancel := context.WithCancel(t.Context())
-		err := s.read(ended, func(r *reader) error {
+		err := s.read(ended, "Test", func(r *reader) error {
 			cancel()
 			var n int
 			return r.row(`SELECT 1`).Scan(&n)

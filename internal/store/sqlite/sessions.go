@@ -30,7 +30,7 @@ func (c *sessionScan) result() hearth.Session {
 
 // CreateSession implements hearth.SessionStore.
 func (s *Store) CreateSession(ctx context.Context, login hearth.NewSession) (user hearth.User, ended []string, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "CreateSession", func(t *tx) error {
 		session := login.Session
 		before, err := scanUser(t.row(`SELECT `+userColumns+` FROM users u WHERE u.id=?`, session.UserID))
 		if err != nil {
@@ -103,7 +103,7 @@ func queryIDs(t *tx, query string, args ...any) (ids []string, err error) {
 
 // Session implements hearth.SessionStore.
 func (s *Store) Session(ctx context.Context, id string) (session hearth.Session, user hearth.User, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "Session", func(r *reader) error {
 		var scan sessionScan
 		// Both by primary key.
 		user, err = scanUser(r.row(`SELECT `+userColumns+`, `+sessionColumns+` FROM sessions s JOIN users u ON u.id=s.user_id WHERE s.id=?`, id),
@@ -116,7 +116,7 @@ func (s *Store) Session(ctx context.Context, id string) (session hearth.Session,
 
 // Sessions implements hearth.SessionStore.
 func (s *Store) Sessions(ctx context.Context, userID string, now time.Time) (sessions []hearth.Session, err error) {
-	err = s.read(ctx, func(r *reader) (err error) {
+	err = s.read(ctx, "Sessions", func(r *reader) (err error) {
 		// Served by sessions_user (user_id, ended_at, created_at), backwards.
 		rows, err := r.query(`SELECT `+sessionColumns+` FROM sessions s WHERE s.user_id=? AND s.ended_at=0 AND s.expires_at>?
 			ORDER BY s.created_at DESC, s.id DESC LIMIT ?`, userID, millis(now), hearth.MaxSessions)
@@ -140,7 +140,7 @@ func (s *Store) Sessions(ctx context.Context, userID string, now time.Time) (ses
 func (s *Store) UseRefreshToken(
 	ctx context.Context, hash []byte, decide func(hearth.RefreshToken) (hearth.RefreshVerdict, error),
 ) error {
-	return s.write(ctx, func(t *tx) error {
+	return s.write(ctx, "UseRefreshToken", func(t *tx) error {
 		var token hearth.RefreshToken
 		var scan sessionScan
 		// All three by primary key.
@@ -184,7 +184,7 @@ func (s *Store) UseRefreshToken(
 
 // EndSession implements hearth.SessionStore.
 func (s *Store) EndSession(ctx context.Context, end hearth.SessionEnd) (session hearth.Session, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "EndSession", func(t *tx) error {
 		if err := s.writeAlong(t, end.Along); err != nil {
 			return err
 		}
@@ -204,7 +204,7 @@ func (s *Store) EndSession(ctx context.Context, end hearth.SessionEnd) (session 
 
 // EndSessions implements hearth.SessionStore.
 func (s *Store) EndSessions(ctx context.Context, end hearth.SessionEnd) (ended []string, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "EndSessions", func(t *tx) error {
 		if err := s.writeAlong(t, end.Along); err != nil {
 			return err
 		}
@@ -228,7 +228,7 @@ func endSessions(t *tx, end hearth.SessionEnd) ([]string, error) {
 
 // RemoveSessions implements hearth.SessionStore.
 func (s *Store) RemoveSessions(ctx context.Context, before time.Time, limit int) (removed int, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "RemoveSessions", func(t *tx) error {
 		if err := removeTries(t, before); err != nil {
 			return err
 		}
@@ -248,7 +248,7 @@ func (s *Store) RemoveSessions(ctx context.Context, before time.Time, limit int)
 func (s *Store) RewriteOrigins(
 	ctx context.Context, after string, limit int, change func(id string, origin []byte) ([]byte, error),
 ) (last string, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "RewriteOrigins", func(t *tx) error {
 		last = ""
 		// By primary key.
 		sessions, err := queryOrigins(t, `SELECT id, origin FROM sessions WHERE id > ? ORDER BY id LIMIT ?`, after, limit)

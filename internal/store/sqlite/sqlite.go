@@ -28,6 +28,8 @@ type Options struct {
 	Logger *slog.Logger
 	// SlowQuery is the duration from which a read or a commit is logged; zero logs none.
 	SlowQuery time.Duration
+	// Observer is told of each operation, by the name of its method, and of each commit; nil: nobody is.
+	Observer hearth.StoreObserver
 	// Logs tune the storage of logs.
 	Logs LogOptions
 }
@@ -38,6 +40,9 @@ func (o Options) validate() (Options, error) {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Observer == nil {
+		o.Observer = hearth.NoObserver{}
 	}
 	var err error
 	o.Logs, err = o.Logs.withDefaults()
@@ -119,10 +124,16 @@ func (s *Store) Close() error {
 
 // Ping tells whether the store answers; CodeUnavailable.
 func (s *Store) Ping(ctx context.Context) error {
-	return s.read(ctx, func(r *reader) error {
+	return s.read(ctx, "Ping", func(r *reader) error {
 		var one int
 		return r.row(`SELECT 1`).Scan(&one)
 	})
+}
+
+// Pools tells how busy the connections are: "read" are those of short questions, "scan" those of exports. There is one more,
+// which writes.
+func (s *Store) Pools() []hearth.Pool {
+	return []hearth.Pool{s.readers.use("read"), s.scans.use("scan")}
 }
 
 func (s *Store) now() time.Time { return s.options.Clock.Now() }

@@ -29,7 +29,7 @@ func scanUser(row rowScanner, more ...any) (hearth.User, error) {
 
 // CreateUser implements hearth.UserStore.
 func (s *Store) CreateUser(ctx context.Context, user hearth.User, along hearth.Along) error {
-	return s.write(ctx, func(t *tx) error {
+	return s.write(ctx, "CreateUser", func(t *tx) error {
 		if err := s.writeAlong(t, along); err != nil {
 			return err
 		}
@@ -39,7 +39,7 @@ func (s *Store) CreateUser(ctx context.Context, user hearth.User, along hearth.A
 
 // CreateFirstUser implements hearth.UserStore.
 func (s *Store) CreateFirstUser(ctx context.Context, user hearth.User, along hearth.Along) error {
-	return s.write(ctx, func(t *tx) error {
+	return s.write(ctx, "CreateFirstUser", func(t *tx) error {
 		if err := s.writeAlong(t, along); err != nil {
 			return err
 		}
@@ -70,13 +70,13 @@ func emailTaken(err error) error {
 
 // AnyUser implements hearth.UserStore.
 func (s *Store) AnyUser(ctx context.Context) (exists bool, err error) {
-	err = s.read(ctx, func(r *reader) error { return r.row(`SELECT EXISTS(SELECT 1 FROM users)`).Scan(&exists) })
+	err = s.read(ctx, "AnyUser", func(r *reader) error { return r.row(`SELECT EXISTS(SELECT 1 FROM users)`).Scan(&exists) })
 	return exists, err
 }
 
 // User implements hearth.UserStore.
 func (s *Store) User(ctx context.Context, id string) (user hearth.User, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "User", func(r *reader) error {
 		user, err = scanUser(r.row(`SELECT `+userColumns+` FROM users u WHERE u.id=?`, id)) // by primary key
 		return found(err, "user")
 	})
@@ -85,7 +85,7 @@ func (s *Store) User(ctx context.Context, id string) (user hearth.User, err erro
 
 // UserByEmail implements hearth.UserStore.
 func (s *Store) UserByEmail(ctx context.Context, email string) (user hearth.User, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "UserByEmail", func(r *reader) error {
 		user, err = scanUser(r.row(`SELECT `+userColumns+` FROM users u WHERE u.email=?`, email)) // by the unique index
 		return found(err, "user")
 	})
@@ -113,7 +113,7 @@ func (s *Store) Users(ctx context.Context, filter hearth.UserFilter, page hearth
 		where, args = append(where, `(u.created_at, u.id) < (?,?)`), append(args, created, page.Cursor.ID)
 	}
 	size := page.Size()
-	err := s.read(ctx, func(r *reader) (err error) {
+	err := s.read(ctx, "Users", func(r *reader) (err error) {
 		if page.Count {
 			if err := r.rowOnce(`SELECT count(*) FROM users u WHERE `+all, allArgs...).Scan(&list.Total); err != nil {
 				return err
@@ -147,7 +147,7 @@ func (s *Store) Users(ctx context.Context, filter hearth.UserFilter, page hearth
 func (s *Store) UpdateUser(
 	ctx context.Context, id string, change func(hearth.User) (hearth.UserChange, error),
 ) (user hearth.User, ended []string, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "UpdateUser", func(t *tx) error {
 		before, err := scanUser(t.row(`SELECT `+userColumns+` FROM users u WHERE u.id=?`, id))
 		if err != nil {
 			return found(err, "user")
@@ -203,7 +203,7 @@ func (s *Store) applyUserChange(t *tx, before hearth.User, to hearth.UserChange)
 
 // Tries implements hearth.UserStore.
 func (s *Store) Tries(ctx context.Context, key []byte) (tries hearth.Tries, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "Tries", func(r *reader) error {
 		tries, err = scanTries(r.row(selectTries, key))
 		return err
 	})
@@ -227,7 +227,7 @@ func scanTries(row rowScanner) (hearth.Tries, error) {
 func (s *Store) UpdateTries(
 	ctx context.Context, key []byte, change func(hearth.Tries) (hearth.Tries, hearth.Along, error),
 ) (tries hearth.Tries, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "UpdateTries", func(t *tx) error {
 		before, err := scanTries(t.row(selectTries, key))
 		if err != nil {
 			return err
@@ -252,7 +252,7 @@ func (s *Store) UpdateTries(
 
 // CreatePasswordReset implements hearth.UserStore.
 func (s *Store) CreatePasswordReset(ctx context.Context, reset hearth.PasswordReset, along hearth.Along) error {
-	return s.write(ctx, func(t *tx) error {
+	return s.write(ctx, "CreatePasswordReset", func(t *tx) error {
 		if err := s.writeAlong(t, along); err != nil {
 			return err
 		}
@@ -278,7 +278,7 @@ func scanReset(row rowScanner) (hearth.PasswordReset, error) {
 
 // PasswordReset implements hearth.UserStore.
 func (s *Store) PasswordReset(ctx context.Context, userID string) (reset hearth.PasswordReset, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "PasswordReset", func(r *reader) error {
 		reset, err = scanReset(r.row(`SELECT `+resetColumns+` FROM password_resets WHERE user_id=?`, userID)) // by primary key
 		return err
 	})
@@ -287,7 +287,7 @@ func (s *Store) PasswordReset(ctx context.Context, userID string) (reset hearth.
 
 // PasswordResetByHash implements hearth.UserStore.
 func (s *Store) PasswordResetByHash(ctx context.Context, hash []byte) (reset hearth.PasswordReset, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "PasswordResetByHash", func(r *reader) error {
 		reset, err = scanReset(r.row(`SELECT `+resetColumns+` FROM password_resets WHERE hash=?`, hash)) // by the unique index
 		return err
 	})
@@ -298,7 +298,7 @@ func (s *Store) PasswordResetByHash(ctx context.Context, hash []byte) (reset hea
 func (s *Store) UsePasswordReset(
 	ctx context.Context, hash []byte, change func(hearth.PasswordReset, hearth.User) (hearth.UserChange, error),
 ) (user hearth.User, ended []string, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "UsePasswordReset", func(t *tx) error {
 		reset, err := scanReset(t.row(`SELECT `+resetColumns+` FROM password_resets WHERE hash=?`, hash))
 		if err != nil {
 			return err
@@ -321,7 +321,7 @@ func (s *Store) UsePasswordReset(
 
 // Record implements hearth.UserStore.
 func (s *Store) Record(ctx context.Context, along hearth.Along) error {
-	return s.write(ctx, func(t *tx) error { return s.writeAlong(t, along) })
+	return s.write(ctx, "Record", func(t *tx) error { return s.writeAlong(t, along) })
 }
 
 // removeTries removes failed logins and resets that are older than before.

@@ -41,6 +41,8 @@ type writer struct {
 
 type request struct {
 	fn func(*tx) error
+	// at is when it was queued.
+	at time.Time
 	// claimed is set by the first of the writer (to run it) and the asker (to give up waiting).
 	claimed atomic.Bool
 	result  chan error
@@ -80,9 +82,17 @@ func (w *writer) stop() error {
 }
 
 // write runs fn in the next group's transaction and returns when that transaction is durable, or with fn's error and
-// nothing written. A context that ends while the write still waits takes it back; one that ends later does not.
-func (s *Store) write(ctx context.Context, fn func(*tx) error) error {
-	req := &request{fn: fn, result: make(chan error, 1)}
+// nothing written. A context that ends while the write still waits takes it back; one that ends later does not. The
+// operation's name is for the observer.
+func (s *Store) write(ctx context.Context, operation string, fn func(*tx) error) error {
+	start := time.Now()
+	err := s.enqueue(ctx, &request{fn: fn, at: start, result: make(chan error, 1)})
+	s.options.Observer.Operation(ctx, operation, time.Since(start), err)
+	return err
+}
+
+// enqueue is write for a request.
+func (s *Store) enqueue(ctx context.Context, req *request) error {
 	unavailable := &hearth.Error{Code: hearth.CodeUnavailable, Message: "the store is busy", RetryAfter: time.Second}
 	select {
 	case <-s.writer.stopping:
@@ -175,7 +185,9 @@ collect:
 		w.answer(members, fatal)
 		return
 	}
-	if took := time.Since(start); w.options.SlowQuery > 0 && took >= w.options.SlowQuery {
+	took := time.Since(start)
+	w.options.Observer.Commit(len(members), start.Sub(first.at), took)
+	if w.options.SlowQuery > 0 && took >= w.options.SlowQuery {
 		w.options.Logger.Warn("slow commit", "kind", "performance", "duration", took, "writes", len(members))
 	}
 	if grown := w.logs.committed(); grown.rows > 0 {

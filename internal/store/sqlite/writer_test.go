@@ -27,7 +27,7 @@ func openTest(t testing.TB) *Store {
 
 func scopeCount(t *testing.T, s *Store) (n int) {
 	t.Helper()
-	if err := s.read(t.Context(), func(r *reader) error { return r.row(`SELECT count(*) FROM scopes`).Scan(&n) }); err != nil {
+	if err := s.read(t.Context(), "ScopeCount", func(r *reader) error { return r.row(`SELECT count(*) FROM scopes`).Scan(&n) }); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -40,7 +40,7 @@ func TestWritesThatShareACommitFailAlone(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 200 {
 		wg.Go(func() {
-			err := s.write(context.Background(), func(t *tx) error {
+			err := s.write(context.Background(), "Test", func(t *tx) error {
 				if _, err := t.exec(`INSERT INTO scopes(name) VALUES(?)`, fmt.Sprint(i)); err != nil {
 					return err
 				}
@@ -72,7 +72,7 @@ func TestAClosedStoreRefusesWrites(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	err := s.write(t.Context(), func(*tx) error { return nil })
+	err := s.write(t.Context(), "Test", func(*tx) error { return nil })
 	if hearth.ErrorCode(err) != hearth.CodeUnavailable {
 		t.Errorf("got %v, want unavailable", err)
 	}
@@ -85,7 +85,7 @@ func TestASchemaOfTheFutureIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.write(t.Context(), func(t *tx) error {
+	if err := s.write(t.Context(), "Test", func(t *tx) error {
 		_, err := t.exec(`INSERT INTO goose_db_version(version_id, is_applied) VALUES(9999, 1)`)
 		return err
 	}); err != nil {
@@ -105,7 +105,7 @@ func TestTheWriterSyncsEveryCommit(t *testing.T) {
 	s := openTest(t)
 	for pragma, want := range map[string]string{"synchronous": "2", "journal_mode": "wal"} {
 		var got string
-		if err := s.write(t.Context(), func(t *tx) error { return t.row(`PRAGMA ` + pragma).Scan(&got) }); err != nil {
+		if err := s.write(t.Context(), "Test", func(t *tx) error { return t.row(`PRAGMA ` + pragma).Scan(&got) }); err != nil {
 			t.Fatal(err)
 		}
 		if got != want {

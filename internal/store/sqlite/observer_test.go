@@ -1,0 +1,81 @@
+package sqlite
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"hearth"
+)
+
+// witness counts what a store tells.
+type witness struct {
+	mu       sync.Mutex
+	ended    map[string]int
+	codes    map[hearth.Code]int
+	writes   int
+	commits  int
+	negative bool
+}
+
+func (w *witness) Operation(_ context.Context, name string, took time.Duration, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended[name]++
+	w.negative = w.negative || took <= 0
+	if err != nil {
+		w.codes[hearth.ErrorCode(err)]++
+	}
+}
+
+func (w *witness) Commit(writes int, waited, took time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writes += writes
+	w.commits++
+	w.negative = w.negative || waited < 0 || took <= 0
+}
+
+func TestTheObserverIsToldOfEveryOperationAndCommit(t *testing.T) {
+	t.Parallel()
+	seen := &witness{ended: map[string]int{}, codes: map[hearth.Code]int{}}
+	s, err := Open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "hearth.db"), Observer: seen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const writes = 100
+	var all sync.WaitGroup
+	for range writes {
+		all.Go(func() {
+			if err := s.write(t.Context(), "Test", func(*tx) error { return nil }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if _, err := s.User(t.Context(), "nobody"); hearth.ErrorCode(err) != hearth.CodeNotFound {
+		t.Error(err)
+	}
+	// A reader that works is busy for everybody to see.
+	if err := s.read(t.Context(), "Test", func(*reader) error {
+		for _, p := range s.Pools() {
+			if want := map[string]int{"read": 1, "scan": 0}[p.Name]; p.InUse != want || p.Max < 4 {
+				t.Errorf("the pool %s has %d of %d in use", p.Name, p.InUse, p.Max)
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if seen.ended["Test"] != writes+1 || seen.ended["User"] != 1 || seen.codes[hearth.CodeNotFound] != 1 {
+		t.Errorf("the observer saw %v and the errors %v", seen.ended, seen.codes)
+	}
+	if seen.writes != writes || seen.commits == 0 || seen.commits > writes || seen.negative {
+		t.Errorf("the observer saw %d writes in %d commits; want %d, none of negative time", seen.writes, seen.commits, writes)
+	}
+}
