@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"path/filepath"
 
 	"hearth"
 	"hearth/internal/account"
@@ -11,10 +10,14 @@ import (
 // NewUser is an account about to be made.
 type NewUser = account.NewUser
 
+// signingKeys is the file of the keys that sign access tokens.
+const signingKeys = "keys.json"
+
 // openAccounts opens the signing keys, making them at the first start, and builds the accounts.
-func (a *App) openAccounts() (err error) {
-	a.keys, err = account.OpenKeyRing(account.KeyRingOptions{
-		Path: filepath.Join(a.config.DataDir, "keys.json"), AccessTTL: a.config.AccessTTL, Clock: a.options.Clock,
+func (a *App) openAccounts(ctx context.Context) (err error) {
+	err = a.secrets.open(ctx, signingKeys, func(path string) error {
+		a.keys, err = account.OpenKeyRing(account.KeyRingOptions{Path: path, AccessTTL: a.config.AccessTTL, Clock: a.options.Clock})
+		return err
 	})
 	if err != nil {
 		return err

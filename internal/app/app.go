@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
 	"hearth"
@@ -29,7 +28,6 @@ import (
 	"hearth/internal/queue"
 	"hearth/internal/realtime"
 	"hearth/internal/sealer"
-	"hearth/internal/store/sqlite"
 	"hearth/internal/telemetry"
 )
 
@@ -65,7 +63,8 @@ type App struct {
 	log     *slog.Logger
 	health  *observe.Health
 	metrics *observe.Metrics
-	store   *sqlite.Store
+	store   store
+	secrets *secrets
 	keys    *account.KeyRing
 	people  *account.Service
 	sealing *sealer.Ring // nil: fields are stored as they are
@@ -123,22 +122,25 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	if err := a.openStore(ctx); err != nil {
 		return nil, err
 	}
+	if err := a.openSecrets(ctx); err != nil {
+		return nil, err
+	}
 	if err := a.openQueue(ctx); err != nil {
 		return nil, err
 	}
-	if err := a.openSealing(); err != nil {
+	if err := a.openSealing(ctx); err != nil {
 		return nil, err
 	}
 	if err := a.openMail(); err != nil {
 		return nil, err
 	}
-	if err := a.openOrganizations(); err != nil {
+	if err := a.openOrganizations(ctx); err != nil {
 		return nil, err
 	}
 	if err := a.openNotify(); err != nil {
 		return nil, err
 	}
-	if err := a.openAccounts(); err != nil {
+	if err := a.openAccounts(ctx); err != nil {
 		return nil, err
 	}
 	if err := a.openFleet(); err != nil {
@@ -153,7 +155,7 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	if err := a.openExports(); err != nil {
 		return nil, err
 	}
-	if err := a.buildAPI(); err != nil {
+	if err := a.buildAPI(ctx); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -165,25 +167,12 @@ func (a *App) Close(ctx context.Context) error { return a.steps.run(ctx, a.log) 
 // OpenAPI gives the OpenAPI document of the API.
 func (a *App) OpenAPI() ([]byte, error) { return a.api.OpenAPI() }
 
-func (a *App) openStore(ctx context.Context) error {
-	store, err := sqlite.Open(ctx, sqlite.Options{
-		Path: filepath.Join(a.config.DataDir, "hearth.db"), Clock: a.options.Clock, Logger: a.log, SlowQuery: a.config.SlowQuery,
-	})
-	if err != nil {
-		return err
-	}
-	a.store = store
-	a.steps.add("store", func(context.Context) error { return store.Close() })
-	a.health.Register(observe.Check{Name: "database", Required: true, Probe: store.Ping})
-	return nil
-}
-
-func (a *App) buildAPI() error {
+func (a *App) buildAPI(ctx context.Context) error {
 	limits, err := a.openLimiter()
 	if err != nil {
 		return err
 	}
-	secret, err := loadSecret(filepath.Join(a.config.DataDir, "idempotency.key"))
+	secret, err := a.loadSecret(ctx, "idempotency.key")
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,9 @@ func (a *App) periodics() []periodic {
 		{name: "signing keys", every: account.FollowInterval, work: a.keys.Follow},
 		{name: "what other processes wrote", every: time.Second, work: a.followOthers},
 	}
+	if a.secrets.store != nil {
+		all = append(all, periodic{name: "shared keys", every: shareInterval, work: a.secrets.follow})
+	}
 	if a.sealing != nil {
 		all = append(all, periodic{name: "field keys", every: sealer.FollowInterval, work: a.sealing.Follow})
 	}

@@ -1,7 +1,7 @@
 package app
 
 import (
-	"path/filepath"
+	"context"
 
 	"hearth/internal/orgs"
 )
@@ -17,8 +17,8 @@ func (m *memberships) MembershipEnded(userID, orgID string) {
 }
 
 // openOrganizations builds the organizations.
-func (a *App) openOrganizations() error {
-	secret, err := loadSecret(filepath.Join(a.config.DataDir, "invitations.key"))
+func (a *App) openOrganizations(ctx context.Context) error {
+	secret, err := a.loadSecret(ctx, "invitations.key")
 	if err != nil {
 		return err
 	}

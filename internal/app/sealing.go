@@ -21,9 +21,12 @@ type Rotation struct {
 	Fields, Lost int
 }
 
+// fieldKeys is the file of the keys that encrypt fields.
+const fieldKeys = "field-keys.json"
+
 // openSealing opens the keys of encrypted fields; without an encryption key fields stay as they are.
-func (a *App) openSealing() error {
-	path := filepath.Join(a.config.DataDir, "field-keys.json")
+func (a *App) openSealing(ctx context.Context) error {
+	path := a.secrets.path(fieldKeys)
 	if len(a.config.EncryptionKeys) == 0 {
 		_, err := os.Stat(path)
 		switch {
@@ -34,13 +37,20 @@ func (a *App) openSealing() error {
 		}
 		return fmt.Errorf("fields here are encrypted (%s), and encryption_key is not set: set it to the key of before", path)
 	}
+	keys := a.encryptionKeys()
+	return a.secrets.open(ctx, fieldKeys, func(path string) (err error) {
+		a.sealing, err = sealer.Open(sealer.Options{Path: path, Keys: keys})
+		return err
+	})
+}
+
+// encryptionKeys are those of the configuration.
+func (a *App) encryptionKeys() [][]byte {
 	keys := make([][]byte, len(a.config.EncryptionKeys))
 	for i := range keys {
 		keys[i] = a.config.EncryptionKeys[i][:]
 	}
-	var err error
-	a.sealing, err = sealer.Open(sealer.Options{Path: path, Keys: keys})
-	return err
+	return keys
 }
 
 // sealer gives what seals one kind of field; nil where nothing is sealed.
@@ -60,17 +70,17 @@ func (a *App) RotateKeys(ctx context.Context) (Rotation, error) {
 		return Rotation{}, fmt.Errorf("another rotation of the keys is under way: %w", err)
 	}
 	defer func() { _ = unlock() }() // the end of the process does it too
-	if err := a.keys.Rotate(); err != nil {
+	if err := a.changeKeys(ctx, signingKeys, a.keys.Rotate); err != nil {
 		return Rotation{}, err
 	}
 	if a.sealing == nil {
 		return Rotation{}, nil
 	}
-	if err := a.sealing.Rotate(); err != nil {
+	if err := a.changeKeys(ctx, fieldKeys, a.sealing.Rotate); err != nil {
 		return Rotation{}, err
 	}
 	// What a server sealed before it knew of the key is caught by a look that begins after every server knows.
-	if err := wait(ctx, 2*sealer.FollowInterval); err != nil {
+	if err := wait(ctx, 2*(shareInterval+sealer.FollowInterval)); err != nil {
 		return Rotation{}, err
 	}
 	done, err := a.people.Reseal(ctx)
@@ -78,7 +88,18 @@ func (a *App) RotateKeys(ctx context.Context) (Rotation, error) {
 	if err != nil || done.Lost > 0 {
 		return rotation, err // no key is forgotten that may be needed
 	}
-	return rotation, a.sealing.Forget()
+	return rotation, a.changeKeys(ctx, fieldKeys, a.sealing.Forget)
+}
+
+// changeKeys changes a file of keys and shares it. CodeConflict: another instance did the same meanwhile; its keys hold then.
+func (a *App) changeKeys(ctx context.Context, name string, change func() error) error {
+	if err := a.secrets.follow(ctx); err != nil {
+		return err
+	}
+	if err := change(); err != nil {
+		return err
+	}
+	return a.secrets.publish(ctx, name)
 }
 
 func wait(ctx context.Context, d time.Duration) error {

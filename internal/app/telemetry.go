@@ -62,15 +62,3 @@ func (a *App) runTelemetry(ctx context.Context, running *sync.WaitGroup) {
 		}
 	})
 }
-
-// followOthers forgets what was read, when another process (an import) has written to the store.
-func (a *App) followOthers(ctx context.Context) error {
-	writes, err := a.store.ForeignWrites(ctx)
-	if err != nil || writes == a.foreign {
-		return err
-	}
-	a.foreign = writes
-	a.fleet.Forget()
-	a.analytics.LogsChanged(ctx, hearth.Reach{All: true})
-	return nil
-}
