@@ -32,6 +32,8 @@ var (
 	ports = []string{"internal/kv", "internal/queue", "internal/blob", "internal/mail"}
 	// homes are the folders whose subfolders are the adapters of one port. The port of internal/store is the root.
 	homes = append([]string{"internal/store"}, ports...)
+	// storeParts are what the adapters of the store share: the form of stored logs, and their sums.
+	storeParts = []string{"internal/store/logcodec", "internal/store/logsums"}
 	// badNames say nothing of what a package does.
 	badNames = []string{"utils", "util", "common", "helpers", "helper", "types", "misc", "base", "shared"}
 )
@@ -61,7 +63,10 @@ func mayImport(dir string) []string {
 		return []string{root, "client"}
 	}
 	for _, home := range homes {
-		if strings.HasPrefix(dir, home+"/") {
+		switch {
+		case home == "internal/store" && strings.HasPrefix(dir, home+"/"):
+			return append([]string{root, home, dir + "/..."}, storeParts...)
+		case strings.HasPrefix(dir, home+"/"):
 			return []string{root, home, dir + "/..."}
 		}
 	}
@@ -229,6 +234,8 @@ func TestTheInspectionFindsViolations(t *testing.T) {
 		"adapter to adapter":             {"internal/kv/rediskv/a.go", imports("rediskv", "hearth/internal/kv/memkv"), "may not import hearth/internal/kv/memkv"},
 		"adapter to its port":            {"internal/kv/rediskv/a.go", imports("rediskv", "hearth", "hearth/internal/kv", "github.com/redis/rueidis"), ""},
 		"store to capability":            {"internal/store/sqlite/a.go", imports("sqlite", "hearth/internal/telemetry"), "may not import"},
+		"store to what stores share":     {"internal/store/sqlite/a.go", imports("sqlite", "hearth/internal/store/logcodec"), ""},
+		"store to store":                 {"internal/store/mongodb/a.go", imports("mongodb", "hearth/internal/store/sqlite"), "may not import"},
 		"port to its adapter":            {"internal/kv/a.go", imports("kv", "hearth/internal/kv/memkv"), "may not import"},
 		"api to adapter":                 {"internal/api/a.go", imports("api", "hearth/internal/store/sqlite"), "may not import"},
 		"api to capabilities":            {"internal/api/a.go", imports("api", "hearth", "hearth/internal/fleet", "hearth/internal/observe"), ""},

@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"hearth"
-	"hearth/internal/store/sqlite/logcodec"
+	"hearth/internal/store/logcodec"
 )
 
 var _ hearth.LogStore = (*Store)(nil)

@@ -6,7 +6,7 @@ import (
 	"math"
 	"slices"
 
-	"hearth/internal/store/sqlite/logcodec"
+	"hearth/internal/store/logcodec"
 )
 
 // chunkMeta is what log_chunks says of a chunk beside its data.

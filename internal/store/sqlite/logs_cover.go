@@ -1,7 +1,8 @@
 package sqlite
 
 import (
-	"hearth/internal/store/sqlite/logcodec"
+	"hearth/internal/store/logcodec"
+	"hearth/internal/store/logsums"
 )
 
 // cover is how a range of time of one scope is put together: from whole months, days and hours, and the logs of what is
@@ -25,13 +26,13 @@ func (v *logView) coverRange(scope int64, top int) (*cover, error) {
 }
 
 func (v *logView) descend(c *cover, scope int64, level int, from, to int64) error {
-	if level < levelHour {
+	if level < logsums.LevelHour {
 		c.cuts = append(c.cuts, [2]int64{from, to})
 		return nil
 	}
 	// By primary key.
 	rows, err := v.q.query(`SELECT bucket, min_at, max_at, totals FROM log_sums WHERE scope=? AND level=? AND bucket BETWEEN ? AND ?`,
-		scope, level, bucketOf(level, from), bucketOf(level, to-1))
+		scope, level, logsums.BucketOf(level, from), logsums.BucketOf(level, to-1))
 	if err != nil {
 		return err
 	}
@@ -58,7 +59,7 @@ func (v *logView) descend(c *cover, scope int64, level int, from, to int64) erro
 		return err
 	}
 	for _, bucket := range cut {
-		low, high := max(from, bucketStart(level, bucket)), min(to, bucketStart(level, bucket+1))
+		low, high := max(from, logsums.BucketStart(level, bucket)), min(to, logsums.BucketStart(level, bucket+1))
 		if err := v.descend(c, scope, level-1, low, high); err != nil {
 			return err
 		}

@@ -4,7 +4,8 @@ import (
 	"cmp"
 	"slices"
 
-	"hearth/internal/store/sqlite/logcodec"
+	"hearth/internal/store/logcodec"
+	"hearth/internal/store/logsums"
 )
 
 // maxFoldScopes bounds the scopes that one fold touches (unless a single tail row touches more), so that the writer is
@@ -146,7 +147,7 @@ func (s *Store) foldScope(t *tx, scope int64, series []logcodec.Series, entries 
 	if err := s.mergeChunks(t, scope, series, entries); err != nil {
 		return err
 	}
-	if err := s.addRollups(t, scope, sumUp(series, entries)); err != nil {
+	if err := s.addRollups(t, scope, logsums.SumUp(series, entries)); err != nil {
 		return err
 	}
 	return addCount(t, scope, len(entries))

@@ -8,7 +8,8 @@ import (
 	"slices"
 
 	"hearth"
-	"hearth/internal/store/sqlite/logcodec"
+	"hearth/internal/store/logcodec"
+	"hearth/internal/store/logsums"
 )
 
 // Logs implements hearth.LogStore.
@@ -101,7 +102,7 @@ func (p *logPage) add(series []logcodec.Series, e *logcodec.Entry) bool {
 // what lies between.
 func (p *logPage) fromChunks(scope int64) error {
 	v := p.view
-	first, last := bucketOf(levelDay, v.from), bucketOf(levelDay, v.to-1)
+	first, last := logsums.BucketOf(logsums.LevelDay, v.from), logsums.BucketOf(logsums.LevelDay, v.to-1)
 	for batch := 2; first <= last; batch = min(2*batch, 64) {
 		days, err := v.daysOf(scope, p.Device, timeRange{from: first, to: last, backward: !p.Ascending}, batch)
 		if err != nil {
@@ -147,7 +148,7 @@ func (v *logView) daysOf(scope, device int64, in timeRange, limit int) (dayList,
 	if in.backward {
 		query = `SELECT day, data FROM log_days WHERE scope=? AND day BETWEEN ? AND ? AND grp=? ORDER BY day DESC LIMIT ?`
 	}
-	rows, err := v.q.query(query, scope, in.from, in.to, device/groupSize, limit)
+	rows, err := v.q.query(query, scope, in.from, in.to, device/logsums.GroupSize, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +175,7 @@ func (v *logView) daysOf(scope, device int64, in timeRange, limit int) (dayList,
 // hourRuns gives ranges of milliseconds that hold all the hours, in the list's order; hours that lie close together share
 // one.
 func (l dayList) hourRuns(backward bool) [][2]int64 {
-	const near = 2 * hourMillis
+	const near = 2 * logsums.HourMillis
 	var out [][2]int64
 	for _, d := range l {
 		for i := range 24 {
@@ -185,8 +186,8 @@ func (l dayList) hourRuns(backward bool) [][2]int64 {
 			if d.hours>>hour&1 == 0 {
 				continue
 			}
-			start := bucketStart(levelDay, d.day) + int64(hour)*hourMillis
-			end := start + hourMillis
+			start := logsums.BucketStart(logsums.LevelDay, d.day) + int64(hour)*logsums.HourMillis
+			end := start + logsums.HourMillis
 			if n := len(out); n > 0 && start-out[n-1][1] <= near && out[n-1][0]-end <= near {
 				out[n-1][0], out[n-1][1] = min(out[n-1][0], start), max(out[n-1][1], end)
 				continue
@@ -210,7 +211,7 @@ func (s *Store) CountLogs(ctx context.Context, reach hearth.Reach) (count int64,
 			return err
 		}
 		q := newRollupQuery(v)
-		q.groupers = []*grouper{newGrouper(hearth.Grouping{})}
+		q.groupers = []*logsums.Grouper{logsums.NewGrouper(hearth.Grouping{})}
 		for _, scope := range v.scopes {
 			if pending || v.deadScopes[scope] > 0 {
 				// What is counted is not all visible.
@@ -226,9 +227,7 @@ func (s *Store) CountLogs(ctx context.Context, reach hearth.Reach) (count int64,
 			}
 			count += n
 		}
-		for _, into := range q.groupers[0].groups {
-			count += into.Count
-		}
+		count += q.groupers[0].Count()
 		v.tailEntries(func([]logcodec.Series, *logcodec.Entry) { count++ })
 		return nil
 	})

@@ -1,15 +1,14 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"math"
-	"math/bits"
 	"slices"
 
 	"hearth"
-	"hearth/internal/store/sqlite/logcodec"
+	"hearth/internal/store/logcodec"
+	"hearth/internal/store/logsums"
 )
 
 // Rollups implements hearth.LogStore.
@@ -27,7 +26,7 @@ func (s *Store) Rollups(ctx context.Context, query hearth.RollupQuery) ([][]hear
 		defer v.returnMemory()
 		q := newRollupQuery(v)
 		for _, g := range query.Groupings {
-			q.groupers = append(q.groupers, newGrouper(g))
+			q.groupers = append(q.groupers, logsums.NewGrouper(g))
 		}
 		if v.from < v.to {
 			if err := q.run(); err != nil {
@@ -35,7 +34,7 @@ func (s *Store) Rollups(ctx context.Context, query hearth.RollupQuery) ([][]hear
 			}
 		}
 		for i, g := range q.groupers {
-			if out[i], err = g.result(s, r); err != nil {
+			if out[i], err = g.Result(func(event int64) (string, error) { return s.names.name(r, event) }); err != nil {
 				return err
 			}
 		}
@@ -50,7 +49,7 @@ func (s *Store) Rollups(ctx context.Context, query hearth.RollupQuery) ([][]hear
 // rollupQuery answers groupings from one view.
 type rollupQuery struct {
 	view     *logView
-	groupers []*grouper
+	groupers []*logsums.Grouper
 	// cuts remembers the sums of cut hours, which all groupings need, by scope and range.
 	cuts map[[3]int64][]logcodec.Cell
 	// covers remembers how a scope's range is put together, by scope and top level.
@@ -64,7 +63,7 @@ func newRollupQuery(v *logView) *rollupQuery {
 func (q *rollupQuery) run() error {
 	for _, scope := range q.view.scopes {
 		// Groupings that can be answered from the same rows are.
-		plans := map[plan][]*grouper{}
+		plans := map[plan][]*logsums.Grouper{}
 		var order []plan
 		for _, g := range q.groupers {
 			p := q.planFor(scope, g)
@@ -81,7 +80,7 @@ func (q *rollupQuery) run() error {
 	}
 	q.view.tailEntries(func(series []logcodec.Series, e *logcodec.Entry) {
 		for _, g := range q.groupers {
-			g.addEntry(&series[e.Series], e)
+			g.AddEntry(&series[e.Series], e)
 		}
 	})
 	return nil
@@ -107,15 +106,15 @@ const (
 	fromDays
 )
 
-func (q *rollupQuery) planFor(scope int64, g *grouper) plan {
+func (q *rollupQuery) planFor(scope int64, g *logsums.Grouper) plan {
 	p := plan{sketch: g.Sketch}
 	switch g.Step {
 	case hearth.StepNone:
-		p.top = levelMonth
+		p.top = logsums.LevelMonth
 	case hearth.StepDay:
-		p.top = levelDay
+		p.top = logsums.LevelDay
 	case hearth.StepHour:
-		p.top = levelHour
+		p.top = logsums.LevelHour
 	default:
 		p.top = -1
 	}
@@ -129,15 +128,15 @@ func (q *rollupQuery) planFor(scope int64, g *grouper) plan {
 		}
 	}
 	if p.source == fromDays {
-		p.top = min(p.top, levelDay)
-		if p.sketch && p.top == levelHour {
+		p.top = min(p.top, logsums.LevelDay)
+		if p.sketch && p.top == logsums.LevelHour {
 			p.top = -1
 		}
 	}
 	return p
 }
 
-func (q *rollupQuery) runPlan(scope int64, p plan, groupers []*grouper) error {
+func (q *rollupQuery) runPlan(scope int64, p plan, groupers []*logsums.Grouper) error {
 	v := q.view
 	key := [2]int64{scope, int64(p.top)}
 	c := q.covers[key]
@@ -153,7 +152,7 @@ func (q *rollupQuery) runPlan(scope int64, p plan, groupers []*grouper) error {
 	case fromTotals:
 		err = q.addTotals(scope, c, p, groupers)
 	case fromCells:
-		for _, level := range []int{levelMonth, levelDay} {
+		for _, level := range []int{logsums.LevelMonth, logsums.LevelDay} {
 			if err == nil {
 				err = q.addCells(scope, c, level, groupers)
 			}
@@ -170,8 +169,8 @@ func (q *rollupQuery) runPlan(scope int64, p plan, groupers []*grouper) error {
 	cuts := slices.Clone(c.cuts)
 	if p.sketch && p.source == fromDays {
 		// log_days has no sketches of hours.
-		err = c.runs(levelHour, func(first, last int64) error {
-			cuts = append(cuts, [2]int64{bucketStart(levelHour, first), bucketStart(levelHour, last+1)})
+		err = c.runs(logsums.LevelHour, func(first, last int64) error {
+			cuts = append(cuts, [2]int64{logsums.BucketStart(logsums.LevelHour, first), logsums.BucketStart(logsums.LevelHour, last+1)})
 			return nil
 		})
 	}
@@ -187,17 +186,17 @@ func (q *rollupQuery) runPlan(scope int64, p plan, groupers []*grouper) error {
 }
 
 // addTotals adds sums of the whole scope.
-func (q *rollupQuery) addTotals(scope int64, c *cover, p plan, groupers []*grouper) error {
+func (q *rollupQuery) addTotals(scope int64, c *cover, p plan, groupers []*logsums.Grouper) error {
 	for level := range c.levels {
 		for _, row := range c.levels[level] {
-			at := bucketStart(level, row.bucket)
+			at := logsums.BucketStart(level, row.bucket)
 			for i := range row.totals {
 				cell := &row.totals[i]
 				if !q.view.wantsEvent(cell.Event) {
 					continue
 				}
 				for _, g := range groupers {
-					g.add(0, cell.Event, at, cell.Stats)
+					g.Add(0, cell.Event, at, cell.Stats)
 				}
 			}
 		}
@@ -214,7 +213,7 @@ func (q *rollupQuery) addTotals(scope int64, c *cover, p plan, groupers []*group
 
 func (v *logView) wantsEvent(event int64) bool { return v.events == nil || v.events[event] }
 
-func (q *rollupQuery) addSketches(scope int64, level int, first, last int64, groupers []*grouper) error {
+func (q *rollupQuery) addSketches(scope int64, level int, first, last int64, groupers []*logsums.Grouper) error {
 	rows, err := q.view.q.query(`SELECT bucket, sketches FROM log_cells WHERE scope=? AND level=? AND bucket BETWEEN ? AND ?`,
 		scope, level, first, last)
 	if err != nil {
@@ -235,7 +234,7 @@ func (q *rollupQuery) addSketches(scope int64, level int, first, last int64, gro
 				continue
 			}
 			for _, g := range groupers {
-				g.addSketch(0, event, bucketStart(level, bucket), &sketches.Sketches[i])
+				g.AddSketch(0, event, logsums.BucketStart(level, bucket), &sketches.Sketches[i])
 			}
 		}
 	}
@@ -243,12 +242,12 @@ func (q *rollupQuery) addSketches(scope int64, level int, first, last int64, gro
 }
 
 // addCells adds sums by device of whole days or months.
-func (q *rollupQuery) addCells(scope int64, c *cover, level int, groupers []*grouper) error {
+func (q *rollupQuery) addCells(scope int64, c *cover, level int, groupers []*logsums.Grouper) error {
 	var data sql.RawBytes
 	picky := q.view.picky(scope)
 	// By primary key.
 	query := `SELECT bucket, iif(length(devices), devices, cells) FROM log_cells WHERE scope=? AND level=? AND bucket BETWEEN ? AND ?`
-	if q.view.events != nil || slices.ContainsFunc(groupers, func(g *grouper) bool { return g.ByEvent }) {
+	if q.view.events != nil || slices.ContainsFunc(groupers, func(g *logsums.Grouper) bool { return g.ByEvent }) {
 		query = `SELECT bucket, cells FROM log_cells WHERE scope=? AND level=? AND bucket BETWEEN ? AND ?`
 	}
 	return c.runs(level, func(first, last int64) error {
@@ -264,14 +263,14 @@ func (q *rollupQuery) addCells(scope int64, c *cover, level int, groupers []*gro
 			if q.view.cells, err = logcodec.DecodeCells(q.view.cells[:0], data); err != nil {
 				return closed(rows, err)
 			}
-			at := bucketStart(level, bucket)
+			at := logsums.BucketStart(level, bucket)
 			for i := range q.view.cells {
 				cell := &q.view.cells[i]
 				if picky && !q.view.wants(scope, cell.Device, cell.Event) {
 					continue
 				}
 				for _, g := range groupers {
-					g.add(cell.Device, cell.Event, at, cell.Stats)
+					g.Add(cell.Device, cell.Event, at, cell.Stats)
 				}
 			}
 		}
@@ -280,7 +279,7 @@ func (q *rollupQuery) addCells(scope int64, c *cover, level int, groupers []*gro
 }
 
 // addDays adds what log_days has of the cover's hours and, if nothing else gives them, its days.
-func (q *rollupQuery) addDays(scope int64, c *cover, p plan, groupers []*grouper) error {
+func (q *rollupQuery) addDays(scope int64, c *cover, p plan, groupers []*logsums.Grouper) error {
 	hours := map[int64]uint32{}
 	var days []int64
 	mark := func(day int64, mask uint32) {
@@ -290,13 +289,13 @@ func (q *rollupQuery) addDays(scope int64, c *cover, p plan, groupers []*grouper
 		hours[day] |= mask
 	}
 	if p.source == fromDays {
-		for _, row := range c.levels[levelDay] {
+		for _, row := range c.levels[logsums.LevelDay] {
 			mark(row.bucket, 1<<24-1)
 		}
 	}
 	if !p.sketch || p.source != fromDays {
-		for _, row := range c.levels[levelHour] {
-			day := floorDiv(row.bucket, 24)
+		for _, row := range c.levels[logsums.LevelHour] {
+			day := logsums.FloorDiv(row.bucket, 24)
 			mark(day, 1<<(row.bucket-day*24))
 		}
 	}
@@ -324,7 +323,7 @@ func (v *logView) groupRanges(scope int64) [][2]int64 {
 	}
 	var groups []int64
 	for device := range v.devices[scope] {
-		groups = append(groups, device/groupSize)
+		groups = append(groups, device/logsums.GroupSize)
 	}
 	slices.Sort(groups)
 	groups = slices.Compact(groups)
@@ -339,7 +338,7 @@ func (v *logView) groupRanges(scope int64) [][2]int64 {
 	return out
 }
 
-func (q *rollupQuery) addDayRows(scope, first, last int64, hours map[int64]uint32, sketch bool, groupers []*grouper) error {
+func (q *rollupQuery) addDayRows(scope, first, last int64, hours map[int64]uint32, sketch bool, groupers []*logsums.Grouper) error {
 	day := &q.view.day
 	var data sql.RawBytes
 	parts := logcodec.DayParts{Sketches: sketch}
@@ -364,9 +363,9 @@ func (q *rollupQuery) addDayRows(scope, first, last int64, hours map[int64]uint3
 			for i := range day.Lines {
 				line := &day.Lines[i]
 				for _, g := range groupers {
-					g.addLine(day, line, bucket)
+					g.AddLine(day, line, bucket)
 					if sketch {
-						g.addSketch(line.Device, line.Event, bucketStart(levelDay, bucket), &line.Sketch)
+						g.AddSketch(line.Device, line.Event, logsums.BucketStart(logsums.LevelDay, bucket), &line.Sketch)
 					}
 				}
 			}
@@ -379,12 +378,12 @@ func (q *rollupQuery) addDayRows(scope, first, last int64, hours map[int64]uint3
 }
 
 // addCut adds the logs of a range: of a part of an hour, or of any range where steps are minutes.
-func (q *rollupQuery) addCut(scope int64, cut [2]int64, p plan, groupers []*grouper) error {
+func (q *rollupQuery) addCut(scope int64, cut [2]int64, p plan, groupers []*logsums.Grouper) error {
 	in := timeRange{from: cut[0], to: cut[1]}
-	if p.sketch || p.top < levelHour {
+	if p.sketch || p.top < logsums.LevelHour {
 		return q.view.chunkEntries(scope, in, func(series []logcodec.Series, e *logcodec.Entry) bool {
 			for _, g := range groupers {
-				g.addEntry(&series[e.Series], e)
+				g.AddEntry(&series[e.Series], e)
 			}
 			return true
 		})
@@ -401,7 +400,7 @@ func (q *rollupQuery) addCut(scope int64, cut [2]int64, p plan, groupers []*grou
 	}
 	for i := range cells {
 		for _, g := range groupers {
-			g.add(cells[i].Device, cells[i].Event, in.from, cells[i].Stats)
+			g.Add(cells[i].Device, cells[i].Event, in.from, cells[i].Stats)
 		}
 	}
 	return nil
@@ -422,137 +421,8 @@ func (q *rollupQuery) cutCells(scope int64, in timeRange) (cells []logcodec.Cell
 				part = append(part, logcodec.Cell{Device: chunk.Series[i].Device, Event: chunk.Series[i].Event, Stats: stats[i]})
 			}
 		}
-		cells = mergeCells(cells, part)
+		cells = logsums.MergeCells(cells, part)
 		return true
 	})
 	return cells, err
-}
-
-// grouper sums up for one grouping.
-type grouper struct {
-	hearth.Grouping
-	groups map[groupKey]*group
-	// ring holds the groups in the order in which they were met, which is the order in which most rows have them; at is
-	// the one that was added to last.
-	ring []*group
-	at   int
-}
-
-type groupKey struct{ device, event, at int64 }
-
-type group struct {
-	key   groupKey
-	place int
-	hearth.Stats
-	sketch hearth.Sketch
-	// indexes are values that are not in the sketch yet.
-	indexes []int32
-}
-
-func newGrouper(g hearth.Grouping) *grouper {
-	return &grouper{Grouping: g, groups: map[groupKey]*group{}}
-}
-
-// of gives the group of a device, an event and a time.
-func (g *grouper) of(device, event, at int64) *group {
-	var key groupKey
-	if g.ByDevice {
-		key.device = device
-	}
-	if g.ByEvent {
-		key.event = event
-	}
-	if g.Step != hearth.StepNone {
-		key.at = g.Step.Floor(at)
-	}
-	if g.at < len(g.ring) && g.ring[g.at].key == key {
-		return g.ring[g.at]
-	}
-	next := g.at + 1
-	if next >= len(g.ring) {
-		next = 0
-	}
-	if next < len(g.ring) && g.ring[next].key == key {
-		g.at = next
-		return g.ring[next]
-	}
-	into := g.groups[key]
-	if into == nil {
-		into = &group{key: key, place: len(g.ring)}
-		g.groups[key] = into
-		g.ring = append(g.ring, into)
-	}
-	g.at = into.place
-	return into
-}
-
-func (g *grouper) add(device, event, at int64, stats hearth.Stats) {
-	g.of(device, event, at).Merge(stats)
-}
-
-// addLine adds the hours of a line.
-func (g *grouper) addLine(day *logcodec.Day, line *logcodec.DayLine, bucket int64) {
-	stats := day.StatsOf(line)
-	start := bucketStart(levelDay, bucket)
-	if g.Step != hearth.StepHour {
-		var total hearth.Stats
-		for i := range stats {
-			total.Merge(stats[i])
-		}
-		if total.Count > 0 {
-			g.add(line.Device, line.Event, start, total)
-		}
-		return
-	}
-	for hours := line.Hours; hours != 0; hours &= hours - 1 {
-		g.add(line.Device, line.Event, start+int64(bits.TrailingZeros32(hours))*hourMillis, stats[0])
-		stats = stats[1:]
-	}
-}
-
-func (g *grouper) addSketch(device, event, at int64, sketch *hearth.Sketch) {
-	if g.Sketch {
-		g.of(device, event, at).sketch.Merge(sketch, 1)
-	}
-}
-
-func (g *grouper) addEntry(s *logcodec.Series, e *logcodec.Entry) {
-	into := g.of(s.Device, s.Event, e.At)
-	into.Add(e.Value)
-	if g.Sketch {
-		into.indexes = append(into.indexes, hearth.SketchIndex(e.Value))
-		if len(into.indexes) >= 1<<12 {
-			into.settle()
-		}
-	}
-}
-
-// settle puts the waiting values into the sketch.
-func (g *group) settle() {
-	sketch := sketchOf(g.indexes)
-	g.sketch.Merge(&sketch, 1)
-	g.indexes = g.indexes[:0]
-}
-
-// result gives the groups in the contract's order.
-func (g *grouper) result(s *Store, q querier) ([]hearth.Rollup, error) {
-	out := make([]hearth.Rollup, 0, len(g.groups))
-	for key, into := range g.groups {
-		r := hearth.Rollup{Device: key.device, At: key.at, Stats: into.Stats}
-		if g.ByEvent {
-			var err error
-			if r.Event, err = s.names.name(q, key.event); err != nil {
-				return nil, err
-			}
-		}
-		if g.Sketch {
-			into.settle()
-			r.Sketch = &into.sketch
-		}
-		out = append(out, r)
-	}
-	slices.SortFunc(out, func(a, b hearth.Rollup) int {
-		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Device, b.Device), cmp.Compare(a.Event, b.Event))
-	})
-	return out, nil
 }

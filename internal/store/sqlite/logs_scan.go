@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/store/sqlite/logcodec"
+	"hearth/internal/store/logcodec"
 )
 
 // maxScanBuffer bounds the entries that a scan holds in memory, over all scopes (48 bytes each); minScanBuffer is what

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"sync"
 
-	"hearth/internal/store/sqlite/logcodec"
+	"hearth/internal/store/logcodec"
 )
 
 // tailRow is a decoded row of log_tail. It is never changed.

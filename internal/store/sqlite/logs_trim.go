@@ -7,7 +7,8 @@ import (
 	"math"
 	"time"
 
-	"hearth/internal/store/sqlite/logcodec"
+	"hearth/internal/store/logcodec"
+	"hearth/internal/store/logsums"
 )
 
 // Bounds of one step that takes back space.
@@ -19,7 +20,7 @@ const (
 
 // TrimLogs implements hearth.LogStore.
 func (s *Store) TrimLogs(ctx context.Context, before time.Time) (removed int64, more bool, err error) {
-	horizon := bucketOf(levelHour, max(firstMilli, min(endMilli, before.UnixMilli()))) * hourMillis
+	horizon := logsums.BucketOf(logsums.LevelHour, max(firstMilli, min(endMilli, before.UnixMilli()))) * logsums.HourMillis
 	err = s.write(ctx, "TrimLogs", func(t *tx) error {
 		var stored int64
 		var pending bool
@@ -57,7 +58,7 @@ func (s *Store) trimStep(t *tx, horizon int64) (removed int64, more bool, err er
 	// The smallest hour of each scope is the first row of its part of the primary key.
 	rows, err := t.query(`SELECT scope FROM log_counts c WHERE
 		(SELECT bucket FROM log_sums s WHERE s.scope=c.scope AND level=0 ORDER BY bucket LIMIT 1)<? LIMIT ?`,
-		bucketOf(levelHour, horizon), maxStepScopes+1)
+		logsums.BucketOf(logsums.LevelHour, horizon), maxStepScopes+1)
 	if err != nil {
 		return 0, false, err
 	}
@@ -121,7 +122,7 @@ func (s *Store) trimScope(t *tx, scope, horizon int64, budget *int) (removed int
 
 // trimSums removes the sums of a scope from before the horizon and makes those that it cuts anew.
 func (s *Store) trimSums(t *tx, scope, horizon int64) (more bool, err error) {
-	day := bucketOf(levelDay, horizon)
+	day := logsums.BucketOf(logsums.LevelDay, horizon)
 	var first int64
 	err = t.row(`SELECT day FROM log_days WHERE scope=? ORDER BY day LIMIT 1`, scope).Scan(&first)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -136,8 +137,8 @@ func (s *Store) trimSums(t *tx, scope, horizon int64) (more bool, err error) {
 			return true, nil
 		}
 	}
-	cutDay := bucketStart(levelDay, day) < horizon
-	for level, bucket := range []int64{bucketOf(levelHour, horizon), day, bucketOf(levelMonth, horizon)} {
+	cutDay := logsums.BucketStart(logsums.LevelDay, day) < horizon
+	for level, bucket := range []int64{logsums.BucketOf(logsums.LevelHour, horizon), day, logsums.BucketOf(logsums.LevelMonth, horizon)} {
 		if err := deleteSums(t, scope, level, math.MinInt64, bucket-1); err != nil {
 			return false, err
 		}
@@ -145,7 +146,7 @@ func (s *Store) trimSums(t *tx, scope, horizon int64) (more bool, err error) {
 	if cutDay {
 		return false, s.rebuildDay(t, scope, day)
 	}
-	return false, s.rebuildMonth(t, scope, bucketOf(levelMonth, horizon))
+	return false, s.rebuildMonth(t, scope, logsums.BucketOf(logsums.LevelMonth, horizon))
 }
 
 // filterChunk rewrites a chunk without the entries that keep refuses and gives their number; an empty one goes.
@@ -183,8 +184,8 @@ const maxRebuild = 1 << 18
 
 // rebuildDay makes the sums of a day, and its month's, anew from the chunks.
 func (s *Store) rebuildDay(t *tx, scope, day int64) error {
-	start := bucketStart(levelDay, day)
-	if err := errors.Join(deleteSums(t, scope, levelHour, day*24, day*24+23), deleteSums(t, scope, levelDay, day, day)); err != nil {
+	start := logsums.BucketStart(logsums.LevelDay, day)
+	if err := errors.Join(deleteSums(t, scope, logsums.LevelHour, day*24, day*24+23), deleteSums(t, scope, logsums.LevelDay, day, day)); err != nil {
 		return err
 	}
 	if _, err := t.exec(`DELETE FROM log_days WHERE scope=? AND day=?`, scope, day); err != nil {
@@ -198,14 +199,14 @@ func (s *Store) rebuildDay(t *tx, scope, day int64) error {
 			return nil
 		}
 		part.sortSeries()
-		sums := sumUp(part.series, part.entries)
-		sums.months = nil
+		sums := logsums.SumUp(part.series, part.entries)
+		sums.Months = nil
 		part.series, part.entries = part.series[:0], part.entries[:0]
 		clear(index)
 		return s.addRollups(t, scope, sums)
 	}
 	var failed error
-	err := v.chunkEntries(scope, timeRange{from: start, to: start + dayMillis}, func(series []logcodec.Series, e *logcodec.Entry) bool {
+	err := v.chunkEntries(scope, timeRange{from: start, to: start + logsums.DayMillis}, func(series []logcodec.Series, e *logcodec.Entry) bool {
 		if len(part.entries) >= maxRebuild {
 			if failed = flush(); failed != nil {
 				return false
@@ -228,13 +229,13 @@ func (s *Store) rebuildDay(t *tx, scope, day int64) error {
 	if err := flush(); err != nil {
 		return err
 	}
-	return s.rebuildMonth(t, scope, bucketOf(levelMonth, start))
+	return s.rebuildMonth(t, scope, logsums.BucketOf(logsums.LevelMonth, start))
 }
 
 // rebuildMonth makes the sums of a month anew from its days'.
 func (s *Store) rebuildMonth(t *tx, scope, month int64) error {
-	first := bucketOf(levelDay, bucketStart(levelMonth, month))
-	last := bucketOf(levelDay, bucketStart(levelMonth, month+1)) - 1
+	first := logsums.BucketOf(logsums.LevelDay, logsums.BucketStart(logsums.LevelMonth, month))
+	last := logsums.BucketOf(logsums.LevelDay, logsums.BucketStart(logsums.LevelMonth, month+1)) - 1
 	rows, err := t.query(`SELECT bucket FROM log_sums WHERE scope=? AND level=1 AND bucket BETWEEN ? AND ?`, scope, first, last)
 	if err != nil {
 		return err
@@ -243,15 +244,15 @@ func (s *Store) rebuildMonth(t *tx, scope, month int64) error {
 	if err != nil {
 		return err
 	}
-	total := sum{bucket: month}
+	total := logsums.Sum{Bucket: month}
 	for _, day := range days {
-		stored, err := loadSum(t, scope, levelDay, day)
+		stored, err := loadSum(t, scope, logsums.LevelDay, day)
 		if err != nil {
 			return err
 		}
-		total.merge(&stored)
+		total.Merge(&stored)
 	}
-	return storeSum(t, scope, levelMonth, &total)
+	return storeSum(t, scope, logsums.LevelMonth, &total)
 }
 
 // Reclaim implements hearth.LogStore: a step takes the dead devices of one scope out of one day.
@@ -314,8 +315,8 @@ func (s *Store) reclaimDay(t *tx, scope, next int64, devices []int64) (bool, err
 	if err != nil || !found {
 		return false, err
 	}
-	start := bucketStart(levelDay, day)
-	rows, err := t.query(chunkKeysForward, scope, start, start+dayMillis)
+	start := logsums.BucketStart(logsums.LevelDay, day)
+	rows, err := t.query(chunkKeysForward, scope, start, start+logsums.DayMillis)
 	if err != nil {
 		return false, err
 	}

@@ -8,7 +8,7 @@ import (
 	"sync"
 
 	"hearth"
-	"hearth/internal/store/sqlite/logcodec"
+	"hearth/internal/store/logcodec"
 )
 
 // eventNames remembers the names of events by key. Rows of log_events never change.

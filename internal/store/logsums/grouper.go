@@ -1,0 +1,151 @@
+package logsums
+
+import (
+	"cmp"
+	"math/bits"
+	"slices"
+
+	"hearth"
+	"hearth/internal/store/logcodec"
+)
+
+// Grouper sums up for one grouping.
+type Grouper struct {
+	hearth.Grouping
+	groups map[groupKey]*group
+	// ring holds the groups in the order in which they were met, which is the order in which most rows have them; at is
+	// the one that was added to last.
+	ring []*group
+	at   int
+}
+
+type groupKey struct{ device, event, at int64 }
+
+type group struct {
+	key   groupKey
+	place int
+	hearth.Stats
+	sketch hearth.Sketch
+	// indexes are values that are not in the sketch yet.
+	indexes []int32
+}
+
+// NewGrouper makes an empty Grouper.
+func NewGrouper(g hearth.Grouping) *Grouper {
+	return &Grouper{Grouping: g, groups: map[groupKey]*group{}}
+}
+
+// of gives the group of a device, an event and a time.
+func (g *Grouper) of(device, event, at int64) *group {
+	var key groupKey
+	if g.ByDevice {
+		key.device = device
+	}
+	if g.ByEvent {
+		key.event = event
+	}
+	if g.Step != hearth.StepNone {
+		key.at = g.Step.Floor(at)
+	}
+	if g.at < len(g.ring) && g.ring[g.at].key == key {
+		return g.ring[g.at]
+	}
+	next := g.at + 1
+	if next >= len(g.ring) {
+		next = 0
+	}
+	if next < len(g.ring) && g.ring[next].key == key {
+		g.at = next
+		return g.ring[next]
+	}
+	into := g.groups[key]
+	if into == nil {
+		into = &group{key: key, place: len(g.ring)}
+		g.groups[key] = into
+		g.ring = append(g.ring, into)
+	}
+	g.at = into.place
+	return into
+}
+
+// Add adds a sum of logs of the bucket that at (Unix milliseconds) is in.
+func (g *Grouper) Add(device, event, at int64, stats hearth.Stats) {
+	g.of(device, event, at).Merge(stats)
+}
+
+// AddLine adds the hours of a line.
+func (g *Grouper) AddLine(day *logcodec.Day, line *logcodec.DayLine, bucket int64) {
+	stats := day.StatsOf(line)
+	start := BucketStart(LevelDay, bucket)
+	if g.Step != hearth.StepHour {
+		var total hearth.Stats
+		for i := range stats {
+			total.Merge(stats[i])
+		}
+		if total.Count > 0 {
+			g.Add(line.Device, line.Event, start, total)
+		}
+		return
+	}
+	for hours := line.Hours; hours != 0; hours &= hours - 1 {
+		g.Add(line.Device, line.Event, start+int64(bits.TrailingZeros32(hours))*HourMillis, stats[0])
+		stats = stats[1:]
+	}
+}
+
+// AddSketch adds the values of logs of the bucket that at is in, if the grouping asks for sketches.
+func (g *Grouper) AddSketch(device, event, at int64, sketch *hearth.Sketch) {
+	if g.Sketch {
+		g.of(device, event, at).sketch.Merge(sketch, 1)
+	}
+}
+
+// AddEntry adds one log of a series.
+func (g *Grouper) AddEntry(s *logcodec.Series, e *logcodec.Entry) {
+	into := g.of(s.Device, s.Event, e.At)
+	into.Add(e.Value)
+	if g.Sketch {
+		into.indexes = append(into.indexes, hearth.SketchIndex(e.Value))
+		if len(into.indexes) >= 1<<12 {
+			into.settle()
+		}
+	}
+}
+
+// settle puts the waiting values into the sketch.
+func (g *group) settle() {
+	sketch := sketchOf(g.indexes)
+	g.sketch.Merge(&sketch, 1)
+	g.indexes = g.indexes[:0]
+}
+
+// Result gives the groups in the contract's order; name gives the name of an event.
+func (g *Grouper) Result(name func(event int64) (string, error)) ([]hearth.Rollup, error) {
+	out := make([]hearth.Rollup, 0, len(g.groups))
+	for key, into := range g.groups {
+		r := hearth.Rollup{Device: key.device, At: key.at, Stats: into.Stats}
+		if g.ByEvent {
+			var err error
+			if r.Event, err = name(key.event); err != nil {
+				return nil, err
+			}
+		}
+		if g.Sketch {
+			into.settle()
+			r.Sketch = &into.sketch
+		}
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b hearth.Rollup) int {
+		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Device, b.Device), cmp.Compare(a.Event, b.Event))
+	})
+	return out, nil
+}
+
+// Count gives the number of all values added.
+func (g *Grouper) Count() (n int64) {
+	for _, into := range g.ring {
+		n += into.Count
+	}
+	return n
+}
