@@ -56,6 +56,8 @@ type server struct {
 	env  []string
 	cmd  *exec.Cmd
 	log  *lockedBuffer
+	// transport reaches the url; nil is the default one.
+	transport http.RoundTripper
 	// ended is closed when the process is gone; exit is its error then.
 	ended chan struct{}
 	exit  error
@@ -197,7 +199,7 @@ type client struct {
 }
 
 func (s *server) anonymous() *client {
-	return &client{s: s, http: &http.Client{Timeout: 60 * time.Second}}
+	return &client{s: s, http: &http.Client{Timeout: 60 * time.Second, Transport: s.transport}}
 }
 
 // answer is a response, read.
