@@ -42,7 +42,7 @@ cross: ## build dist/hearth-OS-ARCH for every platform
 
 .PHONY: test
 test: services ## install what the tests need, then run them all with the race detector
-	$(GO) test -race -timeout 40m ./...
+	@trap 'scripts/mongodb.sh stop' EXIT; echo '$(GO) test -race -timeout 40m ./...'; $(GO) test -race -timeout 40m ./...
 
 .PHONY: test-short
 test-short: ## run the tests without the race detector

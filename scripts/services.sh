@@ -11,11 +11,14 @@ need() {
   command -v "$1" >/dev/null 2>&1 || missing+=("$2")
 }
 
-case ${1:-test} in
+stage=${1:-test}
+case $stage in
 test)
   need gcc gcc # the race detector
   need git git # the build names its commit
   need nginx nginx
+  need debootstrap debootstrap # scripts/mongodb.sh
+  need flock util-linux
   ;;
 clients)
   need node nodejs
@@ -32,8 +35,16 @@ lint)
   ;;
 esac
 
-if ((${#missing[@]} == 0)); then
+# finish starts the servers of the stage.
+finish() {
+  if [[ $stage == test ]]; then
+    "$(dirname "$0")/mongodb.sh" start
+  fi
   exit 0
+}
+
+if ((${#missing[@]} == 0)); then
+  finish
 fi
 echo "installing: ${missing[*]}"
 if ! command -v apt-get >/dev/null 2>&1; then
@@ -54,3 +65,4 @@ if [[ ! -e $policy ]]; then
   trap '"${sudo[@]}" rm -f "$policy"' EXIT
 fi
 "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}"
+finish

@@ -1,0 +1,81 @@
+package testserver
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+// mongodb finds the server once a test process, and starts it if it is not up.
+var mongodb = sync.OnceValues(findMongoDB)
+
+// MongoDB gives the URI of a MongoDB-compatible server with a database of the test's own in its path, which is dropped when
+// the test ends. It starts the server (scripts/mongodb.sh) if it is not up; the first start on a machine installs it, which
+// takes minutes. The server stays up for other tests: never stop it from a test, cut the connection instead.
+func MongoDB(tb testing.TB) string {
+	tb.Helper()
+	server, err := mongodb()
+	if err != nil {
+		tb.Fatalf("the MongoDB-compatible server of the tests cannot be had: %v", err)
+	}
+	name := "t" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	tb.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		client, err := mongo.Connect(options.Client().ApplyURI(server))
+		if err == nil {
+			err = client.Database(name).Drop(ctx)
+			if again := client.Disconnect(ctx); err == nil {
+				err = again
+			}
+		}
+		if err != nil {
+			tb.Errorf("drop the test's database: %v", err)
+		}
+	})
+	return server + name
+}
+
+func findMongoDB() (uri string, err error) {
+	if err := useMongoDB(); err != nil {
+		return "", err
+	}
+	if uri, err = script("mongodb.sh", "url"); err == nil {
+		return uri, nil
+	}
+	if _, err = script("mongodb.sh", "start"); err != nil {
+		return "", err
+	}
+	return script("mongodb.sh", "url")
+}
+
+// useMongoDB tells scripts/mongodb.sh that the server is in use for as long as this process lives: a shared lock that the
+// kernel gives back, however the process ends.
+func useMongoDB() error {
+	root, err := moduleRoot()
+	if err != nil {
+		return err
+	}
+	path, err := script("mongodb.sh", "lockfile")
+	if err != nil {
+		return fmt.Errorf("in %s: %w", root, err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return err
+	}
+	return syscall.Flock(int(file.Fd()), syscall.LOCK_SH) // never closed: it ends with the process
+}
