@@ -48,6 +48,8 @@ type Caller struct {
 	Role   Role
 	// SessionID is the login that the access token descends from.
 	SessionID string
+	// Epoch is the person's User.Epoch that the access token was issued in: once that has counted on, the token is refused.
+	Epoch int64
 	// Orgs are the caller's organizations and the role in each.
 	Orgs map[string]OrgRole
 	// DeviceID is the device whose token was used.

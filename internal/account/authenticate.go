@@ -63,7 +63,7 @@ func (s *Service) Authenticate(ctx context.Context, bearer string) (hearth.Calle
 	if now.UnixMilli() >= state.expiresAt {
 		return hearth.Caller{}, errExpiredToken()
 	}
-	return hearth.Caller{UserID: token.userID, Role: token.role, SessionID: token.sessionID}, nil
+	return hearth.Caller{UserID: token.userID, Role: token.role, SessionID: token.sessionID, Epoch: token.epoch}, nil
 }
 
 // Alive tells whether a caller that Authenticate gave earlier would still be let in, its token's own expiry aside:
@@ -73,7 +73,7 @@ func (s *Service) Alive(ctx context.Context, caller hearth.Caller) error {
 	switch {
 	case err != nil:
 		return err
-	case state.ended, state.userID != caller.UserID, state.role != caller.Role:
+	case state.ended, state.userID != caller.UserID, state.role != caller.Role, state.epoch != caller.Epoch:
 		return errRevokedToken()
 	case s.now().UnixMilli() >= state.expiresAt:
 		return errExpiredToken()

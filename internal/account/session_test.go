@@ -215,6 +215,16 @@ func TestAnotherInstancesChangesShowWithinASecond(t *testing.T) {
 			_, err := h.UpdateUser(h.t.Context(), hearth.Caller{UserID: "a", Role: role}, caller.UserID, account.UserUpdate{Role: &role})
 			return err
 		},
+		"role, there and back": func(h *house, caller hearth.Caller) error {
+			h.user("root@example.com", hearth.RoleAdmin) // the last one stays
+			for _, role := range []hearth.Role{hearth.RoleAdmin, hearth.RoleUser} {
+				if _, err := h.UpdateUser(h.t.Context(), hearth.Caller{UserID: "a", Role: hearth.RoleAdmin}, caller.UserID,
+					account.UserUpdate{Role: &role}); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -97,4 +97,5 @@ func (a *API) registerAudit() {
 		list, err := wireList(entries, in.Fields, wireAudit)
 		return &bodyOf[List[AuditEntry]]{Body: list}, err
 	})
+	a.registerAuditFile(s)
 }

@@ -139,11 +139,18 @@ func (a *API) outer(next http.Handler) http.Handler {
 		header.Set("Referrer-Policy", "no-referrer")
 		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		defer func() {
-			if p := recover(); p != nil {
+			p := recover()
+			err, _ := p.(error)
+			// A handler that cuts its connection off is counted and logged like any other.
+			aborted := errors.Is(err, http.ErrAbortHandler)
+			if p != nil && !aborted {
 				a.recovered(out, r, p)
 			}
 			info.Status, info.Bytes, info.Duration = out.status, out.bytes, time.Since(start)
 			a.finished(r, info)
+			if aborted {
+				panic(p)
+			}
 		}()
 		if a.cors(out, r) {
 			return
@@ -180,9 +187,6 @@ func (a *API) dispatch(w http.ResponseWriter, r *http.Request, next http.Handler
 
 // recovered turns a panic into a 500, or cuts the connection if the answer has begun.
 func (a *API) recovered(w *answerWriter, r *http.Request, p any) {
-	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-		panic(p)
-	}
 	err := fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 	if w.status == 0 {
 		writeError(w, r, err)

@@ -20,7 +20,7 @@ func (s *Service) Entries(
 	ctx context.Context, caller hearth.Caller, filter hearth.AuditFilter, page hearth.Page,
 ) (hearth.List[hearth.AuditEntry], error) {
 	if !caller.IsAdmin() {
-		return hearth.List[hearth.AuditEntry]{}, hearth.Errorf(hearth.CodeForbidden, "only admins may read the audit")
+		return hearth.List[hearth.AuditEntry]{}, errNotAdmin()
 	}
 	return s.store.Audit(ctx, filter, page)
 }

@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
+	"hearth"
 	"hearth/internal/app"
 )
 
 type auditCommand struct {
+	Export auditExportCommand `cmd:"" help:"Write the entries to standard output, the newest first, as CSV or NDJSON. Works beside a running server."`
 	Verify auditVerifyCommand `cmd:"" help:"Walk the chain of hashes; name the first entry that was changed or removed. Works beside a running server."`
 }
 
@@ -40,4 +43,37 @@ func (c *auditVerifyCommand) Run(ctx context.Context, p *Process) error {
 		_, err = fmt.Fprintf(p.Stdout, "%d audit entries, none changed or removed; the newest has the hash %q\n", verdict.Entries, verdict.Head)
 		return err
 	})
+}
+
+type auditExportCommand struct {
+	settings
+	Format string `default:"csv" enum:"csv,ndjson" help:"csv or ndjson (default: csv)."`
+	Actor  string `placeholder:"ID" help:"Only what this actor did: user:ID, device:ID, system or cli."`
+	Action string `placeholder:"A" help:"Only this action, such as device.delete."`
+	Target string `placeholder:"T" help:"Only what was done to this object: kind:ID."`
+	From   string `placeholder:"TIME" help:"Only from this time on (RFC 3339)."`
+	To     string `placeholder:"TIME" help:"Only before this time (RFC 3339)."`
+}
+
+// Run writes the entries.
+func (c *auditExportCommand) Run(ctx context.Context, p *Process) error {
+	filter := hearth.AuditFilter{ActorID: c.Actor, Action: c.Action, Target: c.Target}
+	for _, bound := range []struct {
+		flag, text string
+		to         *time.Time
+	}{{"--from", c.From, &filter.From}, {"--to", c.To, &filter.To}} {
+		if bound.text == "" {
+			continue
+		}
+		at, ok := hearth.ParseTimestamp(bound.text)
+		if !ok {
+			return usageError{fmt.Errorf("%s must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z", bound.flag)}
+		}
+		*bound.to = time.UnixMilli(at)
+	}
+	cfg, err := c.load(p)
+	if err != nil {
+		return err
+	}
+	return withApp(ctx, p, cfg, func(a *app.App, _ *slog.Logger) error { return a.ExportAudit(ctx, p.Stdout, c.Format, filter) })
 }

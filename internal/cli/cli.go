@@ -66,7 +66,7 @@ type grammar struct {
 	Worker      workerCommand      `cmd:"" help:"Run background jobs alone, beside servers with --worker=false."`
 	Jobs        jobsCommand        `cmd:"" help:"See and steer the background jobs. Works beside a running server."`
 	User        userCommand        `cmd:"" help:"Make accounts."`
-	Audit       auditCommand       `cmd:"" help:"Prove that the record of who did what was not edited."`
+	Audit       auditCommand       `cmd:"" help:"Write out who did what, and prove that the record was not edited."`
 	Demo        demoCommand        `cmd:"" help:"Try it: a server with an account and real devices, in a temporary directory."`
 	Import      importCommand      `cmd:"" help:"Import logs from a CSV file, resumable at every moment."`
 	Keys        keysCommand        `cmd:"" help:"Change the keys that sign tokens and encrypt fields."`
@@ -85,7 +85,7 @@ func newGrammar() *grammar {
 		Jobs:        newJobsCommand(),
 		Config:      configCommand{Check: configCheckCommand{settings: newSettings()}, Print: configPrintCommand{settings: newSettings()}},
 		User:        userCommand{Create: userCreateCommand{settings: newSettings()}},
-		Audit:       auditCommand{Verify: auditVerifyCommand{settings: newSettings()}},
+		Audit:       auditCommand{Export: auditExportCommand{settings: newSettings()}, Verify: auditVerifyCommand{settings: newSettings()}},
 		Keys:        keysCommand{Rotate: keysRotateCommand{settings: newSettings()}},
 		Healthcheck: healthcheckCommand{settings: newSettings()},
 	}

@@ -47,9 +47,9 @@ func optionalTime(ms int64) cell {
 	return cell{kind: timed, whole: ms}
 }
 
-// appendCSVText writes a text cell: quoted where RFC 4180 wants it, and with an apostrophe in front where a spreadsheet would
-// take it for a formula.
-func appendCSVText(dst []byte, s string) []byte {
+// AppendCSVText writes a text cell: quoted where RFC 4180 wants it, and with an apostrophe in front where a spreadsheet would
+// take it for a formula. It is the one way in which hearth writes text into CSV.
+func AppendCSVText(dst []byte, s string) []byte {
 	formula := s != "" && strings.IndexByte("=+-@\t\r\n", s[0]) >= 0
 	if !strings.ContainsAny(s, "\",\r\n") {
 		if formula {
@@ -199,7 +199,7 @@ func (t *textRows) row(dst []byte, cells []cell) []byte {
 				dst = append(dst, ',')
 			}
 			if c.kind == textual {
-				dst = appendCSVText(dst, c.text)
+				dst = AppendCSVText(dst, c.text)
 			} else {
 				dst = t.plain(dst, c)
 			}

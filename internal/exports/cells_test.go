@@ -54,13 +54,13 @@ func TestACellOfTextHarmsNoSpreadsheetAndKeepsItsText(t *testing.T) {
 		"plain": "plain", "": "", "a,b": `"a,b"`, `a"b`: `"a""b"`, "=1+1": "'=1+1", "+1": "'+1", "-1": "'-1", "@x": "'@x", "\tx": "'\tx",
 		"\rx": "\"'\rx\"", "=\"a\",b": `"'=""a"",b"`, "a=b": "a=b", "Küche 🏠": "Küche 🏠",
 	} {
-		if got := string(appendCSVText(nil, text)); got != want {
+		if got := string(AppendCSVText(nil, text)); got != want {
 			t.Errorf("%q is written %s, want %s", text, got, want)
 		}
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.StringOf(rapid.RuneFrom([]rune("=+-@\t\n,\"' ab\u00e9"))).Draw(t, "text")
-		line := string(appendCSVText(nil, text)) + ",end\r\n"
+		line := string(AppendCSVText(nil, text)) + ",end\r\n"
 		rows, err := csv.NewReader(strings.NewReader(line)).ReadAll()
 		if err != nil || len(rows) != 1 || rows[0][1] != "end" {
 			t.Fatalf("%q breaks the row: %q %v", text, rows, err)

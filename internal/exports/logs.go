@@ -56,8 +56,8 @@ func (n *names) of(key int64) (*named, error) {
 func (d *named) between(format hearth.ExportFormat) []byte {
 	if format == hearth.FormatCSV {
 		out := append([]byte{','}, d.id...)
-		out = appendCSVText(append(out, ','), d.name)
-		out = appendCSVText(append(out, ','), d.kind)
+		out = AppendCSVText(append(out, ','), d.name)
+		out = AppendCSVText(append(out, ','), d.kind)
 		return append(out, ',')
 	}
 	out := appendJSONText([]byte(`","device_id":`), d.id)
