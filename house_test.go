@@ -34,6 +34,8 @@ var (
 	homes = append([]string{"internal/store"}, ports...)
 	// storeParts are what the adapters of the store share: the form of stored logs, and their sums.
 	storeParts = []string{"internal/store/logcodec", "internal/store/logsums"}
+	// redisConn is the connection that the adapters to Redis share.
+	redisConn = "internal/redisconn"
 	// badNames say nothing of what a package does.
 	badNames = []string{"utils", "util", "common", "helpers", "helper", "types", "misc", "base", "shared"}
 )
@@ -55,6 +57,8 @@ func mayImport(dir string) []string {
 		return append([]string{root}, ports...)
 	case dir == "internal/api", dir == "internal/realtime":
 		return append([]string{root, "internal/observe", dir + "/..."}, capabilities...)
+	case dir == "internal/realtime/redisrealtime":
+		return []string{root, "internal/realtime", redisConn}
 	case dir == "internal/backup":
 		return []string{root, "internal/blob"}
 	case dir == "client", strings.HasPrefix(dir, "client/"):
@@ -66,6 +70,8 @@ func mayImport(dir string) []string {
 		switch {
 		case home == "internal/store" && strings.HasPrefix(dir, home+"/"):
 			return append([]string{root, home, dir + "/..."}, storeParts...)
+		case strings.HasPrefix(dir, home+"/redis"):
+			return []string{root, home, dir + "/...", redisConn}
 		case strings.HasPrefix(dir, home+"/"):
 			return []string{root, home, dir + "/..."}
 		}
@@ -236,6 +242,8 @@ func TestTheInspectionFindsViolations(t *testing.T) {
 		"store to capability":            {"internal/store/sqlite/a.go", imports("sqlite", "hearth/internal/telemetry"), "may not import"},
 		"store to what stores share":     {"internal/store/sqlite/a.go", imports("sqlite", "hearth/internal/store/logcodec"), ""},
 		"store to store":                 {"internal/store/mongodb/a.go", imports("mongodb", "hearth/internal/store/sqlite"), "may not import"},
+		"adapter to Redis to its client": {"internal/kv/rediskv/a.go", imports("rediskv", "hearth/internal/kv", "hearth/internal/redisconn"), ""},
+		"another adapter to that client": {"internal/kv/memkv/a.go", imports("memkv", "hearth/internal/redisconn"), "may not import"},
 		"port to its adapter":            {"internal/kv/a.go", imports("kv", "hearth/internal/kv/memkv"), "may not import"},
 		"api to adapter":                 {"internal/api/a.go", imports("api", "hearth/internal/store/sqlite"), "may not import"},
 		"api to capabilities":            {"internal/api/a.go", imports("api", "hearth", "hearth/internal/fleet", "hearth/internal/observe"), ""},

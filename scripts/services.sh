@@ -19,6 +19,7 @@ test)
   need nginx nginx
   need debootstrap debootstrap # scripts/mongodb.sh
   need flock util-linux
+  need redis-server redis-server # the distributed mode
   ;;
 clients)
   need node nodejs

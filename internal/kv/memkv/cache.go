@@ -108,6 +108,16 @@ func NewCache(options CacheOptions) (*Cache, error) {
 func (c *Cache) Load(
 	ctx context.Context, key string, options kv.Options, load func(context.Context) ([]byte, error),
 ) ([]byte, error) {
+	return c.LoadFor(ctx, key, options.Tags, func(ctx context.Context) ([]byte, time.Duration, error) {
+		value, err := load(ctx)
+		return value, options.TTL, err
+	})
+}
+
+// LoadFor is Load for a value whose TTL is known only with the value itself: load gives both.
+func (c *Cache) LoadFor(
+	ctx context.Context, key string, tags []string, load func(context.Context) ([]byte, time.Duration, error),
+) ([]byte, error) {
 	if value, ok := c.fresh(key); ok {
 		c.hits.Add(1)
 		return value, nil
@@ -115,7 +125,7 @@ func (c *Cache) Load(
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	f, value := c.join(ctx, key, options, load)
+	f, value := c.join(ctx, key, tags, load)
 	if f == nil {
 		c.hits.Add(1)
 		return value, nil
@@ -141,7 +151,7 @@ func (c *Cache) fresh(key string) ([]byte, bool) {
 
 // join waits in the flight that is under way, or starts one. A nil flight means that the value came in between.
 func (c *Cache) join(
-	ctx context.Context, key string, options kv.Options, load func(context.Context) ([]byte, error),
+	ctx context.Context, key string, tags []string, load func(context.Context) ([]byte, time.Duration, error),
 ) (*flight, []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,14 +165,14 @@ func (c *Cache) join(
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	// The watches are taken before the load begins: an invalidation from here on marks what the load gives.
 	f := &flight{
-		cancel: cancel, watches: c.names.take(kv.Names(key, options.Tags)), waiters: 1, done: make(chan struct{}),
+		cancel: cancel, watches: c.names.take(kv.Names(key, tags)), waiters: 1, done: make(chan struct{}),
 	}
 	c.flights[key] = f
 	c.loads.Add(1)
 	go c.fly(key, f, func() ([]byte, error) {
-		value, err := load(ctx)
-		if err == nil && options.TTL > 0 {
-			c.keep(key, f, &entry{value: value, expires: c.now() + int64(options.TTL), watches: f.watches})
+		value, ttl, err := load(ctx)
+		if err == nil && ttl > 0 {
+			c.keep(key, f, &entry{value: value, expires: c.now() + int64(ttl), watches: f.watches})
 		}
 		return value, err
 	})
