@@ -143,6 +143,8 @@ type Export struct {
 	Progress ExportProgress
 	Result   *ExportResult  // set exactly when completed
 	Failure  *ExportFailure // set exactly when failed
+	// Schedule is the id of the schedule that ordered it; "" where its owner did.
+	Schedule string
 	// Job is the queue's id of the work. Run names the run that may write to the export; File is the key of the finished file.
 	Job         string
 	Run         string

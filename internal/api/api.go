@@ -159,6 +159,7 @@ var resources = []func(*API){
 	(*API).registerAnalytics,
 	(*API).registerNotifications,
 	(*API).registerExports,
+	(*API).registerSchedules,
 	(*API).registerRealtime,
 	(*API).registerJobs,
 	(*API).registerMetrics,

@@ -99,14 +99,16 @@ type NewExportFilters struct {
 	IncludeInactive Optional[bool]     `json:"include_inactive,omitempty" doc:"Lets the reports have devices whose status is inactive."`
 }
 
+func (n NewExportFilters) filters() hearth.ExportFilters {
+	return hearth.ExportFilters{
+		DeviceIDs: n.DeviceIDs.Or(nil), Events: n.Events.Or(nil), IncludeInactive: n.IncludeInactive.Or(false),
+	}
+}
+
 func (n NewExport) order(now time.Time) (exports.Order, error) {
-	filters := n.Filters.Or(NewExportFilters{})
 	order := exports.Order{
 		Type: hearth.ExportType(n.Type), Format: hearth.ExportFormat(n.Format), Compression: hearth.ExportCompression(n.Compression.Or("")),
-		Notify: n.Notify.Or(false),
-		Filters: hearth.ExportFilters{
-			DeviceIDs: filters.DeviceIDs.Or(nil), Events: filters.Events.Or(nil), IncludeInactive: filters.IncludeInactive.Or(false),
-		},
+		Notify: n.Notify.Or(false), Filters: n.Filters.Or(NewExportFilters{}).filters(),
 	}
 	for _, given := range []struct {
 		name  string

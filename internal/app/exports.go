@@ -4,7 +4,9 @@ import (
 	"context"
 	"path/filepath"
 	"strings"
+	_ "time/tzdata" // schedules name time zones, which a container need not have
 
+	"hearth"
 	"hearth/internal/blob"
 	"hearth/internal/blob/dirblob"
 	"hearth/internal/blob/s3blob"
@@ -22,7 +24,8 @@ func (a *App) openExports() (err error) {
 	// Not required: orders wait in the queue meanwhile.
 	a.health.Register(observe.Check{Name: "storage", Probe: a.files.Ping})
 	a.exports, err = exports.New(exports.Options{
-		Store: a.store, Logs: a.store, Devices: a.store, Jobs: a.queue, Files: a.files, Publisher: a.events,
+		Store: a.store, Schedules: a.store, People: a.store, Roles: a.orgs.Roles, Logs: a.store, Devices: a.store, Jobs: a.queue,
+		Files: a.files, Publisher: a.events,
 		Clock: a.options.Clock, Log: a.log,
 	})
 	return err
@@ -52,6 +55,13 @@ func (a *App) exportInfo(ctx context.Context, id string) (notify.ExportInfo, err
 	}
 	if e.Failure != nil {
 		info.Reason = e.Failure.Message
+	}
+	if e.Schedule != "" {
+		schedule, err := a.store.ExportSchedule(ctx, e.Schedule)
+		if err != nil && hearth.ErrorCode(err) != hearth.CodeNotFound {
+			return info, err
+		}
+		info.Schedule, info.From, info.To = string(schedule.Recurrence.Every), e.From, e.To
 	}
 	return info, nil
 }

@@ -11,7 +11,7 @@ import (
 // matrix is who gets which answer from which operation. The objects of the columns owner to loggedout are a person's own
 // device, or an organization that none of them is in; those of the columns o.* are an organization with its device, in
 // which the caller has that role. other is a stranger to both, mate another device of the same owner, admin one of the
-// installation. Exports are their orderer's alone, also in an organization; they wait (409 for the file), as no worker takes
+// installation. Exports and schedules are their orderer's alone, also in an organization; they wait (409 for the file), as no worker takes
 // them here.
 //
 // A new operation needs a row here, and an entry in paths or bodies where the document's examples do not make a request
@@ -83,6 +83,11 @@ get-export                401   200   404   200    403  403      401       401  
 cancel-export             401   200   404   200    403  403      401       401     200     404      404      404
 download-export           401   409   404   409    403  403      401       401     409     404      404      404
 delete-export             401   204   404   204    403  403      401       401     204     404      404      404
+create-export-schedule    401   201   201   201    403  403      401       401     201     201      201      201
+list-export-schedules     401   200   200   200    403  403      401       401     200     200      200      200
+get-export-schedule       401   200   404   200    403  403      401       401     200     404      404      404
+update-export-schedule    401   200   404   200    403  403      401       401     200     404      404      404
+delete-export-schedule    401   204   404   204    403  403      401       401     204     404      404      404
 
 stream-events             401   200   404   200    403  403      401       401     200     200      200      200
 create-stream-ticket      401   201   201   201    403  403      401       401     201     201      201      201

@@ -19,7 +19,7 @@ func (a *App) kinds() []queue.Kind {
 
 // schedule are the jobs that come by themselves, once for all processes.
 func (a *App) schedule() []queue.Periodic {
-	return slices.Concat(a.cleanupSchedule())
+	return slices.Concat(a.cleanupSchedule(), a.exports.Periodic())
 }
 
 // openQueue opens the jobs. Nothing runs them yet.

@@ -22,6 +22,9 @@ const (
 	missingID    = "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"
 )
 
+// townSchedule is a schedule of exports that anybody may have.
+const townSchedule = `{"every":"daily","type":"logs","format":"csv"}`
+
 // town is a running program with people, an organization and devices, each of which the tests know by name.
 type town struct {
 	*target
@@ -360,6 +363,8 @@ func (w *town) ids(t *testing.T, op operationOf, caller string) map[string]strin
 			ids[name] = w.newOrg(t)
 		case strings.Contains(op.path, "/exports/"):
 			ids[name] = text(w.must(t, owner, "POST", "/api/v1/exports", `{"type":"logs","format":"csv"}`), "id")
+		case strings.Contains(op.path, "/export-schedules/"):
+			ids[name] = text(w.must(t, owner, "POST", "/api/v1/export-schedules", townSchedule), "id")
 		case strings.Contains(op.path, "/devices/"):
 			ids[name] = device
 		case strings.Contains(op.path, "/organizations/"):
@@ -473,6 +478,10 @@ func (w *town) body(t *testing.T, op operationOf, caller string) string {
 		return `[{"device_id":"` + device + `","event":"x","value":1}]`
 	case "create-export":
 		return `{"type":"logs","format":"csv"}`
+	case "create-export-schedule":
+		return townSchedule
+	case "update-export-schedule":
+		return `{"enabled":false}`
 	case "set-member":
 		return `{"role":"member"}`
 	case "create-invitation":

@@ -19,10 +19,12 @@ import (
 	"hearth/internal/queue"
 )
 
-// Kinds of jobs: JobRun writes an export's file; JobNotify, which somebody else does, tells its owner of the end.
+// Kinds of jobs: JobRun writes an export's file; JobNotify, which somebody else does, tells its owner of the end; JobSchedule,
+// which comes every minute, orders what schedules have due.
 const (
-	JobRun    = "export.run"
-	JobNotify = "notify.export"
+	JobRun      = "export.run"
+	JobNotify   = "notify.export"
+	JobSchedule = "export.schedule"
 )
 
 // Logs are what is exported.
@@ -47,13 +49,24 @@ type Jobs interface {
 
 var (
 	_ Logs    = hearth.LogStore(nil)
+	_ People  = hearth.UserStore(nil)
 	_ Devices = hearth.DeviceStore(nil)
 	_ Jobs    = queue.Queue(nil)
 )
 
-// Options are what the service works with. Store, Logs, Devices, Jobs and Files are required.
+// People knows whose schedules there are.
+type People interface {
+	// User gives one user; CodeNotFound.
+	User(ctx context.Context, id string) (hearth.User, error)
+}
+
+// Options are what the service works with. Store, Schedules, People, Logs, Devices, Jobs and Files are required.
 type Options struct {
-	Store   hearth.ExportStore
+	Store     hearth.ExportStore
+	Schedules hearth.ExportScheduleStore
+	People    People
+	// Roles gives a person's organizations; nil: nobody has any.
+	Roles   func(ctx context.Context, userID string) (map[string]hearth.OrgRole, error)
 	Logs    Logs
 	Devices Devices
 	Jobs    Jobs
@@ -69,8 +82,11 @@ type Options struct {
 }
 
 func (o Options) validate() (Options, error) {
-	if o.Store == nil || o.Logs == nil || o.Devices == nil || o.Jobs == nil || o.Files == nil {
-		return o, errors.New("exports: a store, logs, devices, jobs and files are needed")
+	if o.Store == nil || o.Schedules == nil || o.People == nil || o.Logs == nil || o.Devices == nil || o.Jobs == nil || o.Files == nil {
+		return o, errors.New("exports: stores, people, logs, devices, jobs and files are needed")
+	}
+	if o.Roles == nil {
+		o.Roles = func(context.Context, string) (map[string]hearth.OrgRole, error) { return nil, nil }
 	}
 	if o.TTL == 0 {
 		o.TTL = hearth.ExportTTL
@@ -113,7 +129,15 @@ const (
 
 // Kinds gives the jobs that a worker does for this service.
 func (s *Service) Kinds() []queue.Kind {
-	return []queue.Kind{{Name: JobRun, Handler: s.run, Timeout: runTimeout, MaxAttempts: runAttempts}}
+	return []queue.Kind{
+		{Name: JobRun, Handler: s.run, Timeout: runTimeout, MaxAttempts: runAttempts},
+		{Name: JobSchedule, Handler: s.schedule, Timeout: time.Minute, MaxAttempts: 1},
+	}
+}
+
+// Periodic gives the jobs that come by themselves.
+func (s *Service) Periodic() []queue.Periodic {
+	return []queue.Periodic{{Name: JobSchedule, Every: time.Minute, Kind: JobSchedule, Queue: queue.Notification}}
 }
 
 // runPayload is the payload of JobRun.

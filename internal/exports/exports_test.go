@@ -51,6 +51,24 @@ type bench struct {
 	dir     string
 	ahead   atomic.Int64 // how far the clock is ahead, nanoseconds
 	ann     hearth.Caller
+	// orgs are ann's organizations as the service sees them; disabled keeps her out.
+	orgs     atomic.Pointer[map[string]hearth.OrgRole]
+	disabled atomic.Bool
+}
+
+// User knows ann alone.
+func (b *bench) User(_ context.Context, id string) (hearth.User, error) {
+	if id != "ann" {
+		return hearth.User{}, hearth.NotFound("user")
+	}
+	return hearth.User{ID: id, Role: hearth.RoleUser, Disabled: b.disabled.Load()}, nil
+}
+
+func (b *bench) roles(context.Context, string) (map[string]hearth.OrgRole, error) {
+	if orgs := b.orgs.Load(); orgs != nil {
+		return *orgs, nil
+	}
+	return nil, nil
 }
 
 func newBench(t *testing.T) *bench {
@@ -69,7 +87,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	b.service, err = exports.New(exports.Options{
-		Store: b.store, Logs: b.store, Devices: b.store, Jobs: b.queue, Files: b.disk,
+		Store: b.store, Schedules: b.store, People: b, Roles: b.roles, Logs: b.store, Devices: b.store, Jobs: b.queue, Files: b.disk,
 		Clock: func() time.Time { return time.Now().Add(time.Duration(b.ahead.Load())) },
 	})
 	if err != nil {

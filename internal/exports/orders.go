@@ -49,23 +49,33 @@ func (s *Service) Create(ctx context.Context, caller hearth.Caller, order Order,
 			return hearth.Export{}, err
 		}
 	}
+	if err := s.place(ctx, caller, e, once); err != nil {
+		return hearth.Export{}, err
+	}
+	return e, nil
+}
+
+// place stores an order with its job.
+func (s *Service) place(ctx context.Context, caller hearth.Caller, e hearth.Export, once *hearth.Once) error {
 	slices.Sort(e.Reach.Scopes)
 	answered, err := once.Answered(e)
 	if err != nil {
-		return hearth.Export{}, err
+		return err
 	}
 	job, err := runJob(e)
 	if err != nil {
-		return hearth.Export{}, err
+		return err
 	}
-	entry := caller.Entry(now, "export.create", "export:"+e.ID)
+	entry := caller.Entry(e.CreatedAt, "export.create", "export:"+e.ID)
 	entry.Changes = map[string]hearth.Change{"type": {After: e.Type}, "format": {After: e.Format}}
-	err = s.o.Store.CreateExport(ctx, e, hearth.Along{Once: answered, Audit: []hearth.AuditEntry{entry}, Jobs: []hearth.OutboxJob{job}})
-	if err != nil {
-		return hearth.Export{}, err
+	if e.Schedule != "" {
+		entry.Changes["schedule"] = hearth.Change{After: e.Schedule}
 	}
-	s.publish(e)
-	return e, nil
+	err = s.o.Store.CreateExport(ctx, e, hearth.Along{Once: answered, Audit: []hearth.AuditEntry{entry}, Jobs: []hearth.OutboxJob{job}})
+	if err == nil {
+		s.publish(e)
+	}
+	return err
 }
 
 // reachOf gives the scopes of the named devices, or says which of them the caller may not read.

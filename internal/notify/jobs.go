@@ -101,6 +101,13 @@ func (s *Service) export(ctx context.Context, job queue.Job, notice ExportNotice
 		n.kind, n.title = hearth.NotifyExportReady, "Your export is ready"
 		n.body = mail.Line(info.FileName)
 		n.letter = mail.ExportReady{FileName: info.FileName, Records: info.Records, Bytes: info.Bytes, URL: link, ExpiresAt: info.ExpiresAt}
+		if info.Schedule != "" {
+			n.title = "Your " + info.Schedule + " export is ready"
+			n.letter = mail.ScheduledExport{
+				Schedule: info.Schedule, What: info.What, From: info.From, To: info.To, FileName: info.FileName, Records: info.Records,
+				Bytes: info.Bytes, URL: link, ExpiresAt: info.ExpiresAt,
+			}
+		}
 	case "failed":
 		n.kind, n.title = hearth.NotifyExportFailed, "Your export failed"
 		n.body = mail.Line(info.Reason)

@@ -6,8 +6,6 @@ package notify
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -44,6 +42,9 @@ type ExportInfo struct {
 	ExpiresAt time.Time
 	// Reason is why it failed, as a sentence.
 	Reason string
+	// Schedule is how often the export comes, such as "daily", and From and To what it covers; "" where a person ordered it.
+	Schedule string
+	From, To time.Time
 }
 
 // Options are what the service works with. Store, People, Devices and Queue are needed.
@@ -187,14 +188,9 @@ func letterJob(id string, n news) (hearth.OutboxJob, error) {
 	return hearth.OutboxJob{ID: id, Kind: LetterKind, Queue: string(queue.Notification), Payload: payload}, err
 }
 
-// derive makes an id of a job's id and a purpose: a UUIDv7 of the job's time, always the same.
+// derive makes an id of a job's id and a purpose: of the job's time, always the same.
 func derive(jobID, purpose string) string {
-	sum := sha256.Sum256([]byte(jobID + "\x00" + purpose))
-	random := sum[:10]
-	random[0] = random[0]&0x0f | 0x70
-	random[2] = random[2]&0x3f | 0x80
-	text := hex.EncodeToString(random)
-	return jobID[:14] + text[:4] + "-" + text[4:8] + "-" + text[8:20]
+	return queue.DeriveID(queue.IDTime(jobID), jobID+"\x00"+purpose)
 }
 
 // person gives the user to tell; ok is false where there is nobody any more, or somebody who is kept out.

@@ -2,11 +2,13 @@ package queue
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -193,11 +195,35 @@ func ValidKind(s string) bool {
 
 // NewID makes a job's ID: a UUIDv7 of the time now.
 func NewID(now time.Time) string {
+	var random [10]byte
+	rand.Read(random[:])
+	return idOf(now, random)
+}
+
+// DeriveID makes an ID of a time and a cause: always the same one of the same, and hardly ever that of another cause.
+func DeriveID(at time.Time, cause string) string {
+	sum := sha256.Sum256([]byte(cause))
+	return idOf(at, [10]byte(sum[:10]))
+}
+
+// IDTime gives the time of an ID; the zero time if it is none.
+func IDTime(id string) time.Time {
+	if !validID(id) {
+		return time.Time{}
+	}
+	ms, err := strconv.ParseInt(id[:8]+id[9:13], 16, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+func idOf(at time.Time, random [10]byte) string {
 	var id [16]byte
-	rand.Read(id[6:])
 	var ms [8]byte
-	binary.BigEndian.PutUint64(ms[:], uint64(now.UnixMilli()))
+	binary.BigEndian.PutUint64(ms[:], uint64(at.UnixMilli()))
 	copy(id[:6], ms[2:])
+	copy(id[6:], random[:])
 	id[6] = id[6]&0x0f | 0x70
 	id[8] = id[8]&0x3f | 0x80
 	text := hex.EncodeToString(id[:])

@@ -14,7 +14,7 @@ var _ hearth.ExportStore = (*Store)(nil)
 
 // exportColumns are in the order of exportRow's fields.
 const exportColumns = `id, user_id, type, format, compression, status, span_from, span_to, filters, reach, notify, step, processed, total,
-	result, size, fail_code, fail_message, job, run, file, created_at, started_at, completed_at, expires_at`
+	result, size, fail_code, fail_message, job, run, file, created_at, started_at, completed_at, expires_at, schedule`
 
 // exportFilters, exportReach and exportResult are the stored forms: a rename of a field outside does not change them.
 type exportFilters struct {
@@ -70,7 +70,7 @@ func exportValues(e hearth.Export) ([]any, error) {
 		e.ID, e.UserID, string(e.Type), string(e.Format), string(e.Compression), string(e.Status), openMillis(e.From), openMillis(e.To),
 		string(filters), string(reach), e.Notify, e.Progress.Step, e.Progress.Processed, e.Progress.Total,
 		result, size, string(failure.Code), failure.Message, e.Job, e.Run, e.File,
-		millis(e.CreatedAt), millis(e.StartedAt), millis(e.CompletedAt), millis(e.ExpiresAt),
+		millis(e.CreatedAt), millis(e.StartedAt), millis(e.CompletedAt), millis(e.ExpiresAt), e.Schedule,
 	}, nil
 }
 
@@ -82,7 +82,7 @@ func scanExport(row rowScanner) (e hearth.Export, err error) {
 	var failure hearth.ExportFailure
 	err = row.Scan(&e.ID, &e.UserID, &e.Type, &e.Format, &e.Compression, &e.Status, &from, &to, &filters, &reach, &e.Notify,
 		&e.Progress.Step, &e.Progress.Processed, &e.Progress.Total, &result, &size, &failure.Code, &failure.Message,
-		&e.Job, &e.Run, &e.File, &created, &started, &completed, &expires)
+		&e.Job, &e.Run, &e.File, &created, &started, &completed, &expires, &e.Schedule)
 	if err != nil {
 		return e, found(err, "export")
 	}
@@ -145,7 +145,7 @@ func (s *Store) CreateExport(ctx context.Context, export hearth.Export, along he
 		if open >= hearth.MaxOpenExports {
 			return hearth.Errorf(hearth.CodeConflict, "%d of your exports have not ended yet", open)
 		}
-		_, err = t.exec(`INSERT INTO exports(`+exportColumns+`) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`, values...)
+		_, err = t.exec(`INSERT INTO exports(`+exportColumns+`) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`, values...)
 		return err
 	})
 }
@@ -228,7 +228,7 @@ func (s *Store) UpdateExport(
 			return err
 		}
 		// By primary key: the row stays where it is in its indexes unless status or expiry change.
-		_, err = t.exec(`UPDATE exports SET (`+exportColumns+`)=(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) WHERE id=?`,
+		_, err = t.exec(`UPDATE exports SET (`+exportColumns+`)=(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) WHERE id=?`,
 			append(values, id)...)
 		return err
 	})

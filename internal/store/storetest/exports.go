@@ -60,7 +60,7 @@ func exportRoundTrip(t *testing.T, s ExportStore) {
 	full.Reach = hearth.Reach{Scopes: []hearth.Scope{"org:o", "user:ann"}}
 	full.Notify, full.Progress = true, hearth.ExportProgress{Step: "writing", Processed: 3, Total: 9}
 	full.Result = &hearth.ExportResult{FileName: "f", Size: 5, SHA256: "ab", Records: 9, Downloads: 2}
-	full.Job, full.Run, full.File = "j", "r", "k"
+	full.Job, full.Run, full.File, full.Schedule = "j", "r", "k", "s"
 	full.StartedAt, full.CompletedAt, full.ExpiresAt = epoch, epoch.Add(time.Minute), epoch.Add(time.Hour)
 	failed := order(2)
 	failed.Status, failed.Reach = hearth.ExportFailed, hearth.Reach{All: true}

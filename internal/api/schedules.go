@@ -1,0 +1,240 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"hearth"
+	"hearth/internal/exports"
+)
+
+// ExportSchedule is a schedule of exports on the wire.
+type ExportSchedule struct {
+	ID           string        `json:"id" format:"uuid" example:"0195a1b2-8888-7e5f-8a9b-0c1d2e3f4a5b"`
+	Name         string        `json:"name" example:"Monday's numbers"`
+	Every        string        `json:"every" enum:"daily,weekly,monthly"`
+	At           string        `json:"at" doc:"The time of day in the time zone." example:"06:00"`
+	Weekday      *string       `json:"weekday" enum:"monday,tuesday,wednesday,thursday,friday,saturday,sunday" doc:"The day of the week; null unless weekly."`
+	Day          *int          `json:"day" doc:"The day of the month, the last one in shorter months; null unless monthly." example:"1"`
+	TimeZone     string        `json:"time_zone" example:"Europe/Berlin"`
+	Type         string        `json:"type" enum:"logs,usage_report,device_report"`
+	Format       string        `json:"format" enum:"csv,json,ndjson,parquet"`
+	Compression  string        `json:"compression" enum:"none,gzip,zstd"`
+	Filters      ExportFilters `json:"filters"`
+	Enabled      bool          `json:"enabled"`
+	NextRunAt    *Time         `json:"next_run_at" doc:"When the next export is ordered; null while it is not enabled."`
+	LastRunAt    *Time         `json:"last_run_at" doc:"The time that the latest export was ordered for; null before the first."`
+	LastExportID *string       `json:"last_export_id" doc:"The latest export; it goes 7 days after its end. Null before the first."`
+	LastError    *ExportError  `json:"last_error" doc:"Why there was no export the last time; null if there was."`
+	CreatedAt    Time          `json:"created_at"`
+	UpdatedAt    Time          `json:"updated_at" doc:"The latest change by a person."`
+}
+
+// weekdays are the names on the wire; time.Weekday is the index.
+var weekdays = []string{"sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"} // never written to
+
+func wireSchedule(s hearth.ExportSchedule) ExportSchedule {
+	r := s.Recurrence
+	wire := ExportSchedule{
+		ID: s.ID, Name: s.Name, Every: string(r.Every), At: fmt.Sprintf("%02d:%02d", r.Minute/60, r.Minute%60), TimeZone: r.TimeZone,
+		Type: string(s.Type), Format: string(s.Format), Compression: string(s.Compression), Filters: ExportFilters(s.Filters),
+		Enabled: s.Enabled, NextRunAt: wireTime(s.NextAt), LastRunAt: wireTime(s.LastAt), LastExportID: text(s.LastExport),
+		CreatedAt: Time(s.CreatedAt), UpdatedAt: Time(s.UpdatedAt),
+	}
+	switch r.Every {
+	case hearth.Weekly:
+		wire.Weekday = &weekdays[r.Weekday]
+	case hearth.Monthly:
+		wire.Day = &r.Day
+	case hearth.Daily:
+	}
+	if s.Failure != nil {
+		wire.LastError = &ExportError{Code: string(s.Failure.Code), Message: s.Failure.Message}
+	}
+	return wire
+}
+
+// NewExportSchedule is a schedule to make.
+type NewExportSchedule struct {
+	Name        Optional[string]           `json:"name,omitempty" maxLength:"100" example:"Monday's numbers"`
+	Every       string                     `json:"every" enum:"daily,weekly,monthly" example:"weekly"`
+	At          Optional[string]           `json:"at,omitempty" maxLength:"5" doc:"The time of day in the time zone, HH:MM; 06:00, if nothing is said." example:"06:00"`
+	Weekday     Optional[string]           `json:"weekday,omitempty" enum:"monday,tuesday,wednesday,thursday,friday,saturday,sunday" doc:"With weekly; monday, if nothing is said." example:"monday"`
+	Day         Optional[int]              `json:"day,omitempty" minimum:"1" maximum:"31" doc:"With monthly: the day of the month, the last one in shorter months; 1, if nothing is said."`
+	TimeZone    Optional[string]           `json:"time_zone,omitempty" maxLength:"64" doc:"An IANA name; UTC, if nothing is said." example:"Europe/Berlin"`
+	Type        string                     `json:"type" enum:"logs,usage_report,device_report"`
+	Format      string                     `json:"format" enum:"csv,json,ndjson,parquet"`
+	Compression Optional[string]           `json:"compression,omitempty" enum:"none,gzip,zstd" doc:"none, if nothing is said."`
+	Filters     Optional[NewExportFilters] `json:"filters,omitempty" doc:"As of an export."`
+	Enabled     Optional[bool]             `json:"enabled,omitempty" doc:"true, if nothing is said."`
+}
+
+func set[T any](value T) Optional[T] { return Optional[T]{Set: true, Value: value} }
+
+func (n NewExportSchedule) plan() (exports.Plan, error) {
+	return ExportScheduleChange{
+		Name: n.Name, Every: set(n.Every), At: n.At, Weekday: n.Weekday, Day: n.Day, TimeZone: n.TimeZone, Type: set(n.Type),
+		Format: set(n.Format), Compression: n.Compression, Filters: n.Filters, Enabled: set(n.Enabled.Or(true)),
+	}.plan(exports.Plan{Recurrence: hearth.Recurrence{Minute: defaultMinute, TimeZone: "UTC"}})
+}
+
+// defaultMinute is 06:00.
+const defaultMinute = 6 * 60
+
+// ExportScheduleChange is what to change of a schedule: what is left out stays.
+type ExportScheduleChange struct {
+	Name        Optional[string]           `json:"name,omitempty" maxLength:"100" doc:"null clears it."`
+	Every       Optional[string]           `json:"every,omitempty" enum:"daily,weekly,monthly"`
+	At          Optional[string]           `json:"at,omitempty" maxLength:"5" doc:"HH:MM; null: 06:00." example:"06:00"`
+	Weekday     Optional[string]           `json:"weekday,omitempty" enum:"monday,tuesday,wednesday,thursday,friday,saturday,sunday" doc:"With weekly; null: monday." example:"monday"`
+	Day         Optional[int]              `json:"day,omitempty" minimum:"1" maximum:"31" doc:"With monthly; null: 1."`
+	TimeZone    Optional[string]           `json:"time_zone,omitempty" maxLength:"64" doc:"null: UTC." example:"Europe/Berlin"`
+	Type        Optional[string]           `json:"type,omitempty" enum:"logs,usage_report,device_report"`
+	Format      Optional[string]           `json:"format,omitempty" enum:"csv,json,ndjson,parquet"`
+	Compression Optional[string]           `json:"compression,omitempty" enum:"none,gzip,zstd" doc:"null: none."`
+	Filters     Optional[NewExportFilters] `json:"filters,omitempty" doc:"The whole object; null clears it."`
+	Enabled     Optional[bool]             `json:"enabled,omitempty" doc:"null: true."`
+}
+
+// plan applies the change to what was set before.
+func (c ExportScheduleChange) plan(plan exports.Plan) (exports.Plan, error) {
+	var problems []hearth.FieldError
+	bad := func(field, message string) {
+		problems = append(problems, hearth.FieldError{Location: "body." + field, Message: message})
+	}
+	required := func(name string, field Optional[string], put func(string)) {
+		switch {
+		case field.Null:
+			bad(name, "must not be null")
+		case field.Set:
+			put(field.Value)
+		}
+	}
+	r := &plan.Recurrence
+	before := r.Every
+	required("every", c.Every, func(v string) { r.Every = hearth.Every(v) })
+	required("type", c.Type, func(v string) { plan.Type = hearth.ExportType(v) })
+	required("format", c.Format, func(v string) { plan.Format = hearth.ExportFormat(v) })
+	if c.Name.Set {
+		plan.Name = c.Name.Or("")
+	}
+	if c.At.Set {
+		at, err := time.Parse("15:04", c.At.Or("06:00"))
+		if err != nil {
+			bad("at", "must be a time of day such as 06:00")
+		}
+		r.Minute = at.Hour()*60 + at.Minute()
+	}
+	if c.TimeZone.Set {
+		r.TimeZone = c.TimeZone.Or("UTC")
+	}
+	if c.Weekday.Set || r.Every != before {
+		r.Weekday = time.Weekday(slices.Index(weekdays, c.Weekday.Or("monday")))
+	}
+	if c.Day.Set || r.Every != before {
+		r.Day = c.Day.Or(1)
+	}
+	if c.Weekday.Has() && r.Every != hearth.Weekly {
+		bad("weekday", "goes with weekly alone")
+	}
+	if c.Day.Has() && r.Every != hearth.Monthly {
+		bad("day", "goes with monthly alone")
+	}
+	if c.Compression.Set {
+		plan.Compression = hearth.ExportCompression(c.Compression.Or(""))
+	}
+	if c.Filters.Set {
+		plan.Filters = c.Filters.Or(NewExportFilters{}).filters()
+	}
+	if c.Enabled.Set {
+		plan.Enabled = c.Enabled.Or(true)
+	}
+	if len(problems) > 0 {
+		return plan, hearth.Invalid(problems...)
+	}
+	return plan, nil
+}
+
+type createScheduleOutput struct {
+	Location string `header:"Location" doc:"The schedule's path."`
+	Body     ExportSchedule
+}
+
+func createdSchedule(s hearth.ExportSchedule) *createScheduleOutput {
+	return &createScheduleOutput{Location: BasePath + "/export-schedules/" + s.ID, Body: wireSchedule(s)}
+}
+
+type scheduleInput struct {
+	ID string `path:"id" maxLength:"64" doc:"The schedule." example:"0195a1b2-8888-7e5f-8a9b-0c1d2e3f4a5b"`
+}
+
+type updateScheduleInput struct {
+	ID   string `path:"id" maxLength:"64" doc:"The schedule." example:"0195a1b2-8888-7e5f-8a9b-0c1d2e3f4a5b"`
+	Body ExportScheduleChange
+}
+
+// registerSchedules adds what people do with schedules of exports.
+func (a *API) registerSchedules() {
+	s := a.options.Exports
+	if s == nil {
+		return
+	}
+	register(a, operation{
+		ID: "create-export-schedule", Method: http.MethodPost, Path: "/export-schedules", Tag: tagExports, Access: forUsers,
+		Status: http.StatusCreated, Creates: true, Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Schedule an export",
+		Description: "Orders the export daily, weekly or monthly, and mails its link when the file is there. It covers the whole days, of the time " +
+			"zone, from the day of the time before to the day of this one, which is not in it: daily is yesterday, monthly on day 1 the month " +
+			"that ended. It holds what you may read at that time. Times that passed while no worker ran are made up for by the latest alone. " +
+			"`conflict`: you have 50 schedules already.",
+	}, func(ctx context.Context, in *struct{ Body NewExportSchedule }) (*createScheduleOutput, error) {
+		plan, err := in.Body.plan()
+		if err != nil {
+			return nil, err
+		}
+		schedule, err := s.CreateSchedule(ctx, callerOf(ctx), plan, onceOf(ctx, createdSchedule))
+		if err != nil {
+			return nil, err
+		}
+		return createdSchedule(schedule), nil
+	})
+	register(a, operation{
+		ID: "list-export-schedules", Method: http.MethodGet, Path: "/export-schedules", Tag: tagExports, Access: forUsers, ETag: true,
+		Summary: "List schedules of exports", Description: "Your own, the newest first; everybody's for an admin.",
+	}, func(ctx context.Context, in *PageParams) (*bodyOf[List[ExportSchedule]], error) {
+		page, err := in.page("")
+		if err != nil {
+			return nil, err
+		}
+		found, err := s.Schedules(ctx, callerOf(ctx), page)
+		if err != nil {
+			return nil, err
+		}
+		list, err := wireList(found, in.Fields, wireSchedule)
+		return &bodyOf[List[ExportSchedule]]{Body: list}, err
+	})
+	register(a, operation{
+		ID: "get-export-schedule", Method: http.MethodGet, Path: "/export-schedules/{id}", Tag: tagExports, Access: forUsers, ETag: true,
+		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get a schedule of exports",
+	}, func(ctx context.Context, in *scheduleInput) (*bodyOf[ExportSchedule], error) {
+		schedule, err := s.Schedule(ctx, callerOf(ctx), in.ID)
+		return &bodyOf[ExportSchedule]{Body: wireSchedule(schedule)}, err
+	})
+	register(a, operation{
+		ID: "update-export-schedule", Method: http.MethodPatch, Path: "/export-schedules/{id}", Tag: tagExports, Access: forUsers,
+		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Change a schedule of exports",
+		Description: "What is left out stays; `null` brings an optional field back to what it is without being said.",
+	}, func(ctx context.Context, in *updateScheduleInput) (*bodyOf[ExportSchedule], error) {
+		schedule, err := s.UpdateSchedule(ctx, callerOf(ctx), in.ID, in.Body.plan)
+		return &bodyOf[ExportSchedule]{Body: wireSchedule(schedule)}, err
+	})
+	register(a, operation{
+		ID: "delete-export-schedule", Method: http.MethodDelete, Path: "/export-schedules/{id}", Tag: tagExports, Access: forUsers,
+		Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Delete a schedule of exports",
+		Description: "The exports that it ordered stay until they expire.",
+	}, func(ctx context.Context, in *scheduleInput) (*struct{}, error) {
+		return nil, s.DeleteSchedule(ctx, callerOf(ctx), in.ID)
+	})
+}

@@ -1,0 +1,221 @@
+package hearth
+
+import (
+	"context"
+	"slices"
+	"time"
+	"unicode/utf8"
+)
+
+// Limits of schedules of exports.
+const (
+	// MaxExportSchedules is how many schedules one person may have.
+	MaxExportSchedules = 50
+	MaxScheduleName    = 100
+	maxTimeZone        = 64
+)
+
+// Every is how often something comes round.
+type Every string
+
+// The intervals of schedules.
+const (
+	Daily   Every = "daily"
+	Weekly  Every = "weekly"
+	Monthly Every = "monthly"
+)
+
+// Valid tells whether e is one of the intervals.
+func (e Every) Valid() bool { return e == Daily || e == Weekly || e == Monthly }
+
+// Recurrence is a time that comes round on the calendar of a place.
+type Recurrence struct {
+	Every Every
+	// Minute is the time of day in that place, 0 to 1439. A time that a day leaves out (clocks put forward) is as much later
+	// on that day; of one that a day has twice, the first counts.
+	Minute int
+	// Weekday counts if Every is Weekly; Day, 1 to 31, if it is Monthly: in a shorter month it is the last day.
+	Weekday time.Weekday
+	Day     int
+	// TimeZone is an IANA name such as "Europe/Berlin"; "" is UTC.
+	TimeZone string
+}
+
+func (r Recurrence) location() (*time.Location, error) {
+	if r.TimeZone == "" {
+		return time.UTC, nil
+	}
+	return time.LoadLocation(r.TimeZone)
+}
+
+// period gives the start of the period that day is in: that day, the Monday of its week, the first of its month.
+func (r Recurrence) period(day time.Time) time.Time {
+	switch r.Every {
+	case Weekly:
+		return day.AddDate(0, 0, -(int(day.Weekday())+6)%7)
+	case Monthly:
+		return day.AddDate(0, 0, 1-day.Day())
+	}
+	return day
+}
+
+// step goes n periods on from the start of one.
+func (r Recurrence) step(start time.Time, n int) time.Time {
+	switch r.Every {
+	case Weekly:
+		return start.AddDate(0, 0, 7*n)
+	case Monthly:
+		return start.AddDate(0, n, 0)
+	}
+	return start.AddDate(0, 0, n)
+}
+
+// dayOf gives the day of the period that starts then on which the time comes.
+func (r Recurrence) dayOf(start time.Time) time.Time {
+	switch r.Every {
+	case Weekly:
+		return start.AddDate(0, 0, (int(r.Weekday)+6)%7)
+	case Monthly:
+		last := start.AddDate(0, 1, -1).Day()
+		return start.AddDate(0, 0, min(r.Day, last)-1)
+	}
+	return start
+}
+
+// start gives the period, as a date at midnight in UTC, that t lies in on the calendar of the place.
+func (r Recurrence) start(t time.Time, place *time.Location) time.Time {
+	local := t.In(place)
+	return r.period(time.Date(local.Year(), local.Month(), local.Day(), 0, 0, 0, 0, time.UTC))
+}
+
+// at gives the moment of a date in the place, minute minutes after midnight by the clock on the wall.
+func at(date time.Time, minute int, place *time.Location) time.Time {
+	moment := time.Date(date.Year(), date.Month(), date.Day(), minute/60, minute%60, 0, 0, place)
+	if earlier := moment.Add(-time.Hour); earlier.Hour() == moment.Hour() { // clocks were put back
+		moment = earlier
+	}
+	return moment.UTC()
+}
+
+// Next gives the first time after t. It must be valid.
+func (r Recurrence) Next(t time.Time) time.Time {
+	place, err := r.location()
+	if err != nil {
+		place = time.UTC
+	}
+	for n, start := -1, r.start(t, place); ; n++ {
+		if next := at(r.dayOf(r.step(start, n)), r.Minute, place); next.After(t) {
+			return next
+		}
+	}
+}
+
+// Latest gives the last time that is not after t. It must be valid.
+func (r Recurrence) Latest(t time.Time) time.Time {
+	place, err := r.location()
+	if err != nil {
+		place = time.UTC
+	}
+	for n, start := 1, r.start(t, place); ; n-- {
+		if latest := at(r.dayOf(r.step(start, n)), r.Minute, place); !latest.After(t) {
+			return latest
+		}
+	}
+}
+
+// Covered gives what the time slot, one of the recurrence, looks back on: whole days of the place, from the day of the time
+// before to the day of this one, which is not in it. So one after another they cover every moment once.
+func (r Recurrence) Covered(slot time.Time) Span {
+	place, err := r.location()
+	if err != nil {
+		place = time.UTC
+	}
+	start := r.start(slot, place)
+	return Span{From: at(r.dayOf(r.step(start, -1)), 0, place), To: at(r.dayOf(start), 0, place)}
+}
+
+// validate checks what people set.
+func (r Recurrence) validate(bad func(field, message string)) {
+	if !r.Every.Valid() {
+		bad("every", "must be daily, weekly or monthly")
+	}
+	if r.Minute < 0 || r.Minute > 1439 {
+		bad("at", "must be a time of day")
+	}
+	if r.Every == Weekly && (r.Weekday < time.Sunday || r.Weekday > time.Saturday) {
+		bad("weekday", "must be a day of the week")
+	}
+	if r.Every == Monthly && (r.Day < 1 || r.Day > 31) {
+		bad("day", "must be 1 to 31")
+	}
+	if _, err := r.location(); err != nil || len(r.TimeZone) > maxTimeZone || r.TimeZone == "Local" {
+		bad("time_zone", "must be the name of a time zone, such as Europe/Berlin")
+	}
+}
+
+// ExportSchedule orders an export again and again, and mails its link.
+type ExportSchedule struct {
+	ID string
+	// UserID is who made it: its exports are theirs, and hold what they may read at that time.
+	UserID string
+	// Name is for people, up to MaxScheduleName characters; it may be empty.
+	Name        string
+	Recurrence  Recurrence
+	Type        ExportType
+	Format      ExportFormat
+	Compression ExportCompression
+	Filters     ExportFilters
+	Enabled     bool
+	// NextAt is when the next export is due: zero exactly when it is not enabled.
+	NextAt time.Time
+	// LastAt is the time that the latest export was made for, LastExport its id; zero and "" before the first.
+	LastAt     time.Time
+	LastExport string
+	// Failure says why there was no export the last time; nil if there was.
+	Failure   *ExportFailure
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// Validate checks what people set; locations start with prefix, such as "body.". Whether the devices exist, it cannot know.
+func (s ExportSchedule) Validate(prefix string) []FieldError {
+	errs := Export{Type: s.Type, Format: s.Format, Compression: s.Compression, Filters: s.Filters}.Validate(prefix)
+	bad := func(field, message string) { errs = append(errs, FieldError{prefix + field, message}) }
+	if utf8.RuneCountInString(s.Name) > MaxScheduleName || !utf8.ValidString(s.Name) {
+		bad("name", "must be text of at most 100 characters")
+	}
+	if slices.ContainsFunc([]rune(s.Name), func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		bad("name", "must not hold control characters")
+	}
+	s.Recurrence.validate(bad)
+	return errs
+}
+
+// AllowExportSchedule is the rule of who may see and change a schedule: its owner and admins; to others it does not exist.
+func (c Caller) AllowExportSchedule(s ExportSchedule) error {
+	if c.IsAdmin() || c.IsUser() && c.UserID == s.UserID {
+		return nil
+	}
+	return NotFound("export schedule")
+}
+
+// ExportScheduleStore keeps schedules of exports. Every write is atomic and durable when it returns; errors are of the codes
+// named here, or CodeUnavailable and CodeStorageFull.
+type ExportScheduleStore interface {
+	// CreateExportSchedule stores a schedule; CodeConflict if its owner has MaxExportSchedules.
+	CreateExportSchedule(ctx context.Context, schedule ExportSchedule, along Along) error
+	// ExportSchedule gives one schedule; CodeNotFound.
+	ExportSchedule(ctx context.Context, id string) (ExportSchedule, error)
+	// ExportSchedules lists a person's, everybody's if userID is ""; the order is by created_at, newest first, and the page's
+	// sort is "".
+	ExportSchedules(ctx context.Context, userID string, page Page) (List[ExportSchedule], error)
+	// UpdateExportSchedule reads, changes and writes one schedule in one atomic step. An error of change is given back and
+	// nothing is written, along neither. change must not touch ID, UserID or CreatedAt, may run more than once, and may
+	// complete along's entries, which are read after it. CodeNotFound.
+	UpdateExportSchedule(ctx context.Context, id string, change func(ExportSchedule) (ExportSchedule, error), along Along) (ExportSchedule, error)
+	// DeleteExportSchedule removes a schedule; CodeNotFound.
+	DeleteExportSchedule(ctx context.Context, id string, along Along) error
+	// DueExportSchedules gives up to limit schedules whose NextAt is not zero and not after now, behind the id after (""
+	// begins), by id.
+	DueExportSchedules(ctx context.Context, now time.Time, after string, limit int) ([]ExportSchedule, error)
+}
