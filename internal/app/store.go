@@ -18,6 +18,7 @@ type store interface {
 	hearth.DeviceStore
 	hearth.LogStore
 	hearth.ExportStore
+	hearth.ExportScheduleStore
 	hearth.NotificationStore
 	hearth.AuditStore
 	hearth.OnceStore

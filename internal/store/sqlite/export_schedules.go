@@ -74,7 +74,7 @@ func (s *Store) CreateExportSchedule(ctx context.Context, schedule hearth.Export
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, func(t *tx) error {
+	return s.write(ctx, "CreateExportSchedule", func(t *tx) error {
 		if err := s.writeAlong(t, along); err != nil {
 			return err
 		}
@@ -93,7 +93,7 @@ func (s *Store) CreateExportSchedule(ctx context.Context, schedule hearth.Export
 
 // ExportSchedule is hearth.ExportScheduleStore's.
 func (s *Store) ExportSchedule(ctx context.Context, id string) (schedule hearth.ExportSchedule, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "ExportSchedule", func(r *reader) error {
 		schedule, err = scanSchedule(r.row(`SELECT `+scheduleColumns+` FROM export_schedules WHERE id=?`, id))
 		return err
 	})
@@ -107,7 +107,7 @@ func (s *Store) ExportSchedules(ctx context.Context, userID string, page hearth.
 	if userID != "" {
 		where, arguments = ` FROM export_schedules WHERE user_id=?`, []any{userID}
 	}
-	err := s.read(ctx, func(r *reader) error {
+	err := s.read(ctx, "ExportSchedules", func(r *reader) error {
 		if page.Count {
 			if err := r.row(`SELECT count(*)`+where, arguments...).Scan(&list.Total); err != nil {
 				return err
@@ -142,7 +142,7 @@ func (s *Store) ExportSchedules(ctx context.Context, userID string, page hearth.
 func (s *Store) UpdateExportSchedule(
 	ctx context.Context, id string, change func(hearth.ExportSchedule) (hearth.ExportSchedule, error), along hearth.Along,
 ) (schedule hearth.ExportSchedule, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "UpdateExportSchedule", func(t *tx) error {
 		old, err := scanSchedule(t.row(`SELECT `+scheduleColumns+` FROM export_schedules WHERE id=?`, id))
 		if err != nil {
 			return err
@@ -169,7 +169,7 @@ func (s *Store) UpdateExportSchedule(
 
 // DeleteExportSchedule is hearth.ExportScheduleStore's.
 func (s *Store) DeleteExportSchedule(ctx context.Context, id string, along hearth.Along) error {
-	return s.write(ctx, func(t *tx) error {
+	return s.write(ctx, "DeleteExportSchedule", func(t *tx) error {
 		if err := s.writeAlong(t, along); err != nil {
 			return err
 		}
@@ -187,7 +187,7 @@ func (s *Store) DeleteExportSchedule(ctx context.Context, id string, along heart
 
 // DueExportSchedules is hearth.ExportScheduleStore's.
 func (s *Store) DueExportSchedules(ctx context.Context, now time.Time, after string, limit int) (due []hearth.ExportSchedule, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "DueExportSchedules", func(r *reader) error {
 		// The index export_schedules_due holds the enabled ones.
 		due, err = scanSchedules(r.query(`SELECT `+scheduleColumns+` FROM export_schedules WHERE next_at>0 AND next_at<=? AND id>? ORDER BY id LIMIT ?`,
 			millis(now), after, limit))
