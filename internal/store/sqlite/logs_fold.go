@@ -44,16 +44,8 @@ func (s *Store) fold(t *tx) error {
 	if err != nil {
 		return err
 	}
-	for start := 0; start < len(batch.entries); {
-		scope := batch.series[batch.entries[start].Series].Scope
-		end := start
-		for end < len(batch.entries) && batch.series[batch.entries[end].Series].Scope == scope {
-			end++
-		}
-		if err := s.foldScope(t, scope, batch.series, batch.entries[start:end]); err != nil {
-			return err
-		}
-		start = end
+	if err := s.foldBatch(t, batch); err != nil {
+		return err
 	}
 	last := rows[len(rows)-1].last
 	if _, err := t.exec(`DELETE FROM log_tail WHERE seq<=?`, int64(last)); err != nil {
@@ -65,6 +57,22 @@ func (s *Store) fold(t *tx) error {
 	w.size.entries -= int64(taken)
 	w.size.rows -= int64(len(rows))
 	t.onCommit(func() { s.tail.drop(last) })
+	return nil
+}
+
+// foldBatch adds a batch's entries to the chunks and rollups of their scopes.
+func (s *Store) foldBatch(t *tx, batch foldBatch) error {
+	for start := 0; start < len(batch.entries); {
+		scope := batch.series[batch.entries[start].Series].Scope
+		end := start
+		for end < len(batch.entries) && batch.series[batch.entries[end].Series].Scope == scope {
+			end++
+		}
+		if err := s.foldScope(t, scope, batch.series, batch.entries[start:end]); err != nil {
+			return err
+		}
+		start = end
+	}
 	return nil
 }
 

@@ -1,0 +1,434 @@
+package storetest
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"hearth"
+)
+
+// ArchiveStore is what the suite for archives needs.
+type ArchiveStore interface {
+	hearth.Archiver
+	hearth.AuditStore
+	hearth.DeviceStore
+	hearth.LogStore
+}
+
+// Archive is the suite for hearth.Archiver. open gives an empty store; it is called in parallel.
+func Archive(t *testing.T, open func(*testing.T) ArchiveStore) {
+	for name, test := range map[string]func(*testing.T, func(*testing.T) ArchiveStore){
+		"gives back every record of every kind":            archiveRoundTrip,
+		"an archive of an empty store restores":            archiveEmpty,
+		"an archive is of one moment":                      archiveMoment,
+		"what is gone or hidden is not archived":           archiveHidden,
+		"only an empty store is restored into":             archiveIntoEmpty,
+		"a restore goes on where it stopped":               archiveResume,
+		"numbers are not used again after a restore":       archiveNumbers,
+		"the audit goes on after a restore":                archiveAudit,
+		"refuses an audit entry that does not follow":      archiveAuditGap,
+		"refuses a log of a device that is not there":      archiveStrayLog,
+		"rollups after a restore equal those of before":    archiveRollups,
+		"a reader that has had enough ends the archive":    archiveStops,
+		"nothing is restored into a store without a mark":  archiveWithoutMark,
+		"a mark is found again, and gone after the ending": archiveMark,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, open)
+		})
+	}
+}
+
+// archived gathers an archive into one part, checking the order of kinds.
+func archived(t *testing.T, s hearth.Archiver) (all hearth.ArchivePart) {
+	t.Helper()
+	last := -1
+	for part, err := range s.Archive(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		kind, n := addPart(&all, part)
+		if kind < last {
+			t.Fatalf("records of kind %d come after those of kind %d", kind, last)
+		}
+		if last = kind; n < 1 || n > hearth.MaxArchivePart {
+			t.Fatalf("a part of kind %d has %d records", kind, n)
+		}
+	}
+	return all
+}
+
+// addPart adds a part's records and gives which kind and how many they were.
+func addPart(all *hearth.ArchivePart, p hearth.ArchivePart) (kind, n int) {
+	counts := []int{
+		add(&all.Counters, p.Counters), add(&all.Users, p.Users), add(&all.Tries, p.Tries), add(&all.PasswordResets, p.PasswordResets),
+		add(&all.Sessions, p.Sessions), add(&all.RefreshTokens, p.RefreshTokens), add(&all.Organizations, p.Organizations),
+		add(&all.Members, p.Members), add(&all.Invitations, p.Invitations), add(&all.Devices, p.Devices),
+		add(&all.DeviceTokens, p.DeviceTokens), add(&all.Notifications, p.Notifications), add(&all.Settings, p.Settings),
+		add(&all.Watches, p.Watches), add(&all.Exports, p.Exports), add(&all.Checkpoints, p.Checkpoints), add(&all.Once, p.Once),
+		add(&all.Outbox, p.Outbox), add(&all.Audit, p.Audit), add(&all.Logs, p.Logs),
+	}
+	for i, count := range counts {
+		if count > 0 {
+			kind, n = i, n+count
+		}
+	}
+	return kind, n
+}
+
+func add[T any](to *[]T, more []T) int {
+	*to = append(*to, more...)
+	return len(more)
+}
+
+// sameRecords compares two archives whatever the order of their records; the audit's counts.
+func sameRecords(want, got hearth.ArchivePart) string {
+	for _, p := range []*hearth.ArchivePart{&want, &got} {
+		p.Logs = slices.Clone(p.Logs)
+		slices.SortFunc(p.Logs, func(a, b hearth.LogEntry) int { return cmp.Compare(a.Seq, b.Seq) })
+	}
+	return gocmp.Diff(want, got, cmpopts.EquateEmpty(),
+		sortedBy(func(v hearth.User) string { return v.ID }), sortedBy(func(v hearth.ArchivedTries) string { return string(v.Key) }),
+		sortedBy(func(v hearth.PasswordReset) string { return v.UserID }), sortedBy(func(v hearth.Session) string { return v.ID }),
+		sortedBy(func(v hearth.ArchivedRefreshToken) string { return string(v.Hash) }),
+		sortedBy(func(v hearth.Organization) string { return v.ID }),
+		sortedBy(func(v hearth.Member) string { return v.OrganizationID + v.UserID }),
+		sortedBy(func(v hearth.Invitation) string { return v.ID }), sortedBy(func(v hearth.Device) string { return v.ID }),
+		sortedBy(func(v hearth.DeviceToken) string { return v.ID }), sortedBy(func(v hearth.Notification) string { return v.ID }),
+		sortedBy(func(v hearth.ArchivedSettings) string { return v.UserID }),
+		sortedBy(func(v hearth.DeviceWatch) string { return v.DeviceID + v.UserID }), sortedBy(func(v hearth.Export) string { return v.ID }),
+		sortedBy(func(v hearth.Checkpoint) string { return v.ID }), sortedBy(func(v hearth.Once) string { return v.Caller + v.Key }),
+		sortedBy(func(v hearth.OutboxJob) string { return v.ID }),
+	)
+}
+
+func sortedBy[T any](key func(T) string) gocmp.Option {
+	return cmpopts.SortSlices(func(a, b T) bool { return key(a) < key(b) })
+}
+
+const restoreSource = "test"
+
+func beginRestore(t *testing.T, s hearth.Archiver) hearth.Restore {
+	t.Helper()
+	mark, err := s.BeginRestore(t.Context(), hearth.Restore{Source: restoreSource, StartedAt: epoch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mark
+}
+
+// restoreAll restores parts into an empty store.
+func restoreAll(t *testing.T, s hearth.Archiver, parts ...hearth.ArchivePart) {
+	t.Helper()
+	mark := beginRestore(t, s)
+	for i, part := range parts {
+		mark.Done["parts"] = int64(i + 1)
+		if err := s.RestorePart(t.Context(), part, mark); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.EndRestore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func archiveRoundTrip(t *testing.T, open func(*testing.T) ArchiveStore) {
+	parts := Everything(40)
+	var want hearth.ArchivePart
+	for _, p := range parts {
+		addPart(&want, p)
+	}
+	first := open(t)
+	restoreAll(t, first, parts...)
+	got := archived(t, first)
+	if diff := sameRecords(want, got); diff != "" {
+		t.Fatalf("restored records differ (-want +got):\n%s", diff)
+	}
+	if diff := gocmp.Diff(got, archived(t, first)); diff != "" {
+		t.Errorf("a second archive differs, or has another order:\n%s", diff)
+	}
+	second := open(t)
+	restoreAll(t, second, slices.Collect(splitParts(t, first))...)
+	if diff := sameRecords(want, archived(t, second)); diff != "" {
+		t.Errorf("restored twice, records differ (-want +got):\n%s", diff)
+	}
+}
+
+// splitParts gives an archive in small parts, as another program may cut it.
+func splitParts(t *testing.T, s hearth.Archiver) func(func(hearth.ArchivePart) bool) {
+	return func(yield func(hearth.ArchivePart) bool) {
+		for part, err := range s.Archive(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(part.Logs) == 0 {
+				if !yield(part) {
+					return
+				}
+				continue
+			}
+			for logs := range slices.Chunk(part.Logs, 77) {
+				if !yield(hearth.ArchivePart{Logs: logs}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func archiveEmpty(t *testing.T, open func(*testing.T) ArchiveStore) {
+	all := archived(t, open(t))
+	if diff := gocmp.Diff(hearth.ArchivePart{Counters: []hearth.StoreCounters{{}}}, all); diff != "" {
+		t.Errorf("the archive of an empty store (-want +got):\n%s", diff)
+	}
+	s := open(t)
+	restoreAll(t, s, all)
+	archiveDevice(t, s, 1)
+}
+
+// archiveDevice makes a device in the ordinary way.
+func archiveDevice(t *testing.T, s ArchiveStore, n int) hearth.Device {
+	t.Helper()
+	d, err := s.CreateDevices(t.Context(), []hearth.Device{{
+		ID: fmt.Sprintf("0195d000-0000-7000-8000-%012d", n), Name: "n", Type: "t", Status: hearth.StatusActive, Interval: 60, OwnerID: "u",
+		CreatedAt: epoch, UpdatedAt: epoch,
+	}}, hearth.Along{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d[0]
+}
+
+func archiveAppend(t *testing.T, s ArchiveStore, device int64, n int) uint64 {
+	t.Helper()
+	entries := make([]hearth.LogEntry, n)
+	for i := range entries {
+		entries[i] = hearth.LogEntry{Device: device, Event: "e", Value: float64(i) / 4, At: epoch.UnixMilli() + int64(i)*1000}
+	}
+	first, err := s.AppendLogs(t.Context(), entries, nil, hearth.Along{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return first
+}
+
+func archiveMoment(t *testing.T, open func(*testing.T) ArchiveStore) {
+	s := open(t)
+	device := archiveDevice(t, s, 1)
+	archiveAppend(t, s, device.Key, 100)
+	var all hearth.ArchivePart
+	for part, err := range s.Archive(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(part.Counters) > 0 {
+			// Beside the open archive everything goes on.
+			archiveAppend(t, s, archiveDevice(t, s, 2).Key, 100)
+			archiveAppend(t, s, device.Key, 100)
+			appendAudit(t, s, auditEntry(1))
+		}
+		addPart(&all, part)
+	}
+	if len(all.Devices) != 1 || len(all.Logs) != 100 || len(all.Audit) != 0 {
+		t.Errorf("the archive has %d devices, %d logs and %d audit entries; want 1, 100 and 0", len(all.Devices), len(all.Logs), len(all.Audit))
+	}
+	if later := archived(t, s); len(later.Devices) != 2 || len(later.Logs) != 300 {
+		t.Errorf("a later archive has %d devices and %d logs; want 2 and 300", len(later.Devices), len(later.Logs))
+	}
+}
+
+func archiveHidden(t *testing.T, open func(*testing.T) ArchiveStore) {
+	s := open(t)
+	gone, kept := archiveDevice(t, s, 1), archiveDevice(t, s, 2)
+	archiveAppend(t, s, gone.Key, 50)
+	last := archiveAppend(t, s, kept.Key, 7200) + 7199
+	if err := s.DeleteDevice(t.Context(), gone.ID, func(hearth.Device) error { return nil }, hearth.Along{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.TrimLogs(t.Context(), epoch.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	all := archived(t, s)
+	if len(all.Devices) != 1 || len(all.Logs) != 3600 {
+		t.Errorf("the archive has %d devices and %d logs; want 1 and 3600", len(all.Devices), len(all.Logs))
+	}
+	if c := all.Counters[0]; c.LastDevice < kept.Key || c.LastLog < last {
+		t.Errorf("the counters are %+v; want at least device %d and log %d", c, kept.Key, last)
+	}
+}
+
+func archiveIntoEmpty(t *testing.T, open func(*testing.T) ArchiveStore) {
+	s := open(t)
+	archiveDevice(t, s, 1)
+	before := archived(t, s)
+	if _, err := s.BeginRestore(t.Context(), hearth.Restore{Source: restoreSource}); hearth.ErrorCode(err) != hearth.CodeConflict {
+		t.Errorf("BeginRestore into a store with a device gives %v; want %s", err, hearth.CodeConflict)
+	}
+	if diff := gocmp.Diff(before, archived(t, s)); diff != "" {
+		t.Errorf("the refused restore changed the store:\n%s", diff)
+	}
+}
+
+func archiveResume(t *testing.T, open func(*testing.T) ArchiveStore) {
+	parts := Everything(10)
+	s := open(t)
+	mark := beginRestore(t, s)
+	for i, part := range parts[:12] {
+		mark.Done["parts"] = int64(i + 1)
+		if err := s.RestorePart(t.Context(), part, mark); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := s.BeginRestore(t.Context(), hearth.Restore{Source: "another"})
+	if hearth.ErrorCode(err) != hearth.CodeConflict {
+		t.Errorf("another restore into a half restored store gives %v; want %s", err, hearth.CodeConflict)
+	}
+	found := beginRestore(t, s)
+	if diff := gocmp.Diff(mark, found); diff != "" || found.Done["parts"] != 12 {
+		t.Fatalf("the mark that is found differs (-want +got):\n%s", diff)
+	}
+	var want hearth.ArchivePart
+	for i, part := range parts {
+		if addPart(&want, part); i >= 12 {
+			if err := s.RestorePart(t.Context(), part, found); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if diff := sameRecords(want, archived(t, s)); diff != "" {
+		t.Errorf("records differ (-want +got):\n%s", diff)
+	}
+}
+
+func archiveNumbers(t *testing.T, open func(*testing.T) ArchiveStore) {
+	s := open(t)
+	parts := Everything(10)
+	restoreAll(t, s, parts...)
+	counters := parts[0].Counters[0]
+	device := archiveDevice(t, s, 1)
+	if device.Key <= counters.LastDevice {
+		t.Errorf("a new device has the key %d; want above %d", device.Key, counters.LastDevice)
+	}
+	if first := archiveAppend(t, s, device.Key, 5); first <= counters.LastLog {
+		t.Errorf("a new log has the number %d; want above %d", first, counters.LastLog)
+	}
+}
+
+func archiveAudit(t *testing.T, open func(*testing.T) ArchiveStore) {
+	s := open(t)
+	restoreAll(t, s, Everything(10)...)
+	appendAudit(t, s, auditEntry(1), auditEntry(2))
+	var head hearth.AuditHead
+	for _, e := range auditAll(t, s) {
+		if e.Seq != head.Seq+1 || e.PrevHash != head.Hash || e.Sum() != e.Hash {
+			t.Fatalf("entry %d breaks the chain: %+v", e.Seq, e)
+		}
+		head = hearth.AuditHead{Seq: e.Seq, Hash: e.Hash}
+	}
+	if stored, err := s.AuditHead(t.Context()); err != nil || stored != head || head.Seq != 32 {
+		t.Errorf("the head is %+v, %v; want %+v of 32 entries", stored, err, head)
+	}
+}
+
+func archiveAuditGap(t *testing.T, open func(*testing.T) ArchiveStore) {
+	s := open(t)
+	mark := beginRestore(t, s)
+	parts := Everything(10)
+	entries := parts[len(parts)-2].Audit
+	wrong := slices.Concat(entries[:3], entries[4:5])
+	if err := s.RestorePart(t.Context(), hearth.ArchivePart{Audit: wrong}, mark); hearth.ErrorCode(err) != hearth.CodeConflict {
+		t.Errorf("a gap in the audit gives %v; want %s", err, hearth.CodeConflict)
+	}
+}
+
+func archiveStrayLog(t *testing.T, open func(*testing.T) ArchiveStore) {
+	s := open(t)
+	mark := beginRestore(t, s)
+	part := hearth.ArchivePart{Logs: []hearth.LogEntry{{Device: 5, Event: "e", At: 1, Seq: 1}}}
+	if err := s.RestorePart(t.Context(), part, mark); hearth.ErrorCode(err) != hearth.CodeConflict {
+		t.Errorf("a log of no device gives %v; want %s", err, hearth.CodeConflict)
+	}
+}
+
+func archiveRollups(t *testing.T, open func(*testing.T) ArchiveStore) {
+	before := open(t)
+	keys := []int64{archiveDevice(t, before, 1).Key, archiveDevice(t, before, 2).Key}
+	for i := range 30 {
+		archiveAppend(t, before, keys[i%2], 3700) // values are quarters: sums are exact in any order
+	}
+	after := open(t)
+	restoreAll(t, after, slices.Collect(splitParts(t, before))...)
+	all := hearth.Reach{All: true}
+	for _, span := range []hearth.Span{
+		{From: epoch.Add(-time.Hour), To: epoch.Add(24 * time.Hour)}, {From: epoch.Add(7 * time.Minute), To: epoch.Add(50 * time.Minute)},
+	} {
+		query := hearth.RollupQuery{Reach: all, Span: span, Groupings: []hearth.Grouping{
+			{Sketch: true}, {ByDevice: true, ByEvent: true, Step: hearth.StepHour, Sketch: true}, {Step: hearth.StepDay}, {Step: hearth.StepMinute},
+		}}
+		want, err := before.Rollups(t.Context(), query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := after.Rollups(t.Context(), query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(want[0]) == 0 {
+			t.Fatal("there is nothing to compare")
+		}
+		if diff := gocmp.Diff(want, got); diff != "" {
+			t.Errorf("rollups differ (-before +after):\n%s", diff)
+		}
+	}
+	wantCount, err := before.CountLogs(t.Context(), all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := after.CountLogs(t.Context(), all); err != nil || n != wantCount {
+		t.Errorf("%d logs are counted, %v; want %d", n, err, wantCount)
+	}
+}
+
+func archiveStops(t *testing.T, open func(*testing.T) ArchiveStore) {
+	s := open(t)
+	restoreAll(t, s, Everything(10)...)
+	for range s.Archive(t.Context()) {
+		break
+	}
+	archiveAppend(t, s, archiveDevice(t, s, 1).Key, 5) // nothing is held
+}
+
+func archiveWithoutMark(t *testing.T, open func(*testing.T) ArchiveStore) {
+	s := open(t)
+	err := s.RestorePart(t.Context(), Everything(2)[1], hearth.Restore{Source: restoreSource})
+	if hearth.ErrorCode(err) != hearth.CodeConflict {
+		t.Errorf("RestorePart without a mark gives %v; want %s", err, hearth.CodeConflict)
+	}
+	if all := archived(t, s); len(all.Users) != 0 {
+		t.Errorf("%d users were stored", len(all.Users))
+	}
+}
+
+func archiveMark(t *testing.T, open func(*testing.T) ArchiveStore) {
+	s := open(t)
+	if _, err := s.Restoring(t.Context()); hearth.ErrorCode(err) != hearth.CodeNotFound {
+		t.Errorf("Restoring of a new store gives %v; want %s", err, hearth.CodeNotFound)
+	}
+	beginRestore(t, s)
+	if mark, err := s.Restoring(t.Context()); err != nil || mark.Source != restoreSource || !mark.StartedAt.Equal(epoch) {
+		t.Errorf("Restoring gives %+v, %v", mark, err)
+	}
+	if err := s.EndRestore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Restoring(t.Context()); hearth.ErrorCode(err) != hearth.CodeNotFound {
+		t.Errorf("Restoring after the end gives %v; want %s", err, hearth.CodeNotFound)
+	}
+}

@@ -1,0 +1,235 @@
+package storetest
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"hearth"
+)
+
+// Everything gives parts with n records and more of every kind that an archive holds, with every field set in some of them
+// and empty in others; the same for the same n. Logs are n a device.
+func Everything(n int) []hearth.ArchivePart {
+	g := &recordMaker{n: n, rng: rand.New(rand.NewPCG(uint64(n), 7))}
+	parts := []hearth.ArchivePart{
+		{}, {Users: g.users()}, {Tries: g.tries()}, {PasswordResets: g.resets()}, {Sessions: g.sessions()}, {RefreshTokens: g.refreshTokens()},
+		{Organizations: g.organizations()}, {Members: g.members()}, {Invitations: g.invitations()}, {Devices: g.devices()},
+		{DeviceTokens: g.deviceTokens()}, {Notifications: g.notifications()}, {Settings: g.settings()}, {Watches: g.watches()},
+		{Exports: g.exports()}, {Checkpoints: g.checkpoints()}, {Once: g.once()}, {Outbox: g.outbox()}, {Audit: g.audit()}, {Logs: g.logs()},
+	}
+	parts[0].Counters = []hearth.StoreCounters{{LastDevice: int64(10*n + 100), LastLog: g.lastLog + 1000}}
+	return parts
+}
+
+// recordMaker makes records.
+type recordMaker struct {
+	n       int
+	rng     *rand.Rand
+	lastLog uint64
+}
+
+func (g *recordMaker) id(kind, i int) string {
+	return fmt.Sprintf("0195c%03x-0000-7000-8000-%012x", kind, i)
+}
+
+func (g *recordMaker) hash(kind string, i int) []byte {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", kind, i))
+	return sum[:]
+}
+
+func (g *recordMaker) at(i int) time.Time {
+	return epoch.Add(time.Duration(i)*time.Minute + 123*time.Millisecond)
+}
+
+func (g *recordMaker) userID(i int) string   { return g.id(1, i%g.n) }
+func (g *recordMaker) orgID(i int) string    { return g.id(2, i%g.n) }
+func (g *recordMaker) deviceID(i int) string { return g.id(3, i%g.n) }
+
+// each makes n records, the first of which is bare.
+func each[T any](n int, bare func(i int) T, full func(i int, r *T)) []T {
+	out := make([]T, n)
+	for i := range out {
+		out[i] = bare(i)
+		if i > 0 {
+			full(i, &out[i])
+		}
+	}
+	return out
+}
+
+func (g *recordMaker) users() []hearth.User {
+	return each(g.n, func(i int) hearth.User {
+		return hearth.User{ID: g.userID(i), Name: "Zoë <i> & \"co\"\u2028", Email: fmt.Sprintf("u%d@example.com", i), Role: hearth.RoleUser,
+			PasswordHash: g.hash("password", i), CreatedAt: g.at(i), UpdatedAt: g.at(i + 1)}
+	}, func(i int, u *hearth.User) {
+		u.Role, u.Disabled, u.Epoch, u.LastLoginAt = hearth.RoleAdmin, i%2 == 0, int64(i), g.at(i+2)
+	})
+}
+
+func (g *recordMaker) tries() []hearth.ArchivedTries {
+	return each(g.n, func(i int) hearth.ArchivedTries {
+		return hearth.ArchivedTries{Key: g.hash("tries", i), Tries: hearth.Tries{Failed: i + 1, UpdatedAt: g.at(i)}}
+	}, func(i int, r *hearth.ArchivedTries) { r.LockedUntil = g.at(i + 9) })
+}
+
+func (g *recordMaker) resets() []hearth.PasswordReset {
+	return each(g.n, func(i int) hearth.PasswordReset {
+		return hearth.PasswordReset{ID: g.id(4, i), UserID: g.userID(i), Hash: g.hash("reset", i), ExpiresAt: g.at(i)}
+	}, func(int, *hearth.PasswordReset) {})
+}
+
+func (g *recordMaker) sessions() []hearth.Session {
+	return each(2*g.n, func(i int) hearth.Session {
+		return hearth.Session{ID: g.id(5, i), UserID: g.userID(i), Device: g.hash("from", i), Origin: []byte{0, 's', 0xff, byte(i)},
+			CreatedAt: g.at(i), LastUsedAt: g.at(i + 1), ExpiresAt: g.at(i + 10000)}
+	}, func(i int, s *hearth.Session) {
+		if i%2 == 0 {
+			s.EndedAt, s.EndReason = g.at(i+5), hearth.EndLogout
+		}
+	})
+}
+
+func (g *recordMaker) refreshTokens() []hearth.ArchivedRefreshToken {
+	return each(3*g.n, func(i int) hearth.ArchivedRefreshToken {
+		return hearth.ArchivedRefreshToken{Hash: g.hash("refresh", i), SessionID: g.id(5, i%(2*g.n))}
+	}, func(i int, r *hearth.ArchivedRefreshToken) { r.Spent = i%3 != 0 })
+}
+
+func (g *recordMaker) organizations() []hearth.Organization {
+	return each(g.n, func(i int) hearth.Organization {
+		return hearth.Organization{ID: g.orgID(i), Name: fmt.Sprintf("Org %d", i), CreatedAt: g.at(i), UpdatedAt: g.at(i + 1)}
+	}, func(int, *hearth.Organization) {})
+}
+
+func (g *recordMaker) members() []hearth.Member {
+	return each(g.n, func(i int) hearth.Member {
+		return hearth.Member{OrganizationID: g.orgID(i), UserID: g.userID(i + 1), Role: hearth.OrgOwner, JoinedAt: g.at(i)}
+	}, func(i int, m *hearth.Member) { m.Role = []hearth.OrgRole{hearth.OrgViewer, hearth.OrgAdmin}[i%2] })
+}
+
+func (g *recordMaker) invitations() []hearth.Invitation {
+	return each(g.n, func(i int) hearth.Invitation {
+		return hearth.Invitation{ID: g.id(6, i), OrganizationID: g.orgID(i), Email: fmt.Sprintf("i%d@example.com", i), Role: hearth.OrgMember,
+			Hash: g.hash("invitation", i), InvitedBy: g.userID(i), CreatedAt: g.at(i), ExpiresAt: g.at(i + 50)}
+	}, func(int, *hearth.Invitation) {})
+}
+
+func (g *recordMaker) devices() []hearth.Device {
+	return each(g.n, func(i int) hearth.Device {
+		return hearth.Device{ID: g.deviceID(i), Key: int64(10*i + 3), Name: fmt.Sprintf("Device %d", i), Type: "sensor", Status: hearth.StatusActive,
+			Interval: 60, OwnerID: g.userID(i), Version: 1, CreatedAt: g.at(i), UpdatedAt: g.at(i)}
+	}, func(i int, d *hearth.Device) {
+		d.Tags, d.Metadata = []string{"b", "a", "Küche"}, json.RawMessage(`{"z": 1.50, "a":"<&>"}`)
+		d.Status, d.Idle, d.Version, d.LastActiveAt = hearth.StatusInactive, i%2 == 0, int64(i+1), g.at(i+7)
+		if i%3 == 0 {
+			d.OrganizationID = g.orgID(i)
+		}
+	})
+}
+
+func (g *recordMaker) deviceTokens() []hearth.DeviceToken {
+	return each(g.n, func(i int) hearth.DeviceToken {
+		return hearth.DeviceToken{ID: g.id(7, i), DeviceID: g.deviceID(i), Hash: g.hash("token", i), CreatedAt: g.at(i)}
+	}, func(i int, r *hearth.DeviceToken) { r.LastUsedAt = g.at(i + 1) })
+}
+
+func (g *recordMaker) notifications() []hearth.Notification {
+	return each(g.n, func(i int) hearth.Notification {
+		return hearth.Notification{ID: g.id(8, i), UserID: g.userID(i), Type: hearth.NotifyAccountLocked, Title: "T", Body: "B", CreatedAt: g.at(i)}
+	}, func(i int, n *hearth.Notification) {
+		n.Data, n.ReadAt = map[string]string{"device_id": g.deviceID(i), "b": "<"}, g.at(i+3)
+	})
+}
+
+func (g *recordMaker) settings() []hearth.ArchivedSettings {
+	return each(g.n, func(i int) hearth.ArchivedSettings {
+		return hearth.ArchivedSettings{UserID: g.userID(i), Types: map[hearth.NotificationType]hearth.Delivery{}}
+	}, func(_ int, s *hearth.ArchivedSettings) {
+		s.Types[hearth.NotifyNewSignIn], s.Types[hearth.NotifyDeviceOffline] = hearth.Delivery{InApp: true}, hearth.Delivery{Email: true}
+	})
+}
+
+func (g *recordMaker) watches() []hearth.DeviceWatch {
+	return each(g.n, func(i int) hearth.DeviceWatch {
+		return hearth.DeviceWatch{UserID: g.userID(i), DeviceID: g.deviceID(i), Told: hearth.Never}
+	}, func(_ int, w *hearth.DeviceWatch) { w.Told = hearth.Offline })
+}
+
+func (g *recordMaker) exports() []hearth.Export {
+	return each(g.n, func(i int) hearth.Export {
+		return hearth.Export{ID: g.id(9, i), UserID: g.userID(i), Type: hearth.ExportLogs, Format: hearth.FormatCSV, Compression: hearth.CompressNone,
+			Status: hearth.ExportQueued, Reach: hearth.Reach{All: true}, CreatedAt: g.at(i)}
+	}, func(i int, e *hearth.Export) {
+		e.From, e.To = time.UnixMilli(0).UTC(), g.at(i) // the epoch is a time like another
+		e.Filters = hearth.ExportFilters{DeviceIDs: []string{g.deviceID(i)}, Events: []string{"e"}, IncludeInactive: true}
+		e.Reach = hearth.Reach{Scopes: []hearth.Scope{hearth.UserScope(g.userID(i))}}
+		e.Notify, e.Job, e.Run, e.File = true, "job", "run", "exports/f"
+		e.Progress = hearth.ExportProgress{Step: "writing", Processed: 5, Total: 9}
+		e.StartedAt, e.CompletedAt, e.ExpiresAt = g.at(i+1), g.at(i+2), g.at(i+3)
+		if i%2 == 0 {
+			e.Status, e.Failure = hearth.ExportFailed, &hearth.ExportFailure{Code: hearth.CodeInternal, Message: "m"}
+		} else {
+			e.Status, e.Result = hearth.ExportCompleted, &hearth.ExportResult{FileName: "f.csv", Size: 7, SHA256: "ab", Records: 5, Downloads: 2}
+		}
+	})
+}
+
+func (g *recordMaker) checkpoints() []hearth.Checkpoint {
+	return each(g.n, func(i int) hearth.Checkpoint {
+		return hearth.Checkpoint{ID: fmt.Sprintf("import %d", i), Rows: int64(i), Mark: []byte{}}
+	}, func(i int, c *hearth.Checkpoint) { c.Mark = []byte{0xff, byte(i)} })
+}
+
+func (g *recordMaker) once() []hearth.Once {
+	return each(g.n, func(i int) hearth.Once {
+		return hearth.Once{Caller: "user:" + g.userID(i), Key: fmt.Sprintf("key %d", i), Fingerprint: "f", Status: 201, Answer: []byte{0, 0xfe},
+			CreatedAt: g.at(i), ExpiresAt: g.at(i + 1440)}
+	}, func(int, *hearth.Once) {})
+}
+
+func (g *recordMaker) outbox() []hearth.OutboxJob {
+	return each(g.n, func(i int) hearth.OutboxJob {
+		return hearth.OutboxJob{ID: g.id(10, i), Kind: "test.kind", Queue: "notification", Payload: []byte(`{"a": "<&>"}`)}
+	}, func(i int, job *hearth.OutboxJob) { job.Unique, job.RunAt = fmt.Sprintf("u%d", i), g.at(i) })
+}
+
+// audit makes a chain; one entry holds a user agent that is no UTF-8, as clients send it.
+func (g *recordMaker) audit() []hearth.AuditEntry {
+	var head hearth.AuditHead
+	entries := make([]hearth.AuditEntry, 3*g.n)
+	for i := range entries {
+		e := hearth.AuditEntry{At: g.at(i), ActorID: "cli", Action: "user.create", Result: "ok"}
+		if i > 0 {
+			e.Target, e.IP, e.UserAgent, e.RequestID = "user:"+g.userID(i), "2001:db8::1", "agent \xff\xfe <b>", "r"
+			e.Changes = map[string]hearth.Change{"name": {Before: "a\u2028<", After: 1.5}}
+		}
+		e, err := e.Chained(head)
+		if err != nil {
+			panic(err) // the changes above are JSON
+		}
+		e.Changes = nil
+		head = hearth.AuditHead{Seq: e.Seq, Hash: e.Hash}
+		entries[i] = e
+	}
+	return entries
+}
+
+// logs makes logs of n devices in random order of time, some of the same time, whose values are sums of quarters, so that
+// their sums are exact in any order.
+func (g *recordMaker) logs() []hearth.LogEntry {
+	entries := make([]hearth.LogEntry, 0, g.n*g.n)
+	for i := range g.n * g.n {
+		g.lastLog += uint64(1 + i%3)
+		entries = append(entries, hearth.LogEntry{
+			Device: int64(10*(g.rng.IntN(g.n)) + 3), Event: []string{"temperature", "power", "a:b.c-d_E"}[g.rng.IntN(3)],
+			Value: float64(g.rng.IntN(4000)-2000) / 4, At: epoch.UnixMilli() + int64(g.rng.IntN(40*24*60))*60_000, Seq: g.lastLog,
+		})
+	}
+	if len(entries) > 3 {
+		entries[1].Value, entries[2].At, entries[3].At = 1e300, -62135596800000, 253402300799999
+	}
+	return entries
+}
