@@ -1,0 +1,281 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"hearth"
+)
+
+// Target is a store that can be restored into and asked what it then holds.
+type Target interface {
+	hearth.Archiver
+	CountLogs(ctx context.Context, reach hearth.Reach) (int64, error)
+	Rollups(ctx context.Context, query hearth.RollupQuery) ([][]hearth.Rollup, error)
+}
+
+// RestoreOptions say what is restored into what.
+type RestoreOptions struct {
+	// Open opens the archive; it is read twice: whole, before anything is stored, and then again.
+	Open func() (io.ReadCloser, error)
+	Keys [][]byte
+	To   Target
+	// Clock tells when; nil is the system's.
+	Clock hearth.Clock
+	// Progress, if not nil, is told now and then how far the work is.
+	Progress func(Progress)
+}
+
+// Restore reads an archive into an empty store, and then reads the store back and compares. A restore that was cut off goes
+// on where it stopped when it is called again with the same archive; until it has ended well the store says that it is half
+// restored. CodeConflict for a store that is not empty; ErrDamaged.
+func Restore(ctx context.Context, o RestoreOptions) (Manifest, error) {
+	manifest, err := o.read(ctx, nil, "verifying")
+	if err != nil {
+		return manifest, err
+	}
+	source := fmt.Sprintf("archive %s of %s", manifest.ID, manifest.CreatedAt.UTC().Format(time.RFC3339))
+	l, err := begin(ctx, o.To, source, o.Clock)
+	if err != nil {
+		return manifest, err
+	}
+	if l.total = manifest.all(); o.Progress != nil {
+		l.progress = o.Progress
+	}
+	again, err := o.read(ctx, func(part hearth.ArchivePart) error { return l.load(ctx, part) }, "")
+	if err != nil {
+		return manifest, err
+	}
+	if again.ID != manifest.ID {
+		return manifest, errors.New("the archive was replaced while it was read")
+	}
+	return manifest, l.finish(ctx, manifest.Streams)
+}
+
+func (o RestoreOptions) read(ctx context.Context, part func(hearth.ArchivePart) error, step string) (_ Manifest, err error) {
+	in, err := o.Open()
+	if err != nil {
+		return Manifest{}, err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	options := ReadOptions{Keys: o.Keys, Part: part}
+	if step != "" && o.Progress != nil {
+		options.Progress = func(p Progress) {
+			p.Step = step
+			o.Progress(p)
+		}
+	}
+	return Read(ctx, in, options)
+}
+
+func (m Manifest) all() (n int64) {
+	for _, s := range m.Streams {
+		n += s.Records
+	}
+	return n
+}
+
+// MoveOptions say which store moves into which.
+type MoveOptions struct {
+	// From must not change meanwhile: what is read again at the end has to be the same.
+	From Source
+	// Name names From, without secrets, so that a move which was cut off is known again.
+	Name     string
+	To       Target
+	Clock    hearth.Clock
+	Progress func(Progress)
+}
+
+// Move copies everything of a store into an empty one and compares them. It goes on where it was cut off, as Restore does.
+func Move(ctx context.Context, o MoveOptions) ([]Stream, error) {
+	l, err := begin(ctx, o.To, "store "+o.Name, o.Clock)
+	if err != nil {
+		return nil, err
+	}
+	l.progress = o.Progress
+	moved := newSummer()
+	for part, err := range o.From.Archive(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if err := moved.add(&part); err != nil {
+			return nil, err
+		}
+		if err := l.load(ctx, part); err != nil {
+			return nil, err
+		}
+	}
+	streams := moved.streams()
+	l.total = l.seen
+	if err := l.finish(ctx, streams); err != nil {
+		return nil, err
+	}
+	return streams, nil
+}
+
+// loader stores parts and knows what was stored before.
+type loader struct {
+	to       Target
+	mark     hearth.Restore
+	kinds    []kind
+	done     map[string]int64 // records that were given, by kind
+	events   map[string]hearth.Stats
+	progress func(Progress)
+	seen     int64
+	total    int64
+}
+
+func begin(ctx context.Context, to Target, source string, clock hearth.Clock) (*loader, error) {
+	mark, err := to.BeginRestore(ctx, hearth.Restore{Source: source, StartedAt: clock.Now()})
+	if err != nil {
+		return nil, err
+	}
+	if mark.Done == nil {
+		mark.Done = map[string]int64{}
+	}
+	return &loader{to: to, mark: mark, kinds: kinds(), done: map[string]int64{}, events: map[string]hearth.Stats{}}, nil
+}
+
+// load stores a part, less what is stored already.
+func (l *loader) load(ctx context.Context, part hearth.ArchivePart) error {
+	at, n := kindOf(l.kinds, &part)
+	if n == 0 {
+		return nil
+	}
+	for i := range part.Logs {
+		s := l.events[part.Logs[i].Event]
+		s.Add(part.Logs[i].Value)
+		l.events[part.Logs[i].Event] = s
+	}
+	k := &l.kinds[at]
+	l.done[k.name] += int64(n)
+	l.seen += int64(n)
+	fresh := min(int64(n), l.done[k.name]-l.mark.Done[k.name])
+	if fresh > 0 {
+		k.drop(&part, n-int(fresh))
+		next := l.mark
+		next.Done = maps.Clone(l.mark.Done)
+		next.Done[k.name] = l.done[k.name]
+		if err := l.to.RestorePart(ctx, part, next); err != nil {
+			return fmt.Errorf("restore %s: %w", k.name, err)
+		}
+		l.mark = next
+	}
+	if l.progress != nil {
+		l.progress(Progress{Step: "restoring", Records: l.seen, Total: l.total})
+	}
+	return nil
+}
+
+// finish compares the store with what it should hold, and takes its mark away.
+func (l *loader) finish(ctx context.Context, want []Stream) error {
+	found := newSummer()
+	for part, err := range l.to.Archive(ctx) {
+		if err != nil {
+			return err
+		}
+		if err := found.add(&part); err != nil {
+			return err
+		}
+		if l.progress != nil {
+			l.progress(Progress{Step: "comparing", Records: found.total, Total: l.total})
+		}
+	}
+	if err := compare(want, found.streams()); err != nil {
+		return err
+	}
+	if err := l.compareRollups(ctx); err != nil {
+		return err
+	}
+	return l.to.EndRestore(ctx)
+}
+
+func compare(want, got []Stream) error {
+	var wrong []string
+	for i, s := range want {
+		switch g := got[i]; {
+		case s.Name != g.Name || s.Records != g.Records:
+			wrong = append(wrong, fmt.Sprintf("%s: %d records, not %d", g.Name, g.Records, s.Records))
+		case s.Digest != g.Digest:
+			wrong = append(wrong, fmt.Sprintf("%s: as many records, but not the same", g.Name))
+		}
+	}
+	if len(wrong) > 0 {
+		return fmt.Errorf("the store differs from what was read: %s. Empty it and begin anew; if a store was moved, stop whatever writes to it",
+			strings.Join(wrong, "; "))
+	}
+	return nil
+}
+
+// compareRollups asks the questions that the rollups answer: how many logs, and by event their number, least, greatest and
+// total value.
+func (l *loader) compareRollups(ctx context.Context) error {
+	all := hearth.Reach{All: true}
+	n, err := l.to.CountLogs(ctx, all)
+	if err != nil {
+		return err
+	}
+	if n != l.done[logStream] {
+		return fmt.Errorf("the restored store counts %d logs; %d were restored", n, l.done[logStream])
+	}
+	answers, err := l.to.Rollups(ctx, hearth.RollupQuery{
+		Reach: all, Groupings: []hearth.Grouping{{ByEvent: true}},
+		Span: hearth.Span{From: time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC), To: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)},
+	})
+	if err != nil {
+		return err
+	}
+	if len(answers[0]) != len(l.events) {
+		return fmt.Errorf("the restored rollups know %d events; the logs have %d", len(answers[0]), len(l.events))
+	}
+	for _, got := range answers[0] {
+		want := l.events[got.Event]
+		// Sums are exact but for the order of adding.
+		size := max(math.Abs(want.Max), math.Abs(want.Min)) * float64(want.Count)
+		if got.Count != want.Count || got.Min != want.Min || got.Max != want.Max || math.Abs(got.Sum-want.Sum) > size*1e-12 {
+			return fmt.Errorf("the restored rollups say %+v of event %s; the logs say %+v", got.Stats, got.Event, want)
+		}
+	}
+	return nil
+}
+
+// summer sums up parts as an archive would.
+type summer struct {
+	kinds   []kind
+	digests []digest
+	lines   []byte
+	total   int64
+}
+
+func newSummer() *summer {
+	s := &summer{kinds: kinds()}
+	s.digests = make([]digest, len(s.kinds))
+	return s
+}
+
+func (s *summer) add(part *hearth.ArchivePart) (err error) {
+	at, n := kindOf(s.kinds, part)
+	s.total += int64(n)
+	if s.kinds[at].lines == nil {
+		s.digests[at].addLogs(part.Logs)
+		return nil
+	}
+	s.lines, err = s.kinds[at].lines(s.lines[:0], part, &s.digests[at])
+	return err
+}
+
+// streams gives what was summed up; Bytes and SHA256, which follow the order, are empty.
+func (s *summer) streams() []Stream {
+	out := make([]Stream, 0, len(s.kinds))
+	for i, k := range s.kinds {
+		out = append(out, Stream{Name: k.name, Records: s.digests[i].records, Digest: s.digests[i].String()})
+	}
+	return slices.Clip(out)
+}

@@ -1,0 +1,249 @@
+package backup
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"iter"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/klauspost/compress/zstd"
+
+	"hearth"
+)
+
+// The members of an archive, a tar: the header, the settings, the streams in pieces, the manifest.
+const (
+	headerName   = "hearth-backup.json"
+	settingsName = "settings.toml"
+	manifestName = "manifest.json"
+	piecesDir    = "streams/"
+	linesSuffix  = ".ndjson.zst"
+	blockSuffix  = ".block.zst"
+	// linesPiece is the size in bytes from which lines become a piece.
+	linesPiece = 1 << 20
+)
+
+// Source is what is archived: hearth.Archiver has it.
+type Source interface {
+	Archive(ctx context.Context) iter.Seq2[hearth.ArchivePart, error]
+}
+
+// WriteOptions say what is written.
+type WriteOptions struct {
+	From Source
+	// Program is the version of this program, Store the kind of store, Settings the configuration without secrets.
+	Program  string
+	Store    string
+	Settings string
+	// Key, of KeySize random bytes, encrypts the archive; nil leaves it readable.
+	Key []byte
+	// Clock tells when; nil is the system's.
+	Clock hearth.Clock
+	// Progress, if not nil, is told now and then how far the writing is.
+	Progress func(Progress)
+}
+
+// Write writes an archive of the store as it is now and gives its manifest. What w holds is an archive only if err is nil.
+func Write(ctx context.Context, w io.Writer, o WriteOptions) (Manifest, error) {
+	var closeAll []func() error
+	if o.Key != nil {
+		encrypted, err := encrypt(w, o.Key)
+		if err != nil {
+			return Manifest{}, err
+		}
+		w = encrypted
+		closeAll = append(closeAll, encrypted.Close)
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return Manifest{}, err
+	}
+	compressor, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return Manifest{}, err
+	}
+	a := &archiveWriter{
+		ctx: ctx, options: o, tar: tar.NewWriter(w), compressor: compressor, kinds: kinds(),
+		manifest: Manifest{Header: Header{Format: Format, ID: id.String(), Program: o.Program, Store: o.Store, CreatedAt: o.Clock.Now()}},
+	}
+	closeAll = append(closeAll, a.tar.Close)
+	if err := a.run(); err != nil {
+		return Manifest{}, err
+	}
+	// The tar's end, then the encryption's.
+	for i := len(closeAll) - 1; i >= 0; i-- {
+		if err := closeAll[i](); err != nil {
+			return Manifest{}, err
+		}
+	}
+	return a.manifest, nil
+}
+
+// archiveWriter writes one archive.
+type archiveWriter struct {
+	ctx        context.Context
+	options    WriteOptions
+	tar        *tar.Writer
+	compressor *zstd.Encoder
+	kinds      []kind
+	manifest   Manifest
+
+	// at is the kind that is written; stream, sum and digest are its.
+	at     int
+	bytes  int64
+	sum    hash.Hash
+	digest digest
+	lines  []byte
+	logs   []hearth.LogEntry
+	coder  logEncoder
+	pieces int
+	total  int64
+	// packed is the memory of a compressed piece.
+	packed []byte
+}
+
+func (a *archiveWriter) run() error {
+	if err := a.member(headerName, indented(a.manifest.Header)); err != nil {
+		return err
+	}
+	if err := a.member(settingsName, []byte(a.options.Settings)); err != nil {
+		return err
+	}
+	a.begin(0)
+	for part, err := range a.options.From.Archive(a.ctx) {
+		if err != nil {
+			return err
+		}
+		if err := a.part(&part); err != nil {
+			return err
+		}
+	}
+	for a.at < len(a.kinds) {
+		if err := a.end(); err != nil {
+			return err
+		}
+	}
+	return a.member(manifestName, indented(a.manifest))
+}
+
+func indented(v any) []byte {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetIndent("", "  ")
+	_ = encoder.Encode(v) // plain structs of texts and numbers
+	return b.Bytes()
+}
+
+func (a *archiveWriter) begin(at int) {
+	a.at, a.bytes, a.sum, a.digest = at, 0, sha256.New(), digest{}
+}
+
+// end writes what is left of the kind, sums it up and goes on to the next.
+func (a *archiveWriter) end() error {
+	if err := errors.Join(a.flushLines(), a.flushLogs()); err != nil {
+		return err
+	}
+	a.manifest.Streams = append(a.manifest.Streams, Stream{
+		Name: a.kinds[a.at].name, Records: a.digest.records, Bytes: a.bytes, SHA256: hex.EncodeToString(a.sum.Sum(nil)), Digest: a.digest.String(),
+	})
+	a.begin(a.at + 1)
+	return nil
+}
+
+func (a *archiveWriter) part(part *hearth.ArchivePart) error {
+	at, n := kindOf(a.kinds, part)
+	if n == 0 {
+		return nil
+	}
+	if at < a.at {
+		return fmt.Errorf("the store gave records of %s after those of %s", a.kinds[at].name, a.kinds[a.at].name)
+	}
+	for a.at < at {
+		if err := a.end(); err != nil {
+			return err
+		}
+	}
+	a.total += int64(n)
+	if a.kinds[at].name == logStream {
+		a.logs = append(a.logs, part.Logs...)
+		for len(a.logs) >= hearth.MaxArchivePart {
+			if err := a.block(a.logs[:hearth.MaxArchivePart]); err != nil {
+				return err
+			}
+			a.logs = a.logs[:copy(a.logs, a.logs[hearth.MaxArchivePart:])]
+		}
+	} else {
+		var err error
+		if a.lines, err = a.kinds[at].lines(a.lines, part, &a.digest); err != nil {
+			return err
+		}
+		if len(a.lines) >= linesPiece {
+			if err := a.flushLines(); err != nil {
+				return err
+			}
+		}
+	}
+	if a.options.Progress != nil {
+		a.options.Progress(Progress{Step: "writing", Records: a.total})
+	}
+	return a.ctx.Err()
+}
+
+func (a *archiveWriter) flushLines() error {
+	if len(a.lines) == 0 {
+		return nil
+	}
+	err := a.piece(linesSuffix, a.lines)
+	a.lines = a.lines[:0]
+	return err
+}
+
+func (a *archiveWriter) flushLogs() error {
+	if len(a.logs) == 0 {
+		return nil
+	}
+	err := a.block(a.logs)
+	a.logs = a.logs[:0]
+	return err
+}
+
+func (a *archiveWriter) block(entries []hearth.LogEntry) error {
+	a.digest.addLogs(entries)
+	a.lines = a.coder.encode(a.lines[:0], entries)
+	err := a.piece(blockSuffix, a.lines)
+	a.lines = a.lines[:0]
+	return err
+}
+
+// piece writes a piece of the stream as a member.
+func (a *archiveWriter) piece(suffix string, content []byte) error {
+	a.bytes += int64(len(content))
+	_, _ = a.sum.Write(content) // a hash never fails
+	a.packed = a.compressor.EncodeAll(content, a.packed[:0])
+	a.pieces++
+	return a.member(pieceName(a.pieces, a.kinds[a.at].name, suffix), a.packed)
+}
+
+func pieceName(number int, stream, suffix string) string {
+	return fmt.Sprintf("%s%06d-%s%s", piecesDir, number, stream, suffix)
+}
+
+func (a *archiveWriter) member(name string, content []byte) error {
+	err := a.tar.WriteHeader(&tar.Header{
+		Typeflag: tar.TypeReg, Name: name, Size: int64(len(content)), Mode: 0o600, ModTime: a.manifest.CreatedAt.Truncate(time.Second), Format: tar.FormatPAX,
+	})
+	if err != nil {
+		return err
+	}
+	_, err = a.tar.Write(content)
+	return err
+}
