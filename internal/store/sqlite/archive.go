@@ -8,7 +8,7 @@ import (
 	"iter"
 
 	"hearth"
-	"hearth/internal/store/sqlite/logcodec"
+	"hearth/internal/store/logcodec"
 )
 
 var _ hearth.Archiver = (*Store)(nil)

@@ -6,12 +6,12 @@ import (
 	"slices"
 
 	"hearth"
-	"hearth/internal/store/sqlite/logcodec"
+	"hearth/internal/store/logcodec"
 )
 
 // BeginRestore implements hearth.Archiver.
 func (s *Store) BeginRestore(ctx context.Context, restore hearth.Restore) (mark hearth.Restore, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, "BeginRestore", func(t *tx) error {
 		mark, err = readRestore(t)
 		switch {
 		case err == nil && mark.Source == restore.Source:
@@ -58,7 +58,7 @@ func readRestore(q querier) (mark hearth.Restore, err error) {
 
 // Restoring implements hearth.Archiver.
 func (s *Store) Restoring(ctx context.Context) (mark hearth.Restore, err error) {
-	err = s.read(ctx, func(r *reader) error {
+	err = s.read(ctx, "Restoring", func(r *reader) error {
 		mark, err = readRestore(r)
 		return err
 	})
@@ -67,7 +67,7 @@ func (s *Store) Restoring(ctx context.Context) (mark hearth.Restore, err error) 
 
 // EndRestore implements hearth.Archiver.
 func (s *Store) EndRestore(ctx context.Context) error {
-	return s.write(ctx, func(t *tx) error {
+	return s.write(ctx, "EndRestore", func(t *tx) error {
 		_, err := t.exec(`DELETE FROM restore_state`)
 		return err
 	})
@@ -79,7 +79,7 @@ func (s *Store) RestorePart(ctx context.Context, part hearth.ArchivePart, restor
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, func(t *tx) error {
+	return s.write(ctx, "RestorePart", func(t *tx) error {
 		result, err := t.exec(`UPDATE restore_state SET done=? WHERE source=?`, string(done), restore.Source)
 		if err != nil {
 			return err

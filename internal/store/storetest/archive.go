@@ -140,7 +140,7 @@ func restoreAll(t *testing.T, s hearth.Archiver, parts ...hearth.ArchivePart) {
 }
 
 func archiveRoundTrip(t *testing.T, open func(*testing.T) ArchiveStore) {
-	parts := Everything(40)
+	parts := Everything(24)
 	var want hearth.ArchivePart
 	for _, p := range parts {
 		addPart(&want, p)
@@ -174,7 +174,7 @@ func splitParts(t *testing.T, s hearth.Archiver) func(func(hearth.ArchivePart) b
 				}
 				continue
 			}
-			for logs := range slices.Chunk(part.Logs, 77) {
+			for logs := range slices.Chunk(part.Logs, 700) {
 				if !yield(hearth.ArchivePart{Logs: logs}) {
 					return
 				}
@@ -360,7 +360,7 @@ func archiveStrayLog(t *testing.T, open func(*testing.T) ArchiveStore) {
 func archiveRollups(t *testing.T, open func(*testing.T) ArchiveStore) {
 	before := open(t)
 	keys := []int64{archiveDevice(t, before, 1).Key, archiveDevice(t, before, 2).Key}
-	for i := range 30 {
+	for i := range 6 {
 		archiveAppend(t, before, keys[i%2], 3700) // values are quarters: sums are exact in any order
 	}
 	after := open(t)
