@@ -1,0 +1,341 @@
+package mongodb
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"hearth"
+)
+
+var _ hearth.AuditStore = (*Store)(nil)
+
+// auditDoc is the stored form of an entry. Inside of a commit it has no number and no hashes yet.
+type auditDoc struct {
+	Seq int64 `bson:"_id,omitempty"`
+	// Ref is the commit's id and the place in it: unique, so that a commit that is applied twice appends once.
+	Ref       string `bson:"ref"`
+	PrevHash  string `bson:"prev_hash,omitempty"`
+	Hash      string `bson:"hash,omitempty"`
+	At        int64  `bson:"at"`
+	ActorID   string `bson:"actor_id"`
+	Action    string `bson:"action"`
+	Target    string `bson:"target"`
+	Result    string `bson:"result"`
+	IP        string `bson:"ip"`
+	UserAgent string `bson:"user_agent"`
+	RequestID string `bson:"request_id"`
+	Changes   string `bson:"changes"`
+}
+
+func newAuditDoc(e hearth.AuditEntry, ref string) (auditDoc, error) {
+	text, err := json.Marshal(e.Changes)
+	if err != nil {
+		return auditDoc{}, fmt.Errorf("encode the changes of an audit entry: %w", err)
+	}
+	return auditDoc{
+		Ref: ref, At: hearth.Millis(e.At).UnixMilli(), ActorID: e.ActorID, Action: e.Action, Target: e.Target, Result: e.Result,
+		IP: e.IP, UserAgent: e.UserAgent, RequestID: e.RequestID, Changes: string(text),
+	}, nil
+}
+
+func (d auditDoc) entry() hearth.AuditEntry {
+	e := hearth.AuditEntry{
+		Seq: d.Seq, PrevHash: d.PrevHash, Hash: d.Hash, At: fromMillis(d.At), ActorID: d.ActorID, Action: d.Action, Target: d.Target,
+		Result: d.Result, IP: d.IP, UserAgent: d.UserAgent, RequestID: d.RequestID, ChangesText: d.Changes,
+	}
+	// An edited text need not be JSON: the chain tells of it, and the list still shows the rest.
+	if err := json.Unmarshal([]byte(d.Changes), &e.Changes); err != nil {
+		e.Changes = map[string]hearth.Change{"(not readable)": {}}
+	}
+	return e
+}
+
+// chained gives the entry as it stands behind head.
+func (d auditDoc) chained(head hearth.AuditHead) auditDoc {
+	d.Seq, d.PrevHash = head.Seq+1, head.Hash
+	d.Hash = d.entry().Sum()
+	return d
+}
+
+// appender appends to the chain. The chain has one end, so appends come one after another: those of this process share one
+// write, and of those of many processes one wins the next number (the _id) and the others go on behind it.
+type appender struct {
+	s    *Store
+	turn chan struct{}
+
+	mu      sync.Mutex
+	waiting []*appending
+
+	// head is the chain's end as this process knows it; only who is in turn uses it. Known is false before the first append and
+	// after a failed one.
+	head  hearth.AuditHead
+	known bool
+}
+
+// appending is the entries of one commit; done gets the result.
+type appending struct {
+	docs []auditDoc
+	done chan error
+}
+
+const (
+	// maxAuditGroup bounds the entries of one write.
+	maxAuditGroup = 500
+	auditHeadID   = "head"
+)
+
+func newAppender(s *Store) *appender { return &appender{s: s, turn: make(chan struct{}, 1)} }
+
+// append stores the entries, in their order, unless they are stored already.
+func (a *appender) append(ctx context.Context, docs []auditDoc) error {
+	own := &appending{docs: docs, done: make(chan error, 1)}
+	a.mu.Lock()
+	a.waiting = append(a.waiting, own)
+	a.mu.Unlock()
+	for {
+		select {
+		case err := <-own.done:
+			return err
+		case a.turn <- struct{}{}:
+			a.storeGroup(ctx)
+			<-a.turn
+		case <-ctx.Done():
+			return ctx.Err() // who is in turn may still store them
+		}
+	}
+}
+
+// storeGroup stores what waits, for everybody.
+func (a *appender) storeGroup(ctx context.Context) {
+	a.mu.Lock()
+	var group []*appending
+	var docs []auditDoc
+	for len(a.waiting) > 0 && (len(group) == 0 || len(docs)+len(a.waiting[0].docs) <= maxAuditGroup) {
+		group, docs = append(group, a.waiting[0]), append(docs, a.waiting[0].docs...)
+		a.waiting = a.waiting[1:]
+	}
+	a.mu.Unlock()
+	if len(group) == 0 {
+		return
+	}
+	err := a.store(ctx, docs)
+	if err != nil {
+		a.known = false
+	}
+	for _, w := range group {
+		w.done <- err
+	}
+}
+
+func (a *appender) store(ctx context.Context, docs []auditDoc) error {
+	for try := 0; len(docs) > 0; try++ {
+		if err := pauseAfterFirst(ctx, try); err != nil {
+			return err
+		}
+		if !a.known {
+			head, err := a.s.readHead(ctx)
+			if err != nil {
+				return err
+			}
+			a.head, a.known = head, true
+		}
+		head, rows := a.head, make([]any, 0, len(docs))
+		for _, doc := range docs {
+			doc = doc.chained(head)
+			head = hearth.AuditHead{Seq: doc.Seq, Hash: doc.Hash}
+			rows = append(rows, doc)
+		}
+		_, err := a.s.db.Collection(collAudit).InsertMany(ctx, rows)
+		switch {
+		case err == nil:
+			a.head = head
+			return a.s.moveHead(ctx, head)
+		case !isDuplicate(err) && !isDeadlock(err):
+			return err
+		}
+		// Another process was faster, or stored some of these for us. Those before the refused one are stored.
+		a.known = false
+		if docs, err = a.s.notStored(ctx, docs); err != nil {
+			return err
+		}
+	}
+	_, err := a.s.readHead(ctx) // moves the head over what another stored
+	return err
+}
+
+func pauseAfterFirst(ctx context.Context, try int) error {
+	if try == 0 {
+		return nil
+	}
+	return pause(ctx, try-1)
+}
+
+// notStored gives those of the entries that are not in the chain, by the unique index of ref.
+func (s *Store) notStored(ctx context.Context, docs []auditDoc) ([]auditDoc, error) {
+	refs := make(bson.A, 0, len(docs))
+	for _, doc := range docs {
+		refs = append(refs, doc.Ref)
+	}
+	found, err := findAll[auditDoc](ctx, s.db.Collection(collAudit), bson.D{{Key: "ref", Value: bson.D{{Key: "$in", Value: refs}}}},
+		options.Find().SetProjection(bson.D{{Key: "ref", Value: 1}}))
+	if err != nil {
+		return nil, err
+	}
+	stored := map[string]bool{}
+	for _, doc := range found {
+		stored[doc.Ref] = true
+	}
+	var rest []auditDoc
+	for _, doc := range docs {
+		if !stored[doc.Ref] {
+			rest = append(rest, doc)
+		}
+	}
+	return rest, nil
+}
+
+type auditHeadDoc struct {
+	Seq  int64  `bson:"seq"`
+	Hash string `bson:"hash"`
+}
+
+// readHead gives the end of the chain. The head is stored after the entries: if a crash came between, it is moved now. Where
+// the newest entries were removed the head stays beyond them, so that the gap shows.
+func (s *Store) readHead(ctx context.Context) (hearth.AuditHead, error) {
+	var doc auditHeadDoc
+	err := s.db.Collection(collAuditHead).FindOne(ctx, byID(auditHeadID)).Decode(&doc)
+	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
+		return hearth.AuditHead{}, err
+	}
+	head := hearth.AuditHead(doc)
+	for {
+		next, err := s.auditChain(ctx, head.Seq, maxAuditGroup)
+		if err != nil || len(next) == 0 {
+			return head, err
+		}
+		last := next[len(next)-1]
+		head = hearth.AuditHead{Seq: last.Seq, Hash: last.Hash}
+		if err := s.moveHead(ctx, head); err != nil {
+			return head, err
+		}
+	}
+}
+
+// moveHead stores the head, unless a later one is stored.
+func (s *Store) moveHead(ctx context.Context, head hearth.AuditHead) error {
+	heads := s.db.Collection(collAuditHead)
+	return again(ctx, func() error {
+		result, err := heads.UpdateOne(ctx,
+			bson.D{{Key: "_id", Value: auditHeadID}, {Key: "seq", Value: bson.D{{Key: "$lt", Value: head.Seq}}}}, set(auditHeadDoc(head)))
+		if err != nil || result.MatchedCount > 0 {
+			return err
+		}
+		_, err = heads.InsertOne(ctx, bson.D{{Key: "_id", Value: auditHeadID}, {Key: "seq", Value: head.Seq}, {Key: "hash", Value: head.Hash}})
+		if !isDuplicate(err) {
+			return err
+		}
+		// There is a head: later than this one, or made meanwhile.
+		_, err = heads.UpdateOne(ctx,
+			bson.D{{Key: "_id", Value: auditHeadID}, {Key: "seq", Value: bson.D{{Key: "$lt", Value: head.Seq}}}}, set(auditHeadDoc(head)))
+		return err
+	})
+}
+
+// logAudit tells the log of entries that were stored by a write of this process.
+func (s *Store) logAudit(ctx context.Context, docs []auditDoc) {
+	for _, d := range docs {
+		s.options.Logger.InfoContext(ctx, d.Action, "kind", "audit", "ref", d.Ref, "actor", d.ActorID, "target", d.Target,
+			"result", d.Result, "ip", d.IP, "request_id", d.RequestID)
+	}
+}
+
+// AppendAudit implements hearth.AuditStore.
+func (s *Store) AppendAudit(ctx context.Context, entries ...hearth.AuditEntry) error {
+	return s.commit(ctx, writing{name: "AppendAudit", along: hearth.Along{Audit: entries}}, nothingElse)
+}
+
+// nothingElse builds a step of which only what travels along is written.
+func nothingElse(context.Context, *step) error { return nil }
+
+// auditFilter is the filter of every question about entries. Rows come off one index, newest first: (target, at, _id),
+// (actor_id, at, _id), (action, at, _id) or (at, _id), whichever condition is there.
+func auditFilter(f hearth.AuditFilter) bson.D {
+	filter := bson.D{}
+	at := bson.D{}
+	if !f.From.IsZero() {
+		at = append(at, bson.E{Key: "$gte", Value: f.From.UnixMilli()})
+	}
+	if !f.To.IsZero() {
+		at = append(at, bson.E{Key: "$lt", Value: f.To.UnixMilli()})
+	}
+	if len(at) > 0 {
+		filter = append(filter, bson.E{Key: "at", Value: at})
+	}
+	return append(filter, equal("target", f.Target, "actor_id", f.ActorID, "action", f.Action)...)
+}
+
+// equal gives conditions of names and values in turn; those whose value is empty are left out.
+func equal(namesAndValues ...string) (filter bson.D) {
+	for i := 0; i < len(namesAndValues); i += 2 {
+		if namesAndValues[i+1] != "" {
+			filter = append(filter, bson.E{Key: namesAndValues[i], Value: namesAndValues[i+1]})
+		}
+	}
+	return filter
+}
+
+// Audit implements hearth.AuditStore.
+func (s *Store) Audit(ctx context.Context, filter hearth.AuditFilter, page hearth.Page) (hearth.List[hearth.AuditEntry], error) {
+	cursor := page.Cursor
+	var id any
+	if !cursor.IsZero() {
+		seq, err := strconv.ParseInt(cursor.ID, 10, 64)
+		if err != nil {
+			return hearth.List[hearth.AuditEntry]{}, badCursor()
+		}
+		id = seq
+	}
+	list := listing[auditDoc, hearth.AuditEntry]{
+		name: "Audit", coll: collAudit, filter: auditFilter(filter), field: "at", descending: true, cursorID: id,
+		item: auditDoc.entry,
+		place: func(d auditDoc) hearth.Cursor {
+			return hearth.Cursor{Key: strconv.FormatInt(d.At, 10), ID: strconv.FormatInt(d.Seq, 10)}
+		},
+	}
+	return list.page(ctx, s, page)
+}
+
+// AuditChain implements hearth.AuditStore.
+func (s *Store) AuditChain(ctx context.Context, after int64, limit int) (entries []hearth.AuditEntry, err error) {
+	err = s.do(ctx, "AuditChain", func(ctx context.Context) error {
+		docs, err := s.auditChain(ctx, after, limit)
+		for _, d := range docs {
+			entries = append(entries, d.entry())
+		}
+		return err
+	})
+	return entries, err
+}
+
+// auditChain is served by _id.
+func (s *Store) auditChain(ctx context.Context, after int64, limit int) ([]auditDoc, error) {
+	return findAll[auditDoc](ctx, s.db.Collection(collAudit), bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: after}}}},
+		options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)))
+}
+
+// AuditHead implements hearth.AuditStore.
+func (s *Store) AuditHead(ctx context.Context) (head hearth.AuditHead, err error) {
+	err = s.do(ctx, "AuditHead", func(ctx context.Context) error {
+		head, err = s.readHead(ctx)
+		return err
+	})
+	return head, err
+}

@@ -1,0 +1,44 @@
+package mongodb
+
+import (
+	"testing"
+
+	"hearth"
+	"hearth/internal/store/storetest"
+	"hearth/internal/testserver"
+)
+
+// openTest opens a store with a database of its own.
+func openTest(t testing.TB, clock hearth.Clock) *Store {
+	t.Helper()
+	return openAt(t, Options{URI: testserver.MongoDB(t), Clock: clock})
+}
+
+func openAt(t testing.TB, options Options) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestAccounts(t *testing.T) {
+	t.Parallel()
+	storetest.Accounts(t, func(t *testing.T, clock hearth.Clock) storetest.AccountStore { return openTest(t, clock) })
+}
+
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	storetest.Audit(t, func(t *testing.T) hearth.AuditStore { return openTest(t, nil) })
+}
+
+func TestOutbox(t *testing.T) {
+	t.Parallel()
+	storetest.Outbox(t, func(t *testing.T) storetest.OutboxStore { return openTest(t, nil) })
+}

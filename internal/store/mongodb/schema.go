@@ -1,0 +1,215 @@
+package mongodb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+// The collections of this half; docs/mongodb.md tells what each holds.
+const (
+	collSchema        = "schema"
+	collCounters      = "counters"
+	collGuards        = "guards"
+	collCommits       = "commits"
+	collAudit         = "audit"
+	collAuditHead     = "audit_head"
+	collOutbox        = "outbox"
+	collUsers         = "users"
+	collEmails        = "emails"
+	collTries         = "login_tries"
+	collSessions      = "sessions"
+	collRefresh       = "refresh_tokens"
+	collOrganizations = "organizations"
+	collExports       = "exports"
+	collNotifications = "notifications"
+	collSettings      = "notification_settings"
+)
+
+// lockable are the collections whose documents take part in writes of many documents (see Meta). Each has the index lock.
+var lockable = []string{ // never written to
+	collGuards, collUsers, collEmails, collTries, collSessions, collOrganizations, collExports, collNotifications, collSettings,
+}
+
+// index describes one index. Keys are ascending; a name that begins with "-" is descending.
+type index struct {
+	keys   []string
+	unique bool
+	// where, if set, is a field that a document must have to be in the index.
+	where string
+	// expires lets the server remove documents when the time in the one key has passed.
+	expires bool
+}
+
+func (i index) model() mongo.IndexModel {
+	keys := bson.D{}
+	for _, name := range i.keys {
+		if name[0] == '-' {
+			keys = append(keys, bson.E{Key: name[1:], Value: -1})
+		} else {
+			keys = append(keys, bson.E{Key: name, Value: 1})
+		}
+	}
+	settings := options.Index()
+	if i.unique {
+		settings.SetUnique(true)
+	}
+	if i.where != "" {
+		settings.SetPartialFilterExpression(bson.D{{Key: i.where, Value: bson.D{{Key: "$exists", Value: true}}}})
+	}
+	if i.expires {
+		settings.SetExpireAfterSeconds(0)
+	}
+	return mongo.IndexModel{Keys: keys, Options: settings}
+}
+
+// lockIndex finds documents that an unfinished write holds: nearly always empty.
+var lockIndex = index{keys: []string{"lock"}, where: "lock"} // never written to
+
+// purgeIndex is the net under the clean-up jobs: the server removes what they should have removed a day ago.
+var purgeIndex = index{keys: []string{"purge_at"}, expires: true} // never written to
+
+// migration brings the schema from the version before to its own. Many instances may run it at the same time, and one may
+// run it again after a crash: it may only do what is right to do twice and at once, such as creating indexes and updating
+// documents of the old form.
+type migration struct {
+	version int
+	run     func(ctx context.Context, s *Store) error
+}
+
+// migrations are in the order of their versions, which begin with 1.
+var migrations = []migration{ // never written to
+	{1, migrateAccounts},
+}
+
+// createIndexes makes indexes by collection; those that are there stay.
+func (s *Store) createIndexes(ctx context.Context, wanted map[string][]index) error {
+	for name, indexes := range wanted {
+		models := make([]mongo.IndexModel, 0, len(indexes))
+		for _, i := range indexes {
+			models = append(models, i.model())
+		}
+		err := again(ctx, func() error {
+			_, err := s.db.Collection(name).Indexes().CreateMany(ctx, models)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("create the indexes of %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// migrateAccounts makes the first form of everything but devices and logs. Lists walk the indexes that end in _id.
+func migrateAccounts(ctx context.Context, s *Store) error {
+	err := s.createIndexes(ctx, map[string][]index{
+		collGuards: {lockIndex},
+		collCommits: {
+			{keys: []string{"once"}, unique: true, where: "once"},
+			{keys: []string{"open"}, where: "open"},
+			{keys: []string{"expires"}, where: "expires"},
+			purgeIndex,
+		},
+		collAudit: {
+			{keys: []string{"ref"}, unique: true},
+			{keys: []string{"at", "_id"}},
+			{keys: []string{"actor_id", "at", "_id"}},
+			{keys: []string{"action", "at", "_id"}},
+			{keys: []string{"target", "at", "_id"}},
+		},
+		collUsers: {
+			{keys: []string{"email"}},
+			{keys: []string{"created", "_id"}},
+			{keys: []string{"role", "created", "_id"}},
+			{keys: []string{"reset.hash"}, where: "reset.hash"},
+			{keys: []string{"reset.expires"}, where: "reset.hash"},
+			lockIndex,
+		},
+		collEmails: {lockIndex},
+		collTries:  {{keys: []string{"updated"}}, lockIndex, purgeIndex},
+		collSessions: {
+			{keys: []string{"user", "ended", "created", "_id"}},
+			{keys: []string{"user", "device"}},
+			{keys: []string{"expires"}},
+			lockIndex, purgeIndex,
+		},
+		collRefresh: {{keys: []string{"session"}}, purgeIndex},
+		collOrganizations: {
+			{keys: []string{"created", "_id"}},
+			{keys: []string{"members.user", "created", "_id"}},
+			{keys: []string{"invites.id"}},
+			{keys: []string{"invites.hash"}},
+			{keys: []string{"invites.email", "invites.expires"}},
+			{keys: []string{"invites.expires"}},
+			lockIndex,
+		},
+		collExports: {
+			{keys: []string{"created", "_id"}},
+			{keys: []string{"user", "created", "_id"}},
+			{keys: []string{"user", "slot"}, unique: true, where: "slot"},
+			{keys: []string{"open", "_id"}, where: "open"},
+			{keys: []string{"expires"}, where: "expires"},
+			lockIndex,
+		},
+		collNotifications: {
+			{keys: []string{"user", "created", "_id"}},
+			{keys: []string{"user", "read", "created", "_id"}},
+			{keys: []string{"read"}},
+			lockIndex,
+		},
+		collSettings: {{keys: []string{"watches.device"}}, lockIndex},
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{guardAdmins, guardFirstUser} {
+		err := again(ctx, func() error {
+			_, err := s.db.Collection(collGuards).InsertOne(ctx, bson.D{{Key: "_id", Value: name}, {Key: "v", Value: int64(1)}})
+			return err
+		})
+		if err != nil && !isDuplicate(err) {
+			return fmt.Errorf("create the guards: %w", err)
+		}
+	}
+	return nil
+}
+
+// migrate runs what the database has not seen. It refuses a schema that is newer than the program.
+func (s *Store) migrate(ctx context.Context) error {
+	versions := s.db.Collection(collSchema)
+	var at struct {
+		Version int `bson:"version"`
+	}
+	err := versions.FindOne(ctx, bson.D{{Key: "_id", Value: "schema"}}).Decode(&at)
+	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
+		return fmt.Errorf("read the schema's version: %w", err)
+	}
+	if newest := migrations[len(migrations)-1].version; at.Version > newest {
+		return fmt.Errorf("the database has schema %d, which is newer than this program's %d: use the newer program", at.Version, newest)
+	}
+	for _, m := range migrations {
+		if m.version <= at.Version {
+			continue
+		}
+		if err := m.run(ctx, s); err != nil {
+			return fmt.Errorf("migrate the schema to version %d: %w", m.version, err)
+		}
+		err := again(ctx, func() error {
+			_, err := versions.UpdateOne(ctx, bson.D{{Key: "_id", Value: "schema"}},
+				bson.D{{Key: "$max", Value: bson.D{{Key: "version", Value: m.version}}}}, options.UpdateOne().SetUpsert(true))
+			if isDuplicate(err) { // two instances made the document at once
+				_, err = versions.UpdateOne(ctx, bson.D{{Key: "_id", Value: "schema"}},
+					bson.D{{Key: "$max", Value: bson.D{{Key: "version", Value: m.version}}}})
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("note the schema's version: %w", err)
+		}
+	}
+	return nil
+}
