@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&o.connections, "connections", 64, "parallel clients")
 	flags.IntVar(&o.rows, "rows", 10_000_000, "logs of the large history")
 	flags.StringVar(&o.out, "out", "results", "folder of the JSON")
-	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,batches,list,dashboard,logins,exports")
+	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,batches,list,dashboard,logins,exports,observing")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -88,6 +88,7 @@ func run(ctx context.Context, args []string) error {
 		{"dashboard", measureDashboard},
 		{"logins", measureLogins},
 		{"exports", measureExports},
+		{"observing", measureObserving},
 	} {
 		if !o.wants(section.name) {
 			continue

@@ -125,13 +125,13 @@ type hearth struct {
 	token string
 }
 
-func launchHearth(ctx context.Context, o options, dir string) (*hearth, error) {
+func launchHearth(ctx context.Context, o options, dir string, env ...string) (*hearth, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
 	}
 	h := &hearth{dir: filepath.Join(dir, "hearth")}
-	if h.process, err = startHearth(ctx, o, addr, h.dir); err != nil {
+	if h.process, err = startHearth(ctx, o, addr, h.dir, env...); err != nil {
 		return nil, err
 	}
 	account := map[string]any{"name": "Bench", "email": "bench@example.com", "password": "a bench password 1"}
@@ -149,11 +149,12 @@ func launchHearth(ctx context.Context, o options, dir string) (*hearth, error) {
 	return h, nil
 }
 
-func startHearth(ctx context.Context, o options, addr, dir string) (*process, error) {
+func startHearth(ctx context.Context, o options, addr, dir string, env ...string) (*process, error) {
 	cmd := exec.Command(o.hearth, "serve")
 	cmd.Env = append(os.Environ(),
 		"HEARTH_ADDR="+addr, "HEARTH_ADMIN_ADDR=127.0.0.1:0", "HEARTH_DATA_DIR="+dir, "HEARTH_RATE_LIMITS=off", "HEARTH_ACCESS_TTL=24h",
 		"HEARTH_LOG_FORMAT=json")
+	cmd.Env = append(cmd.Env, env...)
 	return launch(ctx, cmd, addr, "/health/ready")
 }
 

@@ -227,7 +227,7 @@ func (a *API) finished(r *http.Request, info *Request) {
 			m.Leave()
 		} else {
 			m.End(observe.Exchange{
-				Route: info.Route, Method: info.Method, Status: info.Status, Duration: info.Duration,
+				Route: info.Route, Method: info.Method, Status: info.Status, Code: info.Code, Duration: info.Duration,
 				RequestBytes: r.ContentLength, ResponseBytes: info.Bytes,
 			})
 		}

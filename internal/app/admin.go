@@ -2,8 +2,6 @@ package app
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
@@ -157,15 +155,8 @@ func (a *App) figures(ctx context.Context) api.Figures {
 	if f.Database.State != observe.StateOK {
 		f.Database.State = observe.StateDown
 	}
-	size := func(name string) int64 {
-		info, err := os.Stat(filepath.Join(a.config.DataDir, name))
-		if err != nil {
-			return 0 // not there is empty
-		}
-		return info.Size()
-	}
-	f.Database.WALBytes = size("hearth.db-wal")
-	f.Database.Bytes = size("hearth.db") + f.Database.WALBytes
+	f.Database.WALBytes = a.fileSize("hearth.db-wal")
+	f.Database.Bytes = a.fileSize("hearth.db") + f.Database.WALBytes
 	return f
 }
 

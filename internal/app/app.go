@@ -83,6 +83,7 @@ type App struct {
 	jobFigures *jobFigures
 	mail       mail.Sender
 	letters    *mail.Writer
+	mailMeter  mailMeter
 	notify     *notify.Service
 	cache      kv.Cache
 	cpu        cpuMeter
@@ -116,7 +117,9 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	if err := os.MkdirAll(a.config.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
-	a.metrics = observe.NewMetrics(observe.MetricsOptions{Version: options.Version, DataDir: a.config.DataDir})
+	a.metrics = observe.NewMetrics(observe.MetricsOptions{
+		Version: options.Version, DataDir: a.config.DataDir, Off: !a.config.Metrics, SlowOperation: a.config.SlowQuery,
+	})
 	a.health = observe.NewHealth(observe.HealthOptions{Version: options.Version, Logger: a.log})
 	a.steps.add("health", func(context.Context) error { a.health.Close(); return nil })
 	if err := a.openStore(ctx); err != nil {
@@ -158,6 +161,7 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	if err := a.buildAPI(ctx); err != nil {
 		return nil, err
 	}
+	a.registerMeters()
 	return a, nil
 }
 

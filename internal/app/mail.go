@@ -46,6 +46,7 @@ func (a *App) openMail() error {
 	if err != nil {
 		return err
 	}
+	a.mailMeter = newMailMeter(a.metrics.Registry)
 	a.steps.add("mail", func(context.Context) error { return a.mail.Close() })
 	a.health.Register(observe.Check{Name: "mail", Probe: a.mail.Ping})
 	return nil
@@ -101,7 +102,9 @@ func (a *App) mailKinds() []queue.Kind {
 func (a *App) deliver(ctx context.Context, id string, envelope mail.Envelope) error {
 	message, err := a.letters.Message(id, envelope)
 	if err == nil {
+		start := time.Now()
 		err = a.mail.Send(ctx, message)
+		a.mailMeter.sent(time.Since(start), err)
 	}
 	if mail.IsRejected(err) {
 		return queue.Permanent(err)

@@ -40,7 +40,7 @@ type follower interface {
 
 func (a *App) openStore(ctx context.Context) (err error) {
 	a.store, err = sqlite.Open(ctx, sqlite.Options{
-		Path: filepath.Join(a.config.DataDir, "hearth.db"), Clock: a.options.Clock, Logger: a.log, SlowQuery: a.config.SlowQuery,
+		Path: filepath.Join(a.config.DataDir, "hearth.db"), Clock: a.options.Clock, Logger: a.log, SlowQuery: a.config.SlowQuery, Observer: a.metrics.Store,
 	})
 	if err != nil {
 		return err

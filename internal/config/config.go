@@ -58,6 +58,7 @@ type Config struct {
 	LogDir       string        `key:"log_dir" group:"Observing" help:"Folder of the rotating files combined.log and error.log. Empty: standard error alone."`
 	SlowRequest  time.Duration `key:"slow_request" default:"1s" off:"true" group:"Observing" help:"Requests slower than this are logged as performance, or off."`
 	SlowQuery    time.Duration `key:"slow_query" default:"200ms" off:"true" group:"Observing" help:"Database operations slower than this are logged as performance, or off."`
+	Metrics      bool          `key:"metrics" default:"true" group:"Observing" help:"Count requests and operations of the store; false only to measure what the counting costs."`
 	OTLPEndpoint string        `key:"otlp_endpoint" kind:"url" schemes:"http,https" secret:"url" group:"Observing" help:"Where traces go by OTLP over HTTP, such as http://localhost:4318. Empty: no traces."`
 
 	raw map[string]value // by key: what was said, and where

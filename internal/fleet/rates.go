@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"hearth"
 )
@@ -15,6 +16,7 @@ const (
 
 // rates counts heartbeats by scope over the last seconds.
 type rates struct {
+	total  atomic.Uint64 // of all scopes since the start
 	mu     sync.Mutex
 	scopes map[hearth.Scope]*rate
 }
@@ -47,6 +49,7 @@ func (r *rate) total(second int64) (n int64) {
 }
 
 func (r *rates) add(beats []hearth.Event) {
+	r.total.Add(uint64(len(beats)))
 	second := beats[0].At.Unix()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -99,3 +102,6 @@ func (f *Fleet) HeartbeatRate(reach hearth.Reach) float64 {
 	}
 	return float64(n) / rateWindow
 }
+
+// Heard gives how many heartbeats this process took in since it started.
+func (f *Fleet) Heard() uint64 { return f.rates.total.Load() }

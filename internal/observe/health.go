@@ -52,6 +52,7 @@ type HealthOptions struct {
 // Health knows the dependencies and whether the service is ready. Its methods may be called from any goroutine.
 type Health struct {
 	opts     HealthOptions
+	descs    healthDescs
 	started  time.Time
 	draining atomic.Bool
 
@@ -103,7 +104,7 @@ func NewHealth(opts HealthOptions) *Health {
 	if opts.Fresh <= 0 {
 		opts.Fresh = time.Second
 	}
-	return &Health{opts: opts, started: time.Now()}
+	return &Health{opts: opts, descs: newHealthDescs(), started: time.Now()}
 }
 
 // Register adds a dependency.

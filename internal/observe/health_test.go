@@ -228,3 +228,24 @@ func toJSON(t *testing.T, v any) string {
 	}
 	return string(text)
 }
+
+func TestPrometheusSeesTheDependencies(t *testing.T) {
+	t.Parallel()
+	health := observe.NewHealth(observe.HealthOptions{Logger: slog.New(slog.DiscardHandler)})
+	health.Register(observe.Check{Name: "database", Required: true, Probe: func(context.Context) error { return errors.New("gone") }})
+	health.Register(observe.Check{Name: "mail", Probe: func(context.Context) error { return nil }})
+	metrics := observe.NewMetrics(observe.MetricsOptions{})
+	metrics.Registry.MustRegister(health)
+	page := scrape(t, metrics)
+	for _, want := range []string{
+		"hearth_ready 0\n", `hearth_dependency_up{dependency="database"} 0` + "\n", `hearth_dependency_up{dependency="mail"} 1` + "\n",
+		`hearth_dependency_latency_seconds{dependency="mail"} `,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("%q is not in the scrape", want)
+		}
+	}
+	if strings.Contains(page, `dependency="redis"`) {
+		t.Error("a dependency that is not part of the configuration has a figure")
+	}
+}

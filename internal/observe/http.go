@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"hearth"
 )
 
 // Exchange is one request and its answer, as the metrics see it.
@@ -15,6 +17,8 @@ type Exchange struct {
 	Route  string
 	Method string
 	Status int // of the answer; 0 counts as 500
+	// Code is the problem's, one of the contract's, where the answer is one.
+	Code hearth.Code
 	// Duration runs from the first byte of the request read to the last byte of the answer written.
 	Duration time.Duration
 	// RequestBytes and ResponseBytes are the sizes of the bodies; a negative one is not known and not counted.
@@ -46,8 +50,11 @@ type HTTPMetrics struct {
 	inFlight      prometheus.Gauge
 	requests      *prometheus.CounterVec
 	latency       *prometheus.HistogramVec
+	problems      *prometheus.CounterVec
 	requestBytes  prometheus.Histogram
 	responseBytes prometheus.Histogram
+	// off tells that nothing is counted.
+	off bool
 
 	routes sync.Map // routeKey → *routeMetrics
 	names  sync.Map // route → struct{}, at most maxRoutes
@@ -66,10 +73,10 @@ type routeMetrics struct {
 
 var statusClasses = [...]string{"1xx", "2xx", "3xx", "4xx", "5xx"} // never written to
 
-func newHTTPMetrics(registry prometheus.Registerer) *HTTPMetrics {
+func newHTTPMetrics(registry prometheus.Registerer, off bool) *HTTPMetrics {
 	sizes := prometheus.ExponentialBuckets(sizeFirst, sizeStep, sizeCount)
 	m := &HTTPMetrics{
-		recent: recentCounter{started: time.Now().Unix()},
+		off: off, recent: recentCounter{started: time.Now().Unix()},
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "hearth_http_requests_in_flight", Help: "Requests under way, streams included.",
 		}),
@@ -82,6 +89,9 @@ func newHTTPMetrics(registry prometheus.Registerer) *HTTPMetrics {
 			NativeHistogramBucketFactor:    nativeGrowth,
 			NativeHistogramMaxBucketNumber: nativeMaxBuckets,
 		}, []string{"route"}),
+		problems: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hearth_http_problems_total", Help: "Answers that are a problem, by its code.",
+		}, []string{"code"}),
 		requestBytes: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "hearth_http_request_size_bytes", Help: "Size of request bodies.", Buckets: sizes,
 		}),
@@ -89,23 +99,37 @@ func newHTTPMetrics(registry prometheus.Registerer) *HTTPMetrics {
 			Name: "hearth_http_response_size_bytes", Help: "Size of answers as sent.", Buckets: sizes,
 		}),
 	}
-	registry.MustRegister(m.inFlight, m.requests, m.latency, m.requestBytes, m.responseBytes)
+	registry.MustRegister(m.inFlight, m.requests, m.latency, m.problems, m.requestBytes, m.responseBytes)
 	return m
 }
 
 // Begin counts a request that starts. Each Begin needs one End or, for a stream, whose duration says nothing, one Leave.
-func (m *HTTPMetrics) Begin() { m.inFlight.Inc() }
+func (m *HTTPMetrics) Begin() {
+	if !m.off {
+		m.inFlight.Inc()
+	}
+}
 
 // Leave counts a request of Begin as ended and nothing else.
-func (m *HTTPMetrics) Leave() { m.inFlight.Dec() }
+func (m *HTTPMetrics) Leave() {
+	if !m.off {
+		m.inFlight.Dec()
+	}
+}
 
 // End counts a request of Begin as ended, with its figures.
 func (m *HTTPMetrics) End(e Exchange) {
+	if m.off {
+		return
+	}
 	m.inFlight.Dec()
 	route := m.route(e.Route, e.Method)
 	route.classes[classOf(e.Status)].Inc()
 	route.latency.Observe(e.Duration.Seconds())
 	m.recent.add(time.Now())
+	if e.Code != "" {
+		m.problems.WithLabelValues(string(e.Code)).Inc()
+	}
 	if e.RequestBytes >= 0 {
 		m.requestBytes.Observe(float64(e.RequestBytes))
 	}

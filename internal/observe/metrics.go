@@ -1,14 +1,18 @@
 package observe
 
 import (
+	"context"
 	"net/http"
 	"net/http/pprof"
 	"runtime"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sys/unix"
+
+	"hearth"
 )
 
 // MetricsOptions say what the metrics are about.
@@ -17,6 +21,10 @@ type MetricsOptions struct {
 	Version string
 	// DataDir, unless empty, is the folder whose disk is watched.
 	DataDir string
+	// Off leaves out what is counted on the way of requests.
+	Off bool
+	// SlowOperation is the duration from which an operation of the store counts as slow; zero: none does.
+	SlowOperation time.Duration
 }
 
 // Metrics is the registry of everything that the program counts.
@@ -26,6 +34,8 @@ type Metrics struct {
 	Registry *prometheus.Registry
 	// HTTP counts the requests.
 	HTTP *HTTPMetrics
+	// Store watches the store.
+	Store hearth.StoreObserver
 }
 
 // NewMetrics makes a registry with the figures of the process, the Go runtime, the disk and the requests.
@@ -44,7 +54,11 @@ func NewMetrics(opts MetricsOptions) *Metrics {
 	if opts.DataDir != "" {
 		registry.MustRegister(newDiskCollector(opts.DataDir))
 	}
-	return &Metrics{Registry: registry, HTTP: newHTTPMetrics(registry)}
+	m := &Metrics{Registry: registry, HTTP: newHTTPMetrics(registry, opts.Off), Store: hearth.NoObserver{}}
+	if !opts.Off {
+		m.Store = newStoreMetrics(registry, opts.SlowOperation)
+	}
+	return m
 }
 
 // Handler serves the metrics to Prometheus. A collector that fails is reported beside the others' figures.
@@ -60,13 +74,26 @@ func (m *Metrics) Handler() http.Handler {
 func AdminHandler(m *Metrics, h *Health) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m.Handler())
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	for path, profile := range map[string]http.HandlerFunc{
+		"": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
+	} {
+		mux.Handle("GET /debug/pprof/"+path, unhurried(profile))
+	}
 	h.Mount(mux)
 	return mux
+}
+
+// unhurried lifts the listener's timeouts: a profile takes as long as it was asked to.
+func unhurried(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Package pprof sets a deadline of its own, from the server's timeout, unless it finds no server.
+		r = r.WithContext(context.WithValue(r.Context(), http.ServerContextKey, nil))
+		control := http.NewResponseController(w)
+		// A writer that has no deadlines needs none lifted.
+		_ = control.SetReadDeadline(time.Time{})
+		_ = control.SetWriteDeadline(time.Time{})
+		h.ServeHTTP(w, r)
+	})
 }
 
 // diskCollector tells how full the disk of a folder is, asked at each scrape.

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"hearth"
 	"hearth/internal/observe"
 )
 
@@ -27,12 +28,15 @@ func TestAScrapeHoldsTheFigures(t *testing.T) {
 	metrics.HTTP.Begin()
 	metrics.HTTP.Leave()
 	metrics.HTTP.End(observe.Exchange{Route: "/a", Method: "GET", Status: 204, Duration: time.Millisecond, RequestBytes: -1, ResponseBytes: 100})
+	metrics.HTTP.Begin()
+	metrics.HTTP.End(observe.Exchange{Route: "/a", Method: "GET", Status: 429, Code: hearth.CodeRateLimited, Duration: time.Millisecond, RequestBytes: -1, ResponseBytes: -1})
 	page := scrape(t, metrics)
 	for _, want := range []string{
 		"hearth_http_requests_in_flight 1\n",
 		`hearth_http_requests_total{method="GET",route="/a",status="2xx"} 1`,
 		`hearth_http_requests_total{method="GET",route="/a",status="5xx"} 0`,
-		`hearth_http_request_duration_seconds_count{route="/a"} 1`,
+		`hearth_http_request_duration_seconds_count{route="/a"} 2`,
+		`hearth_http_problems_total{code="rate_limited"} 1`,
 		"hearth_http_response_size_bytes_sum 100",
 		"hearth_http_request_size_bytes_count 0",
 		`version="v1.2.3"`, "go_goroutines", "process_resident_memory_bytes", "hearth_disk_free_bytes",
@@ -127,6 +131,29 @@ func TestTheAdminHandlerServesMetricsProfilesAndHealth(t *testing.T) {
 		if response.Code != want {
 			t.Errorf("GET %s is %d; want %d", path, response.Code, want)
 		}
+	}
+}
+
+// A profile may take longer than the listener lets other answers take.
+func TestAProfileOutlivesTheTimeoutsOfTheListener(t *testing.T) {
+	t.Parallel()
+	health := observe.NewHealth(observe.HealthOptions{Logger: slog.New(slog.DiscardHandler)})
+	server := httptest.NewUnstartedServer(observe.AdminHandler(observe.NewMetrics(observe.MetricsOptions{}), health))
+	server.Config.ReadTimeout, server.Config.WriteTimeout = 200*time.Millisecond, 200*time.Millisecond
+	server.Start()
+	defer server.Close()
+	began := time.Now()
+	response, err := server.Client().Get(server.URL + "/debug/pprof/trace?seconds=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK || len(body) == 0 {
+		t.Fatalf("the trace is %d with %d bytes, %v", response.StatusCode, len(body), err)
+	}
+	if took := time.Since(began); took < time.Second {
+		t.Errorf("a second was traced in %v", took)
 	}
 }
 

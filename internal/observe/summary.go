@@ -37,7 +37,7 @@ func (m *HTTPMetrics) Summary() HTTPSummary {
 	var (
 		summary HTTPSummary
 		classes [len(statusClasses)]float64
-		all     []bucketCount
+		all     sparse
 		seen    = map[string]bool{}
 	)
 	m.routes.Range(func(key, value any) bool {
@@ -56,10 +56,10 @@ func (m *HTTPMetrics) Summary() HTTPSummary {
 		if figures.latency.Write(&metric) != nil {
 			return true
 		}
-		buckets := bucketsOf(metric.GetHistogram())
-		all = merge(all, buckets)
+		buckets := sparseOf(metric.GetHistogram())
+		all.add(buckets)
 		summary.Routes = append(summary.Routes, RouteSummary{
-			Route: route.route, Total: metric.GetHistogram().GetSampleCount(), Latency: latencyOf(buckets),
+			Route: route.route, Total: metric.GetHistogram().GetSampleCount(), Latency: buckets.latency(),
 		})
 		return true
 	})
@@ -74,57 +74,9 @@ func (m *HTTPMetrics) Summary() HTTPSummary {
 	if total > 0 {
 		summary.ErrorRate4xx, summary.ErrorRate5xx = classes[3]/total, classes[4]/total
 	}
-	summary.Latency = latencyOf(all)
+	summary.Latency = all.latency()
 	summary.PerSecond = m.recent.perSecond(time.Now())
 	return summary
-}
-
-// bucketCount is a bucket by its upper bound in seconds, with what it and those below hold.
-type bucketCount struct {
-	bound float64
-	count uint64
-}
-
-func bucketsOf(h *dto.Histogram) []bucketCount {
-	buckets := make([]bucketCount, 0, len(h.GetBucket())+1)
-	for _, b := range h.GetBucket() {
-		buckets = append(buckets, bucketCount{b.GetUpperBound(), b.GetCumulativeCount()})
-	}
-	// What is above the last bucket is as slow as the last bucket says: the truth is not known.
-	if n := len(buckets); n > 0 {
-		buckets = append(buckets, bucketCount{buckets[n-1].bound, h.GetSampleCount()})
-	}
-	return buckets
-}
-
-// merge adds the counts of b, which has the same bounds, to a.
-func merge(a, b []bucketCount) []bucketCount {
-	if a == nil {
-		return slices.Clone(b)
-	}
-	for i := range min(len(a), len(b)) {
-		a[i].count += b[i].count
-	}
-	return a
-}
-
-func latencyOf(buckets []bucketCount) Latency {
-	return Latency{P50: quantileOf(buckets, 0.50), P95: quantileOf(buckets, 0.95), P99: quantileOf(buckets, 0.99)}
-}
-
-// quantileOf estimates a quantile as Prometheus does: linear inside its bucket.
-func quantileOf(buckets []bucketCount, q float64) time.Duration {
-	if len(buckets) == 0 || buckets[len(buckets)-1].count == 0 {
-		return 0
-	}
-	rank := q * float64(buckets[len(buckets)-1].count)
-	i := slices.IndexFunc(buckets, func(b bucketCount) bool { return float64(b.count) >= rank })
-	var below bucketCount
-	if i > 0 {
-		below = buckets[i-1]
-	}
-	share := (rank - float64(below.count)) / float64(buckets[i].count-below.count)
-	return time.Duration((below.bound + (buckets[i].bound-below.bound)*share) * float64(time.Second))
 }
 
 // recentSlots is more than the seconds that a rate looks back, so that a slot is never read while it is started anew.

@@ -116,7 +116,7 @@ func (n *Node) config() centrifuge.Config {
 		RecoveryMaxPublicationLimit: 0,
 		Metrics: centrifuge.MetricsConfig{
 			MetricsNamespace:      "hearth_centrifuge",
-			RegistererGatherer:    n.options.Registry,
+			RegistererGatherer:    takesOnly{n.options.Registry},
 			RegisteredClientNames: []string{"js", "go", "dart", "swift", "java", "python", "csharp"},
 		},
 	}

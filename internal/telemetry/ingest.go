@@ -148,6 +148,7 @@ type appended struct {
 
 // appended tells everybody of a write that is durable.
 func (s *Service) appended(ctx context.Context, done appended) {
+	s.stored.Add(uint64(len(done.entries)))
 	scopes := make(map[hearth.Scope]int, 1)
 	for i, device := range done.devices {
 		if done.counts[i] > 0 {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hearth"
@@ -58,6 +59,8 @@ type Service struct {
 	options   Options
 	publisher *publisher
 	meter     *meter
+	// stored counts the logs that were taken in since the start.
+	stored atomic.Uint64
 	// trimmed is the hour before which logs were removed last; it belongs to who holds cleaning.
 	trimmed  time.Time
 	cleaning sync.Mutex
@@ -78,6 +81,9 @@ func New(options Options) (*Service, error) {
 
 // PerSecond gives the logs taken in a second within reach, as the mean of the last ten seconds.
 func (s *Service) PerSecond(reach hearth.Reach) float64 { return s.meter.perSecond(reach) }
+
+// Stored gives how many logs this process took in since it started.
+func (s *Service) Stored() uint64 { return s.stored.Load() }
 
 // Run sends the summaries of logs that were not published one by one, until ctx ends; then it sends the last ones.
 func (s *Service) Run(ctx context.Context) error {
