@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +19,16 @@ type Outbox interface {
 	// DeleteOutbox removes jobs; unknown IDs are no error.
 	DeleteOutbox(ctx context.Context, ids []string) error
 }
+
+// Forgetful is a queue that may lose jobs that it has taken, as Redis does when it is flushed or restarted empty. A relay
+// leaves what such a queue took in the outbox until the job has ended, and adds it again when it was lost.
+type Forgetful interface {
+	// Settled tells which jobs have ended (or were deleted on purpose) and which are not known any more.
+	Settled(ctx context.Context, ids []string) (ended, unknown []string, err error)
+}
+
+// maxKept bounds the jobs that stay in the outbox until they have ended; what is beyond it is deleted once it was taken.
+const maxKept = 2000
 
 // RelayOptions configures a Relay. Outbox and Queue are required.
 type RelayOptions struct {
@@ -35,15 +47,20 @@ type RelayOptions struct {
 
 // Relay moves jobs from the store's outbox into the queue. A job is deleted from the outbox after it was added, and the
 // queue takes an ID once: a crash between the two, or several relays on one outbox, add nothing twice. A job that the queue
-// refuses for what it is stays in the outbox, is logged once, and holds up no other.
+// refuses for what it is stays in the outbox, is logged once, and holds up no other. See Forgetful for a queue that may
+// lose jobs.
 type Relay struct {
-	o        RelayOptions
-	refused  map[string]bool
-	stopping chan struct{}
-	stopOnce sync.Once
-	loop     sync.WaitGroup
-	base     context.Context
-	end      context.CancelFunc
+	o       RelayOptions
+	refused map[string]bool
+	// kept are the jobs of the outbox that a forgetful queue has; settled is when it was last asked about them.
+	forgetful Forgetful // nil: the queue forgets nothing
+	kept      map[string]bool
+	settled   time.Time
+	stopping  chan struct{}
+	stopOnce  sync.Once
+	loop      sync.WaitGroup
+	base      context.Context
+	end       context.CancelFunc
 
 	mu      sync.Mutex
 	started bool
@@ -66,7 +83,9 @@ func NewRelay(o RelayOptions) (*Relay, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Relay{o: o, refused: map[string]bool{}, stopping: make(chan struct{})}, nil
+	r := &Relay{o: o, refused: map[string]bool{}, kept: map[string]bool{}, stopping: make(chan struct{})}
+	r.forgetful, _ = o.Queue.(Forgetful)
+	return r, nil
 }
 
 // Start begins to move jobs and returns at once. Stop ends it, not the end of ctx. It fails when called twice.
@@ -128,14 +147,17 @@ func (r *Relay) run() {
 
 // Move moves one batch and tells whether there may be more.
 func (r *Relay) Move(ctx context.Context) (more bool, err error) {
-	limit := r.o.Batch + len(r.refused)
+	if err := r.settle(ctx); err != nil {
+		return false, err
+	}
+	limit := r.o.Batch + len(r.refused) + len(r.kept)
 	pending, err := r.o.Outbox.PendingOutbox(ctx, limit)
 	if err != nil {
 		return false, err
 	}
-	jobs := make([]Job, 0, len(pending))
+	jobs := make([]Job, 0, min(len(pending), r.o.Batch))
 	for _, p := range pending {
-		if !r.refused[p.ID] && len(jobs) < r.o.Batch {
+		if !r.refused[p.ID] && !r.kept[p.ID] && len(jobs) < r.o.Batch {
 			jobs = append(jobs, FromOutbox(p))
 		}
 	}
@@ -143,19 +165,61 @@ func (r *Relay) Move(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	moved, err := r.add(ctx, jobs)
-	if len(moved) > 0 {
-		err = errors.Join(err, r.o.Outbox.DeleteOutbox(ctx, moved))
+	if done := r.keep(moved); len(done) > 0 {
+		err = errors.Join(err, r.o.Outbox.DeleteOutbox(ctx, done))
 	}
 	return err == nil && len(pending) == limit, err
 }
 
-// add adds the jobs and gives the IDs of those that were taken. Where one is refused for what it is, the others go alone.
-func (r *Relay) add(ctx context.Context, jobs []Job) (moved []string, err error) {
-	_, err = r.o.Queue.Enqueue(ctx, jobs...)
+// taken is a job that the queue took: under its own ID, or another stands for it.
+type taken struct {
+	id  string
+	own bool
+}
+
+// keep gives the jobs that the outbox need not hold any longer.
+func (r *Relay) keep(moved []taken) (done []string) {
+	for _, t := range moved {
+		if r.forgetful != nil && t.own && len(r.kept) < maxKept {
+			r.kept[t.id] = true
+			continue
+		}
+		done = append(done, t.id)
+	}
+	return done
+}
+
+// settle deletes kept jobs that have ended. Those that the queue has lost are moved again. It asks once a poll.
+func (r *Relay) settle(ctx context.Context) error {
+	if len(r.kept) == 0 || time.Since(r.settled) < r.o.Poll {
+		return nil
+	}
+	ended, unknown, err := r.forgetful.Settled(ctx, slices.Collect(maps.Keys(r.kept)))
+	if err != nil {
+		return err
+	}
+	if len(ended) > 0 {
+		if err := r.o.Outbox.DeleteOutbox(ctx, ended); err != nil {
+			return err
+		}
+	}
+	if len(unknown) > 0 {
+		r.o.Log.Warn("the queue has lost jobs; what the outbox still holds is added again", "jobs", len(unknown))
+	}
+	for _, id := range slices.Concat(ended, unknown) {
+		delete(r.kept, id)
+	}
+	r.settled = time.Now()
+	return nil
+}
+
+// add adds the jobs and gives those that were taken. Where one is refused for what it is, the others go alone.
+func (r *Relay) add(ctx context.Context, jobs []Job) (moved []taken, err error) {
+	ids, err := r.o.Queue.Enqueue(ctx, jobs...)
 	switch code := hearth.ErrorCode(err); {
 	case err == nil:
-		for _, j := range jobs {
-			moved = append(moved, j.ID)
+		for i, j := range jobs {
+			moved = append(moved, taken{id: j.ID, own: i < len(ids) && ids[i] == j.ID})
 		}
 		return moved, nil
 	case code != hearth.CodeValidationFailed && code != hearth.CodePayloadTooLarge:

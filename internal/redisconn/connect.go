@@ -56,7 +56,8 @@ func parse(text string) (target, error) {
 	options.Dialer = net.Dialer{Timeout: dialTimeout, KeepAlive: askAfter}
 	options.ConnWriteTimeout = silence
 	options.DisableCache, options.DisableRetry = true, true
-	options.PipelineMultiplex = 1
+	// One connection a server: a probe that gets through tells of all. Calls share it, in pipelines.
+	options.PipelineMultiplex = -1
 	options.ReadBufferEachConn, options.WriteBufferEachConn = 64<<10, 64<<10
 	options.BlockingPoolSize = 16
 	options.ClientName = "hearth"
@@ -115,9 +116,12 @@ func Connect(ctx context.Context, options Options) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, options.ConnectTimeout)
 	defer cancel()
 	for {
-		lasting := false
-		if lasting, err = c.open(ctx); err == nil {
+		lasting, fault := c.open(ctx)
+		if fault == nil {
 			return c, nil
+		}
+		if err == nil || ctx.Err() == nil { // a try that was cut short tells less than the one before
+			err = fault
 		}
 		if lasting {
 			return nil, err

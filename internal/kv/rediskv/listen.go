@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"hearth/internal/redisconn"
 )
 
 // message tells which names instance from invalidated; no name stands for all.
@@ -37,56 +39,22 @@ func readMessage(text string) (from string, names []string, ok bool) {
 	return parts[0], parts[1:], true
 }
 
-// listenOn keeps the subscription standing until ctx ends.
+// listenOn hears the other instances, and tells them what is owed, until ctx ends.
 func (c *Cache) listenOn(ctx context.Context) {
-	for ctx.Err() == nil {
-		if c.conn.Await(ctx) == nil {
-			c.listen(ctx)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+	c.work.Go(func() { c.payOn(ctx) })
+	c.conn.Listen(ctx, redisconn.Listener{
+		Channels: []string{c.channel}, Heard: func(_, text string) { c.heard(text) },
+		Up: c.resume, Down: func() { c.deaf(ctx) },
+	})
 }
 
-// listen subscribes, and returns when the subscription has ended.
-func (c *Cache) listen(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	subscribed, ended := make(chan struct{}, 1), make(chan struct{})
-	hooked := rueidis.WithOnSubscriptionHook(ctx, func(s rueidis.PubSubSubscription) {
-		if s.Kind == "subscribe" {
-			select {
-			case subscribed <- struct{}{}:
-			default:
-			}
-		}
-	})
-	go func() {
-		defer close(ended)
-		client := c.conn.Client()
-		_ = client.Receive(hooked, client.B().Subscribe().Channel(c.channel).Build(), c.heard)
-		c.deaf(ctx)
-	}()
-	defer func() {
-		cancel()
-		<-ended
-		c.deaf(ctx) // the subscription may have ended while resume was under way
-	}()
-	select {
-	case <-subscribed:
-	case <-ended:
-		return
-	}
-	if !c.resume(ctx) {
-		return
-	}
+// payOn tells Redis what is owed as soon as it can be told.
+func (c *Cache) payOn(ctx context.Context) {
 	retry := time.NewTicker(100 * time.Millisecond)
 	defer retry.Stop()
 	for {
 		select {
-		case <-ended:
+		case <-ctx.Done():
 			return
 		case <-c.wake:
 		case <-retry.C:
@@ -98,7 +66,7 @@ func (c *Cache) listen(ctx context.Context) {
 }
 
 // resume makes the shared layer usable after a time without the others.
-func (c *Cache) resume(ctx context.Context) bool {
+func (c *Cache) resume(ctx context.Context) error {
 	err := c.conn.Try(ctx, func(ctx context.Context, client rueidis.Client) error {
 		return beginEpoch.Run(ctx, client, nameKeys(), []string{newEpoch(), "", c.channel, message(c.self, nil)}).Error()
 	})
@@ -106,11 +74,11 @@ func (c *Cache) resume(ctx context.Context) bool {
 		err = c.pay(ctx)
 	}
 	if err != nil {
-		return false
+		return err
 	}
 	c.near.Invalidate(ctx, everything)
 	c.hearing.Store(true)
-	return true
+	return nil
 }
 
 // deaf drops what other instances could not tell us to drop any more.
@@ -120,8 +88,8 @@ func (c *Cache) deaf(ctx context.Context) {
 }
 
 // heard carries an invalidation of another instance out. It runs on the connection's reader, and does not wait.
-func (c *Cache) heard(m rueidis.PubSubMessage) {
-	from, names, ok := readMessage(m.Message)
+func (c *Cache) heard(text string) {
+	from, names, ok := readMessage(text)
 	switch {
 	case ok && from == c.self:
 	case !ok || len(names) == 0:

@@ -1,0 +1,148 @@
+// Package redisqueue keeps jobs in Redis, for many instances and workers. Each method is one Lua script, so that it is
+// atomic. What Redis acknowledged is as durable as its append-only file is set to be: docs/redis.md.
+package redisqueue
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"hearth"
+	"hearth/internal/queue"
+	"hearth/internal/redisconn"
+)
+
+// Options are how a queue is opened. Conn is required.
+type Options struct {
+	Conn *redisconn.Conn
+	// MaxBacklog is how many unfinished jobs there may be before Enqueue refuses; 0 is 1,000,000.
+	MaxBacklog int64
+	// Clock is for due times, leases and records; nil is the system's. The instances' clocks agree within a second or two.
+	Clock hearth.Clock
+	// Timeout bounds a call; 0 is 3 s.
+	Timeout time.Duration
+}
+
+// Queue implements queue.Backend.
+type Queue struct {
+	conn    *redisconn.Conn
+	clock   hearth.Clock
+	backlog int64
+	timeout time.Duration
+
+	listening context.Context
+	cancel    context.CancelFunc
+	listen    sync.Once
+	work      sync.WaitGroup
+
+	mu       sync.Mutex
+	watchers map[chan struct{}]struct{}
+	closed   bool
+}
+
+var (
+	_ queue.Backend   = (*Queue)(nil)
+	_ queue.Forgetful = (*Queue)(nil)
+)
+
+// Open opens the queue. It asks Redis nothing: what is there was checked by redisconn.Connect.
+func Open(o Options) (*Queue, error) {
+	if o.Conn == nil || o.MaxBacklog < 0 || o.Timeout < 0 {
+		return nil, errors.New("a queue needs a connection, and numbers that are not negative")
+	}
+	q := &Queue{conn: o.Conn, clock: o.Clock, backlog: o.MaxBacklog, timeout: o.Timeout, watchers: map[chan struct{}]struct{}{}}
+	if q.backlog == 0 {
+		q.backlog = 1_000_000
+	}
+	if q.timeout == 0 {
+		q.timeout = 3 * time.Second
+	}
+	q.listening, q.cancel = context.WithCancel(context.Background())
+	return q, nil
+}
+
+// Close implements queue.Backend. The connection stays open.
+func (q *Queue) Close() error {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.cancel()
+	q.work.Wait()
+	return nil
+}
+
+// Ping implements queue.Queue.
+func (q *Queue) Ping(ctx context.Context) error {
+	return q.try(ctx, func(ctx context.Context, client rueidis.Client) error {
+		return client.Do(ctx, client.B().Exists().Key(rootKey).Build()).Error()
+	})
+}
+
+// try asks Redis, unless the queue is closed. A step that was begun is not interrupted by its caller: whether it happened
+// would stay unknown.
+func (q *Queue) try(ctx context.Context, fn func(context.Context, rueidis.Client) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	q.mu.Lock()
+	closed := q.closed
+	q.mu.Unlock()
+	if closed {
+		return unavailable(errors.New("the queue is closed"))
+	}
+	err := q.conn.TryFor(context.WithoutCancel(ctx), q.timeout, fn)
+	if hearth.ErrorCode(err) == hearth.CodeUnavailable {
+		return unavailable(err)
+	}
+	return err
+}
+
+func unavailable(err error) error {
+	return &hearth.Error{Code: hearth.CodeUnavailable, Message: "the queue does not answer", RetryAfter: time.Second, Cause: err}
+}
+
+// run runs a script and has read take its answer.
+func (q *Queue) run(ctx context.Context, script *redisconn.Script, args []string, read func(rueidis.RedisResult) error) error {
+	return q.try(ctx, func(ctx context.Context, client rueidis.Client) error {
+		return read(script.Run(ctx, client, []string{rootKey}, args))
+	})
+}
+
+// Watch implements queue.Backend.
+func (q *Queue) Watch() (<-chan struct{}, func()) {
+	ch := make(chan struct{}, 1)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.closed {
+		q.watchers[ch] = struct{}{}
+		q.listen.Do(func() {
+			q.work.Go(func() {
+				q.conn.Listen(q.listening, redisconn.Listener{
+					Channels: []string{changedChannel}, Heard: func(string, string) { q.signal() },
+					// Something may have come while nobody heard.
+					Up: func(context.Context) error { q.signal(); return nil },
+				})
+			})
+		})
+	}
+	return ch, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		delete(q.watchers, ch)
+	}
+}
+
+// signal tells all watchers that something changed.
+func (q *Queue) signal() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for ch := range q.watchers {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}
+}
