@@ -59,11 +59,7 @@ func (l listing[D, T]) page(ctx context.Context, s *Store, page hearth.Page) (he
 		}
 		find := options.Find().SetSort(bson.D{{Key: l.field, Value: order}, {Key: "_id", Value: order}}).SetLimit(int64(size) + 1)
 		if len(l.hide) > 0 {
-			hidden := bson.D{}
-			for _, name := range l.hide {
-				hidden = append(hidden, bson.E{Key: name, Value: 0})
-			}
-			find.SetProjection(hidden)
+			find.SetProjection(hidden(l.hide))
 		}
 		docs, err := findAll[D](ctx, coll, filter, find)
 		if err != nil {
@@ -83,6 +79,15 @@ func (l listing[D, T]) page(ctx context.Context, s *Store, page hearth.Page) (he
 		return hearth.List[T]{Total: -1}, err
 	}
 	return list, nil
+}
+
+// hidden is the projection without some fields.
+func hidden(fields []string) bson.D {
+	projection := bson.D{}
+	for _, name := range fields {
+		projection = append(projection, bson.E{Key: name, Value: 0})
+	}
+	return projection
 }
 
 // at gives the place of a document in a list by a time and a text of an id.

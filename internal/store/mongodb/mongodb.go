@@ -77,6 +77,8 @@ const (
 	// failFastAfter is how long no server is known before commands are refused without a search: shorter would refuse them
 	// during the moment that the driver takes to look again after one broken connection.
 	failFastAfter = 2 * time.Second
+	// spareConns are for what is done beside operations: repairing, and reading further in a cursor that is open.
+	spareConns = 10
 )
 
 // Store is an open database. All its methods may be called at once from many goroutines.
@@ -90,6 +92,9 @@ type Store struct {
 	loose *mongo.Database
 
 	queues queues
+	// slots are the operations that may be under way at once: as many as there are connections for, so that those beyond wait
+	// here, and not for a connection.
+	slots  chan struct{}
 	audits *appender
 	// outbox is told of writes with jobs.
 	outbox chan struct{}
@@ -119,7 +124,7 @@ func Open(ctx context.Context, settings Options) (_ *Store, err error) {
 	if uri.Database == "" {
 		uri.Database = "hearth"
 	}
-	s := &Store{options: settings, outbox: make(chan struct{}, 1)}
+	s := &Store{options: settings, outbox: make(chan struct{}, 1), slots: make(chan struct{}, max(1, settings.MaxConns-spareConns))}
 	s.audits = newAppender(s)
 	s.stopping, s.stop = context.WithCancel(context.Background()) // of the goroutine that repairs, which outlives ctx
 	if s.client, err = mongo.Connect(s.clientOptions()); err != nil {
@@ -203,11 +208,16 @@ func (s *Store) now() time.Time { return s.options.Clock.Now() }
 // do runs one operation: it refuses at once while no server is known, bounds its time, turns the driver's errors into ours,
 // and tells the observer. The name is that of the contract's method.
 func (s *Store) do(ctx context.Context, name string, fn func(context.Context) error) error {
+	return s.doInLine(ctx, name, "", fn)
+}
+
+// doInLine is do for one after another of those with the same line; "" waits for nobody.
+func (s *Store) doInLine(ctx context.Context, name, line string, fn func(context.Context) error) error {
 	start := time.Now()
 	err := s.reachable()
 	if err == nil {
 		bounded, cancel := context.WithTimeout(ctx, s.options.OperationTimeout)
-		err = translate(ctx, fn(bounded))
+		err = translate(ctx, s.inTurn(bounded, line, fn))
 		cancel()
 	}
 	took := time.Since(start)
@@ -216,6 +226,24 @@ func (s *Store) do(ctx context.Context, name string, fn func(context.Context) er
 		s.options.Logger.WarnContext(ctx, "slow store operation", "operation", name, "took", took)
 	}
 	return err
+}
+
+// inTurn waits for the line and for one of the slots.
+func (s *Store) inTurn(ctx context.Context, line string, fn func(context.Context) error) error {
+	if line != "" {
+		leave, err := s.queues.enter(ctx, line)
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return fn(ctx)
 }
 
 // reachable refuses work while no server has been known for a while: the driver would search for one each time.

@@ -26,13 +26,18 @@ const (
 	collRefresh       = "refresh_tokens"
 	collOrganizations = "organizations"
 	collExports       = "exports"
+	collSchedules     = "export_schedules"
 	collNotifications = "notifications"
 	collSettings      = "notification_settings"
+	// collDevices is the other half's. Here it is only asked whether devices exist: by _id, the device's UUID, and by
+	// organization_id.
+	collDevices = "devices"
 )
 
 // lockable are the collections whose documents take part in writes of many documents (see Meta). Each has the index lock.
 var lockable = []string{ // never written to
-	collGuards, collUsers, collEmails, collTries, collSessions, collOrganizations, collExports, collNotifications, collSettings,
+	collGuards, collUsers, collEmails, collTries, collSessions, collOrganizations, collExports, collSchedules, collNotifications,
+	collSettings,
 }
 
 // index describes one index. Keys are ascending; a name that begins with "-" is descending.
@@ -151,8 +156,15 @@ func migrateAccounts(ctx context.Context, s *Store) error {
 			{keys: []string{"created", "_id"}},
 			{keys: []string{"user", "created", "_id"}},
 			{keys: []string{"user", "slot"}, unique: true, where: "slot"},
-			{keys: []string{"open", "_id"}, where: "open"},
-			{keys: []string{"expires"}, where: "expires"},
+			{keys: []string{"status", "_id"}},
+			{keys: []string{"expires"}},
+			lockIndex,
+		},
+		collSchedules: {
+			{keys: []string{"created", "_id"}},
+			{keys: []string{"user", "created", "_id"}},
+			{keys: []string{"user", "slot"}, unique: true, where: "slot"},
+			{keys: []string{"next"}},
 			lockIndex,
 		},
 		collNotifications: {

@@ -182,14 +182,7 @@ type writing struct {
 // commit does one atomic step. build reads what it needs with load, notes in the step what is to be written, and may set
 // step.along; an error of it refuses the step. It runs anew, with a new step, whenever a document changed meanwhile.
 func (s *Store) commit(ctx context.Context, w writing, build func(ctx context.Context, st *step) error) error {
-	return s.do(ctx, w.name, func(ctx context.Context) error {
-		if w.line != "" {
-			leave, err := s.queues.enter(ctx, w.line)
-			if err != nil {
-				return err
-			}
-			defer leave()
-		}
+	return s.doInLine(ctx, w.name, w.line, func(ctx context.Context) error {
 		start := time.Now()
 		for try := 0; ; try++ {
 			st := &step{s: s, id: uuid.Must(uuid.NewV7()).String(), along: w.along}

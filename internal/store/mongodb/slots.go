@@ -1,0 +1,35 @@
+package mongodb
+
+import (
+	"context"
+	"errors"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+// errNoSlot is freeSlot's for an owner whose places are all taken.
+var errNoSlot = errors.New("mongodb: every place is taken")
+
+// freeSlot gives a place, from 0 up to but not most, that none of the user's documents in a collection has. A unique index of
+// (user, slot) keeps two from taking the same one, so that nobody ever has more documents than places. Drafts have theirs.
+func (s *Store) freeSlot(ctx context.Context, coll, userID string, most int) (int, error) {
+	// From the index (user, slot).
+	docs, err := findAll[struct {
+		Slot int `bson:"slot"`
+	}](ctx, s.db.Collection(coll), bson.D{{Key: "user", Value: userID}, {Key: "slot", Value: bson.D{{Key: "$exists", Value: true}}}},
+		options.Find().SetProjection(bson.D{{Key: "slot", Value: 1}}))
+	if err != nil {
+		return 0, err
+	}
+	taken := map[int]bool{}
+	for _, d := range docs {
+		taken[d.Slot] = true
+	}
+	for slot := range most {
+		if !taken[slot] {
+			return slot, nil
+		}
+	}
+	return 0, errNoSlot
+}
