@@ -39,7 +39,7 @@ type front struct {
 }
 
 // edit is one change to the files of the configuration, as an operator makes it; what it replaces must be there.
-type edit struct{ file, old, new string }
+type edit struct{ file, from, to string }
 
 // newFront starts nginx before the upstreams (host:port each) and stops it at the end of the test.
 func newFront(t *testing.T, upstreams []string, edits ...edit) *front {
@@ -67,20 +67,20 @@ func newFront(t *testing.T, upstreams []string, edits ...edit) *front {
 	f.edit("site/redirect.conf", "listen 80 ", "listen "+f.plain+" ")
 	f.edit("site/redirect.conf", "    listen [::]:80 default_server;\n", "")
 	for _, e := range edits {
-		f.edit(e.file, e.old, e.new)
+		f.edit(e.file, e.from, e.to)
 	}
 	f.start()
 	return f
 }
 
-func (f *front) edit(name, old, new string) {
+func (f *front) edit(name, from, to string) {
 	f.t.Helper()
 	path := filepath.Join(f.dir, name)
 	text, err := os.ReadFile(path)
-	if err != nil || !strings.Contains(string(text), old) {
-		f.t.Fatalf("%s does not say %q: %v", name, old, err)
+	if err != nil || !strings.Contains(string(text), from) {
+		f.t.Fatalf("%s does not say %q: %v", name, from, err)
 	}
-	if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(text), old, new)), fs.FileMode(0o600)); err != nil {
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(text), from, to)), fs.FileMode(0o600)); err != nil {
 		f.t.Fatal(err)
 	}
 }

@@ -335,7 +335,7 @@ func (f *front) accessLog(enough func([]accessLine) bool) (lines []accessLine) {
 			f.t.Fatal(err)
 		}
 		lines = nil
-		for _, line := range strings.Split(strings.TrimSuffix(string(text), "\n"), "\n") {
+		for line := range strings.SplitSeq(strings.TrimSuffix(string(text), "\n"), "\n") {
 			var l accessLine
 			if err := json.Unmarshal([]byte(line), &l); err != nil {
 				f.t.Fatalf("a line of the access log is no JSON: %s", line)
