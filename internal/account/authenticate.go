@@ -145,9 +145,15 @@ func (s *Service) ended(userID string, sessionIDs ...string) {
 	}
 }
 
+// Forget has a user's sessions read anew, for something in another process ended or changed them. Without it they are within a
+// second.
+func (s *Service) Forget(userID string) {
+	s.states.removeIf(func(state sessionState) bool { return state.userID == userID && !state.ended })
+}
+
 // changed makes a change of the user count in this process at once.
 func (s *Service) changed(userID string) {
-	s.states.removeIf(func(state sessionState) bool { return state.userID == userID && !state.ended })
+	s.Forget(userID)
 	for _, observer := range s.observers {
 		observer.SessionsEnded(userID, nil)
 	}

@@ -173,6 +173,42 @@ func (f *Fleet) Forget() {
 	f.lists.forget()
 }
 
+// changedElsewhere notes that another process changed a device, and when it was heard last (Unix milliseconds, 0: never).
+func (d *directory) changedElsewhere(id string, last, now int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.changes++
+	e := d.entries[id]
+	if e == nil {
+		return
+	}
+	e.device, e.changed = nil, d.changes
+	e.last = max(e.last, last)
+	// What the other one has told need not be told again here.
+	e.online = e.last > 0 && e.last+e.silence > now
+	if e.online {
+		d.arm(e)
+	}
+}
+
+// ChangedElsewhere hears that another process changed a device of that scope, last heard at the given time (zero: never): it
+// is read anew at once. What is not heard of here shows after Options.Shared's second.
+func (f *Fleet) ChangedElsewhere(id string, scope hearth.Scope, lastActiveAt time.Time) {
+	var last int64
+	if !lastActiveAt.IsZero() {
+		last = lastActiveAt.UnixMilli()
+	}
+	f.directory.changedElsewhere(id, last, f.now().UnixMilli())
+	f.lists.changed(scope)
+}
+
+// RemovedElsewhere hears that another process deleted a device of that scope.
+func (f *Fleet) RemovedElsewhere(id string, scope hearth.Scope) {
+	f.directory.removed(id)
+	f.tokens.forgetDevice(id)
+	f.lists.changed(scope)
+}
+
 // removed notes that a device is gone.
 func (d *directory) removed(id string) {
 	d.mu.Lock()

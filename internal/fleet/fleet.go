@@ -29,6 +29,8 @@ type Options struct {
 	// Shared says that other processes write to the same store: then nothing that was read from it is trusted for longer
 	// than a second.
 	Shared bool
+	// Leads tells whether this process is the one that tells of devices that fell silent, where several watch them; nil: it is.
+	Leads func() bool
 	// MaxDirectory bounds the devices, MaxTokens the tokens, and MaxLists the bytes of lists that are kept in memory; 0 is
 	// 200,000, 200,000 and 32 MiB.
 	MaxDirectory int
@@ -51,6 +53,9 @@ func (o Options) validate() (Options, error) {
 	}
 	if o.Publisher == nil {
 		o.Publisher = nobody{}
+	}
+	if o.Leads == nil {
+		o.Leads = func() bool { return true }
 	}
 	if o.MaxDirectory == 0 {
 		o.MaxDirectory = 200_000

@@ -77,9 +77,9 @@ func (f *Fleet) record(g *group) error {
 	if err := f.store.RecordHeartbeats(context.Background(), g.beats); err != nil {
 		return err
 	}
-	connected, changed := f.directory.heard(g.beats)
-	f.news.add(connected, true)
-	f.news.add(changed, false)
+	online, other := f.directory.heard(g.beats)
+	f.news.add(online, connected)
+	f.news.add(other, changed)
 	return nil
 }
 

@@ -19,18 +19,28 @@ const (
 	maxTouches = 10_000
 )
 
-// news is what the watching goroutine has yet to tell: which devices changed, and whether their connection did. Several
-// changes of a device become one.
+// about is what there is to tell of a device; several things are added up.
+type about uint8
+
+const (
+	// changed: it is not as it was. connected: it was heard here, and was offline. silent: its time to be heard here is over.
+	changed about = 1 << iota
+	connected
+	silent
+)
+
+// news is what the watching goroutine has yet to tell: what happened to which devices. Several changes of a device become
+// one.
 type news struct {
 	mu      sync.Mutex
 	opened  bool
-	devices map[string]bool
+	devices map[string]about
 	touches map[string]time.Time
 	wake    chan struct{}
 }
 
 func newNews() *news {
-	return &news{devices: map[string]bool{}, touches: map[string]time.Time{}, wake: make(chan struct{}, 1)}
+	return &news{devices: map[string]about{}, touches: map[string]time.Time{}, wake: make(chan struct{}, 1)}
 }
 
 // open lets news in: before it nobody would take them out.
@@ -40,7 +50,7 @@ func (n *news) open() {
 	n.opened = true
 }
 
-func (n *news) add(ids []string, connection bool) {
+func (n *news) add(ids []string, what about) {
 	if len(ids) == 0 {
 		return
 	}
@@ -50,7 +60,7 @@ func (n *news) add(ids []string, connection bool) {
 		return
 	}
 	for _, id := range ids {
-		n.devices[id] = n.devices[id] || connection
+		n.devices[id] |= what
 	}
 	n.signal()
 }
@@ -71,11 +81,11 @@ func (n *news) signal() {
 	}
 }
 
-func (n *news) take() (devices map[string]bool, touches map[string]time.Time) {
+func (n *news) take() (devices map[string]about, touches map[string]time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	devices, touches = n.devices, n.touches
-	n.devices, n.touches = map[string]bool{}, map[string]time.Time{}
+	n.devices, n.touches = map[string]about{}, map[string]time.Time{}
 	return devices, touches
 }
 
@@ -88,7 +98,7 @@ func (f *Fleet) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			f.news.add(f.directory.expire(f.now().UnixMilli()), true)
+			f.news.add(f.directory.expire(f.now().UnixMilli()), silent)
 		case <-f.news.wake:
 		}
 		devices, touches := f.news.take()
@@ -104,8 +114,9 @@ func (f *Fleet) watch(ctx context.Context) {
 	}
 }
 
-// tell reads devices and publishes them as they are now. What cannot be read stays news.
-func (f *Fleet) tell(ctx context.Context, ids []string, connection map[string]bool) {
+// tell reads devices and publishes them as they are now. What cannot be read stays news. That a device fell silent is told by
+// the one process that leads: the others watch it as well, and only note it.
+func (f *Fleet) tell(ctx context.Context, ids []string, news map[string]about) {
 	now := f.now()
 	at := f.directory.changeCount()
 	devices, err := f.store.DevicesByID(ctx, ids)
@@ -113,33 +124,37 @@ func (f *Fleet) tell(ctx context.Context, ids []string, connection map[string]bo
 		if ctx.Err() == nil {
 			f.options.Logger.WarnContext(ctx, "changed devices cannot be read to tell of them", "devices", len(ids), "err", err)
 			for _, id := range ids {
-				f.news.keep(id, connection[id])
+				f.news.keep(id, news[id])
 			}
 		}
 		return
 	}
 	// With the store's own last sign of life: another process may have heard a device that is silent here.
 	f.directory.learn(devices, at, now)
+	leads := f.options.Leads()
 	events := make([]hearth.Event, 0, len(devices))
+	var turned []hearth.Device
 	for _, device := range devices {
-		events = append(events, deviceEvent(hearth.EventDeviceUpdate, device, now))
+		what := news[device.ID]
+		if what&(connected|silent) != 0 && f.directory.correct(device, now) && (leads || what&connected != 0) {
+			turned = append(turned, device)
+			what |= changed
+		}
+		if what&^silent != 0 {
+			events = append(events, deviceEvent(hearth.EventDeviceUpdate, device, now))
+		}
 	}
 	f.options.Publisher.Publish(events...)
-	for _, device := range devices {
-		if !connection[device.ID] {
-			continue
-		}
-		if f.directory.correct(device, now) {
-			f.options.OnConnection(ctx, device)
-		}
+	for _, device := range turned {
+		f.options.OnConnection(ctx, device)
 	}
 }
 
 // keep puts news back without waking anybody: the next tick takes them.
-func (n *news) keep(id string, connection bool) {
+func (n *news) keep(id string, what about) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.devices[id] = n.devices[id] || connection
+	n.devices[id] |= what
 }
 
 // correct brings what the world is told in line with the store, and tells whether the change of connection that was

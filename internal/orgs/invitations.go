@@ -174,7 +174,7 @@ func (s *Service) Accept(ctx context.Context, caller hearth.Caller, token string
 	if err != nil {
 		return hearth.Member{}, orRefusal(err)
 	}
-	s.roles.forget(user.ID)
+	s.rolesChanged(user.ID)
 	return member, nil
 }
 

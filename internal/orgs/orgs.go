@@ -33,6 +33,9 @@ type Options struct {
 	Secret []byte
 	// Observers are told of ended memberships.
 	Observers []Observer
+	// OnRoles is told, after a change is durable, of each person whose roles it may have changed; nil: nobody asks. It must be
+	// quick.
+	OnRoles func(userID string)
 	// MaxRoles bounds the people whose roles are kept in memory; 0 is 100,000.
 	MaxRoles int
 }
@@ -45,8 +48,12 @@ func (o Options) validate() (Options, error) {
 		return o, errors.New("orgs: the secret has less than 32 bytes")
 	case o.MaxRoles < 0:
 		return o, errors.New("orgs: a bound is negative")
-	case o.MaxRoles == 0:
+	}
+	if o.MaxRoles == 0 {
 		o.MaxRoles = 100_000
+	}
+	if o.OnRoles == nil {
+		o.OnRoles = func(string) {}
 	}
 	return o, nil
 }
@@ -100,7 +107,7 @@ func (s *Service) Create(ctx context.Context, caller hearth.Caller, name string,
 	if err != nil {
 		return hearth.Organization{}, err
 	}
-	s.roles.forget(caller.UserID)
+	s.rolesChanged(caller.UserID)
 	return org, nil
 }
 
@@ -160,7 +167,7 @@ func (s *Service) Delete(ctx context.Context, caller hearth.Caller, id string) e
 
 // ended is called after a membership is gone.
 func (s *Service) ended(userID, orgID string) {
-	s.roles.forget(userID)
+	s.rolesChanged(userID)
 	for _, observer := range s.options.Observers {
 		observer.MembershipEnded(userID, orgID)
 	}
@@ -220,7 +227,7 @@ func (s *Service) change(ctx context.Context, caller hearth.Caller, orgID, userI
 	if to == "" {
 		s.ended(userID, orgID)
 	} else {
-		s.roles.forget(userID)
+		s.rolesChanged(userID)
 	}
 	return member, nil
 }

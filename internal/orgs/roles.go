@@ -67,3 +67,12 @@ func (r *roles) forget(userID string) {
 	r.changes++
 	delete(r.known, userID)
 }
+
+// Forget has a person's roles read anew: another process has changed them.
+func (s *Service) Forget(userID string) { s.roles.forget(userID) }
+
+// rolesChanged is called after a change of a person's roles.
+func (s *Service) rolesChanged(userID string) {
+	s.roles.forget(userID)
+	s.options.OnRoles(userID)
+}
