@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"hearth"
@@ -27,6 +28,7 @@ import (
 	"hearth/internal/orgs"
 	"hearth/internal/queue"
 	"hearth/internal/realtime"
+	"hearth/internal/redisconn"
 	"hearth/internal/sealer"
 	"hearth/internal/telemetry"
 )
@@ -86,6 +88,10 @@ type App struct {
 	mailMeter  mailMeter
 	notify     *notify.Service
 	cache      kv.Cache
+	redis      *redisconn.Conn // nil: this process is alone
+	changes    *changes        // nil: as well
+	leader     leader
+	leaves     atomic.Bool // the stop has begun
 	cpu        cpuMeter
 
 	telemetry *telemetry.Service
@@ -126,6 +132,9 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 		return nil, err
 	}
 	if err := a.openSecrets(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.openRedis(ctx); err != nil {
 		return nil, err
 	}
 	if err := a.openQueue(ctx); err != nil {

@@ -22,8 +22,14 @@ func (a *App) openOrganizations(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.orgs, err = orgs.New(orgs.Options{
+	options := orgs.Options{
 		Store: a.store, People: a.store, Clock: a.options.Clock, Secret: secret, Observers: []orgs.Observer{a.memberships},
-	})
+	}
+	if a.changes != nil {
+		options.OnRoles = a.changes.rolesChanged
+		a.memberships.all = append(a.memberships.all, a.changes)
+		a.endings.all = append(a.endings.all, a.changes)
+	}
+	a.orgs, err = orgs.New(options)
 	return err
 }

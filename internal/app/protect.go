@@ -11,7 +11,6 @@ import (
 
 	"hearth/internal/api"
 	"hearth/internal/kv"
-	"hearth/internal/kv/memkv"
 )
 
 // limiter gives the port's decisions in the API's words.
@@ -21,32 +20,6 @@ type limiter struct{ kv.Limiter }
 func (l limiter) Allow(ctx context.Context, class, key string, n int) (api.Decision, error) {
 	d, err := l.Limiter.Allow(ctx, class, key, n)
 	return api.Decision(d), err
-}
-
-// openLimiter makes the limiter that the settings describe; nil if the limits are off.
-func (a *App) openLimiter() (api.Limiter, error) {
-	if a.config.RateLimits == nil {
-		return nil, nil //nolint:nilnil // no limits is a value
-	}
-	limits := kv.Limits{}
-	for class, limit := range a.config.RateLimits {
-		limits[class] = kv.Rate{Limit: limit.Count, Per: limit.Per}
-	}
-	var err error
-	a.limiter, err = memkv.NewLimiter(memkv.LimiterOptions{Limits: limits, Clock: a.options.Clock, Logger: a.log})
-	return limiter{a.limiter}, err
-}
-
-// rememberLimits makes the limits hold over restarts. It is called by the one process that serves from the directory.
-func (a *App) rememberLimits() error {
-	if a.limiter == nil {
-		return nil
-	}
-	if err := a.limiter.Remember(filepath.Join(a.config.DataDir, "limits")); err != nil {
-		return err
-	}
-	a.steps.add("limits", func(context.Context) error { return a.limiter.Close() })
-	return nil
 }
 
 const (

@@ -86,6 +86,12 @@ func (a *App) RunWorker(ctx context.Context, ready func()) error {
 		if err := a.startAdmin(failed); err != nil {
 			return err
 		}
+		if a.redis != nil { // events of jobs reach the streams of other instances
+			if err := a.realtime.Start(); err != nil {
+				return err
+			}
+			a.startHearing(ctx)
+		}
 		if err := a.startJobs(ctx, true); err != nil {
 			return err
 		}

@@ -37,7 +37,11 @@ func (a *App) Run(ctx context.Context, ready func(url string)) error {
 		if err := a.realtime.Start(); err != nil {
 			return err
 		}
+		a.startHearing(ctx)
 		a.startBackground(ctx)
+		if err := a.startLeading(ctx); err != nil {
+			return err
+		}
 		if err := a.startJobs(ctx, a.config.Worker); err != nil {
 			return err
 		}
@@ -48,10 +52,15 @@ func (a *App) Run(ctx context.Context, ready func(url string)) error {
 		if err != nil {
 			return fmt.Errorf("listen on %s: %w", a.config.Addr, err)
 		}
-		a.serve("api listener", listener, a.api, failed)
+		a.serve("api listener", listener, a.leaving(a.api), failed)
+		a.steps.add("farewell", func(ctx context.Context) error { a.leave(ctx); return nil })
 		// Streams are requests that never finish: they are told to go elsewhere before the listener waits for the others.
 		a.steps.add("streams", a.realtime.Drain)
-		a.steps.add("readiness", func(context.Context) error { a.health.Drain(); return nil })
+		a.steps.add("readiness", func(context.Context) error {
+			a.health.Drain()
+			a.leaves.Store(true)
+			return nil
+		})
 		url := baseURL(listener.Addr())
 		a.log.InfoContext(ctx, "serving", "url", url, "version", a.options.Version)
 		if ready != nil {

@@ -6,7 +6,6 @@ import (
 
 	"hearth"
 	"hearth/internal/analytics"
-	"hearth/internal/kv/memkv"
 	"hearth/internal/telemetry"
 )
 
@@ -25,14 +24,12 @@ const smallestCache = 64 << 10
 
 // openTelemetry builds what takes logs in and what counts them.
 func (a *App) openTelemetry() error {
-	size := uint64(max(a.config.CacheSize, smallestCache))
-	cache, err := memkv.NewCache(memkv.CacheOptions{Bytes: size, Clock: a.options.Clock, Logger: a.log})
-	if err != nil {
+	if err := a.openCache(); err != nil {
 		return err
 	}
-	a.cache = cache
+	var err error
 	a.analytics, err = analytics.New(analytics.Options{
-		Logs: a.store, Devices: a.store, Cache: cache, Clock: a.options.Clock,
+		Logs: a.store, Devices: a.store, Cache: a.cache, Clock: a.options.Clock,
 		LogRate:       func(reach hearth.Reach) float64 { return a.telemetry.PerSecond(reach) },
 		HeartbeatRate: a.fleet.HeartbeatRate,
 		Connections: func(caller hearth.Caller) int {
