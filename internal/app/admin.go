@@ -144,12 +144,20 @@ func wireJob(j queue.Job) api.Job {
 	}
 }
 
+// engine names the database.
+func (a *App) engine() string {
+	if a.config.StoreURL == "" {
+		return "sqlite"
+	}
+	return "mongodb"
+}
+
 // figures gives what the metrics tell beside the requests.
 func (a *App) figures(ctx context.Context) api.Figures {
 	report := a.health.Report(ctx).Dependencies["database"]
 	f := api.Figures{
 		Process:  a.cpu.process(),
-		Database: api.DatabaseFigures{Engine: "sqlite", State: report.State, LatencyMS: report.LatencyMS},
+		Database: api.DatabaseFigures{Engine: a.engine(), State: report.State, LatencyMS: report.LatencyMS},
 		Cache:    cacheFigures(a.cache.Stats()),
 	}
 	if f.Database.State != observe.StateOK {

@@ -96,6 +96,9 @@ func (c *changes) send(message change) {
 	})
 }
 
+// maxHeard bounds the messages that wait to be carried out; one beyond it costs its second.
+const maxHeard = 1024
+
 // startHearing listens to the other instances for as long as the program runs.
 func (a *App) startHearing(ctx context.Context) {
 	if a.changes == nil {
@@ -103,7 +106,25 @@ func (a *App) startHearing(ctx context.Context) {
 	}
 	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
-	running.Go(func() { a.changes.listen(working) })
+	waiting := make(chan string, maxHeard)
+	running.Go(func() {
+		a.redis.Listen(working, redisconn.Listener{Channels: []string{a.changes.channel}, Heard: func(_, message string) {
+			select {
+			case waiting <- message:
+			default:
+			}
+		}})
+	})
+	running.Go(func() {
+		for {
+			select {
+			case message := <-waiting:
+				a.changes.heard(message)
+			case <-working.Done():
+				return
+			}
+		}
+	})
 	a.steps.add("changes of other instances", func(context.Context) error {
 		cancel()
 		running.Wait()
@@ -111,27 +132,10 @@ func (a *App) startHearing(ctx context.Context) {
 	})
 }
 
-// resubscribe is the pause before a lost subscription is made anew.
-const resubscribe = 50 * time.Millisecond
-
-func (c *changes) listen(ctx context.Context) {
-	for ctx.Err() == nil {
-		if c.conn.Await(ctx) == nil {
-			client := c.conn.Client()
-			// It returns when the connection is lost or ctx ends; either way the loop knows what to do.
-			_ = client.Receive(ctx, client.B().Subscribe().Channel(c.channel).Build(), c.heard)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(resubscribe):
-		}
-	}
-}
-
 // heard carries out one message.
-func (c *changes) heard(m rueidis.PubSubMessage) {
+func (c *changes) heard(text string) {
 	var message change
-	if err := json.Unmarshal([]byte(m.Message), &message); err != nil {
+	if err := json.Unmarshal([]byte(text), &message); err != nil {
 		c.app.log.Warn("another instance said something that this one does not understand", "kind", "system", observe.Err(err))
 		return
 	}

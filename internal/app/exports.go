@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"net/url"
 	"path/filepath"
 	"strings"
 	_ "time/tzdata" // schedules name time zones, which a container need not have
@@ -31,12 +32,15 @@ func (a *App) openExports() (err error) {
 	return err
 }
 
-// openFiles opens the object storage of that URL; the directory if it is "".
-func openFiles(url, dir string) (blob.Store, error) {
-	if url == "" {
+// openFiles opens the object storage of that URL, or the directory that it names; without one, dir.
+func openFiles(text, dir string) (blob.Store, error) {
+	if text == "" {
 		return dirblob.Open(dir)
 	}
-	options, err := s3blob.ParseURL(url)
+	if u, err := url.Parse(text); err == nil && u.Scheme == "file" {
+		return dirblob.Open(filepath.FromSlash(u.Path))
+	}
+	options, err := s3blob.ParseURL(text)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"hearth/internal/observe"
 	"hearth/internal/queue"
+	"hearth/internal/queue/redisqueue"
 	"hearth/internal/queue/sqlitequeue"
 )
 
@@ -22,17 +23,20 @@ func (a *App) schedule() []queue.Periodic {
 	return slices.Concat(a.cleanupSchedule(), a.exports.Periodic())
 }
 
-// openQueue opens the jobs. Nothing runs them yet.
-func (a *App) openQueue(ctx context.Context) error {
-	q, err := sqlitequeue.Open(ctx, sqlitequeue.Options{Path: filepath.Join(a.config.DataDir, "queue.db"), Clock: a.options.Clock})
+// openQueue opens the jobs: in Redis where instances share it, else in a file of the data directory. Nothing runs them yet.
+func (a *App) openQueue(ctx context.Context) (err error) {
+	if a.redis != nil {
+		a.queue, err = redisqueue.Open(redisqueue.Options{Conn: a.redis, Clock: a.options.Clock})
+	} else {
+		a.queue, err = sqlitequeue.Open(ctx, sqlitequeue.Options{Path: filepath.Join(a.config.DataDir, "queue.db"), Clock: a.options.Clock})
+	}
 	if err != nil {
 		return err
 	}
-	a.queue = q
-	a.steps.add("queue", func(context.Context) error { return q.Close() })
+	a.steps.add("queue", func(context.Context) error { return a.queue.Close() })
 	// Not required: what a write wants done waits in the store meanwhile.
-	a.health.Register(observe.Check{Name: "queue", Probe: q.Ping})
-	a.jobFigures = newJobFigures(a.metrics.Registry, q)
+	a.health.Register(observe.Check{Name: "queue", Probe: a.queue.Ping})
+	a.jobFigures = newJobFigures(a.metrics.Registry, a.queue)
 	return nil
 }
 

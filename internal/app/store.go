@@ -2,11 +2,13 @@ package app
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 
 	"hearth"
 	"hearth/internal/observe"
 	"hearth/internal/queue"
+	"hearth/internal/store/mongodb"
 	"hearth/internal/store/sqlite"
 )
 
@@ -38,16 +40,35 @@ type follower interface {
 	ForeignWrites(ctx context.Context) (uint64, error)
 }
 
+// openStore opens the database of HEARTH_STORE_URL; without one, SQLite in the data directory.
 func (a *App) openStore(ctx context.Context) (err error) {
-	a.store, err = sqlite.Open(ctx, sqlite.Options{
-		Path: filepath.Join(a.config.DataDir, "hearth.db"), Clock: a.options.Clock, Logger: a.log, SlowQuery: a.config.SlowQuery, Observer: a.metrics.Store,
-	})
+	if a.config.StoreURL == "" {
+		a.store, err = sqlite.Open(ctx, sqlite.Options{
+			Path: filepath.Join(a.config.DataDir, "hearth.db"), Clock: a.options.Clock, Logger: a.log, SlowQuery: a.config.SlowQuery, Observer: a.metrics.Store,
+		})
+	} else {
+		a.store, err = a.openMongoDB(ctx)
+	}
 	if err != nil {
 		return err
 	}
 	a.steps.add("store", func(context.Context) error { return a.store.Close() })
 	a.health.Register(observe.Check{Name: "database", Required: true, Probe: a.store.Ping})
 	return nil
+}
+
+func (a *App) openMongoDB(ctx context.Context) (store, error) {
+	opened, err := mongodb.Open(ctx, mongodb.Options{
+		URI: a.config.StoreURL, Clock: a.options.Clock, Logger: a.log, SlowQuery: a.config.SlowQuery, Observer: a.metrics.Store,
+	})
+	if err != nil {
+		return nil, err
+	}
+	whole, ok := any(opened).(store)
+	if !ok {
+		return nil, errors.Join(errors.New("the store on MongoDB is not complete"), opened.Close())
+	}
+	return whole, nil
 }
 
 // followOthers forgets what was read, when another process (an import) has written to the store.

@@ -38,7 +38,7 @@ type Config struct {
 	DataDir   string        `key:"data_dir" default:"./hearth-data" group:"Storage" help:"Where everything is kept that has no address of its own: database, keys, files, mail. Made with mode 0700."`
 	StoreURL  string        `key:"store_url" kind:"url" schemes:"mongodb,mongodb+srv" secret:"url" group:"Storage" help:"Database, such as mongodb://host/hearth. Empty: SQLite in the data directory."`
 	RedisURL  string        `key:"redis_url" kind:"url" schemes:"redis,rediss" secret:"url" group:"Storage" help:"Redis shared by several instances, such as redis://host:6379/0. Empty: everything in this process."`
-	BlobURL   string        `key:"blob_url" kind:"url" schemes:"s3" secret:"url" group:"Storage" help:"Storage of export files and backups, such as s3://bucket?endpoint=host:9000. Empty: the data directory."`
+	BlobURL   string        `key:"blob_url" kind:"url" schemes:"s3,file" secret:"url" group:"Storage" help:"Storage of export files and backups, such as s3://bucket?endpoint=host:9000, or file:///mnt/hearth for a directory that all instances mount. Empty: the data directory."`
 	Retention time.Duration `key:"retention" default:"off" min:"1m" off:"true" group:"Storage" help:"How long logs are kept, such as 90d, or off to keep them for ever."`
 	CacheSize Bytes         `key:"cache_size" default:"64MiB" max:"64GiB" off:"true" group:"Storage" help:"Memory for cached answers, or off."`
 
@@ -105,6 +105,13 @@ func (c *Config) Validate() error {
 	}
 	if c.AdminAddr != "" && c.AdminAddr == c.Addr && !ephemeral(c.Addr) {
 		errs = append(errs, fmt.Errorf("%s must not be the address of the API: metrics and profiles are private", c.name("admin_addr")))
+	}
+	// Several instances on one database that share nothing else would do work twice and lose sight of one another's files.
+	if c.StoreURL != "" && (c.RedisURL == "" || c.BlobURL == "") {
+		errs = append(errs, fmt.Errorf("%s is for instances that share everything: set redis_url and blob_url too", c.name("store_url")))
+	}
+	if c.StoreURL == "" && c.RedisURL != "" {
+		errs = append(errs, fmt.Errorf("%s is for instances that share a database: set store_url too, or leave it out", c.name("redis_url")))
 	}
 	return errors.Join(errs...)
 }

@@ -151,6 +151,9 @@ func TestAProblemNamesTheSettingAsItWasWritten(t *testing.T) {
 		"other database":           {environ: []string{"HEARTH_STORE_URL=postgres://u:hunter2@h/d"}, want: "HEARTH_STORE_URL must be a URL that begins with mongodb://"},
 		"URL without host":         {environ: []string{"HEARTH_REDIS_URL=redis://"}, want: "HEARTH_REDIS_URL must be a URL"},
 		"address for a URL":        {environ: []string{"HEARTH_REDIS_URL=localhost:6379"}, want: "HEARTH_REDIS_URL must be a URL"},
+		"half a fleet":             {environ: []string{"HEARTH_STORE_URL=mongodb://h/d", "HEARTH_REDIS_URL=redis://h/0"}, want: "HEARTH_STORE_URL is for instances that share everything: set redis_url and blob_url too"},
+		"the other half":           {environ: []string{"HEARTH_REDIS_URL=redis://h/0"}, want: "HEARTH_REDIS_URL is for instances that share a database"},
+		"directory of a host":      {environ: []string{"HEARTH_BLOB_URL=file://mnt/hearth"}, want: "HEARTH_BLOB_URL must name a directory by its whole path"},
 		"path for a bucket":        {environ: []string{"HEARTH_BLOB_URL=/tmp/blobs"}, want: "HEARTH_BLOB_URL must be a URL that begins with s3://"},
 		"bad mailbox":              {environ: []string{"HEARTH_MAIL_FROM=nobody"}, want: "HEARTH_MAIL_FROM must be a mail address"},
 		"line break in a mailbox":  {environ: []string{"HEARTH_MAIL_FROM=a@b\r\nBcc: c@d"}, want: "HEARTH_MAIL_FROM must be a mail address"},
@@ -254,6 +257,7 @@ func TestAPrintReadsBackAsTheSameSettings(t *testing.T) {
 		"HEARTH_ADDR=127.0.0.1:0", "HEARTH_ADMIN_ADDR=off", "HEARTH_RETENTION=90d", "HEARTH_CACHE_SIZE=off", "HEARTH_BODY_LIMIT=2MiB",
 		"HEARTH_TRUSTED_PROXIES=10.1.2.3/8,192.168.0.1", "HEARTH_ALLOWED_ORIGINS=https://A.example,http://localhost:5173",
 		`HEARTH_DATA_DIR=C:\"quoted"` + "\t\n", "HEARTH_RATE_LIMITS=off", "HEARTH_LOG_LEVEL=warn", "HEARTH_STORE_URL=mongodb://a/b",
+		"HEARTH_REDIS_URL=redis://r/0", "HEARTH_BLOB_URL=file:///mnt/hearth",
 		"HEARTH_QUEUE_CONCURRENCY=cleanup=0,export=7", "HEARTH_SLOW_QUERY=off", "HEARTH_MAIL_FROM=Hütte <a@b.example>",
 	}})
 	got := load(t, config.Options{Flags: map[string]string{"config": writeFile(t, "printed.toml", printed(t, want))}})

@@ -209,6 +209,12 @@ func ephemeral(addr string) bool {
 // checkURL never repeats the text, because it may hold a password.
 func checkURL(text string, schemes []string) error {
 	u, err := parseURL(text)
+	if err == nil && u.Scheme == "file" && slices.Contains(schemes, "file") {
+		if u.Host != "" || !strings.HasPrefix(u.Path, "/") || u.RawQuery != "" {
+			return errors.New("must name a directory by its whole path, such as file:///mnt/hearth")
+		}
+		return nil
+	}
 	if err != nil || u.Host == "" || !slices.Contains(schemes, u.Scheme) {
 		return fmt.Errorf("must be a URL that begins with %s://", strings.Join(schemes, ":// or "))
 	}
