@@ -153,6 +153,9 @@ func (a *appender) store(ctx context.Context, docs []auditDoc) error {
 			head = hearth.AuditHead{Seq: doc.Seq, Hash: doc.Hash}
 			rows = append(rows, doc)
 		}
+		if err := a.s.crashes("entries"); err != nil {
+			return err
+		}
 		_, err := a.s.db.Collection(collAudit).InsertMany(ctx, rows)
 		switch {
 		case err == nil:
@@ -231,6 +234,9 @@ func (s *Store) readHead(ctx context.Context) (hearth.AuditHead, error) {
 
 // moveHead stores the head, unless a later one is stored.
 func (s *Store) moveHead(ctx context.Context, head hearth.AuditHead) error {
+	if err := s.crashes("head"); err != nil {
+		return err
+	}
 	heads := s.db.Collection(collAuditHead)
 	return again(ctx, func() error {
 		result, err := heads.UpdateOne(ctx,

@@ -1,0 +1,155 @@
+package mongodb
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"testing"
+	"time"
+
+	"hearth"
+	"hearth/internal/testserver"
+)
+
+// throughWire gives the options of a store behind a wire, and the wire.
+func throughWire(t *testing.T) (Options, *testserver.Wire) {
+	t.Helper()
+	uri, err := url.Parse(testserver.MongoDB(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wire := testserver.NewWire(t, uri.Host)
+	uri.Host = wire.Addr()
+	return Options{URI: uri.String(), Clock: atNoon, OperationTimeout: 2 * time.Second}, wire
+}
+
+// until calls try until it succeeds, within a bound.
+func until(t *testing.T, bound time.Duration, try func() error) {
+	t.Helper()
+	start := time.Now()
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		if time.Since(start) > bound {
+			t.Fatalf("not within %v: %v", bound, err)
+		}
+		if err := pause(t.Context(), 5); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestALostDatabaseIsSaidAtOnceAndFoundAgain: with the server stopped, hung or slow.
+func TestALostDatabaseIsSaidAtOnceAndFoundAgain(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []struct {
+		name       string
+		begin, end func(*testserver.Wire)
+	}{
+		{"stopped", (*testserver.Wire).Cut, (*testserver.Wire).Mend},
+		{"hung", (*testserver.Wire).Hang, (*testserver.Wire).Clear},
+	} {
+		t.Run(fault.name, func(t *testing.T) {
+			t.Parallel()
+			options, wire := throughWire(t)
+			s := openAt(t, options)
+			furnish(t, s)
+			fault.begin(wire)
+			refused := func() time.Duration {
+				start := time.Now()
+				_, readErr := s.User(t.Context(), "ann")
+				took := time.Since(start)
+				writeErr := rename(t.Context(), s, "1")
+				for _, err := range []error{readErr, writeErr, s.Ping(t.Context())} {
+					e, ok := errors.AsType[*hearth.Error](err)
+					if !ok || e.Code != hearth.CodeUnavailable || e.RetryAfter <= 0 {
+						t.Fatalf("the answer is %v", err)
+					}
+				}
+				return took
+			}
+			if took := refused(); took > 3*time.Second {
+				t.Errorf("the first answer took %v", took)
+			}
+			until(t, 15*time.Second, func() error {
+				if took := refused(); took > 100*time.Millisecond {
+					return fmt.Errorf("an answer took %v", took)
+				}
+				return nil
+			})
+			fault.end(wire)
+			until(t, 10*time.Second, func() error { return rename(t.Context(), s, "2") })
+			if n := verifyChain(t, s); n < 3 {
+				t.Errorf("the audit has %d entries", n)
+			}
+		})
+	}
+	t.Run("slow", func(t *testing.T) {
+		t.Parallel()
+		options, wire := throughWire(t)
+		options.OperationTimeout = 10 * time.Second
+		s := openAt(t, options)
+		furnish(t, s)
+		wire.Slow(50 * time.Millisecond)
+		if err := rename(t.Context(), s, "1"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestACutWireLosesAndDoublesNothing cuts the connections again and again under writes that are tried until they are
+// answered, each under a key of its own.
+func TestACutWireLosesAndDoublesNothing(t *testing.T) {
+	t.Parallel()
+	options, wire := throughWire(t)
+	options.Grace = 100 * time.Millisecond
+	s := openAt(t, options)
+	furnish(t, s)
+	entriesBefore := verifyChain(t, s)
+	const writes = 25
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(rand.N(500 * time.Millisecond)): // long enough, now and then, for a write on a busy machine
+				wire.Cut()
+				wire.Mend()
+			}
+		}
+	}()
+	for n := range writes {
+		until(t, 20*time.Second, func() error {
+			_, _, err := s.UpdateUser(t.Context(), "ann", func(u hearth.User) (hearth.UserChange, error) {
+				u.Epoch++
+				return hearth.UserChange{User: u, Along: hearth.Along{
+					Once: once(fmt.Sprint(n)), Audit: entries("count"), Jobs: []hearth.OutboxJob{outboxJob(n)},
+				}}, nil
+			})
+			if _, ok := errors.AsType[*hearth.Replayed](err); ok {
+				return nil // it was done, and the answer lost
+			}
+			return err
+		})
+	}
+	close(stop)
+	<-stopped
+	if err := s.repair(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	u, err := s.User(t.Context(), "ann")
+	if err != nil || u.Epoch != writes {
+		t.Errorf("%d writes count as %d, %v", writes, u.Epoch, err)
+	}
+	if jobs, err := s.PendingOutbox(t.Context(), 2*writes); err != nil || len(jobs) != writes {
+		t.Errorf("%d jobs, %v", len(jobs), err)
+	}
+	if n := verifyChain(t, s) - entriesBefore; n != writes {
+		t.Errorf("%d entries", n)
+	}
+}
