@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"os/exec"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
+	"golang.org/x/crypto/bcrypt"
 )
 
 const (
@@ -42,7 +45,7 @@ func measureLogins(ctx context.Context, o options, dir string, r *report) (err e
 	}
 	beat := request("POST", h.token, func(c, n int) string { return "/api/v1/devices/" + ids[(c*131+n)%len(ids)] + "/heartbeat" },
 		func(int, int) []byte { return []byte(`{"status":"active"}`) })
-	var alone, beside []float64
+	var alone, beside, burning []float64
 	var done, refused atomic.Int64
 	for range o.rounds {
 		quiet, err := paced{url: h.url, perSecond: beatsPerSecond, clients: 32, length: o.seconds, next: beat}.run(ctx)
@@ -63,7 +66,16 @@ func measureLogins(ctx context.Context, o options, dir string, r *report) (err e
 		if err != nil {
 			return err
 		}
-		alone, beside = append(alone, ms(quiet)), append(beside, ms(busy))
+		// What any other program does to the machine that keeps one processor busy in the same way.
+		burner, err := launchBurner(ctx)
+		if err != nil {
+			return err
+		}
+		burnt, err := paced{url: h.url, perSecond: beatsPerSecond, clients: 32, length: o.seconds, next: beat}.run(ctx)
+		if err := errors.Join(err, burner()); err != nil {
+			return err
+		}
+		alone, beside, burning = append(alone, ms(quiet)), append(beside, ms(busy)), append(burning, ms(burnt))
 	}
 	measured := float64(o.rounds) * o.seconds.Seconds()
 	r.add(figure{
@@ -72,7 +84,37 @@ func measureLogins(ctx context.Context, o options, dir string, r *report) (err e
 		Note: fmt.Sprintf("%d heartbeats/s; of %d logins/s asked for %.0f/s were done and %.0f/s refused (503)", beatsPerSecond, loginsPerSecond,
 			float64(done.Load())/measured, float64(refused.Load())/measured),
 	})
+	r.add(figure{
+		Name: "p99 of heartbeats beside another program", Unit: "ms", Floor: median(alone), Hearth: median(burning), Against: "without it",
+		Note: "a process of its own hashes passwords on one processor, as logins do inside hearth",
+	})
 	return nil
+}
+
+// launchBurner starts a process that hashes passwords, one after another; stop ends it.
+func launchBurner(ctx context.Context) (stop func() error, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, "burn")
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return func() error {
+		err := cmd.Process.Kill()
+		_ = cmd.Wait() // it was killed, and says so
+		return err
+	}, nil
+}
+
+// burn hashes passwords until the process is killed.
+func burn() error {
+	for {
+		if _, err := bcrypt.GenerateFromPassword([]byte("a bench password 1"), bcrypt.DefaultCost); err != nil {
+			return err
+		}
+	}
 }
 
 // besideLogins gives the p99 of heartbeats while logins go on.

@@ -47,6 +47,9 @@ func run(ctx context.Context, args []string) error {
 	if len(args) == 2 && args[0] == "floor" {
 		return serveFloor(ctx, args[1])
 	}
+	if len(args) == 1 && args[0] == "burn" {
+		return burn()
+	}
 	if len(args) == 3 && args[0] == "peer" {
 		return servePeer(args[1], args[2])
 	}
