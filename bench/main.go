@@ -47,6 +47,9 @@ func run(ctx context.Context, args []string) error {
 	if len(args) == 2 && args[0] == "floor" {
 		return serveFloor(ctx, args[1])
 	}
+	if len(args) == 2 && args[0] == "bare" {
+		return serveBare(ctx, args[1])
+	}
 	if len(args) == 1 && args[0] == "burn" {
 		return burn()
 	}
@@ -62,7 +65,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&o.connections, "connections", 64, "parallel clients")
 	flags.IntVar(&o.rows, "rows", 10_000_000, "logs of the large history")
 	flags.StringVar(&o.out, "out", "results", "folder of the JSON")
-	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,batches,list,dashboard,logins,exports,observing")
+	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,batches,list,dashboard,logins,exports,observing,live")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -92,6 +95,7 @@ func run(ctx context.Context, args []string) error {
 		{"logins", measureLogins},
 		{"exports", measureExports},
 		{"observing", measureObserving},
+		{"live", measureLive},
 	} {
 		if !o.wants(section.name) {
 			continue
