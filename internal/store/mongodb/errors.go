@@ -132,7 +132,7 @@ func (s *Store) greet(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("mongodb: %s: %w", whatToChange(err), redacted(err, s.options.URI))
+		return fmt.Errorf("mongodb: %s: %w", s.whatToChange(err), redacted(err, s.options.URI))
 	}
 	var build struct {
 		Version string  `bson:"version"`
@@ -147,7 +147,7 @@ func (s *Store) greet(ctx context.Context) error {
 	// A command of the database shows whether the account may use it: a ping needs no rights.
 	err = s.db.Collection(collSchema).FindOne(ctx, bson.D{}).Err()
 	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
-		return fmt.Errorf("mongodb: %s: %w", whatToChange(err), redacted(err, s.options.URI))
+		return fmt.Errorf("mongodb: %s: %w", s.whatToChange(err), redacted(err, s.options.URI))
 	}
 	return nil
 }
@@ -172,7 +172,7 @@ func explain(err error) string {
 	return ""
 }
 
-func whatToChange(err error) string {
+func (s *Store) whatToChange(err error) string {
 	if message := explain(err); message != "" {
 		return message
 	}
@@ -180,6 +180,8 @@ func whatToChange(err error) string {
 	switch {
 	case strings.Contains(text, "connection refused"):
 		return "nothing listens at the address in the store's URI: start MongoDB there, or correct host and port"
+	case s.tls && (strings.Contains(text, "EOF") || strings.Contains(text, "connection reset") || strings.Contains(text, "closed")):
+		return "the server hangs up on TLS: take tls=true out of the store's URI, or turn TLS on at the server"
 	case strings.Contains(text, "socket was unexpectedly closed") || strings.Contains(text, "connection reset") || strings.Contains(text, "EOF"):
 		return "the server hangs up: if it wants TLS, add tls=true to the store's URI; check that it is MongoDB"
 	}

@@ -25,7 +25,7 @@ type Options struct {
 	// names the database; without one it is "hearth". Read preference, TLS and credentials are the URI's; the write concern
 	// is always majority and journaled.
 	URI string
-	// MaxConns bounds the connections to each server; 0 is 100.
+	// MaxConns bounds the connections to each server; 0 is what the URI says, or 100.
 	MaxConns int
 	// OperationTimeout bounds one operation of the store; 0 is 10 s.
 	OperationTimeout time.Duration
@@ -41,6 +41,9 @@ type Options struct {
 	RepairEvery time.Duration
 	// Grace is how long the unfinished write of another is waited for before it is finished or dropped; 0 is 1 s.
 	Grace time.Duration
+
+	// commands sees every command to the server; for tests.
+	commands *event.CommandMonitor
 }
 
 func (o Options) validate() (Options, error) {
@@ -50,7 +53,6 @@ func (o Options) validate() (Options, error) {
 	if o.MaxConns < 0 || o.OperationTimeout < 0 || o.RepairEvery < 0 || o.Grace < 0 {
 		return o, errors.New("mongodb: an option is negative")
 	}
-	orDefault(&o.MaxConns, 100)
 	orDefault(&o.OperationTimeout, 10*time.Second)
 	orDefault(&o.RepairEvery, 15*time.Second)
 	orDefault(&o.Grace, time.Second)
@@ -79,6 +81,8 @@ const (
 	failFastAfter = 2 * time.Second
 	// spareConns are for what is done beside operations: repairing, and reading further in a cursor that is open.
 	spareConns = 10
+	// maxConns bounds what the URI may ask for.
+	maxConns = 10_000
 )
 
 // Store is an open database. All its methods may be called at once from many goroutines.
@@ -90,6 +94,8 @@ type Store struct {
 	db    *mongo.Database
 	reads *mongo.Database
 	loose *mongo.Database
+	// tls tells whether the URI asks for it.
+	tls bool
 
 	queues queues
 	// slots are the operations that may be under way at once: as many as there are connections for, so that those beyond wait
@@ -121,10 +127,12 @@ func Open(ctx context.Context, settings Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("mongodb: the store's URI is not a MongoDB connection string: %w", redacted(err, settings.URI))
 	}
-	if uri.Database == "" {
-		uri.Database = "hearth"
+	orDefault(&uri.Database, "hearth")
+	if uri.MaxPoolSizeSet && uri.MaxPoolSize < maxConns {
+		orDefault(&settings.MaxConns, int(uri.MaxPoolSize)) //nolint:gosec // it was bounded
 	}
-	s := &Store{options: settings, outbox: make(chan struct{}, 1), slots: make(chan struct{}, max(1, settings.MaxConns-spareConns))}
+	orDefault(&settings.MaxConns, 100)
+	s := &Store{options: settings, tls: uri.SSL, outbox: make(chan struct{}, 1), slots: make(chan struct{}, max(1, settings.MaxConns-spareConns))}
 	s.audits = newAppender(s)
 	s.stopping, s.stop = context.WithCancel(context.Background()) // of the goroutine that repairs, which outlives ctx
 	if s.client, err = mongo.Connect(s.clientOptions()); err != nil {
@@ -155,7 +163,8 @@ func (s *Store) clientOptions() *options.ClientOptions {
 		SetTimeout(s.options.OperationTimeout).
 		SetRetryWrites(true). // where the server offers them
 		SetServerMonitor(&event.ServerMonitor{TopologyDescriptionChanged: s.topologyChanged}).
-		SetPoolMonitor(&event.PoolMonitor{Event: s.poolChanged})
+		SetPoolMonitor(&event.PoolMonitor{Event: s.poolChanged}).
+		SetMonitor(s.options.commands)
 }
 
 func (s *Store) topologyChanged(e *event.TopologyDescriptionChangedEvent) {

@@ -30,7 +30,7 @@ const (
 	collNotifications = "notifications"
 	collSettings      = "notification_settings"
 	// collDevices is the other half's. Here it is only asked whether devices exist: by _id, the device's UUID, and by
-	// organization_id.
+	// organization_id. One with the field dead is deleted.
 	collDevices = "devices"
 )
 

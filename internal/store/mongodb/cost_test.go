@@ -1,0 +1,71 @@
+package mongodb
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/event"
+
+	"hearth"
+	"hearth/internal/testserver"
+)
+
+// TestAWriteCostsFewCommands counts round trips: each is some milliseconds on a replica set.
+func TestAWriteCostsFewCommands(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var commands []string
+	s := openAt(t, Options{URI: testserver.MongoDB(t), Clock: atNoon, commands: &event.CommandMonitor{
+		Started: func(_ context.Context, e *event.CommandStartedEvent) {
+			mu.Lock()
+			defer mu.Unlock()
+			commands = append(commands, e.CommandName)
+		},
+	}})
+	furnish(t, s)
+	update := func(along hearth.Along) func() error {
+		return func() error {
+			_, _, err := s.UpdateUser(t.Context(), "ann", func(u hearth.User) (hearth.UserChange, error) {
+				return hearth.UserChange{User: u, Along: along}, nil
+			})
+			return err
+		}
+	}
+	for _, tt := range []struct {
+		name  string
+		write func() error
+		want  []string
+	}{
+		{"a change of one document", update(hearth.Along{}), []string{"find", "update"}},
+		{
+			"one that takes an entry along", update(hearth.Along{Audit: entries("x")}),
+			// read, lock, decide, apply, append, head, finish
+			[]string{"find", "update", "insert", "update", "insert", "update", "delete"},
+		},
+		{
+			"entries alone", func() error { return s.AppendAudit(t.Context(), entries("x", "y")...) },
+			[]string{"insert", "insert", "update", "delete"},
+		},
+		{
+			"one that creates, under a key", func() error {
+				return s.CreateExport(t.Context(), hearth.Export{ID: "e", UserID: "ann"}, hearth.Along{Once: once("k")})
+			},
+			// the free slot, the key, draft, decide, apply, finish
+			[]string{"find", "find", "insert", "insert", "update", "update"},
+		},
+	} {
+		mu.Lock()
+		commands = nil
+		mu.Unlock()
+		if err := tt.write(); err != nil {
+			t.Fatal(err)
+		}
+		mu.Lock()
+		if !slices.Equal(commands, tt.want) {
+			t.Errorf("%s takes %v, want %v", tt.name, commands, tt.want)
+		}
+		mu.Unlock()
+	}
+}
