@@ -26,7 +26,7 @@ const (
 // The packages by their part in the house. A new package goes into one of these lists.
 var (
 	capabilities = []string{
-		"internal/account", "internal/orgs", "internal/fleet", "internal/telemetry",
+		"internal/account", "internal/archive", "internal/orgs", "internal/fleet", "internal/telemetry",
 		"internal/analytics", "internal/exports", "internal/notify", "internal/audit",
 	}
 	ports = []string{"internal/kv", "internal/queue", "internal/blob", "internal/mail"}

@@ -142,7 +142,8 @@ type LogStore interface {
 	// CountLogs gives the number of logs of all time within reach.
 	CountLogs(ctx context.Context, reach Reach) (int64, error)
 	// TrimLogs removes logs from before the start of the hour that before is in, for every reader at once, and takes back space in a small step.
-	// more says that another step is wanted; removed counts the entries that this step took out.
+	// more says that another step is wanted; removed counts the entries that this step took out. An earlier time than that of
+	// the calls before it lets logs from then on in again, once no step more is wanted; what was removed stays away.
 	TrimLogs(ctx context.Context, before time.Time) (removed int64, more bool, err error)
 	// Reclaim takes back, in a small step, the space of deleted devices; more says that another step is wanted.
 	Reclaim(ctx context.Context) (more bool, err error)

@@ -158,6 +158,9 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	if err := a.openFleet(); err != nil {
 		return nil, err
 	}
+	if err := a.openFiles(); err != nil {
+		return nil, err
+	}
 	if err := a.openTelemetry(); err != nil {
 		return nil, err
 	}

@@ -16,14 +16,19 @@ import (
 	"hearth/internal/observe"
 )
 
-// openExports opens the storage of files, and builds what writes them.
-func (a *App) openExports() (err error) {
+// openFiles opens the storage of files.
+func (a *App) openFiles() (err error) {
 	if a.files, err = openFiles(a.config.BlobURL, filepath.Join(a.config.DataDir, "files")); err != nil {
 		return err
 	}
 	a.steps.add("files", func(context.Context) error { return a.files.Close() })
 	// Not required: orders wait in the queue meanwhile.
 	a.health.Register(observe.Check{Name: "storage", Probe: a.files.Ping})
+	return nil
+}
+
+// openExports builds what writes people's files.
+func (a *App) openExports() (err error) {
 	a.exports, err = exports.New(exports.Options{
 		Store: a.store, Schedules: a.store, People: a.store, Roles: a.orgs.Roles, Logs: a.store, Devices: a.store, Jobs: a.queue,
 		Files: a.files, Publisher: a.events,

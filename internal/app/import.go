@@ -7,10 +7,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"hearth"
+	"hearth/internal/archive"
 	"hearth/internal/fleet"
 	"hearth/internal/importcsv"
 	"hearth/internal/telemetry"
@@ -26,7 +28,9 @@ type (
 
 // Import says what is imported for whom.
 type Import struct {
-	// File is the path of a CSV file, gzip or not.
+	// File is the path of a CSV file, gzip or not, or of a Parquet file of the archive or of an export of logs; or the key of
+	// a file of the archive. A Parquet file names its devices by id, so that of the rest SkipInvalid and Progress count alone,
+	// and Owner for whose devices may be written.
 	File string
 	// Owner is the e-mail address of whom the devices belong to; "" is the first admin. With OrganizationID the devices
 	// belong to that organization of the owner's.
@@ -41,7 +45,7 @@ type Import struct {
 	Progress    func(ImportProgress)
 }
 
-// Import brings the logs of a CSV file in, making the devices that it names. One import at a time works on a data
+// Import brings the logs of a file in, making the devices that a CSV file names. One import at a time works on a data
 // directory; a server may run beside it. What was imported before is not imported again.
 func (a *App) Import(ctx context.Context, o Import) (_ ImportProgress, err error) {
 	unlock, err := lockImport(a.config.DataDir)
@@ -49,6 +53,13 @@ func (a *App) Import(ctx context.Context, o Import) (_ ImportProgress, err error
 		return ImportProgress{}, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
+	// Old logs are let in whatever retention removed before.
+	if err := a.telemetry.LetOldIn(ctx); err != nil {
+		return ImportProgress{}, err
+	}
+	if strings.HasSuffix(o.File, archive.Suffix) {
+		return a.importArchive(ctx, o)
+	}
 	info, err := os.Stat(o.File)
 	if err != nil {
 		return ImportProgress{}, err
@@ -63,12 +74,8 @@ type source struct {
 }
 
 func (a *App) importFrom(ctx context.Context, o Import, from source) (ImportProgress, error) {
-	owner, err := a.importOwner(ctx, o.Owner)
+	owner, caller, err := a.importCaller(ctx, o.Owner)
 	if err != nil {
-		return ImportProgress{}, err
-	}
-	caller := hearth.Caller{UserID: owner.ID, Role: owner.Role}
-	if caller.Orgs, err = a.orgs.Roles(ctx, owner.ID); err != nil {
 		return ImportProgress{}, err
 	}
 	sink := &importSink{app: a, caller: caller, organization: o.OrganizationID}
@@ -82,6 +89,16 @@ func (a *App) importFrom(ctx context.Context, o Import, from source) (ImportProg
 		Open: from.open, Size: from.size, Sink: sink, Target: string(sink.scope), Columns: o.Columns, Event: o.Event, Type: o.Type,
 		SkipInvalid: o.SkipInvalid, Clock: a.options.Clock, Progress: o.Progress,
 	})
+}
+
+// importCaller gives whom an import is for, with their rights.
+func (a *App) importCaller(ctx context.Context, email string) (owner hearth.User, caller hearth.Caller, err error) {
+	if owner, err = a.importOwner(ctx, email); err != nil {
+		return owner, caller, err
+	}
+	caller = hearth.Caller{UserID: owner.ID, Role: owner.Role}
+	caller.Orgs, err = a.orgs.Roles(ctx, owner.ID)
+	return owner, caller, err
 }
 
 // importOwner finds whom an import is for.

@@ -6,6 +6,7 @@ import (
 
 	"hearth"
 	"hearth/internal/analytics"
+	"hearth/internal/archive"
 	"hearth/internal/telemetry"
 )
 
@@ -44,10 +45,16 @@ func (a *App) openTelemetry() error {
 		return err
 	}
 	a.events.all = append(a.events.all, a.analytics)
-	a.telemetry, err = telemetry.New(telemetry.Options{
+	options := telemetry.Options{
 		Store: a.store, Directory: a.fleet, Publisher: a.events, Listener: a.analytics, Clock: a.options.Clock, Logger: a.log,
 		Retention: a.config.Retention,
-	})
+	}
+	if a.config.Archive {
+		if options.Archive, err = archive.New(archive.Options{Logs: a.store, Devices: a.store, Files: a.files, Log: a.log}); err != nil {
+			return err
+		}
+	}
+	a.telemetry, err = telemetry.New(options)
 	return err
 }
 

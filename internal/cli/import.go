@@ -17,7 +17,7 @@ import (
 
 type importCommand struct {
 	settings
-	File            string `arg:"" help:"CSV file with a header, packed with gzip or not."`
+	File            string `arg:"" help:"CSV file with a header, packed with gzip or not; or a Parquet file of the archive or of an export of logs, or its key in the blob store."`
 	Owner           string `placeholder:"E" help:"E-mail address of whom the devices belong to. Default: the first admin."`
 	Organization    string `placeholder:"ID" help:"Organization of the owner's that the devices belong to instead."`
 	DeviceColumn    string `default:"device" placeholder:"NAME" help:"Column of the device's name (default: device)."`
@@ -33,7 +33,8 @@ type importCommand struct {
 // Help says what the flags cannot.
 func (c *importCommand) Help() string {
 	return "Imports logs, making the devices that they name. An import that was cut off goes on where it stopped, and a file " +
-		"that was imported before adds only what was appended to it: nothing is ever added twice. It may run beside a server."
+		"that was imported before adds only what was appended to it: nothing is ever added twice. It may run beside a server. " +
+		"A Parquet file goes back to the devices that it names by id, of whoever --owner may write to; the columns are known."
 }
 
 // Run imports the file.

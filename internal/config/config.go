@@ -38,8 +38,9 @@ type Config struct {
 	DataDir   string        `key:"data_dir" default:"./hearth-data" group:"Storage" help:"Where everything is kept that has no address of its own: database, keys, files, mail. Made with mode 0700."`
 	StoreURL  string        `key:"store_url" kind:"url" schemes:"mongodb,mongodb+srv" secret:"url" group:"Storage" help:"Database, such as mongodb://host/hearth. Empty: SQLite in the data directory."`
 	RedisURL  string        `key:"redis_url" kind:"url" schemes:"redis,rediss" secret:"url" group:"Storage" help:"Redis shared by several instances, such as redis://host:6379/0. Empty: everything in this process."`
-	BlobURL   string        `key:"blob_url" kind:"url" schemes:"s3,file" secret:"url" group:"Storage" help:"Storage of export files and backups, such as s3://bucket?endpoint=host:9000, or file:///mnt/hearth for a directory that all instances mount. Empty: the data directory."`
+	BlobURL   string        `key:"blob_url" kind:"url" schemes:"s3,file" secret:"url" group:"Storage" help:"Storage of export files, archives and backups, such as s3://bucket?endpoint=host:9000, or file:///mnt/hearth for a directory that all instances mount. Empty: the data directory."`
 	Retention time.Duration `key:"retention" default:"off" min:"1m" off:"true" group:"Storage" help:"How long logs are kept, such as 90d, or off to keep them for ever."`
+	Archive   bool          `key:"archive" default:"off" group:"Storage" help:"on: what retention removes is written to Parquet files beside the exports first, by month; hearth import reads them back."`
 	CacheSize Bytes         `key:"cache_size" default:"64MiB" max:"64GiB" off:"true" group:"Storage" help:"Memory for cached answers, or off."`
 
 	SMTPURL  string `key:"smtp_url" kind:"url" schemes:"smtp,smtps" secret:"url" group:"Mail" help:"Mail server, such as smtp://user:password@host:587. Empty: mail is written to the data directory."`

@@ -88,10 +88,7 @@ func (s Setting) set(cfg *Config, text string) error {
 		*v = text
 		err = s.checkText(text)
 	case *bool:
-		*v, err = strconv.ParseBool(text)
-		if err != nil {
-			err = fmt.Errorf("must be true or false, not %q", text)
-		}
+		*v, err = parseBool(text)
 	case *int:
 		*v, err = parseInt(text)
 		if err == nil {

@@ -121,6 +121,21 @@ func weak(key []byte) bool {
 	return distinct < 12 || printable == len(key) || steps > len(key)/2
 }
 
+// parseBool reads true and false, and on and off for them.
+func parseBool(text string) (bool, error) {
+	switch text {
+	case "on":
+		return true, nil
+	case "off":
+		return false, nil
+	}
+	v, err := strconv.ParseBool(text)
+	if err != nil {
+		err = fmt.Errorf("must be true or false, not %q", text)
+	}
+	return v, err
+}
+
 func parseInt(text string) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err != nil {

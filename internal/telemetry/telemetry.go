@@ -39,6 +39,8 @@ type Options struct {
 	Logger   *slog.Logger
 	// Retention is how long logs are kept; zero is for ever.
 	Retention time.Duration
+	// Archive keeps what is older than that, before it is removed; nil: it is removed.
+	Archive Archive
 }
 
 func (o Options) validate() (Options, error) {

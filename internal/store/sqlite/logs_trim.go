@@ -24,10 +24,24 @@ func (s *Store) TrimLogs(ctx context.Context, before time.Time) (removed int64, 
 	err = s.write(ctx, "TrimLogs", func(t *tx) error {
 		var stored int64
 		var pending bool
-		if err := t.row(`SELECT horizon, pending, trimmed FROM log_state`).Scan(&stored, &pending, &removed); err != nil {
+		var hidden bool
+		err := t.row(`SELECT horizon, pending, EXISTS (SELECT 1 FROM log_tail WHERE min_at<horizon) FROM log_state`).Scan(&stored, &pending, &hidden)
+		if err != nil {
+			return err
+		}
+		back := horizon < stored && !pending
+		if back && hidden {
+			// Folding drops what the tail still has from before the horizon: it must not come back.
+			if err := s.fold(t); err != nil {
+				return err
+			}
+		}
+		if err := t.row(`SELECT trimmed FROM log_state`).Scan(&removed); err != nil {
 			return err
 		}
 		switch {
+		case back && hidden:
+			more = true
 		case horizon > stored:
 			stored, pending = horizon, true
 		case horizon < stored && pending:
@@ -44,7 +58,7 @@ func (s *Store) TrimLogs(ctx context.Context, before time.Time) (removed int64, 
 			removed, pending = removed+n, left
 		}
 		more = more || pending
-		_, err := t.exec(`UPDATE log_state SET horizon=?, pending=?, trimmed=0`, stored, pending)
+		_, err = t.exec(`UPDATE log_state SET horizon=?, pending=?, trimmed=0`, stored, pending)
 		return err
 	})
 	if err != nil {

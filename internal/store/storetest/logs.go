@@ -41,7 +41,7 @@ func Logs(t *testing.T, h LogsHarness) {
 		"a deleted device's logs are gone at once":        logsDeleted,
 		"concurrent batches all count":                    logsConcurrent,
 		"questions never cross scopes":                    logsScopes,
-		"trimming hides at once and never takes too much": logsTrim,
+		"trimming hides at once, for good, and never takes too much": logsTrim,
 		"a scan stops when its reader does":               logsScanStops,
 		"refuses what is not finite, and too many":        logsBounds,
 		"groups in the contract's order":                  rollupsOrder,
@@ -417,6 +417,18 @@ func logsTrim(t *testing.T, s LogStore) {
 	counted(t, s, all, 50)
 	if removed > 50 {
 		t.Errorf("%d logs were removed, want at most 50", removed)
+	}
+	for more, steps := true, 0; more; steps++ {
+		var err error
+		if _, more, err = s.TrimLogs(t.Context(), time.Time{}); err != nil || steps > 10_000 {
+			t.Fatal("going back does not end", err)
+		}
+	}
+	counted(t, s, all, 50)
+	appendLogs(t, s, entry(d, "a", 1, -48*time.Hour))
+	counted(t, s, all, 51)
+	if left := scanned(t, s, hearth.LogScan{Reach: all, Span: everything}); len(left) != 51 || left[0].At != at(-48*time.Hour) {
+		t.Errorf("%d logs are there after going back", len(left))
 	}
 }
 

@@ -1,0 +1,112 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hearth"
+	"hearth/internal/archive"
+	"hearth/internal/blob"
+	"hearth/internal/config"
+	"hearth/internal/importcsv"
+)
+
+func TestRealDataThatWasArchivedComesBackWithEveryFact(t *testing.T) {
+	t.Parallel()
+	file, factsFile := dataSet(t, "opensmarthome")
+	data, err := os.ReadFile(factsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &factCheck{T: t, ids: map[string]string{}}
+	if err := json.Unmarshal(data, &f.want); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "data")
+	open := func(change func(*config.Config), clock hearth.Clock) (a *App, end func()) {
+		t.Helper()
+		cfg := testConfig(t)
+		cfg.DataDir = dir
+		change(cfg)
+		a, err := New(t.Context(), Options{Config: cfg, Version: "test", Clock: clock})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a, func() {
+			if err := a.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	plain := func(*config.Config) {}
+	archiving := func(c *config.Config) { c.Retention, c.Archive = 30*24*time.Hour, true }
+
+	a, end := open(plain, nil)
+	user, err := a.CreateUser(t.Context(), NewUser{Name: "Ann", Email: annsMail, Password: annsPassword, Role: hearth.RoleAdmin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Import(t.Context(), Import{File: file, Columns: importcsv.DefaultColumns()}); err != nil {
+		t.Fatal(err)
+	}
+	end()
+
+	// Half an hour after the data's last log; its first month lies in March.
+	a, end = open(archiving, func() time.Time { return f.want.LastTimestamp.Add(30 * time.Minute) })
+	removed, err := a.telemetry.CleanUp(t.Context())
+	if err != nil || removed == 0 {
+		t.Errorf("cleaning up removed %d, %v", removed, err)
+	}
+	page, err := a.files.List(t.Context(), blob.ListOptions{Prefix: archive.Prefix})
+	if err != nil || len(page.Files) != 2 {
+		t.Fatalf("the archive holds %+v, %v", page.Files, err)
+	}
+	// What retention would take again at once is not let in.
+	if _, err := a.Import(t.Context(), Import{File: page.Files[0].Key}); err == nil || !strings.Contains(err.Error(), "HEARTH_RETENTION") {
+		t.Errorf("an import against the retention: %v", err)
+	}
+	end()
+
+	a, end = open(plain, nil)
+	defer end()
+	left, err := a.store.CountLogs(t.Context(), hearth.Reach{All: true})
+	if err != nil || left == 0 || left >= f.want.Rows {
+		t.Errorf("%d logs are left, %v", left, err)
+	}
+	back := int64(0)
+	for i, file := range page.Files {
+		name := file.Key
+		if i == 0 { // by its path
+			name = filepath.Join(dir, "files", filepath.FromSlash(file.Key))
+		}
+		progress, err := a.Import(t.Context(), Import{File: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		back += progress.Rows
+		if again, err := a.Import(t.Context(), Import{File: file.Key}); err != nil || again.Rows != 0 || again.Before != progress.Rows {
+			t.Errorf("the same file again: %+v, %v", again, err)
+		}
+	}
+	if left+back != f.want.Rows {
+		t.Errorf("%d logs were left and %d came back, of %d", left, back, f.want.Rows)
+	}
+	f.app, f.caller = a, hearth.Caller{UserID: user.ID, Role: user.Role}
+	f.whole()
+	events, _ := dataSet(t, "opensmarthome")
+	f.events(events)
+	f.types()
+	f.days()
+	f.hours()
+	if _, err := a.Import(t.Context(), Import{File: "archive/logs/2026-01/none.parquet"}); err == nil || !strings.Contains(err.Error(), "neither") {
+		t.Errorf("a file that is not there: %v", err)
+	}
+	if files, err := filepath.Glob(filepath.Join(dir, "import-*")); err != nil || len(files) > 0 {
+		t.Errorf("left are %v", files)
+	}
+}
