@@ -32,21 +32,21 @@ type LogsHarness struct {
 // Logs is the suite for hearth.LogStore.
 func Logs(t *testing.T, h LogsHarness) {
 	for name, test := range map[string]func(*testing.T, LogStore){
-		"numbers entries in the order of a batch":         logsNumbers,
-		"pages through equal timestamps without a gap":    logsPages,
-		"stores a batch once":                             logsOnce,
-		"an answer may name the first entry's number":     logsAnswer,
-		"an import's checkpoint comes with its rows":      logsCheckpoint,
-		"entries of a device that is gone are no one's":   logsGone,
-		"a deleted device's logs are gone at once":        logsDeleted,
-		"concurrent batches all count":                    logsConcurrent,
-		"questions never cross scopes":                    logsScopes,
+		"numbers entries in the order of a batch":                    logsNumbers,
+		"pages through equal timestamps without a gap":               logsPages,
+		"stores a batch once":                                        logsOnce,
+		"an answer may name the first entry's number":                logsAnswer,
+		"an import's checkpoint comes with its rows":                 logsCheckpoint,
+		"entries of a device that is gone are no one's":              logsGone,
+		"a deleted device's logs are gone at once":                   logsDeleted,
+		"concurrent batches all count":                               logsConcurrent,
+		"questions never cross scopes":                               logsScopes,
 		"trimming hides at once, for good, and never takes too much": logsTrim,
-		"a scan stops when its reader does":               logsScanStops,
-		"refuses what is not finite, and too many":        logsBounds,
-		"groups in the contract's order":                  rollupsOrder,
-		"an hour that a range cuts counts in part":        rollupsCutHour,
-		"a group of nothing is left out":                  rollupsEmpty,
+		"a scan stops when its reader does":                          logsScanStops,
+		"refuses what is not finite, and too many":                   logsBounds,
+		"groups in the contract's order":                             rollupsOrder,
+		"an hour that a range cuts counts in part":                   rollupsCutHour,
+		"a group of nothing is left out":                             rollupsEmpty,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
