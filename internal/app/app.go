@@ -120,6 +120,9 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 			err = errors.Join(err, a.Close(ctx))
 		}
 	}()
+	for _, advice := range a.config.Advice() {
+		a.log.WarnContext(ctx, advice, "kind", "system")
+	}
 	if err := os.MkdirAll(a.config.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}

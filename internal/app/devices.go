@@ -16,7 +16,7 @@ func (a *App) openFleet() (err error) {
 		a.events.all = append(a.events.all, a.changes)
 	}
 	a.fleet, err = fleet.New(fleet.Options{Store: a.store, Clock: a.options.Clock, Logger: a.log, Publisher: a.events,
-		OnConnection: a.notify.DeviceConnection, Shared: a.redis != nil, Leads: a.leads,
+		OnConnection: a.notify.DeviceConnection, Shared: a.redis != nil || a.config.StoreURL != "", Leads: a.leads,
 	})
 	if err != nil {
 		return err

@@ -12,10 +12,16 @@ type configCheckCommand struct{ settings }
 
 // Run reads the configuration and says that it is good.
 func (c *configCheckCommand) Run(p *Process) error {
-	if _, err := c.load(p); err != nil {
+	cfg, err := c.load(p)
+	if err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(p.Stdout, "the configuration is good")
+	for _, advice := range cfg.Advice() {
+		if _, err := fmt.Fprintln(p.Stdout, "note:", advice); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintln(p.Stdout, "the configuration is good")
 	return err
 }
 

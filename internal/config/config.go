@@ -107,14 +107,22 @@ func (c *Config) Validate() error {
 	if c.AdminAddr != "" && c.AdminAddr == c.Addr && !ephemeral(c.Addr) {
 		errs = append(errs, fmt.Errorf("%s must not be the address of the API: metrics and profiles are private", c.name("admin_addr")))
 	}
-	// Several instances on one database that share nothing else would do work twice and lose sight of one another's files.
-	if c.StoreURL != "" && (c.RedisURL == "" || c.BlobURL == "") {
-		errs = append(errs, fmt.Errorf("%s is for instances that share everything: set redis_url and blob_url too", c.name("store_url")))
+	return errors.Join(errs...)
+}
+
+// Advice gives sentences about settings that are allowed and hardly what anybody wants: a fleet shares its database, its Redis
+// and its files, and an instance that lacks one of them sees only its own.
+func (c *Config) Advice() (sentences []string) {
+	if c.StoreURL != "" && c.RedisURL == "" {
+		sentences = append(sentences, "store_url is set and redis_url is not: this is right for one instance; several need a redis_url, or they do not see one another's jobs, limits and events")
+	}
+	if c.StoreURL != "" && c.BlobURL == "" {
+		sentences = append(sentences, "store_url is set and blob_url is not: files of exports stay in this instance's data directory; several instances need a blob_url")
 	}
 	if c.StoreURL == "" && c.RedisURL != "" {
-		errs = append(errs, fmt.Errorf("%s is for instances that share a database: set store_url too, or leave it out", c.name("redis_url")))
+		sentences = append(sentences, "redis_url is set and store_url is not: the database is this machine's alone, so that Redis only costs time; set store_url too, or leave redis_url out")
 	}
-	return errors.Join(errs...)
+	return sentences
 }
 
 // name gives the name of a setting as the user wrote it, for messages.

@@ -151,8 +151,6 @@ func TestAProblemNamesTheSettingAsItWasWritten(t *testing.T) {
 		"other database":           {environ: []string{"HEARTH_STORE_URL=postgres://u:hunter2@h/d"}, want: "HEARTH_STORE_URL must be a URL that begins with mongodb://"},
 		"URL without host":         {environ: []string{"HEARTH_REDIS_URL=redis://"}, want: "HEARTH_REDIS_URL must be a URL"},
 		"address for a URL":        {environ: []string{"HEARTH_REDIS_URL=localhost:6379"}, want: "HEARTH_REDIS_URL must be a URL"},
-		"half a fleet":             {environ: []string{"HEARTH_STORE_URL=mongodb://h/d", "HEARTH_REDIS_URL=redis://h/0"}, want: "HEARTH_STORE_URL is for instances that share everything: set redis_url and blob_url too"},
-		"the other half":           {environ: []string{"HEARTH_REDIS_URL=redis://h/0"}, want: "HEARTH_REDIS_URL is for instances that share a database"},
 		"directory of a host":      {environ: []string{"HEARTH_BLOB_URL=file://mnt/hearth"}, want: "HEARTH_BLOB_URL must name a directory by its whole path"},
 		"path for a bucket":        {environ: []string{"HEARTH_BLOB_URL=/tmp/blobs"}, want: "HEARTH_BLOB_URL must be a URL that begins with s3://"},
 		"bad mailbox":              {environ: []string{"HEARTH_MAIL_FROM=nobody"}, want: "HEARTH_MAIL_FROM must be a mail address"},
@@ -333,4 +331,31 @@ func writeFile(t *testing.T, name, content string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+func TestHalfAFleetIsAllowedAndAdvisedAgainst(t *testing.T) {
+	t.Parallel()
+	const store, redis, files = "HEARTH_STORE_URL=mongodb://h/d", "HEARTH_REDIS_URL=redis://h/0", "HEARTH_BLOB_URL=s3://b?endpoint=h:1"
+	for _, test := range []struct {
+		environ []string
+		want    []string // each names what is to be set
+	}{
+		{nil, nil},
+		{[]string{store, redis, files}, nil},
+		{[]string{files}, nil},
+		{[]string{store}, []string{"need a redis_url", "need a blob_url"}},
+		{[]string{store, redis}, []string{"need a blob_url"}},
+		{[]string{redis}, []string{"set store_url too"}},
+	} {
+		got := load(t, config.Options{Environ: test.environ}).Advice()
+		if len(got) != len(test.want) {
+			t.Errorf("%v: %q", test.environ, got)
+			continue
+		}
+		for i, want := range test.want {
+			if !strings.Contains(got[i], want) {
+				t.Errorf("%v: %q does not say %q", test.environ, got[i], want)
+			}
+		}
+	}
 }
