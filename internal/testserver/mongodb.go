@@ -2,7 +2,6 @@ package testserver
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,30 +49,26 @@ func findMongoDB() (uri string, err error) {
 	if err := useMongoDB(); err != nil {
 		return "", err
 	}
-	if uri, err = script("mongodb.sh", "url"); err == nil {
+	if uri, err = mongodbScript("url"); err == nil {
 		return uri, nil
 	}
-	if _, err = script("mongodb.sh", "start"); err != nil {
+	if _, err = mongodbScript("start"); err != nil {
 		return "", err
 	}
-	return script("mongodb.sh", "url")
+	return mongodbScript("url")
 }
 
 // useMongoDB tells scripts/mongodb.sh that the server is in use for as long as this process lives: a shared lock that the
 // kernel gives back, however the process ends.
 func useMongoDB() error {
-	root, err := moduleRoot()
+	path, err := mongodbScript("lockfile")
 	if err != nil {
 		return err
 	}
-	path, err := script("mongodb.sh", "lockfile")
-	if err != nil {
-		return fmt.Errorf("in %s: %w", root, err)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return err
 	}
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}

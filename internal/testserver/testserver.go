@@ -3,6 +3,7 @@
 package testserver
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -28,13 +29,13 @@ func moduleRoot() (string, error) {
 	}
 }
 
-// script runs scripts/NAME of this module with one argument and gives what it printed; an error holds its last words.
-func script(name, argument string) (string, error) {
+// mongodbScript runs scripts/mongodb.sh of this module and gives what it printed; an error holds its last words.
+func mongodbScript(argument string) (string, error) {
 	root, err := moduleRoot()
 	if err != nil {
 		return "", err
 	}
-	command := exec.Command(filepath.Join(root, "scripts", name), argument)
+	command := exec.CommandContext(context.Background(), filepath.Join(root, "scripts", "mongodb.sh"), argument) //nolint:gosec // a script of this module
 	var stderr strings.Builder
 	command.Stderr = &stderr
 	out, err := command.Output()

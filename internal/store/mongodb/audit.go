@@ -285,14 +285,14 @@ func auditFilter(f hearth.AuditFilter) bson.D {
 	if len(at) > 0 {
 		filter = append(filter, bson.E{Key: "at", Value: at})
 	}
-	return append(filter, equal("target", f.Target, "actor_id", f.ActorID, "action", f.Action)...)
+	return append(filter, equal([2]string{"target", f.Target}, [2]string{"actor_id", f.ActorID}, [2]string{"action", f.Action})...)
 }
 
-// equal gives conditions of names and values in turn; those whose value is empty are left out.
-func equal(namesAndValues ...string) (filter bson.D) {
-	for i := 0; i < len(namesAndValues); i += 2 {
-		if namesAndValues[i+1] != "" {
-			filter = append(filter, bson.E{Key: namesAndValues[i], Value: namesAndValues[i+1]})
+// equal gives conditions of pairs of a name and a value; those whose value is empty are left out.
+func equal(pairs ...[2]string) (filter bson.D) {
+	for _, pair := range pairs {
+		if pair[1] != "" {
+			filter = append(filter, bson.E{Key: pair[0], Value: pair[1]})
 		}
 	}
 	return filter

@@ -213,7 +213,7 @@ func (s *Store) release(ctx context.Context, st *step, reason error) error {
 		}
 		if len(notes) > 0 && !errors.Is(reason, errStale) {
 			// Of a step that is built anew the same notes come again.
-			_, _ = s.db.Collection(coll).DeleteMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: notes}}}}) //nolint:errcheck // may stay
+			_, _ = s.db.Collection(coll).DeleteMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: notes}}}})
 		}
 	}
 	return reason

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,12 +80,7 @@ func hasCode(err error, codes ...int) bool {
 	if !ok {
 		return false
 	}
-	for _, code := range codes {
-		if server.HasErrorCode(code) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(codes, server.HasErrorCode)
 }
 
 func unavailable(err error) error {

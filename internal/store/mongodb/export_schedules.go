@@ -109,7 +109,7 @@ func (s *Store) ExportSchedule(ctx context.Context, id string) (schedule hearth.
 func (s *Store) ExportSchedules(ctx context.Context, userID string, page hearth.Page) (hearth.List[hearth.ExportSchedule], error) {
 	// Walks (user, created, _id) or (created, _id) backwards.
 	list := listing[scheduleDoc, hearth.ExportSchedule]{
-		name: "ExportSchedules", coll: collSchedules, filter: append(live(), equal("user", userID)...), field: "created", descending: true,
+		name: "ExportSchedules", coll: collSchedules, filter: append(live(), equal([2]string{"user", userID})...), field: "created", descending: true,
 		item: scheduleDoc.schedule, place: func(d scheduleDoc) hearth.Cursor { return at(d.Created, d.ID) },
 	}
 	return list.page(ctx, s, page)

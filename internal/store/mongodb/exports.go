@@ -156,7 +156,8 @@ func (s *Store) Export(ctx context.Context, id string) (export hearth.Export, er
 }
 
 func exportsFilter(f hearth.ExportFilter) bson.D {
-	return append(live(), equal("user", f.UserID, "status", string(f.Status), "type", string(f.Type))...)
+	return append(live(), equal(
+		[2]string{"user", f.UserID}, [2]string{"status", string(f.Status)}, [2]string{"type", string(f.Type)})...)
 }
 
 // Exports implements hearth.ExportStore.

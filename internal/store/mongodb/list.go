@@ -2,6 +2,7 @@ package mongodb
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -42,7 +43,7 @@ func (l listing[D, T]) page(ctx context.Context, s *Store, page hearth.Page) (he
 		if id == nil {
 			id = cursor.ID
 		}
-		filter = append(filter[:len(filter):len(filter)], bson.E{Key: "$or", Value: bson.A{
+		filter = append(slices.Clip(filter), bson.E{Key: "$or", Value: bson.A{
 			bson.D{{Key: l.field, Value: bson.D{{Key: beyond, Value: key}}}},
 			bson.D{{Key: l.field, Value: key}, {Key: "_id", Value: bson.D{{Key: beyond, Value: id}}}},
 		}})

@@ -129,7 +129,7 @@ func Open(ctx context.Context, settings Options) (_ *Store, err error) {
 	}
 	orDefault(&uri.Database, "hearth")
 	if uri.MaxPoolSizeSet && uri.MaxPoolSize < maxConns {
-		orDefault(&settings.MaxConns, int(uri.MaxPoolSize)) //nolint:gosec // it was bounded
+		orDefault(&settings.MaxConns, int(uri.MaxPoolSize))
 	}
 	orDefault(&settings.MaxConns, 100)
 	s := &Store{options: settings, tls: uri.SSL, outbox: make(chan struct{}, 1), slots: make(chan struct{}, max(1, settings.MaxConns-spareConns))}
@@ -155,7 +155,7 @@ func Open(ctx context.Context, settings Options) (_ *Store, err error) {
 func (s *Store) clientOptions() *options.ClientOptions {
 	return options.Client().ApplyURI(s.options.URI).
 		SetAppName("hearth").
-		SetMaxPoolSize(uint64(s.options.MaxConns)). //nolint:gosec // never negative
+		SetMaxPoolSize(uint64(s.options.MaxConns)).
 		SetMaxConnecting(8).
 		SetServerSelectionTimeout(selectWithin).
 		SetConnectTimeout(2 * time.Second).

@@ -2,6 +2,7 @@ package mongodb
 
 import (
 	"testing"
+	"time"
 
 	"hearth"
 	"hearth/internal/store/storetest"
@@ -11,7 +12,8 @@ import (
 // openTest opens a store with a database of its own.
 func openTest(t testing.TB, clock hearth.Clock) *Store {
 	t.Helper()
-	return openAt(t, Options{URI: testserver.MongoDB(t), Clock: clock})
+	// What is asked at once here, a busy machine may take long over.
+	return openAt(t, Options{URI: testserver.MongoDB(t), Clock: clock, MaxConns: 30, OperationTimeout: time.Minute})
 }
 
 func openAt(t testing.TB, options Options) *Store {

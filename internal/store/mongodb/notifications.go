@@ -131,7 +131,13 @@ func noteTold(ctx context.Context, st *step, n hearth.NewNotification) error {
 // dropOldest removes the user's oldest notifications beyond MaxNotifications.
 func (s *Store) dropOldest(ctx context.Context, userID string) error {
 	return s.do(ctx, "CreateNotification", func(ctx context.Context) error {
-		// Walks (user, created, _id) backwards.
+		// Counted in (user, created, _id).
+		count, err := s.db.Collection(collNotifications).CountDocuments(ctx, bson.D{{Key: "user", Value: userID}},
+			options.Count().SetLimit(hearth.MaxNotifications+1))
+		if err != nil || count <= hearth.MaxNotifications {
+			return err
+		}
+		// Walks the same index backwards.
 		docs, err := findAll[notificationDoc](ctx, s.db.Collection(collNotifications), live(bson.E{Key: "user", Value: userID}),
 			options.Find().SetSort(newestFirst).SetSkip(hearth.MaxNotifications).SetProjection(bson.D{{Key: "_id", Value: 1}}))
 		if err != nil || len(docs) == 0 {

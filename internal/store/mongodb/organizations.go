@@ -105,7 +105,7 @@ func (s *Store) Organizations(
 ) (hearth.List[hearth.Organization], error) {
 	// Everybody's walk (created, _id) backwards; one person's (members.user, created, _id).
 	list := listing[orgDoc, hearth.Organization]{
-		name: "Organizations", coll: collOrganizations, filter: append(live(), equal("members.user", filter.UserID)...),
+		name: "Organizations", coll: collOrganizations, filter: append(live(), equal([2]string{"members.user", filter.UserID})...),
 		field: "created", descending: true, hide: withoutPeople,
 		item: orgDoc.organization, place: func(d orgDoc) hearth.Cursor { return at(d.Created, d.ID) },
 	}

@@ -54,7 +54,7 @@ func (q *queues) enter(ctx context.Context, key string) (leave func(), err error
 // part of that, so that those who ran into one another part.
 func pause(ctx context.Context, try int) error {
 	most := time.Millisecond << min(try, 6)
-	timer := time.NewTimer(most/4 + rand.N(most)) //nolint:gosec // no secret
+	timer := time.NewTimer(most/4 + rand.N(most))
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -1,6 +1,7 @@
 package mongodb
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -182,7 +183,7 @@ func (s *Store) UseRefreshToken(
 		if err != nil {
 			return err
 		}
-		verdict, err := decide(hearth.RefreshToken{Session: d.session(), User: u.user(), Spent: string(d.Current) != string(hash)})
+		verdict, err := decide(hearth.RefreshToken{Session: d.session(), User: u.user(), Spent: !bytes.Equal(d.Current, hash)})
 		if err != nil {
 			return err
 		}
@@ -197,7 +198,7 @@ func (st *step) judge(d sessionDoc, hash []byte, verdict hearth.RefreshVerdict) 
 	fields := bson.D{}
 	if verdict.Next != nil {
 		// Of a spent token the next is spent too: the session's current one stays.
-		if string(d.Current) == string(hash) {
+		if bytes.Equal(d.Current, hash) {
 			fields = append(fields, bson.E{Key: "current", Value: verdict.Next})
 		}
 		st.note(collRefresh, verdict.Next, refreshDoc{Hash: verdict.Next, Session: d.ID, PurgeAt: d.PurgeAt})

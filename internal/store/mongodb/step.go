@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -38,9 +37,6 @@ var (
 	// errGone is load's for a document that is not there.
 	errGone = errors.New("mongodb: there is no such document")
 )
-
-// busyAfter bounds how long a step is built anew because of others' writes.
-const busyAfter = 8 * time.Second
 
 // step is one write in the making. Its methods only note what is to be done: nothing is written before the function that
 // builds the step returns. Versions are those of the documents as load gave them.
@@ -183,18 +179,14 @@ type writing struct {
 // step.along; an error of it refuses the step. It runs anew, with a new step, whenever a document changed meanwhile.
 func (s *Store) commit(ctx context.Context, w writing, build func(ctx context.Context, st *step) error) error {
 	return s.doInLine(ctx, w.name, w.line, func(ctx context.Context) error {
-		start := time.Now()
 		for try := 0; ; try++ {
 			st := &step{s: s, id: uuid.Must(uuid.NewV7()).String(), along: w.along}
 			err := s.attempt(ctx, st, build)
 			if !errors.Is(err, errStale) && !isDeadlock(err) {
 				return err
 			}
-			if time.Since(start) > busyAfter {
-				return unavailable(fmt.Errorf("%w, %d times", err, try+1))
-			}
-			if err := pause(ctx, try); err != nil {
-				return err
+			if late := pause(ctx, try); late != nil {
+				return fmt.Errorf("%w, %d times: %w", err, try+1, late)
 			}
 		}
 	})

@@ -194,7 +194,7 @@ func contains(query string) bson.Regex {
 
 // Users implements hearth.UserStore.
 func (s *Store) Users(ctx context.Context, filter hearth.UserFilter, page hearth.Page) (hearth.List[hearth.User], error) {
-	where := append(live(), equal("role", string(filter.Role))...)
+	where := append(live(), equal([2]string{"role", string(filter.Role)})...)
 	if filter.Query != "" {
 		where = append(where, bson.E{Key: "$and", Value: bson.A{bson.D{{Key: "$or", Value: bson.A{
 			bson.D{{Key: "name", Value: contains(filter.Query)}}, bson.D{{Key: "email", Value: contains(filter.Query)}},
