@@ -145,7 +145,7 @@ max_connections = 300
 shared_buffers = 256MB
 dynamic_shared_memory_type = mmap
 max_parallel_workers_per_gather = 0
-max_wal_size = 4GB
+max_wal_size = 1GB
 CONF
   as_postgres pg_ctl -D "$data/db" -l "$data/log" -w -t 60 start >>"$run/postgres.log" 2>&1 </dev/null || return 1
   "${sudo[@]}" head -1 "$root$data/db/postmaster.pid" >"$run/postgres.pid"

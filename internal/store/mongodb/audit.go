@@ -105,7 +105,10 @@ func (a *appender) append(ctx context.Context, docs []auditDoc) error {
 		case err := <-own.done:
 			return err
 		case a.turn <- struct{}{}:
-			a.storeGroup(ctx)
+			// For others too, who may be there longer than this one.
+			together, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.s.settleWithin())
+			a.storeGroup(together)
+			cancel()
 			<-a.turn
 		case <-ctx.Done():
 			return ctx.Err() // who is in turn may still store them

@@ -11,12 +11,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-const (
-	// settleWithin bounds what is still done for a write after its caller has left or its server was lost.
-	settleWithin = 10 * time.Second
-	// keepAborted is how long a step that was dropped is remembered: far longer than its owner could still be under way.
-	keepAborted = 24 * time.Hour
-)
+// keepAborted is how long a step that was dropped is remembered: far longer than its owner could still be under way.
+const keepAborted = 24 * time.Hour
 
 // commitDoc decides a step: it is decided exactly when its commit is stored. It is removed when everything in it is done;
 // one with an idempotency key stays, without its operations, until that expires.
@@ -54,7 +50,7 @@ func (s *Store) writeStep(ctx context.Context, st *step) error {
 		return err
 	}
 	// Decided: from here on it is done, whoever does it.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.settleWithin())
 	defer cancel()
 	if err := s.apply(ctx, &c); err != nil {
 		return err
@@ -62,6 +58,9 @@ func (s *Store) writeStep(ctx context.Context, st *step) error {
 	s.logAudit(ctx, c.Audit)
 	return s.finish(ctx, &c)
 }
+
+// settleWithin bounds what is still done for a write after its caller has left.
+func (s *Store) settleWithin() time.Duration { return s.options.OperationTimeout }
 
 func (s *Store) newCommit(st *step) (commitDoc, error) {
 	c := commitDoc{ID: st.id, Open: time.Now().UnixMilli()}
@@ -188,7 +187,7 @@ func (s *Store) insertMissing(ctx context.Context, coll string, docs any) error 
 // release takes back what prepare did, and gives the reason for it. What it cannot take back now is taken back by whoever
 // meets it.
 func (s *Store) release(ctx context.Context, st *step, reason error) error {
-	patience := settleWithin
+	patience := s.settleWithin()
 	if isAway(reason) {
 		patience = s.options.Grace
 	}

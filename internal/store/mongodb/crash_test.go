@@ -377,3 +377,35 @@ func TestProcessesShareOneChain(t *testing.T) {
 		t.Errorf("the chain has %d entries, want 80", n)
 	}
 }
+
+// TestProcessesLoseNoChangeOfOneAnother: both count in one document, with an entry each.
+func TestProcessesLoseNoChangeOfOneAnother(t *testing.T) {
+	t.Parallel()
+	options := Options{URI: testserver.MongoDB(t), Clock: atNoon, OperationTimeout: time.Minute}
+	stores := []*Store{openAt(t, options), openAt(t, options), openAt(t, options)}
+	furnish(t, stores[0])
+	before := verifyChain(t, stores[0])
+	const each = 12
+	var wg sync.WaitGroup
+	for _, s := range stores {
+		wg.Go(func() {
+			for range each {
+				_, _, err := s.UpdateUser(t.Context(), "ann", func(u hearth.User) (hearth.UserChange, error) {
+					u.Epoch++
+					return hearth.UserChange{User: u, Along: hearth.Along{Audit: entries("count")}}, nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	want := each * len(stores)
+	if u, err := stores[0].User(t.Context(), "ann"); err != nil || u.Epoch != int64(want) {
+		t.Errorf("%d changes count as %d, %v", want, u.Epoch, err)
+	}
+	if n := verifyChain(t, stores[1]) - before; n != want {
+		t.Errorf("%d entries, want %d", n, want)
+	}
+}

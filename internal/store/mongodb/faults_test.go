@@ -3,8 +3,11 @@ package mongodb
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/url"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +25,24 @@ func throughWire(t *testing.T) (Options, *testserver.Wire) {
 	wire := testserver.NewWire(t, uri.Host)
 	uri.Host = wire.Addr()
 	return Options{URI: uri.String(), Clock: atNoon, OperationTimeout: 2 * time.Second}, wire
+}
+
+// lines is a log that tests read.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), text)
 }
 
 // until calls try until it succeeds, within a bound.
@@ -55,6 +76,8 @@ func TestALostDatabaseIsSaidAtOnceAndFoundAgain(t *testing.T) {
 		t.Run(fault.name, func(t *testing.T) {
 			t.Parallel()
 			options, wire := throughWire(t)
+			said := &lines{}
+			options.Logger = slog.New(slog.NewTextHandler(said, nil))
 			s := openAt(t, options)
 			furnish(t, s)
 			fault.begin(wire)
@@ -84,6 +107,11 @@ func TestALostDatabaseIsSaidAtOnceAndFoundAgain(t *testing.T) {
 			until(t, 10*time.Second, func() error { return rename(t.Context(), s, "2") })
 			if n := verifyChain(t, s); n < 3 {
 				t.Errorf("the audit has %d entries", n)
+			}
+			for _, line := range []string{"no server of the database", "the database is back"} {
+				if n := said.count(line); n != 1 {
+					t.Errorf("the log says %d times: %s", n, line)
+				}
 			}
 		})
 	}

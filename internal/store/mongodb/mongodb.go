@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,7 +107,9 @@ type Store struct {
 	outbox chan struct{}
 	// lostAt is when the last server was lost, in Unix nanoseconds; 0 while one is known.
 	lostAt atomic.Int64
-	inUse  atomic.Int64
+	// greeted is set when Open is done: what happens before it is in Open's error.
+	greeted atomic.Bool
+	inUse   atomic.Int64
 	// crash, in tests, is asked before every step of a write; an error of it ends the write as a crash of the process would.
 	crash func(at string) error
 
@@ -148,6 +151,7 @@ func Open(ctx context.Context, settings Options) (_ *Store, err error) {
 			return nil, errors.Join(err, s.disconnect())
 		}
 	}
+	s.greeted.Store(true)
 	s.repairing.Go(s.repairAlways)
 	return s, nil
 }
@@ -168,13 +172,13 @@ func (s *Store) clientOptions() *options.ClientOptions {
 }
 
 func (s *Store) topologyChanged(e *event.TopologyDescriptionChangedEvent) {
-	for _, server := range e.NewDescription.Servers {
-		if server.Kind != "Unknown" {
-			s.lostAt.Store(0)
-			return
-		}
+	known := slices.ContainsFunc(e.NewDescription.Servers, func(d event.ServerDescription) bool { return d.Kind != "Unknown" })
+	switch {
+	case known && s.lostAt.Swap(0) != 0 && s.greeted.Load():
+		s.options.Logger.Info("the database is back")
+	case !known && s.lostAt.CompareAndSwap(0, time.Now().UnixNano()) && s.greeted.Load() && s.stopping.Err() == nil:
+		s.options.Logger.Warn("no server of the database can be reached: requests that need it are refused until it is back")
 	}
-	s.lostAt.CompareAndSwap(0, time.Now().UnixNano())
 }
 
 func (s *Store) poolChanged(e *event.PoolEvent) {

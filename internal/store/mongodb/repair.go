@@ -24,7 +24,7 @@ func (s *Store) repairAlways() {
 		if s.reachable() != nil {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(s.stopping, max(s.options.RepairEvery, settleWithin))
+		ctx, cancel := context.WithTimeout(s.stopping, max(s.options.RepairEvery, s.settleWithin()))
 		if err := s.repair(ctx); err != nil && s.stopping.Err() == nil && !isAway(err) {
 			s.options.Logger.WarnContext(ctx, "writes that a crash left unfinished could not be finished", "error", err)
 		}

@@ -178,13 +178,15 @@ func (s *Store) UserByEmail(ctx context.Context, email string) (user hearth.User
 	return user, nil
 }
 
-// contains gives the pattern of texts that hold query, letter case of ASCII aside.
+// contains gives the pattern of texts that hold query, letter case of ASCII aside. What is no UTF-8 stands in no text.
 func contains(query string) bson.Regex {
 	var pattern strings.Builder
 	for _, r := range query {
 		switch {
 		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z':
 			pattern.WriteString("[" + strings.ToLower(string(r)) + strings.ToUpper(string(r)) + "]")
+		case r == 0:
+			pattern.WriteString(`\x00`) // a pattern itself cannot hold it
 		default:
 			pattern.WriteString(regexp.QuoteMeta(string(r)))
 		}
