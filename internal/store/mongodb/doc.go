@@ -44,5 +44,5 @@
 // inline, with V 1 when it is new; its collection stands in lockable and has lockIndex. Beside update there are insert, remove,
 // and for what hangs on the step's documents: note (before the decision), sweep and purge (after it). update with a nil
 // update demands that a document stays as it was read, such as the organization that a device goes into. Reads and lists
-// outside of steps use do, findAll or listing, and leave drafts out with live(). Numbers come from take.
+// outside of steps use do (doLong for scans), findAll or listing, and leave drafts out with live(). Numbers come from take.
 package mongodb

@@ -226,12 +226,24 @@ func (s *Store) do(ctx context.Context, name string, fn func(context.Context) er
 
 // doInLine is do for one after another of those with the same line; "" waits for nobody.
 func (s *Store) doInLine(ctx context.Context, name, line string, fn func(context.Context) error) error {
+	return s.observed(ctx, name, func() error {
+		bounded, cancel := context.WithTimeout(ctx, s.options.OperationTimeout)
+		defer cancel()
+		return s.inTurn(bounded, line, fn)
+	})
+}
+
+// doLong is do for what may take long, such as a scan that waits for its reader: only each of its commands is bounded, unless
+// ctx has a deadline. It holds none of the slots.
+func (s *Store) doLong(ctx context.Context, name string, fn func(context.Context) error) error {
+	return s.observed(ctx, name, func() error { return fn(ctx) })
+}
+
+func (s *Store) observed(ctx context.Context, name string, fn func() error) error {
 	start := time.Now()
 	err := s.reachable()
 	if err == nil {
-		bounded, cancel := context.WithTimeout(ctx, s.options.OperationTimeout)
-		err = translate(ctx, s.inTurn(bounded, line, fn))
-		cancel()
+		err = translate(ctx, fn())
 	}
 	took := time.Since(start)
 	s.options.Observer.Operation(ctx, name, took, err)
