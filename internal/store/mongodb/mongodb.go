@@ -38,6 +38,8 @@ type Options struct {
 	Observer hearth.StoreObserver
 	// SlowQuery is the duration from which an operation is logged; zero logs none.
 	SlowQuery time.Duration
+	// Logs say when logs move on.
+	Logs LogOptions
 	// RepairEvery is how often the store looks for writes that another process left unfinished; 0 is 15 s.
 	RepairEvery time.Duration
 	// Grace is how long the unfinished write of another is waited for before it is finished or dropped; 0 is 1 s.
@@ -98,6 +100,7 @@ type Store struct {
 	// tls tells whether the URI asks for it.
 	tls bool
 
+	logs   *logEngine
 	queues queues
 	// slots are the operations that may be under way at once: as many as there are connections for, so that those beyond wait
 	// here, and not for a connection.
@@ -145,6 +148,7 @@ func Open(ctx context.Context, settings Options) (_ *Store, err error) {
 	s.db = s.client.Database(uri.Database, options.Database().SetReadPreference(readpref.Primary()).SetWriteConcern(majority))
 	s.reads = s.client.Database(uri.Database, options.Database().SetWriteConcern(majority))
 	s.loose = s.client.Database(uri.Database, options.Database().SetReadPreference(readpref.Primary()).SetWriteConcern(writeconcern.W1()))
+	s.logs = newLogEngine(s, settings.Logs)
 	for _, step := range []func(context.Context) error{s.greet, s.migrate, s.repair} {
 		if err := step(ctx); err != nil {
 			s.stop()
@@ -153,6 +157,7 @@ func Open(ctx context.Context, settings Options) (_ *Store, err error) {
 	}
 	s.greeted.Store(true)
 	s.repairing.Go(s.repairAlways)
+	s.repairing.Go(func() { s.logs.folder.run(s.stopping) })
 	return s, nil
 }
 

@@ -294,7 +294,7 @@ func (s *Store) watched(ctx context.Context, before []watchDoc, watches []hearth
 	for id := range wanted {
 		ids = append(ids, id)
 	}
-	existing, err := s.idsOf(ctx, collDevices, live(bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, bson.E{Key: "dead", Value: nil}))
+	existing, err := s.idsOf(ctx, collDevices, alive(bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}))
 	for _, id := range existing {
 		watched = append(watched, watchDoc{Device: id, Told: wanted[id]})
 	}

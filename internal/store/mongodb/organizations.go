@@ -153,7 +153,7 @@ func (s *Store) DeleteOrganization(ctx context.Context, id string, along hearth.
 		if err != nil {
 			return err
 		}
-		devices, err := s.exists(ctx, collDevices, live(bson.E{Key: "organization_id", Value: id}, bson.E{Key: "dead", Value: nil}))
+		devices, err := s.exists(ctx, collDevices, alive(bson.E{Key: "scope", Value: hearth.OrgScope(id)}))
 		if err != nil {
 			return err
 		}

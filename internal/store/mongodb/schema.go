@@ -29,15 +29,13 @@ const (
 	collSchedules     = "export_schedules"
 	collNotifications = "notifications"
 	collSettings      = "notification_settings"
-	// collDevices is the other half's. Here it is only asked whether devices exist: by _id, the device's UUID, and by
-	// organization_id. One with the field dead is deleted.
-	collDevices = "devices"
+	collDevices       = "devices"
 )
 
 // lockable are the collections whose documents take part in writes of many documents (see Meta). Each has the index lock.
 var lockable = []string{ // never written to
 	collGuards, collUsers, collEmails, collTries, collSessions, collOrganizations, collExports, collSchedules, collNotifications,
-	collSettings,
+	collSettings, collDevices, collDeviceTokens, collBatches,
 }
 
 // index describes one index. Keys are ascending; a name that begins with "-" is descending.
@@ -89,6 +87,7 @@ type migration struct {
 // migrations are in the order of their versions, which begin with 1.
 var migrations = []migration{ // never written to
 	{1, migrateAccounts},
+	{2, migrateFleet},
 }
 
 // createIndexes makes indexes by collection; those that are there stay.

@@ -1,0 +1,184 @@
+package mongodb
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"hearth"
+)
+
+// deviceOrder is one of the orders that devices are listed in; the id breaks ties.
+type deviceOrder struct {
+	name  string // as in Page.Sort, without the sign
+	field string
+	desc  bool
+}
+
+func orderOfDevices(sort string) (deviceOrder, error) {
+	if sort == "" {
+		sort = "-created_at"
+	}
+	name, desc := strings.CutPrefix(sort, "-")
+	order := deviceOrder{name: name, desc: desc}
+	switch name {
+	case "name":
+		order.field = "name"
+	case "created_at":
+		order.field = "created"
+	case "last_active_at":
+		order.field = "last"
+	default:
+		return order, hearth.Invalid(hearth.FieldError{Location: "query.sort", Message: "must be name, created_at or last_active_at"})
+	}
+	return order, nil
+}
+
+// place gives the cursor behind a device.
+func (o deviceOrder) place(d deviceDoc) hearth.Cursor {
+	switch o.field {
+	case "name":
+		return hearth.Cursor{Key: d.Name, ID: d.ID}
+	case "created":
+		return at(d.Created, d.ID)
+	}
+	return at(d.Last, d.ID)
+}
+
+// after gives the condition of what comes behind a cursor.
+func (o deviceOrder) after(cursor hearth.Cursor) (bson.E, error) {
+	var key any = cursor.Key
+	if o.field != "name" {
+		number, err := strconv.ParseInt(cursor.Key, 10, 64)
+		if err != nil {
+			return bson.E{}, badCursor()
+		}
+		key = number
+	}
+	beyond := "$gt"
+	if o.desc {
+		beyond = "$lt"
+	}
+	return bson.E{Key: "$or", Value: bson.A{
+		bson.D{{Key: o.field, Value: bson.D{{Key: beyond, Value: key}}}},
+		bson.D{{Key: o.field, Value: key}, {Key: "_id", Value: bson.D{{Key: beyond, Value: cursor.ID}}}},
+	}}, nil
+}
+
+// within is the filter of the live devices of a reach.
+func within(reach hearth.Reach) bson.D {
+	switch {
+	case reach.All:
+		return alive()
+	case len(reach.Scopes) == 1:
+		return alive(bson.E{Key: "scope", Value: reach.Scopes[0]})
+	}
+	return alive(among("scope", reach.Scopes))
+}
+
+// deviceFilter is the filter of a list, its cursor aside.
+func deviceFilter(f hearth.DeviceFilter) bson.D {
+	filter := append(within(f.Reach), equal(
+		[2]string{"type", f.Type}, [2]string{"status", string(f.Status)}, [2]string{"tags", f.Tag})...)
+	if f.Query != "" {
+		filter = append(filter, bson.E{Key: "name", Value: contains(f.Query)})
+	}
+	online := bson.E{Key: "$expr", Value: isOnline(millis(f.Now))}
+	switch f.Connection {
+	case hearth.Never:
+		filter = append(filter, bson.E{Key: "last", Value: 0})
+	case hearth.Online:
+		filter = append(filter, online)
+	case hearth.Offline:
+		filter = append(filter, bson.E{Key: "last", Value: bson.D{{Key: "$ne", Value: 0}}},
+			bson.E{Key: "$expr", Value: bson.D{{Key: "$not", Value: bson.A{online.Value}}}})
+	}
+	return filter
+}
+
+// Devices implements hearth.DeviceStore. By name and by created_at the documents come off the index of that order,
+// (scope, …, _id) or (…, _id), and reading stops at the limit; by last_active_at, of which there is no index for
+// heartbeats' sake, those of the scope are sorted by the server, which keeps a page of them.
+func (s *Store) Devices(ctx context.Context, filter hearth.DeviceFilter, page hearth.Page) (hearth.List[hearth.Device], error) {
+	list := hearth.List[hearth.Device]{Total: -1}
+	order, err := orderOfDevices(page.Sort)
+	if err != nil {
+		return list, err
+	}
+	where := deviceFilter(filter)
+	some := where
+	if !page.Cursor.IsZero() {
+		after, err := order.after(page.Cursor)
+		if err != nil {
+			return list, err
+		}
+		some = append(where[:len(where):len(where)], after)
+	}
+	size := page.Size()
+	direction := 1
+	if order.desc {
+		direction = -1
+	}
+	err = s.do(ctx, "Devices", func(ctx context.Context) error {
+		coll := s.reads.Collection(collDevices)
+		if page.Count {
+			if list.Total, err = coll.CountDocuments(ctx, where); err != nil {
+				return err
+			}
+		}
+		docs, err := findAll[deviceDoc](ctx, coll, some,
+			options.Find().SetSort(bson.D{{Key: order.field, Value: direction}, {Key: "_id", Value: direction}}).SetLimit(int64(size)+1))
+		if err != nil {
+			return err
+		}
+		if len(docs) > size {
+			docs = docs[:size]
+			list.Next = order.place(docs[size-1])
+			list.Next.Sort = page.Sort
+		}
+		for _, doc := range docs {
+			list.Items = append(list.Items, doc.device())
+		}
+		return nil
+	})
+	if err != nil {
+		return hearth.List[hearth.Device]{Total: -1}, err
+	}
+	return list, nil
+}
+
+// CountDevices implements hearth.DeviceStore: one aggregation, served by the indexes that begin with scope.
+func (s *Store) CountDevices(ctx context.Context, reach hearth.Reach, now time.Time) (counts hearth.DeviceCounts, err error) {
+	err = s.do(ctx, "CountDevices", func(ctx context.Context) error {
+		countIf := func(condition any) bson.D {
+			return bson.D{{Key: "$sum", Value: bson.D{{Key: "$cond", Value: bson.A{condition, 1, 0}}}}}
+		}
+		cursor, err := s.db.Collection(collDevices).Aggregate(ctx, bson.A{
+			bson.D{{Key: "$match", Value: within(reach)}},
+			bson.D{{Key: "$group", Value: bson.D{
+				{Key: "_id", Value: nil},
+				{Key: "total", Value: bson.D{{Key: "$sum", Value: 1}}},
+				{Key: "active", Value: countIf(bson.D{{Key: "$eq", Value: bson.A{"$status", hearth.StatusActive}}})},
+				{Key: "online", Value: countIf(isOnline(millis(now)))},
+			}}},
+		})
+		if err != nil {
+			return err
+		}
+		var groups []struct {
+			Total  int64 `bson:"total"`
+			Active int64 `bson:"active"`
+			Online int64 `bson:"online"`
+		}
+		if err := cursor.All(ctx, &groups); err != nil || len(groups) == 0 {
+			return err
+		}
+		counts = hearth.DeviceCounts(groups[0])
+		return nil
+	})
+	return counts, err
+}

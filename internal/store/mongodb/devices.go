@@ -1,0 +1,343 @@
+package mongodb
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"hearth"
+	"hearth/internal/store/logsums"
+)
+
+var _ hearth.DeviceStore = (*Store)(nil)
+
+const collDeviceTokens = "device_tokens"
+
+// DeviceFields are what a device's owner changes.
+type DeviceFields struct {
+	Name     string              `bson:"name"`
+	Type     string              `bson:"type"`
+	Status   hearth.DeviceStatus `bson:"status"`
+	Idle     bool                `bson:"idle"`
+	Tags     []string            `bson:"tags"`
+	Metadata []byte              `bson:"metadata"` // JSON as it came
+	Interval int                 `bson:"interval"`
+	Updated  int64               `bson:"updated"`
+}
+
+// deviceDoc is a device. Heartbeats change last, seen, status and idle, whoever has locked it, and no version.
+type deviceDoc struct {
+	ID   string `bson:"_id"`
+	Meta `bson:",inline"`
+	Key  int64 `bson:"key"`
+	// Scope stands for owner or organization in every question.
+	Scope        hearth.Scope `bson:"scope"`
+	Owner        string       `bson:"owner"`
+	Organization string       `bson:"organization"`
+	DeviceFields `bson:",inline"`
+	// Version is the one that people see.
+	Version int64 `bson:"version"`
+	Created int64 `bson:"created"`
+	// Last is of the last heartbeat, in Unix milliseconds; 0 before the first.
+	Last int64 `bson:"last"`
+	// Seen is the hour of Last, or of Created: an index of it changes once an hour, not with every heartbeat.
+	Seen int64 `bson:"seen"`
+	// Dead is the scope of a device that is deleted and whose logs are still stored; see tombstone.
+	Dead hearth.Scope `bson:"dead,omitempty"`
+}
+
+func fieldsOf(d hearth.Device) DeviceFields {
+	return DeviceFields{
+		Name: d.Name, Type: d.Type, Status: d.Status, Idle: d.Idle, Tags: d.Tags, Metadata: d.Metadata, Interval: d.Interval,
+		Updated: millis(d.UpdatedAt),
+	}
+}
+
+func newDeviceDoc(d hearth.Device) deviceDoc {
+	doc := deviceDoc{
+		ID: d.ID, Meta: Meta{V: 1}, Key: d.Key, Scope: d.Scope(), Owner: d.OwnerID, Organization: d.OrganizationID,
+		DeviceFields: fieldsOf(d), Version: d.Version, Created: millis(d.CreatedAt), Last: millis(d.LastActiveAt),
+	}
+	doc.Seen = hourOf(doc.Created)
+	if doc.Last != 0 {
+		doc.Seen = hourOf(doc.Last)
+	}
+	return doc
+}
+
+func hourOf(ms int64) int64 { return logsums.BucketOf(logsums.LevelHour, ms) }
+
+func (d deviceDoc) device() hearth.Device {
+	device := hearth.Device{
+		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Status: d.Status, Tags: d.Tags, Interval: d.Interval, OwnerID: d.Owner,
+		OrganizationID: d.Organization, Idle: d.Idle, Version: d.Version, CreatedAt: fromMillis(d.Created),
+		UpdatedAt: fromMillis(d.Updated), LastActiveAt: fromMillis(d.Last),
+	}
+	if len(d.Metadata) > 0 {
+		device.Metadata = json.RawMessage(d.Metadata)
+	}
+	return device
+}
+
+// alive is the filter of devices that are there for everybody.
+func alive(filter ...bson.E) bson.D {
+	return append(bson.D{{Key: "draft", Value: nil}, {Key: "dead", Value: nil}}, filter...)
+}
+
+// among is the condition that a field is one of the values.
+func among[T any](field string, values []T) bson.E {
+	if values == nil {
+		values = []T{}
+	}
+	return bson.E{Key: field, Value: bson.D{{Key: "$in", Value: values}}}
+}
+
+// loadDevice reads a device for a step; CodeNotFound.
+func loadDevice(ctx context.Context, st *step, id string) (deviceDoc, error) {
+	doc, err := load[deviceDoc](ctx, st, collDevices, byID(id))
+	if errors.Is(err, errGone) || err == nil && doc.Dead != "" {
+		return doc, hearth.NotFound("device")
+	}
+	return doc, err
+}
+
+// CreateDevices implements hearth.DeviceStore.
+func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, along hearth.Along) (created []hearth.Device, err error) {
+	err = s.commit(ctx, writing{name: "CreateDevices", along: along}, func(ctx context.Context, st *step) error {
+		created = slices.Clone(devices)
+		if len(devices) == 0 {
+			return nil
+		}
+		checked := map[string]bool{"": true}
+		for _, d := range devices {
+			if checked[d.OrganizationID] {
+				continue
+			}
+			checked[d.OrganizationID] = true
+			if err := st.intoOrganization(ctx, d.OrganizationID); err != nil {
+				return err
+			}
+		}
+		key, err := s.take(ctx, collDevices, int64(len(devices)))
+		if err != nil {
+			return err
+		}
+		for i := range created {
+			created[i].Key, created[i].Version = key+int64(i), 1
+			st.insert(collDevices, created[i].ID, newDeviceDoc(created[i]), hearth.Errorf(hearth.CodeConflict, "there is a device with that id"))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return created, nil
+}
+
+// Device implements hearth.DeviceStore.
+func (s *Store) Device(ctx context.Context, id string) (d hearth.Device, err error) {
+	err = s.do(ctx, "Device", func(ctx context.Context) error {
+		var doc deviceDoc
+		err := s.db.Collection(collDevices).FindOne(ctx, alive(byID(id)...)).Decode(&doc)
+		d = doc.device()
+		return found(err, "device")
+	})
+	if err != nil {
+		return hearth.Device{}, err
+	}
+	return d, nil
+}
+
+// DevicesByID implements hearth.DeviceStore.
+func (s *Store) DevicesByID(ctx context.Context, ids []string) ([]hearth.Device, error) {
+	return s.devicesWhere(ctx, "DevicesByID", alive(among("_id", ids)))
+}
+
+// DevicesByKey implements hearth.DeviceStore, by the unique index of key.
+func (s *Store) DevicesByKey(ctx context.Context, keys []int64) ([]hearth.Device, error) {
+	return s.devicesWhere(ctx, "DevicesByKey", alive(among("key", keys)))
+}
+
+func (s *Store) devicesWhere(ctx context.Context, name string, filter bson.D) (devices []hearth.Device, err error) {
+	err = s.do(ctx, name, func(ctx context.Context) error {
+		docs, err := findAll[deviceDoc](ctx, s.db.Collection(collDevices), filter)
+		for _, doc := range docs {
+			devices = append(devices, doc.device())
+		}
+		return err
+	})
+	return devices, err
+}
+
+// UpdateDevice implements hearth.DeviceStore. Status and idle are written only if change changes them: a heartbeat may
+// have, in the meantime.
+func (s *Store) UpdateDevice(
+	ctx context.Context, id string, change func(hearth.Device) (hearth.Device, error), along hearth.Along,
+) (after hearth.Device, err error) {
+	w := writing{name: "UpdateDevice", line: collDevices + "/" + id, along: along}
+	err = s.commit(ctx, w, func(ctx context.Context, st *step) error {
+		doc, err := loadDevice(ctx, st, id)
+		if err != nil {
+			return err
+		}
+		before := doc.device()
+		if after, err = change(before); err != nil {
+			return err
+		}
+		after.Version = before.Version + 1
+		f := fieldsOf(after)
+		fields := bson.D{
+			{Key: "name", Value: f.Name}, {Key: "type", Value: f.Type}, {Key: "tags", Value: f.Tags}, {Key: "metadata", Value: f.Metadata},
+			{Key: "interval", Value: f.Interval}, {Key: "updated", Value: f.Updated}, {Key: "version", Value: after.Version},
+		}
+		if after.Status != before.Status {
+			fields = append(fields, bson.E{Key: "status", Value: f.Status})
+		}
+		if after.Idle != before.Idle {
+			fields = append(fields, bson.E{Key: "idle", Value: f.Idle})
+		}
+		st.update(collDevices, id, doc.V, set(fields))
+		return nil
+	})
+	if err != nil {
+		return hearth.Device{}, err
+	}
+	return after, nil
+}
+
+// DeleteDevice implements hearth.DeviceStore. The document stays as a tombstone, which hides the device's logs from every
+// reader, until Reclaim has removed them.
+func (s *Store) DeleteDevice(ctx context.Context, id string, check func(hearth.Device) error, along hearth.Along) error {
+	var key int64
+	w := writing{name: "DeleteDevice", line: collDevices + "/" + id, along: along}
+	err := s.commit(ctx, w, func(ctx context.Context, st *step) error {
+		doc, err := loadDevice(ctx, st, id)
+		if err != nil {
+			return err
+		}
+		if err := check(doc.device()); err != nil {
+			return err
+		}
+		key = doc.Key
+		st.update(collDevices, id, doc.V, set(bson.D{{Key: "dead", Value: doc.Scope}}))
+		st.forgetWatches(id)
+		st.purge(collDeviceTokens, bson.D{{Key: "device", Value: id}})
+		return nil
+	})
+	if err == nil {
+		s.logs.homes.forget(key)
+	}
+	return err
+}
+
+// deviceTokenDoc is a device's token.
+type deviceTokenDoc struct {
+	ID      string `bson:"_id"`
+	Meta    `bson:",inline"`
+	Device  string `bson:"device"`
+	Hash    []byte `bson:"hash"`
+	Created int64  `bson:"created"`
+	Used    int64  `bson:"used"`
+}
+
+func (d deviceTokenDoc) token() hearth.DeviceToken {
+	return hearth.DeviceToken{
+		ID: d.ID, DeviceID: d.Device, Hash: d.Hash, CreatedAt: fromMillis(d.Created), LastUsedAt: fromMillis(d.Used),
+	}
+}
+
+// CreateDeviceToken implements hearth.DeviceStore. From half of the bound on, and where anything travels along, the step
+// holds the device, so that no two of them count the same tokens.
+func (s *Store) CreateDeviceToken(ctx context.Context, token hearth.DeviceToken, along hearth.Along) error {
+	w := writing{name: "CreateDeviceToken", line: collDevices + "/" + token.DeviceID, along: along}
+	return s.commit(ctx, w, func(ctx context.Context, st *step) error {
+		device, err := loadDevice(ctx, st, token.DeviceID)
+		if err != nil {
+			return err
+		}
+		// By (device, created, _id).
+		n, err := s.db.Collection(collDeviceTokens).CountDocuments(ctx, bson.D{{Key: "device", Value: token.DeviceID}})
+		if err != nil {
+			return err
+		}
+		if n >= hearth.MaxDeviceTokens {
+			return hearth.Errorf(hearth.CodeConflict, "the device has %d tokens: delete one first", hearth.MaxDeviceTokens)
+		}
+		if n >= hearth.MaxDeviceTokens/2 || !isEmpty(along) {
+			st.update(collDevices, device.ID, device.V, nil)
+		}
+		st.insert(collDeviceTokens, token.ID, deviceTokenDoc{
+			ID: token.ID, Meta: Meta{V: 1}, Device: token.DeviceID, Hash: token.Hash, Created: millis(token.CreatedAt), Used: millis(token.LastUsedAt),
+		}, hearth.Errorf(hearth.CodeConflict, "there is a token with that id"))
+		return nil
+	})
+}
+
+// DeviceTokens implements hearth.DeviceStore.
+func (s *Store) DeviceTokens(ctx context.Context, deviceID string) (tokens []hearth.DeviceToken, err error) {
+	err = s.do(ctx, "DeviceTokens", func(ctx context.Context) error {
+		// By (device, created, _id).
+		docs, err := findAll[deviceTokenDoc](ctx, s.db.Collection(collDeviceTokens), live(bson.E{Key: "device", Value: deviceID}),
+			options.Find().SetSort(bson.D{{Key: "created", Value: 1}, {Key: "_id", Value: 1}}))
+		if err != nil || len(docs) == 0 {
+			return err
+		}
+		if err := s.deviceLives(ctx, deviceID); err != nil {
+			return passGone(err)
+		}
+		for _, d := range docs {
+			tokens = append(tokens, d.token())
+		}
+		return nil
+	})
+	return tokens, err
+}
+
+func passGone(err error) error {
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return nil
+	}
+	return err
+}
+
+// deviceLives gives mongo.ErrNoDocuments if the device is not there.
+func (s *Store) deviceLives(ctx context.Context, id string) error {
+	return s.db.Collection(collDevices).FindOne(ctx, alive(byID(id)...), options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}})).Err()
+}
+
+// DeviceTokenByHash implements hearth.DeviceStore.
+func (s *Store) DeviceTokenByHash(ctx context.Context, hash []byte) (token hearth.DeviceToken, err error) {
+	err = s.do(ctx, "DeviceTokenByHash", func(ctx context.Context) error {
+		var doc deviceTokenDoc
+		// By the unique index of hash.
+		err := s.db.Collection(collDeviceTokens).FindOne(ctx, live(bson.E{Key: "hash", Value: hash})).Decode(&doc)
+		if err == nil {
+			err = s.deviceLives(ctx, doc.Device)
+		}
+		if err == nil {
+			token = doc.token()
+		}
+		return found(err, "device token")
+	})
+	return token, err
+}
+
+// DeleteDeviceToken implements hearth.DeviceStore.
+func (s *Store) DeleteDeviceToken(ctx context.Context, deviceID, tokenID string, along hearth.Along) error {
+	w := writing{name: "DeleteDeviceToken", line: collDevices + "/" + deviceID, along: along}
+	return s.commit(ctx, w, func(ctx context.Context, st *step) error {
+		doc, err := load[deviceTokenDoc](ctx, st, collDeviceTokens, byID(tokenID))
+		if errors.Is(err, errGone) || err == nil && doc.Device != deviceID {
+			return hearth.NotFound("device token")
+		}
+		if err == nil {
+			st.remove(collDeviceTokens, tokenID, doc.V)
+		}
+		return err
+	})
+}

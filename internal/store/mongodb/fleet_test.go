@@ -1,0 +1,54 @@
+package mongodb
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"hearth"
+	"hearth/internal/store/storetest"
+	"hearth/internal/testserver"
+)
+
+func TestDevices(t *testing.T) {
+	t.Parallel()
+	storetest.Devices(t, func(t *testing.T) hearth.DeviceStore { return openTest(t, nil) })
+}
+
+func TestLogsConform(t *testing.T) {
+	t.Parallel()
+	for name, options := range map[string]LogOptions{
+		"as it is":      {},
+		"all in chunks": {FoldRows: 1, FoldAge: time.Millisecond, ChunkRows: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			storetest.Logs(t, harness(options))
+		})
+	}
+}
+
+// harness opens stores by name: each name has a database of its own.
+func harness(settings LogOptions) storetest.LogsHarness {
+	var mu sync.Mutex
+	uris := map[string]string{}
+	return storetest.LogsHarness{
+		Open: func(t testing.TB, name string) storetest.LogStore {
+			t.Helper()
+			mu.Lock()
+			uri := uris[name]
+			if uri == "" {
+				uri = testserver.MongoDB(t)
+				uris[name] = uri
+			}
+			mu.Unlock()
+			s, err := Open(context.Background(), Options{URI: uri, Logs: settings})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		},
+		Settle: func(ctx context.Context, s storetest.LogStore) error { return s.(*Store).logs.foldAll(ctx) },
+	}
+}

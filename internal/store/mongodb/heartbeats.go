@@ -1,0 +1,164 @@
+package mongodb
+
+import (
+	"context"
+	"iter"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"hearth"
+)
+
+// TouchDeviceToken implements hearth.DeviceStore.
+func (s *Store) TouchDeviceToken(ctx context.Context, tokenID string, at time.Time) error {
+	return s.do(ctx, "TouchDeviceToken", func(ctx context.Context) error {
+		return again(ctx, func() error {
+			_, err := s.db.Collection(collDeviceTokens).UpdateOne(ctx, byID(tokenID), set(bson.D{{Key: "used", Value: millis(at)}}))
+			return err
+		})
+	})
+}
+
+// RecordHeartbeats implements hearth.DeviceStore. However many heartbeats there are, it is one command, with an operation
+// for each millisecond that heartbeats came at, and one for each status that they carry.
+func (s *Store) RecordHeartbeats(ctx context.Context, beats []hearth.Heartbeat) error {
+	if len(beats) == 0 {
+		return nil
+	}
+	return s.do(ctx, "RecordHeartbeats", func(ctx context.Context) error {
+		models := heartbeatModels(beats)
+		return again(ctx, func() error {
+			_, err := s.db.Collection(collDevices).BulkWrite(ctx, models)
+			return err
+		})
+	})
+}
+
+// heartbeatModels gives what a group of heartbeats changes. Doing all of it again changes nothing.
+func heartbeatModels(beats []hearth.Heartbeat) []mongo.WriteModel {
+	// The last sign of life of each device, and the last status that it told: the rest cannot show.
+	last := make(map[int64]int64, len(beats))
+	told := map[int64]hearth.DeviceStatus{}
+	for _, beat := range beats {
+		last[beat.Key] = max(last[beat.Key], millis(beat.At))
+		if beat.Status != "" {
+			told[beat.Key] = beat.Status
+		}
+	}
+	byTime, byStatus := map[int64][]int64{}, map[hearth.DeviceStatus][]int64{}
+	var silent []int64
+	for key, at := range last {
+		byTime[at] = append(byTime[at], key)
+		if status, ok := told[key]; ok {
+			byStatus[status] = append(byStatus[status], key)
+		} else {
+			silent = append(silent, key)
+		}
+	}
+	many := func(keys []int64, where bson.E, change bson.D) mongo.WriteModel {
+		slices.Sort(keys)
+		// By the unique index of key.
+		return mongo.NewUpdateManyModel().SetFilter(bson.D{among("key", keys), where}).SetUpdate(set(change))
+	}
+	var models []mongo.WriteModel
+	for _, at := range slices.Sorted(maps.Keys(byTime)) {
+		models = append(models, many(byTime[at], bson.E{Key: "last", Value: bson.D{{Key: "$lt", Value: at}}},
+			bson.D{{Key: "last", Value: at}, {Key: "seen", Value: hourOf(at)}}))
+	}
+	for _, status := range slices.Sorted(maps.Keys(byStatus)) {
+		models = append(models, many(byStatus[status], bson.E{Key: "$or", Value: bson.A{
+			bson.D{{Key: "status", Value: bson.D{{Key: "$ne", Value: status}}}}, bson.D{{Key: "idle", Value: true}},
+		}}, bson.D{{Key: "status", Value: status}, {Key: "idle", Value: false}}))
+	}
+	if len(silent) > 0 {
+		models = append(models, many(silent, bson.E{Key: "idle", Value: true},
+			bson.D{{Key: "status", Value: hearth.StatusActive}, {Key: "idle", Value: false}}))
+	}
+	return models
+}
+
+// IdleDevices implements hearth.DeviceStore. Each is looked at again in the moment that it is changed, and marked with who
+// changed it.
+func (s *Store) IdleDevices(ctx context.Context, silentSince time.Time, limit int) (idled []hearth.Device, err error) {
+	err = s.do(ctx, "IdleDevices", func(ctx context.Context) error {
+		since := millis(silentSince)
+		silent := alive(
+			bson.E{Key: "status", Value: hearth.StatusActive},
+			bson.E{Key: "seen", Value: bson.D{{Key: "$lte", Value: hourOf(since)}}},
+			bson.E{Key: "$or", Value: bson.A{
+				bson.D{{Key: "last", Value: bson.D{{Key: "$gt", Value: 0}, {Key: "$lt", Value: since}}}},
+				bson.D{{Key: "last", Value: 0}, {Key: "created", Value: bson.D{{Key: "$lt", Value: since}}}},
+			}},
+		)
+		// By (status, seen).
+		ids, err := s.firstIDs(ctx, collDevices, silent, "seen", limit)
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		mark := uuid.NewString()
+		these := bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}
+		devices := s.db.Collection(collDevices)
+		err = again(ctx, func() error {
+			_, err := devices.UpdateMany(ctx, append(bson.D{these}, silent...), set(bson.D{
+				{Key: "status", Value: hearth.StatusInactive}, {Key: "idle", Value: true}, {Key: "idled_by", Value: mark},
+			}))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		docs, err := findAll[deviceDoc](ctx, devices, alive(these, bson.E{Key: "idled_by", Value: mark}))
+		for _, doc := range docs {
+			doc.Status, doc.Idle = hearth.StatusInactive, true
+			idled = append(idled, doc.device())
+		}
+		return err
+	})
+	return idled, err
+}
+
+// onlinePage bounds what OnlineDevices holds in memory.
+const onlinePage = 500
+
+// isOnline is the condition that a device is heard from at that time.
+func isOnline(at int64) bson.D {
+	silence := bson.D{{Key: "$multiply", Value: bson.A{"$interval", hearth.OfflineAfter * 1000}}}
+	return bson.D{{Key: "$and", Value: bson.A{
+		bson.D{{Key: "$gt", Value: bson.A{"$last", 0}}},
+		bson.D{{Key: "$gt", Value: bson.A{bson.D{{Key: "$add", Value: bson.A{"$last", silence}}}, at}}},
+	}}}
+}
+
+// OnlineDevices implements hearth.DeviceStore: a walk over the index of key, page by page.
+func (s *Store) OnlineDevices(ctx context.Context, at time.Time) iter.Seq2[hearth.Device, error] {
+	return func(yield func(hearth.Device, error) bool) {
+		for after := int64(0); ; {
+			var docs []deviceDoc
+			err := s.do(ctx, "OnlineDevices", func(ctx context.Context) (err error) {
+				docs, err = findAll[deviceDoc](ctx, s.db.Collection(collDevices),
+					alive(bson.E{Key: "key", Value: bson.D{{Key: "$gt", Value: after}}}, bson.E{Key: "$expr", Value: isOnline(millis(at))}),
+					options.Find().SetSort(bson.D{{Key: "key", Value: 1}}).SetLimit(onlinePage))
+				return err
+			})
+			if err != nil {
+				yield(hearth.Device{}, err)
+				return
+			}
+			for _, doc := range docs {
+				if !yield(doc.device(), nil) {
+					return
+				}
+				after = doc.Key
+			}
+			if len(docs) < onlinePage {
+				return
+			}
+		}
+	}
+}
