@@ -24,6 +24,12 @@ type inviteDoc struct {
 	Expires int64          `bson:"expires"`
 }
 
+func newInviteDoc(i hearth.Invitation) inviteDoc {
+	return inviteDoc{
+		ID: i.ID, Email: i.Email, Role: i.Role, Hash: i.Hash, By: i.InvitedBy, Created: millis(i.CreatedAt), Expires: millis(i.ExpiresAt),
+	}
+}
+
 func (i inviteDoc) invitation(orgID string) hearth.Invitation {
 	return hearth.Invitation{
 		ID: i.ID, OrganizationID: orgID, Email: i.Email, Role: i.Role, Hash: i.Hash, InvitedBy: i.By,
@@ -55,9 +61,7 @@ func (s *Store) CreateInvitation(ctx context.Context, i hearth.Invitation, along
 		if len(d.Invites) >= hearth.MaxInvitations {
 			return hearth.Errorf(hearth.CodeConflict, "the organization has %d open invitations: that is the most", hearth.MaxInvitations)
 		}
-		d.Invites = append(d.Invites, inviteDoc{
-			ID: i.ID, Email: i.Email, Role: i.Role, Hash: i.Hash, By: i.InvitedBy, Created: millis(i.CreatedAt), Expires: millis(i.ExpiresAt),
-		})
+		d.Invites = append(d.Invites, newInviteDoc(i))
 		st.update(collOrganizations, d.ID, d.V, set(bson.D{{Key: "invites", Value: d.Invites}}))
 		return nil
 	})

@@ -209,9 +209,9 @@ func (e *logEngine) fill(ctx context.Context, d *draft) error {
 	if err != nil {
 		return err
 	}
-	d.batch, d.lanes = &batch{first: first}, map[int64]int{}
+	d.lanes = map[int64]int{}
 	index := map[logcodec.Series]uint32{}
-	chunk := &d.batch.chunk
+	var chunk logcodec.Chunk
 	next := first
 	for _, call := range d.calls {
 		call.first = uint64(next)
@@ -233,7 +233,14 @@ func (e *logEngine) fill(ctx context.Context, d *draft) error {
 		}
 		next += int64(len(call.entries))
 	}
+	e.encode(d, first, chunk)
+	return nil
+}
+
+// encode makes the draft's document of a chunk whose entries are in any order.
+func (e *logEngine) encode(d *draft, first int64, chunk logcodec.Chunk) {
 	slices.SortFunc(chunk.Entries, logcodec.Entry.Compare)
+	d.batch = &batch{first: first, chunk: chunk}
 	d.doc = batchDoc{Meta: Meta{V: 1}, First: first, N: len(chunk.Entries), Open: []int64{}, At: e.now().UnixMilli()}
 	if n := len(chunk.Entries); n > 0 {
 		d.doc.Lo, d.doc.Hi = chunk.Entries[0].At, chunk.Entries[n-1].At
@@ -246,7 +253,6 @@ func (e *logEngine) fill(ctx context.Context, d *draft) error {
 		d.doc.Open = append(d.doc.Open, lane)
 	}
 	slices.Sort(d.doc.Open)
-	return nil
 }
 
 // stored tells of a draft that is durable.

@@ -28,6 +28,13 @@ type notificationDoc struct {
 	Read    int64                   `bson:"read"` // 0 while it is unread
 }
 
+func newNotificationDoc(n hearth.Notification) notificationDoc {
+	return notificationDoc{
+		ID: n.ID, Meta: Meta{V: 1}, User: n.UserID, Type: n.Type, Title: n.Title, Body: n.Body, Data: n.Data,
+		Created: millis(n.CreatedAt), Read: millis(n.ReadAt),
+	}
+}
+
 func (d notificationDoc) notification() hearth.Notification {
 	return hearth.Notification{
 		ID: d.ID, UserID: d.User, Type: d.Type, Title: d.Title, Body: d.Body, Data: d.Data, CreatedAt: fromMillis(d.Created), ReadAt: fromMillis(d.Read),
@@ -102,10 +109,7 @@ func (s *Store) tell(ctx context.Context, st *step, n hearth.NewNotification) er
 		}
 	}
 	if !n.Hidden {
-		st.insert(collNotifications, n.Notification.ID, notificationDoc{
-			ID: n.Notification.ID, Meta: Meta{V: 1}, User: n.Notification.UserID, Type: n.Notification.Type, Title: n.Notification.Title,
-			Body: n.Notification.Body, Data: n.Notification.Data, Created: millis(n.Notification.CreatedAt), Read: millis(n.Notification.ReadAt),
-		}, errNoNews)
+		st.insert(collNotifications, n.Notification.ID, newNotificationDoc(n.Notification), errNoNews)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package mongodb
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -16,6 +17,12 @@ var _ hearth.OnceStore = (*Store)(nil)
 
 // onceKey names an idempotency record. A caller's key holds no NUL.
 func onceKey(caller, key string) string { return caller + "\x00" + key }
+
+// splitOnceKey is onceKey backwards.
+func splitOnceKey(name string) (caller, key string) {
+	caller, key, _ = strings.Cut(name, "\x00")
+	return caller, key
+}
 
 // findOnce gives the unexpired record of a caller's key, whose write it makes sure to be finished; nil if there is none. One
 // that has expired is removed.

@@ -35,7 +35,7 @@ const (
 // lockable are the collections whose documents take part in writes of many documents (see Meta). Each has the index lock.
 var lockable = []string{ // never written to
 	collGuards, collUsers, collEmails, collTries, collSessions, collOrganizations, collExports, collSchedules, collNotifications,
-	collSettings, collDevices, collDeviceTokens, collBatches,
+	collSettings, collDevices, collDeviceTokens, collBatches, collRestore,
 }
 
 // index describes one index. Keys are ascending; a name that begins with "-" is descending.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -26,13 +27,13 @@ type sessionDoc struct {
 	Expires  int64            `bson:"expires"`
 	Ended    int64            `bson:"ended"` // 0 while it is open
 	Reason   hearth.EndReason `bson:"end_reason"`
-	// Current is the hash of the one refresh token that is not spent.
-	Current []byte     `bson:"current"`
+	// Good are the hashes of its refresh tokens that are not spent: one, unless a spent one was exchanged once more.
+	Good    [][]byte   `bson:"good"`
 	PurgeAt *time.Time `bson:"purge_at"`
 }
 
 // refreshDoc tells which session a refresh token belongs to; its _id is the token's hash. It never changes: a token is spent
-// when its session's Current is another.
+// when it is not among the good ones of its session.
 type refreshDoc struct {
 	Hash    []byte     `bson:"_id"`
 	Session string     `bson:"session"`
@@ -44,6 +45,22 @@ func (d sessionDoc) session() hearth.Session {
 		ID: d.ID, UserID: d.User, Device: d.Device, Origin: d.Origin, CreatedAt: fromMillis(d.Created), LastUsedAt: fromMillis(d.LastUsed),
 		ExpiresAt: fromMillis(d.Expires), EndedAt: fromMillis(d.Ended), EndReason: d.Reason,
 	}
+}
+
+// sessionDoc gives the stored form of a session whose good refresh tokens have those hashes.
+func (s *Store) sessionDoc(session hearth.Session, good ...[]byte) sessionDoc {
+	if good == nil {
+		good = [][]byte{}
+	}
+	return sessionDoc{
+		ID: session.ID, Meta: Meta{V: 1}, User: session.UserID, Device: session.Device, Origin: session.Origin,
+		Created: millis(session.CreatedAt), LastUsed: millis(session.LastUsedAt), Expires: millis(session.ExpiresAt),
+		Ended: millis(session.EndedAt), Reason: session.EndReason, Good: good, PurgeAt: s.purgeAt(session.ExpiresAt),
+	}
+}
+
+func (d sessionDoc) isGood(hash []byte) bool {
+	return slices.ContainsFunc(d.Good, func(h []byte) bool { return bytes.Equal(h, hash) })
 }
 
 // openSessions is the filter of a user's sessions that are open at a time; served by (user, ended, created, _id).
@@ -88,11 +105,7 @@ func (s *Store) CreateSession(ctx context.Context, login hearth.NewSession) (use
 			return err
 		}
 		ended = append(ended, replaced...)
-		st.insert(collSessions, session.ID, sessionDoc{
-			ID: session.ID, Meta: Meta{V: 1}, User: session.UserID, Device: session.Device, Origin: session.Origin,
-			Created: millis(session.CreatedAt), LastUsed: millis(session.LastUsedAt), Expires: millis(session.ExpiresAt),
-			Ended: millis(session.EndedAt), Reason: session.EndReason, Current: login.RefreshHash, PurgeAt: s.purgeAt(session.ExpiresAt),
-		}, nil)
+		st.insert(collSessions, session.ID, s.sessionDoc(session, login.RefreshHash), nil)
 		st.note(collRefresh, login.RefreshHash, refreshDoc{Hash: login.RefreshHash, Session: session.ID, PurgeAt: s.purgeAt(session.ExpiresAt)})
 		return nil
 	})
@@ -183,7 +196,7 @@ func (s *Store) UseRefreshToken(
 		if err != nil {
 			return err
 		}
-		verdict, err := decide(hearth.RefreshToken{Session: d.session(), User: u.user(), Spent: !bytes.Equal(d.Current, hash)})
+		verdict, err := decide(hearth.RefreshToken{Session: d.session(), User: u.user(), Spent: !d.isGood(hash)})
 		if err != nil {
 			return err
 		}
@@ -197,10 +210,8 @@ func (s *Store) UseRefreshToken(
 func (st *step) judge(d sessionDoc, hash []byte, verdict hearth.RefreshVerdict) {
 	fields := bson.D{}
 	if verdict.Next != nil {
-		// Of a spent token the next is spent too: the session's current one stays.
-		if bytes.Equal(d.Current, hash) {
-			fields = append(fields, bson.E{Key: "current", Value: verdict.Next})
-		}
+		good := slices.DeleteFunc(slices.Clone(d.Good), func(h []byte) bool { return bytes.Equal(h, hash) })
+		fields = append(fields, bson.E{Key: "good", Value: append(good, verdict.Next)})
 		st.note(collRefresh, verdict.Next, refreshDoc{Hash: verdict.Next, Session: d.ID, PurgeAt: d.PurgeAt})
 	}
 	if !verdict.UsedAt.IsZero() {

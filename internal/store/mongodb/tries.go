@@ -30,6 +30,12 @@ func (d triesDoc) tries() hearth.Tries {
 	return hearth.Tries{Failed: d.Failed, LockedUntil: fromMillis(d.Locked), UpdatedAt: fromMillis(d.Updated)}
 }
 
+func (s *Store) triesFields(t hearth.Tries) TriesFields {
+	return TriesFields{
+		Failed: t.Failed, Locked: millis(t.LockedUntil), Updated: millis(t.UpdatedAt), PurgeAt: s.purgeAt(s.now().Add(keepTries)),
+	}
+}
+
 // keepTries is for how long the server keeps what nobody touched, if the clean-up does not remove it before.
 const keepTries = 30 * 24 * time.Hour
 
@@ -60,9 +66,7 @@ func (s *Store) UpdateTries(
 		if tries, st.along, err = change(before.tries()); err != nil {
 			return err
 		}
-		fields := TriesFields{
-			Failed: tries.Failed, Locked: millis(tries.LockedUntil), Updated: millis(tries.UpdatedAt), PurgeAt: s.purgeAt(s.now().Add(keepTries)),
-		}
+		fields := s.triesFields(tries)
 		empty := tries == (hearth.Tries{})
 		switch {
 		case gone && empty:
