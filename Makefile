@@ -101,6 +101,11 @@ openapi-lint: ## check that docs/openapi.json is current and well made
 docs: ## write the generated parts of docs/ anew
 	$(GO) test ./internal/config -run Guide -update
 
+.PHONY: deploy-check
+deploy-check: build ## check rules, alerts, units, compose file, image and package
+	@scripts/services.sh deploy
+	@scripts/deploy.sh
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin dist $(CACHE)

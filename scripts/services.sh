@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a stage needs and this machine does not have: services.sh test, services.sh lint, services.sh clients.
+# Installs what a stage needs and this machine does not have: services.sh test, lint, clients or deploy.
 # Running it again does nothing. A test that needs more adds a line to its stage: need COMMAND PACKAGE.
 set -euo pipefail
 
@@ -26,12 +26,19 @@ clients)
   need npm npm
   need chromium chromium
   ;;
+deploy)
+  need promtool prometheus
+  need amtool prometheus-alertmanager
+  need systemd-analyze systemd
+  need dpkg-deb dpkg
+  need ip iproute2 # scripts/image.sh
+  ;;
 lint)
   need shellcheck shellcheck
   need npm npm # the linter of the OpenAPI document
   ;;
 *)
-  echo "usage: $0 test|lint|clients" >&2
+  echo "usage: $0 test|lint|clients|deploy" >&2
   exit 2
   ;;
 esac

@@ -89,6 +89,11 @@ func newMetrics(registry prometheus.Registerer, n *Node) (*metrics, error) {
 			return nil, err
 		}
 	}
+	// A counter that appears with its first event has no rate for that event.
+	for code := range knownCodes {
+		m.disconnects.WithLabelValues(transportWebSocket, strconv.FormatUint(uint64(code), 10))
+		m.disconnects.WithLabelValues(transportSSE, strconv.FormatUint(uint64(code), 10))
+	}
 	return m, nil
 }
 
