@@ -57,8 +57,8 @@ func mayImport(dir string) []string {
 		return append([]string{root}, ports...)
 	case dir == "internal/api", dir == "internal/realtime":
 		return append([]string{root, "internal/observe", dir + "/..."}, capabilities...)
-	case dir == "internal/realtime/redisrealtime":
-		return []string{root, "internal/realtime", redisConn}
+	case dir == "internal/realtime/redisbroker":
+		return []string{root, redisConn}
 	case dir == "internal/backup":
 		return []string{root, "internal/blob"}
 	case dir == "client", strings.HasPrefix(dir, "client/"):

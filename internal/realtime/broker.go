@@ -20,5 +20,13 @@ type Broker interface {
 	ReplaySize(channel string, since centrifuge.StreamPosition) int
 }
 
+// Sifter is a Broker that has to ask elsewhere who reads a channel: its Wanted is always true, and it is asked about many
+// channels at once.
+type Sifter interface {
+	// Sift tells which of the channels anybody reads or may come back to. Where it fails, the broker sees to it itself that
+	// their readers are told of a gap.
+	Sift(channels []string) (wanted map[string]bool, err error)
+}
+
 // NewBroker makes the broker of a node.
 type NewBroker func(*centrifuge.Node) (Broker, error)

@@ -28,6 +28,17 @@ type world struct {
 	node   *Node
 	server *httptest.Server
 	people *people
+	// others are the nodes of further instances behind the same server.
+	others []*Node
+}
+
+// nodes gives the nodes of all instances.
+func (w *world) nodes() []*Node { return append([]*Node{w.node}, w.others...) }
+
+// publish publishes an event on the instance that its device reports to.
+func (w *world) publish(device int, event hearth.Event) {
+	nodes := w.nodes()
+	nodes[device%len(nodes)].Publish(event)
 }
 
 // people is an Authenticator and the devices, in memory.
@@ -160,10 +171,24 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 	if err := node.Start(); err != nil {
 		t.Fatal(err)
 	}
+	w.server = serveNodes(func() *Node { return node })
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := node.Close(ctx); err != nil {
+			t.Errorf("close the node: %v", err)
+		}
+		w.server.Close()
+	})
+	return w
+}
+
+// serveNodes serves each request by the node that pick gives.
+func serveNodes(pick func() *Node) *httptest.Server {
 	mux := http.NewServeMux()
-	serve := func(path string, handler func(http.ResponseWriter, *http.Request) error) {
+	serve := func(path string, handler func(*Node, http.ResponseWriter, *http.Request) error) {
 		mux.HandleFunc(path, func(rw http.ResponseWriter, r *http.Request) {
-			if err := handler(rw, r); err != nil {
+			if err := handler(pick(), rw, r); err != nil {
 				status := map[hearth.Code]int{
 					hearth.CodeNotFound: 404, hearth.CodeForbidden: 403, hearth.CodeUnavailable: 503, hearth.CodeMalformedBody: 400,
 					hearth.CodeValidationFailed: 422, hearth.CodeInternal: 500,
@@ -175,20 +200,12 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 			}
 		})
 	}
-	serve("/sse", node.ServeSSE)
-	serve("/ws", node.ServeWebSocket)
-	w.server = httptest.NewUnstartedServer(mux)
-	w.server.Config.WriteTimeout = 2 * time.Second // streams must outlive it
-	w.server.Start()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		if err := node.Close(ctx); err != nil {
-			t.Errorf("close the node: %v", err)
-		}
-		w.server.Close()
-	})
-	return w
+	serve("/sse", (*Node).ServeSSE)
+	serve("/ws", (*Node).ServeWebSocket)
+	server := httptest.NewUnstartedServer(mux)
+	server.Config.WriteTimeout = 2 * time.Second // streams must outlive it
+	server.Start()
+	return server
 }
 
 // sseEvent is what an EventSource dispatches; a block without data has only an ID.

@@ -80,6 +80,9 @@ func New(options Options) (*Node, error) {
 		return nil, fmt.Errorf("realtime: register the metrics: %w", err)
 	}
 	n.node.SetBroker(n.broker)
+	if options.Presence != nil {
+		n.node.SetPresenceManager(options.Presence)
+	}
 	n.handle()
 	n.websocket = n.newWebsocketHandler()
 	for range max(2, min(8, runtime.GOMAXPROCS(0))) {

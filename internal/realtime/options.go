@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/centrifugal/centrifuge"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hearth"
@@ -40,6 +41,8 @@ type Options struct {
 	Encode func(hearth.Event) (json.RawMessage, error)
 	// Broker makes the broker that instances share; nil keeps everything in this process.
 	Broker NewBroker
+	// Presence keeps who reads which channel, for all instances; nil keeps it in this process.
+	Presence centrifuge.PresenceManager
 	// Tickets keeps the tickets that streams are opened with; nil keeps them in this process.
 	Tickets Tickets
 	// CursorKey signs the positions in SSE ids; instances that share a broker share it. Empty: a random key of this

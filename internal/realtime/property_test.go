@@ -63,7 +63,11 @@ func propertyWorld(t *testing.T) *world {
 
 func TestStreamsNeverGiveAGapADoubleOrDisorder(t *testing.T) {
 	t.Parallel()
-	w := propertyWorld(t)
+	checkStreams(t, propertyWorld(t))
+}
+
+func checkStreams(t *testing.T, w *world) {
+	t.Helper()
 	rapid.Check(t, func(rt *rapid.T) {
 		org := newID()
 		ann, token := w.user(0, func(c *hearth.Caller) { c.Orgs = map[string]hearth.OrgRole{org: hearth.OrgViewer} })
@@ -93,12 +97,13 @@ func TestStreamsNeverGiveAGapADoubleOrDisorder(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"publish": func(rt *rapid.T) {
 				for range rapid.IntRange(1, 8).Draw(rt, "events") {
-					w.node.Publish(l.next(rapid.IntRange(0, len(devices)-1).Draw(rt, "device")))
+					i := rapid.IntRange(0, len(devices)-1).Draw(rt, "device")
+					w.publish(i, l.next(i))
 				}
 			},
 			"read": func(*rapid.T) {
 				// Something is on its way: this, if nothing that was before.
-				w.node.Publish(l.next(0))
+				w.publish(0, l.next(0))
 				read()
 			},
 			"reconnect": func(*rapid.T) {
@@ -108,7 +113,7 @@ func TestStreamsNeverGiveAGapADoubleOrDisorder(t *testing.T) {
 			},
 		})
 		for i := range devices {
-			w.node.Publish(l.next(i))
+			w.publish(i, l.next(i))
 		}
 		for !l.complete() {
 			if !read() {
@@ -121,7 +126,11 @@ func TestStreamsNeverGiveAGapADoubleOrDisorder(t *testing.T) {
 
 func TestSocketsNeverGiveAGapADoubleOrDisorder(t *testing.T) {
 	t.Parallel()
-	w := propertyWorld(t)
+	checkSockets(t, propertyWorld(t))
+}
+
+func checkSockets(t *testing.T, w *world) {
+	t.Helper()
 	rapid.Check(t, func(rt *rapid.T) {
 		ann, token := w.user(0)
 		devices := []hearth.Device{w.device(ownedBy(ann.UserID)), w.device(ownedBy(ann.UserID))}
@@ -176,7 +185,7 @@ func TestSocketsNeverGiveAGapADoubleOrDisorder(t *testing.T) {
 		publish := func(i int) {
 			event := ledgers[own].next(i)
 			ledgers[deviceChannel(devices[i])].next(0)
-			w.node.Publish(event)
+			w.publish(i, event)
 		}
 		take := func(it item) {
 			switch {
@@ -193,14 +202,18 @@ func TestSocketsNeverGiveAGapADoubleOrDisorder(t *testing.T) {
 				}
 			},
 			"lose the connection": func(*rapid.T) {
-				for _, c := range w.node.node.Hub().UserConnections(ann.UserID) {
-					c.Disconnect(centrifuge.DisconnectForceReconnect)
+				for _, node := range w.nodes() {
+					for _, c := range node.node.Hub().UserConnections(ann.UserID) {
+						c.Disconnect(centrifuge.DisconnectForceReconnect)
+					}
 				}
 			},
 			// Not by the client's own Disconnect: centrifuge-go may then still handle what the old connection brought while
 			// the new one replays it.
 			"cut the connection": func(rt *rapid.T) {
-				w.node.sockets.closeAll()
+				for _, node := range w.nodes() {
+					node.sockets.closeAll()
+				}
 				for range rapid.IntRange(0, 20).Draw(rt, "events meanwhile") {
 					publish(0)
 				}

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync"
 	"time"
 
@@ -119,8 +120,8 @@ func (l *lane) run() {
 				}
 				break
 			}
-			for _, q := range batch {
-				l.publish(q)
+			for group := range slices.Chunk(batch, siftStep) {
+				l.publishAll(group)
 			}
 			clear(batch)
 			l.breakLost()
@@ -128,13 +129,40 @@ func (l *lane) run() {
 	}
 }
 
+// siftStep is how many events a Sifter is asked about at once.
+const siftStep = 500
+
+// publishAll publishes events in order, those that anybody reads.
+func (l *lane) publishAll(group []queued) {
+	wanted := func(channel string) bool { return l.node.broker.Wanted([]byte(channel)) }
+	if sifter, ok := l.node.broker.(Sifter); ok {
+		var channels []string
+		for _, q := range group {
+			channels = targets(q.event, channels)
+		}
+		slices.Sort(channels)
+		read, err := sifter.Sift(slices.Compact(channels))
+		if err != nil {
+			l.node.metrics.dropped.Add(float64(len(group)))
+			if hearth.ErrorCode(err) != hearth.CodeUnavailable {
+				l.node.options.Logger.Error("events could not be published", "step", "sift", "error", err)
+			}
+			return
+		}
+		wanted = func(channel string) bool { return read[channel] }
+	}
+	for _, q := range group {
+		l.publish(q, wanted)
+	}
+}
+
 // publish encodes an event once and hands it to each of its channels that has readers.
-func (l *lane) publish(q queued) {
+func (l *lane) publish(q queued, wanted func(channel string) bool) {
 	n := l.node
 	var space [2]string
 	var data []byte
 	for _, channel := range targets(q.event, space[:0]) {
-		if !n.broker.Wanted([]byte(channel)) {
+		if !wanted(channel) {
 			continue
 		}
 		if data == nil {
@@ -161,7 +189,9 @@ func (l *lane) publish(q queued) {
 // failed handles an event that could not be published: its readers are told.
 func (n *Node) failed(channel, step string, err error) {
 	n.metrics.dropped.Inc()
-	n.options.Logger.Error("an event could not be published", "step", step, "channel", kindOf(channel), "error", err)
+	if hearth.ErrorCode(err) != hearth.CodeUnavailable { // a broker that is away is told of once, by who knows
+		n.options.Logger.Error("an event could not be published", "step", step, "channel", kindOf(channel), "error", err)
+	}
 	if err := n.broker.Break(channel); err != nil {
 		n.options.Logger.Error("a gap could not be announced", "channel", kindOf(channel), "error", err)
 	}
@@ -200,7 +230,7 @@ func (l *lane) breakLost() {
 // deviceDeleted takes everybody off a deleted device's channel, after its last event.
 func (n *Node) deviceDeleted(id string) {
 	channel := devicePrefix + id
-	if n.node.Hub().NumSubscribers(channel) == 0 {
+	if n.options.Broker == nil && n.node.Hub().NumSubscribers(channel) == 0 {
 		return
 	}
 	if err := n.node.Unsubscribe("", channel, centrifuge.WithUnsubscribeAllUsers(true),

@@ -1,0 +1,125 @@
+package redisbroker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/centrifugal/centrifuge"
+	"github.com/redis/rueidis"
+
+	"hearth"
+	"hearth/internal/redisconn"
+)
+
+// presenceTTL is how long a connection shows that was not heard of again: centrifuge refreshes each after 25 s.
+const presenceTTL = time.Minute
+
+// Presence is who reads which channel, on all instances: a hash presence:{CHANNEL} with the connections, and beside it,
+// presence:{CHANNEL}:ends, until when each shows. While Redis is away nobody is shown, and nobody is kept from reading.
+type Presence struct {
+	conn  *redisconn.Conn
+	clock hearth.Clock
+}
+
+var _ centrifuge.PresenceManager = (*Presence)(nil)
+
+// NewPresence makes a presence. It needs no closing.
+func NewPresence(conn *redisconn.Conn, clock hearth.Clock) (*Presence, error) {
+	if conn == nil {
+		return nil, errors.New("redisbroker: a presence needs a connection")
+	}
+	return &Presence{conn: conn, clock: clock}, nil
+}
+
+var (
+	// show adds the connection ARGV[1], described by ARGV[2], until ARGV[3]; the keys live for ARGV[4] ms.
+	show = redisconn.NewScript(`
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+redis.call('PEXPIRE', KEYS[2], ARGV[4])
+return 1`)
+
+	// hide removes the connection ARGV[1].
+	hide = redisconn.NewScript(`
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+return 1`)
+
+	// shown gives the connections that show after ARGV[1].
+	shown = redisconn.NewScript(`
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1])) do redis.call('HDEL', KEYS[1], id) end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[1])
+return redis.call('HGETALL', KEYS[1])`)
+)
+
+func presenceKeys(channel string) []string {
+	return []string{"presence:{" + channel + "}", "presence:{" + channel + "}:ends"}
+}
+
+// AddPresence implements centrifuge.PresenceManager.
+func (p *Presence) AddPresence(channel, clientID string, info *centrifuge.ClientInfo) error {
+	text, err := json.Marshal(info)
+	if err != nil {
+		return fmt.Errorf("redisbroker: %w", err)
+	}
+	ends := strconv.FormatInt(p.clock.Now().Add(presenceTTL).UnixMilli(), 10)
+	return p.try(show, channel, clientID, string(text), ends, strconv.FormatInt(presenceTTL.Milliseconds(), 10))
+}
+
+// RemovePresence implements centrifuge.PresenceManager.
+func (p *Presence) RemovePresence(channel, clientID, _ string) error {
+	return p.try(hide, channel, clientID)
+}
+
+// try runs a script that may as well not be run while Redis is away.
+func (p *Presence) try(script *redisconn.Script, channel string, args ...string) error {
+	err := p.conn.Try(context.Background(), func(ctx context.Context, client rueidis.Client) error {
+		return script.Run(ctx, client, presenceKeys(channel), args).Error()
+	})
+	if hearth.ErrorCode(err) == hearth.CodeUnavailable {
+		return nil
+	}
+	return err
+}
+
+// Presence implements centrifuge.PresenceManager.
+func (p *Presence) Presence(channel string) (present map[string]*centrifuge.ClientInfo, err error) {
+	now := strconv.FormatInt(p.clock.Now().UnixMilli(), 10)
+	present = map[string]*centrifuge.ClientInfo{}
+	err = p.conn.Try(context.Background(), func(ctx context.Context, client rueidis.Client) error {
+		found, err := shown.Run(ctx, client, presenceKeys(channel), []string{now}).AsStrMap()
+		if err != nil {
+			return err
+		}
+		for id, text := range found {
+			info := &centrifuge.ClientInfo{}
+			if err := json.Unmarshal([]byte(text), info); err != nil {
+				return fmt.Errorf("redisbroker: a presence is read wrongly: %w", err)
+			}
+			present[id] = info
+		}
+		return nil
+	})
+	if hearth.ErrorCode(err) == hearth.CodeUnavailable {
+		return map[string]*centrifuge.ClientInfo{}, nil
+	}
+	return present, err
+}
+
+// PresenceStats implements centrifuge.PresenceManager.
+func (p *Presence) PresenceStats(channel string) (centrifuge.PresenceStats, error) {
+	present, err := p.Presence(channel)
+	if err != nil {
+		return centrifuge.PresenceStats{}, err
+	}
+	users := map[string]struct{}{}
+	for _, info := range present {
+		users[info.UserID] = struct{}{}
+	}
+	return centrifuge.PresenceStats{NumClients: len(present), NumUsers: len(users)}, nil
+}
