@@ -48,7 +48,7 @@ func (a *App) Run(ctx context.Context, ready func(url string)) error {
 		if err := a.startAdmin(failed); err != nil {
 			return err
 		}
-		listener, err := net.Listen("tcp", a.config.Addr)
+		listener, err := listen(ctx, a.config.Addr, peerTimeout)
 		if err != nil {
 			return fmt.Errorf("listen on %s: %w", a.config.Addr, err)
 		}

@@ -1,14 +1,17 @@
 package realtime
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"hash"
+	"hash/maphash"
 	"maps"
 	"slices"
+	"sync/atomic"
 
 	"github.com/centrifugal/centrifuge"
 )
@@ -35,14 +38,29 @@ func hashChannel(channel string) channelHash {
 }
 
 // cursors writes and reads ids.
-type cursors struct{ key []byte }
+type cursors struct {
+	key []byte
+	// shared are ids that were written lately, each at a place that its bytes choose: the streams of one person that follow
+	// the same channels stand at the same places, so that one signs for all.
+	shared *[sharedIDs]atomic.Pointer[signedID]
+	seed   maphash.Seed
+}
+
+// sharedIDs is how many ids are remembered: more channels than one moment publishes to.
+const sharedIDs = 256
+
+// signedID is what an id says, and the id.
+type signedID struct {
+	raw  []byte
+	text []byte
+}
 
 func newCursors(key []byte) cursors {
 	if len(key) == 0 {
 		key = make([]byte, 32)
 		_, _ = rand.Read(key) // never fails
 	}
-	return cursors{key: key}
+	return cursors{key: key, shared: new([sharedIDs]atomic.Pointer[signedID]), seed: maphash.MakeSeed()}
 }
 
 // place is where a stream stands in one channel.
@@ -54,12 +72,15 @@ type place struct {
 
 // cursorWriter writes the ids of one stream; its buffers are used again.
 type cursorWriter struct {
+	of     cursors
 	mac    hash.Hash
 	epochs []string
 	raw    []byte
 }
 
-func (c cursors) writer() *cursorWriter { return &cursorWriter{mac: hmac.New(sha256.New, c.key)} }
+func (c cursors) writer() *cursorWriter {
+	return &cursorWriter{of: c, mac: hmac.New(sha256.New, c.key)}
+}
 
 // append appends the id of the places, at most 255 of each kind.
 func (w *cursorWriter) append(out []byte, places []place) []byte {
@@ -81,12 +102,19 @@ func (w *cursorWriter) append(out []byte, places []place) []byte {
 		raw = binary.AppendUvarint(raw, uint64(slices.Index(w.epochs, p.position.Epoch)))
 		raw = binary.AppendUvarint(raw, p.position.Offset)
 	}
+	w.raw = raw
+	slot := &w.of.shared[maphash.Bytes(w.of.seed, raw)%sharedIDs]
+	if known := slot.Load(); known != nil && bytes.Equal(known.raw, raw) {
+		return append(out, known.text...)
+	}
 	w.mac.Reset()
 	w.mac.Write(raw)
-	length := len(raw)
+	length, start := len(raw), len(out)
 	raw = w.mac.Sum(raw)[:length+cursorMAC]
 	w.raw = raw
-	return base64.RawURLEncoding.AppendEncode(out, raw)
+	out = base64.RawURLEncoding.AppendEncode(out, raw)
+	slot.Store(&signedID{raw: bytes.Clone(raw[:length]), text: bytes.Clone(out[start:])})
+	return out
 }
 
 // read gives the places of an id. ok is false for one that is forged, malformed or another key's.

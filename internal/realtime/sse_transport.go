@@ -38,6 +38,8 @@ type sseTransport struct {
 	places  []place
 	ids     *cursorWriter
 	buffer  []byte
+	// deadline is the one that is set for writes.
+	deadline time.Time
 }
 
 var _ centrifuge.Transport = (*sseTransport)(nil)
@@ -245,13 +247,24 @@ func (t *sseTransport) leave(channel string) {
 // heartbeat writes a comment, which keeps proxies from closing the connection and finds out that a client is gone.
 func (t *sseTransport) heartbeat() { t.buffer = append(t.buffer, ": \n\n"...) }
 
+// allowWrite moves the deadline of writes on. One with three quarters of its time left is left as it is: many events a
+// second need no timer each.
+func (t *sseTransport) allowWrite(now time.Time) {
+	timeout := t.node.options.WriteTimeout
+	if t.deadline.Sub(now) >= timeout-timeout/4 {
+		return
+	}
+	t.deadline = now.Add(timeout)
+	_ = t.control.SetWriteDeadline(t.deadline)
+}
+
 // flush sends what was gathered. The caller holds the lock.
 func (t *sseTransport) flush() error {
 	if len(t.buffer) == 0 {
 		return nil
 	}
 	// A client that does not read holds up its own connection only, and not for long.
-	_ = t.control.SetWriteDeadline(time.Now().Add(t.node.options.WriteTimeout))
+	t.allowWrite(time.Now())
 	_, err := t.w.Write(t.buffer)
 	if err == nil {
 		err = t.control.Flush()
@@ -259,6 +272,7 @@ func (t *sseTransport) flush() error {
 	if t.http2 {
 		// There a deadline that passes ends the stream, whether or not anything is being written.
 		_ = t.control.SetWriteDeadline(time.Time{})
+		t.deadline = time.Time{}
 	}
 	if cap(t.buffer) > 4*chunk || len(t.buffer) > 4<<10 && cap(t.buffer) > chunk {
 		t.buffer = nil // one long replay is no reason to keep the memory
