@@ -23,7 +23,7 @@ type rule struct {
 
 func readRules(t *testing.T, name string) (rules []rule) {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join("../deploy/prometheus", name))
+	data, err := os.ReadFile(filepath.Join("..", "deploy", "prometheus", name))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,6 +75,8 @@ type Options struct {
 	// Health answers under /health; Metrics counts requests. Both may be nil.
 	Health  *observe.Health
 	Metrics *observe.HTTPMetrics
+	// Tracer traces requests; nil: none.
+	Tracer *observe.Tracer
 	// BodyLimit and BatchBodyLimit bound request bodies, in bytes; 0 is 1 MiB and 16 MiB.
 	BodyLimit      int64
 	BatchBodyLimit int64

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"hearth"
+	"hearth/internal/observe"
 )
 
 // Request is what is known of a request: filled in on its way, logged and counted at its end.
@@ -33,6 +34,8 @@ type Request struct {
 	// limited tells that a rate limit was counted; remaining is what is left of the tightest one.
 	limited   bool
 	remaining int
+	// traced ends the request's trace; nil where it is not traced.
+	traced func(observe.Exchange)
 	// marked is set where the request came with an Idempotency-Key.
 	marked *marked
 }

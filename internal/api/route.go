@@ -127,7 +127,11 @@ func (a *API) outer(next http.Handler) http.Handler {
 		start := time.Now()
 		info := &Request{ID: requestID(r), Method: r.Method}
 		info.Caller = hearth.Caller{IP: clientIP(r, a.options.TrustedProxies), UserAgent: userAgent(r), RequestID: info.ID}
-		r = r.WithContext(withRequest(observe.WithRequestID(r.Context(), info.ID), info))
+		ctx := withRequest(observe.WithRequestID(r.Context(), info.ID), info)
+		if a.options.Tracer != nil {
+			ctx, info.traced = a.options.Tracer.Request(ctx, info.ID, r.Header)
+		}
+		r = r.WithContext(ctx)
 		if a.options.Metrics != nil {
 			a.options.Metrics.Begin()
 		}
@@ -222,14 +226,18 @@ func (a *API) cors(w http.ResponseWriter, r *http.Request) bool {
 
 // finished counts the request and logs it in one line.
 func (a *API) finished(r *http.Request, info *Request) {
+	exchange := observe.Exchange{
+		Route: info.Route, Method: info.Method, Status: info.Status, Code: info.Code, Duration: info.Duration,
+		RequestBytes: r.ContentLength, ResponseBytes: info.Bytes,
+	}
+	if info.traced != nil {
+		defer info.traced(exchange)
+	}
 	if m := a.options.Metrics; m != nil {
 		if info.Stream {
 			m.Leave()
 		} else {
-			m.End(observe.Exchange{
-				Route: info.Route, Method: info.Method, Status: info.Status, Code: info.Code, Duration: info.Duration,
-				RequestBytes: r.ContentLength, ResponseBytes: info.Bytes,
-			})
+			m.End(exchange)
 		}
 	}
 	logRequest(a.options, r, info)

@@ -65,6 +65,7 @@ type App struct {
 	log     *slog.Logger
 	health  *observe.Health
 	metrics *observe.Metrics
+	tracer  *observe.Tracer // nil: nothing is traced
 	store   store
 	secrets *secrets
 	keys    *account.KeyRing
@@ -129,6 +130,9 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	a.metrics = observe.NewMetrics(observe.MetricsOptions{
 		Version: options.Version, DataDir: a.config.DataDir, Off: !a.config.Metrics, SlowOperation: a.config.SlowQuery,
 	})
+	if err := a.openTraces(ctx); err != nil {
+		return nil, err
+	}
 	a.health = observe.NewHealth(observe.HealthOptions{Version: options.Version, Logger: a.log})
 	a.steps.add("health", func(context.Context) error { a.health.Close(); return nil })
 	if err := a.openStore(ctx); err != nil {
@@ -196,7 +200,7 @@ func (a *App) buildAPI(ctx context.Context) error {
 		return err
 	}
 	a.api, err = api.New(api.Options{
-		Version: a.options.Version, Clock: a.options.Clock, Logger: a.log, Health: a.health, Metrics: a.metrics.HTTP,
+		Version: a.options.Version, Clock: a.options.Clock, Logger: a.log, Health: a.health, Metrics: a.metrics.HTTP, Tracer: a.tracer,
 		Accounts: a.people, Organizations: a.orgs, Roles: a.orgs.Roles, Devices: a.fleet, Fleet: a.fleet,
 		Telemetry: a.telemetry, Analytics: a.analytics, Exports: a.exports, Notifications: a.notify,
 		Jobs: jobs{a.queue, a.store, a.options.Clock}, Figures: a.figures, Live: a.realtime, StreamStats: a.streamStats,

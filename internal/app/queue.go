@@ -60,7 +60,7 @@ func (a *App) startWorker(ctx context.Context) error {
 		limits[queue.Name(name)] = n
 	}
 	worker, err := queue.NewWorker(queue.WorkerOptions{
-		Backend: a.queue, Kinds: a.kinds(), Periodic: a.schedule(), Concurrency: limits, Clock: a.options.Clock, Log: a.log,
+		Backend: a.queue, Kinds: a.tracedKinds(a.kinds()), Periodic: a.schedule(), Concurrency: limits, Clock: a.options.Clock, Log: a.log,
 		Drain: min(5*time.Second, a.config.ShutdownTimeout/3), Observe: a.jobFigures.observe,
 	})
 	if err != nil {

@@ -50,7 +50,7 @@ func offerSetup(ctx context.Context, p *Process, a *app.App, url string) error {
 // withApp builds the program for cfg, does something with it and takes it down again. A failure is in the log too, where
 // whoever runs a service looks first.
 func withApp(ctx context.Context, p *Process, cfg *config.Config, do func(*app.App, *slog.Logger) error) (err error) {
-	logger, closer, err := observe.NewLogger(observe.LogOptions{Writer: p.Stderr, Level: cfg.LogLevel, Format: cfg.LogFormat, Dir: cfg.LogDir})
+	logger, closer, err := observe.NewLogger(observe.LogOptions{Writer: p.Stderr, Level: cfg.LogLevel, Format: cfg.LogFormat, Dir: cfg.LogDir, Traces: cfg.OTLPEndpoint != ""})
 	if err != nil {
 		return err
 	}

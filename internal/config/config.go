@@ -61,6 +61,7 @@ type Config struct {
 	SlowQuery    time.Duration `key:"slow_query" default:"200ms" off:"true" group:"Observing" help:"Database operations slower than this are logged as performance, or off."`
 	Metrics      bool          `key:"metrics" default:"true" group:"Observing" help:"Count requests and operations of the store; false only to measure what the counting costs."`
 	OTLPEndpoint string        `key:"otlp_endpoint" kind:"url" schemes:"http,https" secret:"url" group:"Observing" help:"Where traces go by OTLP over HTTP, such as http://localhost:4318. Empty: no traces."`
+	OTLPRatio    float64       `key:"otlp_ratio" default:"0.1" min:"0" max:"1" group:"Observing" help:"Share of the requests that are traced, with all they cause."`
 
 	raw map[string]value // by key: what was said, and where
 }

@@ -94,6 +94,11 @@ func (s Setting) set(cfg *Config, text string) error {
 		if err == nil {
 			err = bounds(s, *v, parseInt, strconv.Itoa)
 		}
+	case *float64:
+		*v, err = parseFloat(text)
+		if err == nil {
+			err = bounds(s, *v, parseFloat, func(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) })
+		}
 	case *time.Duration:
 		*v, err = hearth.ParseDuration(text)
 		if err == nil {
@@ -155,7 +160,7 @@ func (s Setting) checkText(text string) error {
 }
 
 // bounds holds v against the setting's min and max.
-func bounds[T int | time.Duration | Bytes](s Setting, v T, parse func(string) (T, error), format func(T) string) error {
+func bounds[T int | float64 | time.Duration | Bytes](s Setting, v T, parse func(string) (T, error), format func(T) string) error {
 	for _, name := range []string{"min", "max"} {
 		text, ok := s.tag.Lookup(name)
 		if !ok {

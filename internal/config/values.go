@@ -144,6 +144,14 @@ func parseInt(text string) (int, error) {
 	return n, nil
 }
 
+func parseFloat(text string) (float64, error) {
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+		return 0, fmt.Errorf("must be a number, not %q", text)
+	}
+	return f, nil
+}
+
 func parseLevel(text string) (slog.Level, error) {
 	switch text {
 	case "debug":

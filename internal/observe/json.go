@@ -26,6 +26,8 @@ type jsonHandler struct {
 	pending []string
 	// kinded tells that prefix has the kind.
 	kinded bool
+	// traces tells that lines carry the ids of their span.
+	traces bool
 }
 
 // sink is one writer with its least level. Lines are written whole, one at a time.
@@ -37,8 +39,8 @@ type sink struct {
 
 var _ slog.Handler = (*jsonHandler)(nil)
 
-func newJSONHandler(sinks ...*sink) *jsonHandler {
-	h := &jsonHandler{sinks: sinks, least: sinks[0].level}
+func newJSONHandler(traces bool, sinks ...*sink) *jsonHandler {
+	h := &jsonHandler{sinks: sinks, least: sinks[0].level, traces: traces}
 	for _, s := range sinks {
 		h.least = min(h.least, s.level)
 	}
@@ -73,6 +75,12 @@ func (h *jsonHandler) Handle(ctx context.Context, r slog.Record) error {
 	if id := RequestID(ctx); id != "" {
 		b = appendName(b, requestIDField)
 		b = appendString(b, id)
+	}
+	if h.traces {
+		if traceID, spanID := traceIDs(ctx); traceID != "" {
+			b = appendString(appendName(b, traceIDField), traceID)
+			b = appendString(appendName(b, spanIDField), spanID)
+		}
 	}
 	b = append(b, h.prefix...)
 

@@ -17,7 +17,7 @@ func TestTheHandlerKeepsTheRulesOfSlog(t *testing.T) {
 	var out bytes.Buffer
 	slogtest.Run(t, func(*testing.T) slog.Handler {
 		out.Reset()
-		return newJSONHandler(&sink{w: &out})
+		return newJSONHandler(false, &sink{w: &out})
 	}, func(t *testing.T) map[string]any {
 		t.Helper()
 		var line map[string]any
@@ -41,7 +41,7 @@ func TestTheHandlerWritesWhatSlogWrites(t *testing.T) {
 		slog.Group("", slog.Int("inlined", 1)), slog.Any("bytes", []byte("ab")),
 	}
 	var ours, theirs bytes.Buffer
-	for _, handler := range []slog.Handler{newJSONHandler(&sink{w: &ours}), slog.NewJSONHandler(&theirs, nil)} {
+	for _, handler := range []slog.Handler{newJSONHandler(false, &sink{w: &ours}), slog.NewJSONHandler(&theirs, nil)} {
 		logger := slog.New(handler).With("with", 1).WithGroup("group").With("in", 2).WithGroup("deep")
 		record := slog.NewRecord(time.Time{}, slog.LevelWarn, "the \"message\"", 0)
 		record.AddAttrs(attrs...)
@@ -68,7 +68,7 @@ func TestAFieldThatCannotBeEncodedCostsNoLine(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	var missing *brokenError
-	slog.New(newJSONHandler(&sink{w: &out})).Info("m", "f", math.NaN(), "inf", math.Inf(-1), "ch", make(chan int), "panic", missing, "last", 1)
+	slog.New(newJSONHandler(false, &sink{w: &out})).Info("m", "f", math.NaN(), "inf", math.Inf(-1), "ch", make(chan int), "panic", missing, "last", 1)
 	var line map[string]any
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
 		t.Fatalf("%v in %q", err, out.String())

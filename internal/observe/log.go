@@ -40,6 +40,8 @@ type LogOptions struct {
 	// Dir, unless empty, is a folder that also gets every line in combined.log and the errors in error.log, both as
 	// JSON. Each is rotated at 50 MB; 5 old ones are kept, compressed, for 30 days. The folder is made if it is missing.
 	Dir string
+	// Traces adds trace_id and span_id to the lines of what is traced.
+	Traces bool
 }
 
 // NewLogger makes the program's logger. Each line has its kind, and the request id of its context if there is one. Lines
@@ -56,7 +58,7 @@ func NewLogger(opts LogOptions) (*slog.Logger, io.Closer, error) {
 	)
 	switch format := resolveFormat(opts.Format, w); format {
 	case FormatText:
-		handlers = append(handlers, &lineHandler{next: slog.NewTextHandler(w, &slog.HandlerOptions{Level: opts.Level})})
+		handlers = append(handlers, &lineHandler{next: slog.NewTextHandler(w, &slog.HandlerOptions{Level: opts.Level}), traces: opts.Traces})
 	case FormatJSON:
 		sinks = append(sinks, &sink{w: w, level: opts.Level})
 	default:
@@ -78,7 +80,7 @@ func NewLogger(opts LogOptions) (*slog.Logger, io.Closer, error) {
 		sinks = append(sinks, &sink{w: combined, level: opts.Level}, &sink{w: failures, level: max(opts.Level, slog.LevelError)})
 	}
 	if len(sinks) > 0 {
-		handlers = append(handlers, newJSONHandler(sinks...))
+		handlers = append(handlers, newJSONHandler(opts.Traces, sinks...))
 	}
 	next := handlers[0]
 	if len(handlers) > 1 {
@@ -155,14 +157,19 @@ func RequestID(ctx context.Context) string {
 	return id
 }
 
-// requestIDField is the field of the request id.
-const requestIDField = "request_id"
+// The fields of the request id and of the span.
+const (
+	requestIDField = "request_id"
+	traceIDField   = "trace_id"
+	spanIDField    = "span_id"
+)
 
 // lineHandler adds to each line its kind and its request id, before a handler that cannot itself.
 type lineHandler struct {
 	next slog.Handler
 	// kinded tells that the logger's own fields have the kind already.
 	kinded bool
+	traces bool
 }
 
 var _ slog.Handler = (*lineHandler)(nil)
@@ -180,17 +187,22 @@ func (h *lineHandler) Handle(ctx context.Context, r slog.Record) error {
 	if id := RequestID(ctx); id != "" {
 		r.AddAttrs(slog.String(requestIDField, id))
 	}
+	if h.traces {
+		if traceID, spanID := traceIDs(ctx); traceID != "" {
+			r.AddAttrs(slog.String(traceIDField, traceID), slog.String(spanIDField, spanID))
+		}
+	}
 	return h.next.Handle(ctx, r)
 }
 
 // WithAttrs gives a handler whose lines have the fields too.
 func (h *lineHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &lineHandler{next: h.next.WithAttrs(attrs), kinded: h.kinded || hasKind(attrs)}
+	return &lineHandler{next: h.next.WithAttrs(attrs), kinded: h.kinded || hasKind(attrs), traces: h.traces}
 }
 
 // WithGroup gives a handler whose later fields stand in a group; the kind and the request id stand in it too.
 func (h *lineHandler) WithGroup(name string) slog.Handler {
-	return &lineHandler{next: h.next.WithGroup(name), kinded: h.kinded}
+	return &lineHandler{next: h.next.WithGroup(name), kinded: h.kinded, traces: h.traces}
 }
 
 // kindOf gives the kind that a line lacks: "" where the logger (kinded) or the line has one.

@@ -39,7 +39,7 @@ type commitDoc struct {
 
 // writeStep prepares, decides and applies. Any error but one of the database being away means that nothing was written.
 func (s *Store) writeStep(ctx context.Context, st *step) error {
-	c, err := s.newCommit(st)
+	c, err := s.newCommit(ctx, st)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (s *Store) writeStep(ctx context.Context, st *step) error {
 // settleWithin bounds what is still done for a write after its caller has left.
 func (s *Store) settleWithin() time.Duration { return s.options.OperationTimeout }
 
-func (s *Store) newCommit(st *step) (commitDoc, error) {
+func (s *Store) newCommit(ctx context.Context, st *step) (commitDoc, error) {
 	c := commitDoc{ID: st.id, Open: time.Now().UnixMilli()}
 	for _, o := range st.ops {
 		if o.Kind != opNote {
@@ -77,7 +77,7 @@ func (s *Store) newCommit(st *step) (commitDoc, error) {
 		c.Audit = append(c.Audit, doc)
 	}
 	for _, job := range st.along.Jobs {
-		c.Jobs = append(c.Jobs, newJobDoc(job))
+		c.Jobs = append(c.Jobs, newJobDoc(job.CausedBy(ctx)))
 	}
 	if o := st.along.Once; o != nil {
 		c.Once, c.Fingerprint, c.Status, c.Answer = onceKey(o.Caller, o.Key), o.Fingerprint, o.Status, o.Answer

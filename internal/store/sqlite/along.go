@@ -18,6 +18,7 @@ func (s *Store) writeAlong(t *tx, along hearth.Along) error {
 		}
 	}
 	for _, job := range along.Jobs {
+		job = job.CausedBy(t.req.ctx)
 		_, err := t.exec(`INSERT INTO outbox(id, kind, queue, payload, uniq, run_at) VALUES(?,?,?,?,?,?)
 			ON CONFLICT(id) DO NOTHING`,
 			job.ID, job.Kind, job.Queue, job.Payload, job.Unique, millis(job.RunAt))

@@ -41,6 +41,8 @@ type writer struct {
 
 type request struct {
 	fn func(*tx) error
+	// ctx is the asker's: the jobs of the write are marked with what caused them.
+	ctx context.Context
 	// at is when it was queued.
 	at time.Time
 	// claimed is set by the first of the writer (to run it) and the asker (to give up waiting).
@@ -86,7 +88,7 @@ func (w *writer) stop() error {
 // operation's name is for the observer.
 func (s *Store) write(ctx context.Context, operation string, fn func(*tx) error) error {
 	start := time.Now()
-	err := s.enqueue(ctx, &request{fn: fn, at: start, result: make(chan error, 1)})
+	err := s.enqueue(ctx, &request{fn: fn, ctx: ctx, at: start, result: make(chan error, 1)})
 	s.options.Observer.Operation(ctx, operation, time.Since(start), err)
 	return err
 }
