@@ -1,7 +1,7 @@
 //go:build clients
 
 // Package clienttest runs the official JavaScript clients, under Node and in Chromium, against a real node. The tag keeps
-// it out of plain "go test ./...": scripts/services.sh clients installs what it needs, "make test" runs it.
+// it out of plain "go test ./...": scripts/services.sh clients installs what it needs, "make test-clients" runs it.
 package clienttest
 
 import (
