@@ -71,7 +71,11 @@ func freePort(tb testing.TB) int {
 		tb.Fatal(err)
 	}
 	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	addr, ok := listener.Addr().(*net.TCPAddr)
+	if !ok {
+		tb.Fatalf("the address is %v", listener.Addr())
+	}
+	return addr.Port
 }
 
 // Addr gives host and port.
@@ -93,7 +97,7 @@ func (r *Redis) start() error {
 		"--port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--dir", r.dir, "--daemonize", "no", "--logfile", logFile,
 		"--save", "", "--appendonly", "no", "--databases", "16",
 	}, r.settings...)
-	r.process = exec.CommandContext(context.Background(), path, args...)
+	r.process = exec.CommandContext(context.Background(), path, args...) //nolint:gosec // Debian's redis-server
 	// A test binary that is killed leaves no server behind.
 	r.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := r.process.Start(); err != nil {

@@ -83,7 +83,7 @@ func archiveEach[D, T any](
 	if err != nil {
 		return err
 	}
-	defer cursor.Close(context.WithoutCancel(a.ctx)) //nolint:errcheck // nothing depends on it
+	defer cursor.Close(context.WithoutCancel(a.ctx))
 	var docs []D
 	flush := func() error {
 		if len(docs) == 0 {
@@ -310,13 +310,40 @@ func (a *archiver) exports() error {
 		func(v []hearth.Export) hearth.ArchivePart { return hearth.ArchivePart{Exports: v} }); err != nil {
 		return err
 	}
-	// Newer checkpoints than these are still in their batches.
-	if err := a.s.logs.foldAll(a.ctx); err != nil {
+	return a.checkpoints()
+}
+
+// checkpoints gives the newest of each import: it may still be in its batch, which is looked at first, because it is kept
+// elsewhere before it leaves there. Imports are few.
+func (a *archiver) checkpoints() error {
+	batches, err := findAll[batchDoc](a.ctx, a.s.db.Collection(collBatches),
+		live(bson.E{Key: "checkpoint", Value: bson.D{{Key: "$exists", Value: true}}}), options.Find().SetProjection(bson.D{{Key: "checkpoint", Value: 1}}))
+	if err != nil {
 		return err
 	}
-	return archiveEach(a, collCheckpoints, bson.D{}, eachOf(func(d checkpointDoc) []hearth.Checkpoint {
-		return []hearth.Checkpoint{{ID: d.ID, Rows: d.Rows, Mark: d.Mark}}
-	}), func(v []hearth.Checkpoint) hearth.ArchivePart { return hearth.ArchivePart{Checkpoints: v} })
+	kept, err := findAll[checkpointDoc](a.ctx, a.s.db.Collection(collCheckpoints), bson.D{})
+	if err != nil {
+		return err
+	}
+	for _, b := range batches {
+		kept = append(kept, *b.Checkpoint)
+	}
+	newest := map[string]checkpointDoc{}
+	for _, c := range kept {
+		if c.Order >= newest[c.ID].Order {
+			newest[c.ID] = c
+		}
+	}
+	var all []hearth.Checkpoint
+	for _, id := range slices.Sorted(maps.Keys(newest)) {
+		all = append(all, hearth.Checkpoint{ID: id, Rows: newest[id].Rows, Mark: newest[id].Mark})
+	}
+	for some := range slices.Chunk(all, archiveRows) {
+		if err := a.give(hearth.ArchivePart{Checkpoints: some}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *archiver) journals() error {

@@ -177,7 +177,7 @@ func (e *logEngine) fillGiven(call *appendCall, logs []hearth.LogEntry) (*draft,
 		series := logcodec.Series{Scope: scope, Device: entry.Device, Event: call.events[eventName+entry.Event]}
 		at, ok := index[series]
 		if !ok {
-			at = uint32(len(chunk.Series)) //nolint:gosec // a batch is small
+			at = uint32(len(chunk.Series))
 			chunk.Series = append(chunk.Series, series)
 			index[series] = at
 		}
@@ -185,13 +185,13 @@ func (e *logEngine) fillGiven(call *appendCall, logs []hearth.LogEntry) (*draft,
 		chunk.Entries = append(chunk.Entries, logcodec.Entry{At: entry.At, Seq: entry.Seq, Value: entry.Value, Series: at})
 		first = min(first, entry.Seq)
 	}
-	e.encode(d, int64(first), chunk) //nolint:gosec // numbers are below 2^63
+	e.encode(d, int64(first), chunk)
 	return d, nil
 }
 
 func (s *Store) restoreCounters(ctx context.Context, part *hearth.ArchivePart) error {
 	for _, c := range part.Counters {
-		for name, last := range map[string]int64{collDevices: c.LastDevice, collBatches: int64(c.LastLog)} { //nolint:gosec // below 2^63
+		for name, last := range map[string]int64{collDevices: c.LastDevice, collBatches: int64(c.LastLog)} {
 			_, err := s.db.Collection(collCounters).UpdateOne(ctx, byID(name),
 				bson.D{{Key: "$max", Value: bson.D{{Key: "last", Value: last}}}}, options.UpdateOne().SetUpsert(true))
 			if err != nil {

@@ -2,6 +2,7 @@ package mongodb
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -116,7 +117,7 @@ func (s *Store) Devices(ctx context.Context, filter hearth.DeviceFilter, page he
 		if err != nil {
 			return list, err
 		}
-		some = append(where[:len(where):len(where)], after)
+		some = append(slices.Clip(where), after)
 	}
 	size := page.Size()
 	direction := 1

@@ -464,14 +464,3 @@ func (c *tailCache) add(b *batch) {
 	c.batches[b.first] = b
 	c.entries += len(b.chunk.Entries)
 }
-
-func (c *tailCache) drop(ids []int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, id := range ids {
-		if b := c.batches[id]; b != nil {
-			delete(c.batches, id)
-			c.entries -= len(b.chunk.Entries)
-		}
-	}
-}

@@ -82,8 +82,7 @@ type folder struct {
 	waiting [laneCount]int
 	since   [laneCount]time.Time
 
-	wake    chan struct{}
-	running sync.WaitGroup
+	wake chan struct{}
 }
 
 func (f *folder) init(e *logEngine) { f.engine, f.wake = e, make(chan struct{}, 1) }
@@ -116,7 +115,8 @@ func (f *folder) folded(lane int64, n int) {
 func (f *folder) due() (lanes []int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for lane, n := range f.waiting {
+	for lane := range f.waiting {
+		n := f.waiting[lane]
 		if n >= f.engine.options.FoldRows || n > 0 && time.Since(f.since[lane]) >= f.engine.options.FoldAge {
 			lanes = append(lanes, int64(lane))
 		}
@@ -158,7 +158,7 @@ func (f *folder) report(ctx context.Context, err error) {
 
 // foldLane folds the oldest batches of a lane; folded is the number of their logs, 0 if there are none.
 func (e *logEngine) foldLane(ctx context.Context, lane int64) (folded int, err error) {
-	_, err = e.step(ctx, lane, func() (*laneWork, error) {
+	err = e.step(ctx, lane, func() (*laneWork, error) {
 		// By the index of open.
 		cursor, err := e.batches.Find(ctx, bson.M{"open": lane, "draft": nil}, projecting("n").SetSort(bson.M{"_id": 1}).SetLimit(maxFoldBatches))
 		if err != nil {

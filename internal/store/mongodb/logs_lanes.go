@@ -80,34 +80,34 @@ func sameStates(a, b map[int64]*laneState) bool {
 
 // step does one step in a lane. choose looks at what there is to do; nil is nothing. A step that was broken off is ended
 // first. errBusy if another does one.
-func (e *logEngine) step(ctx context.Context, lane int64, choose func() (*laneWork, error)) (did bool, err error) {
+func (e *logEngine) step(ctx context.Context, lane int64, choose func() (*laneWork, error)) error {
 	if !e.stepping[lane].TryLock() {
-		return false, errBusy
+		return errBusy
 	}
 	defer e.stepping[lane].Unlock()
 	state, err := e.settleLane(ctx, lane)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if state.Hold > e.now().UnixMilli() {
-		return false, errBusy
+		return errBusy
 	}
 	work, err := choose()
 	if err != nil || work == nil {
-		return false, err
+		return err
 	}
 	work.Ver, work.At, work.By = state.Ver+1, e.now().UnixMilli(), e.name
 	if err := e.crash("begin"); err != nil {
-		return false, err
+		return err
 	}
 	result, err := e.lanes.UpdateOne(ctx, bson.M{"_id": lane, "ver": state.Ver, "work": bson.M{"$exists": false}}, bson.M{"$set": bson.M{"work": work}})
 	if err != nil {
-		return false, err
+		return err
 	}
 	if result.MatchedCount == 0 {
-		return false, errBusy
+		return errBusy
 	}
-	return true, e.finish(ctx, lane, work)
+	return e.finish(ctx, lane, work)
 }
 
 // settleLane ends what was broken off in the lane and gives its state.

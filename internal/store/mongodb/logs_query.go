@@ -130,7 +130,10 @@ func (p *logPage) hoursOf(ctx context.Context, first, last int64, limit int) (ho
 	filter := bson.M{"group": p.Device / logsums.GroupSize, "day": bson.M{"$gte": first, "$lte": last}}
 	settings := projecting("scope", "day", "now", "old").SetSort(bson.M{"day": order}).SetLimit(int64(limit))
 	err = p.eachDay(ctx, filter, settings, func(d *dayDoc, s *dayState) error {
-		read, end = read+1, d.Day
+		// One that the view does not see counts too: behind it there may be others.
+		if read, end = read+1, d.Day; s == nil {
+			return nil
+		}
 		if err := s.decode(&p.days, logcodec.DayParts{Keep: p.wants}); err != nil {
 			return err
 		}

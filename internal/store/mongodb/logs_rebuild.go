@@ -15,8 +15,7 @@ import (
 
 // rebuild makes a day of a block anew from its logs, as one step of the lane.
 func (e *logEngine) rebuild(ctx context.Context, work laneWork) error {
-	_, err := e.step(ctx, laneOf(scopeOfBlock(work.Block)), func() (*laneWork, error) { return &work, nil })
-	return err
+	return e.step(ctx, laneOf(scopeOfBlock(work.Block)), func() (*laneWork, error) { return &work, nil })
 }
 
 // rebuilt is a day of a block as its logs say it should be.

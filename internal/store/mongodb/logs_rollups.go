@@ -352,7 +352,7 @@ func (r *planRun) addDays(ctx context.Context) error {
 	}
 	return r.eachDay(ctx, filter, projecting("scope", "group", "day", "now", "old"), func(d *dayDoc, s *dayState) error {
 		parts.Hours = r.hours[[2]int64{d.Scope, d.Day}][blockOf(d.Scope, d.Group*logsums.GroupSize)]
-		if parts.Hours == 0 {
+		if parts.Hours == 0 || s == nil {
 			return nil
 		}
 		if err := s.decode(&r.days, parts); err != nil {

@@ -25,8 +25,11 @@ const (
 func (s *Store) TrimLogs(ctx context.Context, before time.Time) (removed int64, more bool, err error) {
 	horizon := logsums.BucketOf(logsums.LevelHour, max(firstMilli, min(endMilli, before.UnixMilli()))) * logsums.HourMillis
 	err = s.do(ctx, "TrimLogs", func(ctx context.Context) error {
-		removed, more, err = s.logs.trim(ctx, horizon)
-		return err
+		// What is done again is right to do twice.
+		return again(ctx, func() error {
+			removed, more, err = s.logs.trim(ctx, horizon)
+			return err
+		})
 	})
 	return removed, more, err
 }
@@ -65,10 +68,11 @@ func (e *logEngine) trim(ctx context.Context, horizon int64) (removed int64, mor
 	}
 	if horizon < stored {
 		// Batches that are not folded may hold logs from before the horizon, which must not come back.
-		if err := e.foldAll(ctx); err != nil {
+		if err := e.foldStored(ctx); err != nil {
 			return removed, false, err
 		}
-		left, err := e.store.exists(ctx, collRollups, bson.D{
+		var left bool
+		left, err = e.store.exists(ctx, collRollups, bson.D{
 			{Key: "level", Value: logsums.LevelHour}, {Key: "bucket", Value: bson.D{{Key: "$lt", Value: logsums.BucketOf(logsums.LevelHour, stored)}}},
 		})
 		if err != nil || left {
@@ -78,6 +82,32 @@ func (e *logEngine) trim(ctx context.Context, horizon int64) (removed int64, mor
 		_, err = e.lanes.UpdateOne(ctx, bson.M{"_id": int64(allLanes), "horizon": stored}, bson.M{"$set": bson.M{"horizon": horizon}})
 	}
 	return removed, false, err
+}
+
+// foldStored folds every batch that is stored by now, whatever comes meanwhile.
+func (e *logEngine) foldStored(ctx context.Context) error {
+	now := e.now().UnixMilli()
+	for lane := range int64(laneCount) {
+		for try := 0; ; try++ {
+			// By the index of open.
+			waits, err := e.store.exists(ctx, collBatches, live(bson.E{Key: "open", Value: lane}, bson.E{Key: "at", Value: bson.D{{Key: "$lte", Value: now}}}))
+			if err != nil {
+				return err
+			}
+			if !waits {
+				break
+			}
+			if _, err := e.foldLane(ctx, lane); errors.Is(err, errBusy) {
+				err = pause(ctx, try)
+				if err != nil {
+					return err
+				}
+			} else if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // trimHours removes the oldest hours from before the horizon, with their logs.
@@ -149,8 +179,10 @@ const graveTime = 10 * time.Minute
 // logs lie in many documents.
 func (s *Store) Reclaim(ctx context.Context) (more bool, err error) {
 	err = s.do(ctx, "Reclaim", func(ctx context.Context) error {
-		more, err = s.logs.reclaim(ctx)
-		return err
+		return again(ctx, func() error {
+			more, err = s.logs.reclaim(ctx)
+			return err
+		})
 	})
 	return more, err
 }
@@ -211,6 +243,9 @@ func (e *logEngine) exhume(ctx context.Context, t tombstone, scope int64) (did b
 	errFound := errors.New("found")
 	var day int64
 	err = v.eachDay(ctx, bson.M{"group": group}, options.Find().SetSort(bson.M{"day": 1}), func(d *dayDoc, s *dayState) error {
+		if s == nil {
+			return nil
+		}
 		if err := s.decode(&v.days, keepOnly(v.wants)); err != nil {
 			return err
 		}

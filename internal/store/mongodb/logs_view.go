@@ -397,7 +397,7 @@ func (v *logView) eachChunk(ctx context.Context, cuts []cut, fn func(series []lo
 	return nil
 }
 
-// eachDay calls fn for days of groups of devices, with the version that the view sees.
+// eachDay calls fn for days of groups of devices, with the version that the view sees; nil if it sees none of the day.
 func (v *logView) eachDay(ctx context.Context, filter bson.M, settings *options.FindOptionsBuilder, fn func(*dayDoc, *dayState) error) error {
 	cursor, err := v.e.days.Find(ctx, v.scopeFilter(filter), settings)
 	if err != nil {
@@ -410,7 +410,7 @@ func (v *logView) eachDay(ctx context.Context, filter bson.M, settings *options.
 		if err == nil {
 			state, err = doc.at(v.ver(doc.Scope))
 		}
-		if err == nil && state != nil {
+		if err == nil {
 			err = fn(&doc, state)
 		}
 		if err != nil {
