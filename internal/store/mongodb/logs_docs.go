@@ -11,7 +11,7 @@ import (
 	"hearth/internal/store/logsums"
 )
 
-// The collections of the logs; docs/adr/0009-logs-in-mongodb.md says how they work together.
+// The collections of the logs; docs/adr/0010-logs-in-mongodb.md says how they work together.
 const (
 	collBatches     = "log_batches"        // batches that are acknowledged and not folded everywhere yet
 	collLanes       = "log_lanes"          // the state of each lane, and of all (allLanes)

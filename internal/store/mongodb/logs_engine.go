@@ -36,7 +36,7 @@ const (
 	endMilli   = 253402300800000
 )
 
-// logEngine keeps the logs; docs/adr/0009-logs-in-mongodb.md tells how.
+// logEngine keeps the logs; docs/adr/0010-logs-in-mongodb.md tells how.
 type logEngine struct {
 	store   *Store
 	options LogOptions
