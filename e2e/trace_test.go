@@ -31,7 +31,7 @@ type receiver struct {
 func startReceiver(t *testing.T) *receiver {
 	t.Helper()
 	r := &receiver{}
-	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	r.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
 		body := io.Reader(req.Body)
 		if req.Header.Get("Content-Encoding") == "gzip" {
 			unzipped, err := gzip.NewReader(body)

@@ -171,9 +171,10 @@ func (t *Tracer) Job(ctx context.Context, kind, id, cause string) (traced contex
 	if t == nil {
 		return ctx, func(error) {}
 	}
+	//nolint:spancheck // whoever runs the job ends it
 	ctx, span := t.tracer.Start(ctx, "job "+kind, trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithLinks(links(cause)...), trace.WithAttributes(attribute.String("hearth.job_kind", kind), attribute.String("hearth.job_id", id)))
-	return ctx, func(err error) {
+	return ctx, func(err error) { //nolint:spancheck // see above
 		if err != nil {
 			span.SetStatus(codes.Error, "")
 			span.SetAttributes(attribute.String("error.type", failure(err)))
