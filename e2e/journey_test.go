@@ -12,9 +12,13 @@ import (
 )
 
 // From sign-up to exact analytics: what the README promises a stranger.
-func TestAStrangerGetsTheExactFigureBack(t *testing.T) {
+func TestAStrangerGetsTheExactFigureBackInBothModes(t *testing.T) {
 	t.Parallel()
-	s := serve(t)
+	inBothModes(t, exactFigures)
+}
+
+func exactFigures(t *testing.T, s *server) {
+	t.Helper()
 	ann, _ := s.signup("ann@example.com")
 	kitchen, cellar := ann.device("kitchen"), ann.device("cellar")
 	start := time.Now().UTC().Add(-90 * time.Minute).Truncate(time.Second)
@@ -134,9 +138,13 @@ func TestStoppingFailsNoRequestUnderWay(t *testing.T) {
 	}
 }
 
-func TestTheOpenAPIDocumentIsServed(t *testing.T) {
+func TestTheOpenAPIDocumentIsServedInBothModes(t *testing.T) {
 	t.Parallel()
-	s := serve(t)
+	inBothModes(t, openAPIIsServed)
+}
+
+func openAPIIsServed(t *testing.T, s *server) {
+	t.Helper()
 	var doc struct {
 		OpenAPI string                     `json:"openapi"`
 		Paths   map[string]json.RawMessage `json:"paths"`

@@ -56,6 +56,11 @@ type server struct {
 	env  []string
 	cmd  *exec.Cmd
 	log  *lockedBuffer
+	// command is what is run; nil is serve. ready, if set, is the URL that answers once it runs, where that is not url.
+	command []string
+	ready   string
+	// members are what stands behind a fleet's address: it has no process of its own.
+	members []*server
 	// transport reaches the url; nil is the default one.
 	transport http.RoundTripper
 	// ended is closed when the process is gone; exit is its error then.
@@ -112,8 +117,18 @@ func tail(text string, n int) string { return text[max(0, len(text)-n):] }
 
 func (s *server) start() {
 	s.t.Helper()
+	if s.members != nil {
+		for _, m := range s.members {
+			m.start()
+		}
+		return
+	}
 	s.log = &lockedBuffer{}
-	s.cmd = exec.Command(program, "serve")
+	command := s.command
+	if command == nil {
+		command = []string{"serve"}
+	}
+	s.cmd = exec.Command(program, command...)
 	s.cmd.Env = append(os.Environ(),
 		"HEARTH_ADDR="+s.addr, "HEARTH_ADMIN_ADDR=127.0.0.1:0", "HEARTH_DATA_DIR="+s.dir, "HEARTH_RATE_LIMITS=off",
 		"HEARTH_BCRYPT_COST=4", "HEARTH_LOG_FORMAT=json")
@@ -134,8 +149,12 @@ func (s *server) start() {
 func (s *server) awaitReady(limit time.Duration) {
 	s.t.Helper()
 	deadline := time.Now().Add(limit)
+	url := s.url
+	if s.ready != "" {
+		url = s.ready
+	}
 	for {
-		resp, err := http.Get(s.url + "/health/ready")
+		resp, err := http.Get(url + "/health/ready")
 		if err == nil {
 			_ = resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
@@ -172,6 +191,12 @@ func (s *server) signal(sig syscall.Signal) {
 // kill ends the program as a crash does.
 func (s *server) kill() {
 	s.t.Helper()
+	if s.members != nil {
+		for _, m := range s.members {
+			m.kill()
+		}
+		return
+	}
 	s.signal(syscall.SIGKILL)
 	<-s.ended
 }
@@ -179,6 +204,12 @@ func (s *server) kill() {
 // stop ends the program as an operator does, and expects it to end well within its promise.
 func (s *server) stop() {
 	s.t.Helper()
+	if s.members != nil {
+		for _, m := range s.members {
+			m.stop()
+		}
+		return
+	}
 	s.signal(syscall.SIGTERM)
 	select {
 	case <-s.ended:
