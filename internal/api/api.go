@@ -86,6 +86,9 @@ type Options struct {
 	AllowedOrigins []string
 	// TrustedProxies are the networks whose X-Forwarded-For counts.
 	TrustedProxies []netip.Prefix
+	// AccelRedirect is where a trusted proxy has the directory of files, such as "/.hearth/files/": export files are then sent
+	// by the proxy, told by X-Accel-Redirect; "": by the program.
+	AccelRedirect string
 	// Limiter bounds how often clients call; nil: they are not limited.
 	Limiter Limiter
 	// Secret keeps what is stored of requests with an Idempotency-Key from whoever has the database: 32 random bytes, the

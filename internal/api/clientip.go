@@ -30,6 +30,12 @@ func clientIP(r *http.Request, trusted []netip.Prefix) string {
 	return peer.String()
 }
 
+// fromProxy tells whether a request came by a trusted proxy.
+func fromProxy(r *http.Request, trusted []netip.Prefix) bool {
+	peer, ok := parseHop(r.RemoteAddr)
+	return ok && contains(trusted, peer)
+}
+
 // parseHop reads an address with or without a port: 192.0.2.1, 192.0.2.1:80, 2001:db8::1, [2001:db8::1], [2001:db8::1]:80.
 func parseHop(text string) (netip.Addr, bool) {
 	if len(text) > 64 {

@@ -2,9 +2,11 @@ package api
 
 import (
 	"context"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -43,10 +45,18 @@ func (a *API) registerExportFile(s *exports.Service) {
 		}}
 		doc.Responses["206"] = &huma.Response{Description: "A part of the file", Content: content}
 		doc.Responses["304"] = &huma.Response{Description: "The client has the file"}
-	}, func(w http.ResponseWriter, r *http.Request) error { return serveExport(s, w, r) })
+	}, func(w http.ResponseWriter, r *http.Request) error { return a.serveExport(s, w, r) })
 }
 
-func serveExport(s *exports.Service, w http.ResponseWriter, r *http.Request) error {
+// accel gives the address by which a proxy sends the file itself; "" where the program has to.
+func (a *API) accel(r *http.Request, key string) string {
+	if a.options.AccelRedirect == "" || !fromProxy(r, a.options.TrustedProxies) {
+		return ""
+	}
+	return (&url.URL{Path: a.options.AccelRedirect + key}).EscapedPath()
+}
+
+func (a *API) serveExport(s *exports.Service, w http.ResponseWriter, r *http.Request) error {
 	file, err := s.Open(r.Context(), callerOf(r.Context()), r.PathValue("id"))
 	if err != nil {
 		return err
@@ -58,7 +68,7 @@ func serveExport(s *exports.Service, w http.ResponseWriter, r *http.Request) err
 	header.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": result.FileName}))
 	header.Set("ETag", `"`+result.SHA256+`"`)
 	header.Set("Cache-Control", "private, no-cache")
-	out := &fileWriter{ResponseWriter: w, control: http.NewResponseController(w), begin: func() {
+	out := &fileWriter{ResponseWriter: w, control: http.NewResponseController(w), accel: a.accel(r, file.Export.File), begin: func() {
 		if r.Method == http.MethodGet {
 			s.CountDownload(context.WithoutCancel(r.Context()), file.Export.ID)
 		}
@@ -81,7 +91,11 @@ type fileWriter struct {
 	control *http.ResponseController
 	begin   func()
 	refused bool
+	// accel is where a proxy finds the file: it gets that instead of the bytes, and takes the range out of them itself.
+	accel string
 }
+
+var errHandedOver = errors.New("the proxy sends the file")
 
 func (w *fileWriter) WriteHeader(status int) {
 	switch status {
@@ -95,12 +109,23 @@ func (w *fileWriter) WriteHeader(status int) {
 			w.begin()
 		}
 	}
+	if w.accel != "" && (status == http.StatusOK || status == http.StatusPartialContent) {
+		header := w.Header()
+		header.Del("Content-Length")
+		header.Del("Content-Range")
+		header.Del("Accept-Ranges") // the proxy says so itself
+		header.Set("X-Accel-Redirect", w.accel)
+		status = http.StatusOK
+	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *fileWriter) Write(p []byte) (int, error) {
 	if w.refused {
 		return len(p), nil
+	}
+	if w.accel != "" {
+		return 0, errHandedOver
 	}
 	// Where the connection has no deadlines (tests), there is none to move.
 	_ = w.control.SetWriteDeadline(time.Now().Add(stallTimeout))

@@ -171,7 +171,7 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	if err := a.openTelemetry(); err != nil {
 		return nil, err
 	}
-	if err := a.openRealtime(); err != nil {
+	if err := a.openRealtime(ctx); err != nil {
 		return nil, err
 	}
 	if err := a.openExports(); err != nil {
@@ -206,7 +206,7 @@ func (a *App) buildAPI(ctx context.Context) error {
 		Jobs: jobs{a.queue, a.store, a.options.Clock}, Figures: a.figures, Live: a.realtime, StreamStats: a.streamStats,
 		BodyLimit: int64(a.config.BodyLimit), BatchBodyLimit: int64(a.config.BatchBodyLimit),
 		SlowRequest: a.config.SlowRequest, AllowedOrigins: a.config.AllowedOrigins,
-		TrustedProxies: a.config.TrustedProxies, Limiter: limits, Secret: secret, Once: a.store,
+		TrustedProxies: a.config.TrustedProxies, AccelRedirect: a.config.AccelRedirect, Limiter: limits, Secret: secret, Once: a.store,
 		Audit: audit.New(a.store),
 	})
 	return err

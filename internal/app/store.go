@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"path/filepath"
 
 	"hearth"
@@ -47,7 +46,9 @@ func (a *App) openStore(ctx context.Context) (err error) {
 			Path: filepath.Join(a.config.DataDir, "hearth.db"), Clock: a.options.Clock, Logger: a.log, SlowQuery: a.config.SlowQuery, Observer: a.metrics.Store,
 		})
 	} else {
-		a.store, err = a.openMongoDB(ctx)
+		a.store, err = mongodb.Open(ctx, mongodb.Options{
+			URI: a.config.StoreURL, Clock: a.options.Clock, Logger: a.log, SlowQuery: a.config.SlowQuery, Observer: a.metrics.Store,
+		})
 	}
 	if err != nil {
 		return err
@@ -55,20 +56,6 @@ func (a *App) openStore(ctx context.Context) (err error) {
 	a.steps.add("store", func(context.Context) error { return a.store.Close() })
 	a.health.Register(observe.Check{Name: "database", Required: true, Probe: a.store.Ping})
 	return nil
-}
-
-func (a *App) openMongoDB(ctx context.Context) (store, error) {
-	opened, err := mongodb.Open(ctx, mongodb.Options{
-		URI: a.config.StoreURL, Clock: a.options.Clock, Logger: a.log, SlowQuery: a.config.SlowQuery, Observer: a.metrics.Store,
-	})
-	if err != nil {
-		return nil, err
-	}
-	whole, ok := any(opened).(store)
-	if !ok {
-		return nil, errors.Join(errors.New("the store on MongoDB is not complete"), opened.Close())
-	}
-	return whole, nil
 }
 
 // followOthers forgets what was read, when another process (an import) has written to the store.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
+	"strings"
 	"time"
 )
 
@@ -29,6 +30,7 @@ type Config struct {
 	Worker           bool           `key:"worker" default:"true" group:"Server" help:"Run background jobs in the server too; false where workers run on their own."`
 	QueueConcurrency Concurrency    `key:"queue_concurrency" group:"Server" help:"Jobs of each queue that a worker runs at once, such as export=2,cleanup=0. A queue left out keeps its default; 0 leaves it to other workers."`
 	TrustedProxies   []netip.Prefix `key:"trusted_proxies" group:"Server" help:"Networks (CIDR, or a single address) whose X-Forwarded-For counts."`
+	AccelRedirect    string         `key:"accel_redirect" group:"Server" help:"Where a trusted nginx has the directory of files as an internal location, such as /.hearth/files/: it sends export files itself then. Empty: the program does."`
 	AllowedOrigins   []string       `key:"allowed_origins" kind:"origin" group:"Server" help:"Origins of web pages that may call the API and open streams, such as https://home.example; * for all."`
 
 	BodyLimit       Bytes         `key:"body_limit" default:"1MiB" min:"1KiB" max:"64MiB" group:"Server" help:"Largest request body."`
@@ -107,6 +109,14 @@ func (c *Config) Validate() error {
 	}
 	if c.AdminAddr != "" && c.AdminAddr == c.Addr && !ephemeral(c.Addr) {
 		errs = append(errs, fmt.Errorf("%s must not be the address of the API: metrics and profiles are private", c.name("admin_addr")))
+	}
+	if c.AccelRedirect != "" {
+		if !strings.HasPrefix(c.AccelRedirect, "/") || !strings.HasSuffix(c.AccelRedirect, "/") {
+			errs = append(errs, fmt.Errorf("%s must begin and end with a slash, as the location of nginx does", c.name("accel_redirect")))
+		}
+		if strings.HasPrefix(c.BlobURL, "s3:") {
+			errs = append(errs, fmt.Errorf("%s is for files in a directory, and blob_url names an object storage", c.name("accel_redirect")))
+		}
 	}
 	return errors.Join(errs...)
 }
