@@ -48,6 +48,10 @@ test: services ## install what the tests need, then run them all with the race d
 test-short: ## run the tests without the race detector
 	$(GO) test ./...
 
+.PHONY: test-fleet
+test-fleet: services ## run the tests of several instances behind nginx, over Redis and a MongoDB-wire server
+	$(GO) test -timeout 20m -run 'Fleet|BothModes|Nginx' ./e2e
+
 .PHONY: test-clients
 test-clients: ## run the JavaScript clients, under Node and in Chromium, against the realtime node
 	@scripts/clients.sh

@@ -85,7 +85,8 @@ func newFleet(t *testing.T, options fleetOptions) *fleet {
 			}
 		})
 	}
-	f.front = newFront(t, upstreams)
+	// The tests come from one address, faster than anybody should.
+	f.front = newFront(t, upstreams, edit{"site/limits.conf", "rate=300r/s", "rate=100000r/s"}, edit{"site/limits.conf", "rate=10r/s", "rate=100000r/s"})
 	f.server = f.front.before(t)
 	f.members = members
 	return f
