@@ -1,0 +1,368 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// The table of docs/fleet.md says what each of these tests expects.
+
+// calls makes core calls at a gentle pace until it is stopped.
+type calls struct {
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	mu     sync.Mutex
+	took   []time.Duration
+	wrong  []string
+}
+
+// startCalls reads and writes as a caller, and notes what took how long and what failed. fits tells whether a status is as
+// expected.
+func startCalls(t *testing.T, c *client, device string, fits func(status int) bool) *calls {
+	ctx, cancel := context.WithCancel(t.Context())
+	l := &calls{cancel: cancel}
+	ask := func(method, path string, body any) {
+		began := time.Now()
+		a, err := c.send(t.Context(), method, path, body)
+		took := time.Since(began)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.took = append(l.took, took)
+		if err != nil || !fits(a.status) {
+			l.wrong = append(l.wrong, fmt.Sprintf("%s %s after %s: %d %.150s %v", method, path, took, a.status, a.body, err))
+		}
+	}
+	for range 2 {
+		l.wg.Go(func() {
+			for ctx.Err() == nil {
+				ask("GET", "/users/me", nil)
+				ask("GET", "/devices/"+device, nil)
+				ask("GET", "/analytics/dashboard?range=24h", nil)
+				ask("POST", "/devices/"+device+"/heartbeat", map[string]any{})
+				ask("POST", "/devices/"+device+"/logs", map[string]any{"event": "x", "value": 1})
+				time.Sleep(10 * time.Millisecond) // the pace
+			}
+		})
+	}
+	return l
+}
+
+// stop ends the calls; p99 bounds what nearly all took, and nothing may have failed.
+func (l *calls) stop(t *testing.T, what string, p99 time.Duration) {
+	t.Helper()
+	l.cancel()
+	l.wg.Wait()
+	slices.Sort(l.took)
+	got := l.took[len(l.took)*99/100]
+	t.Logf("%s: %d calls, p50 %s, p99 %s, longest %s", what, len(l.took), l.took[len(l.took)/2], got, l.took[len(l.took)-1])
+	if got > p99 {
+		t.Errorf("%s: p99 %s, want at most %s", what, got, p99)
+	}
+	for i, wrong := range l.wrong {
+		if i == 5 {
+			t.Errorf("%s: and %d more", what, len(l.wrong)-i)
+			break
+		}
+		t.Errorf("%s: %s", what, wrong)
+	}
+}
+
+func isOK(status int) bool { return status == 200 || status == 201 }
+
+// healthSays waits until /health gives a part the state.
+func healthSays(t *testing.T, s *server, part, state string) {
+	t.Helper()
+	within(t, 10*time.Second, part+" is "+state+" in /health", func() string {
+		var report struct {
+			Status       string `json:"status"`
+			Dependencies map[string]struct {
+				State string `json:"state"`
+			} `json:"dependencies"`
+		}
+		a, err := s.anonymous().send(t.Context(), "GET", "/health", nil)
+		if err != nil {
+			return err.Error()
+		}
+		a.into(t, &report)
+		if report.Dependencies[part].State != state {
+			return string(a.body)
+		}
+		return ""
+	})
+}
+
+// coreP99 is what is promised of core calls while Redis is cut or hung, and faultTime how long each fault is watched.
+const (
+	coreP99   = 500 * time.Millisecond
+	faultTime = 2 * time.Second
+)
+
+// Without Redis the service goes on, and what was revoked stays revoked; with it again, everything is as before.
+func TestAFleetGoesOnWithoutRedis(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, fleetOptions{})
+	ann, _ := f.signup("ann@example.com")
+	id := ann.device("kitchen")
+	_, out := f.login("ann@example.com", password)
+	f.of(0, &client{token: out.AccessToken}).do("POST", "/auth/logout", nil, 204)
+	revoked := func(when string, instance int) {
+		t.Helper()
+		within(t, time.Second, when+" what was revoked is refused", statusIs(f.of(instance, &client{token: out.AccessToken}), 401, "GET", "/users/me", nil))
+	}
+	faults := []struct {
+		name          string
+		inflict, mend func()
+		away          bool
+	}{
+		{"killed", f.redis.Stop, f.redis.Start, true},
+		{"hung", f.redis.Hang, f.redis.Resume, true},
+		{"flushed", f.redis.Flush, func() {}, false},
+		{"restarted empty", func() { f.redis.Flush(); f.redis.Stop(); f.redis.Start() }, func() {}, false},
+	}
+	for _, fault := range faults {
+		load := startCalls(t, ann, id, isOK)
+		fault.inflict()
+		if fault.away {
+			healthSays(t, f.apis[0], "redis", "down")
+			for i := range f.apis {
+				revoked("with Redis "+fault.name, i)
+			}
+			// Somebody logs out while nobody can tell the others.
+			_, now := f.login("ann@example.com", password)
+			f.of(1, &client{token: now.AccessToken}).do("GET", "/users/me", nil, 200)
+			f.of(0, &client{token: now.AccessToken}).do("POST", "/auth/logout", nil, 204)
+			within(t, time.Second, "with Redis "+fault.name+" a logout counts at the other instance",
+				statusIs(f.of(1, &client{token: now.AccessToken}), 401, "GET", "/users/me", nil))
+		}
+		time.Sleep(faultTime)
+		fault.mend()
+		back := time.Now()
+		healthSays(t, f.apis[0], "redis", "ok")
+		healthSays(t, f.apis[1], "redis", "ok")
+		if took := time.Since(back); took > 5*time.Second {
+			t.Errorf("after Redis was %s, the instances took %s to come back", fault.name, took)
+		}
+		load.stop(t, "Redis "+fault.name, coreP99)
+		revoked("after Redis was "+fault.name, 0)
+		revoked("after Redis was "+fault.name, 1)
+		exportWorks(t, ann, "after Redis was "+fault.name)
+	}
+	for _, m := range f.apis {
+		if n := strings.Count(m.log.String(), "Redis is away"); n < 2 || n > 6 {
+			t.Errorf("the log says %d times that Redis is away, in four faults", n)
+		}
+	}
+}
+
+// exportWorks orders an export and awaits its end: jobs run.
+func exportWorks(t *testing.T, c *client, when string) {
+	t.Helper()
+	var e exportOf
+	c.do("POST", "/exports", map[string]any{"type": "device_report", "format": "csv"}, 202).into(t, &e)
+	within(t, 20*time.Second, when+" an export completes", func() string {
+		c.do("GET", "/exports/"+e.ID, nil, 200).into(t, &e)
+		if e.Status != "completed" {
+			return e.Status
+		}
+		return ""
+	})
+}
+
+// Without the database every call is refused at once, with when to come back; with it again, without a restart, all is well.
+func TestAFleetRefusesQuicklyWithoutItsDatabase(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, fleetOptions{linked: true})
+	ann, _ := f.signup("ann@example.com")
+	id := ann.device("kitchen")
+	for _, fault := range []struct {
+		name          string
+		inflict, mend func(*link)
+	}{{"cut", (*link).cut, (*link).mend}} {
+		for name, l := range f.links {
+			if strings.HasSuffix(name, "mongodb") {
+				fault.inflict(l)
+			}
+		}
+		healthSays(t, f.apis[0], "database", "down")
+		load := startCalls(t, ann, id, func(status int) bool { return status == 503 || isOK(status) })
+		refused := ann.do("POST", "/devices/"+id+"/logs", map[string]any{"event": "x", "value": 1}, 503)
+		if problem(t, refused) != "unavailable" || refused.header.Get("Retry-After") == "" {
+			t.Errorf("%v %s", refused.header, refused.body)
+		}
+		if a, err := f.of(0, ann).send(t.Context(), "GET", "/health/ready", nil); err != nil || a.status != 503 || !strings.Contains(string(a.body), "database") {
+			t.Errorf("ready: %d %s %v", a.status, a.body, err)
+		}
+		time.Sleep(faultTime)
+		load.stop(t, "the database "+fault.name, time.Second)
+		for name, l := range f.links {
+			if strings.HasSuffix(name, "mongodb") {
+				fault.mend(l)
+			}
+		}
+		for i, m := range f.apis {
+			within(t, 5*time.Second, "after the database was "+fault.name+" a log is taken",
+				statusIs(f.of(i, ann), 201, "POST", "/devices/"+id+"/logs", map[string]any{"event": "x", "value": 1}))
+			healthSays(t, m, "database", "ok")
+		}
+		exportWorks(t, ann, "after the database was "+fault.name)
+	}
+}
+
+// Whatever two parts cannot reach each other, calls go on at the price that the table names.
+func TestAFleetWithACutBetweenTwoParts(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, fleetOptions{linked: true})
+	ann, _ := f.signup("ann@example.com")
+	id := ann.device("kitchen")
+	tests := []struct {
+		link string
+		// fits are the statuses that clients may see meanwhile; jobs tells that exports complete meanwhile too.
+		fits func(int) bool
+		jobs bool
+	}{
+		{"nginx api0", isOK, true},
+		{"api0 redis", isOK, false},
+		{"api1 mongodb", func(status int) bool { return isOK(status) || status == 503 }, true},
+		{"worker2 redis", isOK, false},
+		{"worker2 mongodb", isOK, false},
+	}
+	for _, test := range tests {
+		l := f.links[test.link]
+		if l == nil {
+			t.Fatalf("there is no link %s", test.link)
+		}
+		l.cut()
+		load := startCalls(t, ann, id, test.fits)
+		time.Sleep(faultTime)
+		if test.jobs && test.link != "api1 mongodb" {
+			exportWorks(t, ann, "with the link "+test.link+" cut")
+		}
+		load.stop(t, "without the link "+test.link, time.Second)
+		l.mend()
+		within(t, 10*time.Second, "after the link "+test.link+" was cut both instances answer", func() string {
+			for i := range f.apis {
+				if wrong := statusIs(f.of(i, ann), 200, "POST", "/devices/"+id+"/heartbeat", map[string]any{})(); wrong != "" {
+					return wrong
+				}
+			}
+			return ""
+		})
+		exportWorks(t, ann, "after the link "+test.link+" was cut")
+	}
+}
+
+// An instance that dies under load costs what was under way in it, and nothing that was acknowledged.
+func TestKillingAnInstanceOfAFleetLosesNothing(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, fleetOptions{})
+	ann, _ := f.signup("ann@example.com")
+	loads := make([]*crashLoad, crashWriter)
+	for i := range loads {
+		loads[i] = &crashLoad{device: ann.device(fmt.Sprint("device ", i)), next: i * 10_000_000, acked: map[int]bool{}, sent: map[int]bool{}}
+	}
+	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 3))
+	for range 4 {
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for i, l := range loads {
+			own := rand.New(rand.NewPCG(rng.Uint64(), uint64(i)))
+			c := &client{s: f.server, token: ann.token, http: f.anonymous().http}
+			wg.Go(func() {
+				for ctx.Err() == nil { // it returns at the first failure, and goes on at the other instance
+					l.run(ctx, c, own)
+				}
+			})
+		}
+		// The moment of a crash is any moment.
+		time.Sleep(time.Duration(200+rng.IntN(300)) * time.Millisecond)
+		// Always the same: nginx rests an instance that failed for two seconds, and both at rest would be a longer fault.
+		victim := f.apis[0]
+		victim.kill()
+		// Reads never fail: nginx asks the other one.
+		for range 20 {
+			ann.do("GET", "/users/me", nil, 200)
+		}
+		cancel()
+		wg.Wait()
+		victim.start()
+	}
+	total := 0
+	for _, l := range loads {
+		if len(l.acked) == 0 {
+			t.Fatal("nothing was acknowledged: the test tested nothing")
+		}
+		found := l.stored(t, ann)
+		for v := range l.acked {
+			if found[v] != 1 {
+				t.Errorf("acknowledged value %d is stored %d times", v, found[v])
+			}
+		}
+		for v, n := range found {
+			if n > 1 || !l.acked[v] && !l.sent[v] {
+				t.Errorf("value %d is stored %d times, sent %v", v, n, l.sent[v])
+			}
+			total += n
+		}
+		within(t, 30*time.Second, "usage equals the logs", func() string {
+			var usage struct {
+				Summary struct {
+					Count int64 `json:"count"`
+				} `json:"summary"`
+			}
+			ann.do("GET", "/devices/"+l.device+"/usage?range=7d&interval=hour", nil, 200).into(t, &usage)
+			if usage.Summary.Count != int64(len(found)) {
+				return fmt.Sprintf("usage counts %d logs, %d are stored", usage.Summary.Count, len(found))
+			}
+			return ""
+		})
+	}
+	t.Logf("%d logs are stored after four kills", total)
+}
+
+// A worker that dies in a job costs the job nothing but time: another takes it, once.
+func TestKillingAWorkerOfAFleetLosesNoJob(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, fleetOptions{})
+	ann, _ := f.signup("ann@example.com")
+	device := ann.device("meter")
+	began := time.Now().Add(-24 * time.Hour).UTC()
+	const logs = 30_000
+	for n := 0; n < logs; n += 10_000 {
+		items := make([]map[string]any, 10_000)
+		for i := range items {
+			items[i] = map[string]any{"device_id": device, "event": "count", "value": n + i, "timestamp": began.Add(time.Duration(n+i) * time.Millisecond)}
+		}
+		ann.do("POST", "/logs", items, 201)
+	}
+	var e exportOf
+	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv"}, 202).into(t, &e)
+	within(t, 10*time.Second, "the export runs", func() string {
+		ann.do("GET", "/exports/"+e.ID, nil, 200).into(t, &e)
+		if e.Status == "queued" {
+			return e.Status
+		}
+		return ""
+	})
+	worker := f.workers[0]
+	worker.kill()
+	killed := e.Status
+	worker.start()
+	within(t, resumeLimit, "the export completes", func() string {
+		ann.do("GET", "/exports/"+e.ID, nil, 200).into(t, &e)
+		if e.Status != "completed" {
+			return e.Status
+		}
+		return ""
+	})
+	t.Logf("the worker died while the export was %s", killed)
+	a := ann.do("GET", "/exports/"+e.ID+"/file", nil, 200)
+	if lines := strings.Count(string(a.body), "\n"); lines != logs+1 || e.Result.Records != logs {
+		t.Errorf("%d lines, want %d; %+v", lines, logs+1, e.Result)
+	}
+}
