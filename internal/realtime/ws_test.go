@@ -259,6 +259,7 @@ func TestBadFramesCloseTheirConnectionOnly(t *testing.T) {
 	}{
 		{"not JSON", func() []string { return []string{"{"} }, 3501},
 		{"empty", func() []string { return []string{""} }, 3501},
+		{"invalid UTF-8", func() []string { return []string{"\xff\xfe{\"id\":2}"} }, 3501},
 		{"deep", func() []string { return []string{strings.Repeat("[", 30_000)} }, 3501},
 		{"1 MiB", func() []string {
 			return []string{`{"id":9,"subscribe":{"channel":"` + strings.Repeat("x", 1<<20) + `"}}`}
