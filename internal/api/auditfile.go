@@ -116,7 +116,7 @@ func (a *API) registerAuditFile(s *audit.Service) {
 			"as a formula is made harmless; `changes` is JSON) or NDJSON with the fields of the list. Where the connection breaks off without the " +
 			"end of the body, something is missing. The download is itself an entry, `audit.export`.",
 	}, func(doc *huma.Operation) {
-		str := func(max int) *huma.Schema { return &huma.Schema{Type: huma.TypeString, MaxLength: &max} }
+		str := func(longest int) *huma.Schema { return &huma.Schema{Type: huma.TypeString, MaxLength: &longest} }
 		stamp := &huma.Schema{Type: huma.TypeString, Format: "date-time"}
 		for _, p := range []huma.Param{
 			{Name: "format", Description: "Default csv.", Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{AuditCSV, AuditNDJSON}}, Example: AuditCSV},
