@@ -27,6 +27,7 @@ type ArchivePart struct {
 	Notifications []Notification
 	Settings      []ArchivedSettings
 	Watches       []DeviceWatch
+	Schedules     []ExportSchedule
 	Exports       []Export
 	Checkpoints   []Checkpoint
 	// Once are without Render.

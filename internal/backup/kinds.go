@@ -64,6 +64,7 @@ func kinds() []kind {
 		lines("notification_settings", func(p *hearth.ArchivePart) *[]hearth.ArchivedSettings { return &p.Settings }, writeSettings, readSettings),
 		lines("device_watches", func(p *hearth.ArchivePart) *[]hearth.DeviceWatch { return &p.Watches },
 			func(r hearth.DeviceWatch) watch { return watch(r) }, func(r watch) hearth.DeviceWatch { return hearth.DeviceWatch(r) }),
+		lines("export_schedules", func(p *hearth.ArchivePart) *[]hearth.ExportSchedule { return &p.Schedules }, writeSchedule, readSchedule),
 		lines("exports", func(p *hearth.ArchivePart) *[]hearth.Export { return &p.Exports }, writeExport, readExport),
 		lines("import_checkpoints", func(p *hearth.ArchivePart) *[]hearth.Checkpoint { return &p.Checkpoints },
 			func(r hearth.Checkpoint) checkpoint { return checkpoint(r) }, func(r checkpoint) hearth.Checkpoint { return hearth.Checkpoint(r) }),

@@ -224,6 +224,7 @@ type export struct {
 	Job         string                   `json:"job,omitempty"`
 	Run         string                   `json:"run,omitempty"`
 	File        string                   `json:"file,omitempty"`
+	Schedule    string                   `json:"schedule,omitempty"`
 	CreatedAt   time.Time                `json:"created_at,omitzero"`
 	StartedAt   time.Time                `json:"started_at,omitzero"`
 	CompletedAt time.Time                `json:"completed_at,omitzero"`
@@ -234,7 +235,7 @@ func writeExport(e hearth.Export) export {
 	return export{
 		ID: e.ID, UserID: e.UserID, Type: e.Type, Format: e.Format, Compression: e.Compression, Status: e.Status, From: e.From, To: e.To,
 		Filters: exportFilters(e.Filters), Reach: exportReach(e.Reach), Notify: e.Notify, Progress: exportProgress(e.Progress),
-		Result: (*exportResult)(e.Result), Failure: (*exportFailure)(e.Failure), Job: e.Job, Run: e.Run, File: e.File,
+		Result: (*exportResult)(e.Result), Failure: (*exportFailure)(e.Failure), Job: e.Job, Run: e.Run, File: e.File, Schedule: e.Schedule,
 		CreatedAt: e.CreatedAt, StartedAt: e.StartedAt, CompletedAt: e.CompletedAt, ExpiresAt: e.ExpiresAt,
 	}
 }
@@ -243,8 +244,49 @@ func readExport(e export) hearth.Export {
 	return hearth.Export{
 		ID: e.ID, UserID: e.UserID, Type: e.Type, Format: e.Format, Compression: e.Compression, Status: e.Status, From: e.From, To: e.To,
 		Filters: hearth.ExportFilters(e.Filters), Reach: hearth.Reach(e.Reach), Notify: e.Notify, Progress: hearth.ExportProgress(e.Progress),
-		Result: (*hearth.ExportResult)(e.Result), Failure: (*hearth.ExportFailure)(e.Failure), Job: e.Job, Run: e.Run, File: e.File,
+		Result: (*hearth.ExportResult)(e.Result), Failure: (*hearth.ExportFailure)(e.Failure), Job: e.Job, Run: e.Run, File: e.File, Schedule: e.Schedule,
 		CreatedAt: e.CreatedAt, StartedAt: e.StartedAt, CompletedAt: e.CompletedAt, ExpiresAt: e.ExpiresAt,
+	}
+}
+
+type recurrence struct {
+	Every    hearth.Every `json:"every"`
+	Minute   int          `json:"minute"`
+	Weekday  time.Weekday `json:"weekday"`
+	Day      int          `json:"day"`
+	TimeZone string       `json:"time_zone"`
+}
+
+type exportSchedule struct {
+	ID          string                   `json:"id"`
+	UserID      string                   `json:"user_id"`
+	Name        string                   `json:"name"`
+	Recurrence  recurrence               `json:"recurrence"`
+	Type        hearth.ExportType        `json:"type"`
+	Format      hearth.ExportFormat      `json:"format"`
+	Compression hearth.ExportCompression `json:"compression"`
+	Filters     exportFilters            `json:"filters"`
+	Enabled     bool                     `json:"enabled,omitempty"`
+	NextAt      time.Time                `json:"next_at,omitzero"`
+	LastAt      time.Time                `json:"last_at,omitzero"`
+	LastExport  string                   `json:"last_export,omitempty"`
+	Failure     *exportFailure           `json:"failure,omitempty"`
+	CreatedAt   time.Time                `json:"created_at,omitzero"`
+	UpdatedAt   time.Time                `json:"updated_at,omitzero"`
+}
+
+func writeSchedule(s hearth.ExportSchedule) exportSchedule {
+	return exportSchedule{
+		s.ID, s.UserID, s.Name, recurrence(s.Recurrence), s.Type, s.Format, s.Compression, exportFilters(s.Filters), s.Enabled, s.NextAt,
+		s.LastAt, s.LastExport, (*exportFailure)(s.Failure), s.CreatedAt, s.UpdatedAt,
+	}
+}
+
+func readSchedule(s exportSchedule) hearth.ExportSchedule {
+	return hearth.ExportSchedule{
+		ID: s.ID, UserID: s.UserID, Name: s.Name, Recurrence: hearth.Recurrence(s.Recurrence), Type: s.Type, Format: s.Format,
+		Compression: s.Compression, Filters: hearth.ExportFilters(s.Filters), Enabled: s.Enabled, NextAt: s.NextAt, LastAt: s.LastAt,
+		LastExport: s.LastExport, Failure: (*hearth.ExportFailure)(s.Failure), CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt,
 	}
 }
 

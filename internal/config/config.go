@@ -45,6 +45,11 @@ type Config struct {
 	Archive   bool          `key:"archive" default:"off" group:"Storage" help:"on: what retention removes is written to Parquet files beside the exports first, by month; hearth import reads them back."`
 	CacheSize Bytes         `key:"cache_size" default:"64MiB" max:"64GiB" off:"true" group:"Storage" help:"Memory for cached answers, or off."`
 
+	BackupSchedule Schedule `key:"backup_schedule" default:"off" off:"true" group:"Backup" help:"When backups are made by themselves: every so often, such as 6h, or 24h@03:30 for a time of day in UTC; or off."`
+	BackupKeep     int      `key:"backup_keep" default:"7" min:"1" max:"10000" group:"Backup" help:"Backups of the schedule that are kept; older ones are removed. Those made by hand stay."`
+	BackupDir      string   `key:"backup_dir" group:"Backup" help:"Folder of the backups. Empty: the storage of files (blob_url), under backups/."`
+	BackupKeys     []Key    `key:"backup_key" secret:"true" group:"Backup" help:"32 random bytes in base64 (openssl rand -base64 32) that encrypt backups. Several, by commas: the first encrypts, each decrypts what it encrypted. Keep it apart from the backups."`
+
 	SMTPURL  string `key:"smtp_url" kind:"url" schemes:"smtp,smtps" secret:"url" group:"Mail" help:"Mail server, such as smtp://user:password@host:587. Empty: mail is written to the data directory."`
 	MailFrom string `key:"mail_from" default:"hearth <hearth@localhost>" kind:"mailbox" group:"Mail" help:"Sender of the mail."`
 

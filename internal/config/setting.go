@@ -122,6 +122,8 @@ func (s Setting) set(cfg *Config, text string) error {
 		*v, err = parsePrefixes(text)
 	case *[]string:
 		*v, err = parseOrigins(text)
+	case *Schedule:
+		*v, err = ParseSchedule(text)
 	case *[]Key:
 		*v, err = parseKeys(text)
 	default:

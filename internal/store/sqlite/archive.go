@@ -175,6 +175,8 @@ func (a *archiver) notifications() {
 }
 
 func (a *archiver) exports() {
+	archiveEach(a, `SELECT `+scheduleColumns+` FROM export_schedules ORDER BY id`, scanSchedule,
+		func(v []hearth.ExportSchedule) hearth.ArchivePart { return hearth.ArchivePart{Schedules: v} })
 	archiveEach(a, `SELECT `+exportColumns+` FROM exports ORDER BY id`, scanExport,
 		func(v []hearth.Export) hearth.ArchivePart { return hearth.ArchivePart{Exports: v} })
 	archiveEach(a, `SELECT id, rows, mark FROM import_checkpoints ORDER BY id`,

@@ -240,7 +240,12 @@ func restoreNotifications(t *tx, part *hearth.ArchivePart) error {
 }
 
 func restoreExports(t *tx, part *hearth.ArchivePart) error {
-	err := restoreEach(t, `INSERT INTO exports(`+exportColumns+`) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`, part.Exports,
+	err := restoreEach(t, `INSERT INTO export_schedules(`+scheduleColumns+`) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`, part.Schedules,
+		func(s *hearth.ExportSchedule) ([]any, error) { return scheduleValues(*s) })
+	if err != nil {
+		return err
+	}
+	err = restoreEach(t, `INSERT INTO exports(`+exportColumns+`) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`, part.Exports,
 		func(e *hearth.Export) ([]any, error) { return exportValues(*e) })
 	if err != nil {
 		return err

@@ -72,7 +72,7 @@ func addPart(all *hearth.ArchivePart, p hearth.ArchivePart) (kind, n int) {
 		add(&all.Sessions, p.Sessions), add(&all.RefreshTokens, p.RefreshTokens), add(&all.Organizations, p.Organizations),
 		add(&all.Members, p.Members), add(&all.Invitations, p.Invitations), add(&all.Devices, p.Devices),
 		add(&all.DeviceTokens, p.DeviceTokens), add(&all.Notifications, p.Notifications), add(&all.Settings, p.Settings),
-		add(&all.Watches, p.Watches), add(&all.Exports, p.Exports), add(&all.Checkpoints, p.Checkpoints), add(&all.Once, p.Once),
+		add(&all.Watches, p.Watches), add(&all.Schedules, p.Schedules), add(&all.Exports, p.Exports), add(&all.Checkpoints, p.Checkpoints), add(&all.Once, p.Once),
 		add(&all.Outbox, p.Outbox), add(&all.Audit, p.Audit), add(&all.Logs, p.Logs),
 	}
 	for i, count := range counts {
@@ -103,7 +103,8 @@ func sameRecords(want, got hearth.ArchivePart) string {
 		sortedBy(func(v hearth.Invitation) string { return v.ID }), sortedBy(func(v hearth.Device) string { return v.ID }),
 		sortedBy(func(v hearth.DeviceToken) string { return v.ID }), sortedBy(func(v hearth.Notification) string { return v.ID }),
 		sortedBy(func(v hearth.ArchivedSettings) string { return v.UserID }),
-		sortedBy(func(v hearth.DeviceWatch) string { return v.DeviceID + v.UserID }), sortedBy(func(v hearth.Export) string { return v.ID }),
+		sortedBy(func(v hearth.DeviceWatch) string { return v.DeviceID + v.UserID }), sortedBy(func(v hearth.ExportSchedule) string { return v.ID }),
+		sortedBy(func(v hearth.Export) string { return v.ID }),
 		sortedBy(func(v hearth.Checkpoint) string { return v.ID }), sortedBy(func(v hearth.Once) string { return v.Caller + v.Key }),
 		sortedBy(func(v hearth.OutboxJob) string { return v.ID }),
 	)

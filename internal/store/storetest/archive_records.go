@@ -18,7 +18,7 @@ func Everything(n int) []hearth.ArchivePart {
 		{}, {Users: g.users()}, {Tries: g.tries()}, {PasswordResets: g.resets()}, {Sessions: g.sessions()}, {RefreshTokens: g.refreshTokens()},
 		{Organizations: g.organizations()}, {Members: g.members()}, {Invitations: g.invitations()}, {Devices: g.devices()},
 		{DeviceTokens: g.deviceTokens()}, {Notifications: g.notifications()}, {Settings: g.settings()}, {Watches: g.watches()},
-		{Exports: g.exports()}, {Checkpoints: g.checkpoints()}, {Once: g.once()}, {Outbox: g.outbox()}, {Audit: g.audit()}, {Logs: g.logs()},
+		{Schedules: g.schedules()}, {Exports: g.exports()}, {Checkpoints: g.checkpoints()}, {Once: g.once()}, {Outbox: g.outbox()}, {Audit: g.audit()}, {Logs: g.logs()},
 	}
 	parts[0].Counters = []hearth.StoreCounters{{LastDevice: int64(10*n + 100), LastLog: g.lastLog + 1000}}
 	return parts
@@ -158,6 +158,20 @@ func (g *recordMaker) watches() []hearth.DeviceWatch {
 	}, func(_ int, w *hearth.DeviceWatch) { w.Told = hearth.Offline })
 }
 
+func (g *recordMaker) schedules() []hearth.ExportSchedule {
+	return each(g.n, func(i int) hearth.ExportSchedule {
+		return hearth.ExportSchedule{ID: g.id(11, i), UserID: g.userID(i), Recurrence: hearth.Recurrence{Every: hearth.Daily, TimeZone: "UTC"},
+			Type: hearth.ExportUsage, Format: hearth.FormatJSON, Compression: hearth.CompressGzip, CreatedAt: g.at(i), UpdatedAt: g.at(i)}
+	}, func(i int, s *hearth.ExportSchedule) {
+		s.Name, s.Enabled, s.NextAt, s.LastAt, s.LastExport = "Each week", true, g.at(i+1), g.at(i), g.id(9, i)
+		s.Recurrence = hearth.Recurrence{Every: hearth.Weekly, Minute: 7, Weekday: time.Saturday, Day: 31, TimeZone: "Europe/Berlin"}
+		s.Filters = hearth.ExportFilters{DeviceIDs: []string{g.deviceID(i)}, Events: []string{"e"}, IncludeInactive: true}
+		if i%2 == 0 {
+			s.Failure = &hearth.ExportFailure{Code: hearth.CodeForbidden, Message: "m"}
+		}
+	})
+}
+
 func (g *recordMaker) exports() []hearth.Export {
 	return each(g.n, func(i int) hearth.Export {
 		return hearth.Export{ID: g.id(9, i), UserID: g.userID(i), Type: hearth.ExportLogs, Format: hearth.FormatCSV, Compression: hearth.CompressNone,
@@ -166,7 +180,7 @@ func (g *recordMaker) exports() []hearth.Export {
 		e.From, e.To = time.UnixMilli(0).UTC(), g.at(i) // the epoch is a time like another
 		e.Filters = hearth.ExportFilters{DeviceIDs: []string{g.deviceID(i)}, Events: []string{"e"}, IncludeInactive: true}
 		e.Reach = hearth.Reach{Scopes: []hearth.Scope{hearth.UserScope(g.userID(i))}}
-		e.Notify, e.Job, e.Run, e.File = true, "job", "run", "exports/f"
+		e.Notify, e.Job, e.Run, e.File, e.Schedule = true, "job", "run", "exports/f", g.id(11, i)
 		e.Progress = hearth.ExportProgress{Step: "writing", Processed: 5, Total: 9}
 		e.StartedAt, e.CompletedAt, e.ExpiresAt = g.at(i+1), g.at(i+2), g.at(i+3)
 		if i%2 == 0 {
