@@ -102,6 +102,7 @@ type App struct {
 
 	files   blob.Store
 	exports *exports.Service
+	backups *backupFigures
 
 	steps steps
 }
@@ -136,6 +137,9 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	a.health = observe.NewHealth(observe.HealthOptions{Version: options.Version, Logger: a.log})
 	a.steps.add("health", func(context.Context) error { a.health.Close(); return nil })
 	if err := a.openStore(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.refuseHalfRestored(ctx); err != nil {
 		return nil, err
 	}
 	if err := a.openSecrets(ctx); err != nil {
@@ -177,6 +181,7 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	if err := a.openExports(); err != nil {
 		return nil, err
 	}
+	a.openBackups()
 	if err := a.buildAPI(ctx); err != nil {
 		return nil, err
 	}

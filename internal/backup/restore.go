@@ -91,6 +91,8 @@ type MoveOptions struct {
 	To       Target
 	Clock    hearth.Clock
 	Progress func(Progress)
+	// Recheck reads From again at the end, where nothing else keeps it from changing.
+	Recheck bool
 }
 
 // Move copies everything of a store into an empty one and compares them. It goes on where it was cut off, as Restore does.
@@ -114,10 +116,28 @@ func Move(ctx context.Context, o MoveOptions) ([]Stream, error) {
 	}
 	streams := moved.streams()
 	l.total = l.seen
+	if o.Recheck {
+		if err := recheck(ctx, o.From, streams); err != nil {
+			return nil, err
+		}
+	}
 	if err := l.finish(ctx, streams); err != nil {
 		return nil, err
 	}
 	return streams, nil
+}
+
+func recheck(ctx context.Context, from Source, want []Stream) error {
+	again := newSummer()
+	for part, err := range from.Archive(ctx) {
+		if err != nil {
+			return err
+		}
+		if err := again.add(&part); err != nil {
+			return err
+		}
+	}
+	return compare(again.streams(), want)
 }
 
 // loader stores parts and knows what was stored before.

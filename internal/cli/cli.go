@@ -69,8 +69,11 @@ type grammar struct {
 	Audit       auditCommand       `cmd:"" help:"Write out who did what, and prove that the record was not edited."`
 	Demo        demoCommand        `cmd:"" help:"Try it: a server with an account and real devices, in a temporary directory."`
 	Import      importCommand      `cmd:"" help:"Import logs from a CSV file, resumable at every moment."`
+	Backup      backupCommand      `cmd:"" help:"Archive the store, prove an archive, restore it."`
+	Migrate     migrateCommand     `cmd:"" help:"Move everything from one store into another, such as from SQLite to MongoDB."`
 	Keys        keysCommand        `cmd:"" help:"Change the keys that sign tokens and encrypt fields."`
 	Config      configCommand      `cmd:"" help:"Check or print the configuration."`
+	Doctor      doctorCommand      `cmd:"" help:"Check the whole installation, change nothing, and say what should be changed."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; for containers."`
 	Openapi     openapiCommand     `cmd:"" name:"openapi" help:"Print the OpenAPI document of the API."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
@@ -83,11 +86,14 @@ func newGrammar() *grammar {
 		Import:      importCommand{settings: newSettings()},
 		Worker:      workerCommand{settings: newSettings()},
 		Jobs:        newJobsCommand(),
+		Backup:      newBackupCommand(),
+		Migrate:     migrateCommand{settings: newSettings()},
 		Config:      configCommand{Check: configCheckCommand{settings: newSettings()}, Print: configPrintCommand{settings: newSettings()}},
 		User:        userCommand{Create: userCreateCommand{settings: newSettings()}},
 		Audit:       auditCommand{Export: auditExportCommand{settings: newSettings()}, Verify: auditVerifyCommand{settings: newSettings()}},
 		Keys:        keysCommand{Rotate: keysRotateCommand{settings: newSettings()}},
 		Healthcheck: healthcheckCommand{settings: newSettings()},
+		Doctor:      doctorCommand{settings: newSettings()},
 	}
 }
 

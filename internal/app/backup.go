@@ -1,0 +1,245 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"hearth"
+	"hearth/internal/backup"
+	"hearth/internal/blob"
+	"hearth/internal/config"
+	"hearth/internal/queue"
+)
+
+// The parts of backups that commands name.
+type (
+	// BackupProgress is how far a backup, a restore or a move has come.
+	BackupProgress = backup.Progress
+	// BackupManifest says what an archive holds.
+	BackupManifest = backup.Manifest
+	// BackupFile is an archive that is kept.
+	BackupFile = backup.File
+)
+
+// refuseHalfRestored fails for a store whose restore has not ended: it must not be served from, and not be written to.
+func (a *App) refuseHalfRestored(ctx context.Context) error {
+	archiver, ok := any(a.store).(hearth.Archiver)
+	if !ok {
+		return nil
+	}
+	mark, err := archiver.Restoring(ctx)
+	switch {
+	case hearth.ErrorCode(err) == hearth.CodeNotFound:
+		return nil
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("the store is half restored (from %s, begun %s): run the same restore or migrate again, which goes on where it stopped, or empty the store",
+		mark.Source, mark.StartedAt.Format(time.RFC3339))
+}
+
+// openBackups registers the figures of backups.
+func (a *App) openBackups() {
+	a.backups = &backupFigures{
+		place: a.backupPlace(), scheduled: a.config.BackupSchedule.Every > 0, clock: a.options.Clock,
+		at: prometheus.NewDesc("hearth_backup_last_success_timestamp_seconds",
+			"When the newest backup was made, in Unix seconds; 0 where there is a schedule and no backup yet.", nil, nil),
+		size: prometheus.NewDesc("hearth_backup_last_size_bytes", "Size of the newest backup.", nil, nil),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "hearth_backup_failures_total", Help: "Backups of the schedule that failed in this process.",
+		}),
+	}
+	a.metrics.Registry.MustRegister(a.backups, a.backups.failures)
+}
+
+func (a *App) backupPlace() backup.Place { return placeOf(a.config, a.files) }
+
+// placeOf gives where the configuration keeps backups.
+func placeOf(cfg *config.Config, files blob.Store) backup.Place {
+	if cfg.BackupDir != "" {
+		return backup.Folder{Path: cfg.BackupDir}
+	}
+	return backup.Blobs{Store: files}
+}
+
+// BackupOrder says where a backup goes.
+type BackupOrder struct {
+	// File is the path of a new file; "" is a name of the time, in the place that the configuration names.
+	File string
+	// ToBlob keeps it in the storage of files, whatever the configuration says.
+	ToBlob   bool
+	Progress func(BackupProgress)
+
+	scheduled bool
+}
+
+// CreateBackup archives the store as it is now; servers go on beside it. It gives where the archive is. Nothing is left of
+// one that fails.
+func (a *App) CreateBackup(ctx context.Context, o BackupOrder) (BackupFile, BackupManifest, error) {
+	source, ok := any(a.store).(hearth.Archiver)
+	if !ok {
+		return BackupFile{}, BackupManifest{}, errors.New("this kind of store cannot be backed up by hearth")
+	}
+	var settings bytes.Buffer
+	if err := a.config.Print(&settings); err != nil {
+		return BackupFile{}, BackupManifest{}, err
+	}
+	options := backup.WriteOptions{
+		From: source, Program: a.options.Version, Store: a.storeKind(), Settings: settings.String(), Clock: a.options.Clock, Progress: o.Progress,
+	}
+	if len(a.config.BackupKeys) > 0 {
+		options.Key = a.config.BackupKeys[0][:]
+	}
+	var manifest BackupManifest
+	fill := func(w io.Writer) (err error) {
+		manifest, err = backup.Write(ctx, w, options)
+		return err
+	}
+	if o.File != "" {
+		size, err := backup.WriteFile(o.File, fill)
+		return BackupFile{Name: o.File, Size: size, At: manifest.CreatedAt}, manifest, err
+	}
+	place := a.backupPlace()
+	if o.ToBlob {
+		place = backup.Blobs{Store: a.files}
+	}
+	file, err := place.Write(ctx, backup.NameOf(a.options.Clock.Now(), o.scheduled, options.Key != nil), fill)
+	return file, manifest, err
+}
+
+func (a *App) storeKind() string {
+	if a.config.StoreURL == "" {
+		return "sqlite"
+	}
+	kind, _, _ := strings.Cut(a.config.StoreURL, "+")
+	kind, _, _ = strings.Cut(kind, ":")
+	return kind
+}
+
+const (
+	backupJob = "backup.create"
+	// backupTimeout ends a backup that hangs.
+	backupTimeout = 6 * time.Hour
+)
+
+func (a *App) backupKinds() []queue.Kind {
+	return []queue.Kind{{Name: backupJob, Timeout: backupTimeout, MaxAttempts: 3, Handler: a.runBackup}}
+}
+
+func (a *App) backupSchedule() []queue.Periodic {
+	s := a.config.BackupSchedule
+	if s.Every == 0 {
+		return nil
+	}
+	return []queue.Periodic{{Name: backupJob, Every: s.Every, Offset: s.Offset, Kind: backupJob, Queue: queue.Export}}
+}
+
+// runBackup makes the schedule's backup and removes those that are too old.
+func (a *App) runBackup(ctx context.Context, task *queue.Task) error {
+	start := time.Now()
+	file, manifest, err := a.CreateBackup(ctx, BackupOrder{scheduled: true, Progress: func(p BackupProgress) {
+		task.Report(queue.Progress{Step: p.Step, Done: p.Records, Total: p.Total})
+	}})
+	if err != nil {
+		a.backups.failures.Inc()
+		return err
+	}
+	a.backups.forget()
+	removed, err := backup.Prune(ctx, a.backupPlace(), a.config.BackupKeep)
+	a.log.InfoContext(ctx, "backed up", "file", file.Name, "bytes", file.Size, "logs", manifest.Records("logs"),
+		"duration", time.Since(start), "removed", removed)
+	return err
+}
+
+// backupFigures tells Prometheus of the newest backup, whoever made it.
+type backupFigures struct {
+	place     backup.Place
+	scheduled bool
+	clock     hearth.Clock
+	at, size  *prometheus.Desc
+	failures  prometheus.Counter
+
+	mu     sync.Mutex
+	looked time.Time
+	newest *backup.File
+}
+
+const (
+	// backupLook is how old what a scrape is told may be, and backupLookTimeout bounds finding out.
+	backupLook        = time.Minute
+	backupLookTimeout = 2 * time.Second
+)
+
+// Describe implements prometheus.Collector.
+func (f *backupFigures) Describe(ch chan<- *prometheus.Desc) {
+	ch <- f.at
+	ch <- f.size
+}
+
+// Collect implements prometheus.Collector. While the place does not answer, it tells what it knew.
+func (f *backupFigures) Collect(ch chan<- prometheus.Metric) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if now := f.clock.Now(); f.looked.IsZero() || now.Sub(f.looked) >= backupLook || now.Before(f.looked) {
+		ctx, cancel := context.WithTimeout(context.Background(), backupLookTimeout)
+		defer cancel()
+		if files, err := f.place.List(ctx); err == nil {
+			f.newest, f.looked = nil, now
+			if len(files) > 0 {
+				f.newest = &files[0]
+			}
+		}
+	}
+	at, size := 0.0, 0.0
+	if f.newest != nil {
+		at, size = float64(f.newest.At.Unix()), float64(f.newest.Size)
+	} else if !f.scheduled {
+		return
+	}
+	ch <- prometheus.MustNewConstMetric(f.at, prometheus.GaugeValue, at)
+	ch <- prometheus.MustNewConstMetric(f.size, prometheus.GaugeValue, size)
+}
+
+func (f *backupFigures) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.looked = time.Time{}
+}
+
+// keeper is where archives of a configuration are, for commands that need no store.
+type keeper struct {
+	cfg   *config.Config
+	files blob.Store
+}
+
+func openKeeper(cfg *config.Config) (*keeper, error) {
+	files, err := openFiles(cfg.BlobURL, filepath.Join(cfg.DataDir, "files"))
+	return &keeper{cfg, files}, err
+}
+
+func (k *keeper) keys() [][]byte {
+	var keys [][]byte
+	for i := range k.cfg.BackupKeys {
+		keys = append(keys, k.cfg.BackupKeys[i][:])
+	}
+	return keys
+}
+
+// ListBackups gives the archives that the configuration's place keeps, the newest first.
+func ListBackups(ctx context.Context, cfg *config.Config) (files []BackupFile, err error) {
+	k, err := openKeeper(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, k.files.Close()) }()
+	return placeOf(cfg, k.files).List(ctx)
+}

@@ -1,0 +1,79 @@
+package sqlite
+
+import "context"
+
+// Freeze makes the database read-only for every process until thaw is called: writes wait, or fail with CodeUnavailable. The
+// tail of the logs is folded before, so that nothing moves while the database is frozen. thaw may be called twice.
+func (s *Store) Freeze(ctx context.Context) (thaw func(), err error) {
+	for _, pool := range []*readers{s.readers, s.scans} {
+		if err := pool.warm(ctx); err != nil {
+			return nil, translate(err)
+		}
+	}
+	for {
+		left, err := s.foldOnce(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if left.rows > 0 {
+			continue
+		}
+		thaw, frozen, err := s.hold(ctx)
+		if err != nil || frozen {
+			return thaw, err
+		}
+	}
+}
+
+// warm opens all connections: opening one writes, which cannot be while the database is frozen.
+func (p *readers) warm(ctx context.Context) error {
+	var taken []*readConn
+	defer func() {
+		for _, c := range taken {
+			p.free <- c
+		}
+	}()
+	for range p.size {
+		c, err := p.take(ctx)
+		if err != nil {
+			return err
+		}
+		taken = append(taken, c)
+	}
+	return nil
+}
+
+// hold keeps the writer inside of a transaction, which SQLite gives to one process at a time. frozen is false if there is a
+// tail again.
+func (s *Store) hold(ctx context.Context) (thaw func(), frozen bool, err error) {
+	release, answer := make(chan struct{}), make(chan bool, 1)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- s.write(ctx, "Freeze", func(t *tx) error {
+			size, err := t.w.logs.tailSize(t)
+			if err != nil {
+				return err
+			}
+			if answer <- size.rows == 0; size.rows == 0 {
+				<-release
+			}
+			return nil
+		})
+	}()
+	select {
+	case frozen = <-answer:
+		if !frozen {
+			return nil, false, <-ended
+		}
+	case err := <-ended:
+		return nil, false, err
+	}
+	done := false
+	return func() {
+		if !done {
+			done = true
+			close(release)
+			<-ended // a transaction that changed nothing has nothing to fail with
+		}
+	}, true, nil
+}
