@@ -14,6 +14,7 @@ import (
 	"hearth"
 	"hearth/internal/backup"
 	"hearth/internal/config"
+	"hearth/internal/store/mongodb"
 	"hearth/internal/store/sqlite"
 )
 
@@ -164,6 +165,20 @@ func (r Restoring) openURL(ctx context.Context, url string) (*openedStore, error
 }
 
 // openDistributed opens a store that several machines share.
-func (r Restoring) openDistributed(context.Context, string) (*openedStore, error) {
-	return nil, errors.New("the store must be sqlite:PATH: this program has no other that can be restored")
+func (r Restoring) openDistributed(ctx context.Context, text string) (*openedStore, error) {
+	if !strings.HasPrefix(text, "mongodb://") && !strings.HasPrefix(text, "mongodb+srv://") {
+		return nil, errors.New("the store must be sqlite:PATH or mongodb://…")
+	}
+	store, err := mongodb.Open(ctx, mongodb.Options{URI: text, Clock: r.Clock, Logger: r.Logger})
+	if err != nil {
+		return nil, err
+	}
+	return &openedStore{backupStore: store, name: nameOfURI(text), close: store.Close}, nil
+}
+
+// nameOfURI gives a URI without its credentials and options.
+func nameOfURI(text string) string {
+	scheme, rest, _ := strings.Cut(text, "://")
+	rest, _, _ = strings.Cut(rest, "?")
+	return scheme + "://" + rest[strings.LastIndexByte(rest, '@')+1:]
 }

@@ -306,6 +306,10 @@ func (a *archiver) watches(docs []settingsDoc) (watches []hearth.DeviceWatch, er
 }
 
 func (a *archiver) exports() error {
+	if err := archiveEach(a, collSchedules, live(), eachOf(func(d scheduleDoc) []hearth.ExportSchedule { return []hearth.ExportSchedule{d.schedule()} }),
+		func(v []hearth.ExportSchedule) hearth.ArchivePart { return hearth.ArchivePart{Schedules: v} }); err != nil {
+		return err
+	}
 	if err := archiveEach(a, collExports, live(), eachOf(func(d exportDoc) []hearth.Export { return []hearth.Export{d.export()} }),
 		func(v []hearth.Export) hearth.ArchivePart { return hearth.ArchivePart{Exports: v} }); err != nil {
 		return err

@@ -337,6 +337,19 @@ func (s *Store) restoreNotifications(ctx context.Context, part *hearth.ArchivePa
 }
 
 func (s *Store) restoreExports(ctx context.Context, part *hearth.ArchivePart) error {
+	for _, schedule := range part.Schedules {
+		slot, err := s.slotOf(ctx, collSchedules, schedule.ID, schedule.UserID, hearth.MaxExportSchedules)
+		if err != nil {
+			return err
+		}
+		d := scheduleDoc{ID: schedule.ID, Meta: Meta{V: 1}, ScheduleFields: newScheduleFields(schedule)}
+		if slot != nil {
+			d.Slot = *slot
+		}
+		if err := s.insertMissing(ctx, collSchedules, []scheduleDoc{d}); err != nil {
+			return err
+		}
+	}
 	for _, e := range part.Exports {
 		d := exportDoc{ID: e.ID, Meta: Meta{V: 1}, ExportFields: newExportFields(e)}
 		if !e.Status.Ended() {
