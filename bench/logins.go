@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -171,6 +172,7 @@ type paced struct {
 	perSecond int
 	clients   int
 	length    time.Duration
+	status    int // that counts; 0 is 200
 	next      func(client, n int, req *fasthttp.Request)
 }
 
@@ -195,8 +197,8 @@ func (p paced) run(ctx context.Context) (time.Duration, error) {
 				req.SetRequestURI(p.url)
 				p.next(c, n, req)
 				err := client.Do(req, resp)
-				if err == nil && resp.StatusCode() != http.StatusOK {
-					err = fmt.Errorf("a heartbeat was answered %d %.300s", resp.StatusCode(), resp.Body())
+				if err == nil && resp.StatusCode() != cmp.Or(p.status, http.StatusOK) {
+					err = fmt.Errorf("a request was answered %d %.300s", resp.StatusCode(), resp.Body())
 				}
 				if err != nil {
 					failures[c] = err

@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&o.connections, "connections", 64, "parallel clients")
 	flags.IntVar(&o.rows, "rows", 10_000_000, "logs of the large history")
 	flags.StringVar(&o.out, "out", "results", "folder of the JSON")
-	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,batches,list,dashboard,logins,exports,observing,live")
+	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,batches,list,dashboard,logins,exports,backups,observing,live")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -94,6 +94,7 @@ func run(ctx context.Context, args []string) error {
 		{"dashboard", measureDashboard},
 		{"logins", measureLogins},
 		{"exports", measureExports},
+		{"backups", measureBackups},
 		{"observing", measureObserving},
 		{"live", measureLive},
 	} {

@@ -100,9 +100,11 @@ func (a *App) CreateBackup(ctx context.Context, o BackupOrder) (BackupFile, Back
 		options.Key = a.config.BackupKeys[0][:]
 	}
 	var manifest BackupManifest
-	fill := func(w io.Writer) (err error) {
-		manifest, err = backup.Write(ctx, w, options)
-		return err
+	fill := func(w io.Writer) error {
+		return gently(func() (err error) {
+			manifest, err = backup.Write(ctx, w, options)
+			return err
+		})
 	}
 	if o.File != "" {
 		size, err := backup.WriteFile(o.File, fill)
@@ -114,6 +116,23 @@ func (a *App) CreateBackup(ctx context.Context, o BackupOrder) (BackupFile, Back
 	}
 	file, err := place.Write(ctx, backup.NameOf(a.options.Clock.Now(), o.scheduled, options.Key != nil), fill)
 	return file, manifest, err
+}
+
+// gently does something that has time beside what people wait for, and waits for it.
+func gently(do func() error) (err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("a backup panicked: %v", p)
+			}
+		}()
+		lowerPriority()
+		err = do()
+	}()
+	<-done
+	return err
 }
 
 func (a *App) storeKind() string {
