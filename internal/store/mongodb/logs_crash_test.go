@@ -97,8 +97,7 @@ func (c *crasher) at(step string) error {
 	return nil
 }
 
-// A store is stopped before each of its steps in turn, of appending with a checkpoint, folding, trimming and taking a
-// deleted device out; another one, on whose clock the first one's time is over, goes on. What was acknowledged is there
+// A store is stopped before each of its steps in turn, of appending, with a checkpoint too, and of folding; another one, on whose clock the first one's time is over, goes on. What was acknowledged is there
 // once, what was not is there whole or not at all, and the rollups equal the logs before and after.
 func TestACrashBetweenAnyTwoStepsOfTheLogsIsRepaired(t *testing.T) {
 	t.Parallel()
