@@ -63,8 +63,9 @@ type Options struct {
 	// BcryptCost is that of new hashes, 4 to 31 (0: 10); HashSlots is how many are computed at once (0: 1).
 	BcryptCost int
 	HashSlots  int
-	// Sealer encrypts ip and user agent of sessions; nil leaves them as they are.
-	Sealer Sealer
+	// Sealer encrypts ip and user agent of sessions, Notices those of security notices; nil leaves them as they are.
+	Sealer  Sealer
+	Notices Sealer
 	// Observers are told of ended sessions.
 	Observers []SessionObserver
 	// ResetFloor is how long the answer to a request for a password reset takes at least, so that known and unknown
@@ -101,6 +102,9 @@ func (o Options) validate() (Options, error) {
 	}
 	if o.Sealer == nil {
 		o.Sealer = plainSealer{}
+	}
+	if o.Notices == nil {
+		o.Notices = plainSealer{}
 	}
 	switch {
 	case o.AccessTTL < 0 || o.RefreshTTL < 0 || o.ResetFloor < 0:
@@ -208,31 +212,24 @@ func (s *Service) note(ctx context.Context, e event) hearth.Along {
 		slog.String("target", entry.Target), slog.String("result", entry.Result), slog.String("ip", entry.IP))
 	along := hearth.Along{Audit: []hearth.AuditEntry{entry}}
 	if e.notify != "" && e.userID != "" {
-		along.Jobs = append(along.Jobs, s.job("notify.security", SecurityNotice{
-			UserID: e.userID, What: e.notify, IP: e.caller.IP, UserAgent: clip(e.caller.UserAgent), At: now, Email: e.notifyAt,
+		along.Jobs = append(along.Jobs, s.job(hearth.JobSecurity, hearth.SecurityNotice{
+			UserID: e.userID, What: e.notify, Origin: s.noticeOrigin(ctx, e.caller), At: now, Email: e.notifyAt,
 		}))
 	}
 	return along
 }
 
-// What a SecurityNotice tells of.
-const (
-	NoticeNewDevice = "new_device"
-	NoticeReused    = "refresh_reused"
-	NoticePassword  = "password_changed"
-	NoticeEmail     = "email_changed"
-	NoticeLocked    = "account_locked"
-)
-
-// SecurityNotice is the payload of a job "notify.security": the user learns what happened to the account.
-type SecurityNotice struct {
-	UserID    string    `json:"user_id"`
-	What      string    `json:"what"`
-	IP        string    `json:"ip"`
-	UserAgent string    `json:"user_agent"`
-	At        time.Time `json:"at"`
-	// Email is where the e-mail goes, if not to the user's address of now: the old one, after a change.
-	Email string `json:"email,omitempty"`
+// noticeOrigin seals where a request came from. What cannot be sealed is left out: the notice is worth more.
+func (s *Service) noticeOrigin(ctx context.Context, caller hearth.Caller) []byte {
+	plain, err := json.Marshal(hearth.NoticeOrigin{IP: caller.IP, UserAgent: clip(caller.UserAgent)})
+	var sealed []byte
+	if err == nil {
+		sealed, err = s.options.Notices.Seal(plain)
+	}
+	if err != nil {
+		s.log.ErrorContext(ctx, "a notice goes without its origin", "err", err)
+	}
+	return sealed
 }
 
 func (s *Service) job(kind string, payload any) hearth.OutboxJob {

@@ -109,7 +109,7 @@ func (s *Service) prove(
 	}
 	along := s.note(ctx, failure)
 	if counted.Failed >= maxTries {
-		lock := event{caller: caller, actor: "system", action: "auth.lock", userID: user.ID, notify: NoticeLocked}
+		lock := event{caller: caller, actor: "system", action: "auth.lock", userID: user.ID, notify: hearth.NoticeLocked}
 		more := s.note(ctx, lock)
 		along.Audit, along.Jobs = append(along.Audit, more.Audit...), more.Jobs
 	}
@@ -209,7 +209,7 @@ func (s *Service) open(ctx context.Context, caller hearth.Caller, o opening) (Gr
 		}
 		login := event{caller: caller, actor: "user:" + user.ID, action: o.action, userID: user.ID}
 		if earlier && !known {
-			login.notify = NoticeNewDevice
+			login.notify = hearth.NoticeNewDevice
 		}
 		user.LastLoginAt = now
 		if newHash != nil {
@@ -284,7 +284,7 @@ func (s *Service) Refresh(ctx context.Context, caller hearth.Caller, refresh str
 			ended = true
 			return hearth.RefreshVerdict{End: hearth.EndReused, Along: s.note(ctx, event{
 				caller: caller, actor: "system", action: "auth.refresh", userID: t.User.ID, result: hearth.CodeRefreshReused,
-				notify: NoticeReused,
+				notify: hearth.NoticeReused,
 			})}, nil
 		case !t.Session.EndedAt.IsZero() || t.User.Disabled:
 			return hearth.RefreshVerdict{}, errRevokedToken()

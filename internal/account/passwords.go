@@ -43,7 +43,7 @@ func (s *Service) replacePassword(ctx context.Context, caller hearth.Caller, p p
 		user.PasswordHash, user.UpdatedAt = hash, s.now()
 		return hearth.UserChange{
 			User: user, EndSessions: hearth.EndPassword, KeepSession: caller.SessionID, DropReset: true, ClearTries: p.tries,
-			Along: s.note(ctx, event{caller: caller, action: "auth.password", userID: user.ID, notify: NoticePassword}),
+			Along: s.note(ctx, event{caller: caller, action: "auth.password", userID: user.ID, notify: hearth.NoticePassword}),
 		}, nil
 	})
 	if err != nil {
@@ -153,7 +153,7 @@ func (s *Service) ConfirmReset(ctx context.Context, caller hearth.Caller, token,
 		return hearth.UserChange{
 			User: user, EndSessions: hearth.EndPassword, ClearTries: s.keys.derive("tries", user.Email),
 			Along: s.note(ctx, event{
-				caller: caller, actor: "user:" + user.ID, action: "auth.password_reset_confirm", userID: user.ID, notify: NoticePassword,
+				caller: caller, actor: "user:" + user.ID, action: "auth.password_reset_confirm", userID: user.ID, notify: hearth.NoticePassword,
 			}),
 		}, nil
 	})

@@ -153,7 +153,7 @@ func (s *Service) UpdateMe(ctx context.Context, caller hearth.Caller, update MeU
 			email, _ := hearth.NormalizeEmail(*update.Email)
 			if email != user.Email {
 				e.changes["email"] = hearth.Change{Before: user.Email, After: email}
-				e.notify, e.notifyAt = NoticeEmail, user.Email
+				e.notify, e.notifyAt = hearth.NoticeEmail, user.Email
 				to.DropReset = true // a link that went to the old address is worth nothing now
 				user.Email = email
 			}

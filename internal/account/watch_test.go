@@ -119,9 +119,9 @@ func TestWhatHappensIsAuditedAndNothingSecretIsKept(t *testing.T) {
 			notices = append(notices, row[0])
 			continue
 		}
-		var notice account.SecurityNotice
+		var notice hearth.SecurityNotice
 		must(t, json.Unmarshal([]byte(row[1]), &notice))
-		if notice.UserID != user.ID || notice.At.IsZero() || notice.IP == "" || notice.UserAgent == "" {
+		if notice.UserID != user.ID || notice.At.IsZero() || len(notice.Origin) == 0 {
 			t.Errorf("a notice is %+v", notice)
 		}
 		notices = append(notices, notice.What)

@@ -27,7 +27,7 @@ func (a *App) openAccounts(ctx context.Context) (err error) {
 		AccessTTL: a.config.AccessTTL, RefreshTTL: a.config.RefreshTTL, SignUp: account.SignUp(a.config.Signup), Invited: a.orgs.Invited,
 		BcryptCost: a.config.BcryptCost, HashSlots: a.config.HashSlots(),
 		Observers: []account.SessionObserver{a.endings},
-		Sealer:    a.sealer("session.origin"),
+		Sealer:    a.sealer("session.origin"), Notices: a.sealer(noticeField),
 	})
 	return err
 }

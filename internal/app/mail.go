@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -92,7 +91,7 @@ func (a *App) mailKinds() []queue.Kind {
 		}
 	}
 	return []queue.Kind{
-		kind(notify.LetterKind, readLetter),
+		kind(notify.LetterKind, a.notify.Letter),
 		kind(account.ResetMailKind, a.resetLetter),
 		kind(orgs.InvitationMailKind, a.invitationLetter),
 	}
@@ -110,15 +109,6 @@ func (a *App) deliver(ctx context.Context, id string, envelope mail.Envelope) er
 		return queue.Permanent(err)
 	}
 	return err
-}
-
-// readLetter reads a job that holds the letter itself.
-func readLetter(_ context.Context, payload []byte) (mail.Envelope, error) {
-	var envelope mail.Envelope
-	if err := json.Unmarshal(payload, &envelope); err != nil {
-		return envelope, queue.Permanent(fmt.Errorf("read a letter: %w", err))
-	}
-	return envelope, nil
 }
 
 func (a *App) resetLetter(ctx context.Context, payload []byte) (mail.Envelope, error) {

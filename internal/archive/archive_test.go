@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -104,24 +105,54 @@ type yard struct {
 	*testing.T
 	store   *sqlite.Store
 	files   *dirblob.Store
+	path    string
 	devices []hearth.Device
 }
 
-func newYard(t *testing.T) *yard {
+func openYard(t *testing.T, path string) *yard {
 	t.Helper()
-	y := &yard{T: t}
+	y := &yard{T: t, path: path}
 	var err error
-	if y.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "hearth.db")}); err != nil {
+	if y.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: path}); err != nil {
 		t.Fatal(err)
 	}
 	if y.files, err = dirblob.Open(t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := errors.Join(y.store.Close(), y.files.Close()); err != nil {
-			t.Error(err)
-		}
-	})
+	return y
+}
+
+func (y *yard) close() {
+	y.Helper()
+	if err := errors.Join(y.store.Close(), y.files.Close()); err != nil {
+		y.Error(err)
+	}
+}
+
+// copy gives another yard of what a closed one holds.
+func (y *yard) copy() *yard {
+	y.Helper()
+	data, err := os.ReadFile(y.path)
+	path := filepath.Join(y.TempDir(), "hearth.db")
+	if err = errors.Join(err, os.WriteFile(path, data, 0o600)); err != nil {
+		y.Fatal(err)
+	}
+	another := openYard(y.T, path)
+	another.devices = y.devices
+	return another
+}
+
+func newYard(t *testing.T) *yard {
+	t.Helper()
+	y := fillYard(t)
+	t.Cleanup(y.close)
+	return y
+}
+
+func fillYard(t *testing.T) *yard {
+	t.Helper()
+	y := openYard(t, filepath.Join(t.TempDir(), "hearth.db"))
+	var err error
 	var devices []hearth.Device
 	for i := range 3 {
 		devices = append(devices, hearth.Device{
@@ -283,11 +314,14 @@ func TestACrashAtAnyStepLosesNothingAndKeepsNothingTwice(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		t.Run(fmt.Sprint("after the step: ", late), func(t *testing.T) {
 			t.Parallel()
+			whole := fillYard(t)
+			before := whole.logs()
+			whole.close()
 			for at := 1; ; at++ {
-				y := newYard(t)
-				before := y.logs()
+				y := whole.copy()
 				p := &power{at: at, late: late}
 				if err := y.cleanUp(p); !p.out {
+					y.close()
 					if err != nil || at < 20 {
 						t.Fatalf("%d steps, then %v", at, err)
 					}
@@ -301,6 +335,7 @@ func TestACrashAtAnyStepLosesNothingAndKeepsNothingTwice(t *testing.T) {
 				if diff := cmp.Diff(before, append(kept, y.logs()...)); diff != "" {
 					t.Fatalf("after a crash at step %d (-want +got)\n%s", at, diff)
 				}
+				y.close()
 			}
 		})
 	}

@@ -11,58 +11,47 @@ import (
 
 // The kinds of jobs that other parts leave behind to have somebody told.
 const (
-	// SecurityKind's payload is SecurityNotice.
-	SecurityKind = "notify.security"
+	// SecurityKind's payload is hearth.SecurityNotice.
+	SecurityKind = hearth.JobSecurity
 	// ExportKind's payload is ExportNotice.
 	ExportKind = "notify.export"
 	// DeviceKind's payload is DeviceNotice; Service.DeviceConnection makes it.
 	DeviceKind = "notify.device"
 )
 
-// SecurityNotice is the payload of a job of SecurityKind: something happened to an account.
-type SecurityNotice struct {
-	UserID string `json:"user_id"`
-	// What is new_device, refresh_reused, password_changed, email_changed or account_locked.
-	What      string    `json:"what"`
-	IP        string    `json:"ip"`
-	UserAgent string    `json:"user_agent"`
-	At        time.Time `json:"at"`
-	// Email is where the e-mail goes, if not to the user's address of now: the old one, after a change.
-	Email string `json:"email,omitempty"`
-}
-
 // accountLock is how long an account is locked.
 const accountLock = 15 * time.Minute
 
-func (s *Service) security(ctx context.Context, job queue.Job, notice SecurityNotice) error {
+func (s *Service) security(ctx context.Context, job queue.Job, notice hearth.SecurityNotice) error {
 	user, ok, err := s.person(ctx, notice.UserID)
 	if err != nil || !ok {
 		return err
 	}
 	sessions := s.o.PublicURL + "/account/sessions"
-	n := news{user: user, at: notice.At, mailTo: notice.Email}
+	n := news{user: user, at: notice.At, mailTo: notice.Email, sealed: true}
+	from := s.origin(ctx, notice)
 	switch notice.What {
-	case "new_device":
+	case hearth.NoticeNewDevice:
 		n.kind, n.title = hearth.NotifyNewSignIn, "New sign-in to your account"
 		n.body = "Your account was used from a device that was not seen before. If it was not you, end that session and change your password."
-		n.letter = mail.NewSignIn{At: notice.At, UserAgent: notice.UserAgent, IP: notice.IP, URL: sessions}
-	case "refresh_reused":
+		n.letter = mail.NewSignIn{At: notice.At, UserAgent: from.UserAgent, IP: from.IP, URL: sessions}
+	case hearth.NoticeReused:
 		n.kind, n.title = hearth.NotifyRefreshReused, "One of your sessions was ended"
 		n.body = "A key of that session was used a second time, as happens when somebody has copied it. If this comes as a surprise, change your password."
-		n.letter = mail.RefreshReused{At: notice.At, UserAgent: notice.UserAgent, IP: notice.IP, URL: sessions}
-	case "password_changed":
+		n.letter = mail.RefreshReused{At: notice.At, UserAgent: from.UserAgent, IP: from.IP, URL: sessions}
+	case hearth.NoticePassword:
 		n.kind, n.title = hearth.NotifyPasswordChanged, "Your password was changed"
 		n.body = "Your other sessions have ended. If it was not you, reset your password."
-		n.letter = mail.PasswordChanged{At: notice.At, IP: notice.IP, URL: s.o.PublicURL + "/forgot-password"}
-	case "email_changed":
+		n.letter = mail.PasswordChanged{At: notice.At, IP: from.IP, URL: s.o.PublicURL + "/forgot-password"}
+	case hearth.NoticeEmail:
 		n.kind, n.title = hearth.NotifyEmailChanged, "Your e-mail address was changed"
 		n.body = "Your account has a new e-mail address. If it was not you, tell an administrator."
-		n.letter = mail.EmailChanged{At: notice.At, IP: notice.IP, URL: s.o.PublicURL + "/account"}
-	case "account_locked":
+		n.letter = mail.EmailChanged{At: notice.At, IP: from.IP, URL: s.o.PublicURL + "/account"}
+	case hearth.NoticeLocked:
 		until := notice.At.Add(accountLock)
 		n.kind, n.title = hearth.NotifyAccountLocked, "Your account was locked for a while"
 		n.body = "A wrong password was entered several times. Open sessions stayed open."
-		n.letter = mail.AccountLocked{Until: until, IP: notice.IP, URL: s.o.PublicURL + "/forgot-password"}
+		n.letter = mail.AccountLocked{Until: until, IP: from.IP, URL: s.o.PublicURL + "/forgot-password"}
 	default:
 		return queue.Permanent(hearth.Errorf(hearth.CodeInternal, "nobody knows how to tell of %q", notice.What))
 	}

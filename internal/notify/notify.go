@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -47,6 +48,18 @@ type ExportInfo struct {
 	From, To time.Time
 }
 
+// Sealer encrypts personal fields at rest.
+type Sealer interface {
+	Seal(plain []byte) ([]byte, error)
+	Open(sealed []byte) ([]byte, error)
+}
+
+// plainSealer leaves everything as it is.
+type plainSealer struct{}
+
+func (plainSealer) Seal(plain []byte) ([]byte, error)  { return plain, nil }
+func (plainSealer) Open(sealed []byte) ([]byte, error) { return sealed, nil }
+
 // Options are what the service works with. Store, People, Devices and Queue are needed.
 type Options struct {
 	Store   hearth.NotificationStore
@@ -64,6 +77,8 @@ type Options struct {
 	Logger *slog.Logger
 	// PublicURL is what links in e-mails start with, without a slash at the end.
 	PublicURL string
+	// Sealer encrypts the personal parts of what waits in the queue; nil leaves them as they are.
+	Sealer Sealer
 	// Settle is how long a device's new connection must last before people are told, at least 1 s; 0 is 30 s. They are told
 	// within two of it.
 	Settle time.Duration
@@ -81,6 +96,9 @@ func (o Options) validate() (Options, error) {
 	}
 	if o.Publisher == nil {
 		o.Publisher = nobody{}
+	}
+	if o.Sealer == nil {
+		o.Sealer = plainSealer{}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -147,6 +165,7 @@ type news struct {
 	told    hearth.Connection
 	mailTo  string // "" is the user's address
 	mailNow bool   // whatever the settings say
+	sealed  bool   // the letter says where somebody was
 }
 
 // tell stores a notification with its e-mail, as the user set it, and sends it live. cause is the id of the job.
@@ -163,7 +182,7 @@ func (s *Service) tell(ctx context.Context, cause string, n news) error {
 		Told: n.told, Hidden: !ways.InApp,
 	}
 	if (ways.Email || n.mailNow) && n.letter != nil {
-		job, err := letterJob(derive(cause, "mail:"+n.user.ID), n)
+		job, err := s.letterJob(derive(cause, "mail:"+n.user.ID), n)
 		if err != nil {
 			return err
 		}
@@ -179,13 +198,57 @@ func (s *Service) tell(ctx context.Context, cause string, n news) error {
 	return err
 }
 
-func letterJob(id string, n news) (hearth.OutboxJob, error) {
+func (s *Service) letterJob(id string, n news) (hearth.OutboxJob, error) {
 	address := n.mailTo
 	if address == "" {
 		address = n.user.Email
 	}
 	payload, err := json.Marshal(mail.Envelope{To: mail.Address{Name: n.user.Name, Email: address}, Letter: n.letter})
+	if err == nil && n.sealed {
+		var sealed []byte
+		if sealed, err = s.o.Sealer.Seal(payload); err == nil {
+			payload, err = json.Marshal(sealedLetter{sealed})
+		}
+	}
 	return hearth.OutboxJob{ID: id, Kind: LetterKind, Queue: string(queue.Notification), Payload: payload}, err
+}
+
+// sealedLetter is the payload of a job whose letter says where somebody was: the sealed JSON of a mail.Envelope.
+type sealedLetter struct {
+	Sealed []byte `json:"sealed"`
+}
+
+// Letter reads the payload of a job of LetterKind.
+func (s *Service) Letter(_ context.Context, payload []byte) (envelope mail.Envelope, err error) {
+	var sealed sealedLetter
+	if err := json.Unmarshal(payload, &sealed); err != nil {
+		return envelope, queue.Permanent(fmt.Errorf("read a letter: %w", err))
+	}
+	if len(sealed.Sealed) > 0 {
+		if payload, err = s.o.Sealer.Open(sealed.Sealed); err != nil {
+			return envelope, fmt.Errorf("open a letter: %w", err)
+		}
+	}
+	if err := json.Unmarshal(payload, &envelope); err != nil {
+		return envelope, queue.Permanent(errors.New("a letter is damaged")) // what the decoder says would repeat it
+	}
+	return envelope, nil
+}
+
+// origin opens where the cause of a notice came from; whatever became of the key, the notice goes out.
+func (s *Service) origin(ctx context.Context, notice hearth.SecurityNotice) (from hearth.NoticeOrigin) {
+	if len(notice.Origin) == 0 {
+		return from
+	}
+	plain, err := s.o.Sealer.Open(notice.Origin)
+	if err == nil && json.Unmarshal(plain, &from) != nil {
+		err = errors.New("it is damaged")
+	}
+	if err != nil {
+		s.o.Logger.WarnContext(ctx, "a notice goes out without its origin", "user", notice.UserID, "err", err)
+		return hearth.NoticeOrigin{}
+	}
+	return from
 }
 
 // derive makes an id of a job's id and a purpose: of the job's time, always the same.
