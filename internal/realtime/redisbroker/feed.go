@@ -249,7 +249,7 @@ func (b *Broker) refresh(ctx context.Context) {
 			pending = true
 		case <-retry.C:
 		}
-		if !(pending || b.owing.Load()) || !b.Up() {
+		if !pending && !b.owing.Load() || !b.Up() {
 			continue // the subscription renews everything when it comes back
 		}
 		gen := b.generation()
