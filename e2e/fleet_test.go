@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -148,26 +147,6 @@ func (l *link) mend() {
 	l.t.Helper()
 	if err := l.proxy.Start(); err != nil {
 		l.t.Fatal(err)
-	}
-}
-
-// hang lets connections stand and nothing through; flow ends it.
-func (l *link) hang() {
-	l.t.Helper()
-	for _, stream := range []string{"upstream", "downstream"} {
-		toxic := fmt.Sprintf(`{"name":%q,"type":"timeout","stream":%q,"attributes":{"timeout":0}}`, stream, stream)
-		if _, err := l.proxy.Toxics.AddToxicJson(strings.NewReader(toxic)); err != nil {
-			l.t.Fatal(err)
-		}
-	}
-}
-
-func (l *link) flow() {
-	l.t.Helper()
-	for _, stream := range []string{"upstream", "downstream"} {
-		if err := l.proxy.Toxics.RemoveToxic(context.Background(), stream); err != nil {
-			l.t.Fatal(err)
-		}
 	}
 }
 

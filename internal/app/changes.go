@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"log/slog"
 	"strconv"
 	"sync"
 	"time"
@@ -136,7 +137,7 @@ func (a *App) startHearing(ctx context.Context) {
 func (c *changes) heard(text string) {
 	var message change
 	if err := json.Unmarshal([]byte(text), &message); err != nil {
-		c.app.log.Warn("another instance said something that this one does not understand", "kind", "system", observe.Err(err))
+		c.app.log.Warn("another instance said something that this one does not understand", slog.String("kind", "system"), observe.Err(err))
 		return
 	}
 	if message.From == c.self {

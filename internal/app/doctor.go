@@ -48,11 +48,11 @@ type doctor struct {
 	lines []DoctorLine
 }
 
-func (d *doctor) ok(check, format string, args ...any) {
+func (d *doctor) okf(check, format string, args ...any) {
 	d.lines = append(d.lines, DoctorLine{Check: check, OK: true, Text: fmt.Sprintf(format, args...)})
 }
 
-func (d *doctor) bad(check, change, format string, args ...any) {
+func (d *doctor) badf(check, change, format string, args ...any) {
 	d.lines = append(d.lines, DoctorLine{Check: check, Change: change, Text: fmt.Sprintf(format, args...)})
 }
 
@@ -61,13 +61,13 @@ func (d *doctor) configuration() {
 	const check = "configuration"
 	switch {
 	case d.cfg.BcryptCost < 10:
-		d.bad(check, "leave bcrypt_cost at its default", "password hashes are made at cost %d: they are quick to guess", d.cfg.BcryptCost)
+		d.badf(check, "leave bcrypt_cost at its default", "password hashes are made at cost %d: they are quick to guess", d.cfg.BcryptCost)
 	case strings.HasPrefix(d.cfg.PublicURL, "http://") && !isLoopback(d.cfg.PublicURL):
-		d.bad(check, "put TLS before the server and set public_url to its https:// address", "public_url is not encrypted: links in mail carry tokens")
+		d.badf(check, "put TLS before the server and set public_url to its https:// address", "public_url is not encrypted: links in mail carry tokens")
 	case len(d.cfg.RateLimits) == 0:
-		d.bad(check, "remove rate_limits=off", "there are no rate limits: passwords can be tried without end")
+		d.badf(check, "remove rate_limits=off", "there are no rate limits: passwords can be tried without end")
 	default:
-		d.ok(check, "valid")
+		d.okf(check, "valid")
 	}
 }
 
@@ -92,31 +92,31 @@ func (d *doctor) dataDir() {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		d.ok(check, "%s is not there yet; the first start makes it", dir)
+		d.okf(check, "%s is not there yet; the first start makes it", dir)
 		return
 	case err != nil:
-		d.bad(check, "let the user that runs hearth read it", "%v", err)
+		d.badf(check, "let the user that runs hearth read it", "%v", err)
 		return
 	case !info.IsDir():
-		d.bad(check, "set data_dir to a directory", "%s is no directory", dir)
+		d.badf(check, "set data_dir to a directory", "%s is no directory", dir)
 		return
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		d.bad(check, "chmod 700 "+dir, "others may look into %s (mode %o)", dir, mode)
+		d.badf(check, "chmod 700 "+dir, "others may look into %s (mode %o)", dir, mode)
 		return
 	}
 	for _, name := range keyFiles() {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err == nil && info.Mode().Perm()&0o077 != 0 {
-			d.bad(check, "chmod 600 "+filepath.Join(dir, name), "others may read %s (mode %o)", name, info.Mode().Perm())
+			d.badf(check, "chmod 600 "+filepath.Join(dir, name), "others may read %s (mode %o)", name, info.Mode().Perm())
 			return
 		}
 	}
 	if err := unix.Access(dir, unix.R_OK|unix.W_OK|unix.X_OK); err != nil {
-		d.bad(check, "chown it to the user that runs hearth", "%s cannot be written to: %v", dir, err)
+		d.badf(check, "chown it to the user that runs hearth", "%s cannot be written to: %v", dir, err)
 		return
 	}
-	d.ok(check, "%s is private and can be written to", dir)
+	d.okf(check, "%s is private and can be written to", dir)
 }
 
 // clockSlack is how far ahead of now a file may have been changed.
@@ -132,11 +132,11 @@ func (d *doctor) clock() {
 		}
 	}
 	if ahead := newest.Sub(d.now); name != "" && ahead > clockSlack {
-		d.bad(check, "set the clock and let it follow a time server (timedatectl set-ntp true)",
+		d.badf(check, "set the clock and let it follow a time server (timedatectl set-ntp true)",
 			"%s was changed %s from now: the clock was set back", name, ahead.Round(time.Second))
 		return
 	}
-	d.ok(check, "%s", d.now.Format(time.RFC3339))
+	d.okf(check, "%s", d.now.Format(time.RFC3339))
 }
 
 // What a disk should have left: bytes, and parts of a hundred.
@@ -158,18 +158,19 @@ func (d *doctor) disk() {
 		}
 		var stat unix.Statfs_t
 		if err := unix.Statfs(place, &stat); err != nil {
-			d.bad(check, "look at the disk", "%s: %v", place, err)
+			d.badf(check, "look at the disk", "%s: %v", place, err)
 			continue
 		}
-		free, total := uint64(stat.Bavail)*uint64(stat.Bsize), stat.Blocks*uint64(stat.Bsize)
+		blockSize := uint64(stat.Bsize) //nolint:gosec // a size is not negative
+		free, total := stat.Bavail*blockSize, stat.Blocks*blockSize
 		text := fmt.Sprintf("%.1f GiB of %.1f free for %s", float64(free)/(1<<30), float64(total)/(1<<30), dir)
 		switch {
 		case free < leastFree || free*100 < total*leastPercent:
-			d.bad(check, "free space, or set retention so that logs do not grow for ever", "%s", text)
+			d.badf(check, "free space, or set retention so that logs do not grow for ever", "%s", text)
 		case stat.Files > 0 && stat.Ffree*100 < stat.Files:
-			d.bad(check, "remove files", "no inodes are left for %s", dir)
+			d.badf(check, "remove files", "no inodes are left for %s", dir)
 		default:
-			d.ok(check, "%s", text)
+			d.okf(check, "%s", text)
 		}
 	}
 }
@@ -190,21 +191,21 @@ func (d *doctor) database(ctx context.Context) {
 	e, err := sqlite.Examine(ctx, path)
 	switch {
 	case err != nil:
-		d.bad(check, "restore the newest backup into an empty data directory", "%s cannot be read: %v", path, err)
+		d.badf(check, "restore the newest backup into an empty data directory", "%s cannot be read: %v", path, err)
 	case !e.Exists:
-		d.ok(check, "%s is not there yet; the first start makes it", path)
+		d.okf(check, "%s is not there yet; the first start makes it", path)
 	case e.Restoring != "":
-		d.bad(check, "run the same restore or migrate again, or remove "+path, "it is half restored (from %s)", e.Restoring)
+		d.badf(check, "run the same restore or migrate again, or remove "+path, "it is half restored (from %s)", e.Restoring)
 	case len(e.Damage) > 0:
-		d.bad(check, "stop the server and restore the newest backup into an empty data directory", "SQLite finds damage: %s", strings.Join(e.Damage, "; "))
+		d.badf(check, "stop the server and restore the newest backup into an empty data directory", "SQLite finds damage: %s", strings.Join(e.Damage, "; "))
 	case e.Version > e.Newest:
-		d.bad(check, "use the newer program", "its schema is %d, newer than this program's %d", e.Version, e.Newest)
+		d.badf(check, "use the newer program", "its schema is %d, newer than this program's %d", e.Version, e.Newest)
 	case len(e.Missing) > 0:
-		d.bad(check, "restore a backup into an empty data directory, which makes them anew", "its schema lacks %s", strings.Join(e.Missing, ", "))
+		d.badf(check, "restore a backup into an empty data directory, which makes them anew", "its schema lacks %s", strings.Join(e.Missing, ", "))
 	case e.Version < e.Newest:
-		d.ok(check, "sound; its schema is %d, and the next start brings it to %d", e.Version, e.Newest)
+		d.okf(check, "sound; its schema is %d, and the next start brings it to %d", e.Version, e.Newest)
 	default:
-		d.ok(check, "sound; schema %d with every index", e.Version)
+		d.okf(check, "sound; schema %d with every index", e.Version)
 	}
 }
 
@@ -213,26 +214,26 @@ func (d *doctor) distributed(ctx context.Context, check string) {
 	defer cancel()
 	store, err := Restoring{Config: d.cfg}.openURL(ctx, d.cfg.StoreURL)
 	if err != nil {
-		d.bad(check, "look at store_url and the database", "%v", err)
+		d.badf(check, "look at store_url and the database", "%v", err)
 		return
 	}
 	defer func() { _ = store.close() }() // it was only looked at
 	if mark, err := store.Restoring(ctx); err == nil {
-		d.bad(check, "run the same restore or migrate again, or empty the database", "it is half restored (from %s)", mark.Source)
+		d.badf(check, "run the same restore or migrate again, or empty the database", "it is half restored (from %s)", mark.Source)
 		return
 	}
 	examined, ok := store.backupStore.(examinedStore)
 	if !ok {
-		d.ok(check, "it answers")
+		d.okf(check, "it answers")
 		return
 	}
 	switch text, change, err := examined.Examine(ctx); {
 	case err != nil:
-		d.bad(check, "look at store_url and the database", "%v", err)
+		d.badf(check, "look at store_url and the database", "%v", err)
 	case change != "":
-		d.bad(check, change, "%s", text)
+		d.badf(check, change, "%s", text)
 	default:
-		d.ok(check, "%s", text)
+		d.okf(check, "%s", text)
 	}
 }
 
@@ -242,7 +243,7 @@ const doctorTimeout = 10 * time.Second
 func (d *doctor) storage(ctx context.Context) {
 	const check = "files"
 	if d.cfg.BlobURL == "" {
-		d.ok(check, "in the data directory")
+		d.okf(check, "in the data directory")
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
@@ -252,10 +253,10 @@ func (d *doctor) storage(ctx context.Context) {
 		err = errors.Join(files.Ping(ctx), files.Close())
 	}
 	if err != nil {
-		d.bad(check, "look at blob_url, its credentials and the bucket", "%v", err)
+		d.badf(check, "look at blob_url, its credentials and the bucket", "%v", err)
 		return
 	}
-	d.ok(check, "the object storage answers")
+	d.okf(check, "the object storage answers")
 }
 
 func (d *doctor) backups(ctx context.Context) {
@@ -271,7 +272,7 @@ func (d *doctor) backups(ctx context.Context) {
 		}
 		files, err := openFiles(d.cfg.BlobURL, filepath.Join(d.cfg.DataDir, "files"))
 		if err != nil {
-			d.bad(check, "look at blob_url", "%v", err)
+			d.badf(check, "look at blob_url", "%v", err)
 			return
 		}
 		defer func() { _ = files.Close() }() // it was only read
@@ -281,7 +282,7 @@ func (d *doctor) backups(ctx context.Context) {
 	defer cancel()
 	kept, err := place.List(ctx)
 	if err != nil {
-		d.bad(check, "look at backup_dir or blob_url", "the backups cannot be listed: %v", err)
+		d.badf(check, "look at backup_dir or blob_url", "the backups cannot be listed: %v", err)
 		return
 	}
 	d.newest(check, kept)
@@ -292,14 +293,14 @@ func (d *doctor) newest(check string, kept []backup.File) {
 	every := d.cfg.BackupSchedule.Every
 	switch {
 	case every == 0 && len(kept) == 0:
-		d.ok(check, "none; backup_schedule=24h makes one a day")
+		d.okf(check, "none; backup_schedule=24h makes one a day")
 	case every == 0:
-		d.ok(check, "the newest is %s; backup_schedule is off", kept[0].Name)
+		d.okf(check, "the newest is %s; backup_schedule is off", kept[0].Name)
 	case len(kept) == 0:
-		d.bad(check, "look at hearth jobs list --queue export; the first comes within "+hearth.FormatDuration(every)+" of the first start", "there is none yet")
+		d.badf(check, "look at hearth jobs list --queue export; the first comes within "+hearth.FormatDuration(every)+" of the first start", "there is none yet")
 	case d.now.Sub(kept[0].At) > 2*every:
-		d.bad(check, "look at hearth jobs list --queue export", "the newest, %s, is %s old", kept[0].Name, d.now.Sub(kept[0].At).Round(time.Minute))
+		d.badf(check, "look at hearth jobs list --queue export", "the newest, %s, is %s old", kept[0].Name, d.now.Sub(kept[0].At).Round(time.Minute))
 	default:
-		d.ok(check, "the newest is %s", kept[0].Name)
+		d.okf(check, "the newest is %s", kept[0].Name)
 	}
 }

@@ -24,14 +24,14 @@ const redisSkew = time.Second
 func (d *doctor) redis(ctx context.Context) {
 	const check = "redis"
 	if d.cfg.RedisURL == "" {
-		d.ok(check, "not used")
+		d.okf(check, "not used")
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
 	probe, closeProbe, err := openRedisProbe(d.cfg.RedisURL)
 	if err != nil {
-		d.bad(check, "look at redis_url and the server", "%v", err)
+		d.badf(check, "look at redis_url and the server", "%v", err)
 		return
 	}
 	defer closeProbe()
@@ -46,7 +46,7 @@ func judgeRedis(ctx context.Context, probe redisProbe, check string) DoctorLine 
 		return DoctorLine{Check: check, Text: err.Error(), Change: "look at redis_url and the server"}
 	}
 	// The server read its clock between the two readings of ours.
-	if skew := max(before.Sub(at), at.Sub(time.Now())); skew > redisSkew {
+	if skew := max(before.Sub(at), time.Until(at)); skew > redisSkew {
 		return DoctorLine{Check: check, Text: fmt.Sprintf("its clock is %s off", skew.Round(time.Millisecond)), Change: "let both machines follow a time server"}
 	}
 	settings, err := probe.Settings(ctx, "appendonly", "save", "maxmemory-policy")

@@ -61,13 +61,7 @@ func TestAScheduledExportComesByMail(t *testing.T) {
 
 // zoneNearMidnight gives a time zone in which it is afternoon or evening, so that now is yesterday at the next midnight.
 func zoneNearMidnight(now time.Time) string {
-	offset := 20 - now.UTC().Hour()
-	if offset > 12 {
-		offset = 12
-	}
-	if offset < -11 {
-		offset = -11
-	}
+	offset := max(-11, min(12, 20-now.UTC().Hour()))
 	return fmt.Sprintf("Etc/GMT%+d", -offset)
 }
 

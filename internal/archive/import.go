@@ -121,7 +121,7 @@ func (r *reading) run(ctx context.Context) error {
 		return err
 	}
 	reader := parquet.NewGenericReader[stored](file)
-	defer reader.Close() //nolint:errcheck // it holds nothing but memory
+	defer reader.Close()
 	if err := reader.SeekToRow(r.at); err != nil {
 		return fmt.Errorf("read the file: %w", err)
 	}

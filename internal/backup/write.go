@@ -2,7 +2,6 @@ package backup
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -112,7 +111,7 @@ type archiveWriter struct {
 }
 
 func (a *archiveWriter) run() error {
-	if err := a.member(headerName, indented(a.manifest.Header)); err != nil {
+	if err := a.document(headerName, a.manifest.Header); err != nil {
 		return err
 	}
 	if err := a.member(settingsName, []byte(a.options.Settings)); err != nil {
@@ -132,15 +131,16 @@ func (a *archiveWriter) run() error {
 			return err
 		}
 	}
-	return a.member(manifestName, indented(a.manifest))
+	return a.document(manifestName, a.manifest)
 }
 
-func indented(v any) []byte {
-	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
-	encoder.SetIndent("", "  ")
-	_ = encoder.Encode(v) // plain structs of texts and numbers
-	return b.Bytes()
+// document adds a member of JSON that people can read.
+func (a *archiveWriter) document(name string, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return a.member(name, append(text, '\n'))
 }
 
 func (a *archiveWriter) begin(at int) {

@@ -400,7 +400,10 @@ func archiveRollups(t *testing.T, open func(*testing.T) ArchiveStore) {
 func archiveStops(t *testing.T, open func(*testing.T) ArchiveStore) {
 	s := open(t)
 	restoreAll(t, s, Everything(10)...)
-	for range s.Archive(t.Context()) {
+	for _, err := range s.Archive(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		break
 	}
 	archiveAppend(t, s, archiveDevice(t, s, 1).Key, 5) // nothing is held
