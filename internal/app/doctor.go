@@ -161,7 +161,7 @@ func (d *doctor) disk() {
 			d.badf(check, "look at the disk", "%s: %v", place, err)
 			continue
 		}
-		blockSize := uint64(stat.Bsize) //nolint:gosec // a size is not negative
+		blockSize := uint64(stat.Bsize)
 		free, total := stat.Bavail*blockSize, stat.Blocks*blockSize
 		text := fmt.Sprintf("%.1f GiB of %.1f free for %s", float64(free)/(1<<30), float64(total)/(1<<30), dir)
 		switch {

@@ -73,7 +73,7 @@ func (s *Store) hold(ctx context.Context) (thaw func(), frozen bool, err error) 
 		if !done {
 			done = true
 			close(release)
-			_ = <-ended // a transaction that changed nothing has nothing to fail with
+			<-ended //nolint:errcheck // a transaction that changed nothing has nothing to fail with
 		}
 	}, true, nil
 }
