@@ -34,6 +34,11 @@ func mustRun(t *testing.T, cmd *exec.Cmd) string {
 	return string(out)
 }
 
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndexByte(text, '\n')+1:]
+}
+
 // killed starts a command and kills it after a while, unless it ends before; it tells whether it was killed.
 func killed(t *testing.T, cmd *exec.Cmd, after time.Duration) bool {
 	t.Helper()

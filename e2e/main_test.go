@@ -99,8 +99,14 @@ func freeAddr(t *testing.T) string {
 // serve starts a program of its own for the test, with limits off unless env says otherwise, and stops it at the end.
 func serve(t *testing.T, env ...string) *server {
 	t.Helper()
+	return serveIn(t, t.TempDir(), env...)
+}
+
+// serveIn is serve with a data directory of the test's.
+func serveIn(t *testing.T, dir string, env ...string) *server {
+	t.Helper()
 	addr := freeAddr(t)
-	s := &server{t: t, addr: addr, url: "http://" + addr, dir: t.TempDir(), env: env}
+	s := &server{t: t, addr: addr, url: "http://" + addr, dir: dir, env: env}
 	s.start()
 	t.Cleanup(func() {
 		if s.running() {
