@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -177,7 +178,7 @@ func (e *logEngine) foldLane(ctx context.Context, lane int64) (folded int, err e
 			folded += m.N
 		}
 		if len(work.Batches) == 0 {
-			e.folder.folded(lane, 1<<40) // others were here
+			e.folder.folded(lane, math.MaxInt) // others were here
 			return nil, nil
 		}
 		return work, nil
