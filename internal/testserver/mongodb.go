@@ -27,7 +27,7 @@ func MongoDB(tb testing.TB) string {
 	if err != nil {
 		tb.Fatalf("the MongoDB-compatible server of the tests cannot be had: %v", err)
 	}
-	name := "t" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	name := databaseName()
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
@@ -44,6 +44,9 @@ func MongoDB(tb testing.TB) string {
 	})
 	return server + name
 }
+
+// databaseName gives a name that no other database has.
+func databaseName() string { return "t" + strings.ReplaceAll(uuid.NewString(), "-", "") }
 
 func findMongoDB() (uri string, err error) {
 	if err := useMongoDB(); err != nil {

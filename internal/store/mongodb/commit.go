@@ -346,8 +346,28 @@ func (s *Store) apply(ctx context.Context, c *commitDoc) error {
 	return nil
 }
 
+// applyOps makes the changes, and lets go of what was only held after all others: a rule about many documents is read by leave
+// of the one that is held, so whoever holds it next must see them as they are now.
 func (s *Store) applyOps(ctx context.Context, c *commitDoc) error {
-	st := step{ops: c.Ops}
+	var changes, held []op
+	for _, o := range c.Ops {
+		if o.Held {
+			held = append(held, o)
+		} else {
+			changes = append(changes, o)
+		}
+	}
+	if err := s.applyByCollection(ctx, c.ID, changes); err != nil {
+		return err
+	}
+	if err := s.applySweeps(ctx, c); err != nil {
+		return err
+	}
+	return s.applyByCollection(ctx, c.ID, held)
+}
+
+func (s *Store) applyByCollection(ctx context.Context, id string, ops []op) error {
+	st := step{ops: ops}
 	order, groups := st.byCollection(opInsert, opUpdate, opRemove)
 	for _, coll := range order {
 		if err := s.crashes("apply"); err != nil {
@@ -356,7 +376,7 @@ func (s *Store) applyOps(ctx context.Context, c *commitDoc) error {
 		var models []mongo.WriteModel
 		var shown bson.A
 		for _, o := range groups[coll] {
-			mine := bson.D{{Key: "_id", Value: o.ID}, {Key: "lock", Value: c.ID}}
+			mine := bson.D{{Key: "_id", Value: o.ID}, {Key: "lock", Value: id}}
 			switch o.Kind {
 			case opInsert:
 				shown = append(shown, o.ID)
@@ -372,7 +392,7 @@ func (s *Store) applyOps(ctx context.Context, c *commitDoc) error {
 		}
 		if shown != nil {
 			models = append(models, mongo.NewUpdateManyModel().
-				SetFilter(bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: shown}}}, {Key: "lock", Value: c.ID}}).
+				SetFilter(bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: shown}}}, {Key: "lock", Value: id}}).
 				SetUpdate(bson.D{{Key: "$unset", Value: bson.D{{Key: "lock", Value: ""}, {Key: "draft", Value: ""}}}}))
 		}
 		err := again(ctx, func() error {
@@ -383,7 +403,7 @@ func (s *Store) applyOps(ctx context.Context, c *commitDoc) error {
 			return err
 		}
 	}
-	return s.applySweeps(ctx, c)
+	return nil
 }
 
 func (s *Store) applySweeps(ctx context.Context, c *commitDoc) error {

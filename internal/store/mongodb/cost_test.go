@@ -9,7 +9,6 @@ import (
 	"go.mongodb.org/mongo-driver/v2/event"
 
 	"hearth"
-	"hearth/internal/testserver"
 )
 
 // TestAWriteCostsFewCommands counts round trips: each is some milliseconds on a replica set.
@@ -17,7 +16,7 @@ func TestAWriteCostsFewCommands(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var commands []string
-	s := openAt(t, Options{URI: testserver.MongoDB(t), Clock: atNoon, commands: &event.CommandMonitor{
+	s := openAt(t, Options{URI: databases.MongoDB(t), Clock: atNoon, commands: &event.CommandMonitor{
 		Started: func(_ context.Context, e *event.CommandStartedEvent) {
 			mu.Lock()
 			defer mu.Unlock()

@@ -15,7 +15,6 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"hearth"
-	"hearth/internal/testserver"
 )
 
 var (
@@ -160,7 +159,7 @@ func verifyChain(t *testing.T, s *Store) int {
 // other, and lets another process go on.
 func TestACrashBetweenAnyTwoStepsLosesAndDoublesNothing(t *testing.T) {
 	t.Parallel()
-	options := Options{URI: testserver.MongoDB(t), Clock: atNoon, Grace: time.Millisecond}
+	options := Options{URI: databases.MongoDB(t), Clock: atNoon, Grace: time.Millisecond}
 	whole := openAt(t, options)
 	furnish(t, whole)
 	before := content(t, whole)
@@ -181,7 +180,7 @@ func TestACrashBetweenAnyTwoStepsLosesAndDoublesNothing(t *testing.T) {
 		t.Run(fmt.Sprintf("before step %d, %s", n, name), func(t *testing.T) {
 			t.Parallel()
 			options := options
-			options.URI = testserver.MongoDB(t)
+			options.URI = databases.MongoDB(t)
 			dying := openAt(t, options)
 			furnish(t, dying)
 			left := n
@@ -231,7 +230,7 @@ func TestWhoMeetsAnUnfinishedWriteEndsIt(t *testing.T) {
 	for name, want := range map[string]string{"decide": "ann2", "apply": "ann12", "entries": "ann12"} {
 		t.Run("that died before "+name, func(t *testing.T) {
 			t.Parallel()
-			options := Options{URI: testserver.MongoDB(t), Clock: atNoon, Grace: 20 * time.Millisecond, RepairEvery: time.Hour}
+			options := Options{URI: databases.MongoDB(t), Clock: atNoon, Grace: 20 * time.Millisecond, RepairEvery: time.Hour}
 			dying, other := openAt(t, options), openAt(t, options)
 			furnish(t, dying)
 			dying.crash = func(at string) error {
@@ -257,7 +256,7 @@ func TestWhoMeetsAnUnfinishedWriteEndsIt(t *testing.T) {
 // one must notice, and neither write is lost.
 func TestAWriteThatWasGivenUpIsDoneAnew(t *testing.T) {
 	t.Parallel()
-	options := Options{URI: testserver.MongoDB(t), Clock: atNoon, Grace: time.Millisecond, RepairEvery: time.Hour}
+	options := Options{URI: databases.MongoDB(t), Clock: atNoon, Grace: time.Millisecond, RepairEvery: time.Hour}
 	slow, quick := openAt(t, options), openAt(t, options)
 	furnish(t, slow)
 	var paused atomic.Bool
@@ -287,10 +286,69 @@ func TestAWriteThatWasGivenUpIsDoneAnew(t *testing.T) {
 	}
 }
 
+// TestARuleAboutManyDocumentsHoldsWhileOneIsBeingWritten: a demotion stops between any two of its commands; whoever demotes the
+// other admin meanwhile must be refused, or else the first one's.
+func TestARuleAboutManyDocumentsHoldsWhileOneIsBeingWritten(t *testing.T) {
+	t.Parallel()
+	options := Options{URI: databases.MongoDB(t), Clock: atNoon, Grace: 20 * time.Millisecond, RepairEvery: time.Hour}
+	demote := func(s *Store, id string) error {
+		_, _, err := s.UpdateUser(context.WithoutCancel(t.Context()), id, func(u hearth.User) (hearth.UserChange, error) {
+			u.Role = hearth.RoleUser
+			return hearth.UserChange{User: u, Along: hearth.Along{Audit: entries("demote")}}, nil
+		})
+		return err
+	}
+	slow, quick := openAt(t, options), openAt(t, options)
+	for n := 0; ; n++ {
+		for _, who := range []string{"a", "b"} {
+			if err := quick.CreateUser(t.Context(), person(fmt.Sprint(who, n), hearth.RoleAdmin), hearth.Along{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		left, stopped := n, ""
+		reached, goOn := make(chan struct{}), make(chan struct{})
+		slow.crash = func(at string) error {
+			if left--; left == -1 {
+				stopped = at
+				close(reached)
+				<-goOn
+			}
+			return nil
+		}
+		first := make(chan error, 1)
+		go func() { first <- demote(slow, fmt.Sprint("a", n)) }()
+		var errs [2]error
+		select {
+		case <-reached:
+			errs[1] = demote(quick, fmt.Sprint("b", n))
+			close(goOn)
+			errs[0] = <-first
+		case errs[0] = <-first: // it has no such step
+			return
+		}
+		refused := 0
+		for _, err := range errs {
+			if hearth.ErrorCode(err) == hearth.CodeConflict {
+				refused++
+			} else if err != nil {
+				t.Errorf("stopped before step %d, %s: %v", n, stopped, err)
+			}
+		}
+		admins, err := quick.Users(t.Context(), hearth.UserFilter{Role: hearth.RoleAdmin}, hearth.Page{})
+		if err != nil || refused != 1 || len(admins.Items) != 1 {
+			t.Fatalf("stopped before step %d, %s: %d demotions were refused (%v), %d admins remain, %v", n, stopped, refused, errs, len(admins.Items), err)
+		}
+		// The next round begins without admins but its own two.
+		if _, err := quick.db.Collection(collUsers).DeleteMany(t.Context(), bson.D{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestOneOfManyWritesWithOneKeyIsDone: a hundred at once, by two processes.
 func TestOneOfManyWritesWithOneKeyIsDone(t *testing.T) {
 	t.Parallel()
-	options := Options{URI: testserver.MongoDB(t), Clock: atNoon}
+	options := Options{URI: databases.MongoDB(t), Clock: atNoon}
 	stores := []*Store{openAt(t, options), openAt(t, options)}
 	var created, replayed atomic.Int32
 	var wg sync.WaitGroup
@@ -362,7 +420,7 @@ func TestAnExpiredKeyIsFree(t *testing.T) {
 // TestProcessesShareOneChain: entries of two processes at once make one chain without gaps.
 func TestProcessesShareOneChain(t *testing.T) {
 	t.Parallel()
-	options := Options{URI: testserver.MongoDB(t), Clock: atNoon}
+	options := Options{URI: databases.MongoDB(t), Clock: atNoon}
 	stores := []*Store{openAt(t, options), openAt(t, options)}
 	var wg sync.WaitGroup
 	for n := range 40 {
@@ -381,7 +439,7 @@ func TestProcessesShareOneChain(t *testing.T) {
 // TestProcessesLoseNoChangeOfOneAnother: both count in one document, with an entry each.
 func TestProcessesLoseNoChangeOfOneAnother(t *testing.T) {
 	t.Parallel()
-	options := Options{URI: testserver.MongoDB(t), Clock: atNoon, OperationTimeout: time.Minute}
+	options := Options{URI: databases.MongoDB(t), Clock: atNoon, OperationTimeout: time.Minute}
 	stores := []*Store{openAt(t, options), openAt(t, options), openAt(t, options)}
 	furnish(t, stores[0])
 	before := verifyChain(t, stores[0])

@@ -8,7 +8,6 @@ import (
 
 	"hearth"
 	"hearth/internal/store/storetest"
-	"hearth/internal/testserver"
 )
 
 func TestDevices(t *testing.T) {
@@ -39,7 +38,7 @@ func harness(settings LogOptions) storetest.LogsHarness {
 			mu.Lock()
 			uri := uris[name]
 			if uri == "" {
-				uri = testserver.MongoDB(t)
+				uri = databases.MongoDB(t)
 				uris[name] = uri
 			}
 			mu.Unlock()

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/testserver"
 )
 
 // facts are what a program that shares nothing with this one counted.
@@ -62,7 +61,7 @@ func TestTheRealDataGivesTheFactsBack(t *testing.T) {
 	if err := json.Unmarshal(text, &want); err != nil {
 		t.Fatal(err)
 	}
-	s := openAt(t, Options{URI: testserver.MongoDB(t)})
+	s := openAt(t, Options{URI: databases.MongoDB(t)})
 	keys := importRows(t, s, filepath.Join(dir, "visible.csv.gz"))
 	// Whatever waits to be folded, and with nothing left that waits.
 	checkFacts(t, s, &want, keys)

@@ -9,13 +9,12 @@ import (
 
 	"hearth"
 	"hearth/internal/store/logsums"
-	"hearth/internal/testserver"
 )
 
 // A store is stopped before each step of making days anew, which takes a deleted device out of them and packs their logs.
 func TestACrashWhileDaysAreMadeAnewIsRepaired(t *testing.T) {
 	t.Parallel()
-	uri := testserver.MongoDB(t)
+	uri := databases.MongoDB(t)
 	later := func() time.Time { return time.Now().Add(time.Hour + time.Minute) }
 	second := openAt(t, Options{URI: uri, Logs: quiet, Clock: later, Grace: time.Millisecond})
 	devices := makeDevices(t, second, "u1", "u2", "u1", "u2", "u1", "u1", "u1", "u1", "u1", "u1")
@@ -71,7 +70,7 @@ func TestACrashWhileDaysAreMadeAnewIsRepaired(t *testing.T) {
 
 func TestReconcilingMendsDamagedRollups(t *testing.T) {
 	t.Parallel()
-	s := openAt(t, Options{URI: testserver.MongoDB(t), Logs: quiet})
+	s := openAt(t, Options{URI: databases.MongoDB(t), Logs: quiet})
 	devices := makeDevices(t, s, "u1", "u2", "u1")
 	if _, err := s.AppendLogs(t.Context(), logsOfDay(devices, 200), nil, hearth.Along{}); err != nil {
 		t.Fatal(err)

@@ -19,5 +19,10 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if err := databases.Drop(); err != nil {
+		fmt.Fprintln(os.Stderr, "drop the tests' databases:", err)
+		code = 1
+	}
+	os.Exit(code)
 }

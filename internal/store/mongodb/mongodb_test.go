@@ -1,6 +1,7 @@
 package mongodb
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -9,11 +10,20 @@ import (
 	"hearth/internal/testserver"
 )
 
+// databases are those of the tests: as Open leaves them, with nothing in them.
+var databases = &testserver.Template{Make: func(ctx context.Context, uri string) error {
+	s, err := Open(ctx, Options{URI: uri, RepairEvery: time.Hour})
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}}
+
 // openTest opens a store with a database of its own.
 func openTest(t testing.TB, clock hearth.Clock) *Store {
 	t.Helper()
 	// What is asked at once here, a busy machine may take long over.
-	return openAt(t, Options{URI: testserver.MongoDB(t), Clock: clock, MaxConns: 30, OperationTimeout: time.Minute})
+	return openAt(t, Options{URI: databases.MongoDB(t), Clock: clock, MaxConns: 30, OperationTimeout: time.Minute})
 }
 
 func openAt(t testing.TB, options Options) *Store {

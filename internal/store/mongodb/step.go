@@ -67,6 +67,8 @@ type op struct {
 	ID     any    `bson:"id,omitempty"`
 	Filter []byte `bson:"filter,omitempty"`
 	Update []byte `bson:"update,omitempty"`
+	// Held marks an update of nothing: what the step read by that document's leave must show before others may lock it.
+	Held bool `bson:"held,omitempty"`
 
 	version int64
 	doc     any
@@ -80,9 +82,11 @@ func (st *step) insert(coll string, id, doc any, taken error) {
 }
 
 // update changes the document with that id, if it still has that version, which counts up. The update may be nil: then the
-// step only demands that nobody else changes the document at the same time.
+// step only demands that nobody else changes the document at the same time, and lets go of it when all else shows.
 func (st *step) update(coll string, id any, version int64, update bson.D) {
-	st.ops = append(st.ops, op{Kind: opUpdate, Coll: coll, ID: id, version: version, Update: marshal(with(update, "$inc", "v", int64(1)))})
+	st.ops = append(st.ops, op{
+		Kind: opUpdate, Coll: coll, ID: id, version: version, Update: marshal(with(update, "$inc", "v", int64(1))), Held: update == nil,
+	})
 }
 
 // remove removes the document with that id, if it still has that version.
