@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"hearth"
 	"hearth/internal/config"
 )
 
@@ -142,25 +141,15 @@ type target struct {
 }
 
 // serveTarget starts a program with an admin, without limits but those that are given.
-func serveTarget(t *testing.T, limits string) *target {
+func serveTarget(t *testing.T, m mode, limits string) *target {
 	t.Helper()
-	cfg := testConfig(t)
+	cfg := m.config(t)
 	var err error
 	if cfg.RateLimits, err = config.ParseRateLimits(limits); err != nil {
 		t.Fatal(err)
 	}
 	cfg.QueueConcurrency["export"] = 0 // exports wait, so that every request finds them alike
-	a, err := New(t.Context(), Options{Config: cfg, Version: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = a.CreateUser(t.Context(), NewUser{Name: "Root", Email: "root@example.com", Password: "a long enough secret", Role: hearth.RoleAdmin})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	makeAdmin(t, cfg)
 	s := &target{url: start(t, cfg), doc: &document{}}
 	s.get(t, "/openapi.json", s.doc)
 	var grant struct {
@@ -217,7 +206,7 @@ var endsSession = []string{"log-out", "log-out-all"} // never written to
 
 func TestNoTextInAnyParameterBreaksAnOperation(t *testing.T) {
 	t.Parallel()
-	s := serveTarget(t, "off")
+	s := serveTarget(t, alone, "off")
 	var requests atomic.Int64
 	t.Run("operations", func(t *testing.T) {
 		for path, methods := range s.doc.Paths {
@@ -374,7 +363,7 @@ func (s *target) check(t *testing.T, op documented, a attempt) {
 // Every operation below the base path answers with the headers of its limit, also when it refuses.
 func TestEveryOperationIsLimited(t *testing.T) {
 	t.Parallel()
-	s := serveTarget(t, "auth=1000/1m,devices=1000/1m,analytics=1000/1m,exports=1000/1m,general=1000/1m,streams=1000/1m")
+	s := serveTarget(t, alone, "auth=1000/1m,devices=1000/1m,analytics=1000/1m,exports=1000/1m,general=1000/1m,streams=1000/1m")
 	for path, methods := range s.doc.Paths {
 		for method, op := range methods {
 			if !strings.HasPrefix(path, "/api/") {

@@ -135,8 +135,12 @@ func readMatrix(t *testing.T) (callers []string, rows map[string]map[string]int)
 
 func TestEveryOperationAnswersEveryCallerByTheTable(t *testing.T) {
 	t.Parallel()
+	inBothModes(t, askByTheTable)
+}
+
+func askByTheTable(t *testing.T, m mode) {
 	callers, rows := readMatrix(t)
-	town := newTown(t)
+	town := newTown(t, m)
 	seen, answers := map[string]bool{}, 0
 	for _, op := range town.operations() {
 		row := rows[op.OperationID]
@@ -172,7 +176,11 @@ func TestEveryOperationAnswersEveryCallerByTheTable(t *testing.T) {
 // Another's object is answered byte for byte like one that is not there, whatever is asked of it.
 func TestAnothersObjectLooksLikeNone(t *testing.T) {
 	t.Parallel()
-	town := newTown(t)
+	inBothModes(t, compareWithMissing)
+}
+
+func compareWithMissing(t *testing.T, m mode) {
+	town := newTown(t, m)
 	compared := 0
 	for _, op := range town.operations() {
 		ids := op.pathIDs()
@@ -223,7 +231,11 @@ func TestAnothersObjectLooksLikeNone(t *testing.T) {
 // Ids of others in queries and bodies are answered like missing ones too.
 func TestAnothersIDInAQueryOrBodyLooksLikeNone(t *testing.T) {
 	t.Parallel()
-	town := newTown(t)
+	inBothModes(t, compareIDsWithMissing)
+}
+
+func compareIDsWithMissing(t *testing.T, m mode) {
+	town := newTown(t, m)
 	compared := 0
 	foreign := map[string]string{"organization_id": town.org, "device_id": town.orgDevice, "device_ids": town.orgDevice, "channels": "device:" + town.orgDevice}
 	check := func(op operationOf, place string, theirs, missing call) {
@@ -271,7 +283,7 @@ func TestAnothersIDInAQueryOrBodyLooksLikeNone(t *testing.T) {
 // What a client may not set cannot be slipped in: a field that the document does not name is refused.
 func TestFieldsOfTheServerAreRefusedInBodies(t *testing.T) {
 	t.Parallel()
-	town := newTown(t)
+	town := newTown(t, alone)
 	tried := 0
 	for _, op := range town.operations() {
 		if op.RequestBody == nil {
@@ -306,7 +318,11 @@ func TestFieldsOfTheServerAreRefusedInBodies(t *testing.T) {
 // Totals count what is not listed, so they must not cross owners either.
 func TestFiguresDoNotCrossOwners(t *testing.T) {
 	t.Parallel()
-	town := newTown(t)
+	inBothModes(t, compareFigures)
+}
+
+func compareFigures(t *testing.T, m mode) {
+	town := newTown(t, m)
 	figures := func(caller string) map[string]float64 {
 		out := map[string]float64{}
 		for _, path := range []string{

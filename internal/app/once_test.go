@@ -71,7 +71,7 @@ func (s *target) create(t *testing.T, c creation, key string) (answer string, re
 
 func TestEveryCreationHappensOnce(t *testing.T) {
 	t.Parallel()
-	s := serveTarget(t, "off")
+	s := serveTarget(t, alone, "off")
 	made := func(path, body string) string {
 		t.Helper()
 		var object struct {

@@ -38,9 +38,9 @@ type town struct {
 }
 
 // newTown starts a program and fills it.
-func newTown(t *testing.T) *town {
+func newTown(t *testing.T, m mode) *town {
 	t.Helper()
-	w := &town{target: serveTarget(t, "off"), people: map[string]string{}, tokens: map[string]string{}}
+	w := &town{target: serveTarget(t, m, "off"), people: map[string]string{}, tokens: map[string]string{}}
 	w.tokens["admin"] = w.token
 	w.token = ""
 	for _, name := range []string{"owner", "other", "disabled", "loggedout", "o.owner", "o.admin", "o.member", "o.viewer"} {

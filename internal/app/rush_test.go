@@ -1,0 +1,185 @@
+package app
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hearth"
+)
+
+func TestFiftyParallelRefreshesGiveOneSuccess(t *testing.T) {
+	t.Parallel()
+	inBothModes(t, func(t *testing.T, m mode) {
+		w := newPlace(t, m)
+		w.signUp(t, "ann@example.com")
+		in := w.login(t, "ann@example.com")
+		count := w.rush(50, func(i int) reply {
+			return w.call(t, i, "POST", "/auth/refresh", "", fields{"refresh_token": in.text("refresh_token")})
+		})
+		if count[""] != 1 || count[hearth.CodeRefreshReused] != 49 {
+			t.Errorf("the refreshes were answered by %v", count)
+		}
+		w.refused(t, in.text("access_token"))
+	})
+}
+
+func TestTwoHundredParallelGuessesGetFiveVerdicts(t *testing.T) {
+	t.Parallel()
+	inBothModes(t, func(t *testing.T, m mode) {
+		w := newPlace(t, m)
+		w.signUp(t, "ann@example.com")
+		for _, email := range []string{"ann@example.com", "nobody@example.com"} { // neither can be told from the other
+			guess := fields{"email": email, "password": "guess guess guess"}
+			count := w.rush(200, func(i int) reply { return w.call(t, i, "POST", "/auth/login", "", guess) })
+			if count[hearth.CodeInvalidCredentials] != 5 || count[hearth.CodeAccountLocked] != 195 {
+				t.Errorf("%s: the guesses were answered by %v", email, count)
+			}
+			guess["password"] = townPassword
+			for i := range w.urls { // the right password does not show that it is
+				w.want(t, w.call(t, i, "POST", "/auth/login", "", guess), http.StatusTooManyRequests, hearth.CodeAccountLocked)
+			}
+		}
+	})
+}
+
+func TestAHundredParallelPostsWithOneKeyMakeOneObject(t *testing.T) {
+	t.Parallel()
+	inBothModes(t, func(t *testing.T, m mode) {
+		w := newPlace(t, m)
+		var mu sync.Mutex
+		answers := map[string]int{}
+		count := w.rush(100, func(i int) reply {
+			r := w.call(t, i, "POST", "/devices", w.admin, fields{"name": "once", "type": "lamp"}, "Idempotency-Key", strings.Repeat("k", 255))
+			mu.Lock()
+			defer mu.Unlock()
+			answers[r.header.Get("Location")+r.raw]++
+			return r
+		})
+		list := w.want(t, w.call(t, 0, "GET", "/devices?count=true", w.admin, nil), http.StatusOK, "")
+		if items, _ := list.body["items"].([]any); len(items) != 1 || len(answers) != 1 || count[""] != 100 {
+			t.Errorf("%d devices, %d different answers, by code %v", len(items), len(answers), count)
+		}
+	})
+}
+
+// refused fails the test if an access token is still taken at any instance a second from now.
+func (w *place) refused(t *testing.T, token string) {
+	t.Helper()
+	deadline := time.Now().Add(time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for i := range w.urls {
+		for {
+			asked := time.Now()
+			r := w.call(t, i, "GET", "/users/me", token, nil)
+			if r.status == http.StatusUnauthorized && r.code() == hearth.CodeTokenRevoked {
+				break
+			}
+			if asked.After(deadline) {
+				t.Errorf("instance %d still answers %d %s", i, r.status, r.raw)
+				break
+			}
+			<-tick.C
+		}
+	}
+}
+
+// victim is a person whose session is about to end.
+type victim struct{ id, email, access, refresh string }
+
+// ends are the ways in which a session ends, asked of the first instance.
+func (w *place) ends() map[string]func(t *testing.T, v victim) reply {
+	return map[string]func(t *testing.T, v victim) reply{
+		"a logout": func(t *testing.T, v victim) reply {
+			t.Helper()
+			return w.call(t, 0, "POST", "/auth/logout", v.access, nil)
+		},
+		"a logout of all": func(t *testing.T, v victim) reply {
+			t.Helper()
+			return w.call(t, 0, "POST", "/auth/logout-all", v.access, nil)
+		},
+		"a refresh token given back": func(t *testing.T, v victim) reply {
+			t.Helper()
+			return w.call(t, 0, "POST", "/auth/revoke", "", fields{"token": v.refresh})
+		},
+		"an end from another session": func(t *testing.T, v victim) reply {
+			t.Helper()
+			other := w.login(t, v.email).text("access_token")
+			sessions := w.want(t, w.call(t, 0, "GET", "/auth/sessions", other, nil), http.StatusOK, "")
+			items, _ := sessions.body["items"].([]any)
+			oldest, _ := items[len(items)-1].(fields)
+			return w.call(t, 0, "DELETE", "/auth/sessions/"+text(oldest, "id"), other, nil)
+		},
+		"a changed password": func(t *testing.T, v victim) reply {
+			t.Helper()
+			change := fields{"current_password": townPassword, "new_password": "another long secret"}
+			return w.call(t, 0, "POST", "/auth/password", w.login(t, v.email).text("access_token"), change)
+		},
+		"a disabled account": func(t *testing.T, v victim) reply {
+			t.Helper()
+			return w.call(t, 0, "PATCH", "/users/"+v.id, w.admin, fields{"disabled": true})
+		},
+		"a changed role": func(t *testing.T, v victim) reply {
+			t.Helper()
+			return w.call(t, 0, "PATCH", "/users/"+v.id, w.admin, fields{"role": "admin"})
+		},
+	}
+}
+
+// Whatever ends a session counts within a second, and ends its streams within five, at every instance.
+func TestAnEndedSessionIsRefusedEverywhere(t *testing.T) {
+	t.Parallel()
+	inBothModes(t, func(t *testing.T, m mode) {
+		w := newPlace(t, m)
+		for name, end := range w.ends() {
+			t.Run(name, func(t *testing.T) {
+				v := victim{email: strings.ReplaceAll(name, " ", ".") + "@example.com"}
+				v.id = w.signUp(t, v.email)
+				in := w.login(t, v.email)
+				v.access, v.refresh = in.text("access_token"), in.text("refresh_token")
+				for i := range w.urls { // each has it in its cache
+					w.want(t, w.call(t, i, "GET", "/users/me", v.access, nil), http.StatusOK, "")
+				}
+				streamed := w.stream(t, len(w.urls)-1, v.access)
+				if r := end(t, v); r.status >= 300 {
+					t.Fatalf("%d %s", r.status, r.raw)
+				}
+				begin := time.Now()
+				w.refused(t, v.access)
+				select {
+				case <-streamed:
+				case <-time.After(5*time.Second - time.Since(begin)):
+					t.Error("the stream stays open")
+				}
+			})
+		}
+	})
+}
+
+// stream opens a person's stream at an instance, and closes the channel when the server ends it.
+func (w *place) stream(t *testing.T, instance int, token string) <-chan struct{} {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.urls[instance]+"/api/v1/realtime/sse", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = response.Body.Close() })
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("the stream answers %d", response.StatusCode)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = io.Copy(io.Discard, response.Body) // however it ends
+	}()
+	return ended
+}
