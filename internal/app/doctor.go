@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -81,6 +82,14 @@ func isLoopback(url string) bool {
 	return false
 }
 
+// ownerOf gives the number of the user that a file belongs to; 0 where the system knows none.
+func ownerOf(info fs.FileInfo) uint32 {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return stat.Uid
+	}
+	return 0
+}
+
 // keyFiles are the secrets in the data directory.
 func keyFiles() []string {
 	return []string{"keys.json", "field-keys.json", "idempotency.key", "invitations.key", "hearth.db", "queue.db"}
@@ -106,9 +115,15 @@ func (d *doctor) dataDir() {
 		return
 	}
 	for _, name := range keyFiles() {
-		info, err := os.Stat(filepath.Join(dir, name))
-		if err == nil && info.Mode().Perm()&0o077 != 0 {
-			d.badf(check, "chmod 600 "+filepath.Join(dir, name), "others may read %s (mode %o)", name, info.Mode().Perm())
+		file, err := os.Stat(filepath.Join(dir, name))
+		switch {
+		case err != nil: // not there yet
+		case file.Mode().Perm()&0o077 != 0:
+			d.badf(check, "chmod 600 "+filepath.Join(dir, name), "others may read %s (mode %o)", name, file.Mode().Perm())
+			return
+		case ownerOf(file) != ownerOf(info):
+			d.badf(check, "chown it to the user that the server runs as, and run commands as that user", "%s belongs to user %d and the directory to user %d",
+				name, ownerOf(file), ownerOf(info))
 			return
 		}
 	}
@@ -175,16 +190,10 @@ func (d *doctor) disk() {
 	}
 }
 
-// examinedStore is a store of several machines that tells what is wrong with it.
-type examinedStore interface {
-	// Examine gives a sentence, and what to change where something is wrong ("" if nothing is).
-	Examine(ctx context.Context) (text, change string, err error)
-}
-
 func (d *doctor) database(ctx context.Context) {
 	const check = "database"
 	if d.cfg.StoreURL != "" {
-		d.distributed(ctx, check)
+		d.mongodb(ctx)
 		return
 	}
 	path := filepath.Join(d.cfg.DataDir, "hearth.db")
@@ -204,38 +213,16 @@ func (d *doctor) database(ctx context.Context) {
 		d.badf(check, "restore a backup into an empty data directory, which makes them anew", "its schema lacks %s", strings.Join(e.Missing, ", "))
 	case e.Version < e.Newest:
 		d.okf(check, "sound; its schema is %d, and the next start brings it to %d", e.Version, e.Newest)
+	case e.Journal > maxJournal:
+		d.badf(check, "look for a backup or an export that hangs (hearth jobs list), or restart the server",
+			"sound, but %d MiB wait in its write-ahead log: something has been reading for long", e.Journal>>20)
 	default:
 		d.okf(check, "sound; schema %d with every index", e.Version)
 	}
 }
 
-func (d *doctor) distributed(ctx context.Context, check string) {
-	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
-	defer cancel()
-	store, err := Restoring{Config: d.cfg}.openURL(ctx, d.cfg.StoreURL)
-	if err != nil {
-		d.badf(check, "look at store_url and the database", "%v", err)
-		return
-	}
-	defer func() { _ = store.close() }() // it was only looked at
-	if mark, err := store.Restoring(ctx); err == nil {
-		d.badf(check, "run the same restore or migrate again, or empty the database", "it is half restored (from %s)", mark.Source)
-		return
-	}
-	examined, ok := store.backupStore.(examinedStore)
-	if !ok {
-		d.okf(check, "it answers")
-		return
-	}
-	switch text, change, err := examined.Examine(ctx); {
-	case err != nil:
-		d.badf(check, "look at store_url and the database", "%v", err)
-	case change != "":
-		d.badf(check, change, "%s", text)
-	default:
-		d.okf(check, "%s", text)
-	}
-}
+// maxJournal is how many bytes may wait in the write-ahead log of SQLite.
+const maxJournal = 1 << 30
 
 // doctorTimeout bounds each question to another machine.
 const doctorTimeout = 10 * time.Second

@@ -8,18 +8,12 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"hearth/internal/redisconn"
 )
 
-// redisProbe is what the doctor asks of a Redis.
-type redisProbe interface {
-	// Settings gives those of the settings that the server tells of.
-	Settings(ctx context.Context, names ...string) (map[string]string, error)
-	// Time gives the server's clock.
-	Time(ctx context.Context) (time.Time, error)
-}
-
-// redisSkew is how far the clocks of two machines may be apart.
-const redisSkew = time.Second
+// clockSkew is how far the clocks of two machines may be apart.
+const clockSkew = time.Second
 
 func (d *doctor) redis(ctx context.Context) {
 	const check = "redis"
@@ -29,75 +23,73 @@ func (d *doctor) redis(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
-	probe, closeProbe, err := openRedisProbe(d.cfg.RedisURL)
+	conn, err := redisconn.Connect(ctx, redisconn.Options{URL: d.cfg.RedisURL, ConnectTimeout: doctorTimeout / 2})
 	if err != nil {
 		d.badf(check, "look at redis_url and the server", "%v", err)
 		return
 	}
-	defer closeProbe()
-	d.lines = append(d.lines, judgeRedis(ctx, probe, check))
+	defer conn.Close()
+	facts, err := conn.Facts(ctx)
+	if err != nil {
+		d.badf(check, "look at redis_url and the server", "%v", err)
+		return
+	}
+	d.lines = append(d.lines, judgeRedis(check, facts))
+	skew, err := redisSkew(ctx, conn.Client())
+	switch {
+	case err != nil:
+		d.badf("redis clock", "look at redis_url and the server", "%v", err)
+	case skew > clockSkew:
+		d.badf("redis clock", "let both machines follow a time server", "it is %s off ours", skew.Round(time.Millisecond))
+	default:
+		d.okf("redis clock", "it agrees with ours")
+	}
 }
 
-// judgeRedis says whether what is queued survives a restart and a full memory, and whether the clocks agree.
-func judgeRedis(ctx context.Context, probe redisProbe, check string) DoctorLine {
+// judgeRedis says from what INFO tells whether waiting jobs survive a restart, a crash and a full memory.
+func judgeRedis(check string, facts map[string]string) DoctorLine {
+	bad := func(text, change string) DoctorLine { return DoctorLine{Check: check, Text: text, Change: change} }
+	switch {
+	case facts["aof_enabled"] != "1":
+		return bad("it keeps no append-only file: a crash loses the jobs that wait", "set appendonly yes, as deploy/redis/redis.conf does")
+	case facts["aof_last_write_status"] == "err":
+		return bad("it cannot write its append-only file", "look at its log, its disk and its permissions")
+	case facts["aof_last_bgrewrite_status"] == "err":
+		return bad("its append-only file grows, because the last rewrite failed", "look at its log, its disk and its memory")
+	case facts["rdb_last_bgsave_status"] == "err":
+		return bad("its last snapshot failed, so that it may refuse writes", "look at its log, its disk and its memory")
+	case strings.HasPrefix(facts["maxmemory_policy"], "allkeys"):
+		return bad("a full memory evicts jobs that wait (maxmemory-policy "+facts["maxmemory_policy"]+")", "set maxmemory-policy volatile-lru")
+	}
+	// Where cached values may go, a full memory is how it should be.
+	used, limit := number(facts["used_memory"]), number(facts["maxmemory"])
+	if facts["maxmemory_policy"] == "noeviction" && limit > 0 && used > limit*9/10 {
+		return bad(fmt.Sprintf("%d of %d MiB of its memory are used, and it refuses writes when it is full", used>>20, limit>>20),
+			"raise maxmemory, or set maxmemory-policy volatile-lru")
+	}
+	return DoctorLine{Check: check, OK: true, Text: "version " + facts["redis_version"] + "; it appends to a file on disk and evicts no jobs"}
+}
+
+// number reads a number of INFO; 0 where there is none.
+func number(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// redisSkew gives how far apart the server's clock and ours are at least.
+func redisSkew(ctx context.Context, client rueidis.Client) (time.Duration, error) {
 	before := time.Now()
-	at, err := probe.Time(ctx)
+	parts, err := client.Do(ctx, client.B().Time().Build()).AsStrSlice()
 	if err != nil {
-		return DoctorLine{Check: check, Text: err.Error(), Change: "look at redis_url and the server"}
+		return 0, err
 	}
+	if len(parts) != 2 {
+		return 0, fmt.Errorf("it tells the time as %q", parts)
+	}
+	at := time.Unix(number(parts[0]), number(parts[1])*1000)
 	// The server read its clock between the two readings of ours.
-	if skew := max(before.Sub(at), time.Until(at)); skew > redisSkew {
-		return DoctorLine{Check: check, Text: fmt.Sprintf("its clock is %s off", skew.Round(time.Millisecond)), Change: "let both machines follow a time server"}
-	}
-	settings, err := probe.Settings(ctx, "appendonly", "save", "maxmemory-policy")
-	if err != nil || len(settings) == 0 {
-		return DoctorLine{Check: check, OK: true, Text: "it answers; how it keeps its data it does not tell (CONFIG is not allowed)"}
-	}
-	switch policy := settings["maxmemory-policy"]; {
-	case settings["appendonly"] != "yes" && strings.TrimSpace(settings["save"]) == "":
-		return DoctorLine{Check: check, Text: "it keeps nothing on disk: a restart loses the queued jobs", Change: "set appendonly yes (deploy/redis)"}
-	case settings["appendonly"] != "yes":
-		return DoctorLine{Check: check, Text: "it keeps snapshots alone: a crash loses the jobs of the last minutes", Change: "set appendonly yes (deploy/redis)"}
-	case policy != "" && policy != "noeviction":
-		return DoctorLine{Check: check, Text: "a full memory evicts queued jobs (maxmemory-policy " + policy + ")", Change: "set maxmemory-policy noeviction"}
-	}
-	return DoctorLine{Check: check, OK: true, Text: "it answers, keeps its data on disk and evicts nothing"}
-}
-
-// liveRedis is a redisProbe of a real server.
-type liveRedis struct{ client rueidis.Client }
-
-var _ redisProbe = liveRedis{}
-
-func openRedisProbe(url string) (redisProbe, func(), error) {
-	option, err := rueidis.ParseURL(url)
-	if err != nil {
-		return nil, nil, err
-	}
-	option.DisableCache, option.ForceSingleClient = true, true
-	option.Dialer.Timeout = doctorTimeout / 2
-	client, err := rueidis.NewClient(option)
-	if err != nil {
-		return nil, nil, err
-	}
-	return liveRedis{client}, client.Close, nil
-}
-
-// Settings implements redisProbe.
-func (r liveRedis) Settings(ctx context.Context, names ...string) (map[string]string, error) {
-	return r.client.Do(ctx, r.client.B().ConfigGet().Parameter(names...).Build()).AsStrMap()
-}
-
-// Time implements redisProbe.
-func (r liveRedis) Time(ctx context.Context) (time.Time, error) {
-	parts, err := r.client.Do(ctx, r.client.B().Time().Build()).AsStrSlice()
-	if err != nil || len(parts) != 2 {
-		return time.Time{}, err
-	}
-	seconds, err := strconv.ParseInt(parts[0], 10, 64)
-	if err != nil {
-		return time.Time{}, err
-	}
-	micros, err := strconv.ParseInt(parts[1], 10, 64)
-	return time.Unix(seconds, micros*1000), err
+	return max(before.Sub(at), time.Until(at), 0), nil
 }

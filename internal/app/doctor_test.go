@@ -1,43 +1,210 @@
 package app
 
 import (
+	"bufio"
 	"context"
-	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
+
+	"hearth/internal/config"
+	"hearth/internal/store/mongodb"
+	"hearth/internal/testserver"
 )
 
-// fakeRedis answers as a server with those settings and a clock that is off.
-type fakeRedis struct {
-	settings map[string]string
-	off      time.Duration
-	err      error
+// expect asks the doctor and wants the line of a check to be good or bad and to hold the text.
+func expect(t *testing.T, cfg *config.Config, check string, ok bool, text string) {
+	t.Helper()
+	for _, line := range Doctor(t.Context(), cfg, nil) {
+		if line.Check != check {
+			continue
+		}
+		if line.OK != ok || !strings.Contains(line.Text, text) || line.OK != (line.Change == "") {
+			t.Errorf("%s: %+v, want %v and %q", check, line, ok, text)
+		}
+		return
+	}
+	t.Errorf("the doctor says nothing of %s", check)
 }
 
-func (f fakeRedis) Settings(context.Context, ...string) (map[string]string, error) {
-	return f.settings, f.err
-}
-func (f fakeRedis) Time(context.Context) (time.Time, error) { return time.Now().Add(f.off), nil }
-
-func TestTheDoctorJudgesHowRedisKeepsItsData(t *testing.T) {
+func TestTheDoctorFindsWhatIsWrongOnOneMachine(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
-		redis fakeRedis
+	cfg := testConfig(t)
+	if err := os.Chmod(cfg.DataDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, cfg, "database", true, "not there yet")
+	start(t, cfg)
+	expect(t, cfg, "configuration", false, "cost 4")
+	expect(t, cfg, "data directory", true, "private")
+	expect(t, cfg, "database", true, "with every index")
+	expect(t, cfg, "clock", true, "")
+	expect(t, cfg, "redis", true, "not used")
+	expect(t, cfg, "backups", true, "none")
+	cfg.BackupSchedule.Every = 24 * time.Hour
+	expect(t, cfg, "backups", false, "none yet")
+
+	keys := filepath.Join(cfg.DataDir, "hearth.db")
+	for _, step := range []struct {
+		do    func() error
+		check string
+		text  string
+	}{
+		{func() error { return os.Chmod(keys, 0o644) }, "data directory", "others may read hearth.db"},
+		{func() error { return os.Chmod(cfg.DataDir, 0o755) }, "data directory", "others may look into"},
+		{func() error {
+			later := time.Now().Add(time.Hour)
+			return os.Chtimes(keys, later, later)
+		}, "clock", "set back"},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, cfg, step.check, false, step.text)
+	}
+}
+
+// shippedRedis gives the settings of deploy/redis/redis.conf as arguments, but for those of the network.
+func shippedRedis(t *testing.T) (args []string) {
+	t.Helper()
+	file, err := os.Open("../../deploy/redis/redis.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		name, value, _ := strings.Cut(strings.TrimSpace(lines.Text()), " ")
+		switch {
+		case name == "" || strings.HasPrefix(name, "#") || name == "bind" || name == "protected-mode":
+		case name == "save" || name == "client-output-buffer-limit":
+			args = append(append(args, "--"+name), strings.Fields(value)...)
+		default:
+			args = append(args, "--"+name, value)
+		}
+	}
+	return args
+}
+
+func TestTheDoctorJudgesHowRedisKeepsWaitingJobs(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		given []string
 		ok    bool
 		text  string
 	}{
-		"sound":      {fakeRedis{settings: map[string]string{"appendonly": "yes", "save": "", "maxmemory-policy": "noeviction"}}, true, "keeps its data"},
-		"nothing":    {fakeRedis{settings: map[string]string{"appendonly": "no", "save": ""}}, false, "nothing on disk"},
-		"snapshots":  {fakeRedis{settings: map[string]string{"appendonly": "no", "save": "3600 1"}}, false, "snapshots alone"},
-		"evicts":     {fakeRedis{settings: map[string]string{"appendonly": "yes", "maxmemory-policy": "allkeys-lru"}}, false, "allkeys-lru"},
-		"clock":      {fakeRedis{off: time.Hour}, false, "clock"},
-		"clock back": {fakeRedis{off: -time.Hour}, false, "clock"},
-		"secretive":  {fakeRedis{err: errors.New("NOPERM")}, true, "does not tell"},
+		{"as it is shipped", shippedRedis(t), true, "appends to a file"},
+		{"never evicting", []string{"--appendonly", "yes", "--maxmemory-policy", "noeviction"}, true, "evicts no jobs"},
+		{"in memory alone", nil, false, "no append-only file"},
+		{"evicting anything", []string{"--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"}, false, "allkeys-lru"},
 	} {
-		line := judgeRedis(t.Context(), c.redis, "redis")
-		if line.OK != c.ok || !strings.Contains(line.Text, c.text) || line.OK != (line.Change == "") {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			cfg := testConfig(t)
+			cfg.RedisURL = testserver.StartRedis(t, c.given...).URL()
+			expect(t, cfg, "redis", c.ok, c.text)
+			expect(t, cfg, "redis clock", true, "agrees")
+		})
+	}
+	for name, facts := range map[string]map[string]string{
+		"cannot write":     {"aof_enabled": "1", "aof_last_write_status": "err"},
+		"last rewrite":     {"aof_enabled": "1", "aof_last_bgrewrite_status": "err"},
+		"snapshot failed":  {"aof_enabled": "1", "rdb_last_bgsave_status": "err"},
+		"no append-only f": {},
+		"95 of 100 MiB": {
+			"aof_enabled": "1", "maxmemory_policy": "noeviction", "used_memory": "99614720", "maxmemory": "104857600",
+		},
+	} {
+		if line := judgeRedis("redis", facts); line.OK || !strings.Contains(line.Text, name) || line.Change == "" {
 			t.Errorf("%s: %+v", name, line)
+		}
+	}
+}
+
+func TestTheDoctorComparesADatabaseWithItsDesign(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	cfg.StoreURL = testserver.MongoDB(t)
+	expect(t, cfg, "database", true, "empty")
+	store, err := mongodb.Open(t.Context(), mongodb.Options{URI: cfg.StoreURL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, cfg, "database", true, "with every index")
+	expect(t, cfg, "database clock", true, "agrees")
+	expect(t, cfg, "database servers", false, "alone")
+
+	parsed, err := connstring.Parse(cfg.StoreURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := mongo.Connect(options.Client().ApplyURI(cfg.StoreURL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Disconnect(t.Context()) }()
+	db := client.Database(parsed.Database)
+	devices := db.Collection("devices").Indexes()
+	if err := devices.DropWithKey(t.Context(), bson.D{{Key: "key", Value: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, cfg, "database", false, "devices (key)")
+	// An index that does not keep keys apart is none of the design.
+	if _, err := devices.CreateOne(t.Context(), mongo.IndexModel{Keys: bson.D{{Key: "key", Value: 1}}}); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, cfg, "database", false, "devices (key)")
+	if _, err := db.Collection("schema").UpdateByID(t.Context(), "schema", bson.D{{Key: "$set", Value: bson.D{{Key: "version", Value: 99}}}}); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, cfg, "database", false, "newer than this program")
+}
+
+func TestTheDoctorNamesServersThatAreAwayAndNoPasswords(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	cfg.RedisURL, cfg.StoreURL = "redis://:hunter2@127.0.0.1:1/0", "mongodb://ann:hunter2@127.0.0.1:1/hearth"
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // it would wait for them to come up
+	defer cancel()
+	found := 0
+	for _, line := range Doctor(ctx, cfg, nil) {
+		if !line.OK && (line.Check == "database" || line.Check == "redis") {
+			found++
+		}
+		if strings.Contains(line.Text+line.Change, "hunter2") {
+			t.Errorf("a password is shown: %+v", line)
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d of 2 servers that are away were found", found)
+	}
+}
+
+func TestTheDoctorJudgesReplicaSets(t *testing.T) {
+	t.Parallel()
+	sound := mongodb.Examination{Server: "8.0.4", ReplicaSet: "hearth", Members: 3}
+	for text, change := range map[string]func(*mongodb.Examination){
+		"replica set hearth of 3": func(*mongodb.Examination) {},
+		"replica set hearth of 2": func(e *mongodb.Examination) { e.Members = 2 },
+		"alone":                   func(e *mongodb.Examination) { e.ReplicaSet, e.Members = "", 0 },
+		"db2 (RECOVERING)":        func(e *mongodb.Examination) { e.Down = []string{"db2 (RECOVERING)"} },
+		"in memory alone":         func(e *mongodb.Examination) { e.Volatile = true },
+	} {
+		e := sound
+		change(&e)
+		line := judgeServers("database servers", e)
+		if line.OK != (text == "replica set hearth of 3") || !strings.Contains(line.Text, text) || line.OK != (line.Change == "") {
+			t.Errorf("%s: %+v", text, line)
 		}
 	}
 }

@@ -140,12 +140,11 @@ func (c *Conn) open(ctx context.Context) (lasting bool, err error) {
 	if err != nil {
 		return lasts(err), c.explain(err)
 	}
-	info, err := client.Do(ctx, client.B().Info().Section("server", "replication", "memory", "persistence").Build()).ToString()
+	facts, err := ask(ctx, client)
 	if err != nil {
 		client.Close()
 		return lasts(err), c.explain(err)
 	}
-	facts := readInfo(info)
 	if version := facts["redis_version"]; older(version, oldest) {
 		client.Close()
 		return true, fmt.Errorf("the Redis at %s is version %s: %s or newer is needed", c.target.name, version, oldest)
@@ -163,6 +162,20 @@ func (c *Conn) open(ctx context.Context) (lasting bool, err error) {
 		c.options.Logger.Warn("Redis keeps no append-only file: after a crash of Redis, what waited is taken from the store again where it can be; set appendonly yes", "kind", "system")
 	}
 	return false, nil
+}
+
+// Facts gives what INFO tells of the server, by the names that it uses, such as "aof_enabled".
+func (c *Conn) Facts(ctx context.Context) (map[string]string, error) {
+	facts, err := ask(ctx, c.client)
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	return facts, nil
+}
+
+func ask(ctx context.Context, client rueidis.Client) (map[string]string, error) {
+	info, err := client.Do(ctx, client.B().Info().Section("server", "replication", "memory", "persistence").Build()).ToString()
+	return readInfo(info), err
 }
 
 // readInfo takes the answer of INFO apart.

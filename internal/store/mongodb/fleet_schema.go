@@ -4,7 +4,12 @@ import "context"
 
 // migrateFleet makes the first form of devices and logs.
 func migrateFleet(ctx context.Context, s *Store) error {
-	return s.createIndexes(ctx, map[string][]index{
+	return s.createIndexes(ctx, fleetIndexes())
+}
+
+// fleetIndexes are those of devices and logs.
+func fleetIndexes() map[string][]index {
+	return map[string][]index{
 		collDevices: {
 			{keys: []string{"key"}, unique: true},
 			{keys: []string{"scope", "created", "_id"}},
@@ -40,5 +45,5 @@ func migrateFleet(ctx context.Context, s *Store) error {
 			{keys: []string{"scope", "group", "day"}},
 			{keys: []string{"day", "scope"}},
 		},
-	})
+	}
 }

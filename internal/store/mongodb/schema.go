@@ -110,7 +110,24 @@ func (s *Store) createIndexes(ctx context.Context, wanted map[string][]index) er
 
 // migrateAccounts makes the first form of everything but devices and logs. Lists walk the indexes that end in _id.
 func migrateAccounts(ctx context.Context, s *Store) error {
-	err := s.createIndexes(ctx, map[string][]index{
+	if err := s.createIndexes(ctx, accountIndexes()); err != nil {
+		return err
+	}
+	for _, name := range []string{guardAdmins, guardFirstUser} {
+		err := again(ctx, func() error {
+			_, err := s.db.Collection(collGuards).InsertOne(ctx, bson.D{{Key: "_id", Value: name}, {Key: "v", Value: int64(1)}})
+			return err
+		})
+		if err != nil && !isDuplicate(err) {
+			return fmt.Errorf("create the guards: %w", err)
+		}
+	}
+	return nil
+}
+
+// accountIndexes are those of everything but devices and logs.
+func accountIndexes() map[string][]index {
+	return map[string][]index{
 		collGuards: {lockIndex},
 		collCommits: {
 			{keys: []string{"once"}, unique: true, where: "once"},
@@ -173,20 +190,7 @@ func migrateAccounts(ctx context.Context, s *Store) error {
 			lockIndex,
 		},
 		collSettings: {{keys: []string{"watches.device"}}, lockIndex},
-	})
-	if err != nil {
-		return err
 	}
-	for _, name := range []string{guardAdmins, guardFirstUser} {
-		err := again(ctx, func() error {
-			_, err := s.db.Collection(collGuards).InsertOne(ctx, bson.D{{Key: "_id", Value: name}, {Key: "v", Value: int64(1)}})
-			return err
-		})
-		if err != nil && !isDuplicate(err) {
-			return fmt.Errorf("create the guards: %w", err)
-		}
-	}
-	return nil
 }
 
 // migrate runs what the database has not seen. It refuses a schema that is newer than the program.

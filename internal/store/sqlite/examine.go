@@ -23,6 +23,8 @@ type Examination struct {
 	Missing []string
 	// Damage is what SQLite finds wrong with the file; empty if nothing.
 	Damage []string
+	// Journal is the size of the write-ahead log in bytes.
+	Journal int64
 	// Restoring names what the store is half restored from; "" if it is not.
 	Restoring string
 }
@@ -33,6 +35,9 @@ func Examine(ctx context.Context, path string) (e Examination, err error) {
 		return e, nil
 	}
 	e.Exists = true
+	if info, err := os.Stat(path + "-wal"); err == nil {
+		e.Journal = info.Size()
+	}
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?mode=ro&_pragma=busy_timeout(5000)&_pragma=query_only(1)")
 	if err != nil {
 		return e, err
