@@ -30,20 +30,24 @@ const (
 	watchers = 1000
 )
 
-// measureLive: events of devices to those who watch them, through the whole program: a heartbeat by HTTP, durable, to the
-// bytes at the watchers. The bare node gets the same requests and stores nothing; PocketBase updates a record.
-func measureLive(ctx context.Context, o options, dir string, r *report) error {
-	for _, s := range []shape{{1, 1000}, {1, 5000}, {1000, 1000}} {
-		if err := measureShape(ctx, o, dir, s, r); err != nil {
-			return fmt.Errorf("%s: %w", s, err)
-		}
+// measureFan and measureEach: events of devices to those who watch them, through the whole program: a heartbeat by HTTP,
+// durable, to the bytes at the watchers. The bare node gets the same requests and stores nothing; PocketBase updates a record.
+func measureFan(ctx context.Context, o options, dir string, r *report) error {
+	if err := measureShape(ctx, o, dir, shape{1, 1000}, r); err != nil {
+		return err
 	}
-	for _, sse := range []bool{false, true} {
-		if err := measureIdle(ctx, o, dir, sse, r); err != nil {
-			return err
-		}
+	return measureShape(ctx, o, dir, shape{1, 5000}, r)
+}
+
+func measureEach(ctx context.Context, o options, dir string, r *report) error {
+	return measureShape(ctx, o, dir, shape{1000, 1000}, r)
+}
+
+func measureIdles(ctx context.Context, o options, dir string, r *report) error {
+	if err := measureIdle(ctx, o, dir, false, r); err != nil {
+		return err
 	}
-	return measureWatched(ctx, o, dir, r)
+	return measureIdle(ctx, o, dir, true, r)
 }
 
 // heard is what one side reached.

@@ -30,7 +30,8 @@ type options struct {
 }
 
 func (o options) wants(section string) bool {
-	return len(o.only) == 0 || slices.Contains(o.only, section)
+	group, _, _ := strings.Cut(section, "-")
+	return len(o.only) == 0 || slices.Contains(o.only, section) || slices.Contains(o.only, group)
 }
 
 func main() {
@@ -65,7 +66,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&o.connections, "connections", 64, "parallel clients")
 	flags.IntVar(&o.rows, "rows", 10_000_000, "logs of the large history")
 	flags.StringVar(&o.out, "out", "results", "folder of the JSON")
-	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,batches,list,dashboard,logins,exports,backups,observing,live")
+	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,batches,list,dashboard,logins,exports,backups,observing,live (live-fan,live-each,live-idle,live-watched)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -96,7 +97,10 @@ func run(ctx context.Context, args []string) error {
 		{"exports", measureExports},
 		{"backups", measureBackups},
 		{"observing", measureObserving},
-		{"live", measureLive},
+		{"live-fan", measureFan},
+		{"live-each", measureEach},
+		{"live-idle", measureIdles},
+		{"live-watched", measureWatched},
 	} {
 		if !o.wants(section.name) {
 			continue

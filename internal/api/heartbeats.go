@@ -93,7 +93,12 @@ func (a *API) sendHeartbeat(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out := make([]byte, 0, 192)
+	writeRaw(w, append(appendHeartbeat(make([]byte, 0, 192), beat), '\n'))
+	return nil
+}
+
+// appendHeartbeat appends the Heartbeat of a sign of life: each second has thousands of them, as answers and as events.
+func appendHeartbeat(out []byte, beat hearth.Heartbeat) []byte {
 	out = append(out, `{"device_id":"`...)
 	out = append(out, beat.DeviceID...) // an id, a status and a connection need no escaping
 	out = append(out, `","status":"`...)
@@ -101,10 +106,8 @@ func (a *API) sendHeartbeat(w http.ResponseWriter, r *http.Request) error {
 	out = append(out, `","connection":"`...)
 	out = append(out, beat.Connection...)
 	out = append(out, `","last_active_at":"`...)
-	out = beat.At.AppendFormat(out, timeFormat)
-	out = append(out, "\"}\n"...)
-	writeRaw(w, out)
-	return nil
+	out = beat.At.UTC().AppendFormat(out, timeFormat)
+	return append(out, `"}`...)
 }
 
 func writeRaw(w http.ResponseWriter, body []byte) {

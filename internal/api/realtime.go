@@ -154,9 +154,7 @@ func EncodeEvent(event hearth.Event) (json.RawMessage, error) {
 			Count    int    `json:"count"`
 		}{data.DeviceID, data.Count}
 	case hearth.Heartbeat:
-		wire = Heartbeat{
-			DeviceID: data.DeviceID, Status: string(data.Status), Connection: string(data.Connection), LastActiveAt: Time(data.At),
-		}
+		return appendHeartbeat(make([]byte, 0, 192), data), nil
 	case hearth.Device:
 		wire = wireDeviceAt(data, event.At)
 	case hearth.Notification:

@@ -59,7 +59,7 @@ type Options struct {
 	MaxConnections int
 	// MaxChannels bounds the channels of one connection (default 100).
 	MaxChannels int
-	// QueueSize bounds the events that wait for publishing, in each of a few lanes (default 16,384).
+	// QueueSize bounds the events that wait for publishing, in each of a few lanes (default 65,536: a whole group of heartbeats).
 	QueueSize int
 	// QueueBytes bounds what waits for one connection; more disconnects it as slow (default 4 MiB).
 	QueueBytes int
@@ -113,7 +113,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	orInt(&o.MaxConnections, 100_000)
 	orInt(&o.MaxChannels, 100)
-	orInt(&o.QueueSize, 16_384)
+	orInt(&o.QueueSize, 65_536)
 	orInt(&o.QueueBytes, 4<<20)
 	orInt(&o.FrameBytes, 64<<10)
 	orInt(&o.MessageBurst, 1000)

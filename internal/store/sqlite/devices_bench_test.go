@@ -78,7 +78,7 @@ func BenchmarkRecordHeartbeats(b *testing.B) {
 			beats := make([]hearth.Heartbeat, size)
 			for b.Loop() {
 				for i := range beats {
-					beats[i] = hearth.Heartbeat{Key: devices[(int(n)*31+i)%len(devices)].Key, At: time.Now().Add(time.Duration(n) * time.Second)}
+					beats[i] = hearth.Heartbeat{Key: devices[(int(n)*31+i)%len(devices)].Key, At: time.Now().Add(time.Duration(n) * time.Second), Status: hearth.StatusActive}
 				}
 				n++
 				if err := s.RecordHeartbeats(b.Context(), beats); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -11,59 +12,79 @@ import (
 	"hearth"
 )
 
-// RecordHeartbeats implements hearth.DeviceStore. However many heartbeats there are, it runs two statements, and one more
-// for each status that a heartbeat carries.
+// RecordHeartbeats implements hearth.DeviceStore. However many heartbeats there are, it runs one statement for when the
+// devices were heard, one for each status that was told, and one for those that told none.
 func (s *Store) RecordHeartbeats(ctx context.Context, beats []hearth.Heartbeat) error {
 	if len(beats) == 0 {
 		return nil
 	}
-	// The last sign of life of each device, and what statuses were told, in order: the rest cannot show.
-	last := make(map[int64]int64, len(beats))
-	var told []hearth.Heartbeat
+	// The last sign of life of each device and the last status that it told: the rest cannot show.
+	heard := make(map[int64]lastBeat, len(beats))
 	for _, beat := range beats {
-		last[beat.Key] = max(last[beat.Key], millis(beat.At))
+		last := heard[beat.Key]
+		last.at = max(last.at, millis(beat.At))
 		if beat.Status != "" {
-			told = append(told, beat)
+			last.status = beat.Status
 		}
+		heard[beat.Key] = last
 	}
-	list := heartbeatList(last)
+	keys := slices.Sorted(maps.Keys(heard))
+	times := heardList(keys, heard)
+	told := map[hearth.DeviceStatus][]int64{}
+	for _, key := range keys {
+		told[heard[key].status] = append(told[heard[key].status], key)
+	}
 	return s.write(ctx, "RecordHeartbeats", func(t *tx) error {
-		for _, beat := range told {
-			// By primary key; a status that is as told is not written.
-			if _, err := t.exec(`UPDATE devices SET status=?1, idle=0 WHERE key=?2 AND (status<>?1 OR idle)`,
-				string(beat.Status), beat.Key); err != nil {
+		// Each device by its primary key, in ascending order. An object is read with no look into its values.
+		if _, err := t.exec(`UPDATE presence SET last_active_at=beat.value FROM json_each(?) beat
+			WHERE device=beat.key AND last_active_at<beat.value`, times); err != nil {
+			return err
+		}
+		for status, keys := range told {
+			query := `UPDATE devices SET status=?1, idle=0 WHERE key IN (SELECT value FROM json_each(?2)) AND (status<>?1 OR idle)`
+			if status == "" {
+				status, query = hearth.StatusActive, `UPDATE devices SET status=?1, idle=0 WHERE key IN (SELECT value FROM json_each(?2)) AND idle`
+			}
+			// What is as told is not written.
+			if _, err := t.exec(query, string(status), keyList(keys)); err != nil {
 				return err
 			}
 		}
-		// Each device by its primary key, in ascending order.
-		if _, err := t.exec(`UPDATE presence SET last_active_at=beat.value->>1 FROM json_each(?) beat
-			WHERE device=beat.value->>0 AND last_active_at<beat.value->>1`, list); err != nil {
-			return err
-		}
-		_, err := t.exec(`UPDATE devices SET status='active', idle=0
-			WHERE key IN (SELECT value->>0 FROM json_each(?)) AND idle`, list)
-		return err
+		return nil
 	})
 }
 
-// heartbeatList gives [[key, last], …], sorted by key.
-func heartbeatList(last map[int64]int64) string {
-	keys := make([]int64, 0, len(last))
-	for key := range last {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
+// lastBeat is when a device was heard last, in milliseconds, and the last status that it told; "" for none.
+type lastBeat struct {
+	at     int64
+	status hearth.DeviceStatus
+}
+
+// heardList gives {"key":at, …}.
+func heardList(keys []int64, heard map[int64]lastBeat) string {
 	list := make([]byte, 0, 24*len(keys)+2)
+	list = append(list, '{')
+	for i, key := range keys {
+		if i > 0 {
+			list = append(list, ',')
+		}
+		list = append(list, '"')
+		list = strconv.AppendInt(list, key, 10)
+		list = append(list, '"', ':')
+		list = strconv.AppendInt(list, heard[key].at, 10)
+	}
+	return string(append(list, '}'))
+}
+
+// keyList gives [key, …].
+func keyList(keys []int64) string {
+	list := make([]byte, 0, 8*len(keys)+2)
 	list = append(list, '[')
 	for i, key := range keys {
 		if i > 0 {
 			list = append(list, ',')
 		}
-		list = append(list, '[')
 		list = strconv.AppendInt(list, key, 10)
-		list = append(list, ',')
-		list = strconv.AppendInt(list, last[key], 10)
-		list = append(list, ']')
 	}
 	return string(append(list, ']'))
 }
