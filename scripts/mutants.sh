@@ -39,9 +39,9 @@ mutant() {
 }
 
 mutant 'a token of another kind is an access token' internal/account/token.go \
-  '|| token.Header["typ"] != accessType' '' ./internal/app 'TestForgedAccessTokens/alone'
+  '|| token.Header["typ"] != accessType' '' ./internal/app 'TestTheServiceHoldsUnderAttack/alone/forged'
 mutant 'a token of another server counts' internal/account/token.go \
-  'jwt.WithIssuer(o.Issuer), ' '' ./internal/app 'TestForgedAccessTokens/alone'
+  'jwt.WithIssuer(o.Issuer), ' '' ./internal/app 'TestTheServiceHoldsUnderAttack/alone/forged'
 mutant 'a revoked session lives on' internal/account/authenticate.go \
   'if state.ended || state.userID' 'if state.userID' ./internal/account 'TestAnotherInstancesChanges'
 mutant 'a spent refresh token counts again' internal/account/login.go \

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -22,12 +23,17 @@ func testConfig(t *testing.T) *config.Config {
 	return cfg
 }
 
-// start runs a program until the test ends, and gives its URL.
-func start(t *testing.T, cfg *config.Config) string {
+// start runs a program until the test ends, and gives its URL. What prepare does is done before.
+func start(t *testing.T, cfg *config.Config, prepare ...func(*App) error) string {
 	t.Helper()
 	a, err := New(t.Context(), Options{Config: cfg, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, f := range prepare {
+		if err := f(a); err != nil {
+			t.Fatal(errors.Join(err, a.Close(t.Context())))
+		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

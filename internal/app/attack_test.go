@@ -149,8 +149,7 @@ func serveTarget(t *testing.T, m mode, limits string) *target {
 		t.Fatal(err)
 	}
 	cfg.QueueConcurrency["export"] = 0 // exports wait, so that every request finds them alike
-	makeAdmin(t, cfg)
-	s := &target{url: start(t, cfg), doc: &document{}}
+	s := &target{url: start(t, cfg, withAdmin), doc: &document{}}
 	s.get(t, "/openapi.json", s.doc)
 	var grant struct {
 		Token string `json:"access_token"`

@@ -133,16 +133,22 @@ func readMatrix(t *testing.T) (callers []string, rows map[string]map[string]int)
 	return callers, rows
 }
 
-func TestEveryOperationAnswersEveryCallerByTheTable(t *testing.T) {
+// The town's own figures come first: what the matrix asks for makes new objects.
+func TestWhoMayDoWhat(t *testing.T) {
 	t.Parallel()
-	inBothModes(t, askByTheTable)
+	inBothModes(t, func(t *testing.T, m mode) {
+		town := newTown(t, m)
+		t.Run("figures do not cross owners", town.compareFigures)
+		t.Run("another's object looks like none", town.compareWithMissing)
+		t.Run("another's id in a query or body looks like none", town.compareIDsWithMissing)
+		t.Run("every operation answers every caller by the table", town.askByTheTable)
+	})
 }
 
-func askByTheTable(t *testing.T, m mode) {
+func (w *town) askByTheTable(t *testing.T) {
 	callers, rows := readMatrix(t)
-	town := newTown(t, m)
 	seen, answers := map[string]bool{}, 0
-	for _, op := range town.operations() {
+	for _, op := range w.operations() {
 		row := rows[op.OperationID]
 		if row == nil {
 			t.Errorf("%s %s has no row in the matrix: say who may call %s", op.method, op.path, op.OperationID)
@@ -150,7 +156,7 @@ func askByTheTable(t *testing.T, m mode) {
 		}
 		seen[op.OperationID] = true
 		for _, caller := range callers {
-			answer := town.ask(t, op, caller)
+			answer := w.ask(t, op, caller)
 			answers++
 			if answer.status != row[caller] {
 				t.Errorf("%s by %s: %d, want %d: %.300s", op.OperationID, caller, answer.status, row[caller], answer.body)
@@ -158,7 +164,7 @@ func askByTheTable(t *testing.T, m mode) {
 			if caller != "other" {
 				continue
 			}
-			for what, secret := range town.secrets() {
+			for what, secret := range w.secrets() {
 				if strings.Contains(answer.body, secret) {
 					t.Errorf("%s tells a stranger %s: %s", op.OperationID, what, answer.body)
 				}
@@ -174,15 +180,9 @@ func askByTheTable(t *testing.T, m mode) {
 }
 
 // Another's object is answered byte for byte like one that is not there, whatever is asked of it.
-func TestAnothersObjectLooksLikeNone(t *testing.T) {
-	t.Parallel()
-	inBothModes(t, compareWithMissing)
-}
-
-func compareWithMissing(t *testing.T, m mode) {
-	town := newTown(t, m)
+func (w *town) compareWithMissing(t *testing.T) {
 	compared := 0
-	for _, op := range town.operations() {
+	for _, op := range w.operations() {
 		ids := op.pathIDs()
 		if len(ids) == 0 {
 			continue
@@ -191,17 +191,17 @@ func compareWithMissing(t *testing.T, m mode) {
 			if caller == "owner" && strings.Contains(op.path, "/sessions/") {
 				continue // a session is the owner's own
 			}
-			theirs, missing := town.request(t, op, "o.owner"), town.request(t, op, "o.owner")
+			theirs, missing := w.request(t, op, "o.owner"), w.request(t, op, "o.owner")
 			if caller == "device" {
-				theirs, missing = town.request(t, op, "owner"), town.request(t, op, "owner")
+				theirs, missing = w.request(t, op, "owner"), w.request(t, op, "owner")
 				if strings.Contains(op.path, "/devices/") {
-					theirs.ids["id"] = town.mate
+					theirs.ids["id"] = w.mate
 				}
 			}
 			for name := range missing.ids {
 				missing.ids[name] = missingID
 			}
-			got, want := town.send(t, op, caller, theirs), town.send(t, op, caller, missing)
+			got, want := w.send(t, op, caller, theirs), w.send(t, op, caller, missing)
 			compared++
 			if got.whole != want.whole {
 				t.Errorf("%s by %s: another's is\n%s\na missing one is\n%s", op.OperationID, caller, got.whole, want.whole)
@@ -214,10 +214,10 @@ func compareWithMissing(t *testing.T, m mode) {
 			continue
 		}
 		// What hangs on an own object, with the id of what hangs on another's.
-		theirs, missing := town.request(t, op, "o.owner"), town.request(t, op, "owner")
+		theirs, missing := w.request(t, op, "o.owner"), w.request(t, op, "owner")
 		theirs.ids["id"] = missing.ids["id"]
 		missing.ids[ids[1]] = missingID
-		got, want := town.send(t, op, "owner", theirs), town.send(t, op, "owner", missing)
+		got, want := w.send(t, op, "owner", theirs), w.send(t, op, "owner", missing)
 		if compared++; got.whole != want.whole || got.status < 400 {
 			t.Errorf("%s of an own object: another's part is\n%s\na missing one is\n%s", op.OperationID, got.whole, want.whole)
 		}
@@ -229,18 +229,12 @@ func compareWithMissing(t *testing.T, m mode) {
 }
 
 // Ids of others in queries and bodies are answered like missing ones too.
-func TestAnothersIDInAQueryOrBodyLooksLikeNone(t *testing.T) {
-	t.Parallel()
-	inBothModes(t, compareIDsWithMissing)
-}
-
-func compareIDsWithMissing(t *testing.T, m mode) {
-	town := newTown(t, m)
+func (w *town) compareIDsWithMissing(t *testing.T) {
 	compared := 0
-	foreign := map[string]string{"organization_id": town.org, "device_id": town.orgDevice, "device_ids": town.orgDevice, "channels": "device:" + town.orgDevice}
+	foreign := map[string]string{"organization_id": w.org, "device_id": w.orgDevice, "device_ids": w.orgDevice, "channels": "device:" + w.orgDevice}
 	check := func(op operationOf, place string, theirs, missing call) {
 		t.Helper()
-		got, want := town.send(t, op, "other", theirs), town.send(t, op, "other", missing)
+		got, want := w.send(t, op, "other", theirs), w.send(t, op, "other", missing)
 		compared++
 		if got.whole != want.whole {
 			t.Errorf("%s with another's %s is\n%s\nwith a missing one\n%s", op.OperationID, place, got.whole, want.whole)
@@ -249,27 +243,27 @@ func compareIDsWithMissing(t *testing.T, m mode) {
 			t.Errorf("%s shows another's %s: %s", op.OperationID, place, got.body)
 		}
 	}
-	for _, op := range town.operations() {
+	for _, op := range w.operations() {
 		for _, p := range op.Parameters {
 			id, ok := foreign[p.Name]
 			if !ok || p.In != "query" {
 				continue
 			}
-			theirs, missing := town.request(t, op, "other"), town.request(t, op, "other")
+			theirs, missing := w.request(t, op, "other"), w.request(t, op, "other")
 			theirs.query.Set(p.Name, id)
 			missing.query.Set(p.Name, strings.Replace(id, strings.TrimPrefix(id, "device:"), missingID, 1))
 			if p.Name == "device_ids" { // needs two
-				theirs.query.Set(p.Name, id+","+town.mate)
-				missing.query.Set(p.Name, missingID+","+town.device)
+				theirs.query.Set(p.Name, id+","+w.mate)
+				missing.query.Set(p.Name, missingID+","+w.device)
 			}
 			check(op, p.Name, theirs, missing)
 		}
-		for place, with := range town.places(op) {
+		for place, with := range w.places(op) {
 			id, ok := foreign[strings.TrimSuffix(place[strings.LastIndexByte(place, '.')+1:], "[0]")]
 			if !ok {
 				continue
 			}
-			theirs, missing := town.request(t, op, "other"), town.request(t, op, "other")
+			theirs, missing := w.request(t, op, "other"), w.request(t, op, "other")
 			theirs.body, missing.body = with(id), with(missingID)
 			check(op, place, theirs, missing)
 		}
@@ -316,20 +310,14 @@ func TestFieldsOfTheServerAreRefusedInBodies(t *testing.T) {
 }
 
 // Totals count what is not listed, so they must not cross owners either.
-func TestFiguresDoNotCrossOwners(t *testing.T) {
-	t.Parallel()
-	inBothModes(t, compareFigures)
-}
-
-func compareFigures(t *testing.T, m mode) {
-	town := newTown(t, m)
+func (w *town) compareFigures(t *testing.T) {
 	figures := func(caller string) map[string]float64 {
 		out := map[string]float64{}
 		for _, path := range []string{
 			"/api/v1/analytics/dashboard?range=24h", "/api/v1/analytics/trends?range=24h&interval=hour", "/api/v1/analytics/events?range=24h",
 			"/api/v1/analytics/realtime", "/api/v1/devices?count=true", "/api/v1/organizations?count=true",
 		} {
-			addNumbers(out, path, town.get(t, caller, path))
+			addNumbers(out, path, w.get(t, caller, path))
 		}
 		return out
 	}

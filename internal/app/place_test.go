@@ -36,30 +36,21 @@ func newPlace(t *testing.T, m mode) *place {
 		if cfg.RateLimits, err = config.ParseRateLimits("off"); err != nil {
 			t.Fatal(err)
 		}
-		if i == 0 {
-			makeAdmin(t, cfg)
-			w.keyFile = filepath.Join(cfg.DataDir, "keys.json")
+		if i > 0 {
+			w.urls = append(w.urls, start(t, cfg))
+			continue
 		}
-		w.urls = append(w.urls, start(t, cfg))
+		w.urls = append(w.urls, start(t, cfg, withAdmin))
+		w.keyFile = filepath.Join(cfg.DataDir, "keys.json")
 	}
 	w.admin = w.login(t, "root@example.com").text("access_token")
 	return w
 }
 
-// makeAdmin adds root@example.com to a service that does not run yet.
-func makeAdmin(t *testing.T, cfg *config.Config) {
-	t.Helper()
-	a, err := New(t.Context(), Options{Config: cfg, Version: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = a.CreateUser(t.Context(), NewUser{Name: "Root", Email: "root@example.com", Password: townPassword, Role: hearth.RoleAdmin})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+// withAdmin adds root@example.com to a service that does not run yet.
+func withAdmin(a *App) error {
+	_, err := a.CreateUser(context.Background(), NewUser{Name: "Root", Email: "root@example.com", Password: townPassword, Role: hearth.RoleAdmin})
+	return err
 }
 
 // reply is what a call was answered.

@@ -11,59 +11,59 @@ import (
 	"hearth"
 )
 
-func TestFiftyParallelRefreshesGiveOneSuccess(t *testing.T) {
+func TestTheServiceHoldsUnderAttack(t *testing.T) {
 	t.Parallel()
 	inBothModes(t, func(t *testing.T, m mode) {
 		w := newPlace(t, m)
-		w.signUp(t, "ann@example.com")
-		in := w.login(t, "ann@example.com")
-		count := w.rush(50, func(i int) reply {
-			return w.call(t, i, "POST", "/auth/refresh", "", fields{"refresh_token": in.text("refresh_token")})
-		})
-		if count[""] != 1 || count[hearth.CodeRefreshReused] != 49 {
-			t.Errorf("the refreshes were answered by %v", count)
-		}
-		w.refused(t, in.text("access_token"))
+		t.Run("forged access tokens are refused", w.forgeTokens)
+		t.Run("fifty parallel refreshes give one success", w.refreshAtOnce)
+		t.Run("two hundred parallel guesses get five verdicts", w.guessAtOnce)
+		t.Run("a hundred parallel posts with one key make one object", w.postAtOnce)
+		t.Run("an ended session is refused everywhere", w.endSessions)
 	})
 }
 
-func TestTwoHundredParallelGuessesGetFiveVerdicts(t *testing.T) {
-	t.Parallel()
-	inBothModes(t, func(t *testing.T, m mode) {
-		w := newPlace(t, m)
-		w.signUp(t, "ann@example.com")
-		for _, email := range []string{"ann@example.com", "nobody@example.com"} { // neither can be told from the other
-			guess := fields{"email": email, "password": "guess guess guess"}
-			count := w.rush(200, func(i int) reply { return w.call(t, i, "POST", "/auth/login", "", guess) })
-			if count[hearth.CodeInvalidCredentials] != 5 || count[hearth.CodeAccountLocked] != 195 {
-				t.Errorf("%s: the guesses were answered by %v", email, count)
-			}
-			guess["password"] = townPassword
-			for i := range w.urls { // the right password does not show that it is
-				w.want(t, w.call(t, i, "POST", "/auth/login", "", guess), http.StatusTooManyRequests, hearth.CodeAccountLocked)
-			}
-		}
+func (w *place) refreshAtOnce(t *testing.T) {
+	w.signUp(t, "rita@example.com")
+	in := w.login(t, "rita@example.com")
+	count := w.rush(50, func(i int) reply {
+		return w.call(t, i, "POST", "/auth/refresh", "", fields{"refresh_token": in.text("refresh_token")})
 	})
+	if count[""] != 1 || count[hearth.CodeRefreshReused] != 49 {
+		t.Errorf("the refreshes were answered by %v", count)
+	}
+	w.refused(t, in.text("access_token"))
 }
 
-func TestAHundredParallelPostsWithOneKeyMakeOneObject(t *testing.T) {
-	t.Parallel()
-	inBothModes(t, func(t *testing.T, m mode) {
-		w := newPlace(t, m)
-		var mu sync.Mutex
-		answers := map[string]int{}
-		count := w.rush(100, func(i int) reply {
-			r := w.call(t, i, "POST", "/devices", w.admin, fields{"name": "once", "type": "lamp"}, "Idempotency-Key", strings.Repeat("k", 255))
-			mu.Lock()
-			defer mu.Unlock()
-			answers[r.header.Get("Location")+r.raw]++
-			return r
-		})
-		list := w.want(t, w.call(t, 0, "GET", "/devices?count=true", w.admin, nil), http.StatusOK, "")
-		if items, _ := list.body["items"].([]any); len(items) != 1 || len(answers) != 1 || count[""] != 100 {
-			t.Errorf("%d devices, %d different answers, by code %v", len(items), len(answers), count)
+func (w *place) guessAtOnce(t *testing.T) {
+	w.signUp(t, "gus@example.com")
+	for _, email := range []string{"gus@example.com", "nobody@example.com"} { // neither can be told from the other
+		guess := fields{"email": email, "password": "guess guess guess"}
+		count := w.rush(200, func(i int) reply { return w.call(t, i, "POST", "/auth/login", "", guess) })
+		if count[hearth.CodeInvalidCredentials] != 5 || count[hearth.CodeAccountLocked] != 195 {
+			t.Errorf("%s: the guesses were answered by %v", email, count)
 		}
+		guess["password"] = townPassword
+		for i := range w.urls { // the right password does not show that it is
+			w.want(t, w.call(t, i, "POST", "/auth/login", "", guess), http.StatusTooManyRequests, hearth.CodeAccountLocked)
+		}
+	}
+}
+
+func (w *place) postAtOnce(t *testing.T) {
+	var mu sync.Mutex
+	answers := map[string]int{}
+	count := w.rush(100, func(i int) reply {
+		r := w.call(t, i, "POST", "/devices", w.admin, fields{"name": "once", "type": "lamp"}, "Idempotency-Key", strings.Repeat("k", 255))
+		mu.Lock()
+		defer mu.Unlock()
+		answers[r.header.Get("Location")+r.raw]++
+		return r
 	})
+	list := w.want(t, w.call(t, 0, "GET", "/devices?count=true", w.admin, nil), http.StatusOK, "")
+	if items, _ := list.body["items"].([]any); len(items) != 1 || len(answers) != 1 || count[""] != 100 {
+		t.Errorf("%d devices, %d different answers, by code %v", len(items), len(answers), count)
+	}
 }
 
 // refused fails the test if an access token is still taken at any instance a second from now.
@@ -131,33 +131,29 @@ func (w *place) ends() map[string]func(t *testing.T, v victim) reply {
 }
 
 // Whatever ends a session counts within a second, and ends its streams within five, at every instance.
-func TestAnEndedSessionIsRefusedEverywhere(t *testing.T) {
-	t.Parallel()
-	inBothModes(t, func(t *testing.T, m mode) {
-		w := newPlace(t, m)
-		for name, end := range w.ends() {
-			t.Run(name, func(t *testing.T) {
-				v := victim{email: strings.ReplaceAll(name, " ", ".") + "@example.com"}
-				v.id = w.signUp(t, v.email)
-				in := w.login(t, v.email)
-				v.access, v.refresh = in.text("access_token"), in.text("refresh_token")
-				for i := range w.urls { // each has it in its cache
-					w.want(t, w.call(t, i, "GET", "/users/me", v.access, nil), http.StatusOK, "")
-				}
-				streamed := w.stream(t, len(w.urls)-1, v.access)
-				if r := end(t, v); r.status >= 300 {
-					t.Fatalf("%d %s", r.status, r.raw)
-				}
-				begin := time.Now()
-				w.refused(t, v.access)
-				select {
-				case <-streamed:
-				case <-time.After(5*time.Second - time.Since(begin)):
-					t.Error("the stream stays open")
-				}
-			})
-		}
-	})
+func (w *place) endSessions(t *testing.T) {
+	for name, end := range w.ends() {
+		t.Run(name, func(t *testing.T) {
+			v := victim{email: strings.ReplaceAll(name, " ", ".") + "@example.com"}
+			v.id = w.signUp(t, v.email)
+			in := w.login(t, v.email)
+			v.access, v.refresh = in.text("access_token"), in.text("refresh_token")
+			for i := range w.urls { // each has it in its cache
+				w.want(t, w.call(t, i, "GET", "/users/me", v.access, nil), http.StatusOK, "")
+			}
+			streamed := w.stream(t, len(w.urls)-1, v.access)
+			if r := end(t, v); r.status >= 300 {
+				t.Fatalf("%d %s", r.status, r.raw)
+			}
+			begin := time.Now()
+			w.refused(t, v.access)
+			select {
+			case <-streamed:
+			case <-time.After(5*time.Second - time.Since(begin)):
+				t.Error("the stream stays open")
+			}
+		})
+	}
 }
 
 // stream opens a person's stream at an instance, and closes the channel when the server ends it.
