@@ -13,6 +13,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"hearth"
+	"hearth/internal/kv"
 	"hearth/internal/realtime"
 )
 
@@ -34,6 +35,14 @@ func (lamps) Device(_ context.Context, id string) (hearth.Device, error) {
 // newLive serves the whole API with a real node behind it.
 func newLive(t *testing.T) (*realtime.Node, *httptest.Server) {
 	t.Helper()
+	node, api := newLiveAPI(t, nil)
+	server := httptest.NewServer(api)
+	t.Cleanup(server.Close)
+	return node, server
+}
+
+func newLiveAPI(t *testing.T, limiter Limiter) (*realtime.Node, *API) {
+	t.Helper()
 	users := tokens{"ann": {UserID: annID, Role: hearth.RoleUser}, "root": {UserID: lampID, Role: hearth.RoleAdmin}}
 	node, err := realtime.New(realtime.Options{
 		Users: users, Devices: lamps{}, Drain: time.Millisecond,
@@ -46,22 +55,20 @@ func newLive(t *testing.T) (*realtime.Node, *httptest.Server) {
 		t.Fatal(err)
 	}
 	a, err := New(Options{
-		Users: users, Devices: tokens{"hd_x": {DeviceID: lampID}}, Live: node,
+		Users: users, Devices: tokens{"hd_x": {DeviceID: lampID}}, Live: node, Limiter: limiter,
 		StreamStats: func() StreamStats { return StreamStats{Users: node.Stats().Users} },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(a)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := node.Close(ctx); err != nil {
 			t.Error(err)
 		}
-		server.Close()
 	})
-	return node, server
+	return node, a
 }
 
 func callLive(t *testing.T, method, url, token string) *http.Response {
@@ -167,5 +174,53 @@ func TestASocketPassesTheWholeAPI(t *testing.T) {
 	}
 	if _, reply, err := socket.ReadMessage(); err != nil || !strings.Contains(string(reply), `"user:`+annID+`"`) {
 		t.Errorf("connecting answers %s, %v", reply, err)
+	}
+}
+
+// Who opens a socket or shows a ticket is known only later: until then their address stands for them.
+func TestStreamsAreLimitedByAddressUntilTheirPersonIsKnown(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		call   call
+		status int
+	}{
+		{"socket", call{path: "/ws"}, http.StatusBadRequest},
+		{"ticketed stream", call{path: "/sse?ticket=x"}, http.StatusUnauthorized},
+		{"person's stream", call{path: "/sse?channels=org:" + lampID, token: "ann"}, http.StatusNotFound},
+	}
+	const limit = 3
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			_, api := newLiveAPI(t, newMemLimiter(t, kv.Limits{"streams": {Limit: limit, Per: time.Hour}}))
+			try := func(ip string) *httptest.ResponseRecorder {
+				c := test.call
+				c.method, c.path, c.ip = http.MethodGet, "/api/v1/realtime"+c.path, ip
+				return c.do(t, api)
+			}
+			for range limit {
+				answer := try("198.51.100.1:1000")
+				if answer.Code != test.status || answer.Header().Get("RateLimit-Limit") == "" {
+					t.Fatalf("answers %d, %v, want %d", answer.Code, answer.Header(), test.status)
+				}
+			}
+			answer := try("198.51.100.1:2000")
+			var problem struct{ Code, Limit string }
+			if err := json.Unmarshal(answer.Body.Bytes(), &problem); err != nil {
+				t.Fatal(err)
+			}
+			if answer.Code != http.StatusTooManyRequests || problem.Code != "rate_limited" || problem.Limit != "streams" ||
+				answer.Header().Get("Retry-After") == "" {
+				t.Errorf("one too many answers %d, %+v, %v", answer.Code, problem, answer.Header())
+			}
+			want := test.status
+			if test.call.token != "" { // a person is the same anywhere
+				want = http.StatusTooManyRequests
+			}
+			if answer := try("198.51.100.2:1000"); answer.Code != want {
+				t.Errorf("another address is answered %d, want %d", answer.Code, want)
+			}
+		})
 	}
 }

@@ -12,9 +12,11 @@ import (
 	"testing"
 	"time"
 
+	gocent "github.com/centrifugal/centrifuge-go"
 	"go.uber.org/goleak"
 
 	"hearth"
+	"hearth/internal/testserver"
 )
 
 // soon is what the contract gives a connection to close in, once its right to be there has ended.
@@ -437,5 +439,39 @@ func TestASocketThatAnswersNoPingIsClosed(t *testing.T) {
 	s.connect(t, token)
 	if code := s.closeCode(t); code != 3012 {
 		t.Errorf("closes with %d, want 3012, no pong", code)
+	}
+}
+
+// The network behind a reader goes silent: nothing comes from it any more, and nothing says that it is gone.
+func TestASocketBehindADeadNetworkIsClosedAndNoOtherIs(t *testing.T) {
+	t.Parallel()
+	const heartbeat = 300 * time.Millisecond
+	w := newWorld(t, func(o *Options) { o.Heartbeat = heartbeat })
+	ann, token := w.user(0)
+	near := w.open(t, token, "", "")
+	near.head(t)
+	wire := testserver.NewWire(t, w.server.Listener.Addr().String())
+	client := gocent.NewJsonClient("ws://"+wire.Addr()+"/ws", gocent.Config{Token: token})
+	t.Cleanup(client.Close)
+	joined := make(chan struct{}, 1)
+	client.OnConnected(func(gocent.ConnectedEvent) { joined <- struct{}{} })
+	if err := client.Connect(); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, joined)
+	clients := w.node.node.Hub().NumClients
+	eventually(t, "both are connected", func() bool { return clients() == 2 })
+	began := time.Now()
+	wire.Hang()
+	for i := 0; clients() == 2; i++ {
+		if time.Since(began) > patience {
+			t.Fatal("the socket stays")
+		}
+		w.node.Publish(note(ann.UserID, i))
+		near.expect(t, i)
+	}
+	// One heartbeat until the ping, half of one for the answer; the rest is for a busy machine.
+	if took := time.Since(began); took > 3*heartbeat+time.Second {
+		t.Errorf("the socket was closed after %v", took)
 	}
 }
