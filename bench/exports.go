@@ -21,6 +21,8 @@ type exportOf struct {
 		Records int64 `json:"record_count"`
 		Size    int64 `json:"file_size"`
 	} `json:"result"`
+	CreatedAt time.Time `json:"created_at"`
+	StartedAt time.Time `json:"started_at"`
 }
 
 // measureExports: logs to CSV, ordered over HTTP until the file is there, beside `sqlite3 -csv` printing the same columns of

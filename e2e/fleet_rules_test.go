@@ -156,6 +156,7 @@ func TestAFleetIsOneService(t *testing.T) {
 		within(t, time.Second, "the token is refused", statusIs(there, 401, "GET", "/users/me", nil))
 	})
 	t.Run("an export that one instance takes is written by the worker and given by the other", func(t *testing.T) {
+		sse, socket := overSSE(t, f.apis[1], who.AccessToken), overWebSocket(t, f.apis[0], who.AccessToken)
 		var e exportOf
 		one.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv"}, 202).into(t, &e)
 		within(t, 20*time.Second, "the export ends", func() string {
@@ -169,6 +170,9 @@ func TestAFleetIsOneService(t *testing.T) {
 		if int64(len(a.body)) != e.Result.Size {
 			t.Errorf("%d bytes of %d", len(a.body), e.Result.Size)
 		}
+		// What the worker's process does shows live at both.
+		sse.checkSteps(t, "the other's SSE", e.ID, e.Result.Records)
+		socket.checkSteps(t, "the one's WebSocket", e.ID, e.Result.Records)
 	})
 	t.Run("a stop tells streams to come back and takes no request with it", func(t *testing.T) { rollingRestart(t, f, who) })
 }

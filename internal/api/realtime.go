@@ -139,13 +139,15 @@ func (a *API) createTicket(live Live, w http.ResponseWriter, r *http.Request) er
 	return writeCreated(w, Ticket{Ticket: ticket, ExpiresIn: ticketSeconds})
 }
 
-// EncodeEvent gives the contract's JSON of an event's data.
+// EncodeEvent gives the contract's JSON of an event's data; a json.RawMessage is that already.
 func EncodeEvent(event hearth.Event) (json.RawMessage, error) {
 	if event.Type == hearth.EventDeviceDeleted {
 		return json.Marshal(map[string]string{"id": event.DeviceID})
 	}
 	var wire any
 	switch data := event.Data.(type) {
+	case json.RawMessage:
+		return data, nil
 	case hearth.Log:
 		wire = wireLog(data)
 	case hearth.LogSummary:

@@ -96,6 +96,7 @@ func (a *App) RunWorker(ctx context.Context, ready func()) error {
 			}
 			a.startHearing(ctx)
 		}
+		a.startTelling(ctx)
 		if err := a.startJobs(ctx, true); err != nil {
 			return err
 		}

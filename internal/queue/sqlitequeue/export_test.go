@@ -32,3 +32,9 @@ func (q *Queue) HoldLock(ctx context.Context) (release func() error, err error) 
 		return err
 	}, err
 }
+
+// MakeFirstVersion makes the file as the first version of the program left it.
+func (q *Queue) MakeFirstVersion(ctx context.Context) error {
+	_, err := q.writer.conn.ExecContext(ctx, `DROP TABLE feed; PRAGMA user_version = 1`)
+	return err
+}

@@ -23,8 +23,8 @@ import (
 //go:embed schema.sql
 var schema string
 
-// schemaVersion is the user_version of a file that schema made.
-const schemaVersion = 1
+// schemaVersion is the user_version of a file that schema and feedSchema made; 1 is one of schema alone.
+const schemaVersion = 2
 
 // Options are how a queue is opened.
 type Options struct {
@@ -132,8 +132,12 @@ func (q *Queue) migrate(ctx context.Context) error {
 		switch version {
 		case schemaVersion:
 			return nil
-		case 0:
-			_, err := q.writer.conn.ExecContext(ctx, schema+fmt.Sprintf(`PRAGMA user_version = %d`, schemaVersion))
+		case 0, 1:
+			steps := feedSchema + fmt.Sprintf(`PRAGMA user_version = %d`, schemaVersion)
+			if version == 0 {
+				steps = schema + steps
+			}
+			_, err := q.writer.conn.ExecContext(ctx, steps)
 			return err
 		default:
 			return fmt.Errorf("the queue's file has version %d; this program knows %d", version, schemaVersion)
