@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 )
@@ -20,11 +19,7 @@ func TestALargeExportStopsWithinASecondOfBeingCancelled(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	ann, _ := s.signup("ann@example.com")
-	line := fmt.Sprintf(`{"device_id":%q,"event":"temperature","value":21.125}`+"\n", ann.device("meter"))
-	body := strings.Repeat(line, 10_000)
-	for range cancelBatches {
-		ann.do("POST", "/logs", body, 201, "Content-Type", "application/x-ndjson")
-	}
+	ann.sendBatches(ann.device("meter"), cancelBatches)
 	writing := func() int {
 		left, err := os.ReadDir(filepath.Join(s.dir, "files", ".tmp"))
 		if err != nil && !os.IsNotExist(err) {

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
@@ -116,6 +117,18 @@ func (h *heardOf) checkSteps(t *testing.T, name, id string, logs int) (between i
 	return between
 }
 
+// sendBatches stores batches of 10,000 logs, fast: many enough that exporting them takes a while.
+func (c *client) sendBatches(device string, batches int) {
+	c.s.t.Helper()
+	var body []byte
+	for range 10_000 {
+		body = fmt.Appendf(body, `{"device_id":%q,"event":"temperature","value":%v}`+"\n", device, mathrand.Float64())
+	}
+	for range batches {
+		c.do("POST", "/logs", body, 201, "Content-Type", "application/x-ndjson")
+	}
+}
+
 // A worker is a process of its own, on one machine too, and what it does shows live at the server.
 func TestWhatAWorkerBesideTheServerDoesShowsLive(t *testing.T) {
 	t.Parallel()
@@ -125,12 +138,8 @@ func TestWhatAWorkerBesideTheServerDoesShowsLive(t *testing.T) {
 	key := "HEARTH_ENCRYPTION_KEY=" + base64.StdEncoding.EncodeToString(secret) // what they tell one another is sealed
 	s := serveIn(t, dir, "HEARTH_WORKER=false", key)
 	ann, who := s.signup("ann@example.com")
-	line := fmt.Sprintf(`{"device_id":%q,"event":"temperature","value":21.125}`+"\n", ann.device("meter"))
-	body := strings.Repeat(line, 10_000)
-	const batches = 120
-	for range batches {
-		ann.do("POST", "/logs", body, 201, "Content-Type", "application/x-ndjson")
-	}
+	const batches = 200
+	ann.sendBatches(ann.device("meter"), batches)
 	sse, socket := overSSE(t, s, who.AccessToken), overWebSocket(t, s, who.AccessToken)
 	var e exportOf
 	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "json", "compression": "gzip"}, 202).into(t, &e)
