@@ -27,6 +27,7 @@ import (
 const (
 	patience = 60 * time.Second
 	token    = "ann"
+	base     = "/api/v1/realtime"
 	annID    = "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a51"
 	lampID   = "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a52"
 )
@@ -84,7 +85,7 @@ func newServer(t *testing.T) *server {
 	node, err := realtime.New(realtime.Options{
 		Users: people{}, Devices: people{}, Drain: time.Millisecond,
 		Encode: func(event hearth.Event) (json.RawMessage, error) {
-			return json.Marshal(map[string]any{"n": event.Data})
+			return json.Marshal(map[string]any{"n": event.Data, "device_id": event.DeviceID, "status": "active", "last_active_at": event.At.UTC()})
 		},
 	})
 	if err != nil {
@@ -101,9 +102,9 @@ func newServer(t *testing.T) *server {
 			}
 		}
 	}
-	mux.Handle("/sse", serve(node.ServeSSE))
-	mux.Handle("/ws", serve(node.ServeWebSocket))
-	mux.HandleFunc("POST /ticket", func(w http.ResponseWriter, r *http.Request) {
+	mux.Handle(base+"/sse", serve(node.ServeSSE))
+	mux.Handle(base+"/ws", serve(node.ServeWebSocket))
+	mux.HandleFunc("POST "+base+"/ticket", func(w http.ResponseWriter, r *http.Request) {
 		ticket, err := node.IssueTicket(r.Context(), strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -111,6 +112,7 @@ func newServer(t *testing.T) *server {
 		}
 		_ = json.NewEncoder(w).Encode(map[string]string{"ticket": ticket})
 	})
+	mux.HandleFunc("GET /documented", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(documentedPage(t)) })
 	mux.HandleFunc("GET /page", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, "page.html") })
 	mux.HandleFunc("GET /centrifuge.js", func(w http.ResponseWriter, r *http.Request) {
 		http.ServeFile(w, r, "node_modules/centrifuge/dist/centrifuge.js")
@@ -168,7 +170,7 @@ func TestTheNodePackageMissesNothingWhileItsConnectionIsCut(t *testing.T) {
 	t.Parallel()
 	c := newServer(t)
 	command := exec.CommandContext(t.Context(), "node", "node.mjs",
-		"ws"+strings.TrimPrefix(c.url, "http")+"/ws", token, "device:"+lampID)
+		"ws"+strings.TrimPrefix(c.url, "http")+base+"/ws", token, "device:"+lampID)
 	stdin, err := command.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -254,18 +256,24 @@ type page struct {
 	Failed int
 }
 
-func TestABrowserMissesNothingOverEitherTransport(t *testing.T) {
-	t.Parallel()
-	c := newServer(t)
+// browse shows a page in Chromium.
+func browse(t *testing.T, url string) context.Context {
+	t.Helper()
 	allocator, stop := chromedp.NewExecAllocator(t.Context(), append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
 		chromedp.NoSandbox, chromedp.Flag("disable-dev-shm-usage", true), chromedp.WSURLReadTimeout(patience))...)
-	defer stop()
+	t.Cleanup(stop)
 	browser, quit := chromedp.NewContext(allocator)
-	defer quit()
-	url := c.url + "/page?token=" + token + "&channel=device:" + lampID
+	t.Cleanup(quit)
 	if err := chromedp.Do(browser, chromedp.Navigate(url)); err != nil {
 		t.Fatal(err)
 	}
+	return browser
+}
+
+func TestABrowserMissesNothingOverEitherTransport(t *testing.T) {
+	t.Parallel()
+	c := newServer(t)
+	browser := browse(t, c.url+"/page?token="+token+"&channel=device:"+lampID)
 	look := func() page {
 		text, err := chromedp.Run(browser, chromedp.Evaluate[string]("JSON.stringify(seen)"))
 		if err != nil {
