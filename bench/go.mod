@@ -7,6 +7,7 @@ require (
 	github.com/pocketbase/pocketbase v0.39.11
 	github.com/valyala/fasthttp v1.77.0
 	golang.org/x/crypto v0.58.0
+	hearth v0.0.0
 	modernc.org/sqlite v1.61.1
 )
 
@@ -54,3 +55,5 @@ require (
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
 )
+
+replace hearth => ..

@@ -30,8 +30,9 @@ const (
 	watchers = 1000
 )
 
-// measureFan and measureEach: events of devices to those who watch them, through the whole program: a heartbeat by HTTP,
-// durable, to the bytes at the watchers. The bare node gets the same requests and stores nothing; PocketBase updates a record.
+// measureFan and measureEach: events of devices to those who watch them. Delivering alone is hearth's realtime node without the
+// program around it, beside a bare centrifuge node that gets the same requests and keeps the same history. Stored and delivered
+// is the whole program: a heartbeat by HTTP, authorized, durable, to the bytes at the watchers; PocketBase updates a record.
 func measureFan(ctx context.Context, o options, dir string, r *report) error {
 	if err := measureShape(ctx, o, dir, shape{1, 1000}, r); err != nil {
 		return err
@@ -51,7 +52,7 @@ func measureIdles(ctx context.Context, o options, dir string, r *report) error {
 }
 
 // heard is what one side reached.
-type heard struct{ rates, middles, tails []float64 }
+type heard struct{ rates, middles, tails, costs []float64 }
 
 func measureShape(ctx context.Context, o options, dir string, s shape, r *report) (err error) {
 	dir, err = liveDir(dir, fmt.Sprintf("%d-%d", s.channels, s.connections))
@@ -64,11 +65,16 @@ func measureShape(ctx context.Context, o options, dir string, s shape, r *report
 			err = errors.Join(err, p.stop())
 		}
 	}()
-	bare, err := launchBare(ctx)
+	bare, err := launchNode(ctx, "bare")
 	if err != nil {
 		return err
 	}
 	running = append(running, bare)
+	node, err := launchNode(ctx, "node")
+	if err != nil {
+		return err
+	}
+	running = append(running, node)
 	peer, access, err := launchPeer(ctx, dir)
 	if err != nil {
 		return err
@@ -83,14 +89,16 @@ func measureShape(ctx context.Context, o options, dir string, s shape, r *report
 	for i := range channels {
 		channels[i] = "device:" + mine.ids[i]
 	}
-	const floor, webSocket, sse, pocket = 0, 1, 2, 3
-	var sides [4]stage
-	var results [4]heard
+	const floor, nodeWebSocket, nodeSSE, webSocket, sse, pocket = 0, 1, 2, 3, 4, 5
+	var sides [6]stage
+	var results [6]heard
 	for side, make := range map[int]func() (stage, error){
-		floor:     func() (stage, error) { return bareStage(bare, channels) },
-		webSocket: func() (stage, error) { return mine.stage(false, s.channels) },
-		sse:       func() (stage, error) { return mine.stage(true, s.channels) },
-		pocket:    func() (stage, error) { return peerStage(peer, access, s.channels) },
+		floor:         func() (stage, error) { return nodeStage(bare, "the bare node", false, channels) },
+		nodeWebSocket: func() (stage, error) { return nodeStage(node, "hearth's node, WebSocket", false, channels) },
+		nodeSSE:       func() (stage, error) { return nodeStage(node, "hearth's node, SSE", true, channels) },
+		webSocket:     func() (stage, error) { return mine.stage(false, s.channels) },
+		sse:           func() (stage, error) { return mine.stage(true, s.channels) },
+		pocket:        func() (stage, error) { return peerStage(peer, access, s.channels) },
 	} {
 		if sides[side], err = make(); err != nil {
 			return err
@@ -104,16 +112,24 @@ func measureShape(ctx context.Context, o options, dir string, s shape, r *report
 		}
 	}
 	for _, side := range []struct {
-		at   int
 		name string
+		at   int
 		peer heard
-	}{{webSocket, "WebSocket", heard{}}, {sse, "SSE", results[pocket]}} {
-		got := results[side.at]
-		r.add(figure{Name: fmt.Sprintf("%s, %s", s, side.name), Unit: "deliveries/s", Floor: median(results[floor].rates),
-			Peer: median(side.peer.rates), Hearth: median(got.rates), Goal: "≥ 0.9", Note: "floor: a bare centrifuge node, WebSocket"})
-		r.add(figure{Name: fmt.Sprintf("%s, %s, p50 at %d deliveries/s", s, side.name, pace), Unit: "ms", Floor: median(results[floor].middles),
+		goal string
+	}{
+		{"WebSocket, delivering alone", nodeWebSocket, heard{}, "≥ 0.9"},
+		{"SSE, delivering alone", nodeSSE, heard{}, "≥ 0.9"},
+		{"WebSocket, stored and delivered", webSocket, heard{}, ""},
+		{"SSE, stored and delivered", sse, results[pocket], ""},
+	} {
+		got, name := results[side.at], fmt.Sprintf("%s, %s", s, side.name)
+		r.add(figure{Name: name, Unit: "deliveries/s", Floor: median(results[floor].rates), Peer: median(side.peer.rates),
+			Hearth: median(got.rates), Goal: side.goal, Note: "floor: a bare centrifuge node, WebSocket"})
+		r.add(figure{Name: name + ", the server's processor time a delivery", Unit: "µs", Floor: median(results[floor].costs),
+			Peer: median(side.peer.costs), Hearth: median(got.costs)})
+		r.add(figure{Name: fmt.Sprintf("%s, p50 at %d deliveries/s", name, pace), Unit: "ms", Floor: median(results[floor].middles),
 			Peer: median(side.peer.middles), Hearth: median(got.middles)})
-		r.add(figure{Name: fmt.Sprintf("%s, %s, p99 at %d deliveries/s", s, side.name, pace), Unit: "ms", Floor: median(results[floor].tails),
+		r.add(figure{Name: fmt.Sprintf("%s, p99 at %d deliveries/s", name, pace), Unit: "ms", Floor: median(results[floor].tails),
 			Peer: median(side.peer.tails), Hearth: median(got.tails), Goal: "≤ 50 ms"})
 	}
 	return nil
@@ -132,8 +148,10 @@ func (h *heard) add(ctx context.Context, o options, s stage, shape shape) error 
 		}
 		h.middles, h.tails = append(h.middles, a.percentile(0.5)), append(h.tails, a.percentile(0.99))
 	}
+	before, heardBefore := s.on.cpu(), a.received.Load()
 	rate, err := rush(ctx, o, s, a, shape)
 	h.rates = append(h.rates, rate)
+	h.costs = append(h.costs, float64((s.on.cpu()-before).Microseconds())/float64(max(1, a.received.Load()-heardBefore)))
 	if dropped := a.dropped.Load(); dropped > 0 {
 		err = errors.Join(err, fmt.Errorf("%d connections were dropped", dropped))
 	}
@@ -150,15 +168,16 @@ func paceEvents(ctx context.Context, o options, s stage, a *audience, connection
 		return err
 	}
 	a.forget()
-	ticker := time.NewTicker(time.Duration(connections) * time.Second / pace)
+	ticker := time.NewTicker(time.Duration(connections) * time.Second / pace / time.Duration(len(s.steps)))
 	defer ticker.Stop()
 	var wg sync.WaitGroup
 	var failure atomic.Pointer[error]
-	published := int64(1)
-	for began := time.Now(); time.Since(began) < o.seconds && ctx.Err() == nil; <-ticker.C {
-		published++
+	steps := int64(0)
+	for began := time.Now(); time.Since(began) < o.seconds && ctx.Err() == nil || steps%int64(len(s.steps)) != 0; <-ticker.C {
+		step := s.steps[steps%int64(len(s.steps))]
+		steps++
 		wg.Go(func() {
-			if err := s.publish(); err != nil {
+			if err := step(); err != nil {
 				failure.CompareAndSwap(nil, &err)
 			}
 		})
@@ -167,7 +186,7 @@ func paceEvents(ctx context.Context, o options, s stage, a *audience, connection
 	if err := failure.Load(); err != nil {
 		return *err
 	}
-	return a.await(ctx, published*int64(connections))
+	return a.await(ctx, (1+steps/int64(len(s.steps)))*int64(connections))
 }
 
 // rush publishes as fast as the watchers get it, a bounded number of events ahead of them.

@@ -51,6 +51,9 @@ func run(ctx context.Context, args []string) error {
 	if len(args) == 2 && args[0] == "bare" {
 		return serveBare(ctx, args[1])
 	}
+	if len(args) == 2 && args[0] == "node" {
+		return serveNode(ctx, args[1])
+	}
 	if len(args) == 1 && args[0] == "burn" {
 		return burn()
 	}

@@ -25,7 +25,31 @@ type stage struct {
 	// publish sends one event to each of the channels; single tells that it is to one of them alone, in turn.
 	publish func() error
 	single  bool
-	mark    []byte
+	// steps are publish in pieces of stepSize channels: what a measurement at a fixed pace sends in turn.
+	steps []func() error
+	mark  []byte
+	// on is the server.
+	on *process
+}
+
+// stepSize is how many devices a gateway reports at once while delays are measured: a burst of a thousand would itself take
+// longer than the delays that are asked for.
+const stepSize = 100
+
+// inSteps completes a stage that publishes with one request for any number of channels.
+func (s stage) inSteps(channels int, request func(from, to int) (func() error, error)) (stage, error) {
+	var err error
+	if s.publish, err = request(0, channels); err != nil {
+		return s, err
+	}
+	for from := 0; from < channels; from += stepSize {
+		step, err := request(from, min(from+stepSize, channels))
+		if err != nil {
+			return s, err
+		}
+		s.steps = append(s.steps, step)
+	}
+	return s, nil
 }
 
 // hearthMark stands once in each of hearth's and the bare node's events, before its time.
@@ -59,7 +83,8 @@ func post(url, token, method string, body any) (func() error, error) {
 	}, nil
 }
 
-func launchBare(ctx context.Context) (*process, error) {
+// launchNode starts a node without a program around it: "bare", centrifuge's own, or "node", hearth's.
+func launchNode(ctx context.Context, kind string) (*process, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
@@ -68,17 +93,26 @@ func launchBare(ctx context.Context) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return launch(ctx, exec.Command(self, "bare", addr), addr, "/ready")
+	return launch(ctx, exec.Command(self, kind, addr), addr, "/ready")
 }
 
-// bareStage watches a bare centrifuge node.
-func bareStage(p *process, channels []string) (stage, error) {
+// nodeStage watches such a node.
+func nodeStage(p *process, name string, sse bool, channels []string) (stage, error) {
 	addr := p.url[len("http://"):]
-	publish, err := post(p.url+"/publish", "", http.MethodPost, map[string]any{"channels": channels})
-	return stage{
-		name: "the bare node", mark: hearthMark, publish: publish,
-		open: func(i int) (net.Conn, error) { return openWebSocket(addr, "/ws", "", channels[i%len(channels)]) },
-	}, err
+	s := stage{name: name, mark: hearthMark, on: p, open: func(i int) (net.Conn, error) {
+		if sse {
+			return openSSE(addr, "/sse", "bench", channels[i%len(channels)])
+		}
+		return openWebSocket(addr, "/ws", "bench", channels[i%len(channels)])
+	}}
+	return s.inSteps(len(channels), func(from, to int) (func() error, error) {
+		return post(p.url+"/publish", "", http.MethodPost, map[string]any{"channels": channels[from:to]})
+	})
+}
+
+func openSSE(addr, path, token, channel string) (net.Conn, error) {
+	conn, _, err := dial(addr, "GET "+path+"?channels="+channel+" HTTP/1.1\r\nHost: "+addr+"\r\nAuthorization: Bearer "+token+"\r\n\r\n", "\nid: ")
+	return conn, err
 }
 
 // watched is a hearth with an organization's devices and somebody who may read them and owns none, so that a watcher gets
@@ -152,31 +186,27 @@ func (w *watched) open(sse bool, id string) (net.Conn, error) {
 	if !sse {
 		return openWebSocket(addr, "/api/v1/realtime/ws", w.viewer, "device:"+id)
 	}
-	conn, _, err := dial(addr, "GET /api/v1/realtime/sse?channels=device:"+id+" HTTP/1.1\r\nHost: "+addr+"\r\nAuthorization: Bearer "+w.viewer+
-		"\r\n\r\n", "\nid: ")
-	return conn, err
+	return openSSE(addr, "/api/v1/realtime/sse", w.viewer, "device:"+id)
 }
 
 // stage watches the first channels devices, over SSE or WebSocket.
 func (w *watched) stage(sse bool, channels int) (stage, error) {
-	name, url, body := "hearth's WebSocket", w.url+"/api/v1/heartbeats", any(nil)
+	s := stage{name: "hearth's WebSocket", mark: hearthMark, on: w.process, open: func(i int) (net.Conn, error) {
+		return w.open(sse, w.ids[i%channels])
+	}}
 	if sse {
-		name = "hearth's SSE"
+		s.name = "hearth's SSE"
 	}
-	if channels == 1 {
-		url, body = w.url+"/api/v1/devices/"+w.ids[0]+"/heartbeat", map[string]any{"status": "active"}
-	} else {
-		signs := make([]map[string]any, channels)
-		for i := range signs {
-			signs[i] = map[string]any{"device_id": w.ids[i], "status": "active"}
+	return s.inSteps(channels, func(from, to int) (func() error, error) {
+		if channels == 1 {
+			return post(w.url+"/api/v1/devices/"+w.ids[0]+"/heartbeat", w.token, http.MethodPost, map[string]any{"status": "active"})
 		}
-		body = map[string]any{"items": signs}
-	}
-	publish, err := post(url, w.token, http.MethodPost, body)
-	return stage{
-		name: name, mark: hearthMark, publish: publish,
-		open: func(i int) (net.Conn, error) { return w.open(sse, w.ids[i%channels]) },
-	}, err
+		signs := make([]map[string]any, to-from)
+		for i := range signs {
+			signs[i] = map[string]any{"device_id": w.ids[from+i], "status": "active"}
+		}
+		return post(w.url+"/api/v1/heartbeats", w.token, http.MethodPost, map[string]any{"items": signs})
+	})
 }
 
 var clientID = regexp.MustCompile(`"clientId":"([^"]+)"`)
@@ -210,7 +240,7 @@ func peerStage(p *process, access peerAccess, channels int) (stage, error) {
 	var turn atomic.Int64
 	publish := func() error { return updates[int(turn.Add(1))%channels]() }
 	return stage{
-		name: "PocketBase's SSE", mark: []byte(`"updated":"`), publish: publish, single: channels > 1,
+		name: "PocketBase's SSE", mark: []byte(`"updated":"`), publish: publish, single: channels > 1, steps: []func() error{publish}, on: p,
 		open: func(i int) (net.Conn, error) { return openPeer(addr, access.Token, ids[i%channels]) },
 	}, err
 }
