@@ -21,6 +21,7 @@ type house struct {
 	keys  *account.KeyRing
 	clock *clock
 	ended *endings
+	asked *asked
 }
 
 type clock struct {
@@ -75,10 +76,10 @@ func newHouse(t testing.TB, change ...func(*account.Options)) *house {
 
 func openHouse(t testing.TB, dir string, change ...func(*account.Options)) *house {
 	t.Helper()
-	h := &house{clock: &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, ended: &endings{}}
+	h := &house{clock: &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, ended: &endings{}, asked: &asked{}}
 	h.t, _ = t.(*testing.T)
 	var err error
-	h.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, "hearth.db"), Clock: h.clock.Now})
+	h.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, "hearth.db"), Clock: h.clock.Now, Observer: h.asked})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -182,49 +181,5 @@ func TestWithoutItsAuditEntryNothingHappens(t *testing.T) {
 	}
 	if code := h.access(grant); code != "" {
 		t.Errorf("the session ended without an audit entry: %q", code)
-	}
-}
-
-// medians times wrong logins of people there are and of people there are not, in turns, and gives both medians.
-func medians(t testing.TB, h *house, rounds int) (known, unknown time.Duration) {
-	t.Helper()
-	times := [2][]time.Duration{}
-	for range rounds {
-		for i, who := range []string{email, "nobody@example.com"} {
-			start := time.Now()
-			_, err := h.Login(t.Context(), here, account.Credentials{Email: who, Password: "a wrong password"})
-			times[i] = append(times[i], time.Since(start))
-			if hearth.ErrorCode(err) != hearth.CodeInvalidCredentials {
-				t.Fatal(err)
-			}
-		}
-		h.clock.advance(16 * time.Minute) // past a lock
-	}
-	slices.Sort(times[0])
-	slices.Sort(times[1])
-	return times[0][rounds/2], times[1][rounds/2]
-}
-
-// An unknown e-mail without a hash to compare would be answered ten times as fast; BenchmarkLoginTiming measures finely.
-func TestKnownAndUnknownEmailsTakeAsLong(t *testing.T) {
-	t.Parallel()
-	h := newHouse(t, func(o *account.Options) { o.BcryptCost = 9 })
-	h.user(email, hearth.RoleUser)
-	known, unknown := medians(t, h, 11)
-	if ratio := float64(unknown) / float64(known); ratio < 0.5 || ratio > 2 {
-		t.Errorf("a known e-mail takes %v, an unknown one %v", known, unknown)
-	}
-}
-
-// BenchmarkLoginTiming reports by how much the medians of known and unknown e-mails differ, in percent: at most 10.
-func BenchmarkLoginTiming(b *testing.B) {
-	h := newHouse(b, func(o *account.Options) { o.BcryptCost = 10 })
-	if _, err := h.CreateUser(b.Context(), account.NewUser{Name: "Ann", Email: email, Password: password, Role: hearth.RoleUser}); err != nil {
-		b.Fatal(err)
-	}
-	for b.Loop() {
-		known, unknown := medians(b, h, 31)
-		b.ReportMetric(100*float64(unknown-known)/float64(known), "%apart")
-		b.ReportMetric(float64(known.Microseconds()), "µs/login")
 	}
 }
