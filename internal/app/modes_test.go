@@ -26,8 +26,14 @@ func inBothModes(t *testing.T, test func(t *testing.T, m mode)) {
 	})
 	t.Run("shared", func(t *testing.T) {
 		t.Parallel()
-		test(t, mode{storeURL: testserver.MongoDB(t), redisURL: testserver.StartRedis(t).URL(), instances: 2})
+		test(t, sharedMode(t))
 	})
+}
+
+// sharedMode is two programs over a database and a Redis of the test's own.
+func sharedMode(t *testing.T) mode {
+	t.Helper()
+	return mode{storeURL: testserver.MongoDB(t), redisURL: testserver.StartRedis(t).URL(), instances: 2}
 }
 
 // config gives the settings of one more instance, with a data directory of its own.
