@@ -18,6 +18,8 @@ import (
 	"hearth/internal/blob"
 	"hearth/internal/config"
 	"hearth/internal/queue"
+	"hearth/internal/store/mongodb"
+	"hearth/internal/store/sqlite"
 )
 
 // The parts of backups that commands name.
@@ -36,7 +38,13 @@ func (a *App) refuseHalfRestored(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	mark, err := archiver.Restoring(ctx)
+	return refuseHalfRestored(ctx, archiver)
+}
+
+func refuseHalfRestored(ctx context.Context, store interface {
+	Restoring(ctx context.Context) (hearth.Restore, error)
+}) error {
+	mark, err := store.Restoring(ctx)
 	switch {
 	case hearth.ErrorCode(err) == hearth.CodeNotFound:
 		return nil
@@ -89,15 +97,65 @@ func (a *App) CreateBackup(ctx context.Context, o BackupOrder) (BackupFile, Back
 	if !ok {
 		return BackupFile{}, BackupManifest{}, errors.New("this kind of store cannot be backed up by hearth")
 	}
+	return backingUp{cfg: a.config, source: source, files: a.files, version: a.options.Version, clock: a.options.Clock}.create(ctx, o)
+}
+
+// BackUp is CreateBackup for a command: the process gives way to every other, and writes nothing to a SQLite store, whose
+// server would wait for it.
+func BackUp(ctx context.Context, r Restoring, version string, o BackupOrder) (_ BackupFile, _ BackupManifest, err error) {
+	lowerProcess()
+	source, err := r.openSource(ctx)
+	if err != nil {
+		return BackupFile{}, BackupManifest{}, err
+	}
+	defer func() { err = errors.Join(err, source.Close()) }()
+	if err := refuseHalfRestored(ctx, source); err != nil {
+		return BackupFile{}, BackupManifest{}, err
+	}
+	k, err := openKeeper(r.Config)
+	if err != nil {
+		return BackupFile{}, BackupManifest{}, err
+	}
+	defer func() { err = errors.Join(err, k.files.Close()) }()
+	o.Progress = r.Progress
+	return backingUp{cfg: r.Config, source: source, files: k.files, version: version, clock: r.Clock}.create(ctx, o)
+}
+
+// readStore is a store that is archived and not written to.
+type readStore interface {
+	backup.Source
+	Restoring(ctx context.Context) (hearth.Restore, error)
+	Close() error
+}
+
+// openSource opens the configuration's store to archive it.
+func (r Restoring) openSource(ctx context.Context) (readStore, error) {
+	if r.Config.StoreURL == "" {
+		return sqlite.OpenSource(ctx, sqlite.Options{Path: filepath.Join(r.Config.DataDir, "hearth.db"), Clock: r.Clock, Logger: r.Logger})
+	}
+	return mongodb.Open(ctx, mongodb.Options{URI: r.Config.StoreURL, Clock: r.Clock, Logger: r.Logger})
+}
+
+// backingUp is what a backup is made of.
+type backingUp struct {
+	cfg     *config.Config
+	source  backup.Source
+	files   blob.Store
+	version string
+	clock   hearth.Clock
+}
+
+func (b backingUp) create(ctx context.Context, o BackupOrder) (BackupFile, BackupManifest, error) {
 	var settings bytes.Buffer
-	if err := a.config.Print(&settings); err != nil {
+	if err := b.cfg.Print(&settings); err != nil {
 		return BackupFile{}, BackupManifest{}, err
 	}
 	options := backup.WriteOptions{
-		From: source, Program: a.options.Version, Store: a.storeKind(), Settings: settings.String(), Clock: a.options.Clock, Progress: o.Progress,
+		From: b.source, Program: b.version, Store: storeKind(b.cfg), Settings: settings.String(), Clock: b.clock, Progress: o.Progress,
+		Rest: backupRest,
 	}
-	if len(a.config.BackupKeys) > 0 {
-		options.Key = a.config.BackupKeys[0][:]
+	if len(b.cfg.BackupKeys) > 0 {
+		options.Key = b.cfg.BackupKeys[0][:]
 	}
 	var manifest BackupManifest
 	fill := func(w io.Writer) error {
@@ -110,13 +168,16 @@ func (a *App) CreateBackup(ctx context.Context, o BackupOrder) (BackupFile, Back
 		size, err := backup.WriteFile(o.File, fill)
 		return BackupFile{Name: o.File, Size: size, At: manifest.CreatedAt}, manifest, err
 	}
-	place := a.backupPlace()
+	place := placeOf(b.cfg, b.files)
 	if o.ToBlob {
-		place = backup.Blobs{Store: a.files}
+		place = backup.Blobs{Store: b.files}
 	}
-	file, err := place.Write(ctx, backup.NameOf(a.options.Clock.Now(), o.scheduled, options.Key != nil), fill)
+	file, err := place.Write(ctx, backup.NameOf(b.clock.Now(), o.scheduled, options.Key != nil), fill)
 	return file, manifest, err
 }
+
+// backupRest is how long a backup rests at most after a part, about as long as it worked on it.
+const backupRest = 50 * time.Millisecond
 
 // gently does something that has time beside what people wait for, and waits for it.
 func gently(do func() error) (err error) {
@@ -135,11 +196,11 @@ func gently(do func() error) (err error) {
 	return err
 }
 
-func (a *App) storeKind() string {
-	if a.config.StoreURL == "" {
+func storeKind(cfg *config.Config) string {
+	if cfg.StoreURL == "" {
 		return "sqlite"
 	}
-	kind, _, _ := strings.Cut(a.config.StoreURL, "+")
+	kind, _, _ := strings.Cut(cfg.StoreURL, "+")
 	kind, _, _ = strings.Cut(kind, ":")
 	return kind
 }

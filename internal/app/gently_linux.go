@@ -1,17 +1,39 @@
 package app
 
 import (
+	"os"
 	"runtime"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
 
-// leastNice is the priority of work that has time: a sixteenth of what a request gets where both want the processor.
+// leastNice is the priority of work that has time: a thirtieth of what a request gets where both want the processor.
 const leastNice = 15
+
+// leastIO is the last of the eight levels of best effort, as ioprio_set(2) writes it.
+const leastIO = 2<<13 | 7
 
 // lowerPriority puts the calling goroutine on a thread of its own, of low priority. The thread ends with the goroutine. Where
 // the system does not allow it, the work goes on as before.
 func lowerPriority() {
 	runtime.LockOSThread()
-	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), leastNice)
+	lowerThread(unix.Gettid())
+}
+
+// lowerProcess gives a whole process that low priority, and one processor at most: threads to come have it from those that are.
+func lowerProcess() {
+	runtime.GOMAXPROCS(1)
+	threads, _ := os.ReadDir("/proc/self/task") // without it the process goes on as before
+	for _, thread := range threads {
+		if id, err := strconv.Atoi(thread.Name()); err == nil {
+			lowerThread(id)
+		}
+	}
+}
+
+func lowerThread(id int) {
+	const whoThread = 1 // of ioprio_set
+	_ = unix.Setpriority(unix.PRIO_PROCESS, id, leastNice)
+	_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, whoThread, uintptr(id), leastIO)
 }

@@ -159,7 +159,7 @@ func WriteFile(path string, fill func(io.Writer) error) (size int64, err error) 
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, os.Remove(file.Name())) }()
-	err = fill(file)
+	err = fill(&steadyFile{file: file})
 	if err == nil {
 		err = file.Sync()
 	}
@@ -174,6 +174,25 @@ func WriteFile(path string, fill func(io.Writer) error) (size int64, err error) 
 		return 0, err
 	}
 	return info.Size(), syncDir(dir)
+}
+
+// steadyFile brings what is written to the disk in small steps: one large step at the end would keep the commits of a database
+// on the same disk waiting.
+type steadyFile struct {
+	file *os.File
+	left int
+}
+
+// steadyStep is how many bytes a step has.
+const steadyStep = 2 << 20
+
+// Write implements io.Writer.
+func (f *steadyFile) Write(data []byte) (int, error) {
+	n, err := f.file.Write(data)
+	if f.left += n; err == nil && f.left >= steadyStep {
+		f.left, err = 0, f.file.Sync()
+	}
+	return n, err
 }
 
 // dropPartials removes what backups that were killed long ago left behind. What cannot be removed stays.

@@ -49,6 +49,9 @@ type WriteOptions struct {
 	Clock hearth.Clock
 	// Progress, if not nil, is told now and then how far the writing is.
 	Progress func(Progress)
+	// Rest bounds the rest after each part, which is as long as the work on it: what waits for the processor or the disk goes
+	// first. 0 is none.
+	Rest time.Duration
 }
 
 // Write writes an archive of the store as it is now and gives its manifest. What w holds is an archive only if err is nil.
@@ -106,6 +109,8 @@ type archiveWriter struct {
 	coder  logEncoder
 	pieces int
 	total  int64
+	// rested is when the last rest ended.
+	rested time.Time
 	// packed is the memory of a compressed piece.
 	packed []byte
 }
@@ -118,6 +123,7 @@ func (a *archiveWriter) run() error {
 		return err
 	}
 	a.begin(0)
+	a.rested = time.Now()
 	for part, err := range a.options.From.Archive(a.ctx) {
 		if err != nil {
 			return err
@@ -173,15 +179,8 @@ func (a *archiveWriter) part(part *hearth.ArchivePart) error {
 		}
 	}
 	a.total += int64(n)
-	if a.kinds[at].name == logStream {
-		a.logs = append(a.logs, part.Logs...)
-		for len(a.logs) >= hearth.MaxArchivePart {
-			if err := a.block(a.logs[:hearth.MaxArchivePart]); err != nil {
-				return err
-			}
-			a.logs = a.logs[:copy(a.logs, a.logs[hearth.MaxArchivePart:])]
-		}
-	} else {
+	switch {
+	case a.kinds[at].name != logStream:
 		var err error
 		if a.lines, err = a.kinds[at].lines(a.lines, part, &a.digest); err != nil {
 			return err
@@ -191,12 +190,43 @@ func (a *archiveWriter) part(part *hearth.ArchivePart) error {
 				return err
 			}
 		}
+	case len(a.logs) == 0 && len(part.Logs) == hearth.MaxArchivePart:
+		if err := a.block(part.Logs); err != nil {
+			return err
+		}
+	default:
+		a.logs = append(a.logs, part.Logs...)
+		for len(a.logs) >= hearth.MaxArchivePart {
+			if err := a.block(a.logs[:hearth.MaxArchivePart]); err != nil {
+				return err
+			}
+			a.logs = a.logs[:copy(a.logs, a.logs[hearth.MaxArchivePart:])]
+		}
 	}
 	if a.options.Progress != nil {
 		a.options.Progress(Progress{Step: "writing", Records: a.total})
 	}
+	return a.rest()
+}
+
+// rest lets others go first for as long as the work since the last rest took. A busy machine makes both longer.
+func (a *archiveWriter) rest() error {
+	length := min(time.Since(a.rested), a.options.Rest)
+	if length < minRest {
+		return a.ctx.Err()
+	}
+	timer := time.NewTimer(length)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-a.ctx.Done():
+	}
+	a.rested = time.Now()
 	return a.ctx.Err()
 }
+
+// minRest is the shortest rest that is worth one.
+const minRest = time.Millisecond
 
 func (a *archiveWriter) flushLines() error {
 	if len(a.lines) == 0 {

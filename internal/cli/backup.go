@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"text/tabwriter"
 	"time"
@@ -67,13 +66,8 @@ func (c *backupCreateCommand) Run(ctx context.Context, p *Process) error {
 	if c.File != "" && c.ToBlob {
 		return usageError{fmt.Errorf("--to-blob and a file exclude each other")}
 	}
-	cfg, err := c.load(p)
-	if err != nil {
-		return err
-	}
-	return withApp(ctx, p, cfg, func(a *app.App, _ *slog.Logger) error {
-		show := newRecordDisplay(p.Stderr)
-		file, manifest, err := a.CreateBackup(ctx, app.BackupOrder{File: c.File, ToBlob: c.ToBlob, Progress: show.update})
+	return restoring(p, &c.settings, func(r app.Restoring, show *recordDisplay) error {
+		file, manifest, err := app.BackUp(ctx, r, Version(), app.BackupOrder{File: c.File, ToBlob: c.ToBlob})
 		show.end()
 		if err != nil {
 			return err

@@ -5,11 +5,6 @@ import "context"
 // Freeze makes the database read-only for every process until thaw is called: writes wait, or fail with CodeUnavailable. The
 // tail of the logs is folded before, so that nothing moves while the database is frozen. thaw may be called twice.
 func (s *Store) Freeze(ctx context.Context) (thaw func(), err error) {
-	for _, pool := range []*readers{s.readers, s.scans} {
-		if err := pool.warm(ctx); err != nil {
-			return nil, translate(err)
-		}
-	}
 	for {
 		left, err := s.foldOnce(ctx)
 		if err != nil {
@@ -23,24 +18,6 @@ func (s *Store) Freeze(ctx context.Context) (thaw func(), err error) {
 			return thaw, err
 		}
 	}
-}
-
-// warm opens all connections: opening one writes, which cannot be while the database is frozen.
-func (p *readers) warm(ctx context.Context) error {
-	var taken []*readConn
-	defer func() {
-		for _, c := range taken {
-			p.free <- c
-		}
-	}()
-	for range p.size {
-		c, err := p.take(ctx)
-		if err != nil {
-			return err
-		}
-		taken = append(taken, c)
-	}
-	return nil
 }
 
 // hold keeps the writer inside of a transaction, which SQLite gives to one process at a time. frozen is false if there is a

@@ -66,11 +66,19 @@ type Store struct {
 }
 
 // pragmas go into the DSN, so that every connection of a pool has them.
-const pragmas = "_pragma=busy_timeout(5000)&_pragma=auto_vacuum(INCREMENTAL)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)" +
+const pragmas = "_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)" +
 	"&_pragma=wal_autocheckpoint(4000)&_pragma=journal_size_limit(67108864)&_pragma=temp_store(MEMORY)&_pragma=mmap_size(0)"
 
-func dsn(path, more string) string {
-	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + pragmas + more
+func dsn(path, more string) string { return dsnOf(path, "", more) }
+
+// writerDSN is dsn for the connection that may make the database. Its auto_vacuum has to come before anything is written, and
+// writes each time that a connection is opened, which a reader must not: it would wait for the writer.
+func writerDSN(path, more string) string {
+	return dsnOf(path, "&_pragma=auto_vacuum(INCREMENTAL)", more)
+}
+
+func dsnOf(path, first, more string) string {
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=busy_timeout(5000)" + first + "&" + pragmas + more
 }
 
 // Open opens the store, making or migrating its schema. It refuses a schema that is newer than the program.
@@ -86,7 +94,7 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	if err := file.Close(); err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	writes, err := sql.Open("sqlite", dsn(options.Path, "&_txlock=immediate&_pragma=cache_size(-65536)"))
+	writes, err := sql.Open("sqlite", writerDSN(options.Path, "&_txlock=immediate&_pragma=cache_size(-65536)"))
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
