@@ -26,6 +26,16 @@ func measureBackups(ctx context.Context, o options, dir string, r *report) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, h.stop()) }()
+	archive := filepath.Join(dir, "measured.tar")
+	whole, err := createBackup(ctx, o, h, archive)
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(archive)
+	if err != nil {
+		return err
+	}
+	r.add(figure{Name: "archive a row", Unit: "bytes", Hearth: float64(info.Size()) / float64(o.rows)})
 	ids, err := h.devices(1)
 	if err != nil {
 		return err
@@ -37,12 +47,8 @@ func measureBackups(ctx context.Context, o options, dir string, r *report) (err 
 	if _, err := writes.run(ctx); err != nil { // warms up
 		return err
 	}
-	archive := filepath.Join(dir, "measured.tar")
+	archive = filepath.Join(dir, "measured.tar")
 	// Every measurement holds a backup from its beginning to its end, and what follows it.
-	whole, err := createBackup(ctx, o, h, archive)
-	if err != nil {
-		return err
-	}
 	writes.length = max(writes.length, 3*whole+5*time.Second)
 	var quiet, busy, took []float64
 	for range o.rounds {
@@ -65,15 +71,10 @@ func measureBackups(ctx context.Context, o options, dir string, r *report) (err 
 	if _, err := createBackup(ctx, o, h, archive); err != nil {
 		return err
 	}
-	info, err := os.Stat(archive)
-	if err != nil {
-		return err
-	}
 	rows, err := h.storedRows()
 	if err != nil {
 		return err
 	}
-	r.add(figure{Name: "archive a row", Unit: "bytes", Hearth: float64(info.Size()) / float64(rows), Note: fmt.Sprintf("%d rows", rows)})
 	restored := filepath.Join(dir, "restored")
 	began := time.Now()
 	restore := exec.CommandContext(ctx, o.hearth, "backup", "restore", archive, "--to", "sqlite:"+restored)
