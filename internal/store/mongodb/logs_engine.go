@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -193,62 +194,74 @@ func (e *logEngine) foldLane(ctx context.Context, lane int64) (folded int, err e
 // maxFoldBatches bounds the batches of one step, so that its state stays small.
 const maxFoldBatches = 2000
 
-// foldAll folds until nothing waits.
+// foldAll folds what waits, and ends steps that were broken off.
 func (e *logEngine) foldAll(ctx context.Context) error {
-	for lane := range int64(laneCount) {
-		for try := 0; ; {
-			n, err := e.foldLane(ctx, lane)
-			switch {
-			case errors.Is(err, errBusy):
-				if err := pause(ctx, try); err != nil {
-					return err
-				}
-				try++
-			case err != nil:
+	for {
+		lanes, more, err := e.waiting(ctx, live(bson.E{Key: "open", Value: bson.M{"$gte": 0}})) // by the index of open
+		if err != nil {
+			return err
+		}
+		for _, lane := range lanes {
+			if err := e.foldWhole(ctx, lane); err != nil {
 				return err
 			}
-			if err == nil && n == 0 {
-				break
-			}
+		}
+		if !more {
+			return nil
 		}
 	}
-	return nil
+}
+
+// foldWhole folds a lane until nothing waits in it.
+func (e *logEngine) foldWhole(ctx context.Context, lane int64) error {
+	for try := 0; ; {
+		n, err := e.foldLane(ctx, lane)
+		switch {
+		case errors.Is(err, errBusy):
+			if err := pause(ctx, try); err != nil {
+				return err
+			}
+			try++
+		case err != nil || n == 0:
+			return err
+		}
+	}
 }
 
 // foldStrays folds the lanes of batches that have waited too long, and ends steps that were broken off: their process is gone.
 func (e *logEngine) foldStrays(ctx context.Context) error {
-	before := e.now().Add(-leaseTime).UnixMilli()
-	lanes := map[int64]bool{}
-	cursor, err := e.batches.Find(ctx, bson.M{"at": bson.M{"$lt": before}, "draft": nil}, projecting("open").SetSort(bson.M{"_id": 1}).SetLimit(maxFoldBatches))
+	lanes, _, err := e.waiting(ctx, live(bson.E{Key: "at", Value: bson.M{"$lt": e.now().Add(-leaseTime).UnixMilli()}}))
 	if err != nil {
 		return err
 	}
-	var metas []batchDoc
-	if err := cursor.All(ctx, &metas); err != nil {
-		return err
-	}
-	for _, m := range metas {
-		for _, lane := range m.Open {
-			lanes[lane] = true
-		}
-	}
-	cursor, err = e.lanes.Find(ctx, bson.M{"$or": bson.A{bson.M{"work": bson.M{"$exists": true}}, bson.M{"applied": bson.M{"$exists": true}}}})
-	if err != nil {
-		return err
-	}
-	var states []laneState
-	if err := cursor.All(ctx, &states); err != nil {
-		return err
-	}
-	for _, s := range states {
-		lanes[s.ID] = true
-	}
-	for lane := range lanes {
+	for _, lane := range lanes {
 		if _, err := e.foldLane(ctx, lane); err != nil && !errors.Is(err, errBusy) {
 			return err
 		}
 	}
 	return nil
+}
+
+// waiting gives the lanes of the oldest batches that match, and those with a step under way; more tells that more batches match.
+func (e *logEngine) waiting(ctx context.Context, batches bson.D) (lanes []int64, more bool, err error) {
+	metas, err := findAll[batchDoc](ctx, e.batches, batches, projecting("open").SetSort(bson.M{"_id": 1}).SetLimit(maxFoldBatches))
+	if err != nil {
+		return nil, false, err
+	}
+	states, err := findAll[laneState](ctx, e.lanes, bson.D{{Key: "$or", Value: bson.A{
+		bson.D{{Key: "work", Value: bson.D{{Key: "$exists", Value: true}}}}, bson.D{{Key: "applied", Value: bson.D{{Key: "$exists", Value: true}}}},
+	}}})
+	if err != nil {
+		return nil, false, err
+	}
+	for _, m := range metas {
+		lanes = append(lanes, m.Open...)
+	}
+	for _, s := range states {
+		lanes = append(lanes, s.ID)
+	}
+	slices.Sort(lanes)
+	return slices.Compact(lanes), len(metas) == maxFoldBatches, nil
 }
 
 func projecting(fields ...string) *options.FindOptionsBuilder {
