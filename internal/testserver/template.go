@@ -35,8 +35,9 @@ type made struct {
 	begin map[string][]any
 }
 
-// MongoDB gives the URI of a database that looks as Make left it. It is the test's alone until the test ends.
-func (p *Template) MongoDB(tb testing.TB) string {
+// MongoDB gives the URI of a database that looks as Make left it. It is the test's alone until the test ends, or until giveBack
+// is called, which may be called twice.
+func (p *Template) MongoDB(tb testing.TB) (uri string, giveBack func()) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), resetLimit)
 	defer cancel()
@@ -44,7 +45,7 @@ func (p *Template) MongoDB(tb testing.TB) string {
 	if err != nil {
 		tb.Fatalf("a database of the tests' server cannot be had: %v", err)
 	}
-	tb.Cleanup(func() {
+	giveBack = sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), resetLimit)
 		defer cancel()
 		if err := d.reset(ctx); err != nil {
@@ -55,7 +56,8 @@ func (p *Template) MongoDB(tb testing.TB) string {
 		defer p.mu.Unlock()
 		p.free = append(p.free, d)
 	})
-	return d.uri
+	tb.Cleanup(giveBack)
+	return d.uri, giveBack
 }
 
 // take gives a database that nobody has, making one if there is none.

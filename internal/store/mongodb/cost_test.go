@@ -16,7 +16,7 @@ func TestAWriteCostsFewCommands(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var commands []string
-	s := openAt(t, Options{URI: databases.MongoDB(t), Clock: atNoon, commands: &event.CommandMonitor{
+	s := openAt(t, Options{URI: newDatabase(t), Clock: atNoon, commands: &event.CommandMonitor{
 		Started: func(_ context.Context, e *event.CommandStartedEvent) {
 			mu.Lock()
 			defer mu.Unlock()

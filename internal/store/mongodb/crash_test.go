@@ -159,7 +159,7 @@ func verifyChain(t *testing.T, s *Store) int {
 // other, and lets another process go on.
 func TestACrashBetweenAnyTwoStepsLosesAndDoublesNothing(t *testing.T) {
 	t.Parallel()
-	options := Options{URI: databases.MongoDB(t), Clock: atNoon, Grace: time.Millisecond}
+	options := Options{URI: newDatabase(t), Clock: atNoon, Grace: time.Millisecond}
 	whole := openAt(t, options)
 	furnish(t, whole)
 	before := content(t, whole)
@@ -180,7 +180,7 @@ func TestACrashBetweenAnyTwoStepsLosesAndDoublesNothing(t *testing.T) {
 		t.Run(fmt.Sprintf("before step %d, %s", n, name), func(t *testing.T) {
 			t.Parallel()
 			options := options
-			options.URI = databases.MongoDB(t)
+			options.URI = newDatabase(t)
 			dying := openAt(t, options)
 			furnish(t, dying)
 			left := n
@@ -230,7 +230,7 @@ func TestWhoMeetsAnUnfinishedWriteEndsIt(t *testing.T) {
 	for name, want := range map[string]string{"decide": "ann2", "apply": "ann12", "entries": "ann12"} {
 		t.Run("that died before "+name, func(t *testing.T) {
 			t.Parallel()
-			options := Options{URI: databases.MongoDB(t), Clock: atNoon, Grace: 20 * time.Millisecond, RepairEvery: time.Hour}
+			options := Options{URI: newDatabase(t), Clock: atNoon, Grace: 20 * time.Millisecond, RepairEvery: time.Hour}
 			dying, other := openAt(t, options), openAt(t, options)
 			furnish(t, dying)
 			dying.crash = func(at string) error {
@@ -256,7 +256,7 @@ func TestWhoMeetsAnUnfinishedWriteEndsIt(t *testing.T) {
 // one must notice, and neither write is lost.
 func TestAWriteThatWasGivenUpIsDoneAnew(t *testing.T) {
 	t.Parallel()
-	options := Options{URI: databases.MongoDB(t), Clock: atNoon, Grace: time.Millisecond, RepairEvery: time.Hour}
+	options := Options{URI: newDatabase(t), Clock: atNoon, Grace: time.Millisecond, RepairEvery: time.Hour}
 	slow, quick := openAt(t, options), openAt(t, options)
 	furnish(t, slow)
 	var paused atomic.Bool
@@ -290,7 +290,7 @@ func TestAWriteThatWasGivenUpIsDoneAnew(t *testing.T) {
 // other admin meanwhile must be refused, or else the first one's.
 func TestARuleAboutManyDocumentsHoldsWhileOneIsBeingWritten(t *testing.T) {
 	t.Parallel()
-	options := Options{URI: databases.MongoDB(t), Clock: atNoon, Grace: 20 * time.Millisecond, RepairEvery: time.Hour}
+	options := Options{URI: newDatabase(t), Clock: atNoon, Grace: 20 * time.Millisecond, RepairEvery: time.Hour}
 	demote := func(s *Store, id string) error {
 		_, _, err := s.UpdateUser(context.WithoutCancel(t.Context()), id, func(u hearth.User) (hearth.UserChange, error) {
 			u.Role = hearth.RoleUser
@@ -348,7 +348,7 @@ func TestARuleAboutManyDocumentsHoldsWhileOneIsBeingWritten(t *testing.T) {
 // TestOneOfManyWritesWithOneKeyIsDone: a hundred at once, by two processes.
 func TestOneOfManyWritesWithOneKeyIsDone(t *testing.T) {
 	t.Parallel()
-	options := Options{URI: databases.MongoDB(t), Clock: atNoon}
+	options := Options{URI: newDatabase(t), Clock: atNoon}
 	stores := []*Store{openAt(t, options), openAt(t, options)}
 	var created, replayed atomic.Int32
 	var wg sync.WaitGroup
@@ -420,7 +420,7 @@ func TestAnExpiredKeyIsFree(t *testing.T) {
 // TestProcessesShareOneChain: entries of two processes at once make one chain without gaps.
 func TestProcessesShareOneChain(t *testing.T) {
 	t.Parallel()
-	options := Options{URI: databases.MongoDB(t), Clock: atNoon}
+	options := Options{URI: newDatabase(t), Clock: atNoon}
 	stores := []*Store{openAt(t, options), openAt(t, options)}
 	var wg sync.WaitGroup
 	for n := range 40 {
@@ -439,7 +439,7 @@ func TestProcessesShareOneChain(t *testing.T) {
 // TestProcessesLoseNoChangeOfOneAnother: both count in one document, with an entry each.
 func TestProcessesLoseNoChangeOfOneAnother(t *testing.T) {
 	t.Parallel()
-	options := Options{URI: databases.MongoDB(t), Clock: atNoon, OperationTimeout: time.Minute}
+	options := Options{URI: newDatabase(t), Clock: atNoon, OperationTimeout: time.Minute}
 	stores := []*Store{openAt(t, options), openAt(t, options), openAt(t, options)}
 	furnish(t, stores[0])
 	before := verifyChain(t, stores[0])

@@ -18,7 +18,7 @@ import (
 // throughWire gives the options of a store behind a wire, and the wire.
 func throughWire(t *testing.T) (Options, *testserver.Wire) {
 	t.Helper()
-	uri, err := url.Parse(databases.MongoDB(t))
+	uri, err := url.Parse(newDatabase(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,22 +31,26 @@ func TestLogsConform(t *testing.T) {
 // harness opens stores by name: each name has a database of its own.
 func harness(settings LogOptions) storetest.LogsHarness {
 	var mu sync.Mutex
-	uris := map[string]string{}
+	uris, done := map[string]string{}, map[string]func(){}
 	return storetest.LogsHarness{
 		Open: func(t testing.TB, name string) storetest.LogStore {
 			t.Helper()
 			mu.Lock()
-			uri := uris[name]
-			if uri == "" {
-				uri = databases.MongoDB(t)
-				uris[name] = uri
+			if uris[name] == "" {
+				uris[name], done[name] = databases.MongoDB(t)
 			}
+			uri := uris[name]
 			mu.Unlock()
 			s, err := Open(context.Background(), Options{URI: uri, Logs: settings})
 			if err != nil {
 				t.Fatal(err)
 			}
 			return s
+		},
+		Done: func(name string) {
+			mu.Lock()
+			defer mu.Unlock()
+			done[name]()
 		},
 		Settle: func(ctx context.Context, s storetest.LogStore) error { return s.(*Store).logs.foldAll(ctx) },
 	}

@@ -100,7 +100,7 @@ func (c *crasher) at(step string) error {
 // once, what was not is there whole or not at all, and the rollups equal the logs before and after.
 func TestACrashBetweenAnyTwoStepsOfTheLogsIsRepaired(t *testing.T) {
 	t.Parallel()
-	uri := databases.MongoDB(t)
+	uri := newDatabase(t)
 	later := func() time.Time { return time.Now().Add(time.Hour) }
 	second := openAt(t, Options{URI: uri, Logs: quiet, Clock: later, Grace: time.Millisecond})
 	owners := []string{"u1", "u2", "u1", "u3"}

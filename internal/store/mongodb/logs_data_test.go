@@ -61,7 +61,7 @@ func TestTheRealDataGivesTheFactsBack(t *testing.T) {
 	if err := json.Unmarshal(text, &want); err != nil {
 		t.Fatal(err)
 	}
-	s := openAt(t, Options{URI: databases.MongoDB(t)})
+	s := openAt(t, Options{URI: newDatabase(t)})
 	keys := importRows(t, s, filepath.Join(dir, "visible.csv.gz"))
 	// Whatever waits to be folded, and with nothing left that waits.
 	checkFacts(t, s, &want, keys)

@@ -14,7 +14,7 @@ import (
 // A store is stopped before each step of making days anew, which takes a deleted device out of them and packs their logs.
 func TestACrashWhileDaysAreMadeAnewIsRepaired(t *testing.T) {
 	t.Parallel()
-	uri := databases.MongoDB(t)
+	uri := newDatabase(t)
 	later := func() time.Time { return time.Now().Add(time.Hour + time.Minute) }
 	second := openAt(t, Options{URI: uri, Logs: quiet, Clock: later, Grace: time.Millisecond})
 	devices := makeDevices(t, second, "u1", "u2", "u1", "u2", "u1", "u1", "u1", "u1", "u1", "u1")
@@ -28,7 +28,9 @@ func TestACrashWhileDaysAreMadeAnewIsRepaired(t *testing.T) {
 	}
 	want := int64(120)
 	for left := 0; ; left++ {
-		first := openAt(t, Options{URI: uri, Logs: quiet, Grace: time.Millisecond})
+		// Each lives so much later that it need not wait for the one before it, whose step it ends.
+		shift := time.Duration(left+1) * 2 * leaseTime
+		first := openAt(t, Options{URI: uri, Logs: quiet, Grace: time.Millisecond, Clock: func() time.Time { return time.Now().Add(shift) }})
 		if left < len(devices)-1 {
 			if err := first.DeleteDevice(t.Context(), devices[left].ID, func(hearth.Device) error { return nil }, hearth.Along{}); err != nil {
 				t.Fatal(err)
@@ -70,7 +72,7 @@ func TestACrashWhileDaysAreMadeAnewIsRepaired(t *testing.T) {
 
 func TestReconcilingMendsDamagedRollups(t *testing.T) {
 	t.Parallel()
-	s := openAt(t, Options{URI: databases.MongoDB(t), Logs: quiet})
+	s := openAt(t, Options{URI: newDatabase(t), Logs: quiet})
 	devices := makeDevices(t, s, "u1", "u2", "u1")
 	if _, err := s.AppendLogs(t.Context(), logsOfDay(devices, 200), nil, hearth.Along{}); err != nil {
 		t.Fatal(err)

@@ -9,12 +9,15 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// Each check of a model has a database of its own, which takes most of a second. What is asked for on the command line
-	// comes first.
-	asked := false
-	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "rapid.checks" })
-	if !asked {
-		if err := flag.Set("rapid.checks", "10"); err != nil {
+	// What is asked for on the command line comes first. A check of a model is hundreds of commands, and what the tests wait
+	// for is mostly another process.
+	for name, value := range map[string]string{"rapid.checks": "10", "test.parallel": "4"} {
+		asked := false
+		flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == name })
+		if asked {
+			continue
+		}
+		if err := flag.Set(name, value); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

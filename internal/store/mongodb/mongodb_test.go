@@ -19,11 +19,18 @@ var databases = &testserver.Template{Make: func(ctx context.Context, uri string)
 	return s.Close()
 }}
 
+// newDatabase gives the URI of a database of the test's own.
+func newDatabase(tb testing.TB) string {
+	tb.Helper()
+	uri, _ := databases.MongoDB(tb)
+	return uri
+}
+
 // openTest opens a store with a database of its own.
 func openTest(t testing.TB, clock hearth.Clock) *Store {
 	t.Helper()
 	// What is asked at once here, a busy machine may take long over.
-	return openAt(t, Options{URI: databases.MongoDB(t), Clock: clock, MaxConns: 30, OperationTimeout: time.Minute})
+	return openAt(t, Options{URI: newDatabase(t), Clock: clock, MaxConns: 30, OperationTimeout: time.Minute})
 }
 
 func openAt(t testing.TB, options Options) *Store {

@@ -25,6 +25,8 @@ type LogsHarness struct {
 	// Open opens the store of that name, which is of one test's alone, making it if it is not there. It may be opened
 	// again after Close.
 	Open func(t testing.TB, name string) LogStore
+	// Done, if not nil, is told of a name that is not opened again.
+	Done func(name string)
 	// Settle, if not nil, does at once a part of what the store otherwise does in the background.
 	Settle func(ctx context.Context, s LogStore) error
 }

@@ -25,6 +25,9 @@ func logsModel(t *testing.T, h LogsHarness) {
 			if err := m.store.Close(); err != nil {
 				t.Error(err)
 			}
+			if h.Done != nil {
+				h.Done(m.name)
+			}
 		}()
 		m.addDevice(rt)
 		m.addDevice(rt)
