@@ -110,6 +110,10 @@ deploy-check: build ## check rules, alerts, units, compose file, image and packa
 	@scripts/services.sh deploy
 	@scripts/deploy.sh
 
+.PHONY: litestream-check
+litestream-check: build ## walk a point-in-time restore with Litestream, which is built once, for minutes
+	@scripts/litestream.sh
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin dist $(CACHE)
