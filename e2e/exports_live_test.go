@@ -111,7 +111,7 @@ func (h *heardOf) checkSteps(t *testing.T, name, id string, logs int) (between i
 			between++
 		}
 	}
-	if got := strings.Join(states, " "); got != "queued running completed" || last != logs {
+	if got := strings.Join(states, " "); got != "running completed" || last != logs {
 		t.Errorf("%s told of an export that is %s with %d records", name, got, last)
 	}
 	return between

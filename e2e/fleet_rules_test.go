@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"hearth/client/live"
+	"hearth/internal/queue/redisqueue"
+	"hearth/internal/redisconn"
 )
 
 // What one instance does shows at the other, as if there were one.
@@ -175,6 +177,25 @@ func TestAFleetIsOneService(t *testing.T) {
 		socket.checkSteps(t, "the one's WebSocket", e.ID, e.Result.Records)
 	})
 	t.Run("a stop tells streams to come back and takes no request with it", func(t *testing.T) { rollingRestart(t, f, who) })
+	t.Run("exports and their notices are as the contract says", func(t *testing.T) { walkExports(t, f.server) })
+	t.Run("jobs can be steered by command, over Redis", func(t *testing.T) {
+		conn, err := redisconn.Connect(t.Context(), redisconn.Options{URL: "redis://" + f.redis.Addr() + "/0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		q, err := redisqueue.Open(redisqueue.Options{Conn: conn})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer q.Close()
+		dir := t.TempDir()
+		steerJobs(t, q, func(args ...string) string {
+			cmd := command(dir, args...)
+			cmd.Env = append(cmd.Env, f.apis[0].env...)
+			return mustRun(t, cmd)
+		})
+	})
 }
 
 // rollingRestart restarts each instance in turn under load, and counts what failed.

@@ -71,11 +71,8 @@ func (s *Service) place(ctx context.Context, caller hearth.Caller, e hearth.Expo
 	if e.Schedule != "" {
 		entry.Changes["schedule"] = hearth.Change{After: e.Schedule}
 	}
-	err = s.o.Store.CreateExport(ctx, e, hearth.Along{Once: answered, Audit: []hearth.AuditEntry{entry}, Jobs: []hearth.OutboxJob{job}})
-	if err == nil {
-		s.publish(e)
-	}
-	return err
+	// The order itself is no event: a worker may have begun, and told of it, before that could be told.
+	return s.o.Store.CreateExport(ctx, e, hearth.Along{Once: answered, Audit: []hearth.AuditEntry{entry}, Jobs: []hearth.OutboxJob{job}})
 }
 
 // reachOf gives the scopes of the named devices, or says which of them the caller may not read.

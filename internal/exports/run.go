@@ -180,11 +180,14 @@ func (r *running) fail(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	switch {
 	case errors.Is(err, errNotWanted):
+		r.tellEnd(ending)
 		return r.s.o.Files.Delete(ending, r.key())
 	case errors.Is(cause, queue.ErrStopping), errors.Is(cause, queue.ErrLeaseLost), errors.Is(cause, context.Canceled):
 		return err // handed back, or somebody else's by now
 	case errors.Is(cause, queue.ErrCancelled):
-		return errors.Join(err, r.ended(ending, func(e *hearth.Export) { r.s.end(e, hearth.ExportCancelled) }, hearth.Along{}))
+		err = errors.Join(err, r.ended(ending, func(e *hearth.Export) { r.s.end(e, hearth.ExportCancelled) }, hearth.Along{}))
+		r.tellEnd(ending)
+		return err
 	}
 	code := hearth.ErrorCode(err)
 	final := code == hearth.CodeStorageFull || code == hearth.CodeValidationFailed || code == hearth.CodePayloadTooLarge
@@ -207,6 +210,14 @@ func (r *running) fail(ctx context.Context, err error) error {
 		return errors.Join(err, noted)
 	}
 	return queue.Permanent(err)
+}
+
+// tellEnd tells of an export's end once more, where somebody else ended it: what this run told last may have come after that, from
+// another process.
+func (r *running) tellEnd(ctx context.Context) {
+	if e, err := r.s.o.Store.Export(ctx, r.export.ID); err == nil && e.Status.Ended() {
+		r.s.publish(e)
+	}
 }
 
 // ended is change at a run's end, where not being wanted is as good.
