@@ -130,13 +130,20 @@ func (t *sseTransport) WriteMany(pushes ...[]byte) error {
 
 // take turns one push into what is written.
 func (t *sseTransport) take(data []byte) error {
+	if event, ok := readEvent(data); ok {
+		t.event(event)
+		if len(t.buffer) >= chunk {
+			return t.flush()
+		}
+		return nil
+	}
 	var push protocol.Push
 	if err := push.UnmarshalCF(data); err != nil {
 		return fmt.Errorf("realtime: read a push: %w", err)
 	}
 	switch {
 	case push.Pub != nil:
-		t.event(push.Channel, push.Pub)
+		t.event(pushedEvent{channel: []byte(push.Channel), data: push.Pub.Data, offset: push.Pub.Offset})
 	case push.Connect != nil:
 		return t.begin(push.Connect)
 	case push.Unsubscribe != nil:
@@ -191,7 +198,8 @@ func (t *sseTransport) begin(connect *protocol.Connect) error {
 		if oldest < 0 {
 			return nil
 		}
-		t.event(names[oldest], missed[oldest][0])
+		pub := missed[oldest][0]
+		t.event(pushedEvent{channel: []byte(names[oldest]), data: pub.Data, offset: pub.Offset})
 		missed[oldest] = missed[oldest][1:]
 		if len(t.buffer) >= chunk {
 			if err := t.flush(); err != nil {
@@ -207,24 +215,24 @@ func (t *sseTransport) writeReset() {
 	if err != nil {
 		panic("realtime: constant JSON is valid: " + err.Error())
 	}
-	t.write(string(eventReset), data)
+	t.write([]byte(eventReset), data)
 }
 
 // eventReset is the type of the event that says: something is missing here.
 const eventReset hearth.EventType = "reset"
 
 // event writes one event, with the place after it.
-func (t *sseTransport) event(channel string, pub *protocol.Publication) {
+func (t *sseTransport) event(event pushedEvent) {
 	for i := range t.places {
-		if t.places[i].channel == channel {
-			t.places[i].position.Offset = pub.Offset
+		if t.places[i].channel == string(event.channel) {
+			t.places[i].position.Offset = event.offset
 			break
 		}
 	}
-	t.write(string(typeOf(pub.Data)), pub.Data)
+	t.write(typeOf(event.data), event.data)
 }
 
-func (t *sseTransport) write(eventType string, data []byte) {
+func (t *sseTransport) write(eventType, data []byte) {
 	t.buffer = append(t.buffer, "id: "...)
 	t.buffer = t.ids.append(t.buffer, t.places)
 	t.buffer = append(t.buffer, "\nevent: "...)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/centrifugal/centrifuge"
 
@@ -22,8 +24,8 @@ func (n *Node) newWebsocketHandler() *centrifuge.WebsocketHandler {
 		CheckOrigin:      func(*http.Request) bool { return true }, // ServeWebSocket has checked it
 		MessageSizeLimit: n.options.FrameBytes,
 		WriteTimeout:     n.options.WriteTimeout,
-		// Thousands of connections are idle most of the time: they share buffers and keep small stacks.
-		UseWriteBufferPool:         true,
+		// Thousands of connections are idle most of the time: they keep small stacks. The buffer for writing is the one that
+		// the handshake had; shared ones would cost two allocations a write.
 		ReadBufferSize:             1024,
 		ProcessCommandsOffReadLoop: true,
 		PingPongConfig:             centrifuge.PingPongConfig{PingInterval: n.options.Heartbeat, PongTimeout: n.options.Heartbeat / 2},
@@ -94,6 +96,24 @@ type socket struct {
 	net.Conn
 	node *Node
 	once sync.Once
+	// deadline is the one that is set for writes, in nanoseconds since 1970.
+	deadline atomic.Int64
+}
+
+// SetWriteDeadline moves the deadline of writes on. One that would move by less than a quarter of the time that a write has is
+// left as it is: many events a second need no timer each.
+func (s *socket) SetWriteDeadline(at time.Time) error {
+	if moved := at.UnixNano() - s.deadline.Load(); moved >= 0 && moved < int64(s.node.options.WriteTimeout/4) {
+		return nil
+	}
+	s.deadline.Store(at.UnixNano())
+	return s.Conn.SetWriteDeadline(at)
+}
+
+// SetDeadline sets both deadlines.
+func (s *socket) SetDeadline(at time.Time) error {
+	s.deadline.Store(at.UnixNano())
+	return s.Conn.SetDeadline(at)
 }
 
 // Close closes the connection.
