@@ -120,6 +120,13 @@ type DeviceWatch struct {
 	Told Connection
 }
 
+// NotificationChoice is what a user wants to be told, as it is stored.
+type NotificationChoice struct {
+	Types map[NotificationType]Delivery
+	// Watches are the devices of it, with what the user knows of each.
+	Watches []DeviceWatch
+}
+
 // NotificationStore keeps notifications and what people want to be told. Every write is atomic and durable when it returns;
 // errors are of the codes named here, or CodeUnavailable and CodeStorageFull.
 type NotificationStore interface {
@@ -137,9 +144,9 @@ type NotificationStore interface {
 	RemoveReadNotifications(ctx context.Context, before time.Time, limit int) (int, error)
 	// NotificationSettings gives what a user set, the defaults in its gaps.
 	NotificationSettings(ctx context.Context, userID string) (NotificationSettings, error)
-	// SetNotificationSettings replaces what a user set. watches are the devices of it with what the user knows of each; what
-	// is known of a device that was watched before is kept. CodeNotFound if the user is gone.
-	SetNotificationSettings(ctx context.Context, userID string, s NotificationSettings, watches []DeviceWatch) error
+	// SetNotificationSettings replaces what a user set; what is known of a device that was watched before is kept. along is
+	// written in the same step. CodeNotFound if the user is gone.
+	SetNotificationSettings(ctx context.Context, userID string, choice NotificationChoice, along Along) error
 	// DeviceWatches gives those who watch a device.
 	DeviceWatches(ctx context.Context, deviceID string) ([]DeviceWatch, error)
 }

@@ -22,6 +22,7 @@ type house struct {
 	clock *clock
 	ended *endings
 	asked *asked
+	dir   string
 }
 
 type clock struct {
@@ -76,7 +77,7 @@ func newHouse(t testing.TB, change ...func(*account.Options)) *house {
 
 func openHouse(t testing.TB, dir string, change ...func(*account.Options)) *house {
 	t.Helper()
-	h := &house{clock: &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, ended: &endings{}, asked: &asked{}}
+	h := &house{dir: dir, clock: &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, ended: &endings{}, asked: &asked{}}
 	h.t, _ = t.(*testing.T)
 	var err error
 	h.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, "hearth.db"), Clock: h.clock.Now, Observer: h.asked})

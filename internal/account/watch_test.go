@@ -159,18 +159,34 @@ func TestWhatHappensIsAuditedAndNothingSecretIsKept(t *testing.T) {
 	}
 }
 
+// breakAudit makes the database in dir refuse every audit entry.
+func breakAudit(t *testing.T, dir string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(dir, "hearth.db"))
+	must(t, err)
+	_, err = db.ExecContext(t.Context(), `CREATE TRIGGER refuse BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no'); END`)
+	must(t, err)
+	must(t, db.Close())
+}
+
 func TestWithoutItsAuditEntryNothingHappens(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	h := openHouse(t, dir)
 	h.user(email, hearth.RoleUser)
 	grant := h.login()
-	db, err := sql.Open("sqlite", filepath.Join(dir, "hearth.db"))
+	must(t, h.RequestReset(t.Context(), here, email))
+	mail, err := h.ResetMail(t.Context(), []byte(`{"user_id":"`+grant.User.ID+`"}`))
 	must(t, err)
-	_, err = db.ExecContext(t.Context(), `CREATE TRIGGER refuse BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no'); END`)
+	breakAudit(t, dir)
+	first := openHouse(t, t.TempDir())
+	setup, err := first.SetupToken(t.Context())
 	must(t, err)
-	must(t, db.Close())
+	breakAudit(t, first.dir)
+	_, setUpErr := first.SetUp(t.Context(), here, setup, account.NewUser{Name: "Root", Email: "root@example.com", Password: password})
 	for name, err := range map[string]error{
+		"set-up":   setUpErr,
+		"reset":    h.ConfirmReset(t.Context(), here, mail.Token, "another fine secret"),
 		"logout":   h.Logout(t.Context(), h.caller(grant)),
 		"password": h.ChangePassword(t.Context(), h.caller(grant), password, "another fine secret"),
 		"login":    wrong(h, email),

@@ -136,6 +136,7 @@ func (d *document) variants(s schema, place string, all map[string]func(string) 
 // target is a running program and an admin's tokens.
 type target struct {
 	url   string
+	dir   string // of the data
 	token string
 	doc   *document
 }
@@ -149,7 +150,7 @@ func serveTarget(t *testing.T, m mode, limits string) *target {
 		t.Fatal(err)
 	}
 	cfg.QueueConcurrency["export"] = 0 // exports wait, so that every request finds them alike
-	s := &target{url: start(t, cfg, withAdmin), doc: &document{}}
+	s := &target{url: start(t, cfg, withAdmin), dir: cfg.DataDir, doc: &document{}}
 	s.get(t, "/openapi.json", s.doc)
 	var grant struct {
 		Token string `json:"access_token"`
@@ -341,7 +342,14 @@ func (s *target) check(t *testing.T, op documented, a attempt) {
 			t.Errorf("%s: the answer tells of the inside: %s", name, data)
 		}
 	}
-	if resp.Header.Get("Set-Cookie") != "" || resp.Header.Get("X-Content-Type-Options") != "nosniff" {
+	for header, want := range map[string]string{
+		"Set-Cookie": "", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
+	} {
+		if got := resp.Header.Get(header); got != want {
+			t.Errorf("%s: %s is %q, want %q", name, header, got, want)
+		}
+	}
+	if !strings.Contains(resp.Header.Get("Content-Security-Policy"), "default-src 'none'") {
 		t.Errorf("%s: headers %v", name, resp.Header)
 	}
 	if resp.StatusCode < 400 {

@@ -64,10 +64,45 @@ func (s *Service) SetSettings(ctx context.Context, caller hearth.Caller, setting
 	if err != nil {
 		return settings, err
 	}
-	if err := s.store.SetNotificationSettings(ctx, caller.UserID, whole, watches); err != nil {
+	var along hearth.Along
+	if changes := settingsChanges(before, whole, ids); len(changes) > 0 {
+		entry := caller.Entry(s.now(), "user.notifications", "user:"+caller.UserID)
+		entry.Changes = changes
+		along.Audit = []hearth.AuditEntry{entry}
+	}
+	choice := hearth.NotificationChoice{Types: whole.Types, Watches: watches}
+	if err := s.store.SetNotificationSettings(ctx, caller.UserID, choice, along); err != nil {
 		return settings, err
 	}
 	return s.store.NotificationSettings(ctx, caller.UserID)
+}
+
+// settingsChanges gives what differs: whoever switches a warning off leaves a trace.
+func settingsChanges(before, after hearth.NotificationSettings, devices []string) map[string]hearth.Change {
+	changes := map[string]hearth.Change{}
+	for kind, delivery := range after.Types {
+		if before.Types[kind] != delivery {
+			changes[string(kind)] = hearth.Change{Before: ways(before.Types[kind]), After: ways(delivery)}
+		}
+	}
+	old := slices.Sorted(slices.Values(before.Devices))
+	if !slices.Equal(old, devices) {
+		changes["devices"] = hearth.Change{Before: len(old), After: len(devices)}
+	}
+	return changes
+}
+
+// ways names the ways of a delivery.
+func ways(d hearth.Delivery) string {
+	switch {
+	case d.InApp && d.Email:
+		return "in app, e-mail"
+	case d.InApp:
+		return "in app"
+	case d.Email:
+		return "e-mail"
+	}
+	return "none"
 }
 
 // watchesOf gives the devices with what the caller can see of them now. One that was watched before and that the caller may

@@ -3,6 +3,7 @@ package orgs
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"path/filepath"
@@ -231,6 +232,27 @@ func (b *bundle) mailed(invitation hearth.Invitation) string {
 		b.t.Errorf("the mail is %+v", mail)
 	}
 	return mail.Token
+}
+
+func TestAnInvitationIsNotAcceptedWithoutItsAuditEntry(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	b := setup(t, dir)
+	org := b.team()
+	invitation, err := b.Invite(t.Context(), b.caller("ann"), NewInvitation{org.ID, "eve@example.com", hearth.OrgMember}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := b.mailed(invitation)
+	db, err := sql.Open("sqlite", filepath.Join(dir, "hearth.db"))
+	b.must(nil, err)
+	_, err = db.ExecContext(t.Context(), `CREATE TRIGGER refuse BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no'); END`)
+	b.must(nil, errors.Join(err, db.Close()))
+	_, err = b.Accept(t.Context(), b.caller("eve"), token, nil)
+	wantCode(t, "without an audit", err, hearth.CodeInternal)
+	if roles := b.caller("eve").Orgs; len(roles) != 0 {
+		t.Errorf("eve has the roles %v", roles)
+	}
 }
 
 func TestAnInvitationLetsOnePersonInOnce(t *testing.T) {

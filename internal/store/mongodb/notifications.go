@@ -247,13 +247,13 @@ func (s *Store) NotificationSettings(ctx context.Context, userID string) (hearth
 
 // SetNotificationSettings implements hearth.NotificationStore.
 func (s *Store) SetNotificationSettings(
-	ctx context.Context, userID string, settings hearth.NotificationSettings, watches []hearth.DeviceWatch,
+	ctx context.Context, userID string, choice hearth.NotificationChoice, along hearth.Along,
 ) error {
 	types := map[hearth.NotificationType]delivery{}
-	for kind, way := range settings.Types {
+	for kind, way := range choice.Types {
 		types[kind] = delivery(way)
 	}
-	return s.commit(ctx, writing{name: "SetNotificationSettings", line: collSettings + "/" + userID}, func(ctx context.Context, st *step) error {
+	return s.commit(ctx, writing{name: "SetNotificationSettings", line: collSettings + "/" + userID, along: along}, func(ctx context.Context, st *step) error {
 		exists, err := s.exists(ctx, collUsers, live(bson.E{Key: "_id", Value: userID}))
 		if err != nil {
 			return err
@@ -266,7 +266,7 @@ func (s *Store) SetNotificationSettings(
 		if err != nil && !gone {
 			return err
 		}
-		watched, err := s.watched(ctx, before.Watches, watches)
+		watched, err := s.watched(ctx, before.Watches, choice.Watches)
 		if err != nil {
 			return err
 		}

@@ -214,10 +214,10 @@ func (s *Store) NotificationSettings(ctx context.Context, userID string) (hearth
 
 // SetNotificationSettings implements hearth.NotificationStore.
 func (s *Store) SetNotificationSettings(
-	ctx context.Context, userID string, settings hearth.NotificationSettings, watches []hearth.DeviceWatch,
+	ctx context.Context, userID string, choice hearth.NotificationChoice, along hearth.Along,
 ) error {
 	types := map[hearth.NotificationType]delivery{}
-	for kind, d := range settings.Types {
+	for kind, d := range choice.Types {
 		types[kind] = delivery(d)
 	}
 	data, err := json.Marshal(types)
@@ -225,6 +225,9 @@ func (s *Store) SetNotificationSettings(
 		return err
 	}
 	return s.write(ctx, "SetNotificationSettings", func(t *tx) error {
+		if err := s.writeAlong(t, along); err != nil {
+			return err
+		}
 		result, err := t.exec(`INSERT OR REPLACE INTO notification_settings(user_id, types) SELECT id, ?2 FROM users WHERE id=?1`, userID, string(data))
 		if err != nil {
 			return err
@@ -239,7 +242,7 @@ func (s *Store) SetNotificationSettings(
 		if _, err := t.exec(`DELETE FROM device_watches WHERE user_id=?`, userID); err != nil {
 			return err
 		}
-		for _, w := range watches {
+		for _, w := range choice.Watches {
 			if before, ok := told[w.DeviceID]; ok {
 				w.Told = before
 			}

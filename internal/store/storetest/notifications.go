@@ -227,15 +227,15 @@ func notificationSettings(t *testing.T, s NotificationStore) {
 	want.Types[hearth.NotifyAccountLocked] = hearth.Delivery{InApp: true, Email: false}
 	want.Devices = []string{watched}
 	watches := []hearth.DeviceWatch{{DeviceID: watched, Told: hearth.Offline}, {DeviceID: "gone", Told: hearth.Offline}}
-	if err := s.SetNotificationSettings(t.Context(), user(1).ID, want, watches); err != nil {
+	if err := s.SetNotificationSettings(t.Context(), user(1).ID, hearth.NotificationChoice{Types: want.Types, Watches: watches}, hearth.Along{}); err != nil {
 		t.Fatal(err)
 	}
 	check(want)
-	if err := s.SetNotificationSettings(t.Context(), user(1).ID, hearth.DefaultNotificationSettings(), nil); err != nil {
+	if err := s.SetNotificationSettings(t.Context(), user(1).ID, hearth.NotificationChoice{Types: hearth.DefaultNotificationSettings().Types}, hearth.Along{}); err != nil {
 		t.Fatal(err)
 	}
 	check(hearth.DefaultNotificationSettings())
-	if err := s.SetNotificationSettings(t.Context(), user(7).ID, want, nil); hearth.ErrorCode(err) != hearth.CodeNotFound {
+	if err := s.SetNotificationSettings(t.Context(), user(7).ID, hearth.NotificationChoice{Types: want.Types}, hearth.Along{}); hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("settings of nobody: %v", err)
 	}
 }
@@ -256,7 +256,7 @@ func notificationWatch(t *testing.T, s NotificationStore) {
 	settings := hearth.DefaultNotificationSettings()
 	set := func(told hearth.Connection) {
 		t.Helper()
-		if err := s.SetNotificationSettings(t.Context(), user(1).ID, settings, []hearth.DeviceWatch{{DeviceID: id, Told: told}}); err != nil {
+		if err := s.SetNotificationSettings(t.Context(), user(1).ID, hearth.NotificationChoice{Types: settings.Types, Watches: []hearth.DeviceWatch{{DeviceID: id, Told: told}}}, hearth.Along{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -282,7 +282,7 @@ func notificationWatch(t *testing.T, s NotificationStore) {
 	if diff := cmp.Diff(want, watches); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	if err := s.SetNotificationSettings(t.Context(), user(1).ID, settings, nil); err != nil {
+	if err := s.SetNotificationSettings(t.Context(), user(1).ID, hearth.NotificationChoice{Types: settings.Types}, hearth.Along{}); err != nil {
 		t.Fatal(err)
 	}
 	tell(hearth.Offline, false, false)

@@ -1,0 +1,104 @@
+package app
+
+import (
+	"database/sql"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	_ "modernc.org/sqlite" // breaks the audit
+)
+
+// unaudited are operations that change something and leave no audit entry: what devices report, what people read, and what
+// goes on with a session that has one.
+var unaudited = []string{ // never written to
+	"refresh", "send-heartbeat", "send-heartbeats", "create-log", "create-logs", "read-notification", "read-all-notifications", "create-stream-ticket",
+}
+
+// takeTokens need what only a letter or the first start holds; their capabilities' tests break the audit for them.
+var takeTokens = []string{"set-up", "confirm-password-reset", "accept-invitation"} // never written to
+
+// Where the audit entry of a change cannot be written, the change does not happen; and every change has one.
+func TestNothingHappensWithoutItsAuditEntry(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, alone)
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.dir, "hearth.db")+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	run := func(statement string) {
+		t.Helper()
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused := 0
+	for _, op := range w.operations() {
+		if op.method == http.MethodGet || slices.Contains(takeTokens, op.OperationID) {
+			continue
+		}
+		caller := "owner"
+		switch {
+		case strings.Contains(op.path, "/organizations/{"):
+			caller = "o.owner"
+		case strings.Contains(op.path, "/admin/"), strings.Contains(op.path, "/users/{"):
+			caller = "admin"
+		}
+		request := w.request(t, op, caller)
+		switch op.OperationID { // others change nothing
+		case "update-user":
+			request.body = `{"role":"admin"}`
+		case "set-notification-settings":
+			request.body = `{"types":{"account_locked":{"in_app":false,"email":false}},"devices":[]}`
+		}
+		w.bearer(t, caller)
+		run(`CREATE TRIGGER broken BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'the audit is broken'); END`)
+		got := w.send(t, op, caller, request)
+		run(`DROP TRIGGER broken`)
+		w.tokens["owner"], w.tokens["o.owner"] = "", "" // they may have ended
+		switch listed := slices.Contains(unaudited, op.OperationID); {
+		case got.status >= 500 && !listed:
+			refused++
+		case got.status >= 300 || !listed:
+			t.Errorf("%s by %s without an audit: %d %.200s", op.OperationID, caller, got.status, got.body)
+		}
+	}
+	t.Logf("%d operations were refused", refused)
+	if refused < 25 {
+		t.Error("hardly any operation writes an audit entry: the test lost its targets")
+	}
+}
+
+// What people and devices call things is data in a stream, however it is written.
+func TestANameForgesNoEvent(t *testing.T) {
+	t.Parallel()
+	c := &client{url: start(t, testConfig(t))}
+	c.call(t, "POST", "/auth/signup", fields{"name": "Ann", "email": "ann@example.com", "password": townPassword})
+	c.token, _ = c.call(t, "POST", "/auth/login", fields{"email": "ann@example.com", "password": townPassword})["access_token"].(string)
+	for _, end := range []string{"\n", "\r", "\r\n", "\u2028", "\u0085"} {
+		evil := "x" + end + end + "event: device-deleted" + end + "id: forged" + end + "data: {}" + end + end
+		id, _ := c.call(t, "POST", "/devices", fields{"name": evil, "type": evil, "tags": []string{evil}, "metadata": fields{"k": evil}})["id"].(string)
+		lines := c.stream(t, "&channels=device:"+id)
+		c.call(t, "PATCH", "/devices/"+id, fields{"name": evil + "!"})
+		c.call(t, "POST", "/devices/"+id+"/logs", fields{"event": "x", "value": 1})
+		events, timeout := 0, time.After(20*time.Second)
+		for events < 2 {
+			select {
+			case line := <-lines:
+				kind, value, _ := strings.Cut(line, ": ")
+				switch {
+				case kind == "event" && (value == "device-update" || value == "device-log"):
+					events++
+				case kind == "event", kind == "id" && value == "forged", kind == "data" && value == "{}", kind == "x":
+					t.Errorf("%q makes the line %q", end, line)
+				}
+			case <-timeout:
+				t.Fatalf("%q: only %d events came", end, events)
+			}
+		}
+	}
+}
