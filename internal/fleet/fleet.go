@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"hearth"
+	"hearth/internal/throughput"
 )
 
 // Options are what a Fleet works with.
@@ -92,7 +93,7 @@ type Fleet struct {
 	tokens    *tokens
 	collector collector
 	news      *news
-	rates     rates
+	rates     *throughput.Meter
 
 	startOnce, stopOnce sync.Once
 	cancel              context.CancelFunc
@@ -105,7 +106,7 @@ func New(options Options) (*Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Fleet{options: options, store: options.Store, trust: aloneTrust, news: newNews()}
+	f := &Fleet{options: options, store: options.Store, trust: aloneTrust, news: newNews(), rates: throughput.New(options.Clock)}
 	if options.Shared {
 		f.trust = sharedTrust
 	}

@@ -84,7 +84,7 @@ func (f *Fleet) record(g *group) error {
 }
 
 func (f *Fleet) tellBeats(g *group) {
-	f.rates.add(g.told)
+	f.rates.AddEvents(g.told)
 	f.options.Publisher.Publish(g.told...)
 }
 
@@ -202,3 +202,10 @@ func refuse(caller hearth.Caller, device *hearth.Device, status hearth.DeviceSta
 	}
 	return ""
 }
+
+// HeartbeatRate gives the heartbeats a second of the scopes within reach: the mean of the last ten seconds, as this process
+// took them.
+func (f *Fleet) HeartbeatRate(reach hearth.Reach) float64 { return f.rates.PerSecond(reach) }
+
+// Heard gives how many heartbeats this process took in since it started.
+func (f *Fleet) Heard() uint64 { return f.rates.Total() }

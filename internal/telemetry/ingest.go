@@ -158,7 +158,7 @@ func (s *Service) appended(ctx context.Context, done appended) {
 	reach := hearth.Reach{Scopes: make([]hearth.Scope, 0, len(scopes))}
 	for scope, count := range scopes {
 		reach.Scopes = append(reach.Scopes, scope)
-		s.meter.add(scope, count)
+		s.meter.Add(scope, count)
 	}
 	if s.options.Listener != nil && len(scopes) > 0 {
 		// The write has happened, whatever becomes of its asker.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/throughput"
 )
 
 // Directory knows devices by id.
@@ -60,7 +61,7 @@ func (o Options) validate() (Options, error) {
 type Service struct {
 	options   Options
 	publisher *publisher
-	meter     *meter
+	meter     *throughput.Meter
 	// stored counts the logs that were taken in since the start.
 	stored atomic.Uint64
 	// trimmed is the hour before which logs were removed last; it belongs to who holds cleaning.
@@ -74,7 +75,7 @@ func New(options Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{options: options, meter: newMeter(options.Clock)}
+	s := &Service{options: options, meter: throughput.New(options.Clock)}
 	if options.Publisher != nil {
 		s.publisher = newPublisher(options.Publisher, options.Clock)
 	}
@@ -82,7 +83,7 @@ func New(options Options) (*Service, error) {
 }
 
 // PerSecond gives the logs taken in a second within reach, as the mean of the last ten seconds.
-func (s *Service) PerSecond(reach hearth.Reach) float64 { return s.meter.perSecond(reach) }
+func (s *Service) PerSecond(reach hearth.Reach) float64 { return s.meter.PerSecond(reach) }
 
 // Stored gives how many logs this process took in since it started.
 func (s *Service) Stored() uint64 { return s.stored.Load() }

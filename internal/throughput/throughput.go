@@ -1,4 +1,5 @@
-package telemetry
+// Package throughput counts what a process takes in by scope, and tells how much it was a second of late.
+package throughput
 
 import (
 	"sync"
@@ -10,27 +11,43 @@ const (
 	// seconds is the width of the sliding window.
 	seconds = 10
 	// maxScopes is how many scopes are counted apart before idle ones are forgotten.
-	maxScopes = 10_000
+	maxScopes = 50_000
 )
 
-// meter counts by scope. It may be used at once from many goroutines.
-type meter struct {
+// Meter counts events by scope. It may be used at once from many goroutines.
+type Meter struct {
 	clock  hearth.Clock
 	mu     sync.Mutex
+	ever   uint64
 	total  window
 	scopes map[hearth.Scope]*window
 }
 
-// newMeter makes a meter; a nil clock is the system's.
-func newMeter(clock hearth.Clock) *meter {
-	return &meter{clock: clock, scopes: map[hearth.Scope]*window{}}
+// New makes a meter; a nil clock is the system's.
+func New(clock hearth.Clock) *Meter {
+	return &Meter{clock: clock, scopes: map[hearth.Scope]*window{}}
 }
 
-// add counts n events of a scope now.
-func (m *meter) add(scope hearth.Scope, n int) {
+// Add counts n events of a scope now.
+func (m *Meter) Add(scope hearth.Scope, n int) {
 	now := m.clock.Now().Unix()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.add(now, scope, n)
+}
+
+// AddEvents counts each of the events in its scope now.
+func (m *Meter) AddEvents(events []hearth.Event) {
+	now := m.clock.Now().Unix()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range events {
+		m.add(now, events[i].Scope, 1)
+	}
+}
+
+func (m *Meter) add(now int64, scope hearth.Scope, n int) {
+	m.ever += uint64(n) //nolint:gosec // a count
 	m.total.add(now, n)
 	w := m.scopes[scope]
 	if w == nil {
@@ -44,7 +61,7 @@ func (m *meter) add(scope hearth.Scope, n int) {
 }
 
 // forget drops the scopes that are idle; if none is, all: their rates build up anew in ten seconds.
-func (m *meter) forget(now int64) {
+func (m *Meter) forget(now int64) {
 	for scope, w := range m.scopes {
 		if w.sum(now) == 0 {
 			delete(m.scopes, scope)
@@ -55,8 +72,8 @@ func (m *meter) forget(now int64) {
 	}
 }
 
-// perSecond gives the mean number of events a second within reach over the last ten seconds.
-func (m *meter) perSecond(reach hearth.Reach) float64 {
+// PerSecond gives the mean number of events a second within reach over the last ten seconds, this one included.
+func (m *Meter) PerSecond(reach hearth.Reach) float64 {
 	now := m.clock.Now().Unix()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -70,6 +87,13 @@ func (m *meter) perSecond(reach hearth.Reach) float64 {
 		}
 	}
 	return float64(sum) / seconds
+}
+
+// Total gives the number of events since the meter was made.
+func (m *Meter) Total() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ever
 }
 
 // window holds the counts of the last seconds, each in the slot of its second.
