@@ -32,10 +32,12 @@ type audience struct {
 // stampLength is the length of a time such as 2026-03-01T12:00:00.000Z, which follows the mark.
 const stampLength = 24
 
-// ping is centrifuge's, as a frame; pong the masked answer.
+// ping is centrifuge's, as a frame, and in one with events; pong the masked answer.
 var (
-	ping = []byte{0x81, 2, '{', '}'}
-	pong = []byte{0x81, 0x82, 0, 0, 0, 0, '{', '}'}
+	ping       = []byte{0x81, 2, '{', '}'}
+	pingBefore = []byte("{}\n")
+	pingBehind = []byte("\n{}")
+	pong       = []byte{0x81, 0x82, 0, 0, 0, 0, '{', '}'}
 )
 
 // openers is how many connections are opened at a time.
@@ -92,7 +94,7 @@ func (a *audience) read(conn net.Conn) {
 			return
 		}
 		data := buffer[:kept+n]
-		if bytes.Contains(data[kept:], ping) {
+		if bytes.Contains(data[kept:], ping) || bytes.Contains(data, pingBefore) || bytes.Contains(data, pingBehind) {
 			_, _ = conn.Write(pong) // the next read tells what is wrong
 		}
 		rest := a.count(data)

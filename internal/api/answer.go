@@ -87,7 +87,7 @@ func logRequest(o Options, r *http.Request, info *Request) {
 
 // withETag gives a 200 answer an entity tag of its content, and answers 304 where the client has it already. A tag that
 // the handler set (a version) stays in front: "7-0123456789abcdef".
-func withETag(next func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+func (a *API) withETag(next func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		held := &heldAnswer{header: w.Header()}
 		if err := next(held, r); err != nil {
@@ -101,7 +101,7 @@ func withETag(next func(http.ResponseWriter, *http.Request) error) func(http.Res
 		tag := entityTag(strings.Trim(w.Header().Get("ETag"), `"`), held.body.Bytes())
 		w.Header().Set("ETag", tag)
 		w.Header().Set("Cache-Control", "private, no-cache")
-		if r.Method == http.MethodGet && matchesTag(r.Header.Get("If-None-Match"), tag) {
+		if a.notModified(w, r, tag) {
 			w.Header().Del("Content-Type")
 			w.WriteHeader(http.StatusNotModified)
 			return nil

@@ -134,6 +134,8 @@ type API struct {
 	// marks are the requests with an Idempotency-Key that are under way.
 	marks turns
 	logs  logjson.Decoder
+	// modified is since when answers are as they are.
+	modified *modifications
 }
 
 // New builds the API.
@@ -142,7 +144,7 @@ func New(options Options) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &API{options: options, mux: http.NewServeMux()}
+	a := &API{options: options, mux: http.NewServeMux(), modified: newModifications()}
 	replaceHumaErrors()
 	a.huma = humago.New(discardMux{}, a.humaConfig())
 	for _, resource := range resources {

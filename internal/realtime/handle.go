@@ -157,9 +157,12 @@ func (n *Node) onSubscribe(client *centrifuge.Client, c *conn, event centrifuge.
 
 // onCommand counts what a client sends, and stops one that sends too much.
 func (n *Node) onCommand(client *centrifuge.Client, _ centrifuge.CommandReadEvent) error {
+	c := connOf(client)
+	if c != nil && c.transport == transportSSE {
+		return nil // what opens a stream is a command to centrifuge only
+	}
 	n.metrics.messagesIn.Inc()
-	if c := connOf(client); c != nil && c.transport == transportWebSocket &&
-		!c.limiter.allow(time.Now(), n.options.MessageRate, n.options.MessageBurst) {
+	if c != nil && !c.limiter.allow(time.Now(), n.options.MessageRate, n.options.MessageBurst) {
 		return centrifuge.DisconnectTooManyRequests
 	}
 	return nil

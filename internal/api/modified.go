@@ -1,0 +1,55 @@
+package api
+
+import (
+	"hash/maphash"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// modifications remembers since when this instance gives the answers that it gave lately, for Last-Modified. Answers are put
+// together from rows that change, come and go, and from the time: no row's time is the answer's. What was forgotten, or was
+// answered by another instance, counts as new.
+type modifications struct {
+	seed maphash.Seed
+	seen [8192]atomic.Pointer[seenAnswer]
+}
+
+// seenAnswer is the answer to a question of a caller, by its entity tag.
+type seenAnswer struct {
+	question, tag string
+	since         time.Time
+}
+
+func newModifications() *modifications { return &modifications{seed: maphash.MakeSeed()} }
+
+// since gives the whole second since which the question is answered so. It is up to two seconds ahead: two answers never have
+// the same one, since an answer that stays is told of only from then on.
+func (m *modifications) since(question, tag string, now time.Time) time.Time {
+	slot := &m.seen[maphash.String(m.seed, question)%uint64(len(m.seen))]
+	if known := slot.Load(); known != nil && known.question == question && known.tag == tag {
+		return known.since
+	}
+	since := now.Truncate(time.Second).Add(2 * time.Second)
+	slot.Store(&seenAnswer{question: question, tag: tag, since: since})
+	return since
+}
+
+// notModified sets Last-Modified where it is known, and tells whether the client has the answer with that tag already. An
+// If-None-Match counts alone.
+func (a *API) notModified(w http.ResponseWriter, r *http.Request, tag string) bool {
+	if r.Method != http.MethodGet {
+		return false
+	}
+	now := a.now()
+	since := a.modified.since(requestOf(r.Context()).Caller.Key()+" "+r.URL.RequestURI(), tag, now)
+	known := !now.Before(since)
+	if known {
+		w.Header().Set("Last-Modified", since.UTC().Format(http.TimeFormat))
+	}
+	if list := r.Header.Get("If-None-Match"); list != "" {
+		return matchesTag(list, tag)
+	}
+	at, err := http.ParseTime(r.Header.Get("If-Modified-Since"))
+	return known && err == nil && !since.After(at)
+}
