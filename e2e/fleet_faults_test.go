@@ -174,22 +174,45 @@ func exportWorks(t *testing.T, c *client, when string) {
 	})
 }
 
-// Without the database every call is refused at once, with when to come back; with it again, without a restart, all is well.
+// lost and found are what the log says of the database.
+const (
+	lost  = "no server of the database can be reached: requests that need it are refused"
+	found = "the database is back"
+)
+
+// Without the database every call is refused within a bound, with when to come back, and the log says it once; with it again,
+// without a restart, all is well. A database that hangs is noticed by what waits for it, for 10 s at most; from then on calls
+// are refused at once.
 func TestAFleetRefusesQuicklyWithoutItsDatabase(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, fleetOptions{linked: true})
 	ann, _ := f.signup("ann@example.com")
 	id := ann.device("kitchen")
-	for _, fault := range []struct {
+	for i, fault := range []struct {
 		name          string
 		inflict, mend func(*link)
-	}{{"cut", (*link).cut, (*link).mend}} {
+		// first bounds the answer to a call that the fault meets.
+		first time.Duration
+	}{{"cut", (*link).cut, (*link).mend, 3 * time.Second}, {"hung", (*link).hang, (*link).unhang, 11 * time.Second}} {
 		for name, l := range f.links {
 			if strings.HasSuffix(name, "mongodb") {
 				fault.inflict(l)
 			}
 		}
-		healthSays(t, f.apis[0], "database", "down")
+		began := time.Now()
+		ann.do("POST", "/devices/"+id+"/logs", map[string]any{"event": "x", "value": 1}, 503)
+		if took := time.Since(began); took > fault.first {
+			t.Errorf("the database %s: the first call was refused after %s", fault.name, took)
+		}
+		for _, m := range f.apis {
+			healthSays(t, m, "database", "down")
+			within(t, 5*time.Second, "the log tells of a database that is "+fault.name, func() string {
+				if n := strings.Count(m.log.String(), lost); n != i+1 {
+					return fmt.Sprint(n, " times")
+				}
+				return ""
+			})
+		}
 		load := startCalls(t, ann, id, func(status int) bool { return status == 503 || isOK(status) })
 		refused := ann.do("POST", "/devices/"+id+"/logs", map[string]any{"event": "x", "value": 1}, 503)
 		if problem(t, refused) != "unavailable" || refused.header.Get("Retry-After") == "" {
@@ -205,12 +228,22 @@ func TestAFleetRefusesQuicklyWithoutItsDatabase(t *testing.T) {
 				fault.mend(l)
 			}
 		}
-		for i, m := range f.apis {
+		for n, m := range f.apis {
 			within(t, 5*time.Second, "after the database was "+fault.name+" a log is taken",
-				statusIs(f.of(i, ann), 201, "POST", "/devices/"+id+"/logs", map[string]any{"event": "x", "value": 1}))
+				statusIs(f.of(n, ann), 201, "POST", "/devices/"+id+"/logs", map[string]any{"event": "x", "value": 1}))
 			healthSays(t, m, "database", "ok")
+			for _, line := range []string{lost, found} {
+				if n := strings.Count(m.log.String(), line); n != i+1 {
+					t.Errorf("after %d faults the log says %d times: %s", i+1, n, line)
+				}
+			}
 		}
 		exportWorks(t, ann, "after the database was "+fault.name)
+	}
+	for _, m := range f.members {
+		if n := strings.Count(m.log.String(), `"background work failed"`); n > 10 {
+			t.Errorf("the log says %d times that background work failed, in two faults", n)
+		}
 	}
 }
 

@@ -226,13 +226,16 @@ func rollingRestart(t *testing.T, f *fleet, who login) {
 			}
 		})
 	}
-	for _, m := range f.apis {
-		m.stop()
-		m.start()
+	const restarts = 3
+	for range restarts {
+		for _, m := range f.apis {
+			m.stop()
+			m.start()
+		}
 	}
 	cancel()
 	wg.Wait()
-	t.Logf("%d requests while both instances were restarted", done.Load())
+	t.Logf("%d requests while both instances were restarted %d times each", done.Load(), restarts)
 	if done.Load() < 100 {
 		t.Errorf("only %d requests: the test tested little", done.Load())
 	}

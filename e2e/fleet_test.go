@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -73,16 +75,23 @@ func newFleet(t *testing.T, options fleetOptions) *fleet {
 		}
 	}
 	members := append(append([]*server{}, f.apis...), f.workers...)
-	for _, m := range members {
-		m.start()
-		t.Cleanup(func() {
-			if m.running() {
+	t.Cleanup(func() { // all at once: each takes its time to leave
+		for _, m := range members {
+			if m.cmd != nil && m.running() {
+				m.signal(syscall.SIGTERM)
+			}
+		}
+		for _, m := range members {
+			if m.cmd != nil && m.running() {
 				m.stop()
 			}
-			if t.Failed() {
+			if t.Failed() && m.log != nil {
 				t.Logf("the end of the log of %s:\n%s", m.addr, tail(m.log.String(), 3000))
 			}
-		})
+		}
+	})
+	for _, m := range members {
+		m.start()
 	}
 	// The tests come from one address, faster than anybody should.
 	f.front = newFront(t, upstreams, edit{"site/limits.conf", "rate=300r/s", "rate=100000r/s"}, edit{"site/limits.conf", "rate=10r/s", "rate=100000r/s"})
@@ -149,6 +158,16 @@ func (l *link) mend() {
 		l.t.Fatal(err)
 	}
 }
+
+// hang holds back all that the other side says: connections stay open, and new ones get no answer. unhang ends it.
+func (l *link) hang() {
+	l.t.Helper()
+	if _, err := l.proxy.Toxics.AddToxicJson(strings.NewReader(`{"type": "timeout", "attributes": {"timeout": 0}}`)); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *link) unhang() { l.proxy.Toxics.ResetToxics(context.Background()) }
 
 // within asks again and again until is gives "", and fails with what it gave last after the limit. Other processes have no
 // other way to say that they got there.

@@ -47,13 +47,17 @@ func (a *App) startBackground(ctx context.Context) {
 	})
 }
 
+// repeat does the work until ctx ends. That a part of the program is away is said once for as long as it is.
 func (a *App) repeat(ctx context.Context, p periodic) {
 	ticker := time.NewTicker(p.every)
 	defer ticker.Stop()
+	away := false
 	for {
-		if err := p.work(ctx); err != nil && ctx.Err() == nil {
+		err := p.work(ctx)
+		if err != nil && ctx.Err() == nil && !(away && isUnavailable(err)) {
 			a.log.ErrorContext(ctx, "background work failed", "work", p.name, "err", err)
 		}
+		away = err != nil && isUnavailable(err)
 		select {
 		case <-ctx.Done():
 			return

@@ -7,8 +7,9 @@ import (
 )
 
 // farewell is how long an instance goes on serving after it began to ask for every connection to be closed with its next
-// answer.
-const farewell = time.Second
+// answer. nginx rests an instance that refused a connection for two seconds (fail_timeout): in three, the one that was restarted
+// before this one is back in turn.
+const farewell = 3 * time.Second
 
 // leaving asks for each connection to be closed with its answer, once the instance is about to stop: a proxy must not send a
 // request that it cannot repeat into a connection that closes just then.
