@@ -34,8 +34,9 @@ var (
 	homes = append([]string{"internal/store"}, ports...)
 	// storeParts are what the adapters of the store share: the form of stored logs, and their sums.
 	storeParts = []string{"internal/store/logcodec", "internal/store/logsums"}
-	// throughput is the counting that capabilities share.
+	// throughput is the counting that capabilities share; keyFile the files of keys, of account, sealer and app.
 	throughput = "internal/throughput"
+	keyFile    = "internal/keyfile"
 	// redisConn is the connection that the adapters to Redis share.
 	redisConn = "internal/redisconn"
 	// badNames say nothing of what a package does.
@@ -56,9 +57,11 @@ func mayImport(dir string) []string {
 	case dir == "internal/cli":
 		return []string{root, "internal/app", "internal/config", "internal/observe", "client"}
 	case slices.Contains(capabilities, dir):
-		return append([]string{root, throughput}, ports...)
+		return append([]string{root, throughput, keyFile}, ports...)
 	case dir == "internal/api", dir == "internal/realtime":
 		return append([]string{root, "internal/observe", dir + "/..."}, capabilities...)
+	case dir == "internal/sealer":
+		return []string{root, keyFile}
 	case dir == "internal/realtime/redisbroker":
 		return []string{root, redisConn}
 	case dir == "internal/backup":

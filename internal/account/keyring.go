@@ -11,14 +11,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"hearth"
+	"hearth/internal/keyfile"
 )
 
 const (
@@ -52,7 +51,7 @@ type keySet struct {
 	file    keyFile
 	byID    map[string]signingKey
 	ordered []signingKey // by From
-	stat    fs.FileInfo
+	version keyfile.Version
 }
 
 type keyFile struct {
@@ -103,15 +102,11 @@ func (r *KeyRing) create() error {
 	if err != nil {
 		return err
 	}
-	temporary, err := r.writeTemporary(keyFile{Secret: secret, Keys: []keyEntry{key}})
+	content, err := encodeKeys(keyFile{Secret: secret, Keys: []keyEntry{key}})
 	if err != nil {
 		return err
 	}
-	err = os.Link(temporary, r.options.Path)
-	if errors.Is(err, fs.ErrExist) {
-		err = nil
-	}
-	return errors.Join(err, os.Remove(temporary), syncDir(filepath.Dir(r.options.Path)))
+	return keyfile.Create(r.options.Path, content)
 }
 
 func newKeyEntry(from time.Time) (keyEntry, error) {
@@ -128,25 +123,9 @@ func thumbprint(public ed25519.PublicKey) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-func (r *KeyRing) writeTemporary(content keyFile) (path string, err error) {
+func encodeKeys(content keyFile) ([]byte, error) {
 	data, err := json.MarshalIndent(content, "", "  ")
-	if err != nil {
-		return "", err
-	}
-	file, err := os.CreateTemp(filepath.Dir(r.options.Path), ".keys-*") // made with mode 0600
-	if err != nil {
-		return "", err
-	}
-	_, err = file.Write(append(data, '\n'))
-	return file.Name(), errors.Join(err, file.Sync(), file.Close())
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return append(data, '\n'), err
 }
 
 // Rotate makes a new signing key. It signs after 20 seconds; the one before goes on verifying until the last token that it
@@ -170,14 +149,11 @@ func (r *KeyRing) Rotate() error {
 		}
 	}
 	content.Keys = append(content.Keys, key)
-	temporary, err := r.writeTemporary(content)
+	data, err := encodeKeys(content)
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(temporary, r.options.Path); err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
-	if err := syncDir(filepath.Dir(r.options.Path)); err != nil {
+	if err := keyfile.Replace(r.options.Path, data); err != nil {
 		return err
 	}
 	return r.Reload()
@@ -185,27 +161,19 @@ func (r *KeyRing) Rotate() error {
 
 // Reload reads the file again. On an error the keys stay as they were.
 func (r *KeyRing) Reload() error {
-	file, err := os.Open(r.options.Path)
+	data, version, err := keyfile.Read(r.options.Path)
 	if err != nil {
 		return err
-	}
-	defer func() { _ = file.Close() }() // nothing was written
-	stat, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	if stat.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("%s may be read by others (mode %04o): make it 0600", r.options.Path, stat.Mode().Perm())
 	}
 	var content keyFile
-	if err := json.NewDecoder(file).Decode(&content); err != nil {
+	if err := json.Unmarshal(data, &content); err != nil {
 		return fmt.Errorf("%s is damaged: %w", r.options.Path, err)
 	}
 	set, err := r.keySet(content)
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.options.Path, err)
 	}
-	set.stat = stat
+	set.version = version
 	r.keys.Store(set)
 	return nil
 }
@@ -250,13 +218,9 @@ func weak(secret []byte) bool {
 // Follow reads the file again if it has changed since, so that a rotation in another process shows. It is to be called
 // every FollowInterval. On an error the keys stay as they were.
 func (r *KeyRing) Follow(context.Context) error {
-	stat, err := os.Stat(r.options.Path)
-	if err != nil {
+	changed, err := keyfile.Changed(r.options.Path, r.keys.Load().version)
+	if err != nil || !changed {
 		return err
-	}
-	known := r.keys.Load().stat
-	if os.SameFile(stat, known) && stat.ModTime().Equal(known.ModTime()) && stat.Size() == known.Size() {
-		return nil
 	}
 	return r.Reload()
 }

@@ -38,7 +38,7 @@ func TestNobodysHashCostsWhatAnybodysDoes(t *testing.T) {
 		"a password too long":       fastest(hash, string(make([]byte, 1000))),
 		"no password":               fastest(hash, ""),
 	} {
-		if took < known/2 { // without a comparison it is a thousandth
+		if took < known/20 { // without a comparison it is a thousandth; a busy machine may double either
 			t.Errorf("%s takes %s, a wrong password %s", name, took, known)
 		}
 	}

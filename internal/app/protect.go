@@ -6,10 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	"hearth/internal/api"
+	"hearth/internal/keyfile"
 	"hearth/internal/kv"
 )
 
@@ -32,12 +31,16 @@ const (
 // loadSecret gives the secret in the file at path, making it with mode 0600 if it is not there. Several processes may do
 // so at once: all get the same.
 func loadSecret(path string) ([]byte, error) {
-	secret, err := os.ReadFile(path)
+	secret, _, err := keyfile.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := makeSecret(path); err != nil {
+		made := make([]byte, secretSize)
+		if _, err := rand.Read(made); err != nil {
+			return nil, err
+		}
+		if err := keyfile.Create(path, made); err != nil {
 			return nil, fmt.Errorf("make the secret %s: %w", path, err)
 		}
-		secret, err = os.ReadFile(path)
+		secret, _, err = keyfile.Read(path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the secret: %w", err)
@@ -45,36 +48,7 @@ func loadSecret(path string) ([]byte, error) {
 	if len(secret) != secretSize {
 		return nil, fmt.Errorf("the secret %s is damaged: it has %d bytes, not %d; restore it, or remove it to begin anew", path, len(secret), secretSize)
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("read the secret: %w", err)
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, fmt.Errorf("others can read the secret %s (mode %o): make it 0600, or remove it", path, mode)
-	}
 	return secret, nil
-}
-
-// makeSecret writes a whole file beside the final one and links it there, so that nobody reads half of it and the first
-// of several wins.
-func makeSecret(path string) (err error) {
-	file, err := os.CreateTemp(filepath.Dir(path), ".secret-*") // with mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.Remove(file.Name())) }()
-	secret := make([]byte, secretSize)
-	if _, err := rand.Read(secret); err != nil {
-		return errors.Join(err, file.Close())
-	}
-	_, err = file.Write(secret)
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(file.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil
 }
 
 // forgetOnce removes the idempotency records that have expired, and gives their number.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/keyfile"
 	"hearth/internal/sealer"
 )
 
@@ -147,8 +148,8 @@ func (s *secrets) take(file hearth.SecretFile) (current bool, err error) {
 	return current, nil
 }
 
-// replaceFile writes a file of mode 0600, whole or not at all. A file that has that content already is left alone.
-func replaceFile(path string, content []byte) (err error) {
+// replaceFile makes a file of keys hold that content. One that does already is left alone.
+func replaceFile(path string, content []byte) error {
 	old, err := os.ReadFile(path)
 	if err == nil && bytes.Equal(old, content) {
 		return nil
@@ -156,18 +157,7 @@ func replaceFile(path string, content []byte) (err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), ".secret-*") // with mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(content)
-	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(file.Name()))
-	}
-	return nil
+	return keyfile.Replace(path, content)
 }
 
 // loadSecret gives the shared secret of that name, making it if there is none.

@@ -10,8 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -21,6 +19,8 @@ import (
 	"github.com/tink-crypto/tink-go/v2/aead/subtle"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/tink"
+
+	"hearth/internal/keyfile"
 )
 
 const (
@@ -60,7 +60,7 @@ type keys struct {
 	cipher tink.AEAD
 	// current begins what the newest key sealed.
 	current []byte
-	stat    fs.FileInfo
+	version keyfile.Version
 }
 
 // Open reads the field keys, or makes the first one. It fails for a file that others may read and for one that none of
@@ -100,55 +100,24 @@ func (r *Ring) create() error {
 	if err != nil {
 		return err
 	}
-	temporary, err := r.writeTemporary(handle)
+	content, err := r.encrypt(handle)
 	if err != nil {
 		return err
 	}
-	err = os.Link(temporary, r.path)
-	if errors.Is(err, fs.ErrExist) {
-		err = nil
-	}
-	return errors.Join(err, os.Remove(temporary), syncDir(filepath.Dir(r.path)))
+	return keyfile.Create(r.path, content)
 }
 
-func (r *Ring) writeTemporary(handle *keyset.Handle) (path string, err error) {
+// encrypt gives what the file holds, by the first key of the configuration.
+func (r *Ring) encrypt(handle *keyset.Handle) ([]byte, error) {
 	var data bytes.Buffer
-	if err := handle.WriteWithAssociatedData(keyset.NewJSONWriter(&data), r.masters[0], []byte(purpose)); err != nil {
-		return "", err
-	}
-	file, err := os.CreateTemp(filepath.Dir(r.path), ".field-keys-*") // made with mode 0600
-	if err != nil {
-		return "", err
-	}
-	_, err = file.Write(append(data.Bytes(), '\n'))
-	return file.Name(), errors.Join(err, file.Sync(), file.Close())
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	err := handle.WriteWithAssociatedData(keyset.NewJSONWriter(&data), r.masters[0], []byte(purpose))
+	return append(data.Bytes(), '\n'), err
 }
 
 // load reads the file. On an error the keys stay as they were.
 func (r *Ring) load() error {
-	file, err := os.Open(r.path)
+	data, version, err := keyfile.Read(r.path)
 	if err != nil {
-		return err
-	}
-	defer func() { _ = file.Close() }() // nothing was written
-	stat, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	if mode := stat.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("%s may be read by others (mode %04o): make it 0600", r.path, mode)
-	}
-	const most = 1 << 20
-	data := make([]byte, min(stat.Size(), most))
-	if _, err := file.ReadAt(data, 0); err != nil {
 		return err
 	}
 	handle, err := r.decrypt(data)
@@ -165,7 +134,7 @@ func (r *Ring) load() error {
 	}
 	id := primary.KeyID()
 	r.keys.Store(&keys{
-		handle: handle, cipher: cipher, stat: stat,
+		handle: handle, cipher: cipher, version: version,
 		// Tink's output prefix of a key: 1 and the key's id.
 		current: append(bytes.Clone(mark), 1, byte(id>>24), byte(id>>16), byte(id>>8), byte(id)),
 	})
@@ -186,13 +155,9 @@ func (r *Ring) decrypt(data []byte) (handle *keyset.Handle, err error) {
 // Follow reads the file again if it has changed since, so that a rotation in another process shows. It is to be called
 // every FollowInterval. On an error the keys stay as they were.
 func (r *Ring) Follow(context.Context) error {
-	stat, err := os.Stat(r.path)
-	if err != nil {
+	changed, err := keyfile.Changed(r.path, r.keys.Load().version)
+	if err != nil || !changed {
 		return err
-	}
-	known := r.keys.Load().stat
-	if os.SameFile(stat, known) && stat.ModTime().Equal(known.ModTime()) && stat.Size() == known.Size() {
-		return nil
 	}
 	r.changes.Lock()
 	defer r.changes.Unlock()
@@ -246,14 +211,11 @@ func (r *Ring) change(edit func(*keyset.Manager, *keyset.Handle) error) error {
 	if err != nil {
 		return err
 	}
-	temporary, err := r.writeTemporary(changed)
+	content, err := r.encrypt(changed)
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(temporary, r.path); err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
-	if err := syncDir(filepath.Dir(r.path)); err != nil {
+	if err := keyfile.Replace(r.path, content); err != nil {
 		return err
 	}
 	return r.load()

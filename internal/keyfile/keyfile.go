@@ -1,0 +1,93 @@
+// Package keyfile keeps files of keys: for their owner alone, durable, written whole or not at all, and shared by processes
+// that may make or change them at the same moment.
+package keyfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// maxSize bounds what is read, in bytes.
+const maxSize = 1 << 20
+
+// Version tells one content of a file from another.
+type Version struct{ stat fs.FileInfo }
+
+// Read gives the content of the file and its version. It refuses a file that others may read or that has more than 1 MiB. The
+// error of a file that is not there is fs.ErrNotExist.
+func Read(path string) (content []byte, version Version, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, version, err
+	}
+	defer func() { _ = file.Close() }() // nothing was written
+	stat, err := file.Stat()
+	if err != nil {
+		return nil, version, err
+	}
+	if mode := stat.Mode().Perm(); mode&0o077 != 0 {
+		return nil, version, fmt.Errorf("%s may be read by others (mode %04o): make it 0600", path, mode)
+	}
+	content, err = io.ReadAll(io.LimitReader(file, maxSize+1))
+	if err == nil && len(content) > maxSize {
+		err = fmt.Errorf("%s is damaged: it has more than %d bytes", path, maxSize)
+	}
+	return content, Version{stat}, err
+}
+
+// Changed tells whether the file is not what Read gave with that version.
+func Changed(path string, since Version) (bool, error) {
+	stat, err := os.Stat(path)
+	if err != nil {
+		return false, err
+	}
+	return !os.SameFile(stat, since.stat) || !stat.ModTime().Equal(since.stat.ModTime()) || stat.Size() != since.stat.Size(), nil
+}
+
+// Create makes the file, with mode 0600. Of several processes that do so at once the first wins, as a whole; a file that is
+// there stays as it is, which is no error.
+func Create(path string, content []byte) error {
+	return beside(path, content, func(temporary string) error {
+		err := os.Link(temporary, path)
+		if errors.Is(err, fs.ErrExist) {
+			err = nil
+		}
+		return errors.Join(err, os.Remove(temporary))
+	})
+}
+
+// Replace gives the file another content, with mode 0600.
+func Replace(path string, content []byte) error {
+	return beside(path, content, func(temporary string) error {
+		err := os.Rename(temporary, path)
+		if err != nil {
+			err = errors.Join(err, os.Remove(temporary))
+		}
+		return err
+	})
+}
+
+// beside writes a durable file next to path, has it put into its place, and makes that durable too.
+func beside(path string, content []byte, place func(temporary string) error) error {
+	folder := filepath.Dir(path)
+	file, err := os.CreateTemp(folder, ".keys-*") // made with mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return errors.Join(err, os.Remove(file.Name()))
+	}
+	if err := place(file.Name()); err != nil {
+		return err
+	}
+	dir, err := os.Open(folder)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
