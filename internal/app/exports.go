@@ -29,9 +29,15 @@ func (a *App) openFiles() (err error) {
 
 // openExports builds what writes people's files.
 func (a *App) openExports() (err error) {
+	var snapshot func(context.Context, func(context.Context) error) error
+	if s, ok := a.store.(interface {
+		Snapshot(ctx context.Context, fn func(context.Context) error) error
+	}); ok {
+		snapshot = s.Snapshot
+	}
 	a.exports, err = exports.New(exports.Options{
 		Store: a.store, Schedules: a.store, People: a.store, Roles: a.orgs.Roles, Logs: a.store, Devices: a.store, Jobs: a.queue,
-		Files: a.files, Publisher: a.events,
+		Files: a.files, Publisher: a.events, Snapshot: snapshot,
 		Clock: a.options.Clock, Log: a.log,
 	})
 	return err

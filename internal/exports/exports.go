@@ -69,7 +69,10 @@ type Options struct {
 	Roles   func(ctx context.Context, userID string) (map[string]hearth.OrgRole, error)
 	Logs    Logs
 	Devices Devices
-	Jobs    Jobs
+	// Snapshot has all reads of Logs and Devices with fn's context, one after another, see them as of one moment; nil where the store
+	// cannot: a report is then of one moment for every 200 devices.
+	Snapshot func(ctx context.Context, fn func(context.Context) error) error
+	Jobs     Jobs
 	// Files keeps the finished files, under "exports/".
 	Files blob.Store
 	// Publisher hears of progress; nil: nobody does.
@@ -87,6 +90,9 @@ func (o Options) validate() (Options, error) {
 	}
 	if o.Roles == nil {
 		o.Roles = func(context.Context, string) (map[string]hearth.OrgRole, error) { return nil, nil }
+	}
+	if o.Snapshot == nil {
+		o.Snapshot = func(ctx context.Context, fn func(context.Context) error) error { return fn(ctx) }
 	}
 	if o.TTL == 0 {
 		o.TTL = hearth.ExportTTL

@@ -27,9 +27,9 @@ func (r *running) produce(ctx context.Context) (result *hearth.ExportResult, err
 	case hearth.ExportLogs:
 		err = r.writeLogs(ctx, out)
 	case hearth.ExportUsage:
-		err = writeReport(r, out, usageColumns, r.usage(ctx))
+		err = r.s.o.Snapshot(ctx, func(ctx context.Context) error { return writeReport(r, out, usageColumns, r.usage(ctx)) })
 	case hearth.ExportDevices:
-		err = writeReport(r, out, deviceColumns, r.fleet(ctx))
+		err = r.s.o.Snapshot(ctx, func(ctx context.Context) error { return writeReport(r, out, deviceColumns, r.fleet(ctx)) })
 	default:
 		err = fmt.Errorf("the export type %q is unknown", r.export.Type)
 	}

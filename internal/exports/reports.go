@@ -8,7 +8,7 @@ import (
 	"hearth"
 )
 
-// reportChunk is how many devices a report asks about at once: their figures are of one snapshot.
+// reportChunk is how many devices a report asks about at once: their figures are of one snapshot, whatever the store.
 const reportChunk = hearth.MaxLimit
 
 // reportRow is a row of a report, in a Parquet file or as cells.

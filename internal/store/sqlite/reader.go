@@ -131,8 +131,27 @@ func (s *Store) read(ctx context.Context, operation string, fn func(*reader) err
 	return err
 }
 
-// readFrom is read on a connection of that pool.
+// snapshotKey finds the reader whose snapshot a context's reads share.
+type snapshotKey struct{ store *Store }
+
+// Snapshot runs fn, and has all reads of the store with fn's context see the store as it is now, whatever is written meanwhile.
+// They are made one after another. While fn runs, the file that takes writes cannot be made smaller: it is for minutes at most.
+// What fn gives back comes back.
+func (s *Store) Snapshot(ctx context.Context, fn func(context.Context) error) error {
+	return s.readFrom(ctx, s.scans, func(r *reader) error {
+		var one int
+		if err := r.row(`SELECT count(*) FROM sqlite_schema`).Scan(&one); err != nil { // the first read is what fixes the snapshot
+			return err
+		}
+		return fn(context.WithValue(ctx, snapshotKey{s}, r.readConn))
+	})
+}
+
+// readFrom is read on a connection of that pool, or in the snapshot of ctx.
 func (s *Store) readFrom(ctx context.Context, pool *readers, fn func(*reader) error) error {
+	if c, ok := ctx.Value(snapshotKey{s}).(*readConn); ok {
+		return translate(fn(&reader{ctx, c}))
+	}
 	c, err := pool.take(ctx)
 	if err != nil {
 		return translate(err)
