@@ -46,6 +46,12 @@ step "the image: the program runs alone, as nobody, on a read-only root"
 scripts/image.sh
 
 step "the Debian package"
+sh -n deploy/package/postinst
+sh -n deploy/package/prerm
+# A release makes the same package.
+sed -n 's/.*{src: \([^,]*\),.*/\1/p' deploy/package/nfpm.yaml | while read -r source; do
+  [[ $source == bin/hearth ]] || grep -qF "{src: $source," .goreleaser.yaml || { echo ".goreleaser.yaml lacks $source" >&2; exit 1; }
+done
 GOBIN=$cache/bin
 if [[ ! -x $GOBIN/nfpm-$NFPM_VERSION ]]; then
   GOBIN=$GOBIN go install "github.com/goreleaser/nfpm/v2/cmd/nfpm@$NFPM_VERSION"

@@ -99,6 +99,8 @@ func resolveFormat(format string, w io.Writer) string {
 	return FormatJSON
 }
 
+// rotating opens a file that is rotated. Lumberjack's Close leaves the goroutine that removes old files waiting for ever
+// (natefinch/lumberjack#56); there are two of them in a process, from its start to its end.
 func rotating(path string) *lumberjack.Logger {
 	return &lumberjack.Logger{Filename: path, MaxSize: fileMegabytes, MaxBackups: fileBackups, MaxAge: fileDays, Compress: true}
 }
