@@ -23,7 +23,9 @@ type audience struct {
 	received atomic.Int64
 	// dropped counts connections that the server ended.
 	dropped atomic.Int64
-	closing atomic.Bool
+	// farewell is what the server said last to one of them.
+	farewell atomic.Pointer[string]
+	closing  atomic.Bool
 	// delays counts events by milliseconds between their time and their reading.
 	delays  [slowest + 1]atomic.Uint32
 	readers sync.WaitGroup
@@ -39,6 +41,24 @@ var (
 	pingBehind = []byte("\n{}")
 	pong       = []byte{0x81, 0x82, 0, 0, 0, 0, '{', '}'}
 )
+
+// pinged tells whether data holds a ping that ends behind the first old bytes: those were looked at. A second answer to a ping
+// would be as wrong as none.
+func pinged(data []byte, old int) bool {
+	if bytes.Contains(data[old:], ping) || bytes.Contains(data[max(0, old-len(pingBehind)+1):], pingBehind) {
+		return true
+	}
+	for from := max(0, old-len(pingBefore)+1); ; {
+		at := bytes.Index(data[from:], pingBefore)
+		if at < 0 {
+			return false
+		}
+		if at += from; at == 0 || data[at-1] != '\n' {
+			return true
+		}
+		from = at + 1
+	}
+}
 
 // openers is how many connections are opened at a time.
 const openers = 64
@@ -90,11 +110,13 @@ func (a *audience) read(conn net.Conn) {
 		if err != nil {
 			if !a.closing.Load() {
 				a.dropped.Add(1)
+				last := fmt.Sprintf("%.60q, %v", buffer[:kept], err)
+				a.farewell.CompareAndSwap(nil, &last)
 			}
 			return
 		}
 		data := buffer[:kept+n]
-		if bytes.Contains(data[kept:], ping) || bytes.Contains(data, pingBefore) || bytes.Contains(data, pingBehind) {
+		if pinged(data, kept) {
 			_, _ = conn.Write(pong) // the next read tells what is wrong
 		}
 		rest := a.count(data)
@@ -132,11 +154,20 @@ func millisOfDay(stamp []byte) int {
 func (a *audience) await(ctx context.Context, events int64) error {
 	for began := time.Now(); a.received.Load() < events; {
 		if time.Since(began) > time.Minute || ctx.Err() != nil {
-			return errors.Join(ctx.Err(), fmt.Errorf("%d of %d events have come, %d connections were dropped", a.received.Load(), events, a.dropped.Load()))
+			return errors.Join(ctx.Err(), fmt.Errorf("%d of %d events have come, %s", a.received.Load(), events, a.lost()))
 		}
 		time.Sleep(200 * time.Microsecond)
 	}
 	return nil
+}
+
+// lost tells how many connections were dropped, and what one of them heard last.
+func (a *audience) lost() string {
+	last := a.farewell.Load()
+	if last == nil {
+		return "no connection was dropped"
+	}
+	return fmt.Sprintf("%d connections were dropped, one after %s", a.dropped.Load(), *last)
 }
 
 // forget begins the counting of delays anew.

@@ -153,7 +153,7 @@ func (h *heard) add(ctx context.Context, o options, s stage, shape shape) error 
 	h.rates = append(h.rates, rate)
 	h.costs = append(h.costs, float64((s.on.cpu()-before).Microseconds())/float64(max(1, a.received.Load()-heardBefore)))
 	if dropped := a.dropped.Load(); dropped > 0 {
-		err = errors.Join(err, fmt.Errorf("%d connections were dropped", dropped))
+		err = errors.Join(err, errors.New(a.lost()))
 	}
 	return err
 }
