@@ -47,7 +47,7 @@ func (m *Meter) AddEvents(events []hearth.Event) {
 }
 
 func (m *Meter) add(now int64, scope hearth.Scope, n int) {
-	m.ever += uint64(n) //nolint:gosec // a count
+	m.ever += uint64(n)
 	m.total.add(now, n)
 	w := m.scopes[scope]
 	if w == nil {
