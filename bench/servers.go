@@ -154,19 +154,25 @@ func launchHearth(ctx context.Context, o options, dir string, env ...string) (*h
 	if h.process, err = startHearth(ctx, o, addr, h.dir, env...); err != nil {
 		return nil, err
 	}
+	if err := h.signUp(); err != nil {
+		return nil, errors.Join(err, h.stop())
+	}
+	return h, nil
+}
+
+// signUp makes an account and signs it in.
+func (h *hearth) signUp() error {
 	account := map[string]any{"name": "Bench", "email": "bench@example.com", "password": "a bench password 1"}
 	if err := h.call("POST", "/auth/signup", account, nil); err != nil {
-		return nil, errors.Join(err, h.stop())
+		return err
 	}
 	delete(account, "name")
 	var login struct {
 		AccessToken string `json:"access_token"`
 	}
-	if err := h.call("POST", "/auth/login", account, &login); err != nil {
-		return nil, errors.Join(err, h.stop())
-	}
+	err := h.call("POST", "/auth/login", account, &login)
 	h.token = login.AccessToken
-	return h, nil
+	return err
 }
 
 func startHearth(ctx context.Context, o options, addr, dir string, env ...string) (*process, error) {

@@ -276,7 +276,8 @@ func TestAFleetWithACutBetweenTwoParts(t *testing.T) {
 		if test.jobs && test.link != "api1 mongodb" {
 			exportWorks(t, ann, "with the link "+test.link+" cut")
 		}
-		load.stop(t, "without the link "+test.link, time.Second)
+		// Who looks for the database when it goes away looks for a second.
+		load.stop(t, "without the link "+test.link, time.Second+coreP99)
 		l.mend()
 		within(t, 10*time.Second, "after the link "+test.link+" was cut both instances answer", func() string {
 			for i := range f.apis {

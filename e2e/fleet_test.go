@@ -76,15 +76,17 @@ func newFleet(t *testing.T, options fleetOptions) *fleet {
 	}
 	members := append(append([]*server{}, f.apis...), f.workers...)
 	t.Cleanup(func() { // all at once: each takes its time to leave
+		var leaving []*server
 		for _, m := range members {
 			if m.cmd != nil && m.running() {
 				m.signal(syscall.SIGTERM)
+				leaving = append(leaving, m)
 			}
 		}
+		for _, m := range leaving {
+			m.awaitEnd()
+		}
 		for _, m := range members {
-			if m.cmd != nil && m.running() {
-				m.stop()
-			}
 			if t.Failed() && m.log != nil {
 				t.Logf("the end of the log of %s:\n%s", m.addr, tail(m.log.String(), 3000))
 			}

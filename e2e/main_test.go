@@ -217,6 +217,12 @@ func (s *server) stop() {
 		return
 	}
 	s.signal(syscall.SIGTERM)
+	s.awaitEnd()
+}
+
+// awaitEnd waits for the end of a program that was told to stop. A second signal would kill it.
+func (s *server) awaitEnd() {
+	s.t.Helper()
 	select {
 	case <-s.ended:
 		if s.exit != nil {
