@@ -32,8 +32,12 @@ func lowerProcess() {
 	}
 }
 
+// lowerThread does what the system allows.
 func lowerThread(id int) {
 	const whoThread = 1 // of ioprio_set
-	_ = unix.Setpriority(unix.PRIO_PROCESS, id, leastNice)
-	_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, whoThread, uintptr(id), leastIO)
+	if err := unix.Setpriority(unix.PRIO_PROCESS, id, leastNice); err != nil {
+		return
+	}
+	_, _, errno := unix.Syscall(unix.SYS_IOPRIO_SET, whoThread, uintptr(id), leastIO)
+	_ = errno
 }

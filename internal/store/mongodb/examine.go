@@ -95,7 +95,7 @@ func (s *Store) examineServer(ctx context.Context, e *Examination) error {
 	e.ReplicaSet, e.Members = hello.Set, len(hello.Hosts)
 	if !hello.Now.IsZero() {
 		// The server read its clock, which it gives in whole milliseconds, between the two readings of ours.
-		e.Skew = max(before.Sub(hello.Now)-time.Millisecond, hello.Now.Sub(time.Now()), 0)
+		e.Skew = max(before.Sub(hello.Now)-time.Millisecond, time.Until(hello.Now), 0)
 	}
 	return nil
 }
