@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -166,7 +167,7 @@ func walkNotices(t *testing.T, ann, bob *client, export string) {
 		t.Errorf("unread are %v", list.Items)
 	}
 	settings := ann.do("GET", "/users/me/notification-settings", nil, 200)
-	if put := ann.do("PUT", "/users/me/notification-settings", settings.body, 200); string(put.body) != string(settings.body) {
+	if put := ann.do("PUT", "/users/me/notification-settings", settings.body, 200); !bytes.Equal(put.body, settings.body) {
 		t.Errorf("the settings become %s, from %s", put.body, settings.body)
 	}
 	bob.do("PUT", "/users/me/notification-settings", object{}, 422)

@@ -32,13 +32,13 @@ type feed interface {
 
 // toldEvent is an event on its way to another process.
 type toldEvent struct {
-	Type     hearth.EventType
-	At       time.Time
-	Scope    hearth.Scope
-	DeviceID string
-	UserID   string
+	Type     hearth.EventType `json:"type"`
+	At       time.Time        `json:"at"`
+	Scope    hearth.Scope     `json:"scope,omitempty"`
+	DeviceID string           `json:"device_id,omitempty"`
+	UserID   string           `json:"user_id,omitempty"`
 	// Data is the contract's JSON.
-	Data json.RawMessage
+	Data json.RawMessage `json:"data"`
 }
 
 // teller tells the server of the same data directory what happens in this worker's process.

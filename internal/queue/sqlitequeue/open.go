@@ -133,12 +133,13 @@ func (q *Queue) migrate(ctx context.Context) error {
 		case schemaVersion:
 			return nil
 		case 0, 1:
-			steps := feedSchema + fmt.Sprintf(`PRAGMA user_version = %d`, schemaVersion)
-			if version == 0 {
-				steps = schema + steps
+			steps := []string{schema, feedSchema, fmt.Sprintf(`PRAGMA user_version = %d`, schemaVersion)}
+			for _, step := range steps[version:] { // what the first version made is there
+				if _, err := q.writer.conn.ExecContext(ctx, step); err != nil {
+					return err
+				}
 			}
-			_, err := q.writer.conn.ExecContext(ctx, steps)
-			return err
+			return nil
 		default:
 			return fmt.Errorf("the queue's file has version %d; this program knows %d", version, schemaVersion)
 		}
