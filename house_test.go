@@ -64,6 +64,8 @@ func mayImport(dir string) []string {
 		return []string{root, keyFile}
 	case dir == "internal/realtime/redisbroker":
 		return []string{root, redisConn}
+	case dir == "internal/console":
+		return nil
 	case dir == "internal/backup":
 		return []string{root, "internal/blob"}
 	case dir == "client", strings.HasPrefix(dir, "client/"):

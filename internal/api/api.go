@@ -98,6 +98,8 @@ type Options struct {
 	Audit *audit.Service
 	// Once finds what was answered before; nil: the writes alone do.
 	Once hearth.OnceStore
+	// Pages answer GET beside the API, by their path in the syntax of http.ServeMux. They are not part of the OpenAPI document.
+	Pages map[string]http.Handler
 }
 
 func (o Options) validate() (Options, error) {

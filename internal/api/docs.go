@@ -102,3 +102,13 @@ func (a *API) registerDocs() {
 		return nil
 	})
 }
+
+// registerPages serves what stands beside the API.
+func (a *API) registerPages() {
+	for path, page := range a.options.Pages {
+		a.route(operation{Method: http.MethodGet, Path: path, Root: true, ETag: true}, func(w http.ResponseWriter, r *http.Request) error {
+			page.ServeHTTP(w, r)
+			return nil
+		})
+	}
+}

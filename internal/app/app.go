@@ -18,6 +18,7 @@ import (
 	"hearth/internal/audit"
 	"hearth/internal/blob"
 	"hearth/internal/config"
+	"hearth/internal/console"
 	"hearth/internal/exports"
 	"hearth/internal/fleet"
 	"hearth/internal/kv"
@@ -212,7 +213,7 @@ func (a *App) buildAPI(ctx context.Context) error {
 		BodyLimit: int64(a.config.BodyLimit), BatchBodyLimit: int64(a.config.BatchBodyLimit),
 		SlowRequest: a.config.SlowRequest, AllowedOrigins: a.config.AllowedOrigins,
 		TrustedProxies: a.config.TrustedProxies, AccelRedirect: a.config.AccelRedirect, Limiter: limits, Secret: secret, Once: a.store,
-		Audit: audit.New(a.store),
+		Audit: audit.New(a.store), Pages: console.Pages(),
 	})
 	return err
 }
