@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the official JavaScript clients, under Node and in Chromium, against a real realtime node.
+# Runs what needs Node and Chromium: the official JavaScript clients against a real realtime node, and the pages of the program.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,3 +9,4 @@ if [[ ! -d $folder/node_modules/ws || $folder/package-lock.json -nt $folder/node
   npm --prefix "$folder" ci --no-audit --no-fund --ignore-scripts
 fi
 go test -tags clients -race -count=1 "./$folder"
+go test -tags clients -race -count=1 -run ThePages ./e2e

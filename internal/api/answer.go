@@ -100,7 +100,9 @@ func (a *API) withETag(next func(http.ResponseWriter, *http.Request) error) func
 		}
 		tag := entityTag(strings.Trim(w.Header().Get("ETag"), `"`), held.body.Bytes())
 		w.Header().Set("ETag", tag)
-		w.Header().Set("Cache-Control", "private, no-cache")
+		if w.Header().Get("Cache-Control") == "" {
+			w.Header().Set("Cache-Control", "private, no-cache")
+		}
 		if a.notModified(w, r, tag) {
 			w.Header().Del("Content-Type")
 			w.WriteHeader(http.StatusNotModified)

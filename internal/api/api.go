@@ -154,6 +154,7 @@ func New(options Options) (*API, error) {
 	}
 	a.registerHealth()
 	a.registerDocs()
+	a.registerPages()
 	a.handler = a.outer(a.mux)
 	return a, nil
 }

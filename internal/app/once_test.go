@@ -28,15 +28,16 @@ func creations(device, organization string) map[string]creation {
 	devices, logs, tokens := "/api/v1/devices", "/api/v1/devices/"+device+"/logs", "/api/v1/devices/"+device+"/tokens"
 	log := `"event":"e","value":1,"timestamp":"2026-03-01T12:00:00Z"}`
 	return map[string]creation{
-		"sign-up":             {"POST", "/api/v1/auth/signup", `{"name":"N","email":"n@example.com","password":"a long enough secret"}`, "/api/v1/users"},
-		"create-device":       {"POST", devices, `{"name":"n","type":"t"}`, devices},
-		"create-devices":      {"POST", devices + "/batch", `{"items":[{"name":"n","type":"t"}]}`, devices},
-		"create-organization": {"POST", organizations, `{"name":"n"}`, organizations},
-		"create-invitation":   {"POST", organizations + "/" + organization + "/invitations", `{"email":"x@example.com","role":"viewer"}`, ""},
-		"create-device-token": {"POST", tokens, "", tokens},
-		"create-export":       {"POST", "/api/v1/exports", `{"type":"logs","format":"csv"}`, "/api/v1/exports"},
-		"create-log":          {"POST", logs, `{` + log, logs},
-		"create-logs":         {"POST", "/api/v1/logs", `[{"device_id":"` + device + `",` + log + `]`, logs},
+		"sign-up":                {"POST", "/api/v1/auth/signup", `{"name":"N","email":"n@example.com","password":"a long enough secret"}`, "/api/v1/users"},
+		"create-device":          {"POST", devices, `{"name":"n","type":"t"}`, devices},
+		"create-devices":         {"POST", devices + "/batch", `{"items":[{"name":"n","type":"t"}]}`, devices},
+		"create-organization":    {"POST", organizations, `{"name":"n"}`, organizations},
+		"create-invitation":      {"POST", organizations + "/" + organization + "/invitations", `{"email":"x@example.com","role":"viewer"}`, ""},
+		"create-device-token":    {"POST", tokens, "", tokens},
+		"create-export":          {"POST", "/api/v1/exports", `{"type":"logs","format":"csv"}`, "/api/v1/exports"},
+		"create-export-schedule": {"POST", "/api/v1/export-schedules", townSchedule, "/api/v1/export-schedules"},
+		"create-log":             {"POST", logs, `{` + log, logs},
+		"create-logs":            {"POST", "/api/v1/logs", `[{"device_id":"` + device + `",` + log + `]`, logs},
 	}
 }
 

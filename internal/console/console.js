@@ -10,8 +10,9 @@ let token = ''; // the access token, in this page's memory alone
 
 class Refused extends Error {
   constructor(problem, status) {
-    const details = (problem.errors ?? []).map((e) => `${e.location.replace(/^body\./, '')} ${e.message}`).join('; ');
-    super(details || problem.detail || `The server answered ${status}.`);
+    const details = (problem.errors ?? []).map((e) => `${e.location.replace(/^body\./, '').replaceAll('_', ' ')} ${e.message}`).join('; ');
+    const text = details || problem.detail || `the server answered ${status}`;
+    super(text[0].toUpperCase() + text.slice(1));
     this.status = status;
     this.code = problem.code;
   }
