@@ -54,7 +54,7 @@ func (a *App) repeat(ctx context.Context, p periodic) {
 	away := false
 	for {
 		err := p.work(ctx)
-		if err != nil && ctx.Err() == nil && !(away && isUnavailable(err)) {
+		if err != nil && ctx.Err() == nil && (!away || !isUnavailable(err)) {
 			a.log.ErrorContext(ctx, "background work failed", "work", p.name, "err", err)
 		}
 		away = err != nil && isUnavailable(err)
