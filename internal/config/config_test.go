@@ -149,6 +149,8 @@ func TestAProblemNamesTheSettingAsItWasWritten(t *testing.T) {
 		"port by name":             {environ: []string{"HEARTH_ADDR=:http"}, want: "HEARTH_ADDR must be host:port"},
 		"both on one address":      {environ: []string{"HEARTH_ADDR=127.0.0.1:9090"}, want: "admin_addr must not be the address of the API"},
 		"other database":           {environ: []string{"HEARTH_STORE_URL=postgres://u:hunter2@h/d"}, want: "HEARTH_STORE_URL must be a URL that begins with mongodb://"},
+		"port that is no number":   {environ: []string{"HEARTH_STORE_URL=mongodb://h:port/hearth"}, want: "HEARTH_STORE_URL cannot be read: look at its host and port"},
+		"password not encoded":     {environ: []string{"HEARTH_STORE_URL=mongodb://u:50%off@h/hearth"}, want: "HEARTH_STORE_URL cannot be read: look at"},
 		"URL without host":         {environ: []string{"HEARTH_REDIS_URL=redis://"}, want: "HEARTH_REDIS_URL must be a URL"},
 		"address for a URL":        {environ: []string{"HEARTH_REDIS_URL=localhost:6379"}, want: "HEARTH_REDIS_URL must be a URL"},
 		"directory of a host":      {environ: []string{"HEARTH_BLOB_URL=file://mnt/hearth"}, want: "HEARTH_BLOB_URL must name a directory by its whole path"},

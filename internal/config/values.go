@@ -238,6 +238,9 @@ func checkURL(text string, schemes []string) error {
 		}
 		return nil
 	}
+	if scheme, _, ok := strings.Cut(text, "://"); err != nil && ok && slices.Contains(schemes, scheme) {
+		return errors.New("cannot be read: look at its host and port, and write characters such as / # % @ in the password as %2F %23 %25 %40")
+	}
 	if err != nil || u.Host == "" || !slices.Contains(schemes, u.Scheme) {
 		return fmt.Errorf("must be a URL that begins with %s://", strings.Join(schemes, ":// or "))
 	}
