@@ -19,7 +19,6 @@ cd "$(dirname "$0")/.."
 home=${HEARTH_MONGODB_DIR:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/hearth-mongodb}
 root=$home/debian # the folder that PostgreSQL lives in
 run=$home/run     # addresses, process ids and logs of the server that is up
-mirror=${HEARTH_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 data=/var/lib/hearth-mongodb # inside root
 
 fail() {
@@ -62,8 +61,8 @@ install() {
   fi
   echo "mongodb.sh: installing PostgreSQL with DocumentDB into $root (about a minute, 1.2 GB)" >&2
   "${sudo[@]}" rm -rf --one-file-system "$root"
-  "${sudo[@]}" debootstrap --variant=minbase sid "$root" "$mirror" >"$home/install.log" 2>&1 ||
-    fail "debootstrap failed, see $home/install.log: is $mirror within reach?"
+  "${sudo[@]}" debootstrap --variant=minbase sid "$root" ${HEARTH_DEBIAN_MIRROR:+"$HEARTH_DEBIAN_MIRROR"} >"$home/install.log" 2>&1 ||
+    fail "debootstrap failed, see $home/install.log: is Debian within reach? HEARTH_DEBIAN_MIRROR names another mirror"
   # sid's Release file may be past its date on a mirror that stands still; nothing may start services in there.
   "${sudo[@]}" tee "$root/etc/apt/apt.conf.d/90hearth" >/dev/null <<'CONF'
 Acquire::Check-Valid-Until "false";
