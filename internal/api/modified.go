@@ -15,10 +15,12 @@ type modifications struct {
 	seen [8192]atomic.Pointer[seenAnswer]
 }
 
-// seenAnswer is the answer to a question of a caller, by its entity tag.
+// seenAnswer is the answer to a question of a caller, by its entity tag. Of the question there is a hash alone: addresses may be
+// long, and one that has the hash of another and its answer too gets nothing wrong by it.
 type seenAnswer struct {
-	question, tag string
-	since         time.Time
+	question uint64
+	tag      string
+	since    time.Time
 }
 
 func newModifications() *modifications { return &modifications{seed: maphash.MakeSeed()} }
@@ -26,12 +28,13 @@ func newModifications() *modifications { return &modifications{seed: maphash.Mak
 // since gives the whole second since which the question is answered so. It is up to two seconds ahead: two answers never have
 // the same one, since an answer that stays is told of only from then on.
 func (m *modifications) since(question, tag string, now time.Time) time.Time {
-	slot := &m.seen[maphash.String(m.seed, question)%uint64(len(m.seen))]
-	if known := slot.Load(); known != nil && known.question == question && known.tag == tag {
+	hash := maphash.String(m.seed, question)
+	slot := &m.seen[hash%uint64(len(m.seen))]
+	if known := slot.Load(); known != nil && known.question == hash && known.tag == tag {
 		return known.since
 	}
 	since := now.Truncate(time.Second).Add(2 * time.Second)
-	slot.Store(&seenAnswer{question: question, tag: tag, since: since})
+	slot.Store(&seenAnswer{question: hash, tag: tag, since: since})
 	return since
 }
 
