@@ -88,7 +88,7 @@ func newFleet(t *testing.T, options fleetOptions) *fleet {
 		}
 		for _, m := range members {
 			if t.Failed() && m.log != nil {
-				t.Logf("the end of the log of %s:\n%s", m.addr, tail(m.log.String(), 3000))
+				t.Logf("the end of the log of %s:\n%s", m.addr, tail(m.log.String(), 1500))
 			}
 		}
 	})

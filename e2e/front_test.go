@@ -143,7 +143,7 @@ func (f *front) start() {
 		_ = f.cmd.Process.Signal(syscall.SIGTERM)
 		<-f.ended
 		if f.t.Failed() {
-			f.t.Logf("the end of nginx's log:\n%s", tail(f.log.String(), 3000))
+			f.t.Logf("the end of nginx's log:\n%s", tail(f.log.String(), 1500))
 		}
 	})
 	deadline := time.Now().Add(10 * time.Second)

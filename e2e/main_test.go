@@ -119,7 +119,17 @@ func serveIn(t *testing.T, dir string, env ...string) *server {
 	return s
 }
 
-func tail(text string, n int) string { return text[max(0, len(text)-n):] }
+// tail gives the end of a log, without the requests that went well: what failed is above it, and must not be lost from view.
+func tail(text string, n int) string {
+	var told strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.Contains(line, `"level":"INFO","msg":"request"`) {
+			told.WriteString(line)
+		}
+	}
+	text = told.String()
+	return text[max(0, len(text)-n):]
+}
 
 func (s *server) start() {
 	s.t.Helper()

@@ -4,21 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
-	"net/http"
-	"sync"
-	"time"
 
 	"hearth/internal/observe"
-)
-
-// The time that a client has for the parts of a request. Streams lift the ones they cannot keep.
-const (
-	headerTimeout = 8 * time.Second
-	bodyTimeout   = 60 * time.Second
-	idleTimeout   = 2 * time.Minute
-	maxHeader     = 32 << 10
 )
 
 // Run serves until ctx ends, then stops: it takes no new connections, lets the requests under way finish, stops the
@@ -99,28 +87,6 @@ func (a *App) startAdmin(failed chan<- error) error {
 		a.serve("admin listener", admin, observe.AdminHandler(a.metrics, a.health), failed)
 	}
 	return err
-}
-
-// serve answers on the listener until its step is taken down; an earlier end goes to failed.
-func (a *App) serve(name string, listener net.Listener, handler http.Handler, failed chan<- error) {
-	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, WriteTimeout: bodyTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
-	}
-	var ended sync.WaitGroup
-	ended.Go(func() {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			failed <- fmt.Errorf("%s: %w", name, err)
-		}
-	})
-	a.steps.add(name, func(ctx context.Context) error {
-		err := server.Shutdown(ctx)
-		if err != nil {
-			err = errors.Join(err, server.Close())
-		}
-		ended.Wait()
-		return err
-	})
 }
 
 // listenAdmin opens the listener of metrics and profiles; nil if it is off. The default address is a convenience: where
