@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hearth/internal/testserver"
 )
 
 const (
@@ -155,7 +157,7 @@ func TestBackupsAndRestoresSurviveBeingKilled(t *testing.T) {
 	t.Logf("%d backups were killed; %d of %d times a half restored store was refused", cut, refused, restoreKills)
 	mustRun(t, restore(restored))
 
-	second := &server{t: t, addr: freeAddr(t), dir: restored}
+	second := &server{t: t, addr: testserver.FreeAddr(t), dir: restored}
 	second.url = "http://" + second.addr
 	second.start()
 	t.Cleanup(second.stop)

@@ -16,6 +16,7 @@ import (
 	centrifugego "github.com/centrifugal/centrifuge-go"
 
 	"hearth/client/live"
+	"hearth/internal/testserver"
 )
 
 // liveExport is what streams tell of an export.
@@ -143,9 +144,9 @@ func TestWhatAWorkerBesideTheServerDoesShowsLive(t *testing.T) {
 	sse, socket := overSSE(t, s, who.AccessToken), overWebSocket(t, s, who.AccessToken)
 	var e exportOf
 	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "json", "compression": "gzip"}, 202).into(t, &e)
-	admin := freeAddr(t)
+	admin := testserver.FreeAddr(t)
 	worker := &server{
-		t: t, dir: dir, addr: freeAddr(t), command: []string{"worker"}, ready: "http://" + admin, env: []string{"HEARTH_ADMIN_ADDR=" + admin, key},
+		t: t, dir: dir, addr: testserver.FreeAddr(t), command: []string{"worker"}, ready: "http://" + admin, env: []string{"HEARTH_ADMIN_ADDR=" + admin, key},
 	}
 	worker.start()
 	t.Cleanup(worker.stop)

@@ -20,7 +20,7 @@ func TestAFleetDoesNotStartOnPartsThatDoNotFit(t *testing.T) {
 	locked := testserver.StartRedis(t, "--requirepass", "hunter2")
 	replica := testserver.StartRedis(t)
 	replica.Do("REPLICAOF", "127.0.0.1", "1")
-	gone := freeAddr(t)
+	gone := testserver.FreeAddr(t)
 	tests := map[string]struct {
 		store, redis, files string
 		// say is what the message must name.

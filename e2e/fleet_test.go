@@ -59,7 +59,7 @@ func newFleet(t *testing.T, options fleetOptions) *fleet {
 			"HEARTH_STORE_URL=" + storeURL, "HEARTH_REDIS_URL=redis://" + redisAddr + "/0", "HEARTH_BLOB_URL=" + files,
 			"HEARTH_TRUSTED_PROXIES=127.0.0.1", "HEARTH_ACCESS_TTL=1h",
 		}, options.env...)
-		addr, admin := freeAddr(t), freeAddr(t)
+		addr, admin := testserver.FreeAddr(t), testserver.FreeAddr(t)
 		m := &server{t: t, addr: addr, url: "http://" + addr, dir: t.TempDir()}
 		if kind == "api" {
 			m.env = append(env, "HEARTH_WORKER=false")
@@ -142,7 +142,7 @@ type link struct {
 func newLink(t *testing.T, upstream string) *link {
 	t.Helper()
 	api := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
-	l := &link{t: t, addr: freeAddr(t)}
+	l := &link{t: t, addr: testserver.FreeAddr(t)}
 	l.proxy = toxiproxy.NewProxy(api, upstream, l.addr, upstream)
 	if err := l.proxy.Start(); err != nil {
 		t.Fatal(err)

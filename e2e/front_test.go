@@ -22,6 +22,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"hearth/internal/testserver"
 )
 
 // front is a real nginx with the configuration of deploy/nginx before some upstreams.
@@ -44,7 +46,7 @@ type edit struct{ file, from, to string }
 // newFront starts nginx before the upstreams (host:port each) and stops it at the end of the test.
 func newFront(t *testing.T, upstreams []string, edits ...edit) *front {
 	t.Helper()
-	f := &front{t: t, dir: t.TempDir(), addr: freeAddr(t), plain: freeAddr(t), log: &lockedBuffer{}}
+	f := &front{t: t, dir: t.TempDir(), addr: testserver.FreeAddr(t), plain: testserver.FreeAddr(t), log: &lockedBuffer{}}
 	f.url = "https://" + f.addr
 	if err := os.CopyFS(f.dir, os.DirFS("../deploy/nginx")); err != nil {
 		t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"hearth/internal/testserver"
 )
 
 // program is the binary under test, built once.
@@ -86,16 +87,6 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // serve starts a program of its own for the test, with limits off unless env says otherwise, and stops it at the end.
 func serve(t *testing.T, env ...string) *server {
 	t.Helper()
@@ -105,7 +96,7 @@ func serve(t *testing.T, env ...string) *server {
 // serveIn is serve with a data directory of the test's.
 func serveIn(t *testing.T, dir string, env ...string) *server {
 	t.Helper()
-	addr := freeAddr(t)
+	addr := testserver.FreeAddr(t)
 	s := &server{t: t, addr: addr, url: "http://" + addr, dir: dir, env: env}
 	s.start()
 	t.Cleanup(func() {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hearth/internal/testserver"
 )
 
 // series is one line of a scrape.
@@ -26,7 +28,7 @@ type page struct {
 // watched is a server whose admin listener is known.
 func watched(t *testing.T, env ...string) (s *server, admin string) {
 	t.Helper()
-	admin = freeAddr(t)
+	admin = testserver.FreeAddr(t)
 	return serve(t, append(env, "HEARTH_ADMIN_ADDR="+admin)...), admin
 }
 
@@ -201,7 +203,7 @@ func TestNoLabelIsMadeOfWhatAClientSent(t *testing.T) {
 	before := len(p.series)
 	for range 50 {
 		ann.do("GET", "/devices/"+strings.Repeat("x", 20), nil, 404)
-		ann.do("GET", "/nothing/"+freeAddr(t), nil, 404)
+		ann.do("GET", "/nothing/"+testserver.FreeAddr(t), nil, 404)
 	}
 	if after := len(scrape(t, admin).series); after > before+300 {
 		t.Errorf("a hundred odd requests made %d series of %d", after, before)

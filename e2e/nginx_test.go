@@ -21,6 +21,7 @@ import (
 	centrifugego "github.com/centrifugal/centrifuge-go"
 
 	"hearth/client/live"
+	"hearth/internal/testserver"
 )
 
 // What the contract says of one answer holds of the same answer through nginx: headers once, codes, ids, limits of bodies.
@@ -371,7 +372,7 @@ func TestNginxRetriesOnlyWhatMayBeRepeated(t *testing.T) {
 	const each = 40
 
 	t.Run("an instance that is gone", func(t *testing.T) {
-		dead := freeAddr(t)
+		dead := testserver.FreeAddr(t)
 		c := newFront(t, []string{dead, addrOf(healthy)}).before(t).anonymous()
 		for _, method := range methods {
 			for range each {
@@ -410,7 +411,7 @@ func TestNginxRetriesOnlyWhatMayBeRepeated(t *testing.T) {
 		}
 	})
 	t.Run("no instance at all", func(t *testing.T) {
-		c := newFront(t, []string{freeAddr(t), freeAddr(t)}).before(t).anonymous()
+		c := newFront(t, []string{testserver.FreeAddr(t), testserver.FreeAddr(t)}).before(t).anonymous()
 		for range 5 {
 			if a := c.do("POST", "/anything", "{}", 503); problem(t, a) != "unavailable" || a.header.Get("Retry-After") == "" {
 				t.Errorf("%v %s", a.header, a.body)

@@ -17,6 +17,8 @@ import (
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	spans "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
+
+	"hearth/internal/testserver"
 )
 
 // receiver takes traces as a collector does.
@@ -173,7 +175,7 @@ func TestATraceLeadsFromTheRequestToTheDatabaseAndTheJob(t *testing.T) {
 // A receiver that is not there costs a line in the log and nothing else.
 func TestNobodyWaitsForTraces(t *testing.T) {
 	t.Parallel()
-	s := serve(t, "HEARTH_OTLP_ENDPOINT=http://"+freeAddr(t), "HEARTH_OTLP_RATIO=1")
+	s := serve(t, "HEARTH_OTLP_ENDPOINT=http://"+testserver.FreeAddr(t), "HEARTH_OTLP_RATIO=1")
 	ann, _ := s.signup("ann@example.com")
 	ann.device("kitchen")
 	s.stop()

@@ -25,7 +25,7 @@ const startLimit = 20 * time.Second
 type Redis struct {
 	tb       testing.TB
 	dir      string
-	port     int
+	addr     string
 	settings []string
 	process  *exec.Cmd
 	exited   chan struct{}
@@ -39,7 +39,7 @@ func StartRedis(tb testing.TB, settings ...string) *Redis {
 	r := &Redis{tb: tb, dir: tb.TempDir(), settings: settings}
 	tb.Cleanup(r.kill)
 	for try := 1; ; try++ {
-		r.port = freePort(tb)
+		r.addr = FreeAddr(tb)
 		err := r.start()
 		if err == nil {
 			return r
@@ -63,23 +63,8 @@ func StartRedisCluster(tb testing.TB) *Redis {
 	return r
 }
 
-// freePort gives a loopback port that nobody listens on now.
-func freePort(tb testing.TB) int {
-	tb.Helper()
-	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer listener.Close()
-	addr, ok := listener.Addr().(*net.TCPAddr)
-	if !ok {
-		tb.Fatalf("the address is %v", listener.Addr())
-	}
-	return addr.Port
-}
-
 // Addr gives host and port.
-func (r *Redis) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(r.port)) }
+func (r *Redis) Addr() string { return r.addr }
 
 // URL gives the address as HEARTH_REDIS_URL takes it.
 func (r *Redis) URL() string { return "redis://" + r.Addr() + "/0" }
@@ -93,8 +78,9 @@ func (r *Redis) start() error {
 		return fmt.Errorf("%w: scripts/services.sh test installs it", err)
 	}
 	logFile := filepath.Join(r.dir, "log")
+	_, port, _ := net.SplitHostPort(r.addr)
 	args := append([]string{
-		"--port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--dir", r.dir, "--daemonize", "no", "--logfile", logFile,
+		"--port", port, "--bind", "127.0.0.1", "--dir", r.dir, "--daemonize", "no", "--logfile", logFile,
 		"--save", "", "--appendonly", "no", "--databases", "16",
 	}, r.settings...)
 	r.process = exec.CommandContext(context.Background(), path, args...) //nolint:gosec // Debian's redis-server

@@ -22,7 +22,7 @@ type Wire struct {
 func NewWire(tb testing.TB, upstream string) *Wire {
 	tb.Helper()
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
-	w := &Wire{tb: tb, proxy: toxiproxy.NewProxy(server, "wire", "127.0.0.1:0", upstream)}
+	w := &Wire{tb: tb, proxy: toxiproxy.NewProxy(server, "wire", FreeAddr(tb), upstream)}
 	w.Mend()
 	tb.Cleanup(w.Cut)
 	return w

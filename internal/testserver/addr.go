@@ -1,0 +1,35 @@
+package testserver
+
+import (
+	"context"
+	"net"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"testing"
+)
+
+// The ports of tests: below those that systems give to whoever names none, clients included. One of those may be somebody
+// else's before it is used, or while its server is restarted.
+const (
+	firstPort = 10_000
+	ports     = 10_000
+)
+
+// given counts the ports that this process gave out. Tests of several packages run at once: each begins elsewhere.
+var given atomic.Int64
+
+// FreeAddr gives a loopback address ("127.0.0.1:port") that nobody listens on, and gives it only once.
+func FreeAddr(tb testing.TB) string {
+	tb.Helper()
+	for range ports {
+		addr := net.JoinHostPort("127.0.0.1", strconv.FormatInt(firstPort+(int64(os.Getpid())*101+given.Add(1))%ports, 10))
+		listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
+		if err == nil {
+			_ = listener.Close()
+			return addr
+		}
+	}
+	tb.Fatal("no port is free")
+	return ""
+}
