@@ -37,8 +37,9 @@ var (
 	// throughput is the counting that capabilities share; keyFile the files of keys, of account, sealer and app.
 	throughput = "internal/throughput"
 	keyFile    = "internal/keyfile"
-	// redisConn is the connection that the adapters to Redis share.
+	// redisConn is the connection that the adapters to Redis share; peers asks other processes over it.
 	redisConn = "internal/redisconn"
+	peersDir  = "internal/peers"
 	// badNames say nothing of what a package does.
 	badNames = []string{"utils", "util", "common", "helpers", "helper", "types", "misc", "base", "shared"}
 )
@@ -62,7 +63,7 @@ func mayImport(dir string) []string {
 		return append([]string{root, "internal/observe", dir + "/..."}, capabilities...)
 	case dir == "internal/sealer":
 		return []string{root, keyFile}
-	case dir == "internal/realtime/redisbroker":
+	case dir == "internal/realtime/redisbroker", dir == peersDir:
 		return []string{root, redisConn}
 	case dir == "internal/console":
 		return nil

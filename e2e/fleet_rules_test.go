@@ -176,6 +176,7 @@ func TestAFleetIsOneService(t *testing.T) {
 		sse.checkSteps(t, "the other's SSE", e.ID, e.Result.Records)
 		socket.checkSteps(t, "the one's WebSocket", e.ID, e.Result.Records)
 	})
+	t.Run("its figures are sums over all", func(t *testing.T) { figuresAreSums(t, f) })
 	t.Run("its keys in Redis are those of the guide", func(t *testing.T) { keysAreDocumented(t, f) })
 	t.Run("a stop tells streams to come back and takes no request with it", func(t *testing.T) { rollingRestart(t, f, who) })
 	t.Run("exports and their notices are as the contract says", func(t *testing.T) { walkExports(t, f.server) })

@@ -40,27 +40,17 @@ type Options struct {
 	Devices Devices
 	Cache   kv.Cache
 	Clock   hearth.Clock
-	// LogRate and HeartbeatRate give how much is taken in a second within reach; nil is nothing.
-	LogRate       func(hearth.Reach) float64
-	HeartbeatRate func(hearth.Reach) float64
-	// Connections gives the open streams of those whom the caller may count: an admin everybody's, a user their own; nil
-	// is none.
-	Connections func(hearth.Caller) int
+	// Flow tells what goes through the whole service now: the rates within reach, and the open streams of those whom the
+	// caller may count, an admin everybody's, a user their own. Nil is nothing.
+	Flow func(ctx context.Context, caller hearth.Caller, reach hearth.Reach) Flow
 }
 
 func (o Options) validate() (Options, error) {
 	if o.Logs == nil || o.Devices == nil || o.Cache == nil {
 		return o, errors.New("analytics: logs, devices and a cache are needed")
 	}
-	nothing := func(hearth.Reach) float64 { return 0 }
-	if o.LogRate == nil {
-		o.LogRate = nothing
-	}
-	if o.HeartbeatRate == nil {
-		o.HeartbeatRate = nothing
-	}
-	if o.Connections == nil {
-		o.Connections = func(hearth.Caller) int { return 0 }
+	if o.Flow == nil {
+		o.Flow = func(context.Context, hearth.Caller, hearth.Reach) Flow { return Flow{} }
 	}
 	return o, nil
 }

@@ -90,9 +90,9 @@ func setup(t *testing.T) *bundle {
 	}
 	b.Service, err = New(Options{
 		Logs: b.store, Devices: store, Cache: cache, Clock: b.clock,
-		LogRate:       func(hearth.Reach) float64 { return 2.5 },
-		HeartbeatRate: func(hearth.Reach) float64 { return 1.5 },
-		Connections:   func(hearth.Caller) int { return 3 },
+		Flow: func(context.Context, hearth.Caller, hearth.Reach) Flow {
+			return Flow{HeartbeatsPerSecond: 1.5, LogsPerSecond: 2.5, Connections: 3}
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -418,7 +418,8 @@ func TestRealtimeTellsWhatGoesOnNow(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Realtime{
-		At: now, Counts: hearth.DeviceCounts{Total: 16, Active: 16, Online: 1}, HeartbeatsPerSecond: 1.5, LogsPerSecond: 2.5, Connections: 3,
+		At: now, Counts: hearth.DeviceCounts{Total: 16, Active: 16, Online: 1},
+		Flow: Flow{HeartbeatsPerSecond: 1.5, LogsPerSecond: 2.5, Connections: 3},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

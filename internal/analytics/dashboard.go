@@ -203,14 +203,19 @@ func (s *Service) Trends(ctx context.Context, ask TrendAsk) (hearth.Span, Trend,
 	return got.Span, got.Trend, err
 }
 
-// Realtime is what goes on now.
-type Realtime struct {
-	At     time.Time
-	Counts hearth.DeviceCounts
+// Flow is what goes through the service now.
+type Flow struct {
 	// The rates are means of the last ten seconds.
 	HeartbeatsPerSecond float64
 	LogsPerSecond       float64
 	Connections         int
+}
+
+// Realtime is what goes on now.
+type Realtime struct {
+	At     time.Time
+	Counts hearth.DeviceCounts
+	Flow
 }
 
 // Realtime tells what goes on now. It is never kept. CodeNotFound as for Dashboard.
@@ -221,8 +226,8 @@ func (s *Service) Realtime(ctx context.Context, caller hearth.Caller, organizati
 	}
 	now := s.options.Clock.Now()
 	counts, err := s.options.Devices.CountDevices(ctx, reach, now)
-	return Realtime{
-		At: now, Counts: counts, HeartbeatsPerSecond: s.options.HeartbeatRate(reach), LogsPerSecond: s.options.LogRate(reach),
-		Connections: s.options.Connections(caller),
-	}, err
+	if err != nil {
+		return Realtime{}, err
+	}
+	return Realtime{At: now, Counts: counts, Flow: s.options.Flow(ctx, caller, reach)}, nil
 }

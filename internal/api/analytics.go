@@ -200,7 +200,8 @@ func (a *API) registerAnalytics() {
 		"Over all that you may read, or one organization."+rangeNote), a.trends)
 	register(a, operationOf("events", "/analytics/events", "Sum up by event",
 		"The figures of each event over all that you may read, or one organization."+rangeNote), a.events)
-	realtime := operationOf("realtime-figures", "/analytics/realtime", "See what goes on now", "Who is online and how much is coming in. Never cached.")
+	realtime := operationOf("realtime-figures", "/analytics/realtime", "See what goes on now", "Who is online, and how much comes in at all "+
+		"instances together. Never cached; what another instance tells is at most a second old.")
 	realtime.ETag = false
 	register(a, realtime, a.realtimeFigures)
 }

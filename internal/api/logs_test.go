@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
@@ -50,7 +51,9 @@ func logsWorld(t *testing.T) *API {
 	}
 	var logs *telemetry.Service
 	counts, err := analytics.New(analytics.Options{
-		Logs: store, Devices: store, Cache: cache, LogRate: func(reach hearth.Reach) float64 { return logs.PerSecond(reach) },
+		Logs: store, Devices: store, Cache: cache, Flow: func(_ context.Context, _ hearth.Caller, reach hearth.Reach) analytics.Flow {
+			return analytics.Flow{LogsPerSecond: logs.PerSecond(reach)}
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

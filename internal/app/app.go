@@ -27,6 +27,7 @@ import (
 	"hearth/internal/notify"
 	"hearth/internal/observe"
 	"hearth/internal/orgs"
+	"hearth/internal/peers"
 	"hearth/internal/queue"
 	"hearth/internal/realtime"
 	"hearth/internal/redisconn"
@@ -92,6 +93,7 @@ type App struct {
 	cache      kv.Cache
 	redis      *redisconn.Conn // nil: this process is alone
 	changes    *changes        // nil: as well
+	peers      *peers.Group    // nil: as well
 	leader     leader
 	leaves     atomic.Bool // the stop has begun
 	cpu        cpuMeter

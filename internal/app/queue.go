@@ -95,6 +95,7 @@ func (a *App) RunWorker(ctx context.Context, ready func()) error {
 				return err
 			}
 			a.startHearing(ctx)
+			a.startPeers(ctx)
 		}
 		a.startTelling(ctx)
 		if err := a.startJobs(ctx, true); err != nil {

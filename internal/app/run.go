@@ -26,6 +26,7 @@ func (a *App) Run(ctx context.Context, ready func(url string)) error {
 			return err
 		}
 		a.startHearing(ctx)
+		a.startPeers(ctx)
 		a.startHearingWorkers(ctx)
 		a.startBackground(ctx)
 		if err := a.startLeading(ctx); err != nil {

@@ -29,7 +29,7 @@ func (a *App) openRedis(ctx context.Context) error {
 	// Not required: without it everything goes on, slower and alone.
 	a.health.Register(observe.Check{Name: "redis", Probe: conn.Ping})
 	a.changes = newChanges(a)
-	return nil
+	return a.openPeers()
 }
 
 // openCache makes the cache of answers: memory, over Redis where instances share one.

@@ -31,15 +31,7 @@ func (a *App) openTelemetry() error {
 	var err error
 	a.analytics, err = analytics.New(analytics.Options{
 		Logs: a.store, Devices: a.store, Cache: a.cache, Clock: a.options.Clock,
-		LogRate:       func(reach hearth.Reach) float64 { return a.telemetry.PerSecond(reach) },
-		HeartbeatRate: a.fleet.HeartbeatRate,
-		Connections: func(caller hearth.Caller) int {
-			if caller.IsAdmin() {
-				open := a.realtime.Stats().Connections
-				return open.WebSocket + open.SSE
-			}
-			return a.realtime.ConnectionsOf(caller.UserID)
-		},
+		Flow: a.openFlow(),
 	})
 	if err != nil {
 		return err

@@ -1,0 +1,39 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// figuresLimit is how late sums may be right: streams, heartbeats and what is shared for a second come in the machine's time.
+const figuresLimit = 30 * time.Second
+
+// figuresAreSums holds what an instance tells of itself against what happened at both.
+func figuresAreSums(t *testing.T, f *fleet) {
+	t.Helper()
+	eve, who := f.signup("eve@example.com")
+	one, other := f.of(0, eve), f.of(1, eve)
+	id := one.device("counted")
+	overSSE(t, f.apis[0], who.AccessToken)
+	overSSE(t, f.apis[1], who.AccessToken)
+	overWebSocket(t, f.apis[1], who.AccessToken)
+
+	// Each instance sees only one of the two.
+	for _, c := range []*client{one, other} {
+		within(t, figuresLimit, "the sums of what goes on", func() string {
+			one.do("POST", "/devices/"+id+"/heartbeat", map[string]any{}, 200)
+			other.do("POST", "/devices/"+id+"/logs", map[string]any{"event": "x", "value": 1}, 201)
+			var now struct {
+				Heartbeats  float64 `json:"heartbeats_per_second"`
+				Logs        float64 `json:"logs_per_second"`
+				Connections int     `json:"connections"`
+			}
+			c.do("GET", "/analytics/realtime", nil, 200).into(t, &now)
+			if now.Heartbeats == 0 || now.Logs == 0 || now.Connections != 3 {
+				return fmt.Sprintf("at %s: %+v", c.s.url, now)
+			}
+			return ""
+		})
+	}
+}
