@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -36,4 +37,27 @@ func figuresAreSums(t *testing.T, f *fleet) {
 			return ""
 		})
 	}
+
+	admin := newAdmin(t, f)
+	for i := range f.apis {
+		c := f.of(i, admin)
+		within(t, figuresLimit, "the streams of all", func() string {
+			got := string(c.do("GET", "/realtime/stats", nil, 200).body)
+			// One person, on their own channel, thrice.
+			if !strings.HasPrefix(got, `{"connections":{"websocket":1,"sse":2},"users":1,"channels":1,`) {
+				return got
+			}
+			return ""
+		})
+	}
+}
+
+// newAdmin makes an administrator and signs in.
+func newAdmin(t *testing.T, f *fleet) *client {
+	t.Helper()
+	cmd := command(f.apis[0].dir, "user", "create", "--email", "root@example.com", "--name", "Root", "--role", "admin", "--password-stdin")
+	cmd.Env, cmd.Stdin = append(cmd.Env, f.apis[0].env...), strings.NewReader(password)
+	mustRun(t, cmd)
+	admin, _ := f.login("root@example.com", password)
+	return admin
 }

@@ -71,7 +71,7 @@ type Options struct {
 	Figures func(ctx context.Context) Figures
 	// Live carries events to connections, StreamStats counts them; nil: this instance serves no streams.
 	Live        Live
-	StreamStats func() StreamStats
+	StreamStats func(context.Context) StreamStats
 	// Health answers under /health; Metrics counts requests. Both may be nil.
 	Health  *observe.Health
 	Metrics *observe.HTTPMetrics

@@ -36,8 +36,8 @@ type Ticket struct {
 // StreamStats are the figures of the open connections.
 type StreamStats struct {
 	Connections       StreamConnections `json:"connections"`
-	Users             int               `json:"users" doc:"People with a connection." example:"42"`
-	Channels          int               `json:"channels" doc:"Channels with a reader." example:"57"`
+	Users             int               `json:"users" doc:"People with a connection, each once, wherever they are connected; beyond 4,096 an estimate where there are several instances." example:"42"`
+	Channels          int               `json:"channels" doc:"Channels with a reader, counted likewise." example:"57"`
 	MessagesPerSecond float64           `json:"messages_per_second" doc:"Events delivered; the mean of the last 10 seconds." example:"12.5"`
 }
 
@@ -106,12 +106,12 @@ func (a *API) registerRealtime() {
 	}, func(doc *huma.Operation) { doc.Responses["201"] = jsonResponse("The ticket", schemaOf[Ticket](a)) }, a.live(a.createTicket))
 	register(a, operation{
 		ID: "stream-stats", Method: http.MethodGet, Path: "/realtime/stats", Tag: tagRealtime, Access: forAdmins,
-		Summary: "Count the open streams", Description: "The figures of the instance that answers, now.",
-	}, func(context.Context, *struct{}) (*bodyOf[StreamStats], error) {
+		Summary: "Count the open streams", Description: "At all instances together. What another instance tells is at most a second old.",
+	}, func(ctx context.Context, _ *struct{}) (*bodyOf[StreamStats], error) {
 		if a.options.StreamStats == nil {
 			return nil, errNotLive()
 		}
-		return &bodyOf[StreamStats]{a.options.StreamStats()}, nil
+		return &bodyOf[StreamStats]{a.options.StreamStats(ctx)}, nil
 	})
 }
 

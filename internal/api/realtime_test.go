@@ -56,7 +56,7 @@ func newLiveAPI(t *testing.T, limiter Limiter) (*realtime.Node, *API) {
 	}
 	a, err := New(Options{
 		Users: users, Devices: tokens{"hd_x": {DeviceID: lampID}}, Live: node, Limiter: limiter,
-		StreamStats: func() StreamStats { return StreamStats{Users: node.Stats().Users} },
+		StreamStats: func(context.Context) StreamStats { return StreamStats{Users: node.Stats().Users} },
 	})
 	if err != nil {
 		t.Fatal(err)

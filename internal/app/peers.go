@@ -8,7 +8,9 @@ import (
 
 	"hearth"
 	"hearth/internal/analytics"
+	"hearth/internal/api"
 	"hearth/internal/peers"
+	"hearth/internal/realtime"
 )
 
 // openPeers makes the group of the processes that share Redis. What they tell one another is figures: sums of these are what one
@@ -65,6 +67,49 @@ func (a *App) openFlow() func(context.Context, hearth.Caller, hearth.Reach) anal
 		return all
 	}
 }
+
+// streams are the open streams of a process.
+type streams struct {
+	realtime.Stats
+	// People and Read are the ones that Users and Channels count; only a fleet needs them.
+	People, Read realtime.Distinct
+}
+
+// openStreams gives what counts the open streams.
+func (a *App) openStreams() func(context.Context) api.StreamStats {
+	question := peers.NewQuestion(a.peers, "streams", func(struct{}) streams {
+		own := streams{Stats: a.realtime.Stats()}
+		if a.peers != nil {
+			own.People, own.Read = a.realtime.Readers()
+		}
+		return own
+	})
+	return func(ctx context.Context) api.StreamStats { return sumStreams(question.Ask(ctx, struct{}{})) }
+}
+
+// sumStreams counts whoever has streams at several processes once.
+func sumStreams(each []streams) (all api.StreamStats) {
+	var people, read realtime.Distinct
+	var users, channels bounds
+	for _, one := range each {
+		all.Connections.WebSocket += one.Connections.WebSocket
+		all.Connections.SSE += one.Connections.SSE
+		all.MessagesPerSecond += one.MessagesPerSecond
+		people, read = people.Union(one.People), read.Union(one.Read)
+		users.add(one.Users)
+		channels.add(one.Channels)
+	}
+	all.Users, all.Channels = users.hold(people.Count()), channels.hold(read.Count())
+	all.MessagesPerSecond = rounded(all.MessagesPerSecond)
+	return all
+}
+
+// bounds are what the sizes of sets tell of the size of their union: exactly what it is, where one alone is not empty.
+type bounds struct{ largest, sum int }
+
+func (b *bounds) add(size int) { b.largest, b.sum = max(b.largest, size), b.sum+size }
+
+func (b *bounds) hold(estimate int) int { return min(max(estimate, b.largest), b.sum) }
 
 // rounded rids a sum of rates of what floating-point addition leaves in its last digits.
 func rounded(rate float64) float64 { return math.Round(rate*1e6) / 1e6 }

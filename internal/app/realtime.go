@@ -62,11 +62,3 @@ func (a *App) shareRealtime(ctx context.Context, options realtime.Options) (_ re
 	}
 	return options, nil
 }
-
-func (a *App) streamStats() api.StreamStats {
-	stats := a.realtime.Stats()
-	return api.StreamStats{
-		Connections: api.StreamConnections{WebSocket: stats.Connections.WebSocket, SSE: stats.Connections.SSE},
-		Users:       stats.Users, Channels: stats.Channels, MessagesPerSecond: stats.MessagesPerSecond,
-	}
-}
