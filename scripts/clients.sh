@@ -8,5 +8,6 @@ folder=internal/realtime/clienttest
 if [[ ! -d $folder/node_modules/ws || $folder/package-lock.json -nt $folder/node_modules ]]; then
   npm --prefix "$folder" ci --no-audit --no-fund --ignore-scripts
 fi
-go test -tags clients -race -count=1 "./$folder"
-go test -tags clients -race -count=1 -run ThePages ./e2e
+read -ra race <<<"${RACE:--race}" # how make has the detector
+go test -tags clients "${race[@]}" -count=1 "./$folder"
+go test -tags clients "${race[@]}" -count=1 -run ThePages ./e2e

@@ -3,8 +3,10 @@ package api
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -72,35 +74,27 @@ func readJSON(data []byte, v any) error {
 	return errors.New("is not of the documented form")
 }
 
-// registerDocs serves the OpenAPI document.
+// registerDocs serves the OpenAPI document and the page made of it. They are written when somebody asks for the first time: most
+// starts of the program do not need them.
 func (a *API) registerDocs() {
-	asJSON, err := a.OpenAPI()
-	if err != nil {
-		panic("api: the OpenAPI document does not encode: " + err.Error())
-	}
-	asYAML, err := a.huma.OpenAPI().YAML()
-	if err != nil {
-		panic("api: the OpenAPI document does not encode: " + err.Error())
-	}
-	serve := func(path, contentType string, body []byte) {
+	serve := func(path, contentType, policy string, write func() ([]byte, error)) {
+		document := sync.OnceValues(write)
 		a.route(operation{Method: http.MethodGet, Path: path, Root: true, ETag: true}, func(w http.ResponseWriter, _ *http.Request) error {
+			body, err := document()
+			if err != nil {
+				return fmt.Errorf("write %s: %w", path, err)
+			}
 			w.Header().Set("Content-Type", contentType)
+			if policy != "" {
+				w.Header().Set("Content-Security-Policy", policy)
+			}
 			_, _ = w.Write(body) // a client that has gone needs no answer
 			return nil
 		})
 	}
-	serve("/openapi.json", "application/json", asJSON)
-	serve("/openapi.yaml", "application/yaml", asYAML)
-	page, err := renderDocs(a.huma.OpenAPI())
-	if err != nil {
-		panic("api: the documentation does not render: " + err.Error())
-	}
-	a.route(operation{Method: http.MethodGet, Path: "/docs", Root: true, ETag: true}, func(w http.ResponseWriter, _ *http.Request) error {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Header().Set("Content-Security-Policy", docsPolicy)
-		_, _ = w.Write(page) // a client that has gone needs no answer
-		return nil
-	})
+	serve("/openapi.json", "application/json", "", a.OpenAPI)
+	serve("/openapi.yaml", "application/yaml", "", a.huma.OpenAPI().YAML)
+	serve("/docs", "text/html; charset=utf-8", docsPolicy, func() ([]byte, error) { return renderDocs(a.huma.OpenAPI()) })
 }
 
 // registerPages serves what stands beside the API.
