@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,37 @@ func figuresAreSums(t *testing.T, f *fleet) {
 			return ""
 		})
 	}
+
+	// The heartbeats were all taken in by the one, the logs by the other: nothing of either goes on any more.
+	type metrics struct {
+		Instances int
+		Routes    []struct {
+			Route string
+			Total int
+		}
+		Process struct{ Memory, Goroutines int }
+	}
+	ask := func(i int) (m metrics, taken map[string]int) {
+		f.of(i, admin).do("GET", "/admin/metrics", nil, 200).into(t, &m)
+		taken = map[string]int{}
+		for _, r := range m.Routes {
+			if strings.HasSuffix(r.Route, "/heartbeat") || strings.HasSuffix(r.Route, "/logs") {
+				taken[r.Route] = r.Total
+			}
+		}
+		return m, taken
+	}
+	within(t, figuresLimit, "the same metrics at both", func() string {
+		m, here := ask(0)
+		n, there := ask(1)
+		if m.Instances != 3 || n.Instances != 3 || len(here) != 2 || !maps.Equal(here, there) {
+			return fmt.Sprintf("%d processes with %v, %d with %v", m.Instances, here, n.Instances, there)
+		}
+		if m.Process.Goroutines == 0 || m.Process.Memory == 0 {
+			return fmt.Sprintf("%+v", m.Process)
+		}
+		return ""
+	})
 }
 
 // newAdmin makes an administrator and signs in.

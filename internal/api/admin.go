@@ -66,6 +66,8 @@ type Figures struct {
 	Cache    CacheFigures    `json:"cache"`
 	Process  ProcessFigures  `json:"process"`
 	Database DatabaseFigures `json:"database"`
+	// Instances is the number of processes in the sums.
+	Instances int `json:"instances" doc:"Programs that the figures are sums over, workers included: 1 without Redis." example:"3"`
 }
 
 // CacheFigures is how well caching works.
@@ -85,9 +87,9 @@ type CacheLayer struct {
 	Bytes     uint64  `json:"bytes"`
 }
 
-// ProcessFigures is what this process uses.
+// ProcessFigures is what the processes use together.
 type ProcessFigures struct {
-	CPU        float64 `json:"cpu" doc:"Processors used: the mean since they were last asked for, at least a second." example:"0.25"`
+	CPU        float64 `json:"cpu" doc:"Processors used: the mean since they were last asked for, at least a second. As all of this, the sum over the processes." example:"0.25"`
 	Memory     uint64  `json:"memory" doc:"Resident bytes." example:"88080384"`
 	Goroutines int     `json:"goroutines" example:"64"`
 }
@@ -109,7 +111,7 @@ type Metrics struct {
 	Figures
 }
 
-// RequestFigures count the requests since the start.
+// RequestFigures count the requests since the start of each process.
 type RequestFigures struct {
 	Total        uint64  `json:"total" example:"12345"`
 	PerSecond    float64 `json:"per_second" doc:"The mean of the last minute." example:"18.5"`
@@ -208,13 +210,14 @@ func (a *API) registerJobs() {
 
 // registerMetrics adds the service at a glance, for admins.
 func (a *API) registerMetrics() {
-	if a.options.Figures == nil || a.options.Metrics == nil {
+	if a.options.Figures == nil {
 		return
 	}
 	register(a, operation{
 		ID: "get-metrics", Method: http.MethodGet, Path: "/admin/metrics", Tag: tagAdministration, Access: forAdmins,
-		Summary: "See the service at a glance", Description: "The figures of the instance that answers. Prometheus gets more, on the admin listener.",
+		Summary: "See the service at a glance", Description: "The figures of all instances and workers together, each since its start; of one that does not answer " +
+			"in time there are none. What another tells is at most a second old. Prometheus gets more, on the admin listener of each.",
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[Metrics], error) {
-		return &bodyOf[Metrics]{Body: wireMetrics(a.options.Metrics.Summary(), a.options.Figures(ctx))}, nil
+		return &bodyOf[Metrics]{Body: wireMetrics(a.options.Figures(ctx))}, nil
 	})
 }

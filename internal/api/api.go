@@ -66,9 +66,10 @@ type Options struct {
 	Notifications *notify.Service
 	// Exports give people their data as files; nil: they are not served.
 	Exports *exports.Service
-	// Jobs is the background work, Figures what the metrics tell beside the requests; nil: their operations are not served.
+	// Jobs is the background work, Figures what the metrics tell of the requests and beside them; nil: their operations are not
+	// served.
 	Jobs    Jobs
-	Figures func(ctx context.Context) Figures
+	Figures func(ctx context.Context) (observe.HTTPSummary, Figures)
 	// Live carries events to connections, StreamStats counts them; nil: this instance serves no streams.
 	Live        Live
 	StreamStats func(context.Context) StreamStats

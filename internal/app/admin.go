@@ -13,6 +13,7 @@ import (
 	"hearth/internal/api"
 	"hearth/internal/kv"
 	"hearth/internal/observe"
+	"hearth/internal/peers"
 	"hearth/internal/queue"
 )
 
@@ -152,20 +153,56 @@ func (a *App) engine() string {
 	return "mongodb"
 }
 
-// figures gives what the metrics tell beside the requests.
-func (a *App) figures(ctx context.Context) api.Figures {
-	report := a.health.Report(ctx).Dependencies["database"]
-	f := api.Figures{
-		Process:  a.cpu.process(),
-		Database: api.DatabaseFigures{Engine: a.engine(), State: report.State, LatencyMS: report.LatencyMS},
-		Cache:    cacheFigures(a.cache.Stats()),
+// use is what a process did and uses.
+type use struct {
+	HTTP    observe.HTTPFigures
+	Cache   []kv.LayerStats
+	Process api.ProcessFigures
+}
+
+// openFigures gives what the metrics tell: of all processes together, and of the database that they share.
+func (a *App) openFigures() func(context.Context) (observe.HTTPSummary, api.Figures) {
+	question := peers.NewQuestion(a.peers, "use", func(struct{}) use {
+		return use{HTTP: a.metrics.HTTP.Figures(), Cache: a.cache.Stats(), Process: a.cpu.process()}
+	})
+	return func(ctx context.Context) (observe.HTTPSummary, api.Figures) {
+		requests, f := sumUse(question.Ask(ctx, struct{}{}))
+		report := a.health.Report(ctx).Dependencies["database"]
+		f.Database = api.DatabaseFigures{Engine: a.engine(), State: report.State, LatencyMS: report.LatencyMS}
+		if f.Database.State != observe.StateOK {
+			f.Database.State = observe.StateDown
+		}
+		f.Database.WALBytes = a.fileSize("hearth.db-wal")
+		f.Database.Bytes = a.fileSize("hearth.db") + f.Database.WALBytes
+		return requests, f
 	}
-	if f.Database.State != observe.StateOK {
-		f.Database.State = observe.StateDown
+}
+
+// sumUse adds up what processes did and use.
+func sumUse(each []use) (observe.HTTPSummary, api.Figures) {
+	f := api.Figures{Instances: len(each)}
+	var requests []observe.HTTPFigures
+	var layers []kv.LayerStats // the nearest first: every process has the same ones
+	for _, one := range each {
+		requests = append(requests, one.HTTP)
+		f.Process.CPU += one.Process.CPU
+		f.Process.Memory += one.Process.Memory
+		f.Process.Goroutines += one.Process.Goroutines
+		for _, layer := range one.Cache {
+			i := slices.IndexFunc(layers, func(l kv.LayerStats) bool { return l.Layer == layer.Layer })
+			if i < 0 {
+				layers = append(layers, layer)
+				continue
+			}
+			layers[i].Hits += layer.Hits
+			layers[i].Misses += layer.Misses
+			layers[i].Evictions += layer.Evictions
+			layers[i].Entries += layer.Entries
+			layers[i].Bytes += layer.Bytes
+		}
 	}
-	f.Database.WALBytes = a.fileSize("hearth.db-wal")
-	f.Database.Bytes = a.fileSize("hearth.db") + f.Database.WALBytes
-	return f
+	f.Cache = cacheFigures(layers)
+	return observe.SumHTTP(requests...), f
 }
 
 func cacheFigures(layers []kv.LayerStats) api.CacheFigures {

@@ -11,7 +11,7 @@ import (
 
 // HTTPSummary is the requests at a glance, for people; Prometheus has the detail.
 type HTTPSummary struct {
-	Total uint64 // answered since the start
+	Total uint64 // answered since the start, of each process its own
 	// PerSecond is the mean of the last whole minute, or of the time since the start where that is shorter.
 	PerSecond float64
 	// ErrorRate4xx and ErrorRate5xx are shares of Total, 0 to 1.
@@ -32,50 +32,77 @@ type RouteSummary struct {
 // Latency is quantiles since the start, each right within five percent. Zero where nothing was measured.
 type Latency struct{ P50, P95, P99 time.Duration }
 
-// Summary adds the requests up. It costs some microseconds a route; it is not for the hot path.
-func (m *HTTPMetrics) Summary() HTTPSummary {
-	var (
-		summary HTTPSummary
-		classes [len(statusClasses)]float64
-		all     sparse
-		seen    = map[string]bool{}
-	)
+// HTTPFigures are the requests of one process, in a form that adds up with others' and travels as JSON.
+type HTTPFigures struct {
+	// Classes counts the answers by the class of their status, 1xx first.
+	Classes [len(statusClasses)]uint64 `json:"classes"`
+	// PerSecond is as in HTTPSummary.
+	PerSecond float64 `json:"per_second"`
+	// Routes are the latencies of each route, all methods together.
+	Routes map[string]sparse `json:"routes"`
+}
+
+// Figures reads the counts. It costs some microseconds a route; it is not for the hot path.
+func (m *HTTPMetrics) Figures() HTTPFigures {
+	figures := HTTPFigures{PerSecond: m.recent.perSecond(time.Now()), Routes: map[string]sparse{}}
 	m.routes.Range(func(key, value any) bool {
-		route, figures := key.(routeKey), value.(*routeMetrics) //nolint:forcetypeassert // nothing else is stored
-		for i, counter := range figures.classes {
+		route, counted := key.(routeKey), value.(*routeMetrics) //nolint:forcetypeassert // nothing else is stored
+		for i, counter := range counted.classes {
 			var metric dto.Metric
 			if counter.Write(&metric) == nil {
-				classes[i] += metric.GetCounter().GetValue()
+				figures.Classes[i] += uint64(metric.GetCounter().GetValue())
 			}
 		}
-		if seen[route.route] { // the latency is that of the route, whatever the method
+		if _, seen := figures.Routes[route.route]; seen { // the latency is that of the route, whatever the method
 			return true
 		}
-		seen[route.route] = true
 		var metric dto.Metric
-		if figures.latency.Write(&metric) != nil {
-			return true
+		if counted.latency.Write(&metric) == nil {
+			figures.Routes[route.route] = sparseOf(metric.GetHistogram())
 		}
-		buckets := sparseOf(metric.GetHistogram())
-		all.add(buckets)
-		summary.Routes = append(summary.Routes, RouteSummary{
-			Route: route.route, Total: metric.GetHistogram().GetSampleCount(), Latency: buckets.latency(),
-		})
 		return true
 	})
+	return figures
+}
+
+// SumHTTP adds the requests of processes up. Quantiles are those of all requests together.
+func SumHTTP(each ...HTTPFigures) (summary HTTPSummary) {
+	var (
+		all     sparse
+		refused uint64
+		failed  uint64
+		routes  = map[string]sparse{}
+	)
+	for _, figures := range each {
+		summary.PerSecond += figures.PerSecond
+		for _, n := range figures.Classes {
+			summary.Total += n
+		}
+		refused, failed = refused+figures.Classes[3], failed+figures.Classes[4]
+		for name, latency := range figures.Routes {
+			if !latency.valid() {
+				continue
+			}
+			all.add(latency)
+			if known, again := routes[name]; again { // what was given stays as it is
+				var sum sparse
+				sum.add(known)
+				sum.add(latency)
+				latency = sum
+			}
+			routes[name] = latency
+		}
+	}
+	for name, latency := range routes {
+		summary.Routes = append(summary.Routes, RouteSummary{Route: name, Total: latency.total(), Latency: latency.latency()})
+	}
 	slices.SortFunc(summary.Routes, func(a, b RouteSummary) int {
 		return cmp.Or(cmp.Compare(b.Total, a.Total), cmp.Compare(a.Route, b.Route))
 	})
-	var total float64
-	for _, count := range classes {
-		total += count
-	}
-	summary.Total = uint64(total)
-	if total > 0 {
-		summary.ErrorRate4xx, summary.ErrorRate5xx = classes[3]/total, classes[4]/total
+	if total := float64(summary.Total); total > 0 {
+		summary.ErrorRate4xx, summary.ErrorRate5xx = float64(refused)/total, float64(failed)/total
 	}
 	summary.Latency = all.latency()
-	summary.PerSecond = m.recent.perSecond(time.Now())
 	return summary
 }
 

@@ -44,7 +44,7 @@ type processOptions struct {
 	before func()
 }
 
-func start(t *testing.T, url string, o processOptions) *process {
+func start(t testing.TB, url string, o processOptions) *process {
 	t.Helper()
 	conn, err := redisconn.Connect(t.Context(), redisconn.Options{URL: url})
 	if err != nil {
@@ -221,5 +221,24 @@ func TestAProcessThatIsAloneAsksNobody(t *testing.T) {
 	}
 	if _, err := peers.New(peers.Options{}); err == nil {
 		t.Error("a group without a connection was made")
+	}
+}
+
+// BenchmarkAsk asks two other processes for 20 kB each.
+func BenchmarkAsk(b *testing.B) {
+	redis := testserver.StartRedis(b)
+	options := peers.Options{Wait: patient, Keep: fresh}
+	answer := strings.Repeat("x", 20_000)
+	a := start(b, redis.URL(), processOptions{Options: options, name: "a"})
+	for range 2 {
+		start(b, redis.URL(), processOptions{Options: options, name: answer})
+	}
+	for len(a.Ask(b.Context(), "x")) < 3 {
+		time.Sleep(time.Millisecond)
+	}
+	for b.Loop() {
+		if got := a.Ask(b.Context(), "x"); len(got) != 3 {
+			b.Fatalf("%d answers", len(got))
+		}
 	}
 }
