@@ -232,10 +232,15 @@ func TestStreamsGoThroughNginx(t *testing.T) {
 		defer cancel()
 		open := make(chan struct{})
 		transport := &opened{RoundTripper: s.transport, open: sync.OnceFunc(func() { close(open) })}
-		go func() {
-			<-open
-			during()
-		}()
+		var happening sync.WaitGroup
+		happening.Go(func() {
+			select {
+			case <-open:
+				during()
+			case <-ctx.Done():
+			}
+		})
+		defer happening.Wait() // an event may be here before the answer to what caused it
 		err := live.Follow(ctx, live.Options{
 			URL: s.url, Token: func(context.Context) (string, error) { return ann.token, nil }, LastID: lastID,
 			Channels: []string{"device:" + id}, HTTP: &http.Client{Transport: transport},
