@@ -74,7 +74,7 @@ func figuresAreSums(t *testing.T, f *fleet) {
 	within(t, figuresLimit, "the same metrics at both", func() string {
 		m, here := ask(0)
 		n, there := ask(1)
-		if m.Instances != 3 || n.Instances != 3 || len(here) != 2 || !maps.Equal(here, there) {
+		if m.Instances != 3 || n.Instances != 3 || len(here) < 2 || !maps.Equal(here, there) {
 			return fmt.Sprintf("%d processes with %v, %d with %v", m.Instances, here, n.Instances, there)
 		}
 		if m.Process.Goroutines == 0 || m.Process.Memory == 0 {
