@@ -27,7 +27,7 @@ func TestExportsAndTheirNoticesAreAsTheContractSays(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer q.Close()
-		steerJobs(t, q, func(args ...string) string { return mustRun(t, command(s.dir, args...)) })
+		steerJobs(t, q, s, func(args ...string) string { return mustRun(t, command(s.dir, args...)) })
 	})
 }
 
@@ -174,7 +174,7 @@ func walkNotices(t *testing.T, ann, bob *client, export string) {
 }
 
 // steerJobs lists, retries and deletes a job that is dead, by the program's commands beside the running workers.
-func steerJobs(t *testing.T, q queue.Queue, run func(args ...string) string) {
+func steerJobs(t *testing.T, q queue.Queue, worker *server, run func(args ...string) string) {
 	t.Helper()
 	id := queue.NewID(time.Now())
 	if _, err := q.Enqueue(t.Context(), queue.Job{ID: id, Kind: "export.run", Queue: queue.Export, Payload: json.RawMessage(`{"export_id":1}`)}); err != nil {
@@ -188,10 +188,16 @@ func steerJobs(t *testing.T, q queue.Queue, run func(args ...string) string) {
 		return ""
 	}
 	within(t, 20*time.Second, "the job is dead", dead)
-	if out := run("jobs", "retry", id); !strings.Contains(out, "export.run") || strings.Contains(lastLine(out), " dead ") {
+	if out := run("jobs", "retry", id); !strings.Contains(out, id) || !strings.Contains(out, "export.run") {
 		t.Errorf("retrying says %s", out)
 	}
-	within(t, 20*time.Second, "the job ran again and is dead", dead)
+	within(t, 20*time.Second, "the job ran again", func() string {
+		if n := strings.Count(worker.log.String(), `"msg":"a job failed","job":"`+id+`"`); n != 2 {
+			return fmt.Sprint(n, " times in all")
+		}
+		return ""
+	})
+	within(t, 20*time.Second, "the job is dead again", dead)
 	if out := run("jobs", "delete", id); !strings.Contains(out, "deleted") {
 		t.Errorf("deleting says %s", out)
 	}

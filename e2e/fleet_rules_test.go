@@ -194,7 +194,7 @@ func TestAFleetIsOneService(t *testing.T) {
 		}
 		defer q.Close()
 		dir := t.TempDir()
-		steerJobs(t, q, func(args ...string) string {
+		steerJobs(t, q, f.workers[0], func(args ...string) string {
 			cmd := command(dir, args...)
 			cmd.Env = append(cmd.Env, f.apis[0].env...)
 			return mustRun(t, cmd)
