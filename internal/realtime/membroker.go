@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"container/heap"
 	"context"
 	"crypto/rand"
 	"hash/maphash"
@@ -41,26 +42,44 @@ var _ Broker = (*memBroker)(nil)
 type brokerShard struct {
 	mu      sync.Mutex
 	streams map[string]*stream
-	// ages is the ring of every entry by age: ages.next is the oldest.
-	ages  entry
+	// ages are the streams that may have events, by the age of their oldest.
+	ages  byAge
 	bytes int
 }
 
-// stream is one channel: entries[first:] are the events up to top.
+// stream is one channel: its events up to top.
 type stream struct {
-	entries []*entry
-	top     uint64
-	bytes   int
+	history
+	top uint64
 	// read tells that the node has readers on the channel; else idleSince is when the last one left.
 	read      bool
 	idleSince time.Time
+	// listed tells that the stream is in its shard's ages, under the time since: of its oldest event now, or of one before that.
+	listed bool
+	since  int64
 }
 
-type entry struct {
-	prev, next *entry
-	stream     *stream
-	pub        *centrifuge.Publication
-	at         time.Time
+// byAge is a heap of streams: the first is that with the least since.
+type byAge []*stream
+
+func (a byAge) Len() int           { return len(a) }
+func (a byAge) Less(i, j int) bool { return a[i].since < a[j].since }
+func (a byAge) Swap(i, j int)      { a[i], a[j] = a[j], a[i] }
+
+// Push implements heap.Interface.
+func (a *byAge) Push(st any) {
+	if st, ok := st.(*stream); ok {
+		*a = append(*a, st)
+	}
+}
+
+// Pop implements heap.Interface.
+func (a *byAge) Pop() any {
+	last := len(*a) - 1
+	st := (*a)[last]
+	(*a)[last] = nil
+	*a = (*a)[:last]
+	return st
 }
 
 func newMemBroker(options HistoryOptions, clock hearth.Clock) *memBroker {
@@ -68,9 +87,7 @@ func newMemBroker(options HistoryOptions, clock hearth.Clock) *memBroker {
 		options: options, clock: clock, epoch: rand.Text()[:8], seed: maphash.MakeSeed(), stop: make(chan struct{}),
 	}
 	for i := range b.shards {
-		s := &b.shards[i]
-		s.streams = map[string]*stream{}
-		s.ages.prev, s.ages.next = &s.ages, &s.ages
+		b.shards[i].streams = map[string]*stream{}
 	}
 	return b
 }
@@ -111,12 +128,10 @@ func (b *memBroker) forget(now time.Time) {
 	for i := range b.shards {
 		s := &b.shards[i]
 		s.mu.Lock()
-		s.trim(now.Add(-b.options.Age), math.MaxInt)
+		s.trim(now.Add(-b.options.Age).UnixMilli(), math.MaxInt)
 		for channel, st := range s.streams {
 			if !st.read && now.Sub(st.idleSince) >= b.options.Age {
-				for len(st.entries) > 0 {
-					s.dropFirst(st)
-				}
+				s.clear(st)
 				delete(s.streams, channel)
 			}
 		}
@@ -179,48 +194,62 @@ func (b *memBroker) Publish(channel string, data []byte, _ centrifuge.PublishOpt
 	}
 	b.places.Add(1)
 	st.top++
-	e := &entry{stream: st, at: now, pub: &centrifuge.Publication{Offset: st.top, Data: data, Time: now.UnixMilli()}}
-	st.entries = append(st.entries, e)
-	st.bytes += len(data)
-	s.bytes += len(data)
-	e.prev, e.next = s.ages.prev, &s.ages
-	e.prev.next, e.next.prev = e, e
-	for len(st.entries) > b.options.Size || st.bytes > b.options.Bytes {
+	pub := &centrifuge.Publication{Offset: st.top, Data: data, Time: now.UnixMilli()}
+	s.add(st, pub)
+	for st.len() > b.options.Size || st.bytes() > b.options.Bytes {
 		s.dropFirst(st)
 	}
-	s.trim(now.Add(-b.options.Age), b.options.TotalBytes/brokerShards)
+	s.trim(now.Add(-b.options.Age).UnixMilli(), b.options.TotalBytes/brokerShards)
 	s.mu.Unlock()
-	place := centrifuge.StreamPosition{Offset: e.pub.Offset, Epoch: b.epoch}
-	return centrifuge.PublishResult{StreamPosition: place}, b.handler.HandlePublication(channel, e.pub, place, false, nil)
+	place := centrifuge.StreamPosition{Offset: pub.Offset, Epoch: b.epoch}
+	return centrifuge.PublishResult{StreamPosition: place}, b.handler.HandlePublication(channel, pub, place, false, nil)
 }
 
-// trim drops entries from before the time, and the oldest until the rest are within limit bytes.
-func (s *brokerShard) trim(before time.Time, limit int) {
-	for oldest := s.ages.next; oldest != &s.ages && (s.bytes > limit || oldest.at.Before(before)); oldest = s.ages.next {
-		s.dropFirst(oldest.stream)
+// add keeps an event.
+func (s *brokerShard) add(st *stream, pub *centrifuge.Publication) {
+	st.add(pub.Time, pub.Data)
+	s.bytes += len(pub.Data)
+	if !st.listed {
+		st.listed, st.since = true, st.oldest()
+		heap.Push(&s.ages, st)
 	}
 }
 
-// dropFirst drops the oldest entry of a stream that has one.
-func (s *brokerShard) dropFirst(st *stream) {
-	e := st.entries[0]
-	st.entries[0] = nil
-	st.entries = st.entries[1:]
-	if len(st.entries) == 0 {
-		st.entries = nil
+// trim drops events from before the time, and the oldest until the rest are within limit bytes.
+func (s *brokerShard) trim(before int64, limit int) {
+	for len(s.ages) > 0 {
+		switch st := s.ages[0]; {
+		case st.len() == 0:
+			st.listed = false
+			heap.Pop(&s.ages)
+		case st.since != st.oldest():
+			st.since = st.oldest()
+			heap.Fix(&s.ages, 0)
+		case s.bytes > limit || st.since < before:
+			s.dropFirst(st)
+		default:
+			return
+		}
 	}
-	st.bytes -= len(e.pub.Data)
-	s.bytes -= len(e.pub.Data)
-	e.prev.next, e.next.prev = e.next, e.prev
 }
 
-// after gives the entries that follow a place. The shard is locked.
-func (b *memBroker) after(st *stream, since centrifuge.StreamPosition) []*entry {
-	first := st.top - uint64(len(st.entries)) // the offset before the oldest entry
+// dropFirst drops the oldest event of a stream that has one.
+func (s *brokerShard) dropFirst(st *stream) { s.bytes -= st.dropFirst() }
+
+// clear drops all events of a stream.
+func (s *brokerShard) clear(st *stream) {
+	s.bytes -= st.bytes()
+	st.history = history{}
+}
+
+// had gives how many of the stream's events a reader at the place has had; all of them where it cannot be given the rest. The
+// shard is locked.
+func (b *memBroker) had(st *stream, since centrifuge.StreamPosition) int {
+	first := st.top - uint64(st.len()) // the offset before the oldest event
 	if since.Epoch != b.epoch || since.Offset >= st.top || since.Offset < first {
-		return nil
+		return st.len()
 	}
-	return st.entries[since.Offset-first:]
+	return int(since.Offset - first)
 }
 
 // History gives the events after a place, all of them, or none where they cannot all be given: centrifuge compares the
@@ -235,10 +264,12 @@ func (b *memBroker) History(channel string, options centrifuge.HistoryOptions) (
 	if filter.Since == nil || filter.Limit == 0 {
 		return nil, place, nil
 	}
-	entries := b.after(st, *filter.Since)
-	pubs := make([]*centrifuge.Publication, len(entries))
-	for i, e := range entries {
-		pubs[i] = e.pub
+	skip := b.had(st, *filter.Since)
+	offset := st.top - uint64(st.len()-skip)
+	pubs := make([]*centrifuge.Publication, 0, st.len()-skip)
+	for at, data := range st.after(skip) {
+		offset++
+		pubs = append(pubs, &centrifuge.Publication{Offset: offset, Data: data, Time: at})
 	}
 	return pubs, place, nil
 }
@@ -252,11 +283,7 @@ func (b *memBroker) ReplaySize(channel string, since centrifuge.StreamPosition) 
 	if st == nil {
 		return 0
 	}
-	size := 0
-	for _, e := range b.after(st, since) {
-		size += len(e.pub.Data)
-	}
-	return size
+	return st.bytesAfter(b.had(st, since))
 }
 
 // RemoveHistory drops the channel's events; places stay.
@@ -265,9 +292,7 @@ func (b *memBroker) RemoveHistory(channel string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if st := s.streams[channel]; st != nil {
-		for len(st.entries) > 0 {
-			s.dropFirst(st)
-		}
+		s.clear(st)
 	}
 	return nil
 }
@@ -281,9 +306,7 @@ func (b *memBroker) Break(channel string) error {
 		s.mu.Unlock()
 		return nil
 	}
-	for len(st.entries) > 0 {
-		s.dropFirst(st)
-	}
+	s.clear(st)
 	// Two beyond everything: a reader at the old top does not take the next event for the one that follows.
 	st.top = b.places.Add(2)
 	read := st.read

@@ -187,6 +187,40 @@ func TestTheHistoryOfAllChannelsIsBounded(t *testing.T) {
 	}
 }
 
+func TestTheOldestEventsGiveWayWhicheverChannelTheyAreOf(t *testing.T) {
+	t.Parallel()
+	options := generous()
+	options.TotalBytes = brokerShards * 5
+	b := newBrokerTest(t, options)
+	var channels []string // of one shard, which has room for five events
+	for len(channels) < 3 {
+		if channel := newID(); b.shard(channel) == &b.shards[0] {
+			_ = b.Subscribe(channel)
+			channels = append(channels, channel)
+		}
+	}
+	places := map[string]centrifuge.StreamPosition{}
+	for _, channel := range channels {
+		places[channel] = b.place(channel)
+	}
+	publish := func(channel int) {
+		b.now = b.now.Add(time.Millisecond)
+		b.publish(channels[channel], "x")
+	}
+	for _, channel := range []int{0, 1, 2, 0, 1} {
+		publish(channel)
+	}
+	for step, want := range [][]int{{2, 2, 1}, {-1, 2, 2}, {-1, -1, 3}, {-1, -1, -1}} {
+		for i, channel := range channels {
+			events, whole := b.replay(channel, places[channel])
+			if whole != (want[i] >= 0) || whole && len(events) != want[i] {
+				t.Errorf("step %d: channel %d replays %d events, whole: %v; want %d", step, i, len(events), whole, want[i])
+			}
+		}
+		publish(2)
+	}
+}
+
 func FuzzIDsOfEvents(f *testing.F) {
 	c := newCursors([]byte(strings.Repeat("k", 32)))
 	places := sortedPlaces(map[string]centrifuge.StreamPosition{
