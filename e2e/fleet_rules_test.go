@@ -110,15 +110,7 @@ func TestAFleetIsOneService(t *testing.T) {
 			defer cancel()
 			open := make(chan struct{})
 			transport := &opened{RoundTripper: http.DefaultTransport, open: sync.OnceFunc(func() { close(open) })}
-			var happening sync.WaitGroup
-			happening.Go(func() {
-				select {
-				case <-open:
-					during()
-				case <-ctx.Done():
-				}
-			})
-			defer happening.Wait() // an event may be here before the answer to what caused it
+			defer once(ctx, open, during)()
 			_ = live.Follow(ctx, live.Options{
 				URL: f.apis[instance].url, Token: func(context.Context) (string, error) { return ann.token, nil }, LastID: lastID,
 				Channels: []string{"device:" + id}, HTTP: &http.Client{Transport: transport},

@@ -232,15 +232,7 @@ func TestStreamsGoThroughNginx(t *testing.T) {
 		defer cancel()
 		open := make(chan struct{})
 		transport := &opened{RoundTripper: s.transport, open: sync.OnceFunc(func() { close(open) })}
-		var happening sync.WaitGroup
-		happening.Go(func() {
-			select {
-			case <-open:
-				during()
-			case <-ctx.Done():
-			}
-		})
-		defer happening.Wait() // an event may be here before the answer to what caused it
+		defer once(ctx, open, during)()
 		err := live.Follow(ctx, live.Options{
 			URL: s.url, Token: func(context.Context) (string, error) { return ann.token, nil }, LastID: lastID,
 			Channels: []string{"device:" + id}, HTTP: &http.Client{Transport: transport},
@@ -311,6 +303,20 @@ func (o *opened) RoundTrip(r *http.Request) (*http.Response, error) {
 		o.open()
 	}
 	return resp, err
+}
+
+// once does something when open is closed, unless ctx ends before. What it gives waits for the end of that: an event may be there
+// before the answer to what caused it.
+func once(ctx context.Context, open <-chan struct{}, do func()) (done func()) {
+	var doing sync.WaitGroup
+	doing.Go(func() {
+		select {
+		case <-open:
+			do()
+		case <-ctx.Done():
+		}
+	})
+	return doing.Wait
 }
 
 func await[T any](t *testing.T, ch <-chan T, what string) (v T) {

@@ -73,6 +73,8 @@ type Options struct {
 	// Live carries events to connections, StreamStats counts them; nil: this instance serves no streams.
 	Live        Live
 	StreamStats func(context.Context) StreamStats
+	// Settle waits until the events so far have their place among those of all instances, if there are any others; nil: there are none.
+	Settle func(context.Context)
 	// Health answers under /health; Metrics counts requests. Both may be nil.
 	Health  *observe.Health
 	Metrics *observe.HTTPMetrics

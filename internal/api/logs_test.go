@@ -21,7 +21,7 @@ import (
 )
 
 // logsWorld is an API over a real store with the devices a1 and a2 of ann and b1 of bob.
-func logsWorld(t *testing.T) *API {
+func logsWorld(t *testing.T, change ...func(*Options)) *API {
 	t.Helper()
 	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "hearth.db")})
 	if err != nil {
@@ -62,15 +62,43 @@ func logsWorld(t *testing.T) *API {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := New(Options{
+	options := Options{
 		Users:   tokens{"ann": {UserID: "ann", Role: hearth.RoleUser}, "bob": {UserID: "bob", Role: hearth.RoleUser}},
 		Devices: tokens{"hd_a1": {DeviceID: "a1"}}, Fleet: devices, Telemetry: logs, Analytics: counts, Once: store,
 		BatchBodyLimit: 1 << 20,
-	})
+	}
+	for _, f := range change {
+		f(&options)
+	}
+	a, err := New(options)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return a
+}
+
+func TestWhatMakesEventsSettlesBeforeItsAnswer(t *testing.T) {
+	t.Parallel()
+	settled := 0
+	a := logsWorld(t, func(o *Options) { o.Settle = func(context.Context) { settled++ } })
+	const entry = `{"event":"e","value":1}`
+	for _, call := range []struct {
+		logCall
+		want int
+	}{
+		{logCall{name: "a log", method: "POST", path: "/devices/a1/logs", token: "ann", body: entry, status: 201}, 1},
+		{logCall{name: "logs", method: "POST", path: "/logs", token: "ann", body: `[{"device_id":"a1","event":"e","value":1}]`, status: 201}, 1},
+		{logCall{name: "a heartbeat", method: "POST", path: "/devices/a1/heartbeat", token: "ann", body: `{}`, status: 200}, 1},
+		{logCall{name: "heartbeats", method: "POST", path: "/heartbeats", token: "ann", body: `{"items":[{"device_id":"a1"}]}`, status: 200}, 1},
+		{logCall{name: "a refusal", method: "POST", path: "/devices/b1/logs", token: "ann", body: entry, status: 404, code: hearth.CodeNotFound}, 0},
+		{logCall{name: "reading", method: "GET", path: "/devices/a1/logs", token: "ann", status: 200}, 0},
+	} {
+		settled = 0
+		call.do(t, a)
+		if settled != call.want {
+			t.Errorf("%s settles %d times, want %d", call.name, settled, call.want)
+		}
+	}
 }
 
 // logCall is one request and what is expected of it.

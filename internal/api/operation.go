@@ -70,6 +70,11 @@ func (op operation) pattern() string {
 	return BasePath + op.Path
 }
 
+// tells whether the operation makes events of devices.
+func (op operation) tells() bool {
+	return op.Method != http.MethodGet && (op.Tag == tagDevices || op.Tag == tagLogs)
+}
+
 // codes gives every failure of the operation, for its documentation.
 func (op operation) codes(hasBody, hasParams bool) []hearth.Code {
 	codes := slices.Clone(op.Codes)

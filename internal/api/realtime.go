@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -23,6 +24,32 @@ type Live interface {
 	// IssueTicket gives a ticket that opens one stream within 30 seconds for whoever has the access token.
 	IssueTicket(ctx context.Context, token string) (string, error)
 }
+
+// settled lets an answer begin only once what the request did is on its way to the readers of all instances.
+func (a *API) settled(handler func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		return handler(&settlingWriter{ResponseWriter: w, settle: sync.OnceFunc(func() { a.options.Settle(r.Context()) })}, r)
+	}
+}
+
+// settlingWriter settles before an answer begins.
+type settlingWriter struct {
+	http.ResponseWriter
+	settle func()
+}
+
+func (w *settlingWriter) WriteHeader(status int) {
+	w.settle()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *settlingWriter) Write(data []byte) (int, error) {
+	w.settle()
+	return w.ResponseWriter.Write(data)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *settlingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // ticketSeconds is how long a ticket opens a stream.
 const ticketSeconds = 30

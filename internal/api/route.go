@@ -28,6 +28,9 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 	if op.Batch {
 		limit = a.options.BatchBodyLimit
 	}
+	if a.options.Settle != nil && op.tells() {
+		handler = a.settled(handler)
+	}
 	limited := a.options.Limiter != nil && op.Class != ""
 	serve := func(w http.ResponseWriter, r *http.Request) error {
 		refusal := a.admit(op, r)

@@ -207,11 +207,15 @@ func (a *App) buildAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var settle func(context.Context)
+	if a.redis != nil {
+		settle = a.realtime.Settle
+	}
 	a.api, err = api.New(api.Options{
 		Version: a.options.Version, Clock: a.options.Clock, Logger: a.log, Health: a.health, Metrics: a.metrics.HTTP, Tracer: a.tracer,
 		Accounts: a.people, Organizations: a.orgs, Roles: a.orgs.Roles, Devices: a.fleet, Fleet: a.fleet,
 		Telemetry: a.telemetry, Analytics: a.analytics, Exports: a.exports, Notifications: a.notify,
-		Jobs: jobs{a.queue, a.store, a.options.Clock}, Figures: a.openFigures(), Live: a.realtime, StreamStats: a.openStreams(),
+		Jobs: jobs{a.queue, a.store, a.options.Clock}, Figures: a.openFigures(), Live: a.realtime, StreamStats: a.openStreams(), Settle: settle,
 		BodyLimit: int64(a.config.BodyLimit), BatchBodyLimit: int64(a.config.BatchBodyLimit),
 		SlowRequest: a.config.SlowRequest, AllowedOrigins: a.config.AllowedOrigins,
 		TrustedProxies: a.config.TrustedProxies, AccelRedirect: a.config.AccelRedirect, Limiter: limits, Secret: secret, Once: a.store,

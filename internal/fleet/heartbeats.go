@@ -62,11 +62,10 @@ func (c *collector) write() {
 			return
 		}
 		c.mu.Unlock()
-		g.err = c.flush(g)
-		close(g.done)
-		if g.err == nil {
-			c.tell(g)
+		if g.err = c.flush(g); g.err == nil {
+			c.tell(g) // before the answers: what a caller does after its answer is told of later
 		}
+		close(g.done)
 	}
 }
 

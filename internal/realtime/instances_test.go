@@ -100,6 +100,25 @@ func TestAnEventReachesReadersOfAnotherInstanceAndIsReplayedThere(t *testing.T) 
 	back.expect(t, 9)
 }
 
+// Somebody who waits for each answer and asks another instance next is told of in that order.
+func TestEventsOfOneAfterTheOtherComeInOrderWhicheverInstanceTakesThem(t *testing.T) {
+	t.Parallel()
+	both := instances(t, testserver.StartRedis(t), 2)
+	ann, token := both[0].user(0)
+	lamp := both[0].device(ownedBy(ann.UserID))
+	s := both[1].open(t, token, channels(deviceChannel(lamp)), "")
+	s.head(t)
+	const events = 500
+	var want []int
+	for n := range events {
+		node := both[n%2].node
+		node.Publish(heartbeat(lamp, n))
+		node.Settle(t.Context())
+		want = append(want, n)
+	}
+	s.expect(t, want...)
+}
+
 func TestReadersLearnOfWhatRedisLost(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(*testserver.Redis){

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"context"
 	"hash/maphash"
 	"slices"
 	"sync"
@@ -22,6 +23,9 @@ type lane struct {
 	mu     sync.Mutex
 	queue  []queued
 	closed bool
+	// taken and done count the events that came and those that were published; waiting are those who wait for done.
+	taken, done uint64
+	waiting     []waiter
 	// lost are the channels whose events found the queue full; lostAll, that there were too many to remember.
 	lost    map[string]struct{}
 	lostAll bool
@@ -30,6 +34,12 @@ type lane struct {
 type queued struct {
 	event hearth.Event
 	at    time.Time
+}
+
+// waiter waits until the first count events of a lane are published: then reached is closed.
+type waiter struct {
+	count   uint64
+	reached chan struct{}
 }
 
 // Publish implements hearth.Publisher: it takes the events that anybody waits for into a bounded queue and returns. An
@@ -80,6 +90,7 @@ func (l *lane) add(q queued) bool {
 		return false
 	}
 	l.queue = append(l.queue, q)
+	l.taken++
 	select {
 	case l.wake <- struct{}{}:
 	default: // it is awake already
@@ -122,9 +133,58 @@ func (l *lane) run() {
 			}
 			for group := range slices.Chunk(batch, siftStep) {
 				l.publishAll(group)
+				l.published(len(group))
 			}
 			clear(batch)
 			l.breakLost()
+		}
+	}
+}
+
+// published counts events that were published, or that nobody wanted, and wakes who waited for them.
+func (l *lane) published(count int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.done += uint64(count)
+	l.waiting = slices.DeleteFunc(l.waiting, func(w waiter) bool {
+		reached := w.count <= l.done
+		if reached {
+			close(w.reached)
+		}
+		return reached
+	})
+}
+
+// settled gives what is closed once all events that the lane has taken are published; nil if they are.
+func (l *lane) settled() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.done == l.taken {
+		return nil
+	}
+	w := waiter{count: l.taken, reached: make(chan struct{})}
+	l.waiting = append(l.waiting, w)
+	return w.reached
+}
+
+// settleLimit bounds what a caller waits for the publishing of what it did.
+const settleLimit = 200 * time.Millisecond
+
+// Settle waits until what was published here before has its place among the events of all instances, for 200 ms at most. An answer
+// that is given after that lets its caller go on at another instance: what happens there comes later, for every reader. One
+// process alone needs none of it.
+func (n *Node) Settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	for _, l := range n.lanes {
+		settled := l.settled()
+		if settled == nil {
+			continue
+		}
+		select {
+		case <-settled:
+		case <-ctx.Done():
+			return
 		}
 	}
 }
