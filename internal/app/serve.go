@@ -55,6 +55,9 @@ func serveHTTP(listener net.Listener, handler http.Handler, logger *log.Logger, 
 		stopping.Store(true)
 		emptyBacklog(ctx, listener)
 		err := listener.Close()
+		if errors.Is(err, net.ErrClosed) {
+			err = nil // it ended before, and failed was told why
+		}
 		accepting.Wait()
 		fresh.await(ctx)
 		if failure := server.Shutdown(ctx); failure != nil {

@@ -83,3 +83,22 @@ func TestAStopAnswersEverybodyWhoCameBefore(t *testing.T) {
 		t.Error("after the stop a connection is taken")
 	}
 }
+
+func TestAListenerThatEndsByItselfIsToldOfOnce(t *testing.T) {
+	t.Parallel()
+	listener, err := listen(t.Context(), "127.0.0.1:0", peerTimeout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := make(chan error, 1)
+	stop := serveHTTP(listener, http.NotFoundHandler(), log.Default(), func(err error) { failed <- err })
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-failed; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("it ended with %v", err)
+	}
+	if err := stop(t.Context()); err != nil {
+		t.Errorf("stopping it then says %v, too", err)
+	}
+}

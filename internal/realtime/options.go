@@ -87,7 +87,8 @@ type HistoryOptions struct {
 	// Size and Bytes bound the events of one channel (default 1,000 and 256 KiB).
 	Size  int
 	Bytes int
-	// TotalBytes bounds the events of all channels; the oldest give way (default 64 MiB).
+	// TotalBytes bounds the events of all channels; the oldest give way (default 64 MiB). Where channels shrink, the memory for them
+	// is up to four times that.
 	TotalBytes int
 }
 
