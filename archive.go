@@ -31,8 +31,8 @@ type ArchivePart struct {
 	Exports       []Export
 	Checkpoints   []Checkpoint
 	// Once are without Render.
-	Once   []Once
-	Outbox []OutboxJob
+	Idempotency []IdempotencyRecord
+	Outbox      []OutboxJob
 	// Audit entries have ChangesText, which the hash is over, and no Changes.
 	Audit []AuditEntry
 	// Logs have their Seq. Rollups are not carried: they follow from the logs.
@@ -70,18 +70,18 @@ type Restore struct {
 	// Source names what is restored, so that another thing is not mixed in: at most 200 bytes.
 	Source    string
 	StartedAt time.Time
-	// Done counts the records that are stored, by names that the restorer gives.
+	// Done counts the records that are stored, by names that the restorer returns.
 	Done map[string]int64
 }
 
 // Archiver is a store whose whole content can be archived, and restored into an empty store of any kind.
 type Archiver interface {
-	// Archive gives everything that readers see of the store at one moment, in parts. Writes go on meanwhile. Kinds come one
+	// Archive returns everything that readers see of the store at one moment, in parts. Writes go on meanwhile. Kinds come one
 	// after the other in the order of ArchivePart's fields; the order within a kind is the store's and, as long as nothing
 	// changes, always the same; audit entries come by Seq. Memory is bounded. The sequence ends after an error.
 	Archive(ctx context.Context) iter.Seq2[ArchivePart, error]
 	// BeginRestore marks an empty store as being restored from restore.Source, or finds such a mark of the same Source, and
-	// gives the mark with what is done. CodeConflict if the store is not empty, or marked for another Source.
+	// returns the mark with what is done. CodeConflict if the store is not empty, or marked for another Source.
 	BeginRestore(ctx context.Context, restore Restore) (Restore, error)
 	// RestorePart stores the records and the mark's Done. Where the engine cannot do both in one atomic step, records come
 	// first, and storing them again changes nothing. Kinds come in the order of ArchivePart's fields, logs in any order.
@@ -89,6 +89,6 @@ type Archiver interface {
 	RestorePart(ctx context.Context, part ArchivePart, restore Restore) error
 	// EndRestore takes the mark away: the store may be used.
 	EndRestore(ctx context.Context) error
-	// Restoring gives the mark; CodeNotFound if there is none. A store with a mark must not be served from.
+	// Restoring returns the mark; CodeNotFound if there is none. A store with a mark must not be served from.
 	Restoring(ctx context.Context) (Restore, error)
 }

@@ -53,20 +53,20 @@ type AuditHead struct {
 	Hash string
 }
 
-// AuditStore keeps the audit. Entries come in with the writes that they tell of (see Along); none is ever changed or
+// AuditStore keeps the audit. Entries come in with the writes that they tell of (see SideEffects); none is ever changed or
 // removed, and the store refuses both as far as its engine can.
 type AuditStore interface {
 	// AppendAudit stores entries that no write takes along, such as refusals; all or none.
 	AppendAudit(ctx context.Context, entries ...AuditEntry) error
 	// Audit lists entries, the newest first: by At, then Seq. The page's sort is "".
 	Audit(ctx context.Context, filter AuditFilter, page Page) (List[AuditEntry], error)
-	// AuditChain gives up to limit entries with a Seq above after, in the order of Seq, as they are stored.
+	// AuditChain returns up to limit entries with a Seq above after, in the order of Seq, as they are stored.
 	AuditChain(ctx context.Context, after int64, limit int) ([]AuditEntry, error)
-	// AuditHead gives the head of the chain.
+	// AuditHead returns the head of the chain.
 	AuditHead(ctx context.Context) (AuditHead, error)
 }
 
-// Chained gives the entry as it is stored behind head: with its number, the hash before it and its own.
+// Chained returns the entry as it is stored behind head: with its number, the hash before it and its own.
 func (e AuditEntry) Chained(head AuditHead) (AuditEntry, error) {
 	text, err := json.Marshal(e.Changes)
 	if err != nil {
@@ -92,7 +92,7 @@ type Change struct {
 	After  any `json:"after,omitempty"`
 }
 
-// Sum gives the entry's hash: SHA-256, in hex, over every field but Hash itself, with PrevHash, and with ChangesText for
+// Sum returns the entry's hash: SHA-256, in hex, over every field but Hash itself, with PrevHash, and with ChangesText for
 // Changes, whose encoding another program or version need not repeat. Each field is preceded by its length, so that no
 // two entries read the same.
 func (e AuditEntry) Sum() string {

@@ -9,7 +9,7 @@ const (
 	RoleUser  Role = "user"
 )
 
-// Valid tells whether r is one of the roles.
+// Valid reports whether r is one of the roles.
 func (r Role) Valid() bool { return r == RoleAdmin || r == RoleUser }
 
 // OrgRole is what a person may do in one organization.
@@ -38,7 +38,7 @@ func (r OrgRole) Rank() int {
 	return 0
 }
 
-// Valid tells whether r is one of the roles.
+// Valid reports whether r is one of the roles.
 func (r OrgRole) Valid() bool { return r.Rank() > 0 }
 
 // Caller is who makes a request: a person with an access token (UserID is set), a device with its token (DeviceID is
@@ -60,13 +60,13 @@ type Caller struct {
 	RequestID string
 }
 
-// IsUser tells whether the caller is a person who signed in.
+// IsUser reports whether the caller is a person who signed in.
 func (c Caller) IsUser() bool { return c.UserID != "" }
 
-// IsDevice tells whether the caller is a device.
+// IsDevice reports whether the caller is a device.
 func (c Caller) IsDevice() bool { return c.DeviceID != "" }
 
-// IsAdmin tells whether the caller may do everything.
+// IsAdmin reports whether the caller may do everything.
 func (c Caller) IsAdmin() bool { return c.IsUser() && c.Role == RoleAdmin }
 
 // Key names the caller for limits, idempotency and caches: "user:ID", "device:ID" or "" for nobody.
@@ -97,7 +97,7 @@ type Reach struct {
 	Scopes []Scope
 }
 
-// Reach gives what the caller may read: everything for an admin, else the caller's own devices and those of their
+// Reach returns what the caller may read: everything for an admin, else the caller's own devices and those of their
 // organizations. With orgID set it is that organization alone, and CodeNotFound if the caller may not read it.
 func (c Caller) Reach(orgID string) (Reach, error) {
 	if !c.IsUser() {

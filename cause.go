@@ -8,7 +8,7 @@ import (
 
 type causeKey struct{}
 
-// WithCause gives a context whose writes mark the jobs that they leave behind with what caused them: a W3C traceparent, so that the
+// WithCause returns a context whose writes mark the jobs that they leave behind with what caused them: a W3C traceparent, so that the
 // trace of a job finds that of the request.
 func WithCause(ctx context.Context, traceparent string) context.Context {
 	return context.WithValue(ctx, causeKey{}, traceparent)
@@ -17,7 +17,7 @@ func WithCause(ctx context.Context, traceparent string) context.Context {
 // causeField is the member of a payload that holds the cause; a reader of the payload passes over it.
 const causeField = "_cause"
 
-// CausedBy gives the job marked with the cause that ctx carries; without one, as it is. A store calls it on every job of a write.
+// CausedBy returns the job marked with the cause that ctx carries; without one, as it is. A store calls it on every job of a write.
 func (j OutboxJob) CausedBy(ctx context.Context) OutboxJob {
 	cause, _ := ctx.Value(causeKey{}).(string)
 	rest, isObject := bytes.CutPrefix(j.Payload, []byte("{"))
@@ -36,7 +36,7 @@ func (j OutboxJob) CausedBy(ctx context.Context) OutboxJob {
 	return j
 }
 
-// CauseOf gives the cause that a job's payload is marked with, or "".
+// CauseOf returns the cause that a job's payload is marked with, or "".
 func CauseOf(payload []byte) string {
 	if !bytes.Contains(payload, []byte(causeField)) {
 		return ""

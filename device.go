@@ -37,7 +37,7 @@ const (
 	StatusError    DeviceStatus = "error"
 )
 
-// Valid tells whether s is one of the statuses.
+// Valid reports whether s is one of the statuses.
 func (s DeviceStatus) Valid() bool {
 	return s == StatusActive || s == StatusInactive || s == StatusError
 }
@@ -52,7 +52,7 @@ const (
 	Never   Connection = "never"
 )
 
-// Valid tells whether c is one of the connections.
+// Valid reports whether c is one of the connections.
 func (c Connection) Valid() bool { return c == Online || c == Offline || c == Never }
 
 // Device is a thing that reports heartbeats and logs. It belongs to an organization if OrganizationID is set, else to
@@ -77,7 +77,7 @@ type Device struct {
 	UpdatedAt time.Time
 }
 
-// Scope gives who the device belongs to.
+// Scope returns who the device belongs to.
 func (d Device) Scope() Scope {
 	if d.OrganizationID != "" {
 		return OrgScope(d.OrganizationID)
@@ -85,12 +85,12 @@ func (d Device) Scope() Scope {
 	return UserScope(d.OwnerID)
 }
 
-// OfflineAt gives the time from which a device last heard at lastActive is offline.
+// OfflineAt returns the time from which a device last heard at lastActive is offline.
 func OfflineAt(lastActive time.Time, interval int) time.Time {
 	return lastActive.Add(OfflineAfter * time.Duration(interval) * time.Second)
 }
 
-// Connection tells whether the device is heard from at the time now.
+// Connection reports whether the device is heard from at the time now.
 func (d Device) Connection(now time.Time) Connection {
 	switch {
 	case d.LastActiveAt.IsZero():
@@ -243,12 +243,12 @@ type DeviceToken struct {
 // DeviceStore keeps devices, their tokens and when they were last heard. Every write is atomic and durable when it
 // returns; errors are of the codes named here, or CodeUnavailable and CodeStorageFull.
 type DeviceStore interface {
-	// CreateDevices stores all or none and gives them back with their keys, in order; CodeNotFound if an organization is
+	// CreateDevices stores all or none and returns them back with their keys, in order; CodeNotFound if an organization is
 	// gone, CodeConflict if an id is taken.
-	CreateDevices(ctx context.Context, devices []Device, along Along) ([]Device, error)
-	// Device gives one device; CodeNotFound.
+	CreateDevices(ctx context.Context, devices []Device, effects SideEffects) ([]Device, error)
+	// Device returns one device; CodeNotFound.
 	Device(ctx context.Context, id string) (Device, error)
-	// DevicesByID gives those of the devices that exist, in any order.
+	// DevicesByID returns those of the devices that exist, in any order.
 	DevicesByID(ctx context.Context, ids []string) ([]Device, error)
 	// DevicesByKey is DevicesByID by Key.
 	DevicesByKey(ctx context.Context, keys []int64) ([]Device, error)
@@ -257,31 +257,31 @@ type DeviceStore interface {
 	// Devices lists; sort is name, created_at (default, newest first: "-created_at") or last_active_at.
 	Devices(ctx context.Context, filter DeviceFilter, page Page) (List[Device], error)
 	// UpdateDevice reads, changes and writes one device in one atomic step, and counts its version up by one. An error of
-	// change is given back and nothing is written; change must not touch ID, Key, OwnerID, OrganizationID or Version, may
-	// run more than once, and may complete the entries of along.Audit, which are read after it. CodeNotFound.
-	UpdateDevice(ctx context.Context, id string, change func(Device) (Device, error), along Along) (Device, error)
+	// change is returned and nothing is written; change must not touch ID, Key, OwnerID, OrganizationID or Version, may
+	// run more than once, and may complete the entries of effects.Audit, which are read after it. CodeNotFound.
+	UpdateDevice(ctx context.Context, id string, change func(Device) (Device, error), effects SideEffects) (Device, error)
 	// DeleteDevice removes a device, its tokens, logs and rollups for every reader at once; the space comes back later.
-	// check sees the device first, and its error stops the deletion; it may complete along.Audit as in UpdateDevice.
+	// check sees the device first, and its error stops the deletion; it may complete effects.Audit as in UpdateDevice.
 	// CodeNotFound.
-	DeleteDevice(ctx context.Context, id string, check func(Device) error, along Along) error
+	DeleteDevice(ctx context.Context, id string, check func(Device) error, effects SideEffects) error
 	// RecordHeartbeats stores signs of life as one group. A heartbeat older than the last one changes nothing but the
 	// status it carries; one of a device that is gone is passed over. Statuses change without a new version.
 	RecordHeartbeats(ctx context.Context, beats []Heartbeat) error
 	// IdleDevices sets up to limit devices that were silent since before silentSince from active to inactive, marked as
-	// Idle, and gives them back. A device that was never heard counts from its creation.
+	// Idle, and returns them back. A device that was never heard counts from its creation.
 	IdleDevices(ctx context.Context, silentSince time.Time, limit int) ([]Device, error)
-	// OnlineDevices gives every device that is online at the time at, in any order, in bounded memory. The sequence ends
+	// OnlineDevices returns every device that is online at the time at, in any order, in bounded memory. The sequence ends
 	// after an error.
 	OnlineDevices(ctx context.Context, at time.Time) iter.Seq2[Device, error]
 
 	// CreateDeviceToken stores a token; CodeNotFound if the device is gone, CodeConflict if it has MaxDeviceTokens.
-	CreateDeviceToken(ctx context.Context, token DeviceToken, along Along) error
-	// DeviceTokens gives a device's tokens, oldest first.
+	CreateDeviceToken(ctx context.Context, token DeviceToken, effects SideEffects) error
+	// DeviceTokens returns a device's tokens, oldest first.
 	DeviceTokens(ctx context.Context, deviceID string) ([]DeviceToken, error)
 	// DeviceTokenByHash finds a token; CodeNotFound.
 	DeviceTokenByHash(ctx context.Context, hash []byte) (DeviceToken, error)
 	// DeleteDeviceToken removes a token of that device; CodeNotFound.
-	DeleteDeviceToken(ctx context.Context, deviceID, tokenID string, along Along) error
+	DeleteDeviceToken(ctx context.Context, deviceID, tokenID string, effects SideEffects) error
 	// TouchDeviceToken sets LastUsedAt; a token that is gone is passed over.
 	TouchDeviceToken(ctx context.Context, tokenID string, at time.Time) error
 }

@@ -58,7 +58,7 @@ type FieldError struct {
 	Message  string
 }
 
-// Error gives the code, the message and the cause: for logs, not for clients.
+// Error returns the code, the message and the cause: for logs, not for clients.
 func (e *Error) Error() string {
 	if e.Cause != nil {
 		return fmt.Sprintf("%s: %s: %v", e.Code, e.Message, e.Cause)
@@ -66,7 +66,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %s", e.Code, e.Message)
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
 // Errorf makes an Error with a formatted message.
@@ -89,7 +89,7 @@ func NotFound(kind string) *Error {
 	return Errorf(CodeNotFound, "there is no such %s", kind)
 }
 
-// ErrorCode gives err's code: "" for nil, CodeInternal for an error that is not one of ours.
+// ErrorCode returns err's code: "" for nil, CodeInternal for an error that is not one of ours.
 func ErrorCode(err error) Code {
 	if err == nil {
 		return ""

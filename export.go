@@ -31,7 +31,7 @@ const (
 	ExportDevices ExportType = "device_report"
 )
 
-// Valid tells whether t is one of the types.
+// Valid reports whether t is one of the types.
 func (t ExportType) Valid() bool { return t == ExportLogs || t == ExportUsage || t == ExportDevices }
 
 // ExportFormat is how an export's file is written.
@@ -45,7 +45,7 @@ const (
 	FormatParquet ExportFormat = "parquet"
 )
 
-// Valid tells whether f is one of the formats.
+// Valid reports whether f is one of the formats.
 func (f ExportFormat) Valid() bool {
 	return f == FormatCSV || f == FormatJSON || f == FormatNDJSON || f == FormatParquet
 }
@@ -60,7 +60,7 @@ const (
 	CompressZstd ExportCompression = "zstd"
 )
 
-// Valid tells whether c is one of the compressions.
+// Valid reports whether c is one of the compressions.
 func (c ExportCompression) Valid() bool {
 	return c == CompressNone || c == CompressGzip || c == CompressZstd
 }
@@ -78,15 +78,15 @@ const (
 	ExportCancelled ExportStatus = "cancelled"
 )
 
-// ExportStatuses gives all statuses.
+// ExportStatuses returns all statuses.
 func ExportStatuses() []ExportStatus {
 	return []ExportStatus{ExportQueued, ExportRunning, ExportCompleted, ExportFailed, ExportCancelled}
 }
 
-// Valid tells whether s is one of the statuses.
+// Valid reports whether s is one of the statuses.
 func (s ExportStatus) Valid() bool { return slices.Contains(ExportStatuses(), s) }
 
-// Ended tells whether no work is left to do.
+// Ended reports whether no work is left to do.
 func (s ExportStatus) Ended() bool { return s.Valid() && s != ExportQueued && s != ExportRunning }
 
 // ExportFilters narrow an export. Zero fields do not.
@@ -155,7 +155,7 @@ type Export struct {
 	ExpiresAt   time.Time // when the export and its file go; zero before the end
 }
 
-// Percentage gives how much is done, 0 to 100 in tenths; 100 exactly when completed.
+// Percentage returns how much is done, 0 to 100 in tenths; 100 exactly when completed.
 func (e Export) Percentage() float64 {
 	switch p := e.Progress; {
 	case e.Status == ExportCompleted:
@@ -167,7 +167,7 @@ func (e Export) Percentage() float64 {
 	}
 }
 
-// Span gives the range with its open sides filled in.
+// Span returns the range with its open sides filled in.
 func (e Export) Span() Span {
 	span := Span{From: time.UnixMilli(minLogTime).UTC(), To: time.UnixMilli(maxLogTime + 1).UTC()}
 	if !e.From.IsZero() {
@@ -256,20 +256,20 @@ type ExportFigures struct {
 // CodeUnavailable and CodeStorageFull.
 type ExportStore interface {
 	// CreateExport stores an export; CodeConflict if its owner has MaxOpenExports that have not ended.
-	CreateExport(ctx context.Context, export Export, along Along) error
-	// Export gives one export; CodeNotFound.
+	CreateExport(ctx context.Context, export Export, effects SideEffects) error
+	// Export returns one export; CodeNotFound.
 	Export(ctx context.Context, id string) (Export, error)
 	// Exports lists; the order is by created_at, newest first, and the page's sort is "".
 	Exports(ctx context.Context, filter ExportFilter, page Page) (List[Export], error)
-	// UpdateExport reads, changes and writes one export in one atomic step. An error of change is given back and nothing is
+	// UpdateExport reads, changes and writes one export in one atomic step. An error of change is returned and nothing is
 	// written, along neither. change must not touch ID, UserID or CreatedAt, may run more than once, and may complete along's
 	// entries, which are read after it. CodeNotFound.
-	UpdateExport(ctx context.Context, id string, change func(Export) (Export, error), along Along) (Export, error)
+	UpdateExport(ctx context.Context, id string, change func(Export) (Export, error), effects SideEffects) (Export, error)
 	// DeleteExport removes an export; CodeNotFound.
-	DeleteExport(ctx context.Context, id string, along Along) error
-	// ExpiredExports gives up to limit exports whose ExpiresAt is not after now, the oldest first.
+	DeleteExport(ctx context.Context, id string, effects SideEffects) error
+	// ExpiredExports returns up to limit exports whose ExpiresAt is not after now, the oldest first.
 	ExpiredExports(ctx context.Context, now time.Time, limit int) ([]Export, error)
-	// OpenExports gives up to limit exports created before that time that have not ended, the oldest first, behind the id
+	// OpenExports returns up to limit exports created before that time that have not ended, the oldest first, behind the id
 	// after ("" begins).
 	OpenExports(ctx context.Context, before time.Time, after string, limit int) ([]Export, error)
 	// ExportFigures sums up the exports of a person; of everybody if userID is "".

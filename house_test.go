@@ -26,8 +26,8 @@ const (
 // The packages by their part in the house. A new package goes into one of these lists.
 var (
 	capabilities = []string{
-		"internal/account", "internal/archive", "internal/orgs", "internal/fleet", "internal/telemetry",
-		"internal/analytics", "internal/exports", "internal/notify", "internal/audit",
+		"internal/core/account", "internal/core/archive", "internal/core/orgs", "internal/core/devices", "internal/core/telemetry",
+		"internal/core/analytics", "internal/core/exports", "internal/core/notify", "internal/core/audit",
 	}
 	ports = []string{"internal/kv", "internal/queue", "internal/blob", "internal/mail"}
 	// homes are the folders whose subfolders are the adapters of one port. The port of internal/store is the root.
@@ -44,7 +44,7 @@ var (
 	badNames = []string{"utils", "util", "common", "helpers", "helper", "types", "misc", "base", "shared"}
 )
 
-// mayImport gives the packages of this module that dir may import, each as a folder relative to the root ("." is the
+// mayImport returns the packages of this module that dir may import, each as a folder relative to the root ("." is the
 // root). A name that ends in "/..." stands for itself and everything below.
 func mayImport(dir string) []string {
 	const root = "."
@@ -110,7 +110,7 @@ func TestTheHouse(t *testing.T) {
 	}
 }
 
-// inspect gives what breaks a rule in tree, one sentence each, and the packages it saw.
+// inspect returns what breaks a rule in tree, one sentence each, and the packages it saw.
 func inspect(tree fs.FS) (problems, packages []string, err error) {
 	documented := map[string]bool{}
 	err = fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
@@ -209,7 +209,7 @@ func checkInit(name string, file *ast.File) []string {
 	return nil
 }
 
-// ourPackage gives the folder of an import path of this module.
+// ourPackage returns the folder of an import path of this module.
 func ourPackage(target string) (dir string, ours bool) {
 	if target == modulePath {
 		return ".", true
@@ -241,22 +241,22 @@ func TestTheInspectionFindsViolations(t *testing.T) {
 		"the root imports ours":          {"a.go", imports("hearth", "hearth/internal/config"), "may not import hearth/internal/config"},
 		"the root imports others'":       {"a.go", imports("hearth", "golang.org/x/sync/errgroup"), "may not import golang.org/x/sync"},
 		"the root imports uuid":          {"a.go", imports("hearth", "github.com/google/uuid", "net/netip"), ""},
-		"capability to capability":       {"internal/fleet/a.go", imports("fleet", "hearth/internal/account"), "internal/fleet may not import"},
-		"capability to adapter":          {"internal/exports/a.go", imports("exports", "hearth/internal/blob/s3blob"), "may not import hearth/internal/blob/s3blob"},
-		"capability to store":            {"internal/fleet/a.go", imports("fleet", "hearth/internal/store/sqlite"), "may not import hearth/internal/store/sqlite"},
-		"capability to api":              {"internal/fleet/a.go", imports("fleet", "hearth/internal/api"), "may not import hearth/internal/api"},
-		"capability to port":             {"internal/exports/a.go", imports("exports", "hearth", "hearth/internal/blob", "hearth/internal/queue"), ""},
+		"capability to capability":       {"internal/core/devices/a.go", imports("fleet", "hearth/internal/core/account"), "internal/core/devices may not import"},
+		"capability to adapter":          {"internal/core/exports/a.go", imports("exports", "hearth/internal/blob/s3blob"), "may not import hearth/internal/blob/s3blob"},
+		"capability to store":            {"internal/core/devices/a.go", imports("fleet", "hearth/internal/store/sqlite"), "may not import hearth/internal/store/sqlite"},
+		"capability to api":              {"internal/core/devices/a.go", imports("fleet", "hearth/internal/api"), "may not import hearth/internal/api"},
+		"capability to port":             {"internal/core/exports/a.go", imports("exports", "hearth", "hearth/internal/blob", "hearth/internal/queue"), ""},
 		"adapter to another's port":      {"internal/kv/rediskv/a.go", imports("rediskv", "hearth/internal/queue"), "may not import hearth/internal/queue"},
 		"adapter to adapter":             {"internal/kv/rediskv/a.go", imports("rediskv", "hearth/internal/kv/memkv"), "may not import hearth/internal/kv/memkv"},
 		"adapter to its port":            {"internal/kv/rediskv/a.go", imports("rediskv", "hearth", "hearth/internal/kv", "github.com/redis/rueidis"), ""},
-		"store to capability":            {"internal/store/sqlite/a.go", imports("sqlite", "hearth/internal/telemetry"), "may not import"},
+		"store to capability":            {"internal/store/sqlite/a.go", imports("sqlite", "hearth/internal/core/telemetry"), "may not import"},
 		"store to what stores share":     {"internal/store/sqlite/a.go", imports("sqlite", "hearth/internal/store/logcodec"), ""},
 		"store to store":                 {"internal/store/mongodb/a.go", imports("mongodb", "hearth/internal/store/sqlite"), "may not import"},
 		"adapter to Redis to its client": {"internal/kv/rediskv/a.go", imports("rediskv", "hearth/internal/kv", "hearth/internal/redisconn"), ""},
 		"another adapter to that client": {"internal/kv/memkv/a.go", imports("memkv", "hearth/internal/redisconn"), "may not import"},
 		"port to its adapter":            {"internal/kv/a.go", imports("kv", "hearth/internal/kv/memkv"), "may not import"},
 		"api to adapter":                 {"internal/api/a.go", imports("api", "hearth/internal/store/sqlite"), "may not import"},
-		"api to capabilities":            {"internal/api/a.go", imports("api", "hearth", "hearth/internal/fleet", "hearth/internal/observe"), ""},
+		"api to capabilities":            {"internal/api/a.go", imports("api", "hearth", "hearth/internal/core/devices", "hearth/internal/observe"), ""},
 		"realtime to api":                {"internal/realtime/a.go", imports("realtime", "hearth/internal/api"), "may not import"},
 		"api to its own part":            {"internal/api/a.go", imports("api", "hearth/internal/api/logjson"), ""},
 		"client to internal":             {"client/a.go", imports("client", "hearth/internal/api"), "may not import"},
@@ -264,20 +264,20 @@ func TestTheInspectionFindsViolations(t *testing.T) {
 		"main to app":                    {"cmd/hearth/a.go", imports("main", "hearth/internal/app"), "may not import"},
 		"app to everything":              {"internal/app/a.go", imports("app", "hearth/internal/store/sqlite", "hearth/internal/api"), ""},
 		"an unknown package":             {"internal/novel/a.go", imports("novel", "hearth/internal/kv"), "may not import"},
-		"a test may":                     {"internal/fleet/a_test.go", imports("fleet_test", "hearth/internal/store/sqlite"), ""},
-		"no doc comment":                 {"internal/fleet/a.go", "package fleet\n", "internal/fleet: the package has no doc comment"},
-		"an init function":               {"internal/fleet/a.go", imports("fleet") + "func init() {}\n", "has an init function"},
-		"a method of that name":          {"internal/fleet/a.go", imports("fleet") + "type T int\nfunc (T) init() {}\n", ""},
+		"a test may":                     {"internal/core/devices/a_test.go", imports("fleet_test", "hearth/internal/store/sqlite"), ""},
+		"no doc comment":                 {"internal/core/devices/a.go", "package fleet\n", "internal/core/devices: the package has no doc comment"},
+		"an init function":               {"internal/core/devices/a.go", imports("fleet") + "func init() {}\n", "has an init function"},
+		"a method of that name":          {"internal/core/devices/a.go", imports("fleet") + "type T int\nfunc (T) init() {}\n", ""},
 		"a name that says nothing":       {"internal/utils/a.go", imports("utils"), "is not named for what it does"},
-		"unsafe":                         {"internal/fleet/a.go", imports("fleet", "unsafe"), "around the language"},
-		"a long file":                    {"internal/fleet/a.go", imports("fleet") + strings.Repeat("//\n", 600), "a file has 600 at most"},
-		"a long test":                    {"internal/fleet/a_test.go", imports("fleet") + strings.Repeat("//\n", 600), "a file has 600 at most"},
+		"unsafe":                         {"internal/core/devices/a.go", imports("fleet", "unsafe"), "around the language"},
+		"a long file":                    {"internal/core/devices/a.go", imports("fleet") + strings.Repeat("//\n", 600), "a file has 600 at most"},
+		"a long test":                    {"internal/core/devices/a_test.go", imports("fleet") + strings.Repeat("//\n", 600), "a file has 600 at most"},
 		"a long generated file":          {"client/a.go", "// Code generated by x. DO NOT EDIT.\n\n" + imports("client") + strings.Repeat("//\n", 600), ""},
 		"a long main":                    {"cmd/hearth/main.go", imports("main") + strings.Repeat("//\n", 40), "a main stays under 40"},
 		"a hidden folder is not ours":    {".cache/x/a.go", "package utils\n", ""},
 		"an installed module is not":     {"tools/node_modules/x/a.go", "package utils\n", ""},
-		"test data is not":               {"internal/fleet/testdata/a.go", "package utils\n", ""},
-		"a file that is no Go is passed": {"internal/fleet/a.txt", "init", ""},
+		"test data is not":               {"internal/core/devices/testdata/a.go", "package utils\n", ""},
+		"a file that is no Go is passed": {"internal/core/devices/a.txt", "init", ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

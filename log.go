@@ -49,14 +49,14 @@ type LogSummary struct {
 
 var logIDEncoding = base32.HexEncoding.WithPadding(base32.NoPadding)
 
-// LogID gives the opaque, stable id of the entry with that number.
+// LogID returns the opaque, stable id of the entry with that number.
 func LogID(seq uint64) string {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], seq)
 	return logIDEncoding.EncodeToString(b[:])
 }
 
-// ValidEvent tells whether event is 1 to 64 of [A-Za-z0-9_.:-].
+// ValidEvent reports whether event is 1 to 64 of [A-Za-z0-9_.:-].
 func ValidEvent(event string) bool {
 	if len(event) == 0 || len(event) > MaxEvent {
 		return false
@@ -96,7 +96,7 @@ type Span struct {
 type LogQuery struct {
 	Device int64
 	Span   Span
-	// Event, if set, gives only logs of that event.
+	// Event, if set, returns only logs of that event.
 	Event string
 	// Ascending is oldest first; the default is newest first.
 	Ascending bool
@@ -126,20 +126,20 @@ type Checkpoint struct {
 // LogStore keeps logs, and rollups that equal them at every moment. Late and out-of-order logs land where they belong.
 type LogStore interface {
 	// AppendLogs stores all entries or none, durably, rollups with them; no entry is lost or doubled by a crash at any
-	// moment. It gives the Seq of the first entry; the others follow by one each. Entries of a device that is gone are
-	// passed over. At most MaxLogBatch entries. checkpoint may be nil. An along.Once without an Answer, whose Render is set,
+	// moment. It returns the Seq of the first entry; the others follow by one each. Entries of a device that is gone are
+	// passed over. At most MaxLogBatch entries. checkpoint may be nil. An effects.Idempotency without an Answer, whose Render is set,
 	// has its answer made from that first number (a uint64) before it is stored: an answer that names the logs' ids.
-	AppendLogs(ctx context.Context, entries []LogEntry, checkpoint *Checkpoint, along Along) (first uint64, err error)
-	// ImportCheckpoint gives the stored checkpoint; CodeNotFound.
+	AppendLogs(ctx context.Context, entries []LogEntry, checkpoint *Checkpoint, effects SideEffects) (first uint64, err error)
+	// ImportCheckpoint returns the stored checkpoint; CodeNotFound.
 	ImportCheckpoint(ctx context.Context, id string) (Checkpoint, error)
-	// Logs gives up to Limit+1 entries of one device, so that the asker sees whether there are more.
+	// Logs returns up to Limit+1 entries of one device, so that the asker sees whether there are more.
 	Logs(ctx context.Context, query LogQuery) ([]LogEntry, error)
-	// ScanLogs gives every entry that the scan asks for, oldest first, from one snapshot, in bounded memory. The sequence
+	// ScanLogs returns every entry that the scan asks for, oldest first, from one snapshot, in bounded memory. The sequence
 	// ends after an error.
 	ScanLogs(ctx context.Context, scan LogScan) iter.Seq2[LogEntry, error]
 	// Rollups answers all groupings from one snapshot; see RollupQuery.
 	Rollups(ctx context.Context, query RollupQuery) ([][]Rollup, error)
-	// CountLogs gives the number of logs of all time within reach.
+	// CountLogs returns the number of logs of all time within reach.
 	CountLogs(ctx context.Context, reach Reach) (int64, error)
 	// TrimLogs removes logs from before the start of the hour that before is in, for every reader at once, and takes back space in a small step.
 	// more says that another step is wanted; removed counts the entries that this step took out. An earlier time than that of

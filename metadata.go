@@ -9,8 +9,8 @@ import (
 // maxMetadataDepth bounds how deep objects and lists of metadata may be nested.
 const maxMetadataDepth = 16
 
-// CanonicalMetadata gives a JSON object in the one form that is stored: keys sorted, no spaces. Nil, an empty text and
-// null give nil. What cannot be kept gives the problem instead: a sentence's end, such as "must be an object".
+// CanonicalMetadata returns a JSON object in the one form that is stored: keys sorted, no spaces. Nil, an empty text and
+// null give nil. What cannot be kept returns the problem instead: a sentence's end, such as "must be an object".
 func CanonicalMetadata(raw json.RawMessage) (canonical json.RawMessage, problem string) {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 || string(raw) == "null" {

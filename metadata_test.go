@@ -31,10 +31,10 @@ func TestMetadataIsKeptInOneForm(t *testing.T) {
 	}
 }
 
-// nested gives an object whose innermost value, a 1, has depth containers around it.
+// nested returns an object whose innermost value, a 1, has depth containers around it.
 func nested(depth int) string {
 	return strings.Repeat(`{"a":`, depth) + "1" + strings.Repeat("}", depth)
 }
 
-// long gives an object of size bytes.
+// long returns an object of size bytes.
 func long(size int) string { return `{"a":"` + strings.Repeat("x", size-len(`{"a":""}`)) + `"}` }

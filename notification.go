@@ -34,7 +34,7 @@ const (
 	NotifyAccountLocked   NotificationType = "account_locked"
 )
 
-// NotificationTypes gives all types.
+// NotificationTypes returns all types.
 func NotificationTypes() []NotificationType {
 	return []NotificationType{
 		NotifyExportReady, NotifyExportFailed, NotifyDeviceOffline, NotifyDeviceOnline, NotifyNewSignIn, NotifyRefreshReused,
@@ -106,10 +106,10 @@ type NewNotification struct {
 	// Told, if set, is the connection of the device Data["device_id"] that the user learns of: it is stored only if the
 	// user still watches the device and was told something else last.
 	Told Connection
-	// Hidden stores nothing to be listed: only Told and Along.
+	// Hidden stores nothing to be listed: only Told and SideEffects.
 	Hidden bool
-	// Along is written if the notification is.
-	Along Along
+	// SideEffects is written if the notification is.
+	SideEffects SideEffects
 }
 
 // DeviceWatch is a device that somebody wants to be told about.
@@ -130,23 +130,23 @@ type NotificationChoice struct {
 // NotificationStore keeps notifications and what people want to be told. Every write is atomic and durable when it returns;
 // errors are of the codes named here, or CodeUnavailable and CodeStorageFull.
 type NotificationStore interface {
-	// CreateNotification stores a notification and tells whether it did: one whose ID was stored before, whose user is gone or
+	// CreateNotification stores a notification and reports whether it did: one whose ID was stored before, whose user is gone or
 	// whose Told is no news changes nothing. It removes the user's oldest beyond MaxNotifications. Only as long as the ID is
 	// kept, a second call is known.
 	CreateNotification(ctx context.Context, n NewNotification) (created bool, err error)
 	// Notifications lists a user's, newest first.
 	Notifications(ctx context.Context, userID string, filter NotificationFilter, page Page) (List[Notification], error)
-	// ReadNotification marks one of the user's as read, if it was not, and gives it; CodeNotFound.
+	// ReadNotification marks one of the user's as read, if it was not, and returns it; CodeNotFound.
 	ReadNotification(ctx context.Context, userID, id string, at time.Time) (Notification, error)
-	// ReadNotifications marks all of the user's as read and gives the number of those that were not.
+	// ReadNotifications marks all of the user's as read and returns the number of those that were not.
 	ReadNotifications(ctx context.Context, userID string, at time.Time) (int, error)
 	// RemoveReadNotifications removes up to limit notifications that were read before a time and says how many.
 	RemoveReadNotifications(ctx context.Context, before time.Time, limit int) (int, error)
-	// NotificationSettings gives what a user set, the defaults in its gaps.
+	// NotificationSettings returns what a user set, the defaults in its gaps.
 	NotificationSettings(ctx context.Context, userID string) (NotificationSettings, error)
 	// SetNotificationSettings replaces what a user set; what is known of a device that was watched before is kept. along is
 	// written in the same step. CodeNotFound if the user is gone.
-	SetNotificationSettings(ctx context.Context, userID string, choice NotificationChoice, along Along) error
-	// DeviceWatches gives those who watch a device.
+	SetNotificationSettings(ctx context.Context, userID string, choice NotificationChoice, effects SideEffects) error
+	// DeviceWatches returns those who watch a device.
 	DeviceWatches(ctx context.Context, deviceID string) ([]DeviceWatch, error)
 }

@@ -76,7 +76,7 @@ var orgAccess = map[OrgRole]OrgAccess{ // never written to
 	OrgViewer: MayReadOrg,
 }
 
-// OrgRole gives the role that the caller acts with in an organization: an admin of the installation acts as an owner. ""
+// OrgRole returns the role that the caller acts with in an organization: an admin of the installation acts as an owner. ""
 // if the caller has none.
 func (c Caller) OrgRole(orgID string) OrgRole {
 	switch {
@@ -127,45 +127,45 @@ type OrganizationFilter struct {
 
 // OrganizationStore keeps organizations, their members and invitations. Every write is atomic and durable when it
 // returns; errors are of the codes named here, or CodeUnavailable and CodeStorageFull. Functions that are passed in may
-// run more than once, may complete the entries of along.Audit, which are read after them, and must otherwise only
-// compute; an error of theirs is given back and nothing is written.
+// run more than once, may complete the entries of effects.Audit, which are read after them, and must otherwise only
+// compute; an error of theirs is returned and nothing is written.
 type OrganizationStore interface {
 	// CreateOrganization stores an organization with its first owner; CodeNotFound if that user is gone, CodeConflict if
 	// the user is in MaxOrganizations.
-	CreateOrganization(ctx context.Context, org Organization, ownerID string, along Along) error
-	// Organization gives one organization; CodeNotFound.
+	CreateOrganization(ctx context.Context, org Organization, ownerID string, effects SideEffects) error
+	// Organization returns one organization; CodeNotFound.
 	Organization(ctx context.Context, id string) (Organization, error)
 	// Organizations lists, newest first; a page has no other sort.
 	Organizations(ctx context.Context, filter OrganizationFilter, page Page) (List[Organization], error)
 	// UpdateOrganization reads, changes and writes one organization in one atomic step; change must not touch ID or
 	// CreatedAt. CodeNotFound.
-	UpdateOrganization(ctx context.Context, id string, change func(Organization) (Organization, error), along Along) (Organization, error)
-	// DeleteOrganization removes an organization with its memberships and invitations, and gives the ids of those who
+	UpdateOrganization(ctx context.Context, id string, change func(Organization) (Organization, error), effects SideEffects) (Organization, error)
+	// DeleteOrganization removes an organization with its memberships and invitations, and returns the ids of those who
 	// were members. CodeNotFound; CodeConflict while it has devices.
-	DeleteOrganization(ctx context.Context, id string, along Along) (memberIDs []string, err error)
+	DeleteOrganization(ctx context.Context, id string, effects SideEffects) (memberIDs []string, err error)
 
-	// Roles gives the organizations that a person is in, and the role in each.
+	// Roles returns the organizations that a person is in, and the role in each.
 	Roles(ctx context.Context, userID string) (map[string]OrgRole, error)
 	// Members lists, those who joined first before; a page has no other sort.
 	Members(ctx context.Context, orgID string, page Page) (List[Member], error)
-	// ChangeMember gives a person the role that change makes of the present one; "" is no member. Whoever loses rank
+	// ChangeMember returns a person the role that change makes of the present one; "" is no member. Whoever loses rank
 	// loses the open invitations that they made. CodeNotFound if the organization or the person is gone; CodeConflict for
 	// a change after which no owner would be left, or if the user is in MaxOrganizations.
-	ChangeMember(ctx context.Context, change MemberChange, along Along) (Member, error)
+	ChangeMember(ctx context.Context, change MemberChange, effects SideEffects) (Member, error)
 
 	// CreateInvitation stores an invitation in place of an earlier one of the same e-mail; CodeNotFound if the organization is
 	// gone, CodeConflict if it has MaxInvitations.
-	CreateInvitation(ctx context.Context, invitation Invitation, along Along) error
-	// Invitation gives one invitation; CodeNotFound.
+	CreateInvitation(ctx context.Context, invitation Invitation, effects SideEffects) error
+	// Invitation returns one invitation; CodeNotFound.
 	Invitation(ctx context.Context, id string) (Invitation, error)
 	// InvitationByHash finds an invitation by its token; CodeNotFound.
 	InvitationByHash(ctx context.Context, hash []byte) (Invitation, error)
-	// Invited tells whether an e-mail has an invitation that is good at the time now.
+	// Invited reports whether an e-mail has an invitation that is good at the time now.
 	Invited(ctx context.Context, email string, now time.Time) (bool, error)
-	// UseInvitation removes the invitation with that hash and gives the person the role that change makes of the
+	// UseInvitation removes the invitation with that hash and returns the person the role that change makes of the
 	// invitation and the present role. Of many uses at once one succeeds; CodeNotFound for the others.
-	UseInvitation(ctx context.Context, use InvitationUse, along Along) (Member, error)
-	// DeleteExpiredInvitations removes up to limit invitations that expired by now, and gives their number.
+	UseInvitation(ctx context.Context, use InvitationUse, effects SideEffects) (Member, error)
+	// DeleteExpiredInvitations removes up to limit invitations that expired by now, and returns their number.
 	DeleteExpiredInvitations(ctx context.Context, now time.Time, limit int) (int, error)
 }
 

@@ -23,7 +23,7 @@ type Page struct {
 	Count bool
 }
 
-// Size gives the number of items of the page: Limit or its default.
+// Size returns the number of items of the page: Limit or its default.
 func (p Page) Size() int {
 	if p.Limit <= 0 {
 		return DefaultLimit
@@ -54,10 +54,10 @@ type Cursor struct {
 // maxCursor bounds a cursor's length in bytes: a name of 200 characters, escaped, fits.
 const maxCursor = 4096
 
-// IsZero tells whether c is the beginning (or, as a List's Next, the end).
+// IsZero reports whether c is the beginning (or, as a List's Next, the end).
 func (c Cursor) IsZero() bool { return c == Cursor{} }
 
-// String gives the opaque form; "" for the zero Cursor.
+// String returns the opaque form; "" for the zero Cursor.
 func (c Cursor) String() string {
 	if c.IsZero() {
 		return ""

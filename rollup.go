@@ -13,7 +13,7 @@ const (
 	StepDay         = Step(24 * time.Hour)
 )
 
-// Floor gives the Unix milliseconds of the start of the bucket that at (Unix milliseconds) is in; 0 for StepNone.
+// Floor returns the Unix milliseconds of the start of the bucket that at (Unix milliseconds) is in; 0 for StepNone.
 func (s Step) Floor(at int64) int64 {
 	width := time.Duration(s).Milliseconds()
 	if width == 0 {

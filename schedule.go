@@ -25,7 +25,7 @@ const (
 	Monthly Every = "monthly"
 )
 
-// Valid tells whether e is one of the intervals.
+// Valid reports whether e is one of the intervals.
 func (e Every) Valid() bool { return e == Daily || e == Weekly || e == Monthly }
 
 // Recurrence is a time that comes round on the calendar of a place.
@@ -48,7 +48,7 @@ func (r Recurrence) location() (*time.Location, error) {
 	return time.LoadLocation(r.TimeZone)
 }
 
-// period gives the start of the period that day is in: that day, the Monday of its week, the first of its month.
+// period returns the start of the period that day is in: that day, the Monday of its week, the first of its month.
 func (r Recurrence) period(day time.Time) time.Time {
 	switch r.Every {
 	case Weekly:
@@ -70,7 +70,7 @@ func (r Recurrence) step(start time.Time, n int) time.Time {
 	return start.AddDate(0, 0, n)
 }
 
-// dayOf gives the day of the period that starts then on which the time comes.
+// dayOf returns the day of the period that starts then on which the time comes.
 func (r Recurrence) dayOf(start time.Time) time.Time {
 	switch r.Every {
 	case Weekly:
@@ -82,13 +82,13 @@ func (r Recurrence) dayOf(start time.Time) time.Time {
 	return start
 }
 
-// start gives the period, as a date at midnight in UTC, that t lies in on the calendar of the place.
+// start returns the period, as a date at midnight in UTC, that t lies in on the calendar of the place.
 func (r Recurrence) start(t time.Time, place *time.Location) time.Time {
 	local := t.In(place)
 	return r.period(time.Date(local.Year(), local.Month(), local.Day(), 0, 0, 0, 0, time.UTC))
 }
 
-// at gives the moment of a date in the place, minute minutes after midnight by the clock on the wall.
+// at returns the moment of a date in the place, minute minutes after midnight by the clock on the wall.
 func at(date time.Time, minute int, place *time.Location) time.Time {
 	moment := time.Date(date.Year(), date.Month(), date.Day(), minute/60, minute%60, 0, 0, place)
 	if earlier := moment.Add(-time.Hour); earlier.Hour() == moment.Hour() { // clocks were put back
@@ -97,7 +97,7 @@ func at(date time.Time, minute int, place *time.Location) time.Time {
 	return moment.UTC()
 }
 
-// Next gives the first time after t. It must be valid.
+// Next returns the first time after t. It must be valid.
 func (r Recurrence) Next(t time.Time) time.Time {
 	place, err := r.location()
 	if err != nil {
@@ -110,7 +110,7 @@ func (r Recurrence) Next(t time.Time) time.Time {
 	}
 }
 
-// Latest gives the last time that is not after t. It must be valid.
+// Latest returns the last time that is not after t. It must be valid.
 func (r Recurrence) Latest(t time.Time) time.Time {
 	place, err := r.location()
 	if err != nil {
@@ -123,7 +123,7 @@ func (r Recurrence) Latest(t time.Time) time.Time {
 	}
 }
 
-// Covered gives what the time slot, one of the recurrence, looks back on: whole days of the place, from the day of the time
+// Covered returns what the time slot, one of the recurrence, looks back on: whole days of the place, from the day of the time
 // before to the day of this one, which is not in it. So one after another they cover every moment once.
 func (r Recurrence) Covered(slot time.Time) Span {
 	place, err := r.location()
@@ -203,19 +203,19 @@ func (c Caller) AllowExportSchedule(s ExportSchedule) error {
 // named here, or CodeUnavailable and CodeStorageFull.
 type ExportScheduleStore interface {
 	// CreateExportSchedule stores a schedule; CodeConflict if its owner has MaxExportSchedules.
-	CreateExportSchedule(ctx context.Context, schedule ExportSchedule, along Along) error
-	// ExportSchedule gives one schedule; CodeNotFound.
+	CreateExportSchedule(ctx context.Context, schedule ExportSchedule, effects SideEffects) error
+	// ExportSchedule returns one schedule; CodeNotFound.
 	ExportSchedule(ctx context.Context, id string) (ExportSchedule, error)
 	// ExportSchedules lists a person's, everybody's if userID is ""; the order is by created_at, newest first, and the page's
 	// sort is "".
 	ExportSchedules(ctx context.Context, userID string, page Page) (List[ExportSchedule], error)
-	// UpdateExportSchedule reads, changes and writes one schedule in one atomic step. An error of change is given back and
+	// UpdateExportSchedule reads, changes and writes one schedule in one atomic step. An error of change is returned and
 	// nothing is written, along neither. change must not touch ID, UserID or CreatedAt, may run more than once, and may
 	// complete along's entries, which are read after it. CodeNotFound.
-	UpdateExportSchedule(ctx context.Context, id string, change func(ExportSchedule) (ExportSchedule, error), along Along) (ExportSchedule, error)
+	UpdateExportSchedule(ctx context.Context, id string, change func(ExportSchedule) (ExportSchedule, error), effects SideEffects) (ExportSchedule, error)
 	// DeleteExportSchedule removes a schedule; CodeNotFound.
-	DeleteExportSchedule(ctx context.Context, id string, along Along) error
-	// DueExportSchedules gives up to limit schedules whose NextAt is not zero and not after now, behind the id after (""
+	DeleteExportSchedule(ctx context.Context, id string, effects SideEffects) error
+	// DueExportSchedules returns up to limit schedules whose NextAt is not zero and not after now, behind the id after (""
 	// begins), by id.
 	DueExportSchedules(ctx context.Context, now time.Time, after string, limit int) ([]ExportSchedule, error)
 }

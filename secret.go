@@ -15,7 +15,7 @@ type SecretFile struct {
 // SecretStore keeps the files of keys where every instance finds them. Stores that one machine has for itself do not need
 // it: there the data directory is that place.
 type SecretStore interface {
-	// Secrets gives all files.
+	// Secrets returns all files.
 	Secrets(ctx context.Context) ([]SecretFile, error)
 	// SetSecret stores the content in place of the given version, as the version after it. CodeConflict: another version is
 	// stored.

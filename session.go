@@ -37,7 +37,7 @@ type Session struct {
 	EndReason EndReason
 }
 
-// Open tells whether the session's tokens still count at the time now.
+// Open reports whether the session's tokens still count at the time now.
 func (s Session) Open(now time.Time) bool { return s.EndedAt.IsZero() && now.Before(s.ExpiresAt) }
 
 // NewSession is a login about to be stored.
@@ -45,7 +45,7 @@ type NewSession struct {
 	Session Session
 	// RefreshHash is the SHA-256 of the session's first refresh token.
 	RefreshHash []byte
-	// Decide sees the user, whether the user ever had a session, and whether one was of the same Device. It gives the user
+	// Decide sees the user, whether the user ever had a session, and whether one was of the same Device. It returns the user
 	// back as the login leaves it, or the error that refuses the login.
 	Decide func(user User, earlier, known bool) (UserChange, error)
 }
@@ -54,7 +54,7 @@ type NewSession struct {
 type RefreshToken struct {
 	Session Session
 	User    User
-	// Spent tells whether it was exchanged before.
+	// Spent reports whether it was exchanged before.
 	Spent bool
 }
 
@@ -66,43 +66,43 @@ type RefreshVerdict struct {
 	UsedAt time.Time
 	Origin []byte
 	// End ends the session for that reason.
-	End   EndReason
-	Along Along
+	End         EndReason
+	SideEffects SideEffects
 }
 
 // SessionStore keeps sessions and the hashes of their refresh tokens. The rules of UserStore hold.
 type SessionStore interface {
 	// CreateSession stores a login of the user Session.UserID with what Decide makes of the user, in one atomic step, and
-	// gives back the user and the ids of sessions that ended to make room. CodeNotFound if the user is gone.
+	// returns the user and the ids of sessions that ended to make room. CodeNotFound if the user is gone.
 	CreateSession(ctx context.Context, login NewSession) (User, []string, error)
-	// Session gives a session, open or not, and its user; CodeNotFound.
+	// Session returns a session, open or not, and its user; CodeNotFound.
 	Session(ctx context.Context, id string) (Session, User, error)
-	// Sessions gives the user's open sessions at the time now, newest first; at most MaxSessions.
+	// Sessions returns the user's open sessions at the time now, newest first; at most MaxSessions.
 	Sessions(ctx context.Context, userID string, now time.Time) ([]Session, error)
 	// UseRefreshToken finds a refresh token by its hash and does what decide says of it, in one atomic step, so that of
-	// many uses at once one sees it unspent. CodeNotFound for an unknown token; an error of decide is given back and nothing
+	// many uses at once one sees it unspent. CodeNotFound for an unknown token; an error of decide is returned and nothing
 	// is written.
 	UseRefreshToken(ctx context.Context, hash []byte, decide func(RefreshToken) (RefreshVerdict, error)) error
 	// EndSession ends one open session; CodeNotFound if it is not there, not open at the time at, or not the user's. An
 	// empty userID matches every user.
 	EndSession(ctx context.Context, end SessionEnd) (Session, error)
-	// EndSessions ends all of the user's open sessions and gives their ids; SessionEnd.ID is kept if it is set. along is
+	// EndSessions ends all of the user's open sessions and returns their ids; SessionEnd.ID is kept if it is set. along is
 	// written even if there are none.
 	EndSessions(ctx context.Context, end SessionEnd) ([]string, error)
 	// RemoveSessions removes up to limit sessions that expired before the time before, with their refresh tokens, and
-	// failed logins and resets that are as old; it tells how many sessions.
+	// failed logins and resets that are as old; it reports how many sessions.
 	RemoveSessions(ctx context.Context, before time.Time, limit int) (int, error)
 	// RewriteOrigins stores what change makes of the Origin of each of the first limit sessions, by id, after the one with
-	// the id after ("" begins), open or not; nil leaves it. All in one atomic step. It gives the last id that it saw, "" if
+	// the id after ("" begins), open or not; nil leaves it. All in one atomic step. It returns the last id that it saw, "" if
 	// there was none left.
 	RewriteOrigins(ctx context.Context, after string, limit int, change func(id string, origin []byte) ([]byte, error)) (last string, err error)
 }
 
 // SessionEnd says which session ends, when and why.
 type SessionEnd struct {
-	ID     string
-	UserID string
-	At     time.Time
-	Reason EndReason
-	Along  Along
+	ID          string
+	UserID      string
+	At          time.Time
+	Reason      EndReason
+	SideEffects SideEffects
 }

@@ -33,7 +33,7 @@ type SketchBin struct {
 // subnormal ones included.
 const sketchOffset = 40_000
 
-// SketchIndex gives the bucket of a finite value.
+// SketchIndex returns the bucket of a finite value.
 func SketchIndex(value float64) int32 {
 	switch {
 	case value > 0 && value < 0x1p-1022:
@@ -47,7 +47,7 @@ func SketchIndex(value float64) int32 {
 	return 0
 }
 
-// sketchValue gives the value that stands for a bucket: within Accuracy of each of its values.
+// sketchValue returns the value that stands for a bucket: within Accuracy of each of its values.
 func sketchValue(index int32) float64 {
 	switch {
 	case index > 0:
@@ -101,7 +101,7 @@ func (s *Sketch) Merge(other *Sketch, sign int64) {
 	s.Bins = merged
 }
 
-// Count gives the number of values.
+// Count returns the number of values.
 func (s *Sketch) Count() int64 {
 	var n int64
 	for _, bin := range s.Bins {
@@ -110,7 +110,7 @@ func (s *Sketch) Count() int64 {
 	return n
 }
 
-// Quantile gives the least value that at least the share q (0 to 1) of the values does not exceed (the nearest rank, so
+// Quantile returns the least value that at least the share q (0 to 1) of the values does not exceed (the nearest rank, so
 // that the 99th percentile of three values is the largest), within Accuracy. It is 0 for an empty sketch.
 func (s *Sketch) Quantile(q float64) float64 {
 	// A share such as 0.95 is a little off in binary: 0.95·20 must not round up to 20.

@@ -5,7 +5,7 @@ import "time"
 // Clock tells the time; a test sets its own.
 type Clock func() time.Time
 
-// Now gives the clock's time as the contract writes it: UTC, whole milliseconds. A nil Clock is the system's.
+// Now returns the clock's time as the contract writes it: UTC, whole milliseconds. A nil Clock is the system's.
 func (c Clock) Now() time.Time {
 	if c == nil {
 		return Millis(time.Now())
@@ -13,5 +13,5 @@ func (c Clock) Now() time.Time {
 	return Millis(c())
 }
 
-// Millis gives t in UTC, cut to whole milliseconds and without a monotonic reading.
+// Millis returns t in UTC, cut to whole milliseconds and without a monotonic reading.
 func Millis(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond).Round(0) }

@@ -1,6 +1,6 @@
 package hearth
 
-// ParseTimestamp reads an RFC 3339 time with any offset and gives its Unix milliseconds; digits beyond milliseconds are
+// ParseTimestamp reads an RFC 3339 time with any offset and returns its Unix milliseconds; digits beyond milliseconds are
 // cut. It takes the years 0000 to 9999, wants T and Z in upper case, and refuses leap seconds and dates that do not
 // exist. It allocates nothing.
 func ParseTimestamp[T string | []byte](s T) (ms int64, ok bool) {
@@ -37,7 +37,7 @@ func ParseTimestamp[T string | []byte](s T) (ms int64, ok bool) {
 	return seconds*1000 + int64(fraction), true
 }
 
-// parseOffset reads Z or ±hh:mm and gives minutes east of UTC.
+// parseOffset reads Z or ±hh:mm and returns minutes east of UTC.
 func parseOffset[T string | []byte](s T) (minutes int, ok bool) {
 	if len(s) == 1 && s[0] == 'Z' {
 		return 0, true
@@ -55,7 +55,7 @@ func parseOffset[T string | []byte](s T) (minutes int, ok bool) {
 	return hour*60 + minute, true
 }
 
-// twoDigits gives the number at s[at:at+2]; -1 if that is not two digits.
+// twoDigits returns the number at s[at:at+2]; -1 if that is not two digits.
 func twoDigits[T string | []byte](s T, at int) int {
 	high, low := s[at]-'0', s[at+1]-'0'
 	if high > 9 || low > 9 {

@@ -48,8 +48,8 @@ func (u User) Validate(prefix string) []FieldError {
 	return errs
 }
 
-// NormalizeEmail gives the one form of an address that is stored and compared: without space around it, in lower case.
-// ok tells whether it is an address at all: an RFC 5322 addr-spec without comments, of at most MaxEmail bytes.
+// NormalizeEmail returns the one form of an address that is stored and compared: without space around it, in lower case.
+// ok reports whether it is an address at all: an RFC 5322 addr-spec without comments, of at most MaxEmail bytes.
 func NormalizeEmail(text string) (email string, ok bool) {
 	email = strings.ToLower(strings.TrimSpace(text))
 	if len(email) > MaxEmail {
@@ -86,8 +86,8 @@ type UserChange struct {
 	// DropReset makes a password reset that was asked for worthless.
 	DropReset bool
 	// ClearTries forgets the failed logins that are counted under this key; nil clears none.
-	ClearTries []byte
-	Along      Along
+	ClearTries  []byte
+	SideEffects SideEffects
 }
 
 // Tries is how often in a row a login with one e-mail, known or not, went wrong.
@@ -110,31 +110,31 @@ type PasswordReset struct {
 // and must only compute.
 type UserStore interface {
 	// CreateUser stores a user; CodeEmailTaken.
-	CreateUser(ctx context.Context, user User, along Along) error
+	CreateUser(ctx context.Context, user User, effects SideEffects) error
 	// CreateFirstUser stores a user if there is none yet; CodeConflict if there is.
-	CreateFirstUser(ctx context.Context, user User, along Along) error
-	// AnyUser tells whether there is a user.
+	CreateFirstUser(ctx context.Context, user User, effects SideEffects) error
+	// AnyUser reports whether there is a user.
 	AnyUser(ctx context.Context) (bool, error)
-	// User gives one user; CodeNotFound.
+	// User returns one user; CodeNotFound.
 	User(ctx context.Context, id string) (User, error)
-	// UserByEmail gives the user with that normalized e-mail; CodeNotFound.
+	// UserByEmail returns the user with that normalized e-mail; CodeNotFound.
 	UserByEmail(ctx context.Context, email string) (User, error)
 	// Users lists, newest first; a page has no other sort.
 	Users(ctx context.Context, filter UserFilter, page Page) (List[User], error)
-	// UpdateUser reads, changes and writes one user in one atomic step, and gives back the user and the ids of the
-	// sessions that ended. An error of change is given back and nothing is written; change must not touch ID or CreatedAt.
+	// UpdateUser reads, changes and writes one user in one atomic step, and returns the user and the ids of the
+	// sessions that ended. An error of change is returned and nothing is written; change must not touch ID or CreatedAt.
 	// CodeNotFound, CodeEmailTaken, and CodeConflict for a change after which no enabled admin would be left.
 	UpdateUser(ctx context.Context, id string, change func(User) (UserChange, error)) (User, []string, error)
 
-	// Tries gives what is counted under a key; the zero Tries if nothing is.
+	// Tries returns what is counted under a key; the zero Tries if nothing is.
 	Tries(ctx context.Context, key []byte) (Tries, error)
 	// UpdateTries reads, changes and writes what is counted under a key in one atomic step; an error of change is given
 	// back and nothing is written. The zero Tries is not kept.
-	UpdateTries(ctx context.Context, key []byte, change func(Tries) (Tries, Along, error)) (Tries, error)
+	UpdateTries(ctx context.Context, key []byte, change func(Tries) (Tries, SideEffects, error)) (Tries, error)
 
 	// CreatePasswordReset stores a reset in place of the user's earlier one; CodeNotFound if the user is gone.
-	CreatePasswordReset(ctx context.Context, reset PasswordReset, along Along) error
-	// PasswordReset gives the user's reset; CodeNotFound.
+	CreatePasswordReset(ctx context.Context, reset PasswordReset, effects SideEffects) error
+	// PasswordReset returns the user's reset; CodeNotFound.
 	PasswordReset(ctx context.Context, userID string) (PasswordReset, error)
 	// PasswordResetByHash finds a reset by its token; CodeNotFound.
 	PasswordResetByHash(ctx context.Context, hash []byte) (PasswordReset, error)
@@ -143,5 +143,5 @@ type UserStore interface {
 	UsePasswordReset(ctx context.Context, hash []byte, change func(PasswordReset, User) (UserChange, error)) (User, []string, error)
 
 	// Record stores what travels with a write that changes nothing else, such as the audit entry of a refusal.
-	Record(ctx context.Context, along Along) error
+	Record(ctx context.Context, effects SideEffects) error
 }

@@ -41,7 +41,7 @@ func lastLine(text string) string {
 	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
-// killed starts a command and kills it after a while, unless it ends before; it tells whether it was killed.
+// killed starts a command and kills it after a while, unless it ends before; it reports whether it was killed.
 func killed(t *testing.T, cmd *exec.Cmd, after time.Duration) bool {
 	t.Helper()
 	if err := cmd.Start(); err != nil {
@@ -71,7 +71,7 @@ func questions(devices []string, from, to time.Time) []string {
 	return append(all, "/analytics/dashboard?"+cut, "/analytics/events?"+cut)
 }
 
-// halfRestored tells whether a store says that it is half restored; one that does must not be used, and any other must be empty
+// halfRestored reports whether a store says that it is half restored; one that does must not be used, and any other must be empty
 // or whole.
 func halfRestored(t *testing.T, dir string) bool {
 	t.Helper()

@@ -21,7 +21,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// letterLink waits for the letter with the subject and gives the link in it.
+// letterLink waits for the letter with the subject and returns the link in it.
 func (s *server) letterLink(subject string) string {
 	s.t.Helper()
 	var link string
@@ -41,7 +41,7 @@ func (s *server) letterLink(subject string) string {
 	return link
 }
 
-// readLetter gives the subject and the plain text of a letter.
+// readLetter returns the subject and the plain text of a letter.
 func readLetter(t *testing.T, file string) (subject, text string) {
 	t.Helper()
 	f, err := os.Open(file)

@@ -22,7 +22,7 @@ type calls struct {
 	wrong  []string
 }
 
-// startCalls reads and writes as a caller, and notes what took how long and what failed. fits tells whether a status is as
+// startCalls reads and writes as a caller, and notes what took how long and what failed. fits reports whether a status is as
 // expected.
 func startCalls(t *testing.T, c *client, device string, fits func(status int) bool) *calls {
 	ctx, cancel := context.WithCancel(t.Context())
@@ -70,7 +70,7 @@ func (l *calls) watch(t *testing.T) {
 	})
 }
 
-// stop ends the calls and gives their p99; nothing may have failed.
+// stop ends the calls and returns their p99; nothing may have failed.
 func (l *calls) stop(t *testing.T, what string) (p99 time.Duration) {
 	t.Helper()
 	l.cancel()
@@ -106,7 +106,7 @@ func usualP99(t *testing.T, c *client, device string) time.Duration {
 
 func isOK(status int) bool { return status == 200 || status == 201 }
 
-// healthSays waits until /health gives a part the state.
+// healthSays waits until /health returns a part the state.
 func healthSays(t *testing.T, s *server, part, state string) {
 	t.Helper()
 	within(t, 10*time.Second, part+" is "+state+" in /health", func() string {

@@ -12,7 +12,7 @@ import (
 // forGood is the time to live of what Redis is never to forget by itself.
 const forGood = -1
 
-// everyKey gives the keys in Redis with their times to live.
+// everyKey returns the keys in Redis with their times to live.
 const everyKey = `"local all = '' for _, key in ipairs(redis.call('KEYS', '*')) do ` +
 	`all = all .. key .. ' ' .. redis.call('PTTL', key) .. '\\n' end return all"`
 

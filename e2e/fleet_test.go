@@ -51,7 +51,7 @@ func newFleet(t *testing.T, options fleetOptions) *fleet {
 			host, database, _ := strings.Cut(strings.TrimPrefix(store, "mongodb://"), "/")
 			f.links[name+" mongodb"] = newLink(t, host)
 			f.links[name+" redis"] = newLink(t, redisAddr)
-			// Otherwise the driver goes by the address that the server gives of itself.
+			// Otherwise the driver goes by the address that the server returns of itself.
 			storeURL = "mongodb://" + f.links[name+" mongodb"].addr + "/" + database + "?directConnection=true"
 			redisAddr = f.links[name+" redis"].addr
 		}
@@ -102,12 +102,12 @@ func newFleet(t *testing.T, options fleetOptions) *fleet {
 	return f
 }
 
-// of gives a client of one instance, past nginx, as the same caller.
+// of returns a client of one instance, past nginx, as the same caller.
 func (f *fleet) of(instance int, c *client) *client {
 	return &client{s: f.apis[instance], token: c.token, http: &http.Client{Timeout: 60 * time.Second}}
 }
 
-// fakeS3 serves an object storage in memory and gives its URL.
+// fakeS3 serves an object storage in memory and returns its URL.
 func fakeS3(t *testing.T) string {
 	t.Helper()
 	backend := s3mem.New()
@@ -171,7 +171,7 @@ func (l *link) hang() {
 
 func (l *link) unhang() { l.proxy.Toxics.ResetToxics(context.Background()) }
 
-// within asks again and again until is gives "", and fails with what it gave last after the limit. Other processes have no
+// within asks again and again until is returns "", and fails with what it returned last after the limit. Other processes have no
 // other way to say that they got there.
 func within(t *testing.T, limit time.Duration, what string, is func() string) {
 	t.Helper()

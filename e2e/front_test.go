@@ -181,7 +181,7 @@ func (f *front) transport() *http.Transport {
 	return t
 }
 
-// before gives the server as it is reached through nginx.
+// before returns the server as it is reached through nginx.
 func (f *front) before(t *testing.T) *server {
 	return &server{t: t, url: f.url, addr: f.addr, log: f.log, transport: f.transport()}
 }
@@ -195,7 +195,7 @@ func behind(t *testing.T, env ...string) (f *front, s, direct *server) {
 	return f, f.before(t), direct
 }
 
-// raw sends bytes and gives everything that comes back until the other side closes or the time is over.
+// raw sends bytes and returns everything that comes back until the other side closes or the time is over.
 func raw(ctx context.Context, addr string, config *tls.Config, request string) (string, error) {
 	var conn net.Conn
 	var err error

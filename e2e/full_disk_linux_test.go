@@ -49,7 +49,7 @@ func (d *smallDisk) free() int {
 	return int(s.Bavail) * int(s.Bsize)
 }
 
-// fill takes all space but that many bytes; empty gives it back.
+// fill takes all space but that many bytes; empty returns it back.
 func (d *smallDisk) fill(leave int) {
 	d.t.Helper()
 	f, err := os.OpenFile(filepath.Join(d.dir, "ballast"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -88,7 +88,7 @@ func (d *smallDisk) files(parts ...string) (names []string) {
 	return names
 }
 
-// code gives a problem's code.
+// code returns a problem's code.
 func (a answer) code() string {
 	var p struct{ Code string }
 	_ = json.Unmarshal(a.body, &p)

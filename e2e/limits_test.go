@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// What was refused before a crash is refused after it: a restart gives nobody new guesses and no new exports.
+// What was refused before a crash is refused after it: a restart returns nobody new guesses and no new exports.
 func TestLimitsAndLocksHoldOverACrashInBothModes(t *testing.T) {
 	t.Parallel()
 	limits := "HEARTH_RATE_LIMITS=auth=12/1h,exports=2/1h,general=off,devices=off,analytics=off,device=off,streams=off"

@@ -110,7 +110,7 @@ func serveIn(t *testing.T, dir string, env ...string) *server {
 	return s
 }
 
-// tail gives the end of a log, without the requests that went well: what failed is above it, and must not be lost from view.
+// tail returns the end of a log, without the requests that went well: what failed is above it, and must not be lost from view.
 func tail(text string, n int) string {
 	var told strings.Builder
 	for line := range strings.Lines(text) {
@@ -343,7 +343,7 @@ func (s *server) login(email, password string) (*client, login) {
 	return c, l
 }
 
-// device makes a device and gives its id.
+// device makes a device and returns its id.
 func (c *client) device(name string) string {
 	c.s.t.Helper()
 	var d struct {

@@ -74,7 +74,7 @@ func scrape(t *testing.T, admin string) page {
 	return p
 }
 
-// find gives the value of the series with that name and these labels; "" if there is none.
+// find returns the value of the series with that name and these labels; "" if there is none.
 func (p page) find(name string, labels map[string]string) string {
 	for _, s := range p.series {
 		if s.name != name {

@@ -76,7 +76,7 @@ func TestNginxPassesAnswersOnAsTheyAre(t *testing.T) {
 	}
 }
 
-// problem gives the code of a problem, and holds that it is one.
+// problem returns the code of a problem, and holds that it is one.
 func problem(t *testing.T, a answer) string {
 	t.Helper()
 	var p struct {
@@ -170,7 +170,7 @@ func TestARequestMeansTheSameAtNginxAndBehindIt(t *testing.T) {
 	}
 }
 
-// statusOf gives the status of an answer as it came.
+// statusOf returns the status of an answer as it came.
 func statusOf(answer string) string {
 	fields := strings.Fields(answer)
 	if len(fields) < 2 {
@@ -305,7 +305,7 @@ func (o *opened) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// once does something when open is closed, unless ctx ends before. What it gives waits for the end of that: an event may be there
+// once does something when open is closed, unless ctx ends before. What it returns waits for the end of that: an event may be there
 // before the answer to what caused it.
 func once(ctx context.Context, open <-chan struct{}, do func()) (done func()) {
 	var doing sync.WaitGroup
@@ -337,7 +337,7 @@ type accessLine struct {
 	Upstream  string `json:"upstream"`
 }
 
-// accessLog gives nginx's access log once it is enough. Each line must be JSON.
+// accessLog returns nginx's access log once it is enough. Each line must be JSON.
 func (f *front) accessLog(enough func([]accessLine) bool) (lines []accessLine) {
 	f.t.Helper()
 	deadline := time.Now().Add(10 * time.Second)

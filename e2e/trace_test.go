@@ -65,7 +65,7 @@ func startReceiver(t *testing.T) *receiver {
 	return r
 }
 
-// await gives the first span that fits; the program sends its spans once a second.
+// await returns the first span that fits; the program sends its spans once a second.
 func (r *receiver) await(t *testing.T, what string, fits func(*spans.Span) bool) *spans.Span {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)

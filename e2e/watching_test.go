@@ -44,7 +44,7 @@ func readRules(t *testing.T, name string) (rules []rule) {
 	return rules
 }
 
-// readDashboard gives the queries of the dashboard by the titles of their panels.
+// readDashboard returns the queries of the dashboard by the titles of their panels.
 func readDashboard(t *testing.T) map[string][]string {
 	t.Helper()
 	data, err := os.ReadFile("../deploy/grafana/hearth.json")
@@ -86,7 +86,7 @@ var (
 	word     = regexp.MustCompile(`\b[a-zA-Z_:][a-zA-Z0-9_:]*\b\s*\(?`)
 )
 
-// uses gives the metrics that a query asks for, each with the labels that it picks by.
+// uses returns the metrics that a query asks for, each with the labels that it picks by.
 func uses(query string) map[string][]string {
 	query = text.ReplaceAllString(query, `""`)
 	found := map[string][]string{}

@@ -38,30 +38,30 @@ mutant() {
   cp "$copy/.whole" "$copy/$file"
 }
 
-mutant 'a token of another kind is an access token' internal/account/token.go \
+mutant 'a token of another kind is an access token' internal/core/account/token.go \
   '|| token.Header["typ"] != accessType' '' ./internal/app 'TestTheServiceHoldsUnderAttack/alone/forged'
-mutant 'a token of another server counts' internal/account/token.go \
+mutant 'a token of another server counts' internal/core/account/token.go \
   'jwt.WithIssuer(o.Issuer), ' '' ./internal/app 'TestTheServiceHoldsUnderAttack/alone/forged'
-mutant 'a revoked session lives on' internal/account/authenticate.go \
-  'if state.ended || state.userID' 'if state.userID' ./internal/account 'TestAnotherInstancesChanges'
-mutant 'a spent refresh token counts again' internal/account/login.go \
-  'case t.Spent:' 'case t.Spent && false:' ./internal/account 'TestARefreshToken|TestOfFifty'
-mutant 'wrong passwords never lock' internal/account/login.go \
-  'if t.Failed >= maxTries {' 'if t.Failed >= 1000*maxTries {' ./internal/account 'TestFiveWrongPasswords'
-mutant 'a lock lets the right password in' internal/account/login.go \
-  'if left <= 0 {' 'if left <= lockTime {' ./internal/account 'TestFiveWrongPasswords'
-mutant 'common passwords are taken' internal/account/password.go \
-  'if message == "" && isCommon(password) {' 'if message == "" && false {' ./internal/account 'TestNewPasswords'
-mutant 'an unknown e-mail is answered at once' internal/account/password.go \
-  'hash = h.decoy' 'return false' ./internal/account 'TestKnownAndUnknown'
+mutant 'a revoked session lives on' internal/core/account/authenticate.go \
+  'if state.ended || state.userID' 'if state.userID' ./internal/core/account 'TestAnotherInstancesChanges'
+mutant 'a spent refresh token counts again' internal/core/account/login.go \
+  'case t.Spent:' 'case t.Spent && false:' ./internal/core/account 'TestARefreshToken|TestOfFifty'
+mutant 'wrong passwords never lock' internal/core/account/login.go \
+  'if t.Failed >= maxTries {' 'if t.Failed >= 1000*maxTries {' ./internal/core/account 'TestFiveWrongPasswords'
+mutant 'a lock lets the right password in' internal/core/account/login.go \
+  'if left <= 0 {' 'if left <= lockTime {' ./internal/core/account 'TestFiveWrongPasswords'
+mutant 'common passwords are taken' internal/core/account/password.go \
+  'if message == "" && isCommon(password) {' 'if message == "" && false {' ./internal/core/account 'TestNewPasswords'
+mutant 'an unknown e-mail is answered at once' internal/core/account/password.go \
+  'hash = h.decoy' 'return false' ./internal/core/account 'TestKnownAndUnknown'
 mutant "another's device is open" device.go \
-  'if d.OwnerID == c.UserID {' 'if c.UserID != "" {' ./internal/fleet 'TestWhoMayDoWhat'
+  'if d.OwnerID == c.UserID {' 'if c.UserID != "" {' ./internal/core/devices 'TestWhoMayDoWhat'
 mutant 'a device speaks for others' device.go \
   'if c.DeviceID == d.ID {' 'if c.DeviceID != "" {' ./internal/api 'TestADeviceTokenSpeaks'
 mutant 'a viewer writes' device.go \
   'Rank() >= OrgMember.Rank():' 'Rank() >= OrgViewer.Rank():' ./internal/api 'TestAnOrganizationLives'
 mutant 'an admin of an organization makes owners' organization.go \
-  'from.Rank() > own || to.Rank() > own' 'from.Rank() > own' ./internal/orgs 'TestWhoMayDoWhat'
+  'from.Rank() > own || to.Rank() > own' 'from.Rank() > own' ./internal/core/orgs 'TestWhoMayDoWhat'
 mutant "a stranger's list shows all" caller.go \
   'return Reach{Scopes: scopes}, nil' 'return Reach{All: true}, nil' ./internal/api 'TestDevicesAreListed'
 mutant 'users do what admins do' internal/api/route.go \
@@ -74,8 +74,8 @@ mutant 'bodies have no bound' internal/api/body.go \
   'limit: limit, left: limit}' 'limit: limit, left: 1 << 40}' ./internal/api 'TestCompressedBodies'
 mutant 'any page opens a WebSocket' internal/realtime/websocket.go \
   'if !n.originAllowed(r) {' 'if !n.originAllowed(r) && false {' ./internal/realtime 'TestOnlyKnownOrigins'
-mutant 'an edited audit is not noticed' internal/audit/audit.go \
-  'case e.Sum() != e.Hash:' 'case e.Sum() != e.Hash && false:' ./internal/audit 'TestVerifyFinds'
+mutant 'an edited audit is not noticed' internal/core/audit/audit.go \
+  'case e.Sum() != e.Hash:' 'case e.Sum() != e.Hash && false:' ./internal/core/audit 'TestVerifyFinds'
 mutant 'fields are stored as they are' internal/sealer/sealer.go \
   'return slices.Concat(mark, sealed), nil' 'return slices.Concat(sealed[:0], plain), nil' ./internal/sealer 'TestValuesOpen'
 

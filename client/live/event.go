@@ -96,7 +96,7 @@ type Export struct {
 	} `json:"progress"`
 }
 
-// Value gives the data as its type: Device, Heartbeat, Log, Deleted, Notification or Export; nil for TypeReset and for a type
+// Value returns the data as its type: Device, Heartbeat, Log, Deleted, Notification or Export; nil for TypeReset and for a type
 // that this package does not know.
 func (e Event) Value() (any, error) {
 	switch e.Type {

@@ -19,7 +19,7 @@ import (
 type Options struct {
 	// URL is the server's, such as "https://hearth.example".
 	URL string
-	// Token gives an access token that is valid now. It is asked for each time a connection is made.
+	// Token returns an access token that is valid now. It is asked for each time a connection is made.
 	Token func(ctx context.Context) (string, error)
 	// Channels are what to follow: "device:ID", "org:ID", "user:ID"; none is everything of one's own.
 	Channels []string
@@ -74,8 +74,8 @@ func (r *Refused) Error() string {
 	return fmt.Sprintf("live: the server answers %d %s: %s", r.Status, r.Code, r.Detail)
 }
 
-// Follow calls handle for every event, in order, one at a time, until ctx ends, handle gives an error, or the server
-// refuses (*Refused); it gives back that error. A lost connection is made anew and goes on where it was. An event of type
+// Follow calls handle for every event, in order, one at a time, until ctx ends, handle returns an error, or the server
+// refuses (*Refused); it returns that error. A lost connection is made anew and goes on where it was. An event of type
 // TypeReset says that something was missed that the server no longer has: read anew what you keep.
 func Follow(ctx context.Context, options Options, handle func(Event) error) error {
 	options, err := options.withDefaults()

@@ -25,7 +25,7 @@ type reader struct{ lines *bufio.Reader }
 
 func newReader(r io.Reader) *reader { return &reader{lines: bufio.NewReaderSize(r, 32<<10)} }
 
-// next gives the next block, comments included as empty ones; alive is called whenever a line has come.
+// next returns the next block, comments included as empty ones; alive is called whenever a line has come.
 func (r *reader) next(alive func()) (block, error) {
 	var b block
 	size, first := 0, true

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/account"
+	"hearth/internal/core/account"
 )
 
 // User is a person on the wire.
@@ -27,7 +27,7 @@ func wireUser(u hearth.User) User {
 	}
 }
 
-// Tokens are what a login or a refresh gives.
+// Tokens are what a login or a refresh returns.
 type Tokens struct {
 	AccessToken  string `json:"access_token" doc:"A JWT, signed with a key of /.well-known/jwks.json."`
 	TokenType    string `json:"token_type" enum:"Bearer"`
@@ -108,7 +108,7 @@ type SetUpRequest struct {
 	Account
 }
 
-// Revoked tells how many sessions ended.
+// Revoked reports how many sessions ended.
 type Revoked struct {
 	Revoked int `json:"revoked" example:"3"`
 }

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/account"
+	"hearth/internal/core/account"
 	"hearth/internal/store/sqlite"
 )
 
@@ -60,7 +60,7 @@ func newSite(t *testing.T, change ...func(*account.Options)) *site {
 	}
 	s.accounts, err = account.New(options)
 	must(err)
-	a, err := New(Options{Accounts: s.accounts, Devices: tokens{"hd_x": {DeviceID: "9"}}, Clock: s.clock.Now, Once: s.store})
+	a, err := New(Options{Accounts: s.accounts, Devices: tokens{"hd_x": {DeviceID: "9"}}, Clock: s.clock.Now, Idempotency: s.store})
 	must(err)
 	server := httptest.NewServer(a)
 	t.Cleanup(server.Close)
@@ -76,7 +76,7 @@ type reply struct {
 	body   map[string]any
 }
 
-// code gives the problem's code, or "".
+// code returns the problem's code, or "".
 func (r reply) code() hearth.Code {
 	code, _ := r.body["code"].(string)
 	return hearth.Code(code)
@@ -155,7 +155,7 @@ func (s *site) login(email string) reply {
 	return s.want(s.call("POST", "/auth/login", "", m{"email": email, "password": sitePassword}), 200, "")
 }
 
-// admin makes an admin and gives an access token.
+// admin makes an admin and returns an access token.
 func (s *site) admin() string {
 	s.t.Helper()
 	_, err := s.accounts.CreateUser(s.t.Context(), account.NewUser{

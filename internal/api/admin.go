@@ -11,7 +11,7 @@ import (
 
 // Jobs is the background work, as administrators see and steer it.
 type Jobs interface {
-	// ListJobs gives a page, newest first.
+	// ListJobs returns a page, newest first.
 	ListJobs(ctx context.Context, filter JobFilter, page hearth.Page) (hearth.List[Job], error)
 	// Queues counts the jobs of every queue.
 	Queues(ctx context.Context) ([]Queue, error)

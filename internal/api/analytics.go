@@ -5,7 +5,7 @@ import (
 	"net/http"
 
 	"hearth"
-	"hearth/internal/analytics"
+	"hearth/internal/core/analytics"
 )
 
 const tagAnalytics = "Analytics"

@@ -85,7 +85,7 @@ func logRequest(o Options, r *http.Request, info *Request) {
 	o.Logger.LogAttrs(ctx, level, "request", attrs...)
 }
 
-// withETag gives a 200 answer an entity tag of its content, and answers 304 where the client has it already. A tag that
+// withETag returns a 200 answer an entity tag of its content, and answers 304 where the client has it already. A tag that
 // the handler set (a version) stays in front: "7-0123456789abcdef".
 func (a *API) withETag(next func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
@@ -113,7 +113,7 @@ func (a *API) withETag(next func(http.ResponseWriter, *http.Request) error) func
 	}
 }
 
-// entityTag is of the content alone, so that every instance gives the same.
+// entityTag is of the content alone, so that every instance returns the same.
 func entityTag(version string, body []byte) string {
 	sum := sha256.Sum256(body)
 	if version != "" {
@@ -122,7 +122,7 @@ func entityTag(version string, body []byte) string {
 	return `"` + version + hex.EncodeToString(sum[:8]) + `"`
 }
 
-// matchesTag tells whether a list of tags (If-None-Match) holds tag, weakly compared.
+// matchesTag reports whether a list of tags (If-None-Match) holds tag, weakly compared.
 func matchesTag(list, tag string) bool {
 	for candidate := range strings.SplitSeq(list, ",") {
 		candidate = strings.TrimPrefix(strings.TrimSpace(candidate), "W/")

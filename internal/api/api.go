@@ -21,16 +21,16 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"hearth"
-	"hearth/internal/account"
-	"hearth/internal/analytics"
 	"hearth/internal/api/logjson"
-	"hearth/internal/audit"
-	"hearth/internal/exports"
-	"hearth/internal/fleet"
-	"hearth/internal/notify"
+	"hearth/internal/core/account"
+	"hearth/internal/core/analytics"
+	"hearth/internal/core/audit"
+	"hearth/internal/core/devices"
+	"hearth/internal/core/exports"
+	"hearth/internal/core/notify"
+	"hearth/internal/core/orgs"
+	"hearth/internal/core/telemetry"
 	"hearth/internal/observe"
-	"hearth/internal/orgs"
-	"hearth/internal/telemetry"
 )
 
 // BasePath is where the operations of the contract live.
@@ -53,12 +53,12 @@ type Options struct {
 	// Users and Devices read access tokens and device tokens ("hd_…"). Users is Accounts if it is nil.
 	Users   Authenticator
 	Devices Authenticator
-	// Roles gives a person's organizations; nil: nobody has any.
+	// Roles returns a person's organizations; nil: nobody has any.
 	Roles func(ctx context.Context, userID string) (map[string]hearth.OrgRole, error)
 	// Organizations keeps who belongs together.
 	Organizations *orgs.Service
 	// Fleet keeps devices.
-	Fleet *fleet.Fleet
+	Fleet *devices.Service
 	// Telemetry takes logs in, Analytics counts them.
 	Telemetry *telemetry.Service
 	Analytics *analytics.Service
@@ -100,7 +100,7 @@ type Options struct {
 	// Audit answers under /admin/audit; nil: it does not.
 	Audit *audit.Service
 	// Once finds what was answered before; nil: the writes alone do.
-	Once hearth.OnceStore
+	Idempotency hearth.IdempotencyStore
 	// Pages answer GET beside the API, by their path in the syntax of http.ServeMux. They are not part of the OpenAPI document.
 	Pages map[string]http.Handler
 }
@@ -182,7 +182,7 @@ var resources = []func(*API){
 // ServeHTTP answers a request.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
 
-// OpenAPI gives the OpenAPI 3.1 document as indented JSON, the same for the same program.
+// OpenAPI returns the OpenAPI 3.1 document as indented JSON, the same for the same program.
 func (a *API) OpenAPI() ([]byte, error) {
 	data, err := json.MarshalIndent(a.huma.OpenAPI(), "", "  ")
 	if err != nil {

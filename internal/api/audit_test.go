@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/audit"
+	"hearth/internal/core/audit"
 	"hearth/internal/store/sqlite"
 )
 

@@ -14,8 +14,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"hearth"
-	"hearth/internal/audit"
-	"hearth/internal/exports"
+	"hearth/internal/core/audit"
+	"hearth/internal/core/exports"
 )
 
 // The forms of an exported audit.

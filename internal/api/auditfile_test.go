@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/audit"
+	"hearth/internal/core/audit"
 	"hearth/internal/store/sqlite"
 )
 

@@ -51,7 +51,7 @@ func bound(w http.ResponseWriter, r *http.Request, limit int64) error {
 	return nil
 }
 
-// Read gives more of the body.
+// Read returns more of the body.
 func (b *requestBody) Read(p []byte) (int, error) {
 	if b.reader == nil {
 		unzip, err := gzip.NewReader(b.wire)
@@ -68,7 +68,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	if b.digest != nil {
 		b.digest.Write(p[:n])
 	}
-	if err != nil && err != io.EOF { //nolint:errorlint // io.Reader gives io.EOF itself
+	if err != nil && err != io.EOF { //nolint:errorlint // io.Reader returns io.EOF itself
 		err = bodyError(err)
 	}
 	return n, err
@@ -118,7 +118,7 @@ func readJSONBody(r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// isJSON tells whether the headers describe a body of JSON in UTF-8, or say nothing.
+// isJSON reports whether the headers describe a body of JSON in UTF-8, or say nothing.
 func isJSON(header http.Header) bool {
 	values := header.Values("Content-Type")
 	if len(values) == 0 || len(values) == 1 && (values[0] == "application/json" || values[0] == "") {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// clientIP gives the address that a request came from: the peer's, or, where the peer is a trusted proxy, the rightmost
+// clientIP returns the address that a request came from: the peer's, or, where the peer is a trusted proxy, the rightmost
 // address in X-Forwarded-For that is not one. What is no address is passed over. A peer that is none of ours cannot
 // choose its address.
 func clientIP(r *http.Request, trusted []netip.Prefix) string {
@@ -30,7 +30,7 @@ func clientIP(r *http.Request, trusted []netip.Prefix) string {
 	return peer.String()
 }
 
-// fromProxy tells whether a request came by a trusted proxy.
+// fromProxy reports whether a request came by a trusted proxy.
 func fromProxy(r *http.Request, trusted []netip.Prefix) bool {
 	peer, ok := parseHop(r.RemoteAddr)
 	return ok && contains(trusted, peer)

@@ -9,7 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"hearth"
-	"hearth/internal/fleet"
+	"hearth/internal/core/devices"
 )
 
 const tagDevices = "Devices"
@@ -17,7 +17,7 @@ const tagDevices = "Devices"
 // Metadata is a JSON object of the client's.
 type Metadata json.RawMessage
 
-// MarshalJSON gives it as it is.
+// MarshalJSON returns it as it is.
 func (m Metadata) MarshalJSON() ([]byte, error) { return json.RawMessage(m).MarshalJSON() }
 
 // UnmarshalJSON takes it as it is.
@@ -76,8 +76,8 @@ type NewDevice struct {
 	OrganizationID Optional[string]   `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"Lets the device belong to an organization in which the caller is at least a member."`
 }
 
-func (d NewDevice) input() fleet.NewDevice {
-	return fleet.NewDevice{
+func (d NewDevice) input() devices.NewDevice {
+	return devices.NewDevice{
 		Name: d.Name, Type: d.Type, Status: hearth.DeviceStatus(d.Status.Or("")), Tags: d.Tags.Or(nil),
 		Metadata: json.RawMessage(d.Metadata.Or(nil)), Interval: d.Interval.Or(0), OrganizationID: d.OrganizationID.Or(""),
 	}
@@ -93,8 +93,8 @@ type DeviceChange struct {
 	Interval Optional[int]      `json:"heartbeat_interval,omitempty" minimum:"1" maximum:"604800" doc:"Seconds; null: 60."`
 }
 
-func (c DeviceChange) change() (fleet.Change, error) {
-	var change fleet.Change
+func (c DeviceChange) change() (devices.Change, error) {
+	var change devices.Change
 	var problems []hearth.FieldError
 	required := func(field Optional[string], name string) *string {
 		if field.Null {
@@ -201,7 +201,7 @@ func (a *API) createDevices(ctx context.Context, in *createDevicesInput) (*creat
 		}
 		return &out
 	}
-	inputs := make([]fleet.NewDevice, len(in.Body.Items))
+	inputs := make([]devices.NewDevice, len(in.Body.Items))
 	for i, item := range in.Body.Items {
 		inputs[i] = item.input()
 	}
@@ -232,7 +232,7 @@ func (a *API) listDevices(ctx context.Context, in *listDevicesInput) (*listDevic
 	if err != nil {
 		return nil, err
 	}
-	list, err := a.options.Fleet.Devices(ctx, callerOf(ctx), fleet.Query{
+	list, err := a.options.Fleet.Devices(ctx, callerOf(ctx), devices.Query{
 		OrganizationID: in.OrganizationID, Page: page, Filter: hearth.DeviceFilter{
 			Type: in.Type, Status: hearth.DeviceStatus(in.Status), Connection: hearth.Connection(in.Connection), Tag: in.Tag, Query: in.Query,
 		},
@@ -331,7 +331,7 @@ type createDeviceTokenOutput struct {
 }
 
 func (a *API) createDeviceToken(ctx context.Context, in *struct{ DevicePath }) (*createDeviceTokenOutput, error) {
-	output := func(token fleet.IssuedToken) *createDeviceTokenOutput {
+	output := func(token devices.IssuedToken) *createDeviceTokenOutput {
 		return &createDeviceTokenOutput{NewDeviceToken{ID: token.ID, Token: token.Secret, CreatedAt: Time(token.CreatedAt)}}
 	}
 	token, err := a.options.Fleet.CreateToken(ctx, callerOf(ctx), in.ID, onceOf(ctx, output))

@@ -12,8 +12,8 @@ import (
 	"testing"
 
 	"hearth"
-	"hearth/internal/fleet"
-	"hearth/internal/orgs"
+	"hearth/internal/core/devices"
+	"hearth/internal/core/orgs"
 	"hearth/internal/store/sqlite"
 )
 
@@ -30,7 +30,7 @@ func newFarm(t testing.TB) *farm {
 	if err != nil {
 		t.Fatal(err)
 	}
-	devices, err := fleet.New(fleet.Options{Store: store})
+	devices, err := devices.New(devices.Options{Store: store})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func newFarm(t testing.TB) *farm {
 		people[name] = hearth.Caller{UserID: name, Role: hearth.RoleUser}
 		err := store.CreateUser(t.Context(), hearth.User{
 			ID: name, Name: name, Email: name + "@example.com", Role: hearth.RoleUser, PasswordHash: []byte("x"),
-		}, hearth.Along{})
+		}, hearth.SideEffects{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +56,7 @@ func newFarm(t testing.TB) *farm {
 		}
 	})
 	a, err := New(Options{
-		Users: people, Devices: devices, Fleet: devices, Organizations: organizations, Roles: organizations.Roles, Once: store,
+		Users: people, Devices: devices, Fleet: devices, Organizations: organizations, Roles: organizations.Roles, Idempotency: store,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func (f *farm) want(got reply, status int, code hearth.Code) reply {
 	return got
 }
 
-// create makes a device of ann's and gives its id.
+// create makes a device of ann's and returns its id.
 func (f *farm) create(body string) string {
 	f.t.Helper()
 	return f.want(f.call("ann", "POST", "/devices", body), 201, "").text("id")

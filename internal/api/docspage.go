@@ -143,7 +143,7 @@ func authOf(op *huma.Operation) string {
 	return "access token or device token"
 }
 
-// bodySchema gives the schema of the JSON body, or of the only other kind.
+// bodySchema returns the schema of the JSON body, or of the only other kind.
 func bodySchema(content map[string]*huma.MediaType) *huma.Schema {
 	if media := content["application/json"]; media != nil {
 		return media.Schema

@@ -13,7 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"hearth"
-	"hearth/internal/exports"
+	"hearth/internal/core/exports"
 )
 
 func (a *API) registerExportFile(s *exports.Service) {
@@ -48,7 +48,7 @@ func (a *API) registerExportFile(s *exports.Service) {
 	}, func(w http.ResponseWriter, r *http.Request) error { return a.serveExport(s, w, r) })
 }
 
-// accel gives the address by which a proxy sends the file itself; "" where the program has to.
+// accel returns the address by which a proxy sends the file itself; "" where the program has to.
 func (a *API) accel(r *http.Request, key string) string {
 	if a.options.AccelRedirect == "" || !fromProxy(r, a.options.TrustedProxies) {
 		return ""

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/exports"
+	"hearth/internal/core/exports"
 )
 
 const tagExports = "Exports"

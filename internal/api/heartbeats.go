@@ -11,7 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"hearth"
-	"hearth/internal/fleet"
+	"hearth/internal/core/devices"
 )
 
 // Heartbeat is the answer to a sign of life.
@@ -174,9 +174,9 @@ func parseHeartbeat(body []byte) (hearth.DeviceStatus, error) {
 }
 
 // parseHeartbeats reads {"items": [{"device_id": …, "status": …}, …]}.
-func parseHeartbeats(body []byte) ([]fleet.Sign, error) {
+func parseHeartbeats(body []byte) ([]devices.Sign, error) {
 	p := heartbeatParser{decoder: jsontext.NewDecoder(bytes.NewBuffer(body))}
-	var signs []fleet.Sign
+	var signs []devices.Sign
 	found := false
 	p.object("body", func(name string) {
 		if name != "items" {
@@ -263,7 +263,7 @@ func (p *heartbeatParser) object(location string, field func(name string)) {
 	p.token()
 }
 
-// text reads a string; ok tells whether it was one.
+// text reads a string; ok reports whether it was one.
 func (p *heartbeatParser) text(location string) (text string, ok bool) {
 	if p.decoder.PeekKind() != '"' {
 		p.wrong(location, "must be a string")
@@ -277,7 +277,7 @@ func (p *heartbeatParser) text(location string) (text string, ok bool) {
 }
 
 // item reads one heartbeat; the locations of its fields start with prefix.
-func (p *heartbeatParser) item(prefix string, named bool) (sign fleet.Sign) {
+func (p *heartbeatParser) item(prefix string, named bool) (sign devices.Sign) {
 	p.object(prefix[:len(prefix)-1], func(name string) {
 		switch {
 		case name == "status" && p.decoder.PeekKind() == 'n':
@@ -307,7 +307,7 @@ func (p *heartbeatParser) item(prefix string, named bool) (sign fleet.Sign) {
 	return sign
 }
 
-// end makes sure that nothing follows, and gives what was wrong.
+// end makes sure that nothing follows, and returns what was wrong.
 func (p *heartbeatParser) end() error {
 	if p.err != nil {
 		return p.err

@@ -42,7 +42,7 @@ type marked struct {
 	fingerprint hash.Hash
 	status      int
 	now         time.Time
-	stored      hearth.OnceStore
+	stored      hearth.IdempotencyStore
 }
 
 // answer is a first answer, before it is sealed: the operation's own headers and the body, byte for byte.
@@ -63,7 +63,7 @@ func (a *API) mark(r *http.Request, op operation) (*marked, error) {
 			Location: "header." + idempotencyHeader, Message: "must be 1 to 255 visible ASCII characters",
 		})
 	}
-	m := &marked{status: op.Status, now: a.now(), stored: a.options.Once}
+	m := &marked{status: op.Status, now: a.now(), stored: a.options.Idempotency}
 	if m.status == 0 {
 		m.status = http.StatusOK
 	}
@@ -105,21 +105,21 @@ func visible(key string) bool {
 	return true
 }
 
-// onceOf gives the protection that the request asks for, nil without an Idempotency-Key. It is called once the body was
+// onceOf returns the protection that the request asks for, nil without an Idempotency-Key. It is called once the body was
 // read. wire makes the operation's answer of what was created; it is the function that makes the first answer too.
-func onceOf[C, O any](ctx context.Context, wire func(C) *O) *hearth.Once {
+func onceOf[C, O any](ctx context.Context, wire func(C) *O) *hearth.IdempotencyRecord {
 	return onceAnswer(ctx, func(created C) (answer, error) { return answerOf(wire(created)) })
 }
 
 // onceBody is onceOf for raw operations, whose answer is body as JSON.
-func onceBody[C any](ctx context.Context, body func(C) any) *hearth.Once {
+func onceBody[C any](ctx context.Context, body func(C) any) *hearth.IdempotencyRecord {
 	return onceAnswer(ctx, func(created C) (answer, error) {
 		data, err := encodeBody(body(created))
 		return answer{body: data}, err
 	})
 }
 
-func onceAnswer[C any](ctx context.Context, render func(C) (answer, error)) *hearth.Once {
+func onceAnswer[C any](ctx context.Context, render func(C) (answer, error)) *hearth.IdempotencyRecord {
 	m := requestOf(ctx).marked
 	if m == nil {
 		return nil
@@ -140,10 +140,10 @@ func onceAnswer[C any](ctx context.Context, render func(C) (answer, error)) *hea
 	return once
 }
 
-func (m *marked) once() *hearth.Once {
-	return &hearth.Once{
+func (m *marked) once() *hearth.IdempotencyRecord {
+	return &hearth.IdempotencyRecord{
 		Caller: m.caller, Key: m.key, Fingerprint: base64.RawURLEncoding.EncodeToString(m.fingerprint.Sum(nil)),
-		CreatedAt: m.now, ExpiresAt: m.now.Add(hearth.OnceTTL),
+		CreatedAt: m.now, ExpiresAt: m.now.Add(hearth.IdempotencyTTL),
 	}
 }
 
@@ -248,7 +248,7 @@ func (m *marked) find(ctx context.Context, body []byte) error {
 		return nil
 	}
 	asked := m.once()
-	first, err := m.stored.Once(ctx, asked.Caller, asked.Key)
+	first, err := m.stored.IdempotencyRecord(ctx, asked.Caller, asked.Key)
 	switch {
 	case hearth.ErrorCode(err) == hearth.CodeNotFound:
 		return nil
@@ -257,7 +257,7 @@ func (m *marked) find(ctx context.Context, body []byte) error {
 	case first.Fingerprint != asked.Fingerprint:
 		return hearth.Errorf(hearth.CodeIdempotencyMismatch, "this Idempotency-Key was used for another request")
 	}
-	return &hearth.Replayed{Once: first}
+	return &hearth.Replayed{Idempotency: first}
 }
 
 // replay answers with the first answer to the same request.
@@ -265,7 +265,7 @@ func (m *marked) replay(w http.ResponseWriter, replayed *hearth.Replayed) error 
 	if m == nil {
 		return errors.New("api: a request without a key was answered before")
 	}
-	first, err := m.unsealed(replayed.Once.Answer)
+	first, err := m.unsealed(replayed.Idempotency.Answer)
 	if err != nil {
 		return err
 	}
@@ -277,7 +277,7 @@ func (m *marked) replay(w http.ResponseWriter, replayed *hearth.Replayed) error 
 	if len(first.body) > 0 {
 		header.Set("Content-Type", "application/json")
 	}
-	w.WriteHeader(replayed.Once.Status)
+	w.WriteHeader(replayed.Idempotency.Status)
 	_, _ = w.Write(first.body) // a client that has gone needs no answer
 	return nil
 }
@@ -304,7 +304,7 @@ func answerOf(output any) (answer, error) {
 	return first, nil
 }
 
-// encodeBody gives what writeJSON writes.
+// encodeBody returns what writeJSON writes.
 func encodeBody(v any) ([]byte, error) {
 	var buffer bytes.Buffer
 	err := writeJSON(&buffer, v)

@@ -60,12 +60,12 @@ func openOnce(t testing.TB, dir string, secret []byte, clock hearth.Clock) *once
 	b := &onceBench{store: store}
 	b.api, err = New(Options{
 		Users:  tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "bob": {UserID: "2", Role: hearth.RoleUser}},
-		Secret: secret, Clock: clock, Once: store,
+		Secret: secret, Clock: clock, Idempotency: store,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	create := func(ctx context.Context, name string, once *hearth.Once) ([]hearth.Device, error) {
+	create := func(ctx context.Context, name string, once *hearth.IdempotencyRecord) ([]hearth.Device, error) {
 		b.ran.Add(1)
 		if b.refuse.Load() {
 			return nil, hearth.Errorf(hearth.CodeConflict, "not any more")
@@ -79,7 +79,7 @@ func openOnce(t testing.TB, dir string, secret []byte, clock hearth.Clock) *once
 		if err != nil {
 			return nil, err
 		}
-		return store.CreateDevices(ctx, devices, hearth.Along{Once: answered})
+		return store.CreateDevices(ctx, devices, hearth.SideEffects{Idempotency: answered})
 	}
 	register(b.api, operation{ID: "test-create", Method: "POST", Path: "/things", Access: forUsers, Tag: "Test", Status: 201, Creates: true},
 		func(ctx context.Context, in *struct{ Body thing }) (*created, error) {
@@ -308,19 +308,19 @@ func TestAKeyIsForgottenAfterADay(t *testing.T) {
 	b := openOnce(t, t.TempDir(), testSecret, clock)
 	keyed("k", postThing).do(t, b.api)
 	keyed("k2", postThing).do(t, b.api)
-	ahead.Store(int64(hearth.OnceTTL - time.Minute))
+	ahead.Store(int64(hearth.IdempotencyTTL - time.Minute))
 	if w := keyed("k", postThing).do(t, b.api); w.Header().Get("Idempotency-Replayed") != "true" {
 		t.Errorf("within a day: %d %s", w.Code, w.Body)
 	}
-	if n, err := b.store.DeleteExpiredOnce(t.Context(), clock.Now(), 10); n != 0 || err != nil {
+	if n, err := b.store.DeleteExpiredIdempotencyRecords(t.Context(), clock.Now(), 10); n != 0 || err != nil {
 		t.Errorf("%d records were removed within a day, %v", n, err)
 	}
-	ahead.Store(int64(hearth.OnceTTL + time.Minute))
+	ahead.Store(int64(hearth.IdempotencyTTL + time.Minute))
 	if w := keyed("k", postThing).do(t, b.api); w.Code != 201 || w.Header().Get("Idempotency-Replayed") != "" {
 		t.Errorf("after a day: %d %s", w.Code, w.Body)
 	}
 	for _, want := range []int{1, 0} {
-		if n, err := b.store.DeleteExpiredOnce(t.Context(), clock.Now(), 10); n != want || err != nil {
+		if n, err := b.store.DeleteExpiredIdempotencyRecords(t.Context(), clock.Now(), 10); n != want || err != nil {
 			t.Errorf("%d records were removed after a day, %v, want %d", n, err, want)
 		}
 	}

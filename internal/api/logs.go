@@ -11,7 +11,7 @@ import (
 
 	"hearth"
 	"hearth/internal/api/logjson"
-	"hearth/internal/telemetry"
+	"hearth/internal/core/telemetry"
 )
 
 const tagLogs = "Logs"
@@ -118,7 +118,7 @@ func (a *API) createLog(w http.ResponseWriter, r *http.Request) error {
 	entry := batch.Entries[0]
 	batch.Release()
 	log, err := a.options.Telemetry.Add(r.Context(), callerOf(r.Context()), telemetry.Single{
-		DeviceID: r.PathValue("id"), Entry: entry, Once: onceBody(r.Context(), func(l hearth.Log) any { return wireLog(l) }),
+		DeviceID: r.PathValue("id"), Entry: entry, Idempotency: onceBody(r.Context(), func(l hearth.Log) any { return wireLog(l) }),
 	})
 	if err != nil {
 		return err
@@ -138,7 +138,7 @@ func (a *API) createLogs(w http.ResponseWriter, r *http.Request) error {
 	defer batch.Release()
 	accepted := Accepted{Accepted: len(batch.Entries)}
 	err = a.options.Telemetry.Ingest(r.Context(), callerOf(r.Context()), telemetry.Batch{
-		Devices: batch.Devices, Entries: batch.Entries, Once: onceBody(r.Context(), func(n int) any { return Accepted{Accepted: n} }),
+		Devices: batch.Devices, Entries: batch.Entries, Idempotency: onceBody(r.Context(), func(n int) any { return Accepted{Accepted: n} }),
 	})
 	if err != nil {
 		return err

@@ -13,11 +13,11 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/analytics"
-	"hearth/internal/fleet"
+	"hearth/internal/core/analytics"
+	"hearth/internal/core/devices"
+	"hearth/internal/core/telemetry"
 	"hearth/internal/kv/memkv"
 	"hearth/internal/store/sqlite"
-	"hearth/internal/telemetry"
 )
 
 // logsWorld is an API over a real store with the devices a1 and a2 of ann and b1 of bob.
@@ -35,12 +35,12 @@ func logsWorld(t *testing.T, change ...func(*Options)) *API {
 	for id, owner := range map[string]string{"a1": "ann", "a2": "ann", "b1": "bob"} {
 		_, err := store.CreateDevices(t.Context(), []hearth.Device{{
 			ID: id, Name: "name of " + id, Type: "s", Status: hearth.StatusActive, Interval: 60, OwnerID: owner,
-		}}, hearth.Along{})
+		}}, hearth.SideEffects{})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	devices, err := fleet.New(fleet.Options{Store: store})
+	devices, err := devices.New(devices.Options{Store: store})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func logsWorld(t *testing.T, change ...func(*Options)) *API {
 	}
 	options := Options{
 		Users:   tokens{"ann": {UserID: "ann", Role: hearth.RoleUser}, "bob": {UserID: "bob", Role: hearth.RoleUser}},
-		Devices: tokens{"hd_a1": {DeviceID: "a1"}}, Fleet: devices, Telemetry: logs, Analytics: counts, Once: store,
+		Devices: tokens{"hd_a1": {DeviceID: "a1"}}, Fleet: devices, Telemetry: logs, Analytics: counts, Idempotency: store,
 		BatchBodyLimit: 1 << 20,
 	}
 	for _, f := range change {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// modifications remembers since when this instance gives the answers that it gave lately, for Last-Modified. Answers are put
+// modifications remembers since when this instance returns the answers that it returned lately, for Last-Modified. Answers are put
 // together from rows that change, come and go, and from the time: no row's time is the answer's. What was forgotten, or was
 // answered by another instance, counts as new.
 type modifications struct {
@@ -25,7 +25,7 @@ type seenAnswer struct {
 
 func newModifications() *modifications { return &modifications{seed: maphash.MakeSeed()} }
 
-// since gives the whole second since which the question is answered so. It is up to two seconds ahead: two answers never have
+// since returns the whole second since which the question is answered so. It is up to two seconds ahead: two answers never have
 // the same one, since an answer that stays is told of only from then on.
 func (m *modifications) since(question, tag string, now time.Time) time.Time {
 	hash := maphash.String(m.seed, question)
@@ -38,7 +38,7 @@ func (m *modifications) since(question, tag string, now time.Time) time.Time {
 	return since
 }
 
-// notModified sets Last-Modified where it is known, and tells whether the client has the answer with that tag already. An
+// notModified sets Last-Modified where it is known, and reports whether the client has the answer with that tag already. An
 // If-None-Match counts alone.
 func (a *API) notModified(w http.ResponseWriter, r *http.Request, tag string) bool {
 	if r.Method != http.MethodGet {

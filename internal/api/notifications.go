@@ -50,7 +50,7 @@ func wireNotificationSettings(s hearth.NotificationSettings) NotificationSetting
 	return wire
 }
 
-// ReadCount tells how many notifications were marked as read.
+// ReadCount reports how many notifications were marked as read.
 type ReadCount struct {
 	Read int `json:"read" example:"3"`
 }

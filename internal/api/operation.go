@@ -55,7 +55,7 @@ type operation struct {
 	Stream bool
 	// Plain is never compressed: small answers of hot routes.
 	Plain bool
-	// ETag gives the answer an entity tag and answers 304 to a matching If-None-Match.
+	// ETag returns the answer an entity tag and answers 304 to a matching If-None-Match.
 	ETag bool
 	// Secret answers hand out tokens: Cache-Control: no-store.
 	Secret bool
@@ -70,12 +70,12 @@ func (op operation) pattern() string {
 	return BasePath + op.Path
 }
 
-// tells whether the operation makes events of devices.
+// reports whether the operation makes events of devices.
 func (op operation) tells() bool {
 	return op.Method != http.MethodGet && (op.Tag == tagDevices || op.Tag == tagLogs)
 }
 
-// codes gives every failure of the operation, for its documentation.
+// codes returns every failure of the operation, for its documentation.
 func (op operation) codes(hasBody, hasParams bool) []hearth.Code {
 	codes := slices.Clone(op.Codes)
 	if op.Access != forAnyone {
@@ -237,7 +237,7 @@ func registerRaw(a *API, op operation, doc func(*huma.Operation), handler func(h
 	})
 }
 
-// schemaOf gives the document's schema of a wire type, for registerRaw.
+// schemaOf returns the document's schema of a wire type, for registerRaw.
 func schemaOf[T any](a *API) *huma.Schema {
 	return a.huma.OpenAPI().Components.Schemas.Schema(typeOf[T](), true, typeOf[T]().Name())
 }
@@ -297,7 +297,7 @@ func (w *humaWriter) WriteHeader(status int) {
 // fail is called by the error transformer before huma writes anything.
 func (w *humaWriter) fail(err error) { w.err = err }
 
-// takeErrors is a huma transformer: it takes every error body off its way and gives it to the humaWriter.
+// takeErrors is a huma transformer: it takes every error body off its way and returns it to the humaWriter.
 func takeErrors(ctx huma.Context, _ string, body any) (any, error) {
 	err, ok := body.(error)
 	if !ok {

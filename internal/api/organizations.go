@@ -5,7 +5,7 @@ import (
 	"net/http"
 
 	"hearth"
-	"hearth/internal/orgs"
+	"hearth/internal/core/orgs"
 )
 
 const tagOrganizations = "Organizations"

@@ -35,7 +35,7 @@ type ProblemField struct {
 	Message  string `json:"message" doc:"What is wrong with it." example:"must not be empty"`
 }
 
-// statuses gives each code its HTTP status.
+// statuses returns each code its HTTP status.
 var statuses = map[hearth.Code]int{
 	hearth.CodeMalformedBody:        http.StatusBadRequest,
 	hearth.CodeUnauthenticated:      http.StatusUnauthorized,
@@ -93,13 +93,13 @@ func isTooLarge(err error) bool {
 	return ok
 }
 
-// Error gives the code and the detail.
+// Error returns the code and the detail.
 func (p *Problem) Error() string { return string(p.Code) + ": " + p.Detail }
 
-// Unwrap gives the error behind the problem.
+// Unwrap returns the error behind the problem.
 func (p *Problem) Unwrap() error { return p.err }
 
-// GetStatus gives the HTTP status, for huma.
+// GetStatus returns the HTTP status, for huma.
 func (p *Problem) GetStatus() int { return p.Status }
 
 // ContentType makes huma label a problem as one.

@@ -45,7 +45,7 @@ const (
 	classStreams   = "streams"
 )
 
-// classOf gives the class of an operation that names none. What lies outside of the contract's base path has no limit.
+// classOf returns the class of an operation that names none. What lies outside of the contract's base path has no limit.
 func classOf(op operation) string {
 	path := op.Path
 	switch {
@@ -126,7 +126,7 @@ func (a *API) take(w http.ResponseWriter, r *http.Request, class, key string) er
 	}
 }
 
-// seconds gives whole seconds, rounded up.
+// seconds returns whole seconds, rounded up.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
 // addressKey names an address for limits. Whoever has one IPv6 address has a whole /64 of them.

@@ -21,7 +21,7 @@ type Live interface {
 	// ServeSSE and ServeWebSocket return an error before they have written anything, or nil.
 	ServeSSE(w http.ResponseWriter, r *http.Request) error
 	ServeWebSocket(w http.ResponseWriter, r *http.Request) error
-	// IssueTicket gives a ticket that opens one stream within 30 seconds for whoever has the access token.
+	// IssueTicket returns a ticket that opens one stream within 30 seconds for whoever has the access token.
 	IssueTicket(ctx context.Context, token string) (string, error)
 }
 
@@ -166,7 +166,7 @@ func (a *API) createTicket(live Live, w http.ResponseWriter, r *http.Request) er
 	return writeCreated(w, Ticket{Ticket: ticket, ExpiresIn: ticketSeconds})
 }
 
-// EncodeEvent gives the contract's JSON of an event's data; a json.RawMessage is that already.
+// EncodeEvent returns the contract's JSON of an event's data; a json.RawMessage is that already.
 func EncodeEvent(event hearth.Event) (json.RawMessage, error) {
 	if event.Type == hearth.EventDeviceDeleted {
 		return json.Marshal(map[string]string{"id": event.DeviceID})

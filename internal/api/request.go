@@ -42,7 +42,7 @@ type Request struct {
 
 type requestKey struct{}
 
-// requestOf gives the request's record; outside a request, an empty one.
+// requestOf returns the request's record; outside a request, an empty one.
 func requestOf(ctx context.Context) *Request {
 	if info, ok := ctx.Value(requestKey{}).(*Request); ok {
 		return info
@@ -50,7 +50,7 @@ func requestOf(ctx context.Context) *Request {
 	return &Request{}
 }
 
-// callerOf gives who makes the request.
+// callerOf returns who makes the request.
 func callerOf(ctx context.Context) hearth.Caller { return requestOf(ctx).Caller }
 
 const (
@@ -60,7 +60,7 @@ const (
 	maxUserAgent = 512
 )
 
-// userAgent gives the client's User-Agent as text, cut to what is kept.
+// userAgent returns the client's User-Agent as text, cut to what is kept.
 func userAgent(r *http.Request) string {
 	agent := r.UserAgent()
 	if len(agent) > maxUserAgent {
@@ -72,7 +72,7 @@ func userAgent(r *http.Request) string {
 	return printable(strings.ToValidUTF8(agent, "?"))
 }
 
-// isText tells whether s is UTF-8 without NUL.
+// isText reports whether s is UTF-8 without NUL.
 func isText(s string) bool {
 	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }
@@ -103,7 +103,7 @@ func checkQuery(raw string) error {
 	return nil
 }
 
-// requestID gives the caller's own id if it is 1 to 128 visible ASCII characters without quotes, else a new one.
+// requestID returns the caller's own id if it is 1 to 128 visible ASCII characters without quotes, else a new one.
 func requestID(r *http.Request) string {
 	id := r.Header.Get("X-Request-ID")
 	if len(id) == 0 || len(id) > maxRequestID {

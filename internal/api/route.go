@@ -202,7 +202,7 @@ func (a *API) recovered(w *answerWriter, r *http.Request, p any) {
 	requestOf(r.Context()).Err = err
 }
 
-// cors lets the allowed origins in and answers their preflights; it tells whether the request is answered.
+// cors lets the allowed origins in and answers their preflights; it reports whether the request is answered.
 func (a *API) cors(w http.ResponseWriter, r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" || len(a.options.AllowedOrigins) == 0 {

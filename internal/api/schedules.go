@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/exports"
+	"hearth/internal/core/exports"
 )
 
 // ExportSchedule is a schedule of exports on the wire.

@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/analytics"
+	"hearth/internal/core/analytics"
 )
 
 // RangeParams say which time a question is about.

@@ -5,7 +5,7 @@ import (
 	"net/http"
 
 	"hearth"
-	"hearth/internal/account"
+	"hearth/internal/core/account"
 )
 
 // ManagedUser is a person as an admin sees one.

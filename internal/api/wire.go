@@ -42,10 +42,10 @@ func (Time) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeString, Format: "date-time", Examples: []any{"2026-03-01T12:00:00.000Z"}}
 }
 
-// timeOf gives the wire form of Unix milliseconds.
+// timeOf returns the wire form of Unix milliseconds.
 func timeOf(ms int64) Time { return Time(time.UnixMilli(ms)) }
 
-// wireTime gives the wire form of a time, nil (null) for the zero time.
+// wireTime returns the wire form of a time, nil (null) for the zero time.
 func wireTime(t time.Time) *Time {
 	if t.IsZero() {
 		return nil
@@ -54,7 +54,7 @@ func wireTime(t time.Time) *Time {
 	return &wire
 }
 
-// text gives nil (null) for "".
+// text returns nil (null) for "".
 func text(s string) *string {
 	if s == "" {
 		return nil
@@ -80,10 +80,10 @@ func (o *Optional[T]) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, &o.Value)
 }
 
-// Has tells whether a value was given.
+// Has reports whether a value was given.
 func (o Optional[T]) Has() bool { return o.Set && !o.Null }
 
-// Or gives the value, or other if none was given.
+// Or returns the value, or other if none was given.
 func (o Optional[T]) Or(other T) T {
 	if o.Has() {
 		return o.Value

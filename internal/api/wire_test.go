@@ -8,7 +8,7 @@ import (
 	"hearth"
 )
 
-// Whatever is asked for, the filter of fields gives known fields or a refusal, and what it picks is JSON.
+// Whatever is asked for, the filter of fields returns known fields or a refusal, and what it picks is JSON.
 func FuzzFields(f *testing.F) {
 	for _, seed := range []string{"", "name", "name,note", "note,,name", "items", "name,name", `"`, "\x00"} {
 		f.Add(seed)

@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"hearth"
-	"hearth/internal/account"
+	"hearth/internal/core/account"
 )
 
 // NewUser is an account about to be made.
@@ -37,5 +37,5 @@ func (a *App) CreateUser(ctx context.Context, n NewUser) (hearth.User, error) {
 	return a.people.CreateUser(ctx, n)
 }
 
-// SetupToken gives the token with which the first admin is made; "" if there is a user.
+// SetupToken returns the token with which the first admin is made; "" if there is a user.
 func (a *App) SetupToken(ctx context.Context) (string, error) { return a.people.SetupToken(ctx) }

@@ -17,11 +17,11 @@ import (
 	"hearth/internal/queue"
 )
 
-// jobs gives the queue in the API's words. What changes a job is in the audit first.
+// jobs returns the queue in the API's words. What changes a job is in the audit first.
 type jobs struct {
 	queue queue.Queue
 	store interface {
-		Record(ctx context.Context, along hearth.Along) error
+		Record(ctx context.Context, effects hearth.SideEffects) error
 	}
 	clock hearth.Clock
 }
@@ -110,7 +110,7 @@ func (j jobs) record(ctx context.Context, caller hearth.Caller, action, id strin
 		entry.ActorID = "cli"
 	}
 	entry.Changes = map[string]hearth.Change{"kind": {Before: job.Kind}, "state": {Before: string(job.State)}}
-	return j.store.Record(ctx, hearth.Along{Audit: []hearth.AuditEntry{entry}})
+	return j.store.Record(ctx, hearth.SideEffects{Audit: []hearth.AuditEntry{entry}})
 }
 
 // asJob says of what is missing that it is a job.
@@ -160,7 +160,7 @@ type use struct {
 	Process api.ProcessFigures
 }
 
-// openFigures gives what the metrics tell: of all processes together, and of the database that they share.
+// openFigures returns what the metrics tell: of all processes together, and of the database that they share.
 func (a *App) openFigures() func(context.Context) (observe.HTTPSummary, api.Figures) {
 	question := peers.NewQuestion(a.peers, "use", func(struct{}) use {
 		return use{HTTP: a.metrics.HTTP.Figures(), Cache: a.cache.Stats(), Process: a.cpu.process()}
@@ -262,7 +262,7 @@ type JobOrder struct {
 	Limit int
 }
 
-// Jobs carries out an order beside a running server and gives the jobs that it is about, as they were before a deletion and are
+// Jobs carries out an order beside a running server and returns the jobs that it is about, as they were before a deletion and are
 // after a retry. It stops at the first that fails: CodeNotFound, CodeConflict, CodeValidationFailed.
 func (a *App) Jobs(ctx context.Context, order JobOrder) ([]queue.Job, error) {
 	if order.Queue != "" && !slices.Contains(queue.Names(), queue.Name(order.Queue)) ||

@@ -12,27 +12,27 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/account"
-	"hearth/internal/analytics"
 	"hearth/internal/api"
-	"hearth/internal/audit"
 	"hearth/internal/blob"
 	"hearth/internal/config"
 	"hearth/internal/console"
-	"hearth/internal/exports"
-	"hearth/internal/fleet"
+	"hearth/internal/core/account"
+	"hearth/internal/core/analytics"
+	"hearth/internal/core/audit"
+	"hearth/internal/core/devices"
+	"hearth/internal/core/exports"
+	"hearth/internal/core/notify"
+	"hearth/internal/core/orgs"
+	"hearth/internal/core/telemetry"
 	"hearth/internal/kv"
 	"hearth/internal/kv/memkv"
 	"hearth/internal/mail"
-	"hearth/internal/notify"
 	"hearth/internal/observe"
-	"hearth/internal/orgs"
 	"hearth/internal/peers"
 	"hearth/internal/queue"
 	"hearth/internal/realtime"
 	"hearth/internal/redisconn"
 	"hearth/internal/sealer"
-	"hearth/internal/telemetry"
 )
 
 // Options are what an App is built from.
@@ -74,7 +74,7 @@ type App struct {
 	people  *account.Service
 	sealing *sealer.Ring // nil: fields are stored as they are
 	events  *publishers
-	fleet   *fleet.Fleet
+	fleet   *devices.Service
 	orgs    *orgs.Service
 	// memberships are told of ended ones; more are added while the program is built.
 	memberships *memberships
@@ -195,7 +195,7 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 // Close takes everything down in the reverse order of its building, and joins the errors. It may be called twice.
 func (a *App) Close(ctx context.Context) error { return a.steps.run(ctx, a.log) }
 
-// OpenAPI gives the OpenAPI document of the API.
+// OpenAPI returns the OpenAPI document of the API.
 func (a *App) OpenAPI() ([]byte, error) { return a.api.OpenAPI() }
 
 func (a *App) buildAPI(ctx context.Context) error {
@@ -218,7 +218,7 @@ func (a *App) buildAPI(ctx context.Context) error {
 		Jobs: jobs{a.queue, a.store, a.options.Clock}, Figures: a.openFigures(), Live: a.realtime, StreamStats: a.openStreams(), Settle: settle,
 		BodyLimit: int64(a.config.BodyLimit), BatchBodyLimit: int64(a.config.BatchBodyLimit),
 		SlowRequest: a.config.SlowRequest, AllowedOrigins: a.config.AllowedOrigins,
-		TrustedProxies: a.config.TrustedProxies, AccelRedirect: a.config.AccelRedirect, Limiter: limits, Secret: secret, Once: a.store,
+		TrustedProxies: a.config.TrustedProxies, AccelRedirect: a.config.AccelRedirect, Limiter: limits, Secret: secret, Idempotency: a.store,
 		Audit: audit.New(a.store), Pages: console.Pages(),
 	})
 	return err

@@ -23,7 +23,7 @@ func testConfig(t *testing.T) *config.Config {
 	return cfg
 }
 
-// start runs a program until the test ends, and gives its URL. What prepare does is done before.
+// start runs a program until the test ends, and returns its URL. What prepare does is done before.
 func start(t *testing.T, cfg *config.Config, prepare ...func(*App) error) string {
 	t.Helper()
 	a, err := New(t.Context(), Options{Config: cfg, Version: "test"})

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/archive"
 	"hearth/internal/blob"
 	"hearth/internal/config"
+	"hearth/internal/core/archive"
 	"hearth/internal/importcsv"
 )
 

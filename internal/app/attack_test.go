@@ -99,7 +99,7 @@ func (d *document) sample(s schema) any {
 	return "x"
 }
 
-// variants gives, for each string in s, a function from a text to a sample with that text in its place.
+// variants returns, for each string in s, a function from a text to a sample with that text in its place.
 func (d *document) variants(s schema, place string, all map[string]func(string) any) {
 	s = d.resolve(s)
 	switch {
@@ -242,7 +242,7 @@ func TestNoTextInAnyParameterBreaksAnOperation(t *testing.T) {
 	}
 }
 
-// attacks gives, for each place for a text, what makes a request of one: path with query, header, body. ok is false for
+// attacks returns, for each place for a text, what makes a request of one: path with query, header, body. ok is false for
 // a text that cannot travel there.
 func (s *target) attacks(op documented, path string) map[string]func(text string) (string, http.Header, string, bool) {
 	all := map[string]func(string) (string, http.Header, string, bool){}

@@ -6,7 +6,7 @@ import (
 
 	"hearth"
 	"hearth/internal/api"
-	"hearth/internal/audit"
+	"hearth/internal/core/audit"
 )
 
 // AuditVerdict is what VerifyAudit found.

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"hearth/internal/account"
+	"hearth/internal/core/account"
 	"hearth/internal/sealer"
 )
 

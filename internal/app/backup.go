@@ -71,7 +71,7 @@ func (a *App) openBackups() {
 
 func (a *App) backupPlace() backup.Place { return placeOf(a.config, a.files) }
 
-// placeOf gives where the configuration keeps backups.
+// placeOf returns where the configuration keeps backups.
 func placeOf(cfg *config.Config, files blob.Store) backup.Place {
 	if cfg.BackupDir != "" {
 		return backup.Folder{Path: cfg.BackupDir}
@@ -90,7 +90,7 @@ type BackupOrder struct {
 	scheduled bool
 }
 
-// CreateBackup archives the store as it is now; servers go on beside it. It gives where the archive is. Nothing is left of
+// CreateBackup archives the store as it is now; servers go on beside it. It returns where the archive is. Nothing is left of
 // one that fails.
 func (a *App) CreateBackup(ctx context.Context, o BackupOrder) (BackupFile, BackupManifest, error) {
 	source, ok := any(a.store).(hearth.Archiver)
@@ -100,7 +100,7 @@ func (a *App) CreateBackup(ctx context.Context, o BackupOrder) (BackupFile, Back
 	return backingUp{cfg: a.config, source: source, files: a.files, version: a.options.Version, clock: a.options.Clock}.create(ctx, o)
 }
 
-// BackUp is CreateBackup for a command: the process gives way to every other, and writes nothing to a SQLite store, whose
+// BackUp is CreateBackup for a command: the process returns way to every other, and writes nothing to a SQLite store, whose
 // server would wait for it.
 func BackUp(ctx context.Context, r Restoring, version string, o BackupOrder) (_ BackupFile, _ BackupManifest, err error) {
 	lowerProcess()
@@ -314,7 +314,7 @@ func (k *keeper) keys() [][]byte {
 	return keys
 }
 
-// ListBackups gives the archives that the configuration's place keeps, the newest first.
+// ListBackups returns the archives that the configuration's place keeps, the newest first.
 func ListBackups(ctx context.Context, cfg *config.Config) (files []BackupFile, err error) {
 	k, err := openKeeper(cfg)
 	if err != nil {

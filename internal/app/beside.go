@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/account"
 	"hearth/internal/api"
+	"hearth/internal/core/account"
 )
 
 // besideField names what seals the events that processes of one data directory tell one another.

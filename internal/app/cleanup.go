@@ -13,7 +13,7 @@ type chore struct {
 	every time.Duration
 	// offset is where in every its slot lies, so that chores do not all come at once.
 	offset time.Duration
-	// work gives how many things it removed or changed. It goes in small steps, so that writes of people go first.
+	// work returns how many things it removed or changed. It goes in small steps, so that writes of people go first.
 	work func(context.Context) (int, error)
 }
 

@@ -15,9 +15,9 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/core/telemetry"
 	"hearth/internal/demo"
 	"hearth/internal/importcsv"
-	"hearth/internal/telemetry"
 )
 
 // DemoAttribution names where the demo's data comes from.

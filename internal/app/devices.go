@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"hearth/internal/fleet"
+	"hearth/internal/core/devices"
 )
 
 // idleEvery is how often silent devices are looked for: how late InactiveAfter may be.
@@ -15,7 +15,7 @@ func (a *App) openFleet() (err error) {
 	if a.changes != nil { // before those who tell people: whoever hears of a change finds it on every instance
 		a.events.all = append(a.events.all, a.changes)
 	}
-	a.fleet, err = fleet.New(fleet.Options{Store: a.store, Clock: a.options.Clock, Logger: a.log, Publisher: a.events,
+	a.fleet, err = devices.New(devices.Options{Store: a.store, Clock: a.options.Clock, Logger: a.log, Publisher: a.events,
 		OnConnection: a.notify.DeviceConnection, Shared: a.redis != nil || a.config.StoreURL != "", Leads: a.leads,
 	})
 	if err != nil {

@@ -28,7 +28,7 @@ type DoctorLine struct {
 	Change string
 }
 
-// Doctor looks at everything that an installation needs and changes nothing; servers may run meanwhile. It gives one line a
+// Doctor looks at everything that an installation needs and changes nothing; servers may run meanwhile. It returns one line a
 // check.
 func Doctor(ctx context.Context, cfg *config.Config, clock hearth.Clock) []DoctorLine {
 	d := &doctor{cfg: cfg, now: clock.Now()}
@@ -82,7 +82,7 @@ func isLoopback(url string) bool {
 	return false
 }
 
-// ownerOf gives the number of the user that a file belongs to; 0 where the system knows none.
+// ownerOf returns the number of the user that a file belongs to; 0 where the system knows none.
 func ownerOf(info fs.FileInfo) uint32 {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		return stat.Uid

@@ -28,7 +28,7 @@ func (d *doctor) mongodb(ctx context.Context) {
 	}
 }
 
-// judgeSchema says whether the database is what the program made it.
+// judgeSchema reports whether the database is what the program made it.
 func judgeSchema(check string, e mongodb.Examination) DoctorLine {
 	bad := func(change, format string, args ...any) DoctorLine {
 		return DoctorLine{Check: check, Text: fmt.Sprintf(format, args...), Change: change}
@@ -53,7 +53,7 @@ func judgeSchema(check string, e mongodb.Examination) DoctorLine {
 	return DoctorLine{Check: check, OK: true, Text: fmt.Sprintf("schema %d with every index", e.Version)}
 }
 
-// judgeServers says whether what is acknowledged survives the loss of a machine.
+// judgeServers reports whether what is acknowledged survives the loss of a machine.
 func judgeServers(check string, e mongodb.Examination) DoctorLine {
 	bad := func(change, format string, args ...any) DoctorLine {
 		return DoctorLine{Check: check, Text: fmt.Sprintf(format, args...), Change: change}

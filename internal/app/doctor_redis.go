@@ -46,7 +46,7 @@ func (d *doctor) redis(ctx context.Context) {
 	}
 }
 
-// judgeRedis says from what INFO tells whether waiting jobs survive a restart, a crash and a full memory.
+// judgeRedis says from what INFO reports whether waiting jobs survive a restart, a crash and a full memory.
 func judgeRedis(check string, facts map[string]string) DoctorLine {
 	bad := func(text, change string) DoctorLine { return DoctorLine{Check: check, Text: text, Change: change} }
 	switch {
@@ -79,7 +79,7 @@ func number(text string) int64 {
 	return n
 }
 
-// redisSkew gives how far apart the server's clock and ours are at least.
+// redisSkew returns how far apart the server's clock and ours are at least.
 func redisSkew(ctx context.Context, client rueidis.Client) (time.Duration, error) {
 	before := time.Now()
 	parts, err := client.Do(ctx, client.B().Time().Build()).AsStrSlice()

@@ -71,7 +71,7 @@ func TestTheDoctorFindsWhatIsWrongOnOneMachine(t *testing.T) {
 	}
 }
 
-// shippedRedis gives the settings of deploy/redis/redis.conf as arguments, but for those of the network.
+// shippedRedis returns the settings of deploy/redis/redis.conf as arguments, but for those of the network.
 func shippedRedis(t *testing.T) (args []string) {
 	t.Helper()
 	file, err := os.Open("../../deploy/redis/redis.conf")

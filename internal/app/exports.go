@@ -11,8 +11,8 @@ import (
 	"hearth/internal/blob"
 	"hearth/internal/blob/dirblob"
 	"hearth/internal/blob/s3blob"
-	"hearth/internal/exports"
-	"hearth/internal/notify"
+	"hearth/internal/core/exports"
+	"hearth/internal/core/notify"
 	"hearth/internal/observe"
 )
 

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// ask makes a request with a body and gives status and answer, whatever they are.
+// ask makes a request with a body and returns status and answer, whatever they are.
 func (c *client) ask(t *testing.T, method, path, body string) (int, string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, c.url+"/api/v1"+path, strings.NewReader(body))

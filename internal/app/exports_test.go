@@ -185,7 +185,7 @@ func unlimited(t *testing.T) *config.Config {
 	return cfg
 }
 
-// realData gives a running program that holds the data set, an admin of it, and the facts.
+// realData returns a running program that holds the data set, an admin of it, and the facts.
 func realData(t *testing.T) (c *client, dir string, want facts) {
 	t.Helper()
 	file, factsFile := dataSet(t, "opensmarthome")
@@ -308,7 +308,7 @@ func TestReportsHoldTheFactsOfRealData(t *testing.T) {
 	}
 }
 
-// reportRows gives the rows by the columns' names, values as text.
+// reportRows returns the rows by the columns' names, values as text.
 func reportRows(t *testing.T, format string, body []byte) (rows []map[string]string) {
 	t.Helper()
 	if format == "csv" {

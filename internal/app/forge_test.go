@@ -64,7 +64,7 @@ func unbase64(t *testing.T, s string) []byte {
 	return data
 }
 
-// changed gives fields over others; a nil value removes the field.
+// changed returns fields over others; a nil value removes the field.
 func changed(base, change fields) fields {
 	out := maps.Clone(base)
 	for k, v := range change {
@@ -75,7 +75,7 @@ func changed(base, change fields) fields {
 	return out
 }
 
-// signing gives header and claims as they are signed.
+// signing returns header and claims as they are signed.
 func (f forge) signing(header, claims fields) string {
 	var parts []string
 	for _, part := range []fields{changed(f.header, header), changed(f.claims, claims)} {
@@ -105,7 +105,7 @@ func (f forge) hmac(header fields, secret []byte) string {
 	return text + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// part gives the valid token with one part replaced.
+// part returns the valid token with one part replaced.
 func (f forge) part(i int, text string) string {
 	parts := strings.Split(f.valid, ".")
 	parts[i] = text
@@ -250,7 +250,7 @@ func (w *place) forgeTokens(t *testing.T) {
 	}
 }
 
-// otherBits gives a letter of base64 that differs only in the bits that encode nothing.
+// otherBits returns a letter of base64 that differs only in the bits that encode nothing.
 func otherBits(last byte) byte {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	return letters[strings.IndexByte(letters, last)^1]

@@ -21,7 +21,7 @@ func lowerPriority() {
 	lowerThread(unix.Gettid())
 }
 
-// lowerProcess gives a whole process that low priority, and one processor at most: threads to come have it from those that are.
+// lowerProcess returns a whole process that low priority, and one processor at most: threads to come have it from those that are.
 func lowerProcess() {
 	runtime.GOMAXPROCS(1)
 	threads, _ := os.ReadDir("/proc/self/task") // without it the process goes on as before

@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hearth"
-	"hearth/internal/archive"
-	"hearth/internal/fleet"
+	"hearth/internal/core/archive"
+	"hearth/internal/core/devices"
+	"hearth/internal/core/telemetry"
 	"hearth/internal/importcsv"
-	"hearth/internal/telemetry"
 )
 
 // The parts of an import that commands name.
@@ -91,7 +91,7 @@ func (a *App) importFrom(ctx context.Context, o Import, from source) (ImportProg
 	})
 }
 
-// importCaller gives whom an import is for, with their rights.
+// importCaller returns whom an import is for, with their rights.
 func (a *App) importCaller(ctx context.Context, email string) (owner hearth.User, caller hearth.Caller, err error) {
 	if owner, err = a.importOwner(ctx, email); err != nil {
 		return owner, caller, err
@@ -178,10 +178,10 @@ func (s *importSink) Devices(ctx context.Context) (map[string]string, error) {
 }
 
 // Create implements importcsv.Sink.
-func (s *importSink) Create(ctx context.Context, devices []importcsv.Device) ([]string, error) {
-	inputs := make([]fleet.NewDevice, len(devices))
-	for i, device := range devices {
-		inputs[i] = fleet.NewDevice{Name: device.Name, Type: device.Type, OrganizationID: s.organization}
+func (s *importSink) Create(ctx context.Context, wanted []importcsv.Device) ([]string, error) {
+	inputs := make([]devices.NewDevice, len(wanted))
+	for i, device := range wanted {
+		inputs[i] = devices.NewDevice{Name: device.Name, Type: device.Type, OrganizationID: s.organization}
 	}
 	made, err := s.app.fleet.CreateBatch(ctx, s.caller, inputs, nil)
 	if err != nil {

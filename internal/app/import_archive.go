@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	"hearth"
-	"hearth/internal/archive"
-	"hearth/internal/telemetry"
+	"hearth/internal/core/archive"
+	"hearth/internal/core/telemetry"
 )
 
 // importArchive brings the logs of a Parquet file back.

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/analytics"
-	"hearth/internal/fleet"
+	"hearth/internal/core/analytics"
+	"hearth/internal/core/devices"
 	"hearth/internal/importcsv"
 )
 
@@ -48,7 +48,7 @@ type facts struct {
 	} `json:"rows_per_hour"`
 }
 
-// dataSet gives the files of a data set: the program's own, or one in shared/data beside the repository.
+// dataSet returns the files of a data set: the program's own, or one in shared/data beside the repository.
 func dataSet(t *testing.T, name string) (csv, factsFile string) {
 	t.Helper()
 	if name == "opensmarthome" {
@@ -75,7 +75,7 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// built gives a program that does not serve, with an admin.
+// built returns a program that does not serve, with an admin.
 func built(t *testing.T) (*App, hearth.User) {
 	t.Helper()
 	a, err := New(t.Context(), Options{Config: testConfig(t), Version: "test"})
@@ -341,11 +341,11 @@ func TestAServerSeesWhatAnImportBesideItBringsIn(t *testing.T) {
 	})
 	caller := hearth.Caller{UserID: user.ID, Role: user.Role}
 	fixed := analytics.Range{Span: hearth.Span{From: time.UnixMilli(0), To: time.UnixMilli(4e12)}}
-	want := func(devices int, logs int64) {
+	want := func(count int, logs int64) {
 		t.Helper()
-		list, err := server.fleet.Devices(t.Context(), caller, fleet.Query{})
-		if err != nil || len(list.Items) != devices {
-			t.Errorf("the server lists %d devices, want %d: %v", len(list.Items), devices, err)
+		list, err := server.fleet.Devices(t.Context(), caller, devices.Query{})
+		if err != nil || len(list.Items) != count {
+			t.Errorf("the server lists %d devices, want %d: %v", len(list.Items), count, err)
 		}
 		d, err := server.analytics.Dashboard(t.Context(), analytics.Ask{Caller: caller, Range: fixed})
 		if err != nil || d.Count != logs {

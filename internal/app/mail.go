@@ -9,12 +9,12 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/account"
+	"hearth/internal/core/account"
+	"hearth/internal/core/notify"
+	"hearth/internal/core/orgs"
 	"hearth/internal/mail"
 	"hearth/internal/mail/smtpmail"
-	"hearth/internal/notify"
 	"hearth/internal/observe"
-	"hearth/internal/orgs"
 	"hearth/internal/queue"
 )
 
@@ -60,7 +60,7 @@ func (a *App) openSMTP(from mail.Address) (mail.Sender, error) {
 	return smtpmail.NewSender(options)
 }
 
-// publicURL gives the address of this installation without a slash at its end.
+// publicURL returns the address of this installation without a slash at its end.
 func (a *App) publicURL() string {
 	if a.config.PublicURL != "" {
 		return strings.TrimRight(a.config.PublicURL, "/")

@@ -56,7 +56,7 @@ func newHouse(t *testing.T, cfg *config.Config, change ...func(*Options)) *house
 	return h
 }
 
-// call sends a request with a JSON body and gives the answer's status; its body goes into out, if that is not nil.
+// call sends a request with a JSON body and returns the answer's status; its body goes into out, if that is not nil.
 func (h *house) call(method, path, token, body string, out any) int {
 	h.t.Helper()
 	request, err := http.NewRequestWithContext(h.t.Context(), method, h.url+"/api/v1"+path, strings.NewReader(body))
@@ -86,7 +86,7 @@ func (h *house) call(method, path, token, body string, out any) int {
 	return answer.StatusCode
 }
 
-// logIn gives an access token of Ann's; "" if she is not let in.
+// logIn returns an access token of Ann's; "" if she is not let in.
 func (h *house) logIn(password string) string {
 	h.t.Helper()
 	var tokens struct {
@@ -96,7 +96,7 @@ func (h *house) logIn(password string) string {
 	return tokens.AccessToken
 }
 
-// askForReset asks for a new password and gives the job that mails it.
+// askForReset asks for a new password and returns the job that mails it.
 func (h *house) askForReset() string {
 	h.t.Helper()
 	if status := h.call(http.MethodPost, "/auth/password-reset", "", `{"email":"`+annsMail+`"}`, nil); status != http.StatusAccepted {
@@ -105,7 +105,7 @@ func (h *house) askForReset() string {
 	return h.job("mail.password_reset")
 }
 
-// job waits for a job of that kind and gives its id.
+// job waits for a job of that kind and returns its id.
 func (h *house) job(kind string) string {
 	h.t.Helper()
 	changed, stop := h.app.queue.Watch()

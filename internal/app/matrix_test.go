@@ -105,7 +105,7 @@ remove-member             401   404   404   204    403  403      401       401  
 create-invitation         401   404   404   201    403  403      401       401     201     201      403      403
 `
 
-// readMatrix gives the callers and each operation's statuses by caller.
+// readMatrix returns the callers and each operation's statuses by caller.
 func readMatrix(t *testing.T) (callers []string, rows map[string]map[string]int) {
 	t.Helper()
 	rows = map[string]map[string]int{}

@@ -34,7 +34,7 @@ func (a *App) registerMeters() {
 	}
 }
 
-// fileSize gives the size of a file of the data directory in bytes.
+// fileSize returns the size of a file of the data directory in bytes.
 func (a *App) fileSize(name string) int64 {
 	info, err := os.Stat(filepath.Join(a.config.DataDir, name))
 	if err != nil {

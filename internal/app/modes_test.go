@@ -36,7 +36,7 @@ func sharedMode(t *testing.T) mode {
 	return mode{storeURL: testserver.MongoDB(t), redisURL: testserver.StartRedis(t).URL(), instances: 2}
 }
 
-// config gives the settings of one more instance, with a data directory of its own.
+// config returns the settings of one more instance, with a data directory of its own.
 func (m mode) config(t *testing.T) *config.Config {
 	t.Helper()
 	cfg := testConfig(t)

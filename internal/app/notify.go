@@ -1,6 +1,6 @@
 package app
 
-import "hearth/internal/notify"
+import "hearth/internal/core/notify"
 
 // noticeField names what seals the personal parts of jobs that tell people something.
 const noticeField = "notice"

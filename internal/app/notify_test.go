@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/notify"
+	"hearth/internal/core/notify"
 	"hearth/internal/queue"
 )
 
@@ -176,7 +176,7 @@ func TestAnEndedExportIsToldOnceHoweverOftenItsJobRuns(t *testing.T) {
 	}
 }
 
-// follow gives the data of the notifications that come live.
+// follow returns the data of the notifications that come live.
 func (h *house) follow(token string) <-chan string {
 	h.t.Helper()
 	request, err := http.NewRequestWithContext(h.t.Context(), http.MethodGet, h.url+"/api/v1/realtime/sse", nil)

@@ -22,7 +22,7 @@ var testedElsewhere = []string{"accept-invitation"} // never written to
 // creation is a request that makes one object; list then has one more, if there is a list.
 type creation struct{ method, path, body, list string }
 
-// creations gives a valid request for every operation that takes an Idempotency-Key.
+// creations returns a valid request for every operation that takes an Idempotency-Key.
 func creations(device, organization string) map[string]creation {
 	organizations := "/api/v1/organizations"
 	devices, logs, tokens := "/api/v1/devices", "/api/v1/devices/"+device+"/logs", "/api/v1/devices/"+device+"/tokens"
@@ -53,7 +53,7 @@ func (s *target) count(t *testing.T, list string) int {
 	return len(answer.Items)
 }
 
-// create posts with a key and gives the answer as one text.
+// create posts with a key and returns the answer as one text.
 func (s *target) create(t *testing.T, c creation, key string) (answer string, replayed bool) {
 	t.Helper()
 	header := http.Header{"Idempotency-Key": {key}}

@@ -3,7 +3,7 @@ package app
 import (
 	"context"
 
-	"hearth/internal/orgs"
+	"hearth/internal/core/orgs"
 )
 
 // memberships tells everybody who wants to know that a membership ended. It is complete before the first end.

@@ -7,8 +7,8 @@ import (
 	"sync"
 
 	"hearth"
-	"hearth/internal/analytics"
 	"hearth/internal/api"
+	"hearth/internal/core/analytics"
 	"hearth/internal/peers"
 	"hearth/internal/realtime"
 )
@@ -44,7 +44,7 @@ type flowOf struct {
 	Everybody bool
 }
 
-// openFlow gives what tells how much goes through the service now.
+// openFlow returns what reports how much goes through the service now.
 func (a *App) openFlow() func(context.Context, hearth.Caller, hearth.Reach) analytics.Flow {
 	question := peers.NewQuestion(a.peers, "flow", func(of flowOf) analytics.Flow {
 		flow := analytics.Flow{HeartbeatsPerSecond: a.fleet.HeartbeatRate(of.Reach), LogsPerSecond: a.telemetry.PerSecond(of.Reach)}
@@ -75,7 +75,7 @@ type streams struct {
 	People, Read realtime.Distinct
 }
 
-// openStreams gives what counts the open streams.
+// openStreams returns what counts the open streams.
 func (a *App) openStreams() func(context.Context) api.StreamStats {
 	question := peers.NewQuestion(a.peers, "streams", func(struct{}) streams {
 		own := streams{Stats: a.realtime.Stats()}

@@ -61,7 +61,7 @@ type reply struct {
 	body   fields
 }
 
-// code gives the problem's code, or "".
+// code returns the problem's code, or "".
 func (r reply) code() hearth.Code { return hearth.Code(text(r.body, "code")) }
 
 func (r reply) text(field string) string { return text(r.body, field) }
@@ -115,7 +115,7 @@ func (w *place) want(t *testing.T, r reply, status int, code hearth.Code) reply 
 	return r
 }
 
-// signUp makes an account and gives its id.
+// signUp makes an account and returns its id.
 func (w *place) signUp(t *testing.T, email string) string {
 	t.Helper()
 	made := w.want(t, w.call(t, 0, "POST", "/auth/signup", "", fields{"name": "Ann", "email": email, "password": townPassword}), 201, "")
@@ -127,7 +127,7 @@ func (w *place) login(t *testing.T, email string) reply {
 	return w.want(t, w.call(t, 0, "POST", "/auth/login", "", fields{"email": email, "password": townPassword}), 200, "")
 }
 
-// publishedKey gives the x of the only key that verifies access tokens.
+// publishedKey returns the x of the only key that verifies access tokens.
 func (w *place) publishedKey(t *testing.T) string {
 	t.Helper()
 	response, err := http.Get(w.urls[0] + "/.well-known/jwks.json")

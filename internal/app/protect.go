@@ -12,7 +12,7 @@ import (
 	"hearth/internal/kv"
 )
 
-// limiter gives the port's decisions in the API's words.
+// limiter returns the port's decisions in the API's words.
 type limiter struct{ kv.Limiter }
 
 // Allow is api.Limiter's.
@@ -28,7 +28,7 @@ const (
 	forgetBatch = 1000
 )
 
-// loadSecret gives the secret in the file at path, making it with mode 0600 if it is not there. Several processes may do
+// loadSecret returns the secret in the file at path, making it with mode 0600 if it is not there. Several processes may do
 // so at once: all get the same.
 func loadSecret(path string) ([]byte, error) {
 	secret, _, err := keyfile.Read(path)
@@ -51,10 +51,10 @@ func loadSecret(path string) ([]byte, error) {
 	return secret, nil
 }
 
-// forgetOnce removes the idempotency records that have expired, and gives their number.
+// forgetOnce removes the idempotency records that have expired, and returns their number.
 func (a *App) forgetOnce(ctx context.Context) (total int, err error) {
 	for {
-		n, err := a.store.DeleteExpiredOnce(ctx, a.options.Clock.Now(), forgetBatch)
+		n, err := a.store.DeleteExpiredIdempotencyRecords(ctx, a.options.Clock.Now(), forgetBatch)
 		total += n
 		if err != nil || n < forgetBatch {
 			return total, err

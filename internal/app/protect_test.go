@@ -108,7 +108,7 @@ func TestTheLimitOfSigningInHoldsOverARestart(t *testing.T) {
 	})
 }
 
-// errorless reads an answer away and gives its status.
+// errorless reads an answer away and returns its status.
 func errorless(t *testing.T, resp *http.Response) int {
 	t.Helper()
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {

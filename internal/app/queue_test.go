@@ -33,13 +33,13 @@ func build(t *testing.T, cfg *config.Config) *App {
 // leave stores jobs in the outbox, as a write does.
 func leave(t *testing.T, a *App, kinds ...string) (ids []string) {
 	t.Helper()
-	var along hearth.Along
+	var effects hearth.SideEffects
 	for _, kind := range kinds {
 		job := hearth.OutboxJob{ID: queue.NewID(time.Now()), Kind: kind, Queue: "cleanup", Payload: []byte(`{"a":1}`)}
-		along.Jobs = append(along.Jobs, job)
+		effects.Jobs = append(effects.Jobs, job)
 		ids = append(ids, job.ID)
 	}
-	if err := a.store.Record(t.Context(), along); err != nil {
+	if err := a.store.Record(t.Context(), effects); err != nil {
 		t.Fatal(err)
 	}
 	return ids

@@ -47,7 +47,7 @@ func (c *client) call(t *testing.T, method, path string, body any) map[string]an
 	return result
 }
 
-// stream opens a stream with a ticket, and gives its lines until it ends.
+// stream opens a stream with a ticket, and returns its lines until it ends.
 func (c *client) stream(t *testing.T, query string) <-chan string {
 	t.Helper()
 	ticket, _ := c.call(t, "POST", "/realtime/ticket", nil)["ticket"].(string)
@@ -69,7 +69,7 @@ func (c *client) stream(t *testing.T, query string) <-chan string {
 	return lines
 }
 
-// until gives the first line with the prefix; "" if the stream ends before.
+// until returns the first line with the prefix; "" if the stream ends before.
 func until(t *testing.T, lines <-chan string, prefix string) string {
 	t.Helper()
 	timeout := time.After(10 * time.Second)

@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// resident gives the bytes of memory that the process holds; where the system does not tell, what the Go runtime asked for.
+// resident returns the bytes of memory that the process holds; where the system does not tell, what the Go runtime asked for.
 func resident() uint64 {
 	data, err := os.ReadFile("/proc/self/statm")
 	if fields := bytes.Fields(data); err == nil && len(fields) > 1 {

@@ -26,7 +26,7 @@ type Restoring struct {
 	Progress func(BackupProgress)
 }
 
-// open gives what opens the archive of that name: a file, or one that the configuration's place keeps.
+// open returns what opens the archive of that name: a file, or one that the configuration's place keeps.
 func (r Restoring) open(ctx context.Context, k *keeper, name string) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) {
 		file, err := os.Open(name)
@@ -176,7 +176,7 @@ func (r Restoring) openDistributed(ctx context.Context, text string) (*openedSto
 	return &openedStore{backupStore: store, name: nameOfURI(text), close: store.Close}, nil
 }
 
-// nameOfURI gives a URI without its credentials and options.
+// nameOfURI returns a URI without its credentials and options.
 func nameOfURI(text string) string {
 	scheme, rest, _ := strings.Cut(text, "://")
 	rest, _, _ = strings.Cut(rest, "?")

@@ -109,7 +109,7 @@ func (a *App) listenAdmin() (net.Listener, error) {
 	return listener, nil
 }
 
-// baseURL gives the URL of a listener for somebody on the same machine.
+// baseURL returns the URL of a listener for somebody on the same machine.
 func baseURL(addr net.Addr) string {
 	host, port, err := net.SplitHostPort(addr.String())
 	if err != nil {

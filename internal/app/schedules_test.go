@@ -59,7 +59,7 @@ func TestAScheduledExportComesByMail(t *testing.T) {
 	}
 }
 
-// zoneNearMidnight gives a time zone in which it is afternoon or evening, so that now is yesterday at the next midnight.
+// zoneNearMidnight returns a time zone in which it is afternoon or evening, so that now is yesterday at the next midnight.
 func zoneNearMidnight(now time.Time) string {
 	offset := max(-11, min(12, 20-now.UTC().Hour()))
 	return fmt.Sprintf("Etc/GMT%+d", -offset)

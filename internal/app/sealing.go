@@ -9,13 +9,13 @@ import (
 	"path/filepath"
 	"time"
 
-	"hearth/internal/account"
+	"hearth/internal/core/account"
 	"hearth/internal/sealer"
 )
 
 // Rotation is what a rotation of the keys did.
 type Rotation struct {
-	// Sealing tells whether fields are encrypted at rest, and were encrypted anew.
+	// Sealing reports whether fields are encrypted at rest, and were encrypted anew.
 	Sealing bool
 	// Fields is how many stored values were encrypted anew; Lost is how many could not be read.
 	Fields, Lost int
@@ -53,7 +53,7 @@ func (a *App) encryptionKeys() [][]byte {
 	return keys
 }
 
-// sealer gives what seals one kind of field; nil where nothing is sealed.
+// sealer returns what seals one kind of field; nil where nothing is sealed.
 func (a *App) sealer(field string) account.Sealer {
 	if a.sealing == nil {
 		return nil

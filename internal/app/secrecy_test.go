@@ -33,7 +33,7 @@ func (j *journal) String() string {
 	return j.data.String()
 }
 
-// fetch gives the status and the text of an answer to an anonymous GET.
+// fetch returns the status and the text of an answer to an anonymous GET.
 func fetch(t *testing.T, url string) (int, string) {
 	t.Helper()
 	response, err := http.Get(url)

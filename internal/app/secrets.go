@@ -102,7 +102,7 @@ func (s *secrets) follow(ctx context.Context) error {
 	return err
 }
 
-// copy gives the names of the files that it took and whose encryption is not what the configuration asks for.
+// copy returns the names of the files that it took and whose encryption is not what the configuration asks for.
 func (s *secrets) copy(ctx context.Context) (stale []string, err error) {
 	if s.store == nil {
 		return nil, nil
@@ -160,7 +160,7 @@ func replaceFile(path string, content []byte) error {
 	return keyfile.Replace(path, content)
 }
 
-// loadSecret gives the shared secret of that name, making it if there is none.
+// loadSecret returns the shared secret of that name, making it if there is none.
 func (a *App) loadSecret(ctx context.Context, name string) (secret []byte, err error) {
 	err = a.secrets.open(ctx, name, func(path string) (err error) {
 		secret, err = loadSecret(path)

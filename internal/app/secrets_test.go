@@ -38,7 +38,7 @@ func (s *oneStore) SetSecret(_ context.Context, file hearth.SecretFile) error {
 	return nil
 }
 
-// instance gives the secrets of an instance with a data directory of its own.
+// instance returns the secrets of an instance with a data directory of its own.
 func instance(t *testing.T, store hearth.SecretStore, keys ...string) *secrets {
 	t.Helper()
 	var all [][]byte

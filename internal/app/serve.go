@@ -110,7 +110,7 @@ func (a *arrivals) await(ctx context.Context) {
 	}
 }
 
-// remain tells whether there are any, without those that sent no request yet if they are to be closed.
+// remain reports whether there are any, without those that sent no request yet if they are to be closed.
 func (a *arrivals) remain(closeSilent bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

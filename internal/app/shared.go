@@ -120,7 +120,7 @@ func (a *App) startLeading(ctx context.Context) error {
 	return nil
 }
 
-// leads tells whether this instance tells of silent devices: alone it does.
+// leads reports whether this instance tells of silent devices: alone it does.
 func (a *App) leads() bool { return a.redis == nil || a.leader.leads.Load() }
 
 // look takes the lease, or holds it. An error of Redis changes nothing, and was logged with Redis.

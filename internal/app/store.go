@@ -22,12 +22,12 @@ type store interface {
 	hearth.ExportScheduleStore
 	hearth.NotificationStore
 	hearth.AuditStore
-	hearth.OnceStore
+	hearth.IdempotencyStore
 	queue.Outbox
 
 	// OutboxSignal is signalled after a write of this process that left jobs behind.
 	OutboxSignal() <-chan struct{}
-	// Tidy is the daily care of the engine; it gives how many things it mended or freed.
+	// Tidy is the daily care of the engine; it returns how many things it mended or freed.
 	Tidy(ctx context.Context) (int, error)
 	Ping(ctx context.Context) error
 	Close() error
@@ -35,7 +35,7 @@ type store interface {
 
 // follower is a store that cannot tell other processes of a write: it has to be asked for them.
 type follower interface {
-	// ForeignWrites gives a number that grows when another process has written since it was last asked for.
+	// ForeignWrites returns a number that grows when another process has written since it was last asked for.
 	ForeignWrites(ctx context.Context) (uint64, error)
 }
 

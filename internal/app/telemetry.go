@@ -5,9 +5,9 @@ import (
 	"sync"
 
 	"hearth"
-	"hearth/internal/analytics"
-	"hearth/internal/archive"
-	"hearth/internal/telemetry"
+	"hearth/internal/core/analytics"
+	"hearth/internal/core/archive"
+	"hearth/internal/core/telemetry"
 )
 
 // publishers passes events on to everybody who wants them. It is complete before the first event.

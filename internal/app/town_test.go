@@ -104,7 +104,7 @@ func (w *town) newOrg(t *testing.T) string {
 	return id
 }
 
-// login gives a new pair of tokens of a person, and keeps the access token.
+// login returns a new pair of tokens of a person, and keeps the access token.
 func (w *town) login(t *testing.T, name string) map[string]any {
 	t.Helper()
 	pair := w.must(t, "", "POST", "/api/v1/auth/login", `{"email":"`+w.email(name)+`","password":"`+townPassword+`"}`)
@@ -112,7 +112,7 @@ func (w *town) login(t *testing.T, name string) map[string]any {
 	return pair
 }
 
-// bearer gives the token of a caller; "" for nobody.
+// bearer returns the token of a caller; "" for nobody.
 func (w *town) bearer(t *testing.T, caller string) string {
 	t.Helper()
 	if caller == "nobody" || caller == "" {
@@ -173,7 +173,7 @@ func asJSON(t *testing.T, v any) string {
 	return string(data)
 }
 
-// with gives a JSON object with one more field.
+// with returns a JSON object with one more field.
 func with(body, field string, value any) string {
 	object := map[string]any{}
 	if err := json.Unmarshal([]byte(body), &object); err != nil {
@@ -215,7 +215,7 @@ func (op operationOf) pathIDs() (names []string) {
 	return names
 }
 
-// places gives, for each string in the operation's body, what makes a body with another one there.
+// places returns, for each string in the operation's body, what makes a body with another one there.
 func (w *town) places(op operationOf) map[string]func(string) string {
 	all := map[string]func(string) string{}
 	if op.RequestBody == nil {
@@ -335,7 +335,7 @@ func (w *town) request(t *testing.T, op operationOf, caller string) call {
 	return c
 }
 
-// ids gives what stands in the path. What an operation deletes is made for it.
+// ids returns what stands in the path. What an operation deletes is made for it.
 func (w *town) ids(t *testing.T, op operationOf, caller string) map[string]string {
 	t.Helper()
 	ids := map[string]string{}
@@ -389,7 +389,7 @@ func (w *town) ids(t *testing.T, op operationOf, caller string) map[string]strin
 	return ids
 }
 
-// notification gives the newest notification of a person, who changes the password for it if there is none.
+// notification returns the newest notification of a person, who changes the password for it if there is none.
 func (w *town) notification(t *testing.T, owner string) string {
 	t.Helper()
 	if id := w.first(t, owner, "/api/v1/notifications"); id != "" {
@@ -413,7 +413,7 @@ func (w *town) awaitFirst(t *testing.T, caller, path string) string {
 	return ""
 }
 
-// first gives the id of the first item of a list; "" if it is empty.
+// first returns the id of the first item of a list; "" if it is empty.
 func (w *town) first(t *testing.T, caller, path string) string {
 	t.Helper()
 	items, _ := w.get(t, caller, path)["items"].([]any)
@@ -424,7 +424,7 @@ func (w *town) first(t *testing.T, caller, path string) string {
 	return text(item, "id")
 }
 
-// body gives a body that succeeds; the document's examples where nothing else is said.
+// body returns a body that succeeds; the document's examples where nothing else is said.
 func (w *town) body(t *testing.T, op operationOf, caller string) string {
 	t.Helper()
 	inOrg := strings.HasPrefix(caller, "o.")

@@ -24,7 +24,7 @@ func (a *App) openTraces(ctx context.Context) (err error) {
 	return nil
 }
 
-// tracedKinds gives the kinds with their runs traced, each linked to the request that caused it.
+// tracedKinds returns the kinds with their runs traced, each linked to the request that caused it.
 func (a *App) tracedKinds(kinds []queue.Kind) []queue.Kind {
 	if a.tracer == nil {
 		return kinds

@@ -38,7 +38,7 @@ type Manifest struct {
 	Streams []Stream `json:"streams"`
 }
 
-// Records gives the number of records of the stream with that name.
+// Records returns the number of records of the stream with that name.
 func (m Manifest) Records(name string) int64 {
 	for _, s := range m.Streams {
 		if s.Name == name {
@@ -92,7 +92,7 @@ func (h Header) check() error {
 	return nil
 }
 
-// kindOf gives which kind a part is of and how many records it has; none if it is empty.
+// kindOf returns which kind a part is of and how many records it has; none if it is empty.
 func kindOf(kinds []kind, part *hearth.ArchivePart) (at, n int) {
 	for i := range kinds {
 		if n := kinds[i].count(part); n > 0 {

@@ -51,7 +51,7 @@ func openStore(t *testing.T) *sqlite.Store {
 
 var testKey = []byte("0123456789abcdef0123456789ABCDEF") // never written to
 
-// write gives the archive of a source.
+// write returns the archive of a source.
 func write(t *testing.T, from backup.Source, key []byte) ([]byte, backup.Manifest) {
 	t.Helper()
 	var b bytes.Buffer
@@ -62,7 +62,7 @@ func write(t *testing.T, from backup.Source, key []byte) ([]byte, backup.Manifes
 	return b.Bytes(), manifest
 }
 
-// read gives the parts of an archive.
+// read returns the parts of an archive.
 func read(t *testing.T, data []byte, keys ...[]byte) (got parts, _ backup.Manifest, _ error) {
 	manifest, err := backup.Read(t.Context(), bytes.NewReader(data), backup.ReadOptions{Keys: keys, Part: func(p hearth.ArchivePart) error {
 		got = append(got, p)

@@ -35,7 +35,7 @@ func cipherOf(key []byte) (*subtle.AESGCMHKDF, error) {
 	return subtle.NewAESGCMHKDF(key, "SHA256", KeySize, segmentSize, 0)
 }
 
-// encrypt gives a writer whose content goes to w encrypted; its Close writes the end, without which nothing reads it.
+// encrypt returns a writer whose content goes to w encrypted; its Close writes the end, without which nothing reads it.
 func encrypt(w io.Writer, key []byte) (io.WriteCloser, error) {
 	cipher, err := cipherOf(key)
 	if err != nil {
@@ -48,7 +48,7 @@ func encrypt(w io.Writer, key []byte) (io.WriteCloser, error) {
 	return cipher.NewEncryptingWriter(w, []byte(head))
 }
 
-// decrypt gives the archive in r, whether it is encrypted or not.
+// decrypt returns the archive in r, whether it is encrypted or not.
 func decrypt(r io.Reader, keys [][]byte) (io.Reader, error) {
 	in := bufio.NewReaderSize(r, 1<<16)
 	begin, err := in.Peek(len(encryptedMark))

@@ -14,7 +14,7 @@ import (
 // others comes before them.
 type kind struct {
 	name string
-	// count gives the number of records of a part, and drop takes the first n out of it.
+	// count returns the number of records of a part, and drop takes the first n out of it.
 	count func(*hearth.ArchivePart) int
 	drop  func(part *hearth.ArchivePart, n int)
 	// lines appends a part's records to dst, a line each, and adds them to the digest. nil for logs.
@@ -68,7 +68,7 @@ func kinds() []kind {
 		lines("exports", func(p *hearth.ArchivePart) *[]hearth.Export { return &p.Exports }, writeExport, readExport),
 		lines("import_checkpoints", func(p *hearth.ArchivePart) *[]hearth.Checkpoint { return &p.Checkpoints },
 			func(r hearth.Checkpoint) checkpoint { return checkpoint(r) }, func(r checkpoint) hearth.Checkpoint { return hearth.Checkpoint(r) }),
-		lines("idempotency", func(p *hearth.ArchivePart) *[]hearth.Once { return &p.Once }, writeOnce, readOnce),
+		lines("idempotency", func(p *hearth.ArchivePart) *[]hearth.IdempotencyRecord { return &p.Idempotency }, writeIdempotencyRecord, readOnce),
 		lines("outbox", func(p *hearth.ArchivePart) *[]hearth.OutboxJob { return &p.Outbox },
 			func(r hearth.OutboxJob) outboxJob { return outboxJob(r) }, func(r outboxJob) hearth.OutboxJob { return hearth.OutboxJob(r) }),
 		lines("audit", func(p *hearth.ArchivePart) *[]hearth.AuditEntry { return &p.Audit }, writeAudit, readAudit),

@@ -143,7 +143,7 @@ func timesOf(to []byte, entries []hearth.LogEntry) []byte {
 	return to
 }
 
-// decimal gives value × 10^places as a whole number, if dividing it gives the value back to the bit.
+// decimal returns value × 10^places as a whole number, if dividing it returns the value back to the bit.
 func decimal(value, power float64) (int64, bool) {
 	scaled := math.Round(value * power)
 	if math.Abs(scaled) >= 1<<53 || math.Float64bits(float64(int64(scaled))/power) != math.Float64bits(value) {
@@ -152,7 +152,7 @@ func decimal(value, power float64) (int64, bool) {
 	return int64(scaled), true
 }
 
-// placesFor gives the decimal places that hold all values; ok is false if none do.
+// placesFor returns the decimal places that hold all values; ok is false if none do.
 func placesFor(values []float64) (places int, power float64, ok bool) {
 	power = 1
 	for i := 0; i < len(values); {
@@ -270,7 +270,7 @@ func decodeLogs(data []byte) ([]hearth.LogEntry, error) {
 	return entries, nil
 }
 
-// readSeries gives for each series its entries.
+// readSeries returns for each series its entries.
 func (r *blockReader) readSeries(entries []hearth.LogEntry, series []logSeries) (lines [][]uint32, ok bool) {
 	s := r.section()
 	follows := make([]uint32, len(series)+1)

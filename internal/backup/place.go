@@ -23,7 +23,7 @@ type Place interface {
 	Write(ctx context.Context, name string, fill func(io.Writer) error) (File, error)
 	// Open opens a file; CodeNotFound.
 	Open(ctx context.Context, name string) (io.ReadCloser, error)
-	// List gives the archives, the newest first.
+	// List returns the archives, the newest first.
 	List(ctx context.Context) ([]File, error)
 	// Remove removes a file; one that is not there is no error.
 	Remove(ctx context.Context, name string) error
@@ -48,7 +48,7 @@ const (
 	cryptSuffix = ".tar.enc"
 )
 
-// NameOf gives the name of an archive made at that time.
+// NameOf returns the name of an archive made at that time.
 func NameOf(at time.Time, scheduled, encrypted bool) string {
 	prefix, suffix := namePrefix, plainSuffix
 	if scheduled {
@@ -265,7 +265,7 @@ func (b Blobs) Remove(ctx context.Context, name string) error {
 	return b.Store.Delete(ctx, blobPrefix+name)
 }
 
-// Prune removes the schedule's archives but the newest keep, and gives how many it removed. Those that people made stay.
+// Prune removes the schedule's archives but the newest keep, and returns how many it removed. Those that people made stay.
 func Prune(ctx context.Context, place Place, keep int) (removed int, err error) {
 	files, err := place.List(ctx)
 	if err != nil {

@@ -107,7 +107,7 @@ func (a *archiveReader) run() error {
 	}
 }
 
-// next gives the next member.
+// next returns the next member.
 func (a *archiveReader) next() (name string, content []byte, err error) {
 	if err := a.ctx.Err(); err != nil {
 		return "", nil, err

@@ -306,12 +306,12 @@ type once struct {
 	ExpiresAt   time.Time `json:"expires_at,omitzero"`
 }
 
-func writeOnce(o hearth.Once) once {
+func writeIdempotencyRecord(o hearth.IdempotencyRecord) once {
 	return once{o.Caller, o.Key, o.Fingerprint, o.Status, o.Answer, o.CreatedAt, o.ExpiresAt}
 }
 
-func readOnce(o once) hearth.Once {
-	return hearth.Once{
+func readOnce(o once) hearth.IdempotencyRecord {
+	return hearth.IdempotencyRecord{
 		Caller: o.Caller, Key: o.Key, Fingerprint: o.Fingerprint, Status: o.Status, Answer: o.Answer, CreatedAt: o.CreatedAt, ExpiresAt: o.ExpiresAt,
 	}
 }

@@ -264,7 +264,7 @@ func (l *loader) compareRollups(ctx context.Context) error {
 	return nil
 }
 
-// sameStats tells whether two sums are of the same values, whatever the order in which they were added: each of n additions
+// sameStats reports whether two sums are of the same values, whatever the order in which they were added: each of n additions
 // rounds by half an ulp of no more than what all values are together, in one order as in the other.
 func sameStats(a, b hearth.Stats) bool {
 	n := float64(b.Count)
@@ -297,7 +297,7 @@ func (s *summer) add(part *hearth.ArchivePart) (err error) {
 	return err
 }
 
-// streams gives what was summed up; Bytes and SHA256, which follow the order, are empty.
+// streams returns what was summed up; Bytes and SHA256, which follow the order, are empty.
 func (s *summer) streams() []Stream {
 	out := make([]Stream, 0, len(s.kinds))
 	for i, k := range s.kinds {

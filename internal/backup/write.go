@@ -54,7 +54,7 @@ type WriteOptions struct {
 	Rest time.Duration
 }
 
-// Write writes an archive of the store as it is now and gives its manifest. What w holds is an archive only if err is nil.
+// Write writes an archive of the store as it is now and returns its manifest. What w holds is an archive only if err is nil.
 func Write(ctx context.Context, w io.Writer, o WriteOptions) (Manifest, error) {
 	var closeAll []func() error
 	if o.Key != nil {

@@ -15,7 +15,7 @@ import (
 // Store keeps files. Every method is safe for concurrent use.
 //
 // Errors: CodeNotFound for a key without a file, CodeValidationFailed for a key that ValidateKey refuses, CodeStorageFull when
-// there is no space, CodeUnavailable when the storage does not answer. A ctx that ends gives its own error.
+// there is no space, CodeUnavailable when the storage does not answer. A ctx that ends returns its own error.
 //
 // Do not keep a file under "a" and another under "a/b": a directory cannot, and refuses the second with CodeConflict.
 type Store interface {
@@ -23,17 +23,17 @@ type Store interface {
 	// readable. Two writers of one key do not disturb each other: who commits last wins, whole. ctx is the life of the writer:
 	// when it ends, Write and Commit fail.
 	Create(ctx context.Context, key string) (Writer, error)
-	// Open opens a file for reading, from any place. A reader gives the bytes that were there when it was opened, also while
+	// Open opens a file for reading, from any place. A reader returns the bytes that were there when it was opened, also while
 	// the file is replaced or deleted; where the storage cannot, it fails with CodeConflict (replaced) or CodeNotFound
-	// (deleted), and never gives a mix. ctx is the life of the reader.
+	// (deleted), and never returns a mix. ctx is the life of the reader.
 	Open(ctx context.Context, key string) (Reader, error)
 	// Stat tells about a file.
 	Stat(ctx context.Context, key string) (Info, error)
 	// Delete removes a file, durably; one that is not there is no error.
 	Delete(ctx context.Context, key string) error
-	// List gives files in the order of their keys' bytes.
+	// List returns files in the order of their keys' bytes.
 	List(ctx context.Context, o ListOptions) (Page, error)
-	// Ping tells whether the storage answers.
+	// Ping reports whether the storage answers.
 	Ping(ctx context.Context) error
 	// Close ends the use.
 	Close() error
@@ -69,7 +69,7 @@ type Info struct {
 type ListOptions struct {
 	// Prefix is what the keys start with: of the characters of a key; "" is all.
 	Prefix string
-	// After, if set, gives only keys after it.
+	// After, if set, returns only keys after it.
 	After string
 	// Limit is 1 to MaxLimit; 0 is MaxLimit.
 	Limit int
@@ -108,7 +108,7 @@ func ValidateKey(key string) error {
 	return nil
 }
 
-// Normalize gives o with its default, or fails with CodeValidationFailed.
+// Normalize returns o with its default, or fails with CodeValidationFailed.
 func (o ListOptions) Normalize() (ListOptions, error) {
 	if o.Limit == 0 {
 		o.Limit = MaxLimit

@@ -17,7 +17,7 @@ type auditCommand struct {
 
 type auditVerifyCommand struct{ settings }
 
-// auditStep is after how many entries a line tells how far the walk is.
+// auditStep is after how many entries a line reports how far the walk is.
 const auditStep = 100_000
 
 // Run walks the chain. It fails where an entry is not as it was written.

@@ -24,13 +24,13 @@ const (
 // Process is what a command gets of the process that it runs in.
 type Process struct {
 	Args    []string // without the program's name
-	Environ []string // as os.Environ gives it
+	Environ []string // as os.Environ returns it
 	Stdin   io.Reader
 	Stdout  io.Writer
 	Stderr  io.Writer
 }
 
-// Main runs the command line of this process until it is done or a signal ends it, and gives the exit code. A first
+// Main runs the command line of this process until it is done or a signal ends it, and returns the exit code. A first
 // SIGINT or SIGTERM asks the command to stop in order; a second one kills it.
 func Main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -39,7 +39,7 @@ func Main() int {
 	return Run(ctx, &Process{Args: os.Args[1:], Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
 }
 
-// Run runs one command line and gives the exit code. An error has been printed to Stderr, once.
+// Run runs one command line and returns the exit code. An error has been printed to Stderr, once.
 func Run(ctx context.Context, p *Process) int {
 	err := run(ctx, p)
 	if err == nil {
@@ -57,7 +57,7 @@ func Run(ctx context.Context, p *Process) int {
 // usageError is a mistake in the command line or the configuration.
 type usageError struct{ error }
 
-// Unwrap gives the mistake itself.
+// Unwrap returns the mistake itself.
 func (e usageError) Unwrap() error { return e.error }
 
 // grammar is the command line.

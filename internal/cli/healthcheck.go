@@ -67,7 +67,7 @@ func (c *healthcheckCommand) Run(ctx context.Context, p *Process) error {
 	return fmt.Errorf("not ready: %s", body.Status)
 }
 
-// dialable gives an address to reach a server of this machine that listens on addr: the loopback where it listens on
+// dialable returns an address to reach a server of this machine that listens on addr: the loopback where it listens on
 // every interface.
 func dialable(addr string) string {
 	host, port, err := net.SplitHostPort(addr)

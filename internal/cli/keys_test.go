@@ -55,7 +55,7 @@ func serving(t *testing.T, dir string, args ...string) (url string, stop func())
 	return "", stop
 }
 
-// ask makes a call and gives its answer; want is the status.
+// ask makes a call and returns its answer; want is the status.
 func ask(t *testing.T, request *http.Request, want int) map[string]any {
 	t.Helper()
 	response, err := http.DefaultClient.Do(request)
@@ -66,7 +66,7 @@ func ask(t *testing.T, request *http.Request, want int) map[string]any {
 	defer func() { _ = response.Body.Close() }()
 	body := map[string]any{}
 	err = json.NewDecoder(response.Body).Decode(&body)
-	if response.StatusCode != want || err != nil && err != io.EOF { //nolint:errorlint // a Decoder gives it bare
+	if response.StatusCode != want || err != nil && err != io.EOF { //nolint:errorlint // a Decoder returns it bare
 		t.Errorf("%s %s: %d %v %v", request.Method, request.URL.Path, response.StatusCode, body, err)
 	}
 	return body

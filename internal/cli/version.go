@@ -21,7 +21,7 @@ func Version() string {
 	return "devel"
 }
 
-// commit gives the commit of the build, with a + when files were changed after it, or "unknown".
+// commit returns the commit of the build, with a + when files were changed after it, or "unknown".
 func commit() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -83,7 +83,7 @@ const (
 	SignupClosed Signup = "closed"
 )
 
-// Default gives the settings of a server that nobody configured.
+// Default returns the settings of a server that nobody configured.
 func Default() *Config {
 	cfg, err := Load(Options{})
 	if err != nil { // a test loads the defaults, so no release can get here
@@ -126,7 +126,7 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Advice gives sentences about settings that are allowed and hardly what anybody wants: a fleet shares its database, its Redis
+// Advice returns sentences about settings that are allowed and hardly what anybody wants: a fleet shares its database, its Redis
 // and its files, and an instance that lacks one of them sees only its own.
 func (c *Config) Advice() (sentences []string) {
 	if c.StoreURL != "" && c.RedisURL == "" {
@@ -141,7 +141,7 @@ func (c *Config) Advice() (sentences []string) {
 	return sentences
 }
 
-// name gives the name of a setting as the user wrote it, for messages.
+// name returns the name of a setting as the user wrote it, for messages.
 func (c *Config) name(key string) string {
 	if v, ok := c.raw[key]; ok && v.name != "" {
 		return v.name
@@ -149,5 +149,5 @@ func (c *Config) name(key string) string {
 	return key
 }
 
-// IsDefault tells whether nobody said anything of the setting with that key.
+// IsDefault reports whether nobody said anything of the setting with that key.
 func (c *Config) IsDefault(key string) bool { return c.raw[key].name == "" }

@@ -304,7 +304,7 @@ func load(t *testing.T, opts config.Options) *config.Config {
 	return cfg
 }
 
-// refuse fails the test unless Load gives an error that holds want; it gives the error's text.
+// refuse fails the test unless Load returns an error that holds want; it returns the error's text.
 func refuse(t *testing.T, want string, opts config.Options) string {
 	t.Helper()
 	cfg, err := config.Load(opts)

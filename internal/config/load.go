@@ -26,7 +26,7 @@ const delim = "."
 
 // Options are the layers that Load reads over the defaults.
 type Options struct {
-	// Environ is the environment as os.Environ gives it. Names that do not begin with EnvPrefix are passed over.
+	// Environ is the environment as os.Environ returns it. Names that do not begin with EnvPrefix are passed over.
 	Environ []string
 	// Flags are the flags that were given, by key ("data_dir" for --data-dir); "config" names a TOML file, which goes
 	// before HEARTH_CONFIG.
@@ -169,7 +169,7 @@ func readFile(path string) (*koanf.Koanf, error) {
 	return layer, nil
 }
 
-// textOf gives a file's value as the other layers would write it. Lists are joined by commas.
+// textOf returns a file's value as the other layers would write it. Lists are joined by commas.
 func textOf(raw any) (string, error) {
 	switch v := raw.(type) {
 	case string:
@@ -202,7 +202,7 @@ func unknown(nameOf func(string) string, key string) error {
 	return fmt.Errorf("unknown setting %s", nameOf(key))
 }
 
-// nearest gives the name with the fewest edits from key, or "" where even that one is too far to be meant.
+// nearest returns the name with the fewest edits from key, or "" where even that one is too far to be meant.
 func nearest(key string, names []string) string {
 	best, least := "", len(key)/3+1
 	for _, name := range slices.Sorted(slices.Values(names)) {

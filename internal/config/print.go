@@ -39,7 +39,7 @@ func (c *Config) Print(w io.Writer) error {
 	return err
 }
 
-// shown gives the setting's value as text without its secrets, and whether anything was hidden.
+// shown returns the setting's value as text without its secrets, and whether anything was hidden.
 func (s Setting) shown(c *Config) (text string, hidden bool) {
 	text = c.raw[s.Key].text
 	switch s.Secret {
@@ -135,7 +135,7 @@ func Table() string {
 	return b.String()
 }
 
-// describe gives the help with the bounds and words that are allowed.
+// describe returns the help with the bounds and words that are allowed.
 func (s Setting) describe() string {
 	text := s.Help
 	if words := s.tag.Get("enum"); words != "" {

@@ -101,7 +101,7 @@ func parseKey(text string) (Key, error) {
 	return Key(data), nil
 }
 
-// weak tells whether no random generator can have made the key: 32 random bytes hold 11 distinct ones or fewer, or only
+// weak reports whether no random generator can have made the key: 32 random bytes hold 11 distinct ones or fewer, or only
 // letters, digits and signs, or a run with a constant step, with a chance far below 2^-30.
 func weak(key []byte) bool {
 	var seen [256]bool
@@ -201,7 +201,7 @@ func parseOrigins(text string) ([]string, error) {
 	return origins, nil
 }
 
-// items gives the parts of a list, trimmed, without empty ones.
+// items returns the parts of a list, trimmed, without empty ones.
 func items(text string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for part := range strings.SplitSeq(text, ",") {
@@ -223,7 +223,7 @@ func checkAddr(text string) error {
 	return nil
 }
 
-// ephemeral tells whether the system picks the port of addr.
+// ephemeral reports whether the system picks the port of addr.
 func ephemeral(addr string) bool {
 	_, port, err := net.SplitHostPort(addr)
 	return err == nil && strings.Trim(port, "0") == ""

@@ -31,7 +31,7 @@ var paths = []string{
 	"/reset-password", "/forgot-password", "/invitation", "/account", "/account/sessions", "/devices/{id}", "/exports/{id}",
 }
 
-// Pages gives what answers GET at each path, in the syntax of http.ServeMux.
+// Pages returns what answers GET at each path, in the syntax of http.ServeMux.
 func Pages() map[string]http.Handler {
 	scriptPath, stylePath := asset(script, ".js"), asset(style, ".css")
 	html := bytes.ReplaceAll(page, []byte("console.js"), []byte(scriptPath))
@@ -50,7 +50,7 @@ func Pages() map[string]http.Handler {
 	return pages
 }
 
-// asset gives the path of a file that is another one when its content is.
+// asset returns the path of a file that is another one when its content is.
 func asset(content []byte, suffix string) string {
 	sum := sha256.Sum256(content)
 	return "/console/" + hex.EncodeToString(sum[:8]) + suffix

@@ -29,14 +29,14 @@ const (
 	timeFormat  = "2006-01-02T15:04:05.000Z"
 )
 
-// ShiftTo gives by how many whole days the data must move so that it reaches now: readings of the same hour of the day
+// ShiftTo returns by how many whole days the data must move so that it reaches now: readings of the same hour of the day
 // stay so, and those that would lie in the future are left out.
 func ShiftTo(now time.Time) (days int) {
 	last, _ := hearth.ParseTimestamp(lastReading)
 	return int((now.Sub(time.UnixMilli(last)) + day - 1) / day)
 }
 
-// Open gives the data as CSV, moved by days, without what is later than until.
+// Open returns the data as CSV, moved by days, without what is later than until.
 func Open(days int, until time.Time) (io.ReadCloser, error) {
 	unpacked, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
@@ -108,7 +108,7 @@ type Reading struct {
 	Value  float64
 }
 
-// LastDay gives the readings of the data's last day, in order.
+// LastDay returns the readings of the data's last day, in order.
 func LastDay() (readings []Reading, err error) {
 	source, err := Open(0, time.UnixMilli(1<<50))
 	if err != nil {

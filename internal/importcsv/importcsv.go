@@ -16,13 +16,13 @@ import (
 
 // Sink is where rows go.
 type Sink interface {
-	// Devices gives the ids of all devices that rows may name, by name.
+	// Devices returns the ids of all devices that rows may name, by name.
 	Devices(ctx context.Context) (map[string]string, error)
-	// Create makes devices, at most hearth.MaxDeviceBatch, and gives their ids in order.
+	// Create makes devices, at most hearth.MaxDeviceBatch, and returns their ids in order.
 	Create(ctx context.Context, devices []Device) (ids []string, err error)
 	// Ingest stores a batch with its checkpoint, both or neither.
 	Ingest(ctx context.Context, batch Batch) error
-	// Checkpoint gives a stored checkpoint; CodeNotFound.
+	// Checkpoint returns a stored checkpoint; CodeNotFound.
 	Checkpoint(ctx context.Context, id string) (hearth.Checkpoint, error)
 }
 
@@ -121,7 +121,7 @@ func (e *InvalidRows) Error() string { return "rows are not valid:\n  " + string
 // maxInvalidRows is how many wrong rows are named.
 const maxInvalidRows = 20
 
-// Run imports the file and gives the final progress. An import that was cut off goes on where its last batch ended; a
+// Run imports the file and returns the final progress. An import that was cut off goes on where its last batch ended; a
 // file that was imported before adds what was appended to it since. Errors: *InvalidRows, and the sink's.
 func Run(ctx context.Context, options Options) (Progress, error) {
 	options, err := options.validate()
@@ -164,7 +164,7 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// unpacked gives the text of a file that may be gzip.
+// unpacked returns the text of a file that may be gzip.
 func unpacked(source io.Reader) (io.Reader, error) {
 	buffered := bufio.NewReaderSize(source, 1<<20)
 	head, err := buffered.Peek(2)

@@ -25,7 +25,7 @@ type memory struct {
 	kinds       map[string]string
 	rows        []string
 	checkpoints map[string]hearth.Checkpoint
-	// cutAt is the batch that fails, -1 for none; stored says whether it was stored all the same.
+	// cutAt is the batch that fails, -1 for none; stored reports whether it was stored all the same.
 	cutAt  int
 	stored bool
 }
@@ -100,7 +100,7 @@ func importText(t *testing.T, m *memory, change func(*Options)) (Progress, error
 
 const header = "device,type,event,value,timestamp\n"
 
-// manyRows gives rows that are all different.
+// manyRows returns rows that are all different.
 func manyRows(n int) string {
 	var b strings.Builder
 	for i := range n {

@@ -39,7 +39,7 @@ func newLines(r io.Reader) *lines {
 	return &lines{reader: bufio.NewReaderSize(struct{ io.Reader }{r}, maxLine), hash: sha256.New()}
 }
 
-// next gives the next line without its end; it is good until the next call. io.EOF after the last one, errLine for one
+// next returns the next line without its end; it is good until the next call. io.EOF after the last one, errLine for one
 // that is too long.
 func (l *lines) next() ([]byte, error) {
 	line, err := l.take()
@@ -78,7 +78,7 @@ func (l *lines) pass(offset int64) error {
 	return err
 }
 
-// sum gives the hash of everything up to offset.
+// sum returns the hash of everything up to offset.
 func (l *lines) sum() string { return hex.EncodeToString(l.hash.Sum(nil)) }
 
 // mark is the place up to which a file was imported: it is found again by the hash of all that stands before it, so that

@@ -17,7 +17,7 @@ const maxSize = 1 << 20
 // Version tells one content of a file from another.
 type Version struct{ stat fs.FileInfo }
 
-// Read gives the content of the file and its version. It refuses a file that others may read or that has more than 1 MiB. The
+// Read returns the content of the file and its version. It refuses a file that others may read or that has more than 1 MiB. The
 // error of a file that is not there is fs.ErrNotExist.
 func Read(path string) (content []byte, version Version, err error) {
 	file, err := os.Open(path)
@@ -39,7 +39,7 @@ func Read(path string) (content []byte, version Version, err error) {
 	return content, Version{stat}, err
 }
 
-// Changed tells whether the file is not what Read gave with that version.
+// Changed reports whether the file is not what Read returned with that version.
 func Changed(path string, since Version) (bool, error) {
 	stat, err := os.Stat(path)
 	if err != nil {
@@ -60,7 +60,7 @@ func Create(path string, content []byte) error {
 	})
 }
 
-// Replace gives the file another content, with mode 0600.
+// Replace returns the file another content, with mode 0600.
 func Replace(path string, content []byte) error {
 	return beside(path, content, func(temporary string) error {
 		err := os.Rename(temporary, path)

@@ -13,11 +13,11 @@ import (
 // Three things end a kept value: its TTL, the need for room (a cache is bounded by bytes), and Invalidate. A cache that
 // cannot reach its shared layer goes on without it: Load then asks the load function, and nothing gets wrong, only slower.
 type Cache interface {
-	// Load gives the value of key: the kept one, or else what load gives, which is then kept. Nobody may change the bytes.
+	// Load returns the value of key: the kept one, or else what load returns, which is then kept. Nobody may change the bytes.
 	//
 	// One load of a key runs at a time in a process; whoever asks for the key meanwhile gets the same result. It runs on
 	// a context with the values of the first asker's, and is cancelled only when all who wait for it are gone: one who
-	// gives up gets the context's error and disturbs nobody. An error of load goes to all who wait and is not kept; a panic
+	// returns up gets the context's error and disturbs nobody. An error of load goes to all who wait and is not kept; a panic
 	// becomes an error. A load must not call Load for the same key.
 	//
 	// A value whose load began before an Invalidate of one of its names is never given to a Load that begins after that
@@ -30,7 +30,7 @@ type Cache interface {
 	// layer follow within a second; while this one cannot reach the layer it repeats the attempt, and uses the layer for
 	// nothing before it succeeded.
 	Invalidate(ctx context.Context, names ...string)
-	// Stats gives the counters of each layer, the nearest first.
+	// Stats returns the counters of each layer, the nearest first.
 	Stats() []LayerStats
 }
 
@@ -92,7 +92,7 @@ func Key(kind, owner string, rest ...string) string {
 // Prefix is the beginning of all keys of a kind and an owner: the name that Invalidate ends them by.
 func Prefix(kind, owner string) string { return kind + ":{" + owner + "}:" }
 
-// Names gives every name that Invalidate ends the value of a key by, for adapters: the tags, the key and its beginnings.
+// Names returns every name that Invalidate ends the value of a key by, for adapters: the tags, the key and its beginnings.
 func Names(key string, tags []string) []string {
 	names := make([]string, 0, len(tags)+1+MaxPrefixes)
 	names = append(names, tags...)

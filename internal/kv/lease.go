@@ -12,7 +12,7 @@ type Leases interface {
 	// Acquire takes the lease of a name for ttl, 1 ms to MaxLeaseTTL, if nobody holds it; CodeConflict if somebody does,
 	// the caller's own earlier Acquire included; CodeUnavailable if the adapter cannot tell.
 	Acquire(ctx context.Context, name string, ttl time.Duration) (Lease, error)
-	// Renew holds the lease for ttl from now on and gives it with its new end. CodeConflict if it ran out or was released,
+	// Renew holds the lease for ttl from now on and returns it with its new end. CodeConflict if it ran out or was released,
 	// even if nobody took it since: what it guarded must stop. CodeUnavailable if the adapter cannot tell.
 	Renew(ctx context.Context, lease Lease, ttl time.Duration) (Lease, error)
 	// Release frees the name at once, if the lease still holds it; it is no error if not.

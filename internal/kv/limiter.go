@@ -10,7 +10,7 @@ import (
 // once from many goroutines and, where its state is shared, from many instances: it never allows more than the rate.
 type Limiter interface {
 	// Allow takes n units for key of the class, if all of them are there now; otherwise it takes none. With n = 0 it takes
-	// nothing and tells whether one unit would be allowed. A class without a limit allows everything: then
+	// nothing and reports whether one unit would be allowed. A class without a limit allows everything: then
 	// Decision.Limit is 0. An error means that the limiter cannot tell; the caller decides what that means.
 	Allow(ctx context.Context, class, key string, n int) (Decision, error)
 }
@@ -58,7 +58,7 @@ func (l Limits) Validate() error {
 
 // Take is the generic cell rate algorithm, the one arithmetic of all limiters. A key's whole state is one time, full: when
 // all its units will be there again, in microseconds since 1970; 0 for a new key. Take tells what becomes of n units
-// asked for at now, and gives the new state, which is the old one when they are refused. Whole microseconds fit a
+// asked for at now, and returns the new state, which is the old one when they are refused. Whole microseconds fit a
 // double exactly, so that a script in Redis computes the same.
 func (r Rate) Take(full, now int64, n int) (int64, Decision) {
 	interval := max(1, r.Per.Microseconds()/int64(r.Limit))

@@ -11,7 +11,7 @@ import (
 type Letter interface {
 	// Kind is the letter's stable name.
 	Kind() string
-	// page gives what the letter says.
+	// page returns what the letter says.
 	page() page
 }
 

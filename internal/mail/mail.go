@@ -19,7 +19,7 @@ import (
 // message was sent leaves it open whether it was taken: trying again may send it twice, under the same Message-ID.
 type Sender interface {
 	Send(ctx context.Context, m Message) error
-	// Ping tells whether messages can be handed on now. It is worth an answer of some milliseconds, not a send.
+	// Ping reports whether messages can be handed on now. It is worth an answer of some milliseconds, not a send.
 	Ping(ctx context.Context) error
 	// Close ends the use; it waits for no message under way.
 	Close() error
@@ -54,10 +54,10 @@ type Rejected struct {
 // Error says why.
 func (r *Rejected) Error() string { return "the message was refused for good: " + r.Cause.Error() }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (r *Rejected) Unwrap() error { return r.Cause }
 
-// IsRejected tells whether err says that trying again is useless.
+// IsRejected reports whether err says that trying again is useless.
 func IsRejected(err error) bool {
 	_, ok := errors.AsType[*Rejected](err)
 	return ok
@@ -82,7 +82,7 @@ func Line(s string) string {
 	return s
 }
 
-// Prepare gives m as it may be sent: headers as single lines. It fails with *Rejected when m has no valid address, no valid ID
+// Prepare returns m as it may be sent: headers as single lines. It fails with *Rejected when m has no valid address, no valid ID
 // or nothing to say.
 func (m Message) Prepare() (Message, error) {
 	reject := func(format string, args ...any) (Message, error) {
@@ -102,7 +102,7 @@ func (m Message) Prepare() (Message, error) {
 	return m, nil
 }
 
-// Clean gives a with its name as one line, or an error when the mailbox is not one.
+// Clean returns a with its name as one line, or an error when the mailbox is not one.
 func (a Address) Clean() (Address, error) {
 	parsed, err := mail.ParseAddress(a.Email)
 	// More than the bare mailbox would smuggle in a name or a comment.

@@ -16,7 +16,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// letters gives one of each.
+// letters returns one of each.
 func letters() []mail.Letter {
 	at := time.Date(2026, 3, 1, 12, 30, 0, 0, time.UTC)
 	later := at.Add(time.Hour)

@@ -34,7 +34,7 @@ type Check struct {
 	Name string
 	// Required tells that the service is not ready without it.
 	Required bool
-	// Probe gives nil when the dependency works. It must end soon after its context does.
+	// Probe returns nil when the dependency works. It must end soon after its context does.
 	Probe func(ctx context.Context) error
 }
 
@@ -79,7 +79,7 @@ type HealthReport struct {
 	missing []string // what is required and down
 }
 
-// notReady tells whether the service should get no requests now.
+// notReady reports whether the service should get no requests now.
 func (r HealthReport) notReady() bool {
 	return r.Status == StatusUnavailable || r.Status == StatusDraining
 }
@@ -120,7 +120,7 @@ func (h *Health) Drain() { h.draining.Store(true) }
 // Close waits for the probes under way, at most their timeout. The Health must not be asked after it.
 func (h *Health) Close() { h.probes.Wait() }
 
-// Report asks every dependency, all at once, and gives the whole picture. It takes no longer than Timeout.
+// Report asks every dependency, all at once, and returns the whole picture. It takes no longer than Timeout.
 func (h *Health) Report(ctx context.Context) HealthReport {
 	h.mu.Lock()
 	checks := slices.Clip(h.checks)
@@ -158,7 +158,7 @@ func (h *Health) Report(ctx context.Context) HealthReport {
 	return report
 }
 
-// ask gives the state of c: the last one while it is fresh, else that of a probe. It waits for the probe until ctx ends;
+// ask returns the state of c: the last one while it is fresh, else that of a probe. It waits for the probe until ctx ends;
 // a probe that is stuck counts as down, and no second one is started beside it.
 func (h *Health) ask(ctx context.Context, c *check) Dependency {
 	c.mu.Lock()

@@ -20,7 +20,7 @@ func newHealthDescs() healthDescs {
 	}
 }
 
-// up gives what Prometheus sees of a state.
+// up returns what Prometheus sees of a state.
 func up(ok bool) float64 {
 	if ok {
 		return 1

@@ -156,7 +156,7 @@ func (m *HTTPMetrics) route(route, method string) *routeMetrics {
 	return found.(*routeMetrics) //nolint:forcetypeassert // nothing else is stored
 }
 
-// admit gives the label of a route: itself while there is room, "other" after that.
+// admit returns the label of a route: itself while there is room, "other" after that.
 func (m *HTTPMetrics) admit(route string) string {
 	if route == "" {
 		return otherLabel

@@ -52,7 +52,7 @@ var bufferPool = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return 
 
 const maxPooledBuffer = 16 << 10
 
-// Enabled tells whether any sink takes the level.
+// Enabled reports whether any sink takes the level.
 func (h *jsonHandler) Enabled(_ context.Context, level slog.Level) bool { return level >= h.least }
 
 // Handle writes the line to every sink that takes its level.
@@ -125,7 +125,7 @@ func (s *sink) write(line []byte) error {
 	return err
 }
 
-// WithAttrs gives a handler whose lines have the fields too, encoded once and for all.
+// WithAttrs returns a handler whose lines have the fields too, encoded once and for all.
 func (h *jsonHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	next := *h
 	next.kinded = h.kinded || hasKind(attrs)
@@ -147,7 +147,7 @@ func (h *jsonHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &next
 }
 
-// WithGroup gives a handler whose later fields stand in a group.
+// WithGroup returns a handler whose later fields stand in a group.
 func (h *jsonHandler) WithGroup(name string) slog.Handler {
 	if name == "" {
 		return h

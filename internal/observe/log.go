@@ -148,12 +148,12 @@ func Err(err error) slog.Attr {
 
 type requestIDKey struct{}
 
-// WithRequestID gives a context that carries the id of the request that it serves.
+// WithRequestID returns a context that carries the id of the request that it serves.
 func WithRequestID(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, requestIDKey{}, id)
 }
 
-// RequestID gives the id that WithRequestID put into ctx, or "".
+// RequestID returns the id that WithRequestID put into ctx, or "".
 func RequestID(ctx context.Context) string {
 	id, _ := ctx.Value(requestIDKey{}).(string)
 	return id
@@ -176,7 +176,7 @@ type lineHandler struct {
 
 var _ slog.Handler = (*lineHandler)(nil)
 
-// Enabled tells whether a line of this level is written anywhere.
+// Enabled reports whether a line of this level is written anywhere.
 func (h *lineHandler) Enabled(ctx context.Context, level slog.Level) bool {
 	return h.next.Enabled(ctx, level)
 }
@@ -197,17 +197,17 @@ func (h *lineHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.next.Handle(ctx, r)
 }
 
-// WithAttrs gives a handler whose lines have the fields too.
+// WithAttrs returns a handler whose lines have the fields too.
 func (h *lineHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &lineHandler{next: h.next.WithAttrs(attrs), kinded: h.kinded || hasKind(attrs), traces: h.traces}
 }
 
-// WithGroup gives a handler whose later fields stand in a group; the kind and the request id stand in it too.
+// WithGroup returns a handler whose later fields stand in a group; the kind and the request id stand in it too.
 func (h *lineHandler) WithGroup(name string) slog.Handler {
 	return &lineHandler{next: h.next.WithGroup(name), kinded: h.kinded, traces: h.traces}
 }
 
-// kindOf gives the kind that a line lacks: "" where the logger (kinded) or the line has one.
+// kindOf returns the kind that a line lacks: "" where the logger (kinded) or the line has one.
 func kindOf(r slog.Record, kinded bool) string {
 	if kinded {
 		return ""

@@ -96,7 +96,7 @@ func unhurried(h http.Handler) http.Handler {
 	})
 }
 
-// diskCollector tells how full the disk of a folder is, asked at each scrape.
+// diskCollector reports how full the disk of a folder is, asked at each scrape.
 type diskCollector struct {
 	dir         string
 	free, total *prometheus.Desc
@@ -116,7 +116,7 @@ func (c *diskCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.total
 }
 
-// Collect gives the figures of now.
+// Collect returns the figures of now.
 func (c *diskCollector) Collect(ch chan<- prometheus.Metric) {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(c.dir, &stat); err != nil {

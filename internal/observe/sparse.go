@@ -41,7 +41,7 @@ const (
 	finestSchema = 8
 )
 
-// valid tells whether s means anything: another process may have said it.
+// valid reports whether s means anything: another process may have said it.
 func (s *sparse) valid() bool { return s.Schema >= widestSchema && s.Schema <= finestSchema }
 
 // add adds the counts of o. A histogram of many values has wider buckets: the sum has the widest.
@@ -70,10 +70,10 @@ func (s *sparse) widen() {
 	s.Schema, s.Counts = s.Schema-1, wide
 }
 
-// wider gives the bucket that holds bucket i where the buckets are twice as wide.
+// wider returns the bucket that holds bucket i where the buckets are twice as wide.
 func wider(i int32) int32 { return (i + 1) >> 1 }
 
-// total gives the number of values.
+// total returns the number of values.
 func (s *sparse) total() uint64 {
 	total := s.Zero
 	for _, n := range s.Counts {

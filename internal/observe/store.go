@@ -78,7 +78,7 @@ func (m *storeMetrics) Operation(_ context.Context, name string, took time.Durat
 	}
 }
 
-// failure gives the label of an error: its code, or what it is instead of a failure.
+// failure returns the label of an error: its code, or what it is instead of a failure.
 func failure(err error) string {
 	if _, ok := errors.AsType[*hearth.Replayed](err); ok {
 		return "replayed"

@@ -129,7 +129,7 @@ func (c *recentCounter) add(now time.Time) {
 	slot.count.Add(1)
 }
 
-// perSecond gives the mean of the whole seconds before now.
+// perSecond returns the mean of the whole seconds before now.
 func (c *recentCounter) perSecond(now time.Time) float64 {
 	second := now.Unix()
 	window := min(recentWindow, second-c.started)

@@ -183,7 +183,7 @@ func (t *Tracer) Job(ctx context.Context, kind, id, cause string) (traced contex
 	}
 }
 
-// Observe gives an observer of a store that also records the operations of what is traced.
+// Observe returns an observer of a store that also records the operations of what is traced.
 func (t *Tracer) Observe(next hearth.StoreObserver) hearth.StoreObserver {
 	if t == nil {
 		return next
@@ -211,7 +211,7 @@ func (s *tracedStore) Operation(ctx context.Context, name string, took time.Dura
 	span.End(trace.WithTimestamp(now))
 }
 
-// traceIDs gives the ids of the span in ctx, for log lines; "" outside of a sampled trace.
+// traceIDs returns the ids of the span in ctx, for log lines; "" outside of a sampled trace.
 func traceIDs(ctx context.Context) (traceID, spanID string) {
 	span := trace.SpanContextFromContext(ctx)
 	if !span.IsSampled() {

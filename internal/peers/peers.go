@@ -140,7 +140,7 @@ func NewQuestion[A, F any](group *Group, name string, own func(argument A) F) *Q
 	return &Question[A, F]{group: group, name: name, own: own}
 }
 
-// Ask gives the answer of this process, of now, and then those of the others that came in time, at most Options.Keep old. An answer
+// Ask returns the answer of this process, of now, and then those of the others that came in time, at most Options.Keep old. An answer
 // that is missing, because its process or Redis is away, or not understood is left out.
 func (q *Question[A, F]) Ask(ctx context.Context, argument A) []F {
 	answers := []F{q.own(argument)}
@@ -180,10 +180,10 @@ func (g *Group) Run(ctx context.Context) {
 	answering.Wait()
 }
 
-// channelOf gives the channel of a process's answers.
+// channelOf returns the channel of a process's answers.
 func (g *Group) channelOf(process string) string { return g.questions + ":" + process }
 
-// ask gives the others' answers. Whoever asks the same meanwhile, or soon after, gets the same ones.
+// ask returns the others' answers. Whoever asks the same meanwhile, or soon after, gets the same ones.
 func (g *Group) ask(ctx context.Context, name string, argument []byte) []string {
 	if !g.up.Load() {
 		return nil
@@ -206,7 +206,7 @@ func (g *Group) ask(ctx context.Context, name string, argument []byte) []string 
 	}
 }
 
-// inquire gives the inquiry of a question; mine tells that it begins with this call. It is nil where there are too many.
+// inquire returns the inquiry of a question; mine tells that it begins with this call. It is nil where there are too many.
 func (g *Group) inquire(id string) (asked *inquiry, mine bool) {
 	now := time.Now()
 	g.mu.Lock()
@@ -227,7 +227,7 @@ func (g *Group) inquire(id string) (asked *inquiry, mine bool) {
 	return asked, true
 }
 
-// over tells whether the answers are too old.
+// over reports whether the answers are too old.
 func (i *inquiry) over(now time.Time) bool {
 	select {
 	case <-i.done:
@@ -263,7 +263,7 @@ func (g *Group) gather(ctx context.Context, question message, asked *inquiry) {
 	}
 }
 
-// publish sends a message, and gives how many got it of the server that it was given to.
+// publish sends a message, and returns how many got it of the server that it was given to.
 func (g *Group) publish(ctx context.Context, channel string, m message) (receivers int, err error) {
 	err = g.options.Conn.Try(ctx, func(ctx context.Context, client rueidis.Client) error {
 		n, err := client.Do(ctx, client.B().Publish().Channel(channel).Message(m.String()).Build()).AsInt64()
@@ -273,7 +273,7 @@ func (g *Group) publish(ctx context.Context, channel string, m message) (receive
 	return receivers, err
 }
 
-// listening gives how many hear questions by all nodes of a cluster, each of which knows its own listeners. Where one does not
+// listening returns how many hear questions by all nodes of a cluster, each of which knows its own listeners. Where one does not
 // tell, it is more than there are.
 func (g *Group) listening(ctx context.Context) (all int) {
 	for _, node := range g.options.Conn.Client().Nodes() {

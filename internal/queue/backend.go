@@ -33,11 +33,11 @@ type Queue interface {
 	// job of that ID was added before (nothing is changed then, whatever its state), or the ID of the job that holds its
 	// unique key. A queue with too much backlog refuses with CodeUnavailable.
 	Enqueue(ctx context.Context, jobs ...Job) (ids []string, err error)
-	// Job gives one job.
+	// Job returns one job.
 	Job(ctx context.Context, id string) (Job, error)
-	// List gives jobs, newest ID first.
+	// List returns jobs, newest ID first.
 	List(ctx context.Context, f Filter) (Page, error)
-	// Counts gives the number of jobs of each queue and state, zeros included.
+	// Counts returns the number of jobs of each queue and state, zeros included.
 	Counts(ctx context.Context) ([]Count, error)
 	// Cancel ends a waiting job at once, and asks a running one to end: its worker does so within 1 s, and it completes with
 	// Cancelled set, whatever its handler returns but success. Asking twice is no error. CodeConflict if it has ended.
@@ -47,7 +47,7 @@ type Queue interface {
 	Retry(ctx context.Context, id string) error
 	// Delete removes a job. CodeConflict while it runs: cancel it first.
 	Delete(ctx context.Context, id string) error
-	// Ping tells whether the storage answers.
+	// Ping reports whether the storage answers.
 	Ping(ctx context.Context) error
 }
 
@@ -58,7 +58,7 @@ type Filter struct {
 	Kind  string
 	// Limit is 1 to 200; 0 is 50.
 	Limit int
-	// Before, if set, gives only jobs with smaller IDs: the place where the page before ended.
+	// Before, if set, returns only jobs with smaller IDs: the place where the page before ended.
 	Before string
 }
 
@@ -91,17 +91,17 @@ type Backend interface {
 	// Beat renews the leases of a worker's jobs and stores their progress. lost are the jobs that it holds no more; the
 	// others are renewed nonetheless.
 	Beat(ctx context.Context, b Beat) (lost []string, err error)
-	// Cancelling gives the jobs held by the worker whose cancellation was asked for.
+	// Cancelling returns the jobs held by the worker whose cancellation was asked for.
 	Cancelling(ctx context.Context, worker string) (ids []string, err error)
 	// Finish ends runs. lost are the jobs that the caller holds no more: nothing changed there. Where cancellation was
 	// asked for, any outcome but Completed becomes completed with Cancelled set.
 	Finish(ctx context.Context, outcomes []Outcome) (lost []string, err error)
 	// Rescue takes back jobs whose lease has run out: pending again, the attempt not counted but Losses counted; dead
-	// beyond MaxLosses; completed if cancellation was asked for. It gives how many it took back, at most MaxBatch.
+	// beyond MaxLosses; completed if cancellation was asked for. It returns how many it took back, at most MaxBatch.
 	Rescue(ctx context.Context) (int, error)
-	// Purge removes ended jobs by age, at most MaxBatch in one call, and gives how many.
+	// Purge removes ended jobs by age, at most MaxBatch in one call, and returns how many.
 	Purge(ctx context.Context, p Purge) (int, error)
-	// Watch gives a signal (capacity 1, so that one missed stands for many) whenever there may be something new to claim or
+	// Watch returns a signal (capacity 1, so that one missed stands for many) whenever there may be something new to claim or
 	// to cancel, also from other processes: from the same process at once, from others within about 100 ms.
 	// stop ends it, and may be called twice; the channel is never closed.
 	Watch() (changed <-chan struct{}, stop func())

@@ -15,7 +15,7 @@ type Backoff struct {
 	Max time.Duration
 }
 
-// withDefaults gives b with its zero fields filled in.
+// withDefaults returns b with its zero fields filled in.
 func (b Backoff) withDefaults() Backoff {
 	if b.Base == 0 {
 		b.Base = 5 * time.Second
@@ -26,7 +26,7 @@ func (b Backoff) withDefaults() Backoff {
 	return b
 }
 
-// Pause gives the pause after the failure of the given attempt (1 for the first). random is in [0, 1).
+// Pause returns the pause after the failure of the given attempt (1 for the first). random is in [0, 1).
 func (b Backoff) Pause(attempt int, random float64) time.Duration {
 	b = b.withDefaults()
 	full := float64(b.Base) * math.Pow(2, float64(max(attempt, 1)-1))

@@ -34,13 +34,13 @@ func Permanent(err error) error {
 	return &permanent{cause: err}
 }
 
-// IsPermanent tells whether err or something it wraps was marked by Permanent.
+// IsPermanent reports whether err or something it wraps was marked by Permanent.
 func IsPermanent(err error) bool {
 	_, ok := errors.AsType[*permanent](err)
 	return ok
 }
 
-// pauseAsked gives how long a failure itself asks to wait: hearth.Error's RetryAfter, or zero.
+// pauseAsked returns how long a failure itself asks to wait: hearth.Error's RetryAfter, or zero.
 func pauseAsked(err error) time.Duration {
 	if e, ok := errors.AsType[*hearth.Error](err); ok {
 		return e.RetryAfter
@@ -48,7 +48,7 @@ func pauseAsked(err error) time.Duration {
 	return 0
 }
 
-// causeOf gives which of the four causes ended ctx; nil while it is alive.
+// causeOf returns which of the four causes ended ctx; nil while it is alive.
 func causeOf(ctx context.Context) error {
 	if ctx.Err() == nil {
 		return nil

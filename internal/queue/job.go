@@ -26,7 +26,7 @@ const (
 	Cleanup      Name = "cleanup"
 )
 
-// Names gives all queues.
+// Names returns all queues.
 func Names() []Name { return []Name{Export, Notification, Cleanup} }
 
 // State is where a job stands.
@@ -48,10 +48,10 @@ const (
 	Dead State = "dead"
 )
 
-// States gives all states.
+// States returns all states.
 func States() []State { return []State{Pending, Running, Scheduled, Retrying, Completed, Dead} }
 
-// Ended tells whether no worker will touch a job of this state again.
+// Ended reports whether no worker will touch a job of this state again.
 func (s State) Ended() bool { return s == Completed || s == Dead }
 
 // Limits of a job.
@@ -120,7 +120,7 @@ type Progress struct {
 	Total int64 `json:"total,omitempty"`
 }
 
-// Percentage gives 0 to 100; 0 while Total is unknown.
+// Percentage returns 0 to 100; 0 while Total is unknown.
 func (p Progress) Percentage() float64 {
 	if p.Total <= 0 {
 		return 0
@@ -128,13 +128,13 @@ func (p Progress) Percentage() float64 {
 	return min(100, max(0, 100*float64(p.Done)/float64(p.Total)))
 }
 
-// Clean gives p with Step cut to MaxStep bytes.
+// Clean returns p with Step cut to MaxStep bytes.
 func (p Progress) Clean() Progress {
 	p.Step = cut(p.Step, MaxStep)
 	return p
 }
 
-// Prepare gives the job as it is stored when it is added at now: defaults filled in, state and times set. Adapters call it on
+// Prepare returns the job as it is stored when it is added at now: defaults filled in, state and times set. Adapters call it on
 // every job that they add. It fails with CodeValidationFailed, and with CodePayloadTooLarge on a long payload.
 func (j Job) Prepare(now time.Time) (Job, error) {
 	now = hearth.Millis(now)
@@ -186,7 +186,7 @@ func (j Job) faults() []hearth.FieldError {
 	return fields
 }
 
-// ValidKind tells whether s can be a job's kind.
+// ValidKind reports whether s can be a job's kind.
 func ValidKind(s string) bool {
 	return len(s) >= 1 && len(s) <= MaxKind && strings.IndexFunc(s, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '.' && r != '_' && r != '-'
@@ -206,7 +206,7 @@ func DeriveID(at time.Time, cause string) string {
 	return idOf(at, [10]byte(sum[:10]))
 }
 
-// IDTime gives the time of an ID; the zero time if it is none.
+// IDTime returns the time of an ID; the zero time if it is none.
 func IDTime(id string) time.Time {
 	if !validID(id) {
 		return time.Time{}

@@ -45,7 +45,7 @@ type Periodic struct {
 	Payload json.RawMessage
 }
 
-// slot gives the latest slot at or before now.
+// slot returns the latest slot at or before now.
 func (p Periodic) slot(now time.Time) time.Time {
 	since := now.UnixMilli() - p.Offset.Milliseconds()
 	every := p.Every.Milliseconds()

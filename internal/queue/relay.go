@@ -14,7 +14,7 @@ import (
 
 // Outbox is the store's side of the relay: the jobs that writes left behind, oldest first.
 type Outbox interface {
-	// PendingOutbox gives the oldest limit jobs that were not deleted yet.
+	// PendingOutbox returns the oldest limit jobs that were not deleted yet.
 	PendingOutbox(ctx context.Context, limit int) ([]hearth.OutboxJob, error)
 	// DeleteOutbox removes jobs; unknown IDs are no error.
 	DeleteOutbox(ctx context.Context, ids []string) error
@@ -145,7 +145,7 @@ func (r *Relay) run() {
 	}
 }
 
-// Move moves one batch and tells whether there may be more.
+// Move moves one batch and reports whether there may be more.
 func (r *Relay) Move(ctx context.Context) (more bool, err error) {
 	if err := r.settle(ctx); err != nil {
 		return false, err
@@ -177,7 +177,7 @@ type taken struct {
 	own bool
 }
 
-// keep gives the jobs that the outbox need not hold any longer.
+// keep returns the jobs that the outbox need not hold any longer.
 func (r *Relay) keep(moved []taken) (done []string) {
 	for _, t := range moved {
 		if r.forgetful != nil && t.own && len(r.kept) < maxKept {
@@ -213,7 +213,7 @@ func (r *Relay) settle(ctx context.Context) error {
 	return nil
 }
 
-// add adds the jobs and gives those that were taken. Where one is refused for what it is, the others go alone.
+// add adds the jobs and returns those that were taken. Where one is refused for what it is, the others go alone.
 func (r *Relay) add(ctx context.Context, jobs []Job) (moved []taken, err error) {
 	ids, err := r.o.Queue.Enqueue(ctx, jobs...)
 	switch code := hearth.ErrorCode(err); {

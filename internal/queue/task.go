@@ -36,7 +36,7 @@ func (t *Task) Report(p Progress) {
 	t.progress = &p
 }
 
-// takeProgress gives the report that is not stored yet, and forgets it.
+// takeProgress returns the report that is not stored yet, and forgets it.
 func (t *Task) takeProgress() *Progress {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -131,13 +131,13 @@ func safely(ctx context.Context, h Handler, t *Task) (err error) {
 	return h(ctx, t)
 }
 
-// bare gives the job without its payload, for observers.
+// bare returns the job without its payload, for observers.
 func bare(job Job) Job {
 	job.Payload = nil
 	return job
 }
 
-// after gives the job as its outcome left it.
+// after returns the job as its outcome left it.
 func after(job Job, o Outcome) Job {
 	job = bare(job)
 	job.State, job.Cancelled, job.Worker = o.State, o.Cancelled, ""

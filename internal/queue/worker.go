@@ -25,7 +25,7 @@ type Worker struct {
 	loops    sync.WaitGroup
 	runs     sync.WaitGroup
 	finisher sync.WaitGroup
-	// base is the life of the worker's own calls to the backend; it ends when Stop gives up or is done.
+	// base is the life of the worker's own calls to the backend; it ends when Stop returns up or is done.
 	base    context.Context
 	endBase context.CancelFunc
 
@@ -60,7 +60,7 @@ func NewWorker(o WorkerOptions) (*Worker, error) {
 	return w, nil
 }
 
-// ID gives the worker's name, as jobs carry it.
+// ID returns the worker's name, as jobs carry it.
 func (w *Worker) ID() string { return w.o.ID }
 
 // Start begins to run jobs and returns at once. The values of ctx, not its end, are what handlers see: Stop ends the
@@ -167,7 +167,7 @@ func (w *Worker) dispatch(changed <-chan struct{}) {
 	}
 }
 
-// claimRound claims once for every queue with room and gives the pause until the next look.
+// claimRound claims once for every queue with room and returns the pause until the next look.
 func (w *Worker) claimRound() (time.Duration, error) {
 	select {
 	case <-w.stopping:

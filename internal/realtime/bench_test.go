@@ -217,7 +217,7 @@ func stages(b *testing.B, run func(b *testing.B, open func(channels int) *stage)
 	}
 }
 
-// BenchmarkFanOut gives the deliveries a second that everything together manages.
+// BenchmarkFanOut returns the deliveries a second that everything together manages.
 func BenchmarkFanOut(b *testing.B) {
 	for _, shape := range []struct{ channels, connections int }{{1, 1000}, {1, 5000}, {1000, 1000}} {
 		b.Run(fmt.Sprintf("%dx%d", shape.channels, shape.connections/shape.channels), func(b *testing.B) {
@@ -244,7 +244,7 @@ func BenchmarkFanOut(b *testing.B) {
 	}
 }
 
-// BenchmarkDelay gives how long events take at 20,000 deliveries a second.
+// BenchmarkDelay returns how long events take at 20,000 deliveries a second.
 func BenchmarkDelay(b *testing.B) {
 	for _, connections := range []int{1000, 5000} {
 		b.Run(fmt.Sprintf("1x%d", connections), func(b *testing.B) {
@@ -272,7 +272,7 @@ func BenchmarkDelay(b *testing.B) {
 	}
 }
 
-// BenchmarkIdle gives the memory of a connection that nothing happens on, the client's socket included.
+// BenchmarkIdle returns the memory of a connection that nothing happens on, the client's socket included.
 func BenchmarkIdle(b *testing.B) {
 	const connections = 8_000 // two descriptors each
 	stages(b, func(b *testing.B, open func(int) *stage) {

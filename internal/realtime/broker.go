@@ -8,7 +8,7 @@ import (
 // beyond it. Publishing to one channel is never done by two at a time.
 type Broker interface {
 	centrifuge.Broker
-	// Wanted tells whether anybody reads the channel or may come back to a place in it. Publishing to another is no use.
+	// Wanted reports whether anybody reads the channel or may come back to a place in it. Publishing to another is no use.
 	// channel is only valid during the call.
 	Wanted(channel []byte) bool
 	// Break makes every place in the channel that was given out so far unplaceable, and has its readers come back: they
@@ -16,7 +16,7 @@ type Broker interface {
 	Break(channel string) error
 	// BreakAll does the same for every channel.
 	BreakAll() error
-	// ReplaySize gives the bytes of data that a reader at the place would be sent; 0 if the place is unplaceable.
+	// ReplaySize returns the bytes of data that a reader at the place would be sent; 0 if the place is unplaceable.
 	ReplaySize(channel string, since centrifuge.StreamPosition) int
 }
 

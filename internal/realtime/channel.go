@@ -23,7 +23,7 @@ const (
 // errNoChannel is the one answer for a channel that is absent, malformed or somebody else's.
 func errNoChannel() error { return hearth.NotFound("channel") }
 
-// splitChannel takes a name that a client gave apart. ok tells that it is well-formed.
+// splitChannel takes a name that a client returned apart. ok tells that it is well-formed.
 func splitChannel(name string) (prefix, id string, ok bool) {
 	for _, prefix := range []string{devicePrefix, orgPrefix, userPrefix} {
 		if id, found := strings.CutPrefix(name, prefix); found {
@@ -36,7 +36,7 @@ func splitChannel(name string) (prefix, id string, ok bool) {
 }
 
 // authorize is the one rule of who may join which channel: a person their own, members an organization's, a device's
-// whoever may read the device; an admin all. It gives the device of a device's channel, and CodeNotFound for a channel
+// whoever may read the device; an admin all. It returns the device of a device's channel, and CodeNotFound for a channel
 // that the caller may not read.
 func (n *Node) authorize(ctx context.Context, caller hearth.Caller, channel string) (hearth.Device, error) {
 	prefix, id, ok := splitChannel(channel)

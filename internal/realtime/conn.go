@@ -38,7 +38,7 @@ type conn struct {
 
 type connKey struct{}
 
-// connOf gives a client's conn; nil before it has connected.
+// connOf returns a client's conn; nil before it has connected.
 func connOf(client *centrifuge.Client) *conn {
 	c, _ := client.Context().Value(connKey{}).(*conn)
 	return c
@@ -76,7 +76,7 @@ func (c *conn) left(channel string) {
 	delete(c.devices, channel)
 }
 
-// mayStay tells whether the caller may still read a channel that the connection joined.
+// mayStay reports whether the caller may still read a channel that the connection joined.
 func (c *conn) mayStay(channel string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -136,7 +136,7 @@ func tokenExpiry(token string) time.Time {
 	return time.Unix(int64(claims.Expires), 0)
 }
 
-// bearer gives the token of an Authorization header; "" if there is none.
+// bearer returns the token of an Authorization header; "" if there is none.
 func bearer(header string) string {
 	scheme, token, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(scheme, "Bearer") || len(token) > maxToken {

@@ -117,7 +117,7 @@ func (w *cursorWriter) append(out []byte, places []place) []byte {
 	return out
 }
 
-// read gives the places of an id. ok is false for one that is forged, malformed or another key's.
+// read returns the places of an id. ok is false for one that is forged, malformed or another key's.
 func (c cursors) read(id string) (places map[channelHash]centrifuge.StreamPosition, ok bool) {
 	if len(id) > maxCursor {
 		return nil, false
@@ -175,7 +175,7 @@ func parsePlaces(body []byte) (map[channelHash]centrifuge.StreamPosition, bool) 
 	return places, !failed && len(body) == 0
 }
 
-// sortedPlaces gives the places of the channels in a fixed order.
+// sortedPlaces returns the places of the channels in a fixed order.
 func sortedPlaces(positions map[string]centrifuge.StreamPosition) []place {
 	places := make([]place, 0, len(positions))
 	for _, channel := range slices.Sorted(maps.Keys(positions)) {

@@ -31,10 +31,10 @@ func (d Distinct) least() Distinct {
 	return slices.Clip(d[:min(len(d), maxDistinct)])
 }
 
-// Union gives the names that are in d or o.
+// Union returns the names that are in d or o.
 func (d Distinct) Union(o Distinct) Distinct { return slices.Concat(d, o).least() }
 
-// Count gives the number of names.
+// Count returns the number of names.
 func (d Distinct) Count() int {
 	if len(d) < maxDistinct {
 		return len(d)

@@ -10,7 +10,7 @@ import (
 
 const timeFormat = "2006-01-02T15:04:05.000Z"
 
-// envelope gives the one form of an event on every transport: {"type":…,"at":…,"data":…}, on one line.
+// envelope returns the one form of an event on every transport: {"type":…,"at":…,"data":…}, on one line.
 func envelope(eventType hearth.EventType, at time.Time, data json.RawMessage) ([]byte, error) {
 	if bytes.ContainsAny(data, "\r\n") {
 		// Outside of strings JSON may hold line breaks; a line of SSE and a frame of the JSON protocol may not.

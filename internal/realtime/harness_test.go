@@ -32,7 +32,7 @@ type world struct {
 	others []*Node
 }
 
-// nodes gives the nodes of all instances.
+// nodes returns the nodes of all instances.
 func (w *world) nodes() []*Node { return append([]*Node{w.node}, w.others...) }
 
 // publish publishes an event on the instance that its device reports to.
@@ -91,10 +91,10 @@ func (p *people) change(token string, change func(*hearth.Caller)) {
 	p.callers[token] = caller
 }
 
-// newID gives a new id as the domain has them.
+// newID returns a new id as the domain has them.
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
-// user makes a person and gives their caller and token. life 0: the token never runs out.
+// user makes a person and returns their caller and token. life 0: the token never runs out.
 func (w *world) user(life time.Duration, change ...func(*hearth.Caller)) (hearth.Caller, string) {
 	caller := hearth.Caller{UserID: newID(), Role: hearth.RoleUser, SessionID: newID()}
 	for _, f := range change {
@@ -103,7 +103,7 @@ func (w *world) user(life time.Duration, change ...func(*hearth.Caller)) (hearth
 	return caller, w.login(caller, life)
 }
 
-// login gives another token of the caller.
+// login returns another token of the caller.
 func (w *world) login(caller hearth.Caller, life time.Duration) string {
 	claims := map[string]any{"jti": newID()}
 	if life > 0 {
@@ -183,7 +183,7 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 	return w
 }
 
-// serveNodes serves each request by the node that pick gives.
+// serveNodes serves each request by the node that pick returns.
 func serveNodes(pick func() *Node) *httptest.Server {
 	mux := http.NewServeMux()
 	serve := func(path string, handler func(*Node, http.ResponseWriter, *http.Request) error) {
@@ -215,7 +215,7 @@ type sseEvent struct {
 	Comment        bool
 }
 
-// number gives the data's number.
+// number returns the data's number.
 func (e sseEvent) number(t testing.TB) int {
 	t.Helper()
 	var body struct {
@@ -314,7 +314,7 @@ func (s *eventStream) read() {
 	}
 }
 
-// next gives the next event, past blocks without data; ok is false when the stream has ended.
+// next returns the next event, past blocks without data; ok is false when the stream has ended.
 func (s *eventStream) next(t testing.TB) (sseEvent, bool) {
 	t.Helper()
 	for {
@@ -370,7 +370,7 @@ func (s *eventStream) expect(t testing.TB, numbers ...int) {
 	}
 }
 
-// ended waits for the end of the stream and gives how long it took.
+// ended waits for the end of the stream and returns how long it took.
 func (s *eventStream) ended(t testing.TB) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -386,7 +386,7 @@ func (s *eventStream) ended(t testing.TB) time.Duration {
 	}
 }
 
-// status gives the answer's status and body where no stream is opened.
+// status returns the answer's status and body where no stream is opened.
 func (w *world) status(t testing.TB, token, query string, header ...string) (int, string) {
 	t.Helper()
 	request, err := http.NewRequest(http.MethodGet, w.server.URL+"/sse?"+query, nil)

@@ -15,13 +15,13 @@ type keptEvent struct {
 	size int
 }
 
-// len gives the number of events.
+// len returns the number of events.
 func (h *history) len() int { return h.kept.n }
 
-// bytes gives the length of all their data.
+// bytes returns the length of all their data.
 func (h *history) bytes() int { return h.data.n }
 
-// oldest gives the time of the oldest event; there is one.
+// oldest returns the time of the oldest event; there is one.
 func (h *history) oldest() int64 { return h.kept.at(0).at }
 
 // add adds an event, with a copy of its data.
@@ -30,7 +30,7 @@ func (h *history) add(at int64, data []byte) {
 	h.kept.push(keptEvent{at: at, size: len(data)})
 }
 
-// dropFirst drops the oldest event, of which there is one, and gives the length of its data.
+// dropFirst drops the oldest event, of which there is one, and returns the length of its data.
 func (h *history) dropFirst() int {
 	size := h.kept.at(0).size
 	h.kept.drop(1)
@@ -38,7 +38,7 @@ func (h *history) dropFirst() int {
 	return size
 }
 
-// bytesAfter gives the length of the data of all events but the first skip ones.
+// bytesAfter returns the length of the data of all events but the first skip ones.
 func (h *history) bytesAfter(skip int) (size int) {
 	for i := skip; i < h.len(); i++ {
 		size += h.kept.at(i).size
@@ -46,7 +46,7 @@ func (h *history) bytesAfter(skip int) (size int) {
 	return size
 }
 
-// after gives the times and data of all events but the first skip ones; the data is a copy.
+// after returns the times and data of all events but the first skip ones; the data is a copy.
 func (h *history) after(skip int) iter.Seq2[int64, []byte] {
 	return func(yield func(int64, []byte) bool) {
 		data := h.data.copyOf(h.bytes() - h.bytesAfter(skip))
@@ -90,7 +90,7 @@ func (r *ring[T]) drop(count int) {
 	}
 }
 
-// copyOf gives all values but the first skip ones.
+// copyOf returns all values but the first skip ones.
 func (r *ring[T]) copyOf(skip int) []T {
 	values := make([]T, r.n-skip)
 	if len(values) > 0 {

@@ -221,7 +221,7 @@ func TestEventsPassAgainAfterRedisHung(t *testing.T) {
 	})
 }
 
-// figure gives the sum of a counter of the node.
+// figure returns the sum of a counter of the node.
 func figure(t *testing.T, w *world, name string) (sum float64) {
 	t.Helper()
 	families, err := w.node.options.Registry.Gather()

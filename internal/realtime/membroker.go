@@ -139,7 +139,7 @@ func (b *memBroker) forget(now time.Time) {
 	}
 }
 
-// stream gives the channel's stream, made now if there is none. The shard is locked.
+// stream returns the channel's stream, made now if there is none. The shard is locked.
 func (b *memBroker) stream(s *brokerShard, channel string) *stream {
 	st := s.streams[channel]
 	if st == nil {
@@ -242,7 +242,7 @@ func (s *brokerShard) clear(st *stream) {
 	st.history = history{}
 }
 
-// had gives how many of the stream's events a reader at the place has had; all of them where it cannot be given the rest. The
+// had returns how many of the stream's events a reader at the place has had; all of them where it cannot be given the rest. The
 // shard is locked.
 func (b *memBroker) had(st *stream, since centrifuge.StreamPosition) int {
 	first := st.top - uint64(st.len()) // the offset before the oldest event
@@ -252,7 +252,7 @@ func (b *memBroker) had(st *stream, since centrifuge.StreamPosition) int {
 	return int(since.Offset - first)
 }
 
-// History gives the events after a place, all of them, or none where they cannot all be given: centrifuge compares the
+// History returns the events after a place, all of them, or none where they cannot all be given: centrifuge compares the
 // first one's offset with the place, and reports to the reader that it could not be recovered.
 func (b *memBroker) History(channel string, options centrifuge.HistoryOptions) ([]*centrifuge.Publication, centrifuge.StreamPosition, error) {
 	s := b.shard(channel)
@@ -352,7 +352,7 @@ func (b *memBroker) PublishLeave(channel string, info *centrifuge.ClientInfo) er
 // polling.
 func (b *memBroker) ReliableDelivery() bool { return true }
 
-// usage gives the channels and the bytes of events that are kept.
+// usage returns the channels and the bytes of events that are kept.
 func (b *memBroker) usage() (channels, bytes int) {
 	for i := range b.shards {
 		s := &b.shards[i]

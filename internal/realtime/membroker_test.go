@@ -50,7 +50,7 @@ func (b *brokerTest) place(channel string) centrifuge.StreamPosition {
 	return place
 }
 
-// replay gives what a reader at the place is given, and whether that is all it missed, judged as centrifuge does.
+// replay returns what a reader at the place is given, and whether that is all it missed, judged as centrifuge does.
 func (b *brokerTest) replay(channel string, since centrifuge.StreamPosition) (events []string, whole bool) {
 	b.t.Helper()
 	pubs, top, err := b.History(channel, centrifuge.HistoryOptions{Filter: centrifuge.HistoryFilter{Since: &since, Limit: -1}})

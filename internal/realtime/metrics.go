@@ -194,7 +194,7 @@ type Stats struct {
 	MessagesPerSecond float64
 }
 
-// Stats gives the figures.
+// Stats returns the figures.
 func (n *Node) Stats() Stats {
 	hub := n.node.Hub()
 	var stats Stats
@@ -205,7 +205,7 @@ func (n *Node) Stats() Stats {
 	return stats
 }
 
-// Readers gives the people with a connection to this process, and the channels with a reader, to be counted with those of others.
+// Readers returns the people with a connection to this process, and the channels with a reader, to be counted with those of others.
 // It takes microseconds a connection.
 func (n *Node) Readers() (users, channels Distinct) {
 	hub := n.node.Hub()
@@ -217,10 +217,10 @@ func (n *Node) Readers() (users, channels Distinct) {
 	return DistinctOf(people), DistinctOf(hub.Channels())
 }
 
-// ConnectionsOf gives the number of a person's open connections to this process.
+// ConnectionsOf returns the number of a person's open connections to this process.
 func (n *Node) ConnectionsOf(userID string) int { return len(n.node.Hub().UserConnections(userID)) }
 
-// IssueTicket gives a one-use ticket that opens a stream for whoever has the access token. The token was authenticated.
+// IssueTicket returns a one-use ticket that opens a stream for whoever has the access token. The token was authenticated.
 func (n *Node) IssueTicket(ctx context.Context, token string) (string, error) {
 	return n.options.Tickets.Issue(ctx, token)
 }
@@ -231,5 +231,5 @@ type takesOnly struct{ prometheus.Registerer }
 
 var _ prometheus.Gatherer = takesOnly{}
 
-// Gather gives nothing.
+// Gather returns nothing.
 func (takesOnly) Gather() ([]*dto.MetricFamily, error) { return nil, nil }

@@ -6,7 +6,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// figure gives the value of a metric whose labels hold those given; a histogram's is its number of observations.
+// figure returns the value of a metric whose labels hold those given; a histogram's is its number of observations.
 func (w *world) figure(t *testing.T, name string, labels ...string) float64 {
 	t.Helper()
 	families, err := w.node.options.Registry.Gather()

@@ -195,7 +195,7 @@ func (n *Node) Close(ctx context.Context) error {
 	return err
 }
 
-// isDraining tells whether new connections are refused.
+// isDraining reports whether new connections are refused.
 func (n *Node) isDraining() bool {
 	select {
 	case <-n.draining:
@@ -228,7 +228,7 @@ func (n *Node) jitter() time.Duration {
 	return rand.N(spread)
 }
 
-// kindOf gives the kind of a channel, for logs and labels.
+// kindOf returns the kind of a channel, for logs and labels.
 func kindOf(channel string) string {
 	kind, _, _ := strings.Cut(channel, ":")
 	return kind

@@ -35,9 +35,9 @@ type Options struct {
 	// Users and Devices are required. If Users has Sessions too, open connections are checked with it.
 	Users   Authenticator
 	Devices Devices
-	// Roles gives a person's organizations; nil: Users does.
+	// Roles returns a person's organizations; nil: Users does.
 	Roles func(ctx context.Context, userID string) (map[string]hearth.OrgRole, error)
-	// Encode gives the contract's JSON of an event's data. Required; it must not change or keep the event.
+	// Encode returns the contract's JSON of an event's data. Required; it must not change or keep the event.
 	Encode func(hearth.Event) (json.RawMessage, error)
 	// Broker makes the broker that instances share; nil keeps everything in this process.
 	Broker NewBroker

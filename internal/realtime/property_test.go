@@ -46,7 +46,7 @@ func (l *ledger) resetAll() {
 	}
 }
 
-// complete tells whether every event has come.
+// complete reports whether every event has come.
 func (l *ledger) complete() bool {
 	for i, device := range l.devices {
 		if l.seen[device.ID] != l.sent[i] {

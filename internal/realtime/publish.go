@@ -60,7 +60,7 @@ func (n *Node) Publish(events ...hearth.Event) {
 	}
 }
 
-// wanted tells whether any of the event's channels has readers.
+// wanted reports whether any of the event's channels has readers.
 func (n *Node) wanted(event hearth.Event) bool {
 	var space [64]byte
 	is := func(prefix, id string) bool {
@@ -72,7 +72,7 @@ func (n *Node) wanted(event hearth.Event) bool {
 	return is("", string(event.Scope)) || is(devicePrefix, event.DeviceID)
 }
 
-// add takes an event; it tells whether there was room.
+// add takes an event; it reports whether there was room.
 func (l *lane) add(q queued) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -98,7 +98,7 @@ func (l *lane) add(q queued) bool {
 	return true
 }
 
-// depth gives the number of waiting events.
+// depth returns the number of waiting events.
 func (l *lane) depth() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -155,7 +155,7 @@ func (l *lane) published(count int) {
 	})
 }
 
-// settled gives what is closed once all events that the lane has taken are published; nil if they are.
+// settled returns what is closed once all events that the lane has taken are published; nil if they are.
 func (l *lane) settled() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()

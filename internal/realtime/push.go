@@ -38,7 +38,7 @@ func readEvent(push []byte) (event pushedEvent, ok bool) {
 	return event, ok
 }
 
-// readPublication tells whether the publication is well-formed. What an event of ours never has is passed over.
+// readPublication reports whether the publication is well-formed. What an event of ours never has is passed over.
 func (e *pushedEvent) readPublication(publication []byte) bool {
 	for len(publication) > 0 {
 		number, kind, size := protowire.ConsumeTag(publication)

@@ -169,7 +169,7 @@ func (n *Node) recheck(ctx context.Context, clients []*centrifuge.Client) {
 	}
 }
 
-// now gives a connection's caller as they are now.
+// now returns a connection's caller as they are now.
 func (n *Node) now(ctx context.Context, c *conn) (hearth.Caller, error) {
 	caller, token := c.who()
 	var err error

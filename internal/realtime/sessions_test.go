@@ -19,10 +19,10 @@ import (
 	"hearth/internal/testserver"
 )
 
-// soon is what the contract gives a connection to close in, once its right to be there has ended.
+// soon is what the contract returns a connection to close in, once its right to be there has ended.
 const soon = 5 * time.Second
 
-// closeCode reads until the socket closes and gives the code.
+// closeCode reads until the socket closes and returns the code.
 func (s *rawSocket) closeCode(t testing.TB) int {
 	t.Helper()
 	for {

@@ -96,7 +96,7 @@ func wantedChannels(values []string) []string {
 	return channels
 }
 
-// plan gives what a stream joins so that every event comes once. The person's own channel is joined by a stream that
+// plan returns what a stream joins so that every event comes once. The person's own channel is joined by a stream that
 // names no other; one that does gets what is addressed to the person, and the channels that it named. A device whose
 // owner's or organization's channel is joined needs no channel of its own.
 func (n *Node) plan(c *conn, channels []string) map[string]centrifuge.SubscribeOptions {
@@ -119,7 +119,7 @@ func (n *Node) plan(c *conn, channels []string) map[string]centrifuge.SubscribeO
 	return plan
 }
 
-// comeBack gives the places from which the stream goes on, by the id that the client saw last. reset tells that there is
+// comeBack returns the places from which the stream goes on, by the id that the client saw last. reset tells that there is
 // an id and that it cannot be placed.
 func (n *Node) comeBack(r *http.Request, c *conn) (requests map[string]centrifuge.SubscribeRequest, reset bool) {
 	id := r.Header.Get("Last-Event-ID")

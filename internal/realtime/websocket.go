@@ -56,7 +56,7 @@ func (n *Node) ServeWebSocket(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// originAllowed tells whether a browser may connect from where it says it is. Other programs send no Origin.
+// originAllowed reports whether a browser may connect from where it says it is. Other programs send no Origin.
 func (n *Node) originAllowed(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {

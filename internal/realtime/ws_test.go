@@ -72,7 +72,7 @@ type reply struct {
 	}
 }
 
-// read gives the next reply that is not a ping; a close gives its code.
+// read returns the next reply that is not a ping; a close returns its code.
 func (s *rawSocket) read(t testing.TB) (reply, int) {
 	t.Helper()
 	if err := s.SetReadDeadline(time.Now().Add(patience)); err != nil {

@@ -76,13 +76,13 @@ type Conn struct {
 	probing  sync.WaitGroup
 }
 
-// Client gives the library's client, for what Try does not fit: subscriptions. Its calls do not know of the breaker.
+// Client returns the library's client, for what Try does not fit: subscriptions. Its calls do not know of the breaker.
 func (c *Conn) Client() rueidis.Client { return c.client }
 
-// Database gives the number of the database.
+// Database returns the number of the database.
 func (c *Conn) Database() int { return c.target.options.SelectDB }
 
-// Try runs fn with at most Options.CallTimeout, unless Redis is known to be away: then it fails at once. What fn gives
+// Try runs fn with at most Options.CallTimeout, unless Redis is known to be away: then it fails at once. What fn returns
 // decides what becomes of the breaker: an error of the connection, a timeout, or an answer by which Redis refuses to
 // serve opens it. Such errors come back as CodeUnavailable, an end of ctx as its error, others as they are.
 func (c *Conn) Try(ctx context.Context, fn func(context.Context, rueidis.Client) error) error {
@@ -118,10 +118,10 @@ func (c *Conn) unavailable(cause error) error {
 	return &hearth.Error{Code: hearth.CodeUnavailable, Message: "a part of the service is not available", RetryAfter: time.Second, Cause: cause}
 }
 
-// Away tells whether Redis is known to be away.
+// Away reports whether Redis is known to be away.
 func (c *Conn) Away() bool { return c.away.Load() }
 
-// Fault gives why Redis is away, in a sentence; nil while it is there.
+// Fault returns why Redis is away, in a sentence; nil while it is there.
 func (c *Conn) Fault() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

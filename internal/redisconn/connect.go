@@ -164,7 +164,7 @@ func (c *Conn) open(ctx context.Context) (lasting bool, err error) {
 	return false, nil
 }
 
-// Facts gives what INFO tells of the server, by the names that it uses, such as "aof_enabled".
+// Facts returns what INFO tells of the server, by the names that it uses, such as "aof_enabled".
 func (c *Conn) Facts(ctx context.Context) (map[string]string, error) {
 	facts, err := ask(ctx, c.client)
 	if err != nil {
@@ -189,7 +189,7 @@ func readInfo(text string) map[string]string {
 	return facts
 }
 
-// older tells whether a version such as "7.0.15" comes before another.
+// older reports whether a version such as "7.0.15" comes before another.
 func older(version, than string) bool {
 	have, want := strings.Split(version, "."), strings.Split(than, ".")
 	for i, part := range want {

@@ -55,7 +55,7 @@ func find(text string) (advice, bool) {
 	return advice{}, false
 }
 
-// refuses tells whether an answer means that Redis does not serve, rather than that the question was wrong.
+// refuses reports whether an answer means that Redis does not serve, rather than that the question was wrong.
 func refuses(text string) bool {
 	_, ok := find(text)
 	return ok
@@ -71,7 +71,7 @@ type fault struct {
 func (f *fault) Error() string { return f.text }
 func (f *fault) Unwrap() error { return f.cause }
 
-// permanent tells whether an error of explain does not pass by itself.
+// permanent reports whether an error of explain does not pass by itself.
 func permanent(err error) bool {
 	f, ok := errors.AsType[*fault](err)
 	return ok && f.lasting
@@ -92,7 +92,7 @@ func (c *Conn) explain(err error) error {
 		}
 		return say(false, "answers an error: %s", text)
 	}
-	// rueidis gives errors of a handshake as texts at times.
+	// rueidis returns errors of a handshake as texts at times.
 	if known, ok := find(err.Error()); ok {
 		return say(known.lasting, "%s (%s)", known.text, word(err.Error()))
 	}
@@ -126,7 +126,7 @@ func (c *Conn) explain(err error) error {
 	return say(false, "cannot be used: %v", err)
 }
 
-// word gives the first word of an answer.
+// word returns the first word of an answer.
 func word(text string) string {
 	first, _, _ := strings.Cut(text, " ")
 	return first

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*call).DelayDo.func1"))
 }
 
-// fake answers each command by its first word, as a server does that will not serve; it gives its address.
+// fake answers each command by its first word, as a server does that will not serve; it returns its address.
 func fake(t *testing.T, answers map[string]string) string {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -107,7 +107,7 @@ func (r *Ring) create() error {
 	return keyfile.Create(r.path, content)
 }
 
-// encrypt gives what the file holds, by the first key of the configuration.
+// encrypt returns what the file holds, by the first key of the configuration.
 func (r *Ring) encrypt(handle *keyset.Handle) ([]byte, error) {
 	var data bytes.Buffer
 	err := handle.WriteWithAssociatedData(keyset.NewJSONWriter(&data), r.masters[0], []byte(purpose))
@@ -221,7 +221,7 @@ func (r *Ring) change(edit func(*keyset.Manager, *keyset.Handle) error) error {
 	return r.load()
 }
 
-// Field gives the sealer of one kind of field. What it seals opens as that field alone.
+// Field returns the sealer of one kind of field. What it seals opens as that field alone.
 func (r *Ring) Field(name string) Field { return Field{ring: r, name: []byte(name)} }
 
 // Field seals and opens the values of one kind of field.
@@ -239,7 +239,7 @@ func (f Field) Seal(plain []byte) ([]byte, error) {
 	return slices.Concat(mark, sealed), nil
 }
 
-// Open decrypts a value. One that was stored before there was a key is given back as it is. ErrNoKey for a value of a key
+// Open decrypts a value. One that was stored before there was a key is returned as it is. ErrNoKey for a value of a key
 // that is gone, of another field, or damaged.
 func (f Field) Open(sealed []byte) ([]byte, error) {
 	body, ok := bytes.CutPrefix(sealed, mark)
@@ -260,7 +260,7 @@ func (f Field) Open(sealed []byte) ([]byte, error) {
 	return plain, nil
 }
 
-// Current tells whether a value was sealed with the newest key.
+// Current reports whether a value was sealed with the newest key.
 func (f Field) Current(sealed []byte) bool {
 	return bytes.HasPrefix(sealed, f.ring.keys.Load().current)
 }

@@ -16,10 +16,10 @@ const (
 	ports     = 10_000
 )
 
-// given counts the ports that this process gave out. Tests of several packages run at once: each begins elsewhere.
+// given counts the ports that this process returned out. Tests of several packages run at once: each begins elsewhere.
 var given atomic.Int64
 
-// FreeAddr gives a loopback address ("127.0.0.1:port") that nobody listens on, and gives it only once.
+// FreeAddr returns a loopback address ("127.0.0.1:port") that nobody listens on, and returns it only once.
 func FreeAddr(tb testing.TB) string {
 	tb.Helper()
 	for range ports {

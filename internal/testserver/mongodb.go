@@ -18,7 +18,7 @@ import (
 // mongodb finds the server once a test process, and starts it if it is not up.
 var mongodb = sync.OnceValues(findMongoDB)
 
-// MongoDB gives the URI of a MongoDB-compatible server with a database of the test's own in its path, which is dropped when
+// MongoDB returns the URI of a MongoDB-compatible server with a database of the test's own in its path, which is dropped when
 // the test ends. It starts the server (scripts/mongodb.sh) if it is not up; the first start on a machine installs it, which
 // takes minutes. The server stays up for other tests: never stop it from a test, cut the connection instead.
 func MongoDB(tb testing.TB) string {
@@ -45,7 +45,7 @@ func MongoDB(tb testing.TB) string {
 	return server + name
 }
 
-// databaseName gives a name that no other database has.
+// databaseName returns a name that no other database has.
 func databaseName() string { return "t" + strings.ReplaceAll(uuid.NewString(), "-", "") }
 
 func findMongoDB() (uri string, err error) {
@@ -62,7 +62,7 @@ func findMongoDB() (uri string, err error) {
 }
 
 // useMongoDB tells scripts/mongodb.sh that the server is in use for as long as this process lives: a shared lock that the
-// kernel gives back, however the process ends.
+// kernel returns, however the process ends.
 func useMongoDB() error {
 	path, err := mongodbScript("lockfile")
 	if err != nil {

@@ -63,13 +63,13 @@ func StartRedisCluster(tb testing.TB) *Redis {
 	return r
 }
 
-// Addr gives host and port.
+// Addr returns host and port.
 func (r *Redis) Addr() string { return r.addr }
 
-// URL gives the address as HEARTH_REDIS_URL takes it.
+// URL returns the address as HEARTH_REDIS_URL takes it.
 func (r *Redis) URL() string { return "redis://" + r.Addr() + "/0" }
 
-// Dir gives the folder that the server keeps its files in.
+// Dir returns the folder that the server keeps its files in.
 func (r *Redis) Dir() string { return r.dir }
 
 func (r *Redis) start() error {
@@ -159,7 +159,7 @@ func (r *Redis) Flush() {
 	r.Do("FLUSHALL")
 }
 
-// Do runs a command whose words hold no spaces, and gives the first line of the answer without its type.
+// Do runs a command whose words hold no spaces, and returns the first line of the answer without its type.
 func (r *Redis) Do(words ...string) string {
 	r.tb.Helper()
 	answer, err := r.ask(words...)
@@ -172,7 +172,7 @@ func (r *Redis) Do(words ...string) string {
 	return answer[1:]
 }
 
-// ask gives the first line of an answer; of a text, the text.
+// ask returns the first line of an answer; of a text, the text.
 func (r *Redis) ask(words ...string) (string, error) {
 	conn, err := new(net.Dialer).DialContext(context.Background(), "tcp", r.Addr())
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 // resetLimit bounds what is done to a database between two tests.
 const resetLimit = time.Minute
 
-// Template gives tests databases that begin alike. Making collections and indexes takes the tests' server most of a second,
+// Template returns tests databases that begin alike. Making collections and indexes takes the tests' server most of a second,
 // removing them a third of one: so a database is made once, and emptied and given to the next test when a test is done
 // with it. All of a process are dropped by Drop.
 type Template struct {
@@ -35,7 +35,7 @@ type made struct {
 	begin map[string][]any
 }
 
-// MongoDB gives the URI of a database that looks as Make left it. It is the test's alone until the test ends, or until giveBack
+// MongoDB returns the URI of a database that looks as Make left it. It is the test's alone until the test ends, or until giveBack
 // is called, which may be called twice.
 func (p *Template) MongoDB(tb testing.TB) (uri string, giveBack func()) {
 	tb.Helper()
@@ -60,7 +60,7 @@ func (p *Template) MongoDB(tb testing.TB) (uri string, giveBack func()) {
 	return d.uri, giveBack
 }
 
-// take gives a database that nobody has, making one if there is none.
+// take returns a database that nobody has, making one if there is none.
 func (p *Template) take(ctx context.Context) (*made, error) {
 	server, err := mongodb()
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package testserver gives tests the real servers that hearth talks to. A server that cannot be had fails the test: it is
+// Package testserver returns tests the real servers that hearth talks to. A server that cannot be had fails the test: it is
 // never skipped. Only tests import it.
 package testserver
 
@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// moduleRoot gives the folder of go.mod above the test's package.
+// moduleRoot returns the folder of go.mod above the test's package.
 func moduleRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -29,7 +29,7 @@ func moduleRoot() (string, error) {
 	}
 }
 
-// mongodbScript runs scripts/mongodb.sh of this module and gives what it printed; an error holds its last words.
+// mongodbScript runs scripts/mongodb.sh of this module and returns what it printed; an error holds its last words.
 func mongodbScript(argument string) (string, error) {
 	root, err := moduleRoot()
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package throughput counts what a process takes in by scope, and tells how much it was a second of late.
+// Package throughput counts what a process takes in by scope, and reports how much it was a second of late.
 package throughput
 
 import (
@@ -72,7 +72,7 @@ func (m *Meter) forget(now int64) {
 	}
 }
 
-// PerSecond gives the mean number of events a second within reach over the last ten seconds, this one included.
+// PerSecond returns the mean number of events a second within reach over the last ten seconds, this one included.
 func (m *Meter) PerSecond(reach hearth.Reach) float64 {
 	now := m.clock.Now().Unix()
 	m.mu.Lock()
@@ -89,7 +89,7 @@ func (m *Meter) PerSecond(reach hearth.Reach) float64 {
 	return float64(sum) / seconds
 }
 
-// Total gives the number of events since the meter was made.
+// Total returns the number of events since the meter was made.
 func (m *Meter) Total() uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()

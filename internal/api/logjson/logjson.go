@@ -57,7 +57,7 @@ type Batch struct {
 	owner   *Decoder
 }
 
-// Release gives the batch's memory back; nothing of it, its texts excepted, may be used afterwards.
+// Release returns the batch's memory back; nothing of it, its texts excepted, may be used afterwards.
 func (b *Batch) Release() {
 	if b.decoder != nil {
 		b.owner.pool.Put(b.decoder)
@@ -252,7 +252,7 @@ var errEnd = hearth.Errorf(hearth.CodeMalformedBody, "the body ends too early")
 // errShort says that the window ends within the item.
 var errShort = errors.New("the window ends here")
 
-// space passes over space and gives the byte after it, which stays unread; errEnd at the end of the body.
+// space passes over space and returns the byte after it, which stays unread; errEnd at the end of the body.
 func (d *decoder) space() (byte, error) {
 	for {
 		for d.start < d.end {
@@ -391,7 +391,7 @@ func (d *decoder) malformedIn(at int, why string) error { return d.malformed(d.s
 
 var _ fmt.Stringer = Format(0)
 
-// String gives the format's name.
+// String returns the format's name.
 func (f Format) String() string {
 	switch f {
 	case Lines:

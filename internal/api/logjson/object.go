@@ -12,7 +12,7 @@ const (
 	hasTimestamp
 )
 
-// object reads one log, which begins at b[0], and gives the index after it. Reading it again from the start must be
+// object reads one log, which begins at b[0], and returns the index after it. Reading it again from the start must be
 // safe, because the window may end within it.
 func (d *decoder) object(b []byte) (int, error) {
 	entry := hearth.LogEntry{At: d.options.Now}

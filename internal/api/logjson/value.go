@@ -13,7 +13,7 @@ func skipSpace(b []byte, i int) int {
 	return i
 }
 
-// text reads the string at b[i] and gives its content, which is good until the next call, and the index after it.
+// text reads the string at b[i] and returns its content, which is good until the next call, and the index after it.
 func (d *decoder) text(b []byte, i int) (content []byte, next int, err error) {
 	if i >= len(b) {
 		return nil, 0, errShort
@@ -196,7 +196,7 @@ func (d *decoder) number(b []byte, i int) (value float64, next int, inRange bool
 	if i == len(b) && !d.eof {
 		return 0, 0, false, errShort
 	}
-	// Both factors are exact, so that the one rounding gives the nearest float64 (Clinger 1990).
+	// Both factors are exact, so that the one rounding returns the nearest float64 (Clinger 1990).
 	if count <= 19 && mantissa < 1<<53 && -22 <= exponent && exponent <= 22 {
 		value = float64(mantissa)
 		if exponent < 0 {

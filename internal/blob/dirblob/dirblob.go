@@ -189,7 +189,7 @@ func ignoreNotExist(err error) error {
 	return err
 }
 
-// translate gives an error of the system one of our codes.
+// translate returns an error of the system one of our codes.
 func translate(err error) error {
 	switch {
 	case err == nil:

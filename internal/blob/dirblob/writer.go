@@ -28,7 +28,7 @@ func (s *Store) Create(ctx context.Context, key string) (blob.Writer, error) {
 	return nil, unavailable(errors.New("temporary files vanish"))
 }
 
-// create gives nil and no error when the file was swept away.
+// create returns nil and no error when the file was swept away.
 func (s *Store) create(ctx context.Context, key string) (blob.Writer, error) {
 	name := path.Join(temporary, rand.Text())
 	f, err := s.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)

@@ -231,7 +231,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// translate gives an error of the client one of our codes.
+// translate returns an error of the client one of our codes.
 func translate(ctx context.Context, err error) error {
 	if err == nil {
 		return nil

@@ -50,7 +50,7 @@ func (s *Store) Create(ctx context.Context, key string) (blob.Writer, error) {
 // small is the size up to which a file goes in one request.
 const small = 1 << 20
 
-// upload sends what from gives. Nothing is there when it fails, also when from does.
+// upload sends what from returns. Nothing is there when it fails, also when from does.
 func (s *Store) upload(ctx context.Context, key string, from io.Reader) error {
 	o := minio.PutObjectOptions{PartSize: s.partSize, ContentType: "application/octet-stream", DisableContentSha256: true}
 	head := make([]byte, small)
@@ -97,7 +97,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// failure gives the upload's own error, if it has ended, and else err.
+// failure returns the upload's own error, if it has ended, and else err.
 func (w *writer) failure(err error) error {
 	select {
 	case <-w.done:

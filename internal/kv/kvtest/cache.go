@@ -60,7 +60,7 @@ func Cache(t *testing.T, open func(t *testing.T) CacheSetup) {
 	}
 }
 
-// loader gives a load function with a fixed value, and the number of its calls.
+// loader returns a load function with a fixed value, and the number of its calls.
 func loader(value string) (func(context.Context) ([]byte, error), *atomic.Int64) {
 	calls := new(atomic.Int64)
 	return func(context.Context) ([]byte, error) {
@@ -411,7 +411,7 @@ func followsPeer(t *testing.T, s CacheSetup) {
 	})
 }
 
-// total gives the counters of the nearest layer.
+// total returns the counters of the nearest layer.
 func total(c kv.Cache) kv.LayerStats { return c.Stats()[0] }
 
 // until polls for something that happens in the adapter's background, for five seconds at most.

@@ -114,7 +114,7 @@ func (c *Cache) Load(
 	})
 }
 
-// LoadFor is Load for a value whose TTL is known only with the value itself: load gives both.
+// LoadFor is Load for a value whose TTL is known only with the value itself: load returns both.
 func (c *Cache) LoadFor(
 	ctx context.Context, key string, tags []string, load func(context.Context) ([]byte, time.Duration, error),
 ) ([]byte, error) {
@@ -140,7 +140,7 @@ func (c *Cache) LoadFor(
 	}
 }
 
-// fresh gives the kept value, if it is neither old nor invalidated. What is not stays until it is replaced or evicted.
+// fresh returns the kept value, if it is neither old nor invalidated. What is not stays until it is replaced or evicted.
 func (c *Cache) fresh(key string) ([]byte, bool) {
 	e, ok := c.entries.GetIfPresent(key)
 	if !ok || c.now() >= e.expires || ended(e.watches) {
@@ -163,7 +163,7 @@ func (c *Cache) join(
 		return nil, value
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	// The watches are taken before the load begins: an invalidation from here on marks what the load gives.
+	// The watches are taken before the load begins: an invalidation from here on marks what the load returns.
 	f := &flight{
 		cancel: cancel, watches: c.names.take(kv.Names(key, tags)), waiters: 1, done: make(chan struct{}),
 	}
@@ -239,7 +239,7 @@ func weight(key string, value []byte, watches int) uint64 {
 	return uint64(len(key) + cap(value) + entryOverhead + watches*watchCost)
 }
 
-// ticks gives nanoseconds of a clock. Without one they are of the process's own clock, which nobody can set.
+// ticks returns nanoseconds of a clock. Without one they are of the process's own clock, which nobody can set.
 func ticks(clock hearth.Clock) func() int64 {
 	if clock != nil {
 		return func() int64 { return clock().UnixNano() }

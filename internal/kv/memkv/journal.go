@@ -59,7 +59,7 @@ func openJournal(path string, l *Limiter) (*journal, error) {
 	return j, nil
 }
 
-// seal gives what stands for a key in the file and, so that it can be restored, in memory.
+// seal returns what stands for a key in the file and, so that it can be restored, in memory.
 func (j *journal) seal(class, key string) string {
 	sum := sha256.Sum256([]byte(j.salt + "\x00" + class + "\x00" + key))
 	return base64.RawURLEncoding.EncodeToString(sum[:18])

@@ -54,7 +54,7 @@ const (
 
 // Limiter is a kv.Limiter in the process's memory. It is exact: a key's units are taken under one lock.
 //
-// It does its own arithmetic (kv.Rate.Take) because the library at hand, throttled, gives up with an error when ten
+// It does its own arithmetic (kv.Rate.Take) because the library at hand, throttled, returns up with an error when ten
 // compare-and-swaps in a row meet a competitor, forgets busy keys as readily as idle ones, follows the wall clock when it
 // jumps, and cannot be restored after a restart.
 type Limiter struct {
@@ -139,10 +139,10 @@ func (l *Limiter) Allow(_ context.Context, class, key string, n int) (kv.Decisio
 	return d, nil
 }
 
-// lasts tells whether the journal keeps a class.
+// lasts reports whether the journal keeps a class.
 func (l *Limiter) lasts(class string) bool { return slices.Contains(l.options.Lasting, class) }
 
-// Keys gives how many keys are remembered.
+// Keys returns how many keys are remembered.
 func (l *Limiter) Keys() (total int) {
 	for i := range l.shards {
 		l.shards[i].mu.Lock()

@@ -41,7 +41,7 @@ func (n *names) shard(name string) *nameShard {
 	return &n.shards[maphash.String(n.seed, name)%nameShards]
 }
 
-// take gives the watches of the names, each held once for the asker.
+// take returns the watches of the names, each held once for the asker.
 func (n *names) take(all []string) []*watch {
 	watches := make([]*watch, len(all))
 	for i, name := range all {
@@ -93,7 +93,7 @@ func (n *names) end(name string) {
 	}
 }
 
-// count gives how many names are known.
+// count returns how many names are known.
 func (n *names) count() (total int) {
 	for i := range n.shards {
 		n.shards[i].mu.Lock()
@@ -103,7 +103,7 @@ func (n *names) count() (total int) {
 	return total
 }
 
-// ended tells whether one of the watches was invalidated.
+// ended reports whether one of the watches was invalidated.
 func ended(watches []*watch) bool {
 	for _, w := range watches {
 		if w.over.Load() {

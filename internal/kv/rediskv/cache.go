@@ -19,7 +19,7 @@ import (
 
 // Near is the cache in the process's memory: memkv.Cache.
 type Near interface {
-	// LoadFor is kv.Cache's Load with a load function that gives the TTL with the value.
+	// LoadFor is kv.Cache's Load with a load function that returns the TTL with the value.
 	LoadFor(
 		ctx context.Context, key string, tags []string, load func(context.Context) ([]byte, time.Duration, error),
 	) ([]byte, error)
@@ -113,7 +113,7 @@ func (c *Cache) Close() {
 	c.work.Wait()
 }
 
-// Hearing tells whether this instance hears the invalidations of the others and shares its values.
+// Hearing reports whether this instance hears the invalidations of the others and shares its values.
 func (c *Cache) Hearing() bool { return c.hearing.Load() && !c.owing.Load() && !c.conn.Away() }
 
 // Load is kv.Cache's.
@@ -143,7 +143,7 @@ type question struct {
 	load  func(context.Context) ([]byte, error)
 }
 
-// far gives a value from Redis, or else loads it and hands it to Redis.
+// far returns a value from Redis, or else loads it and hands it to Redis.
 func (c *Cache) far(ctx context.Context, q question) (value []byte, ttl time.Duration, err error) {
 	seen, err := c.find(ctx, q)
 	if err != nil { // this instance is alone; the error of a context comes back from the load

@@ -34,7 +34,7 @@ end
 `
 
 var (
-	// readNames gives the epoch, the number of the last invalidation, and the highest number of the names, which are ARGV[2] on.
+	// readNames returns the epoch, the number of the last invalidation, and the highest number of the names, which are ARGV[2] on.
 	readNames = redisconn.NewScript(begin + `
 local high = tonumber(state[3])
 for _, mark in ipairs(redis.call('ZMSCORE', KEYS[2], unpack(ARGV, 2))) do
@@ -67,7 +67,7 @@ redis.call('DEL', KEYS[2])
 redis.call('PUBLISH', ARGV[3], ARGV[4])
 return 1`)
 
-	// readOrLock gives the value of KEYS[1] and its remaining ms, unless ARGV[3] is "1"; else who holds the lock KEYS[2],
+	// readOrLock returns the value of KEYS[1] and its remaining ms, unless ARGV[3] is "1"; else who holds the lock KEYS[2],
 	// which is now taken as ARGV[1] for ARGV[2] ms if nobody did.
 	readOrLock = redisconn.NewScript(`
 if ARGV[3] ~= '1' then
@@ -106,7 +106,7 @@ func newEpoch() string { return rand.Text()[:16] }
 // header is what stands before a value in Redis: the epoch and, in 8 bytes, the number.
 const epochSize = 16
 
-// seal gives a value as it is stored.
+// seal returns a value as it is stored.
 func seal(value []byte, s state) []byte {
 	sealed := make([]byte, 0, epochSize+8+len(value))
 	sealed = append(sealed, s.epoch...)
@@ -185,7 +185,7 @@ func (c *Cache) look(ctx context.Context, q question, lock bool) (seen sight, er
 	return seen, err
 }
 
-// judge tells whether the value that was found is right. High is the highest number of its names.
+// judge reports whether the value that was found is right. High is the highest number of its names.
 func (s *sight) judge(found rueidis.RedisMessage, high int64) error {
 	pair, err := found.ToArray()
 	if err != nil || len(pair) != 2 {
@@ -208,7 +208,7 @@ func (s *sight) judge(found rueidis.RedisMessage, high int64) error {
 	return nil
 }
 
-// firstError gives the first error of results as it is, which Try must see.
+// firstError returns the first error of results as it is, which Try must see.
 func firstError(results []rueidis.RedisResult) error {
 	for _, result := range results {
 		if err := result.Error(); err != nil {

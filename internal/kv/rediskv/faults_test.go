@@ -114,7 +114,7 @@ func TestARedisThatIsGoneCostsLittle(t *testing.T) {
 	}
 }
 
-// storm calls from several goroutines and gives how long each call took, shortest first.
+// storm calls from several goroutines and returns how long each call took, shortest first.
 func storm(t *testing.T, cache *rediskv.Cache, limited *rediskv.Limiter) []time.Duration {
 	t.Helper()
 	var mu sync.Mutex

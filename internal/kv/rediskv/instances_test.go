@@ -100,7 +100,7 @@ func TestAnInvalidationReachesEveryInstanceWithinASecond(t *testing.T) {
 	}
 }
 
-// asked gives how many scripts Redis ran.
+// asked returns how many scripts Redis ran.
 func asked(t testing.TB, r *testserver.Redis) int {
 	t.Helper()
 	for line := range strings.Lines(r.Do("INFO", "commandstats")) {

@@ -43,7 +43,7 @@ local token, ends = tonumber(held[1] or '0'), tonumber(held[2] or '0')
 `
 
 var (
-	// acquireLease gives the new token, or 0 if somebody holds KEYS[1]. ARGV[1] is the TTL in microseconds.
+	// acquireLease returns the new token, or 0 if somebody holds KEYS[1]. ARGV[1] is the TTL in microseconds.
 	acquireLease = redisconn.NewScript(leaseNow + `
 if now < ends then return 0 end
 token = math.max(now, token + 1)
@@ -51,7 +51,7 @@ redis.call('HSET', KEYS[1], 'token', string.format('%.0f', token), 'until', stri
 redis.call('EXPIRE', KEYS[1], 86400)
 return token`)
 
-	// renewLease gives 1 if ARGV[2] is the token of the hold.
+	// renewLease returns 1 if ARGV[2] is the token of the hold.
 	renewLease = redisconn.NewScript(leaseNow + `
 if now >= ends or token ~= tonumber(ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now + tonumber(ARGV[1])))

@@ -87,7 +87,7 @@ func (l *Limiter) Allow(ctx context.Context, class, key string, n int) (kv.Decis
 	return decisions[0], nil
 }
 
-// AllowAll answers several questions in one round trip. Each is decided by itself: a refusal of one gives back nothing
+// AllowAll answers several questions in one round trip. Each is decided by itself: a refusal of one returns nothing
 // that another took.
 func (l *Limiter) AllowAll(ctx context.Context, asks ...Ask) ([]kv.Decision, error) {
 	decisions := make([]kv.Decision, len(asks))

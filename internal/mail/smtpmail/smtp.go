@@ -127,13 +127,13 @@ func (s *Sender) use(ctx context.Context, fn func(*connection) error) error {
 	}
 }
 
-// deadBefore tells whether the connection was gone before anything of the message was said.
+// deadBefore reports whether the connection was gone before anything of the message was said.
 func deadBefore(err error) bool {
 	e, ok := errors.AsType[*gomail.SendError](err)
 	return !ok || e.Reason == gomail.ErrConnCheck
 }
 
-// connect gives a kept connection, or a fresh one.
+// connect returns a kept connection, or a fresh one.
 func (s *Sender) connect(ctx context.Context) (c *connection, kept bool, err error) {
 	s.mu.Lock()
 	if s.closed {

@@ -314,7 +314,7 @@ func TestAConnectionLostAfterTheMessageWasTakenIsNoFailure(t *testing.T) {
 	}
 }
 
-// listen accepts connections and gives them to serve; nil closes the port at once.
+// listen accepts connections and returns them to serve; nil closes the port at once.
 func listen(t *testing.T, serve func(net.Conn)) smtpmail.Options {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

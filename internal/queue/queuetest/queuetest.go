@@ -74,7 +74,7 @@ func (b bundle) job(change ...func(*queue.Job)) queue.Job {
 	return j
 }
 
-// add enqueues jobs and gives the IDs that stand for them.
+// add enqueues jobs and returns the IDs that stand for them.
 func (b bundle) add(t testing.TB, jobs ...queue.Job) []string {
 	t.Helper()
 	ids, err := b.Enqueue(t.Context(), jobs...)
@@ -121,7 +121,7 @@ func (b bundle) end(t testing.TB, o queue.Outcome) {
 	}
 }
 
-// read gives a job as it stands.
+// read returns a job as it stands.
 func (b bundle) read(t testing.TB, id string) queue.Job {
 	t.Helper()
 	j, err := b.Job(t.Context(), id)

@@ -71,7 +71,7 @@ func stop(t testing.TB, w *queue.Worker) {
 	}
 }
 
-// await gives the first event in the given state.
+// await returns the first event in the given state.
 func (r *rig) await(t testing.TB, state queue.State) queue.Event {
 	t.Helper()
 	deadline := time.After(patience)

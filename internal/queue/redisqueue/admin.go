@@ -31,7 +31,7 @@ func (q *Queue) Job(ctx context.Context, id string) (job queue.Job, err error) {
 	return jobs[0], nil
 }
 
-// jobs gives the jobs of the IDs that are there, in one round trip.
+// jobs returns the jobs of the IDs that are there, in one round trip.
 func (q *Queue) jobs(ctx context.Context, ids []string) (jobs []queue.Job, err error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -95,7 +95,7 @@ func (q *Queue) List(ctx context.Context, f queue.Filter) (queue.Page, error) {
 	return page, err
 }
 
-// look gives the next entries below an ID, newest first, and whether there may be more.
+// look returns the next entries below an ID, newest first, and whether there may be more.
 func (q *Queue) look(ctx context.Context, f queue.Filter, before string) (found []string, more bool, err error) {
 	names, states := queue.Names(), queue.States()
 	if f.Queue != "" {

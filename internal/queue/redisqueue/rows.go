@@ -56,7 +56,7 @@ func readJob(fields map[string]string) queue.Job {
 	}
 }
 
-// ids runs a script that gives IDs.
+// ids runs a script that returns IDs.
 func (q *Queue) ids(ctx context.Context, args []string, script *redisconn.Script) (ids []string, err error) {
 	err = q.run(ctx, script, args, func(result rueidis.RedisResult) error {
 		var err error
@@ -66,7 +66,7 @@ func (q *Queue) ids(ctx context.Context, args []string, script *redisconn.Script
 	return ids, err
 }
 
-// count runs a script that gives a number.
+// count runs a script that returns a number.
 func (q *Queue) count(ctx context.Context, args []string, script *redisconn.Script) (n int, err error) {
 	err = q.run(ctx, script, args, func(result rueidis.RedisResult) error {
 		got, err := result.AsInt64()

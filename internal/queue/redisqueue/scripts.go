@@ -58,7 +58,7 @@ end
 `
 
 var (
-	// enqueue adds the jobs ARGV[4] on, nine fields each, and gives the IDs that stand for them. ARGV[1] is the most
+	// enqueue adds the jobs ARGV[4] on, nine fields each, and returns the IDs that stand for them. ARGV[1] is the most
 	// unfinished jobs, ARGV[2] and ARGV[3] the numbers of queues and of unfinished states, whose names follow.
 	enqueue = redisconn.NewScript(prelude + `
 local most, queues, states = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -89,7 +89,7 @@ signal()
 return 1`)
 
 	// claim leases jobs to the worker ARGV[1]; ARGV[2] is now, ARGV[3] the end of the leases. Then come the number of
-	// queues, each with its slots, and the number of kinds, each with its attempts. It gives the time of the next other
+	// queues, each with its slots, and the number of kinds, each with its attempts. It returns the time of the next other
 	// job, or 0, and the claimed jobs' fields.
 	claim = redisconn.NewScript(prelude + `
 local worker, now, ends = ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -125,7 +125,7 @@ answer[1] = next
 return answer`)
 
 	// beat renews the leases of the worker ARGV[1] to ARGV[2]: from ARGV[3] on six fields a job, its ID, lease, whether there
-	// is progress, and that. It gives the jobs that are lost.
+	// is progress, and that. It returns the jobs that are lost.
 	beat = redisconn.NewScript(prelude + `
 local lost = {}
 for i = 3, #ARGV, 6 do
@@ -140,7 +140,7 @@ for i = 3, #ARGV, 6 do
 end
 return lost`)
 
-	// cancelling gives the jobs of the worker ARGV[1] that shall end.
+	// cancelling returns the jobs of the worker ARGV[1] that shall end.
 	cancelling = redisconn.NewScript(prelude + `
 local mine = {}
 for _, id in ipairs(call('SMEMBERS', P .. 'cancelling')) do
@@ -149,7 +149,7 @@ end
 return mine`)
 
 	// endRuns books outcomes: ARGV[1] is now, then ten fields each: ID, lease, state, next time, error, cancelled, whether
-	// there is progress, and that. It gives the jobs that are lost.
+	// there is progress, and that. It returns the jobs that are lost.
 	endRuns = redisconn.NewScript(prelude + `
 local now, lost, waits = ARGV[1], {}, false
 for i = 2, #ARGV, 10 do

@@ -57,7 +57,7 @@ func (q *Queue) Claim(ctx context.Context, c queue.Claim) ([]queue.Job, time.Tim
 	return jobs, next, nil
 }
 
-// due gives the jobs that can be claimed now, and when the next other one falls due.
+// due returns the jobs that can be claimed now, and when the next other one falls due.
 func (q *Queue) due(ctx context.Context, c queue.Claim) ([]dueJob, time.Time, error) {
 	kinds, err := json.Marshal(slices.Collect(maps.Keys(c.Kinds)))
 	if err != nil {

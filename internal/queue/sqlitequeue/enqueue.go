@@ -102,7 +102,7 @@ func (q *Queue) checkBacklog(t tx, more int) error {
 const insertJob = `INSERT INTO jobs (id, kind, queue, payload, state, max_attempts, unique_key, scheduled_at, created_at)
 	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
 
-// addJob gives the ID of the job that stands for j, and whether that is j, added now.
+// addJob returns the ID of the job that stands for j, and whether that is j, added now.
 func addJob(t tx, j queue.Job) (id string, added bool, err error) {
 	n, err := t.exec(insertJob, j.ID, j.Kind, string(j.Queue), []byte(j.Payload), string(j.State), j.MaxAttempts,
 		j.Unique, j.ScheduledAt.UnixMilli(), j.CreatedAt.UnixMilli())

@@ -33,7 +33,7 @@ func (q *Queue) Tell(ctx context.Context, messages ...[]byte) error {
 	})
 }
 
-// Told gives up to 500 messages that come after a place, in order, and the place after them. The place of who has heard nothing
+// Told returns up to 500 messages that come after a place, in order, and the place after them. The place of who has heard nothing
 // yet is negative: it gets no message, and the place that messages from now on come after. Errors as in queue.Queue.
 func (q *Queue) Told(ctx context.Context, after int64) (messages [][]byte, next int64, err error) {
 	if after < 0 {

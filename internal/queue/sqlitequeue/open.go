@@ -72,7 +72,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	// SQLite gives the files beside it the same mode.
+	// SQLite returns the files beside it the same mode.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("the queue's file cannot be opened: %w", translatePath(err))
@@ -176,7 +176,7 @@ const (
 	codeProtocol = 15
 )
 
-// translate gives a driver's error one of our codes.
+// translate returns a driver's error one of our codes.
 func (q *Queue) translate(err error) error {
 	if err == nil {
 		return nil

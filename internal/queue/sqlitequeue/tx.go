@@ -65,7 +65,7 @@ func (t tx) prepared(query string) (*sql.Stmt, error) {
 	return s, err
 }
 
-// exec runs a statement and gives the number of rows that it changed.
+// exec runs a statement and returns the number of rows that it changed.
 func (t tx) exec(query string, args ...any) (int64, error) {
 	s, err := t.prepared(query)
 	if err != nil {

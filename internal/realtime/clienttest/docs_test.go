@@ -17,7 +17,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// example gives the block of code of docs/realtime.md that holds the mark, so that what people copy is what is tested.
+// example returns the block of code of docs/realtime.md that holds the mark, so that what people copy is what is tested.
 func example(t *testing.T, mark string) string {
 	t.Helper()
 	text, err := os.ReadFile("../../../docs/realtime.md")
@@ -79,7 +79,7 @@ func (c *server) follow(t *testing.T, times int, shown func() int) {
 	}
 }
 
-// run starts a program that writes a line for each event that it shows, and gives the number of lines.
+// run starts a program that writes a line for each event that it shows, and returns the number of lines.
 func run(t *testing.T, name string, args ...string) func() int {
 	t.Helper()
 	command := exec.Command(name, args...)

@@ -164,7 +164,7 @@ func (b *Broker) Close(context.Context) error {
 	return nil
 }
 
-// Up tells whether events pass between the instances.
+// Up reports whether events pass between the instances.
 func (b *Broker) Up() bool { return b.up.Load() && !b.conn.Away() }
 
 func (b *Broker) setUp(up bool) {
@@ -317,7 +317,7 @@ func (b *Broker) Sift(channels []string) (map[string]bool, error) {
 	return wanted, nil
 }
 
-// History gives the events after a place, all of them, or none where they cannot all be given: centrifuge compares the
+// History returns the events after a place, all of them, or none where they cannot all be given: centrifuge compares the
 // first one's offset with the place, and reports to the reader that it could not be recovered.
 func (b *Broker) History(channel string, options centrifuge.HistoryOptions) (
 	pubs []*centrifuge.Publication, place centrifuge.StreamPosition, err error,
@@ -363,7 +363,7 @@ func (b *Broker) History(channel string, options centrifuge.HistoryOptions) (
 	return pubs, place, nil
 }
 
-// whole tells whether the events are all those after a place up to the top.
+// whole reports whether the events are all those after a place up to the top.
 func whole(pubs []*centrifuge.Publication, since, top uint64) bool {
 	for _, pub := range pubs {
 		if since++; pub.Offset != since {

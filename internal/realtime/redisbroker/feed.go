@@ -132,7 +132,7 @@ func (b *Broker) adopt(ctx context.Context, expired string) error {
 	}
 }
 
-// present gives the generation of all, and whether it begins with this call.
+// present returns the generation of all, and whether it begins with this call.
 func (b *Broker) present(ctx context.Context, expired string) (gen string, begun bool, err error) {
 	err = b.conn.TryFor(ctx, b.options.Timeout, func(ctx context.Context, client rueidis.Client) error {
 		answer, err := generation.Run(ctx, client, []string{rootKey}, []string{expired}).ToArray()
@@ -161,7 +161,7 @@ func (b *Broker) tellOf(ctx context.Context, before, gen string) error {
 	})
 }
 
-// reading gives the channels with readers on this instance.
+// reading returns the channels with readers on this instance.
 func (b *Broker) reading() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -50,7 +50,7 @@ redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 return 1`)
 
-	// shown gives the connections that show after ARGV[1].
+	// shown returns the connections that show after ARGV[1].
 	shown = redisconn.NewScript(`
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1])) do redis.call('HDEL', KEYS[1], id) end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[1])

@@ -22,7 +22,7 @@ const (
 
 func partKey(n int) string { return "{live:" + strconv.Itoa(n) + "}" }
 
-// partOf gives the part of a channel. It is the same in every process.
+// partOf returns the part of a channel. It is the same in every process.
 func partOf(channel string) int {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(channel)) // never fails
@@ -44,7 +44,7 @@ local function log(ch) return KEYS[1] .. ':' .. ARGV[1] .. ':log:' .. ch end
 `
 
 var (
-	// generation gives the generation of all, and whether it begins now. A new one begins on a new server, and when the
+	// generation returns the generation of all, and whether it begins now. A new one begins on a new server, and when the
 	// present one is ARGV[1]. Generations grow: they are the time of their beginning in microseconds.
 	generation = redisconn.NewScript(`
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
@@ -61,7 +61,7 @@ redis.call('HSET', KEYS[1], 'run', run, 'gen', gen)
 return {gen, 1}`)
 
 	// announce notes the channels ARGV[5] on to be wanted until ARGV[4]; what was wanted until ARGV[3] is forgotten. ARGV[1]
-	// must be the generation of the part. Only whoever began it (ARGV[2] is "1") gives it to a part that has an earlier
+	// must be the generation of the part. Only whoever began it (ARGV[2] is "1") returns it to a part that has an earlier
 	// one or none: otherwise the part has lost what was wanted.
 	announce = redisconn.NewScript(`
 local known = redis.call('GET', KEYS[1] .. ':gen')
@@ -103,7 +103,7 @@ call('PEXPIRE', top(ch), 2 * age)
 call('PUBLISH', feed, 'P ' .. ARGV[1] .. ' ' .. ch .. ' ' .. whole(offset) .. ' ' .. now .. '\n' .. data)
 return whole(offset)`)
 
-	// history gives the top of the channel ARGV[2] and the events after ARGV[3], if there is one before the top; or only
+	// history returns the top of the channel ARGV[2] and the events after ARGV[3], if there is one before the top; or only
 	// their bytes if ARGV[5] is "1". ARGV[4] is how long the top is kept, in ms.
 	history = redisconn.NewScript(common + `
 local ch = ARGV[2]

@@ -20,7 +20,7 @@ import (
 const ticketTTL = 30 * time.Second
 
 // Tickets keeps the one-use tickets of all instances, each under realtime:{HASH} for 30 s. The token that a ticket stands
-// for is encrypted with a key that only the ticket gives: whoever reads Redis learns neither.
+// for is encrypted with a key that only the ticket returns: whoever reads Redis learns neither.
 type Tickets struct{ conn *redisconn.Conn }
 
 // NewTickets makes a store of tickets. It needs no closing.
@@ -31,7 +31,7 @@ func NewTickets(conn *redisconn.Conn) (*Tickets, error) {
 	return &Tickets{conn: conn}, nil
 }
 
-// Issue gives a new ticket that stands for the access token for 30 s. CodeUnavailable while Redis is away.
+// Issue returns a new ticket that stands for the access token for 30 s. CodeUnavailable while Redis is away.
 func (t *Tickets) Issue(ctx context.Context, token string) (string, error) {
 	var random [32]byte
 	_, _ = rand.Read(random[:]) // never fails
@@ -50,7 +50,7 @@ func (t *Tickets) Issue(ctx context.Context, token string) (string, error) {
 	return ticket, nil
 }
 
-// Redeem gives the ticket's token, to exactly one of those who ask on any instance; CodeUnauthenticated to the others and for
+// Redeem returns the ticket's token, to exactly one of those who ask on any instance; CodeUnauthenticated to the others and for
 // a ticket that is unknown or too old, CodeUnavailable while Redis is away.
 func (t *Tickets) Redeem(ctx context.Context, ticket string) (token string, err error) {
 	refused := hearth.Errorf(hearth.CodeUnauthenticated, "the ticket is unknown, used or too old")
@@ -76,7 +76,7 @@ func (t *Tickets) Redeem(ctx context.Context, ticket string) (token string, err 
 	return token, err
 }
 
-// open gives a ticket's name in Redis, and what its token is encrypted with.
+// open returns a ticket's name in Redis, and what its token is encrypted with.
 func open(ticket string) (key string, box cipher.AEAD, err error) {
 	name, secret := sha256.Sum256([]byte("name "+ticket)), sha256.Sum256([]byte("key "+ticket))
 	block, err := aes.NewCipher(secret[:])

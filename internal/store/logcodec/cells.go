@@ -49,7 +49,7 @@ func appendStats(dst []byte, s hearth.Stats) []byte {
 	return binary.LittleEndian.AppendUint64(dst, math.Float64bits(s.Max))
 }
 
-// sumExcess gives how much the sum's mantissa is above count times low; ok is false if the sum is no such decimal.
+// sumExcess returns how much the sum's mantissa is above count times low; ok is false if the sum is no such decimal.
 func sumExcess(s hearth.Stats, low int64, scale int) (excess uint64, ok bool) {
 	x := s.Sum * pow10[scale]
 	if !(math.Abs(x) < maxMantissa) || math.Abs(float64(low))*float64(s.Count) >= maxMantissa {

@@ -96,7 +96,7 @@ type expectation struct {
 	seen    bool
 }
 
-// grown gives a zeroed slice of n elements, in the memory of s if that is enough.
+// grown returns a zeroed slice of n elements, in the memory of s if that is enough.
 func grown[T any](s []T, n int) []T {
 	if cap(s) < n {
 		return make([]T, n, n+n/2)
@@ -266,7 +266,7 @@ func (e *Encoder) timesOf(entries []Entry) []byte {
 	return out
 }
 
-// unitOf gives the index of the largest unit that divides all times.
+// unitOf returns the index of the largest unit that divides all times.
 func unitOf(entries []Entry) byte {
 	unit := 0
 	for i := range entries {
@@ -359,7 +359,7 @@ func (e *Encoder) appendLine(values []float64) {
 	e.lines, e.modes = out, append(e.modes, mode)
 }
 
-// commonScale gives a scale at which all values are decimals.
+// commonScale returns a scale at which all values are decimals.
 func commonScale(values []float64) (int, bool) {
 	scale := 0
 	for i, v := range values {

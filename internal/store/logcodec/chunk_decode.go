@@ -47,7 +47,7 @@ func (d *Decoder) Decode(chunk *Chunk, data []byte, keep func(Series) bool) erro
 	return d.collect(chunk, wanted)
 }
 
-// series reads the list of series and gives the number of entries of the kept ones.
+// series reads the list of series and returns the number of entries of the kept ones.
 func (d *Decoder) series(chunk *Chunk, r *reader, n int, keep func(Series) bool) (wanted int, err error) {
 	count := r.bounded(n)
 	if count > r.left() {

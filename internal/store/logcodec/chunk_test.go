@@ -94,7 +94,7 @@ func TestChunkTakesRegularReadingsInThreeBytes(t *testing.T) {
 	}
 }
 
-// regular gives readings of many devices, each about once a minute, with two decimals.
+// regular returns readings of many devices, each about once a minute, with two decimals.
 func regular(devices, n int) ([]Series, []Entry) {
 	random := rand.New(rand.NewPCG(1, 2))
 	series := make([]Series, devices)

@@ -36,7 +36,7 @@ type DayLine struct {
 	Sketch hearth.Sketch
 }
 
-// Size gives the number of the line's hours.
+// Size returns the number of the line's hours.
 func (l *DayLine) Size() int { return bits.OnesCount32(l.Hours) }
 
 // Reset empties the day and keeps its memory.
@@ -45,7 +45,7 @@ func (d *Day) Reset() {
 	d.Lines, d.Stats, d.stored = d.Lines[:0], d.Stats[:0], d.stored[:0]
 }
 
-// StatsOf gives the sums of a line, by hour.
+// StatsOf returns the sums of a line, by hour.
 func (d *Day) StatsOf(line *DayLine) []hearth.Stats {
 	return d.Stats[line.First : line.First+line.Size()]
 }
@@ -80,7 +80,7 @@ func AppendDay(dst []byte, day *Day) []byte {
 	return dst
 }
 
-// place gives where in Day.Stats the line's sum of an hour is.
+// place returns where in Day.Stats the line's sum of an hour is.
 func (l *DayLine) place(bit uint32) int { return l.First + bits.OnesCount32(l.Hours&(bit-1)) }
 
 // DayParts says what of a day to decode.
@@ -89,7 +89,7 @@ type DayParts struct {
 	Hours uint32
 	// Keep, if not nil, says which lines are wanted.
 	Keep func(device, event int64) bool
-	// Sketches says whether sketches are wanted.
+	// Sketches reports whether sketches are wanted.
 	Sketches bool
 }
 
@@ -136,7 +136,7 @@ func DecodeDay(day *Day, data []byte, parts DayParts) error {
 	return r.end()
 }
 
-// readLines reads the list of lines and makes room for their sums; it gives all stored hours.
+// readLines reads the list of lines and makes room for their sums; it returns all stored hours.
 func (d *Day) readLines(r *reader, parts DayParts) (all uint32) {
 	d.stored = d.stored[:0]
 	var line DayLine
@@ -172,7 +172,7 @@ type Sketches struct {
 	Sketches []hearth.Sketch
 }
 
-// Of gives the sketch of an event, to be changed in place; it is added if it is not there.
+// Of returns the sketch of an event, to be changed in place; it is added if it is not there.
 func (s *Sketches) Of(event int64) *hearth.Sketch {
 	at := len(s.Events)
 	for at > 0 && s.Events[at-1] >= event {
@@ -208,7 +208,7 @@ func AppendSketches(dst []byte, s *Sketches) []byte {
 	return dst
 }
 
-// DecodeSketches gives what AppendSketches wrote.
+// DecodeSketches returns what AppendSketches wrote.
 func DecodeSketches(data []byte) (s Sketches, err error) {
 	r := reader{data: data}
 	n := r.count(2)

@@ -14,7 +14,7 @@ const (
 
 var pow10 = [maxScale + 1]float64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9}
 
-// mantissa gives m with m / 10^scale being v, bit for bit; ok is false if there is none.
+// mantissa returns m with m / 10^scale being v, bit for bit; ok is false if there is none.
 func mantissa(v float64, scale int) (m int64, ok bool) {
 	x := v * pow10[scale]
 	if !(x > -maxMantissa && x < maxMantissa) {
@@ -24,7 +24,7 @@ func mantissa(v float64, scale int) (m int64, ok bool) {
 	return m, math.Float64bits(float64(m)/pow10[scale]) == math.Float64bits(v)
 }
 
-// scaleOf gives the smallest scale of at least from at which v is a decimal; ok is false if there is none.
+// scaleOf returns the smallest scale of at least from at which v is a decimal; ok is false if there is none.
 func scaleOf(v float64, from int) (scale int, ok bool) {
 	for scale = from; scale <= maxScale; scale++ {
 		if _, ok := mantissa(v, scale); ok {
@@ -34,7 +34,7 @@ func scaleOf(v float64, from int) (scale int, ok bool) {
 	return 0, false
 }
 
-// decimal gives m / 10^scale.
+// decimal returns m / 10^scale.
 func decimal(m int64, scale int) float64 { return float64(m) / pow10[scale] }
 
 // rawNumber marks, in the low bits of a number, that eight bytes follow.

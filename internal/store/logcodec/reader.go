@@ -9,7 +9,7 @@ import (
 // ErrCorrupt is the error of bytes that no encoder of this package wrote.
 var ErrCorrupt = errors.New("logcodec: corrupt data")
 
-// reader takes values off the front of bytes. The first value that is not there makes it bad for good; it then gives
+// reader takes values off the front of bytes. The first value that is not there makes it bad for good; it then returns
 // zeros, so that callers check once, before they trust what they read. It moves an index, not the slice, so that reading
 // writes no pointers.
 type reader struct {
@@ -24,7 +24,7 @@ func (r *reader) fail() {
 	r.at = len(r.data)
 }
 
-// left gives the number of bytes that were not read.
+// left returns the number of bytes that were not read.
 func (r *reader) left() int { return len(r.data) - r.at }
 
 // uvarint reads an unsigned number.
@@ -123,7 +123,7 @@ func (r *reader) section() reader {
 	return reader{data: r.data[r.at-int(n) : r.at]}
 }
 
-// end gives ErrCorrupt unless everything was read, and read well.
+// end returns ErrCorrupt unless everything was read, and read well.
 func (r *reader) end() error {
 	if r.bad || r.left() != 0 {
 		return ErrCorrupt
@@ -136,5 +136,5 @@ func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }
 
 func appendVarint(dst []byte, v int64) []byte { return binary.AppendUvarint(dst, zigzag(v)) }
 
-// finite tells whether v is a number that a log may have.
+// finite reports whether v is a number that a log may have.
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

@@ -35,7 +35,7 @@ func NewGrouper(g hearth.Grouping) *Grouper {
 	return &Grouper{Grouping: g, groups: map[groupKey]*group{}}
 }
 
-// of gives the group of a device, an event and a time.
+// of returns the group of a device, an event and a time.
 func (g *Grouper) of(device, event, at int64) *group {
 	var key groupKey
 	if g.ByDevice {
@@ -119,7 +119,7 @@ func (g *group) settle() {
 	g.indexes = g.indexes[:0]
 }
 
-// Result gives the groups in the contract's order; name gives the name of an event.
+// Result returns the groups in the contract's order; name returns the name of an event.
 func (g *Grouper) Result(name func(event int64) (string, error)) ([]hearth.Rollup, error) {
 	out := make([]hearth.Rollup, 0, len(g.groups))
 	for key, into := range g.groups {
@@ -142,7 +142,7 @@ func (g *Grouper) Result(name func(event int64) (string, error)) ([]hearth.Rollu
 	return out, nil
 }
 
-// Count gives the number of all values added.
+// Count returns the number of all values added.
 func (g *Grouper) Count() (n int64) {
 	for _, into := range g.ring {
 		n += into.Count

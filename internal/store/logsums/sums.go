@@ -26,7 +26,7 @@ const (
 // GroupSize is how many devices share one logcodec.Day.
 const GroupSize = 32
 
-// BucketOf gives the bucket of a level that at (Unix milliseconds) is in.
+// BucketOf returns the bucket of a level that at (Unix milliseconds) is in.
 func BucketOf(level int, at int64) int64 {
 	switch level {
 	case LevelHour:
@@ -38,7 +38,7 @@ func BucketOf(level int, at int64) int64 {
 	return int64(t.Year()-1970)*12 + int64(t.Month()-1)
 }
 
-// BucketStart gives the first millisecond of a bucket.
+// BucketStart returns the first millisecond of a bucket.
 func BucketStart(level int, bucket int64) int64 {
 	switch level {
 	case LevelHour:
@@ -124,7 +124,7 @@ type DayGroup struct {
 	logcodec.Day
 }
 
-// SumUp gives the sums of entries of one scope, sorted by Entry.Compare; series are sorted.
+// SumUp returns the sums of entries of one scope, sorted by Entry.Compare; series are sorted.
 func SumUp(series []logcodec.Series, entries []logcodec.Entry) *Rollups {
 	r := &Rollups{}
 	indexes := make([]int32, len(entries))
@@ -246,7 +246,7 @@ func (r *Rollups) sumSeries(series []logcodec.Series, entries []logcodec.Entry, 
 	slices.SortFunc(r.Groups, func(a, b DayGroup) int { return cmp.Or(cmp.Compare(a.Bucket, b.Bucket), cmp.Compare(a.Group, b.Group)) })
 }
 
-// addLine adds the line of one series, from those of its entries that are of the group's day; it gives their number.
+// addLine adds the line of one series, from those of its entries that are of the group's day; it returns their number.
 func (g *DayGroup) addLine(s logcodec.Series, entries []logcodec.Entry, line []int32) int {
 	start := BucketStart(LevelDay, g.Bucket)
 	out := logcodec.DayLine{Device: s.Device, Event: s.Event, First: len(g.Stats)}

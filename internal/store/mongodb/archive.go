@@ -53,7 +53,7 @@ func (s *Store) Archive(ctx context.Context) iter.Seq2[hearth.ArchivePart, error
 	}
 }
 
-// archiver gives the parts of one archive.
+// archiver returns the parts of one archive.
 type archiver struct {
 	ctx   context.Context //nolint:containedctx // it lives no longer than the archive
 	s     *Store
@@ -75,7 +75,7 @@ func (a *archiver) give(p hearth.ArchivePart) error {
 	return a.ctx.Err()
 }
 
-// archiveEach gives the documents of a collection that match, in the order of _id. Records turns some of them into records.
+// archiveEach returns the documents of a collection that match, in the order of _id. Records turns some of them into records.
 func archiveEach[D, T any](
 	a *archiver, coll string, filter bson.D, records func([]D) ([]T, error), part func([]T) hearth.ArchivePart,
 ) error {
@@ -317,7 +317,7 @@ func (a *archiver) exports() error {
 	return a.checkpoints()
 }
 
-// checkpoints gives the newest of each import: it may still be in its batch, which is looked at first, because it is kept
+// checkpoints returns the newest of each import: it may still be in its batch, which is looked at first, because it is kept
 // elsewhere before it leaves there. Imports are few.
 func (a *archiver) checkpoints() error {
 	batches, err := findAll[batchDoc](a.ctx, a.s.db.Collection(collBatches),
@@ -352,13 +352,13 @@ func (a *archiver) checkpoints() error {
 
 func (a *archiver) journals() error {
 	if err := archiveEach(a, collCommits, bson.D{{Key: "once", Value: bson.D{{Key: "$exists", Value: true}}}, {Key: "open", Value: nil}},
-		eachOf(func(d commitDoc) []hearth.Once {
-			caller, key := splitOnceKey(d.Once)
-			return []hearth.Once{{
+		eachOf(func(d commitDoc) []hearth.IdempotencyRecord {
+			caller, key := splitOnceKey(d.Idempotency)
+			return []hearth.IdempotencyRecord{{
 				Caller: caller, Key: key, Fingerprint: d.Fingerprint, Status: d.Status, Answer: d.Answer,
 				CreatedAt: fromMillis(d.Created), ExpiresAt: fromMillis(d.Expires),
 			}}
-		}), func(v []hearth.Once) hearth.ArchivePart { return hearth.ArchivePart{Once: v} }); err != nil {
+		}), func(v []hearth.IdempotencyRecord) hearth.ArchivePart { return hearth.ArchivePart{Idempotency: v} }); err != nil {
 		return err
 	}
 	if err := archiveEach(a, collOutbox, bson.D{}, eachOf(func(d jobDoc) []hearth.OutboxJob { return []hearth.OutboxJob{d.job()} }),
@@ -373,7 +373,7 @@ func (a *archiver) journals() error {
 		}), func(v []hearth.AuditEntry) hearth.ArchivePart { return hearth.ArchivePart{Audit: v} })
 }
 
-// logs gives the logs of the devices that were given.
+// logs returns the logs of the devices that were given.
 func (a *archiver) logs(entry hearth.LogEntry, more bool, next func() (hearth.LogEntry, error, bool)) error {
 	var logs []hearth.LogEntry
 	for more {

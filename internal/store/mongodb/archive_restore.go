@@ -368,7 +368,7 @@ func (s *Store) restoreExports(ctx context.Context, part *hearth.ArchivePart) er
 	})
 }
 
-// slotOf gives a free slot for a document; nil if the document is stored.
+// slotOf returns a free slot for a document; nil if the document is stored.
 func (s *Store) slotOf(ctx context.Context, coll, id, userID string, most int) (*int, error) {
 	stored, err := s.exists(ctx, coll, byID(id))
 	if err != nil || stored {
@@ -386,9 +386,9 @@ func (s *Store) restoreJournals(ctx context.Context, part *hearth.ArchivePart) e
 	for _, j := range part.Outbox {
 		jobs = append(jobs, newJobDoc(j))
 	}
-	err := restoreEach(ctx, s, collCommits, part.Once, func(o hearth.Once) commitDoc {
+	err := restoreEach(ctx, s, collCommits, part.Idempotency, func(o hearth.IdempotencyRecord) commitDoc {
 		return commitDoc{
-			ID: uuid.NewString(), Once: onceKey(o.Caller, o.Key), Fingerprint: o.Fingerprint, Status: o.Status, Answer: o.Answer,
+			ID: uuid.NewString(), Idempotency: onceKey(o.Caller, o.Key), Fingerprint: o.Fingerprint, Status: o.Status, Answer: o.Answer,
 			Created: millis(o.CreatedAt), Expires: millis(o.ExpiresAt), PurgeAt: s.purgeAt(o.ExpiresAt),
 		}
 	})

@@ -58,7 +58,7 @@ func (d auditDoc) entry() hearth.AuditEntry {
 	return e
 }
 
-// chained gives the entry as it stands behind head.
+// chained returns the entry as it stands behind head.
 func (d auditDoc) chained(head hearth.AuditHead) auditDoc {
 	d.Seq, d.PrevHash = head.Seq+1, head.Hash
 	d.Hash = d.entry().Sum()
@@ -184,7 +184,7 @@ func pauseAfterFirst(ctx context.Context, try int) error {
 	return pause(ctx, try-1)
 }
 
-// notStored gives those of the entries that are not in the chain, by the unique index of ref.
+// notStored returns those of the entries that are not in the chain, by the unique index of ref.
 func (s *Store) notStored(ctx context.Context, docs []auditDoc) ([]auditDoc, error) {
 	refs := make(bson.A, 0, len(docs))
 	for _, doc := range docs {
@@ -213,7 +213,7 @@ type auditHeadDoc struct {
 	Hash string `bson:"hash"`
 }
 
-// readHead gives the end of the chain. The head is stored after the entries: if a crash came between, it is moved now. Where
+// readHead returns the end of the chain. The head is stored after the entries: if a crash came between, it is moved now. Where
 // the newest entries were removed the head stays beyond them, so that the gap shows.
 func (s *Store) readHead(ctx context.Context) (hearth.AuditHead, error) {
 	var doc auditHeadDoc
@@ -268,7 +268,7 @@ func (s *Store) logAudit(ctx context.Context, docs []auditDoc) {
 
 // AppendAudit implements hearth.AuditStore.
 func (s *Store) AppendAudit(ctx context.Context, entries ...hearth.AuditEntry) error {
-	return s.commit(ctx, writing{name: "AppendAudit", along: hearth.Along{Audit: entries}}, nothingElse)
+	return s.commit(ctx, writing{name: "AppendAudit", effects: hearth.SideEffects{Audit: entries}}, nothingElse)
 }
 
 // nothingElse builds a step of which only what travels along is written.
@@ -291,7 +291,7 @@ func auditFilter(f hearth.AuditFilter) bson.D {
 	return append(filter, equal([2]string{"target", f.Target}, [2]string{"actor_id", f.ActorID}, [2]string{"action", f.Action})...)
 }
 
-// equal gives conditions of pairs of a name and a value; those whose value is empty are left out.
+// equal returns conditions of pairs of a name and a value; those whose value is empty are left out.
 func equal(pairs ...[2]string) (filter bson.D) {
 	for _, pair := range pairs {
 		if pair[1] != "" {

@@ -27,7 +27,7 @@ type commitDoc struct {
 	Jobs    []jobDoc   `bson:"jobs,omitempty"`
 
 	// Once is onceKey of the idempotency record; unique.
-	Once        string `bson:"once,omitempty"`
+	Idempotency string `bson:"once,omitempty"`
 	Fingerprint string `bson:"fingerprint,omitempty"`
 	Status      int    `bson:"status,omitempty"`
 	Answer      []byte `bson:"answer,omitempty"`
@@ -69,24 +69,24 @@ func (s *Store) newCommit(ctx context.Context, st *step) (commitDoc, error) {
 			c.Ops = append(c.Ops, o)
 		}
 	}
-	for i, entry := range st.along.Audit {
+	for i, entry := range st.effects.Audit {
 		doc, err := newAuditDoc(entry, fmt.Sprintf("%s/%d", st.id, i))
 		if err != nil {
 			return c, err
 		}
 		c.Audit = append(c.Audit, doc)
 	}
-	for _, job := range st.along.Jobs {
+	for _, job := range st.effects.Jobs {
 		c.Jobs = append(c.Jobs, newJobDoc(job.CausedBy(ctx)))
 	}
-	if o := st.along.Once; o != nil {
-		c.Once, c.Fingerprint, c.Status, c.Answer = onceKey(o.Caller, o.Key), o.Fingerprint, o.Status, o.Answer
+	if o := st.effects.Idempotency; o != nil {
+		c.Idempotency, c.Fingerprint, c.Status, c.Answer = onceKey(o.Caller, o.Key), o.Fingerprint, o.Status, o.Answer
 		c.Created, c.Expires = millis(o.CreatedAt), millis(o.ExpiresAt)
 	}
 	return c, nil
 }
 
-// purgeAt gives when the server may remove what hearth's clean-up should have removed by then: a day after the time that is
+// purgeAt returns when the server may remove what hearth's clean-up should have removed by then: a day after the time that is
 // as far away on the server's clock as expires is on the store's.
 func (s *Store) purgeAt(expires time.Time) *time.Time {
 	at := time.Now().Add(max(0, expires.Sub(s.now())) + 24*time.Hour)
@@ -184,7 +184,7 @@ func (s *Store) insertMissing(ctx context.Context, coll string, docs any) error 
 	})
 }
 
-// release takes back what prepare did, and gives the reason for it. What it cannot take back now is taken back by whoever
+// release takes back what prepare did, and returns the reason for it. What it cannot take back now is taken back by whoever
 // meets it.
 func (s *Store) release(ctx context.Context, st *step, reason error) error {
 	patience := s.settleWithin()
@@ -271,7 +271,7 @@ func (s *Store) decide(ctx context.Context, st *step, c *commitDoc) error {
 	}
 }
 
-// decidedByOther finds out which key of the commit is taken. It tells whether the commit itself is stored, by a repeated
+// decidedByOther finds out which key of the commit is taken. It reports whether the commit itself is stored, by a repeated
 // command; false asks for another try.
 func (s *Store) decidedByOther(ctx context.Context, st *step, c *commitDoc) (bool, error) {
 	var own commitDoc
@@ -285,7 +285,7 @@ func (s *Store) decidedByOther(ctx context.Context, st *step, c *commitDoc) (boo
 	if !errors.Is(err, mongo.ErrNoDocuments) {
 		return false, err
 	}
-	return false, s.replay(ctx, st.along.Once)
+	return false, s.replay(ctx, st.effects.Idempotency)
 }
 
 // settle finds out what became of a commit whose insertion was not answered: it is forbidden, unless it is there.
@@ -302,7 +302,7 @@ func (s *Store) settle(ctx context.Context, st *step, reason error) error {
 	return s.release(ctx, st, reason)
 }
 
-// forbid makes sure that an undecided step stays undecided; it tells whether it was decided already.
+// forbid makes sure that an undecided step stays undecided; it reports whether it was decided already.
 func (s *Store) forbid(ctx context.Context, id string) (decided bool, err error) {
 	until := time.Now().Add(keepAborted)
 	err = again(ctx, func() error {
@@ -437,7 +437,7 @@ func (s *Store) finish(ctx context.Context, c *commitDoc) error {
 	}
 	commits := s.loose.Collection(collCommits)
 	return again(ctx, func() (err error) {
-		if c.Once == "" {
+		if c.Idempotency == "" {
 			_, err = commits.DeleteOne(ctx, bson.D{{Key: "_id", Value: c.ID}, {Key: "open", Value: bson.D{{Key: "$exists", Value: true}}}})
 			return err
 		}
@@ -459,7 +459,7 @@ func (s *Store) crashes(at string) error {
 	return s.crash(at)
 }
 
-// millis gives the stored form of a time: Unix milliseconds; 0 for the zero time.
+// millis returns the stored form of a time: Unix milliseconds; 0 for the zero time.
 func millis(t time.Time) int64 {
 	if t.IsZero() {
 		return 0

@@ -24,10 +24,10 @@ func TestAWriteCostsFewCommands(t *testing.T) {
 		},
 	}})
 	furnish(t, s)
-	update := func(along hearth.Along) func() error {
+	update := func(effects hearth.SideEffects) func() error {
 		return func() error {
 			_, _, err := s.UpdateUser(t.Context(), "ann", func(u hearth.User) (hearth.UserChange, error) {
-				return hearth.UserChange{User: u, Along: along}, nil
+				return hearth.UserChange{User: u, SideEffects: effects}, nil
 			})
 			return err
 		}
@@ -37,9 +37,9 @@ func TestAWriteCostsFewCommands(t *testing.T) {
 		write func() error
 		want  []string
 	}{
-		{"a change of one document", update(hearth.Along{}), []string{"find", "update"}},
+		{"a change of one document", update(hearth.SideEffects{}), []string{"find", "update"}},
 		{
-			"one that takes an entry along", update(hearth.Along{Audit: entries("x")}),
+			"one that takes an entry along", update(hearth.SideEffects{Audit: entries("x")}),
 			// read, lock, decide, apply, append, head, finish
 			[]string{"find", "update", "insert", "update", "insert", "update", "delete"},
 		},
@@ -49,7 +49,7 @@ func TestAWriteCostsFewCommands(t *testing.T) {
 		},
 		{
 			"one that creates, under a key", func() error {
-				return s.CreateExport(t.Context(), hearth.Export{ID: "e", UserID: "ann"}, hearth.Along{Once: once("k")})
+				return s.CreateExport(t.Context(), hearth.Export{ID: "e", UserID: "ann"}, hearth.SideEffects{Idempotency: once("k")})
 			},
 			// the free slot, the key, draft, decide, apply, finish
 			[]string{"find", "find", "insert", "insert", "update", "update"},

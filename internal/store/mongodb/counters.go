@@ -7,7 +7,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// take gives the first of n numbers that nobody else ever gets from that counter, which counts from 1. Numbers that are taken
+// take returns the first of n numbers that nobody else ever gets from that counter, which counts from 1. Numbers that are taken
 // and not used leave a gap. It is for use inside of do or of a step.
 func (s *Store) take(ctx context.Context, counter string, n int64) (first int64, err error) {
 	var doc struct {

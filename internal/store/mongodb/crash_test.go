@@ -24,10 +24,10 @@ var (
 
 func atNoon() time.Time { return noon }
 
-// once gives an idempotency record that counts on what was created.
-func once(key string) *hearth.Once {
-	return &hearth.Once{
-		Caller: "user:ann", Key: key, Fingerprint: "f", Status: 201, Answer: []byte("first"), CreatedAt: noon, ExpiresAt: noon.Add(hearth.OnceTTL),
+// once returns an idempotency record that counts on what was created.
+func once(key string) *hearth.IdempotencyRecord {
+	return &hearth.IdempotencyRecord{
+		Caller: "user:ann", Key: key, Fingerprint: "f", Status: 201, Answer: []byte("first"), CreatedAt: noon, ExpiresAt: noon.Add(hearth.IdempotencyTTL),
 	}
 }
 
@@ -52,7 +52,7 @@ func person(id string, role hearth.Role) hearth.User {
 func furnish(t *testing.T, s *Store) {
 	t.Helper()
 	for _, u := range []hearth.User{person("ann", hearth.RoleAdmin), person("bob", hearth.RoleAdmin)} {
-		if err := s.CreateUser(t.Context(), u, hearth.Along{Audit: entries("user.create")}); err != nil {
+		if err := s.CreateUser(t.Context(), u, hearth.SideEffects{Audit: entries("user.create")}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -66,8 +66,8 @@ func furnish(t *testing.T, s *Store) {
 			t.Fatal(err)
 		}
 	}
-	_, err := s.UpdateTries(t.Context(), []byte("tries"), func(hearth.Tries) (hearth.Tries, hearth.Along, error) {
-		return hearth.Tries{Failed: 3, UpdatedAt: noon}, hearth.Along{}, nil
+	_, err := s.UpdateTries(t.Context(), []byte("tries"), func(hearth.Tries) (hearth.Tries, hearth.SideEffects, error) {
+		return hearth.Tries{Failed: 3, UpdatedAt: noon}, hearth.SideEffects{}, nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +75,7 @@ func furnish(t *testing.T, s *Store) {
 }
 
 // bigWrite is a write of every kind of operation at once: a login that demotes, renames and clears, ends other sessions, and
-// takes everything along.
+// writes everything in one atomic step.
 func bigWrite(ctx context.Context, s *Store) error {
 	_, _, err := s.CreateSession(ctx, hearth.NewSession{
 		Session:     hearth.Session{ID: "new", UserID: "ann", CreatedAt: noon, ExpiresAt: noon.Add(time.Hour)},
@@ -84,14 +84,14 @@ func bigWrite(ctx context.Context, s *Store) error {
 			u.Email, u.Role, u.LastLoginAt = "other@example.com", hearth.RoleUser, noon
 			return hearth.UserChange{
 				User: u, EndSessions: hearth.EndPassword, KeepSession: "s1", ClearTries: []byte("tries"),
-				Along: hearth.Along{Once: once("big"), Audit: entries("a", "b"), Jobs: []hearth.OutboxJob{outboxJob(1), outboxJob(2)}},
+				SideEffects: hearth.SideEffects{Idempotency: once("big"), Audit: entries("a", "b"), Jobs: []hearth.OutboxJob{outboxJob(1), outboxJob(2)}},
 			}, nil
 		},
 	})
 	return err
 }
 
-// content gives everything that is stored, but for what differs between two runs that come to the same. It fails for anything
+// content returns everything that is stored, but for what differs between two runs that come to the same. It fails for anything
 // that belongs to an unfinished step.
 func content(t *testing.T, s *Store) map[string][]bson.M {
 	t.Helper()
@@ -135,7 +135,7 @@ func has(t *testing.T, s *Store, coll, id string) bool {
 	return exists
 }
 
-// verifyChain checks that the audit has no gap, and gives the number of entries.
+// verifyChain checks that the audit has no gap, and returns the number of entries.
 func verifyChain(t *testing.T, s *Store) int {
 	t.Helper()
 	chain, err := s.AuditChain(t.Context(), 0, 100_000)
@@ -219,7 +219,7 @@ func TestACrashBetweenAnyTwoStepsLosesAndDoublesNothing(t *testing.T) {
 func rename(ctx context.Context, s *Store, add string) error {
 	_, _, err := s.UpdateUser(ctx, "ann", func(u hearth.User) (hearth.UserChange, error) {
 		u.Name += add
-		return hearth.UserChange{User: u, Along: hearth.Along{Audit: entries("rename")}}, nil
+		return hearth.UserChange{User: u, SideEffects: hearth.SideEffects{Audit: entries("rename")}}, nil
 	})
 	return err
 }
@@ -294,14 +294,14 @@ func TestARuleAboutManyDocumentsHoldsWhileOneIsBeingWritten(t *testing.T) {
 	demote := func(s *Store, id string) error {
 		_, _, err := s.UpdateUser(context.WithoutCancel(t.Context()), id, func(u hearth.User) (hearth.UserChange, error) {
 			u.Role = hearth.RoleUser
-			return hearth.UserChange{User: u, Along: hearth.Along{Audit: entries("demote")}}, nil
+			return hearth.UserChange{User: u, SideEffects: hearth.SideEffects{Audit: entries("demote")}}, nil
 		})
 		return err
 	}
 	slow, quick := openAt(t, options), openAt(t, options)
 	for n := 0; ; n++ {
 		for _, who := range []string{"a", "b"} {
-			if err := quick.CreateUser(t.Context(), person(fmt.Sprint(who, n), hearth.RoleAdmin), hearth.Along{}); err != nil {
+			if err := quick.CreateUser(t.Context(), person(fmt.Sprint(who, n), hearth.RoleAdmin), hearth.SideEffects{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -357,14 +357,14 @@ func TestOneOfManyWritesWithOneKeyIsDone(t *testing.T) {
 			e := hearth.Export{
 				ID: fmt.Sprintf("e%d", n), UserID: "ann", Status: hearth.ExportQueued, CreatedAt: noon,
 			}
-			err := stores[n%2].CreateExport(t.Context(), e, hearth.Along{
-				Once: once("k"), Audit: entries("export.create"), Jobs: []hearth.OutboxJob{outboxJob(n)},
+			err := stores[n%2].CreateExport(t.Context(), e, hearth.SideEffects{
+				Idempotency: once("k"), Audit: entries("export.create"), Jobs: []hearth.OutboxJob{outboxJob(n)},
 			})
 			var again *hearth.Replayed
 			switch {
 			case err == nil:
 				created.Add(1)
-			case errors.As(err, &again) && string(again.Once.Answer) == "first":
+			case errors.As(err, &again) && string(again.Idempotency.Answer) == "first":
 				replayed.Add(1)
 			default:
 				t.Error(err)
@@ -382,7 +382,7 @@ func TestOneOfManyWritesWithOneKeyIsDone(t *testing.T) {
 	}
 	other := *once("k")
 	other.Fingerprint = "another"
-	err = stores[1].Record(t.Context(), hearth.Along{Once: &other})
+	err = stores[1].Record(t.Context(), hearth.SideEffects{Idempotency: &other})
 	if hearth.ErrorCode(err) != hearth.CodeIdempotencyMismatch {
 		t.Errorf("another request under the key: %v", err)
 	}
@@ -396,7 +396,7 @@ func TestAnExpiredKeyIsFree(t *testing.T) {
 	record := func() error {
 		o := once("k")
 		o.CreatedAt, o.ExpiresAt = now, now.Add(time.Hour)
-		return s.Record(t.Context(), hearth.Along{Once: o})
+		return s.Record(t.Context(), hearth.SideEffects{Idempotency: o})
 	}
 	if err := record(); err != nil {
 		t.Fatal(err)
@@ -409,10 +409,10 @@ func TestAnExpiredKeyIsFree(t *testing.T) {
 	if err := record(); err != nil {
 		t.Errorf("an hour later: %v", err)
 	}
-	if n, err := s.DeleteExpiredOnce(t.Context(), now.Add(time.Hour), 10); err != nil || n != 1 {
+	if n, err := s.DeleteExpiredIdempotencyRecords(t.Context(), now.Add(time.Hour), 10); err != nil || n != 1 {
 		t.Errorf("removed %d, %v", n, err)
 	}
-	if _, err := s.Once(t.Context(), "user:ann", "k"); hearth.ErrorCode(err) != hearth.CodeNotFound {
+	if _, err := s.IdempotencyRecord(t.Context(), "user:ann", "k"); hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("a removed record: %v", err)
 	}
 }
@@ -450,7 +450,7 @@ func TestProcessesLoseNoChangeOfOneAnother(t *testing.T) {
 			for range each {
 				_, _, err := s.UpdateUser(t.Context(), "ann", func(u hearth.User) (hearth.UserChange, error) {
 					u.Epoch++
-					return hearth.UserChange{User: u, Along: hearth.Along{Audit: entries("count")}}, nil
+					return hearth.UserChange{User: u, SideEffects: hearth.SideEffects{Audit: entries("count")}}, nil
 				})
 				if err != nil {
 					t.Error(err)

@@ -39,7 +39,7 @@ func orderOfDevices(sort string) (deviceOrder, error) {
 	return order, nil
 }
 
-// place gives the cursor behind a device.
+// place returns the cursor behind a device.
 func (o deviceOrder) place(d deviceDoc) hearth.Cursor {
 	switch o.field {
 	case "name":
@@ -50,7 +50,7 @@ func (o deviceOrder) place(d deviceDoc) hearth.Cursor {
 	return at(d.Last, d.ID)
 }
 
-// after gives the condition of what comes behind a cursor.
+// after returns the condition of what comes behind a cursor.
 func (o deviceOrder) after(cursor hearth.Cursor) (bson.E, error) {
 	var key any = cursor.Key
 	if o.field != "name" {

@@ -107,8 +107,8 @@ func loadDevice(ctx context.Context, st *step, id string) (deviceDoc, error) {
 }
 
 // CreateDevices implements hearth.DeviceStore.
-func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, along hearth.Along) (created []hearth.Device, err error) {
-	err = s.commit(ctx, writing{name: "CreateDevices", along: along}, func(ctx context.Context, st *step) error {
+func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, effects hearth.SideEffects) (created []hearth.Device, err error) {
+	err = s.commit(ctx, writing{name: "CreateDevices", effects: effects}, func(ctx context.Context, st *step) error {
 		created = slices.Clone(devices)
 		if len(devices) == 0 {
 			return nil
@@ -177,9 +177,9 @@ func (s *Store) devicesWhere(ctx context.Context, name string, filter bson.D) (d
 // UpdateDevice implements hearth.DeviceStore. Status and idle are written only if change changes them: a heartbeat may
 // have, in the meantime.
 func (s *Store) UpdateDevice(
-	ctx context.Context, id string, change func(hearth.Device) (hearth.Device, error), along hearth.Along,
+	ctx context.Context, id string, change func(hearth.Device) (hearth.Device, error), effects hearth.SideEffects,
 ) (after hearth.Device, err error) {
-	w := writing{name: "UpdateDevice", line: collDevices + "/" + id, along: along}
+	w := writing{name: "UpdateDevice", line: collDevices + "/" + id, effects: effects}
 	err = s.commit(ctx, w, func(ctx context.Context, st *step) error {
 		doc, err := loadDevice(ctx, st, id)
 		if err != nil {
@@ -212,9 +212,9 @@ func (s *Store) UpdateDevice(
 
 // DeleteDevice implements hearth.DeviceStore. The document stays as a tombstone, which hides the device's logs from every
 // reader, until Reclaim has removed them.
-func (s *Store) DeleteDevice(ctx context.Context, id string, check func(hearth.Device) error, along hearth.Along) error {
+func (s *Store) DeleteDevice(ctx context.Context, id string, check func(hearth.Device) error, effects hearth.SideEffects) error {
 	var key int64
-	w := writing{name: "DeleteDevice", line: collDevices + "/" + id, along: along}
+	w := writing{name: "DeleteDevice", line: collDevices + "/" + id, effects: effects}
 	err := s.commit(ctx, w, func(ctx context.Context, st *step) error {
 		doc, err := loadDevice(ctx, st, id)
 		if err != nil {
@@ -253,8 +253,8 @@ func (d deviceTokenDoc) token() hearth.DeviceToken {
 
 // CreateDeviceToken implements hearth.DeviceStore. From half of the bound on, and where anything travels along, the step
 // holds the device, so that no two of them count the same tokens.
-func (s *Store) CreateDeviceToken(ctx context.Context, token hearth.DeviceToken, along hearth.Along) error {
-	w := writing{name: "CreateDeviceToken", line: collDevices + "/" + token.DeviceID, along: along}
+func (s *Store) CreateDeviceToken(ctx context.Context, token hearth.DeviceToken, effects hearth.SideEffects) error {
+	w := writing{name: "CreateDeviceToken", line: collDevices + "/" + token.DeviceID, effects: effects}
 	return s.commit(ctx, w, func(ctx context.Context, st *step) error {
 		device, err := loadDevice(ctx, st, token.DeviceID)
 		if err != nil {
@@ -268,7 +268,7 @@ func (s *Store) CreateDeviceToken(ctx context.Context, token hearth.DeviceToken,
 		if n >= hearth.MaxDeviceTokens {
 			return hearth.Errorf(hearth.CodeConflict, "the device has %d tokens: delete one first", hearth.MaxDeviceTokens)
 		}
-		if n >= hearth.MaxDeviceTokens/2 || !isEmpty(along) {
+		if n >= hearth.MaxDeviceTokens/2 || !isEmpty(effects) {
 			st.update(collDevices, device.ID, device.V, nil)
 		}
 		st.insert(collDeviceTokens, token.ID, deviceTokenDoc{
@@ -305,7 +305,7 @@ func passGone(err error) error {
 	return err
 }
 
-// deviceLives gives mongo.ErrNoDocuments if the device is not there.
+// deviceLives returns mongo.ErrNoDocuments if the device is not there.
 func (s *Store) deviceLives(ctx context.Context, id string) error {
 	return s.db.Collection(collDevices).FindOne(ctx, alive(byID(id)...), options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}})).Err()
 }
@@ -328,8 +328,8 @@ func (s *Store) DeviceTokenByHash(ctx context.Context, hash []byte) (token heart
 }
 
 // DeleteDeviceToken implements hearth.DeviceStore.
-func (s *Store) DeleteDeviceToken(ctx context.Context, deviceID, tokenID string, along hearth.Along) error {
-	w := writing{name: "DeleteDeviceToken", line: collDevices + "/" + deviceID, along: along}
+func (s *Store) DeleteDeviceToken(ctx context.Context, deviceID, tokenID string, effects hearth.SideEffects) error {
+	w := writing{name: "DeleteDeviceToken", line: collDevices + "/" + deviceID, effects: effects}
 	return s.commit(ctx, w, func(ctx context.Context, st *step) error {
 		doc, err := load[deviceTokenDoc](ctx, st, collDeviceTokens, byID(tokenID))
 		if errors.Is(err, errGone) || err == nil && doc.Device != deviceID {

@@ -4,7 +4,7 @@
 // # Atomic steps
 //
 // Writes of one document are one command. A write of several documents, or one that takes an audit entry, a job or an
-// idempotency key along (hearth.Along), is a step. There are no transactions: the same protocol runs on every deployment.
+// idempotency key along (hearth.SideEffects), is a step. There are no transactions: the same protocol runs on every deployment.
 // docs/adr/0008-atomic-steps-without-transactions.md tells why; this is how:
 //
 //  1. Prepare: new documents are inserted as drafts, which nobody sees; documents to be changed are locked, if their version
@@ -21,7 +21,7 @@
 //
 // # How to write a store method
 //
-//	func (s *Store) UpdateThing(ctx context.Context, id string, change func(Thing) (Thing, error), along hearth.Along) (after Thing, err error) {
+//	func (s *Store) UpdateThing(ctx context.Context, id string, change func(Thing) (Thing, error), along hearth.SideEffects) (after Thing, err error) {
 //		w := writing{name: "UpdateThing", line: collThings + "/" + id, along: along}
 //		err = s.commit(ctx, w, func(ctx context.Context, st *step) error {
 //			doc, err := load[thingDoc](ctx, st, collThings, byID(id)) // waits for unfinished steps; errGone

@@ -56,7 +56,7 @@ func translate(ctx context.Context, err error) error {
 	return err
 }
 
-// isAway tells whether the server could not be asked, did not answer in time, or cannot take commands now: whether it did
+// isAway reports whether the server could not be asked, did not answer in time, or cannot take commands now: whether it did
 // what it was asked is unknown.
 func isAway(err error) bool {
 	if mongo.IsTimeout(err) || mongo.IsNetworkError(err) || errors.Is(err, mongo.ErrClientDisconnected) || errors.Is(err, context.DeadlineExceeded) {
@@ -89,10 +89,10 @@ func unavailable(err error) error {
 	}
 }
 
-// isDuplicate tells whether err says that a unique key is taken.
+// isDuplicate reports whether err says that a unique key is taken.
 func isDuplicate(err error) bool { return mongo.IsDuplicateKeyError(err) }
 
-// isDeadlock tells whether the command was undone for another's sake and is to be done again; see codeDeadlock.
+// isDeadlock reports whether the command was undone for another's sake and is to be done again; see codeDeadlock.
 func isDeadlock(err error) bool { return hasCode(err, codeDeadlock) }
 
 // again does a command anew as long as it is undone for others' sake. MongoDB never asks for that.
@@ -184,7 +184,7 @@ func (s *Store) whatToChange(err error) string {
 	return "no primary of the database answers: check host, port and replicaSet in the store's URI, and that the servers are up"
 }
 
-// redacted gives err's text without the password of the URI.
+// redacted returns err's text without the password of the URI.
 func redacted(err error, uri string) error {
 	text := err.Error()
 	if parsed, parseErr := url.Parse(uri); parseErr == nil && parsed.User != nil {

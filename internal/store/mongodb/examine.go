@@ -27,7 +27,7 @@ type Examination struct {
 	Volatile bool
 	// Skew is how far apart the server's clock and ours are at least.
 	Skew time.Duration
-	// Exists tells whether the database has a schema; what follows counts only if so.
+	// Exists reports whether the database has a schema; what follows counts only if so.
 	Exists bool
 	// Version is the schema's, Newest the program's.
 	Version, Newest int
@@ -94,7 +94,7 @@ func (s *Store) examineServer(ctx context.Context, e *Examination) error {
 	}
 	e.ReplicaSet, e.Members = hello.Set, len(hello.Hosts)
 	if !hello.Now.IsZero() {
-		// The server read its clock, which it gives in whole milliseconds, between the two readings of ours.
+		// The server read its clock, which it returns in whole milliseconds, between the two readings of ours.
 		e.Skew = max(before.Sub(hello.Now)-time.Millisecond, time.Until(hello.Now), 0)
 	}
 	return nil
@@ -177,7 +177,7 @@ type foundIndex struct {
 	Expires *int64 `bson:"expireAfterSeconds"`
 }
 
-// missingIndexes gives those of the wanted that the collection does not have, or has otherwise.
+// missingIndexes returns those of the wanted that the collection does not have, or has otherwise.
 func (s *Store) missingIndexes(ctx context.Context, collection string, wanted []index) (missing []MissingIndex, err error) {
 	cursor, err := s.db.Collection(collection).Indexes().List(ctx)
 	if err != nil {
@@ -217,7 +217,7 @@ func (i index) command(collection string) string {
 	return fmt.Sprintf("db.%s.createIndex({%s}, {%s})", collection, strings.Join(keys, ", "), strings.Join(settings, ", "))
 }
 
-// is tells whether a server's index does what i should do.
+// is reports whether a server's index does what i should do.
 func (i index) is(have foundIndex) bool {
 	var keys []string
 	for _, key := range have.Keys {
@@ -234,7 +234,7 @@ func (i index) is(have foundIndex) bool {
 	return slices.Equal(keys, i.keys) && have.Unique == i.unique && where == i.where && (have.Expires != nil && *have.Expires == 0) == i.expires
 }
 
-// number gives a number of whatever kind a server writes it as.
+// number returns a number of whatever kind a server writes it as.
 func number(v any) (float64, bool) {
 	switch n := v.(type) {
 	case int32:

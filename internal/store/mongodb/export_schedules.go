@@ -74,8 +74,8 @@ func (d scheduleDoc) schedule() hearth.ExportSchedule {
 }
 
 // CreateExportSchedule implements hearth.ExportScheduleStore.
-func (s *Store) CreateExportSchedule(ctx context.Context, schedule hearth.ExportSchedule, along hearth.Along) error {
-	w := writing{name: "CreateExportSchedule", line: collSchedules + "/" + schedule.UserID, along: along}
+func (s *Store) CreateExportSchedule(ctx context.Context, schedule hearth.ExportSchedule, effects hearth.SideEffects) error {
+	w := writing{name: "CreateExportSchedule", line: collSchedules + "/" + schedule.UserID, effects: effects}
 	return s.commit(ctx, w, func(ctx context.Context, st *step) error {
 		slot, err := s.freeSlot(ctx, collSchedules, schedule.UserID, hearth.MaxExportSchedules)
 		if errors.Is(err, errNoSlot) {
@@ -126,9 +126,9 @@ func loadSchedule(ctx context.Context, st *step, id string) (scheduleDoc, error)
 
 // UpdateExportSchedule implements hearth.ExportScheduleStore.
 func (s *Store) UpdateExportSchedule(
-	ctx context.Context, id string, change func(hearth.ExportSchedule) (hearth.ExportSchedule, error), along hearth.Along,
+	ctx context.Context, id string, change func(hearth.ExportSchedule) (hearth.ExportSchedule, error), effects hearth.SideEffects,
 ) (schedule hearth.ExportSchedule, err error) {
-	w := writing{name: "UpdateExportSchedule", line: "schedule/" + id, along: along}
+	w := writing{name: "UpdateExportSchedule", line: "schedule/" + id, effects: effects}
 	err = s.commit(ctx, w, func(ctx context.Context, st *step) error {
 		d, err := loadSchedule(ctx, st, id)
 		if err != nil {
@@ -146,8 +146,8 @@ func (s *Store) UpdateExportSchedule(
 }
 
 // DeleteExportSchedule implements hearth.ExportScheduleStore.
-func (s *Store) DeleteExportSchedule(ctx context.Context, id string, along hearth.Along) error {
-	w := writing{name: "DeleteExportSchedule", line: "schedule/" + id, along: along}
+func (s *Store) DeleteExportSchedule(ctx context.Context, id string, effects hearth.SideEffects) error {
+	w := writing{name: "DeleteExportSchedule", line: "schedule/" + id, effects: effects}
 	return s.commit(ctx, w, func(ctx context.Context, st *step) error {
 		d, err := loadSchedule(ctx, st, id)
 		if err == nil {

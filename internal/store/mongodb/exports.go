@@ -122,8 +122,8 @@ func (d exportDoc) export() hearth.Export {
 }
 
 // CreateExport implements hearth.ExportStore.
-func (s *Store) CreateExport(ctx context.Context, export hearth.Export, along hearth.Along) error {
-	w := writing{name: "CreateExport", line: collExports + "/" + export.UserID, along: along}
+func (s *Store) CreateExport(ctx context.Context, export hearth.Export, effects hearth.SideEffects) error {
+	w := writing{name: "CreateExport", line: collExports + "/" + export.UserID, effects: effects}
 	return s.commit(ctx, w, func(ctx context.Context, st *step) error {
 		d := exportDoc{ID: export.ID, Meta: Meta{V: 1}, ExportFields: newExportFields(export)}
 		if !export.Status.Ended() {
@@ -181,9 +181,9 @@ func loadExport(ctx context.Context, st *step, id string) (exportDoc, error) {
 
 // UpdateExport implements hearth.ExportStore.
 func (s *Store) UpdateExport(
-	ctx context.Context, id string, change func(hearth.Export) (hearth.Export, error), along hearth.Along,
+	ctx context.Context, id string, change func(hearth.Export) (hearth.Export, error), effects hearth.SideEffects,
 ) (export hearth.Export, err error) {
-	err = s.commit(ctx, writing{name: "UpdateExport", line: "export/" + id, along: along}, func(ctx context.Context, st *step) error {
+	err = s.commit(ctx, writing{name: "UpdateExport", line: "export/" + id, effects: effects}, func(ctx context.Context, st *step) error {
 		d, err := loadExport(ctx, st, id)
 		if err != nil {
 			return err
@@ -205,8 +205,8 @@ func (s *Store) UpdateExport(
 }
 
 // DeleteExport implements hearth.ExportStore.
-func (s *Store) DeleteExport(ctx context.Context, id string, along hearth.Along) error {
-	return s.commit(ctx, writing{name: "DeleteExport", line: "export/" + id, along: along}, func(ctx context.Context, st *step) error {
+func (s *Store) DeleteExport(ctx context.Context, id string, effects hearth.SideEffects) error {
+	return s.commit(ctx, writing{name: "DeleteExport", line: "export/" + id, effects: effects}, func(ctx context.Context, st *step) error {
 		d, err := loadExport(ctx, st, id)
 		if err == nil {
 			st.remove(collExports, id, d.V)

@@ -16,7 +16,7 @@ import (
 	"hearth/internal/testserver"
 )
 
-// throughWire gives the options of a store behind a wire, and the wire.
+// throughWire returns the options of a store behind a wire, and the wire.
 func throughWire(t *testing.T) (Options, *testserver.Wire) {
 	t.Helper()
 	uri, err := url.Parse(newDatabase(t))
@@ -163,8 +163,8 @@ func TestACutWireLosesAndDoublesNothing(t *testing.T) {
 		until(t, time.Minute, func() error {
 			_, _, err := s.UpdateUser(t.Context(), "ann", func(u hearth.User) (hearth.UserChange, error) {
 				u.Epoch++
-				return hearth.UserChange{User: u, Along: hearth.Along{
-					Once: once(fmt.Sprint(n)), Audit: entries("count"), Jobs: []hearth.OutboxJob{outboxJob(n)},
+				return hearth.UserChange{User: u, SideEffects: hearth.SideEffects{
+					Idempotency: once(fmt.Sprint(n)), Audit: entries("count"), Jobs: []hearth.OutboxJob{outboxJob(n)},
 				}}, nil
 			})
 			if _, ok := errors.AsType[*hearth.Replayed](err); ok {

@@ -14,7 +14,7 @@ import (
 	"hearth/internal/testserver"
 )
 
-// openBench gives a store with a thousand devices of one person, and a count of its commands to the server by name.
+// openBench returns a store with a thousand devices of one person, and a count of its commands to the server by name.
 func openBench(b *testing.B) (*Store, []hearth.Device, func() map[string]int) {
 	b.Helper()
 	var mu sync.Mutex
@@ -54,7 +54,7 @@ func BenchmarkIngest(b *testing.B) {
 			}
 		}
 		round++
-		if _, err := s.AppendLogs(context.Background(), entries, nil, hearth.Along{}); err != nil {
+		if _, err := s.AppendLogs(context.Background(), entries, nil, hearth.SideEffects{}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -82,7 +82,7 @@ func BenchmarkDashboard(b *testing.B) {
 				At: noon.Add(time.Duration(start+i) * step).UnixMilli(),
 			}
 		}
-		if _, err := s.AppendLogs(context.Background(), entries, nil, hearth.Along{}); err != nil {
+		if _, err := s.AppendLogs(context.Background(), entries, nil, hearth.SideEffects{}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -40,7 +40,7 @@ func (s *Store) RecordHeartbeats(ctx context.Context, beats []hearth.Heartbeat) 
 	})
 }
 
-// heartbeatModels gives what a group of heartbeats changes. Doing all of it again changes nothing.
+// heartbeatModels returns what a group of heartbeats changes. Doing all of it again changes nothing.
 func heartbeatModels(beats []hearth.Heartbeat) []mongo.WriteModel {
 	// The last sign of life of each device, and the last status that it told: the rest cannot show.
 	last := make(map[int64]int64, len(beats))

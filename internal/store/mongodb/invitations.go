@@ -50,8 +50,8 @@ func memberAfter(cursor hearth.Cursor) (memberDoc, error) {
 }
 
 // CreateInvitation implements hearth.OrganizationStore.
-func (s *Store) CreateInvitation(ctx context.Context, i hearth.Invitation, along hearth.Along) error {
-	w := writing{name: "CreateInvitation", line: collOrganizations + "/" + i.OrganizationID, along: along}
+func (s *Store) CreateInvitation(ctx context.Context, i hearth.Invitation, effects hearth.SideEffects) error {
+	w := writing{name: "CreateInvitation", line: collOrganizations + "/" + i.OrganizationID, effects: effects}
 	return s.commit(ctx, w, func(ctx context.Context, st *step) error {
 		d, err := loadOrganization(ctx, st, i.OrganizationID)
 		if err != nil {
@@ -105,8 +105,8 @@ func (s *Store) Invited(ctx context.Context, email string, now time.Time) (invit
 }
 
 // UseInvitation implements hearth.OrganizationStore.
-func (s *Store) UseInvitation(ctx context.Context, use hearth.InvitationUse, along hearth.Along) (member hearth.Member, err error) {
-	w := writing{name: "UseInvitation", line: "invitation/" + string(use.Hash), along: along}
+func (s *Store) UseInvitation(ctx context.Context, use hearth.InvitationUse, effects hearth.SideEffects) (member hearth.Member, err error) {
+	w := writing{name: "UseInvitation", line: "invitation/" + string(use.Hash), effects: effects}
 	err = s.commit(ctx, w, func(ctx context.Context, st *step) error {
 		d, err := load[orgDoc](ctx, st, collOrganizations, bson.D{{Key: "invites.hash", Value: use.Hash}})
 		if err != nil && !errors.Is(err, errGone) {

@@ -91,7 +91,7 @@ func hidden(fields []string) bson.D {
 	return projection
 }
 
-// at gives the place of a document in a list by a time and a text of an id.
+// at returns the place of a document in a list by a time and a text of an id.
 func at(ms int64, id string) hearth.Cursor {
 	return hearth.Cursor{Key: strconv.FormatInt(ms, 10), ID: id}
 }

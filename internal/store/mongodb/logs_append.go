@@ -49,7 +49,7 @@ type batch struct {
 	checkpoint *checkpointDoc
 }
 
-// numbers hands out the logs' numbers from ranges that the database gave, without a question each time.
+// numbers hands out the logs' numbers from ranges that the database returned, without a question each time.
 type numbers struct {
 	mu        sync.Mutex
 	next, end int64
@@ -101,7 +101,7 @@ const (
 // AppendLogs implements hearth.LogStore. What is durable and atomic is one document with all the logs; many callers' logs
 // share one. Chunks and rollups follow from it (see step), and readers add what has not followed yet.
 func (s *Store) AppendLogs(
-	ctx context.Context, entries []hearth.LogEntry, checkpoint *hearth.Checkpoint, along hearth.Along,
+	ctx context.Context, entries []hearth.LogEntry, checkpoint *hearth.Checkpoint, effects hearth.SideEffects,
 ) (first uint64, err error) {
 	if len(entries) > hearth.MaxLogBatch {
 		return 0, hearth.Errorf(hearth.CodeValidationFailed, "a batch has at most %d logs", hearth.MaxLogBatch)
@@ -112,11 +112,11 @@ func (s *Store) AppendLogs(
 		}
 	}
 	call := &appendCall{entries: entries, done: make(chan struct{})}
-	if checkpoint != nil || !isEmpty(along) {
+	if checkpoint != nil || !isEmpty(effects) {
 		if err := s.logs.prepare(ctx, call); err != nil {
 			return 0, translate(ctx, err)
 		}
-		return s.appendAlong(ctx, call, checkpoint, along)
+		return s.appendAlong(ctx, call, checkpoint, effects)
 	}
 	err = s.do(ctx, "AppendLogs", func(ctx context.Context) error {
 		if err := s.logs.prepare(ctx, call); err != nil || len(entries) == 0 {
@@ -356,10 +356,10 @@ func (e *logEngine) insertBatches(ctx context.Context, docs []any, failed []erro
 
 // appendAlong stores one call's logs as a step of many documents: the batch is a draft until the step is decided.
 func (s *Store) appendAlong(
-	ctx context.Context, call *appendCall, checkpoint *hearth.Checkpoint, along hearth.Along,
+	ctx context.Context, call *appendCall, checkpoint *hearth.Checkpoint, effects hearth.SideEffects,
 ) (first uint64, err error) {
 	var d *draft
-	err = s.commit(ctx, writing{name: "AppendLogs", along: along}, func(ctx context.Context, st *step) error {
+	err = s.commit(ctx, writing{name: "AppendLogs", effects: effects}, func(ctx context.Context, st *step) error {
 		d = &draft{calls: []*appendCall{call}, n: len(call.entries)}
 		if err := s.logs.fill(ctx, d); err != nil {
 			return err
@@ -375,8 +375,8 @@ func (s *Store) appendAlong(
 			}
 			d.batch.checkpoint = d.doc.Checkpoint
 		}
-		if once := along.Once; once != nil && once.Answer == nil && once.Render != nil {
-			if st.along.Once, err = once.Answered(call.first); err != nil {
+		if once := effects.Idempotency; once != nil && once.Answer == nil && once.Render != nil {
+			if st.effects.Idempotency, err = once.Answered(call.first); err != nil {
 				return err
 			}
 		}
@@ -392,7 +392,7 @@ func (s *Store) appendAlong(
 	return call.first, nil
 }
 
-// loadBatches gives those of the batches that are stored.
+// loadBatches returns those of the batches that are stored.
 func (e *logEngine) loadBatches(ctx context.Context, ids []int64) (map[int64]*batch, error) {
 	out := make(map[int64]*batch, len(ids))
 	var missing []int64

@@ -23,14 +23,14 @@ func makeDevices(t testing.TB, s *Store, owners ...string) []hearth.Device {
 			OwnerID: owner, CreatedAt: time.Unix(0, 0), UpdatedAt: time.Unix(0, 0),
 		})
 	}
-	devices, err := s.CreateDevices(t.Context(), devices, hearth.Along{})
+	devices, err := s.CreateDevices(t.Context(), devices, hearth.SideEffects{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return devices
 }
 
-// logsOfDay gives n logs that go through the devices, the hours of some days, and two events.
+// logsOfDay returns n logs that go through the devices, the hours of some days, and two events.
 func logsOfDay(devices []hearth.Device, n int) []hearth.LogEntry {
 	entries := make([]hearth.LogEntry, n)
 	for i := range entries {
@@ -42,7 +42,7 @@ func logsOfDay(devices []hearth.Device, n int) []hearth.LogEntry {
 	return entries
 }
 
-// sumUp counts all logs in every way that there is, and fails unless all agree; it gives the number.
+// sumUp counts all logs in every way that there is, and fails unless all agree; it returns the number.
 func sumUp(t testing.TB, s *Store) int64 {
 	t.Helper()
 	all := hearth.Reach{All: true}
@@ -115,7 +115,7 @@ func TestACrashBetweenAnyTwoStepsOfTheLogsIsRepaired(t *testing.T) {
 				CreatedAt: time.Unix(0, 0), UpdatedAt: time.Unix(0, 0),
 			})
 		}
-		devices, err := first.CreateDevices(t.Context(), devices, hearth.Along{})
+		devices, err := first.CreateDevices(t.Context(), devices, hearth.SideEffects{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -169,7 +169,7 @@ func lifeOfLogs(ctx context.Context, s *Store, devices []hearth.Device, id strin
 		if i == 1 {
 			checkpoint = &hearth.Checkpoint{ID: id, Rows: 1, Mark: []byte{1}}
 		}
-		if _, err := s.AppendLogs(ctx, logsOfDay(devices, appendedAtOnce), checkpoint, hearth.Along{}); err != nil {
+		if _, err := s.AppendLogs(ctx, logsOfDay(devices, appendedAtOnce), checkpoint, hearth.SideEffects{}); err != nil {
 			return n, err
 		}
 		n += appendedAtOnce

@@ -71,7 +71,7 @@ func TestTheRealDataGivesTheFactsBack(t *testing.T) {
 	checkFacts(t, s, &want, keys)
 }
 
-// importRows stores a file's rows and gives its devices' keys.
+// importRows stores a file's rows and returns its devices' keys.
 func importRows(t *testing.T, s *Store, path string) map[string]int64 {
 	t.Helper()
 	file, err := os.Open(path)
@@ -95,7 +95,7 @@ func importRows(t *testing.T, s *Store, path string) map[string]int64 {
 			t.Fatal(err)
 		}
 		if err != nil || len(batch) == hearth.MaxLogBatch {
-			if _, err := s.AppendLogs(t.Context(), batch, nil, hearth.Along{}); err != nil {
+			if _, err := s.AppendLogs(t.Context(), batch, nil, hearth.SideEffects{}); err != nil {
 				t.Fatal(err)
 			}
 			batch = batch[:0]
@@ -106,7 +106,7 @@ func importRows(t *testing.T, s *Store, path string) map[string]int64 {
 		if keys[row[0]] == 0 {
 			created, err := s.CreateDevices(t.Context(), []hearth.Device{{
 				ID: row[0], Name: row[0], Type: row[1], Status: hearth.StatusActive, Interval: 60, OwnerID: "u", CreatedAt: noon, UpdatedAt: noon,
-			}}, hearth.Along{})
+			}}, hearth.SideEffects{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -36,7 +36,7 @@ const (
 
 func laneOf(scope int64) int64 { return scope % laneCount }
 
-// blockOf gives the block of a device: its scope, and the keys that have all but blockBits bits in common.
+// blockOf returns the block of a device: its scope, and the keys that have all but blockBits bits in common.
 func blockOf(scope, device int64) int64 { return scope<<24 | device>>blockBits&(1<<24-1) }
 
 func scopeOfBlock(block int64) int64 { return block >> 24 }
@@ -122,7 +122,7 @@ func dayID(scope, group, day int64) string { return fmt.Sprintf("%d/%d/%d", scop
 // errOvertaken is of a reader that the lane has overtaken twice: it begins anew.
 var errOvertaken = errors.New("the logs were folded while they were read")
 
-// at gives the version that a reader of the lane's version ver sees; nil if there was none.
+// at returns the version that a reader of the lane's version ver sees; nil if there was none.
 func (d *sumDoc) at(ver int64) (*sumState, error) {
 	switch {
 	case d.Now.Ver <= ver:
@@ -147,7 +147,7 @@ func (d *dayDoc) at(ver int64) (*dayState, error) {
 	return nil, errOvertaken
 }
 
-// decode gives the sum.
+// decode returns the sum.
 func (s *sumState) decode(bucket int64) (out logsums.Sum, err error) {
 	out = logsums.Sum{Bucket: bucket, Entries: s.N, MinAt: s.Lo, MaxAt: s.Hi}
 	if s.N == 0 {

@@ -38,7 +38,7 @@ const (
 	endMilli   = 253402300800000
 )
 
-// logEngine keeps the logs; docs/adr/0010-logs-in-mongodb.md tells how.
+// logEngine keeps the logs; docs/adr/0010-logs-in-mongodb.md reports how.
 type logEngine struct {
 	store   *Store
 	options LogOptions
@@ -89,7 +89,7 @@ type folder struct {
 
 func (f *folder) init(e *logEngine) { f.engine, f.wake = e, make(chan struct{}, 1) }
 
-// wrote notes logs that wait in a lane and gives their number.
+// wrote notes logs that wait in a lane and returns their number.
 func (f *folder) wrote(lane int64, n int) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -113,7 +113,7 @@ func (f *folder) folded(lane int64, n int) {
 	f.since[lane] = time.Now()
 }
 
-// due gives the lanes to fold now.
+// due returns the lanes to fold now.
 func (f *folder) due() (lanes []int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -242,7 +242,7 @@ func (e *logEngine) foldStrays(ctx context.Context) error {
 	return nil
 }
 
-// waiting gives the lanes of the oldest batches that match, and those with a step under way; more tells that more batches match.
+// waiting returns the lanes of the oldest batches that match, and those with a step under way; more tells that more batches match.
 func (e *logEngine) waiting(ctx context.Context, batches bson.D) (lanes []int64, more bool, err error) {
 	metas, err := findAll[batchDoc](ctx, e.batches, batches, projecting("open").SetSort(bson.M{"_id": 1}).SetLimit(maxFoldBatches))
 	if err != nil {

@@ -204,7 +204,7 @@ func (e *logEngine) applyFold(ctx context.Context, lane int64, work *laneWork) e
 	return e.write(ctx, c)
 }
 
-// unlessDone gives nil if the step is done, else the error.
+// unlessDone returns nil if the step is done, else the error.
 func (e *logEngine) unlessDone(ctx context.Context, lane int64, work *laneWork, failed error) error {
 	states, err := e.laneStates(ctx, []int64{lane})
 	if err != nil {
@@ -225,7 +225,7 @@ func sortedBlocks(blocks map[int64]*blockLogs) []*blockLogs {
 	return out
 }
 
-// hourEnd gives the end of the run of entries that are of the hour that the one at start is in.
+// hourEnd returns the end of the run of entries that are of the hour that the one at start is in.
 func hourEnd(entries []logcodec.Entry, start int) int {
 	limit := logsums.BucketStart(logsums.LevelHour, logsums.BucketOf(logsums.LevelHour, entries[start].At)+1)
 	n, _ := slices.BinarySearchFunc(entries[start:], limit, func(e logcodec.Entry, at int64) int { return cmp.Compare(e.At, at) })

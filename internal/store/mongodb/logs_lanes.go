@@ -110,7 +110,7 @@ func (e *logEngine) step(ctx context.Context, lane int64, choose func() (*laneWo
 	return e.finish(ctx, lane, work)
 }
 
-// settleLane ends what was broken off in the lane and gives its state.
+// settleLane ends what was broken off in the lane and returns its state.
 func (e *logEngine) settleLane(ctx context.Context, lane int64) (*laneState, error) {
 	states, err := e.laneStates(ctx, []int64{lane})
 	if err != nil {

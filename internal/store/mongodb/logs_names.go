@@ -15,7 +15,7 @@ import (
 // maxRemembered bounds each map that only saves questions.
 const maxRemembered = 1 << 18
 
-// nameDoc gives a scope ("s:…") or an event ("e:…") its short number, for ever.
+// nameDoc returns a scope ("s:…") or an event ("e:…") its short number, for ever.
 type nameDoc struct {
 	Name string `bson:"_id"`
 	Key  int64  `bson:"key"`
@@ -61,7 +61,7 @@ func (n *names) remember(docs ...nameDoc) {
 	}
 }
 
-// findNames gives the short numbers of those names that have one.
+// findNames returns the short numbers of those names that have one.
 func (e *logEngine) findNames(ctx context.Context, wanted []string) (map[string]int64, error) {
 	out := make(map[string]int64, len(wanted))
 	var unknown []string
@@ -79,7 +79,7 @@ func (e *logEngine) findNames(ctx context.Context, wanted []string) (map[string]
 	return out, err
 }
 
-// makeNames gives the short numbers of all the names; those without one get theirs.
+// makeNames returns the short numbers of all the names; those without one get theirs.
 func (e *logEngine) makeNames(ctx context.Context, wanted []string) (map[string]int64, error) {
 	out, err := e.findNames(ctx, wanted)
 	if err != nil || len(out) == len(wanted) {
@@ -110,7 +110,7 @@ func (e *logEngine) makeNames(ctx context.Context, wanted []string) (map[string]
 	return out, nil
 }
 
-// eventOf gives the name of an event.
+// eventOf returns the name of an event.
 func (e *logEngine) eventOf(ctx context.Context, key int64) (string, error) {
 	if name, ok := e.known.event(key); ok {
 		return name, nil
@@ -141,7 +141,7 @@ func (h *homes) forget(device int64) {
 	delete(h.scopes, device)
 }
 
-// homesOf gives the scopes of those devices that exist.
+// homesOf returns the scopes of those devices that exist.
 func (e *logEngine) homesOf(ctx context.Context, devices map[int64]bool) (map[int64]int64, error) {
 	out := make(map[int64]int64, len(devices))
 	now := e.now()
@@ -187,7 +187,7 @@ func (e *logEngine) homesOf(ctx context.Context, devices map[int64]bool) (map[in
 	return out, nil
 }
 
-// scopesOf gives the scopes of those devices that exist, from their documents.
+// scopesOf returns the scopes of those devices that exist, from their documents.
 func (e *logEngine) scopesOf(ctx context.Context, keys []int64) (map[int64]hearth.Scope, error) {
 	out := make(map[int64]hearth.Scope, len(keys))
 	// By the unique index of key.

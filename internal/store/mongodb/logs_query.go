@@ -52,7 +52,7 @@ func compareLogs(a, b hearth.LogEntry) int {
 	return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Seq, b.Seq))
 }
 
-// collect gives the first Limit+1 entries, from the documents and the tail.
+// collect returns the first Limit+1 entries, from the documents and the tail.
 func (p *logPage) collect(ctx context.Context) ([]hearth.LogEntry, error) {
 	if p.After != nil {
 		if p.Ascending {
@@ -119,7 +119,7 @@ func (p *logPage) fromDocuments(ctx context.Context) error {
 	return nil
 }
 
-// hoursOf gives, in the page's order, the hours with wanted logs of up to limit days from first to last; read is how many
+// hoursOf returns, in the page's order, the hours with wanted logs of up to limit days from first to last; read is how many
 // days those were, end the last of them.
 func (p *logPage) hoursOf(ctx context.Context, first, last int64, limit int) (hours []int64, read int, end int64, err error) {
 	order := -1
@@ -216,7 +216,7 @@ func (s *Store) ImportCheckpoint(ctx context.Context, id string) (out hearth.Che
 	return out, err
 }
 
-// checkpoint gives the newest checkpoint of an import, nil if there is none: it may still be in its batch, which is looked
+// checkpoint returns the newest checkpoint of an import, nil if there is none: it may still be in its batch, which is looked
 // at first, because it is kept elsewhere before it leaves there.
 func (e *logEngine) checkpoint(ctx context.Context, id string) (*checkpointDoc, error) {
 	var inBatch batchDoc

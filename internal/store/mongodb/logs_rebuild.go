@@ -170,7 +170,7 @@ func (e *logEngine) loadDay(ctx context.Context, r *rebuilt, work *laneWork) err
 	return err
 }
 
-// chunksOf gives the chunks of the day that the work sees, by hour and in the order of time.
+// chunksOf returns the chunks of the day that the work sees, by hour and in the order of time.
 func (e *logEngine) chunksOf(ctx context.Context, work *laneWork) ([][]chunkDoc, error) {
 	// By (block, hour).
 	docs, err := findAll[chunkDoc](ctx, e.chunks, bson.D{

@@ -16,7 +16,7 @@ import (
 	"hearth/internal/store/logsums"
 )
 
-// ReconcileRollups compares the rollups with the logs, and makes those anew that differ; it gives the number of days (of a
+// ReconcileRollups compares the rollups with the logs, and makes those anew that differ; it returns the number of days (of a
 // block of devices) that it mended. The numbers of logs are compared for all days; every sum only for days since the given
 // one, because that reads the logs. Nothing but damage from outside makes them differ.
 func (s *Store) ReconcileRollups(ctx context.Context, since time.Time) (mended int, err error) {
@@ -143,7 +143,7 @@ func (e *logEngine) countedDays(ctx context.Context, block int64) (*dayCounts, e
 	return c, nil
 }
 
-// all gives the days that anything tells of.
+// all returns the days that anything tells of.
 func (c *dayCounts) all() (days []int64) {
 	seen := map[int64]bool{}
 	add := func(day int64) {
@@ -251,7 +251,7 @@ func sameDays(a, b *logcodec.Day) bool {
 // reconcileDays is how many days back Tidy compares every sum.
 const reconcileDays = 2
 
-// Tidy is the daily care: rollups are compared with the logs. It gives the number of days that had to be mended.
+// Tidy is the daily care: rollups are compared with the logs. It returns the number of days that had to be mended.
 func (s *Store) Tidy(ctx context.Context) (int, error) {
 	return s.ReconcileRollups(ctx, s.now().AddDate(0, 0, -reconcileDays))
 }

@@ -19,7 +19,7 @@ func TestACrashWhileDaysAreMadeAnewIsRepaired(t *testing.T) {
 	second := openAt(t, Options{URI: uri, Logs: quiet, Clock: later, Grace: time.Millisecond})
 	devices := makeDevices(t, second, "u1", "u2", "u1", "u2", "u1", "u1", "u1", "u1", "u1", "u1")
 	for range 3 {
-		if _, err := second.AppendLogs(t.Context(), logsOfDay(devices, 40), nil, hearth.Along{}); err != nil {
+		if _, err := second.AppendLogs(t.Context(), logsOfDay(devices, 40), nil, hearth.SideEffects{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := second.logs.foldAll(t.Context()); err != nil {
@@ -32,7 +32,7 @@ func TestACrashWhileDaysAreMadeAnewIsRepaired(t *testing.T) {
 		shift := time.Duration(left+1) * 2 * leaseTime
 		first := openAt(t, Options{URI: uri, Logs: quiet, Grace: time.Millisecond, Clock: func() time.Time { return time.Now().Add(shift) }})
 		if left < len(devices)-1 {
-			if err := first.DeleteDevice(t.Context(), devices[left].ID, func(hearth.Device) error { return nil }, hearth.Along{}); err != nil {
+			if err := first.DeleteDevice(t.Context(), devices[left].ID, func(hearth.Device) error { return nil }, hearth.SideEffects{}); err != nil {
 				t.Fatal(err)
 			}
 			want -= 12
@@ -74,7 +74,7 @@ func TestReconcilingMendsDamagedRollups(t *testing.T) {
 	t.Parallel()
 	s := openAt(t, Options{URI: newDatabase(t), Logs: quiet})
 	devices := makeDevices(t, s, "u1", "u2", "u1")
-	if _, err := s.AppendLogs(t.Context(), logsOfDay(devices, 200), nil, hearth.Along{}); err != nil {
+	if _, err := s.AppendLogs(t.Context(), logsOfDay(devices, 200), nil, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.logs.foldAll(t.Context()); err != nil {

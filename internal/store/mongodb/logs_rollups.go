@@ -243,12 +243,12 @@ func (r *planRun) level(ctx context.Context, level int, first bool) error {
 	})
 }
 
-// usable tells whether whole sums of a level answer the plan.
+// usable reports whether whole sums of a level answer the plan.
 func (r *planRun) usable(level int) bool {
 	return level <= r.top && (level != logsums.LevelHour || r.source != fromDays || !r.sketch)
 }
 
-// buckets gives the buckets of a level that the stretches touch: a list, or, where that would be long, a range.
+// buckets returns the buckets of a level that the stretches touch: a list, or, where that would be long, a range.
 func buckets(level int, left map[int64][]stretch) (list []int64, bounds []int64, blocks []int64) {
 	seen := map[int64]bool{}
 	for block, stretches := range left {

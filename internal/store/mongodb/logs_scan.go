@@ -101,7 +101,7 @@ type hourParts struct {
 	parts  []part
 }
 
-// hours gives the next hours that have logs, each complete, and where the ones after them start.
+// hours returns the next hours that have logs, each complete, and where the ones after them start.
 func (r *scanRun) hours(first, last int64) (out []hourParts, next int64, err error) {
 	n := 0
 	read := func(filter bson.M, limit int64) error {
@@ -145,7 +145,7 @@ func (r *scanRun) hours(first, last int64) (out []hourParts, next int64, err err
 	return out, hour + 1, err
 }
 
-// seen gives the parts of an hour that the scan sees, also when the lane has gone on far since it began.
+// seen returns the parts of an hour that the scan sees, also when the lane has gone on far since it began.
 func (r *scanRun) seen(d *sumDoc) []part {
 	ver := r.ver(d.Scope)
 	if state, err := d.at(ver); err == nil {
@@ -157,7 +157,7 @@ func (r *scanRun) seen(d *sumDoc) []part {
 	return slices.DeleteFunc(slices.Clone(d.Now.Parts), func(p part) bool { return p.From > ver })
 }
 
-// emit gives the logs of [from, to), which lie in parts and in the tail; a stretch of too many logs is halved.
+// emit returns the logs of [from, to), which lie in parts and in the tail; a stretch of too many logs is halved.
 func (r *scanRun) emit(from, to int64, parts []part) error {
 	if from >= to {
 		return nil

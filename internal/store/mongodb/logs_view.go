@@ -266,7 +266,7 @@ func (v *logView) readDead(ctx context.Context, reach hearth.Reach) error {
 	return nil
 }
 
-// wants tells whether the question is about a series of a device in its scopes.
+// wants reports whether the question is about a series of a device in its scopes.
 func (v *logView) wants(device, event int64) bool {
 	if v.dead[device] || v.events != nil && !v.events[event] {
 		return false
@@ -278,10 +278,10 @@ func (v *logView) wants(device, event int64) bool {
 	return ok
 }
 
-// picky tells whether the question is not about all series of its scopes.
+// picky reports whether the question is not about all series of its scopes.
 func (v *logView) picky() bool { return v.devices != nil || v.events != nil || len(v.dead) > 0 }
 
-// ver gives the version at which the view sees the documents of a scope.
+// ver returns the version at which the view sees the documents of a scope.
 func (v *logView) ver(scope int64) int64 { return v.lanes[laneOf(scope)].Ver }
 
 // scopeFilter restricts a query to the view's scopes.
@@ -296,7 +296,7 @@ func (v *logView) scopeFilter(filter bson.M) bson.M {
 	return filter
 }
 
-// groups gives the groups of the wanted devices.
+// groups returns the groups of the wanted devices.
 func (v *logView) groups() (out []int64) {
 	for device := range v.devices {
 		out = append(out, device/logsums.GroupSize)
@@ -305,7 +305,7 @@ func (v *logView) groups() (out []int64) {
 	return slices.Compact(out)
 }
 
-// blocks gives the blocks of the wanted devices.
+// blocks returns the blocks of the wanted devices.
 func (v *logView) blocks() (out []int64) {
 	for device, scope := range v.devices {
 		out = append(out, blockOf(scope, device))
@@ -340,7 +340,7 @@ func (v *logView) tailEntries(fn func(series []logcodec.Series, e *logcodec.Entr
 	}
 }
 
-// between gives the sorted entries of [from, to).
+// between returns the sorted entries of [from, to).
 func between(entries []logcodec.Entry, from, to int64) []logcodec.Entry {
 	byTime := func(e logcodec.Entry, at int64) int { return cmp.Compare(e.At, at) }
 	first, _ := slices.BinarySearchFunc(entries, from, byTime)

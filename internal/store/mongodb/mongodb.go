@@ -97,7 +97,7 @@ type Store struct {
 	db    *mongo.Database
 	reads *mongo.Database
 	loose *mongo.Database
-	// tls tells whether the URI asks for it.
+	// tls reports whether the URI asks for it.
 	tls bool
 
 	logs   *logEngine
@@ -195,7 +195,7 @@ func (s *Store) poolChanged(e *event.PoolEvent) {
 	}
 }
 
-// Pools tells how many connections are busy.
+// Pools reports how many connections are busy.
 func (s *Store) Pools() []hearth.Pool {
 	return []hearth.Pool{{Name: "mongodb", InUse: int(s.inUse.Load()), Max: s.options.MaxConns}}
 }
@@ -216,7 +216,7 @@ func (s *Store) disconnect() error {
 	return nil
 }
 
-// Ping tells whether the server answers; CodeUnavailable.
+// Ping reports whether the server answers; CodeUnavailable.
 func (s *Store) Ping(ctx context.Context) error {
 	return translate(ctx, s.client.Ping(ctx, readpref.Primary()))
 }

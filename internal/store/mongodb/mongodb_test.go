@@ -19,7 +19,7 @@ var databases = &testserver.Template{Make: func(ctx context.Context, uri string)
 	return s.Close()
 }}
 
-// newDatabase gives the URI of a database of the test's own.
+// newDatabase returns the URI of a database of the test's own.
 func newDatabase(tb testing.TB) string {
 	tb.Helper()
 	uri, _ := databases.MongoDB(tb)

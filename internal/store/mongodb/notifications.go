@@ -65,7 +65,7 @@ var errNoNews = errors.New("mongodb: the user is not told this")
 
 // CreateNotification implements hearth.NotificationStore.
 func (s *Store) CreateNotification(ctx context.Context, n hearth.NewNotification) (created bool, err error) {
-	w := writing{name: "CreateNotification", line: collNotifications + "/" + n.Notification.ID, along: n.Along}
+	w := writing{name: "CreateNotification", line: collNotifications + "/" + n.Notification.ID, effects: n.SideEffects}
 	if n.Told != "" {
 		w.line = collSettings + "/" + n.Notification.UserID
 	}
@@ -73,7 +73,7 @@ func (s *Store) CreateNotification(ctx context.Context, n hearth.NewNotification
 		created = false
 		if err := s.tell(ctx, st, n); err != nil {
 			if errors.Is(err, errNoNews) {
-				st.along, st.ops = hearth.Along{}, nil
+				st.effects, st.ops = hearth.SideEffects{}, nil
 				return nil
 			}
 			return err
@@ -90,7 +90,7 @@ func (s *Store) CreateNotification(ctx context.Context, n hearth.NewNotification
 	return created && err == nil, err
 }
 
-// tell notes a notification, or gives errNoNews.
+// tell notes a notification, or returns errNoNews.
 func (s *Store) tell(ctx context.Context, st *step, n hearth.NewNotification) error {
 	user, err := s.exists(ctx, collUsers, live(bson.E{Key: "_id", Value: n.Notification.UserID}))
 	if err != nil {
@@ -247,13 +247,13 @@ func (s *Store) NotificationSettings(ctx context.Context, userID string) (hearth
 
 // SetNotificationSettings implements hearth.NotificationStore.
 func (s *Store) SetNotificationSettings(
-	ctx context.Context, userID string, choice hearth.NotificationChoice, along hearth.Along,
+	ctx context.Context, userID string, choice hearth.NotificationChoice, effects hearth.SideEffects,
 ) error {
 	types := map[hearth.NotificationType]delivery{}
 	for kind, way := range choice.Types {
 		types[kind] = delivery(way)
 	}
-	return s.commit(ctx, writing{name: "SetNotificationSettings", line: collSettings + "/" + userID, along: along}, func(ctx context.Context, st *step) error {
+	return s.commit(ctx, writing{name: "SetNotificationSettings", line: collSettings + "/" + userID, effects: effects}, func(ctx context.Context, st *step) error {
 		exists, err := s.exists(ctx, collUsers, live(bson.E{Key: "_id", Value: userID}))
 		if err != nil {
 			return err
@@ -279,7 +279,7 @@ func (s *Store) SetNotificationSettings(
 	})
 }
 
-// watched gives the stored form of watches: of those devices that exist, and with what was known before.
+// watched returns the stored form of watches: of those devices that exist, and with what was known before.
 func (s *Store) watched(ctx context.Context, before []watchDoc, watches []hearth.DeviceWatch) ([]watchDoc, error) {
 	watched := []watchDoc{}
 	if len(watches) == 0 {
@@ -305,7 +305,7 @@ func (s *Store) watched(ctx context.Context, before []watchDoc, watches []hearth
 	return watched, err
 }
 
-// idsOf gives the ids, which are texts, of the documents that match.
+// idsOf returns the ids, which are texts, of the documents that match.
 func (s *Store) idsOf(ctx context.Context, coll string, filter bson.D) (ids []string, err error) {
 	type named struct {
 		ID string `bson:"_id"`

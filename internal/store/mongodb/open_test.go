@@ -18,7 +18,7 @@ import (
 	"hearth/internal/testserver"
 )
 
-// pretend listens as a server of another make: answer gives what it says to a command. It gives its address.
+// pretend listens as a server of another make: answer returns what it says to a command. It returns its address.
 func pretend(t *testing.T, answer func(command string) bson.D) string {
 	t.Helper()
 	return listen(t, func(conn net.Conn) {
@@ -63,7 +63,7 @@ func pretend(t *testing.T, answer func(command string) bson.D) string {
 	})
 }
 
-// listen serves each connection with serve, until the test ends. It gives the address.
+// listen serves each connection with serve, until the test ends. It returns the address.
 func listen(t *testing.T, serve func(net.Conn)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -52,8 +52,8 @@ func (d orgDoc) role(userID string) hearth.OrgRole {
 var withoutPeople = []string{"members", "invites"} // never written to
 
 // CreateOrganization implements hearth.OrganizationStore.
-func (s *Store) CreateOrganization(ctx context.Context, org hearth.Organization, ownerID string, along hearth.Along) error {
-	w := writing{name: "CreateOrganization", line: collUsers + "/" + ownerID, along: along}
+func (s *Store) CreateOrganization(ctx context.Context, org hearth.Organization, ownerID string, effects hearth.SideEffects) error {
+	w := writing{name: "CreateOrganization", line: collUsers + "/" + ownerID, effects: effects}
 	return s.commit(ctx, w, func(ctx context.Context, st *step) error {
 		if err := s.joins(ctx, st, ownerID); err != nil {
 			return err
@@ -123,9 +123,9 @@ func loadOrganization(ctx context.Context, st *step, id string) (orgDoc, error) 
 
 // UpdateOrganization implements hearth.OrganizationStore.
 func (s *Store) UpdateOrganization(
-	ctx context.Context, id string, change func(hearth.Organization) (hearth.Organization, error), along hearth.Along,
+	ctx context.Context, id string, change func(hearth.Organization) (hearth.Organization, error), effects hearth.SideEffects,
 ) (after hearth.Organization, err error) {
-	w := writing{name: "UpdateOrganization", line: collOrganizations + "/" + id, along: along}
+	w := writing{name: "UpdateOrganization", line: collOrganizations + "/" + id, effects: effects}
 	err = s.commit(ctx, w, func(ctx context.Context, st *step) error {
 		d, err := loadOrganization(ctx, st, id)
 		if err != nil {
@@ -145,8 +145,8 @@ func (s *Store) UpdateOrganization(
 
 // DeleteOrganization implements hearth.OrganizationStore. A device goes into an organization by a step that changes the
 // organization's version (see intoOrganization): so none does between the look for devices and the removal.
-func (s *Store) DeleteOrganization(ctx context.Context, id string, along hearth.Along) (memberIDs []string, err error) {
-	w := writing{name: "DeleteOrganization", line: collOrganizations + "/" + id, along: along}
+func (s *Store) DeleteOrganization(ctx context.Context, id string, effects hearth.SideEffects) (memberIDs []string, err error) {
+	w := writing{name: "DeleteOrganization", line: collOrganizations + "/" + id, effects: effects}
 	err = s.commit(ctx, w, func(ctx context.Context, st *step) error {
 		memberIDs = nil
 		d, err := loadOrganization(ctx, st, id)
@@ -242,7 +242,7 @@ func compareMembers(a, b memberDoc) int {
 	return cmp.Or(cmp.Compare(a.Joined, b.Joined), cmp.Compare(a.User, b.User))
 }
 
-// people gives members with their names and e-mails as they are now.
+// people returns members with their names and e-mails as they are now.
 func (s *Store) people(ctx context.Context, orgID string, members []memberDoc) ([]hearth.Member, error) {
 	ids := make(bson.A, 0, len(members))
 	for _, m := range members {
@@ -268,8 +268,8 @@ func (s *Store) people(ctx context.Context, orgID string, members []memberDoc) (
 }
 
 // ChangeMember implements hearth.OrganizationStore.
-func (s *Store) ChangeMember(ctx context.Context, change hearth.MemberChange, along hearth.Along) (member hearth.Member, err error) {
-	w := writing{name: "ChangeMember", line: collOrganizations + "/" + change.OrganizationID, along: along}
+func (s *Store) ChangeMember(ctx context.Context, change hearth.MemberChange, effects hearth.SideEffects) (member hearth.Member, err error) {
+	w := writing{name: "ChangeMember", line: collOrganizations + "/" + change.OrganizationID, effects: effects}
 	err = s.commit(ctx, w, func(ctx context.Context, st *step) error {
 		d, err := loadOrganization(ctx, st, change.OrganizationID)
 		if err != nil {
@@ -296,7 +296,7 @@ func (st *step) updatePeople(d orgDoc) {
 	st.update(collOrganizations, d.ID, d.V, set(bson.D{{Key: "members", Value: d.Members}, {Key: "invites", Value: d.Invites}}))
 }
 
-// setRole gives a person a role in d, and gives the member as it is then; an organization is never without an owner.
+// setRole returns a person a role in d, and returns the member as it is then; an organization is never without an owner.
 func (s *Store) setRole(ctx context.Context, st *step, d *orgDoc, to memberDoc) (hearth.Member, error) {
 	from := d.role(to.User)
 	if from == hearth.OrgOwner && to.Role != hearth.OrgOwner {

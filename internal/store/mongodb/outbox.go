@@ -32,10 +32,10 @@ func (s *Store) storeJobs(ctx context.Context, jobs []jobDoc) error {
 	return s.insertMissing(ctx, collOutbox, jobs)
 }
 
-// PendingOutbox gives the oldest limit jobs that writes left behind and that nobody deleted yet.
+// PendingOutbox returns the oldest limit jobs that writes left behind and that nobody deleted yet.
 func (s *Store) PendingOutbox(ctx context.Context, limit int) (jobs []hearth.OutboxJob, err error) {
 	err = s.do(ctx, "PendingOutbox", func(ctx context.Context) error {
-		// Ids begin with their time: _id gives the order.
+		// Ids begin with their time: in order of _id.
 		docs, err := findAll[jobDoc](ctx, s.db.Collection(collOutbox), bson.D{},
 			options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)))
 		for _, d := range docs {

@@ -21,7 +21,7 @@ type line struct {
 	users int
 }
 
-// enter waits for the turn of key and gives the function that ends it.
+// enter waits for the turn of key and returns the function that ends it.
 func (q *queues) enter(ctx context.Context, key string) (leave func(), err error) {
 	q.mu.Lock()
 	if q.lines == nil {

@@ -135,7 +135,7 @@ func (s *Store) resolve(ctx context.Context, coll string, id any, lock string) e
 	return s.dropLocks(ctx, coll, lock, nil, bson.A{id})
 }
 
-// findAll reads everything that a find gives.
+// findAll reads everything that a find returns.
 func findAll[T any](ctx context.Context, coll *mongo.Collection, filter bson.D, settings ...options.Lister[options.FindOptions]) ([]T, error) {
 	var cursor *mongo.Cursor
 	cursor, err := coll.Find(ctx, filter, settings...)

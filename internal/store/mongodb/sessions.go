@@ -47,7 +47,7 @@ func (d sessionDoc) session() hearth.Session {
 	}
 }
 
-// sessionDoc gives the stored form of a session whose good refresh tokens have those hashes.
+// sessionDoc returns the stored form of a session whose good refresh tokens have those hashes.
 func (s *Store) sessionDoc(session hearth.Session, good ...[]byte) sessionDoc {
 	if good == nil {
 		good = [][]byte{}
@@ -200,7 +200,7 @@ func (s *Store) UseRefreshToken(
 		if err != nil {
 			return err
 		}
-		st.along = verdict.Along
+		st.effects = verdict.SideEffects
 		st.judge(d, hash, verdict)
 		return nil
 	})
@@ -230,7 +230,7 @@ func (st *step) judge(d sessionDoc, hash []byte, verdict hearth.RefreshVerdict) 
 
 // EndSession implements hearth.SessionStore.
 func (s *Store) EndSession(ctx context.Context, end hearth.SessionEnd) (session hearth.Session, err error) {
-	w := writing{name: "EndSession", line: collSessions + "/" + end.ID, along: end.Along}
+	w := writing{name: "EndSession", line: collSessions + "/" + end.ID, effects: end.SideEffects}
 	err = s.commit(ctx, w, func(ctx context.Context, st *step) error {
 		d, err := load[sessionDoc](ctx, st, collSessions, byID(end.ID))
 		if err != nil && !errors.Is(err, errGone) {
@@ -252,7 +252,7 @@ func (s *Store) EndSession(ctx context.Context, end hearth.SessionEnd) (session 
 
 // EndSessions implements hearth.SessionStore.
 func (s *Store) EndSessions(ctx context.Context, end hearth.SessionEnd) (ended []string, err error) {
-	w := writing{name: "EndSessions", line: collUsers + "/" + end.UserID, along: end.Along}
+	w := writing{name: "EndSessions", line: collUsers + "/" + end.UserID, effects: end.SideEffects}
 	err = s.commit(ctx, w, func(ctx context.Context, st *step) error {
 		ended, err = s.endSessions(ctx, st, end)
 		return err

@@ -11,7 +11,7 @@ import (
 // errNoSlot is freeSlot's for an owner whose places are all taken.
 var errNoSlot = errors.New("mongodb: every place is taken")
 
-// freeSlot gives a place, from 0 up to but not most, that none of the user's documents in a collection has. A unique index of
+// freeSlot returns a place, from 0 up to but not most, that none of the user's documents in a collection has. A unique index of
 // (user, slot) keeps two from taking the same one, so that nobody ever has more documents than places. Drafts have theirs.
 func (s *Store) freeSlot(ctx context.Context, coll, userID string, most int) (int, error) {
 	// From the index (user, slot).

@@ -39,13 +39,13 @@ var (
 )
 
 // step is one write in the making. Its methods only note what is to be done: nothing is written before the function that
-// builds the step returns. Versions are those of the documents as load gave them.
+// builds the step returns. Versions are those of the documents as load returned them.
 type step struct {
 	s  *Store
 	id string
 	// along may be replaced while the step is built.
-	along hearth.Along
-	ops   []op
+	effects hearth.SideEffects
+	ops     []op
 }
 
 type opKind string
@@ -132,7 +132,7 @@ func with(update bson.D, operator, field string, value any) bson.D {
 	return append(update, bson.E{Key: operator, Value: bson.D{{Key: field, Value: value}}})
 }
 
-// set gives the update that gives a document the fields of a struct; "_id" and Meta must not be among them.
+// set returns the update that returns a document the fields of a struct; "_id" and Meta must not be among them.
 func set(fields any) bson.D { return bson.D{{Key: "$set", Value: fields}} }
 
 // live is the filter of documents that are there for everybody.
@@ -175,8 +175,8 @@ type writing struct {
 	name string
 	// line is the document that most of these writes meet at, such as "users/ID": those of this process wait for one another.
 	// "" waits for nobody.
-	line  string
-	along hearth.Along
+	line    string
+	effects hearth.SideEffects
 }
 
 // commit does one atomic step. build reads what it needs with load, notes in the step what is to be written, and may set
@@ -184,7 +184,7 @@ type writing struct {
 func (s *Store) commit(ctx context.Context, w writing, build func(ctx context.Context, st *step) error) error {
 	return s.doInLine(ctx, w.name, w.line, func(ctx context.Context) error {
 		for try := 0; ; try++ {
-			st := &step{s: s, id: uuid.Must(uuid.NewV7()).String(), along: w.along}
+			st := &step{s: s, id: uuid.Must(uuid.NewV7()).String(), effects: w.effects}
 			err := s.attempt(ctx, st, build)
 			if !errors.Is(err, errStale) && !isDeadlock(err) {
 				return err
@@ -196,14 +196,14 @@ func (s *Store) commit(ctx context.Context, w writing, build func(ctx context.Co
 	})
 }
 
-// attempt builds the step once and writes it, or gives errStale.
+// attempt builds the step once and writes it, or returns errStale.
 func (s *Store) attempt(ctx context.Context, st *step, build func(context.Context, *step) error) error {
 	refusal := build(ctx, st)
 	if isAway(refusal) || errors.Is(refusal, errStale) {
 		return refusal
 	}
 	// First of all a replay changes nothing, and is refused nothing either.
-	if err := s.replay(ctx, st.along.Once); err != nil {
+	if err := s.replay(ctx, st.effects.Idempotency); err != nil {
 		return err
 	}
 	if refusal != nil {
@@ -212,26 +212,26 @@ func (s *Store) attempt(ctx context.Context, st *step, build func(context.Contex
 	if st.isPlain() {
 		return s.writePlain(ctx, st.ops[0])
 	}
-	if len(st.ops) == 0 && isEmpty(st.along) {
+	if len(st.ops) == 0 && isEmpty(st.effects) {
 		return nil
 	}
 	err := s.writeStep(ctx, st)
-	if _, ok := errors.AsType[*hearth.Error](err); ok && st.along.Once != nil {
+	if _, ok := errors.AsType[*hearth.Error](err); ok && st.effects.Idempotency != nil {
 		// What refused it may be the same request, done meanwhile by another.
-		if replayed := s.replay(ctx, st.along.Once); replayed != nil {
+		if replayed := s.replay(ctx, st.effects.Idempotency); replayed != nil {
 			return replayed
 		}
 	}
 	return err
 }
 
-func isEmpty(along hearth.Along) bool {
-	return along.Once == nil && len(along.Audit) == 0 && len(along.Jobs) == 0
+func isEmpty(effects hearth.SideEffects) bool {
+	return effects.Idempotency == nil && len(effects.Audit) == 0 && len(effects.Jobs) == 0
 }
 
-// isPlain tells whether the step is the write of one document and nothing else: the server does that in one atomic command.
+// isPlain reports whether the step is the write of one document and nothing else: the server does that in one atomic command.
 func (st *step) isPlain() bool {
-	if len(st.ops) != 1 || !isEmpty(st.along) {
+	if len(st.ops) != 1 || !isEmpty(st.effects) {
 		return false
 	}
 	switch st.ops[0].Kind {

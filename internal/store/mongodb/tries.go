@@ -55,7 +55,7 @@ func (s *Store) Tries(ctx context.Context, key []byte) (tries hearth.Tries, err 
 
 // UpdateTries implements hearth.UserStore.
 func (s *Store) UpdateTries(
-	ctx context.Context, key []byte, change func(hearth.Tries) (hearth.Tries, hearth.Along, error),
+	ctx context.Context, key []byte, change func(hearth.Tries) (hearth.Tries, hearth.SideEffects, error),
 ) (tries hearth.Tries, err error) {
 	err = s.commit(ctx, writing{name: "UpdateTries", line: collTries + "/" + string(key)}, func(ctx context.Context, st *step) error {
 		before, err := load[triesDoc](ctx, st, collTries, byID(key))
@@ -63,7 +63,7 @@ func (s *Store) UpdateTries(
 		if err != nil && !gone {
 			return err
 		}
-		if tries, st.along, err = change(before.tries()); err != nil {
+		if tries, st.effects, err = change(before.tries()); err != nil {
 			return err
 		}
 		fields := s.triesFields(tries)

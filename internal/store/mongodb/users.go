@@ -102,16 +102,16 @@ func (st *step) insertUser(u hearth.User) {
 }
 
 // CreateUser implements hearth.UserStore.
-func (s *Store) CreateUser(ctx context.Context, user hearth.User, along hearth.Along) error {
-	return s.commit(ctx, writing{name: "CreateUser", along: along}, func(_ context.Context, st *step) error {
+func (s *Store) CreateUser(ctx context.Context, user hearth.User, effects hearth.SideEffects) error {
+	return s.commit(ctx, writing{name: "CreateUser", effects: effects}, func(_ context.Context, st *step) error {
 		st.insertUser(user)
 		return nil
 	})
 }
 
 // CreateFirstUser implements hearth.UserStore.
-func (s *Store) CreateFirstUser(ctx context.Context, user hearth.User, along hearth.Along) error {
-	w := writing{name: "CreateFirstUser", line: collGuards + "/" + guardFirstUser, along: along}
+func (s *Store) CreateFirstUser(ctx context.Context, user hearth.User, effects hearth.SideEffects) error {
+	w := writing{name: "CreateFirstUser", line: collGuards + "/" + guardFirstUser, effects: effects}
 	return s.commit(ctx, w, func(ctx context.Context, st *step) error {
 		if err := st.guard(ctx, guardFirstUser); err != nil {
 			return err
@@ -128,7 +128,7 @@ func (s *Store) CreateFirstUser(ctx context.Context, user hearth.User, along hea
 	})
 }
 
-// exists tells whether a document matches.
+// exists reports whether a document matches.
 func (s *Store) exists(ctx context.Context, coll string, filter bson.D) (bool, error) {
 	err := s.db.Collection(coll).FindOne(ctx, filter, options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}})).Err()
 	if errors.Is(err, mongo.ErrNoDocuments) {
@@ -178,7 +178,7 @@ func (s *Store) UserByEmail(ctx context.Context, email string) (user hearth.User
 	return user, nil
 }
 
-// contains gives the pattern of texts that hold query, letter case of ASCII aside. What is no UTF-8 stands in no text.
+// contains returns the pattern of texts that hold query, letter case of ASCII aside. What is no UTF-8 stands in no text.
 func contains(query string) bson.Regex {
 	var pattern strings.Builder
 	for _, r := range query {
@@ -242,9 +242,9 @@ func loadUser(ctx context.Context, st *step, id string) (userDoc, error) {
 	return d, err
 }
 
-// changeUser notes what a UserChange asks for, and gives the sessions that end.
+// changeUser notes what a UserChange asks for, and returns the sessions that end.
 func (s *Store) changeUser(ctx context.Context, st *step, before userDoc, to hearth.UserChange) (ended []string, err error) {
-	st.along = to.Along
+	st.effects = to.SideEffects
 	u := to.User
 	isAdmin := func(u hearth.User) bool { return u.Role == hearth.RoleAdmin && !u.Disabled }
 	if isAdmin(before.user()) && !isAdmin(u) {
@@ -293,8 +293,8 @@ func (s *Store) keepAdmin(ctx context.Context, st *step, id string) error {
 }
 
 // CreatePasswordReset implements hearth.UserStore.
-func (s *Store) CreatePasswordReset(ctx context.Context, reset hearth.PasswordReset, along hearth.Along) error {
-	w := writing{name: "CreatePasswordReset", line: collUsers + "/" + reset.UserID, along: along}
+func (s *Store) CreatePasswordReset(ctx context.Context, reset hearth.PasswordReset, effects hearth.SideEffects) error {
+	w := writing{name: "CreatePasswordReset", line: collUsers + "/" + reset.UserID, effects: effects}
 	return s.commit(ctx, w, func(ctx context.Context, st *step) error {
 		d, err := loadUser(ctx, st, reset.UserID)
 		if err != nil {
@@ -362,8 +362,8 @@ func (s *Store) UsePasswordReset(
 }
 
 // Record implements hearth.UserStore.
-func (s *Store) Record(ctx context.Context, along hearth.Along) error {
-	return s.commit(ctx, writing{name: "Record", along: along}, nothingElse)
+func (s *Store) Record(ctx context.Context, effects hearth.SideEffects) error {
+	return s.commit(ctx, writing{name: "Record", effects: effects}, nothingElse)
 }
 
 // removeResets removes resets that expired before a time.

@@ -13,7 +13,7 @@ func TestASearchTakesAnyText(t *testing.T) {
 	for name, id := range map[string]string{"plain": "a", `.* [x] (\d+) {"$ne": null}`: "b", "Straße": "c"} {
 		u := person(id, hearth.RoleUser)
 		u.Name = name
-		if err := s.CreateUser(t.Context(), u, hearth.Along{}); err != nil {
+		if err := s.CreateUser(t.Context(), u, hearth.SideEffects{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -37,7 +37,7 @@ func (s *Store) Archive(ctx context.Context) iter.Seq2[hearth.ArchivePart, error
 	}
 }
 
-// archiver gives parts of one snapshot. After an error its steps do nothing.
+// archiver returns parts of one snapshot. After an error its steps do nothing.
 type archiver struct {
 	store *Store
 	r     *reader
@@ -54,7 +54,7 @@ func (a *archiver) give(p hearth.ArchivePart) {
 	}
 }
 
-// archiveEach gives the rows of a query in parts. Every query is in the order of its table's key.
+// archiveEach returns the rows of a query in parts. Every query is in the order of its table's key.
 func archiveEach[T any](a *archiver, query string, scan func(rowScanner) (T, error), part func([]T) hearth.ArchivePart) {
 	if a.err != nil {
 		return
@@ -186,13 +186,13 @@ func (a *archiver) exports() {
 
 func (a *archiver) journals() {
 	archiveEach(a, `SELECT caller, key, fingerprint, status, answer, created_at, expires_at FROM once ORDER BY caller, key`,
-		func(row rowScanner) (o hearth.Once, err error) {
+		func(row rowScanner) (o hearth.IdempotencyRecord, err error) {
 			var created, expires int64
 			err = row.Scan(&o.Caller, &o.Key, &o.Fingerprint, &o.Status, &o.Answer, &created, &expires)
 			o.CreatedAt, o.ExpiresAt = fromMillis(created), fromMillis(expires)
 			return o, err
 		},
-		func(v []hearth.Once) hearth.ArchivePart { return hearth.ArchivePart{Once: v} })
+		func(v []hearth.IdempotencyRecord) hearth.ArchivePart { return hearth.ArchivePart{Idempotency: v} })
 	archiveEach(a, `SELECT id, kind, queue, payload, uniq, run_at FROM outbox ORDER BY id`,
 		func(row rowScanner) (job hearth.OutboxJob, err error) {
 			var runAt int64
@@ -212,7 +212,7 @@ func (a *archiver) journals() {
 		func(v []hearth.AuditEntry) hearth.ArchivePart { return hearth.ArchivePart{Audit: v} })
 }
 
-// logs gives the logs that readers see: chunk by chunk, scope by scope, then the tail.
+// logs returns the logs that readers see: chunk by chunk, scope by scope, then the tail.
 func (a *archiver) logs() {
 	if a.err != nil {
 		return
@@ -281,7 +281,7 @@ func (l *archivedLogs) add(series []logcodec.Series, e *logcodec.Entry) {
 	}
 }
 
-// flush gives what was gathered. The part belongs to who takes it.
+// flush returns what was gathered. The part belongs to who takes it.
 func (l *archivedLogs) flush() {
 	if len(l.part) > 0 {
 		part := l.part

@@ -99,7 +99,7 @@ func (s *Store) RestorePart(ctx context.Context, part hearth.ArchivePart, restor
 	})
 }
 
-// restoreEach runs a statement once a record, with the values that the record gives.
+// restoreEach runs a statement once a record, with the values that the record returns.
 func restoreEach[T any](t *tx, statement string, records []T, values func(*T) ([]any, error)) error {
 	for i := range records {
 		args, err := values(&records[i])
@@ -255,8 +255,8 @@ func restoreExports(t *tx, part *hearth.ArchivePart) error {
 }
 
 func restoreJournals(t *tx, part *hearth.ArchivePart) error {
-	err := restoreEach(t, `INSERT INTO once(caller, key, fingerprint, status, answer, created_at, expires_at) VALUES(?,?,?,?,?,?,?)`, part.Once,
-		func(o *hearth.Once) ([]any, error) {
+	err := restoreEach(t, `INSERT INTO once(caller, key, fingerprint, status, answer, created_at, expires_at) VALUES(?,?,?,?,?,?,?)`, part.Idempotency,
+		func(o *hearth.IdempotencyRecord) ([]any, error) {
 			return []any{o.Caller, o.Key, o.Fingerprint, o.Status, blobOf(o.Answer), millis(o.CreatedAt), millis(o.ExpiresAt)}, nil
 		})
 	if err != nil {

@@ -17,7 +17,7 @@ const auditColumns = `seq, prev_hash, hash, at, actor_id, action, target, result
 
 // AppendAudit is hearth.AuditStore's.
 func (s *Store) AppendAudit(ctx context.Context, entries ...hearth.AuditEntry) error {
-	return s.write(ctx, "AppendAudit", func(t *tx) error { return s.writeAlong(t, hearth.Along{Audit: entries}) })
+	return s.write(ctx, "AppendAudit", func(t *tx) error { return s.writeEffects(t, hearth.SideEffects{Audit: entries}) })
 }
 
 // auditWhere is the part after FROM of every question about entries, with its arguments. Rows come off one index, newest

@@ -35,7 +35,7 @@ func orderOfDevices(sort string) (deviceOrder, error) {
 	return order, nil
 }
 
-// key gives the cursor's form of what d is sorted by.
+// key returns the cursor's form of what d is sorted by.
 func (o deviceOrder) key(d hearth.Device) string {
 	switch o.name {
 	case "name":

@@ -10,9 +10,9 @@ import (
 )
 
 // CreateDeviceToken implements hearth.DeviceStore.
-func (s *Store) CreateDeviceToken(ctx context.Context, token hearth.DeviceToken, along hearth.Along) error {
+func (s *Store) CreateDeviceToken(ctx context.Context, token hearth.DeviceToken, effects hearth.SideEffects) error {
 	return s.write(ctx, "CreateDeviceToken", func(t *tx) error {
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		var device, count int64
@@ -73,9 +73,9 @@ func (s *Store) DeviceTokenByHash(ctx context.Context, hash []byte) (token heart
 }
 
 // DeleteDeviceToken implements hearth.DeviceStore.
-func (s *Store) DeleteDeviceToken(ctx context.Context, deviceID, tokenID string, along hearth.Along) error {
+func (s *Store) DeleteDeviceToken(ctx context.Context, deviceID, tokenID string, effects hearth.SideEffects) error {
 	return s.write(ctx, "DeleteDeviceToken", func(t *tx) error {
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		result, err := t.exec(`DELETE FROM device_tokens WHERE id=? AND device=(SELECT key FROM devices WHERE id=?)`, tokenID, deviceID)

@@ -51,7 +51,7 @@ func scanDevices(rows *sql.Rows, err error) ([]hearth.Device, error) {
 	return devices, rows.Err()
 }
 
-// storedTags gives the stored form of tags: a JSON list, in the owner's order.
+// storedTags returns the stored form of tags: a JSON list, in the owner's order.
 func storedTags(tags []string) (string, error) {
 	if len(tags) == 0 {
 		return "[]", nil
@@ -65,10 +65,10 @@ func storedMetadata(metadata json.RawMessage) sql.NullString {
 }
 
 // CreateDevices implements hearth.DeviceStore.
-func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, along hearth.Along) ([]hearth.Device, error) {
+func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, effects hearth.SideEffects) ([]hearth.Device, error) {
 	created := make([]hearth.Device, len(devices))
 	err := s.write(ctx, "CreateDevices", func(t *tx) error {
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		scopes := map[hearth.Scope]int64{}
@@ -99,7 +99,7 @@ func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, alon
 	return created, nil
 }
 
-// scopeKey gives the short number of a scope, making one the first time.
+// scopeKey returns the short number of a scope, making one the first time.
 func scopeKey(t *tx, scope hearth.Scope) (key int64, err error) {
 	if _, err := t.exec(`INSERT INTO scopes(name) VALUES(?) ON CONFLICT DO NOTHING`, string(scope)); err != nil {
 		return 0, err
@@ -159,7 +159,7 @@ func (s *Store) DevicesByID(ctx context.Context, ids []string) (devices []hearth
 
 // UpdateDevice implements hearth.DeviceStore.
 func (s *Store) UpdateDevice(
-	ctx context.Context, id string, change func(hearth.Device) (hearth.Device, error), along hearth.Along,
+	ctx context.Context, id string, change func(hearth.Device) (hearth.Device, error), effects hearth.SideEffects,
 ) (after hearth.Device, err error) {
 	err = s.write(ctx, "UpdateDevice", func(t *tx) error {
 		before, err := scanDevice(t.row(selectDevice, id))
@@ -169,7 +169,7 @@ func (s *Store) UpdateDevice(
 		if after, err = change(before); err != nil {
 			return err
 		}
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		after.Version = before.Version + 1
@@ -189,7 +189,7 @@ func (s *Store) UpdateDevice(
 }
 
 // DeleteDevice implements hearth.DeviceStore.
-func (s *Store) DeleteDevice(ctx context.Context, id string, check func(hearth.Device) error, along hearth.Along) error {
+func (s *Store) DeleteDevice(ctx context.Context, id string, check func(hearth.Device) error, effects hearth.SideEffects) error {
 	return s.write(ctx, "DeleteDevice", func(t *tx) error {
 		d, err := scanDevice(t.row(selectDevice, id))
 		if err != nil {
@@ -198,7 +198,7 @@ func (s *Store) DeleteDevice(ctx context.Context, id string, check func(hearth.D
 		if err := check(d); err != nil {
 			return err
 		}
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		var scope int64

@@ -11,7 +11,7 @@ import (
 	"hearth"
 )
 
-// openFleet gives a store with two owners of count devices each, u0 and u1.
+// openFleet returns a store with two owners of count devices each, u0 and u1.
 func openFleet(b *testing.B, count int) (*Store, []hearth.Device) {
 	b.Helper()
 	s, err := Open(b.Context(), Options{Path: filepath.Join(b.TempDir(), "hearth.db")})
@@ -35,7 +35,7 @@ func openFleet(b *testing.B, count int) (*Store, []hearth.Device) {
 	}
 	var created []hearth.Device
 	for part := devices; len(part) > 0; part = part[1000:] {
-		some, err := s.CreateDevices(b.Context(), part[:1000], hearth.Along{})
+		some, err := s.CreateDevices(b.Context(), part[:1000], hearth.SideEffects{})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -45,7 +45,7 @@ func TestDevicePagesAreServedByIndexes(t *testing.T) {
 	}
 }
 
-// explain gives the plan of a statement, a line a step.
+// explain returns the plan of a statement, a line a step.
 func explain(t *testing.T, s *Store, statement string) string {
 	t.Helper()
 	var plan strings.Builder

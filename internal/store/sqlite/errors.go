@@ -46,7 +46,7 @@ func unavailable(err error) error {
 	}
 }
 
-// isUnique tells whether err is the violation of a unique index or primary key.
+// isUnique reports whether err is the violation of a unique index or primary key.
 func isUnique(err error) bool {
 	failure, ok := errors.AsType[*driver.Error](err)
 	return ok && (failure.Code() == lib.SQLITE_CONSTRAINT_UNIQUE || failure.Code() == lib.SQLITE_CONSTRAINT_PRIMARYKEY)
@@ -60,7 +60,7 @@ func found(err error, kind string) error {
 	return err
 }
 
-// millis gives the stored form of a time: Unix milliseconds; 0 for the zero time.
+// millis returns the stored form of a time: Unix milliseconds; 0 for the zero time.
 func millis(t time.Time) int64 {
 	if t.IsZero() {
 		return 0

@@ -15,7 +15,7 @@ import (
 
 // Examination is what Examine found.
 type Examination struct {
-	// Exists tells whether there is a database; nothing else counts if not.
+	// Exists reports whether there is a database; nothing else counts if not.
 	Exists bool
 	// Version is the schema's, Newest the program's.
 	Version, Newest int64
@@ -97,7 +97,7 @@ func texts(ctx context.Context, db *sql.DB, query string) (out []string, err err
 	return out, closed(rows, nil)
 }
 
-// freshSchema gives the parts of a schema as this program makes it, in memory.
+// freshSchema returns the parts of a schema as this program makes it, in memory.
 func freshSchema(ctx context.Context) (parts []string, version int64, err error) {
 	db, err := sql.Open("sqlite", ":memory:")
 	if err != nil {

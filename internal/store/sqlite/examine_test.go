@@ -51,10 +51,10 @@ func TestExamineFindsWhatIsWrong(t *testing.T) {
 func TestAFrozenStoreReadsAndWritesNothingUntilItThaws(t *testing.T) {
 	t.Parallel()
 	s := openTest(t)
-	if _, err := s.CreateDevices(t.Context(), []hearth.Device{{ID: "a", Name: "n", Type: "t", Status: hearth.StatusActive, Interval: 1, OwnerID: "u"}}, hearth.Along{}); err != nil {
+	if _, err := s.CreateDevices(t.Context(), []hearth.Device{{ID: "a", Name: "n", Type: "t", Status: hearth.StatusActive, Interval: 1, OwnerID: "u"}}, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.AppendLogs(t.Context(), []hearth.LogEntry{{Device: 1, Event: "e", At: 1}}, nil, hearth.Along{}); err != nil {
+	if _, err := s.AppendLogs(t.Context(), []hearth.LogEntry{{Device: 1, Event: "e", At: 1}}, nil, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	thaw, err := s.Freeze(t.Context())

@@ -15,7 +15,7 @@ var _ hearth.ExportScheduleStore = (*Store)(nil)
 const scheduleColumns = `id, user_id, name, every, minute, weekday, day, time_zone, type, format, compression, filters, enabled,
 	next_at, last_at, last_export, fail_code, fail_message, created_at, updated_at`
 
-// scheduleValues gives the columns of s.
+// scheduleValues returns the columns of s.
 func scheduleValues(s hearth.ExportSchedule) ([]any, error) {
 	filters, err := json.Marshal(exportFilters(s.Filters))
 	if err != nil {
@@ -69,13 +69,13 @@ func scanSchedules(rows *sql.Rows, err error) (schedules []hearth.ExportSchedule
 }
 
 // CreateExportSchedule is hearth.ExportScheduleStore's.
-func (s *Store) CreateExportSchedule(ctx context.Context, schedule hearth.ExportSchedule, along hearth.Along) error {
+func (s *Store) CreateExportSchedule(ctx context.Context, schedule hearth.ExportSchedule, effects hearth.SideEffects) error {
 	values, err := scheduleValues(schedule)
 	if err != nil {
 		return err
 	}
 	return s.write(ctx, "CreateExportSchedule", func(t *tx) error {
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		var count int
@@ -140,7 +140,7 @@ func (s *Store) ExportSchedules(ctx context.Context, userID string, page hearth.
 
 // UpdateExportSchedule is hearth.ExportScheduleStore's.
 func (s *Store) UpdateExportSchedule(
-	ctx context.Context, id string, change func(hearth.ExportSchedule) (hearth.ExportSchedule, error), along hearth.Along,
+	ctx context.Context, id string, change func(hearth.ExportSchedule) (hearth.ExportSchedule, error), effects hearth.SideEffects,
 ) (schedule hearth.ExportSchedule, err error) {
 	err = s.write(ctx, "UpdateExportSchedule", func(t *tx) error {
 		old, err := scanSchedule(t.row(`SELECT `+scheduleColumns+` FROM export_schedules WHERE id=?`, id))
@@ -150,7 +150,7 @@ func (s *Store) UpdateExportSchedule(
 		if schedule, err = change(old); err != nil {
 			return err
 		}
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		values, err := scheduleValues(schedule)
@@ -168,9 +168,9 @@ func (s *Store) UpdateExportSchedule(
 }
 
 // DeleteExportSchedule is hearth.ExportScheduleStore's.
-func (s *Store) DeleteExportSchedule(ctx context.Context, id string, along hearth.Along) error {
+func (s *Store) DeleteExportSchedule(ctx context.Context, id string, effects hearth.SideEffects) error {
 	return s.write(ctx, "DeleteExportSchedule", func(t *tx) error {
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		result, err := t.exec(`DELETE FROM export_schedules WHERE id=?`, id)

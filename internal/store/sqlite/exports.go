@@ -43,7 +43,7 @@ func openMillis(t time.Time) any {
 	return t.UnixMilli()
 }
 
-// exportValues gives the columns of e.
+// exportValues returns the columns of e.
 func exportValues(e hearth.Export) ([]any, error) {
 	filters, err := json.Marshal(exportFilters(e.Filters))
 	if err != nil {
@@ -127,13 +127,13 @@ func scanExports(rows *sql.Rows, err error) (exports []hearth.Export, _ error) {
 }
 
 // CreateExport is hearth.ExportStore's.
-func (s *Store) CreateExport(ctx context.Context, export hearth.Export, along hearth.Along) error {
+func (s *Store) CreateExport(ctx context.Context, export hearth.Export, effects hearth.SideEffects) error {
 	values, err := exportValues(export)
 	if err != nil {
 		return err
 	}
 	return s.write(ctx, "CreateExport", func(t *tx) error {
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		var open int
@@ -210,7 +210,7 @@ func (s *Store) Exports(ctx context.Context, filter hearth.ExportFilter, page he
 
 // UpdateExport is hearth.ExportStore's.
 func (s *Store) UpdateExport(
-	ctx context.Context, id string, change func(hearth.Export) (hearth.Export, error), along hearth.Along,
+	ctx context.Context, id string, change func(hearth.Export) (hearth.Export, error), effects hearth.SideEffects,
 ) (export hearth.Export, err error) {
 	err = s.write(ctx, "UpdateExport", func(t *tx) error {
 		old, err := scanExport(t.row(`SELECT `+exportColumns+` FROM exports WHERE id=?`, id))
@@ -220,7 +220,7 @@ func (s *Store) UpdateExport(
 		if export, err = change(old); err != nil {
 			return err
 		}
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		values, err := exportValues(export)
@@ -239,9 +239,9 @@ func (s *Store) UpdateExport(
 }
 
 // DeleteExport is hearth.ExportStore's.
-func (s *Store) DeleteExport(ctx context.Context, id string, along hearth.Along) error {
+func (s *Store) DeleteExport(ctx context.Context, id string, effects hearth.SideEffects) error {
 	return s.write(ctx, "DeleteExport", func(t *tx) error {
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		result, err := t.exec(`DELETE FROM exports WHERE id=?`, id)

@@ -20,7 +20,7 @@ func (s *Store) Freeze(ctx context.Context) (thaw func(), err error) {
 	}
 }
 
-// hold keeps the writer inside of a transaction, which SQLite gives to one process at a time. frozen is false if there is a
+// hold keeps the writer inside of a transaction, which SQLite returns to one process at a time. frozen is false if there is a
 // tail again.
 func (s *Store) hold(ctx context.Context) (thaw func(), frozen bool, err error) {
 	release, answer := make(chan struct{}), make(chan bool, 1)

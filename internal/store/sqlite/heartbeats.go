@@ -60,7 +60,7 @@ type lastBeat struct {
 	status hearth.DeviceStatus
 }
 
-// heardList gives {"key":at, …}.
+// heardList returns {"key":at, …}.
 func heardList(keys []int64, heard map[int64]lastBeat) string {
 	list := make([]byte, 0, 24*len(keys)+2)
 	list = append(list, '{')
@@ -76,7 +76,7 @@ func heardList(keys []int64, heard map[int64]lastBeat) string {
 	return string(append(list, '}'))
 }
 
-// keyList gives [key, …].
+// keyList returns [key, …].
 func keyList(keys []int64) string {
 	list := make([]byte, 0, 8*len(keys)+2)
 	list = append(list, '[')

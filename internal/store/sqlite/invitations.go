@@ -17,9 +17,9 @@ func scanInvitation(row rowScanner) (i hearth.Invitation, err error) {
 }
 
 // CreateInvitation implements hearth.OrganizationStore.
-func (s *Store) CreateInvitation(ctx context.Context, i hearth.Invitation, along hearth.Along) error {
+func (s *Store) CreateInvitation(ctx context.Context, i hearth.Invitation, effects hearth.SideEffects) error {
 	return s.write(ctx, "CreateInvitation", func(t *tx) error {
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		if err := checkOrganization(t, i.OrganizationID); err != nil {
@@ -74,7 +74,7 @@ func (s *Store) Invited(ctx context.Context, email string, now time.Time) (invit
 }
 
 // UseInvitation implements hearth.OrganizationStore.
-func (s *Store) UseInvitation(ctx context.Context, use hearth.InvitationUse, along hearth.Along) (member hearth.Member, err error) {
+func (s *Store) UseInvitation(ctx context.Context, use hearth.InvitationUse, effects hearth.SideEffects) (member hearth.Member, err error) {
 	err = s.write(ctx, "UseInvitation", func(t *tx) error {
 		i, err := scanInvitation(t.row(selectInvitationByHash, use.Hash))
 		if err != nil {
@@ -88,7 +88,7 @@ func (s *Store) UseInvitation(ctx context.Context, use hearth.InvitationUse, alo
 		if err != nil {
 			return err
 		}
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		if _, err := t.exec(`DELETE FROM invitations WHERE id=?`, i.ID); err != nil {

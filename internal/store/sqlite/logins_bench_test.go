@@ -47,12 +47,12 @@ func BenchmarkHeartbeatsBesideLogins(b *testing.B) {
 	}
 }
 
-// loginBench stores a person and a thousand devices, and gives their keys.
+// loginBench stores a person and a thousand devices, and returns their keys.
 func loginBench(b *testing.B, s *Store) (keys []int64) {
 	b.Helper()
 	now := time.Now()
 	person := hearth.User{ID: "ann", Name: "Ann", Email: "ann@example.com", Role: hearth.RoleUser, PasswordHash: []byte("x"), CreatedAt: now, UpdatedAt: now}
-	if err := s.CreateUser(b.Context(), person, hearth.Along{}); err != nil {
+	if err := s.CreateUser(b.Context(), person, hearth.SideEffects{}); err != nil {
 		b.Fatal(err)
 	}
 	devices := make([]hearth.Device, 1000)
@@ -61,7 +61,7 @@ func loginBench(b *testing.B, s *Store) (keys []int64) {
 			ID: fmt.Sprint("device", i), Name: "n", Type: "t", Status: hearth.StatusActive, Interval: 60, OwnerID: person.ID, CreatedAt: now, UpdatedAt: now,
 		}
 	}
-	devices, err := s.CreateDevices(b.Context(), devices, hearth.Along{})
+	devices, err := s.CreateDevices(b.Context(), devices, hearth.SideEffects{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func loginBench(b *testing.B, s *Store) (keys []int64) {
 	return keys
 }
 
-// beatFor sends 500 heartbeats/s for four seconds and gives the p99, counted from when each was due.
+// beatFor sends 500 heartbeats/s for four seconds and returns the p99, counted from when each was due.
 func beatFor(b *testing.B, s *Store, keys []int64) time.Duration {
 	b.Helper()
 	const n, step = 2000, 2 * time.Millisecond
@@ -101,9 +101,9 @@ func signInUntil(ctx context.Context, b *testing.B, s *Store) {
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		now, id := time.Now(), fmt.Sprint(time.Now().UnixNano())
-		_, err := s.UpdateTries(b.Context(), []byte("tries"), func(t hearth.Tries) (hearth.Tries, hearth.Along, error) {
+		_, err := s.UpdateTries(b.Context(), []byte("tries"), func(t hearth.Tries) (hearth.Tries, hearth.SideEffects, error) {
 			t.Failed, t.UpdatedAt = t.Failed+1, now
-			return t, hearth.Along{}, nil
+			return t, hearth.SideEffects{}, nil
 		})
 		if err != nil {
 			b.Error(err)
@@ -116,7 +116,7 @@ func signInUntil(ctx context.Context, b *testing.B, s *Store) {
 		_, _, err = s.CreateSession(b.Context(), hearth.NewSession{
 			Session: session, RefreshHash: []byte(id), Decide: func(u hearth.User, _, _ bool) (hearth.UserChange, error) {
 				u.LastLoginAt = now
-				return hearth.UserChange{User: u, ClearTries: []byte("tries"), Along: hearth.Along{Audit: []hearth.AuditEntry{entry}}}, nil
+				return hearth.UserChange{User: u, ClearTries: []byte("tries"), SideEffects: hearth.SideEffects{Audit: []hearth.AuditEntry{entry}}}, nil
 			},
 		})
 		if err != nil {

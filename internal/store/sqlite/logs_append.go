@@ -128,7 +128,7 @@ func (w *logWriter) storeRow(t *tx, row *tailRow) error {
 	return nil
 }
 
-// committed ends a group that is durable; it gives by what the tail grew.
+// committed ends a group that is durable; it returns by what the tail grew.
 func (w *logWriter) committed() (grown tailSize) {
 	for _, row := range w.stored {
 		w.tail.add(row)
@@ -153,7 +153,7 @@ func (w *logWriter) clearGroup() {
 	clear(w.index)
 }
 
-// scopeOf gives the scope of a device; ok is false if there is no such device.
+// scopeOf returns the scope of a device; ok is false if there is no such device.
 func (w *logWriter) scopeOf(t *tx, device int64) (scope int64, ok bool, err error) {
 	if scope, ok = w.scopes[device]; ok {
 		return scope, true, nil
@@ -175,7 +175,7 @@ func (w *logWriter) scopeOf(t *tx, device int64) (scope int64, ok bool, err erro
 // maxRemembered bounds each of the writer's maps.
 const maxRemembered = 1 << 18
 
-// eventKey gives the short number of an event, making it if it is new.
+// eventKey returns the short number of an event, making it if it is new.
 func (w *logWriter) eventKey(t *tx, name string) (key int64, err error) {
 	if key, ok := w.events[name]; ok {
 		return key, nil
@@ -195,7 +195,7 @@ func (w *logWriter) eventKey(t *tx, name string) (key int64, err error) {
 	return key, nil
 }
 
-// nextSeq gives the number of the next entry.
+// nextSeq returns the number of the next entry.
 func (w *logWriter) nextSeq(t *tx) (uint64, error) {
 	if w.next == 0 {
 		var last int64
@@ -209,7 +209,7 @@ func (w *logWriter) nextSeq(t *tx) (uint64, error) {
 	return w.next, nil
 }
 
-// tailSize gives the size of the stored tail.
+// tailSize returns the size of the stored tail.
 func (w *logWriter) tailSize(t *tx) (tailSize, error) {
 	if !w.sized {
 		err := t.row(`SELECT coalesce(sum(entries), 0), count(*) FROM log_tail`).Scan(&w.size.entries, &w.size.rows)
@@ -221,7 +221,7 @@ func (w *logWriter) tailSize(t *tx) (tailSize, error) {
 	return w.size, nil
 }
 
-// append takes the entries into the group and gives the number of the first.
+// append takes the entries into the group and returns the number of the first.
 func (w *logWriter) append(t *tx, entries []hearth.LogEntry) (uint64, error) {
 	first, err := w.nextSeq(t)
 	if err != nil {
@@ -267,7 +267,7 @@ func (w *logWriter) append(t *tx, entries []hearth.LogEntry) (uint64, error) {
 
 // AppendLogs implements hearth.LogStore.
 func (s *Store) AppendLogs(
-	ctx context.Context, entries []hearth.LogEntry, checkpoint *hearth.Checkpoint, along hearth.Along,
+	ctx context.Context, entries []hearth.LogEntry, checkpoint *hearth.Checkpoint, effects hearth.SideEffects,
 ) (first uint64, err error) {
 	if len(entries) > hearth.MaxLogBatch {
 		return 0, hearth.Errorf(hearth.CodeValidationFailed, "a batch has at most %d logs", hearth.MaxLogBatch)
@@ -278,11 +278,11 @@ func (s *Store) AppendLogs(
 		}
 	}
 	err = s.write(ctx, "AppendLogs", func(t *tx) error {
-		along := along
-		if err := s.answerLogs(t, &along); err != nil {
+		effects := effects
+		if err := s.answerLogs(t, &effects); err != nil {
 			return err
 		}
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		if checkpoint != nil {
@@ -311,19 +311,19 @@ func (s *Store) AppendLogs(
 }
 
 // answerLogs has the answer made of an idempotency record that waits for the first entry's number.
-func (s *Store) answerLogs(t *tx, along *hearth.Along) error {
-	if along.Once == nil || along.Once.Answer != nil || along.Once.Render == nil {
+func (s *Store) answerLogs(t *tx, effects *hearth.SideEffects) error {
+	if effects.Idempotency == nil || effects.Idempotency.Answer != nil || effects.Idempotency.Render == nil {
 		return nil
 	}
 	first, err := t.w.logs.nextSeq(t)
 	if err != nil {
 		return err
 	}
-	along.Once, err = along.Once.Answered(first)
+	effects.Idempotency, err = effects.Idempotency.Answered(first)
 	return err
 }
 
-// ForeignWrites gives a number that grows when another process has written to the database since it was last asked for.
+// ForeignWrites returns a number that grows when another process has written to the database since it was last asked for.
 func (s *Store) ForeignWrites(ctx context.Context) (n uint64, err error) {
 	// The start of a group looks for them; a group that changes nothing writes nothing.
 	err = s.write(ctx, "ForeignWrites", func(t *tx) error {

@@ -38,14 +38,14 @@ func openBench(b *testing.B, path string) (*sqlite.Store, []hearth.Device) {
 			CreatedAt: benchEnd, UpdatedAt: benchEnd,
 		}
 	}
-	devices, err = s.CreateDevices(b.Context(), devices, hearth.Along{})
+	devices, err = s.CreateDevices(b.Context(), devices, hearth.SideEffects{})
 	if err != nil {
 		b.Fatal(err)
 	}
 	return s, devices
 }
 
-// readings gives n logs in batches: each device reports one of three events in turn, values walk by hundredths.
+// readings returns n logs in batches: each device reports one of three events in turn, values walk by hundredths.
 func readings(devices []hearth.Device, n int) iter.Seq[[]hearth.LogEntry] {
 	return func(yield func([]hearth.LogEntry) bool) {
 		random := rand.New(rand.NewPCG(1, 2))
@@ -78,7 +78,7 @@ func fill(b *testing.B, s *sqlite.Store, devices []hearth.Device, n int) time.Du
 	var took time.Duration
 	for batch := range readings(devices, n) {
 		start := time.Now()
-		if _, err := s.AppendLogs(context.Background(), batch, nil, hearth.Along{}); err != nil {
+		if _, err := s.AppendLogs(context.Background(), batch, nil, hearth.SideEffects{}); err != nil {
 			b.Fatal(err)
 		}
 		took += time.Since(start)

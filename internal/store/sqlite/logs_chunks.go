@@ -39,7 +39,7 @@ func (s *Store) mergeChunks(t *tx, scope int64, series []logcodec.Series, entrie
 	return nil
 }
 
-// chunkFor gives the chunk that covers an entry; its key is 0 if the scope has none yet.
+// chunkFor returns the chunk that covers an entry; its key is 0 if the scope has none yet.
 func chunkFor(t *tx, scope int64, e logcodec.Entry) (m chunkMeta, err error) {
 	m.nextAt = math.MaxInt64
 	// Both by log_chunks_low.
@@ -115,7 +115,7 @@ func (s *Store) insertChunks(t *tx, scope int64, series []logcodec.Series, entri
 	return nil
 }
 
-// pieces gives the sizes of the chunks that n entries are cut into: full ones and a rest where entries come in order of
+// pieces returns the sizes of the chunks that n entries are cut into: full ones and a rest where entries come in order of
 // time, so that chunks end up full; even ones otherwise, so that there is room.
 func pieces(n, limit int, inOrder bool) []int {
 	if n <= limit {
@@ -135,7 +135,7 @@ func pieces(n, limit int, inOrder bool) []int {
 	return sizes
 }
 
-// unscoped gives the series without their scope, which a chunk's row says once.
+// unscoped returns the series without their scope, which a chunk's row says once.
 func unscoped(series []logcodec.Series) []logcodec.Series {
 	if len(series) == 0 || series[0].Scope == 0 && series[len(series)-1].Scope == 0 {
 		return series

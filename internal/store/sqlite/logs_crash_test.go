@@ -58,7 +58,7 @@ func appendForEver(path string) error {
 				for j := range batch {
 					batch[j] = hearth.LogEntry{Device: int64(1 + (i+j)%3), Event: "e", Value: value, At: at(time.Duration(i*7+j) * time.Second)}
 				}
-				if _, err := s.AppendLogs(ctx, batch, nil, hearth.Along{}); err != nil {
+				if _, err := s.AppendLogs(ctx, batch, nil, hearth.SideEffects{}); err != nil {
 					failed <- err
 					return
 				}
@@ -87,7 +87,7 @@ func TestAKilledWriterLosesNothingAcknowledged(t *testing.T) {
 	}
 	for i := range 3 {
 		d := hearth.Device{ID: fmt.Sprint(i), Name: "d", Type: "t", Status: hearth.StatusActive, Interval: 60, OwnerID: "u", CreatedAt: time.Now(), UpdatedAt: time.Now()}
-		if _, err := s.CreateDevices(t.Context(), []hearth.Device{d}, hearth.Along{}); err != nil {
+		if _, err := s.CreateDevices(t.Context(), []hearth.Device{d}, hearth.SideEffects{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -133,7 +133,7 @@ func importData(t *testing.T, dir string) *imported {
 			t.Fatal(err)
 		}
 		if len(batch) == hearth.MaxLogBatch || err != nil {
-			if _, err := s.AppendLogs(context.Background(), batch, nil, hearth.Along{}); err != nil {
+			if _, err := s.AppendLogs(context.Background(), batch, nil, hearth.SideEffects{}); err != nil {
 				t.Fatal(err)
 			}
 			batch = batch[:0]
@@ -152,7 +152,7 @@ func (s *imported) entry(t *testing.T, row []string) hearth.LogEntry {
 		name := string([]byte(row[0]))
 		created, err := s.CreateDevices(t.Context(), []hearth.Device{{
 			ID: name, Name: name, Type: row[1], Status: hearth.StatusActive, Interval: 60, OwnerID: "u", CreatedAt: time.Now(), UpdatedAt: time.Now(),
-		}}, hearth.Along{})
+		}}, hearth.SideEffects{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +180,7 @@ func (s *imported) rollups(t *testing.T, query hearth.RollupQuery) [][]hearth.Ro
 	return out
 }
 
-// same tells whether two sums differ by no more than the last digit that the facts give.
+// same reports whether two sums differ by no more than the last digit that the facts give.
 func same(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(1, math.Abs(b)) }
 
 func (s *imported) checkTotals(t *testing.T) {

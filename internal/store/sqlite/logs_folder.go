@@ -45,7 +45,7 @@ const maxTailRows = 512
 // tailSize is the size of the stored tail.
 type tailSize struct{ entries, rows int64 }
 
-// full tells whether the tail is worth a fold, or so many of them.
+// full reports whether the tail is worth a fold, or so many of them.
 func (n tailSize) full(options LogOptions, folds int64) bool {
 	return n.entries >= folds*int64(options.FoldRows) || n.rows >= folds*maxTailRows
 }

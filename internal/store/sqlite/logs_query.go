@@ -57,7 +57,7 @@ func (p *logPage) order(a, b hearth.LogEntry) int {
 	return -order
 }
 
-// collect gives the first Limit+1 entries, from the chunks and the tail.
+// collect returns the first Limit+1 entries, from the chunks and the tail.
 func (p *logPage) collect(scope int64) ([]hearth.LogEntry, error) {
 	v := p.view
 	if p.After != nil {
@@ -140,7 +140,7 @@ type dayHours struct {
 
 type dayList []dayHours
 
-// daysOf gives up to limit days of the range (of days, both ends inclusive) with the hours in which a device has wanted
+// daysOf returns up to limit days of the range (of days, both ends inclusive) with the hours in which a device has wanted
 // logs; days without any are among them.
 func (v *logView) daysOf(scope, device int64, in timeRange, limit int) (dayList, error) {
 	// By primary key.
@@ -172,7 +172,7 @@ func (v *logView) daysOf(scope, device int64, in timeRange, limit int) (dayList,
 	return out, closed(rows, nil)
 }
 
-// hourRuns gives ranges of milliseconds that hold all the hours, in the list's order; hours that lie close together share
+// hourRuns returns ranges of milliseconds that hold all the hours, in the list's order; hours that lie close together share
 // one.
 func (l dayList) hourRuns(backward bool) [][2]int64 {
 	const near = 2 * logsums.HourMillis

@@ -278,7 +278,7 @@ func (q *rollupQuery) addCells(scope int64, c *cover, level int, groupers []*log
 	})
 }
 
-// addDays adds what log_days has of the cover's hours and, if nothing else gives them, its days.
+// addDays adds what log_days has of the cover's hours and, if nothing else returns them, its days.
 func (q *rollupQuery) addDays(scope int64, c *cover, p plan, groupers []*logsums.Grouper) error {
 	hours := map[int64]uint32{}
 	var days []int64
@@ -316,7 +316,7 @@ func (q *rollupQuery) addDays(scope int64, c *cover, p plan, groupers []*logsums
 // allGroups is the range of groups where no devices are asked for.
 var allGroups = [2]int64{0, math.MaxInt64}
 
-// groupRanges gives the ranges of groups that the wanted devices are in.
+// groupRanges returns the ranges of groups that the wanted devices are in.
 func (v *logView) groupRanges(scope int64) [][2]int64 {
 	if v.devices == nil {
 		return [][2]int64{allGroups}

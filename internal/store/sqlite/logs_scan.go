@@ -161,7 +161,7 @@ func (c *scanCursor) settle() (more bool, err error) {
 	return len(c.buffer) > 0, closed(rows, nil)
 }
 
-// run gives the entries to yield, in order.
+// run returns the entries to yield, in order.
 func (m *scanMerge) run(yield func(hearth.LogEntry) bool) error {
 	for len(m.heap) > 0 {
 		c := m.heap[0]

@@ -47,7 +47,7 @@ func (s *Store) addRollups(t *tx, scope int64, add *logsums.Rollups) error {
 	return nil
 }
 
-// loadSum gives a stored sum, an empty one if there is none.
+// loadSum returns a stored sum, an empty one if there is none.
 func loadSum(q querier, scope int64, level int, bucket int64) (logsums.Sum, error) {
 	s := logsums.Sum{Bucket: bucket}
 	var totals, sketches, cells []byte

@@ -78,7 +78,7 @@ type querier interface {
 	row(query string, args ...any) rowScanner
 }
 
-// tailRows gives the decoded rows whose times touch [from, to), oldest number first, up to a number of entries (0: all).
+// tailRows returns the decoded rows whose times touch [from, to), oldest number first, up to a number of entries (0: all).
 func (s *Store) tailRows(q querier, from, to int64, upTo int) ([]*tailRow, error) {
 	rows, err := q.query(`SELECT seq, last, entries, min_at, max_at FROM log_tail ORDER BY seq`)
 	if err != nil {

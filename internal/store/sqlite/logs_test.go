@@ -60,7 +60,7 @@ func TestTwoProgramsWriteLogsToOneFile(t *testing.T) {
 	devices, err := stores[0].CreateDevices(t.Context(), []hearth.Device{
 		{ID: "a", Name: "a", Type: "t", Status: hearth.StatusActive, Interval: 60, OwnerID: "u", CreatedAt: time.Now(), UpdatedAt: time.Now()},
 		{ID: "b", Name: "b", Type: "t", Status: hearth.StatusActive, Interval: 60, OwnerID: "u", CreatedAt: time.Now(), UpdatedAt: time.Now()},
-	}, hearth.Along{})
+	}, hearth.SideEffects{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestTwoProgramsWriteLogsToOneFile(t *testing.T) {
 		s := stores[i%2]
 		first, err := s.AppendLogs(t.Context(), []hearth.LogEntry{
 			{Device: devices[0].Key, Event: "e", Value: 1, At: int64(i)}, {Device: devices[1].Key, Event: []string{"f", "g"}[i%2], Value: 2, At: int64(i)},
-		}, nil, hearth.Along{})
+		}, nil, hearth.SideEffects{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,10 +82,10 @@ func TestTwoProgramsWriteLogsToOneFile(t *testing.T) {
 			t.Fatalf("the other program sees %d logs, %v; want %d", n, err, 2*i+2)
 		}
 	}
-	if err := stores[1].DeleteDevice(t.Context(), "a", func(hearth.Device) error { return nil }, hearth.Along{}); err != nil {
+	if err := stores[1].DeleteDevice(t.Context(), "a", func(hearth.Device) error { return nil }, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := stores[0].AppendLogs(t.Context(), []hearth.LogEntry{{Device: devices[0].Key, Event: "e", Value: 1}}, nil, hearth.Along{}); err != nil {
+	if _, err := stores[0].AppendLogs(t.Context(), []hearth.LogEntry{{Device: devices[0].Key, Event: "e", Value: 1}}, nil, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	for more := true; more; {

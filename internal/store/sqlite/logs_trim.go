@@ -163,7 +163,7 @@ func (s *Store) trimSums(t *tx, scope, horizon int64) (more bool, err error) {
 	return false, s.rebuildMonth(t, scope, logsums.BucketOf(logsums.LevelMonth, horizon))
 }
 
-// filterChunk rewrites a chunk without the entries that keep refuses and gives their number; an empty one goes.
+// filterChunk rewrites a chunk without the entries that keep refuses and returns their number; an empty one goes.
 func (s *Store) filterChunk(t *tx, key int64, keep func(logcodec.Series, *logcodec.Entry) bool) (removed int64, err error) {
 	var data []byte
 	if err := t.row(`SELECT data FROM log_chunks WHERE key=?`, key).Scan(&data); err != nil {
@@ -356,7 +356,7 @@ func (s *Store) reclaimDay(t *tx, scope, next int64, devices []int64) (bool, err
 	return true, err
 }
 
-// firstDay gives the first day, from next on, on which any of the wanted devices has logs.
+// firstDay returns the first day, from next on, on which any of the wanted devices has logs.
 func (v *logView) firstDay(scope, next int64) (first int64, found bool, err error) {
 	var day logcodec.Day
 	for _, groups := range v.groupRanges(scope) {

@@ -17,7 +17,7 @@ type eventNames struct {
 	names map[int64]string
 }
 
-// name gives the name of an event.
+// name returns the name of an event.
 func (n *eventNames) name(q querier, key int64) (string, error) {
 	n.mu.Lock()
 	name, ok := n.names[key]
@@ -66,7 +66,7 @@ type viewMemory struct {
 	cells     []logcodec.Cell
 }
 
-// borrowMemory gives memory for one question; it goes back by returnMemory.
+// borrowMemory returns memory for one question; it goes back by returnMemory.
 func (s *Store) borrowMemory() *viewMemory {
 	if m, ok := s.memory.Get().(*viewMemory); ok {
 		return m
@@ -91,7 +91,7 @@ type logScope struct {
 }
 
 // openView reads what every question needs. The view is of nothing where from is not before to. A view that is at its end
-// gives its memory back by returnMemory; one that failed need not.
+// returns its memory back by returnMemory; one that failed need not.
 func (s *Store) openView(q querier, of logScope) (*logView, error) {
 	v := &logView{store: s, q: q, viewMemory: s.borrowMemory(), from: max(firstMilli, of.span.From.UnixMilli()), to: min(endMilli, of.span.To.UnixMilli())}
 	var horizon int64
@@ -244,7 +244,7 @@ func (v *logView) readEvents(names []string) error {
 	return nil
 }
 
-// wants tells whether the question is about a series of a scope of the view.
+// wants reports whether the question is about a series of a scope of the view.
 func (v *logView) wants(scope, device, event int64) bool {
 	if v.dead[device] || v.events != nil && !v.events[event] {
 		return false
@@ -278,14 +278,14 @@ func (v *logView) tailEntries(fn func(series []logcodec.Series, e *logcodec.Entr
 	}
 }
 
-// chunkEntries calls fn, in order or in reverse, for the wanted entries of a scope's chunks in the range, until it gives
+// chunkEntries calls fn, in order or in reverse, for the wanted entries of a scope's chunks in the range, until it returns
 // false.
 func (v *logView) chunkEntries(scope int64, in timeRange, fn func(series []logcodec.Series, e *logcodec.Entry) bool) error {
 	return v.chunksIn(scope, in, func(chunk *logcodec.Chunk) bool { return in.each(chunk, fn) })
 }
 
 // chunksIn calls fn, in order or in reverse, for the chunks of a scope that touch the range, with their wanted entries,
-// until it gives false.
+// until it returns false.
 func (v *logView) chunksIn(scope int64, in timeRange, fn func(*logcodec.Chunk) bool) error {
 	query := chunkKeysForward
 	if in.backward {
@@ -333,7 +333,7 @@ type timeRange struct {
 	backward bool
 }
 
-// of gives the entries of a chunk in the range.
+// of returns the entries of a chunk in the range.
 func (r timeRange) of(chunk *logcodec.Chunk) []logcodec.Entry {
 	byTime := func(e logcodec.Entry, at int64) int { return cmp.Compare(e.At, at) }
 	first, _ := slices.BinarySearchFunc(chunk.Entries, r.from, byTime)
@@ -341,7 +341,7 @@ func (r timeRange) of(chunk *logcodec.Chunk) []logcodec.Entry {
 	return chunk.Entries[first:max(first, end)]
 }
 
-// each calls fn for the entries of a chunk in the range until it gives false.
+// each calls fn for the entries of a chunk in the range until it returns false.
 func (r timeRange) each(chunk *logcodec.Chunk, fn func(series []logcodec.Series, e *logcodec.Entry) bool) bool {
 	entries := r.of(chunk)
 	for i := range entries {
@@ -356,7 +356,7 @@ func (r timeRange) each(chunk *logcodec.Chunk, fn func(series []logcodec.Series,
 	return true
 }
 
-// picky tells whether the question is not about all series of a scope.
+// picky reports whether the question is not about all series of a scope.
 func (v *logView) picky(scope int64) bool {
 	return v.devices != nil || v.events != nil || v.deadScopes[scope] > 0
 }

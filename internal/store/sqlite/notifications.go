@@ -35,7 +35,7 @@ func (s *Store) CreateNotification(ctx context.Context, n hearth.NewNotification
 		if err != nil || !news {
 			return err
 		}
-		if err := s.writeAlong(t, n.Along); err != nil {
+		if err := s.writeEffects(t, n.SideEffects); err != nil {
 			return err
 		}
 		created = true
@@ -47,7 +47,7 @@ func (s *Store) CreateNotification(ctx context.Context, n hearth.NewNotification
 	return created, err
 }
 
-// isNews tells whether the notification is to be stored, and notes what the user knows of its device.
+// isNews reports whether the notification is to be stored, and notes what the user knows of its device.
 func isNews(t *tx, n hearth.NewNotification) (bool, error) {
 	var user, known bool
 	// Both by primary key.
@@ -214,7 +214,7 @@ func (s *Store) NotificationSettings(ctx context.Context, userID string) (hearth
 
 // SetNotificationSettings implements hearth.NotificationStore.
 func (s *Store) SetNotificationSettings(
-	ctx context.Context, userID string, choice hearth.NotificationChoice, along hearth.Along,
+	ctx context.Context, userID string, choice hearth.NotificationChoice, effects hearth.SideEffects,
 ) error {
 	types := map[hearth.NotificationType]delivery{}
 	for kind, d := range choice.Types {
@@ -225,7 +225,7 @@ func (s *Store) SetNotificationSettings(
 		return err
 	}
 	return s.write(ctx, "SetNotificationSettings", func(t *tx) error {
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		result, err := t.exec(`INSERT OR REPLACE INTO notification_settings(user_id, types) SELECT id, ?2 FROM users WHERE id=?1`, userID, string(data))
@@ -256,7 +256,7 @@ func (s *Store) SetNotificationSettings(
 	})
 }
 
-// toldBefore gives what the user knows of the devices that are watched.
+// toldBefore returns what the user knows of the devices that are watched.
 func toldBefore(t *tx, userID string) (map[string]hearth.Connection, error) {
 	told := map[string]hearth.Connection{}
 	rows, err := t.query(`SELECT device_id, told FROM device_watches WHERE user_id=?`, userID)

@@ -24,9 +24,9 @@ func scanOrganization(row rowScanner) (o hearth.Organization, err error) {
 const selectOrganization = `SELECT ` + organizationColumns + ` FROM organizations o WHERE o.id=?`
 
 // CreateOrganization implements hearth.OrganizationStore.
-func (s *Store) CreateOrganization(ctx context.Context, org hearth.Organization, ownerID string, along hearth.Along) error {
+func (s *Store) CreateOrganization(ctx context.Context, org hearth.Organization, ownerID string, effects hearth.SideEffects) error {
 	return s.write(ctx, "CreateOrganization", func(t *tx) error {
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		_, err := t.exec(`INSERT INTO organizations(id, name, created_at, updated_at) VALUES(?,?,?,?)`,
@@ -114,7 +114,7 @@ func timeCursor(cursor hearth.Cursor, descending bool) (at int64, id string, err
 
 // UpdateOrganization implements hearth.OrganizationStore.
 func (s *Store) UpdateOrganization(
-	ctx context.Context, id string, change func(hearth.Organization) (hearth.Organization, error), along hearth.Along,
+	ctx context.Context, id string, change func(hearth.Organization) (hearth.Organization, error), effects hearth.SideEffects,
 ) (after hearth.Organization, err error) {
 	err = s.write(ctx, "UpdateOrganization", func(t *tx) error {
 		before, err := scanOrganization(t.row(selectOrganization, id))
@@ -124,7 +124,7 @@ func (s *Store) UpdateOrganization(
 		if after, err = change(before); err != nil {
 			return err
 		}
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		_, err = t.exec(`UPDATE organizations SET name=?, updated_at=? WHERE id=?`, after.Name, millis(after.UpdatedAt), id)
@@ -137,9 +137,9 @@ func (s *Store) UpdateOrganization(
 }
 
 // DeleteOrganization implements hearth.OrganizationStore.
-func (s *Store) DeleteOrganization(ctx context.Context, id string, along hearth.Along) (memberIDs []string, err error) {
+func (s *Store) DeleteOrganization(ctx context.Context, id string, effects hearth.SideEffects) (memberIDs []string, err error) {
 	err = s.write(ctx, "DeleteOrganization", func(t *tx) error {
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		var devices bool
@@ -264,7 +264,7 @@ func (s *Store) Members(ctx context.Context, orgID string, page hearth.Page) (he
 }
 
 // ChangeMember implements hearth.OrganizationStore.
-func (s *Store) ChangeMember(ctx context.Context, change hearth.MemberChange, along hearth.Along) (member hearth.Member, err error) {
+func (s *Store) ChangeMember(ctx context.Context, change hearth.MemberChange, effects hearth.SideEffects) (member hearth.Member, err error) {
 	err = s.write(ctx, "ChangeMember", func(t *tx) error {
 		if err := checkOrganization(t, change.OrganizationID); err != nil {
 			return err
@@ -277,7 +277,7 @@ func (s *Store) ChangeMember(ctx context.Context, change hearth.MemberChange, al
 		if err != nil {
 			return err
 		}
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		member = hearth.Member{OrganizationID: change.OrganizationID, UserID: change.UserID, Role: to, JoinedAt: change.At}
@@ -293,7 +293,7 @@ func (s *Store) ChangeMember(ctx context.Context, change hearth.MemberChange, al
 	return member, nil
 }
 
-// roleOf gives a person's role in an organization, by primary key; "" for none.
+// roleOf returns a person's role in an organization, by primary key; "" for none.
 func roleOf(t *tx, orgID, userID string) (role hearth.OrgRole, err error) {
 	err = t.row(`SELECT role FROM members WHERE organization_id=? AND user_id=?`, orgID, userID).Scan(&role)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -307,7 +307,7 @@ func readMember(t *tx, orgID, userID string) (hearth.Member, error) {
 		WHERE m.organization_id=? AND m.user_id=?`, orgID, userID))
 }
 
-// setRole gives member the role in place of from, and keeps the organization from being without an owner.
+// setRole returns member the role in place of from, and keeps the organization from being without an owner.
 func setRole(t *tx, member hearth.Member, from hearth.OrgRole) error {
 	orgID, userID, to := member.OrganizationID, member.UserID, member.Role
 	if from == hearth.OrgOwner && to != hearth.OrgOwner {

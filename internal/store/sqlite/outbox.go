@@ -6,11 +6,11 @@ import (
 	"hearth"
 )
 
-// PendingOutbox gives the oldest limit jobs that writes left behind and that nobody deleted yet.
+// PendingOutbox returns the oldest limit jobs that writes left behind and that nobody deleted yet.
 func (s *Store) PendingOutbox(ctx context.Context, limit int) ([]hearth.OutboxJob, error) {
 	var jobs []hearth.OutboxJob
 	err := s.read(ctx, "PendingOutbox", func(r *reader) error {
-		// Ids begin with their time: the primary key gives the order.
+		// Ids begin with their time: in order of the primary key.
 		rows, err := r.query(`SELECT id, kind, queue, payload, uniq, run_at FROM outbox ORDER BY id LIMIT ?`, limit)
 		if err != nil {
 			return err

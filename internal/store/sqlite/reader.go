@@ -54,7 +54,7 @@ func (p *readers) close() error {
 	return p.closeErr
 }
 
-// use tells how many connections are busy.
+// use reports how many connections are busy.
 func (p *readers) use(name string) hearth.Pool {
 	return hearth.Pool{Name: name, InUse: p.size - len(p.free), Max: p.size}
 }
@@ -136,7 +136,7 @@ type snapshotKey struct{ store *Store }
 
 // Snapshot runs fn, and has all reads of the store with fn's context see the store as it is now, whatever is written meanwhile.
 // They are made one after another. While fn runs, the file that takes writes cannot be made smaller: it is for minutes at most.
-// What fn gives back comes back.
+// What fn returns comes back.
 func (s *Store) Snapshot(ctx context.Context, fn func(context.Context) error) error {
 	return s.readFrom(ctx, s.scans, func(r *reader) error {
 		var one int

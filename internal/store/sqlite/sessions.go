@@ -155,7 +155,7 @@ func (s *Store) UseRefreshToken(
 		if err != nil {
 			return err
 		}
-		if err := s.writeAlong(t, verdict.Along); err != nil {
+		if err := s.writeEffects(t, verdict.SideEffects); err != nil {
 			return err
 		}
 		if verdict.Next != nil {
@@ -185,7 +185,7 @@ func (s *Store) UseRefreshToken(
 // EndSession implements hearth.SessionStore.
 func (s *Store) EndSession(ctx context.Context, end hearth.SessionEnd) (session hearth.Session, err error) {
 	err = s.write(ctx, "EndSession", func(t *tx) error {
-		if err := s.writeAlong(t, end.Along); err != nil {
+		if err := s.writeEffects(t, end.SideEffects); err != nil {
 			return err
 		}
 		var scan sessionScan
@@ -205,7 +205,7 @@ func (s *Store) EndSession(ctx context.Context, end hearth.SessionEnd) (session 
 // EndSessions implements hearth.SessionStore.
 func (s *Store) EndSessions(ctx context.Context, end hearth.SessionEnd) (ended []string, err error) {
 	err = s.write(ctx, "EndSessions", func(t *tx) error {
-		if err := s.writeAlong(t, end.Along); err != nil {
+		if err := s.writeEffects(t, end.SideEffects); err != nil {
 			return err
 		}
 		ended, err = endSessions(t, end)

@@ -26,13 +26,13 @@ func TestReadsOfASnapshotSeeOneMomentWhateverIsWritten(t *testing.T) {
 		id := fmt.Sprint("device", devices)
 		made, err := s.CreateDevices(t.Context(), []hearth.Device{{
 			ID: id, Name: id, Type: "t", Status: hearth.StatusActive, Interval: 60, OwnerID: "u", CreatedAt: time.Now(), UpdatedAt: time.Now(),
-		}}, hearth.Along{})
+		}}, hearth.SideEffects{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range 30 {
 			entry := hearth.LogEntry{Device: made[0].Key, Event: fmt.Sprint("e", devices), Value: 1, At: int64(i)}
-			if _, err := s.AppendLogs(t.Context(), []hearth.LogEntry{entry}, nil, hearth.Along{}); err != nil {
+			if _, err := s.AppendLogs(t.Context(), []hearth.LogEntry{entry}, nil, hearth.SideEffects{}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -56,7 +56,7 @@ func (s *Source) checkVersion(ctx context.Context) error {
 	return nil
 }
 
-// newestSchema gives the version that the program's migrations lead to.
+// newestSchema returns the version that the program's migrations lead to.
 func newestSchema() (newest int64, err error) {
 	files, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"hearth"
 )
 
-// dataVersion gives what SQLite counts up with each commit of another connection.
+// dataVersion returns what SQLite counts up with each commit of another connection.
 func dataVersion(t *testing.T, conn *sql.Conn) (version int64) {
 	t.Helper()
 	if err := conn.QueryRowContext(t.Context(), `PRAGMA data_version`).Scan(&version); err != nil {
@@ -31,12 +31,12 @@ func TestASourceReadsBesideAWriterAndWritesNothing(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if _, err := s.CreateDevices(t.Context(), []hearth.Device{{ID: "a", Name: "n", Type: "t", Status: hearth.StatusActive, Interval: 1, OwnerID: "u"}}, hearth.Along{}); err != nil {
+	if _, err := s.CreateDevices(t.Context(), []hearth.Device{{ID: "a", Name: "n", Type: "t", Status: hearth.StatusActive, Interval: 1, OwnerID: "u"}}, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	store := func(at int64) {
 		t.Helper()
-		if _, err := s.AppendLogs(t.Context(), []hearth.LogEntry{{Device: 1, Event: "e", Value: 1, At: at}}, nil, hearth.Along{}); err != nil {
+		if _, err := s.AppendLogs(t.Context(), []hearth.LogEntry{{Device: 1, Event: "e", Value: 1, At: at}}, nil, hearth.SideEffects{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -130,7 +130,7 @@ func (s *Store) Close() error {
 	return errors.Join(s.writer.stop(), s.readers.close(), s.scans.close())
 }
 
-// Ping tells whether the store answers; CodeUnavailable.
+// Ping reports whether the store answers; CodeUnavailable.
 func (s *Store) Ping(ctx context.Context) error {
 	return s.read(ctx, "Ping", func(r *reader) error {
 		var one int
@@ -138,7 +138,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	})
 }
 
-// Pools tells how busy the connections are: "read" are those of short questions, "scan" those of exports. There is one more,
+// Pools reports how busy the connections are: "read" are those of short questions, "scan" those of exports. There is one more,
 // which writes.
 func (s *Store) Pools() []hearth.Pool {
 	return []hearth.Pool{s.readers.use("read"), s.scans.use("scan")}

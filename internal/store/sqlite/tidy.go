@@ -2,11 +2,11 @@ package sqlite
 
 import "context"
 
-// vacuumStep is how many pages one write gives back to the file system: a few milliseconds' work.
+// vacuumStep is how many pages one write returns to the file system: a few milliseconds' work.
 const vacuumStep = 256
 
-// Tidy lets SQLite renew what it knows of its indexes, and gives pages that nothing uses back to the file system, in small
-// writes between which others go on; it gives the number of pages. A database that was made before pages could be given back
+// Tidy lets SQLite renew what it knows of its indexes, and returns pages that nothing uses back to the file system, in small
+// writes between which others go on; it returns the number of pages. A database that was made before pages could be returned
 // keeps them for what is stored later.
 func (s *Store) Tidy(ctx context.Context) (freed int, err error) {
 	err = s.write(ctx, "Tidy", func(t *tx) error { return t.drain(`PRAGMA optimize`) })

@@ -13,13 +13,13 @@ func TestTidyGivesSpaceBackToTheFileSystem(t *testing.T) {
 	s := openTest(t)
 	ctx := t.Context()
 	var ids []string
-	along := hearth.Along{}
+	effects := hearth.SideEffects{}
 	for i := range 100 {
 		id := "0195b000-0000-7000-8000-" + strings.Repeat("0", 9) + string(rune('0'+i/100)) + string(rune('0'+i/10%10)) + string(rune('0'+i%10))
-		along.Jobs = append(along.Jobs, hearth.OutboxJob{ID: id, Kind: "k", Queue: "cleanup", Payload: make([]byte, 60<<10)})
+		effects.Jobs = append(effects.Jobs, hearth.OutboxJob{ID: id, Kind: "k", Queue: "cleanup", Payload: make([]byte, 60<<10)})
 		ids = append(ids, id)
 	}
-	if err := s.Record(ctx, along); err != nil {
+	if err := s.Record(ctx, effects); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.DeleteOutbox(ctx, ids); err != nil {

@@ -28,9 +28,9 @@ func scanUser(row rowScanner, more ...any) (hearth.User, error) {
 }
 
 // CreateUser implements hearth.UserStore.
-func (s *Store) CreateUser(ctx context.Context, user hearth.User, along hearth.Along) error {
+func (s *Store) CreateUser(ctx context.Context, user hearth.User, effects hearth.SideEffects) error {
 	return s.write(ctx, "CreateUser", func(t *tx) error {
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		return insertUser(t, user)
@@ -38,9 +38,9 @@ func (s *Store) CreateUser(ctx context.Context, user hearth.User, along hearth.A
 }
 
 // CreateFirstUser implements hearth.UserStore.
-func (s *Store) CreateFirstUser(ctx context.Context, user hearth.User, along hearth.Along) error {
+func (s *Store) CreateFirstUser(ctx context.Context, user hearth.User, effects hearth.SideEffects) error {
 	return s.write(ctx, "CreateFirstUser", func(t *tx) error {
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		var exists bool
@@ -165,7 +165,7 @@ func (s *Store) UpdateUser(
 
 // applyUserChange writes what a UserChange asks for.
 func (s *Store) applyUserChange(t *tx, before hearth.User, to hearth.UserChange) (ended []string, err error) {
-	if err := s.writeAlong(t, to.Along); err != nil {
+	if err := s.writeEffects(t, to.SideEffects); err != nil {
 		return nil, err
 	}
 	u := to.User
@@ -225,18 +225,18 @@ func scanTries(row rowScanner) (hearth.Tries, error) {
 
 // UpdateTries implements hearth.UserStore.
 func (s *Store) UpdateTries(
-	ctx context.Context, key []byte, change func(hearth.Tries) (hearth.Tries, hearth.Along, error),
+	ctx context.Context, key []byte, change func(hearth.Tries) (hearth.Tries, hearth.SideEffects, error),
 ) (tries hearth.Tries, err error) {
 	err = s.write(ctx, "UpdateTries", func(t *tx) error {
 		before, err := scanTries(t.row(selectTries, key))
 		if err != nil {
 			return err
 		}
-		var along hearth.Along
-		if tries, along, err = change(before); err != nil {
+		var effects hearth.SideEffects
+		if tries, effects, err = change(before); err != nil {
 			return err
 		}
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		if tries == (hearth.Tries{}) {
@@ -251,9 +251,9 @@ func (s *Store) UpdateTries(
 }
 
 // CreatePasswordReset implements hearth.UserStore.
-func (s *Store) CreatePasswordReset(ctx context.Context, reset hearth.PasswordReset, along hearth.Along) error {
+func (s *Store) CreatePasswordReset(ctx context.Context, reset hearth.PasswordReset, effects hearth.SideEffects) error {
 	return s.write(ctx, "CreatePasswordReset", func(t *tx) error {
-		if err := s.writeAlong(t, along); err != nil {
+		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
 		var one int
@@ -320,8 +320,8 @@ func (s *Store) UsePasswordReset(
 }
 
 // Record implements hearth.UserStore.
-func (s *Store) Record(ctx context.Context, along hearth.Along) error {
-	return s.write(ctx, "Record", func(t *tx) error { return s.writeAlong(t, along) })
+func (s *Store) Record(ctx context.Context, effects hearth.SideEffects) error {
+	return s.write(ctx, "Record", func(t *tx) error { return s.writeEffects(t, effects) })
 }
 
 // removeTries removes failed logins and resets that are older than before.

@@ -198,7 +198,7 @@ collect:
 	w.answer(members, nil)
 }
 
-// runOne runs one write in a savepoint. Its own failure goes to req.err; what it gives back ends the whole group.
+// runOne runs one write in a savepoint. Its own failure goes to req.err; what it returns ends the whole group.
 func (w *writer) runOne(req *request) (fatal error) {
 	if err := w.exec(`SAVEPOINT write`); err != nil {
 		return err

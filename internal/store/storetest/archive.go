@@ -21,7 +21,7 @@ type ArchiveStore interface {
 	hearth.LogStore
 }
 
-// Archive is the suite for hearth.Archiver. open gives an empty store; it is called in parallel.
+// Archive is the suite for hearth.Archiver. open returns an empty store; it is called in parallel.
 func Archive(t *testing.T, open func(*testing.T) ArchiveStore) {
 	for name, test := range map[string]func(*testing.T, func(*testing.T) ArchiveStore){
 		"gives back every record of every kind":            archiveRoundTrip,
@@ -65,14 +65,14 @@ func archived(t *testing.T, s hearth.Archiver) (all hearth.ArchivePart) {
 	return all
 }
 
-// addPart adds a part's records and gives which kind and how many they were.
+// addPart adds a part's records and returns which kind and how many they were.
 func addPart(all *hearth.ArchivePart, p hearth.ArchivePart) (kind, n int) {
 	counts := []int{
 		add(&all.Counters, p.Counters), add(&all.Users, p.Users), add(&all.Tries, p.Tries), add(&all.PasswordResets, p.PasswordResets),
 		add(&all.Sessions, p.Sessions), add(&all.RefreshTokens, p.RefreshTokens), add(&all.Organizations, p.Organizations),
 		add(&all.Members, p.Members), add(&all.Invitations, p.Invitations), add(&all.Devices, p.Devices),
 		add(&all.DeviceTokens, p.DeviceTokens), add(&all.Notifications, p.Notifications), add(&all.Settings, p.Settings),
-		add(&all.Watches, p.Watches), add(&all.Schedules, p.Schedules), add(&all.Exports, p.Exports), add(&all.Checkpoints, p.Checkpoints), add(&all.Once, p.Once),
+		add(&all.Watches, p.Watches), add(&all.Schedules, p.Schedules), add(&all.Exports, p.Exports), add(&all.Checkpoints, p.Checkpoints), add(&all.Idempotency, p.Idempotency),
 		add(&all.Outbox, p.Outbox), add(&all.Audit, p.Audit), add(&all.Logs, p.Logs),
 	}
 	for i, count := range counts {
@@ -105,7 +105,7 @@ func sameRecords(want, got hearth.ArchivePart) string {
 		sortedBy(func(v hearth.ArchivedSettings) string { return v.UserID }),
 		sortedBy(func(v hearth.DeviceWatch) string { return v.DeviceID + v.UserID }), sortedBy(func(v hearth.ExportSchedule) string { return v.ID }),
 		sortedBy(func(v hearth.Export) string { return v.ID }),
-		sortedBy(func(v hearth.Checkpoint) string { return v.ID }), sortedBy(func(v hearth.Once) string { return v.Caller + v.Key }),
+		sortedBy(func(v hearth.Checkpoint) string { return v.ID }), sortedBy(func(v hearth.IdempotencyRecord) string { return v.Caller + v.Key }),
 		sortedBy(func(v hearth.OutboxJob) string { return v.ID }),
 	)
 }
@@ -162,7 +162,7 @@ func archiveRoundTrip(t *testing.T, open func(*testing.T) ArchiveStore) {
 	}
 }
 
-// splitParts gives an archive in small parts, as another program may cut it.
+// splitParts returns an archive in small parts, as another program may cut it.
 func splitParts(t *testing.T, s hearth.Archiver) func(func(hearth.ArchivePart) bool) {
 	return func(yield func(hearth.ArchivePart) bool) {
 		for part, err := range s.Archive(t.Context()) {
@@ -200,7 +200,7 @@ func archiveDevice(t *testing.T, s ArchiveStore, n int) hearth.Device {
 	d, err := s.CreateDevices(t.Context(), []hearth.Device{{
 		ID: fmt.Sprintf("0195d000-0000-7000-8000-%012d", n), Name: "n", Type: "t", Status: hearth.StatusActive, Interval: 60, OwnerID: "u",
 		CreatedAt: epoch, UpdatedAt: epoch,
-	}}, hearth.Along{})
+	}}, hearth.SideEffects{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func archiveAppend(t *testing.T, s ArchiveStore, device int64, n int) uint64 {
 	for i := range entries {
 		entries[i] = hearth.LogEntry{Device: device, Event: "e", Value: float64(i) / 4, At: epoch.UnixMilli() + int64(i)*1000}
 	}
-	first, err := s.AppendLogs(t.Context(), entries, nil, hearth.Along{})
+	first, err := s.AppendLogs(t.Context(), entries, nil, hearth.SideEffects{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +250,7 @@ func archiveHidden(t *testing.T, open func(*testing.T) ArchiveStore) {
 	gone, kept := archiveDevice(t, s, 1), archiveDevice(t, s, 2)
 	archiveAppend(t, s, gone.Key, 50)
 	last := archiveAppend(t, s, kept.Key, 7200) + 7199
-	if err := s.DeleteDevice(t.Context(), gone.ID, func(hearth.Device) error { return nil }, hearth.Along{}); err != nil {
+	if err := s.DeleteDevice(t.Context(), gone.ID, func(hearth.Device) error { return nil }, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := s.TrimLogs(t.Context(), epoch.Add(time.Hour)); err != nil {

@@ -10,7 +10,7 @@ import (
 	"hearth"
 )
 
-// Everything gives parts with n records and more of every kind that an archive holds, with every field set in some of them
+// Everything returns parts with n records and more of every kind that an archive holds, with every field set in some of them
 // and empty in others; the same for the same n. Logs are n a device.
 func Everything(n int) []hearth.ArchivePart {
 	g := &recordMaker{n: n, rng: rand.New(rand.NewPCG(uint64(n), 7))}
@@ -18,7 +18,7 @@ func Everything(n int) []hearth.ArchivePart {
 		{}, {Users: g.users()}, {Tries: g.tries()}, {PasswordResets: g.resets()}, {Sessions: g.sessions()}, {RefreshTokens: g.refreshTokens()},
 		{Organizations: g.organizations()}, {Members: g.members()}, {Invitations: g.invitations()}, {Devices: g.devices()},
 		{DeviceTokens: g.deviceTokens()}, {Notifications: g.notifications()}, {Settings: g.settings()}, {Watches: g.watches()},
-		{Schedules: g.schedules()}, {Exports: g.exports()}, {Checkpoints: g.checkpoints()}, {Once: g.once()}, {Outbox: g.outbox()}, {Audit: g.audit()}, {Logs: g.logs()},
+		{Schedules: g.schedules()}, {Exports: g.exports()}, {Checkpoints: g.checkpoints()}, {Idempotency: g.once()}, {Outbox: g.outbox()}, {Audit: g.audit()}, {Logs: g.logs()},
 	}
 	parts[0].Counters = []hearth.StoreCounters{{LastDevice: int64(10*n + 100), LastLog: g.lastLog + 1000}}
 	return parts
@@ -197,11 +197,11 @@ func (g *recordMaker) checkpoints() []hearth.Checkpoint {
 	}, func(i int, c *hearth.Checkpoint) { c.Mark = []byte{0xff, byte(i)} })
 }
 
-func (g *recordMaker) once() []hearth.Once {
-	return each(g.n, func(i int) hearth.Once {
-		return hearth.Once{Caller: "user:" + g.userID(i), Key: fmt.Sprintf("key %d", i), Fingerprint: "f", Status: 201, Answer: []byte{0, 0xfe},
+func (g *recordMaker) once() []hearth.IdempotencyRecord {
+	return each(g.n, func(i int) hearth.IdempotencyRecord {
+		return hearth.IdempotencyRecord{Caller: "user:" + g.userID(i), Key: fmt.Sprintf("key %d", i), Fingerprint: "f", Status: 201, Answer: []byte{0, 0xfe},
 			CreatedAt: g.at(i), ExpiresAt: g.at(i + 1440)}
-	}, func(int, *hearth.Once) {})
+	}, func(int, *hearth.IdempotencyRecord) {})
 }
 
 func (g *recordMaker) outbox() []hearth.OutboxJob {

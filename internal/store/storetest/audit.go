@@ -13,7 +13,7 @@ import (
 	"hearth"
 )
 
-// Audit is the suite for hearth.AuditStore. open gives an empty store; it is called once a test, in parallel.
+// Audit is the suite for hearth.AuditStore. open returns an empty store; it is called once a test, in parallel.
 func Audit(t *testing.T, open func(*testing.T) hearth.AuditStore) {
 	for name, test := range map[string]func(*testing.T, hearth.AuditStore){
 		"gives entries back as they were written":     auditRoundTrip,

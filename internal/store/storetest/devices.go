@@ -15,7 +15,7 @@ import (
 	"hearth"
 )
 
-// Devices is the suite for hearth.DeviceStore. open gives an empty store; it is called once a test, in parallel.
+// Devices is the suite for hearth.DeviceStore. open returns an empty store; it is called once a test, in parallel.
 func Devices(t *testing.T, open func(*testing.T) hearth.DeviceStore) {
 	for name, test := range map[string]func(*testing.T, hearth.DeviceStore){
 		"gives back what was created":                    devicesRoundTrip,
@@ -50,7 +50,7 @@ func Devices(t *testing.T, open func(*testing.T) hearth.DeviceStore) {
 // epoch is the time at which the suite's devices are made.
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// device gives a valid device of user u1; n makes ids that ascend.
+// device returns a valid device of user u1; n makes ids that ascend.
 func device(n int) hearth.Device {
 	return hearth.Device{
 		ID: fmt.Sprintf("0195a000-0000-7000-8000-%012d", n), Name: fmt.Sprintf("device %d", n), Type: "sensor",
@@ -65,7 +65,7 @@ func createDevices(t *testing.T, s hearth.DeviceStore, devices ...hearth.Device)
 			ensureOrganization(t, s, d.OrganizationID)
 		}
 	}
-	created, err := s.CreateDevices(t.Context(), devices, hearth.Along{})
+	created, err := s.CreateDevices(t.Context(), devices, hearth.SideEffects{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func ensureOrganization(t *testing.T, s any, id string) {
 	}
 	owner := person(t, store, "owner-of-"+id)
 	org := hearth.Organization{ID: id, Name: id, CreatedAt: epoch, UpdatedAt: epoch}
-	if err := store.CreateOrganization(t.Context(), org, owner, hearth.Along{}); err != nil {
+	if err := store.CreateOrganization(t.Context(), org, owner, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -136,14 +136,14 @@ func devicesRoundTrip(t *testing.T, s hearth.DeviceStore) {
 func devicesAllOrNone(t *testing.T, s hearth.DeviceStore) {
 	createDevices(t, s, device(5))
 	batch := []hearth.Device{device(6), device(7), device(5)}
-	_, err := s.CreateDevices(t.Context(), batch, hearth.Along{})
+	_, err := s.CreateDevices(t.Context(), batch, hearth.SideEffects{})
 	wantCode(t, err, hearth.CodeConflict)
 	_, err = s.Device(t.Context(), batch[0].ID)
 	wantCode(t, err, hearth.CodeNotFound)
 }
 
-func once(fingerprint string) hearth.Along {
-	return hearth.Along{Once: &hearth.Once{
+func once(fingerprint string) hearth.SideEffects {
+	return hearth.SideEffects{Idempotency: &hearth.IdempotencyRecord{
 		Caller: "user:u1", Key: "k", Fingerprint: fingerprint, Status: 201, Answer: []byte("first"),
 		CreatedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour),
 	}}
@@ -155,7 +155,7 @@ func devicesOnce(t *testing.T, s hearth.DeviceStore) {
 	}
 	_, err := s.CreateDevices(t.Context(), []hearth.Device{device(2)}, once("a"))
 	replayed, ok := errors.AsType[*hearth.Replayed](err)
-	if !ok || string(replayed.Once.Answer) != "first" || replayed.Once.Status != 201 {
+	if !ok || string(replayed.Idempotency.Answer) != "first" || replayed.Idempotency.Status != 201 {
 		t.Errorf("got %v, want the first answer", err)
 	}
 	_, err = s.CreateDevices(t.Context(), []hearth.Device{device(2)}, once("b"))
@@ -177,7 +177,7 @@ func devicesUpdate(t *testing.T, s hearth.DeviceStore) {
 		changed := want
 		changed.Version = d.Version
 		return changed, nil
-	}, hearth.Along{Audit: entries})
+	}, hearth.SideEffects{Audit: entries})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func devicesUpdate(t *testing.T, s hearth.DeviceStore) {
 	cleared, err := s.UpdateDevice(t.Context(), before.ID, func(d hearth.Device) (hearth.Device, error) {
 		d.Tags, d.Metadata = nil, nil
 		return d, nil
-	}, hearth.Along{})
+	}, hearth.SideEffects{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,7 @@ func devicesConcurrentUpdates(t *testing.T, s hearth.DeviceStore) {
 				_, err := s.UpdateDevice(t.Context(), id, func(d hearth.Device) (hearth.Device, error) {
 					d.Interval++
 					return d, nil
-				}, hearth.Along{})
+				}, hearth.SideEffects{})
 				if err != nil {
 					t.Error(err)
 				}
@@ -225,9 +225,9 @@ func devicesRefusal(t *testing.T, s hearth.DeviceStore) {
 	_, err := s.UpdateDevice(t.Context(), before.ID, func(d hearth.Device) (hearth.Device, error) {
 		d.Name = "new"
 		return d, refusal
-	}, hearth.Along{})
+	}, hearth.SideEffects{})
 	wantCode(t, err, hearth.CodeVersionMismatch)
-	err = s.DeleteDevice(t.Context(), before.ID, func(hearth.Device) error { return refusal }, hearth.Along{})
+	err = s.DeleteDevice(t.Context(), before.ID, func(hearth.Device) error { return refusal }, hearth.SideEffects{})
 	wantCode(t, err, hearth.CodeVersionMismatch)
 	sameDevices(t, mustDevice(t, s, before.ID), before)
 }
@@ -237,7 +237,7 @@ func devicesDelete(t *testing.T, s hearth.DeviceStore) {
 	addToken(t, s, d.ID, "t1")
 	var seen hearth.Device
 	check := func(d hearth.Device) error { seen = d; return nil }
-	if err := s.DeleteDevice(t.Context(), d.ID, check, hearth.Along{}); err != nil {
+	if err := s.DeleteDevice(t.Context(), d.ID, check, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	sameDevices(t, seen, d)
@@ -245,8 +245,8 @@ func devicesDelete(t *testing.T, s hearth.DeviceStore) {
 	wantCode(t, err, hearth.CodeNotFound)
 	_, err = s.DeviceTokenByHash(t.Context(), tokenHash("t1"))
 	wantCode(t, err, hearth.CodeNotFound)
-	wantCode(t, s.DeleteDevice(t.Context(), d.ID, check, hearth.Along{}), hearth.CodeNotFound)
-	_, err = s.UpdateDevice(t.Context(), d.ID, func(d hearth.Device) (hearth.Device, error) { return d, nil }, hearth.Along{})
+	wantCode(t, s.DeleteDevice(t.Context(), d.ID, check, hearth.SideEffects{}), hearth.CodeNotFound)
+	_, err = s.UpdateDevice(t.Context(), d.ID, func(d hearth.Device) (hearth.Device, error) { return d, nil }, hearth.SideEffects{})
 	wantCode(t, err, hearth.CodeNotFound)
 	if err := s.RecordHeartbeats(t.Context(), []hearth.Heartbeat{{DeviceID: d.ID, Key: d.Key, At: epoch}}); err != nil {
 		t.Errorf("a heartbeat of a device that is gone: %v", err)
@@ -261,7 +261,7 @@ func devicesKeys(t *testing.T, s hearth.DeviceStore) {
 			t.Errorf("key %d came after %d", d.Key, last)
 		}
 		last = d.Key
-		if err := s.DeleteDevice(t.Context(), d.ID, func(hearth.Device) error { return nil }, hearth.Along{}); err != nil {
+		if err := s.DeleteDevice(t.Context(), d.ID, func(hearth.Device) error { return nil }, hearth.SideEffects{}); err != nil {
 			t.Fatal(err)
 		}
 	}

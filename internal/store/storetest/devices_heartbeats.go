@@ -139,7 +139,7 @@ func tokenHash(name string) []byte {
 func addToken(t *testing.T, s hearth.DeviceStore, deviceID, name string) hearth.DeviceToken {
 	t.Helper()
 	token := hearth.DeviceToken{ID: "token " + name, DeviceID: deviceID, Hash: tokenHash(name), CreatedAt: epoch}
-	if err := s.CreateDeviceToken(t.Context(), token, hearth.Along{}); err != nil {
+	if err := s.CreateDeviceToken(t.Context(), token, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	return token
@@ -168,14 +168,14 @@ func tokensRoundTrip(t *testing.T, s hearth.DeviceStore) {
 	}
 	sameDevices(t, list, []hearth.DeviceToken{a, b})
 
-	wantCode(t, s.DeleteDeviceToken(t.Context(), otherID, a.ID, hearth.Along{}), hearth.CodeNotFound)
-	if err := s.DeleteDeviceToken(t.Context(), mineID, a.ID, hearth.Along{}); err != nil {
+	wantCode(t, s.DeleteDeviceToken(t.Context(), otherID, a.ID, hearth.SideEffects{}), hearth.CodeNotFound)
+	if err := s.DeleteDeviceToken(t.Context(), mineID, a.ID, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
-	wantCode(t, s.DeleteDeviceToken(t.Context(), mineID, a.ID, hearth.Along{}), hearth.CodeNotFound)
+	wantCode(t, s.DeleteDeviceToken(t.Context(), mineID, a.ID, hearth.SideEffects{}), hearth.CodeNotFound)
 	_, err = s.DeviceTokenByHash(t.Context(), a.Hash)
 	wantCode(t, err, hearth.CodeNotFound)
-	wantCode(t, s.CreateDeviceToken(t.Context(), hearth.DeviceToken{ID: "x", DeviceID: "nothing", Hash: tokenHash("x")}, hearth.Along{}), hearth.CodeNotFound)
+	wantCode(t, s.CreateDeviceToken(t.Context(), hearth.DeviceToken{ID: "x", DeviceID: "nothing", Hash: tokenHash("x")}, hearth.SideEffects{}), hearth.CodeNotFound)
 }
 
 func tokensBound(t *testing.T, s hearth.DeviceStore) {
@@ -183,6 +183,6 @@ func tokensBound(t *testing.T, s hearth.DeviceStore) {
 	for n := range hearth.MaxDeviceTokens {
 		addToken(t, s, id, fmt.Sprint(n))
 	}
-	err := s.CreateDeviceToken(t.Context(), hearth.DeviceToken{ID: "more", DeviceID: id, Hash: tokenHash("more")}, hearth.Along{})
+	err := s.CreateDeviceToken(t.Context(), hearth.DeviceToken{ID: "more", DeviceID: id, Hash: tokenHash("more")}, hearth.SideEffects{})
 	wantCode(t, err, hearth.CodeConflict)
 }

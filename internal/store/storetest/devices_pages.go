@@ -12,7 +12,7 @@ import (
 
 var mine = hearth.Reach{Scopes: []hearth.Scope{hearth.UserScope("u1")}}
 
-// pages walks a whole list with pages of that size and gives the ids.
+// pages walks a whole list with pages of that size and returns the ids.
 func pages(t *testing.T, s hearth.DeviceStore, filter hearth.DeviceFilter, page hearth.Page) (ids []string) {
 	t.Helper()
 	for {
@@ -126,7 +126,7 @@ func devicesStablePages(t *testing.T, s hearth.DeviceStore) {
 
 func remove(t *testing.T, s hearth.DeviceStore, id string) {
 	t.Helper()
-	if err := s.DeleteDevice(t.Context(), id, func(hearth.Device) error { return nil }, hearth.Along{}); err != nil {
+	if err := s.DeleteDevice(t.Context(), id, func(hearth.Device) error { return nil }, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -18,7 +18,7 @@ type ExportScheduleStore interface {
 	PendingOutbox(ctx context.Context, limit int) ([]hearth.OutboxJob, error)
 }
 
-// ExportSchedules is the suite for schedules of exports. open gives an empty store; it is called once a test, in parallel.
+// ExportSchedules is the suite for schedules of exports. open returns an empty store; it is called once a test, in parallel.
 func ExportSchedules(t *testing.T, open func(t *testing.T) ExportScheduleStore) {
 	for name, test := range map[string]func(*testing.T, ExportScheduleStore){
 		"gives back what was stored":                       scheduleRoundTrip,
@@ -34,7 +34,7 @@ func ExportSchedules(t *testing.T, open func(t *testing.T) ExportScheduleStore) 
 	}
 }
 
-// scheduled gives a schedule; n makes ids and times that ascend.
+// scheduled returns a schedule; n makes ids and times that ascend.
 func scheduled(n int) hearth.ExportSchedule {
 	return hearth.ExportSchedule{
 		ID: fmt.Sprintf("0195b000-0000-7000-9000-%012d", n), UserID: "ann", Recurrence: hearth.Recurrence{Every: hearth.Daily},
@@ -45,7 +45,7 @@ func scheduled(n int) hearth.ExportSchedule {
 
 func createSchedule(t *testing.T, s ExportScheduleStore, schedule hearth.ExportSchedule) {
 	t.Helper()
-	if err := s.CreateExportSchedule(t.Context(), schedule, hearth.Along{}); err != nil {
+	if err := s.CreateExportSchedule(t.Context(), schedule, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -65,13 +65,13 @@ func scheduleRoundTrip(t *testing.T, s ExportScheduleStore) {
 			t.Errorf("%v (-want +got):\n%s", err, diff)
 		}
 	}
-	if err := s.DeleteExportSchedule(t.Context(), full.ID, hearth.Along{}); err != nil {
+	if err := s.DeleteExportSchedule(t.Context(), full.ID, hearth.SideEffects{}); err != nil {
 		t.Error(err)
 	}
 	if _, err := s.ExportSchedule(t.Context(), full.ID); hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("a deleted schedule: %v", err)
 	}
-	err := s.DeleteExportSchedule(t.Context(), full.ID, hearth.Along{Jobs: []hearth.OutboxJob{outboxJob(1)}})
+	err := s.DeleteExportSchedule(t.Context(), full.ID, hearth.SideEffects{Jobs: []hearth.OutboxJob{outboxJob(1)}})
 	if hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("deleting it again: %v", err)
 	}
@@ -122,7 +122,7 @@ func scheduleUpdates(t *testing.T, s ExportScheduleStore) {
 	_, err := s.UpdateExportSchedule(t.Context(), scheduled(1).ID, func(e hearth.ExportSchedule) (hearth.ExportSchedule, error) {
 		e.Name = "another"
 		return e, refused
-	}, hearth.Along{Jobs: []hearth.OutboxJob{outboxJob(1)}})
+	}, hearth.SideEffects{Jobs: []hearth.OutboxJob{outboxJob(1)}})
 	if !errors.Is(err, refused) {
 		t.Errorf("a refused update: %v", err)
 	}
@@ -133,7 +133,7 @@ func scheduleUpdates(t *testing.T, s ExportScheduleStore) {
 			t.Errorf("before the update (-want +got):\n%s", diff)
 		}
 		return want, nil
-	}, hearth.Along{Jobs: []hearth.OutboxJob{outboxJob(2)}})
+	}, hearth.SideEffects{Jobs: []hearth.OutboxJob{outboxJob(2)}})
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
@@ -144,7 +144,7 @@ func scheduleUpdates(t *testing.T, s ExportScheduleStore) {
 	if jobs, err := s.PendingOutbox(t.Context(), 10); err != nil || len(jobs) != 1 || jobs[0].ID != outboxJob(2).ID {
 		t.Errorf("the outbox holds %v, %v", jobs, err)
 	}
-	_, err = s.UpdateExportSchedule(t.Context(), "nobody's", func(e hearth.ExportSchedule) (hearth.ExportSchedule, error) { return e, nil }, hearth.Along{})
+	_, err = s.UpdateExportSchedule(t.Context(), "nobody's", func(e hearth.ExportSchedule) (hearth.ExportSchedule, error) { return e, nil }, hearth.SideEffects{})
 	if hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("an unknown one: %v", err)
 	}
@@ -155,13 +155,13 @@ func scheduleBound(t *testing.T, s ExportScheduleStore) {
 		createSchedule(t, s, scheduled(n))
 	}
 	next := scheduled(hearth.MaxExportSchedules)
-	if err := s.CreateExportSchedule(t.Context(), next, hearth.Along{}); hearth.ErrorCode(err) != hearth.CodeConflict {
+	if err := s.CreateExportSchedule(t.Context(), next, hearth.SideEffects{}); hearth.ErrorCode(err) != hearth.CodeConflict {
 		t.Errorf("one too many: %v", err)
 	}
 	another := scheduled(hearth.MaxExportSchedules + 1)
 	another.UserID = "bob"
 	createSchedule(t, s, another)
-	if err := s.DeleteExportSchedule(t.Context(), scheduled(0).ID, hearth.Along{}); err != nil {
+	if err := s.DeleteExportSchedule(t.Context(), scheduled(0).ID, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	createSchedule(t, s, next)

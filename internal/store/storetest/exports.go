@@ -19,7 +19,7 @@ type ExportStore interface {
 	PendingOutbox(ctx context.Context, limit int) ([]hearth.OutboxJob, error)
 }
 
-// Exports is the suite for exports. open gives an empty store; it is called once a test, in parallel.
+// Exports is the suite for exports. open returns an empty store; it is called once a test, in parallel.
 func Exports(t *testing.T, open func(t *testing.T) ExportStore) {
 	for name, test := range map[string]func(*testing.T, ExportStore){
 		"gives back what was stored":                       exportRoundTrip,
@@ -37,7 +37,7 @@ func Exports(t *testing.T, open func(t *testing.T) ExportStore) {
 	}
 }
 
-// order gives an export; n makes ids and times that ascend.
+// order returns an export; n makes ids and times that ascend.
 func order(n int) hearth.Export {
 	return hearth.Export{
 		ID: fmt.Sprintf("0195b000-0000-7000-8000-%012d", n), UserID: "ann", Type: hearth.ExportLogs, Format: hearth.FormatCSV,
@@ -47,7 +47,7 @@ func order(n int) hearth.Export {
 
 func createExport(t *testing.T, s ExportStore, e hearth.Export) {
 	t.Helper()
-	if err := s.CreateExport(t.Context(), e, hearth.Along{}); err != nil {
+	if err := s.CreateExport(t.Context(), e, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -72,13 +72,13 @@ func exportRoundTrip(t *testing.T, s ExportStore) {
 			t.Errorf("%v (-want +got):\n%s", err, diff)
 		}
 	}
-	if err := s.DeleteExport(t.Context(), full.ID, hearth.Along{}); err != nil {
+	if err := s.DeleteExport(t.Context(), full.ID, hearth.SideEffects{}); err != nil {
 		t.Error(err)
 	}
 	if _, err := s.Export(t.Context(), full.ID); hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("a deleted export: %v", err)
 	}
-	if err := s.DeleteExport(t.Context(), full.ID, hearth.Along{}); hearth.ErrorCode(err) != hearth.CodeNotFound {
+	if err := s.DeleteExport(t.Context(), full.ID, hearth.SideEffects{}); hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("deleting it again: %v", err)
 	}
 }
@@ -136,7 +136,7 @@ func exportUpdates(t *testing.T, s ExportStore) {
 	_, err := s.UpdateExport(t.Context(), order(1).ID, func(e hearth.Export) (hearth.Export, error) {
 		e.Status = hearth.ExportFailed
 		return e, refused
-	}, hearth.Along{Jobs: []hearth.OutboxJob{outboxJob(1)}})
+	}, hearth.SideEffects{Jobs: []hearth.OutboxJob{outboxJob(1)}})
 	if !errors.Is(err, refused) {
 		t.Errorf("a refused update: %v", err)
 	}
@@ -147,7 +147,7 @@ func exportUpdates(t *testing.T, s ExportStore) {
 			t.Errorf("before the update (-want +got):\n%s", diff)
 		}
 		return want, nil
-	}, hearth.Along{Jobs: []hearth.OutboxJob{outboxJob(2)}})
+	}, hearth.SideEffects{Jobs: []hearth.OutboxJob{outboxJob(2)}})
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
@@ -158,7 +158,7 @@ func exportUpdates(t *testing.T, s ExportStore) {
 	if jobs, err := s.PendingOutbox(t.Context(), 10); err != nil || len(jobs) != 1 || jobs[0].ID != outboxJob(2).ID {
 		t.Errorf("the outbox holds %v, %v", jobs, err)
 	}
-	_, err = s.UpdateExport(t.Context(), "nobody's", func(e hearth.Export) (hearth.Export, error) { return e, nil }, hearth.Along{})
+	_, err = s.UpdateExport(t.Context(), "nobody's", func(e hearth.Export) (hearth.Export, error) { return e, nil }, hearth.SideEffects{})
 	if hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("an unknown one: %v", err)
 	}
@@ -172,7 +172,7 @@ func exportParallelUpdates(t *testing.T, s ExportStore) {
 			_, err := s.UpdateExport(t.Context(), order(1).ID, func(e hearth.Export) (hearth.Export, error) {
 				e.Progress.Processed++
 				return e, nil
-			}, hearth.Along{})
+			}, hearth.SideEffects{})
 			if err != nil {
 				t.Error(err)
 			}
@@ -189,13 +189,13 @@ func exportBound(t *testing.T, s ExportStore) {
 		createExport(t, s, order(n))
 	}
 	next := order(hearth.MaxOpenExports)
-	if err := s.CreateExport(t.Context(), next, hearth.Along{}); hearth.ErrorCode(err) != hearth.CodeConflict {
+	if err := s.CreateExport(t.Context(), next, hearth.SideEffects{}); hearth.ErrorCode(err) != hearth.CodeConflict {
 		t.Errorf("one too many: %v", err)
 	}
 	_, err := s.UpdateExport(t.Context(), order(0).ID, func(e hearth.Export) (hearth.Export, error) {
 		e.Status = hearth.ExportCancelled
 		return e, nil
-	}, hearth.Along{})
+	}, hearth.SideEffects{})
 	if err != nil {
 		t.Fatal(err)
 	}

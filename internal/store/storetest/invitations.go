@@ -15,7 +15,7 @@ func invite(t *testing.T, s organizations, orgID, email, by string) hearth.Invit
 		ID: "invitation of " + email + " by " + by, OrganizationID: orgID, Email: email, Role: hearth.OrgMember, Hash: tokenHash(email), InvitedBy: by,
 		CreatedAt: epoch, ExpiresAt: epoch.Add(hearth.InvitationTTL),
 	}
-	if err := s.CreateInvitation(t.Context(), i, hearth.Along{}); err != nil {
+	if err := s.CreateInvitation(t.Context(), i, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	return i
@@ -26,7 +26,7 @@ func join(t *testing.T, s organizations, token, userID string) (hearth.Member, e
 	return s.UseInvitation(t.Context(), hearth.InvitationUse{
 		Hash: tokenHash(token), UserID: userID, At: epoch.Add(time.Hour),
 		Role: func(i hearth.Invitation, _ hearth.OrgRole) (hearth.OrgRole, error) { return i.Role, nil },
-	}, hearth.Along{})
+	}, hearth.SideEffects{})
 }
 
 func invitationsOnce(t *testing.T, s OrganizationStore) {
@@ -47,7 +47,7 @@ func invitationsOnce(t *testing.T, s OrganizationStore) {
 	refusal := hearth.Errorf(hearth.CodeValidationFailed, "no")
 	_, err := s.UseInvitation(t.Context(), hearth.InvitationUse{
 		Hash: i.Hash, UserID: bob, Role: func(hearth.Invitation, hearth.OrgRole) (hearth.OrgRole, error) { return "", refusal },
-	}, hearth.Along{})
+	}, hearth.SideEffects{})
 	wantCode(t, err, hearth.CodeValidationFailed)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -80,7 +80,7 @@ func invitationsReplace(t *testing.T, s OrganizationStore) {
 	first := invite(t, s, "o1", "bob@example.com", ann)
 	second := first
 	second.ID, second.Hash = "second", tokenHash("second")
-	if err := s.CreateInvitation(t.Context(), second, hearth.Along{}); err != nil {
+	if err := s.CreateInvitation(t.Context(), second, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	_, err := s.InvitationByHash(t.Context(), first.Hash)
@@ -89,7 +89,7 @@ func invitationsReplace(t *testing.T, s OrganizationStore) {
 		t.Error(err)
 	}
 	second.OrganizationID = "nothing"
-	wantCode(t, s.CreateInvitation(t.Context(), second, hearth.Along{}), hearth.CodeNotFound)
+	wantCode(t, s.CreateInvitation(t.Context(), second, hearth.SideEffects{}), hearth.CodeNotFound)
 }
 
 func invitationsOfTheDemoted(t *testing.T, s OrganizationStore) {

@@ -84,7 +84,7 @@ func entry(d hearth.Device, event string, value float64, offset time.Duration) h
 
 func appendLogs(t testing.TB, s LogStore, entries ...hearth.LogEntry) uint64 {
 	t.Helper()
-	first, err := s.AppendLogs(t.Context(), entries, nil, hearth.Along{})
+	first, err := s.AppendLogs(t.Context(), entries, nil, hearth.SideEffects{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,11 +207,11 @@ func logsOnce(t *testing.T, s LogStore) {
 func logsAnswer(t *testing.T, s LogStore) {
 	d := createDevices(t, s, device(1))[0]
 	appendLogs(t, s, entry(d, "a", 1, 0))
-	asked := func() hearth.Along {
-		along := once("f")
-		along.Once.Answer = nil
-		along.Once.Render = func(created any) (int, []byte, error) { return 201, fmt.Append(nil, created), nil }
-		return along
+	asked := func() hearth.SideEffects {
+		effects := once("f")
+		effects.Idempotency.Answer = nil
+		effects.Idempotency.Render = func(created any) (int, []byte, error) { return 201, fmt.Append(nil, created), nil }
+		return effects
 	}
 	first, err := s.AppendLogs(t.Context(), []hearth.LogEntry{entry(d, "a", 1, 0), entry(d, "a", 2, 0)}, nil, asked())
 	if err != nil {
@@ -219,7 +219,7 @@ func logsAnswer(t *testing.T, s LogStore) {
 	}
 	_, err = s.AppendLogs(t.Context(), []hearth.LogEntry{entry(d, "a", 1, 0), entry(d, "a", 2, 0)}, nil, asked())
 	replayed, ok := errors.AsType[*hearth.Replayed](err)
-	if !ok || string(replayed.Once.Answer) != fmt.Sprint(first) {
+	if !ok || string(replayed.Idempotency.Answer) != fmt.Sprint(first) {
 		t.Errorf("got %v %+v, want the answer %d", err, replayed, first)
 	}
 }
@@ -230,7 +230,7 @@ func logsCheckpoint(t *testing.T, s LogStore) {
 	wantCode(t, err, hearth.CodeNotFound)
 	for i := range 2 {
 		want := hearth.Checkpoint{ID: "file", Rows: int64(i + 1), Mark: []byte{0, byte(i)}}
-		if _, err := s.AppendLogs(t.Context(), []hearth.LogEntry{entry(d, "a", 1, 0)}, &want, hearth.Along{}); err != nil {
+		if _, err := s.AppendLogs(t.Context(), []hearth.LogEntry{entry(d, "a", 1, 0)}, &want, hearth.SideEffects{}); err != nil {
 			t.Fatal(err)
 		}
 		got, err := s.ImportCheckpoint(t.Context(), "file")
@@ -239,7 +239,7 @@ func logsCheckpoint(t *testing.T, s LogStore) {
 		}
 		sameDevices(t, got, want)
 	}
-	// A batch that is refused takes its checkpoint along.
+	// A refused batch leaves its checkpoint as it was.
 	_, err = s.AppendLogs(t.Context(), []hearth.LogEntry{entry(d, "a", 1, 0)}, &hearth.Checkpoint{ID: "file", Rows: 99}, once("f"))
 	if err != nil {
 		t.Fatal(err)
@@ -254,7 +254,7 @@ func logsCheckpoint(t *testing.T, s LogStore) {
 
 func logsGone(t *testing.T, s LogStore) {
 	devices := createDevices(t, s, device(1), device(2))
-	if err := s.DeleteDevice(t.Context(), devices[0].ID, func(hearth.Device) error { return nil }, hearth.Along{}); err != nil {
+	if err := s.DeleteDevice(t.Context(), devices[0].ID, func(hearth.Device) error { return nil }, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	nobody := entry(devices[1], "a", 1, 0)
@@ -277,7 +277,7 @@ func logsDeleted(t *testing.T, s LogStore) {
 	for i := range 50 {
 		appendLogs(t, s, entry(devices[0], "a", 1000+float64(i), time.Duration(i)*time.Hour), entry(devices[1], "a", float64(i), time.Duration(i)*time.Hour))
 	}
-	if err := s.DeleteDevice(t.Context(), devices[0].ID, func(hearth.Device) error { return nil }, hearth.Along{}); err != nil {
+	if err := s.DeleteDevice(t.Context(), devices[0].ID, func(hearth.Device) error { return nil }, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	check := func() {
@@ -318,7 +318,7 @@ func logsConcurrent(t *testing.T, s LogStore) {
 			for i := range 25 {
 				first, err := s.AppendLogs(context.Background(), []hearth.LogEntry{
 					entry(devices[worker%3], "a", 1, time.Duration(i)*time.Minute), entry(devices[i%3], "b", 2, 0),
-				}, nil, hearth.Along{})
+				}, nil, hearth.SideEffects{})
 				if err != nil {
 					t.Error(err)
 					return
@@ -469,11 +469,11 @@ func logsBounds(t *testing.T, s LogStore) {
 		{entry(d, "a", math.Inf(-1), 0)},
 		make([]hearth.LogEntry, hearth.MaxLogBatch+1),
 	} {
-		_, err := s.AppendLogs(t.Context(), bad, nil, hearth.Along{})
+		_, err := s.AppendLogs(t.Context(), bad, nil, hearth.SideEffects{})
 		wantCode(t, err, hearth.CodeValidationFailed)
 	}
 	counted(t, s, hearth.Reach{All: true}, 0)
-	if _, err := s.AppendLogs(t.Context(), nil, nil, hearth.Along{}); err != nil {
+	if _, err := s.AppendLogs(t.Context(), nil, nil, hearth.SideEffects{}); err != nil {
 		t.Error(err)
 	}
 }

@@ -21,7 +21,7 @@ type NotificationStore interface {
 	hearth.NotificationStore
 }
 
-// Notifications is the suite for hearth.NotificationStore. open gives an empty store; it is called once a test, in parallel.
+// Notifications is the suite for hearth.NotificationStore. open returns an empty store; it is called once a test, in parallel.
 func Notifications(t *testing.T, open func(t *testing.T) NotificationStore) {
 	for name, test := range map[string]func(*testing.T, NotificationStore){
 		"gives back what was stored, newest first, page by page": notificationPages,
@@ -42,7 +42,7 @@ func Notifications(t *testing.T, open func(t *testing.T) NotificationStore) {
 	}
 }
 
-// notification gives one of user(1)'s; n makes ids and times that ascend.
+// notification returns one of user(1)'s; n makes ids and times that ascend.
 func notification(n int) hearth.Notification {
 	return hearth.Notification{
 		ID: fmt.Sprintf("0195c000-0000-7000-8000-%012d", n), UserID: user(1).ID, Type: hearth.NotifyExportReady, Title: "Ready", Body: "logs.csv",
@@ -101,7 +101,7 @@ func notificationPages(t *testing.T, s NotificationStore) {
 
 func notificationOnce(t *testing.T, s NotificationStore) {
 	createUser(t, s, user(1))
-	n := hearth.NewNotification{Notification: notification(1), Along: hearth.Along{Jobs: []hearth.OutboxJob{outboxJob(1)}}}
+	n := hearth.NewNotification{Notification: notification(1), SideEffects: hearth.SideEffects{Jobs: []hearth.OutboxJob{outboxJob(1)}}}
 	var created atomic.Int32
 	var wg sync.WaitGroup
 	for range 10 {
@@ -120,7 +120,7 @@ func notificationOnce(t *testing.T, s NotificationStore) {
 }
 
 func notificationGone(t *testing.T, s NotificationStore) {
-	n := hearth.NewNotification{Notification: notification(1), Along: hearth.Along{Jobs: []hearth.OutboxJob{outboxJob(1)}}}
+	n := hearth.NewNotification{Notification: notification(1), SideEffects: hearth.SideEffects{Jobs: []hearth.OutboxJob{outboxJob(1)}}}
 	if notifyUser(t, s, n) || len(pending(t, s, 10)) != 0 {
 		t.Error("somebody who is gone was told")
 	}
@@ -128,7 +128,7 @@ func notificationGone(t *testing.T, s NotificationStore) {
 
 func notificationHidden(t *testing.T, s NotificationStore) {
 	createUser(t, s, user(1))
-	n := hearth.NewNotification{Notification: notification(1), Hidden: true, Along: hearth.Along{Jobs: []hearth.OutboxJob{outboxJob(1)}}}
+	n := hearth.NewNotification{Notification: notification(1), Hidden: true, SideEffects: hearth.SideEffects{Jobs: []hearth.OutboxJob{outboxJob(1)}}}
 	for range 2 { // the job's id makes the second harmless
 		notifyUser(t, s, n)
 	}
@@ -227,24 +227,24 @@ func notificationSettings(t *testing.T, s NotificationStore) {
 	want.Types[hearth.NotifyAccountLocked] = hearth.Delivery{InApp: true, Email: false}
 	want.Devices = []string{watched}
 	watches := []hearth.DeviceWatch{{DeviceID: watched, Told: hearth.Offline}, {DeviceID: "gone", Told: hearth.Offline}}
-	if err := s.SetNotificationSettings(t.Context(), user(1).ID, hearth.NotificationChoice{Types: want.Types, Watches: watches}, hearth.Along{}); err != nil {
+	if err := s.SetNotificationSettings(t.Context(), user(1).ID, hearth.NotificationChoice{Types: want.Types, Watches: watches}, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	check(want)
-	if err := s.SetNotificationSettings(t.Context(), user(1).ID, hearth.NotificationChoice{Types: hearth.DefaultNotificationSettings().Types}, hearth.Along{}); err != nil {
+	if err := s.SetNotificationSettings(t.Context(), user(1).ID, hearth.NotificationChoice{Types: hearth.DefaultNotificationSettings().Types}, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	check(hearth.DefaultNotificationSettings())
-	if err := s.SetNotificationSettings(t.Context(), user(7).ID, hearth.NotificationChoice{Types: want.Types}, hearth.Along{}); hearth.ErrorCode(err) != hearth.CodeNotFound {
+	if err := s.SetNotificationSettings(t.Context(), user(7).ID, hearth.NotificationChoice{Types: want.Types}, hearth.SideEffects{}); hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("settings of nobody: %v", err)
 	}
 }
 
-// watchedDevice makes a device of user(1)'s and gives its id.
+// watchedDevice makes a device of user(1)'s and returns its id.
 func watchedDevice(t *testing.T, s NotificationStore) string {
 	t.Helper()
 	d := device(1)
-	if _, err := s.CreateDevices(t.Context(), []hearth.Device{d}, hearth.Along{}); err != nil {
+	if _, err := s.CreateDevices(t.Context(), []hearth.Device{d}, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	return d.ID
@@ -256,7 +256,7 @@ func notificationWatch(t *testing.T, s NotificationStore) {
 	settings := hearth.DefaultNotificationSettings()
 	set := func(told hearth.Connection) {
 		t.Helper()
-		if err := s.SetNotificationSettings(t.Context(), user(1).ID, hearth.NotificationChoice{Types: settings.Types, Watches: []hearth.DeviceWatch{{DeviceID: id, Told: told}}}, hearth.Along{}); err != nil {
+		if err := s.SetNotificationSettings(t.Context(), user(1).ID, hearth.NotificationChoice{Types: settings.Types, Watches: []hearth.DeviceWatch{{DeviceID: id, Told: told}}}, hearth.SideEffects{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -282,7 +282,7 @@ func notificationWatch(t *testing.T, s NotificationStore) {
 	if diff := cmp.Diff(want, watches); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	if err := s.SetNotificationSettings(t.Context(), user(1).ID, hearth.NotificationChoice{Types: settings.Types}, hearth.Along{}); err != nil {
+	if err := s.SetNotificationSettings(t.Context(), user(1).ID, hearth.NotificationChoice{Types: settings.Types}, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	tell(hearth.Offline, false, false)

@@ -20,10 +20,10 @@ type OrganizationStore interface {
 // organizations is organizations and the people in them.
 type organizations interface {
 	hearth.OrganizationStore
-	CreateUser(ctx context.Context, user hearth.User, along hearth.Along) error
+	CreateUser(ctx context.Context, user hearth.User, effects hearth.SideEffects) error
 }
 
-// Organizations is the suite for hearth.OrganizationStore. open gives an empty store; it is called once a test, in
+// Organizations is the suite for hearth.OrganizationStore. open returns an empty store; it is called once a test, in
 // parallel.
 func Organizations(t *testing.T, open func(*testing.T) OrganizationStore) {
 	for name, test := range map[string]func(*testing.T, OrganizationStore){
@@ -48,11 +48,11 @@ func Organizations(t *testing.T, open func(*testing.T) OrganizationStore) {
 	}
 }
 
-// person makes a user with that id and gives the id.
+// person makes a user with that id and returns the id.
 func person(t *testing.T, s organizations, id string) string {
 	t.Helper()
 	u := hearth.User{ID: id, Name: "Name of " + id, Email: id + "@example.com", Role: hearth.RoleUser, CreatedAt: epoch, UpdatedAt: epoch, PasswordHash: []byte("x")}
-	if err := s.CreateUser(t.Context(), u, hearth.Along{}); err != nil {
+	if err := s.CreateUser(t.Context(), u, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	return id
@@ -63,19 +63,19 @@ func organization(t *testing.T, s organizations, id, owner string, minutes int) 
 	t.Helper()
 	at := epoch.Add(time.Duration(minutes) * time.Minute)
 	org := hearth.Organization{ID: id, Name: "Name of " + id, CreatedAt: at, UpdatedAt: at}
-	if err := s.CreateOrganization(t.Context(), org, owner, hearth.Along{}); err != nil {
+	if err := s.CreateOrganization(t.Context(), org, owner, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	return org
 }
 
-// setRole gives a person a role, whatever it was.
+// setRole returns a person a role, whatever it was.
 func setRole(t *testing.T, s organizations, orgID, userID string, to hearth.OrgRole) (hearth.Member, error) {
 	t.Helper()
 	return s.ChangeMember(t.Context(), hearth.MemberChange{
 		OrganizationID: orgID, UserID: userID, At: epoch.Add(time.Hour),
 		Role: func(hearth.OrgRole) (hearth.OrgRole, error) { return to, nil },
-	}, hearth.Along{})
+	}, hearth.SideEffects{})
 }
 
 func mustSetRole(t *testing.T, s organizations, orgID, userID string, to hearth.OrgRole) hearth.Member {
@@ -107,24 +107,24 @@ func orgsRoundTrip(t *testing.T, s OrganizationStore) {
 	wantRoles(t, s, ann, map[string]hearth.OrgRole{"o1": hearth.OrgOwner})
 	wantRoles(t, s, "nobody", nil)
 	org.Name, org.UpdatedAt = "new", epoch.Add(time.Hour)
-	changed, err := s.UpdateOrganization(t.Context(), "o1", func(hearth.Organization) (hearth.Organization, error) { return org, nil }, hearth.Along{})
+	changed, err := s.UpdateOrganization(t.Context(), "o1", func(hearth.Organization) (hearth.Organization, error) { return org, nil }, hearth.SideEffects{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	sameDevices(t, changed, org)
 	refusal := hearth.Errorf(hearth.CodeForbidden, "no")
-	_, err = s.UpdateOrganization(t.Context(), "o1", func(o hearth.Organization) (hearth.Organization, error) { return o, refusal }, hearth.Along{})
+	_, err = s.UpdateOrganization(t.Context(), "o1", func(o hearth.Organization) (hearth.Organization, error) { return o, refusal }, hearth.SideEffects{})
 	wantCode(t, err, hearth.CodeForbidden)
 	for _, call := range []func() error{
 		func() error { _, err := s.Organization(t.Context(), "o2"); return err },
 		func() error {
-			_, err := s.UpdateOrganization(t.Context(), "o2", func(o hearth.Organization) (hearth.Organization, error) { return o, nil }, hearth.Along{})
+			_, err := s.UpdateOrganization(t.Context(), "o2", func(o hearth.Organization) (hearth.Organization, error) { return o, nil }, hearth.SideEffects{})
 			return err
 		},
-		func() error { _, err := s.DeleteOrganization(t.Context(), "o2", hearth.Along{}); return err },
+		func() error { _, err := s.DeleteOrganization(t.Context(), "o2", hearth.SideEffects{}); return err },
 		func() error { _, err := setRole(t, s, "o2", ann, hearth.OrgOwner); return err },
 		func() error {
-			return s.CreateOrganization(t.Context(), hearth.Organization{ID: "o3", Name: "x"}, "nobody", hearth.Along{})
+			return s.CreateOrganization(t.Context(), hearth.Organization{ID: "o3", Name: "x"}, "nobody", hearth.SideEffects{})
 		},
 		func() error { _, err := s.Organization(t.Context(), "o3"); return err },
 	} {
@@ -176,10 +176,10 @@ func orgsWithDevices(t *testing.T, s OrganizationStore) {
 	d := device(1)
 	d.OrganizationID = "o1"
 	createDevices(t, s, d)
-	_, err := s.DeleteOrganization(t.Context(), "o1", hearth.Along{})
+	_, err := s.DeleteOrganization(t.Context(), "o1", hearth.SideEffects{})
 	wantCode(t, err, hearth.CodeConflict)
 	remove(t, s, d.ID)
-	if _, err := s.DeleteOrganization(t.Context(), "o1", hearth.Along{}); err != nil {
+	if _, err := s.DeleteOrganization(t.Context(), "o1", hearth.SideEffects{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -187,7 +187,7 @@ func orgsWithDevices(t *testing.T, s OrganizationStore) {
 func devicesNeedTheirOrganization(t *testing.T, s OrganizationStore) {
 	d := device(1)
 	d.OrganizationID = "o1"
-	_, err := s.CreateDevices(t.Context(), []hearth.Device{device(2), d}, hearth.Along{})
+	_, err := s.CreateDevices(t.Context(), []hearth.Device{device(2), d}, hearth.SideEffects{})
 	wantCode(t, err, hearth.CodeNotFound)
 	_, err = s.Device(t.Context(), device(2).ID)
 	wantCode(t, err, hearth.CodeNotFound)
@@ -198,7 +198,7 @@ func orgsDelete(t *testing.T, s OrganizationStore) {
 	organization(t, s, "o1", ann, 0)
 	mustSetRole(t, s, "o1", bob, hearth.OrgViewer)
 	invite(t, s, "o1", "x@example.com", ann)
-	members, err := s.DeleteOrganization(t.Context(), "o1", hearth.Along{})
+	members, err := s.DeleteOrganization(t.Context(), "o1", hearth.SideEffects{})
 	slices.Sort(members)
 	if err != nil || !slices.Equal(members, []string{ann, bob}) {
 		t.Errorf("members were %v (%v)", members, err)
@@ -225,7 +225,7 @@ func membersLife(t *testing.T, s OrganizationStore) {
 			t.Errorf("the present role is %q", from)
 		}
 		return "", refusal
-	}}, hearth.Along{})
+	}}, hearth.SideEffects{})
 	wantCode(t, err, hearth.CodeForbidden)
 	mustSetRole(t, s, "o1", bob, "")
 	wantRoles(t, s, bob, nil)

@@ -14,15 +14,15 @@ import (
 
 // OutboxStore is what the suite of the outbox is about: the queue's relay reads what the writes of the store left behind.
 type OutboxStore interface {
-	// Record is one of the writes that take jobs along.
-	Record(ctx context.Context, along hearth.Along) error
-	CreateUser(ctx context.Context, user hearth.User, along hearth.Along) error
+	// Record is one of the writes that store jobs in the same transaction.
+	Record(ctx context.Context, effects hearth.SideEffects) error
+	CreateUser(ctx context.Context, user hearth.User, effects hearth.SideEffects) error
 	PendingOutbox(ctx context.Context, limit int) ([]hearth.OutboxJob, error)
 	DeleteOutbox(ctx context.Context, ids []string) error
 	OutboxSignal() <-chan struct{}
 }
 
-// Outbox is the suite for the jobs that travel with writes. open gives an empty store; it is called once a test, in parallel.
+// Outbox is the suite for the jobs that travel with writes. open returns an empty store; it is called once a test, in parallel.
 func Outbox(t *testing.T, open func(t *testing.T) OutboxStore) {
 	for name, test := range map[string]func(*testing.T, OutboxStore){
 		"gives back the jobs that were written, oldest first": outboxRoundTrip,
@@ -37,7 +37,7 @@ func Outbox(t *testing.T, open func(t *testing.T) OutboxStore) {
 	}
 }
 
-// outboxJob gives a job; n makes ids that ascend.
+// outboxJob returns a job; n makes ids that ascend.
 func outboxJob(n int) hearth.OutboxJob {
 	return hearth.OutboxJob{
 		ID: fmt.Sprintf("0195b000-0000-7000-8000-%012d", n), Kind: "test.kind", Queue: "notification", Payload: []byte(`{"n":1}`),
@@ -55,7 +55,7 @@ func pending(t *testing.T, s OutboxStore, limit int) []hearth.OutboxJob {
 
 func record(t *testing.T, s OutboxStore, jobs ...hearth.OutboxJob) {
 	t.Helper()
-	if err := s.Record(t.Context(), hearth.Along{Jobs: jobs}); err != nil {
+	if err := s.Record(t.Context(), hearth.SideEffects{Jobs: jobs}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -75,12 +75,12 @@ func outboxRoundTrip(t *testing.T, s OutboxStore) {
 }
 
 func outboxRefused(t *testing.T, s OutboxStore) {
-	if err := s.CreateUser(t.Context(), user(1), hearth.Along{Jobs: []hearth.OutboxJob{outboxJob(1)}}); err != nil {
+	if err := s.CreateUser(t.Context(), user(1), hearth.SideEffects{Jobs: []hearth.OutboxJob{outboxJob(1)}}); err != nil {
 		t.Fatal(err)
 	}
 	again := user(2)
 	again.Email = user(1).Email
-	err := s.CreateUser(t.Context(), again, hearth.Along{Jobs: []hearth.OutboxJob{outboxJob(2)}})
+	err := s.CreateUser(t.Context(), again, hearth.SideEffects{Jobs: []hearth.OutboxJob{outboxJob(2)}})
 	if hearth.ErrorCode(err) != hearth.CodeEmailTaken {
 		t.Fatalf("got %v", err)
 	}

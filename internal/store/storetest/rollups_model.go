@@ -77,7 +77,7 @@ func (m *model) addDevice(t *rapid.T) {
 	m.made++
 	d := device(m.made)
 	d.OwnerID = rapid.SampledFrom([]string{"u1", "u2"}).Draw(t, "owner")
-	created, err := m.store.CreateDevices(context.Background(), []hearth.Device{d}, hearth.Along{})
+	created, err := m.store.CreateDevices(context.Background(), []hearth.Device{d}, hearth.SideEffects{})
 	m.must(err)
 	m.devices = append(m.devices, created...)
 }
@@ -118,7 +118,7 @@ func (m *model) append(t *rapid.T) {
 		e.Event = rapid.SampledFrom([]string{"a", "b", "c.d"}).Draw(t, "event")
 		e.Value, e.At = drawValue(t), drawAt(t)
 	}
-	first, err := m.store.AppendLogs(context.Background(), slices.Clone(entries), nil, hearth.Along{})
+	first, err := m.store.AppendLogs(context.Background(), slices.Clone(entries), nil, hearth.SideEffects{})
 	m.must(err)
 	for i := range entries {
 		entries[i].Seq = first + uint64(i)
@@ -134,7 +134,7 @@ func (m *model) deleteDevice(t *rapid.T) {
 	}
 	at := rapid.IntRange(0, len(m.devices)-1).Draw(t, "device")
 	d := m.devices[at]
-	m.must(m.store.DeleteDevice(context.Background(), d.ID, func(hearth.Device) error { return nil }, hearth.Along{}))
+	m.must(m.store.DeleteDevice(context.Background(), d.ID, func(hearth.Device) error { return nil }, hearth.SideEffects{}))
 	m.devices = slices.Delete(m.devices, at, at+1)
 	m.logList = slices.DeleteFunc(m.logList, func(e hearth.LogEntry) bool { return e.Device == d.Key })
 }

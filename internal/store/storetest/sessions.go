@@ -12,7 +12,7 @@ import (
 	"hearth"
 )
 
-// session gives a valid session of user(1); n makes ids that ascend.
+// session returns a valid session of user(1); n makes ids that ascend.
 func session(n int) hearth.Session {
 	at := epoch.Add(time.Duration(n) * time.Millisecond)
 	return hearth.Session{
@@ -52,8 +52,8 @@ func openIDs(t *testing.T, s AccountStore) (ids []string) {
 func sessionsRoundTrip(t *testing.T, s AccountStore) {
 	u := createUser(t, s, user(1))
 	key := []byte("key")
-	if _, err := s.UpdateTries(t.Context(), key, func(hearth.Tries) (hearth.Tries, hearth.Along, error) {
-		return hearth.Tries{Failed: 3, UpdatedAt: epoch}, hearth.Along{}, nil
+	if _, err := s.UpdateTries(t.Context(), key, func(hearth.Tries) (hearth.Tries, hearth.SideEffects, error) {
+		return hearth.Tries{Failed: 3, UpdatedAt: epoch}, hearth.SideEffects{}, nil
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +312,7 @@ func sessionsRemove(t *testing.T, s AccountStore) {
 	for n := range 7 {
 		logIn(t, s, n)
 	}
-	if err := s.CreatePasswordReset(t.Context(), reset(1, user(1).ID), hearth.Along{}); err != nil {
+	if err := s.CreatePasswordReset(t.Context(), reset(1, user(1).ID), hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	after := epoch.Add(25 * time.Hour)

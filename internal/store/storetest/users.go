@@ -21,7 +21,7 @@ type AccountStore interface {
 	hearth.SessionStore
 }
 
-// Accounts is the suite for hearth.UserStore and hearth.SessionStore. open gives an empty store whose clock stands at
+// Accounts is the suite for hearth.UserStore and hearth.SessionStore. open returns an empty store whose clock stands at
 // epoch, 2026-03-01 12:00 UTC; it is called once a test, in parallel.
 func Accounts(t *testing.T, open func(t *testing.T, clock hearth.Clock) AccountStore) {
 	for name, test := range map[string]func(*testing.T, AccountStore){
@@ -54,7 +54,7 @@ func Accounts(t *testing.T, open func(t *testing.T, clock hearth.Clock) AccountS
 	}
 }
 
-// user gives a valid user; n makes ids and e-mails that ascend.
+// user returns a valid user; n makes ids and e-mails that ascend.
 func user(n int) hearth.User {
 	return hearth.User{
 		ID: fmt.Sprintf("0195b000-0000-7000-8000-%012d", n), Name: fmt.Sprintf("Person %d", n), Email: fmt.Sprintf("person%d@example.com", n),
@@ -64,7 +64,7 @@ func user(n int) hearth.User {
 
 func createUser(t *testing.T, s AccountStore, u hearth.User) hearth.User {
 	t.Helper()
-	if err := s.CreateUser(t.Context(), u, hearth.Along{}); err != nil {
+	if err := s.CreateUser(t.Context(), u, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	return u
@@ -111,7 +111,7 @@ func usersRoundTrip(t *testing.T, s AccountStore) {
 func usersEmail(t *testing.T, s AccountStore) {
 	first, second := createUser(t, s, user(1)), user(2)
 	second.Email = first.Email
-	wantCode(t, s.CreateUser(t.Context(), second, hearth.Along{}), hearth.CodeEmailTaken)
+	wantCode(t, s.CreateUser(t.Context(), second, hearth.SideEffects{}), hearth.CodeEmailTaken)
 	_, err := s.User(t.Context(), second.ID)
 	wantCode(t, err, hearth.CodeNotFound)
 	createUser(t, s, user(3))
@@ -128,7 +128,7 @@ func usersFirst(t *testing.T, s AccountStore) {
 	var wg sync.WaitGroup
 	for n := range 20 {
 		wg.Go(func() {
-			switch err := s.CreateFirstUser(t.Context(), user(n), hearth.Along{}); hearth.ErrorCode(err) {
+			switch err := s.CreateFirstUser(t.Context(), user(n), hearth.SideEffects{}); hearth.ErrorCode(err) {
 			case "":
 				created.Add(1)
 			case hearth.CodeConflict:
@@ -282,10 +282,10 @@ func triesCount(t *testing.T, s AccountStore) {
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
-			_, err := s.UpdateTries(t.Context(), key, func(tries hearth.Tries) (hearth.Tries, hearth.Along, error) {
+			_, err := s.UpdateTries(t.Context(), key, func(tries hearth.Tries) (hearth.Tries, hearth.SideEffects, error) {
 				tries.Failed++
 				tries.UpdatedAt, tries.LockedUntil = epoch, epoch.Add(time.Minute)
-				return tries, hearth.Along{}, nil
+				return tries, hearth.SideEffects{}, nil
 			})
 			if err != nil {
 				t.Error(err)
@@ -295,8 +295,8 @@ func triesCount(t *testing.T, s AccountStore) {
 	wg.Wait()
 	want := hearth.Tries{Failed: 50, LockedUntil: epoch.Add(time.Minute), UpdatedAt: epoch}
 	refusal := errors.New("no")
-	_, err = s.UpdateTries(t.Context(), key, func(hearth.Tries) (hearth.Tries, hearth.Along, error) {
-		return hearth.Tries{}, hearth.Along{}, refusal
+	_, err = s.UpdateTries(t.Context(), key, func(hearth.Tries) (hearth.Tries, hearth.SideEffects, error) {
+		return hearth.Tries{}, hearth.SideEffects{}, refusal
 	})
 	if !errors.Is(err, refusal) {
 		t.Errorf("the refusal came back as %v", err)
@@ -305,8 +305,8 @@ func triesCount(t *testing.T, s AccountStore) {
 	if err != nil || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
-	if _, err := s.UpdateTries(t.Context(), key, func(hearth.Tries) (hearth.Tries, hearth.Along, error) {
-		return hearth.Tries{}, hearth.Along{}, nil
+	if _, err := s.UpdateTries(t.Context(), key, func(hearth.Tries) (hearth.Tries, hearth.SideEffects, error) {
+		return hearth.Tries{}, hearth.SideEffects{}, nil
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -322,7 +322,7 @@ func reset(n int, userID string) hearth.PasswordReset {
 func resetsOnce(t *testing.T, s AccountStore) {
 	u := createUser(t, s, user(1))
 	want := reset(1, u.ID)
-	if err := s.CreatePasswordReset(t.Context(), want, hearth.Along{}); err != nil {
+	if err := s.CreatePasswordReset(t.Context(), want, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := s.PasswordReset(t.Context(), u.ID)
@@ -370,7 +370,7 @@ func resetsOnce(t *testing.T, s AccountStore) {
 func resetsReplace(t *testing.T, s AccountStore) {
 	u := createUser(t, s, user(1))
 	for n := range 2 {
-		if err := s.CreatePasswordReset(t.Context(), reset(n, u.ID), hearth.Along{}); err != nil {
+		if err := s.CreatePasswordReset(t.Context(), reset(n, u.ID), hearth.SideEffects{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -384,5 +384,5 @@ func resetsReplace(t *testing.T, s AccountStore) {
 	}
 	_, err = s.PasswordReset(t.Context(), u.ID)
 	wantCode(t, err, hearth.CodeNotFound)
-	wantCode(t, s.CreatePasswordReset(t.Context(), reset(5, "nobody"), hearth.Along{}), hearth.CodeNotFound)
+	wantCode(t, s.CreatePasswordReset(t.Context(), reset(5, "nobody"), hearth.SideEffects{}), hearth.CodeNotFound)
 }

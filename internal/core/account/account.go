@@ -1,0 +1,241 @@
+// Package account is people: sign-up, login, access and refresh tokens, sessions, lockout, passwords.
+package account
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"hearth"
+)
+
+// Store is what the package needs kept.
+type Store interface {
+	hearth.UserStore
+	hearth.SessionStore
+}
+
+// Sealer encrypts personal fields at rest.
+type Sealer interface {
+	Seal(plain []byte) ([]byte, error)
+	Open(sealed []byte) ([]byte, error)
+	// Current reports whether a value is sealed as Seal would do it now, so that it needs no sealing anew.
+	Current(sealed []byte) bool
+}
+
+// SessionObserver is told what must stop at once, after it is durable. It must be quick.
+type SessionObserver interface {
+	// SessionsEnded says that these sessions of the user ended; nil means that the rights of all of the user's sessions
+	// changed, so that streams must connect again.
+	SessionsEnded(userID string, sessionIDs []string)
+}
+
+// SignUp says who may make an account.
+type SignUp string
+
+// The ways.
+const (
+	SignUpOpen   SignUp = "open"
+	SignUpInvite SignUp = "invite"
+	SignUpClosed SignUp = "closed"
+)
+
+// Options say how accounts work. Store and Keys are needed, the rest has defaults.
+type Options struct {
+	Store Store
+	Keys  *KeyRing
+	Clock hearth.Clock
+	// Logger takes security lines (kind=security); nil discards them.
+	Logger *slog.Logger
+	// Issuer is the "iss" of access tokens: the server's public address; "" is "hearth".
+	Issuer string
+	// AccessTTL is the life of an access token (0: 15 minutes), RefreshTTL that of a login (0: 7 days).
+	AccessTTL  time.Duration
+	RefreshTTL time.Duration
+	// SignUp says who may sign up; "" is SignUpOpen. Invited tells, for SignUpInvite, whether an e-mail was invited; nil:
+	// nobody was.
+	SignUp  SignUp
+	Invited func(ctx context.Context, email string) (bool, error)
+	// BcryptCost is that of new hashes, 4 to 31 (0: 10); HashSlots is how many are computed at once (0: 1).
+	BcryptCost int
+	HashSlots  int
+	// Sealer encrypts ip and user agent of sessions, Notices those of security notices; nil leaves them as they are.
+	Sealer  Sealer
+	Notices Sealer
+	// Observers are told of ended sessions.
+	Observers []SessionObserver
+	// ResetFloor is how long the answer to a request for a password reset takes at least, so that known and unknown
+	// e-mails take as long (0: 250 ms).
+	ResetFloor time.Duration
+}
+
+func (o Options) validate() (Options, error) {
+	if o.Store == nil || o.Keys == nil {
+		return o, errors.New("account: a store and keys are needed")
+	}
+	defaults := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	defaults(&o.AccessTTL, 15*time.Minute)
+	defaults(&o.RefreshTTL, 7*24*time.Hour)
+	defaults(&o.ResetFloor, 250*time.Millisecond)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Issuer == "" {
+		o.Issuer = "hearth"
+	}
+	if o.SignUp == "" {
+		o.SignUp = SignUpOpen
+	}
+	if o.BcryptCost == 0 {
+		o.BcryptCost = bcrypt.DefaultCost
+	}
+	if o.HashSlots == 0 {
+		o.HashSlots = 1
+	}
+	if o.Sealer == nil {
+		o.Sealer = plainSealer{}
+	}
+	if o.Notices == nil {
+		o.Notices = plainSealer{}
+	}
+	switch {
+	case o.AccessTTL < 0 || o.RefreshTTL < 0 || o.ResetFloor < 0:
+		return o, errors.New("account: a duration is negative")
+	case o.BcryptCost < bcrypt.MinCost || o.BcryptCost > bcrypt.MaxCost:
+		return o, errors.New("account: the bcrypt cost must be 4 to 31")
+	case o.HashSlots < 1:
+		return o, errors.New("account: at least one password hash must be allowed at once")
+	case o.SignUp != SignUpOpen && o.SignUp != SignUpInvite && o.SignUp != SignUpClosed:
+		return o, errors.New("account: sign-up must be open, invite or closed")
+	}
+	return o, nil
+}
+
+// plainSealer leaves everything as it is.
+type plainSealer struct{}
+
+func (plainSealer) Seal(plain []byte) ([]byte, error)  { return plain, nil }
+func (plainSealer) Open(sealed []byte) ([]byte, error) { return sealed, nil }
+func (plainSealer) Current([]byte) bool                { return true }
+
+// Service is people's accounts. Its methods may be called at once from many goroutines.
+type Service struct {
+	options   Options
+	store     Store
+	keys      *KeyRing
+	log       *slog.Logger
+	tokens    *tokens
+	hashes    *hasher
+	accounts  *gate
+	verified  *boundedMap[[32]byte, verified]
+	states    *boundedMap[string, sessionState]
+	observers []SessionObserver
+	setup     setup
+	started   time.Time
+}
+
+// New makes the service.
+func New(options Options) (*Service, error) {
+	options, err := options.validate()
+	if err != nil {
+		return nil, err
+	}
+	return &Service{
+		options: options, store: options.Store, keys: options.Keys, log: options.Logger, observers: options.Observers,
+		tokens: newTokens(options), hashes: newHasher(options.BcryptCost, options.HashSlots), accounts: newGate(),
+		verified: newBoundedMap[[32]byte, verified](maxCachedTokens),
+		states:   newBoundedMap[string, sessionState](maxCachedSessions),
+		started:  time.Now(),
+	}, nil
+}
+
+// Observe adds an observer of ended sessions. It is for what is built after the service, before anything is served.
+func (s *Service) Observe(observer SessionObserver) { s.observers = append(s.observers, observer) }
+
+func (s *Service) now() time.Time { return s.options.Clock.Now() }
+
+// monotonic is a clock that only goes forward, for ages of what is cached.
+func (s *Service) monotonic() time.Duration { return time.Since(s.started) }
+
+// JWKS returns the public keys of access tokens.
+func (s *Service) JWKS() []JWK { return s.keys.Public() }
+
+// event is something that belongs into the audit log and the security log.
+type event struct {
+	caller hearth.Caller
+	// actor is who did it, if that is not the caller.
+	actor  string
+	action string
+	// userID is who it is about, sessionID which login.
+	userID    string
+	sessionID string
+	result    hearth.Code // "" is ok
+	changes   map[string]hearth.Change
+	// notify, if set, tells the user: what happened, as package notify knows it. notifyAt is where the e-mail goes, if not to
+	// the user's address of now.
+	notify   string
+	notifyAt string
+}
+
+// note makes what travels with the write that the event is about, and logs it.
+func (s *Service) note(ctx context.Context, e event) hearth.SideEffects {
+	now := s.now()
+	entry := hearth.AuditEntry{
+		At: now, ActorID: e.actor, Action: e.action, Result: "ok", IP: e.caller.IP, UserAgent: clip(e.caller.UserAgent),
+		RequestID: e.caller.RequestID, Changes: e.changes,
+	}
+	if entry.ActorID == "" {
+		entry.ActorID = e.caller.Key()
+	}
+	if e.result != "" {
+		entry.Result = string(e.result)
+	}
+	switch {
+	case e.sessionID != "":
+		entry.Target = "session:" + e.sessionID
+	case e.userID != "":
+		entry.Target = "user:" + e.userID
+	}
+	level := slog.LevelInfo
+	if e.result != "" {
+		level = slog.LevelWarn
+	}
+	s.log.LogAttrs(ctx, level, e.action, slog.String("kind", "security"), slog.String("actor", entry.ActorID),
+		slog.String("target", entry.Target), slog.String("result", entry.Result), slog.String("ip", entry.IP))
+	effects := hearth.SideEffects{Audit: []hearth.AuditEntry{entry}}
+	if e.notify != "" && e.userID != "" {
+		effects.Jobs = append(effects.Jobs, s.job(hearth.JobSecurity, hearth.SecurityNotice{
+			UserID: e.userID, What: e.notify, Origin: s.noticeOrigin(ctx, e.caller), At: now, Email: e.notifyAt,
+		}))
+	}
+	return effects
+}
+
+// noticeOrigin seals where a request came from. What cannot be sealed is left out: the notice is worth more.
+func (s *Service) noticeOrigin(ctx context.Context, caller hearth.Caller) []byte {
+	plain, err := json.Marshal(hearth.NoticeOrigin{IP: caller.IP, UserAgent: clip(caller.UserAgent)})
+	var sealed []byte
+	if err == nil {
+		sealed, err = s.options.Notices.Seal(plain)
+	}
+	if err != nil {
+		s.log.ErrorContext(ctx, "a notice goes without its origin", "err", err)
+	}
+	return sealed
+}
+
+func (s *Service) job(kind string, payload any) hearth.OutboxJob {
+	data, err := json.Marshal(payload)
+	if err != nil {
+		panic("account: payloads are plain values: " + err.Error())
+	}
+	return hearth.OutboxJob{ID: newID(), Kind: kind, Queue: "notification", Payload: data}
+}

@@ -1,0 +1,160 @@
+package account
+
+import (
+	"context"
+	"crypto/sha256"
+	"sync/atomic"
+	"time"
+
+	"hearth"
+)
+
+const (
+	// stateFresh is how long what is known of a session is used unasked; stateLimit how long at all. It bounds how late
+	// another process's logout shows.
+	stateFresh = 400 * time.Millisecond
+	stateLimit = 800 * time.Millisecond
+	// The caches are bounded: about 10 MB when full.
+	maxCachedTokens   = 1 << 15
+	maxCachedSessions = 1 << 15
+)
+
+// sessionState is what is known of a session and its user.
+type sessionState struct {
+	userID    string
+	role      hearth.Role
+	epoch     int64
+	expiresAt int64 // Unix milliseconds
+	// ended is final; it needs no asking again.
+	ended bool
+	// readAt is on the service's monotonic clock: a jump of the wall clock must not keep a state alive.
+	readAt time.Duration
+	// asking lets one request renew the state while the others go on using it.
+	asking *atomic.Bool
+}
+
+// Authenticate tells who an access token belongs to. Errors: CodeUnauthenticated, CodeTokenExpired, CodeTokenRevoked, and
+// CodeUnavailable when that cannot be found out. A logout in this process counts at once, one in another within a second.
+func (s *Service) Authenticate(ctx context.Context, bearer string) (hearth.Caller, error) {
+	if len(bearer) > maxAccessToken {
+		return hearth.Caller{}, errBadToken()
+	}
+	var buf [maxAccessToken]byte
+	key := sha256.Sum256(buf[:copy(buf[:], bearer)])
+	now := s.now()
+	token, known, version := s.verified.find(key)
+	if !known {
+		var err error
+		if token, err = s.tokens.verify(bearer, now); err != nil {
+			return hearth.Caller{}, err
+		}
+		s.verified.putIf(version, key, token)
+	}
+	if now.Unix() >= token.expiresAt {
+		return hearth.Caller{}, errExpiredToken()
+	}
+	state, err := s.state(ctx, token.sessionID)
+	if err != nil {
+		return hearth.Caller{}, err
+	}
+	if state.ended || state.userID != token.userID || state.role != token.role || state.epoch != token.epoch {
+		return hearth.Caller{}, errRevokedToken()
+	}
+	if now.UnixMilli() >= state.expiresAt {
+		return hearth.Caller{}, errExpiredToken()
+	}
+	return hearth.Caller{UserID: token.userID, Role: token.role, SessionID: token.sessionID, Epoch: token.epoch}, nil
+}
+
+// Alive reports whether a caller that Authenticate returned earlier would still be let in, its token's own expiry aside:
+// CodeTokenRevoked, CodeTokenExpired for the end of the session, or CodeUnavailable. Streams ask it now and then.
+func (s *Service) Alive(ctx context.Context, caller hearth.Caller) error {
+	state, err := s.state(ctx, caller.SessionID)
+	switch {
+	case err != nil:
+		return err
+	case state.ended, state.userID != caller.UserID, state.role != caller.Role, state.epoch != caller.Epoch:
+		return errRevokedToken()
+	case s.now().UnixMilli() >= state.expiresAt:
+		return errExpiredToken()
+	}
+	return nil
+}
+
+// state returns what is known of a session, at most stateLimit old.
+func (s *Service) state(ctx context.Context, sessionID string) (sessionState, error) {
+	state, known, version := s.states.find(sessionID)
+	var age time.Duration
+	if known {
+		if state.ended {
+			return state, nil
+		}
+		age = s.monotonic() - state.readAt
+		if age < stateFresh || age < stateLimit && !state.asking.CompareAndSwap(false, true) {
+			return state, nil
+		}
+	}
+	// What is read is at least as new as the moment before the question.
+	readAt := s.monotonic()
+	fresh, err := s.readState(ctx, sessionID)
+	if err != nil {
+		if known && age < stateLimit {
+			state.asking.Store(false)
+			return state, nil
+		}
+		return sessionState{}, err
+	}
+	fresh.readAt = readAt
+	if s.states.putIf(version, sessionID, fresh) || fresh.ended {
+		return fresh, nil
+	}
+	// Something ended meanwhile, perhaps this session: the cache knows, or the store does by now.
+	if known {
+		state.asking.Store(false)
+	}
+	if now, ok, _ := s.states.find(sessionID); ok && now.ended {
+		return now, nil
+	}
+	return s.readState(ctx, sessionID)
+}
+
+func (s *Service) readState(ctx context.Context, sessionID string) (sessionState, error) {
+	session, user, err := s.store.Session(ctx, sessionID)
+	if hearth.ErrorCode(err) == hearth.CodeNotFound {
+		return sessionState{ended: true}, nil
+	}
+	if err != nil {
+		return sessionState{}, err
+	}
+	return sessionState{
+		userID: user.ID, role: user.Role, epoch: user.Epoch, expiresAt: session.ExpiresAt.UnixMilli(),
+		ended: !session.EndedAt.IsZero() || user.Disabled, asking: new(atomic.Bool),
+	}, nil
+}
+
+// ended makes the end of sessions count in this process at once, and tells the others who want to know.
+func (s *Service) ended(userID string, sessionIDs ...string) {
+	if len(sessionIDs) == 0 {
+		return
+	}
+	for _, id := range sessionIDs {
+		s.states.force(id, sessionState{ended: true, userID: userID})
+	}
+	for _, observer := range s.observers {
+		observer.SessionsEnded(userID, sessionIDs)
+	}
+}
+
+// Forget has a user's sessions read anew, for something in another process ended or changed them. Without it they are within a
+// second.
+func (s *Service) Forget(userID string) {
+	s.states.removeIf(func(state sessionState) bool { return state.userID == userID && !state.ended })
+}
+
+// changed makes a change of the user count in this process at once.
+func (s *Service) changed(userID string) {
+	s.Forget(userID)
+	for _, observer := range s.observers {
+		observer.SessionsEnded(userID, nil)
+	}
+}

@@ -1,0 +1,308 @@
+package account
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"hearth"
+)
+
+const (
+	// maxTries wrong passwords in a row lock an account for lockTime.
+	maxTries = 5
+	lockTime = 15 * time.Minute
+	// maxUserAgent bounds what is kept of a user agent, in bytes.
+	maxUserAgent = 512
+)
+
+// Grant is what a login or a refresh returns.
+type Grant struct {
+	AccessToken string
+	// ExpiresIn is the access token's life.
+	ExpiresIn    time.Duration
+	RefreshToken string
+	User         hearth.User
+}
+
+// Login checks e-mail and password and opens a session. CodeInvalidCredentials, the same for an unknown e-mail;
+// CodeAccountLocked after five wrong passwords in a row, also for the right one; CodeForbidden for a disabled user.
+func (s *Service) Login(ctx context.Context, caller hearth.Caller, credentials Credentials) (Grant, error) {
+	var grant Grant
+	err := s.prove(ctx, caller, credentials, func(ctx context.Context, p proof) (err error) {
+		grant, err = s.open(ctx, caller, opening{user: p.user, clear: p.tries, rehash: credentials.Password})
+		return err
+	})
+	return grant, err
+}
+
+// Credentials are what somebody claims to be.
+type Credentials struct {
+	Email    string
+	Password string
+	// action names the try in the audit log; "" is "auth.login".
+	action string
+}
+
+// proof is what a right password returns: the user, and the key under which the tries are counted.
+type proof struct {
+	user  hearth.User
+	tries []byte
+}
+
+// prove checks a password and calls proven if it is right. Each try is counted before its verdict, in the store, so that
+// parallel ones cannot pass the limit; proven's write must clear the count. No other try of the account runs meanwhile.
+func (s *Service) prove(
+	ctx context.Context, caller hearth.Caller, c Credentials, proven func(context.Context, proof) error,
+) error {
+	email, valid := hearth.NormalizeEmail(c.Email)
+	if !valid {
+		email = strings.ToValidUTF8(email[:min(len(email), 2*hearth.MaxEmail)], "") // nobody's, but counted alike
+	}
+	if c.action == "" {
+		c.action = "auth.login"
+	}
+	tries := s.keys.derive("tries", email)
+	leave, err := s.accounts.enter(ctx, string(tries))
+	if err != nil {
+		return err
+	}
+	defer leave()
+	// Asked first without a turn at the hashes and without a write: a locked account costs next to nothing.
+	now := s.now()
+	before, err := s.store.Tries(ctx, tries)
+	if err != nil {
+		return err
+	}
+	user, err := s.store.UserByEmail(ctx, email)
+	known := err == nil
+	if err != nil && hearth.ErrorCode(err) != hearth.CodeNotFound {
+		return err
+	}
+	if err := locked(before, now); err != nil {
+		s.logRefusal(ctx, event{caller: caller, action: c.action, userID: user.ID, result: hearth.CodeAccountLocked})
+		return err
+	}
+	right, counted, err := s.try(ctx, tries, user.PasswordHash, c.Password)
+	if err != nil {
+		return err
+	}
+	// The verdict stands: a client that goes away now changes nothing.
+	ctx = context.WithoutCancel(ctx)
+	failure := event{caller: caller, action: c.action, userID: user.ID, result: hearth.CodeInvalidCredentials}
+	switch {
+	case right && user.Disabled:
+		failure.result = hearth.CodeForbidden
+		if _, err := s.store.UpdateTries(ctx, tries, func(hearth.Tries) (hearth.Tries, hearth.SideEffects, error) {
+			return hearth.Tries{}, s.note(ctx, failure), nil
+		}); err != nil {
+			return err
+		}
+		return hearth.Errorf(hearth.CodeForbidden, "this account is disabled")
+	case right && known:
+		return proven(ctx, proof{user: user, tries: tries})
+	}
+	effects := s.note(ctx, failure)
+	if counted.Failed >= maxTries {
+		lock := event{caller: caller, actor: "system", action: "auth.lock", userID: user.ID, notify: hearth.NoticeLocked}
+		more := s.note(ctx, lock)
+		effects.Audit, effects.Jobs = append(effects.Audit, more.Audit...), more.Jobs
+	}
+	if err := s.store.Record(ctx, effects); err != nil {
+		return err
+	}
+	return errWrongCredentials()
+}
+
+// try counts a try and returns the verdict, in a turn at the hashes.
+func (s *Service) try(ctx context.Context, key, hash []byte, password string) (right bool, counted hearth.Tries, err error) {
+	if err := s.hashes.acquire(ctx); err != nil {
+		return false, counted, err
+	}
+	defer s.hashes.release()
+	now := s.now()
+	counted, err = s.store.UpdateTries(ctx, key, func(t hearth.Tries) (hearth.Tries, hearth.SideEffects, error) {
+		if err := locked(t, now); err != nil {
+			return t, hearth.SideEffects{}, err
+		}
+		if !t.LockedUntil.IsZero() { // the lock has run out: a new row of tries
+			t = hearth.Tries{}
+		}
+		t.Failed++
+		t.UpdatedAt = now
+		if t.Failed >= maxTries {
+			t.LockedUntil = now.Add(lockTime)
+		}
+		return t, hearth.SideEffects{}, nil
+	})
+	if err != nil {
+		return false, counted, err
+	}
+	return s.hashes.matches(hash, password), counted, nil
+}
+
+// locked returns the refusal while an account is locked.
+func locked(t hearth.Tries, now time.Time) error {
+	left := t.LockedUntil.Sub(now)
+	if left <= 0 {
+		return nil
+	}
+	return &hearth.Error{
+		Code: hearth.CodeAccountLocked, Message: "too many wrong passwords: the account is locked for a while",
+		RetryAfter: min(left, lockTime), // a clock that went back must not promise hours
+	}
+}
+
+func errWrongCredentials() error {
+	return hearth.Errorf(hearth.CodeInvalidCredentials, "the e-mail or the password is wrong")
+}
+
+// logRefusal logs what is too cheap to be worth an audit entry: the lock itself has one.
+func (s *Service) logRefusal(ctx context.Context, e event) { _ = s.note(ctx, e) }
+
+// opening is a login about to be stored.
+type opening struct {
+	user hearth.User
+	// clear is the key of the tries that the login forgets.
+	clear []byte
+	// rehash is the right password, for a hash of another cost than today's.
+	rehash string
+	// action is "auth.login" if "".
+	action string
+}
+
+// open stores a session of a user who proved to be one.
+func (s *Service) open(ctx context.Context, caller hearth.Caller, o opening) (Grant, error) {
+	now := s.now()
+	device, origin, err := s.origin(caller)
+	if err != nil {
+		return Grant{}, err
+	}
+	refresh, hash, err := newRefreshToken()
+	if err != nil {
+		return Grant{}, err
+	}
+	newHash := []byte(nil)
+	if cost, err := bcrypt.Cost(o.user.PasswordHash); err == nil && cost != s.options.BcryptCost && o.rehash != "" {
+		if newHash, err = s.hashes.hash(ctx, o.rehash); err != nil {
+			return Grant{}, err
+		}
+	}
+	if o.action == "" {
+		o.action = "auth.login"
+	}
+	session := hearth.Session{
+		ID: newID(), UserID: o.user.ID, Device: device, Origin: origin, CreatedAt: now, LastUsedAt: now,
+		ExpiresAt: now.Add(s.options.RefreshTTL),
+	}
+	decide := func(user hearth.User, earlier, known bool) (hearth.UserChange, error) {
+		switch {
+		case user.Disabled:
+			return hearth.UserChange{}, hearth.Errorf(hearth.CodeForbidden, "this account is disabled")
+		case !bytes.Equal(user.PasswordHash, o.user.PasswordHash):
+			return hearth.UserChange{}, errWrongCredentials() // changed since it was checked
+		}
+		login := event{caller: caller, actor: "user:" + user.ID, action: o.action, userID: user.ID}
+		if earlier && !known {
+			login.notify = hearth.NoticeNewDevice
+		}
+		user.LastLoginAt = now
+		if newHash != nil {
+			user.PasswordHash = newHash
+		}
+		return hearth.UserChange{User: user, ClearTries: o.clear, SideEffects: s.note(ctx, login)}, nil
+	}
+	user, ended, err := s.store.CreateSession(ctx, hearth.NewSession{Session: session, RefreshHash: hash, Decide: decide})
+	if err != nil {
+		return Grant{}, err
+	}
+	s.ended(user.ID, ended...)
+	return s.grant(user, session, refresh)
+}
+
+func (s *Service) grant(user hearth.User, session hearth.Session, refresh string) (Grant, error) {
+	access, life, err := s.tokens.sign(user, session, s.now())
+	return Grant{AccessToken: access, ExpiresIn: life, RefreshToken: refresh, User: user}, err
+}
+
+// sessionOrigin is the sealed part of a session.
+type sessionOrigin struct {
+	IP        string `json:"ip"`
+	UserAgent string `json:"user_agent"`
+}
+
+// origin returns what a session keeps of where the caller comes from. The device is the user agent alone: addresses change.
+func (s *Service) origin(caller hearth.Caller) (device, sealed []byte, err error) {
+	userAgent := clip(caller.UserAgent)
+	plain, err := json.Marshal(sessionOrigin{IP: caller.IP, UserAgent: userAgent})
+	if err == nil {
+		sealed, err = s.options.Sealer.Seal(plain)
+	}
+	return s.keys.derive("device", userAgent)[:16], sealed, err
+}
+
+// clip bounds a user agent.
+func clip(userAgent string) string {
+	if len(userAgent) <= maxUserAgent {
+		return strings.ToValidUTF8(userAgent, "\uFFFD")
+	}
+	cut := maxUserAgent
+	for cut > 0 && !utf8.RuneStart(userAgent[cut]) {
+		cut--
+	}
+	return strings.ToValidUTF8(userAgent[:cut], "\uFFFD")
+}
+
+// Refresh exchanges a refresh token for a new pair. CodeUnauthenticated for an unknown token, CodeTokenExpired,
+// CodeTokenRevoked, and CodeRefreshReused for a spent one, which ends the whole session. Of many uses at once one succeeds.
+func (s *Service) Refresh(ctx context.Context, caller hearth.Caller, refresh string) (Grant, error) {
+	next, nextHash, err := newRefreshToken()
+	if err != nil {
+		return Grant{}, err
+	}
+	_, origin, err := s.origin(caller)
+	if err != nil {
+		return Grant{}, err
+	}
+	var token hearth.RefreshToken
+	var refusal error
+	var ended bool
+	err = s.store.UseRefreshToken(ctx, hashToken(refresh), func(t hearth.RefreshToken) (hearth.RefreshVerdict, error) {
+		now := s.now()
+		token, refusal, ended = t, nil, false
+		switch {
+		case t.Spent:
+			refusal = hearth.Errorf(hearth.CodeRefreshReused, "this refresh token was used before: sign in again")
+			if !t.Session.Open(now) {
+				return hearth.RefreshVerdict{}, refusal
+			}
+			ended = true
+			return hearth.RefreshVerdict{End: hearth.EndReused, SideEffects: s.note(ctx, event{
+				caller: caller, actor: "system", action: "auth.refresh", userID: t.User.ID, result: hearth.CodeRefreshReused,
+				notify: hearth.NoticeReused,
+			})}, nil
+		case !t.Session.EndedAt.IsZero() || t.User.Disabled:
+			return hearth.RefreshVerdict{}, errRevokedToken()
+		case !t.Session.Open(now):
+			return hearth.RefreshVerdict{}, errExpiredToken()
+		}
+		return hearth.RefreshVerdict{Next: nextHash, UsedAt: now, Origin: origin}, nil
+	})
+	switch {
+	case hearth.ErrorCode(err) == hearth.CodeNotFound:
+		return Grant{}, errBadToken()
+	case err != nil:
+		return Grant{}, err
+	case ended:
+		s.ended(token.User.ID, token.Session.ID)
+	}
+	if refusal != nil {
+		return Grant{}, refusal
+	}
+	return s.grant(token.User, token.Session, next)
+}

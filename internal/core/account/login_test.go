@@ -1,0 +1,243 @@
+package account_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hearth"
+	"hearth/internal/core/account"
+)
+
+func wrong(h *house, email string) error {
+	_, err := h.Login(h.t.Context(), here, account.Credentials{Email: email, Password: "a wrong password"})
+	return err
+}
+
+func TestFiveWrongPasswordsLockTheAccount(t *testing.T) {
+	t.Parallel()
+	for _, who := range []string{email, "nobody@example.com"} { // the two cannot be told apart
+		h := newHouse(t)
+		h.user(email, hearth.RoleUser)
+		for range 5 {
+			wantCode(t, wrong(h, who), hearth.CodeInvalidCredentials)
+		}
+		err := wrong(h, who)
+		wantCode(t, err, hearth.CodeAccountLocked)
+		if e, ok := errors.AsType[*hearth.Error](err); !ok || e.RetryAfter != 15*time.Minute {
+			t.Errorf("the refusal is %#v", err)
+		}
+		h.clock.advance(15*time.Minute - time.Millisecond)
+		_, err = h.Login(t.Context(), here, account.Credentials{Email: who, Password: password})
+		wantCode(t, err, hearth.CodeAccountLocked)
+		h.clock.advance(time.Millisecond)
+		for range 5 {
+			wantCode(t, wrong(h, who), hearth.CodeInvalidCredentials)
+		}
+		wantCode(t, wrong(h, who), hearth.CodeAccountLocked)
+	}
+}
+
+func TestALockHoldsWhenTheClockGoesBack(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.user(email, hearth.RoleUser)
+	for range 5 {
+		wantCode(t, wrong(h, email), hearth.CodeInvalidCredentials)
+	}
+	h.clock.advance(-time.Hour)
+	err := wrong(h, email)
+	wantCode(t, err, hearth.CodeAccountLocked)
+	if e, ok := errors.AsType[*hearth.Error](err); !ok || e.RetryAfter > 15*time.Minute {
+		t.Errorf("the refusal is %#v", err)
+	}
+}
+
+func TestARightPasswordResetsTheCount(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.user(email, hearth.RoleUser)
+	for range 3 {
+		for range 4 {
+			wantCode(t, wrong(h, email), hearth.CodeInvalidCredentials)
+		}
+		h.login()
+	}
+}
+
+func TestParallelGuessesDoNotPassTheLockout(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.user(email, hearth.RoleUser)
+	other := openSecond(t, h) // another instance over the same store
+	var mu sync.Mutex
+	seen := map[hearth.Code]int{}
+	var wg sync.WaitGroup
+	for n := range 200 {
+		wg.Go(func() {
+			service := h.Service
+			if n%2 == 1 {
+				service = other
+			}
+			_, err := service.Login(t.Context(), here, account.Credentials{Email: email, Password: "guess guess guess"})
+			mu.Lock()
+			defer mu.Unlock()
+			seen[hearth.ErrorCode(err)]++
+		})
+	}
+	wg.Wait()
+	if seen[hearth.CodeInvalidCredentials] != 5 || seen[hearth.CodeAccountLocked] != 195 {
+		t.Errorf("200 guesses were answered by %v", seen)
+	}
+}
+
+// openSecond returns another service over the same store and keys.
+func openSecond(t *testing.T, h *house) *account.Service {
+	t.Helper()
+	service, err := account.New(account.Options{Store: h.store, Keys: h.keys, Clock: h.clock.Now, BcryptCost: 4, HashSlots: 2})
+	must(t, err)
+	return service
+}
+
+func TestParallelLoginsWithTheRightPasswordDoNotLock(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(o *account.Options) { o.HashSlots = 50 })
+	h.user(email, hearth.RoleUser)
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			if _, err := h.Login(t.Context(), here, account.Credentials{Email: email, Password: password}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestOpenSessionsLiveOnDuringALock(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.user(email, hearth.RoleUser)
+	grant := h.login()
+	for range 6 {
+		_ = wrong(h, email)
+	}
+	if code := h.access(grant); code != "" {
+		t.Errorf("the access token is refused with %s", code)
+	}
+	if _, err := h.Refresh(t.Context(), here, grant.RefreshToken); err != nil {
+		t.Errorf("the refresh token is refused: %v", err)
+	}
+}
+
+func TestAnAdminUnlocks(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	user := h.user(email, hearth.RoleUser)
+	for range 6 {
+		_ = wrong(h, email)
+	}
+	admin := hearth.Caller{UserID: "a", Role: hearth.RoleAdmin}
+	_, err := h.UpdateUser(t.Context(), admin, user.ID, account.UserUpdate{Unlock: true})
+	must(t, err)
+	h.login()
+}
+
+func TestLoginNamesNoReason(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.user(email, hearth.RoleUser)
+	var answers []string
+	for _, c := range []account.Credentials{
+		{Email: email, Password: "a wrong password"}, {Email: "nobody@example.com", Password: password},
+		{Email: "not an e-mail", Password: password}, {Email: email, Password: password + strings.Repeat("x", 72)},
+		{Email: email, Password: ""}, {Email: "", Password: ""}, {Email: email + "\x00", Password: password},
+	} {
+		_, err := h.Login(t.Context(), here, c)
+		wantCode(t, err, hearth.CodeInvalidCredentials)
+		answers = append(answers, err.Error())
+	}
+	if slices.Sort(answers); answers[0] != answers[len(answers)-1] {
+		t.Errorf("the answers differ: %q", answers)
+	}
+}
+
+func TestAPasswordIsNeverCut(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	long := strings.Repeat("p4ss", 18) // 72 bytes
+	_, err := h.CreateUser(t.Context(), account.NewUser{Name: "Ann", Email: email, Password: long, Role: hearth.RoleUser})
+	must(t, err)
+	for _, test := range []struct {
+		password string
+		code     hearth.Code
+	}{{long[:71], hearth.CodeInvalidCredentials}, {long + "x", hearth.CodeInvalidCredentials}, {long, ""}} {
+		_, err := h.Login(t.Context(), here, account.Credentials{Email: email, Password: test.password})
+		wantCode(t, err, test.code)
+	}
+}
+
+func TestEmailsAreComparedNormalized(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.user("  Ann@Example.COM ", hearth.RoleUser)
+	h.login()
+	_, err := h.SignUp(t.Context(), here, account.NewUser{Name: "x", Email: "ANN@example.com", Password: password}, nil)
+	wantCode(t, err, hearth.CodeEmailTaken)
+}
+
+func TestADisabledUserIsKeptOut(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	user := h.user(email, hearth.RoleUser)
+	grant := h.login()
+	h.caller(grant)
+	admin, yes, no := hearth.Caller{UserID: "a", Role: hearth.RoleAdmin}, true, false
+	_, err := h.UpdateUser(t.Context(), admin, user.ID, account.UserUpdate{Disabled: &yes})
+	must(t, err)
+	if code := h.access(grant); code != hearth.CodeTokenRevoked {
+		t.Errorf("the access token is answered by %q", code)
+	}
+	_, err = h.Refresh(t.Context(), here, grant.RefreshToken)
+	wantCode(t, err, hearth.CodeTokenRevoked)
+	for range 7 { // a right password never locks
+		_, err = h.Login(t.Context(), here, account.Credentials{Email: email, Password: password})
+		wantCode(t, err, hearth.CodeForbidden)
+	}
+	wantCode(t, wrong(h, email), hearth.CodeInvalidCredentials)
+	_, err = h.UpdateUser(t.Context(), admin, user.ID, account.UserUpdate{Disabled: &no})
+	must(t, err)
+	if code := h.access(grant); code != hearth.CodeTokenRevoked {
+		t.Errorf("an old access token works again: %q", code)
+	}
+	h.login()
+}
+
+func TestTheFullHashQueueIsRefusedAndCountsNoTry(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(o *account.Options) { o.HashSlots = 1; o.BcryptCost = 6 })
+	var mu sync.Mutex
+	seen := map[hearth.Code]int{}
+	var wg sync.WaitGroup
+	for n := range 200 {
+		wg.Go(func() {
+			name := "p" + strings.Repeat("x", n) + "@example.com" // accounts that do not wait for one another
+			_, err := h.Login(t.Context(), here, account.Credentials{Email: name, Password: password})
+			if tries := len(name); hearth.ErrorCode(err) == hearth.CodeUnavailable {
+				if e, ok := errors.AsType[*hearth.Error](err); !ok || e.RetryAfter == 0 {
+					t.Errorf("%d: the refusal is %#v", tries, err)
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			seen[hearth.ErrorCode(err)]++
+		})
+	}
+	wg.Wait()
+	if seen[hearth.CodeUnavailable]+seen[hearth.CodeInvalidCredentials] != 200 || seen[hearth.CodeUnavailable] == 0 {
+		t.Errorf("200 logins at once were answered by %v", seen)
+	}
+}

@@ -1,0 +1,240 @@
+package account
+
+import (
+	"context"
+	"crypto/subtle"
+	"sync"
+
+	"hearth"
+)
+
+// NewUser is an account about to be made.
+type NewUser struct {
+	Name     string
+	Email    string
+	Password string
+	Role     hearth.Role
+}
+
+// prepare validates and hashes: everything of a new user that needs no store.
+func (s *Service) prepare(ctx context.Context, n NewUser) (hearth.User, error) {
+	now := s.now()
+	user := hearth.User{ID: newID(), Name: n.Name, Email: n.Email, Role: n.Role, CreatedAt: now, UpdatedAt: now}
+	if errs := append(user.Validate("body."), checkNewPassword(n.Password, "body.password")...); len(errs) > 0 {
+		return user, hearth.Invalid(errs...)
+	}
+	user.Email, _ = hearth.NormalizeEmail(n.Email)
+	var err error
+	user.PasswordHash, err = s.hashes.hash(ctx, n.Password)
+	return user, err
+}
+
+// SignUp makes an account with the role user, whatever Role says. CodeForbidden where sign-up is closed, or by invitation
+// and the e-mail has none; CodeValidationFailed; CodeEmailTaken.
+func (s *Service) SignUp(ctx context.Context, caller hearth.Caller, n NewUser, once *hearth.IdempotencyRecord) (hearth.User, error) {
+	if err := s.maySignUp(ctx, n.Email); err != nil {
+		return hearth.User{}, err
+	}
+	n.Role = hearth.RoleUser
+	user, err := s.prepare(ctx, n)
+	if err != nil {
+		return user, err
+	}
+	effects := s.note(ctx, event{caller: caller, actor: "user:" + user.ID, action: "user.signup", userID: user.ID})
+	if effects.Idempotency, err = once.Answered(user); err != nil {
+		return user, err
+	}
+	return user, s.store.CreateUser(ctx, user, effects)
+}
+
+func (s *Service) maySignUp(ctx context.Context, email string) error {
+	refusal := hearth.Errorf(hearth.CodeForbidden, "nobody may sign up here without an invitation")
+	switch s.options.SignUp {
+	case SignUpOpen:
+		return nil
+	case SignUpInvite:
+		email, valid := hearth.NormalizeEmail(email)
+		if !valid || s.options.Invited == nil {
+			return refusal
+		}
+		invited, err := s.options.Invited(ctx, email)
+		if err != nil || invited {
+			return err
+		}
+		return refusal
+	}
+	return hearth.Errorf(hearth.CodeForbidden, "nobody may sign up here")
+}
+
+// CreateUser makes an account for the command line; it works beside a running server. CodeValidationFailed,
+// CodeEmailTaken.
+func (s *Service) CreateUser(ctx context.Context, n NewUser) (hearth.User, error) {
+	user, err := s.prepare(ctx, n)
+	if err != nil {
+		return user, err
+	}
+	return user, s.store.CreateUser(ctx, user, s.note(ctx, event{
+		actor: "cli", action: "user.create", userID: user.ID, changes: map[string]hearth.Change{"role": {After: user.Role}},
+	}))
+}
+
+// setup is the one-time token that makes the first user.
+type setup struct {
+	mu    sync.Mutex
+	token string
+}
+
+// SetupToken returns the token with which the first admin can be made, the same at every call; "" once there is a user.
+func (s *Service) SetupToken(ctx context.Context) (string, error) {
+	exists, err := s.store.AnyUser(ctx)
+	if err != nil || exists {
+		return "", err
+	}
+	s.setup.mu.Lock()
+	defer s.setup.mu.Unlock()
+	if s.setup.token == "" {
+		s.setup.token, err = newSecret()
+	}
+	return s.setup.token, err
+}
+
+// SetUp makes the first user, an admin, and signs in. CodeForbidden for a wrong token and once there is a user.
+func (s *Service) SetUp(ctx context.Context, caller hearth.Caller, token string, n NewUser) (Grant, error) {
+	refusal := hearth.Errorf(hearth.CodeForbidden, "this set-up link is not valid, or no longer")
+	s.setup.mu.Lock()
+	right := s.setup.token != "" && subtle.ConstantTimeCompare([]byte(s.setup.token), []byte(token)) == 1
+	s.setup.mu.Unlock()
+	if !right {
+		s.logRefusal(ctx, event{caller: caller, action: "auth.setup", result: hearth.CodeForbidden})
+		return Grant{}, refusal
+	}
+	n.Role = hearth.RoleAdmin
+	user, err := s.prepare(ctx, n)
+	if err != nil {
+		return Grant{}, err
+	}
+	err = s.store.CreateFirstUser(ctx, user, s.note(ctx, event{
+		caller: caller, actor: "user:" + user.ID, action: "auth.setup", userID: user.ID,
+		changes: map[string]hearth.Change{"role": {After: user.Role}},
+	}))
+	if hearth.ErrorCode(err) == hearth.CodeConflict {
+		return Grant{}, refusal
+	}
+	if err != nil {
+		return Grant{}, err
+	}
+	s.setup.mu.Lock()
+	s.setup.token = ""
+	s.setup.mu.Unlock()
+	return s.open(ctx, caller, opening{user: user})
+}
+
+// Me returns the caller's own account.
+func (s *Service) Me(ctx context.Context, caller hearth.Caller) (hearth.User, error) {
+	return s.store.User(ctx, caller.UserID)
+}
+
+// MeUpdate is what people may change of themselves; nil leaves it.
+type MeUpdate struct {
+	Name  *string
+	Email *string
+}
+
+// UpdateMe changes the caller's own account. CodeValidationFailed, CodeEmailTaken.
+func (s *Service) UpdateMe(ctx context.Context, caller hearth.Caller, update MeUpdate) (hearth.User, error) {
+	user, _, err := s.store.UpdateUser(ctx, caller.UserID, func(user hearth.User) (hearth.UserChange, error) {
+		e := event{caller: caller, action: "user.update", userID: user.ID, changes: map[string]hearth.Change{}}
+		to := hearth.UserChange{}
+		if update.Name != nil && *update.Name != user.Name {
+			e.changes["name"] = hearth.Change{Before: user.Name, After: *update.Name}
+			user.Name = *update.Name
+		}
+		if update.Email != nil {
+			email, _ := hearth.NormalizeEmail(*update.Email)
+			if email != user.Email {
+				e.changes["email"] = hearth.Change{Before: user.Email, After: email}
+				e.notify, e.notifyAt = hearth.NoticeEmail, user.Email
+				to.DropReset = true // a link that went to the old address is worth nothing now
+				user.Email = email
+			}
+		}
+		if errs := user.Validate("body."); len(errs) > 0 {
+			return to, hearth.Invalid(errs...)
+		}
+		if len(e.changes) > 0 {
+			user.UpdatedAt = s.now()
+			to.SideEffects = s.note(ctx, e)
+		}
+		to.User = user
+		return to, nil
+	})
+	return user, err
+}
+
+// Users lists accounts, for admins; CodeForbidden.
+func (s *Service) Users(
+	ctx context.Context, caller hearth.Caller, filter hearth.UserFilter, page hearth.Page,
+) (hearth.List[hearth.User], error) {
+	if !caller.IsAdmin() {
+		return hearth.List[hearth.User]{}, errNotAdmin()
+	}
+	return s.store.Users(ctx, filter, page)
+}
+
+// UserUpdate is what an admin may change of an account; nil leaves it.
+type UserUpdate struct {
+	Role     *hearth.Role
+	Disabled *bool
+	// Unlock ends a lockout.
+	Unlock bool
+}
+
+// UpdateUser changes an account, for admins. Access tokens of before are refused from then on, and a disabled user's
+// sessions end. CodeForbidden, CodeNotFound, CodeValidationFailed; CodeConflict for the last admin.
+func (s *Service) UpdateUser(ctx context.Context, caller hearth.Caller, id string, update UserUpdate) (hearth.User, error) {
+	if !caller.IsAdmin() {
+		return hearth.User{}, errNotAdmin()
+	}
+	if update.Role != nil && !update.Role.Valid() {
+		return hearth.User{}, hearth.Invalid(hearth.FieldError{Location: "body.role", Message: "must be admin or user"})
+	}
+	var epoch int64
+	user, ended, err := s.store.UpdateUser(ctx, id, func(user hearth.User) (hearth.UserChange, error) {
+		e := event{caller: caller, action: "user.update", userID: user.ID, changes: map[string]hearth.Change{}}
+		to := hearth.UserChange{}
+		epoch = user.Epoch
+		if update.Role != nil && *update.Role != user.Role {
+			e.changes["role"] = hearth.Change{Before: user.Role, After: *update.Role}
+			user.Role = *update.Role
+			user.Epoch = epoch + 1
+		}
+		if update.Disabled != nil && *update.Disabled != user.Disabled {
+			e.changes["disabled"] = hearth.Change{Before: user.Disabled, After: *update.Disabled}
+			user.Disabled = *update.Disabled
+			user.Epoch = epoch + 1
+			if user.Disabled {
+				to.EndSessions, to.DropReset = hearth.EndDisabled, true
+			}
+		}
+		if update.Unlock {
+			to.ClearTries = s.keys.derive("tries", user.Email)
+			e.changes["locked"] = hearth.Change{After: false}
+		}
+		if len(e.changes) > 0 {
+			user.UpdatedAt = s.now()
+			to.SideEffects = s.note(ctx, e)
+		}
+		to.User = user
+		return to, nil
+	})
+	if err != nil {
+		return user, err
+	}
+	s.ended(user.ID, ended...)
+	if user.Epoch != epoch {
+		s.changed(user.ID)
+	}
+	return user, nil
+}
+
+func errNotAdmin() error { return hearth.Errorf(hearth.CodeForbidden, "only an admin may do this") }

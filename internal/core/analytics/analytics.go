@@ -1,0 +1,252 @@
+// Package analytics answers questions about many logs at once: dashboard, comparison, trends, events, usage. It reads
+// rollups, never all logs, and keeps answers until a write changes them.
+package analytics
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"hearth"
+	"hearth/internal/kv"
+)
+
+// Logs are what is counted.
+type Logs interface {
+	Rollups(ctx context.Context, query hearth.RollupQuery) ([][]hearth.Rollup, error)
+	CountLogs(ctx context.Context, reach hearth.Reach) (int64, error)
+}
+
+// Devices are what reports.
+type Devices interface {
+	DevicesByID(ctx context.Context, ids []string) ([]hearth.Device, error)
+	DevicesByKey(ctx context.Context, keys []int64) ([]hearth.Device, error)
+	CountDevices(ctx context.Context, reach hearth.Reach, now time.Time) (hearth.DeviceCounts, error)
+}
+
+var (
+	_ Logs             = hearth.LogStore(nil)
+	_ Devices          = hearth.DeviceStore(nil)
+	_ hearth.Publisher = (*Service)(nil)
+)
+
+// Options are what the service works with.
+type Options struct {
+	Logs    Logs
+	Devices Devices
+	Cache   kv.Cache
+	Clock   hearth.Clock
+	// Flow tells what goes through the whole service now: the rates within reach, and the open streams of those whom the
+	// caller may count, an admin everybody's, a user their own. Nil is nothing.
+	Flow func(ctx context.Context, caller hearth.Caller, reach hearth.Reach) Flow
+}
+
+func (o Options) validate() (Options, error) {
+	if o.Logs == nil || o.Devices == nil || o.Cache == nil {
+		return o, errors.New("analytics: logs, devices and a cache are needed")
+	}
+	if o.Flow == nil {
+		o.Flow = func(context.Context, hearth.Caller, hearth.Reach) Flow { return Flow{} }
+	}
+	return o, nil
+}
+
+// Service answers. It may be used at once from many goroutines.
+type Service struct{ options Options }
+
+// New makes the service.
+func New(options Options) (*Service, error) {
+	options, err := options.validate()
+	if err != nil {
+		return nil, err
+	}
+	return &Service{options: options}, nil
+}
+
+// slidingTTL is how long an answer about a range that ends now is kept.
+const slidingTTL = time.Second
+
+// tag names the answers that depend on the logs of a scope.
+func tag(scope hearth.Scope) string { return "logs:" + string(scope) }
+
+// tagAll names the answers that depend on the logs of every scope.
+const tagAll = "logs"
+
+// LogsChanged ends every kept answer about logs within reach, at once.
+func (s *Service) LogsChanged(ctx context.Context, reach hearth.Reach) {
+	if reach.All {
+		s.options.Cache.Invalidate(ctx, kv.KindAnalytics+":")
+		return
+	}
+	names := make([]string, 0, len(reach.Scopes)+1)
+	for _, scope := range reach.Scopes {
+		names = append(names, tag(scope))
+	}
+	s.options.Cache.Invalidate(ctx, append(names, tagAll)...)
+}
+
+// Publish hears of deleted devices, whose logs went with them. Nothing is published.
+func (s *Service) Publish(events ...hearth.Event) {
+	for _, event := range events {
+		if event.Type == hearth.EventDeviceDeleted {
+			s.LogsChanged(context.Background(), hearth.Reach{Scopes: []hearth.Scope{event.Scope}})
+		}
+	}
+}
+
+// Range is the time that a question is about.
+type Range struct {
+	hearth.Span
+	// Sliding, if not zero, is the length of a range that ends now; Span is set from it.
+	Sliding time.Duration
+}
+
+// At returns the range with its span: a sliding one ends behind the current millisecond, so that what was just written is
+// in it.
+func (r Range) At(now time.Time) Range {
+	if r.Sliding > 0 {
+		r.To = now.Add(time.Millisecond)
+		r.From = r.To.Add(-r.Sliding)
+	}
+	return r
+}
+
+// name is the range in the key of an answer.
+func (r Range) name() string {
+	if r.Sliding > 0 {
+		return hearth.FormatDuration(r.Sliding)
+	}
+	return fmt.Sprintf("%d-%d", r.From.UnixMilli(), r.To.UnixMilli())
+}
+
+// question is what a kept answer is the answer to.
+type question struct {
+	kind  string
+	reach hearth.Reach
+	span  Range
+	rest  []string
+}
+
+// key follows the scheme analytics:{owner}:kind:range. The owner is the reach itself, so that an answer never outlives
+// somebody's right to it, and the members of an organization share theirs.
+func (q question) key() (key string, tags []string) {
+	if q.reach.All {
+		return kv.Key(kv.KindAnalytics, "all", append([]string{q.kind, q.span.name()}, q.rest...)...), []string{tagAll}
+	}
+	names := make([]string, len(q.reach.Scopes))
+	for i, scope := range q.reach.Scopes {
+		names[i] = string(scope)
+		tags = append(tags, tag(scope))
+	}
+	slices.Sort(names)
+	rest := append([]string{q.kind, q.span.name(), strings.Join(names, ",")}, q.rest...)
+	owner := "nobody"
+	if len(names) > 0 {
+		owner = names[len(names)-1] // the person, where there is one
+	}
+	return kv.Key(kv.KindAnalytics, owner, rest...), tags
+}
+
+// cached answers a question from the cache or by load, one load at a time.
+func cached[T any](ctx context.Context, s *Service, q question, load func(context.Context, Range) (T, error)) (answer T, err error) {
+	ttl := kv.TTLAnalytics
+	if q.span.Sliding > 0 {
+		ttl = slidingTTL
+	}
+	key, tags := q.key()
+	data, err := s.options.Cache.Load(ctx, key, kv.Options{TTL: ttl, Tags: tags}, func(ctx context.Context) ([]byte, error) {
+		answer, err := load(ctx, q.span.At(s.options.Clock.Now()))
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(answer)
+	})
+	if err != nil {
+		return answer, err
+	}
+	err = json.Unmarshal(data, &answer)
+	return answer, err
+}
+
+// Summary sums up values; of no values everything but Count and Sum is meaningless.
+type Summary struct {
+	hearth.Stats
+	P50, P95, P99 float64
+}
+
+// summaryOf takes the quantiles from the group's sketch.
+func summaryOf(group hearth.Rollup) Summary {
+	s := Summary{Stats: group.Stats}
+	if group.Sketch != nil && group.Count > 0 {
+		quantile := func(q float64) float64 { return min(max(group.Sketch.Quantile(q), s.Min), s.Max) }
+		s.P50, s.P95, s.P99 = quantile(0.5), quantile(0.95), quantile(0.99)
+	}
+	return s
+}
+
+// Average returns the mean; 0 of no values.
+func (s Summary) Average() float64 { return average(s.Stats) }
+
+func average(s hearth.Stats) float64 {
+	if s.Count == 0 {
+		return 0
+	}
+	// Rounding must not carry a mean past the values that it is of.
+	return min(max(s.Sum/float64(s.Count), s.Min), s.Max)
+}
+
+// Point is one bucket of a trend.
+type Point struct {
+	// At is the bucket's start in Unix milliseconds.
+	At int64
+	hearth.Stats
+}
+
+// Average returns the mean.
+func (p Point) Average() float64 { return average(p.Stats) }
+
+// Trend is a series of buckets, oldest first, empty ones left out.
+type Trend []Point
+
+func trendOf(groups []hearth.Rollup) Trend {
+	trend := make(Trend, len(groups))
+	for i, group := range groups {
+		trend[i] = Point{group.At, group.Stats}
+	}
+	return trend
+}
+
+// MaxBuckets bounds the buckets that a trend may have.
+const MaxBuckets = 100_000
+
+// checkBuckets refuses steps that are too fine for the span; location is the parameter that is to blame.
+func checkBuckets(r Range, step hearth.Step, location string) error {
+	length := r.To.Sub(r.From)
+	if r.Sliding > 0 {
+		length = r.Sliding
+	}
+	// Sub saturates at 292 years, which any step finds too long.
+	if length/time.Duration(step) >= MaxBuckets {
+		return hearth.Invalid(hearth.FieldError{
+			Location: location,
+			Message:  fmt.Sprintf("cuts this range into more than %d buckets: ask for a shorter range or a longer interval", MaxBuckets),
+		})
+	}
+	return nil
+}
+
+// stepFor is the dashboard's step: the hour up to seven days, then the day.
+func stepFor(r Range) hearth.Step {
+	length := r.To.Sub(r.From)
+	if r.Sliding > 0 {
+		length = r.Sliding
+	}
+	if length <= 7*24*time.Hour {
+		return hearth.StepHour
+	}
+	return hearth.StepDay
+}

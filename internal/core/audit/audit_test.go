@@ -1,0 +1,143 @@
+package audit_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"hearth"
+	"hearth/internal/core/audit"
+	"hearth/internal/store/sqlite"
+)
+
+func open(t *testing.T, path string) *sqlite.Store {
+	t.Helper()
+	store, err := sqlite.Open(context.Background(), sqlite.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+func closed(t *testing.T, store *sqlite.Store) {
+	t.Helper()
+	if err := store.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func fill(t *testing.T, store *sqlite.Store, n int) {
+	t.Helper()
+	entries := make([]hearth.AuditEntry, n)
+	for i := range entries {
+		entries[i] = hearth.AuditEntry{
+			At: time.Now(), ActorID: "user:1", Action: "device.update", Target: fmt.Sprint("device:", i), Result: "ok",
+			Changes: map[string]hearth.Change{"name": {Before: "a", After: fmt.Sprint(i)}},
+		}
+	}
+	if err := store.AppendAudit(t.Context(), entries...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Whoever can write the file can remove the triggers first; the chain tells.
+func TestVerifyFindsWhatWasEdited(t *testing.T) {
+	t.Parallel()
+	const entries = 2500
+	for name, tt := range map[string]struct {
+		edit  string
+		fault int64 // 0: none
+	}{
+		"nothing":                   {`SELECT 1`, 0},
+		"the actor":                 {`UPDATE audit SET actor_id='user:2' WHERE seq=1200`, 1200},
+		"the time":                  {`UPDATE audit SET at=at+1 WHERE seq=1`, 1},
+		"the changes":               {`UPDATE audit SET changes=replace(changes, '"a"', '"b"') WHERE seq=7`, 7},
+		"the changes, respelt":      {`UPDATE audit SET changes=changes||' ' WHERE seq=7`, 7},
+		"the changes, no JSON":      {`UPDATE audit SET changes='{' WHERE seq=8`, 8},
+		"text moved between fields": {`UPDATE audit SET action=action||'x', target=substr(target, 2) WHERE seq=9`, 9},
+		"a hash":                    {`UPDATE audit SET hash=prev_hash WHERE seq=2000`, 2000},
+		"one gone":                  {`DELETE FROM audit WHERE seq=1500`, 1500},
+		"the first gone":            {`DELETE FROM audit WHERE seq=1`, 1},
+		"the newest gone":           {`DELETE FROM audit WHERE seq>2499`, 2500},
+		"all gone":                  {`DELETE FROM audit`, 1},
+		"one gone, closed up":       {`DELETE FROM audit WHERE seq=1500; UPDATE audit SET seq=seq-1 WHERE seq>1500`, 1500},
+		"two swapped":               {`UPDATE audit SET seq=-1 WHERE seq=5; UPDATE audit SET seq=5 WHERE seq=6; UPDATE audit SET seq=6 WHERE seq=-1`, 5},
+		"the head":                  {`UPDATE audit_head SET hash='00'`, 2500},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "hearth.db")
+			store := open(t, path)
+			fill(t, store, entries)
+			closed(t, store)
+			db, err := sql.Open("sqlite", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, trigger := range []string{"audit_chain", "audit_next", "audit_no_update", "audit_no_delete", "audit_head_forward", "audit_head_no_delete"} {
+				if _, err := db.Exec(`DROP TRIGGER ` + trigger); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := db.Exec(tt.edit); err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			store = open(t, path)
+			defer closed(t, store)
+			told := int64(0)
+			verdict, err := audit.New(store).Verify(t.Context(), func(done, total int64) {
+				if done < told || total < done {
+					t.Errorf("progress went from %d to %d of %d", told, done, total)
+				}
+				told = done
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch {
+			case tt.fault == 0 && (verdict.Fault != nil || verdict.Entries != entries || len(verdict.Head) != 64 || told != entries):
+				t.Errorf("an untouched audit: %+v, progress %d", verdict, told)
+			case tt.fault != 0 && (verdict.Fault == nil || verdict.Fault.Seq != tt.fault || verdict.Entries != tt.fault-1):
+				t.Errorf("%+v, %v, want the first fault at %d", verdict, verdict.Fault, tt.fault)
+			}
+		})
+	}
+}
+
+func TestVerifyHoldsWhileTheAuditGrows(t *testing.T) {
+	t.Parallel()
+	store := open(t, filepath.Join(t.TempDir(), "hearth.db"))
+	defer closed(t, store)
+	fill(t, store, 1500)
+	verdict, err := audit.New(store).Verify(t.Context(), func(int64, int64) { fill(t, store, 10) })
+	if err != nil || verdict.Fault != nil || verdict.Entries < 1500 {
+		t.Errorf("%+v, %v", verdict, err)
+	}
+}
+
+func TestOnlyAdminsReadTheAudit(t *testing.T) {
+	t.Parallel()
+	store := open(t, filepath.Join(t.TempDir(), "hearth.db"))
+	defer closed(t, store)
+	fill(t, store, 3)
+	for name, tt := range map[string]struct {
+		caller hearth.Caller
+		code   hearth.Code
+	}{
+		"an admin": {hearth.Caller{UserID: "1", Role: hearth.RoleAdmin}, ""},
+		"a user":   {hearth.Caller{UserID: "1", Role: hearth.RoleUser}, hearth.CodeForbidden},
+		"a device": {hearth.Caller{DeviceID: "1", Role: hearth.RoleAdmin}, hearth.CodeForbidden},
+		"nobody":   {hearth.Caller{Role: hearth.RoleAdmin}, hearth.CodeForbidden},
+	} {
+		list, err := audit.New(store).Entries(t.Context(), tt.caller, hearth.AuditFilter{}, hearth.Page{})
+		if hearth.ErrorCode(err) != tt.code || tt.code == "" && len(list.Items) != 3 {
+			t.Errorf("%s: %d entries, %v", name, len(list.Items), err)
+		}
+	}
+}

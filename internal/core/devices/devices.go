@@ -1,0 +1,335 @@
+package devices
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"hearth"
+)
+
+// NewDevice is a device to create. Zero fields get their defaults: StatusActive, DefaultHeartbeatInterval, the caller's own.
+type NewDevice struct {
+	Name           string
+	Type           string
+	Status         hearth.DeviceStatus
+	Tags           []string
+	Metadata       json.RawMessage
+	Interval       int
+	OrganizationID string
+}
+
+// Change is what to change of a device: nil fields stay. A pointer to an empty value clears tags and metadata.
+type Change struct {
+	Name     *string
+	Type     *string
+	Status   *hearth.DeviceStatus
+	Tags     *[]string
+	Metadata *json.RawMessage
+	Interval *int
+}
+
+// Create makes a device. Errors: CodeValidationFailed, CodeForbidden, CodeNotFound (the organization),
+// CodeIdempotencyMismatch, *hearth.Replayed.
+func (f *Service) Create(ctx context.Context, caller hearth.Caller, input NewDevice, once *hearth.IdempotencyRecord) (hearth.Device, error) {
+	devices, problems, err := f.prepare(caller, []NewDevice{input}, func(int) string { return "body." })
+	if err != nil {
+		return hearth.Device{}, err
+	}
+	if len(problems) > 0 {
+		return hearth.Device{}, hearth.Invalid(problems...)
+	}
+	answered, err := once.Answered(devices[0])
+	if err != nil {
+		return hearth.Device{}, err
+	}
+	devices, err = f.create(ctx, caller, devices, answered)
+	if err != nil {
+		return hearth.Device{}, err
+	}
+	return devices[0], nil
+}
+
+// CreateBatch makes up to MaxDeviceBatch devices, all or none; problems name their place, such as "body.items[3].name".
+// Errors are Create's.
+func (f *Service) CreateBatch(
+	ctx context.Context, caller hearth.Caller, inputs []NewDevice, once *hearth.IdempotencyRecord,
+) ([]hearth.Device, error) {
+	if len(inputs) == 0 || len(inputs) > hearth.MaxDeviceBatch {
+		return nil, hearth.Invalid(hearth.FieldError{Location: "body.items", Message: "must have 1 to 1000 items"})
+	}
+	devices, problems, err := f.prepare(caller, inputs, func(i int) string { return fmt.Sprintf("body.items[%d].", i) })
+	if err != nil {
+		return nil, err
+	}
+	if len(problems) > 0 {
+		return nil, hearth.Invalid(problems...)
+	}
+	answered, err := once.Answered(devices)
+	if err != nil {
+		return nil, err
+	}
+	return f.create(ctx, caller, devices, answered)
+}
+
+// prepare makes the devices that are to be created, or says what is wrong with them.
+func (f *Service) prepare(
+	caller hearth.Caller, inputs []NewDevice, prefix func(int) string,
+) (devices []hearth.Device, problems []hearth.FieldError, err error) {
+	if !caller.IsUser() {
+		return nil, nil, hearth.Errorf(hearth.CodeForbidden, "a device may not create devices")
+	}
+	now := f.now()
+	devices = make([]hearth.Device, len(inputs))
+	for i, input := range inputs {
+		d := hearth.Device{
+			ID: newID(), Name: input.Name, Type: input.Type, Status: input.Status, Tags: input.Tags, Interval: input.Interval,
+			OwnerID: caller.UserID, OrganizationID: input.OrganizationID, Version: 1, CreatedAt: now, UpdatedAt: now,
+		}
+		if d.Status == "" {
+			d.Status = hearth.StatusActive
+		}
+		if d.Interval == 0 {
+			d.Interval = hearth.DefaultHeartbeatInterval
+		}
+		metadata, problem := hearth.CanonicalMetadata(input.Metadata)
+		if problem != "" {
+			problems = append(problems, hearth.FieldError{Location: prefix(i) + "metadata", Message: problem})
+		}
+		d.Metadata = metadata
+		problems = append(problems, d.Validate(prefix(i))...)
+		if err := mayCreate(caller, d); err != nil {
+			return nil, nil, err
+		}
+		devices[i] = d
+	}
+	return devices, problems, nil
+}
+
+// mayCreate is the rule for a new device: whoever may edit it may create it.
+func mayCreate(caller hearth.Caller, d hearth.Device) error {
+	err := caller.Allow(d, hearth.MayEdit)
+	if hearth.ErrorCode(err) == hearth.CodeNotFound {
+		return hearth.NotFound("organization")
+	}
+	return err
+}
+
+func (f *Service) create(
+	ctx context.Context, caller hearth.Caller, devices []hearth.Device, once *hearth.IdempotencyRecord,
+) ([]hearth.Device, error) {
+	effects := hearth.SideEffects{Idempotency: once}
+	for _, d := range devices {
+		entry := caller.Entry(d.CreatedAt, "device.create", "device:"+d.ID)
+		entry.Changes = changes(hearth.Device{}, d)
+		effects.Audit = append(effects.Audit, entry)
+	}
+	devices, err := f.store.CreateDevices(ctx, devices, effects)
+	if err != nil {
+		return nil, err
+	}
+	events := make([]hearth.Event, len(devices))
+	var last hearth.Scope
+	for i, d := range devices {
+		if scope := d.Scope(); scope != last {
+			f.lists.changed(scope)
+			last = scope
+		}
+		events[i] = deviceEvent(hearth.EventDeviceUpdate, d, d.CreatedAt)
+	}
+	f.options.Publisher.Publish(events...)
+	return devices, nil
+}
+
+// Device returns one device; CodeNotFound.
+func (f *Service) Device(ctx context.Context, caller hearth.Caller, id string) (hearth.Device, error) {
+	d, err := f.store.Device(ctx, id)
+	if err == nil {
+		err = caller.Allow(d, hearth.MayRead)
+	}
+	if err != nil {
+		return hearth.Device{}, err
+	}
+	return d, nil
+}
+
+// Query is a question for a list of devices. Zero fields do not filter.
+type Query struct {
+	// OrganizationID asks for the devices of that organization alone; CodeNotFound if the caller may not.
+	OrganizationID string
+	// Filter's Reach and Now are set by the fleet.
+	Filter hearth.DeviceFilter
+	Page   hearth.Page
+}
+
+// Devices lists the devices that the caller may read. Errors: CodeForbidden, CodeNotFound, CodeValidationFailed.
+func (f *Service) Devices(ctx context.Context, caller hearth.Caller, query Query) (hearth.List[hearth.Device], error) {
+	reach, err := caller.Reach(query.OrganizationID)
+	if err != nil {
+		return hearth.List[hearth.Device]{}, err
+	}
+	slices.Sort(reach.Scopes)
+	now := f.now()
+	filter := query.Filter
+	filter.Reach, filter.Now = reach, now
+	key := pageKey(filter, query.Page)
+	if key == "" {
+		return f.store.Devices(ctx, filter, query.Page)
+	}
+	if list, ok := f.lists.find(key, reach, now.Add(-f.trust)); ok {
+		return f.overlaid(ctx, list)
+	}
+	stamp := f.lists.stamp(reach)
+	at := f.directory.changeCount()
+	list, err := f.store.Devices(ctx, filter, query.Page)
+	if err != nil {
+		return list, err
+	}
+	f.directory.learn(list.Items, at, now)
+	f.lists.keep(key, stamp, list, now)
+	return list, nil
+}
+
+// overlaid returns a kept page with what heartbeats have changed since.
+func (f *Service) overlaid(ctx context.Context, list hearth.List[hearth.Device]) (hearth.List[hearth.Device], error) {
+	ids := make([]string, len(list.Items))
+	for i := range list.Items {
+		ids[i] = list.Items[i].ID
+	}
+	present, err := f.lookup(ctx, ids)
+	if err != nil {
+		return list, err
+	}
+	list.Items = slices.Clone(list.Items) // the kept page is everybody's
+	for i, known := range present {
+		d := &list.Items[i]
+		if known.device == nil {
+			continue
+		}
+		if known.device.Version == d.Version {
+			d.Status, d.Idle = known.device.Status, known.device.Idle
+		}
+		if known.last > 0 && known.last > d.LastActiveAt.UnixMilli() {
+			d.LastActiveAt = time.UnixMilli(known.last).UTC()
+		}
+	}
+	return list, nil
+}
+
+// errUnchanged ends an update that would change nothing.
+var errUnchanged = errors.New("nothing to change")
+
+// Update changes a device. check sees the device first, and its error stops the change: the place of a precondition; it
+// may be nil. A change that changes nothing writes nothing. Errors: CodeNotFound, CodeForbidden, CodeValidationFailed,
+// check's.
+func (f *Service) Update(ctx context.Context, caller hearth.Caller, id string, change Change, check func(hearth.Device) error) (hearth.Device, error) {
+	now := f.now()
+	audit := []hearth.AuditEntry{caller.Entry(now, "device.update", "device:"+id)}
+	var unchanged hearth.Device
+	after, err := f.store.UpdateDevice(ctx, id, func(d hearth.Device) (hearth.Device, error) {
+		if err := allowEdit(caller, d, check); err != nil {
+			return d, err
+		}
+		after, problems := change.apply(d)
+		if len(problems) > 0 {
+			return d, hearth.Invalid(problems...)
+		}
+		audit[0].Changes = changes(d, after)
+		if len(audit[0].Changes) == 0 && d.Idle == after.Idle {
+			unchanged = d
+			return d, errUnchanged
+		}
+		after.UpdatedAt = now
+		return after, nil
+	}, hearth.SideEffects{Audit: audit})
+	if errors.Is(err, errUnchanged) {
+		return unchanged, nil
+	}
+	if err != nil {
+		return hearth.Device{}, err
+	}
+	f.directory.updated(&after)
+	f.lists.changed(after.Scope())
+	f.options.Publisher.Publish(deviceEvent(hearth.EventDeviceUpdate, after, now))
+	return after, nil
+}
+
+// allowEdit tells first of what the caller may not know or do, and then of the precondition.
+func allowEdit(caller hearth.Caller, d hearth.Device, check func(hearth.Device) error) error {
+	if err := caller.Allow(d, hearth.MayEdit); err != nil {
+		return err
+	}
+	if check != nil {
+		return check(d)
+	}
+	return nil
+}
+
+// apply returns the changed device, or what is wrong with it.
+func (c Change) apply(d hearth.Device) (hearth.Device, []hearth.FieldError) {
+	var problems []hearth.FieldError
+	if c.Name != nil {
+		d.Name = *c.Name
+	}
+	if c.Type != nil {
+		d.Type = *c.Type
+	}
+	if c.Status != nil {
+		d.Status, d.Idle = *c.Status, false
+	}
+	if c.Tags != nil {
+		d.Tags = *c.Tags
+	}
+	if c.Interval != nil {
+		d.Interval = *c.Interval
+	}
+	if c.Metadata != nil {
+		metadata, problem := hearth.CanonicalMetadata(*c.Metadata)
+		if problem != "" {
+			problems = append(problems, hearth.FieldError{Location: "body.metadata", Message: problem})
+		}
+		d.Metadata = metadata
+	}
+	return d, append(problems, d.Validate("body.")...)
+}
+
+// Delete removes a device with all that hangs on it; check is as in Update. Errors: CodeNotFound, CodeForbidden, check's.
+func (f *Service) Delete(ctx context.Context, caller hearth.Caller, id string, check func(hearth.Device) error) error {
+	now := f.now()
+	audit := []hearth.AuditEntry{caller.Entry(now, "device.delete", "device:"+id)}
+	var gone hearth.Device
+	err := f.store.DeleteDevice(ctx, id, func(d hearth.Device) error {
+		gone = d
+		audit[0].Changes = changes(d, hearth.Device{})
+		return allowEdit(caller, d, check)
+	}, hearth.SideEffects{Audit: audit})
+	if err != nil {
+		return err
+	}
+	f.directory.removed(id)
+	f.tokens.forgetDevice(id)
+	f.lists.changed(gone.Scope())
+	f.options.Publisher.Publish(deviceEvent(hearth.EventDeviceDeleted, gone, now))
+	return nil
+}
+
+// changes names the fields that people set and that differ.
+func changes(before, after hearth.Device) map[string]hearth.Change {
+	out := map[string]hearth.Change{}
+	note := func(field string, differs bool, was, is any) {
+		if differs {
+			out[field] = hearth.Change{Before: was, After: is}
+		}
+	}
+	note("name", before.Name != after.Name, before.Name, after.Name)
+	note("type", before.Type != after.Type, before.Type, after.Type)
+	note("status", before.Status != after.Status, before.Status, after.Status)
+	note("tags", !slices.Equal(before.Tags, after.Tags), before.Tags, after.Tags)
+	note("metadata", string(before.Metadata) != string(after.Metadata), before.Metadata, after.Metadata)
+	note("heartbeat_interval", before.Interval != after.Interval, before.Interval, after.Interval)
+	note("organization_id", before.OrganizationID != after.OrganizationID, before.OrganizationID, after.OrganizationID)
+	return out
+}

@@ -1,0 +1,207 @@
+package devices
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hearth"
+)
+
+// watched is a started fleet in a bubble of its own time. told returns the changes of connection.
+func watched(t *testing.T, dir string) (b *bundle, told func() []string) {
+	var mu sync.Mutex
+	var changes []string
+	b = setup(t, dir, func(o *Options) {
+		o.OnConnection = func(_ context.Context, d hearth.Device) {
+			mu.Lock()
+			defer mu.Unlock()
+			changes = append(changes, fmt.Sprintf("%s %s", d.Name, d.Connection(time.Now())))
+		}
+	})
+	b.Start()
+	synctest.Wait()
+	return b, func() []string {
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		out := changes
+		changes = nil
+		slices.Sort(out)
+		return out
+	}
+}
+
+func expect(t *testing.T, what string, got []string, want ...string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: told %q, want %q", what, got, want)
+	}
+}
+
+func TestADeviceGoesOfflineAfterThreeSilentIntervals(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		b, told := watched(t, dir)
+		slow := b.create(t, ann, NewDevice{Name: "slow", Interval: 60})
+		quick := b.create(t, ann, NewDevice{Name: "quick", Interval: 10})
+		b.beat(t, ann, slow.ID, "")
+		b.beat(t, ann, quick.ID, "")
+		time.Sleep(time.Second)
+		expect(t, "after the first heartbeats", told(), "quick online", "slow online")
+		time.Sleep(28 * time.Second) // 29 s
+		expect(t, "before three intervals", told())
+		b.beat(t, ann, quick.ID, "")
+		time.Sleep(29 * time.Second) // 58 s: 29 s after quick's second
+		expect(t, "a heartbeat puts it off", told())
+		time.Sleep(3 * time.Second)
+		expect(t, "exact to two seconds", told(), "quick offline")
+		b.beat(t, ann, quick.ID, "")
+		time.Sleep(time.Second)
+		expect(t, "back again", told(), "quick online")
+		b.watcher.take()
+		if _, err := b.Update(t.Context(), ann, slow.ID, Change{Interval: ptr(22)}, nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second) // 67 s: 66 s of silence
+		expect(t, "a shorter interval counts at once", told(), "slow offline")
+		events := b.watcher.take()
+		if want := "device-update " + slow.ID + " active offline"; !slices.Contains(events, want) {
+			t.Errorf("published %v, want %s", events, want)
+		}
+		if err := b.Delete(t.Context(), ann, quick.ID, nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		expect(t, "a deleted device", told())
+		b.close()
+	})
+}
+
+func TestARestartGoesOnWatching(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		b, told := watched(t, dir)
+		d := b.create(t, ann, NewDevice{Name: "d", Interval: 10})
+		b.beat(t, ann, d.ID, "")
+		time.Sleep(time.Second)
+		expect(t, "at first", told(), "d online")
+		b.close()
+		b, told = watched(t, dir)
+		time.Sleep(28 * time.Second)
+		expect(t, "still online", told())
+		time.Sleep(3 * time.Second)
+		expect(t, "silent since before the restart", told(), "d offline")
+		b.close()
+	})
+}
+
+func TestAHeartbeatElsewhereKeepsADeviceOnline(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		b, told := watched(t, dir)
+		d := b.create(t, ann, NewDevice{Name: "d", Interval: 10})
+		b.beat(t, ann, d.ID, "")
+		time.Sleep(20 * time.Second)
+		told()
+		// As another process would.
+		if err := b.store.RecordHeartbeats(t.Context(), []hearth.Heartbeat{{Key: d.Key, At: time.Now()}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(29 * time.Second)
+		expect(t, "heard by another", told())
+		time.Sleep(3 * time.Second)
+		expect(t, "silent everywhere", told(), "d offline")
+		b.close()
+	})
+}
+
+func TestAStatusIsWhatWasToldLast(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := watched(t, dir)
+		d := b.create(t, ann, NewDevice{})
+		if answer := b.beat(t, ann, d.ID, hearth.StatusError); answer.Status != hearth.StatusError || answer.Connection != hearth.Online || !answer.At.Equal(hearth.Millis(time.Now())) {
+			t.Errorf("answered %+v", answer)
+		}
+		if answer := b.beat(t, ann, d.ID, ""); answer.Status != hearth.StatusError {
+			t.Errorf("a heartbeat without a status answered %s", answer.Status)
+		}
+		_, err := b.Heartbeat(t.Context(), ann, d.ID, "broken")
+		wantCode(t, err, hearth.CodeValidationFailed)
+		if _, err := b.Update(t.Context(), ann, d.ID, Change{Status: ptr(hearth.StatusActive)}, nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(23 * time.Hour)
+		if n, err := b.Deactivate(t.Context()); n != 0 || err != nil {
+			t.Errorf("%d devices idle after 23 h (%v)", n, err)
+		}
+		b.watcher.take()
+		time.Sleep(time.Hour + time.Minute)
+		if n, err := b.Deactivate(t.Context()); n != 1 || err != nil {
+			t.Errorf("%d devices idle after 24 h (%v)", n, err)
+		}
+		expect(t, "idle", b.watcher.take(), "device-update "+d.ID+" inactive offline")
+		if answer := b.beat(t, ann, d.ID, ""); answer.Status != hearth.StatusActive {
+			t.Errorf("a heartbeat of an idle device answered %s", answer.Status)
+		}
+		time.Sleep(time.Second)
+		expect(t, "awake", b.watcher.take(), "device-heartbeat "+d.ID, "device-update "+d.ID+" active online")
+		b.close()
+	})
+}
+
+func TestAListShowsHeartbeatsAndChangesAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := watched(t, dir)
+		first := b.create(t, ann, NewDevice{Name: "first"})
+		one := func(query Query) hearth.Device {
+			t.Helper()
+			list, err := b.Devices(t.Context(), ann, query)
+			if err != nil || len(list.Items) == 0 {
+				t.Fatalf("%d devices (%v)", len(list.Items), err)
+			}
+			return list.Items[0]
+		}
+		byName := Query{Page: hearth.Page{Sort: "name"}}
+		if d := one(byName); d.Name != "first" || !d.LastActiveAt.IsZero() {
+			t.Errorf("got %+v", d)
+		}
+		kept := len(b.lists.pages)
+		b.beat(t, ann, first.ID, hearth.StatusError)
+		if d := one(byName); d.Status != hearth.StatusError || d.Connection(time.Now()) != hearth.Online {
+			t.Errorf("after a heartbeat: %s, %s", d.Status, d.Connection(time.Now()))
+		}
+		if len(b.lists.pages) != kept || b.lists.every != 1 {
+			t.Error("a heartbeat ended a kept page")
+		}
+		if _, err := b.Update(t.Context(), ann, first.ID, Change{Name: ptr("b")}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if d := one(byName); d.Name != "b" || d.Status != hearth.StatusError {
+			t.Errorf("after a change: %+v", d)
+		}
+		b.create(t, ann, NewDevice{Name: "a"})
+		if d := one(byName); d.Name != "a" {
+			t.Errorf("after a creation the first is %s", d.Name)
+		}
+		b.create(t, bob, NewDevice{Name: "0"})
+		if d := one(byName); d.Name != "a" {
+			t.Errorf("another's device %s is listed", d.Name)
+		}
+		if _, err := b.Devices(t.Context(), ann, Query{OrganizationID: "o1"}); hearth.ErrorCode(err) != hearth.CodeNotFound {
+			t.Errorf("a strange organization: %v", err)
+		}
+		b.close()
+	})
+}

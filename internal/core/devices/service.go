@@ -1,0 +1,152 @@
+// Package devices is the devices' business: creating, changing and finding them, their tokens, their signs of life, and who
+// is online. It decides what a caller may do; the store only stores.
+package devices
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"hearth"
+	"hearth/internal/throughput"
+)
+
+// Options are what a Service works with.
+type Options struct {
+	Store hearth.DeviceStore
+	// Clock is the time of everything; nil is the system's.
+	Clock hearth.Clock
+	// Logger takes what nobody is there to be told; nil discards it.
+	Logger *slog.Logger
+	// Publisher is told of heartbeats and of changed, created and deleted devices; nil: nobody watches.
+	Publisher hearth.Publisher
+	// OnConnection is told, by one goroutine, of every device that came online or went offline (see Device.Connection);
+	// nil: nobody asks. It must not block for long.
+	OnConnection func(ctx context.Context, device hearth.Device)
+	// Shared says that other processes write to the same store: then nothing that was read from it is trusted for longer
+	// than a second.
+	Shared bool
+	// Leads reports whether this process is the one that tells of devices that fell silent, where several watch them; nil: it is.
+	Leads func() bool
+	// MaxDirectory bounds the devices, MaxTokens the tokens, and MaxLists the bytes of lists that are kept in memory; 0 is
+	// 200,000, 200,000 and 32 MiB.
+	MaxDirectory int
+	MaxTokens    int
+	MaxLists     int
+}
+
+func (o Options) validate() (Options, error) {
+	if o.Store == nil {
+		return o, errors.New("fleet: no store was given")
+	}
+	if o.MaxDirectory < 0 || o.MaxTokens < 0 || o.MaxLists < 0 {
+		return o, errors.New("fleet: a bound is negative")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.OnConnection == nil {
+		o.OnConnection = func(context.Context, hearth.Device) {}
+	}
+	if o.Publisher == nil {
+		o.Publisher = nobody{}
+	}
+	if o.Leads == nil {
+		o.Leads = func() bool { return true }
+	}
+	if o.MaxDirectory == 0 {
+		o.MaxDirectory = 200_000
+	}
+	if o.MaxTokens == 0 {
+		o.MaxTokens = 200_000
+	}
+	if o.MaxLists == 0 {
+		o.MaxLists = 32 << 20
+	}
+	return o, nil
+}
+
+type nobody struct{}
+
+func (nobody) Publish(...hearth.Event) {}
+
+const (
+	// sharedTrust is how long what was read is trusted where other processes write too; aloneTrust where none does but,
+	// at times, a worker that finds devices silent.
+	sharedTrust = time.Second
+	aloneTrust  = time.Minute
+)
+
+// Service is the devices. All its methods may be called at once from many goroutines.
+type Service struct {
+	options Options
+	store   hearth.DeviceStore
+	// trust is how long what was read from the store is taken for true.
+	trust time.Duration
+
+	directory *directory
+	lists     *lists
+	tokens    *tokens
+	collector collector
+	news      *news
+	rates     *throughput.Meter
+
+	startOnce, stopOnce sync.Once
+	cancel              context.CancelFunc
+	running             sync.WaitGroup
+}
+
+// New makes a fleet. Everything works before Start but what needs watching over time: see there.
+func New(options Options) (*Service, error) {
+	options, err := options.validate()
+	if err != nil {
+		return nil, err
+	}
+	f := &Service{options: options, store: options.Store, trust: aloneTrust, news: newNews(), rates: throughput.New(options.Clock)}
+	if options.Shared {
+		f.trust = sharedTrust
+	}
+	f.directory = newDirectory(options.MaxDirectory)
+	f.lists = newLists(options.MaxLists)
+	f.tokens = newTokens(options.MaxTokens)
+	f.collector.flush, f.collector.tell = f.record, f.tellBeats
+	return f, nil
+}
+
+// Start begins to watch who goes offline and to tell of changed devices. It reads who is online from the store, in the
+// background: until it is through, devices that were not heard since are not watched.
+func (f *Service) Start() {
+	f.startOnce.Do(func() {
+		var ctx context.Context
+		ctx, f.cancel = context.WithCancel(context.Background())
+		f.news.open()
+		f.running.Go(func() { f.watch(ctx) })
+		f.running.Go(func() { f.loadOnline(ctx) })
+	})
+}
+
+// Stop ends what Start began, and waits for it and for the heartbeats under way. It may be called twice.
+func (f *Service) Stop() {
+	f.stopOnce.Do(func() {
+		f.startOnce.Do(func() {}) // never started: nothing to cancel
+		if f.cancel != nil {
+			f.cancel()
+		}
+		f.running.Wait()
+		f.collector.wait()
+	})
+}
+
+func (f *Service) now() time.Time { return f.options.Clock.Now() }
+
+func newID() string {
+	id, err := uuid.NewV7()
+	if err != nil {
+		panic("fleet: the system has no randomness: " + err.Error())
+	}
+	return id.String()
+}

@@ -1,0 +1,206 @@
+package devices
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"hearth"
+)
+
+const (
+	tokenPrefix = "hd_"
+	tokenBytes  = 32
+	// tokenLength is that of a whole token, in characters.
+	tokenLength = len(tokenPrefix) + (tokenBytes*8+5)/6
+)
+
+// IssuedToken is a new token with its secret, which is known this once.
+type IssuedToken struct {
+	hearth.DeviceToken
+	Secret string
+}
+
+// CreateToken returns a device a token. Errors: CodeNotFound, CodeForbidden, CodeConflict (too many),
+// CodeIdempotencyMismatch, *hearth.Replayed.
+func (f *Service) CreateToken(ctx context.Context, caller hearth.Caller, deviceID string, once *hearth.IdempotencyRecord) (IssuedToken, error) {
+	if err := f.allowTokens(ctx, caller, deviceID); err != nil {
+		return IssuedToken{}, err
+	}
+	var random [tokenBytes]byte
+	_, _ = rand.Read(random[:]) // it never fails: see its documentation
+	secret := tokenPrefix + base64.RawURLEncoding.EncodeToString(random[:])
+	sum := sha256.Sum256([]byte(secret))
+	now := f.now()
+	issued := IssuedToken{hearth.DeviceToken{ID: newID(), DeviceID: deviceID, Hash: sum[:], CreatedAt: now}, secret}
+	answered, err := once.Answered(issued)
+	if err != nil {
+		return IssuedToken{}, err
+	}
+	effects := hearth.SideEffects{Idempotency: answered, Audit: []hearth.AuditEntry{tokenEntry(caller, now, "device_token.create", issued.ID, deviceID)}}
+	if err := f.store.CreateDeviceToken(ctx, issued.DeviceToken, effects); err != nil {
+		return IssuedToken{}, err
+	}
+	return issued, nil
+}
+
+func tokenEntry(caller hearth.Caller, at time.Time, action, tokenID, deviceID string) hearth.AuditEntry {
+	entry := caller.Entry(at, action, "device:"+deviceID)
+	change := hearth.Change{After: tokenID}
+	if strings.HasSuffix(action, "delete") {
+		change = hearth.Change{Before: tokenID}
+	}
+	entry.Changes = map[string]hearth.Change{"token_id": change}
+	return entry
+}
+
+// allowTokens lets those who may edit the device go on.
+func (f *Service) allowTokens(ctx context.Context, caller hearth.Caller, deviceID string) error {
+	device, err := f.one(ctx, deviceID)
+	if err != nil {
+		return err
+	}
+	return caller.Allow(*device, hearth.MayEdit)
+}
+
+// Tokens lists a device's tokens, oldest first, without secrets. Page.Sort is not looked at. Errors: CodeNotFound,
+// CodeForbidden, CodeValidationFailed (the cursor).
+func (f *Service) Tokens(ctx context.Context, caller hearth.Caller, deviceID string, page hearth.Page) (hearth.List[hearth.DeviceToken], error) {
+	list := hearth.List[hearth.DeviceToken]{Total: -1}
+	if err := f.allowTokens(ctx, caller, deviceID); err != nil {
+		return list, err
+	}
+	tokens, err := f.store.DeviceTokens(ctx, deviceID)
+	if err != nil {
+		return list, err
+	}
+	if page.Count {
+		list.Total = int64(len(tokens))
+	}
+	if after := page.Cursor; !after.IsZero() {
+		at, err := time.Parse(time.RFC3339Nano, after.Key)
+		if err != nil {
+			return list, hearth.Invalid(hearth.FieldError{Location: "query.cursor", Message: "is not a cursor of this list"})
+		}
+		start := slices.IndexFunc(tokens, func(t hearth.DeviceToken) bool {
+			return cmp.Or(t.CreatedAt.Compare(at), cmp.Compare(t.ID, after.ID)) > 0
+		})
+		if start < 0 {
+			start = len(tokens)
+		}
+		tokens = tokens[start:]
+	}
+	list.Items = tokens
+	if size := page.Size(); len(tokens) > size {
+		list.Items = tokens[:size]
+		last := tokens[size-1]
+		list.Next = hearth.Cursor{Sort: page.Sort, Key: last.CreatedAt.Format(time.RFC3339Nano), ID: last.ID}
+	}
+	return list, nil
+}
+
+// DeleteToken takes a token back; it is refused from then on, at once in this process and within a second elsewhere.
+// Errors: CodeNotFound, CodeForbidden.
+func (f *Service) DeleteToken(ctx context.Context, caller hearth.Caller, deviceID, tokenID string) error {
+	if err := f.allowTokens(ctx, caller, deviceID); err != nil {
+		return err
+	}
+	entry := tokenEntry(caller, f.now(), "device_token.delete", tokenID, deviceID)
+	if err := f.store.DeleteDeviceToken(ctx, deviceID, tokenID, hearth.SideEffects{Audit: []hearth.AuditEntry{entry}}); err != nil {
+		return err
+	}
+	f.tokens.forgetDevice(deviceID)
+	return nil
+}
+
+// Authenticate returns the device that a token speaks for; CodeUnauthenticated, CodeUnavailable.
+func (f *Service) Authenticate(ctx context.Context, token string) (hearth.Caller, error) {
+	if len(token) != tokenLength || !strings.HasPrefix(token, tokenPrefix) {
+		return hearth.Caller{}, errToken()
+	}
+	hash := sha256.Sum256([]byte(token))
+	now := f.now()
+	if deviceID, ok := f.tokens.find(hash, now.Add(-f.trust)); ok {
+		return hearth.Caller{DeviceID: deviceID}, nil
+	}
+	at := f.tokens.changeCount()
+	stored, err := f.store.DeviceTokenByHash(ctx, hash[:])
+	if hearth.ErrorCode(err) == hearth.CodeNotFound {
+		return hearth.Caller{}, errToken()
+	}
+	if err != nil {
+		return hearth.Caller{}, err
+	}
+	f.tokens.keep(hash, knownToken{stored.DeviceID, now}, at)
+	const day = 24 * time.Hour
+	if stored.LastUsedAt.Truncate(day).Before(now.Truncate(day)) {
+		f.news.touch(stored.ID, now)
+	}
+	return hearth.Caller{DeviceID: stored.DeviceID}, nil
+}
+
+func errToken() error { return hearth.Errorf(hearth.CodeUnauthenticated, "the token is not valid") }
+
+// tokens is what is known of device tokens without asking the store.
+type tokens struct {
+	mu      sync.RWMutex
+	known   map[[sha256.Size]byte]knownToken
+	limit   int
+	changes uint64
+}
+
+type knownToken struct {
+	deviceID string
+	readAt   time.Time
+}
+
+func newTokens(limit int) *tokens {
+	return &tokens{known: map[[sha256.Size]byte]knownToken{}, limit: limit}
+}
+
+func (t *tokens) find(hash [sha256.Size]byte, oldest time.Time) (deviceID string, ok bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	token, ok := t.known[hash]
+	return token.deviceID, ok && !token.readAt.Before(oldest)
+}
+
+func (t *tokens) changeCount() uint64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.changes
+}
+
+// keep stores a token that was read when the count of changes was at; not if there was a change since.
+func (t *tokens) keep(hash [sha256.Size]byte, token knownToken, at uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.changes != at {
+		return
+	}
+	if len(t.known) >= t.limit {
+		for victim := range t.known { // a random one
+			delete(t.known, victim)
+			break
+		}
+	}
+	t.known[hash] = token
+}
+
+// forgetDevice ends all that is known of a device's tokens.
+func (t *tokens) forgetDevice(deviceID string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.changes++
+	for hash, token := range t.known {
+		if token.deviceID == deviceID {
+			delete(t.known, hash)
+		}
+	}
+}

@@ -1,0 +1,266 @@
+// Package notify tells people what concerns them: in the app, live, and by e-mail, as each of them set it.
+//
+// What happens elsewhere arrives as a job in the queue. Its handler stores the notification, with the e-mail as a further job,
+// in one atomic step and publishes it. The notification's id follows from the job's, so that a job that runs twice tells once.
+package notify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"hearth"
+	"hearth/internal/mail"
+	"hearth/internal/queue"
+)
+
+// LetterKind is the kind of the jobs that send an e-mail: their payload is a mail.Envelope.
+const LetterKind = "mail.letter"
+
+// People knows who is to be told.
+type People interface {
+	// User returns one user; CodeNotFound.
+	User(ctx context.Context, id string) (hearth.User, error)
+}
+
+// Devices knows the devices.
+type Devices interface {
+	// DevicesByID returns those that exist, in any order.
+	DevicesByID(ctx context.Context, ids []string) ([]hearth.Device, error)
+}
+
+// ExportInfo is what a letter says of an export.
+type ExportInfo struct {
+	// What is the type for people, such as "logs".
+	What     string
+	FileName string
+	Records  int64
+	// Bytes is the file's size.
+	Bytes     int64
+	ExpiresAt time.Time
+	// Reason is why it failed, as a sentence.
+	Reason string
+	// Schedule is how often the export comes, such as "daily", and From and To what it covers; "" where a person ordered it.
+	Schedule string
+	From, To time.Time
+}
+
+// Sealer encrypts personal fields at rest.
+type Sealer interface {
+	Seal(plain []byte) ([]byte, error)
+	Open(sealed []byte) ([]byte, error)
+}
+
+// plainSealer leaves everything as it is.
+type plainSealer struct{}
+
+func (plainSealer) Seal(plain []byte) ([]byte, error)  { return plain, nil }
+func (plainSealer) Open(sealed []byte) ([]byte, error) { return sealed, nil }
+
+// Options are what the service works with. Store, People, Devices and Queue are needed.
+type Options struct {
+	Store   hearth.NotificationStore
+	People  People
+	Devices Devices
+	// Roles returns a person's organizations; nil: nobody has any.
+	Roles func(ctx context.Context, userID string) (map[string]hearth.OrgRole, error)
+	// Export describes an export; CodeNotFound if it is gone. Nil: nothing is known of exports.
+	Export func(ctx context.Context, id string) (ExportInfo, error)
+	Queue  queue.Queue
+	// Publisher takes the live events; nil: nobody watches.
+	Publisher hearth.Publisher
+	Clock     hearth.Clock
+	// Logger takes what nobody is there to be told; nil discards it.
+	Logger *slog.Logger
+	// PublicURL is what links in e-mails start with, without a slash at the end.
+	PublicURL string
+	// Sealer encrypts the personal parts of what waits in the queue; nil leaves them as they are.
+	Sealer Sealer
+	// Settle is how long a device's new connection must last before people are told, at least 1 s; 0 is 30 s. They are told
+	// within two of it.
+	Settle time.Duration
+}
+
+func (o Options) validate() (Options, error) {
+	if o.Store == nil || o.People == nil || o.Devices == nil || o.Queue == nil {
+		return o, errors.New("notify: a store, people, devices and a queue are needed")
+	}
+	if o.Settle == 0 {
+		o.Settle = 30 * time.Second
+	}
+	if o.Settle < time.Second {
+		return o, errors.New("notify: devices settle for at least 1s")
+	}
+	if o.Publisher == nil {
+		o.Publisher = nobody{}
+	}
+	if o.Sealer == nil {
+		o.Sealer = plainSealer{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Roles == nil {
+		o.Roles = func(context.Context, string) (map[string]hearth.OrgRole, error) { return nil, nil }
+	}
+	return o, nil
+}
+
+type nobody struct{}
+
+func (nobody) Publish(...hearth.Event) {}
+
+// Service is people's notifications. Its methods may be called at once from many goroutines.
+type Service struct {
+	o     Options
+	store hearth.NotificationStore
+}
+
+// New makes the service.
+func New(options Options) (*Service, error) {
+	options, err := options.validate()
+	if err != nil {
+		return nil, err
+	}
+	return &Service{o: options, store: options.Store}, nil
+}
+
+func (s *Service) now() time.Time { return s.o.Clock.Now() }
+
+// Kinds returns the jobs that a worker does for this service.
+func (s *Service) Kinds() []queue.Kind {
+	kind := func(name string, handler queue.Handler) queue.Kind {
+		return queue.Kind{Name: name, Handler: handler, Timeout: time.Minute, MaxAttempts: 10}
+	}
+	return []queue.Kind{
+		kind(SecurityKind, handle(s.security)),
+		kind(ExportKind, handle(s.export)),
+		kind(DeviceKind, handle(s.device)),
+	}
+}
+
+// handle reads a job's payload; one that cannot be read never will be.
+func handle[P any](do func(ctx context.Context, job queue.Job, payload P) error) queue.Handler {
+	return func(ctx context.Context, task *queue.Task) error {
+		var payload P
+		if err := json.Unmarshal(task.Job.Payload, &payload); err != nil {
+			return queue.Permanent(err)
+		}
+		return do(ctx, task.Job, payload)
+	}
+}
+
+// news is something to tell a user.
+type news struct {
+	user    hearth.User
+	kind    hearth.NotificationType
+	title   string
+	body    string
+	data    map[string]string
+	letter  mail.Letter
+	at      time.Time
+	told    hearth.Connection
+	mailTo  string // "" is the user's address
+	mailNow bool   // whatever the settings say
+	sealed  bool   // the letter says where somebody was
+}
+
+// tell stores a notification with its e-mail, as the user set it, and sends it live. cause is the id of the job.
+func (s *Service) tell(ctx context.Context, cause string, n news) error {
+	settings, err := s.store.NotificationSettings(ctx, n.user.ID)
+	if err != nil {
+		return err
+	}
+	ways := settings.Types[n.kind]
+	to := hearth.NewNotification{
+		Notification: hearth.Notification{
+			ID: derive(cause, n.user.ID), UserID: n.user.ID, Type: n.kind, Title: n.title, Body: n.body, Data: n.data, CreatedAt: n.at,
+		},
+		Told: n.told, Hidden: !ways.InApp,
+	}
+	if (ways.Email || n.mailNow) && n.letter != nil {
+		job, err := s.letterJob(derive(cause, "mail:"+n.user.ID), n)
+		if err != nil {
+			return err
+		}
+		to.SideEffects.Jobs = append(to.SideEffects.Jobs, job)
+	}
+	if to.Hidden && to.Told == "" && len(to.SideEffects.Jobs) == 0 {
+		return nil
+	}
+	created, err := s.store.CreateNotification(ctx, to)
+	if err == nil && created && !to.Hidden {
+		s.o.Publisher.Publish(hearth.Event{Type: hearth.EventNotification, At: n.at, Data: to.Notification, UserID: n.user.ID})
+	}
+	return err
+}
+
+func (s *Service) letterJob(id string, n news) (hearth.OutboxJob, error) {
+	address := n.mailTo
+	if address == "" {
+		address = n.user.Email
+	}
+	payload, err := json.Marshal(mail.Envelope{To: mail.Address{Name: n.user.Name, Email: address}, Letter: n.letter})
+	if err == nil && n.sealed {
+		var sealed []byte
+		if sealed, err = s.o.Sealer.Seal(payload); err == nil {
+			payload, err = json.Marshal(sealedLetter{sealed})
+		}
+	}
+	return hearth.OutboxJob{ID: id, Kind: LetterKind, Queue: string(queue.Notification), Payload: payload}, err
+}
+
+// sealedLetter is the payload of a job whose letter says where somebody was: the sealed JSON of a mail.Envelope.
+type sealedLetter struct {
+	Sealed []byte `json:"sealed"`
+}
+
+// Letter reads the payload of a job of LetterKind.
+func (s *Service) Letter(_ context.Context, payload []byte) (envelope mail.Envelope, err error) {
+	var sealed sealedLetter
+	if err := json.Unmarshal(payload, &sealed); err != nil {
+		return envelope, queue.Permanent(fmt.Errorf("read a letter: %w", err))
+	}
+	if len(sealed.Sealed) > 0 {
+		if payload, err = s.o.Sealer.Open(sealed.Sealed); err != nil {
+			return envelope, fmt.Errorf("open a letter: %w", err)
+		}
+	}
+	if err := json.Unmarshal(payload, &envelope); err != nil {
+		return envelope, queue.Permanent(errors.New("a letter is damaged")) // what the decoder says would repeat it
+	}
+	return envelope, nil
+}
+
+// origin opens where the cause of a notice came from; whatever became of the key, the notice goes out.
+func (s *Service) origin(ctx context.Context, notice hearth.SecurityNotice) (from hearth.NoticeOrigin) {
+	if len(notice.Origin) == 0 {
+		return from
+	}
+	plain, err := s.o.Sealer.Open(notice.Origin)
+	if err == nil && json.Unmarshal(plain, &from) != nil {
+		err = errors.New("it is damaged")
+	}
+	if err != nil {
+		s.o.Logger.WarnContext(ctx, "a notice goes out without its origin", "user", notice.UserID, "err", err)
+		return hearth.NoticeOrigin{}
+	}
+	return from
+}
+
+// derive makes an id of a job's id and a purpose: of the job's time, always the same.
+func derive(jobID, purpose string) string {
+	return queue.DeriveID(queue.IDTime(jobID), jobID+"\x00"+purpose)
+}
+
+// person returns the user to tell; ok is false where there is nobody any more, or somebody who is kept out.
+func (s *Service) person(ctx context.Context, id string) (user hearth.User, ok bool, err error) {
+	user, err = s.o.People.User(ctx, id)
+	if hearth.ErrorCode(err) == hearth.CodeNotFound {
+		return user, false, nil
+	}
+	return user, err == nil && !user.Disabled, err
+}

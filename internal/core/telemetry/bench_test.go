@@ -1,0 +1,89 @@
+package telemetry
+
+import (
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"hearth"
+	"hearth/internal/core/devices"
+	"hearth/internal/store/sqlite"
+)
+
+// benchService is a service over a store on disk with devices of ann.
+func benchService(b *testing.B, count int) (*Service, []string) {
+	b.Helper()
+	store, err := sqlite.Open(b.Context(), sqlite.Options{Path: filepath.Join(b.TempDir(), "hearth.db")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	var batch []hearth.Device
+	ids := make([]string, count)
+	for i := range count {
+		ids[i] = fmt.Sprintf("0199a1b2-c3d4-7000-8000-%012d", i)
+		batch = append(batch, hearth.Device{
+			ID: ids[i], OwnerID: "ann", Name: ids[i], Type: "sensor", Status: hearth.StatusActive, Interval: 60, CreatedAt: now, UpdatedAt: now,
+		})
+	}
+	if _, err := store.CreateDevices(b.Context(), batch, hearth.SideEffects{}); err != nil {
+		b.Fatal(err)
+	}
+	f, err := devices.New(devices.Options{Store: store})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(f.Stop)
+	s, err := New(Options{Store: store, Directory: f, Publisher: recorderOfNothing{}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s, ids
+}
+
+// BenchmarkIngest stores batches of 5,000 rows of 1,000 devices, durably.
+func BenchmarkIngest(b *testing.B) {
+	s, ids := benchService(b, 1000)
+	entries := make([]hearth.LogEntry, 5000)
+	at := now.UnixMilli()
+	round := 0
+	for b.Loop() {
+		round++
+		for i := range entries {
+			entries[i] = hearth.LogEntry{Device: int64(i % 1000), Event: "temperature", Value: float64(i%500) / 10, At: at + int64(round*1000+i/1000)}
+		}
+		if err := s.Ingest(b.Context(), ann, Batch{Devices: ids, Entries: entries}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)*5000/b.Elapsed().Seconds(), "rows/s")
+}
+
+// BenchmarkAdd stores single logs durably, from 64 clients at once.
+func BenchmarkAdd(b *testing.B) {
+	s, ids := benchService(b, 1000)
+	var n atomic.Int64
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			i := n.Add(1)
+			e := hearth.LogEntry{Event: "temperature", Value: float64(i % 500), At: time.Now().UnixMilli()}
+			if _, err := s.Add(b.Context(), ann, Single{DeviceID: ids[i%1000], Entry: e}); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "logs/s")
+}
+
+// recorderOfNothing is told and forgets.
+type recorderOfNothing struct{}
+
+func (recorderOfNothing) Publish(...hearth.Event) {}

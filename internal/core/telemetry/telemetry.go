@@ -1,0 +1,109 @@
+// Package telemetry takes logs in and returns them back: who may report for which device, what a log may be, the events
+// that follow, and how long logs are kept. Writes at the same time share a commit in the store; putting them together
+// here first was measured and is slower.
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hearth"
+	"hearth/internal/throughput"
+)
+
+// Directory knows devices by id.
+type Directory interface {
+	// Resolve returns each id's device for the caller, in order: nil where there is none or the caller may not read it.
+	// Nobody changes the devices.
+	Resolve(ctx context.Context, caller hearth.Caller, ids []string) ([]*hearth.Device, error)
+}
+
+// Listener is told when answers made of logs have changed. It is called before the write is acknowledged and must not
+// fail; the reach covers the scopes whose logs changed.
+type Listener interface {
+	LogsChanged(ctx context.Context, reach hearth.Reach)
+}
+
+// Options are what the service works with.
+type Options struct {
+	Store     hearth.LogStore
+	Directory Directory
+	// Publisher takes the events; nil: nobody watches.
+	Publisher hearth.Publisher
+	// Listener hears of every change; nil: nobody caches.
+	Listener Listener
+	Clock    hearth.Clock
+	Logger   *slog.Logger
+	// Retention is how long logs are kept; zero is for ever.
+	Retention time.Duration
+	// Archive keeps what is older than that, before it is removed; nil: it is removed.
+	Archive Archive
+}
+
+func (o Options) validate() (Options, error) {
+	if o.Store == nil || o.Directory == nil {
+		return o, errors.New("telemetry: a store and a directory are needed")
+	}
+	if o.Retention < 0 {
+		return o, errors.New("telemetry: a duration is negative")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}
+
+// Service is the one way to the logs. It may be used at once from many goroutines.
+type Service struct {
+	options   Options
+	publisher *publisher
+	meter     *throughput.Meter
+	// stored counts the logs that were taken in since the start.
+	stored atomic.Uint64
+	// trimmed is the hour before which logs were removed last; it belongs to who holds cleaning.
+	trimmed  time.Time
+	cleaning sync.Mutex
+}
+
+// New makes the service. Run is its background work, CleanUp what is to be done now and then.
+func New(options Options) (*Service, error) {
+	options, err := options.validate()
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{options: options, meter: throughput.New(options.Clock)}
+	if options.Publisher != nil {
+		s.publisher = newPublisher(options.Publisher, options.Clock)
+	}
+	return s, nil
+}
+
+// PerSecond returns the logs taken in a second within reach, as the mean of the last ten seconds.
+func (s *Service) PerSecond(reach hearth.Reach) float64 { return s.meter.PerSecond(reach) }
+
+// Stored returns how many logs this process took in since it started.
+func (s *Service) Stored() uint64 { return s.stored.Load() }
+
+// Run sends the summaries of logs that were not published one by one, until ctx ends; then it sends the last ones.
+func (s *Service) Run(ctx context.Context) error {
+	if s.publisher == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return s.publisher.run(ctx)
+}
+
+func (s *Service) device(ctx context.Context, caller hearth.Caller, id string, need hearth.DeviceAccess) (*hearth.Device, error) {
+	devices, err := s.options.Directory.Resolve(ctx, caller, []string{id})
+	if err != nil {
+		return nil, err
+	}
+	if devices[0] == nil {
+		return nil, hearth.NotFound("device")
+	}
+	return devices[0], caller.Allow(*devices[0], need)
+}

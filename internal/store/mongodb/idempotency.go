@@ -1,0 +1,136 @@
+package mongodb
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"hearth"
+)
+
+var _ hearth.IdempotencyStore = (*Store)(nil)
+
+// onceKey names an idempotency record. A caller's key holds no NUL.
+func onceKey(caller, key string) string { return caller + "\x00" + key }
+
+// splitOnceKey is onceKey backwards.
+func splitOnceKey(name string) (caller, key string) {
+	caller, key, _ = strings.Cut(name, "\x00")
+	return caller, key
+}
+
+// findIdempotencyRecord returns the unexpired record of a caller's key, whose write it makes sure to be finished; nil if there is none. One
+// that has expired is removed.
+func (s *Store) findIdempotencyRecord(ctx context.Context, caller, key string) (*hearth.IdempotencyRecord, error) {
+	commits := s.db.Collection(collCommits)
+	start := time.Now()
+	for try := 0; ; try++ {
+		var c commitDoc
+		// Served by the unique index of once.
+		err := commits.FindOne(ctx, bson.D{{Key: "once", Value: onceKey(caller, key)}}).Decode(&c)
+		switch {
+		case errors.Is(err, mongo.ErrNoDocuments):
+			return nil, nil
+		case err != nil:
+			return nil, err
+		case c.Open != 0 && time.Since(start) < s.options.Grace:
+			// Whoever decided it is about to finish it.
+			if err := pause(ctx, try); err != nil {
+				return nil, err
+			}
+		case c.Open != 0:
+			if err := s.complete(ctx, &c); err != nil {
+				return nil, err
+			}
+		case !fromMillis(c.Expires).After(s.now()):
+			err := again(ctx, func() error {
+				_, err := commits.DeleteOne(ctx, byID(c.ID))
+				return err
+			})
+			return nil, err
+		default:
+			return &hearth.IdempotencyRecord{
+				Caller: caller, Key: key, Fingerprint: c.Fingerprint, Status: c.Status, Answer: c.Answer,
+				CreatedAt: fromMillis(c.Created), ExpiresAt: fromMillis(c.Expires),
+			}, nil
+		}
+	}
+}
+
+// replay returns the error of a write that was done before, nil if it was not.
+func (s *Store) replay(ctx context.Context, once *hearth.IdempotencyRecord) error {
+	if once == nil {
+		return nil
+	}
+	first, err := s.findIdempotencyRecord(ctx, once.Caller, once.Key)
+	if err != nil || first == nil {
+		return err
+	}
+	if first.Fingerprint != once.Fingerprint {
+		return hearth.Errorf(hearth.CodeIdempotencyMismatch, "this Idempotency-Key was used for another request")
+	}
+	return &hearth.Replayed{Idempotency: *first}
+}
+
+// Once implements hearth.IdempotencyStore.
+func (s *Store) IdempotencyRecord(ctx context.Context, caller, key string) (once hearth.IdempotencyRecord, err error) {
+	err = s.do(ctx, "Once", func(ctx context.Context) error {
+		first, err := s.findIdempotencyRecord(ctx, caller, key)
+		if err == nil && first == nil {
+			err = hearth.NotFound("idempotency record")
+		}
+		if err == nil {
+			once = *first
+		}
+		return err
+	})
+	return once, err
+}
+
+// DeleteExpiredIdempotencyRecords implements hearth.IdempotencyStore.
+func (s *Store) DeleteExpiredIdempotencyRecords(ctx context.Context, now time.Time, limit int) (deleted int, err error) {
+	err = s.do(ctx, "DeleteExpiredOnce", func(ctx context.Context) error {
+		// The index expires finds them.
+		deleted, err = s.deleteFirst(ctx, collCommits, bson.D{
+			{Key: "expires", Value: bson.D{{Key: "$exists", Value: true}, {Key: "$lte", Value: millis(now)}}}, {Key: "open", Value: nil},
+		}, "expires", limit)
+		return err
+	})
+	return deleted, err
+}
+
+// deleteFirst removes up to limit documents that match, the first by field, and returns their number.
+func (s *Store) deleteFirst(ctx context.Context, coll string, filter bson.D, field string, limit int) (int, error) {
+	ids, err := s.firstIDs(ctx, coll, filter, field, limit)
+	if err != nil || len(ids) == 0 {
+		return 0, err
+	}
+	var result *mongo.DeleteResult
+	err = again(ctx, func() (err error) {
+		result, err = s.db.Collection(coll).DeleteMany(ctx, append(bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}, filter...))
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return int(result.DeletedCount), nil
+}
+
+// firstIDs returns the ids of up to limit documents that match, the first by field.
+func (s *Store) firstIDs(ctx context.Context, coll string, filter bson.D, field string, limit int) (bson.A, error) {
+	type named struct {
+		ID any `bson:"_id"`
+	}
+	docs, err := findAll[named](ctx, s.db.Collection(coll), filter,
+		options.Find().SetSort(bson.D{{Key: field, Value: 1}}).SetLimit(int64(limit)).SetProjection(bson.D{{Key: "_id", Value: 1}}))
+	ids := make(bson.A, 0, len(docs))
+	for _, d := range docs {
+		ids = append(ids, d.ID)
+	}
+	return ids, err
+}
