@@ -53,7 +53,7 @@ func mayImport(dir string) []string {
 		return nil
 	case strings.HasPrefix(dir, "cmd/"):
 		return []string{"internal/cli"}
-	case dir == "internal/app":
+	case dir == "internal/app", dir == "internal/apitest":
 		return []string{root, "internal/..."}
 	case dir == "internal/cli":
 		return []string{root, "internal/app", "internal/config", "internal/observe", "client"}
@@ -65,6 +65,8 @@ func mayImport(dir string) []string {
 		return []string{root, keyFile}
 	case dir == "internal/realtime/redisbroker", dir == peersDir:
 		return []string{root, redisConn}
+	case dir == "internal/doctor":
+		return []string{root, "internal/config", "internal/blob", "internal/backup", redisConn}
 	case dir == "internal/console":
 		return nil
 	case dir == "internal/backup":

@@ -2,292 +2,32 @@ package app
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
-	"syscall"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"hearth"
-	"hearth/internal/backup"
 	"hearth/internal/config"
+	"hearth/internal/doctor"
+	"hearth/internal/store/mongodb"
 	"hearth/internal/store/sqlite"
 )
 
-// DoctorLine is what one check of Doctor says.
-type DoctorLine struct {
-	Check string
-	// OK is false for what should be changed; Text then says what is wrong, and Change what to do.
-	OK     bool
-	Text   string
-	Change string
-}
-
-// Doctor looks at everything that an installation needs and changes nothing; servers may run meanwhile. It returns one line a
-// check.
-func Doctor(ctx context.Context, cfg *config.Config, clock hearth.Clock) []DoctorLine {
-	d := &doctor{cfg: cfg, now: clock.Now()}
-	d.configuration()
-	d.dataDir()
-	d.clock()
-	d.disk()
-	d.database(ctx)
-	d.storage(ctx)
-	d.redis(ctx)
-	d.backups(ctx)
-	return d.lines
-}
-
-type doctor struct {
-	cfg   *config.Config
-	now   time.Time
-	lines []DoctorLine
-}
-
-func (d *doctor) okf(check, format string, args ...any) {
-	d.lines = append(d.lines, DoctorLine{Check: check, OK: true, Text: fmt.Sprintf(format, args...)})
-}
-
-func (d *doctor) badf(check, change, format string, args ...any) {
-	d.lines = append(d.lines, DoctorLine{Check: check, Change: change, Text: fmt.Sprintf(format, args...)})
-}
-
-// configuration judges settings that are valid and unwise.
-func (d *doctor) configuration() {
-	const check = "configuration"
-	switch {
-	case d.cfg.BcryptCost < 10:
-		d.badf(check, "leave bcrypt_cost at its default", "password hashes are made at cost %d: they are quick to guess", d.cfg.BcryptCost)
-	case strings.HasPrefix(d.cfg.PublicURL, "http://") && !isLoopback(d.cfg.PublicURL):
-		d.badf(check, "put TLS before the server and set public_url to its https:// address", "public_url is not encrypted: links in mail carry tokens")
-	case len(d.cfg.RateLimits) == 0:
-		d.badf(check, "remove rate_limits=off", "there are no rate limits: passwords can be tried without end")
-	default:
-		d.okf(check, "valid")
-	}
-}
-
-func isLoopback(url string) bool {
-	host := strings.TrimPrefix(url, "http://")
-	for _, name := range []string{"localhost", "127.", "[::1]"} {
-		if strings.HasPrefix(host, name) {
-			return true
-		}
-	}
-	return false
-}
-
-// ownerOf returns the number of the user that a file belongs to; 0 where the system knows none.
-func ownerOf(info fs.FileInfo) uint32 {
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		return stat.Uid
-	}
-	return 0
-}
-
-// keyFiles are the secrets in the data directory.
-func keyFiles() []string {
-	return []string{"keys.json", "field-keys.json", "idempotency.key", "invitations.key", "hearth.db", "queue.db"}
-}
-
-func (d *doctor) dataDir() {
-	const check = "data directory"
-	dir := d.cfg.DataDir
-	info, err := os.Stat(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		d.okf(check, "%s is not there yet; the first start makes it", dir)
-		return
-	case err != nil:
-		d.badf(check, "let the user that runs hearth read it", "%v", err)
-		return
-	case !info.IsDir():
-		d.badf(check, "set data_dir to a directory", "%s is no directory", dir)
-		return
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		d.badf(check, "chmod 700 "+dir, "others may look into %s (mode %o)", dir, mode)
-		return
-	}
-	for _, name := range keyFiles() {
-		file, err := os.Stat(filepath.Join(dir, name))
-		switch {
-		case err != nil: // not there yet
-		case file.Mode().Perm()&0o077 != 0:
-			d.badf(check, "chmod 600 "+filepath.Join(dir, name), "others may read %s (mode %o)", name, file.Mode().Perm())
-			return
-		case ownerOf(file) != ownerOf(info):
-			d.badf(check, "chown it to the user that the server runs as, and run commands as that user", "%s belongs to user %d and the directory to user %d",
-				name, ownerOf(file), ownerOf(info))
-			return
-		}
-	}
-	if err := unix.Access(dir, unix.R_OK|unix.W_OK|unix.X_OK); err != nil {
-		d.badf(check, "chown it to the user that runs hearth", "%s cannot be written to: %v", dir, err)
-		return
-	}
-	d.okf(check, "%s is private and can be written to", dir)
-}
-
-// clockSlack is how far ahead of now a file may have been changed.
-const clockSlack = time.Minute
-
-func (d *doctor) clock() {
-	const check = "clock"
-	newest, name := time.Time{}, ""
-	entries, _ := os.ReadDir(d.cfg.DataDir) // what cannot be read, another check tells of
-	for _, entry := range entries {
-		if info, err := entry.Info(); err == nil && info.ModTime().After(newest) {
-			newest, name = info.ModTime(), entry.Name()
-		}
-	}
-	if ahead := newest.Sub(d.now); name != "" && ahead > clockSlack {
-		d.badf(check, "set the clock and let it follow a time server (timedatectl set-ntp true)",
-			"%s was changed %s from now: the clock was set back", name, ahead.Round(time.Second))
-		return
-	}
-	d.okf(check, "%s", d.now.Format(time.RFC3339))
-}
-
-// What a disk should have left: bytes, and parts of a hundred.
-const (
-	leastFree    = 1 << 30
-	leastPercent = 5
-)
-
-func (d *doctor) disk() {
-	const check = "disk"
-	dirs := []string{d.cfg.DataDir}
-	if d.cfg.BackupDir != "" {
-		dirs = append(dirs, d.cfg.BackupDir)
-	}
-	for _, dir := range dirs {
-		place := dir
-		for _, err := os.Stat(place); errors.Is(err, fs.ErrNotExist) && place != filepath.Dir(place); _, err = os.Stat(place) {
-			place = filepath.Dir(place)
-		}
-		var stat unix.Statfs_t
-		if err := unix.Statfs(place, &stat); err != nil {
-			d.badf(check, "look at the disk", "%s: %v", place, err)
-			continue
-		}
-		blockSize := uint64(stat.Bsize)
-		free, total := stat.Bavail*blockSize, stat.Blocks*blockSize
-		text := fmt.Sprintf("%.1f GiB of %.1f free for %s", float64(free)/(1<<30), float64(total)/(1<<30), dir)
-		switch {
-		case free < leastFree || free*100 < total*leastPercent:
-			d.badf(check, "free space, or set retention so that logs do not grow for ever", "%s", text)
-		case stat.Files > 0 && stat.Ffree*100 < stat.Files:
-			d.badf(check, "remove files", "no inodes are left for %s", dir)
-		default:
-			d.okf(check, "%s", text)
-		}
-	}
-}
-
-func (d *doctor) database(ctx context.Context) {
-	const check = "database"
-	if d.cfg.StoreURL != "" {
-		d.mongodb(ctx)
-		return
-	}
-	path := filepath.Join(d.cfg.DataDir, "hearth.db")
-	e, err := sqlite.Examine(ctx, path)
-	switch {
-	case err != nil:
-		d.badf(check, "restore the newest backup into an empty data directory", "%s cannot be read: %v", path, err)
-	case !e.Exists:
-		d.okf(check, "%s is not there yet; the first start makes it", path)
-	case e.Restoring != "":
-		d.badf(check, "run the same restore or migrate again, or remove "+path, "it is half restored (from %s)", e.Restoring)
-	case len(e.Damage) > 0:
-		d.badf(check, "stop the server and restore the newest backup into an empty data directory", "SQLite finds damage: %s", strings.Join(e.Damage, "; "))
-	case e.Version > e.Newest:
-		d.badf(check, "use the newer program", "its schema is %d, newer than this program's %d", e.Version, e.Newest)
-	case len(e.Missing) > 0:
-		d.badf(check, "restore a backup into an empty data directory, which makes them anew", "its schema lacks %s", strings.Join(e.Missing, ", "))
-	case e.Version < e.Newest:
-		d.okf(check, "sound; its schema is %d, and the next start brings it to %d", e.Version, e.Newest)
-	case e.Journal > maxJournal:
-		d.badf(check, "look for a backup or an export that hangs (hearth jobs list), or restart the server",
-			"sound, but %d MiB wait in its write-ahead log: something has been reading for long", e.Journal>>20)
-	default:
-		d.okf(check, "sound; schema %d with every index", e.Version)
-	}
-}
-
-// maxJournal is how many bytes may wait in the write-ahead log of SQLite.
-const maxJournal = 1 << 30
-
-// doctorTimeout bounds each question to another machine.
-const doctorTimeout = 10 * time.Second
-
-func (d *doctor) storage(ctx context.Context) {
-	const check = "files"
-	if d.cfg.BlobURL == "" {
-		d.okf(check, "in the data directory")
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
-	defer cancel()
-	files, err := openFiles(d.cfg.BlobURL, "")
-	if err == nil {
-		err = errors.Join(files.Ping(ctx), files.Close())
-	}
-	if err != nil {
-		d.badf(check, "look at blob_url, its credentials and the bucket", "%v", err)
-		return
-	}
-	d.okf(check, "the object storage answers")
-}
-
-func (d *doctor) backups(ctx context.Context) {
-	const check = "backups"
-	place := backup.Place(backup.Folder{Path: d.cfg.BackupDir})
-	if d.cfg.BackupDir == "" {
-		if d.cfg.BlobURL == "" {
-			// Opening the storage would make the folder.
-			if _, err := os.Stat(filepath.Join(d.cfg.DataDir, "files")); err != nil {
-				d.newest(check, nil)
-				return
+// Doctor checks the installation that the configuration describes, and changes nothing. Returns one line a check.
+func Doctor(ctx context.Context, cfg *config.Config, clock hearth.Clock) []doctor.Line {
+	return doctor.Check(ctx, doctor.Options{
+		Config: cfg, Clock: clock, Files: openFiles,
+		SQLite: func(ctx context.Context, path string) (doctor.SQLite, error) {
+			e, err := sqlite.Examine(ctx, path)
+			return doctor.SQLite(e), err
+		},
+		MongoDB: func(ctx context.Context, uri string) (doctor.MongoDB, error) {
+			e, err := mongodb.Examine(ctx, uri)
+			found := doctor.MongoDB{
+				Server: e.Server, ReplicaSet: e.ReplicaSet, Members: e.Members, Down: e.Down, Volatile: e.Volatile, Skew: e.Skew,
+				Exists: e.Exists, Version: e.Version, Newest: e.Newest, Restoring: e.Restoring,
 			}
-		}
-		files, err := openFiles(d.cfg.BlobURL, filepath.Join(d.cfg.DataDir, "files"))
-		if err != nil {
-			d.badf(check, "look at blob_url", "%v", err)
-			return
-		}
-		defer func() { _ = files.Close() }() // it was only read
-		place = backup.Blobs{Store: files}
-	}
-	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
-	defer cancel()
-	kept, err := place.List(ctx)
-	if err != nil {
-		d.badf(check, "look at backup_dir or blob_url", "the backups cannot be listed: %v", err)
-		return
-	}
-	d.newest(check, kept)
-}
-
-// newest judges the newest backup: with a schedule it must not be older than two of its intervals.
-func (d *doctor) newest(check string, kept []backup.File) {
-	every := d.cfg.BackupSchedule.Every
-	switch {
-	case every == 0 && len(kept) == 0:
-		d.okf(check, "none; backup_schedule=24h makes one a day")
-	case every == 0:
-		d.okf(check, "the newest is %s; backup_schedule is off", kept[0].Name)
-	case len(kept) == 0:
-		d.badf(check, "look at hearth jobs list --queue export; the first comes within "+hearth.FormatDuration(every)+" of the first start", "there is none yet")
-	case d.now.Sub(kept[0].At) > 2*every:
-		d.badf(check, "look at hearth jobs list --queue export", "the newest, %s, is %s old", kept[0].Name, d.now.Sub(kept[0].At).Round(time.Minute))
-	default:
-		d.okf(check, "the newest is %s", kept[0].Name)
-	}
+			for _, index := range e.Missing {
+				found.Missing, found.Commands = append(found.Missing, index.Name), append(found.Commands, index.Command)
+			}
+			return found, err
+		},
+	})
 }

@@ -1,4 +1,4 @@
-package app
+package doctor
 
 import (
 	"context"
@@ -47,8 +47,8 @@ func (d *doctor) redis(ctx context.Context) {
 }
 
 // judgeRedis says from what INFO reports whether waiting jobs survive a restart, a crash and a full memory.
-func judgeRedis(check string, facts map[string]string) DoctorLine {
-	bad := func(text, change string) DoctorLine { return DoctorLine{Check: check, Text: text, Change: change} }
+func judgeRedis(check string, facts map[string]string) Line {
+	bad := func(text, change string) Line { return Line{Check: check, Text: text, Change: change} }
 	switch {
 	case facts["aof_enabled"] != "1":
 		return bad("it keeps no append-only file: a crash loses the jobs that wait", "set appendonly yes, as deploy/redis/redis.conf does")
@@ -67,7 +67,7 @@ func judgeRedis(check string, facts map[string]string) DoctorLine {
 		return bad(fmt.Sprintf("%d of %d MiB of its memory are used, and it refuses writes when it is full", used>>20, limit>>20),
 			"raise maxmemory, or set maxmemory-policy volatile-lru")
 	}
-	return DoctorLine{Check: check, OK: true, Text: "version " + facts["redis_version"] + "; it appends to a file on disk and evicts no jobs"}
+	return Line{Check: check, OK: true, Text: "version " + facts["redis_version"] + "; it appends to a file on disk and evicts no jobs"}
 }
 
 // number reads a number of INFO; 0 where there is none.

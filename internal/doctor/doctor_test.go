@@ -1,4 +1,4 @@
-package app
+package doctor_test
 
 import (
 	"bufio"
@@ -14,6 +14,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 
+	"hearth/internal/apitest"
+	"hearth/internal/app"
 	"hearth/internal/config"
 	"hearth/internal/store/mongodb"
 	"hearth/internal/testserver"
@@ -22,7 +24,7 @@ import (
 // expect asks the doctor and wants the line of a check to be good or bad and to hold the text.
 func expect(t *testing.T, cfg *config.Config, check string, ok bool, text string) {
 	t.Helper()
-	for _, line := range Doctor(t.Context(), cfg, nil) {
+	for _, line := range app.Doctor(t.Context(), cfg, nil) {
 		if line.Check != check {
 			continue
 		}
@@ -36,12 +38,12 @@ func expect(t *testing.T, cfg *config.Config, check string, ok bool, text string
 
 func TestTheDoctorFindsWhatIsWrongOnOneMachine(t *testing.T) {
 	t.Parallel()
-	cfg := testConfig(t)
+	cfg := apitest.Config(t)
 	if err := os.Chmod(cfg.DataDir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, cfg, "database", true, "not there yet")
-	start(t, cfg)
+	apitest.Start(t, cfg)
 	expect(t, cfg, "configuration", false, "cost 4")
 	expect(t, cfg, "data directory", true, "private")
 	expect(t, cfg, "database", true, "with every index")
@@ -107,30 +109,17 @@ func TestTheDoctorJudgesHowRedisKeepsWaitingJobs(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			cfg := testConfig(t)
+			cfg := apitest.Config(t)
 			cfg.RedisURL = testserver.StartRedis(t, c.given...).URL()
 			expect(t, cfg, "redis", c.ok, c.text)
 			expect(t, cfg, "redis clock", true, "agrees")
 		})
 	}
-	for name, facts := range map[string]map[string]string{
-		"cannot write":     {"aof_enabled": "1", "aof_last_write_status": "err"},
-		"last rewrite":     {"aof_enabled": "1", "aof_last_bgrewrite_status": "err"},
-		"snapshot failed":  {"aof_enabled": "1", "rdb_last_bgsave_status": "err"},
-		"no append-only f": {},
-		"95 of 100 MiB": {
-			"aof_enabled": "1", "maxmemory_policy": "noeviction", "used_memory": "99614720", "maxmemory": "104857600",
-		},
-	} {
-		if line := judgeRedis("redis", facts); line.OK || !strings.Contains(line.Text, name) || line.Change == "" {
-			t.Errorf("%s: %+v", name, line)
-		}
-	}
 }
 
 func TestTheDoctorComparesADatabaseWithItsDesign(t *testing.T) {
 	t.Parallel()
-	cfg := testConfig(t)
+	cfg := apitest.Config(t)
 	cfg.StoreURL = testserver.MongoDB(t)
 	expect(t, cfg, "database", true, "empty")
 	store, err := mongodb.Open(t.Context(), mongodb.Options{URI: cfg.StoreURL})
@@ -172,12 +161,12 @@ func TestTheDoctorComparesADatabaseWithItsDesign(t *testing.T) {
 
 func TestTheDoctorNamesServersThatAreAwayAndNoPasswords(t *testing.T) {
 	t.Parallel()
-	cfg := testConfig(t)
+	cfg := apitest.Config(t)
 	cfg.RedisURL, cfg.StoreURL = "redis://:hunter2@127.0.0.1:1/0", "mongodb://ann:hunter2@127.0.0.1:1/hearth"
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // it would wait for them to come up
 	defer cancel()
 	found := 0
-	for _, line := range Doctor(ctx, cfg, nil) {
+	for _, line := range app.Doctor(ctx, cfg, nil) {
 		if !line.OK && (line.Check == "database" || line.Check == "redis") {
 			found++
 		}
@@ -187,24 +176,5 @@ func TestTheDoctorNamesServersThatAreAwayAndNoPasswords(t *testing.T) {
 	}
 	if found != 2 {
 		t.Errorf("%d of 2 servers that are away were found", found)
-	}
-}
-
-func TestTheDoctorJudgesReplicaSets(t *testing.T) {
-	t.Parallel()
-	sound := mongodb.Examination{Server: "8.0.4", ReplicaSet: "hearth", Members: 3}
-	for text, change := range map[string]func(*mongodb.Examination){
-		"replica set hearth of 3": func(*mongodb.Examination) {},
-		"replica set hearth of 2": func(e *mongodb.Examination) { e.Members = 2 },
-		"alone":                   func(e *mongodb.Examination) { e.ReplicaSet, e.Members = "", 0 },
-		"db2 (RECOVERING)":        func(e *mongodb.Examination) { e.Down = []string{"db2 (RECOVERING)"} },
-		"in memory alone":         func(e *mongodb.Examination) { e.Volatile = true },
-	} {
-		e := sound
-		change(&e)
-		line := judgeServers("database servers", e)
-		if line.OK != (text == "replica set hearth of 3") || !strings.Contains(line.Text, text) || line.OK != (line.Change == "") {
-			t.Errorf("%s: %+v", text, line)
-		}
 	}
 }
