@@ -40,6 +40,8 @@ var (
 	// redisConn is the connection that the adapters to Redis share; peers asks other processes over it.
 	redisConn = "internal/redisconn"
 	peersDir  = "internal/peers"
+	// machines are the small tools that every package below internal/ may use.
+	machines = []string{"internal/boundedcache", "internal/groupcommit", "internal/keymutex", "internal/newid"}
 	// badNames say nothing of what a package does.
 	badNames = []string{"utils", "util", "common", "helpers", "helper", "types", "misc", "base", "shared"}
 )
@@ -185,6 +187,9 @@ func checkSize(name string, source []byte, file *ast.File) []string {
 func checkImports(dir, name string, file *ast.File) []string {
 	var problems []string
 	allowed := mayImport(dir)
+	if strings.HasPrefix(dir, "internal/") && !slices.Contains(machines, dir) {
+		allowed = append(allowed, machines...)
+	}
 	for _, spec := range file.Imports {
 		target, err := strconv.Unquote(spec.Path.Value)
 		if err != nil {
@@ -252,6 +257,8 @@ func TestTheInspectionFindsViolations(t *testing.T) {
 		"adapter to adapter":             {"internal/kv/rediskv/a.go", imports("rediskv", "hearth/internal/kv/memkv"), "may not import hearth/internal/kv/memkv"},
 		"adapter to its port":            {"internal/kv/rediskv/a.go", imports("rediskv", "hearth", "hearth/internal/kv", "github.com/redis/rueidis"), ""},
 		"store to capability":            {"internal/store/sqlite/a.go", imports("sqlite", "hearth/internal/core/telemetry"), "may not import"},
+		"store to a small tool":          {"internal/store/sqlite/a.go", imports("sqlite", "hearth/internal/groupcommit"), ""},
+		"tool to tool":                   {"internal/keymutex/a.go", imports("keymutex", "hearth/internal/newid"), "may not import"},
 		"store to what stores share":     {"internal/store/sqlite/a.go", imports("sqlite", "hearth/internal/store/logcodec"), ""},
 		"store to store":                 {"internal/store/mongodb/a.go", imports("mongodb", "hearth/internal/store/sqlite"), "may not import"},
 		"adapter to Redis to its client": {"internal/kv/rediskv/a.go", imports("rediskv", "hearth/internal/kv", "hearth/internal/redisconn"), ""},

@@ -1,0 +1,61 @@
+// Package keymutex locks by key: holders of one key exclude one another, those of different keys do not.
+package keymutex
+
+import (
+	"context"
+	"errors"
+	"sync"
+)
+
+// ErrBusy is the error of Lock when MaxUsers callers hold or wait for the key.
+var ErrBusy = errors.New("keymutex: too many callers wait for the key")
+
+// Mutex is a mutex for each key. The zero Mutex is ready to use; it keeps nothing of a key that no caller uses.
+type Mutex[K comparable] struct {
+	// MaxUsers bounds the callers that hold or wait for one key; 0 means no bound. Set it before the first Lock.
+	MaxUsers int
+
+	mu    sync.Mutex
+	locks map[K]*lock
+}
+
+type lock struct {
+	held  chan struct{} // has a value while a caller holds the key
+	users int           // guarded by Mutex.mu
+}
+
+// Lock waits until no other caller holds the key and returns the function that releases it, which must be called once.
+// It returns the context's error if ctx ends first, and ErrBusy at once when too many callers wait.
+func (m *Mutex[K]) Lock(ctx context.Context, key K) (unlock func(), err error) {
+	m.mu.Lock()
+	l := m.locks[key]
+	switch {
+	case l == nil:
+		if m.locks == nil {
+			m.locks = map[K]*lock{}
+		}
+		l = &lock{held: make(chan struct{}, 1)}
+		m.locks[key] = l
+	case m.MaxUsers > 0 && l.users >= m.MaxUsers:
+		m.mu.Unlock()
+		return nil, ErrBusy
+	}
+	l.users++
+	m.mu.Unlock()
+
+	select {
+	case l.held <- struct{}{}:
+		return func() { <-l.held; m.leave(key, l) }, nil
+	case <-ctx.Done():
+		m.leave(key, l)
+		return nil, ctx.Err()
+	}
+}
+
+func (m *Mutex[K]) leave(key K, l *lock) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l.users--; l.users == 0 {
+		delete(m.locks, key)
+	}
+}
