@@ -67,6 +67,8 @@ func mayImport(dir string) []string {
 		return []string{root, keyFile}
 	case dir == "internal/realtime/redisbroker", dir == peersDir:
 		return []string{root, redisConn}
+	case dir == "internal/keyshare":
+		return []string{root, keyFile, "internal/sealer", "internal/filelock"}
 	case dir == "internal/doctor":
 		return []string{root, "internal/config", "internal/blob", "internal/backup", redisConn}
 	case dir == "internal/console":

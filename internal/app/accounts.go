@@ -5,17 +5,15 @@ import (
 
 	"hearth"
 	"hearth/internal/core/account"
+	"hearth/internal/keyshare"
 )
 
 // NewUser is an account about to be made.
 type NewUser = account.NewUser
 
-// signingKeys is the file of the keys that sign access tokens.
-const signingKeys = "keys.json"
-
 // openAccounts opens the signing keys, making them at the first start, and builds the accounts.
 func (a *App) openAccounts(ctx context.Context) (err error) {
-	err = a.secrets.open(ctx, signingKeys, func(path string) error {
+	err = a.secrets.Open(ctx, keyshare.SigningKeys, func(path string) error {
 		a.keys, err = account.OpenKeyRing(account.KeyRingOptions{Path: path, AccessTTL: a.config.AccessTTL, Clock: a.options.Clock})
 		return err
 	})

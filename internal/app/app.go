@@ -24,6 +24,7 @@ import (
 	"hearth/internal/core/notify"
 	"hearth/internal/core/orgs"
 	"hearth/internal/core/telemetry"
+	"hearth/internal/keyshare"
 	"hearth/internal/kv"
 	"hearth/internal/kv/memkv"
 	"hearth/internal/mail"
@@ -69,7 +70,7 @@ type App struct {
 	metrics *observe.Metrics
 	tracer  *observe.Tracer // nil: nothing is traced
 	store   store
-	secrets *secrets
+	secrets *keyshare.Files
 	keys    *account.KeyRing
 	people  *account.Service
 	sealing *sealer.Ring // nil: fields are stored as they are
@@ -154,7 +155,7 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	if err := a.openQueue(ctx); err != nil {
 		return nil, err
 	}
-	if err := a.openSealing(ctx); err != nil {
+	if a.sealing, err = a.secrets.FieldKeys(ctx); err != nil {
 		return nil, err
 	}
 	if err := a.openMail(); err != nil {
@@ -203,7 +204,7 @@ func (a *App) buildAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	secret, err := a.loadSecret(ctx, "idempotency.key")
+	secret, err := a.secrets.Secret(ctx, "idempotency.key")
 	if err != nil {
 		return err
 	}

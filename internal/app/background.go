@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hearth/internal/core/account"
+	"hearth/internal/keyshare"
 	"hearth/internal/sealer"
 )
 
@@ -22,8 +23,8 @@ func (a *App) periodics() []periodic {
 		{name: "signing keys", every: account.FollowInterval, work: a.keys.Follow},
 		{name: "what other processes wrote", every: time.Second, work: a.followOthers},
 	}
-	if a.secrets.store != nil {
-		all = append(all, periodic{name: "shared keys", every: shareInterval, work: a.secrets.follow})
+	if a.secrets.Shared() {
+		all = append(all, periodic{name: "shared keys", every: keyshare.FollowInterval, work: a.secrets.Follow})
 	}
 	if a.sealing != nil {
 		all = append(all, periodic{name: "field keys", every: sealer.FollowInterval, work: a.sealing.Follow})

@@ -9,12 +9,11 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"hearth"
 	"hearth/internal/core/archive"
 	"hearth/internal/core/devices"
 	"hearth/internal/core/telemetry"
+	"hearth/internal/filelock"
 	"hearth/internal/importcsv"
 )
 
@@ -48,7 +47,8 @@ type Import struct {
 // Import brings the logs of a file in, making the devices that a CSV file names. One import at a time works on a data
 // directory; a server may run beside it. What was imported before is not imported again.
 func (a *App) Import(ctx context.Context, o Import) (_ ImportProgress, err error) {
-	unlock, err := lockImport(a.config.DataDir)
+	// Two imports of one file would both add its rows.
+	unlock, err := filelock.Lock(filepath.Join(a.config.DataDir, "import.lock"), "another import works on "+a.config.DataDir)
 	if err != nil {
 		return ImportProgress{}, err
 	}
@@ -133,18 +133,6 @@ func (a *App) importOwner(ctx context.Context, email string) (hearth.User, error
 		return hearth.User{}, errors.New("there is no admin whom the devices could belong to: name a user with --owner, or make one with hearth user create")
 	}
 	return first, nil
-}
-
-// lockImport lets one import at a time work on a data directory: two of the same file would both add its rows.
-func lockImport(dir string) (unlock func() error, err error) {
-	file, err := os.OpenFile(filepath.Join(dir, "import.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock the import: %w", err)
-	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("another import works on %s: %w", dir, err), file.Close())
-	}
-	return file.Close, nil
 }
 
 // importSink stores what an import reads by the same rules as everything else.

@@ -18,7 +18,7 @@ func (m *memberships) MembershipEnded(userID, orgID string) {
 
 // openOrganizations builds the organizations.
 func (a *App) openOrganizations(ctx context.Context) error {
-	secret, err := a.loadSecret(ctx, "invitations.key")
+	secret, err := a.secrets.Secret(ctx, "invitations.key")
 	if err != nil {
 		return err
 	}

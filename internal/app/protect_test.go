@@ -8,8 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -17,52 +15,6 @@ import (
 
 	"hearth/internal/config"
 )
-
-func TestASecretIsMadeOnceAndKeptPrivate(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "secret")
-	secrets := make([][]byte, 20)
-	var wg sync.WaitGroup
-	for i := range secrets {
-		wg.Go(func() {
-			var err error
-			if secrets[i], err = loadSecret(path); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	for _, secret := range secrets {
-		if len(secret) != 32 || !bytes.Equal(secret, secrets[0]) {
-			t.Fatalf("two secrets: %x and %x", secret, secrets[0])
-		}
-	}
-	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
-	}
-	if files, err := os.ReadDir(filepath.Dir(path)); err != nil || len(files) != 1 {
-		t.Errorf("files are left over: %v, %v", files, err)
-	}
-	if err := os.Chmod(path, 0o640); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := loadSecret(path); err == nil || !strings.Contains(err.Error(), "0600") {
-		t.Errorf("a secret that others can read: %v", err)
-	}
-	if err := os.WriteFile(path, []byte("short"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := loadSecret(path); err == nil || !strings.Contains(err.Error(), "damaged") {
-		t.Errorf("a damaged secret: %v", err)
-	}
-	if _, err := loadSecret(filepath.Join(path, "below a file")); err == nil {
-		t.Error("a secret was made below a file")
-	}
-}
 
 // serveOnce runs a program while use runs.
 func serveOnce(t *testing.T, cfg *config.Config, use func(url string)) {

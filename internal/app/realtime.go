@@ -48,7 +48,7 @@ func (a *App) openRealtime(ctx context.Context) (err error) {
 
 // shareRealtime completes the options for instances that carry one another's events, whose SSE ids and tickets all of them take.
 func (a *App) shareRealtime(ctx context.Context, options realtime.Options) (_ realtime.Options, err error) {
-	if options.CursorKey, err = a.loadSecret(ctx, "cursor.key"); err != nil {
+	if options.CursorKey, err = a.secrets.Secret(ctx, "cursor.key"); err != nil {
 		return options, err
 	}
 	if options.Presence, err = redisbroker.NewPresence(a.redis, a.options.Clock); err != nil {

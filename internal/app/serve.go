@@ -122,3 +122,14 @@ func (a *arrivals) remain(closeSilent bool) bool {
 	}
 	return len(a.conns) > 0
 }
+
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,15 +1,15 @@
-package app
+package keyshare
 
 import (
 	"bytes"
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
 	"hearth"
-	"hearth/internal/sealer"
 )
 
 // oneStore is a SecretStore in memory.
@@ -38,18 +38,18 @@ func (s *oneStore) SetSecret(_ context.Context, file hearth.SecretFile) error {
 	return nil
 }
 
-// instance returns the secrets of an instance with a data directory of its own.
-func instance(t *testing.T, store hearth.SecretStore, keys ...string) *secrets {
+// instance returns the files of an instance with a data directory of its own.
+func instance(t *testing.T, store hearth.SecretStore, keys ...string) *Files {
 	t.Helper()
 	var all [][]byte
 	for _, key := range keys {
 		all = append(all, []byte(strings.Repeat(key, 32)))
 	}
-	wrap, err := sealer.NewWrapper(all)
+	files, err := newFiles(Options{Dir: t.TempDir(), Store: store, Keys: all})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &secrets{dir: t.TempDir(), store: store, wrap: wrap, versions: map[string]int64{}}
+	return files
 }
 
 func TestInstancesThatStartTogetherHaveTheSameSecret(t *testing.T) {
@@ -60,7 +60,7 @@ func TestInstancesThatStartTogetherHaveTheSameSecret(t *testing.T) {
 	for i := range got {
 		s := instance(t, store, "k")
 		starting.Go(func() {
-			err := s.open(t.Context(), "a.key", func(path string) (err error) {
+			err := s.Open(t.Context(), "a.key", func(path string) (err error) {
 				got[i], err = loadSecret(path)
 				return err
 			})
@@ -84,7 +84,7 @@ func TestAChangeOfKeysReachesOtherInstances(t *testing.T) {
 	t.Parallel()
 	store := &oneStore{files: map[string]hearth.SecretFile{}}
 	one, two := instance(t, store), instance(t, store)
-	write := func(s *secrets, content string) {
+	write := func(s *Files, content string) {
 		t.Helper()
 		if err := os.WriteFile(s.path("keys"), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -94,7 +94,7 @@ func TestAChangeOfKeysReachesOtherInstances(t *testing.T) {
 	if err := one.publish(t.Context(), "keys"); err != nil {
 		t.Fatal(err)
 	}
-	if err := two.follow(t.Context()); err != nil {
+	if err := two.Follow(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	write(two, "second")
@@ -105,7 +105,7 @@ func TestAChangeOfKeysReachesOtherInstances(t *testing.T) {
 	if err := one.publish(t.Context(), "keys"); hearth.ErrorCode(err) != hearth.CodeConflict {
 		t.Errorf("a change that is based on old keys gives %v", err)
 	}
-	if err := one.follow(t.Context()); err != nil {
+	if err := one.Follow(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if content, err := os.ReadFile(one.path("keys")); err != nil || string(content) != "second" {
@@ -148,8 +148,54 @@ func TestSharedKeysFollowTheEncryptionKey(t *testing.T) {
 		t.Errorf("the keys were stored %d times, not 3", store.files["keys"].Version)
 	}
 	for _, keys := range [][]string{{"a"}, {}} {
-		if err := instance(t, store, keys...).follow(t.Context()); err == nil || !strings.Contains(err.Error(), "encryption_key") {
+		if err := instance(t, store, keys...).Follow(t.Context()); err == nil || !strings.Contains(err.Error(), "encryption_key") {
 			t.Errorf("with %v: %v", keys, err)
 		}
+	}
+}
+
+func TestASecretIsMadeOnceAndKeptPrivate(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "secret")
+	secrets := make([][]byte, 20)
+	var wg sync.WaitGroup
+	for i := range secrets {
+		wg.Go(func() {
+			var err error
+			if secrets[i], err = loadSecret(path); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, secret := range secrets {
+		if len(secret) != 32 || !bytes.Equal(secret, secrets[0]) {
+			t.Fatalf("two secrets: %x and %x", secret, secrets[0])
+		}
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if files, err := os.ReadDir(filepath.Dir(path)); err != nil || len(files) != 1 {
+		t.Errorf("files are left over: %v, %v", files, err)
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadSecret(path); err == nil || !strings.Contains(err.Error(), "0600") {
+		t.Errorf("a secret that others can read: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("short"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadSecret(path); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("a damaged secret: %v", err)
+	}
+	if _, err := loadSecret(filepath.Join(path, "below a file")); err == nil {
+		t.Error("a secret was made below a file")
 	}
 }
