@@ -30,9 +30,8 @@ type ArchivePart struct {
 	Schedules     []ExportSchedule
 	Exports       []Export
 	Checkpoints   []Checkpoint
-	// Once are without Render.
-	Idempotency []IdempotencyRecord
-	Outbox      []OutboxJob
+	Idempotency   []IdempotencyRecord
+	Outbox        []OutboxJob
 	// Audit entries have ChangesText, which the hash is over, and no Changes.
 	Audit []AuditEntry
 	// Logs have their Seq. Rollups are not carried: they follow from the logs.

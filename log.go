@@ -127,8 +127,8 @@ type Checkpoint struct {
 type LogStore interface {
 	// AppendLogs stores all entries or none, durably, rollups with them; no entry is lost or doubled by a crash at any
 	// moment. It returns the Seq of the first entry; the others follow by one each. Entries of a device that is gone are
-	// passed over. At most MaxLogBatch entries. checkpoint may be nil. An effects.Idempotency without an Answer, whose Render is set,
-	// has its answer made from that first number (a uint64) before it is stored: an answer that names the logs' ids.
+	// passed over. At most MaxLogBatch entries. checkpoint may be nil. The stored effects.Idempotency has the first number as its
+	// FirstLog, if there are entries.
 	AppendLogs(ctx context.Context, entries []LogEntry, checkpoint *Checkpoint, effects SideEffects) (first uint64, err error)
 	// ImportCheckpoint returns the stored checkpoint; CodeNotFound.
 	ImportCheckpoint(ctx context.Context, id string) (Checkpoint, error)

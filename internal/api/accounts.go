@@ -64,9 +64,7 @@ type SignedUp struct {
 	User User `json:"user"`
 }
 
-type signUpOutput struct{ Body SignedUp }
-
-func wireSignUp(u hearth.User) *signUpOutput { return &signUpOutput{Body: SignedUp{User: wireUser(u)}} }
+func wireSignUp(u hearth.User) SignedUp { return SignedUp{User: wireUser(u)} }
 
 // Login is what somebody who signs in tells.
 type Login struct {
@@ -153,9 +151,9 @@ func (a *API) registerAccounts() {
 	op := auth("sign-up", "signup", "Make an account", http.StatusCreated, hearth.CodeEmailTaken, hearth.CodeForbidden)
 	op.Creates = true
 	op.Description = "Forbidden where sign-up is closed, or by invitation and the e-mail has none."
-	register(a, op, func(ctx context.Context, in *bodyOf[Account]) (*signUpOutput, error) {
-		user, err := s.SignUp(ctx, callerOf(ctx), in.Body.newUser(), onceOf(ctx, wireSignUp))
-		return wireSignUp(user), err
+	register(a, op, func(ctx context.Context, in *bodyOf[Account]) (*bodyOf[SignedUp], error) {
+		user, err := s.SignUp(ctx, callerOf(ctx), in.Body.newUser(), idempotency(ctx, wireSignUp))
+		return &bodyOf[SignedUp]{wireSignUp(user)}, err
 	})
 
 	op = auth("log-in", "login", "Sign in", http.StatusOK, hearth.CodeInvalidCredentials, hearth.CodeAccountLocked, hearth.CodeForbidden)

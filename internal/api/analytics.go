@@ -175,10 +175,6 @@ type EventParam struct {
 	Event string `query:"event" maxLength:"64" doc:"Only logs of this event." example:"temperature"`
 }
 
-type bodyOf[T any] struct {
-	Body T
-}
-
 const rangeNote = " About the last 24 hours, unless `range`, or `from` (and `to`), says otherwise."
 
 func (a *API) registerAnalytics() {

@@ -99,7 +99,7 @@ type Options struct {
 	Secret []byte
 	// Audit answers under /admin/audit; nil: it does not.
 	Audit *audit.Service
-	// Once finds what was answered before; nil: the writes alone do.
+	// Idempotency finds what was created before; nil: the writes alone do.
 	Idempotency hearth.IdempotencyStore
 	// Pages answer GET beside the API, by their path in the syntax of http.ServeMux. They are not part of the OpenAPI document.
 	Pages map[string]http.Handler
@@ -136,9 +136,9 @@ type API struct {
 	mux     *http.ServeMux
 	huma    huma.API
 	handler http.Handler
-	// marks are the requests with an Idempotency-Key that are under way.
-	marks turns
-	logs  logjson.Decoder
+	// underWay are the requests with an Idempotency-Key.
+	underWay turns
+	logs     logjson.Decoder
 	// modified is since when answers are as they are.
 	modified *modifications
 }

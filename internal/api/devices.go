@@ -131,7 +131,7 @@ func (c DeviceChange) change() (devices.Change, error) {
 func (a *API) registerDevices() {
 	register(a, operation{
 		ID: "create-device", Method: http.MethodPost, Path: "/devices", Tag: tagDevices, Access: forUsers, Status: http.StatusCreated,
-		Creates: true, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Create a device",
+		Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Create a device",
 		Description: "The device is the caller's own, or an organization's with `organization_id`.",
 	}, a.createDevice)
 	register(a, operation{
@@ -164,20 +164,9 @@ func (a *API) registerDevices() {
 	a.registerHeartbeats()
 }
 
-type createDeviceOutput struct {
-	Location string `header:"Location" doc:"The device's path."`
-	Body     Device
-}
-
-func (a *API) createDevice(ctx context.Context, in *struct{ Body NewDevice }) (*createDeviceOutput, error) {
-	output := func(d hearth.Device) *createDeviceOutput {
-		return &createDeviceOutput{Location: BasePath + "/devices/" + d.ID, Body: a.wireDevice(d)}
-	}
-	device, err := a.options.Fleet.Create(ctx, callerOf(ctx), in.Body.input(), onceOf(ctx, output))
-	if err != nil {
-		return nil, err
-	}
-	return output(device), nil
+func (a *API) createDevice(ctx context.Context, in *struct{ Body NewDevice }) (*created[Device], error) {
+	device, err := a.options.Fleet.Create(ctx, callerOf(ctx), in.Body.input(), idempotency(ctx, a.wireDevice))
+	return newCreated("/devices/"+device.ID, a.wireDevice(device)), err
 }
 
 type createDevicesInput struct {
@@ -186,30 +175,25 @@ type createDevicesInput struct {
 	}
 }
 
-type createDevicesOutput struct {
-	Body struct {
-		Items []Device `json:"items" nullable:"false"`
-	}
+// CreatedDevices are the devices of one request, in its order.
+type CreatedDevices struct {
+	Items []Device `json:"items" nullable:"false"`
 }
 
-func (a *API) createDevices(ctx context.Context, in *createDevicesInput) (*createDevicesOutput, error) {
-	output := func(devices []hearth.Device) *createDevicesOutput {
-		var out createDevicesOutput
-		out.Body.Items = make([]Device, len(devices))
+func (a *API) createDevices(ctx context.Context, in *createDevicesInput) (*bodyOf[CreatedDevices], error) {
+	wire := func(devices []hearth.Device) CreatedDevices {
+		out := CreatedDevices{Items: make([]Device, len(devices))}
 		for i, d := range devices {
-			out.Body.Items[i] = a.wireDevice(d)
+			out.Items[i] = a.wireDevice(d)
 		}
-		return &out
+		return out
 	}
 	inputs := make([]devices.NewDevice, len(in.Body.Items))
 	for i, item := range in.Body.Items {
 		inputs[i] = item.input()
 	}
-	devices, err := a.options.Fleet.CreateBatch(ctx, callerOf(ctx), inputs, onceOf(ctx, output))
-	if err != nil {
-		return nil, err
-	}
-	return output(devices), nil
+	devices, err := a.options.Fleet.CreateBatch(ctx, callerOf(ctx), inputs, idempotency(ctx, wire))
+	return &bodyOf[CreatedDevices]{wire(devices)}, err
 }
 
 type listDevicesInput struct {
@@ -326,19 +310,12 @@ func (a *API) registerDeviceTokens() {
 	}, a.deleteDeviceToken)
 }
 
-type createDeviceTokenOutput struct {
-	Body NewDeviceToken
-}
-
-func (a *API) createDeviceToken(ctx context.Context, in *struct{ DevicePath }) (*createDeviceTokenOutput, error) {
-	output := func(token devices.IssuedToken) *createDeviceTokenOutput {
-		return &createDeviceTokenOutput{NewDeviceToken{ID: token.ID, Token: token.Secret, CreatedAt: Time(token.CreatedAt)}}
+func (a *API) createDeviceToken(ctx context.Context, in *struct{ DevicePath }) (*bodyOf[NewDeviceToken], error) {
+	wire := func(token devices.IssuedToken) NewDeviceToken {
+		return NewDeviceToken{ID: token.ID, Token: token.Secret, CreatedAt: Time(token.CreatedAt)}
 	}
-	token, err := a.options.Fleet.CreateToken(ctx, callerOf(ctx), in.ID, onceOf(ctx, output))
-	if err != nil {
-		return nil, err
-	}
-	return output(token), nil
+	token, err := a.options.Fleet.CreateToken(ctx, callerOf(ctx), in.ID, idempotency(ctx, wire))
+	return &bodyOf[NewDeviceToken]{wire(token)}, err
 }
 
 type listDeviceTokensInput struct {

@@ -164,15 +164,6 @@ func wireExportFigures(f hearth.ExportFigures) ExportFigures {
 	return out
 }
 
-type createExportOutput struct {
-	Location string `header:"Location" doc:"The export's path."`
-	Body     Export
-}
-
-func createdExport(e hearth.Export) *createExportOutput {
-	return &createExportOutput{Location: BasePath + "/exports/" + e.ID, Body: wireExport(e)}
-}
-
 type listExportsInput struct {
 	PageParams
 	Status string `query:"status" enum:"queued,running,completed,failed,cancelled" doc:"Only exports of this status."`
@@ -247,19 +238,16 @@ const columnsNote = "The cells: of `logs` timestamp, device_id, device_name, dev
 func (a *API) registerExportOrder(s *exports.Service) {
 	register(a, operation{
 		ID: "create-export", Method: http.MethodPost, Path: "/exports", Tag: tagExports, Access: forUsers, Status: http.StatusAccepted,
-		Creates: true, Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Order an export",
+		Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Order an export",
 		Description: "Writes a file of everything that you may read, or of what the filters leave, in the background. Without a range it is about " +
 			"all time. Logs are of one consistent snapshot; a report asks about 200 devices at once, each time of one snapshot. " + columnsNote +
 			" `conflict`: 100 of your exports have not ended yet.",
-	}, func(ctx context.Context, in *struct{ Body NewExport }) (*createExportOutput, error) {
+	}, func(ctx context.Context, in *struct{ Body NewExport }) (*created[Export], error) {
 		order, err := in.Body.order(a.now())
 		if err != nil {
 			return nil, err
 		}
-		e, err := s.Create(ctx, callerOf(ctx), order, onceOf(ctx, createdExport))
-		if err != nil {
-			return nil, err
-		}
-		return createdExport(e), nil
+		e, err := s.Create(ctx, callerOf(ctx), order, idempotency(ctx, wireExport))
+		return newCreated("/exports/"+e.ID, wireExport(e)), err
 	})
 }

@@ -31,29 +31,23 @@ const idempotencyHeader = "Idempotency-Key"
 // maxIdempotencyKey bounds a client's key, in characters.
 const maxIdempotencyKey = 255
 
-// marked is a request that came with an Idempotency-Key.
+// keyedRequest is a request that came with an Idempotency-Key.
 //
-// All that is stored of it is made with keys derived from the server's secret and the client's key: who has the database
-// learns neither the client's key, nor the body (which may hold a password) by trying, nor the answer.
-type marked struct {
+// All that is stored of it is made with keys derived from the server's secret and the client's key: whoever has the database
+// cannot find out the client's key, nor by guessing the body (which may hold a password), nor what was created.
+type keyedRequest struct {
+	op          operation
 	caller      string
 	key         string // what is stored of the client's key
-	seal        cipher.AEAD
+	cipher      cipher.AEAD
 	fingerprint hash.Hash
-	status      int
 	now         time.Time
-	stored      hearth.IdempotencyStore
+	store       hearth.IdempotencyStore
 }
 
-// answer is a first answer, before it is sealed: the operation's own headers and the body, byte for byte.
-type answer struct {
-	header map[string]string
-	body   []byte
-}
-
-// mark reads the Idempotency-Key of a creating request; nil without one. CodeValidationFailed for a key that is not 1 to
+// keyed reads the Idempotency-Key of a creating request; nil without one. CodeValidationFailed for a key that is not 1 to
 // 255 visible ASCII characters, or is there twice.
-func (a *API) mark(r *http.Request, op operation) (*marked, error) {
+func (a *API) keyed(r *http.Request, op operation) (*keyedRequest, error) {
 	keys := r.Header.Values(idempotencyHeader)
 	if len(keys) == 0 {
 		return nil, nil //nolint:nilnil // no key is a value
@@ -63,28 +57,25 @@ func (a *API) mark(r *http.Request, op operation) (*marked, error) {
 			Location: "header." + idempotencyHeader, Message: "must be 1 to 255 visible ASCII characters",
 		})
 	}
-	m := &marked{status: op.Status, now: a.now(), stored: a.options.Idempotency}
-	if m.status == 0 {
-		m.status = http.StatusOK
+	k := &keyedRequest{op: op, now: a.now(), store: a.options.Idempotency}
+	if k.caller = callerOf(r.Context()).Key(); k.caller == "" {
+		k.caller = addressKey(callerOf(r.Context()).IP)
 	}
-	if m.caller = callerOf(r.Context()).Key(); m.caller == "" {
-		m.caller = addressKey(callerOf(r.Context()).IP)
-	}
-	client := m.caller + "\x00" + keys[0]
-	m.key = base64.RawURLEncoding.EncodeToString(a.derive("key", client))
+	client := k.caller + "\x00" + keys[0]
+	k.key = base64.RawURLEncoding.EncodeToString(a.derive("key", client))
 	block, err := aes.NewCipher(a.derive("seal", client))
 	if err == nil {
-		m.seal, err = cipher.NewGCM(block)
+		k.cipher, err = cipher.NewGCM(block)
 	}
 	if err != nil {
 		return nil, err
 	}
-	m.fingerprint = hmac.New(sha256.New, a.derive("fingerprint", client))
-	fmt.Fprintf(m.fingerprint, "%s %s\x00", r.Method, r.URL.RequestURI())
-	return m, nil
+	k.fingerprint = hmac.New(sha256.New, a.derive("fingerprint", client))
+	fmt.Fprintf(k.fingerprint, "%s %s\x00", r.Method, r.URL.RequestURI())
+	return k, nil
 }
 
-// derive makes 32 bytes for one use from the server's secret and the client's key.
+// derive returns 32 bytes for one use from the server's secret and the client's key.
 func (a *API) derive(use, client string) []byte {
 	key, err := hkdf.Key(sha256.New, a.options.Secret, []byte(client), "hearth idempotency "+use, sha256.Size)
 	if err != nil {
@@ -105,95 +96,72 @@ func visible(key string) bool {
 	return true
 }
 
-// onceOf returns the protection that the request asks for, nil without an Idempotency-Key. It is called once the body was
-// read. wire makes the operation's answer of what was created; it is the function that makes the first answer too.
-func onceOf[C, O any](ctx context.Context, wire func(C) *O) *hearth.IdempotencyRecord {
-	return onceAnswer(ctx, func(created C) (answer, error) { return answerOf(wire(created)) })
-}
-
-// onceBody is onceOf for raw operations, whose answer is body as JSON.
-func onceBody[C any](ctx context.Context, body func(C) any) *hearth.IdempotencyRecord {
-	return onceAnswer(ctx, func(created C) (answer, error) {
-		data, err := encodeBody(body(created))
-		return answer{body: data}, err
-	})
-}
-
-func onceAnswer[C any](ctx context.Context, render func(C) (answer, error)) *hearth.IdempotencyRecord {
-	m := requestOf(ctx).marked
-	if m == nil {
+// idempotency returns what the request's Idempotency-Key asks of the write, nil without one. It is called once the body was
+// read. body returns what clients see of what was created; it is the function that makes the first answer too.
+func idempotency[C, B any](ctx context.Context, body func(C) B) *hearth.IdempotencyRequest {
+	k := requestOf(ctx).keyed
+	if k == nil {
 		return nil
 	}
-	once := m.once()
-	once.Render = func(created any) (int, []byte, error) {
+	return &hearth.IdempotencyRequest{IdempotencyRecord: k.record(), Seal: func(created any) ([]byte, error) {
 		c, ok := created.(C)
 		if !ok {
-			return 0, nil, fmt.Errorf("api: the answer to a %T was asked for, not to a %s", created, reflect.TypeFor[C]())
+			return nil, fmt.Errorf("api: %s creates a %s, not a %T", k.op.ID, reflect.TypeFor[C](), created)
 		}
-		first, err := render(c)
+		plain, err := encodeBody(body(c))
 		if err != nil {
-			return 0, nil, err
+			return nil, err
 		}
-		sealed, err := m.sealed(first)
-		return m.status, sealed, err
-	}
-	return once
+		return k.seal(plain), nil
+	}}
 }
 
-func (m *marked) once() *hearth.IdempotencyRecord {
-	return &hearth.IdempotencyRecord{
-		Caller: m.caller, Key: m.key, Fingerprint: base64.RawURLEncoding.EncodeToString(m.fingerprint.Sum(nil)),
-		CreatedAt: m.now, ExpiresAt: m.now.Add(hearth.IdempotencyTTL),
+// record returns the record without what was created.
+func (k *keyedRequest) record() hearth.IdempotencyRecord {
+	return hearth.IdempotencyRecord{
+		Caller: k.caller, Key: k.key, Fingerprint: base64.RawURLEncoding.EncodeToString(k.fingerprint.Sum(nil)),
+		Operation: k.op.ID, CreatedAt: k.now, ExpiresAt: k.now.Add(hearth.IdempotencyTTL),
 	}
 }
 
-func (m *marked) sealed(first answer) ([]byte, error) {
-	// The headers in one line of JSON, then the body.
-	plain, err := json.Marshal(first.header)
+func (k *keyedRequest) seal(plain []byte) []byte {
+	nonce := make([]byte, k.cipher.NonceSize(), k.cipher.NonceSize()+len(plain)+k.cipher.Overhead())
+	_, _ = rand.Read(nonce) // it never fails: see its documentation
+	return k.cipher.Seal(nonce, nonce, plain, []byte(k.key))
+}
+
+func (k *keyedRequest) open(sealed []byte) ([]byte, error) {
+	if len(sealed) < k.cipher.NonceSize() {
+		return nil, errors.New("api: an idempotency record is cut")
+	}
+	plain, err := k.cipher.Open(nil, sealed[:k.cipher.NonceSize()], sealed[k.cipher.NonceSize():], []byte(k.key))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("api: open an idempotency record: %w", err)
 	}
-	plain = append(append(plain, '\n'), first.body...)
-	nonce := make([]byte, m.seal.NonceSize(), m.seal.NonceSize()+len(plain)+m.seal.Overhead())
-	if _, err := rand.Read(nonce); err != nil {
-		return nil, err
-	}
-	return m.seal.Seal(nonce, nonce, plain, []byte(m.key)), nil
+	return plain, nil
 }
 
-func (m *marked) unsealed(sealed []byte) (first answer, err error) {
-	if len(sealed) < m.seal.NonceSize() {
-		return answer{}, errors.New("api: a stored answer is cut")
-	}
-	plain, err := m.seal.Open(nil, sealed[:m.seal.NonceSize()], sealed[m.seal.NonceSize():], []byte(m.key))
-	if err != nil {
-		return answer{}, fmt.Errorf("api: open a stored answer: %w", err)
-	}
-	header, body, _ := bytes.Cut(plain, []byte("\n"))
-	first.body = body
-	return first, json.Unmarshal(header, &first.header)
-}
-
-// serveOnce runs a creating operation, or answers as it was answered before.
-func (a *API) serveOnce(
+// serveKeyed runs a creating operation, or answers as it was answered before.
+func (a *API) serveKeyed(
 	op operation, handler func(http.ResponseWriter, *http.Request) error, w http.ResponseWriter, r *http.Request,
 ) error {
-	m, err := a.mark(r, op)
-	if err != nil {
-		return err
-	}
-	if m != nil {
-		// Repeated while the first is under way: it waits, so that the work is done once, not only stored once.
-		release, err := a.marks.acquire(r.Context(), m.caller+"\x00"+m.key)
+	k, err := a.keyed(r, op)
+	if err != nil || k == nil {
 		if err != nil {
 			return err
 		}
-		defer release()
+		return handler(w, r)
 	}
-	requestOf(r.Context()).marked = m
+	// A repetition while the first request is under way waits, so that the work is done once, not only stored once.
+	release, err := a.underWay.acquire(r.Context(), k.caller+"\x00"+k.key)
+	if err != nil {
+		return err
+	}
+	defer release()
+	requestOf(r.Context()).keyed = k
 	err = handler(w, r)
 	if replayed, ok := errors.AsType[*hearth.Replayed](err); ok {
-		return m.replay(w, replayed)
+		return k.replay(w, r, replayed.Record)
 	}
 	return err
 }
@@ -233,22 +201,22 @@ func (t *turns) acquire(ctx context.Context, name string) (release func(), err e
 	}
 }
 
-// find takes the body of a typed operation into the fingerprint, in one form however it is spaced, and looks for the
-// first answer before the operation runs, so that a repeated request is answered even where the operation would refuse
-// it by now. What it misses the write itself finds.
-func (m *marked) find(ctx context.Context, body []byte) error {
+// find adds the body of a typed operation to the fingerprint, in one form however it is spaced, and looks for the record
+// before the operation runs, so that a repeated request is answered even where the operation would refuse it by now. What it
+// misses the write itself finds.
+func (k *keyedRequest) find(ctx context.Context, body []byte) error {
 	var compact bytes.Buffer
 	if len(body) > 0 {
 		if err := json.Compact(&compact, body); err != nil {
 			return hearth.Errorf(hearth.CodeMalformedBody, "the body is not JSON")
 		}
 	}
-	m.fingerprint.Write(compact.Bytes())
-	if m.stored == nil {
+	k.fingerprint.Write(compact.Bytes())
+	if k.store == nil {
 		return nil
 	}
-	asked := m.once()
-	first, err := m.stored.IdempotencyRecord(ctx, asked.Caller, asked.Key)
+	asked := k.record()
+	first, err := k.store.IdempotencyRecord(ctx, asked.Caller, asked.Key)
 	switch {
 	case hearth.ErrorCode(err) == hearth.CodeNotFound:
 		return nil
@@ -257,51 +225,37 @@ func (m *marked) find(ctx context.Context, body []byte) error {
 	case first.Fingerprint != asked.Fingerprint:
 		return hearth.Errorf(hearth.CodeIdempotencyMismatch, "this Idempotency-Key was used for another request")
 	}
-	return &hearth.Replayed{Idempotency: first}
+	return &hearth.Replayed{Record: first}
 }
 
-// replay answers with the first answer to the same request.
-func (m *marked) replay(w http.ResponseWriter, replayed *hearth.Replayed) error {
-	if m == nil {
-		return errors.New("api: a request without a key was answered before")
-	}
-	first, err := m.unsealed(replayed.Idempotency.Answer)
+// replay answers with what the first request created, as it was then. The status and the headers are the operation's, which is
+// the same as the first: its method and path are in the fingerprint.
+func (k *keyedRequest) replay(w http.ResponseWriter, r *http.Request, record hearth.IdempotencyRecord) error {
+	body, err := k.open(record.Created)
 	if err != nil {
 		return err
 	}
+	if record.Operation == "" {
+		// The program that wrote it stored an HTTP answer: a line of headers, then the body.
+		_, body, _ = bytes.Cut(body, []byte("\n"))
+	}
+	if record.Operation == createLogID {
+		// The log was sealed before the store numbered it.
+		body = bytes.Replace(body, []byte(`"id":""`), []byte(`"id":"`+hearth.LogID(record.FirstLog)+`"`), 1)
+	}
 	header := w.Header()
-	for name, value := range first.header {
-		header.Set(name, value)
+	if k.op.Location {
+		var created struct{ ID string }
+		if err := json.Unmarshal(body, &created); err != nil {
+			return fmt.Errorf("api: read an idempotency record: %w", err)
+		}
+		header.Set("Location", r.URL.Path+"/"+created.ID)
 	}
 	header.Set("Idempotency-Replayed", "true")
-	if len(first.body) > 0 {
-		header.Set("Content-Type", "application/json")
-	}
-	w.WriteHeader(replayed.Idempotency.Status)
-	_, _ = w.Write(first.body) // a client that has gone needs no answer
+	header.Set("Content-Type", "application/json")
+	w.WriteHeader(k.op.status())
+	_, _ = w.Write(body) // a client that has gone needs no answer
 	return nil
-}
-
-// answerOf takes the headers and the body out of a typed operation's output (see huma.Register).
-func answerOf(output any) (answer, error) {
-	value := reflect.Indirect(reflect.ValueOf(output))
-	first := answer{header: map[string]string{}}
-	for i := range value.NumField() {
-		field := value.Type().Field(i)
-		if name := field.Tag.Get("header"); name != "" {
-			if text := fmt.Sprint(value.Field(i).Interface()); text != "" {
-				first.header[name] = text
-			}
-		}
-		if field.Name == "Body" {
-			body, err := encodeBody(value.Field(i).Interface())
-			if err != nil {
-				return answer{}, err
-			}
-			first.body = body
-		}
-	}
-	return first, nil
 }
 
 // encodeBody returns what writeJSON writes.
@@ -316,16 +270,12 @@ func documentIdempotency(op operation, doc *huma.Operation) {
 	one, most := 1, maxIdempotencyKey
 	doc.Parameters = append(doc.Parameters, &huma.Param{
 		Name: idempotencyHeader, In: "header",
-		Description: "Makes the request safe to repeat: within 24 h the same key with the same body gives the first answer again " +
+		Description: "Makes the request safe to repeat: within 24 h the same key with the same body returns the first answer again " +
 			"and creates nothing.",
 		Schema:  &huma.Schema{Type: huma.TypeString, MinLength: &one, MaxLength: &most, Pattern: "^[!-~]+$"},
 		Example: "7d1f6a52-0c0e-4f6e-9a43-0f4f1c1f9d55",
 	})
-	status := op.Status
-	if status == 0 {
-		status = http.StatusOK
-	}
-	if success := doc.Responses[strconv.Itoa(status)]; success != nil {
+	if success := doc.Responses[strconv.Itoa(op.status())]; success != nil {
 		if success.Headers == nil {
 			success.Headers = map[string]*huma.Param{}
 		}

@@ -28,21 +28,19 @@ type onceBench struct {
 	// ran counts the runs of the operations; refuse makes them refuse before they reach the store.
 	ran    atomic.Int64
 	refuse atomic.Bool
+	// older, if set, turns a record into one that a program before this one wrote.
+	older func(*keyedRequest, *hearth.IdempotencyRecord)
 }
 
-type created struct {
-	Location string `header:"Location"`
-	Body     struct {
-		ID     string `json:"id"`
-		Name   string `json:"name"`
-		Secret string `json:"secret"`
-	}
+// copied is what the operations create.
+type copied struct {
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	Secret string `json:"secret"`
 }
 
-func wireCreated(devices []hearth.Device) *created {
-	out := &created{Location: BasePath + "/things/" + devices[0].ID}
-	out.Body.ID, out.Body.Name, out.Body.Secret = devices[0].ID, devices[0].Name, "hd_once_shown_<&>"
-	return out
+func wireCopied(devices []hearth.Device) copied {
+	return copied{devices[0].ID, devices[0].Name, "hd_once_shown_<&>"}
 }
 
 // openOnce opens the database in dir; secret and clock as in Options.
@@ -65,7 +63,7 @@ func openOnce(t testing.TB, dir string, secret []byte, clock hearth.Clock) *once
 	if err != nil {
 		t.Fatal(err)
 	}
-	create := func(ctx context.Context, name string, once *hearth.IdempotencyRecord) ([]hearth.Device, error) {
+	create := func(ctx context.Context, name string, key *hearth.IdempotencyRequest) ([]hearth.Device, error) {
 		b.ran.Add(1)
 		if b.refuse.Load() {
 			return nil, hearth.Errorf(hearth.CodeConflict, "not any more")
@@ -75,29 +73,32 @@ func openOnce(t testing.TB, dir string, secret []byte, clock hearth.Clock) *once
 			ID: newID(), Name: name, Type: "x", Status: hearth.StatusActive, Interval: 60, OwnerID: callerOf(ctx).UserID,
 			CreatedAt: now, UpdatedAt: now,
 		}}
-		answered, err := once.Answered(devices)
+		record, err := key.Record(devices)
 		if err != nil {
 			return nil, err
 		}
-		return store.CreateDevices(ctx, devices, hearth.SideEffects{Idempotency: answered})
+		if b.older != nil {
+			b.older(requestOf(ctx).keyed, record)
+		}
+		return store.CreateDevices(ctx, devices, hearth.SideEffects{Idempotency: record})
 	}
-	register(b.api, operation{ID: "test-create", Method: "POST", Path: "/things", Access: forUsers, Tag: "Test", Status: 201, Creates: true},
-		func(ctx context.Context, in *struct{ Body thing }) (*created, error) {
-			devices, err := create(ctx, in.Body.Name, onceOf(ctx, wireCreated))
+	register(b.api, operation{ID: "test-create", Method: "POST", Path: "/things", Access: forUsers, Tag: "Test", Status: 201, Creates: true, Location: true},
+		func(ctx context.Context, in *struct{ Body thing }) (*created[copied], error) {
+			devices, err := create(ctx, in.Body.Name, idempotency(ctx, wireCopied))
 			if err != nil {
 				return nil, err
 			}
-			return wireCreated(devices), nil
+			return newCreated("/things/"+devices[0].ID, wireCopied(devices)), nil
 		})
-	register(b.api, operation{ID: "test-create-empty", Method: "POST", Path: "/things/{id}/copies", Access: forAnyone, Tag: "Test", Status: 201, Creates: true},
+	register(b.api, operation{ID: "test-create-empty", Method: "POST", Path: "/things/{id}/copies", Access: forAnyone, Tag: "Test", Status: 201, Creates: true, Location: true},
 		func(ctx context.Context, in *struct {
 			ID string `path:"id"`
-		}) (*created, error) {
-			devices, err := create(ctx, in.ID, onceOf(ctx, wireCreated))
+		}) (*created[copied], error) {
+			devices, err := create(ctx, in.ID, idempotency(ctx, wireCopied))
 			if err != nil {
 				return nil, err
 			}
-			return wireCreated(devices), nil
+			return newCreated("/things/"+in.ID+"/copies/"+devices[0].ID, wireCopied(devices)), nil
 		})
 	registerRaw(b.api, operation{ID: "test-raw", Method: "POST", Path: "/raw", Access: forUsers, Tag: "Test", Status: 201, Creates: true},
 		func(*huma.Operation) {}, func(w http.ResponseWriter, r *http.Request) error {
@@ -108,7 +109,7 @@ func openOnce(t testing.TB, dir string, secret []byte, clock hearth.Clock) *once
 			body := func(devices []hearth.Device) any {
 				return map[string]any{"accepted": len(devices), "id": devices[0].ID}
 			}
-			devices, err := create(r.Context(), string(name), onceBody(r.Context(), body))
+			devices, err := create(r.Context(), string(name), idempotency(r.Context(), body))
 			if err != nil {
 				return err
 			}
@@ -326,6 +327,70 @@ func TestAKeyIsForgottenAfterADay(t *testing.T) {
 	}
 }
 
+// TestARecordOfAnAnswerIsStillAnswered: programs before this one stored the answer itself, the headers in one line and then the
+// body, and no operation. After an upgrade their keys count until they expire.
+func TestARecordOfAnAnswerIsStillAnswered(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]call{
+		"a typed operation": postThing,
+		"a raw operation":   {method: "POST", path: "/api/v1/raw", token: "ann", body: "lamp"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := openOnce(t, t.TempDir(), testSecret, nil)
+			c := keyed("k", c)
+			const body = `{"id":"7","name":"of the program before"}` + "\n"
+			// The record is made as that program made it, around this one's key and fingerprint.
+			b.older = func(k *keyedRequest, record *hearth.IdempotencyRecord) {
+				record.Operation, record.Created = "", k.seal([]byte(`{"Location":"/api/v1/things/7"}`+"\n"+body))
+			}
+			if w := c.do(t, b.api); w.Code != 201 {
+				t.Fatalf("first: %d %s", w.Code, w.Body)
+			}
+			w := c.do(t, b.api)
+			if w.Code != 201 || w.Body.String() != body || w.Header().Get("Idempotency-Replayed") != "true" {
+				t.Errorf("again: %d %v %s, want %s", w.Code, w.Header(), w.Body, body)
+			}
+			if want := c.path == postThing.path; want != (w.Header().Get("Location") == "/api/v1/things/7") {
+				t.Errorf("again: Location %q", w.Header().Get("Location"))
+			}
+			if n := b.devices(t); n != 1 {
+				t.Errorf("%d devices, want 1", n)
+			}
+		})
+	}
+}
+
+// TestALogIsNamedAgain: the store numbers a log after it was sealed.
+func TestALogIsNamedAgain(t *testing.T) {
+	t.Parallel()
+	a, err := New(Options{Secret: testSecret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest("POST", "/x", nil)
+	r.Header.Set(idempotencyHeader, "k")
+	k, err := a.keyed(r, operation{ID: createLogID, Status: 201})
+	if err != nil {
+		t.Fatal(err)
+	}
+	requestCtx := withRequest(t.Context(), &Request{keyed: k})
+	log := hearth.Log{DeviceID: "d", Event: `"id":""`, Value: 0.1, At: time.Now()}
+	record, err := idempotency(requestCtx, wireLog).Record(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record.FirstLog, log.ID = 77, hearth.LogID(77)
+	want, err := encodeBody(wireLog(log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	if err := k.replay(w, r, *record); err != nil || w.Code != 201 || w.Body.String() != string(want) {
+		t.Errorf("%v: %d %s, want %s", err, w.Code, w.Body, want)
+	}
+}
+
 func TestAStoredAnswerOpensWithItsOwnKeyAlone(t *testing.T) {
 	t.Parallel()
 	a, err := New(Options{Secret: testSecret})
@@ -336,37 +401,37 @@ func TestAStoredAnswerOpensWithItsOwnKeyAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mark := func(a *API, key string) *marked {
+	mark := func(a *API, key string) *keyedRequest {
 		r := httptest.NewRequest("POST", "/x", nil)
 		r.Header.Set(idempotencyHeader, key)
-		m, err := a.mark(r, operation{Status: 201})
+		m, err := a.keyed(r, operation{Status: 201})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return m
 	}
 	first := mark(a, "k")
-	sealed, err := first.sealed(answer{body: []byte(`{"token":"hd_secret"}`)})
-	if err != nil || bytes.Contains(sealed, []byte("secret")) {
-		t.Fatalf("sealed: %q, %v", sealed, err)
+	sealed := first.seal([]byte(`{"token":"hd_secret"}`))
+	if bytes.Contains(sealed, []byte("secret")) {
+		t.Fatalf("sealed: %q", sealed)
 	}
-	if got, err := mark(a, "k").unsealed(sealed); err != nil || string(got.body) != `{"token":"hd_secret"}` {
-		t.Errorf("the same key: %s, %v", got.body, err)
+	if got, err := mark(a, "k").open(sealed); err != nil || string(got) != `{"token":"hd_secret"}` {
+		t.Errorf("the same key: %s, %v", got, err)
 	}
-	for name, m := range map[string]*marked{"another key": mark(a, "l"), "another server": mark(other, "k")} {
-		if got, err := m.unsealed(sealed); err == nil {
-			t.Errorf("%s opened it: %s", name, got.body)
+	for name, m := range map[string]*keyedRequest{"another key": mark(a, "l"), "another server": mark(other, "k")} {
+		if got, err := m.open(sealed); err == nil {
+			t.Errorf("%s opened it: %s", name, got)
 		}
 		if m.key == first.key {
 			t.Errorf("%s is stored under the same name", name)
 		}
 	}
 	for n := range sealed {
-		if _, err := first.unsealed(sealed[:n]); err == nil {
+		if _, err := first.open(sealed[:n]); err == nil {
 			t.Errorf("%d bytes of it opened", n)
 		}
 	}
-	if len(first.key) > 64 || len(first.once().Fingerprint) > 64 {
-		t.Errorf("stored: key %q, fingerprint %q", first.key, first.once().Fingerprint)
+	if len(first.key) > 64 || len(first.record().Fingerprint) > 64 {
+		t.Errorf("stored: key %q, fingerprint %q", first.key, first.record().Fingerprint)
 	}
 }

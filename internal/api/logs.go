@@ -49,7 +49,7 @@ type Accepted struct {
 
 func (a *API) registerLogs() {
 	registerRaw(a, operation{
-		ID: "create-log", Method: http.MethodPost, Path: "/devices/{id}/logs", Tag: tagLogs, Access: forDevices, Status: http.StatusCreated,
+		ID: createLogID, Method: http.MethodPost, Path: "/devices/{id}/logs", Tag: tagLogs, Access: forDevices, Status: http.StatusCreated,
 		Creates: true, Plain: true, Codes: []hearth.Code{hearth.CodeNotFound},
 		Summary: "Report one value",
 		Description: "Stores one log of a device. The answer comes once it is durable. A device's own token may report for that device; " +
@@ -95,6 +95,9 @@ func (a *API) registerLogs() {
 	}, a.listLogs)
 }
 
+// createLogID is the operation whose idempotency records name a log by FirstLog.
+const createLogID = "create-log"
+
 func deviceIDParam() *huma.Param {
 	return &huma.Param{
 		Name: "id", In: "path", Required: true, Description: "The device.", Schema: &huma.Schema{Type: huma.TypeString},
@@ -118,7 +121,7 @@ func (a *API) createLog(w http.ResponseWriter, r *http.Request) error {
 	entry := batch.Entries[0]
 	batch.Release()
 	log, err := a.options.Telemetry.Add(r.Context(), callerOf(r.Context()), telemetry.Single{
-		DeviceID: r.PathValue("id"), Entry: entry, Idempotency: onceBody(r.Context(), func(l hearth.Log) any { return wireLog(l) }),
+		DeviceID: r.PathValue("id"), Entry: entry, Idempotency: idempotency(r.Context(), wireLog),
 	})
 	if err != nil {
 		return err
@@ -138,7 +141,7 @@ func (a *API) createLogs(w http.ResponseWriter, r *http.Request) error {
 	defer batch.Release()
 	accepted := Accepted{Accepted: len(batch.Entries)}
 	err = a.options.Telemetry.Ingest(r.Context(), callerOf(r.Context()), telemetry.Batch{
-		Devices: batch.Devices, Entries: batch.Entries, Idempotency: onceBody(r.Context(), func(n int) any { return Accepted{Accepted: n} }),
+		Devices: batch.Devices, Entries: batch.Entries, Idempotency: idempotency(r.Context(), func(n int) Accepted { return Accepted{n} }),
 	})
 	if err != nil {
 		return err

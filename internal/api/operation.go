@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,8 +60,10 @@ type operation struct {
 	ETag bool
 	// Secret answers hand out tokens: Cache-Control: no-store.
 	Secret bool
-	// Creates takes an Idempotency-Key.
+	// Creates accepts an Idempotency-Key.
 	Creates bool
+	// Location answers name what was created: its path is the operation's, then the id.
+	Location bool
 }
 
 func (op operation) pattern() string {
@@ -69,6 +72,8 @@ func (op operation) pattern() string {
 	}
 	return BasePath + op.Path
 }
+
+func (op operation) status() int { return cmp.Or(op.Status, http.StatusOK) }
 
 // reports whether the operation makes events of devices.
 func (op operation) tells() bool {
@@ -191,8 +196,8 @@ func register[I, O any](a *API, op operation, handler func(context.Context, *I) 
 			}
 			given = body
 		}
-		if m := requestOf(r.Context()).marked; m != nil {
-			if err := m.find(r.Context(), given); err != nil {
+		if k := requestOf(r.Context()).keyed; k != nil {
+			if err := k.find(r.Context(), given); err != nil {
 				return err
 			}
 		}
@@ -229,8 +234,8 @@ func registerRaw(a *API, op operation, doc func(*huma.Operation), handler func(h
 	a.huma.OpenAPI().AddOperation(&operation)
 	a.route(op, func(w http.ResponseWriter, r *http.Request) error {
 		if body, ok := r.Body.(*requestBody); ok {
-			if m := requestOf(r.Context()).marked; m != nil {
-				body.digest = m.fingerprint
+			if k := requestOf(r.Context()).keyed; k != nil {
+				body.digest = k.fingerprint
 			}
 		}
 		return handler(w, r)

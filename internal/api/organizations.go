@@ -86,7 +86,7 @@ type Membership struct {
 func (a *API) registerOrganizations() {
 	register(a, operation{
 		ID: "create-organization", Method: http.MethodPost, Path: "/organizations", Tag: tagOrganizations, Access: forUsers,
-		Status: http.StatusCreated, Creates: true, Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Create an organization",
+		Status: http.StatusCreated, Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Create an organization",
 		Description: "The caller becomes its owner. A person can be in at most 1000.",
 	}, a.createOrganization)
 	register(a, operation{
@@ -146,20 +146,10 @@ type MemberPath struct {
 	UserID string `path:"user_id" maxLength:"64" doc:"The person." example:"0195a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b"`
 }
 
-type createOrganizationOutput struct {
-	Location string `header:"Location" doc:"The organization's path."`
-	Body     Organization
-}
-
-func (a *API) createOrganization(ctx context.Context, in *struct{ Body OrganizationName }) (*createOrganizationOutput, error) {
-	output := func(o hearth.Organization) *createOrganizationOutput {
-		return &createOrganizationOutput{Location: BasePath + "/organizations/" + o.ID, Body: wireOrganization(o, hearth.OrgOwner)}
-	}
-	org, err := a.options.Organizations.Create(ctx, callerOf(ctx), in.Body.Name, onceOf(ctx, output))
-	if err != nil {
-		return nil, err
-	}
-	return output(org), nil
+func (a *API) createOrganization(ctx context.Context, in *struct{ Body OrganizationName }) (*created[Organization], error) {
+	wire := func(o hearth.Organization) Organization { return wireOrganization(o, hearth.OrgOwner) }
+	org, err := a.options.Organizations.Create(ctx, callerOf(ctx), in.Body.Name, idempotency(ctx, wire))
+	return newCreated("/organizations/"+org.ID, wire(org)), err
 }
 
 type listOrganizationsOutput struct {
@@ -253,35 +243,20 @@ func (a *API) removeMember(ctx context.Context, in *struct{ MemberPath }) (*stru
 	return nil, a.options.Organizations.RemoveMember(ctx, callerOf(ctx), in.ID, in.UserID)
 }
 
-type invitationOutput struct {
-	Body Invitation
-}
-
 func (a *API) createInvitation(ctx context.Context, in *struct {
 	OrganizationPath
 	Body NewInvitation
-}) (*invitationOutput, error) {
-	output := func(i hearth.Invitation) *invitationOutput { return &invitationOutput{wireInvitation(i)} }
+}) (*bodyOf[Invitation], error) {
 	invitation, err := a.options.Organizations.Invite(ctx, callerOf(ctx), orgs.NewInvitation{
 		OrganizationID: in.ID, Email: in.Body.Email, Role: hearth.OrgRole(in.Body.Role),
-	}, onceOf(ctx, output))
-	if err != nil {
-		return nil, err
-	}
-	return output(invitation), nil
+	}, idempotency(ctx, wireInvitation))
+	return &bodyOf[Invitation]{wireInvitation(invitation)}, err
 }
 
-type membershipOutput struct {
-	Body Membership
-}
-
-func (a *API) acceptInvitation(ctx context.Context, in *struct{ Body InvitationToken }) (*membershipOutput, error) {
-	output := func(m hearth.Member) *membershipOutput {
-		return &membershipOutput{Membership{OrganizationID: m.OrganizationID, Member: wireMember(m)}}
+func (a *API) acceptInvitation(ctx context.Context, in *struct{ Body InvitationToken }) (*bodyOf[Membership], error) {
+	wire := func(m hearth.Member) Membership {
+		return Membership{OrganizationID: m.OrganizationID, Member: wireMember(m)}
 	}
-	member, err := a.options.Organizations.Accept(ctx, callerOf(ctx), in.Body.Token, onceOf(ctx, output))
-	if err != nil {
-		return nil, err
-	}
-	return output(member), nil
+	member, err := a.options.Organizations.Accept(ctx, callerOf(ctx), in.Body.Token, idempotency(ctx, wire))
+	return &bodyOf[Membership]{wire(member)}, err
 }

@@ -36,8 +36,8 @@ type Request struct {
 	remaining int
 	// traced ends the request's trace; nil where it is not traced.
 	traced func(observe.Exchange)
-	// marked is set where the request came with an Idempotency-Key.
-	marked *marked
+	// keyed is set where the request came with an Idempotency-Key.
+	keyed *keyedRequest
 }
 
 type requestKey struct{}

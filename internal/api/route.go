@@ -50,7 +50,7 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 			return err
 		}
 		if op.Creates {
-			return a.serveOnce(op, handler, w, r)
+			return a.serveKeyed(op, handler, w, r)
 		}
 		return handler(w, r)
 	}

@@ -158,15 +158,6 @@ func (c ExportScheduleChange) plan(plan exports.Plan) (exports.Plan, error) {
 	return plan, nil
 }
 
-type createScheduleOutput struct {
-	Location string `header:"Location" doc:"The schedule's path."`
-	Body     ExportSchedule
-}
-
-func createdSchedule(s hearth.ExportSchedule) *createScheduleOutput {
-	return &createScheduleOutput{Location: BasePath + "/export-schedules/" + s.ID, Body: wireSchedule(s)}
-}
-
 type scheduleInput struct {
 	ID string `path:"id" maxLength:"64" doc:"The schedule." example:"0195a1b2-8888-7e5f-8a9b-0c1d2e3f4a5b"`
 }
@@ -184,21 +175,18 @@ func (a *API) registerSchedules() {
 	}
 	register(a, operation{
 		ID: "create-export-schedule", Method: http.MethodPost, Path: "/export-schedules", Tag: tagExports, Access: forUsers,
-		Status: http.StatusCreated, Creates: true, Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Schedule an export",
+		Status: http.StatusCreated, Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Schedule an export",
 		Description: "Orders the export daily, weekly or monthly, and mails its link when the file is there. It covers the whole days, of the time " +
 			"zone, from the day of the time before to the day of this one, which is not in it: daily is yesterday, monthly on day 1 the month " +
 			"that ended. It holds what you may read at that time. Times that passed while no worker ran are made up for by the latest alone. " +
 			"`conflict`: you have 50 schedules already.",
-	}, func(ctx context.Context, in *struct{ Body NewExportSchedule }) (*createScheduleOutput, error) {
+	}, func(ctx context.Context, in *struct{ Body NewExportSchedule }) (*created[ExportSchedule], error) {
 		plan, err := in.Body.plan()
 		if err != nil {
 			return nil, err
 		}
-		schedule, err := s.CreateSchedule(ctx, callerOf(ctx), plan, onceOf(ctx, createdSchedule))
-		if err != nil {
-			return nil, err
-		}
-		return createdSchedule(schedule), nil
+		schedule, err := s.CreateSchedule(ctx, callerOf(ctx), plan, idempotency(ctx, wireSchedule))
+		return newCreated("/export-schedules/"+schedule.ID, wireSchedule(schedule)), err
 	})
 	register(a, operation{
 		ID: "list-export-schedules", Method: http.MethodGet, Path: "/export-schedules", Tag: tagExports, Access: forUsers, ETag: true,

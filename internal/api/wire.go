@@ -98,6 +98,20 @@ func (Optional[T]) Schema(r huma.Registry) *huma.Schema {
 	return &schema
 }
 
+type bodyOf[T any] struct {
+	Body T
+}
+
+// created is the answer of an operation with a Location.
+type created[T any] struct {
+	Location string `header:"Location" doc:"The path of what was created."`
+	Body     T
+}
+
+func newCreated[T any](path string, body T) *created[T] {
+	return &created[T]{Location: BasePath + path, Body: body}
+}
+
 // PageParams are the query parameters of every list. It is exported because huma passes over embedded types that are not.
 type PageParams struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Items on a page."`

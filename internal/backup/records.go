@@ -300,19 +300,22 @@ type once struct {
 	Caller      string    `json:"caller"`
 	Key         string    `json:"key"`
 	Fingerprint string    `json:"fingerprint"`
-	Status      int       `json:"status"`
-	Answer      []byte    `json:"answer,omitempty"`
+	Status      int       `json:"status,omitempty"` // of archives before format 1's records had an operation; not needed
+	Operation   string    `json:"operation,omitempty"`
+	Created     []byte    `json:"answer,omitempty"`
+	FirstLog    uint64    `json:"first_log,omitempty"`
 	CreatedAt   time.Time `json:"created_at,omitzero"`
 	ExpiresAt   time.Time `json:"expires_at,omitzero"`
 }
 
 func writeIdempotencyRecord(o hearth.IdempotencyRecord) once {
-	return once{o.Caller, o.Key, o.Fingerprint, o.Status, o.Answer, o.CreatedAt, o.ExpiresAt}
+	return once{o.Caller, o.Key, o.Fingerprint, 0, o.Operation, o.Created, o.FirstLog, o.CreatedAt, o.ExpiresAt}
 }
 
 func readOnce(o once) hearth.IdempotencyRecord {
 	return hearth.IdempotencyRecord{
-		Caller: o.Caller, Key: o.Key, Fingerprint: o.Fingerprint, Status: o.Status, Answer: o.Answer, CreatedAt: o.CreatedAt, ExpiresAt: o.ExpiresAt,
+		Caller: o.Caller, Key: o.Key, Fingerprint: o.Fingerprint, Operation: o.Operation, Created: o.Created, FirstLog: o.FirstLog,
+		CreatedAt: o.CreatedAt, ExpiresAt: o.ExpiresAt,
 	}
 }
 

@@ -31,7 +31,7 @@ func (s *Service) prepare(ctx context.Context, n NewUser) (hearth.User, error) {
 
 // SignUp makes an account with the role user, whatever Role says. CodeForbidden where sign-up is closed, or by invitation
 // and the e-mail has none; CodeValidationFailed; CodeEmailTaken.
-func (s *Service) SignUp(ctx context.Context, caller hearth.Caller, n NewUser, once *hearth.IdempotencyRecord) (hearth.User, error) {
+func (s *Service) SignUp(ctx context.Context, caller hearth.Caller, n NewUser, key *hearth.IdempotencyRequest) (hearth.User, error) {
 	if err := s.maySignUp(ctx, n.Email); err != nil {
 		return hearth.User{}, err
 	}
@@ -41,7 +41,7 @@ func (s *Service) SignUp(ctx context.Context, caller hearth.Caller, n NewUser, o
 		return user, err
 	}
 	effects := s.note(ctx, event{caller: caller, actor: "user:" + user.ID, action: "user.signup", userID: user.ID})
-	if effects.Idempotency, err = once.Answered(user); err != nil {
+	if effects.Idempotency, err = key.Record(user); err != nil {
 		return user, err
 	}
 	return user, s.store.CreateUser(ctx, user, effects)

@@ -34,7 +34,7 @@ type Change struct {
 
 // Create makes a device. Errors: CodeValidationFailed, CodeForbidden, CodeNotFound (the organization),
 // CodeIdempotencyMismatch, *hearth.Replayed.
-func (f *Service) Create(ctx context.Context, caller hearth.Caller, input NewDevice, once *hearth.IdempotencyRecord) (hearth.Device, error) {
+func (f *Service) Create(ctx context.Context, caller hearth.Caller, input NewDevice, key *hearth.IdempotencyRequest) (hearth.Device, error) {
 	devices, problems, err := f.prepare(caller, []NewDevice{input}, func(int) string { return "body." })
 	if err != nil {
 		return hearth.Device{}, err
@@ -42,11 +42,11 @@ func (f *Service) Create(ctx context.Context, caller hearth.Caller, input NewDev
 	if len(problems) > 0 {
 		return hearth.Device{}, hearth.Invalid(problems...)
 	}
-	answered, err := once.Answered(devices[0])
+	record, err := key.Record(devices[0])
 	if err != nil {
 		return hearth.Device{}, err
 	}
-	devices, err = f.create(ctx, caller, devices, answered)
+	devices, err = f.create(ctx, caller, devices, record)
 	if err != nil {
 		return hearth.Device{}, err
 	}
@@ -56,7 +56,7 @@ func (f *Service) Create(ctx context.Context, caller hearth.Caller, input NewDev
 // CreateBatch makes up to MaxDeviceBatch devices, all or none; problems name their place, such as "body.items[3].name".
 // Errors are Create's.
 func (f *Service) CreateBatch(
-	ctx context.Context, caller hearth.Caller, inputs []NewDevice, once *hearth.IdempotencyRecord,
+	ctx context.Context, caller hearth.Caller, inputs []NewDevice, key *hearth.IdempotencyRequest,
 ) ([]hearth.Device, error) {
 	if len(inputs) == 0 || len(inputs) > hearth.MaxDeviceBatch {
 		return nil, hearth.Invalid(hearth.FieldError{Location: "body.items", Message: "must have 1 to 1000 items"})
@@ -68,11 +68,11 @@ func (f *Service) CreateBatch(
 	if len(problems) > 0 {
 		return nil, hearth.Invalid(problems...)
 	}
-	answered, err := once.Answered(devices)
+	record, err := key.Record(devices)
 	if err != nil {
 		return nil, err
 	}
-	return f.create(ctx, caller, devices, answered)
+	return f.create(ctx, caller, devices, record)
 }
 
 // prepare makes the devices that are to be created, or says what is wrong with them.
@@ -119,9 +119,9 @@ func mayCreate(caller hearth.Caller, d hearth.Device) error {
 }
 
 func (f *Service) create(
-	ctx context.Context, caller hearth.Caller, devices []hearth.Device, once *hearth.IdempotencyRecord,
+	ctx context.Context, caller hearth.Caller, devices []hearth.Device, record *hearth.IdempotencyRecord,
 ) ([]hearth.Device, error) {
-	effects := hearth.SideEffects{Idempotency: once}
+	effects := hearth.SideEffects{Idempotency: record}
 	for _, d := range devices {
 		entry := caller.Entry(d.CreatedAt, "device.create", "device:"+d.ID)
 		entry.Changes = changes(hearth.Device{}, d)

@@ -29,7 +29,7 @@ type IssuedToken struct {
 
 // CreateToken returns a device a token. Errors: CodeNotFound, CodeForbidden, CodeConflict (too many),
 // CodeIdempotencyMismatch, *hearth.Replayed.
-func (f *Service) CreateToken(ctx context.Context, caller hearth.Caller, deviceID string, once *hearth.IdempotencyRecord) (IssuedToken, error) {
+func (f *Service) CreateToken(ctx context.Context, caller hearth.Caller, deviceID string, key *hearth.IdempotencyRequest) (IssuedToken, error) {
 	if err := f.allowTokens(ctx, caller, deviceID); err != nil {
 		return IssuedToken{}, err
 	}
@@ -39,11 +39,11 @@ func (f *Service) CreateToken(ctx context.Context, caller hearth.Caller, deviceI
 	sum := sha256.Sum256([]byte(secret))
 	now := f.now()
 	issued := IssuedToken{hearth.DeviceToken{ID: newID(), DeviceID: deviceID, Hash: sum[:], CreatedAt: now}, secret}
-	answered, err := once.Answered(issued)
+	record, err := key.Record(issued)
 	if err != nil {
 		return IssuedToken{}, err
 	}
-	effects := hearth.SideEffects{Idempotency: answered, Audit: []hearth.AuditEntry{tokenEntry(caller, now, "device_token.create", issued.ID, deviceID)}}
+	effects := hearth.SideEffects{Idempotency: record, Audit: []hearth.AuditEntry{tokenEntry(caller, now, "device_token.create", issued.ID, deviceID)}}
 	if err := f.store.CreateDeviceToken(ctx, issued.DeviceToken, effects); err != nil {
 		return IssuedToken{}, err
 	}

@@ -30,7 +30,7 @@ const maxProblems = 20
 // Create orders an export: it is queued, and its job left in the same write. Errors: CodeValidationFailed (a device that the
 // caller may not read is named by index, like one that does not exist), CodeForbidden, CodeConflict,
 // CodeIdempotencyMismatch, *hearth.Replayed.
-func (s *Service) Create(ctx context.Context, caller hearth.Caller, order Order, once *hearth.IdempotencyRecord) (hearth.Export, error) {
+func (s *Service) Create(ctx context.Context, caller hearth.Caller, order Order, key *hearth.IdempotencyRequest) (hearth.Export, error) {
 	reach, err := caller.Reach("")
 	if err != nil {
 		return hearth.Export{}, err
@@ -49,16 +49,16 @@ func (s *Service) Create(ctx context.Context, caller hearth.Caller, order Order,
 			return hearth.Export{}, err
 		}
 	}
-	if err := s.place(ctx, caller, e, once); err != nil {
+	if err := s.place(ctx, caller, e, key); err != nil {
 		return hearth.Export{}, err
 	}
 	return e, nil
 }
 
 // place stores an order with its job.
-func (s *Service) place(ctx context.Context, caller hearth.Caller, e hearth.Export, once *hearth.IdempotencyRecord) error {
+func (s *Service) place(ctx context.Context, caller hearth.Caller, e hearth.Export, key *hearth.IdempotencyRequest) error {
 	slices.Sort(e.Reach.Scopes)
-	answered, err := once.Answered(e)
+	record, err := key.Record(e)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (s *Service) place(ctx context.Context, caller hearth.Caller, e hearth.Expo
 		entry.Changes["schedule"] = hearth.Change{After: e.Schedule}
 	}
 	// The order itself is no event: a worker may have begun, and told of it, before that could be told.
-	return s.o.Store.CreateExport(ctx, e, hearth.SideEffects{Idempotency: answered, Audit: []hearth.AuditEntry{entry}, Jobs: []hearth.OutboxJob{job}})
+	return s.o.Store.CreateExport(ctx, e, hearth.SideEffects{Idempotency: record, Audit: []hearth.AuditEntry{entry}, Jobs: []hearth.OutboxJob{job}})
 }
 
 // reachOf returns the scopes of the named devices, or says which of them the caller may not read.

@@ -54,7 +54,7 @@ func planOf(s hearth.ExportSchedule) Plan {
 
 // CreateSchedule makes a schedule of the caller's. Errors: CodeValidationFailed (a device that the caller may not read is named
 // by index, like one that does not exist), CodeForbidden, CodeConflict, CodeIdempotencyMismatch, *hearth.Replayed.
-func (s *Service) CreateSchedule(ctx context.Context, caller hearth.Caller, plan Plan, once *hearth.IdempotencyRecord) (hearth.ExportSchedule, error) {
+func (s *Service) CreateSchedule(ctx context.Context, caller hearth.Caller, plan Plan, key *hearth.IdempotencyRequest) (hearth.ExportSchedule, error) {
 	if _, err := ownerOf(caller); err != nil {
 		return hearth.ExportSchedule{}, err
 	}
@@ -64,12 +64,12 @@ func (s *Service) CreateSchedule(ctx context.Context, caller hearth.Caller, plan
 	if err := s.checkSchedule(ctx, caller, schedule); err != nil {
 		return hearth.ExportSchedule{}, err
 	}
-	answered, err := once.Answered(schedule)
+	record, err := key.Record(schedule)
 	if err != nil {
 		return hearth.ExportSchedule{}, err
 	}
 	entry := caller.Entry(now, "export_schedule.create", "export_schedule:"+schedule.ID)
-	err = s.o.Schedules.CreateExportSchedule(ctx, schedule, hearth.SideEffects{Idempotency: answered, Audit: []hearth.AuditEntry{entry}})
+	err = s.o.Schedules.CreateExportSchedule(ctx, schedule, hearth.SideEffects{Idempotency: record, Audit: []hearth.AuditEntry{entry}})
 	if err != nil {
 		return hearth.ExportSchedule{}, err
 	}

@@ -43,7 +43,7 @@ type NewInvitation struct {
 // Invite mails somebody a link into an organization; an earlier invitation of the same e-mail ends. Whether somebody has
 // an account with that e-mail makes no difference. Errors: CodeNotFound, CodeForbidden (see Caller.AllowRole),
 // CodeValidationFailed, CodeConflict (too many open ones), CodeIdempotencyMismatch, *hearth.Replayed.
-func (s *Service) Invite(ctx context.Context, caller hearth.Caller, input NewInvitation, once *hearth.IdempotencyRecord) (hearth.Invitation, error) {
+func (s *Service) Invite(ctx context.Context, caller hearth.Caller, input NewInvitation, key *hearth.IdempotencyRequest) (hearth.Invitation, error) {
 	orgID := input.OrganizationID
 	if err := caller.AllowOrg(orgID, hearth.MayManageMembers); err != nil {
 		return hearth.Invitation{}, err
@@ -72,14 +72,14 @@ func (s *Service) Invite(ctx context.Context, caller hearth.Caller, input NewInv
 	if err != nil {
 		return hearth.Invitation{}, err
 	}
-	answered, err := once.Answered(invitation)
+	record, err := key.Record(invitation)
 	if err != nil {
 		return hearth.Invitation{}, err
 	}
 	entry := caller.Entry(now, "invitation.create", target(orgID))
 	entry.Changes = map[string]hearth.Change{"email": {After: email}, "role": {After: input.Role}}
 	err = s.store.CreateInvitation(ctx, invitation, hearth.SideEffects{
-		Idempotency: answered, Audit: []hearth.AuditEntry{entry},
+		Idempotency: record, Audit: []hearth.AuditEntry{entry},
 		Jobs: []hearth.OutboxJob{{ID: newID(), Kind: InvitationMailKind, Queue: "notification", Payload: payload}},
 	})
 	if err != nil {
@@ -136,7 +136,7 @@ func errInvitation() *hearth.Error {
 // Accept makes the caller a member by an invitation for the caller's e-mail, once. A member already keeps the higher of
 // the two roles. CodeValidationFailed for any other token; CodeForbidden (a device), CodeConflict (in too many
 // organizations), CodeIdempotencyMismatch, *hearth.Replayed.
-func (s *Service) Accept(ctx context.Context, caller hearth.Caller, token string, once *hearth.IdempotencyRecord) (hearth.Member, error) {
+func (s *Service) Accept(ctx context.Context, caller hearth.Caller, token string, key *hearth.IdempotencyRequest) (hearth.Member, error) {
 	if !caller.IsUser() {
 		return hearth.Member{}, hearth.Errorf(hearth.CodeForbidden, "a device may not do this")
 	}
@@ -150,12 +150,12 @@ func (s *Service) Accept(ctx context.Context, caller hearth.Caller, token string
 		return hearth.Member{}, orRefusal(err)
 	}
 	now := s.now()
-	// What the answer says is settled before the write, as far as Once needs it.
+	// The idempotency record is made before the write, so it says what the write is expected to create.
 	expected := hearth.Member{
 		OrganizationID: invitation.OrganizationID, UserID: user.ID, Name: user.Name, Email: user.Email, JoinedAt: now,
 		Role: higher(invitation.Role, caller.Orgs[invitation.OrganizationID]),
 	}
-	answered, err := once.Answered(expected)
+	record, err := key.Record(expected)
 	if err != nil {
 		return hearth.Member{}, err
 	}
@@ -170,7 +170,7 @@ func (s *Service) Accept(ctx context.Context, caller hearth.Caller, token string
 			audit[0].Changes = map[string]hearth.Change{"role": {Before: from, After: to}}
 			return to, nil
 		},
-	}, hearth.SideEffects{Idempotency: answered, Audit: audit})
+	}, hearth.SideEffects{Idempotency: record, Audit: audit})
 	if err != nil {
 		return hearth.Member{}, orRefusal(err)
 	}

@@ -88,7 +88,7 @@ func target(orgID string) string { return "organization:" + orgID }
 
 // Create makes an organization; the caller becomes its owner. Errors: CodeValidationFailed, CodeForbidden (a device),
 // CodeConflict (the caller is in too many), CodeIdempotencyMismatch, *hearth.Replayed.
-func (s *Service) Create(ctx context.Context, caller hearth.Caller, name string, once *hearth.IdempotencyRecord) (hearth.Organization, error) {
+func (s *Service) Create(ctx context.Context, caller hearth.Caller, name string, key *hearth.IdempotencyRequest) (hearth.Organization, error) {
 	if !caller.IsUser() {
 		return hearth.Organization{}, hearth.Errorf(hearth.CodeForbidden, "a device may not do this")
 	}
@@ -97,13 +97,13 @@ func (s *Service) Create(ctx context.Context, caller hearth.Caller, name string,
 	if problems := org.Validate("body."); len(problems) > 0 {
 		return org, hearth.Invalid(problems...)
 	}
-	answered, err := once.Answered(org)
+	record, err := key.Record(org)
 	if err != nil {
 		return org, err
 	}
 	entry := caller.Entry(now, "organization.create", target(org.ID))
 	entry.Changes = map[string]hearth.Change{"name": {After: name}}
-	err = s.store.CreateOrganization(ctx, org, caller.UserID, hearth.SideEffects{Idempotency: answered, Audit: []hearth.AuditEntry{entry}})
+	err = s.store.CreateOrganization(ctx, org, caller.UserID, hearth.SideEffects{Idempotency: record, Audit: []hearth.AuditEntry{entry}})
 	if err != nil {
 		return hearth.Organization{}, err
 	}

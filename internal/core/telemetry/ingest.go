@@ -16,8 +16,8 @@ type Batch struct {
 	Devices []string
 	// Entries have the index into Devices as their Device. The batch belongs to Ingest, which changes it.
 	Entries []hearth.LogEntry
-	// Once protects the batch from being stored twice; its Render is given the number of entries, an int.
-	Idempotency *hearth.IdempotencyRecord
+	// Idempotency keeps the batch from being stored twice; what it creates is the number of entries, an int.
+	Idempotency *hearth.IdempotencyRequest
 	// Checkpoint is stored with the batch.
 	Checkpoint *hearth.Checkpoint
 	// Place names an entry in errors, by its index; nil is "body[index]".
@@ -58,7 +58,7 @@ func (s *Service) Ingest(ctx context.Context, caller hearth.Caller, batch Batch)
 		}
 	}
 	effects := hearth.SideEffects{}
-	if effects.Idempotency, err = batch.Idempotency.Answered(len(batch.Entries)); err != nil {
+	if effects.Idempotency, err = batch.Idempotency.Record(len(batch.Entries)); err != nil {
 		return err
 	}
 	first, err := s.options.Store.AppendLogs(ctx, batch.Entries, batch.Checkpoint, effects)
@@ -100,8 +100,9 @@ func (s *Service) check(batch Batch, devices []*hearth.Device) error {
 type Single struct {
 	DeviceID string
 	Entry    hearth.LogEntry
-	// Once protects the log from being stored twice; its Render is given the hearth.Log.
-	Idempotency *hearth.IdempotencyRecord
+	// Idempotency keeps the log from being stored twice; what it creates is a hearth.Log without its ID, which the store's
+	// IdempotencyRecord.FirstLog says.
+	Idempotency *hearth.IdempotencyRequest
 }
 
 // Add stores one log and returns it back with its id. CodeNotFound and CodeForbidden as for every device,
@@ -120,14 +121,10 @@ func (s *Service) Add(ctx context.Context, caller hearth.Caller, single Single) 
 		entry.Value = 0 // minus zero would be a second zero
 	}
 	effects := hearth.SideEffects{}
-	if single.Idempotency != nil {
-		// The store knows the log's number, so that it has the answer made: see hearth.LogStore.
-		once := *single.Idempotency
-		once.Render = func(created any) (int, []byte, error) {
-			first, _ := created.(uint64)
-			return single.Idempotency.Render(logOf(entry, device.ID, first))
-		}
-		effects.Idempotency = &once
+	created := logOf(entry, device.ID, 0)
+	created.ID = ""
+	if effects.Idempotency, err = single.Idempotency.Record(created); err != nil {
+		return hearth.Log{}, err
 	}
 	entries := []hearth.LogEntry{entry}
 	first, err := s.options.Store.AppendLogs(ctx, entries, nil, effects)

@@ -239,29 +239,33 @@ func TestASingleLogComesBackAsItIsListed(t *testing.T) {
 
 var everything = hearth.Span{From: time.Unix(0, 0).UTC(), To: now.Add(48 * time.Hour)}
 
-func onceFor(key string) *hearth.IdempotencyRecord {
-	return &hearth.IdempotencyRecord{
-		Caller: "user:ann", Key: key, Fingerprint: "f", CreatedAt: now, ExpiresAt: now.Add(time.Hour),
-		Render: func(created any) (int, []byte, error) { return 201, fmt.Appendf(nil, "%v", created), nil },
+func keyed(key string) *hearth.IdempotencyRequest {
+	return &hearth.IdempotencyRequest{
+		IdempotencyRecord: hearth.IdempotencyRecord{
+			Caller: "user:ann", Key: key, Fingerprint: "f", CreatedAt: now, ExpiresAt: now.Add(time.Hour),
+		},
+		Seal: func(created any) ([]byte, error) { return fmt.Appendf(nil, "%v", created), nil },
 	}
 }
 
 func TestARepeatedRequestIsAnsweredAsTheFirst(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
-	log, err := b.Add(t.Context(), ann, Single{DeviceID: "a1", Entry: entry(0, 7), Idempotency: onceFor("k")})
+	log, err := b.Add(t.Context(), ann, Single{DeviceID: "a1", Entry: entry(0, 7), Idempotency: keyed("k")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = b.Add(t.Context(), ann, Single{DeviceID: "a1", Entry: entry(0, 7), Idempotency: onceFor("k")})
+	_, err = b.Add(t.Context(), ann, Single{DeviceID: "a1", Entry: entry(0, 7), Idempotency: keyed("k")})
+	unnumbered := log
+	unnumbered.ID = ""
 	replayed, ok := errors.AsType[*hearth.Replayed](err)
-	if !ok || string(replayed.Idempotency.Answer) != fmt.Sprint(log) || replayed.Idempotency.Status != 201 {
+	if !ok || string(replayed.Record.Created) != fmt.Sprint(unnumbered) || hearth.LogID(replayed.Record.FirstLog) != log.ID {
 		t.Errorf("got %v, %+v", err, replayed)
 	}
 	for range 2 {
-		err = b.Ingest(t.Context(), ann, Batch{Devices: []string{"a1"}, Entries: []hearth.LogEntry{entry(0, 1), entry(0, 2)}, Idempotency: onceFor("l")})
+		err = b.Ingest(t.Context(), ann, Batch{Devices: []string{"a1"}, Entries: []hearth.LogEntry{entry(0, 1), entry(0, 2)}, Idempotency: keyed("l")})
 	}
-	if replayed, ok = errors.AsType[*hearth.Replayed](err); !ok || string(replayed.Idempotency.Answer) != "2" {
+	if replayed, ok = errors.AsType[*hearth.Replayed](err); !ok || string(replayed.Record.Created) != "2" {
 		t.Errorf("got %v", err)
 	}
 	if n := b.all(t); n != 3 {

@@ -353,11 +353,7 @@ func (a *archiver) checkpoints() error {
 func (a *archiver) journals() error {
 	if err := archiveEach(a, collCommits, bson.D{{Key: "once", Value: bson.D{{Key: "$exists", Value: true}}}, {Key: "open", Value: nil}},
 		eachOf(func(d commitDoc) []hearth.IdempotencyRecord {
-			caller, key := splitOnceKey(d.Idempotency)
-			return []hearth.IdempotencyRecord{{
-				Caller: caller, Key: key, Fingerprint: d.Fingerprint, Status: d.Status, Answer: d.Answer,
-				CreatedAt: fromMillis(d.Created), ExpiresAt: fromMillis(d.Expires),
-			}}
+			return []hearth.IdempotencyRecord{d.idempotencyRecord()}
 		}), func(v []hearth.IdempotencyRecord) hearth.ArchivePart { return hearth.ArchivePart{Idempotency: v} }); err != nil {
 		return err
 	}

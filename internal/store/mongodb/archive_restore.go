@@ -386,11 +386,10 @@ func (s *Store) restoreJournals(ctx context.Context, part *hearth.ArchivePart) e
 	for _, j := range part.Outbox {
 		jobs = append(jobs, newJobDoc(j))
 	}
-	err := restoreEach(ctx, s, collCommits, part.Idempotency, func(o hearth.IdempotencyRecord) commitDoc {
-		return commitDoc{
-			ID: uuid.NewString(), Idempotency: onceKey(o.Caller, o.Key), Fingerprint: o.Fingerprint, Status: o.Status, Answer: o.Answer,
-			Created: millis(o.CreatedAt), Expires: millis(o.ExpiresAt), PurgeAt: s.purgeAt(o.ExpiresAt),
-		}
+	err := restoreEach(ctx, s, collCommits, part.Idempotency, func(r hearth.IdempotencyRecord) commitDoc {
+		c := commitDoc{ID: uuid.NewString(), PurgeAt: s.purgeAt(r.ExpiresAt)}
+		c.setIdempotency(r)
+		return c
 	})
 	if err != nil || len(jobs) == 0 {
 		return err

@@ -26,11 +26,12 @@ type commitDoc struct {
 	Audit   []auditDoc `bson:"audit,omitempty"`
 	Jobs    []jobDoc   `bson:"jobs,omitempty"`
 
-	// Once is onceKey of the idempotency record; unique.
+	// Idempotency names the idempotency record (see idempotencyID); unique. The fields below are the record's.
 	Idempotency string `bson:"once,omitempty"`
 	Fingerprint string `bson:"fingerprint,omitempty"`
-	Status      int    `bson:"status,omitempty"`
-	Answer      []byte `bson:"answer,omitempty"`
+	Operation   string `bson:"operation,omitempty"`
+	What        []byte `bson:"answer,omitempty"`
+	FirstLog    int64  `bson:"first_log,omitempty"`
 	Created     int64  `bson:"created,omitempty"`
 	Expires     int64  `bson:"expires,omitempty"`
 	// PurgeAt is when the server removes it for good; never set while it is open.
@@ -79,9 +80,8 @@ func (s *Store) newCommit(ctx context.Context, st *step) (commitDoc, error) {
 	for _, job := range st.effects.Jobs {
 		c.Jobs = append(c.Jobs, newJobDoc(job.CausedBy(ctx)))
 	}
-	if o := st.effects.Idempotency; o != nil {
-		c.Idempotency, c.Fingerprint, c.Status, c.Answer = onceKey(o.Caller, o.Key), o.Fingerprint, o.Status, o.Answer
-		c.Created, c.Expires = millis(o.CreatedAt), millis(o.ExpiresAt)
+	if r := st.effects.Idempotency; r != nil {
+		c.setIdempotency(*r)
 	}
 	return c, nil
 }

@@ -27,7 +27,8 @@ func atNoon() time.Time { return noon }
 // once returns an idempotency record that counts on what was created.
 func once(key string) *hearth.IdempotencyRecord {
 	return &hearth.IdempotencyRecord{
-		Caller: "user:ann", Key: key, Fingerprint: "f", Status: 201, Answer: []byte("first"), CreatedAt: noon, ExpiresAt: noon.Add(hearth.IdempotencyTTL),
+		Caller: "user:ann", Key: key, Fingerprint: "f", Operation: "test", Created: []byte("first"),
+		CreatedAt: noon, ExpiresAt: noon.Add(hearth.IdempotencyTTL),
 	}
 }
 
@@ -364,7 +365,7 @@ func TestOneOfManyWritesWithOneKeyIsDone(t *testing.T) {
 			switch {
 			case err == nil:
 				created.Add(1)
-			case errors.As(err, &again) && string(again.Idempotency.Answer) == "first":
+			case errors.As(err, &again) && string(again.Record.Created) == "first":
 				replayed.Add(1)
 			default:
 				t.Error(err)
@@ -465,5 +466,22 @@ func TestProcessesLoseNoChangeOfOneAnother(t *testing.T) {
 	}
 	if n := verifyChain(t, stores[1]) - before; n != want {
 		t.Errorf("%d entries, want %d", n, want)
+	}
+}
+
+// TestIdempotencyRecordsSurviveAnUpgrade: a record of a program that stored HTTP answers is there, without an operation.
+func TestIdempotencyRecordsSurviveAnUpgrade(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, atNoon)
+	_, err := s.db.Collection(collCommits).InsertOne(t.Context(), bson.D{
+		{Key: "_id", Value: "c"}, {Key: "once", Value: "user:ann\x00k"}, {Key: "fingerprint", Value: "f"}, {Key: "status", Value: 201},
+		{Key: "answer", Value: []byte("sealed")}, {Key: "created", Value: millis(noon)}, {Key: "expires", Value: millis(noon.Add(time.Hour))},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.IdempotencyRecord(t.Context(), "user:ann", "k")
+	if err != nil || got.Operation != "" || string(got.Created) != "sealed" || got.Fingerprint != "f" || got.FirstLog != 0 {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }

@@ -15,13 +15,21 @@ import (
 
 var _ hearth.IdempotencyStore = (*Store)(nil)
 
-// onceKey names an idempotency record. A caller's key holds no NUL.
-func onceKey(caller, key string) string { return caller + "\x00" + key }
+// idempotencyID names an idempotency record. A caller's key holds no NUL.
+func idempotencyID(caller, key string) string { return caller + "\x00" + key }
 
-// splitOnceKey is onceKey backwards.
-func splitOnceKey(name string) (caller, key string) {
-	caller, key, _ = strings.Cut(name, "\x00")
-	return caller, key
+func (c *commitDoc) setIdempotency(r hearth.IdempotencyRecord) {
+	c.Idempotency, c.Fingerprint, c.Operation = idempotencyID(r.Caller, r.Key), r.Fingerprint, r.Operation
+	c.What, c.FirstLog = r.Created, int64(r.FirstLog)
+	c.Created, c.Expires = millis(r.CreatedAt), millis(r.ExpiresAt)
+}
+
+func (c *commitDoc) idempotencyRecord() hearth.IdempotencyRecord {
+	caller, key, _ := strings.Cut(c.Idempotency, "\x00")
+	return hearth.IdempotencyRecord{
+		Caller: caller, Key: key, Fingerprint: c.Fingerprint, Operation: c.Operation, Created: c.What, FirstLog: uint64(c.FirstLog),
+		CreatedAt: fromMillis(c.Created), ExpiresAt: fromMillis(c.Expires),
+	}
 }
 
 // findIdempotencyRecord returns the unexpired record of a caller's key, whose write it makes sure to be finished; nil if there is none. One
@@ -32,7 +40,7 @@ func (s *Store) findIdempotencyRecord(ctx context.Context, caller, key string) (
 	for try := 0; ; try++ {
 		var c commitDoc
 		// Served by the unique index of once.
-		err := commits.FindOne(ctx, bson.D{{Key: "once", Value: onceKey(caller, key)}}).Decode(&c)
+		err := commits.FindOne(ctx, bson.D{{Key: "once", Value: idempotencyID(caller, key)}}).Decode(&c)
 		switch {
 		case errors.Is(err, mongo.ErrNoDocuments):
 			return nil, nil
@@ -54,47 +62,45 @@ func (s *Store) findIdempotencyRecord(ctx context.Context, caller, key string) (
 			})
 			return nil, err
 		default:
-			return &hearth.IdempotencyRecord{
-				Caller: caller, Key: key, Fingerprint: c.Fingerprint, Status: c.Status, Answer: c.Answer,
-				CreatedAt: fromMillis(c.Created), ExpiresAt: fromMillis(c.Expires),
-			}, nil
+			record := c.idempotencyRecord()
+			return &record, nil
 		}
 	}
 }
 
 // replay returns the error of a write that was done before, nil if it was not.
-func (s *Store) replay(ctx context.Context, once *hearth.IdempotencyRecord) error {
-	if once == nil {
+func (s *Store) replay(ctx context.Context, record *hearth.IdempotencyRecord) error {
+	if record == nil {
 		return nil
 	}
-	first, err := s.findIdempotencyRecord(ctx, once.Caller, once.Key)
+	first, err := s.findIdempotencyRecord(ctx, record.Caller, record.Key)
 	if err != nil || first == nil {
 		return err
 	}
-	if first.Fingerprint != once.Fingerprint {
+	if first.Fingerprint != record.Fingerprint {
 		return hearth.Errorf(hearth.CodeIdempotencyMismatch, "this Idempotency-Key was used for another request")
 	}
-	return &hearth.Replayed{Idempotency: *first}
+	return &hearth.Replayed{Record: *first}
 }
 
-// Once implements hearth.IdempotencyStore.
-func (s *Store) IdempotencyRecord(ctx context.Context, caller, key string) (once hearth.IdempotencyRecord, err error) {
-	err = s.do(ctx, "Once", func(ctx context.Context) error {
+// IdempotencyRecord implements hearth.IdempotencyStore.
+func (s *Store) IdempotencyRecord(ctx context.Context, caller, key string) (record hearth.IdempotencyRecord, err error) {
+	err = s.do(ctx, "IdempotencyRecord", func(ctx context.Context) error {
 		first, err := s.findIdempotencyRecord(ctx, caller, key)
 		if err == nil && first == nil {
 			err = hearth.NotFound("idempotency record")
 		}
 		if err == nil {
-			once = *first
+			record = *first
 		}
 		return err
 	})
-	return once, err
+	return record, err
 }
 
 // DeleteExpiredIdempotencyRecords implements hearth.IdempotencyStore.
 func (s *Store) DeleteExpiredIdempotencyRecords(ctx context.Context, now time.Time, limit int) (deleted int, err error) {
-	err = s.do(ctx, "DeleteExpiredOnce", func(ctx context.Context) error {
+	err = s.do(ctx, "DeleteExpiredIdempotencyRecords", func(ctx context.Context) error {
 		// The index expires finds them.
 		deleted, err = s.deleteFirst(ctx, collCommits, bson.D{
 			{Key: "expires", Value: bson.D{{Key: "$exists", Value: true}, {Key: "$lte", Value: millis(now)}}}, {Key: "open", Value: nil},

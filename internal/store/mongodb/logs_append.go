@@ -375,10 +375,10 @@ func (s *Store) appendAlong(
 			}
 			d.batch.checkpoint = d.doc.Checkpoint
 		}
-		if once := effects.Idempotency; once != nil && once.Answer == nil && once.Render != nil {
-			if st.effects.Idempotency, err = once.Answered(call.first); err != nil {
-				return err
-			}
+		if effects.Idempotency != nil && len(call.entries) > 0 {
+			record := *effects.Idempotency
+			record.FirstLog = call.first
+			st.effects.Idempotency = &record
 		}
 		if len(call.entries) > 0 || checkpoint != nil {
 			st.insert(collBatches, d.doc.First, d.doc, nil)

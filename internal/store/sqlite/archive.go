@@ -185,13 +185,7 @@ func (a *archiver) exports() {
 }
 
 func (a *archiver) journals() {
-	archiveEach(a, `SELECT caller, key, fingerprint, status, answer, created_at, expires_at FROM once ORDER BY caller, key`,
-		func(row rowScanner) (o hearth.IdempotencyRecord, err error) {
-			var created, expires int64
-			err = row.Scan(&o.Caller, &o.Key, &o.Fingerprint, &o.Status, &o.Answer, &created, &expires)
-			o.CreatedAt, o.ExpiresAt = fromMillis(created), fromMillis(expires)
-			return o, err
-		},
+	archiveEach(a, `SELECT `+idempotencyColumns+` FROM idempotency ORDER BY caller, key`, scanIdempotencyRecord,
 		func(v []hearth.IdempotencyRecord) hearth.ArchivePart { return hearth.ArchivePart{Idempotency: v} })
 	archiveEach(a, `SELECT id, kind, queue, payload, uniq, run_at FROM outbox ORDER BY id`,
 		func(row rowScanner) (job hearth.OutboxJob, err error) {

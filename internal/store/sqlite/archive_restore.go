@@ -36,7 +36,7 @@ func checkEmpty(t *tx) error {
 	var used bool
 	err := t.row(`SELECT EXISTS(SELECT 1 FROM users) OR EXISTS(SELECT 1 FROM organizations) OR EXISTS(SELECT 1 FROM devices)
 		OR EXISTS(SELECT 1 FROM audit) OR EXISTS(SELECT 1 FROM exports) OR EXISTS(SELECT 1 FROM import_checkpoints)
-		OR EXISTS(SELECT 1 FROM once) OR EXISTS(SELECT 1 FROM outbox) OR EXISTS(SELECT 1 FROM login_tries)
+		OR EXISTS(SELECT 1 FROM idempotency) OR EXISTS(SELECT 1 FROM outbox) OR EXISTS(SELECT 1 FROM login_tries)
 		OR EXISTS(SELECT 1 FROM log_tail) OR EXISTS(SELECT 1 FROM log_chunks)
 		OR (SELECT folded FROM log_state)>0 OR EXISTS(SELECT 1 FROM sqlite_sequence WHERE name='devices' AND seq>0)`).Scan(&used)
 	if err == nil && used {
@@ -255,10 +255,8 @@ func restoreExports(t *tx, part *hearth.ArchivePart) error {
 }
 
 func restoreJournals(t *tx, part *hearth.ArchivePart) error {
-	err := restoreEach(t, `INSERT INTO once(caller, key, fingerprint, status, answer, created_at, expires_at) VALUES(?,?,?,?,?,?,?)`, part.Idempotency,
-		func(o *hearth.IdempotencyRecord) ([]any, error) {
-			return []any{o.Caller, o.Key, o.Fingerprint, o.Status, blobOf(o.Answer), millis(o.CreatedAt), millis(o.ExpiresAt)}, nil
-		})
+	err := restoreEach(t, `INSERT INTO idempotency(`+idempotencyColumns+`) VALUES(?,?,?,?,?,?,?,?)`, part.Idempotency,
+		func(r *hearth.IdempotencyRecord) ([]any, error) { return idempotencyValues(r), nil })
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"time"
 
 	"hearth"
@@ -9,26 +11,57 @@ import (
 
 var _ hearth.IdempotencyStore = (*Store)(nil)
 
-// Once is hearth.IdempotencyStore's.
-func (s *Store) IdempotencyRecord(ctx context.Context, caller, key string) (hearth.IdempotencyRecord, error) {
-	once := hearth.IdempotencyRecord{Caller: caller, Key: key}
-	err := s.read(ctx, "Once", func(r *reader) error {
-		var created, expires int64
-		// Served by the primary key (caller, key).
-		err := r.row(`SELECT fingerprint, status, answer, created_at, expires_at FROM once WHERE caller=? AND key=? AND expires_at>?`,
-			caller, key, millis(s.now())).Scan(&once.Fingerprint, &once.Status, &once.Answer, &created, &expires)
-		once.CreatedAt, once.ExpiresAt = fromMillis(created), fromMillis(expires)
+const idempotencyColumns = `caller, key, fingerprint, operation, created, first_log, created_at, expires_at`
+
+// selectIdempotencyRecord is served by the primary key (caller, key).
+const selectIdempotencyRecord = `SELECT ` + idempotencyColumns + ` FROM idempotency WHERE caller=? AND key=? AND expires_at>?`
+
+func scanIdempotencyRecord(row rowScanner) (r hearth.IdempotencyRecord, err error) {
+	var created, expires, first int64
+	err = row.Scan(&r.Caller, &r.Key, &r.Fingerprint, &r.Operation, &r.Created, &first, &created, &expires)
+	r.FirstLog, r.CreatedAt, r.ExpiresAt = uint64(first), fromMillis(created), fromMillis(expires)
+	return r, err
+}
+
+func idempotencyValues(r *hearth.IdempotencyRecord) []any {
+	return []any{
+		r.Caller, r.Key, r.Fingerprint, r.Operation, blobOf(r.Created), int64(r.FirstLog), millis(r.CreatedAt), millis(r.ExpiresAt),
+	}
+}
+
+// IdempotencyRecord is hearth.IdempotencyStore's.
+func (s *Store) IdempotencyRecord(ctx context.Context, caller, key string) (record hearth.IdempotencyRecord, err error) {
+	err = s.read(ctx, "IdempotencyRecord", func(r *reader) error {
+		record, err = scanIdempotencyRecord(r.row(selectIdempotencyRecord, caller, key, millis(s.now())))
 		return found(err, "idempotency record")
 	})
-	return once, err
+	return record, err
+}
+
+// writeIdempotencyRecord returns the error of a write that was made before.
+func (s *Store) writeIdempotencyRecord(t *tx, record *hearth.IdempotencyRecord) error {
+	if record == nil {
+		return nil
+	}
+	first, err := scanIdempotencyRecord(t.row(selectIdempotencyRecord, record.Caller, record.Key, millis(s.now())))
+	switch {
+	case err == nil && first.Fingerprint != record.Fingerprint:
+		return hearth.Errorf(hearth.CodeIdempotencyMismatch, "this Idempotency-Key was used for another request")
+	case err == nil:
+		return &hearth.Replayed{Record: first}
+	case !errors.Is(err, sql.ErrNoRows):
+		return err
+	}
+	_, err = t.exec(`INSERT OR REPLACE INTO idempotency(`+idempotencyColumns+`) VALUES(?,?,?,?,?,?,?,?)`, idempotencyValues(record)...)
+	return err
 }
 
 // DeleteExpiredIdempotencyRecords is hearth.IdempotencyStore's.
 func (s *Store) DeleteExpiredIdempotencyRecords(ctx context.Context, now time.Time, limit int) (deleted int, err error) {
-	err = s.write(ctx, "DeleteExpiredOnce", func(t *tx) error {
-		// The index once_expires finds them.
-		result, err := t.exec(`DELETE FROM once WHERE (caller, key) IN
-			(SELECT caller, key FROM once WHERE expires_at<=? ORDER BY expires_at LIMIT ?)`, millis(now), limit)
+	err = s.write(ctx, "DeleteExpiredIdempotencyRecords", func(t *tx) error {
+		// The index idempotency_expires finds them.
+		result, err := t.exec(`DELETE FROM idempotency WHERE (caller, key) IN
+			(SELECT caller, key FROM idempotency WHERE expires_at<=? ORDER BY expires_at LIMIT ?)`, millis(now), limit)
 		if err != nil {
 			return err
 		}

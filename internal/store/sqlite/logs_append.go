@@ -279,8 +279,12 @@ func (s *Store) AppendLogs(
 	}
 	err = s.write(ctx, "AppendLogs", func(t *tx) error {
 		effects := effects
-		if err := s.answerLogs(t, &effects); err != nil {
-			return err
+		if effects.Idempotency != nil && len(entries) > 0 {
+			record, err := *effects.Idempotency, error(nil)
+			if record.FirstLog, err = t.w.logs.nextSeq(t); err != nil {
+				return err
+			}
+			effects.Idempotency = &record
 		}
 		if err := s.writeEffects(t, effects); err != nil {
 			return err
@@ -308,19 +312,6 @@ func (s *Store) AppendLogs(
 		return err
 	})
 	return first, err
-}
-
-// answerLogs has the answer made of an idempotency record that waits for the first entry's number.
-func (s *Store) answerLogs(t *tx, effects *hearth.SideEffects) error {
-	if effects.Idempotency == nil || effects.Idempotency.Answer != nil || effects.Idempotency.Render == nil {
-		return nil
-	}
-	first, err := t.w.logs.nextSeq(t)
-	if err != nil {
-		return err
-	}
-	effects.Idempotency, err = effects.Idempotency.Answered(first)
-	return err
 }
 
 // ForeignWrites returns a number that grows when another process has written to the database since it was last asked for.

@@ -1,11 +1,6 @@
 package sqlite
 
-import (
-	"database/sql"
-	"errors"
-
-	"hearth"
-)
+import "hearth"
 
 // writeEffects writes what travels with a write. It comes first in the write, so that a replay changes nothing.
 func (s *Store) writeEffects(t *tx, effects hearth.SideEffects) error {
@@ -30,31 +25,6 @@ func (s *Store) writeEffects(t *tx, effects hearth.SideEffects) error {
 		t.onCommit(s.wakeOutbox)
 	}
 	return nil
-}
-
-func (s *Store) writeIdempotencyRecord(t *tx, once *hearth.IdempotencyRecord) error {
-	if once == nil {
-		return nil
-	}
-	first := hearth.IdempotencyRecord{Caller: once.Caller, Key: once.Key}
-	var created, expires int64
-	// Served by the primary key (caller, key).
-	err := t.row(`SELECT fingerprint, status, answer, created_at, expires_at FROM once WHERE caller=? AND key=?`,
-		once.Caller, once.Key).Scan(&first.Fingerprint, &first.Status, &first.Answer, &created, &expires)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-	case err != nil:
-		return err
-	case fromMillis(expires).After(s.now()):
-		if first.Fingerprint != once.Fingerprint {
-			return hearth.Errorf(hearth.CodeIdempotencyMismatch, "this Idempotency-Key was used for another request")
-		}
-		first.CreatedAt, first.ExpiresAt = fromMillis(created), fromMillis(expires)
-		return &hearth.Replayed{Idempotency: first}
-	}
-	_, err = t.exec(`INSERT OR REPLACE INTO once(caller, key, fingerprint, status, answer, created_at, expires_at) VALUES(?,?,?,?,?,?,?)`,
-		once.Caller, once.Key, once.Fingerprint, once.Status, once.Answer, millis(once.CreatedAt), millis(once.ExpiresAt))
-	return err
 }
 
 func (s *Store) writeAudit(t *tx, entry hearth.AuditEntry) error {

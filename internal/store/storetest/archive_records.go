@@ -199,7 +199,7 @@ func (g *recordMaker) checkpoints() []hearth.Checkpoint {
 
 func (g *recordMaker) once() []hearth.IdempotencyRecord {
 	return each(g.n, func(i int) hearth.IdempotencyRecord {
-		return hearth.IdempotencyRecord{Caller: "user:" + g.userID(i), Key: fmt.Sprintf("key %d", i), Fingerprint: "f", Status: 201, Answer: []byte{0, 0xfe},
+		return hearth.IdempotencyRecord{Caller: "user:" + g.userID(i), Key: fmt.Sprintf("key %d", i), Fingerprint: "f", Operation: "create-log", Created: []byte{0, 0xfe}, FirstLog: uint64(i + 1),
 			CreatedAt: g.at(i), ExpiresAt: g.at(i + 1440)}
 	}, func(int, *hearth.IdempotencyRecord) {})
 }

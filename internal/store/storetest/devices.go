@@ -144,7 +144,7 @@ func devicesAllOrNone(t *testing.T, s hearth.DeviceStore) {
 
 func once(fingerprint string) hearth.SideEffects {
 	return hearth.SideEffects{Idempotency: &hearth.IdempotencyRecord{
-		Caller: "user:u1", Key: "k", Fingerprint: fingerprint, Status: 201, Answer: []byte("first"),
+		Caller: "user:u1", Key: "k", Fingerprint: fingerprint, Operation: "create-device", Created: []byte("first"),
 		CreatedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour),
 	}}
 }
@@ -155,8 +155,8 @@ func devicesOnce(t *testing.T, s hearth.DeviceStore) {
 	}
 	_, err := s.CreateDevices(t.Context(), []hearth.Device{device(2)}, once("a"))
 	replayed, ok := errors.AsType[*hearth.Replayed](err)
-	if !ok || string(replayed.Idempotency.Answer) != "first" || replayed.Idempotency.Status != 201 {
-		t.Errorf("got %v, want the first answer", err)
+	if !ok || string(replayed.Record.Created) != "first" || replayed.Record.Operation != "create-device" || replayed.Record.FirstLog != 0 {
+		t.Errorf("got %v, want what was created first", err)
 	}
 	_, err = s.CreateDevices(t.Context(), []hearth.Device{device(2)}, once("b"))
 	wantCode(t, err, hearth.CodeIdempotencyMismatch)

@@ -3,7 +3,6 @@ package storetest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"sync"
@@ -207,20 +206,14 @@ func logsOnce(t *testing.T, s LogStore) {
 func logsAnswer(t *testing.T, s LogStore) {
 	d := createDevices(t, s, device(1))[0]
 	appendLogs(t, s, entry(d, "a", 1, 0))
-	asked := func() hearth.SideEffects {
-		effects := once("f")
-		effects.Idempotency.Answer = nil
-		effects.Idempotency.Render = func(created any) (int, []byte, error) { return 201, fmt.Append(nil, created), nil }
-		return effects
-	}
-	first, err := s.AppendLogs(t.Context(), []hearth.LogEntry{entry(d, "a", 1, 0), entry(d, "a", 2, 0)}, nil, asked())
+	first, err := s.AppendLogs(t.Context(), []hearth.LogEntry{entry(d, "a", 1, 0), entry(d, "a", 2, 0)}, nil, once("f"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.AppendLogs(t.Context(), []hearth.LogEntry{entry(d, "a", 1, 0), entry(d, "a", 2, 0)}, nil, asked())
+	_, err = s.AppendLogs(t.Context(), []hearth.LogEntry{entry(d, "a", 1, 0), entry(d, "a", 2, 0)}, nil, once("f"))
 	replayed, ok := errors.AsType[*hearth.Replayed](err)
-	if !ok || string(replayed.Idempotency.Answer) != fmt.Sprint(first) {
-		t.Errorf("got %v %+v, want the answer %d", err, replayed, first)
+	if !ok || string(replayed.Record.Created) != "first" || replayed.Record.FirstLog != first {
+		t.Errorf("got %v %+v, want the first log %d", err, replayed, first)
 	}
 }
 
