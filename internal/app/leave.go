@@ -26,6 +26,9 @@ func (a *App) leaving(next http.Handler) http.Handler {
 // serving. One that is alone stops at once.
 func (a *App) leave(ctx context.Context) {
 	if a.redis != nil {
-		_ = wait(ctx, farewell) // or less, if no time is left
+		select {
+		case <-time.After(farewell):
+		case <-ctx.Done(): // no more time is left
+		}
 	}
 }

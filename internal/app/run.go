@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 
+	"hearth/internal/httpserver"
 	"hearth/internal/observe"
 )
 
@@ -38,7 +40,7 @@ func (a *App) Run(ctx context.Context, ready func(url string)) error {
 		if err := a.startAdmin(failed); err != nil {
 			return err
 		}
-		listener, err := listen(ctx, a.config.Addr, peerTimeout)
+		listener, err := httpserver.Listen(ctx, a.config.Addr)
 		if err != nil {
 			return fmt.Errorf("listen on %s: %w", a.config.Addr, err)
 		}
@@ -51,7 +53,7 @@ func (a *App) Run(ctx context.Context, ready func(url string)) error {
 			a.leaves.Store(true)
 			return nil
 		})
-		url := baseURL(listener.Addr())
+		url := httpserver.BaseURL(listener.Addr())
 		a.log.InfoContext(ctx, "serving", "url", url, "version", a.options.Version)
 		if ready != nil {
 			ready(url)
@@ -109,14 +111,7 @@ func (a *App) listenAdmin() (net.Listener, error) {
 	return listener, nil
 }
 
-// baseURL returns the URL of a listener for somebody on the same machine.
-func baseURL(addr net.Addr) string {
-	host, port, err := net.SplitHostPort(addr.String())
-	if err != nil {
-		return "http://" + addr.String()
-	}
-	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
-		host = "localhost"
-	}
-	return "http://" + net.JoinHostPort(host, port)
+// serve answers on the listener until its step is taken down; an earlier end goes to failed.
+func (a *App) serve(name string, listener net.Listener, handler http.Handler, failed chan<- error) {
+	a.steps.add(name, httpserver.Serve(listener, handler, a.log, func(err error) { failed <- fmt.Errorf("%s: %w", name, err) }))
 }

@@ -1,19 +1,19 @@
-package app
+package httpserver
 
 import (
 	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"testing"
 	"time"
 )
 
-// Whoever was at the door before a stop is answered, however far it got; one that says nothing holds nobody up for long.
-func TestAStopAnswersEverybodyWhoCameBefore(t *testing.T) {
+// A connection that was pending before a stop is answered, however far it got; one that sends nothing delays the stop briefly.
+func TestAStopAnswersPendingConnections(t *testing.T) {
 	t.Parallel()
 	listener, err := listen(t.Context(), "127.0.0.1:0", peerTimeout)
 	if err != nil {
@@ -45,7 +45,7 @@ func TestAStopAnswersEverybodyWhoCameBefore(t *testing.T) {
 		w.Header().Set("Connection", "close")
 		_, _ = io.Copy(w, r.Body)
 	})
-	stop := serveHTTP(listener, handled, log.Default(), func(err error) { t.Errorf("the end came by itself: %v", err) })
+	stop := Serve(listener, handled, slog.Default(), func(err error) { t.Errorf("serving ended by itself: %v", err) })
 	began := time.Now()
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop(t.Context()) }()
@@ -80,18 +80,18 @@ func TestAStopAnswersEverybodyWhoCameBefore(t *testing.T) {
 	}
 	if conn, err := net.Dial("tcp", addr); err == nil {
 		_ = conn.Close()
-		t.Error("after the stop a connection is taken")
+		t.Error("after the stop a connection is accepted")
 	}
 }
 
-func TestAListenerThatEndsByItselfIsToldOfOnce(t *testing.T) {
+func TestAListenerThatEndsByItselfFailsOnce(t *testing.T) {
 	t.Parallel()
 	listener, err := listen(t.Context(), "127.0.0.1:0", peerTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}
 	failed := make(chan error, 1)
-	stop := serveHTTP(listener, http.NotFoundHandler(), log.Default(), func(err error) { failed <- err })
+	stop := Serve(listener, http.NotFoundHandler(), slog.Default(), func(err error) { failed <- err })
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}

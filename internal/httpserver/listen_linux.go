@@ -1,4 +1,4 @@
-package app
+package httpserver
 
 import (
 	"errors"
@@ -13,9 +13,9 @@ func setPeerTimeout(fd uintptr, timeout time.Duration) error {
 	return unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(timeout.Milliseconds()))
 }
 
-// admitNobody makes the kernel drop every request for a new connection to the listener. Connections that are open, or about to
+// refuseNew makes the kernel drop every request for a new connection to the listener. Connections that are open, or about to
 // be, go on.
-func admitNobody(listener net.Listener) error {
+func refuseNew(listener net.Listener) error {
 	// The filter sees TCP segments from their header on: its flags are byte 13. SYN alone opens a connection.
 	const flags, syn, ack = 13, 0x02, 0x10
 	const none, whole = 0, 0xffff
@@ -31,7 +31,7 @@ func admitNobody(listener net.Listener) error {
 	})
 }
 
-// backlog counts the connections that wait for being accepted; 0 if the kernel does not tell.
+// backlog returns the number of pending connections; 0 if the kernel does not report it.
 func backlog(listener net.Listener) (n int) {
 	_ = control(listener, func(fd int) error {
 		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package app
+package httpserver
 
 import (
 	"errors"
@@ -11,8 +11,8 @@ import (
 // setPeerTimeout leaves silent peers to the write deadlines and keep-alives where the system knows no such setting.
 func setPeerTimeout(uintptr, time.Duration) error { return nil }
 
-// admitNobody is Linux's.
-func admitNobody(net.Listener) error { return errors.ErrUnsupported }
+// refuseNew is Linux's.
+func refuseNew(net.Listener) error { return errors.ErrUnsupported }
 
 // backlog is Linux's.
 func backlog(net.Listener) int { return 0 }
