@@ -13,7 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
-	"hearth/internal/store/logcodec"
+	"hearth/internal/tsdb"
 )
 
 const (
@@ -166,15 +166,15 @@ func (s *Store) checkMark(ctx context.Context, restore hearth.Restore) error {
 func (e *logEngine) fillGiven(call *appendCall, logs []hearth.LogEntry) (*draft, error) {
 	d := &draft{lanes: map[int64]int{}}
 	first := logs[0].Seq
-	index := map[logcodec.Series]uint32{}
-	var chunk logcodec.Chunk
+	index := map[tsdb.Series]uint32{}
+	var chunk tsdb.Chunk
 	for i := range logs {
 		entry := &logs[i]
 		scope, alive := call.homes[entry.Device]
 		if !alive {
 			return nil, hearth.Errorf(hearth.CodeConflict, "log %s is of device %d, which is not in the archive", hearth.LogID(entry.Seq), entry.Device)
 		}
-		series := logcodec.Series{Scope: scope, Device: entry.Device, Event: call.events[eventName+entry.Event]}
+		series := tsdb.Series{Scope: scope, Device: entry.Device, Event: call.events[eventName+entry.Event]}
 		at, ok := index[series]
 		if !ok {
 			at = uint32(len(chunk.Series))
@@ -182,7 +182,7 @@ func (e *logEngine) fillGiven(call *appendCall, logs []hearth.LogEntry) (*draft,
 			index[series] = at
 		}
 		d.lanes[laneOf(scope)]++
-		chunk.Entries = append(chunk.Entries, logcodec.Entry{At: entry.At, Seq: entry.Seq, Value: entry.Value, Series: at})
+		chunk.Entries = append(chunk.Entries, tsdb.Entry{At: entry.At, Seq: entry.Seq, Value: entry.Value, Series: at})
 		first = min(first, entry.Seq)
 	}
 	e.encode(d, int64(first), chunk)

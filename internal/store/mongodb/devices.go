@@ -11,7 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
-	"hearth/internal/store/logsums"
+	"hearth/internal/tsdb"
 )
 
 var _ hearth.DeviceStore = (*Store)(nil)
@@ -70,7 +70,7 @@ func newDeviceDoc(d hearth.Device) deviceDoc {
 	return doc
 }
 
-func hourOf(ms int64) int64 { return logsums.BucketOf(logsums.LevelHour, ms) }
+func hourOf(ms int64) int64 { return tsdb.BucketOf(tsdb.LevelHour, ms) }
 
 func (d deviceDoc) device() hearth.Device {
 	device := hearth.Device{

@@ -13,7 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
-	"hearth/internal/store/logcodec"
+	"hearth/internal/tsdb"
 )
 
 var _ hearth.LogStore = (*Store)(nil)
@@ -45,7 +45,7 @@ type checkpointDoc struct {
 // batch is a batch in memory. It is never changed.
 type batch struct {
 	first      int64
-	chunk      logcodec.Chunk
+	chunk      tsdb.Chunk
 	checkpoint *checkpointDoc
 }
 
@@ -210,8 +210,8 @@ func (e *logEngine) fill(ctx context.Context, d *draft) error {
 		return err
 	}
 	d.lanes = map[int64]int{}
-	index := map[logcodec.Series]uint32{}
-	var chunk logcodec.Chunk
+	index := map[tsdb.Series]uint32{}
+	var chunk tsdb.Chunk
 	next := first
 	for _, call := range d.calls {
 		call.first = uint64(next)
@@ -221,7 +221,7 @@ func (e *logEngine) fill(ctx context.Context, d *draft) error {
 			if !alive {
 				continue
 			}
-			s := logcodec.Series{Scope: scope, Device: entry.Device, Event: call.events[eventName+entry.Event]}
+			s := tsdb.Series{Scope: scope, Device: entry.Device, Event: call.events[eventName+entry.Event]}
 			at, ok := index[s]
 			if !ok {
 				at = uint32(len(chunk.Series))
@@ -229,7 +229,7 @@ func (e *logEngine) fill(ctx context.Context, d *draft) error {
 				index[s] = at
 			}
 			d.lanes[laneOf(scope)]++
-			chunk.Entries = append(chunk.Entries, logcodec.Entry{At: entry.At, Seq: uint64(next) + uint64(i), Value: entry.Value, Series: at})
+			chunk.Entries = append(chunk.Entries, tsdb.Entry{At: entry.At, Seq: uint64(next) + uint64(i), Value: entry.Value, Series: at})
 		}
 		next += int64(len(call.entries))
 	}
@@ -238,13 +238,13 @@ func (e *logEngine) fill(ctx context.Context, d *draft) error {
 }
 
 // encode makes the draft's document of a chunk whose entries are in any order.
-func (e *logEngine) encode(d *draft, first int64, chunk logcodec.Chunk) {
-	slices.SortFunc(chunk.Entries, logcodec.Entry.Compare)
+func (e *logEngine) encode(d *draft, first int64, chunk tsdb.Chunk) {
+	slices.SortFunc(chunk.Entries, tsdb.Entry.Compare)
 	d.batch = &batch{first: first, chunk: chunk}
 	d.doc = batchDoc{Meta: Meta{V: 1}, First: first, N: len(chunk.Entries), Open: []int64{}, At: e.now().UnixMilli()}
 	if n := len(chunk.Entries); n > 0 {
 		d.doc.Lo, d.doc.Hi = chunk.Entries[0].At, chunk.Entries[n-1].At
-		var encoder logcodec.Encoder
+		var encoder tsdb.Encoder
 		d.doc.Data = encoder.Encode(nil, chunk.Series, chunk.Entries)
 	} else {
 		d.lanes[0] = 0 // it may carry a checkpoint: a lane has to see it
@@ -433,7 +433,7 @@ func (d *batchDoc) decode() (*batch, error) {
 	if len(d.Data) == 0 {
 		return b, nil
 	}
-	var decoder logcodec.Decoder
+	var decoder tsdb.Decoder
 	err := decoder.Decode(&b.chunk, d.Data, nil)
 	return b, err
 }

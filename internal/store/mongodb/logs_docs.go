@@ -7,8 +7,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"hearth/internal/store/logcodec"
-	"hearth/internal/store/logsums"
+	"hearth/internal/tsdb"
 )
 
 // The collections of the logs; docs/adr/0010-logs-in-mongodb.md says how they work together.
@@ -101,13 +100,13 @@ func sumID(block int64, level int, bucket int64) string {
 	return fmt.Sprintf("%d/%d/%d", block, level, bucket)
 }
 
-// dayState is one version of a logcodec.Day.
+// dayState is one version of a tsdb.Day.
 type dayState struct {
 	Ver  int64  `bson:"ver"`
 	Data []byte `bson:"data,omitempty"`
 }
 
-// dayDoc is a day of the devices of one group: those whose keys divided by logsums.GroupSize are Group.
+// dayDoc is a day of the devices of one group: those whose keys divided by tsdb.GroupSize are Group.
 type dayDoc struct {
 	ID    string    `bson:"_id"`
 	Scope int64     `bson:"scope"`
@@ -148,49 +147,49 @@ func (d *dayDoc) at(ver int64) (*dayState, error) {
 }
 
 // decode returns the sum.
-func (s *sumState) decode(bucket int64) (out logsums.Sum, err error) {
-	out = logsums.Sum{Bucket: bucket, Entries: s.N, MinAt: s.Lo, MaxAt: s.Hi}
+func (s *sumState) decode(bucket int64) (out tsdb.Sum, err error) {
+	out = tsdb.Sum{Bucket: bucket, Entries: s.N, MinAt: s.Lo, MaxAt: s.Hi}
 	if s.N == 0 {
 		return out, nil
 	}
-	if out.Totals, err = logcodec.DecodeCells(nil, s.Totals); err != nil {
+	if out.Totals, err = tsdb.DecodeCells(nil, s.Totals); err != nil {
 		return out, err
 	}
-	if out.Sketches, err = logcodec.DecodeSketches(s.Sketches); err != nil {
+	if out.Sketches, err = tsdb.DecodeSketches(s.Sketches); err != nil {
 		return out, err
 	}
 	if len(s.Cells) > 0 {
-		out.Cells, err = logcodec.DecodeCells(nil, s.Cells)
+		out.Cells, err = tsdb.DecodeCells(nil, s.Cells)
 	}
 	return out, err
 }
 
-func encodeSum(ver int64, s *logsums.Sum) sumState {
+func encodeSum(ver int64, s *tsdb.Sum) sumState {
 	out := sumState{Ver: ver, N: s.Entries, Lo: s.MinAt, Hi: s.MaxAt}
 	if s.Entries == 0 {
 		return out
 	}
-	out.Totals = logcodec.AppendCells(nil, s.Totals)
-	out.Sketches = logcodec.AppendSketches(nil, &s.Sketches)
+	out.Totals = tsdb.AppendCells(nil, s.Totals)
+	out.Sketches = tsdb.AppendSketches(nil, &s.Sketches)
 	if len(s.Cells) > 0 {
-		out.Cells = logcodec.AppendCells(nil, s.Cells)
+		out.Cells = tsdb.AppendCells(nil, s.Cells)
 	}
 	return out
 }
 
-func encodeDay(ver int64, day *logcodec.Day) dayState {
+func encodeDay(ver int64, day *tsdb.Day) dayState {
 	if len(day.Lines) == 0 {
 		return dayState{Ver: ver}
 	}
-	return dayState{Ver: ver, Data: logcodec.AppendDay(nil, day)}
+	return dayState{Ver: ver, Data: tsdb.AppendDay(nil, day)}
 }
 
-func (s *dayState) decode(into *logcodec.Day, parts logcodec.DayParts) error {
+func (s *dayState) decode(into *tsdb.Day, parts tsdb.DayParts) error {
 	if len(s.Data) == 0 {
 		into.Reset()
 		return nil
 	}
-	return logcodec.DecodeDay(into, s.Data, parts)
+	return tsdb.DecodeDay(into, s.Data, parts)
 }
 
 // next puts a new version of a sum in front of the one that there is.

@@ -11,23 +11,22 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"hearth/internal/store/logcodec"
-	"hearth/internal/store/logsums"
+	"hearth/internal/tsdb"
 )
 
 // blockLogs gathers logs of one block.
 type blockLogs struct {
 	block   int64
-	series  []logcodec.Series
-	index   map[logcodec.Series]uint32
-	entries []logcodec.Entry
+	series  []tsdb.Series
+	index   map[tsdb.Series]uint32
+	entries []tsdb.Entry
 }
 
 func newBlockLogs(block int64) *blockLogs {
-	return &blockLogs{block: block, index: map[logcodec.Series]uint32{}}
+	return &blockLogs{block: block, index: map[tsdb.Series]uint32{}}
 }
 
-func (b *blockLogs) place(s logcodec.Series) uint32 {
+func (b *blockLogs) place(s tsdb.Series) uint32 {
 	s.Scope = 0 // the block says it once
 	at, ok := b.index[s]
 	if !ok {
@@ -39,7 +38,7 @@ func (b *blockLogs) place(s logcodec.Series) uint32 {
 }
 
 // add takes those entries of a chunk that keep accepts.
-func (b *blockLogs) add(chunk *logcodec.Chunk, keep func(logcodec.Series, *logcodec.Entry) bool) {
+func (b *blockLogs) add(chunk *tsdb.Chunk, keep func(tsdb.Series, *tsdb.Entry) bool) {
 	to := make([]int64, len(chunk.Series))
 	for i := range chunk.Entries {
 		e := chunk.Entries[i]
@@ -62,7 +61,7 @@ func (b *blockLogs) sort() {
 		order[i] = uint32(i)
 	}
 	slices.SortFunc(order, func(x, y uint32) int { return b.series[x].Compare(b.series[y]) })
-	sorted, rank := make([]logcodec.Series, len(order)), make([]uint32, len(order))
+	sorted, rank := make([]tsdb.Series, len(order)), make([]uint32, len(order))
 	for i, old := range order {
 		sorted[i], rank[old] = b.series[old], uint32(i)
 		b.index[sorted[i]] = uint32(i)
@@ -71,8 +70,8 @@ func (b *blockLogs) sort() {
 	for i := range b.entries {
 		b.entries[i].Series = rank[b.entries[i].Series]
 	}
-	if !slices.IsSortedFunc(b.entries, logcodec.Entry.Compare) {
-		slices.SortFunc(b.entries, logcodec.Entry.Compare)
+	if !slices.IsSortedFunc(b.entries, tsdb.Entry.Compare) {
+		slices.SortFunc(b.entries, tsdb.Entry.Compare)
 	}
 }
 
@@ -85,9 +84,9 @@ type changes struct {
 	parts  map[string][]part
 	sums   map[string]*sumDoc
 	days   map[string]*dayDoc
-	add    map[string]*logsums.Sum
-	addDay map[string]*logcodec.Day
-	enc    logcodec.Encoder
+	add    map[string]*tsdb.Sum
+	addDay map[string]*tsdb.Day
+	enc    tsdb.Encoder
 	// limit is the number of logs of a chunk at most.
 	limit int
 }
@@ -95,14 +94,14 @@ type changes struct {
 func newChanges(work *laneWork) *changes {
 	return &changes{
 		ver: work.Ver, at: work.At, parts: map[string][]part{}, sums: map[string]*sumDoc{}, days: map[string]*dayDoc{},
-		add: map[string]*logsums.Sum{}, addDay: map[string]*logcodec.Day{},
+		add: map[string]*tsdb.Sum{}, addDay: map[string]*tsdb.Day{},
 	}
 }
 
 // store puts sorted logs of one block and hour into chunks; from is the version that the newest of them came with.
-func (c *changes) store(b *blockLogs, entries []logcodec.Entry, from int64) {
-	hour := logsums.BucketOf(logsums.LevelHour, entries[0].At)
-	id := sumID(b.block, logsums.LevelHour, hour)
+func (c *changes) store(b *blockLogs, entries []tsdb.Entry, from int64) {
+	hour := tsdb.BucketOf(tsdb.LevelHour, entries[0].At)
+	id := sumID(b.block, tsdb.LevelHour, hour)
 	for len(entries) > 0 {
 		piece := entries[:min(c.limit, len(entries))]
 		entries = entries[len(piece):]
@@ -118,14 +117,14 @@ func (c *changes) store(b *blockLogs, entries []logcodec.Entry, from int64) {
 }
 
 // sum counts sorted logs of one block into what is to be added.
-func (c *changes) sum(b *blockLogs, entries []logcodec.Entry) {
+func (c *changes) sum(b *blockLogs, entries []tsdb.Entry) {
 	scope := scopeOfBlock(b.block)
-	r := logsums.SumUp(b.series, entries)
-	for level, sums := range [][]logsums.Sum{r.Hours, r.Days, r.Months} {
+	r := tsdb.SumUp(b.series, entries)
+	for level, sums := range [][]tsdb.Sum{r.Hours, r.Days, r.Months} {
 		for i := range sums {
 			id := sumID(b.block, level, sums[i].Bucket)
 			if c.add[id] == nil {
-				c.add[id] = &logsums.Sum{Bucket: sums[i].Bucket}
+				c.add[id] = &tsdb.Sum{Bucket: sums[i].Bucket}
 				c.sums[id] = &sumDoc{ID: id, Scope: scope, Block: b.block, Level: level, Bucket: sums[i].Bucket}
 			}
 			c.add[id].Merge(&sums[i])
@@ -141,8 +140,8 @@ func (c *changes) sum(b *blockLogs, entries []logcodec.Entry) {
 			}
 			continue
 		}
-		var merged logcodec.Day
-		logsums.MergeDays(&merged, c.addDay[id], &g.Day)
+		var merged tsdb.Day
+		tsdb.MergeDays(&merged, c.addDay[id], &g.Day)
 		c.addDay[id] = &merged
 	}
 }
@@ -226,9 +225,9 @@ func sortedBlocks(blocks map[int64]*blockLogs) []*blockLogs {
 }
 
 // hourEnd returns the end of the run of entries that are of the hour that the one at start is in.
-func hourEnd(entries []logcodec.Entry, start int) int {
-	limit := logsums.BucketStart(logsums.LevelHour, logsums.BucketOf(logsums.LevelHour, entries[start].At)+1)
-	n, _ := slices.BinarySearchFunc(entries[start:], limit, func(e logcodec.Entry, at int64) int { return cmp.Compare(e.At, at) })
+func hourEnd(entries []tsdb.Entry, start int) int {
+	limit := tsdb.BucketStart(tsdb.LevelHour, tsdb.BucketOf(tsdb.LevelHour, entries[start].At)+1)
+	n, _ := slices.BinarySearchFunc(entries[start:], limit, func(e tsdb.Entry, at int64) int { return cmp.Compare(e.At, at) })
 	return start + n
 }
 
@@ -295,11 +294,11 @@ func (c *changes) merge() error {
 			delete(c.days, id)
 			continue
 		}
-		var old, merged logcodec.Day
-		if err := doc.Now.decode(&old, logcodec.DayParts{Hours: logcodec.WholeDay, Sketches: true}); err != nil {
+		var old, merged tsdb.Day
+		if err := doc.Now.decode(&old, tsdb.DayParts{Hours: tsdb.WholeDay, Sketches: true}); err != nil {
 			return fmt.Errorf("rollup of days %s: %w", id, err)
 		}
-		logsums.MergeDays(&merged, &old, c.addDay[id])
+		tsdb.MergeDays(&merged, &old, c.addDay[id])
 		doc.next(encodeDay(c.ver, &merged))
 	}
 	return nil

@@ -11,8 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
-	"hearth/internal/store/logcodec"
-	"hearth/internal/store/logsums"
+	"hearth/internal/tsdb"
 )
 
 // Logs implements hearth.LogStore.
@@ -67,7 +66,7 @@ func (p *logPage) collect(ctx context.Context) ([]hearth.LogEntry, error) {
 	p.scope = p.devices[p.Device]
 	// The tail is small and in order of arrival: take all, then sort.
 	var failed error
-	p.tailEntries(func(series []logcodec.Series, e *logcodec.Entry) {
+	p.tailEntries(func(series []tsdb.Series, e *tsdb.Entry) {
 		failed = errors.Join(failed, p.add(ctx, series, e))
 	})
 	if failed != nil {
@@ -84,7 +83,7 @@ func (p *logPage) collect(ctx context.Context) ([]hearth.LogEntry, error) {
 }
 
 // add takes an entry if it is past the place where the page starts.
-func (p *logPage) add(ctx context.Context, series []logcodec.Series, e *logcodec.Entry) error {
+func (p *logPage) add(ctx context.Context, series []tsdb.Series, e *tsdb.Entry) error {
 	entry := hearth.LogEntry{Device: p.Device, Value: e.Value, At: e.At, Seq: e.Seq}
 	if p.After != nil && p.order(entry, *p.After) <= 0 {
 		return nil
@@ -98,7 +97,7 @@ func (p *logPage) add(ctx context.Context, series []logcodec.Series, e *logcodec
 // fromDocuments goes through the hours in which the device has such logs, in the page's order, so that a rare event is
 // found without reading what lies between.
 func (p *logPage) fromDocuments(ctx context.Context) error {
-	first, last := logsums.BucketOf(logsums.LevelDay, p.from), logsums.BucketOf(logsums.LevelDay, p.to-1)
+	first, last := tsdb.BucketOf(tsdb.LevelDay, p.from), tsdb.BucketOf(tsdb.LevelDay, p.to-1)
 	for batch := 2; first <= last; batch = min(2*batch, 64) {
 		hours, read, end, err := p.hoursOf(ctx, first, last, batch)
 		if err != nil {
@@ -127,14 +126,14 @@ func (p *logPage) hoursOf(ctx context.Context, first, last int64, limit int) (ho
 		order = 1
 	}
 	// By the index (scope, group, day).
-	filter := bson.M{"group": p.Device / logsums.GroupSize, "day": bson.M{"$gte": first, "$lte": last}}
+	filter := bson.M{"group": p.Device / tsdb.GroupSize, "day": bson.M{"$gte": first, "$lte": last}}
 	settings := projecting("scope", "day", "now", "old").SetSort(bson.M{"day": order}).SetLimit(int64(limit))
 	err = p.eachDay(ctx, filter, settings, func(d *dayDoc, s *dayState) error {
 		// One that the view does not see counts too: behind it there may be others.
 		if read, end = read+1, d.Day; s == nil {
 			return nil
 		}
-		if err := s.decode(&p.days, logcodec.DayParts{Keep: p.wants}); err != nil {
+		if err := s.decode(&p.days, tsdb.DayParts{Keep: p.wants}); err != nil {
 			return err
 		}
 		var mask uint32
@@ -164,7 +163,7 @@ func (p *logPage) fromHours(ctx context.Context, hours []int64) error {
 	for some := range slices.Chunk(hours, 48) {
 		ids := make([]string, len(some))
 		for i, hour := range some {
-			ids[i] = sumID(block, logsums.LevelHour, hour)
+			ids[i] = sumID(block, tsdb.LevelHour, hour)
 		}
 		parts := map[int64][]part{}
 		err := p.eachSum(ctx, bson.M{"_id": in(ids)}, projecting("scope", "bucket", "now.ver", "now.n", "now.parts", "old.ver", "old.n", "old.parts"),
@@ -183,7 +182,7 @@ func (p *logPage) fromHours(ctx context.Context, hours []int64) error {
 			if i < len(some)-1 && n+len(parts[some[i+1]]) <= maxPageChunks {
 				continue
 			}
-			err := p.eachChunk(ctx, cuts, func(series []logcodec.Series, entries []logcodec.Entry) error {
+			err := p.eachChunk(ctx, cuts, func(series []tsdb.Series, entries []tsdb.Entry) error {
 				for i := range entries {
 					if err := p.add(ctx, series, &entries[i]); err != nil {
 						return err

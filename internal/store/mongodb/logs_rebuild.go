@@ -9,8 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"hearth/internal/store/logcodec"
-	"hearth/internal/store/logsums"
+	"hearth/internal/tsdb"
 )
 
 // rebuild makes a day of a block anew from its logs, as one step of the lane.
@@ -25,8 +24,8 @@ type rebuilt struct {
 	replaced []string
 }
 
-func keepOnly(keep func(device, event int64) bool) logcodec.DayParts {
-	return logcodec.DayParts{Keep: keep}
+func keepOnly(keep func(device, event int64) bool) tsdb.DayParts {
+	return tsdb.DayParts{Keep: keep}
 }
 
 // applyRebuild writes what making a day anew comes to.
@@ -55,7 +54,7 @@ func (e *logEngine) applyRebuild(ctx context.Context, work *laneWork) error {
 		}
 		day := r.addDay[id]
 		if day == nil {
-			day = &logcodec.Day{}
+			day = &tsdb.Day{}
 		}
 		doc.next(encodeDay(r.ver, day))
 	}
@@ -103,15 +102,15 @@ func (e *logEngine) recount(ctx context.Context, work *laneWork) (*rebuilt, erro
 		}
 	}
 	// The month is the sum of its days, which do not change but for this one.
-	day := r.add[sumID(work.Block, logsums.LevelDay, work.Day)]
-	month := logsums.BucketOf(logsums.LevelMonth, logsums.BucketStart(logsums.LevelDay, work.Day))
-	id := sumID(work.Block, logsums.LevelMonth, month)
-	total := logsums.Sum{Bucket: month}
-	first := logsums.BucketOf(logsums.LevelDay, logsums.BucketStart(logsums.LevelMonth, month))
-	last := logsums.BucketOf(logsums.LevelDay, logsums.BucketStart(logsums.LevelMonth, month+1)) - 1
+	day := r.add[sumID(work.Block, tsdb.LevelDay, work.Day)]
+	month := tsdb.BucketOf(tsdb.LevelMonth, tsdb.BucketStart(tsdb.LevelDay, work.Day))
+	id := sumID(work.Block, tsdb.LevelMonth, month)
+	total := tsdb.Sum{Bucket: month}
+	first := tsdb.BucketOf(tsdb.LevelDay, tsdb.BucketStart(tsdb.LevelMonth, month))
+	last := tsdb.BucketOf(tsdb.LevelDay, tsdb.BucketStart(tsdb.LevelMonth, month+1)) - 1
 	// By (scope, level, bucket, block).
 	docs, err := findAll[sumDoc](ctx, e.sums, bson.D{
-		{Key: "scope", Value: scope}, {Key: "level", Value: logsums.LevelDay}, {Key: "bucket", Value: bson.M{"$gte": first, "$lte": last}},
+		{Key: "scope", Value: scope}, {Key: "level", Value: tsdb.LevelDay}, {Key: "bucket", Value: bson.M{"$gte": first, "$lte": last}},
 		{Key: "block", Value: work.Block},
 	}, options.Find().SetSort(bson.M{"bucket": 1}))
 	if err != nil {
@@ -139,7 +138,7 @@ func (e *logEngine) recount(ctx context.Context, work *laneWork) (*rebuilt, erro
 	}
 	r.add[id] = &total
 	if r.sums[id] == nil {
-		r.sums[id] = &sumDoc{ID: id, Scope: scope, Block: work.Block, Level: logsums.LevelMonth, Bucket: month}
+		r.sums[id] = &sumDoc{ID: id, Scope: scope, Block: work.Block, Level: tsdb.LevelMonth, Bucket: month}
 	}
 	return r, nil
 }
@@ -148,21 +147,21 @@ func (e *logEngine) recount(ctx context.Context, work *laneWork) (*rebuilt, erro
 func (e *logEngine) loadDay(ctx context.Context, r *rebuilt, work *laneWork) error {
 	var ids []string
 	for hour := range int64(24) {
-		ids = append(ids, sumID(work.Block, logsums.LevelHour, work.Day*24+hour))
+		ids = append(ids, sumID(work.Block, tsdb.LevelHour, work.Day*24+hour))
 	}
-	month := logsums.BucketOf(logsums.LevelMonth, logsums.BucketStart(logsums.LevelDay, work.Day))
-	ids = append(ids, sumID(work.Block, logsums.LevelDay, work.Day), sumID(work.Block, logsums.LevelMonth, month))
+	month := tsdb.BucketOf(tsdb.LevelMonth, tsdb.BucketStart(tsdb.LevelDay, work.Day))
+	ids = append(ids, sumID(work.Block, tsdb.LevelDay, work.Day), sumID(work.Block, tsdb.LevelMonth, month))
 	err := eachDoc(ctx, e.sums, ids, func(d *sumDoc) {
-		r.sums[d.ID], r.add[d.ID] = d, &logsums.Sum{Bucket: d.Bucket}
+		r.sums[d.ID], r.add[d.ID] = d, &tsdb.Sum{Bucket: d.Bucket}
 	})
 	if err != nil {
 		return err
 	}
 	scope := scopeOfBlock(work.Block)
-	first := work.Block & (1<<24 - 1) << blockBits / logsums.GroupSize
+	first := work.Block & (1<<24 - 1) << blockBits / tsdb.GroupSize
 	// By (scope, group, day).
 	days, err := findAll[dayDoc](ctx, e.days, bson.D{{Key: "scope", Value: scope}, {Key: "day", Value: work.Day}, {Key: "group", Value: bson.M{
-		"$gte": first, "$lt": first + 1<<blockBits/logsums.GroupSize,
+		"$gte": first, "$lt": first + 1<<blockBits/tsdb.GroupSize,
 	}}})
 	for i := range days {
 		r.days[days[i].ID] = &days[i]
@@ -201,7 +200,7 @@ type packer struct {
 	r       *rebuilt
 	work    *laneWork
 	without map[int64]bool
-	dec     logcodec.Decoder
+	dec     tsdb.Decoder
 	// waiting are logs for the next chunk; from is the version that the newest of them came with.
 	waiting *blockLogs
 	from    int64
@@ -211,7 +210,7 @@ type packer struct {
 // sake of scans that began before.
 func (p *packer) hour(ctx context.Context, docs []chunkDoc) error {
 	p.waiting, p.from = newBlockLogs(p.work.Block), 0
-	id := sumID(p.work.Block, logsums.LevelHour, docs[0].Hour)
+	id := sumID(p.work.Block, tsdb.LevelHour, docs[0].Hour)
 	old := p.work.At - packAge.Milliseconds()
 	for some := range slices.Chunk(docs, chunksAtOnce) {
 		data := make(map[string][]byte, len(some))
@@ -224,12 +223,12 @@ func (p *packer) hour(ctx context.Context, docs []chunkDoc) error {
 		}
 		for i := range some {
 			d := &some[i]
-			var chunk logcodec.Chunk
+			var chunk tsdb.Chunk
 			if err := p.dec.Decode(&chunk, data[d.ID], nil); err != nil {
 				return err
 			}
 			b := newBlockLogs(p.work.Block)
-			b.add(&chunk, func(s logcodec.Series, e *logcodec.Entry) bool { return !p.without[s.Device] && e.At >= p.work.Before })
+			b.add(&chunk, func(s tsdb.Series, e *tsdb.Entry) bool { return !p.without[s.Device] && e.At >= p.work.Before })
 			same := len(b.entries) == len(chunk.Entries)
 			if len(b.entries) > 0 {
 				b.sort()

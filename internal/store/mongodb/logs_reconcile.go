@@ -12,8 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"hearth"
-	"hearth/internal/store/logcodec"
-	"hearth/internal/store/logsums"
+	"hearth/internal/tsdb"
 )
 
 // ReconcileRollups compares the rollups with the logs, and makes those anew that differ; it returns the number of days (of a
@@ -21,7 +20,7 @@ import (
 // one, because that reads the logs. Nothing but damage from outside makes them differ.
 func (s *Store) ReconcileRollups(ctx context.Context, since time.Time) (mended int, err error) {
 	err = s.do(ctx, "ReconcileRollups", func(ctx context.Context) error {
-		mended, err = s.logs.reconcile(ctx, logsums.BucketOf(logsums.LevelDay, since.UnixMilli()))
+		mended, err = s.logs.reconcile(ctx, tsdb.BucketOf(tsdb.LevelDay, since.UnixMilli()))
 		return err
 	})
 	return mended, err
@@ -119,7 +118,7 @@ func (e *logEngine) countedDays(ctx context.Context, block int64) (*dayCounts, e
 		return nil, err
 	}
 	for _, one := range counted {
-		c.logs[logsums.FloorDiv(one.Hour, 24)] += one.N
+		c.logs[tsdb.FloorDiv(one.Hour, 24)] += one.N
 	}
 	// By (scope, level, bucket, block).
 	cursor, err = e.sums.Find(ctx, bson.M{"scope": scopeOfBlock(block), "block": block}, projecting("level", "bucket", "now.n"))
@@ -132,9 +131,9 @@ func (e *logEngine) countedDays(ctx context.Context, block int64) (*dayCounts, e
 	}
 	for _, d := range docs {
 		switch d.Level {
-		case logsums.LevelHour:
-			c.hours[logsums.FloorDiv(d.Bucket, 24)] += d.Now.N
-		case logsums.LevelDay:
+		case tsdb.LevelHour:
+			c.hours[tsdb.FloorDiv(d.Bucket, 24)] += d.Now.N
+		case tsdb.LevelDay:
 			c.days[d.Bucket] += d.Now.N
 		default:
 			c.months[d.Bucket] += d.Now.N
@@ -159,7 +158,7 @@ func (c *dayCounts) all() (days []int64) {
 	}
 	for month := range c.months {
 		if c.monthDiffers(month) {
-			add(logsums.BucketOf(logsums.LevelDay, logsums.BucketStart(logsums.LevelMonth, month)))
+			add(tsdb.BucketOf(tsdb.LevelDay, tsdb.BucketStart(tsdb.LevelMonth, month)))
 		}
 	}
 	slices.Sort(days)
@@ -177,7 +176,7 @@ func (c *dayCounts) monthDiffers(month int64) bool {
 }
 
 func monthOf(day int64) int64 {
-	return logsums.BucketOf(logsums.LevelMonth, logsums.BucketStart(logsums.LevelDay, day))
+	return tsdb.BucketOf(tsdb.LevelMonth, tsdb.BucketStart(tsdb.LevelDay, day))
 }
 
 func (c *dayCounts) differ(day int64) bool {
@@ -215,23 +214,23 @@ func (e *logEngine) damaged(ctx context.Context, work laneWork) (bool, error) {
 		}
 		want := r.addDay[id]
 		if want == nil {
-			want = &logcodec.Day{}
+			want = &tsdb.Day{}
 		}
-		var got logcodec.Day
-		if err := state.decode(&got, logcodec.DayParts{Hours: logcodec.WholeDay, Sketches: true}); err != nil || !sameDays(&got, want) {
+		var got tsdb.Day
+		if err := state.decode(&got, tsdb.DayParts{Hours: tsdb.WholeDay, Sketches: true}); err != nil || !sameDays(&got, want) {
 			return true, nil //nolint:nilerr // what cannot be read is damaged
 		}
 	}
 	return false, nil
 }
 
-func sameSums(a, b *logsums.Sum) bool {
+func sameSums(a, b *tsdb.Sum) bool {
 	return a.Entries == b.Entries && (a.Entries == 0 || a.MinAt == b.MinAt && a.MaxAt == b.MaxAt) &&
 		slices.EqualFunc(a.Totals, b.Totals, sameCell) && slices.EqualFunc(a.Cells, b.Cells, sameCell) &&
-		bytes.Equal(logcodec.AppendSketches(nil, &a.Sketches), logcodec.AppendSketches(nil, &b.Sketches))
+		bytes.Equal(tsdb.AppendSketches(nil, &a.Sketches), tsdb.AppendSketches(nil, &b.Sketches))
 }
 
-func sameCell(a, b logcodec.Cell) bool {
+func sameCell(a, b tsdb.Cell) bool {
 	return a.Device == b.Device && a.Event == b.Event && sameStats(a.Stats, b.Stats)
 }
 
@@ -241,8 +240,8 @@ func sameStats(a, b hearth.Stats) bool {
 	return a.Count == b.Count && a.Min == b.Min && a.Max == b.Max && math.Abs(a.Sum-b.Sum) <= 1e-9*scale
 }
 
-func sameDays(a, b *logcodec.Day) bool {
-	return slices.EqualFunc(a.Lines, b.Lines, func(x, y logcodec.DayLine) bool {
+func sameDays(a, b *tsdb.Day) bool {
+	return slices.EqualFunc(a.Lines, b.Lines, func(x, y tsdb.DayLine) bool {
 		return x.Device == y.Device && x.Event == y.Event && x.Hours == y.Hours &&
 			slices.EqualFunc(a.StatsOf(&x), b.StatsOf(&y), sameStats) && slices.Equal(x.Sketch.Bins, y.Sketch.Bins)
 	})

@@ -8,7 +8,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"hearth"
-	"hearth/internal/store/logsums"
+	"hearth/internal/tsdb"
 )
 
 // A store is stopped before each step of making days anew, which takes a deleted device out of them and packs their logs.
@@ -88,23 +88,23 @@ func TestReconcilingMendsDamagedRollups(t *testing.T) {
 		}
 		return blockOf(homes[devices[i].Key], devices[i].Key)
 	}
-	day := logsums.BucketOf(logsums.LevelDay, time.Date(2026, 3, 15, 0, 0, 0, 0, time.UTC).UnixMilli())
+	day := tsdb.BucketOf(tsdb.LevelDay, time.Date(2026, 3, 15, 0, 0, 0, 0, time.UTC).UnixMilli())
 	sum := func(i, level int) bson.M { return bson.M{"block": block(i), "level": level} }
 	damage := map[string]func() error{
 		"a day counts more": func() error {
-			_, err := s.logs.sums.UpdateMany(t.Context(), sum(0, logsums.LevelDay), bson.M{"$inc": bson.M{"now.n": 5}})
+			_, err := s.logs.sums.UpdateMany(t.Context(), sum(0, tsdb.LevelDay), bson.M{"$inc": bson.M{"now.n": 5}})
 			return err
 		},
 		"an hour is gone": func() error {
-			_, err := s.logs.sums.DeleteOne(t.Context(), sum(1, logsums.LevelHour))
+			_, err := s.logs.sums.DeleteOne(t.Context(), sum(1, tsdb.LevelHour))
 			return err
 		},
 		"a month is gone": func() error {
-			_, err := s.logs.sums.DeleteOne(t.Context(), sum(1, logsums.LevelMonth))
+			_, err := s.logs.sums.DeleteOne(t.Context(), sum(1, tsdb.LevelMonth))
 			return err
 		},
 		"a sum is cut off": func() error {
-			_, err := s.logs.sums.UpdateMany(t.Context(), sum(0, logsums.LevelHour), bson.M{"$set": bson.M{"now.totals": []byte{1}}})
+			_, err := s.logs.sums.UpdateMany(t.Context(), sum(0, tsdb.LevelHour), bson.M{"$set": bson.M{"now.totals": []byte{1}}})
 			return err
 		},
 		"days of devices are gone": func() error {

@@ -7,8 +7,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"hearth"
-	"hearth/internal/store/logcodec"
-	"hearth/internal/store/logsums"
+	"hearth/internal/tsdb"
 )
 
 // Rollups implements hearth.LogStore.
@@ -18,11 +17,11 @@ func (s *Store) Rollups(ctx context.Context, query hearth.RollupQuery) (out [][]
 		of.events = []string{query.Event}
 	}
 	err = s.do(ctx, "Rollups", func(ctx context.Context) error {
-		var groupers []*logsums.Grouper
+		var groupers []*tsdb.Grouper
 		start := func() {
 			groupers = groupers[:0]
 			for _, g := range query.Groupings {
-				groupers = append(groupers, logsums.NewGrouper(g))
+				groupers = append(groupers, tsdb.NewGrouper(g))
 			}
 		}
 		start()
@@ -53,8 +52,8 @@ func (s *Store) CountLogs(ctx context.Context, reach hearth.Reach) (n int64, err
 	err = s.do(ctx, "CountLogs", func(ctx context.Context) error {
 		n = 0
 		return s.logs.view(ctx, logScope{reach: reach, span: everSpan()}, func(v *logView) error {
-			g := logsums.NewGrouper(hearth.Grouping{})
-			err := v.rollups(ctx, []*logsums.Grouper{g})
+			g := tsdb.NewGrouper(hearth.Grouping{})
+			err := v.rollups(ctx, []*tsdb.Grouper{g})
 			n = g.Count()
 			return err
 		})
@@ -81,15 +80,15 @@ const (
 	fromDays
 )
 
-func (v *logView) plan(g *logsums.Grouper) rollupPlan {
+func (v *logView) plan(g *tsdb.Grouper) rollupPlan {
 	p := rollupPlan{sketch: g.Sketch, top: -1}
 	switch g.Step {
 	case hearth.StepNone:
-		p.top = logsums.LevelMonth
+		p.top = tsdb.LevelMonth
 	case hearth.StepDay:
-		p.top = logsums.LevelDay
+		p.top = tsdb.LevelDay
 	case hearth.StepHour:
-		p.top = logsums.LevelHour
+		p.top = tsdb.LevelHour
 	}
 	switch {
 	case v.devices != nil:
@@ -101,8 +100,8 @@ func (v *logView) plan(g *logsums.Grouper) rollupPlan {
 		}
 	}
 	if p.source == fromDays {
-		p.top = min(p.top, logsums.LevelDay)
-		if p.sketch && p.top == logsums.LevelHour {
+		p.top = min(p.top, tsdb.LevelDay)
+		if p.sketch && p.top == tsdb.LevelHour {
 			p.top = -1
 		}
 	}
@@ -110,9 +109,9 @@ func (v *logView) plan(g *logsums.Grouper) rollupPlan {
 }
 
 // rollups adds the view's logs to the groupers.
-func (v *logView) rollups(ctx context.Context, groupers []*logsums.Grouper) error {
+func (v *logView) rollups(ctx context.Context, groupers []*tsdb.Grouper) error {
 	// Groupings that the same documents answer share them.
-	plans := map[rollupPlan][]*logsums.Grouper{}
+	plans := map[rollupPlan][]*tsdb.Grouper{}
 	var order []rollupPlan
 	for _, g := range groupers {
 		p := v.plan(g)
@@ -126,7 +125,7 @@ func (v *logView) rollups(ctx context.Context, groupers []*logsums.Grouper) erro
 			return err
 		}
 	}
-	v.tailEntries(func(series []logcodec.Series, e *logcodec.Entry) {
+	v.tailEntries(func(series []tsdb.Series, e *tsdb.Entry) {
 		for _, g := range groupers {
 			g.AddEntry(&series[e.Series], e)
 		}
@@ -141,7 +140,7 @@ type stretch struct{ from, to int64 }
 type planRun struct {
 	*logView
 	rollupPlan
-	groupers []*logsums.Grouper
+	groupers []*tsdb.Grouper
 	// left are the stretches of blocks that coarser levels cut; all is the one of all blocks, at the coarsest level.
 	left map[int64][]stretch
 	cuts []cut
@@ -149,17 +148,17 @@ type planRun struct {
 	hours map[[2]int64]map[int64]uint32
 }
 
-func (v *logView) runPlan(ctx context.Context, p rollupPlan, groupers []*logsums.Grouper) error {
+func (v *logView) runPlan(ctx context.Context, p rollupPlan, groupers []*tsdb.Grouper) error {
 	r := &planRun{logView: v, rollupPlan: p, groupers: groupers, hours: map[[2]int64]map[int64]uint32{}}
 	// Levels that a range is too short for are left out.
-	top := max(p.top, logsums.LevelHour)
+	top := max(p.top, tsdb.LevelHour)
 	switch width := v.to - v.from; {
-	case width < logsums.DayMillis:
-		top = logsums.LevelHour
-	case width < 28*logsums.DayMillis:
-		top = min(top, logsums.LevelDay)
+	case width < tsdb.DayMillis:
+		top = tsdb.LevelHour
+	case width < 28*tsdb.DayMillis:
+		top = min(top, tsdb.LevelDay)
 	}
-	for level := top; level >= logsums.LevelHour; level-- {
+	for level := top; level >= tsdb.LevelHour; level-- {
 		if err := r.level(ctx, level, level == top); err != nil {
 			return err
 		}
@@ -167,7 +166,7 @@ func (v *logView) runPlan(ctx context.Context, p rollupPlan, groupers []*logsums
 	if err := r.addDays(ctx); err != nil {
 		return err
 	}
-	return v.eachChunk(ctx, r.cuts, func(series []logcodec.Series, entries []logcodec.Entry) error {
+	return v.eachChunk(ctx, r.cuts, func(series []tsdb.Series, entries []tsdb.Entry) error {
 		for i := range entries {
 			for _, g := range groupers {
 				g.AddEntry(&series[entries[i].Series], &entries[i])
@@ -183,7 +182,7 @@ func (r *planRun) level(ctx context.Context, level int, first bool) error {
 	filter := bson.M{"level": level}
 	switch {
 	case first:
-		filter["bucket"] = bson.M{"$gte": logsums.BucketOf(level, r.from), "$lte": logsums.BucketOf(level, r.to-1)}
+		filter["bucket"] = bson.M{"$gte": tsdb.BucketOf(level, r.from), "$lte": tsdb.BucketOf(level, r.to-1)}
 		if r.devices != nil {
 			filter["block"] = in(r.blocks())
 		}
@@ -210,10 +209,10 @@ func (r *planRun) level(ctx context.Context, level int, first bool) error {
 			if r.sketch {
 				fields = append(fields, version+"sketches")
 			}
-		case r.source == fromCells && level > logsums.LevelHour:
+		case r.source == fromCells && level > tsdb.LevelHour:
 			fields = append(fields, version+"cells")
 		}
-		if level == logsums.LevelHour {
+		if level == tsdb.LevelHour {
 			fields = append(fields, version+"parts")
 		}
 	}
@@ -223,7 +222,7 @@ func (r *planRun) level(ctx context.Context, level int, first bool) error {
 			stretches = left[d.Block]
 		}
 		for _, part := range stretches {
-			from, to := max(part.from, logsums.BucketStart(level, d.Bucket)), min(part.to, logsums.BucketStart(level, d.Bucket+1))
+			from, to := max(part.from, tsdb.BucketStart(level, d.Bucket)), min(part.to, tsdb.BucketStart(level, d.Bucket+1))
 			if from >= to || s.Hi < from || s.Lo >= to {
 				continue
 			}
@@ -233,7 +232,7 @@ func (r *planRun) level(ctx context.Context, level int, first bool) error {
 				}
 				continue
 			}
-			if level == logsums.LevelHour {
+			if level == tsdb.LevelHour {
 				r.cuts = append(r.cuts, cut{s.Parts, from, to})
 				continue
 			}
@@ -245,7 +244,7 @@ func (r *planRun) level(ctx context.Context, level int, first bool) error {
 
 // usable reports whether whole sums of a level answer the plan.
 func (r *planRun) usable(level int) bool {
-	return level <= r.top && (level != logsums.LevelHour || r.source != fromDays || !r.sketch)
+	return level <= r.top && (level != tsdb.LevelHour || r.source != fromDays || !r.sketch)
 }
 
 // buckets returns the buckets of a level that the stretches touch: a list, or, where that would be long, a range.
@@ -254,7 +253,7 @@ func buckets(level int, left map[int64][]stretch) (list []int64, bounds []int64,
 	for block, stretches := range left {
 		blocks = append(blocks, block)
 		for _, s := range stretches {
-			for b := logsums.BucketOf(level, s.from); b <= logsums.BucketOf(level, s.to-1); b++ {
+			for b := tsdb.BucketOf(level, s.from); b <= tsdb.BucketOf(level, s.to-1); b++ {
 				if !seen[b] {
 					seen[b] = true
 					list = append(list, b)
@@ -272,12 +271,12 @@ func buckets(level int, left map[int64][]stretch) (list []int64, bounds []int64,
 
 // take adds a whole sum.
 func (r *planRun) take(level int, d *sumDoc, s *sumState) error {
-	at := logsums.BucketStart(level, d.Bucket)
+	at := tsdb.BucketStart(level, d.Bucket)
 	switch {
-	case r.source == fromDays, r.source == fromCells && level == logsums.LevelHour:
-		day, mask := d.Bucket, uint32(logcodec.WholeDay)
-		if level == logsums.LevelHour {
-			day = logsums.FloorDiv(d.Bucket, 24)
+	case r.source == fromDays, r.source == fromCells && level == tsdb.LevelHour:
+		day, mask := d.Bucket, uint32(tsdb.WholeDay)
+		if level == tsdb.LevelHour {
+			day = tsdb.FloorDiv(d.Bucket, 24)
 			mask = 1 << (d.Bucket - day*24)
 		}
 		key := [2]int64{d.Scope, day}
@@ -295,7 +294,7 @@ func (r *planRun) take(level int, d *sumDoc, s *sumState) error {
 	if !r.sketch {
 		return nil
 	}
-	sketches, err := logcodec.DecodeSketches(s.Sketches)
+	sketches, err := tsdb.DecodeSketches(s.Sketches)
 	if err != nil {
 		return err
 	}
@@ -312,7 +311,7 @@ func (r *planRun) take(level int, d *sumDoc, s *sumState) error {
 
 // addCells adds cells, by device (fromCells) or of whole blocks.
 func (r *planRun) addCells(data []byte, at int64) error {
-	cells, err := logcodec.DecodeCells(nil, data)
+	cells, err := tsdb.DecodeCells(nil, data)
 	if err != nil {
 		return err
 	}
@@ -346,12 +345,12 @@ func (r *planRun) addDays(ctx context.Context) error {
 	if r.devices != nil {
 		filter["group"] = in(r.groups()) // by (scope, group, day)
 	}
-	parts := logcodec.DayParts{Sketches: r.sketch}
+	parts := tsdb.DayParts{Sketches: r.sketch}
 	if r.picky() {
 		parts.Keep = r.wants
 	}
 	return r.eachDay(ctx, filter, projecting("scope", "group", "day", "now", "old"), func(d *dayDoc, s *dayState) error {
-		parts.Hours = r.hours[[2]int64{d.Scope, d.Day}][blockOf(d.Scope, d.Group*logsums.GroupSize)]
+		parts.Hours = r.hours[[2]int64{d.Scope, d.Day}][blockOf(d.Scope, d.Group*tsdb.GroupSize)]
 		if parts.Hours == 0 || s == nil {
 			return nil
 		}
@@ -363,7 +362,7 @@ func (r *planRun) addDays(ctx context.Context) error {
 			for _, g := range r.groupers {
 				g.AddLine(&r.days, line, d.Day)
 				if r.sketch {
-					g.AddSketch(line.Device, line.Event, logsums.BucketStart(logsums.LevelDay, d.Day), &line.Sketch)
+					g.AddSketch(line.Device, line.Event, tsdb.BucketStart(tsdb.LevelDay, d.Day), &line.Sketch)
 				}
 			}
 		}

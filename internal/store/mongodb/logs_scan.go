@@ -10,8 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"hearth"
-	"hearth/internal/store/logcodec"
-	"hearth/internal/store/logsums"
+	"hearth/internal/tsdb"
 )
 
 const (
@@ -65,22 +64,22 @@ type scanRun struct {
 
 func (r *scanRun) all() error {
 	var failed error
-	r.tailEntries(func(series []logcodec.Series, e *logcodec.Entry) {
+	r.tailEntries(func(series []tsdb.Series, e *tsdb.Entry) {
 		failed = errors.Join(failed, r.take(&r.tail, series, e))
 	})
 	if failed != nil {
 		return failed
 	}
 	slices.SortFunc(r.tail, compareLogs)
-	last := logsums.BucketOf(logsums.LevelHour, r.to-1)
-	for first := logsums.BucketOf(logsums.LevelHour, r.from); first <= last; {
+	last := tsdb.BucketOf(tsdb.LevelHour, r.to-1)
+	for first := tsdb.BucketOf(tsdb.LevelHour, r.from); first <= last; {
 		hours, next, err := r.hours(first, last)
 		if err != nil {
 			return err
 		}
 		for _, h := range hours {
-			start := logsums.BucketStart(logsums.LevelHour, h.bucket)
-			if err := r.emit(max(r.from, start), min(r.to, start+logsums.HourMillis), h.parts); err != nil {
+			start := tsdb.BucketStart(tsdb.LevelHour, h.bucket)
+			if err := r.emit(max(r.from, start), min(r.to, start+tsdb.HourMillis), h.parts); err != nil {
 				return err
 			}
 		}
@@ -89,7 +88,7 @@ func (r *scanRun) all() error {
 	return r.give(nil, r.to)
 }
 
-func (r *scanRun) take(into *[]hearth.LogEntry, series []logcodec.Series, e *logcodec.Entry) error {
+func (r *scanRun) take(into *[]hearth.LogEntry, series []tsdb.Series, e *tsdb.Entry) error {
 	name, err := r.e.eventOf(r.ctx, series[e.Series].Event)
 	*into = append(*into, hearth.LogEntry{Device: series[e.Series].Device, Event: name, Value: e.Value, At: e.At, Seq: e.Seq})
 	return err
@@ -110,7 +109,7 @@ func (r *scanRun) hours(first, last int64) (out []hourParts, next int64, err err
 			filter["block"] = in(r.blocks())
 		}
 		r.scopeFilter(filter) // by (scope, level, bucket, block), or (level, bucket)
-		filter["level"] = logsums.LevelHour
+		filter["level"] = tsdb.LevelHour
 		cursor, err := r.e.sums.Find(r.ctx, filter, projecting("scope", "bucket", "now.ver", "now.n", "now.parts", "old.ver", "old.n", "old.parts").
 			SetSort(bson.M{"bucket": 1}).SetLimit(limit))
 		if err != nil {
@@ -180,7 +179,7 @@ func (r *scanRun) emit(from, to int64, parts []part) error {
 		return r.emit(middle, to, touched)
 	}
 	r.buffer = r.buffer[:0]
-	err := r.eachChunk(r.ctx, []cut{{touched, from, to}}, func(series []logcodec.Series, entries []logcodec.Entry) error {
+	err := r.eachChunk(r.ctx, []cut{{touched, from, to}}, func(series []tsdb.Series, entries []tsdb.Entry) error {
 		for i := range entries {
 			if err := r.take(&r.buffer, series, &entries[i]); err != nil {
 				return err

@@ -11,7 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
-	"hearth/internal/store/logsums"
+	"hearth/internal/tsdb"
 )
 
 // Bounds of one step that takes back space.
@@ -23,7 +23,7 @@ const (
 // TrimLogs implements hearth.LogStore. The horizon hides at once; what lies before it is removed, and the day and the month
 // that it cuts are made anew, step by step.
 func (s *Store) TrimLogs(ctx context.Context, before time.Time) (removed int64, more bool, err error) {
-	horizon := logsums.BucketOf(logsums.LevelHour, max(firstMilli, min(endMilli, before.UnixMilli()))) * logsums.HourMillis
+	horizon := tsdb.BucketOf(tsdb.LevelHour, max(firstMilli, min(endMilli, before.UnixMilli()))) * tsdb.HourMillis
 	err = s.do(ctx, "TrimLogs", func(ctx context.Context) error {
 		// What is done again is right to do twice.
 		return again(ctx, func() error {
@@ -55,9 +55,9 @@ func (e *logEngine) trim(ctx context.Context, horizon int64) (removed int64, mor
 		from   *mongo.Collection
 		filter bson.M
 	}{
-		{e.days, bson.M{"day": bson.M{"$lt": logsums.BucketOf(logsums.LevelDay, stored)}}},
-		{e.sums, bson.M{"level": logsums.LevelDay, "bucket": bson.M{"$lt": logsums.BucketOf(logsums.LevelDay, stored)}}},
-		{e.sums, bson.M{"level": logsums.LevelMonth, "bucket": bson.M{"$lt": logsums.BucketOf(logsums.LevelMonth, stored)}}},
+		{e.days, bson.M{"day": bson.M{"$lt": tsdb.BucketOf(tsdb.LevelDay, stored)}}},
+		{e.sums, bson.M{"level": tsdb.LevelDay, "bucket": bson.M{"$lt": tsdb.BucketOf(tsdb.LevelDay, stored)}}},
+		{e.sums, bson.M{"level": tsdb.LevelMonth, "bucket": bson.M{"$lt": tsdb.BucketOf(tsdb.LevelMonth, stored)}}},
 	} {
 		if _, err := one.from.DeleteMany(ctx, one.filter); err != nil {
 			return removed, false, err
@@ -73,7 +73,7 @@ func (e *logEngine) trim(ctx context.Context, horizon int64) (removed int64, mor
 		}
 		var left bool
 		left, err = e.store.exists(ctx, collRollups, bson.D{
-			{Key: "level", Value: logsums.LevelHour}, {Key: "bucket", Value: bson.D{{Key: "$lt", Value: logsums.BucketOf(logsums.LevelHour, stored)}}},
+			{Key: "level", Value: tsdb.LevelHour}, {Key: "bucket", Value: bson.D{{Key: "$lt", Value: tsdb.BucketOf(tsdb.LevelHour, stored)}}},
 		})
 		if err != nil || left {
 			return removed, left, err
@@ -113,7 +113,7 @@ func (e *logEngine) foldStored(ctx context.Context) error {
 // trimHours removes the oldest hours from before the horizon, with their logs.
 func (e *logEngine) trimHours(ctx context.Context, horizon int64) (removed int64, more bool, err error) {
 	// By (level, bucket).
-	filter := bson.M{"level": logsums.LevelHour, "bucket": bson.M{"$lt": logsums.BucketOf(logsums.LevelHour, horizon)}}
+	filter := bson.M{"level": tsdb.LevelHour, "bucket": bson.M{"$lt": tsdb.BucketOf(tsdb.LevelHour, horizon)}}
 	cursor, err := e.sums.Find(ctx, filter, projecting("now.n", "now.parts").SetLimit(maxTrimHours))
 	if err != nil {
 		return 0, false, err
@@ -143,10 +143,10 @@ func (e *logEngine) trimHours(ctx context.Context, horizon int64) (removed int64
 
 // mendCut makes days, and with them their months, anew that still count logs from before the horizon.
 func (e *logEngine) mendCut(ctx context.Context, horizon int64) (more bool, err error) {
-	day := logsums.BucketOf(logsums.LevelDay, horizon)
-	month := logsums.BucketOf(logsums.LevelMonth, horizon)
+	day := tsdb.BucketOf(tsdb.LevelDay, horizon)
+	month := tsdb.BucketOf(tsdb.LevelMonth, horizon)
 	cursor, err := e.sums.Find(ctx, bson.M{"now.n": bson.M{"$gt": 0}, "now.lo": bson.M{"$lt": horizon}, "$or": bson.A{
-		bson.M{"level": logsums.LevelDay, "bucket": day}, bson.M{"level": logsums.LevelMonth, "bucket": month},
+		bson.M{"level": tsdb.LevelDay, "bucket": day}, bson.M{"level": tsdb.LevelMonth, "bucket": month},
 	}}, projecting("block").SetLimit(maxTrimDays))
 	if err != nil {
 		return false, err
@@ -235,7 +235,7 @@ func (e *logEngine) reclaim(ctx context.Context) (more bool, err error) {
 
 // exhume takes a device out of the first day that has logs of it; false if there is none.
 func (e *logEngine) exhume(ctx context.Context, t tombstone, scope int64) (did bool, err error) {
-	group := t.Key / logsums.GroupSize
+	group := t.Key / tsdb.GroupSize
 	v := &logView{e: e, devices: map[int64]int64{t.Key: scope}, scopes: []int64{scope}}
 	if v.lanes, err = e.laneStates(ctx, []int64{laneOf(scope)}); err != nil {
 		return false, err
@@ -269,7 +269,7 @@ func (e *logEngine) pack(ctx context.Context) (more bool, err error) {
 	var d sumDoc
 	until := e.now().Add(-packAge)
 	// By the partial index of frag.
-	err = e.sums.FindOne(ctx, bson.M{"frag": bson.M{"$lt": logsums.BucketOf(logsums.LevelHour, until.UnixMilli()) - 1},
+	err = e.sums.FindOne(ctx, bson.M{"frag": bson.M{"$lt": tsdb.BucketOf(tsdb.LevelHour, until.UnixMilli()) - 1},
 		"now.parts." + lastOfMany + ".t": bson.M{"$lt": until.UnixMilli()}}).Decode(&d)
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return false, nil
@@ -277,7 +277,7 @@ func (e *logEngine) pack(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	work := laneWork{Block: d.Block, Day: logsums.FloorDiv(d.Bucket, 24), Before: firstMilli}
+	work := laneWork{Block: d.Block, Day: tsdb.FloorDiv(d.Bucket, 24), Before: firstMilli}
 	return true, passBusy(e.rebuild(ctx, work))
 }
 

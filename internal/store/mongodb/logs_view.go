@@ -11,8 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
-	"hearth/internal/store/logcodec"
-	"hearth/internal/store/logsums"
+	"hearth/internal/tsdb"
 )
 
 // logScope says what a question is about.
@@ -41,9 +40,9 @@ type logView struct {
 
 	lanes map[int64]*laneState
 	tail  []tailBatch
-	days  logcodec.Day
-	chunk logcodec.Chunk
-	dec   logcodec.Decoder
+	days  tsdb.Day
+	chunk tsdb.Chunk
+	dec   tsdb.Decoder
 }
 
 // tailBatch is a batch with the lanes whose part of it is not in the documents.
@@ -299,7 +298,7 @@ func (v *logView) scopeFilter(filter bson.M) bson.M {
 // groups returns the groups of the wanted devices.
 func (v *logView) groups() (out []int64) {
 	for device := range v.devices {
-		out = append(out, device/logsums.GroupSize)
+		out = append(out, device/tsdb.GroupSize)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
@@ -315,7 +314,7 @@ func (v *logView) blocks() (out []int64) {
 }
 
 // tailEntries calls fn for every wanted entry that is in no document.
-func (v *logView) tailEntries(fn func(series []logcodec.Series, e *logcodec.Entry)) {
+func (v *logView) tailEntries(fn func(series []tsdb.Series, e *tsdb.Entry)) {
 	var wanted []bool
 	for _, b := range v.tail {
 		wanted = wanted[:0]
@@ -341,8 +340,8 @@ func (v *logView) tailEntries(fn func(series []logcodec.Series, e *logcodec.Entr
 }
 
 // between returns the sorted entries of [from, to).
-func between(entries []logcodec.Entry, from, to int64) []logcodec.Entry {
-	byTime := func(e logcodec.Entry, at int64) int { return cmp.Compare(e.At, at) }
+func between(entries []tsdb.Entry, from, to int64) []tsdb.Entry {
+	byTime := func(e tsdb.Entry, at int64) int { return cmp.Compare(e.At, at) }
 	first, _ := slices.BinarySearchFunc(entries, from, byTime)
 	end, _ := slices.BinarySearchFunc(entries, to, byTime)
 	return entries[first:max(first, end)]
@@ -359,7 +358,7 @@ const chunksAtOnce = 64
 
 // eachChunk decodes the wanted entries of the parts that touch [from, to), in any order. What fn gets is overwritten
 // afterwards.
-func (v *logView) eachChunk(ctx context.Context, cuts []cut, fn func(series []logcodec.Series, entries []logcodec.Entry) error) error {
+func (v *logView) eachChunk(ctx context.Context, cuts []cut, fn func(series []tsdb.Series, entries []tsdb.Entry) error) error {
 	var ids []string
 	spans := map[string][2]int64{}
 	for _, c := range cuts {
@@ -370,9 +369,9 @@ func (v *logView) eachChunk(ctx context.Context, cuts []cut, fn func(series []lo
 			}
 		}
 	}
-	var keep func(logcodec.Series) bool
+	var keep func(tsdb.Series) bool
 	if v.picky() {
-		keep = func(s logcodec.Series) bool { return v.wants(s.Device, s.Event) }
+		keep = func(s tsdb.Series) bool { return v.wants(s.Device, s.Event) }
 	}
 	for some := range slices.Chunk(ids, chunksAtOnce) {
 		n := 0

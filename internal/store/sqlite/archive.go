@@ -8,7 +8,7 @@ import (
 	"iter"
 
 	"hearth"
-	"hearth/internal/store/logcodec"
+	"hearth/internal/tsdb"
 )
 
 var _ hearth.Archiver = (*Store)(nil)
@@ -249,7 +249,7 @@ func (l *archivedLogs) scope(scope int64) error {
 		if err := l.view.decode(&l.view.lastChunk, scope, data); err != nil {
 			return closed(rows, err)
 		}
-		in.each(&l.view.lastChunk, func(series []logcodec.Series, e *logcodec.Entry) bool {
+		in.each(&l.view.lastChunk, func(series []tsdb.Series, e *tsdb.Entry) bool {
 			l.add(series, e)
 			return l.err == nil
 		})
@@ -257,7 +257,7 @@ func (l *archivedLogs) scope(scope int64) error {
 	return closed(rows, l.err)
 }
 
-func (l *archivedLogs) add(series []logcodec.Series, e *logcodec.Entry) {
+func (l *archivedLogs) add(series []tsdb.Series, e *tsdb.Entry) {
 	if l.err != nil {
 		return
 	}

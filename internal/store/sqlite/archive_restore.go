@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"hearth"
-	"hearth/internal/store/logcodec"
+	"hearth/internal/tsdb"
 )
 
 // BeginRestore implements hearth.Archiver.
@@ -294,7 +294,7 @@ func (s *Store) restoreLogs(t *tx, part *hearth.ArchivePart) error {
 		return nil
 	}
 	w := t.w.logs
-	batch := foldBatch{entries: make([]logcodec.Entry, 0, len(part.Logs))}
+	batch := foldBatch{entries: make([]tsdb.Entry, 0, len(part.Logs))}
 	type line struct {
 		device int64
 		event  string
@@ -319,12 +319,12 @@ func (s *Store) restoreLogs(t *tx, part *hearth.ArchivePart) error {
 					return err
 				}
 				rank = uint32(len(batch.series))
-				batch.series = append(batch.series, logcodec.Series{Scope: scope, Device: e.Device, Event: event})
+				batch.series = append(batch.series, tsdb.Series{Scope: scope, Device: e.Device, Event: event})
 				index[l] = rank
 			}
 			last = l
 		}
-		batch.entries = append(batch.entries, logcodec.Entry{At: e.At, Seq: e.Seq, Value: e.Value, Series: rank})
+		batch.entries = append(batch.entries, tsdb.Entry{At: e.At, Seq: e.Seq, Value: e.Value, Series: rank})
 	}
 	batch.sort()
 	return s.foldBatch(t, batch)
@@ -333,18 +333,18 @@ func (s *Store) restoreLogs(t *tx, part *hearth.ArchivePart) error {
 // sort puts series and entries in the order that a fold wants.
 func (b *foldBatch) sort() {
 	sorted := slices.Clone(b.series)
-	slices.SortFunc(sorted, logcodec.Series.Compare)
+	slices.SortFunc(sorted, tsdb.Series.Compare)
 	to := make([]uint32, len(sorted))
 	for i, series := range b.series {
-		at, _ := slices.BinarySearchFunc(sorted, series, logcodec.Series.Compare)
+		at, _ := slices.BinarySearchFunc(sorted, series, tsdb.Series.Compare)
 		to[i] = uint32(at)
 	}
 	b.series = sorted
 	for i := range b.entries {
 		b.entries[i].Series = to[b.entries[i].Series]
 	}
-	if !slices.IsSortedFunc(b.entries, logcodec.Entry.Compare) {
-		slices.SortFunc(b.entries, logcodec.Entry.Compare)
+	if !slices.IsSortedFunc(b.entries, tsdb.Entry.Compare) {
+		slices.SortFunc(b.entries, tsdb.Entry.Compare)
 	}
 	b.byScope()
 }

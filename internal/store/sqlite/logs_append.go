@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"hearth"
-	"hearth/internal/store/logcodec"
+	"hearth/internal/tsdb"
 )
 
 var _ hearth.LogStore = (*Store)(nil)
@@ -33,21 +33,21 @@ type logWriter struct {
 
 	// buffer holds the group's entries, in the order of their numbers, until they are stored as one tail row before the
 	// commit; kept counts those of writes that are done.
-	buffer   []logcodec.Entry
+	buffer   []tsdb.Entry
 	kept     int
 	keptNext uint64
-	series   []logcodec.Series
-	index    map[logcodec.Series]uint32
+	series   []tsdb.Series
+	index    map[tsdb.Series]uint32
 	stored   []*tailRow
 	folded   bool
 
-	encoder logcodec.Encoder
-	decoder logcodec.Decoder
+	encoder tsdb.Encoder
+	decoder tsdb.Decoder
 	blob    []byte
 }
 
 func newLogWriter(options LogOptions, tail *tailCache) *logWriter {
-	w := &logWriter{options: options, tail: tail, index: map[logcodec.Series]uint32{}}
+	w := &logWriter{options: options, tail: tail, index: map[tsdb.Series]uint32{}}
 	w.forget()
 	return w
 }
@@ -113,8 +113,8 @@ const maxTailRow = 1 << 14
 
 func (w *logWriter) storeRow(t *tx, row *tailRow) error {
 	entries := row.chunk.Entries
-	if !slices.IsSortedFunc(entries, logcodec.Entry.Compare) {
-		slices.SortFunc(entries, logcodec.Entry.Compare)
+	if !slices.IsSortedFunc(entries, tsdb.Entry.Compare) {
+		slices.SortFunc(entries, tsdb.Entry.Compare)
 	}
 	w.blob = w.encoder.Encode(w.blob[:0], row.chunk.Series, entries)
 	_, err := t.exec(`INSERT INTO log_tail(seq, last, entries, min_at, max_at, data) VALUES(?,?,?,?,?,?)`,
@@ -231,7 +231,7 @@ func (w *logWriter) append(t *tx, entries []hearth.LogEntry) (uint64, error) {
 	var event string
 	var eventKey int64
 	var alive bool
-	var last logcodec.Series
+	var last tsdb.Series
 	var at uint32
 	for i := range entries {
 		e := &entries[i]
@@ -250,7 +250,7 @@ func (w *logWriter) append(t *tx, entries []hearth.LogEntry) (uint64, error) {
 				return 0, err
 			}
 		}
-		if s := (logcodec.Series{Scope: scope, Device: device, Event: eventKey}); s != last {
+		if s := (tsdb.Series{Scope: scope, Device: device, Event: eventKey}); s != last {
 			last = s
 			var ok bool
 			if at, ok = w.index[s]; !ok {
@@ -259,7 +259,7 @@ func (w *logWriter) append(t *tx, entries []hearth.LogEntry) (uint64, error) {
 				w.index[s] = at
 			}
 		}
-		w.buffer = append(w.buffer, logcodec.Entry{At: e.At, Seq: first + uint64(i), Value: e.Value, Series: at})
+		w.buffer = append(w.buffer, tsdb.Entry{At: e.At, Seq: first + uint64(i), Value: e.Value, Series: at})
 	}
 	w.next = first + uint64(len(entries))
 	return first, nil

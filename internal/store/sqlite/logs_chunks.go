@@ -6,7 +6,7 @@ import (
 	"math"
 	"slices"
 
-	"hearth/internal/store/logcodec"
+	"hearth/internal/tsdb"
 )
 
 // chunkMeta is what log_chunks says of a chunk beside its data.
@@ -20,7 +20,7 @@ type chunkMeta struct {
 }
 
 // mergeChunks puts sorted entries of one scope where they belong in its chunks.
-func (s *Store) mergeChunks(t *tx, scope int64, series []logcodec.Series, entries []logcodec.Entry) error {
+func (s *Store) mergeChunks(t *tx, scope int64, series []tsdb.Series, entries []tsdb.Entry) error {
 	for len(entries) > 0 {
 		meta, err := chunkFor(t, scope, entries[0])
 		if err != nil {
@@ -28,8 +28,8 @@ func (s *Store) mergeChunks(t *tx, scope int64, series []logcodec.Series, entrie
 		}
 		n := len(entries)
 		if meta.nextAt != math.MaxInt64 {
-			next := logcodec.Entry{At: meta.nextAt, Seq: uint64(meta.nextSeq)}
-			n, _ = slices.BinarySearchFunc(entries, next, logcodec.Entry.Compare)
+			next := tsdb.Entry{At: meta.nextAt, Seq: uint64(meta.nextSeq)}
+			n, _ = slices.BinarySearchFunc(entries, next, tsdb.Entry.Compare)
 		}
 		if err := s.mergeChunk(t, scope, meta, series, entries[:n]); err != nil {
 			return err
@@ -40,7 +40,7 @@ func (s *Store) mergeChunks(t *tx, scope int64, series []logcodec.Series, entrie
 }
 
 // chunkFor returns the chunk that covers an entry; its key is 0 if the scope has none yet.
-func chunkFor(t *tx, scope int64, e logcodec.Entry) (m chunkMeta, err error) {
+func chunkFor(t *tx, scope int64, e tsdb.Entry) (m chunkMeta, err error) {
 	m.nextAt = math.MaxInt64
 	// Both by log_chunks_low.
 	err = t.row(`SELECT key, low_at, low_seq, entries, min_at, max_at FROM log_chunks
@@ -61,20 +61,20 @@ func chunkFor(t *tx, scope int64, e logcodec.Entry) (m chunkMeta, err error) {
 }
 
 // mergeChunk adds entries to the one chunk that covers them, and splits it when it gets too large.
-func (s *Store) mergeChunk(t *tx, scope int64, m chunkMeta, series []logcodec.Series, entries []logcodec.Entry) error {
+func (s *Store) mergeChunk(t *tx, scope int64, m chunkMeta, series []tsdb.Series, entries []tsdb.Entry) error {
 	limit := s.options.Logs.ChunkRows
 	appended := m.key == 0 || entries[0].At > m.maxAt
 	if m.key != 0 && appended && m.entries >= limit {
 		// The full chunk stays as it is; new ones follow.
 		return s.insertChunks(t, scope, series, entries, pieces(len(entries), limit, true))
 	}
-	all := logcodec.Chunk{Series: unscoped(series), Entries: entries}
+	all := tsdb.Chunk{Series: unscoped(series), Entries: entries}
 	if m.key != 0 {
 		var data []byte
 		if err := t.row(`SELECT data FROM log_chunks WHERE key=?`, m.key).Scan(&data); err != nil {
 			return err
 		}
-		var old logcodec.Chunk
+		var old tsdb.Chunk
 		if err := t.w.logs.decoder.Decode(&old, data, nil); err != nil {
 			return err
 		}
@@ -99,7 +99,7 @@ func (s *Store) mergeChunk(t *tx, scope int64, m chunkMeta, series []logcodec.Se
 }
 
 // insertChunks stores entries as new chunks of the given sizes, each of which starts where its first entry is.
-func (s *Store) insertChunks(t *tx, scope int64, series []logcodec.Series, entries []logcodec.Entry, sizes []int) error {
+func (s *Store) insertChunks(t *tx, scope int64, series []tsdb.Series, entries []tsdb.Entry, sizes []int) error {
 	w := t.w.logs
 	series = unscoped(series)
 	for _, size := range sizes {
@@ -136,7 +136,7 @@ func pieces(n, limit int, inOrder bool) []int {
 }
 
 // unscoped returns the series without their scope, which a chunk's row says once.
-func unscoped(series []logcodec.Series) []logcodec.Series {
+func unscoped(series []tsdb.Series) []tsdb.Series {
 	if len(series) == 0 || series[0].Scope == 0 && series[len(series)-1].Scope == 0 {
 		return series
 	}
@@ -148,9 +148,9 @@ func unscoped(series []logcodec.Series) []logcodec.Series {
 }
 
 // mergeEntries merges two sorted chunks.
-func mergeEntries(a, b logcodec.Chunk) logcodec.Chunk {
-	index := make(map[logcodec.Series]uint32, len(a.Series)+len(b.Series))
-	out := logcodec.Chunk{Series: slices.Clone(a.Series), Entries: make([]logcodec.Entry, 0, len(a.Entries)+len(b.Entries))}
+func mergeEntries(a, b tsdb.Chunk) tsdb.Chunk {
+	index := make(map[tsdb.Series]uint32, len(a.Series)+len(b.Series))
+	out := tsdb.Chunk{Series: slices.Clone(a.Series), Entries: make([]tsdb.Entry, 0, len(a.Entries)+len(b.Entries))}
 	for i, s := range a.Series {
 		index[s] = uint32(i)
 	}

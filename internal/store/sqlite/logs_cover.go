@@ -1,8 +1,7 @@
 package sqlite
 
 import (
-	"hearth/internal/store/logcodec"
-	"hearth/internal/store/logsums"
+	"hearth/internal/tsdb"
 )
 
 // cover is how a range of time of one scope is put together: from whole months, days and hours, and the logs of what is
@@ -16,7 +15,7 @@ type cover struct {
 
 type coverRow struct {
 	bucket int64
-	totals []logcodec.Cell
+	totals []tsdb.Cell
 }
 
 // coverRange covers [from, to) of a scope by rows of log_sums of at most the level top. A row is used whole when all its logs are within the range, so that a range that ends now needs no logs of this hour.
@@ -26,13 +25,13 @@ func (v *logView) coverRange(scope int64, top int) (*cover, error) {
 }
 
 func (v *logView) descend(c *cover, scope int64, level int, from, to int64) error {
-	if level < logsums.LevelHour {
+	if level < tsdb.LevelHour {
 		c.cuts = append(c.cuts, [2]int64{from, to})
 		return nil
 	}
 	// By primary key.
 	rows, err := v.q.query(`SELECT bucket, min_at, max_at, totals FROM log_sums WHERE scope=? AND level=? AND bucket BETWEEN ? AND ?`,
-		scope, level, logsums.BucketOf(level, from), logsums.BucketOf(level, to-1))
+		scope, level, tsdb.BucketOf(level, from), tsdb.BucketOf(level, to-1))
 	if err != nil {
 		return err
 	}
@@ -49,7 +48,7 @@ func (v *logView) descend(c *cover, scope int64, level int, from, to int64) erro
 			cut = append(cut, bucket)
 		default:
 			row := coverRow{bucket: bucket}
-			if row.totals, err = logcodec.DecodeCells(nil, data); err != nil {
+			if row.totals, err = tsdb.DecodeCells(nil, data); err != nil {
 				return closed(rows, err)
 			}
 			c.levels[level] = append(c.levels[level], row)
@@ -59,7 +58,7 @@ func (v *logView) descend(c *cover, scope int64, level int, from, to int64) erro
 		return err
 	}
 	for _, bucket := range cut {
-		low, high := max(from, logsums.BucketStart(level, bucket)), min(to, logsums.BucketStart(level, bucket+1))
+		low, high := max(from, tsdb.BucketStart(level, bucket)), min(to, tsdb.BucketStart(level, bucket+1))
 		if err := v.descend(c, scope, level-1, low, high); err != nil {
 			return err
 		}

@@ -4,8 +4,7 @@ import (
 	"cmp"
 	"slices"
 
-	"hearth/internal/store/logcodec"
-	"hearth/internal/store/logsums"
+	"hearth/internal/tsdb"
 )
 
 // maxFoldScopes bounds the scopes that one fold touches (unless a single tail row touches more), so that the writer is
@@ -14,8 +13,8 @@ const maxFoldScopes = 512
 
 // foldBatch is what one fold moves: entries of one scope after the other.
 type foldBatch struct {
-	series  []logcodec.Series // sorted
-	entries []logcodec.Entry  // sorted by scope, then by Entry.Compare
+	series  []tsdb.Series // sorted
+	entries []tsdb.Entry  // sorted by scope, then by Entry.Compare
 }
 
 // fold moves the oldest rows of the tail into chunks and rollups, in the transaction that it is called in, so that no
@@ -93,7 +92,7 @@ func fewScopes(rows []*tailRow) []*tailRow {
 // gather puts the rows' entries in order. It leaves out those of devices that are gone and counts, and leaves out, those
 // from before the horizon.
 func (w *logWriter) gather(t *tx, rows []*tailRow, horizon int64) (batch foldBatch, late int, err error) {
-	index := map[logcodec.Series]uint32{}
+	index := map[tsdb.Series]uint32{}
 	size := 0
 	for _, row := range rows {
 		size += len(row.chunk.Entries)
@@ -109,11 +108,11 @@ func (w *logWriter) gather(t *tx, rows []*tailRow, horizon int64) (batch foldBat
 			}
 		}
 	}
-	slices.SortFunc(batch.series, logcodec.Series.Compare)
+	slices.SortFunc(batch.series, tsdb.Series.Compare)
 	for i, series := range batch.series {
 		index[series] = uint32(i) + 1
 	}
-	batch.entries = make([]logcodec.Entry, 0, size)
+	batch.entries = make([]tsdb.Entry, 0, size)
 	var to []uint32
 	for _, row := range rows {
 		to = to[:0]
@@ -133,8 +132,8 @@ func (w *logWriter) gather(t *tx, rows []*tailRow, horizon int64) (batch foldBat
 			batch.entries = append(batch.entries, e)
 		}
 	}
-	if !slices.IsSortedFunc(batch.entries, logcodec.Entry.Compare) {
-		slices.SortFunc(batch.entries, logcodec.Entry.Compare)
+	if !slices.IsSortedFunc(batch.entries, tsdb.Entry.Compare) {
+		slices.SortFunc(batch.entries, tsdb.Entry.Compare)
 	}
 	batch.byScope()
 	return batch, late, nil
@@ -145,17 +144,17 @@ func (b *foldBatch) byScope() {
 	if n := len(b.series); n == 0 || b.series[0].Scope == b.series[n-1].Scope {
 		return
 	}
-	slices.SortStableFunc(b.entries, func(x, y logcodec.Entry) int {
+	slices.SortStableFunc(b.entries, func(x, y tsdb.Entry) int {
 		return cmp.Compare(b.series[x.Series].Scope, b.series[y.Series].Scope)
 	})
 }
 
 // foldScope adds the entries of one scope to its chunks and rollups.
-func (s *Store) foldScope(t *tx, scope int64, series []logcodec.Series, entries []logcodec.Entry) error {
+func (s *Store) foldScope(t *tx, scope int64, series []tsdb.Series, entries []tsdb.Entry) error {
 	if err := s.mergeChunks(t, scope, series, entries); err != nil {
 		return err
 	}
-	if err := s.addRollups(t, scope, logsums.SumUp(series, entries)); err != nil {
+	if err := s.addRollups(t, scope, tsdb.SumUp(series, entries)); err != nil {
 		return err
 	}
 	return addCount(t, scope, len(entries))
@@ -174,7 +173,7 @@ func (b *foldBatch) sortSeries() {
 		order[i] = uint32(i)
 	}
 	slices.SortFunc(order, func(x, y uint32) int { return b.series[x].Compare(b.series[y]) })
-	sorted := make([]logcodec.Series, len(order))
+	sorted := make([]tsdb.Series, len(order))
 	rank := make([]uint32, len(order))
 	for i, old := range order {
 		sorted[i] = b.series[old]

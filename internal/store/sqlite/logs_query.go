@@ -8,8 +8,7 @@ import (
 	"slices"
 
 	"hearth"
-	"hearth/internal/store/logcodec"
-	"hearth/internal/store/logsums"
+	"hearth/internal/tsdb"
 )
 
 // Logs implements hearth.LogStore.
@@ -71,7 +70,7 @@ func (p *logPage) collect(scope int64) ([]hearth.LogEntry, error) {
 		return nil, nil
 	}
 	// The tail is small and in order of arrival: take all, then sort.
-	v.tailEntries(func(series []logcodec.Series, e *logcodec.Entry) { p.add(series, e) })
+	v.tailEntries(func(series []tsdb.Series, e *tsdb.Entry) { p.add(series, e) })
 	fromTail := p.out
 	p.out = nil
 	if p.err == nil {
@@ -86,7 +85,7 @@ func (p *logPage) collect(scope int64) ([]hearth.LogEntry, error) {
 }
 
 // add takes an entry if it is past the place where the page starts; false says that the page is full.
-func (p *logPage) add(series []logcodec.Series, e *logcodec.Entry) bool {
+func (p *logPage) add(series []tsdb.Series, e *tsdb.Entry) bool {
 	entry := hearth.LogEntry{Device: p.Device, Value: e.Value, At: e.At, Seq: e.Seq}
 	if p.After != nil && p.order(entry, *p.After) <= 0 {
 		return true
@@ -102,7 +101,7 @@ func (p *logPage) add(series []logcodec.Series, e *logcodec.Entry) bool {
 // what lies between.
 func (p *logPage) fromChunks(scope int64) error {
 	v := p.view
-	first, last := logsums.BucketOf(logsums.LevelDay, v.from), logsums.BucketOf(logsums.LevelDay, v.to-1)
+	first, last := tsdb.BucketOf(tsdb.LevelDay, v.from), tsdb.BucketOf(tsdb.LevelDay, v.to-1)
 	for batch := 2; first <= last; batch = min(2*batch, 64) {
 		days, err := v.daysOf(scope, p.Device, timeRange{from: first, to: last, backward: !p.Ascending}, batch)
 		if err != nil {
@@ -148,20 +147,20 @@ func (v *logView) daysOf(scope, device int64, in timeRange, limit int) (dayList,
 	if in.backward {
 		query = `SELECT day, data FROM log_days WHERE scope=? AND day BETWEEN ? AND ? AND grp=? ORDER BY day DESC LIMIT ?`
 	}
-	rows, err := v.q.query(query, scope, in.from, in.to, device/logsums.GroupSize, limit)
+	rows, err := v.q.query(query, scope, in.from, in.to, device/tsdb.GroupSize, limit)
 	if err != nil {
 		return nil, err
 	}
 	var out dayList
 	day := &v.day
-	parts := logcodec.DayParts{Keep: func(d, event int64) bool { return d == device && v.wantsEvent(event) }}
+	parts := tsdb.DayParts{Keep: func(d, event int64) bool { return d == device && v.wantsEvent(event) }}
 	var data sql.RawBytes
 	for rows.Next() {
 		var d dayHours
 		if err := rows.Scan(&d.day, &data); err != nil {
 			return nil, closed(rows, err)
 		}
-		if err := logcodec.DecodeDay(day, data, parts); err != nil {
+		if err := tsdb.DecodeDay(day, data, parts); err != nil {
 			return nil, closed(rows, err)
 		}
 		for i := range day.Lines {
@@ -175,7 +174,7 @@ func (v *logView) daysOf(scope, device int64, in timeRange, limit int) (dayList,
 // hourRuns returns ranges of milliseconds that hold all the hours, in the list's order; hours that lie close together share
 // one.
 func (l dayList) hourRuns(backward bool) [][2]int64 {
-	const near = 2 * logsums.HourMillis
+	const near = 2 * tsdb.HourMillis
 	var out [][2]int64
 	for _, d := range l {
 		for i := range 24 {
@@ -186,8 +185,8 @@ func (l dayList) hourRuns(backward bool) [][2]int64 {
 			if d.hours>>hour&1 == 0 {
 				continue
 			}
-			start := logsums.BucketStart(logsums.LevelDay, d.day) + int64(hour)*logsums.HourMillis
-			end := start + logsums.HourMillis
+			start := tsdb.BucketStart(tsdb.LevelDay, d.day) + int64(hour)*tsdb.HourMillis
+			end := start + tsdb.HourMillis
 			if n := len(out); n > 0 && start-out[n-1][1] <= near && out[n-1][0]-end <= near {
 				out[n-1][0], out[n-1][1] = min(out[n-1][0], start), max(out[n-1][1], end)
 				continue
@@ -211,7 +210,7 @@ func (s *Store) CountLogs(ctx context.Context, reach hearth.Reach) (count int64,
 			return err
 		}
 		q := newRollupQuery(v)
-		q.groupers = []*logsums.Grouper{logsums.NewGrouper(hearth.Grouping{})}
+		q.groupers = []*tsdb.Grouper{tsdb.NewGrouper(hearth.Grouping{})}
 		for _, scope := range v.scopes {
 			if pending || v.deadScopes[scope] > 0 {
 				// What is counted is not all visible.
@@ -228,7 +227,7 @@ func (s *Store) CountLogs(ctx context.Context, reach hearth.Reach) (count int64,
 			count += n
 		}
 		count += q.groupers[0].Count()
-		v.tailEntries(func([]logcodec.Series, *logcodec.Entry) { count++ })
+		v.tailEntries(func([]tsdb.Series, *tsdb.Entry) { count++ })
 		return nil
 	})
 	return count, err

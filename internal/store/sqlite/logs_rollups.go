@@ -7,8 +7,7 @@ import (
 	"slices"
 
 	"hearth"
-	"hearth/internal/store/logcodec"
-	"hearth/internal/store/logsums"
+	"hearth/internal/tsdb"
 )
 
 // Rollups implements hearth.LogStore.
@@ -26,7 +25,7 @@ func (s *Store) Rollups(ctx context.Context, query hearth.RollupQuery) ([][]hear
 		defer v.returnMemory()
 		q := newRollupQuery(v)
 		for _, g := range query.Groupings {
-			q.groupers = append(q.groupers, logsums.NewGrouper(g))
+			q.groupers = append(q.groupers, tsdb.NewGrouper(g))
 		}
 		if v.from < v.to {
 			if err := q.run(); err != nil {
@@ -49,21 +48,21 @@ func (s *Store) Rollups(ctx context.Context, query hearth.RollupQuery) ([][]hear
 // rollupQuery answers groupings from one view.
 type rollupQuery struct {
 	view     *logView
-	groupers []*logsums.Grouper
+	groupers []*tsdb.Grouper
 	// cuts remembers the sums of cut hours, which all groupings need, by scope and range.
-	cuts map[[3]int64][]logcodec.Cell
+	cuts map[[3]int64][]tsdb.Cell
 	// covers remembers how a scope's range is put together, by scope and top level.
 	covers map[[2]int64]*cover
 }
 
 func newRollupQuery(v *logView) *rollupQuery {
-	return &rollupQuery{view: v, cuts: map[[3]int64][]logcodec.Cell{}, covers: map[[2]int64]*cover{}}
+	return &rollupQuery{view: v, cuts: map[[3]int64][]tsdb.Cell{}, covers: map[[2]int64]*cover{}}
 }
 
 func (q *rollupQuery) run() error {
 	for _, scope := range q.view.scopes {
 		// Groupings that can be answered from the same rows are.
-		plans := map[plan][]*logsums.Grouper{}
+		plans := map[plan][]*tsdb.Grouper{}
 		var order []plan
 		for _, g := range q.groupers {
 			p := q.planFor(scope, g)
@@ -78,7 +77,7 @@ func (q *rollupQuery) run() error {
 			}
 		}
 	}
-	q.view.tailEntries(func(series []logcodec.Series, e *logcodec.Entry) {
+	q.view.tailEntries(func(series []tsdb.Series, e *tsdb.Entry) {
 		for _, g := range q.groupers {
 			g.AddEntry(&series[e.Series], e)
 		}
@@ -106,15 +105,15 @@ const (
 	fromDays
 )
 
-func (q *rollupQuery) planFor(scope int64, g *logsums.Grouper) plan {
+func (q *rollupQuery) planFor(scope int64, g *tsdb.Grouper) plan {
 	p := plan{sketch: g.Sketch}
 	switch g.Step {
 	case hearth.StepNone:
-		p.top = logsums.LevelMonth
+		p.top = tsdb.LevelMonth
 	case hearth.StepDay:
-		p.top = logsums.LevelDay
+		p.top = tsdb.LevelDay
 	case hearth.StepHour:
-		p.top = logsums.LevelHour
+		p.top = tsdb.LevelHour
 	default:
 		p.top = -1
 	}
@@ -128,15 +127,15 @@ func (q *rollupQuery) planFor(scope int64, g *logsums.Grouper) plan {
 		}
 	}
 	if p.source == fromDays {
-		p.top = min(p.top, logsums.LevelDay)
-		if p.sketch && p.top == logsums.LevelHour {
+		p.top = min(p.top, tsdb.LevelDay)
+		if p.sketch && p.top == tsdb.LevelHour {
 			p.top = -1
 		}
 	}
 	return p
 }
 
-func (q *rollupQuery) runPlan(scope int64, p plan, groupers []*logsums.Grouper) error {
+func (q *rollupQuery) runPlan(scope int64, p plan, groupers []*tsdb.Grouper) error {
 	v := q.view
 	key := [2]int64{scope, int64(p.top)}
 	c := q.covers[key]
@@ -152,7 +151,7 @@ func (q *rollupQuery) runPlan(scope int64, p plan, groupers []*logsums.Grouper) 
 	case fromTotals:
 		err = q.addTotals(scope, c, p, groupers)
 	case fromCells:
-		for _, level := range []int{logsums.LevelMonth, logsums.LevelDay} {
+		for _, level := range []int{tsdb.LevelMonth, tsdb.LevelDay} {
 			if err == nil {
 				err = q.addCells(scope, c, level, groupers)
 			}
@@ -169,8 +168,8 @@ func (q *rollupQuery) runPlan(scope int64, p plan, groupers []*logsums.Grouper) 
 	cuts := slices.Clone(c.cuts)
 	if p.sketch && p.source == fromDays {
 		// log_days has no sketches of hours.
-		err = c.runs(logsums.LevelHour, func(first, last int64) error {
-			cuts = append(cuts, [2]int64{logsums.BucketStart(logsums.LevelHour, first), logsums.BucketStart(logsums.LevelHour, last+1)})
+		err = c.runs(tsdb.LevelHour, func(first, last int64) error {
+			cuts = append(cuts, [2]int64{tsdb.BucketStart(tsdb.LevelHour, first), tsdb.BucketStart(tsdb.LevelHour, last+1)})
 			return nil
 		})
 	}
@@ -186,10 +185,10 @@ func (q *rollupQuery) runPlan(scope int64, p plan, groupers []*logsums.Grouper) 
 }
 
 // addTotals adds sums of the whole scope.
-func (q *rollupQuery) addTotals(scope int64, c *cover, p plan, groupers []*logsums.Grouper) error {
+func (q *rollupQuery) addTotals(scope int64, c *cover, p plan, groupers []*tsdb.Grouper) error {
 	for level := range c.levels {
 		for _, row := range c.levels[level] {
-			at := logsums.BucketStart(level, row.bucket)
+			at := tsdb.BucketStart(level, row.bucket)
 			for i := range row.totals {
 				cell := &row.totals[i]
 				if !q.view.wantsEvent(cell.Event) {
@@ -213,7 +212,7 @@ func (q *rollupQuery) addTotals(scope int64, c *cover, p plan, groupers []*logsu
 
 func (v *logView) wantsEvent(event int64) bool { return v.events == nil || v.events[event] }
 
-func (q *rollupQuery) addSketches(scope int64, level int, first, last int64, groupers []*logsums.Grouper) error {
+func (q *rollupQuery) addSketches(scope int64, level int, first, last int64, groupers []*tsdb.Grouper) error {
 	rows, err := q.view.q.query(`SELECT bucket, sketches FROM log_cells WHERE scope=? AND level=? AND bucket BETWEEN ? AND ?`,
 		scope, level, first, last)
 	if err != nil {
@@ -225,7 +224,7 @@ func (q *rollupQuery) addSketches(scope int64, level int, first, last int64, gro
 		if err := rows.Scan(&bucket, &data); err != nil {
 			return closed(rows, err)
 		}
-		sketches, err := logcodec.DecodeSketches(data)
+		sketches, err := tsdb.DecodeSketches(data)
 		if err != nil {
 			return closed(rows, err)
 		}
@@ -234,7 +233,7 @@ func (q *rollupQuery) addSketches(scope int64, level int, first, last int64, gro
 				continue
 			}
 			for _, g := range groupers {
-				g.AddSketch(0, event, logsums.BucketStart(level, bucket), &sketches.Sketches[i])
+				g.AddSketch(0, event, tsdb.BucketStart(level, bucket), &sketches.Sketches[i])
 			}
 		}
 	}
@@ -242,12 +241,12 @@ func (q *rollupQuery) addSketches(scope int64, level int, first, last int64, gro
 }
 
 // addCells adds sums by device of whole days or months.
-func (q *rollupQuery) addCells(scope int64, c *cover, level int, groupers []*logsums.Grouper) error {
+func (q *rollupQuery) addCells(scope int64, c *cover, level int, groupers []*tsdb.Grouper) error {
 	var data sql.RawBytes
 	picky := q.view.picky(scope)
 	// By primary key.
 	query := `SELECT bucket, iif(length(devices), devices, cells) FROM log_cells WHERE scope=? AND level=? AND bucket BETWEEN ? AND ?`
-	if q.view.events != nil || slices.ContainsFunc(groupers, func(g *logsums.Grouper) bool { return g.ByEvent }) {
+	if q.view.events != nil || slices.ContainsFunc(groupers, func(g *tsdb.Grouper) bool { return g.ByEvent }) {
 		query = `SELECT bucket, cells FROM log_cells WHERE scope=? AND level=? AND bucket BETWEEN ? AND ?`
 	}
 	return c.runs(level, func(first, last int64) error {
@@ -260,10 +259,10 @@ func (q *rollupQuery) addCells(scope int64, c *cover, level int, groupers []*log
 			if err := rows.Scan(&bucket, &data); err != nil {
 				return closed(rows, err)
 			}
-			if q.view.cells, err = logcodec.DecodeCells(q.view.cells[:0], data); err != nil {
+			if q.view.cells, err = tsdb.DecodeCells(q.view.cells[:0], data); err != nil {
 				return closed(rows, err)
 			}
-			at := logsums.BucketStart(level, bucket)
+			at := tsdb.BucketStart(level, bucket)
 			for i := range q.view.cells {
 				cell := &q.view.cells[i]
 				if picky && !q.view.wants(scope, cell.Device, cell.Event) {
@@ -279,7 +278,7 @@ func (q *rollupQuery) addCells(scope int64, c *cover, level int, groupers []*log
 }
 
 // addDays adds what log_days has of the cover's hours and, if nothing else returns them, its days.
-func (q *rollupQuery) addDays(scope int64, c *cover, p plan, groupers []*logsums.Grouper) error {
+func (q *rollupQuery) addDays(scope int64, c *cover, p plan, groupers []*tsdb.Grouper) error {
 	hours := map[int64]uint32{}
 	var days []int64
 	mark := func(day int64, mask uint32) {
@@ -289,13 +288,13 @@ func (q *rollupQuery) addDays(scope int64, c *cover, p plan, groupers []*logsums
 		hours[day] |= mask
 	}
 	if p.source == fromDays {
-		for _, row := range c.levels[logsums.LevelDay] {
+		for _, row := range c.levels[tsdb.LevelDay] {
 			mark(row.bucket, 1<<24-1)
 		}
 	}
 	if !p.sketch || p.source != fromDays {
-		for _, row := range c.levels[logsums.LevelHour] {
-			day := logsums.FloorDiv(row.bucket, 24)
+		for _, row := range c.levels[tsdb.LevelHour] {
+			day := tsdb.FloorDiv(row.bucket, 24)
 			mark(day, 1<<(row.bucket-day*24))
 		}
 	}
@@ -323,7 +322,7 @@ func (v *logView) groupRanges(scope int64) [][2]int64 {
 	}
 	var groups []int64
 	for device := range v.devices[scope] {
-		groups = append(groups, device/logsums.GroupSize)
+		groups = append(groups, device/tsdb.GroupSize)
 	}
 	slices.Sort(groups)
 	groups = slices.Compact(groups)
@@ -338,10 +337,10 @@ func (v *logView) groupRanges(scope int64) [][2]int64 {
 	return out
 }
 
-func (q *rollupQuery) addDayRows(scope, first, last int64, hours map[int64]uint32, sketch bool, groupers []*logsums.Grouper) error {
+func (q *rollupQuery) addDayRows(scope, first, last int64, hours map[int64]uint32, sketch bool, groupers []*tsdb.Grouper) error {
 	day := &q.view.day
 	var data sql.RawBytes
-	parts := logcodec.DayParts{Sketches: sketch}
+	parts := tsdb.DayParts{Sketches: sketch}
 	if q.view.picky(scope) {
 		parts.Keep = func(device, event int64) bool { return q.view.wants(scope, device, event) }
 	}
@@ -357,7 +356,7 @@ func (q *rollupQuery) addDayRows(scope, first, last int64, hours map[int64]uint3
 				return closed(rows, err)
 			}
 			parts.Hours = hours[bucket]
-			if err := logcodec.DecodeDay(day, data, parts); err != nil {
+			if err := tsdb.DecodeDay(day, data, parts); err != nil {
 				return closed(rows, err)
 			}
 			for i := range day.Lines {
@@ -365,7 +364,7 @@ func (q *rollupQuery) addDayRows(scope, first, last int64, hours map[int64]uint3
 				for _, g := range groupers {
 					g.AddLine(day, line, bucket)
 					if sketch {
-						g.AddSketch(line.Device, line.Event, logsums.BucketStart(logsums.LevelDay, bucket), &line.Sketch)
+						g.AddSketch(line.Device, line.Event, tsdb.BucketStart(tsdb.LevelDay, bucket), &line.Sketch)
 					}
 				}
 			}
@@ -378,10 +377,10 @@ func (q *rollupQuery) addDayRows(scope, first, last int64, hours map[int64]uint3
 }
 
 // addCut adds the logs of a range: of a part of an hour, or of any range where steps are minutes.
-func (q *rollupQuery) addCut(scope int64, cut [2]int64, p plan, groupers []*logsums.Grouper) error {
+func (q *rollupQuery) addCut(scope int64, cut [2]int64, p plan, groupers []*tsdb.Grouper) error {
 	in := timeRange{from: cut[0], to: cut[1]}
-	if p.sketch || p.top < logsums.LevelHour {
-		return q.view.chunkEntries(scope, in, func(series []logcodec.Series, e *logcodec.Entry) bool {
+	if p.sketch || p.top < tsdb.LevelHour {
+		return q.view.chunkEntries(scope, in, func(series []tsdb.Series, e *tsdb.Entry) bool {
 			for _, g := range groupers {
 				g.AddEntry(&series[e.Series], e)
 			}
@@ -407,21 +406,21 @@ func (q *rollupQuery) addCut(scope int64, cut [2]int64, p plan, groupers []*logs
 }
 
 // cutCells sums up a part of an hour.
-func (q *rollupQuery) cutCells(scope int64, in timeRange) (cells []logcodec.Cell, err error) {
+func (q *rollupQuery) cutCells(scope int64, in timeRange) (cells []tsdb.Cell, err error) {
 	var stats []hearth.Stats
-	err = q.view.chunksIn(scope, in, func(chunk *logcodec.Chunk) bool {
+	err = q.view.chunksIn(scope, in, func(chunk *tsdb.Chunk) bool {
 		stats = append(stats[:0], make([]hearth.Stats, len(chunk.Series))...)
 		entries := in.of(chunk)
 		for i := range entries {
 			stats[entries[i].Series].Add(entries[i].Value)
 		}
-		part := make([]logcodec.Cell, 0, len(stats))
+		part := make([]tsdb.Cell, 0, len(stats))
 		for i := range stats {
 			if stats[i].Count > 0 {
-				part = append(part, logcodec.Cell{Device: chunk.Series[i].Device, Event: chunk.Series[i].Event, Stats: stats[i]})
+				part = append(part, tsdb.Cell{Device: chunk.Series[i].Device, Event: chunk.Series[i].Event, Stats: stats[i]})
 			}
 		}
-		cells = logsums.MergeCells(cells, part)
+		cells = tsdb.MergeCells(cells, part)
 		return true
 	})
 	return cells, err

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/store/logcodec"
+	"hearth/internal/tsdb"
 )
 
 // maxScanBuffer bounds the entries that a scan holds in memory, over all scopes (48 bytes each); minScanBuffer is what
@@ -93,7 +93,7 @@ func newScanMerge(v *logView) (*scanMerge, error) {
 func tailCursor(v *logView) (*scanCursor, error) {
 	c := &scanCursor{view: v, done: true}
 	var err error
-	v.tailEntries(func(series []logcodec.Series, e *logcodec.Entry) {
+	v.tailEntries(func(series []tsdb.Series, e *tsdb.Entry) {
 		if err == nil {
 			err = c.take(series, e)
 		}
@@ -106,7 +106,7 @@ func compareLogs(a, b hearth.LogEntry) int {
 	return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Seq, b.Seq))
 }
 
-func (c *scanCursor) take(series []logcodec.Series, e *logcodec.Entry) error {
+func (c *scanCursor) take(series []tsdb.Series, e *tsdb.Entry) error {
 	s := &series[e.Series]
 	name, err := c.view.store.names.name(c.view.q, s.Event)
 	c.buffer = append(c.buffer, hearth.LogEntry{Device: s.Device, Event: name, Value: e.Value, At: e.At, Seq: e.Seq})
@@ -141,7 +141,7 @@ func (c *scanCursor) settle() (more bool, err error) {
 		if err := c.view.decode(&c.view.lastChunk, c.scope, data); err != nil {
 			return false, closed(rows, err)
 		}
-		c.done = in.each(&c.view.lastChunk, func(series []logcodec.Series, e *logcodec.Entry) bool {
+		c.done = in.each(&c.view.lastChunk, func(series []tsdb.Series, e *tsdb.Entry) bool {
 			if e.At == after.At && e.Seq <= after.Seq {
 				return true
 			}

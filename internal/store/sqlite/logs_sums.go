@@ -4,13 +4,12 @@ import (
 	"database/sql"
 	"errors"
 
-	"hearth/internal/store/logcodec"
-	"hearth/internal/store/logsums"
+	"hearth/internal/tsdb"
 )
 
 // addRollups adds sums to the stored ones of a scope.
-func (s *Store) addRollups(t *tx, scope int64, add *logsums.Rollups) error {
-	for level, sums := range [][]logsums.Sum{add.Hours, add.Days, add.Months} {
+func (s *Store) addRollups(t *tx, scope int64, add *tsdb.Rollups) error {
+	for level, sums := range [][]tsdb.Sum{add.Hours, add.Days, add.Months} {
 		for i := range sums {
 			stored, err := loadSum(t, scope, level, sums[i].Bucket)
 			if err != nil {
@@ -22,7 +21,7 @@ func (s *Store) addRollups(t *tx, scope int64, add *logsums.Rollups) error {
 			}
 		}
 	}
-	var old, merged logcodec.Day
+	var old, merged tsdb.Day
 	for i := range add.Groups {
 		g := &add.Groups[i]
 		var data []byte
@@ -34,10 +33,10 @@ func (s *Store) addRollups(t *tx, scope int64, add *logsums.Rollups) error {
 		case err != nil:
 			return err
 		default:
-			if err := logcodec.DecodeDay(&old, data, logcodec.DayParts{Hours: logcodec.WholeDay, Sketches: true}); err != nil {
+			if err := tsdb.DecodeDay(&old, data, tsdb.DayParts{Hours: tsdb.WholeDay, Sketches: true}); err != nil {
 				return err
 			}
-			logsums.MergeDays(&merged, &old, &g.Day)
+			tsdb.MergeDays(&merged, &old, &g.Day)
 			day = &merged
 		}
 		if err := storeDay(t, scope, g.Bucket, g.Group, day); err != nil {
@@ -48,8 +47,8 @@ func (s *Store) addRollups(t *tx, scope int64, add *logsums.Rollups) error {
 }
 
 // loadSum returns a stored sum, an empty one if there is none.
-func loadSum(q querier, scope int64, level int, bucket int64) (logsums.Sum, error) {
-	s := logsums.Sum{Bucket: bucket}
+func loadSum(q querier, scope int64, level int, bucket int64) (tsdb.Sum, error) {
+	s := tsdb.Sum{Bucket: bucket}
 	var totals, sketches, cells []byte
 	// By the primary keys.
 	err := q.row(`SELECT entries, min_at, max_at, totals, sketches, cells FROM log_sums JOIN log_cells USING (scope, level, bucket)
@@ -59,36 +58,36 @@ func loadSum(q querier, scope int64, level int, bucket int64) (logsums.Sum, erro
 		return s, nil
 	}
 	if err == nil {
-		s.Totals, err = logcodec.DecodeCells(nil, totals)
+		s.Totals, err = tsdb.DecodeCells(nil, totals)
 	}
 	if err == nil {
-		s.Sketches, err = logcodec.DecodeSketches(sketches)
+		s.Sketches, err = tsdb.DecodeSketches(sketches)
 	}
 	if err == nil {
-		s.Cells, err = logcodec.DecodeCells(nil, cells)
+		s.Cells, err = tsdb.DecodeCells(nil, cells)
 	}
 	return s, err
 }
 
 // storeSum stores a sum; one of nothing is removed.
-func storeSum(t *tx, scope int64, level int, s *logsums.Sum) error {
+func storeSum(t *tx, scope int64, level int, s *tsdb.Sum) error {
 	if s.Entries == 0 {
 		return deleteSums(t, scope, level, s.Bucket, s.Bucket)
 	}
 	w := t.w.logs
-	b := logcodec.AppendCells(w.blob[:0], s.Totals)
+	b := tsdb.AppendCells(w.blob[:0], s.Totals)
 	_, err := t.exec(`INSERT OR REPLACE INTO log_sums(scope, level, bucket, entries, min_at, max_at, totals) VALUES(?,?,?,?,?,?,?)`,
 		scope, level, s.Bucket, s.Entries, s.MinAt, s.MaxAt, b)
 	if err != nil {
 		return err
 	}
-	b = logcodec.AppendSketches(b[:0], &s.Sketches)
+	b = tsdb.AppendSketches(b[:0], &s.Sketches)
 	devices := len(b)
-	if byDevice := logsums.DeviceCells(s.Cells); len(byDevice) < len(s.Cells) {
-		b = logcodec.AppendCells(b, byDevice)
+	if byDevice := tsdb.DeviceCells(s.Cells); len(byDevice) < len(s.Cells) {
+		b = tsdb.AppendCells(b, byDevice)
 	}
 	cells := len(b)
-	b = logcodec.AppendCells(b, s.Cells)
+	b = tsdb.AppendCells(b, s.Cells)
 	w.blob = b
 	_, err = t.exec(`INSERT INTO log_cells(scope, level, bucket, sketches, devices, cells) VALUES(?,?,?,?,?,?)
 		ON CONFLICT(scope, level, bucket) DO UPDATE SET sketches=excluded.sketches, devices=excluded.devices, cells=excluded.cells`,
@@ -106,13 +105,13 @@ func deleteSums(t *tx, scope int64, level int, first, last int64) error {
 }
 
 // storeDay stores a row of log_days; one without lines is removed.
-func storeDay(t *tx, scope, day, group int64, d *logcodec.Day) error {
+func storeDay(t *tx, scope, day, group int64, d *tsdb.Day) error {
 	if len(d.Lines) == 0 {
 		_, err := t.exec(`DELETE FROM log_days WHERE scope=? AND day=? AND grp=?`, scope, day, group)
 		return err
 	}
 	w := t.w.logs
-	w.blob = logcodec.AppendDay(w.blob[:0], d)
+	w.blob = tsdb.AppendDay(w.blob[:0], d)
 	_, err := t.exec(`INSERT INTO log_days(scope, day, grp, data) VALUES(?,?,?,?)
 		ON CONFLICT(scope, day, grp) DO UPDATE SET data=excluded.data`, scope, day, group, w.blob)
 	return err

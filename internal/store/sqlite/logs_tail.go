@@ -5,13 +5,13 @@ import (
 	"errors"
 	"sync"
 
-	"hearth/internal/store/logcodec"
+	"hearth/internal/tsdb"
 )
 
 // tailRow is a decoded row of log_tail. It is never changed.
 type tailRow struct {
 	seq, last uint64
-	chunk     logcodec.Chunk
+	chunk     tsdb.Chunk
 }
 
 func (r *tailRow) minAt() int64 { return r.chunk.Entries[0].At }
@@ -123,12 +123,12 @@ func loadTailRow(q querier, m tailMeta) (*tailRow, error) {
 		return nil, err
 	}
 	row := &tailRow{seq: uint64(m.seq), last: uint64(m.last)}
-	var decoder logcodec.Decoder
+	var decoder tsdb.Decoder
 	if err := decoder.Decode(&row.chunk, data, nil); err != nil {
 		return nil, err
 	}
 	if len(row.chunk.Entries) == 0 {
-		return nil, logcodec.ErrCorrupt
+		return nil, tsdb.ErrCorrupt
 	}
 	return row, nil
 }

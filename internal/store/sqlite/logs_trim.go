@@ -7,8 +7,7 @@ import (
 	"math"
 	"time"
 
-	"hearth/internal/store/logcodec"
-	"hearth/internal/store/logsums"
+	"hearth/internal/tsdb"
 )
 
 // Bounds of one step that takes back space.
@@ -20,7 +19,7 @@ const (
 
 // TrimLogs implements hearth.LogStore.
 func (s *Store) TrimLogs(ctx context.Context, before time.Time) (removed int64, more bool, err error) {
-	horizon := logsums.BucketOf(logsums.LevelHour, max(firstMilli, min(endMilli, before.UnixMilli()))) * logsums.HourMillis
+	horizon := tsdb.BucketOf(tsdb.LevelHour, max(firstMilli, min(endMilli, before.UnixMilli()))) * tsdb.HourMillis
 	err = s.write(ctx, "TrimLogs", func(t *tx) error {
 		var stored int64
 		var pending bool
@@ -72,7 +71,7 @@ func (s *Store) trimStep(t *tx, horizon int64) (removed int64, more bool, err er
 	// The smallest hour of each scope is the first row of its part of the primary key.
 	rows, err := t.query(`SELECT scope FROM log_counts c WHERE
 		(SELECT bucket FROM log_sums s WHERE s.scope=c.scope AND level=0 ORDER BY bucket LIMIT 1)<? LIMIT ?`,
-		logsums.BucketOf(logsums.LevelHour, horizon), maxStepScopes+1)
+		tsdb.BucketOf(tsdb.LevelHour, horizon), maxStepScopes+1)
 	if err != nil {
 		return 0, false, err
 	}
@@ -117,7 +116,7 @@ func (s *Store) trimScope(t *tx, scope, horizon int64, budget *int) (removed int
 		return 0, false, err
 	}
 	for _, key := range chunks {
-		n, err := s.filterChunk(t, key, func(_ logcodec.Series, e *logcodec.Entry) bool { return e.At >= horizon })
+		n, err := s.filterChunk(t, key, func(_ tsdb.Series, e *tsdb.Entry) bool { return e.At >= horizon })
 		if err != nil {
 			return 0, false, err
 		}
@@ -136,7 +135,7 @@ func (s *Store) trimScope(t *tx, scope, horizon int64, budget *int) (removed int
 
 // trimSums removes the sums of a scope from before the horizon and makes those that it cuts anew.
 func (s *Store) trimSums(t *tx, scope, horizon int64) (more bool, err error) {
-	day := logsums.BucketOf(logsums.LevelDay, horizon)
+	day := tsdb.BucketOf(tsdb.LevelDay, horizon)
 	var first int64
 	err = t.row(`SELECT day FROM log_days WHERE scope=? ORDER BY day LIMIT 1`, scope).Scan(&first)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -151,8 +150,8 @@ func (s *Store) trimSums(t *tx, scope, horizon int64) (more bool, err error) {
 			return true, nil
 		}
 	}
-	cutDay := logsums.BucketStart(logsums.LevelDay, day) < horizon
-	for level, bucket := range []int64{logsums.BucketOf(logsums.LevelHour, horizon), day, logsums.BucketOf(logsums.LevelMonth, horizon)} {
+	cutDay := tsdb.BucketStart(tsdb.LevelDay, day) < horizon
+	for level, bucket := range []int64{tsdb.BucketOf(tsdb.LevelHour, horizon), day, tsdb.BucketOf(tsdb.LevelMonth, horizon)} {
 		if err := deleteSums(t, scope, level, math.MinInt64, bucket-1); err != nil {
 			return false, err
 		}
@@ -160,17 +159,17 @@ func (s *Store) trimSums(t *tx, scope, horizon int64) (more bool, err error) {
 	if cutDay {
 		return false, s.rebuildDay(t, scope, day)
 	}
-	return false, s.rebuildMonth(t, scope, logsums.BucketOf(logsums.LevelMonth, horizon))
+	return false, s.rebuildMonth(t, scope, tsdb.BucketOf(tsdb.LevelMonth, horizon))
 }
 
 // filterChunk rewrites a chunk without the entries that keep refuses and returns their number; an empty one goes.
-func (s *Store) filterChunk(t *tx, key int64, keep func(logcodec.Series, *logcodec.Entry) bool) (removed int64, err error) {
+func (s *Store) filterChunk(t *tx, key int64, keep func(tsdb.Series, *tsdb.Entry) bool) (removed int64, err error) {
 	var data []byte
 	if err := t.row(`SELECT data FROM log_chunks WHERE key=?`, key).Scan(&data); err != nil {
 		return 0, err
 	}
 	w := t.w.logs
-	var chunk logcodec.Chunk
+	var chunk tsdb.Chunk
 	if err := w.decoder.Decode(&chunk, data, nil); err != nil {
 		return 0, err
 	}
@@ -198,8 +197,8 @@ const maxRebuild = 1 << 18
 
 // rebuildDay makes the sums of a day, and its month's, anew from the chunks.
 func (s *Store) rebuildDay(t *tx, scope, day int64) error {
-	start := logsums.BucketStart(logsums.LevelDay, day)
-	if err := errors.Join(deleteSums(t, scope, logsums.LevelHour, day*24, day*24+23), deleteSums(t, scope, logsums.LevelDay, day, day)); err != nil {
+	start := tsdb.BucketStart(tsdb.LevelDay, day)
+	if err := errors.Join(deleteSums(t, scope, tsdb.LevelHour, day*24, day*24+23), deleteSums(t, scope, tsdb.LevelDay, day, day)); err != nil {
 		return err
 	}
 	if _, err := t.exec(`DELETE FROM log_days WHERE scope=? AND day=?`, scope, day); err != nil {
@@ -207,20 +206,20 @@ func (s *Store) rebuildDay(t *tx, scope, day int64) error {
 	}
 	v := &logView{store: s, q: t, viewMemory: &viewMemory{}}
 	var part foldBatch
-	index := map[logcodec.Series]uint32{}
+	index := map[tsdb.Series]uint32{}
 	flush := func() error {
 		if len(part.entries) == 0 {
 			return nil
 		}
 		part.sortSeries()
-		sums := logsums.SumUp(part.series, part.entries)
+		sums := tsdb.SumUp(part.series, part.entries)
 		sums.Months = nil
 		part.series, part.entries = part.series[:0], part.entries[:0]
 		clear(index)
 		return s.addRollups(t, scope, sums)
 	}
 	var failed error
-	err := v.chunkEntries(scope, timeRange{from: start, to: start + logsums.DayMillis}, func(series []logcodec.Series, e *logcodec.Entry) bool {
+	err := v.chunkEntries(scope, timeRange{from: start, to: start + tsdb.DayMillis}, func(series []tsdb.Series, e *tsdb.Entry) bool {
 		if len(part.entries) >= maxRebuild {
 			if failed = flush(); failed != nil {
 				return false
@@ -243,13 +242,13 @@ func (s *Store) rebuildDay(t *tx, scope, day int64) error {
 	if err := flush(); err != nil {
 		return err
 	}
-	return s.rebuildMonth(t, scope, logsums.BucketOf(logsums.LevelMonth, start))
+	return s.rebuildMonth(t, scope, tsdb.BucketOf(tsdb.LevelMonth, start))
 }
 
 // rebuildMonth makes the sums of a month anew from its days'.
 func (s *Store) rebuildMonth(t *tx, scope, month int64) error {
-	first := logsums.BucketOf(logsums.LevelDay, logsums.BucketStart(logsums.LevelMonth, month))
-	last := logsums.BucketOf(logsums.LevelDay, logsums.BucketStart(logsums.LevelMonth, month+1)) - 1
+	first := tsdb.BucketOf(tsdb.LevelDay, tsdb.BucketStart(tsdb.LevelMonth, month))
+	last := tsdb.BucketOf(tsdb.LevelDay, tsdb.BucketStart(tsdb.LevelMonth, month+1)) - 1
 	rows, err := t.query(`SELECT bucket FROM log_sums WHERE scope=? AND level=1 AND bucket BETWEEN ? AND ?`, scope, first, last)
 	if err != nil {
 		return err
@@ -258,15 +257,15 @@ func (s *Store) rebuildMonth(t *tx, scope, month int64) error {
 	if err != nil {
 		return err
 	}
-	total := logsums.Sum{Bucket: month}
+	total := tsdb.Sum{Bucket: month}
 	for _, day := range days {
-		stored, err := loadSum(t, scope, logsums.LevelDay, day)
+		stored, err := loadSum(t, scope, tsdb.LevelDay, day)
 		if err != nil {
 			return err
 		}
 		total.Merge(&stored)
 	}
-	return storeSum(t, scope, logsums.LevelMonth, &total)
+	return storeSum(t, scope, tsdb.LevelMonth, &total)
 }
 
 // Reclaim implements hearth.LogStore: a step takes the dead devices of one scope out of one day.
@@ -329,8 +328,8 @@ func (s *Store) reclaimDay(t *tx, scope, next int64, devices []int64) (bool, err
 	if err != nil || !found {
 		return false, err
 	}
-	start := logsums.BucketStart(logsums.LevelDay, day)
-	rows, err := t.query(chunkKeysForward, scope, start, start+logsums.DayMillis)
+	start := tsdb.BucketStart(tsdb.LevelDay, day)
+	rows, err := t.query(chunkKeysForward, scope, start, start+tsdb.DayMillis)
 	if err != nil {
 		return false, err
 	}
@@ -340,7 +339,7 @@ func (s *Store) reclaimDay(t *tx, scope, next int64, devices []int64) (bool, err
 	}
 	removed := int64(0)
 	for _, key := range chunks {
-		n, err := s.filterChunk(t, key, func(s logcodec.Series, _ *logcodec.Entry) bool { return !dead[s.Device] })
+		n, err := s.filterChunk(t, key, func(s tsdb.Series, _ *tsdb.Entry) bool { return !dead[s.Device] })
 		if err != nil {
 			return false, err
 		}
@@ -358,7 +357,7 @@ func (s *Store) reclaimDay(t *tx, scope, next int64, devices []int64) (bool, err
 
 // firstDay returns the first day, from next on, on which any of the wanted devices has logs.
 func (v *logView) firstDay(scope, next int64) (first int64, found bool, err error) {
-	var day logcodec.Day
+	var day tsdb.Day
 	for _, groups := range v.groupRanges(scope) {
 		rows, err := v.q.query(`SELECT day, data FROM log_days WHERE scope=? AND day>=? AND grp BETWEEN ? AND ? ORDER BY day`,
 			scope, next, groups[0], groups[1])
@@ -374,7 +373,7 @@ func (v *logView) firstDay(scope, next int64) (first int64, found bool, err erro
 			if found && bucket >= first {
 				break
 			}
-			if err := logcodec.DecodeDay(&day, data, logcodec.DayParts{}); err != nil {
+			if err := tsdb.DecodeDay(&day, data, tsdb.DayParts{}); err != nil {
 				return 0, false, closed(rows, err)
 			}
 			hit := false

@@ -8,7 +8,7 @@ import (
 	"sync"
 
 	"hearth"
-	"hearth/internal/store/logcodec"
+	"hearth/internal/tsdb"
 )
 
 // eventNames remembers the names of events by key. Rows of log_events never change.
@@ -60,10 +60,10 @@ type logView struct {
 
 // viewMemory is what questions decode into, one after the other.
 type viewMemory struct {
-	decoder   logcodec.Decoder
-	lastChunk logcodec.Chunk
-	day       logcodec.Day
-	cells     []logcodec.Cell
+	decoder   tsdb.Decoder
+	lastChunk tsdb.Chunk
+	day       tsdb.Day
+	cells     []tsdb.Cell
 }
 
 // borrowMemory returns memory for one question; it goes back by returnMemory.
@@ -253,7 +253,7 @@ func (v *logView) wants(scope, device, event int64) bool {
 }
 
 // tailEntries calls fn for every wanted entry of the tail, row by row; its Series is an index into series.
-func (v *logView) tailEntries(fn func(series []logcodec.Series, e *logcodec.Entry)) {
+func (v *logView) tailEntries(fn func(series []tsdb.Series, e *tsdb.Entry)) {
 	scopes := make(map[int64]bool, len(v.scopes))
 	for _, scope := range v.scopes {
 		scopes[scope] = true
@@ -280,13 +280,13 @@ func (v *logView) tailEntries(fn func(series []logcodec.Series, e *logcodec.Entr
 
 // chunkEntries calls fn, in order or in reverse, for the wanted entries of a scope's chunks in the range, until it returns
 // false.
-func (v *logView) chunkEntries(scope int64, in timeRange, fn func(series []logcodec.Series, e *logcodec.Entry) bool) error {
-	return v.chunksIn(scope, in, func(chunk *logcodec.Chunk) bool { return in.each(chunk, fn) })
+func (v *logView) chunkEntries(scope int64, in timeRange, fn func(series []tsdb.Series, e *tsdb.Entry) bool) error {
+	return v.chunksIn(scope, in, func(chunk *tsdb.Chunk) bool { return in.each(chunk, fn) })
 }
 
 // chunksIn calls fn, in order or in reverse, for the chunks of a scope that touch the range, with their wanted entries,
 // until it returns false.
-func (v *logView) chunksIn(scope int64, in timeRange, fn func(*logcodec.Chunk) bool) error {
+func (v *logView) chunksIn(scope int64, in timeRange, fn func(*tsdb.Chunk) bool) error {
 	query := chunkKeysForward
 	if in.backward {
 		query = chunkKeysBackward
@@ -334,15 +334,15 @@ type timeRange struct {
 }
 
 // of returns the entries of a chunk in the range.
-func (r timeRange) of(chunk *logcodec.Chunk) []logcodec.Entry {
-	byTime := func(e logcodec.Entry, at int64) int { return cmp.Compare(e.At, at) }
+func (r timeRange) of(chunk *tsdb.Chunk) []tsdb.Entry {
+	byTime := func(e tsdb.Entry, at int64) int { return cmp.Compare(e.At, at) }
 	first, _ := slices.BinarySearchFunc(chunk.Entries, r.from, byTime)
 	end, _ := slices.BinarySearchFunc(chunk.Entries, r.to, byTime)
 	return chunk.Entries[first:max(first, end)]
 }
 
 // each calls fn for the entries of a chunk in the range until it returns false.
-func (r timeRange) each(chunk *logcodec.Chunk, fn func(series []logcodec.Series, e *logcodec.Entry) bool) bool {
+func (r timeRange) each(chunk *tsdb.Chunk, fn func(series []tsdb.Series, e *tsdb.Entry) bool) bool {
 	entries := r.of(chunk)
 	for i := range entries {
 		e := &entries[i]
@@ -362,10 +362,10 @@ func (v *logView) picky(scope int64) bool {
 }
 
 // decode decodes the wanted entries of a chunk.
-func (v *logView) decode(chunk *logcodec.Chunk, scope int64, data []byte) error {
-	var keep func(logcodec.Series) bool
+func (v *logView) decode(chunk *tsdb.Chunk, scope int64, data []byte) error {
+	var keep func(tsdb.Series) bool
 	if v.picky(scope) {
-		keep = func(s logcodec.Series) bool { return v.wants(scope, s.Device, s.Event) }
+		keep = func(s tsdb.Series) bool { return v.wants(scope, s.Device, s.Event) }
 	}
 	return v.decoder.Decode(chunk, data, keep)
 }

@@ -1,6 +1,6 @@
 -- +goose Up
 -- Logs are kept as a log-structured tree: an append is one row of log_tail; folding moves tail rows into log_chunks and
--- adds them to the rollups (log_sums, log_days) in one transaction. Blobs are of package logcodec.
+-- adds them to the rollups (log_sums, log_days) in one transaction. Blobs are of package tsdb.
 CREATE TABLE log_state (
   one     INTEGER PRIMARY KEY CHECK (one = 1),
   folded  INTEGER NOT NULL, -- the highest number that has left the tail

@@ -1,4 +1,4 @@
-package logcodec
+package tsdb
 
 import (
 	"cmp"

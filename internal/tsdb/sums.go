@@ -1,4 +1,4 @@
-package logsums
+package tsdb
 
 import (
 	"cmp"
@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/store/logcodec"
 )
 
 // The levels of sums.
@@ -23,7 +22,7 @@ const (
 	DayMillis  = 24 * HourMillis
 )
 
-// GroupSize is how many devices share one logcodec.Day.
+// GroupSize is how many devices share one Day.
 const GroupSize = 32
 
 // BucketOf returns the bucket of a level that at (Unix milliseconds) is in.
@@ -64,9 +63,9 @@ type Sum struct {
 	Entries int64
 	// MinAt and MaxAt are the times of the oldest and the newest of them, in Unix milliseconds.
 	MinAt, MaxAt int64
-	Totals       []logcodec.Cell // by event; Device is 0
-	Sketches     logcodec.Sketches
-	Cells        []logcodec.Cell // by device and event; none for hours
+	Totals       []Cell // by event; Device is 0
+	Sketches     Sketches
+	Cells        []Cell // by device and event; none for hours
 }
 
 // Merge adds other's logs.
@@ -85,14 +84,14 @@ func (s *Sum) Merge(other *Sum) {
 }
 
 // MergeCells merges two sorted lists.
-func MergeCells(a, b []logcodec.Cell) []logcodec.Cell {
+func MergeCells(a, b []Cell) []Cell {
 	if len(a) == 0 {
 		return b
 	}
 	if len(b) == 0 {
 		return a
 	}
-	out := make([]logcodec.Cell, 0, max(len(a), len(b))+min(len(a), len(b))/4)
+	out := make([]Cell, 0, max(len(a), len(b))+min(len(a), len(b))/4)
 	for len(a) > 0 && len(b) > 0 {
 		switch order := cmp.Or(cmp.Compare(a[0].Device, b[0].Device), cmp.Compare(a[0].Event, b[0].Event)); {
 		case order < 0:
@@ -121,11 +120,11 @@ type Rollups struct {
 // DayGroup is one day of the devices of one group: those whose keys divided by GroupSize are Group.
 type DayGroup struct {
 	Bucket, Group int64
-	logcodec.Day
+	Day
 }
 
 // SumUp returns the sums of entries of one scope, sorted by Entry.Compare; series are sorted.
-func SumUp(series []logcodec.Series, entries []logcodec.Entry) *Rollups {
+func SumUp(series []Series, entries []Entry) *Rollups {
 	r := &Rollups{}
 	indexes := make([]int32, len(entries))
 	for i := range entries {
@@ -140,7 +139,7 @@ func SumUp(series []logcodec.Series, entries []logcodec.Entry) *Rollups {
 }
 
 // sumHours sums up hour by hour, which in entries come one after the other.
-func (r *Rollups) sumHours(series []logcodec.Series, entries []logcodec.Entry, indexes []int32) {
+func (r *Rollups) sumHours(series []Series, entries []Entry, indexes []int32) {
 	byEvent := map[int64]*eventSum{}
 	var events []int64
 	for start := 0; start < len(entries); {
@@ -168,7 +167,7 @@ func (r *Rollups) sumHours(series []logcodec.Series, entries []logcodec.Entry, i
 		slices.Sort(events)
 		for _, event := range events {
 			e := byEvent[event]
-			s.Totals = append(s.Totals, logcodec.Cell{Event: event, Stats: e.Stats})
+			s.Totals = append(s.Totals, Cell{Event: event, Stats: e.Stats})
 			s.Sketches.Events = append(s.Sketches.Events, event)
 			s.Sketches.Sketches = append(s.Sketches.Sketches, sketchOf(e.indexes))
 			e.Stats, e.indexes = hearth.Stats{}, e.indexes[:0]
@@ -204,7 +203,7 @@ func sketchOf(indexes []int32) (sketch hearth.Sketch) {
 }
 
 // sumSeries makes the day groups.
-func (r *Rollups) sumSeries(series []logcodec.Series, entries []logcodec.Entry, indexes []int32) {
+func (r *Rollups) sumSeries(series []Series, entries []Entry, indexes []int32) {
 	// A counting sort by series keeps the order of time within each.
 	starts := make([]int32, len(series)+1)
 	for i := range entries {
@@ -247,9 +246,9 @@ func (r *Rollups) sumSeries(series []logcodec.Series, entries []logcodec.Entry, 
 }
 
 // addLine adds the line of one series, from those of its entries that are of the group's day; it returns their number.
-func (g *DayGroup) addLine(s logcodec.Series, entries []logcodec.Entry, line []int32) int {
+func (g *DayGroup) addLine(s Series, entries []Entry, line []int32) int {
 	start := BucketStart(LevelDay, g.Bucket)
-	out := logcodec.DayLine{Device: s.Device, Event: s.Event, First: len(g.Stats)}
+	out := DayLine{Device: s.Device, Event: s.Event, First: len(g.Stats)}
 	hour := int64(-1)
 	n := 0
 	for ; n < len(line); n++ {
@@ -291,7 +290,7 @@ func (r *Rollups) dayCells() {
 		}
 		for j := range g.Lines {
 			line := &g.Lines[j]
-			cell := logcodec.Cell{Device: line.Device, Event: line.Event}
+			cell := Cell{Device: line.Device, Event: line.Event}
 			for _, s := range g.StatsOf(line) {
 				cell.Merge(s)
 			}
@@ -301,20 +300,20 @@ func (r *Rollups) dayCells() {
 }
 
 // DeviceCells sums cells up by device.
-func DeviceCells(cells []logcodec.Cell) []logcodec.Cell {
-	out := make([]logcodec.Cell, 0, len(cells))
+func DeviceCells(cells []Cell) []Cell {
+	out := make([]Cell, 0, len(cells))
 	for i := range cells {
 		if n := len(out); n > 0 && out[n-1].Device == cells[i].Device {
 			out[n-1].Merge(cells[i].Stats)
 			continue
 		}
-		out = append(out, logcodec.Cell{Device: cells[i].Device, Stats: cells[i].Stats})
+		out = append(out, Cell{Device: cells[i].Device, Stats: cells[i].Stats})
 	}
 	return out
 }
 
 // MergeDays puts the sum of two days into out.
-func MergeDays(out, a, b *logcodec.Day) {
+func MergeDays(out, a, b *Day) {
 	out.Reset()
 	i, j := 0, 0
 	for i < len(a.Lines) || j < len(b.Lines) {
@@ -342,15 +341,15 @@ func MergeDays(out, a, b *logcodec.Day) {
 	}
 }
 
-func copyLine(out, from *logcodec.Day, line *logcodec.DayLine) {
+func copyLine(out, from *Day, line *DayLine) {
 	copied := *line
 	copied.First = len(out.Stats)
 	out.Stats = append(out.Stats, from.StatsOf(line)...)
 	out.Lines = append(out.Lines, copied)
 }
 
-func mergeLines(out, a *logcodec.Day, x *logcodec.DayLine, b *logcodec.Day, y *logcodec.DayLine) {
-	merged := logcodec.DayLine{Device: x.Device, Event: x.Event, Hours: x.Hours | y.Hours, First: len(out.Stats)}
+func mergeLines(out, a *Day, x *DayLine, b *Day, y *DayLine) {
+	merged := DayLine{Device: x.Device, Event: x.Event, Hours: x.Hours | y.Hours, First: len(out.Stats)}
 	xs, ys := a.StatsOf(x), b.StatsOf(y)
 	for hours := merged.Hours; hours != 0; hours &= hours - 1 {
 		bit := uint32(1) << bits.TrailingZeros32(hours)

@@ -1,4 +1,4 @@
-package logsums
+package tsdb
 
 import (
 	"cmp"
@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"hearth"
-	"hearth/internal/store/logcodec"
 )
 
 // Grouper sums up for one grouping.
@@ -74,7 +73,7 @@ func (g *Grouper) Add(device, event, at int64, stats hearth.Stats) {
 }
 
 // AddLine adds the hours of a line.
-func (g *Grouper) AddLine(day *logcodec.Day, line *logcodec.DayLine, bucket int64) {
+func (g *Grouper) AddLine(day *Day, line *DayLine, bucket int64) {
 	stats := day.StatsOf(line)
 	start := BucketStart(LevelDay, bucket)
 	if g.Step != hearth.StepHour {
@@ -101,7 +100,7 @@ func (g *Grouper) AddSketch(device, event, at int64, sketch *hearth.Sketch) {
 }
 
 // AddEntry adds one log of a series.
-func (g *Grouper) AddEntry(s *logcodec.Series, e *logcodec.Entry) {
+func (g *Grouper) AddEntry(s *Series, e *Entry) {
 	into := g.of(s.Device, s.Event, e.At)
 	into.Add(e.Value)
 	if g.Sketch {

@@ -1,4 +1,4 @@
-package logcodec
+package tsdb
 
 import (
 	"encoding/binary"
@@ -7,7 +7,7 @@ import (
 )
 
 // ErrCorrupt is the error of bytes that no encoder of this package wrote.
-var ErrCorrupt = errors.New("logcodec: corrupt data")
+var ErrCorrupt = errors.New("tsdb: corrupt data")
 
 // reader takes values off the front of bytes. The first value that is not there makes it bad for good; it then returns
 // zeros, so that callers check once, before they trust what they read. It moves an index, not the slice, so that reading
