@@ -42,10 +42,10 @@ func proofs(t *testing.T) map[string]bool {
 	return all
 }
 
-// The tables of docs/security.md say where each thing that is met stands, and which test shows it; both are there.
+// The tables of docs/reference/security.md say where each thing that is met stands, and which test shows it; both are there.
 func TestEveryClaimOfTheSecurityGuideNamesWhatIsThere(t *testing.T) {
 	t.Parallel()
-	guide, err := os.ReadFile("docs/security.md")
+	guide, err := os.ReadFile("docs/reference/security.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,12 +59,12 @@ func TestEveryClaimOfTheSecurityGuideNamesWhatIsThere(t *testing.T) {
 			switch name := found[1]; {
 			case isProof.MatchString(name):
 				if shown++; !known[name] {
-					t.Errorf("docs/security.md names %s, which is not there", name)
+					t.Errorf("docs/reference/security.md names %s, which is not there", name)
 				}
 			case isPath.MatchString(name):
 				paths++
 				if _, err := os.Stat(path.Clean(name)); err != nil {
-					t.Errorf("docs/security.md names %s: %v", name, err)
+					t.Errorf("docs/reference/security.md names %s: %v", name, err)
 				}
 			}
 		}

@@ -94,7 +94,7 @@ func (f *fleet) startAPI(ctx context.Context, o options, dir string, env ...stri
 	return p, nil
 }
 
-// startStores starts Redis, with the settings that docs/redis.md recommends, and the tests' MongoDB-wire server.
+// startStores starts Redis, with the settings that docs/reference/redis.md recommends, and the tests' MongoDB-wire server.
 func (f *fleet) startStores(ctx context.Context, dir string) (store string, err error) {
 	if f.redis, err = freeAddr(); err != nil {
 		return "", err

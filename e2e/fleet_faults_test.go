@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// The table of docs/fleet.md says what each of these tests expects.
+// The table of docs/guides/fleet.md says what each of these tests expects.
 
 // calls makes core calls at a gentle pace until it is stopped.
 type calls struct {

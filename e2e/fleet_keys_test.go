@@ -16,10 +16,10 @@ const forGood = -1
 const everyKey = `"local all = '' for _, key in ipairs(redis.call('KEYS', '*')) do ` +
 	`all = all .. key .. ' ' .. redis.call('PTTL', key) .. '\\n' end return all"`
 
-// keysAreDocumented holds what a fleet left in Redis to the table of docs/redis.md: its names, and how long each may live.
+// keysAreDocumented holds what a fleet left in Redis to the table of docs/reference/redis.md: its names, and how long each may live.
 func keysAreDocumented(t *testing.T, f *fleet) {
 	t.Helper()
-	guide, err := os.ReadFile("../docs/redis.md")
+	guide, err := os.ReadFile("../docs/reference/redis.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func keysAreDocumented(t *testing.T, f *fleet) {
 	}
 	for _, kind := range kinds {
 		if !strings.Contains(string(guide), kind.name) {
-			t.Errorf("docs/redis.md does not name %s", kind.name)
+			t.Errorf("docs/reference/redis.md does not name %s", kind.name)
 		}
 	}
 	for _, name := range []string{"`cache:{names}`", "`{jobs}:…`", "`{live:N}:…`", "`lease:{name}`"} {

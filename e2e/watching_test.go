@@ -171,7 +171,7 @@ func TestEveryQueryAsksForWhatTheProgramExports(t *testing.T) {
 
 func TestEveryAlertSaysWhatToDo(t *testing.T) {
 	t.Parallel()
-	guide, err := os.ReadFile("../docs/operations.md")
+	guide, err := os.ReadFile("../docs/reference/alerts.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,9 +183,9 @@ func TestEveryAlertSaysWhatToDo(t *testing.T) {
 		_, section, found := strings.Cut(string(guide), "\n### "+r.Alert+"\n")
 		section, _, _ = strings.Cut(section, "\n##")
 		if !found || len(section) < 100 {
-			t.Errorf("docs/operations.md has no section on %s that says what to do", r.Alert)
+			t.Errorf("docs/reference/alerts.md has no section on %s that says what to do", r.Alert)
 		}
-		if want := "docs/operations.md#" + strings.ToLower(r.Alert); r.Annotations["runbook"] != want || r.Annotations["summary"] == "" {
+		if want := "docs/reference/alerts.md#" + strings.ToLower(r.Alert); r.Annotations["runbook"] != want || r.Annotations["summary"] == "" {
 			t.Errorf("%s has the runbook %q; want %q, and a summary", r.Alert, r.Annotations["runbook"], want)
 		}
 		if severity := r.Labels["severity"]; severity != "page" && severity != "ticket" || !strings.HasPrefix(section, "\n*"+severity+".* ") {

@@ -60,7 +60,7 @@ fi
 ARCH=$(go env GOARCH) VERSION=0.0.0 "$GOBIN/nfpm-$NFPM_VERSION" package -f deploy/package/nfpm.yaml -p deb -t "$cache/hearth.deb"
 dpkg-deb --info "$cache/hearth.deb" | sed -n 's/^ \(Package\|Version\|Architecture\|Installed-Size\)/\1/p'
 contents=$(dpkg-deb --contents "$cache/hearth.deb")
-for path in ./usr/bin/hearth ./usr/lib/systemd/system/hearth.service ./etc/hearth/hearth.env ./usr/share/doc/hearth/operations.md; do
+for path in ./usr/bin/hearth ./usr/lib/systemd/system/hearth.service ./etc/hearth/hearth.env ./usr/share/doc/hearth/guides/operations.md; do
   grep -q " $path\$" <<<"$contents" || { echo "the package lacks $path" >&2; exit 1; }
 done
 rm -rf "$cache/unpacked"

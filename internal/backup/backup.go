@@ -1,5 +1,5 @@
 // Package backup writes a store into one portable archive, reads such an archive back, and moves a store into another.
-// docs/backup.md describes the archive's format.
+// docs/guides/backup.md describes the archive's format.
 package backup
 
 import (

@@ -18,7 +18,7 @@ import (
 	"hearth/internal/config"
 )
 
-var update = flag.Bool("update", false, "write docs/configuration.md anew")
+var update = flag.Bool("update", false, "write docs/reference/configuration.md anew")
 
 // goodKey and otherKey are random keys that protect nothing.
 const (
@@ -268,7 +268,7 @@ func TestAPrintReadsBackAsTheSameSettings(t *testing.T) {
 
 func TestTheGuideListsEverySetting(t *testing.T) {
 	t.Parallel()
-	const path, begin, end = "../../docs/configuration.md", "<!-- settings begin -->\n", "<!-- settings end -->"
+	const path, begin, end = "../../docs/reference/configuration.md", "<!-- settings begin -->\n", "<!-- settings end -->"
 	page, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

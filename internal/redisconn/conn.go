@@ -15,7 +15,7 @@ import (
 
 // Options say which Redis, and how long it may take.
 type Options struct {
-	// URL names the server; docs/redis.md lists the forms.
+	// URL names the server; docs/reference/redis.md lists the forms.
 	URL string
 	// CallTimeout bounds a call of Try; 0 is 150 ms.
 	CallTimeout time.Duration

@@ -24,7 +24,7 @@ type target struct {
 	name string
 }
 
-// parse reads a URL; docs/redis.md lists the forms.
+// parse reads a URL; docs/reference/redis.md lists the forms.
 func parse(text string) (target, error) {
 	u, err := url.Parse(text)
 	if err != nil {

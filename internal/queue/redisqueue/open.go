@@ -1,5 +1,5 @@
 // Package redisqueue keeps jobs in Redis, for many instances and workers. Each method is one Lua script, so that it is
-// atomic. What Redis acknowledged is as durable as its append-only file is set to be: docs/redis.md.
+// atomic. What Redis acknowledged is as durable as its append-only file is set to be: docs/reference/redis.md.
 package redisqueue
 
 import (

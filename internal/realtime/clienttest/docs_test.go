@@ -17,10 +17,10 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// example returns the block of code of docs/realtime.md that holds the mark, so that what people copy is what is tested.
+// example returns the block of code of docs/guides/realtime.md that holds the mark, so that what people copy is what is tested.
 func example(t *testing.T, mark string) string {
 	t.Helper()
-	text, err := os.ReadFile("../../../docs/realtime.md")
+	text, err := os.ReadFile("../../../docs/guides/realtime.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func example(t *testing.T, mark string) string {
 			return code
 		}
 	}
-	t.Fatalf("docs/realtime.md has no example with %q", mark)
+	t.Fatalf("docs/guides/realtime.md has no example with %q", mark)
 	return ""
 }
 

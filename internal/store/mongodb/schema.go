@@ -10,7 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// The collections of this half; docs/mongodb.md tells what each holds.
+// The collections of this half; docs/reference/mongodb.md tells what each holds.
 const (
 	collSchema        = "schema"
 	collCounters      = "counters"
