@@ -58,7 +58,7 @@ func mayImport(dir string) []string {
 	case dir == "internal/app", dir == "internal/apitest":
 		return []string{root, "internal/..."}
 	case dir == "internal/cli":
-		return []string{root, "internal/app", "internal/config", "internal/observe", "client"}
+		return []string{root, "internal/app", "internal/config", "internal/observe", "internal/importer", "client"}
 	case slices.Contains(capabilities, dir):
 		return append([]string{root, throughput, keyFile}, ports...)
 	case dir == "internal/api", dir == "internal/realtime":
@@ -69,6 +69,8 @@ func mayImport(dir string) []string {
 		return []string{root, redisConn}
 	case dir == "internal/keyshare":
 		return []string{root, keyFile, "internal/sealer", "internal/filelock"}
+	case dir == "internal/importer":
+		return []string{root, "internal/blob", "internal/filelock", "internal/core/..."}
 	case dir == "internal/doctor":
 		return []string{root, "internal/config", "internal/blob", "internal/backup", redisConn}
 	case strings.HasPrefix(dir, logEngine):

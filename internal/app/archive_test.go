@@ -13,7 +13,7 @@ import (
 	"hearth/internal/blob"
 	"hearth/internal/config"
 	"hearth/internal/core/archive"
-	"hearth/internal/importcsv"
+	"hearth/internal/importer"
 )
 
 func TestRealDataThatWasArchivedComesBackWithEveryFact(t *testing.T) {
@@ -51,7 +51,7 @@ func TestRealDataThatWasArchivedComesBackWithEveryFact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Import(t.Context(), Import{File: file, Columns: importcsv.DefaultColumns()}); err != nil {
+	if _, err := a.Import(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns()}); err != nil {
 		t.Fatal(err)
 	}
 	end()
@@ -67,7 +67,7 @@ func TestRealDataThatWasArchivedComesBackWithEveryFact(t *testing.T) {
 		t.Fatalf("the archive holds %+v, %v", page.Files, err)
 	}
 	// What retention would take again at once is not let in.
-	if _, err := a.Import(t.Context(), Import{File: page.Files[0].Key}); err == nil || !strings.Contains(err.Error(), "HEARTH_RETENTION") {
+	if _, err := a.Import(t.Context(), importer.Import{File: page.Files[0].Key}); err == nil || !strings.Contains(err.Error(), "HEARTH_RETENTION") {
 		t.Errorf("an import against the retention: %v", err)
 	}
 	end()
@@ -84,12 +84,12 @@ func TestRealDataThatWasArchivedComesBackWithEveryFact(t *testing.T) {
 		if i == 0 { // by its path
 			name = filepath.Join(dir, "files", filepath.FromSlash(file.Key))
 		}
-		progress, err := a.Import(t.Context(), Import{File: name})
+		progress, err := a.Import(t.Context(), importer.Import{File: name})
 		if err != nil {
 			t.Fatal(err)
 		}
 		back += progress.Rows
-		if again, err := a.Import(t.Context(), Import{File: file.Key}); err != nil || again.Rows != 0 || again.Before != progress.Rows {
+		if again, err := a.Import(t.Context(), importer.Import{File: file.Key}); err != nil || again.Rows != 0 || again.Before != progress.Rows {
 			t.Errorf("the same file again: %+v, %v", again, err)
 		}
 	}
@@ -103,7 +103,7 @@ func TestRealDataThatWasArchivedComesBackWithEveryFact(t *testing.T) {
 	f.types()
 	f.days()
 	f.hours()
-	if _, err := a.Import(t.Context(), Import{File: "archive/logs/2026-01/none.parquet"}); err == nil || !strings.Contains(err.Error(), "neither") {
+	if _, err := a.Import(t.Context(), importer.Import{File: "archive/logs/2026-01/none.parquet"}); err == nil || !strings.Contains(err.Error(), "neither") {
 		t.Errorf("a file that is not there: %v", err)
 	}
 	if files, err := filepath.Glob(filepath.Join(dir, "import-*")); err != nil || len(files) > 0 {

@@ -17,7 +17,7 @@ import (
 	"hearth"
 	"hearth/internal/core/telemetry"
 	"hearth/internal/demo"
-	"hearth/internal/importcsv"
+	"hearth/internal/importer"
 )
 
 // DemoAttribution names where the demo's data comes from.
@@ -55,9 +55,8 @@ func (a *App) OpenDemo(ctx context.Context) (Demo, error) {
 	if err != nil {
 		return Demo{}, err
 	}
-	progress, err := a.importFrom(ctx, Import{Owner: user.Email, Columns: importcsv.DefaultColumns()}, source{
-		open: func() (io.ReadCloser, error) { return demo.Open(state.Days, state.Until) },
-	})
+	progress, err := a.importer().CSV(ctx, importer.Import{Owner: user.Email, Columns: importer.DefaultColumns()},
+		func() (io.ReadCloser, error) { return demo.Open(state.Days, state.Until) })
 	if err != nil {
 		return Demo{}, err
 	}
@@ -99,8 +98,7 @@ func (a *App) RunDemo(ctx context.Context, ready func(url string)) error {
 	if err != nil {
 		return err
 	}
-	sink := &importSink{app: a, scope: hearth.UserScope(user.ID)}
-	names, err := sink.Devices(ctx)
+	names, err := a.importer().DevicesOf(ctx, hearth.UserScope(user.ID))
 	if err != nil {
 		return err
 	}

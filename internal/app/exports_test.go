@@ -23,7 +23,7 @@ import (
 
 	"hearth"
 	"hearth/internal/config"
-	"hearth/internal/importcsv"
+	"hearth/internal/importer"
 )
 
 // person makes an account and signs in.
@@ -201,7 +201,7 @@ func realData(t *testing.T) (c *client, dir string, want facts) {
 	if _, err := a.CreateUser(t.Context(), NewUser{Name: "Ann", Email: "ann@example.com", Password: "a long enough one", Role: hearth.RoleAdmin}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Import(t.Context(), Import{File: file, Columns: importcsv.DefaultColumns()}); err != nil {
+	if _, err := a.Import(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.Close(context.Background()); err != nil {

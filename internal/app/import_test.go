@@ -17,7 +17,7 @@ import (
 	"hearth"
 	"hearth/internal/core/analytics"
 	"hearth/internal/core/devices"
-	"hearth/internal/importcsv"
+	"hearth/internal/importer"
 )
 
 // facts are what a program that shares nothing with this one counted in a data set.
@@ -110,7 +110,7 @@ func TestEveryFactOfRealDataComesBack(t *testing.T) {
 			}
 			a, user := built(t)
 			start := time.Now()
-			progress, err := a.Import(t.Context(), Import{File: file, Columns: importcsv.DefaultColumns()})
+			progress, err := a.Import(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -124,7 +124,7 @@ func TestEveryFactOfRealDataComesBack(t *testing.T) {
 			f.types()
 			f.days()
 			f.hours()
-			again, err := a.Import(t.Context(), Import{File: file, Columns: importcsv.DefaultColumns(), Owner: "ANN@example.com"})
+			again, err := a.Import(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns(), Owner: "ANN@example.com"})
 			if err != nil || again.Rows != 0 || again.Before != want.Rows {
 				t.Errorf("importing again: %+v %v", again, err)
 			}
@@ -361,7 +361,7 @@ func TestAServerSeesWhatAnImportBesideItBringsIn(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := beside.Import(t.Context(), Import{File: file, Columns: importcsv.DefaultColumns()}); err != nil {
+	if _, err := beside.Import(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := server.followOthers(t.Context()); err != nil {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"hearth/internal/app"
+	"hearth/internal/importer"
 )
 
 type importCommand struct {
@@ -45,9 +46,9 @@ func (c *importCommand) Run(ctx context.Context, p *Process) error {
 	}
 	return withApp(ctx, p, cfg, func(a *app.App, _ *slog.Logger) error {
 		show := newImportDisplay(p.Stderr)
-		progress, err := a.Import(ctx, app.Import{
+		progress, err := a.Import(ctx, importer.Import{
 			File: c.File, Owner: c.Owner, OrganizationID: c.Organization, Event: c.Event, Type: c.Type, SkipInvalid: c.SkipInvalid,
-			Columns: app.ImportColumns{
+			Columns: importer.Columns{
 				Device: c.DeviceColumn, Type: c.TypeColumn, Event: c.EventColumn, Value: c.ValueColumn, Timestamp: c.TimestampColumn,
 			},
 			Progress: show.update,
@@ -62,7 +63,7 @@ func (c *importCommand) Run(ctx context.Context, p *Process) error {
 }
 
 // summaryOf says in a line what an import did.
-func summaryOf(p app.ImportProgress, took time.Duration) string {
+func summaryOf(p importer.Progress, took time.Duration) string {
 	text := fmt.Sprintf("imported %d rows in %s (%.0f rows/s), made %d devices", p.Rows, took.Round(time.Millisecond), rate(p.Rows, took), p.Devices)
 	if p.Before > 0 {
 		text += fmt.Sprintf("; %d rows were imported before", p.Before)
@@ -98,7 +99,7 @@ func newImportDisplay(out io.Writer) *importDisplay {
 	return &importDisplay{out: out, start: now, told: now, isBar: ok && term.IsTerminal(int(file.Fd()))}
 }
 
-func (d *importDisplay) update(p app.ImportProgress) {
+func (d *importDisplay) update(p importer.Progress) {
 	now := time.Now()
 	if !d.isBar {
 		if now.Sub(d.told) >= lineEvery {
@@ -120,7 +121,7 @@ func (d *importDisplay) update(p app.ImportProgress) {
 	_ = d.bar.Set64(p.Read) // what cannot be shown stops no import
 }
 
-func percentage(p app.ImportProgress) string {
+func percentage(p importer.Progress) string {
 	if p.Size <= 0 {
 		return ""
 	}

@@ -1,4 +1,4 @@
-package importcsv
+package importer
 
 import (
 	"bufio"

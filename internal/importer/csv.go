@@ -1,5 +1,4 @@
-// Package importcsv brings logs out of a CSV file into hearth: in batches, resumable at every moment, nothing twice.
-package importcsv
+package importer
 
 import (
 	"bufio"
@@ -14,26 +13,26 @@ import (
 	"hearth"
 )
 
-// Sink is where rows go.
-type Sink interface {
+// csvSink is where rows go.
+type csvSink interface {
 	// Devices returns the ids of all devices that rows may name, by name.
 	Devices(ctx context.Context) (map[string]string, error)
 	// Create makes devices, at most hearth.MaxDeviceBatch, and returns their ids in order.
-	Create(ctx context.Context, devices []Device) (ids []string, err error)
+	Create(ctx context.Context, devices []csvDevice) (ids []string, err error)
 	// Ingest stores a batch with its checkpoint, both or neither.
-	Ingest(ctx context.Context, batch Batch) error
+	Ingest(ctx context.Context, batch csvBatch) error
 	// Checkpoint returns a stored checkpoint; CodeNotFound.
 	Checkpoint(ctx context.Context, id string) (hearth.Checkpoint, error)
 }
 
-// Device is a device to make.
-type Device struct {
+// csvDevice is a device to make.
+type csvDevice struct {
 	Name string
 	Type string
 }
 
-// Batch is what is stored in one step.
-type Batch struct {
+// csvBatch is what is stored in one step.
+type csvBatch struct {
 	// Devices are device ids; Entries have the index into them as their Device.
 	Devices    []string
 	Entries    []hearth.LogEntry
@@ -52,13 +51,13 @@ func DefaultColumns() Columns {
 	return Columns{Device: "device", Type: "type", Event: "event", Value: "value", Timestamp: "timestamp"}
 }
 
-// Options say what is imported and how.
-type Options struct {
+// csvImport says what is imported and how.
+type csvImport struct {
 	// Open opens the file, gzip or not; it may be called twice. Size is its length in bytes if it is known, for the
 	// progress.
 	Open func() (io.ReadCloser, error)
 	Size int64
-	Sink Sink
+	Sink csvSink
 	// Target names whom the logs are for: an import for somebody else is another import.
 	Target  string
 	Columns Columns
@@ -70,22 +69,22 @@ type Options struct {
 	// BatchRows is how many rows are stored at once, at most hearth.MaxLogBatch; 0 is 5,000.
 	BatchRows int
 	Clock     hearth.Clock
-	// Progress is told after every batch; nil: nobody asks.
+	// Progress is called after every batch; nil: it is not.
 	Progress func(Progress)
 }
 
 // defaultType is the type of devices where neither a column nor an option says it.
 const defaultType = "device"
 
-func (o Options) validate() (Options, error) {
+func (o csvImport) validate() (csvImport, error) {
 	if o.Open == nil || o.Sink == nil {
-		return o, errors.New("importcsv: a source and a sink are needed")
+		return o, errors.New("importer: a source and a sink are needed")
 	}
 	if o.BatchRows == 0 {
 		o.BatchRows = 5000
 	}
 	if o.BatchRows < 0 || o.BatchRows > hearth.MaxLogBatch {
-		return o, fmt.Errorf("importcsv: a batch has 1 to %d rows", hearth.MaxLogBatch)
+		return o, fmt.Errorf("importer: a batch has 1 to %d rows", hearth.MaxLogBatch)
 	}
 	if o.Event != "" && !hearth.ValidEvent(o.Event) {
 		return o, errors.New("the event must be 1 to 64 letters, digits and _.:-")
@@ -121,10 +120,10 @@ func (e *InvalidRows) Error() string { return "rows are not valid:\n  " + string
 // maxInvalidRows is how many wrong rows are named.
 const maxInvalidRows = 20
 
-// Run imports the file and returns the final progress. An import that was cut off goes on where its last batch ended; a
-// file that was imported before adds what was appended to it since. Errors: *InvalidRows, and the sink's.
-func Run(ctx context.Context, options Options) (Progress, error) {
-	options, err := options.validate()
+// run imports the file and returns the final progress. An import that was cut off goes on where its last batch ended; a
+// file that was imported before adds what was appended to it since. Fails with *InvalidRows, and with the errors of the sink.
+func (o csvImport) run(ctx context.Context) (Progress, error) {
+	options, err := o.validate()
 	if err != nil {
 		return Progress{}, err
 	}
@@ -134,7 +133,7 @@ func Run(ctx context.Context, options Options) (Progress, error) {
 }
 
 type run struct {
-	options  Options
+	options  csvImport
 	progress Progress
 	opened   io.ReadCloser
 	file     *counter
@@ -311,7 +310,7 @@ func (r *run) store(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	batch := Batch{Devices: r.ids, Entries: r.entries, Checkpoint: checkpoint, Lines: r.numbers}
+	batch := csvBatch{Devices: r.ids, Entries: r.entries, Checkpoint: checkpoint, Lines: r.numbers}
 	if err := r.options.Sink.Ingest(ctx, batch); err != nil {
 		return err
 	}
@@ -324,11 +323,11 @@ func (r *run) store(ctx context.Context) error {
 }
 
 func (r *run) create(ctx context.Context) error {
-	var devices []Device
+	var devices []csvDevice
 	var places []int64
 	for name, at := range r.index {
 		if kind, missing := strings.CutPrefix(r.ids[at], newDevice); missing {
-			devices = append(devices, Device{Name: name, Type: kind})
+			devices = append(devices, csvDevice{Name: name, Type: kind})
 			places = append(places, at)
 		}
 	}

@@ -1,4 +1,4 @@
-package importcsv
+package importer
 
 import (
 	"bytes"
@@ -91,7 +91,7 @@ type layout struct {
 }
 
 // layoutOf reads the header.
-func layoutOf(header []byte, options Options) (layout, error) {
+func layoutOf(header []byte, options csvImport) (layout, error) {
 	header = bytes.TrimPrefix(header, []byte("\ufeff"))
 	fields, err := splitRow(header, nil)
 	if err != nil {

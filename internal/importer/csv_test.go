@@ -1,4 +1,4 @@
-package importcsv
+package importer
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ import (
 	"hearth"
 )
 
-// memory is a Sink that keeps rows as text, and can be cut off before or after a batch.
+// memory is a csvSink that keeps rows as text, and can be cut off before or after a batch.
 type memory struct {
 	names       map[string]string // id by name
 	kinds       map[string]string
@@ -40,7 +40,7 @@ func (m *memory) Devices(context.Context) (map[string]string, error) {
 	return maps.Clone(m.names), nil
 }
 
-func (m *memory) Create(_ context.Context, devices []Device) (ids []string, err error) {
+func (m *memory) Create(_ context.Context, devices []csvDevice) (ids []string, err error) {
 	for _, d := range devices {
 		if m.names[d.Name] != "" {
 			return nil, fmt.Errorf("%s is made twice", d.Name)
@@ -51,7 +51,7 @@ func (m *memory) Create(_ context.Context, devices []Device) (ids []string, err 
 	return ids, nil
 }
 
-func (m *memory) Ingest(_ context.Context, batch Batch) error {
+func (m *memory) Ingest(_ context.Context, batch csvBatch) error {
 	cut := m.cutAt == 0
 	m.cutAt--
 	if cut && !m.stored {
@@ -91,11 +91,11 @@ func zipped(t *testing.T, s string) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(packed.Bytes())), nil }
 }
 
-func importText(t *testing.T, m *memory, change func(*Options)) (Progress, error) {
+func importText(t *testing.T, m *memory, change func(*csvImport)) (Progress, error) {
 	t.Helper()
-	options := Options{Sink: m, Target: "me", Columns: DefaultColumns(), BatchRows: 3}
+	options := csvImport{Sink: m, Target: "me", Columns: DefaultColumns(), BatchRows: 3}
 	change(&options)
-	return Run(t.Context(), options)
+	return options.run(t.Context())
 }
 
 const header = "device,type,event,value,timestamp\n"
@@ -126,7 +126,7 @@ func TestRowsAreReadAsTheyStand(t *testing.T) {
 		"\r\n" +
 		" -0.5 ,ü,2026-01-01T01:00:00+01:00,\n" +
 		"7,ü,2026-01-01T00:00:00.0019Z,late"
-	p, err := importText(t, m, func(o *Options) {
+	p, err := importText(t, m, func(o *csvImport) {
 		o.Open, o.Event = text(body), "power"
 		o.Columns = Columns{Device: `de"v`, Type: "kind", Value: "value", Timestamp: "when"}
 	})
@@ -152,11 +152,11 @@ func TestAnImportThatIsCutOffAnywhereGoesOn(t *testing.T) {
 			m := newMemory()
 			m.cutAt, m.stored = cut, stored
 			source := zipped(t, header+manyRows(n))
-			_, err := importText(t, m, func(o *Options) { o.Open = source })
+			_, err := importText(t, m, func(o *csvImport) { o.Open = source })
 			if cut < 7 && !errors.Is(err, errCut) {
 				t.Fatalf("cut at %d: %v", cut, err)
 			}
-			p, err := importText(t, m, func(o *Options) { o.Open, o.BatchRows = source, 5 })
+			p, err := importText(t, m, func(o *csvImport) { o.Open, o.BatchRows = source, 5 })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -175,7 +175,7 @@ func TestAFileImportedTwiceAddsOnlyWhatWasAppended(t *testing.T) {
 	for _, end := range []int{10, 10, 11, 17, 30, 30} {
 		part := header + strings.Join(strings.SplitAfter(rows, "\n")[:end], "")
 		for _, source := range []func() (io.ReadCloser, error){text(strings.TrimSuffix(part, "\n")), text(part), zipped(t, part)} {
-			if _, err := importText(t, m, func(o *Options) { o.Open = source }); err != nil {
+			if _, err := importText(t, m, func(o *csvImport) { o.Open = source }); err != nil {
 				t.Fatal(err)
 			}
 			wantRows(t, m, end)
@@ -186,7 +186,7 @@ func TestAFileImportedTwiceAddsOnlyWhatWasAppended(t *testing.T) {
 		t.Errorf("the last row is %q", last)
 	}
 	// For somebody else, or read otherwise, it is another import.
-	if _, err := importText(t, m, func(o *Options) { o.Open, o.Target = text(header+rows), "you" }); err != nil {
+	if _, err := importText(t, m, func(o *csvImport) { o.Open, o.Target = text(header+rows), "you" }); err != nil {
 		t.Fatal(err)
 	}
 	if len(m.rows) != 60 {
@@ -205,7 +205,7 @@ func TestFilesThatBeginAlikeAreToldApart(t *testing.T) {
 		file string
 		rows int
 	}{{first, 10}, {second, 14}, {third, 4}, {second, 0}, {third + manyRows(2), 2}, {first, 0}, {second + manyRows(1), 1}} {
-		p, err := importText(t, m, func(o *Options) { o.Open = text(c.file) })
+		p, err := importText(t, m, func(o *csvImport) { o.Open = text(c.file) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,7 +232,7 @@ func TestWrongRowsAreNamedByLine(t *testing.T) {
 		"a,b,e,0x1p4,2026-01-01T00:00:00Z\n" +
 		manyRows(2)
 	m := newMemory()
-	_, err := importText(t, m, func(o *Options) { o.Open, o.BatchRows = text(body), 100 })
+	_, err := importText(t, m, func(o *csvImport) { o.Open, o.BatchRows = text(body), 100 })
 	invalid, ok := errors.AsType[*InvalidRows](err)
 	if !ok {
 		t.Fatalf("got %v", err)
@@ -250,11 +250,11 @@ func TestWrongRowsAreNamedByLine(t *testing.T) {
 	if len(m.rows) != 0 {
 		t.Errorf("%d rows of a wrong batch were stored", len(m.rows))
 	}
-	p, err := importText(t, m, func(o *Options) { o.Open, o.SkipInvalid = text(body), true })
+	p, err := importText(t, m, func(o *csvImport) { o.Open, o.SkipInvalid = text(body), true })
 	if err != nil || p.Rows != 6 || p.Skipped != 11 {
 		t.Errorf("skipping gave %+v %v", p, err)
 	}
-	p, err = importText(t, m, func(o *Options) { o.Open, o.SkipInvalid = text(body), true })
+	p, err = importText(t, m, func(o *csvImport) { o.Open, o.SkipInvalid = text(body), true })
 	if err != nil || p.Rows != 0 || p.Skipped != 0 || p.Before != 6 {
 		t.Errorf("skipping again gave %+v %v", p, err)
 	}
@@ -269,7 +269,7 @@ func TestAFileThatIsNotOneIsRefused(t *testing.T) {
 		"a cut gzip":       func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("\x1f\x8b\x08")), nil },
 		"a file not there": func() (io.ReadCloser, error) { return nil, errors.New("not there") },
 	} {
-		if _, err := importText(t, newMemory(), func(o *Options) { o.Open = source }); err == nil {
+		if _, err := importText(t, newMemory(), func(o *csvImport) { o.Open = source }); err == nil {
 			t.Errorf("%s was imported", name)
 		}
 	}
@@ -309,7 +309,7 @@ func FuzzParseRow(f *testing.F) {
 	f.Add("\"a\"\"\",,e,-1e300,2026-01-01T00:00:00.999+05:30")
 	now := time.UnixMilli(1_800_000_000_000)
 	f.Fuzz(func(t *testing.T, line string) {
-		l, err := layoutOf([]byte(strings.TrimSpace(header)), Options{Columns: DefaultColumns()})
+		l, err := layoutOf([]byte(strings.TrimSpace(header)), csvImport{Columns: DefaultColumns()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -328,7 +328,7 @@ func BenchmarkParse(b *testing.B) {
 	body := header + manyRows(50_000)
 	b.SetBytes(int64(len(body)))
 	for b.Loop() {
-		_, err := Run(b.Context(), Options{Open: text(body), Sink: &discard{}, Columns: DefaultColumns()})
+		_, err := csvImport{Open: text(body), Sink: &discard{}, Columns: DefaultColumns()}.run(b.Context())
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -336,14 +336,14 @@ func BenchmarkParse(b *testing.B) {
 	b.ReportMetric(50_000*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 }
 
-// discard is a Sink that keeps nothing.
+// discard is a csvSink that keeps nothing.
 type discard struct{}
 
 func (discard) Devices(context.Context) (map[string]string, error) { return map[string]string{}, nil }
-func (discard) Create(_ context.Context, devices []Device) ([]string, error) {
+func (discard) Create(_ context.Context, devices []csvDevice) ([]string, error) {
 	return make([]string, len(devices)), nil
 }
-func (discard) Ingest(context.Context, Batch) error { return nil }
+func (discard) Ingest(context.Context, csvBatch) error { return nil }
 func (discard) Checkpoint(context.Context, string) (hearth.Checkpoint, error) {
 	return hearth.Checkpoint{}, hearth.NotFound("import")
 }
