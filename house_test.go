@@ -29,7 +29,7 @@ var (
 		"internal/core/account", "internal/core/archive", "internal/core/orgs", "internal/core/devices", "internal/core/telemetry",
 		"internal/core/analytics", "internal/core/exports", "internal/core/notify", "internal/core/audit",
 	}
-	ports = []string{"internal/kv", "internal/queue", "internal/blob", "internal/mail"}
+	ports = []string{"internal/kv", "internal/queue", "internal/blob", "internal/mail", "internal/bus"}
 	// homes are the folders whose subfolders are the adapters of one port. The port of internal/store is the root.
 	homes = append([]string{"internal/store"}, ports...)
 	// logEngine is the engine whose backends the adapters of the store are.
@@ -37,8 +37,10 @@ var (
 	// throughput is the counting that capabilities share; keyFile the files of keys, of account, sealer and app.
 	throughput = "internal/throughput"
 	keyFile    = "internal/keyfile"
-	// redisConn is the connection that the adapters to Redis share; peers asks other processes over it.
+	// redisConn is the connection that the adapters to Redis share; busPort is the one way between processes, over Redis redisBus.
 	redisConn = "internal/redisconn"
+	busPort   = "internal/bus"
+	redisBus  = "internal/bus/redisbus"
 	peersDir  = "internal/peers"
 	// machines are the small tools that every package below internal/ may use.
 	machines = []string{"internal/boundedcache", "internal/groupcommit", "internal/keymutex", "internal/newid"}
@@ -89,7 +91,7 @@ func mayImport(dir string) []string {
 		case home == "internal/store" && strings.HasPrefix(dir, home+"/"):
 			return []string{root, home, dir + "/...", logEngine}
 		case strings.HasPrefix(dir, home+"/redis"):
-			return []string{root, home, dir + "/...", redisConn}
+			return []string{root, home, dir + "/...", redisConn, busPort, redisBus}
 		case strings.HasPrefix(dir, home+"/"):
 			return []string{root, home, dir + "/..."}
 		}
