@@ -18,6 +18,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"hearth"
+	"hearth/internal/newid"
 	"hearth/internal/store/sqlite"
 )
 
@@ -70,7 +71,7 @@ func openOnce(t testing.TB, dir string, secret []byte, clock hearth.Clock) *once
 		}
 		now := clock.Now()
 		devices := []hearth.Device{{
-			ID: newID(), Name: name, Type: "x", Status: hearth.StatusActive, Interval: 60, OwnerID: callerOf(ctx).UserID,
+			ID: newid.New(), Name: name, Type: "x", Status: hearth.StatusActive, Interval: 60, OwnerID: callerOf(ctx).UserID,
 			CreatedAt: now, UpdatedAt: now,
 		}}
 		record, err := key.Record(devices)

@@ -8,9 +8,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/google/uuid"
-
 	"hearth"
+	"hearth/internal/newid"
 	"hearth/internal/observe"
 )
 
@@ -107,20 +106,12 @@ func checkQuery(raw string) error {
 func requestID(r *http.Request) string {
 	id := r.Header.Get("X-Request-ID")
 	if len(id) == 0 || len(id) > maxRequestID {
-		return newID()
+		return newid.New()
 	}
 	for i := range len(id) {
 		if c := id[i]; c <= ' ' || c > '~' || c == '"' || c == '\\' {
-			return newID()
+			return newid.New()
 		}
 	}
 	return id
-}
-
-func newID() string {
-	id, err := uuid.NewV7()
-	if err != nil {
-		panic("api: the system has no randomness: " + err.Error())
-	}
-	return id.String()
 }

@@ -13,7 +13,8 @@ import (
 	"iter"
 	"time"
 
-	"github.com/google/uuid"
+	"hearth/internal/newid"
+
 	"github.com/klauspost/compress/zstd"
 
 	"hearth"
@@ -65,17 +66,13 @@ func Write(ctx context.Context, w io.Writer, o WriteOptions) (Manifest, error) {
 		w = encrypted
 		closeAll = append(closeAll, encrypted.Close)
 	}
-	id, err := uuid.NewV7()
-	if err != nil {
-		return Manifest{}, err
-	}
 	compressor, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return Manifest{}, err
 	}
 	a := &archiveWriter{
 		ctx: ctx, options: o, tar: tar.NewWriter(w), compressor: compressor, kinds: kinds(),
-		manifest: Manifest{Header: Header{Format: Format, ID: id.String(), Program: o.Program, Store: o.Store, CreatedAt: o.Clock.Now()}},
+		manifest: Manifest{Header: Header{Format: Format, ID: newid.New(), Program: o.Program, Store: o.Store, CreatedAt: o.Clock.Now()}},
 	}
 	closeAll = append(closeAll, a.tar.Close)
 	if err := a.run(); err != nil {

@@ -21,7 +21,7 @@ type Options[T any] struct {
 	Commit func(group []T) error
 	// Size returns what a call counts towards MaxGroup and MaxWaiting; nil is 1 each.
 	Size func(call T) int
-	// MaxGroup bounds the size of a group; a larger call is a group of its own. 0 means no bound.
+	// MaxGroup bounds the size of a group; larger calls are a group of their own. 0 means no bound.
 	MaxGroup int
 	// MaxWaiting bounds the size of all calls whose commit has not begun. 0 means no bound.
 	MaxWaiting int
@@ -34,6 +34,7 @@ type Committer[T any] struct {
 	mu      sync.Mutex
 	groups  []*group[T] // those that wait, oldest first; only the last one accepts calls
 	waiting int         // their size
+	last    int         // the number of calls in the last group that began: a guess of the next one's
 	running bool
 	idle    sync.WaitGroup
 }
@@ -50,17 +51,17 @@ type group[T any] struct {
 
 // New returns a committer. It runs a goroutine only while calls wait.
 func New[T any](options Options[T]) *Committer[T] {
-	if options.Size == nil {
-		options.Size = func(T) int { return 1 }
-	}
 	return &Committer[T]{options: options}
 }
 
-// Do returns when the call's group is committed, with the result of the commit. It returns ErrFull at once when too many calls
-// wait, and the context's error when ctx ends: a call whose commit has not begun is withdrawn then, one whose commit has
-// begun may still become durable.
-func (c *Committer[T]) Do(ctx context.Context, call T) error {
-	g, at := c.join(call)
+// Do returns when the calls, which stay together in one group, are committed, with the result of the commit. It returns ErrFull
+// at once when too many calls wait, and the context's error when ctx ends: calls whose commit has not begun are withdrawn
+// then, others may still become durable.
+func (c *Committer[T]) Do(ctx context.Context, calls ...T) error {
+	if len(calls) == 0 {
+		return nil
+	}
+	g, at := c.join(calls)
 	if g == nil {
 		return ErrFull
 	}
@@ -68,14 +69,20 @@ func (c *Committer[T]) Do(ctx context.Context, call T) error {
 	case <-g.done:
 		return g.err
 	case <-ctx.Done():
-		c.withdraw(g, at)
+		c.withdraw(g, at, len(calls))
 		return ctx.Err()
 	}
 }
 
-// join adds a call to the last waiting group, or to a new one; nil if too many calls wait.
-func (c *Committer[T]) join(call T) (g *group[T], at int) {
-	size := c.options.Size(call)
+// join adds calls to the last waiting group, or to a new one, and returns the index of the first; nil if too many wait.
+func (c *Committer[T]) join(calls []T) (g *group[T], at int) {
+	size := len(calls)
+	if c.options.Size != nil {
+		size = 0
+		for _, call := range calls {
+			size += c.options.Size(call)
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.options.MaxWaiting > 0 && c.waiting+size > c.options.MaxWaiting {
@@ -84,20 +91,21 @@ func (c *Committer[T]) join(call T) (g *group[T], at int) {
 	if n := len(c.groups); n > 0 && (c.options.MaxGroup == 0 || c.groups[n-1].size+size <= c.options.MaxGroup) {
 		g = c.groups[n-1]
 	} else {
-		g = &group[T]{done: make(chan struct{})}
+		g = &group[T]{calls: make([]T, 0, max(len(calls), c.last)), done: make(chan struct{})}
 		c.groups = append(c.groups, g)
 	}
-	g.calls = append(g.calls, call)
+	at = len(g.calls)
+	g.calls = append(g.calls, calls...)
 	g.size += size
 	c.waiting += size
 	if !c.running {
 		c.running = true
 		c.idle.Go(c.run)
 	}
-	return g, len(g.calls) - 1
+	return g, at
 }
 
-func (c *Committer[T]) withdraw(g *group[T], at int) {
+func (c *Committer[T]) withdraw(g *group[T], at, n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if g.begun {
@@ -106,7 +114,9 @@ func (c *Committer[T]) withdraw(g *group[T], at int) {
 	if g.withdrawn == nil {
 		g.withdrawn = map[int]bool{}
 	}
-	g.withdrawn[at] = true
+	for i := range n {
+		g.withdrawn[at+i] = true
+	}
 }
 
 // run commits groups until none waits.
@@ -122,6 +132,7 @@ func (c *Committer[T]) run() {
 		c.groups[0] = nil
 		c.groups = c.groups[1:]
 		c.waiting -= g.size
+		c.last = len(g.calls)
 		g.begun = true
 		c.mu.Unlock()
 		g.err = c.commit(g.remaining())

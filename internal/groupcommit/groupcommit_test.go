@@ -27,9 +27,9 @@ func (r *recorder) commit(group []int) error {
 }
 
 // do runs Do in a goroutine and waits until the call is in.
-func do(ctx context.Context, c *groupcommit.Committer[int], call int) chan error {
+func do(ctx context.Context, c *groupcommit.Committer[int], calls ...int) chan error {
 	result := make(chan error, 1)
-	go func() { result <- c.Do(ctx, call) }()
+	go func() { result <- c.Do(ctx, calls...) }()
 	synctest.Wait()
 	return result
 }
@@ -73,7 +73,10 @@ func TestGroupsAndWaitingCallsAreBounded(t *testing.T) {
 		for _, size := range []int{5, 4, 6, 1, 15, 3} { // 5 is under way at once, 4 to 3 wait: 29
 			results = append(results, do(t.Context(), c, size))
 		}
-		if err := c.Do(t.Context(), 2); !errors.Is(err, groupcommit.ErrFull) {
+		if err := c.Do(t.Context()); err != nil {
+			t.Errorf("no call: %v", err)
+		}
+		if err := c.Do(t.Context(), 1, 1); !errors.Is(err, groupcommit.ErrFull) {
 			t.Errorf("the error of a call too many is %v", err)
 		}
 		for range 5 {
@@ -98,7 +101,7 @@ func TestACallWhoseContextEndsIsWithdrawn(t *testing.T) {
 		c := groupcommit.New(groupcommit.Options[int]{Commit: r.commit})
 		ctx, cancel := context.WithCancel(t.Context())
 		begun := do(ctx, c, 1)
-		waiting, other := do(ctx, c, 2), do(t.Context(), c, 3)
+		waiting, other := do(ctx, c, 2, 20, 200), do(t.Context(), c, 3, 30)
 		cancel()
 		for _, result := range []chan error{begun, waiting} {
 			if err := <-result; !errors.Is(err, context.Canceled) {
@@ -121,7 +124,7 @@ func TestACallWhoseContextEndsIsWithdrawn(t *testing.T) {
 		r.release <- nil
 		<-only
 		c.Wait()
-		if want := [][]int{{1}, {3}, {4}}; !slices.EqualFunc(r.groups, want, slices.Equal) {
+		if want := [][]int{{1}, {3, 30}, {4}}; !slices.EqualFunc(r.groups, want, slices.Equal) {
 			t.Errorf("the groups are %v; want %v", r.groups, want)
 		}
 	})

@@ -8,6 +8,10 @@ import (
 	"log/slog"
 	"time"
 
+	"hearth/internal/boundedcache"
+	"hearth/internal/keymutex"
+	"hearth/internal/newid"
+
 	"golang.org/x/crypto/bcrypt"
 
 	"hearth"
@@ -128,15 +132,17 @@ func (plainSealer) Current([]byte) bool                { return true }
 
 // Service is people's accounts. Its methods may be called at once from many goroutines.
 type Service struct {
-	options   Options
-	store     Store
-	keys      *KeyRing
-	log       *slog.Logger
-	tokens    *tokens
-	hashes    *hasher
-	accounts  *gate
-	verified  *boundedMap[[32]byte, verified]
-	states    *boundedMap[string, sessionState]
+	options Options
+	store   Store
+	keys    *KeyRing
+	log     *slog.Logger
+	tokens  *tokens
+	hashes  *hasher
+	// checking lets one password at a time be checked for an account, so that the attempts counted before their verdict are few
+	// (one a process) and do not lock out a user who signs in several times at once.
+	checking  *keymutex.Mutex[string]
+	verified  *boundedcache.Cache[[32]byte, verified]
+	states    *boundedcache.Cache[string, sessionState]
 	observers []SessionObserver
 	setup     setup
 	started   time.Time
@@ -150,9 +156,9 @@ func New(options Options) (*Service, error) {
 	}
 	return &Service{
 		options: options, store: options.Store, keys: options.Keys, log: options.Logger, observers: options.Observers,
-		tokens: newTokens(options), hashes: newHasher(options.BcryptCost, options.HashSlots), accounts: newGate(),
-		verified: newBoundedMap[[32]byte, verified](maxCachedTokens),
-		states:   newBoundedMap[string, sessionState](maxCachedSessions),
+		tokens: newTokens(options), hashes: newHasher(options.BcryptCost, options.HashSlots), checking: &keymutex.Mutex[string]{MaxUsers: maxChecking},
+		verified: boundedcache.New(boundedcache.Options[[32]byte, verified]{Entries: maxCachedTokens}),
+		states:   boundedcache.New(boundedcache.Options[string, sessionState]{Entries: maxCachedSessions}),
 		started:  time.Now(),
 	}, nil
 }
@@ -237,5 +243,5 @@ func (s *Service) job(kind string, payload any) hearth.OutboxJob {
 	if err != nil {
 		panic("account: payloads are plain values: " + err.Error())
 	}
-	return hearth.OutboxJob{ID: newID(), Kind: kind, Queue: "notification", Payload: data}
+	return hearth.OutboxJob{ID: newid.New(), Kind: kind, Queue: "notification", Payload: data}
 }

@@ -17,6 +17,8 @@ const (
 	// The caches are bounded: about 10 MB when full.
 	maxCachedTokens   = 1 << 15
 	maxCachedSessions = 1 << 15
+	// maxChecking bounds the requests that check a password of one account or wait for their turn.
+	maxChecking = 256
 )
 
 // sessionState is what is known of a session and its user.
@@ -42,13 +44,13 @@ func (s *Service) Authenticate(ctx context.Context, bearer string) (hearth.Calle
 	var buf [maxAccessToken]byte
 	key := sha256.Sum256(buf[:copy(buf[:], bearer)])
 	now := s.now()
-	token, known, version := s.verified.find(key)
+	token, known, version := s.verified.Find(key)
 	if !known {
 		var err error
 		if token, err = s.tokens.verify(bearer, now); err != nil {
 			return hearth.Caller{}, err
 		}
-		s.verified.putIf(version, key, token)
+		s.verified.Keep(version, key, token)
 	}
 	if now.Unix() >= token.expiresAt {
 		return hearth.Caller{}, errExpiredToken()
@@ -83,7 +85,7 @@ func (s *Service) Alive(ctx context.Context, caller hearth.Caller) error {
 
 // state returns what is known of a session, at most stateLimit old.
 func (s *Service) state(ctx context.Context, sessionID string) (sessionState, error) {
-	state, known, version := s.states.find(sessionID)
+	state, known, version := s.states.Find(sessionID)
 	var age time.Duration
 	if known {
 		if state.ended {
@@ -105,14 +107,14 @@ func (s *Service) state(ctx context.Context, sessionID string) (sessionState, er
 		return sessionState{}, err
 	}
 	fresh.readAt = readAt
-	if s.states.putIf(version, sessionID, fresh) || fresh.ended {
+	if s.states.Keep(version, sessionID, fresh) || fresh.ended {
 		return fresh, nil
 	}
 	// Something ended meanwhile, perhaps this session: the cache knows, or the store does by now.
 	if known {
 		state.asking.Store(false)
 	}
-	if now, ok, _ := s.states.find(sessionID); ok && now.ended {
+	if now, ok, _ := s.states.Find(sessionID); ok && now.ended {
 		return now, nil
 	}
 	return s.readState(ctx, sessionID)
@@ -138,7 +140,7 @@ func (s *Service) ended(userID string, sessionIDs ...string) {
 		return
 	}
 	for _, id := range sessionIDs {
-		s.states.force(id, sessionState{ended: true, userID: userID})
+		s.states.Set(id, sessionState{ended: true, userID: userID})
 	}
 	for _, observer := range s.observers {
 		observer.SessionsEnded(userID, sessionIDs)
@@ -148,7 +150,7 @@ func (s *Service) ended(userID string, sessionIDs ...string) {
 // Forget has a user's sessions read anew, for something in another process ended or changed them. Without it they are within a
 // second.
 func (s *Service) Forget(userID string) {
-	s.states.removeIf(func(state sessionState) bool { return state.userID == userID && !state.ended })
+	s.states.DeleteFunc(func(_ string, state sessionState) bool { return state.userID == userID && !state.ended })
 }
 
 // changed makes a change of the user count in this process at once.

@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"hearth/internal/keymutex"
+	"hearth/internal/newid"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -68,11 +72,14 @@ func (s *Service) prove(
 		c.action = "auth.login"
 	}
 	tries := s.keys.derive("tries", email)
-	leave, err := s.accounts.enter(ctx, string(tries))
+	unlock, err := s.checking.Lock(ctx, string(tries))
+	if errors.Is(err, keymutex.ErrBusy) {
+		return &hearth.Error{Code: hearth.CodeUnavailable, Message: "too many logins at once", RetryAfter: time.Second}
+	}
 	if err != nil {
 		return err
 	}
-	defer leave()
+	defer unlock()
 	// Asked first without a turn at the hashes and without a write: a locked account costs next to nothing.
 	now := s.now()
 	before, err := s.store.Tries(ctx, tries)
@@ -197,7 +204,7 @@ func (s *Service) open(ctx context.Context, caller hearth.Caller, o opening) (Gr
 		o.action = "auth.login"
 	}
 	session := hearth.Session{
-		ID: newID(), UserID: o.user.ID, Device: device, Origin: origin, CreatedAt: now, LastUsedAt: now,
+		ID: newid.New(), UserID: o.user.ID, Device: device, Origin: origin, CreatedAt: now, LastUsedAt: now,
 		ExpiresAt: now.Add(s.options.RefreshTTL),
 	}
 	decide := func(user hearth.User, earlier, known bool) (hearth.UserChange, error) {

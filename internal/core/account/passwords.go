@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"time"
 
+	"hearth/internal/newid"
+
 	"hearth"
 )
 
@@ -88,7 +90,7 @@ func (s *Service) requestReset(ctx context.Context, caller hearth.Caller, email 
 	case err != nil:
 		return err
 	}
-	id := newID()
+	id := newid.New()
 	effects := s.note(ctx, event{caller: caller, action: "auth.password_reset", userID: user.ID})
 	effects.Jobs = append(effects.Jobs, s.job(ResetMailKind, resetJob{UserID: user.ID, ResetID: id}))
 	return s.store.CreatePasswordReset(ctx, hearth.PasswordReset{

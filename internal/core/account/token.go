@@ -8,8 +8,9 @@ import (
 	"fmt"
 	"time"
 
+	"hearth/internal/newid"
+
 	"github.com/golang-jwt/jwt/v5"
-	"github.com/google/uuid"
 
 	"hearth"
 )
@@ -60,7 +61,7 @@ func (t *tokens) sign(user hearth.User, session hearth.Session, now time.Time) (
 	key := t.keys.signer(now)
 	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, accessClaims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer: t.issuer, Audience: jwt.ClaimStrings{audience}, Subject: user.ID, ID: newID(),
+			Issuer: t.issuer, Audience: jwt.ClaimStrings{audience}, Subject: user.ID, ID: newid.New(),
 			IssuedAt: jwt.NewNumericDate(now),
 			// Whole seconds, rounded up: the session's own end is checked too.
 			ExpiresAt: jwt.NewNumericDate(now.Add(life + time.Second - time.Nanosecond)),
@@ -146,14 +147,6 @@ func newSecret() (string, error) {
 func hashToken(token string) []byte {
 	sum := sha256.Sum256([]byte(token))
 	return sum[:]
-}
-
-func newID() string {
-	id, err := uuid.NewV7()
-	if err != nil {
-		panic("account: the system has no randomness: " + err.Error())
-	}
-	return id.String()
 }
 
 func errBadToken() error {

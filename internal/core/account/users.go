@@ -5,6 +5,8 @@ import (
 	"crypto/subtle"
 	"sync"
 
+	"hearth/internal/newid"
+
 	"hearth"
 )
 
@@ -19,7 +21,7 @@ type NewUser struct {
 // prepare validates and hashes: everything of a new user that needs no store.
 func (s *Service) prepare(ctx context.Context, n NewUser) (hearth.User, error) {
 	now := s.now()
-	user := hearth.User{ID: newID(), Name: n.Name, Email: n.Email, Role: n.Role, CreatedAt: now, UpdatedAt: now}
+	user := hearth.User{ID: newid.New(), Name: n.Name, Email: n.Email, Role: n.Role, CreatedAt: now, UpdatedAt: now}
 	if errs := append(user.Validate("body."), checkNewPassword(n.Password, "body.password")...); len(errs) > 0 {
 		return user, hearth.Invalid(errs...)
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"hearth/internal/newid"
+
 	"hearth"
 )
 
@@ -86,7 +88,7 @@ func (f *Service) prepare(
 	devices = make([]hearth.Device, len(inputs))
 	for i, input := range inputs {
 		d := hearth.Device{
-			ID: newID(), Name: input.Name, Type: input.Type, Status: input.Status, Tags: input.Tags, Interval: input.Interval,
+			ID: newid.New(), Name: input.Name, Type: input.Type, Status: input.Status, Tags: input.Tags, Interval: input.Interval,
 			OwnerID: caller.UserID, OrganizationID: input.OrganizationID, Version: 1, CreatedAt: now, UpdatedAt: now,
 		}
 		if d.Status == "" {
@@ -179,17 +181,17 @@ func (f *Service) Devices(ctx context.Context, caller hearth.Caller, query Query
 	if key == "" {
 		return f.store.Devices(ctx, filter, query.Page)
 	}
-	if list, ok := f.lists.find(key, reach, now.Add(-f.trust)); ok {
+	list, ok, version := f.lists.find(key, reach)
+	if ok {
 		return f.overlaid(ctx, list)
 	}
-	stamp := f.lists.stamp(reach)
 	at := f.directory.changeCount()
-	list, err := f.store.Devices(ctx, filter, query.Page)
+	list, err = f.store.Devices(ctx, filter, query.Page)
 	if err != nil {
 		return list, err
 	}
 	f.directory.learn(list.Items, at, now)
-	f.lists.keep(key, stamp, list, now)
+	f.lists.keep(version, key, list)
 	return list, nil
 }
 
@@ -310,7 +312,7 @@ func (f *Service) Delete(ctx context.Context, caller hearth.Caller, id string, c
 		return err
 	}
 	f.directory.removed(id)
-	f.tokens.forgetDevice(id)
+	f.forgetTokens(id)
 	f.lists.changed(gone.Scope())
 	f.options.Publisher.Publish(deviceEvent(hearth.EventDeviceDeleted, gone, now))
 	return nil

@@ -205,7 +205,7 @@ func (f *Service) ChangedElsewhere(id string, scope hearth.Scope, lastActiveAt t
 // RemovedElsewhere hears that another process deleted a device of that scope.
 func (f *Service) RemovedElsewhere(id string, scope hearth.Scope) {
 	f.directory.removed(id)
-	f.tokens.forgetDevice(id)
+	f.forgetTokens(id)
 	f.lists.changed(scope)
 }
 

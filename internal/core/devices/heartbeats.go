@@ -2,8 +2,10 @@ package devices
 
 import (
 	"context"
-	"sync"
+	"errors"
 	"time"
+
+	"hearth/internal/groupcommit"
 
 	"hearth"
 )
@@ -11,94 +13,37 @@ import (
 // maxWaitingBeats bounds the heartbeats that wait for the write under way to end.
 const maxWaitingBeats = 1 << 16
 
-// collector joins concurrent heartbeats into groups: while one group is written, the next one gathers. Each is
-// acknowledged when its group is durable, and told of, group by group, after that.
-type collector struct {
-	flush func(*group) error
-	tell  func(*group)
-
-	mu      sync.Mutex
-	waiting *group
-	writing bool
-	idle    sync.WaitGroup
+// accepted is a heartbeat on its way into the store, and its event.
+type accepted struct {
+	beat  hearth.Heartbeat
+	event hearth.Event
 }
 
-// group is heartbeats on their way into the store together. What is told of each is at the same place.
-type group struct {
-	beats []hearth.Heartbeat
-	told  []hearth.Event
-	done  chan struct{}
-	err   error
-}
-
-// join adds heartbeats to the waiting group and returns it back, or nil when too many wait.
-func (c *collector) join(beats []hearth.Heartbeat, told []hearth.Event) *group {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.waiting == nil {
-		c.waiting = &group{done: make(chan struct{})}
+// record stores the heartbeats of many calls and publishes them before any call returns: an event of what a caller does
+// next follows those of its heartbeats.
+func (f *Service) record(group []accepted) error {
+	beats, events := make([]hearth.Heartbeat, len(group)), make([]hearth.Event, len(group))
+	for i := range group {
+		beats[i], events[i] = group[i].beat, group[i].event
 	}
-	g := c.waiting
-	if len(g.beats)+len(beats) > maxWaitingBeats {
-		return nil
-	}
-	g.beats, g.told = append(g.beats, beats...), append(g.told, told...)
-	if !c.writing {
-		c.writing = true
-		c.idle.Go(c.write)
-	}
-	return g
-}
-
-// write writes groups until none waits.
-func (c *collector) write() {
-	for {
-		c.mu.Lock()
-		g := c.waiting
-		c.waiting = nil
-		if g == nil {
-			c.writing = false
-			c.mu.Unlock()
-			return
-		}
-		c.mu.Unlock()
-		if g.err = c.flush(g); g.err == nil {
-			c.tell(g) // before the answers: what a caller does after its answer is told of later
-		}
-		close(g.done)
-	}
-}
-
-func (c *collector) wait() { c.idle.Wait() }
-
-// record is the collector's flush. The write is of many callers: none of them can cancel it.
-func (f *Service) record(g *group) error {
-	if err := f.store.RecordHeartbeats(context.Background(), g.beats); err != nil {
+	if err := f.store.RecordHeartbeats(context.Background(), beats); err != nil {
 		return err
 	}
-	online, other := f.directory.heard(g.beats)
+	online, other := f.directory.heard(beats)
 	f.news.add(online, connected)
 	f.news.add(other, changed)
+	f.rates.AddEvents(events)
+	f.options.Publisher.Publish(events...)
 	return nil
 }
 
-func (f *Service) tellBeats(g *group) {
-	f.rates.AddEvents(g.told)
-	f.options.Publisher.Publish(g.told...)
-}
-
 // await waits until heartbeats are durable.
-func (f *Service) await(ctx context.Context, beats []hearth.Heartbeat, told []hearth.Event) error {
-	g := f.collector.join(beats, told)
-	if g == nil {
+func (f *Service) await(ctx context.Context, beats ...accepted) error {
+	err := f.beats.Do(ctx, beats...)
+	if errors.Is(err, groupcommit.ErrFull) {
 		return &hearth.Error{Code: hearth.CodeUnavailable, Message: "too many heartbeats wait", RetryAfter: time.Second}
 	}
-	select {
-	case <-g.done:
-		return g.err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return err
 }
 
 // beat makes a heartbeat of a device at the time now, with what its answer says.
@@ -139,7 +84,7 @@ func (f *Service) Heartbeat(ctx context.Context, caller hearth.Caller, id string
 		return hearth.Heartbeat{}, err
 	}
 	stored, answer := beat(device, status, f.now())
-	return answer, f.await(ctx, []hearth.Heartbeat{stored}, []hearth.Event{beatEvent(device, answer)})
+	return answer, f.await(ctx, accepted{stored, beatEvent(device, answer)})
 }
 
 // Sign is one sign of life of a batch.
@@ -156,7 +101,7 @@ type Rejection struct {
 
 // Heartbeats takes up to MaxHeartbeatBatch signs of life, as many of them as it can, and returns the answer when those are
 // durable. Errors: CodeValidationFailed (the batch's size), CodeUnavailable.
-func (f *Service) Heartbeats(ctx context.Context, caller hearth.Caller, signs []Sign) (accepted int, rejected []Rejection, err error) {
+func (f *Service) Heartbeats(ctx context.Context, caller hearth.Caller, signs []Sign) (n int, rejected []Rejection, err error) {
 	if len(signs) == 0 || len(signs) > hearth.MaxHeartbeatBatch {
 		return 0, nil, hearth.Invalid(hearth.FieldError{Location: "body.items", Message: "must have 1 to 1000 items"})
 	}
@@ -169,8 +114,7 @@ func (f *Service) Heartbeats(ctx context.Context, caller hearth.Caller, signs []
 		return 0, nil, err
 	}
 	now := f.now()
-	stored := make([]hearth.Heartbeat, 0, len(signs))
-	told := make([]hearth.Event, 0, len(signs))
+	beats := make([]accepted, 0, len(signs))
 	for i, sign := range signs {
 		device := found[i].device
 		if code := refuse(caller, device, sign.Status); code != "" {
@@ -178,15 +122,15 @@ func (f *Service) Heartbeats(ctx context.Context, caller hearth.Caller, signs []
 			continue
 		}
 		toStore, answer := beat(device, sign.Status, now)
-		stored, told = append(stored, toStore), append(told, beatEvent(device, answer))
+		beats = append(beats, accepted{toStore, beatEvent(device, answer)})
 	}
-	if len(stored) == 0 {
+	if len(beats) == 0 {
 		return 0, rejected, nil
 	}
-	if err := f.await(ctx, stored, told); err != nil {
+	if err := f.await(ctx, beats...); err != nil {
 		return 0, nil, err
 	}
-	return len(stored), rejected, nil
+	return len(beats), rejected, nil
 }
 
 func refuse(caller hearth.Caller, device *hearth.Device, status hearth.DeviceStatus) hearth.Code {

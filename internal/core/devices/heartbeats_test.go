@@ -46,7 +46,7 @@ func TestABatchOfHeartbeatsTakesWhatItCan(t *testing.T) {
 
 func TestAcknowledgedHeartbeatsAreStored(t *testing.T) {
 	t.Parallel()
-	b := setup(t, t.TempDir(), func(o *Options) { o.MaxDirectory = 10 }) // so that most are pushed out of memory
+	b := setup(t, t.TempDir(), func(o *Options) { o.maxDirectory = 10 }) // so that most are pushed out of memory
 	b.Start()
 	var ids []string
 	for range 30 {

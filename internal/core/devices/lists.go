@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/boundedcache"
 )
 
 const (
@@ -14,15 +15,16 @@ const (
 	deviceSize = 400
 	// maxGenerations bounds the scopes whose changes are counted one by one.
 	maxGenerations = 50_000
+	// maxLists bounds the bytes of kept pages.
+	maxLists = 32 << 20
 )
 
 // lists keeps pages of devices. A page ends when a device of its scopes is created, changed or deleted, not by
 // heartbeats: what they change is laid over it when it is read.
 type lists struct {
-	mu    sync.Mutex
-	pages map[string]*cachedPage
-	bytes int
-	limit int
+	pages *boundedcache.Cache[string, cachedPage]
+
+	mu sync.Mutex
 	// generations count the changes of each scope, every those of all.
 	generations map[hearth.Scope]uint64
 	every       uint64
@@ -30,15 +32,34 @@ type lists struct {
 	epoch uint64
 }
 
+// cachedPage is a page with the stamp of before it was read.
 type cachedPage struct {
-	list   hearth.List[hearth.Device]
-	stamp  string
-	readAt time.Time
-	bytes  int
+	list  hearth.List[hearth.Device]
+	stamp string
 }
 
-func newLists(limit int) *lists {
-	return &lists{pages: map[string]*cachedPage{}, limit: limit, generations: map[hearth.Scope]uint64{}}
+// listVersion is what the lists were at when a page was missing.
+type listVersion struct {
+	boundedcache.Version
+	stamp string
+}
+
+func newLists(options Options, ttl time.Duration) *lists {
+	return &lists{generations: map[hearth.Scope]uint64{}, pages: boundedcache.New(boundedcache.Options[string, cachedPage]{
+		Bytes: maxLists, Size: pageSize, TTL: ttl, Clock: options.Clock,
+	})}
+}
+
+func pageSize(key string, page cachedPage) int {
+	size := len(key) + len(page.stamp) + deviceSize
+	for i := range page.list.Items {
+		d := &page.list.Items[i]
+		size += deviceSize + len(d.Name) + len(d.Type) + len(d.Metadata)
+		for _, tag := range d.Tags {
+			size += len(tag) + 16
+		}
+	}
+	return size
 }
 
 // changed ends the pages of a scope.
@@ -62,14 +83,10 @@ func (l *lists) forget() {
 	l.every++
 }
 
-// stamp returns what a page of that reach has to have been read after.
+// stamp returns what changes with every change of a device within reach.
 func (l *lists) stamp(reach hearth.Reach) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.stampLocked(reach)
-}
-
-func (l *lists) stampLocked(reach hearth.Reach) string {
 	if reach.All {
 		return fmt.Sprint("all ", l.every)
 	}
@@ -81,48 +98,16 @@ func (l *lists) stampLocked(reach hearth.Reach) string {
 	return string(stamp)
 }
 
-// find returns a page that is still true and was read at oldest or later.
-func (l *lists) find(key string, reach hearth.Reach, oldest time.Time) (hearth.List[hearth.Device], bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	page := l.pages[key]
-	if page == nil || page.readAt.Before(oldest) || page.stamp != l.stampLocked(reach) {
-		return hearth.List[hearth.Device]{}, false
-	}
-	return page.list, true
+// find returns a page that is still true, or the version for keep.
+func (l *lists) find(key string, reach hearth.Reach) (list hearth.List[hearth.Device], ok bool, version listVersion) {
+	stamp := l.stamp(reach)
+	page, ok, at := l.pages.Find(key)
+	return page.list, ok && page.stamp == stamp, listVersion{at, stamp}
 }
 
-// keep stores a page that was read when the stamp was as given.
-func (l *lists) keep(key, stamp string, list hearth.List[hearth.Device], now time.Time) {
-	size := len(key) + len(stamp) + deviceSize
-	for i := range list.Items {
-		d := &list.Items[i]
-		size += deviceSize + len(d.Name) + len(d.Type) + len(d.Metadata)
-		for _, tag := range d.Tags {
-			size += len(tag) + 16
-		}
-	}
-	if size > l.limit/16 {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.dropLocked(key)
-	for old := range l.pages { // in random order
-		if l.bytes+size <= l.limit {
-			break
-		}
-		l.dropLocked(old)
-	}
-	l.pages[key] = &cachedPage{list: list, stamp: stamp, readAt: now, bytes: size}
-	l.bytes += size
-}
-
-func (l *lists) dropLocked(key string) {
-	if page := l.pages[key]; page != nil {
-		l.bytes -= page.bytes
-		delete(l.pages, key)
-	}
+// keep stores a page that was read after find returned version.
+func (l *lists) keep(version listVersion, key string, list hearth.List[hearth.Device]) {
+	l.pages.Keep(version.Version, key, cachedPage{list, version.stamp})
 }
 
 // pageKey names a page; "" if what it holds may change with a heartbeat, so that it cannot be kept.

@@ -177,12 +177,12 @@ func TestAListShowsHeartbeatsAndChangesAtOnce(t *testing.T) {
 		if d := one(byName); d.Name != "first" || !d.LastActiveAt.IsZero() {
 			t.Errorf("got %+v", d)
 		}
-		kept := len(b.lists.pages)
+		kept := b.lists.pages.Len()
 		b.beat(t, ann, first.ID, hearth.StatusError)
 		if d := one(byName); d.Status != hearth.StatusError || d.Connection(time.Now()) != hearth.Online {
 			t.Errorf("after a heartbeat: %s, %s", d.Status, d.Connection(time.Now()))
 		}
-		if len(b.lists.pages) != kept || b.lists.every != 1 {
+		if b.lists.pages.Len() != kept || b.lists.every != 1 {
 			t.Error("a heartbeat ended a kept page")
 		}
 		if _, err := b.Update(t.Context(), ann, first.ID, Change{Name: ptr("b")}, nil); err != nil {

@@ -3,15 +3,17 @@
 package devices
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"hearth"
+	"hearth/internal/boundedcache"
+	"hearth/internal/groupcommit"
 	"hearth/internal/throughput"
 )
 
@@ -32,19 +34,13 @@ type Options struct {
 	Shared bool
 	// Leads reports whether this process is the one that tells of devices that fell silent, where several watch them; nil: it is.
 	Leads func() bool
-	// MaxDirectory bounds the devices, MaxTokens the tokens, and MaxLists the bytes of lists that are kept in memory; 0 is
-	// 200,000, 200,000 and 32 MiB.
-	MaxDirectory int
-	MaxTokens    int
-	MaxLists     int
+
+	maxDirectory int // for tests; 0 is maxDirectory
 }
 
 func (o Options) validate() (Options, error) {
 	if o.Store == nil {
-		return o, errors.New("fleet: no store was given")
-	}
-	if o.MaxDirectory < 0 || o.MaxTokens < 0 || o.MaxLists < 0 {
-		return o, errors.New("fleet: a bound is negative")
+		return o, errors.New("devices: no store was given")
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -58,15 +54,6 @@ func (o Options) validate() (Options, error) {
 	if o.Leads == nil {
 		o.Leads = func() bool { return true }
 	}
-	if o.MaxDirectory == 0 {
-		o.MaxDirectory = 200_000
-	}
-	if o.MaxTokens == 0 {
-		o.MaxTokens = 200_000
-	}
-	if o.MaxLists == 0 {
-		o.MaxLists = 32 << 20
-	}
 	return o, nil
 }
 
@@ -79,6 +66,9 @@ const (
 	// at times, a worker that finds devices silent.
 	sharedTrust = time.Second
 	aloneTrust  = time.Minute
+	// The devices and the tokens that are kept in memory.
+	maxDirectory = 200_000
+	maxTokens    = 200_000
 )
 
 // Service is the devices. All its methods may be called at once from many goroutines.
@@ -90,10 +80,11 @@ type Service struct {
 
 	directory *directory
 	lists     *lists
-	tokens    *tokens
-	collector collector
-	news      *news
-	rates     *throughput.Meter
+	// tokens are the devices of known tokens by hash.
+	tokens *boundedcache.Cache[[sha256.Size]byte, string]
+	beats  *groupcommit.Committer[accepted]
+	news   *news
+	rates  *throughput.Meter
 
 	startOnce, stopOnce sync.Once
 	cancel              context.CancelFunc
@@ -110,10 +101,10 @@ func New(options Options) (*Service, error) {
 	if options.Shared {
 		f.trust = sharedTrust
 	}
-	f.directory = newDirectory(options.MaxDirectory)
-	f.lists = newLists(options.MaxLists)
-	f.tokens = newTokens(options.MaxTokens)
-	f.collector.flush, f.collector.tell = f.record, f.tellBeats
+	f.directory = newDirectory(cmp.Or(options.maxDirectory, maxDirectory))
+	f.lists = newLists(options, f.trust)
+	f.tokens = boundedcache.New(boundedcache.Options[[sha256.Size]byte, string]{Entries: maxTokens, TTL: f.trust, Clock: options.Clock})
+	f.beats = groupcommit.New(groupcommit.Options[accepted]{Commit: f.record, MaxWaiting: maxWaitingBeats})
 	return f, nil
 }
 
@@ -137,16 +128,8 @@ func (f *Service) Stop() {
 			f.cancel()
 		}
 		f.running.Wait()
-		f.collector.wait()
+		f.beats.Wait()
 	})
 }
 
 func (f *Service) now() time.Time { return f.options.Clock.Now() }
-
-func newID() string {
-	id, err := uuid.NewV7()
-	if err != nil {
-		panic("fleet: the system has no randomness: " + err.Error())
-	}
-	return id.String()
-}

@@ -8,8 +8,9 @@ import (
 	"encoding/base64"
 	"slices"
 	"strings"
-	"sync"
 	"time"
+
+	"hearth/internal/newid"
 
 	"hearth"
 )
@@ -38,7 +39,7 @@ func (f *Service) CreateToken(ctx context.Context, caller hearth.Caller, deviceI
 	secret := tokenPrefix + base64.RawURLEncoding.EncodeToString(random[:])
 	sum := sha256.Sum256([]byte(secret))
 	now := f.now()
-	issued := IssuedToken{hearth.DeviceToken{ID: newID(), DeviceID: deviceID, Hash: sum[:], CreatedAt: now}, secret}
+	issued := IssuedToken{hearth.DeviceToken{ID: newid.New(), DeviceID: deviceID, Hash: sum[:], CreatedAt: now}, secret}
 	record, err := key.Record(issued)
 	if err != nil {
 		return IssuedToken{}, err
@@ -115,7 +116,7 @@ func (f *Service) DeleteToken(ctx context.Context, caller hearth.Caller, deviceI
 	if err := f.store.DeleteDeviceToken(ctx, deviceID, tokenID, hearth.SideEffects{Audit: []hearth.AuditEntry{entry}}); err != nil {
 		return err
 	}
-	f.tokens.forgetDevice(deviceID)
+	f.forgetTokens(deviceID)
 	return nil
 }
 
@@ -125,11 +126,10 @@ func (f *Service) Authenticate(ctx context.Context, token string) (hearth.Caller
 		return hearth.Caller{}, errToken()
 	}
 	hash := sha256.Sum256([]byte(token))
-	now := f.now()
-	if deviceID, ok := f.tokens.find(hash, now.Add(-f.trust)); ok {
+	deviceID, ok, version := f.tokens.Find(hash)
+	if ok {
 		return hearth.Caller{DeviceID: deviceID}, nil
 	}
-	at := f.tokens.changeCount()
 	stored, err := f.store.DeviceTokenByHash(ctx, hash[:])
 	if hearth.ErrorCode(err) == hearth.CodeNotFound {
 		return hearth.Caller{}, errToken()
@@ -137,8 +137,9 @@ func (f *Service) Authenticate(ctx context.Context, token string) (hearth.Caller
 	if err != nil {
 		return hearth.Caller{}, err
 	}
-	f.tokens.keep(hash, knownToken{stored.DeviceID, now}, at)
+	f.tokens.Keep(version, hash, stored.DeviceID)
 	const day = 24 * time.Hour
+	now := f.now()
 	if stored.LastUsedAt.Truncate(day).Before(now.Truncate(day)) {
 		f.news.touch(stored.ID, now)
 	}
@@ -147,60 +148,7 @@ func (f *Service) Authenticate(ctx context.Context, token string) (hearth.Caller
 
 func errToken() error { return hearth.Errorf(hearth.CodeUnauthenticated, "the token is not valid") }
 
-// tokens is what is known of device tokens without asking the store.
-type tokens struct {
-	mu      sync.RWMutex
-	known   map[[sha256.Size]byte]knownToken
-	limit   int
-	changes uint64
-}
-
-type knownToken struct {
-	deviceID string
-	readAt   time.Time
-}
-
-func newTokens(limit int) *tokens {
-	return &tokens{known: map[[sha256.Size]byte]knownToken{}, limit: limit}
-}
-
-func (t *tokens) find(hash [sha256.Size]byte, oldest time.Time) (deviceID string, ok bool) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	token, ok := t.known[hash]
-	return token.deviceID, ok && !token.readAt.Before(oldest)
-}
-
-func (t *tokens) changeCount() uint64 {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.changes
-}
-
-// keep stores a token that was read when the count of changes was at; not if there was a change since.
-func (t *tokens) keep(hash [sha256.Size]byte, token knownToken, at uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.changes != at {
-		return
-	}
-	if len(t.known) >= t.limit {
-		for victim := range t.known { // a random one
-			delete(t.known, victim)
-			break
-		}
-	}
-	t.known[hash] = token
-}
-
-// forgetDevice ends all that is known of a device's tokens.
-func (t *tokens) forgetDevice(deviceID string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.changes++
-	for hash, token := range t.known {
-		if token.deviceID == deviceID {
-			delete(t.known, hash)
-		}
-	}
+// forgetTokens drops what is kept of a device's tokens.
+func (f *Service) forgetTokens(deviceID string) {
+	f.tokens.DeleteFunc(func(_ [sha256.Size]byte, of string) bool { return of == deviceID })
 }

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"time"
 
+	"hearth/internal/newid"
+
 	"hearth"
 )
 
@@ -64,7 +66,7 @@ func (s *Service) Invite(ctx context.Context, caller hearth.Caller, input NewInv
 	}
 	now := s.now()
 	invitation := hearth.Invitation{
-		ID: newID(), OrganizationID: orgID, Email: email, Role: input.Role, InvitedBy: caller.UserID,
+		ID: newid.New(), OrganizationID: orgID, Email: email, Role: input.Role, InvitedBy: caller.UserID,
 		CreatedAt: now, ExpiresAt: now.Add(hearth.InvitationTTL),
 	}
 	invitation.Hash = hashToken(s.token(invitation.ID))
@@ -80,7 +82,7 @@ func (s *Service) Invite(ctx context.Context, caller hearth.Caller, input NewInv
 	entry.Changes = map[string]hearth.Change{"email": {After: email}, "role": {After: input.Role}}
 	err = s.store.CreateInvitation(ctx, invitation, hearth.SideEffects{
 		Idempotency: record, Audit: []hearth.AuditEntry{entry},
-		Jobs: []hearth.OutboxJob{{ID: newID(), Kind: InvitationMailKind, Queue: "notification", Payload: payload}},
+		Jobs: []hearth.OutboxJob{{ID: newid.New(), Kind: InvitationMailKind, Queue: "notification", Payload: payload}},
 	})
 	if err != nil {
 		return hearth.Invitation{}, err

@@ -6,7 +6,8 @@ import (
 	"errors"
 	"time"
 
-	"github.com/google/uuid"
+	"hearth/internal/boundedcache"
+	"hearth/internal/newid"
 
 	"hearth"
 )
@@ -36,8 +37,6 @@ type Options struct {
 	// OnRoles is told, after a change is durable, of each person whose roles it may have changed; nil: nobody asks. It must be
 	// quick.
 	OnRoles func(userID string)
-	// MaxRoles bounds the people whose roles are kept in memory; 0 is 100,000.
-	MaxRoles int
 }
 
 func (o Options) validate() (Options, error) {
@@ -46,11 +45,6 @@ func (o Options) validate() (Options, error) {
 		return o, errors.New("orgs: a store and people are needed")
 	case len(o.Secret) < 32:
 		return o, errors.New("orgs: the secret has less than 32 bytes")
-	case o.MaxRoles < 0:
-		return o, errors.New("orgs: a bound is negative")
-	}
-	if o.MaxRoles == 0 {
-		o.MaxRoles = 100_000
 	}
 	if o.OnRoles == nil {
 		o.OnRoles = func(string) {}
@@ -62,7 +56,8 @@ func (o Options) validate() (Options, error) {
 type Service struct {
 	options Options
 	store   hearth.OrganizationStore
-	roles   *roles
+	// roles are the roles of users, at most rolesTTL old.
+	roles *boundedcache.Cache[string, map[string]hearth.OrgRole]
 }
 
 // New makes a service.
@@ -71,18 +66,11 @@ func New(options Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Service{options: options, store: options.Store, roles: newRoles(options.MaxRoles)}, nil
+	roles := boundedcache.New(boundedcache.Options[string, map[string]hearth.OrgRole]{Entries: maxRoles, TTL: rolesTTL})
+	return &Service{options: options, store: options.Store, roles: roles}, nil
 }
 
 func (s *Service) now() time.Time { return s.options.Clock.Now() }
-
-func newID() string {
-	id, err := uuid.NewV7()
-	if err != nil {
-		panic("orgs: the system has no randomness: " + err.Error())
-	}
-	return id.String()
-}
 
 func target(orgID string) string { return "organization:" + orgID }
 
@@ -93,7 +81,7 @@ func (s *Service) Create(ctx context.Context, caller hearth.Caller, name string,
 		return hearth.Organization{}, hearth.Errorf(hearth.CodeForbidden, "a device may not do this")
 	}
 	now := s.now()
-	org := hearth.Organization{ID: newID(), Name: name, CreatedAt: now, UpdatedAt: now}
+	org := hearth.Organization{ID: newid.New(), Name: name, CreatedAt: now, UpdatedAt: now}
 	if problems := org.Validate("body."); len(problems) > 0 {
 		return org, hearth.Invalid(problems...)
 	}
