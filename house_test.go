@@ -60,7 +60,7 @@ func mayImport(dir string) []string {
 	case dir == "internal/app", dir == "internal/apitest":
 		return []string{root, "internal/..."}
 	case dir == "internal/cli":
-		return []string{root, "internal/app", "internal/config", "internal/observe", "internal/importer", "client"}
+		return []string{root, "internal/app", "internal/config", "internal/observe", "internal/importer", "internal/backup", "client"}
 	case slices.Contains(capabilities, dir):
 		return append([]string{root, throughput, keyFile}, ports...)
 	case dir == "internal/api", dir == "internal/realtime":
@@ -80,7 +80,7 @@ func mayImport(dir string) []string {
 	case dir == "internal/console":
 		return nil
 	case dir == "internal/backup":
-		return []string{root, "internal/blob"}
+		return []string{root, "internal/config", "internal/filelock", "internal/blob", "internal/queue"}
 	case dir == "client", strings.HasPrefix(dir, "client/"):
 		return []string{root, "client"}
 	case strings.HasPrefix(dir, "e2e"):

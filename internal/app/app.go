@@ -13,6 +13,7 @@ import (
 
 	"hearth"
 	"hearth/internal/api"
+	"hearth/internal/backup"
 	"hearth/internal/blob"
 	"hearth/internal/config"
 	"hearth/internal/console"
@@ -106,7 +107,7 @@ type App struct {
 
 	files   blob.Store
 	exports *exports.Service
-	backups *backupFigures
+	backups *backup.Schedule
 
 	steps steps
 }
@@ -143,7 +144,7 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	if err := a.openStore(ctx); err != nil {
 		return nil, err
 	}
-	if err := a.refuseHalfRestored(ctx); err != nil {
+	if err := backup.RefuseHalfRestored(ctx, a.store); err != nil {
 		return nil, err
 	}
 	if err := a.openSecrets(ctx); err != nil {
@@ -185,7 +186,10 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	if err := a.openExports(); err != nil {
 		return nil, err
 	}
-	a.openBackups()
+	a.backups = backup.NewSchedule(backup.ScheduleOptions{
+		Config: a.config, Source: a.store, Files: a.files, Version: options.Version, Clock: options.Clock, Logger: a.log,
+	})
+	a.metrics.Registry.MustRegister(a.backups)
 	if err := a.buildAPI(ctx); err != nil {
 		return nil, err
 	}

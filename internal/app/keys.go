@@ -2,12 +2,10 @@ package app
 
 import (
 	"context"
-	"path/filepath"
 
 	"hearth"
 	"hearth/internal/config"
 	"hearth/internal/core/account"
-	"hearth/internal/filelock"
 	"hearth/internal/keyshare"
 )
 
@@ -44,9 +42,4 @@ func (a *App) RotateKeys(ctx context.Context) (keyshare.Rotated, error) {
 			return done.Changed, done.Lost, err
 		},
 	}.Run(ctx)
-}
-
-// lockDir lets one server at a time have a data directory.
-func lockDir(dir string) (unlock func() error, err error) {
-	return filelock.Lock(filepath.Join(dir, "hearth.lock"), "another hearth serves "+dir+" already")
 }

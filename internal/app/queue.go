@@ -15,12 +15,12 @@ import (
 // kinds are the jobs that this program does: each part adds its own. A job of another kind, as a newer program leaves it
 // behind, stays in the queue until somebody knows it.
 func (a *App) kinds() []queue.Kind {
-	return slices.Concat(a.mailKinds(), a.notify.Kinds(), a.exports.Kinds(), a.cleanupKinds(), a.backupKinds())
+	return slices.Concat(a.mailKinds(), a.notify.Kinds(), a.exports.Kinds(), a.cleanupKinds(), a.backups.Kinds())
 }
 
 // schedule are the jobs that come by themselves, once for all processes.
 func (a *App) schedule() []queue.Periodic {
-	return slices.Concat(a.cleanupSchedule(), a.exports.Periodic(), a.backupSchedule())
+	return slices.Concat(a.cleanupSchedule(), a.exports.Periodic(), a.backups.Periodic())
 }
 
 // openQueue opens the jobs: in Redis where instances share it, else in a file of the data directory. Nothing runs them yet.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 
+	"hearth/internal/filelock"
 	"hearth/internal/httpserver"
 	"hearth/internal/observe"
 )
@@ -16,7 +17,7 @@ import (
 // answers. The App is used up afterwards.
 func (a *App) Run(ctx context.Context, ready func(url string)) error {
 	return a.until(ctx, func(failed chan<- error) error {
-		unlock, err := lockDir(a.config.DataDir)
+		unlock, err := filelock.DataDir(a.config.DataDir)
 		if err != nil {
 			return err
 		}

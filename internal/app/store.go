@@ -23,6 +23,7 @@ type store interface {
 	hearth.NotificationStore
 	hearth.AuditStore
 	hearth.IdempotencyStore
+	hearth.Archiver
 	queue.Outbox
 
 	// OutboxSignal is signalled after a write of this process that left jobs behind.

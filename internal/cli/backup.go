@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"hearth/internal/app"
+	"hearth/internal/backup"
 	"hearth/internal/observe"
 )
 
@@ -66,8 +67,8 @@ func (c *backupCreateCommand) Run(ctx context.Context, p *Process) error {
 	if c.File != "" && c.ToBlob {
 		return usageError{fmt.Errorf("--to-blob and a file exclude each other")}
 	}
-	return restoring(p, &c.settings, func(r app.Restoring, show *recordDisplay) error {
-		file, manifest, err := app.BackUp(ctx, r, Version(), app.BackupOrder{File: c.File, ToBlob: c.ToBlob})
+	return restoring(p, &c.settings, func(b backup.Operator, show *recordDisplay) error {
+		file, manifest, err := b.Create(ctx, backup.Order{File: c.File, ToBlob: c.ToBlob})
 		show.end()
 		if err != nil {
 			return err
@@ -85,7 +86,7 @@ func (c *backupListCommand) Run(ctx context.Context, p *Process) error {
 	if err != nil {
 		return err
 	}
-	files, err := app.ListBackups(ctx, cfg)
+	files, err := backup.Operator{Config: cfg, Stores: app.BackupStores(nil, nil)}.List(ctx)
 	if err != nil {
 		return err
 	}
@@ -103,8 +104,8 @@ func (c *backupListCommand) Run(ctx context.Context, p *Process) error {
 
 // Run verifies an archive.
 func (c *backupVerifyCommand) Run(ctx context.Context, p *Process) error {
-	return restoring(p, &c.settings, func(r app.Restoring, show *recordDisplay) error {
-		manifest, err := app.VerifyBackup(ctx, r, c.File)
+	return restoring(p, &c.settings, func(b backup.Operator, show *recordDisplay) error {
+		manifest, err := b.Verify(ctx, c.File)
 		show.end()
 		if err != nil {
 			return err
@@ -115,8 +116,8 @@ func (c *backupVerifyCommand) Run(ctx context.Context, p *Process) error {
 
 // Run restores an archive.
 func (c *backupRestoreCommand) Run(ctx context.Context, p *Process) error {
-	return restoring(p, &c.settings, func(r app.Restoring, show *recordDisplay) error {
-		manifest, err := app.RestoreBackup(ctx, r, c.File, c.To)
+	return restoring(p, &c.settings, func(b backup.Operator, show *recordDisplay) error {
+		manifest, err := b.Restore(ctx, c.File, c.To)
 		show.end()
 		if err != nil {
 			return err
@@ -128,19 +129,19 @@ func (c *backupRestoreCommand) Run(ctx context.Context, p *Process) error {
 
 // Run moves a store.
 func (c *migrateCommand) Run(ctx context.Context, p *Process) error {
-	return restoring(p, &c.settings, func(r app.Restoring, show *recordDisplay) error {
-		streams, err := app.MoveStore(ctx, r, c.From, c.To)
+	return restoring(p, &c.settings, func(b backup.Operator, show *recordDisplay) error {
+		streams, err := b.Move(ctx, c.From, c.To)
 		show.end()
 		if err != nil {
 			return err
 		}
-		return printManifest(p.Stdout, app.BackupManifest{Streams: streams}, "moved in "+time.Since(show.start).Round(time.Millisecond).String()+
+		return printManifest(p.Stdout, backup.Manifest{Streams: streams}, "moved in "+time.Since(show.start).Round(time.Millisecond).String()+
 			"; both stores hold the same")
 	})
 }
 
 // restoring does something that needs no running program.
-func restoring(p *Process, s *settings, do func(app.Restoring, *recordDisplay) error) error {
+func restoring(p *Process, s *settings, do func(backup.Operator, *recordDisplay) error) error {
 	cfg, err := s.load(p)
 	if err != nil {
 		return err
@@ -151,10 +152,10 @@ func restoring(p *Process, s *settings, do func(app.Restoring, *recordDisplay) e
 	}
 	defer func() { _ = closer.Close() }()
 	show := newRecordDisplay(p.Stderr)
-	return do(app.Restoring{Config: cfg, Logger: logger, Progress: show.update}, show)
+	return do(backup.Operator{Config: cfg, Stores: app.BackupStores(logger, nil), Version: Version(), Progress: show.update}, show)
 }
 
-func printManifest(w io.Writer, m app.BackupManifest, end string) error {
+func printManifest(w io.Writer, m backup.Manifest, end string) error {
 	if m.ID != "" {
 		if _, err := fmt.Fprintf(w, "archive %s of %s, from a %s store of hearth %s\n", m.ID, m.CreatedAt.Format(time.RFC3339), m.Store, m.Program); err != nil {
 			return err
@@ -187,7 +188,7 @@ func newRecordDisplay(out io.Writer) *recordDisplay {
 	return &recordDisplay{out: out, start: now, told: now, isBar: ok && term.IsTerminal(int(file.Fd()))}
 }
 
-func (d *recordDisplay) update(p app.BackupProgress) {
+func (d *recordDisplay) update(p backup.Progress) {
 	now := time.Now()
 	if !d.isBar {
 		if now.Sub(d.told) < lineEvery {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,4 +21,9 @@ func Lock(path, busy string) (unlock func() error, err error) {
 		return nil, errors.Join(fmt.Errorf("%s: %w", busy, err), file.Close())
 	}
 	return file.Close, nil
+}
+
+// DataDir lets one server at a time have a data directory.
+func DataDir(dir string) (unlock func() error, err error) {
+	return Lock(filepath.Join(dir, "hearth.lock"), "another hearth serves "+dir+" already")
 }

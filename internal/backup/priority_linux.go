@@ -1,4 +1,4 @@
-package app
+package backup
 
 import (
 	"os"
@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leastNice is the priority of work that has time: a thirtieth of what a request gets where both want the processor.
+// leastNice is the priority of backups: a thirtieth of the processor time of a request where both are ready to run.
 const leastNice = 15
 
 // leastIO is the last of the eight levels of best effort, as ioprio_set(2) writes it.
@@ -21,7 +21,7 @@ func lowerPriority() {
 	lowerThread(unix.Gettid())
 }
 
-// lowerProcess returns a whole process that low priority, and one processor at most: threads to come have it from those that are.
+// lowerProcess sets that low priority for the whole process, and one processor at most: new threads inherit it.
 func lowerProcess() {
 	runtime.GOMAXPROCS(1)
 	threads, _ := os.ReadDir("/proc/self/task") // without it the process goes on as before
