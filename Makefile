@@ -66,9 +66,10 @@ services: ## install what the tests need and is missing
 	@scripts/services.sh test
 
 .PHONY: lint
-lint: $(GOLANGCI) ## check format, vet, lint, scripts and known vulnerabilities
+lint: $(GOLANGCI) ## check format, words, vet, lint, scripts and known vulnerabilities
 	@scripts/services.sh lint
 	@scripts/gofmt.sh
+	@scripts/words.sh
 	$(GO) vet ./...
 	$(GO) -C bench vet ./...
 	$(GOLANGCI) run ./...

@@ -42,7 +42,7 @@ type Committer[T any] struct {
 type group[T any] struct {
 	calls []T
 	size  int
-	// withdrawn are the indexes of calls that nobody waits for any more.
+	// withdrawn are the indexes of calls whose callers have gone.
 	withdrawn map[int]bool
 	begun     bool
 	done      chan struct{} // closed after err is set
