@@ -1,0 +1,48 @@
+package memtsdb_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"hearth"
+	"hearth/internal/tsdb/memtsdb"
+	"hearth/internal/tsdb/tsdbtest"
+)
+
+// harness keeps what was stored while nobody has it open.
+func harness(partitions int) tsdbtest.Harness {
+	var mu sync.Mutex
+	stores := map[string]*memtsdb.Store{}
+	return tsdbtest.Harness{
+		Fleet: true,
+		Open: func(_ testing.TB, name string) tsdbtest.Database {
+			mu.Lock()
+			defer mu.Unlock()
+			if stores[name] == nil {
+				stores[name] = memtsdb.New(partitions)
+			}
+			s := stores[name]
+			return tsdbtest.Database{
+				Backend:   s,
+				AddDevice: func(_ context.Context, scope hearth.Scope) (int64, error) { return s.AddDevice(scope), nil },
+				DeleteDevice: func(_ context.Context, key int64) error {
+					s.DeleteDevice(key)
+					return nil
+				},
+				Checkpoint: s.ImportCheckpoint,
+				Close:      func() error { return nil },
+			}
+		},
+		Done: func(name string) {
+			mu.Lock()
+			defer mu.Unlock()
+			delete(stores, name)
+		},
+	}
+}
+
+func TestBackend(t *testing.T) {
+	t.Parallel()
+	tsdbtest.Backend(t, harness(2))
+}
