@@ -111,6 +111,15 @@ openapi-lint: ## check that docs/openapi.json is current and well made
 docs: ## write the generated parts of docs/ anew
 	$(GO) test ./internal/config -run Guide -update
 
+.PHONY: docs-site
+docs-site: ## build the static site of docs/ that the program serves at /docs/guide
+	@scripts/docs-site.sh
+
+.PHONY: docs-check
+docs-check: ## check the links of the documentation, and that the static site is current
+	$(GO) test -count=1 -run Documentation .
+	HEARTH_DOCS_SITE=1 $(GO) test -count=1 ./internal/console/guide
+
 .PHONY: deploy-check
 deploy-check: build ## check rules, alerts, units, compose file, image and package
 	@scripts/services.sh deploy

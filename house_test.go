@@ -78,7 +78,7 @@ func mayImport(dir string) []string {
 	case strings.HasPrefix(dir, logEngine):
 		return []string{root, logEngine + "/..."}
 	case dir == "internal/console":
-		return nil
+		return []string{dir + "/..."}
 	case dir == "internal/backup":
 		return []string{root, "internal/config", "internal/filelock", "internal/blob", "internal/queue"}
 	case dir == "client", strings.HasPrefix(dir, "client/"):

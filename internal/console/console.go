@@ -11,7 +11,10 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
+	"maps"
 	"net/http"
+
+	"hearth/internal/console/guide"
 )
 
 var (
@@ -31,7 +34,7 @@ var paths = []string{
 	"/reset-password", "/forgot-password", "/invitation", "/account", "/account/sessions", "/devices/{id}", "/exports/{id}",
 }
 
-// Pages returns what answers GET at each path, in the syntax of http.ServeMux.
+// Pages returns the handlers of the pages and of the documentation, by their path in the syntax of http.ServeMux.
 func Pages() map[string]http.Handler {
 	scriptPath, stylePath := asset(script, ".js"), asset(style, ".css")
 	html := bytes.ReplaceAll(page, []byte("console.js"), []byte(scriptPath))
@@ -40,6 +43,7 @@ func Pages() map[string]http.Handler {
 		scriptPath: kept(script, "text/javascript; charset=utf-8"),
 		stylePath:  kept(style, "text/css; charset=utf-8"),
 	}
+	maps.Copy(pages, guide.Pages())
 	for _, path := range paths {
 		pages[path] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Security-Policy", policy)

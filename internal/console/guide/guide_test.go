@@ -1,0 +1,170 @@
+package guide
+
+import (
+	"archive/zip"
+	"bytes"
+	"compress/flate"
+	"crypto/sha256"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var pack = flag.String("pack", "", "write site.zip from the built site in this folder")
+
+// sources returns a hash of the files that the site is built from.
+func sources(t *testing.T) string {
+	t.Helper()
+	root := os.DirFS("../../..")
+	sum := sha256.New()
+	for _, dir := range []string{"docs", "scripts/docs-site"} {
+		err := fs.WalkDir(root, dir, func(name string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || name == "docs/openapi.json" {
+				return err
+			}
+			content, err := fs.ReadFile(root, name)
+			fmt.Fprintf(sum, "%s %x\n", name, sha256.Sum256(content))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// write packs a built site; the same files make the same archive.
+func write(t *testing.T, dir string) {
+	t.Helper()
+	var packed bytes.Buffer
+	to := zip.NewWriter(&packed)
+	to.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestCompression) })
+	built := os.DirFS(dir)
+	err := fs.WalkDir(built, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || name == "hashmap.json" {
+			return err
+		}
+		content, err := fs.ReadFile(built, name)
+		if err != nil {
+			return err
+		}
+		w, err := to.Create(name)
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(content)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := to.SetComment(sources(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := to.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("site.zip", packed.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("site.zip has %d bytes", packed.Len())
+}
+
+func TestTheSiteIsCurrent(t *testing.T) {
+	if *pack != "" {
+		write(t, *pack)
+		return
+	}
+	if os.Getenv("HEARTH_DOCS_SITE") == "" {
+		t.Skip("make docs-check runs it: not every change of a page has to rebuild the site")
+	}
+	built, err := zip.NewReader(bytes.NewReader(archive), int64(len(archive)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := sources(t); built.Comment != want {
+		t.Errorf("site.zip was built from other pages; run make docs-site")
+	}
+}
+
+// maxSite bounds what the site adds to the program, in bytes.
+const maxSite = 2 << 20
+
+func TestTheSiteIsSmallAndAsksNoOtherHost(t *testing.T) {
+	t.Parallel()
+	site, err := files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := 0
+	loads := regexp.MustCompile(`(?:src|href)="([^"]+)"[^>]*>`)
+	tag := regexp.MustCompile(`<(?:script|link|img|iframe|source)\b[^>]*>`)
+	styled := regexp.MustCompile(`<[^>]+\s(style|on[a-z]+)="`)
+	for name, f := range site {
+		total += len(f.content)
+		switch path.Ext(name) {
+		case ".html":
+			for _, found := range tag.FindAll(f.content, -1) {
+				if at := loads.FindSubmatch(found); at != nil && !strings.HasPrefix(string(at[1]), base+"/") && !strings.HasPrefix(string(at[1]), "data:") {
+					t.Errorf("%s loads %s", name, at[1])
+				}
+			}
+			if found := styled.Find(f.content); found != nil {
+				t.Errorf("%s has an attribute that the policy refuses: %s", name, found)
+			}
+		case ".css":
+			if bytes.Contains(f.content, []byte("@import")) || bytes.Contains(f.content, []byte("url(http")) {
+				t.Errorf("%s loads from another host", name)
+			}
+		}
+	}
+	if total > maxSite || len(site) < 20 {
+		t.Errorf("the site has %d files of %d bytes; at most %d are allowed", len(site), total, maxSite)
+	}
+}
+
+func TestPagesAreServed(t *testing.T) {
+	t.Parallel()
+	mux := http.NewServeMux()
+	for path, handler := range Pages() {
+		mux.Handle("GET "+path, handler)
+	}
+	get := func(path string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		return w
+	}
+	if w := get("/docs/guide"); w.Code != http.StatusFound || w.Header().Get("Location") != "/docs/guide/overview" {
+		t.Errorf("the start: %d to %q", w.Code, w.Header().Get("Location"))
+	}
+	script := ""
+	for _, path := range []string{"/docs/guide/overview", "/docs/guide/quickstart", "/docs/guide/quickstart.html", "/docs/guide/reference/redis"} {
+		w := get(path)
+		if w.Code != http.StatusOK || w.Header().Get("Content-Type") != "text/html; charset=utf-8" {
+			t.Errorf("%s: %d, %s", path, w.Code, w.Header().Get("Content-Type"))
+		}
+		policy := w.Header().Get("Content-Security-Policy")
+		inline := len(inlineScript.FindAll(w.Body.Bytes(), -1))
+		if strings.Contains(policy, "unsafe") || inline == 0 || strings.Count(policy, "'sha256-") != inline+1 {
+			t.Errorf("%s: the policy of a page with %d inline scripts is %q", path, inline, policy)
+		}
+		_, rest, _ := strings.Cut(w.Body.String(), `<script type="module" src="`)
+		script, _, _ = strings.Cut(rest, `"`)
+	}
+	w := get(script)
+	if w.Code != http.StatusOK || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/javascript") || !strings.Contains(w.Header().Get("Cache-Control"), "immutable") {
+		t.Errorf("%q: %d, %v", script, w.Code, w.Header())
+	}
+	if w := get("/docs/guide/nothing/here"); w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), "404") {
+		t.Errorf("an unknown page: %d", w.Code)
+	}
+}

@@ -1,0 +1,76 @@
+package hearth_test
+
+import (
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var (
+	mdLink    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	mdFence   = regexp.MustCompile("(?ms)^```.*?^```")
+	mdHeading = regexp.MustCompile(`(?m)^#{1,6} (.+)$`)
+	notSlug   = regexp.MustCompile(`[^\p{L}\p{N}_\- ]`)
+)
+
+// anchors returns the anchors of a page's headings.
+func anchors(page string) map[string]bool {
+	all := map[string]bool{}
+	for _, found := range mdHeading.FindAllStringSubmatch(mdFence.ReplaceAllString(page, ""), -1) {
+		slug := notSlug.ReplaceAllString(strings.ToLower(found[1]), "")
+		all[strings.ReplaceAll(slug, " ", "-")] = true
+	}
+	return all
+}
+
+func TestEveryLinkOfTheDocumentationLeadsSomewhere(t *testing.T) {
+	t.Parallel()
+	pages := []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
+	err := fs.WalkDir(os.DirFS("."), "docs", func(name string, _ fs.DirEntry, err error) error {
+		if path.Ext(name) == ".md" {
+			pages = append(pages, name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(name string) string {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			t.Error(err)
+		}
+		return string(content)
+	}
+	links := 0
+	for _, page := range pages {
+		for _, found := range mdLink.FindAllStringSubmatch(mdFence.ReplaceAllString(read(page), ""), -1) {
+			target, anchor, _ := strings.Cut(found[1], "#")
+			if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
+				continue
+			}
+			links++
+			to := page
+			if target != "" {
+				to = filepath.Join(path.Dir(page), target)
+			}
+			if _, err := os.Stat(to); err != nil {
+				t.Errorf("%s links to %s, which does not exist", page, found[1])
+				continue
+			}
+			if strings.HasPrefix(page, "docs/") && !strings.HasPrefix(to, "docs/") {
+				t.Errorf("%s links to %s, which the static site does not hold", page, found[1])
+			}
+			if anchor != "" && !anchors(read(to))[anchor] {
+				t.Errorf("%s links to %s, a heading that does not exist", page, found[1])
+			}
+		}
+	}
+	if links < 50 {
+		t.Errorf("only %d links: the test lost its targets", links)
+	}
+}
