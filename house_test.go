@@ -41,7 +41,6 @@ var (
 	redisConn = "internal/redisconn"
 	busPort   = "internal/bus"
 	redisBus  = "internal/bus/redisbus"
-	peersDir  = "internal/peers"
 	// machines are the small tools that every package below internal/ may use.
 	machines = []string{"internal/boundedcache", "internal/groupcommit", "internal/keymutex", "internal/newid"}
 	// badNames say nothing of what a package does.
@@ -67,8 +66,12 @@ func mayImport(dir string) []string {
 		return append([]string{root, "internal/observe", dir + "/..."}, capabilities...)
 	case dir == "internal/sealer":
 		return []string{root, keyFile}
-	case dir == "internal/realtime/redisbroker", dir == peersDir:
-		return []string{root, redisConn}
+	case dir == "internal/realtime/redisbroker":
+		return []string{root, redisConn, redisBus, busPort}
+	case dir == "internal/figures":
+		return []string{root, "internal/api", "internal/realtime", "internal/observe", "internal/core/analytics", "internal/kv", busPort}
+	case dir == "internal/invalidate":
+		return []string{root, busPort}
 	case dir == "internal/keyshare":
 		return []string{root, keyFile, "internal/sealer", "internal/filelock"}
 	case dir == "internal/importer":

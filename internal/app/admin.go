@@ -2,18 +2,13 @@ package app
 
 import (
 	"context"
-	"runtime"
 	"slices"
-	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"hearth"
 	"hearth/internal/api"
-	"hearth/internal/kv"
+	"hearth/internal/figures"
 	"hearth/internal/observe"
-	"hearth/internal/peers"
 	"hearth/internal/queue"
 )
 
@@ -153,20 +148,11 @@ func (a *App) engine() string {
 	return "mongodb"
 }
 
-// use is what a process did and uses.
-type use struct {
-	HTTP    observe.HTTPFigures
-	Cache   []kv.LayerStats
-	Process api.ProcessFigures
-}
-
-// openFigures returns what the metrics tell: of all processes together, and of the database that they share.
+// openFigures returns what the metrics report: of all processes together, and of the database that they share.
 func (a *App) openFigures() func(context.Context) (observe.HTTPSummary, api.Figures) {
-	question := peers.NewQuestion(a.peers, "use", func(struct{}) use {
-		return use{HTTP: a.metrics.HTTP.Figures(), Cache: a.cache.Stats(), Process: a.cpu.process()}
-	})
+	use := figures.NewUse(a.asker, a.metrics.HTTP.Figures, a.cache.Stats)
 	return func(ctx context.Context) (observe.HTTPSummary, api.Figures) {
-		requests, f := sumUse(question.Ask(ctx, struct{}{}))
+		requests, f := use(ctx)
 		report := a.health.Report(ctx).Dependencies["database"]
 		f.Database = api.DatabaseFigures{Engine: a.engine(), State: report.State, LatencyMS: report.LatencyMS}
 		if f.Database.State != observe.StateOK {
@@ -176,78 +162,6 @@ func (a *App) openFigures() func(context.Context) (observe.HTTPSummary, api.Figu
 		f.Database.Bytes = a.fileSize("hearth.db") + f.Database.WALBytes
 		return requests, f
 	}
-}
-
-// sumUse adds up what processes did and use.
-func sumUse(each []use) (observe.HTTPSummary, api.Figures) {
-	f := api.Figures{Instances: len(each)}
-	var requests []observe.HTTPFigures
-	var layers []kv.LayerStats // the nearest first: every process has the same ones
-	for _, one := range each {
-		requests = append(requests, one.HTTP)
-		f.Process.CPU += one.Process.CPU
-		f.Process.Memory += one.Process.Memory
-		f.Process.Goroutines += one.Process.Goroutines
-		for _, layer := range one.Cache {
-			i := slices.IndexFunc(layers, func(l kv.LayerStats) bool { return l.Layer == layer.Layer })
-			if i < 0 {
-				layers = append(layers, layer)
-				continue
-			}
-			layers[i].Hits += layer.Hits
-			layers[i].Misses += layer.Misses
-			layers[i].Evictions += layer.Evictions
-			layers[i].Entries += layer.Entries
-			layers[i].Bytes += layer.Bytes
-		}
-	}
-	f.Cache = cacheFigures(layers)
-	return observe.SumHTTP(requests...), f
-}
-
-func cacheFigures(layers []kv.LayerStats) api.CacheFigures {
-	rate := func(hits, misses uint64) float64 {
-		if hits+misses == 0 {
-			return 0
-		}
-		return float64(hits) / float64(hits+misses)
-	}
-	f := api.CacheFigures{Layers: []api.CacheLayer{}}
-	var hits uint64
-	for _, l := range layers {
-		hits += l.Hits
-		f.Layers = append(f.Layers, api.CacheLayer{
-			Layer: l.Layer, HitRate: rate(l.Hits, l.Misses), Hits: l.Hits, Misses: l.Misses, Evictions: l.Evictions, Entries: l.Entries, Bytes: l.Bytes,
-		})
-	}
-	if n := len(layers); n > 0 { // what the last layer missed, none had
-		f.HitRate = rate(hits, layers[n-1].Misses)
-	}
-	return f
-}
-
-// cpuMeter knows how many processors were in use since it was asked before.
-type cpuMeter struct {
-	mu   sync.Mutex
-	at   time.Time
-	used time.Duration
-	mean float64
-}
-
-func (m *cpuMeter) process() api.ProcessFigures {
-	var usage unix.Rusage
-	_ = unix.Getrusage(unix.RUSAGE_SELF, &usage) // of oneself it cannot fail
-	used := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
-	m.mu.Lock()
-	if past := time.Since(m.at); m.at.IsZero() || past >= time.Second {
-		if !m.at.IsZero() {
-			m.mean = (used - m.used).Seconds() / past.Seconds()
-		}
-		m.at, m.used = time.Now(), used
-	}
-	mean := m.mean
-	m.mu.Unlock()
-	return api.ProcessFigures{CPU: mean, Memory: resident(), Goroutines: runtime.NumGoroutine()}
 }
 
 // JobOrder is what the command line asks of the jobs.

@@ -15,6 +15,7 @@ import (
 	"hearth/internal/api"
 	"hearth/internal/backup"
 	"hearth/internal/blob"
+	"hearth/internal/bus"
 	"hearth/internal/config"
 	"hearth/internal/console"
 	"hearth/internal/core/account"
@@ -25,12 +26,13 @@ import (
 	"hearth/internal/core/notify"
 	"hearth/internal/core/orgs"
 	"hearth/internal/core/telemetry"
+	"hearth/internal/figures"
+	"hearth/internal/invalidate"
 	"hearth/internal/keyshare"
 	"hearth/internal/kv"
 	"hearth/internal/kv/memkv"
 	"hearth/internal/mail"
 	"hearth/internal/observe"
-	"hearth/internal/peers"
 	"hearth/internal/queue"
 	"hearth/internal/realtime"
 	"hearth/internal/redisconn"
@@ -94,11 +96,11 @@ type App struct {
 	notify     *notify.Service
 	cache      kv.Cache
 	redis      *redisconn.Conn // nil: this process is alone
-	changes    *changes        // nil: as well
-	peers      *peers.Group    // nil: as well
+	bus        bus.Bus         // nil: as well
+	others     *invalidate.Others
+	asker      *bus.Asker
 	leader     leader
 	leaves     atomic.Bool // the stop has begun
-	cpu        cpuMeter
 
 	telemetry *telemetry.Service
 	analytics *analytics.Service
@@ -220,7 +222,7 @@ func (a *App) buildAPI(ctx context.Context) error {
 		Version: a.options.Version, Clock: a.options.Clock, Logger: a.log, Health: a.health, Metrics: a.metrics.HTTP, Tracer: a.tracer,
 		Accounts: a.people, Organizations: a.orgs, Roles: a.orgs.Roles, Devices: a.fleet, Fleet: a.fleet,
 		Telemetry: a.telemetry, Analytics: a.analytics, Exports: a.exports, Notifications: a.notify,
-		Jobs: jobs{a.queue, a.store, a.options.Clock}, Figures: a.openFigures(), Live: a.realtime, StreamStats: a.openStreams(), Settle: settle,
+		Jobs: jobs{a.queue, a.store, a.options.Clock}, Figures: a.openFigures(), Live: a.realtime, StreamStats: figures.NewStreams(a.asker, a.realtime), Settle: settle,
 		BodyLimit: int64(a.config.BodyLimit), BatchBodyLimit: int64(a.config.BatchBodyLimit),
 		SlowRequest: a.config.SlowRequest, AllowedOrigins: a.config.AllowedOrigins,
 		TrustedProxies: a.config.TrustedProxies, AccelRedirect: a.config.AccelRedirect, Limiter: limits, Secret: secret, Idempotency: a.store,

@@ -12,8 +12,8 @@ const idleEvery = 5 * time.Minute
 
 // openFleet builds the devices. They are watched from Run on.
 func (a *App) openFleet() (err error) {
-	if a.changes != nil { // before those who tell people: whoever hears of a change finds it on every instance
-		a.events.all = append(a.events.all, a.changes)
+	if a.others != nil { // before those who tell people: whoever hears of a change finds it on every instance
+		a.events.all = append(a.events.all, a.others)
 	}
 	a.fleet, err = devices.New(devices.Options{Store: a.store, Clock: a.options.Clock, Logger: a.log, Publisher: a.events,
 		OnConnection: a.notify.DeviceConnection, Shared: a.redis != nil || a.config.StoreURL != "", Leads: a.leads,

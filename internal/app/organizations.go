@@ -25,10 +25,10 @@ func (a *App) openOrganizations(ctx context.Context) error {
 	options := orgs.Options{
 		Store: a.store, People: a.store, Clock: a.options.Clock, Secret: secret, Observers: []orgs.Observer{a.memberships},
 	}
-	if a.changes != nil {
-		options.OnRoles = a.changes.rolesChanged
-		a.memberships.all = append(a.memberships.all, a.changes)
-		a.endings.all = append(a.endings.all, a.changes)
+	if a.others != nil {
+		options.OnRoles = a.others.RolesChanged
+		a.memberships.all = append(a.memberships.all, a.others)
+		a.endings.all = append(a.endings.all, a.others)
 	}
 	a.orgs, err = orgs.New(options)
 	return err

@@ -94,8 +94,7 @@ func (a *App) RunWorker(ctx context.Context, ready func()) error {
 			if err := a.realtime.Start(); err != nil {
 				return err
 			}
-			a.startHearing(ctx)
-			a.startPeers(ctx)
+			a.startBus(ctx)
 		}
 		a.startTelling(ctx)
 		if err := a.startJobs(ctx, true); err != nil {

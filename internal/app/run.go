@@ -28,8 +28,7 @@ func (a *App) Run(ctx context.Context, ready func(url string)) error {
 		if err := a.realtime.Start(); err != nil {
 			return err
 		}
-		a.startHearing(ctx)
-		a.startPeers(ctx)
+		a.startBus(ctx)
 		a.startHearingWorkers(ctx)
 		a.startBackground(ctx)
 		if err := a.startLeading(ctx); err != nil {

@@ -7,7 +7,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hearth"
 	"hearth/internal/api"
+	"hearth/internal/bus"
+	"hearth/internal/bus/redisbus"
+	"hearth/internal/invalidate"
 	"hearth/internal/kv"
 	"hearth/internal/kv/memkv"
 	"hearth/internal/kv/rediskv"
@@ -28,8 +32,36 @@ func (a *App) openRedis(ctx context.Context) error {
 	a.steps.add("redis", func(context.Context) error { conn.Close(); return nil })
 	// Not required: without it everything goes on, slower and alone.
 	a.health.Register(observe.Check{Name: "redis", Probe: conn.Ping})
-	a.changes = newChanges(a)
-	return a.openPeers()
+	shared := redisbus.New(conn)
+	a.steps.add("bus", func(context.Context) error { shared.Close(); return nil })
+	a.bus = shared
+	a.others = invalidate.New(shared, a.log)
+	a.asker, err = bus.NewAsker(bus.AskerOptions{Bus: shared, Logger: a.log})
+	return err
+}
+
+// inBackground does work until its step is taken down.
+func (a *App) inBackground(ctx context.Context, name string, work func(context.Context)) {
+	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { work(working) })
+	a.steps.add(name, func(context.Context) error {
+		cancel()
+		running.Wait()
+		return nil
+	})
+}
+
+// startBus has this process do what messages of other instances ask for, for as long as it runs. A worker is one of them; of what it
+// does not do it answers nothing.
+func (a *App) startBus(ctx context.Context) {
+	if a.redis == nil {
+		return
+	}
+	a.inBackground(ctx, "changes of other instances", func(ctx context.Context) {
+		a.others.Run(ctx, invalidate.Caches{Devices: a.fleet, Users: a.people, Roles: a.orgs, Streams: a.realtime})
+	})
+	a.inBackground(ctx, "questions of other instances", a.asker.Run)
 }
 
 // openCache makes the cache of answers: memory, over Redis where instances share one.
@@ -152,3 +184,6 @@ func (l *leader) leave(ctx context.Context) error {
 	}
 	return nil
 }
+
+func isConflict(err error) bool    { return hearth.ErrorCode(err) == hearth.CodeConflict }
+func isUnavailable(err error) bool { return hearth.ErrorCode(err) == hearth.CodeUnavailable }
