@@ -1,6 +1,7 @@
 package tsdb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -36,6 +37,11 @@ type Key struct {
 	Table        Table
 	Scope        int64
 	Major, Minor int64
+}
+
+// compare orders by table, scope, Major and Minor.
+func (k Key) compare(l Key) int {
+	return cmp.Or(cmp.Compare(k.Table, l.Table), cmp.Compare(k.Scope, l.Scope), cmp.Compare(k.Major, l.Major), cmp.Compare(k.Minor, l.Minor))
 }
 
 // Doc is a document. A backend stores it as it is and judges nothing but its key.
@@ -98,6 +104,8 @@ type Snapshot interface {
 	// after the other or mixed, but with Limit in any order that is the same each time. The Doc and its Data hold until fn returns. An error of
 	// fn ends the search and is returned as it is; ErrEnough ends it without error. fn must not use the snapshot.
 	Find(ctx context.Context, query Query, fn func(*Doc) error) error
+	// EventNames is the opposite of Backend.EventKeys.
+	EventNames(ctx context.Context, keys []int64) (map[int64]string, error)
 	// Get calls fn as Find does with those of the documents that exist, in any order. All keys are of one table.
 	Get(ctx context.Context, keys []Key, data Fields, fn func(*Doc) error) error
 }
@@ -170,9 +178,8 @@ type Backend interface {
 	// ScopeKeys returns the keys of those scopes that have one. A key is given once and never changes.
 	ScopeKeys(ctx context.Context, scopes []hearth.Scope) (map[hearth.Scope]int64, error)
 	// EventKeys returns the keys of those events that have one, of all if missing ones are to be made. Keys are at least 1, given once, and
-	// never change. EventNames is the opposite.
+	// never change.
 	EventKeys(ctx context.Context, names []string, create bool) (map[string]int64, error)
-	EventNames(ctx context.Context, keys []int64) (map[int64]string, error)
 
 	// DueGraves returns up to limit graves of one scope, by device: those that were not cleaned yet, or, if clean is set, those that were
 	// cleaned before that time.

@@ -1,0 +1,139 @@
+package tsdb
+
+import "slices"
+
+// cover is how a range of time of some scopes is put together: from whole months, days and hours, and the logs of what is left. Nothing
+// of the range is in two of them.
+type cover struct {
+	// scopes are those that it is of; nil is all but those with deleted devices.
+	scopes []int64
+	dead   bool
+	// levels hold the used Sums, by level.
+	levels [3][]coverRow
+	cuts   []cut
+}
+
+type coverRow struct {
+	scope, bucket, entries int64
+	totals                 []Cell
+}
+
+// cut is a range of which the logs themselves are wanted: a part of an hour.
+type cut struct {
+	scopes []int64
+	timeRange
+}
+
+type cutKey struct {
+	from, to int64
+	dead     bool
+}
+
+type scopeBucket struct{ scope, bucket int64 }
+
+type coverKey struct {
+	top  int
+	dead bool
+}
+
+// coverOf covers the view's range by Sums of at most the level top, with their totals or without. A sum is used whole when all its logs are
+// within the range, so that a range that ends now needs no logs of this hour.
+func (q *rollupQuery) coverOf(top int, dead, totals bool) (*cover, error) {
+	if c := q.covers[coverKey{top, dead}]; c != nil {
+		return c, nil
+	}
+	v := q.view
+	c := &cover{dead: dead}
+	for _, class := range v.classes() {
+		if class.dead == dead {
+			c.scopes = class.scopes
+		}
+	}
+	left := []cut{{scopes: c.scopes, timeRange: timeRange{from: v.from, to: v.to}}}
+	for level := top; level >= LevelHour; level-- {
+		var next []cut
+		for i := range left {
+			var err error
+			if next, err = c.descend(v, level, &left[i], next, totals); err != nil {
+				return nil, err
+			}
+		}
+		left = next
+	}
+	c.cuts = left
+	q.covers[coverKey{top, dead}] = c
+	return c, nil
+}
+
+// descend takes the Sums of a level that lie within a range, and adds what they leave of it to next.
+func (c *cover) descend(v *view, level int, of *cut, next []cut, totals bool) ([]cut, error) {
+	query := Query{
+		Table: Sums, Scopes: of.scopes, Major: Range{int64(level), int64(level)},
+		Minor: Range{BucketOf(level, of.from), BucketOf(level, of.to-1)}, Data: Fields{totals},
+	}
+	places := map[int64]int{}
+	err := v.s.Find(v.ctx, query, func(d *Doc) error {
+		switch {
+		case d.MaxAt < of.from || d.MinAt >= of.to || c.skips(v, d.Scope):
+		case d.MinAt < of.from || d.MaxAt >= of.to:
+			at, ok := places[d.Minor]
+			if !ok {
+				at = len(next)
+				places[d.Minor] = at
+				low, high := max(of.from, BucketStart(level, d.Minor)), min(of.to, BucketStart(level, d.Minor+1))
+				next = append(next, cut{timeRange: timeRange{from: low, to: high}})
+			}
+			next[at].scopes = append(next[at].scopes, d.Scope)
+		default:
+			row := coverRow{scope: d.Scope, bucket: d.Minor, entries: d.Entries}
+			var err error
+			if totals {
+				row.totals, err = DecodeCells(nil, d.Data[0])
+			}
+			c.levels[level] = append(c.levels[level], row)
+			return err
+		}
+		return nil
+	})
+	return next, err
+}
+
+// skips reports whether a scope is not the cover's, though it is asked about.
+func (c *cover) skips(v *view, scope int64) bool { return !c.dead && v.deadScopes[scope] > 0 }
+
+// used returns the rows of a level; nil says that every row between the ends of runs is one.
+func (c *cover) used(level int) map[scopeBucket]bool {
+	if len(c.scopes) == 1 {
+		return nil
+	}
+	out := make(map[scopeBucket]bool, len(c.levels[level]))
+	for i := range c.levels[level] {
+		out[scopeBucket{c.levels[level][i].scope, c.levels[level][i].bucket}] = true
+	}
+	return out
+}
+
+// runs calls fn for each run of used buckets of a level that follow one another.
+func (c *cover) runs(level int, fn func(first, last int64) error) error {
+	buckets := make([]int64, len(c.levels[level]))
+	for i := range buckets {
+		buckets[i] = c.levels[level][i].bucket
+	}
+	return runsOf(buckets, fn)
+}
+
+// runsOf calls fn for each run of numbers that follow one another. It sorts them.
+func runsOf(numbers []int64, fn func(first, last int64) error) error {
+	slices.Sort(numbers)
+	for start := 0; start < len(numbers); {
+		end := start + 1
+		for end < len(numbers) && numbers[end] <= numbers[end-1]+1 {
+			end++
+		}
+		if err := fn(numbers[start], numbers[end-1]); err != nil {
+			return err
+		}
+		start = end
+	}
+	return nil
+}

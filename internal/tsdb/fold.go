@@ -1,0 +1,212 @@
+package tsdb
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// maxFoldScopes bounds the scopes that one fold touches (unless a single row of the tail touches more), so that a change is not too large.
+const maxFoldScopes = 512
+
+// Fold moves the oldest rows of a partition's tail into chunks and rollups; folded is how many rows those were. ErrBusy if another changes
+// the partition.
+func (e *Engine) Fold(ctx context.Context, partition int) (folded int, err error) {
+	p := &e.partitions[partition]
+	p.folding.Lock()
+	defer p.folding.Unlock()
+	p.mu.Lock()
+	logsBefore, rowsBefore := p.logs, p.rows
+	p.mu.Unlock()
+	var parts []tailPart
+	var logs, left, leftRows int
+	err = e.backend.Update(ctx, "Fold", partition, func(s Snapshot) (*Change, error) {
+		var err error
+		parts, err = e.loadTail(ctx, s, firstMilli, endMilli, func(rows []TailRow) int {
+			n := 0
+			for logs, left, leftRows = 0, 0, 0; n < len(rows) && logs < e.options.FoldRows; n++ {
+				logs += rows[n].Entries
+			}
+			for _, row := range rows[n:] {
+				left += row.Entries
+				leftRows++
+			}
+			return n
+		})
+		if err != nil || len(parts) == 0 {
+			return nil, err
+		}
+		all := len(parts)
+		parts = fewScopes(parts)
+		for _, part := range parts[len(parts):all] {
+			left += part.Entries
+			leftRows++
+		}
+		return e.fold(ctx, s, partition, parts)
+	})
+	if err != nil {
+		return 0, err
+	}
+	ids := make([]int64, len(parts))
+	for i := range parts {
+		ids[i] = parts[i].ID
+	}
+	e.tail.folded(ids)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	// What was counted meanwhile stays counted, though some of it may have been seen: too much leads to one more look.
+	p.logs, p.rows, p.first = p.logs-logsBefore+left, p.rows-rowsBefore+leftRows, time.Now()
+	return len(parts), nil
+}
+
+// fold returns the change that folds rows.
+func (e *Engine) fold(ctx context.Context, s Snapshot, partition int, parts []tailPart) (*Change, error) {
+	m := e.newMerge(ctx, s)
+	batch := e.gather(s, partition, parts)
+	var pieces []piece
+	for start := 0; start < len(batch.entries); {
+		scope := batch.series[batch.entries[start].Series].Scope
+		end := start
+		for end < len(batch.entries) && batch.series[batch.entries[end].Series].Scope == scope {
+			end++
+		}
+		of, err := m.pieces(scope, batch.series, batch.entries[start:end])
+		if err != nil {
+			return nil, err
+		}
+		pieces = append(pieces, of...)
+		m.addRollups(scope, SumUp(batch.series, batch.entries[start:end]))
+		start = end
+	}
+	if err := m.addChunks(pieces); err != nil {
+		return nil, err
+	}
+	for i := range parts {
+		m.Folded = append(m.Folded, parts[i].ID)
+	}
+	return m.finish()
+}
+
+// fewScopes cuts rows before they touch too many scopes; at least one row is left.
+func fewScopes(parts []tailPart) []tailPart {
+	scopes := map[int64]bool{}
+	for i, part := range parts {
+		for _, series := range part.chunk.Series {
+			scopes[series.Scope] = true
+		}
+		if i > 0 && len(scopes) > maxFoldScopes {
+			return parts[:i]
+		}
+	}
+	return parts
+}
+
+// foldBatch is what one fold moves: entries of one scope after the other.
+type foldBatch struct {
+	series  []Series // sorted
+	entries []Entry  // sorted by scope, then by Entry.Compare
+}
+
+// gather puts the rows' entries of a partition in order. It leaves out those of devices that are gone.
+func (e *Engine) gather(s Snapshot, partition int, parts []tailPart) (batch foldBatch) {
+	dead := map[int64]bool{}
+	for _, grave := range s.Graves() {
+		dead[grave.Device] = true
+	}
+	index := map[Series]uint32{}
+	size := 0
+	for _, part := range parts {
+		size += part.Entries
+		for _, series := range part.chunk.Series {
+			if _, ok := index[series]; ok {
+				continue
+			}
+			index[series] = 0
+			if !dead[series.Device] && e.backend.Partition(series.Scope) == partition {
+				batch.series = append(batch.series, series)
+			}
+		}
+	}
+	slices.SortFunc(batch.series, Series.Compare)
+	for i, series := range batch.series {
+		index[series] = uint32(i) + 1
+	}
+	batch.entries = make([]Entry, 0, size)
+	var to []uint32
+	for _, part := range parts {
+		to = to[:0]
+		for _, series := range part.chunk.Series {
+			to = append(to, index[series])
+		}
+		for _, entry := range part.chunk.Entries {
+			if rank := to[entry.Series]; rank != 0 {
+				entry.Series = rank - 1
+				batch.entries = append(batch.entries, entry)
+			}
+		}
+	}
+	if !slices.IsSortedFunc(batch.entries, Entry.Compare) {
+		slices.SortFunc(batch.entries, Entry.Compare)
+	}
+	if n := len(batch.series); n > 0 && batch.series[0].Scope != batch.series[n-1].Scope {
+		// Entries of each scope move together and keep their order otherwise.
+		slices.SortStableFunc(batch.entries, func(x, y Entry) int {
+			return cmp.Compare(batch.series[x.Series].Scope, batch.series[y.Series].Scope)
+		})
+	}
+	return batch
+}
+
+// FoldAll folds what is in the tail now, whatever comes meanwhile.
+func (e *Engine) FoldAll(ctx context.Context) error {
+	for i := range e.partitions {
+		if err := e.foldStored(ctx, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// foldStored folds what is in a partition's tail now. It waits where another changes the partition.
+func (e *Engine) foldStored(ctx context.Context, partition int) error {
+	var stored map[int64]bool
+	for try := 0; ; {
+		left := map[int64]bool{}
+		err := e.backend.View(ctx, ViewOptions{Operation: "Tail"}, func(s Snapshot) error {
+			rows, err := s.Tail(ctx, firstMilli, endMilli)
+			for _, row := range rows {
+				if slices.Contains(row.Partitions, partition) && (stored == nil || stored[row.ID]) {
+					left[row.ID] = true
+				}
+			}
+			return err
+		})
+		if err != nil || len(left) == 0 {
+			return err
+		}
+		stored = left
+		switch _, err := e.Fold(ctx, partition); {
+		case errors.Is(err, ErrBusy):
+			if err := pause(ctx, try); err != nil {
+				return err
+			}
+			try++
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// pause waits for another to end its change: longer each time, up to a second.
+func pause(ctx context.Context, try int) error {
+	timer := time.NewTimer(min(time.Second, 5*time.Millisecond<<min(try, 8)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

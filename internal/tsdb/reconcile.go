@@ -1,0 +1,196 @@
+package tsdb
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"hearth"
+)
+
+// Reconcile compares the rollups with the logs, and makes those anew that differ; it returns the number of days (of a scope) that it
+// mended. The numbers of logs are compared for all days; every sum only for days since the given one, because that reads the logs. Nothing but
+// damage from outside makes them differ.
+func (e *Engine) Reconcile(ctx context.Context, since time.Time) (mended int, err error) {
+	scopes := map[int64]bool{}
+	err = e.backend.View(ctx, ViewOptions{Operation: "Reconcile"}, func(s Snapshot) error {
+		for _, query := range []Query{
+			{Table: Chunks, Major: Everything, Minor: Everything}, {Table: Sums, Major: Range{LevelMonth, LevelMonth}, Minor: Everything},
+		} {
+			err := s.Find(ctx, query, func(d *Doc) error {
+				scopes[d.Scope] = true
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for _, scope := range slices.Sorted(maps.Keys(scopes)) {
+		if err != nil {
+			return mended, err
+		}
+		var n int
+		n, err = e.reconcileScope(ctx, scope, BucketOf(LevelDay, since.UnixMilli()))
+		mended += n
+	}
+	return mended, err
+}
+
+func (e *Engine) reconcileScope(ctx context.Context, scope, since int64) (mended int, err error) {
+	var days []int64
+	err = e.backend.View(ctx, ViewOptions{Operation: "Reconcile", Scopes: []int64{scope}}, func(s Snapshot) (err error) {
+		days, err = suspectDays(ctx, s, scope, since)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, day := range days {
+		wrong := false
+		err := e.update(ctx, scope, func(s Snapshot) (*Change, error) {
+			m := e.newMerge(ctx, s)
+			if err := m.replaceDay(scope, day, nil); err != nil {
+				return nil, err
+			}
+			var err error
+			if wrong, err = m.differs(); err != nil || !wrong {
+				return nil, err
+			}
+			return m.finish()
+		})
+		if errors.Is(err, ErrBusy) {
+			continue
+		}
+		if err != nil {
+			return mended, err
+		}
+		if wrong {
+			e.options.Logger.WarnContext(ctx, "rollups did not equal the logs and were made anew", "scope", scope, "day", day)
+			mended++
+		}
+	}
+	return mended, nil
+}
+
+// suspectDays returns the days since the given one, and those of which the numbers of logs do not agree.
+func suspectDays(ctx context.Context, s Snapshot, scope, since int64) ([]int64, error) {
+	var logs, hours int64
+	byDay, byMonth := map[int64]int64{}, map[int64]int64{}
+	suspects := map[int64]bool{}
+	all := map[int64]bool{}
+	err := s.Find(ctx, Query{Table: Chunks, Scopes: []int64{scope}, Major: Everything, Minor: Everything}, func(d *Doc) error {
+		logs += d.Entries
+		all[BucketOf(LevelDay, d.MinAt)] = true
+		all[BucketOf(LevelDay, d.MaxAt)] = true
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for level := LevelHour; level <= LevelMonth; level++ {
+		query := Query{Table: Sums, Scopes: []int64{scope}, Major: Range{int64(level), int64(level)}, Minor: Everything}
+		err := s.Find(ctx, query, func(d *Doc) error {
+			start := BucketStart(level, d.Minor)
+			day := BucketOf(LevelDay, start)
+			all[day] = all[day] || level != LevelMonth
+			switch level {
+			case LevelHour:
+				hours += d.Entries
+				byDay[day] += d.Entries
+				byMonth[BucketOf(LevelMonth, start)] += d.Entries
+			case LevelDay:
+				byDay[d.Minor] -= d.Entries
+			default:
+				byMonth[d.Minor] -= d.Entries
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	for day := range all {
+		suspects[day] = day >= since || logs != hours
+	}
+	err = s.Find(ctx, Query{Table: Days, Scopes: []int64{scope}, Major: Everything, Minor: Everything}, func(d *Doc) error {
+		suspects[d.Major] = suspects[d.Major] || d.Major >= since || logs != hours
+		return nil
+	})
+	for day, n := range byDay {
+		suspects[day] = suspects[day] || n != 0
+	}
+	for month, n := range byMonth {
+		day := BucketOf(LevelDay, BucketStart(LevelMonth, month))
+		suspects[day] = suspects[day] || n != 0
+	}
+	maps.DeleteFunc(suspects, func(_ int64, suspect bool) bool { return !suspect })
+	return slices.Sorted(maps.Keys(suspects)), err
+}
+
+// differs reports whether what takes the place of stored documents is not what they say.
+func (m *merge) differs() (bool, error) {
+	found := 0
+	wrong := false
+	err := m.s.Get(m.ctx, m.Delete, NoData, func(*Doc) error {
+		wrong = true
+		return nil
+	})
+	for key, want := range m.sums {
+		if err != nil || wrong {
+			return wrong, err
+		}
+		stored := &merge{e: m.e, s: m.s, ctx: m.ctx}
+		got := map[Key]*Sum{key: {Bucket: key.Minor}}
+		if err := stored.loadSums([]Key{key}, got); err != nil {
+			return errors.Is(err, ErrCorrupt), passCorrupt(err) // what cannot be read is damaged
+		}
+		wrong = !sameSums(got[key], want)
+	}
+	if err != nil || wrong {
+		return wrong, err
+	}
+	var day Day
+	err = m.s.Get(m.ctx, sortedKeys(m.days), MainData, func(d *Doc) error {
+		found++
+		err := DecodeDay(&day, d.Data[0], DayParts{Hours: WholeDay, Sketches: true})
+		wrong = wrong || err != nil || !sameDays(&day, m.days[d.Key])
+		return nil
+	})
+	return wrong || found < len(m.days), err
+}
+
+func passCorrupt(err error) error {
+	if errors.Is(err, ErrCorrupt) {
+		return nil
+	}
+	return err
+}
+
+func sameSums(a, b *Sum) bool {
+	return a.Entries == b.Entries && (a.Entries == 0 || a.MinAt == b.MinAt && a.MaxAt == b.MaxAt) &&
+		slices.EqualFunc(a.Totals, b.Totals, sameCell) && slices.EqualFunc(a.Cells, b.Cells, sameCell) &&
+		bytes.Equal(AppendSketches(nil, &a.Sketches), AppendSketches(nil, &b.Sketches))
+}
+
+func sameCell(a, b Cell) bool {
+	return a.Device == b.Device && a.Event == b.Event && sameStats(a.Stats, b.Stats)
+}
+
+// sameStats compares; sums may differ by the order in which they were added up.
+func sameStats(a, b hearth.Stats) bool {
+	scale := float64(a.Count) * max(math.Abs(a.Min), math.Abs(a.Max))
+	return a.Count == b.Count && a.Min == b.Min && a.Max == b.Max && math.Abs(a.Sum-b.Sum) <= 1e-9*scale
+}
+
+func sameDays(a, b *Day) bool {
+	return slices.EqualFunc(a.Lines, b.Lines, func(x, y DayLine) bool {
+		return x.Device == y.Device && x.Event == y.Event && x.Hours == y.Hours &&
+			slices.EqualFunc(a.StatsOf(&x), b.StatsOf(&y), sameStats) && slices.Equal(x.Sketch.Bins, y.Sketch.Bins)
+	})
+}

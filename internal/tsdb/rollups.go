@@ -1,0 +1,473 @@
+package tsdb
+
+import (
+	"context"
+	"math"
+	"slices"
+
+	"hearth"
+)
+
+// Rollups implements hearth.LogStore.
+func (e *Engine) Rollups(ctx context.Context, query hearth.RollupQuery) (out [][]hearth.Rollup, err error) {
+	of := subject{operation: "Rollups", reach: query.Reach, devices: query.Devices, span: query.Span}
+	if query.Event != "" {
+		of.events = []string{query.Event}
+	}
+	err = e.view(ctx, of, func(v *view) error {
+		q := newRollupQuery(v, query.Groupings)
+		if err := q.run(); err != nil {
+			return err
+		}
+		out = make([][]hearth.Rollup, len(q.groupers))
+		for i, g := range q.groupers {
+			var err error
+			if out[i], err = g.Result(v.eventName); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if out == nil {
+		out = make([][]hearth.Rollup, len(query.Groupings))
+	}
+	return out, nil
+}
+
+// CountLogs implements hearth.LogStore: it adds up months.
+func (e *Engine) CountLogs(ctx context.Context, reach hearth.Reach) (count int64, err error) {
+	err = e.view(ctx, subject{operation: "CountLogs", reach: reach, span: everSpan()}, func(v *view) error {
+		q := newRollupQuery(v, []hearth.Grouping{{}})
+		for _, class := range v.classes() {
+			if class.dead {
+				// What is stored is not all visible.
+				if err := q.runPlan(q.planFor(class, q.groupers[0]), q.groupers); err != nil {
+					return err
+				}
+				continue
+			}
+			c, err := q.coverOf(LevelMonth, class.dead, false)
+			if err != nil {
+				return err
+			}
+			for level := range c.levels {
+				for i := range c.levels[level] {
+					q.groupers[0].Add(0, 0, 0, hearth.Stats{Count: c.levels[level][i].entries})
+				}
+			}
+			if err := q.addCuts(c, plan{top: LevelMonth}, q.groupers); err != nil {
+				return err
+			}
+		}
+		q.addTail()
+		count = q.groupers[0].Count()
+		return nil
+	})
+	return count, err
+}
+
+// rollupQuery answers groupings from one view.
+type rollupQuery struct {
+	view     *view
+	groupers []*Grouper
+	// covers remembers how the range is put together, by top level and class of scopes.
+	covers map[coverKey]*cover
+	// cuts remembers the sums of parts of hours, which covers share.
+	cuts map[cutKey][]Cell
+}
+
+func newRollupQuery(v *view, groupings []hearth.Grouping) *rollupQuery {
+	q := &rollupQuery{view: v, covers: map[coverKey]*cover{}, cuts: map[cutKey][]Cell{}}
+	for _, g := range groupings {
+		q.groupers = append(q.groupers, NewGrouper(g))
+	}
+	return q
+}
+
+// class is the scopes that are answered alike: those with deleted devices whose logs are still stored, and the others.
+type class struct {
+	dead   bool
+	scopes []int64 // nil is all
+}
+
+func (v *view) classes() (out []class) {
+	clean, dead := class{}, class{dead: true}
+	for _, scope := range v.scopes {
+		if v.deadScopes[scope] > 0 {
+			dead.scopes = append(dead.scopes, scope)
+		} else {
+			clean.scopes = append(clean.scopes, scope)
+		}
+	}
+	if v.scopes == nil {
+		for scope := range v.deadScopes {
+			dead.scopes = append(dead.scopes, scope)
+		}
+	}
+	if v.scopes == nil || len(clean.scopes) > 0 {
+		out = append(out, clean)
+	}
+	if len(dead.scopes) > 0 {
+		out = append(out, dead)
+	}
+	return out
+}
+
+func (q *rollupQuery) run() error {
+	for _, class := range q.view.classes() {
+		// Groupings that can be answered from the same documents are.
+		plans := map[plan][]*Grouper{}
+		var order []plan
+		for _, g := range q.groupers {
+			p := q.planFor(class, g)
+			if plans[p] == nil {
+				order = append(order, p)
+			}
+			plans[p] = append(plans[p], g)
+		}
+		for _, p := range order {
+			if err := q.runPlan(p, plans[p]); err != nil {
+				return err
+			}
+		}
+	}
+	q.addTail()
+	return nil
+}
+
+func (q *rollupQuery) addTail() {
+	q.view.tailEntries(func(series []Series, e *Entry) {
+		for _, g := range q.groupers {
+			g.AddEntry(&series[e.Series], e)
+		}
+	})
+}
+
+// plan says which documents answer a grouping.
+type plan struct {
+	// top is the coarsest level that is fine enough; -1 is the logs alone.
+	top    int
+	source planSource
+	sketch bool
+	dead   bool
+}
+
+type planSource int
+
+const (
+	// fromTotals: sums of the whole scope, at every level.
+	fromTotals planSource = iota
+	// fromCells: sums by device, of months and days, and hours from Days.
+	fromCells
+	// fromDays: Days alone, of the devices that are asked for; its sketches are of whole days.
+	fromDays
+)
+
+func (q *rollupQuery) planFor(of class, g *Grouper) plan {
+	p := plan{sketch: g.Sketch, dead: of.dead}
+	switch g.Step {
+	case hearth.StepNone:
+		p.top = LevelMonth
+	case hearth.StepDay:
+		p.top = LevelDay
+	case hearth.StepHour:
+		p.top = LevelHour
+	default:
+		p.top = -1
+	}
+	switch {
+	case q.view.devices != nil:
+		p.source = fromDays
+	case g.ByDevice || of.dead:
+		p.source = fromCells
+		if p.sketch {
+			p.source = fromDays
+		}
+	}
+	if p.source == fromDays {
+		p.top = min(p.top, LevelDay)
+		if p.sketch && p.top == LevelHour {
+			p.top = -1
+		}
+	}
+	return p
+}
+
+func (q *rollupQuery) runPlan(p plan, groupers []*Grouper) error {
+	c, err := q.coverOf(p.top, p.dead, q.view.devices == nil)
+	if err != nil {
+		return err
+	}
+	switch p.source {
+	case fromTotals:
+		err = q.addTotals(c, p, groupers)
+	case fromCells:
+		for _, level := range []int{LevelMonth, LevelDay} {
+			if err == nil {
+				err = q.addCells(c, level, groupers)
+			}
+		}
+		if err == nil {
+			err = q.addDays(c, p, groupers)
+		}
+	case fromDays:
+		err = q.addDays(c, p, groupers)
+	}
+	if err != nil {
+		return err
+	}
+	return q.addCuts(c, p, groupers)
+}
+
+// addTotals adds sums of whole scopes.
+func (q *rollupQuery) addTotals(c *cover, p plan, groupers []*Grouper) error {
+	for level := range c.levels {
+		for i := range c.levels[level] {
+			row := &c.levels[level][i]
+			at := BucketStart(level, row.bucket)
+			for j := range row.totals {
+				cell := &row.totals[j]
+				if !q.view.wantsEvent(cell.Event) {
+					continue
+				}
+				for _, g := range groupers {
+					g.Add(0, cell.Event, at, cell.Stats)
+				}
+			}
+		}
+		if !p.sketch {
+			continue
+		}
+		err := q.eachUsed(c, level, Fields{true}, func(d *Doc) error {
+			sketches, err := DecodeSketches(d.Data[0])
+			if err != nil {
+				return err
+			}
+			for i, event := range sketches.Events {
+				if !q.view.wantsEvent(event) {
+					continue
+				}
+				for _, g := range groupers {
+					g.AddSketch(0, event, BucketStart(level, d.Minor), &sketches.Sketches[i])
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eachUsed calls fn with the Cells of the used rows of a level.
+func (q *rollupQuery) eachUsed(c *cover, level int, fields Fields, fn func(*Doc) error) error {
+	used := c.used(level)
+	return c.runs(level, func(first, last int64) error {
+		query := Query{Table: Cells, Scopes: c.scopes, Major: Range{int64(level), int64(level)}, Minor: Range{first, last}, Data: fields}
+		return q.view.s.Find(q.view.ctx, query, func(d *Doc) error {
+			if used != nil && !used[scopeBucket{d.Scope, d.Minor}] {
+				return nil
+			}
+			return fn(d)
+		})
+	})
+}
+
+// addCells adds sums by device of whole days or months.
+func (q *rollupQuery) addCells(c *cover, level int, groupers []*Grouper) error {
+	v := q.view
+	// Sums by device will do where no grouping is by event.
+	fields := Fields{false, true, true}
+	if byEvent := v.events != nil || slices.ContainsFunc(groupers, func(g *Grouper) bool { return g.ByEvent }); byEvent {
+		fields[1] = false
+	}
+	return q.eachUsed(c, level, fields, func(d *Doc) (err error) {
+		data := d.Data[2]
+		if len(d.Data[1]) > 0 {
+			data = d.Data[1]
+		}
+		if v.cells, err = DecodeCells(v.cells[:0], data); err != nil {
+			return err
+		}
+		at := BucketStart(level, d.Minor)
+		picky := v.picky(d.Scope)
+		for i := range v.cells {
+			cell := &v.cells[i]
+			if picky && !v.wants(cell.Device, cell.Event) {
+				continue
+			}
+			for _, g := range groupers {
+				g.Add(cell.Device, cell.Event, at, cell.Stats)
+			}
+		}
+		return nil
+	})
+}
+
+// addDays adds what Days have of the cover's hours and, if nothing else returns them, its days.
+func (q *rollupQuery) addDays(c *cover, p plan, groupers []*Grouper) error {
+	hours := map[scopeBucket]uint32{}
+	var days []int64
+	if p.source == fromDays {
+		for _, row := range c.levels[LevelDay] {
+			hours[scopeBucket{row.scope, row.bucket}] = WholeDay
+			days = append(days, row.bucket)
+		}
+	}
+	if !p.sketch || p.source != fromDays {
+		for _, row := range c.levels[LevelHour] {
+			day := FloorDiv(row.bucket, 24)
+			hours[scopeBucket{row.scope, day}] |= 1 << (row.bucket - day*24)
+			days = append(days, day)
+		}
+	}
+	return runsOf(days, func(first, last int64) error { return q.addDayRuns(c, Range{first, last}, hours, p.sketch, groupers) })
+}
+
+// groupRanges returns the ranges of groups that the wanted devices are in.
+func (v *view) groupRanges() []Range {
+	if v.devices == nil {
+		return []Range{{0, math.MaxInt64}}
+	}
+	groups := make([]int64, 0, len(v.devices))
+	for device := range v.devices {
+		groups = append(groups, device/GroupSize)
+	}
+	slices.Sort(groups)
+	var out []Range
+	for _, g := range groups {
+		if n := len(out); n > 0 && g <= out[n-1].To+2 {
+			out[n-1].To = g
+			continue
+		}
+		out = append(out, Range{g, g})
+	}
+	return out
+}
+
+func (q *rollupQuery) addDayRuns(c *cover, days Range, hours map[scopeBucket]uint32, sketch bool, groupers []*Grouper) error {
+	v := q.view
+	day := &v.day
+	for _, groups := range v.groupRanges() {
+		query := Query{Table: Days, Scopes: c.scopes, Major: days, Minor: groups, Data: MainData}
+		err := v.s.Find(v.ctx, query, func(d *Doc) error {
+			parts := DayParts{Sketches: sketch, Hours: hours[scopeBucket{d.Scope, d.Major}]}
+			if parts.Hours == 0 {
+				return nil
+			}
+			if v.picky(d.Scope) {
+				parts.Keep = v.wants
+			}
+			if err := DecodeDay(day, d.Data[0], parts); err != nil {
+				return err
+			}
+			for i := range day.Lines {
+				line := &day.Lines[i]
+				for _, g := range groupers {
+					g.AddLine(day, line, d.Major)
+					if sketch {
+						g.AddSketch(line.Device, line.Event, BucketStart(LevelDay, d.Major), &line.Sketch)
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addCuts adds the logs of the ranges that no sum covers: of parts of hours, or of any range where steps are minutes.
+func (q *rollupQuery) addCuts(c *cover, p plan, groupers []*Grouper) error {
+	for i := range c.cuts {
+		if err := q.addCut(c, &c.cuts[i], p, groupers); err != nil {
+			return err
+		}
+	}
+	if !p.sketch || p.source != fromDays {
+		return nil
+	}
+	// Days have no sketches of hours.
+	byScope := map[int64][]int64{}
+	for _, row := range c.levels[LevelHour] {
+		byScope[row.scope] = append(byScope[row.scope], row.bucket)
+	}
+	for scope, buckets := range byScope {
+		err := runsOf(buckets, func(first, last int64) error {
+			hours := cut{scopes: []int64{scope}, timeRange: timeRange{from: BucketStart(LevelHour, first), to: BucketStart(LevelHour, last+1)}}
+			return q.addCut(c, &hours, p, groupers)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (q *rollupQuery) addCut(c *cover, cut *cut, p plan, groupers []*Grouper) error {
+	if p.sketch || p.top < LevelHour {
+		return q.view.eachChunk(cut.scopes, cut.timeRange, func(scope int64, series []Series, entries []Entry) error {
+			if c.skips(q.view, scope) {
+				return nil
+			}
+			for i := range entries {
+				for _, g := range groupers {
+					g.AddEntry(&series[entries[i].Series], &entries[i])
+				}
+			}
+			return nil
+		})
+	}
+	// A part of an hour: its sums serve all groupings.
+	key := cutKey{cut.from, cut.to, p.dead}
+	cells, ok := q.cuts[key]
+	if !ok {
+		var err error
+		if cells, err = q.sumCut(c, cut); err != nil {
+			return err
+		}
+		q.cuts[key] = cells
+	}
+	for i := range cells {
+		for _, g := range groupers {
+			g.Add(cells[i].Device, cells[i].Event, cut.from, cells[i].Stats)
+		}
+	}
+	return nil
+}
+
+// sumCut sums up a part of an hour.
+func (q *rollupQuery) sumCut(c *cover, cut *cut) ([]Cell, error) {
+	var stats []hearth.Stats
+	parts := [][]Cell{{}}
+	err := q.view.eachChunk(cut.scopes, cut.timeRange, func(scope int64, series []Series, entries []Entry) error {
+		if c.skips(q.view, scope) {
+			return nil
+		}
+		stats = append(stats[:0], make([]hearth.Stats, len(series))...)
+		for i := range entries {
+			stats[entries[i].Series].Add(entries[i].Value)
+		}
+		part := make([]Cell, 0, len(stats))
+		for i := range stats {
+			if stats[i].Count > 0 {
+				part = append(part, Cell{Device: series[i].Device, Event: series[i].Event, Stats: stats[i]})
+			}
+		}
+		parts = append(parts, part)
+		return nil
+	})
+	for len(parts) > 1 {
+		for i := range len(parts) / 2 {
+			parts[i] = MergeCells(parts[i], parts[len(parts)-1-i])
+		}
+		parts = parts[:(len(parts)+1)/2]
+	}
+	return parts[0], err
+}
