@@ -102,7 +102,7 @@ type Snapshot interface {
 	TailData(ctx context.Context, ids []int64, fn func(id int64, data []byte) error) error
 	// Find calls fn with each document of the query: those of one scope by Major, then Minor, or backward; different scopes come one
 	// after the other or mixed, but with Limit in any order that is the same each time. The Doc and its Data hold until fn returns. An error of
-	// fn ends the search and is returned as it is; ErrEnough ends it without error. fn must not use the snapshot.
+	// fn ends the search and is returned as it is; ErrEnough ends it without error. fn must not use the snapshot, but for EventNames.
 	Find(ctx context.Context, query Query, fn func(*Doc) error) error
 	// EventNames is the opposite of Backend.EventKeys.
 	EventNames(ctx context.Context, keys []int64) (map[int64]string, error)

@@ -277,19 +277,6 @@ func (s *Store) EventKeys(ctx context.Context, names []string, create bool) (map
 	return out, ctx.Err()
 }
 
-// EventNames implements tsdb.Backend.
-func (s *Store) EventNames(ctx context.Context, keys []int64) (map[int64]string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := map[int64]string{}
-	for name, key := range s.events {
-		if slices.Contains(keys, key) {
-			out[key] = name
-		}
-	}
-	return out, ctx.Err()
-}
-
 // DueGraves implements tsdb.Backend.
 func (s *Store) DueGraves(ctx context.Context, clean time.Time, limit int) ([]tsdb.Grave, error) {
 	s.mu.Lock()

@@ -12,6 +12,7 @@ import (
 
 // snapshot is one moment of some partitions.
 type snapshot struct {
+	store      *Store
 	partitions []map[tsdb.Key]tsdb.Doc
 	rows       []row
 	graves     []tsdb.Grave
@@ -23,7 +24,7 @@ type snapshot struct {
 func (s *Store) snapshot(partitions []int) *snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	snap := &snapshot{horizon: s.horizon}
+	snap := &snapshot{store: s, horizon: s.horizon}
 	for _, p := range partitions {
 		snap.partitions = append(snap.partitions, s.partitions[p].docs)
 	}
@@ -56,6 +57,19 @@ func (s *snapshot) end() { s.over = true }
 func (s *snapshot) Horizon() int64 { return s.horizon }
 
 func (s *snapshot) Graves() []tsdb.Grave { return slices.Clone(s.graves) }
+
+// EventNames implements tsdb.Snapshot.
+func (s *snapshot) EventNames(ctx context.Context, keys []int64) (map[int64]string, error) {
+	s.store.mu.Lock()
+	defer s.store.mu.Unlock()
+	out := map[int64]string{}
+	for name, key := range s.store.events {
+		if slices.Contains(keys, key) {
+			out[key] = name
+		}
+	}
+	return out, ctx.Err()
+}
 
 func (s *snapshot) Tail(ctx context.Context, from, to int64) (rows []tsdb.TailRow, _ error) {
 	defer s.use()()

@@ -224,8 +224,11 @@ func backendNames(t *testing.T, p *processes) {
 			t.Errorf("the keys of events are %v, before %v", made, names)
 		}
 		names = made
-		back, err := b.EventNames(ctx, []int64{made["a"], made["b"], 1 << 40})
-		must(t, err)
+		var back map[int64]string
+		must(t, b.View(ctx, tsdb.ViewOptions{Operation: "Test"}, func(s tsdb.Snapshot) (err error) {
+			back, err = s.EventNames(ctx, []int64{made["a"], made["b"], 1 << 40})
+			return err
+		}))
 		if !maps.Equal(back, map[int64]string{made["a"]: "a", made["b"]: "b"}) {
 			t.Errorf("the names of %v are %v", made, back)
 		}
