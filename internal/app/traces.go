@@ -13,7 +13,7 @@ func (a *App) openTraces(ctx context.Context) (err error) {
 	if a.config.OTLPEndpoint == "" {
 		return nil
 	}
-	a.tracer, err = observe.NewTracer(ctx, observe.TraceOptions{
+	a.tracer, err = observe.NewTracer(observe.TraceOptions{
 		Endpoint: a.config.OTLPEndpoint, Ratio: a.config.OTLPRatio, Version: a.options.Version, Logger: a.log,
 	})
 	if err != nil {

@@ -2,7 +2,6 @@ package observe
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -11,7 +10,6 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -43,11 +41,14 @@ type Tracer struct {
 	tracer   trace.Tracer
 }
 
+// tracerName is the scope of the spans.
+const tracerName = "hearth"
+
 // exportTimeout bounds the sending of a batch, and so how long Close may take.
 const exportTimeout = 5 * time.Second
 
 // NewTracer makes a Tracer. It does not connect: a receiver that is not there is told of in the log, at the first batch.
-func NewTracer(ctx context.Context, o TraceOptions) (*Tracer, error) {
+func NewTracer(o TraceOptions) (*Tracer, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -55,26 +56,13 @@ func NewTracer(ctx context.Context, o TraceOptions) (*Tracer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the address of traces: %w", err)
 	}
-	headers := map[string]string{}
-	if user := endpoint.User; user != nil {
-		password, _ := user.Password()
-		headers["Authorization"] = "Basic " + base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password))
-		endpoint.User = nil
-	}
-	if endpoint.Path == "" || endpoint.Path == "/" {
-		endpoint.Path = "/v1/traces"
-	}
-	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(endpoint.String()), otlptracehttp.WithHeaders(headers),
-		otlptracehttp.WithTimeout(exportTimeout), otlptracehttp.WithRetry(otlptracehttp.RetryConfig{Enabled: false}))
-	if err != nil {
-		return nil, fmt.Errorf("send traces: %w", err)
-	}
+	about := []attribute.KeyValue{attribute.String("service.name", "hearth"), attribute.String("service.version", o.Version)}
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithSampler(sampler{sdktrace.TraceIDRatioBased(o.Ratio)}),
-		sdktrace.WithBatcher(loudExporter{exporter, o.Logger}, sdktrace.WithBatchTimeout(time.Second), sdktrace.WithExportTimeout(exportTimeout)),
-		sdktrace.WithResource(resource.NewSchemaless(attribute.String("service.name", "hearth"), attribute.String("service.version", o.Version))),
+		sdktrace.WithBatcher(loudExporter{newSpanExporter(endpoint, about), o.Logger}, sdktrace.WithBatchTimeout(time.Second), sdktrace.WithExportTimeout(exportTimeout)),
+		sdktrace.WithResource(resource.Empty()), // the exporter says who sends
 	)
-	return &Tracer{provider: provider, tracer: provider.Tracer("hearth")}, nil
+	return &Tracer{provider: provider, tracer: provider.Tracer(tracerName)}, nil
 }
 
 // Close sends what waits, for as long as ctx lets it.

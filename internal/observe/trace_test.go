@@ -15,7 +15,7 @@ import (
 
 func tracer(t *testing.T, ratio float64) *observe.Tracer {
 	t.Helper()
-	made, err := observe.NewTracer(t.Context(), observe.TraceOptions{
+	made, err := observe.NewTracer(observe.TraceOptions{
 		Endpoint: "http://127.0.0.1:1", Ratio: ratio, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -82,7 +82,7 @@ func BenchmarkTracing(b *testing.B) {
 			var traces *observe.Tracer
 			if ratio >= 0 {
 				var err error
-				if traces, err = observe.NewTracer(b.Context(), observe.TraceOptions{Endpoint: "http://127.0.0.1:1", Ratio: ratio, Logger: slog.New(slog.DiscardHandler)}); err != nil {
+				if traces, err = observe.NewTracer(observe.TraceOptions{Endpoint: "http://127.0.0.1:1", Ratio: ratio, Logger: slog.New(slog.DiscardHandler)}); err != nil {
 					b.Fatal(err)
 				}
 				defer func() { _ = traces.Close(context.Background()) }()
