@@ -59,7 +59,7 @@ func mayImport(dir string) []string {
 	case dir == "internal/app", dir == "internal/apitest":
 		return []string{root, "internal/..."}
 	case dir == "internal/cli":
-		return []string{root, "internal/app", "internal/config", "internal/observe", "internal/importer", "internal/backup", "client"}
+		return []string{root, "internal/app", "internal/commandline", "internal/config", "internal/observe", "internal/importer", "internal/backup", "client"}
 	case slices.Contains(capabilities, dir):
 		return append([]string{root, throughput, keyFile}, ports...)
 	case dir == "internal/api", dir == "internal/realtime":
@@ -107,6 +107,9 @@ func mayImport(dir string) []string {
 
 // outside are the packages of others that the root may import beside the standard library.
 var outside = map[string][]string{".": {"github.com/google/uuid"}}
+
+// heavy are packages that look up methods by name: the linker then keeps every exported method of every type, 17 MB of the program.
+var heavy = []string{"text/template", "html/template", "github.com/alecthomas/kong"}
 
 // TestTheHouse holds the whole tree against the rules.
 func TestTheHouse(t *testing.T) {
@@ -209,6 +212,8 @@ func checkImports(dir, name string, file *ast.File) []string {
 		switch inner, ours := ourPackage(target); {
 		case target == "unsafe":
 			problems = append(problems, name+": memory is not to be read around the language")
+		case slices.Contains(heavy, target):
+			problems = append(problems, fmt.Sprintf("%s: %s makes the program heavy", name, target))
 		case ours && !covered(allowed, inner):
 			problems = append(problems, fmt.Sprintf("%s: %s may not import %s", name, dir, target))
 		case !ours && outside[dir] != nil && strings.Contains(target, ".") && !slices.Contains(outside[dir], target):
@@ -289,6 +294,7 @@ func TestTheInspectionFindsViolations(t *testing.T) {
 		"an init function":               {"internal/core/devices/a.go", imports("fleet") + "func init() {}\n", "has an init function"},
 		"a method of that name":          {"internal/core/devices/a.go", imports("fleet") + "type T int\nfunc (T) init() {}\n", ""},
 		"a name that says nothing":       {"internal/utils/a.go", imports("utils"), "is not named for what it does"},
+		"templates":                      {"internal/mail/a.go", imports("mail", "html/template"), "makes the program heavy"},
 		"unsafe":                         {"internal/core/devices/a.go", imports("fleet", "unsafe"), "around the language"},
 		"a long file":                    {"internal/core/devices/a.go", imports("fleet") + strings.Repeat("//\n", 600), "a file has 600 at most"},
 		"a long test":                    {"internal/core/devices/a_test.go", imports("fleet") + strings.Repeat("//\n", 600), "a file has 600 at most"},

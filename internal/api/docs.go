@@ -94,7 +94,7 @@ func (a *API) registerDocs() {
 	}
 	serve("/openapi.json", "application/json", "", a.OpenAPI)
 	serve("/openapi.yaml", "application/yaml", "", a.huma.OpenAPI().YAML)
-	serve("/docs", "text/html; charset=utf-8", docsPolicy, func() ([]byte, error) { return renderDocs(a.huma.OpenAPI()) })
+	serve("/docs", "text/html; charset=utf-8", docsPolicy, func() ([]byte, error) { return renderDocs(a.huma.OpenAPI()), nil })
 }
 
 // registerPages serves what stands beside the API.

@@ -7,7 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"html/template"
+	"html"
 	"maps"
 	"net/http"
 	"slices"
@@ -20,9 +20,6 @@ import (
 // The documentation is one page without a script, rendered from the OpenAPI document when the program starts: it works
 // with no internet, prints, and can be searched with the browser's own search.
 
-//go:embed docs.html
-var docsTemplate string
-
 //go:embed docs.css
 var docsStyle string
 
@@ -32,15 +29,9 @@ var docsPolicy = func() string {
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }()
 
-type docsPage struct {
-	Title, Version, Description string
-	Style                       template.CSS
-	Chapters                    []docsChapter
-}
-
 type docsChapter struct {
-	Name       string
-	Operations []docsOperation
+	name       string
+	operations []docsOperation
 }
 
 type docsOperation struct {
@@ -62,46 +53,114 @@ type docsAnswer struct {
 }
 
 // renderDocs makes the page of a document.
-func renderDocs(doc *huma.OpenAPI) ([]byte, error) {
-	page := docsPage{Title: doc.Info.Title, Version: doc.Info.Version, Description: doc.Info.Description, Style: template.CSS(docsStyle)} //nolint:gosec // our own style sheet
-	chapters := map[string]int{}
+func renderDocs(doc *huma.OpenAPI) []byte {
+	var chapters []docsChapter
 	for _, path := range slices.Sorted(maps.Keys(doc.Paths)) {
 		for _, op := range operationsOf(doc.Paths[path]) {
 			name := "Other"
 			if len(op.Tags) > 0 {
 				name = op.Tags[0]
 			}
-			at, known := chapters[name]
-			if !known {
-				at = len(page.Chapters)
-				chapters[name] = at
-				page.Chapters = append(page.Chapters, docsChapter{Name: name})
+			at := slices.IndexFunc(chapters, func(c docsChapter) bool { return c.name == name })
+			if at < 0 {
+				at = len(chapters)
+				chapters = append(chapters, docsChapter{name: name})
 			}
-			page.Chapters[at].Operations = append(page.Chapters[at].Operations, describe(doc, op))
+			chapters[at].operations = append(chapters[at].operations, describe(doc, op))
 		}
 	}
-	slices.SortFunc(page.Chapters, func(a, b docsChapter) int { return strings.Compare(a.Name, b.Name) })
-	tmpl, err := template.New("docs").Funcs(template.FuncMap{"prose": prose}).Parse(docsTemplate)
-	if err != nil {
-		return nil, err
+	slices.SortFunc(chapters, func(a, b docsChapter) int { return strings.Compare(a.name, b.name) })
+	var page docsWriter
+	page.WriteString("<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n" +
+		"<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n")
+	page.put("<title>%s API</title>\n<style>", doc.Info.Title)
+	page.WriteString(docsStyle + "</style>\n")
+	page.put(`<nav aria-label="Operations"><h1>%s <small>%s</small></h1>`, doc.Info.Title, doc.Info.Version)
+	page.put(`<p><a href="/openapi.json">OpenAPI JSON</a> · <a href="/openapi.yaml">YAML</a></p>` + "\n")
+	for _, chapter := range chapters {
+		page.put("<h2>%s</h2><ul>\n", chapter.name)
+		for _, op := range chapter.operations {
+			page.put(`<li><a href="#%[1]s"><b class="%[2]s">%[2]s</b> %[3]s</a></li>`+"\n", op.ID, op.Method, op.Summary)
+		}
+		page.put("</ul>\n")
 	}
-	var out bytes.Buffer
-	if err := tmpl.Execute(&out, page); err != nil {
-		return nil, err
+	page.put("</nav>\n<main>\n<p class=\"lead\">%s</p>\n", prose(doc.Info.Description))
+	for _, chapter := range chapters {
+		page.put("<section><h2>%s</h2>\n", chapter.name)
+		for _, op := range chapter.operations {
+			page.operation(op)
+		}
+		page.put("</section>\n")
 	}
-	return out.Bytes(), nil
+	page.put("</main>\n</html>\n")
+	return page.Bytes()
 }
 
-// prose escapes a text and sets what stands between backticks as code.
-func prose(text string) template.HTML {
-	parts := strings.Split(text, "`")
-	for i, part := range parts {
-		parts[i] = template.HTMLEscapeString(part)
-		if i%2 == 1 && i < len(parts)-1 {
-			parts[i] = "<code>" + parts[i] + "</code>"
+// docsWriter writes HTML.
+type docsWriter struct{ bytes.Buffer }
+
+// prose is a text whose parts between backticks are set as code.
+type prose string
+
+// put formats values into HTML, escaped. It is in place of html/template: a program that holds that keeps every exported
+// method of every type.
+func (w *docsWriter) put(format string, values ...any) {
+	for i, value := range values {
+		text := html.EscapeString(fmt.Sprint(value))
+		if _, ok := value.(prose); ok {
+			parts := strings.Split(text, "`")
+			for i := 1; i < len(parts)-1; i += 2 {
+				parts[i] = "<code>" + parts[i] + "</code>"
+			}
+			text = strings.Join(parts, "")
 		}
+		values[i] = text
 	}
-	return template.HTML(strings.Join(parts, "")) //nolint:gosec // every part was escaped
+	fmt.Fprintf(w, format, values...)
+}
+
+func (w *docsWriter) operation(op docsOperation) {
+	w.put(`<article id="%[1]s"><h3><a href="#%[1]s">%[2]s</a></h3>`+"\n", op.ID, op.Summary)
+	w.put(`<p class="call"><b class="%[1]s">%[1]s</b> <code>%[2]s</code> <small>%[3]s</small></p>`+"\n", op.Method, op.Path, op.Auth)
+	if op.Description != "" {
+		w.put("<p>%s</p>\n", prose(op.Description))
+	}
+	w.fields("<h4>Parameters</h4>", op.Params)
+	w.fields("<h4>Body</h4>", op.Body)
+	w.put("<pre tabindex=\"0\"><code>%s</code></pre>\n<h4>Answers</h4>\n<dl>\n", op.Curl)
+	for _, answer := range op.Answers {
+		w.put("<dt>%s</dt><dd>%s", answer.Status, prose(answer.About))
+		if answer.Example != "" || len(answer.Fields) > 0 {
+			w.put("<details><summary>Content</summary>")
+			if answer.Example != "" {
+				w.put(`<pre tabindex="0"><code>%s</code></pre>`, answer.Example)
+			}
+			w.fields("", answer.Fields)
+			w.put("</details>")
+		}
+		w.put("</dd>\n")
+	}
+	w.put("</dl></article>\n")
+}
+
+// fields writes a table under its heading, or nothing.
+func (w *docsWriter) fields(heading string, fields []docsField) {
+	if len(fields) == 0 {
+		return
+	}
+	w.WriteString(heading + "<table>")
+	for _, f := range fields {
+		w.put("<tr><th><code>%s</code>", f.Name)
+		if f.Required {
+			w.put(" <small>required</small>")
+		}
+		w.put("</th><td>%s", f.Type)
+		if f.In != "" {
+			w.put(" <small>%s</small>", f.In)
+		}
+		w.put("</td><td>%s</td></tr>", prose(f.About))
+	}
+	w.put("</table>\n")
 }
 
 func operationsOf(item *huma.PathItem) []*huma.Operation {

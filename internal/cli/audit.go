@@ -15,7 +15,7 @@ type auditCommand struct {
 	Verify auditVerifyCommand `cmd:"" help:"Walk the chain of hashes; name the first entry that was changed or removed. Works beside a running server."`
 }
 
-type auditVerifyCommand struct{ settings }
+type auditVerifyCommand struct{ Settings }
 
 // auditStep is after how many entries a line reports how far the walk is.
 const auditStep = 100_000
@@ -46,7 +46,7 @@ func (c *auditVerifyCommand) Run(ctx context.Context, p *Process) error {
 }
 
 type auditExportCommand struct {
-	settings
+	Settings
 	Format string `default:"csv" enum:"csv,ndjson" help:"csv or ndjson (default: csv)."`
 	Actor  string `placeholder:"ID" help:"Only what this actor did: user:ID, device:ID, system or cli."`
 	Action string `placeholder:"A" help:"Only this action, such as device.delete."`

@@ -23,34 +23,27 @@ type backupCommand struct {
 	Restore backupRestoreCommand `cmd:"" help:"Restore an archive into an empty store and compare."`
 }
 
-func newBackupCommand() backupCommand {
-	return backupCommand{
-		Create: backupCreateCommand{settings: newSettings()}, List: backupListCommand{settings: newSettings()},
-		Verify: backupVerifyCommand{settings: newSettings()}, Restore: backupRestoreCommand{settings: newSettings()},
-	}
-}
-
 type backupCreateCommand struct {
-	settings
+	Settings
 	File   string `arg:"" optional:"" help:"New file. Default: a name of the time, in backup_dir or the storage of files."`
 	ToBlob bool   `help:"Keep it in the storage of files (blob_url), whatever backup_dir says."`
 }
 
-type backupListCommand struct{ settings }
+type backupListCommand struct{ Settings }
 
 type backupVerifyCommand struct {
-	settings
+	Settings
 	File string `arg:"" help:"A file, or a name that hearth backup list shows."`
 }
 
 type backupRestoreCommand struct {
-	settings
+	Settings
 	File string `arg:"" help:"A file, or a name that hearth backup list shows."`
 	To   string `placeholder:"URL" help:"The empty store: sqlite:PATH (a data directory) or mongodb://… Default: the configuration's."`
 }
 
 type migrateCommand struct {
-	settings
+	Settings
 	From string `required:"" placeholder:"URL" help:"The store that moves: sqlite:PATH (a data directory) or mongodb://…"`
 	To   string `required:"" placeholder:"URL" help:"The empty store that it moves into."`
 }
@@ -67,7 +60,7 @@ func (c *backupCreateCommand) Run(ctx context.Context, p *Process) error {
 	if c.File != "" && c.ToBlob {
 		return usageError{fmt.Errorf("--to-blob and a file exclude each other")}
 	}
-	return restoring(p, &c.settings, func(b backup.Operator, show *recordDisplay) error {
+	return restoring(p, &c.Settings, func(b backup.Operator, show *recordDisplay) error {
 		file, manifest, err := b.Create(ctx, backup.Order{File: c.File, ToBlob: c.ToBlob})
 		show.end()
 		if err != nil {
@@ -104,7 +97,7 @@ func (c *backupListCommand) Run(ctx context.Context, p *Process) error {
 
 // Run verifies an archive.
 func (c *backupVerifyCommand) Run(ctx context.Context, p *Process) error {
-	return restoring(p, &c.settings, func(b backup.Operator, show *recordDisplay) error {
+	return restoring(p, &c.Settings, func(b backup.Operator, show *recordDisplay) error {
 		manifest, err := b.Verify(ctx, c.File)
 		show.end()
 		if err != nil {
@@ -116,7 +109,7 @@ func (c *backupVerifyCommand) Run(ctx context.Context, p *Process) error {
 
 // Run restores an archive.
 func (c *backupRestoreCommand) Run(ctx context.Context, p *Process) error {
-	return restoring(p, &c.settings, func(b backup.Operator, show *recordDisplay) error {
+	return restoring(p, &c.Settings, func(b backup.Operator, show *recordDisplay) error {
 		manifest, err := b.Restore(ctx, c.File, c.To)
 		show.end()
 		if err != nil {
@@ -129,7 +122,7 @@ func (c *backupRestoreCommand) Run(ctx context.Context, p *Process) error {
 
 // Run moves a store.
 func (c *migrateCommand) Run(ctx context.Context, p *Process) error {
-	return restoring(p, &c.settings, func(b backup.Operator, show *recordDisplay) error {
+	return restoring(p, &c.Settings, func(b backup.Operator, show *recordDisplay) error {
 		streams, err := b.Move(ctx, c.From, c.To)
 		show.end()
 		if err != nil {
@@ -141,7 +134,7 @@ func (c *migrateCommand) Run(ctx context.Context, p *Process) error {
 }
 
 // restoring does something that needs no running program.
-func restoring(p *Process, s *settings, do func(backup.Operator, *recordDisplay) error) error {
+func restoring(p *Process, s *Settings, do func(backup.Operator, *recordDisplay) error) error {
 	cfg, err := s.load(p)
 	if err != nil {
 		return err

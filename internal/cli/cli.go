@@ -11,7 +11,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/alecthomas/kong"
+	"hearth/internal/commandline"
 )
 
 // The exit codes.
@@ -79,48 +79,25 @@ type grammar struct {
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 }
 
-func newGrammar() *grammar {
-	return &grammar{
-		Serve:       serveCommand{settings: newSettings()},
-		Demo:        demoCommand{settings: newSettings()},
-		Import:      importCommand{settings: newSettings()},
-		Worker:      workerCommand{settings: newSettings()},
-		Jobs:        newJobsCommand(),
-		Backup:      newBackupCommand(),
-		Migrate:     migrateCommand{settings: newSettings()},
-		Config:      configCommand{Check: configCheckCommand{settings: newSettings()}, Print: configPrintCommand{settings: newSettings()}},
-		User:        userCommand{Create: userCreateCommand{settings: newSettings()}},
-		Audit:       auditCommand{Export: auditExportCommand{settings: newSettings()}, Verify: auditVerifyCommand{settings: newSettings()}},
-		Keys:        keysCommand{Rotate: keysRotateCommand{settings: newSettings()}},
-		Healthcheck: healthcheckCommand{settings: newSettings()},
-		Doctor:      doctorCommand{settings: newSettings()},
-	}
-}
-
 func run(ctx context.Context, p *Process) error {
-	helped := false
-	parser, err := kong.New(newGrammar(),
-		kong.Name("hearth"),
-		kong.Description("A self-hosted backend for smart devices.\n\nEvery setting is a flag, a HEARTH_ variable and a key of the settings file alike."),
-		kong.Writers(p.Stdout, p.Stderr),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
-		kong.Exit(func(int) { helped = true }), // --help alone exits; kong goes on when this returns
-		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(p),
-	)
-	if err != nil {
-		return fmt.Errorf("the command line's grammar: %w", err)
-	}
 	args := p.Args
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
-	command, err := parser.Parse(args)
-	switch {
-	case helped:
-		return nil
-	case err != nil:
+	selected, err := commandline.Parse("hearth", description, &grammar{}, args)
+	if help, ok := errors.AsType[commandline.Help](err); ok {
+		_, err := io.WriteString(p.Stdout, string(help))
+		return err
+	}
+	if err != nil {
 		return usageError{fmt.Errorf("%w; hearth --help tells what there is", err)}
 	}
-	return command.Run()
+	return selected.(command).Run(ctx, p) //nolint:forcetypeassert // every command of the grammar is one
 }
+
+// command is a command of the grammar, its flags and arguments set.
+type command interface {
+	Run(ctx context.Context, p *Process) error
+}
+
+const description = "A self-hosted backend for smart devices.\n\nEvery setting is a flag, a HEARTH_ variable and a key of the settings file alike."

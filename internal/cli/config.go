@@ -1,6 +1,9 @@
 package cli
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // configCommand is "hearth config".
 type configCommand struct {
@@ -8,10 +11,10 @@ type configCommand struct {
 	Print configPrintCommand `cmd:"" help:"Print the configuration in force as a settings file, without secrets."`
 }
 
-type configCheckCommand struct{ settings }
+type configCheckCommand struct{ Settings }
 
 // Run reads the configuration and says that it is good.
-func (c *configCheckCommand) Run(p *Process) error {
+func (c *configCheckCommand) Run(_ context.Context, p *Process) error {
 	cfg, err := c.load(p)
 	if err != nil {
 		return err
@@ -25,10 +28,10 @@ func (c *configCheckCommand) Run(p *Process) error {
 	return err
 }
 
-type configPrintCommand struct{ settings }
+type configPrintCommand struct{ Settings }
 
 // Run prints the configuration.
-func (c *configPrintCommand) Run(p *Process) error {
+func (c *configPrintCommand) Run(_ context.Context, p *Process) error {
 	cfg, err := c.load(p)
 	if err != nil {
 		return err

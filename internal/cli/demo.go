@@ -11,7 +11,7 @@ import (
 	"hearth/internal/app"
 )
 
-type demoCommand struct{ settings }
+type demoCommand struct{ Settings }
 
 // Help says what the flags cannot.
 func (c *demoCommand) Help() string {

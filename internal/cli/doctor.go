@@ -7,7 +7,7 @@ import (
 	"hearth/internal/app"
 )
 
-type doctorCommand struct{ settings }
+type doctorCommand struct{ Settings }
 
 // Run prints a line a check. It fails if anything should be changed.
 func (c *doctorCommand) Run(ctx context.Context, p *Process) error {

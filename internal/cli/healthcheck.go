@@ -17,7 +17,7 @@ import (
 const maxHealthBody = 64 << 10
 
 type healthcheckCommand struct {
-	settings
+	Settings
 	URL     string        `placeholder:"URL" help:"Server to ask, such as http://localhost:8080. Default: the one of this configuration."`
 	Timeout time.Duration `default:"5s" help:"How long to wait for the answer."`
 }

@@ -17,7 +17,7 @@ import (
 )
 
 type importCommand struct {
-	settings
+	Settings
 	File            string `arg:"" help:"CSV file with a header, packed with gzip or not; or a Parquet file of the archive or of an export of logs, or its key in the blob store."`
 	Owner           string `placeholder:"E" help:"E-mail address of whom the devices belong to. Default: the first admin."`
 	Organization    string `placeholder:"ID" help:"Organization of the owner's that the devices belong to instead."`

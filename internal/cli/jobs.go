@@ -19,27 +19,20 @@ type jobsCommand struct {
 	Delete jobsDeleteCommand `cmd:"" help:"Delete jobs that do not run."`
 }
 
-func newJobsCommand() jobsCommand {
-	return jobsCommand{
-		List: jobsListCommand{settings: newSettings()}, Retry: jobsRetryCommand{settings: newSettings()},
-		Delete: jobsDeleteCommand{settings: newSettings()},
-	}
-}
-
 type jobsListCommand struct {
-	settings
+	Settings
 	Queue string `placeholder:"Q" help:"Only those of this queue: export, notification or cleanup."`
 	State string `placeholder:"S" help:"Only those in this state: pending, running, scheduled, retrying, completed or dead."`
 	Limit int    `default:"50" placeholder:"N" help:"At most so many, 1 to 200 (default: 50)."`
 }
 
 type jobsRetryCommand struct {
-	settings
+	Settings
 	ID []string `arg:"" help:"Ids of jobs."`
 }
 
 type jobsDeleteCommand struct {
-	settings
+	Settings
 	ID []string `arg:"" help:"Ids of jobs."`
 }
 
@@ -48,21 +41,21 @@ func (c *jobsListCommand) Run(ctx context.Context, p *Process) error {
 	if c.Limit < 1 || c.Limit > 200 {
 		return usageError{fmt.Errorf("--limit must be 1 to 200, not %d", c.Limit)}
 	}
-	return orderJobs(ctx, p, &c.settings, app.JobOrder{Action: "list", Queue: c.Queue, State: c.State, Limit: c.Limit})
+	return orderJobs(ctx, p, &c.Settings, app.JobOrder{Action: "list", Queue: c.Queue, State: c.State, Limit: c.Limit})
 }
 
 // Run makes jobs due.
 func (c *jobsRetryCommand) Run(ctx context.Context, p *Process) error {
-	return orderJobs(ctx, p, &c.settings, app.JobOrder{Action: "retry", IDs: c.ID})
+	return orderJobs(ctx, p, &c.Settings, app.JobOrder{Action: "retry", IDs: c.ID})
 }
 
 // Run removes jobs.
 func (c *jobsDeleteCommand) Run(ctx context.Context, p *Process) error {
-	return orderJobs(ctx, p, &c.settings, app.JobOrder{Action: "delete", IDs: c.ID})
+	return orderJobs(ctx, p, &c.Settings, app.JobOrder{Action: "delete", IDs: c.ID})
 }
 
 // orderJobs carries out an order and prints the jobs that it is about.
-func orderJobs(ctx context.Context, p *Process, s *settings, order app.JobOrder) error {
+func orderJobs(ctx context.Context, p *Process, s *Settings, order app.JobOrder) error {
 	cfg, err := s.load(p)
 	if err != nil {
 		return err

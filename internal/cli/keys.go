@@ -12,7 +12,7 @@ type keysCommand struct {
 	Rotate keysRotateCommand `cmd:"" help:"Make new keys, and encrypt stored fields anew. Works beside a running server, which goes on serving."`
 }
 
-type keysRotateCommand struct{ settings }
+type keysRotateCommand struct{ Settings }
 
 // Run rotates the keys and says what that did.
 func (c *keysRotateCommand) Run(ctx context.Context, p *Process) error {

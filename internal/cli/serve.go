@@ -11,7 +11,7 @@ import (
 	"hearth/internal/observe"
 )
 
-type serveCommand struct{ settings }
+type serveCommand struct{ Settings }
 
 // Run serves until a signal ends it. What it says goes to the log; the log goes to standard error.
 func (c *serveCommand) Run(ctx context.Context, p *Process) error {

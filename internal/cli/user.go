@@ -17,7 +17,7 @@ type userCommand struct {
 }
 
 type userCreateCommand struct {
-	settings
+	Settings
 	Email         string `required:"" placeholder:"E" help:"E-mail address."`
 	Name          string `required:"" placeholder:"N" help:"Name."`
 	Role          string `default:"user" enum:"admin,user" help:"admin or user (default: user)."`

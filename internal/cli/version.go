@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -42,7 +43,7 @@ func commit() string {
 type versionCommand struct{}
 
 // Run prints the version on one line.
-func (versionCommand) Run(p *Process) error {
+func (versionCommand) Run(_ context.Context, p *Process) error {
 	_, err := fmt.Fprintf(p.Stdout, "hearth %s (commit %s, %s, %s/%s)\n", Version(), commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
 }

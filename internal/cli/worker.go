@@ -7,7 +7,7 @@ import (
 	"hearth/internal/app"
 )
 
-type workerCommand struct{ settings }
+type workerCommand struct{ Settings }
 
 // Run runs background jobs until a signal ends it.
 func (c *workerCommand) Run(ctx context.Context, p *Process) error {

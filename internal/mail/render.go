@@ -1,41 +1,23 @@
 package mail
 
 import (
-	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
-	htmltemplate "html/template"
 	"net/url"
 	"strings"
-	texttemplate "text/template"
 	"unicode"
 )
 
-//go:embed templates
-var templates embed.FS
-
 // Writer makes messages of letters. Make it with NewWriter; safe for concurrent use.
-type Writer struct {
-	publicURL string
-	html      *htmltemplate.Template
-	text      *texttemplate.Template
-}
+type Writer struct{ publicURL string }
 
 // NewWriter makes a writer whose letters name publicURL, the address of this installation, in their footer.
 func NewWriter(publicURL string) (*Writer, error) {
 	if err := checkURL(publicURL); err != nil {
 		return nil, fmt.Errorf("the public URL: %w", err)
 	}
-	html, err := htmltemplate.ParseFS(templates, "templates/letter.html")
-	if err != nil {
-		return nil, err
-	}
-	text, err := texttemplate.ParseFS(templates, "templates/letter.txt")
-	if err != nil {
-		return nil, err
-	}
-	return &Writer{publicURL: publicURL, html: html, text: text}, nil
+	return &Writer{publicURL: publicURL}, nil
 }
 
 // Envelope is a letter with its address, as JSON in the queue.
@@ -55,19 +37,8 @@ func (w *Writer) Message(id string, e Envelope) (Message, error) {
 	for i, f := range p.Facts {
 		p.Facts[i].Value = Line(f.Value)
 	}
-	data := struct {
-		page
-		Name      string
-		PublicURL string
-	}{p, Line(e.To.Name), w.publicURL}
-	var html, text strings.Builder
-	if err := w.html.Execute(&html, data); err != nil {
-		return Message{}, err
-	}
-	if err := w.text.Execute(&text, data); err != nil {
-		return Message{}, err
-	}
-	return Message{ID: id, To: e.To, Subject: p.Subject, Text: text.String(), HTML: html.String()}, nil
+	name := Line(e.To.Name)
+	return Message{ID: id, To: e.To, Subject: p.Subject, Text: p.text(name, w.publicURL), HTML: p.html(name, w.publicURL)}, nil
 }
 
 func checkURL(raw string) error {
