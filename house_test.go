@@ -59,7 +59,8 @@ func mayImport(dir string) []string {
 	case dir == "internal/app", dir == "internal/apitest":
 		return []string{root, "internal/..."}
 	case dir == "internal/cli":
-		return []string{root, "internal/app", "internal/commandline", "internal/config", "internal/observe", "internal/importer", "internal/backup", "client"}
+		return []string{root, "internal/app", "internal/commandline", "internal/config", "internal/observe", "internal/importer", "internal/backup", "internal/jobadmin",
+			"internal/demo", "client"}
 	case slices.Contains(capabilities, dir):
 		return append([]string{root, throughput, keyFile}, ports...)
 	case dir == "internal/api", dir == "internal/realtime":
@@ -69,11 +70,19 @@ func mayImport(dir string) []string {
 	case dir == "internal/realtime/redisbroker":
 		return []string{root, redisConn, redisBus, busPort}
 	case dir == "internal/figures":
-		return []string{root, "internal/api", "internal/realtime", "internal/observe", "internal/core/analytics", "internal/kv", busPort}
+		return []string{root, "internal/config", "internal/api", "internal/realtime", "internal/observe", "internal/core/analytics", "internal/kv", busPort}
 	case dir == "internal/invalidate":
 		return []string{root, busPort}
 	case dir == "internal/keyshare":
 		return []string{root, keyFile, "internal/sealer", "internal/filelock"}
+	case dir == "internal/meters":
+		return append([]string{root}, ports...)
+	case dir == "internal/mailer":
+		return append([]string{root, "internal/core/..."}, ports...)
+	case dir == "internal/jobadmin":
+		return []string{root, "internal/api", "internal/queue"}
+	case dir == "internal/demo":
+		return []string{root, "internal/importer", "internal/core/..."}
 	case dir == "internal/importer":
 		return []string{root, "internal/blob", "internal/filelock", "internal/core/..."}
 	case dir == "internal/doctor":

@@ -28,10 +28,12 @@ import (
 	"hearth/internal/core/telemetry"
 	"hearth/internal/figures"
 	"hearth/internal/invalidate"
+	"hearth/internal/jobadmin"
 	"hearth/internal/keyshare"
 	"hearth/internal/kv"
 	"hearth/internal/kv/memkv"
-	"hearth/internal/mail"
+	"hearth/internal/mailer"
+	"hearth/internal/meters"
 	"hearth/internal/observe"
 	"hearth/internal/queue"
 	"hearth/internal/realtime"
@@ -88,19 +90,17 @@ type App struct {
 	realtime *realtime.Node
 	endings  *endings
 
-	queue      queue.Backend
-	jobFigures *jobFigures
-	mail       mail.Sender
-	letters    *mail.Writer
-	mailMeter  mailMeter
-	notify     *notify.Service
-	cache      kv.Cache
-	redis      *redisconn.Conn // nil: this process is alone
-	bus        bus.Bus         // nil: as well
-	others     *invalidate.Others
-	asker      *bus.Asker
-	leader     leader
-	leaves     atomic.Bool // the stop has begun
+	queue    queue.Backend
+	jobMeter *meters.Jobs
+	mailer   *mailer.Mailer
+	notify   *notify.Service
+	cache    kv.Cache
+	redis    *redisconn.Conn // nil: this process is alone
+	bus      bus.Bus         // nil: as well
+	others   *invalidate.Others
+	asker    *bus.Asker
+	leader   leader
+	leaves   atomic.Bool // the stop has begun
 
 	telemetry *telemetry.Service
 	analytics *analytics.Service
@@ -161,9 +161,6 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	if a.sealing, err = a.secrets.FieldKeys(ctx); err != nil {
 		return nil, err
 	}
-	if err := a.openMail(); err != nil {
-		return nil, err
-	}
 	if err := a.openOrganizations(ctx); err != nil {
 		return nil, err
 	}
@@ -171,6 +168,9 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 		return nil, err
 	}
 	if err := a.openAccounts(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.openMail(); err != nil {
 		return nil, err
 	}
 	if err := a.openFleet(); err != nil {
@@ -191,7 +191,6 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 	a.backups = backup.NewSchedule(backup.ScheduleOptions{
 		Config: a.config, Source: a.store, Files: a.files, Version: options.Version, Clock: options.Clock, Logger: a.log,
 	})
-	a.metrics.Registry.MustRegister(a.backups)
 	if err := a.buildAPI(ctx); err != nil {
 		return nil, err
 	}
@@ -201,6 +200,15 @@ func New(ctx context.Context, options Options) (_ *App, err error) {
 
 // Close takes everything down in the reverse order of its building, and joins the errors. It may be called twice.
 func (a *App) Close(ctx context.Context) error { return a.steps.run(ctx, a.log) }
+
+func (a *App) jobs() jobadmin.Jobs {
+	return jobadmin.Jobs{Queue: a.queue, Store: a.store, Clock: a.options.Clock}
+}
+
+// Jobs carries out an order of the command line.
+func (a *App) Jobs(ctx context.Context, order jobadmin.Order) ([]queue.Job, error) {
+	return a.jobs().Do(ctx, order)
+}
 
 // OpenAPI returns the OpenAPI document of the API.
 func (a *App) OpenAPI() ([]byte, error) { return a.api.OpenAPI() }
@@ -222,7 +230,9 @@ func (a *App) buildAPI(ctx context.Context) error {
 		Version: a.options.Version, Clock: a.options.Clock, Logger: a.log, Health: a.health, Metrics: a.metrics.HTTP, Tracer: a.tracer,
 		Accounts: a.people, Organizations: a.orgs, Roles: a.orgs.Roles, Devices: a.fleet, Fleet: a.fleet,
 		Telemetry: a.telemetry, Analytics: a.analytics, Exports: a.exports, Notifications: a.notify,
-		Jobs: jobs{a.queue, a.store, a.options.Clock}, Figures: a.openFigures(), Live: a.realtime, StreamStats: figures.NewStreams(a.asker, a.realtime), Settle: settle,
+		Jobs: a.jobs(), Figures: figures.New(figures.Options{
+			Config: a.config, Asker: a.asker, HTTP: a.metrics.HTTP, Cache: a.cache, Health: a.health,
+		}), Live: a.realtime, StreamStats: figures.NewStreams(a.asker, a.realtime), Settle: settle,
 		BodyLimit: int64(a.config.BodyLimit), BatchBodyLimit: int64(a.config.BatchBodyLimit),
 		SlowRequest: a.config.SlowRequest, AllowedOrigins: a.config.AllowedOrigins,
 		TrustedProxies: a.config.TrustedProxies, AccelRedirect: a.config.AccelRedirect, Limiter: limits, Secret: secret, Idempotency: a.store,

@@ -4,15 +4,12 @@ import (
 	"context"
 	"net/url"
 	"path/filepath"
-	"strings"
 	_ "time/tzdata" // schedules name time zones, which a container need not have
 
-	"hearth"
 	"hearth/internal/blob"
 	"hearth/internal/blob/dirblob"
 	"hearth/internal/blob/s3blob"
 	"hearth/internal/core/exports"
-	"hearth/internal/core/notify"
 	"hearth/internal/observe"
 )
 
@@ -56,27 +53,4 @@ func openFiles(text, dir string) (blob.Store, error) {
 		return nil, err
 	}
 	return s3blob.Open(options)
-}
-
-// exportInfo describes an export for the letter that tells of its end; CodeNotFound.
-func (a *App) exportInfo(ctx context.Context, id string) (notify.ExportInfo, error) {
-	e, err := a.store.Export(ctx, id)
-	if err != nil {
-		return notify.ExportInfo{}, err
-	}
-	info := notify.ExportInfo{What: strings.ReplaceAll(string(e.Type), "_", " "), ExpiresAt: e.ExpiresAt}
-	if e.Result != nil {
-		info.FileName, info.Records, info.Bytes = e.Result.FileName, e.Result.Records, e.Result.Size
-	}
-	if e.Failure != nil {
-		info.Reason = e.Failure.Message
-	}
-	if e.Schedule != "" {
-		schedule, err := a.store.ExportSchedule(ctx, e.Schedule)
-		if err != nil && hearth.ErrorCode(err) != hearth.CodeNotFound {
-			return info, err
-		}
-		info.Schedule, info.From, info.To = string(schedule.Recurrence.Every), e.From, e.To
-	}
-	return info, nil
 }

@@ -18,6 +18,7 @@ import (
 
 	"hearth"
 	"hearth/internal/config"
+	"hearth/internal/mailer"
 	"hearth/internal/observe"
 	"hearth/internal/queue"
 )
@@ -237,12 +238,12 @@ func TestALetterThatNoServerTakesEndsAsADeadOne(t *testing.T) {
 	cfg.SMTPURL = "smtp://127.0.0.1:1?tls=none" // nobody listens
 	h := newHouse(t, cfg)
 	id := h.askForReset()
-	for attempt := 1; attempt < mailAttempts; attempt++ {
+	for attempt := 1; attempt < mailer.MaxAttempts; attempt++ {
 		await(t, h.app, id, func(j queue.Job) bool { return j.State == queue.Retrying && j.Attempt == attempt })
 		h.retry(id)
 	}
 	job := await(t, h.app, id, inState(queue.Dead))
-	if job.Attempt != mailAttempts {
+	if job.Attempt != mailer.MaxAttempts {
 		t.Errorf("it is dead after %d tries", job.Attempt)
 	}
 	report := h.app.health.Report(t.Context())

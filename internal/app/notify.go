@@ -9,7 +9,7 @@ const noticeField = "notice"
 func (a *App) openNotify() (err error) {
 	a.notify, err = notify.New(notify.Options{
 		Store: a.store, People: a.store, Devices: a.store, Roles: a.orgs.Roles, Queue: a.queue, Publisher: a.events, Clock: a.options.Clock, Logger: a.log,
-		PublicURL: a.publicURL(), Export: a.exportInfo, Settle: a.options.DeviceSettle,
+		PublicURL: a.publicURL(), Exports: a.store, Settle: a.options.DeviceSettle,
 		Sealer: a.sealer(noticeField),
 	})
 	return err

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"hearth/internal/meters"
 	"hearth/internal/observe"
 	"hearth/internal/queue"
 	"hearth/internal/queue/redisqueue"
@@ -15,7 +16,7 @@ import (
 // kinds are the jobs that this program does: each part adds its own. A job of another kind, as a newer program leaves it
 // behind, stays in the queue until somebody knows it.
 func (a *App) kinds() []queue.Kind {
-	return slices.Concat(a.mailKinds(), a.notify.Kinds(), a.exports.Kinds(), a.cleanupKinds(), a.backups.Kinds())
+	return slices.Concat(a.mailer.Kinds(), a.notify.Kinds(), a.exports.Kinds(), a.cleanupKinds(), a.backups.Kinds())
 }
 
 // schedule are the jobs that come by themselves, once for all processes.
@@ -36,7 +37,7 @@ func (a *App) openQueue(ctx context.Context) (err error) {
 	a.steps.add("queue", func(context.Context) error { return a.queue.Close() })
 	// Not required: what a write wants done waits in the store meanwhile.
 	a.health.Register(observe.Check{Name: "queue", Probe: a.queue.Ping})
-	a.jobFigures = newJobFigures(a.metrics.Registry, a.queue)
+	a.jobMeter = meters.NewJobs(a.metrics.Registry, a.queue)
 	return nil
 }
 
@@ -61,7 +62,7 @@ func (a *App) startWorker(ctx context.Context) error {
 	}
 	worker, err := queue.NewWorker(queue.WorkerOptions{
 		Backend: a.queue, Kinds: a.tracedKinds(a.kinds()), Periodic: a.schedule(), Concurrency: limits, Clock: a.options.Clock, Log: a.log,
-		Drain: min(5*time.Second, a.config.ShutdownTimeout/3), Observe: a.jobFigures.observe,
+		Drain: min(5*time.Second, a.config.ShutdownTimeout/3), Observe: a.jobMeter.Observe,
 	})
 	if err != nil {
 		return err

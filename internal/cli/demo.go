@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"hearth/internal/app"
+	"hearth/internal/demo"
 )
 
 type demoCommand struct{ Settings }
@@ -37,12 +38,12 @@ func (c *demoCommand) Run(ctx context.Context, p *Process) (err error) {
 		if err != nil {
 			return err
 		}
-		return a.RunDemo(ctx, func(url string) { printDemo(p.Stdout, d, url) })
+		return a.RunDemo(ctx, d, func(url string) { printDemo(p.Stdout, d, url) })
 	})
 }
 
 // printDemo says where the demo is and what to try. Who cannot read it can still use the server.
-func printDemo(out io.Writer, d app.Demo, url string) {
+func printDemo(out io.Writer, d *demo.Demo, url string) {
 	const login = `TOKEN=$(curl -s %[1]s/api/v1/auth/login -H 'Content-Type: application/json' -d '{"email":"%[2]s","password":"%[3]s"}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')`
 	_, _ = fmt.Fprintf(out, `
 hearth is running with %[4]d readings of %[5]d devices of a real flat, and they go on live.
@@ -59,5 +60,5 @@ Sign in, look at the week, and watch what comes in:
   curl -sN %[1]s/api/v1/realtime/sse -H "Authorization: Bearer $TOKEN"
 
 %[6]s
-`, url, d.Email, d.Password, d.Rows, d.Devices, app.DemoAttribution)
+`, url, d.Email, d.Password, d.Rows, d.Devices, demo.Attribution)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hearth/internal/app"
+	"hearth/internal/jobadmin"
 )
 
 type jobsCommand struct {
@@ -41,21 +42,21 @@ func (c *jobsListCommand) Run(ctx context.Context, p *Process) error {
 	if c.Limit < 1 || c.Limit > 200 {
 		return usageError{fmt.Errorf("--limit must be 1 to 200, not %d", c.Limit)}
 	}
-	return orderJobs(ctx, p, &c.Settings, app.JobOrder{Action: "list", Queue: c.Queue, State: c.State, Limit: c.Limit})
+	return orderJobs(ctx, p, &c.Settings, jobadmin.Order{Action: "list", Queue: c.Queue, State: c.State, Limit: c.Limit})
 }
 
 // Run makes jobs due.
 func (c *jobsRetryCommand) Run(ctx context.Context, p *Process) error {
-	return orderJobs(ctx, p, &c.Settings, app.JobOrder{Action: "retry", IDs: c.ID})
+	return orderJobs(ctx, p, &c.Settings, jobadmin.Order{Action: "retry", IDs: c.ID})
 }
 
 // Run removes jobs.
 func (c *jobsDeleteCommand) Run(ctx context.Context, p *Process) error {
-	return orderJobs(ctx, p, &c.Settings, app.JobOrder{Action: "delete", IDs: c.ID})
+	return orderJobs(ctx, p, &c.Settings, jobadmin.Order{Action: "delete", IDs: c.ID})
 }
 
 // orderJobs carries out an order and prints the jobs that it is about.
-func orderJobs(ctx context.Context, p *Process, s *Settings, order app.JobOrder) error {
+func orderJobs(ctx context.Context, p *Process, s *Settings, order jobadmin.Order) error {
 	cfg, err := s.load(p)
 	if err != nil {
 		return err

@@ -4,11 +4,7 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"hearth/internal/api"
-	"hearth/internal/kv"
-	"hearth/internal/observe"
 	"hearth/internal/realtime"
 )
 
@@ -44,30 +40,5 @@ func TestStreamsOfSeveralProcessesAddUp(t *testing.T) {
 		if got := sumStreams(test.each); got != test.want {
 			t.Errorf("%s: got %+v, want %+v", name, got, test.want)
 		}
-	}
-}
-
-func TestUseOfSeveralProcessesAddsUp(t *testing.T) {
-	t.Parallel()
-	instance := use{
-		HTTP:    observe.HTTPFigures{Classes: [5]uint64{0, 6, 0, 3, 1}, PerSecond: 0.5},
-		Process: api.ProcessFigures{CPU: 0.5, Memory: 100, Goroutines: 7},
-		Cache: []kv.LayerStats{
-			{Layer: "memory", Hits: 4, Misses: 6, Evictions: 1, Entries: 2, Bytes: 50}, {Layer: "redis", Hits: 3, Misses: 3},
-		},
-	}
-	worker := use{Process: api.ProcessFigures{CPU: 1, Memory: 10, Goroutines: 3}, Cache: []kv.LayerStats{{Layer: "memory"}, {Layer: "redis"}}}
-	requests, got := sumUse([]use{instance, worker, instance})
-	if requests.Total != 20 || requests.PerSecond != 1 || requests.ErrorRate4xx != 0.3 || requests.ErrorRate5xx != 0.1 {
-		t.Errorf("the requests are %+v", requests)
-	}
-	want := api.Figures{
-		Instances: 3, Process: api.ProcessFigures{CPU: 2, Memory: 210, Goroutines: 17},
-		Cache: api.CacheFigures{HitRate: 0.7, Layers: []api.CacheLayer{
-			{Layer: "memory", HitRate: 0.4, Hits: 8, Misses: 12, Evictions: 2, Entries: 4, Bytes: 100}, {Layer: "redis", HitRate: 0.5, Hits: 6, Misses: 6},
-		}},
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
 	}
 }

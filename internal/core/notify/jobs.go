@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"hearth"
@@ -68,14 +69,47 @@ type ExportNotice struct {
 	ForceMail bool `json:"force_mail"`
 }
 
+// exportInfo is what an e-mail says of an export.
+type exportInfo struct {
+	What, FileName, Reason string
+	Records, Bytes         int64
+	ExpiresAt              time.Time
+	// Schedule is how often it is made, "" if by hand; it is of From to To.
+	Schedule string
+	From, To time.Time
+}
+
+// describe returns what an e-mail says of an export; CodeNotFound.
+func (s *Service) describe(ctx context.Context, id string) (exportInfo, error) {
+	e, err := s.o.Exports.Export(ctx, id)
+	if err != nil {
+		return exportInfo{}, err
+	}
+	info := exportInfo{What: strings.ReplaceAll(string(e.Type), "_", " "), ExpiresAt: e.ExpiresAt}
+	if e.Result != nil {
+		info.FileName, info.Records, info.Bytes = e.Result.FileName, e.Result.Records, e.Result.Size
+	}
+	if e.Failure != nil {
+		info.Reason = e.Failure.Message
+	}
+	if e.Schedule != "" {
+		schedule, err := s.o.Exports.ExportSchedule(ctx, e.Schedule)
+		if err != nil && hearth.ErrorCode(err) != hearth.CodeNotFound {
+			return info, err
+		}
+		info.Schedule, info.From, info.To = string(schedule.Recurrence.Every), e.From, e.To
+	}
+	return info, nil
+}
+
 func (s *Service) export(ctx context.Context, job queue.Job, notice ExportNotice) error {
 	user, ok, err := s.person(ctx, notice.UserID)
 	if err != nil || !ok {
 		return err
 	}
-	var info ExportInfo
-	if s.o.Export != nil {
-		info, err = s.o.Export(ctx, notice.ExportID)
+	var info exportInfo
+	if s.o.Exports != nil {
+		info, err = s.describe(ctx, notice.ExportID)
 		if hearth.ErrorCode(err) == hearth.CodeNotFound {
 			return nil // deleted meanwhile
 		}

@@ -32,22 +32,6 @@ type Devices interface {
 	DevicesByID(ctx context.Context, ids []string) ([]hearth.Device, error)
 }
 
-// ExportInfo is what a letter says of an export.
-type ExportInfo struct {
-	// What is the type for people, such as "logs".
-	What     string
-	FileName string
-	Records  int64
-	// Bytes is the file's size.
-	Bytes     int64
-	ExpiresAt time.Time
-	// Reason is why it failed, as a sentence.
-	Reason string
-	// Schedule is how often the export comes, such as "daily", and From and To what it covers; "" where a person ordered it.
-	Schedule string
-	From, To time.Time
-}
-
 // Sealer encrypts personal fields at rest.
 type Sealer interface {
 	Seal(plain []byte) ([]byte, error)
@@ -60,6 +44,13 @@ type plainSealer struct{}
 func (plainSealer) Seal(plain []byte) ([]byte, error)  { return plain, nil }
 func (plainSealer) Open(sealed []byte) ([]byte, error) { return sealed, nil }
 
+// Exports is what this package reads of exports.
+type Exports interface {
+	// Export returns an export, ExportSchedule a schedule; CodeNotFound.
+	Export(ctx context.Context, id string) (hearth.Export, error)
+	ExportSchedule(ctx context.Context, id string) (hearth.ExportSchedule, error)
+}
+
 // Options are what the service works with. Store, People, Devices and Queue are needed.
 type Options struct {
 	Store   hearth.NotificationStore
@@ -67,9 +58,9 @@ type Options struct {
 	Devices Devices
 	// Roles returns a person's organizations; nil: nobody has any.
 	Roles func(ctx context.Context, userID string) (map[string]hearth.OrgRole, error)
-	// Export describes an export; CodeNotFound if it is gone. Nil: nothing is known of exports.
-	Export func(ctx context.Context, id string) (ExportInfo, error)
-	Queue  queue.Queue
+	// Exports are what notices of ended exports describe; nil: nothing is known of exports.
+	Exports Exports
+	Queue   queue.Queue
 	// Publisher takes the live events; nil: nobody watches.
 	Publisher hearth.Publisher
 	Clock     hearth.Clock

@@ -1,35 +1,31 @@
-package app
+package meters
 
 import (
 	"context"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hearth/internal/queue"
 )
 
-// jobFigures counts jobs for Prometheus. Its labels are the queues, the states and the kinds that this program knows: a worker
-// runs no other.
-type jobFigures struct {
+// Jobs counts jobs. Its labels are the queues, the states and the kinds that this program knows: a worker runs no other.
+type Jobs struct {
 	queue queue.Queue
 	depth *prometheus.Desc
 	waits *prometheus.HistogramVec
 	takes *prometheus.HistogramVec
 	ended *prometheus.CounterVec
-	// latest is what a scrape says while the queue does not answer.
+	// latest is what a scrape shows while the queue does not answer.
 	mu     sync.Mutex
 	latest []queue.Count
 }
 
-// countTimeout bounds the question of a scrape.
-const countTimeout = 2 * time.Second
-
-func newJobFigures(registry prometheus.Registerer, q queue.Queue) *jobFigures {
+// NewJobs registers the meter of a queue.
+func NewJobs(registry prometheus.Registerer, q queue.Queue) *Jobs {
 	byKind := []string{"queue", "kind"}
 	buckets := prometheus.ExponentialBuckets(0.001, 4, 12) // 1 ms to 70 min
-	f := &jobFigures{
+	f := &Jobs{
 		queue: q,
 		depth: prometheus.NewDesc("hearth_jobs", "Jobs in the queue by state: dead ones wait for an administrator.", []string{"queue", "state"}, nil),
 		waits: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -46,8 +42,8 @@ func newJobFigures(registry prometheus.Registerer, q queue.Queue) *jobFigures {
 	return f
 }
 
-// observe is the worker's.
-func (f *jobFigures) observe(e queue.Event) {
+// Observe counts what happened to a job: queue.WorkerOptions has it.
+func (f *Jobs) Observe(e queue.Event) {
 	name, kind := string(e.Job.Queue), e.Job.Kind
 	outcome := string(e.Job.State)
 	switch {
@@ -64,10 +60,10 @@ func (f *jobFigures) observe(e queue.Event) {
 }
 
 // Describe implements prometheus.Collector.
-func (f *jobFigures) Describe(ch chan<- *prometheus.Desc) { ch <- f.depth }
+func (f *Jobs) Describe(ch chan<- *prometheus.Desc) { ch <- f.depth }
 
 // Collect implements prometheus.Collector.
-func (f *jobFigures) Collect(ch chan<- prometheus.Metric) {
+func (f *Jobs) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
 	defer cancel()
 	counts, err := f.queue.Counts(ctx)

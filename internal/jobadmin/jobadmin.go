@@ -1,4 +1,5 @@
-package app
+// Package jobadmin lets administrators list, retry and delete background jobs. What changes a job is in the audit first.
+package jobadmin
 
 import (
 	"context"
@@ -7,26 +8,24 @@ import (
 
 	"hearth"
 	"hearth/internal/api"
-	"hearth/internal/figures"
-	"hearth/internal/observe"
 	"hearth/internal/queue"
 )
 
-// jobs returns the queue in the API's words. What changes a job is in the audit first.
-type jobs struct {
-	queue queue.Queue
-	store interface {
+// Jobs are the background jobs as the API and the command line show them. All fields but Clock are required.
+type Jobs struct {
+	Queue queue.Queue
+	Store interface {
 		Record(ctx context.Context, effects hearth.SideEffects) error
 	}
-	clock hearth.Clock
+	Clock hearth.Clock
 }
 
-var _ api.Jobs = jobs{}
+var _ api.Jobs = Jobs{}
 
-// ListJobs is api.Jobs'.
-func (j jobs) ListJobs(ctx context.Context, filter api.JobFilter, page hearth.Page) (hearth.List[api.Job], error) {
+// ListJobs implements api.Jobs.
+func (j Jobs) ListJobs(ctx context.Context, filter api.JobFilter, page hearth.Page) (hearth.List[api.Job], error) {
 	list := hearth.List[api.Job]{Total: -1}
-	found, err := j.queue.List(ctx, queue.Filter{
+	found, err := j.Queue.List(ctx, queue.Filter{
 		Queue: queue.Name(filter.Queue), State: queue.State(filter.State), Limit: page.Size(), Before: page.Cursor.ID,
 	})
 	if err != nil {
@@ -41,7 +40,7 @@ func (j jobs) ListJobs(ctx context.Context, filter api.JobFilter, page hearth.Pa
 	if !page.Count {
 		return list, nil
 	}
-	counts, err := j.queue.Counts(ctx)
+	counts, err := j.Queue.Counts(ctx)
 	list.Total = 0
 	for _, c := range counts {
 		if (filter.Queue == "" || filter.Queue == string(c.Queue)) && (filter.State == "" || filter.State == string(c.State)) {
@@ -51,9 +50,9 @@ func (j jobs) ListJobs(ctx context.Context, filter api.JobFilter, page hearth.Pa
 	return list, err
 }
 
-// Queues is api.Jobs'.
-func (j jobs) Queues(ctx context.Context) ([]api.Queue, error) {
-	counts, err := j.queue.Counts(ctx)
+// Queues implements api.Jobs.
+func (j Jobs) Queues(ctx context.Context) ([]api.Queue, error) {
+	counts, err := j.Queue.Counts(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -74,41 +73,41 @@ func (j jobs) Queues(ctx context.Context) ([]api.Queue, error) {
 	return queues, nil
 }
 
-// RetryJob is api.Jobs'.
-func (j jobs) RetryJob(ctx context.Context, caller hearth.Caller, id string) (api.Job, error) {
+// RetryJob implements api.Jobs.
+func (j Jobs) RetryJob(ctx context.Context, caller hearth.Caller, id string) (api.Job, error) {
 	if err := j.record(ctx, caller, "job.retry", id); err != nil {
 		return api.Job{}, err
 	}
-	if err := j.queue.Retry(ctx, id); err != nil {
+	if err := j.Queue.Retry(ctx, id); err != nil {
 		return api.Job{}, asJob(err)
 	}
-	job, err := j.queue.Job(ctx, id)
+	job, err := j.Queue.Job(ctx, id)
 	return wireJob(job), asJob(err)
 }
 
-// DeleteJob is api.Jobs'.
-func (j jobs) DeleteJob(ctx context.Context, caller hearth.Caller, id string) error {
+// DeleteJob implements api.Jobs.
+func (j Jobs) DeleteJob(ctx context.Context, caller hearth.Caller, id string) error {
 	if err := j.record(ctx, caller, "job.delete", id); err != nil {
 		return err
 	}
-	return asJob(j.queue.Delete(ctx, id))
+	return asJob(j.Queue.Delete(ctx, id))
 }
 
-// record notes who steers which job; CodeNotFound.
-func (j jobs) record(ctx context.Context, caller hearth.Caller, action, id string) error {
-	job, err := j.queue.Job(ctx, id)
+// record stores an audit entry of who changes which job; CodeNotFound.
+func (j Jobs) record(ctx context.Context, caller hearth.Caller, action, id string) error {
+	job, err := j.Queue.Job(ctx, id)
 	if err != nil {
 		return asJob(err)
 	}
-	entry := caller.Entry(j.clock.Now(), action, "job:"+id)
+	entry := caller.Entry(j.Clock.Now(), action, "job:"+id)
 	if entry.ActorID == "" {
 		entry.ActorID = "cli"
 	}
 	entry.Changes = map[string]hearth.Change{"kind": {Before: job.Kind}, "state": {Before: string(job.State)}}
-	return j.store.Record(ctx, hearth.SideEffects{Audit: []hearth.AuditEntry{entry}})
+	return j.Store.Record(ctx, hearth.SideEffects{Audit: []hearth.AuditEntry{entry}})
 }
 
-// asJob says of what is missing that it is a job.
+// asJob makes an error of what is not found one of a job.
 func asJob(err error) error {
 	if hearth.ErrorCode(err) == hearth.CodeNotFound {
 		return hearth.NotFound("job")
@@ -140,32 +139,8 @@ func wireJob(j queue.Job) api.Job {
 	}
 }
 
-// engine names the database.
-func (a *App) engine() string {
-	if a.config.StoreURL == "" {
-		return "sqlite"
-	}
-	return "mongodb"
-}
-
-// openFigures returns what the metrics report: of all processes together, and of the database that they share.
-func (a *App) openFigures() func(context.Context) (observe.HTTPSummary, api.Figures) {
-	use := figures.NewUse(a.asker, a.metrics.HTTP.Figures, a.cache.Stats)
-	return func(ctx context.Context) (observe.HTTPSummary, api.Figures) {
-		requests, f := use(ctx)
-		report := a.health.Report(ctx).Dependencies["database"]
-		f.Database = api.DatabaseFigures{Engine: a.engine(), State: report.State, LatencyMS: report.LatencyMS}
-		if f.Database.State != observe.StateOK {
-			f.Database.State = observe.StateDown
-		}
-		f.Database.WALBytes = a.fileSize("hearth.db-wal")
-		f.Database.Bytes = a.fileSize("hearth.db") + f.Database.WALBytes
-		return requests, f
-	}
-}
-
-// JobOrder is what the command line asks of the jobs.
-type JobOrder struct {
+// Order is what the command line asks of the jobs.
+type Order struct {
 	// Action is list, retry or delete.
 	Action string
 	// IDs are the jobs to retry or delete.
@@ -176,31 +151,30 @@ type JobOrder struct {
 	Limit int
 }
 
-// Jobs carries out an order beside a running server and returns the jobs that it is about, as they were before a deletion and are
-// after a retry. It stops at the first that fails: CodeNotFound, CodeConflict, CodeValidationFailed.
-func (a *App) Jobs(ctx context.Context, order JobOrder) ([]queue.Job, error) {
+// Do carries out an order and returns the jobs that it is about, as they were before a deletion and are after a retry; servers
+// may run meanwhile. It stops at the first job that fails: CodeNotFound, CodeConflict, CodeValidationFailed.
+func (j Jobs) Do(ctx context.Context, order Order) ([]queue.Job, error) {
 	if order.Queue != "" && !slices.Contains(queue.Names(), queue.Name(order.Queue)) ||
 		order.State != "" && !slices.Contains(queue.States(), queue.State(order.State)) {
 		return nil, hearth.Errorf(hearth.CodeValidationFailed, "there is no such queue or state")
 	}
 	if order.Action == "list" {
-		page, err := a.queue.List(ctx, queue.Filter{Queue: queue.Name(order.Queue), State: queue.State(order.State), Limit: order.Limit})
+		page, err := j.Queue.List(ctx, queue.Filter{Queue: queue.Name(order.Queue), State: queue.State(order.State), Limit: order.Limit})
 		return page.Jobs, err
 	}
-	steer := jobs{queue: a.queue, store: a.store, clock: a.options.Clock}
 	var done []queue.Job
 	for _, id := range order.IDs {
-		job, err := a.queue.Job(ctx, id)
+		job, err := j.Queue.Job(ctx, id)
 		if err != nil {
 			return done, asJob(err)
 		}
-		if err := steer.record(ctx, hearth.Caller{}, "job."+order.Action, id); err != nil {
+		if err := j.record(ctx, hearth.Caller{}, "job."+order.Action, id); err != nil {
 			return done, err
 		}
 		if order.Action == "delete" {
-			err = a.queue.Delete(ctx, id)
-		} else if err = a.queue.Retry(ctx, id); err == nil {
-			job, err = a.queue.Job(ctx, id)
+			err = j.Queue.Delete(ctx, id)
+		} else if err = j.Queue.Retry(ctx, id); err == nil {
+			job, err = j.Queue.Job(ctx, id)
 		}
 		if err != nil {
 			return done, asJob(err)
