@@ -30,6 +30,7 @@ import (
 	"hearth/internal/core/notify"
 	"hearth/internal/core/orgs"
 	"hearth/internal/core/telemetry"
+	"hearth/internal/keymutex"
 	"hearth/internal/observe"
 )
 
@@ -133,11 +134,12 @@ func (o Options) validate() (Options, error) {
 // API is the handler of all client traffic.
 type API struct {
 	options Options
-	mux     *http.ServeMux
-	huma    huma.API
-	handler http.Handler
+	// mux has every operation and, behind them, unmatched; operations has them alone.
+	mux, operations *http.ServeMux
+	huma            huma.API
+	handler         http.Handler
 	// underWay are the requests with an Idempotency-Key.
-	underWay turns
+	underWay keymutex.Mutex[string]
 	logs     logjson.Decoder
 	// modified is since when answers are as they are.
 	modified *modifications
@@ -149,7 +151,7 @@ func New(options Options) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &API{options: options, mux: http.NewServeMux(), modified: newModifications()}
+	a := &API{options: options, mux: http.NewServeMux(), operations: http.NewServeMux(), modified: newModifications()}
 	replaceHumaErrors()
 	a.huma = humago.New(discardMux{}, a.humaConfig())
 	for _, resource := range resources {
@@ -158,6 +160,7 @@ func New(options Options) (*API, error) {
 	a.registerHealth()
 	a.registerDocs()
 	a.registerPages()
+	a.mux.HandleFunc("/", a.unmatched)
 	a.handler = a.outer(a.mux)
 	return a, nil
 }

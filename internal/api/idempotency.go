@@ -17,7 +17,6 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -153,7 +152,7 @@ func (a *API) serveKeyed(
 		return handler(w, r)
 	}
 	// A repetition while the first request is under way waits, so that the work is done once, not only stored once.
-	release, err := a.underWay.acquire(r.Context(), k.caller+"\x00"+k.key)
+	release, err := a.underWay.Lock(r.Context(), k.caller+"\x00"+k.key)
 	if err != nil {
 		return err
 	}
@@ -164,41 +163,6 @@ func (a *API) serveKeyed(
 		return k.replay(w, r, replayed.Record)
 	}
 	return err
-}
-
-// turns lets one at a time do something under a name. The zero turns is ready.
-type turns struct {
-	mu sync.Mutex
-	// taken holds, for each name, what is closed when its turn ends.
-	taken map[string]chan struct{}
-}
-
-// acquire waits for the turn of a name; release ends it.
-func (t *turns) acquire(ctx context.Context, name string) (release func(), err error) {
-	mine := make(chan struct{})
-	for {
-		t.mu.Lock()
-		others := t.taken[name]
-		if others == nil {
-			if t.taken == nil {
-				t.taken = map[string]chan struct{}{}
-			}
-			t.taken[name] = mine
-			t.mu.Unlock()
-			return func() {
-				t.mu.Lock()
-				delete(t.taken, name)
-				t.mu.Unlock()
-				close(mine)
-			}, nil
-		}
-		t.mu.Unlock()
-		select {
-		case <-others:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
 }
 
 // find adds the body of a typed operation to the fingerprint, in one form however it is spaced, and looks for the record

@@ -71,6 +71,7 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 		h = compressed(h)
 	}
 	a.mux.Handle(op.Method+" "+op.pattern(), h)
+	a.operations.Handle(op.Method+" "+op.pattern(), h)
 }
 
 // compressed compresses answers of over 1 KiB, as the client accepts it.
@@ -166,7 +167,7 @@ func (a *API) outer(next http.Handler) http.Handler {
 	})
 }
 
-// dispatch answers what no operation matches with a problem, and hands on the rest.
+// dispatch refuses addresses of a form that no operation has, and passes the rest on.
 func (a *API) dispatch(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	if len(r.RequestURI) > maxURI {
 		writeError(w, r, hearth.Errorf(hearth.CodeURITooLong, "an address has at most %d bytes", maxURI))
@@ -177,11 +178,12 @@ func (a *API) dispatch(w http.ResponseWriter, r *http.Request, next http.Handler
 		writeError(w, r, hearth.NotFound("page"))
 		return
 	}
-	fallback, pattern := a.mux.Handler(r)
-	if pattern != "" {
-		next.ServeHTTP(w, r)
-		return
-	}
+	next.ServeHTTP(w, r)
+}
+
+// unmatched answers what is no operation: 405 where the path has another method, 404 elsewhere.
+func (a *API) unmatched(w http.ResponseWriter, r *http.Request) {
+	fallback, _ := a.operations.Handler(r)
 	probe := &headerProbe{header: http.Header{}}
 	fallback.ServeHTTP(probe, r)
 	if probe.status == http.StatusMethodNotAllowed {

@@ -23,3 +23,34 @@ func TestIdentifiersAreSortedUUIDsOfVersion7(t *testing.T) {
 		last = id
 	}
 }
+
+func TestIdentifiersOfManyGoroutinesAreUnique(t *testing.T) {
+	t.Parallel()
+	const each = 20_000
+	made := make(chan []string)
+	for range 8 {
+		go func() {
+			ids := make([]string, each)
+			for i := range ids {
+				ids[i] = newid.New()
+			}
+			made <- ids
+		}()
+	}
+	seen := make(map[string]bool, 8*each)
+	for range 8 {
+		for _, id := range <-made {
+			if seen[id] || seen[id[19:]] {
+				t.Fatalf("%q or its random end was made twice", id)
+			}
+			seen[id], seen[id[19:]] = true, true
+		}
+	}
+}
+
+func BenchmarkNew(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		newid.New()
+	}
+}
