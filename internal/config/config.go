@@ -25,50 +25,50 @@ import (
 // A Config is read once at the start and not changed after that.
 type Config struct {
 	Addr             string         `key:"addr" default:":8080" kind:"addr" group:"Server" help:"Address of the API: host:port, or :port for every interface."`
-	AdminAddr        string         `key:"admin_addr" default:"127.0.0.1:9090" kind:"addr" off:"true" group:"Server" help:"Address of the metrics and profiles, or off. Never open it to the world."`
-	PublicURL        string         `key:"public_url" kind:"url" schemes:"http,https" group:"Server" help:"Where people reach the server from outside: links in e-mail and the first start start with it. Default: http://localhost and the port."`
-	Worker           bool           `key:"worker" default:"true" group:"Server" help:"Run background jobs in the server too; false where workers run on their own."`
+	AdminAddr        string         `key:"admin_addr" default:"127.0.0.1:9090" kind:"addr" off:"true" group:"Server" help:"Address of the metrics and profiles, or off. Keep it private: it has no authentication."`
+	PublicURL        string         `key:"public_url" kind:"url" schemes:"http,https" group:"Server" help:"Address of the server as users see it: links in e-mail begin with it. Default: http://localhost and the port."`
+	Worker           bool           `key:"worker" default:"true" group:"Server" help:"Run background jobs in the server too; false where workers run as processes of their own."`
 	QueueConcurrency Concurrency    `key:"queue_concurrency" group:"Server" help:"Jobs of each queue that a worker runs at once, such as export=2,cleanup=0. A queue left out keeps its default; 0 leaves it to other workers."`
 	TrustedProxies   []netip.Prefix `key:"trusted_proxies" group:"Server" help:"Networks (CIDR, or a single address) whose X-Forwarded-For counts."`
-	AccelRedirect    string         `key:"accel_redirect" group:"Server" help:"Where a trusted nginx has the directory of files as an internal location, such as /.hearth/files/: it sends export files itself then. Empty: the program does."`
+	AccelRedirect    string         `key:"accel_redirect" group:"Server" help:"Internal location of a trusted nginx for the directory of files, such as /.hearth/files/: nginx sends export files then. Empty: the program does."`
 	AllowedOrigins   []string       `key:"allowed_origins" kind:"origin" group:"Server" help:"Origins of web pages that may call the API and open streams, such as https://home.example; * for all."`
 
 	BodyLimit       Bytes         `key:"body_limit" default:"1MiB" min:"1KiB" max:"64MiB" group:"Server" help:"Largest request body."`
 	BatchBodyLimit  Bytes         `key:"batch_body_limit" default:"16MiB" min:"1KiB" max:"256MiB" group:"Server" help:"Largest body of a batch of logs."`
-	ShutdownTimeout time.Duration `key:"shutdown_timeout" default:"15s" min:"100ms" max:"15s" group:"Server" help:"How long a stop waits for requests that are under way."`
+	ShutdownTimeout time.Duration `key:"shutdown_timeout" default:"15s" min:"100ms" max:"15s" group:"Server" help:"How long a stop waits for requests in progress."`
 
-	DataDir   string        `key:"data_dir" default:"./hearth-data" group:"Storage" help:"Where everything is kept that has no address of its own: database, keys, files, mail. Made with mode 0700."`
+	DataDir   string        `key:"data_dir" default:"./hearth-data" group:"Storage" help:"Folder of everything that has no address of its own: database, keys, files, mail. Created with mode 0700."`
 	StoreURL  string        `key:"store_url" kind:"url" schemes:"mongodb,mongodb+srv" secret:"url" group:"Storage" help:"Database, such as mongodb://host/hearth. Empty: SQLite in the data directory."`
-	RedisURL  string        `key:"redis_url" kind:"url" schemes:"redis,rediss" secret:"url" group:"Storage" help:"Redis shared by several instances, such as redis://host:6379/0. Empty: everything in this process."`
+	RedisURL  string        `key:"redis_url" kind:"url" schemes:"redis,rediss" secret:"url" group:"Storage" help:"Redis shared by several instances, such as redis://host:6379/0. Empty: none, one process alone."`
 	BlobURL   string        `key:"blob_url" kind:"url" schemes:"s3,file" secret:"url" group:"Storage" help:"Storage of export files, archives and backups, such as s3://bucket?endpoint=host:9000, or file:///mnt/hearth for a directory that all instances mount. Empty: the data directory."`
 	Retention time.Duration `key:"retention" default:"off" min:"1m" off:"true" group:"Storage" help:"How long logs are kept, such as 90d, or off to keep them for ever."`
-	Archive   bool          `key:"archive" default:"off" group:"Storage" help:"on: what retention removes is written to Parquet files beside the exports first, by month; hearth import reads them back."`
+	Archive   bool          `key:"archive" default:"off" group:"Storage" help:"on: logs are written to Parquet files by month before retention deletes them; hearth import reads them back."`
 	CacheSize Bytes         `key:"cache_size" default:"64MiB" max:"64GiB" off:"true" group:"Storage" help:"Memory for cached answers, or off."`
 
-	BackupSchedule Schedule `key:"backup_schedule" default:"off" off:"true" group:"Backup" help:"When backups are made by themselves: every so often, such as 6h, or 24h@03:30 for a time of day in UTC; or off."`
-	BackupKeep     int      `key:"backup_keep" default:"7" min:"1" max:"10000" group:"Backup" help:"Backups of the schedule that are kept; older ones are removed. Those made by hand stay."`
+	BackupSchedule Schedule `key:"backup_schedule" default:"off" off:"true" group:"Backup" help:"When backups are made: an interval such as 6h, or 24h@03:30 for a time of day in UTC; or off."`
+	BackupKeep     int      `key:"backup_keep" default:"7" min:"1" max:"10000" group:"Backup" help:"Backups of the schedule that are kept; older ones are removed. Those made by hand are kept."`
 	BackupDir      string   `key:"backup_dir" group:"Backup" help:"Folder of the backups. Empty: the storage of files (blob_url), under backups/."`
 	BackupKeys     []Key    `key:"backup_key" secret:"true" group:"Backup" help:"32 random bytes in base64 (openssl rand -base64 32) that encrypt backups. Several, by commas: the first encrypts, each decrypts what it encrypted. Keep it apart from the backups."`
 
 	SMTPURL  string `key:"smtp_url" kind:"url" schemes:"smtp,smtps" secret:"url" group:"Mail" help:"Mail server, such as smtp://user:password@host:587. Empty: mail is written to the data directory."`
 	MailFrom string `key:"mail_from" default:"hearth <hearth@localhost>" kind:"mailbox" group:"Mail" help:"Sender of the mail."`
 
-	Signup            Signup        `key:"signup" default:"open" enum:"open,invite,closed" group:"Accounts" help:"Who may sign up: everybody, people with an invitation, or nobody."`
+	Signup            Signup        `key:"signup" default:"open" enum:"open,invite,closed" group:"Accounts" help:"Who may sign up: anyone, users with an invitation, or no one."`
 	AccessTTL         time.Duration `key:"access_ttl" default:"15m" min:"1s" max:"1d" group:"Accounts" help:"Life of an access token."`
 	RefreshTTL        time.Duration `key:"refresh_ttl" default:"168h" min:"1s" max:"365d" group:"Accounts" help:"Life of a login: refreshing never extends it, and no access token outlives it."`
-	BcryptCost        int           `key:"bcrypt_cost" default:"10" min:"4" max:"15" group:"Accounts" help:"Cost of a password hash; below 10 is for tests alone."`
-	BcryptConcurrency int           `key:"bcrypt_concurrency" default:"0" min:"0" max:"256" group:"Accounts" help:"Password hashes at once, so that logins never starve devices; 0: half of the processors."`
+	BcryptCost        int           `key:"bcrypt_cost" default:"10" min:"4" max:"15" group:"Accounts" help:"Cost of a password hash; below 10 is for tests only."`
+	BcryptConcurrency int           `key:"bcrypt_concurrency" default:"0" min:"0" max:"256" group:"Accounts" help:"Password hashes at once, so that logins do not delay devices; 0: half of the processors."`
 	EncryptionKeys    []Key         `key:"encryption_key" secret:"true" group:"Accounts" help:"32 random bytes in base64 (openssl rand -base64 32) that encrypt personal and secret fields. Several, by commas: the first encrypts, the others still decrypt."`
-	RateLimits        RateLimits    `key:"rate_limits" group:"Accounts" help:"Requests in a time by class, such as auth=5/1m,general=off, or off for all. A class left out keeps its default."`
+	RateLimits        RateLimits    `key:"rate_limits" group:"Accounts" help:"Requests in a period by class, such as auth=5/1m,general=off, or off for all. A class left out keeps its default."`
 
-	LogLevel     slog.Level    `key:"log_level" default:"info" group:"Observing" help:"Least level that is logged: debug, info, warn or error."`
-	LogFormat    string        `key:"log_format" default:"auto" enum:"auto,text,json" group:"Observing" help:"Form of the log; auto is text on a terminal and json elsewhere."`
+	LogLevel     slog.Level    `key:"log_level" default:"info" group:"Observing" help:"Lowest level that is logged: debug, info, warn or error."`
+	LogFormat    string        `key:"log_format" default:"auto" enum:"auto,text,json" group:"Observing" help:"Form of the log; auto is text on a terminal, else json."`
 	LogDir       string        `key:"log_dir" group:"Observing" help:"Folder of the rotating files combined.log and error.log. Empty: standard error alone."`
 	SlowRequest  time.Duration `key:"slow_request" default:"1s" off:"true" group:"Observing" help:"Requests slower than this are logged as performance, or off."`
 	SlowQuery    time.Duration `key:"slow_query" default:"200ms" off:"true" group:"Observing" help:"Database operations slower than this are logged as performance, or off."`
-	Metrics      bool          `key:"metrics" default:"true" group:"Observing" help:"Count requests and operations of the store; false only to measure what the counting costs."`
-	OTLPEndpoint string        `key:"otlp_endpoint" kind:"url" schemes:"http,https" secret:"url" group:"Observing" help:"Where traces go by OTLP over HTTP, such as http://localhost:4318. Empty: no traces."`
-	OTLPRatio    float64       `key:"otlp_ratio" default:"0.1" min:"0" max:"1" group:"Observing" help:"Share of the requests that are traced, with all they cause."`
+	Metrics      bool          `key:"metrics" default:"true" group:"Observing" help:"Count requests and operations of the store; false only to measure the cost of counting."`
+	OTLPEndpoint string        `key:"otlp_endpoint" kind:"url" schemes:"http,https" secret:"url" group:"Observing" help:"Receiver of traces, OTLP over HTTP, such as http://localhost:4318. Empty: no traces."`
+	OTLPRatio    float64       `key:"otlp_ratio" default:"0.1" min:"0" max:"1" group:"Observing" help:"Share of requests that are traced, with the jobs they cause."`
 
 	raw map[string]value // by key: what was said, and where
 }

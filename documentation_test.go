@@ -74,3 +74,53 @@ func TestEveryLinkOfTheDocumentationLeadsSomewhere(t *testing.T) {
 		t.Errorf("only %d links: the test lost its targets", links)
 	}
 }
+
+// The reference pages list what the program has: every error code, and every metric.
+func TestTheReferenceOfTheDocumentationIsComplete(t *testing.T) {
+	t.Parallel()
+	listed := func(page string) map[string]bool {
+		content, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := map[string]bool{}
+		for _, found := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllSubmatch(content, -1) {
+			all[string(found[1])] = true
+		}
+		return all
+	}
+	metrics, codes := listed("docs/reference/metrics.md"), listed("docs/reference/errors.md")
+	used := map[string]bool{}
+	err := fs.WalkDir(os.DirFS("."), "internal", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(name)
+		for _, found := range regexp.MustCompile(`"hearth_([a-z_]+[a-z])"`).FindAllSubmatch(source, -1) {
+			used[string(found[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(used, "centrifuge") // the prefix of another library's metrics
+	for name := range used {
+		if !metrics[name] {
+			t.Errorf("docs/reference/metrics.md does not list %s", name)
+		}
+	}
+	source, err := os.ReadFile("error.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := regexp.MustCompile(`Code\s+= "([a-z_]+)"`).FindAllSubmatch(source, -1)
+	for _, found := range known {
+		if !codes[string(found[1])] {
+			t.Errorf("docs/reference/errors.md does not list %s", found[1])
+		}
+	}
+	if len(used) < 40 || len(known) < 20 {
+		t.Errorf("only %d metrics and %d codes: the test lost its targets", len(used), len(known))
+	}
+}
