@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"iter"
@@ -206,80 +205,24 @@ func (a *archiver) journals() {
 		func(v []hearth.AuditEntry) hearth.ArchivePart { return hearth.ArchivePart{Audit: v} })
 }
 
-// logs returns the logs that readers see: chunk by chunk, scope by scope, then the tail.
+// logs returns the logs that readers see, oldest first.
 func (a *archiver) logs() {
-	if a.err != nil {
-		return
-	}
-	v, err := a.store.openView(a.r, logScope{reach: hearth.Reach{All: true}, span: everSpan()})
-	if a.err = err; err != nil || v.from >= v.to {
-		return
-	}
-	defer v.returnMemory()
-	logs := &archivedLogs{archiver: a, view: v, names: map[int64]string{}}
-	for _, scope := range v.scopes {
-		if a.err == nil {
-			a.err = logs.scope(scope)
+	var part []hearth.LogEntry
+	flush := func() {
+		if len(part) > 0 {
+			a.give(hearth.ArchivePart{Logs: part}) // it belongs to who takes it
+			part = make([]hearth.LogEntry, 0, hearth.MaxArchivePart)
 		}
 	}
-	v.tailEntries(logs.add)
-	logs.flush()
-}
-
-// archivedLogs gathers logs into parts of the largest size.
-type archivedLogs struct {
-	*archiver
-	view *logView
-	part []hearth.LogEntry
-	// names are those of events by key.
-	names map[int64]string
-}
-
-func (l *archivedLogs) scope(scope int64) error {
-	rows, err := l.r.query(chunksForward, scope, l.view.from, l.view.to)
-	if err != nil {
-		return err
-	}
-	in := timeRange{from: l.view.from, to: l.view.to}
-	var data sql.RawBytes
-	for l.err == nil && rows.Next() {
-		if err := rows.Scan(&data); err != nil {
-			return closed(rows, err)
-		}
-		if err := l.view.decode(&l.view.lastChunk, scope, data); err != nil {
-			return closed(rows, err)
-		}
-		in.each(&l.view.lastChunk, func(series []tsdb.Series, e *tsdb.Entry) bool {
-			l.add(series, e)
-			return l.err == nil
-		})
-	}
-	return closed(rows, l.err)
-}
-
-func (l *archivedLogs) add(series []tsdb.Series, e *tsdb.Entry) {
-	if l.err != nil {
-		return
-	}
-	s := &series[e.Series]
-	name, ok := l.names[s.Event]
-	if !ok {
-		if name, l.err = l.store.names.name(l.view.q, s.Event); l.err != nil {
+	// The scan is of the archive's snapshot.
+	ctx := context.WithValue(a.r.ctx, snapshotKey{a.store}, a.r.readConn)
+	for entry, err := range a.store.ScanLogs(ctx, hearth.LogScan{Reach: hearth.Reach{All: true}, Span: tsdb.Ever()}) {
+		if a.err = errors.Join(a.err, err); a.err != nil {
 			return
 		}
-		l.names[s.Event] = name
+		if part = append(part, entry); len(part) == hearth.MaxArchivePart {
+			flush()
+		}
 	}
-	l.part = append(l.part, hearth.LogEntry{Device: s.Device, Event: name, Value: e.Value, At: e.At, Seq: e.Seq})
-	if len(l.part) == hearth.MaxArchivePart {
-		l.flush()
-	}
-}
-
-// flush returns what was gathered. The part belongs to who takes it.
-func (l *archivedLogs) flush() {
-	if len(l.part) > 0 {
-		part := l.part
-		l.part = make([]hearth.LogEntry, 0, hearth.MaxArchivePart)
-		l.give(hearth.ArchivePart{Logs: part})
-	}
+	flush()
 }

@@ -3,10 +3,8 @@ package sqlite
 import (
 	"context"
 	"encoding/json"
-	"slices"
 
 	"hearth"
-	"hearth/internal/tsdb"
 )
 
 // BeginRestore implements hearth.Archiver.
@@ -79,7 +77,11 @@ func (s *Store) RestorePart(ctx context.Context, part hearth.ArchivePart, restor
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, "RestorePart", func(t *tx) error {
+	rows, err := s.restoredLogs(ctx, part.Logs)
+	if err != nil {
+		return err
+	}
+	err = s.write(ctx, "RestorePart", func(t *tx) error {
 		result, err := t.exec(`UPDATE restore_state SET done=? WHERE source=?`, string(done), restore.Source)
 		if err != nil {
 			return err
@@ -89,14 +91,20 @@ func (s *Store) RestorePart(ctx context.Context, part hearth.ArchivePart, restor
 		}
 		for _, step := range []func(*tx, *hearth.ArchivePart) error{
 			restoreCounters, restorePeople, restoreSessions, restoreOrganizations, restoreDevices, restoreNotifications, restoreExports,
-			restoreJournals, restoreAudit, s.restoreLogs,
+			restoreJournals, restoreAudit,
 		} {
 			if err := step(t, &part); err != nil {
 				return err
 			}
 		}
-		return nil
+		return insertRows(t, rows)
 	})
+	for _, row := range rows {
+		if err == nil {
+			s.Stored(row)
+		}
+	}
+	return err
 }
 
 // restoreEach runs a statement once a record, with the values that the record returns.
@@ -287,64 +295,3 @@ func restoreAudit(t *tx, part *hearth.ArchivePart) error {
 		})
 }
 
-// restoreLogs folds logs at once, past the tail: their numbers are given, and nobody waits for them. Those of devices that
-// are not there are an error, because nobody would see them again.
-func (s *Store) restoreLogs(t *tx, part *hearth.ArchivePart) error {
-	if len(part.Logs) == 0 {
-		return nil
-	}
-	w := t.w.logs
-	batch := foldBatch{entries: make([]tsdb.Entry, 0, len(part.Logs))}
-	type line struct {
-		device int64
-		event  string
-	}
-	index := map[line]uint32{}
-	var last line
-	var rank uint32
-	for i := range part.Logs {
-		e := &part.Logs[i]
-		if l := (line{e.Device, e.Event}); i == 0 || l != last {
-			var ok bool
-			if rank, ok = index[l]; !ok {
-				scope, alive, err := w.scopeOf(t, e.Device)
-				if err != nil {
-					return err
-				}
-				if !alive {
-					return hearth.Errorf(hearth.CodeConflict, "log %s is of device %d, which is not in the archive", hearth.LogID(e.Seq), e.Device)
-				}
-				event, err := w.eventKey(t, e.Event)
-				if err != nil {
-					return err
-				}
-				rank = uint32(len(batch.series))
-				batch.series = append(batch.series, tsdb.Series{Scope: scope, Device: e.Device, Event: event})
-				index[l] = rank
-			}
-			last = l
-		}
-		batch.entries = append(batch.entries, tsdb.Entry{At: e.At, Seq: e.Seq, Value: e.Value, Series: rank})
-	}
-	batch.sort()
-	return s.foldBatch(t, batch)
-}
-
-// sort puts series and entries in the order that a fold wants.
-func (b *foldBatch) sort() {
-	sorted := slices.Clone(b.series)
-	slices.SortFunc(sorted, tsdb.Series.Compare)
-	to := make([]uint32, len(sorted))
-	for i, series := range b.series {
-		at, _ := slices.BinarySearchFunc(sorted, series, tsdb.Series.Compare)
-		to[i] = uint32(at)
-	}
-	b.series = sorted
-	for i := range b.entries {
-		b.entries[i].Series = to[b.entries[i].Series]
-	}
-	if !slices.IsSortedFunc(b.entries, tsdb.Entry.Compare) {
-		slices.SortFunc(b.entries, tsdb.Entry.Compare)
-	}
-	b.byScope()
-}
