@@ -294,4 +294,3 @@ func restoreAudit(t *tx, part *hearth.ArchivePart) error {
 				e.RequestID, e.ChangesText}, nil
 		})
 }
-
