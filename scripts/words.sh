@@ -7,7 +7,10 @@
 set -euo pipefail
 cd "$(git rev-parse --show-toplevel)"
 
-clean=(internal/boundedcache internal/groupcommit internal/keymutex internal/newid)
+clean=(
+  internal/boundedcache internal/core/account internal/core/analytics internal/core/archive internal/core/audit internal/core/orgs
+  internal/core/telemetry internal/groupcommit internal/keymutex internal/newid
+)
 
 [[ $# -gt 0 ]] || set -- "${clean[@]}"
 git ls-files -z --cached --others --exclude-standard -- "$@" | perl -Mstrict -we '

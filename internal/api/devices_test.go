@@ -34,7 +34,7 @@ func newFarm(t testing.TB) *farm {
 	if err != nil {
 		t.Fatal(err)
 	}
-	organizations, err := orgs.New(orgs.Options{Store: store, People: store, Secret: bytes.Repeat([]byte("s"), 32)})
+	organizations, err := orgs.New(orgs.Options{Store: store, Users: store, Secret: bytes.Repeat([]byte("s"), 32)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ func (a *App) openOrganizations(ctx context.Context) error {
 		return err
 	}
 	options := orgs.Options{
-		Store: a.store, People: a.store, Clock: a.options.Clock, Secret: secret, Observers: []orgs.Observer{a.memberships},
+		Store: a.store, Users: a.store, Clock: a.options.Clock, Secret: secret, Observers: []orgs.Observer{a.memberships},
 	}
 	if a.others != nil {
 		options.OnRoles = a.others.RolesChanged

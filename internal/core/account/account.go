@@ -1,4 +1,4 @@
-// Package account is people: sign-up, login, access and refresh tokens, sessions, lockout, passwords.
+// Package account is user accounts: sign-up, login, access and refresh tokens, sessions, lockout, passwords.
 package account
 
 import (
@@ -31,7 +31,7 @@ type Sealer interface {
 	Current(sealed []byte) bool
 }
 
-// SessionObserver is told what must stop at once, after it is durable. It must be quick.
+// SessionObserver hears of ended sessions once their end is durable, and stops what they opened. It must be quick.
 type SessionObserver interface {
 	// SessionsEnded says that these sessions of the user ended; nil means that the rights of all of the user's sessions
 	// changed, so that streams must connect again.
@@ -60,8 +60,8 @@ type Options struct {
 	// AccessTTL is the life of an access token (0: 15 minutes), RefreshTTL that of a login (0: 7 days).
 	AccessTTL  time.Duration
 	RefreshTTL time.Duration
-	// SignUp says who may sign up; "" is SignUpOpen. Invited tells, for SignUpInvite, whether an e-mail was invited; nil:
-	// nobody was.
+	// SignUp says who may sign up; "" is SignUpOpen. Invited reports, for SignUpInvite, whether an e-mail was
+	// invited; nil: none was.
 	SignUp  SignUp
 	Invited func(ctx context.Context, email string) (bool, error)
 	// BcryptCost is that of new hashes, 4 to 31 (0: 10); HashSlots is how many are computed at once (0: 1).
@@ -70,7 +70,7 @@ type Options struct {
 	// Sealer encrypts ip and user agent of sessions, Notices those of security notices; nil leaves them as they are.
 	Sealer  Sealer
 	Notices Sealer
-	// Observers are told of ended sessions.
+	// Observers hear of ended sessions.
 	Observers []SessionObserver
 	// ResetFloor is how long the answer to a request for a password reset takes at least, so that known and unknown
 	// e-mails take as long (0: 250 ms).
@@ -130,7 +130,7 @@ func (plainSealer) Seal(plain []byte) ([]byte, error)  { return plain, nil }
 func (plainSealer) Open(sealed []byte) ([]byte, error) { return sealed, nil }
 func (plainSealer) Current([]byte) bool                { return true }
 
-// Service is people's accounts. Its methods may be called at once from many goroutines.
+// Service is the accounts of users. Its methods may be called at once from many goroutines.
 type Service struct {
 	options Options
 	store   Store
@@ -185,13 +185,13 @@ type event struct {
 	sessionID string
 	result    hearth.Code // "" is ok
 	changes   map[string]hearth.Change
-	// notify, if set, tells the user: what happened, as package notify knows it. notifyAt is where the e-mail goes, if not to
-	// the user's address of now.
+	// notify is the notice that the user is sent, a value of package notify; "" sends none. notifyAt is the address, if not
+	// the user's own.
 	notify   string
 	notifyAt string
 }
 
-// note makes what travels with the write that the event is about, and logs it.
+// note returns the side effects of the write that the event is about, and logs the event.
 func (s *Service) note(ctx context.Context, e event) hearth.SideEffects {
 	now := s.now()
 	entry := hearth.AuditEntry{

@@ -42,7 +42,7 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// endings notes what a SessionObserver is told.
+// endings is a SessionObserver that records its calls.
 type endings struct {
 	mu  sync.Mutex
 	all []string

@@ -35,7 +35,7 @@ type sessionState struct {
 	asking *atomic.Bool
 }
 
-// Authenticate tells who an access token belongs to. Errors: CodeUnauthenticated, CodeTokenExpired, CodeTokenRevoked, and
+// Authenticate returns the caller that an access token belongs to. Errors: CodeUnauthenticated, CodeTokenExpired, CodeTokenRevoked, and
 // CodeUnavailable when that cannot be found out. A logout in this process counts at once, one in another within a second.
 func (s *Service) Authenticate(ctx context.Context, bearer string) (hearth.Caller, error) {
 	if len(bearer) > maxAccessToken {
@@ -68,7 +68,7 @@ func (s *Service) Authenticate(ctx context.Context, bearer string) (hearth.Calle
 	return hearth.Caller{UserID: token.userID, Role: token.role, SessionID: token.sessionID, Epoch: token.epoch}, nil
 }
 
-// Alive reports whether a caller that Authenticate returned earlier would still be let in, its token's own expiry aside:
+// Alive reports whether a caller that Authenticate returned earlier would still be accepted, its token's own expiry aside:
 // CodeTokenRevoked, CodeTokenExpired for the end of the session, or CodeUnavailable. Streams ask it now and then.
 func (s *Service) Alive(ctx context.Context, caller hearth.Caller) error {
 	state, err := s.state(ctx, caller.SessionID)
@@ -134,7 +134,7 @@ func (s *Service) readState(ctx context.Context, sessionID string) (sessionState
 	}, nil
 }
 
-// ended makes the end of sessions count in this process at once, and tells the others who want to know.
+// ended makes the end of sessions count in this process at once and notifies the observers.
 func (s *Service) ended(userID string, sessionIDs ...string) {
 	if len(sessionIDs) == 0 {
 		return

@@ -242,7 +242,7 @@ func (r *KeyRing) verifier(id string, now time.Time) (ed25519.PublicKey, bool) {
 	return key.public, ok && (key.until.IsZero() || now.Before(key.until))
 }
 
-// derive returns 256 bits that nobody without the key file can compute, the same for the same purpose and value.
+// derive returns 256 bits that cannot be computed without the key file, the same for the same purpose and value.
 func (r *KeyRing) derive(purpose, value string) []byte {
 	mac := hmac.New(sha256.New, r.keys.Load().file.Secret)
 	mac.Write([]byte(purpose + "\x00" + value))

@@ -45,28 +45,28 @@ func (s *Service) Login(ctx context.Context, caller hearth.Caller, credentials C
 	return grant, err
 }
 
-// Credentials are what somebody claims to be.
+// Credentials are an e-mail and a password to check.
 type Credentials struct {
 	Email    string
 	Password string
-	// action names the try in the audit log; "" is "auth.login".
+	// action names the attempt in the audit log; "" is "auth.login".
 	action string
 }
 
-// proof is what a right password returns: the user, and the key under which the tries are counted.
+// proof is what a right password returns: the user, and the key under which the attempts are counted.
 type proof struct {
 	user  hearth.User
 	tries []byte
 }
 
-// prove checks a password and calls proven if it is right. Each try is counted before its verdict, in the store, so that
-// parallel ones cannot pass the limit; proven's write must clear the count. No other try of the account runs meanwhile.
+// prove checks a password and calls proven if it is right. Each attempt is counted before its verdict, in the store, so that
+// parallel ones cannot pass the limit; proven's write must clear the count. No other attempt on the account runs meanwhile.
 func (s *Service) prove(
 	ctx context.Context, caller hearth.Caller, c Credentials, proven func(context.Context, proof) error,
 ) error {
 	email, valid := hearth.NormalizeEmail(c.Email)
 	if !valid {
-		email = strings.ToValidUTF8(email[:min(len(email), 2*hearth.MaxEmail)], "") // nobody's, but counted alike
+		email = strings.ToValidUTF8(email[:min(len(email), 2*hearth.MaxEmail)], "") // no user's, but counted alike
 	}
 	if c.action == "" {
 		c.action = "auth.login"
@@ -80,7 +80,7 @@ func (s *Service) prove(
 		return err
 	}
 	defer unlock()
-	// Asked first without a turn at the hashes and without a write: a locked account costs next to nothing.
+	// Checked first without a hash and without a write: a locked account costs next to nothing.
 	now := s.now()
 	before, err := s.store.Tries(ctx, tries)
 	if err != nil {
@@ -95,7 +95,7 @@ func (s *Service) prove(
 		s.logRefusal(ctx, event{caller: caller, action: c.action, userID: user.ID, result: hearth.CodeAccountLocked})
 		return err
 	}
-	right, counted, err := s.try(ctx, tries, user.PasswordHash, c.Password)
+	right, counted, err := s.attempt(ctx, tries, user.PasswordHash, c.Password)
 	if err != nil {
 		return err
 	}
@@ -126,8 +126,8 @@ func (s *Service) prove(
 	return errWrongCredentials()
 }
 
-// try counts a try and returns the verdict, in a turn at the hashes.
-func (s *Service) try(ctx context.Context, key, hash []byte, password string) (right bool, counted hearth.Tries, err error) {
+// attempt counts an attempt and reports whether the password is right. It waits for a free hash slot.
+func (s *Service) attempt(ctx context.Context, key, hash []byte, password string) (right bool, counted hearth.Tries, err error) {
 	if err := s.hashes.acquire(ctx); err != nil {
 		return false, counted, err
 	}
@@ -137,7 +137,7 @@ func (s *Service) try(ctx context.Context, key, hash []byte, password string) (r
 		if err := locked(t, now); err != nil {
 			return t, hearth.SideEffects{}, err
 		}
-		if !t.LockedUntil.IsZero() { // the lock has run out: a new row of tries
+		if !t.LockedUntil.IsZero() { // the lock has run out: count anew
 			t = hearth.Tries{}
 		}
 		t.Failed++
@@ -175,7 +175,7 @@ func (s *Service) logRefusal(ctx context.Context, e event) { _ = s.note(ctx, e) 
 // opening is a login about to be stored.
 type opening struct {
 	user hearth.User
-	// clear is the key of the tries that the login forgets.
+	// clear is the key of the attempts that the login clears.
 	clear []byte
 	// rehash is the right password, for a hash of another cost than today's.
 	rehash string

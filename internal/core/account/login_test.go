@@ -19,7 +19,7 @@ func wrong(h *house, email string) error {
 
 func TestFiveWrongPasswordsLockTheAccount(t *testing.T) {
 	t.Parallel()
-	for _, who := range []string{email, "nobody@example.com"} { // the two cannot be told apart
+	for _, who := range []string{email, "nobody@example.com"} { // the answers must be alike
 		h := newHouse(t)
 		h.user(email, hearth.RoleUser)
 		for range 5 {

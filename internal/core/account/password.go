@@ -24,7 +24,7 @@ type hasher struct {
 	cost    int
 	slots   chan struct{}
 	waiting atomic.Int64
-	// decoy is compared for e-mails that nobody has, so that they take as long.
+	// decoy is compared for unknown e-mails, so that they take as long.
 	decoy []byte
 }
 
@@ -92,7 +92,7 @@ func checkNewPassword(password, location string) []hearth.FieldError {
 	return []hearth.FieldError{{Location: location, Message: message}}
 }
 
-// isCommon looks a password up, letter case aside. One letter over and over is common whatever the letter.
+// isCommon reports whether a password is in the list, in any case, or repeats one character.
 func isCommon(password string) bool {
 	password = strings.ToLower(password)
 	if password == strings.Repeat(password[:1], len(password)) {

@@ -62,8 +62,8 @@ type resetJob struct {
 	ResetID string `json:"reset_id"`
 }
 
-// RequestReset mails a link for a new password to the e-mail, if somebody has it. Whether or not, the answer is the same
-// and takes as long.
+// RequestReset mails a link for a new password to the e-mail if an account has it. The answer is the same and takes as long if
+// none has.
 func (s *Service) RequestReset(ctx context.Context, caller hearth.Caller, email string) error {
 	floor := time.NewTimer(s.options.ResetFloor)
 	defer floor.Stop()

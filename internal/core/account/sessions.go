@@ -19,7 +19,7 @@ type SessionInfo struct {
 	CreatedAt  time.Time
 	LastUsedAt time.Time
 	ExpiresAt  time.Time
-	// Current tells that the caller's own token belongs to it.
+	// Current is set for the session of the caller's token.
 	Current bool
 }
 
@@ -32,7 +32,7 @@ func (s *Service) Sessions(ctx context.Context, caller hearth.Caller) ([]Session
 	infos := make([]SessionInfo, len(sessions))
 	for i, session := range sessions {
 		origin, err := s.readOrigin(session.Origin)
-		if err != nil { // people must be able to end a session whatever became of the key
+		if err != nil { // users must be able to end a session whatever became of the key
 			s.log.ErrorContext(ctx, "a session's origin cannot be read", "session", session.ID, "err", err)
 		}
 		infos[i] = SessionInfo{
@@ -142,7 +142,7 @@ func (s *Service) revokeAccess(ctx context.Context, caller hearth.Caller, token 
 // Resealed is what Reseal did: how many values it sealed anew, and how many it could not open.
 type Resealed struct{ Changed, Lost int }
 
-// Reseal seals every stored field anew that is not sealed with today's key, in small steps beside a running server.
+// Reseal seals every stored field anew that is not sealed with today's key, in small steps while the server runs.
 func (s *Service) Reseal(ctx context.Context) (total Resealed, err error) {
 	for after := ""; ; {
 		changed, lost := map[string]bool{}, map[string]bool{} // by id: the function may run more than once

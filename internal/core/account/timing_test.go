@@ -34,7 +34,7 @@ func (a *asked) take() []string {
 	return names
 }
 
-// What takes time is the same work for an e-mail that somebody has and for one that nobody has: the same questions to the
+// What takes time is the same work for a known and for an unknown e-mail: the same questions to the
 // store in the same order, and one password hash of the same cost (TestNobodysHashCostsWhatAnybodysDoes).
 func TestKnownAndUnknownEmailsAreTheSameWork(t *testing.T) {
 	t.Parallel()
@@ -67,7 +67,7 @@ func TestKnownAndUnknownEmailsAreTheSameWork(t *testing.T) {
 	}
 }
 
-// medians times wrong logins of people there are and of people there are not, in turns, and returns both medians.
+// medians times wrong logins of known and of unknown users, in turns, and returns both medians.
 func medians(t testing.TB, h *house, rounds int) (known, unknown time.Duration) {
 	t.Helper()
 	times := [2][]time.Duration{}

@@ -118,7 +118,7 @@ func (t *tokens) verify(text string, now time.Time) (verified, error) {
 	return v, nil
 }
 
-// onlyExpired reports whether nothing else is wrong with the claims: "expired" tells a client to refresh.
+// onlyExpired reports whether nothing else is wrong with the claims: "expired" makes a client refresh.
 func onlyExpired(err error) bool {
 	for _, other := range []error{
 		jwt.ErrTokenInvalidIssuer, jwt.ErrTokenInvalidAudience, jwt.ErrTokenUsedBeforeIssued, jwt.ErrTokenNotValidYet,

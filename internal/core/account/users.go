@@ -50,7 +50,7 @@ func (s *Service) SignUp(ctx context.Context, caller hearth.Caller, n NewUser, k
 }
 
 func (s *Service) maySignUp(ctx context.Context, email string) error {
-	refusal := hearth.Errorf(hearth.CodeForbidden, "nobody may sign up here without an invitation")
+	refusal := hearth.Errorf(hearth.CodeForbidden, "sign-up needs an invitation")
 	switch s.options.SignUp {
 	case SignUpOpen:
 		return nil
@@ -65,10 +65,10 @@ func (s *Service) maySignUp(ctx context.Context, email string) error {
 		}
 		return refusal
 	}
-	return hearth.Errorf(hearth.CodeForbidden, "nobody may sign up here")
+	return hearth.Errorf(hearth.CodeForbidden, "sign-up is closed")
 }
 
-// CreateUser makes an account for the command line; it works beside a running server. CodeValidationFailed,
+// CreateUser makes an account for the command line; it works while a server runs. CodeValidationFailed,
 // CodeEmailTaken.
 func (s *Service) CreateUser(ctx context.Context, n NewUser) (hearth.User, error) {
 	user, err := s.prepare(ctx, n)
@@ -136,7 +136,7 @@ func (s *Service) Me(ctx context.Context, caller hearth.Caller) (hearth.User, er
 	return s.store.User(ctx, caller.UserID)
 }
 
-// MeUpdate is what people may change of themselves; nil leaves it.
+// MeUpdate is what users may change of themselves; nil leaves it.
 type MeUpdate struct {
 	Name  *string
 	Email *string

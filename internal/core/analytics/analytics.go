@@ -40,8 +40,8 @@ type Options struct {
 	Devices Devices
 	Cache   kv.Cache
 	Clock   hearth.Clock
-	// Flow tells what goes through the whole service now: the rates within reach, and the open streams of those whom the
-	// caller may count, an admin everybody's, a user their own. Nil is nothing.
+	// Flow returns what goes through the whole service now: the rates within reach, and the open streams that the caller may
+	// count, an admin all, a user their own. Nil is nothing.
 	Flow func(ctx context.Context, caller hearth.Caller, reach hearth.Reach) Flow
 }
 
@@ -89,7 +89,7 @@ func (s *Service) LogsChanged(ctx context.Context, reach hearth.Reach) {
 	s.options.Cache.Invalidate(ctx, append(names, tagAll)...)
 }
 
-// Publish hears of deleted devices, whose logs went with them. Nothing is published.
+// Publish invalidates the answers about deleted devices, whose logs went with them. It publishes nothing.
 func (s *Service) Publish(events ...hearth.Event) {
 	for _, event := range events {
 		if event.Type == hearth.EventDeviceDeleted {
@@ -132,7 +132,7 @@ type question struct {
 }
 
 // key follows the scheme analytics:{owner}:kind:range. The owner is the reach itself, so that an answer never outlives
-// somebody's right to it, and the members of an organization share theirs.
+// the right to it, and the members of an organization share theirs.
 func (q question) key() (key string, tags []string) {
 	if q.reach.All {
 		return kv.Key(kv.KindAnalytics, "all", append([]string{q.kind, q.span.name()}, q.rest...)...), []string{tagAll}
@@ -146,7 +146,7 @@ func (q question) key() (key string, tags []string) {
 	rest := append([]string{q.kind, q.span.name(), strings.Join(names, ",")}, q.rest...)
 	owner := "nobody"
 	if len(names) > 0 {
-		owner = names[len(names)-1] // the person, where there is one
+		owner = names[len(names)-1] // the user, where there is one
 	}
 	return kv.Key(kv.KindAnalytics, owner, rest...), tags
 }

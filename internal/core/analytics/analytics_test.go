@@ -260,7 +260,7 @@ func TestAWriteShowsInTheVeryNextAnswer(t *testing.T) {
 			t.Errorf("%s counts %d logs of a deleted device", name, got)
 		}
 	}
-	// Somebody else's write does not end ann's answers.
+	// Another user's write does not end ann's answers.
 	before = b.store.rollups.Load()
 	b.write(t, "b0", hearth.LogEntry{Value: 1})
 	asks["a fixed range"]()

@@ -218,7 +218,7 @@ type Realtime struct {
 	Flow
 }
 
-// Realtime tells what goes on now. It is never kept. CodeNotFound as for Dashboard.
+// Realtime returns what goes on now. It is never kept. CodeNotFound as for Dashboard.
 func (s *Service) Realtime(ctx context.Context, caller hearth.Caller, organizationID string) (Realtime, error) {
 	reach, err := caller.Reach(organizationID)
 	if err != nil {

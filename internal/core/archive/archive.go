@@ -54,7 +54,7 @@ type Options struct {
 	Logs    Logs
 	Devices Devices
 	Files   blob.Store
-	// Log tells of each file; nil discards.
+	// Log records each file; nil discards.
 	Log *slog.Logger
 }
 

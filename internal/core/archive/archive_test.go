@@ -206,7 +206,7 @@ func (nobodys) Resolve(context.Context, hearth.Caller, []string) ([]*hearth.Devi
 	return nil, nil
 }
 
-// line is a log as files and store both tell it.
+// line is a log as files and store both return it.
 func line(device string, at int64, event string, value float64) string {
 	return fmt.Sprintf("%s %s %s %x", time.UnixMilli(at).UTC().Format(time.RFC3339Nano), device, event, math.Float64bits(value))
 }

@@ -48,7 +48,7 @@ type Import struct {
 	SkipInvalid bool
 	// BatchRows is how many rows are stored at once, at most hearth.MaxLogBatch; 0 is 5,000.
 	BatchRows int
-	// Progress is told after every batch; nil: nobody asks.
+	// Progress is called after every batch; nil is not called.
 	Progress func(Progress)
 }
 
@@ -65,7 +65,7 @@ type Progress struct {
 // maxWrong is how many wrong rows are named.
 const maxWrong = 20
 
-// mark is what a checkpoint holds beside the number of rows that were passed.
+// mark is what a checkpoint holds next to the number of rows that were passed.
 type mark struct {
 	Skipped int64 `json:"skipped"`
 }
@@ -79,7 +79,7 @@ type stored struct {
 }
 
 // Run reads the file back: to the devices of the same ids, each log as it was, in the file's order. An import that was cut
-// off goes on where its last batch ended, and a file that was read before adds nothing: its SHA-256 tells.
+// off goes on where its last batch ended, and a file that was read before adds nothing: its SHA-256 identifies it.
 func (i Import) Run(ctx context.Context) (Progress, error) {
 	if i.File == nil || i.Sink == nil || i.BatchRows < 0 || i.BatchRows > hearth.MaxLogBatch {
 		return Progress{}, errors.New("archive: an import needs a file and a sink, and at most 10,000 rows at once")

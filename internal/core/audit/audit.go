@@ -1,5 +1,5 @@
-// Package audit reads what was recorded of who did what to which object, and proves that nobody has edited the record.
-// The entries themselves come in with the writes that they tell of.
+// Package audit reads what was recorded of who did what to which object, and proves that the record was not edited.
+// The entries themselves are stored with the writes that they describe.
 package audit
 
 import (
@@ -32,7 +32,7 @@ const step = 1000
 type Verdict struct {
 	// Entries is how many entries stand, one after another, before the fault; without one, all of them.
 	Entries int64
-	// Head is the hash of the last of them. Kept elsewhere, it proves later that they were not rewritten as a whole.
+	// Head is the hash of the last of them. Kept in another place, it proves later that they were not rewritten as a whole.
 	Head string
 	// Fault is the first thing that is wrong; nil if nothing is.
 	Fault *Fault
@@ -50,7 +50,7 @@ type Fault struct {
 func (f *Fault) Error() string { return fmt.Sprintf("audit entry %d %s", f.Seq, f.Problem) }
 
 // Verify walks the chain from its first entry to the newest one that there was at the start, and stops at the first
-// fault. progress, if not nil, is told how many entries are done, of how many, every few thousand. The audit may grow
+// fault. progress, if not nil, is called every few thousand entries with how many are done, of how many. The audit may grow
 // meanwhile. An error means that the store could not be read.
 func (s *Service) Verify(ctx context.Context, progress func(done, total int64)) (Verdict, error) {
 	head, err := s.store.AuditHead(ctx)

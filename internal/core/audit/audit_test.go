@@ -43,7 +43,7 @@ func fill(t *testing.T, store *sqlite.Store, n int) {
 	}
 }
 
-// Whoever can write the file can remove the triggers first; the chain tells.
+// A process that can write the file can remove the triggers first; the chain shows the change.
 func TestVerifyFindsWhatWasEdited(t *testing.T) {
 	t.Parallel()
 	const entries = 2500

@@ -23,7 +23,7 @@ type invitationJob struct {
 	InvitationID string `json:"invitation_id"`
 }
 
-// token derives the token of an invitation: 256 bits that nobody without the secret can tell from random ones.
+// token derives the token of an invitation: 256 bits that look random without the secret.
 func (s *Service) token(id string) string {
 	mac := hmac.New(sha256.New, s.options.Secret)
 	mac.Write([]byte("hearth invitation " + id))
@@ -42,7 +42,7 @@ type NewInvitation struct {
 	Role           hearth.OrgRole
 }
 
-// Invite mails somebody a link into an organization; an earlier invitation of the same e-mail ends. Whether somebody has
+// Invite mails a link into an organization; an earlier invitation of the same e-mail ends. Whether a user has
 // an account with that e-mail makes no difference. Errors: CodeNotFound, CodeForbidden (see Caller.AllowRole),
 // CodeValidationFailed, CodeConflict (too many open ones), CodeIdempotencyMismatch, *hearth.Replayed.
 func (s *Service) Invite(ctx context.Context, caller hearth.Caller, input NewInvitation, key *hearth.IdempotencyRequest) (hearth.Invitation, error) {
@@ -120,7 +120,7 @@ func (s *Service) InvitationMail(ctx context.Context, payload []byte) (Invitatio
 	if err != nil {
 		return InvitationMail{}, err
 	}
-	inviter, err := s.options.People.User(ctx, invitation.InvitedBy)
+	inviter, err := s.options.Users.User(ctx, invitation.InvitedBy)
 	if err != nil && hearth.ErrorCode(err) != hearth.CodeNotFound {
 		return InvitationMail{}, err
 	}
@@ -142,7 +142,7 @@ func (s *Service) Accept(ctx context.Context, caller hearth.Caller, token string
 	if !caller.IsUser() {
 		return hearth.Member{}, hearth.Errorf(hearth.CodeForbidden, "a device may not do this")
 	}
-	user, err := s.options.People.User(ctx, caller.UserID)
+	user, err := s.options.Users.User(ctx, caller.UserID)
 	if err != nil {
 		return hearth.Member{}, err
 	}

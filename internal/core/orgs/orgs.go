@@ -12,12 +12,12 @@ import (
 	"hearth"
 )
 
-// People finds the person who accepts an invitation; see hearth.UserStore.
-type People interface {
+// Users finds the user who accepts an invitation; see hearth.UserStore.
+type Users interface {
 	User(ctx context.Context, id string) (hearth.User, error)
 }
 
-// Observer is told what must stop at once, after it is durable. It must be quick.
+// Observer hears of ended memberships once their end is durable, and stops what they opened. It must be quick.
 type Observer interface {
 	// MembershipEnded says that the person is no longer in the organization.
 	MembershipEnded(userID, orgID string)
@@ -25,24 +25,24 @@ type Observer interface {
 
 // Options are what a Service works with.
 type Options struct {
-	Store  hearth.OrganizationStore
-	People People
+	Store hearth.OrganizationStore
+	Users Users
 	// Clock is the time of everything; nil is the system's.
 	Clock hearth.Clock
 	// Secret is what the tokens of invitations are derived from, so that they are stored nowhere: at least 32 random
 	// bytes, the same after a restart and on every instance.
 	Secret []byte
-	// Observers are told of ended memberships.
+	// Observers hear of ended memberships.
 	Observers []Observer
-	// OnRoles is told, after a change is durable, of each person whose roles it may have changed; nil: nobody asks. It must be
+	// OnRoles is called, after a change is durable, for each user whose roles it may have changed; nil is not called. It must be
 	// quick.
 	OnRoles func(userID string)
 }
 
 func (o Options) validate() (Options, error) {
 	switch {
-	case o.Store == nil || o.People == nil:
-		return o, errors.New("orgs: a store and people are needed")
+	case o.Store == nil || o.Users == nil:
+		return o, errors.New("orgs: a store and users are needed")
 	case len(o.Secret) < 32:
 		return o, errors.New("orgs: the secret has less than 32 bytes")
 	}
@@ -161,7 +161,7 @@ func (s *Service) ended(userID, orgID string) {
 	}
 }
 
-// Members lists the people of an organization, in the order in which they joined. CodeNotFound, CodeValidationFailed.
+// Members lists the users of an organization, in the order in which they joined. CodeNotFound, CodeValidationFailed.
 func (s *Service) Members(ctx context.Context, caller hearth.Caller, orgID string, page hearth.Page) (hearth.List[hearth.Member], error) {
 	if err := caller.AllowOrg(orgID, hearth.MayReadOrg); err != nil {
 		return hearth.List[hearth.Member]{}, err
@@ -184,7 +184,7 @@ func (s *Service) SetMember(ctx context.Context, caller hearth.Caller, orgID, us
 	return s.change(ctx, caller, orgID, userID, role)
 }
 
-// RemoveMember takes a person out of an organization; everybody may leave. Errors: CodeNotFound, CodeForbidden,
+// RemoveMember removes a user from an organization; every member may leave. Errors: CodeNotFound, CodeForbidden,
 // CodeConflict (the last owner).
 func (s *Service) RemoveMember(ctx context.Context, caller hearth.Caller, orgID, userID string) error {
 	_, err := s.change(ctx, caller, orgID, userID, "")

@@ -21,11 +21,11 @@ type bundle struct {
 	*Service
 	t     testing.TB
 	store *sqlite.Store
-	// ended is what the observer was told.
+	// ended is what the observer heard.
 	ended []string
 }
 
-// MembershipEnded notes what the observer is told.
+// MembershipEnded implements Observer.
 func (b *bundle) MembershipEnded(userID, orgID string) { b.ended = append(b.ended, userID+" "+orgID) }
 
 func setup(t testing.TB, dir string) *bundle {
@@ -35,7 +35,7 @@ func setup(t testing.TB, dir string) *bundle {
 		t.Fatal(err)
 	}
 	b := &bundle{t: t, store: store}
-	b.Service, err = New(Options{Store: store, People: store, Secret: bytes.Repeat([]byte("s"), 32), Observers: []Observer{b}})
+	b.Service, err = New(Options{Store: store, Users: store, Secret: bytes.Repeat([]byte("s"), 32), Observers: []Observer{b}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestWhoMayDoWhatWithAnOrganization(t *testing.T) {
 	people := []string{"admin", "ann", "bob", "carl", "dora", "eve"}
 	for name, c := range map[string]struct {
 		do   func(b *bundle, c hearth.Caller, orgID string) error
-		want [6]hearth.Code // in the order of people
+		want [6]hearth.Code // in the order of users
 	}{
 		"read": {func(b *bundle, c hearth.Caller, id string) error { _, err := b.Organization(ctx, c, id); return err },
 			[6]hearth.Code{ok, ok, ok, ok, ok, absent}},

@@ -83,7 +83,7 @@ func BenchmarkAdd(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "logs/s")
 }
 
-// recorderOfNothing is told and forgets.
+// recorderOfNothing discards every event.
 type recorderOfNothing struct{}
 
 func (recorderOfNothing) Publish(...hearth.Event) {}

@@ -10,7 +10,7 @@ import (
 // maxFieldErrors is how many wrong fields of a batch are named.
 const maxFieldErrors = 20
 
-// Batch is what is taken in by one atomic step.
+// Batch is what one atomic step stores.
 type Batch struct {
 	// Devices are device ids, each once.
 	Devices []string
@@ -105,7 +105,7 @@ type Single struct {
 	Idempotency *hearth.IdempotencyRequest
 }
 
-// Add stores one log and returns it back with its id. CodeNotFound and CodeForbidden as for every device,
+// Add stores one log and returns it with its id. CodeNotFound and CodeForbidden as for every device,
 // CodeValidationFailed (at "body.…"), *hearth.Replayed.
 func (s *Service) Add(ctx context.Context, caller hearth.Caller, single Single) (hearth.Log, error) {
 	device, err := s.device(ctx, caller, single.DeviceID, hearth.MayReport)
@@ -143,7 +143,7 @@ type appended struct {
 	first   uint64
 }
 
-// appended tells everybody of a write that is durable.
+// appended counts and publishes a write that is durable.
 func (s *Service) appended(ctx context.Context, done appended) {
 	s.stored.Add(uint64(len(done.entries)))
 	scopes := make(map[hearth.Scope]int, 1)

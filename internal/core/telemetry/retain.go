@@ -10,12 +10,12 @@ import (
 // stepPause is what lies between two steps of cleaning up, so that writes go first.
 const stepPause = 5 * time.Millisecond
 
-// Archive keeps logs elsewhere that are about to be removed here.
+// Archive keeps logs that are about to be removed from the store.
 type Archive interface {
 	// Keep makes sure that every log from before some time, which is not after before, is kept, and returns that time: the
 	// logs may be removed then. more says that calling it again, after Removed, has more to keep.
 	Keep(ctx context.Context, before time.Time) (until time.Time, more bool, err error)
-	// Removed is told that the logs from before that time are gone.
+	// Removed is called when the logs from before that time are gone.
 	Removed(ctx context.Context) error
 }
 

@@ -1,4 +1,4 @@
-// Package telemetry takes logs in and returns them back: who may report for which device, what a log may be, the events
+// Package telemetry accepts logs and returns them: who may report for which device, what a log may be, the events
 // that follow, and how long logs are kept. Writes at the same time share a commit in the store; putting them together
 // here first was measured and is slower.
 package telemetry
@@ -18,11 +18,11 @@ import (
 // Directory knows devices by id.
 type Directory interface {
 	// Resolve returns each id's device for the caller, in order: nil where there is none or the caller may not read it.
-	// Nobody changes the devices.
+	// The devices must not be changed.
 	Resolve(ctx context.Context, caller hearth.Caller, ids []string) ([]*hearth.Device, error)
 }
 
-// Listener is told when answers made of logs have changed. It is called before the write is acknowledged and must not
+// Listener hears when answers made of logs have changed. It is called before the write is acknowledged and must not
 // fail; the reach covers the scopes whose logs changed.
 type Listener interface {
 	LogsChanged(ctx context.Context, reach hearth.Reach)
@@ -32,9 +32,9 @@ type Listener interface {
 type Options struct {
 	Store     hearth.LogStore
 	Directory Directory
-	// Publisher takes the events; nil: nobody watches.
+	// Publisher accepts the events; nil discards them.
 	Publisher hearth.Publisher
-	// Listener hears of every change; nil: nobody caches.
+	// Listener hears of every change; nil is not called.
 	Listener Listener
 	Clock    hearth.Clock
 	Logger   *slog.Logger
@@ -62,7 +62,7 @@ type Service struct {
 	options   Options
 	publisher *publisher
 	meter     *throughput.Meter
-	// stored counts the logs that were taken in since the start.
+	// stored counts the accepted logs since the start.
 	stored atomic.Uint64
 	// trimmed is the hour before which logs were removed last; it belongs to who holds cleaning.
 	trimmed  time.Time
@@ -82,10 +82,10 @@ func New(options Options) (*Service, error) {
 	return s, nil
 }
 
-// PerSecond returns the logs taken in a second within reach, as the mean of the last ten seconds.
+// PerSecond returns the logs accepted in a second within reach, as the mean of the last ten seconds.
 func (s *Service) PerSecond(reach hearth.Reach) float64 { return s.meter.PerSecond(reach) }
 
-// Stored returns how many logs this process took in since it started.
+// Stored returns how many logs this process accepted since it started.
 func (s *Service) Stored() uint64 { return s.stored.Load() }
 
 // Run sends the summaries of logs that were not published one by one, until ctx ends; then it sends the last ones.

@@ -36,7 +36,7 @@ type bundle struct {
 	devices map[string]hearth.Device
 }
 
-// recorder keeps what it is told.
+// recorder keeps the events that it receives.
 type recorder struct {
 	mu      sync.Mutex
 	events  []hearth.Event
@@ -151,7 +151,7 @@ func TestABatchIsStoredWholeOrNotAtAll(t *testing.T) {
 		{"nothing", ann, nil, nil, "", nil},
 		{"an unknown device", ann, []string{"a1", "x"}, []hearth.LogEntry{entry(0, 1), entry(1, 2)}, hearth.CodeValidationFailed,
 			[]hearth.FieldError{{Location: "body[1].device_id", Message: foreign}}},
-		{"somebody else's device", ann, []string{"b1", "a1"}, []hearth.LogEntry{entry(1, 1), entry(1, 1), entry(0, 2)}, hearth.CodeValidationFailed,
+		{"another user's device", ann, []string{"b1", "a1"}, []hearth.LogEntry{entry(1, 1), entry(1, 1), entry(0, 2)}, hearth.CodeValidationFailed,
 			[]hearth.FieldError{{Location: "body[2].device_id", Message: foreign}}},
 		{"a device that may only be read", ann, []string{"o1"}, []hearth.LogEntry{entry(0, 1)}, hearth.CodeForbidden, nil},
 		{"a device for another", hearth.Caller{DeviceID: "a1"}, []string{"a1", "a2"}, []hearth.LogEntry{entry(0, 1), entry(1, 1)}, hearth.CodeNotFound, nil},
