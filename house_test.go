@@ -34,6 +34,8 @@ var (
 	homes = append([]string{"internal/store"}, ports...)
 	// logEngine is the engine whose backends the adapters of the store are.
 	logEngine = "internal/tsdb"
+	// storeRecords are the aggregates, over a backend that each store is.
+	storeRecords = "internal/store/record"
 	// throughput is the counting that capabilities share; keyFile the files of keys, of account, sealer and app.
 	throughput = "internal/throughput"
 	keyFile    = "internal/keyfile"
@@ -92,7 +94,7 @@ func mayImport(dir string) []string {
 	case dir == "internal/console":
 		return []string{dir + "/..."}
 	case dir == "internal/backup":
-		return []string{root, "internal/config", "internal/filelock", "internal/blob", "internal/queue"}
+		return []string{root, "internal/config", "internal/filelock", "internal/blob", "internal/queue", storeRecords}
 	case dir == "client", strings.HasPrefix(dir, "client/"):
 		return []string{root, "client"}
 	case strings.HasPrefix(dir, "e2e"):
@@ -101,7 +103,7 @@ func mayImport(dir string) []string {
 	for _, home := range homes {
 		switch {
 		case home == "internal/store" && strings.HasPrefix(dir, home+"/"):
-			return []string{root, home, dir + "/...", logEngine}
+			return []string{root, home, dir + "/...", logEngine, storeRecords}
 		case strings.HasPrefix(dir, home+"/redis"):
 			return []string{root, home, dir + "/...", redisConn, busPort, redisBus}
 		case strings.HasPrefix(dir, home+"/"):

@@ -8,6 +8,7 @@ import (
 	"hearth/internal/observe"
 	"hearth/internal/queue"
 	"hearth/internal/store/mongodb"
+	"hearth/internal/store/record"
 	"hearth/internal/store/sqlite"
 )
 
@@ -23,7 +24,7 @@ type store interface {
 	hearth.NotificationStore
 	hearth.AuditStore
 	hearth.IdempotencyStore
-	hearth.Archiver
+	record.Archiver
 	queue.Outbox
 
 	// OutboxSignal is signalled after a write of this process that left jobs behind.

@@ -6,9 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
-	"hearth"
+	"hearth/internal/store/record"
 )
 
 // Format is the version of the archive's format that this package writes, and the newest that it reads.
@@ -92,12 +93,11 @@ func (h Header) check() error {
 	return nil
 }
 
-// kindOf returns which kind a part is of and how many records it has; none if it is empty.
-func kindOf(kinds []kind, part *hearth.ArchivePart) (at, n int) {
-	for i := range kinds {
-		if n := kinds[i].count(part); n > 0 {
-			return i, n
-		}
+// kindAt returns where the kind of a part stands in the order of an archive.
+func kindAt(kinds []string, part *record.Part) (int, error) {
+	at := slices.Index(kinds, part.Kind)
+	if at < 0 {
+		return 0, fmt.Errorf("there is no kind %q", part.Kind)
 	}
-	return 0, 0
+	return at, nil
 }

@@ -18,17 +18,18 @@ import (
 
 	"hearth"
 	"hearth/internal/backup"
+	"hearth/internal/store/record"
 	"hearth/internal/store/sqlite"
 	"hearth/internal/store/storetest"
 )
 
 // parts is a source that holds what it is.
-type parts []hearth.ArchivePart
+type parts []storetest.ArchivePart
 
-func (p parts) Archive(context.Context) iter.Seq2[hearth.ArchivePart, error] {
-	return func(yield func(hearth.ArchivePart, error) bool) {
+func (p parts) Archive(context.Context) iter.Seq2[record.Part, error] {
+	return func(yield func(record.Part, error) bool) {
 		for _, part := range p {
-			if !yield(part, nil) {
+			if !yield(part.Part(), nil) {
 				return
 			}
 		}
@@ -64,9 +65,10 @@ func write(t *testing.T, from backup.Source, key []byte) ([]byte, backup.Manifes
 
 // read returns the parts of an archive.
 func read(t *testing.T, data []byte, keys ...[]byte) (got parts, _ backup.Manifest, _ error) {
-	manifest, err := backup.Read(t.Context(), bytes.NewReader(data), backup.ReadOptions{Keys: keys, Part: func(p hearth.ArchivePart) error {
-		got = append(got, p)
-		return nil
+	manifest, err := backup.Read(t.Context(), bytes.NewReader(data), backup.ReadOptions{Keys: keys, Part: func(p record.Part) error {
+		part, err := storetest.ReadPart(p)
+		got = append(got, part)
+		return err
 	}})
 	return got, manifest, err
 }
@@ -169,7 +171,7 @@ type failing struct {
 
 var errPower = errors.New("the power is gone")
 
-func (f *failing) RestorePart(ctx context.Context, part hearth.ArchivePart, mark hearth.Restore) error {
+func (f *failing) RestorePart(ctx context.Context, part record.Part, mark record.Restore) error {
 	if f.left--; f.left < 0 {
 		return errPower
 	}
@@ -230,7 +232,7 @@ func TestADamagedArchiveLeavesTheStoreUntouched(t *testing.T) {
 // lossy is a target that loses a log of each part, and lying one whose rollups are wrong.
 type lossy struct{ *sqlite.Store }
 
-func (l lossy) RestorePart(ctx context.Context, part hearth.ArchivePart, mark hearth.Restore) error {
+func (l lossy) RestorePart(ctx context.Context, part record.Part, mark record.Restore) error {
 	if len(part.Logs) > 1 {
 		part.Logs = part.Logs[1:]
 	}
@@ -315,13 +317,13 @@ func TestASourceThatChangedIsFoundOut(t *testing.T) {
 func TestALargeHistoryKeepsItsBlocks(t *testing.T) {
 	t.Parallel()
 	all := storetest.Everything(2)
-	logs := make([]hearth.LogEntry, hearth.MaxArchivePart+1000)
+	logs := make([]hearth.LogEntry, record.MaxPart+1000)
 	for i := range logs {
 		logs[i] = hearth.LogEntry{Device: int64(3 + 10*(i%2)), Event: "e", Value: float64(i%100) / 10, At: int64(i) * 1000, Seq: uint64(i + 1)}
 	}
 	all = all[:len(all)-1]
 	for piece := range slices.Chunk(logs, 999) {
-		all = append(all, hearth.ArchivePart{Logs: piece})
+		all = append(all, storetest.ArchivePart{Logs: piece})
 	}
 	data, manifest := write(t, parts(all), nil)
 	if n := manifest.Records("logs"); n != int64(len(logs)) {

@@ -6,6 +6,7 @@ import (
 	"math/bits"
 
 	"hearth"
+	"hearth/internal/store/record"
 )
 
 // A block of logs, all numbers as varints (z: zigzag) unless they say otherwise:
@@ -43,7 +44,7 @@ type logEncoder struct {
 	section []byte
 }
 
-// encode appends the block of the entries, at most hearth.MaxArchivePart.
+// encode appends the block of the entries, at most record.MaxPart.
 func (e *logEncoder) encode(dst []byte, entries []hearth.LogEntry) []byte {
 	e.rank(entries)
 	dst = append(dst, blockVersion)
@@ -244,7 +245,7 @@ func decodeLogs(data []byte) ([]hearth.LogEntry, error) {
 		return nil, damaged("a block of logs of an unknown version")
 	}
 	n := r.count()
-	if n == 0 || n > hearth.MaxArchivePart {
+	if n == 0 || n > record.MaxPart {
 		return nil, damaged("a block of %d logs", n)
 	}
 	events := make([]string, r.count())

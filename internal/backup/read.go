@@ -16,6 +16,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"hearth"
+	"hearth/internal/store/record"
 )
 
 // What a member of an archive may have: more is damage.
@@ -32,7 +33,7 @@ type ReadOptions struct {
 	Keys [][]byte
 	// Part, if not nil, is given the records, in parts of one kind. Only when Read has returned without an error is it sure that
 	// they are as they were written.
-	Part func(hearth.ArchivePart) error
+	Part func(record.Part) error
 	// Progress, if not nil, is told now and then how far the reading is.
 	Progress func(Progress)
 }
@@ -49,7 +50,7 @@ func Read(ctx context.Context, r io.Reader, o ReadOptions) (Manifest, error) {
 		return Manifest{}, err
 	}
 	defer unpacker.Close()
-	a := &archiveReader{ctx: ctx, options: o, source: plain, tar: tar.NewReader(plain), unpacker: unpacker, kinds: kinds(), sum: sha256.New()}
+	a := &archiveReader{ctx: ctx, options: o, source: plain, tar: tar.NewReader(plain), unpacker: unpacker, kinds: record.ArchiveKinds(), sum: sha256.New()}
 	if err := a.run(); err != nil {
 		return Manifest{}, err
 	}
@@ -63,7 +64,7 @@ type archiveReader struct {
 	source   io.Reader
 	tar      *tar.Reader
 	unpacker *zstd.Decoder
-	kinds    []kind
+	kinds    []string
 	header   Header
 	manifest Manifest
 
@@ -150,8 +151,11 @@ func (a *archiveReader) expect(name string) ([]byte, error) {
 // piece reads a piece of a stream.
 func (a *archiveReader) piece(name string, content []byte) error {
 	a.pieces++
-	at := slices.IndexFunc(a.kinds, func(k kind) bool {
-		return name == pieceName(a.pieces, k.name, linesSuffix) && k.lines != nil || name == pieceName(a.pieces, k.name, blockSuffix) && k.lines == nil
+	at := slices.IndexFunc(a.kinds, func(kind string) bool {
+		if kind == record.LogsKind {
+			return name == pieceName(a.pieces, kind, blockSuffix)
+		}
+		return name == pieceName(a.pieces, kind, linesSuffix)
 	})
 	if at < a.at {
 		return damaged("it has %q as piece %d", name, a.pieces)
@@ -165,53 +169,66 @@ func (a *archiveReader) piece(name string, content []byte) error {
 	}
 	a.bytes += int64(len(a.plain))
 	_, _ = a.sum.Write(a.plain) // a hash never fails
-	if a.kinds[at].lines == nil {
+	if a.kinds[at] == record.LogsKind {
 		entries, err := decodeLogs(a.plain)
 		if err != nil {
 			return err
 		}
 		a.digest.addLogs(entries)
-		return a.give(hearth.ArchivePart{Logs: entries})
+		return a.give(record.Part{Kind: record.LogsKind, Logs: entries})
 	}
 	return a.lines(a.plain)
 }
 
-func (a *archiveReader) lines(text []byte) error {
-	k := &a.kinds[a.at]
-	var part hearth.ArchivePart
-	for len(text) > 0 {
-		end := bytes.IndexByte(text, '\n') + 1
+// lines gives the records of a piece, written as this program writes them.
+func (a *archiveReader) lines(piece []byte) error {
+	part := record.Part{Kind: a.kinds[a.at]}
+	for len(piece) > 0 {
+		end := bytes.IndexByte(piece, '\n') + 1
 		if end == 0 {
-			return damaged("a line of %s does not end", k.name)
+			return damaged("a line of %s does not end", part.Kind)
 		}
-		line := text[:end]
-		text = text[end:]
-		a.digest.add(line)
-		if err := k.line(line, &part); err != nil {
+		a.digest.add(piece[:end])
+		r, err := record.Decode(part.Kind, piece[:end])
+		if err != nil {
+			return damaged("a record of %s: %v", part.Kind, err)
+		}
+		if err := a.checkChain(part.Kind, r); err != nil {
 			return err
 		}
-		if k.count(&part) == partLines {
+		line, err := record.Encode(nil, r)
+		if err != nil {
+			return err
+		}
+		piece = piece[end:]
+		if part.Lines = append(part.Lines, line); len(part.Lines) == partLines {
 			if err := a.give(part); err != nil {
 				return err
 			}
-			part = hearth.ArchivePart{}
+			part.Lines = nil
 		}
 	}
 	return a.give(part)
 }
 
-func (a *archiveReader) give(part hearth.ArchivePart) error {
-	_, n := kindOf(a.kinds, &part)
-	if n == 0 {
+// checkChain refuses an audit entry that does not follow the one before.
+func (a *archiveReader) checkChain(kind string, r any) error {
+	if kind != record.AuditKind {
 		return nil
 	}
-	for _, e := range part.Audit {
-		if e.Seq != a.head.Seq+1 || e.PrevHash != a.head.Hash || e.Sum() != e.Hash {
-			return damaged("audit entry %d was changed, or one before it is missing", e.Seq)
-		}
-		a.head = hearth.AuditHead{Seq: e.Seq, Hash: e.Hash}
+	e := record.AuditEntries([]any{r})[0]
+	if e.Seq != a.head.Seq+1 || e.PrevHash != a.head.Hash || e.Sum() != e.Hash {
+		return damaged("audit entry %d was changed, or one before it is missing", e.Seq)
 	}
-	a.total += int64(n)
+	a.head = hearth.AuditHead{Seq: e.Seq, Hash: e.Hash}
+	return nil
+}
+
+func (a *archiveReader) give(part record.Part) error {
+	if part.Len() == 0 {
+		return nil
+	}
+	a.total += int64(part.Len())
 	if a.options.Part != nil {
 		if err := a.options.Part(part); err != nil {
 			return err
@@ -226,7 +243,7 @@ func (a *archiveReader) give(part hearth.ArchivePart) error {
 // end sums up the kind and goes on to the next.
 func (a *archiveReader) end() {
 	a.found = append(a.found, Stream{
-		Name: a.kinds[a.at].name, Records: a.digest.records, Bytes: a.bytes, SHA256: hex.EncodeToString(a.sum.Sum(nil)), Digest: a.digest.String(),
+		Name: a.kinds[a.at], Records: a.digest.records, Bytes: a.bytes, SHA256: hex.EncodeToString(a.sum.Sum(nil)), Digest: a.digest.String(),
 	})
 	a.at, a.bytes, a.digest = a.at+1, 0, digest{}
 	a.sum.Reset()
@@ -244,13 +261,19 @@ func (a *archiveReader) finish(content []byte) error {
 		return damaged("its manifest is another archive's")
 	}
 	var wrong []string
-	for i, s := range a.found {
-		if i >= len(a.manifest.Streams) || a.manifest.Streams[i] != s {
+	for _, s := range a.manifest.Streams {
+		if !slices.Contains(a.found, s) {
 			wrong = append(wrong, s.Name)
 		}
 	}
-	if len(wrong) > 0 || len(a.manifest.Streams) != len(a.found) {
-		return damaged("its manifest says otherwise of %s", strings.Join(wrong, ", "))
+	for _, s := range a.found {
+		// The archive of an earlier program lacks the kinds that came later.
+		if s.Records > 0 && !slices.Contains(a.manifest.Streams, s) {
+			wrong = append(wrong, s.Name)
+		}
+	}
+	if len(wrong) > 0 {
+		return damaged("its manifest says otherwise of %s", strings.Join(slices.Compact(wrong), ", "))
 	}
 	if _, err := a.tar.Next(); !errors.Is(err, io.EOF) {
 		return damaged("something follows its manifest")

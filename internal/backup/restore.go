@@ -7,16 +7,16 @@ import (
 	"io"
 	"maps"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
 	"hearth"
+	"hearth/internal/store/record"
 )
 
 // Target is a store that can be restored into and asked what it then holds.
 type Target interface {
-	hearth.Archiver
+	record.Archiver
 	CountLogs(ctx context.Context, reach hearth.Reach) (int64, error)
 	Rollups(ctx context.Context, query hearth.RollupQuery) ([][]hearth.Rollup, error)
 }
@@ -49,17 +49,23 @@ func Restore(ctx context.Context, o RestoreOptions) (Manifest, error) {
 	if l.total = manifest.all(); o.Progress != nil {
 		l.progress = o.Progress
 	}
-	again, err := o.read(ctx, func(part hearth.ArchivePart) error { return l.load(ctx, part) }, "")
+	given := newSummer()
+	again, err := o.read(ctx, func(part record.Part) error {
+		if err := given.add(&part); err != nil {
+			return err
+		}
+		return l.load(ctx, part)
+	}, "")
 	if err != nil {
 		return manifest, err
 	}
 	if again.ID != manifest.ID {
 		return manifest, errors.New("the archive was replaced while it was read")
 	}
-	return manifest, l.finish(ctx, manifest.Streams)
+	return manifest, l.finish(ctx, given.streams())
 }
 
-func (o RestoreOptions) read(ctx context.Context, part func(hearth.ArchivePart) error, step string) (_ Manifest, err error) {
+func (o RestoreOptions) read(ctx context.Context, part func(record.Part) error, step string) (_ Manifest, err error) {
 	in, err := o.Open()
 	if err != nil {
 		return Manifest{}, err
@@ -143,8 +149,7 @@ func recheck(ctx context.Context, from Source, want []Stream) error {
 // loader stores parts and knows what was stored before.
 type loader struct {
 	to       Target
-	mark     hearth.Restore
-	kinds    []kind
+	mark     record.Restore
 	done     map[string]int64 // records that were given, by kind
 	events   map[string]hearth.Stats
 	progress func(Progress)
@@ -153,19 +158,19 @@ type loader struct {
 }
 
 func begin(ctx context.Context, to Target, source string, clock hearth.Clock) (*loader, error) {
-	mark, err := to.BeginRestore(ctx, hearth.Restore{Source: source, StartedAt: clock.Now()})
+	mark, err := to.BeginRestore(ctx, record.Restore{Source: source, StartedAt: clock.Now()})
 	if err != nil {
 		return nil, err
 	}
 	if mark.Done == nil {
 		mark.Done = map[string]int64{}
 	}
-	return &loader{to: to, mark: mark, kinds: kinds(), done: map[string]int64{}, events: map[string]hearth.Stats{}}, nil
+	return &loader{to: to, mark: mark, done: map[string]int64{}, events: map[string]hearth.Stats{}}, nil
 }
 
 // load stores a part, less what is stored already.
-func (l *loader) load(ctx context.Context, part hearth.ArchivePart) error {
-	at, n := kindOf(l.kinds, &part)
+func (l *loader) load(ctx context.Context, part record.Part) error {
+	n := int64(part.Len())
 	if n == 0 {
 		return nil
 	}
@@ -174,17 +179,16 @@ func (l *loader) load(ctx context.Context, part hearth.ArchivePart) error {
 		s.Add(part.Logs[i].Value)
 		l.events[part.Logs[i].Event] = s
 	}
-	k := &l.kinds[at]
-	l.done[k.name] += int64(n)
-	l.seen += int64(n)
-	fresh := min(int64(n), l.done[k.name]-l.mark.Done[k.name])
-	if fresh > 0 {
-		k.drop(&part, n-int(fresh))
+	kind := part.Kind
+	l.done[kind] += n
+	l.seen += n
+	if fresh := min(n, l.done[kind]-l.mark.Done[kind]); fresh > 0 {
+		part.Skip(int(n - fresh))
 		next := l.mark
 		next.Done = maps.Clone(l.mark.Done)
-		next.Done[k.name] = l.done[k.name]
+		next.Done[kind] = l.done[kind]
 		if err := l.to.RestorePart(ctx, part, next); err != nil {
-			return fmt.Errorf("restore %s: %w", k.name, err)
+			return fmt.Errorf("restore %s: %w", kind, err)
 		}
 		l.mark = next
 	}
@@ -242,8 +246,8 @@ func (l *loader) compareRollups(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if n != l.done[logStream] {
-		return fmt.Errorf("the restored store counts %d logs; %d were restored", n, l.done[logStream])
+	if n != l.done[record.LogsKind] {
+		return fmt.Errorf("the restored store counts %d logs; %d were restored", n, l.done[record.LogsKind])
 	}
 	answers, err := l.to.Rollups(ctx, hearth.RollupQuery{
 		Reach: all, Groupings: []hearth.Grouping{{ByEvent: true}},
@@ -274,34 +278,34 @@ func sameStats(a, b hearth.Stats) bool {
 
 // summer sums up parts as an archive would.
 type summer struct {
-	kinds   []kind
+	kinds   []string
 	digests []digest
-	lines   []byte
 	total   int64
 }
 
 func newSummer() *summer {
-	s := &summer{kinds: kinds()}
-	s.digests = make([]digest, len(s.kinds))
-	return s
+	kinds := record.ArchiveKinds()
+	return &summer{kinds: kinds, digests: make([]digest, len(kinds))}
 }
 
-func (s *summer) add(part *hearth.ArchivePart) (err error) {
-	at, n := kindOf(s.kinds, part)
-	s.total += int64(n)
-	if s.kinds[at].lines == nil {
-		s.digests[at].addLogs(part.Logs)
-		return nil
+func (s *summer) add(part *record.Part) error {
+	at, err := kindAt(s.kinds, part)
+	if err != nil {
+		return err
 	}
-	s.lines, err = s.kinds[at].lines(s.lines[:0], part, &s.digests[at])
-	return err
+	s.total += int64(part.Len())
+	s.digests[at].addLogs(part.Logs)
+	for _, line := range part.Lines {
+		s.digests[at].add(line)
+	}
+	return nil
 }
 
 // streams returns what was summed up; Bytes and SHA256, which follow the order, are empty.
 func (s *summer) streams() []Stream {
-	out := make([]Stream, 0, len(s.kinds))
-	for i, k := range s.kinds {
-		out = append(out, Stream{Name: k.name, Records: s.digests[i].records, Digest: s.digests[i].String()})
+	out := make([]Stream, len(s.kinds))
+	for i, kind := range s.kinds {
+		out[i] = Stream{Name: kind, Records: s.digests[i].records, Digest: s.digests[i].String()}
 	}
-	return slices.Clip(out)
+	return out
 }

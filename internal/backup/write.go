@@ -18,6 +18,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"hearth"
+	"hearth/internal/store/record"
 )
 
 // The members of an archive, a tar: the header, the settings, the streams in pieces, the manifest.
@@ -32,9 +33,9 @@ const (
 	linesPiece = 1 << 20
 )
 
-// Source is what is archived: hearth.Archiver has it.
+// Source is what is archived: record.Archiver has it.
 type Source interface {
-	Archive(ctx context.Context) iter.Seq2[hearth.ArchivePart, error]
+	Archive(ctx context.Context) iter.Seq2[record.Part, error]
 }
 
 // WriteOptions say what is written.
@@ -71,7 +72,7 @@ func Write(ctx context.Context, w io.Writer, o WriteOptions) (Manifest, error) {
 		return Manifest{}, err
 	}
 	a := &archiveWriter{
-		ctx: ctx, options: o, tar: tar.NewWriter(w), compressor: compressor, kinds: kinds(),
+		ctx: ctx, options: o, tar: tar.NewWriter(w), compressor: compressor, kinds: record.ArchiveKinds(),
 		manifest: Manifest{Header: Header{Format: Format, ID: newid.New(), Program: o.Program, Store: o.Store, CreatedAt: o.Clock.Now()}},
 	}
 	closeAll = append(closeAll, a.tar.Close)
@@ -93,7 +94,7 @@ type archiveWriter struct {
 	options    WriteOptions
 	tar        *tar.Writer
 	compressor *zstd.Encoder
-	kinds      []kind
+	kinds      []string
 	manifest   Manifest
 
 	// at is the kind that is written; stream, sum and digest are its.
@@ -156,48 +157,48 @@ func (a *archiveWriter) end() error {
 		return err
 	}
 	a.manifest.Streams = append(a.manifest.Streams, Stream{
-		Name: a.kinds[a.at].name, Records: a.digest.records, Bytes: a.bytes, SHA256: hex.EncodeToString(a.sum.Sum(nil)), Digest: a.digest.String(),
+		Name: a.kinds[a.at], Records: a.digest.records, Bytes: a.bytes, SHA256: hex.EncodeToString(a.sum.Sum(nil)), Digest: a.digest.String(),
 	})
 	a.begin(a.at + 1)
 	return nil
 }
 
-func (a *archiveWriter) part(part *hearth.ArchivePart) error {
-	at, n := kindOf(a.kinds, part)
-	if n == 0 {
-		return nil
+func (a *archiveWriter) part(part *record.Part) error {
+	at, err := kindAt(a.kinds, part)
+	if err != nil || part.Len() == 0 {
+		return err
 	}
 	if at < a.at {
-		return fmt.Errorf("the store gave records of %s after those of %s", a.kinds[at].name, a.kinds[a.at].name)
+		return fmt.Errorf("the store returned records of %s after those of %s", part.Kind, a.kinds[a.at])
 	}
 	for a.at < at {
 		if err := a.end(); err != nil {
 			return err
 		}
 	}
-	a.total += int64(n)
+	a.total += int64(part.Len())
 	switch {
-	case a.kinds[at].name != logStream:
-		var err error
-		if a.lines, err = a.kinds[at].lines(a.lines, part, &a.digest); err != nil {
-			return err
+	case part.Kind != record.LogsKind:
+		for _, line := range part.Lines {
+			a.digest.add(line)
+			a.lines = append(a.lines, line...)
 		}
 		if len(a.lines) >= linesPiece {
 			if err := a.flushLines(); err != nil {
 				return err
 			}
 		}
-	case len(a.logs) == 0 && len(part.Logs) == hearth.MaxArchivePart:
+	case len(a.logs) == 0 && len(part.Logs) == record.MaxPart:
 		if err := a.block(part.Logs); err != nil {
 			return err
 		}
 	default:
 		a.logs = append(a.logs, part.Logs...)
-		for len(a.logs) >= hearth.MaxArchivePart {
-			if err := a.block(a.logs[:hearth.MaxArchivePart]); err != nil {
+		for len(a.logs) >= record.MaxPart {
+			if err := a.block(a.logs[:record.MaxPart]); err != nil {
 				return err
 			}
-			a.logs = a.logs[:copy(a.logs, a.logs[hearth.MaxArchivePart:])]
+			a.logs = a.logs[:copy(a.logs, a.logs[record.MaxPart:])]
 		}
 	}
 	if a.options.Progress != nil {
@@ -257,7 +258,7 @@ func (a *archiveWriter) piece(suffix string, content []byte) error {
 	_, _ = a.sum.Write(content) // a hash never fails
 	a.packed = a.compressor.EncodeAll(content, a.packed[:0])
 	a.pieces++
-	return a.member(pieceName(a.pieces, a.kinds[a.at].name, suffix), a.packed)
+	return a.member(pieceName(a.pieces, a.kinds[a.at], suffix), a.packed)
 }
 
 func pieceName(number int, stream, suffix string) string {

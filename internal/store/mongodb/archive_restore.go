@@ -5,15 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
-	"hearth/internal/tsdb"
+	"hearth/internal/store/record"
 )
 
 const (
@@ -30,15 +28,15 @@ type restoreDoc struct {
 	Done    map[string]int64 `bson:"done"`
 }
 
-func (d restoreDoc) restore() hearth.Restore {
+func (d restoreDoc) restore() record.Restore {
 	if d.Done == nil {
 		d.Done = map[string]int64{}
 	}
-	return hearth.Restore{Source: d.Source, StartedAt: fromMillis(d.Started), Done: d.Done}
+	return record.Restore{Source: d.Source, StartedAt: fromMillis(d.Started), Done: d.Done}
 }
 
-// BeginRestore implements hearth.Archiver.
-func (s *Store) BeginRestore(ctx context.Context, restore hearth.Restore) (mark hearth.Restore, err error) {
+// BeginRestore implements record.Archiver.
+func (s *Store) BeginRestore(ctx context.Context, restore record.Restore) (mark record.Restore, err error) {
 	err = s.commit(ctx, writing{name: "BeginRestore"}, func(ctx context.Context, st *step) error {
 		d, err := load[restoreDoc](ctx, st, collRestore, byID(restoreID))
 		switch {
@@ -50,10 +48,13 @@ func (s *Store) BeginRestore(ctx context.Context, restore hearth.Restore) (mark 
 		case !errors.Is(err, errGone):
 			return err
 		}
-		for _, coll := range []string{
-			collUsers, collOrganizations, collDevices, collAudit, collExports, collSchedules, collCheckpoints, collCommits, collOutbox,
-			collTries, collBatches, collLogs, collCounters,
-		} {
+		used := []string{collCheckpoints, collCommits, collBatches, collLogs, collCounters}
+		for _, kind := range record.ArchiveKinds() {
+			if schema := record.SchemaOf(kind); schema != nil && kind != record.IdempotencyKind {
+				used = append(used, schema.Name)
+			}
+		}
+		for _, coll := range used {
 			used, err := s.exists(ctx, coll, bson.D{{Key: "aborted", Value: nil}})
 			if err != nil {
 				return err
@@ -70,8 +71,8 @@ func (s *Store) BeginRestore(ctx context.Context, restore hearth.Restore) (mark 
 	return mark, err
 }
 
-// Restoring implements hearth.Archiver.
-func (s *Store) Restoring(ctx context.Context) (mark hearth.Restore, err error) {
+// Restoring implements record.Archiver.
+func (s *Store) Restoring(ctx context.Context) (mark record.Restore, err error) {
 	err = s.do(ctx, "Restoring", func(ctx context.Context) error {
 		var d restoreDoc
 		err := s.db.Collection(collRestore).FindOne(ctx, live(bson.E{Key: "_id", Value: restoreID})).Decode(&d)
@@ -79,12 +80,12 @@ func (s *Store) Restoring(ctx context.Context) (mark hearth.Restore, err error) 
 		return found(err, "unfinished restore")
 	})
 	if err != nil {
-		return hearth.Restore{}, err
+		return record.Restore{}, err
 	}
 	return mark, nil
 }
 
-// EndRestore implements hearth.Archiver.
+// EndRestore implements record.Archiver.
 func (s *Store) EndRestore(ctx context.Context) error {
 	return s.do(ctx, "EndRestore", func(ctx context.Context) error {
 		_, err := s.db.Collection(collRestore).DeleteOne(ctx, byID(restoreID))
@@ -92,36 +93,30 @@ func (s *Store) EndRestore(ctx context.Context) error {
 	})
 }
 
-// RestorePart implements hearth.Archiver. Logs and the mark are one atomic step; of other records the mark comes last, and
+// RestorePart implements record.Archiver. Logs and the mark are one atomic step; of other records the mark comes last, and
 // those that are stored already stay as they are.
-func (s *Store) RestorePart(ctx context.Context, part hearth.ArchivePart, restore hearth.Restore) error {
-	if len(part.Logs) == 0 {
-		err := s.doLong(ctx, "RestorePart", func(ctx context.Context) error {
+func (s *Store) RestorePart(ctx context.Context, part record.Part, restore record.Restore) error {
+	if part.Kind != record.LogsKind {
+		records, err := part.Records()
+		if err != nil {
+			return err
+		}
+		err = s.doLong(ctx, "RestorePart", func(ctx context.Context) error {
 			if err := s.checkMark(ctx, restore); err != nil {
 				return err
 			}
-			for _, records := range []func(context.Context, *hearth.ArchivePart) error{
-				s.restoreCounters, s.restorePeople, s.restoreSessions, s.restoreOrganizations, s.restoreDevices, s.restoreNotifications,
-				s.restoreExports, s.restoreJournals, s.restoreAudit,
-			} {
-				if err := records(ctx, &part); err != nil {
-					return err
-				}
-			}
-			return nil
+			return s.restoreRecords(ctx, part.Kind, records)
 		})
 		if err != nil {
 			return err
 		}
 	}
-	call := &appendCall{entries: part.Logs}
-	if len(part.Logs) > 0 {
-		if err := s.logs.prepare(ctx, call); err != nil {
-			return translate(ctx, err)
-		}
-	}
-	var drafts []*draft
-	err := s.commit(ctx, writing{name: "RestorePart"}, func(ctx context.Context, st *step) error {
+	return s.restoreLogs(ctx, part.Logs, restore)
+}
+
+// mark does a step that the mark of the restore is part of.
+func (s *Store) mark(ctx context.Context, restore record.Restore, build func(*step) error) error {
+	return s.commit(ctx, writing{name: "RestorePart"}, func(ctx context.Context, st *step) error {
 		d, err := load[restoreDoc](ctx, st, collRestore, byID(restoreID))
 		if err != nil && !errors.Is(err, errGone) {
 			return err
@@ -129,32 +124,19 @@ func (s *Store) RestorePart(ctx context.Context, part hearth.ArchivePart, restor
 		if err != nil || d.Source != restore.Source {
 			return notRestoring()
 		}
-		drafts = nil
-		for logs := range slices.Chunk(part.Logs, maxGroup) {
-			filled, err := s.logs.fillGiven(call, logs)
-			if err != nil {
-				return err
-			}
-			drafts = append(drafts, filled)
-			st.insert(collBatches, filled.doc.First, filled.doc, nil)
+		if err := build(st); err != nil {
+			return err
 		}
 		st.update(collRestore, restoreID, d.V, set(bson.D{{Key: "done", Value: restore.Done}}))
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	for _, d := range drafts {
-		s.logs.stored(d)
-	}
-	return nil
 }
 
 func notRestoring() error {
 	return hearth.Errorf(hearth.CodeConflict, "the store is not being restored from this source")
 }
 
-func (s *Store) checkMark(ctx context.Context, restore hearth.Restore) error {
+func (s *Store) checkMark(ctx context.Context, restore record.Restore) error {
 	marked, err := s.exists(ctx, collRestore, live(bson.E{Key: "_id", Value: restoreID}, bson.E{Key: "source", Value: restore.Source}))
 	if err == nil && !marked {
 		err = notRestoring()
@@ -162,35 +144,85 @@ func (s *Store) checkMark(ctx context.Context, restore hearth.Restore) error {
 	return err
 }
 
-// fillGiven encodes logs that have their numbers.
-func (e *logEngine) fillGiven(call *appendCall, logs []hearth.LogEntry) (*draft, error) {
-	d := &draft{lanes: map[int64]int{}}
-	first := logs[0].Seq
-	index := map[tsdb.Series]uint32{}
-	var chunk tsdb.Chunk
-	for i := range logs {
-		entry := &logs[i]
-		scope, alive := call.homes[entry.Device]
-		if !alive {
-			return nil, hearth.Errorf(hearth.CodeConflict, "log %s is of device %d, which is not in the archive", hearth.LogID(entry.Seq), entry.Device)
-		}
-		series := tsdb.Series{Scope: scope, Device: entry.Device, Event: call.events[eventName+entry.Event]}
-		at, ok := index[series]
-		if !ok {
-			at = uint32(len(chunk.Series))
-			chunk.Series = append(chunk.Series, series)
-			index[series] = at
-		}
-		d.lanes[laneOf(scope)]++
-		chunk.Entries = append(chunk.Entries, tsdb.Entry{At: entry.At, Seq: entry.Seq, Value: entry.Value, Series: at})
-		first = min(first, entry.Seq)
+func (s *Store) restoreRecords(ctx context.Context, kind string, records []any) error {
+	switch kind {
+	case record.CountersKind:
+		return s.restoreCounters(ctx, records)
+	case record.DevicesKind:
+		return restoreEach(ctx, s, collDevices, record.Devices(records), newDeviceDoc)
+	case record.AuditKind:
+		return s.restoreAudit(ctx, record.AuditEntries(records))
+	case record.CheckpointsKind:
+		return restoreEach(ctx, s, collCheckpoints, record.Checkpoints(records), func(c hearth.Checkpoint) checkpointDoc {
+			return checkpointDoc{ID: c.ID, Rows: c.Rows, Mark: c.Mark, Order: 1}
+		})
+	case record.IdempotencyKind:
+		return restoreEach(ctx, s, collCommits, record.IdempotencyRecords(records), func(r hearth.IdempotencyRecord) commitDoc {
+			c := commitDoc{ID: uuid.NewString(), PurgeAt: s.purgeAt(r.ExpiresAt)}
+			c.setIdempotency(r)
+			return c
+		})
 	}
-	e.encode(d, int64(first), chunk)
-	return d, nil
+	return s.restoreKind(ctx, record.SchemaOf(kind), records)
 }
 
-func (s *Store) restoreCounters(ctx context.Context, part *hearth.ArchivePart) error {
-	for _, c := range part.Counters {
+// restoreKind stores described records.
+func (s *Store) restoreKind(ctx context.Context, schema *record.Schema, records []any) error {
+	err := (recordBackend{s}).Update(ctx, record.Write{Name: "RestorePart"}, func(ctx context.Context, tx record.Tx) error {
+		return schema.Restored(ctx, tx, records)
+	})
+	if err != nil {
+		return err
+	}
+	var docs, claims []any
+	for _, r := range records {
+		doc, claim := s.newDoc(schema, r)
+		if schema.Counts(r) {
+			slot, err := s.slotOf(ctx, schema, r)
+			if err != nil {
+				return err
+			}
+			if slot == nil {
+				continue // it is stored
+			}
+			// One after another, so that the next finds the place taken.
+			if err := s.insertMissing(ctx, schema.Name, []any{append(doc, bson.E{Key: slotField, Value: *slot})}); err != nil {
+				return err
+			}
+			continue
+		}
+		if docs = append(docs, doc); claim != nil {
+			claims = append(claims, claim)
+		}
+	}
+	if len(claims) > 0 {
+		if err := s.insertMissing(ctx, schema.Claim.Collection, claims); err != nil {
+			return err
+		}
+	}
+	if len(docs) == 0 {
+		return nil
+	}
+	return s.insertMissing(ctx, schema.Name, docs)
+}
+
+// slotOf returns a free place for a record; nil if the record is stored.
+func (s *Store) slotOf(ctx context.Context, schema *record.Schema, r any) (*int, error) {
+	stored, err := s.exists(ctx, schema.Name, byID(idOf(schema.IDOf(r))))
+	if err != nil || stored {
+		return nil, err
+	}
+	owner := schema.Field(schema.Limit.By)
+	slot, err := s.freeSlot(ctx, schema.Name, owner.BSON, owner.Get(r), schema.Limit.Most)
+	if errors.Is(err, errNoSlot) {
+		err = hearth.Errorf(hearth.CodeConflict, "the archive has more than %d of %s of one user", schema.Limit.Most, schema.Name)
+	}
+	return &slot, err
+}
+
+func (s *Store) restoreCounters(ctx context.Context, records []any) error {
+	for _, r := range records {
+		c := r.(*record.Counters)
 		for name, last := range map[string]int64{collDevices: c.LastDevice, collBatches: int64(c.LastLog)} {
 			_, err := s.db.Collection(collCounters).UpdateOne(ctx, byID(name),
 				bson.D{{Key: "$max", Value: bson.D{{Key: "last", Value: last}}}}, options.UpdateOne().SetUpsert(true))
@@ -208,207 +240,22 @@ func (s *Store) restoreCounters(ctx context.Context, part *hearth.ArchivePart) e
 
 // restoreEach stores a document for each record, unless there is one with its _id.
 func restoreEach[T, D any](ctx context.Context, s *Store, coll string, records []T, doc func(T) D) error {
-	for some := range slices.Chunk(records, archiveRows) {
-		docs := make([]D, 0, len(some))
-		for _, r := range some {
-			docs = append(docs, doc(r))
-		}
-		if err := s.insertMissing(ctx, coll, docs); err != nil {
-			return err
-		}
+	docs := make([]D, 0, len(records))
+	for _, r := range records {
+		docs = append(docs, doc(r))
 	}
-	return nil
-}
-
-// restoreInto updates a document for each record that belongs into one.
-func restoreInto[T any](ctx context.Context, s *Store, coll string, records []T, update func(T) (filter, update bson.D)) error {
-	for some := range slices.Chunk(records, archiveRows) {
-		models := make([]mongo.WriteModel, 0, len(some))
-		for _, r := range some {
-			filter, change := update(r)
-			models = append(models, mongo.NewUpdateOneModel().SetFilter(filter).SetUpdate(change))
-		}
-		if _, err := s.db.Collection(coll).BulkWrite(ctx, models); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Store) restorePeople(ctx context.Context, part *hearth.ArchivePart) error {
-	return errors.Join(
-		restoreEach(ctx, s, collEmails, part.Users, func(u hearth.User) emailDoc {
-			return emailDoc{Email: u.Email, Meta: Meta{V: 1}, User: u.ID}
-		}),
-		restoreEach(ctx, s, collUsers, part.Users, func(u hearth.User) userDoc {
-			return userDoc{ID: u.ID, Meta: Meta{V: 1}, UserFields: newUserFields(u)}
-		}),
-		restoreEach(ctx, s, collTries, part.Tries, func(r hearth.ArchivedTries) triesDoc {
-			return triesDoc{ID: r.Key, Meta: Meta{V: 1}, TriesFields: s.triesFields(r.Tries)}
-		}),
-		restoreInto(ctx, s, collUsers, part.PasswordResets, func(r hearth.PasswordReset) (bson.D, bson.D) {
-			return byID(r.UserID), set(bson.D{{Key: "reset", Value: resetDoc{ID: r.ID, Hash: r.Hash, Expires: millis(r.ExpiresAt)}}})
-		}),
-	)
-}
-
-func (s *Store) restoreSessions(ctx context.Context, part *hearth.ArchivePart) error {
-	purge := map[string]*time.Time{}
-	good := []hearth.ArchivedRefreshToken{}
-	ids := bson.A{}
-	for _, r := range part.RefreshTokens {
-		ids = append(ids, r.SessionID)
-		if !r.Spent {
-			good = append(good, r)
-		}
-	}
-	if len(ids) > 0 {
-		sessions, err := findAll[sessionDoc](ctx, s.db.Collection(collSessions), bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
-		if err != nil {
-			return err
-		}
-		for _, d := range sessions {
-			purge[d.ID] = d.PurgeAt
-		}
-	}
-	return errors.Join(
-		restoreEach(ctx, s, collSessions, part.Sessions, func(v hearth.Session) sessionDoc { return s.sessionDoc(v) }),
-		restoreEach(ctx, s, collRefresh, part.RefreshTokens, func(r hearth.ArchivedRefreshToken) refreshDoc {
-			return refreshDoc{Hash: r.Hash, Session: r.SessionID, PurgeAt: purge[r.SessionID]}
-		}),
-		restoreInto(ctx, s, collSessions, good, func(r hearth.ArchivedRefreshToken) (bson.D, bson.D) {
-			return byID(r.SessionID), bson.D{{Key: "$addToSet", Value: bson.D{{Key: "good", Value: r.Hash}}}}
-		}),
-	)
-}
-
-func (s *Store) restoreOrganizations(ctx context.Context, part *hearth.ArchivePart) error {
-	push := func(field string, value any) bson.D {
-		return bson.D{{Key: "$push", Value: bson.D{{Key: field, Value: value}}}}
-	}
-	return errors.Join(
-		restoreEach(ctx, s, collOrganizations, part.Organizations, func(o hearth.Organization) orgDoc {
-			return orgDoc{
-				ID: o.ID, Meta: Meta{V: 1}, Name: o.Name, Created: millis(o.CreatedAt), Updated: millis(o.UpdatedAt),
-				Members: []memberDoc{}, Invites: []inviteDoc{},
-			}
-		}),
-		restoreInto(ctx, s, collOrganizations, part.Members, func(m hearth.Member) (bson.D, bson.D) {
-			return bson.D{{Key: "_id", Value: m.OrganizationID}, {Key: "members.user", Value: bson.D{{Key: "$ne", Value: m.UserID}}}},
-				push("members", memberDoc{User: m.UserID, Role: m.Role, Joined: millis(m.JoinedAt)})
-		}),
-		restoreInto(ctx, s, collOrganizations, part.Invitations, func(i hearth.Invitation) (bson.D, bson.D) {
-			return bson.D{{Key: "_id", Value: i.OrganizationID}, {Key: "invites.id", Value: bson.D{{Key: "$ne", Value: i.ID}}}},
-				push("invites", newInviteDoc(i))
-		}),
-	)
-}
-
-func (s *Store) restoreDevices(ctx context.Context, part *hearth.ArchivePart) error {
-	return errors.Join(
-		restoreEach(ctx, s, collDevices, part.Devices, newDeviceDoc),
-		restoreEach(ctx, s, collDeviceTokens, part.DeviceTokens, func(t hearth.DeviceToken) deviceTokenDoc {
-			return deviceTokenDoc{
-				ID: t.ID, Meta: Meta{V: 1}, Device: t.DeviceID, Hash: t.Hash, Created: millis(t.CreatedAt), Used: millis(t.LastUsedAt),
-			}
-		}),
-	)
-}
-
-func (s *Store) restoreNotifications(ctx context.Context, part *hearth.ArchivePart) error {
-	return errors.Join(
-		restoreEach(ctx, s, collNotifications, part.Notifications, newNotificationDoc),
-		restoreEach(ctx, s, collSettings, part.Settings, func(v hearth.ArchivedSettings) settingsDoc {
-			types := map[hearth.NotificationType]delivery{}
-			for kind, way := range v.Types {
-				types[kind] = delivery(way)
-			}
-			return settingsDoc{ID: v.UserID, Meta: Meta{V: 1}, Types: types, Watches: []watchDoc{}}
-		}),
-		// Somebody who watches a device need not have settings.
-		restoreEach(ctx, s, collSettings, part.Watches, func(w hearth.DeviceWatch) settingsDoc {
-			return settingsDoc{ID: w.UserID, Meta: Meta{V: 1}, Watches: []watchDoc{}}
-		}),
-		restoreInto(ctx, s, collSettings, part.Watches, func(w hearth.DeviceWatch) (bson.D, bson.D) {
-			return bson.D{{Key: "_id", Value: w.UserID}, {Key: "watches.device", Value: bson.D{{Key: "$ne", Value: w.DeviceID}}}},
-				bson.D{{Key: "$push", Value: bson.D{{Key: "watches", Value: watchDoc{Device: w.DeviceID, Told: w.Told}}}}}
-		}),
-	)
-}
-
-func (s *Store) restoreExports(ctx context.Context, part *hearth.ArchivePart) error {
-	for _, schedule := range part.Schedules {
-		slot, err := s.slotOf(ctx, collSchedules, schedule.ID, schedule.UserID, hearth.MaxExportSchedules)
-		if err != nil {
-			return err
-		}
-		d := scheduleDoc{ID: schedule.ID, Meta: Meta{V: 1}, ScheduleFields: newScheduleFields(schedule)}
-		if slot != nil {
-			d.Slot = *slot
-		}
-		if err := s.insertMissing(ctx, collSchedules, []scheduleDoc{d}); err != nil {
-			return err
-		}
-	}
-	for _, e := range part.Exports {
-		d := exportDoc{ID: e.ID, Meta: Meta{V: 1}, ExportFields: newExportFields(e)}
-		if !e.Status.Ended() {
-			slot, err := s.slotOf(ctx, collExports, e.ID, e.UserID, hearth.MaxOpenExports)
-			if err != nil {
-				return err
-			}
-			d.Slot = slot
-		}
-		if err := s.insertMissing(ctx, collExports, []exportDoc{d}); err != nil {
-			return err
-		}
-	}
-	return restoreEach(ctx, s, collCheckpoints, part.Checkpoints, func(c hearth.Checkpoint) checkpointDoc {
-		return checkpointDoc{ID: c.ID, Rows: c.Rows, Mark: c.Mark, Order: 1}
-	})
-}
-
-// slotOf returns a free slot for a document; nil if the document is stored.
-func (s *Store) slotOf(ctx context.Context, coll, id, userID string, most int) (*int, error) {
-	stored, err := s.exists(ctx, coll, byID(id))
-	if err != nil || stored {
-		return nil, err
-	}
-	slot, err := s.freeSlot(ctx, coll, userID, most)
-	if errors.Is(err, errNoSlot) {
-		err = hearth.Errorf(hearth.CodeConflict, "the archive has more than %d of %s of one person", most, coll)
-	}
-	return &slot, err
-}
-
-func (s *Store) restoreJournals(ctx context.Context, part *hearth.ArchivePart) error {
-	jobs := make([]jobDoc, 0, len(part.Outbox))
-	for _, j := range part.Outbox {
-		jobs = append(jobs, newJobDoc(j))
-	}
-	err := restoreEach(ctx, s, collCommits, part.Idempotency, func(r hearth.IdempotencyRecord) commitDoc {
-		c := commitDoc{ID: uuid.NewString(), PurgeAt: s.purgeAt(r.ExpiresAt)}
-		c.setIdempotency(r)
-		return c
-	})
-	if err != nil || len(jobs) == 0 {
-		return err
-	}
-	return s.storeJobs(ctx, jobs)
+	return s.insertMissing(ctx, coll, docs)
 }
 
 // restoreAudit stores entries as they are, behind those that are there.
-func (s *Store) restoreAudit(ctx context.Context, part *hearth.ArchivePart) error {
-	if len(part.Audit) == 0 {
-		return nil
-	}
+func (s *Store) restoreAudit(ctx context.Context, entries []hearth.AuditEntry) error {
 	head, err := s.readHead(ctx)
 	if err != nil {
 		return err
 	}
-	for entries := range slices.Chunk(part.Audit, archiveRows) {
+	for some := range slices.Chunk(entries, archiveRows) {
 		var docs []auditDoc
-		for _, e := range entries {
+		for _, e := range some {
 			if e.Seq <= head.Seq && len(docs) == 0 {
 				stored, err := s.auditChain(ctx, e.Seq-1, 1)
 				if err != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -264,74 +263,6 @@ func (s *Store) logAudit(ctx context.Context, docs []auditDoc) {
 		s.options.Logger.InfoContext(ctx, d.Action, "kind", "audit", "ref", d.Ref, "actor", d.ActorID, "target", d.Target,
 			"result", d.Result, "ip", d.IP, "request_id", d.RequestID)
 	}
-}
-
-// AppendAudit implements hearth.AuditStore.
-func (s *Store) AppendAudit(ctx context.Context, entries ...hearth.AuditEntry) error {
-	return s.commit(ctx, writing{name: "AppendAudit", effects: hearth.SideEffects{Audit: entries}}, nothingElse)
-}
-
-// nothingElse builds a step of which only what travels along is written.
-func nothingElse(context.Context, *step) error { return nil }
-
-// auditFilter is the filter of every question about entries. Rows come off one index, newest first: (target, at, _id),
-// (actor_id, at, _id), (action, at, _id) or (at, _id), whichever condition is there.
-func auditFilter(f hearth.AuditFilter) bson.D {
-	filter := bson.D{}
-	at := bson.D{}
-	if !f.From.IsZero() {
-		at = append(at, bson.E{Key: "$gte", Value: f.From.UnixMilli()})
-	}
-	if !f.To.IsZero() {
-		at = append(at, bson.E{Key: "$lt", Value: f.To.UnixMilli()})
-	}
-	if len(at) > 0 {
-		filter = append(filter, bson.E{Key: "at", Value: at})
-	}
-	return append(filter, equal([2]string{"target", f.Target}, [2]string{"actor_id", f.ActorID}, [2]string{"action", f.Action})...)
-}
-
-// equal returns conditions of pairs of a name and a value; those whose value is empty are left out.
-func equal(pairs ...[2]string) (filter bson.D) {
-	for _, pair := range pairs {
-		if pair[1] != "" {
-			filter = append(filter, bson.E{Key: pair[0], Value: pair[1]})
-		}
-	}
-	return filter
-}
-
-// Audit implements hearth.AuditStore.
-func (s *Store) Audit(ctx context.Context, filter hearth.AuditFilter, page hearth.Page) (hearth.List[hearth.AuditEntry], error) {
-	cursor := page.Cursor
-	var id any
-	if !cursor.IsZero() {
-		seq, err := strconv.ParseInt(cursor.ID, 10, 64)
-		if err != nil {
-			return hearth.List[hearth.AuditEntry]{}, badCursor()
-		}
-		id = seq
-	}
-	list := listing[auditDoc, hearth.AuditEntry]{
-		name: "Audit", coll: collAudit, filter: auditFilter(filter), field: "at", descending: true, cursorID: id,
-		item: auditDoc.entry,
-		place: func(d auditDoc) hearth.Cursor {
-			return hearth.Cursor{Key: strconv.FormatInt(d.At, 10), ID: strconv.FormatInt(d.Seq, 10)}
-		},
-	}
-	return list.page(ctx, s, page)
-}
-
-// AuditChain implements hearth.AuditStore.
-func (s *Store) AuditChain(ctx context.Context, after int64, limit int) (entries []hearth.AuditEntry, err error) {
-	err = s.do(ctx, "AuditChain", func(ctx context.Context) error {
-		docs, err := s.auditChain(ctx, after, limit)
-		for _, d := range docs {
-			entries = append(entries, d.entry())
-		}
-		return err
-	})
-	return entries, err
 }
 
 // auditChain is served by _id.

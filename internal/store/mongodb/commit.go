@@ -121,7 +121,7 @@ func (s *Store) prepare(ctx context.Context, st *step) error {
 		models := make([]mongo.WriteModel, 0, len(locks[coll]))
 		for _, o := range locks[coll] {
 			models = append(models, mongo.NewUpdateOneModel().
-				SetFilter(bson.D{{Key: "_id", Value: o.ID}, {Key: "v", Value: o.version}, {Key: "lock", Value: nil}}).
+				SetFilter(bson.D{{Key: "_id", Value: o.ID}, {Key: "v", Value: versionOf(o)}, {Key: "lock", Value: nil}}).
 				SetUpdate(bson.D{{Key: "$set", Value: bson.D{{Key: "lock", Value: st.id}}}}))
 		}
 		result, err := s.db.Collection(coll).BulkWrite(ctx, models)

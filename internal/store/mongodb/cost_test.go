@@ -49,7 +49,7 @@ func TestAWriteCostsFewCommands(t *testing.T) {
 		},
 		{
 			"one that creates, under a key", func() error {
-				return s.CreateExport(t.Context(), hearth.Export{ID: "e", UserID: "ann"}, hearth.SideEffects{Idempotency: once("k")})
+				return s.CreateExport(t.Context(), hearth.Export{ID: "e", UserID: "ann", Status: hearth.ExportQueued}, hearth.SideEffects{Idempotency: once("k")})
 			},
 			// the free slot, the key, draft, decide, apply, finish
 			[]string{"find", "find", "insert", "insert", "update", "update"},

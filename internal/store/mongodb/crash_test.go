@@ -22,6 +22,15 @@ var (
 	noon     = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 )
 
+// The collections that tests look into.
+const (
+	collUsers    = "users"
+	collEmails   = "emails"
+	collTries    = "login_tries"
+	collSessions = "sessions"
+	collRefresh  = "refresh_tokens"
+)
+
 func atNoon() time.Time { return noon }
 
 // once returns an idempotency record that counts on what was created.

@@ -2,6 +2,7 @@ package mongodb
 
 import (
 	"context"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -182,4 +183,39 @@ func (s *Store) CountDevices(ctx context.Context, reach hearth.Reach, now time.T
 		return nil
 	})
 	return counts, err
+}
+
+// contains returns the pattern of texts that hold query, letter case of ASCII aside. What is no UTF-8 stands in no text.
+func contains(query string) bson.Regex {
+	var pattern strings.Builder
+	for _, r := range query {
+		switch {
+		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z':
+			pattern.WriteString("[" + strings.ToLower(string(r)) + strings.ToUpper(string(r)) + "]")
+		case r == 0:
+			pattern.WriteString(`\x00`) // a pattern itself cannot hold it
+		default:
+			pattern.WriteString(regexp.QuoteMeta(string(r)))
+		}
+	}
+	return bson.Regex{Pattern: pattern.String()}
+}
+
+// equal returns conditions of pairs of a name and a value; those whose value is empty are left out.
+func equal(pairs ...[2]string) (filter bson.D) {
+	for _, pair := range pairs {
+		if pair[1] != "" {
+			filter = append(filter, bson.E{Key: pair[0], Value: pair[1]})
+		}
+	}
+	return filter
+}
+
+// at returns the place of a device in a list by a time.
+func at(ms int64, id string) hearth.Cursor {
+	return hearth.Cursor{Key: strconv.FormatInt(ms, 10), ID: id}
+}
+
+func badCursor() error {
+	return hearth.Invalid(hearth.FieldError{Location: "query.cursor", Message: "is not a cursor of this list"})
 }

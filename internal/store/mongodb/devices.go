@@ -7,16 +7,12 @@ import (
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
 	"hearth/internal/tsdb"
 )
 
 var _ hearth.DeviceStore = (*Store)(nil)
-
-const collDeviceTokens = "device_tokens"
 
 // DeviceFields are what a device's owner changes.
 type DeviceFields struct {
@@ -139,6 +135,22 @@ func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, effe
 	return created, nil
 }
 
+// intoOrganization makes the step one that puts a device into an organization: the organization must be there, and stays
+// until the step is done. An empty id is none. CodeNotFound.
+func (st *step) intoOrganization(ctx context.Context, id string) error {
+	if id == "" {
+		return nil
+	}
+	doc, err := load[rawDoc](ctx, st, collOrganizations, byID(id))
+	if errors.Is(err, errGone) {
+		return hearth.NotFound("organization")
+	}
+	if err == nil {
+		st.update(collOrganizations, id, doc.state().V, nil)
+	}
+	return err
+}
+
 // Device implements hearth.DeviceStore.
 func (s *Store) Device(ctx context.Context, id string) (d hearth.Device, err error) {
 	err = s.do(ctx, "Device", func(ctx context.Context) error {
@@ -225,7 +237,7 @@ func (s *Store) DeleteDevice(ctx context.Context, id string, check func(hearth.D
 		}
 		key = doc.Key
 		st.update(collDevices, id, doc.V, set(bson.D{{Key: "dead", Value: doc.Scope}}))
-		st.forgetWatches(id)
+		st.purge(collWatches, bson.D{{Key: "device_id", Value: id}})
 		st.purge(collDeviceTokens, bson.D{{Key: "device", Value: id}})
 		return nil
 	})
@@ -233,111 +245,4 @@ func (s *Store) DeleteDevice(ctx context.Context, id string, check func(hearth.D
 		s.logs.homes.forget(key)
 	}
 	return err
-}
-
-// deviceTokenDoc is a device's token.
-type deviceTokenDoc struct {
-	ID      string `bson:"_id"`
-	Meta    `bson:",inline"`
-	Device  string `bson:"device"`
-	Hash    []byte `bson:"hash"`
-	Created int64  `bson:"created"`
-	Used    int64  `bson:"used"`
-}
-
-func (d deviceTokenDoc) token() hearth.DeviceToken {
-	return hearth.DeviceToken{
-		ID: d.ID, DeviceID: d.Device, Hash: d.Hash, CreatedAt: fromMillis(d.Created), LastUsedAt: fromMillis(d.Used),
-	}
-}
-
-// CreateDeviceToken implements hearth.DeviceStore. From half of the bound on, and where anything travels along, the step
-// holds the device, so that no two of them count the same tokens.
-func (s *Store) CreateDeviceToken(ctx context.Context, token hearth.DeviceToken, effects hearth.SideEffects) error {
-	w := writing{name: "CreateDeviceToken", line: collDevices + "/" + token.DeviceID, effects: effects}
-	return s.commit(ctx, w, func(ctx context.Context, st *step) error {
-		device, err := loadDevice(ctx, st, token.DeviceID)
-		if err != nil {
-			return err
-		}
-		// By (device, created, _id).
-		n, err := s.db.Collection(collDeviceTokens).CountDocuments(ctx, bson.D{{Key: "device", Value: token.DeviceID}})
-		if err != nil {
-			return err
-		}
-		if n >= hearth.MaxDeviceTokens {
-			return hearth.Errorf(hearth.CodeConflict, "the device has %d tokens: delete one first", hearth.MaxDeviceTokens)
-		}
-		if n >= hearth.MaxDeviceTokens/2 || !isEmpty(effects) {
-			st.update(collDevices, device.ID, device.V, nil)
-		}
-		st.insert(collDeviceTokens, token.ID, deviceTokenDoc{
-			ID: token.ID, Meta: Meta{V: 1}, Device: token.DeviceID, Hash: token.Hash, Created: millis(token.CreatedAt), Used: millis(token.LastUsedAt),
-		}, hearth.Errorf(hearth.CodeConflict, "there is a token with that id"))
-		return nil
-	})
-}
-
-// DeviceTokens implements hearth.DeviceStore.
-func (s *Store) DeviceTokens(ctx context.Context, deviceID string) (tokens []hearth.DeviceToken, err error) {
-	err = s.do(ctx, "DeviceTokens", func(ctx context.Context) error {
-		// By (device, created, _id).
-		docs, err := findAll[deviceTokenDoc](ctx, s.db.Collection(collDeviceTokens), live(bson.E{Key: "device", Value: deviceID}),
-			options.Find().SetSort(bson.D{{Key: "created", Value: 1}, {Key: "_id", Value: 1}}))
-		if err != nil || len(docs) == 0 {
-			return err
-		}
-		if err := s.deviceLives(ctx, deviceID); err != nil {
-			return passGone(err)
-		}
-		for _, d := range docs {
-			tokens = append(tokens, d.token())
-		}
-		return nil
-	})
-	return tokens, err
-}
-
-func passGone(err error) error {
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return nil
-	}
-	return err
-}
-
-// deviceLives returns mongo.ErrNoDocuments if the device is not there.
-func (s *Store) deviceLives(ctx context.Context, id string) error {
-	return s.db.Collection(collDevices).FindOne(ctx, alive(byID(id)...), options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}})).Err()
-}
-
-// DeviceTokenByHash implements hearth.DeviceStore.
-func (s *Store) DeviceTokenByHash(ctx context.Context, hash []byte) (token hearth.DeviceToken, err error) {
-	err = s.do(ctx, "DeviceTokenByHash", func(ctx context.Context) error {
-		var doc deviceTokenDoc
-		// By the unique index of hash.
-		err := s.db.Collection(collDeviceTokens).FindOne(ctx, live(bson.E{Key: "hash", Value: hash})).Decode(&doc)
-		if err == nil {
-			err = s.deviceLives(ctx, doc.Device)
-		}
-		if err == nil {
-			token = doc.token()
-		}
-		return found(err, "device token")
-	})
-	return token, err
-}
-
-// DeleteDeviceToken implements hearth.DeviceStore.
-func (s *Store) DeleteDeviceToken(ctx context.Context, deviceID, tokenID string, effects hearth.SideEffects) error {
-	w := writing{name: "DeleteDeviceToken", line: collDevices + "/" + deviceID, effects: effects}
-	return s.commit(ctx, w, func(ctx context.Context, st *step) error {
-		doc, err := load[deviceTokenDoc](ctx, st, collDeviceTokens, byID(tokenID))
-		if errors.Is(err, errGone) || err == nil && doc.Device != deviceID {
-			return hearth.NotFound("device token")
-		}
-		if err == nil {
-			st.remove(collDeviceTokens, tokenID, doc.V)
-		}
-		return err
-	})
 }

@@ -156,14 +156,12 @@ func (s *Store) examineSchema(ctx context.Context, e *Examination) error {
 	if e.Version != e.Newest {
 		return nil
 	}
-	for _, wanted := range []map[string][]index{accountIndexes(), fleetIndexes()} {
-		for name, indexes := range wanted {
-			missing, err := s.missingIndexes(ctx, name, indexes)
-			if err != nil {
-				return fmt.Errorf("list the indexes of %s: %w", name, err)
-			}
-			e.Missing = append(e.Missing, missing...)
+	for name, indexes := range allIndexes() {
+		missing, err := s.missingIndexes(ctx, name, indexes)
+		if err != nil {
+			return fmt.Errorf("list the indexes of %s: %w", name, err)
 		}
+		e.Missing = append(e.Missing, missing...)
 	}
 	slices.SortFunc(e.Missing, func(a, b MissingIndex) int { return strings.Compare(a.Name, b.Name) })
 	return nil

@@ -21,11 +21,6 @@ func fleetIndexes() map[string][]index {
 			{keys: []string{"dead"}, where: "dead"},
 			lockIndex,
 		},
-		collDeviceTokens: {
-			{keys: []string{"hash"}, unique: true},
-			{keys: []string{"device", "created", "_id"}},
-			lockIndex,
-		},
 		collBatches: {
 			{keys: []string{"open"}},
 			{keys: []string{"checkpoint._id", "checkpoint.order"}, where: "checkpoint"},

@@ -15,16 +15,6 @@ import (
 	"hearth"
 )
 
-// TouchDeviceToken implements hearth.DeviceStore.
-func (s *Store) TouchDeviceToken(ctx context.Context, tokenID string, at time.Time) error {
-	return s.do(ctx, "TouchDeviceToken", func(ctx context.Context) error {
-		return again(ctx, func() error {
-			_, err := s.db.Collection(collDeviceTokens).UpdateOne(ctx, byID(tokenID), set(bson.D{{Key: "used", Value: millis(at)}}))
-			return err
-		})
-	})
-}
-
 // RecordHeartbeats implements hearth.DeviceStore. However many heartbeats there are, it is one command, with an operation
 // for each millisecond that heartbeats came at, and one for each status that they carry.
 func (s *Store) RecordHeartbeats(ctx context.Context, beats []hearth.Heartbeat) error {

@@ -116,15 +116,19 @@ func (s *Store) deleteFirst(ctx context.Context, coll string, filter bson.D, fie
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}
-	var result *mongo.DeleteResult
-	err = again(ctx, func() (err error) {
-		result, err = s.db.Collection(coll).DeleteMany(ctx, append(bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}, filter...))
+	return s.deleteAll(ctx, coll, append(bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}, filter...))
+}
+
+// deleteAll removes the documents that match and returns their number.
+func (s *Store) deleteAll(ctx context.Context, coll string, filter bson.D) (n int, err error) {
+	err = again(ctx, func() error {
+		result, err := s.db.Collection(coll).DeleteMany(ctx, filter)
+		if err == nil {
+			n = int(result.DeletedCount)
+		}
 		return err
 	})
-	if err != nil {
-		return 0, err
-	}
-	return int(result.DeletedCount), nil
+	return n, err
 }
 
 // firstIDs returns the ids of up to limit documents that match, the first by field.

@@ -18,6 +18,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 
 	"hearth"
+	"hearth/internal/store/record"
 )
 
 // Options say where the store is and how it behaves.
@@ -88,8 +89,12 @@ const (
 	maxConns = 10_000
 )
 
+var _ hearth.SecretStore = (*Store)(nil)
+
 // Store is an open database. All its methods may be called at once from many goroutines.
 type Store struct {
+	*record.Aggregates
+	*record.SharedFiles
 	options Options
 	client  *mongo.Client
 	// db reads from the primary and writes with majority and journal; reads follows the URI's read preference, for lists that
@@ -139,6 +144,7 @@ func Open(ctx context.Context, settings Options) (_ *Store, err error) {
 	}
 	orDefault(&settings.MaxConns, 100)
 	s := &Store{options: settings, tls: uri.SSL, outbox: make(chan struct{}, 1), slots: make(chan struct{}, max(1, settings.MaxConns-spareConns))}
+	s.Aggregates, s.SharedFiles = record.New(recordBackend{s}), record.NewSharedFiles(recordBackend{s})
 	s.audits = newAppender(s)
 	s.stopping, s.stop = context.WithCancel(context.Background()) // of the goroutine that repairs, which outlives ctx
 	if s.client, err = mongo.Connect(s.clientOptions()); err != nil {

@@ -47,7 +47,7 @@ func (s *Store) repair(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, coll := range lockable {
+	for _, coll := range lockable() {
 		type held struct {
 			ID   any `bson:"_id"`
 			Meta `bson:",inline"`

@@ -2,15 +2,19 @@ package mongodb
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"hearth/internal/store/record"
 )
 
-// The collections of this half; docs/reference/mongodb.md tells what each holds.
+// The collections that are not of described records alone; docs/reference/mongodb.md tells what each holds.
 const (
 	collSchema        = "schema"
 	collCounters      = "counters"
@@ -19,23 +23,30 @@ const (
 	collAudit         = "audit"
 	collAuditHead     = "audit_head"
 	collOutbox        = "outbox"
-	collUsers         = "users"
-	collEmails        = "emails"
-	collTries         = "login_tries"
-	collSessions      = "sessions"
-	collRefresh       = "refresh_tokens"
 	collOrganizations = "organizations"
-	collExports       = "exports"
-	collSchedules     = "export_schedules"
-	collNotifications = "notifications"
-	collSettings      = "notification_settings"
+	collWatches       = "device_watches"
 	collDevices       = "devices"
+	collDeviceTokens  = "device_tokens"
 )
 
-// lockable are the collections whose documents take part in writes of many documents (see Meta). Each has the index lock.
-var lockable = []string{ // never written to
-	collGuards, collUsers, collEmails, collTries, collSessions, collOrganizations, collExports, collSchedules, collNotifications,
-	collSettings, collDevices, collDeviceTokens, collBatches, collRestore,
+// The rules that have a guard.
+const (
+	guardAdmins    = "admins"
+	guardFirstUser = "first-user"
+)
+
+// lockable returns the collections whose documents take part in writes of many documents (see Meta). Each has the index lock.
+func lockable() []string {
+	all := []string{collGuards, collDevices, collBatches, collRestore}
+	for _, s := range record.Schemas() {
+		if s.View == "" && !s.Loose {
+			all = append(all, s.Name)
+		}
+		if s.Claim != nil {
+			all = append(all, s.Claim.Collection)
+		}
+	}
+	return all
 }
 
 // index describes one index. Keys are ascending; a name that begins with "-" is descending.
@@ -88,6 +99,7 @@ type migration struct {
 var migrations = []migration{ // never written to
 	{1, migrateAccounts},
 	{2, migrateFleet},
+	{3, migrateEmbedded},
 }
 
 // createIndexes makes indexes by collection; those that are there stay.
@@ -110,7 +122,7 @@ func (s *Store) createIndexes(ctx context.Context, wanted map[string][]index) er
 
 // migrateAccounts makes the first form of everything but devices and logs. Lists walk the indexes that end in _id.
 func migrateAccounts(ctx context.Context, s *Store) error {
-	if err := s.createIndexes(ctx, accountIndexes()); err != nil {
+	if err := s.createIndexes(ctx, ownIndexes()); err != nil {
 		return err
 	}
 	for _, name := range []string{guardAdmins, guardFirstUser} {
@@ -125,8 +137,8 @@ func migrateAccounts(ctx context.Context, s *Store) error {
 	return nil
 }
 
-// accountIndexes are those of everything but devices and logs.
-func accountIndexes() map[string][]index {
+// ownIndexes are those of collections that are not of described records, but for devices and logs.
+func ownIndexes() map[string][]index {
 	return map[string][]index{
 		collGuards: {lockIndex},
 		collCommits: {
@@ -142,55 +154,15 @@ func accountIndexes() map[string][]index {
 			{keys: []string{"action", "at", "_id"}},
 			{keys: []string{"target", "at", "_id"}},
 		},
-		collUsers: {
-			{keys: []string{"email"}},
-			{keys: []string{"created", "_id"}},
-			{keys: []string{"role", "created", "_id"}},
-			{keys: []string{"reset.hash"}, where: "reset.hash"},
-			{keys: []string{"reset.expires"}, where: "reset.hash"},
-			lockIndex,
-		},
-		collEmails: {lockIndex},
-		collTries:  {{keys: []string{"updated"}}, lockIndex, purgeIndex},
-		collSessions: {
-			{keys: []string{"user", "ended", "created", "_id"}},
-			{keys: []string{"user", "device"}},
-			{keys: []string{"expires"}},
-			lockIndex, purgeIndex,
-		},
-		collRefresh: {{keys: []string{"session"}}, purgeIndex},
-		collOrganizations: {
-			{keys: []string{"created", "_id"}},
-			{keys: []string{"members.user", "created", "_id"}},
-			{keys: []string{"invites.id"}},
-			{keys: []string{"invites.hash"}},
-			{keys: []string{"invites.email", "invites.expires"}},
-			{keys: []string{"invites.expires"}},
-			lockIndex,
-		},
-		collExports: {
-			{keys: []string{"created", "_id"}},
-			{keys: []string{"user", "created", "_id"}},
-			{keys: []string{"user", "slot"}, unique: true, where: "slot"},
-			{keys: []string{"status", "_id"}},
-			{keys: []string{"expires"}},
-			lockIndex,
-		},
-		collSchedules: {
-			{keys: []string{"created", "_id"}},
-			{keys: []string{"user", "created", "_id"}},
-			{keys: []string{"user", "slot"}, unique: true, where: "slot"},
-			{keys: []string{"next"}},
-			lockIndex,
-		},
-		collNotifications: {
-			{keys: []string{"user", "created", "_id"}},
-			{keys: []string{"user", "read", "created", "_id"}},
-			{keys: []string{"read"}},
-			lockIndex,
-		},
-		collSettings: {{keys: []string{"watches.device"}}, lockIndex},
 	}
+}
+
+// allIndexes are the indexes of every collection.
+func allIndexes() map[string][]index {
+	all := recordIndexes()
+	maps.Copy(all, ownIndexes())
+	maps.Copy(all, fleetIndexes())
+	return all
 }
 
 // migrate runs what the database has not seen. It refuses a schema that is newer than the program.
@@ -198,6 +170,8 @@ func (s *Store) migrate(ctx context.Context) error {
 	versions := s.db.Collection(collSchema)
 	var at struct {
 		Version int `bson:"version"`
+		// Described names the descriptions whose indexes were made.
+		Described string `bson:"described"`
 	}
 	err := versions.FindOne(ctx, bson.D{{Key: "_id", Value: "schema"}}).Decode(&at)
 	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
@@ -206,6 +180,15 @@ func (s *Store) migrate(ctx context.Context) error {
 	if newest := migrations[len(migrations)-1].version; at.Version > newest {
 		return fmt.Errorf("the database has schema %d, which is newer than this program's %d: use the newer program", at.Version, newest)
 	}
+	// Indexes of descriptions come first: moving records needs them.
+	if described := fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, recordIndexes()))); described != at.Described {
+		if err := s.createIndexes(ctx, recordIndexes()); err != nil {
+			return err
+		}
+		if err := s.noteSchema(ctx, "$set", bson.E{Key: "described", Value: described}); err != nil {
+			return err
+		}
+	}
 	for _, m := range migrations {
 		if m.version <= at.Version {
 			continue
@@ -213,18 +196,25 @@ func (s *Store) migrate(ctx context.Context) error {
 		if err := m.run(ctx, s); err != nil {
 			return fmt.Errorf("migrate the schema to version %d: %w", m.version, err)
 		}
-		err := again(ctx, func() error {
-			_, err := versions.UpdateOne(ctx, bson.D{{Key: "_id", Value: "schema"}},
-				bson.D{{Key: "$max", Value: bson.D{{Key: "version", Value: m.version}}}}, options.UpdateOne().SetUpsert(true))
-			if isDuplicate(err) { // two instances made the document at once
-				_, err = versions.UpdateOne(ctx, bson.D{{Key: "_id", Value: "schema"}},
-					bson.D{{Key: "$max", Value: bson.D{{Key: "version", Value: m.version}}}})
-			}
+		if err := s.noteSchema(ctx, "$max", bson.E{Key: "version", Value: m.version}); err != nil {
 			return err
-		})
-		if err != nil {
-			return fmt.Errorf("note the schema's version: %w", err)
 		}
+	}
+	return nil
+}
+
+// noteSchema writes down what was done.
+func (s *Store) noteSchema(ctx context.Context, operator string, field bson.E) error {
+	note := func(settings ...options.Lister[options.UpdateOneOptions]) error {
+		_, err := s.db.Collection(collSchema).UpdateOne(ctx, byID("schema"), bson.D{{Key: operator, Value: bson.D{field}}}, settings...)
+		return err
+	}
+	err := again(ctx, func() error { return note(options.UpdateOne().SetUpsert(true)) })
+	if isDuplicate(err) { // two instances made the document at once
+		err = again(ctx, func() error { return note() })
+	}
+	if err != nil {
+		return fmt.Errorf("note the schema's version: %w", err)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
 )
@@ -166,6 +167,14 @@ func load[T stored](ctx context.Context, st *step, coll string, filter bson.D) (
 	}
 }
 
+// versionOf is the condition on a document's version: one that was written before steps could change it has none.
+func versionOf(o op) any {
+	if o.version == 0 {
+		return nil
+	}
+	return o.version
+}
+
 // byID is the filter of one document.
 func byID(id any) bson.D { return bson.D{{Key: "_id", Value: id}} }
 
@@ -243,7 +252,7 @@ func (st *step) isPlain() bool {
 
 func (s *Store) writePlain(ctx context.Context, o op) error {
 	coll := s.db.Collection(o.Coll)
-	free := bson.D{{Key: "_id", Value: o.ID}, {Key: "v", Value: o.version}, {Key: "lock", Value: nil}}
+	free := bson.D{{Key: "_id", Value: o.ID}, {Key: "v", Value: versionOf(o)}, {Key: "lock", Value: nil}}
 	switch o.Kind {
 	case opInsert:
 		_, err := coll.InsertOne(ctx, o.doc)
@@ -296,4 +305,29 @@ func (st *step) byCollection(kinds ...opKind) (order []string, groups map[string
 		}
 	}
 	return slices.Sorted(maps.Keys(groups)), groups
+}
+
+// guardDoc stands for a rule about many documents: a step that could break it changes the guard's version, so that of two such
+// steps one is built anew.
+type guardDoc struct {
+	ID   string `bson:"_id"`
+	Meta `bson:",inline"`
+}
+
+// guard makes the step one of those that follow one another.
+func (st *step) guard(ctx context.Context, name string) error {
+	g, err := load[guardDoc](ctx, st, collGuards, byID(name))
+	if err == nil {
+		st.update(collGuards, name, g.V, nil)
+	}
+	return err
+}
+
+// exists reports whether a document matches.
+func (s *Store) exists(ctx context.Context, coll string, filter bson.D) (bool, error) {
+	err := s.db.Collection(coll).FindOne(ctx, filter, options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}})).Err()
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return false, nil
+	}
+	return err == nil, err
 }

@@ -34,7 +34,7 @@ func TestEveryTableIsArchivedOrFollowsFromTheOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !slices.Contains(archived, name) && !slices.Contains(follows, name) {
-			t.Errorf("table %s is in no list: archive it (hearth.ArchivePart), or say here that it follows from the others", name)
+			t.Errorf("table %s is in no list: archive it (record.Schemas), or say here that it follows from the others", name)
 		}
 	}
 	if err := closed(rows, nil); err != nil {

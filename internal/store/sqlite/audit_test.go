@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -45,44 +44,6 @@ func TestTheDatabaseRefusesToEditTheAudit(t *testing.T) {
 	entries, err := s.AuditChain(t.Context(), 0, 10)
 	if err != nil || len(entries) != 3 || entries[1].Action != "a.b" {
 		t.Errorf("the audit holds %+v, %v", entries, err)
-	}
-}
-
-func TestAuditListsAreServedByIndexes(t *testing.T) {
-	t.Parallel()
-	s := openTest(t)
-	for index, filter := range map[string]hearth.AuditFilter{
-		"audit_at (at>":               {},
-		"audit_actor (actor_id=? AND": {ActorID: "a"},
-		"audit_action (action=? AND":  {Action: "a"},
-		"audit_target (target=? AND":  {Target: "a"},
-	} {
-		for _, after := range []string{"", ` AND (at, seq)<(1, 2)`} {
-			where, arguments := auditWhere(filter)
-			var plan []string
-			err := s.read(t.Context(), "Test", func(r *reader) error {
-				rows, err := r.queryOnce(`EXPLAIN QUERY PLAN SELECT `+auditColumns+where+after+` ORDER BY at DESC, seq DESC LIMIT 51`, arguments...)
-				if err != nil {
-					return err
-				}
-				defer rows.Close()
-				for rows.Next() {
-					var id, parent, unused int
-					var detail string
-					if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
-						return err
-					}
-					plan = append(plan, detail)
-				}
-				return rows.Err()
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if text := strings.Join(plan, "\n"); !strings.Contains(text, index) || strings.Contains(text, "B-TREE") {
-				t.Errorf("%+v: not by %s alone:\n%s", filter, index, text)
-			}
-		}
 	}
 }
 

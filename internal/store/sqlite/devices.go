@@ -84,11 +84,12 @@ func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, effe
 				}
 				scopes[d.Scope()] = scope
 			}
+			d.Key, d.Version = 0, 1
 			key, err := insertDevice(t, d, scope)
 			if err != nil {
 				return err
 			}
-			d.Key, d.Version = key, 1
+			d.Key = key
 			created[i] = d
 		}
 		return nil
@@ -108,15 +109,25 @@ func scopeKey(t *tx, scope hearth.Scope) (key int64, err error) {
 	return key, err
 }
 
+// checkOrganization makes sure that an organization is there to take a device; CodeNotFound.
+func checkOrganization(t *tx, id string) error {
+	if id == "" {
+		return nil
+	}
+	var one int
+	return found(t.row(`SELECT 1 FROM organizations WHERE id=?`, id).Scan(&one), "organization")
+}
+
+// insertDevice stores a device, under its key if it has one.
 func insertDevice(t *tx, d hearth.Device, scope int64) (key int64, err error) {
 	tags, err := storedTags(d.Tags)
 	if err != nil {
 		return 0, err
 	}
-	result, err := t.exec(`INSERT INTO devices(id, scope, owner_id, organization_id, name, type, status, idle, tags, metadata,
-		interval, version, created_at, updated_at) VALUES(?,?,?,?,?,?,?,?,?,?,?,1,?,?)`,
-		d.ID, scope, d.OwnerID, d.OrganizationID, d.Name, d.Type, string(d.Status), d.Idle, tags, storedMetadata(d.Metadata),
-		d.Interval, millis(d.CreatedAt), millis(d.UpdatedAt))
+	result, err := t.exec(`INSERT INTO devices(key, id, scope, owner_id, organization_id, name, type, status, idle, tags, metadata,
+		interval, version, created_at, updated_at) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		sql.NullInt64{Int64: d.Key, Valid: d.Key != 0}, d.ID, scope, d.OwnerID, d.OrganizationID, d.Name, d.Type, string(d.Status), d.Idle, tags, storedMetadata(d.Metadata),
+		d.Interval, d.Version, millis(d.CreatedAt), millis(d.UpdatedAt))
 	if isUnique(err) {
 		return 0, hearth.Errorf(hearth.CodeConflict, "there is a device with that id")
 	}

@@ -82,7 +82,12 @@ func objects(ctx context.Context, db *sql.DB) ([]string, error) {
 	return texts(ctx, db, `SELECT type||' '||name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY 1`)
 }
 
-func texts(ctx context.Context, db *sql.DB, query string) (out []string, err error) {
+// asked is a database or a transaction.
+type asked interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+func texts(ctx context.Context, db asked, query string) (out []string, err error) {
 	rows, err := db.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
@@ -114,6 +119,9 @@ func freshSchema(ctx context.Context) (parts []string, version int64, err error)
 		return nil, 0, fmt.Errorf("read the migrations: %w", err)
 	}
 	if _, err := provider.Up(ctx); err != nil {
+		return nil, 0, err
+	}
+	if err := makeTables(ctx, db); err != nil {
 		return nil, 0, err
 	}
 	if version, err = provider.GetDBVersion(ctx); err != nil {

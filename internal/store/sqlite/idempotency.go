@@ -38,8 +38,8 @@ func (s *Store) IdempotencyRecord(ctx context.Context, caller, key string) (reco
 	return record, err
 }
 
-// writeIdempotencyRecord returns the error of a write that was made before.
-func (s *Store) writeIdempotencyRecord(t *tx, record *hearth.IdempotencyRecord) error {
+// replay returns the error of a write that was made before.
+func (s *Store) replay(t *tx, record *hearth.IdempotencyRecord) error {
 	if record == nil {
 		return nil
 	}
@@ -49,10 +49,18 @@ func (s *Store) writeIdempotencyRecord(t *tx, record *hearth.IdempotencyRecord) 
 		return hearth.Errorf(hearth.CodeIdempotencyMismatch, "this Idempotency-Key was used for another request")
 	case err == nil:
 		return &hearth.Replayed{Record: first}
-	case !errors.Is(err, sql.ErrNoRows):
+	case errors.Is(err, sql.ErrNoRows):
+		return nil
+	}
+	return err
+}
+
+// writeIdempotencyRecord returns the error of a write that was made before.
+func (s *Store) writeIdempotencyRecord(t *tx, record *hearth.IdempotencyRecord) error {
+	if err := s.replay(t, record); err != nil || record == nil {
 		return err
 	}
-	_, err = t.exec(`INSERT OR REPLACE INTO idempotency(`+idempotencyColumns+`) VALUES(?,?,?,?,?,?,?,?)`, idempotencyValues(record)...)
+	_, err := t.exec(`INSERT OR REPLACE INTO idempotency(`+idempotencyColumns+`) VALUES(?,?,?,?,?,?,?,?)`, idempotencyValues(record)...)
 	return err
 }
 

@@ -37,5 +37,5 @@ func migrate(ctx context.Context, db *sql.DB) error {
 			return fmt.Errorf("migrate the schema: %w", err)
 		}
 	}
-	return nil
+	return makeTables(ctx, db)
 }

@@ -1,8 +1,14 @@
 package sqlite
 
-import "hearth"
+import (
+	"context"
 
-// writeEffects writes what travels with a write. It comes first in the write, so that a replay changes nothing.
+	"hearth"
+)
+
+var _ hearth.AuditStore = (*Store)(nil)
+
+// writeEffects writes what travels with a write. It fails for a write that was made before, which then changes nothing.
 func (s *Store) writeEffects(t *tx, effects hearth.SideEffects) error {
 	if err := s.writeIdempotencyRecord(t, effects.Idempotency); err != nil {
 		return err
@@ -46,4 +52,22 @@ func (s *Store) writeAudit(t *tx, entry hearth.AuditEntry) error {
 			"result", entry.Result, "ip", entry.IP, "request_id", entry.RequestID)
 	})
 	return err
+}
+
+// OutboxSignal is signalled after each commit of this process that left jobs behind; one missed signal stands for many. It is
+// never closed.
+func (s *Store) OutboxSignal() <-chan struct{} { return s.outbox }
+
+// wakeOutbox never blocks the writer.
+func (s *Store) wakeOutbox() {
+	select {
+	case s.outbox <- struct{}{}:
+	default:
+	}
+}
+
+// AuditHead implements hearth.AuditStore.
+func (s *Store) AuditHead(ctx context.Context) (head hearth.AuditHead, err error) {
+	err = s.read(ctx, "AuditHead", func(r *reader) error { return r.row(`SELECT seq, hash FROM audit_head`).Scan(&head.Seq, &head.Hash) })
+	return head, err
 }

@@ -11,8 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"hearth"
-	"hearth/internal/tsdb"
+	"hearth/internal/store/record"
 )
 
 // Source is a database that is archived and never written to, beside a server or without one: it takes no lock that a
@@ -32,10 +31,7 @@ func OpenSource(ctx context.Context, options Options) (_ *Source, err error) {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	pool := newReaders(db)
-	s := &Source{&Store{options: options, readers: pool, scans: pool}}
-	if s.store.Engine, err = tsdb.New(logBackend{s.store}, options.Logs); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
+	s := &Source{&Store{options: options, readers: pool, scans: pool, tail: newTailCache(16 * options.Logs.FoldRows)}}
 	if err := s.checkVersion(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -78,12 +74,12 @@ func newestSchema() (newest int64, err error) {
 }
 
 // Archive is Store.Archive.
-func (s *Source) Archive(ctx context.Context) iter.Seq2[hearth.ArchivePart, error] {
+func (s *Source) Archive(ctx context.Context) iter.Seq2[record.Part, error] {
 	return s.store.Archive(ctx)
 }
 
 // Restoring is Store.Restoring.
-func (s *Source) Restoring(ctx context.Context) (hearth.Restore, error) {
+func (s *Source) Restoring(ctx context.Context) (record.Restore, error) {
 	return s.store.Restoring(ctx)
 }
 

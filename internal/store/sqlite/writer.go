@@ -35,6 +35,8 @@ type writer struct {
 
 	prepared map[string]*sql.Stmt
 	logs     *logWriter
+	// stored is told of each commit that stored logs, and by what the tail grew.
+	stored func(grown tailSize)
 }
 
 type request struct {
@@ -56,14 +58,14 @@ type tx struct {
 	req *request
 }
 
-func startWriter(ctx context.Context, db *sql.DB, options Options) (*writer, error) {
+func startWriter(ctx context.Context, db *sql.DB, options Options, logs *logWriter) (*writer, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open the writing connection: %w", err)
 	}
 	w := &writer{
 		db: db, conn: conn, options: options, prepared: map[string]*sql.Stmt{},
-		requests: make(chan *request, maxQueued), stopping: make(chan struct{}), done: make(chan struct{}), logs: &logWriter{},
+		requests: make(chan *request, maxQueued), stopping: make(chan struct{}), done: make(chan struct{}), logs: logs,
 	}
 	return w, nil
 }
@@ -178,7 +180,7 @@ collect:
 		_, fatal = w.conn.ExecContext(ctx, `COMMIT`)
 	}
 	if fatal != nil {
-		w.logs.end(true)
+		w.logs.discard()
 		if _, err := w.conn.ExecContext(ctx, `ROLLBACK`); err != nil {
 			w.options.Logger.Debug("rollback after a failed commit", "err", err)
 		}
@@ -190,7 +192,9 @@ collect:
 	if w.options.SlowQuery > 0 && took >= w.options.SlowQuery {
 		w.options.Logger.Warn("slow commit", "kind", "performance", "duration", took, "writes", len(members))
 	}
-	w.logs.end(false)
+	if grown := w.logs.committed(); grown.rows > 0 {
+		w.stored(grown)
+	}
 	w.answer(members, nil)
 }
 

@@ -3,6 +3,7 @@ package storetest
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 	"testing"
 	"time"
@@ -11,17 +12,18 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"hearth"
+	"hearth/internal/store/record"
 )
 
 // ArchiveStore is what the suite for archives needs.
 type ArchiveStore interface {
-	hearth.Archiver
+	record.Archiver
 	hearth.AuditStore
 	hearth.DeviceStore
 	hearth.LogStore
 }
 
-// Archive is the suite for hearth.Archiver. open returns an empty store; it is called in parallel.
+// Archive is the suite for record.Archiver. open returns an empty store; it is called in parallel.
 func Archive(t *testing.T, open func(*testing.T) ArchiveStore) {
 	for name, test := range map[string]func(*testing.T, func(*testing.T) ArchiveStore){
 		"gives back every record of every kind":            archiveRoundTrip,
@@ -46,19 +48,34 @@ func Archive(t *testing.T, open func(*testing.T) ArchiveStore) {
 	}
 }
 
+// readParts returns the parts of an archive.
+func readParts(t *testing.T, s record.Archiver) iter.Seq[ArchivePart] {
+	return func(yield func(ArchivePart) bool) {
+		for lines, err := range s.Archive(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			part, err := ReadPart(lines)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !yield(part) {
+				return
+			}
+		}
+	}
+}
+
 // archived gathers an archive into one part, checking the order of kinds.
-func archived(t *testing.T, s hearth.Archiver) (all hearth.ArchivePart) {
+func archived(t *testing.T, s record.Archiver) (all ArchivePart) {
 	t.Helper()
 	last := -1
-	for part, err := range s.Archive(t.Context()) {
-		if err != nil {
-			t.Fatal(err)
-		}
+	for part := range readParts(t, s) {
 		kind, n := addPart(&all, part)
 		if kind < last {
 			t.Fatalf("records of kind %d come after those of kind %d", kind, last)
 		}
-		if last = kind; n < 1 || n > hearth.MaxArchivePart {
+		if last = kind; n < 1 || n > record.MaxPart {
 			t.Fatalf("a part of kind %d has %d records", kind, n)
 		}
 	}
@@ -66,7 +83,7 @@ func archived(t *testing.T, s hearth.Archiver) (all hearth.ArchivePart) {
 }
 
 // addPart adds a part's records and returns which kind and how many they were.
-func addPart(all *hearth.ArchivePart, p hearth.ArchivePart) (kind, n int) {
+func addPart(all *ArchivePart, p ArchivePart) (kind, n int) {
 	counts := []int{
 		add(&all.Counters, p.Counters), add(&all.Users, p.Users), add(&all.Tries, p.Tries), add(&all.PasswordResets, p.PasswordResets),
 		add(&all.Sessions, p.Sessions), add(&all.RefreshTokens, p.RefreshTokens), add(&all.Organizations, p.Organizations),
@@ -89,20 +106,20 @@ func add[T any](to *[]T, more []T) int {
 }
 
 // sameRecords compares two archives whatever the order of their records; the audit's counts.
-func sameRecords(want, got hearth.ArchivePart) string {
-	for _, p := range []*hearth.ArchivePart{&want, &got} {
+func sameRecords(want, got ArchivePart) string {
+	for _, p := range []*ArchivePart{&want, &got} {
 		p.Logs = slices.Clone(p.Logs)
 		slices.SortFunc(p.Logs, func(a, b hearth.LogEntry) int { return cmp.Compare(a.Seq, b.Seq) })
 	}
 	return gocmp.Diff(want, got, cmpopts.EquateEmpty(),
-		sortedBy(func(v hearth.User) string { return v.ID }), sortedBy(func(v hearth.ArchivedTries) string { return string(v.Key) }),
+		sortedBy(func(v hearth.User) string { return v.ID }), sortedBy(func(v ArchivedTries) string { return string(v.Key) }),
 		sortedBy(func(v hearth.PasswordReset) string { return v.UserID }), sortedBy(func(v hearth.Session) string { return v.ID }),
-		sortedBy(func(v hearth.ArchivedRefreshToken) string { return string(v.Hash) }),
+		sortedBy(func(v ArchivedRefreshToken) string { return string(v.Hash) }),
 		sortedBy(func(v hearth.Organization) string { return v.ID }),
 		sortedBy(func(v hearth.Member) string { return v.OrganizationID + v.UserID }),
 		sortedBy(func(v hearth.Invitation) string { return v.ID }), sortedBy(func(v hearth.Device) string { return v.ID }),
 		sortedBy(func(v hearth.DeviceToken) string { return v.ID }), sortedBy(func(v hearth.Notification) string { return v.ID }),
-		sortedBy(func(v hearth.ArchivedSettings) string { return v.UserID }),
+		sortedBy(func(v ArchivedSettings) string { return v.UserID }),
 		sortedBy(func(v hearth.DeviceWatch) string { return v.DeviceID + v.UserID }), sortedBy(func(v hearth.ExportSchedule) string { return v.ID }),
 		sortedBy(func(v hearth.Export) string { return v.ID }),
 		sortedBy(func(v hearth.Checkpoint) string { return v.ID }), sortedBy(func(v hearth.IdempotencyRecord) string { return v.Caller + v.Key }),
@@ -116,9 +133,9 @@ func sortedBy[T any](key func(T) string) gocmp.Option {
 
 const restoreSource = "test"
 
-func beginRestore(t *testing.T, s hearth.Archiver) hearth.Restore {
+func beginRestore(t *testing.T, s record.Archiver) record.Restore {
 	t.Helper()
-	mark, err := s.BeginRestore(t.Context(), hearth.Restore{Source: restoreSource, StartedAt: epoch})
+	mark, err := s.BeginRestore(t.Context(), record.Restore{Source: restoreSource, StartedAt: epoch})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,12 +143,12 @@ func beginRestore(t *testing.T, s hearth.Archiver) hearth.Restore {
 }
 
 // restoreAll restores parts into an empty store.
-func restoreAll(t *testing.T, s hearth.Archiver, parts ...hearth.ArchivePart) {
+func restoreAll(t *testing.T, s record.Archiver, parts ...ArchivePart) {
 	t.Helper()
 	mark := beginRestore(t, s)
 	for i, part := range parts {
 		mark.Done["parts"] = int64(i + 1)
-		if err := s.RestorePart(t.Context(), part, mark); err != nil {
+		if err := s.RestorePart(t.Context(), part.Part(), mark); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -142,7 +159,7 @@ func restoreAll(t *testing.T, s hearth.Archiver, parts ...hearth.ArchivePart) {
 
 func archiveRoundTrip(t *testing.T, open func(*testing.T) ArchiveStore) {
 	parts := Everything(24)
-	var want hearth.ArchivePart
+	var want ArchivePart
 	for _, p := range parts {
 		addPart(&want, p)
 	}
@@ -163,12 +180,9 @@ func archiveRoundTrip(t *testing.T, open func(*testing.T) ArchiveStore) {
 }
 
 // splitParts returns an archive in small parts, as another program may cut it.
-func splitParts(t *testing.T, s hearth.Archiver) func(func(hearth.ArchivePart) bool) {
-	return func(yield func(hearth.ArchivePart) bool) {
-		for part, err := range s.Archive(t.Context()) {
-			if err != nil {
-				t.Fatal(err)
-			}
+func splitParts(t *testing.T, s record.Archiver) func(func(ArchivePart) bool) {
+	return func(yield func(ArchivePart) bool) {
+		for part := range readParts(t, s) {
 			if len(part.Logs) == 0 {
 				if !yield(part) {
 					return
@@ -176,7 +190,7 @@ func splitParts(t *testing.T, s hearth.Archiver) func(func(hearth.ArchivePart) b
 				continue
 			}
 			for logs := range slices.Chunk(part.Logs, 700) {
-				if !yield(hearth.ArchivePart{Logs: logs}) {
+				if !yield(ArchivePart{Logs: logs}) {
 					return
 				}
 			}
@@ -186,7 +200,7 @@ func splitParts(t *testing.T, s hearth.Archiver) func(func(hearth.ArchivePart) b
 
 func archiveEmpty(t *testing.T, open func(*testing.T) ArchiveStore) {
 	all := archived(t, open(t))
-	if diff := gocmp.Diff(hearth.ArchivePart{Counters: []hearth.StoreCounters{{}}}, all); diff != "" {
+	if diff := gocmp.Diff(ArchivePart{Counters: []record.Counters{{}}}, all); diff != "" {
 		t.Errorf("the archive of an empty store (-want +got):\n%s", diff)
 	}
 	s := open(t)
@@ -224,11 +238,8 @@ func archiveMoment(t *testing.T, open func(*testing.T) ArchiveStore) {
 	s := open(t)
 	device := archiveDevice(t, s, 1)
 	archiveAppend(t, s, device.Key, 100)
-	var all hearth.ArchivePart
-	for part, err := range s.Archive(t.Context()) {
-		if err != nil {
-			t.Fatal(err)
-		}
+	var all ArchivePart
+	for part := range readParts(t, s) {
 		if len(part.Counters) > 0 {
 			// Beside the open archive everything goes on.
 			archiveAppend(t, s, archiveDevice(t, s, 2).Key, 100)
@@ -269,7 +280,7 @@ func archiveIntoEmpty(t *testing.T, open func(*testing.T) ArchiveStore) {
 	s := open(t)
 	archiveDevice(t, s, 1)
 	before := archived(t, s)
-	if _, err := s.BeginRestore(t.Context(), hearth.Restore{Source: restoreSource}); hearth.ErrorCode(err) != hearth.CodeConflict {
+	if _, err := s.BeginRestore(t.Context(), record.Restore{Source: restoreSource}); hearth.ErrorCode(err) != hearth.CodeConflict {
 		t.Errorf("BeginRestore into a store with a device gives %v; want %s", err, hearth.CodeConflict)
 	}
 	if diff := gocmp.Diff(before, archived(t, s)); diff != "" {
@@ -283,11 +294,11 @@ func archiveResume(t *testing.T, open func(*testing.T) ArchiveStore) {
 	mark := beginRestore(t, s)
 	for i, part := range parts[:12] {
 		mark.Done["parts"] = int64(i + 1)
-		if err := s.RestorePart(t.Context(), part, mark); err != nil {
+		if err := s.RestorePart(t.Context(), part.Part(), mark); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_, err := s.BeginRestore(t.Context(), hearth.Restore{Source: "another"})
+	_, err := s.BeginRestore(t.Context(), record.Restore{Source: "another"})
 	if hearth.ErrorCode(err) != hearth.CodeConflict {
 		t.Errorf("another restore into a half restored store gives %v; want %s", err, hearth.CodeConflict)
 	}
@@ -295,10 +306,10 @@ func archiveResume(t *testing.T, open func(*testing.T) ArchiveStore) {
 	if diff := gocmp.Diff(mark, found); diff != "" || found.Done["parts"] != 12 {
 		t.Fatalf("the mark that is found differs (-want +got):\n%s", diff)
 	}
-	var want hearth.ArchivePart
+	var want ArchivePart
 	for i, part := range parts {
 		if addPart(&want, part); i >= 12 {
-			if err := s.RestorePart(t.Context(), part, found); err != nil {
+			if err := s.RestorePart(t.Context(), part.Part(), found); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -344,7 +355,7 @@ func archiveAuditGap(t *testing.T, open func(*testing.T) ArchiveStore) {
 	parts := Everything(10)
 	entries := parts[len(parts)-2].Audit
 	wrong := slices.Concat(entries[:3], entries[4:5])
-	if err := s.RestorePart(t.Context(), hearth.ArchivePart{Audit: wrong}, mark); hearth.ErrorCode(err) != hearth.CodeConflict {
+	if err := s.RestorePart(t.Context(), ArchivePart{Audit: wrong}.Part(), mark); hearth.ErrorCode(err) != hearth.CodeConflict {
 		t.Errorf("a gap in the audit gives %v; want %s", err, hearth.CodeConflict)
 	}
 }
@@ -352,8 +363,8 @@ func archiveAuditGap(t *testing.T, open func(*testing.T) ArchiveStore) {
 func archiveStrayLog(t *testing.T, open func(*testing.T) ArchiveStore) {
 	s := open(t)
 	mark := beginRestore(t, s)
-	part := hearth.ArchivePart{Logs: []hearth.LogEntry{{Device: 5, Event: "e", At: 1, Seq: 1}}}
-	if err := s.RestorePart(t.Context(), part, mark); hearth.ErrorCode(err) != hearth.CodeConflict {
+	part := ArchivePart{Logs: []hearth.LogEntry{{Device: 5, Event: "e", At: 1, Seq: 1}}}
+	if err := s.RestorePart(t.Context(), part.Part(), mark); hearth.ErrorCode(err) != hearth.CodeConflict {
 		t.Errorf("a log of no device gives %v; want %s", err, hearth.CodeConflict)
 	}
 }
@@ -411,7 +422,7 @@ func archiveStops(t *testing.T, open func(*testing.T) ArchiveStore) {
 
 func archiveWithoutMark(t *testing.T, open func(*testing.T) ArchiveStore) {
 	s := open(t)
-	err := s.RestorePart(t.Context(), Everything(2)[1], hearth.Restore{Source: restoreSource})
+	err := s.RestorePart(t.Context(), Everything(2)[1].Part(), record.Restore{Source: restoreSource})
 	if hearth.ErrorCode(err) != hearth.CodeConflict {
 		t.Errorf("RestorePart without a mark gives %v; want %s", err, hearth.CodeConflict)
 	}

@@ -8,19 +8,20 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/store/record"
 )
 
 // Everything returns parts with n records and more of every kind that an archive holds, with every field set in some of them
 // and empty in others; the same for the same n. Logs are n a device.
-func Everything(n int) []hearth.ArchivePart {
+func Everything(n int) []ArchivePart {
 	g := &recordMaker{n: n, rng: rand.New(rand.NewPCG(uint64(n), 7))}
-	parts := []hearth.ArchivePart{
+	parts := []ArchivePart{
 		{}, {Users: g.users()}, {Tries: g.tries()}, {PasswordResets: g.resets()}, {Sessions: g.sessions()}, {RefreshTokens: g.refreshTokens()},
 		{Organizations: g.organizations()}, {Members: g.members()}, {Invitations: g.invitations()}, {Devices: g.devices()},
 		{DeviceTokens: g.deviceTokens()}, {Notifications: g.notifications()}, {Settings: g.settings()}, {Watches: g.watches()},
 		{Schedules: g.schedules()}, {Exports: g.exports()}, {Checkpoints: g.checkpoints()}, {Idempotency: g.once()}, {Outbox: g.outbox()}, {Audit: g.audit()}, {Logs: g.logs()},
 	}
-	parts[0].Counters = []hearth.StoreCounters{{LastDevice: int64(10*n + 100), LastLog: g.lastLog + 1000}}
+	parts[0].Counters = []record.Counters{{LastDevice: int64(10*n + 100), LastLog: g.lastLog + 1000}}
 	return parts
 }
 
@@ -69,10 +70,10 @@ func (g *recordMaker) users() []hearth.User {
 	})
 }
 
-func (g *recordMaker) tries() []hearth.ArchivedTries {
-	return each(g.n, func(i int) hearth.ArchivedTries {
-		return hearth.ArchivedTries{Key: g.hash("tries", i), Tries: hearth.Tries{Failed: i + 1, UpdatedAt: g.at(i)}}
-	}, func(i int, r *hearth.ArchivedTries) { r.LockedUntil = g.at(i + 9) })
+func (g *recordMaker) tries() []ArchivedTries {
+	return each(g.n, func(i int) ArchivedTries {
+		return ArchivedTries{Key: g.hash("tries", i), Tries: hearth.Tries{Failed: i + 1, UpdatedAt: g.at(i)}}
+	}, func(i int, r *ArchivedTries) { r.LockedUntil = g.at(i + 9) })
 }
 
 func (g *recordMaker) resets() []hearth.PasswordReset {
@@ -92,10 +93,10 @@ func (g *recordMaker) sessions() []hearth.Session {
 	})
 }
 
-func (g *recordMaker) refreshTokens() []hearth.ArchivedRefreshToken {
-	return each(3*g.n, func(i int) hearth.ArchivedRefreshToken {
-		return hearth.ArchivedRefreshToken{Hash: g.hash("refresh", i), SessionID: g.id(5, i%(2*g.n))}
-	}, func(i int, r *hearth.ArchivedRefreshToken) { r.Spent = i%3 != 0 })
+func (g *recordMaker) refreshTokens() []ArchivedRefreshToken {
+	return each(3*g.n, func(i int) ArchivedRefreshToken {
+		return ArchivedRefreshToken{Hash: g.hash("refresh", i), SessionID: g.id(5, i%(2*g.n))}
+	}, func(i int, r *ArchivedRefreshToken) { r.Spent = i%3 != 0 })
 }
 
 func (g *recordMaker) organizations() []hearth.Organization {
@@ -144,10 +145,10 @@ func (g *recordMaker) notifications() []hearth.Notification {
 	})
 }
 
-func (g *recordMaker) settings() []hearth.ArchivedSettings {
-	return each(g.n, func(i int) hearth.ArchivedSettings {
-		return hearth.ArchivedSettings{UserID: g.userID(i), Types: map[hearth.NotificationType]hearth.Delivery{}}
-	}, func(_ int, s *hearth.ArchivedSettings) {
+func (g *recordMaker) settings() []ArchivedSettings {
+	return each(g.n, func(i int) ArchivedSettings {
+		return ArchivedSettings{UserID: g.userID(i), Types: map[hearth.NotificationType]hearth.Delivery{}}
+	}, func(_ int, s *ArchivedSettings) {
 		s.Types[hearth.NotifyNewSignIn], s.Types[hearth.NotifyDeviceOffline] = hearth.Delivery{InApp: true}, hearth.Delivery{Email: true}
 	})
 }

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -41,7 +42,7 @@ func visit(v reflect.Value, path string, tell func(path string, zero bool)) {
 		if !v.IsNil() {
 			visit(v.Elem(), path, tell)
 		}
-	case v.Kind() == reflect.Struct && v.Type().PkgPath() == "hearth":
+	case v.Kind() == reflect.Struct && strings.HasPrefix(v.Type().PkgPath(), "hearth"):
 		for i := range v.NumField() {
 			name := path + "." + v.Type().Field(i).Name
 			if f := v.Field(i); f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.Struct {

@@ -53,7 +53,7 @@ func pending(t *testing.T, s OutboxStore, limit int) []hearth.OutboxJob {
 	return jobs
 }
 
-func record(t *testing.T, s OutboxStore, jobs ...hearth.OutboxJob) {
+func recordJobs(t *testing.T, s OutboxStore, jobs ...hearth.OutboxJob) {
 	t.Helper()
 	if err := s.Record(t.Context(), hearth.SideEffects{Jobs: jobs}); err != nil {
 		t.Fatal(err)
@@ -63,8 +63,8 @@ func record(t *testing.T, s OutboxStore, jobs ...hearth.OutboxJob) {
 func outboxRoundTrip(t *testing.T, s OutboxStore) {
 	later := outboxJob(3)
 	later.Unique, later.RunAt = "one:3", epoch.Add(time.Hour)
-	record(t, s, outboxJob(2), later)
-	record(t, s, outboxJob(1))
+	recordJobs(t, s, outboxJob(2), later)
+	recordJobs(t, s, outboxJob(1))
 	want := []hearth.OutboxJob{outboxJob(1), outboxJob(2), later}
 	if diff := cmp.Diff(want, pending(t, s, 10)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -90,7 +90,7 @@ func outboxRefused(t *testing.T, s OutboxStore) {
 }
 
 func outboxDelete(t *testing.T, s OutboxStore) {
-	record(t, s, outboxJob(1), outboxJob(2), outboxJob(3))
+	recordJobs(t, s, outboxJob(1), outboxJob(2), outboxJob(3))
 	for range 2 {
 		if err := s.DeleteOutbox(t.Context(), []string{outboxJob(1).ID, outboxJob(3).ID, "unknown"}); err != nil {
 			t.Fatal(err)
@@ -106,13 +106,13 @@ func outboxDelete(t *testing.T, s OutboxStore) {
 }
 
 func outboxSignal(t *testing.T, s OutboxStore) {
-	record(t, s)
+	recordJobs(t, s)
 	select {
 	case <-s.OutboxSignal():
 		t.Error("a write without jobs was signalled")
 	default:
 	}
-	record(t, s, outboxJob(1))
+	recordJobs(t, s, outboxJob(1))
 	select {
 	case <-s.OutboxSignal():
 	default:

@@ -1,0 +1,253 @@
+package record
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"hearth"
+)
+
+// Backend is a database that keeps described records.
+type Backend interface {
+	// Update does one atomic step: fn reads what it needs and notes what is to be written; nothing is written if it fails. It may
+	// run more than once. What was written before under the same idempotency key is answered with *hearth.Replayed, whatever fn
+	// returns.
+	Update(ctx context.Context, w Write, fn func(ctx context.Context, tx Tx) error) error
+	// View runs fn, which only reads. The name is for the observer.
+	View(ctx context.Context, name string, fn func(ctx context.Context, r Reader) error) error
+	// Remove removes up to limit records that the filter picks, those first whose field by is the least, and returns their number.
+	// It is no step: a crash may leave some. No step may be about to change them.
+	Remove(ctx context.Context, name string, s *Schema, where Filter, by string, limit int) (int, error)
+	// Change sets fields of all records that the filter picks, and returns how many. It is no step, and changes no versions: only
+	// for fields that no step decides by.
+	Change(ctx context.Context, name string, s *Schema, where Filter, set Changes) (int, error)
+	// Now is the time of what the store stamps.
+	Now() time.Time
+}
+
+// Write says what a step is, beside what it does.
+type Write struct {
+	// Name is the contract's method, for the observer.
+	Name string
+	// Key names what most of these writes meet at, such as "users/ID": those of one process wait for one another. "" waits for
+	// nobody.
+	Key     string
+	Effects hearth.SideEffects
+}
+
+// Query asks for records.
+type Query struct {
+	Where Filter
+	Order Order
+	// Limit is the largest number; 0 bounds nothing. Skip leaves out the first.
+	Limit int
+	Skip  int
+	// MayLag allows an answer that is some moments old.
+	MayLag bool
+}
+
+// Order is how records are sorted: by a field, and by Tie where that is the same.
+type Order struct {
+	By   string
+	Tie  string
+	Desc bool
+}
+
+// Figures sum up the records with one value of a field.
+type Figures struct {
+	Value string
+	Count int64
+	// Sum and Least are of the fields that were asked for.
+	Sum   int64
+	Least int64
+}
+
+// Changes are new values of fields.
+type Changes []Change
+
+// Change is the new value of a field.
+type Change struct {
+	Field string
+	Value any
+}
+
+// Set is a change of one field.
+func Set(field string, value any) Change { return Change{field, plain(value)} }
+
+// Reader reads records.
+type Reader interface {
+	// Get decodes the record with that identity into record, a pointer to its struct; CodeNotFound.
+	Get(ctx context.Context, s *Schema, id []any, record any) error
+	// Find decodes what the query picks, each into what next returns; an error of next ends it.
+	Find(ctx context.Context, s *Schema, q Query, next func() (any, error)) error
+	Count(ctx context.Context, s *Schema, where Filter, mayLag bool) (int64, error)
+	// Figures sums up by the values of a text field.
+	Figures(ctx context.Context, s *Schema, where Filter, by, sum, least string) ([]Figures, error)
+}
+
+// Tx is an atomic step in the making. Its reads see what was stored before the step, as every finished step left it; whatever is
+// replaced, deleted or held must have been read, by Get or Find, and is not changed by others meanwhile.
+type Tx interface {
+	Reader
+	// Insert adds a record. If its identity or claim is taken, the step is refused with the schema's Taken; where the step read
+	// before that there is none, it is made anew.
+	Insert(ctx context.Context, s *Schema, record any) error
+	// Replace stores a record in place of the one with its identity.
+	Replace(ctx context.Context, s *Schema, record any) error
+	// Delete removes the record with that identity.
+	Delete(ctx context.Context, s *Schema, id []any) error
+	// Hold demands that a record is there and that no other step changes it or holds it at the same time: two steps that hold one
+	// record follow one another. CodeNotFound.
+	Hold(ctx context.Context, s *Schema, id []any) error
+	// Guard is Hold for a rule about many records.
+	Guard(ctx context.Context, name string) error
+	// UpdateWhere changes, and DeleteWhere removes, all records that the filter picks when the step is done. It may happen twice
+	// and late: the filter must pick nothing that a later step writes, nor anything that this one does.
+	UpdateWhere(ctx context.Context, s *Schema, where Filter, set Changes) error
+	DeleteWhere(ctx context.Context, s *Schema, where Filter) error
+	// Note adds a loose record, which means nothing to anybody unless the step comes about.
+	Note(ctx context.Context, s *Schema, record any) error
+	// With sets what is written with the step, in place of what Write has.
+	With(effects hearth.SideEffects)
+}
+
+// Get returns the record with that identity; CodeNotFound.
+func (k *Kind[T]) Get(ctx context.Context, r Reader, id ...any) (T, error) {
+	var record T
+	err := r.Get(ctx, &k.Schema, id, &record)
+	return record, err
+}
+
+// Find returns what the query picks.
+func (k *Kind[T]) Find(ctx context.Context, r Reader, q Query) ([]T, error) {
+	var all []T
+	err := r.Find(ctx, &k.Schema, q, func() (any, error) {
+		all = append(all, *new(T))
+		return &all[len(all)-1], nil
+	})
+	return all, err
+}
+
+// First returns the one record that the filter picks; CodeNotFound.
+func (k *Kind[T]) First(ctx context.Context, r Reader, where ...Condition) (T, error) {
+	all, err := k.Find(ctx, r, Query{Where: where, Limit: 1})
+	if err == nil && len(all) == 0 {
+		err = k.NotFound()
+	}
+	if err != nil {
+		return *new(T), err
+	}
+	return all[0], nil
+}
+
+// Exists reports whether the filter picks a record.
+func (k *Kind[T]) Exists(ctx context.Context, r Reader, where ...Condition) (bool, error) {
+	all, err := k.Find(ctx, r, Query{Where: where, Limit: 1})
+	return len(all) > 0, err
+}
+
+// Count returns the number of records that the filter picks.
+func (k *Kind[T]) Count(ctx context.Context, r Reader, where ...Condition) (int64, error) {
+	return r.Count(ctx, &k.Schema, where, false)
+}
+
+// Insert adds a record to a step.
+func (k *Kind[T]) Insert(ctx context.Context, tx Tx, record T) error {
+	return tx.Insert(ctx, &k.Schema, &record)
+}
+
+// Replace stores a record in place of the one with its identity.
+func (k *Kind[T]) Replace(ctx context.Context, tx Tx, record T) error {
+	return tx.Replace(ctx, &k.Schema, &record)
+}
+
+// view reads one thing.
+func view[T any](ctx context.Context, b Backend, name string, read func(ctx context.Context, r Reader) (T, error)) (result T, err error) {
+	err = b.View(ctx, name, func(ctx context.Context, r Reader) (err error) {
+		result, err = read(ctx, r)
+		return err
+	})
+	if err != nil {
+		return *new(T), err
+	}
+	return result, nil
+}
+
+// update does a step that returns something.
+func update[T any](ctx context.Context, b Backend, w Write, fn func(ctx context.Context, tx Tx) (T, error)) (result T, err error) {
+	err = b.Update(ctx, w, func(ctx context.Context, tx Tx) (err error) {
+		result, err = fn(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return *new(T), err
+	}
+	return result, nil
+}
+
+// newestFirst is the order of most lists.
+var newestFirst = Order{By: "created_at", Tie: "id", Desc: true} // never written to
+
+// listing is a list of records.
+type listing[T, R any] struct {
+	name  string
+	kind  *Kind[T]
+	where Filter
+	order Order
+	item  func(T) R
+}
+
+// page reads one page.
+func (l listing[T, R]) page(ctx context.Context, b Backend, page hearth.Page) (hearth.List[R], error) {
+	list := hearth.List[R]{Total: -1}
+	by, tie := l.kind.Field(l.order.By), l.kind.Field(l.order.Tie)
+	where := l.where
+	if !page.Cursor.IsZero() {
+		key, keyErr := fromCursor(by, page.Cursor.Key)
+		id, idErr := fromCursor(tie, page.Cursor.ID)
+		if keyErr != nil || idErr != nil {
+			return list, hearth.Invalid(hearth.FieldError{Location: "query.cursor", Message: "is not a cursor of this list"})
+		}
+		where = append(where[:len(where):len(where)], Condition{Op: OpBeyond, Beyond: &Beyond{
+			Fields: []string{l.order.By, l.order.Tie}, Values: []any{key, id}, Desc: l.order.Desc,
+		}})
+	}
+	size := page.Size()
+	err := b.View(ctx, l.name, func(ctx context.Context, r Reader) (err error) {
+		list.Items = nil
+		if page.Count {
+			if list.Total, err = r.Count(ctx, &l.kind.Schema, l.where, true); err != nil {
+				return err
+			}
+		}
+		records, err := l.kind.Find(ctx, r, Query{Where: where, Order: l.order, Limit: size + 1, MayLag: true})
+		if len(records) > size {
+			records = records[:size]
+			last := &records[size-1]
+			list.Next = hearth.Cursor{Sort: page.Sort, Key: toCursor(by.Get(last)), ID: toCursor(tie.Get(last))}
+		}
+		for _, record := range records {
+			list.Items = append(list.Items, l.item(record))
+		}
+		return err
+	})
+	if err != nil {
+		return hearth.List[R]{Total: -1}, err
+	}
+	return list, nil
+}
+
+func toCursor(value any) string {
+	if number, ok := value.(int64); ok {
+		return strconv.FormatInt(number, 10)
+	}
+	return value.(string)
+}
+
+func fromCursor(f *Field, text string) (any, error) {
+	if f.Type == Text {
+		return text, nil
+	}
+	return strconv.ParseInt(text, 10, 64)
+}

@@ -1,0 +1,119 @@
+package record
+
+import (
+	"context"
+	"time"
+
+	"hearth"
+)
+
+// device is a device as it is read. The stores write devices by hand: heartbeats come by the thousand.
+type device struct {
+	ID             string              `json:"id"`
+	Key            int64               `json:"key"`
+	Scope          hearth.Scope        `json:"-" db:"scope"`
+	Name           string              `json:"name"`
+	Type           string              `json:"type"`
+	Status         hearth.DeviceStatus `json:"status"`
+	Tags           []string            `json:"tags,omitempty"`
+	Metadata       text                `json:"metadata,omitempty"` // the JSON as it is stored, to the byte
+	Interval       int                 `json:"interval"`
+	LastActiveAt   time.Time           `json:"last_active_at,omitzero" bson:"last"`
+	OwnerID        string              `json:"owner_id" bson:"owner"`
+	OrganizationID string              `json:"organization_id,omitempty" bson:"organization"`
+	Idle           bool                `json:"idle,omitempty"`
+	Version        int64               `json:"version"`
+	CreatedAt      time.Time           `json:"created_at,omitzero" bson:"created"`
+	UpdatedAt      time.Time           `json:"updated_at,omitzero" bson:"updated"`
+}
+
+var devices = describe(Kind[device]{Schema: Schema{
+	Name: "devices", Noun: "device", View: "device_records", Hidden: "dead",
+}})
+
+// deviceToken is the stored form of hearth.DeviceToken.
+type deviceToken struct {
+	ID         string    `json:"id"`
+	DeviceID   string    `json:"device_id" bson:"device"`
+	Hash       []byte    `json:"hash,omitempty"`
+	CreatedAt  time.Time `json:"created_at,omitzero" bson:"created"`
+	LastUsedAt time.Time `json:"last_used_at,omitzero" bson:"used"`
+}
+
+var deviceTokens = describe(Kind[deviceToken]{Schema: Schema{
+	Name: "device_tokens", Noun: "device token", Of: map[string]string{"device_id": "devices"},
+	Indexes: []Index{
+		{Fields: []string{"hash"}, Unique: true},
+		{Fields: []string{"device_id", "created_at", "id"}},
+	},
+}})
+
+func asToken(t deviceToken) hearth.DeviceToken { return hearth.DeviceToken(t) }
+
+// CreateDeviceToken implements hearth.DeviceStore. The step holds the device, so that no two of them count the same tokens.
+func (a *Aggregates) CreateDeviceToken(ctx context.Context, token hearth.DeviceToken, effects hearth.SideEffects) error {
+	w := Write{Name: "CreateDeviceToken", Key: "devices/" + token.DeviceID, Effects: effects}
+	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
+		if err := tx.Hold(ctx, &devices.Schema, []any{token.DeviceID}); err != nil {
+			return err
+		}
+		count, err := deviceTokens.Count(ctx, tx, Eq("device_id", token.DeviceID))
+		if err != nil || count >= hearth.MaxDeviceTokens {
+			return orError(err, hearth.Errorf(hearth.CodeConflict, "the device has %d tokens: delete one first", hearth.MaxDeviceTokens))
+		}
+		return deviceTokens.Insert(ctx, tx, deviceToken(token))
+	})
+}
+
+// DeviceTokens implements hearth.DeviceStore.
+func (a *Aggregates) DeviceTokens(ctx context.Context, deviceID string) ([]hearth.DeviceToken, error) {
+	return view(ctx, a.b, "DeviceTokens", func(ctx context.Context, r Reader) (tokens []hearth.DeviceToken, err error) {
+		all, err := deviceTokens.Find(ctx, r, Query{Where: Filter{Eq("device_id", deviceID)}, Order: Order{By: "created_at", Tie: "id"}})
+		if err != nil || len(all) == 0 {
+			return nil, err
+		}
+		// Those of a device that was deleted go after it.
+		if lives, err := devices.Exists(ctx, r, Eq("id", deviceID)); err != nil || !lives {
+			return nil, err
+		}
+		for _, t := range all {
+			tokens = append(tokens, hearth.DeviceToken(t))
+		}
+		return tokens, nil
+	})
+}
+
+// DeviceTokenByHash implements hearth.DeviceStore.
+func (a *Aggregates) DeviceTokenByHash(ctx context.Context, hash []byte) (hearth.DeviceToken, error) {
+	return view(ctx, a.b, "DeviceTokenByHash", func(ctx context.Context, r Reader) (hearth.DeviceToken, error) {
+		token, err := deviceTokens.First(ctx, r, Eq("hash", hash))
+		if err != nil {
+			return hearth.DeviceToken{}, err
+		}
+		if lives, err := devices.Exists(ctx, r, Eq("id", token.DeviceID)); err != nil || !lives {
+			return hearth.DeviceToken{}, orError(err, hearth.NotFound("device token"))
+		}
+		return hearth.DeviceToken(token), nil
+	})
+}
+
+// DeleteDeviceToken implements hearth.DeviceStore.
+func (a *Aggregates) DeleteDeviceToken(ctx context.Context, deviceID, tokenID string, effects hearth.SideEffects) error {
+	w := Write{Name: "DeleteDeviceToken", Key: "devices/" + deviceID, Effects: effects}
+	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
+		token, err := deviceTokens.Get(ctx, tx, tokenID)
+		if err == nil && token.DeviceID != deviceID {
+			err = deviceTokens.NotFound()
+		}
+		if err != nil {
+			return err
+		}
+		return tx.Delete(ctx, &deviceTokens.Schema, []any{tokenID})
+	})
+}
+
+// TouchDeviceToken implements hearth.DeviceStore.
+func (a *Aggregates) TouchDeviceToken(ctx context.Context, tokenID string, at time.Time) error {
+	_, err := a.b.Change(ctx, "TouchDeviceToken", &deviceTokens.Schema, Filter{Eq("id", tokenID)}, Changes{Set("last_used_at", at)})
+	return err
+}

@@ -1,0 +1,89 @@
+package record
+
+import (
+	"context"
+
+	"hearth"
+)
+
+// get returns one record as the root knows it; CodeNotFound.
+func get[T, R any](ctx context.Context, b Backend, name string, kind *Kind[T], item func(T) R, id ...any) (R, error) {
+	return view(ctx, b, name, func(ctx context.Context, r Reader) (R, error) {
+		record, err := kind.Get(ctx, r, id...)
+		return item(record), err
+	})
+}
+
+// first returns the one record that the filter picks; CodeNotFound.
+func first[T, R any](ctx context.Context, b Backend, name string, kind *Kind[T], item func(T) R, where ...Condition) (R, error) {
+	return view(ctx, b, name, func(ctx context.Context, r Reader) (R, error) {
+		record, err := kind.First(ctx, r, where...)
+		return item(record), err
+	})
+}
+
+// find returns what a query picks.
+func find[T, R any](ctx context.Context, b Backend, name string, kind *Kind[T], item func(T) R, q Query) ([]R, error) {
+	return view(ctx, b, name, func(ctx context.Context, r Reader) (items []R, _ error) {
+		records, err := kind.Find(ctx, r, q)
+		for _, record := range records {
+			items = append(items, item(record))
+		}
+		return items, err
+	})
+}
+
+// changeOne reads, changes and writes one record in one step; CodeNotFound.
+func changeOne[T, R any](
+	ctx context.Context, b Backend, w Write, kind *Kind[T], id string, item func(T) R, stored func(R) T, change func(R) (R, error),
+) (R, error) {
+	return update(ctx, b, w, func(ctx context.Context, tx Tx) (after R, err error) {
+		before, err := kind.Get(ctx, tx, id)
+		if err != nil {
+			return after, err
+		}
+		if after, err = change(item(before)); err != nil {
+			return after, err
+		}
+		return after, kind.Replace(ctx, tx, stored(after))
+	})
+}
+
+// deleteOne removes one record; CodeNotFound.
+func deleteOne[T any](ctx context.Context, b Backend, w Write, kind *Kind[T], id string) error {
+	return b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
+		if _, err := kind.Get(ctx, tx, id); err != nil {
+			return err
+		}
+		return tx.Delete(ctx, &kind.Schema, []any{id})
+	})
+}
+
+// absent turns CodeNotFound into false.
+func absent(err error) (bool, error) {
+	if hearth.ErrorCode(err) == hearth.CodeNotFound {
+		return true, nil
+	}
+	return false, err
+}
+
+// forget removes a record, if it is there.
+func forget[T any](ctx context.Context, tx Tx, kind *Kind[T], id any) error {
+	_, err := kind.Get(ctx, tx, id)
+	if gone, err := absent(err); err != nil || gone {
+		return err
+	}
+	return tx.Delete(ctx, &kind.Schema, []any{id})
+}
+
+// keep stores a record, whether or not there is one with its identity.
+func keep[T any](ctx context.Context, tx Tx, kind *Kind[T], record T) error {
+	_, err := kind.Get(ctx, tx, kind.IDOf(&record)...)
+	switch isNew, err := absent(err); {
+	case err != nil:
+		return err
+	case isNew:
+		return kind.Insert(ctx, tx, record)
+	}
+	return kind.Replace(ctx, tx, record)
+}

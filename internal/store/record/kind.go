@@ -1,0 +1,422 @@
+// Package record keeps stored aggregates, once for every store: each kind of record is described (its fields, indexes, limit and
+// expiry), and each aggregate's store of the root package is written over a Backend, which a database implements once for all
+// kinds. docs/adr/0013-one-description-a-record.md tells why.
+//
+// A kind is a Go struct whose tags name the stored fields, and a Kind that describes it:
+//
+//	type thing struct {
+//		ID        string    `json:"id"`
+//		Name      string    `json:"name"`
+//		CreatedAt time.Time `json:"created_at,omitzero"`
+//	}
+//
+//	var things = describe(Kind[thing]{Schema: Schema{
+//		Name: "things", Noun: "thing", Indexes: []Index{{Fields: []string{"created_at", "id"}}},
+//	}})
+//
+// The name in the tag json is that of the column and of the field in an archive; a tag db names the column where the two
+// differ, and a tag bson the field in MongoDB. A db of "-" keeps a field out of both stores, ",inline" stores the fields of a
+// struct as the record's own. Renaming a field of the root package never changes what is stored.
+package record
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"hearth"
+)
+
+// Schema is what a store knows of the records of one kind.
+type Schema struct {
+	// Name is the table and the collection.
+	Name string
+	// Noun names one record in messages, such as "export".
+	Noun string
+	// ID lists the fields that identify a record, texts or one of bytes; nil is "id".
+	ID []string
+	// Indexes serve the queries; those of a store that hold the identity come by themselves.
+	Indexes []Index
+	// Limit bounds the records of an owner; nil bounds none.
+	Limit *Limit
+	// Claim, if set, is a text field that no two records may have in common, and that may change.
+	Claim *Claim
+	// Loose marks records that take part in steps as notes alone (see Tx.Note).
+	Loose bool
+	// Expires is set if records of the kind expire.
+	Expires bool
+	// View is set for records that the stores write by hand and that are only read through the description: it names the table or
+	// view that SQLite reads them from.
+	View string
+	// Shared marks records that are kept where instances share a database, and in no archive.
+	Shared bool
+	// Of names the kinds that the records hang on, by the field that holds the identity: a record of what an archive does not have
+	// is left out of it.
+	Of map[string]string
+	// Hidden is a field that marks records which are not there any more, in MongoDB.
+	Hidden string
+	// Taken is the error of an insertion whose identity or claim is taken; nil is CodeConflict.
+	Taken func() error
+
+	fields   []Field
+	expires  func(any) time.Time
+	fresh    func() any
+	archived func(ctx context.Context, r Reader, records []any) ([]any, error)
+	restored func(ctx context.Context, tx Tx, records []any) error
+}
+
+// Index is an index over fields, ascending.
+type Index struct {
+	Fields []string
+	// Unique refuses a second record with the same fields.
+	Unique bool
+}
+
+// Limit bounds how many records of one owner there are.
+type Limit struct {
+	// By is the field that names the owner.
+	By string
+	// While picks the records that count; nil picks all. It is made of Eq and In.
+	While Filter
+	Most  int
+	// Full is the error of an insertion beyond it.
+	Full func() error
+}
+
+// Claim is a field that is unique.
+type Claim struct {
+	Field string
+	// Collection holds the claimed values in MongoDB, where a document can be locked before it takes a value.
+	Collection string
+	// By is the name that the claim's document has for the record's identity.
+	By string
+}
+
+// Kind describes the records that are stored as T.
+type Kind[T any] struct {
+	Schema
+	// ExpiresAt says when a record may go for good even if no clean-up runs; zero never.
+	ExpiresAt func(*T) time.Time
+	// Archived completes records for an archive; it may leave some out. Restored completes the records of an archive before they
+	// are stored. Nil does nothing.
+	Archived func(ctx context.Context, r Reader, records []*T) ([]*T, error)
+	Restored func(ctx context.Context, tx Tx, records []*T) error
+}
+
+// describe completes a description. It panics for one that cannot be.
+func describe[T any](k Kind[T]) *Kind[T] {
+	if k.ID == nil {
+		k.ID = []string{"id"}
+	}
+	k.fields = fieldsOf(reflect.TypeFor[T](), nil)
+	if k.ExpiresAt != nil {
+		k.Expires = true
+		k.expires = func(r any) time.Time { return k.ExpiresAt(r.(*T)) }
+	}
+	k.fresh = func() any { return new(T) }
+	if k.Archived != nil {
+		k.archived = func(ctx context.Context, r Reader, records []any) ([]any, error) {
+			kept, err := k.Archived(ctx, r, typed[T](records))
+			return untyped(kept), err
+		}
+	}
+	if k.Restored != nil {
+		k.restored = func(ctx context.Context, tx Tx, records []any) error { return k.Restored(ctx, tx, typed[T](records)) }
+	}
+	for _, name := range k.named() {
+		k.Field(name)
+	}
+	return &k
+}
+
+func typed[T any](records []any) []*T {
+	all := make([]*T, len(records))
+	for i, r := range records {
+		all[i] = r.(*T)
+	}
+	return all
+}
+
+func untyped[T any](records []*T) []any {
+	all := make([]any, len(records))
+	for i, r := range records {
+		all[i] = r
+	}
+	return all
+}
+
+// named returns the fields that the description speaks of.
+func (s *Schema) named() []string {
+	names := slices.Clone(s.ID)
+	for _, i := range s.Indexes {
+		names = append(names, i.Fields...)
+	}
+	if s.Limit != nil {
+		names = append(names, s.Limit.By)
+	}
+	if s.Claim != nil {
+		names = append(names, s.Claim.Field)
+	}
+	for field := range s.Of {
+		names = append(names, field)
+	}
+	return names
+}
+
+// Field returns the field with that name. It panics if there is none, which a description's author sees at once.
+func (s *Schema) Field(name string) *Field {
+	for i := range s.fields {
+		if s.fields[i].Name == name {
+			return &s.fields[i]
+		}
+	}
+	panic(fmt.Sprintf("record: %s has no field %s", s.Name, name))
+}
+
+// Fields returns all fields.
+func (s *Schema) Fields() []Field { return s.fields }
+
+// IDOf returns the identity of a record, which is a pointer to its struct.
+func (s *Schema) IDOf(record any) []any {
+	id := make([]any, len(s.ID))
+	for i, name := range s.ID {
+		id[i] = s.Field(name).Get(record)
+	}
+	return id
+}
+
+// TakenError is the error of an insertion whose identity is taken.
+func (s *Schema) TakenError() error {
+	if s.Taken != nil {
+		return s.Taken()
+	}
+	return hearth.Errorf(hearth.CodeConflict, "there is %s %s with that id", article(s.Noun), s.Noun)
+}
+
+func article(noun string) string {
+	if strings.ContainsRune("aeiou", rune(noun[0])) {
+		return "an"
+	}
+	return "a"
+}
+
+// Table returns what SQLite reads the records from.
+func (s *Schema) Table() string {
+	if s.View != "" {
+		return s.View
+	}
+	return s.Name
+}
+
+// NotFound is CodeNotFound for a record of the kind.
+func (s *Schema) NotFound() error { return hearth.NotFound(s.Noun) }
+
+// ExpiryOf returns when the record may go for good; zero never.
+func (s *Schema) ExpiryOf(record any) time.Time {
+	if s.expires == nil {
+		return time.Time{}
+	}
+	return s.expires(record)
+}
+
+// Type is how a field is stored.
+type Type int
+
+// The types. A Moment is Unix milliseconds, 0 for the zero time; an OpenMoment is nothing for the zero time, so that 1970 is a
+// time like any other. A Document is what a store encodes as it likes: JSON or BSON.
+const (
+	Text Type = iota
+	Number
+	Flag
+	Bytes
+	Moment
+	OpenMoment
+	Document
+)
+
+// Field is a stored field.
+type Field struct {
+	// Name is the column's.
+	Name string
+	// BSON is the name in MongoDB. One with a dot is part of another field there: it is read and never written.
+	BSON string
+	Type Type
+
+	path []int
+	// pointer reports whether the path leads through a pointer, which is nil while all its fields are zero.
+	pointer bool
+}
+
+var timeType = reflect.TypeFor[time.Time]()
+
+func fieldsOf(t reflect.Type, path []int) (fields []Field) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		inner := append(slices.Clone(path), i)
+		name, options, _ := strings.Cut(f.Tag.Get("db"), ",")
+		switch {
+		case name == "-":
+			continue
+		case options == "inline" && f.Type.Kind() == reflect.Pointer:
+			for _, part := range fieldsOf(f.Type.Elem(), inner) {
+				part.pointer = true
+				fields = append(fields, part)
+			}
+			continue
+		case options == "inline":
+			fields = append(fields, fieldsOf(f.Type, inner)...)
+			continue
+		case name == "":
+			name, _, _ = strings.Cut(f.Tag.Get("json"), ",")
+		}
+		field := Field{Name: name, BSON: f.Tag.Get("bson"), Type: typeOf(f.Type), path: inner}
+		if field.BSON == "" {
+			field.BSON = name
+		}
+		if options == "open" {
+			field.Type = OpenMoment
+		}
+		if name == "" {
+			panic(fmt.Sprintf("record: %v.%s has no name", t, f.Name))
+		}
+		fields = append(fields, field)
+	}
+	return fields
+}
+
+func typeOf(t reflect.Type) Type {
+	switch {
+	case t == timeType:
+		return Moment
+	case t.Kind() == reflect.String:
+		return Text
+	case t.Kind() == reflect.Bool:
+		return Flag
+	case reflect.Int <= t.Kind() && t.Kind() <= reflect.Uint64:
+		return Number
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8:
+		return Bytes
+	}
+	return Document
+}
+
+// value returns the field of a record; ok is false inside of a nil pointer.
+func (f *Field) value(record any, grow bool) (v reflect.Value, ok bool) {
+	v = reflect.ValueOf(record).Elem()
+	for _, i := range f.path {
+		if v.Kind() == reflect.Pointer {
+			if v.IsNil() {
+				if !grow {
+					return v, false
+				}
+				v.Set(reflect.New(v.Type().Elem()))
+			}
+			v = v.Elem()
+		}
+		v = v.Field(i)
+	}
+	return v, true
+}
+
+// Get returns the field of a record as a store keeps it: a string, int64, bool, []byte, or nil for an open moment without
+// time; of a document the Go value.
+func (f *Field) Get(record any) any {
+	v, ok := f.value(record, false)
+	if !ok {
+		return f.zero()
+	}
+	return f.plain(v)
+}
+
+func (f *Field) zero() any {
+	switch f.Type {
+	case Text:
+		return ""
+	case Number, Moment:
+		return int64(0)
+	case Flag:
+		return false
+	case Bytes:
+		return []byte(nil)
+	}
+	return nil
+}
+
+func (f *Field) plain(v reflect.Value) any {
+	switch f.Type {
+	case Text:
+		return v.String()
+	case Number:
+		if v.CanUint() {
+			return int64(v.Uint()) //nolint:gosec // numbers that are stored fit
+		}
+		return v.Int()
+	case Flag:
+		return v.Bool()
+	case Bytes:
+		return v.Bytes()
+	case Moment, OpenMoment:
+		at := v.Interface().(time.Time)
+		switch {
+		case !at.IsZero():
+			return at.UnixMilli()
+		case f.Type == OpenMoment:
+			return nil
+		}
+		return int64(0)
+	}
+	if v.Kind() == reflect.Pointer && v.IsNil() {
+		return nil
+	}
+	return v.Interface()
+}
+
+// Put sets the field of a record to what Get returned; not for documents, whose Into a store decodes into.
+func (f *Field) Put(record, value any) {
+	if value == nil || f.pointer && reflect.ValueOf(value).IsZero() {
+		return
+	}
+	v, _ := f.value(record, true)
+	switch value := value.(type) {
+	case string:
+		v.SetString(value)
+	case int64:
+		switch {
+		case f.Type == Moment && value == 0:
+		case f.Type == Moment || f.Type == OpenMoment:
+			v.Set(reflect.ValueOf(time.UnixMilli(value).UTC()))
+		case v.CanUint():
+			v.SetUint(uint64(value)) //nolint:gosec // it was one
+		default:
+			v.SetInt(value)
+		}
+	case bool:
+		v.SetBool(value)
+	case []byte:
+		v.SetBytes(value)
+	}
+}
+
+// Into returns a pointer to the field of a record, to decode into.
+func (f *Field) Into(record any) any {
+	v, _ := f.value(record, true)
+	return v.Addr().Interface()
+}
+
+// Direct reports whether a record's field can be read into by its address.
+func (f *Field) Direct() bool {
+	return !f.pointer && (f.Type == Text || f.Type == Number || f.Type == Flag || f.Type == Bytes)
+}
+
+// Schemas returns all kinds, those that others name before those others.
+func Schemas() []*Schema {
+	return []*Schema{
+		&users.Schema, &loginTries.Schema, &passwordResets.Schema, &sessions.Schema, &refreshTokens.Schema, &organizations.Schema,
+		&members.Schema, &invitations.Schema, &devices.Schema, &deviceTokens.Schema, &notifications.Schema, &notificationSettings.Schema,
+		&watches.Schema, &schedules.Schema, &exports.Schema, &checkpoints.Schema, &idempotency.Schema, &outbox.Schema, &audit.Schema,
+		&secrets.Schema,
+	}
+}

@@ -1,0 +1,378 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"strings"
+	"sync"
+	"time"
+
+	"hearth/internal/store/record"
+)
+
+// records is the record.Backend of the store: a table a kind, with a column a field, and the indexes of the description. What
+// is a document there is a column of JSON.
+type records struct{ s *Store }
+
+var _ record.Backend = records{}
+
+// Now implements record.Backend.
+func (b records) Now() time.Time { return b.s.now() }
+
+// View implements record.Backend: what fn reads is of one snapshot.
+func (b records) View(ctx context.Context, name string, fn func(context.Context, record.Reader) error) error {
+	return b.s.read(ctx, name, func(r *reader) error { return fn(ctx, recordReader{r}) })
+}
+
+// Update implements record.Backend. Writes of the store follow one another, so that nothing has to be locked or looked at again.
+func (b records) Update(ctx context.Context, w record.Write, fn func(context.Context, record.Tx) error) error {
+	return b.s.write(ctx, w.Name, func(t *tx) error {
+		step := &recordTx{recordReader: recordReader{t}, t: t, effects: w.Effects}
+		refusal := fn(ctx, step)
+		if refusal == nil {
+			return b.s.writeEffects(t, step.effects)
+		}
+		// A replay is refused nothing.
+		if err := b.s.replay(t, step.effects.Idempotency); err != nil {
+			return err
+		}
+		return refusal
+	})
+}
+
+// Remove implements record.Backend.
+func (b records) Remove(ctx context.Context, name string, s *record.Schema, where record.Filter, by string, limit int) (n int, err error) {
+	err = b.s.write(ctx, name, func(t *tx) (err error) {
+		if limit == 0 {
+			n, err = deleteWhere(t, s, where)
+			return err
+		}
+		q := statement(s, `DELETE FROM `, s.Name, ` WHERE (`, strings.Join(s.ID, `, `), `) IN (SELECT `, strings.Join(s.ID, `, `), ` FROM `, s.Name)
+		q.where(where)
+		q.add(` ORDER BY `, by, ` LIMIT `).arg(limit).add(`)`)
+		n, err = affected(t.exec(q.text.String(), q.args...))
+		return err
+	})
+	return n, err
+}
+
+// Change implements record.Backend.
+func (b records) Change(ctx context.Context, name string, s *record.Schema, where record.Filter, set record.Changes) (n int, err error) {
+	err = b.s.write(ctx, name, func(t *tx) (err error) {
+		n, err = updateWhere(t, s, where, set)
+		return err
+	})
+	return n, err
+}
+
+func affected(result sql.Result, err error) (int, error) {
+	if err != nil {
+		return 0, err
+	}
+	n, err := result.RowsAffected()
+	return int(n), err
+}
+
+func deleteWhere(t *tx, s *record.Schema, where record.Filter) (int, error) {
+	q := statement(s, `DELETE FROM `, s.Name)
+	q.where(where)
+	return affected(t.exec(q.text.String(), q.args...))
+}
+
+func updateWhere(t *tx, s *record.Schema, where record.Filter, set record.Changes) (int, error) {
+	q := statement(s, `UPDATE `, s.Name, ` SET `)
+	for i, change := range set {
+		if i > 0 {
+			q.add(`, `)
+		}
+		q.add(change.Field, `=`).arg(change.Value)
+	}
+	q.where(where)
+	return affected(t.exec(q.text.String(), q.args...))
+}
+
+// query is a statement in the making. Its text is the same for queries of one form, so that it stays prepared.
+type query struct {
+	s    *record.Schema
+	text strings.Builder
+	args []any
+}
+
+func statement(s *record.Schema, parts ...string) *query {
+	return (&query{s: s}).add(parts...)
+}
+
+func (q *query) add(parts ...string) *query {
+	for _, part := range parts {
+		q.text.WriteString(part)
+	}
+	return q
+}
+
+func (q *query) arg(value any) *query {
+	if data, ok := value.([]byte); ok && data == nil {
+		value = []byte{} // columns of bytes hold no NULL
+	}
+	q.args = append(q.args, value)
+	return q.add(`?`)
+}
+
+func (q *query) where(filter record.Filter) {
+	if len(filter) > 0 {
+		q.add(` WHERE `)
+		q.filter(filter)
+	}
+}
+
+func (q *query) filter(filter record.Filter) {
+	for i, c := range filter {
+		if i > 0 {
+			q.add(` AND `)
+		}
+		q.condition(c)
+	}
+}
+
+// operators are those that compare a column with a value.
+var operators = map[record.Op]string{ // never written to
+	record.OpEq: `=`, record.OpNe: `<>`, record.OpGt: `>`, record.OpGte: `>=`, record.OpLt: `<`, record.OpLte: `<=`,
+}
+
+func (q *query) condition(c record.Condition) {
+	switch c.Op {
+	case record.OpIn:
+		q.in(c.Field, c.Value.([]any))
+	case record.OpContains:
+		q.add(`instr(lower(`, c.Field, `), lower(`).arg(c.Value).add(`))>0`)
+	case record.OpAny:
+		q.add(`(`)
+		for i, filter := range c.Either {
+			if i > 0 {
+				q.add(` OR `)
+			}
+			q.add(`(`)
+			q.filter(filter)
+			q.add(`)`)
+		}
+		q.add(`)`)
+	case record.OpBeyond:
+		sign := `>`
+		if c.Beyond.Desc {
+			sign = `<`
+		}
+		q.add(`(`, strings.Join(c.Beyond.Fields, `, `), `)`, sign, `(`)
+		for i, value := range c.Beyond.Values {
+			if i > 0 {
+				q.add(`, `)
+			}
+			q.arg(value)
+		}
+		q.add(`)`)
+	default:
+		q.add(c.Field, operators[c.Op]).arg(c.Value)
+	}
+}
+
+// in compares with one of the values. A long list is one argument, so that there is one text for lists of every length.
+func (q *query) in(column string, list []any) {
+	if len(list) > 4 {
+		text, err := json.Marshal(list)
+		if err != nil {
+			panic("sqlite: texts and numbers always encode: " + err.Error())
+		}
+		q.add(column, ` IN (SELECT value FROM json_each(`).arg(string(text)).add(`))`)
+		return
+	}
+	q.add(column, ` IN (`)
+	for i, value := range list {
+		if i > 0 {
+			q.add(`, `)
+		}
+		q.arg(value)
+	}
+	q.add(`)`)
+}
+
+func (q *query) order(o record.Order) {
+	if o.By == "" {
+		return
+	}
+	direction := ``
+	if o.Desc {
+		direction = ` DESC`
+	}
+	q.add(` ORDER BY `, o.By, direction)
+	if o.Tie != "" {
+		q.add(`, `, o.Tie, direction)
+	}
+}
+
+// recordTexts are the parts of statements that depend on the description alone.
+type recordTexts struct{ columns, byID, insert string }
+
+var textsOf sync.Map // by *record.Schema; descriptions are few and never change
+
+func statements(s *record.Schema) *recordTexts {
+	if known, ok := textsOf.Load(s); ok {
+		return known.(*recordTexts)
+	}
+	names := make([]string, 0, len(s.Fields()))
+	for _, f := range s.Fields() {
+		names = append(names, quoted(f.Name))
+	}
+	marks := strings.TrimSuffix(strings.Repeat(`?,`, len(names)), `,`)
+	made := &recordTexts{columns: strings.Join(names, `, `), byID: ` WHERE ` + strings.Join(s.ID, `=? AND `) + `=?`}
+	made.insert = `INSERT INTO ` + s.Table() + `(` + made.columns + `) VALUES(` + marks + `)`
+	known, _ := textsOf.LoadOrStore(s, made)
+	return known.(*recordTexts)
+}
+
+// quoted is a column's name where it may be a word of SQL.
+func quoted(name string) string { return `"` + name + `"` }
+
+// values returns the columns of a record.
+func values(s *record.Schema, r any) ([]any, error) {
+	args := make([]any, len(s.Fields()))
+	for i := range s.Fields() {
+		f := &s.Fields()[i]
+		value := f.Get(r)
+		switch {
+		case f.Type == record.Document && value != nil:
+			text, err := json.Marshal(value)
+			if err != nil {
+				return nil, err
+			}
+			value = string(text)
+		case f.Type == record.Bytes && value.([]byte) == nil:
+			value = []byte{} // columns of bytes hold no NULL
+		}
+		args[i] = value
+	}
+	return args, nil
+}
+
+// scanInto reads a row of all columns into records.
+type scanInto struct {
+	s    *record.Schema
+	dest []any
+	held []sql.NullString
+	nums []sql.NullInt64
+}
+
+func (d *scanInto) scan(row rowScanner, r any) error {
+	fields := d.s.Fields()
+	if d.dest == nil {
+		d.dest, d.held, d.nums = make([]any, len(fields)), make([]sql.NullString, len(fields)), make([]sql.NullInt64, len(fields))
+	}
+	for i := range fields {
+		switch f := &fields[i]; {
+		case f.Direct():
+			d.dest[i] = f.Into(r)
+		case f.Type == record.Text || f.Type == record.Document || f.Type == record.Bytes:
+			d.dest[i] = &d.held[i]
+		default:
+			d.dest[i] = &d.nums[i]
+		}
+	}
+	if err := row.Scan(d.dest...); err != nil {
+		return err
+	}
+	for i := range fields {
+		f := &fields[i]
+		switch {
+		case f.Direct():
+		case f.Type == record.Document:
+			if d.held[i].Valid && d.held[i].String != "" {
+				if err := json.Unmarshal([]byte(d.held[i].String), f.Into(r)); err != nil {
+					return err
+				}
+			}
+		case f.Type == record.Text:
+			f.Put(r, d.held[i].String)
+		case f.Type == record.Bytes:
+			f.Put(r, []byte(d.held[i].String))
+		case f.Type == record.Flag:
+			f.Put(r, d.nums[i].Int64 != 0)
+		case d.nums[i].Valid:
+			f.Put(r, d.nums[i].Int64)
+		}
+	}
+	return nil
+}
+
+// recordReader reads records in a snapshot or in a step.
+type recordReader struct{ q querier }
+
+// Get implements record.Reader.
+func (r recordReader) Get(_ context.Context, s *record.Schema, id []any, into any) error {
+	text := statements(s)
+	err := (&scanInto{s: s}).scan(r.q.row(`SELECT `+text.columns+` FROM `+s.Table()+text.byID, id...), into)
+	return found(err, s.Noun)
+}
+
+// findStatement selects what a query picks.
+func findStatement(s *record.Schema, find record.Query) *query {
+	q := statement(s, `SELECT `, statements(s).columns, ` FROM `, s.Table())
+	q.where(find.Where)
+	q.order(find.Order)
+	if find.Limit > 0 || find.Skip > 0 {
+		limit := find.Limit
+		if limit == 0 {
+			limit = -1
+		}
+		q.add(` LIMIT `).arg(limit)
+		if find.Skip > 0 {
+			q.add(` OFFSET `).arg(find.Skip)
+		}
+	}
+	return q
+}
+
+// Find implements record.Reader.
+func (r recordReader) Find(_ context.Context, s *record.Schema, find record.Query, next func() (any, error)) error {
+	q := findStatement(s, find)
+	rows, err := r.q.query(q.text.String(), q.args...)
+	if err != nil {
+		return err
+	}
+	into := &scanInto{s: s}
+	for rows.Next() {
+		dest, err := next()
+		if err == nil {
+			err = into.scan(rows, dest)
+		}
+		if err != nil {
+			return closed(rows, err)
+		}
+	}
+	return closed(rows, nil)
+}
+
+// Count implements record.Reader.
+func (r recordReader) Count(_ context.Context, s *record.Schema, where record.Filter, _ bool) (n int64, err error) {
+	q := statement(s, `SELECT count(*) FROM `, s.Table())
+	q.where(where)
+	err = r.q.row(q.text.String(), q.args...).Scan(&n)
+	return n, err
+}
+
+// Figures implements record.Reader.
+func (r recordReader) Figures(
+	_ context.Context, s *record.Schema, where record.Filter, by, sum, least string,
+) (all []record.Figures, err error) {
+	q := statement(s, `SELECT `, by, `, count(*), sum(`, sum, `), min(`, least, `) FROM `, s.Name)
+	q.where(where)
+	rows, err := r.q.query(q.add(` GROUP BY `, by).text.String(), q.args...)
+	if err != nil {
+		return nil, err
+	}
+	for rows.Next() {
+		var f record.Figures
+		if err := rows.Scan(&f.Value, &f.Count, &f.Sum, &f.Least); err != nil {
+			return nil, closed(rows, err)
+		}
+		all = append(all, f)
+	}
+	return all, closed(rows, nil)
+}

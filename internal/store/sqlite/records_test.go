@@ -1,0 +1,120 @@
+package sqlite
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"hearth"
+	"hearth/internal/store/record"
+)
+
+// explaining is a backend that finds nothing and keeps how SQLite would have looked for it.
+type explaining struct {
+	records
+	plan *[]string
+}
+
+func (b explaining) View(ctx context.Context, name string, fn func(context.Context, record.Reader) error) error {
+	return b.s.read(ctx, name, func(r *reader) error { return fn(ctx, explainingReader{recordReader{r}, r, b.plan}) })
+}
+
+type explainingReader struct {
+	recordReader
+	r    *reader
+	plan *[]string
+}
+
+func (r explainingReader) Find(_ context.Context, s *record.Schema, find record.Query, _ func() (any, error)) error {
+	q := findStatement(s, find)
+	rows, err := r.r.queryOnce(`EXPLAIN QUERY PLAN `+q.text.String(), q.args...)
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			return closed(rows, err)
+		}
+		*r.plan = append(*r.plan, detail)
+	}
+	return closed(rows, nil)
+}
+
+// TestListsAreServedByIndexes: rows come off an index in their order, and what is looked for is found by one.
+func TestListsAreServedByIndexes(t *testing.T) {
+	t.Parallel()
+	s := openTest(t)
+	var plan []string
+	a := record.New(explaining{records{s}, &plan})
+	ctx, now := t.Context(), time.Now()
+	audited := func(filter hearth.AuditFilter) func(hearth.Cursor) error {
+		return func(after hearth.Cursor) error {
+			_, err := a.Audit(ctx, filter, hearth.Page{Cursor: after})
+			return err
+		}
+	}
+	for name, tt := range map[string]struct {
+		index string
+		list  func(after hearth.Cursor) error
+	}{
+		"audit":           {"audit_at", audited(hearth.AuditFilter{})},
+		"audit of a time": {"audit_at (at>", audited(hearth.AuditFilter{From: now, To: now})},
+		"audit by actor":  {"audit_actor (actor_id=?", audited(hearth.AuditFilter{ActorID: "a"})},
+		"audit by action": {"audit_action (action=?", audited(hearth.AuditFilter{Action: "a"})},
+		"audit by target": {"audit_target (target=?", audited(hearth.AuditFilter{Target: "a"})},
+		"users": {"users_created", func(after hearth.Cursor) error {
+			_, err := a.Users(ctx, hearth.UserFilter{}, hearth.Page{Cursor: after})
+			return err
+		}},
+		"users of a role": {"users_role (role=?", func(after hearth.Cursor) error {
+			_, err := a.Users(ctx, hearth.UserFilter{Role: "user"}, hearth.Page{Cursor: after})
+			return err
+		}},
+		"all exports": {"exports_created", func(after hearth.Cursor) error {
+			_, err := a.Exports(ctx, hearth.ExportFilter{}, hearth.Page{Cursor: after})
+			return err
+		}},
+		"one's exports": {"exports_user (user_id=?", func(after hearth.Cursor) error {
+			_, err := a.Exports(ctx, hearth.ExportFilter{UserID: "u"}, hearth.Page{Cursor: after})
+			return err
+		}},
+		"expired exports": {"exports_by_expires_at (expires_at>", func(hearth.Cursor) error { _, err := a.ExpiredExports(ctx, now, 10); return err }},
+		"one's schedules": {"export_schedules_user (user_id=?", func(after hearth.Cursor) error {
+			_, err := a.ExportSchedules(ctx, "u", hearth.Page{Cursor: after})
+			return err
+		}},
+		"notifications": {"notifications_user (user_id=?", func(after hearth.Cursor) error {
+			_, err := a.Notifications(ctx, "u", hearth.NotificationFilter{}, hearth.Page{Cursor: after})
+			return err
+		}},
+		"unread": {"notifications_by_user_id_read_at_created_at_id (user_id=? AND read_at=?", func(after hearth.Cursor) error {
+			_, err := a.Notifications(ctx, "u", hearth.NotificationFilter{Unread: true}, hearth.Page{Cursor: after})
+			return err
+		}},
+		"open sessions": {"sessions_by_user_id_ended_at_created_at_id (user_id=? AND ended_at=?", func(hearth.Cursor) error { _, err := a.Sessions(ctx, "u", now); return err }},
+		"all organizations": {"organizations_created", func(after hearth.Cursor) error {
+			_, err := a.Organizations(ctx, hearth.OrganizationFilter{}, hearth.Page{Cursor: after})
+			return err
+		}},
+		"members":          {"members_joined (organization_id=?", func(after hearth.Cursor) error { _, err := a.Members(ctx, "o", hearth.Page{Cursor: after}); return err }},
+		"roles":            {"members_user (user_id=?", func(hearth.Cursor) error { _, err := a.Roles(ctx, "u"); return err }},
+		"an invitation":    {"(hash=?", func(hearth.Cursor) error { _, _ = a.InvitationByHash(ctx, []byte("h")); return nil }},
+		"a user by e-mail": {"(email=?", func(hearth.Cursor) error { _, _ = a.UserByEmail(ctx, "e"); return nil }},
+		"a token":          {"(hash=?", func(hearth.Cursor) error { _, _ = a.DeviceTokenByHash(ctx, []byte("h")); return nil }},
+		"tokens":           {"(device_id=?", func(hearth.Cursor) error { _, err := a.DeviceTokens(ctx, "d"); return err }},
+		"watches":          {"(device_id=?", func(hearth.Cursor) error { _, err := a.DeviceWatches(ctx, "d"); return err }},
+	} {
+		for _, after := range []hearth.Cursor{{}, {Key: "1", ID: "2"}} {
+			plan = nil
+			if err := tt.list(after); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if text := strings.Join(plan, "\n"); !strings.Contains(text, tt.index) || strings.Contains(text, "B-TREE") {
+				t.Errorf("%s after %v: not by %s alone:\n%s", name, after, tt.index, text)
+			}
+		}
+	}
+}

@@ -1,0 +1,153 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+
+	"hearth"
+	"hearth/internal/store/record"
+)
+
+// recordTx is one step. What it writes is undone with the write's savepoint if the step is refused.
+type recordTx struct {
+	recordReader
+	t       *tx
+	effects hearth.SideEffects
+	// read holds the columns of what was read.
+	read map[string][]any
+}
+
+var _ record.Tx = (*recordTx)(nil)
+
+// With implements record.Tx.
+func (x *recordTx) With(effects hearth.SideEffects) { x.effects = effects }
+
+// Insert implements record.Tx.
+func (x *recordTx) Insert(ctx context.Context, s *record.Schema, r any) error {
+	if s.Counts(r) {
+		where := append(record.Filter{record.Eq(s.Limit.By, s.Field(s.Limit.By).Get(r))}, s.Limit.While...)
+		count, err := x.Count(ctx, s, where, false)
+		if err != nil {
+			return err
+		}
+		if count >= int64(s.Limit.Most) {
+			return s.Limit.Full()
+		}
+	}
+	return x.store(s, r)
+}
+
+// store writes all columns of a new record.
+func (x *recordTx) store(s *record.Schema, r any) error {
+	args, err := values(s, r)
+	if err != nil {
+		return err
+	}
+	_, err = x.t.exec(statements(s).insert, args...)
+	if isUnique(err) {
+		return s.TakenError()
+	}
+	return err
+}
+
+// Get implements record.Reader.
+func (x *recordTx) Get(ctx context.Context, s *record.Schema, id []any, into any) error {
+	err := x.recordReader.Get(ctx, s, id, into)
+	if err == nil {
+		err = x.remember(s, into)
+	}
+	return err
+}
+
+// Find implements record.Reader.
+func (x *recordTx) Find(ctx context.Context, s *record.Schema, q record.Query, next func() (any, error)) error {
+	var last any
+	err := x.recordReader.Find(ctx, s, q, func() (any, error) {
+		if last != nil {
+			if err := x.remember(s, last); err != nil {
+				return nil, err
+			}
+		}
+		var err error
+		last, err = next()
+		return last, err
+	})
+	if err == nil && last != nil {
+		err = x.remember(s, last)
+	}
+	return err
+}
+
+// remember keeps the columns of a record that was read.
+func (x *recordTx) remember(s *record.Schema, r any) (err error) {
+	if x.read == nil {
+		x.read = map[string][]any{}
+	}
+	x.read[key(s, s.IDOf(r))], err = values(s, r)
+	return err
+}
+
+func key(s *record.Schema, id []any) string { return fmt.Sprint(s.Name, id) }
+
+// Replace implements record.Tx. It writes the columns that differ: indexes of others stay as they are.
+func (x *recordTx) Replace(_ context.Context, s *record.Schema, r any) error {
+	after, err := values(s, r)
+	if err != nil {
+		return err
+	}
+	id := s.IDOf(r)
+	before, known := x.read[key(s, id)]
+	q := statement(s, `UPDATE `, s.Name, ` SET `)
+	for i, f := range s.Fields() {
+		if !known || !reflect.DeepEqual(before[i], after[i]) {
+			if len(q.args) > 0 {
+				q.add(`, `)
+			}
+			q.add(quoted(f.Name), `=`).arg(after[i])
+		}
+	}
+	if len(q.args) == 0 {
+		return nil
+	}
+	_, err = x.t.exec(q.add(statements(s).byID).text.String(), append(q.args, id...)...)
+	if isUnique(err) {
+		return s.TakenError()
+	}
+	if err == nil {
+		err = x.remember(s, r)
+	}
+	return err
+}
+
+// Delete implements record.Tx.
+func (x *recordTx) Delete(_ context.Context, s *record.Schema, id []any) error {
+	_, err := x.t.exec(`DELETE FROM `+s.Name+statements(s).byID, id...)
+	return err
+}
+
+// Hold implements record.Tx. Nobody else writes meanwhile.
+func (x *recordTx) Hold(_ context.Context, s *record.Schema, id []any) error {
+	var one int
+	return found(x.t.row(`SELECT 1 FROM `+s.Table()+statements(s).byID, id...).Scan(&one), s.Noun)
+}
+
+// Guard implements record.Tx.
+func (x *recordTx) Guard(context.Context, string) error { return nil }
+
+// UpdateWhere implements record.Tx.
+func (x *recordTx) UpdateWhere(_ context.Context, s *record.Schema, where record.Filter, set record.Changes) error {
+	_, err := updateWhere(x.t, s, where, set)
+	return err
+}
+
+// DeleteWhere implements record.Tx.
+func (x *recordTx) DeleteWhere(_ context.Context, s *record.Schema, where record.Filter) error {
+	_, err := deleteWhere(x.t, s, where)
+	return err
+}
+
+// Note implements record.Tx.
+func (x *recordTx) Note(ctx context.Context, s *record.Schema, r any) error {
+	return x.Insert(ctx, s, r)
+}

@@ -1,0 +1,381 @@
+package storetest
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"hearth"
+)
+
+// The records as an archive holds them, one JSON object a line, written down a second time: so that a change of the format shows.
+
+type lineUser struct {
+	ID           string      `json:"id"`
+	Name         string      `json:"name"`
+	Email        string      `json:"email"`
+	Role         hearth.Role `json:"role"`
+	PasswordHash []byte      `json:"password_hash,omitempty"`
+	Disabled     bool        `json:"disabled,omitempty"`
+	Epoch        int64       `json:"epoch,omitempty"`
+	CreatedAt    time.Time   `json:"created_at,omitzero"`
+	UpdatedAt    time.Time   `json:"updated_at,omitzero"`
+	LastLoginAt  time.Time   `json:"last_login_at,omitzero"`
+}
+
+type lineTries struct {
+	Key         []byte    `json:"key,omitempty"`
+	Failed      int       `json:"failed"`
+	LockedUntil time.Time `json:"locked_until,omitzero"`
+	UpdatedAt   time.Time `json:"updated_at,omitzero"`
+}
+
+type linePasswordReset struct {
+	ID        string    `json:"id"`
+	UserID    string    `json:"user_id"`
+	Hash      []byte    `json:"hash,omitempty"`
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
+}
+
+type lineSession struct {
+	ID         string           `json:"id"`
+	UserID     string           `json:"user_id"`
+	Device     []byte           `json:"device,omitempty"`
+	Origin     []byte           `json:"origin,omitempty"`
+	CreatedAt  time.Time        `json:"created_at,omitzero"`
+	LastUsedAt time.Time        `json:"last_used_at,omitzero"`
+	ExpiresAt  time.Time        `json:"expires_at,omitzero"`
+	EndedAt    time.Time        `json:"ended_at,omitzero"`
+	EndReason  hearth.EndReason `json:"end_reason,omitempty"`
+}
+
+type lineRefreshToken struct {
+	Hash      []byte `json:"hash,omitempty"`
+	SessionID string `json:"session_id"`
+	Spent     bool   `json:"spent,omitempty"`
+}
+
+type lineOrganization struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	CreatedAt time.Time `json:"created_at,omitzero"`
+	UpdatedAt time.Time `json:"updated_at,omitzero"`
+}
+
+type lineMember struct {
+	OrganizationID string         `json:"organization_id"`
+	UserID         string         `json:"user_id"`
+	Role           hearth.OrgRole `json:"role"`
+	JoinedAt       time.Time      `json:"joined_at,omitzero"`
+}
+
+type lineInvitation struct {
+	ID             string         `json:"id"`
+	OrganizationID string         `json:"organization_id"`
+	Email          string         `json:"email"`
+	Role           hearth.OrgRole `json:"role"`
+	Hash           []byte         `json:"hash,omitempty"`
+	InvitedBy      string         `json:"invited_by"`
+	CreatedAt      time.Time      `json:"created_at,omitzero"`
+	ExpiresAt      time.Time      `json:"expires_at,omitzero"`
+}
+
+type lineDevice struct {
+	ID             string              `json:"id"`
+	Key            int64               `json:"key"`
+	Name           string              `json:"name"`
+	Type           string              `json:"type"`
+	Status         hearth.DeviceStatus `json:"status"`
+	Tags           []string            `json:"tags,omitempty"`
+	Metadata       lineText            `json:"metadata,omitempty"` // the JSON as it is stored, to the byte
+	Interval       int                 `json:"interval"`
+	LastActiveAt   time.Time           `json:"last_active_at,omitzero"`
+	OwnerID        string              `json:"owner_id"`
+	OrganizationID string              `json:"organization_id,omitempty"`
+	Idle           bool                `json:"idle,omitempty"`
+	Version        int64               `json:"version"`
+	CreatedAt      time.Time           `json:"created_at,omitzero"`
+	UpdatedAt      time.Time           `json:"updated_at,omitzero"`
+}
+
+func writeDevice(d hearth.Device) lineDevice {
+	return lineDevice{
+		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Status: d.Status, Tags: d.Tags, Metadata: lineText(d.Metadata), Interval: d.Interval,
+		LastActiveAt: d.LastActiveAt, OwnerID: d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle, Version: d.Version,
+		CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+	}
+}
+
+func readDevice(d lineDevice) hearth.Device {
+	out := hearth.Device{
+		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Status: d.Status, Tags: d.Tags, Interval: d.Interval,
+		LastActiveAt: d.LastActiveAt, OwnerID: d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle, Version: d.Version,
+		CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+	}
+	if d.Metadata != "" {
+		out.Metadata = json.RawMessage(d.Metadata)
+	}
+	return out
+}
+
+type lineDeviceToken struct {
+	ID         string    `json:"id"`
+	DeviceID   string    `json:"device_id"`
+	Hash       []byte    `json:"hash,omitempty"`
+	CreatedAt  time.Time `json:"created_at,omitzero"`
+	LastUsedAt time.Time `json:"last_used_at,omitzero"`
+}
+
+type lineNotification struct {
+	ID        string                  `json:"id"`
+	UserID    string                  `json:"user_id"`
+	Type      hearth.NotificationType `json:"type"`
+	Title     string                  `json:"title"`
+	Body      string                  `json:"body"`
+	Data      map[string]string       `json:"data,omitempty"`
+	CreatedAt time.Time               `json:"created_at,omitzero"`
+	ReadAt    time.Time               `json:"read_at,omitzero"`
+}
+
+type lineDelivery struct {
+	InApp bool `json:"in_app"`
+	Email bool `json:"email"`
+}
+
+type lineSettings struct {
+	UserID string                                   `json:"user_id"`
+	Types  map[hearth.NotificationType]lineDelivery `json:"types"`
+}
+
+func writeSettings(s ArchivedSettings) lineSettings {
+	out := lineSettings{UserID: s.UserID, Types: make(map[hearth.NotificationType]lineDelivery, len(s.Types))}
+	for kind, d := range s.Types {
+		out.Types[kind] = lineDelivery(d)
+	}
+	return out
+}
+
+func readSettings(s lineSettings) ArchivedSettings {
+	out := ArchivedSettings{UserID: s.UserID, Types: make(map[hearth.NotificationType]hearth.Delivery, len(s.Types))}
+	for kind, d := range s.Types {
+		out.Types[kind] = hearth.Delivery(d)
+	}
+	return out
+}
+
+type lineWatch struct {
+	UserID   string            `json:"user_id"`
+	DeviceID string            `json:"device_id"`
+	Told     hearth.Connection `json:"told"`
+}
+
+type lineExportFilters struct {
+	DeviceIDs       []string `json:"device_ids,omitempty"`
+	Events          []string `json:"events,omitempty"`
+	IncludeInactive bool     `json:"include_inactive,omitempty"`
+}
+
+type lineExportReach struct {
+	All    bool           `json:"all,omitempty"`
+	Scopes []hearth.Scope `json:"scopes,omitempty"`
+}
+
+type lineExportProgress struct {
+	Step      string `json:"step,omitempty"`
+	Processed int64  `json:"processed,omitempty"`
+	Total     int64  `json:"total,omitempty"`
+}
+
+type lineExportResult struct {
+	FileName  string `json:"file_name"`
+	Size      int64  `json:"size"`
+	SHA256    string `json:"sha256"`
+	Records   int64  `json:"records"`
+	Downloads int64  `json:"downloads"`
+}
+
+type lineExportFailure struct {
+	Code    hearth.Code `json:"code"`
+	Message string      `json:"message"`
+}
+
+type lineExport struct {
+	ID          string                   `json:"id"`
+	UserID      string                   `json:"user_id"`
+	Type        hearth.ExportType        `json:"type"`
+	Format      hearth.ExportFormat      `json:"format"`
+	Compression hearth.ExportCompression `json:"compression"`
+	Status      hearth.ExportStatus      `json:"status"`
+	From        time.Time                `json:"from,omitzero"`
+	To          time.Time                `json:"to,omitzero"`
+	Filters     lineExportFilters        `json:"filters"`
+	Reach       lineExportReach          `json:"reach"`
+	Notify      bool                     `json:"notify,omitempty"`
+	Progress    lineExportProgress       `json:"progress"`
+	Result      *lineExportResult        `json:"result,omitempty"`
+	Failure     *lineExportFailure       `json:"failure,omitempty"`
+	Job         string                   `json:"job,omitempty"`
+	Run         string                   `json:"run,omitempty"`
+	File        string                   `json:"file,omitempty"`
+	Schedule    string                   `json:"schedule,omitempty"`
+	CreatedAt   time.Time                `json:"created_at,omitzero"`
+	StartedAt   time.Time                `json:"started_at,omitzero"`
+	CompletedAt time.Time                `json:"completed_at,omitzero"`
+	ExpiresAt   time.Time                `json:"expires_at,omitzero"`
+}
+
+func writeExport(e hearth.Export) lineExport {
+	return lineExport{
+		ID: e.ID, UserID: e.UserID, Type: e.Type, Format: e.Format, Compression: e.Compression, Status: e.Status, From: e.From, To: e.To,
+		Filters: lineExportFilters(e.Filters), Reach: lineExportReach(e.Reach), Notify: e.Notify, Progress: lineExportProgress(e.Progress),
+		Result: (*lineExportResult)(e.Result), Failure: (*lineExportFailure)(e.Failure), Job: e.Job, Run: e.Run, File: e.File, Schedule: e.Schedule,
+		CreatedAt: e.CreatedAt, StartedAt: e.StartedAt, CompletedAt: e.CompletedAt, ExpiresAt: e.ExpiresAt,
+	}
+}
+
+func readExport(e lineExport) hearth.Export {
+	return hearth.Export{
+		ID: e.ID, UserID: e.UserID, Type: e.Type, Format: e.Format, Compression: e.Compression, Status: e.Status, From: e.From, To: e.To,
+		Filters: hearth.ExportFilters(e.Filters), Reach: hearth.Reach(e.Reach), Notify: e.Notify, Progress: hearth.ExportProgress(e.Progress),
+		Result: (*hearth.ExportResult)(e.Result), Failure: (*hearth.ExportFailure)(e.Failure), Job: e.Job, Run: e.Run, File: e.File, Schedule: e.Schedule,
+		CreatedAt: e.CreatedAt, StartedAt: e.StartedAt, CompletedAt: e.CompletedAt, ExpiresAt: e.ExpiresAt,
+	}
+}
+
+type lineRecurrence struct {
+	Every    hearth.Every `json:"every"`
+	Minute   int          `json:"minute"`
+	Weekday  time.Weekday `json:"weekday"`
+	Day      int          `json:"day"`
+	TimeZone string       `json:"time_zone"`
+}
+
+type lineExportSchedule struct {
+	ID          string                   `json:"id"`
+	UserID      string                   `json:"user_id"`
+	Name        string                   `json:"name"`
+	Recurrence  lineRecurrence           `json:"recurrence"`
+	Type        hearth.ExportType        `json:"type"`
+	Format      hearth.ExportFormat      `json:"format"`
+	Compression hearth.ExportCompression `json:"compression"`
+	Filters     lineExportFilters        `json:"filters"`
+	Enabled     bool                     `json:"enabled,omitempty"`
+	NextAt      time.Time                `json:"next_at,omitzero"`
+	LastAt      time.Time                `json:"last_at,omitzero"`
+	LastExport  string                   `json:"last_export,omitempty"`
+	Failure     *lineExportFailure       `json:"failure,omitempty"`
+	CreatedAt   time.Time                `json:"created_at,omitzero"`
+	UpdatedAt   time.Time                `json:"updated_at,omitzero"`
+}
+
+func writeSchedule(s hearth.ExportSchedule) lineExportSchedule {
+	return lineExportSchedule{
+		s.ID, s.UserID, s.Name, lineRecurrence(s.Recurrence), s.Type, s.Format, s.Compression, lineExportFilters(s.Filters), s.Enabled, s.NextAt,
+		s.LastAt, s.LastExport, (*lineExportFailure)(s.Failure), s.CreatedAt, s.UpdatedAt,
+	}
+}
+
+func readSchedule(s lineExportSchedule) hearth.ExportSchedule {
+	return hearth.ExportSchedule{
+		ID: s.ID, UserID: s.UserID, Name: s.Name, Recurrence: hearth.Recurrence(s.Recurrence), Type: s.Type, Format: s.Format,
+		Compression: s.Compression, Filters: hearth.ExportFilters(s.Filters), Enabled: s.Enabled, NextAt: s.NextAt, LastAt: s.LastAt,
+		LastExport: s.LastExport, Failure: (*hearth.ExportFailure)(s.Failure), CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt,
+	}
+}
+
+type lineCheckpoint struct {
+	ID   string `json:"id"`
+	Rows int64  `json:"rows"`
+	Mark []byte `json:"mark,omitempty"`
+}
+
+type lineOnce struct {
+	Caller      string    `json:"caller"`
+	Key         string    `json:"key"`
+	Fingerprint string    `json:"fingerprint"`
+	Status      int       `json:"status,omitempty"` // of archives before format 1's records had an operation; not needed
+	Operation   string    `json:"operation,omitempty"`
+	Created     []byte    `json:"answer,omitempty"`
+	FirstLog    uint64    `json:"first_log,omitempty"`
+	CreatedAt   time.Time `json:"created_at,omitzero"`
+	ExpiresAt   time.Time `json:"expires_at,omitzero"`
+}
+
+func writeIdempotencyRecord(o hearth.IdempotencyRecord) lineOnce {
+	return lineOnce{o.Caller, o.Key, o.Fingerprint, 0, o.Operation, o.Created, o.FirstLog, o.CreatedAt, o.ExpiresAt}
+}
+
+func readOnce(o lineOnce) hearth.IdempotencyRecord {
+	return hearth.IdempotencyRecord{
+		Caller: o.Caller, Key: o.Key, Fingerprint: o.Fingerprint, Operation: o.Operation, Created: o.Created, FirstLog: o.FirstLog,
+		CreatedAt: o.CreatedAt, ExpiresAt: o.ExpiresAt,
+	}
+}
+
+type lineOutboxJob struct {
+	ID      string    `json:"id"`
+	Kind    string    `json:"kind"`
+	Queue   string    `json:"queue"`
+	Payload []byte    `json:"payload,omitempty"`
+	Unique  string    `json:"unique,omitempty"`
+	RunAt   time.Time `json:"run_at,omitzero"`
+}
+
+type lineAuditEntry struct {
+	Seq       int64     `json:"seq"`
+	PrevHash  string    `json:"prev_hash"`
+	Hash      string    `json:"hash"`
+	At        time.Time `json:"at,omitzero"`
+	ActorID   lineText  `json:"actor_id"`
+	Action    lineText  `json:"action"`
+	Target    lineText  `json:"target,omitempty"`
+	Result    lineText  `json:"result"`
+	IP        lineText  `json:"ip,omitempty"`
+	UserAgent lineText  `json:"user_agent,omitempty"`
+	RequestID lineText  `json:"request_id,omitempty"`
+	Changes   lineText  `json:"changes"` // the JSON that the hash is over, to the byte
+}
+
+func writeAudit(e hearth.AuditEntry) lineAuditEntry {
+	return lineAuditEntry{
+		e.Seq, e.PrevHash, e.Hash, e.At, lineText(e.ActorID), lineText(e.Action), lineText(e.Target), lineText(e.Result), lineText(e.IP), lineText(e.UserAgent),
+		lineText(e.RequestID), lineText(e.ChangesText),
+	}
+}
+
+func readAudit(e lineAuditEntry) hearth.AuditEntry {
+	return hearth.AuditEntry{
+		Seq: e.Seq, PrevHash: e.PrevHash, Hash: e.Hash, At: e.At, ActorID: string(e.ActorID), Action: string(e.Action),
+		Target: string(e.Target), Result: string(e.Result), IP: string(e.IP), UserAgent: string(e.UserAgent),
+		RequestID: string(e.RequestID), ChangesText: string(e.Changes),
+	}
+}
+
+// text is a string that keeps every byte: JSON cannot hold what is not UTF-8, so that is written as {"base64": "…"}.
+type lineText string
+
+// MarshalJSON implements json.Marshaler.
+func (t lineText) MarshalJSON() ([]byte, error) {
+	if utf8.ValidString(string(t)) {
+		return json.Marshal(string(t))
+	}
+	return fmt.Appendf(nil, `{"base64":%q}`, base64.StdEncoding.EncodeToString([]byte(t))), nil
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *lineText) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] == '{' {
+		var raw struct {
+			Base64 []byte `json:"base64"`
+		}
+		err := json.Unmarshal(data, &raw)
+		*t = lineText(raw.Base64)
+		return err
+	}
+	var plain string
+	err := json.Unmarshal(data, &plain)
+	*t = lineText(plain)
+	return err
+}
