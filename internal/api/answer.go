@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	"hearth"
 )
@@ -89,7 +90,8 @@ func logRequest(o Options, r *http.Request, info *Request) {
 // the handler set (a version) stays in front: "7-0123456789abcdef".
 func (a *API) withETag(next func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		held := &heldAnswer{header: w.Header()}
+		held := &heldAnswer{header: w.Header(), body: takeBuffer()}
+		defer held.body.release()
 		if err := next(held, r); err != nil {
 			return err
 		}
@@ -108,6 +110,7 @@ func (a *API) withETag(next func(http.ResponseWriter, *http.Request) error) func
 			w.WriteHeader(http.StatusNotModified)
 			return nil
 		}
+		w.Header().Set("Content-Length", strconv.Itoa(held.body.Len()))
 		_, _ = w.Write(held.body.Bytes())
 		return nil
 	}
@@ -137,12 +140,32 @@ func matchesTag(list, tag string) bool {
 type heldAnswer struct {
 	header http.Header
 	status int
-	body   bytes.Buffer
+	body   *pooledBuffer
 }
 
 func (h *heldAnswer) Header() http.Header         { return h.header }
 func (h *heldAnswer) Write(p []byte) (int, error) { return h.body.Write(p) }
 func (h *heldAnswer) WriteHeader(status int)      { h.status = status }
+
+// pooledBuffer is used again for other answers: pages of 20 KB are the most that the collector would have to do.
+type pooledBuffer struct{ bytes.Buffer }
+
+// maxPooledBuffer bounds what a buffer that is not in use may hold.
+const maxPooledBuffer = 64 << 10
+
+var buffers = sync.Pool{New: func() any { return new(pooledBuffer) }} // of pooledBuffers
+
+func takeBuffer() *pooledBuffer {
+	return buffers.Get().(*pooledBuffer) //nolint:forcetypeassert // nothing else is in it
+}
+
+// release ends the use of the buffer and of its bytes.
+func (b *pooledBuffer) release() {
+	if b.Cap() <= maxPooledBuffer {
+		b.Reset()
+		buffers.Put(b)
+	}
+}
 
 // versionOf reads If-Match: the version in a device's entity tag. 0: no condition was made. A tag of no version, or a
 // list of them, never matches: -1.

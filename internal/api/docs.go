@@ -53,9 +53,23 @@ func (a *API) humaConfig() huma.Config {
 }
 
 func writeJSON(w io.Writer, v any) error {
+	if appender, ok := v.(jsonAppender); ok {
+		buffer := takeBuffer()
+		defer buffer.release()
+		body, err := appender.appendJSON(buffer.AvailableBuffer())
+		if err == nil {
+			buffer.Write(append(body, '\n'))
+			_, err = w.Write(buffer.Bytes())
+		}
+		return err
+	}
+	return newEncoder(w).Encode(v)
+}
+
+func newEncoder(w io.Writer) *json.Encoder {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(v)
+	return encoder
 }
 
 // readJSON reads a body that checkJSON and the schema have passed. What still does not fit is named without its value,

@@ -168,10 +168,10 @@ type Query struct {
 }
 
 // Devices lists the devices that the caller may read. Errors: CodeForbidden, CodeNotFound, CodeValidationFailed.
-func (f *Service) Devices(ctx context.Context, caller hearth.Caller, query Query) (hearth.List[hearth.Device], error) {
+func (f *Service) Devices(ctx context.Context, caller hearth.Caller, query Query) (Listing, error) {
 	reach, err := caller.Reach(query.OrganizationID)
 	if err != nil {
-		return hearth.List[hearth.Device]{}, err
+		return Listing{}, err
 	}
 	slices.Sort(reach.Scopes)
 	now := f.now()
@@ -179,24 +179,24 @@ func (f *Service) Devices(ctx context.Context, caller hearth.Caller, query Query
 	filter.Reach, filter.Now = reach, now
 	key := pageKey(filter, query.Page)
 	if key == "" {
-		return f.store.Devices(ctx, filter, query.Page)
+		list, err := f.store.Devices(ctx, filter, query.Page)
+		return Listing{List: list}, err
 	}
-	list, ok, version := f.lists.find(key, reach)
+	cached, ok, version := f.lists.find(key, reach)
 	if ok {
-		return f.overlaid(ctx, list)
+		return f.overlaid(ctx, cached)
 	}
 	at := f.directory.changeCount()
-	list, err = f.store.Devices(ctx, filter, query.Page)
+	list, err := f.store.Devices(ctx, filter, query.Page)
 	if err != nil {
-		return list, err
+		return Listing{}, err
 	}
 	f.directory.learn(list.Items, at, now)
-	f.lists.keep(version, key, list)
-	return list, nil
+	return f.lists.keep(version, key, list), nil
 }
 
 // overlaid returns a kept page with what heartbeats have changed since.
-func (f *Service) overlaid(ctx context.Context, list hearth.List[hearth.Device]) (hearth.List[hearth.Device], error) {
+func (f *Service) overlaid(ctx context.Context, list Listing) (Listing, error) {
 	ids := make([]string, len(list.Items))
 	for i := range list.Items {
 		ids[i] = list.Items[i].ID

@@ -99,7 +99,7 @@ func TestAChangeElsewhereIsReadAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return list
+		return list.List
 	}
 	list()
 	// As another process would.

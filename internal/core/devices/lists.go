@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// deviceSize is about what a listed device costs beside its texts, in bytes.
-	deviceSize = 400
+	// deviceSize is about what a listed device and what is made of it (see Listing.Fixed) cost without their texts, in bytes.
+	deviceSize = 900
 	// maxGenerations bounds the scopes whose changes are counted one by one.
 	maxGenerations = 50_000
 	// maxLists bounds the bytes of kept pages.
@@ -34,8 +34,33 @@ type lists struct {
 
 // cachedPage is a page with the stamp of before it was read.
 type cachedPage struct {
-	list  hearth.List[hearth.Device]
+	Listing
 	stamp string
+}
+
+// Listing is a page of devices.
+type Listing struct {
+	hearth.List[hearth.Device]
+	// cached is nil for a page that is not kept.
+	cached *cachedItems
+}
+
+// cachedItems are the devices as the store returned them.
+type cachedItems struct {
+	items []hearth.Device
+	once  sync.Once
+	fixed any
+}
+
+// Fixed returns what make makes of the devices of the page, in their order: once for as long as the page is cached. The devices
+// have their Status, Idle and LastActiveAt of then, which heartbeats change without ending the page. All callers pass the same
+// function.
+func Fixed[T any](l Listing, make func([]hearth.Device) T) T {
+	if l.cached == nil {
+		return make(l.Items)
+	}
+	l.cached.once.Do(func() { l.cached.fixed = make(l.cached.items) })
+	return l.cached.fixed.(T) //nolint:forcetypeassert // see above
 }
 
 // listVersion is what the lists were at when a page was missing.
@@ -52,11 +77,11 @@ func newLists(options Options, ttl time.Duration) *lists {
 
 func pageSize(key string, page cachedPage) int {
 	size := len(key) + len(page.stamp) + deviceSize
-	for i := range page.list.Items {
-		d := &page.list.Items[i]
-		size += deviceSize + len(d.Name) + len(d.Type) + len(d.Metadata)
+	for i := range page.Items {
+		d := &page.Items[i]
+		size += deviceSize + 2*(len(d.Name)+len(d.Type)+len(d.Metadata))
 		for _, tag := range d.Tags {
-			size += len(tag) + 16
+			size += 2*len(tag) + 16
 		}
 	}
 	return size
@@ -99,15 +124,17 @@ func (l *lists) stamp(reach hearth.Reach) string {
 }
 
 // find returns a page that is still true, or the version for keep.
-func (l *lists) find(key string, reach hearth.Reach) (list hearth.List[hearth.Device], ok bool, version listVersion) {
+func (l *lists) find(key string, reach hearth.Reach) (list Listing, ok bool, version listVersion) {
 	stamp := l.stamp(reach)
 	page, ok, at := l.pages.Find(key)
-	return page.list, ok && page.stamp == stamp, listVersion{at, stamp}
+	return page.Listing, ok && page.stamp == stamp, listVersion{at, stamp}
 }
 
-// keep stores a page that was read after find returned version.
-func (l *lists) keep(version listVersion, key string, list hearth.List[hearth.Device]) {
-	l.pages.Keep(version.Version, key, cachedPage{list, version.stamp})
+// keep stores a page that was read after find returned version, and returns it.
+func (l *lists) keep(version listVersion, key string, list hearth.List[hearth.Device]) Listing {
+	listing := Listing{list, &cachedItems{items: list.Items}}
+	l.pages.Keep(version.Version, key, cachedPage{listing, version.stamp})
+	return listing
 }
 
 // pageKey names a page; "" if what it holds may change with a heartbeat, so that it cannot be kept.
