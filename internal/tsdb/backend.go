@@ -156,7 +156,7 @@ type Backend interface {
 
 	// Append gives the batch numbers that no log ever had (First, and the Size - 1 after it), and stores it: its logs as a part of one row
 	// of the tail, its checkpoint and its side effects, in one atomic step. Batches of many callers may share a step and a row: see
-	// Pack, which makes the rows. An Idempotency whose Render is set and whose Answer is not has it made from First, a uint64. On an error nothing
+	// Pack, which makes the rows. An Idempotency record's FirstLog is First, if there are logs. On an error nothing
 	// was stored, unless the database cannot say; *hearth.Replayed and CodeIdempotencyMismatch come as hearth.IdempotencyRecord says.
 	Append(ctx context.Context, batch *Batch) error
 

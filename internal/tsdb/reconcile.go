@@ -137,10 +137,13 @@ func suspectDays(ctx context.Context, s Snapshot, scope, since int64) ([]int64, 
 func (m *merge) differs() (bool, error) {
 	found := 0
 	wrong := false
-	err := m.s.Get(m.ctx, m.Delete, NoData, func(*Doc) error {
-		wrong = true
-		return nil
-	})
+	var err error
+	for _, key := range m.Delete {
+		err = errors.Join(err, m.s.Get(m.ctx, []Key{key}, NoData, func(*Doc) error {
+			wrong = true
+			return nil
+		}))
+	}
 	for key, want := range m.sums {
 		if err != nil || wrong {
 			return wrong, err

@@ -39,7 +39,7 @@ func (e *Engine) Rollups(ctx context.Context, query hearth.RollupQuery) (out [][
 
 // CountLogs implements hearth.LogStore: it adds up months.
 func (e *Engine) CountLogs(ctx context.Context, reach hearth.Reach) (count int64, err error) {
-	err = e.view(ctx, subject{operation: "CountLogs", reach: reach, span: everSpan()}, func(v *view) error {
+	err = e.view(ctx, subject{operation: "CountLogs", reach: reach, span: Ever()}, func(v *view) error {
 		q := newRollupQuery(v, []hearth.Grouping{{}})
 		for _, class := range v.classes() {
 			if class.dead {

@@ -16,8 +16,8 @@ const (
 	endMilli   = 253402300800000
 )
 
-// everSpan is the span of all logs.
-func everSpan() hearth.Span {
+// Ever is the span of all logs.
+func Ever() hearth.Span {
 	return hearth.Span{From: time.UnixMilli(firstMilli), To: time.UnixMilli(endMilli)}
 }
 

@@ -28,7 +28,7 @@ func (s *Store) Archive(ctx context.Context) iter.Seq2[record.Part, error] {
 			if err != nil {
 				return err
 			}
-			return s.archiveLogs(r, func(logs []hearth.LogEntry) error {
+			return s.archiveLogs(ctx, r, func(logs []hearth.LogEntry) error {
 				return out.Give(ctx, record.Part{Kind: record.LogsKind, Logs: logs})
 			})
 		})
@@ -115,7 +115,11 @@ func (s *Store) RestorePart(ctx context.Context, part record.Part, restore recor
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, "RestorePart", func(t *tx) error {
+	rows, err := s.restoredLogs(ctx, part.Logs)
+	if err != nil {
+		return err
+	}
+	err = s.write(ctx, "RestorePart", func(t *tx) error {
 		n, err := affected(t.exec(`UPDATE restore_state SET done=? WHERE source=?`, string(done), restore.Source))
 		if err != nil || n == 0 {
 			return orConflict(err, "the store is not being restored from this source")
@@ -124,7 +128,7 @@ func (s *Store) RestorePart(ctx context.Context, part record.Part, restore recor
 		case record.CountersKind:
 			return restoreCounters(t, records)
 		case record.LogsKind:
-			return s.restoreLogs(t, part.Logs)
+			return insertRows(t, rows)
 		case record.DevicesKind:
 			return restoreDevices(t, record.Devices(records))
 		case record.AuditKind:
@@ -144,6 +148,12 @@ func (s *Store) RestorePart(ctx context.Context, part record.Part, restore recor
 		}
 		return nil
 	})
+	for _, row := range rows {
+		if err == nil {
+			s.Stored(row)
+		}
+	}
+	return err
 }
 
 func orConflict(err error, message string) error {

@@ -4,6 +4,6 @@ import "context"
 
 // FoldLogs folds once.
 func (s *Store) FoldLogs(ctx context.Context) error {
-	_, err := s.foldOnce(ctx)
+	_, err := s.Fold(ctx, 0)
 	return err
 }

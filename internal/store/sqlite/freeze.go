@@ -6,12 +6,8 @@ import "context"
 // tail of the logs is folded before, so that nothing moves while the database is frozen. thaw may be called twice.
 func (s *Store) Freeze(ctx context.Context) (thaw func(), err error) {
 	for {
-		left, err := s.foldOnce(ctx)
-		if err != nil {
+		if err := s.FoldAll(ctx); err != nil {
 			return nil, err
-		}
-		if left.rows > 0 {
-			continue
 		}
 		thaw, frozen, err := s.hold(ctx)
 		if err != nil || frozen {
@@ -27,11 +23,11 @@ func (s *Store) hold(ctx context.Context) (thaw func(), frozen bool, err error) 
 	ended := make(chan error, 1)
 	go func() {
 		ended <- s.write(ctx, "Freeze", func(t *tx) error {
-			size, err := t.w.logs.tailSize(t)
-			if err != nil {
+			var tail bool
+			if err := t.row(`SELECT EXISTS(SELECT 1 FROM log_tail)`).Scan(&tail); err != nil {
 				return err
 			}
-			if answer <- size.rows == 0; size.rows == 0 {
+			if answer <- !tail; !tail {
 				<-release
 			}
 			return nil

@@ -14,6 +14,7 @@ import (
 
 	"hearth"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/tsdb"
 )
 
 // crashFile, if set, makes the test binary append logs to that store until it is killed.
@@ -43,7 +44,7 @@ func TestMain(m *testing.M) {
 // of one batch share a value that no other has.
 func appendForEver(path string) error {
 	ctx := context.Background()
-	s, err := sqlite.Open(ctx, sqlite.Options{Path: path, Logs: sqlite.LogOptions{FoldRows: 300, ChunkRows: 200}})
+	s, err := sqlite.Open(ctx, sqlite.Options{Path: path, Logs: tsdb.Options{FoldRows: 300, ChunkRows: 200}})
 	if err != nil {
 		return err
 	}

@@ -10,14 +10,15 @@ import (
 	"hearth"
 	"hearth/internal/store/sqlite"
 	"hearth/internal/store/storetest"
+	"hearth/internal/tsdb"
 )
 
 // tiny makes everything that happens to large data happen to small data.
-var tiny = sqlite.LogOptions{FoldRows: 20, ChunkRows: 8, FoldIdle: time.Hour, FoldAge: time.Hour}
+var tiny = tsdb.Options{FoldRows: 20, ChunkRows: 8, FoldIdle: time.Hour, FoldAge: time.Hour}
 
 func TestLogsConform(t *testing.T) {
 	t.Parallel()
-	for name, options := range map[string]sqlite.LogOptions{
+	for name, options := range map[string]tsdb.Options{
 		"as it is":      {},
 		"tiny":          tiny,
 		"all in chunks": {FoldRows: 1, ChunkRows: 3},

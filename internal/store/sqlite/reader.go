@@ -202,3 +202,9 @@ type rowScanner interface{ Scan(dest ...any) error }
 type failedRow struct{ err error }
 
 func (f failedRow) Scan(...any) error { return f.err }
+
+// querier is a snapshot or a write: what reads rows.
+type querier interface {
+	query(query string, args ...any) (*sql.Rows, error)
+	row(query string, args ...any) rowScanner
+}

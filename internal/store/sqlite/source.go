@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"hearth/internal/store/record"
+	"hearth/internal/tsdb"
 )
 
 // Source is a database that is archived and never written to, beside a server or without one: it takes no lock that a
@@ -31,7 +32,10 @@ func OpenSource(ctx context.Context, options Options) (_ *Source, err error) {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	pool := newReaders(db)
-	s := &Source{&Store{options: options, readers: pool, scans: pool, tail: newTailCache(16 * options.Logs.FoldRows)}}
+	s := &Source{&Store{options: options, readers: pool, scans: pool}}
+	if s.store.Engine, err = tsdb.New(logBackend{s.store}, options.Logs); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	if err := s.checkVersion(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

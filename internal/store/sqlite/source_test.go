@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/tsdb"
 )
 
 // dataVersion returns what SQLite counts up with each commit of another connection.
@@ -22,7 +23,7 @@ func dataVersion(t *testing.T, conn *sql.Conn) (version int64) {
 // A writer that meets another one waits by sleeping: a source must never be one, not even to fold what it finds unfolded.
 func TestASourceReadsBesideAWriterAndWritesNothing(t *testing.T) {
 	t.Parallel()
-	s, err := Open(t.Context(), Options{Path: t.TempDir() + "/hearth.db", Logs: LogOptions{FoldIdle: time.Hour, FoldAge: time.Hour}})
+	s, err := Open(t.Context(), Options{Path: t.TempDir() + "/hearth.db", Logs: tsdb.Options{FoldIdle: time.Hour, FoldAge: time.Hour}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +53,7 @@ func TestASourceReadsBesideAWriterAndWritesNothing(t *testing.T) {
 	}
 	before := dataVersion(t, conn)
 
-	source, err := OpenSource(t.Context(), Options{Path: s.options.Path, Logs: LogOptions{FoldIdle: time.Nanosecond, FoldAge: time.Nanosecond}})
+	source, err := OpenSource(t.Context(), Options{Path: s.options.Path, Logs: tsdb.Options{FoldIdle: time.Nanosecond, FoldAge: time.Nanosecond}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,13 +10,13 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
-	"sync"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver
 
 	"hearth"
 	"hearth/internal/store/record"
+	"hearth/internal/tsdb"
 )
 
 // Options say where the store is and how it behaves.
@@ -32,7 +32,7 @@ type Options struct {
 	// Observer is told of each operation, by the name of its method, and of each commit; nil: nobody is.
 	Observer hearth.StoreObserver
 	// Logs tune the storage of logs.
-	Logs LogOptions
+	Logs tsdb.Options
 }
 
 func (o Options) validate() (Options, error) {
@@ -45,24 +45,20 @@ func (o Options) validate() (Options, error) {
 	if o.Observer == nil {
 		o.Observer = hearth.NoObserver{}
 	}
-	var err error
-	o.Logs, err = o.Logs.withDefaults()
-	return o, err
+	o.Logs.Clock, o.Logs.Logger = o.Clock, o.Logger
+	return o, nil
 }
 
 // Store is an open database. All its methods may be called at once from many goroutines.
 type Store struct {
 	*record.Aggregates
+	// Engine is the store of logs.
+	*tsdb.Engine
 	options Options
 	writer  *writer
 	readers *readers
 	// scans is for reads that take as long as whoever reads them, so that those never keep a short one waiting.
 	scans  *readers
-	tail   *tailCache
-	folder *folder
-	names  eventNames
-	// memory holds *viewMemory that no question uses.
-	memory sync.Pool
 	// outbox is told of commits with jobs.
 	outbox chan struct{}
 }
@@ -108,8 +104,7 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the database: %w", err), writes.Close())
 	}
-	tail := newTailCache(16 * options.Logs.FoldRows)
-	writer, err := startWriter(ctx, writes, options, newLogWriter(options.Logs, tail))
+	writer, err := startWriter(ctx, writes, options)
 	if err != nil {
 		return nil, errors.Join(err, writes.Close(), reads.Close())
 	}
@@ -117,19 +112,21 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, errors.Join(err, writer.stop(), reads.Close())
 	}
-	s := &Store{options: options, writer: writer, readers: newReaders(reads), scans: newReaders(scans), tail: tail,
+	s := &Store{options: options, writer: writer, readers: newReaders(reads), scans: newReaders(scans),
 		outbox: make(chan struct{}, 1)}
 	s.Aggregates = record.New(records{s})
-	s.folder = startFolder(s)
-	writer.stored = s.folder.add
 	go writer.run()
+	if s.Engine, err = tsdb.New(logBackend{s}, options.Logs); err != nil {
+		return nil, errors.Join(err, writer.stop(), s.readers.close(), s.scans.close())
+	}
+	s.Start()
 	return s, nil
 }
 
 // Close finishes the writes that were taken, refuses new ones with CodeUnavailable, and closes the file. It may be
 // called twice.
 func (s *Store) Close() error {
-	s.folder.stop()
+	s.Stop()
 	return errors.Join(s.writer.stop(), s.readers.close(), s.scans.close())
 }
 

@@ -35,8 +35,6 @@ type writer struct {
 
 	prepared map[string]*sql.Stmt
 	logs     *logWriter
-	// stored is told of each commit that stored logs, and by what the tail grew.
-	stored func(grown tailSize)
 }
 
 type request struct {
@@ -58,14 +56,14 @@ type tx struct {
 	req *request
 }
 
-func startWriter(ctx context.Context, db *sql.DB, options Options, logs *logWriter) (*writer, error) {
+func startWriter(ctx context.Context, db *sql.DB, options Options) (*writer, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open the writing connection: %w", err)
 	}
 	w := &writer{
 		db: db, conn: conn, options: options, prepared: map[string]*sql.Stmt{},
-		requests: make(chan *request, maxQueued), stopping: make(chan struct{}), done: make(chan struct{}), logs: logs,
+		requests: make(chan *request, maxQueued), stopping: make(chan struct{}), done: make(chan struct{}), logs: &logWriter{},
 	}
 	return w, nil
 }
@@ -180,7 +178,7 @@ collect:
 		_, fatal = w.conn.ExecContext(ctx, `COMMIT`)
 	}
 	if fatal != nil {
-		w.logs.discard()
+		w.logs.end(true)
 		if _, err := w.conn.ExecContext(ctx, `ROLLBACK`); err != nil {
 			w.options.Logger.Debug("rollback after a failed commit", "err", err)
 		}
@@ -192,9 +190,7 @@ collect:
 	if w.options.SlowQuery > 0 && took >= w.options.SlowQuery {
 		w.options.Logger.Warn("slow commit", "kind", "performance", "duration", took, "writes", len(members))
 	}
-	if grown := w.logs.committed(); grown.rows > 0 {
-		w.stored(grown)
-	}
+	w.logs.end(false)
 	w.answer(members, nil)
 }
 
