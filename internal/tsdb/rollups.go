@@ -280,16 +280,7 @@ func (q *rollupQuery) eachUsed(c *cover, level int, fields Fields, fn func(*Doc)
 // addCells adds sums by device of whole days or months.
 func (q *rollupQuery) addCells(c *cover, level int, groupers []*Grouper) error {
 	v := q.view
-	// Sums by device will do where no grouping is by event.
-	fields := Fields{false, true, true}
-	if byEvent := v.events != nil || slices.ContainsFunc(groupers, func(g *Grouper) bool { return g.ByEvent }); byEvent {
-		fields[1] = false
-	}
-	return q.eachUsed(c, level, fields, func(d *Doc) (err error) {
-		data := d.Data[2]
-		if len(d.Data[1]) > 0 {
-			data = d.Data[1]
-		}
+	add := func(d *Doc, data []byte) (err error) {
 		if v.cells, err = DecodeCells(v.cells[:0], data); err != nil {
 			return err
 		}
@@ -305,7 +296,23 @@ func (q *rollupQuery) addCells(c *cover, level int, groupers []*Grouper) error {
 			}
 		}
 		return nil
+	}
+	if v.events != nil || slices.ContainsFunc(groupers, func(g *Grouper) bool { return g.ByEvent }) {
+		return q.eachUsed(c, level, Fields{2: true}, func(d *Doc) error { return add(d, d.Data[2]) })
+	}
+	// Sums by device will do, which are shorter; they are left out where each device has one event.
+	var byEvent []Key
+	err := q.eachUsed(c, level, Fields{1: true}, func(d *Doc) error {
+		if len(d.Data[1]) == 0 {
+			byEvent = append(byEvent, d.Key)
+			return nil
+		}
+		return add(d, d.Data[1])
 	})
+	if err != nil || len(byEvent) == 0 {
+		return err
+	}
+	return v.s.Get(v.ctx, byEvent, Fields{2: true}, func(d *Doc) error { return add(d, d.Data[2]) })
 }
 
 // addDays adds what Days have of the cover's hours and, if nothing else returns them, its days.

@@ -58,7 +58,7 @@ type Store struct {
 	writer  *writer
 	readers *readers
 	// scans is for reads that take as long as whoever reads them, so that those never keep a short one waiting.
-	scans  *readers
+	scans *readers
 	// outbox is told of commits with jobs.
 	outbox chan struct{}
 }
