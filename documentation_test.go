@@ -124,3 +124,37 @@ func TestTheReferenceOfTheDocumentationIsComplete(t *testing.T) {
 		t.Errorf("only %d metrics and %d codes: the test lost its targets", len(used), len(known))
 	}
 }
+
+// Every page can be reached: from the overview, or from the list of decisions; and it is in the side bar of the static site.
+func TestEveryPageOfTheDocumentationIsListed(t *testing.T) {
+	t.Parallel()
+	lists := map[string]string{}
+	for _, list := range []string{"docs/overview.md", "docs/decisions.md", "scripts/docs-site/config.mjs"} {
+		content, err := os.ReadFile(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lists[list] = string(content)
+	}
+	err := fs.WalkDir(os.DirFS("docs"), ".", func(name string, _ fs.DirEntry, err error) error {
+		page, isPage := strings.CutSuffix(name, ".md")
+		switch {
+		case !isPage || page == "overview":
+		case strings.HasPrefix(page, "adr/"):
+			if !strings.Contains(lists["docs/decisions.md"], "("+name+")") {
+				t.Errorf("docs/decisions.md does not link to %s", name)
+			}
+		default:
+			if !strings.Contains(lists["docs/overview.md"], "("+name+")") {
+				t.Errorf("docs/overview.md does not link to %s", name)
+			}
+			if !strings.Contains(lists["scripts/docs-site/config.mjs"], "'/"+page+"'") {
+				t.Errorf("the side bar of the site does not list %s", name)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -8,6 +8,7 @@ set -euo pipefail
 cd "$(git rev-parse --show-toplevel)"
 
 clean=(
+  README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md 'docs/*.md'
   internal/boundedcache internal/core/account internal/core/analytics internal/core/archive internal/core/audit internal/core/orgs
   internal/core/telemetry internal/groupcommit internal/keymutex internal/newid
 )
