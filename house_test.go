@@ -62,7 +62,7 @@ func mayImport(dir string) []string {
 		return []string{root, "internal/..."}
 	case dir == "internal/cli":
 		return []string{root, "internal/app", "internal/commandline", "internal/config", "internal/observe", "internal/importer", "internal/backup", "internal/jobadmin",
-			"internal/demo", "client"}
+			"internal/demo", "internal/core/account", "client"}
 	case slices.Contains(capabilities, dir):
 		return append([]string{root, throughput, keyFile}, ports...)
 	case dir == "internal/api", dir == "internal/realtime":
@@ -77,6 +77,10 @@ func mayImport(dir string) []string {
 		return []string{root, busPort}
 	case dir == "internal/keyshare":
 		return []string{root, keyFile, "internal/sealer", "internal/filelock"}
+	case dir == "internal/leader":
+		return []string{root, "internal/kv"}
+	case dir == "internal/lifecycle":
+		return []string{root}
 	case dir == "internal/meters":
 		return append([]string{root}, ports...)
 	case dir == "internal/mailer":

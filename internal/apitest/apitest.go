@@ -72,15 +72,15 @@ func (m Mode) Config(tb testing.TB) *config.Config {
 	return cfg
 }
 
-// Start runs a program until the test ends and returns its URL.
-func Start(tb testing.TB, cfg *config.Config) (url string) {
+// Start runs a program until the test ends and returns its URL. change may change its settings.
+func Start(tb testing.TB, cfg *config.Config, change ...func(*app.Settings)) (url string) {
 	tb.Helper()
-	a, err := app.New(tb.Context(), app.Options{Config: cfg, Version: "test"})
-	if err != nil {
-		tb.Fatal(err)
+	s := app.Settings{Config: cfg, Version: "test"}
+	for _, c := range change {
+		c(&s)
 	}
 	RunUntilEnd(tb, func(ctx context.Context, ready func()) error {
-		return a.Run(ctx, func(at string) { url = at; ready() })
+		return app.Run(ctx, s, func(serving app.Serving) { url = serving.URL; ready() })
 	})
 	return url
 }

@@ -109,14 +109,14 @@ func TestJobsAreListedPageByPage(t *testing.T) {
 		}
 	}
 	// Another process, as the command line is.
-	beside := build(t, cfg)
-	if done, err := beside.Jobs(t.Context(), jobadmin.Order{Action: "delete", IDs: ids[:2]}); err != nil || len(done) != 2 {
+	beside := Settings{Config: cfg}
+	if done, err := Jobs(t.Context(), beside, jobadmin.Order{Action: "delete", IDs: ids[:2]}); err != nil || len(done) != 2 {
 		t.Errorf("deleted %+v, %v", done, err)
 	}
-	if _, err := beside.Jobs(t.Context(), jobadmin.Order{Action: "retry", IDs: ids}); hearth.ErrorCode(err) != hearth.CodeNotFound {
+	if _, err := Jobs(t.Context(), beside, jobadmin.Order{Action: "retry", IDs: ids}); hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("retrying what is gone: %v", err)
 	}
-	if left, err := beside.Jobs(t.Context(), jobadmin.Order{Action: "list", Queue: "cleanup", State: "pending"}); err != nil || len(left) != 1 || left[0].ID != ids[2] {
+	if left, err := Jobs(t.Context(), beside, jobadmin.Order{Action: "list", Queue: "cleanup", State: "pending"}); err != nil || len(left) != 1 || left[0].ID != ids[2] {
 		t.Errorf("left are %+v, %v", left, err)
 	}
 }

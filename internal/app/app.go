@@ -1,5 +1,5 @@
-// Package app is the composition root: it builds the program from its settings, starts it and stops it in order. It is
-// the only package that knows the adapters.
+// Package app is the composition root: it builds the program from its settings, runs it and stops it in order. It is the only
+// package that knows the adapters.
 package app
 
 import (
@@ -7,236 +7,223 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
+	"net"
+	"net/http"
 	"sync/atomic"
 	"time"
 
 	"hearth"
-	"hearth/internal/api"
-	"hearth/internal/backup"
-	"hearth/internal/blob"
-	"hearth/internal/bus"
 	"hearth/internal/config"
-	"hearth/internal/console"
-	"hearth/internal/core/account"
-	"hearth/internal/core/analytics"
-	"hearth/internal/core/audit"
-	"hearth/internal/core/devices"
-	"hearth/internal/core/exports"
-	"hearth/internal/core/notify"
-	"hearth/internal/core/orgs"
-	"hearth/internal/core/telemetry"
-	"hearth/internal/figures"
-	"hearth/internal/invalidate"
-	"hearth/internal/jobadmin"
-	"hearth/internal/keyshare"
-	"hearth/internal/kv"
-	"hearth/internal/kv/memkv"
-	"hearth/internal/mailer"
-	"hearth/internal/meters"
+	"hearth/internal/demo"
+	"hearth/internal/filelock"
+	"hearth/internal/httpserver"
+	"hearth/internal/lifecycle"
 	"hearth/internal/observe"
-	"hearth/internal/queue"
-	"hearth/internal/realtime"
-	"hearth/internal/redisconn"
-	"hearth/internal/sealer"
 )
 
-// Options are what an App is built from.
-type Options struct {
+// Settings are what the program is built from.
+type Settings struct {
 	Config *config.Config
-	// Logger takes the program's log; nil discards it.
+	// Logger receives the program's log; nil discards it.
 	Logger *slog.Logger
 	// Version is the program's.
 	Version string
 	// Clock is the time of everything; nil is the system's.
 	Clock hearth.Clock
-	// MailTimeout bounds one try to send a message; 0 is 30 s.
+	// MailTimeout bounds one attempt to send an e-mail; 0 is 30 s.
 	MailTimeout time.Duration
-	// DeviceSettle is how long a device's new connection must last before people are told; 0 is 30 s.
-	DeviceSettle time.Duration
+	// DeviceDebounce is how long a device's new connection must last before users are notified; 0 is 30 s.
+	DeviceDebounce time.Duration
 }
 
-func (o Options) validate() (Options, error) {
-	if o.Config == nil {
-		return o, errors.New("app: no configuration was given")
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	return o, nil
+// Serving describes a program that answers.
+type Serving struct {
+	// URL is the API's, for clients on the same machine.
+	URL string
+	// SetupToken returns the token with which the first admin is made; "" if there is a user.
+	SetupToken func(ctx context.Context) (string, error)
 }
 
-// App is the program, built but not serving: commands work on its parts, Run serves.
-type App struct {
-	options Options
-	config  *config.Config
-	log     *slog.Logger
-	health  *observe.Health
-	metrics *observe.Metrics
-	tracer  *observe.Tracer // nil: nothing is traced
-	store   store
-	secrets *keyshare.Files
-	keys    *account.KeyRing
-	people  *account.Service
-	sealing *sealer.Ring // nil: fields are stored as they are
-	events  *publishers
-	fleet   *devices.Service
-	orgs    *orgs.Service
-	// memberships are told of ended ones; more are added while the program is built.
-	memberships *memberships
-	api         *api.API
-	limiter     *memkv.Limiter // nil: the limits are off
-
-	realtime *realtime.Node
-	endings  *endings
-
-	queue    queue.Backend
-	jobMeter *meters.Jobs
-	mailer   *mailer.Mailer
-	notify   *notify.Service
-	cache    kv.Cache
-	redis    *redisconn.Conn // nil: this process is alone
-	bus      bus.Bus         // nil: as well
-	others   *invalidate.Others
-	asker    *bus.Asker
-	leader   leader
-	leaves   atomic.Bool // the stop has begun
-
-	telemetry *telemetry.Service
-	analytics *analytics.Service
-	// foreign is the last number of ForeignWrites; it belongs to the background work.
-	foreign uint64
-
-	files   blob.Store
-	exports *exports.Service
-	backups *backup.Schedule
-
-	steps steps
+// Run serves until ctx ends, then stops: it accepts no new connections, lets the requests under way finish, stops the background
+// work and closes everything, within the shutdown timeout. ready, if not nil, is called once the API answers.
+func Run(ctx context.Context, s Settings, ready func(Serving)) error {
+	return use(ctx, s, func(p *parts) error { return p.serve(ctx, ready) })
 }
 
-// New opens the store and builds every part. Nothing listens and no background work runs before Run. What was built is
-// taken down again when a later part fails.
-func New(ctx context.Context, options Options) (_ *App, err error) {
-	options, err = options.validate()
-	if err != nil {
-		return nil, err
-	}
-	a := &App{
-		options: options, config: options.Config, log: options.Logger, events: &publishers{}, endings: &endings{}, memberships: &memberships{},
-	}
-	defer func() {
+// RunDemo is Run with the demo's account and data, and with its devices reporting.
+func RunDemo(ctx context.Context, s Settings, ready func(Serving, *demo.Demo)) error {
+	return use(ctx, s, func(p *parts) error {
+		d, err := demo.New(ctx, demo.Options{
+			DataDir: p.Config.DataDir, Store: p.store, Accounts: p.accounts, Devices: p.devices, Telemetry: p.telemetry,
+			Importer: p.importer(), Clock: p.Clock, Logger: p.Logger,
+		})
 		if err != nil {
-			err = errors.Join(err, a.Close(ctx))
+			return err
 		}
+		return p.serve(ctx, func(serving Serving) {
+			p.stack.Go(ctx, "demo devices", d.Run)
+			ready(serving, d)
+		})
+	})
+}
+
+// RunWorker runs jobs, and serves metrics, until ctx ends, next to servers and other workers of the same data. Jobs that do not end
+// within the shutdown timeout are handed back. ready, if not nil, is called once jobs run.
+func RunWorker(ctx context.Context, s Settings, ready func()) error {
+	return use(ctx, s, func(p *parts) error { return p.work(ctx, ready) })
+}
+
+// use builds the program, does something with it, and stops what was built and started within the shutdown timeout.
+func use(ctx context.Context, s Settings, do func(*parts) error) (err error) {
+	if s.Config == nil {
+		return errors.New("app: no configuration was given")
+	}
+	if s.Logger == nil {
+		s.Logger = slog.New(slog.DiscardHandler)
+	}
+	stack := lifecycle.NewStack(s.Logger)
+	defer func() {
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Config.ShutdownTimeout)
+		defer cancel()
+		err = errors.Join(err, stack.Stop(stopping))
 	}()
-	for _, advice := range a.config.Advice() {
-		a.log.WarnContext(ctx, advice, "kind", "system")
+	p, err := build(ctx, s, stack)
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
 	}
-	if err := os.MkdirAll(a.config.DataDir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the data directory: %w", err)
-	}
-	a.metrics = observe.NewMetrics(observe.MetricsOptions{
-		Version: options.Version, DataDir: a.config.DataDir, Off: !a.config.Metrics, SlowOperation: a.config.SlowQuery,
-	})
-	if err := a.openTraces(ctx); err != nil {
-		return nil, err
-	}
-	a.health = observe.NewHealth(observe.HealthOptions{Version: options.Version, Logger: a.log})
-	a.steps.add("health", func(context.Context) error { a.health.Close(); return nil })
-	if err := a.openStore(ctx); err != nil {
-		return nil, err
-	}
-	if err := backup.RefuseHalfRestored(ctx, a.store); err != nil {
-		return nil, err
-	}
-	if err := a.openSecrets(ctx); err != nil {
-		return nil, err
-	}
-	if err := a.openRedis(ctx); err != nil {
-		return nil, err
-	}
-	if err := a.openQueue(ctx); err != nil {
-		return nil, err
-	}
-	if a.sealing, err = a.secrets.FieldKeys(ctx); err != nil {
-		return nil, err
-	}
-	if err := a.openOrganizations(ctx); err != nil {
-		return nil, err
-	}
-	if err := a.openNotify(); err != nil {
-		return nil, err
-	}
-	if err := a.openAccounts(ctx); err != nil {
-		return nil, err
-	}
-	if err := a.openMail(); err != nil {
-		return nil, err
-	}
-	if err := a.openFleet(); err != nil {
-		return nil, err
-	}
-	if err := a.openFiles(); err != nil {
-		return nil, err
-	}
-	if err := a.openTelemetry(); err != nil {
-		return nil, err
-	}
-	if err := a.openRealtime(ctx); err != nil {
-		return nil, err
-	}
-	if err := a.openExports(); err != nil {
-		return nil, err
-	}
-	a.backups = backup.NewSchedule(backup.ScheduleOptions{
-		Config: a.config, Source: a.store, Files: a.files, Version: options.Version, Clock: options.Clock, Logger: a.log,
-	})
-	if err := a.buildAPI(ctx); err != nil {
-		return nil, err
-	}
-	a.registerMeters()
-	return a, nil
+	return do(p)
 }
 
-// Close takes everything down in the reverse order of its building, and joins the errors. It may be called twice.
-func (a *App) Close(ctx context.Context) error { return a.steps.run(ctx, a.log) }
-
-func (a *App) jobs() jobadmin.Jobs {
-	return jobadmin.Jobs{Queue: a.queue, Store: a.store, Clock: a.options.Clock}
-}
-
-// Jobs carries out an order of the command line.
-func (a *App) Jobs(ctx context.Context, order jobadmin.Order) ([]queue.Job, error) {
-	return a.jobs().Do(ctx, order)
-}
-
-// OpenAPI returns the OpenAPI document of the API.
-func (a *App) OpenAPI() ([]byte, error) { return a.api.OpenAPI() }
-
-func (a *App) buildAPI(ctx context.Context) error {
-	limits, err := a.openLimiter()
+// serve starts everything that answers and works, the first to stop last, and waits.
+func (p *parts) serve(ctx context.Context, ready func(Serving)) error {
+	unlock, err := filelock.DataDir(p.Config.DataDir)
 	if err != nil {
 		return err
 	}
-	secret, err := a.secrets.Secret(ctx, "idempotency.key")
-	if err != nil {
+	p.stack.Add("data directory", func(context.Context) error { return unlock() })
+	if err := p.rememberLimits(); err != nil {
 		return err
 	}
-	var settle func(context.Context)
-	if a.redis != nil {
-		settle = a.realtime.Settle
+	if err := p.realtime.Start(); err != nil {
+		return err
 	}
-	a.api, err = api.New(api.Options{
-		Version: a.options.Version, Clock: a.options.Clock, Logger: a.log, Health: a.health, Metrics: a.metrics.HTTP, Tracer: a.tracer,
-		Accounts: a.people, Organizations: a.orgs, Roles: a.orgs.Roles, Devices: a.fleet, Fleet: a.fleet,
-		Telemetry: a.telemetry, Analytics: a.analytics, Exports: a.exports, Notifications: a.notify,
-		Jobs: a.jobs(), Figures: figures.New(figures.Options{
-			Config: a.config, Asker: a.asker, HTTP: a.metrics.HTTP, Cache: a.cache, Health: a.health,
-		}), Live: a.realtime, StreamStats: figures.NewStreams(a.asker, a.realtime), Settle: settle,
-		BodyLimit: int64(a.config.BodyLimit), BatchBodyLimit: int64(a.config.BatchBodyLimit),
-		SlowRequest: a.config.SlowRequest, AllowedOrigins: a.config.AllowedOrigins,
-		TrustedProxies: a.config.TrustedProxies, AccelRedirect: a.config.AccelRedirect, Limiter: limits, Secret: secret, Idempotency: a.store,
-		Audit: audit.New(a.store), Pages: console.Pages(),
+	p.followBus(ctx)
+	p.receiveEventsOfWorkers(ctx)
+	p.devices.Start()
+	p.stack.Go(ctx, "background work", p.backgroundWork()...)
+	p.lead(ctx)
+	if err := p.startJobs(ctx, p.Config.Worker); err != nil {
+		return err
+	}
+	failed := make(chan error, 2)
+	if err := p.serveAdmin(failed); err != nil {
+		return err
+	}
+	listener, err := httpserver.Listen(ctx, p.Config.Addr)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", p.Config.Addr, err)
+	}
+	var leaving atomic.Bool
+	p.listen("api listener", listener, closingConnections(p.api, &leaving), failed)
+	p.stack.Add("connections of proxies", func(ctx context.Context) error { p.awaitProxies(ctx); return nil })
+	// Streams are requests that never finish: they are sent elsewhere before the listener waits for the others.
+	p.stack.Add("streams", p.realtime.Drain)
+	p.stack.Add("readiness", func(context.Context) error {
+		p.health.Drain()
+		leaving.Store(true)
+		return nil
 	})
-	return err
+	url := httpserver.BaseURL(listener.Addr())
+	p.Logger.InfoContext(ctx, "serving", "url", url, "version", p.Version)
+	if ready != nil {
+		ready(Serving{URL: url, SetupToken: p.accounts.SetupToken})
+	}
+	return p.wait(ctx, failed)
+}
+
+// work starts what runs jobs, and waits.
+func (p *parts) work(ctx context.Context, ready func()) error {
+	failed := make(chan error, 1)
+	if err := p.serveAdmin(failed); err != nil {
+		return err
+	}
+	if p.redis != nil { // events of jobs reach the streams of other instances
+		if err := p.realtime.Start(); err != nil {
+			return err
+		}
+		p.followBus(ctx)
+	} else {
+		p.sendEventsToServer(ctx)
+	}
+	if err := p.startJobs(ctx, true); err != nil {
+		return err
+	}
+	if ready != nil {
+		ready()
+	}
+	return p.wait(ctx, failed)
+}
+
+// wait returns when ctx ends, or with the error of a part that fails.
+func (p *parts) wait(ctx context.Context, failed <-chan error) error {
+	select {
+	case <-ctx.Done():
+		p.Logger.InfoContext(ctx, "stopping")
+		return nil
+	case err := <-failed:
+		return err
+	}
+}
+
+// listen answers on the listener until it is stopped; an earlier end goes to failed.
+func (p *parts) listen(name string, listener net.Listener, handler http.Handler, failed chan<- error) {
+	p.stack.Add(name, httpserver.Serve(listener, handler, p.Logger, func(err error) { failed <- fmt.Errorf("%s: %w", name, err) }))
+}
+
+// serveAdmin serves metrics and profiles, unless they are off. The default address is a convenience: where another hearth has it
+// already, any free port of the loopback is used, and the log names it.
+func (p *parts) serveAdmin(failed chan<- error) error {
+	addr := p.Config.AdminAddr
+	if addr == "" {
+		return nil
+	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil && p.Config.IsDefault("admin_addr") {
+		if listener, err = net.Listen("tcp", "127.0.0.1:0"); err == nil {
+			p.Logger.Warn("the default admin address is in use", "wanted", addr, "admin_addr", listener.Addr().String())
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("listen on %s for metrics: %w", addr, err)
+	}
+	p.listen("admin listener", listener, observe.AdminHandler(p.metrics, p.health), failed)
+	return nil
+}
+
+// proxyPause is how long an instance goes on serving after it began to ask for every connection to be closed with its next
+// answer. nginx does not use an instance that refused a connection for two seconds (fail_timeout): in three, the one that was
+// restarted before this one is in use again.
+const proxyPause = 3 * time.Second
+
+// awaitProxies waits until the connections that a proxy keeps have been used once more, and so closed, where other instances go on
+// serving. One that is alone stops at once.
+func (p *parts) awaitProxies(ctx context.Context) {
+	if p.redis == nil {
+		return
+	}
+	select {
+	case <-time.After(proxyPause):
+	case <-ctx.Done(): // no more time is left
+	}
+}
+
+// closingConnections asks for each connection to be closed with its answer, once the instance is about to stop: a proxy must not
+// send a request that it cannot repeat into a connection that closes just then.
+func closingConnections(next http.Handler, leaving *atomic.Bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if leaving.Load() && r.Header.Get("Upgrade") == "" {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }

@@ -2,12 +2,10 @@ package app
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"hearth/internal/config"
 )
@@ -23,38 +21,13 @@ func testConfig(t *testing.T) *config.Config {
 	return cfg
 }
 
-// start runs a program until the test ends, and returns its URL. What prepare does is done before.
-func start(t *testing.T, cfg *config.Config, prepare ...func(*App) error) string {
+// start runs a program until the test ends, and returns its URL.
+func start(t *testing.T, cfg *config.Config) (url string) {
 	t.Helper()
-	a, err := New(t.Context(), Options{Config: cfg, Version: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range prepare {
-		if err := f(a); err != nil {
-			t.Fatal(errors.Join(err, a.Close(t.Context())))
-		}
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	ready := make(chan string, 1)
-	go func() { ended <- a.Run(ctx, func(url string) { ready <- url }) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("the program stopped with %v", err)
-		}
+	serveUntil(t, func(ctx context.Context, ready func()) error {
+		return Run(ctx, Settings{Config: cfg, Version: "test"}, func(s Serving) { url = s.URL; ready() })
 	})
-	select {
-	case url := <-ready:
-		return url
-	case err := <-ended:
-		ended <- err
-		t.Fatalf("the program ended: %v", err)
-	case <-time.After(30 * time.Second):
-		t.Fatal("the program did not start")
-	}
-	return ""
+	return url
 }
 
 func TestTheProgramStartsAnswersAndStops(t *testing.T) {
@@ -75,11 +48,7 @@ func TestASecondServerOnTheSameDataIsRefused(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(t)
 	start(t, cfg)
-	second, err := New(t.Context(), Options{Config: cfg, Version: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := second.Run(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "another hearth") {
+	if err := Run(t.Context(), Settings{Config: cfg}, nil); err == nil || !strings.Contains(err.Error(), "another hearth") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"hearth"
 	"hearth/internal/blob"
 	"hearth/internal/config"
+	"hearth/internal/core/account"
 	"hearth/internal/core/archive"
 	"hearth/internal/importer"
 )
@@ -28,17 +28,14 @@ func TestRealDataThatWasArchivedComesBackWithEveryFact(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "data")
-	open := func(change func(*config.Config), clock hearth.Clock) (a *App, end func()) {
+	open := func(change func(*config.Config), clock hearth.Clock) (a *program, end func()) {
 		t.Helper()
 		cfg := testConfig(t)
 		cfg.DataDir = dir
 		change(cfg)
-		a, err := New(t.Context(), Options{Config: cfg, Version: "test", Clock: clock})
-		if err != nil {
-			t.Fatal(err)
-		}
+		a = newProgram(t, cfg, func(s *Settings) { s.Clock = clock })
 		return a, func() {
-			if err := a.Close(context.Background()); err != nil {
+			if err := a.close(); err != nil {
 				t.Error(err)
 			}
 		}
@@ -47,11 +44,11 @@ func TestRealDataThatWasArchivedComesBackWithEveryFact(t *testing.T) {
 	archiving := func(c *config.Config) { c.Retention, c.Archive = 30*24*time.Hour, true }
 
 	a, end := open(plain, nil)
-	user, err := a.CreateUser(t.Context(), NewUser{Name: "Ann", Email: annsMail, Password: annsPassword, Role: hearth.RoleAdmin})
+	user, err := a.accounts.CreateUser(t.Context(), account.NewUser{Name: "Ann", Email: annsMail, Password: annsPassword, Role: hearth.RoleAdmin})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Import(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns()}); err != nil {
+	if _, err := a.importer().File(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns()}); err != nil {
 		t.Fatal(err)
 	}
 	end()
@@ -67,7 +64,7 @@ func TestRealDataThatWasArchivedComesBackWithEveryFact(t *testing.T) {
 		t.Fatalf("the archive holds %+v, %v", page.Files, err)
 	}
 	// What retention would take again at once is not let in.
-	if _, err := a.Import(t.Context(), importer.Import{File: page.Files[0].Key}); err == nil || !strings.Contains(err.Error(), "HEARTH_RETENTION") {
+	if _, err := a.importer().File(t.Context(), importer.Import{File: page.Files[0].Key}); err == nil || !strings.Contains(err.Error(), "HEARTH_RETENTION") {
 		t.Errorf("an import against the retention: %v", err)
 	}
 	end()
@@ -84,12 +81,12 @@ func TestRealDataThatWasArchivedComesBackWithEveryFact(t *testing.T) {
 		if i == 0 { // by its path
 			name = filepath.Join(dir, "files", filepath.FromSlash(file.Key))
 		}
-		progress, err := a.Import(t.Context(), importer.Import{File: name})
+		progress, err := a.importer().File(t.Context(), importer.Import{File: name})
 		if err != nil {
 			t.Fatal(err)
 		}
 		back += progress.Rows
-		if again, err := a.Import(t.Context(), importer.Import{File: file.Key}); err != nil || again.Rows != 0 || again.Before != progress.Rows {
+		if again, err := a.importer().File(t.Context(), importer.Import{File: file.Key}); err != nil || again.Rows != 0 || again.Before != progress.Rows {
 			t.Errorf("the same file again: %+v, %v", again, err)
 		}
 	}
@@ -103,7 +100,7 @@ func TestRealDataThatWasArchivedComesBackWithEveryFact(t *testing.T) {
 	f.types()
 	f.days()
 	f.hours()
-	if _, err := a.Import(t.Context(), importer.Import{File: "archive/logs/2026-01/none.parquet"}); err == nil || !strings.Contains(err.Error(), "neither") {
+	if _, err := a.importer().File(t.Context(), importer.Import{File: "archive/logs/2026-01/none.parquet"}); err == nil || !strings.Contains(err.Error(), "neither") {
 		t.Errorf("a file that is not there: %v", err)
 	}
 	if files, err := filepath.Glob(filepath.Join(dir, "import-*")); err != nil || len(files) > 0 {

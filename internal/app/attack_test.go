@@ -150,7 +150,7 @@ func serveTarget(t *testing.T, m mode, limits string) *target {
 		t.Fatal(err)
 	}
 	cfg.QueueConcurrency["export"] = 0 // exports wait, so that every request finds them alike
-	s := &target{url: start(t, cfg, withAdmin), dir: cfg.DataDir, doc: &document{}}
+	s := &target{url: startWithAdmin(t, cfg), dir: cfg.DataDir, doc: &document{}}
 	s.get(t, "/openapi.json", s.doc)
 	var grant struct {
 		Token string `json:"access_token"`

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -43,7 +44,7 @@ type toldEvent struct {
 
 // teller tells the server of the same data directory what happens in this worker's process.
 type teller struct {
-	app    *App
+	log    *slog.Logger
 	feed   feed
 	sealer account.Sealer // nil: nothing is sealed
 	events chan hearth.Event
@@ -51,19 +52,19 @@ type teller struct {
 
 var _ hearth.Publisher = (*teller)(nil)
 
-// startTelling has the events of this process reach the streams of the server beside it. Redis does that otherwise.
-func (a *App) startTelling(ctx context.Context) {
-	to, ok := a.queue.(feed)
+// sendEventsToServer has the events of this process reach the streams of the server beside it. Redis does that otherwise.
+func (p *parts) sendEventsToServer(ctx context.Context) {
+	to, ok := p.queue.(feed)
 	if !ok {
 		return
 	}
-	t := &teller{app: a, feed: to, sealer: a.sealer(besideField), events: make(chan hearth.Event, maxTold)}
-	a.events.all = append(a.events.all, t)
+	t := &teller{log: p.Logger, feed: to, sealer: p.sealer(besideField), events: make(chan hearth.Event, maxTold)}
+	p.events.add(t)
 	ctx = context.WithoutCancel(ctx)
 	over := make(chan struct{})
 	var telling sync.WaitGroup
 	telling.Go(func() { t.run(ctx, over) })
-	a.steps.add("telling", func(context.Context) error {
+	p.stack.Add("events to the server", func(context.Context) error {
 		close(over)
 		telling.Wait()
 		return nil
@@ -76,7 +77,7 @@ func (t *teller) Publish(events ...hearth.Event) {
 		select {
 		case t.events <- event:
 		default:
-			t.app.log.Warn("an event did not reach the server beside this worker: too many wait", "event", string(event.Type))
+			t.log.Warn("an event did not reach the server beside this worker: too many wait", "event", string(event.Type))
 		}
 	}
 }
@@ -102,7 +103,7 @@ func (t *teller) tell(ctx context.Context, event hearth.Event) {
 	for {
 		message, err := t.encode(event)
 		if err != nil {
-			t.app.log.ErrorContext(ctx, "an event cannot be told", "event", string(event.Type), "err", err)
+			t.log.ErrorContext(ctx, "an event cannot be told", "event", string(event.Type), "err", err)
 		} else {
 			messages = append(messages, message)
 		}
@@ -112,7 +113,7 @@ func (t *teller) tell(ctx context.Context, event hearth.Event) {
 		event = <-t.events // nobody else takes them
 	}
 	if err := t.feed.Tell(ctx, messages...); err != nil {
-		t.app.log.WarnContext(ctx, "events did not reach the server beside this worker", "events", len(messages), "err", err)
+		t.log.WarnContext(ctx, "events did not reach the server beside this worker", "events", len(messages), "err", err)
 	}
 }
 
@@ -128,28 +129,21 @@ func (t *teller) encode(event hearth.Event) ([]byte, error) {
 	return t.sealer.Seal(message)
 }
 
-// startHearingWorkers passes on to the streams what workers of the same data directory tell, for as long as the program serves.
-func (a *App) startHearingWorkers(ctx context.Context) {
-	from, ok := a.queue.(feed)
+// receiveEventsOfWorkers passes on to the streams what workers of the same data directory tell, for as long as the program serves.
+func (p *parts) receiveEventsOfWorkers(ctx context.Context) {
+	from, ok := p.queue.(feed)
 	if !ok {
 		return
 	}
 	changed, stop := from.Watch()
-	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	var hearing sync.WaitGroup
-	hearing.Go(func() {
+	p.stack.Go(ctx, "events of workers", func(ctx context.Context) {
 		defer stop()
-		a.hearWorkers(working, from, changed)
-	})
-	a.steps.add("hearing", func(context.Context) error {
-		cancel()
-		hearing.Wait()
-		return nil
+		p.hearWorkers(ctx, from, changed)
 	})
 }
 
-func (a *App) hearWorkers(ctx context.Context, from feed, changed <-chan struct{}) {
-	sealer := a.sealer(besideField)
+func (p *parts) hearWorkers(ctx context.Context, from feed, changed <-chan struct{}) {
+	sealer := p.sealer(besideField)
 	place := int64(-1)
 	pause := time.NewTimer(0)
 	defer pause.Stop()
@@ -159,12 +153,12 @@ func (a *App) hearWorkers(ctx context.Context, from feed, changed <-chan struct{
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			a.log.WarnContext(ctx, "what workers tell cannot be read", "err", err)
+			p.Logger.WarnContext(ctx, "what workers tell cannot be read", "err", err)
 		default:
 			place = next
 		}
 		for _, message := range messages {
-			a.hearWorker(ctx, message, sealer)
+			p.hearWorker(ctx, message, sealer)
 		}
 		pause.Reset(hearEvery)
 		select {
@@ -183,7 +177,7 @@ func (a *App) hearWorkers(ctx context.Context, from feed, changed <-chan struct{
 	}
 }
 
-func (a *App) hearWorker(ctx context.Context, message []byte, sealer account.Sealer) {
+func (p *parts) hearWorker(ctx context.Context, message []byte, sealer account.Sealer) {
 	var err error
 	if sealer != nil {
 		message, err = sealer.Open(message)
@@ -193,10 +187,10 @@ func (a *App) hearWorker(ctx context.Context, message []byte, sealer account.Sea
 		err = json.Unmarshal(message, &told)
 	}
 	if err != nil {
-		a.log.WarnContext(ctx, "an event that a worker told cannot be read", "err", err)
+		p.Logger.WarnContext(ctx, "an event that a worker told cannot be read", "err", err)
 		return
 	}
-	a.realtime.Publish(hearth.Event{
+	p.realtime.Publish(hearth.Event{
 		Type: told.Type, At: told.At, Scope: told.Scope, DeviceID: told.DeviceID, UserID: told.UserID, Data: told.Data,
 	})
 }

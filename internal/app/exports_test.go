@@ -3,7 +3,6 @@ package app
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"crypto/sha256"
 	"encoding/csv"
 	"encoding/hex"
@@ -23,6 +22,7 @@ import (
 
 	"hearth"
 	"hearth/internal/config"
+	"hearth/internal/core/account"
 	"hearth/internal/importer"
 )
 
@@ -197,14 +197,11 @@ func realData(t *testing.T) (c *client, dir string, want facts) {
 		t.Fatal(err)
 	}
 	cfg := unlimited(t)
-	a := build(t, cfg)
-	if _, err := a.CreateUser(t.Context(), NewUser{Name: "Ann", Email: "ann@example.com", Password: "a long enough one", Role: hearth.RoleAdmin}); err != nil {
+	s := Settings{Config: cfg}
+	if _, err := CreateUser(t.Context(), s, account.NewUser{Name: "Ann", Email: "ann@example.com", Password: "a long enough one", Role: hearth.RoleAdmin}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Import(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns()}); err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Close(context.Background()); err != nil {
+	if _, err := Import(t.Context(), s, importer.Import{File: file, Columns: importer.DefaultColumns()}); err != nil {
 		t.Fatal(err)
 	}
 	c = &client{url: start(t, cfg)}

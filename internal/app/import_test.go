@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/core/account"
 	"hearth/internal/core/analytics"
 	"hearth/internal/core/devices"
 	"hearth/internal/importer"
@@ -76,18 +77,10 @@ func isDir(path string) bool {
 }
 
 // built returns a program that does not serve, with an admin.
-func built(t *testing.T) (*App, hearth.User) {
+func built(t *testing.T) (*program, hearth.User) {
 	t.Helper()
-	a, err := New(t.Context(), Options{Config: testConfig(t), Version: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := a.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	user, err := a.CreateUser(t.Context(), NewUser{Name: "Ann", Email: "ann@example.com", Password: "a long enough one", Role: hearth.RoleAdmin})
+	a := newProgram(t, testConfig(t))
+	user, err := a.accounts.CreateUser(t.Context(), account.NewUser{Name: "Ann", Email: "ann@example.com", Password: "a long enough one", Role: hearth.RoleAdmin})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +103,7 @@ func TestEveryFactOfRealDataComesBack(t *testing.T) {
 			}
 			a, user := built(t)
 			start := time.Now()
-			progress, err := a.Import(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns()})
+			progress, err := a.importer().File(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -124,7 +117,7 @@ func TestEveryFactOfRealDataComesBack(t *testing.T) {
 			f.types()
 			f.days()
 			f.hours()
-			again, err := a.Import(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns(), Owner: "ANN@example.com"})
+			again, err := a.importer().File(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns(), Owner: "ANN@example.com"})
 			if err != nil || again.Rows != 0 || again.Before != want.Rows {
 				t.Errorf("importing again: %+v %v", again, err)
 			}
@@ -135,7 +128,7 @@ func TestEveryFactOfRealDataComesBack(t *testing.T) {
 
 type factCheck struct {
 	*testing.T
-	app    *App
+	app    *program
 	caller hearth.Caller
 	want   facts
 	ids    map[string]string // by name
@@ -330,20 +323,12 @@ func (f *factCheck) hours() {
 func TestAServerSeesWhatAnImportBesideItBringsIn(t *testing.T) {
 	t.Parallel()
 	server, user := built(t)
-	beside, err := New(t.Context(), Options{Config: server.config, Version: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := beside.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	follow := server.followWrites()
 	caller := hearth.Caller{UserID: user.ID, Role: user.Role}
 	fixed := analytics.Range{Span: hearth.Span{From: time.UnixMilli(0), To: time.UnixMilli(4e12)}}
 	want := func(count int, logs int64) {
 		t.Helper()
-		list, err := server.fleet.Devices(t.Context(), caller, devices.Query{})
+		list, err := server.devices.Devices(t.Context(), caller, devices.Query{})
 		if err != nil || len(list.Items) != count {
 			t.Errorf("the server lists %d devices, want %d: %v", len(list.Items), count, err)
 		}
@@ -352,7 +337,7 @@ func TestAServerSeesWhatAnImportBesideItBringsIn(t *testing.T) {
 			t.Errorf("the server counts %d logs, want %d: %v", d.Count, logs, err)
 		}
 	}
-	if err := server.followOthers(t.Context()); err != nil {
+	if err := follow(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	want(0, 0)
@@ -361,15 +346,25 @@ func TestAServerSeesWhatAnImportBesideItBringsIn(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := beside.Import(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns()}); err != nil {
+	if _, err := Import(t.Context(), Settings{Config: server.Config}, importer.Import{File: file, Columns: importer.DefaultColumns()}); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.followOthers(t.Context()); err != nil {
+	if err := follow(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	want(2, 2)
-	before := server.foreign
-	if err := server.followOthers(t.Context()); err != nil || server.foreign != before {
-		t.Errorf("writes of others were seen where there were none: %d, %d, %v", before, server.foreign, err)
+	// Where no other process wrote, no write of another is seen.
+	others, ok := server.store.(interface {
+		ForeignWrites(ctx context.Context) (uint64, error)
+	})
+	if !ok {
+		t.Fatalf("a %T does not count the writes of others", server.store)
+	}
+	before, err := others.ForeignWrites(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after, err := others.ForeignWrites(t.Context()); err != nil || after != before {
+		t.Errorf("writes of others were seen where there were none: %d, %d, %v", before, after, err)
 	}
 }

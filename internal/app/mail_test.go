@@ -18,6 +18,7 @@ import (
 
 	"hearth"
 	"hearth/internal/config"
+	"hearth/internal/core/account"
 	"hearth/internal/mailer"
 	"hearth/internal/observe"
 	"hearth/internal/queue"
@@ -31,27 +32,20 @@ const (
 // house is a running program with a user in it.
 type house struct {
 	t   *testing.T
-	app *App
+	app *program
 	url string
 }
 
 // newHouse runs a program; change may change its options.
-func newHouse(t *testing.T, cfg *config.Config, change ...func(*Options)) *house {
+func newHouse(t *testing.T, cfg *config.Config, change ...func(*Settings)) *house {
 	t.Helper()
 	cfg.PublicURL, cfg.RateLimits = "https://hearth.example/", nil
-	options := Options{Config: cfg, Version: "test"}
-	for _, c := range change {
-		c(&options)
-	}
-	a, err := New(t.Context(), options)
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := newProgram(t, cfg, change...)
 	h := &house{t: t, app: a}
 	serveUntil(t, func(ctx context.Context, ready func()) error {
-		return a.Run(ctx, func(url string) { h.url = url; ready() })
+		return a.run(ctx, func(url string) { h.url = url; ready() })
 	})
-	if _, err := a.CreateUser(t.Context(), NewUser{Name: "Ann", Email: annsMail, Password: annsPassword, Role: hearth.RoleAdmin}); err != nil {
+	if _, err := a.accounts.CreateUser(t.Context(), account.NewUser{Name: "Ann", Email: annsMail, Password: annsPassword, Role: hearth.RoleAdmin}); err != nil {
 		t.Fatal(err)
 	}
 	return h
@@ -179,7 +173,7 @@ func TestALetterIsTriedUntilTheServerTakesIt(t *testing.T) {
 	server := startMailServer(t)
 	cfg := testConfig(t)
 	cfg.SMTPURL = server.url
-	h := newHouse(t, cfg, func(o *Options) { o.MailTimeout = time.Second })
+	h := newHouse(t, cfg, func(s *Settings) { s.MailTimeout = time.Second })
 	server.become(&smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "later"}, nil)
 	id := h.askForReset()
 	job := await(t, h.app, id, func(j queue.Job) bool { return j.State == queue.Retrying && j.Attempt == 1 })

@@ -208,7 +208,7 @@ func (h *house) follow(token string) <-chan string {
 func TestAWatchedDeviceIsToldOfOnceItsConnectionHasSettled(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(t)
-	h := newHouse(t, cfg, func(o *Options) { o.DeviceSettle = time.Second })
+	h := newHouse(t, cfg, func(s *Settings) { s.DeviceDebounce = time.Second })
 	token := h.logIn(annsPassword)
 	var device struct{ ID string }
 	if status := h.call(http.MethodPost, "/devices", token, `{"name":"Boiler","type":"sensor","heartbeat_interval":1}`, &device); status != http.StatusCreated {

@@ -100,15 +100,10 @@ func TestTheDataOfAnOldProgramGivesItsAnswers(t *testing.T) {
 	untarOldData(t, cfg.DataDir)
 	for range 2 { // what the first one migrated, the second one finds
 		began := time.Now()
-		a, err := app.New(t.Context(), app.Options{
-			Config: cfg, Version: "test", Clock: func() time.Time { return want.At.Add(time.Since(began)) },
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := app.Settings{Config: cfg, Version: "test", Clock: func() time.Time { return want.At.Add(time.Since(began)) }}
 		var url string
 		stop := apitest.RunUntilEnd(t, func(ctx context.Context, ready func()) error {
-			return a.Run(ctx, func(at string) { url = at; ready() })
+			return app.Run(ctx, s, func(serving app.Serving) { url = serving.URL; ready() })
 		})
 		want.compare(t, url)
 		stop()

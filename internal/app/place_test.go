@@ -13,6 +13,7 @@ import (
 
 	"hearth"
 	"hearth/internal/config"
+	"hearth/internal/core/account"
 )
 
 type fields = map[string]any
@@ -40,17 +41,21 @@ func newPlace(t *testing.T, m mode) *place {
 			w.urls = append(w.urls, start(t, cfg))
 			continue
 		}
-		w.urls = append(w.urls, start(t, cfg, withAdmin))
+		w.urls = append(w.urls, startWithAdmin(t, cfg))
 		w.keyFile = filepath.Join(cfg.DataDir, "keys.json")
 	}
 	w.admin = w.login(t, "root@example.com").text("access_token")
 	return w
 }
 
-// withAdmin adds root@example.com to a service that does not run yet.
-func withAdmin(a *App) error {
-	_, err := a.CreateUser(context.Background(), NewUser{Name: "Root", Email: "root@example.com", Password: townPassword, Role: hearth.RoleAdmin})
-	return err
+// startWithAdmin is start with an admin, root@example.com.
+func startWithAdmin(t *testing.T, cfg *config.Config) string {
+	t.Helper()
+	root := account.NewUser{Name: "Root", Email: "root@example.com", Password: townPassword, Role: hearth.RoleAdmin}
+	if _, err := CreateUser(t.Context(), Settings{Config: cfg}, root); err != nil {
+		t.Fatal(err)
+	}
+	return start(t, cfg)
 }
 
 // reply is what a call was answered.

@@ -19,13 +19,9 @@ import (
 // serveOnce runs a program while use runs.
 func serveOnce(t *testing.T, cfg *config.Config, use func(url string)) {
 	t.Helper()
-	a, err := New(t.Context(), Options{Config: cfg, Version: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(t.Context())
-	if err := a.Run(ctx, func(url string) {
-		use(url)
+	if err := Run(ctx, Settings{Config: cfg}, func(s Serving) {
+		use(s.URL)
 		cancel()
 	}); err != nil {
 		t.Errorf("the program stopped with %v", err)

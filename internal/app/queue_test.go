@@ -10,28 +10,12 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/config"
 	"hearth/internal/observe"
 	"hearth/internal/queue"
 )
 
-// build makes a program that does not run yet.
-func build(t *testing.T, cfg *config.Config) *App {
-	t.Helper()
-	a, err := New(t.Context(), Options{Config: cfg, Version: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := a.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	return a
-}
-
 // leave stores jobs in the outbox, as a write does.
-func leave(t *testing.T, a *App, kinds ...string) (ids []string) {
+func leave(t *testing.T, a *program, kinds ...string) (ids []string) {
 	t.Helper()
 	var effects hearth.SideEffects
 	for _, kind := range kinds {
@@ -46,7 +30,7 @@ func leave(t *testing.T, a *App, kinds ...string) (ids []string) {
 }
 
 // await waits until the job is as wanted.
-func await(t *testing.T, a *App, id string, want func(queue.Job) bool) queue.Job {
+func await(t *testing.T, a *program, id string, want func(queue.Job) bool) queue.Job {
 	t.Helper()
 	changed, stop := a.queue.Watch()
 	defer stop()
@@ -99,9 +83,9 @@ func serveUntil(t *testing.T, run func(ctx context.Context, ready func()) error)
 func TestAJobOfAWriteIsDoneAndOneOfAnUnknownKindIsKept(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(t)
-	a := build(t, cfg)
+	a := newProgram(t, cfg)
 	ids := leave(t, a, "cleanup.idempotency", "from.the.future")
-	stop := serveUntil(t, func(ctx context.Context, ready func()) error { return a.Run(ctx, func(string) { ready() }) })
+	stop := serveUntil(t, func(ctx context.Context, ready func()) error { return a.run(ctx, func(string) { ready() }) })
 	await(t, a, ids[0], inState(queue.Completed))
 	kept := await(t, a, ids[1], inState(queue.Pending))
 	if kept.Attempt != 0 || string(kept.Payload) != `{"a":1}` {
@@ -120,12 +104,12 @@ func TestAJobOfAWriteIsDoneAndOneOfAnUnknownKindIsKept(t *testing.T) {
 	}
 	stop()
 	// It outlives the program.
-	if got := await(t, build(t, cfg), ids[1], inState(queue.Pending)); got.Kind != "from.the.future" {
+	if got := await(t, newProgram(t, cfg), ids[1], inState(queue.Pending)); got.Kind != "from.the.future" {
 		t.Errorf("after a restart it is %+v", got)
 	}
 }
 
-func metricsOf(t *testing.T, a *App) string {
+func metricsOf(t *testing.T, a *program) string {
 	t.Helper()
 	answer := httptest.NewRecorder()
 	observe.AdminHandler(a.metrics, a.health).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
@@ -140,12 +124,12 @@ func TestAServerWithoutWorkerLeavesTheJobsToAWorkerBesideIt(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(t)
 	cfg.Worker = false
-	server := build(t, cfg)
-	serveUntil(t, func(ctx context.Context, ready func()) error { return server.Run(ctx, func(string) { ready() }) })
+	server := newProgram(t, cfg)
+	serveUntil(t, func(ctx context.Context, ready func()) error { return server.run(ctx, func(string) { ready() }) })
 	id := leave(t, server, "cleanup.sessions")[0]
 	await(t, server, id, inState(queue.Pending))
-	worker := build(t, cfg)
-	serveUntil(t, worker.RunWorker)
+	worker := newProgram(t, cfg)
+	serveUntil(t, worker.runWorker)
 	done := await(t, server, id, inState(queue.Completed))
 	if done.Attempt != 1 {
 		t.Errorf("it took %d attempts", done.Attempt)
@@ -183,8 +167,8 @@ func TestChoresRemoveWhatNobodyNeeds(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, chore := range h.app.chores() {
-		await(t, h.app, leave(t, h.app, chore.name)[0], inState(queue.Completed))
+	for _, c := range h.app.cleanups() {
+		await(t, h.app, leave(t, h.app, c.name)[0], inState(queue.Completed))
 	}
 	var logs struct{ Items []struct{} }
 	if h.call(http.MethodGet, "/devices/"+device.ID+"/logs", token, "", &logs); len(logs.Items) != 1 {

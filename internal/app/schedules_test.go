@@ -15,8 +15,8 @@ func TestAScheduledExportComesByMail(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.SMTPURL = server.url
 	var ahead atomic.Int64
-	h := newHouse(t, cfg, func(o *Options) {
-		o.Clock = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	h := newHouse(t, cfg, func(s *Settings) {
+		s.Clock = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	})
 	token := h.logIn(annsPassword)
 	var device, schedule map[string]any

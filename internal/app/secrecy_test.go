@@ -12,7 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"hearth"
 	"hearth/internal/config"
+	"hearth/internal/core/account"
 )
 
 // journal is a log that many goroutines write to.
@@ -57,16 +59,16 @@ func TestNoSecretIsShownAnywhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := &journal{}
-	a, err := New(t.Context(), Options{Config: cfg, Version: "test", Logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := withAdmin(a); err != nil {
+	a := newProgram(t, cfg, func(s *Settings) {
+		s.Logger = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	root := account.NewUser{Name: "Root", Email: "root@example.com", Password: townPassword, Role: hearth.RoleAdmin}
+	if _, err := a.accounts.CreateUser(t.Context(), root); err != nil {
 		t.Fatal(err)
 	}
 	w := &place{}
 	serveUntil(t, func(ctx context.Context, ready func()) error {
-		return a.Run(ctx, func(url string) { w.urls = []string{url}; ready() })
+		return a.run(ctx, func(url string) { w.urls = []string{url}; ready() })
 	})
 
 	secrets := map[string]string{}
@@ -185,8 +187,7 @@ func TestKeysRotateBesideTwoInstances(t *testing.T) {
 	w.signUp(t, "ann@example.com")
 	tokens := []string{w.login(t, "ann@example.com").text("access_token")}
 	before := w.publishedKey(t)
-	command := build(t, settings())
-	done, err := command.RotateKeys(t.Context())
+	done, err := RotateKeys(t.Context(), Settings{Config: settings()})
 	if err != nil || !done.Sealing || done.Fields == 0 || done.Lost != 0 {
 		t.Fatalf("%+v, %v", done, err)
 	}

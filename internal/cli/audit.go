@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"hearth"
@@ -26,9 +25,9 @@ func (c *auditVerifyCommand) Run(ctx context.Context, p *Process) error {
 	if err != nil {
 		return err
 	}
-	return withApp(ctx, p, cfg, func(a *app.App, _ *slog.Logger) error {
+	return withSettings(p, cfg, func(s app.Settings) error {
 		told := int64(0)
-		verdict, err := a.VerifyAudit(ctx, func(done, total int64) {
+		verdict, err := app.VerifyAudit(ctx, s, func(done, total int64) {
 			if done-told >= auditStep {
 				told = done
 				_, _ = fmt.Fprintf(p.Stderr, "%d of %d entries\n", done, total)
@@ -75,5 +74,5 @@ func (c *auditExportCommand) Run(ctx context.Context, p *Process) error {
 	if err != nil {
 		return err
 	}
-	return withApp(ctx, p, cfg, func(a *app.App, _ *slog.Logger) error { return a.ExportAudit(ctx, p.Stdout, c.Format, filter) })
+	return withSettings(p, cfg, func(s app.Settings) error { return app.ExportAudit(ctx, s, p.Stdout, c.Format, filter) })
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 
 	"hearth/internal/app"
@@ -32,13 +31,9 @@ func (c *demoCommand) Run(ctx context.Context, p *Process) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(cfg.DataDir)) }()
 	}
-	return withApp(ctx, p, cfg, func(a *app.App, _ *slog.Logger) error {
-		_, _ = fmt.Fprintln(p.Stderr, "bringing in the readings of a real smart home …")
-		d, err := a.OpenDemo(ctx)
-		if err != nil {
-			return err
-		}
-		return a.RunDemo(ctx, d, func(url string) { printDemo(p.Stdout, d, url) })
+	return withSettings(p, cfg, func(s app.Settings) error {
+		_, _ = fmt.Fprintln(p.Stderr, "importing the readings of a real smart home …")
+		return app.RunDemo(ctx, s, func(serving app.Serving, d *demo.Demo) { printDemo(p.Stdout, d, serving.URL) })
 	})
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"time"
 
@@ -44,9 +43,9 @@ func (c *importCommand) Run(ctx context.Context, p *Process) error {
 	if err != nil {
 		return err
 	}
-	return withApp(ctx, p, cfg, func(a *app.App, _ *slog.Logger) error {
+	return withSettings(p, cfg, func(s app.Settings) error {
 		show := newImportDisplay(p.Stderr)
-		progress, err := a.Import(ctx, importer.Import{
+		progress, err := app.Import(ctx, s, importer.Import{
 			File: c.File, Owner: c.Owner, OrganizationID: c.Organization, Event: c.Event, Type: c.Type, SkipInvalid: c.SkipInvalid,
 			Columns: importer.Columns{
 				Device: c.DeviceColumn, Type: c.TypeColumn, Event: c.EventColumn, Value: c.ValueColumn, Timestamp: c.TimestampColumn,

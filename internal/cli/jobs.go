@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -61,8 +60,8 @@ func orderJobs(ctx context.Context, p *Process, s *Settings, order jobadmin.Orde
 	if err != nil {
 		return err
 	}
-	return withApp(ctx, p, cfg, func(a *app.App, _ *slog.Logger) error {
-		jobs, err := a.Jobs(ctx, order)
+	return withSettings(p, cfg, func(s app.Settings) error {
+		jobs, err := app.Jobs(ctx, s, order)
 		table := tabwriter.NewWriter(p.Stdout, 0, 0, 2, ' ', 0)
 		row(table, "ID", "QUEUE", "KIND", "STATE", "TRIES", "DUE", "LAST ERROR")
 		for _, j := range jobs {

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"log/slog"
 
 	"hearth/internal/app"
 )
@@ -20,8 +19,8 @@ func (c *keysRotateCommand) Run(ctx context.Context, p *Process) error {
 	if err != nil {
 		return err
 	}
-	return withApp(ctx, p, cfg, func(a *app.App, _ *slog.Logger) error {
-		done, err := a.RotateKeys(ctx)
+	return withSettings(p, cfg, func(s app.Settings) error {
+		done, err := app.RotateKeys(ctx, s)
 		if err != nil {
 			return err
 		}

@@ -24,8 +24,8 @@ func (openapiCommand) Run(ctx context.Context, p *Process) (err error) {
 	cfg := config.Default()
 	cfg.DataDir = dir
 	cfg.LogLevel, cfg.LogFormat = slog.LevelError, observe.FormatText // the output is the document alone
-	return withApp(ctx, p, cfg, func(a *app.App, _ *slog.Logger) error {
-		document, err := a.OpenAPI()
+	return withSettings(p, cfg, func(s app.Settings) error {
+		document, err := app.OpenAPI(ctx, s)
 		if err != nil {
 			return err
 		}

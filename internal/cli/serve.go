@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"hearth/internal/app"
 	"hearth/internal/config"
@@ -19,22 +18,22 @@ func (c *serveCommand) Run(ctx context.Context, p *Process) error {
 	if err != nil {
 		return err
 	}
-	return withApp(ctx, p, cfg, func(a *app.App, logger *slog.Logger) error {
-		return a.Run(ctx, func(url string) {
+	return withSettings(p, cfg, func(s app.Settings) error {
+		return app.Run(ctx, s, func(serving app.Serving) {
 			if cfg.PublicURL != "" {
-				url = cfg.PublicURL
+				serving.URL = cfg.PublicURL
 			}
-			if err := offerSetup(ctx, p, a, url); err != nil {
-				logger.ErrorContext(ctx, "the set-up link could not be made", "err", err)
+			if err := offerSetup(ctx, p, serving); err != nil {
+				s.Logger.ErrorContext(ctx, "the set-up link could not be made", "err", err)
 			}
 		})
 	})
 }
 
-// offerSetup says how to make the first admin, where there is no user. It is for standard output alone: the token is a
+// offerSetup prints how to make the first admin, where there is no user. It is for standard output alone: the token is a
 // secret and stays out of the log.
-func offerSetup(ctx context.Context, p *Process, a *app.App, url string) error {
-	token, err := a.SetupToken(ctx)
+func offerSetup(ctx context.Context, p *Process, serving app.Serving) error {
+	token, err := serving.SetupToken(ctx)
 	if err != nil || token == "" {
 		return err
 	}
@@ -43,27 +42,17 @@ func offerSetup(ctx context.Context, p *Process, a *app.App, url string) error {
   curl -X POST %s/api/v1/auth/setup -H 'Content-Type: application/json' \
     -d '{"token": "%s", "name": "NAME", "email": "EMAIL", "password": "PASSWORD"}'
 
-`, url, token)
+`, serving.URL, token)
 	return err
 }
 
-// withApp builds the program for cfg, does something with it and takes it down again. A failure is in the log too, where
-// whoever runs a service looks first.
-func withApp(ctx context.Context, p *Process, cfg *config.Config, do func(*app.App, *slog.Logger) error) (err error) {
+// withSettings does something with the settings of cfg and a logger, which is closed afterwards. A failure is in the log too, where
+// operators of a service look first.
+func withSettings(p *Process, cfg *config.Config, do func(app.Settings) error) (err error) {
 	logger, closer, err := observe.NewLogger(observe.LogOptions{Writer: p.Stderr, Level: cfg.LogLevel, Format: cfg.LogFormat, Dir: cfg.LogDir, Traces: cfg.OTLPEndpoint != ""})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closer.Close()) }()
-
-	a, err := app.New(ctx, app.Options{Config: cfg, Logger: logger, Version: Version()})
-	if err != nil {
-		return fmt.Errorf("start: %w", err)
-	}
-	defer func() {
-		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout)
-		defer cancel()
-		err = errors.Join(err, a.Close(stopping))
-	}()
-	return do(a, logger)
+	return do(app.Settings{Config: cfg, Logger: logger, Version: Version()})
 }

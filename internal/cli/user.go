@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 
 	"hearth"
 	"hearth/internal/app"
+	"hearth/internal/core/account"
 )
 
 type userCommand struct {
@@ -41,8 +41,8 @@ func (c *userCreateCommand) Run(ctx context.Context, p *Process) error {
 	if !windows {
 		password = strings.TrimSuffix(password, "\n")
 	}
-	return withApp(ctx, p, cfg, func(a *app.App, _ *slog.Logger) error {
-		user, err := a.CreateUser(ctx, app.NewUser{Name: c.Name, Email: c.Email, Password: password, Role: hearth.Role(c.Role)})
+	return withSettings(p, cfg, func(s app.Settings) error {
+		user, err := app.CreateUser(ctx, s, account.NewUser{Name: c.Name, Email: c.Email, Password: password, Role: hearth.Role(c.Role)})
 		if err != nil {
 			return readable(err)
 		}

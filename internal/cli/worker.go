@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"log/slog"
 
 	"hearth/internal/app"
 )
@@ -15,5 +14,5 @@ func (c *workerCommand) Run(ctx context.Context, p *Process) error {
 	if err != nil {
 		return err
 	}
-	return withApp(ctx, p, cfg, func(a *app.App, _ *slog.Logger) error { return a.RunWorker(ctx, nil) })
+	return withSettings(p, cfg, func(s app.Settings) error { return app.RunWorker(ctx, s, nil) })
 }

@@ -25,7 +25,7 @@ func (s *Service) DeviceConnection(ctx context.Context, device hearth.Device) {
 	}
 }
 
-// noteConnection leaves a job that looks at the device once things have settled. All changes of one span of time share a job
+// noteConnection leaves a job that checks the device once its connection has lasted. All changes of one span of time share a job
 // that runs after its end: so a device that flaps costs one job a span, and no change comes after the last look.
 func (s *Service) noteConnection(ctx context.Context, device hearth.Device) error {
 	watches, err := s.store.DeviceWatches(ctx, device.ID)
@@ -37,11 +37,11 @@ func (s *Service) noteConnection(ctx context.Context, device hearth.Device) erro
 		return err
 	}
 	now := s.now()
-	span := now.UnixMilli() / s.o.Settle.Milliseconds()
+	span := now.UnixMilli() / s.o.Debounce.Milliseconds()
 	_, err = s.o.Queue.Enqueue(ctx, queue.Job{
 		ID: queue.NewID(now), Kind: DeviceKind, Queue: queue.Notification, Payload: payload,
 		Unique:      fmt.Sprintf("%s:%s:%d", DeviceKind, device.ID, span),
-		ScheduledAt: time.UnixMilli((span + 2) * s.o.Settle.Milliseconds()),
+		ScheduledAt: time.UnixMilli((span + 2) * s.o.Debounce.Milliseconds()),
 	})
 	return err
 }

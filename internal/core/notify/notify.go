@@ -70,20 +70,20 @@ type Options struct {
 	PublicURL string
 	// Sealer encrypts the personal parts of what waits in the queue; nil leaves them as they are.
 	Sealer Sealer
-	// Settle is how long a device's new connection must last before people are told, at least 1 s; 0 is 30 s. They are told
+	// Debounce is how long a device's new connection must last before users are notified, at least 1 s; 0 is 30 s. They are notified
 	// within two of it.
-	Settle time.Duration
+	Debounce time.Duration
 }
 
 func (o Options) validate() (Options, error) {
 	if o.Store == nil || o.People == nil || o.Devices == nil || o.Queue == nil {
 		return o, errors.New("notify: a store, people, devices and a queue are needed")
 	}
-	if o.Settle == 0 {
-		o.Settle = 30 * time.Second
+	if o.Debounce == 0 {
+		o.Debounce = 30 * time.Second
 	}
-	if o.Settle < time.Second {
-		return o, errors.New("notify: devices settle for at least 1s")
+	if o.Debounce < time.Second {
+		return o, errors.New("notify: the debounce of connections is at least 1s")
 	}
 	if o.Publisher == nil {
 		o.Publisher = nobody{}

@@ -76,7 +76,7 @@ func newDesk(t *testing.T) *desk {
 		t.Fatal(err)
 	}
 	d.Service, err = notify.New(notify.Options{
-		Store: d.store, People: d.store, Devices: d.store, Queue: d.queue, Clock: clock, Settle: settle, Sealer: flip{}, PublicURL: "https://h.example",
+		Store: d.store, People: d.store, Devices: d.store, Queue: d.queue, Clock: clock, Debounce: settle, Sealer: flip{}, PublicURL: "https://h.example",
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,368 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	_ "time/tzdata" // schedules name time zones, which a container need not have
+
+	"github.com/centrifugal/centrifuge"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"hearth"
+	"hearth/internal/api"
+	"hearth/internal/backup"
+	"hearth/internal/console"
+	"hearth/internal/core/account"
+	"hearth/internal/core/analytics"
+	"hearth/internal/core/archive"
+	"hearth/internal/core/audit"
+	"hearth/internal/core/devices"
+	"hearth/internal/core/exports"
+	"hearth/internal/core/notify"
+	"hearth/internal/core/orgs"
+	"hearth/internal/core/telemetry"
+	"hearth/internal/figures"
+	"hearth/internal/keyshare"
+	"hearth/internal/kv"
+	"hearth/internal/kv/memkv"
+	"hearth/internal/kv/rediskv"
+	"hearth/internal/lifecycle"
+	"hearth/internal/mail"
+	"hearth/internal/mail/smtpmail"
+	"hearth/internal/mailer"
+	"hearth/internal/meters"
+	"hearth/internal/observe"
+	"hearth/internal/realtime"
+	"hearth/internal/realtime/redisbroker"
+)
+
+// parts are the program, built and not serving yet. Nothing changes them once they are built.
+type parts struct {
+	base
+	events    *publishers
+	signing   *account.KeyRing
+	accounts  *account.Service
+	orgs      *orgs.Service
+	devices   *devices.Service
+	telemetry *telemetry.Service
+	analytics *analytics.Service
+	exports   *exports.Service
+	notices   *notify.Service
+	mailer    *mailer.Mailer
+	backups   *backup.Schedule
+	realtime  *realtime.Node
+	limiter   *memkv.Limiter // nil: the limits are off
+	api       *api.API
+}
+
+// What encrypts which field is named by these; the names are stored.
+const (
+	originField = "session.origin"
+	noticeField = "notice"
+)
+
+// build opens everything that the program stands on and builds every part. Nothing listens and no background work runs yet.
+func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, error) {
+	b, err := openBase(ctx, s, stack)
+	if err != nil {
+		return nil, err
+	}
+	cfg, url := s.Config, publicURL(s)
+	events, sessionEnds, memberEnds := &publishers{}, &sessionEnds{}, &memberEnds{}
+	p := &parts{base: b, events: events}
+
+	orgOptions := orgs.Options{Store: b.store, Users: b.store, Clock: s.Clock, Observers: []orgs.Observer{memberEnds}}
+	if b.others != nil { // before those who notify users: whoever hears of a change finds it on every instance
+		events.add(b.others)
+		*sessionEnds, *memberEnds = append(*sessionEnds, b.others), append(*memberEnds, b.others)
+		orgOptions.OnRoles = b.others.RolesChanged
+	}
+	if orgOptions.Secret, err = b.keys.Secret(ctx, "invitations.key"); err != nil {
+		return nil, err
+	}
+	if p.orgs, err = orgs.New(orgOptions); err != nil {
+		return nil, err
+	}
+	p.notices, err = notify.New(notify.Options{
+		Store: b.store, People: b.store, Devices: b.store, Exports: b.store, Roles: p.orgs.Roles, Queue: b.queue, Publisher: events,
+		Clock: s.Clock, Logger: s.Logger, PublicURL: url, Debounce: s.DeviceDebounce, Sealer: b.sealer(noticeField),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := b.keys.Open(ctx, keyshare.SigningKeys, func(path string) error {
+		p.signing, err = account.OpenKeyRing(account.KeyRingOptions{Path: path, AccessTTL: cfg.AccessTTL, Clock: s.Clock})
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	p.accounts, err = account.New(account.Options{
+		Store: b.store, Keys: p.signing, Clock: s.Clock, Logger: s.Logger, Issuer: cfg.PublicURL, AccessTTL: cfg.AccessTTL,
+		RefreshTTL: cfg.RefreshTTL, SignUp: account.SignUp(cfg.Signup), Invited: p.orgs.Invited, BcryptCost: cfg.BcryptCost,
+		HashSlots: cfg.HashSlots(), Observers: []account.SessionObserver{sessionEnds}, Sealer: b.sealer(originField), Notices: b.sealer(noticeField),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if p.mailer, err = p.openMail(url); err != nil {
+		return nil, err
+	}
+	p.devices, err = devices.New(devices.Options{
+		Store: b.store, Clock: s.Clock, Logger: s.Logger, Publisher: events, OnConnection: p.notices.DeviceConnection,
+		Shared: b.redis != nil || cfg.StoreURL != "", Leads: b.leader.Leads,
+	})
+	if err != nil {
+		return nil, err
+	}
+	stack.Add("devices", func(context.Context) error { p.devices.Stop(); return nil })
+	p.analytics, err = analytics.New(analytics.Options{
+		Logs: b.store, Devices: b.store, Cache: b.cache, Clock: s.Clock, Flow: figures.NewFlow(b.asker, p.flow),
+	})
+	if err != nil {
+		return nil, err
+	}
+	events.add(p.analytics)
+	logs := telemetry.Options{
+		Store: b.store, Directory: p.devices, Publisher: events, Listener: p.analytics, Clock: s.Clock, Logger: s.Logger, Retention: cfg.Retention,
+	}
+	if cfg.Archive {
+		if logs.Archive, err = archive.New(archive.Options{Logs: b.store, Devices: b.store, Files: b.files, Log: s.Logger}); err != nil {
+			return nil, err
+		}
+	}
+	if p.telemetry, err = telemetry.New(logs); err != nil {
+		return nil, err
+	}
+	if p.realtime, err = p.openRealtime(ctx); err != nil {
+		return nil, err
+	}
+	events.add(p.realtime)
+	*sessionEnds, *memberEnds = append(*sessionEnds, p.realtime), append(*memberEnds, p.realtime)
+	p.exports, err = exports.New(exports.Options{
+		Store: b.store, Schedules: b.store, People: b.store, Roles: p.orgs.Roles, Logs: b.store, Devices: b.store, Jobs: b.queue,
+		Files: b.files, Publisher: events, Snapshot: snapshotOf(b.store), Clock: s.Clock, Log: s.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.backups = backup.NewSchedule(backup.ScheduleOptions{
+		Config: cfg, Source: b.store, Files: b.files, Version: s.Version, Clock: s.Clock, Logger: s.Logger,
+	})
+	if p.api, err = p.openAPI(ctx); err != nil {
+		return nil, err
+	}
+	p.registerMeters()
+	return p, nil
+}
+
+// publicURL returns the address of this installation without a slash at its end.
+func publicURL(s Settings) string {
+	if s.Config.PublicURL != "" {
+		return strings.TrimRight(s.Config.PublicURL, "/")
+	}
+	_, port, err := net.SplitHostPort(s.Config.Addr)
+	if err != nil || strings.Trim(port, "0") == "" {
+		return "http://localhost"
+	}
+	return "http://localhost:" + port
+}
+
+// openMail makes what sends e-mails: by SMTP, or into files of the data directory where there is no server.
+func (p *parts) openMail(url string) (*mailer.Mailer, error) {
+	from, err := mail.ParseAddress(p.Config.MailFrom)
+	if err != nil {
+		return nil, fmt.Errorf("HEARTH_MAIL_FROM: %w", err)
+	}
+	var sender mail.Sender
+	if p.Config.SMTPURL == "" {
+		sender, err = smtpmail.NewFiles(smtpmail.FilesOptions{Dir: filepath.Join(p.Config.DataDir, "mail"), From: from, Clock: p.Clock})
+	} else {
+		var options smtpmail.Options
+		if options, err = smtpmail.ParseURL(p.Config.SMTPURL); err != nil {
+			return nil, fmt.Errorf("HEARTH_SMTP_URL: %w", err)
+		}
+		options.From, options.Clock, options.Timeout = from, p.Clock, p.MailTimeout
+		sender, err = smtpmail.NewSender(options)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.opened("mail", sender.Close, observe.Check{Name: "mail", Probe: sender.Ping})
+	return mailer.New(mailer.Options{
+		Sender: sender, Accounts: p.accounts, Organizations: p.orgs, Notices: p.notices, PublicURL: url, Registry: p.metrics.Registry,
+	})
+}
+
+// flow returns how much goes through this process now.
+func (p *parts) flow(of figures.FlowOf) analytics.Flow {
+	flow := analytics.Flow{HeartbeatsPerSecond: p.devices.HeartbeatRate(of.Reach), LogsPerSecond: p.telemetry.PerSecond(of.Reach)}
+	if of.Everybody {
+		open := p.realtime.Stats().Connections
+		flow.Connections = open.WebSocket + open.SSE
+	} else {
+		flow.Connections = p.realtime.ConnectionsOf(of.User)
+	}
+	return flow
+}
+
+// openRealtime builds what carries events to connections: over Redis where instances share it, whose events, SSE ids and tickets all
+// of them accept.
+func (p *parts) openRealtime(ctx context.Context) (_ *realtime.Node, err error) {
+	options := realtime.Options{
+		Users: p.accounts, Roles: p.orgs.Roles, Devices: p.store, Encode: api.EncodeEvent, AllowedOrigins: p.Config.AllowedOrigins,
+		Clock: p.Clock, Logger: p.Logger, Registry: p.metrics.Registry,
+	}
+	if p.redis != nil {
+		if options.CursorKey, err = p.keys.Secret(ctx, "cursor.key"); err != nil {
+			return nil, err
+		}
+		if options.Presence, err = redisbroker.NewPresence(p.redis, p.Clock); err != nil {
+			return nil, err
+		}
+		if options.Tickets, err = redisbroker.NewTickets(p.redis); err != nil {
+			return nil, err
+		}
+		options.Broker = func(node *centrifuge.Node) (realtime.Broker, error) {
+			return redisbroker.New(node, redisbroker.Options{Conn: p.redis, Clock: p.Clock, Logger: p.Logger})
+		}
+	}
+	node, err := realtime.New(options)
+	if err != nil {
+		return nil, err
+	}
+	p.stack.Add("realtime", node.Close)
+	return node, nil
+}
+
+// snapshotOf returns what reads a store as it is at one moment; nil where the store has no such reads.
+func snapshotOf(s store) func(context.Context, func(context.Context) error) error {
+	if s, ok := s.(interface {
+		Snapshot(ctx context.Context, fn func(context.Context) error) error
+	}); ok {
+		return s.Snapshot
+	}
+	return nil
+}
+
+// openAPI builds the API over all capabilities.
+func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
+	limits, err := p.openLimiter()
+	if err != nil {
+		return nil, err
+	}
+	secret, err := p.keys.Secret(ctx, "idempotency.key")
+	if err != nil {
+		return nil, err
+	}
+	var settle func(context.Context)
+	if p.redis != nil {
+		settle = p.realtime.Settle
+	}
+	cfg := p.Config
+	return api.New(api.Options{
+		Version: p.Version, Clock: p.Clock, Logger: p.Logger, Health: p.health, Metrics: p.metrics.HTTP, Tracer: p.tracer,
+		Accounts: p.accounts, Organizations: p.orgs, Roles: p.orgs.Roles, Devices: p.devices, Fleet: p.devices, Telemetry: p.telemetry,
+		Analytics: p.analytics, Exports: p.exports, Notifications: p.notices, Jobs: p.jobs(), Audit: audit.New(p.store),
+		Figures: figures.New(figures.Options{Config: cfg, Asker: p.asker, HTTP: p.metrics.HTTP, Cache: p.cache, Health: p.health}),
+		Live:    p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), Settle: settle,
+		BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), SlowRequest: cfg.SlowRequest,
+		AllowedOrigins: cfg.AllowedOrigins, TrustedProxies: cfg.TrustedProxies, AccelRedirect: cfg.AccelRedirect,
+		Limiter: limits, Secret: secret, Idempotency: p.store, Pages: console.Pages(),
+	})
+}
+
+// limiter returns the port's decisions as the API's.
+type limiter struct{ kv.Limiter }
+
+// Allow implements api.Limiter.
+func (l limiter) Allow(ctx context.Context, class, key string, n int) (api.Decision, error) {
+	d, err := l.Limiter.Allow(ctx, class, key, n)
+	return api.Decision(d), err
+}
+
+// openLimiter makes the limiter that the settings describe; nil if the limits are off.
+func (p *parts) openLimiter() (api.Limiter, error) {
+	if p.Config.RateLimits == nil {
+		return nil, nil //nolint:nilnil // no limits is a value
+	}
+	limits := kv.Limits{}
+	for class, limit := range p.Config.RateLimits {
+		limits[class] = kv.Rate{Limit: limit.Count, Per: limit.Per}
+	}
+	var err error
+	p.limiter, err = memkv.NewLimiter(memkv.LimiterOptions{Limits: limits, Clock: p.Clock, Logger: p.Logger})
+	if err != nil || p.redis == nil {
+		return limiter{p.limiter}, err
+	}
+	shared, err := rediskv.NewLimiter(rediskv.LimiterOptions{Conn: p.redis, Limits: limits, Local: p.limiter})
+	return limiter{shared}, err
+}
+
+// rememberLimits makes the limits hold over restarts. It is called by the one process that serves from the directory.
+func (p *parts) rememberLimits() error {
+	if p.limiter == nil {
+		return nil
+	}
+	if err := p.limiter.Remember(filepath.Join(p.Config.DataDir, "limits")); err != nil {
+		return err
+	}
+	p.stack.Add("limits", func(context.Context) error { return p.limiter.Close() })
+	return nil
+}
+
+// registerMeters adds what Prometheus sees of the parts that know nothing of Prometheus.
+func (p *parts) registerMeters() {
+	registry := p.metrics.Registry
+	registry.MustRegister(p.health, meters.Cache(p.cache), meters.Devices(p.store, p.Clock), p.backups)
+	if pools, ok := p.store.(interface{ Pools() []hearth.Pool }); ok {
+		registry.MustRegister(meters.Pools(pools.Pools))
+	}
+	counter := func(name, help string, value func() uint64) {
+		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value()) }))
+	}
+	counter("hearth_logs_stored_total", "Logs that this process stored.", p.telemetry.Stored)
+	counter("hearth_heartbeats_total", "Heartbeats that this process received.", p.devices.Heard)
+	if p.Config.StoreURL == "" {
+		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "hearth_database_bytes", Help: "Size of the database on the disk, its write-ahead log included.",
+		}, func() float64 {
+			bytes, _ := figures.DatabaseSize(p.Config.DataDir)
+			return float64(bytes)
+		}))
+	}
+}
+
+// publishers passes events on to all of them. It is complete before the first event.
+type publishers []hearth.Publisher
+
+func (p *publishers) add(to hearth.Publisher) { *p = append(*p, to) }
+
+// Publish implements hearth.Publisher.
+func (p *publishers) Publish(events ...hearth.Event) {
+	for _, to := range *p {
+		to.Publish(events...)
+	}
+}
+
+// sessionEnds passes the ends of sessions on to all of them. It is complete before the first end.
+type sessionEnds []account.SessionObserver
+
+// SessionsEnded implements account.SessionObserver.
+func (s *sessionEnds) SessionsEnded(userID string, sessionIDs []string) {
+	for _, to := range *s {
+		to.SessionsEnded(userID, sessionIDs)
+	}
+}
+
+// memberEnds passes the ends of memberships on to all of them. It is complete before the first end.
+type memberEnds []orgs.Observer
+
+// MembershipEnded implements orgs.Observer.
+func (m *memberEnds) MembershipEnded(userID, orgID string) {
+	for _, to := range *m {
+		to.MembershipEnded(userID, orgID)
+	}
+}
