@@ -10,8 +10,8 @@ import (
 )
 
 type auditCommand struct {
-	Export auditExportCommand `cmd:"" help:"Write the entries to standard output, the newest first, as CSV or NDJSON. Works beside a running server."`
-	Verify auditVerifyCommand `cmd:"" help:"Walk the chain of hashes; name the first entry that was changed or removed. Works beside a running server."`
+	Export auditExportCommand `cmd:"" help:"Write the entries to standard output, newest first, as CSV or NDJSON. Works while a server runs."`
+	Verify auditVerifyCommand `cmd:"" help:"Check the chain of hashes; name the first entry that was changed or removed. Works while a server runs."`
 }
 
 type auditVerifyCommand struct{ Settings }
@@ -47,9 +47,9 @@ func (c *auditVerifyCommand) Run(ctx context.Context, p *Process) error {
 type auditExportCommand struct {
 	Settings
 	Format string `default:"csv" enum:"csv,ndjson" help:"csv or ndjson (default: csv)."`
-	Actor  string `placeholder:"ID" help:"Only what this actor did: user:ID, device:ID, system or cli."`
+	Actor  string `placeholder:"ID" help:"Only the entries of this actor: user:ID, device:ID, system or cli."`
 	Action string `placeholder:"A" help:"Only this action, such as device.delete."`
-	Target string `placeholder:"T" help:"Only what was done to this object: kind:ID."`
+	Target string `placeholder:"T" help:"Only the entries about this object: kind:ID."`
 	From   string `placeholder:"TIME" help:"Only from this time on (RFC 3339)."`
 	To     string `placeholder:"TIME" help:"Only before this time (RFC 3339)."`
 }

@@ -17,16 +17,16 @@ import (
 )
 
 type backupCommand struct {
-	Create  backupCreateCommand  `cmd:"" help:"Archive the store, whole and as it is now. Works beside a running server."`
-	List    backupListCommand    `cmd:"" help:"List the archives that are kept where the configuration says."`
-	Verify  backupVerifyCommand  `cmd:"" help:"Read an archive whole and check its sums, its counts and the audit's chain."`
-	Restore backupRestoreCommand `cmd:"" help:"Restore an archive into an empty store and compare."`
+	Create  backupCreateCommand  `cmd:"" help:"Write a backup of the whole store. Works while a server runs."`
+	List    backupListCommand    `cmd:"" help:"List the backups that are kept where the configuration says."`
+	Verify  backupVerifyCommand  `cmd:"" help:"Read a whole backup and check its sums, its counts and the chain of the audit."`
+	Restore backupRestoreCommand `cmd:"" help:"Restore a backup into an empty store and compare."`
 }
 
 type backupCreateCommand struct {
 	Settings
-	File   string `arg:"" optional:"" help:"New file. Default: a name of the time, in backup_dir or the storage of files."`
-	ToBlob bool   `help:"Keep it in the storage of files (blob_url), whatever backup_dir says."`
+	File   string `arg:"" optional:"" help:"New file. Default: named by the time, in backup_dir or the file storage."`
+	ToBlob bool   `help:"Keep the backup in the file storage (blob_url), whatever backup_dir says."`
 }
 
 type backupListCommand struct{ Settings }
@@ -51,7 +51,7 @@ type migrateCommand struct {
 // Help says what the flags cannot.
 func (c *migrateCommand) Help() string {
 	return "Copies everything of one store into another, empty one, reads it back and compares. Stop every server first: a SQLite store is " +
-		"read-only meanwhile. A move that was cut off goes on where it stopped when it is called again; until it has ended well, " +
+		"read-only meanwhile. An interrupted move continues when it is called again; until it has succeeded, " +
 		"no server starts on the new store. The old one is not changed."
 }
 

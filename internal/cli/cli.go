@@ -63,17 +63,17 @@ func (e usageError) Unwrap() error { return e.error }
 // grammar is the command line.
 type grammar struct {
 	Serve       serveCommand       `cmd:"" help:"Serve the API, and run the background jobs unless --worker=false."`
-	Worker      workerCommand      `cmd:"" help:"Run background jobs alone, beside servers with --worker=false."`
-	Jobs        jobsCommand        `cmd:"" help:"See and steer the background jobs. Works beside a running server."`
-	User        userCommand        `cmd:"" help:"Make accounts."`
-	Audit       auditCommand       `cmd:"" help:"Write out who did what, and prove that the record was not edited."`
-	Demo        demoCommand        `cmd:"" help:"Try it: a server with an account and real devices, in a temporary directory."`
-	Import      importCommand      `cmd:"" help:"Import logs from a CSV file, resumable at every moment."`
-	Backup      backupCommand      `cmd:"" help:"Archive the store, prove an archive, restore it."`
-	Migrate     migrateCommand     `cmd:"" help:"Move everything from one store into another, such as from SQLite to MongoDB."`
-	Keys        keysCommand        `cmd:"" help:"Change the keys that sign tokens and encrypt fields."`
+	Worker      workerCommand      `cmd:"" help:"Run background jobs only, for servers with --worker=false."`
+	Jobs        jobsCommand        `cmd:"" help:"List, retry and delete background jobs. Works while a server runs."`
+	User        userCommand        `cmd:"" help:"Create accounts."`
+	Audit       auditCommand       `cmd:"" help:"Export the audit, and check that it was not edited."`
+	Demo        demoCommand        `cmd:"" help:"Start a server with an account and real devices, in a temporary directory."`
+	Import      importCommand      `cmd:"" help:"Import logs from a file."`
+	Backup      backupCommand      `cmd:"" help:"Write, list, verify and restore backups."`
+	Migrate     migrateCommand     `cmd:"" help:"Copy a store into another one, such as SQLite into MongoDB."`
+	Keys        keysCommand        `cmd:"" help:"Rotate the keys that sign tokens and encrypt fields."`
 	Config      configCommand      `cmd:"" help:"Check or print the configuration."`
-	Doctor      doctorCommand      `cmd:"" help:"Check the whole installation, change nothing, and say what should be changed."`
+	Doctor      doctorCommand      `cmd:"" help:"Check the installation and say what to change."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; for containers."`
 	Openapi     openapiCommand     `cmd:"" name:"openapi" help:"Print the OpenAPI document of the API."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
@@ -90,7 +90,7 @@ func run(ctx context.Context, p *Process) error {
 		return err
 	}
 	if err != nil {
-		return usageError{fmt.Errorf("%w; hearth --help tells what there is", err)}
+		return usageError{fmt.Errorf("%w; hearth --help lists the commands", err)}
 	}
 	return selected.(command).Run(ctx, p) //nolint:forcetypeassert // every command of the grammar is one
 }

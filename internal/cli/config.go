@@ -7,7 +7,7 @@ import (
 
 // configCommand is "hearth config".
 type configCommand struct {
-	Check configCheckCommand `cmd:"" help:"Read the configuration, tell everything that is wrong with it, and start nothing."`
+	Check configCheckCommand `cmd:"" help:"Report every problem of the configuration, and start nothing."`
 	Print configPrintCommand `cmd:"" help:"Print the configuration in force as a settings file, without secrets."`
 }
 

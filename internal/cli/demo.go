@@ -15,8 +15,8 @@ type demoCommand struct{ Settings }
 
 // Help says what the flags cannot.
 func (c *demoCommand) Help() string {
-	return "Starts a server with an account and the readings of a real smart home that end now; its devices go on reporting. " +
-		"Without a data directory everything is in a temporary one and gone at the end."
+	return "Starts a server with an account and the readings of a real smart home that end now; its devices continue to report. " +
+		"Without a data directory everything is in a temporary one, which is deleted at the end."
 }
 
 // Run serves the demo until a signal ends it.

@@ -17,24 +17,24 @@ import (
 
 type importCommand struct {
 	Settings
-	File            string `arg:"" help:"CSV file with a header, packed with gzip or not; or a Parquet file of the archive or of an export of logs, or its key in the blob store."`
-	Owner           string `placeholder:"E" help:"E-mail address of whom the devices belong to. Default: the first admin."`
-	Organization    string `placeholder:"ID" help:"Organization of the owner's that the devices belong to instead."`
+	File            string `arg:"" help:"CSV file with a header, plain or gzip; or a Parquet file of the archive or of an export of logs, or its key in the file storage."`
+	Owner           string `placeholder:"E" help:"E-mail address of the owner of the devices. Default: the first administrator."`
+	Organization    string `placeholder:"ID" help:"Organization of the owner that the devices belong to."`
 	DeviceColumn    string `default:"device" placeholder:"NAME" help:"Column of the device's name (default: device)."`
 	TypeColumn      string `default:"type" placeholder:"NAME" help:"Column of the device's type; it may be missing (default: type)."`
 	EventColumn     string `default:"event" placeholder:"NAME" help:"Column of the event (default: event)."`
 	ValueColumn     string `default:"value" placeholder:"NAME" help:"Column of the value (default: value)."`
 	TimestampColumn string `default:"timestamp" placeholder:"NAME" help:"Column of the RFC 3339 time (default: timestamp)."`
-	Event           string `placeholder:"NAME" help:"Event of every row, instead of a column."`
-	Type            string `placeholder:"NAME" help:"Type of every new device, instead of a column."`
-	SkipInvalid     bool   `help:"Pass over wrong rows and count them, instead of stopping at them."`
+	Event           string `placeholder:"NAME" help:"Event of every row, in place of a column."`
+	Type            string `placeholder:"NAME" help:"Type of every new device, in place of a column."`
+	SkipInvalid     bool   `help:"Skip invalid rows and count them; without it, the import stops."`
 }
 
 // Help says what the flags cannot.
 func (c *importCommand) Help() string {
-	return "Imports logs, making the devices that they name. An import that was cut off goes on where it stopped, and a file " +
-		"that was imported before adds only what was appended to it: nothing is ever added twice. It may run beside a server. " +
-		"A Parquet file goes back to the devices that it names by id, of whoever --owner may write to; the columns are known."
+	return "Imports logs and creates the devices that they name. An interrupted import continues where it stopped, and a file " +
+		"that was imported before adds only what was appended to it: nothing is added twice. It may run while a server runs. " +
+		"The logs of a Parquet file go to the devices with the ids in it, of those that --owner may write to; the columns are known."
 }
 
 // Run imports the file.

@@ -15,7 +15,7 @@ import (
 
 type jobsCommand struct {
 	List   jobsListCommand   `cmd:"" help:"List jobs, the newest first."`
-	Retry  jobsRetryCommand  `cmd:"" help:"Run jobs again that are dead, or now that wait."`
+	Retry  jobsRetryCommand  `cmd:"" help:"Run dead jobs again, or waiting jobs now."`
 	Delete jobsDeleteCommand `cmd:"" help:"Delete jobs that do not run."`
 }
 
@@ -23,7 +23,7 @@ type jobsListCommand struct {
 	Settings
 	Queue string `placeholder:"Q" help:"Only those of this queue: export, notification or cleanup."`
 	State string `placeholder:"S" help:"Only those in this state: pending, running, scheduled, retrying, completed or dead."`
-	Limit int    `default:"50" placeholder:"N" help:"At most so many, 1 to 200 (default: 50)."`
+	Limit int    `default:"50" placeholder:"N" help:"Most jobs to list, 1 to 200 (default: 50)."`
 }
 
 type jobsRetryCommand struct {

@@ -8,7 +8,7 @@ import (
 )
 
 type keysCommand struct {
-	Rotate keysRotateCommand `cmd:"" help:"Make new keys, and encrypt stored fields anew. Works beside a running server, which goes on serving."`
+	Rotate keysRotateCommand `cmd:"" help:"Make new keys and encrypt stored fields again. Works while a server runs."`
 }
 
 type keysRotateCommand struct{ Settings }

@@ -13,7 +13,7 @@ import (
 // Settings are the flags of a command that reads the configuration: one flag a setting, made from package config, so that
 // no setting can be without its flag. Embed it in the command.
 type Settings struct {
-	File string `name:"config" placeholder:"FILE" help:"Settings file in TOML, under the environment and the flags ($HEARTH_CONFIG)."`
+	File string `name:"config" placeholder:"FILE" help:"Settings file in TOML; the environment and flags override it ($HEARTH_CONFIG)."`
 	// given are the settings by their key.
 	given map[string]string
 }

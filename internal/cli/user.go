@@ -13,7 +13,7 @@ import (
 )
 
 type userCommand struct {
-	Create userCreateCommand `cmd:"" help:"Make an account. Works on a fresh data directory and beside a running server."`
+	Create userCreateCommand `cmd:"" help:"Create an account. Works on a new data directory and while a server runs."`
 }
 
 type userCreateCommand struct {
@@ -21,7 +21,7 @@ type userCreateCommand struct {
 	Email         string `required:"" placeholder:"E" help:"E-mail address."`
 	Name          string `required:"" placeholder:"N" help:"Name."`
 	Role          string `default:"user" enum:"admin,user" help:"admin or user (default: user)."`
-	PasswordStdin bool   `required:"" help:"Read the password from standard input; one line break at its end is not part of it."`
+	PasswordStdin bool   `required:"" help:"Read the password from standard input; one line break at its end is dropped."`
 }
 
 // maxPasswordInput bounds what is read, in bytes: more than any password may have.
