@@ -9,8 +9,7 @@ cd "$(git rev-parse --show-toplevel)"
 
 clean=(
   README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md 'docs/*.md'
-  internal/boundedcache internal/core/account internal/core/analytics internal/core/archive internal/core/audit internal/core/orgs
-  internal/core/telemetry internal/groupcommit internal/keymutex internal/newid
+  internal/boundedcache internal/core internal/groupcommit internal/keymutex internal/mail internal/mailer internal/newid
 )
 
 [[ $# -gt 0 ]] || set -- "${clean[@]}"

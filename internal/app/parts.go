@@ -87,7 +87,7 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 		return nil, err
 	}
 	p.notices, err = notify.New(notify.Options{
-		Store: b.store, People: b.store, Devices: b.store, Exports: b.store, Roles: p.orgs.Roles, Queue: b.queue, Publisher: events,
+		Store: b.store, Users: b.store, Devices: b.store, Exports: b.store, Roles: p.orgs.Roles, Queue: b.queue, Publisher: events,
 		Clock: s.Clock, Logger: s.Logger, PublicURL: url, Debounce: s.DeviceDebounce, Sealer: b.sealer(noticeField),
 	})
 	if err != nil {
@@ -142,7 +142,7 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	events.add(p.realtime)
 	*sessionEnds, *memberEnds = append(*sessionEnds, p.realtime), append(*memberEnds, p.realtime)
 	p.exports, err = exports.New(exports.Options{
-		Store: b.store, Schedules: b.store, People: b.store, Roles: p.orgs.Roles, Logs: b.store, Devices: b.store, Jobs: b.queue,
+		Store: b.store, Schedules: b.store, Users: b.store, Roles: p.orgs.Roles, Logs: b.store, Devices: b.store, Jobs: b.queue,
 		Files: b.files, Publisher: events, Snapshot: snapshotOf(b.store), Clock: s.Clock, Log: s.Logger,
 	})
 	if err != nil {

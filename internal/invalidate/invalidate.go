@@ -34,8 +34,8 @@ func New(b bus.Bus, log *slog.Logger) *Others { return &Others{bus: b, log: log}
 // Caches are what an instance keeps of what another may change.
 type Caches struct {
 	Devices interface {
-		ChangedElsewhere(id string, scope hearth.Scope, lastActive time.Time)
-		RemovedElsewhere(id string, scope hearth.Scope)
+		ChangedRemotely(id string, scope hearth.Scope, lastActive time.Time)
+		RemovedRemotely(id string, scope hearth.Scope)
 	}
 	// Users and Roles forget a user.
 	Users, Roles interface{ Forget(userID string) }
@@ -136,9 +136,9 @@ func (o *Others) apply(text string, caches Caches) {
 	}
 	for _, device := range message.Devices {
 		if device.Gone {
-			caches.Devices.RemovedElsewhere(device.ID, device.Scope)
+			caches.Devices.RemovedRemotely(device.ID, device.Scope)
 		} else {
-			caches.Devices.ChangedElsewhere(device.ID, device.Scope, device.Last)
+			caches.Devices.ChangedRemotely(device.ID, device.Scope, device.Last)
 		}
 	}
 	if message.User != "" {

@@ -15,10 +15,10 @@ import (
 // caches notes what it is told, for every part.
 type caches chan string
 
-func (c caches) ChangedElsewhere(id string, scope hearth.Scope, last time.Time) {
+func (c caches) ChangedRemotely(id string, scope hearth.Scope, last time.Time) {
 	c <- fmt.Sprint("changed ", id, " ", scope, " ", last.UTC().Format(time.TimeOnly))
 }
-func (c caches) RemovedElsewhere(id string, scope hearth.Scope) {
+func (c caches) RemovedRemotely(id string, scope hearth.Scope) {
 	c <- fmt.Sprint("removed ", id, " ", scope)
 }
 func (c caches) SessionsEnded(user string, sessions []string) {

@@ -1,4 +1,4 @@
-// Package mail writes letters to people and hands them to a mail server.
+// Package mail writes the e-mails to users and sends them by a mail server.
 package mail
 
 import (
@@ -11,23 +11,23 @@ import (
 	"unicode/utf8"
 )
 
-// Sender hands messages on. Safe for concurrent use.
+// Sender sends messages. Safe for concurrent use.
 //
-// Send returns nil once the server has taken the message. A *Rejected error means that this message will never be taken: do
-// not try again. Any other error is worth another try: CodeUnavailable when the server does not answer, refuses for now or
+// Send returns nil once the server has accepted the message. A *Rejected error means that this message will never be accepted: do
+// not send it again. Any other error is worth another attempt: CodeUnavailable when the server does not answer, refuses for now or
 // cannot be signed in to, CodeStorageFull when the disk is full, and ctx's own error. A connection that breaks after the whole
-// message was sent leaves it open whether it was taken: trying again may send it twice, under the same Message-ID.
+// message was sent leaves it open whether it was accepted: another attempt may send it twice, under the same Message-ID.
 type Sender interface {
 	Send(ctx context.Context, m Message) error
-	// Ping reports whether messages can be handed on now. It is worth an answer of some milliseconds, not a send.
+	// Ping reports whether messages can be sent now. It is worth an answer of some milliseconds, not a send.
 	Ping(ctx context.Context) error
 	// Close ends the use; it waits for no message under way.
 	Close() error
 }
 
-// Message is one message to one person.
+// Message is one message to one recipient.
 type Message struct {
-	// ID makes the Message-ID: the same for every try of the same message; 1 to 64 bytes of [A-Za-z0-9_-].
+	// ID makes the Message-ID: the same for every attempt of the same message; 1 to 64 bytes of [A-Za-z0-9_-].
 	ID string
 	To Address
 	// Subject is one line; see Line.
@@ -37,16 +37,16 @@ type Message struct {
 	HTML string
 }
 
-// Address is somebody's mailbox.
+// Address is a mailbox.
 type Address struct {
 	// Name may be empty.
 	Name  string `json:"name,omitempty"`
 	Email string `json:"email"`
 }
 
-// Rejected is the error of a message that no try will deliver.
+// Rejected is the error of a message that no attempt will deliver.
 type Rejected struct {
-	// Code is the server's answer, 500 to 599; 0 when the message was not given to a server.
+	// Code is the server's answer, 500 to 599; 0 when the message did not reach a server.
 	Code  int
 	Cause error
 }
@@ -57,7 +57,7 @@ func (r *Rejected) Error() string { return "the message was refused for good: " 
 // Unwrap returns the cause.
 func (r *Rejected) Unwrap() error { return r.Cause }
 
-// IsRejected reports whether err says that trying again is useless.
+// IsRejected reports whether err says that another attempt is useless.
 func IsRejected(err error) bool {
 	_, ok := errors.AsType[*Rejected](err)
 	return ok

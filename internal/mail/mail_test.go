@@ -16,13 +16,13 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// letters returns one of each.
-func letters() []mail.Letter {
+// emails returns one of each.
+func emails() []mail.Email {
 	at := time.Date(2026, 3, 1, 12, 30, 0, 0, time.UTC)
 	later := at.Add(time.Hour)
 	const url = "https://hearth.example.com/go?to=here&x=1"
 	const agent = "Firefox on Linux"
-	return []mail.Letter{
+	return []mail.Email{
 		mail.PasswordReset{URL: url, ExpiresAt: later},
 		mail.Invitation{Inviter: "Ada Lovelace", Organization: "Engines & Co", Role: "member", URL: url, ExpiresAt: later},
 		mail.NewSignIn{At: at, UserAgent: agent, IP: "192.0.2.7", URL: url},
@@ -48,18 +48,18 @@ func writer(t *testing.T) *mail.Writer {
 	return w
 }
 
-func TestLettersReadAsTheirGoldenFiles(t *testing.T) {
+func TestEmailsReadAsTheirGoldenFiles(t *testing.T) {
 	t.Parallel()
 	w := writer(t)
-	for _, letter := range letters() {
-		m, err := w.Message("id", mail.Envelope{To: mail.Address{Name: "Grace", Email: "grace@example.com"}, Letter: letter})
+	for _, email := range emails() {
+		m, err := w.Message("id", mail.Envelope{To: mail.Address{Name: "Grace", Email: "grace@example.com"}, Email: email})
 		if err != nil {
-			t.Fatalf("%s: %v", letter.Kind(), err)
+			t.Fatalf("%s: %v", email.Kind(), err)
 		}
 		if _, err := m.Prepare(); err != nil {
-			t.Errorf("%s cannot be sent: %v", letter.Kind(), err)
+			t.Errorf("%s cannot be sent: %v", email.Kind(), err)
 		}
-		for name, got := range map[string]string{letter.Kind() + ".txt": "Subject: " + m.Subject + "\n\n" + m.Text, letter.Kind() + ".html": m.HTML} {
+		for name, got := range map[string]string{email.Kind() + ".txt": "Subject: " + m.Subject + "\n\n" + m.Text, email.Kind() + ".html": m.HTML} {
 			path := filepath.Join("testdata", name)
 			if *update {
 				if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
@@ -79,8 +79,8 @@ func TestLettersReadAsTheirGoldenFiles(t *testing.T) {
 
 func TestLettersSurviveTheQueue(t *testing.T) {
 	t.Parallel()
-	for _, letter := range letters() {
-		in := mail.Envelope{To: mail.Address{Name: "Grace", Email: "grace@example.com"}, Letter: letter}
+	for _, email := range emails() {
+		in := mail.Envelope{To: mail.Address{Name: "Grace", Email: "grace@example.com"}, Email: email}
 		data, err := json.Marshal(in)
 		if err != nil {
 			t.Fatal(err)
@@ -90,15 +90,15 @@ func TestLettersSurviveTheQueue(t *testing.T) {
 			t.Fatalf("%s: %v", data, err)
 		}
 		if diff := cmp.Diff(in, out); diff != "" {
-			t.Errorf("%s (-in +out):\n%s", letter.Kind(), diff)
+			t.Errorf("%s (-in +out):\n%s", email.Kind(), diff)
 		}
 	}
 	var out mail.Envelope
 	if err := json.Unmarshal([]byte(`{"to":{"email":"a@b.c"},"kind":"other","letter":{}}`), &out); err == nil {
-		t.Error("a letter of an unknown kind was read")
+		t.Error("an e-mail of an unknown kind was read")
 	}
 	if _, err := json.Marshal(mail.Envelope{}); err == nil {
-		t.Error("an envelope without a letter was written")
+		t.Error("an envelope without an e-mail was written")
 	}
 }
 
@@ -106,7 +106,7 @@ func TestNamesCannotBreakOutOfTheirPlace(t *testing.T) {
 	t.Parallel()
 	evil := "Boiler\r\nBcc: victim@example.com\r\n\r\n<script>alert(1)</script>\u2028x\x00y"
 	m, err := writer(t).Message("id", mail.Envelope{To: mail.Address{Name: evil, Email: "grace@example.com"},
-		Letter: mail.DeviceOffline{Device: evil, URL: "https://hearth.example.com/d"}})
+		Email: mail.DeviceOffline{Device: evil, URL: "https://hearth.example.com/d"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestNamesCannotBreakOutOfTheirPlace(t *testing.T) {
 func TestALinkThatIsNoWebAddressIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"", "javascript:alert(1)", "//x", "ftp://x/y", "https://", "https://x\r\ny"} {
-		_, err := writer(t).Message("id", mail.Envelope{To: mail.Address{Email: "a@example.com"}, Letter: mail.PasswordReset{URL: url}})
+		_, err := writer(t).Message("id", mail.Envelope{To: mail.Address{Email: "a@example.com"}, Email: mail.PasswordReset{URL: url}})
 		if !mail.IsRejected(err) {
 			t.Errorf("%q: %v", url, err)
 		}

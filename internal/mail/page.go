@@ -9,7 +9,7 @@ import (
 
 // The page is written without html/template: a program that holds it keeps every exported method of every type, 14 MB of this one.
 
-//go:embed letter.css
+//go:embed email.css
 var pageStyle string
 
 // text returns the page as plain text.

@@ -9,10 +9,10 @@ import (
 	"unicode"
 )
 
-// Writer makes messages of letters. Make it with NewWriter; safe for concurrent use.
+// Writer makes messages of e-mails. Make it with NewWriter; safe for concurrent use.
 type Writer struct{ publicURL string }
 
-// NewWriter makes a writer whose letters name publicURL, the address of this installation, in their footer.
+// NewWriter returns a writer whose e-mails name publicURL, the address of this installation, in their footer.
 func NewWriter(publicURL string) (*Writer, error) {
 	if err := checkURL(publicURL); err != nil {
 		return nil, fmt.Errorf("the public URL: %w", err)
@@ -20,19 +20,19 @@ func NewWriter(publicURL string) (*Writer, error) {
 	return &Writer{publicURL: publicURL}, nil
 }
 
-// Envelope is a letter with its address, as JSON in the queue.
+// Envelope is an e-mail with its address, as JSON in the queue.
 type Envelope struct {
-	To     Address
-	Letter Letter
+	To    Address
+	Email Email
 }
 
-// Message writes the letter; id is the message's.
+// Message writes the e-mail; id is the message's.
 func (w *Writer) Message(id string, e Envelope) (Message, error) {
-	p := e.Letter.page()
+	p := e.Email.page()
 	if err := checkURL(p.URL); err != nil {
-		return Message{}, &Rejected{Cause: fmt.Errorf("the letter's link: %w", err)}
+		return Message{}, &Rejected{Cause: fmt.Errorf("the e-mail's link: %w", err)}
 	}
-	// Whatever people named things: it stays on its line.
+	// Names that users chose stay on one line.
 	p.Subject, p.Title = Line(p.Subject), Line(p.Title)
 	for i, f := range p.Facts {
 		p.Facts[i].Value = Line(f.Value)
@@ -51,21 +51,21 @@ func checkURL(raw string) error {
 
 // wire is an Envelope's JSON.
 type wire struct {
-	To     Address         `json:"to"`
-	Kind   string          `json:"kind"`
-	Letter json.RawMessage `json:"letter"`
+	To    Address         `json:"to"`
+	Kind  string          `json:"kind"`
+	Email json.RawMessage `json:"letter"` // the name that queues hold
 }
 
 // MarshalJSON implements json.Marshaler.
 func (e Envelope) MarshalJSON() ([]byte, error) {
-	if e.Letter == nil {
-		return nil, errors.New("an envelope without a letter")
+	if e.Email == nil {
+		return nil, errors.New("an envelope without an e-mail")
 	}
-	letter, err := json.Marshal(e.Letter)
+	email, err := json.Marshal(e.Email)
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(wire{To: e.To, Kind: e.Letter.Kind(), Letter: letter})
+	return json.Marshal(wire{To: e.To, Kind: e.Email.Kind(), Email: email})
 }
 
 // UnmarshalJSON implements json.Unmarshaler. An unknown kind is an error.
@@ -74,46 +74,46 @@ func (e *Envelope) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &w); err != nil {
 		return err
 	}
-	letter, err := read(w)
+	email, err := read(w)
 	if err != nil {
 		return err
 	}
-	*e = Envelope{To: w.To, Letter: letter}
+	*e = Envelope{To: w.To, Email: email}
 	return nil
 }
 
-func read(w wire) (Letter, error) {
+func read(w wire) (Email, error) {
 	switch w.Kind {
 	case PasswordReset{}.Kind():
-		return decode[PasswordReset](w.Letter)
+		return decode[PasswordReset](w.Email)
 	case Invitation{}.Kind():
-		return decode[Invitation](w.Letter)
+		return decode[Invitation](w.Email)
 	case NewSignIn{}.Kind():
-		return decode[NewSignIn](w.Letter)
+		return decode[NewSignIn](w.Email)
 	case RefreshReused{}.Kind():
-		return decode[RefreshReused](w.Letter)
+		return decode[RefreshReused](w.Email)
 	case PasswordChanged{}.Kind():
-		return decode[PasswordChanged](w.Letter)
+		return decode[PasswordChanged](w.Email)
 	case EmailChanged{}.Kind():
-		return decode[EmailChanged](w.Letter)
+		return decode[EmailChanged](w.Email)
 	case AccountLocked{}.Kind():
-		return decode[AccountLocked](w.Letter)
+		return decode[AccountLocked](w.Email)
 	case ExportReady{}.Kind():
-		return decode[ExportReady](w.Letter)
+		return decode[ExportReady](w.Email)
 	case ExportFailed{}.Kind():
-		return decode[ExportFailed](w.Letter)
+		return decode[ExportFailed](w.Email)
 	case DeviceOffline{}.Kind():
-		return decode[DeviceOffline](w.Letter)
+		return decode[DeviceOffline](w.Email)
 	case DeviceOnline{}.Kind():
-		return decode[DeviceOnline](w.Letter)
+		return decode[DeviceOnline](w.Email)
 	case ScheduledExport{}.Kind():
-		return decode[ScheduledExport](w.Letter)
+		return decode[ScheduledExport](w.Email)
 	}
-	return nil, fmt.Errorf("there is no letter of the kind %q", Line(w.Kind))
+	return nil, fmt.Errorf("there is no e-mail of the kind %q", Line(w.Kind))
 }
 
-func decode[L Letter](data []byte) (Letter, error) {
-	var letter L
-	err := json.Unmarshal(data, &letter)
-	return letter, err
+func decode[L Email](data []byte) (Email, error) {
+	var email L
+	err := json.Unmarshal(data, &email)
+	return email, err
 }

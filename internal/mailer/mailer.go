@@ -85,7 +85,7 @@ func (m *Mailer) Kinds() []queue.Kind {
 		}
 	}
 	return []queue.Kind{
-		kind(notify.LetterKind, m.o.Notices.Letter),
+		kind(notify.EmailKind, m.o.Notices.Email),
 		kind(account.ResetMailKind, m.reset),
 		kind(orgs.InvitationMailKind, m.invitation),
 	}
@@ -108,8 +108,8 @@ func (m *Mailer) deliver(ctx context.Context, id string, envelope mail.Envelope)
 func (m *Mailer) reset(ctx context.Context, payload []byte) (mail.Envelope, error) {
 	reset, err := m.o.Accounts.ResetMail(ctx, payload)
 	return mail.Envelope{
-		To:     mail.Address{Name: reset.Name, Email: reset.Email},
-		Letter: mail.PasswordReset{URL: m.o.PublicURL + resetPath + reset.Token, ExpiresAt: reset.ExpiresAt},
+		To:    mail.Address{Name: reset.Name, Email: reset.Email},
+		Email: mail.PasswordReset{URL: m.o.PublicURL + resetPath + reset.Token, ExpiresAt: reset.ExpiresAt},
 	}, err
 }
 
@@ -121,7 +121,7 @@ func (m *Mailer) invitation(ctx context.Context, payload []byte) (mail.Envelope,
 	}
 	return mail.Envelope{
 		To: mail.Address{Email: invitation.Email},
-		Letter: mail.Invitation{
+		Email: mail.Invitation{
 			Inviter: inviter, Organization: invitation.Organization, Role: string(invitation.Role),
 			URL: m.o.PublicURL + invitationPath + invitation.Token, ExpiresAt: invitation.ExpiresAt,
 		},

@@ -111,7 +111,7 @@ func (f *Service) prepare(
 	return devices, problems, nil
 }
 
-// mayCreate is the rule for a new device: whoever may edit it may create it.
+// mayCreate is the rule for a new device: a caller who may edit it may create it.
 func mayCreate(caller hearth.Caller, d hearth.Device) error {
 	err := caller.Allow(d, hearth.MayEdit)
 	if hearth.ErrorCode(err) == hearth.CodeNotFound {
@@ -205,7 +205,7 @@ func (f *Service) overlaid(ctx context.Context, list Listing) (Listing, error) {
 	if err != nil {
 		return list, err
 	}
-	list.Items = slices.Clone(list.Items) // the kept page is everybody's
+	list.Items = slices.Clone(list.Items) // the kept page is shared
 	for i, known := range present {
 		d := &list.Items[i]
 		if known.device == nil {
@@ -259,7 +259,7 @@ func (f *Service) Update(ctx context.Context, caller hearth.Caller, id string, c
 	return after, nil
 }
 
-// allowEdit tells first of what the caller may not know or do, and then of the precondition.
+// allowEdit checks what the caller may know and do first, and then the precondition.
 func allowEdit(caller hearth.Caller, d hearth.Device, check func(hearth.Device) error) error {
 	if err := caller.Allow(d, hearth.MayEdit); err != nil {
 		return err
@@ -318,7 +318,7 @@ func (f *Service) Delete(ctx context.Context, caller hearth.Caller, id string, c
 	return nil
 }
 
-// changes names the fields that people set and that differ.
+// changes returns the fields that users set and that differ.
 func changes(before, after hearth.Device) map[string]hearth.Change {
 	out := map[string]hearth.Change{}
 	note := func(field string, differs bool, was, is any) {

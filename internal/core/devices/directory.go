@@ -35,7 +35,7 @@ type entry struct {
 	last    int64
 	silence int64
 	version int64
-	// online is what the world was last told. armed is the deadline that waits in due, 0 if none does.
+	// online is the connection that was published last. armed is the deadline that waits in due, 0 if none does.
 	online bool
 	armed  int64
 }
@@ -50,7 +50,7 @@ type known struct {
 	last   int64
 }
 
-// peek returns the devices that need no reading; missing are the places of the others.
+// peek returns the devices that need no reading; missing are the indexes of the others.
 func (d *directory) peek(ids []string, oldest time.Time, out []known) (missing []int) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -167,14 +167,14 @@ func (d *directory) forget() {
 	}
 }
 
-// Forget has everything read again that was read of devices: another process has written to the store.
+// Forget drops everything that was read of devices: another process has written to the store.
 func (f *Service) Forget() {
 	f.directory.forget()
 	f.lists.forget()
 }
 
-// changedElsewhere notes that another process changed a device, and when it was heard last (Unix milliseconds, 0: never).
-func (d *directory) changedElsewhere(id string, last, now int64) {
+// changedRemotely notes that another process changed a device, and when it was heard last (Unix milliseconds, 0: never).
+func (d *directory) changedRemotely(id string, last, now int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.changes++
@@ -184,26 +184,26 @@ func (d *directory) changedElsewhere(id string, last, now int64) {
 	}
 	e.device, e.changed = nil, d.changes
 	e.last = max(e.last, last)
-	// What the other one has told need not be told again here.
+	// What the other process has published is not published again here.
 	e.online = e.last > 0 && e.last+e.silence > now
 	if e.online {
 		d.arm(e)
 	}
 }
 
-// ChangedElsewhere hears that another process changed a device of that scope, last heard at the given time (zero: never): it
-// is read anew at once. What is not heard of here shows after Options.Shared's second.
-func (f *Service) ChangedElsewhere(id string, scope hearth.Scope, lastActiveAt time.Time) {
+// ChangedRemotely drops what is kept of a device of that scope, which another process changed and which was last heard at the
+// given time (zero: never). A change that is not announced here shows after Options.Shared's second.
+func (f *Service) ChangedRemotely(id string, scope hearth.Scope, lastActiveAt time.Time) {
 	var last int64
 	if !lastActiveAt.IsZero() {
 		last = lastActiveAt.UnixMilli()
 	}
-	f.directory.changedElsewhere(id, last, f.now().UnixMilli())
+	f.directory.changedRemotely(id, last, f.now().UnixMilli())
 	f.lists.changed(scope)
 }
 
-// RemovedElsewhere hears that another process deleted a device of that scope.
-func (f *Service) RemovedElsewhere(id string, scope hearth.Scope) {
+// RemovedRemotely drops what is kept of a device of that scope, which another process deleted.
+func (f *Service) RemovedRemotely(id string, scope hearth.Scope) {
 	f.directory.removed(id)
 	f.forgetTokens(id)
 	f.lists.changed(scope)
@@ -230,8 +230,8 @@ func (d *directory) heard(beats []hearth.Heartbeat) (connected, changed []string
 			continue
 		}
 		e.last = max(e.last, beat.At.UnixMilli())
-		told := beat.Status != "" && (e.device == nil || e.device.Status != beat.Status)
-		if told || e.device != nil && e.device.Idle {
+		differs := beat.Status != "" && (e.device == nil || e.device.Status != beat.Status)
+		if differs || e.device != nil && e.device.Idle {
 			// Another write of the status may be under way: the store knows which was last.
 			d.changes++
 			e.device, e.changed = nil, d.changes
@@ -321,8 +321,8 @@ func (f *Service) one(ctx context.Context, id string) (*hearth.Device, error) {
 }
 
 // Resolve returns each id's device for the caller, in order: nil where there is none or the caller may not read it. The
-// devices are shared: nobody may change them, and Tags, Metadata and LastActiveAt are not to be relied on. What a caller
-// may do with one, Caller.Allow tells. Known devices cost no question to the store.
+// devices are shared: they must not be changed, and their Tags, Metadata and LastActiveAt may be missing or old. Known devices
+// cost no question to the store.
 func (f *Service) Resolve(ctx context.Context, caller hearth.Caller, ids []string) ([]*hearth.Device, error) {
 	found, err := f.lookup(ctx, ids)
 	if err != nil {

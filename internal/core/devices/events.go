@@ -19,77 +19,77 @@ const (
 	maxTouches = 10_000
 )
 
-// about is what there is to tell of a device; several things are added up.
-type about uint8
+// reasons are why a device is to be published.
+type reasons uint8
 
 const (
 	// changed: it is not as it was. connected: it was heard here, and was offline. silent: its time to be heard here is over.
-	changed about = 1 << iota
+	changed reasons = 1 << iota
 	connected
 	silent
 )
 
-// news is what the watching goroutine has yet to tell: what happened to which devices. Several changes of a device become
-// one.
-type news struct {
+// pending is what the watching goroutine has yet to publish: what happened to which devices. Several changes of a device
+// become one.
+type pending struct {
 	mu      sync.Mutex
 	opened  bool
-	devices map[string]about
+	devices map[string]reasons
 	touches map[string]time.Time
 	wake    chan struct{}
 }
 
-func newNews() *news {
-	return &news{devices: map[string]about{}, touches: map[string]time.Time{}, wake: make(chan struct{}, 1)}
+func newPending() *pending {
+	return &pending{devices: map[string]reasons{}, touches: map[string]time.Time{}, wake: make(chan struct{}, 1)}
 }
 
-// open lets news in: before it nobody would take them out.
-func (n *news) open() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.opened = true
+// open makes add and touch keep what they get: before, no goroutine publishes it.
+func (p *pending) open() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.opened = true
 }
 
-func (n *news) add(ids []string, what about) {
+func (p *pending) add(ids []string, what reasons) {
 	if len(ids) == 0 {
 		return
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !n.opened {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.opened {
 		return
 	}
 	for _, id := range ids {
-		n.devices[id] |= what
+		p.devices[id] |= what
 	}
-	n.signal()
+	p.signal()
 }
 
-func (n *news) touch(tokenID string, at time.Time) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.opened && len(n.touches) < maxTouches {
-		n.touches[tokenID] = at
-		n.signal()
+func (p *pending) touch(tokenID string, at time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.opened && len(p.touches) < maxTouches {
+		p.touches[tokenID] = at
+		p.signal()
 	}
 }
 
-func (n *news) signal() {
+func (p *pending) signal() {
 	select {
-	case n.wake <- struct{}{}:
+	case p.wake <- struct{}{}:
 	default:
 	}
 }
 
-func (n *news) take() (devices map[string]about, touches map[string]time.Time) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	devices, touches = n.devices, n.touches
-	n.devices, n.touches = map[string]about{}, map[string]time.Time{}
+func (p *pending) take() (devices map[string]reasons, touches map[string]time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	devices, touches = p.devices, p.touches
+	p.devices, p.touches = map[string]reasons{}, map[string]time.Time{}
 	return devices, touches
 }
 
-// watch finds out who went offline and tells of changed devices, until ctx ends.
+// watch finds devices that went offline and publishes changed ones, until ctx ends.
 func (f *Service) watch(ctx context.Context) {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
@@ -98,13 +98,13 @@ func (f *Service) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			f.news.add(f.directory.expire(f.now().UnixMilli()), silent)
-		case <-f.news.wake:
+			f.pending.add(f.directory.expire(f.now().UnixMilli()), silent)
+		case <-f.pending.wake:
 		}
-		devices, touches := f.news.take()
+		devices, touches := f.pending.take()
 		ids := slices.Collect(maps.Keys(devices))
 		for part := range slices.Chunk(ids, newsPart) {
-			f.tell(ctx, part, devices)
+			f.publish(ctx, part, devices)
 		}
 		for id, at := range touches {
 			if err := f.store.TouchDeviceToken(ctx, id, at); err != nil && ctx.Err() == nil {
@@ -114,17 +114,17 @@ func (f *Service) watch(ctx context.Context) {
 	}
 }
 
-// tell reads devices and publishes them as they are now. What cannot be read stays news. That a device fell silent is told by
-// the one process that leads: the others watch it as well, and only note it.
-func (f *Service) tell(ctx context.Context, ids []string, news map[string]about) {
+// publish reads devices and publishes them as they are now. What cannot be read stays pending. That a device fell silent is
+// published by the one process that leads: the others watch it as well, and only note it.
+func (f *Service) publish(ctx context.Context, ids []string, why map[string]reasons) {
 	now := f.now()
 	at := f.directory.changeCount()
 	devices, err := f.store.DevicesByID(ctx, ids)
 	if err != nil {
 		if ctx.Err() == nil {
-			f.options.Logger.WarnContext(ctx, "changed devices cannot be read to tell of them", "devices", len(ids), "err", err)
+			f.options.Logger.WarnContext(ctx, "changed devices could not be read and are not published yet", "devices", len(ids), "err", err)
 			for _, id := range ids {
-				f.news.keep(id, news[id])
+				f.pending.keep(id, why[id])
 			}
 		}
 		return
@@ -135,7 +135,7 @@ func (f *Service) tell(ctx context.Context, ids []string, news map[string]about)
 	events := make([]hearth.Event, 0, len(devices))
 	var turned []hearth.Device
 	for _, device := range devices {
-		what := news[device.ID]
+		what := why[device.ID]
 		if what&(connected|silent) != 0 && f.directory.correct(device, now) && (leads || what&connected != 0) {
 			turned = append(turned, device)
 			what |= changed
@@ -150,14 +150,14 @@ func (f *Service) tell(ctx context.Context, ids []string, news map[string]about)
 	}
 }
 
-// keep puts news back without waking anybody: the next tick takes them.
-func (n *news) keep(id string, what about) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.devices[id] |= what
+// keep puts a device back without a signal: the next tick publishes it.
+func (p *pending) keep(id string, what reasons) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.devices[id] |= what
 }
 
-// correct brings what the world is told in line with the store, and reports whether the change of connection that was
+// correct sets the published connection to what the store says, and reports whether the change of connection that was
 // noticed is true.
 func (d *directory) correct(device hearth.Device, now time.Time) bool {
 	d.mu.Lock()

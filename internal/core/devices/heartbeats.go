@@ -30,8 +30,8 @@ func (f *Service) record(group []accepted) error {
 		return err
 	}
 	online, other := f.directory.heard(beats)
-	f.news.add(online, connected)
-	f.news.add(other, changed)
+	f.pending.add(online, connected)
+	f.pending.add(other, changed)
 	f.rates.AddEvents(events)
 	f.options.Publisher.Publish(events...)
 	return nil

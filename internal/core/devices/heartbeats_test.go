@@ -100,8 +100,8 @@ func TestAHeartbeatThatCannotBeStoredIsNotAcknowledged(t *testing.T) {
 	defer broken.Stop()
 	_, err = broken.Heartbeat(t.Context(), ann, d.ID, "")
 	wantCode(t, err, hearth.CodeStorageFull)
-	if told := b.watcher.take(); len(told) > 0 {
-		t.Errorf("told %v of a heartbeat that was not stored", told)
+	if events := b.watcher.take(); len(events) > 0 {
+		t.Errorf("published %v of a heartbeat that was not stored", events)
 	}
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -137,7 +137,7 @@ func TestResolveGivesWhatTheCallerMayRead(t *testing.T) {
 	}
 }
 
-func benchFleet(b *testing.B, count int) (*bundle, []string) {
+func benchFleet(b *testing.B, count int) (*fixture, []string) {
 	b.Helper()
 	f := setup(b, b.TempDir(), nil)
 	f.Start()
@@ -162,7 +162,7 @@ func BenchmarkHeartbeat64(b *testing.B) {
 	f, ids := benchFleet(b, 1000)
 	work := make(chan string, 1024)
 	var wg sync.WaitGroup
-	f.options.Publisher = nobody{}
+	f.options.Publisher = noPublisher{}
 	b.ReportAllocs()
 	b.ResetTimer()
 	for range 64 {

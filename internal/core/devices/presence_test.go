@@ -12,8 +12,8 @@ import (
 	"hearth"
 )
 
-// watched is a started fleet in a bubble of its own time. told returns the changes of connection.
-func watched(t *testing.T, dir string) (b *bundle, told func() []string) {
+// watched returns a started service in a bubble of its own time. turned returns the changes of connection.
+func watched(t *testing.T, dir string) (b *fixture, turned func() []string) {
 	var mu sync.Mutex
 	var changes []string
 	b = setup(t, dir, func(o *Options) {
@@ -39,7 +39,7 @@ func watched(t *testing.T, dir string) (b *bundle, told func() []string) {
 func expect(t *testing.T, what string, got []string, want ...string) {
 	t.Helper()
 	if !slices.Equal(got, want) {
-		t.Errorf("%s: told %q, want %q", what, got, want)
+		t.Errorf("%s: turned %q, want %q", what, got, want)
 	}
 }
 
@@ -47,29 +47,29 @@ func TestADeviceGoesOfflineAfterThreeSilentIntervals(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		b, told := watched(t, dir)
+		b, turned := watched(t, dir)
 		slow := b.create(t, ann, NewDevice{Name: "slow", Interval: 60})
 		quick := b.create(t, ann, NewDevice{Name: "quick", Interval: 10})
 		b.beat(t, ann, slow.ID, "")
 		b.beat(t, ann, quick.ID, "")
 		time.Sleep(time.Second)
-		expect(t, "after the first heartbeats", told(), "quick online", "slow online")
+		expect(t, "after the first heartbeats", turned(), "quick online", "slow online")
 		time.Sleep(28 * time.Second) // 29 s
-		expect(t, "before three intervals", told())
+		expect(t, "before three intervals", turned())
 		b.beat(t, ann, quick.ID, "")
 		time.Sleep(29 * time.Second) // 58 s: 29 s after quick's second
-		expect(t, "a heartbeat puts it off", told())
+		expect(t, "a heartbeat puts it off", turned())
 		time.Sleep(3 * time.Second)
-		expect(t, "exact to two seconds", told(), "quick offline")
+		expect(t, "exact to two seconds", turned(), "quick offline")
 		b.beat(t, ann, quick.ID, "")
 		time.Sleep(time.Second)
-		expect(t, "back again", told(), "quick online")
+		expect(t, "back again", turned(), "quick online")
 		b.watcher.take()
 		if _, err := b.Update(t.Context(), ann, slow.ID, Change{Interval: ptr(22)}, nil); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Second) // 67 s: 66 s of silence
-		expect(t, "a shorter interval counts at once", told(), "slow offline")
+		expect(t, "a shorter interval counts at once", turned(), "slow offline")
 		events := b.watcher.take()
 		if want := "device-update " + slow.ID + " active offline"; !slices.Contains(events, want) {
 			t.Errorf("published %v, want %s", events, want)
@@ -78,7 +78,7 @@ func TestADeviceGoesOfflineAfterThreeSilentIntervals(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour)
-		expect(t, "a deleted device", told())
+		expect(t, "a deleted device", turned())
 		b.close()
 	})
 }
@@ -87,17 +87,17 @@ func TestARestartGoesOnWatching(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		b, told := watched(t, dir)
+		b, turned := watched(t, dir)
 		d := b.create(t, ann, NewDevice{Name: "d", Interval: 10})
 		b.beat(t, ann, d.ID, "")
 		time.Sleep(time.Second)
-		expect(t, "at first", told(), "d online")
+		expect(t, "at first", turned(), "d online")
 		b.close()
-		b, told = watched(t, dir)
+		b, turned = watched(t, dir)
 		time.Sleep(28 * time.Second)
-		expect(t, "still online", told())
+		expect(t, "still online", turned())
 		time.Sleep(3 * time.Second)
-		expect(t, "silent since before the restart", told(), "d offline")
+		expect(t, "silent since before the restart", turned(), "d offline")
 		b.close()
 	})
 }
@@ -106,19 +106,19 @@ func TestAHeartbeatElsewhereKeepsADeviceOnline(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		b, told := watched(t, dir)
+		b, turned := watched(t, dir)
 		d := b.create(t, ann, NewDevice{Name: "d", Interval: 10})
 		b.beat(t, ann, d.ID, "")
 		time.Sleep(20 * time.Second)
-		told()
+		turned()
 		// As another process would.
 		if err := b.store.RecordHeartbeats(t.Context(), []hearth.Heartbeat{{Key: d.Key, At: time.Now()}}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(29 * time.Second)
-		expect(t, "heard by another", told())
+		expect(t, "heard by another", turned())
 		time.Sleep(3 * time.Second)
-		expect(t, "silent everywhere", told(), "d offline")
+		expect(t, "silent everywhere", turned(), "d offline")
 		b.close()
 	})
 }

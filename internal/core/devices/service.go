@@ -22,17 +22,17 @@ type Options struct {
 	Store hearth.DeviceStore
 	// Clock is the time of everything; nil is the system's.
 	Clock hearth.Clock
-	// Logger takes what nobody is there to be told; nil discards it.
+	// Logger records failures in the background; nil discards them.
 	Logger *slog.Logger
-	// Publisher is told of heartbeats and of changed, created and deleted devices; nil: nobody watches.
+	// Publisher receives heartbeats and changed, created and deleted devices; nil discards them.
 	Publisher hearth.Publisher
-	// OnConnection is told, by one goroutine, of every device that came online or went offline (see Device.Connection);
-	// nil: nobody asks. It must not block for long.
+	// OnConnection is called, by one goroutine, for every device that came online or went offline (see Device.Connection);
+	// nil is not called. It must not block for long.
 	OnConnection func(ctx context.Context, device hearth.Device)
 	// Shared says that other processes write to the same store: then nothing that was read from it is trusted for longer
 	// than a second.
 	Shared bool
-	// Leads reports whether this process is the one that tells of devices that fell silent, where several watch them; nil: it is.
+	// Leads reports whether this process is the one that publishes devices that fell silent, where several watch them; nil: it is.
 	Leads func() bool
 
 	maxDirectory int // for tests; 0 is maxDirectory
@@ -49,7 +49,7 @@ func (o Options) validate() (Options, error) {
 		o.OnConnection = func(context.Context, hearth.Device) {}
 	}
 	if o.Publisher == nil {
-		o.Publisher = nobody{}
+		o.Publisher = noPublisher{}
 	}
 	if o.Leads == nil {
 		o.Leads = func() bool { return true }
@@ -57,9 +57,9 @@ func (o Options) validate() (Options, error) {
 	return o, nil
 }
 
-type nobody struct{}
+type noPublisher struct{}
 
-func (nobody) Publish(...hearth.Event) {}
+func (noPublisher) Publish(...hearth.Event) {}
 
 const (
 	// sharedTrust is how long what was read is trusted where other processes write too; aloneTrust where none does but,
@@ -71,7 +71,7 @@ const (
 	maxTokens    = 200_000
 )
 
-// Service is the devices. All its methods may be called at once from many goroutines.
+// Service manages devices. All its methods may be called at once from many goroutines.
 type Service struct {
 	options Options
 	store   hearth.DeviceStore
@@ -81,23 +81,23 @@ type Service struct {
 	directory *directory
 	lists     *lists
 	// tokens are the devices of known tokens by hash.
-	tokens *boundedcache.Cache[[sha256.Size]byte, string]
-	beats  *groupcommit.Committer[accepted]
-	news   *news
-	rates  *throughput.Meter
+	tokens  *boundedcache.Cache[[sha256.Size]byte, string]
+	beats   *groupcommit.Committer[accepted]
+	pending *pending
+	rates   *throughput.Meter
 
 	startOnce, stopOnce sync.Once
 	cancel              context.CancelFunc
 	running             sync.WaitGroup
 }
 
-// New makes a fleet. Everything works before Start but what needs watching over time: see there.
+// New returns a service. Everything works before Start but what needs watching over time: see there.
 func New(options Options) (*Service, error) {
 	options, err := options.validate()
 	if err != nil {
 		return nil, err
 	}
-	f := &Service{options: options, store: options.Store, trust: aloneTrust, news: newNews(), rates: throughput.New(options.Clock)}
+	f := &Service{options: options, store: options.Store, trust: aloneTrust, pending: newPending(), rates: throughput.New(options.Clock)}
 	if options.Shared {
 		f.trust = sharedTrust
 	}
@@ -108,13 +108,13 @@ func New(options Options) (*Service, error) {
 	return f, nil
 }
 
-// Start begins to watch who goes offline and to tell of changed devices. It reads who is online from the store, in the
+// Start begins to watch which devices go offline and to publish changed ones. It reads which are online from the store, in the
 // background: until it is through, devices that were not heard since are not watched.
 func (f *Service) Start() {
 	f.startOnce.Do(func() {
 		var ctx context.Context
 		ctx, f.cancel = context.WithCancel(context.Background())
-		f.news.open()
+		f.pending.open()
 		f.running.Go(func() { f.watch(ctx) })
 		f.running.Go(func() { f.loadOnline(ctx) })
 	})

@@ -26,7 +26,7 @@ func (w *watcher) Publish(events ...hearth.Event) {
 }
 
 // take returns what was published since the last time, as "type id", with the connection of updates.
-func (w *watcher) take() (told []string) {
+func (w *watcher) take() (events []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range w.events {
@@ -34,10 +34,10 @@ func (w *watcher) take() (told []string) {
 		if d, ok := e.Data.(hearth.Device); ok && e.Type == hearth.EventDeviceUpdate {
 			line = fmt.Sprintf("%s %s %s", line, d.Status, d.Connection(e.At))
 		}
-		told = append(told, line)
+		events = append(events, line)
 	}
 	w.events = nil
-	return told
+	return events
 }
 
 var (
@@ -46,19 +46,19 @@ var (
 	admin = hearth.Caller{UserID: "root", Role: hearth.RoleAdmin}
 )
 
-type bundle struct {
+type fixture struct {
 	*Service
 	store   *sqlite.Store
 	watcher *watcher
 }
 
-func setup(t testing.TB, dir string, change func(*Options)) *bundle {
+func setup(t testing.TB, dir string, change func(*Options)) *fixture {
 	t.Helper()
 	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, "hearth.db")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bundle{store: store, watcher: &watcher{}}
+	b := &fixture{store: store, watcher: &watcher{}}
 	options := Options{Store: store, Publisher: b.watcher}
 	if change != nil {
 		change(&options)
@@ -70,14 +70,14 @@ func setup(t testing.TB, dir string, change func(*Options)) *bundle {
 	return b
 }
 
-func (b *bundle) close() {
+func (b *fixture) close() {
 	b.Stop()
 	if err := b.store.Close(); err != nil {
 		panic(err)
 	}
 }
 
-func (b *bundle) create(t testing.TB, caller hearth.Caller, input NewDevice) hearth.Device {
+func (b *fixture) create(t testing.TB, caller hearth.Caller, input NewDevice) hearth.Device {
 	t.Helper()
 	if input.Name == "" {
 		input.Name = "a lamp"
@@ -92,7 +92,7 @@ func (b *bundle) create(t testing.TB, caller hearth.Caller, input NewDevice) hea
 	return d
 }
 
-func (b *bundle) beat(t testing.TB, caller hearth.Caller, id string, status hearth.DeviceStatus) hearth.Heartbeat {
+func (b *fixture) beat(t testing.TB, caller hearth.Caller, id string, status hearth.DeviceStatus) hearth.Heartbeat {
 	t.Helper()
 	answer, err := b.Heartbeat(t.Context(), caller, id, status)
 	if err != nil {
@@ -117,8 +117,8 @@ func TestADeviceIsCreatedWithDefaults(t *testing.T) {
 	if d.Status != hearth.StatusActive || d.Interval != hearth.DefaultHeartbeatInterval || d.OwnerID != "ann" || string(d.Metadata) != `{"a":2,"b":1}` {
 		t.Errorf("got %+v", d)
 	}
-	if told := b.watcher.take(); !slices.Equal(told, []string{"device-update " + d.ID + " active never"}) {
-		t.Errorf("told %v", told)
+	if events := b.watcher.take(); !slices.Equal(events, []string{"device-update " + d.ID + " active never"}) {
+		t.Errorf("published %v", events)
 	}
 }
 
@@ -176,14 +176,14 @@ func TestWhoMayDoWhatWithADevice(t *testing.T) {
 		id                  string
 		read, report, other hearth.Code
 	}{
-		"the owner":          {ann, own.ID, "", "", ""},
-		"an admin":           {admin, own.ID, "", "", ""},
-		"somebody else":      {bob, own.ID, hearth.CodeNotFound, hearth.CodeNotFound, hearth.CodeNotFound},
-		"nobody":             {hearth.Caller{}, own.ID, hearth.CodeNotFound, hearth.CodeNotFound, hearth.CodeNotFound},
-		"an owner elsewhere": {inOrg(hearth.OrgOwner), own.ID, hearth.CodeNotFound, hearth.CodeNotFound, hearth.CodeNotFound},
-		"the device":         {hearth.Caller{DeviceID: own.ID}, own.ID, "", "", hearth.CodeForbidden},
-		"another device":     {hearth.Caller{DeviceID: other.ID}, own.ID, hearth.CodeNotFound, hearth.CodeNotFound, hearth.CodeNotFound},
-		"a missing device":   {ann, "nothing", hearth.CodeNotFound, hearth.CodeNotFound, hearth.CodeNotFound},
+		"the owner":        {ann, own.ID, "", "", ""},
+		"an admin":         {admin, own.ID, "", "", ""},
+		"another user":     {bob, own.ID, hearth.CodeNotFound, hearth.CodeNotFound, hearth.CodeNotFound},
+		"no caller":        {hearth.Caller{}, own.ID, hearth.CodeNotFound, hearth.CodeNotFound, hearth.CodeNotFound},
+		"a remote owner":   {inOrg(hearth.OrgOwner), own.ID, hearth.CodeNotFound, hearth.CodeNotFound, hearth.CodeNotFound},
+		"the device":       {hearth.Caller{DeviceID: own.ID}, own.ID, "", "", hearth.CodeForbidden},
+		"another device":   {hearth.Caller{DeviceID: other.ID}, own.ID, hearth.CodeNotFound, hearth.CodeNotFound, hearth.CodeNotFound},
+		"a missing device": {ann, "nothing", hearth.CodeNotFound, hearth.CodeNotFound, hearth.CodeNotFound},
 	} {
 		for call, do := range calls {
 			want := map[string]hearth.Code{"read": c.read, "heartbeat": c.report}
@@ -224,7 +224,7 @@ func TestAChangeKeepsToItsPreconditionAndLeavesATrace(t *testing.T) {
 	if err != nil || after.Version != 2 || after.Name != "new" || after.Tags != nil || after.Metadata != nil {
 		t.Errorf("got %+v (%v)", after, err)
 	}
-	if told := b.watcher.take(); len(told) != 2 {
-		t.Errorf("told %v, want one creation and one change", told)
+	if events := b.watcher.take(); len(events) != 2 {
+		t.Errorf("published %v, want one creation and one change", events)
 	}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // BenchmarkAnothersDevice reports the medians of a refusal (404) of another's device and of one that is not there. The answers
-// are alike; this says how far the time tells them apart.
+// are alike; this measures how far the times differ.
 func BenchmarkAnothersDevice(b *testing.B) {
 	f := setup(b, b.TempDir(), nil)
 	another := f.create(b, ann, NewDevice{}).ID

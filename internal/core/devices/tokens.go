@@ -106,7 +106,7 @@ func (f *Service) Tokens(ctx context.Context, caller hearth.Caller, deviceID str
 	return list, nil
 }
 
-// DeleteToken takes a token back; it is refused from then on, at once in this process and within a second elsewhere.
+// DeleteToken revokes a token: it is refused at once in this process and within a second in others.
 // Errors: CodeNotFound, CodeForbidden.
 func (f *Service) DeleteToken(ctx context.Context, caller hearth.Caller, deviceID, tokenID string) error {
 	if err := f.allowTokens(ctx, caller, deviceID); err != nil {
@@ -141,7 +141,7 @@ func (f *Service) Authenticate(ctx context.Context, token string) (hearth.Caller
 	const day = 24 * time.Hour
 	now := f.now()
 	if stored.LastUsedAt.Truncate(day).Before(now.Truncate(day)) {
-		f.news.touch(stored.ID, now)
+		f.pending.touch(stored.ID, now)
 	}
 	return hearth.Caller{DeviceID: stored.DeviceID}, nil
 }

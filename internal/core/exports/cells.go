@@ -79,8 +79,8 @@ func appendJSONText(dst []byte, s string) []byte {
 	return append(dst, text...)
 }
 
-// maxDecimals bounds the decimals that appendNumber tries before it asks strconv, and maxScaled the numbers for which scaling
-// by a power of ten is exact enough to try.
+// maxDecimals bounds the decimals that appendNumber checks before it asks strconv, and maxScaled the numbers for which scaling
+// by a power of ten is exact enough.
 const (
 	maxDecimals = 6
 	maxScaled   = 1e15

@@ -12,8 +12,8 @@ import (
 
 const (
 	cleanChunk = 100
-	// settled is how old something is before Clean judges that nobody works on it.
-	settled = time.Hour
+	// abandonedAfter is how old something is before Clean takes it for abandoned.
+	abandonedAfter = time.Hour
 )
 
 // Clean removes exports that expired with their files, ends exports whose job is gone, and removes files that no export
@@ -48,11 +48,11 @@ func (s *Service) expire(ctx context.Context) (done int, err error) {
 	}
 }
 
-// endLost fails exports that wait for a job that nobody will run: it died with its worker too often, or was deleted.
+// endLost fails exports that wait for a job that will not run: it died with its worker too often, or was deleted.
 func (s *Service) endLost(ctx context.Context) (done int, err error) {
 	after := ""
 	for {
-		open, err := s.o.Store.OpenExports(ctx, s.now().Add(-settled), after, cleanChunk)
+		open, err := s.o.Store.OpenExports(ctx, s.now().Add(-abandonedAfter), after, cleanChunk)
 		if err != nil || len(open) == 0 {
 			return done, err
 		}
@@ -101,7 +101,7 @@ func (s *Service) dropOrphans(ctx context.Context) (done int, err error) {
 			return done, err
 		}
 		for _, file := range page.Files {
-			if file.ModTime.After(s.now().Add(-settled)) {
+			if file.ModTime.After(s.now().Add(-abandonedAfter)) {
 				continue
 			}
 			id, run, _ := strings.Cut(strings.TrimPrefix(file.Key, "exports/"), ".")

@@ -1,4 +1,4 @@
-// Package exports returns people their data as files: logs and reports, written in the background from a consistent snapshot
+// Package exports writes the data of users into files: logs and reports, written in the background from a consistent snapshot
 // to the blob store, in constant memory.
 //
 // An export is ordered with Create, which leaves a job in the same write; a worker runs it (see Kinds). Each run writes a file
@@ -19,7 +19,7 @@ import (
 	"hearth/internal/queue"
 )
 
-// Kinds of jobs: JobRun writes an export's file; JobNotify, which somebody else does, tells its owner of the end; JobSchedule,
+// Kinds of jobs: JobRun writes an export's file; JobNotify, which package notify runs, notifies its owner of the end; JobSchedule,
 // which comes every minute, orders what schedules have due.
 const (
 	JobRun      = "export.run"
@@ -49,23 +49,23 @@ type Jobs interface {
 
 var (
 	_ Logs    = hearth.LogStore(nil)
-	_ People  = hearth.UserStore(nil)
+	_ Users   = hearth.UserStore(nil)
 	_ Devices = hearth.DeviceStore(nil)
 	_ Jobs    = queue.Queue(nil)
 )
 
-// People knows whose schedules there are.
-type People interface {
+// Users knows the owners of schedules.
+type Users interface {
 	// User returns one user; CodeNotFound.
 	User(ctx context.Context, id string) (hearth.User, error)
 }
 
-// Options are what the service works with. Store, Schedules, People, Logs, Devices, Jobs and Files are required.
+// Options are what the service works with. Store, Schedules, Users, Logs, Devices, Jobs and Files are required.
 type Options struct {
 	Store     hearth.ExportStore
 	Schedules hearth.ExportScheduleStore
-	People    People
-	// Roles returns a person's organizations; nil: nobody has any.
+	Users     Users
+	// Roles returns a user's organizations; nil: none has any.
 	Roles   func(ctx context.Context, userID string) (map[string]hearth.OrgRole, error)
 	Logs    Logs
 	Devices Devices
@@ -75,18 +75,18 @@ type Options struct {
 	Jobs     Jobs
 	// Files keeps the finished files, under "exports/".
 	Files blob.Store
-	// Publisher hears of progress; nil: nobody does.
+	// Publisher receives progress; nil discards it.
 	Publisher hearth.Publisher
 	// TTL is how long an export is kept after its end; 0 is hearth.ExportTTL.
 	TTL   time.Duration
 	Clock hearth.Clock
-	// Log gets what nobody waits for; nil discards.
+	// Log records failures in the background; nil discards them.
 	Log *slog.Logger
 }
 
 func (o Options) validate() (Options, error) {
-	if o.Store == nil || o.Schedules == nil || o.People == nil || o.Logs == nil || o.Devices == nil || o.Jobs == nil || o.Files == nil {
-		return o, errors.New("exports: stores, people, logs, devices, jobs and files are needed")
+	if o.Store == nil || o.Schedules == nil || o.Users == nil || o.Logs == nil || o.Devices == nil || o.Jobs == nil || o.Files == nil {
+		return o, errors.New("exports: stores, users, logs, devices, jobs and files are needed")
 	}
 	if o.Roles == nil {
 		o.Roles = func(context.Context, string) (map[string]hearth.OrgRole, error) { return nil, nil }
@@ -127,7 +127,7 @@ func New(options Options) (*Service, error) {
 
 func (s *Service) now() time.Time { return s.o.Clock.Now() }
 
-// The limits of one job: its time, and its tries where the failure may pass.
+// The limits of one job: its time, and its attempts where the failure may pass.
 const (
 	runTimeout  = 12 * time.Hour
 	runAttempts = 4
@@ -173,7 +173,7 @@ func (s *Service) notifyJob(e hearth.Export, status hearth.ExportStatus) (hearth
 	return hearth.OutboxJob{ID: queue.NewID(s.now()), Kind: JobNotify, Queue: string(queue.Notification), Payload: payload}, err
 }
 
-// publish tells the owner's connections how far the export is.
+// publish sends the export's progress to its owner.
 func (s *Service) publish(e hearth.Export) {
 	s.o.Publisher.Publish(hearth.Event{Type: hearth.EventExportProgress, At: s.now(), Data: e, UserID: e.UserID})
 }

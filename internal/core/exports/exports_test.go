@@ -87,7 +87,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	b.service, err = exports.New(exports.Options{
-		Store: b.store, Schedules: b.store, People: b, Roles: b.roles, Logs: b.store, Devices: b.store, Jobs: b.queue, Files: b.disk,
+		Store: b.store, Schedules: b.store, Users: b, Roles: b.roles, Logs: b.store, Devices: b.store, Jobs: b.queue, Files: b.disk,
 		Clock: func() time.Time { return time.Now().Add(time.Duration(b.ahead.Load())) },
 	})
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"hearth/internal/queue"
 )
 
-// Order is what somebody wants exported. A zero Compression is none, zero times leave the range open.
+// Order is what a user wants exported. A zero Compression is none, zero times leave the range open.
 type Order struct {
 	Type        hearth.ExportType
 	Format      hearth.ExportFormat
@@ -71,7 +71,7 @@ func (s *Service) place(ctx context.Context, caller hearth.Caller, e hearth.Expo
 	if e.Schedule != "" {
 		entry.Changes["schedule"] = hearth.Change{After: e.Schedule}
 	}
-	// The order itself is no event: a worker may have begun, and told of it, before that could be told.
+	// The order itself is no event: a worker may have begun, and published that, before it could be.
 	return s.o.Store.CreateExport(ctx, e, hearth.SideEffects{Idempotency: record, Audit: []hearth.AuditEntry{entry}, Jobs: []hearth.OutboxJob{job}})
 }
 
@@ -106,7 +106,7 @@ func (s *Service) reachOf(ctx context.Context, caller hearth.Caller, ids []strin
 	return reach, nil
 }
 
-// Exports lists the caller's exports, everybody's for an admin, newest first. The filter's UserID is set here.
+// Exports lists the caller's exports, those of all users for an admin, newest first. The filter's UserID is set here.
 func (s *Service) Exports(
 	ctx context.Context, caller hearth.Caller, filter hearth.ExportFilter, page hearth.Page,
 ) (hearth.List[hearth.Export], error) {
@@ -118,7 +118,7 @@ func (s *Service) Exports(
 	return s.o.Store.Exports(ctx, filter, page)
 }
 
-// ownerOf returns whose exports the caller's questions are about: "" is everybody's.
+// ownerOf returns whose exports the caller's questions are about: "" is all users.
 func ownerOf(caller hearth.Caller) (string, error) {
 	switch {
 	case !caller.IsUser():
@@ -129,7 +129,7 @@ func ownerOf(caller hearth.Caller) (string, error) {
 	return caller.UserID, nil
 }
 
-// Export returns one export; CodeNotFound, also for somebody else's.
+// Export returns one export; CodeNotFound, also for another user's.
 func (s *Service) Export(ctx context.Context, caller hearth.Caller, id string) (hearth.Export, error) {
 	e, err := s.o.Store.Export(ctx, id)
 	if err == nil {
@@ -141,7 +141,7 @@ func (s *Service) Export(ctx context.Context, caller hearth.Caller, id string) (
 	return e, nil
 }
 
-// Figures sums up the caller's exports, everybody's for an admin.
+// Figures sums up the caller's exports, those of all users for an admin.
 func (s *Service) Figures(ctx context.Context, caller hearth.Caller) (hearth.ExportFigures, error) {
 	owner, err := ownerOf(caller)
 	if err != nil {
@@ -179,7 +179,7 @@ func (s *Service) end(e *hearth.Export, status hearth.ExportStatus) {
 	e.Progress.Step = string(status)
 }
 
-// cancelJob tells the queue. Where it cannot be told, the run itself sees within half a second that it is not wanted.
+// cancelJob cancels the job in the queue. Where that fails, the run itself sees within half a second that it is not wanted.
 func (s *Service) cancelJob(ctx context.Context, e hearth.Export) {
 	err := s.o.Jobs.Cancel(ctx, e.Job)
 	switch hearth.ErrorCode(err) {

@@ -13,7 +13,7 @@ import (
 	"hearth/internal/queue"
 )
 
-// The steps of an export before its end, for people.
+// The steps of an export before its end, as users see them.
 const (
 	stepQueued   = "queued"
 	stepCounting = "counting"
@@ -36,7 +36,7 @@ type running struct {
 	s      *Service
 	export hearth.Export
 	task   *queue.Task
-	// records counts what was written so far; step and total are what else is told.
+	// records counts what was written so far; step and total are the rest of the progress.
 	records atomic.Int64
 	total   atomic.Int64
 	step    atomic.Pointer[string]
@@ -144,7 +144,7 @@ func (r *running) key() string { return filePrefix(r.export.ID) + r.export.Run }
 func (r *running) watch(ctx context.Context, stop context.CancelCauseFunc) {
 	ticker := time.NewTicker(reportEvery)
 	defer ticker.Stop()
-	told := r.export.Progress
+	published := r.export.Progress
 	for {
 		select {
 		case <-ctx.Done():
@@ -154,20 +154,20 @@ func (r *running) watch(ctx context.Context, stop context.CancelCauseFunc) {
 		now := r.progress()
 		r.task.Report(queue.Progress{Step: now.Step, Done: now.Processed, Total: now.Total})
 		var err error
-		if now == told {
+		if now == published {
 			var e hearth.Export
 			e, err = r.s.o.Store.Export(ctx, r.export.ID)
 			if err == nil && (e.Run != r.export.Run || e.Status != hearth.ExportRunning) || hearth.ErrorCode(err) == hearth.CodeNotFound {
 				err = errNotWanted
 			}
 		} else if err = r.change(ctx, func(e *hearth.Export) { e.Progress = now }, hearth.SideEffects{}); err == nil {
-			told = now
+			published = now
 		}
 		if errors.Is(err, errNotWanted) {
 			stop(errNotWanted)
 			return
 		}
-		if err != nil && ctx.Err() == nil { // what cannot be told does not end the work
+		if err != nil && ctx.Err() == nil { // what cannot be published does not end the work
 			r.s.o.Log.WarnContext(ctx, "the progress of an export was not stored", "export", r.export.ID, "err", err)
 		}
 	}
@@ -180,13 +180,13 @@ func (r *running) fail(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	switch {
 	case errors.Is(err, errNotWanted):
-		r.tellEnd(ending)
+		r.publishEnd(ending)
 		return r.s.o.Files.Delete(ending, r.key())
 	case errors.Is(cause, queue.ErrStopping), errors.Is(cause, queue.ErrLeaseLost), errors.Is(cause, context.Canceled):
-		return err // handed back, or somebody else's by now
+		return err // returned, or another worker's by now
 	case errors.Is(cause, queue.ErrCancelled):
 		err = errors.Join(err, r.ended(ending, func(e *hearth.Export) { r.s.end(e, hearth.ExportCancelled) }, hearth.SideEffects{}))
-		r.tellEnd(ending)
+		r.publishEnd(ending)
 		return err
 	}
 	code := hearth.ErrorCode(err)
@@ -206,15 +206,15 @@ func (r *running) fail(ctx context.Context, err error) error {
 		e.Progress = r.progress()
 		r.s.end(e, hearth.ExportFailed)
 	}, hearth.SideEffects{Jobs: []hearth.OutboxJob{job}})
-	if noted != nil { // tried again, so that the export does not look as if it ran for ever
+	if noted != nil { // attempted again, so that the export does not look as if it ran for ever
 		return errors.Join(err, noted)
 	}
 	return queue.Permanent(err)
 }
 
-// tellEnd tells of an export's end once more, where somebody else ended it: what this run told last may have come after that, from
-// another process.
-func (r *running) tellEnd(ctx context.Context) {
+// publishEnd publishes an export's end once more where another process ended it: what this run published last may have come
+// after that.
+func (r *running) publishEnd(ctx context.Context) {
 	if e, err := r.s.o.Store.Export(ctx, r.export.ID); err == nil && e.Status.Ended() {
 		r.s.publish(e)
 	}

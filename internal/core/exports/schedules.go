@@ -12,7 +12,7 @@ import (
 	"hearth/internal/queue"
 )
 
-// Plan is a schedule as people set it. A zero Compression is none.
+// Plan is a schedule as users set it. A zero Compression is none.
 type Plan struct {
 	Name        string
 	Recurrence  hearth.Recurrence
@@ -45,7 +45,7 @@ func (s *Service) put(plan Plan, schedule *hearth.ExportSchedule) {
 	}
 }
 
-// planOf returns what people set.
+// planOf returns what the user set.
 func planOf(s hearth.ExportSchedule) Plan {
 	return Plan{
 		Name: s.Name, Recurrence: s.Recurrence, Type: s.Type, Format: s.Format, Compression: s.Compression, Filters: s.Filters, Enabled: s.Enabled,
@@ -87,7 +87,7 @@ func (s *Service) checkSchedule(ctx context.Context, caller hearth.Caller, sched
 	return err
 }
 
-// Schedules lists the caller's schedules, everybody's for an admin, newest first.
+// Schedules lists the caller's schedules, those of all users for an admin, newest first.
 func (s *Service) Schedules(ctx context.Context, caller hearth.Caller, page hearth.Page) (hearth.List[hearth.ExportSchedule], error) {
 	owner, err := ownerOf(caller)
 	if err != nil {
@@ -96,7 +96,7 @@ func (s *Service) Schedules(ctx context.Context, caller hearth.Caller, page hear
 	return s.o.Schedules.ExportSchedules(ctx, owner, page)
 }
 
-// Schedule returns one schedule; CodeNotFound, also for somebody else's.
+// Schedule returns one schedule; CodeNotFound, also for another user's.
 func (s *Service) Schedule(ctx context.Context, caller hearth.Caller, id string) (hearth.ExportSchedule, error) {
 	schedule, err := s.o.Schedules.ExportSchedule(ctx, id)
 	if err == nil {
@@ -163,7 +163,7 @@ func (s *Service) schedule(ctx context.Context, task *queue.Task) error {
 }
 
 // OrderDue orders the export of every schedule that is due, and returns their number. An export's id follows from its schedule
-// and the time: whatever runs twice, at once or after a crash, orders once. Of several times that passed while nobody worked
+// and the time: whatever runs twice, at once or after a crash, orders once. Of several times that passed while no worker ran
 // the latest alone counts. One schedule's trouble holds up no other.
 func (s *Service) OrderDue(ctx context.Context) (ordered int, err error) {
 	now, after := s.now(), ""
@@ -265,7 +265,7 @@ func (s *Service) ordered(ctx context.Context, id string) (bool, error) {
 
 // callerOf returns a person with the rights of now; CodeForbidden for one who is kept out or gone.
 func (s *Service) callerOf(ctx context.Context, userID string) (hearth.Caller, error) {
-	user, err := s.o.People.User(ctx, userID)
+	user, err := s.o.Users.User(ctx, userID)
 	if hearth.ErrorCode(err) == hearth.CodeNotFound || err == nil && user.Disabled {
 		return hearth.Caller{}, hearth.Errorf(hearth.CodeForbidden, "the account may not be used")
 	}

@@ -17,7 +17,7 @@ import (
 	"hearth/internal/blob"
 )
 
-// The memory of a file under way: sinkBuffers buffers of sinkBuffer bytes, beside the compressor's window.
+// The memory of a file under way: sinkBuffers buffers of sinkBuffer bytes, next to the compressor's window.
 const (
 	sinkBuffer  = 256 << 10
 	sinkBuffers = 4

@@ -17,15 +17,15 @@ type DeviceNotice struct {
 	DeviceID string `json:"device_id"`
 }
 
-// DeviceConnection takes the news that a device came online or went offline; see fleet's Options. A device that nobody
-// watches costs one short read.
+// DeviceConnection schedules the notices of a device that came online or went offline; see OnConnection of package devices.
+// A device without watchers costs one short read.
 func (s *Service) DeviceConnection(ctx context.Context, device hearth.Device) {
 	if err := s.noteConnection(ctx, device); err != nil && ctx.Err() == nil {
-		s.o.Logger.WarnContext(ctx, "nobody will be told that a device's connection changed", "device", device.ID, "err", err)
+		s.o.Logger.WarnContext(ctx, "no notices of a device's changed connection were scheduled", "device", device.ID, "err", err)
 	}
 }
 
-// noteConnection leaves a job that checks the device once its connection has lasted. All changes of one span of time share a job
+// noteConnection enqueues a job that checks the device once its connection has lasted. All changes of one span of time share a job
 // that runs after its end: so a device that flaps costs one job a span, and no change comes after the last look.
 func (s *Service) noteConnection(ctx context.Context, device hearth.Device) error {
 	watches, err := s.store.DeviceWatches(ctx, device.ID)
@@ -46,7 +46,7 @@ func (s *Service) noteConnection(ctx context.Context, device hearth.Device) erro
 	return err
 }
 
-// device tells those who watch a device and know another connection than that of now.
+// device notifies the users who watch a device and were last notified of another connection than that of now.
 func (s *Service) device(ctx context.Context, job queue.Job, notice DeviceNotice) error {
 	watches, err := s.store.DeviceWatches(ctx, notice.DeviceID)
 	if err != nil {
@@ -58,18 +58,18 @@ func (s *Service) device(ctx context.Context, job queue.Job, notice DeviceNotice
 	}
 	var errs []error
 	for _, watch := range watches {
-		errs = append(errs, s.tellOfDevice(ctx, job, watch, devices[0]))
+		errs = append(errs, s.notifyOfDevice(ctx, job, watch, devices[0]))
 	}
 	return errors.Join(errs...)
 }
 
-func (s *Service) tellOfDevice(ctx context.Context, job queue.Job, watch hearth.DeviceWatch, device hearth.Device) error {
+func (s *Service) notifyOfDevice(ctx context.Context, job queue.Job, watch hearth.DeviceWatch, device hearth.Device) error {
 	now := s.now()
 	connection := device.Connection(now)
 	if connection == watch.Told || connection == hearth.Never {
 		return nil
 	}
-	user, ok, err := s.person(ctx, watch.UserID)
+	user, ok, err := s.user(ctx, watch.UserID)
 	if err != nil || !ok {
 		return err
 	}
@@ -78,16 +78,16 @@ func (s *Service) tellOfDevice(ctx context.Context, job queue.Job, watch hearth.
 		return err
 	}
 	link, name := s.o.PublicURL+"/devices/"+device.ID, mail.Line(device.Name)
-	n := news{
+	n := message{
 		user: user, at: now, told: connection, data: map[string]string{"device_id": device.ID, "device_name": device.Name},
 		kind: hearth.NotifyDeviceOnline, title: name + " is back online", body: "The device reports again.",
-		letter: mail.DeviceOnline{Device: device.Name, At: device.LastActiveAt, URL: link},
+		email: mail.DeviceOnline{Device: device.Name, At: device.LastActiveAt, URL: link},
 	}
 	if connection == hearth.Offline {
 		n.kind, n.title, n.body = hearth.NotifyDeviceOffline, name+" is offline", "The device has stopped reporting."
-		n.letter = mail.DeviceOffline{Device: device.Name, LastSeen: device.LastActiveAt, URL: link}
+		n.email = mail.DeviceOffline{Device: device.Name, LastSeen: device.LastActiveAt, URL: link}
 	}
-	return s.tell(ctx, job.ID, n)
+	return s.send(ctx, job.ID, n)
 }
 
 func (s *Service) mayRead(ctx context.Context, user hearth.User, device hearth.Device) (bool, error) {

@@ -34,7 +34,7 @@ func (s *Service) ReadAll(ctx context.Context, caller hearth.Caller) (int, error
 	return s.store.ReadNotifications(ctx, caller.UserID, s.now())
 }
 
-// Settings returns what the caller wants to be told; CodeForbidden.
+// Settings returns the caller's notification settings; CodeForbidden.
 func (s *Service) Settings(ctx context.Context, caller hearth.Caller) (hearth.NotificationSettings, error) {
 	if !caller.IsUser() {
 		return hearth.NotificationSettings{}, errDevice()
@@ -42,7 +42,7 @@ func (s *Service) Settings(ctx context.Context, caller hearth.Caller) (hearth.No
 	return s.store.NotificationSettings(ctx, caller.UserID)
 }
 
-// SetSettings replaces what the caller wants to be told, and returns it; types that are left out get their defaults.
+// SetSettings replaces the caller's notification settings and returns them; types that are left out get their defaults.
 // CodeForbidden; CodeValidationFailed, also for a device that the caller may not read.
 func (s *Service) SetSettings(ctx context.Context, caller hearth.Caller, settings hearth.NotificationSettings) (hearth.NotificationSettings, error) {
 	if !caller.IsUser() {
@@ -77,7 +77,7 @@ func (s *Service) SetSettings(ctx context.Context, caller hearth.Caller, setting
 	return s.store.NotificationSettings(ctx, caller.UserID)
 }
 
-// settingsChanges returns what differs: whoever switches a warning off leaves a trace.
+// settingsChanges returns what differs, so that a warning is not switched off without a trace.
 func settingsChanges(before, after hearth.NotificationSettings, devices []string) map[string]hearth.Change {
 	changes := map[string]hearth.Change{}
 	for kind, delivery := range after.Types {

@@ -10,7 +10,7 @@ import (
 	"hearth/internal/queue"
 )
 
-// The kinds of jobs that other parts leave behind to have somebody told.
+// The kinds of jobs that other packages enqueue to have a user notified.
 const (
 	// SecurityKind's payload is hearth.SecurityNotice.
 	SecurityKind = hearth.JobSecurity
@@ -24,46 +24,46 @@ const (
 const accountLock = 15 * time.Minute
 
 func (s *Service) security(ctx context.Context, job queue.Job, notice hearth.SecurityNotice) error {
-	user, ok, err := s.person(ctx, notice.UserID)
+	user, ok, err := s.user(ctx, notice.UserID)
 	if err != nil || !ok {
 		return err
 	}
 	sessions := s.o.PublicURL + "/account/sessions"
-	n := news{user: user, at: notice.At, mailTo: notice.Email, sealed: true}
+	n := message{user: user, at: notice.At, mailTo: notice.Email, sealed: true}
 	from := s.origin(ctx, notice)
 	switch notice.What {
 	case hearth.NoticeNewDevice:
 		n.kind, n.title = hearth.NotifyNewSignIn, "New sign-in to your account"
 		n.body = "Your account was used from a device that was not seen before. If it was not you, end that session and change your password."
-		n.letter = mail.NewSignIn{At: notice.At, UserAgent: from.UserAgent, IP: from.IP, URL: sessions}
+		n.email = mail.NewSignIn{At: notice.At, UserAgent: from.UserAgent, IP: from.IP, URL: sessions}
 	case hearth.NoticeReused:
 		n.kind, n.title = hearth.NotifyRefreshReused, "One of your sessions was ended"
-		n.body = "A key of that session was used a second time, as happens when somebody has copied it. If this comes as a surprise, change your password."
-		n.letter = mail.RefreshReused{At: notice.At, UserAgent: from.UserAgent, IP: from.IP, URL: sessions}
+		n.body = "A key of that session was used a second time, as happens when it was copied. If this comes as a surprise, change your password."
+		n.email = mail.RefreshReused{At: notice.At, UserAgent: from.UserAgent, IP: from.IP, URL: sessions}
 	case hearth.NoticePassword:
 		n.kind, n.title = hearth.NotifyPasswordChanged, "Your password was changed"
 		n.body = "Your other sessions have ended. If it was not you, reset your password."
-		n.letter = mail.PasswordChanged{At: notice.At, IP: from.IP, URL: s.o.PublicURL + "/forgot-password"}
+		n.email = mail.PasswordChanged{At: notice.At, IP: from.IP, URL: s.o.PublicURL + "/forgot-password"}
 	case hearth.NoticeEmail:
 		n.kind, n.title = hearth.NotifyEmailChanged, "Your e-mail address was changed"
-		n.body = "Your account has a new e-mail address. If it was not you, tell an administrator."
-		n.letter = mail.EmailChanged{At: notice.At, IP: from.IP, URL: s.o.PublicURL + "/account"}
+		n.body = "Your account has a new e-mail address. If it was not you, contact an administrator."
+		n.email = mail.EmailChanged{At: notice.At, IP: from.IP, URL: s.o.PublicURL + "/account"}
 	case hearth.NoticeLocked:
 		until := notice.At.Add(accountLock)
 		n.kind, n.title = hearth.NotifyAccountLocked, "Your account was locked for a while"
 		n.body = "A wrong password was entered several times. Open sessions stayed open."
-		n.letter = mail.AccountLocked{Until: until, IP: from.IP, URL: s.o.PublicURL + "/forgot-password"}
+		n.email = mail.AccountLocked{Until: until, IP: from.IP, URL: s.o.PublicURL + "/forgot-password"}
 	default:
-		return queue.Permanent(hearth.Errorf(hearth.CodeInternal, "nobody knows how to tell of %q", notice.What))
+		return queue.Permanent(hearth.Errorf(hearth.CodeInternal, "there is no notice of the kind %q", notice.What))
 	}
-	return s.tell(ctx, job.ID, n)
+	return s.send(ctx, job.ID, n)
 }
 
 // ExportNotice is the payload of a job of ExportKind: an export has ended.
 type ExportNotice struct {
 	ExportID string `json:"export_id"`
 	UserID   string `json:"user_id"`
-	// Status is completed or failed; nobody is told of another.
+	// Status is completed or failed; no other is notified.
 	Status string `json:"status"`
 	// ForceMail sends the e-mail whatever the settings say.
 	ForceMail bool `json:"force_mail"`
@@ -103,7 +103,7 @@ func (s *Service) describe(ctx context.Context, id string) (exportInfo, error) {
 }
 
 func (s *Service) export(ctx context.Context, job queue.Job, notice ExportNotice) error {
-	user, ok, err := s.person(ctx, notice.UserID)
+	user, ok, err := s.user(ctx, notice.UserID)
 	if err != nil || !ok {
 		return err
 	}
@@ -117,16 +117,16 @@ func (s *Service) export(ctx context.Context, job queue.Job, notice ExportNotice
 			return err
 		}
 	}
-	n := news{user: user, at: s.now(), data: map[string]string{"export_id": notice.ExportID}, mailNow: notice.ForceMail}
+	n := message{user: user, at: s.now(), data: map[string]string{"export_id": notice.ExportID}, mailNow: notice.ForceMail}
 	link := s.o.PublicURL + "/exports/" + notice.ExportID
 	switch notice.Status {
 	case "completed":
 		n.kind, n.title = hearth.NotifyExportReady, "Your export is ready"
 		n.body = mail.Line(info.FileName)
-		n.letter = mail.ExportReady{FileName: info.FileName, Records: info.Records, Bytes: info.Bytes, URL: link, ExpiresAt: info.ExpiresAt}
+		n.email = mail.ExportReady{FileName: info.FileName, Records: info.Records, Bytes: info.Bytes, URL: link, ExpiresAt: info.ExpiresAt}
 		if info.Schedule != "" {
 			n.title = "Your " + info.Schedule + " export is ready"
-			n.letter = mail.ScheduledExport{
+			n.email = mail.ScheduledExport{
 				Schedule: info.Schedule, What: info.What, From: info.From, To: info.To, FileName: info.FileName, Records: info.Records,
 				Bytes: info.Bytes, URL: link, ExpiresAt: info.ExpiresAt,
 			}
@@ -134,9 +134,9 @@ func (s *Service) export(ctx context.Context, job queue.Job, notice ExportNotice
 	case "failed":
 		n.kind, n.title = hearth.NotifyExportFailed, "Your export failed"
 		n.body = mail.Line(info.Reason)
-		n.letter = mail.ExportFailed{What: info.What, Reason: info.Reason, URL: link}
+		n.email = mail.ExportFailed{What: info.What, Reason: info.Reason, URL: link}
 	default:
 		return nil
 	}
-	return s.tell(ctx, job.ID, n)
+	return s.send(ctx, job.ID, n)
 }

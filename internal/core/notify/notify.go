@@ -1,7 +1,7 @@
-// Package notify tells people what concerns them: in the app, live, and by e-mail, as each of them set it.
+// Package notify sends users notifications: in the app, live, and by e-mail, as each of them set it.
 //
-// What happens elsewhere arrives as a job in the queue. Its handler stores the notification, with the e-mail as a further job,
-// in one atomic step and publishes it. The notification's id follows from the job's, so that a job that runs twice tells once.
+// What happens in other packages arrives as a job in the queue. Its handler stores the notification, with the e-mail as a further job,
+// in one atomic step and publishes it. The notification's id follows from the job's, so that a job that runs twice notifies once.
 package notify
 
 import (
@@ -17,11 +17,11 @@ import (
 	"hearth/internal/queue"
 )
 
-// LetterKind is the kind of the jobs that send an e-mail: their payload is a mail.Envelope.
-const LetterKind = "mail.letter"
+// EmailKind is the kind of the jobs that send an e-mail: their payload is a mail.Envelope.
+const EmailKind = "mail.letter"
 
-// People knows who is to be told.
-type People interface {
+// Users knows who is to be notified.
+type Users interface {
 	// User returns one user; CodeNotFound.
 	User(ctx context.Context, id string) (hearth.User, error)
 }
@@ -51,33 +51,33 @@ type Exports interface {
 	ExportSchedule(ctx context.Context, id string) (hearth.ExportSchedule, error)
 }
 
-// Options are what the service works with. Store, People, Devices and Queue are needed.
+// Options are what the service works with. Store, Users, Devices and Queue are needed.
 type Options struct {
 	Store   hearth.NotificationStore
-	People  People
+	Users   Users
 	Devices Devices
-	// Roles returns a person's organizations; nil: nobody has any.
+	// Roles returns a user's organizations; nil: none has any.
 	Roles func(ctx context.Context, userID string) (map[string]hearth.OrgRole, error)
 	// Exports are what notices of ended exports describe; nil: nothing is known of exports.
 	Exports Exports
 	Queue   queue.Queue
-	// Publisher takes the live events; nil: nobody watches.
+	// Publisher receives the live events; nil discards them.
 	Publisher hearth.Publisher
 	Clock     hearth.Clock
-	// Logger takes what nobody is there to be told; nil discards it.
+	// Logger records failures in the background; nil discards them.
 	Logger *slog.Logger
 	// PublicURL is what links in e-mails start with, without a slash at the end.
 	PublicURL string
 	// Sealer encrypts the personal parts of what waits in the queue; nil leaves them as they are.
 	Sealer Sealer
 	// Debounce is how long a device's new connection must last before users are notified, at least 1 s; 0 is 30 s. They are notified
-	// within two of it.
+	// within twice that.
 	Debounce time.Duration
 }
 
 func (o Options) validate() (Options, error) {
-	if o.Store == nil || o.People == nil || o.Devices == nil || o.Queue == nil {
-		return o, errors.New("notify: a store, people, devices and a queue are needed")
+	if o.Store == nil || o.Users == nil || o.Devices == nil || o.Queue == nil {
+		return o, errors.New("notify: a store, users, devices and a queue are needed")
 	}
 	if o.Debounce == 0 {
 		o.Debounce = 30 * time.Second
@@ -86,7 +86,7 @@ func (o Options) validate() (Options, error) {
 		return o, errors.New("notify: the debounce of connections is at least 1s")
 	}
 	if o.Publisher == nil {
-		o.Publisher = nobody{}
+		o.Publisher = noPublisher{}
 	}
 	if o.Sealer == nil {
 		o.Sealer = plainSealer{}
@@ -100,11 +100,11 @@ func (o Options) validate() (Options, error) {
 	return o, nil
 }
 
-type nobody struct{}
+type noPublisher struct{}
 
-func (nobody) Publish(...hearth.Event) {}
+func (noPublisher) Publish(...hearth.Event) {}
 
-// Service is people's notifications. Its methods may be called at once from many goroutines.
+// Service sends and keeps notifications. Its methods may be called at once from many goroutines.
 type Service struct {
 	o     Options
 	store hearth.NotificationStore
@@ -144,23 +144,23 @@ func handle[P any](do func(ctx context.Context, job queue.Job, payload P) error)
 	}
 }
 
-// news is something to tell a user.
-type news struct {
+// message is something to notify a user of.
+type message struct {
 	user    hearth.User
 	kind    hearth.NotificationType
 	title   string
 	body    string
 	data    map[string]string
-	letter  mail.Letter
+	email   mail.Email
 	at      time.Time
-	told    hearth.Connection
-	mailTo  string // "" is the user's address
-	mailNow bool   // whatever the settings say
-	sealed  bool   // the letter says where somebody was
+	told    hearth.Connection // the connection that the user knows afterwards
+	mailTo  string            // "" is the user's address
+	mailNow bool              // whatever the settings say
+	sealed  bool              // the e-mail says where the user was
 }
 
-// tell stores a notification with its e-mail, as the user set it, and sends it live. cause is the id of the job.
-func (s *Service) tell(ctx context.Context, cause string, n news) error {
+// send stores a notification with its e-mail, as the user set it, and sends it live. cause is the id of the job.
+func (s *Service) send(ctx context.Context, cause string, n message) error {
 	settings, err := s.store.NotificationSettings(ctx, n.user.ID)
 	if err != nil {
 		return err
@@ -172,8 +172,8 @@ func (s *Service) tell(ctx context.Context, cause string, n news) error {
 		},
 		Told: n.told, Hidden: !ways.InApp,
 	}
-	if (ways.Email || n.mailNow) && n.letter != nil {
-		job, err := s.letterJob(derive(cause, "mail:"+n.user.ID), n)
+	if (ways.Email || n.mailNow) && n.email != nil {
+		job, err := s.emailJob(derive(cause, "mail:"+n.user.ID), n)
 		if err != nil {
 			return err
 		}
@@ -189,39 +189,39 @@ func (s *Service) tell(ctx context.Context, cause string, n news) error {
 	return err
 }
 
-func (s *Service) letterJob(id string, n news) (hearth.OutboxJob, error) {
+func (s *Service) emailJob(id string, n message) (hearth.OutboxJob, error) {
 	address := n.mailTo
 	if address == "" {
 		address = n.user.Email
 	}
-	payload, err := json.Marshal(mail.Envelope{To: mail.Address{Name: n.user.Name, Email: address}, Letter: n.letter})
+	payload, err := json.Marshal(mail.Envelope{To: mail.Address{Name: n.user.Name, Email: address}, Email: n.email})
 	if err == nil && n.sealed {
 		var sealed []byte
 		if sealed, err = s.o.Sealer.Seal(payload); err == nil {
-			payload, err = json.Marshal(sealedLetter{sealed})
+			payload, err = json.Marshal(sealedEmail{sealed})
 		}
 	}
-	return hearth.OutboxJob{ID: id, Kind: LetterKind, Queue: string(queue.Notification), Payload: payload}, err
+	return hearth.OutboxJob{ID: id, Kind: EmailKind, Queue: string(queue.Notification), Payload: payload}, err
 }
 
-// sealedLetter is the payload of a job whose letter says where somebody was: the sealed JSON of a mail.Envelope.
-type sealedLetter struct {
+// sealedEmail is the payload of a job whose e-mail says where the user was: the sealed JSON of a mail.Envelope.
+type sealedEmail struct {
 	Sealed []byte `json:"sealed"`
 }
 
-// Letter reads the payload of a job of LetterKind.
-func (s *Service) Letter(_ context.Context, payload []byte) (envelope mail.Envelope, err error) {
-	var sealed sealedLetter
+// Email reads the payload of a job of EmailKind.
+func (s *Service) Email(_ context.Context, payload []byte) (envelope mail.Envelope, err error) {
+	var sealed sealedEmail
 	if err := json.Unmarshal(payload, &sealed); err != nil {
-		return envelope, queue.Permanent(fmt.Errorf("read a letter: %w", err))
+		return envelope, queue.Permanent(fmt.Errorf("read an e-mail: %w", err))
 	}
 	if len(sealed.Sealed) > 0 {
 		if payload, err = s.o.Sealer.Open(sealed.Sealed); err != nil {
-			return envelope, fmt.Errorf("open a letter: %w", err)
+			return envelope, fmt.Errorf("open an e-mail: %w", err)
 		}
 	}
 	if err := json.Unmarshal(payload, &envelope); err != nil {
-		return envelope, queue.Permanent(errors.New("a letter is damaged")) // what the decoder says would repeat it
+		return envelope, queue.Permanent(errors.New("an e-mail is damaged")) // what the decoder says would repeat it
 	}
 	return envelope, nil
 }
@@ -247,9 +247,9 @@ func derive(jobID, purpose string) string {
 	return queue.DeriveID(queue.IDTime(jobID), jobID+"\x00"+purpose)
 }
 
-// person returns the user to tell; ok is false where there is nobody any more, or somebody who is kept out.
-func (s *Service) person(ctx context.Context, id string) (user hearth.User, ok bool, err error) {
-	user, err = s.o.People.User(ctx, id)
+// user returns the user to notify; ok is false for one that is deleted or disabled.
+func (s *Service) user(ctx context.Context, id string) (user hearth.User, ok bool, err error) {
+	user, err = s.o.Users.User(ctx, id)
 	if hearth.ErrorCode(err) == hearth.CodeNotFound {
 		return user, false, nil
 	}

@@ -32,7 +32,7 @@ type desk struct {
 	ann   hearth.Caller
 }
 
-// flip is a sealer that nobody needs a key for.
+// flip is a sealer without a key.
 type flip struct{}
 
 func (flip) Seal(plain []byte) ([]byte, error) {
@@ -76,7 +76,7 @@ func newDesk(t *testing.T) *desk {
 		t.Fatal(err)
 	}
 	d.Service, err = notify.New(notify.Options{
-		Store: d.store, People: d.store, Devices: d.store, Queue: d.queue, Clock: clock, Debounce: settle, Sealer: flip{}, PublicURL: "https://h.example",
+		Store: d.store, Users: d.store, Devices: d.store, Queue: d.queue, Clock: clock, Debounce: settle, Sealer: flip{}, PublicURL: "https://h.example",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +105,7 @@ func (d *desk) do(kind string, payload any) error {
 			return k.Handler(d.Context(), &queue.Task{Job: queue.Job{ID: queue.NewID(time.UnixMilli(d.now.Load())), Kind: kind, Payload: data}})
 		}
 	}
-	d.Fatalf("nobody handles %s", kind)
+	d.Fatalf("no handler for %s", kind)
 	return nil
 }
 
@@ -118,7 +118,7 @@ func (d *desk) told() []hearth.Notification {
 	return list.Items
 }
 
-func (d *desk) letters() []hearth.OutboxJob {
+func (d *desk) emails() []hearth.OutboxJob {
 	d.Helper()
 	jobs, err := d.store.PendingOutbox(d.Context(), 100)
 	if err != nil {
@@ -130,8 +130,8 @@ func (d *desk) letters() []hearth.OutboxJob {
 func TestEverySecurityEventIsToldAndWhereItCameFromIsSealed(t *testing.T) {
 	t.Parallel()
 	for what, want := range map[string]struct {
-		kind   hearth.NotificationType
-		letter string
+		kind  hearth.NotificationType
+		email string
 	}{
 		hearth.NoticeNewDevice: {hearth.NotifyNewSignIn, "new_sign_in"},
 		hearth.NoticeReused:    {hearth.NotifyRefreshReused, "refresh_reused"},
@@ -147,21 +147,21 @@ func TestEverySecurityEventIsToldAndWhereItCameFromIsSealed(t *testing.T) {
 			if err := d.do(notify.SecurityKind, notice); err != nil {
 				t.Fatal(err)
 			}
-			told, letters := d.told(), d.letters()
-			if len(told) != 1 || told[0].Type != want.kind || len(letters) != 1 {
-				t.Fatalf("told is %+v, the letters are %+v", told, letters)
+			told, emails := d.told(), d.emails()
+			if len(told) != 1 || told[0].Type != want.kind || len(emails) != 1 {
+				t.Fatalf("told is %+v, the emails are %+v", told, emails)
 			}
-			if bytes.Contains(letters[0].Payload, []byte("192.0.2.7")) || bytes.Contains(letters[0].Payload, []byte("old@example.com")) {
-				t.Errorf("the letter waits as %s", letters[0].Payload)
+			if bytes.Contains(emails[0].Payload, []byte("192.0.2.7")) || bytes.Contains(emails[0].Payload, []byte("old@example.com")) {
+				t.Errorf("the e-mail waits as %s", emails[0].Payload)
 			}
-			envelope, err := d.Letter(t.Context(), letters[0].Payload)
-			if err != nil || envelope.To.Email != "old@example.com" || envelope.Letter.Kind() != want.letter {
-				t.Fatalf("the letter is %+v, %v", envelope, err)
+			envelope, err := d.Email(t.Context(), emails[0].Payload)
+			if err != nil || envelope.To.Email != "old@example.com" || envelope.Email.Kind() != want.email {
+				t.Fatalf("the e-mail is %+v, %v", envelope, err)
 			}
 			if text, err := json.Marshal(envelope); err != nil || !bytes.Contains(text, []byte("192.0.2.7")) {
-				t.Errorf("the letter says %s, %v", text, err)
+				t.Errorf("the e-mail says %s, %v", text, err)
 			}
-			// A key that is gone keeps nobody from being warned.
+			// A missing key does not stop a warning.
 			notice.Origin = []byte("sealed by a key that is gone")
 			if err := d.do(notify.SecurityKind, notice); err != nil || len(d.told()) != 2 {
 				t.Errorf("without the key: %v, told %d times", err, len(d.told()))
@@ -179,15 +179,15 @@ func TestWhatNobodyCanReadIsDeadAtOnce(t *testing.T) {
 	if err := d.do(notify.SecurityKind, "no object"); !queue.IsPermanent(err) {
 		t.Errorf("a payload that is none: %v", err)
 	}
-	if _, err := d.Letter(t.Context(), []byte("{")); !queue.IsPermanent(err) {
-		t.Errorf("a letter that is none: %v", err)
+	if _, err := d.Email(t.Context(), []byte("{")); !queue.IsPermanent(err) {
+		t.Errorf("an e-mail that is none: %v", err)
 	}
-	if err := d.do(notify.SecurityKind, hearth.SecurityNotice{UserID: "gone", What: hearth.NoticeLocked}); err != nil || len(d.letters()) != 0 {
+	if err := d.do(notify.SecurityKind, hearth.SecurityNotice{UserID: "gone", What: hearth.NoticeLocked}); err != nil || len(d.emails()) != 0 {
 		t.Errorf("somebody who is gone: %v", err)
 	}
 }
 
-// watch asks to be told of the lamp.
+// watch sets the lamp to be watched.
 func (d *desk) watch() {
 	d.Helper()
 	settings := hearth.DefaultNotificationSettings()
@@ -244,7 +244,7 @@ func TestADeviceThatFlapsIsLookedAtOnceASpan(t *testing.T) {
 			t.Errorf("a look comes after %v", wait)
 		}
 	}
-	// Back online when it is looked at, as ann knew it: there is nothing to tell.
+	// Back online when it is looked at, as ann knew it: there is no notice.
 	if err := d.do(notify.DeviceKind, notify.DeviceNotice{DeviceID: lamp}); err != nil || len(d.told()) != 0 {
 		t.Errorf("told is %+v, %v", d.told(), err)
 	}
@@ -255,7 +255,7 @@ func TestADeviceThatFlapsIsLookedAtOnceASpan(t *testing.T) {
 		}
 	}
 	told := d.told()
-	if len(told) != 1 || told[0].Type != hearth.NotifyDeviceOffline || len(d.letters()) != 0 {
-		t.Errorf("told is %+v, by mail %+v", told, d.letters()) // by e-mail only for who asks
+	if len(told) != 1 || told[0].Type != hearth.NotifyDeviceOffline || len(d.emails()) != 0 {
+		t.Errorf("told is %+v, by mail %+v", told, d.emails()) // by e-mail only for who asks
 	}
 }

@@ -89,7 +89,7 @@ func (f *Files) Ping(ctx context.Context) error {
 // Close implements mail.Sender.
 func (f *Files) Close() error { return f.root.Close() }
 
-// Dir returns the directory's path, to be told to people.
+// Dir returns the directory's path, to show to users.
 func (f *Files) Dir() string { return filepath.Clean(f.root.Name()) }
 
 func translateFile(err error) error {

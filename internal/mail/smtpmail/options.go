@@ -39,7 +39,7 @@ type Options struct {
 	Password string
 	// From is the sender of every message.
 	From mail.Address
-	// Timeout bounds one try to send, 0 is 30 s.
+	// Timeout bounds one attempt to send, 0 is 30 s.
 	Timeout time.Duration
 	// MaxConnections is how many connections there are at once, 1 to 100; 0 is 4. Further sends wait.
 	MaxConnections int

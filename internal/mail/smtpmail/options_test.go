@@ -48,7 +48,7 @@ func TestWithoutAServerMessagesAreFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // a second try of the same message is the same file
+	for range 2 { // a second attempt of the same message is the same file
 		if err := files.Send(t.Context(), message()); err != nil {
 			t.Fatal(err)
 		}

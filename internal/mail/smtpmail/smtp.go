@@ -251,7 +251,7 @@ func (s *Sender) Close() error {
 	return nil
 }
 
-// translate tells failures for good from those worth another try.
+// translate marks permanent failures as rejected.
 func translate(ctx context.Context, err error) error {
 	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		return context.Cause(ctx)

@@ -6,12 +6,11 @@ import (
 	"time"
 )
 
-// Letter is something that hearth writes to people. The letters are the types of this file; each is JSON, so that it can
-// wait in the queue.
-type Letter interface {
-	// Kind is the letter's stable name.
+// Email is the content of an e-mail. The e-mails are the types of this file; each is JSON, so that it can wait in the queue.
+type Email interface {
+	// Kind is the e-mail's stable name, in jobs and testdata.
 	Kind() string
-	// page returns what the letter says.
+	// page returns what the e-mail says.
 	page() page
 }
 
@@ -30,7 +29,7 @@ type Invitation struct {
 	ExpiresAt    time.Time `json:"expires_at"`
 }
 
-// NewSignIn tells of a sign-in from a device that was not seen before.
+// NewSignIn reports a sign-in from a device that was not seen before.
 type NewSignIn struct {
 	At        time.Time `json:"at"`
 	UserAgent string    `json:"user_agent,omitempty"`
@@ -38,7 +37,7 @@ type NewSignIn struct {
 	URL       string    `json:"url"`
 }
 
-// RefreshReused tells that a spent refresh token was used again, and the session ended.
+// RefreshReused says that a spent refresh token was used again, and the session ended.
 type RefreshReused struct {
 	At        time.Time `json:"at"`
 	UserAgent string    `json:"user_agent,omitempty"`
@@ -46,28 +45,28 @@ type RefreshReused struct {
 	URL       string    `json:"url"`
 }
 
-// PasswordChanged tells that the password is another one now.
+// PasswordChanged says that the password was changed.
 type PasswordChanged struct {
 	At  time.Time `json:"at"`
 	IP  string    `json:"ip,omitempty"`
 	URL string    `json:"url"`
 }
 
-// EmailChanged tells the old address that the account has a new one.
+// EmailChanged goes to the old address and says that the account has a new one.
 type EmailChanged struct {
 	At  time.Time `json:"at"`
 	IP  string    `json:"ip,omitempty"`
 	URL string    `json:"url"`
 }
 
-// AccountLocked tells that wrong passwords locked the account for a while.
+// AccountLocked says that wrong passwords locked the account for a while.
 type AccountLocked struct {
 	Until time.Time `json:"until"`
 	IP    string    `json:"ip,omitempty"`
 	URL   string    `json:"url"`
 }
 
-// ExportReady tells that a file can be fetched.
+// ExportReady says that a file can be fetched.
 type ExportReady struct {
 	FileName  string    `json:"file_name"`
 	Records   int64     `json:"records"`
@@ -76,16 +75,16 @@ type ExportReady struct {
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
-// ExportFailed tells that a file could not be made.
+// ExportFailed says that a file could not be made.
 type ExportFailed struct {
-	// What is the export's type for people, such as "logs".
+	// What is the export's type as users know it, such as "logs".
 	What string `json:"what"`
-	// Reason is a sentence for people.
+	// Reason is a sentence for the user.
 	Reason string `json:"reason"`
 	URL    string `json:"url"`
 }
 
-// DeviceOffline tells that a device fell silent.
+// DeviceOffline says that a device stopped reporting.
 type DeviceOffline struct {
 	Device string `json:"device"`
 	// LastSeen is zero for a device that was never seen.
@@ -93,7 +92,7 @@ type DeviceOffline struct {
 	URL      string    `json:"url"`
 }
 
-// DeviceOnline tells that a device is back.
+// DeviceOnline says that a device is back.
 type DeviceOnline struct {
 	Device string    `json:"device"`
 	At     time.Time `json:"at"`
@@ -114,40 +113,40 @@ type ScheduledExport struct {
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
-// Kind is the letter's name in jobs and templates.
+// Kind implements Email.
 func (PasswordReset) Kind() string { return "password_reset" }
 
-// Kind is the letter's name in jobs and templates.
+// Kind implements Email.
 func (Invitation) Kind() string { return "invitation" }
 
-// Kind is the letter's name in jobs and templates.
+// Kind implements Email.
 func (NewSignIn) Kind() string { return "new_sign_in" }
 
-// Kind is the letter's name in jobs and templates.
+// Kind implements Email.
 func (RefreshReused) Kind() string { return "refresh_reused" }
 
-// Kind is the letter's name in jobs and templates.
+// Kind implements Email.
 func (PasswordChanged) Kind() string { return "password_changed" }
 
-// Kind is the letter's name in jobs and templates.
+// Kind implements Email.
 func (EmailChanged) Kind() string { return "email_changed" }
 
-// Kind is the letter's name in jobs and templates.
+// Kind implements Email.
 func (AccountLocked) Kind() string { return "account_locked" }
 
-// Kind is the letter's name in jobs and templates.
+// Kind implements Email.
 func (ExportReady) Kind() string { return "export_ready" }
 
-// Kind is the letter's name in jobs and templates.
+// Kind implements Email.
 func (ExportFailed) Kind() string { return "export_failed" }
 
-// Kind is the letter's name in jobs and templates.
+// Kind implements Email.
 func (DeviceOffline) Kind() string { return "device_offline" }
 
-// Kind is the letter's name in jobs and templates.
+// Kind implements Email.
 func (DeviceOnline) Kind() string { return "device_online" }
 
-// Kind is the letter's name in jobs and templates.
+// Kind implements Email.
 func (ScheduledExport) Kind() string { return "scheduled_export" }
 
 // page is what the layouts show, top to bottom.
@@ -171,7 +170,7 @@ func (l PasswordReset) page() page {
 	return page{
 		Subject: "Reset your password",
 		Title:   "Reset your password",
-		Lines:   []string{"Somebody, most likely you, asked for a new password for your account.", "The link works once, until " + when(l.ExpiresAt) + ". All your open sessions end when you set the new password."},
+		Lines:   []string{"A new password was requested for your account, most likely by you.", "The link works once, until " + when(l.ExpiresAt) + ". All your open sessions end when you set the new password."},
 		Button:  "Choose a new password", URL: l.URL,
 		Note: "If it was not you, do nothing: your password stays as it is.",
 	}
@@ -184,7 +183,7 @@ func (l Invitation) page() page {
 		Lines:   []string{fmt.Sprintf("%s would like you to join the organization %s.", Line(l.Inviter), Line(l.Organization))},
 		Facts:   []fact{{"Your role", l.Role}, {"Valid until", when(l.ExpiresAt)}},
 		Button:  "Accept the invitation", URL: l.URL,
-		Note: "If you do not know who invites you, do nothing: nobody is told.",
+		Note: "If you do not know who invites you, do nothing: no one is notified.",
 	}
 }
 
@@ -203,7 +202,7 @@ func (l RefreshReused) page() page {
 	return page{
 		Subject: "We ended one of your sessions",
 		Title:   "We ended one of your sessions", Alarm: true,
-		Lines: []string{"A key of that session was used a second time. That happens when somebody has copied it, so the session was ended everywhere and you have to sign in again there.",
+		Lines: []string{"A key of that session was used a second time. That happens when it was copied, so the session was ended everywhere and you have to sign in again there.",
 			"If this comes as a surprise, change your password."},
 		Facts:  place(l.At, l.UserAgent, l.IP),
 		Button: "Review your sessions", URL: l.URL,
@@ -228,7 +227,7 @@ func (l EmailChanged) page() page {
 		Lines:  []string{"Your account has another e-mail address now. This is the last message to this one."},
 		Facts:  place(l.At, "", l.IP),
 		Button: "See your account", URL: l.URL,
-		Note: "If it was not you, tell an administrator: links for a new password go to the other address now.",
+		Note: "If it was not you, contact an administrator: links for a new password go to the other address now.",
 	}
 }
 
@@ -236,7 +235,7 @@ func (l AccountLocked) page() page {
 	return page{
 		Subject: "Your account is locked for a while",
 		Title:   "Your account is locked for a while", Alarm: true,
-		Lines:  []string{"Somebody entered a wrong password for your account several times. To keep it safe, nobody can sign in until the time below. Sessions that are open stay open."},
+		Lines:  []string{"A wrong password was entered for your account several times. To keep it safe, sign-in is blocked until the time below. Open sessions stay open."},
 		Facts:  withIP([]fact{{"Locked until", when(l.Until)}}, l.IP),
 		Button: "Reset your password", URL: l.URL,
 		Note: "If it was you, wait, or reset your password.",
@@ -274,7 +273,7 @@ func (l DeviceOffline) page() page {
 		Lines:  []string{"The device has stopped reporting."},
 		Facts:  []fact{{"Last seen", seen}},
 		Button: "See the device", URL: l.URL,
-		Note: "You asked to be told about this device.",
+		Note: "You asked for notifications about this device.",
 	}
 }
 
@@ -285,7 +284,7 @@ func (l DeviceOnline) page() page {
 		Lines:   []string{"The device reports again."},
 		Facts:   []fact{{"Since", when(l.At)}},
 		Button:  "See the device", URL: l.URL,
-		Note: "You asked to be told about this device.",
+		Note: "You asked for notifications about this device.",
 	}
 }
 

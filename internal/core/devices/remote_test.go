@@ -10,7 +10,7 @@ import (
 	"hearth"
 )
 
-// relay returns a fleet's news of devices to another, as instances do.
+// relay passes the changes of one service's devices to another, as instances do.
 type relay struct {
 	to   *Service
 	mine *watcher
@@ -20,18 +20,18 @@ func (r *relay) Publish(events ...hearth.Event) {
 	r.mine.Publish(events...)
 	for _, e := range events {
 		if d, ok := e.Data.(hearth.Device); ok && e.Type == hearth.EventDeviceUpdate && r.to != nil {
-			r.to.ChangedElsewhere(d.ID, e.Scope, d.LastActiveAt)
+			r.to.ChangedRemotely(d.ID, e.Scope, d.LastActiveAt)
 		}
 	}
 }
 
-// Two instances that watch the same devices tell of each change once between them.
-func TestOneOfTwoInstancesTellsOfAConnection(t *testing.T) {
+// Two instances that watch the same devices publish each change once between them.
+func TestOneOfTwoInstancesPublishesAConnection(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		var turned [2]atomic.Int32
-		var all [2]*bundle
+		var all [2]*fixture
 		var relays [2]*relay
 		for i := range all {
 			relays[i] = &relay{}
@@ -47,7 +47,7 @@ func TestOneOfTwoInstancesTellsOfAConnection(t *testing.T) {
 			b.Start()
 		}
 		d := all[0].create(t, ann, NewDevice{Name: "d", Interval: 10})
-		told := func(what string, want int) {
+		expect := func(what string, want int) {
 			t.Helper()
 			synctest.Wait()
 			got := 0
@@ -60,26 +60,26 @@ func TestOneOfTwoInstancesTellsOfAConnection(t *testing.T) {
 				}
 			}
 			if got != want {
-				t.Errorf("%s: told %d times, want %d (100 for each event of silence)", what, got, want)
+				t.Errorf("%s: published %d times, want %d (100 for each event of silence)", what, got, want)
 			}
 		}
 		all[1].beat(t, ann, d.ID, "")
 		time.Sleep(time.Second)
-		told("heard by one that does not lead", 1)
+		expect("heard by one that does not lead", 1)
 		all[0].beat(t, ann, d.ID, "")
 		time.Sleep(time.Second)
-		told("heard by the other", 0)
+		expect("heard by the other", 0)
 		for range 10 { // the leader hears nothing of it for longer than the device may be silent
 			time.Sleep(10 * time.Second)
 			all[1].beat(t, ann, d.ID, "")
 		}
 		time.Sleep(time.Second)
-		told("heard by one alone", 0)
+		expect("heard by one alone", 0)
 		time.Sleep(40 * time.Second)
-		told("silent", 101)
+		expect("silent", 101)
 		all[1].beat(t, ann, d.ID, "")
 		time.Sleep(time.Second)
-		told("back", 1)
+		expect("back", 1)
 		for _, b := range all {
 			b.close()
 		}
@@ -110,7 +110,7 @@ func TestAChangeElsewhereIsReadAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.ChangedElsewhere(d.ID, changed.Scope(), changed.LastActiveAt)
+	b.ChangedRemotely(d.ID, changed.Scope(), changed.LastActiveAt)
 	if items := list().Items; len(items) != 1 || items[0].Name != "after" {
 		t.Errorf("the list has %+v", items)
 	}
@@ -121,7 +121,7 @@ func TestAChangeElsewhereIsReadAtOnce(t *testing.T) {
 	if err := b.store.DeleteDevice(t.Context(), d.ID, func(hearth.Device) error { return nil }, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
-	b.RemovedElsewhere(d.ID, changed.Scope())
+	b.RemovedRemotely(d.ID, changed.Scope())
 	if items := list().Items; len(items) != 0 {
 		t.Errorf("the list still has %+v", items)
 	}
