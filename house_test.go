@@ -66,7 +66,7 @@ func mayImport(dir string) []string {
 	case slices.Contains(capabilities, dir):
 		return append([]string{root, throughput, keyFile}, ports...)
 	case dir == "internal/api", dir == "internal/realtime":
-		return append([]string{root, "internal/observe", dir + "/..."}, capabilities...)
+		return append([]string{root, "internal/observe", busPort, dir + "/..."}, capabilities...)
 	case dir == "internal/sealer":
 		return []string{root, keyFile}
 	case dir == "internal/realtime/redisbroker":
@@ -111,7 +111,7 @@ func mayImport(dir string) []string {
 		case strings.HasPrefix(dir, home+"/redis"):
 			return []string{root, home, dir + "/...", redisConn, busPort, redisBus}
 		case strings.HasPrefix(dir, home+"/"):
-			return []string{root, home, dir + "/..."}
+			return []string{root, home, dir + "/...", busPort}
 		}
 	}
 	if slices.Contains(homes, dir) {

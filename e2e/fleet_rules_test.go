@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hearth/client/live"
+	"hearth/internal/bus/redisbus"
 	"hearth/internal/queue/redisqueue"
 	"hearth/internal/redisconn"
 )
@@ -180,7 +181,9 @@ func TestAFleetIsOneService(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		q, err := redisqueue.Open(redisqueue.Options{Conn: conn})
+		end := redisbus.New(conn)
+		defer end.Close()
+		q, err := redisqueue.Open(redisqueue.Options{Bus: end})
 		if err != nil {
 			t.Fatal(err)
 		}

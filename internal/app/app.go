@@ -108,7 +108,7 @@ func (p *parts) serve(ctx context.Context, ready func(Serving)) error {
 		return err
 	}
 	p.followBus(ctx)
-	p.receiveEventsOfWorkers(ctx)
+	p.receiveEventsOfWorkers()
 	p.devices.Start()
 	p.stack.Go(ctx, "background work", p.backgroundWork()...)
 	p.lead(ctx)

@@ -14,6 +14,7 @@ import (
 	"hearth/internal/blob/s3blob"
 	"hearth/internal/bus"
 	"hearth/internal/bus/redisbus"
+	"hearth/internal/bus/sqlitebus"
 	"hearth/internal/config"
 	"hearth/internal/core/account"
 	"hearth/internal/invalidate"
@@ -69,6 +70,7 @@ type base struct {
 	keys      *keyshare.Files
 	fieldKeys *sealer.Ring // nil: fields are stored as they are
 	fleet
+	bus      bus.Bus
 	queue    queue.Backend
 	jobMeter *meters.Jobs
 	cache    kv.Cache
@@ -78,7 +80,7 @@ type base struct {
 // fleet is what instances share; the pointers are nil where this process is alone.
 type fleet struct {
 	redis  *redisconn.Conn
-	bus    *redisbus.Bus
+	shared *redisbus.Bus
 	others *invalidate.Others
 	asker  *bus.Asker
 	leader *leader.Leader
@@ -114,13 +116,16 @@ func openBase(ctx context.Context, s Settings, stack *lifecycle.Stack) (b base, 
 	if b.fleet, err = b.joinFleet(ctx); err != nil {
 		return b, err
 	}
+	if b.fieldKeys, err = b.keys.FieldKeys(ctx); err != nil {
+		return b, err
+	}
+	if b.bus, err = b.openBus(ctx); err != nil {
+		return b, err
+	}
 	if b.queue, err = b.openQueue(ctx); err != nil {
 		return b, err
 	}
 	b.jobMeter = meters.NewJobs(b.metrics.Registry, b.queue)
-	if b.fieldKeys, err = b.keys.FieldKeys(ctx); err != nil {
-		return b, err
-	}
 	if b.files, err = openFiles(cfg.BlobURL, filepath.Join(cfg.DataDir, "files")); err != nil {
 		return b, err
 	}
@@ -179,10 +184,10 @@ func (b base) joinFleet(ctx context.Context) (f fleet, err error) {
 	}
 	// Not required: without it everything goes on, slower and alone.
 	b.opened("redis", func() error { f.redis.Close(); return nil }, observe.Check{Name: "redis", Probe: f.redis.Ping})
-	f.bus = redisbus.New(f.redis)
-	b.stack.Add("bus", func(context.Context) error { f.bus.Close(); return nil })
-	f.others = invalidate.New(f.bus, b.Logger)
-	if f.asker, err = bus.NewAsker(bus.AskerOptions{Bus: f.bus, Logger: b.Logger}); err != nil {
+	f.shared = redisbus.New(f.redis)
+	b.stack.Add("bus", func(context.Context) error { f.shared.Close(); return nil })
+	f.others = invalidate.New(f.shared, b.Logger)
+	if f.asker, err = bus.NewAsker(bus.AskerOptions{Bus: f.shared, Logger: b.Logger}); err != nil {
 		return f, err
 	}
 	leases, err := rediskv.NewLeases(rediskv.LeasesOptions{Conn: f.redis, Clock: b.Clock})
@@ -190,12 +195,29 @@ func (b base) joinFleet(ctx context.Context) (f fleet, err error) {
 	return f, err
 }
 
+// openBus opens the way between processes: over Redis, or, for those of one data directory, over a file there.
+func (b base) openBus(ctx context.Context) (bus.Bus, error) {
+	if b.shared != nil {
+		return b.shared, nil
+	}
+	options := sqlitebus.Options{Path: filepath.Join(b.Config.DataDir, "bus.db"), Clock: b.Clock, Logger: b.Logger}
+	if sealer := b.sealer(messageField); sealer != nil {
+		options.Sealer = sealer
+	}
+	local, err := sqlitebus.Open(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	b.stack.Add("bus", func(context.Context) error { return local.Close() })
+	return local, nil
+}
+
 // openQueue opens the jobs: in Redis where instances share it, else in a file of the data directory. Nothing runs them yet.
 func (b base) openQueue(ctx context.Context) (opened queue.Backend, err error) {
 	if b.redis != nil {
-		opened, err = redisqueue.Open(redisqueue.Options{Conn: b.redis, Clock: b.Clock})
+		opened, err = redisqueue.Open(redisqueue.Options{Bus: b.shared, Clock: b.Clock})
 	} else {
-		opened, err = sqlitequeue.Open(ctx, sqlitequeue.Options{Path: filepath.Join(b.Config.DataDir, "queue.db"), Clock: b.Clock})
+		opened, err = sqlitequeue.Open(ctx, sqlitequeue.Options{Path: filepath.Join(b.Config.DataDir, "queue.db"), Clock: b.Clock, Bus: b.bus})
 	}
 	if err != nil {
 		return nil, err
@@ -215,7 +237,7 @@ func (b base) openCache() (kv.Cache, error) {
 	if err != nil || b.redis == nil {
 		return near, err
 	}
-	shared, err := rediskv.NewCache(rediskv.CacheOptions{Conn: b.redis, Near: near})
+	shared, err := rediskv.NewCache(rediskv.CacheOptions{Bus: b.shared, Near: near})
 	if err != nil {
 		return nil, err
 	}

@@ -58,10 +58,11 @@ type parts struct {
 	api       *api.API
 }
 
-// What encrypts which field is named by these; the names are stored.
+// What encrypts which field is named by these; the names of all but messages are stored.
 const (
-	originField = "session.origin"
-	noticeField = "notice"
+	originField  = "session.origin"
+	noticeField  = "notice"
+	messageField = "message"
 )
 
 // build opens everything that the program stands on and builds every part. Nothing listens and no background work runs yet.
@@ -226,7 +227,7 @@ func (p *parts) openRealtime(ctx context.Context) (_ *realtime.Node, err error) 
 			return nil, err
 		}
 		options.Broker = func(node *centrifuge.Node) (realtime.Broker, error) {
-			return redisbroker.New(node, redisbroker.Options{Conn: p.redis, Clock: p.Clock, Logger: p.Logger})
+			return redisbroker.New(node, redisbroker.Options{Bus: p.shared, Clock: p.Clock, Logger: p.Logger})
 		}
 	}
 	node, err := realtime.New(options)

@@ -6,12 +6,14 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/api"
 	"hearth/internal/core/account"
 	"hearth/internal/invalidate"
 	"hearth/internal/keyshare"
 	"hearth/internal/leader"
 	"hearth/internal/lifecycle"
 	"hearth/internal/queue"
+	"hearth/internal/realtime"
 	"hearth/internal/sealer"
 )
 
@@ -71,6 +73,21 @@ func (p *parts) followBus(ctx context.Context) {
 		p.others.Run(ctx, invalidate.Caches{Devices: p.devices, Users: p.accounts, Roles: p.orgs, Streams: p.realtime})
 	})
 	p.stack.Go(ctx, "questions of other instances", p.asker.Run)
+}
+
+// receiveEventsOfWorkers shows in the streams what workers of the same data directory do. In a fleet the broker does that.
+func (p *parts) receiveEventsOfWorkers() {
+	if p.redis == nil {
+		relayed := p.realtime.FollowRelay(p.bus)
+		p.stack.Add("events of workers", func(context.Context) error { relayed.Close(); return nil })
+	}
+}
+
+// sendEventsToServer has the events of this process reach the streams of the server of the same data directory.
+func (p *parts) sendEventsToServer(ctx context.Context) {
+	relay := realtime.NewRelay(p.bus, api.EncodeEvent, p.Logger)
+	p.events.add(relay)
+	p.stack.Go(ctx, "events to the server", relay.Run)
 }
 
 // lead lets this instance be the one of several that notifies users of devices that fell silent.

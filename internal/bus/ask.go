@@ -21,7 +21,7 @@ type AskerOptions struct {
 	Wait time.Duration
 	// Keep is how long the others' answers to one question are used again; 0 is 1 s.
 	Keep time.Duration
-	// Logger is told of answers that cannot be given; nil discards it.
+	// Logger gets answers that cannot be sent; nil discards them.
 	Logger *slog.Logger
 }
 
@@ -46,7 +46,7 @@ const (
 	questionsTopic = "questions"
 	answersTopic   = "answers:"
 
-	// maxInquiries bounds the different questions of a moment; whoever asks one more hears nobody else.
+	// maxInquiries bounds the different questions of a moment; a caller with one more gets its own answer only.
 	maxInquiries = 1024
 	// maxQuestions bounds the questions that wait to be answered; one beyond it is not.
 	maxQuestions = 1024
@@ -155,7 +155,7 @@ func (a *Asker) Run(ctx context.Context) {
 	}
 }
 
-// ask returns the others' answers. Whoever asks the same meanwhile, or soon after, gets the same ones.
+// ask returns the others' answers. A caller with the same question meanwhile, or soon after, gets the same ones.
 func (a *Asker) ask(ctx context.Context, name, argument string) []string {
 	if !a.up.Load() {
 		return nil
@@ -259,7 +259,7 @@ func (a *Asker) heard(m Message) {
 	}
 }
 
-// answer answers another process: with nothing what this one does not understand, so that nobody waits for it.
+// answer answers another process: with nothing what this one does not understand, so that none waits for it.
 func (a *Asker) answer(ctx context.Context, q question) {
 	var text []byte
 	if own := a.answerers[q.name]; own != nil {

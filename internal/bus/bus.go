@@ -6,9 +6,9 @@
 //   - Order: the messages of a topic are heard in one order by all, and those of one publisher in the order in which its calls of
 //     Publish returned. On one machine and on one Redis server that holds across topics as well; in a Redis cluster it does not.
 //   - At most once: a message is heard once, by the listeners that follow its topic at that time, in the publisher's process
-//     too. It is not kept for others and never replayed: what has to survive is stored elsewhere, and read again after Up.
-//   - No silent loss: while a process's link is down it hears nothing. Its listeners are told by Down within a second, and by Up when
-//     everything that they follow is heard again. Publish fails with CodeUnavailable where the link is known to be down; the message
+//     too. It is not kept for others and never replayed: what has to survive is stored, and read again after Up.
+//   - No silent loss: while a process's link is down it hears nothing. Down of its listeners is called within a second, and Up
+//     when everything that they follow is heard again. Publish fails with CodeUnavailable where the link is known to be down; the message
 //     is lost.
 //   - Bounds: a topic has 1 to 200 bytes, a message up to 4 MiB; CodeValidationFailed beyond.
 //   - Cost: a process receives only the topics that it follows (the SQLite adapter reads all of its file and passes on only those).
@@ -30,7 +30,7 @@ type Bus interface {
 	// Publish sends a message to all that follow the topic. Errors: CodeUnavailable, CodeValidationFailed.
 	Publish(ctx context.Context, topic, data string) error
 	// PublishCounted is Publish, and returns how many processes the message was sent to, this one included if it follows the topic;
-	// Uncounted where nobody knows.
+	// Uncounted where that is not known.
 	PublishCounted(ctx context.Context, topic, data string) (processes int, err error)
 	// Listen begins to listen, until the subscription is closed.
 	Listen(l Listener) Subscription

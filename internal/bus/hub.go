@@ -54,7 +54,7 @@ func (h *Hub) SetDown() {
 	}
 }
 
-// Topics returns all topics that somebody here follows.
+// Topics returns all topics that a listener follows.
 func (h *Hub) Topics() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -65,7 +65,7 @@ func (h *Hub) Topics() []string {
 	return topics
 }
 
-// Follows reports whether somebody here follows the topic.
+// Follows reports whether a listener follows the topic.
 func (h *Hub) Follows(topic string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -160,7 +160,7 @@ func (s *subscription) hear(m Message) {
 	}
 }
 
-// run tells the listener of the link until the subscription is closed.
+// run calls Up and Down until the subscription is closed.
 func (s *subscription) run() {
 	defer close(s.over)
 	for s.ctx.Err() == nil {

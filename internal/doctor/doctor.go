@@ -119,7 +119,7 @@ func ownerOf(info fs.FileInfo) uint32 {
 
 // keyFiles are the secrets in the data directory.
 func keyFiles() []string {
-	return []string{"keys.json", "field-keys.json", "idempotency.key", "invitations.key", "hearth.db", "queue.db"}
+	return []string{"keys.json", "field-keys.json", "idempotency.key", "invitations.key", "hearth.db", "queue.db", "bus.db"}
 }
 
 func (d *doctor) dataDir() {

@@ -14,7 +14,7 @@ import (
 	"hearth/internal/realtime"
 )
 
-// FlowOf says whose flow is asked for: the scopes' within Reach, and the streams of User, or everybody's.
+// FlowOf says whose flow is asked for: the scopes' within Reach, and the streams of User, or all.
 type FlowOf struct {
 	Reach     hearth.Reach
 	User      string
@@ -40,8 +40,8 @@ func NewFlow(asker *bus.Asker, own func(FlowOf) analytics.Flow) func(context.Con
 // streams are the open streams of a process.
 type streams struct {
 	realtime.Stats
-	// People and Read are the ones that Users and Channels count; only a fleet needs them.
-	People, Read realtime.Distinct
+	// UserSet and ChannelSet are those that Users and Channels count; only a fleet needs them.
+	UserSet, ChannelSet realtime.Distinct
 }
 
 // NewStreams returns what counts the open streams of all processes.
@@ -49,7 +49,7 @@ func NewStreams(asker *bus.Asker, node *realtime.Node) func(context.Context) api
 	question := bus.NewQuestion(asker, "streams", func(struct{}) streams {
 		own := streams{Stats: node.Stats()}
 		if asker != nil {
-			own.People, own.Read = node.Readers()
+			own.UserSet, own.ChannelSet = node.Readers()
 		}
 		return own
 	})
@@ -64,7 +64,7 @@ func sumStreams(each []streams) (all api.StreamStats) {
 		all.Connections.WebSocket += one.Connections.WebSocket
 		all.Connections.SSE += one.Connections.SSE
 		all.MessagesPerSecond += one.MessagesPerSecond
-		people, read = people.Union(one.People), read.Union(one.Read)
+		people, read = people.Union(one.UserSet), read.Union(one.ChannelSet)
 		users.add(one.Users)
 		channels.add(one.Channels)
 	}

@@ -17,7 +17,7 @@ func TestStreamsOfSeveralProcessesAddUp(t *testing.T) {
 		return all
 	}
 	of := func(sockets, sse int, users, channels []string) streams {
-		s := streams{People: realtime.DistinctOf(users), Read: realtime.DistinctOf(channels)}
+		s := streams{UserSet: realtime.DistinctOf(users), ChannelSet: realtime.DistinctOf(channels)}
 		s.Users, s.Channels, s.MessagesPerSecond = len(users), len(channels), 0.1
 		s.Connections.WebSocket, s.Connections.SSE = sockets, sse
 		return s

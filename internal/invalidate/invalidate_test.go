@@ -12,7 +12,7 @@ import (
 	"hearth/internal/invalidate"
 )
 
-// caches notes what it is told, for every part.
+// caches notes each call, for every part.
 type caches chan string
 
 func (c caches) ChangedRemotely(id string, scope hearth.Scope, last time.Time) {

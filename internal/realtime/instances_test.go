@@ -3,6 +3,8 @@ package realtime
 import (
 	"context"
 	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	gocent "github.com/centrifugal/centrifuge-go"
 
 	"hearth"
+	"hearth/internal/bus/redisbus"
 	"hearth/internal/realtime/redisbroker"
 	"hearth/internal/redisconn"
 	"hearth/internal/testserver"
@@ -25,7 +28,8 @@ func instances(t testing.TB, server *testserver.Redis, count int, change ...func
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(conn.Close)
+		end := redisbus.New(conn)
+		t.Cleanup(func() { end.Close(); conn.Close() })
 		presence, err := redisbroker.NewPresence(conn, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -42,7 +46,7 @@ func instances(t testing.TB, server *testserver.Redis, count int, change ...func
 			o.CursorKey = []byte("a key that all instances share....")
 			o.Presence, o.Tickets = presence, tickets
 			o.Broker = func(node *centrifuge.Node) (_ Broker, err error) {
-				options := redisbroker.Options{Conn: conn, Timeout: 5 * time.Second}
+				options := redisbroker.Options{Bus: end, Timeout: 5 * time.Second}
 				for _, f := range change {
 					f(&options)
 				}
@@ -361,4 +365,39 @@ func BenchmarkDelayBetweenInstances(b *testing.B) {
 	b.ReportMetric(float64(delays[len(delays)/2].Microseconds())/1000, "p50-ms")
 	b.ReportMetric(float64(delays[len(delays)*99/100].Microseconds())/1000, "p99-ms")
 	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkTrafficOfInstances measures what Redis sends for an event that has one reader, by the number of instances.
+func BenchmarkTrafficOfInstances(b *testing.B) {
+	for _, count := range []int{2, 8} {
+		b.Run(strconv.Itoa(count), func(b *testing.B) {
+			server := testserver.StartRedis(b)
+			all := instances(b, server, count)
+			ann, token := all[0].user(0)
+			lamps := make([]hearth.Device, count)
+			streams := make([]*eventStream, count)
+			for i, w := range all { // each instance has a reader, of a device of its own
+				lamps[i] = all[0].device(ownedBy(ann.UserID))
+				streams[i] = w.open(b, token, channels(deviceChannel(lamps[i])), "")
+				streams[i].head(b)
+			}
+			sent := func() (bytes float64) {
+				_, rest, _ := strings.Cut(server.Do("INFO", "stats"), "total_net_output_bytes:")
+				number, _, _ := strings.Cut(strings.TrimSpace(rest), "\n")
+				bytes, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+				if err != nil {
+					b.Fatal(err)
+				}
+				return bytes
+			}
+			before := sent()
+			for b.Loop() {
+				all[0].node.Publish(heartbeat(lamps[1], 1))
+				if _, ok := streams[1].next(b); !ok {
+					b.Fatal("the stream ended")
+				}
+			}
+			b.ReportMetric((sent()-before)/float64(b.N), "bytes/event")
+		})
+	}
 }

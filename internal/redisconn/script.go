@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha1" //nolint:gosec // Redis names scripts by it; nothing rests on its strength
 	"encoding/hex"
+	"io/fs"
+	"strings"
 
 	"github.com/redis/rueidis"
 )
@@ -11,10 +13,18 @@ import (
 // Script is a Lua script that Redis runs as one atomic step. Its keys lie in one slot of a cluster.
 type Script struct{ text, sum string }
 
-// NewScript makes a script of its text.
-func NewScript(text string) *Script {
-	sum := sha1.Sum([]byte(text)) //nolint:gosec // see above
-	return &Script{text: text, sum: hex.EncodeToString(sum[:])}
+// Load makes a script of embedded files, scripts/NAME.lua each, one after the other. It panics where one is missing.
+func Load(files fs.FS, names ...string) *Script {
+	var text strings.Builder
+	for _, name := range names {
+		part, err := fs.ReadFile(files, "scripts/"+name+".lua")
+		if err != nil {
+			panic("redisconn: " + err.Error())
+		}
+		text.Write(part)
+	}
+	sum := sha1.Sum([]byte(text.String())) //nolint:gosec // see above
+	return &Script{text: text.String(), sum: hex.EncodeToString(sum[:])}
 }
 
 // Call is a script with its keys and arguments.

@@ -96,7 +96,7 @@ func allAnswer(t *testing.T, s Service) {
 	a := start(t, s, processOptions{AskerOptions: options, name: "a"})
 	b := start(t, s, processOptions{AskerOptions: options, name: "b"})
 	c := start(t, s, processOptions{AskerOptions: options, name: "c"})
-	// It does not know the question, and says so: nobody waits for it.
+	// It does not know the question, and says so: none waits for it.
 	start(t, s, processOptions{AskerOptions: options, name: "old", question: "something else"})
 	publish(t, s.Join(t), "questions", "nonsense")
 	a.hears(t, "x y", "a", "b", "c")

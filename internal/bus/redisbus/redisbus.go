@@ -1,5 +1,5 @@
-// Package redisbus is the bus of a fleet: publish and subscribe of Redis. A topic is a channel, so that an instance is sent what
-// somebody there follows, and nothing else.
+// Package redisbus is the bus of a fleet: publish and subscribe of Redis. A topic is a channel, so that Redis sends an instance what
+// its listeners follow, and nothing else.
 package redisbus
 
 import (
@@ -61,14 +61,14 @@ func (b *Bus) Close() {
 	b.work.Wait()
 }
 
-// Conn returns the connection, for what is stored beside the messages.
+// Conn returns the connection, for what is stored with the messages.
 func (b *Bus) Conn() *redisconn.Conn { return b.conn }
 
 // ID implements bus.Bus.
 func (b *Bus) ID() string { return b.id }
 
-// Channel returns the channel of a topic. A script that writes and tells of it in one step publishes there the ID and the data,
-// one after the other.
+// Channel returns the channel of a topic. A script that stores something and publishes it in one step publishes there the ID
+// and the data, one after the other.
 func (b *Bus) Channel(topic string) string { return b.prefix + topic }
 
 // Publish implements bus.Bus.
@@ -152,7 +152,7 @@ func (b *Bus) run(ctx context.Context) {
 	}
 }
 
-// unlink tells everybody that the connection is gone.
+// unlink takes the link down, and ends all waiting.
 func (b *Bus) unlink() {
 	b.hub.SetDown()
 	b.mu.Lock()
@@ -178,7 +178,7 @@ func (b *Bus) hear(ctx context.Context) {
 	}
 	b.mu.Unlock()
 	l := link{client: client, channels: map[string]struct{}{}}
-	// Also where nobody follows anything, so that a lost connection is noticed.
+	// Also where nothing is followed, so that a lost connection is noticed.
 	if client.Do(ctx, client.B().Ping().Build()).Error() != nil || b.adjust(ctx, l) != nil {
 		return
 	}

@@ -1,5 +1,5 @@
-// Package sqlitebus is the bus of the processes that share a data directory, such as a worker beside the server: a table in an SQLite
-// file, which each reads on when the file has changed. A message arrives within about 60 ms in another process.
+// Package sqlitebus is the bus of the processes that share a data directory, such as a server and its worker: a table in an SQLite
+// file, which each reads on when the file has changed. A message arrives within about 100 ms in another process.
 package sqlitebus
 
 import (
@@ -22,7 +22,7 @@ import (
 
 const (
 	// look is how often the file is looked at for messages of other processes: reading its version costs microseconds.
-	look = 50 * time.Millisecond
+	look = 100 * time.Millisecond
 	// kept is how long a message stays. A process that did not read for so long, because it was suspended, may have missed some.
 	kept = time.Minute
 	// sweepEvery is how often a process that publishes deletes what is older.
@@ -56,7 +56,7 @@ type Options struct {
 	Sealer Sealer
 	// Clock says when a message is too old to be kept; nil is the system's.
 	Clock hearth.Clock
-	// Logger is told of a file that cannot be read, once; nil discards it.
+	// Logger gets the error of a file that cannot be read, once; nil discards it.
 	Logger *slog.Logger
 }
 
@@ -87,7 +87,7 @@ func Open(ctx context.Context, options Options) (_ *Bus, err error) {
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
-	// SQLite gives the files beside it the same mode.
+	// SQLite makes the files of the log with the same mode.
 	file, err := os.OpenFile(options.Path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (b *Bus) Close() error {
 // ID implements bus.Bus.
 func (b *Bus) ID() string { return b.id }
 
-// PublishCounted implements bus.Bus: nobody knows who reads the file.
+// PublishCounted implements bus.Bus: who reads the file is not known.
 func (b *Bus) PublishCounted(ctx context.Context, topic, data string) (processes int, err error) {
 	return bus.Uncounted, b.Publish(ctx, topic, data)
 }
@@ -240,7 +240,7 @@ func (r *reader) readOn(ctx context.Context) error {
 	}
 }
 
-// next returns the messages that follow, at most batch; it tells the listeners where some were deleted before they were read.
+// next returns the messages that follow, at most batch; where some were deleted before they were read, it takes the link down and up.
 func (r *reader) next(ctx context.Context) ([]bus.Message, error) {
 	rows, err := r.bus.read.QueryContext(ctx, `SELECT id, sender, topic, data FROM messages WHERE id > ? ORDER BY id LIMIT ?`, r.place, batch)
 	if err != nil {

@@ -89,8 +89,8 @@ func TestWhatLiesInTheFileIsSealedAndForItsOwnerAlone(t *testing.T) {
 	}
 }
 
-// A process that slept for longer than messages are kept is told so; what is old goes.
-func TestAProcessThatDidNotReadForLongIsToldThatItMissedSome(t *testing.T) {
+// A process that slept for longer than messages are kept learns it; what is old goes.
+func TestAProcessThatDidNotReadForLongLearnsThatItMissedSome(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "bus.db")
 	var minutes atomic.Int64

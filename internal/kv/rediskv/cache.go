@@ -2,7 +2,6 @@ package rediskv
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"maps"
 	"slices"
@@ -13,6 +12,8 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"hearth/internal/bus"
+	"hearth/internal/bus/redisbus"
 	"hearth/internal/kv"
 	"hearth/internal/redisconn"
 )
@@ -27,9 +28,9 @@ type Near interface {
 	Stats() []kv.LayerStats
 }
 
-// CacheOptions are what a Cache works with. Conn and Near are required.
+// CacheOptions are what a Cache works with. Bus and Near are required.
 type CacheOptions struct {
-	Conn *redisconn.Conn
+	Bus *redisbus.Bus
 	// Near belongs to the cache alone.
 	Near Near
 	// Patience is how long a load waits for the same load of another instance; 0 is 300 ms.
@@ -64,11 +65,11 @@ const (
 // the others, because its subscription is gone, uses Redis for nothing and keeps a value for half a second at most.
 type Cache struct {
 	options CacheOptions
+	bus     *redisbus.Bus
 	conn    *redisconn.Conn
 	near    Near
-	// self names this instance in messages and locks.
-	self    string
-	channel string
+	// listening is the subscription to what other instances invalidate.
+	listening bus.Subscription
 
 	// hearing is set while the subscription stands.
 	hearing atomic.Bool
@@ -90,19 +91,19 @@ var _ kv.Cache = (*Cache)(nil)
 
 // NewCache makes a cache and begins to listen to the other instances. Close ends it.
 func NewCache(options CacheOptions) (*Cache, error) {
-	if options.Conn == nil || options.Near == nil {
-		return nil, errors.New("rediskv: a cache needs a connection and a near cache")
+	if options.Bus == nil || options.Near == nil {
+		return nil, errors.New("rediskv: a cache needs a bus and a near cache")
 	}
 	if options.Patience == 0 {
 		options.Patience = 300 * time.Millisecond
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Cache{
-		options: options, conn: options.Conn, near: options.Near, self: rand.Text(),
-		channel: "cache:invalidated:" + strconv.Itoa(options.Conn.Database()),
-		owed:    map[string]struct{}{}, wake: make(chan struct{}, 1), fills: make(chan fill, maxFills), cancel: cancel,
+		options: options, bus: options.Bus, conn: options.Bus.Conn(), near: options.Near,
+		owed: map[string]struct{}{}, wake: make(chan struct{}, 1), fills: make(chan fill, maxFills), cancel: cancel,
 	}
-	c.work.Go(func() { c.listenOn(ctx) })
+	c.listening = c.bus.Listen(bus.Listener{Topics: []string{topic}, Heard: c.heard, Up: c.resume, Down: c.deaf})
+	c.work.Go(func() { c.payOn(ctx) })
 	c.work.Go(func() { c.fillOn(ctx) })
 	return c, nil
 }
@@ -110,6 +111,7 @@ func NewCache(options CacheOptions) (*Cache, error) {
 // Close ends the listening. Later loads keep nothing for long.
 func (c *Cache) Close() {
 	c.cancel()
+	c.listening.Close()
 	c.work.Wait()
 }
 
@@ -205,7 +207,7 @@ func (c *Cache) Invalidate(ctx context.Context, names ...string) {
 
 // tell marks the names in Redis and publishes them.
 func (c *Cache) tell(ctx context.Context, names []string) error {
-	args := append([]string{newEpoch(), strconv.Itoa(maxMarks), c.channel, message(c.self, names)}, names...)
+	args := append([]string{newEpoch(), strconv.Itoa(maxMarks), c.bus.Channel(topic), c.bus.ID() + message(names)}, names...)
 	return c.conn.Try(ctx, func(ctx context.Context, client rueidis.Client) error {
 		return markNames.Run(ctx, client, nameKeys(), args).Error()
 	})
@@ -240,7 +242,7 @@ func (c *Cache) pay(ctx context.Context) error {
 	switch {
 	case all:
 		err = c.conn.Try(ctx, func(ctx context.Context, client rueidis.Client) error {
-			return beginEpoch.Run(ctx, client, nameKeys(), []string{newEpoch(), "always", c.channel, message(c.self, nil)}).Error()
+			return beginEpoch.Run(ctx, client, nameKeys(), []string{newEpoch(), "always", c.bus.Channel(topic), c.bus.ID() + message(nil)}).Error()
 		})
 	case len(names) > 0:
 		err = c.tell(ctx, names)

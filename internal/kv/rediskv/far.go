@@ -3,6 +3,7 @@ package rediskv
 import (
 	"context"
 	"crypto/rand"
+	"embed"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -23,68 +24,15 @@ import (
 //	cache:{names}:marks  a sorted set: each name with the number of its last invalidation
 func nameKeys() []string { return []string{"cache:{names}", "cache:{names}:marks"} }
 
-// begin is how each script makes sure that there is an epoch. ARGV[1] is a new one.
-const begin = `
-local state = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'floor')
-if not state[1] then
-  redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'seq', 0, 'floor', 0)
-  redis.call('DEL', KEYS[2])
-  state = {ARGV[1], '0', '0'}
-end
-`
+//go:embed scripts/*.lua
+var scripts embed.FS
 
 var (
-	// readNames returns the epoch, the number of the last invalidation, and the highest number of the names, which are ARGV[2] on.
-	readNames = redisconn.NewScript(begin + `
-local high = tonumber(state[3])
-for _, mark in ipairs(redis.call('ZMSCORE', KEYS[2], unpack(ARGV, 2))) do
-  if mark and tonumber(mark) > high then high = tonumber(mark) end
-end
-return {state[1], tonumber(state[2]), high}`)
-
-	// markNames invalidates the names ARGV[5] on. ARGV[2] is how many names are remembered, ARGV[3] the channel, ARGV[4] the
-	// message.
-	markNames = redisconn.NewScript(begin + `
-local seq = redis.call('HINCRBY', KEYS[1], 'seq', 1)
-for i = 5, #ARGV do redis.call('ZADD', KEYS[2], seq, ARGV[i]) end
-local most = tonumber(ARGV[2])
-local over = redis.call('ZCARD', KEYS[2]) - most
-if over > 0 then
-  local last = redis.call('ZRANGE', KEYS[2], over + math.floor(most / 10) - 1, over + math.floor(most / 10) - 1, 'WITHSCORES')
-  redis.call('HSET', KEYS[1], 'floor', last[2])
-  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', last[2])
-end
-redis.call('PUBLISH', ARGV[3], ARGV[4])
-return seq`)
-
-	// beginEpoch begins the epoch ARGV[1] if the server is another one than the epoch was begun on, or if ARGV[2] is
-	// "always". Then it publishes the message ARGV[4] in the channel ARGV[3].
-	beginEpoch = redisconn.NewScript(`
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
-if ARGV[2] ~= 'always' and redis.call('HGET', KEYS[1], 'run') == run then return 0 end
-redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'seq', 0, 'floor', 0, 'run', run)
-redis.call('DEL', KEYS[2])
-redis.call('PUBLISH', ARGV[3], ARGV[4])
-return 1`)
-
-	// readOrLock returns the value of KEYS[1] and its remaining ms, unless ARGV[3] is "1"; else who holds the lock KEYS[2],
-	// which is now taken as ARGV[1] for ARGV[2] ms if nobody did.
-	readOrLock = redisconn.NewScript(`
-if ARGV[3] ~= '1' then
-  local value = redis.call('GET', KEYS[1])
-  if value then return {value, redis.call('PTTL', KEYS[1])} end
-end
-local holder = redis.call('GET', KEYS[2])
-if holder then return holder end
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-return ARGV[1]`)
-
-	// fillAndUnlock sets KEYS[1] to ARGV[2] for ARGV[3] ms, if that is not 0, and frees the lock KEYS[2] if it is held as
-	// ARGV[1].
-	fillAndUnlock = redisconn.NewScript(`
-if ARGV[3] ~= '0' then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
-if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
-return 1`)
+	readNames     = redisconn.Load(scripts, "begin", "read_names")
+	markNames     = redisconn.Load(scripts, "begin", "mark_names")
+	beginEpoch    = redisconn.Load(scripts, "begin_epoch")
+	readOrLock    = redisconn.Load(scripts, "read_or_lock")
+	fillAndUnlock = redisconn.Load(scripts, "fill_and_unlock")
 )
 
 // lockKey is the key of the lock on the load of a value, in the value's slot.
@@ -140,7 +88,7 @@ type sight struct {
 
 // look asks for a value and the state of its names in one round trip. With lock, what is there is known to be stale.
 func (c *Cache) look(ctx context.Context, q question, lock bool) (seen sight, err error) {
-	token := c.self + ":" + strconv.FormatUint(c.locks.Add(1), 10)
+	token := c.bus.ID() + ":" + strconv.FormatUint(c.locks.Add(1), 10)
 	skip := "0"
 	if lock {
 		skip = "1"
@@ -176,7 +124,7 @@ func (c *Cache) look(ctx context.Context, q question, lock bool) (seen sight, er
 				seen.lock = token
 			default:
 				// This process loads each key once; another load of it here was overtaken by an invalidation.
-				seen.busy = !strings.HasPrefix(holder, c.self)
+				seen.busy = !strings.HasPrefix(holder, c.bus.ID())
 			}
 			return nil
 		}

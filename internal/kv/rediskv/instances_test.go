@@ -260,7 +260,7 @@ func BenchmarkCache(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		c, err := rediskv.NewCache(rediskv.CacheOptions{Conn: conn, Near: near})
+		c, err := rediskv.NewCache(rediskv.CacheOptions{Bus: join(b, conn), Near: near})
 		if err != nil {
 			b.Fatal(err)
 		}

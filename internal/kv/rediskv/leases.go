@@ -35,33 +35,10 @@ func NewLeases(options LeasesOptions) (*Leases, error) {
 	return &Leases{options: options}, nil
 }
 
-const leaseNow = `
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local held = redis.call('HMGET', KEYS[1], 'token', 'until')
-local token, ends = tonumber(held[1] or '0'), tonumber(held[2] or '0')
-`
-
 var (
-	// acquireLease returns the new token, or 0 if somebody holds KEYS[1]. ARGV[1] is the TTL in microseconds.
-	acquireLease = redisconn.NewScript(leaseNow + `
-if now < ends then return 0 end
-token = math.max(now, token + 1)
-redis.call('HSET', KEYS[1], 'token', string.format('%.0f', token), 'until', string.format('%.0f', now + tonumber(ARGV[1])))
-redis.call('EXPIRE', KEYS[1], 86400)
-return token`)
-
-	// renewLease returns 1 if ARGV[2] is the token of the hold.
-	renewLease = redisconn.NewScript(leaseNow + `
-if now >= ends or token ~= tonumber(ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now + tonumber(ARGV[1])))
-redis.call('EXPIRE', KEYS[1], 86400)
-return 1`)
-
-	// releaseLease ends the hold of the token ARGV[1].
-	releaseLease = redisconn.NewScript(leaseNow + `
-if token == tonumber(ARGV[1]) and ends > 0 then redis.call('HSET', KEYS[1], 'until', 0) end
-return 1`)
+	acquireLease = redisconn.Load(scripts, "lease_now", "acquire_lease")
+	renewLease   = redisconn.Load(scripts, "lease_now", "renew_lease")
+	releaseLease = redisconn.Load(scripts, "lease_now", "release_lease")
 )
 
 func leaseKey(name string) []string { return []string{"lease:{" + name + "}"} }

@@ -7,13 +7,15 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"hearth/internal/redisconn"
+	"hearth/internal/bus"
 )
 
-// message tells which names instance from invalidated; no name stands for all.
-func message(from string, names []string) string {
-	text := binary.AppendUvarint(nil, uint64(len(from)))
-	text = append(text, from...)
+// topic is the bus's of invalidations.
+const topic = "cache"
+
+// message says which names were invalidated; no name stands for all.
+func message(names []string) string {
+	var text []byte
 	for _, name := range names {
 		text = binary.AppendUvarint(text, uint64(len(name)))
 		text = append(text, name...)
@@ -22,33 +24,20 @@ func message(from string, names []string) string {
 }
 
 // readMessage reads what message wrote; ok is false for what it did not.
-func readMessage(text string) (from string, names []string, ok bool) {
-	var parts []string
+func readMessage(text string) (names []string, ok bool) {
 	for rest := []byte(text); len(rest) > 0; {
 		size, n := binary.Uvarint(rest)
 		if n <= 0 || size > uint64(len(rest)-n) {
-			return "", nil, false
+			return nil, false
 		}
 		rest = rest[n:]
-		parts = append(parts, string(rest[:size]))
+		names = append(names, string(rest[:size]))
 		rest = rest[size:]
 	}
-	if len(parts) == 0 {
-		return "", nil, false
-	}
-	return parts[0], parts[1:], true
+	return names, true
 }
 
-// listenOn hears the other instances, and tells them what is owed, until ctx ends.
-func (c *Cache) listenOn(ctx context.Context) {
-	c.work.Go(func() { c.payOn(ctx) })
-	c.conn.Listen(ctx, redisconn.Listener{
-		Channels: []string{c.channel}, Heard: func(_, text string) { c.heard(text) },
-		Up: c.resume, Down: func() { c.deaf(ctx) },
-	})
-}
-
-// payOn tells Redis what is owed as soon as it can be told.
+// payOn sends Redis what is owed as soon as that can be.
 func (c *Cache) payOn(ctx context.Context) {
 	retry := time.NewTicker(100 * time.Millisecond)
 	defer retry.Stop()
@@ -68,7 +57,7 @@ func (c *Cache) payOn(ctx context.Context) {
 // resume makes the shared layer usable after a time without the others.
 func (c *Cache) resume(ctx context.Context) error {
 	err := c.conn.Try(ctx, func(ctx context.Context, client rueidis.Client) error {
-		return beginEpoch.Run(ctx, client, nameKeys(), []string{newEpoch(), "", c.channel, message(c.self, nil)}).Error()
+		return beginEpoch.Run(ctx, client, nameKeys(), []string{newEpoch(), "", c.bus.Channel(topic), c.bus.ID() + message(nil)}).Error()
 	})
 	if err == nil {
 		err = c.pay(ctx)
@@ -81,17 +70,17 @@ func (c *Cache) resume(ctx context.Context) error {
 	return nil
 }
 
-// deaf drops what other instances could not tell us to drop any more.
-func (c *Cache) deaf(ctx context.Context) {
+// deaf drops what other instances may change unnoticed from now on.
+func (c *Cache) deaf() {
 	c.hearing.Store(false)
-	c.near.Invalidate(ctx, everything)
+	c.near.Invalidate(context.Background(), everything)
 }
 
-// heard carries an invalidation of another instance out. It runs on the connection's reader, and does not wait.
-func (c *Cache) heard(text string) {
-	from, names, ok := readMessage(text)
+// heard carries an invalidation of another instance out.
+func (c *Cache) heard(m bus.Message) {
+	names, ok := readMessage(m.Data)
 	switch {
-	case ok && from == c.self:
+	case m.From == c.bus.ID():
 	case !ok || len(names) == 0:
 		c.near.Invalidate(context.Background(), everything)
 	default:

@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"hearth/internal/bus/redisbus"
 	"hearth/internal/kv"
 	"hearth/internal/kv/kvtest"
 	"hearth/internal/kv/memkv"
@@ -33,6 +34,14 @@ func connect(t testing.TB, url string, timeout time.Duration) *redisconn.Conn {
 	return c
 }
 
+// join makes the end of a bus.
+func join(t testing.TB, conn *redisconn.Conn) *redisbus.Bus {
+	t.Helper()
+	b := redisbus.New(conn)
+	t.Cleanup(b.Close)
+	return b
+}
+
 // instance opens the cache of one instance, and waits until it hears the others.
 func instance(t testing.TB, conn *redisconn.Conn) *rediskv.Cache {
 	t.Helper()
@@ -40,7 +49,7 @@ func instance(t testing.TB, conn *redisconn.Conn) *rediskv.Cache {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := rediskv.NewCache(rediskv.CacheOptions{Conn: conn, Near: near, Patience: 10 * time.Second})
+	c, err := rediskv.NewCache(rediskv.CacheOptions{Bus: join(t, conn), Near: near, Patience: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -198,7 +198,7 @@ func (q *Queue) step(ctx context.Context, id string, script *redisconn.Script, c
 		return hearth.Errorf(hearth.CodeConflict, "%s", conflict)
 	})
 	if err == nil {
-		q.signal()
+		q.watchers.Signal()
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/bus/redisbus"
 	"hearth/internal/queue"
 	"hearth/internal/queue/redisqueue"
 	"hearth/internal/redisconn"
@@ -251,8 +252,9 @@ func TestAFullBacklogRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(conn.Close)
-	q, err := redisqueue.Open(redisqueue.Options{Conn: conn, MaxBacklog: 2})
+	end := redisbus.New(conn)
+	t.Cleanup(func() { end.Close(); conn.Close() })
+	q, err := redisqueue.Open(redisqueue.Options{Bus: end, MaxBacklog: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,13 +11,15 @@ import (
 	"github.com/redis/rueidis"
 
 	"hearth"
+	"hearth/internal/bus"
+	"hearth/internal/bus/redisbus"
 	"hearth/internal/queue"
 	"hearth/internal/redisconn"
 )
 
-// Options are how a queue is opened. Conn is required.
+// Options are how a queue is opened. Bus is required.
 type Options struct {
-	Conn *redisconn.Conn
+	Bus *redisbus.Bus
 	// MaxBacklog is how many unfinished jobs there may be before Enqueue refuses; 0 is 1,000,000.
 	MaxBacklog int64
 	// Clock is for due times, leases and records; nil is the system's. The instances' clocks agree within a second or two.
@@ -28,19 +30,16 @@ type Options struct {
 
 // Queue implements queue.Backend.
 type Queue struct {
+	bus     *redisbus.Bus
 	conn    *redisconn.Conn
 	clock   hearth.Clock
 	backlog int64
 	timeout time.Duration
 
-	listening context.Context
-	cancel    context.CancelFunc
-	listen    sync.Once
-	work      sync.WaitGroup
-
-	mu       sync.Mutex
-	watchers map[chan struct{}]struct{}
-	closed   bool
+	mu        sync.Mutex
+	watchers  queue.Watchers
+	listening bus.Subscription // nil until the first Watch
+	closed    bool
 }
 
 var (
@@ -50,27 +49,29 @@ var (
 
 // Open opens the queue. It asks Redis nothing: what is there was checked by redisconn.Connect.
 func Open(o Options) (*Queue, error) {
-	if o.Conn == nil || o.MaxBacklog < 0 || o.Timeout < 0 {
-		return nil, errors.New("a queue needs a connection, and numbers that are not negative")
+	if o.Bus == nil || o.MaxBacklog < 0 || o.Timeout < 0 {
+		return nil, errors.New("a queue needs a bus, and numbers that are not negative")
 	}
-	q := &Queue{conn: o.Conn, clock: o.Clock, backlog: o.MaxBacklog, timeout: o.Timeout, watchers: map[chan struct{}]struct{}{}}
+	q := &Queue{bus: o.Bus, conn: o.Bus.Conn(), clock: o.Clock, backlog: o.MaxBacklog, timeout: o.Timeout}
 	if q.backlog == 0 {
 		q.backlog = 1_000_000
 	}
 	if q.timeout == 0 {
 		q.timeout = 3 * time.Second
 	}
-	q.listening, q.cancel = context.WithCancel(context.Background())
 	return q, nil
 }
 
-// Close implements queue.Backend. The connection stays open.
+// Close implements queue.Backend. The bus stays open.
 func (q *Queue) Close() error {
 	q.mu.Lock()
 	q.closed = true
+	listening := q.listening
+	q.listening = nil
 	q.mu.Unlock()
-	q.cancel()
-	q.work.Wait()
+	if listening != nil {
+		listening.Close()
+	}
 	return nil
 }
 
@@ -107,42 +108,20 @@ func unavailable(err error) error {
 // run runs a script and has read take its answer.
 func (q *Queue) run(ctx context.Context, script *redisconn.Script, args []string, read func(rueidis.RedisResult) error) error {
 	return q.try(ctx, func(ctx context.Context, client rueidis.Client) error {
-		return read(script.Run(ctx, client, []string{rootKey}, args))
+		return read(script.Run(ctx, client, []string{rootKey}, append([]string{q.bus.Channel(topic), q.bus.ID()}, args...)))
 	})
 }
 
 // Watch implements queue.Backend.
 func (q *Queue) Watch() (<-chan struct{}, func()) {
-	ch := make(chan struct{}, 1)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.closed {
-		q.watchers[ch] = struct{}{}
-		q.listen.Do(func() {
-			q.work.Go(func() {
-				q.conn.Listen(q.listening, redisconn.Listener{
-					Channels: []string{changedChannel}, Heard: func(string, string) { q.signal() },
-					// Something may have come while nobody heard.
-					Up: func(context.Context) error { q.signal(); return nil },
-				})
-			})
+	if !q.closed && q.listening == nil {
+		q.listening = q.bus.Listen(bus.Listener{
+			Topics: []string{topic}, Heard: func(bus.Message) { q.watchers.Signal() },
+			// Something may have come while nobody heard.
+			Up: func(context.Context) error { q.watchers.Signal(); return nil },
 		})
 	}
-	return ch, func() {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		delete(q.watchers, ch)
-	}
-}
-
-// signal tells all watchers that something changed.
-func (q *Queue) signal() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for ch := range q.watchers {
-		select {
-		case ch <- struct{}{}:
-		default:
-		}
-	}
+	return q.watchers.Add()
 }

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/goleak"
 
 	"hearth"
+	"hearth/internal/bus/redisbus"
 	"hearth/internal/queue"
 	"hearth/internal/queue/queuetest"
 	"hearth/internal/queue/redisqueue"
@@ -35,8 +36,9 @@ func open(t testing.TB, url string, clock hearth.Clock) *redisqueue.Queue {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(conn.Close)
-	q, err := redisqueue.Open(redisqueue.Options{Conn: conn, Clock: clock, Timeout: 10 * time.Second})
+	end := redisbus.New(conn)
+	t.Cleanup(func() { end.Close(); conn.Close() })
+	q, err := redisqueue.Open(redisqueue.Options{Bus: end, Clock: clock, Timeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func (q *Queue) Enqueue(ctx context.Context, jobs ...queue.Job) ([]string, error
 	if err != nil {
 		return nil, err
 	}
-	q.signal()
+	q.watchers.Signal()
 	return ids, nil
 }
 
@@ -64,7 +64,7 @@ func (q *Queue) EnqueueSlot(ctx context.Context, slot queue.Slot, job queue.Job)
 	}
 	n, err := q.count(ctx, appendJob([]string{slot.Name, number(slot.At.UnixMilli())}, prepared[0]), enqueueSlot)
 	if n > 0 {
-		q.signal()
+		q.watchers.Signal()
 	}
 	return n > 0, err
 }
@@ -155,7 +155,7 @@ func (q *Queue) Finish(ctx context.Context, outcomes []queue.Outcome) ([]string,
 	}
 	lost, err := q.ids(ctx, args, endRuns)
 	if err == nil && waits {
-		q.signal()
+		q.watchers.Signal()
 	}
 	return lost, err
 }
@@ -164,7 +164,7 @@ func (q *Queue) Finish(ctx context.Context, outcomes []queue.Outcome) ([]string,
 func (q *Queue) Rescue(ctx context.Context) (int, error) {
 	n, err := q.count(ctx, []string{number(q.clock.Now().UnixMilli()), strconv.Itoa(queue.MaxLosses), strconv.Itoa(queue.MaxBatch)}, rescue)
 	if n > 0 {
-		q.signal()
+		q.watchers.Signal()
 	}
 	return n, err
 }

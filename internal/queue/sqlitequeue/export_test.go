@@ -33,8 +33,16 @@ func (q *Queue) HoldLock(ctx context.Context) (release func() error, err error) 
 	}, err
 }
 
-// MakeFirstVersion makes the file as the first version of the program left it.
-func (q *Queue) MakeFirstVersion(ctx context.Context) error {
-	_, err := q.writer.conn.ExecContext(ctx, `DROP TABLE feed; PRAGMA user_version = 1`)
+// MakeSecondVersion makes the file as the second version of the program left it.
+func (q *Queue) MakeSecondVersion(ctx context.Context) error {
+	_, err := q.writer.conn.ExecContext(ctx,
+		`CREATE TABLE feed (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, message BLOB NOT NULL) STRICT;
+		CREATE INDEX feed_at ON feed (at); PRAGMA user_version = 2`)
 	return err
+}
+
+// HasFeed reports whether the file has the second version's table.
+func (q *Queue) HasFeed(ctx context.Context) (has bool, err error) {
+	err = q.read.QueryRowContext(ctx, `SELECT count(*) > 0 FROM sqlite_schema WHERE tbl_name = 'feed'`).Scan(&has)
+	return has, err
 }

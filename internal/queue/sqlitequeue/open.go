@@ -17,14 +17,15 @@ import (
 	"modernc.org/sqlite"
 
 	"hearth"
+	"hearth/internal/bus"
 	"hearth/internal/queue"
 )
 
 //go:embed schema.sql
 var schema string
 
-// schemaVersion is the user_version of a file that schema and feedSchema made; 1 is one of schema alone.
-const schemaVersion = 2
+// schemaVersion is the user_version of a file that schema made. Files of version 2 have a table more: messages between processes.
+const schemaVersion = 3
 
 // Options are how a queue is opened.
 type Options struct {
@@ -34,15 +35,15 @@ type Options struct {
 	MaxBacklog int64
 	// Clock is for due times, leases and records; nil is the system's.
 	Clock hearth.Clock
-	// Look is how often another process's writes are looked for while somebody watches; 0 is 100 ms.
-	Look time.Duration
+	// Bus wakes other processes that use the file; nil wakes none.
+	Bus bus.Bus
 }
 
 // Queue implements queue.Backend.
 type Queue struct {
 	clock   hearth.Clock
 	backlog int64
-	look    time.Duration
+	bus     bus.Bus
 	writer  *writer
 	// read is a small pool of connections that only read.
 	read *sql.DB
@@ -53,11 +54,14 @@ type Queue struct {
 	closeOnce sync.Once
 	closed    error
 
-	mu       sync.Mutex
-	watchers map[chan struct{}]struct{}
-	looking  sync.WaitGroup
-	isOpen   bool
-	looks    bool
+	watchers queue.Watchers
+	// changed is signalled where other processes are to be woken.
+	changed chan struct{}
+	waking  sync.WaitGroup
+
+	mu        sync.Mutex
+	isOpen    bool
+	listening bus.Subscription // nil until the first Watch
 }
 
 var _ queue.Backend = (*Queue)(nil)
@@ -65,8 +69,8 @@ var _ queue.Backend = (*Queue)(nil)
 // Open opens the queue and makes or checks its tables. CodeUnavailable and CodeStorageFull as in queue.Queue; a file
 // that a newer version of the program wrote is refused.
 func Open(ctx context.Context, o Options) (*Queue, error) {
-	if o.Path == "" || o.MaxBacklog < 0 || o.Look < 0 {
-		return nil, errors.New("a queue needs a path, and numbers that are not negative")
+	if o.Path == "" || o.MaxBacklog < 0 {
+		return nil, errors.New("a queue needs a path, and a backlog that is not negative")
 	}
 	path, err := filepath.Abs(o.Path)
 	if err != nil {
@@ -81,14 +85,10 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		return nil, translatePath(err)
 	}
 	q := &Queue{
-		clock: o.Clock, backlog: o.MaxBacklog, look: o.Look, isOpen: true,
-		closing: make(chan struct{}), watchers: map[chan struct{}]struct{}{},
+		clock: o.Clock, backlog: o.MaxBacklog, bus: o.Bus, isOpen: true, closing: make(chan struct{}), changed: make(chan struct{}, 1),
 	}
 	if q.backlog == 0 {
 		q.backlog = 1_000_000
-	}
-	if q.look == 0 {
-		q.look = 100 * time.Millisecond
 	}
 	write, err := open(path, 1, "")
 	if err != nil {
@@ -107,6 +107,9 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		if *stmt, err = q.read.PrepareContext(ctx, query); err != nil {
 			return nil, errors.Join(q.translate(err), q.Close())
 		}
+	}
+	if q.bus != nil {
+		q.waking.Go(q.wakeOthers)
 	}
 	return q, nil
 }
@@ -132,9 +135,14 @@ func (q *Queue) migrate(ctx context.Context) error {
 		switch version {
 		case schemaVersion:
 			return nil
-		case 0, 1:
-			steps := []string{schema, feedSchema, fmt.Sprintf(`PRAGMA user_version = %d`, schemaVersion)}
-			for _, step := range steps[version:] { // what the first version made is there
+		case 0, 1, 2:
+			steps := []string{fmt.Sprintf(`PRAGMA user_version = %d`, schemaVersion)}
+			if version == 0 {
+				steps = append(steps, schema)
+			} else {
+				steps = append(steps, `DROP TABLE IF EXISTS feed`)
+			}
+			for _, step := range steps {
 				if _, err := q.writer.conn.ExecContext(ctx, step); err != nil {
 					return err
 				}
@@ -151,9 +159,13 @@ func (q *Queue) Close() error {
 	q.closeOnce.Do(func() {
 		q.mu.Lock()
 		q.isOpen = false
+		listening := q.listening
 		q.mu.Unlock()
 		close(q.closing)
-		q.looking.Wait()
+		q.waking.Wait()
+		if listening != nil {
+			listening.Close()
+		}
 		q.closed = errors.Join(q.read.Close(), q.writer.close())
 	})
 	return q.closed

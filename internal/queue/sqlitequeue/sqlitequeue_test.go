@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"hearth"
+	"hearth/internal/bus/sqlitebus"
 	"hearth/internal/queue"
 	"hearth/internal/queue/queuetest"
 	"hearth/internal/queue/sqlitequeue"
@@ -15,9 +16,14 @@ func TestConformance(t *testing.T) { t.Parallel(); queuetest.Run(t, setup) }
 func BenchmarkQueue(b *testing.B) { queuetest.Bench(b, setup) }
 
 func setup(t testing.TB, clock hearth.Clock) func() queue.Backend {
-	path := filepath.Join(t.TempDir(), "queue.db")
+	dir := t.TempDir()
 	return func() queue.Backend {
-		q, err := sqlitequeue.Open(t.Context(), sqlitequeue.Options{Path: path, Clock: clock})
+		end, err := sqlitebus.Open(t.Context(), sqlitebus.Options{Path: filepath.Join(dir, "bus.db")})
+		if err != nil {
+			t.Fatalf("open the bus: %v", err)
+		}
+		t.Cleanup(func() { _ = end.Close() })
+		q, err := sqlitequeue.Open(t.Context(), sqlitequeue.Options{Path: filepath.Join(dir, "queue.db"), Clock: clock, Bus: end})
 		if err != nil {
 			t.Fatalf("open: %v", err)
 		}

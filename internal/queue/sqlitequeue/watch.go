@@ -2,82 +2,60 @@ package sqlitequeue
 
 import (
 	"context"
-	"database/sql"
 	"time"
+
+	"hearth/internal/bus"
+)
+
+const (
+	// topic is the bus's of wake-ups.
+	topic = "jobs"
+	// wakeEvery is the shortest pause between two wake-ups of other processes.
+	wakeEvery = 20 * time.Millisecond
 )
 
 // Watch implements queue.Backend.
 func (q *Queue) Watch() (<-chan struct{}, func()) {
-	ch := make(chan struct{}, 1)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.isOpen {
-		q.watchers[ch] = struct{}{}
-		if !q.looks {
-			q.looks = true
-			q.looking.Go(q.lookForOthers)
-		}
+	if q.bus != nil && q.isOpen && q.listening == nil {
+		q.listening = q.bus.Listen(bus.Listener{
+			Topics: []string{topic}, Heard: func(m bus.Message) {
+				if m.From != q.bus.ID() {
+					q.watchers.Signal()
+				}
+			},
+			// Something may have come while the bus was not heard.
+			Up: func(context.Context) error { q.watchers.Signal(); return nil },
+		})
 	}
-	return ch, func() {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		delete(q.watchers, ch)
-	}
+	return q.watchers.Add()
 }
 
-// signal tells all watchers that something changed.
+// signal wakes the watchers: of this process at once, of others by the bus, which many changes share.
 func (q *Queue) signal() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for ch := range q.watchers {
-		select {
-		case ch <- struct{}{}:
-		default:
-		}
+	q.watchers.Signal()
+	select {
+	case q.changed <- struct{}{}:
+	default:
 	}
 }
 
-// lookForOthers signals when any other connection, thus also another process, has written, until Close. The version is a
-// number in shared memory: reading it costs microseconds.
-func (q *Queue) lookForOthers() {
-	ctx := context.Background()
-	tick := time.NewTicker(q.look)
-	defer tick.Stop()
-	var conn *sql.Conn
-	defer func() {
-		if conn != nil {
-			conn.Close()
-		}
-	}()
-	var stmt *sql.Stmt
-	var seen int64
+// wakeOthers publishes wake-ups until Close, and then the last.
+func (q *Queue) wakeOthers() {
 	for {
 		select {
+		case <-q.changed:
+			_ = q.bus.Publish(context.Background(), topic, "") // a lost one costs at most the second after which workers look by themselves
 		case <-q.closing:
+			if len(q.changed) > 0 {
+				_ = q.bus.Publish(context.Background(), topic, "")
+			}
 			return
-		case <-tick.C:
 		}
-		// The number is only comparable on one connection.
-		if conn == nil {
-			c, err := q.read.Conn(ctx)
-			if err != nil {
-				continue
-			}
-			if stmt, err = c.PrepareContext(ctx, `PRAGMA data_version`); err != nil {
-				c.Close()
-				continue
-			}
-			conn = c
-		}
-		var version int64
-		if err := stmt.QueryRowContext(ctx).Scan(&version); err != nil {
-			conn.Close()
-			conn = nil
-			continue
-		}
-		if version != seen {
-			seen = version
-			q.signal()
+		select {
+		case <-time.After(wakeEvery):
+		case <-q.closing:
 		}
 	}
 }

@@ -15,12 +15,14 @@ import (
 	"github.com/redis/rueidis"
 
 	"hearth"
+	"hearth/internal/bus"
+	"hearth/internal/bus/redisbus"
 	"hearth/internal/redisconn"
 )
 
-// Options are what a Broker works with. Conn is required; a zero bound takes its default.
+// Options are what a Broker works with. Bus is required; a zero bound takes its default.
 type Options struct {
-	Conn *redisconn.Conn
+	Bus *redisbus.Bus
 	// Age is how long an event can be replayed, and how long at least a channel that nobody reads keeps its place (5 min).
 	Age time.Duration
 	// Size and Bytes bound the events of one channel (1,000 and 256 KiB).
@@ -34,8 +36,8 @@ type Options struct {
 }
 
 func (o Options) withDefaults() (Options, error) {
-	if o.Conn == nil {
-		return o, errors.New("redisbroker: a connection is needed")
+	if o.Bus == nil {
+		return o, errors.New("redisbroker: a bus is needed")
 	}
 	if o.Age < 0 || o.Size < 0 || o.Bytes < 0 || o.Timeout < 0 {
 		return o, errors.New("redisbroker: a bound is negative")
@@ -65,17 +67,20 @@ func (o Options) withDefaults() (Options, error) {
 // begins whenever places or channels may have been lost: on another or restarted server, after a flush, and when an
 // event could not be published. Then every place is unplaceable, and every reader comes back and is told so.
 //
-// All instances hear one feed of what is published; an event that nobody reads, anywhere, never gets there: see Sift.
+// An instance hears the topics of the channels that it has readers of; an event that nobody reads, anywhere, is not published: see
+// Sift.
 type Broker struct {
 	options Options
+	bus     *redisbus.Bus
 	conn    *redisconn.Conn
 	node    *centrifuge.Node
-	feed    string
+	// listening is the subscription to the bus, from the start on.
+	listening bus.Subscription
 
 	handler centrifuge.BrokerEventHandler
 	control centrifuge.ControlEventHandler
 
-	// up is set while the feed is heard; owing, when an event was lost since.
+	// up is set while the bus is heard; owing, when an event was lost since.
 	up    atomic.Bool
 	owing atomic.Bool
 	first atomic.Bool
@@ -114,7 +119,7 @@ func New(node *centrifuge.Node, options Options) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{
-		options: options, conn: options.Conn, node: node, feed: "live:feed:" + strconv.Itoa(options.Conn.Database()),
+		options: options, bus: options.Bus, conn: options.Bus.Conn(), node: node,
 		read: map[string]struct{}{}, renewed: make(chan struct{}, 1), rise: make(chan struct{}), controls: make(chan []byte, maxControls), cancel: func() {},
 	}
 	none := ""
@@ -128,25 +133,23 @@ func (b *Broker) RegisterControlEventHandler(handler centrifuge.ControlEventHand
 	return nil
 }
 
-// RegisterBrokerEventHandler starts the broker, and waits until it hears the feed, or a second.
+// RegisterBrokerEventHandler starts the broker, and waits until it hears the bus, or a second.
 func (b *Broker) RegisterBrokerEventHandler(handler centrifuge.BrokerEventHandler) error {
 	b.handler = handler
 	ctx, cancel := context.WithCancel(context.Background())
 	b.cancel = cancel
 	heard := make(chan struct{})
 	var once sync.Once
-	b.work.Go(func() {
-		b.conn.Listen(ctx, redisconn.Listener{
-			Channels: []string{b.feed}, Heard: func(_, text string) { b.heard(text) },
-			Up: func(ctx context.Context) error {
-				err := b.resume(ctx)
-				if err == nil {
-					once.Do(func() { close(heard) })
-				}
-				return err
-			},
-			Down: func() { b.setUp(false) },
-		})
+	b.listening = b.bus.Listen(bus.Listener{
+		Topics: []string{allTopic}, Heard: b.heard,
+		Up: func(ctx context.Context) error {
+			err := b.resume(ctx)
+			if err == nil {
+				once.Do(func() { close(heard) })
+			}
+			return err
+		},
+		Down: func() { b.setUp(false) },
 	})
 	b.work.Go(func() { b.refresh(ctx) })
 	b.work.Go(func() { b.handleControls(ctx) })
@@ -157,9 +160,12 @@ func (b *Broker) RegisterBrokerEventHandler(handler centrifuge.BrokerEventHandle
 	return nil
 }
 
-// Close stops the broker. The connection stays open.
+// Close stops the broker. The bus stays open.
 func (b *Broker) Close(context.Context) error {
 	b.cancel()
+	if b.listening != nil {
+		b.listening.Close()
+	}
 	b.work.Wait()
 	return nil
 }
@@ -260,7 +266,7 @@ func done(_ string, result rueidis.RedisResult) error { return result.Error() }
 // Publish keeps the event and hands it to the readers on every instance.
 func (b *Broker) Publish(channel string, data []byte, _ centrifuge.PublishOptions) (centrifuge.PublishResult, error) {
 	args := []string{
-		b.feed, strconv.Itoa(b.options.Size), strconv.Itoa(b.options.Bytes), b.millis(b.options.Age), channel,
+		b.bus.Channel(topicOf(channel)), b.bus.ID(), strconv.Itoa(b.options.Size), strconv.Itoa(b.options.Bytes), b.millis(b.options.Age), channel,
 		strconv.FormatInt(b.options.Clock.Now().UnixMilli(), 10), rueidis.BinaryString(data),
 	}
 	place := centrifuge.StreamPosition{}
@@ -401,7 +407,7 @@ func (b *Broker) RemoveHistory(channel string) error {
 
 // Break implements realtime's Broker. What cannot be broken now is once Redis is back, with all else.
 func (b *Broker) Break(channel string) error {
-	err := b.ask(breakPlaces, partOf(channel), []string{b.feed, channel, b.millis(2 * b.options.Age)}, done)
+	err := b.ask(breakPlaces, partOf(channel), []string{b.bus.Channel(topicOf(channel)), b.bus.ID(), channel, b.millis(2 * b.options.Age)}, done)
 	if err != nil {
 		b.owing.Store(true)
 		select {
@@ -429,20 +435,39 @@ func (b *Broker) Subscribe(channels ...string) error {
 		b.read[channel] = struct{}{}
 	}
 	b.mu.Unlock()
-	err := b.tell(context.Background(), channels)
+	err := b.follow(channels)
 	if err != nil {
 		return errors.Join(err, b.Unsubscribe(channels...))
 	}
 	return nil
 }
 
+// follow hears the channels and has them known to be wanted: both before the place of a reader is read.
+func (b *Broker) follow(channels []string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), b.options.Timeout)
+	defer cancel()
+	if !b.awaitUp(ctx) {
+		return errDown
+	}
+	topics := make([]string, len(channels))
+	for i, channel := range channels {
+		topics[i] = topicOf(channel)
+	}
+	heard := make(chan error, 1)
+	go func() { heard <- b.listening.Follow(ctx, topics...) }()
+	return errors.Join(b.announceRead(ctx, channels), <-heard)
+}
+
 // Unsubscribe notes that it has none any more; they may come back for as long as Redis knows the channel.
 func (b *Broker) Unsubscribe(channels ...string) error {
+	topics := make([]string, len(channels))
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, channel := range channels {
+	for i, channel := range channels {
 		delete(b.read, channel)
+		topics[i] = topicOf(channel)
 	}
+	b.mu.Unlock()
+	b.listening.Unfollow(topics...)
 	return nil
 }
 
@@ -457,9 +482,7 @@ func (b *Broker) comeBack(channels ...string) {
 
 // PublishControl hands a message of centrifuge to other instances, as well as it can: nothing rests on it alone.
 func (b *Broker) PublishControl(data []byte, nodeID, _ string) error {
-	_ = b.conn.TryFor(context.Background(), b.options.Timeout, func(ctx context.Context, client rueidis.Client) error {
-		return client.Do(ctx, client.B().Publish().Channel(b.feed).Message("C "+nodeID+"\n"+string(data)).Build()).Error()
-	})
+	_ = b.bus.Publish(context.Background(), allTopic, "C "+nodeID+"\n"+string(data))
 	return nil
 }
 

@@ -13,34 +13,42 @@ import (
 	"github.com/centrifugal/centrifuge"
 	"github.com/redis/rueidis"
 
+	"hearth/internal/bus"
 	"hearth/internal/redisconn"
 )
 
 // announceStep is how many channels one script takes.
 const announceStep = 500
 
-// heard takes a message of the feed:
+// allTopic is heard by all instances; the events of a channel have a topic below it.
+const allTopic = "live"
+
+func topicOf(channel string) string { return allTopic + ":" + channel }
+
+// heard accepts a message of the bus, on a channel's topic:
 //
-//	P GEN CHANNEL OFFSET TIME\nDATA   an event
-//	B GEN CHANNEL                     the channel's places are gone
-//	G GEN                             another generation has begun
-//	C NODE\nDATA                      a message of centrifuge's, to all nodes if NODE is empty
+//	P GEN OFFSET TIME\nDATA   an event
+//	B GEN                     the channel's places are gone
 //
-// It runs on the connection's reader, and does not wait.
-func (b *Broker) heard(text string) {
-	head, data, _ := strings.Cut(text, "\n")
+// and on the topic of all:
+//
+//	G GEN                     another generation has begun
+//	C NODE\nDATA              a message of centrifuge's, to all nodes if NODE is empty
+func (b *Broker) heard(m bus.Message) {
+	head, data, _ := strings.Cut(m.Data, "\n")
 	words := strings.Split(head, " ")
+	channel, _ := strings.CutPrefix(m.Topic, allTopic+":")
 	switch {
-	case words[0] == "P" && len(words) == 5:
-		at, errAt := strconv.ParseUint(words[3], 10, 64)
-		sent, errSent := strconv.ParseInt(words[4], 10, 64)
+	case words[0] == "P" && len(words) == 4:
+		at, errAt := strconv.ParseUint(words[2], 10, 64)
+		sent, errSent := strconv.ParseInt(words[3], 10, 64)
 		if errAt != nil || errSent != nil {
 			return
 		}
 		place := centrifuge.StreamPosition{Offset: at, Epoch: words[1]}
-		_ = b.handler.HandlePublication(words[2], &centrifuge.Publication{Offset: at, Data: []byte(data), Time: sent}, place, false, nil)
-	case words[0] == "B" && len(words) == 3:
-		b.comeBack(words[2])
+		_ = b.handler.HandlePublication(channel, &centrifuge.Publication{Offset: at, Data: []byte(data), Time: sent}, place, false, nil)
+	case words[0] == "B" && len(words) == 2:
+		b.comeBack(channel)
 	case words[0] == "G" && len(words) == 2 && words[1] != b.generation():
 		select {
 		case b.renewed <- struct{}{}:
@@ -68,7 +76,7 @@ func (b *Broker) handleControls(ctx context.Context) {
 	}
 }
 
-// resume makes the broker usable after a time in which the feed was not heard.
+// resume makes the broker usable after a time in which the bus was not heard.
 func (b *Broker) resume(ctx context.Context) error {
 	expired := ""
 	if b.owing.Load() {
@@ -114,7 +122,7 @@ func (b *Broker) adopt(ctx context.Context, expired string) error {
 			if owed && gen != before {
 				b.owing.Store(false)
 			}
-			return b.tellOf(ctx, before, gen)
+			return b.publishGeneration(ctx, before, gen)
 		}
 		if !errors.Is(err, errLost) || try == 3 {
 			return err
@@ -150,15 +158,13 @@ func (b *Broker) present(ctx context.Context, expired string) (gen string, begun
 	return gen, begun, err
 }
 
-// tellOf tells the other instances of a generation that is new here.
-func (b *Broker) tellOf(ctx context.Context, before, gen string) error {
+// publishGeneration has the other instances look for a generation that is new here.
+func (b *Broker) publishGeneration(ctx context.Context, before, gen string) error {
 	if before == gen || before == "" {
 		return nil
 	}
 	b.options.Logger.WarnContext(ctx, "the places of all live streams are lost; their readers begin anew", "kind", "system")
-	return b.conn.TryFor(ctx, b.options.Timeout, func(ctx context.Context, client rueidis.Client) error {
-		return client.Do(ctx, client.B().Publish().Channel(b.feed).Message("G "+gen).Build()).Error()
-	})
+	return b.bus.Publish(ctx, allTopic, "G "+gen)
 }
 
 // reading returns the channels with readers on this instance.
@@ -168,8 +174,8 @@ func (b *Broker) reading() []string {
 	return slices.Collect(maps.Keys(b.read))
 }
 
-// tell notes channels to be wanted.
-func (b *Broker) tell(ctx context.Context, channels []string) error {
+// announceRead notes channels to be wanted.
+func (b *Broker) announceRead(ctx context.Context, channels []string) error {
 	if !b.awaitUp(ctx) {
 		return errDown
 	}
@@ -242,7 +248,7 @@ func (b *Broker) refresh(ctx context.Context) {
 			return
 		case <-tick.C:
 			if b.Up() {
-				_ = b.tell(ctx, b.reading()) // the next tick is early enough to try again
+				_ = b.announceRead(ctx, b.reading()) // the next tick is early enough to try again
 			}
 			continue
 		case <-b.renewed:

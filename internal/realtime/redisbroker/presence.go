@@ -36,25 +36,9 @@ func NewPresence(conn *redisconn.Conn, clock hearth.Clock) (*Presence, error) {
 }
 
 var (
-	// show adds the connection ARGV[1], described by ARGV[2], until ARGV[3]; the keys live for ARGV[4] ms.
-	show = redisconn.NewScript(`
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
-redis.call('PEXPIRE', KEYS[2], ARGV[4])
-return 1`)
-
-	// hide removes the connection ARGV[1].
-	hide = redisconn.NewScript(`
-redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
-return 1`)
-
-	// shown returns the connections that show after ARGV[1].
-	shown = redisconn.NewScript(`
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1])) do redis.call('HDEL', KEYS[1], id) end
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[1])
-return redis.call('HGETALL', KEYS[1])`)
+	show  = redisconn.Load(scripts, "show")
+	hide  = redisconn.Load(scripts, "hide")
+	shown = redisconn.Load(scripts, "shown")
 )
 
 func presenceKeys(channel string) []string {
