@@ -3,16 +3,13 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/knadh/koanf/parsers/toml/v2"
-	"github.com/knadh/koanf/providers/confmap"
-	"github.com/knadh/koanf/providers/env/v2"
-	"github.com/knadh/koanf/providers/file"
-	"github.com/knadh/koanf/v2"
+	"github.com/pelletier/go-toml/v2"
 )
 
 // EnvPrefix begins the name of every variable that is read. Any other variable with it stops the start: it is a typo.
@@ -20,9 +17,6 @@ const EnvPrefix = "HEARTH_"
 
 // fileKey names the settings file itself: --config and HEARTH_CONFIG.
 const fileKey = "config"
-
-// delim separates the parts of a nested key. Settings are flat, so that a table in the file is an unknown setting.
-const delim = "."
 
 // Options are the layers that Load reads over the defaults.
 type Options struct {
@@ -39,54 +33,52 @@ type value struct {
 	name string // as the user wrote it: HEARTH_ADDR, --addr, or addr in hearth.toml; "" for a default
 }
 
+// layer is what one source says, by key: a string, or what a TOML file holds.
+type layer map[string]any
+
 // Load reads the settings: defaults < file < environment < flags. Every problem is in the error, one a line, each named
 // as the user wrote it; then the Config is nil.
 func Load(opts Options) (*Config, error) {
 	var (
-		merged  = koanf.New(delim)
+		merged  = layer{}
 		origins = map[string]string{}
 		errs    []error
 	)
-	apply := func(layer *koanf.Koanf, nameOf func(key string) string) {
-		for _, key := range layer.Keys() {
-			if _, ok := lookup(key); ok || key == fileKey {
-				origins[key] = nameOf(key)
+	apply := func(from layer, nameOf func(key string) string) {
+		for _, key := range slices.Sorted(maps.Keys(from)) {
+			if _, ok := lookup(key); !ok && key != fileKey {
+				errs = append(errs, unknown(nameOf, key))
 				continue
 			}
-			errs = append(errs, unknown(nameOf, key))
-			layer.Delete(key)
-		}
-		if err := merged.Merge(layer); err != nil {
-			errs = append(errs, err)
+			origins[key], merged[key] = nameOf(key), from[key]
 		}
 	}
 
 	environ, envErrs := readEnviron(opts.Environ)
 	errs = append(errs, envErrs...)
-	flags, err := readMap(opts.Flags)
-	if err != nil {
-		return nil, err
-	}
-
-	path := flags.String(fileKey)
+	path := opts.Flags[fileKey]
 	if path == "" {
-		path = environ.String(fileKey)
+		path, _ = environ[fileKey].(string)
 	}
 	if path != "" {
-		layer, err := readFile(path)
+		file, err := readFile(path)
 		if err != nil {
 			return nil, err
 		}
-		apply(layer, func(key string) string { return key + " in " + filepath.Base(path) })
+		apply(file, func(key string) string { return key + " in " + filepath.Base(path) })
 	}
 	apply(environ, envName)
+	flags := layer{}
+	for key, text := range opts.Flags {
+		flags[key] = text
+	}
 	apply(flags, flagName)
 
 	cfg := &Config{raw: map[string]value{}}
 	for _, s := range settings() {
 		v := value{text: s.Default}
-		if merged.Exists(s.Key) {
-			text, err := textOf(merged.Get(s.Key))
+		if raw, ok := merged[s.Key]; ok {
+			text, err := textOf(raw)
 			switch {
 			case err != nil:
 				errs = append(errs, fmt.Errorf("%s %w", origins[s.Key], err))
@@ -111,62 +103,63 @@ func Load(opts Options) (*Config, error) {
 
 // readEnviron reads the variables that begin with EnvPrefix. HEARTH_X_FILE names a file that holds the value of a
 // secret setting X, as container platforms hand secrets over.
-func readEnviron(environ []string) (*koanf.Koanf, []error) {
+func readEnviron(environ []string) (layer, []error) {
 	var errs []error
-	layer := koanf.New(delim)
-	err := layer.Load(env.Provider(delim, env.Opt{
-		Prefix:      EnvPrefix,
-		EnvironFunc: func() []string { return environ },
-		TransformFunc: func(name, text string) (string, any) {
-			key := strings.ToLower(strings.TrimPrefix(name, EnvPrefix))
-			if name != envName(key) { // Hearth_addr and hEARTH_ADDR are typos, not settings
-				errs = append(errs, fmt.Errorf("unknown setting %s: variables are written in capitals", name))
-				return "", nil
+	out := layer{}
+	for _, variable := range environ {
+		name, text, _ := strings.Cut(variable, "=")
+		key, ours := strings.CutPrefix(name, EnvPrefix)
+		if !ours {
+			continue
+		}
+		key = strings.ToLower(key)
+		base, isFile := strings.CutSuffix(key, "_file")
+		secret, isSetting := lookup(base)
+		switch {
+		case name != envName(key): // HEARTH_addr is a typo, not a setting
+			errs = append(errs, fmt.Errorf("unknown setting %s: variables are written in capitals", name))
+		case key == "":
+			errs = append(errs, fmt.Errorf("unknown setting %s", name))
+		case isFile && isSetting && secret.Secret != "":
+			content, err := os.ReadFile(text)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", name, err))
+				continue
 			}
-			if key == "" {
-				errs = append(errs, fmt.Errorf("unknown setting %s", name))
-			}
-			base, isFile := strings.CutSuffix(key, "_file")
-			if s, ok := lookup(base); isFile && ok && s.Secret != "" {
-				content, err := os.ReadFile(text)
-				if err != nil {
-					errs = append(errs, fmt.Errorf("%s: %w", name, err))
-					return "", nil
-				}
-				return base, strings.TrimSpace(string(content))
-			}
-			return key, text
-		},
-	}), nil)
+			out[base] = strings.TrimSpace(string(content))
+		default:
+			out[key] = text
+		}
+	}
+	return out, errs
+}
+
+// readFile reads a TOML file. Settings are flat: a key of a table is table.key, which no setting has.
+func readFile(path string) (layer, error) {
+	content, err := os.ReadFile(path)
+	var tables map[string]any
+	if err == nil {
+		err = toml.Unmarshal(content, &tables)
+	}
 	if err != nil {
-		errs = append(errs, fmt.Errorf("read the environment: %w", err))
-	}
-	return layer, errs
-}
-
-// readMap makes a layer of key and text.
-func readMap(flags map[string]string) (*koanf.Koanf, error) {
-	values := make(map[string]any, len(flags))
-	for key, text := range flags {
-		values[key] = text
-	}
-	layer := koanf.New(delim)
-	if err := layer.Load(confmap.Provider(values, delim), nil); err != nil {
-		return nil, fmt.Errorf("read the flags: %w", err)
-	}
-	return layer, nil
-}
-
-// readFile reads a TOML file.
-func readFile(path string) (*koanf.Koanf, error) {
-	layer := koanf.New(delim)
-	if err := layer.Load(file.Provider(path), toml.Parser()); err != nil {
 		return nil, fmt.Errorf("read the settings file %s: %w", path, err)
 	}
-	if layer.Exists(fileKey) {
+	out := layer{}
+	out.flatten("", tables)
+	if _, ok := out[fileKey]; ok {
 		return nil, fmt.Errorf("unknown setting %s in %s: a settings file cannot name another", fileKey, filepath.Base(path))
 	}
-	return layer, nil
+	return out, nil
+}
+
+func (l layer) flatten(prefix string, tables map[string]any) {
+	for key, value := range tables {
+		if table, ok := value.(map[string]any); ok && len(table) > 0 {
+			l.flatten(prefix+key+".", table)
+		} else {
+			l[prefix+key] = value
+		}
+	}
 }
 
 // textOf returns a file's value as the other layers would write it. Lists are joined by commas.
