@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"hearth"
+	"hearth/internal/api/docspage"
 )
 
 // humaConfig is huma without its own routes, links and formats: JSON in and out, nothing else.
@@ -108,7 +109,7 @@ func (a *API) registerDocs() {
 	}
 	serve("/openapi.json", "application/json", "", a.OpenAPI)
 	serve("/openapi.yaml", "application/yaml", "", a.huma.OpenAPI().YAML)
-	serve("/docs", "text/html; charset=utf-8", docsPolicy, func() ([]byte, error) { return renderDocs(a.huma.OpenAPI()), nil })
+	serve("/docs", "text/html; charset=utf-8", docspage.Policy(), func() ([]byte, error) { return docspage.Render(a.huma.OpenAPI()), nil })
 }
 
 // registerPages serves what stands beside the API.

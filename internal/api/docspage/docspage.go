@@ -1,4 +1,6 @@
-package api
+// Package docspage renders an OpenAPI document as one page of HTML without a script, which works with no internet, prints, and can be
+// searched with the browser's own search.
+package docspage
 
 import (
 	"bytes"
@@ -17,64 +19,61 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// The documentation is one page without a script, rendered from the OpenAPI document when the program starts: it works
-// with no internet, prints, and can be searched with the browser's own search.
-
 //go:embed docs.css
-var docsStyle string
+var style string
 
-// docsPolicy allows the page its one style sheet and nothing else.
-var docsPolicy = func() string {
-	sum := sha256.Sum256([]byte(docsStyle))
+// Policy returns the Content-Security-Policy that allows the page its one style sheet and nothing else.
+func Policy() string {
+	sum := sha256.Sum256([]byte(style))
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-}()
+}
 
-type docsChapter struct {
+type chapter struct {
 	name       string
-	operations []docsOperation
+	operations []operation
 }
 
-type docsOperation struct {
+type operation struct {
 	ID, Method, Path, Summary, Description, Auth, Curl string
-	Params                                             []docsField
-	Body                                               []docsField
+	Params                                             []field
+	Body                                               []field
 	BodyExample                                        string
-	Answers                                            []docsAnswer
+	Answers                                            []answer
 }
 
-type docsField struct {
+type field struct {
 	Name, In, Type, About string
 	Required              bool
 }
 
-type docsAnswer struct {
+type answer struct {
 	Status, About, Example string
-	Fields                 []docsField
+	Fields                 []field
 }
 
-// renderDocs makes the page of a document.
-func renderDocs(doc *huma.OpenAPI) []byte {
-	var chapters []docsChapter
+// Render returns the page of a document.
+func Render(doc *huma.OpenAPI) []byte {
+	var chapters []chapter
 	for _, path := range slices.Sorted(maps.Keys(doc.Paths)) {
 		for _, op := range operationsOf(doc.Paths[path]) {
 			name := "Other"
 			if len(op.Tags) > 0 {
 				name = op.Tags[0]
 			}
-			at := slices.IndexFunc(chapters, func(c docsChapter) bool { return c.name == name })
+			at := slices.IndexFunc(chapters, func(c chapter) bool { return c.name == name })
 			if at < 0 {
 				at = len(chapters)
-				chapters = append(chapters, docsChapter{name: name})
+				chapters = append(chapters, chapter{name: name})
 			}
 			chapters[at].operations = append(chapters[at].operations, describe(doc, op))
 		}
 	}
-	slices.SortFunc(chapters, func(a, b docsChapter) int { return strings.Compare(a.name, b.name) })
-	var page docsWriter
+	slices.SortFunc(chapters, func(a, b chapter) int { return strings.Compare(a.name, b.name) })
+	var page writer
 	page.WriteString("<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n" +
 		"<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n")
 	page.put("<title>%s API</title>\n<style>", doc.Info.Title)
-	page.WriteString(docsStyle + "</style>\n")
+	page.WriteString(style + "</style>\n")
 	page.put(`<nav aria-label="Operations"><h1>%s <small>%s</small></h1>`, doc.Info.Title, doc.Info.Version)
 	page.put(`<p><a href="/openapi.json">OpenAPI JSON</a> · <a href="/openapi.yaml">YAML</a></p>` + "\n")
 	for _, chapter := range chapters {
@@ -96,15 +95,15 @@ func renderDocs(doc *huma.OpenAPI) []byte {
 	return page.Bytes()
 }
 
-// docsWriter writes HTML.
-type docsWriter struct{ bytes.Buffer }
+// writer writes HTML.
+type writer struct{ bytes.Buffer }
 
 // prose is a text whose parts between backticks are set as code.
 type prose string
 
 // put formats values into HTML, escaped. It is in place of html/template: a program that holds that keeps every exported
 // method of every type.
-func (w *docsWriter) put(format string, values ...any) {
+func (w *writer) put(format string, values ...any) {
 	for i, value := range values {
 		text := html.EscapeString(fmt.Sprint(value))
 		if _, ok := value.(prose); ok {
@@ -119,7 +118,7 @@ func (w *docsWriter) put(format string, values ...any) {
 	fmt.Fprintf(w, format, values...)
 }
 
-func (w *docsWriter) operation(op docsOperation) {
+func (w *writer) operation(op operation) {
 	w.put(`<article id="%[1]s"><h3><a href="#%[1]s">%[2]s</a></h3>`+"\n", op.ID, op.Summary)
 	w.put(`<p class="call"><b class="%[1]s">%[1]s</b> <code>%[2]s</code> <small>%[3]s</small></p>`+"\n", op.Method, op.Path, op.Auth)
 	if op.Description != "" {
@@ -144,7 +143,7 @@ func (w *docsWriter) operation(op docsOperation) {
 }
 
 // fields writes a table under its heading, or nothing.
-func (w *docsWriter) fields(heading string, fields []docsField) {
+func (w *writer) fields(heading string, fields []field) {
 	if len(fields) == 0 {
 		return
 	}
@@ -168,10 +167,10 @@ func operationsOf(item *huma.PathItem) []*huma.Operation {
 	return slices.DeleteFunc(all, func(op *huma.Operation) bool { return op == nil })
 }
 
-func describe(doc *huma.OpenAPI, op *huma.Operation) docsOperation {
-	out := docsOperation{ID: op.OperationID, Method: op.Method, Path: op.Path, Summary: op.Summary, Description: op.Description, Auth: authOf(op)}
+func describe(doc *huma.OpenAPI, op *huma.Operation) operation {
+	out := operation{ID: op.OperationID, Method: op.Method, Path: op.Path, Summary: op.Summary, Description: op.Description, Auth: authOf(op)}
 	for _, p := range op.Parameters {
-		out.Params = append(out.Params, docsField{Name: p.Name, In: p.In, Type: typeName(p.Schema), About: about(p.Description, p.Schema), Required: p.Required})
+		out.Params = append(out.Params, field{Name: p.Name, In: p.In, Type: typeName(p.Schema), About: about(p.Description, p.Schema), Required: p.Required})
 	}
 	if op.RequestBody != nil {
 		schema := bodySchema(op.RequestBody.Content)
@@ -180,7 +179,7 @@ func describe(doc *huma.OpenAPI, op *huma.Operation) docsOperation {
 	}
 	for _, status := range slices.Sorted(maps.Keys(op.Responses)) {
 		response := op.Responses[status]
-		answer := docsAnswer{Status: status, About: response.Description}
+		answer := answer{Status: status, About: response.Description}
 		if code, err := strconv.Atoi(status); err == nil && code < 300 {
 			schema := bodySchema(response.Content)
 			answer.Fields = fieldsOf(doc, schema, "", 0)
@@ -213,8 +212,8 @@ func bodySchema(content map[string]*huma.MediaType) *huma.Schema {
 	return nil
 }
 
-// maxDocsDepth bounds how deep nested objects are spelt out.
-const maxDocsDepth = 4
+// maxDepth bounds how deep nested objects are spelt out.
+const maxDepth = 4
 
 func resolve(doc *huma.OpenAPI, s *huma.Schema) *huma.Schema {
 	if s != nil && s.Ref != "" {
@@ -224,21 +223,21 @@ func resolve(doc *huma.OpenAPI, s *huma.Schema) *huma.Schema {
 }
 
 // fieldsOf lists the fields of an object, nested ones by their path.
-func fieldsOf(doc *huma.OpenAPI, schema *huma.Schema, prefix string, depth int) []docsField {
+func fieldsOf(doc *huma.OpenAPI, schema *huma.Schema, prefix string, depth int) []field {
 	schema = resolve(doc, schema)
-	if schema == nil || depth > maxDocsDepth {
+	if schema == nil || depth > maxDepth {
 		return nil
 	}
 	if schema.Type == huma.TypeArray {
 		return fieldsOf(doc, schema.Items, prefix+"[].", depth+1)
 	}
-	var out []docsField
+	var out []field
 	for _, name := range slices.Sorted(maps.Keys(schema.Properties)) {
 		property := resolve(doc, schema.Properties[name])
 		if property == nil {
 			continue
 		}
-		out = append(out, docsField{
+		out = append(out, field{
 			Name: prefix + name, Type: typeName(property), Required: slices.Contains(schema.Required, name),
 			About: about(schema.Properties[name].Description, property),
 		})
@@ -319,7 +318,7 @@ func exampleOf(doc *huma.OpenAPI, schema *huma.Schema, depth int) any {
 	}
 	schema = resolve(doc, schema)
 	switch {
-	case schema == nil || depth > maxDocsDepth:
+	case schema == nil || depth > maxDepth:
 		return nil
 	case len(schema.Examples) > 0:
 		return schema.Examples[0]
@@ -361,7 +360,7 @@ func pretty(v any) string {
 	return strings.TrimSpace(out.String())
 }
 
-func curlOf(op *huma.Operation, described docsOperation) string {
+func curlOf(op *huma.Operation, described operation) string {
 	var b strings.Builder
 	b.WriteString("curl")
 	if op.Method != http.MethodGet {
