@@ -9,7 +9,7 @@ import (
 	"hearth/internal/core/account"
 )
 
-// User is a person on the wire.
+// User is a user on the wire.
 type User struct {
 	ID          string      `json:"id" example:"0195a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"`
 	Name        string      `json:"name" example:"Ann Example"`
@@ -48,7 +48,7 @@ func wireGrant(g account.Grant, err error) (*tokensOutput, error) {
 	}}, nil
 }
 
-// Account is what somebody who signs up tells.
+// Account is an account to create.
 type Account struct {
 	Name     string `json:"name" maxLength:"200" example:"Ann Example"`
 	Email    string `json:"email" maxLength:"320" doc:"An address of at most 254 bytes; space around it and letter case do not count." example:"ann@example.com"`
@@ -66,7 +66,7 @@ type SignedUp struct {
 
 func wireSignUp(u hearth.User) SignedUp { return SignedUp{User: wireUser(u)} }
 
-// Login is what somebody who signs in tells.
+// Login is the e-mail and password of a user.
 type Login struct {
 	Email    string `json:"email" maxLength:"1024" example:"ann@example.com"`
 	Password string `json:"password" maxLength:"1024" writeOnly:"true" example:"a long enough secret"`
@@ -217,7 +217,7 @@ func registerPasswords(a *API, auth func(id, path, summary string, status int, c
 	})
 
 	op = auth("request-password-reset", "password-reset", "Ask for a new password", http.StatusAccepted)
-	op.Description = "Mails a link, if somebody has the e-mail. The answer is the same if nobody has."
+	op.Description = "Sends a link, if a user has the e-mail. The answer is the same if none has."
 	register(a, op, func(ctx context.Context, in *bodyOf[PasswordResetRequest]) (*struct{}, error) {
 		return nil, s.RequestReset(ctx, callerOf(ctx), in.Body.Email)
 	})
@@ -233,7 +233,7 @@ func registerSessions(a *API) {
 	s := a.options.Accounts
 	register(a, operation{
 		ID: "list-sessions", Method: http.MethodGet, Path: "/auth/sessions", Tag: tagAccounts, Access: forUsers,
-		Summary: "List the own sessions", ETag: true,
+		Summary: "List your sessions", ETag: true,
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[List[Session]], error) {
 		sessions, err := s.Sessions(ctx, callerOf(ctx))
 		if err != nil {
@@ -244,7 +244,7 @@ func registerSessions(a *API) {
 	})
 	register(a, operation{
 		ID: "end-session", Method: http.MethodDelete, Path: "/auth/sessions/{id}", Tag: tagAccounts, Access: forUsers,
-		Summary: "End one of the own sessions", Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound},
+		Summary: "End one of your sessions", Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound},
 	}, func(ctx context.Context, in *sessionInput) (*struct{}, error) {
 		return nil, s.EndSession(ctx, callerOf(ctx), in.ID)
 	})

@@ -35,7 +35,7 @@ type Job struct {
 	MaxAttempts int         `json:"max_attempts" example:"8"`
 	Progress    JobProgress `json:"progress"`
 	LastError   *string     `json:"last_error" doc:"The latest failure; null if there was none."`
-	Worker      *string     `json:"worker" doc:"Who runs it; null while nobody does."`
+	Worker      *string     `json:"worker" doc:"The worker that runs it; null while none does."`
 	CreatedAt   Time        `json:"created_at"`
 	ScheduledAt Time        `json:"scheduled_at" doc:"The earliest time of the next run."`
 	StartedAt   *Time       `json:"started_at" doc:"Of the latest run."`
@@ -61,7 +61,7 @@ type Queue struct {
 	Dead      int64  `json:"dead" doc:"Failed for good: they wait for an administrator, 30 days."`
 }
 
-// Figures is what the metrics tell beside the requests.
+// Figures are the parts of /admin/metrics that are not of requests.
 type Figures struct {
 	Cache    CacheFigures    `json:"cache"`
 	Process  ProcessFigures  `json:"process"`
@@ -190,7 +190,7 @@ func (a *API) registerJobs() {
 	register(a, operation{
 		ID: "retry-job", Method: http.MethodPost, Path: "/admin/jobs/{id}/retry", Tag: tagAdministration, Access: forAdmins,
 		Summary: "Run a background job again", Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
-		Description: "A dead one gets all its tries anew; one that is scheduled or retrying becomes due at once. Any other is a `conflict`.",
+		Description: "A dead job gets all its attempts again; one that is scheduled or retrying becomes due at once. Any other is a `conflict`.",
 	}, func(ctx context.Context, in *struct {
 		ID string `path:"id" maxLength:"64"`
 	}) (*bodyOf[Job], error) {
@@ -215,8 +215,8 @@ func (a *API) registerMetrics() {
 	}
 	register(a, operation{
 		ID: "get-metrics", Method: http.MethodGet, Path: "/admin/metrics", Tag: tagAdministration, Access: forAdmins,
-		Summary: "See the service at a glance", Description: "The figures of all instances and workers together, each since its start; of one that does not answer " +
-			"in time there are none. What another tells is at most a second old. Prometheus gets more, on the admin listener of each.",
+		Summary: "Get figures of the service", Description: "The figures of all instances and workers together, each since its start; of one that does not answer " +
+			"in time there are none. The figures of another instance are at most a second old. Prometheus reads more, on the admin listener of each.",
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[Metrics], error) {
 		return &bodyOf[Metrics]{Body: wireMetrics(a.options.Figures(ctx))}, nil
 	})

@@ -154,7 +154,7 @@ type RealtimeFigures struct {
 	ActiveDevices       int64   `json:"active_devices" doc:"Devices whose status is active." example:"19"`
 	HeartbeatsPerSecond float64 `json:"heartbeats_per_second" doc:"The mean of the last 10 seconds." example:"0.4"`
 	LogsPerSecond       float64 `json:"logs_per_second" doc:"The mean of the last 10 seconds." example:"2.5"`
-	Connections         int     `json:"connections" doc:"Open streams: an admin sees everybody's, a user their own." example:"1"`
+	Connections         int     `json:"connections" doc:"Open streams: an admin sees those of all users, a user their own." example:"1"`
 }
 
 // steps are the intervals by name.
@@ -192,12 +192,12 @@ func (a *API) registerAnalytics() {
 		"Over all that you may read, or one organization."+rangeNote), a.dashboard)
 	register(a, operationOf("comparison", "/analytics/comparison", "Compare devices",
 		"The figures of 2 to 20 devices side by side."+rangeNote), a.comparison)
-	register(a, operationOf("trends", "/analytics/trends", "Follow the trend of all logs",
+	register(a, operationOf("trends", "/analytics/trends", "Get the trend of all logs",
 		"Over all that you may read, or one organization."+rangeNote), a.trends)
 	register(a, operationOf("events", "/analytics/events", "Sum up by event",
 		"The figures of each event over all that you may read, or one organization."+rangeNote), a.events)
-	realtime := operationOf("realtime-figures", "/analytics/realtime", "See what goes on now", "Who is online, and how much comes in at all "+
-		"instances together. Never cached; what another instance tells is at most a second old.")
+	realtime := operationOf("realtime-figures", "/analytics/realtime", "Get the current activity", "Devices online, and logs and heartbeats a second, at all "+
+		"instances together. Never cached; the figures of another instance are at most a second old.")
 	realtime.ETag = false
 	register(a, realtime, a.realtimeFigures)
 }
@@ -226,7 +226,7 @@ func (a *API) usage(ctx context.Context, in *usageInput) (*bodyOf[Usage], error)
 	}}, nil
 }
 
-// AnalyticsInput is what every question of the analytics takes.
+// AnalyticsInput are the parameters of every analytics operation.
 type AnalyticsInput struct {
 	RangeParams
 	OrganizationParam

@@ -97,7 +97,7 @@ func (a *API) withETag(next func(http.ResponseWriter, *http.Request) error) func
 		}
 		if held.status != 0 && held.status != http.StatusOK {
 			w.WriteHeader(held.status)
-			_, _ = w.Write(held.body.Bytes()) // a client that has gone needs no answer
+			_, _ = w.Write(held.body.Bytes()) // the client may have gone
 			return nil
 		}
 		tag := entityTag(strings.Trim(w.Header().Get("ETag"), `"`), held.body.Bytes())

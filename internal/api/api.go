@@ -49,32 +49,32 @@ type Options struct {
 	Version string
 	Clock   hearth.Clock
 	Logger  *slog.Logger
-	// Accounts are people's; nil: there are none, and their operations are not served.
+	// Accounts are those of users; nil: their operations are not served.
 	Accounts *account.Service
 	// Users and Devices read access tokens and device tokens ("hd_…"). Users is Accounts if it is nil.
 	Users   Authenticator
 	Devices Authenticator
-	// Roles returns a person's organizations; nil: nobody has any.
+	// Roles returns a user's organizations; nil: no user has any.
 	Roles func(ctx context.Context, userID string) (map[string]hearth.OrgRole, error)
-	// Organizations keeps who belongs together.
+	// Organizations are organizations, members and invitations.
 	Organizations *orgs.Service
-	// Fleet keeps devices.
+	// Fleet is the devices.
 	Fleet *devices.Service
-	// Telemetry takes logs in, Analytics counts them.
+	// Telemetry stores and lists logs, Analytics answers questions about many.
 	Telemetry *telemetry.Service
 	Analytics *analytics.Service
-	// Notifications tells people what concerns them; nil: their operations are not served.
+	// Notifications are those of users; nil: their operations are not served.
 	Notifications *notify.Service
-	// Exports give people their data as files; nil: they are not served.
+	// Exports are the files that users order; nil: their operations are not served.
 	Exports *exports.Service
-	// Jobs is the background work, Figures what the metrics tell of the requests and beside them; nil: their operations are not
+	// Jobs is the background work, Figures the figures of /admin/metrics; nil: their operations are not
 	// served.
 	Jobs    Jobs
 	Figures func(ctx context.Context) (observe.HTTPSummary, Figures)
 	// Live carries events to connections, StreamStats counts them; nil: this instance serves no streams.
 	Live        Live
 	StreamStats func(context.Context) StreamStats
-	// Settle waits until the events so far have their place among those of all instances, if there are any others; nil: there are none.
+	// Settle waits until the events so far have their position among those of all instances; nil: there is one instance.
 	Settle func(context.Context)
 	// Health answers under /health; Metrics counts requests. Both may be nil.
 	Health  *observe.Health
@@ -91,18 +91,18 @@ type Options struct {
 	// TrustedProxies are the networks whose X-Forwarded-For counts.
 	TrustedProxies []netip.Prefix
 	// AccelRedirect is where a trusted proxy has the directory of files, such as "/.hearth/files/": export files are then sent
-	// by the proxy, told by X-Accel-Redirect; "": by the program.
+	// by the proxy, on X-Accel-Redirect; "": by the program.
 	AccelRedirect string
 	// Limiter bounds how often clients call; nil: they are not limited.
 	Limiter Limiter
-	// Secret keeps what is stored of requests with an Idempotency-Key from whoever has the database: 32 random bytes, the
+	// Secret encrypts what is stored of requests with an Idempotency-Key: 32 random bytes, the
 	// same after a restart and on every instance. Empty: new ones, for tests.
 	Secret []byte
 	// Audit answers under /admin/audit; nil: it does not.
 	Audit *audit.Service
 	// Idempotency finds what was created before; nil: the writes alone do.
 	Idempotency hearth.IdempotencyStore
-	// Pages answer GET beside the API, by their path in the syntax of http.ServeMux. They are not part of the OpenAPI document.
+	// Pages answer GET next to the API, by their path in the syntax of http.ServeMux. They are not part of the OpenAPI document.
 	Pages map[string]http.Handler
 }
 
@@ -182,7 +182,7 @@ var resources = []func(*API){
 	(*API).registerAudit,
 }
 
-// ServeHTTP answers a request.
+// ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
 
 // OpenAPI returns the OpenAPI 3.1 document as indented JSON, the same for the same program.

@@ -13,7 +13,7 @@ import (
 type AuditEntry struct {
 	Seq       int64                  `json:"seq" doc:"Counts from 1 without gaps." example:"42"`
 	At        Time                   `json:"at"`
-	ActorID   string                 `json:"actor_id" doc:"user:ID or device:ID; system for jobs, cli for commands; empty for nobody." example:"user:0195a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"`
+	ActorID   string                 `json:"actor_id" doc:"user:ID or device:ID; system for jobs, cli for commands; empty for none." example:"user:0195a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"`
 	Action    string                 `json:"action" example:"device.delete"`
 	Target    string                 `json:"target" doc:"kind:ID of the object." example:"device:0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
 	Result    string                 `json:"result" doc:"ok, or the code of the refusal." example:"ok"`
@@ -52,7 +52,7 @@ type listAuditInput struct {
 
 func (in listAuditInput) filter(now time.Time) (hearth.AuditFilter, error) {
 	f := hearth.AuditFilter{ActorID: in.ActorID, Action: in.Action, Target: in.Target}
-	// A bare id is a person's.
+	// A bare id is a user's.
 	if f.ActorID != "" && f.ActorID != "system" && f.ActorID != "cli" && !strings.Contains(f.ActorID, ":") {
 		f.ActorID = "user:" + f.ActorID
 	}

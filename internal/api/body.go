@@ -22,7 +22,7 @@ type requestBody struct {
 	reader io.Reader // wire, or what undoes its encoding; nil until the first read of a compressed body
 	limit  int64
 	left   int64
-	// digest takes what was read, for a request with an Idempotency-Key.
+	// digest hashes what was read, for a request with an Idempotency-Key.
 	digest hash.Hash
 }
 

@@ -22,7 +22,7 @@ type Metadata json.RawMessage
 // MarshalJSON returns it as it is.
 func (m Metadata) MarshalJSON() ([]byte, error) { return json.RawMessage(m).MarshalJSON() }
 
-// UnmarshalJSON takes it as it is.
+// UnmarshalJSON copies it unchanged.
 func (m *Metadata) UnmarshalJSON(data []byte) error {
 	return (*json.RawMessage)(m).UnmarshalJSON(data)
 }
@@ -39,7 +39,7 @@ func (Metadata) Schema(huma.Registry) *huma.Schema {
 type Device struct {
 	ID             string   `json:"id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
 	Name           string   `json:"name" example:"Kitchen"`
-	Type           string   `json:"type" doc:"Any word of the owner's." example:"thermostat"`
+	Type           string   `json:"type" doc:"Any word that the owner chooses." example:"thermostat"`
 	Status         string   `json:"status" enum:"active,inactive,error" doc:"Set by the owner, by a heartbeat, or to inactive after 24 hours of silence."`
 	Connection     string   `json:"connection" enum:"online,offline,never" doc:"offline once three heartbeat intervals pass in silence; never before the first heartbeat."`
 	Tags           []string `json:"tags" nullable:"false" example:"[\"ground floor\"]"`
@@ -70,11 +70,11 @@ func wireDeviceAt(d hearth.Device, now time.Time) Device {
 // NewDevice is a device to create.
 type NewDevice struct {
 	Name           string             `json:"name" minLength:"1" maxLength:"200" example:"Kitchen"`
-	Type           string             `json:"type" minLength:"1" maxLength:"64" doc:"Any word of the owner's." example:"thermostat"`
-	Status         Optional[string]   `json:"status,omitempty" enum:"active,inactive,error" doc:"active, if nothing is said."`
+	Type           string             `json:"type" minLength:"1" maxLength:"64" doc:"Any word that the owner chooses." example:"thermostat"`
+	Status         Optional[string]   `json:"status,omitempty" enum:"active,inactive,error" doc:"active by default."`
 	Tags           Optional[[]string] `json:"tags,omitempty" maxItems:"50" doc:"Up to 50 different texts of up to 64 characters."`
 	Metadata       Optional[Metadata] `json:"metadata,omitempty"`
-	Interval       Optional[int]      `json:"heartbeat_interval,omitempty" minimum:"1" maximum:"604800" doc:"Seconds between heartbeats; 60, if nothing is said."`
+	Interval       Optional[int]      `json:"heartbeat_interval,omitempty" minimum:"1" maximum:"604800" doc:"Seconds between heartbeats; 60 by default."`
 	OrganizationID Optional[string]   `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"Lets the device belong to an organization in which the caller is at least a member."`
 }
 
@@ -144,8 +144,8 @@ func (a *API) registerDevices() {
 	register(a, operation{
 		ID: "list-devices", Method: http.MethodGet, Path: "/devices", Tag: tagDevices, Access: forUsers, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "List devices",
-		Description: "The caller's own devices and those of their organizations; of everybody for an admin. Filters hold together. A device " +
-			"that was never heard sorts before all others by `last_active_at`.",
+		Description: "The caller's devices and those of their organizations; all devices for an admin. A device must match every filter. A device " +
+			"that never sent a heartbeat sorts before all others by `last_active_at`.",
 	}, a.listDevices)
 	register(a, operation{
 		ID: "get-device", Method: http.MethodGet, Path: "/devices/{id}", Tag: tagDevices, Access: forDevices, ETag: true,
@@ -160,7 +160,7 @@ func (a *API) registerDevices() {
 	register(a, operation{
 		ID: "delete-device", Method: http.MethodDelete, Path: "/devices/{id}", Tag: tagDevices, Access: forUsers, Status: http.StatusNoContent,
 		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeVersionMismatch}, Summary: "Delete a device",
-		Description: "With its tokens, its logs and all that was counted of them. With `If-Match`, only at that version.",
+		Description: "Deletes its tokens, its logs and their rollups too. With `If-Match`, only at that version.",
 	}, a.deleteDevice)
 	a.registerDeviceTokens()
 	a.registerHeartbeats()
@@ -333,7 +333,7 @@ type DeviceToken struct {
 // NewDeviceToken is a token with its secret.
 type NewDeviceToken struct {
 	ID        string `json:"id" format:"uuid" example:"0195a1b2-d4e5-7e5f-8a9b-0c1d2e3f4a5b"`
-	Token     string `json:"token" doc:"Shown this once. It goes into the Authorization header: Bearer hd_…" example:"hd_3q2-7wAB…"`
+	Token     string `json:"token" doc:"Shown only in this answer. It goes into the Authorization header: Bearer hd_…" example:"hd_3q2-7wAB…"`
 	CreatedAt Time   `json:"created_at"`
 }
 
@@ -341,8 +341,8 @@ func (a *API) registerDeviceTokens() {
 	register(a, operation{
 		ID: "create-device-token", Method: http.MethodPost, Path: "/devices/{id}/tokens", Tag: tagDevices, Access: forUsers,
 		Status: http.StatusCreated, Creates: true, Secret: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
-		Summary: "Give a device a token",
-		Description: "With it the device sends its own heartbeats and logs and reads itself, nothing else. The token is shown this once. A device " +
+		Summary: "Create a device token",
+		Description: "The token allows the device to send its own heartbeats and logs and to read itself, nothing else. It is shown only in this answer. A device " +
 			"has at most 1000.",
 	}, a.createDeviceToken)
 	register(a, operation{
@@ -351,8 +351,8 @@ func (a *API) registerDeviceTokens() {
 	}, a.listDeviceTokens)
 	register(a, operation{
 		ID: "delete-device-token", Method: http.MethodDelete, Path: "/devices/{id}/tokens/{token_id}", Tag: tagDevices, Access: forUsers,
-		Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Take a device's token back",
-		Description: "It is refused from then on.",
+		Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Delete a device's token",
+		Description: "It is refused from then on, within a second at every instance.",
 	}, a.deleteDeviceToken)
 }
 

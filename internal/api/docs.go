@@ -29,14 +29,14 @@ func (a *API) humaConfig() huma.Config {
 			},
 			Servers: []*huma.Server{{URL: "/"}},
 			Tags: []*huma.Tag{
-				{Name: "Accounts", Description: "Signing up and in, tokens, sessions, passwords, people."},
-				{Name: "Organizations", Description: "People who share devices, their roles, invitations."},
-				{Name: "Devices", Description: "Devices, their tokens and their signs of life."},
+				{Name: "Accounts", Description: "Sign-up and login, tokens, sessions, passwords, users."},
+				{Name: "Organizations", Description: "Users who share devices, their roles, invitations."},
+				{Name: "Devices", Description: "Devices, their tokens and their heartbeats."},
 				{Name: "Logs", Description: "What devices report."},
-				{Name: "Analytics", Description: "Figures over what devices reported."},
+				{Name: "Analytics", Description: "Figures computed from logs."},
 				{Name: "Realtime", Description: "Events as they happen."},
-				{Name: "Exports", Description: "People's data as files."},
-				{Name: "Notifications", Description: "What the program tells a person."},
+				{Name: "Exports", Description: "Logs and reports as files."},
+				{Name: "Notifications", Description: "Notifications of a user, and their settings."},
 				{Name: "Administration", Description: "For admins of the installation."},
 			},
 			Components: &huma.Components{
@@ -89,8 +89,8 @@ func readJSON(data []byte, v any) error {
 	return errors.New("is not of the documented form")
 }
 
-// registerDocs serves the OpenAPI document and the page made of it. They are written when somebody asks for the first time: most
-// starts of the program do not need them.
+// registerDocs serves the OpenAPI document and the page made of it. They are made on the first request: most starts of the
+// program do not need them.
 func (a *API) registerDocs() {
 	serve := func(path, contentType, policy string, write func() ([]byte, error)) {
 		document := sync.OnceValues(write)
@@ -103,7 +103,7 @@ func (a *API) registerDocs() {
 			if policy != "" {
 				w.Header().Set("Content-Security-Policy", policy)
 			}
-			_, _ = w.Write(body) // a client that has gone needs no answer
+			_, _ = w.Write(body) // the client may have gone
 			return nil
 		})
 	}
@@ -112,7 +112,7 @@ func (a *API) registerDocs() {
 	serve("/docs", "text/html; charset=utf-8", docspage.Policy(), func() ([]byte, error) { return docspage.Render(a.huma.OpenAPI()), nil })
 }
 
-// registerPages serves what stands beside the API.
+// registerPages serves Options.Pages.
 func (a *API) registerPages() {
 	for path, page := range a.options.Pages {
 		a.route(operation{Method: http.MethodGet, Path: path, Root: true, ETag: true}, func(w http.ResponseWriter, r *http.Request) error {

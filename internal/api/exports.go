@@ -40,7 +40,7 @@ type ExportFilters struct {
 // ExportProgress is how far an export is.
 type ExportProgress struct {
 	Percentage       float64 `json:"percentage" doc:"0 to 100; 100 exactly when completed." example:"42.5"`
-	Step             string  `json:"step" doc:"What is being done, for people." example:"writing"`
+	Step             string  `json:"step" doc:"The current step, for display." example:"writing"`
 	ProcessedRecords int64   `json:"processed_records" example:"425000"`
 	TotalRecords     int64   `json:"total_records" doc:"As counted at the start; exact at the end." example:"1000000"`
 }
@@ -174,7 +174,7 @@ type exportInput struct {
 	ID string `path:"id" maxLength:"64" doc:"The export." example:"0195a1b2-9999-7e5f-8a9b-0c1d2e3f4a5b"`
 }
 
-// registerExports adds what people do with exports; the file itself is in exportfile.go.
+// registerExports adds the operations of exports; the file itself is in exportfile.go.
 func (a *API) registerExports() {
 	s := a.options.Exports
 	if s == nil {
@@ -183,7 +183,7 @@ func (a *API) registerExports() {
 	a.registerExportOrder(s)
 	register(a, operation{
 		ID: "list-exports", Method: http.MethodGet, Path: "/exports", Tag: tagExports, Access: forUsers, ETag: true,
-		Summary: "List exports", Description: "Your own, the newest first; everybody's for an admin.",
+		Summary: "List exports", Description: "Your own, the newest first; those of all users for an admin.",
 	}, func(ctx context.Context, in *listExportsInput) (*bodyOf[List[Export]], error) {
 		page, err := in.page("")
 		if err != nil {
@@ -199,7 +199,7 @@ func (a *API) registerExports() {
 	})
 	register(a, operation{
 		ID: "export-stats", Method: http.MethodGet, Path: "/exports/stats", Tag: tagExports, Access: forUsers, ETag: true,
-		Summary: "Sum up exports", Description: "Your own; everybody's for an admin.",
+		Summary: "Count exports", Description: "Your own; those of all users for an admin.",
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[ExportFigures], error) {
 		figures, err := s.Figures(ctx, callerOf(ctx))
 		return &bodyOf[ExportFigures]{Body: wireExportFigures(figures)}, err

@@ -14,7 +14,7 @@ import (
 	"hearth/internal/core/devices"
 )
 
-// Heartbeat is the answer to a sign of life.
+// Heartbeat is a stored heartbeat.
 type Heartbeat struct {
 	DeviceID     string `json:"device_id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
 	Status       string `json:"status" enum:"active,inactive,error"`
@@ -22,31 +22,31 @@ type Heartbeat struct {
 	LastActiveAt Time   `json:"last_active_at"`
 }
 
-// NewHeartbeat is a sign of life.
+// NewHeartbeat is a heartbeat to store.
 type NewHeartbeat struct {
 	Status Optional[string] `json:"status,omitempty" enum:"active,inactive,error" doc:"The status that the device is in; left out or null, it stays."`
 }
 
-// NewDeviceHeartbeat is a sign of life of one of many devices.
+// NewDeviceHeartbeat is a heartbeat of one of many devices.
 type NewDeviceHeartbeat struct {
 	DeviceID string `json:"device_id" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
 	NewHeartbeat
 }
 
-// NewHeartbeats is signs of life of many devices.
+// NewHeartbeats are heartbeats of many devices.
 type NewHeartbeats struct {
 	Items []NewDeviceHeartbeat `json:"items" minItems:"1" maxItems:"1000"`
 }
 
-// HeartbeatRejection is a sign of life that was not taken.
+// HeartbeatRejection is a heartbeat that was not stored.
 type HeartbeatRejection struct {
 	Index int         `json:"index" doc:"Its place in items, from 0." example:"3"`
 	Code  hearth.Code `json:"code" doc:"not_found, forbidden, or validation_failed for a status that does not exist." example:"not_found"`
 }
 
-// HeartbeatsAccepted is the answer to signs of life of many devices.
+// HeartbeatsAccepted is the answer to heartbeats of many devices.
 type HeartbeatsAccepted struct {
-	Accepted int                  `json:"accepted" doc:"How many were taken." example:"998"`
+	Accepted int                  `json:"accepted" doc:"How many were stored." example:"998"`
 	Rejected []HeartbeatRejection `json:"rejected" nullable:"false"`
 }
 
@@ -54,7 +54,7 @@ func (a *API) registerHeartbeats() {
 	registerRaw(a, operation{
 		ID: "send-heartbeat", Method: http.MethodPost, Path: "/devices/{id}/heartbeat", Tag: tagDevices, Access: forDevices, Plain: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Send a device's heartbeat",
-		Description: "A sign of life: the device is online until three heartbeat intervals pass in silence. The answer comes once it is durable. " +
+		Description: "The device is online until three heartbeat intervals pass without a heartbeat. The answer comes once the heartbeat is durable. " +
 			"The body may be left out. A device's own token may send that device's.",
 	}, func(doc *huma.Operation) {
 		doc.Parameters = append(doc.Parameters, deviceIDParam())
@@ -66,14 +66,14 @@ func (a *API) registerHeartbeats() {
 	registerRaw(a, operation{
 		ID: "send-heartbeats", Method: http.MethodPost, Path: "/heartbeats", Tag: tagDevices, Access: forDevices, Plain: true,
 		Summary: "Send heartbeats of many devices",
-		Description: "For gateways: up to 1000 heartbeats. What can be taken is taken; the others are named by index. The answer comes once all " +
-			"that were taken are durable. A device's own token may send that device's.",
+		Description: "For gateways: up to 1000 heartbeats. Valid ones are stored; the others are named by index. The answer comes once all " +
+			"stored ones are durable. A device's own token may send that device's.",
 	}, func(doc *huma.Operation) {
 		doc.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {
 			Schema:  schemaOf[NewHeartbeats](a),
 			Example: map[string]any{"items": []any{map[string]any{"device_id": "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", "status": "active"}}},
 		}}}
-		doc.Responses["200"] = jsonResponse("What was taken, stored", schemaOf[HeartbeatsAccepted](a))
+		doc.Responses["200"] = jsonResponse("The stored heartbeats, and those that were rejected", schemaOf[HeartbeatsAccepted](a))
 	}, a.sendHeartbeats)
 }
 
@@ -97,7 +97,7 @@ func (a *API) sendHeartbeat(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// appendHeartbeat appends the Heartbeat of a sign of life: each second has thousands of them, as answers and as events.
+// appendHeartbeat appends a Heartbeat. It is written by hand: each second has thousands of them, as answers and as events.
 func appendHeartbeat(out []byte, beat hearth.Heartbeat) []byte {
 	out = append(out, `{"device_id":"`...)
 	out = append(out, beat.DeviceID...) // an id, a status and a connection need no escaping
@@ -114,7 +114,7 @@ func writeRaw(w http.ResponseWriter, body []byte) {
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
 	header.Set("Content-Length", strconv.Itoa(len(body)))
-	_, _ = w.Write(body) // a client that has gone needs no answer
+	_, _ = w.Write(body) // the client may have gone
 }
 
 func (a *API) sendHeartbeats(w http.ResponseWriter, r *http.Request) error {
@@ -145,7 +145,7 @@ func (a *API) sendHeartbeats(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// readRawJSON reads the whole body of a raw operation. The parser that takes it is as strict as checkJSON.
+// readRawJSON reads the whole body of a raw operation. The parser of the body is as strict as checkJSON.
 func readRawJSON(r *http.Request) ([]byte, error) {
 	if r.Body == http.NoBody {
 		return nil, nil

@@ -218,7 +218,7 @@ func (k *keyedRequest) replay(w http.ResponseWriter, r *http.Request, record hea
 	header.Set("Idempotency-Replayed", "true")
 	header.Set("Content-Type", "application/json")
 	w.WriteHeader(k.op.status())
-	_, _ = w.Write(body) // a client that has gone needs no answer
+	_, _ = w.Write(body) // the client may have gone
 	return nil
 }
 

@@ -33,7 +33,7 @@ func wireLog(l hearth.Log) Log {
 type NewLog struct {
 	Event     string  `json:"event" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9_.:-]+$" doc:"What was measured." example:"temperature"`
 	Value     float64 `json:"value" minimum:"-1e300" maximum:"1e300" doc:"A finite number of at most 1e300." example:"21.5"`
-	Timestamp *Time   `json:"timestamp,omitempty" doc:"When it was measured, RFC 3339 with any offset: now if it is left out or null. At most 24 hours ahead; any past is taken. Digits beyond milliseconds are cut."`
+	Timestamp *Time   `json:"timestamp,omitempty" doc:"When it was measured, RFC 3339 with any offset: now if it is left out or null. At most 24 hours ahead; any time in the past is accepted. Digits beyond milliseconds are cut."`
 }
 
 // NewDeviceLog is one reading of a batch on its way in.
@@ -68,7 +68,7 @@ func (a *API) registerLogs() {
 		Summary: "Report many values",
 		Description: "Stores up to 10,000 logs of any devices of the caller: a JSON array, or NDJSON (`application/x-ndjson`, one object a " +
 			"line). All or nothing: what is wrong is named by index, such as `body[17].value`, at most 20 places at once. A device that " +
-			"does not exist and one of somebody else are refused in the same words. The answer comes once all logs are durable and every " +
+			"does not exist and one that you may not write to are refused with the same message. The answer comes once all logs are durable and every " +
 			"analytics answer counts them. The body may be compressed (`Content-Encoding: gzip`) and has at most 16 MiB; an item has at most 64 KiB. " +
 			"An array may be empty.",
 	}, func(doc *huma.Operation) {
@@ -173,7 +173,7 @@ func writeCreated(w http.ResponseWriter, v any) error {
 	header.Set("Content-Type", "application/json")
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(http.StatusCreated)
-	_, _ = w.Write(body) // a client that has gone needs no answer
+	_, _ = w.Write(body) // the client may have gone
 	return nil
 }
 

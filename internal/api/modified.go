@@ -26,7 +26,7 @@ type seenAnswer struct {
 func newModifications() *modifications { return &modifications{seed: maphash.MakeSeed()} }
 
 // since returns the whole second since which the question is answered so. It is up to two seconds ahead: two answers never have
-// the same one, since an answer that stays is told of only from then on.
+// the same one, since an answer has a Last-Modified only from then on.
 func (m *modifications) since(question, tag string, now time.Time) time.Time {
 	hash := maphash.String(m.seed, question)
 	slot := &m.seen[hash%uint64(len(m.seen))]

@@ -9,7 +9,7 @@ import (
 
 const tagNotifications = "Notifications"
 
-// Notification is something that a person is told.
+// Notification is a notification on the wire.
 type Notification struct {
 	ID        string                  `json:"id" example:"0195a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"`
 	Type      hearth.NotificationType `json:"type" enum:"export_ready,export_failed,device_offline,device_online,new_sign_in,refresh_reused,password_changed,email_changed,account_locked"`
@@ -30,16 +30,16 @@ func wireNotification(n hearth.Notification) Notification {
 	return wire
 }
 
-// Delivery says on which ways a person is told of a type.
+// Delivery says how a user is notified of a type.
 type Delivery struct {
 	InApp bool `json:"in_app" doc:"Lists it and sends it live."`
 	Email bool `json:"email"`
 }
 
-// NotificationSettings are what a person wants to be told.
+// NotificationSettings are the notification settings of a user on the wire.
 type NotificationSettings struct {
 	Types   map[string]Delivery `json:"types" doc:"By type of notification. A type that is left out gets its default: all but devices also by e-mail."`
-	Devices []string            `json:"devices" nullable:"false" maxItems:"1000" doc:"Ids of the devices whose going offline and coming back is told; none at first."`
+	Devices []string            `json:"devices" nullable:"false" maxItems:"1000" doc:"Ids of the devices that notify you when they go offline or come back; none by default."`
 }
 
 func wireNotificationSettings(s hearth.NotificationSettings) NotificationSettings {
@@ -60,7 +60,7 @@ type listNotificationsInput struct {
 	Unread bool `query:"unread" doc:"Only those that were not read."`
 }
 
-// registerNotifications adds what people are told and what they want to be told.
+// registerNotifications adds the operations of notifications and their settings.
 func (a *API) registerNotifications() {
 	s := a.options.Notifications
 	if s == nil {
@@ -99,15 +99,15 @@ func (a *API) registerNotifications() {
 	})
 	register(a, operation{
 		ID: "get-notification-settings", Method: http.MethodGet, Path: "/users/me/notification-settings", Tag: tagNotifications,
-		Access: forUsers, Summary: "Get what the caller wants to be told", ETag: true,
+		Access: forUsers, Summary: "Get your notification settings", ETag: true,
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[NotificationSettings], error) {
 		settings, err := s.Settings(ctx, callerOf(ctx))
 		return &bodyOf[NotificationSettings]{Body: wireNotificationSettings(settings)}, err
 	})
 	register(a, operation{
 		ID: "set-notification-settings", Method: http.MethodPut, Path: "/users/me/notification-settings", Tag: tagNotifications,
-		Access: forUsers, Summary: "Set what the caller wants to be told",
-		Description: "Replaces all of it. A device that the caller may not read is refused.",
+		Access: forUsers, Summary: "Set your notification settings",
+		Description: "Replaces all settings. A device that the caller may not read is refused.",
 	}, func(ctx context.Context, in *bodyOf[NotificationSettings]) (*bodyOf[NotificationSettings], error) {
 		settings := hearth.NotificationSettings{Types: map[hearth.NotificationType]hearth.Delivery{}, Devices: in.Body.Devices}
 		for kind, ways := range in.Body.Types {

@@ -140,7 +140,7 @@ func (op operation) documentErrors(a *API, doc *huma.Operation) {
 			names[i] = "`" + string(code) + "`"
 			examples[string(code)] = &huma.Example{Value: map[string]any{
 				"type": "urn:hearth:error:" + string(code), "title": http.StatusText(status), "status": status,
-				"detail": "what went wrong, for people", "code": string(code), "request_id": "0192c3a4-7e1b-7c44-9f6e-1a2b3c4d5e6f",
+				"detail": "what went wrong, for display", "code": string(code), "request_id": "0192c3a4-7e1b-7c44-9f6e-1a2b3c4d5e6f",
 			}}
 		}
 		response := &huma.Response{
@@ -149,7 +149,7 @@ func (op operation) documentErrors(a *API, doc *huma.Operation) {
 		}
 		if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable || status == http.StatusInsufficientStorage {
 			response.Headers = map[string]*huma.Param{"Retry-After": {
-				Description: "Seconds after which to try again.", Schema: &huma.Schema{Type: huma.TypeInteger},
+				Description: "Seconds to wait before the next attempt.", Schema: &huma.Schema{Type: huma.TypeInteger},
 			}}
 		}
 		doc.Responses[strconv.Itoa(status)] = response
@@ -257,7 +257,7 @@ type captureAdapter struct {
 // Adapter makes huma hand its handler to us.
 func (c *captureAdapter) Adapter() huma.Adapter { return c }
 
-// Handle takes the handler.
+// Handle keeps the handler.
 func (c *captureAdapter) Handle(op *huma.Operation, handler func(huma.Context)) {
 	c.doc, c.handler = op, handler
 }
@@ -270,7 +270,7 @@ func (c *captureAdapter) ServeHTTP(http.ResponseWriter, *http.Request) {
 // DocumentOperation leaves the documentation to register, which completes it first.
 func (c *captureAdapter) DocumentOperation(*huma.Operation) {}
 
-// carriedError takes a handler's error through huma to writeError unchanged.
+// carriedError carries a handler's error through huma to writeError unchanged.
 type carriedError struct{ err error }
 
 func (c carriedError) Error() string  { return c.err.Error() }
@@ -302,7 +302,7 @@ func (w *humaWriter) WriteHeader(status int) {
 // fail is called by the error transformer before huma writes anything.
 func (w *humaWriter) fail(err error) { w.err = err }
 
-// takeErrors is a huma transformer: it takes every error body off its way and returns it to the humaWriter.
+// takeErrors is a huma transformer: it passes every error body to the humaWriter, in place of the client.
 func takeErrors(ctx huma.Context, _ string, body any) (any, error) {
 	err, ok := body.(error)
 	if !ok {

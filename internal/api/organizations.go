@@ -35,7 +35,7 @@ type OrganizationChange struct {
 	Name Optional[string] `json:"name,omitempty" minLength:"1" maxLength:"200" example:"Greenhouse Ltd"`
 }
 
-// Member is a person in an organization on the wire.
+// Member is a member of an organization on the wire.
 type Member struct {
 	UserID   string `json:"user_id" format:"uuid" example:"0195a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b"`
 	Name     string `json:"name" example:"Ada"`
@@ -48,7 +48,7 @@ func wireMember(m hearth.Member) Member {
 	return Member{UserID: m.UserID, Name: m.Name, Email: m.Email, Role: string(m.Role), JoinedAt: Time(m.JoinedAt)}
 }
 
-// MemberRole is what a person is to be.
+// MemberRole is the role to set.
 type MemberRole struct {
 	Role string `json:"role" enum:"owner,admin,member,viewer" doc:"viewer reads, member writes devices, admin manages members too, owner everything."`
 }
@@ -87,7 +87,7 @@ func (a *API) registerOrganizations() {
 	register(a, operation{
 		ID: "create-organization", Method: http.MethodPost, Path: "/organizations", Tag: tagOrganizations, Access: forUsers,
 		Status: http.StatusCreated, Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Create an organization",
-		Description: "The caller becomes its owner. A person can be in at most 1000.",
+		Description: "The caller becomes its owner. A user can be in at most 1000.",
 	}, a.createOrganization)
 	register(a, operation{
 		ID: "list-organizations", Method: http.MethodGet, Path: "/organizations", Tag: tagOrganizations, Access: forUsers, ETag: true,
@@ -112,20 +112,20 @@ func (a *API) registerOrganizations() {
 	}, a.listMembers)
 	register(a, operation{
 		ID: "set-member", Method: http.MethodPut, Path: "/organizations/{id}/members/{user_id}", Tag: tagOrganizations, Access: forUsers,
-		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Give a person a role in an organization",
-		Description: "Changes a member's role, or makes somebody with an account a member. For owners and admins; nobody changes somebody above " +
-			"their own role or grants above it. `conflict` if no owner would be left.",
+		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Set a member's role in an organization",
+		Description: "Changes a member's role, or makes a user a member. For owners and admins; an admin can neither change a member with a higher " +
+			"role than their own nor grant one. `conflict` if no owner would be left.",
 	}, a.setMember)
 	register(a, operation{
 		ID: "remove-member", Method: http.MethodDelete, Path: "/organizations/{id}/members/{user_id}", Tag: tagOrganizations, Access: forUsers,
-		Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Take a person out of an organization",
-		Description: "For owners and admins, and everybody may leave. `conflict` if no owner would be left.",
+		Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Remove a member from an organization",
+		Description: "For owners and admins; every member may leave. `conflict` if no owner would be left.",
 	}, a.removeMember)
 	register(a, operation{
 		ID: "create-invitation", Method: http.MethodPost, Path: "/organizations/{id}/invitations", Tag: tagOrganizations, Access: forUsers,
-		Status: http.StatusCreated, Creates: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Invite somebody by e-mail",
-		Description: "Mails a link that is good once and for seven days; an earlier one to the same e-mail ends. The answer is the same whether or " +
-			"not somebody has an account with that e-mail. For owners and admins; nobody invites above their own role.",
+		Status: http.StatusCreated, Creates: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Invite a user by e-mail",
+		Description: "Sends a link that works once, within seven days; it replaces an earlier one to the same e-mail. The answer is the same whether or " +
+			"not there is an account with that e-mail. For owners and admins, up to their own role.",
 	}, a.createInvitation)
 	register(a, operation{
 		ID: "accept-invitation", Method: http.MethodPost, Path: "/invitations/accept", Tag: tagOrganizations, Access: forUsers, Creates: true,
@@ -143,7 +143,7 @@ type OrganizationPath struct {
 // MemberPath names a member in the path.
 type MemberPath struct {
 	OrganizationPath
-	UserID string `path:"user_id" maxLength:"64" doc:"The person." example:"0195a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b"`
+	UserID string `path:"user_id" maxLength:"64" doc:"The user." example:"0195a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b"`
 }
 
 func (a *API) createOrganization(ctx context.Context, in *struct{ Body OrganizationName }) (*created[Organization], error) {

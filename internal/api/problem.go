@@ -20,7 +20,7 @@ type Problem struct {
 	Type      string         `json:"type" doc:"A URN of the code." example:"urn:hearth:error:not_found"`
 	Title     string         `json:"title" doc:"The status in words." example:"Not Found"`
 	Status    int            `json:"status" doc:"The HTTP status." example:"404"`
-	Detail    string         `json:"detail" doc:"What went wrong here, for people." example:"there is no such device"`
+	Detail    string         `json:"detail" doc:"What went wrong here, for display." example:"there is no such device"`
 	Code      hearth.Code    `json:"code" doc:"What went wrong, for programs; never changes its meaning." example:"not_found"`
 	RequestID string         `json:"request_id" doc:"The request's X-Request-ID, as in the logs." example:"0192c3a4-7e1b-7c44-9f6e-1a2b3c4d5e6f"`
 	Limit     string         `json:"limit,omitempty" doc:"On rate_limited: the limit that was hit." example:"devices"`

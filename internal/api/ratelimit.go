@@ -16,8 +16,8 @@ import (
 	"hearth"
 )
 
-// Limiter bounds how often a key may call, by class. An error means that it cannot tell: the call is let through, so
-// that a neighbour's fault never refuses a request.
+// Limiter bounds how often a key may call, by class. An error means that the count is unknown: the call is allowed, so
+// that a failing Redis never refuses a request.
 type Limiter interface {
 	Allow(ctx context.Context, class, key string, n int) (Decision, error)
 }
@@ -71,7 +71,7 @@ func under(path, prefix string) bool {
 }
 
 // limit counts the call and refuses it with CodeRateLimited when it is one too many. A device's calls count by device,
-// signing in by address (and by account: see limitAccount), a person's by person, everybody else's by address.
+// logins by address (and by account: see limitAccount), a user's by user, all others by address.
 func (a *API) limit(w http.ResponseWriter, r *http.Request, op operation) error {
 	info := requestOf(r.Context())
 	class, key := op.Class, info.Caller.Key()
@@ -101,7 +101,7 @@ func (a *API) limitAccount(w http.ResponseWriter, r *http.Request, body []byte) 
 	return a.take(w, r, classAuth, "email:"+hex.EncodeToString(sum[:16]))
 }
 
-// take takes one unit and shows the limit in the answer's headers: of several limits, the one that has the least left.
+// take counts one call and shows the limit in the answer's headers: of several limits, the one that has the least left.
 func (a *API) take(w http.ResponseWriter, r *http.Request, class, key string) error {
 	d, err := a.options.Limiter.Allow(r.Context(), class, key, 1)
 	if err != nil || d.Limit == 0 {
@@ -129,7 +129,7 @@ func (a *API) take(w http.ResponseWriter, r *http.Request, class, key string) er
 // seconds returns whole seconds, rounded up.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
-// addressKey names an address for limits. Whoever has one IPv6 address has a whole /64 of them.
+// addressKey names an address for limits. A client with one IPv6 address has the whole /64.
 func addressKey(ip string) string {
 	addr, err := netip.ParseAddr(ip)
 	if err == nil && addr.Is6() && !addr.Is4In6() {

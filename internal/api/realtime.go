@@ -21,18 +21,18 @@ type Live interface {
 	// ServeSSE and ServeWebSocket return an error before they have written anything, or nil.
 	ServeSSE(w http.ResponseWriter, r *http.Request) error
 	ServeWebSocket(w http.ResponseWriter, r *http.Request) error
-	// IssueTicket returns a ticket that opens one stream within 30 seconds for whoever has the access token.
+	// IssueTicket returns a ticket that opens one stream within 30 seconds for the owner of the access token.
 	IssueTicket(ctx context.Context, token string) (string, error)
 }
 
-// settled lets an answer begin only once what the request did is on its way to the readers of all instances.
+// settled delays an answer until the events of the request have their position among those of all instances.
 func (a *API) settled(handler func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		return handler(&settlingWriter{ResponseWriter: w, settle: sync.OnceFunc(func() { a.options.Settle(r.Context()) })}, r)
 	}
 }
 
-// settlingWriter settles before an answer begins.
+// settlingWriter waits before the answer begins.
 type settlingWriter struct {
 	http.ResponseWriter
 	settle func()
@@ -84,7 +84,7 @@ func (a *API) registerRealtime() {
 		Codes: []hearth.Code{
 			hearth.CodeUnauthenticated, hearth.CodeTokenExpired, hearth.CodeTokenRevoked, hearth.CodeForbidden, hearth.CodeNotFound,
 		},
-		Summary: "Follow events by SSE",
+		Summary: "Receive events by SSE",
 		Description: "One stream for several channels, each event once and in order. " + eventNote + " Without `channels` it is your own " +
 			"channel: everything of your own devices, and what is addressed to you. With `channels` it is those, and what is addressed to " +
 			"you. Come back with the last `id` and what you missed is replayed; where that is no longer possible an event `reset` comes " +
@@ -117,10 +117,10 @@ func (a *API) registerRealtime() {
 	registerRaw(a, operation{
 		ID: "connect-websocket", Method: http.MethodGet, Path: "/realtime/ws", Tag: tagRealtime, Access: forAnyone, Stream: true,
 		Status: http.StatusSwitchingProtocols, Codes: []hearth.Code{hearth.CodeForbidden, hearth.CodeMalformedBody},
-		Summary: "Follow events by WebSocket",
+		Summary: "Receive events by WebSocket",
 		Description: "The centrifuge protocol, JSON: use one of its clients. The access token goes into the connect command, or into " +
 			"`Authorization`. " + eventNote + " Your own channel is joined at connect; subscribe to others. A subscription that you may not " +
-			"have answers 103. Clients recover what they missed by themselves and are told where they cannot. A page of a foreign origin is " +
+			"have answers 103. Clients recover what they missed by themselves and are notified where they cannot. A page of an origin that is not allowed is " +
 			"`forbidden`.",
 	}, func(doc *huma.Operation) {
 		doc.Responses["101"] = &huma.Response{Description: "The connection is a WebSocket"}
@@ -133,7 +133,7 @@ func (a *API) registerRealtime() {
 	}, func(doc *huma.Operation) { doc.Responses["201"] = jsonResponse("The ticket", schemaOf[Ticket](a)) }, a.live(a.createTicket))
 	register(a, operation{
 		ID: "stream-stats", Method: http.MethodGet, Path: "/realtime/stats", Tag: tagRealtime, Access: forAdmins,
-		Summary: "Count the open streams", Description: "At all instances together. What another instance tells is at most a second old.",
+		Summary: "Count the open streams", Description: "At all instances together. The figures of another instance are at most a second old.",
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[StreamStats], error) {
 		if a.options.StreamStats == nil {
 			return nil, errNotLive()

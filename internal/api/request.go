@@ -20,7 +20,7 @@ type Request struct {
 	Method string
 	Route  string
 	Caller hearth.Caller
-	// Stream tells that the answer goes on for as long as the client stays.
+	// Stream is set where the answer lasts as long as the client stays.
 	Stream bool
 	// Status, Bytes and Duration are of the answer.
 	Status   int
@@ -30,7 +30,7 @@ type Request struct {
 	Code hearth.Code
 	Err  error
 
-	// limited tells that a rate limit was counted; remaining is what is left of the tightest one.
+	// limited is set once a rate limit was counted; remaining is what is left of the tightest one.
 	limited   bool
 	remaining int
 	// traced ends the request's trace; nil where it is not traced.

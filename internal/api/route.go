@@ -83,7 +83,7 @@ func compressed(h http.Handler) http.Handler {
 	return wrap(h)
 }
 
-// admit finds out who calls and whether such a caller may call the operation at all.
+// admit authenticates the caller and checks that it may call the operation at all.
 func (a *API) admit(op operation, r *http.Request) error {
 	info := requestOf(r.Context())
 	header := r.Header.Get("Authorization")
@@ -95,7 +95,7 @@ func (a *API) admit(op operation, r *http.Request) error {
 	}
 	caller, err := a.authenticate(r, header)
 	if err != nil {
-		// Signing in must work for a client that still sends an old token.
+		// A login must work for a client that sends an old token.
 		if op.Access == forAnyone {
 			return nil
 		}
@@ -125,7 +125,7 @@ func (a *API) authenticate(r *http.Request, header string) (hearth.Caller, error
 	return caller, err
 }
 
-// outer is what every request passes, matched or not.
+// outer wraps every request, matched or not.
 func (a *API) outer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -181,7 +181,7 @@ func (a *API) dispatch(w http.ResponseWriter, r *http.Request, next http.Handler
 	next.ServeHTTP(w, r)
 }
 
-// unmatched answers what is no operation: 405 where the path has another method, 404 elsewhere.
+// unmatched answers what is no operation: 405 where the path has another method, else 404.
 func (a *API) unmatched(w http.ResponseWriter, r *http.Request) {
 	fallback, _ := a.operations.Handler(r)
 	probe := &headerProbe{header: http.Header{}}
@@ -204,7 +204,7 @@ func (a *API) recovered(w *answerWriter, r *http.Request, p any) {
 	requestOf(r.Context()).Err = err
 }
 
-// cors lets the allowed origins in and answers their preflights; it reports whether the request is answered.
+// cors allows the configured origins and answers their preflights; it reports whether the request is answered.
 func (a *API) cors(w http.ResponseWriter, r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" || len(a.options.AllowedOrigins) == 0 {

@@ -30,7 +30,7 @@ type ExportSchedule struct {
 	LastExportID *string       `json:"last_export_id" doc:"The latest export; it goes 7 days after its end. Null before the first."`
 	LastError    *ExportError  `json:"last_error" doc:"Why there was no export the last time; null if there was."`
 	CreatedAt    Time          `json:"created_at"`
-	UpdatedAt    Time          `json:"updated_at" doc:"The latest change by a person."`
+	UpdatedAt    Time          `json:"updated_at" doc:"The latest change by a user."`
 }
 
 // weekdays are the names on the wire; time.Weekday is the index.
@@ -167,7 +167,7 @@ type updateScheduleInput struct {
 	Body ExportScheduleChange
 }
 
-// registerSchedules adds what people do with schedules of exports.
+// registerSchedules adds the operations of export schedules.
 func (a *API) registerSchedules() {
 	s := a.options.Exports
 	if s == nil {
@@ -176,9 +176,9 @@ func (a *API) registerSchedules() {
 	register(a, operation{
 		ID: "create-export-schedule", Method: http.MethodPost, Path: "/export-schedules", Tag: tagExports, Access: forUsers,
 		Status: http.StatusCreated, Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Schedule an export",
-		Description: "Orders the export daily, weekly or monthly, and mails its link when the file is there. It covers the whole days, of the time " +
+		Description: "Orders the export daily, weekly or monthly, and sends its link by e-mail when the file is complete. It covers the whole days, of the time " +
 			"zone, from the day of the time before to the day of this one, which is not in it: daily is yesterday, monthly on day 1 the month " +
-			"that ended. It holds what you may read at that time. Times that passed while no worker ran are made up for by the latest alone. " +
+			"that ended. It holds what you may read at that time. Times that passed while no worker ran are made up for by the latest one only. " +
 			"`conflict`: you have 50 schedules already.",
 	}, func(ctx context.Context, in *struct{ Body NewExportSchedule }) (*created[ExportSchedule], error) {
 		plan, err := in.Body.plan()
@@ -190,7 +190,7 @@ func (a *API) registerSchedules() {
 	})
 	register(a, operation{
 		ID: "list-export-schedules", Method: http.MethodGet, Path: "/export-schedules", Tag: tagExports, Access: forUsers, ETag: true,
-		Summary: "List schedules of exports", Description: "Your own, the newest first; everybody's for an admin.",
+		Summary: "List schedules of exports", Description: "Your own, the newest first; those of all users for an admin.",
 	}, func(ctx context.Context, in *PageParams) (*bodyOf[List[ExportSchedule]], error) {
 		page, err := in.page("")
 		if err != nil {

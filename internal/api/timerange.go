@@ -33,7 +33,7 @@ func (p RangeParams) parseIn(prefix string) (r analytics.Range, given bool, err 
 	}
 	if p.Range != "" {
 		if p.From != "" || p.To != "" {
-			return invalid("range", "must not stand beside from or to")
+			return invalid("range", "must not be combined with from or to")
 		}
 		length, err := hearth.ParseDuration(p.Range)
 		if err != nil {

@@ -8,7 +8,7 @@ import (
 	"hearth/internal/core/account"
 )
 
-// ManagedUser is a person as an admin sees one.
+// ManagedUser is a user as an admin sees one.
 type ManagedUser struct {
 	ID          string      `json:"id" example:"0195a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"`
 	Name        string      `json:"name" example:"Ann Example"`
@@ -27,20 +27,20 @@ func wireManagedUser(u hearth.User) ManagedUser {
 	}
 }
 
-// MePatch is what people change of themselves.
+// MePatch is what users change of their account.
 type MePatch struct {
 	Name  Optional[string] `json:"name,omitempty" maxLength:"200" example:"Ann Example"`
 	Email Optional[string] `json:"email,omitempty" maxLength:"320" example:"ann@example.com"`
 }
 
-// UserPatch is what an admin changes of a person.
+// UserPatch is what an admin changes of a user.
 type UserPatch struct {
 	Role     Optional[hearth.Role] `json:"role,omitempty" doc:"admin or user."`
 	Disabled Optional[bool]        `json:"disabled,omitempty" doc:"A disabled user is signed out everywhere and cannot sign in."`
 	Unlock   Optional[bool]        `json:"unlock,omitempty" doc:"true ends a lockout."`
 }
 
-// given turns a field of a patch that cannot be cleared into what the capability takes.
+// given returns the value of a field of a patch that cannot be cleared.
 func given[T any](o Optional[T], field string, errs *[]hearth.FieldError) *T {
 	switch {
 	case !o.Set:
@@ -57,20 +57,20 @@ type listUsersInput struct {
 	Role  string `query:"role" enum:"admin,user" doc:"Only those with this role."`
 }
 
-// registerUsers adds the own account and, for admins, everybody's.
+// registerUsers adds the caller's account and, for admins, those of all users.
 func (a *API) registerUsers() {
 	s := a.options.Accounts
 	if s == nil {
 		return
 	}
 	register(a, operation{
-		ID: "get-me", Method: http.MethodGet, Path: "/users/me", Tag: tagAccounts, Access: forUsers, Summary: "Get the own account", ETag: true,
+		ID: "get-me", Method: http.MethodGet, Path: "/users/me", Tag: tagAccounts, Access: forUsers, Summary: "Get your account", ETag: true,
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[User], error) {
 		user, err := s.Me(ctx, callerOf(ctx))
 		return &bodyOf[User]{Body: wireUser(user)}, err
 	})
 	register(a, operation{
-		ID: "update-me", Method: http.MethodPatch, Path: "/users/me", Tag: tagAccounts, Access: forUsers, Summary: "Change the own account",
+		ID: "update-me", Method: http.MethodPatch, Path: "/users/me", Tag: tagAccounts, Access: forUsers, Summary: "Change your account",
 		Codes: []hearth.Code{hearth.CodeEmailTaken},
 	}, func(ctx context.Context, in *bodyOf[MePatch]) (*bodyOf[User], error) {
 		var errs []hearth.FieldError

@@ -94,7 +94,7 @@ func text(s string) *string {
 
 // Optional is a field that a client may leave out, set to null, or set to a value.
 type Optional[T any] struct {
-	// Set tells that the field is there; Null that it is null.
+	// Set is true if the field is there, Null if it is null.
 	Set   bool
 	Null  bool
 	Value T
@@ -204,7 +204,7 @@ func (l List[T]) appendJSON(out []byte) ([]byte, error) {
 	if l.NextCursor == nil {
 		out = append(out, "null"...)
 	} else {
-		out = strconv.AppendQuote(out, *l.NextCursor) // of letters and digits
+		out = strconv.AppendQuote(out, *l.NextCursor) // of ASCII letters and digits
 	}
 	if l.Total != nil {
 		out = strconv.AppendInt(append(out, `,"total":`...), *l.Total, 10)

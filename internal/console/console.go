@@ -1,8 +1,8 @@
-// Package console serves the pages that letters lead to: choosing a new password, accepting an invitation, ending sessions,
+// Package console serves the pages that links of e-mails open: choosing a new password, accepting an invitation, ending sessions,
 // seeing a device, fetching an export. They are one page and one script that call the API of the same address; what the
 // address says chooses what is shown.
 //
-// A person's tokens live in the memory of the page and nowhere else: no cookie, no storage. What a link carries stands behind
+// A user's tokens live only in the memory of the page: no cookie, no storage. What a link carries stands behind
 // its #, so that no server and no proxy ever sees it.
 package console
 
@@ -29,7 +29,7 @@ var (
 // policy lets the page run its own script and style sheet and call its own server, and nothing else.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// paths are the addresses that letters name. They are the server's: another public_url needs to lead to it.
+// paths are the addresses that e-mails link to, below public_url.
 var paths = []string{
 	"/reset-password", "/forgot-password", "/invitation", "/account", "/account/sessions", "/devices/{id}", "/exports/{id}",
 }
@@ -70,5 +70,5 @@ func kept(content []byte, contentType string) http.Handler {
 
 func send(w http.ResponseWriter, content []byte, contentType string) {
 	w.Header().Set("Content-Type", contentType)
-	_, _ = w.Write(content) // a client that has gone needs no answer
+	_, _ = w.Write(content) // the client may have gone
 }

@@ -24,7 +24,7 @@ const (
 	Array Format = iota
 	// Lines is NDJSON: one such object a line.
 	Lines
-	// Single is one {event, value, timestamp?}; the device is known from elsewhere.
+	// Single is one {event, value, timestamp?}; the device is known from the path.
 	Single
 )
 

@@ -96,7 +96,7 @@ func (d *decoder) object(b []byte) (int, error) {
 	}
 }
 
-// complete takes a read item in, or says what it lacks.
+// complete adds a read item, or records what it lacks.
 func (d *decoder) complete(entry hearth.LogEntry, seen, good int) {
 	need := hasDevice | hasEvent | hasValue
 	if d.options.Format == Single {
