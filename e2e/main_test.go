@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"hearth/internal/apitest"
 	"hearth/internal/testserver"
 )
 
@@ -261,45 +261,10 @@ func (a answer) into(t *testing.T, v any) {
 	}
 }
 
-// send makes a request; body is nil, a string or []byte sent as it is, or anything else as JSON. header is pairs.
+// send makes a request, as apitest.Client.Send does.
 func (c *client) send(ctx context.Context, method, path string, body any, header ...string) (answer, error) {
-	var reader io.Reader
-	switch b := body.(type) {
-	case nil:
-	case string:
-		reader = strings.NewReader(b)
-	case []byte:
-		reader = bytes.NewReader(b)
-	default:
-		data, err := json.Marshal(b)
-		if err != nil {
-			return answer{}, err
-		}
-		reader = bytes.NewReader(data)
-	}
-	if !strings.HasPrefix(path, "/health") && !strings.HasPrefix(path, "/.well-known") && !strings.HasPrefix(path, "/openapi") {
-		path = "/api/v1" + path
-	}
-	req, err := http.NewRequestWithContext(ctx, method, c.s.url+path, reader)
-	if err != nil {
-		return answer{}, err
-	}
-	if reader != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
-	}
-	for i := 0; i+1 < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return answer{}, err
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	return answer{resp.StatusCode, resp.Header, data}, err
+	a, err := (&apitest.Client{URL: c.s.url, Token: c.token, HTTP: c.http}).Send(ctx, method, path, body, header...)
+	return answer{a.Status, a.Header, a.Body}, err
 }
 
 // do is send with an expected status.

@@ -1,4 +1,4 @@
-package app
+package app_test
 
 import (
 	"net/http"
@@ -8,6 +8,8 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"hearth"
+	"hearth/internal/apitest"
+	"hearth/internal/app"
 	"hearth/internal/jobadmin"
 	"hearth/internal/queue"
 )
@@ -26,10 +28,10 @@ type jobList struct {
 func TestAnAdminSeesADeadLetterAndHasItSentAgain(t *testing.T) {
 	t.Parallel()
 	server := startMailServer(t)
-	cfg := testConfig(t)
+	cfg := apitest.Config(t)
 	cfg.SMTPURL = server.url
-	h := newHouse(t, cfg)
-	token := h.logIn(annsPassword)
+	h := newServer(t, cfg)
+	token := h.logIn(apitest.Password)
 	server.become(&smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "never"}, nil)
 	id := h.askForReset()
 	await(t, h.app, id, inState(queue.Dead))
@@ -81,10 +83,10 @@ func TestAnAdminSeesADeadLetterAndHasItSentAgain(t *testing.T) {
 
 func TestJobsAreListedPageByPage(t *testing.T) {
 	t.Parallel()
-	cfg := testConfig(t)
+	cfg := apitest.Config(t)
 	cfg.Worker = false
-	h := newHouse(t, cfg)
-	token := h.logIn(annsPassword)
+	h := newServer(t, cfg)
+	token := h.logIn(apitest.Password)
 	ids := leave(t, h.app, "test.a", "test.b", "test.c")
 	for _, id := range ids {
 		await(t, h.app, id, inState(queue.Pending))
@@ -109,22 +111,22 @@ func TestJobsAreListedPageByPage(t *testing.T) {
 		}
 	}
 	// Another process, as the command line is.
-	beside := Settings{Config: cfg}
-	if done, err := Jobs(t.Context(), beside, jobadmin.Order{Action: "delete", IDs: ids[:2]}); err != nil || len(done) != 2 {
+	beside := app.Settings{Config: cfg}
+	if done, err := app.Jobs(t.Context(), beside, jobadmin.Order{Action: "delete", IDs: ids[:2]}); err != nil || len(done) != 2 {
 		t.Errorf("deleted %+v, %v", done, err)
 	}
-	if _, err := Jobs(t.Context(), beside, jobadmin.Order{Action: "retry", IDs: ids}); hearth.ErrorCode(err) != hearth.CodeNotFound {
+	if _, err := app.Jobs(t.Context(), beside, jobadmin.Order{Action: "retry", IDs: ids}); hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("retrying what is gone: %v", err)
 	}
-	if left, err := Jobs(t.Context(), beside, jobadmin.Order{Action: "list", Queue: "cleanup", State: "pending"}); err != nil || len(left) != 1 || left[0].ID != ids[2] {
+	if left, err := app.Jobs(t.Context(), beside, jobadmin.Order{Action: "list", Queue: "cleanup", State: "pending"}); err != nil || len(left) != 1 || left[0].ID != ids[2] {
 		t.Errorf("left are %+v, %v", left, err)
 	}
 }
 
 func TestTheMetricsShowTheServiceAtAGlance(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, testConfig(t))
-	token := h.logIn(annsPassword)
+	h := newServer(t, apitest.Config(t))
+	token := h.logIn(apitest.Password)
 	h.call(http.MethodGet, "/no-such-thing", "", "", nil)
 	var m struct {
 		Requests struct {

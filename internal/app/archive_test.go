@@ -1,4 +1,4 @@
-package app
+package app_test
 
 import (
 	"encoding/json"
@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/apitest"
+	"hearth/internal/app"
 	"hearth/internal/blob"
 	"hearth/internal/config"
 	"hearth/internal/core/account"
@@ -28,14 +30,14 @@ func TestRealDataThatWasArchivedComesBackWithEveryFact(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "data")
-	open := func(change func(*config.Config), clock hearth.Clock) (a *program, end func()) {
+	open := func(change func(*config.Config), clock hearth.Clock) (a *app.Program, end func()) {
 		t.Helper()
-		cfg := testConfig(t)
+		cfg := apitest.Config(t)
 		cfg.DataDir = dir
 		change(cfg)
-		a = newProgram(t, cfg, func(s *Settings) { s.Clock = clock })
+		a = app.NewProgram(t, cfg, func(s *app.Settings) { s.Clock = clock })
 		return a, func() {
-			if err := a.close(); err != nil {
+			if err := a.Close(); err != nil {
 				t.Error(err)
 			}
 		}
@@ -44,34 +46,31 @@ func TestRealDataThatWasArchivedComesBackWithEveryFact(t *testing.T) {
 	archiving := func(c *config.Config) { c.Retention, c.Archive = 30*24*time.Hour, true }
 
 	a, end := open(plain, nil)
-	user, err := a.accounts.CreateUser(t.Context(), account.NewUser{Name: "Ann", Email: annsMail, Password: annsPassword, Role: hearth.RoleAdmin})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := a.importer().File(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns()}); err != nil {
+	user := a.CreateUser(t, account.NewUser{Name: "Ann", Email: annsMail, Password: apitest.Password, Role: hearth.RoleAdmin})
+	if _, err := a.Importer().File(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns()}); err != nil {
 		t.Fatal(err)
 	}
 	end()
 
 	// Half an hour after the data's last log; its first month lies in March.
 	a, end = open(archiving, func() time.Time { return f.want.LastTimestamp.Add(30 * time.Minute) })
-	removed, err := a.telemetry.CleanUp(t.Context())
+	removed, err := a.Telemetry().CleanUp(t.Context())
 	if err != nil || removed == 0 {
 		t.Errorf("cleaning up removed %d, %v", removed, err)
 	}
-	page, err := a.files.List(t.Context(), blob.ListOptions{Prefix: archive.Prefix})
+	page, err := a.Files().List(t.Context(), blob.ListOptions{Prefix: archive.Prefix})
 	if err != nil || len(page.Files) != 2 {
 		t.Fatalf("the archive holds %+v, %v", page.Files, err)
 	}
 	// What retention would take again at once is not let in.
-	if _, err := a.importer().File(t.Context(), importer.Import{File: page.Files[0].Key}); err == nil || !strings.Contains(err.Error(), "HEARTH_RETENTION") {
+	if _, err := a.Importer().File(t.Context(), importer.Import{File: page.Files[0].Key}); err == nil || !strings.Contains(err.Error(), "HEARTH_RETENTION") {
 		t.Errorf("an import against the retention: %v", err)
 	}
 	end()
 
 	a, end = open(plain, nil)
 	defer end()
-	left, err := a.store.CountLogs(t.Context(), hearth.Reach{All: true})
+	left, err := a.Store().CountLogs(t.Context(), hearth.Reach{All: true})
 	if err != nil || left == 0 || left >= f.want.Rows {
 		t.Errorf("%d logs are left, %v", left, err)
 	}
@@ -81,12 +80,12 @@ func TestRealDataThatWasArchivedComesBackWithEveryFact(t *testing.T) {
 		if i == 0 { // by its path
 			name = filepath.Join(dir, "files", filepath.FromSlash(file.Key))
 		}
-		progress, err := a.importer().File(t.Context(), importer.Import{File: name})
+		progress, err := a.Importer().File(t.Context(), importer.Import{File: name})
 		if err != nil {
 			t.Fatal(err)
 		}
 		back += progress.Rows
-		if again, err := a.importer().File(t.Context(), importer.Import{File: file.Key}); err != nil || again.Rows != 0 || again.Before != progress.Rows {
+		if again, err := a.Importer().File(t.Context(), importer.Import{File: file.Key}); err != nil || again.Rows != 0 || again.Before != progress.Rows {
 			t.Errorf("the same file again: %+v, %v", again, err)
 		}
 	}
@@ -100,7 +99,7 @@ func TestRealDataThatWasArchivedComesBackWithEveryFact(t *testing.T) {
 	f.types()
 	f.days()
 	f.hours()
-	if _, err := a.importer().File(t.Context(), importer.Import{File: "archive/logs/2026-01/none.parquet"}); err == nil || !strings.Contains(err.Error(), "neither") {
+	if _, err := a.Importer().File(t.Context(), importer.Import{File: "archive/logs/2026-01/none.parquet"}); err == nil || !strings.Contains(err.Error(), "neither") {
 		t.Errorf("a file that is not there: %v", err)
 	}
 	if files, err := filepath.Glob(filepath.Join(dir, "import-*")); err != nil || len(files) > 0 {

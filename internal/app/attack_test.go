@@ -1,4 +1,4 @@
-package app
+package app_test
 
 import (
 	"bytes"
@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"hearth/internal/apitest"
 	"hearth/internal/config"
 )
 
@@ -142,9 +143,9 @@ type target struct {
 }
 
 // serveTarget starts a program with an admin, without limits but those that are given.
-func serveTarget(t *testing.T, m mode, limits string) *target {
+func serveTarget(t *testing.T, m apitest.Mode, limits string) *target {
 	t.Helper()
-	cfg := m.config(t)
+	cfg := m.Config(t)
 	var err error
 	if cfg.RateLimits, err = config.ParseRateLimits(limits); err != nil {
 		t.Fatal(err)
@@ -165,23 +166,15 @@ func serveTarget(t *testing.T, m mode, limits string) *target {
 
 func (s *target) get(t *testing.T, path string, into any) {
 	t.Helper()
-	status, body := s.send(t, "GET", path, "")
-	if err := json.Unmarshal([]byte(body), into); err != nil || status != 200 {
-		t.Fatalf("%s: %d %v", path, status, err)
-	}
+	(&apitest.Client{URL: s.url, Token: s.token}).Ask(t, "GET", path, nil).Into(t, into)
 }
 
 func (s *target) send(t *testing.T, method, path, body string) (status int, answer string) {
 	t.Helper()
-	resp := s.do(t, method, path, http.Header{"Content-Type": {"application/json"}}, body)
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(data)
+	return (&apitest.Client{URL: s.url, Token: s.token}).Ask(t, method, path, body).Text()
 }
 
+// do makes a request with just those headers.
 func (s *target) do(t *testing.T, method, path string, header http.Header, body string) *http.Response {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -206,7 +199,7 @@ var endsSession = []string{"log-out", "log-out-all"} // never written to
 
 func TestNoTextInAnyParameterBreaksAnOperation(t *testing.T) {
 	t.Parallel()
-	s := serveTarget(t, alone, "off")
+	s := serveTarget(t, apitest.Embedded, "off")
 	var requests atomic.Int64
 	t.Run("operations", func(t *testing.T) {
 		for path, methods := range s.doc.Paths {
@@ -370,7 +363,7 @@ func (s *target) check(t *testing.T, op documented, a attempt) {
 // Every operation below the base path answers with the headers of its limit, also when it refuses.
 func TestEveryOperationIsLimited(t *testing.T) {
 	t.Parallel()
-	s := serveTarget(t, alone, "auth=1000/1m,devices=1000/1m,analytics=1000/1m,exports=1000/1m,general=1000/1m,streams=1000/1m")
+	s := serveTarget(t, apitest.Embedded, "auth=1000/1m,devices=1000/1m,analytics=1000/1m,exports=1000/1m,general=1000/1m,streams=1000/1m")
 	for path, methods := range s.doc.Paths {
 		for method, op := range methods {
 			if !strings.HasPrefix(path, "/api/") {

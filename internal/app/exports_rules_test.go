@@ -1,44 +1,24 @@
-package app
+package app_test
 
 import (
 	"bytes"
 	"encoding/csv"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-)
 
-// ask makes a request with a body and returns status and answer, whatever they are.
-func (c *client) ask(t *testing.T, method, path, body string) (int, string) {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, c.url+"/api/v1"+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("Authorization", "Bearer "+c.token)
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	var text bytes.Buffer
-	if _, err := text.ReadFrom(answer.Body); err != nil {
-		t.Fatal(err)
-	}
-	return answer.StatusCode, text.String()
-}
+	"hearth/internal/apitest"
+)
 
 func TestAnOrderThatMakesNoSenseIsRefusedByItsPlace(t *testing.T) {
 	t.Parallel()
-	url := start(t, unlimited(t))
-	ann, bob := person(t, url, "ann@example.com"), person(t, url, "bob@example.com")
-	own := text(ann.call(t, "POST", "/devices", map[string]any{"name": "a", "type": "t"}), "id")
-	foreign := text(bob.call(t, "POST", "/devices", map[string]any{"name": "b", "type": "t"}), "id")
+	url := apitest.Start(t, apitest.Unlimited(t))
+	ann, bob := apitest.SignUp(t, url, "ann@example.com"), apitest.SignUp(t, url, "bob@example.com")
+	own := apitest.Text(ann.Call(t, "POST", "/devices", map[string]any{"name": "a", "type": "t"}), "id")
+	foreign := apitest.Text(bob.Call(t, "POST", "/devices", map[string]any{"name": "b", "type": "t"}), "id")
 	for order, place := range map[string]string{
 		`{"type":"logs","format":"csv","range":"24h","from":"2026-01-01T00:00:00Z"}`:                                     "body.range",
 		`{"type":"logs","format":"csv","range":""}`:                                                                      "body.range",
@@ -52,33 +32,33 @@ func TestAnOrderThatMakesNoSenseIsRefusedByItsPlace(t *testing.T) {
 		`{"type":"logs","format":"csv","filters":{"device_ids":["` + own + `","` + foreign + `"]}}`:                      "body.filters.device_ids[1]",
 		`{"type":"logs","format":"csv","filters":{"device_ids":["` + own + `","0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"]}}`: "body.filters.device_ids[1]",
 	} {
-		status, answer := ann.ask(t, "POST", "/exports", order)
+		status, answer := ann.Ask(t, "POST", "/exports", order).Text()
 		if status != 422 || !strings.Contains(answer, `"`+place+`"`) {
 			t.Errorf("%s: %d, want 422 that names %s: %s", order, status, place, answer)
 		}
 	}
-	e := ann.exported(t, map[string]any{"type": "logs", "format": "csv", "from": "1016-01-01T00:00:00Z", "to": "9999-01-01T00:00:00Z", "filters": map[string]any{"device_ids": []string{own}}})
-	if body := ann.file(t, e); string(body) != "timestamp,device_id,device_name,device_type,event,value\r\n" {
+	e := exported(t, ann, map[string]any{"type": "logs", "format": "csv", "from": "1016-01-01T00:00:00Z", "to": "9999-01-01T00:00:00Z", "filters": map[string]any{"device_ids": []string{own}}})
+	if body := file(t, ann, e); string(body) != "timestamp,device_id,device_name,device_type,event,value\r\n" {
 		t.Errorf("an export of nothing is %q", body)
 	}
 }
 
 func TestAnExportHoldsWhatItsOwnerMayReadAndTheFiltersLeave(t *testing.T) {
 	t.Parallel()
-	url := start(t, unlimited(t))
-	ann, bob := person(t, url, "ann@example.com"), person(t, url, "bob@example.com")
-	formula := text(ann.call(t, "POST", "/devices", map[string]any{"name": "=cmd|' /C calc'!A0", "type": "a \"b\",\r\nc"}), "id")
-	idle := text(ann.call(t, "POST", "/devices", map[string]any{"name": "idle", "type": "t", "status": "inactive"}), "id")
-	foreign := text(bob.call(t, "POST", "/devices", map[string]any{"name": "secret", "type": "t"}), "id")
+	url := apitest.Start(t, apitest.Unlimited(t))
+	ann, bob := apitest.SignUp(t, url, "ann@example.com"), apitest.SignUp(t, url, "bob@example.com")
+	formula := apitest.Text(ann.Call(t, "POST", "/devices", map[string]any{"name": "=cmd|' /C calc'!A0", "type": "a \"b\",\r\nc"}), "id")
+	idle := apitest.Text(ann.Call(t, "POST", "/devices", map[string]any{"name": "idle", "type": "t", "status": "inactive"}), "id")
+	foreign := apitest.Text(bob.Call(t, "POST", "/devices", map[string]any{"name": "secret", "type": "t"}), "id")
 	for i, value := range []float64{0.1, -3, 1e300, 1e-7, 21.55, 123456789.123} {
 		for _, event := range []string{"-first", "second"} {
 			log := map[string]any{"event": event, "value": value, "timestamp": fmt.Sprintf("2026-03-01T12:00:0%d.5Z", i)}
-			ann.call(t, "POST", "/devices/"+formula+"/logs", log)
-			ann.call(t, "POST", "/devices/"+idle+"/logs", log)
-			bob.call(t, "POST", "/devices/"+foreign+"/logs", log)
+			ann.Call(t, "POST", "/devices/"+formula+"/logs", log)
+			ann.Call(t, "POST", "/devices/"+idle+"/logs", log)
+			bob.Call(t, "POST", "/devices/"+foreign+"/logs", log)
 		}
 	}
-	body := ann.file(t, ann.exported(t, map[string]any{
+	body := file(t, ann, exported(t, ann, map[string]any{
 		"type": "logs", "format": "csv", "from": "2026-03-01T12:00:01Z", "to": "2026-03-01T12:00:05.5Z",
 		"filters": map[string]any{"device_ids": []string{formula}, "events": []string{"-first"}},
 	}))
@@ -96,7 +76,7 @@ func TestAnExportHoldsWhatItsOwnerMayReadAndTheFiltersLeave(t *testing.T) {
 	if want := "2026-03-01T12:00:01.500Z -3,2026-03-01T12:00:02.500Z 1e+300,2026-03-01T12:00:03.500Z 1e-07,2026-03-01T12:00:04.500Z 21.55"; strings.Join(got, ",") != want {
 		t.Errorf("got %q", got)
 	}
-	all := readLogs(t, "json", ann.file(t, ann.exported(t, map[string]any{"type": "logs", "format": "json", "filters": nil})))
+	all := readLogs(t, "json", file(t, ann, exported(t, ann, map[string]any{"type": "logs", "format": "json", "filters": nil})))
 	if len(all) != 24 {
 		t.Errorf("all of ann's logs are %d, want 24", len(all))
 	}
@@ -107,8 +87,8 @@ func TestAnExportHoldsWhatItsOwnerMayReadAndTheFiltersLeave(t *testing.T) {
 	}
 	for inactive, want := range map[bool]int{false: 1, true: 2} {
 		filters := map[string]any{"include_inactive": inactive}
-		devices := reportRows(t, "csv", ann.file(t, ann.exported(t, map[string]any{"type": "device_report", "format": "csv", "filters": filters})))
-		usage := reportRows(t, "csv", ann.file(t, ann.exported(t, map[string]any{"type": "usage_report", "format": "csv", "filters": filters})))
+		devices := reportRows(t, "csv", file(t, ann, exported(t, ann, map[string]any{"type": "device_report", "format": "csv", "filters": filters})))
+		usage := reportRows(t, "csv", file(t, ann, exported(t, ann, map[string]any{"type": "usage_report", "format": "csv", "filters": filters})))
 		if len(devices) != want || len(usage) != 2*want {
 			t.Errorf("include_inactive %v: %d devices, %d rows of usage", inactive, len(devices), len(usage))
 		}
@@ -117,13 +97,13 @@ func TestAnExportHoldsWhatItsOwnerMayReadAndTheFiltersLeave(t *testing.T) {
 
 func TestAFileIsHandedOutInPartsCountedAndGoneWithItsExport(t *testing.T) {
 	t.Parallel()
-	cfg := unlimited(t)
-	ann := person(t, start(t, cfg), "ann@example.com")
-	id := text(ann.call(t, "POST", "/devices", map[string]any{"name": "a", "type": "t"}), "id")
-	ann.call(t, "POST", "/devices/"+id+"/logs", map[string]any{"event": "e", "value": 1})
-	e := ann.exported(t, map[string]any{"type": "logs", "format": "ndjson"})
-	path := "/exports/" + text(e, "id")
-	body := ann.file(t, e)
+	cfg := apitest.Unlimited(t)
+	ann := apitest.SignUp(t, apitest.Start(t, cfg), "ann@example.com")
+	id := apitest.Text(ann.Call(t, "POST", "/devices", map[string]any{"name": "a", "type": "t"}), "id")
+	ann.Call(t, "POST", "/devices/"+id+"/logs", map[string]any{"event": "e", "value": 1})
+	e := exported(t, ann, map[string]any{"type": "logs", "format": "ndjson"})
+	path := "/exports/" + apitest.Text(e, "id")
+	body := file(t, ann, e)
 	tag := `"` + inner(e, "result", "sha256") + `"`
 	for name, tt := range map[string]struct {
 		header []string
@@ -135,30 +115,31 @@ func TestAFileIsHandedOutInPartsCountedAndGoneWithItsExport(t *testing.T) {
 		"of another one": {[]string{"Range", "bytes=10-", "If-Range", `"other"`}, 200, string(body)},
 		"known":          {[]string{"If-None-Match", tag}, 304, ""},
 	} {
-		if answer, got := ann.fetch(t, "GET", path+"/file", tt.header...); answer.StatusCode != tt.status || string(got) != tt.want {
-			t.Errorf("%s: %d %q", name, answer.StatusCode, got)
+		if status, got := ann.Ask(t, "GET", path+"/file", nil, append(tt.header, "Accept-Encoding", "identity")...).Text(); status != tt.status || got != tt.want {
+			t.Errorf("%s: %d %q", name, status, got)
 		}
 	}
-	answer, got := ann.fetch(t, "GET", path+"/file", "Range", "bytes=999999-")
-	if answer.StatusCode != 416 || !strings.Contains(string(got), `"code":"range_not_satisfiable"`) || answer.Header.Get("Content-Type") != "application/problem+json" {
-		t.Errorf("beyond the end: %d %s", answer.StatusCode, got)
+	answer := ann.Ask(t, "GET", path+"/file", nil, "Range", "bytes=999999-", "Accept-Encoding", "identity")
+	if status, got := answer.Text(); status != 416 || !strings.Contains(got, `"code":"range_not_satisfiable"`) || answer.Header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("beyond the end: %d %s", status, got)
 	}
-	if answer, got := ann.fetch(t, "HEAD", path+"/file"); answer.StatusCode != 200 || len(got) != 0 || answer.ContentLength != int64(len(body)) {
-		t.Errorf("HEAD: %d, %d bytes", answer.StatusCode, answer.ContentLength)
+	answer = ann.Ask(t, "HEAD", path+"/file", nil, "Accept-Encoding", "identity")
+	if length := answer.Header.Get("Content-Length"); answer.Status != 200 || len(answer.Body) != 0 || length != fmt.Sprint(len(body)) {
+		t.Errorf("HEAD: %d, %s bytes", answer.Status, length)
 	}
-	if result, _ := ann.call(t, "GET", path, nil)["result"].(map[string]any); result["download_count"] != 2.0 {
+	if result, _ := ann.Call(t, "GET", path, nil)["result"].(map[string]any); result["download_count"] != 2.0 {
 		t.Errorf("%v downloads, want the two whole ones", result["download_count"])
 	}
-	if status, answer := ann.ask(t, "POST", path+"/cancel", ""); status != 409 {
+	if status, answer := ann.Ask(t, "POST", path+"/cancel", "").Text(); status != 409 {
 		t.Errorf("cancelling what has ended: %d %s", status, answer)
 	}
-	if status, answer := ann.ask(t, "DELETE", path, ""); status != 204 {
+	if status, answer := ann.Ask(t, "DELETE", path, "").Text(); status != 204 {
 		t.Errorf("deleting: %d %s", status, answer)
 	}
 	if files, err := filepath.Glob(filepath.Join(cfg.DataDir, "files", "exports", "*")); err != nil || len(files) != 0 {
 		t.Errorf("left: %v %v", files, err)
 	}
-	if status, _ := ann.ask(t, "GET", path+"/file", ""); status != 404 {
+	if status, _ := ann.Ask(t, "GET", path+"/file", "").Text(); status != 404 {
 		t.Errorf("the file of a deleted export: %d", status)
 	}
 }
@@ -168,12 +149,12 @@ func TestAnExportThatIsCancelledStopsAndLeavesNoFile(t *testing.T) {
 	c, dir, _ := realData(t)
 	var ids []string
 	for range 8 { // five run, three wait
-		ids = append(ids, text(c.call(t, "POST", "/exports", map[string]any{"type": "logs", "format": "csv", "compression": "gzip"}), "id"))
+		ids = append(ids, apitest.Text(c.Call(t, "POST", "/exports", map[string]any{"type": "logs", "format": "csv", "compression": "gzip"}), "id"))
 	}
 	began := time.Now()
 	cancelled := map[string]bool{}
 	for _, id := range ids {
-		if status, _ := c.ask(t, "POST", "/exports/"+id+"/cancel", ""); status == 200 {
+		if status, _ := c.Ask(t, "POST", "/exports/"+id+"/cancel", "").Text(); status == 200 {
 			cancelled[id] = true
 		}
 	}
@@ -196,7 +177,7 @@ func TestAnExportThatIsCancelledStopsAndLeavesNoFile(t *testing.T) {
 	}
 	t.Logf("%d cancelled in %v", len(cancelled), time.Since(began))
 	for id := range cancelled {
-		if e := c.call(t, "GET", "/exports/"+id, nil); text(e, "status") != "cancelled" || e["result"] != nil || e["expires_at"] == nil {
+		if e := c.Call(t, "GET", "/exports/"+id, nil); apitest.Text(e, "status") != "cancelled" || e["result"] != nil || e["expires_at"] == nil {
 			t.Errorf("a cancelled export is %v", e)
 		}
 	}

@@ -1,4 +1,4 @@
-package app
+package app_test
 
 import (
 	"bytes"
@@ -21,57 +21,25 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"hearth"
-	"hearth/internal/config"
+	"hearth/internal/apitest"
+	"hearth/internal/app"
 	"hearth/internal/core/account"
 	"hearth/internal/importer"
 )
 
-// person makes an account and signs in.
-func person(t *testing.T, url, email string) *client {
-	t.Helper()
-	c := &client{url: url}
-	c.call(t, "POST", "/auth/signup", map[string]any{"name": "Ann", "email": email, "password": "a long sentence, really"})
-	c.token, _ = c.call(t, "POST", "/auth/login", map[string]any{"email": email, "password": "a long sentence, really"})["access_token"].(string)
-	return c
-}
-
-// fetch makes a request and reads the whole answer; header is pairs.
-func (c *client) fetch(t *testing.T, method, path string, header ...string) (*http.Response, []byte) {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, c.url+"/api/v1"+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Authorization", "Bearer "+c.token)
-	request.Header.Set("Accept-Encoding", "identity")
-	for i := 0; i+1 < len(header); i += 2 {
-		request.Header.Set(header[i], header[i+1])
-	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer, body
-}
-
 // exported orders an export and waits for its end.
-func (c *client) exported(t *testing.T, order map[string]any) map[string]any {
+func exported(t *testing.T, c *apitest.Client, order map[string]any) map[string]any {
 	t.Helper()
-	id := text(c.call(t, "POST", "/exports", order), "id")
-	return c.ended(t, id)
+	id := apitest.Text(c.Call(t, "POST", "/exports", order), "id")
+	return ended(t, c, id)
 }
 
 // ended polls: an export's end has no other sign to a client without a stream.
-func (c *client) ended(t *testing.T, id string) map[string]any {
+func ended(t *testing.T, c *apitest.Client, id string) map[string]any {
 	t.Helper()
 	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		e := c.call(t, "GET", "/exports/"+id, nil)
-		if status := text(e, "status"); status != "queued" && status != "running" {
+		e := c.Call(t, "GET", "/exports/"+id, nil)
+		if status := apitest.Text(e, "status"); status != "queued" && status != "running" {
 			return e
 		}
 	}
@@ -80,18 +48,19 @@ func (c *client) ended(t *testing.T, id string) map[string]any {
 }
 
 // file downloads the export's file and holds it against what the export says of it.
-func (c *client) file(t *testing.T, e map[string]any) []byte {
+func file(t *testing.T, c *apitest.Client, e map[string]any) []byte {
 	t.Helper()
-	if text(e, "status") != "completed" {
+	if apitest.Text(e, "status") != "completed" {
 		t.Fatalf("the export is %v", e)
 	}
-	answer, body := c.fetch(t, "GET", "/exports/"+text(e, "id")+"/file")
+	answer := c.Ask(t, "GET", "/exports/"+apitest.Text(e, "id")+"/file", nil, "Accept-Encoding", "identity")
+	body := answer.Body
 	sum := sha256.Sum256(body)
 	result, _ := e["result"].(map[string]any)
-	if answer.StatusCode != http.StatusOK || hex.EncodeToString(sum[:]) != text(result, "sha256") || float64(len(body)) != result["file_size"] {
-		t.Fatalf("%d: %d bytes with the sum %x; the export says %v", answer.StatusCode, len(body), sum, result)
+	if answer.Status != http.StatusOK || hex.EncodeToString(sum[:]) != apitest.Text(result, "sha256") || float64(len(body)) != result["file_size"] {
+		t.Fatalf("%d: %d bytes with the sum %x; the export says %v", answer.Status, len(body), sum, result)
 	}
-	if answer.Header.Get("Etag") != `"`+text(result, "sha256")+`"` || !strings.Contains(answer.Header.Get("Content-Disposition"), text(result, "file_name")) {
+	if answer.Header.Get("Etag") != `"`+apitest.Text(result, "sha256")+`"` || !strings.Contains(answer.Header.Get("Content-Disposition"), apitest.Text(result, "file_name")) {
 		t.Errorf("the file's headers are %v", answer.Header)
 	}
 	return body
@@ -174,19 +143,8 @@ func readLogs(t *testing.T, format string, body []byte) (logs []readLog) {
 	return logs
 }
 
-// unlimited are the settings of a program without rate limits.
-func unlimited(t *testing.T) *config.Config {
-	t.Helper()
-	cfg := testConfig(t)
-	var err error
-	if cfg.RateLimits, err = config.ParseRateLimits("off"); err != nil {
-		t.Fatal(err)
-	}
-	return cfg
-}
-
 // realData returns a running program that holds the data set, an admin of it, and the facts.
-func realData(t *testing.T) (c *client, dir string, want facts) {
+func realData(t *testing.T) (c *apitest.Client, dir string, want facts) {
 	t.Helper()
 	file, factsFile := dataSet(t, "opensmarthome")
 	data, err := os.ReadFile(factsFile)
@@ -196,17 +154,15 @@ func realData(t *testing.T) (c *client, dir string, want facts) {
 	if err := json.Unmarshal(data, &want); err != nil {
 		t.Fatal(err)
 	}
-	cfg := unlimited(t)
-	s := Settings{Config: cfg}
-	if _, err := CreateUser(t.Context(), s, account.NewUser{Name: "Ann", Email: "ann@example.com", Password: "a long enough one", Role: hearth.RoleAdmin}); err != nil {
+	cfg := apitest.Unlimited(t)
+	s := app.Settings{Config: cfg}
+	if _, err := app.CreateUser(t.Context(), s, account.NewUser{Name: "Ann", Email: annsMail, Password: apitest.Password, Role: hearth.RoleAdmin}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Import(t.Context(), s, importer.Import{File: file, Columns: importer.DefaultColumns()}); err != nil {
+	if _, err := app.Import(t.Context(), s, importer.Import{File: file, Columns: importer.DefaultColumns()}); err != nil {
 		t.Fatal(err)
 	}
-	c = &client{url: start(t, cfg)}
-	c.token, _ = c.call(t, "POST", "/auth/login", map[string]any{"email": "ann@example.com", "password": "a long enough one"})["access_token"].(string)
-	return c, cfg.DataDir, want
+	return apitest.LogIn(t, apitest.Start(t, cfg), annsMail), cfg.DataDir, want
 }
 
 func TestEveryFormatHoldsEveryLogOfRealData(t *testing.T) {
@@ -217,8 +173,8 @@ func TestEveryFormatHoldsEveryLogOfRealData(t *testing.T) {
 	for format, all := range compressions {
 		for _, compression := range all {
 			made++
-			e := c.exported(t, map[string]any{"type": "logs", "format": format, "compression": compression})
-			body := c.file(t, e)
+			e := exported(t, c, map[string]any{"type": "logs", "format": format, "compression": compression})
+			body := file(t, c, e)
 			if format != "parquet" {
 				body = unpacked(t, compression, body)
 			}
@@ -270,7 +226,7 @@ func TestReportsHoldTheFactsOfRealData(t *testing.T) {
 	t.Parallel()
 	c, _, want := realData(t)
 	for _, format := range []string{"csv", "ndjson"} {
-		body := c.file(t, c.exported(t, map[string]any{"type": "usage_report", "format": format}))
+		body := file(t, c, exported(t, c, map[string]any{"type": "usage_report", "format": format}))
 		counts, sums := map[string]int64{}, map[string]float64{}
 		rows := reportRows(t, format, body)
 		for _, row := range rows {
@@ -289,7 +245,7 @@ func TestReportsHoldTheFactsOfRealData(t *testing.T) {
 		}
 	}
 	for _, format := range []string{"csv", "ndjson"} {
-		rows := reportRows(t, format, c.file(t, c.exported(t, map[string]any{"type": "device_report", "format": format})))
+		rows := reportRows(t, format, file(t, c, exported(t, c, map[string]any{"type": "device_report", "format": format})))
 		counts := map[string]string{}
 		for _, row := range rows {
 			counts[row["device_name"]] = row["log_count"]

@@ -1,4 +1,4 @@
-package app
+package app_test
 
 import (
 	"bytes"
@@ -21,13 +21,14 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"hearth"
+	"hearth/internal/apitest"
 )
 
 // forge is an access token taken apart, with the server's own key: what a test can do that no attacker can.
 type forge struct {
 	t       *testing.T
-	header  fields
-	claims  fields
+	header  apitest.Object
+	claims  apitest.Object
 	private ed25519.PrivateKey
 	valid   string
 }
@@ -47,7 +48,7 @@ func newForge(t *testing.T, valid, keyFile string) forge {
 	}
 	f := forge{t: t, private: ed25519.NewKeyFromSeed(file.Keys[0].Seed), valid: valid}
 	parts := strings.Split(valid, ".")
-	for i, into := range []*fields{&f.header, &f.claims} {
+	for i, into := range []*apitest.Object{&f.header, &f.claims} {
 		if err := json.Unmarshal(unbase64(t, parts[i]), into); err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +66,7 @@ func unbase64(t *testing.T, s string) []byte {
 }
 
 // changed returns fields over others; a nil value removes the field.
-func changed(base, change fields) fields {
+func changed(base, change apitest.Object) apitest.Object {
 	out := maps.Clone(base)
 	for k, v := range change {
 		if out[k] = v; v == nil {
@@ -76,9 +77,9 @@ func changed(base, change fields) fields {
 }
 
 // signing returns header and claims as they are signed.
-func (f forge) signing(header, claims fields) string {
+func (f forge) signing(header, claims apitest.Object) string {
 	var parts []string
-	for _, part := range []fields{changed(f.header, header), changed(f.claims, claims)} {
+	for _, part := range []apitest.Object{changed(f.header, header), changed(f.claims, claims)} {
 		data, err := json.Marshal(part)
 		if err != nil {
 			f.t.Fatal(err)
@@ -89,7 +90,7 @@ func (f forge) signing(header, claims fields) string {
 }
 
 // signed is a token of changed header and claims, signed with the server's key.
-func (f forge) signed(header, claims fields) string {
+func (f forge) signed(header, claims apitest.Object) string {
 	text := f.signing(header, claims)
 	return f.sign(text, f.private)
 }
@@ -98,7 +99,7 @@ func (f forge) sign(text string, key ed25519.PrivateKey) string {
 	return text + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(key, []byte(text)))
 }
 
-func (f forge) hmac(header fields, secret []byte) string {
+func (f forge) hmac(header apitest.Object, secret []byte) string {
 	text := f.signing(header, nil)
 	mac := hmac.New(sha256.New, secret)
 	mac.Write([]byte(text))
@@ -112,7 +113,7 @@ func (f forge) part(i int, text string) string {
 	return strings.Join(parts, ".")
 }
 
-func (w *place) forgeTokens(t *testing.T) {
+func (w *instances) forgeTokens(t *testing.T) {
 	w.signUp(t, "ann@example.com")
 	w.signUp(t, "eve@example.com")
 	in, other := w.login(t, "ann@example.com"), w.login(t, "eve@example.com")
@@ -126,11 +127,11 @@ func (w *place) forgeTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	attackerJWK := fields{"kty": "OKP", "crv": "Ed25519", "x": base64.RawURLEncoding.EncodeToString(attacker.Public().(ed25519.PublicKey))}
+	attackerJWK := apitest.Object{"kty": "OKP", "crv": "Ed25519", "x": base64.RawURLEncoding.EncodeToString(attacker.Public().(ed25519.PublicKey))}
 	var fetched atomic.Int32
 	lure := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fetched.Add(1)
-		_ = json.NewEncoder(w).Encode(fields{"keys": []any{changed(attackerJWK, fields{"kid": "evil"})}})
+		_ = json.NewEncoder(w).Encode(apitest.Object{"keys": []any{changed(attackerJWK, apitest.Object{"kid": "evil"})}})
 	}))
 	t.Cleanup(lure.Close)
 	now := time.Now().Unix()
@@ -138,7 +139,7 @@ func (w *place) forgeTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	byAttacker := func(header fields) string { return f.sign(f.signing(header, nil), attacker) }
+	byAttacker := func(header apitest.Object) string { return f.sign(f.signing(header, nil), attacker) }
 	validParts := strings.Split(f.valid, ".")
 	signature := unbase64(t, validParts[2])
 	flipped := bytes.Clone(signature)
@@ -152,21 +153,21 @@ func (w *place) forgeTokens(t *testing.T) {
 		{"nothing changed, signed anew", f.signed(nil, nil), ""},
 		{"the token itself", f.valid, ""},
 
-		{"alg none", f.signing(fields{"alg": "none"}, nil) + ".", hearth.CodeUnauthenticated},
-		{"alg None", f.signing(fields{"alg": "None"}, nil) + ".", hearth.CodeUnauthenticated},
-		{"alg NONE", f.signing(fields{"alg": "NONE"}, nil) + ".", hearth.CodeUnauthenticated},
-		{"alg nOnE with the signature kept", f.part(0, strings.Split(f.signing(fields{"alg": "nOnE"}, nil), ".")[0]), hearth.CodeUnauthenticated},
-		{"alg none without a last part", f.signing(fields{"alg": "none"}, nil), hearth.CodeUnauthenticated},
-		{"alg empty", f.signed(fields{"alg": ""}, nil), hearth.CodeUnauthenticated},
-		{"alg missing", f.signed(fields{"alg": nil}, nil), hearth.CodeUnauthenticated},
-		{"alg a list", f.signed(fields{"alg": []string{"EdDSA"}}, nil), hearth.CodeUnauthenticated},
-		{"alg eddsa in lower case", f.signed(fields{"alg": "eddsa"}, nil), hearth.CodeUnauthenticated},
-		{"HS256 with the public key", f.hmac(fields{"alg": "HS256"}, public), hearth.CodeUnauthenticated},
-		{"HS256 with the published key", f.hmac(fields{"alg": "HS256"}, []byte(w.publishedKey(t))), hearth.CodeUnauthenticated},
-		{"HS256 with an empty key", f.hmac(fields{"alg": "HS256"}, nil), hearth.CodeUnauthenticated},
-		{"HS256 with the word secret", f.hmac(fields{"alg": "HS256"}, []byte("secret")), hearth.CodeUnauthenticated},
+		{"alg none", f.signing(apitest.Object{"alg": "none"}, nil) + ".", hearth.CodeUnauthenticated},
+		{"alg None", f.signing(apitest.Object{"alg": "None"}, nil) + ".", hearth.CodeUnauthenticated},
+		{"alg NONE", f.signing(apitest.Object{"alg": "NONE"}, nil) + ".", hearth.CodeUnauthenticated},
+		{"alg nOnE with the signature kept", f.part(0, strings.Split(f.signing(apitest.Object{"alg": "nOnE"}, nil), ".")[0]), hearth.CodeUnauthenticated},
+		{"alg none without a last part", f.signing(apitest.Object{"alg": "none"}, nil), hearth.CodeUnauthenticated},
+		{"alg empty", f.signed(apitest.Object{"alg": ""}, nil), hearth.CodeUnauthenticated},
+		{"alg missing", f.signed(apitest.Object{"alg": nil}, nil), hearth.CodeUnauthenticated},
+		{"alg a list", f.signed(apitest.Object{"alg": []string{"EdDSA"}}, nil), hearth.CodeUnauthenticated},
+		{"alg eddsa in lower case", f.signed(apitest.Object{"alg": "eddsa"}, nil), hearth.CodeUnauthenticated},
+		{"HS256 with the public key", f.hmac(apitest.Object{"alg": "HS256"}, public), hearth.CodeUnauthenticated},
+		{"HS256 with the published key", f.hmac(apitest.Object{"alg": "HS256"}, []byte(w.publishedKey(t))), hearth.CodeUnauthenticated},
+		{"HS256 with an empty key", f.hmac(apitest.Object{"alg": "HS256"}, nil), hearth.CodeUnauthenticated},
+		{"HS256 with the word secret", f.hmac(apitest.Object{"alg": "HS256"}, []byte("secret")), hearth.CodeUnauthenticated},
 		{"RS256", rs, hearth.CodeUnauthenticated},
-		{"alg ES256 over an Ed25519 signature", f.signed(fields{"alg": "ES256"}, nil), hearth.CodeUnauthenticated},
+		{"alg ES256 over an Ed25519 signature", f.signed(apitest.Object{"alg": "ES256"}, nil), hearth.CodeUnauthenticated},
 
 		{"another's signature", byAttacker(nil), hearth.CodeUnauthenticated},
 		{"no signature", f.part(2, ""), hearth.CodeUnauthenticated},
@@ -177,45 +178,45 @@ func (w *place) forgeTokens(t *testing.T) {
 		{"a signature with padding", f.valid + "==", hearth.CodeUnauthenticated},
 		{"the last bits of the signature changed", f.valid[:len(f.valid)-1] + string(otherBits(f.valid[len(f.valid)-1])), hearth.CodeUnauthenticated},
 		{"the claims of another token", f.part(1, strings.Split(other.text("access_token"), ".")[1]), hearth.CodeUnauthenticated},
-		{"claims changed after signing", f.part(1, strings.Split(f.signing(nil, fields{"role": "admin"}), ".")[1]), hearth.CodeUnauthenticated},
+		{"claims changed after signing", f.part(1, strings.Split(f.signing(nil, apitest.Object{"role": "admin"}), ".")[1]), hearth.CodeUnauthenticated},
 
-		{"kid unknown", f.signed(fields{"kid": "x"}, nil), hearth.CodeUnauthenticated},
-		{"kid missing", f.signed(fields{"kid": nil}, nil), hearth.CodeUnauthenticated},
-		{"kid empty", f.signed(fields{"kid": ""}, nil), hearth.CodeUnauthenticated},
-		{"kid a number", f.signed(fields{"kid": 0}, nil), hearth.CodeUnauthenticated},
-		{"kid a path", byAttacker(fields{"kid": "../../../../dev/null"}), hearth.CodeUnauthenticated},
-		{"kid SQL", byAttacker(fields{"kid": "' UNION SELECT 'x' --"}), hearth.CodeUnauthenticated},
-		{"kid a URL", byAttacker(fields{"kid": lure.URL}), hearth.CodeUnauthenticated},
-		{"jku to the attacker's keys", byAttacker(fields{"jku": lure.URL, "kid": "evil"}), hearth.CodeUnauthenticated},
-		{"jku with the server's kid", byAttacker(fields{"jku": lure.URL}), hearth.CodeUnauthenticated},
-		{"jwk with the attacker's key", byAttacker(fields{"jwk": attackerJWK, "kid": nil}), hearth.CodeUnauthenticated},
-		{"jwk with the server's kid", byAttacker(fields{"jwk": attackerJWK}), hearth.CodeUnauthenticated},
-		{"x5u to the attacker's certificate", byAttacker(fields{"x5u": lure.URL}), hearth.CodeUnauthenticated},
-		{"x5c with a certificate", byAttacker(fields{"x5c": []string{base64.StdEncoding.EncodeToString(public)}}), hearth.CodeUnauthenticated},
-		{"crit with an extension", f.signed(fields{"crit": []string{"exp"}}, nil), hearth.CodeUnauthenticated},
-		{"typ of another kind of token", f.signed(fields{"typ": "JWT"}, nil), hearth.CodeUnauthenticated},
+		{"kid unknown", f.signed(apitest.Object{"kid": "x"}, nil), hearth.CodeUnauthenticated},
+		{"kid missing", f.signed(apitest.Object{"kid": nil}, nil), hearth.CodeUnauthenticated},
+		{"kid empty", f.signed(apitest.Object{"kid": ""}, nil), hearth.CodeUnauthenticated},
+		{"kid a number", f.signed(apitest.Object{"kid": 0}, nil), hearth.CodeUnauthenticated},
+		{"kid a path", byAttacker(apitest.Object{"kid": "../../../../dev/null"}), hearth.CodeUnauthenticated},
+		{"kid SQL", byAttacker(apitest.Object{"kid": "' UNION SELECT 'x' --"}), hearth.CodeUnauthenticated},
+		{"kid a URL", byAttacker(apitest.Object{"kid": lure.URL}), hearth.CodeUnauthenticated},
+		{"jku to the attacker's keys", byAttacker(apitest.Object{"jku": lure.URL, "kid": "evil"}), hearth.CodeUnauthenticated},
+		{"jku with the server's kid", byAttacker(apitest.Object{"jku": lure.URL}), hearth.CodeUnauthenticated},
+		{"jwk with the attacker's key", byAttacker(apitest.Object{"jwk": attackerJWK, "kid": nil}), hearth.CodeUnauthenticated},
+		{"jwk with the server's kid", byAttacker(apitest.Object{"jwk": attackerJWK}), hearth.CodeUnauthenticated},
+		{"x5u to the attacker's certificate", byAttacker(apitest.Object{"x5u": lure.URL}), hearth.CodeUnauthenticated},
+		{"x5c with a certificate", byAttacker(apitest.Object{"x5c": []string{base64.StdEncoding.EncodeToString(public)}}), hearth.CodeUnauthenticated},
+		{"crit with an extension", f.signed(apitest.Object{"crit": []string{"exp"}}, nil), hearth.CodeUnauthenticated},
+		{"typ of another kind of token", f.signed(apitest.Object{"typ": "JWT"}, nil), hearth.CodeUnauthenticated},
 
-		{"iss of another server", f.signed(nil, fields{"iss": "https://evil.example"}), hearth.CodeUnauthenticated},
-		{"iss missing", f.signed(nil, fields{"iss": nil}), hearth.CodeUnauthenticated},
-		{"aud of another service", f.signed(nil, fields{"aud": "other"}), hearth.CodeUnauthenticated},
-		{"aud missing", f.signed(nil, fields{"aud": nil}), hearth.CodeUnauthenticated},
-		{"aud empty", f.signed(nil, fields{"aud": []string{}}), hearth.CodeUnauthenticated},
-		{"exp missing", f.signed(nil, fields{"exp": nil}), hearth.CodeUnauthenticated},
-		{"exp a word", f.signed(nil, fields{"exp": "never"}), hearth.CodeUnauthenticated},
-		{"exp now", f.signed(nil, fields{"exp": now}), hearth.CodeTokenExpired},
-		{"exp long ago", f.signed(nil, fields{"exp": 1}), hearth.CodeTokenExpired},
-		{"exp negative", f.signed(nil, fields{"exp": -1}), hearth.CodeTokenExpired},
-		{"expired and of another server", f.signed(nil, fields{"exp": 1, "iss": "x"}), hearth.CodeUnauthenticated},
-		{"expired with another's signature", f.sign(f.signing(nil, fields{"exp": 1}), attacker), hearth.CodeUnauthenticated},
-		{"nbf in the future", f.signed(nil, fields{"nbf": now + 61}), hearth.CodeUnauthenticated},
-		{"iat in the future", f.signed(nil, fields{"iat": now + 61}), hearth.CodeUnauthenticated},
-		{"sub of another user", f.signed(nil, fields{"sub": inner(other.body, "user", "id")}), hearth.CodeTokenRevoked},
-		{"sub missing", f.signed(nil, fields{"sub": nil}), hearth.CodeUnauthenticated},
-		{"sid unknown", f.signed(nil, fields{"sid": "none"}), hearth.CodeTokenRevoked},
-		{"sid missing", f.signed(nil, fields{"sid": nil}), hearth.CodeUnauthenticated},
-		{"role admin", f.signed(nil, fields{"role": "admin"}), hearth.CodeTokenRevoked},
-		{"role unknown", f.signed(nil, fields{"role": "root"}), hearth.CodeUnauthenticated},
-		{"epoch of another time", f.signed(nil, fields{"epoch": 1}), hearth.CodeTokenRevoked},
+		{"iss of another server", f.signed(nil, apitest.Object{"iss": "https://evil.example"}), hearth.CodeUnauthenticated},
+		{"iss missing", f.signed(nil, apitest.Object{"iss": nil}), hearth.CodeUnauthenticated},
+		{"aud of another service", f.signed(nil, apitest.Object{"aud": "other"}), hearth.CodeUnauthenticated},
+		{"aud missing", f.signed(nil, apitest.Object{"aud": nil}), hearth.CodeUnauthenticated},
+		{"aud empty", f.signed(nil, apitest.Object{"aud": []string{}}), hearth.CodeUnauthenticated},
+		{"exp missing", f.signed(nil, apitest.Object{"exp": nil}), hearth.CodeUnauthenticated},
+		{"exp a word", f.signed(nil, apitest.Object{"exp": "never"}), hearth.CodeUnauthenticated},
+		{"exp now", f.signed(nil, apitest.Object{"exp": now}), hearth.CodeTokenExpired},
+		{"exp long ago", f.signed(nil, apitest.Object{"exp": 1}), hearth.CodeTokenExpired},
+		{"exp negative", f.signed(nil, apitest.Object{"exp": -1}), hearth.CodeTokenExpired},
+		{"expired and of another server", f.signed(nil, apitest.Object{"exp": 1, "iss": "x"}), hearth.CodeUnauthenticated},
+		{"expired with another's signature", f.sign(f.signing(nil, apitest.Object{"exp": 1}), attacker), hearth.CodeUnauthenticated},
+		{"nbf in the future", f.signed(nil, apitest.Object{"nbf": now + 61}), hearth.CodeUnauthenticated},
+		{"iat in the future", f.signed(nil, apitest.Object{"iat": now + 61}), hearth.CodeUnauthenticated},
+		{"sub of another user", f.signed(nil, apitest.Object{"sub": inner(other.body, "user", "id")}), hearth.CodeTokenRevoked},
+		{"sub missing", f.signed(nil, apitest.Object{"sub": nil}), hearth.CodeUnauthenticated},
+		{"sid unknown", f.signed(nil, apitest.Object{"sid": "none"}), hearth.CodeTokenRevoked},
+		{"sid missing", f.signed(nil, apitest.Object{"sid": nil}), hearth.CodeUnauthenticated},
+		{"role admin", f.signed(nil, apitest.Object{"role": "admin"}), hearth.CodeTokenRevoked},
+		{"role unknown", f.signed(nil, apitest.Object{"role": "root"}), hearth.CodeUnauthenticated},
+		{"epoch of another time", f.signed(nil, apitest.Object{"epoch": 1}), hearth.CodeTokenRevoked},
 
 		{"a refresh token", in.text("refresh_token"), hearth.CodeUnauthenticated},
 		{"a device's token that nobody has", "hd_none", hearth.CodeUnauthenticated},

@@ -1,4 +1,4 @@
-package app
+package app_test
 
 import (
 	"bufio"
@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/apitest"
+	"hearth/internal/app"
 	"hearth/internal/core/account"
 	"hearth/internal/core/analytics"
 	"hearth/internal/core/devices"
@@ -77,14 +79,10 @@ func isDir(path string) bool {
 }
 
 // built returns a program that does not serve, with an admin.
-func built(t *testing.T) (*program, hearth.User) {
+func built(t *testing.T) (*app.Program, hearth.User) {
 	t.Helper()
-	a := newProgram(t, testConfig(t))
-	user, err := a.accounts.CreateUser(t.Context(), account.NewUser{Name: "Ann", Email: "ann@example.com", Password: "a long enough one", Role: hearth.RoleAdmin})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a, user
+	a := app.NewProgram(t, apitest.Config(t))
+	return a, a.CreateUser(t, account.NewUser{Name: "Ann", Email: annsMail, Password: apitest.Password, Role: hearth.RoleAdmin})
 }
 
 func TestEveryFactOfRealDataComesBack(t *testing.T) {
@@ -103,7 +101,7 @@ func TestEveryFactOfRealDataComesBack(t *testing.T) {
 			}
 			a, user := built(t)
 			start := time.Now()
-			progress, err := a.importer().File(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns()})
+			progress, err := a.Importer().File(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -117,7 +115,7 @@ func TestEveryFactOfRealDataComesBack(t *testing.T) {
 			f.types()
 			f.days()
 			f.hours()
-			again, err := a.importer().File(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns(), Owner: "ANN@example.com"})
+			again, err := a.Importer().File(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns(), Owner: "ANN@example.com"})
 			if err != nil || again.Rows != 0 || again.Before != want.Rows {
 				t.Errorf("importing again: %+v %v", again, err)
 			}
@@ -128,7 +126,7 @@ func TestEveryFactOfRealDataComesBack(t *testing.T) {
 
 type factCheck struct {
 	*testing.T
-	app    *program
+	app    *app.Program
 	caller hearth.Caller
 	want   facts
 	ids    map[string]string // by name
@@ -154,7 +152,7 @@ func dayOf(t *testing.T, text string) analytics.Range {
 
 func (f *factCheck) whole() {
 	f.Helper()
-	d, err := f.app.analytics.Dashboard(f.Context(), analytics.Ask{Caller: f.caller, Range: f.all()})
+	d, err := f.app.Analytics().Dashboard(f.Context(), analytics.Ask{Caller: f.caller, Range: f.all()})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -179,13 +177,13 @@ func (f *factCheck) whole() {
 	}
 	// What the first and last moment cut off is not counted.
 	inner := analytics.Range{Span: hearth.Span{From: f.want.FirstTimestamp.Add(time.Millisecond), To: f.want.LastTimestamp}}
-	if d, err = f.app.analytics.Dashboard(f.Context(), analytics.Ask{Caller: f.caller, Range: inner}); err != nil || d.Count >= f.want.Rows-1 {
+	if d, err = f.app.Analytics().Dashboard(f.Context(), analytics.Ask{Caller: f.caller, Range: inner}); err != nil || d.Count >= f.want.Rows-1 {
 		f.Errorf("%d rows within, %v", d.Count, err)
 	}
 }
 
 func (f *factCheck) events(file string) {
-	_, events, err := f.app.analytics.Events(f.Context(), analytics.Ask{Caller: f.caller, Range: f.all()})
+	_, events, err := f.app.Analytics().Events(f.Context(), analytics.Ask{Caller: f.caller, Range: f.all()})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -236,7 +234,7 @@ func valuesOf(t *testing.T, file string) map[string][]float64 {
 
 func (f *factCheck) usage(name string, span analytics.Range) analytics.Usage {
 	f.Helper()
-	u, err := f.app.analytics.Usage(f.Context(), analytics.UsageAsk{Caller: f.caller, DeviceID: f.ids[name], Range: span, Step: hearth.StepHour})
+	u, err := f.app.Analytics().Usage(f.Context(), analytics.UsageAsk{Caller: f.caller, DeviceID: f.ids[name], Range: span, Step: hearth.StepHour})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -245,7 +243,7 @@ func (f *factCheck) usage(name string, span analytics.Range) analytics.Usage {
 
 func (f *factCheck) types() {
 	page := hearth.Page{Limit: hearth.MaxLimit}
-	list, err := f.app.store.Devices(f.Context(), hearth.DeviceFilter{Reach: hearth.Reach{All: true}}, page)
+	list, err := f.app.Store().Devices(f.Context(), hearth.DeviceFilter{Reach: hearth.Reach{All: true}}, page)
 	if err != nil || !list.Next.IsZero() {
 		f.Fatalf("%d devices, %v", len(list.Items), err)
 	}
@@ -267,7 +265,7 @@ func (f *factCheck) types() {
 func (f *factCheck) days() {
 	for day, want := range f.want.RowsPerDay {
 		count := func(event string) int64 {
-			_, trend, err := f.app.analytics.Trends(f.Context(), analytics.TrendAsk{
+			_, trend, err := f.app.Analytics().Trends(f.Context(), analytics.TrendAsk{
 				Ask: analytics.Ask{Caller: f.caller, Range: dayOf(f.T, day)}, Step: hearth.StepDay, Event: event,
 			})
 			if err != nil || len(trend) > 1 || len(trend) == 1 && time.UnixMilli(trend[0].At).UTC().Format(time.DateOnly) != day {
@@ -299,7 +297,7 @@ func (f *factCheck) hours() {
 		}
 		// The facts give one event's hours where a device has several: temperature, as the sums show.
 		if !slices.Equal(counts, want.Counts) {
-			u, err := f.app.analytics.Usage(f.Context(), analytics.UsageAsk{
+			u, err := f.app.Analytics().Usage(f.Context(), analytics.UsageAsk{
 				Caller: f.caller, DeviceID: f.ids[name], Range: day, Step: hearth.StepHour, Event: "temperature",
 			})
 			if err != nil {
@@ -323,16 +321,16 @@ func (f *factCheck) hours() {
 func TestAServerSeesWhatAnImportBesideItBringsIn(t *testing.T) {
 	t.Parallel()
 	server, user := built(t)
-	follow := server.followWrites()
+	follow := server.FollowWrites()
 	caller := hearth.Caller{UserID: user.ID, Role: user.Role}
 	fixed := analytics.Range{Span: hearth.Span{From: time.UnixMilli(0), To: time.UnixMilli(4e12)}}
 	want := func(count int, logs int64) {
 		t.Helper()
-		list, err := server.devices.Devices(t.Context(), caller, devices.Query{})
+		list, err := server.Devices().Devices(t.Context(), caller, devices.Query{})
 		if err != nil || len(list.Items) != count {
 			t.Errorf("the server lists %d devices, want %d: %v", len(list.Items), count, err)
 		}
-		d, err := server.analytics.Dashboard(t.Context(), analytics.Ask{Caller: caller, Range: fixed})
+		d, err := server.Analytics().Dashboard(t.Context(), analytics.Ask{Caller: caller, Range: fixed})
 		if err != nil || d.Count != logs {
 			t.Errorf("the server counts %d logs, want %d: %v", d.Count, logs, err)
 		}
@@ -346,7 +344,7 @@ func TestAServerSeesWhatAnImportBesideItBringsIn(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Import(t.Context(), Settings{Config: server.Config}, importer.Import{File: file, Columns: importer.DefaultColumns()}); err != nil {
+	if _, err := app.Import(t.Context(), app.Settings{Config: server.Config()}, importer.Import{File: file, Columns: importer.DefaultColumns()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := follow(t.Context()); err != nil {
@@ -354,11 +352,11 @@ func TestAServerSeesWhatAnImportBesideItBringsIn(t *testing.T) {
 	}
 	want(2, 2)
 	// Where no other process wrote, no write of another is seen.
-	others, ok := server.store.(interface {
+	others, ok := server.Store().(interface {
 		ForeignWrites(ctx context.Context) (uint64, error)
 	})
 	if !ok {
-		t.Fatalf("a %T does not count the writes of others", server.store)
+		t.Fatalf("a %T does not count the writes of others", server.Store())
 	}
 	before, err := others.ForeignWrites(t.Context())
 	if err != nil {

@@ -1,9 +1,8 @@
-package app
+package app_test
 
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"io"
 	"mime/quotedprintable"
 	"net/http"
@@ -17,6 +16,8 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"hearth"
+	"hearth/internal/apitest"
+	"hearth/internal/app"
 	"hearth/internal/config"
 	"hearth/internal/core/account"
 	"hearth/internal/mailer"
@@ -24,65 +25,44 @@ import (
 	"hearth/internal/queue"
 )
 
-const (
-	annsMail     = "ann@example.com"
-	annsPassword = "a long enough secret"
-)
+const annsMail = "ann@example.com"
 
-// house is a running program with a user in it.
-type house struct {
+// server is a running program with a user in it.
+type server struct {
 	t   *testing.T
-	app *program
+	app *app.Program
 	url string
 }
 
 // newHouse runs a program; change may change its options.
-func newHouse(t *testing.T, cfg *config.Config, change ...func(*Settings)) *house {
+func newServer(t *testing.T, cfg *config.Config, change ...func(*app.Settings)) *server {
 	t.Helper()
 	cfg.PublicURL, cfg.RateLimits = "https://hearth.example/", nil
-	a := newProgram(t, cfg, change...)
-	h := &house{t: t, app: a}
-	serveUntil(t, func(ctx context.Context, ready func()) error {
-		return a.run(ctx, func(url string) { h.url = url; ready() })
+	a := app.NewProgram(t, cfg, change...)
+	h := &server{t: t, app: a}
+	apitest.RunUntilEnd(t, func(ctx context.Context, ready func()) error {
+		return a.Run(ctx, func(url string) { h.url = url; ready() })
 	})
-	if _, err := a.accounts.CreateUser(t.Context(), account.NewUser{Name: "Ann", Email: annsMail, Password: annsPassword, Role: hearth.RoleAdmin}); err != nil {
-		t.Fatal(err)
-	}
+	a.CreateUser(t, account.NewUser{Name: "Ann", Email: annsMail, Password: apitest.Password, Role: hearth.RoleAdmin})
 	return h
 }
 
-// call sends a request with a JSON body and returns the answer's status; its body goes into out, if that is not nil.
-func (h *house) call(method, path, token, body string, out any) int {
+// call returns the status of a call with a token and a JSON body; the answer goes into out, if that is not nil.
+func (h *server) call(method, path, token, body string, out any) int {
 	h.t.Helper()
-	request, err := http.NewRequestWithContext(h.t.Context(), method, h.url+"/api/v1"+path, strings.NewReader(body))
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	var sent any
 	if body != "" {
-		request.Header.Set("Content-Type", "application/json")
+		sent = body
 	}
-	if token != "" {
-		request.Header.Set("Authorization", "Bearer "+token)
-	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	data, err := io.ReadAll(answer.Body)
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	answer := (&apitest.Client{URL: h.url, Token: token}).Ask(h.t, method, path, sent)
 	if out != nil {
-		if err := json.Unmarshal(data, out); err != nil {
-			h.t.Fatalf("%s %s: %d %s: %v", method, path, answer.StatusCode, data, err)
-		}
+		answer.Into(h.t, out)
 	}
-	return answer.StatusCode
+	return answer.Status
 }
 
 // logIn returns an access token of Ann's; "" if she is not let in.
-func (h *house) logIn(password string) string {
+func (h *server) logIn(password string) string {
 	h.t.Helper()
 	var tokens struct {
 		AccessToken string `json:"access_token"`
@@ -92,7 +72,7 @@ func (h *house) logIn(password string) string {
 }
 
 // askForReset asks for a new password and returns the job that mails it.
-func (h *house) askForReset() string {
+func (h *server) askForReset() string {
 	h.t.Helper()
 	if status := h.call(http.MethodPost, "/auth/password-reset", "", `{"email":"`+annsMail+`"}`, nil); status != http.StatusAccepted {
 		h.t.Fatalf("asking for a reset is %d", status)
@@ -101,13 +81,13 @@ func (h *house) askForReset() string {
 }
 
 // job waits for a job of that kind and returns its id.
-func (h *house) job(kind string) string {
+func (h *server) job(kind string) string {
 	h.t.Helper()
-	changed, stop := h.app.queue.Watch()
+	changed, stop := h.app.Queue().Watch()
 	defer stop()
 	deadline := time.After(30 * time.Second)
 	for {
-		page, err := h.app.queue.List(h.t.Context(), queue.Filter{Kind: kind})
+		page, err := h.app.Queue().List(h.t.Context(), queue.Filter{Kind: kind})
 		if err == nil && len(page.Jobs) > 0 {
 			return page.Jobs[0].ID
 		}
@@ -139,15 +119,15 @@ func linked(t *testing.T, message []byte, path string) string {
 	return string(found[1])
 }
 
-func (h *house) confirm(token string) int {
+func (h *server) confirm(token string) int {
 	h.t.Helper()
 	return h.call(http.MethodPost, "/auth/password-reset/confirm", "", `{"token":"`+token+`","new_password":"quite another secret"}`, nil)
 }
 
 func TestAForgottenPasswordIsReplacedByTheLinkInTheMail(t *testing.T) {
 	t.Parallel()
-	cfg := testConfig(t)
-	h := newHouse(t, cfg)
+	cfg := apitest.Config(t)
+	h := newServer(t, cfg)
 	await(t, h.app, h.askForReset(), inState(queue.Completed))
 	files, err := filepath.Glob(filepath.Join(cfg.DataDir, "mail", "*.eml"))
 	if err != nil || len(files) != 1 {
@@ -163,7 +143,7 @@ func TestAForgottenPasswordIsReplacedByTheLinkInTheMail(t *testing.T) {
 			t.Errorf("use %d of the token is %d; want %d", i+1, status, want)
 		}
 	}
-	if h.logIn(annsPassword) != "" || h.logIn("quite another secret") == "" {
+	if h.logIn(apitest.Password) != "" || h.logIn("quite another secret") == "" {
 		t.Error("the new password is not the one that counts")
 	}
 }
@@ -171,9 +151,9 @@ func TestAForgottenPasswordIsReplacedByTheLinkInTheMail(t *testing.T) {
 func TestALetterIsTriedUntilTheServerTakesIt(t *testing.T) {
 	t.Parallel()
 	server := startMailServer(t)
-	cfg := testConfig(t)
+	cfg := apitest.Config(t)
 	cfg.SMTPURL = server.url
-	h := newHouse(t, cfg, func(s *Settings) { s.MailTimeout = time.Second })
+	h := newServer(t, cfg, func(s *app.Settings) { s.MailTimeout = time.Second })
 	server.become(&smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "later"}, nil)
 	id := h.askForReset()
 	job := await(t, h.app, id, func(j queue.Job) bool { return j.State == queue.Retrying && j.Attempt == 1 })
@@ -203,9 +183,9 @@ func TestALetterIsTriedUntilTheServerTakesIt(t *testing.T) {
 }
 
 // retry makes a waiting job due.
-func (h *house) retry(id string) {
+func (h *server) retry(id string) {
 	h.t.Helper()
-	if err := h.app.queue.Retry(h.t.Context(), id); err != nil {
+	if err := h.app.Queue().Retry(h.t.Context(), id); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -213,9 +193,9 @@ func (h *house) retry(id string) {
 func TestALetterThatTheServerRefusesForGoodIsDeadAtOnce(t *testing.T) {
 	t.Parallel()
 	server := startMailServer(t)
-	cfg := testConfig(t)
+	cfg := apitest.Config(t)
 	cfg.SMTPURL = server.url
-	h := newHouse(t, cfg)
+	h := newServer(t, cfg)
 	server.become(&smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "never"}, nil)
 	job := await(t, h.app, h.askForReset(), inState(queue.Dead))
 	if job.Attempt != 1 || !strings.Contains(job.LastError, "554") {
@@ -228,9 +208,9 @@ func TestALetterThatTheServerRefusesForGoodIsDeadAtOnce(t *testing.T) {
 
 func TestALetterThatNoServerTakesEndsAsADeadOne(t *testing.T) {
 	t.Parallel()
-	cfg := testConfig(t)
+	cfg := apitest.Config(t)
 	cfg.SMTPURL = "smtp://127.0.0.1:1?tls=none" // nobody listens
-	h := newHouse(t, cfg)
+	h := newServer(t, cfg)
 	id := h.askForReset()
 	for attempt := 1; attempt < mailer.MaxAttempts; attempt++ {
 		await(t, h.app, id, func(j queue.Job) bool { return j.State == queue.Retrying && j.Attempt == attempt })
@@ -240,7 +220,7 @@ func TestALetterThatNoServerTakesEndsAsADeadOne(t *testing.T) {
 	if job.Attempt != mailer.MaxAttempts {
 		t.Errorf("it is dead after %d tries", job.Attempt)
 	}
-	report := h.app.health.Report(t.Context())
+	report := h.app.Health().Report(t.Context())
 	if got := report.Dependencies["mail"].State; got != observe.StateDown || report.Status != observe.StatusDegraded {
 		t.Errorf("the mail is %s and the service %s; want down and degraded", got, report.Status)
 	}
@@ -248,9 +228,9 @@ func TestALetterThatNoServerTakesEndsAsADeadOne(t *testing.T) {
 
 func TestAnInvitationComesByMailAndLetsInOnce(t *testing.T) {
 	t.Parallel()
-	cfg := testConfig(t)
-	h := newHouse(t, cfg)
-	token := h.logIn(annsPassword)
+	cfg := apitest.Config(t)
+	h := newServer(t, cfg)
+	token := h.logIn(apitest.Password)
 	var org struct{ ID string }
 	if status := h.call(http.MethodPost, "/organizations", token, `{"name":"Team"}`, &org); status != http.StatusCreated {
 		t.Fatalf("making an organization is %d", status)

@@ -1,4 +1,4 @@
-package app
+package app_test
 
 import (
 	"fmt"
@@ -6,12 +6,14 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"hearth/internal/apitest"
 )
 
 // matrix is who gets which answer from which operation. The objects of the columns owner to loggedout are a person's own
 // device, or an organization that none of them is in; those of the columns o.* are an organization with its device, in
 // which the caller has that role. other is a stranger to both, mate another device of the same owner, admin one of the
-// installation. Exports and schedules are their orderer's alone, also in an organization; they wait (409 for the file), as no worker takes
+// installation. Exports and schedules are their orderer's apitest.Embedded, also in an organization; they wait (409 for the file), as no worker takes
 // them here.
 //
 // A new operation needs a row here, and an entry in paths or bodies where the document's examples do not make a request
@@ -136,8 +138,8 @@ func readMatrix(t *testing.T) (callers []string, rows map[string]map[string]int)
 // The town's own figures come first: what the matrix asks for makes new objects.
 func TestWhoMayDoWhat(t *testing.T) {
 	t.Parallel()
-	inBothModes(t, func(t *testing.T, m mode) {
-		town := newTown(t, m)
+	apitest.InBothModes(t, func(t *testing.T, m apitest.Mode) {
+		town := newFixture(t, m)
 		t.Run("figures do not cross owners", town.compareFigures)
 		t.Run("another's object looks like none", town.compareWithMissing)
 		t.Run("another's id in a query or body looks like none", town.compareIDsWithMissing)
@@ -145,7 +147,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 	})
 }
 
-func (w *town) askByTheTable(t *testing.T) {
+func (w *fixture) askByTheTable(t *testing.T) {
 	callers, rows := readMatrix(t)
 	seen, answers := map[string]bool{}, 0
 	for _, op := range w.operations() {
@@ -180,7 +182,7 @@ func (w *town) askByTheTable(t *testing.T) {
 }
 
 // Another's object is answered byte for byte like one that is not there, whatever is asked of it.
-func (w *town) compareWithMissing(t *testing.T) {
+func (w *fixture) compareWithMissing(t *testing.T) {
 	compared := 0
 	for _, op := range w.operations() {
 		ids := op.pathIDs()
@@ -229,7 +231,7 @@ func (w *town) compareWithMissing(t *testing.T) {
 }
 
 // Ids of others in queries and bodies are answered like missing ones too.
-func (w *town) compareIDsWithMissing(t *testing.T) {
+func (w *fixture) compareIDsWithMissing(t *testing.T) {
 	compared := 0
 	foreign := map[string]string{"organization_id": w.org, "device_id": w.orgDevice, "device_ids": w.orgDevice, "channels": "device:" + w.orgDevice}
 	check := func(op operationOf, place string, theirs, missing call) {
@@ -277,7 +279,7 @@ func (w *town) compareIDsWithMissing(t *testing.T) {
 // What a client may not set cannot be slipped in: a field that the document does not name is refused.
 func TestFieldsOfTheServerAreRefusedInBodies(t *testing.T) {
 	t.Parallel()
-	town := newTown(t, alone)
+	town := newFixture(t, apitest.Embedded)
 	tried := 0
 	for _, op := range town.operations() {
 		if op.RequestBody == nil {
@@ -310,7 +312,7 @@ func TestFieldsOfTheServerAreRefusedInBodies(t *testing.T) {
 }
 
 // Totals count what is not listed, so they must not cross owners either.
-func (w *town) compareFigures(t *testing.T) {
+func (w *fixture) compareFigures(t *testing.T) {
 	figures := func(caller string) map[string]float64 {
 		out := map[string]float64{}
 		for _, path := range []string{

@@ -1,4 +1,4 @@
-package app
+package app_test
 
 import (
 	"bufio"
@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/apitest"
+	"hearth/internal/app"
 	"hearth/internal/core/notify"
 	"hearth/internal/queue"
 )
@@ -24,7 +26,7 @@ type notices struct {
 }
 
 // awaitNotices waits until there are n notifications of the query.
-func (h *house) awaitNotices(token, query string, n int) (got notices) {
+func (h *server) awaitNotices(token, query string, n int) (got notices) {
 	h.t.Helper()
 	deadline := time.After(30 * time.Second)
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -47,10 +49,10 @@ func (h *house) awaitNotices(token, query string, n int) (got notices) {
 func TestASecurityEventIsToldInTheAppAndByMailAsSet(t *testing.T) {
 	t.Parallel()
 	server := startMailServer(t)
-	cfg := testConfig(t)
+	cfg := apitest.Config(t)
 	cfg.SMTPURL = server.url
-	h := newHouse(t, cfg)
-	token := h.logIn(annsPassword)
+	h := newServer(t, cfg)
+	token := h.logIn(apitest.Password)
 	change := func(from, to string) {
 		t.Helper()
 		body := `{"current_password":"` + from + `","new_password":"` + to + `"}`
@@ -58,7 +60,7 @@ func TestASecurityEventIsToldInTheAppAndByMailAsSet(t *testing.T) {
 			t.Fatalf("changing the password is %d", status)
 		}
 	}
-	change(annsPassword, "quite another secret")
+	change(apitest.Password, "quite another secret")
 	told := h.awaitNotices(token, "&unread=true", 1).Items[0]
 	if told.Type != "password_changed" || told.Title == "" || told.ReadAt != nil {
 		t.Errorf("told is %+v", told)
@@ -81,10 +83,10 @@ func TestASecurityEventIsToldInTheAppAndByMailAsSet(t *testing.T) {
 		}
 	}
 	settings("true", "false")
-	change("quite another secret", annsPassword)
+	change("quite another secret", apitest.Password)
 	h.awaitNotices(token, "", 2)
 	settings("false", "true")
-	change(annsPassword, "quite another secret")
+	change(apitest.Password, "quite another secret")
 	h.awaitLetters(server, 2)
 	h.awaitNotices(token, "", 2)
 	var read struct{ Read int }
@@ -94,7 +96,7 @@ func TestASecurityEventIsToldInTheAppAndByMailAsSet(t *testing.T) {
 }
 
 // awaitLetters waits until the server took n letters.
-func (h *house) awaitLetters(server *mailServer, n int) {
+func (h *server) awaitLetters(server *mailServer, n int) {
 	h.t.Helper()
 	deadline := time.After(30 * time.Second)
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -111,10 +113,10 @@ func (h *house) awaitLetters(server *mailServer, n int) {
 func TestANewEmailIsToldToTheOldOne(t *testing.T) {
 	t.Parallel()
 	server := startMailServer(t)
-	cfg := testConfig(t)
+	cfg := apitest.Config(t)
 	cfg.SMTPURL = server.url
-	h := newHouse(t, cfg)
-	token := h.logIn(annsPassword)
+	h := newServer(t, cfg)
+	token := h.logIn(apitest.Password)
 	if status := h.call(http.MethodPatch, "/users/me", token, `{"email":"other@example.com"}`, nil); status != http.StatusOK {
 		t.Fatalf("changing the e-mail is %d", status)
 	}
@@ -127,12 +129,12 @@ func TestANewEmailIsToldToTheOldOne(t *testing.T) {
 func TestAnEndedExportIsToldOnceHoweverOftenItsJobRuns(t *testing.T) {
 	t.Parallel()
 	server := startMailServer(t)
-	cfg := testConfig(t)
+	cfg := apitest.Config(t)
 	cfg.SMTPURL = server.url
-	h := newHouse(t, cfg)
-	token := h.logIn(annsPassword)
+	h := newServer(t, cfg)
+	token := h.logIn(apitest.Password)
 	h.call(http.MethodPut, "/users/me/notification-settings", token, `{"types":{"export_ready":{"in_app":true,"email":false}},"devices":[]}`, nil)
-	user, err := h.app.store.UserByEmail(t.Context(), annsMail)
+	user, err := h.app.Store().UserByEmail(t.Context(), annsMail)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,20 +146,20 @@ func TestAnEndedExportIsToldOnceHoweverOftenItsJobRuns(t *testing.T) {
 	if got := h.awaitNotices(token, "", 1).Items[0]; got.Type != "export_ready" || got.Data["export_id"] != export.ID {
 		t.Errorf("told is %+v", got)
 	}
-	page, err := h.app.queue.List(t.Context(), queue.Filter{Kind: notify.ExportKind})
+	page, err := h.app.Queue().List(t.Context(), queue.Filter{Kind: notify.ExportKind})
 	if err != nil || len(page.Jobs) != 1 {
 		t.Fatalf("the jobs are %+v, %v", page.Jobs, err)
 	}
 	job := await(t, h.app, page.Jobs[0].ID, inState(queue.Completed))
 	// It runs again, as after a crash before its end was written down.
-	if err := h.app.queue.Delete(t.Context(), job.ID); err != nil {
+	if err := h.app.Queue().Delete(t.Context(), job.ID); err != nil {
 		t.Fatal(err)
 	}
 	job.Payload, err = json.Marshal(notify.ExportNotice{ExportID: export.ID, UserID: user.ID, Status: "completed", ForceMail: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.app.queue.Enqueue(t.Context(), queue.Job{ID: job.ID, Kind: job.Kind, Queue: job.Queue, Payload: job.Payload}); err != nil {
+	if _, err := h.app.Queue().Enqueue(t.Context(), queue.Job{ID: job.ID, Kind: job.Kind, Queue: job.Queue, Payload: job.Payload}); err != nil {
 		t.Fatal(err)
 	}
 	await(t, h.app, job.ID, inState(queue.Completed))
@@ -177,7 +179,7 @@ func TestAnEndedExportIsToldOnceHoweverOftenItsJobRuns(t *testing.T) {
 }
 
 // follow returns the data of the notifications that come live.
-func (h *house) follow(token string) <-chan string {
+func (h *server) follow(token string) <-chan string {
 	h.t.Helper()
 	request, err := http.NewRequestWithContext(h.t.Context(), http.MethodGet, h.url+"/api/v1/realtime/sse", nil)
 	if err != nil {
@@ -207,9 +209,9 @@ func (h *house) follow(token string) <-chan string {
 
 func TestAWatchedDeviceIsToldOfOnceItsConnectionHasSettled(t *testing.T) {
 	t.Parallel()
-	cfg := testConfig(t)
-	h := newHouse(t, cfg, func(s *Settings) { s.DeviceDebounce = time.Second })
-	token := h.logIn(annsPassword)
+	cfg := apitest.Config(t)
+	h := newServer(t, cfg, func(s *app.Settings) { s.DeviceDebounce = time.Second })
+	token := h.logIn(apitest.Password)
 	var device struct{ ID string }
 	if status := h.call(http.MethodPost, "/devices", token, `{"name":"Boiler","type":"sensor","heartbeat_interval":1}`, &device); status != http.StatusCreated {
 		t.Fatalf("making a device is %d", status)

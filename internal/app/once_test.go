@@ -1,4 +1,4 @@
-package app
+package app_test
 
 import (
 	"encoding/json"
@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+
+	"hearth/internal/apitest"
 )
 
 // notProtected create nothing that lasts, or can be done once anyway.
@@ -35,7 +37,7 @@ func creations(device, organization string) map[string]creation {
 		"create-invitation":      {"POST", organizations + "/" + organization + "/invitations", `{"email":"x@example.com","role":"viewer"}`, ""},
 		"create-device-token":    {"POST", tokens, "", tokens},
 		"create-export":          {"POST", "/api/v1/exports", `{"type":"logs","format":"csv"}`, "/api/v1/exports"},
-		"create-export-schedule": {"POST", "/api/v1/export-schedules", townSchedule, "/api/v1/export-schedules"},
+		"create-export-schedule": {"POST", "/api/v1/export-schedules", dailyExport, "/api/v1/export-schedules"},
 		"create-log":             {"POST", logs, `{` + log, logs},
 		"create-logs":            {"POST", "/api/v1/logs", `[{"device_id":"` + device + `",` + log + `]`, logs},
 	}
@@ -72,7 +74,7 @@ func (s *target) create(t *testing.T, c creation, key string) (answer string, re
 
 func TestEveryCreationHappensOnce(t *testing.T) {
 	t.Parallel()
-	s := serveTarget(t, alone, "off")
+	s := serveTarget(t, apitest.Embedded, "off")
 	made := func(path, body string) string {
 		t.Helper()
 		var object struct {

@@ -1,4 +1,4 @@
-package app
+package app_test
 
 import (
 	"bufio"
@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"hearth/internal/apitest"
+	"hearth/internal/app"
 	"hearth/internal/config"
 )
 
@@ -20,7 +22,7 @@ import (
 func serveOnce(t *testing.T, cfg *config.Config, use func(url string)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	if err := Run(ctx, Settings{Config: cfg}, func(s Serving) {
+	if err := app.Run(ctx, app.Settings{Config: cfg}, func(s app.Serving) {
 		use(s.URL)
 		cancel()
 	}); err != nil {
@@ -30,7 +32,7 @@ func serveOnce(t *testing.T, cfg *config.Config, use func(url string)) {
 
 func TestTheLimitOfSigningInHoldsOverARestart(t *testing.T) {
 	t.Parallel()
-	cfg := testConfig(t)
+	cfg := apitest.Config(t)
 	var err error
 	if cfg.RateLimits, err = config.ParseRateLimits("auth=3/1h"); err != nil {
 		t.Fatal(err)
@@ -83,7 +85,7 @@ func dial(t *testing.T, url string) net.Conn {
 
 func TestSlowHeadersAreCutOffWithinTenSeconds(t *testing.T) {
 	t.Parallel()
-	url := start(t, testConfig(t))
+	url := apitest.Start(t, apitest.Config(t))
 	begin := time.Now()
 	var wg sync.WaitGroup
 	for i := range 200 {
@@ -114,7 +116,7 @@ func TestSlowHeadersAreCutOffWithinTenSeconds(t *testing.T) {
 
 func TestBrokenRequestsAreRefused(t *testing.T) {
 	t.Parallel()
-	url := start(t, testConfig(t))
+	url := apitest.Start(t, apitest.Config(t))
 	const post = "POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 	for name, tt := range map[string]struct{ request, status string }{
 		"a header over the limit":        {"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Large: " + strings.Repeat("x", 64<<10) + "\r\n\r\n", "431"},

@@ -1,4 +1,4 @@
-package app
+package app_test
 
 import (
 	"context"
@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/observe"
+	"hearth/internal/apitest"
+	"hearth/internal/app"
 	"hearth/internal/queue"
 )
 
 // leave stores jobs in the outbox, as a write does.
-func leave(t *testing.T, a *program, kinds ...string) (ids []string) {
+func leave(t *testing.T, a *app.Program, kinds ...string) (ids []string) {
 	t.Helper()
 	var effects hearth.SideEffects
 	for _, kind := range kinds {
@@ -23,21 +24,21 @@ func leave(t *testing.T, a *program, kinds ...string) (ids []string) {
 		effects.Jobs = append(effects.Jobs, job)
 		ids = append(ids, job.ID)
 	}
-	if err := a.store.Record(t.Context(), effects); err != nil {
+	if err := a.Store().Record(t.Context(), effects); err != nil {
 		t.Fatal(err)
 	}
 	return ids
 }
 
 // await waits until the job is as wanted.
-func await(t *testing.T, a *program, id string, want func(queue.Job) bool) queue.Job {
+func await(t *testing.T, a *app.Program, id string, want func(queue.Job) bool) queue.Job {
 	t.Helper()
-	changed, stop := a.queue.Watch()
+	changed, stop := a.Queue().Watch()
 	defer stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for {
-		job, err := a.queue.Job(ctx, id)
+		job, err := a.Queue().Job(ctx, id)
 		if err == nil && want(job) {
 			return job
 		}
@@ -54,38 +55,12 @@ func inState(state queue.State) func(queue.Job) bool {
 	return func(j queue.Job) bool { return j.State == state }
 }
 
-// serveUntil runs a part of the program until the test, or stop, ends it.
-func serveUntil(t *testing.T, run func(ctx context.Context, ready func()) error) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	ended, ready := make(chan error, 1), make(chan struct{})
-	go func() { ended <- run(ctx, func() { close(ready) }) }()
-	stopped := false
-	stop = func() {
-		cancel()
-		if !stopped {
-			stopped = true
-			if err := <-ended; err != nil {
-				t.Errorf("it stopped with %v", err)
-			}
-		}
-	}
-	t.Cleanup(stop)
-	select {
-	case <-ready:
-	case err := <-ended:
-		ended <- err
-		t.Fatalf("it ended at once: %v", err)
-	}
-	return stop
-}
-
 func TestAJobOfAWriteIsDoneAndOneOfAnUnknownKindIsKept(t *testing.T) {
 	t.Parallel()
-	cfg := testConfig(t)
-	a := newProgram(t, cfg)
+	cfg := apitest.Config(t)
+	a := app.NewProgram(t, cfg)
 	ids := leave(t, a, "cleanup.idempotency", "from.the.future")
-	stop := serveUntil(t, func(ctx context.Context, ready func()) error { return a.run(ctx, func(string) { ready() }) })
+	stop := apitest.RunUntilEnd(t, func(ctx context.Context, ready func()) error { return a.Run(ctx, func(string) { ready() }) })
 	await(t, a, ids[0], inState(queue.Completed))
 	kept := await(t, a, ids[1], inState(queue.Pending))
 	if kept.Attempt != 0 || string(kept.Payload) != `{"a":1}` {
@@ -108,15 +83,15 @@ func TestAJobOfAWriteIsDoneAndOneOfAnUnknownKindIsKept(t *testing.T) {
 	}
 	stop()
 	// It outlives the program.
-	if got := await(t, newProgram(t, cfg), ids[1], inState(queue.Pending)); got.Kind != "from.the.future" {
+	if got := await(t, app.NewProgram(t, cfg), ids[1], inState(queue.Pending)); got.Kind != "from.the.future" {
 		t.Errorf("after a restart it is %+v", got)
 	}
 }
 
-func metricsOf(t *testing.T, a *program) string {
+func metricsOf(t *testing.T, a *app.Program) string {
 	t.Helper()
 	answer := httptest.NewRecorder()
-	observe.AdminHandler(a.metrics, a.health).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	a.Admin().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	body, err := io.ReadAll(answer.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -126,14 +101,14 @@ func metricsOf(t *testing.T, a *program) string {
 
 func TestAServerWithoutWorkerLeavesTheJobsToAWorkerBesideIt(t *testing.T) {
 	t.Parallel()
-	cfg := testConfig(t)
+	cfg := apitest.Config(t)
 	cfg.Worker = false
-	server := newProgram(t, cfg)
-	serveUntil(t, func(ctx context.Context, ready func()) error { return server.run(ctx, func(string) { ready() }) })
+	server := app.NewProgram(t, cfg)
+	apitest.RunUntilEnd(t, func(ctx context.Context, ready func()) error { return server.Run(ctx, func(string) { ready() }) })
 	id := leave(t, server, "cleanup.sessions")[0]
 	await(t, server, id, inState(queue.Pending))
-	worker := newProgram(t, cfg)
-	serveUntil(t, worker.runWorker)
+	worker := app.NewProgram(t, cfg)
+	apitest.RunUntilEnd(t, worker.RunWorker)
 	done := await(t, server, id, inState(queue.Completed))
 	if done.Attempt != 1 {
 		t.Errorf("it took %d attempts", done.Attempt)
@@ -145,10 +120,10 @@ func TestAServerWithoutWorkerLeavesTheJobsToAWorkerBesideIt(t *testing.T) {
 // What is cleaned up, and what it leaves.
 func TestChoresRemoveWhatNobodyNeeds(t *testing.T) {
 	t.Parallel()
-	cfg := testConfig(t)
+	cfg := apitest.Config(t)
 	cfg.Retention = 24 * time.Hour
-	h := newHouse(t, cfg)
-	token := h.logIn(annsPassword)
+	h := newServer(t, cfg)
+	token := h.logIn(apitest.Password)
 	var device struct{ ID string }
 	h.call(http.MethodPost, "/devices", token, `{"name":"Boiler","type":"sensor"}`, &device)
 	now := time.Now().UTC()
@@ -158,7 +133,7 @@ func TestChoresRemoveWhatNobodyNeeds(t *testing.T) {
 			t.Fatalf("a log is %d", status)
 		}
 	}
-	user, err := h.app.store.UserByEmail(t.Context(), annsMail)
+	user, err := h.app.Store().UserByEmail(t.Context(), annsMail)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,12 +142,12 @@ func TestChoresRemoveWhatNobodyNeeds(t *testing.T) {
 			ID: queue.NewID(now.Add(time.Duration(i) * time.Millisecond)), UserID: user.ID, Type: hearth.NotifyExportReady, Title: "x",
 			CreatedAt: now, ReadAt: read,
 		}
-		if _, err := h.app.store.CreateNotification(t.Context(), hearth.NewNotification{Notification: n}); err != nil {
+		if _, err := h.app.Store().CreateNotification(t.Context(), hearth.NewNotification{Notification: n}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, c := range h.app.cleanups() {
-		await(t, h.app, leave(t, h.app, c.name)[0], inState(queue.Completed))
+	for _, kind := range h.app.Cleanups() {
+		await(t, h.app, leave(t, h.app, kind)[0], inState(queue.Completed))
 	}
 	var logs struct{ Items []struct{} }
 	if h.call(http.MethodGet, "/devices/"+device.ID+"/logs", token, "", &logs); len(logs.Items) != 1 {

@@ -1,4 +1,4 @@
-package app
+package app_test
 
 import (
 	"io"
@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/apitest"
 )
 
 func TestTheServiceHoldsUnderAttack(t *testing.T) {
 	t.Parallel()
-	inBothModes(t, func(t *testing.T, m mode) {
-		w := newPlace(t, m)
+	apitest.InBothModes(t, func(t *testing.T, m apitest.Mode) {
+		w := newInstances(t, m)
 		t.Run("forged access tokens are refused", w.forgeTokens)
 		t.Run("fifty parallel refreshes give one success", w.refreshAtOnce)
 		t.Run("two hundred parallel guesses get five verdicts", w.guessAtOnce)
@@ -23,11 +24,11 @@ func TestTheServiceHoldsUnderAttack(t *testing.T) {
 	})
 }
 
-func (w *place) refreshAtOnce(t *testing.T) {
+func (w *instances) refreshAtOnce(t *testing.T) {
 	w.signUp(t, "rita@example.com")
 	in := w.login(t, "rita@example.com")
 	count := w.rush(50, func(i int) reply {
-		return w.call(t, i, "POST", "/auth/refresh", "", fields{"refresh_token": in.text("refresh_token")})
+		return w.call(t, i, "POST", "/auth/refresh", "", apitest.Object{"refresh_token": in.text("refresh_token")})
 	})
 	if count[""] != 1 || count[hearth.CodeRefreshReused] != 49 {
 		t.Errorf("the refreshes were answered by %v", count)
@@ -35,26 +36,26 @@ func (w *place) refreshAtOnce(t *testing.T) {
 	w.refused(t, in.text("access_token"))
 }
 
-func (w *place) guessAtOnce(t *testing.T) {
+func (w *instances) guessAtOnce(t *testing.T) {
 	w.signUp(t, "gus@example.com")
 	for _, email := range []string{"gus@example.com", "nobody@example.com"} { // neither can be told from the other
-		guess := fields{"email": email, "password": "guess guess guess"}
+		guess := apitest.Object{"email": email, "password": "guess guess guess"}
 		count := w.rush(200, func(i int) reply { return w.call(t, i, "POST", "/auth/login", "", guess) })
 		if count[hearth.CodeInvalidCredentials] != 5 || count[hearth.CodeAccountLocked] != 195 {
 			t.Errorf("%s: the guesses were answered by %v", email, count)
 		}
-		guess["password"] = townPassword
+		guess["password"] = apitest.Password
 		for i := range w.urls { // the right password does not show that it is
 			w.want(t, w.call(t, i, "POST", "/auth/login", "", guess), http.StatusTooManyRequests, hearth.CodeAccountLocked)
 		}
 	}
 }
 
-func (w *place) postAtOnce(t *testing.T) {
+func (w *instances) postAtOnce(t *testing.T) {
 	var mu sync.Mutex
 	answers := map[string]int{}
 	count := w.rush(100, func(i int) reply {
-		r := w.call(t, i, "POST", "/devices", w.admin, fields{"name": "once", "type": "lamp"}, "Idempotency-Key", strings.Repeat("k", 255))
+		r := w.call(t, i, "POST", "/devices", w.admin, apitest.Object{"name": "once", "type": "lamp"}, "Idempotency-Key", strings.Repeat("k", 255))
 		mu.Lock()
 		defer mu.Unlock()
 		answers[r.header.Get("Location")+r.raw]++
@@ -67,7 +68,7 @@ func (w *place) postAtOnce(t *testing.T) {
 }
 
 // refused fails the test if an access token is still taken at any instance a second from now.
-func (w *place) refused(t *testing.T, token string) {
+func (w *instances) refused(t *testing.T, token string) {
 	t.Helper()
 	deadline := time.Now().Add(time.Second)
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -92,7 +93,7 @@ func (w *place) refused(t *testing.T, token string) {
 type victim struct{ id, email, access, refresh string }
 
 // ends are the ways in which a session ends, asked of the first instance.
-func (w *place) ends() map[string]func(t *testing.T, v victim) reply {
+func (w *instances) ends() map[string]func(t *testing.T, v victim) reply {
 	return map[string]func(t *testing.T, v victim) reply{
 		"a logout": func(t *testing.T, v victim) reply {
 			t.Helper()
@@ -104,34 +105,34 @@ func (w *place) ends() map[string]func(t *testing.T, v victim) reply {
 		},
 		"a refresh token given back": func(t *testing.T, v victim) reply {
 			t.Helper()
-			return w.call(t, 0, "POST", "/auth/revoke", "", fields{"token": v.refresh})
+			return w.call(t, 0, "POST", "/auth/revoke", "", apitest.Object{"token": v.refresh})
 		},
 		"an end from another session": func(t *testing.T, v victim) reply {
 			t.Helper()
 			other := w.login(t, v.email).text("access_token")
 			sessions := w.want(t, w.call(t, 0, "GET", "/auth/sessions", other, nil), http.StatusOK, "")
 			items, _ := sessions.body["items"].([]any)
-			oldest, _ := items[len(items)-1].(fields)
-			return w.call(t, 0, "DELETE", "/auth/sessions/"+text(oldest, "id"), other, nil)
+			oldest, _ := items[len(items)-1].(apitest.Object)
+			return w.call(t, 0, "DELETE", "/auth/sessions/"+apitest.Text(oldest, "id"), other, nil)
 		},
 		"a changed password": func(t *testing.T, v victim) reply {
 			t.Helper()
-			change := fields{"current_password": townPassword, "new_password": "another long secret"}
+			change := apitest.Object{"current_password": apitest.Password, "new_password": "another long secret"}
 			return w.call(t, 0, "POST", "/auth/password", w.login(t, v.email).text("access_token"), change)
 		},
 		"a disabled account": func(t *testing.T, v victim) reply {
 			t.Helper()
-			return w.call(t, 0, "PATCH", "/users/"+v.id, w.admin, fields{"disabled": true})
+			return w.call(t, 0, "PATCH", "/users/"+v.id, w.admin, apitest.Object{"disabled": true})
 		},
 		"a changed role": func(t *testing.T, v victim) reply {
 			t.Helper()
-			return w.call(t, 0, "PATCH", "/users/"+v.id, w.admin, fields{"role": "admin"})
+			return w.call(t, 0, "PATCH", "/users/"+v.id, w.admin, apitest.Object{"role": "admin"})
 		},
 	}
 }
 
 // Whatever ends a session counts within a second, and ends its streams within five, at every instance.
-func (w *place) endSessions(t *testing.T) {
+func (w *instances) endSessions(t *testing.T) {
 	for name, end := range w.ends() {
 		t.Run(name, func(t *testing.T) {
 			v := victim{email: strings.ReplaceAll(name, " ", ".") + "@example.com"}
@@ -157,7 +158,7 @@ func (w *place) endSessions(t *testing.T) {
 }
 
 // stream opens a person's stream at an instance, and closes the channel when the server ends it.
-func (w *place) stream(t *testing.T, instance int, token string) <-chan struct{} {
+func (w *instances) stream(t *testing.T, instance int, token string) <-chan struct{} {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.urls[instance]+"/api/v1/realtime/sse", nil)
 	if err != nil {

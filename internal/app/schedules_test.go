@@ -1,4 +1,4 @@
-package app
+package app_test
 
 import (
 	"fmt"
@@ -7,21 +7,24 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"hearth/internal/apitest"
+	"hearth/internal/app"
 )
 
 func TestAScheduledExportComesByMail(t *testing.T) {
 	t.Parallel()
 	server := startMailServer(t)
-	cfg := testConfig(t)
+	cfg := apitest.Config(t)
 	cfg.SMTPURL = server.url
 	var ahead atomic.Int64
-	h := newHouse(t, cfg, func(s *Settings) {
+	h := newServer(t, cfg, func(s *app.Settings) {
 		s.Clock = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	})
-	token := h.logIn(annsPassword)
+	token := h.logIn(apitest.Password)
 	var device, schedule map[string]any
 	h.call(http.MethodPost, "/devices", token, `{"name":"meter","type":"t"}`, &device)
-	id := text(device, "id")
+	id := apitest.Text(device, "id")
 	if status := h.call(http.MethodPost, "/devices/"+id+"/logs", token, `{"event":"watts","value":7}`, nil); status != http.StatusCreated {
 		t.Fatalf("a log is %d", status)
 	}
@@ -31,23 +34,23 @@ func TestAScheduledExportComesByMail(t *testing.T) {
 	if status := h.call(http.MethodPost, "/export-schedules", token, body, &schedule); status != http.StatusCreated {
 		t.Fatalf("the schedule is %d %v", status, schedule)
 	}
-	next, err := time.Parse(time.RFC3339, text(schedule, "next_run_at"))
+	next, err := time.Parse(time.RFC3339, apitest.Text(schedule, "next_run_at"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ahead.Store(int64(time.Until(next) + 2*time.Minute))
 	h.awaitLetters(server, 1)
 	letter := server.letters()[0]
-	token = h.logIn(annsPassword)
-	h.call(http.MethodGet, "/export-schedules/"+text(schedule, "id"), token, "", &schedule)
-	made := text(schedule, "last_export_id")
+	token = h.logIn(apitest.Password)
+	h.call(http.MethodGet, "/export-schedules/"+apitest.Text(schedule, "id"), token, "", &schedule)
+	made := apitest.Text(schedule, "last_export_id")
 	if letter.to != annsMail || !strings.Contains(letter.data, "Subject: Your daily export of logs") ||
 		!strings.Contains(strings.ReplaceAll(letter.data, "=\r\n", ""), "https://hearth.example/exports/"+made) {
 		t.Errorf("the letter is %+v, the export %q", letter, made)
 	}
 	var export map[string]any
-	if status := h.call(http.MethodGet, "/exports/"+made, token, "", &export); status != http.StatusOK || text(export, "status") != "completed" ||
-		text(export, "to") != next.Format("2006-01-02T15:04:05.000Z") {
+	if status := h.call(http.MethodGet, "/exports/"+made, token, "", &export); status != http.StatusOK || apitest.Text(export, "status") != "completed" ||
+		apitest.Text(export, "to") != next.Format("2006-01-02T15:04:05.000Z") {
 		t.Errorf("the export is %d %v", status, export)
 	}
 	if result, _ := export["result"].(map[string]any); result["record_count"] != 1.0 {
@@ -67,8 +70,8 @@ func zoneNearMidnight(now time.Time) string {
 
 func TestAScheduleThatMakesNoSenseIsRefusedByItsPlace(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, testConfig(t))
-	token := h.logIn(annsPassword)
+	h := newServer(t, apitest.Config(t))
+	token := h.logIn(apitest.Password)
 	post := func(change string) (int, string) {
 		t.Helper()
 		var problem struct {
@@ -117,7 +120,7 @@ func TestAScheduleThatMakesNoSenseIsRefusedByItsPlace(t *testing.T) {
 	}
 	var changed map[string]any
 	h.call(http.MethodPatch, "/export-schedules/"+id, token, `{"every":"weekly","enabled":true}`, &changed)
-	if text(changed, "weekday") != "monday" || changed["day"] != nil || changed["next_run_at"] == nil {
+	if apitest.Text(changed, "weekday") != "monday" || changed["day"] != nil || changed["next_run_at"] == nil {
 		t.Errorf("it is %v", changed)
 	}
 }

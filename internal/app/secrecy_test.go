@@ -1,4 +1,4 @@
-package app
+package app_test
 
 import (
 	"bytes"
@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/apitest"
+	"hearth/internal/app"
 	"hearth/internal/config"
 	"hearth/internal/core/account"
 )
@@ -53,22 +55,20 @@ func fetch(t *testing.T, url string) (int, string) {
 // Whatever people do with their secrets, none is in the log (at its most talkative), the audit, the metrics or a refusal.
 func TestNoSecretIsShownAnywhere(t *testing.T) {
 	t.Parallel()
-	cfg := testConfig(t)
+	cfg := apitest.Config(t)
 	var err error
 	if cfg.RateLimits, err = config.ParseRateLimits("off"); err != nil {
 		t.Fatal(err)
 	}
 	log := &journal{}
-	a := newProgram(t, cfg, func(s *Settings) {
+	a := app.NewProgram(t, cfg, func(s *app.Settings) {
 		s.Logger = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	})
-	root := account.NewUser{Name: "Root", Email: "root@example.com", Password: townPassword, Role: hearth.RoleAdmin}
-	if _, err := a.accounts.CreateUser(t.Context(), root); err != nil {
-		t.Fatal(err)
-	}
-	w := &place{}
-	serveUntil(t, func(ctx context.Context, ready func()) error {
-		return a.run(ctx, func(url string) { w.urls = []string{url}; ready() })
+	root := account.NewUser{Name: "Root", Email: "root@example.com", Password: apitest.Password, Role: hearth.RoleAdmin}
+	a.CreateUser(t, root)
+	w := &instances{}
+	apitest.RunUntilEnd(t, func(ctx context.Context, ready func()) error {
+		return a.Run(ctx, func(url string) { w.urls = []string{url}; ready() })
 	})
 
 	secrets := map[string]string{}
@@ -90,22 +90,22 @@ func TestNoSecretIsShownAnywhere(t *testing.T) {
 		return secret
 	}
 	admin := w.login(t, "root@example.com").text("access_token")
-	keep("the password", townPassword)
+	keep("the password", apitest.Password)
 	w.signUp(t, "ann@example.com")
 	in := w.login(t, "ann@example.com")
 	access, refresh := keep("an access token", in.text("access_token")), keep("a refresh token", in.text("refresh_token"))
 	guess, next := keep("a guess", "my other account's secret"), keep("a new password", "a newly made secret")
-	refuse("POST", "/auth/login", "", fields{"email": "ann@example.com", "password": guess})
-	refuse("POST", "/auth/login", "", fields{"email": "ann@example.com", "password": []string{guess}})
-	refuse("POST", "/auth/signup", "", fields{"name": "x", "email": "not an e-mail", "password": guess})
-	refuse("POST", "/auth/signup", "", fields{"name": "x", "email": "x@example.com", "password": "short", "token": guess})
-	refuse("POST", "/auth/password-reset/confirm", "", fields{"token": keep("a reset token", "of the person's own making"), "new_password": next})
+	refuse("POST", "/auth/login", "", apitest.Object{"email": "ann@example.com", "password": guess})
+	refuse("POST", "/auth/login", "", apitest.Object{"email": "ann@example.com", "password": []string{guess}})
+	refuse("POST", "/auth/signup", "", apitest.Object{"name": "x", "email": "not an e-mail", "password": guess})
+	refuse("POST", "/auth/signup", "", apitest.Object{"name": "x", "email": "x@example.com", "password": "short", "token": guess})
+	refuse("POST", "/auth/password-reset/confirm", "", apitest.Object{"token": keep("a reset token", "of the person's own making"), "new_password": next})
 	refuse("GET", "/users/me", keep("a forged token", access+"x"), nil)
 	refuse("GET", "/users/me?access_token="+access, "", nil)
-	w.want(t, w.call(t, 0, "POST", "/auth/password", access, fields{"current_password": townPassword, "new_password": next}), 204, "")
-	device := w.want(t, w.call(t, 0, "POST", "/devices", access, fields{"name": "lamp", "type": "lamp"}), 201, "").text("id")
+	w.want(t, w.call(t, 0, "POST", "/auth/password", access, apitest.Object{"current_password": apitest.Password, "new_password": next}), 204, "")
+	device := w.want(t, w.call(t, 0, "POST", "/devices", access, apitest.Object{"name": "lamp", "type": "lamp"}), 201, "").text("id")
 	token := keep("a device's token", w.want(t, w.call(t, 0, "POST", "/devices/"+device+"/tokens", access, nil), 201, "").text("token"))
-	w.want(t, w.call(t, 0, "POST", "/devices/"+device+"/heartbeat", token, fields{}), 200, "")
+	w.want(t, w.call(t, 0, "POST", "/devices/"+device+"/heartbeat", token, apitest.Object{}), 200, "")
 	refuse("GET", "/devices", token, nil)
 	ticket := keep("a ticket", w.want(t, w.call(t, 0, "POST", "/realtime/ticket", access, nil), 201, "").text("ticket"))
 	streaming, leave := context.WithCancel(t.Context())
@@ -120,9 +120,9 @@ func TestNoSecretIsShownAnywhere(t *testing.T) {
 	leave()
 	_ = response.Body.Close()
 	refuse("GET", "/realtime/sse?ticket="+ticket, "", nil) // it was used
-	second := w.want(t, w.call(t, 0, "POST", "/auth/refresh", "", fields{"refresh_token": refresh}), 200, "")
+	second := w.want(t, w.call(t, 0, "POST", "/auth/refresh", "", apitest.Object{"refresh_token": refresh}), 200, "")
 	keep("the next refresh token", second.text("refresh_token"))
-	refuse("POST", "/auth/refresh", "", fields{"refresh_token": refresh})
+	refuse("POST", "/auth/refresh", "", apitest.Object{"refresh_token": refresh})
 
 	export, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.urls[0]+"/api/v1/admin/audit/export?format=ndjson", nil)
 	if err != nil {
@@ -150,15 +150,15 @@ func TestNoSecretIsShownAnywhere(t *testing.T) {
 // A server that was only started lets nobody in by a name that others would guess, and its API shows none of its inside.
 func TestAFreshServerHasNoAccountAndShowsNoInside(t *testing.T) {
 	t.Parallel()
-	cfg := testConfig(t)
+	cfg := apitest.Config(t)
 	var err error
 	if cfg.RateLimits, err = config.ParseRateLimits("off"); err != nil {
 		t.Fatal(err)
 	}
-	w := &place{urls: []string{start(t, cfg)}}
+	w := &instances{urls: []string{apitest.Start(t, cfg)}}
 	for _, email := range []string{"admin@example.com", "root@localhost", "admin@hearth.local", "demo@example.com"} {
 		for _, password := range []string{"admin", "password", "hearth", "changeme", "demo"} {
-			r := w.call(t, 0, "POST", "/auth/login", "", fields{"email": email, "password": password})
+			r := w.call(t, 0, "POST", "/auth/login", "", apitest.Object{"email": email, "password": password})
 			if r.status < 400 {
 				t.Errorf("%s with %q is let in: %d", email, password, r.status)
 			}
@@ -174,20 +174,20 @@ func TestAFreshServerHasNoAccountAndShowsNoInside(t *testing.T) {
 // Keys rotate while two instances serve: each takes the new ones over, and no token or stored field is lost on the way.
 func TestKeysRotateBesideTwoInstances(t *testing.T) {
 	t.Parallel()
-	m := sharedMode(t)
-	w := &place{}
+	m := apitest.Distributed(t)
+	w := &instances{}
 	settings := func() *config.Config {
-		cfg := m.config(t)
+		cfg := m.Config(t)
 		cfg.EncryptionKeys = []config.Key{{31: 7, 3: 1, 9: 200}}
 		return cfg
 	}
 	for range 2 {
-		w.urls = append(w.urls, start(t, settings()))
+		w.urls = append(w.urls, apitest.Start(t, settings()))
 	}
 	w.signUp(t, "ann@example.com")
 	tokens := []string{w.login(t, "ann@example.com").text("access_token")}
 	before := w.publishedKey(t)
-	done, err := RotateKeys(t.Context(), Settings{Config: settings()})
+	done, err := app.RotateKeys(t.Context(), app.Settings{Config: settings()})
 	if err != nil || !done.Sealing || done.Fields == 0 || done.Lost != 0 {
 		t.Fatalf("%+v, %v", done, err)
 	}
@@ -209,7 +209,10 @@ func TestKeysRotateBesideTwoInstances(t *testing.T) {
 		for _, token := range tokens {
 			list := w.want(t, w.call(t, i, "GET", "/auth/sessions", token, nil), 200, "")
 			items, _ := list.body["items"].([]any)
-			readable := slices.IndexFunc(items, func(item any) bool { session, _ := item.(fields); return text(session, "ip") != "127.0.0.1" }) < 0
+			readable := slices.IndexFunc(items, func(item any) bool {
+				session, _ := item.(apitest.Object)
+				return apitest.Text(session, "ip") != "127.0.0.1"
+			}) < 0
 			if len(items) != 2 || !readable {
 				t.Errorf("instance %d reads the sessions %s", i, list.raw)
 			}

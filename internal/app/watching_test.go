@@ -1,4 +1,4 @@
-package app
+package app_test
 
 import (
 	"database/sql"
@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
-	_ "modernc.org/sqlite" // breaks the audit
+	_ "modernc.org/sqlite"
+
+	"hearth/internal/apitest"
 )
 
 // unaudited are operations that change something and leave no audit entry: what devices report, what people read, and what
@@ -24,7 +26,7 @@ var takeTokens = []string{"set-up", "confirm-password-reset", "accept-invitation
 // Where the audit entry of a change cannot be written, the change does not happen; and every change has one.
 func TestNothingHappensWithoutItsAuditEntry(t *testing.T) {
 	t.Parallel()
-	w := newTown(t, alone)
+	w := newFixture(t, apitest.Embedded)
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.dir, "hearth.db")+"?_pragma=busy_timeout(5000)")
 	if err != nil {
 		t.Fatal(err)
@@ -76,15 +78,13 @@ func TestNothingHappensWithoutItsAuditEntry(t *testing.T) {
 // What people and devices call things is data in a stream, however it is written.
 func TestANameForgesNoEvent(t *testing.T) {
 	t.Parallel()
-	c := &client{url: start(t, testConfig(t))}
-	c.call(t, "POST", "/auth/signup", fields{"name": "Ann", "email": "ann@example.com", "password": townPassword})
-	c.token, _ = c.call(t, "POST", "/auth/login", fields{"email": "ann@example.com", "password": townPassword})["access_token"].(string)
+	c := apitest.SignUp(t, apitest.Start(t, apitest.Config(t)), annsMail)
 	for _, end := range []string{"\n", "\r", "\r\n", "\u2028", "\u0085"} {
 		evil := "x" + end + end + "event: device-deleted" + end + "id: forged" + end + "data: {}" + end + end
-		id, _ := c.call(t, "POST", "/devices", fields{"name": evil, "type": evil, "tags": []string{evil}, "metadata": fields{"k": evil}})["id"].(string)
-		lines := c.stream(t, "&channels=device:"+id)
-		c.call(t, "PATCH", "/devices/"+id, fields{"name": evil + "!"})
-		c.call(t, "POST", "/devices/"+id+"/logs", fields{"event": "x", "value": 1})
+		id, _ := c.Call(t, "POST", "/devices", apitest.Object{"name": evil, "type": evil, "tags": []string{evil}, "metadata": apitest.Object{"k": evil}})["id"].(string)
+		lines := c.Stream(t, "&channels=device:"+id)
+		c.Call(t, "PATCH", "/devices/"+id, apitest.Object{"name": evil + "!"})
+		c.Call(t, "POST", "/devices/"+id+"/logs", apitest.Object{"event": "x", "value": 1})
 		events, timeout := 0, time.After(20*time.Second)
 		for events < 2 {
 			select {

@@ -1,4 +1,4 @@
-package app
+package app_test
 
 import (
 	"bytes"
@@ -15,18 +15,16 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/apitest"
 )
 
-const (
-	townPassword = "a long enough secret"
-	missingID    = "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"
-)
+const missingID = "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"
 
-// townSchedule is a schedule of exports that anybody may have.
-const townSchedule = `{"every":"daily","type":"logs","format":"csv"}`
+// dailyExport is a schedule of exports that anybody may have.
+const dailyExport = `{"every":"daily","type":"logs","format":"csv"}`
 
-// town is a running program with people, an organization and devices, each of which the tests know by name.
-type town struct {
+// fixture is a running program with people, an organization and devices, each of which the tests know by name.
+type fixture struct {
 	*target
 	// people are users by the name of the caller; tokens are their access tokens, made when they are needed.
 	people map[string]string
@@ -38,23 +36,23 @@ type town struct {
 }
 
 // newTown starts a program and fills it.
-func newTown(t *testing.T, m mode) *town {
+func newFixture(t *testing.T, m apitest.Mode) *fixture {
 	t.Helper()
-	w := &town{target: serveTarget(t, m, "off"), people: map[string]string{}, tokens: map[string]string{}}
+	w := &fixture{target: serveTarget(t, m, "off"), people: map[string]string{}, tokens: map[string]string{}}
 	w.tokens["admin"] = w.token
 	w.token = ""
 	for _, name := range []string{"owner", "other", "disabled", "loggedout", "o.owner", "o.admin", "o.member", "o.viewer"} {
-		made := w.must(t, "", "POST", "/api/v1/auth/signup", `{"name":"the `+name+`","email":"`+w.email(name)+`","password":"`+townPassword+`"}`)
+		made := w.must(t, "", "POST", "/api/v1/auth/signup", `{"name":"the `+name+`","email":"`+w.email(name)+`","password":"`+apitest.Password+`"}`)
 		w.people[name] = inner(made, "user", "id")
 	}
-	w.org = text(w.must(t, "o.owner", "POST", "/api/v1/organizations", `{"name":"the team"}`), "id")
+	w.org = apitest.Text(w.must(t, "o.owner", "POST", "/api/v1/organizations", `{"name":"the team"}`), "id")
 	for _, role := range []string{"admin", "member", "viewer"} {
 		w.must(t, "o.owner", "PUT", "/api/v1/organizations/"+w.org+"/members/"+w.people["o."+role], `{"role":"`+role+`"}`)
 	}
 	w.device, w.mate = w.newDevice(t, "owner"), w.newDevice(t, "owner")
 	w.orgDevice, w.orgMate = w.newDevice(t, "o.owner"), w.newDevice(t, "o.owner")
 	for name, id := range map[string]string{"device": w.device, "mate": w.mate} {
-		w.tokens[name] = text(w.must(t, "owner", "POST", "/api/v1/devices/"+id+"/tokens", ""), "token")
+		w.tokens[name] = apitest.Text(w.must(t, "owner", "POST", "/api/v1/devices/"+id+"/tokens", ""), "token")
 	}
 	for _, caller := range []string{"owner", "o.owner"} {
 		id := w.device
@@ -70,7 +68,7 @@ func newTown(t *testing.T, m mode) *town {
 	return w
 }
 
-func (w *town) email(name string) string {
+func (w *fixture) email(name string) string {
 	if name == "admin" {
 		return "root@example.com"
 	}
@@ -78,26 +76,26 @@ func (w *town) email(name string) string {
 }
 
 // secrets are what a stranger must never read, by what they are.
-func (w *town) secrets() map[string]string {
+func (w *fixture) secrets() map[string]string {
 	return map[string]string{
 		"a device's id": w.device, "an organization's device": w.orgDevice, "an organization": w.org, "an event": "secret-event",
 		"a person's e-mail": w.email("o.owner"), "a person's id": w.people["o.owner"],
 	}
 }
 
-func (w *town) newDevice(t *testing.T, caller string) string {
+func (w *fixture) newDevice(t *testing.T, caller string) string {
 	t.Helper()
 	body := `{"name":"the secret lamp","type":"lamp"}`
 	if caller == "o.owner" {
 		body = `{"name":"the secret lamp","type":"lamp","organization_id":"` + w.org + `"}`
 	}
-	return text(w.must(t, caller, "POST", "/api/v1/devices", body), "id")
+	return apitest.Text(w.must(t, caller, "POST", "/api/v1/devices", body), "id")
 }
 
 // newOrg makes an organization with the same people in it.
-func (w *town) newOrg(t *testing.T) string {
+func (w *fixture) newOrg(t *testing.T) string {
 	t.Helper()
-	id := text(w.must(t, "o.owner", "POST", "/api/v1/organizations", `{"name":"another team"}`), "id")
+	id := apitest.Text(w.must(t, "o.owner", "POST", "/api/v1/organizations", `{"name":"another team"}`), "id")
 	for _, role := range []string{"admin", "member", "viewer"} {
 		w.must(t, "o.owner", "PUT", "/api/v1/organizations/"+id+"/members/"+w.people["o."+role], `{"role":"`+role+`"}`)
 	}
@@ -105,15 +103,15 @@ func (w *town) newOrg(t *testing.T) string {
 }
 
 // login returns a new pair of tokens of a person, and keeps the access token.
-func (w *town) login(t *testing.T, name string) map[string]any {
+func (w *fixture) login(t *testing.T, name string) map[string]any {
 	t.Helper()
-	pair := w.must(t, "", "POST", "/api/v1/auth/login", `{"email":"`+w.email(name)+`","password":"`+townPassword+`"}`)
-	w.tokens[name] = text(pair, "access_token")
+	pair := w.must(t, "", "POST", "/api/v1/auth/login", `{"email":"`+w.email(name)+`","password":"`+apitest.Password+`"}`)
+	w.tokens[name] = apitest.Text(pair, "access_token")
 	return pair
 }
 
 // bearer returns the token of a caller; "" for nobody.
-func (w *town) bearer(t *testing.T, caller string) string {
+func (w *fixture) bearer(t *testing.T, caller string) string {
 	t.Helper()
 	if caller == "nobody" || caller == "" {
 		return ""
@@ -125,43 +123,23 @@ func (w *town) bearer(t *testing.T, caller string) string {
 }
 
 // must makes a call that has to succeed.
-func (w *town) must(t *testing.T, caller, method, path, body string) map[string]any {
+func (w *fixture) must(t *testing.T, caller, method, path, body string) map[string]any {
 	t.Helper()
-	header := http.Header{}
-	if token := w.bearer(t, caller); token != "" {
-		header.Set("Authorization", "Bearer "+token)
+	c := &apitest.Client{URL: w.url, Token: w.bearer(t, caller)}
+	if body == "" {
+		return c.Call(t, method, path, nil)
 	}
-	if body != "" {
-		header.Set("Content-Type", "application/json")
-	}
-	resp := w.do(t, method, path, header, body)
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode >= 300 {
-		t.Fatalf("%s %s by %s: %d %s %v", method, path, caller, resp.StatusCode, data, err)
-	}
-	answer := map[string]any{}
-	if len(data) > 0 {
-		if err := json.Unmarshal(data, &answer); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return answer
+	return c.Call(t, method, path, body)
 }
 
-func (w *town) get(t *testing.T, caller, path string) map[string]any {
+func (w *fixture) get(t *testing.T, caller, path string) map[string]any {
 	t.Helper()
 	return w.must(t, caller, "GET", path, "")
 }
 
-func text(object map[string]any, field string) string {
-	value, _ := object[field].(string)
-	return value
-}
-
 func inner(object map[string]any, outer, field string) string {
 	value, _ := object[outer].(map[string]any)
-	return text(value, field)
+	return apitest.Text(value, field)
 }
 
 func asJSON(t *testing.T, v any) string {
@@ -194,7 +172,7 @@ type operationOf struct {
 }
 
 // operations are all of the document, in a fixed order.
-func (w *town) operations() (all []operationOf) {
+func (w *fixture) operations() (all []operationOf) {
 	for path, methods := range w.doc.Paths {
 		for method, op := range methods {
 			all = append(all, operationOf{op, strings.ToUpper(method), path})
@@ -216,7 +194,7 @@ func (op operationOf) pathIDs() (names []string) {
 }
 
 // places returns, for each string in the operation's body, what makes a body with another one there.
-func (w *town) places(op operationOf) map[string]func(string) string {
+func (w *fixture) places(op operationOf) map[string]func(string) string {
 	all := map[string]func(string) string{}
 	if op.RequestBody == nil {
 		return all
@@ -250,7 +228,7 @@ type answer struct {
 }
 
 // ask makes the operation's request for a caller.
-func (w *town) ask(t *testing.T, op operationOf, caller string) answer {
+func (w *fixture) ask(t *testing.T, op operationOf, caller string) answer {
 	t.Helper()
 	got := w.send(t, op, caller, w.request(t, op, caller))
 	switch op.OperationID {
@@ -261,7 +239,7 @@ func (w *town) ask(t *testing.T, op operationOf, caller string) answer {
 	return got
 }
 
-func (w *town) send(t *testing.T, op operationOf, caller string, c call) answer {
+func (w *fixture) send(t *testing.T, op operationOf, caller string, c call) answer {
 	t.Helper()
 	path := op.path
 	for name, id := range c.ids {
@@ -305,7 +283,7 @@ func (w *town) send(t *testing.T, op operationOf, caller string, c call) answer 
 }
 
 // request makes a request of the operation that succeeds for who may make it.
-func (w *town) request(t *testing.T, op operationOf, caller string) call {
+func (w *fixture) request(t *testing.T, op operationOf, caller string) call {
 	t.Helper()
 	c := call{ids: w.ids(t, op, caller), query: url.Values{}, body: w.body(t, op, caller)}
 	inOrg := strings.HasPrefix(caller, "o.")
@@ -336,7 +314,7 @@ func (w *town) request(t *testing.T, op operationOf, caller string) call {
 }
 
 // ids returns what stands in the path. What an operation deletes is made for it.
-func (w *town) ids(t *testing.T, op operationOf, caller string) map[string]string {
+func (w *fixture) ids(t *testing.T, op operationOf, caller string) map[string]string {
 	t.Helper()
 	ids := map[string]string{}
 	inOrg := strings.HasPrefix(caller, "o.")
@@ -347,7 +325,7 @@ func (w *town) ids(t *testing.T, op operationOf, caller string) map[string]strin
 	for _, name := range op.pathIDs() {
 		switch {
 		case name == "token_id":
-			ids[name] = text(w.must(t, owner, "POST", "/api/v1/devices/"+device+"/tokens", ""), "id")
+			ids[name] = apitest.Text(w.must(t, owner, "POST", "/api/v1/devices/"+device+"/tokens", ""), "id")
 		case name == "user_id":
 			ids[name] = w.people["o.viewer"]
 			if op.method == http.MethodDelete || op.method == http.MethodPut {
@@ -362,9 +340,9 @@ func (w *town) ids(t *testing.T, op operationOf, caller string) map[string]strin
 		case op.OperationID == "delete-organization":
 			ids[name] = w.newOrg(t)
 		case strings.Contains(op.path, "/exports/"):
-			ids[name] = text(w.must(t, owner, "POST", "/api/v1/exports", `{"type":"logs","format":"csv"}`), "id")
+			ids[name] = apitest.Text(w.must(t, owner, "POST", "/api/v1/exports", `{"type":"logs","format":"csv"}`), "id")
 		case strings.Contains(op.path, "/export-schedules/"):
-			ids[name] = text(w.must(t, owner, "POST", "/api/v1/export-schedules", townSchedule), "id")
+			ids[name] = apitest.Text(w.must(t, owner, "POST", "/api/v1/export-schedules", dailyExport), "id")
 		case strings.Contains(op.path, "/devices/"):
 			ids[name] = device
 		case strings.Contains(op.path, "/organizations/"):
@@ -375,7 +353,7 @@ func (w *town) ids(t *testing.T, op operationOf, caller string) map[string]strin
 			w.login(t, "owner")
 			sessions, _ := w.get(t, "owner", "/api/v1/auth/sessions")["items"].([]any)
 			newest, _ := sessions[0].(map[string]any)
-			ids[name] = text(newest, "id")
+			ids[name] = apitest.Text(newest, "id")
 			w.tokens["owner"] = "" // it is about to end
 		case strings.Contains(op.path, "/notifications/"):
 			ids[name] = w.notification(t, owner)
@@ -390,17 +368,17 @@ func (w *town) ids(t *testing.T, op operationOf, caller string) map[string]strin
 }
 
 // notification returns the newest notification of a person, who changes the password for it if there is none.
-func (w *town) notification(t *testing.T, owner string) string {
+func (w *fixture) notification(t *testing.T, owner string) string {
 	t.Helper()
 	if id := w.first(t, owner, "/api/v1/notifications"); id != "" {
 		return id
 	}
-	w.must(t, owner, "POST", "/api/v1/auth/password", `{"current_password":"`+townPassword+`","new_password":"`+townPassword+`"}`)
+	w.must(t, owner, "POST", "/api/v1/auth/password", `{"current_password":"`+apitest.Password+`","new_password":"`+apitest.Password+`"}`)
 	return w.awaitFirst(t, owner, "/api/v1/notifications")
 }
 
 // awaitFirst is first, once the list is not empty.
-func (w *town) awaitFirst(t *testing.T, caller, path string) string {
+func (w *fixture) awaitFirst(t *testing.T, caller, path string) string {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -414,18 +392,18 @@ func (w *town) awaitFirst(t *testing.T, caller, path string) string {
 }
 
 // first returns the id of the first item of a list; "" if it is empty.
-func (w *town) first(t *testing.T, caller, path string) string {
+func (w *fixture) first(t *testing.T, caller, path string) string {
 	t.Helper()
 	items, _ := w.get(t, caller, path)["items"].([]any)
 	if len(items) == 0 {
 		return ""
 	}
 	item, _ := items[0].(map[string]any)
-	return text(item, "id")
+	return apitest.Text(item, "id")
 }
 
 // body returns a body that succeeds; the document's examples where nothing else is said.
-func (w *town) body(t *testing.T, op operationOf, caller string) string {
+func (w *fixture) body(t *testing.T, op operationOf, caller string) string {
 	t.Helper()
 	inOrg := strings.HasPrefix(caller, "o.")
 	device := w.device
@@ -436,19 +414,19 @@ func (w *town) body(t *testing.T, op operationOf, caller string) string {
 	fresh := fmt.Sprintf("new%d@example.com", w.serial)
 	switch op.OperationID {
 	case "log-in":
-		return `{"email":"` + w.email("owner") + `","password":"` + townPassword + `"}`
+		return `{"email":"` + w.email("owner") + `","password":"` + apitest.Password + `"}`
 	case "refresh":
-		return `{"refresh_token":"` + text(w.login(t, "other"), "refresh_token") + `"}`
+		return `{"refresh_token":"` + apitest.Text(w.login(t, "other"), "refresh_token") + `"}`
 	case "revoke":
-		return `{"token":"` + text(w.login(t, "other"), "refresh_token") + `"}`
+		return `{"token":"` + apitest.Text(w.login(t, "other"), "refresh_token") + `"}`
 	case "set-up":
-		return `{"token":"x","name":"x","email":"` + fresh + `","password":"` + townPassword + `"}`
+		return `{"token":"x","name":"x","email":"` + fresh + `","password":"` + apitest.Password + `"}`
 	case "sign-up":
-		return `{"name":"x","email":"` + fresh + `","password":"` + townPassword + `"}`
+		return `{"name":"x","email":"` + fresh + `","password":"` + apitest.Password + `"}`
 	case "confirm-password-reset":
-		return `{"token":"x","new_password":"` + townPassword + `"}`
+		return `{"token":"x","new_password":"` + apitest.Password + `"}`
 	case "change-password":
-		return `{"current_password":"` + townPassword + `","new_password":"` + townPassword + `"}`
+		return `{"current_password":"` + apitest.Password + `","new_password":"` + apitest.Password + `"}`
 	case "request-password-reset":
 		return `{"email":"` + w.email("owner") + `"}`
 	case "update-me":
@@ -479,7 +457,7 @@ func (w *town) body(t *testing.T, op operationOf, caller string) string {
 	case "create-export":
 		return `{"type":"logs","format":"csv"}`
 	case "create-export-schedule":
-		return townSchedule
+		return dailyExport
 	case "update-export-schedule":
 		return `{"enabled":false}`
 	case "set-member":

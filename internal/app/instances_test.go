@@ -1,10 +1,8 @@
-package app
+package app_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"net/http"
 	"path/filepath"
 	"sync"
@@ -12,15 +10,15 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/apitest"
+	"hearth/internal/app"
 	"hearth/internal/config"
 	"hearth/internal/core/account"
 )
 
-type fields = map[string]any
-
-// place is a service under attack, without rate limits: one program, or several that must act as one. Calls name the
+// instances are a service under attack, without rate limits: one program, or several that must act as one. Calls name the
 // instance that they go to by any number.
-type place struct {
+type instances struct {
 	urls []string
 	// keyFile is a file of the signing keys.
 	keyFile string
@@ -28,17 +26,17 @@ type place struct {
 	admin string
 }
 
-func newPlace(t *testing.T, m mode) *place {
+func newInstances(t *testing.T, m apitest.Mode) *instances {
 	t.Helper()
-	w := &place{}
-	for i := range m.instances {
-		cfg := m.config(t)
+	w := &instances{}
+	for i := range m.Instances {
+		cfg := m.Config(t)
 		var err error
 		if cfg.RateLimits, err = config.ParseRateLimits("off"); err != nil {
 			t.Fatal(err)
 		}
 		if i > 0 {
-			w.urls = append(w.urls, start(t, cfg))
+			w.urls = append(w.urls, apitest.Start(t, cfg))
 			continue
 		}
 		w.urls = append(w.urls, startWithAdmin(t, cfg))
@@ -51,11 +49,11 @@ func newPlace(t *testing.T, m mode) *place {
 // startWithAdmin is start with an admin, root@example.com.
 func startWithAdmin(t *testing.T, cfg *config.Config) string {
 	t.Helper()
-	root := account.NewUser{Name: "Root", Email: "root@example.com", Password: townPassword, Role: hearth.RoleAdmin}
-	if _, err := CreateUser(t.Context(), Settings{Config: cfg}, root); err != nil {
+	root := account.NewUser{Name: "Root", Email: "root@example.com", Password: apitest.Password, Role: hearth.RoleAdmin}
+	if _, err := app.CreateUser(t.Context(), app.Settings{Config: cfg}, root); err != nil {
 		t.Fatal(err)
 	}
-	return start(t, cfg)
+	return apitest.Start(t, cfg)
 }
 
 // reply is what a call was answered.
@@ -63,56 +61,34 @@ type reply struct {
 	status int
 	header http.Header
 	raw    string
-	body   fields
+	body   apitest.Object
 }
 
 // code returns the problem's code, or "".
-func (r reply) code() hearth.Code { return hearth.Code(text(r.body, "code")) }
+func (r reply) code() hearth.Code { return hearth.Code(apitest.Text(r.body, "code")) }
 
-func (r reply) text(field string) string { return text(r.body, field) }
+func (r reply) text(field string) string { return apitest.Text(r.body, field) }
 
 // call sends body as JSON, if it is not nil, with the token, if any, and header pairs. It may run in any goroutine: a failure
 // of the transport is an error of the test and the zero reply.
-func (w *place) call(t *testing.T, instance int, method, path, token string, body any, header ...string) (r reply) {
+func (w *instances) call(t *testing.T, instance int, method, path, token string, body any, header ...string) (r reply) {
 	t.Helper()
-	var data []byte
-	if body != nil {
-		data = []byte(asJSON(t, body))
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, method, w.urls[instance%len(w.urls)]+"/api/v1"+path, bytes.NewReader(data))
-	if err != nil {
-		t.Error(err)
-		return r
-	}
-	if body != nil {
-		request.Header.Set("Content-Type", "application/json")
-	}
-	if token != "" {
-		request.Header.Set("Authorization", "Bearer "+token)
-	}
-	for i := 0; i+1 < len(header); i += 2 {
-		request.Header.Set(header[i], header[i+1])
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Error(err)
-		return r
-	}
-	defer response.Body.Close()
-	raw, err := io.ReadAll(response.Body)
-	if err == nil && len(raw) > 0 {
-		err = json.Unmarshal(raw, &r.body)
+	c := &apitest.Client{URL: w.urls[instance%len(w.urls)], Token: token}
+	answer, err := c.Send(ctx, method, path, body, header...)
+	if err == nil && len(answer.Body) > 0 {
+		err = json.Unmarshal(answer.Body, &r.body)
 	}
 	if err != nil {
-		t.Errorf("%s %s answered %q: %v", method, path, raw, err)
+		t.Errorf("%s %s answered %q: %v", method, path, answer.Body, err)
 	}
-	r.status, r.header, r.raw = response.StatusCode, response.Header, string(raw)
+	r.header = answer.Header
+	r.status, r.raw = answer.Text()
 	return r
 }
 
-func (w *place) want(t *testing.T, r reply, status int, code hearth.Code) reply {
+func (w *instances) want(t *testing.T, r reply, status int, code hearth.Code) reply {
 	t.Helper()
 	if r.status != status || r.code() != code {
 		t.Fatalf("answered %d %s, want %d %q", r.status, r.raw, status, code)
@@ -121,19 +97,19 @@ func (w *place) want(t *testing.T, r reply, status int, code hearth.Code) reply 
 }
 
 // signUp makes an account and returns its id.
-func (w *place) signUp(t *testing.T, email string) string {
+func (w *instances) signUp(t *testing.T, email string) string {
 	t.Helper()
-	made := w.want(t, w.call(t, 0, "POST", "/auth/signup", "", fields{"name": "Ann", "email": email, "password": townPassword}), 201, "")
+	made := w.want(t, w.call(t, 0, "POST", "/auth/signup", "", apitest.Object{"name": "Ann", "email": email, "password": apitest.Password}), 201, "")
 	return inner(made.body, "user", "id")
 }
 
-func (w *place) login(t *testing.T, email string) reply {
+func (w *instances) login(t *testing.T, email string) reply {
 	t.Helper()
-	return w.want(t, w.call(t, 0, "POST", "/auth/login", "", fields{"email": email, "password": townPassword}), 200, "")
+	return w.want(t, w.call(t, 0, "POST", "/auth/login", "", apitest.Object{"email": email, "password": apitest.Password}), 200, "")
 }
 
 // publishedKey returns the x of the only key that verifies access tokens.
-func (w *place) publishedKey(t *testing.T) string {
+func (w *instances) publishedKey(t *testing.T) string {
 	t.Helper()
 	response, err := http.Get(w.urls[0] + "/.well-known/jwks.json")
 	if err != nil {
@@ -150,7 +126,7 @@ func (w *place) publishedKey(t *testing.T) string {
 }
 
 // rush makes n calls at once, the one half to another instance than the other, and counts their codes.
-func (w *place) rush(n int, call func(i int) reply) map[hearth.Code]int {
+func (w *instances) rush(n int, call func(i int) reply) map[hearth.Code]int {
 	var mu sync.Mutex
 	count := map[hearth.Code]int{}
 	var wg sync.WaitGroup
