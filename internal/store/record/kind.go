@@ -406,11 +406,6 @@ func (f *Field) Into(record any) any {
 	return v.Addr().Interface()
 }
 
-// Direct reports whether a record's field can be read into by its address.
-func (f *Field) Direct() bool {
-	return !f.pointer && (f.Type == Text || f.Type == Number || f.Type == Flag || f.Type == Bytes)
-}
-
 // Schemas returns all kinds, those that others name before those others.
 func Schemas() []*Schema {
 	return []*Schema{

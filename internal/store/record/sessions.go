@@ -45,17 +45,15 @@ func (h hashes) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (h *hashes) UnmarshalJSON(data []byte) error {
-	var texts []string
-	if err := json.Unmarshal(data, &texts); err != nil {
-		return err
-	}
-	*h = make(hashes, len(texts))
-	for i, text := range texts {
-		hash, err := hex.DecodeString(text)
+	*h = nil
+	for text := range bytes.SplitSeq(bytes.Trim(data, "[]"), []byte(",")) {
+		hash, err := hex.AppendDecode(nil, bytes.Trim(text, `" `))
 		if err != nil {
 			return err
 		}
-		(*h)[i] = hash
+		if len(hash) > 0 {
+			*h = append(*h, hash)
+		}
 	}
 	return nil
 }

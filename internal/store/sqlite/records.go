@@ -209,7 +209,7 @@ func (q *query) order(o record.Order) {
 }
 
 // recordTexts are the parts of statements that depend on the description alone.
-type recordTexts struct{ columns, byID, insert string }
+type recordTexts struct{ columns, byID, get, insert string }
 
 var textsOf sync.Map // by *record.Schema; descriptions are few and never change
 
@@ -223,6 +223,7 @@ func statements(s *record.Schema) *recordTexts {
 	}
 	marks := strings.TrimSuffix(strings.Repeat(`?,`, len(names)), `,`)
 	made := &recordTexts{columns: strings.Join(names, `, `), byID: ` WHERE ` + strings.Join(s.ID, `=? AND `) + `=?`}
+	made.get = `SELECT ` + made.columns + ` FROM ` + s.Table() + made.byID
 	made.insert = `INSERT INTO ` + s.Table() + `(` + made.columns + `) VALUES(` + marks + `)`
 	known, _ := textsOf.LoadOrStore(s, made)
 	return known.(*recordTexts)
@@ -246,57 +247,56 @@ func values(s *record.Schema, r any) ([]any, error) {
 			value = string(text)
 		case f.Type == record.Bytes && value.([]byte) == nil:
 			value = []byte{} // columns of bytes hold no NULL
+		case value == true:
+			value = int64(1)
+		case value == false:
+			value = int64(0)
 		}
 		args[i] = value
 	}
 	return args, nil
 }
 
-// scanInto reads a row of all columns into records.
-type scanInto struct {
-	s    *record.Schema
-	dest []any
-	held []sql.NullString
-	nums []sql.NullInt64
+// row reads rows of all columns. Values is the latest as the driver returned it: conversions of database/sql take longer.
+type row struct {
+	s      *record.Schema
+	values []any
+	dest   []any
 }
 
-func (d *scanInto) scan(row rowScanner, r any) error {
+func (d *row) scan(from rowScanner, r any) error {
 	fields := d.s.Fields()
+	d.values = make([]any, len(fields))
 	if d.dest == nil {
-		d.dest, d.held, d.nums = make([]any, len(fields)), make([]sql.NullString, len(fields)), make([]sql.NullInt64, len(fields))
+		d.dest = make([]any, len(fields))
 	}
 	for i := range fields {
-		switch f := &fields[i]; {
-		case f.Direct():
-			d.dest[i] = f.Into(r)
-		case f.Type == record.Text || f.Type == record.Document || f.Type == record.Bytes:
-			d.dest[i] = &d.held[i]
-		default:
-			d.dest[i] = &d.nums[i]
-		}
+		d.dest[i] = &d.values[i]
 	}
-	if err := row.Scan(d.dest...); err != nil {
+	if err := from.Scan(d.dest...); err != nil {
 		return err
 	}
 	for i := range fields {
 		f := &fields[i]
-		switch {
-		case f.Direct():
-		case f.Type == record.Document:
-			if d.held[i].Valid && d.held[i].String != "" {
-				if err := json.Unmarshal([]byte(d.held[i].String), f.Into(r)); err != nil {
+		value := d.values[i]
+		switch v := value.(type) {
+		case []byte:
+			if f.Type == record.Text {
+				value = string(v) // what is no UTF-8 may be stored as bytes
+			}
+		case string:
+			if f.Type == record.Document {
+				if err := json.Unmarshal([]byte(v), f.Into(r)); err != nil {
 					return err
 				}
+				continue
 			}
-		case f.Type == record.Text:
-			f.Put(r, d.held[i].String)
-		case f.Type == record.Bytes:
-			f.Put(r, []byte(d.held[i].String))
-		case f.Type == record.Flag:
-			f.Put(r, d.nums[i].Int64 != 0)
-		case d.nums[i].Valid:
-			f.Put(r, d.nums[i].Int64)
+		case int64:
+			if f.Type == record.Flag {
+				value = v != 0
+			}
 		}
+		f.Put(r, value)
 	}
 	return nil
 }
@@ -306,9 +306,15 @@ type recordReader struct{ q querier }
 
 // Get implements record.Reader.
 func (r recordReader) Get(_ context.Context, s *record.Schema, id []any, into any) error {
-	text := statements(s)
-	err := (&scanInto{s: s}).scan(r.q.row(`SELECT `+text.columns+` FROM `+s.Table()+text.byID, id...), into)
-	return found(err, s.Noun)
+	_, err := r.get(s, id, into)
+	return err
+}
+
+// get is Get, and returns the columns.
+func (r recordReader) get(s *record.Schema, id []any, into any) ([]any, error) {
+	d := row{s: s}
+	err := d.scan(r.q.row(statements(s).get, id...), into)
+	return d.values, found(err, s.Noun)
 }
 
 // findStatement selects what a query picks.
@@ -331,20 +337,26 @@ func findStatement(s *record.Schema, find record.Query) *query {
 
 // Find implements record.Reader.
 func (r recordReader) Find(_ context.Context, s *record.Schema, find record.Query, next func() (any, error)) error {
+	return r.find(s, find, next, func(any, []any) {})
+}
+
+// find is Find, and tells of the columns of each record.
+func (r recordReader) find(s *record.Schema, find record.Query, next func() (any, error), read func(r any, columns []any)) error {
 	q := findStatement(s, find)
 	rows, err := r.q.query(q.text.String(), q.args...)
 	if err != nil {
 		return err
 	}
-	into := &scanInto{s: s}
+	d := row{s: s}
 	for rows.Next() {
-		dest, err := next()
+		into, err := next()
 		if err == nil {
-			err = into.scan(rows, dest)
+			err = d.scan(rows, into)
 		}
 		if err != nil {
 			return closed(rows, err)
 		}
+		read(into, d.values)
 	}
 	return closed(rows, nil)
 }

@@ -52,40 +52,25 @@ func (x *recordTx) store(s *record.Schema, r any) error {
 }
 
 // Get implements record.Reader.
-func (x *recordTx) Get(ctx context.Context, s *record.Schema, id []any, into any) error {
-	err := x.recordReader.Get(ctx, s, id, into)
+func (x *recordTx) Get(_ context.Context, s *record.Schema, id []any, into any) error {
+	columns, err := x.get(s, id, into)
 	if err == nil {
-		err = x.remember(s, into)
+		x.remember(s, into, columns)
 	}
 	return err
 }
 
 // Find implements record.Reader.
-func (x *recordTx) Find(ctx context.Context, s *record.Schema, q record.Query, next func() (any, error)) error {
-	var last any
-	err := x.recordReader.Find(ctx, s, q, func() (any, error) {
-		if last != nil {
-			if err := x.remember(s, last); err != nil {
-				return nil, err
-			}
-		}
-		var err error
-		last, err = next()
-		return last, err
-	})
-	if err == nil && last != nil {
-		err = x.remember(s, last)
-	}
-	return err
+func (x *recordTx) Find(_ context.Context, s *record.Schema, q record.Query, next func() (any, error)) error {
+	return x.find(s, q, next, func(r any, columns []any) { x.remember(s, r, columns) })
 }
 
 // remember keeps the columns of a record that was read.
-func (x *recordTx) remember(s *record.Schema, r any) (err error) {
+func (x *recordTx) remember(s *record.Schema, r any, columns []any) {
 	if x.read == nil {
 		x.read = map[string][]any{}
 	}
-	x.read[key(s, s.IDOf(r))], err = values(s, r)
-	return err
+	x.read[key(s, s.IDOf(r))] = columns
 }
 
 func key(s *record.Schema, id []any) string { return fmt.Sprint(s.Name, id) }
@@ -115,7 +100,7 @@ func (x *recordTx) Replace(_ context.Context, s *record.Schema, r any) error {
 		return s.TakenError()
 	}
 	if err == nil {
-		err = x.remember(s, r)
+		x.remember(s, r, after)
 	}
 	return err
 }
