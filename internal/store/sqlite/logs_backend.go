@@ -28,7 +28,7 @@ func (logBackend) Partition(int64) int { return 0 }
 // View implements tsdb.Backend.
 func (b logBackend) View(ctx context.Context, options tsdb.ViewOptions, fn func(tsdb.Snapshot) error) error {
 	view := func(r *reader) error {
-		s := &logSnapshot{reader: r}
+		s := &logSnapshot{reader: r, nothing: options.Scopes != nil && len(options.Scopes) == 0}
 		if err := s.open(); err != nil {
 			return err
 		}
@@ -96,11 +96,11 @@ func putDoc(t *tx, d *tsdb.Doc) error {
 	put := logTables[d.Table].put
 	switch d.Table {
 	case tsdb.Chunks, tsdb.Sums:
-		_, err = t.exec(put, d.Scope, d.Major, d.Minor, d.Entries, d.MinAt, d.MaxAt, d.Data[0])
+		_, err = t.exec(put, d.Scope, d.Major, d.Minor, d.Entries, d.MinAt, d.MaxAt, blobOf(d.Data[0]))
 	case tsdb.Cells:
 		_, err = t.exec(put, d.Scope, d.Major, d.Minor, blobOf(d.Data[0]), blobOf(d.Data[1]), blobOf(d.Data[2]))
 	default:
-		_, err = t.exec(put, d.Scope, d.Major, d.Minor, d.Data[0])
+		_, err = t.exec(put, d.Scope, d.Major, d.Minor, blobOf(d.Data[0]))
 	}
 	return err
 }

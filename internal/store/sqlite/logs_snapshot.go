@@ -53,11 +53,16 @@ type logSnapshot struct {
 	*reader
 	version, horizon int64
 	graves           []tsdb.Grave
+	// nothing says that the snapshot is of no scope.
+	nothing bool
 }
 
 func (s *logSnapshot) open() (err error) {
 	if err := s.row(`SELECT version, horizon FROM log_state`).Scan(&s.version, &s.horizon); err != nil {
 		return err
+	}
+	if s.nothing {
+		return nil
 	}
 	s.graves, err = readGraves(s.reader, `SELECT device, scope FROM log_dead`)
 	return err
@@ -79,6 +84,9 @@ var theOnePartition = []int{0} // never written to
 
 // Tail implements tsdb.Snapshot.
 func (s *logSnapshot) Tail(_ context.Context, from, to int64) (out []tsdb.TailRow, _ error) {
+	if s.nothing {
+		return nil, nil
+	}
 	rows, err := s.query(`SELECT seq, last, entries, min_at, max_at FROM log_tail ORDER BY seq`)
 	if err != nil {
 		return nil, err
@@ -112,7 +120,7 @@ func (s *logSnapshot) TailData(_ context.Context, ids []int64, fn func(id int64,
 
 // Find implements tsdb.Snapshot.
 func (s *logSnapshot) Find(_ context.Context, q tsdb.Query, fn func(*tsdb.Doc) error) error {
-	if q.Scopes != nil && len(q.Scopes) == 0 || q.Major.From > q.Major.To || q.Minor.From > q.Minor.To {
+	if s.nothing || q.Scopes != nil && len(q.Scopes) == 0 || q.Major.From > q.Major.To || q.Minor.From > q.Minor.To {
 		return nil
 	}
 	text, args := findText(&q)

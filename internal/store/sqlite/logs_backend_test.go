@@ -1,0 +1,54 @@
+package sqlite_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"hearth"
+	"hearth/internal/store/sqlite"
+	"hearth/internal/tsdb"
+	"hearth/internal/tsdb/tsdbtest"
+)
+
+// logsHarness opens stores as the log engine's suite wants them.
+func logsHarness(t *testing.T) tsdbtest.Harness {
+	t.Helper()
+	dir := t.TempDir()
+	var made atomic.Int64
+	return tsdbtest.Harness{
+		Fleet: true,
+		Open: func(t testing.TB, name string) tsdbtest.Database {
+			t.Helper()
+			path := filepath.Join(dir, strings.NewReplacer("/", "_", "'", "").Replace(name)+".db")
+			s, err := sqlite.Open(context.Background(), sqlite.Options{Path: path, Logs: tsdb.Options{FoldIdle: time.Hour, FoldAge: time.Hour}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return tsdbtest.Database{
+				Backend: s.LogBackend(),
+				AddDevice: func(ctx context.Context, scope hearth.Scope) (int64, error) {
+					return s.AddDevice(ctx, fmt.Sprint(made.Add(1)), scope)
+				},
+				DeleteDevice: func(ctx context.Context, key int64) error {
+					d, err := s.DeviceByKey(ctx, key)
+					if err != nil {
+						return err
+					}
+					return s.DeleteDevice(ctx, d, func(hearth.Device) error { return nil }, hearth.SideEffects{})
+				},
+				Checkpoint: s.ImportCheckpoint,
+				Close:      s.Close,
+			}
+		},
+	}
+}
+
+func TestLogBackendConforms(t *testing.T) {
+	t.Parallel()
+	tsdbtest.Backend(t, logsHarness(t))
+}
