@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 )
@@ -161,24 +162,25 @@ func (e *Engine) gather(s Snapshot, partition int, parts []tailPart) (batch fold
 
 // FoldAll folds what is in the tail now, whatever comes meanwhile.
 func (e *Engine) FoldAll(ctx context.Context) error {
-	for i := range e.partitions {
-		if err := e.foldStored(ctx, i); err != nil {
-			return err
-		}
-	}
-	return nil
+	return e.foldStored(ctx, func(int) bool { return true })
 }
 
-// foldStored folds what is in a partition's tail now. It waits where another changes the partition.
-func (e *Engine) foldStored(ctx context.Context, partition int) error {
+// foldStored folds what is in the tail of partitions now. It waits where another changes one.
+func (e *Engine) foldStored(ctx context.Context, wanted func(partition int) bool) error {
 	var stored map[int64]bool
-	for try := 0; ; {
+	for try := 0; ; try++ {
 		left := map[int64]bool{}
+		parts := map[int]bool{}
 		err := e.backend.View(ctx, ViewOptions{Operation: "Tail"}, func(s Snapshot) error {
 			rows, err := s.Tail(ctx, firstMilli, endMilli)
 			for _, row := range rows {
-				if slices.Contains(row.Partitions, partition) && (stored == nil || stored[row.ID]) {
-					left[row.ID] = true
+				if stored != nil && !stored[row.ID] {
+					continue
+				}
+				for _, p := range row.Partitions {
+					if wanted(p) {
+						left[row.ID], parts[p] = true, true
+					}
 				}
 			}
 			return err
@@ -187,13 +189,17 @@ func (e *Engine) foldStored(ctx context.Context, partition int) error {
 			return err
 		}
 		stored = left
-		switch _, err := e.Fold(ctx, partition); {
-		case errors.Is(err, ErrBusy):
-			if err := pause(ctx, try); err != nil {
+		busy := false
+		for _, p := range slices.Sorted(maps.Keys(parts)) {
+			_, err := e.Fold(ctx, p)
+			if err != nil && !errors.Is(err, ErrBusy) {
 				return err
 			}
-			try++
-		case err != nil:
+			busy = busy || err != nil
+		}
+		if !busy {
+			try = -1
+		} else if err := pause(ctx, try); err != nil {
 			return err
 		}
 	}

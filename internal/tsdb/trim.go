@@ -163,7 +163,7 @@ func (e *Engine) Reclaim(ctx context.Context) (more bool, err error) {
 	if !begun {
 		from = Everything.From
 		// Folding drops what the tail still has of them.
-		if err := e.foldStored(ctx, e.backend.Partition(scope)); err != nil {
+		if err := e.foldStored(ctx, func(p int) bool { return p == e.backend.Partition(scope) }); err != nil {
 			return true, err
 		}
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"maps"
-	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -34,7 +32,7 @@ func (s *Store) Archive(ctx context.Context) iter.Seq2[record.Part, error] {
 	return func(yield func(record.Part, error) bool) {
 		err := s.doLong(ctx, "Archive", func(ctx context.Context) error {
 			// The scan comes first: whatever its logs are of is still to be read.
-			logs, stop := iter.Pull2(s.ScanLogs(ctx, hearth.LogScan{Reach: hearth.Reach{All: true}, Span: everSpan()}))
+			logs, stop := iter.Pull2(s.ScanLogs(ctx, hearth.LogScan{Reach: hearth.Reach{All: true}, Span: everSpan}))
 			defer stop()
 			first, err, more := logs()
 			if err != nil {
@@ -74,7 +72,7 @@ func (s *Store) archiveOf(ctx context.Context, keys map[int64]bool) (*record.Arc
 		switch counter.ID {
 		case collDevices:
 			c.LastDevice = counter.Last
-		case collBatches:
+		case collTail:
 			c.LastLog = uint64(counter.Last)
 		}
 	}
@@ -94,29 +92,14 @@ func (s *Store) archiveOf(ctx context.Context, keys map[int64]bool) (*record.Arc
 	}, nil
 }
 
-// archiveCheckpoints gives the newest of each import: it may still be in its batch, which is looked at first, because it is kept
-// elsewhere before it leaves there. Imports are few.
+// archiveCheckpoints gives all of them. Imports are few.
 func (s *Store) archiveCheckpoints(ctx context.Context, give func(any) error) error {
-	batches, err := findAll[batchDoc](ctx, s.db.Collection(collBatches),
-		live(bson.E{Key: "checkpoint", Value: bson.D{{Key: "$exists", Value: true}}}), options.Find().SetProjection(bson.D{{Key: "checkpoint", Value: 1}}))
+	docs, err := findAll[checkpointDoc](ctx, s.db.Collection(collCheckpoints), live(), options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}))
 	if err != nil {
 		return err
 	}
-	kept, err := findAll[checkpointDoc](ctx, s.db.Collection(collCheckpoints), bson.D{})
-	if err != nil {
-		return err
-	}
-	for _, b := range batches {
-		kept = append(kept, *b.Checkpoint)
-	}
-	newest := map[string]checkpointDoc{}
-	for _, c := range kept {
-		if c.Order >= newest[c.ID].Order {
-			newest[c.ID] = c
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(newest)) {
-		if err := give(record.StoredCheckpoint(hearth.Checkpoint{ID: id, Rows: newest[id].Rows, Mark: newest[id].Mark})); err != nil {
+	for _, d := range docs {
+		if err := give(record.StoredCheckpoint(d.checkpoint())); err != nil {
 			return err
 		}
 	}

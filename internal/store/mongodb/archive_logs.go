@@ -3,11 +3,15 @@ package mongodb
 import (
 	"context"
 	"slices"
+	"time"
 
 	"hearth"
 	"hearth/internal/store/record"
 	"hearth/internal/tsdb"
 )
+
+// everSpan is the span of all logs.
+var everSpan = hearth.Span{From: time.UnixMilli(-62135596800000), To: time.UnixMilli(253402300800000)} // never written to
 
 // archiveLogs is how many logs come in one part.
 const archiveLogs = 1 << 15
@@ -38,57 +42,40 @@ func (a *archiver) logs(ctx context.Context, entry hearth.LogEntry, more bool, n
 
 // restoreLogs stores logs and the mark in one atomic step.
 func (s *Store) restoreLogs(ctx context.Context, logs []hearth.LogEntry, restore record.Restore) error {
-	call := &appendCall{entries: logs}
-	if len(logs) > 0 {
-		if err := s.logs.prepare(ctx, call); err != nil {
-			return translate(ctx, err)
-		}
+	rows, err := s.restoredRows(ctx, logs)
+	if err != nil {
+		return translate(ctx, err)
 	}
-	var drafts []*draft
-	err := s.mark(ctx, restore, func(st *step) error {
-		drafts = nil
-		for some := range slices.Chunk(logs, maxGroup) {
-			filled, err := s.logs.fillGiven(call, some)
-			if err != nil {
-				return err
-			}
-			drafts = append(drafts, filled)
-			st.insert(collBatches, filled.doc.First, filled.doc, nil)
+	err = s.mark(ctx, restore, func(st *step) error {
+		for _, row := range rows {
+			st.insert(collTail, row.ID, newTailDoc(row), nil)
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	for _, d := range drafts {
-		s.logs.stored(d)
+	for _, row := range rows {
+		s.Stored(row)
 	}
 	return nil
 }
 
-// fillGiven encodes logs that have their numbers.
-func (e *logEngine) fillGiven(call *appendCall, logs []hearth.LogEntry) (*draft, error) {
-	d := &draft{lanes: map[int64]int{}}
-	first := logs[0].Seq
-	index := map[tsdb.Series]uint32{}
-	var chunk tsdb.Chunk
-	for i := range logs {
-		entry := &logs[i]
-		scope, alive := call.homes[entry.Device]
-		if !alive {
-			return nil, hearth.Errorf(hearth.CodeConflict, "log %s is of device %d, which is not in the archive", hearth.LogID(entry.Seq), entry.Device)
+// restoredRows returns rows of the tail with logs that have their numbers.
+func (s *Store) restoredRows(ctx context.Context, logs []hearth.LogEntry) (rows []*tsdb.Row, err error) {
+	for some := range slices.Chunk(logs, tsdb.MaxRow) {
+		batch, err := s.Resolve(ctx, some)
+		if err != nil {
+			return nil, err
 		}
-		series := tsdb.Series{Scope: scope, Device: entry.Device, Event: call.events[eventName+entry.Event]}
-		at, ok := index[series]
-		if !ok {
-			at = uint32(len(chunk.Series))
-			chunk.Series = append(chunk.Series, series)
-			index[series] = at
+		for i := range some {
+			if i == len(batch.Entries) || batch.Entries[i].Seq != uint64(i) {
+				return nil, hearth.Errorf(hearth.CodeConflict, "log %s is of device %d, which is not in the archive", hearth.LogID(some[i].Seq), some[i].Device)
+			}
+			batch.Entries[i].Seq = some[i].Seq
 		}
-		d.lanes[laneOf(scope)]++
-		chunk.Entries = append(chunk.Entries, tsdb.Entry{At: entry.At, Seq: entry.Seq, Value: entry.Value, Series: at})
-		first = min(first, entry.Seq)
+		batch.Size = 0
+		rows = append(rows, tsdb.Pack([]*tsdb.Batch{batch}, s.logs.Partition)...)
 	}
-	e.encode(d, int64(first), chunk)
-	return d, nil
+	return rows, nil
 }

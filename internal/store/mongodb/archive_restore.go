@@ -48,7 +48,7 @@ func (s *Store) BeginRestore(ctx context.Context, restore record.Restore) (mark 
 		case !errors.Is(err, errGone):
 			return err
 		}
-		used := []string{collCheckpoints, collCommits, collBatches, collLogs, collCounters}
+		used := []string{collCheckpoints, collCommits, collTail, collDocuments, collCounters}
 		for _, kind := range record.ArchiveKinds() {
 			if schema := record.SchemaOf(kind); schema != nil && kind != record.IdempotencyKind {
 				used = append(used, schema.Name)
@@ -154,7 +154,7 @@ func (s *Store) restoreRecords(ctx context.Context, kind string, records []any) 
 		return s.restoreAudit(ctx, record.AuditEntries(records))
 	case record.CheckpointsKind:
 		return restoreEach(ctx, s, collCheckpoints, record.Checkpoints(records), func(c hearth.Checkpoint) checkpointDoc {
-			return checkpointDoc{ID: c.ID, Rows: c.Rows, Mark: c.Mark, Order: 1}
+			return checkpointDoc{ID: c.ID, Meta: Meta{V: 1}, CheckpointFields: CheckpointFields{Rows: c.Rows, Mark: c.Mark}}
 		})
 	case record.IdempotencyKind:
 		return restoreEach(ctx, s, collCommits, record.IdempotencyRecords(records), func(r hearth.IdempotencyRecord) commitDoc {
@@ -223,7 +223,7 @@ func (s *Store) slotOf(ctx context.Context, schema *record.Schema, r any) (*int,
 func (s *Store) restoreCounters(ctx context.Context, records []any) error {
 	for _, r := range records {
 		c := r.(*record.Counters)
-		for name, last := range map[string]int64{collDevices: c.LastDevice, collBatches: int64(c.LastLog)} {
+		for name, last := range map[string]int64{collDevices: c.LastDevice, collTail: int64(c.LastLog)} {
 			_, err := s.db.Collection(collCounters).UpdateOne(ctx, byID(name),
 				bson.D{{Key: "$max", Value: bson.D{{Key: "last", Value: last}}}}, options.UpdateOne().SetUpsert(true))
 			if err != nil {
@@ -231,9 +231,7 @@ func (s *Store) restoreCounters(ctx context.Context, records []any) error {
 			}
 		}
 		// What was taken of the numbers before does not hold any more.
-		s.logs.numbers.mu.Lock()
-		s.logs.numbers.next, s.logs.numbers.end = 0, 0
-		s.logs.numbers.mu.Unlock()
+		s.logs.forgetNumbers()
 	}
 	return nil
 }

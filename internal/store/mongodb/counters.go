@@ -2,8 +2,10 @@ package mongodb
 
 import (
 	"context"
+	"errors"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
@@ -13,13 +15,17 @@ func (s *Store) take(ctx context.Context, counter string, n int64) (first int64,
 	var doc struct {
 		Last int64 `bson:"last"`
 	}
-	for try := 0; ; try++ {
-		err = s.db.Collection(collCounters).FindOneAndUpdate(ctx, byID(counter), bson.D{{Key: "$inc", Value: bson.D{{Key: "last", Value: n}}}},
-			options.FindOneAndUpdate().SetUpsert(true).SetReturnDocument(options.After)).Decode(&doc)
-		if !isDuplicate(err) && !isDeadlock(err) { // the first takes of a counter may run into one another
+	counters := s.db.Collection(collCounters)
+	for {
+		err = again(ctx, func() error {
+			return counters.FindOneAndUpdate(ctx, byID(counter), bson.D{{Key: "$inc", Value: bson.D{{Key: "last", Value: n}}}},
+				options.FindOneAndUpdate().SetReturnDocument(options.After)).Decode(&doc)
+		})
+		if !errors.Is(err, mongo.ErrNoDocuments) {
 			return doc.Last - n + 1, err
 		}
-		if err := pause(ctx, try); err != nil {
+		// Not with an upsert: FerretDB's returns the same number to two who make the document at once.
+		if err := s.insertMissing(ctx, collCounters, []bson.D{{{Key: "_id", Value: counter}, {Key: "last", Value: int64(0)}}}); err != nil {
 			return 0, err
 		}
 	}

@@ -242,7 +242,7 @@ func (s *Store) DeleteDevice(ctx context.Context, id string, check func(hearth.D
 		return nil
 	})
 	if err == nil {
-		s.logs.homes.forget(key)
+		s.Forget(key)
 	}
 	return err
 }

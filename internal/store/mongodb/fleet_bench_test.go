@@ -58,7 +58,7 @@ func BenchmarkIngest(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	if err := s.logs.foldAll(context.Background()); err != nil {
+	if err := s.FoldAll(context.Background()); err != nil {
 		b.Fatal(err)
 	}
 	total := 0
@@ -86,7 +86,7 @@ func BenchmarkDashboard(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	if err := s.logs.foldAll(context.Background()); err != nil {
+	if err := s.FoldAll(context.Background()); err != nil {
 		b.Fatal(err)
 	}
 	end := noon.Add(30*24*time.Hour - 17*time.Minute)

@@ -21,24 +21,13 @@ func fleetIndexes() map[string][]index {
 			{keys: []string{"dead"}, where: "dead"},
 			lockIndex,
 		},
-		collBatches: {
-			{keys: []string{"open"}},
-			{keys: []string{"checkpoint._id", "checkpoint.order"}, where: "checkpoint"},
-			lockIndex,
+		collTail:        {{keys: []string{"open"}}, lockIndex},
+		collCheckpoints: {lockIndex},
+		collDocuments: {
+			{keys: []string{"t", "s", "a", "b"}},
+			{keys: []string{"h"}, where: "h"},
+			{keys: []string{"gone"}, where: "gone"},
 		},
 		collNames: {{keys: []string{"key"}, unique: true}},
-		collLogs: {
-			{keys: []string{"block", "hour"}},
-			{keys: []string{"gone_at"}, expires: true},
-		},
-		collRollups: {
-			{keys: []string{"scope", "level", "bucket", "block"}},
-			{keys: []string{"level", "bucket"}},
-			{keys: []string{"frag"}, where: "frag"},
-		},
-		collRollupDays: {
-			{keys: []string{"scope", "group", "day"}},
-			{keys: []string{"day", "scope"}},
-		},
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"hearth"
 	"hearth/internal/store/storetest"
+	"hearth/internal/tsdb"
 )
 
 func TestDevices(t *testing.T) {
@@ -17,9 +18,9 @@ func TestDevices(t *testing.T) {
 
 func TestLogsConform(t *testing.T) {
 	t.Parallel()
-	for name, options := range map[string]LogOptions{
+	for name, options := range map[string]tsdb.Options{
 		"as it is":      {},
-		"all in chunks": {FoldRows: 1, FoldAge: time.Millisecond, ChunkRows: 3},
+		"all in chunks": {FoldRows: 1, FoldIdle: time.Millisecond, FoldAge: time.Millisecond, ChunkRows: 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -29,7 +30,7 @@ func TestLogsConform(t *testing.T) {
 }
 
 // harness opens stores by name: each name has a database of its own.
-func harness(settings LogOptions) storetest.LogsHarness {
+func harness(settings tsdb.Options) storetest.LogsHarness {
 	var mu sync.Mutex
 	uris, done := map[string]string{}, map[string]func(){}
 	return storetest.LogsHarness{
@@ -52,6 +53,6 @@ func harness(settings LogOptions) storetest.LogsHarness {
 			defer mu.Unlock()
 			done[name]()
 		},
-		Settle: func(ctx context.Context, s storetest.LogStore) error { return s.(*Store).logs.foldAll(ctx) },
+		Settle: func(ctx context.Context, s storetest.LogStore) error { return s.(*Store).FoldAll(ctx) },
 	}
 }

@@ -2,33 +2,17 @@ package mongodb
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/event"
+
 	"hearth"
+	"hearth/internal/testserver"
 )
-
-// quiet folds only when a test says so.
-var quiet = LogOptions{FoldRows: 1 << 20, FoldAge: time.Hour, ChunkRows: 4} // never written to
-
-func makeDevices(t testing.TB, s *Store, owners ...string) []hearth.Device {
-	t.Helper()
-	var devices []hearth.Device
-	for i, owner := range owners {
-		devices = append(devices, hearth.Device{
-			ID: fmt.Sprintf("0195a000-0000-7000-8000-%012d", i), Name: "d", Type: "t", Status: hearth.StatusActive, Interval: 60,
-			OwnerID: owner, CreatedAt: time.Unix(0, 0), UpdatedAt: time.Unix(0, 0),
-		})
-	}
-	devices, err := s.CreateDevices(t.Context(), devices, hearth.SideEffects{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return devices
-}
 
 // logsOfDay returns n logs that go through the devices, the hours of some days, and two events.
 func logsOfDay(devices []hearth.Device, n int) []hearth.LogEntry {
@@ -47,7 +31,7 @@ func sumUp(t testing.TB, s *Store) int64 {
 	t.Helper()
 	all := hearth.Reach{All: true}
 	scanned := int64(0)
-	for _, err := range s.ScanLogs(t.Context(), hearth.LogScan{Reach: all, Span: everSpan()}) {
+	for _, err := range s.ScanLogs(t.Context(), hearth.LogScan{Reach: all, Span: everSpan}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,7 +41,7 @@ func sumUp(t testing.TB, s *Store) int64 {
 		{Sketch: true}, {ByDevice: true}, {ByEvent: true, Step: hearth.StepDay, Sketch: true}, {ByDevice: true, ByEvent: true, Step: hearth.StepHour},
 		{Step: hearth.StepMinute}, {ByDevice: true, Sketch: true, Step: hearth.StepDay},
 	}
-	out, err := s.Rollups(t.Context(), hearth.RollupQuery{Reach: all, Span: everSpan(), Groupings: groupings})
+	out, err := s.Rollups(t.Context(), hearth.RollupQuery{Reach: all, Span: everSpan, Groupings: groupings})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,80 +63,87 @@ func sumUp(t testing.TB, s *Store) int64 {
 	return scanned
 }
 
-// crasher lets a store go on until the step of that number, and no further.
-type crasher struct {
-	mu    sync.Mutex
-	left  int
-	steps []string
-}
-
-func (c *crasher) at(step string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.steps = append(c.steps, step)
-	if c.left--; c.left < 0 {
-		return errCrash
-	}
-	return nil
-}
-
-// A store is stopped before each of its steps in turn, of appending, with a checkpoint too, and of folding; another one, on whose clock the first one's time is over, goes on. What was acknowledged is there
+// A process loses its connections at each of its commands in turn, of appending, with a checkpoint too, and of folding: before the
+// command is done or after it. Another one, on whose clock the first one's time is over, goes on. What was acknowledged is there
 // once, what was not is there whole or not at all, and the rollups equal the logs before and after.
-func TestACrashBetweenAnyTwoStepsOfTheLogsIsRepaired(t *testing.T) {
+func TestACrashBetweenAnyTwoCommandsOfTheLogsIsRepaired(t *testing.T) {
 	t.Parallel()
 	uri := newDatabase(t)
+	through, err := url.Parse(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wire := testserver.NewWire(t, through.Host)
+	through.Host = wire.Addr()
 	later := func() time.Time { return time.Now().Add(time.Hour) }
 	second := openAt(t, Options{URI: uri, Logs: quiet, Clock: later, Grace: time.Millisecond})
-	owners := []string{"u1", "u2", "u1", "u3"}
 	acknowledged := int64(0)
-	for left := 0; ; left++ {
-		first := openAt(t, Options{URI: uri, Logs: quiet, Grace: time.Millisecond})
+	for left := 1; ; left++ {
+		var mu sync.Mutex
+		last, counting := "", 0
+		first, err := Open(t.Context(), Options{
+			URI: through.String(), Logs: quiet, Grace: time.Millisecond, OperationTimeout: 2 * time.Second,
+			commands: &event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
+				mu.Lock()
+				defer mu.Unlock()
+				if counting--; counting == 0 {
+					last = e.CommandName
+					wire.Cut()
+				}
+			}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 		prefix := fmt.Sprintf("%04d", left)
 		var devices []hearth.Device
-		for i, owner := range owners {
+		for i, owner := range []string{"u1", "u2", "u1", "u3"} {
 			devices = append(devices, hearth.Device{
 				ID: fmt.Sprint(prefix, "-", i), Name: "d", Type: "t", Status: hearth.StatusActive, Interval: 60, OwnerID: owner,
 				CreatedAt: time.Unix(0, 0), UpdatedAt: time.Unix(0, 0),
 			})
 		}
-		devices, err := first.CreateDevices(t.Context(), devices, hearth.SideEffects{})
-		if err != nil {
+		if devices, err = first.CreateDevices(t.Context(), devices, hearth.SideEffects{}); err != nil {
 			t.Fatal(err)
 		}
-		c := &crasher{left: left}
-		first.crash = c.at
+		mu.Lock()
+		counting = left
+		mu.Unlock()
 		n, err := lifeOfLogs(t.Context(), first, devices, prefix)
-		first.crash = nil
-		if err != nil && !errors.Is(err, errCrash) {
+		mu.Lock()
+		crashed := counting <= 0
+		counting = 0
+		mu.Unlock()
+		if err != nil && !crashed {
 			t.Fatal(err)
 		}
-		crashed := err != nil
+		wire.Mend()
+		if err := first.Close(); err != nil {
+			t.Error(err)
+		}
 		acknowledged += n
-		before := sumUp(t, second)
-		if before < acknowledged {
-			t.Fatalf("stopped at %v: %d logs were acknowledged, %d are there", c.steps[len(c.steps)-1:], acknowledged, before)
+		check := func(when string) int64 {
+			t.Helper()
+			there := sumUp(t, second)
+			if extra := there - acknowledged; extra != 0 && (extra != appendedAtOnce || !crashed) {
+				t.Fatalf("cut off at command %d, %s: %d logs are there %s, %d were acknowledged", left, last, there, when, acknowledged)
+			}
+			return there
 		}
-		if extra := before - acknowledged; extra != 0 && extra != appendedAtOnce {
-			t.Fatalf("stopped at %v: %d logs are there, %d were acknowledged: a part of a batch", c.steps[len(c.steps)-1:], before, acknowledged)
-		}
-		acknowledged = before
+		acknowledged = check("at once")
 		if err := second.repair(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if err := second.logs.foldAll(t.Context()); err != nil {
-			t.Fatalf("stopped at %v: %v", c.steps[len(c.steps)-1:], err)
+		if err := second.FoldAll(t.Context()); err != nil {
+			t.Fatalf("cut off at command %d, %s: %v", left, last, err)
 		}
-		repaired := sumUp(t, second)
-		if extra := repaired - acknowledged; extra != 0 && extra != appendedAtOnce {
-			t.Fatalf("stopped at %v: %d logs after the repair, %d before", c.steps[len(c.steps)-1:], repaired, acknowledged)
-		}
-		acknowledged = repaired
-		if mended, err := second.ReconcileRollups(t.Context(), time.Unix(0, 0)); err != nil || mended != 0 {
-			t.Fatalf("stopped at %v: %d days did not equal the logs, %v", c.steps[len(c.steps)-1:], mended, err)
+		acknowledged = check("after the repair")
+		if mended, err := second.Reconcile(t.Context(), time.Unix(0, 0)); err != nil || mended != 0 {
+			t.Fatalf("cut off at command %d, %s: %d days did not equal the logs, %v", left, last, mended, err)
 		}
 		if !crashed {
-			if len(c.steps) < 15 {
-				t.Errorf("only the steps %v were seen", c.steps)
+			if left < 30 {
+				t.Errorf("only %d commands were seen", left)
 			}
 			return
 		}
@@ -173,7 +164,7 @@ func lifeOfLogs(ctx context.Context, s *Store, devices []hearth.Device, id strin
 			return n, err
 		}
 		n += appendedAtOnce
-		if err := s.logs.foldAll(ctx); err != nil {
+		if err := s.FoldAll(ctx); err != nil {
 			return n, err
 		}
 	}

@@ -65,7 +65,7 @@ func TestTheRealDataGivesTheFactsBack(t *testing.T) {
 	keys := importRows(t, s, filepath.Join(dir, "visible.csv.gz"))
 	// Whatever waits to be folded, and with nothing left that waits.
 	checkFacts(t, s, &want, keys)
-	if err := s.logs.foldAll(t.Context()); err != nil {
+	if err := s.FoldAll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	checkFacts(t, s, &want, keys)
@@ -131,7 +131,7 @@ func checkFacts(t *testing.T, s *Store, want *facts, keys map[string]int64) {
 		t.Errorf("%d logs, %v; want %d", n, err, want.Rows)
 	}
 	out, err := s.Rollups(t.Context(), hearth.RollupQuery{
-		Reach: reach, Span: everSpan(), Groupings: []hearth.Grouping{{ByEvent: true}, {ByDevice: true}, {Step: hearth.StepDay}},
+		Reach: reach, Span: everSpan, Groupings: []hearth.Grouping{{ByEvent: true}, {ByDevice: true}, {Step: hearth.StepDay}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 
 	"hearth"
 	"hearth/internal/store/record"
+	"hearth/internal/tsdb"
 )
 
 // Options say where the store is and how it behaves.
@@ -39,8 +40,8 @@ type Options struct {
 	Observer hearth.StoreObserver
 	// SlowQuery is the duration from which an operation is logged; zero logs none.
 	SlowQuery time.Duration
-	// Logs say when logs move on.
-	Logs LogOptions
+	// Logs tune the engine of logs; its Clock and Logger are the store's. The zero value is right for everyone but tests.
+	Logs tsdb.Options
 	// RepairEvery is how often the store looks for writes that another process left unfinished; 0 is 15 s.
 	RepairEvery time.Duration
 	// Grace is how long the unfinished write of another is waited for before it is finished or dropped; 0 is 1 s.
@@ -77,7 +78,7 @@ func orDefault[T comparable](value *T, fallback T) {
 }
 
 const (
-	// openWithin bounds Open, and selectWithin the search for a server that can take a command.
+	// openWithin bounds the search for a server by Open, and selectWithin the search for a server that can take a command.
 	openWithin   = 9 * time.Second
 	selectWithin = time.Second
 	// failFastAfter is how long no server is known before commands are refused without a search: shorter would refuse them
@@ -105,7 +106,9 @@ type Store struct {
 	// tls reports whether the URI asks for it.
 	tls bool
 
-	logs   *logEngine
+	// Engine is all of hearth.LogStore but ImportCheckpoint.
+	*tsdb.Engine
+	logs   *logBackend
 	queues queues
 	// slots are the operations that may be under way at once: as many as there are connections for, so that those beyond wait
 	// here, and not for a connection.
@@ -126,14 +129,12 @@ type Store struct {
 	repairing sync.WaitGroup
 }
 
-// Open connects, brings collections and indexes up to the program's version, and finishes what a crashed process left. It
-// fails within 10 s, with an error that says what to change.
+// Open connects, brings collections and indexes up to the program's version, and finishes what a crashed process left. Where the
+// server cannot be used, it fails within 10 s, with an error that says what to change.
 func Open(ctx context.Context, settings Options) (_ *Store, err error) {
 	if settings, err = settings.validate(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, openWithin)
-	defer cancel()
 	uri, err := connstring.ParseAndValidate(settings.URI)
 	if err != nil {
 		return nil, fmt.Errorf("mongodb: the store's URI is not a MongoDB connection string: %w", redacted(err, settings.URI))
@@ -154,8 +155,17 @@ func Open(ctx context.Context, settings Options) (_ *Store, err error) {
 	s.db = s.client.Database(uri.Database, options.Database().SetReadPreference(readpref.Primary()).SetWriteConcern(majority))
 	s.reads = s.client.Database(uri.Database, options.Database().SetWriteConcern(majority))
 	s.loose = s.client.Database(uri.Database, options.Database().SetReadPreference(readpref.Primary()).SetWriteConcern(writeconcern.W1()))
-	s.logs = newLogEngine(s, settings.Logs)
-	for _, step := range []func(context.Context) error{s.greet, s.migrate, s.repair} {
+	s.logs = newLogBackend(s)
+	settings.Logs.Clock, settings.Logs.Logger = settings.Clock, settings.Logger
+	if s.Engine, err = tsdb.New(s.logs, settings.Logs); err != nil {
+		return nil, errors.Join(err, s.disconnect())
+	}
+	greet := func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, openWithin)
+		defer cancel()
+		return s.greet(ctx)
+	}
+	for _, step := range []func(context.Context) error{greet, s.migrate, s.repair} {
 		if err := step(ctx); err != nil {
 			s.stop()
 			return nil, errors.Join(err, s.disconnect())
@@ -163,7 +173,7 @@ func Open(ctx context.Context, settings Options) (_ *Store, err error) {
 	}
 	s.greeted.Store(true)
 	s.repairing.Go(s.repairAlways)
-	s.repairing.Go(func() { s.logs.folder.run(s.stopping) })
+	s.Start()
 	return s, nil
 }
 
@@ -209,6 +219,7 @@ func (s *Store) Pools() []hearth.Pool {
 // Close ends the repairing and closes the connections; operations after it fail with CodeUnavailable. It may be called twice.
 func (s *Store) Close() error {
 	s.stop()
+	s.Stop()
 	s.repairing.Wait()
 	return s.disconnect()
 }

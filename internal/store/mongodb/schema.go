@@ -37,7 +37,7 @@ const (
 
 // lockable returns the collections whose documents take part in writes of many documents (see Meta). Each has the index lock.
 func lockable() []string {
-	all := []string{collGuards, collDevices, collBatches, collRestore}
+	all := []string{collGuards, collDevices, collTail, collCheckpoints, collRestore}
 	for _, s := range record.Schemas() {
 		if s.View == "" && !s.Loose {
 			all = append(all, s.Name)
@@ -100,6 +100,7 @@ var migrations = []migration{ // never written to
 	{1, migrateAccounts},
 	{2, migrateFleet},
 	{3, migrateEmbedded},
+	{4, migrateLogs},
 }
 
 // createIndexes makes indexes by collection; those that are there stay.

@@ -46,3 +46,8 @@ func TestBackend(t *testing.T) {
 	t.Parallel()
 	tsdbtest.Backend(t, harness(2))
 }
+
+func TestEngine(t *testing.T) {
+	t.Parallel()
+	tsdbtest.Engine(t, harness(2))
+}

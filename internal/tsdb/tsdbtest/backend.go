@@ -68,7 +68,7 @@ func must(t interface {
 }
 
 // scopes are those of the tests' devices. There are so many that some share a partition and some do not, however many there are.
-var scopes = []hearth.Scope{hearth.UserScope("u1"), hearth.UserScope("u2"), hearth.OrgScope("o1")} // never written to
+var scopes = []hearth.Scope{hearth.UserScope("u1"), hearth.UserScope("u2"), hearth.UserScope("u3")} // never written to
 
 // deviceOf returns a new device and its scope's key.
 func deviceOf(t testing.TB, db Database, scope hearth.Scope) (device, key int64) {
@@ -366,6 +366,35 @@ func backendRefusal(t *testing.T, p *processes) {
 	}))
 	if err := b.View(t.Context(), tsdb.ViewOptions{Operation: "Test"}, func(tsdb.Snapshot) error { return refusal }); !errors.Is(err, refusal) {
 		t.Errorf("the view's error is %v", err)
+	}
+}
+
+func backendScattered(t *testing.T, p *processes) {
+	_, scope := deviceOf(t, p.all[0], scopes[0])
+	b := p.all[0].Backend
+	change := &tsdb.Change{}
+	missing := map[tsdb.Key]bool{}
+	var keys []tsdb.Key
+	for i := range int64(80) {
+		key := tsdb.Key{Table: tsdb.Days, Scope: scope, Major: i * 7 % 40, Minor: i}
+		change.Put = append(change.Put, tsdb.Doc{Key: key})
+		if i%3 > 0 {
+			keys = append(keys, key, tsdb.Key{Table: tsdb.Days, Scope: scope, Major: key.Major + 100, Minor: i})
+			missing[key] = true
+		}
+	}
+	must(t, b.Update(t.Context(), "Test", b.Partition(scope), func(tsdb.Snapshot) (*tsdb.Change, error) { return change, nil }))
+	must(t, b.View(t.Context(), tsdb.ViewOptions{Operation: "Test"}, func(s tsdb.Snapshot) error {
+		return s.Get(t.Context(), keys, tsdb.NoData, func(d *tsdb.Doc) error {
+			if !missing[d.Key] {
+				t.Errorf("%+v was not asked for, or comes twice", d.Key)
+			}
+			delete(missing, d.Key)
+			return nil
+		})
+	}))
+	if len(missing) > 0 {
+		t.Errorf("%d keys are not found", len(missing))
 	}
 }
 

@@ -380,7 +380,7 @@ func (m *backendModel) expect(q tsdb.Query, inside []int64) map[tsdb.Key]bool {
 func (m *backendModel) get(t *rapid.T, s tsdb.Snapshot, inside []int64, data tsdb.Fields) error {
 	table := drawTable(t)
 	wanted := map[tsdb.Key]bool{}
-	for range rapid.IntRange(1, 6).Draw(t, "keys") {
+	for range rapid.IntRange(0, 6).Draw(t, "keys") {
 		wanted[m.drawKey(t, table, rapid.SampledFrom(inside).Draw(t, "scope"))] = true
 	}
 	keys := make([]tsdb.Key, 0, len(wanted))

@@ -1,0 +1,346 @@
+package mongodb
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"hearth/internal/tsdb"
+)
+
+// The collections of schema 2. There the logs lay in documents by hour and by block of 1,024 devices of a scope, in versions of 64
+// lanes, which were what partitions are now. The tail was as it is, but for checkpoints in it.
+const (
+	collOldLogs    = "logs"
+	collOldLanes   = "log_lanes"
+	collOldRollups = "rollups"
+	collOldDays    = "rollup_days"
+)
+
+// oldLane is the state of a lane; Applied are rows that it has folded, though they may still name it.
+type oldLane struct {
+	ID      int64   `bson:"_id"`
+	Ver     int64   `bson:"ver"`
+	Applied []int64 `bson:"applied"`
+	Horizon int64   `bson:"horizon"`
+	Work    *struct {
+		Ver int64  `bson:"ver"`
+		By  string `bson:"by"`
+		At  int64  `bson:"at"`
+	} `bson:"work"`
+}
+
+// oldChunk is a document of logs.
+type oldChunk struct {
+	ID    string `bson:"_id"`
+	Meta  `bson:",inline"`
+	Block int64 `bson:"block"`
+	Hour  int64 `bson:"hour"`
+	Ver   int64 `bson:"ver"`
+	Gone  int64 `bson:"gone"`
+	Part  struct {
+		N int `bson:"n"`
+	} `bson:"part"`
+	Data []byte `bson:"data"`
+}
+
+func (c *oldChunk) scope() int64 { return c.Block >> 24 }
+
+// seen reports whether a chunk counts in a lane's version.
+func (c *oldChunk) seen(lane int64) bool { return c.Ver <= lane && (c.Gone == 0 || c.Gone > lane) }
+
+// migrateLogs brings the logs of schema 2 into the present form: they are put into the tail, some thousand in one atomic step with the
+// removal of where they were, and folded, which makes their rollups. Processes of the old program can write logs meanwhile, but
+// not fold them any more.
+func migrateLogs(ctx context.Context, s *Store) error {
+	if err := s.createIndexes(ctx, fleetIndexes()); err != nil {
+		return err
+	}
+	if err := s.logs.makePartitions(ctx); err != nil {
+		return err
+	}
+	lanes, err := findAll[oldLane](ctx, s.db.Collection(collOldLanes), bson.D{})
+	if err != nil {
+		return err
+	}
+	if len(lanes) > 0 {
+		m := logMigration{s: s, started: time.Now(), told: time.Now()}
+		for _, step := range []func(context.Context) error{m.stopLanes, m.checkpoints, m.tail, m.horizon, m.chunks} {
+			if err := step(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	for _, coll := range []string{collOldLogs, collOldRollups, collOldDays, collOldLanes} {
+		if err := s.db.Collection(coll).Drop(ctx); err != nil {
+			return fmt.Errorf("remove %s: %w", coll, err)
+		}
+	}
+	return nil
+}
+
+// logMigration is one run; every part of it may be done again, and by many processes at once.
+type logMigration struct {
+	s       *Store
+	lanes   map[int64]oldLane
+	started time.Time
+	told    time.Time
+	moved   int64
+}
+
+// stopper is who has claimed all lanes for good.
+const stopper = "migration"
+
+// stopLanes claims every lane, so that its version never changes again. A claim of the old program is waited for until it is over.
+func (m *logMigration) stopLanes(ctx context.Context) error {
+	coll := m.s.db.Collection(collOldLanes)
+	m.lanes = map[int64]oldLane{}
+	forEver := bson.D{{Key: "$set", Value: bson.D{{Key: "work", Value: bson.D{
+		{Key: "ver", Value: int64(-1)}, {Key: "by", Value: stopper}, {Key: "at", Value: int64(math.MaxInt64 / 2)},
+	}}}}}
+	for try := 0; ; try++ {
+		found, err := findAll[oldLane](ctx, coll, bson.D{})
+		if err != nil {
+			return err
+		}
+		for _, lane := range found {
+			m.lanes[lane.ID] = lane
+		}
+		left := 0
+		for id := range int64(partitions) {
+			lane := m.lanes[id]
+			if lane.Work != nil && lane.Work.By == stopper {
+				continue
+			}
+			left++
+			filter := bson.D{{Key: "_id", Value: id}, {Key: "work.ver", Value: nil}}
+			if w := lane.Work; w != nil {
+				if m.s.now().UnixMilli()-w.At < claimTime.Milliseconds() {
+					continue
+				}
+				filter = bson.D{{Key: "_id", Value: id}, {Key: "ver", Value: lane.Ver}, {Key: "work.ver", Value: w.Ver}, {Key: "work.by", Value: w.By}}
+			}
+			_, err := coll.UpdateOne(ctx, filter, forEver, options.UpdateOne().SetUpsert(lane.Work == nil))
+			if err != nil && !isDuplicate(err) {
+				return err
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+		if err := pause(ctx, min(try, 8)); err != nil {
+			return err
+		}
+	}
+}
+
+// checkpoints brings the checkpoints of imports out of the tail, where the newest one was until its rows were folded.
+func (m *logMigration) checkpoints(ctx context.Context) error {
+	// A checkpoint may come with a write that a process has left unfinished.
+	drafts, err := findAll[tailDoc](ctx, m.s.logs.tail, bson.D{{Key: "lock", Value: bson.D{{Key: "$exists", Value: true}}}}, only("lock"))
+	if err != nil {
+		return err
+	}
+	for _, d := range drafts {
+		if err := m.s.await(ctx, collTail, d.ID, d.Lock); err != nil {
+			return err
+		}
+	}
+	kept := m.s.db.Collection(collCheckpoints)
+	if _, err := kept.UpdateMany(ctx, bson.D{{Key: "v", Value: nil}}, bson.D{{Key: "$set", Value: bson.D{{Key: "v", Value: int64(1)}}}}); err != nil {
+		return err
+	}
+	type ordered struct {
+		ID               string `bson:"_id"`
+		CheckpointFields `bson:",inline"`
+		Order            int64 `bson:"order"`
+	}
+	rows, err := findAll[struct {
+		Checkpoint ordered `bson:"checkpoint"`
+	}](ctx, m.s.logs.tail, bson.D{{Key: "checkpoint", Value: bson.D{{Key: "$exists", Value: true}}}}, only("checkpoint").SetSort(bson.D{{Key: "_id", Value: 1}}))
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		c := row.Checkpoint
+		newer := bson.D{{Key: "_id", Value: c.ID}, {Key: "order", Value: bson.D{{Key: "$lt", Value: c.Order}}}}
+		change := bson.D{
+			{Key: "$set", Value: bson.D{{Key: "rows", Value: c.Rows}, {Key: "mark", Value: c.Mark}, {Key: "order", Value: c.Order}}},
+			{Key: "$inc", Value: bson.D{{Key: "v", Value: int64(1)}}},
+		}
+		// It is a duplicate if what is there is not older.
+		if _, err := kept.UpdateOne(ctx, newer, change, options.UpdateOne().SetUpsert(true)); err != nil && !isDuplicate(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// tail takes lanes off the rows that they have folded, and removes rows that were there for their checkpoint alone.
+func (m *logMigration) tail(ctx context.Context) error {
+	for _, lane := range m.lanes {
+		u := update{b: m.s.logs, state: &partitionState{ID: lane.ID}}
+		if err := chunked(lane.Applied, func(some []int64) error { return u.sweep(ctx, some, nil) }); err != nil {
+			return err
+		}
+	}
+	_, err := m.s.logs.tail.DeleteMany(ctx, live(bson.E{Key: "n", Value: 0}))
+	return err
+}
+
+func (m *logMigration) horizon(ctx context.Context) error {
+	all, ok := m.lanes[allPartitions]
+	if !ok {
+		return nil
+	}
+	err := m.s.logs.MoveHorizon(ctx, math.MinInt64, all.Horizon)
+	if errors.Is(err, tsdb.ErrBusy) {
+		return nil // it has been moved
+	}
+	return err
+}
+
+// migrateLogsAtOnce is how many logs one step moves, migrateChunksAtOnce in how many documents.
+const (
+	migrateLogsAtOnce   = tsdb.MaxRow
+	migrateChunksAtOnce = 500
+)
+
+// chunks moves the logs of one scope after the other, by time, so that they are folded behind one another.
+func (m *logMigration) chunks(ctx context.Context) error {
+	coll := m.s.db.Collection(collOldLogs)
+	// A step demands that each document that it removes is there and free.
+	if _, err := coll.UpdateMany(ctx, bson.D{{Key: "v", Value: nil}}, bson.D{{Key: "$set", Value: bson.D{{Key: "v", Value: int64(1)}}}}); err != nil {
+		return err
+	}
+	total, err := coll.EstimatedDocumentCount(ctx)
+	if err != nil {
+		return err
+	}
+	if total > 0 {
+		m.s.options.Logger.InfoContext(ctx, "moving logs to the present layout; the start goes on when it is done, and may be broken off", "documents", total)
+	}
+	for from := int64(0); ; {
+		// By the index (block, hour).
+		next, err := findAll[oldChunk](ctx, coll, bson.D{{Key: "block", Value: bson.D{{Key: "$gte", Value: from << 24}}}},
+			only("block").SetSort(bson.D{{Key: "block", Value: 1}}).SetLimit(1))
+		if err != nil {
+			return err
+		}
+		if len(next) == 0 {
+			break
+		}
+		scope := next[0].scope()
+		if err := m.scope(ctx, scope); err != nil {
+			return err
+		}
+		from = scope + 1
+	}
+	if total > 0 {
+		m.s.options.Logger.InfoContext(ctx, "moved logs to the present layout", "logs", m.moved, "took", time.Since(m.started).Round(time.Millisecond))
+	}
+	return nil
+}
+
+// scope moves the logs of one scope.
+func (m *logMigration) scope(ctx context.Context, scope int64) error {
+	partition := m.s.logs.Partition(scope)
+	lane := m.lanes[int64(partition)].Ver
+	chunks, err := findAll[oldChunk](ctx, m.s.db.Collection(collOldLogs),
+		bson.D{{Key: "block", Value: bson.D{{Key: "$gte", Value: scope << 24}, {Key: "$lt", Value: (scope + 1) << 24}}}},
+		only("block", "hour", "ver", "gone", "part.n"))
+	if err != nil {
+		return err
+	}
+	chunks = slices.DeleteFunc(chunks, func(c oldChunk) bool { return !c.seen(lane) })
+	slices.SortFunc(chunks, func(a, b oldChunk) int { return cmp.Or(cmp.Compare(a.Hour, b.Hour), cmp.Compare(a.ID, b.ID)) })
+	unfolded := 0
+	for len(chunks) > 0 {
+		n, logs := 0, 0
+		for n < min(len(chunks), migrateChunksAtOnce) && (n == 0 || logs+chunks[n].Part.N <= migrateLogsAtOnce) {
+			logs += chunks[n].Part.N
+			n++
+		}
+		ids := make([]string, n)
+		for i := range ids {
+			ids[i] = chunks[i].ID
+		}
+		chunks = chunks[n:]
+		if err := m.move(ctx, scope, lane, ids); err != nil {
+			return err
+		}
+		m.moved += int64(logs)
+		if unfolded += logs; unfolded >= 2*migrateLogsAtOnce || len(chunks) == 0 {
+			if err := m.fold(ctx, partition); err != nil {
+				return err
+			}
+			unfolded = 0
+		}
+		if time.Since(m.told) > 5*time.Second {
+			m.told = time.Now()
+			m.s.options.Logger.InfoContext(ctx, "moving logs to the present layout", "logs", m.moved)
+		}
+	}
+	return nil
+}
+
+// move puts the logs of some chunks into the tail, in one step with their removal.
+func (m *logMigration) move(ctx context.Context, scope, lane int64, ids []string) error {
+	return m.s.commit(ctx, writing{name: "MigrateLogs"}, func(ctx context.Context, st *step) error {
+		chunks, err := findAll[oldChunk](ctx, m.s.db.Collection(collOldLogs), bson.D{{Key: "_id", Value: anyOf(ids)}})
+		if err != nil {
+			return err
+		}
+		var decoder tsdb.Decoder
+		batch := &tsdb.Batch{}
+		for _, c := range chunks {
+			if c.Lock != "" { // another process is at it
+				return cmp.Or(m.s.await(ctx, collOldLogs, c.ID, c.Lock), errStale)
+			}
+			st.remove(collOldLogs, c.ID, c.V)
+			if !c.seen(lane) {
+				continue
+			}
+			var chunk tsdb.Chunk
+			if err := decoder.Decode(&chunk, c.Data, nil); err != nil {
+				return fmt.Errorf("read the logs of %s: %w", c.ID, err)
+			}
+			first := uint32(len(batch.Series))
+			for _, series := range chunk.Series {
+				series.Scope = scope
+				batch.Series = append(batch.Series, series)
+			}
+			for _, entry := range chunk.Entries {
+				entry.Series += first
+				batch.Entries = append(batch.Entries, entry)
+			}
+		}
+		for _, row := range tsdb.Pack([]*tsdb.Batch{batch}, m.s.logs.Partition) {
+			st.insert(collTail, row.ID, newTailDoc(row), errStale)
+		}
+		return nil
+	})
+}
+
+// fold folds what is in the tail of a partition, or leaves it to another process that does.
+func (m *logMigration) fold(ctx context.Context, partition int) error {
+	for try := 0; ; {
+		n, err := m.s.Fold(ctx, partition)
+		switch {
+		case errors.Is(err, tsdb.ErrBusy):
+			if err := pause(ctx, min(try, 8)); err != nil {
+				return err
+			}
+			try++
+		case err != nil || n == 0:
+			return err
+		}
+	}
+}

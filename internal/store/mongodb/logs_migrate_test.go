@@ -1,0 +1,208 @@
+package mongodb
+
+import (
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
+
+	"hearth"
+	"hearth/internal/testserver"
+)
+
+// schema2 is what testdata/schema2.json.gz says: documents that the last program with schema 2 wrote, with folds that were broken
+// off in the middle of their writes and before their end, and what that program answered then.
+type schema2 struct {
+	documents map[string][]any
+	Logs      []hearth.LogEntry
+	Rollups   [][]hearth.Rollup
+}
+
+func readSchema2(t *testing.T) schema2 {
+	t.Helper()
+	file, err := os.Open("testdata/schema2.json.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	text, err := gzip.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := schema2{documents: map[string][]any{}}
+	for lines := json.NewDecoder(text); ; {
+		line := struct {
+			Collection string
+			Document   json.RawMessage
+			*schema2
+		}{schema2: &out}
+		if err := lines.Decode(&line); errors.Is(err, io.EOF) {
+			return out
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if line.Collection == "" {
+			continue
+		}
+		var document bson.D
+		if err := bson.UnmarshalExtJSON(line.Document, true, &document); err != nil {
+			t.Fatal(err)
+		}
+		out.documents[line.Collection] = append(out.documents[line.Collection], document)
+	}
+}
+
+// restoreSchema2 returns the URI of a database with the documents.
+func restoreSchema2(t *testing.T, old schema2) string {
+	t.Helper()
+	uri := testserver.MongoDB(t)
+	parsed, err := connstring.ParseAndValidate(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := mongo.Connect(options.Client().ApplyURI(uri))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, documents := range old.documents {
+		if _, err := client.Database(parsed.Database).Collection(name).InsertMany(t.Context(), documents); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := client.Disconnect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return uri
+}
+
+// checkSchema2 compares what the store answers with what the old program answered.
+func checkSchema2(t *testing.T, s *Store, old schema2) {
+	t.Helper()
+	all := hearth.Reach{All: true}
+	var logs []hearth.LogEntry
+	for e, err := range s.ScanLogs(t.Context(), hearth.LogScan{Reach: all, Span: everSpan}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		logs = append(logs, e)
+	}
+	if !slices.Equal(logs, old.Logs) {
+		t.Errorf("%d logs differ from the %d that there were", len(logs), len(old.Logs))
+	}
+	rollups, err := s.Rollups(t.Context(), hearth.RollupQuery{Reach: all, Span: everSpan, Groupings: []hearth.Grouping{
+		{}, {ByDevice: true, ByEvent: true}, {Step: hearth.StepDay}, {ByEvent: true, Step: hearth.StepHour},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, groups := range rollups {
+		if !slices.EqualFunc(groups, old.Rollups[i], func(a, b hearth.Rollup) bool {
+			return a.Device == b.Device && a.Event == b.Event && a.At == b.At && a.Count == b.Count && a.Min == b.Min && a.Max == b.Max &&
+				math.Abs(a.Sum-b.Sum) <= 1e-9*math.Abs(b.Sum)
+		}) {
+			t.Errorf("the groups of grouping %d differ", i)
+		}
+	}
+	if n, err := s.CountLogs(t.Context(), all); err != nil || n != int64(len(old.Logs)) {
+		t.Errorf("%d logs are counted, %v; want %d", n, err, len(old.Logs))
+	}
+	for id, rows := range map[string]int64{"folded": 50, "waits": 31} {
+		if c, err := s.ImportCheckpoint(t.Context(), id); err != nil || c.Rows != rows {
+			t.Errorf("the checkpoint %s is %+v, %v; want %d rows", id, c, err, rows)
+		}
+	}
+	if mended, err := s.Reconcile(t.Context(), time.Unix(0, 0)); err != nil || mended != 0 {
+		t.Errorf("%d days did not equal the logs, %v", mended, err)
+	}
+}
+
+func TestLogsOfSchema2AreMigrated(t *testing.T) {
+	t.Parallel()
+	old := readSchema2(t)
+	said := &lines{}
+	settings := Options{URI: restoreSchema2(t, old), Logs: quiet, Logger: slog.New(slog.NewTextHandler(said, nil)), Grace: time.Millisecond}
+	s := openAt(t, settings)
+	checkSchema2(t, s, old)
+	if n := said.count("moved logs to the present layout"); n != 1 {
+		t.Errorf("the log says %d times that logs were moved", n)
+	}
+	names, err := s.db.ListCollectionNames(t.Context(), bson.D{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, gone := range []string{collOldLogs, collOldLanes, collOldRollups, collOldDays} {
+		if slices.Contains(names, gone) {
+			t.Errorf("the collection %s is still there", gone)
+		}
+	}
+	// What is stored now comes behind.
+	var device deviceDoc
+	if err := s.db.Collection(collDevices).FindOne(t.Context(), alive()).Decode(&device); err != nil {
+		t.Fatal(err)
+	}
+	last := uint64(0)
+	for _, e := range old.Logs {
+		last = max(last, e.Seq)
+	}
+	first, err := s.AppendLogs(t.Context(), []hearth.LogEntry{{Device: device.Key, Event: "a", At: noon.UnixMilli()}}, nil, hearth.SideEffects{})
+	if err != nil || first <= last {
+		t.Errorf("the next log has the number %d, %v; want more than %d", first, err, last)
+	}
+}
+
+// A migration is broken off before any of its commands, by two processes at once; the last one ends it.
+func TestAMigrationOfLogsMayBeBrokenOff(t *testing.T) {
+	t.Parallel()
+	old := readSchema2(t)
+	uri := restoreSchema2(t, old)
+	for left := 40; ; left += 25 {
+		var starting sync.WaitGroup
+		done := false
+		for i := range 2 {
+			ctx, cancel := context.WithCancel(t.Context())
+			var mu sync.Mutex
+			n := left + 7*i
+			settings := Options{URI: uri, Logs: quiet, Grace: time.Millisecond, commands: &event.CommandMonitor{
+				Started: func(context.Context, *event.CommandStartedEvent) {
+					mu.Lock()
+					defer mu.Unlock()
+					if n--; n == 0 {
+						cancel()
+					}
+				},
+			}}
+			starting.Go(func() {
+				defer cancel()
+				s, err := Open(ctx, settings)
+				if err != nil {
+					return
+				}
+				mu.Lock()
+				done = true
+				mu.Unlock()
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		starting.Wait()
+		if done {
+			break
+		}
+	}
+	checkSchema2(t, openAt(t, Options{URI: uri, Logs: quiet, Grace: time.Millisecond}), old)
+}

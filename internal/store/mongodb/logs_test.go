@@ -1,0 +1,92 @@
+package mongodb
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hearth"
+	"hearth/internal/tsdb"
+	"hearth/internal/tsdb/tsdbtest"
+)
+
+// quiet folds only when a test says so.
+var quiet = tsdb.Options{FoldRows: 1 << 20, FoldIdle: time.Hour, FoldAge: time.Hour, ChunkRows: 4} // never written to
+
+func makeDevices(t testing.TB, s *Store, owners ...string) []hearth.Device {
+	t.Helper()
+	var devices []hearth.Device
+	for i, owner := range owners {
+		devices = append(devices, hearth.Device{
+			ID: fmt.Sprintf("0195a000-0000-7000-8000-%012d", i), Name: "d", Type: "t", Status: hearth.StatusActive, Interval: 60,
+			OwnerID: owner, CreatedAt: time.Unix(0, 0), UpdatedAt: time.Unix(0, 0),
+		})
+	}
+	devices, err := s.CreateDevices(t.Context(), devices, hearth.SideEffects{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return devices
+}
+
+// logDatabases opens databases by name, more than once each.
+func logDatabases() tsdbtest.Harness {
+	var mu sync.Mutex
+	uris, done := map[string]string{}, map[string]func(){}
+	made := 0
+	return tsdbtest.Harness{
+		Fleet: true,
+		Open: func(t testing.TB, name string) tsdbtest.Database {
+			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
+			if uris[name] == "" {
+				uris[name], done[name] = databases.MongoDB(t)
+			}
+			s, err := Open(context.Background(), Options{URI: uris[name], Logs: quiet, MaxConns: 20, OperationTimeout: time.Minute})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return tsdbtest.Database{
+				Backend: s.logs,
+				AddDevice: func(ctx context.Context, scope hearth.Scope) (int64, error) {
+					mu.Lock()
+					made++
+					d := hearth.Device{
+						ID: fmt.Sprintf("0195a000-0000-7000-8000-%012d", made), Name: "d", Type: "t", Status: hearth.StatusActive, Interval: 60,
+						CreatedAt: time.Unix(0, 0), UpdatedAt: time.Unix(0, 0),
+					}
+					mu.Unlock()
+					d.OwnerID = strings.TrimPrefix(string(scope), string(hearth.UserScope("")))
+					created, err := s.CreateDevices(ctx, []hearth.Device{d}, hearth.SideEffects{})
+					if err != nil {
+						return 0, err
+					}
+					return created[0].Key, nil
+				},
+				DeleteDevice: func(ctx context.Context, key int64) error {
+					var d deviceDoc
+					if err := s.db.Collection(collDevices).FindOne(ctx, map[string]int64{"key": key}).Decode(&d); err != nil {
+						return err
+					}
+					return s.DeleteDevice(ctx, d.ID, func(hearth.Device) error { return nil }, hearth.SideEffects{})
+				},
+				Checkpoint: s.ImportCheckpoint,
+				Close:      s.Close,
+			}
+		},
+		Done: func(name string) {
+			mu.Lock()
+			defer mu.Unlock()
+			done[name]()
+		},
+	}
+}
+
+func TestTheLogBackend(t *testing.T) {
+	t.Parallel()
+	tsdbtest.Backend(t, logDatabases())
+}

@@ -1,0 +1,339 @@
+package tsdbtest
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"hearth"
+	"hearth/internal/tsdb"
+)
+
+// Engine is the suite for tsdb.Engine over a backend.
+func Engine(t *testing.T, h Harness) {
+	t.Run("answers equal a model, whatever happens", func(t *testing.T) {
+		t.Parallel()
+		rapid.Check(t, func(rt *rapid.T) {
+			m := newModel(rt, h.start(t))
+			defer m.p.end()
+			m.addDevice(rt)
+			m.addDevice(rt)
+			rt.Repeat(map[string]func(*rapid.T){
+				"append":   m.append,
+				"append 2": m.append,
+				"device":   m.addDevice,
+				"delete":   m.deleteDevice,
+				"fold":     m.fold,
+				"trim":     m.trim,
+				"reclaim":  m.reclaim,
+				"reopen":   m.reopen,
+				"crash":    m.crash,
+				"overtake": m.overtake,
+				"rollups":  m.rollups,
+				"logs":     m.logs,
+				"scan":     m.scan,
+				"count":    m.count,
+			})
+			m.rollups(rt)
+			m.scan(rt)
+			m.count(rt)
+			m.reconcile()
+		})
+	})
+	t.Run("a crash at any call loses and doubles nothing", func(t *testing.T) {
+		t.Parallel()
+		engineCrashes(t, h)
+	})
+	t.Run("reconciling mends damaged rollups", func(t *testing.T) {
+		t.Parallel()
+		p := h.start(t)
+		defer p.end()
+		engineReconciles(t, p)
+	})
+}
+
+// errDead is the error of everything that a dead process does.
+var errDead = errors.New("the process died")
+
+// quiet folds only when a test says so.
+func quiet(chunkRows int, clock hearth.Clock) tsdb.Options {
+	return tsdb.Options{FoldRows: 1 << 20, FoldIdle: time.Hour, FoldAge: time.Hour, ChunkRows: chunkRows, Clock: clock}
+}
+
+// everything is a span that holds all logs.
+var everything = hearth.Span{From: time.UnixMilli(-62135596800000), To: time.UnixMilli(253402300800000)} // never written to
+
+// noon is the time around which the suite's logs are: a day that months and hours are far from.
+var noon = time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC) // never written to
+
+func scanned(t interface {
+	Helper()
+	Fatal(args ...any)
+}, e *tsdb.Engine, scan hearth.LogScan) (out []hearth.LogEntry) {
+	t.Helper()
+	for entry, err := range e.ScanLogs(context.Background(), scan) {
+		must(t, err)
+		out = append(out, entry)
+	}
+	return out
+}
+
+// countedInEveryWay counts all logs in every way that there is, and fails unless all agree; it returns the number.
+func countedInEveryWay(t testing.TB, e *tsdb.Engine) int64 {
+	t.Helper()
+	all := hearth.Reach{All: true}
+	n := int64(len(scanned(t, e, hearth.LogScan{Reach: all, Span: everything})))
+	groupings := []hearth.Grouping{
+		{Sketch: true}, {ByDevice: true}, {ByEvent: true, Step: hearth.StepDay, Sketch: true}, {ByDevice: true, ByEvent: true, Step: hearth.StepHour},
+		{Step: hearth.StepMinute}, {ByDevice: true, Sketch: true, Step: hearth.StepDay},
+	}
+	out, err := e.Rollups(t.Context(), hearth.RollupQuery{Reach: all, Span: everything, Groupings: groupings})
+	must(t, err)
+	for i, groups := range out {
+		sum, inSketch := int64(0), int64(0)
+		for _, g := range groups {
+			sum += g.Count
+			if g.Sketch != nil {
+				inSketch += g.Sketch.Count()
+			}
+		}
+		if sum != n || groupings[i].Sketch && inSketch != n {
+			t.Errorf("grouping %+v has %d logs (%d in sketches), the scan %d", groupings[i], sum, inSketch, n)
+		}
+	}
+	if counted, err := e.CountLogs(t.Context(), all); err != nil || counted != n {
+		t.Errorf("%d logs are counted (%v), the scan has %d", counted, err, n)
+	}
+	return n
+}
+
+// logsOfDays returns n logs that go through the devices, the hours of some days, and two events.
+func logsOfDays(devices []int64, n int) []hearth.LogEntry {
+	entries := make([]hearth.LogEntry, n)
+	for i := range entries {
+		entries[i] = hearth.LogEntry{
+			Device: devices[i%len(devices)], Event: []string{"a", "b"}[i/2%2], Value: float64(i%7) / 2,
+			At: time.Date(2026, 3, 14, 22, 0, 0, 0, time.UTC).Add(time.Duration(i) * 7 * time.Minute).UnixMilli(),
+		}
+	}
+	return entries
+}
+
+// engineCrashes ends a process at each of its calls in turn, of appending, folding, trimming, and reclaiming what a deleted device had;
+// later ones more and more rarely. Another process goes on.
+func engineCrashes(t *testing.T, h Harness) {
+	for left := 0; crashesAt(t, h, left); left += 1 + left/20 {
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// crashesAt reports whether the process died.
+func crashesAt(t *testing.T, h Harness, left int) bool {
+	const atOnce = 9
+	p := h.start(t)
+	defer p.end()
+	ctx, db := t.Context(), p.all[0]
+	now := time.Now()
+	var devices []int64
+	for i := range 5 {
+		device, err := db.AddDevice(ctx, scopes[i%len(scopes)])
+		must(t, err)
+		devices = append(devices, device)
+	}
+	doomed := devices[4]
+	devices = devices[:4]
+	calls, last := 0, ""
+	dying, err := tsdb.New(&Faults{Backend: db.Backend, At: func(point string) error {
+		if calls++; calls > left {
+			return errDead
+		}
+		last = point
+		return nil
+	}}, quiet(4, func() time.Time { return now }))
+	must(t, err)
+	life := &lifeOfLogs{e: dying, db: db, devices: devices, doomed: doomed, atOnce: atOnce}
+	err = life.run(ctx)
+	if err != nil && !errors.Is(err, errDead) {
+		t.Fatal(err)
+	}
+	crashed := err != nil
+	goingOn, err := tsdb.New(p.all[len(p.all)-1].Backend, quiet(4, func() time.Time { return now.Add(time.Minute) }))
+	must(t, err)
+	// What was trimmed, and a deleted device's logs, are gone at once; what was not acknowledged is there whole or not at all.
+	possible := []int64{life.kept}
+	if crashed {
+		possible = append(possible, life.kept+atOnce, life.kept-int64(life.trimmed))
+	}
+	check := func(when string) int64 {
+		t.Helper()
+		n := countedInEveryWay(t, goingOn)
+		if !slices.Contains(possible, n) {
+			t.Fatalf("stopped after call %d, %s: %d logs are there %s, want one of %d", left, last, n, when, possible)
+		}
+		return n
+	}
+	before := check("at once")
+	must(t, goingOn.FoldAll(ctx))
+	for more, steps := true, 0; more; steps++ {
+		if more, err = goingOn.Reclaim(ctx); err != nil || steps > 1000 {
+			t.Fatalf("stopped after %q: reclaiming does not end: %v", last, err)
+		}
+	}
+	if after := check("after folding"); after != before {
+		t.Fatalf("stopped after %q: %d logs before folding, %d after", last, before, after)
+	}
+	horizon, err := db.Backend.Horizon(ctx)
+	must(t, err)
+	for more, steps := true, 0; more && horizon > everything.From.UnixMilli(); steps++ {
+		if _, more, err = goingOn.TrimLogs(ctx, time.UnixMilli(horizon)); err != nil || steps > 1000 {
+			t.Fatalf("stopped after %q: trimming does not end: %v", last, err)
+		}
+	}
+	check("after trimming")
+	if mended, err := goingOn.Reconcile(ctx, time.Unix(0, 0)); err != nil || mended != 0 {
+		t.Fatalf("stopped after %q: %d days did not equal the logs, %v", last, mended, err)
+	}
+	if !crashed && left < 100 {
+		t.Errorf("only %d calls were seen", left)
+	}
+	return crashed
+}
+
+// lifeOfLogs is what logs go through.
+type lifeOfLogs struct {
+	e       *tsdb.Engine
+	db      Database
+	devices []int64
+	doomed  int64
+	atOnce  int
+	// kept counts the logs that were acknowledged and are not trimmed or deleted, trimmed those that trimming takes.
+	kept    int64
+	trimmed int
+}
+
+func (l *lifeOfLogs) run(ctx context.Context) error {
+	for i := range 3 {
+		device, checkpoint := l.devices, (*hearth.Checkpoint)(nil)
+		switch i {
+		case 1:
+			checkpoint = &hearth.Checkpoint{ID: "i", Rows: 1, Mark: []byte{1}}
+		case 2:
+			device = []int64{l.doomed}
+		}
+		logs := logsOfDays(device, l.atOnce)
+		if _, err := l.e.AppendLogs(ctx, logs, checkpoint, hearth.SideEffects{}); err != nil {
+			return err
+		}
+		l.kept += int64(l.atOnce)
+		if err := l.e.FoldAll(ctx); err != nil {
+			return err
+		}
+	}
+	// The device goes at once, whoever dies then.
+	if err := l.db.DeleteDevice(ctx, l.doomed); err != nil {
+		return err
+	}
+	l.e.Forget(l.doomed)
+	l.kept -= int64(l.atOnce)
+	for range 3 {
+		if _, err := l.e.Reclaim(ctx); err != nil {
+			return err
+		}
+	}
+	horizon := time.Date(2026, 3, 14, 23, 0, 0, 0, time.UTC)
+	l.trimmed = 0
+	for range 2 {
+		for _, e := range logsOfDays(l.devices, l.atOnce) {
+			if e.At < horizon.UnixMilli() {
+				l.trimmed++
+			}
+		}
+	}
+	for more := true; more; {
+		var err error
+		if _, more, err = l.e.TrimLogs(ctx, horizon); err != nil {
+			return err
+		}
+	}
+	l.kept -= int64(l.trimmed)
+	l.trimmed = 0
+	return nil
+}
+
+func engineReconciles(t *testing.T, p *processes) {
+	ctx, db := t.Context(), p.all[0]
+	e, err := tsdb.New(db.Backend, quiet(4, nil))
+	must(t, err)
+	var devices []int64
+	for i := range 3 {
+		device, err := db.AddDevice(ctx, scopes[i%2])
+		must(t, err)
+		devices = append(devices, device)
+	}
+	_, err = e.AppendLogs(ctx, logsOfDays(devices, 200), nil, hearth.SideEffects{})
+	must(t, err)
+	must(t, e.FoldAll(ctx))
+	homes, err := db.Backend.Homes(ctx, devices)
+	must(t, err)
+	scope := homes[devices[0]]
+	// damage changes every document of a table that matches.
+	damage := func(table tsdb.Table, level int64, change func(d *tsdb.Doc) bool) {
+		t.Helper()
+		must(t, db.Backend.Update(ctx, "Test", db.Backend.Partition(scope), func(s tsdb.Snapshot) (*tsdb.Change, error) {
+			out := &tsdb.Change{}
+			q := tsdb.Query{Table: table, Scopes: []int64{scope}, Major: tsdb.Everything, Minor: tsdb.Everything, Data: tsdb.AllData}
+			if level >= 0 {
+				q.Major = tsdb.Range{From: level, To: level}
+			}
+			return out, s.Find(ctx, q, func(d *tsdb.Doc) error {
+				if c := clone(d); change(&c) {
+					out.Put = append(out.Put, c)
+				} else {
+					out.Delete = append(out.Delete, c.Key)
+				}
+				return nil
+			})
+		}))
+	}
+	countedInEveryWay(t, e)
+	for name, do := range map[string]func(){
+		"a day counts more": func() {
+			damage(tsdb.Sums, tsdb.LevelDay, func(d *tsdb.Doc) bool { d.Entries += 5; return true })
+		},
+		"hours are gone":  func() { damage(tsdb.Sums, tsdb.LevelHour, func(*tsdb.Doc) bool { return false }) },
+		"a month is gone": func() { damage(tsdb.Sums, tsdb.LevelMonth, func(*tsdb.Doc) bool { return false }) },
+		"a sum is cut off": func() {
+			damage(tsdb.Sums, tsdb.LevelHour, func(d *tsdb.Doc) bool { d.Data[0] = []byte{1}; return true })
+		},
+		"cells are gone":           func() { damage(tsdb.Cells, tsdb.LevelHour, func(*tsdb.Doc) bool { return false }) },
+		"days of devices are gone": func() { damage(tsdb.Days, -1, func(*tsdb.Doc) bool { return false }) },
+	} {
+		do()
+		if mended, err := e.Reconcile(ctx, time.Unix(0, 0)); err != nil || mended == 0 {
+			t.Errorf("%s: %d days were mended, %v", name, mended, err)
+		}
+		if n := countedInEveryWay(t, e); n != 200 {
+			t.Errorf("%s: %d logs after mending, want 200", name, n)
+		}
+		if mended, err := e.Reconcile(ctx, time.Unix(0, 0)); err != nil || mended != 0 {
+			t.Errorf("%s: %d days were mended again, %v", name, mended, err)
+		}
+	}
+}
+
+// horizonOf is what trimming to before makes the horizon.
+func horizonOf(before time.Time) int64 {
+	const hour = 3_600_000
+	at := before.UnixMilli()
+	return at - ((at%hour)+hour)%hour
+}
+
+// near reports whether sums are equal but for the order in which they were added up.
+func near(a, b, scale float64) bool { return math.Abs(a-b) <= 1e-9*scale }
