@@ -12,7 +12,7 @@ import (
 
 var (
 	mdLink    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	mdFence   = regexp.MustCompile("(?ms)^```.*?^```")
+	mdFence   = regexp.MustCompile("(?ms)^```.*?\n```")
 	mdHeading = regexp.MustCompile(`(?m)^#{1,6} (.+)$`)
 	notSlug   = regexp.MustCompile(`[^\p{L}\p{N}_\- ]`)
 )
