@@ -48,8 +48,6 @@ var deviceTokens = describe(Kind[deviceToken]{Schema: Schema{
 	},
 }})
 
-func asToken(t deviceToken) hearth.DeviceToken { return hearth.DeviceToken(t) }
-
 // CreateDeviceToken implements hearth.DeviceStore. The step holds the device, so that no two of them count the same tokens.
 func (a *Aggregates) CreateDeviceToken(ctx context.Context, token hearth.DeviceToken, effects hearth.SideEffects) error {
 	w := Write{Name: "CreateDeviceToken", Key: "devices/" + token.DeviceID, Effects: effects}
