@@ -23,7 +23,7 @@ import (
 // Options are what a Broker works with. Bus is required; a zero bound takes its default.
 type Options struct {
 	Bus *redisbus.Bus
-	// Age is how long an event can be replayed, and how long at least a channel that nobody reads keeps its place (5 min).
+	// Age is how long an event can be replayed, and how long at least a channel without readers keeps its place (5 min).
 	Age time.Duration
 	// Size and Bytes bound the events of one channel (1,000 and 256 KiB).
 	Size  int
@@ -31,7 +31,7 @@ type Options struct {
 	// Timeout bounds a call (1 s).
 	Timeout time.Duration
 	Clock   hearth.Clock
-	// Logger is told when all readers have to begin anew; nil discards it.
+	// Logger gets a line when all readers have to begin anew; nil discards it.
 	Logger *slog.Logger
 }
 
@@ -65,9 +65,9 @@ func (o Options) withDefaults() (Options, error) {
 // A place in a channel is the generation of all channels and an offset. A channel's first offset is the time in
 // microseconds, so that one that was forgotten and begins again is beyond every place of before. A new generation
 // begins whenever places or channels may have been lost: on another or restarted server, after a flush, and when an
-// event could not be published. Then every place is unplaceable, and every reader comes back and is told so.
+// event could not be published. Then every place is unplaceable, and every reader comes back and gets a reset.
 //
-// An instance hears the topics of the channels that it has readers of; an event that nobody reads, anywhere, is not published: see
+// An instance hears the topics of the channels that it has readers of; an event that no reader waits for, on any instance, is not published: see
 // Sift.
 type Broker struct {
 	options Options
@@ -84,7 +84,7 @@ type Broker struct {
 	up    atomic.Bool
 	owing atomic.Bool
 	first atomic.Bool
-	// rise is closed while up is set. givenUp: somebody has waited for it in vain.
+	// rise is closed while up is set. givenUp: a call has waited for it in vain.
 	rise    chan struct{} // guarded by mu
 	givenUp atomic.Bool
 	gen     atomic.Pointer[string]
@@ -186,7 +186,7 @@ func (b *Broker) setUp(up bool) {
 	}
 }
 
-// awaitUp waits, for as long as a call may take, until events pass, so that a short fault costs nobody their place. It
+// awaitUp waits, for as long as a call may take, until events pass, so that a short fault costs no reader its place. It
 // waits once a fault.
 func (b *Broker) awaitUp(ctx context.Context) bool {
 	if b.Up() {
@@ -225,7 +225,7 @@ var (
 )
 
 // ask runs a script on a channel's part, and again when the generation has changed. args follow the generation, which read
-// is told.
+// gets too.
 func (b *Broker) ask(script *redisconn.Script, part int, args []string, read func(gen string, result rueidis.RedisResult) error) error {
 	for try := 0; ; try++ {
 		if !b.awaitUp(context.Background()) {
@@ -285,10 +285,10 @@ func (b *Broker) Publish(channel string, data []byte, _ centrifuge.PublishOption
 	return centrifuge.PublishResult{StreamPosition: place}, nil
 }
 
-// Wanted implements realtime's Broker: whoever reads the channel here wants it; others are asked for by Sift.
+// Wanted implements realtime's Broker: readers of the channel here want it; others are asked for by Sift.
 func (b *Broker) Wanted([]byte) bool { return true }
 
-// Sift tells which of the channels anybody reads, on any instance, or may come back to. A reader's channel is known
+// Sift returns which of the channels anybody reads, on any instance, or may come back to. A reader's channel is known
 // before the reader's place is, so that an event that is sifted out came before every place that is given out.
 func (b *Broker) Sift(channels []string) (map[string]bool, error) {
 	wanted := make(map[string]bool, len(channels))
@@ -316,7 +316,7 @@ func (b *Broker) Sift(channels []string) (map[string]bool, error) {
 			return err
 		})
 		if err != nil {
-			b.owing.Store(true) // who read what is not known: everybody begins anew
+			b.owing.Store(true) // who read what is not known: all begin anew
 			return nil, err
 		}
 	}
@@ -395,7 +395,7 @@ func (b *Broker) ReplaySize(channel string, since centrifuge.StreamPosition) (si
 		return err
 	})
 	if err != nil {
-		return 0 // whoever comes back finds out with the history
+		return 0 // a reader that comes back finds out with the history
 	}
 	return size
 }
@@ -492,6 +492,6 @@ func (b *Broker) PublishJoin(string, *centrifuge.ClientInfo) error { return nil 
 // PublishLeave implements centrifuge.Broker; hearth announces no leaves.
 func (b *Broker) PublishLeave(string, *centrifuge.ClientInfo) error { return nil }
 
-// ReliableDelivery tells centrifuge that no event is lost between the broker and its readers unnoticed, so that positions
+// ReliableDelivery reports to centrifuge that no event is lost between the broker and its readers unnoticed, so that positions
 // need no polling.
 func (b *Broker) ReliableDelivery() bool { return true }

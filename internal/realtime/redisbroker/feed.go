@@ -103,7 +103,7 @@ func (b *Broker) resync(ctx context.Context, lost string) error {
 }
 
 // adopt takes over the generation of all; a new one begins if it is still the expired one. Every part gets it, and the
-// channels that are read here, before anybody is told of it.
+// channels that are read here, before any reader hears of it.
 func (b *Broker) adopt(ctx context.Context, expired string) error {
 	b.syncing.Lock()
 	defer b.syncing.Unlock()
@@ -182,20 +182,20 @@ func (b *Broker) announceRead(ctx context.Context, channels []string) error {
 	gen := b.generation()
 	err := b.announce(ctx, announcement{gen: gen, channels: channels})
 	if errors.Is(err, errLost) {
-		return b.resync(ctx, gen) // tells of all channels that are read, these among them
+		return b.resync(ctx, gen) // announces all channels that are read, these among them
 	}
 	return err
 }
 
-// announcement is what the parts are told.
+// announcement is what the parts get.
 type announcement struct {
 	gen string
-	// begun: the generation begins now. everywhere: parts without channels are told too.
+	// begun: the generation begins now. everywhere: parts without channels get it too.
 	begun, everywhere bool
 	channels          []string
 }
 
-// announce tells the parts. It fails with errLost where one has another generation.
+// announce sends it to the parts. It fails with errLost where one has another generation.
 func (b *Broker) announce(ctx context.Context, a announcement) error {
 	var names [parts][]string
 	for _, channel := range a.channels {

@@ -18,8 +18,8 @@ import (
 // presenceTTL is how long a connection shows that was not heard of again: centrifuge refreshes each after 25 s.
 const presenceTTL = time.Minute
 
-// Presence is who reads which channel, on all instances: a hash presence:{CHANNEL} with the connections, and beside it,
-// presence:{CHANNEL}:ends, until when each shows. While Redis is away nobody is shown, and nobody is kept from reading.
+// Presence is who reads which channel, on all instances: a hash presence:{CHANNEL} with the connections, and,
+// presence:{CHANNEL}:ends, until when each shows. While Redis is away none is shown, and none is kept from reading.
 type Presence struct {
 	conn  *redisconn.Conn
 	clock hearth.Clock
@@ -52,16 +52,16 @@ func (p *Presence) AddPresence(channel, clientID string, info *centrifuge.Client
 		return fmt.Errorf("redisbroker: %w", err)
 	}
 	ends := strconv.FormatInt(p.clock.Now().Add(presenceTTL).UnixMilli(), 10)
-	return p.try(show, channel, clientID, string(text), ends, strconv.FormatInt(presenceTTL.Milliseconds(), 10))
+	return p.attempt(show, channel, clientID, string(text), ends, strconv.FormatInt(presenceTTL.Milliseconds(), 10))
 }
 
 // RemovePresence implements centrifuge.PresenceManager.
 func (p *Presence) RemovePresence(channel, clientID, _ string) error {
-	return p.try(hide, channel, clientID)
+	return p.attempt(hide, channel, clientID)
 }
 
-// try runs a script that may as well not be run while Redis is away.
-func (p *Presence) try(script *redisconn.Script, channel string, args ...string) error {
+// attempt runs a script that may as well not be run while Redis is away.
+func (p *Presence) attempt(script *redisconn.Script, channel string, args ...string) error {
 	err := p.conn.Try(context.Background(), func(ctx context.Context, client rueidis.Client) error {
 		return script.Run(ctx, client, presenceKeys(channel), args).Error()
 	})

@@ -11,11 +11,11 @@ import (
 // parts is how many parts the channels are spread over. Each part's keys lie in one slot of a cluster:
 //
 //	{live:N}:gen             the generation of the part
-//	{live:N}:wanted          a sorted set: the channels that somebody reads or may come back to, by when that ends
+//	{live:N}:wanted          a sorted set: the channels with readers, or that readers may come back to, by when that ends
 //	{live:N}:GEN:top:CHANNEL a hash: t, the offset of the last event; b, the bytes of the kept ones
 //	{live:N}:GEN:log:CHANNEL a stream: the kept events, under their offsets
 //
-// and beside them {live}, a hash: gen, the generation of all, and run, the server that it began on.
+// and {live}, a hash: gen, the generation of all, and run, the server that it began on.
 const (
 	parts   = 16
 	rootKey = "{live}"

@@ -20,7 +20,7 @@ import (
 const ticketTTL = 30 * time.Second
 
 // Tickets keeps the one-use tickets of all instances, each under realtime:{HASH} for 30 s. The token that a ticket stands
-// for is encrypted with a key that only the ticket returns: whoever reads Redis learns neither.
+// for is encrypted with a key that only the ticket returns: a reader of Redis learns neither.
 type Tickets struct{ conn *redisconn.Conn }
 
 // NewTickets makes a store of tickets. It needs no closing.
