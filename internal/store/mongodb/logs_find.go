@@ -71,15 +71,28 @@ func (s *logSnapshot) some(ctx context.Context, q search, fn func(*logDoc) error
 		if err = bson.Unmarshal(cursor.Current, d); err != nil || !s.sees(d) {
 			continue
 		}
-		if s.seen != nil {
-			s.seen[d.key()] = &logDoc{ID: d.ID, Parts: d.Parts}
-		}
+		s.note(d)
 		err = fn(d)
 	}
 	if err := errors.Join(cursor.Err(), cursor.Close(context.WithoutCancel(ctx))); err != nil {
 		return n, err
 	}
 	return n, cmp.Or(err, s.fresh())
+}
+
+// note remembers a document that came: a chunk, whose data may be asked for later, and for who changes the partition any.
+func (s *logSnapshot) note(d *logDoc) {
+	if s.absent == nil && d.Table != tsdb.Chunks {
+		return
+	}
+	without := *d
+	without.Data0, without.Data1, without.Data2 = nil, nil, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seen == nil {
+		s.seen = map[tsdb.Key]*logDoc{}
+	}
+	s.seen[d.key()] = &without
 }
 
 // fresh returns ErrStale when what the snapshot sees may have been removed.
@@ -125,6 +138,38 @@ func (s *logSnapshot) readParts(ctx context.Context, d *logDoc, out *tsdb.Doc) e
 		out.Data[i], whole = whole[:n:n], whole[n:]
 	}
 	return nil
+}
+
+// giveParts reads the data of documents that are known, by _id, and gives them to fn.
+func (s *logSnapshot) giveParts(ctx context.Context, docs []*logDoc, fn func(*tsdb.Doc) error) error {
+	for some := range slices.Chunk(docs, 64) {
+		parts := map[int64][]byte{}
+		var ids []int64
+		for _, d := range some {
+			ids = append(ids, d.Parts...)
+		}
+		found, err := findAll[partDoc](ctx, s.b.docs, bson.D{{Key: "_id", Value: anyOf(ids)}})
+		if err != nil {
+			return err
+		}
+		for _, p := range found {
+			parts[p.ID] = p.Data
+		}
+		if len(found) < len(ids) {
+			return tsdb.ErrStale
+		}
+		for _, d := range some {
+			out := tsdb.Doc{Key: d.key(), Entries: d.N, MinAt: d.MinAt, MaxAt: d.MaxAt, Data: [3][]byte{parts[d.Parts[0]]}}
+			for _, id := range d.Parts[1:] {
+				out.Data[0] = append(out.Data[0], parts[id]...)
+			}
+			out.Data[0] = out.Data[0][:d.Lengths[0]]
+			if err := fn(&out); err != nil {
+				return err
+			}
+		}
+	}
+	return s.fresh()
 }
 
 // Find implements tsdb.Snapshot, by the index (t, s, a, b); with nil scopes, of sums of hours, by that of h.
@@ -235,7 +280,9 @@ func (s *logSnapshot) findDown(ctx context.Context, q tsdb.Query, fn func(*logDo
 		break
 	}
 	if s.absent != nil {
+		s.mu.Lock()
 		s.searched = append(s.searched, tsdb.Query{Scopes: q.Scopes, Major: tsdb.Range{From: min(floor, q.Major.From), To: q.Major.To}})
+		s.mu.Unlock()
 	}
 	if !q.Backward {
 		slices.Reverse(found)
@@ -281,10 +328,7 @@ func (s *logSnapshot) floors(ctx context.Context, q *tsdb.Query) (floorChunks, e
 			scopes = append(scopes, one.Scope)
 		}
 	}
-	atOnce := 8
-	if s.seen != nil {
-		atOnce = 1 // what it notes is not for many
-	}
+	const atOnce = 8
 	out := make([]floorChunks, len(scopes))
 	failed := make([]error, len(scopes))
 	var wg sync.WaitGroup
@@ -308,7 +352,19 @@ func (s *logSnapshot) floors(ctx context.Context, q *tsdb.Query) (floorChunks, e
 
 // Get implements tsdb.Snapshot, by the index (t, s, a, b).
 func (s *logSnapshot) Get(ctx context.Context, keys []tsdb.Key, data tsdb.Fields, fn func(*tsdb.Doc) error) error {
-	err := s.get(ctx, keys, data, s.give(ctx, data, fn))
+	var unknown []tsdb.Key
+	var known []*logDoc
+	for _, key := range keys {
+		if d := s.seen[key]; d != nil && len(d.Parts) > 0 && data == tsdb.MainData {
+			known = append(known, d)
+		} else {
+			unknown = append(unknown, key)
+		}
+	}
+	err := s.giveParts(ctx, known, fn)
+	if err == nil {
+		err = s.get(ctx, unknown, data, s.give(ctx, data, fn))
+	}
 	if errors.Is(err, tsdb.ErrEnough) {
 		return s.fresh()
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,7 +34,9 @@ type logSnapshot struct {
 	// rows are nil until they are read, data those of a slow view.
 	rows []tailDoc
 	data map[int64][]byte
-	// seen are the documents that came, and absent what did not come when asked for; for who changes the partition.
+	// seen are chunks that came, without their data, for who changes the partition all documents; then absent is what did not come
+	// when asked for. mu guards both, and searched.
+	mu     sync.Mutex
 	seen   map[tsdb.Key]*logDoc
 	absent map[tsdb.Key]bool
 	// searched are searches for chunks that found all that there is.
@@ -250,7 +253,8 @@ type logDoc struct {
 	Gone  int64      `bson:"gone,omitempty"`
 	// Hour is the bucket of a sum of an hour: trimming looks for the oldest of all scopes.
 	Hour *int64 `bson:"h,omitempty"`
-	// Parts are the ids of the documents with the data, joined, of one that is too long; Lengths tell where it is cut.
+	// Parts are the ids of the documents with the data, joined, of a chunk, whose data is not wanted when chunks are looked for, or of a
+	// document that is too long; Lengths tell where it is cut.
 	Parts   []int64 `bson:"parts,omitempty"`
 	Lengths []int   `bson:"lengths,omitempty"`
 }

@@ -90,3 +90,60 @@ func TestTheLogBackend(t *testing.T) {
 	t.Parallel()
 	tsdbtest.Backend(t, logDatabases())
 }
+
+// What a change replaces is removed some minutes later: by the changes after it, and where there are none by the store's care.
+func TestReplacedDocumentsAreRemoved(t *testing.T) {
+	t.Parallel()
+	now := noon
+	s := openAt(t, Options{URI: newDatabase(t), Logs: quiet, Clock: func() time.Time { return now }})
+	devices := makeDevices(t, s, "u1")
+	stored := func() int64 {
+		n, err := s.logs.docs.CountDocuments(t.Context(), map[string]int{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for i := range 30 {
+		entry := hearth.LogEntry{Device: devices[0].Key, Event: "a", Value: float64(i), At: noon.UnixMilli() + int64(i%3)}
+		if _, err := s.AppendLogs(t.Context(), []hearth.LogEntry{entry}, nil, hearth.SideEffects{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.FoldAll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(keepReplaced)
+	}
+	if n := stored(); n > 150 {
+		t.Errorf("%d documents are stored after 30 folds", n)
+	}
+	now = now.Add(time.Hour)
+	if err := s.logs.tend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n, err := s.logs.docs.CountDocuments(t.Context(), map[string]any{"gone": map[string]bool{"$exists": true}})
+	if err != nil || n != 0 {
+		t.Errorf("%d replaced documents are left, %v", n, err)
+	}
+	if n, err := s.CountLogs(t.Context(), hearth.Reach{All: true}); err != nil || n != 30 {
+		t.Errorf("%d logs, %v", n, err)
+	}
+	scanned := 0
+	for _, err := range s.ScanLogs(t.Context(), hearth.LogScan{Reach: hearth.Reach{All: true}, Span: everSpan}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		scanned++
+	}
+	if scanned != 30 {
+		t.Errorf("%d logs are scanned", scanned)
+	}
+	// Each chunk's data is one document beside its own.
+	chunks, err := s.logs.docs.CountDocuments(t.Context(), map[string]int{"t": int(tsdb.Chunks)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if parts, err := s.logs.docs.CountDocuments(t.Context(), map[string]any{"t": nil}); err != nil || parts != chunks {
+		t.Errorf("%d documents of data of %d chunks, %v", parts, chunks, err)
+	}
+}

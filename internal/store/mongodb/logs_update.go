@@ -138,7 +138,7 @@ func (b *logBackend) Update(ctx context.Context, operation string, partition int
 			return tsdb.ErrBusy
 		}
 		u.snapshot.graves = slices.DeleteFunc(graves, func(g tsdb.Grave) bool { return b.Partition(g.Scope) != partition })
-		u.snapshot.seen, u.snapshot.absent = map[tsdb.Key]*logDoc{}, map[tsdb.Key]bool{}
+		u.snapshot.absent = map[tsdb.Key]bool{}
 		change, err := fn(u.snapshot)
 		if err != nil || change == nil || len(change.Put)+len(change.Delete)+len(change.Folded) == 0 {
 			return err
@@ -188,7 +188,7 @@ func (u *update) replaced(ctx context.Context, change *tsdb.Change) (ids []int64
 	}
 	for _, key := range all {
 		if d := u.snapshot.seen[key]; d != nil {
-			ids = append(append(ids, d.ID), d.Parts...)
+			ids = append(ids, d.ID)
 		}
 	}
 	return ids, u.snapshot.fresh()
@@ -280,7 +280,7 @@ func (u *update) documents(change *tsdb.Change) (docs []any, err error) {
 		if d.Table == tsdb.Sums && d.Major == tsdb.LevelHour {
 			d.Hour = &d.Minor
 		}
-		if len(d.Data0)+len(d.Data1)+len(d.Data2) > u.b.maxInline {
+		if d.Table == tsdb.Chunks || len(d.Data0)+len(d.Data1)+len(d.Data2) > u.b.maxInline {
 			whole := slices.Concat(from.Data[:]...)
 			d.Lengths = []int{len(d.Data0), len(d.Data1), len(d.Data2)}
 			d.Data0, d.Data1, d.Data2 = nil, nil, nil
@@ -377,11 +377,27 @@ func (b *logBackend) remove(ctx context.Context, partition int64, versions []ver
 		for i, v := range some {
 			ids[i] = docID(partition, v.Ver, 0)
 		}
-		return again(ctx, func() error {
-			// By the partial index of gone.
-			_, err := b.docs.DeleteMany(ctx, bson.D{{Key: "gone", Value: anyOf(ids)}})
+		// By the partial index of gone. The data apart goes first.
+		gone := bson.D{{Key: "gone", Value: anyOf(ids)}}
+		docs, err := findAll[logDoc](ctx, b.docs, append(gone, bson.E{Key: "parts", Value: bson.D{{Key: "$exists", Value: true}}}), only("parts"))
+		if err != nil {
 			return err
-		})
+		}
+		var parts []int64
+		for i := range docs {
+			parts = append(parts, docs[i].Parts...)
+		}
+		remove := func(filter bson.D) error {
+			return again(ctx, func() error {
+				_, err := b.docs.DeleteMany(ctx, filter)
+				return err
+			})
+		}
+		err = chunked(parts, func(some []int64) error { return remove(bson.D{{Key: "_id", Value: anyOf(some)}}) })
+		if err != nil {
+			return err
+		}
+		return remove(gone)
 	})
 }
 
