@@ -92,6 +92,10 @@ const (
 
 var _ hearth.SecretStore = (*Store)(nil)
 
+// foldRows is the number of logs that are folded at once: a fold is some thirteen commands, and writes about the same documents
+// however many logs it takes.
+const foldRows = 1 << 16
+
 // Store is an open database. All its methods may be called at once from many goroutines.
 type Store struct {
 	*record.Aggregates
@@ -156,6 +160,7 @@ func Open(ctx context.Context, settings Options) (_ *Store, err error) {
 	s.reads = s.client.Database(uri.Database, options.Database().SetWriteConcern(majority))
 	s.loose = s.client.Database(uri.Database, options.Database().SetReadPreference(readpref.Primary()).SetWriteConcern(writeconcern.W1()))
 	s.logs = newLogBackend(s)
+	orDefault(&settings.Logs.FoldRows, foldRows)
 	settings.Logs.Clock, settings.Logs.Logger = settings.Clock, settings.Logger
 	if s.Engine, err = tsdb.New(s.logs, settings.Logs); err != nil {
 		return nil, errors.Join(err, s.disconnect())
