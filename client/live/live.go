@@ -63,7 +63,7 @@ func (o Options) withDefaults() (Options, error) {
 
 // Refused is the error of a server that will not let the stream be followed: waiting does not help.
 type Refused struct {
-	// Status is the answer's; Code is hearth's name of the failure, such as "not_found", and Detail says it for people.
+	// Status is the answer's; Code is hearth's name of the failure, such as "not_found", and Detail describes it.
 	Status int    `json:"status"`
 	Code   string `json:"code"`
 	Detail string `json:"detail"`

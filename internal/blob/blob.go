@@ -27,7 +27,7 @@ type Store interface {
 	// the file is replaced or deleted; where the storage cannot, it fails with CodeConflict (replaced) or CodeNotFound
 	// (deleted), and never returns a mix. ctx is the life of the reader.
 	Open(ctx context.Context, key string) (Reader, error)
-	// Stat tells about a file.
+	// Stat describes a file.
 	Stat(ctx context.Context, key string) (Info, error)
 	// Delete removes a file, durably; one that is not there is no error.
 	Delete(ctx context.Context, key string) error
@@ -52,11 +52,11 @@ type Writer interface {
 // Reader reads one file. It is for one goroutine.
 type Reader interface {
 	io.ReadSeekCloser
-	// Info tells about the file that is read.
+	// Info describes the file that is read.
 	Info() Info
 }
 
-// Info tells about a file.
+// Info describes a file.
 type Info struct {
 	Key string
 	// Size is in bytes.

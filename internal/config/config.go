@@ -1,5 +1,5 @@
 // Package config reads the program's settings: defaults, then a file, then the environment, then flags, each over the
-// one before. A name that nobody knows and a value that does not fit are errors that name the setting.
+// one before. An unknown name and a value that does not fit are errors that name the setting.
 package config
 
 import (
@@ -15,7 +15,7 @@ import (
 // Config is every setting of the program. A field's tags are its definition:
 //
 //	key      the name: key access_ttl is variable HEARTH_ACCESS_TTL, flag --access-ttl and access_ttl in the file
-//	default  the value when nobody says otherwise; an empty value in any layer stands for it
+//	default  the value when no layer sets it; an empty value in any layer stands for it
 //	min, max the bounds, inclusive, of a number, size or duration
 //	schemes  the URL schemes that are allowed; enum: the words that are allowed
 //	off      "true" where the word "off" is a value; it reads as the zero value
@@ -83,7 +83,7 @@ const (
 	SignupClosed Signup = "closed"
 )
 
-// Default returns the settings of a server that nobody configured.
+// Default returns the settings of a server without configuration.
 func Default() *Config {
 	cfg, err := Load(Options{})
 	if err != nil { // a test loads the defaults, so no release can get here
@@ -149,5 +149,5 @@ func (c *Config) name(key string) string {
 	return key
 }
 
-// IsDefault reports whether nobody said anything of the setting with that key.
+// IsDefault reports whether no layer set the setting with that key.
 func (c *Config) IsDefault(key string) bool { return c.raw[key].name == "" }

@@ -24,7 +24,7 @@ type Setting struct {
 	// Secret is "true" for a value that is never shown, "url" for one whose credentials are not, "" otherwise. A secret
 	// setting can also be read from the file that the variable Env + "_FILE" names.
 	Secret string
-	// Bool tells that the value is true or false.
+	// Bool marks a value that is true or false.
 	Bool bool
 
 	tag   reflect.StructTag

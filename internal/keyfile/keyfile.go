@@ -14,7 +14,7 @@ import (
 // maxSize bounds what is read, in bytes.
 const maxSize = 1 << 20
 
-// Version tells one content of a file from another.
+// Version identifies the content of a file.
 type Version struct{ stat fs.FileInfo }
 
 // Read returns the content of the file and its version. It refuses a file that others may read or that has more than 1 MiB. The
@@ -51,7 +51,7 @@ func Changed(path string, since Version) (bool, error) {
 // Create makes the file, with mode 0600. Of several processes that do so at once the first wins, as a whole; a file that is
 // there stays as it is, which is no error.
 func Create(path string, content []byte) error {
-	return beside(path, content, func(temporary string) error {
+	return replace(path, content, func(temporary string) error {
 		err := os.Link(temporary, path)
 		if errors.Is(err, fs.ErrExist) {
 			err = nil
@@ -62,7 +62,7 @@ func Create(path string, content []byte) error {
 
 // Replace returns the file another content, with mode 0600.
 func Replace(path string, content []byte) error {
-	return beside(path, content, func(temporary string) error {
+	return replace(path, content, func(temporary string) error {
 		err := os.Rename(temporary, path)
 		if err != nil {
 			err = errors.Join(err, os.Remove(temporary))
@@ -71,8 +71,8 @@ func Replace(path string, content []byte) error {
 	})
 }
 
-// beside writes a durable file next to path, has it put into its place, and makes that durable too.
-func beside(path string, content []byte, place func(temporary string) error) error {
+// replace writes a durable file next to path, renames it to path by put, and makes that durable too.
+func replace(path string, content []byte, put func(temporary string) error) error {
 	folder := filepath.Dir(path)
 	file, err := os.CreateTemp(folder, ".keys-*") // made with mode 0600
 	if err != nil {
@@ -82,7 +82,7 @@ func beside(path string, content []byte, place func(temporary string) error) err
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return errors.Join(err, os.Remove(file.Name()))
 	}
-	if err := place(file.Name()); err != nil {
+	if err := put(file.Name()); err != nil {
 		return err
 	}
 	dir, err := os.Open(folder)

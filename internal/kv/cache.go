@@ -13,11 +13,11 @@ import (
 // Three things end a kept value: its TTL, the need for room (a cache is bounded by bytes), and Invalidate. A cache that
 // cannot reach its shared layer goes on without it: Load then asks the load function, and nothing gets wrong, only slower.
 type Cache interface {
-	// Load returns the value of key: the kept one, or else what load returns, which is then kept. Nobody may change the bytes.
+	// Load returns the value of key: the kept one, or else what load returns, which is then kept. The bytes must not be changed.
 	//
-	// One load of a key runs at a time in a process; whoever asks for the key meanwhile gets the same result. It runs on
-	// a context with the values of the first asker's, and is cancelled only when all who wait for it are gone: one who
-	// returns up gets the context's error and disturbs nobody. An error of load goes to all who wait and is not kept; a panic
+	// One load of a key runs at a time in a process; callers that ask for the key meanwhile get the same result. It runs on
+	// a context with the values of the first asker's, and is cancelled only when all who wait for it are gone: one that
+	// stops waiting gets the context's error and does not disturb the others. An error of load goes to all who wait and is not kept; a panic
 	// becomes an error. A load must not call Load for the same key.
 	//
 	// A value whose load began before an Invalidate of one of its names is never given to a Load that begins after that
@@ -39,7 +39,7 @@ type Options struct {
 	// TTL is how long, counted from the end of the load. Zero or less: the value is shared with those who wait for it and
 	// not kept.
 	TTL time.Duration
-	// Tags are names that Invalidate ends the value by, beside its key and the key's beginnings.
+	// Tags are names that Invalidate ends the value by, next to its key and the key's beginnings.
 	Tags []string
 }
 

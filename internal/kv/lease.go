@@ -9,11 +9,11 @@ import (
 // cannot rule it out, because its holder may be paused. What must never happen twice is guarded by the Token: the store
 // refuses a token lower than one that it has seen.
 type Leases interface {
-	// Acquire takes the lease of a name for ttl, 1 ms to MaxLeaseTTL, if nobody holds it; CodeConflict if somebody does,
-	// the caller's own earlier Acquire included; CodeUnavailable if the adapter cannot tell.
+	// Acquire takes the lease of a name for ttl, 1 ms to MaxLeaseTTL, if it is free; CodeConflict if it is held,
+	// the caller's own earlier Acquire included; CodeUnavailable if the adapter does not know.
 	Acquire(ctx context.Context, name string, ttl time.Duration) (Lease, error)
 	// Renew holds the lease for ttl from now on and returns it with its new end. CodeConflict if it ran out or was released,
-	// even if nobody took it since: what it guarded must stop. CodeUnavailable if the adapter cannot tell.
+	// even if it was not acquired since: what it guarded must stop. CodeUnavailable if the adapter does not know.
 	Renew(ctx context.Context, lease Lease, ttl time.Duration) (Lease, error)
 	// Release frees the name at once, if the lease still holds it; it is no error if not.
 	Release(ctx context.Context, lease Lease) error

@@ -11,7 +11,7 @@ import (
 type Limiter interface {
 	// Allow takes n units for key of the class, if all of them are there now; otherwise it takes none. With n = 0 it takes
 	// nothing and reports whether one unit would be allowed. A class without a limit allows everything: then
-	// Decision.Limit is 0. An error means that the limiter cannot tell; the caller decides what that means.
+	// Decision.Limit is 0. An error means that the limiter does not know; the caller decides what that means.
 	Allow(ctx context.Context, class, key string, n int) (Decision, error)
 }
 
@@ -43,7 +43,7 @@ const (
 	MaxRatePer   = 24 * time.Hour
 )
 
-// Validate tells what is wrong with the limits.
+// Validate returns what is wrong with the limits.
 func (l Limits) Validate() error {
 	for class, rate := range l {
 		if rate.Limit == 0 {
@@ -57,7 +57,7 @@ func (l Limits) Validate() error {
 }
 
 // Take is the generic cell rate algorithm, the one arithmetic of all limiters. A key's whole state is one time, full: when
-// all its units will be there again, in microseconds since 1970; 0 for a new key. Take tells what becomes of n units
+// all its units will be there again, in microseconds since 1970; 0 for a new key. Take returns what becomes of n units
 // asked for at now, and returns the new state, which is the old one when they are refused. Whole microseconds fit a
 // double exactly, so that a script in Redis computes the same.
 func (r Rate) Take(full, now int64, n int) (int64, Decision) {

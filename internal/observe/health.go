@@ -32,7 +32,7 @@ const (
 type Check struct {
 	// Name is one of the contract's: database, redis, queue, storage, mail.
 	Name string
-	// Required tells that the service is not ready without it.
+	// Required marks a check without which the service is not ready.
 	Required bool
 	// Probe returns nil when the dependency works. It must end soon after its context does.
 	Probe func(ctx context.Context) error
@@ -114,7 +114,7 @@ func (h *Health) Register(c Check) {
 	h.checks = append(h.checks, &check{Check: c})
 }
 
-// Drain makes the service not ready from now on, so that nobody sends it new requests. It cannot be undone.
+// Drain makes the service not ready from now on, so that it gets no new requests. It cannot be undone.
 func (h *Health) Drain() { h.draining.Store(true) }
 
 // Close waits for the probes under way, at most their timeout. The Health must not be asked after it.
@@ -159,7 +159,7 @@ func (h *Health) Report(ctx context.Context) HealthReport {
 }
 
 // ask returns the state of c: the last one while it is fresh, else that of a probe. It waits for the probe until ctx ends;
-// a probe that is stuck counts as down, and no second one is started beside it.
+// a probe that is stuck counts as down, and no second one is started meanwhile.
 func (h *Health) ask(ctx context.Context, c *check) Dependency {
 	c.mu.Lock()
 	if c.running == nil && !c.at.IsZero() && time.Since(c.at) < h.opts.Fresh {

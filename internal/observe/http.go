@@ -53,7 +53,7 @@ type HTTPMetrics struct {
 	problems      *prometheus.CounterVec
 	requestBytes  prometheus.Histogram
 	responseBytes prometheus.Histogram
-	// off tells that nothing is counted.
+	// off is set when nothing is counted.
 	off bool
 
 	routes sync.Map // routeKey → *routeMetrics

@@ -14,7 +14,7 @@ import (
 	"unicode/utf8"
 )
 
-// jsonHandler writes each line as a JSON object, with its kind and request id beside the message. Otherwise it does what slog.JSONHandler does with half of the work, because every
+// jsonHandler writes each line as a JSON object, with its kind and request id next to the message. Otherwise it does what slog.JSONHandler does with half of the work, because every
 // request pays for its line, and it encodes a line once for all of its sinks.
 type jsonHandler struct {
 	sinks []*sink
@@ -24,9 +24,9 @@ type jsonHandler struct {
 	// open counts the groups whose brace is in prefix; pending are those behind them that have no field yet.
 	open    int
 	pending []string
-	// kinded tells that prefix has the kind.
+	// kinded is set when prefix has the kind.
 	kinded bool
-	// traces tells that lines carry the ids of their span.
+	// traces is set when lines carry the ids of their span.
 	traces bool
 }
 
@@ -287,5 +287,5 @@ func appendString(b []byte, s string) []byte {
 	return append(append(b, s[start:]...), '"')
 }
 
-// escaped tells which runes beyond ASCII are escaped: C1 controls, which terminals obey, and line separators.
+// escaped reports which runes beyond ASCII are escaped: C1 controls, which terminals obey, and line separators.
 func escaped(r rune) bool { return r < 0xa0 || r == '\u2028' || r == '\u2029' }

@@ -1,4 +1,4 @@
-// Package observe is what the program tells of itself: logs, metrics and health.
+// Package observe is the program's logs, metrics, traces and health.
 package observe
 
 import (
@@ -17,7 +17,7 @@ import (
 
 // The forms of a log.
 const (
-	FormatAuto = "auto" // text on a terminal, JSON elsewhere
+	FormatAuto = "auto" // text on a terminal, otherwise JSON
 	FormatText = "text"
 	FormatJSON = "json"
 )
@@ -169,7 +169,7 @@ const (
 // lineHandler adds to each line its kind and its request id, before a handler that cannot itself.
 type lineHandler struct {
 	next slog.Handler
-	// kinded tells that the logger's own fields have the kind already.
+	// kinded is set when the logger's own fields have the kind already.
 	kinded bool
 	traces bool
 }

@@ -61,7 +61,7 @@ func NewMetrics(opts MetricsOptions) *Metrics {
 	return m
 }
 
-// Handler serves the metrics to Prometheus. A collector that fails is reported beside the others' figures.
+// Handler serves the metrics to Prometheus. A collector that fails is reported next to the others' figures.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.InstrumentMetricHandler(m.Registry, promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{
 		ErrorHandling: promhttp.ContinueOnError,
@@ -69,8 +69,8 @@ func (m *Metrics) Handler() http.Handler {
 	}))
 }
 
-// AdminHandler serves what only the operator may see: /metrics, /debug/pprof/ and the health of h. It asks nobody for
-// a password, so it must stand on a listener that the world cannot reach.
+// AdminHandler serves what only the operator may see: /metrics, /debug/pprof/ and the health of h. It asks for
+// no password, so it must stand on a listener that is not public.
 func AdminHandler(m *Metrics, h *Health) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m.Handler())

@@ -84,7 +84,7 @@ func failure(err error) string {
 		return "replayed"
 	}
 	if errors.Is(err, context.Canceled) {
-		return "cancelled" // nobody waits for the answer any more
+		return "cancelled" // no caller waits for the answer any more
 	}
 	return string(hearth.ErrorCode(err))
 }

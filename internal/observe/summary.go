@@ -9,7 +9,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// HTTPSummary is the requests at a glance, for people; Prometheus has the detail.
+// HTTPSummary is the requests at a glance, for the console; Prometheus has the detail.
 type HTTPSummary struct {
 	Total uint64 // answered since the start, of each process its own
 	// PerSecond is the mean of the last whole minute, or of the time since the start where that is shorter.
@@ -118,7 +118,7 @@ type recentCounter struct {
 	slots   [recentSlots]struct{ second, count atomic.Int64 }
 }
 
-// add counts one event. Two events that meet at the first instant of a second may lose one of them: a rate for people
+// add counts one event. Two events that meet at the first instant of a second may lose one of them: a rate to look at
 // need not be exact.
 func (c *recentCounter) add(now time.Time) {
 	second := now.Unix()

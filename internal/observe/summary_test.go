@@ -58,7 +58,7 @@ func TestTheSummaryAddsUp(t *testing.T) {
 	})
 }
 
-// Two processes, one slow and one fast, tell together what one that did the work of both would tell.
+// Two processes, one slow and one fast, report together what one that did the work of both would report.
 func TestTheSummaryOfSeveralProcessesIsThatOfOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

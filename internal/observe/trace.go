@@ -27,7 +27,7 @@ type TraceOptions struct {
 	Ratio float64
 	// Version is the program's.
 	Version string
-	// Logger is told when traces cannot be sent; nil is slog.Default().
+	// Logger records that traces cannot be sent; nil is slog.Default().
 	Logger *slog.Logger
 }
 
@@ -47,7 +47,7 @@ const tracerName = "hearth"
 // exportTimeout bounds the sending of a batch, and so how long Close may take.
 const exportTimeout = 5 * time.Second
 
-// NewTracer makes a Tracer. It does not connect: a receiver that is not there is told of in the log, at the first batch.
+// NewTracer makes a Tracer. It does not connect: a missing receiver is reported in the log, at the first batch.
 func NewTracer(o TraceOptions) (*Tracer, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -121,8 +121,8 @@ func links(traceparent string) []trace.Link {
 	return []trace.Link{{SpanContext: remote}}
 }
 
-// Request begins the trace of a request. Its traceparent becomes a link, whoever sent it: a stranger can neither choose the ids nor
-// have requests traced. end tells what became of it. The context marks the jobs that the request causes.
+// Request begins the trace of a request. Its traceparent becomes a link, from any sender: a stranger can neither choose the ids nor
+// have requests traced. end records the outcome. The context marks the jobs that the request causes.
 func (t *Tracer) Request(ctx context.Context, requestID string, header http.Header) (traced context.Context, end func(Exchange)) {
 	if t == nil {
 		return ctx, nil
@@ -153,13 +153,13 @@ func (t *Tracer) Request(ctx context.Context, requestID string, header http.Head
 	}
 }
 
-// Job begins the trace of a run of a job, linked to the request that caused it; cause is the mark of the job's payload. end tells
+// Job begins the trace of a run of a job, linked to the request that caused it; cause is the mark of the job's payload. end records
 // how the run ended.
 func (t *Tracer) Job(ctx context.Context, kind, id, cause string) (traced context.Context, end func(error)) {
 	if t == nil {
 		return ctx, func(error) {}
 	}
-	//nolint:spancheck // whoever runs the job ends it
+	//nolint:spancheck // the worker of the job ends it
 	ctx, span := t.tracer.Start(ctx, "job "+kind, trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithLinks(links(cause)...), trace.WithAttributes(attribute.String("hearth.job_kind", kind), attribute.String("hearth.job_id", id)))
 	return ctx, func(err error) { //nolint:spancheck // see above

@@ -13,7 +13,7 @@
 //     ErrLeaseLost) before another may have it. A clock that jumps can break this; nothing that a late worker reports counts.
 //   - A failure is tried again after an exponential pause with jitter, until MaxAttempts; then the job is dead.
 //   - The context ends on Cancel (ErrCancelled, within 1 s), on the kind's timeout (ErrTimeout), on the lease's loss
-//     (ErrLeaseLost) and when the program stops (ErrStopping); context.Cause tells which.
+//     (ErrLeaseLost) and when the program stops (ErrStopping); context.Cause says which.
 //   - A crash costs no attempt: the lease runs out (10 s) and another worker takes the job, within 15 s in all.
 package queue
 
@@ -81,7 +81,7 @@ type Count struct {
 type Backend interface {
 	Queue
 	// EnqueueSlot adds a periodic job once for each slot, across instances and restarts. The first slot ever seen of a name
-	// is only noted. A slot later than the noted one is noted, and the job added, in one atomic step; added tells so, and is
+	// is only noted. A slot later than the noted one is noted, and the job added, in one atomic step; added reports that, and is
 	// false as well when another job holds the job's unique key. An earlier or equal slot changes nothing.
 	EnqueueSlot(ctx context.Context, slot Slot, job Job) (added bool, err error)
 	// Claim leases due jobs, oldest ScheduledAt first, to a worker: Running, Attempt and Lease counted up, StartedAt set,
@@ -149,7 +149,7 @@ type Outcome struct {
 	Lease int64
 	// State is Completed, Dead, Retrying, or Pending for a job that is handed back: its attempt is not counted then.
 	State State
-	// RunAt is the next try's time, when Retrying.
+	// RunAt is the next attempt's time, when Retrying.
 	RunAt time.Time
 	// LastError is the failure's text; "" keeps the one before.
 	LastError string

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Backoff is the pause between tries: Base after the first failure, doubled after each further one up to Max, and then
+// Backoff is the pause between attempts: Base after the first failure, doubled after each further one up to Max, and then
 // spread at random over the upper half, so that jobs that failed together do not come back together.
 type Backoff struct {
 	// Base is the first pause; 0 is 5 s.

@@ -10,7 +10,7 @@ import (
 
 // The causes with which a handler's context ends.
 var (
-	// ErrCancelled: somebody cancelled the job. It completes, marked as cancelled.
+	// ErrCancelled: the job was cancelled. It completes, marked as cancelled.
 	ErrCancelled = errors.New("the job was cancelled")
 	// ErrStopping: the program stops. The job is handed back, and no attempt is lost.
 	ErrStopping = errors.New("the worker is stopping")

@@ -44,7 +44,7 @@ const (
 	Retrying State = "retrying"
 	// Completed: ended well, or was cancelled (see Job.Cancelled).
 	Completed State = "completed"
-	// Dead: failed for good; it stays until somebody retries or deletes it, or it is purged.
+	// Dead: failed for good; it stays until it is retried or deleted, or it is purged.
 	Dead State = "dead"
 )
 
@@ -66,7 +66,7 @@ const (
 	MaxLastError = 2 << 10
 	// MaxStep is where the text of a step is cut, in bytes.
 	MaxStep = 128
-	// DefaultMaxAttempts is how often a job is tried when neither it nor its kind says otherwise.
+	// DefaultMaxAttempts is how many attempts a job has when neither it nor its kind says otherwise.
 	DefaultMaxAttempts = 8
 	// MaxLosses is how often a job may lose its worker to a crash before it is dead: so a job that kills its process does
 	// not do so for ever, and a run of crashes that are not its fault costs it no attempt.
@@ -86,9 +86,9 @@ type Job struct {
 	// personal data.
 	Payload json.RawMessage
 	State   State
-	// Attempt counts the tries begun, without those that were handed back or lost to a crash; 1 in the first run.
+	// Attempt counts the attempts begun, without those that were returned or lost to a crash; 1 in the first run.
 	Attempt int
-	// MaxAttempts is how many tries it has, 1 to 100.
+	// MaxAttempts is how many attempts it has, 1 to 100.
 	MaxAttempts int
 	// Losses counts the runs that ended because the worker died or lost its lease.
 	Losses int
@@ -99,7 +99,7 @@ type Job struct {
 	Progress    Progress
 	// LastError is the latest failure's text, cut at MaxLastError bytes: for administrators.
 	LastError string
-	// Cancelled tells a completed job that was ended by Cancel from one that did its work.
+	// Cancelled is set for a completed job that was ended by Cancel and did not do its work.
 	Cancelled bool
 	CreatedAt time.Time
 	// StartedAt is the start of the latest run, FinishedAt the end of the last; zero if there was none.
@@ -113,7 +113,7 @@ type Job struct {
 
 // Progress is how far a running job says it is.
 type Progress struct {
-	// Step is a word or two for people, cut at MaxStep bytes.
+	// Step is a word or two for users, cut at MaxStep bytes.
 	Step string `json:"step,omitempty"`
 	// Done and Total count in the job's own unit, such as records; Total is 0 while unknown.
 	Done  int64 `json:"done,omitempty"`

@@ -41,7 +41,7 @@ func (w *Worker) finish() {
 	}
 }
 
-// store writes a batch, again and again while the backend refuses: an outcome is worth more than the time. It returns up
+// store writes a batch, again and again while the backend refuses: an outcome is worth more than the time. It stops
 // when the leases are gone (another worker may have the jobs by then) or the worker is.
 func (w *Worker) store(batch []result, trouble *reporter) (lost []string, err error) {
 	outcomes := make([]Outcome, len(batch))

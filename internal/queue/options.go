@@ -15,7 +15,7 @@ import (
 )
 
 // Handler does the work of one kind of job. It returns when ctx ends. Nil completes the job; Permanent errors make it dead;
-// others are tried again. An error's hearth.Error.RetryAfter is the least pause before the next try. A panic is an error.
+// others are attempted again. An error's hearth.Error.RetryAfter is the least pause before the next attempt. A panic is an error.
 type Handler func(ctx context.Context, task *Task) error
 
 // Kind registers a handler.
@@ -23,7 +23,7 @@ type Kind struct {
 	// Name is the jobs' Kind.
 	Name    string
 	Handler Handler
-	// MaxAttempts is how many tries a job of this kind has, 1 to 100; 0 keeps the number that the job was added with.
+	// MaxAttempts is how many attempts a job of this kind has, 1 to 100; 0 keeps the number that the job was added with.
 	MaxAttempts int
 	// Timeout ends a run; 0 is 10 min.
 	Timeout time.Duration
@@ -56,7 +56,7 @@ func (p Periodic) slot(now time.Time) time.Time {
 	return time.UnixMilli(n*every + p.Offset.Milliseconds()).UTC()
 }
 
-// Event tells an observer about a job's change by this worker.
+// Event reports a job's change by this worker to an observer.
 type Event struct {
 	// Job is the job in its new state: Running at the start of a run, then what became of it. Payload is left out.
 	Job Job

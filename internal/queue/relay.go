@@ -20,11 +20,11 @@ type Outbox interface {
 	DeleteOutbox(ctx context.Context, ids []string) error
 }
 
-// Forgetful is a queue that may lose jobs that it has taken, as Redis does when it is flushed or restarted empty. A relay
-// leaves what such a queue took in the outbox until the job has ended, and adds it again when it was lost.
+// Forgetful is a queue that may lose jobs that it has accepted, as Redis does when it is flushed or restarted empty. A relay
+// leaves what such a queue accepted in the outbox until the job has ended, and adds it again when it was lost.
 type Forgetful interface {
-	// Settled tells which jobs have ended (or were deleted on purpose) and which are not known any more.
-	Settled(ctx context.Context, ids []string) (ended, unknown []string, err error)
+	// Ended returns which jobs have ended (or were deleted on purpose) and which are not known any more.
+	Ended(ctx context.Context, ids []string) (ended, unknown []string, err error)
 }
 
 // maxKept bounds the jobs that stay in the outbox until they have ended; what is beyond it is deleted once it was taken.
@@ -52,10 +52,10 @@ type RelayOptions struct {
 type Relay struct {
 	o       RelayOptions
 	refused map[string]bool
-	// kept are the jobs of the outbox that a forgetful queue has; settled is when it was last asked about them.
+	// kept are the jobs of the outbox that a forgetful queue has; checked is when it was last asked about them.
 	forgetful Forgetful // nil: the queue forgets nothing
 	kept      map[string]bool
-	settled   time.Time
+	checked   time.Time
 	stopping  chan struct{}
 	stopOnce  sync.Once
 	loop      sync.WaitGroup
@@ -147,7 +147,7 @@ func (r *Relay) run() {
 
 // Move moves one batch and reports whether there may be more.
 func (r *Relay) Move(ctx context.Context) (more bool, err error) {
-	if err := r.settle(ctx); err != nil {
+	if err := r.deleteEnded(ctx); err != nil {
 		return false, err
 	}
 	limit := r.o.Batch + len(r.refused) + len(r.kept)
@@ -189,12 +189,12 @@ func (r *Relay) keep(moved []taken) (done []string) {
 	return done
 }
 
-// settle deletes kept jobs that have ended. Those that the queue has lost are moved again. It asks once a poll.
-func (r *Relay) settle(ctx context.Context) error {
-	if len(r.kept) == 0 || time.Since(r.settled) < r.o.Poll {
+// deleteEnded deletes kept jobs that have ended. Those that the queue has lost are moved again. It asks once a poll.
+func (r *Relay) deleteEnded(ctx context.Context) error {
+	if len(r.kept) == 0 || time.Since(r.checked) < r.o.Poll {
 		return nil
 	}
-	ended, unknown, err := r.forgetful.Settled(ctx, slices.Collect(maps.Keys(r.kept)))
+	ended, unknown, err := r.forgetful.Ended(ctx, slices.Collect(maps.Keys(r.kept)))
 	if err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func (r *Relay) settle(ctx context.Context) error {
 	for _, id := range slices.Concat(ended, unknown) {
 		delete(r.kept, id)
 	}
-	r.settled = time.Now()
+	r.checked = time.Now()
 	return nil
 }
 

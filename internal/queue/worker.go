@@ -25,7 +25,7 @@ type Worker struct {
 	loops    sync.WaitGroup
 	runs     sync.WaitGroup
 	finisher sync.WaitGroup
-	// base is the life of the worker's own calls to the backend; it ends when Stop returns up or is done.
+	// base is the life of the worker's own calls to the backend; it ends when Stop is done or stops waiting.
 	base    context.Context
 	endBase context.CancelFunc
 
@@ -33,7 +33,7 @@ type Worker struct {
 	started bool
 	running map[string]*Task
 	slots   map[Name]int
-	// noted is the last slot of each periodic job that the backend was told of.
+	// noted is the last slot of each periodic job that the backend has noted.
 	noted map[string]time.Time
 }
 

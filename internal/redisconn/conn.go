@@ -17,11 +17,11 @@ import (
 type Options struct {
 	// URL names the server; docs/reference/redis.md lists the forms.
 	URL string
-	// CallTimeout bounds a call of Try; 0 is 150 ms.
+	// CallTimeout bounds a call of Do; 0 is 150 ms.
 	CallTimeout time.Duration
 	// ConnectTimeout bounds Connect; 0 is 8 s.
 	ConnectTimeout time.Duration
-	// Logger is told, once each, when Redis goes away and when it is back; nil discards it.
+	// Logger records, once each, that Redis goes away and that it is back; nil discards it.
 	Logger *slog.Logger
 }
 
@@ -76,21 +76,21 @@ type Conn struct {
 	probing  sync.WaitGroup
 }
 
-// Client returns the library's client, for what Try does not fit: subscriptions. Its calls do not know of the breaker.
+// Client returns the library's client, for what Do does not fit: subscriptions. Its calls do not know of the breaker.
 func (c *Conn) Client() rueidis.Client { return c.client }
 
 // Database returns the number of the database.
 func (c *Conn) Database() int { return c.target.options.SelectDB }
 
-// Try runs fn with at most Options.CallTimeout, unless Redis is known to be away: then it fails at once. What fn returns
+// Do runs fn with at most Options.CallTimeout, unless Redis is known to be away: then it fails at once. What fn returns
 // decides what becomes of the breaker: an error of the connection, a timeout, or an answer by which Redis refuses to
 // serve opens it. Such errors come back as CodeUnavailable, an end of ctx as its error, others as they are.
-func (c *Conn) Try(ctx context.Context, fn func(context.Context, rueidis.Client) error) error {
-	return c.TryFor(ctx, c.options.CallTimeout, fn)
+func (c *Conn) Do(ctx context.Context, fn func(context.Context, rueidis.Client) error) error {
+	return c.DoFor(ctx, c.options.CallTimeout, fn)
 }
 
-// TryFor is Try with another timeout.
-func (c *Conn) TryFor(ctx context.Context, timeout time.Duration, fn func(context.Context, rueidis.Client) error) error {
+// DoFor is Do with another timeout.
+func (c *Conn) DoFor(ctx context.Context, timeout time.Duration, fn func(context.Context, rueidis.Client) error) error {
 	if c.away.Load() {
 		return c.unavailable(c.Fault())
 	}
@@ -150,7 +150,7 @@ var errClosed = errors.New("the connection to Redis is closed")
 
 // Ping asks Redis for a sign of life: the probe of its health.
 func (c *Conn) Ping(ctx context.Context) error {
-	return c.TryFor(ctx, time.Second, func(ctx context.Context, client rueidis.Client) error {
+	return c.DoFor(ctx, time.Second, func(ctx context.Context, client rueidis.Client) error {
 		return client.Do(ctx, client.B().Ping().Build()).Error()
 	})
 }
@@ -175,7 +175,7 @@ func (c *Conn) lost(fault error) {
 func (c *Conn) probe() {
 	c.mu.Lock()
 	pause := c.pause
-	// Whoever comes back only to go again is asked less and less often.
+	// A Redis that comes back only to go again is asked less and less often.
 	c.pause = min(2*c.pause, lastProbe)
 	c.mu.Unlock()
 	timer := time.NewTimer(pause)
@@ -199,7 +199,7 @@ func (c *Conn) probe() {
 	}
 }
 
-// look tells what is wrong with Redis. A replica answers a PING but takes no write.
+// look returns what is wrong with Redis. A replica answers a PING but accepts no write.
 func (c *Conn) look() error {
 	ctx, cancel := context.WithTimeout(context.Background(), silence)
 	defer cancel()

@@ -56,7 +56,7 @@ func parse(text string) (target, error) {
 	options.Dialer = net.Dialer{Timeout: dialTimeout, KeepAlive: askAfter}
 	options.ConnWriteTimeout = silence
 	options.DisableCache, options.DisableRetry = true, true
-	// One connection a server: a probe that gets through tells of all. Calls share it, in pipelines.
+	// One connection a server: a probe that gets through speaks for all. Calls share it, in pipelines.
 	options.PipelineMultiplex = -1
 	options.ReadBufferEachConn, options.WriteBufferEachConn = 64<<10, 64<<10
 	options.BlockingPoolSize = 16
@@ -101,7 +101,7 @@ func authorities(path string) (*x509.CertPool, error) {
 const oldest = "6.2"
 
 // Connect opens the connection and checks the server: its version, and that it takes writes. What is wrong for good fails
-// at once, what may pass (nobody listens, it still loads) after Options.ConnectTimeout; the error is a sentence that says
+// at once, what may pass (nothing listens, it still loads) after Options.ConnectTimeout; the error is a sentence that says
 // what to change.
 func Connect(ctx context.Context, options Options) (*Conn, error) {
 	options, err := options.validate()
@@ -120,7 +120,7 @@ func Connect(ctx context.Context, options Options) (*Conn, error) {
 		if fault == nil {
 			return c, nil
 		}
-		if err == nil || ctx.Err() == nil { // a try that was cut short tells less than the one before
+		if err == nil || ctx.Err() == nil { // an attempt that was cut short says less than the one before
 			err = fault
 		}
 		if lasting {
@@ -134,7 +134,7 @@ func Connect(ctx context.Context, options Options) (*Conn, error) {
 	}
 }
 
-// open tries once; lasting tells that trying again is no use.
+// open attempts it once; lasting means that another attempt is useless.
 func (c *Conn) open(ctx context.Context) (lasting bool, err error) {
 	client, err := rueidis.NewClient(c.target.options)
 	if err != nil {
@@ -164,7 +164,7 @@ func (c *Conn) open(ctx context.Context) (lasting bool, err error) {
 	return false, nil
 }
 
-// Facts returns what INFO tells of the server, by the names that it uses, such as "aof_enabled".
+// Facts returns what INFO says of the server, by the names that it uses, such as "aof_enabled".
 func (c *Conn) Facts(ctx context.Context) (map[string]string, error) {
 	facts, err := ask(ctx, c.client)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// advice is what to do about an answer of Redis that begins with a word. lasting tells that it does not pass by itself.
+// advice is what to do about an answer of Redis that begins with a word. lasting means that it does not pass by itself.
 type advice struct {
 	word, text string
 	lasting    bool
@@ -26,10 +26,10 @@ var faults = []advice{ // never written to
 	{"WRONGPASS", "refuses the user name or password of the Redis URL", true},
 	{"AUTH called without", "asks for no password: take it out of the Redis URL", true},
 	{"invalid password", "refuses the password of the Redis URL", true},
-	{"NOPERM", "does not permit its user what hearth needs: give it ~* &* +@all -@dangerous +info", true},
+	{"NOPERM", "does not permit its user what hearth needs: grant it ~* &* +@all -@dangerous +info", true},
 	{"DENIED", "takes no connection from this machine: it is in protected mode; set a password or bind", true},
 	{"READONLY", "is a replica and takes no writes: the Redis URL must name the primary, or Sentinel by ?master_set=NAME", true},
-	{"MOVED", "is a node of a cluster that sends elsewhere: name some of its nodes in the Redis URL, ?addr=HOST:PORT, by addresses that this machine reaches", true},
+	{"MOVED", "is a node of a cluster that redirects: name some of its nodes in the Redis URL, ?addr=HOST:PORT, by addresses that this machine reaches", true},
 	{"ASK", "is a node of a cluster that is being moved", false},
 	{"CROSSSLOT", "is a cluster that keeps one thing's keys apart", true},
 	{"CLUSTERDOWN", "is a cluster that has lost some of its slots: see CLUSTER INFO", false},
@@ -111,7 +111,7 @@ func (c *Conn) explain(err error) error {
 	case errors.As(err, &lookup):
 		return say(false, "is not known by that name: %v", lookup)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return say(false, "is not there: nobody listens at that address")
+		return say(false, "is not there: nothing listens at that address")
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
 		if c.target.options.TLSConfig != nil && c.client == nil {
 			return say(false, "does not answer to TLS: if it speaks none, the Redis URL must begin with redis://")

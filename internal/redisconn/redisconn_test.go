@@ -117,8 +117,8 @@ func TestAStartThatCannotBeSaysWhatToChange(t *testing.T) {
 		"a replica":             {replica.URL(), "must name the primary"},
 		"no such database":      {"redis://" + open.Addr() + "/99", "has no database of the Redis URL's number"},
 		"TLS to a plain server": {"rediss://" + open.Addr(), "must begin with redis://"},
-		"nobody listens":        {gone.URL(), "nobody listens at that address"},
-		"nobody answers":        {hung.URL(), "does not answer"},
+		"nothing listens":       {gone.URL(), "nothing listens at that address"},
+		"no answer":             {hung.URL(), "does not answer"},
 		"no such host":          {"redis://nowhere.invalid:6379", "is not known by that name"},
 		"an old server":         {"redis://" + fake(t, map[string]string{"HELLO": hello, "CLUSTER": noCluster, "INFO": info("5.0.7")}), "is version 5.0.7: 6.2 or newer is needed"},
 		"a stray cluster node": {"redis://" + fake(t, map[string]string{
@@ -184,12 +184,12 @@ func TestAServerThatBecomesAReplicaIsAwayUntilItTakesWritesAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	if err := c.Try(t.Context(), set); err != nil {
+	if err := c.Do(t.Context(), set); err != nil {
 		t.Fatal(err)
 	}
 	host, port, _ := net.SplitHostPort(other.Addr())
 	server.Do("REPLICAOF", host, port)
-	err = c.Try(t.Context(), set)
+	err = c.Do(t.Context(), set)
 	if hearth.ErrorCode(err) != hearth.CodeUnavailable || !c.Away() {
 		t.Fatalf("a replica: %v", err)
 	}
@@ -202,7 +202,7 @@ func TestAServerThatBecomesAReplicaIsAwayUntilItTakesWritesAgain(t *testing.T) {
 	if err := c.Await(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Try(t.Context(), set); err != nil {
+	if err := c.Do(t.Context(), set); err != nil {
 		t.Error(err)
 	}
 }
@@ -214,7 +214,7 @@ func TestAnErrorOfTheQuestionOpensNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	err = c.Try(t.Context(), func(ctx context.Context, client rueidis.Client) error {
+	err = c.Do(t.Context(), func(ctx context.Context, client rueidis.Client) error {
 		return client.Do(ctx, client.B().Arbitrary("NOSUCHCOMMAND").Build()).Error()
 	})
 	if err == nil || c.Away() {
@@ -222,12 +222,12 @@ func TestAnErrorOfTheQuestionOpensNothing(t *testing.T) {
 	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := c.Try(gone, set); !errors.Is(err, context.Canceled) || c.Away() {
+	if err := c.Do(gone, set); !errors.Is(err, context.Canceled) || c.Away() {
 		t.Errorf("a caller who gave up: %v, away %v", err, c.Away())
 	}
 	c.Close()
 	c.Close()
-	if err := c.Try(t.Context(), set); hearth.ErrorCode(err) != hearth.CodeUnavailable {
+	if err := c.Do(t.Context(), set); hearth.ErrorCode(err) != hearth.CodeUnavailable {
 		t.Errorf("after Close: %v", err)
 	}
 }

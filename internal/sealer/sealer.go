@@ -141,7 +141,7 @@ func (r *Ring) load() error {
 	return nil
 }
 
-// decrypt tries each key of the configuration.
+// decrypt attempts each key of the configuration.
 func (r *Ring) decrypt(data []byte) (handle *keyset.Handle, err error) {
 	for _, master := range r.masters {
 		handle, err = keyset.ReadWithAssociatedData(keyset.NewJSONReader(bytes.NewReader(data)), master, []byte(purpose))

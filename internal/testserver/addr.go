@@ -9,17 +9,17 @@ import (
 	"testing"
 )
 
-// The ports of tests: below those that systems give to whoever names none, clients included. One of those may be somebody
-// else's before it is used, or while its server is restarted.
+// The ports of tests: below those that systems assign, to clients too. One of those may be another process
+// before it is used, or while its server is restarted.
 const (
 	firstPort = 10_000
 	ports     = 10_000
 )
 
-// given counts the ports that this process returned out. Tests of several packages run at once: each begins elsewhere.
+// given counts the ports that this process returned. Tests of several packages run at once: each begins at another port.
 var given atomic.Int64
 
-// FreeAddr returns a loopback address ("127.0.0.1:port") that nobody listens on, and returns it only once.
+// FreeAddr returns a loopback address ("127.0.0.1:port") that is free, and returns it only once.
 func FreeAddr(tb testing.TB) string {
 	tb.Helper()
 	for range ports {

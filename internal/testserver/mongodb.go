@@ -61,7 +61,7 @@ func findMongoDB() (uri string, err error) {
 	return mongodbScript("url")
 }
 
-// useMongoDB tells scripts/mongodb.sh that the server is in use for as long as this process lives: a shared lock that the
+// useMongoDB marks the server as in use for scripts/mongodb.sh for as long as this process lives: a shared lock that the
 // kernel returns, however the process ends.
 func useMongoDB() error {
 	path, err := mongodbScript("lockfile")

@@ -60,7 +60,7 @@ func (p *Template) MongoDB(tb testing.TB) (uri string, giveBack func()) {
 	return d.uri, giveBack
 }
 
-// take returns a database that nobody has, making one if there is none.
+// take returns a free database, making one if there is none.
 func (p *Template) take(ctx context.Context) (*made, error) {
 	server, err := mongodb()
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package throughput counts what a process takes in by scope, and reports how much it was a second of late.
+// Package throughput counts what a process accepts by scope, and returns the recent rate.
 package throughput
 
 import (

@@ -79,7 +79,7 @@ func testRead(t *testing.T, setup Setup) {
 		wantContent(t, s, "file", bytes.Repeat([]byte("b"), size))
 	})
 
-	t.Run("readers beside writers see whole files", func(t *testing.T) {
+	t.Run("readers next to writers see whole files", func(t *testing.T) {
 		s := setup(t)()
 		version := func(c byte) []byte { return bytes.Repeat([]byte{c}, 50_000) }
 		put(t, s, "file", version('a'))

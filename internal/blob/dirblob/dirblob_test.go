@@ -81,7 +81,7 @@ func TestOpeningSweepsWhatDeadWritersLeftAndNothingElse(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	living := begin(t, s, "living")
-	// What a killed process leaves: a file that nobody holds.
+	// What a killed process leaves: a file that no process holds.
 	if err := os.WriteFile(filepath.Join(dir, ".tmp", "DEAD"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func (s *Store) List(ctx context.Context, o blob.ListOptions) (blob.Page, error)
 
 var errEnough = errors.New("the page is full")
 
-// walk collects the files of one page, and one more, which tells that there is a next page.
+// walk collects the files of one page, and one more, which shows that there is a next page.
 type walk struct {
 	s     *Store
 	ctx   context.Context //nolint:containedctx // lives as long as one call

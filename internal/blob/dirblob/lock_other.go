@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// lock reports whether nobody wrote to the file for a day: there are no locks here that a process's end returns.
+// lock reports whether the file was not written to for a day: this system has no locks that end with their process.
 func lock(f *os.File) (bool, error) {
 	info, err := f.Stat()
 	return err == nil && time.Since(info.ModTime()) > 24*time.Hour, err

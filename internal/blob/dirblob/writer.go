@@ -78,7 +78,7 @@ func (w *writer) alive() error {
 	return w.ctx.Err()
 }
 
-// Commit implements blob.Writer: the content reaches the disk before its name does, and the name before it is told.
+// Commit implements blob.Writer: the content reaches the disk before its name does, and the name before Commit returns.
 func (w *writer) Commit() (blob.Info, error) {
 	if err := w.alive(); err != nil {
 		return blob.Info{}, errors.Join(err, w.Abort())

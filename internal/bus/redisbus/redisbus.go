@@ -100,7 +100,7 @@ func (b *Bus) publish(ctx context.Context, topic, data string) (receivers int, e
 	if err := bus.Check(topic, data); err != nil {
 		return 0, err
 	}
-	err = b.conn.Try(ctx, func(ctx context.Context, client rueidis.Client) error {
+	err = b.conn.Do(ctx, func(ctx context.Context, client rueidis.Client) error {
 		n, err := client.Do(ctx, client.B().Publish().Channel(b.Channel(topic)).Message(b.id+data).Build()).AsInt64()
 		receivers = int(n)
 		return err

@@ -38,18 +38,18 @@ func Cache(t *testing.T, open func(t *testing.T) CacheSetup) {
 	}{
 		{"keeps what was loaded", keeps},
 		{"loads once for all who ask at the same time", loadsOnce},
-		{"gives an error to all who wait and keeps none", keepsNoError},
+		{"returns an error to all who wait and keeps none", keepsNoError},
 		{"turns a panic into an error", survivesPanic},
 		{"goes on with a load whose first asker gave up", leaderGivesUp},
-		{"cancels a load that nobody waits for", nobodyWaits},
+		{"cancels a load without waiters", noWaiters},
 		{"passes the asker's context values to the load", passesValues},
 		{"ends values by tag, key and beginning of the key", invalidates},
 		{"ends values by time", expires},
 		{"keeps nothing without a TTL", keepsNothing},
 		{"never keeps a load that an invalidation overtook", overtaken},
-		{"never gives a value older than the last invalidation", neverStale},
+		{"never returns a value older than the last invalidation", neverStale},
 		{"stays within its bytes", bounded},
-		{"gives a value that is too large to keep", tooLarge},
+		{"returns a value that is too large to keep", tooLarge},
 		{"counts hits, misses and loads", counts},
 		{"follows an invalidation of another instance", followsPeer},
 	} {
@@ -195,7 +195,7 @@ func leaderGivesUp(t *testing.T, s CacheSetup) {
 	}
 }
 
-func nobodyWaits(t *testing.T, s CacheSetup) {
+func noWaiters(t *testing.T, s CacheSetup) {
 	begun, ended := make(chan struct{}), make(chan struct{})
 	ctx, giveUp := context.WithCancel(t.Context())
 	asker := make(chan error, 1)
@@ -299,7 +299,7 @@ func overtaken(t *testing.T, s CacheSetup) {
 	}()
 	<-begun
 	s.Cache.Invalidate(t.Context(), "tag")
-	// The old load is still under way: whoever asks now must not wait for it.
+	// The old load is still under way: a caller that asks now must not wait for it.
 	expect(t, s.Cache, "k", options, "new")
 	close(release)
 	if got := <-early; got != "old" {

@@ -11,7 +11,7 @@ import (
 	"hearth/internal/kv"
 )
 
-// LeasesSetup is leases that nobody holds and what the suite needs around them.
+// LeasesSetup is free leases and what the suite needs around them.
 type LeasesSetup struct {
 	Leases kv.Leases
 	// Advance lets so much time pass for the leases.
@@ -24,8 +24,8 @@ func Leases(t *testing.T, open func(t *testing.T) LeasesSetup) {
 		name string
 		run  func(*testing.T, LeasesSetup)
 	}{
-		{"gives a name to one of many", oneHolder},
-		{"gives a name again when it ran out, with a higher token", ranOut},
+		{"grants a name to one of many", oneHolder},
+		{"grants a name again when it ran out, with a higher token", ranOut},
 		{"renews", renews},
 		{"does not renew what was lost", lost},
 		{"releases only its own", releases},

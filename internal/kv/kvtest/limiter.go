@@ -35,7 +35,7 @@ func Limiter(t *testing.T, open func(t *testing.T) LimiterSetup) {
 		{"allows the limit and refuses the next", refusesTheNext},
 		{"regains units evenly", regains},
 		{"takes all units or none", takesAll},
-		{"tells without taking", peeks},
+		{"reports without taking", peeks},
 		{"counts keys and classes apart", countsApart},
 		{"allows everything in a class without a limit", noLimit},
 		{"is exact among many at once", exact},

@@ -40,7 +40,7 @@ func (o CacheOptions) validate() (CacheOptions, error) {
 	return o, nil
 }
 
-// entryOverhead is about what an entry costs beside its key, value and watches, in bytes; watchCost is one watch.
+// entryOverhead is about what an entry costs without its key, value and watches, in bytes; watchCost is one watch.
 const (
 	entryOverhead = 256
 	watchCost     = 96
@@ -239,7 +239,7 @@ func weight(key string, value []byte, watches int) uint64 {
 	return uint64(len(key) + cap(value) + entryOverhead + watches*watchCost)
 }
 
-// ticks returns nanoseconds of a clock. Without one they are of the process's own clock, which nobody can set.
+// ticks returns nanoseconds of a clock. Without one they are of the process's own clock, which cannot be set.
 func ticks(clock hearth.Clock) func() int64 {
 	if clock != nil {
 		return func() int64 { return clock().UnixNano() }

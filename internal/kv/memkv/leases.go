@@ -29,7 +29,7 @@ type holding struct {
 	expires int64 // by Leases.now
 }
 
-// NewLeases makes leases that nobody holds. A nil clock is the system's, which a change of the wall clock does not move.
+// NewLeases returns free leases. A nil clock is the system's, which a change of the wall clock does not move.
 func NewLeases(clock hearth.Clock) *Leases {
 	l := &Leases{now: ticks(clock), held: map[string]holding{}}
 	// Tokens go on from the time of the start, so that they grow over restarts.

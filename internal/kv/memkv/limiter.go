@@ -22,7 +22,7 @@ type LimiterOptions struct {
 	Lasting []string
 	// Clock is the limiter's time; nil is the system's, which a change of the wall clock does not move.
 	Clock hearth.Clock
-	// Logger is told when the journal cannot be written: the limits hold on in memory. Nil discards it.
+	// Logger records that the journal cannot be written: the limits hold on in memory. Nil discards it.
 	Logger *slog.Logger
 }
 
@@ -54,7 +54,7 @@ const (
 
 // Limiter is a kv.Limiter in the process's memory. It is exact: a key's units are taken under one lock.
 //
-// It does its own arithmetic (kv.Rate.Take) because the library at hand, throttled, returns up with an error when ten
+// It does its own arithmetic (kv.Rate.Take) because the library at hand, throttled, fails when ten
 // compare-and-swaps in a row meet a competitor, forgets busy keys as readily as idle ones, follows the wall clock when it
 // jumps, and cannot be restored after a restart.
 type Limiter struct {
@@ -95,7 +95,7 @@ func NewLimiter(options LimiterOptions) (*Limiter, error) {
 
 // Remember restores the keys of the lasting classes from the file at path, if it is there, and keeps them in it from now
 // on, so that their limits hold over restarts and crashes. The file holds no key in plain text and is one limiter's alone.
-// One that cannot be read is begun anew, and the logger told. Remember comes before the first Allow.
+// One that cannot be read is begun anew, which the logger records. Remember comes before the first Allow.
 func (l *Limiter) Remember(path string) (err error) {
 	l.journal, err = openJournal(path, l)
 	return err
@@ -170,7 +170,7 @@ func (l *Limiter) makeRoom(s *limiterShard, now int64) {
 	if len(s.full) < limit {
 		return
 	}
-	// Every key is in use. Of a few, the one that is the first to be at rest goes: it gains the least, so that nobody
+	// Every key is in use. Of a few, the one that is the first to be at rest goes: it gains the least, so that no one
 	// washes out a limit that was hit by asking under many names.
 	var victim limitKey
 	var least int64

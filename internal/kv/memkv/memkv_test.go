@@ -16,7 +16,7 @@ import (
 	"hearth/internal/kv/memkv"
 )
 
-// testClock starts at the present and moves only when it is told to.
+// testClock starts at the present and moves only when it is set.
 func testClock() (hearth.Clock, func(time.Duration)) {
 	now := new(atomic.Int64)
 	now.Store(time.Now().UnixNano())

@@ -40,13 +40,13 @@ type CacheOptions struct {
 const (
 	// everything is a tag of all values of the near cache. No name of a caller begins with a NUL.
 	everything = "\x00everything"
-	// alone is how long a value is used that other instances cannot tell us to drop.
+	// alone is how long a value is used that other instances cannot invalidate.
 	alone = 500 * time.Millisecond
 	// maxValue bounds a shared value, in bytes; a larger one stays in the process.
 	maxValue = 256 << 10
 	// maxFills bounds the values on their way into Redis.
 	maxFills = 64
-	// maxOwed bounds the names that Redis could not be told of; beyond it everything is invalidated.
+	// maxOwed bounds the names that could not be invalidated in Redis; beyond it everything is invalidated.
 	maxOwed = 1000
 	// maxMarks bounds the invalidated names that Redis remembers.
 	maxMarks = 100_000
@@ -158,7 +158,7 @@ func (c *Cache) far(ctx context.Context, q question) (value []byte, ttl time.Dur
 	}
 	c.misses.Add(1)
 	f := fill{key: q.key, lock: seen.lock}
-	// Also when the load panics: nobody should wait for it any longer.
+	// Also when the load panics: no caller should wait for it any longer.
 	defer func() { c.offer(f) }()
 	value, err = c.load(ctx, q.load)
 	if err == nil && len(value) <= maxValue {
@@ -198,22 +198,22 @@ func (c *Cache) Invalidate(ctx context.Context, names ...string) {
 		return
 	}
 	c.near.Invalidate(ctx, names...)
-	if err := c.tell(context.WithoutCancel(ctx), names); err != nil {
+	if err := c.publish(context.WithoutCancel(ctx), names); err != nil {
 		c.owe(names)
 	}
 	// A load that began in between may have found the old value in Redis.
 	c.near.Invalidate(ctx, names...)
 }
 
-// tell marks the names in Redis and publishes them.
-func (c *Cache) tell(ctx context.Context, names []string) error {
+// publish marks the names in Redis and publishes them.
+func (c *Cache) publish(ctx context.Context, names []string) error {
 	args := append([]string{newEpoch(), strconv.Itoa(maxMarks), c.bus.Channel(topic), c.bus.ID() + message(names)}, names...)
-	return c.conn.Try(ctx, func(ctx context.Context, client rueidis.Client) error {
+	return c.conn.Do(ctx, func(ctx context.Context, client rueidis.Client) error {
 		return markNames.Run(ctx, client, nameKeys(), args).Error()
 	})
 }
 
-// owe remembers what Redis could not be told. Until it was, this instance uses Redis for nothing.
+// owe remembers what could not be invalidated in Redis. Until it was, this instance uses Redis for nothing.
 func (c *Cache) owe(names []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -231,7 +231,7 @@ func (c *Cache) owe(names []string) {
 	}
 }
 
-// pay tells Redis what is owed.
+// pay invalidates in Redis what is owed.
 func (c *Cache) pay(ctx context.Context) error {
 	c.mu.Lock()
 	all, owed := c.owedAll, c.owed
@@ -241,11 +241,11 @@ func (c *Cache) pay(ctx context.Context) error {
 	var err error
 	switch {
 	case all:
-		err = c.conn.Try(ctx, func(ctx context.Context, client rueidis.Client) error {
+		err = c.conn.Do(ctx, func(ctx context.Context, client rueidis.Client) error {
 			return beginEpoch.Run(ctx, client, nameKeys(), []string{newEpoch(), "always", c.bus.Channel(topic), c.bus.ID() + message(nil)}).Error()
 		})
 	case len(names) > 0:
-		err = c.tell(ctx, names)
+		err = c.publish(ctx, names)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

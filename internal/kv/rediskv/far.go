@@ -93,7 +93,7 @@ func (c *Cache) look(ctx context.Context, q question, lock bool) (seen sight, er
 	if lock {
 		skip = "1"
 	}
-	err = c.conn.Try(ctx, func(ctx context.Context, client rueidis.Client) error {
+	err = c.conn.Do(ctx, func(ctx context.Context, client rueidis.Client) error {
 		results := redisconn.Run(ctx, client,
 			redisconn.Call{Script: readOrLock, Keys: []string{q.key, lockKey(q.key)}, Args: []string{token, milliseconds(loadLock), skip}},
 			redisconn.Call{Script: readNames, Keys: nameKeys(), Args: append([]string{newEpoch()}, q.names...)})
@@ -156,7 +156,7 @@ func (s *sight) judge(found rueidis.RedisMessage, high int64) error {
 	return nil
 }
 
-// firstError returns the first error of results as it is, which Try must see.
+// firstError returns the first error of results as it is, which Do must see.
 func firstError(results []rueidis.RedisResult) error {
 	for _, result := range results {
 		if err := result.Error(); err != nil {
@@ -198,8 +198,8 @@ func (c *Cache) fillOn(ctx context.Context) {
 			if f.value == nil || left <= 0 {
 				f.value, left = nil, 0
 			}
-			// A failure leaves nothing wrong behind, and the breaker tells of it.
-			_ = c.conn.Try(ctx, func(ctx context.Context, client rueidis.Client) error {
+			// A failure leaves nothing wrong behind, and the breaker reports it.
+			_ = c.conn.Do(ctx, func(ctx context.Context, client rueidis.Client) error {
 				return fillAndUnlock.Run(ctx, client, []string{f.key, lockKey(f.key)},
 					[]string{f.lock, rueidis.BinaryString(f.value), strconv.FormatInt(left, 10)}).Error()
 			})

@@ -143,14 +143,14 @@ func storm(t *testing.T, cache *rediskv.Cache, limited *rediskv.Limiter) []time.
 	return took
 }
 
-func TestAValueIsKeptShortlyWhileNobodyTellsOfChanges(t *testing.T) {
+func TestAValueIsKeptShortlyWhileNoInstancePublishesChanges(t *testing.T) {
 	t.Parallel()
 	server := testserver.StartRedis(t)
 	cache := instance(t, connect(t, server.URL(), 0))
 	get(t, cache, "old")
 	server.Stop()
 	stopped := time.Now()
-	// Another instance changed the value, which cannot be told: it shows nonetheless.
+	// Another instance changed the value and cannot say so: it shows nonetheless.
 	eventually(t, "the change shows", func() bool { return get(t, cache, "new") == "new" })
 	if took := time.Since(stopped); took > 2*time.Second {
 		t.Errorf("it took %s", took)

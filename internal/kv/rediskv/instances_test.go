@@ -137,7 +137,7 @@ func TestValuesOfARedisThatForgotInvalidationsAreNotUsed(t *testing.T) {
 	a, b := instance(t, connect(t, server.URL(), 0)), instance(t, connect(t, server.URL(), 0))
 	share(t, a, b, "old")
 	server.Stop()
-	// Redis is away: the invalidation cannot be told, and yet nobody may give the old value once it is back.
+	// Redis is away: the invalidation cannot be published, and yet no instance may return the old value once it is back.
 	eventually(t, "the instances notice", func() bool { return !a.Hearing() && !b.Hearing() })
 	a.Invalidate(t.Context(), "org:7")
 	if got := get(t, a, "new"); got != "new" {

@@ -16,7 +16,7 @@ import (
 // LeasesOptions are what Leases work with. Conn is required.
 type LeasesOptions struct {
 	Conn *redisconn.Conn
-	// Clock tells the time that Lease.ExpiresAt is given in; nil is the system's. How long a lease lasts is counted by Redis.
+	// Clock is the time that Lease.ExpiresAt is given in; nil is the system's. How long a lease lasts is counted by Redis.
 	Clock hearth.Clock
 }
 
@@ -82,7 +82,7 @@ func (l *Leases) Release(ctx context.Context, lease kv.Lease) error {
 }
 
 func (l *Leases) run(ctx context.Context, script *redisconn.Script, keys []string, args ...string) (answer int64, err error) {
-	err = l.options.Conn.Try(ctx, func(ctx context.Context, client rueidis.Client) error {
+	err = l.options.Conn.Do(ctx, func(ctx context.Context, client rueidis.Client) error {
 		var err error
 		answer, err = script.Run(ctx, client, keys, args).AsInt64()
 		return err

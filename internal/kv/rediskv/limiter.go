@@ -86,7 +86,7 @@ func (l *Limiter) AllowAll(ctx context.Context, asks ...Ask) ([]kv.Decision, err
 	if len(asked) == 0 {
 		return decisions, nil
 	}
-	err := l.options.Conn.Try(ctx, func(ctx context.Context, client rueidis.Client) error {
+	err := l.options.Conn.Do(ctx, func(ctx context.Context, client rueidis.Client) error {
 		for k, result := range redisconn.Run(ctx, client, calls...) {
 			d, err := readDecision(result)
 			if err != nil {

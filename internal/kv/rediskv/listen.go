@@ -56,7 +56,7 @@ func (c *Cache) payOn(ctx context.Context) {
 
 // resume makes the shared layer usable after a time without the others.
 func (c *Cache) resume(ctx context.Context) error {
-	err := c.conn.Try(ctx, func(ctx context.Context, client rueidis.Client) error {
+	err := c.conn.Do(ctx, func(ctx context.Context, client rueidis.Client) error {
 		return beginEpoch.Run(ctx, client, nameKeys(), []string{newEpoch(), "", c.bus.Channel(topic), c.bus.ID() + message(nil)}).Error()
 	})
 	if err == nil {

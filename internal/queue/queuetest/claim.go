@@ -37,7 +37,7 @@ func testClaim(t *testing.T, setup Setup) {
 		}
 	})
 
-	t.Run("a job is not claimed before its time, and the next time is told", func(t *testing.T) {
+	t.Run("a job is not claimed before its time, and the next time is returned", func(t *testing.T) {
 		b := start(t, setup)
 		at := b.clock.Now().Add(time.Hour)
 		b.add(t, b.job(func(j *queue.Job) { j.ScheduledAt = at }), b.job(func(j *queue.Job) { j.ScheduledAt = at.Add(time.Hour) }))
@@ -102,7 +102,7 @@ func testClaim(t *testing.T, setup Setup) {
 		}
 	})
 
-	t.Run("a running job is nobody else's", func(t *testing.T) {
+	t.Run("a running job belongs to no other worker", func(t *testing.T) {
 		b := start(t, setup)
 		b.add(t, b.job())
 		b.claimOne(t, "one")

@@ -102,7 +102,7 @@ func testWatch(t *testing.T, setup Setup) {
 		defer stop()
 		in := b.job()
 		b.add(t, in)
-		await(t, ch, "adding elsewhere")
+		await(t, ch, "adding in another process")
 	})
 
 	t.Run("stopping twice is harmless", func(t *testing.T) {

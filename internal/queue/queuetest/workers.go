@@ -159,7 +159,7 @@ func testWorkers(t *testing.T, setup Setup) {
 			run(t, open(), func(context.Context, *queue.Task) error { return nil },
 				func(o *queue.WorkerOptions) {
 					o.Clock, o.Poll = clock.Now, 10*time.Millisecond
-					// Told once its end is stored: the clock's jumps would end the lease of a job that runs.
+					// Reported once its end is stored: the clock's jumps would end the lease of a job that runs.
 					o.Observe = func(e queue.Event) {
 						if e.Job.State == queue.Completed {
 							ran <- e.Job.CreatedAt

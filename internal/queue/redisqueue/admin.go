@@ -203,9 +203,9 @@ func (q *Queue) step(ctx context.Context, id string, script *redisconn.Script, c
 	return err
 }
 
-// Settled implements queue.Forgetful.
-func (q *Queue) Settled(ctx context.Context, ids []string) (ended, unknown []string, err error) {
-	err = q.run(ctx, settled, ids, func(result rueidis.RedisResult) error {
+// Ended implements queue.Forgetful.
+func (q *Queue) Ended(ctx context.Context, ids []string) (ended, unknown []string, err error) {
+	err = q.run(ctx, endedScript, ids, func(result rueidis.RedisResult) error {
 		answers, err := result.AsIntSlice()
 		if err != nil {
 			return err

@@ -82,7 +82,7 @@ func (q *Queue) Ping(ctx context.Context) error {
 	})
 }
 
-// try asks Redis, unless the queue is closed. A step that was begun is not interrupted by its caller: whether it happened
+// attempt calls Redis, unless the queue is closed. A step that was begun is not interrupted by its caller: whether it happened
 // would stay unknown.
 func (q *Queue) try(ctx context.Context, fn func(context.Context, rueidis.Client) error) error {
 	if err := ctx.Err(); err != nil {
@@ -94,7 +94,7 @@ func (q *Queue) try(ctx context.Context, fn func(context.Context, rueidis.Client
 	if closed {
 		return unavailable(errors.New("the queue is closed"))
 	}
-	err := q.conn.TryFor(context.WithoutCancel(ctx), q.timeout, fn)
+	err := q.conn.DoFor(context.WithoutCancel(ctx), q.timeout, fn)
 	if hearth.ErrorCode(err) == hearth.CodeUnavailable {
 		return unavailable(err)
 	}
@@ -119,7 +119,7 @@ func (q *Queue) Watch() (<-chan struct{}, func()) {
 	if !q.closed && q.listening == nil {
 		q.listening = q.bus.Listen(bus.Listener{
 			Topics: []string{topic}, Heard: func(bus.Message) { q.watchers.Signal() },
-			// Something may have come while nobody heard.
+			// Something may have come while the queue did not listen.
 			Up: func(context.Context) error { q.watchers.Signal(); return nil },
 		})
 	}

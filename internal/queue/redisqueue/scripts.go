@@ -14,7 +14,7 @@ import (
 //	{jobs}:running           a sorted set of the IDs that run, by the end of their lease: rescues
 //	{jobs}:cancelling        a set of the IDs that run and shall end
 //	{jobs}:ended:STATE       a sorted set of the IDs that have ended, by when: purges
-//	{jobs}:gone              a sorted set of the IDs that were deleted by somebody, by when, for a week
+//	{jobs}:gone              a sorted set of the IDs that were deleted by a user, by when, for a week
 //	{jobs}:unique            a hash: the ID that holds each unique key
 //	{jobs}:slots             a hash: the last slot of each periodic job
 //
@@ -36,7 +36,7 @@ var (
 	endRuns     = redisconn.Load(scripts, "prelude", "end_runs")
 	rescue      = redisconn.Load(scripts, "prelude", "rescue")
 	purge       = redisconn.Load(scripts, "prelude", "purge")
-	settled     = redisconn.Load(scripts, "prelude", "settled")
+	endedScript = redisconn.Load(scripts, "prelude", "settled")
 	cancel      = redisconn.Load(scripts, "prelude", "cancel")
 	retry       = redisconn.Load(scripts, "prelude", "retry")
 	remove      = redisconn.Load(scripts, "prelude", "remove")

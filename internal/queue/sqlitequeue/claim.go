@@ -43,7 +43,7 @@ func (q *Queue) Claim(ctx context.Context, c queue.Claim) ([]queue.Job, time.Tim
 			case err == nil:
 				jobs = append(jobs, j)
 			case hearth.ErrorCode(err) == hearth.CodeNotFound:
-				// Somebody else has it; there may be others instead.
+				// Another worker has it; there may be others instead.
 				next = now
 			default:
 				return err

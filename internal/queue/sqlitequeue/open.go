@@ -76,7 +76,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	// SQLite returns the files beside it the same mode.
+	// SQLite creates the files next to it with the same mode.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("the queue's file cannot be opened: %w", translatePath(err))

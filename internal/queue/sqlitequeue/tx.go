@@ -11,19 +11,19 @@ import (
 type durability string
 
 const (
-	// full: the commit is on the disk. For what is acknowledged: adding jobs, their outcomes, steps by people.
+	// full: the commit is on the disk. For what is acknowledged: adding jobs, their outcomes, actions of users.
 	full durability = "FULL"
 	// light: a power cut may undo the commit, and leaves what was before. For leases: no holder survives a power cut, and
 	// the next full commit carries them to the disk anyway.
 	light durability = "NORMAL"
 )
 
-// writer is the one connection that writes. Transactions wait in line here, not for SQLite's lock.
+// writer is the one connection that writes. Transactions wait for their turn here, not for SQLite's lock.
 type writer struct {
 	db   *sql.DB
 	conn *sql.Conn
-	// line holds a token while nobody writes; who takes it has the fields below.
-	line  chan struct{}
+	// free holds a token while no transaction runs; the receiver of the token has the fields below.
+	free  chan struct{}
 	mode  durability
 	stmts map[string]*sql.Stmt
 }
@@ -33,14 +33,14 @@ func newWriter(ctx context.Context, db *sql.DB) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{db: db, conn: conn, line: make(chan struct{}, 1), stmts: map[string]*sql.Stmt{}}
-	w.line <- struct{}{}
+	w := &writer{db: db, conn: conn, free: make(chan struct{}, 1), stmts: map[string]*sql.Stmt{}}
+	w.free <- struct{}{}
 	return w, nil
 }
 
-// close waits for the transaction under way, and ends the connection; the line stays closed.
+// close waits for the transaction under way, and ends the connection; no transaction runs afterwards.
 func (w *writer) close() error {
-	<-w.line
+	<-w.free
 	errs := make([]error, 0, len(w.stmts)+2)
 	for _, s := range w.stmts {
 		errs = append(errs, s.Close())
@@ -103,13 +103,13 @@ func (q *Queue) update(ctx context.Context, d durability, fn func(t tx) error) e
 	default:
 	}
 	select {
-	case <-w.line:
+	case <-w.free:
 	case <-q.closing:
 		return unavailable(errClosed)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer func() { w.line <- struct{}{} }()
+	defer func() { w.free <- struct{}{} }()
 	return q.translate(w.do(context.WithoutCancel(ctx), d, fn))
 }
 

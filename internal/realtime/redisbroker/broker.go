@@ -240,7 +240,7 @@ func (b *Broker) ask(script *redisconn.Script, part int, args []string, read fun
 			gen = b.generation()
 		}
 		lost := false
-		err := b.conn.TryFor(context.Background(), b.options.Timeout, func(ctx context.Context, client rueidis.Client) error {
+		err := b.conn.DoFor(context.Background(), b.options.Timeout, func(ctx context.Context, client rueidis.Client) error {
 			result := script.Run(ctx, client, []string{partKey(part)}, append([]string{gen}, args...))
 			if word, err := result.ToString(); err == nil && word == "lost" {
 				lost = true

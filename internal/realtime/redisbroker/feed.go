@@ -142,7 +142,7 @@ func (b *Broker) adopt(ctx context.Context, expired string) error {
 
 // present returns the generation of all, and whether it begins with this call.
 func (b *Broker) present(ctx context.Context, expired string) (gen string, begun bool, err error) {
-	err = b.conn.TryFor(ctx, b.options.Timeout, func(ctx context.Context, client rueidis.Client) error {
+	err = b.conn.DoFor(ctx, b.options.Timeout, func(ctx context.Context, client rueidis.Client) error {
 		answer, err := generation.Run(ctx, client, []string{rootKey}, []string{expired}).ToArray()
 		if err != nil || len(answer) != 2 {
 			return fmt.Errorf("redisbroker: a generation is read wrongly: %w", err)
@@ -219,7 +219,7 @@ func (b *Broker) announce(ctx context.Context, a announcement) error {
 		}
 	}
 	lost := false
-	err := b.conn.TryFor(ctx, b.options.Timeout, func(ctx context.Context, client rueidis.Client) error {
+	err := b.conn.DoFor(ctx, b.options.Timeout, func(ctx context.Context, client rueidis.Client) error {
 		for _, result := range redisconn.Run(ctx, client, calls...) {
 			word, err := result.ToString()
 			if err != nil {

@@ -62,7 +62,7 @@ func (p *Presence) RemovePresence(channel, clientID, _ string) error {
 
 // attempt runs a script that may as well not be run while Redis is away.
 func (p *Presence) attempt(script *redisconn.Script, channel string, args ...string) error {
-	err := p.conn.Try(context.Background(), func(ctx context.Context, client rueidis.Client) error {
+	err := p.conn.Do(context.Background(), func(ctx context.Context, client rueidis.Client) error {
 		return script.Run(ctx, client, presenceKeys(channel), args).Error()
 	})
 	if hearth.ErrorCode(err) == hearth.CodeUnavailable {
@@ -75,7 +75,7 @@ func (p *Presence) attempt(script *redisconn.Script, channel string, args ...str
 func (p *Presence) Presence(channel string) (present map[string]*centrifuge.ClientInfo, err error) {
 	now := strconv.FormatInt(p.clock.Now().UnixMilli(), 10)
 	present = map[string]*centrifuge.ClientInfo{}
-	err = p.conn.Try(context.Background(), func(ctx context.Context, client rueidis.Client) error {
+	err = p.conn.Do(context.Background(), func(ctx context.Context, client rueidis.Client) error {
 		found, err := shown.Run(ctx, client, presenceKeys(channel), []string{now}).AsStrMap()
 		if err != nil {
 			return err

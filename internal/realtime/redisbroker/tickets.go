@@ -41,7 +41,7 @@ func (t *Tickets) Issue(ctx context.Context, token string) (string, error) {
 		return "", err
 	}
 	sealed := box.Seal(nil, make([]byte, box.NonceSize()), []byte(token), nil) //nolint:gosec // each key encrypts once
-	err = t.conn.Try(ctx, func(ctx context.Context, client rueidis.Client) error {
+	err = t.conn.Do(ctx, func(ctx context.Context, client rueidis.Client) error {
 		return client.Do(ctx, client.B().Set().Key(key).Value(rueidis.BinaryString(sealed)).Px(ticketTTL).Build()).Error()
 	})
 	if err != nil {
@@ -58,7 +58,7 @@ func (t *Tickets) Redeem(ctx context.Context, ticket string) (token string, err 
 	if err != nil {
 		return "", err
 	}
-	err = t.conn.Try(ctx, func(ctx context.Context, client rueidis.Client) error {
+	err = t.conn.Do(ctx, func(ctx context.Context, client rueidis.Client) error {
 		sealed, err := client.Do(ctx, client.B().Getdel().Key(key).Build()).AsBytes()
 		if rueidis.IsRedisNil(err) {
 			return refused
