@@ -30,22 +30,25 @@ func (e *Engine) TrimLogs(ctx context.Context, before time.Time) (removed int64,
 		}
 		stored = horizon
 	}
+	// What was promised to be gone goes before the horizon moves back. The tail is looked at first: what leaves it from then on is in documents,
+	// where the step finds it.
+	if horizon < stored {
+		hidden := false
+		err := e.backend.View(ctx, ViewOptions{Operation: "Tail"}, func(s Snapshot) error {
+			rows, err := s.Tail(ctx, firstMilli, stored)
+			hidden = slices.ContainsFunc(rows, func(r TailRow) bool { return r.MinAt < stored })
+			return err
+		})
+		if err != nil {
+			return 0, false, err
+		}
+		if hidden {
+			return 0, true, e.FoldAll(ctx)
+		}
+	}
 	removed, more, err = e.trimStep(ctx, stored)
 	if err != nil || more || horizon >= stored {
 		return removed, more, err
-	}
-	// What was promised to be gone goes before the horizon moves back, also from the tail.
-	hidden := false
-	err = e.backend.View(ctx, ViewOptions{Operation: "Tail"}, func(s Snapshot) error {
-		rows, err := s.Tail(ctx, firstMilli, stored)
-		hidden = slices.ContainsFunc(rows, func(r TailRow) bool { return r.MinAt < stored })
-		return err
-	})
-	if err != nil {
-		return removed, false, err
-	}
-	if hidden {
-		return removed, true, e.FoldAll(ctx)
 	}
 	return removed, false, passBusy(e.backend.MoveHorizon(ctx, stored, horizon))
 }
