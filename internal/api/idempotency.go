@@ -209,7 +209,9 @@ func (k *keyedRequest) replay(w http.ResponseWriter, r *http.Request, record hea
 	}
 	header := w.Header()
 	if k.op.Location {
-		var created struct{ ID string }
+		var created struct {
+			ID string `json:"id"`
+		}
 		if err := json.Unmarshal(body, &created); err != nil {
 			return fmt.Errorf("api: read an idempotency record: %w", err)
 		}

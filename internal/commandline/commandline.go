@@ -122,7 +122,7 @@ func (c *command) add(value reflect.Value) {
 		case !field.IsExported():
 		case field.Anonymous:
 			c.add(v)
-			if flagger, ok := v.Addr().Interface().(Flagger); ok {
+			if flagger, ok := reflect.TypeAssert[Flagger](v.Addr()); ok {
 				c.flags = append(c.flags, flagger.Flags()...)
 			}
 		case isCommand:

@@ -97,12 +97,12 @@ func TestMistakesAreNamed(t *testing.T) {
 		"jobs retry --email x@y -- -- -h ": "",
 	} {
 		_, err := parse(line)
-		if got := ""; err != nil {
-			if got = err.Error(); got != want {
-				t.Errorf("%q: %s, want %s", line, got, want)
-			}
-		} else if want != "" {
-			t.Errorf("%q was understood", line)
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", line, got, want)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package commandline
 
 import (
 	"cmp"
+	"reflect"
 	"strings"
 )
 
@@ -28,7 +29,7 @@ func (c *command) helpText() string {
 	}
 	out.WriteString("\n\n")
 	texts := strings.Split(c.help, "\n\n")
-	if helper, ok := c.value.Addr().Interface().(Helper); ok {
+	if helper, ok := reflect.TypeAssert[Helper](c.value.Addr()); ok {
 		texts = append(texts, helper.Help())
 	}
 	for _, text := range texts {

@@ -109,7 +109,7 @@ func appendAttributes(out []byte, field protowire.Number, attributes []attribute
 		if a.Value.Type() == attribute.INT64 {
 			value = appendVarint(nil, 3, uint64(a.Value.AsInt64()))
 		} else {
-			value = appendText(nil, 1, a.Value.Emit())
+			value = appendText(nil, 1, a.Value.String())
 		}
 		out = appendMessage(out, field, appendMessage(appendText(nil, 1, string(a.Key)), 2, value))
 	}

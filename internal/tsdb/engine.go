@@ -73,7 +73,7 @@ func New(backend Backend, options Options) (*Engine, error) {
 	e := &Engine{backend: backend, options: options, partitions: make([]partition, backend.Partitions())}
 	e.tail.limit = 16 * options.FoldRows
 	e.folder.wake = make(chan struct{}, 1)
-	e.folder.stopping, e.folder.stop = context.WithCancel(context.Background())
+	e.folder.stopping, e.folder.stop = context.WithCancel(context.Background()) //nolint:fatcontext // of the folder, until Stop
 	e.reclaimed.from = map[int64]int64{}
 	return e, nil
 }

@@ -2,6 +2,7 @@ package tsdb
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -31,9 +32,7 @@ func remember[K comparable, V any](into *map[K]V, found map[K]V) {
 	if *into == nil || len(*into)+len(found) > maxRemembered {
 		*into = make(map[K]V, len(found))
 	}
-	for k, v := range found {
-		(*into)[k] = v
-	}
+	maps.Copy(*into, found)
 }
 
 // lookUp returns what keys stand for, from the map or, where that has none, from ask.
@@ -59,9 +58,7 @@ func lookUp[K comparable, V any](n *names, known *map[K]V, keys []K, ask func([]
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	remember(known, found)
-	for k, v := range found {
-		out[k] = v
-	}
+	maps.Copy(out, found)
 	return out, nil
 }
 

@@ -161,8 +161,8 @@ func (m *merge) differs() (bool, error) {
 	var day Day
 	err = m.s.Get(m.ctx, sortedKeys(m.days), MainData, func(d *Doc) error {
 		found++
-		err := DecodeDay(&day, d.Data[0], DayParts{Hours: WholeDay, Sketches: true})
-		wrong = wrong || err != nil || !sameDays(&day, m.days[d.Key])
+		corrupt := DecodeDay(&day, d.Data[0], DayParts{Hours: WholeDay, Sketches: true})
+		wrong = wrong || corrupt != nil || !sameDays(&day, m.days[d.Key])
 		return nil
 	})
 	return wrong || found < len(m.days), err

@@ -72,26 +72,26 @@ func Render(doc *huma.OpenAPI) []byte {
 	var page writer
 	page.WriteString("<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n" +
 		"<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n")
-	page.put("<title>%s API</title>\n<style>", doc.Info.Title)
+	page.putf("<title>%s API</title>\n<style>", doc.Info.Title)
 	page.WriteString(style + "</style>\n")
-	page.put(`<nav aria-label="Operations"><h1>%s <small>%s</small></h1>`, doc.Info.Title, doc.Info.Version)
-	page.put(`<p><a href="/openapi.json">OpenAPI JSON</a> · <a href="/openapi.yaml">YAML</a></p>` + "\n")
+	page.putf(`<nav aria-label="Operations"><h1>%s <small>%s</small></h1>`, doc.Info.Title, doc.Info.Version)
+	page.putf(`<p><a href="/openapi.json">OpenAPI JSON</a> · <a href="/openapi.yaml">YAML</a></p>` + "\n")
 	for _, chapter := range chapters {
-		page.put("<h2>%s</h2><ul>\n", chapter.name)
+		page.putf("<h2>%s</h2><ul>\n", chapter.name)
 		for _, op := range chapter.operations {
-			page.put(`<li><a href="#%[1]s"><b class="%[2]s">%[2]s</b> %[3]s</a></li>`+"\n", op.ID, op.Method, op.Summary)
+			page.putf(`<li><a href="#%[1]s"><b class="%[2]s">%[2]s</b> %[3]s</a></li>`+"\n", op.ID, op.Method, op.Summary)
 		}
-		page.put("</ul>\n")
+		page.putf("</ul>\n")
 	}
-	page.put("</nav>\n<main>\n<p class=\"lead\">%s</p>\n", prose(doc.Info.Description))
+	page.putf("</nav>\n<main>\n<p class=\"lead\">%s</p>\n", prose(doc.Info.Description))
 	for _, chapter := range chapters {
-		page.put("<section><h2>%s</h2>\n", chapter.name)
+		page.putf("<section><h2>%s</h2>\n", chapter.name)
 		for _, op := range chapter.operations {
 			page.operation(op)
 		}
-		page.put("</section>\n")
+		page.putf("</section>\n")
 	}
-	page.put("</main>\n</html>\n")
+	page.putf("</main>\n</html>\n")
 	return page.Bytes()
 }
 
@@ -101,9 +101,9 @@ type writer struct{ bytes.Buffer }
 // prose is a text whose parts between backticks are set as code.
 type prose string
 
-// put formats values into HTML, escaped. It is in place of html/template: a program that holds that keeps every exported
+// putf formats values into HTML, escaped. It is in place of html/template: a program that holds that keeps every exported
 // method of every type.
-func (w *writer) put(format string, values ...any) {
+func (w *writer) putf(format string, values ...any) {
 	for i, value := range values {
 		text := html.EscapeString(fmt.Sprint(value))
 		if _, ok := value.(prose); ok {
@@ -119,27 +119,27 @@ func (w *writer) put(format string, values ...any) {
 }
 
 func (w *writer) operation(op operation) {
-	w.put(`<article id="%[1]s"><h3><a href="#%[1]s">%[2]s</a></h3>`+"\n", op.ID, op.Summary)
-	w.put(`<p class="call"><b class="%[1]s">%[1]s</b> <code>%[2]s</code> <small>%[3]s</small></p>`+"\n", op.Method, op.Path, op.Auth)
+	w.putf(`<article id="%[1]s"><h3><a href="#%[1]s">%[2]s</a></h3>`+"\n", op.ID, op.Summary)
+	w.putf(`<p class="call"><b class="%[1]s">%[1]s</b> <code>%[2]s</code> <small>%[3]s</small></p>`+"\n", op.Method, op.Path, op.Auth)
 	if op.Description != "" {
-		w.put("<p>%s</p>\n", prose(op.Description))
+		w.putf("<p>%s</p>\n", prose(op.Description))
 	}
 	w.fields("<h4>Parameters</h4>", op.Params)
 	w.fields("<h4>Body</h4>", op.Body)
-	w.put("<pre tabindex=\"0\"><code>%s</code></pre>\n<h4>Answers</h4>\n<dl>\n", op.Curl)
+	w.putf("<pre tabindex=\"0\"><code>%s</code></pre>\n<h4>Answers</h4>\n<dl>\n", op.Curl)
 	for _, answer := range op.Answers {
-		w.put("<dt>%s</dt><dd>%s", answer.Status, prose(answer.About))
+		w.putf("<dt>%s</dt><dd>%s", answer.Status, prose(answer.About))
 		if answer.Example != "" || len(answer.Fields) > 0 {
-			w.put("<details><summary>Content</summary>")
+			w.putf("<details><summary>Content</summary>")
 			if answer.Example != "" {
-				w.put(`<pre tabindex="0"><code>%s</code></pre>`, answer.Example)
+				w.putf(`<pre tabindex="0"><code>%s</code></pre>`, answer.Example)
 			}
 			w.fields("", answer.Fields)
-			w.put("</details>")
+			w.putf("</details>")
 		}
-		w.put("</dd>\n")
+		w.putf("</dd>\n")
 	}
-	w.put("</dl></article>\n")
+	w.putf("</dl></article>\n")
 }
 
 // fields writes a table under its heading, or nothing.
@@ -149,17 +149,17 @@ func (w *writer) fields(heading string, fields []field) {
 	}
 	w.WriteString(heading + "<table>")
 	for _, f := range fields {
-		w.put("<tr><th><code>%s</code>", f.Name)
+		w.putf("<tr><th><code>%s</code>", f.Name)
 		if f.Required {
-			w.put(" <small>required</small>")
+			w.putf(" <small>required</small>")
 		}
-		w.put("</th><td>%s", f.Type)
+		w.putf("</th><td>%s", f.Type)
 		if f.In != "" {
-			w.put(" <small>%s</small>", f.In)
+			w.putf(" <small>%s</small>", f.In)
 		}
-		w.put("</td><td>%s</td></tr>", prose(f.About))
+		w.putf("</td><td>%s</td></tr>", prose(f.About))
 	}
-	w.put("</table>\n")
+	w.putf("</table>\n")
 }
 
 func operationsOf(item *huma.PathItem) []*huma.Operation {

@@ -186,7 +186,7 @@ func (b *Bus) hear(ctx context.Context) {
 	for {
 		select {
 		case <-b.wake:
-			if b.adjust(ctx, l) != nil {
+			if err := b.adjust(ctx, l); err != nil {
 				return
 			}
 		case <-lost:

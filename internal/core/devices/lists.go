@@ -52,14 +52,14 @@ type cachedItems struct {
 	fixed any
 }
 
-// Fixed returns what make makes of the devices of the page, in their order: once for as long as the page is cached. The devices
+// Fixed returns what build makes of the devices of the page, in their order: once for as long as the page is cached. The devices
 // have their Status, Idle and LastActiveAt of then, which heartbeats change without ending the page. All callers pass the same
 // function.
-func Fixed[T any](l Listing, make func([]hearth.Device) T) T {
+func Fixed[T any](l Listing, build func([]hearth.Device) T) T {
 	if l.cached == nil {
-		return make(l.Items)
+		return build(l.Items)
 	}
-	l.cached.once.Do(func() { l.cached.fixed = make(l.cached.items) })
+	l.cached.once.Do(func() { l.cached.fixed = build(l.cached.items) })
 	return l.cached.fixed.(T) //nolint:forcetypeassert // see above
 }
 

@@ -12,7 +12,7 @@ import (
 
 func TestAFileOfAnEarlierVersionIsAccepted(t *testing.T) {
 	t.Parallel()
-	for name, make := range map[string]func(*sqlitequeue.Queue, context.Context) error{
+	for name, downgrade := range map[string]func(*sqlitequeue.Queue, context.Context) error{
 		"the first":  func(q *sqlitequeue.Queue, ctx context.Context) error { return q.SetVersion(ctx, 1) },
 		"the second": (*sqlitequeue.Queue).MakeSecondVersion,
 	} {
@@ -27,7 +27,7 @@ func TestAFileOfAnEarlierVersionIsAccepted(t *testing.T) {
 			if _, err := q.Enqueue(t.Context(), job); err != nil {
 				t.Fatal(err)
 			}
-			if err := make(q, t.Context()); err != nil {
+			if err := downgrade(q, t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if err := q.Close(); err != nil {

@@ -205,11 +205,7 @@ func (u *update) store(ctx context.Context, change *tsdb.Change, replaced []int6
 	if err := u.claim(ctx); err != nil {
 		return err
 	}
-	docs, err := u.documents(change)
-	if err != nil {
-		return err
-	}
-	if len(docs) > 0 {
+	if docs := u.documents(change); len(docs) > 0 {
 		if err := b.store.insertMissing(ctx, collDocuments, docs); err != nil {
 			return err
 		}
@@ -265,7 +261,7 @@ func (u *update) undo(ctx context.Context, ver int64) error {
 }
 
 // documents returns what is inserted for the change.
-func (u *update) documents(change *tsdb.Change) (docs []any, err error) {
+func (u *update) documents(change *tsdb.Change) (docs []any) {
 	number := int64(0)
 	next := func() int64 {
 		number++
@@ -292,7 +288,7 @@ func (u *update) documents(change *tsdb.Change) (docs []any, err error) {
 		}
 		docs = append(docs, d)
 	}
-	return docs, nil
+	return docs
 }
 
 // mark notes on the replaced documents what replaces them.

@@ -122,11 +122,11 @@ func filterOf(s *record.Schema, where record.Filter) (filter bson.D) {
 		case record.OpBeyond:
 			more = append(more, beyond(s, *c.Beyond))
 		case record.OpContains:
-			more = append(more, bson.D{{Key: bsonName(s, c.Field), Value: contains(c.Value.(string))}})
+			more = append(more, bson.D{{Key: bsonName(s, c.Field), Value: contains(c.Value.(string))}}) //nolint:forcetypeassert // record.Contains makes it
 		default:
 			name, compared := bsonName(s, c.Field), bson.E{Key: operators[c.Op], Value: c.Value}
 			if i := slices.IndexFunc(filter, func(e bson.E) bool { return e.Key == name }); i >= 0 {
-				filter[i].Value = append(filter[i].Value.(bson.D), compared)
+				filter[i].Value = append(filter[i].Value.(bson.D), compared) //nolint:forcetypeassert // put there below
 			} else {
 				filter = append(filter, bson.E{Key: name, Value: bson.D{compared}})
 			}

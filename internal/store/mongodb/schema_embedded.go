@@ -81,8 +81,8 @@ func (s *Store) moveEmbedded(ctx context.Context, e embedded, id any) error {
 		if err != nil {
 			return err
 		}
-		value, err := doc.LookupErr(e.field)
-		if err != nil {
+		value := doc.Lookup(e.field)
+		if value.IsZero() {
 			return nil // another instance moved it
 		}
 		for _, part := range partsOf(value) {

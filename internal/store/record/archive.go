@@ -253,7 +253,7 @@ func (a *Archive) add(ctx context.Context, s *Schema, record any) error {
 func (a *Archive) flush(ctx context.Context, s *Schema, before error) (err error) {
 	batch := a.batch
 	if a.batch = nil; before != nil || len(batch) == 0 {
-		return nil
+		return nil //nolint:nilerr // who has the error returns it
 	}
 	if s.archived != nil {
 		if batch, err = s.archived(ctx, a.Reader, batch); err != nil || len(batch) == 0 {

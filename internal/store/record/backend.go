@@ -2,6 +2,7 @@ package record
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -209,7 +210,7 @@ func (l listing[T, R]) page(ctx context.Context, b Backend, page hearth.Page) (h
 		if keyErr != nil || idErr != nil {
 			return list, hearth.Invalid(hearth.FieldError{Location: "query.cursor", Message: "is not a cursor of this list"})
 		}
-		where = append(where[:len(where):len(where)], Condition{Op: OpBeyond, Beyond: &Beyond{
+		where = append(slices.Clip(where), Condition{Op: OpBeyond, Beyond: &Beyond{
 			Fields: []string{l.order.By, l.order.Tie}, Values: []any{key, id}, Desc: l.order.Desc,
 		}})
 	}
@@ -242,7 +243,7 @@ func toCursor(value any) string {
 	if number, ok := value.(int64); ok {
 		return strconv.FormatInt(number, 10)
 	}
-	return value.(string)
+	return value.(string) //nolint:forcetypeassert // a list is sorted by numbers and texts
 }
 
 func fromCursor(f *Field, text string) (any, error) {

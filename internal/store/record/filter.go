@@ -128,7 +128,10 @@ func given(conditions ...Condition) (filter Filter) {
 func (f Filter) picks(s *Schema, record any) bool {
 	for _, c := range f {
 		value := s.Field(c.Field).Get(record)
-		if c.Op == OpEq && value != c.Value || c.Op == OpIn && !slices.Contains(c.Value.([]any), value) {
+		if c.Op == OpEq && value != c.Value {
+			return false
+		}
+		if values, ok := c.Value.([]any); c.Op == OpIn && (!ok || !slices.Contains(values, value)) {
 			return false
 		}
 	}

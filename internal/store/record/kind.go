@@ -114,7 +114,7 @@ func describe[T any](k Kind[T]) *Kind[T] {
 	k.fields = fieldsOf(reflect.TypeFor[T](), nil)
 	if k.ExpiresAt != nil {
 		k.Expires = true
-		k.expires = func(r any) time.Time { return k.ExpiresAt(r.(*T)) }
+		k.expires = func(r any) time.Time { return k.ExpiresAt(r.(*T)) } //nolint:forcetypeassert // k describes T
 	}
 	k.fresh = func() any { return new(T) }
 	if k.Archived != nil {
@@ -351,7 +351,7 @@ func (f *Field) plain(v reflect.Value) any {
 		return v.String()
 	case Number:
 		if v.CanUint() {
-			return int64(v.Uint()) //nolint:gosec // numbers that are stored fit
+			return int64(v.Uint())
 		}
 		return v.Int()
 	case Flag:
@@ -389,7 +389,7 @@ func (f *Field) Put(record, value any) {
 		case f.Type == Moment || f.Type == OpenMoment:
 			v.Set(reflect.ValueOf(time.UnixMilli(value).UTC()))
 		case v.CanUint():
-			v.SetUint(uint64(value)) //nolint:gosec // it was one
+			v.SetUint(uint64(value))
 		default:
 			v.SetInt(value)
 		}

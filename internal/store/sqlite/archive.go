@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"strings"
 
 	"hearth"
 	"hearth/internal/store/record"
@@ -62,15 +63,15 @@ func (s *Store) BeginRestore(ctx context.Context, restore record.Restore) (mark 
 
 // checkEmpty fails with CodeConflict if anything was ever stored that an archive holds.
 func checkEmpty(t *tx) error {
-	statement := `SELECT EXISTS(SELECT 1 FROM log_tail) OR EXISTS(SELECT 1 FROM log_chunks)
-		OR (SELECT folded FROM log_state)>0 OR EXISTS(SELECT 1 FROM sqlite_sequence WHERE name='devices' AND seq>0)`
+	statements := []string{`SELECT EXISTS(SELECT 1 FROM log_tail) OR EXISTS(SELECT 1 FROM log_chunks)
+		OR (SELECT folded FROM log_state)>0 OR EXISTS(SELECT 1 FROM sqlite_sequence WHERE name='devices' AND seq>0)`}
 	for _, kind := range record.ArchiveKinds() {
 		if s := record.SchemaOf(kind); s != nil {
-			statement += ` OR EXISTS(SELECT 1 FROM ` + s.Table() + `)`
+			statements = append(statements, `EXISTS(SELECT 1 FROM `+s.Table()+`)`)
 		}
 	}
 	var used bool
-	err := t.row(statement).Scan(&used)
+	err := t.row(strings.Join(statements, " OR ")).Scan(&used)
 	if err == nil && used {
 		return hearth.Errorf(hearth.CodeConflict, "the store is not empty")
 	}

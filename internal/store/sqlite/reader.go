@@ -192,11 +192,6 @@ func (r *reader) queryOnce(query string, args ...any) (*sql.Rows, error) {
 	return r.conn.QueryContext(r.ctx, query, args...)
 }
 
-// rowOnce is queryOnce for one row.
-func (r *reader) rowOnce(query string, args ...any) rowScanner {
-	return r.conn.QueryRowContext(r.ctx, query, args...)
-}
-
 type rowScanner interface{ Scan(dest ...any) error }
 
 type failedRow struct{ err error }

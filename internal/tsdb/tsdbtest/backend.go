@@ -28,6 +28,7 @@ func Backend(t *testing.T, h Harness) {
 		"one at a time changes a partition": backendBusy,
 		"a function's error stores nothing": backendRefusal,
 		"a long document comes back whole":  backendLong,
+		"scattered keys are found":          backendScattered,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

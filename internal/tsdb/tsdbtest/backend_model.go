@@ -23,7 +23,6 @@ type backendModel struct {
 	rows            map[int64]tsdb.Row
 	docs            map[tsdb.Key]tsdb.Doc
 	horizon         int64
-	last            uint64
 }
 
 func (m *backendModel) makeDevices() {
