@@ -5,6 +5,7 @@ import (
 
 	"hearth"
 	"hearth/internal/core/analytics"
+	"hearth/internal/timetext"
 )
 
 // RangeParams say which time a question is about.
@@ -35,7 +36,7 @@ func (p RangeParams) parseIn(prefix string) (r analytics.Range, given bool, err 
 		if p.From != "" || p.To != "" {
 			return invalid("range", "must not be combined with from or to")
 		}
-		length, err := hearth.ParseDuration(p.Range)
+		length, err := timetext.ParseDuration(p.Range)
 		if err != nil {
 			return invalid("range", err.Error())
 		}
@@ -43,14 +44,14 @@ func (p RangeParams) parseIn(prefix string) (r analytics.Range, given bool, err 
 	}
 	r.From, r.To = beginningOfTime, endOfTime
 	if p.From != "" {
-		at, ok := hearth.ParseTimestamp(p.From)
+		at, ok := timetext.ParseTimestamp(p.From)
 		if !ok {
 			return invalid("from", "must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z")
 		}
 		r.From = time.UnixMilli(at).UTC()
 	}
 	if p.To != "" {
-		at, ok := hearth.ParseTimestamp(p.To)
+		at, ok := timetext.ParseTimestamp(p.To)
 		if !ok {
 			return invalid("to", "must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z")
 		}

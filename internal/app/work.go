@@ -7,6 +7,7 @@ import (
 
 	"hearth"
 	"hearth/internal/api"
+	"hearth/internal/cause"
 	"hearth/internal/core/account"
 	"hearth/internal/invalidate"
 	"hearth/internal/keyshare"
@@ -160,7 +161,7 @@ func (p *parts) traced(kinds []queue.Kind) []queue.Kind {
 	}
 	for i, kind := range kinds {
 		kinds[i].Handler = func(ctx context.Context, task *queue.Task) error {
-			ctx, end := p.tracer.Job(ctx, kind.Name, task.Job.ID, hearth.CauseOf(task.Job.Payload))
+			ctx, end := p.tracer.Job(ctx, kind.Name, task.Job.ID, cause.Of(task.Job.Payload))
 			err := kind.Handler(ctx, task)
 			end(err)
 			return err

@@ -7,6 +7,7 @@ import (
 
 	"hearth"
 	"hearth/internal/app"
+	"hearth/internal/timetext"
 )
 
 type auditCommand struct {
@@ -64,7 +65,7 @@ func (c *auditExportCommand) Run(ctx context.Context, p *Process) error {
 		if bound.text == "" {
 			continue
 		}
-		at, ok := hearth.ParseTimestamp(bound.text)
+		at, ok := timetext.ParseTimestamp(bound.text)
 		if !ok {
 			return usageError{fmt.Errorf("%s must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z", bound.flag)}
 		}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"hearth"
+	"hearth/internal/timetext"
 )
 
 // The classes of requests that have a limit of their own.
@@ -92,7 +92,7 @@ func parseRateLimit(text string) (RateLimit, error) {
 	if err != nil || n < 1 || n > maxRateCount || count[0] == '+' {
 		return RateLimit{}, fmt.Errorf("must be a count up to %d and a time, such as 5/1m, or off, not %q", maxRateCount, text)
 	}
-	d, err := hearth.ParseDuration(per)
+	d, err := timetext.ParseDuration(per)
 	if err != nil || d > maxRatePer {
 		return RateLimit{}, fmt.Errorf("must be a count and a time up to 24h, such as 5/1m, or off, not %q", text)
 	}
@@ -116,5 +116,5 @@ func (l RateLimit) String() string {
 	if l == (RateLimit{}) {
 		return "off"
 	}
-	return strconv.Itoa(l.Count) + "/" + hearth.FormatDuration(l.Per)
+	return strconv.Itoa(l.Count) + "/" + timetext.FormatDuration(l.Per)
 }

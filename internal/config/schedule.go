@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"hearth"
+	"hearth/internal/timetext"
 )
 
 // Schedule says when something happens by itself: every so often, counted from midnight UTC and Offset. The zero Schedule is
@@ -27,7 +27,7 @@ func ParseSchedule(text string) (Schedule, error) {
 	every, at, timed := strings.Cut(text, "@")
 	var s Schedule
 	var err error
-	if s.Every, err = hearth.ParseDuration(every); err != nil {
+	if s.Every, err = timetext.ParseDuration(every); err != nil {
 		return Schedule{}, wrong
 	}
 	if timed {

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"hearth"
+	"hearth/internal/timetext"
 )
 
 // Setting describes one setting: what a flag, a table in the guide or a message needs to know of it.
@@ -100,9 +100,9 @@ func (s Setting) set(cfg *Config, text string) error {
 			err = bounds(s, *v, parseFloat, func(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) })
 		}
 	case *time.Duration:
-		*v, err = hearth.ParseDuration(text)
+		*v, err = timetext.ParseDuration(text)
 		if err == nil {
-			err = bounds(s, *v, hearth.ParseDuration, hearth.FormatDuration)
+			err = bounds(s, *v, timetext.ParseDuration, timetext.FormatDuration)
 		}
 	case *Bytes:
 		*v, err = ParseBytes(text)

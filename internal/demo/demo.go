@@ -13,7 +13,7 @@ import (
 	"strconv"
 	"time"
 
-	"hearth"
+	"hearth/internal/timetext"
 )
 
 // Attribution names the publisher and the licence of the data.
@@ -32,7 +32,7 @@ const (
 // ShiftTo returns by how many whole days the data must move so that it reaches now: readings of the same hour of the day
 // stay so, and those that would lie in the future are left out.
 func ShiftTo(now time.Time) (days int) {
-	last, _ := hearth.ParseTimestamp(lastReading)
+	last, _ := timetext.ParseTimestamp(lastReading)
 	return int((now.Sub(time.UnixMilli(last)) + day - 1) / day)
 }
 
@@ -84,7 +84,7 @@ func (s *shifted) next() error {
 		return nil
 	}
 	comma := bytes.LastIndexByte(line, ',')
-	at, ok := hearth.ParseTimestamp(line[comma+1:])
+	at, ok := timetext.ParseTimestamp(line[comma+1:])
 	if !ok {
 		return errors.New("the demo data has a line without a time")
 	}
@@ -114,12 +114,12 @@ func LastDay() (readings []Reading, err error) {
 	if err != nil {
 		return nil, err
 	}
-	last, _ := hearth.ParseTimestamp(lastReading)
+	last, _ := timetext.ParseTimestamp(lastReading)
 	lines := bufio.NewScanner(source)
 	lines.Scan() // the header
 	for lines.Scan() {
 		fields := bytes.Split(lines.Bytes(), []byte(","))
-		if at, _ := hearth.ParseTimestamp(fields[4]); at <= last-day.Milliseconds() {
+		if at, _ := timetext.ParseTimestamp(fields[4]); at <= last-day.Milliseconds() {
 			continue
 		}
 		value, err := strconv.ParseFloat(string(fields[3]), 64)

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"hearth"
+	"hearth/internal/timetext"
 )
 
 func lines(t *testing.T, days int, until time.Time) []string {
@@ -48,7 +48,7 @@ func TestTheDataIsMovedByWholeDaysAndEndsNow(t *testing.T) {
 				t.Fatalf("%s became %s", before, after)
 			}
 		}
-		at, ok := hearth.ParseTimestamp(moved[len(moved)-1][len(moved[len(moved)-1])-24:])
+		at, ok := timetext.ParseTimestamp(moved[len(moved)-1][len(moved[len(moved)-1])-24:])
 		if last = time.UnixMilli(at); !ok || last.After(now) || now.Sub(last) > time.Hour {
 			t.Errorf("at %v the data ends at %v", now, last)
 		}

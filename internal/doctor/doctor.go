@@ -18,6 +18,7 @@ import (
 	"hearth/internal/backup"
 	"hearth/internal/blob"
 	"hearth/internal/config"
+	"hearth/internal/timetext"
 )
 
 // Line is the result of one check.
@@ -311,7 +312,7 @@ func (d *doctor) newest(check string, kept []backup.File) {
 	case every == 0:
 		d.okf(check, "the newest is %s; backup_schedule is off", kept[0].Name)
 	case len(kept) == 0:
-		d.badf(check, "look at hearth jobs list --queue export; the first comes within "+hearth.FormatDuration(every)+" of the first start", "there is none yet")
+		d.badf(check, "look at hearth jobs list --queue export; the first comes within "+timetext.FormatDuration(every)+" of the first start", "there is none yet")
 	case d.now.Sub(kept[0].At) > 2*every:
 		d.badf(check, "look at hearth jobs list --queue export", "the newest, %s, is %s old", kept[0].Name, d.now.Sub(kept[0].At).Round(time.Minute))
 	default:

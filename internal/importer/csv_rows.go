@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"hearth"
+	"hearth/internal/timetext"
 )
 
 // maxFields bounds the columns of a file.
@@ -163,7 +164,7 @@ func (l *layout) parse(line []byte, now time.Time) (r row, problem string) {
 	if r.value, ok = parseValue(bytes.TrimSpace(fields[l.value])); !ok {
 		return row{}, "value must be a number"
 	}
-	if r.at, ok = hearth.ParseTimestamp(bytes.TrimSpace(fields[l.timestamp])); !ok {
+	if r.at, ok = timetext.ParseTimestamp(bytes.TrimSpace(fields[l.timestamp])); !ok {
 		return row{}, "timestamp must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z"
 	}
 	field, message := hearth.LogEntry{Event: r.event, Value: r.value, At: r.at}.Problem(now)

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"time"
 
+	"hearth/internal/cause"
+
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
@@ -134,7 +136,7 @@ func (t *Tracer) Request(ctx context.Context, requestID string, header http.Head
 	}
 	carrier := propagation.MapCarrier{}
 	propagation.TraceContext{}.Inject(ctx, carrier)
-	return hearth.WithCause(ctx, carrier.Get("traceparent")), func(e Exchange) {
+	return cause.With(ctx, carrier.Get("traceparent")), func(e Exchange) {
 		route := e.Route
 		if route == "" {
 			route = otherLabel

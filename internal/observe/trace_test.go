@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"hearth"
+	"hearth/internal/cause"
 	"hearth/internal/observe"
 )
 
@@ -37,7 +38,7 @@ func TestAClientCannotHaveItsRequestsTraced(t *testing.T) {
 	if end != nil || trace.SpanContextFromContext(ctx).IsSampled() {
 		t.Error("a request is traced although none should be")
 	}
-	if marked := (hearth.OutboxJob{Payload: []byte("{}")}).CausedBy(ctx); string(marked.Payload) != "{}" {
+	if marked := cause.Mark(ctx, hearth.OutboxJob{Payload: []byte("{}")}); string(marked.Payload) != "{}" {
 		t.Errorf("a job is marked with a request that is not traced: %s", marked.Payload)
 	}
 }

@@ -2,6 +2,7 @@ package logjson
 
 import (
 	"hearth"
+	"hearth/internal/timetext"
 )
 
 // The fields that an item was seen to have.
@@ -195,7 +196,7 @@ func (d *decoder) readTimestamp(b []byte, i int, entry *hearth.LogEntry) (next i
 	if err != nil {
 		return 0, false, err
 	}
-	at, ok := hearth.ParseTimestamp(text)
+	at, ok := timetext.ParseTimestamp(text)
 	if !ok {
 		d.fail(d.location("timestamp"), "must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z")
 		return next, false, nil

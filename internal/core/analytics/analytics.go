@@ -13,6 +13,7 @@ import (
 
 	"hearth"
 	"hearth/internal/kv"
+	"hearth/internal/timetext"
 )
 
 // Logs are what is counted.
@@ -118,7 +119,7 @@ func (r Range) At(now time.Time) Range {
 // name is the range in the key of an answer.
 func (r Range) name() string {
 	if r.Sliding > 0 {
-		return hearth.FormatDuration(r.Sliding)
+		return timetext.FormatDuration(r.Sliding)
 	}
 	return fmt.Sprintf("%d-%d", r.From.UnixMilli(), r.To.UnixMilli())
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"hearth/internal/cause"
+
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -78,7 +80,7 @@ func (s *Store) newCommit(ctx context.Context, st *step) (commitDoc, error) {
 		c.Audit = append(c.Audit, doc)
 	}
 	for _, job := range st.effects.Jobs {
-		c.Jobs = append(c.Jobs, newJobDoc(job.CausedBy(ctx)))
+		c.Jobs = append(c.Jobs, newJobDoc(cause.Mark(ctx, job)))
 	}
 	if r := st.effects.Idempotency; r != nil {
 		c.setIdempotency(*r)

@@ -3,6 +3,8 @@ package sqlite
 import (
 	"context"
 
+	"hearth/internal/cause"
+
 	"hearth"
 )
 
@@ -19,7 +21,7 @@ func (s *Store) writeEffects(t *tx, effects hearth.SideEffects) error {
 		}
 	}
 	for _, job := range effects.Jobs {
-		job = job.CausedBy(t.req.ctx)
+		job = cause.Mark(t.req.ctx, job)
 		_, err := t.exec(`INSERT INTO outbox(id, kind, queue, payload, uniq, run_at) VALUES(?,?,?,?,?,?)
 			ON CONFLICT(id) DO NOTHING`,
 			job.ID, job.Kind, job.Queue, job.Payload, job.Unique, millis(job.RunAt))

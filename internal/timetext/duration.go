@@ -1,4 +1,6 @@
-package hearth
+// Package timetext reads and writes durations and timestamps as the API, the settings and imports spell them: 7d, 1h30m,
+// 2026-11-29T10:00:00.000Z.
+package timetext
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package hearth
+package timetext
 
 // ParseTimestamp reads an RFC 3339 time with any offset and returns its Unix milliseconds; digits beyond milliseconds are
 // cut. It takes the years 0000 to 9999, wants T and Z in upper case, and refuses leap seconds and dates that do not

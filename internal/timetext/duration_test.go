@@ -1,10 +1,8 @@
-package hearth_test
+package timetext
 
 import (
 	"testing"
 	"time"
-
-	"hearth"
 )
 
 func TestParseDuration(t *testing.T) {
@@ -18,12 +16,12 @@ func TestParseDuration(t *testing.T) {
 		"1h30m":       90 * time.Minute,
 		"1d1h1m1s1ms": day + time.Hour + time.Minute + time.Second + time.Millisecond,
 		"250ms":       250 * time.Millisecond,
-		"36525d":      hearth.MaxDuration,
+		"36525d":      MaxDuration,
 		"007d":        7 * day,
 		"0h5m":        5 * time.Minute,
 	}
 	for in, want := range good {
-		if got, err := hearth.ParseDuration(in); err != nil || got != want {
+		if got, err := ParseDuration(in); err != nil || got != want {
 			t.Errorf("ParseDuration(%q) = %v, %v; want %v", in, got, err, want)
 		}
 	}
@@ -33,7 +31,7 @@ func TestParseDuration(t *testing.T) {
 		"106751991167300d", "1h\x00", "١m",
 	}
 	for _, in := range bad {
-		if got, err := hearth.ParseDuration(in); err == nil {
+		if got, err := ParseDuration(in); err == nil {
 			t.Errorf("ParseDuration(%q) = %v; want an error", in, got)
 		}
 	}
@@ -44,19 +42,19 @@ func FuzzParseDuration(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
-		got, err := hearth.ParseDuration(in)
+		got, err := ParseDuration(in)
 		if err != nil {
 			if got != 0 {
 				t.Fatalf("ParseDuration(%q) gives %v beside an error", in, got)
 			}
 			return
 		}
-		if got <= 0 || got > hearth.MaxDuration {
+		if got <= 0 || got > MaxDuration {
 			t.Fatalf("ParseDuration(%q) = %v, out of bounds", in, got)
 		}
-		again, err := hearth.ParseDuration(hearth.FormatDuration(got))
+		again, err := ParseDuration(FormatDuration(got))
 		if err != nil || again != got {
-			t.Fatalf("FormatDuration(%v) = %q, which reads as %v, %v", got, hearth.FormatDuration(got), again, err)
+			t.Fatalf("FormatDuration(%v) = %q, which reads as %v, %v", got, FormatDuration(got), again, err)
 		}
 	})
 }

@@ -1,29 +1,31 @@
-package hearth_test
+package cause_test
 
 import (
 	"encoding/json"
 	"testing"
+
+	"hearth/internal/cause"
 
 	"hearth"
 )
 
 func TestAJobIsMarkedWithItsCause(t *testing.T) {
 	t.Parallel()
-	const cause = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-	for payload, want := range map[string]string{`{}`: cause, `{ }`: cause, `{"a":1}`: cause, `{"a":"_cause"}`: cause, `[1]`: "", `null`: "", ``: ""} {
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for payload, want := range map[string]string{`{}`: trace, `{ }`: trace, `{"a":1}`: trace, `{"a":"_cause"}`: trace, `[1]`: "", `null`: "", ``: ""} {
 		job := hearth.OutboxJob{ID: "1", Payload: []byte(payload)}
-		if same := job.CausedBy(t.Context()); string(same.Payload) != payload {
+		if same := cause.Mark(t.Context(), job); string(same.Payload) != payload {
 			t.Errorf("without a cause %s became %s", payload, same.Payload)
 		}
-		marked := job.CausedBy(hearth.WithCause(t.Context(), cause))
-		if got := hearth.CauseOf(marked.Payload); got != want {
+		marked := cause.Mark(cause.With(t.Context(), trace), job)
+		if got := cause.Of(marked.Payload); got != want {
 			t.Errorf("the cause of %s is %q, want %q", marked.Payload, got, want)
 		}
 		if payload != "" && !json.Valid(marked.Payload) || string(job.Payload) != payload {
 			t.Errorf("%s became %s, from %s", payload, marked.Payload, job.Payload)
 		}
 	}
-	if got := hearth.CauseOf([]byte(`{"a":"_cause"}`)) + hearth.CauseOf([]byte(`_cause`)); got != "" {
+	if got := cause.Of([]byte(`{"a":"_cause"}`)) + cause.Of([]byte(`_cause`)); got != "" {
 		t.Errorf("an unmarked payload has the cause %q", got)
 	}
 }

@@ -1,4 +1,4 @@
-package hearth
+package timetext
 
 import (
 	"math/rand/v2"
