@@ -25,6 +25,9 @@ var _ record.Backend = recordBackend{}
 // Now implements record.Backend.
 func (b recordBackend) Now() time.Time { return b.s.now() }
 
+// Orphans implements record.Backend: what hangs on a device goes after it.
+func (b recordBackend) Orphans() bool { return true }
+
 // View implements record.Backend.
 func (b recordBackend) View(ctx context.Context, name string, fn func(context.Context, record.Reader) error) error {
 	return b.s.do(ctx, name, func(ctx context.Context) error { return fn(ctx, recordReader(b)) })

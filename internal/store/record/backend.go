@@ -23,6 +23,8 @@ type Backend interface {
 	// Change sets fields of all records that the filter picks, and returns how many. It is no step, and changes no versions: only
 	// for fields that no step decides by.
 	Change(ctx context.Context, name string, s *Schema, where Filter, set Changes) (int, error)
+	// Orphans reports whether records may outlive, for some moments, a device that they hang on.
+	Orphans() bool
 	// Now is the time of what the store stamps.
 	Now() time.Time
 }
@@ -46,6 +48,8 @@ type Query struct {
 	Skip  int
 	// MayLag allows an answer that is some moments old.
 	MayLag bool
+	// Bare asks only how many there are up to Limit: a store need not decode them.
+	Bare bool
 }
 
 // Order is how records are sorted: by a field, and by Tie where that is the same.
@@ -132,20 +136,28 @@ func (k *Kind[T]) Find(ctx context.Context, r Reader, q Query) ([]T, error) {
 
 // First returns the one record that the filter picks; CodeNotFound.
 func (k *Kind[T]) First(ctx context.Context, r Reader, where ...Condition) (T, error) {
-	all, err := k.Find(ctx, r, Query{Where: where, Limit: 1})
-	if err == nil && len(all) == 0 {
+	var record *T
+	err := r.Find(ctx, &k.Schema, Query{Where: where, Limit: 1}, func() (any, error) {
+		record = new(T)
+		return record, nil
+	})
+	if err == nil && record == nil {
 		err = k.NotFound()
 	}
 	if err != nil {
 		return *new(T), err
 	}
-	return all[0], nil
+	return *record, nil
 }
 
 // Exists reports whether the filter picks a record.
 func (k *Kind[T]) Exists(ctx context.Context, r Reader, where ...Condition) (bool, error) {
-	all, err := k.Find(ctx, r, Query{Where: where, Limit: 1})
-	return len(all) > 0, err
+	exists := false
+	err := r.Find(ctx, &k.Schema, Query{Where: where, Limit: 1, Bare: true}, func() (any, error) {
+		exists = true
+		return new(T), nil
+	})
+	return exists, err
 }
 
 // Count returns the number of records that the filter picks.

@@ -63,6 +63,14 @@ func (a *Aggregates) CreateDeviceToken(ctx context.Context, token hearth.DeviceT
 	})
 }
 
+// lives reports whether the device of a token that was read is there.
+func (a *Aggregates) lives(ctx context.Context, r Reader, deviceID string) (bool, error) {
+	if !a.b.Orphans() {
+		return true, nil
+	}
+	return devices.Exists(ctx, r, Eq("id", deviceID))
+}
+
 // DeviceTokens implements hearth.DeviceStore.
 func (a *Aggregates) DeviceTokens(ctx context.Context, deviceID string) ([]hearth.DeviceToken, error) {
 	return view(ctx, a.b, "DeviceTokens", func(ctx context.Context, r Reader) (tokens []hearth.DeviceToken, err error) {
@@ -70,8 +78,7 @@ func (a *Aggregates) DeviceTokens(ctx context.Context, deviceID string) ([]heart
 		if err != nil || len(all) == 0 {
 			return nil, err
 		}
-		// Those of a device that was deleted go after it.
-		if lives, err := devices.Exists(ctx, r, Eq("id", deviceID)); err != nil || !lives {
+		if lives, err := a.lives(ctx, r, deviceID); err != nil || !lives {
 			return nil, err
 		}
 		for _, t := range all {
@@ -88,7 +95,7 @@ func (a *Aggregates) DeviceTokenByHash(ctx context.Context, hash []byte) (hearth
 		if err != nil {
 			return hearth.DeviceToken{}, err
 		}
-		if lives, err := devices.Exists(ctx, r, Eq("id", token.DeviceID)); err != nil || !lives {
+		if lives, err := a.lives(ctx, r, token.DeviceID); err != nil || !lives {
 			return hearth.DeviceToken{}, orError(err, hearth.NotFound("device token"))
 		}
 		return hearth.DeviceToken(token), nil

@@ -25,8 +25,16 @@ func first[T, R any](ctx context.Context, b Backend, name string, kind *Kind[T],
 // find returns what a query picks.
 func find[T, R any](ctx context.Context, b Backend, name string, kind *Kind[T], item func(T) R, q Query) ([]R, error) {
 	return view(ctx, b, name, func(ctx context.Context, r Reader) (items []R, _ error) {
-		records, err := kind.Find(ctx, r, q)
-		for _, record := range records {
+		var record T
+		some := false
+		err := r.Find(ctx, &kind.Schema, q, func() (any, error) {
+			if some {
+				items = append(items, item(record))
+			}
+			some, record = true, *new(T)
+			return &record, nil
+		})
+		if some {
 			items = append(items, item(record))
 		}
 		return items, err

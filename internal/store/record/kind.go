@@ -359,7 +359,7 @@ func (f *Field) plain(v reflect.Value) any {
 	case Bytes:
 		return v.Bytes()
 	case Moment, OpenMoment:
-		at := v.Interface().(time.Time)
+		at := *v.Addr().Interface().(*time.Time)
 		switch {
 		case !at.IsZero():
 			return at.UnixMilli()
@@ -387,7 +387,7 @@ func (f *Field) Put(record, value any) {
 		switch {
 		case f.Type == Moment && value == 0:
 		case f.Type == Moment || f.Type == OpenMoment:
-			v.Set(reflect.ValueOf(time.UnixMilli(value).UTC()))
+			*v.Addr().Interface().(*time.Time) = time.UnixMilli(value).UTC()
 		case v.CanUint():
 			v.SetUint(uint64(value))
 		default:

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"slices"
 	"time"
 
@@ -36,11 +35,14 @@ type hashes [][]byte
 
 // MarshalJSON implements json.Marshaler.
 func (h hashes) MarshalJSON() ([]byte, error) {
-	texts := make([]string, len(h))
+	text := []byte(`[`)
 	for i, hash := range h {
-		texts[i] = hex.EncodeToString(hash)
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = append(hex.AppendEncode(append(text, '"'), hash), '"')
 	}
-	return json.Marshal(texts)
+	return append(text, ']'), nil
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -145,6 +147,9 @@ func unspend(ctx context.Context, tx Tx, tokens []*refreshToken) error {
 	return nil
 }
 
+// sessionParts are sessions that are read for what the root knows of them: their tokens are not decoded.
+var sessionParts = describe(Kind[sessionPart]{Schema: Schema{Name: "sessions", Noun: "session", View: "sessions"}})
+
 func asSession(s session) hearth.Session { return hearth.Session(s.sessionPart) }
 
 // openSessions picks a user's sessions that are open at a time.
@@ -160,10 +165,10 @@ func (a *Aggregates) CreateSession(ctx context.Context, login hearth.NewSession)
 		if err != nil {
 			return changed{}, err
 		}
-		earlier, err := sessions.Exists(ctx, tx, Eq("user_id", userID))
-		known := false
-		if err == nil && earlier {
-			known, err = sessions.Exists(ctx, tx, Eq("user_id", userID), Eq("device", login.Session.Device))
+		known, err := sessions.Exists(ctx, tx, Eq("user_id", userID), Eq("device", login.Session.Device))
+		earlier := known
+		if err == nil && !known {
+			earlier, err = sessions.Exists(ctx, tx, Eq("user_id", userID))
 		}
 		if err != nil {
 			return changed{}, err
@@ -220,14 +225,14 @@ func endThese(ctx context.Context, tx Tx, q Query, at time.Time, reason hearth.E
 func (a *Aggregates) Session(ctx context.Context, id string) (hearth.Session, hearth.User, error) {
 	var u user
 	s, err := view(ctx, a.b, "Session", func(ctx context.Context, r Reader) (hearth.Session, error) {
-		s, err := sessions.Get(ctx, r, id)
+		s, err := sessionParts.Get(ctx, r, id)
 		if err == nil {
 			u, err = users.Get(ctx, r, s.UserID)
 		}
 		if gone, _ := absent(err); gone {
 			err = sessions.NotFound()
 		}
-		return asSession(s), err
+		return hearth.Session(s), err
 	})
 	if err != nil {
 		return s, hearth.User{}, err
@@ -237,7 +242,8 @@ func (a *Aggregates) Session(ctx context.Context, id string) (hearth.Session, he
 
 // Sessions implements hearth.SessionStore.
 func (a *Aggregates) Sessions(ctx context.Context, userID string, now time.Time) ([]hearth.Session, error) {
-	return find(ctx, a.b, "Sessions", sessions, asSession, Query{Where: openSessions(userID, now), Order: newestFirst, Limit: hearth.MaxSessions})
+	all := Query{Where: openSessions(userID, now), Order: newestFirst, Limit: hearth.MaxSessions}
+	return find(ctx, a.b, "Sessions", sessionParts, func(s sessionPart) hearth.Session { return hearth.Session(s) }, all)
 }
 
 // UseRefreshToken implements hearth.SessionStore.

@@ -187,6 +187,15 @@ func (r *reader) row(query string, args ...any) rowScanner {
 	return stmt.QueryRowContext(r.ctx, args...)
 }
 
+// brief returns the reader for statements that find their rows at once, by an index: no context interrupts them, since watching
+// one takes longer than they do.
+func (r *reader) brief() querier {
+	if r.ctx.Err() != nil {
+		return r
+	}
+	return &reader{context.WithoutCancel(r.ctx), r.readConn}
+}
+
 // queryOnce runs a statement whose text is made for this call; it is not kept prepared.
 func (r *reader) queryOnce(query string, args ...any) (*sql.Rows, error) {
 	return r.conn.QueryContext(r.ctx, query, args...)
@@ -202,4 +211,5 @@ func (f failedRow) Scan(...any) error { return f.err }
 type querier interface {
 	query(query string, args ...any) (*sql.Rows, error)
 	row(query string, args ...any) rowScanner
+	brief() querier
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +20,9 @@ var _ record.Backend = records{}
 
 // Now implements record.Backend.
 func (b records) Now() time.Time { return b.s.now() }
+
+// Orphans implements record.Backend: foreign keys take along what hangs on a device.
+func (b records) Orphans() bool { return false }
 
 // View implements record.Backend: what fn reads is of one snapshot.
 func (b records) View(ctx context.Context, name string, fn func(context.Context, record.Reader) error) error {
@@ -100,7 +104,9 @@ type query struct {
 }
 
 func statement(s *record.Schema, parts ...string) *query {
-	return (&query{s: s}).add(parts...)
+	q := &query{s: s, args: make([]any, 0, 8)}
+	q.text.Grow(512)
+	return q.add(parts...)
 }
 
 func (q *query) add(parts ...string) *query {
@@ -240,7 +246,7 @@ func values(s *record.Schema, r any) ([]any, error) {
 		value := f.Get(r)
 		switch {
 		case f.Type == record.Document && value != nil:
-			text, err := json.Marshal(value)
+			text, err := encoded(value)
 			if err != nil {
 				return nil, err
 			}
@@ -257,6 +263,21 @@ func values(s *record.Schema, r any) ([]any, error) {
 	return args, nil
 }
 
+// encoded returns a document's JSON. What encodes itself is spared the checks of package json.
+func encoded(value any) ([]byte, error) {
+	if m, ok := value.(json.Marshaler); ok {
+		return m.MarshalJSON()
+	}
+	return json.Marshal(value)
+}
+
+func decoded(text string, into any) error {
+	if u, ok := into.(json.Unmarshaler); ok {
+		return u.UnmarshalJSON([]byte(text))
+	}
+	return json.Unmarshal([]byte(text), into)
+}
+
 // row reads rows of all columns. Values is the latest as the driver returned it: conversions of database/sql take longer.
 type row struct {
 	s      *record.Schema
@@ -266,12 +287,11 @@ type row struct {
 
 func (d *row) scan(from rowScanner, r any) error {
 	fields := d.s.Fields()
-	d.values = make([]any, len(fields))
-	if d.dest == nil {
-		d.dest = make([]any, len(fields))
-	}
-	for i := range fields {
-		d.dest[i] = &d.values[i]
+	if d.values == nil {
+		d.values, d.dest = make([]any, len(fields)), make([]any, len(fields))
+		for i := range fields {
+			d.dest[i] = &d.values[i]
+		}
 	}
 	if err := from.Scan(d.dest...); err != nil {
 		return err
@@ -286,7 +306,7 @@ func (d *row) scan(from rowScanner, r any) error {
 			}
 		case string:
 			if f.Type == record.Document {
-				if err := json.Unmarshal([]byte(v), f.Into(r)); err != nil {
+				if err := decoded(v, f.Into(r)); err != nil {
 					return err
 				}
 				continue
@@ -313,13 +333,17 @@ func (r recordReader) Get(_ context.Context, s *record.Schema, id []any, into an
 // get is Get, and returns the columns.
 func (r recordReader) get(s *record.Schema, id []any, into any) ([]any, error) {
 	d := row{s: s}
-	err := d.scan(r.q.row(statements(s).get, id...), into)
+	err := d.scan(r.q.brief().row(statements(s).get, id...), into)
 	return d.values, found(err, s.Noun)
 }
 
 // findStatement selects what a query picks.
 func findStatement(s *record.Schema, find record.Query) *query {
-	q := statement(s, `SELECT `, statements(s).columns, ` FROM `, s.Table())
+	columns := statements(s).columns
+	if find.Bare {
+		columns = `1`
+	}
+	q := statement(s, `SELECT `, columns, ` FROM `, s.Table())
 	q.where(find.Where)
 	q.order(find.Order)
 	if find.Limit > 0 || find.Skip > 0 {
@@ -337,26 +361,32 @@ func findStatement(s *record.Schema, find record.Query) *query {
 
 // Find implements record.Reader.
 func (r recordReader) Find(_ context.Context, s *record.Schema, find record.Query, next func() (any, error)) error {
-	return r.find(s, find, next, func(any, []any) {})
+	return r.find(s, find, next, nil)
 }
 
-// find is Find, and tells of the columns of each record.
+// find is Find, and tells of the columns of each record that it decoded.
 func (r recordReader) find(s *record.Schema, find record.Query, next func() (any, error), read func(r any, columns []any)) error {
 	q := findStatement(s, find)
-	rows, err := r.q.query(q.text.String(), q.args...)
+	from := r.q
+	if find.Limit == 1 {
+		from = from.brief()
+	}
+	rows, err := from.query(q.text.String(), q.args...)
 	if err != nil {
 		return err
 	}
 	d := row{s: s}
 	for rows.Next() {
 		into, err := next()
-		if err == nil {
+		if err == nil && !find.Bare {
 			err = d.scan(rows, into)
 		}
 		if err != nil {
 			return closed(rows, err)
 		}
-		read(into, d.values)
+		if read != nil && !find.Bare {
+			read(into, slices.Clone(d.values))
+		}
 	}
 	return closed(rows, nil)
 }

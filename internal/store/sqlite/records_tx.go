@@ -1,9 +1,9 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"fmt"
-	"reflect"
 
 	"hearth"
 	"hearth/internal/store/record"
@@ -73,7 +73,24 @@ func (x *recordTx) remember(s *record.Schema, r any, columns []any) {
 	x.read[key(s, s.IDOf(r))] = columns
 }
 
-func key(s *record.Schema, id []any) string { return fmt.Sprint(s.Name, id) }
+func key(s *record.Schema, id []any) string {
+	if text, ok := id[0].(string); ok && len(id) == 1 {
+		return s.Name + "/" + text
+	}
+	return fmt.Sprint(s.Name, id)
+}
+
+// same compares values of columns.
+func same(a, b any) bool {
+	if a, ok := a.([]byte); ok {
+		b, ok := b.([]byte)
+		return ok && bytes.Equal(a, b)
+	}
+	if _, ok := b.([]byte); ok {
+		return false
+	}
+	return a == b
+}
 
 // Replace implements record.Tx. It writes the columns that differ: indexes of others stay as they are.
 func (x *recordTx) Replace(_ context.Context, s *record.Schema, r any) error {
@@ -85,7 +102,7 @@ func (x *recordTx) Replace(_ context.Context, s *record.Schema, r any) error {
 	before, known := x.read[key(s, id)]
 	q := statement(s, `UPDATE `, s.Name, ` SET `)
 	for i, f := range s.Fields() {
-		if !known || !reflect.DeepEqual(before[i], after[i]) {
+		if !known || !same(before[i], after[i]) {
 			if len(q.args) > 0 {
 				q.add(`, `)
 			}

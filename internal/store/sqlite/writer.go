@@ -282,5 +282,8 @@ func (t *tx) row(query string, args ...any) rowScanner {
 	return stmt.QueryRow(args...)
 }
 
+// brief implements querier: nothing interrupts a write.
+func (t *tx) brief() querier { return t }
+
 // onCommit runs hook on the writer's goroutine after the write is durable and before it is answered; hook must be quick.
 func (t *tx) onCommit(hook func()) { t.req.hooks = append(t.req.hooks, hook) }
