@@ -11,7 +11,7 @@ clean=(
   README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md 'docs/*.md'
   client internal/blob internal/boundedcache internal/config internal/core internal/groupcommit internal/keyfile internal/keymutex
   internal/kv internal/mail internal/mailer internal/newid internal/observe ':(glob)internal/queue/*.go' internal/queue/queuetest
-  internal/queue/redisqueue internal/redisconn internal/sealer internal/testserver internal/throughput
+  internal/queue/redisqueue internal/realtime internal/redisconn internal/sealer internal/testserver internal/throughput
 )
 
 [[ $# -gt 0 ]] || set -- "${clean[@]}"

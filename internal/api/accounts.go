@@ -51,7 +51,7 @@ func wireGrant(g account.Grant, err error) (*tokensOutput, error) {
 // Account is an account to create.
 type Account struct {
 	Name     string `json:"name" maxLength:"200" example:"Ann Example"`
-	Email    string `json:"email" maxLength:"320" doc:"An address of at most 254 bytes; space around it and letter case do not count." example:"ann@example.com"`
+	Email    string `json:"email" maxLength:"320" doc:"An address of at most 254 bytes; surrounding space and case do not count." example:"ann@example.com"`
 	Password string `json:"password" maxLength:"72" writeOnly:"true" doc:"8 to 72 bytes, none of the most common ones." example:"a long enough secret"`
 }
 

@@ -31,7 +31,7 @@ type Job struct {
 	Queue       string      `json:"queue" enum:"export,notification,cleanup"`
 	State       string      `json:"state" enum:"pending,running,scheduled,retrying,completed,dead"`
 	Cancelled   bool        `json:"cancelled" doc:"It was completed by being cancelled."`
-	Attempt     int         `json:"attempt" doc:"Tries begun." example:"1"`
+	Attempt     int         `json:"attempt" doc:"Attempts begun." example:"1"`
 	MaxAttempts int         `json:"max_attempts" example:"8"`
 	Progress    JobProgress `json:"progress"`
 	LastError   *string     `json:"last_error" doc:"The latest failure; null if there was none."`

@@ -74,8 +74,8 @@ type Options struct {
 	// Live carries events to connections, StreamStats counts them; nil: this instance serves no streams.
 	Live        Live
 	StreamStats func(context.Context) StreamStats
-	// Settle waits until the events so far have their position among those of all instances; nil: there is one instance.
-	Settle func(context.Context)
+	// AwaitPublished waits until the events so far have their position among those of all instances; nil: there is one instance.
+	AwaitPublished func(context.Context)
 	// Health answers under /health; Metrics counts requests. Both may be nil.
 	Health  *observe.Health
 	Metrics *observe.HTTPMetrics

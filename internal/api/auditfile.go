@@ -140,7 +140,7 @@ func (a *API) registerAuditFile(s *audit.Service) {
 	}, func(w http.ResponseWriter, r *http.Request) error { return a.exportAudit(s, w, r) })
 }
 
-// exportAudit answers with a problem as long as nothing is sent; after that it cuts the connection, so that nobody takes
+// exportAudit answers with a problem as long as nothing is sent; after that it cuts the connection, so that no client takes
 // a part for the whole.
 func (a *API) exportAudit(s *audit.Service, w http.ResponseWriter, r *http.Request) error {
 	in, format, err := exportAuditInput(r.URL.Query().Get)

@@ -204,7 +204,7 @@ type listDevicesInput struct {
 	Connection     string `query:"connection" enum:"online,offline,never" doc:"Only devices that are so now."`
 	Tag            string `query:"tag" maxLength:"64" doc:"Only devices with this tag."`
 	OrganizationID string `query:"organization_id" maxLength:"64" doc:"Only devices of this organization."`
-	Query          string `query:"q" maxLength:"200" doc:"Only devices whose name contains this; the case of ASCII letters does not matter."`
+	Query          string `query:"q" maxLength:"200" doc:"Only devices whose name contains this; ASCII case does not matter."`
 	Sort           string `query:"sort" enum:"name,-name,created_at,-created_at,last_active_at,-last_active_at" default:"-created_at" doc:"The order; with - in front the largest come first."`
 	PageParams
 }

@@ -17,14 +17,14 @@ import (
 	"hearth/internal/store/sqlite"
 )
 
-// farm is the API over a real fleet, organizations and store. The people are ann, bob and carl, and root, an admin.
-type farm struct {
+// fixture is the API over real devices, organizations and store. The users are ann, bob and carl, and root, an admin.
+type fixture struct {
 	t    testing.TB
 	api  *API
 	orgs *orgs.Service
 }
 
-func newFarm(t testing.TB) *farm {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "hearth.db")})
 	if err != nil {
@@ -61,11 +61,11 @@ func newFarm(t testing.TB) *farm {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &farm{t, a, organizations}
+	return &fixture{t, a, organizations}
 }
 
 // call asks as token; header is pairs.
-func (f *farm) call(token, method, path, body string, header ...string) reply {
+func (f *fixture) call(token, method, path, body string, header ...string) reply {
 	f.t.Helper()
 	r := httptest.NewRequestWithContext(f.t.Context(), method, BasePath+path, strings.NewReader(body))
 	if body != "" {
@@ -90,7 +90,7 @@ func (f *farm) call(token, method, path, body string, header ...string) reply {
 	return out
 }
 
-func (f *farm) want(got reply, status int, code hearth.Code) reply {
+func (f *fixture) want(got reply, status int, code hearth.Code) reply {
 	f.t.Helper()
 	if got.status != status || got.code() != code {
 		f.t.Errorf("got %d %q, want %d %q: %s", got.status, got.code(), status, code, got.raw)
@@ -99,7 +99,7 @@ func (f *farm) want(got reply, status int, code hearth.Code) reply {
 }
 
 // create makes a device of ann's and returns its id.
-func (f *farm) create(body string) string {
+func (f *fixture) create(body string) string {
 	f.t.Helper()
 	return f.want(f.call("ann", "POST", "/devices", body), 201, "").text("id")
 }
@@ -116,7 +116,7 @@ func (r reply) names() (names []string) {
 
 func TestADeviceLivesByTheContract(t *testing.T) {
 	t.Parallel()
-	f := newFarm(t)
+	f := newFixture(t)
 	made := f.want(f.call("ann", "POST", "/devices", `{"name":"Küche","type":"lamp","tags":["a"],"metadata":{"b":1,"a":[1.50]}}`), 201, "")
 	id := made.text("id")
 	if location := made.header.Get("Location"); location != "/api/v1/devices/"+id {
@@ -167,7 +167,7 @@ func TestADeviceLivesByTheContract(t *testing.T) {
 
 func TestBadDevicesAreRefusedByPlace(t *testing.T) {
 	t.Parallel()
-	f := newFarm(t)
+	f := newFixture(t)
 	id := f.create(`{"name":"a","type":"t"}`)
 	long := strings.Repeat("ü", 201)
 	for name, c := range map[string]struct{ method, path, body, place string }{
@@ -226,7 +226,7 @@ func TestBadDevicesAreRefusedByPlace(t *testing.T) {
 
 func TestDevicesAreListedAsAsked(t *testing.T) {
 	t.Parallel()
-	f := newFarm(t)
+	f := newFixture(t)
 	var items []string
 	for n := range 5 {
 		items = append(items, fmt.Sprintf(`{"name":"d%d","type":%q,"tags":["t%d"]}`, n, []string{"lamp", "door"}[n%2], n%3))
@@ -271,7 +271,7 @@ func TestDevicesAreListedAsAsked(t *testing.T) {
 
 func TestADeviceTokenSpeaksForItselfAlone(t *testing.T) {
 	t.Parallel()
-	f := newFarm(t)
+	f := newFixture(t)
 	mine, other := f.create(`{"name":"a","type":"t"}`), f.create(`{"name":"b","type":"t"}`)
 	issued := f.want(f.call("ann", "POST", "/devices/"+mine+"/tokens", ""), 201, "")
 	token := issued.text("token")
@@ -304,7 +304,7 @@ func TestADeviceTokenSpeaksForItselfAlone(t *testing.T) {
 
 func TestACreationIsSafeToRepeat(t *testing.T) {
 	t.Parallel()
-	f := newFarm(t)
+	f := newFixture(t)
 	for path, body := range map[string]string{
 		"/devices": `{"name":"a","type":"t"}`, "/devices/batch": `{"items":[{"name":"a","type":"t"}]}`,
 		"/devices/" + f.create(`{"name":"a","type":"t"}`) + "/tokens": "",
@@ -322,7 +322,7 @@ func TestACreationIsSafeToRepeat(t *testing.T) {
 
 // BenchmarkHeartbeatRequest is a request through the whole API, without a network: 64 at once.
 func BenchmarkHeartbeatRequest(b *testing.B) {
-	f := newFarm(b)
+	f := newFixture(b)
 	id := f.create(`{"name":"a","type":"t"}`)
 	b.ReportAllocs()
 	b.SetParallelism(32)

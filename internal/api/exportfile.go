@@ -84,7 +84,7 @@ func (a *API) serveExport(s *exports.Service, w http.ResponseWriter, r *http.Req
 // stallTimeout is how long a client may take for one piece of a file; a download as a whole may take any time.
 const stallTimeout = 60 * time.Second
 
-// fileWriter takes what http.ServeContent writes: it holds back its answer to a bad range, tells of a download that begins
+// fileWriter is the writer of http.ServeContent: it holds back its answer to a bad range, reports a download that begins
 // with the first byte, and moves the deadline on with every piece.
 type fileWriter struct {
 	http.ResponseWriter

@@ -32,7 +32,7 @@ const maxIdempotencyKey = 255
 
 // keyedRequest is a request that came with an Idempotency-Key.
 //
-// All that is stored of it is made with keys derived from the server's secret and the client's key: whoever has the database
+// All that is stored of it is made with keys derived from the server's secret and the client's key: a reader of the database
 // cannot find out the client's key, nor by guessing the body (which may hold a password), nor what was created.
 type keyedRequest struct {
 	op          operation

@@ -77,10 +77,10 @@ func logsWorld(t *testing.T, change ...func(*Options)) *API {
 	return a
 }
 
-func TestWhatMakesEventsSettlesBeforeItsAnswer(t *testing.T) {
+func TestWhatMakesEventsIsPublishedBeforeItsAnswer(t *testing.T) {
 	t.Parallel()
-	settled := 0
-	a := logsWorld(t, func(o *Options) { o.Settle = func(context.Context) { settled++ } })
+	waits := 0
+	a := logsWorld(t, func(o *Options) { o.AwaitPublished = func(context.Context) { waits++ } })
 	const entry = `{"event":"e","value":1}`
 	for _, call := range []struct {
 		logCall
@@ -93,10 +93,10 @@ func TestWhatMakesEventsSettlesBeforeItsAnswer(t *testing.T) {
 		{logCall{name: "a refusal", method: "POST", path: "/devices/b1/logs", token: "ann", body: entry, status: 404, code: hearth.CodeNotFound}, 0},
 		{logCall{name: "reading", method: "GET", path: "/devices/a1/logs", token: "ann", status: 200}, 0},
 	} {
-		settled = 0
+		waits = 0
 		call.do(t, a)
-		if settled != call.want {
-			t.Errorf("%s settles %d times, want %d", call.name, settled, call.want)
+		if waits != call.want {
+			t.Errorf("%s waits %d times, want %d", call.name, waits, call.want)
 		}
 	}
 }

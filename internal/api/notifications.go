@@ -68,7 +68,7 @@ func (a *API) registerNotifications() {
 	}
 	register(a, operation{
 		ID: "list-notifications", Method: http.MethodGet, Path: "/notifications", Tag: tagNotifications, Access: forUsers,
-		Summary: "List the own notifications", ETag: true, Description: "The newest first. The newest 1000 are kept; one that was read, for 90 days.",
+		Summary: "List your notifications", ETag: true, Description: "The newest first. The newest 1000 are kept; one that was read, for 90 days.",
 	}, func(ctx context.Context, in *listNotificationsInput) (*bodyOf[List[Notification]], error) {
 		page, err := in.page("")
 		if err != nil {

@@ -75,8 +75,8 @@ func (op operation) pattern() string {
 
 func (op operation) status() int { return cmp.Or(op.Status, http.StatusOK) }
 
-// reports whether the operation makes events of devices.
-func (op operation) tells() bool {
+// publishes reports whether the operation publishes events of devices.
+func (op operation) publishes() bool {
 	return op.Method != http.MethodGet && (op.Tag == tagDevices || op.Tag == tagLogs)
 }
 

@@ -11,7 +11,7 @@ import (
 
 func TestAnOrganizationLivesByTheContract(t *testing.T) {
 	t.Parallel()
-	f := newFarm(t)
+	f := newFixture(t)
 	made := f.want(f.call("ann", "POST", "/organizations", `{"name":"Team"}`), 201, "")
 	id := made.text("id")
 	if made.header.Get("Location") != "/api/v1/organizations/"+id || made.text("role") != "owner" || made.text("name") != "Team" {
@@ -64,7 +64,7 @@ func TestAnOrganizationLivesByTheContract(t *testing.T) {
 
 func TestAnInvitationIsAcceptedByTheInvited(t *testing.T) {
 	t.Parallel()
-	f := newFarm(t)
+	f := newFixture(t)
 	org := f.want(f.call("ann", "POST", "/organizations", `{"name":"Team"}`), 201, "").text("id")
 	path := "/organizations/" + org + "/invitations"
 	var shapes []string

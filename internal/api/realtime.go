@@ -25,31 +25,31 @@ type Live interface {
 	IssueTicket(ctx context.Context, token string) (string, error)
 }
 
-// settled delays an answer until the events of the request have their position among those of all instances.
-func (a *API) settled(handler func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+// afterPublishing delays an answer until the events of the request have their position among those of all instances.
+func (a *API) afterPublishing(handler func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		return handler(&settlingWriter{ResponseWriter: w, settle: sync.OnceFunc(func() { a.options.Settle(r.Context()) })}, r)
+		return handler(&publishingWriter{ResponseWriter: w, await: sync.OnceFunc(func() { a.options.AwaitPublished(r.Context()) })}, r)
 	}
 }
 
-// settlingWriter waits before the answer begins.
-type settlingWriter struct {
+// publishingWriter waits before the answer begins.
+type publishingWriter struct {
 	http.ResponseWriter
-	settle func()
+	await func()
 }
 
-func (w *settlingWriter) WriteHeader(status int) {
-	w.settle()
+func (w *publishingWriter) WriteHeader(status int) {
+	w.await()
 	w.ResponseWriter.WriteHeader(status)
 }
 
-func (w *settlingWriter) Write(data []byte) (int, error) {
-	w.settle()
+func (w *publishingWriter) Write(data []byte) (int, error) {
+	w.await()
 	return w.ResponseWriter.Write(data)
 }
 
 // Unwrap lets http.ResponseController reach the connection.
-func (w *settlingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *publishingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // ticketSeconds is how long a ticket opens a stream.
 const ticketSeconds = 30
@@ -63,7 +63,7 @@ type Ticket struct {
 // StreamStats are the figures of the open connections.
 type StreamStats struct {
 	Connections       StreamConnections `json:"connections"`
-	Users             int               `json:"users" doc:"People with a connection, each once, wherever they are connected; beyond 4,096 an estimate where there are several instances." example:"42"`
+	Users             int               `json:"users" doc:"Users with a connection, each counted once; beyond 4,096 an estimate if there are several instances." example:"42"`
 	Channels          int               `json:"channels" doc:"Channels with a reader, counted likewise." example:"57"`
 	MessagesPerSecond float64           `json:"messages_per_second" doc:"Events delivered; the mean of the last 10 seconds." example:"12.5"`
 }

@@ -28,8 +28,8 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 	if op.Batch {
 		limit = a.options.BatchBodyLimit
 	}
-	if a.options.Settle != nil && op.tells() {
-		handler = a.settled(handler)
+	if a.options.AwaitPublished != nil && op.publishes() {
+		handler = a.afterPublishing(handler)
 	}
 	limited := a.options.Limiter != nil && op.Class != ""
 	serve := func(w http.ResponseWriter, r *http.Request) error {

@@ -76,7 +76,7 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	p := &parts{base: b, events: events}
 
 	orgOptions := orgs.Options{Store: b.store, Users: b.store, Clock: s.Clock, Observers: []orgs.Observer{memberEnds}}
-	if b.others != nil { // before those who notify users: whoever hears of a change finds it on every instance
+	if b.others != nil { // before the notifications: a reader that is notified of a change finds it on every instance
 		events.add(b.others)
 		*sessionEnds, *memberEnds = append(*sessionEnds, b.others), append(*memberEnds, b.others)
 		orgOptions.OnRoles = b.others.RolesChanged
@@ -258,9 +258,9 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 	if err != nil {
 		return nil, err
 	}
-	var settle func(context.Context)
+	var awaitPublished func(context.Context)
 	if p.redis != nil {
-		settle = p.realtime.Settle
+		awaitPublished = p.realtime.AwaitPublished
 	}
 	cfg := p.Config
 	return api.New(api.Options{
@@ -268,7 +268,7 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 		Accounts: p.accounts, Organizations: p.orgs, Roles: p.orgs.Roles, Devices: p.devices, Fleet: p.devices, Telemetry: p.telemetry,
 		Analytics: p.analytics, Exports: p.exports, Notifications: p.notices, Jobs: p.jobs(), Audit: audit.New(p.store),
 		Figures: figures.New(figures.Options{Config: cfg, Asker: p.asker, HTTP: p.metrics.HTTP, Cache: p.cache, Health: p.health}),
-		Live:    p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), Settle: settle,
+		Live:    p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,
 		BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), SlowRequest: cfg.SlowRequest,
 		AllowedOrigins: cfg.AllowedOrigins, TrustedProxies: cfg.TrustedProxies, AccelRedirect: cfg.AccelRedirect,
 		Limiter: limits, Secret: secret, Idempotency: p.store, Pages: console.Pages(),

@@ -84,10 +84,6 @@ type WorkerOptions struct {
 	Poll time.Duration
 	// Drain is how long Stop lets running jobs end by themselves before it ends their contexts; 0 is 5 s, negative not at all.
 	Drain time.Duration
-	// KeepCompleted and KeepDead are how long ended jobs are kept; 0 is 7 and 30 days, negative for ever. What feeds the queue
-	// adds a job again only for much shorter than that, so that its ID is still known.
-	KeepCompleted time.Duration
-	KeepDead      time.Duration
 	// Clock is for due times and records; nil is the system's.
 	Clock hearth.Clock
 	// Log gets failures; nil discards.
@@ -108,8 +104,6 @@ func (o WorkerOptions) withDefaults() WorkerOptions {
 	def(&o.Lease, 10*time.Second)
 	def(&o.Poll, time.Second)
 	def(&o.Drain, 5*time.Second)
-	def(&o.KeepCompleted, 7*24*time.Hour)
-	def(&o.KeepDead, 30*24*time.Hour)
 	if o.ID == "" {
 		host, _ := os.Hostname()
 		o.ID = fmt.Sprintf("%s-%d-%s", cut(host, 64), os.Getpid(), NewID(time.Now())[24:])

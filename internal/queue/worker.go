@@ -274,15 +274,15 @@ func (w *Worker) addPeriodic() error {
 	return errors.Join(errs...)
 }
 
+// How long ended jobs are kept. The sources of jobs enqueue one again only within a much shorter time, so that its ID is still known.
+const (
+	keepCompleted = 7 * 24 * time.Hour
+	keepDead      = 30 * 24 * time.Hour
+)
+
 func (w *Worker) purge() error {
 	now := w.o.Clock.Now()
-	var p Purge
-	if w.o.KeepCompleted > 0 {
-		p.CompletedBefore = now.Add(-w.o.KeepCompleted)
-	}
-	if w.o.KeepDead > 0 {
-		p.DeadBefore = now.Add(-w.o.KeepDead)
-	}
+	p := Purge{CompletedBefore: now.Add(-keepCompleted), DeadBefore: now.Add(-keepDead)}
 	for {
 		n, err := w.o.Backend.Purge(w.base, p)
 		if err != nil || n < MaxBatch {

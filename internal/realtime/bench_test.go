@@ -109,9 +109,9 @@ func encodeTime(hearth.Event) (json.RawMessage, error) {
 
 func hearthStage(b *testing.B, path string, channels int) *stage {
 	b.Helper()
-	w := newWorld(b, func(o *Options) {
+	w := newFixture(b, func(o *Options) {
 		o.Encode, o.Recheck = encodeTime, time.Hour
-		o.Heartbeat = 25 * time.Second // nobody answers pings here: a benchmark is over sooner
+		o.Heartbeat = 25 * time.Second // no client answers pings here: a benchmark is over sooner
 	})
 	s := &stage{address: w.server.Listener.Addr().String(), path: path, close: func() {}, joined: w.node.node.Hub().NumSubscriptions}
 	users := make([]string, channels)
@@ -303,9 +303,9 @@ func inUse() int64 {
 	return int64(m.HeapInuse + m.StackInuse)
 }
 
-// BenchmarkPublishUnwatched is what an event costs a writer when nobody watches; BenchmarkPublishWatched, when somebody does.
+// BenchmarkPublishUnwatched measures what an event without readers costs a writer; BenchmarkPublishWatched, one with readers.
 func BenchmarkPublishUnwatched(b *testing.B) {
-	w := newWorld(b)
+	w := newFixture(b)
 	event := heartbeat(w.device(ownedBy(newID())), 1)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -314,7 +314,7 @@ func BenchmarkPublishUnwatched(b *testing.B) {
 }
 
 func BenchmarkPublishWatched(b *testing.B) {
-	w := newWorld(b)
+	w := newFixture(b)
 	ann, token := w.user(0)
 	w.open(b, token, "", "")
 	event := heartbeat(w.device(ownedBy(ann.UserID)), 1)

@@ -4,27 +4,27 @@ import (
 	"github.com/centrifugal/centrifuge"
 )
 
-// Broker is what carries events to the connections and keeps them for replay: centrifuge's broker, and what hearth asks
-// beyond it. Publishing to one channel is never done by two at a time.
+// Broker delivers events to the connections and keeps them for replay: centrifuge's broker, and what hearth needs beyond it.
+// Only one goroutine at a time publishes to a channel.
 type Broker interface {
 	centrifuge.Broker
-	// Wanted reports whether anybody reads the channel or may come back to a place in it. Publishing to another is no use.
+	// Wanted reports whether the channel has readers, or had some that may come back. Publishing to another channel is useless.
 	// channel is only valid during the call.
 	Wanted(channel []byte) bool
-	// Break makes every place in the channel that was given out so far unplaceable, and has its readers come back: they
-	// learn that they missed something.
+	// Break makes every earlier position in the channel invalid and has its readers reconnect: they are notified of the
+	// gap.
 	Break(channel string) error
 	// BreakAll does the same for every channel.
 	BreakAll() error
-	// ReplaySize returns the bytes of data that a reader at the place would be sent; 0 if the place is unplaceable.
+	// ReplaySize returns the bytes of data that a reader at the position would be sent; 0 if the position is invalid.
 	ReplaySize(channel string, since centrifuge.StreamPosition) int
 }
 
-// Sifter is a Broker that has to ask elsewhere who reads a channel: its Wanted is always true, and it is asked about many
+// Sifter is a Broker that asks a remote server who reads a channel: its Wanted is always true, and Sift asks about many
 // channels at once.
 type Sifter interface {
-	// Sift tells which of the channels anybody reads or may come back to. Where it fails, the broker sees to it itself that
-	// their readers are told of a gap.
+	// Sift returns which of the channels have readers, or had some that may come back. If it fails, the broker itself notifies
+	// their readers of the gap.
 	Sift(channels []string) (wanted map[string]bool, err error)
 }
 

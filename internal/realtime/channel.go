@@ -20,10 +20,10 @@ const (
 	inboxPrefix = "inbox:"
 )
 
-// errNoChannel is the one answer for a channel that is absent, malformed or somebody else's.
+// errNoChannel is the one answer for a channel that is absent, malformed or another user's.
 func errNoChannel() error { return hearth.NotFound("channel") }
 
-// splitChannel takes a name that a client returned apart. ok tells that it is well-formed.
+// splitChannel splits a name that a client sent. ok reports whether it is well-formed.
 func splitChannel(name string) (prefix, id string, ok bool) {
 	for _, prefix := range []string{devicePrefix, orgPrefix, userPrefix} {
 		if id, found := strings.CutPrefix(name, prefix); found {
@@ -35,9 +35,8 @@ func splitChannel(name string) (prefix, id string, ok bool) {
 	return "", "", false
 }
 
-// authorize is the one rule of who may join which channel: a person their own, members an organization's, a device's
-// whoever may read the device; an admin all. It returns the device of a device's channel, and CodeNotFound for a channel
-// that the caller may not read.
+// authorize is the one rule of who may join which channel: users their own, members an organization's, readers of a device
+// the device's, admins all. Returns the device of a device's channel. CodeNotFound if the caller may not read the channel.
 func (n *Node) authorize(ctx context.Context, caller hearth.Caller, channel string) (hearth.Device, error) {
 	prefix, id, ok := splitChannel(channel)
 	if !ok || !caller.IsUser() {
@@ -86,9 +85,9 @@ func targets(event hearth.Event, to []string) []string {
 	return to
 }
 
-// lane is what orders an event: events of one lane key are published in the order in which they came. All channels of a
-// scope's devices and of a person share one, so that no channel is published to by two.
-func laneKey(event hearth.Event) string {
+// partitionKey returns what orders an event: events with the same key are published in the order in which they came. All channels of
+// a scope's devices and of a user share one key, so that only one goroutine publishes to a channel.
+func partitionKey(event hearth.Event) string {
 	if event.UserID != "" {
 		return string(hearth.UserScope(event.UserID))
 	}

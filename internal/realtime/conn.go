@@ -20,17 +20,17 @@ const (
 	transportSSE       = "sse"
 )
 
-// conn is what is known of one connection beside what centrifuge knows.
+// conn is the state of one connection that centrifuge does not keep.
 type conn struct {
 	transport string
 	limiter   limiter
 
 	mu     sync.Mutex
 	caller hearth.Caller
-	// token is what the caller showed; expires is when it runs out, zero if it never does.
+	// token is the access token; expires is when it expires, zero if it never does.
 	token   string
 	expires time.Time
-	// devices are those whose channels the connection joined, by channel: what their rights are judged by.
+	// devices are those whose channels the connection joined, by channel: what their permissions depend on.
 	devices map[string]hearth.Device
 	// subscriptions are what an SSE stream joins when it connects.
 	subscriptions map[string]centrifuge.SubscribeOptions
@@ -50,14 +50,14 @@ func (c *conn) who() (caller hearth.Caller, token string) {
 	return c.caller, c.token
 }
 
-// renew takes over a caller that was authenticated anew.
+// renew sets the caller, which was authenticated anew.
 func (c *conn) renew(caller hearth.Caller, token string, expires time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.caller, c.token, c.expires = caller, token, expires
 }
 
-// joined notes the device of a device's channel.
+// joined records the device of a device's channel.
 func (c *conn) joined(channel string, device hearth.Device) {
 	if device.ID == "" {
 		return
@@ -83,7 +83,7 @@ func (c *conn) mayStay(channel string) bool {
 	return mayRead(c.caller, channel, c.devices[channel])
 }
 
-// leaveOrg forgets the caller's membership.
+// leaveOrg removes the caller's membership.
 func (c *conn) leaveOrg(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -92,12 +92,12 @@ func (c *conn) leaveOrg(id string) {
 	c.caller.Orgs = orgs
 }
 
-// rightsOf keeps of a device what rights are judged by.
+// rightsOf returns the fields of a device that permissions depend on.
 func rightsOf(device hearth.Device) hearth.Device {
 	return hearth.Device{ID: device.ID, OwnerID: device.OwnerID, OrganizationID: device.OrganizationID}
 }
 
-// login authenticates a person by a token.
+// login authenticates a user by a token.
 func (n *Node) login(ctx context.Context, token string) (hearth.Caller, time.Time, error) {
 	if token == "" {
 		return hearth.Caller{}, time.Time{}, hearth.Errorf(hearth.CodeUnauthenticated, "an access token is required")
@@ -148,7 +148,7 @@ func bearer(header string) string {
 // maxToken bounds a token, in bytes.
 const maxToken = 4096
 
-// limiter lets so many commands through a second, after a burst. It is used by one goroutine.
+// limiter allows so many commands a second, after a burst. It is used by one goroutine.
 type limiter struct {
 	tokens float64
 	last   time.Time

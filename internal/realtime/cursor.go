@@ -16,13 +16,13 @@ import (
 	"github.com/centrifugal/centrifuge"
 )
 
-// The id of an SSE event is the place of its stream in all of its channels: so a client that comes back with the last id
+// The id of an SSE event is the position of its stream in all of its channels: a client that comes back with the last id
 // it saw misses nothing and gets nothing twice. In base64url:
 //
 //	version | number of epochs | (length, epoch)… | number of channels | (hash of the channel, epoch's index, offset)… | MAC
 //
 // Numbers are varints, the hash 8 bytes, the MAC the first 16 bytes of HMAC-SHA-256. It holds no name and grants nothing:
-// the channels of a request are authorized anew. The MAC keeps clients from relying on made-up places.
+// the channels of a request are authorized anew. The MAC keeps clients from relying on made-up positions.
 const (
 	cursorVersion = 1
 	cursorMAC     = 16
@@ -40,8 +40,8 @@ func hashChannel(channel string) channelHash {
 // cursors writes and reads ids.
 type cursors struct {
 	key []byte
-	// shared are ids that were written lately, each at a place that its bytes choose: the streams of one person that follow
-	// the same channels stand at the same places, so that one signs for all.
+	// shared are ids that were written lately, each in a slot that its bytes choose: the streams of one user that follow
+	// the same channels have the same positions, so that one signature serves all.
 	shared *[sharedIDs]atomic.Pointer[signedID]
 	seed   maphash.Seed
 }
@@ -63,8 +63,8 @@ func newCursors(key []byte) cursors {
 	return cursors{key: key, shared: new([sharedIDs]atomic.Pointer[signedID]), seed: maphash.MakeSeed()}
 }
 
-// place is where a stream stands in one channel.
-type place struct {
+// channelPosition is the position of a stream in one channel.
+type channelPosition struct {
 	channel  string
 	hash     channelHash
 	position centrifuge.StreamPosition
@@ -82,10 +82,10 @@ func (c cursors) writer() *cursorWriter {
 	return &cursorWriter{of: c, mac: hmac.New(sha256.New, c.key)}
 }
 
-// append appends the id of the places, at most 255 of each kind.
-func (w *cursorWriter) append(out []byte, places []place) []byte {
+// append appends the id of the positions, at most 255 of each kind.
+func (w *cursorWriter) append(out []byte, positions []channelPosition) []byte {
 	w.epochs = w.epochs[:0]
-	for _, p := range places {
+	for _, p := range positions {
 		if !slices.Contains(w.epochs, p.position.Epoch) {
 			w.epochs = append(w.epochs, p.position.Epoch)
 		}
@@ -96,8 +96,8 @@ func (w *cursorWriter) append(out []byte, places []place) []byte {
 		raw = binary.AppendUvarint(raw, uint64(len(epoch)))
 		raw = append(raw, epoch...)
 	}
-	raw = binary.AppendUvarint(raw, uint64(len(places)))
-	for _, p := range places {
+	raw = binary.AppendUvarint(raw, uint64(len(positions)))
+	for _, p := range positions {
 		raw = append(raw, p.hash[:]...)
 		raw = binary.AppendUvarint(raw, uint64(slices.Index(w.epochs, p.position.Epoch)))
 		raw = binary.AppendUvarint(raw, p.position.Offset)
@@ -117,8 +117,8 @@ func (w *cursorWriter) append(out []byte, places []place) []byte {
 	return out
 }
 
-// read returns the places of an id. ok is false for one that is forged, malformed or another key's.
-func (c cursors) read(id string) (places map[channelHash]centrifuge.StreamPosition, ok bool) {
+// read returns the positions of an id. ok is false for one that is forged, malformed or another key's.
+func (c cursors) read(id string) (positions map[channelHash]centrifuge.StreamPosition, ok bool) {
 	if len(id) > maxCursor {
 		return nil, false
 	}
@@ -132,11 +132,11 @@ func (c cursors) read(id string) (places map[channelHash]centrifuge.StreamPositi
 	if !hmac.Equal(mac.Sum(nil)[:cursorMAC], sum) {
 		return nil, false
 	}
-	return parsePlaces(body[1:])
+	return parsePositions(body[1:])
 }
 
-// parsePlaces reads what append wrote. It trusts nothing: a key may have signed for another version.
-func parsePlaces(body []byte) (map[channelHash]centrifuge.StreamPosition, bool) {
+// parsePositions reads what append wrote. It trusts nothing: a key may have signed for another version.
+func parsePositions(body []byte) (map[channelHash]centrifuge.StreamPosition, bool) {
 	failed := false
 	number := func() uint64 {
 		value, size := binary.Uvarint(body)
@@ -152,9 +152,9 @@ func parsePlaces(body []byte) (map[channelHash]centrifuge.StreamPosition, bool) 
 			failed, body = true, nil
 			return make([]byte, min(size, 8))
 		}
-		taken := body[:size]
+		part := body[:size]
 		body = body[size:]
-		return taken
+		return part
 	}
 	epochs := make([]string, 0, 1)
 	for range min(number(), maxCursor) {
@@ -163,23 +163,23 @@ func parsePlaces(body []byte) (map[channelHash]centrifuge.StreamPosition, bool) 
 			return nil, false
 		}
 	}
-	places := map[channelHash]centrifuge.StreamPosition{}
+	positions := map[channelHash]centrifuge.StreamPosition{}
 	for range min(number(), maxCursor) {
 		channel := channelHash(take(8))
 		epoch, offset := number(), number()
 		if failed || epoch >= uint64(len(epochs)) {
 			return nil, false
 		}
-		places[channel] = centrifuge.StreamPosition{Offset: offset, Epoch: epochs[epoch]}
+		positions[channel] = centrifuge.StreamPosition{Offset: offset, Epoch: epochs[epoch]}
 	}
-	return places, !failed && len(body) == 0
+	return positions, !failed && len(body) == 0
 }
 
-// sortedPlaces returns the places of the channels in a fixed order.
-func sortedPlaces(positions map[string]centrifuge.StreamPosition) []place {
-	places := make([]place, 0, len(positions))
+// sortedPositions returns the positions of the channels in a fixed order.
+func sortedPositions(positions map[string]centrifuge.StreamPosition) []channelPosition {
+	sorted := make([]channelPosition, 0, len(positions))
 	for _, channel := range slices.Sorted(maps.Keys(positions)) {
-		places = append(places, place{channel: channel, hash: hashChannel(channel), position: positions[channel]})
+		sorted = append(sorted, channelPosition{channel: channel, hash: hashChannel(channel), position: positions[channel]})
 	}
-	return places
+	return sorted
 }

@@ -20,7 +20,7 @@ var (
 // disconnectSessionEnded ends the connections of a session that has ended. 3500 to 3999: the client does not reconnect.
 var disconnectSessionEnded = centrifuge.Disconnect{Code: centrifuge.DisconnectInvalidToken.Code, Reason: "session ended"}
 
-// subscribeOptions let a client come back to its place.
+// subscribeOptions allow a client to continue at its position.
 var subscribeOptions = centrifuge.SubscribeOptions{EnablePositioning: true, EnableRecovery: true}
 
 // handle sets the node's handlers.
@@ -32,7 +32,7 @@ func (n *Node) handle() {
 	n.node.OnTransportWrite(n.onWrite)
 }
 
-// onConnecting lets a connection in: an SSE stream was checked by its handler, a WebSocket shows its token now.
+// onConnecting accepts a connection: an SSE stream was checked by its handler, a WebSocket presents its token now.
 func (n *Node) onConnecting(ctx context.Context, event centrifuge.ConnectEvent) (centrifuge.ConnectReply, error) {
 	if n.isDraining() {
 		return centrifuge.ConnectReply{}, centrifuge.DisconnectShutdown
@@ -67,7 +67,7 @@ func (n *Node) onConnecting(ctx context.Context, event centrifuge.ConnectEvent) 
 	return reply, nil
 }
 
-// refusal turns an error into what tells a WebSocket client what to do: get a new token, try again later, or give up.
+// refusal returns the WebSocket error for an error, by which a client decides: get a new token, retry later, or give up.
 func (n *Node) refusal(err error) error {
 	switch code := hearth.ErrorCode(err); code {
 	case hearth.CodeTokenExpired:
@@ -105,7 +105,7 @@ func (n *Node) onConnect(client *centrifuge.Client) {
 	})
 }
 
-// onlySubscribers lets those who read a channel see who else does.
+// onlySubscribers allows the readers of a channel to list its readers.
 func onlySubscribers(client *centrifuge.Client, channel string) error {
 	if !client.IsSubscribed(channel) {
 		return centrifuge.ErrorPermissionDenied
@@ -113,7 +113,7 @@ func onlySubscribers(client *centrifuge.Client, channel string) error {
 	return nil
 }
 
-// onRefresh takes a new token of the same person.
+// onRefresh accepts a new token of the same user.
 func (n *Node) onRefresh(client *centrifuge.Client, c *conn, token string) (centrifuge.RefreshReply, error) {
 	caller, expires, err := n.login(client.Context(), token)
 	switch {
@@ -162,7 +162,7 @@ func (n *Node) onCommand(client *centrifuge.Client, _ centrifuge.CommandReadEven
 		return nil // what opens a stream is a command to centrifuge only
 	}
 	n.metrics.messagesIn.Inc()
-	if c != nil && !c.limiter.allow(time.Now(), n.options.MessageRate, n.options.MessageBurst) {
+	if c != nil && !c.limiter.allow(time.Now(), n.options.messageRate, n.options.messageBurst) {
 		return centrifuge.DisconnectTooManyRequests
 	}
 	return nil

@@ -23,26 +23,26 @@ import (
 // patience bounds every wait for something that must happen.
 const patience = 10 * time.Second
 
-// world is a node behind a real HTTP server, with people and devices.
-type world struct {
-	node   *Node
-	server *httptest.Server
-	people *people
+// fixture is a node behind a real HTTP server, with users and devices.
+type fixture struct {
+	node     *Node
+	server   *httptest.Server
+	accounts *accounts
 	// others are the nodes of further instances behind the same server.
 	others []*Node
 }
 
 // nodes returns the nodes of all instances.
-func (w *world) nodes() []*Node { return append([]*Node{w.node}, w.others...) }
+func (w *fixture) nodes() []*Node { return append([]*Node{w.node}, w.others...) }
 
 // publish publishes an event on the instance that its device reports to.
-func (w *world) publish(device int, event hearth.Event) {
+func (w *fixture) publish(device int, event hearth.Event) {
 	nodes := w.nodes()
 	nodes[device%len(nodes)].Publish(event)
 }
 
-// people is an Authenticator and the devices, in memory.
-type people struct {
+// accounts is an Authenticator and the devices, in memory.
+type accounts struct {
 	mu      sync.Mutex
 	callers map[string]hearth.Caller
 	refused map[string]error
@@ -50,7 +50,7 @@ type people struct {
 	asked   atomic.Int64
 }
 
-func (p *people) Authenticate(_ context.Context, token string) (hearth.Caller, error) {
+func (p *accounts) Authenticate(_ context.Context, token string) (hearth.Caller, error) {
 	p.asked.Add(1)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -67,7 +67,7 @@ func (p *people) Authenticate(_ context.Context, token string) (hearth.Caller, e
 	return caller, nil
 }
 
-func (p *people) Device(_ context.Context, id string) (hearth.Device, error) {
+func (p *accounts) Device(_ context.Context, id string) (hearth.Device, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	device, ok := p.devices[id]
@@ -77,13 +77,13 @@ func (p *people) Device(_ context.Context, id string) (hearth.Device, error) {
 	return device, nil
 }
 
-func (p *people) refuse(token string, code hearth.Code) {
+func (p *accounts) refuse(token string, code hearth.Code) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refused[token] = hearth.Errorf(code, "refused")
 }
 
-func (p *people) change(token string, change func(*hearth.Caller)) {
+func (p *accounts) change(token string, change func(*hearth.Caller)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	caller := p.callers[token]
@@ -95,7 +95,7 @@ func (p *people) change(token string, change func(*hearth.Caller)) {
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
 // user makes a person and returns their caller and token. life 0: the token never runs out.
-func (w *world) user(life time.Duration, change ...func(*hearth.Caller)) (hearth.Caller, string) {
+func (w *fixture) user(life time.Duration, change ...func(*hearth.Caller)) (hearth.Caller, string) {
 	caller := hearth.Caller{UserID: newID(), Role: hearth.RoleUser, SessionID: newID()}
 	for _, f := range change {
 		f(&caller)
@@ -104,7 +104,7 @@ func (w *world) user(life time.Duration, change ...func(*hearth.Caller)) (hearth
 }
 
 // login returns another token of the caller.
-func (w *world) login(caller hearth.Caller, life time.Duration) string {
+func (w *fixture) login(caller hearth.Caller, life time.Duration) string {
 	claims := map[string]any{"jti": newID()}
 	if life > 0 {
 		claims["exp"] = time.Now().Add(life).Unix()
@@ -114,29 +114,29 @@ func (w *world) login(caller hearth.Caller, life time.Duration) string {
 		panic(err)
 	}
 	token := "h." + base64.RawURLEncoding.EncodeToString(payload) + ".s"
-	w.people.mu.Lock()
-	defer w.people.mu.Unlock()
-	w.people.callers[token] = caller
+	w.accounts.mu.Lock()
+	defer w.accounts.mu.Unlock()
+	w.accounts.callers[token] = caller
 	return token
 }
 
 func admin(c *hearth.Caller) { c.Role = hearth.RoleAdmin }
 
-func (w *world) device(change ...func(*hearth.Device)) hearth.Device {
+func (w *fixture) device(change ...func(*hearth.Device)) hearth.Device {
 	device := hearth.Device{ID: newID()}
 	for _, f := range change {
 		f(&device)
 	}
-	w.people.mu.Lock()
-	defer w.people.mu.Unlock()
-	w.people.devices[device.ID] = device
+	w.accounts.mu.Lock()
+	defer w.accounts.mu.Unlock()
+	w.accounts.devices[device.ID] = device
 	return device
 }
 
 func ownedBy(id string) func(*hearth.Device) { return func(d *hearth.Device) { d.OwnerID = id } }
 func inOrg(id string) func(*hearth.Device)   { return func(d *hearth.Device) { d.OrganizationID = id } }
 
-// heartbeat is an event of the device whose data tells its number.
+// heartbeat is an event of the device whose data holds its number.
 func heartbeat(device hearth.Device, number int) hearth.Event {
 	return hearth.Event{
 		Type: hearth.EventDeviceHeartbeat, At: time.Now(), Data: number, Scope: device.Scope(), DeviceID: device.ID,
@@ -154,12 +154,12 @@ func encodeNumber(event hearth.Event) (json.RawMessage, error) {
 	return json.Marshal(map[string]any{"n": event.Data, "device": event.DeviceID})
 }
 
-func newWorld(t testing.TB, change ...func(*Options)) *world {
+func newFixture(t testing.TB, change ...func(*Options)) *fixture {
 	t.Helper()
-	w := &world{people: &people{
+	w := &fixture{accounts: &accounts{
 		callers: map[string]hearth.Caller{}, refused: map[string]error{}, devices: map[string]hearth.Device{},
 	}}
-	options := Options{Users: w.people, Devices: w.people, Encode: encodeNumber, Drain: 200 * time.Millisecond}
+	options := Options{Users: w.accounts, Devices: w.accounts, Encode: encodeNumber, Drain: 200 * time.Millisecond}
 	for _, f := range change {
 		f(&options)
 	}
@@ -241,7 +241,7 @@ type eventStream struct {
 }
 
 // open opens a stream; query is added to the URL.
-func (w *world) open(t testing.TB, token, query, lastID string) *eventStream {
+func (w *fixture) open(t testing.TB, token, query, lastID string) *eventStream {
 	t.Helper()
 	s, err := w.tryOpen(token, query, lastID)
 	if err != nil {
@@ -254,7 +254,7 @@ func (w *world) open(t testing.TB, token, query, lastID string) *eventStream {
 	return s
 }
 
-func (w *world) tryOpen(token, query, lastID string) (*eventStream, error) {
+func (w *fixture) tryOpen(token, query, lastID string) (*eventStream, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.server.URL+"/sse?"+query, nil)
 	if err != nil {
@@ -387,7 +387,7 @@ func (s *eventStream) ended(t testing.TB) time.Duration {
 }
 
 // status returns the answer's status and body where no stream is opened.
-func (w *world) status(t testing.TB, token, query string, header ...string) (int, string) {
+func (w *fixture) status(t testing.TB, token, query string, header ...string) (int, string) {
 	t.Helper()
 	request, err := http.NewRequest(http.MethodGet, w.server.URL+"/sse?"+query, nil)
 	if err != nil {

@@ -19,11 +19,11 @@ import (
 	"hearth/internal/testserver"
 )
 
-// instances opens worlds of several instances over one Redis, with the same people.
-func instances(t testing.TB, server *testserver.Redis, count int, change ...func(*redisbroker.Options)) []*world {
+// instances opens fixtures of several instances over one Redis, with the same users.
+func instances(t testing.TB, server *testserver.Redis, count int, change ...func(*redisbroker.Options)) []*fixture {
 	t.Helper()
-	worlds := make([]*world, count)
-	for i := range worlds {
+	fixtures := make([]*fixture, count)
+	for i := range fixtures {
 		conn, err := redisconn.Connect(t.Context(), redisconn.Options{URL: server.URL(), CallTimeout: 5 * time.Second})
 		if err != nil {
 			t.Fatal(err)
@@ -39,9 +39,9 @@ func instances(t testing.TB, server *testserver.Redis, count int, change ...func
 			t.Fatal(err)
 		}
 		var broker *redisbroker.Broker
-		worlds[i] = newWorld(t, func(o *Options) {
+		fixtures[i] = newFixture(t, func(o *Options) {
 			if i > 0 {
-				o.Users, o.Devices = worlds[0].people, worlds[0].people
+				o.Users, o.Devices = fixtures[0].accounts, fixtures[0].accounts
 			}
 			o.CursorKey = []byte("a key that all instances share....")
 			o.Presence, o.Tickets = presence, tickets
@@ -54,17 +54,17 @@ func instances(t testing.TB, server *testserver.Redis, count int, change ...func
 				return broker, err
 			}
 		})
-		worlds[i].people = worlds[0].people
+		fixtures[i].accounts = fixtures[0].accounts
 		eventually(t, "the broker hears the feed", broker.Up)
 	}
-	return worlds
+	return fixtures
 }
 
 // balanced is two instances behind one server that takes them in turn, with a short history.
-func balanced(t *testing.T) *world {
+func balanced(t *testing.T) *fixture {
 	t.Helper()
 	both := instances(t, testserver.StartRedis(t), 2, func(o *redisbroker.Options) { o.Size = 12 })
-	w := &world{node: both[0].node, others: []*Node{both[1].node}, people: both[0].people}
+	w := &fixture{node: both[0].node, others: []*Node{both[1].node}, accounts: both[0].accounts}
 	var turn atomic.Int64
 	w.server = serveNodes(func() *Node { return both[turn.Add(1)%2].node })
 	t.Cleanup(w.server.Close)
@@ -104,7 +104,7 @@ func TestAnEventReachesReadersOfAnotherInstanceAndIsReplayedThere(t *testing.T) 
 	back.expect(t, 9)
 }
 
-// Somebody who waits for each answer and asks another instance next is told of in that order.
+// The events of a client that waits for each answer and then asks another instance come in that order.
 func TestEventsOfOneAfterTheOtherComeInOrderWhicheverInstanceTakesThem(t *testing.T) {
 	t.Parallel()
 	both := instances(t, testserver.StartRedis(t), 2)
@@ -117,7 +117,7 @@ func TestEventsOfOneAfterTheOtherComeInOrderWhicheverInstanceTakesThem(t *testin
 	for n := range events {
 		node := both[n%2].node
 		node.Publish(heartbeat(lamp, n))
-		node.Settle(t.Context())
+		node.AwaitPublished(t.Context())
 		want = append(want, n)
 	}
 	s.expect(t, want...)
@@ -154,7 +154,7 @@ func TestReadersLearnOfWhatRedisLost(t *testing.T) {
 
 // follow publishes and reads, coming back as often as the stream ends, until an event arrived after a reset; it fails on a
 // gap without one.
-func follow(t *testing.T, w *world, s *eventStream, token, query string, publish func()) {
+func follow(t *testing.T, w *fixture, s *eventStream, token, query string, publish func()) {
 	t.Helper()
 	reset, last := false, 1
 	for deadline := time.Now().Add(2 * patience); ; {
@@ -226,7 +226,7 @@ func TestEventsPassAgainAfterRedisHung(t *testing.T) {
 }
 
 // figure returns the sum of a counter of the node.
-func figure(t *testing.T, w *world, name string) (sum float64) {
+func figure(t *testing.T, w *fixture, name string) (sum float64) {
 	t.Helper()
 	families, err := w.node.options.Registry.Gather()
 	if err != nil {

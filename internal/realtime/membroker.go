@@ -17,19 +17,19 @@ import (
 
 const brokerShards = 16
 
-// memBroker is the broker of one process. It keeps history only for channels that somebody reads, or read within
-// HistoryOptions.Age: an event of a device that nobody watches costs a look into a map.
+// memBroker is the broker of one process. It keeps history only for channels that have readers, or had some within
+// HistoryOptions.Age: an event of a device that no one watches costs a look into a map.
 //
-// A place in a channel is the broker's epoch, new in each process, and an offset. Offsets grow by one within a channel.
-// Where a channel begins or is broken it jumps past everything that any channel has had (the counter places), so that no
-// place given out before fits after it.
+// A position in a channel is the broker's epoch, new in each process, and an offset. Offsets grow by one within a channel.
+// Where a channel begins or is broken its offset jumps past that of every channel (the counter offsets), so that no earlier
+// position is valid after it.
 type memBroker struct {
 	options HistoryOptions
 	clock   hearth.Clock
 	epoch   string
 	seed    maphash.Seed
-	// places is at least every channel's top offset.
-	places  atomic.Uint64
+	// offsets is at least every channel's top offset.
+	offsets atomic.Uint64
 	shards  [brokerShards]brokerShard
 	handler centrifuge.BrokerEventHandler
 	stop    chan struct{}
@@ -51,10 +51,10 @@ type brokerShard struct {
 type stream struct {
 	history
 	top uint64
-	// read tells that the node has readers on the channel; else idleSince is when the last one left.
+	// read reports whether the node has readers on the channel; else idleSince is when the last one left.
 	read      bool
 	idleSince time.Time
-	// listed tells that the stream is in its shard's ages, under the time since: of its oldest event now, or of one before that.
+	// listed reports whether the stream is in its shard's ages, under the time since: of its oldest event now, or of one before that.
 	listed bool
 	since  int64
 }
@@ -110,7 +110,7 @@ func (b *memBroker) Close(context.Context) error {
 	return nil
 }
 
-// run forgets what is too old, once a second.
+// run deletes what is too old, once a second.
 func (b *memBroker) run() {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -143,7 +143,7 @@ func (b *memBroker) forget(now time.Time) {
 func (b *memBroker) stream(s *brokerShard, channel string) *stream {
 	st := s.streams[channel]
 	if st == nil {
-		st = &stream{top: b.places.Add(1), idleSince: b.clock.Now()}
+		st = &stream{top: b.offsets.Add(1), idleSince: b.clock.Now()}
 		s.streams[channel] = st
 	}
 	return st
@@ -182,7 +182,7 @@ func (b *memBroker) Wanted(channel []byte) bool {
 	return ok
 }
 
-// Publish keeps the event and hands it to the channel's readers.
+// Publish keeps the event and delivers it to the channel's readers.
 func (b *memBroker) Publish(channel string, data []byte, _ centrifuge.PublishOptions) (centrifuge.PublishResult, error) {
 	now := b.clock.Now()
 	s := b.shard(channel)
@@ -192,7 +192,7 @@ func (b *memBroker) Publish(channel string, data []byte, _ centrifuge.PublishOpt
 		s.mu.Unlock()
 		return centrifuge.PublishResult{}, nil
 	}
-	b.places.Add(1)
+	b.offsets.Add(1)
 	st.top++
 	pub := &centrifuge.Publication{Offset: st.top, Data: data, Time: now.UnixMilli()}
 	s.add(st, pub)
@@ -201,8 +201,8 @@ func (b *memBroker) Publish(channel string, data []byte, _ centrifuge.PublishOpt
 	}
 	s.trim(now.Add(-b.options.Age).UnixMilli(), b.options.TotalBytes/brokerShards)
 	s.mu.Unlock()
-	place := centrifuge.StreamPosition{Offset: pub.Offset, Epoch: b.epoch}
-	return centrifuge.PublishResult{StreamPosition: place}, b.handler.HandlePublication(channel, pub, place, false, nil)
+	position := centrifuge.StreamPosition{Offset: pub.Offset, Epoch: b.epoch}
+	return centrifuge.PublishResult{StreamPosition: position}, b.handler.HandlePublication(channel, pub, position, false, nil)
 }
 
 // add keeps an event.
@@ -242,8 +242,8 @@ func (s *brokerShard) clear(st *stream) {
 	st.history = history{}
 }
 
-// had returns how many of the stream's events a reader at the place has had; all of them where it cannot be given the rest. The
-// shard is locked.
+// had returns how many of the stream's events a reader at the position has had; all of them if the rest is incomplete. The shard is
+// locked.
 func (b *memBroker) had(st *stream, since centrifuge.StreamPosition) int {
 	first := st.top - uint64(st.len()) // the offset before the oldest event
 	if since.Epoch != b.epoch || since.Offset >= st.top || since.Offset < first {
@@ -252,17 +252,17 @@ func (b *memBroker) had(st *stream, since centrifuge.StreamPosition) int {
 	return int(since.Offset - first)
 }
 
-// History returns the events after a place, all of them, or none where they cannot all be given: centrifuge compares the
-// first one's offset with the place, and reports to the reader that it could not be recovered.
+// History returns the events after a position, all of them, or none if any is missing: centrifuge compares the
+// first one's offset with the position, and reports to the reader that it could not be recovered.
 func (b *memBroker) History(channel string, options centrifuge.HistoryOptions) ([]*centrifuge.Publication, centrifuge.StreamPosition, error) {
 	s := b.shard(channel)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := b.stream(s, channel)
-	place := centrifuge.StreamPosition{Offset: st.top, Epoch: b.epoch}
+	position := centrifuge.StreamPosition{Offset: st.top, Epoch: b.epoch}
 	filter := options.Filter
 	if filter.Since == nil || filter.Limit == 0 {
-		return nil, place, nil
+		return nil, position, nil
 	}
 	skip := b.had(st, *filter.Since)
 	offset := st.top - uint64(st.len()-skip)
@@ -271,7 +271,7 @@ func (b *memBroker) History(channel string, options centrifuge.HistoryOptions) (
 		offset++
 		pubs = append(pubs, &centrifuge.Publication{Offset: offset, Data: data, Time: at})
 	}
-	return pubs, place, nil
+	return pubs, position, nil
 }
 
 // ReplaySize implements Broker.
@@ -286,7 +286,7 @@ func (b *memBroker) ReplaySize(channel string, since centrifuge.StreamPosition) 
 	return st.bytesAfter(b.had(st, since))
 }
 
-// RemoveHistory drops the channel's events; places stay.
+// RemoveHistory drops the channel's events; positions stay.
 func (b *memBroker) RemoveHistory(channel string) error {
 	s := b.shard(channel)
 	s.mu.Lock()
@@ -308,7 +308,7 @@ func (b *memBroker) Break(channel string) error {
 	}
 	s.clear(st)
 	// Two beyond everything: a reader at the old top does not take the next event for the one that follows.
-	st.top = b.places.Add(2)
+	st.top = b.offsets.Add(2)
 	read := st.read
 	s.mu.Unlock()
 	if !read {
@@ -348,7 +348,7 @@ func (b *memBroker) PublishLeave(channel string, info *centrifuge.ClientInfo) er
 	return b.handler.HandleLeave(channel, info)
 }
 
-// ReliableDelivery tells centrifuge that no event is lost between the broker and its readers, so that positions need no
+// ReliableDelivery reports that no event is lost between the broker and its readers, so that positions need no
 // polling.
 func (b *memBroker) ReliableDelivery() bool { return true }
 

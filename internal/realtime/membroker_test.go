@@ -223,7 +223,7 @@ func TestTheOldestEventsGiveWayWhicheverChannelTheyAreOf(t *testing.T) {
 
 func FuzzIDsOfEvents(f *testing.F) {
 	c := newCursors([]byte(strings.Repeat("k", 32)))
-	places := sortedPlaces(map[string]centrifuge.StreamPosition{
+	places := sortedPositions(map[string]centrifuge.StreamPosition{
 		"device:a": {Offset: 1 << 40, Epoch: "one"}, "org:b": {Offset: 0, Epoch: ""}, "user:c": {Offset: 7, Epoch: "one"},
 	})
 	f.Add(c.writer().append(nil, places))
@@ -231,7 +231,7 @@ func FuzzIDsOfEvents(f *testing.F) {
 	f.Fuzz(func(t *testing.T, id []byte) {
 		read, ok := c.read(string(id))
 		// The body is what a signed id could hold: it must read without a panic as well.
-		parsePlaces(id)
+		parsePositions(id)
 		if !ok {
 			return
 		}
@@ -252,7 +252,7 @@ func TestAnIDReadsBackAsItsPlaces(t *testing.T) {
 		for range count {
 			positions["device:"+newID()] = centrifuge.StreamPosition{Offset: uint64(len(positions)) << 30, Epoch: "ABCDEFGH"}
 		}
-		places := sortedPlaces(positions)
+		places := sortedPositions(positions)
 		id := writer.append(nil, places)
 		if len(id) > maxCursor/2 {
 			t.Errorf("the id of %d channels has %d characters", count, len(id))

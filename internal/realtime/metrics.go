@@ -48,7 +48,7 @@ func newMetrics(registry prometheus.Registerer, n *Node) (*metrics, error) {
 			Name: "hearth_realtime_published_total", Help: "Events published to channels with readers.",
 		}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "hearth_realtime_dropped_total", Help: "Events that were not published; their readers were told of a gap.",
+			Name: "hearth_realtime_dropped_total", Help: "Events that were not published; their readers were notified of a gap.",
 		}),
 		publishLatency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "hearth_realtime_publish_seconds", Help: "From the write to the queues of all connections.", Buckets: buckets,
@@ -73,8 +73,8 @@ func newMetrics(registry prometheus.Registerer, n *Node) (*metrics, error) {
 		func() int { return n.Stats().Connections.SSE })
 	gauge("hearth_realtime_queue_depth", "Events that wait for publishing.", nil, func() int {
 		depth := 0
-		for _, l := range n.lanes {
-			depth += l.depth()
+		for _, p := range n.partitions {
+			depth += p.depth()
 		}
 		return depth
 	})
@@ -205,28 +205,28 @@ func (n *Node) Stats() Stats {
 	return stats
 }
 
-// Readers returns the people with a connection to this process, and the channels with a reader, to be counted with those of others.
-// It takes microseconds a connection.
+// Readers returns the users with a connection to this process and the channels with a reader, to be united with those of other
+// processes. It takes microseconds a connection.
 func (n *Node) Readers() (users, channels Distinct) {
 	hub := n.node.Hub()
 	connections := hub.Connections()
-	people := make([]string, 0, len(connections))
+	userIDs := make([]string, 0, len(connections))
 	for _, c := range connections {
-		people = append(people, c.UserID())
+		userIDs = append(userIDs, c.UserID())
 	}
-	return DistinctOf(people), DistinctOf(hub.Channels())
+	return DistinctOf(userIDs), DistinctOf(hub.Channels())
 }
 
 // ConnectionsOf returns the number of a person's open connections to this process.
 func (n *Node) ConnectionsOf(userID string) int { return len(n.node.Hub().UserConnections(userID)) }
 
-// IssueTicket returns a one-use ticket that opens a stream for whoever has the access token. The token was authenticated.
+// IssueTicket returns a one-use ticket that opens a stream for the owner of the access token, which the caller has authenticated.
 func (n *Node) IssueTicket(ctx context.Context, token string) (string, error) {
 	return n.options.Tickets.Issue(ctx, token)
 }
 
-// takesOnly is a registry that centrifuge adds its metrics to and reads nothing from. It would gather all of the program's every
-// minute, to tell other nodes of its own.
+// takesOnly is a registry that centrifuge adds its metrics to and reads nothing from. Otherwise it would gather all of the
+// program's every minute, to send its own to other nodes.
 type takesOnly struct{ prometheus.Registerer }
 
 var _ prometheus.Gatherer = takesOnly{}

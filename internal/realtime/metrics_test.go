@@ -7,7 +7,7 @@ import (
 )
 
 // figure returns the value of a metric whose labels hold those given; a histogram's is its number of observations.
-func (w *world) figure(t *testing.T, name string, labels ...string) float64 {
+func (w *fixture) figure(t *testing.T, name string, labels ...string) float64 {
 	t.Helper()
 	families, err := w.node.options.Registry.Gather()
 	if err != nil {
@@ -39,7 +39,7 @@ func hasLabels(metric *dto.Metric, labels []string) bool {
 
 func TestWhatHappensToConnectionsIsCounted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *Options) { o.History.Size = 5 })
+	w := newFixture(t, func(o *Options) { o.History.Size = 5 })
 	ann, token := w.user(0)
 	stream, socket := w.open(t, token, "", ""), w.dial(t, nil)
 	stream.head(t)

@@ -1,6 +1,6 @@
-// Package realtime carries events to everybody who may see them, over WebSocket and SSE, with one replay for both. The
+// Package realtime delivers events to all users who may see them, over WebSocket and SSE, with one replay for both. The
 // guarantees: a connection gets each event of its channels once and in order, across reconnects; where that cannot be
-// kept, it is told so. Publishing never slows a writer down. A reader that does not read is disconnected.
+// kept, it is notified. Publishing never slows a writer down. A reader that does not read is disconnected.
 //
 // Both transports are clients of one centrifuge node, so that joining, replay and live delivery meet in one place:
 // docs/adr holds the reasons.
@@ -34,20 +34,20 @@ type Node struct {
 	metrics        *metrics
 	publishOptions centrifuge.PublishOptions
 	seed           maphash.Seed
-	lanes          []*lane
+	partitions     []*partition
 	// rate is the deliveries of the last seconds.
 	rate rate
 	// connections counts those that are open or opening; sockets holds the WebSockets among them.
 	connections atomic.Int64
 	sockets     sockets
 
-	started   bool
-	drainOnce sync.Once
-	draining  chan struct{}
-	closeOnce sync.Once
-	closing   chan struct{}
-	work      sync.WaitGroup
-	laneWork  sync.WaitGroup
+	started       bool
+	drainOnce     sync.Once
+	draining      chan struct{}
+	closeOnce     sync.Once
+	closing       chan struct{}
+	work          sync.WaitGroup
+	partitionWork sync.WaitGroup
 }
 
 var _ hearth.Publisher = (*Node)(nil)
@@ -86,7 +86,7 @@ func New(options Options) (*Node, error) {
 	n.handle()
 	n.websocket = n.newWebsocketHandler()
 	for range max(2, min(8, runtime.GOMAXPROCS(0))) {
-		n.lanes = append(n.lanes, &lane{node: n, wake: make(chan struct{}, 1), lost: map[string]struct{}{}})
+		n.partitions = append(n.partitions, &partition{node: n, wake: make(chan struct{}, 1), lost: map[string]struct{}{}})
 	}
 	return n, nil
 }
@@ -97,8 +97,8 @@ func (n *Node) Start() error {
 		return fmt.Errorf("realtime: start the node: %w", err)
 	}
 	n.started = true
-	for _, l := range n.lanes {
-		n.laneWork.Go(l.run)
+	for _, p := range n.partitions {
+		n.partitionWork.Go(p.run)
 	}
 	n.work.Go(n.recheckLoop)
 	n.work.Go(n.rateLoop)
@@ -112,9 +112,9 @@ func (n *Node) config() centrifuge.Config {
 		// An access token that ran out may be refreshed for so long.
 		ClientExpiredCloseDelay: 10 * time.Second,
 		ClientStaleCloseDelay:   10 * time.Second,
-		ClientQueueMaxSize:      n.options.QueueBytes,
+		ClientQueueMaxSize:      n.options.queueBytes,
 		// The person's own channel comes on top of those that a client asks for.
-		ClientChannelLimit:          n.options.MaxChannels + 1,
+		ClientChannelLimit:          n.options.maxChannels + 1,
 		ChannelMaxLength:            64,
 		RecoveryMaxPublicationLimit: 0,
 		Metrics: centrifuge.MetricsConfig{
@@ -125,7 +125,7 @@ func (n *Node) config() centrifuge.Config {
 	}
 }
 
-// log hands centrifuge's messages on, without what a client sent.
+// log logs centrifuge's messages, without what a client sent.
 func (n *Node) log(entry centrifuge.LogEntry) {
 	level := slog.LevelWarn
 	if entry.Level >= centrifuge.LogLevelError {
@@ -140,8 +140,8 @@ func (n *Node) log(entry centrifuge.LogEntry) {
 	n.options.Logger.Log(context.Background(), level, "realtime: "+entry.Message, attrs...)
 }
 
-// Drain tells every connection to reconnect, spread over up to Options.Drain so that they do not all come back at once,
-// and takes no new ones. Publishing goes on. It returns when all are gone or ctx ends.
+// Drain asks every connection to reconnect, spread over up to Options.Drain so that they do not all come back at once,
+// and accepts no new ones. Publishing goes on. It returns when all are gone or ctx ends.
 func (n *Node) Drain(ctx context.Context) error {
 	n.drainOnce.Do(func() { close(n.draining) })
 	clients := make([]*centrifuge.Client, 0, n.node.Hub().NumClients())
@@ -181,10 +181,10 @@ func (n *Node) Close(ctx context.Context) error {
 	}
 	err := n.Drain(ctx)
 	n.closeOnce.Do(func() {
-		for _, l := range n.lanes {
-			l.close()
+		for _, p := range n.partitions {
+			p.close()
 		}
-		n.laneWork.Wait()
+		n.partitionWork.Wait()
 		close(n.closing)
 		n.work.Wait()
 		if shutdownErr := n.node.Shutdown(ctx); err == nil {
@@ -205,7 +205,7 @@ func (n *Node) isDraining() bool {
 	}
 }
 
-// admit counts a connection in, or refuses it because there are too many or the node is going.
+// admit counts a new connection. CodeUnavailable if there are too many or the node is draining.
 func (n *Node) admit() error {
 	if n.isDraining() {
 		return &hearth.Error{
@@ -219,10 +219,10 @@ func (n *Node) admit() error {
 	return nil
 }
 
-// leave counts a connection out.
+// leave counts a connection that has ended.
 func (n *Node) leave() { n.connections.Add(-1) }
 
-// jitter is how much later than a second somebody should come back: the more there are, the more it is spread.
+// jitter returns how much later than a second a client should reconnect: the more there are, the wider the spread.
 func (n *Node) jitter() time.Duration {
 	spread := min(max(time.Duration(n.connections.Load())*time.Millisecond, 2*time.Second), 30*time.Second)
 	return rand.N(spread)

@@ -19,8 +19,8 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, token string) (hearth.Caller, error)
 }
 
-// Sessions is an Authenticator that can tell more cheaply whether somebody whom it let in before may stay. Alive answers
-// nil, or what Authenticate would, the token's own end and its signature aside.
+// Sessions is an Authenticator with a cheaper check of callers that it authenticated before. Alive returns nil, or the error that
+// Authenticate would return, except for the token's expiry and signature.
 type Sessions interface {
 	Alive(ctx context.Context, caller hearth.Caller) error
 }
@@ -35,7 +35,7 @@ type Options struct {
 	// Users and Devices are required. If Users has Sessions too, open connections are checked with it.
 	Users   Authenticator
 	Devices Devices
-	// Roles returns a person's organizations; nil: Users does.
+	// Roles returns a user's organizations; nil: Users does.
 	Roles func(ctx context.Context, userID string) (map[string]hearth.OrgRole, error)
 	// Encode returns the contract's JSON of an event's data. Required; it must not change or keep the event.
 	Encode func(hearth.Event) (json.RawMessage, error)
@@ -57,44 +57,44 @@ type Options struct {
 
 	// MaxConnections bounds the open connections of this process (default 100,000).
 	MaxConnections int
-	// MaxChannels bounds the channels of one connection (default 100).
-	MaxChannels int
-	// QueueSize bounds the events that wait for publishing, in each of a few lanes (default 65,536: a whole group of heartbeats).
-	QueueSize int
-	// QueueBytes bounds what waits for one connection; more disconnects it as slow (default 4 MiB).
-	QueueBytes int
-	// FrameBytes bounds a frame from a client (default 64 KiB).
-	FrameBytes int
-	// MessageRate and MessageBurst bound a client's commands: so many a second after a first burst (default 100, 1,000).
-	MessageRate  float64
-	MessageBurst int
 	// WriteTimeout is how long a write to a client may block before it is disconnected (default 5 s).
 	WriteTimeout time.Duration
 	// Heartbeat is how often an idle SSE stream gets a comment and a WebSocket a ping (default 15 s, at most 25 s).
 	Heartbeat time.Duration
-	// Recheck is how often each open connection's right to be there is asked for again (default 3 s).
+	// Recheck is how often the permissions of each open connection are checked again (default 3 s).
 	Recheck time.Duration
-	// Drain bounds how long Drain spreads the goodbyes over (default 5 s).
+	// Drain bounds the time over which Drain spreads the reconnects (default 5 s).
 	Drain time.Duration
 	// History bounds the replay that the in-process broker keeps.
 	History HistoryOptions
+
+	// Bounds that only tests change.
+
+	// maxChannels bounds the channels of one connection (default 100).
+	maxChannels int
+	// queueSize bounds the events that wait for publishing in each partition (default 65,536: a whole group of heartbeats).
+	queueSize int
+	// queueBytes bounds what waits for one connection; more disconnects it as slow (default 4 MiB).
+	queueBytes int
+	// messageRate and messageBurst bound a client's commands: so many a second after a first burst (default 100, 1,000).
+	messageRate  float64
+	messageBurst int
 }
 
 // HistoryOptions bound the replay of the in-process broker. A zero bound takes its default.
 type HistoryOptions struct {
-	// Age is how long an event can be replayed, and how long a channel that nobody reads keeps its place (default 5 min).
+	// Age is how long an event can be replayed, and how long a channel without readers keeps its position (default 5 min).
 	Age time.Duration
 	// Size and Bytes bound the events of one channel (default 1,000 and 256 KiB).
 	Size  int
 	Bytes int
-	// TotalBytes bounds the events of all channels; the oldest give way (default 64 MiB). Where channels shrink, the memory for them
+	// TotalBytes bounds the events of all channels; the oldest are dropped (default 64 MiB). Where channels shrink, the memory for them
 	// is up to four times that.
 	TotalBytes int
 }
 
-// replayBytes bounds what one SSE stream is given at once when it returns; a larger gap is a reset. It leaves room in the
-// connection's queue.
-func (o Options) replayBytes() int { return o.QueueBytes / 2 }
+// replayBytes bounds the replay of one SSE stream; a larger gap is a reset. It leaves room in the connection's queue.
+func (o Options) replayBytes() int { return o.queueBytes / 2 }
 
 func (o Options) withDefaults() (Options, error) {
 	if o.Users == nil || o.Devices == nil || o.Encode == nil {
@@ -113,13 +113,12 @@ func (o Options) withDefaults() (Options, error) {
 		o.Tickets = NewMemTickets(o.Clock)
 	}
 	orInt(&o.MaxConnections, 100_000)
-	orInt(&o.MaxChannels, 100)
-	orInt(&o.QueueSize, 65_536)
-	orInt(&o.QueueBytes, 4<<20)
-	orInt(&o.FrameBytes, 64<<10)
-	orInt(&o.MessageBurst, 1000)
-	if o.MessageRate == 0 {
-		o.MessageRate = 100
+	orInt(&o.maxChannels, 100)
+	orInt(&o.queueSize, 65_536)
+	orInt(&o.queueBytes, 4<<20)
+	orInt(&o.messageBurst, 1000)
+	if o.messageRate == 0 {
+		o.messageRate = 100
 	}
 	orDuration(&o.WriteTimeout, 5*time.Second)
 	orDuration(&o.Heartbeat, 15*time.Second)
@@ -132,8 +131,8 @@ func (o Options) withDefaults() (Options, error) {
 	switch {
 	case o.Heartbeat > 25*time.Second:
 		return o, errors.New("realtime: the heartbeat is rarer than every 25 s")
-	case o.MaxConnections < 0, o.MaxChannels < 0, o.QueueSize < 0, o.QueueBytes < 0, o.FrameBytes < 0, o.MessageBurst < 0,
-		o.MessageRate < 0, o.WriteTimeout < 0, o.Heartbeat < 0, o.Recheck < 0, o.Drain < 0, o.History.Age < 0,
+	case o.MaxConnections < 0, o.maxChannels < 0, o.queueSize < 0, o.queueBytes < 0, o.messageBurst < 0,
+		o.messageRate < 0, o.WriteTimeout < 0, o.Heartbeat < 0, o.Recheck < 0, o.Drain < 0, o.History.Age < 0,
 		o.History.Size < 0, o.History.Bytes < 0, o.History.TotalBytes < 0:
 		return o, errors.New("realtime: a bound is negative")
 	}

@@ -16,7 +16,7 @@ type ledger struct {
 	devices []hearth.Device
 	sent    []int
 	seen    map[string]int
-	// reset tells of which devices something may be missing before their next event.
+	// reset holds the devices of which events may be missing before their next one.
 	reset map[string]bool
 }
 
@@ -56,17 +56,17 @@ func (l *ledger) complete() bool {
 	return true
 }
 
-// propertyWorld has a short history, so that readers that stay away long enough lose their place.
-func propertyWorld(t *testing.T) *world {
-	return newWorld(t, func(o *Options) { o.History.Size = 12 })
+// propertyFixture has a short history, so that readers that stay away long enough lose their place.
+func propertyFixture(t *testing.T) *fixture {
+	return newFixture(t, func(o *Options) { o.History.Size = 12 })
 }
 
 func TestStreamsNeverGiveAGapADoubleOrDisorder(t *testing.T) {
 	t.Parallel()
-	checkStreams(t, propertyWorld(t))
+	checkStreams(t, propertyFixture(t))
 }
 
-func checkStreams(t *testing.T, w *world) {
+func checkStreams(t *testing.T, w *fixture) {
 	t.Helper()
 	rapid.Check(t, func(rt *rapid.T) {
 		org := newID()
@@ -126,10 +126,10 @@ func checkStreams(t *testing.T, w *world) {
 
 func TestSocketsNeverGiveAGapADoubleOrDisorder(t *testing.T) {
 	t.Parallel()
-	checkSockets(t, propertyWorld(t))
+	checkSockets(t, propertyFixture(t))
 }
 
-func checkSockets(t *testing.T, w *world) {
+func checkSockets(t *testing.T, w *fixture) {
 	t.Helper()
 	rapid.Check(t, func(rt *rapid.T) {
 		ann, token := w.user(0)

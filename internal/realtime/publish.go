@@ -12,20 +12,20 @@ import (
 	"hearth"
 )
 
-// maxLost bounds the channels that a lane remembers events to be lost of; beyond it every channel breaks.
+// maxLost bounds the channels with lost events that a partition remembers; beyond it every channel breaks.
 const maxLost = 1024
 
-// lane publishes the events of some scopes, in order, in one goroutine.
-type lane struct {
+// partition publishes the events of some scopes, in order, in one goroutine.
+type partition struct {
 	node *Node
 	wake chan struct{}
 
 	mu     sync.Mutex
 	queue  []queued
 	closed bool
-	// taken and done count the events that came and those that were published; waiting are those who wait for done.
-	taken, done uint64
-	waiting     []waiter
+	// accepted and done count the queued and the published events; waiting are the callers that wait for done.
+	accepted, done uint64
+	waiting        []waiter
 	// lost are the channels whose events found the queue full; lostAll, that there were too many to remember.
 	lost    map[string]struct{}
 	lostAll bool
@@ -36,14 +36,14 @@ type queued struct {
 	at    time.Time
 }
 
-// waiter waits until the first count events of a lane are published: then reached is closed.
+// waiter waits for the first count events of a partition: reached is closed once they are published.
 type waiter struct {
 	count   uint64
 	reached chan struct{}
 }
 
-// Publish implements hearth.Publisher: it takes the events that anybody waits for into a bounded queue and returns. An
-// event that finds the queue full is counted, and the readers of its channels are told that they missed something.
+// Publish implements hearth.Publisher: it queues the events of channels with readers, in a bounded queue, and returns. An
+// event that finds the queue full is dropped and counted, and the readers of its channels are notified of the gap.
 func (n *Node) Publish(events ...hearth.Event) {
 	var now time.Time
 	for _, event := range events {
@@ -53,8 +53,8 @@ func (n *Node) Publish(events ...hearth.Event) {
 		if now.IsZero() {
 			now = time.Now()
 		}
-		l := n.lanes[maphash.String(n.seed, laneKey(event))%uint64(len(n.lanes))]
-		if !l.add(queued{event: event, at: now}) {
+		p := n.partitions[maphash.String(n.seed, partitionKey(event))%uint64(len(n.partitions))]
+		if !p.add(queued{event: event, at: now}) {
 			n.metrics.dropped.Inc()
 		}
 	}
@@ -72,59 +72,59 @@ func (n *Node) wanted(event hearth.Event) bool {
 	return is("", string(event.Scope)) || is(devicePrefix, event.DeviceID)
 }
 
-// add takes an event; it reports whether there was room.
-func (l *lane) add(q queued) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
+// add queues an event. Reports whether there was room.
+func (p *partition) add(q queued) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
 		return false
 	}
-	if len(l.queue) >= l.node.options.QueueSize {
+	if len(p.queue) >= p.node.options.queueSize {
 		for _, channel := range targets(q.event, nil) {
-			l.lost[channel] = struct{}{}
+			p.lost[channel] = struct{}{}
 		}
-		if len(l.lost) > maxLost {
-			clear(l.lost)
-			l.lostAll = true
+		if len(p.lost) > maxLost {
+			clear(p.lost)
+			p.lostAll = true
 		}
 		return false
 	}
-	l.queue = append(l.queue, q)
-	l.taken++
+	p.queue = append(p.queue, q)
+	p.accepted++
 	select {
-	case l.wake <- struct{}{}:
+	case p.wake <- struct{}{}:
 	default: // it is awake already
 	}
 	return true
 }
 
 // depth returns the number of waiting events.
-func (l *lane) depth() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.queue)
+func (p *partition) depth() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.queue)
 }
 
 // close lets run end once it has published what waits.
-func (l *lane) close() {
-	l.mu.Lock()
-	l.closed = true
-	l.mu.Unlock()
+func (p *partition) close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
 	select {
-	case l.wake <- struct{}{}:
+	case p.wake <- struct{}{}:
 	default:
 	}
 }
 
-// run publishes until the lane is closed and empty.
-func (l *lane) run() {
+// run publishes until the partition is closed and empty.
+func (p *partition) run() {
 	var batch []queued
-	for range l.wake {
+	for range p.wake {
 		for {
-			l.mu.Lock()
-			batch, l.queue = l.queue, batch[:0]
-			closed := l.closed
-			l.mu.Unlock()
+			p.mu.Lock()
+			batch, p.queue = p.queue, batch[:0]
+			closed := p.closed
+			p.mu.Unlock()
 			if len(batch) == 0 {
 				if closed {
 					return
@@ -132,22 +132,22 @@ func (l *lane) run() {
 				break
 			}
 			for group := range slices.Chunk(batch, siftStep) {
-				l.publishAll(group)
-				l.published(len(group))
+				p.publishAll(group)
+				p.published(len(group))
 			}
 			clear(batch)
-			l.breakLost()
+			p.breakLost()
 		}
 	}
 }
 
-// published counts events that were published, or that nobody wanted, and wakes who waited for them.
-func (l *lane) published(count int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.done += uint64(count)
-	l.waiting = slices.DeleteFunc(l.waiting, func(w waiter) bool {
-		reached := w.count <= l.done
+// published counts events that were published, or that had no readers, and wakes the callers that waited for them.
+func (p *partition) published(count int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done += uint64(count)
+	p.waiting = slices.DeleteFunc(p.waiting, func(w waiter) bool {
+		reached := w.count <= p.done
 		if reached {
 			close(w.reached)
 		}
@@ -155,34 +155,34 @@ func (l *lane) published(count int) {
 	})
 }
 
-// settled returns what is closed once all events that the lane has taken are published; nil if they are.
-func (l *lane) settled() <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.done == l.taken {
+// idle returns a channel that is closed once all accepted events are published; nil if they are.
+func (p *partition) idle() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.done == p.accepted {
 		return nil
 	}
-	w := waiter{count: l.taken, reached: make(chan struct{})}
-	l.waiting = append(l.waiting, w)
+	w := waiter{count: p.accepted, reached: make(chan struct{})}
+	p.waiting = append(p.waiting, w)
 	return w.reached
 }
 
-// settleLimit bounds what a caller waits for the publishing of what it did.
-const settleLimit = 200 * time.Millisecond
+// publishWait bounds how long AwaitPublished waits.
+const publishWait = 200 * time.Millisecond
 
-// Settle waits until what was published here before has its place among the events of all instances, for 200 ms at most. An answer
-// that is given after that lets its caller go on at another instance: what happens there comes later, for every reader. One
-// process alone needs none of it.
-func (n *Node) Settle(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+// AwaitPublished waits until the events that this instance has accepted have their position among those of all instances, for 200 ms
+// at most. A client that is answered afterwards may continue at another instance: its next events follow these for every reader. A
+// single process does not need it.
+func (n *Node) AwaitPublished(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, publishWait)
 	defer cancel()
-	for _, l := range n.lanes {
-		settled := l.settled()
-		if settled == nil {
+	for _, p := range n.partitions {
+		idle := p.idle()
+		if idle == nil {
 			continue
 		}
 		select {
-		case <-settled:
+		case <-idle:
 		case <-ctx.Done():
 			return
 		}
@@ -192,10 +192,10 @@ func (n *Node) Settle(ctx context.Context) {
 // siftStep is how many events a Sifter is asked about at once.
 const siftStep = 500
 
-// publishAll publishes events in order, those that anybody reads.
-func (l *lane) publishAll(group []queued) {
-	wanted := func(channel string) bool { return l.node.broker.Wanted([]byte(channel)) }
-	if sifter, ok := l.node.broker.(Sifter); ok {
+// publishAll publishes the events that have readers, in order.
+func (p *partition) publishAll(group []queued) {
+	wanted := func(channel string) bool { return p.node.broker.Wanted([]byte(channel)) }
+	if sifter, ok := p.node.broker.(Sifter); ok {
 		var channels []string
 		for _, q := range group {
 			channels = targets(q.event, channels)
@@ -203,22 +203,22 @@ func (l *lane) publishAll(group []queued) {
 		slices.Sort(channels)
 		read, err := sifter.Sift(slices.Compact(channels))
 		if err != nil {
-			l.node.metrics.dropped.Add(float64(len(group)))
+			p.node.metrics.dropped.Add(float64(len(group)))
 			if hearth.ErrorCode(err) != hearth.CodeUnavailable {
-				l.node.options.Logger.Error("events could not be published", "step", "sift", "error", err)
+				p.node.options.Logger.Error("events could not be published", "step", "sift", "error", err)
 			}
 			return
 		}
 		wanted = func(channel string) bool { return read[channel] }
 	}
 	for _, q := range group {
-		l.publish(q, wanted)
+		p.publish(q, wanted)
 	}
 }
 
-// publish encodes an event once and hands it to each of its channels that has readers.
-func (l *lane) publish(q queued, wanted func(channel string) bool) {
-	n := l.node
+// publish encodes an event once and publishes it to each of its channels that has readers.
+func (p *partition) publish(q queued, wanted func(channel string) bool) {
+	n := p.node
 	var space [2]string
 	var data []byte
 	for _, channel := range targets(q.event, space[:0]) {
@@ -246,10 +246,10 @@ func (l *lane) publish(q queued, wanted func(channel string) bool) {
 	}
 }
 
-// failed handles an event that could not be published: its readers are told.
+// failed handles an event that could not be published: its readers are notified of the gap.
 func (n *Node) failed(channel, step string, err error) {
 	n.metrics.dropped.Inc()
-	if hearth.ErrorCode(err) != hearth.CodeUnavailable { // a broker that is away is told of once, by who knows
+	if hearth.ErrorCode(err) != hearth.CodeUnavailable { // an unavailable broker logs that itself, once
 		n.options.Logger.Error("an event could not be published", "step", step, "channel", kindOf(channel), "error", err)
 	}
 	if err := n.broker.Break(channel); err != nil {
@@ -259,35 +259,35 @@ func (n *Node) failed(channel, step string, err error) {
 
 // breakLost announces the gaps of events that found the queue full. What was dropped was durable before, so a reader that
 // reads everything anew from now on has it.
-func (l *lane) breakLost() {
-	l.mu.Lock()
-	all := l.lostAll
-	lost := make([]string, 0, len(l.lost))
-	for channel := range l.lost {
+func (p *partition) breakLost() {
+	p.mu.Lock()
+	all := p.lostAll
+	lost := make([]string, 0, len(p.lost))
+	for channel := range p.lost {
 		lost = append(lost, channel)
 	}
-	clear(l.lost)
-	l.lostAll = false
-	l.mu.Unlock()
+	clear(p.lost)
+	p.lostAll = false
+	p.mu.Unlock()
 
 	var err error
 	if all {
-		err = l.node.broker.BreakAll()
+		err = p.node.broker.BreakAll()
 	}
 	for _, channel := range lost {
-		if breakErr := l.node.broker.Break(channel); breakErr != nil {
+		if breakErr := p.node.broker.Break(channel); breakErr != nil {
 			err = breakErr
 		}
 	}
 	if all || len(lost) > 0 {
-		l.node.options.Logger.Warn("the publishing queue was full; readers were told of the gap", "channels", len(lost), "all", all)
+		p.node.options.Logger.Warn("the publishing queue was full; readers were notified of the gap", "channels", len(lost), "all", all)
 	}
 	if err != nil {
-		l.node.options.Logger.Error("a gap could not be announced", "error", err)
+		p.node.options.Logger.Error("a gap could not be announced", "error", err)
 	}
 }
 
-// deviceDeleted takes everybody off a deleted device's channel, after its last event.
+// deviceDeleted unsubscribes all readers of a deleted device's channel, after its last event.
 func (n *Node) deviceDeleted(id string) {
 	channel := devicePrefix + id
 	if n.options.Broker == nil && n.node.Hub().NumSubscribers(channel) == 0 {

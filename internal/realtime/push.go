@@ -4,7 +4,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// pushedEvent is an event on its way to one stream. Its bytes are the push's, which all streams share: nobody writes to them.
+// pushedEvent is an event on its way to one stream. Its bytes are the push's, which all streams share: they are never written to.
 type pushedEvent struct {
 	channel, data []byte
 	offset        uint64

@@ -13,7 +13,7 @@ import (
 	"hearth"
 )
 
-// SessionsEnded closes the connections of the person's sessions. Nil means that the person's rights changed: all their
+// SessionsEnded closes the connections of the user's sessions. Nil means that the user's permissions changed: all their
 // connections close, and come back with a new token.
 func (n *Node) SessionsEnded(userID string, sessionIDs []string) {
 	for client, c := range n.connectionsOf(userID) {
@@ -27,14 +27,14 @@ func (n *Node) SessionsEnded(userID string, sessionIDs []string) {
 	}
 }
 
-// UserEnded closes all connections of the person, who was disabled or logged out everywhere.
+// UserEnded closes all connections of the user, who was disabled or logged out everywhere.
 func (n *Node) UserEnded(userID string) {
 	for client := range n.connectionsOf(userID) {
 		client.Disconnect(disconnectSessionEnded)
 	}
 }
 
-// MembershipEnded takes the person off the organization's channel and those of its devices.
+// MembershipEnded unsubscribes the user from the organization's channel and those of its devices.
 func (n *Node) MembershipEnded(userID, orgID string) {
 	for client, c := range n.connectionsOf(userID) {
 		c.leaveOrg(orgID)
@@ -55,7 +55,7 @@ func (n *Node) connectionsOf(userID string) map[*centrifuge.Client]*conn {
 	return conns
 }
 
-// dropLost takes a connection off the channels that its caller may no longer read. An SSE stream ends: what it asked for
+// dropLost unsubscribes a connection from the channels that its caller may no longer read. An SSE stream ends: what it asked for
 // is no longer all there.
 func (n *Node) dropLost(client *centrifuge.Client, c *conn) {
 	for _, channel := range client.Channels() {
@@ -70,7 +70,7 @@ func (n *Node) dropLost(client *centrifuge.Client, c *conn) {
 	}
 }
 
-// recheckLoop asks again and again whether the open connections may stay, for what was changed by another process.
+// recheckLoop checks periodically whether the open connections may stay, for what was changed by another process.
 func (n *Node) recheckLoop() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -95,10 +95,10 @@ func (n *Node) recheckLoop() {
 	}
 }
 
-// recheckers bounds the questions that are open at a time.
+// recheckers bounds the checks that run at a time.
 const recheckers = 4
 
-// recheckAll asks once for each session, whatever the number of its connections.
+// recheckAll checks each session once, whatever the number of its connections.
 func (n *Node) recheckAll(ctx context.Context) {
 	type session struct{ user, id string }
 	groups := map[session][]*centrifuge.Client{}
@@ -131,12 +131,12 @@ func (n *Node) recheckAll(ctx context.Context) {
 	workers.Wait()
 }
 
-// recheck asks for the clients of one session. What cannot be answered now leaves things as they are: a database that is
-// gone ends no stream.
+// recheck checks the clients of one session. An error that says nothing about the session changes nothing: an unavailable
+// database ends no stream.
 func (n *Node) recheck(ctx context.Context, clients []*centrifuge.Client) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	// The freshest token of the session speaks for all.
+	// The newest token of the session counts for all.
 	newest := connOf(clients[0])
 	for _, client := range clients[1:] {
 		if c := connOf(client); c.expiry().After(newest.expiry()) {
@@ -181,7 +181,7 @@ func (n *Node) now(ctx context.Context, c *conn) (hearth.Caller, error) {
 			caller.Orgs = orgs
 		}
 	}
-	// Whoever is in no organization has no membership to lose; one that is new counts from the next connection on.
+	// A user in no organization has no membership to lose; a new membership counts from the next connection on.
 	if err != nil || n.options.Roles == nil || len(caller.Orgs) == 0 {
 		return caller, err
 	}

@@ -36,23 +36,23 @@ func TestConnectionsEndWithTheirSession(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name string
-		end  func(w *world, ended, other hearth.Caller, tokens []string)
+		end  func(w *fixture, ended, other hearth.Caller, tokens []string)
 		all  bool
 	}{
-		{"session ended", func(w *world, ended, _ hearth.Caller, _ []string) {
+		{"session ended", func(w *fixture, ended, _ hearth.Caller, _ []string) {
 			w.node.SessionsEnded(ended.UserID, []string{ended.SessionID})
 		}, false},
-		{"user ended", func(w *world, ended, _ hearth.Caller, _ []string) { w.node.UserEnded(ended.UserID) }, true},
-		{"revoked by another process", func(w *world, _, _ hearth.Caller, tokens []string) {
+		{"user ended", func(w *fixture, ended, _ hearth.Caller, _ []string) { w.node.UserEnded(ended.UserID) }, true},
+		{"revoked by another process", func(w *fixture, _, _ hearth.Caller, tokens []string) {
 			for _, token := range tokens {
-				w.people.refuse(token, hearth.CodeTokenRevoked)
+				w.accounts.refuse(token, hearth.CodeTokenRevoked)
 			}
 		}, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newFixture(t)
 			ann, token := w.user(0)
 			phone := ann
 			phone.SessionID = newID()
@@ -92,7 +92,7 @@ func TestConnectionsEndWithTheirSession(t *testing.T) {
 
 func TestPeopleWhoseRightsChangedComeBackWithANewToken(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	ann, token := w.user(0)
 	socket, stream := w.dial(t, nil), w.open(t, token, "", "")
 	socket.connect(t, token)
@@ -104,9 +104,9 @@ func TestPeopleWhoseRightsChangedComeBackWithANewToken(t *testing.T) {
 	stream.ended(t)
 }
 
-// sessions are people who can be asked for a session without its token.
+// sessions are accounts that can check a session without its token.
 type sessions struct {
-	*people
+	*accounts
 	roles map[string]hearth.OrgRole
 	ended error
 }
@@ -121,8 +121,8 @@ func TestOpenConnectionsAreCheckedByTheirSession(t *testing.T) {
 	t.Parallel()
 	org := newID()
 	s := &sessions{roles: map[string]hearth.OrgRole{org: hearth.OrgViewer}}
-	w := newWorld(t, func(o *Options) {
-		s.people = o.Users.(*people)
+	w := newFixture(t, func(o *Options) {
+		s.accounts = o.Users.(*accounts)
 		o.Users, o.Recheck = s, 20*time.Millisecond
 		o.Roles = func(context.Context, string) (map[string]hearth.OrgRole, error) {
 			s.mu.Lock()
@@ -148,27 +148,27 @@ func TestOpenConnectionsAreCheckedByTheirSession(t *testing.T) {
 
 func TestAnAnswerThatCannotBeHadEndsNoStream(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *Options) { o.Recheck = 10 * time.Millisecond })
+	w := newFixture(t, func(o *Options) { o.Recheck = 10 * time.Millisecond })
 	ann, token := w.user(0)
 	s := w.open(t, token, "", "")
 	s.head(t)
-	w.people.refuse(token, hearth.CodeUnavailable)
-	asked := w.people.asked.Load()
-	eventually(t, "the stream is checked a few times", func() bool { return w.people.asked.Load() > asked+5 })
+	w.accounts.refuse(token, hearth.CodeUnavailable)
+	asked := w.accounts.asked.Load()
+	eventually(t, "the stream is checked a few times", func() bool { return w.accounts.asked.Load() > asked+5 })
 	w.node.Publish(note(ann.UserID, 1))
 	s.expect(t, 1)
 }
 
 func TestManyConnectionsOfASessionAreCheckedAtOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *Options) { o.Recheck = time.Hour })
+	w := newFixture(t, func(o *Options) { o.Recheck = time.Hour })
 	_, token := w.user(0)
 	for range 10 {
 		w.open(t, token, "", "").head(t)
 	}
-	asked := w.people.asked.Load()
+	asked := w.accounts.asked.Load()
 	w.node.recheckAll(t.Context())
-	if got := w.people.asked.Load() - asked; got != 1 {
+	if got := w.accounts.asked.Load() - asked; got != 1 {
 		t.Errorf("10 connections of a session ask %d times, want once", got)
 	}
 }
@@ -178,7 +178,7 @@ func TestAMembershipThatEndsTakesItsChannelsAway(t *testing.T) {
 	for name, elsewhere := range map[string]bool{"here": false, "by another process": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, func(o *Options) { o.Recheck = 50 * time.Millisecond })
+			w := newFixture(t, func(o *Options) { o.Recheck = 50 * time.Millisecond })
 			org := newID()
 			ann, token := w.user(0, func(c *hearth.Caller) { c.Orgs = map[string]hearth.OrgRole{org: hearth.OrgViewer} })
 			pump := w.device(inOrg(org))
@@ -194,7 +194,7 @@ func TestAMembershipThatEndsTakesItsChannelsAway(t *testing.T) {
 					t.Fatal(r.Error)
 				}
 			}
-			w.people.change(token, func(c *hearth.Caller) { c.Orgs = nil })
+			w.accounts.change(token, func(c *hearth.Caller) { c.Orgs = nil })
 			if !elsewhere {
 				w.node.MembershipEnded(ann.UserID, org)
 			}
@@ -224,7 +224,7 @@ func TestAMembershipThatEndsTakesItsChannelsAway(t *testing.T) {
 
 func TestADeletedDeviceTakesItsChannelWithIt(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	ann, token := w.user(0)
 	lamp := w.device(ownedBy(ann.UserID))
 	socket := w.dial(t, nil)
@@ -255,7 +255,7 @@ func TestADeletedDeviceTakesItsChannelWithIt(t *testing.T) {
 
 func TestAStreamEndsWithItsToken(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	_, token := w.user(2 * time.Second)
 	s := w.open(t, token, "", "")
 	s.head(t)
@@ -274,8 +274,8 @@ func TestAReaderThatNeverReadsIsDisconnected(t *testing.T) {
 		t.Run(transport, func(t *testing.T) {
 			t.Parallel()
 			big := strings.Repeat("x", 50_000)
-			w := newWorld(t, func(o *Options) {
-				o.WriteTimeout, o.QueueBytes = 500*time.Millisecond, 1<<20
+			w := newFixture(t, func(o *Options) {
+				o.WriteTimeout, o.queueBytes = 500*time.Millisecond, 1<<20
 				o.Encode = func(event hearth.Event) (json.RawMessage, error) {
 					return fmt.Appendf(nil, `{"n":%d,"big":%q}`, event.Data, big), nil
 				}
@@ -327,7 +327,7 @@ func TestAReaderThatNeverReadsIsDisconnected(t *testing.T) {
 
 func TestTheNodeSaysGoodbyeAndLeavesNothingBehind(t *testing.T) {
 	before := goleak.IgnoreCurrent()
-	w := newWorld(t)
+	w := newFixture(t)
 	_, token := w.user(0)
 	streams := make([]*eventStream, 20)
 	for i := range streams {
@@ -383,7 +383,7 @@ func TestTheNodeSaysGoodbyeAndLeavesNothingBehind(t *testing.T) {
 
 func TestTooManyConnectionsAreRefused(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *Options) { o.MaxConnections = 2 })
+	w := newFixture(t, func(o *Options) { o.MaxConnections = 2 })
 	_, token := w.user(0)
 	first := w.open(t, token, "", "")
 	first.head(t)
@@ -400,7 +400,7 @@ func TestTooManyConnectionsAreRefused(t *testing.T) {
 
 func TestTheFigures(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	ann, token := w.user(0)
 	_, other := w.user(0)
 	s := w.open(t, token, "", "")
@@ -433,7 +433,7 @@ func TestTheFigures(t *testing.T) {
 // A peer that is gone without a word answers no ping.
 func TestASocketThatAnswersNoPingIsClosed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *Options) { o.Heartbeat = 100 * time.Millisecond })
+	w := newFixture(t, func(o *Options) { o.Heartbeat = 100 * time.Millisecond })
 	_, token := w.user(0)
 	s := w.dial(t, nil)
 	s.connect(t, token)
@@ -446,7 +446,7 @@ func TestASocketThatAnswersNoPingIsClosed(t *testing.T) {
 func TestASocketBehindADeadNetworkIsClosedAndNoOtherIs(t *testing.T) {
 	t.Parallel()
 	const heartbeat = 300 * time.Millisecond
-	w := newWorld(t, func(o *Options) { o.Heartbeat = heartbeat })
+	w := newFixture(t, func(o *Options) { o.Heartbeat = heartbeat })
 	ann, token := w.user(0)
 	near := w.open(t, token, "", "")
 	near.head(t)

@@ -51,7 +51,7 @@ func (n *Node) ServeSSE(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// openSSE finds out who asks and what they may join.
+// openSSE authenticates the caller and authorizes the channels.
 func (n *Node) openSSE(r *http.Request) (*conn, error) {
 	query := r.URL.Query()
 	token := bearer(r.Header.Get("Authorization"))
@@ -67,9 +67,9 @@ func (n *Node) openSSE(r *http.Request) (*conn, error) {
 	}
 	c := &conn{transport: transportSSE, caller: caller, token: token, expires: expires}
 	channels := wantedChannels(query["channels"])
-	if len(channels) > n.options.MaxChannels {
+	if len(channels) > n.options.maxChannels {
 		return nil, hearth.Invalid(hearth.FieldError{
-			Location: "query.channels", Message: fmt.Sprintf("names more than %d channels", n.options.MaxChannels),
+			Location: "query.channels", Message: fmt.Sprintf("names more than %d channels", n.options.maxChannels),
 		})
 	}
 	for _, channel := range channels {
@@ -96,8 +96,8 @@ func wantedChannels(values []string) []string {
 	return channels
 }
 
-// plan returns what a stream joins so that every event comes once. The person's own channel is joined by a stream that
-// names no other; one that does gets what is addressed to the person, and the channels that it named. A device whose
+// plan returns what a stream joins so that every event comes once. The user's own channel is joined by a stream that
+// names no other; one that does gets what is addressed to the user, and the channels that it named. A device whose
 // owner's or organization's channel is joined needs no channel of its own.
 func (n *Node) plan(c *conn, channels []string) map[string]centrifuge.SubscribeOptions {
 	own := userPrefix + c.caller.UserID
@@ -119,8 +119,8 @@ func (n *Node) plan(c *conn, channels []string) map[string]centrifuge.SubscribeO
 	return plan
 }
 
-// comeBack returns the places from which the stream goes on, by the id that the client saw last. reset tells that there is
-// an id and that it cannot be placed.
+// comeBack returns the positions from which the stream continues, by the id that the client saw last. reset reports whether
+// there is an id whose position is invalid.
 func (n *Node) comeBack(r *http.Request, c *conn) (requests map[string]centrifuge.SubscribeRequest, reset bool) {
 	id := r.Header.Get("Last-Event-ID")
 	if id == "" {
@@ -129,7 +129,7 @@ func (n *Node) comeBack(r *http.Request, c *conn) (requests map[string]centrifug
 	if id == "" {
 		return nil, false
 	}
-	places, ok := n.cursors.read(id)
+	known, ok := n.cursors.read(id)
 	if !ok {
 		n.metrics.replayed(transportSSE, false)
 		return nil, true
@@ -137,12 +137,12 @@ func (n *Node) comeBack(r *http.Request, c *conn) (requests map[string]centrifug
 	requests = map[string]centrifuge.SubscribeRequest{}
 	size := 0
 	for channel := range c.subscriptions {
-		at, ok := places[hashChannel(channel)]
+		at, ok := known[hashChannel(channel)]
 		if !ok {
 			continue // a channel that the stream did not have before begins now
 		}
 		if size += n.broker.ReplaySize(channel, at); size > n.options.replayBytes() {
-			// More than one connection is given at once: nowhere is better than half.
+			// More than one connection may replay: no replay is better than half of it.
 			n.metrics.replayed(transportSSE, false)
 			return nil, true
 		}
@@ -156,7 +156,7 @@ func (n *Node) comeBack(r *http.Request, c *conn) (requests map[string]centrifug
 	return requests, false
 }
 
-// connectFailure turns what centrifuge says into what the caller of the API gets.
+// connectFailure returns the API's error for centrifuge's.
 func connectFailure(err error) error {
 	unavailable := &hearth.Error{Code: hearth.CodeUnavailable, Message: "the stream could not be opened", RetryAfter: time.Second, Cause: err}
 	var disconnect centrifuge.Disconnect

@@ -12,7 +12,7 @@ import (
 
 func TestAStreamCarriesWhatItsChannelsCarryOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	org := newID()
 	ann, token := w.user(0, func(c *hearth.Caller) { c.Orgs = map[string]hearth.OrgRole{org: hearth.OrgViewer} })
 	lamp, door := w.device(ownedBy(ann.UserID)), w.device(ownedBy(ann.UserID))
@@ -53,7 +53,7 @@ func TestAStreamCarriesWhatItsChannelsCarryOnce(t *testing.T) {
 
 func TestAStreamSaysHowItIsToBeRead(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	_, token := w.user(0)
 	s := w.open(t, token, "", "")
 	for name, want := range map[string]string{
@@ -70,7 +70,7 @@ func TestAStreamSaysHowItIsToBeRead(t *testing.T) {
 
 func TestAnIdleStreamGetsComments(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *Options) { o.Heartbeat = 50 * time.Millisecond })
+	w := newFixture(t, func(o *Options) { o.Heartbeat = 50 * time.Millisecond })
 	_, token := w.user(0)
 	s := w.open(t, token, "", "")
 	s.head(t)
@@ -88,7 +88,7 @@ func TestAnIdleStreamGetsComments(t *testing.T) {
 
 func TestAStreamGoesOnWhereItsClientLeftIt(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	org := newID()
 	ann, token := w.user(0, func(c *hearth.Caller) { c.Orgs = map[string]hearth.OrgRole{org: hearth.OrgViewer} })
 	lamp, pump := w.device(ownedBy(ann.UserID)), w.device(inOrg(org))
@@ -118,7 +118,7 @@ func TestAStreamGoesOnWhereItsClientLeftIt(t *testing.T) {
 			event := heartbeat(device, first+i)
 			event.At = at
 			w.node.Publish(event)
-			// The next event is published after this one, whatever their lanes, and later by its own clock.
+			// The next event is published after this one, whatever their partitions, and later by its own clock.
 			witness.expect(t, first+i)
 			at = at.Add(time.Millisecond)
 		}
@@ -135,8 +135,8 @@ func TestAStreamGoesOnWhereItsClientLeftIt(t *testing.T) {
 
 func TestAnIDThatCannotBePlacedGivesAResetFirst(t *testing.T) { //nolint:tparallel // one stream sees what each publishes
 	t.Parallel()
-	w := newWorld(t, func(o *Options) { o.History.Size = 10 })
-	other := newWorld(t)
+	w := newFixture(t, func(o *Options) { o.History.Size = 10 })
+	other := newFixture(t)
 	ann, token := w.user(0)
 	_, stranger := w.user(0)
 	bob, bobs := other.user(0)
@@ -191,8 +191,8 @@ func TestAFullQueueIsAGapThatReadersLearnOf(t *testing.T) {
 	var once sync.Once
 	open := func() { once.Do(func() { close(gate) }) }
 	t.Cleanup(open)
-	w := newWorld(t, func(o *Options) {
-		o.QueueSize = 10
+	w := newFixture(t, func(o *Options) {
+		o.queueSize = 10
 		o.Encode = func(event hearth.Event) (json.RawMessage, error) { <-gate; return encodeNumber(event) }
 	})
 	ann, token := w.user(0)
@@ -213,7 +213,7 @@ func TestAFullQueueIsAGapThatReadersLearnOf(t *testing.T) {
 		t.Fatal("publishing blocks")
 	}
 	open()
-	// What was taken comes in order, then the stream ends and its reader is told on coming back.
+	// What was accepted comes in order, then the stream ends and its reader is notified on coming back.
 	last := -1
 	for {
 		event, ok := s.next(t)
@@ -238,7 +238,7 @@ func TestAFullQueueIsAGapThatReadersLearnOf(t *testing.T) {
 
 func TestWhoMayOpenWhichStream(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	org := newID()
 	ann, anns := w.user(0, func(c *hearth.Caller) { c.Orgs = map[string]hearth.OrgRole{org: hearth.OrgViewer} })
 	bob, bobs := w.user(0)
@@ -246,9 +246,9 @@ func TestWhoMayOpenWhichStream(t *testing.T) {
 	lamp, pump := w.device(ownedBy(ann.UserID)), w.device(inOrg(org))
 	deviceToken := w.login(hearth.Caller{DeviceID: lamp.ID}, 0)
 	expired := w.login(ann, -time.Hour)
-	w.people.refuse(expired, hearth.CodeTokenExpired)
+	w.accounts.refuse(expired, hearth.CodeTokenExpired)
 	revoked := w.login(ann, 0)
-	w.people.refuse(revoked, hearth.CodeTokenRevoked)
+	w.accounts.refuse(revoked, hearth.CodeTokenRevoked)
 
 	tests := []struct {
 		name, token, query string
@@ -301,7 +301,7 @@ func thousand() []string {
 
 func TestATicketOpensOneStream(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	ann, token := w.user(0)
 	ticket, err := w.node.IssueTicket(t.Context(), token)
 	if err != nil {

@@ -28,16 +28,16 @@ type sseTransport struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	http2   bool
-	// reset tells that the client came back with an id that cannot be placed.
+	// reset reports whether the client came back with an id whose position is invalid.
 	reset  bool
 	closed chan struct{}
 
-	mu      sync.Mutex
-	isEnded bool
-	begun   bool
-	places  []place
-	ids     *cursorWriter
-	buffer  []byte
+	mu        sync.Mutex
+	isEnded   bool
+	begun     bool
+	positions []channelPosition
+	ids       *cursorWriter
+	buffer    []byte
 	// deadline is the one that is set for writes.
 	deadline time.Time
 }
@@ -89,7 +89,7 @@ func (t *sseTransport) setHeader() {
 	header.Set("X-Accel-Buffering", "no")
 }
 
-// clearHeader takes back setHeader, for an answer that is a problem after all.
+// clearHeader undoes setHeader, for an answer that is a problem after all.
 func (t *sseTransport) clearHeader() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -128,7 +128,7 @@ func (t *sseTransport) WriteMany(pushes ...[]byte) error {
 	return t.flush()
 }
 
-// take turns one push into what is written.
+// take writes one push into the buffer.
 func (t *sseTransport) take(data []byte) error {
 	if event, ok := readEvent(data); ok {
 		t.event(event)
@@ -157,7 +157,7 @@ func (t *sseTransport) take(data []byte) error {
 	return nil
 }
 
-// begin writes the head of the stream: its place, a reset where the client's place is lost, and what the client missed.
+// begin writes the head of the stream: its position, a reset where the client's position is lost, and what the client missed.
 func (t *sseTransport) begin(connect *protocol.Connect) error {
 	var missed [][]*protocol.Publication
 	var names []string
@@ -173,18 +173,18 @@ func (t *sseTransport) begin(connect *protocol.Connect) error {
 			names, missed = append(names, channel), append(missed, result.Publications)
 		}
 	}
-	t.places = sortedPlaces(positions)
+	t.positions = sortedPositions(positions)
 	t.begun = true
 	t.buffer = append(t.buffer, "retry: "...)
 	t.buffer = strconv.AppendInt(t.buffer, retryAfter.Milliseconds(), 10)
 	t.buffer = append(t.buffer, '\n')
 	if t.reset || lost {
-		// The new place comes with the reset, never before it: a client that has the one has the other.
+		// The new position comes with the reset, never before it: a client that has the one has the other.
 		t.writeReset()
 	} else {
-		// An id without data moves the client's place and is no event to it.
+		// An id without data moves the client's position and is no event to it.
 		t.buffer = append(t.buffer, "id: "...)
-		t.buffer = t.ids.append(t.buffer, t.places)
+		t.buffer = t.ids.append(t.buffer, t.positions)
 		t.buffer = append(t.buffer, "\n\n"...)
 	}
 	// The oldest first over all channels; within one channel the order is as it was.
@@ -209,7 +209,7 @@ func (t *sseTransport) begin(connect *protocol.Connect) error {
 	}
 }
 
-// writeReset tells the client that it missed something that is not kept: it must read anew what it shows.
+// writeReset notifies the client that it missed events that are not kept: it must read anew what it shows.
 func (t *sseTransport) writeReset() {
 	data, err := envelope(eventReset, t.node.options.Clock.Now(), []byte("{}"))
 	if err != nil {
@@ -221,11 +221,11 @@ func (t *sseTransport) writeReset() {
 // eventReset is the type of the event that says: something is missing here.
 const eventReset hearth.EventType = "reset"
 
-// event writes one event, with the place after it.
+// event writes one event, with the position after it.
 func (t *sseTransport) event(event pushedEvent) {
-	for i := range t.places {
-		if t.places[i].channel == string(event.channel) {
-			t.places[i].position.Offset = event.offset
+	for i := range t.positions {
+		if t.positions[i].channel == string(event.channel) {
+			t.positions[i].position.Offset = event.offset
 			break
 		}
 	}
@@ -234,7 +234,7 @@ func (t *sseTransport) event(event pushedEvent) {
 
 func (t *sseTransport) write(eventType, data []byte) {
 	t.buffer = append(t.buffer, "id: "...)
-	t.buffer = t.ids.append(t.buffer, t.places)
+	t.buffer = t.ids.append(t.buffer, t.positions)
 	t.buffer = append(t.buffer, "\nevent: "...)
 	t.buffer = append(t.buffer, eventType...)
 	t.buffer = append(t.buffer, "\ndata: "...)
@@ -244,15 +244,15 @@ func (t *sseTransport) write(eventType, data []byte) {
 
 // leave forgets a channel that is gone.
 func (t *sseTransport) leave(channel string) {
-	for i := range t.places {
-		if t.places[i].channel == channel {
-			t.places = append(t.places[:i], t.places[i+1:]...)
+	for i := range t.positions {
+		if t.positions[i].channel == channel {
+			t.positions = append(t.positions[:i], t.positions[i+1:]...)
 			return
 		}
 	}
 }
 
-// heartbeat writes a comment, which keeps proxies from closing the connection and finds out that a client is gone.
+// heartbeat writes a comment, which keeps proxies from closing the connection and detects that a client is gone.
 func (t *sseTransport) heartbeat() { t.buffer = append(t.buffer, ": \n\n"...) }
 
 // allowWrite moves the deadline of writes on. One with three quarters of its time left is left as it is: many events a
@@ -289,8 +289,8 @@ func (t *sseTransport) flush() error {
 	return err
 }
 
-// Close implements centrifuge.Transport: it ends the stream. Where the service restarts, clients are told to come back at
-// different times.
+// Close implements centrifuge.Transport: it ends the stream. Where the service restarts, clients are asked to come back
+// at different times.
 func (t *sseTransport) Close(disconnect centrifuge.Disconnect) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

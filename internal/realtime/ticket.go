@@ -21,8 +21,8 @@ const maxTickets = 100_000
 type Tickets interface {
 	// Issue returns a new ticket that stands for the access token for TicketTTL. CodeUnavailable if too many wait.
 	Issue(ctx context.Context, token string) (ticket string, err error)
-	// Redeem returns the ticket's token, to exactly one of those who ask; CodeUnauthenticated to the others and for a ticket
-	// that is unknown or too old.
+	// Redeem returns the ticket's token, to exactly one caller. CodeUnauthenticated for the others, and for a ticket that is
+	// unknown or too old.
 	Redeem(ctx context.Context, ticket string) (token string, err error)
 }
 
@@ -31,7 +31,7 @@ type waitingTicket struct {
 	expires time.Time
 }
 
-// MemTickets keeps tickets in memory, by their hash, so that a look at the memory returns none away.
+// MemTickets keeps tickets in memory, by their hash, so that a memory dump reveals none.
 type MemTickets struct {
 	clock hearth.Clock
 

@@ -17,12 +17,15 @@ import (
 	"hearth"
 )
 
+// maxFrame bounds a frame from a client.
+const maxFrame = 64 << 10
+
 type headerToken struct{}
 
 func (n *Node) newWebsocketHandler() *centrifuge.WebsocketHandler {
 	return centrifuge.NewWebsocketHandler(n.node, centrifuge.WebsocketConfig{
 		CheckOrigin:      func(*http.Request) bool { return true }, // ServeWebSocket has checked it
-		MessageSizeLimit: n.options.FrameBytes,
+		MessageSizeLimit: maxFrame,
 		WriteTimeout:     n.options.WriteTimeout,
 		// Thousands of connections are idle most of the time: they keep small stacks. The buffer for writing is the one that
 		// the handshake had; shared ones would cost two allocations a write.
@@ -32,8 +35,8 @@ func (n *Node) newWebsocketHandler() *centrifuge.WebsocketHandler {
 	})
 }
 
-// ServeWebSocket takes a WebSocket of the centrifuge protocol over. It returns once the connection is handed over; an
-// error means that nothing was written.
+// ServeWebSocket accepts a WebSocket of the centrifuge protocol. It returns once centrifuge serves the connection; an error
+// means that nothing was written.
 func (n *Node) ServeWebSocket(w http.ResponseWriter, r *http.Request) error {
 	if !n.originAllowed(r) {
 		return hearth.Errorf(hearth.CodeForbidden, "a page of this origin may not connect")
@@ -50,7 +53,7 @@ func (n *Node) ServeWebSocket(w http.ResponseWriter, r *http.Request) error {
 		r = r.WithContext(context.WithValue(r.Context(), headerToken{}, token))
 	}
 	n.websocket.ServeHTTP(hijacker, r)
-	if !hijacker.taken {
+	if !hijacker.hijacked {
 		n.leave() // the handshake was refused and answered
 	}
 	return nil
@@ -69,11 +72,11 @@ func (n *Node) originAllowed(r *http.Request) bool {
 	return err == nil && parsed.Host != "" && strings.EqualFold(parsed.Host, r.Host)
 }
 
-// countingHijacker notes when the connection is taken over and when it is closed.
+// countingHijacker notes when the connection is hijacked and when it is closed.
 type countingHijacker struct {
 	http.ResponseWriter
-	node  *Node
-	taken bool
+	node     *Node
+	hijacked bool
 }
 
 // Hijack implements http.Hijacker.
@@ -82,7 +85,7 @@ func (h *countingHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h.taken = true
+	h.hijacked = true
 	s := &socket{Conn: raw, node: h.node}
 	h.node.sockets.add(s)
 	return s, rw, nil
@@ -91,7 +94,7 @@ func (h *countingHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // Unwrap lets http.ResponseController reach the connection.
 func (h *countingHijacker) Unwrap() http.ResponseWriter { return h.ResponseWriter }
 
-// socket is a WebSocket's connection; closing it counts it out.
+// socket is a WebSocket's connection, which is counted until it is closed.
 type socket struct {
 	net.Conn
 	node *Node

@@ -17,7 +17,7 @@ import (
 	"hearth"
 )
 
-func (w *world) socketURL() string { return "ws" + strings.TrimPrefix(w.server.URL, "http") + "/ws" }
+func (w *fixture) socketURL() string { return "ws" + strings.TrimPrefix(w.server.URL, "http") + "/ws" }
 
 // rawSocket is a WebSocket that speaks the JSON protocol by hand.
 type rawSocket struct {
@@ -27,7 +27,7 @@ type rawSocket struct {
 	lines []string
 }
 
-func (w *world) dial(t testing.TB, header http.Header) *rawSocket {
+func (w *fixture) dial(t testing.TB, header http.Header) *rawSocket {
 	t.Helper()
 	conn, _, err := websocket.DefaultDialer.Dial(w.socketURL(), header)
 	if err != nil {
@@ -115,7 +115,7 @@ func (s *rawSocket) connect(t testing.TB, token string) reply {
 
 func TestASocketIsJoinedToItsPersonAndMaySubscribe(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	org := newID()
 	ann, token := w.user(time.Hour, func(c *hearth.Caller) { c.Orgs = map[string]hearth.OrgRole{org: hearth.OrgViewer} })
 	bob, _ := w.user(0)
@@ -161,7 +161,7 @@ func TestASocketIsJoinedToItsPersonAndMaySubscribe(t *testing.T) {
 
 func TestASocketMayOnlyRead(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	ann, token := w.user(0)
 	lamp := w.device(ownedBy(ann.UserID))
 	s := w.dial(t, nil)
@@ -187,13 +187,13 @@ func TestASocketMayOnlyRead(t *testing.T) {
 
 func TestWhoMayNotConnect(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	ann, _ := w.user(0)
 	lamp := w.device(ownedBy(ann.UserID))
 	expired, revoked, unavailable := w.login(ann, 0), w.login(ann, 0), w.login(ann, 0)
-	w.people.refuse(expired, hearth.CodeTokenExpired)
-	w.people.refuse(revoked, hearth.CodeTokenRevoked)
-	w.people.refuse(unavailable, hearth.CodeUnavailable)
+	w.accounts.refuse(expired, hearth.CodeTokenExpired)
+	w.accounts.refuse(revoked, hearth.CodeTokenRevoked)
+	w.accounts.refuse(unavailable, hearth.CodeUnavailable)
 	tests := []struct {
 		name, token string
 		reply, code int
@@ -224,7 +224,7 @@ func TestWhoMayNotConnect(t *testing.T) {
 
 func TestOnlyKnownOriginsMayConnect(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *Options) { o.AllowedOrigins = []string{"https://app.example"} })
+	w := newFixture(t, func(o *Options) { o.AllowedOrigins = []string{"https://app.example"} })
 	for origin, allowed := range map[string]bool{
 		"": true, "https://app.example": true, w.server.URL: true, "https://evil.example": false, "null": false,
 		"https://app.example.evil.example": false, "http://app.example": false, "://": false,
@@ -248,7 +248,7 @@ func TestOnlyKnownOriginsMayConnect(t *testing.T) {
 
 func TestBadFramesCloseTheirConnectionOnly(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *Options) { o.MessageRate, o.MessageBurst = 1, 20 })
+	w := newFixture(t, func(o *Options) { o.messageRate, o.messageBurst = 1, 20 })
 	ann, token := w.user(0)
 	good := w.dial(t, nil)
 	good.connect(t, token)
@@ -301,7 +301,7 @@ func TestBadFramesCloseTheirConnectionOnly(t *testing.T) {
 
 func TestAThousandSubscriptionsAreTooMany(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *Options) { o.MaxChannels = 30 })
+	w := newFixture(t, func(o *Options) { o.maxChannels = 30 })
 	_, token := w.user(0, admin)
 	s := w.dial(t, nil)
 	s.connect(t, token)
@@ -324,7 +324,7 @@ func TestAThousandSubscriptionsAreTooMany(t *testing.T) {
 }
 
 // goClient is a centrifuge-go client whose events are numbers.
-func (w *world) goClient(t testing.TB, token func() string) (*gocent.Client, chan int, chan bool) {
+func (w *fixture) goClient(t testing.TB, token func() string) (*gocent.Client, chan int, chan bool) {
 	t.Helper()
 	client := gocent.NewJsonClient(w.socketURL(), gocent.Config{
 		Token: token(), MinReconnectDelay: 10 * time.Millisecond, MaxReconnectDelay: 50 * time.Millisecond,
@@ -361,7 +361,7 @@ func receive[T any](t testing.TB, from <-chan T) T {
 
 func TestTheGoClientMissesNothingWhileItIsAway(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	ann, token := w.user(0)
 	_, numbers, recovered := w.goClient(t, func() string { return token })
 	receive(t, recovered)
@@ -387,7 +387,7 @@ func TestTheGoClientMissesNothingWhileItIsAway(t *testing.T) {
 
 func TestATokenIsRefreshedOnAnOpenConnection(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	ann, _ := w.user(0)
 	asked := make(chan struct{}, 16)
 	client, numbers, recovered := w.goClient(t, func() string {
@@ -412,7 +412,7 @@ func TestATokenIsRefreshedOnAnOpenConnection(t *testing.T) {
 
 func TestATokenOfSomebodyElseDoesNotRefresh(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	_, token := w.user(time.Hour)
 	_, other := w.user(time.Hour)
 	s := w.dial(t, nil)

@@ -32,16 +32,16 @@ const (
 	lampID   = "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a52"
 )
 
-type people struct{}
+type accounts struct{}
 
-func (people) Authenticate(_ context.Context, got string) (hearth.Caller, error) {
+func (accounts) Authenticate(_ context.Context, got string) (hearth.Caller, error) {
 	if got != token {
 		return hearth.Caller{}, hearth.Errorf(hearth.CodeUnauthenticated, "the token is not valid")
 	}
 	return hearth.Caller{UserID: annID, Role: hearth.RoleUser, SessionID: "s"}, nil
 }
 
-func (people) Device(_ context.Context, id string) (hearth.Device, error) {
+func (accounts) Device(_ context.Context, id string) (hearth.Device, error) {
 	if id != lampID {
 		return hearth.Device{}, hearth.NotFound("device")
 	}
@@ -83,7 +83,7 @@ type server struct {
 func newServer(t *testing.T) *server {
 	t.Helper()
 	node, err := realtime.New(realtime.Options{
-		Users: people{}, Devices: people{}, Drain: time.Millisecond,
+		Users: accounts{}, Devices: accounts{}, Drain: time.Millisecond,
 		Encode: func(event hearth.Event) (json.RawMessage, error) {
 			return json.Marshal(map[string]any{"n": event.Data, "device_id": event.DeviceID, "status": "active", "last_active_at": event.At.UTC()})
 		},

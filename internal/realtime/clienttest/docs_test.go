@@ -17,7 +17,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// example returns the block of code of docs/guides/realtime.md that holds the mark, so that what people copy is what is tested.
+// example returns the block of code of docs/guides/realtime.md that holds the mark, so that the code that users copy is tested.
 func example(t *testing.T, mark string) string {
 	t.Helper()
 	text, err := os.ReadFile("../../../docs/guides/realtime.md")

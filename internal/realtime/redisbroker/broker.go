@@ -20,10 +20,10 @@ import (
 	"hearth/internal/redisconn"
 )
 
-// Options are what a Broker works with. Bus is required; a zero bound takes its default.
+// Options are the dependencies and bounds of a Broker. Bus is required; a zero bound takes its default.
 type Options struct {
 	Bus *redisbus.Bus
-	// Age is how long an event can be replayed, and how long at least a channel without readers keeps its place (5 min).
+	// Age is how long an event can be replayed, and how long at least a channel without readers keeps its position (5 min).
 	Age time.Duration
 	// Size and Bytes bound the events of one channel (1,000 and 256 KiB).
 	Size  int
@@ -60,27 +60,27 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// Broker is centrifuge's broker, and what package realtime asks beyond it.
+// Broker implements centrifuge's broker and realtime.Broker.
 //
-// A place in a channel is the generation of all channels and an offset. A channel's first offset is the time in
-// microseconds, so that one that was forgotten and begins again is beyond every place of before. A new generation
-// begins whenever places or channels may have been lost: on another or restarted server, after a flush, and when an
-// event could not be published. Then every place is unplaceable, and every reader comes back and gets a reset.
+// A position in a channel is the generation of all channels and an offset. A channel's first offset is the time in
+// microseconds, so that one that expired and begins again is beyond every earlier position. A new generation
+// begins whenever positions or channels may have been lost: on another or restarted server, after a flush, and when an
+// event could not be published. Then every earlier position is invalid, and every reader reconnects and gets a reset.
 //
-// An instance hears the topics of the channels that it has readers of; an event that no reader waits for, on any instance, is not published: see
-// Sift.
+// An instance subscribes to the topics of the channels that it has readers of; an event without readers on any instance is not
+// published: see Sift.
 type Broker struct {
 	options Options
 	bus     *redisbus.Bus
 	conn    *redisconn.Conn
 	node    *centrifuge.Node
-	// listening is the subscription to the bus, from the start on.
+	// listening is the subscription to the bus.
 	listening bus.Subscription
 
 	handler centrifuge.BrokerEventHandler
 	control centrifuge.ControlEventHandler
 
-	// up is set while the bus is heard; owing, when an event was lost since.
+	// up is set while the bus is connected; owing, if an event was lost meanwhile.
 	up    atomic.Bool
 	owing atomic.Bool
 	first atomic.Bool
@@ -88,7 +88,7 @@ type Broker struct {
 	rise    chan struct{} // guarded by mu
 	givenUp atomic.Bool
 	gen     atomic.Pointer[string]
-	// syncing is held by who finds out the generation.
+	// syncing is held while the generation is determined.
 	syncing sync.Mutex
 	renewed chan struct{}
 
@@ -133,7 +133,7 @@ func (b *Broker) RegisterControlEventHandler(handler centrifuge.ControlEventHand
 	return nil
 }
 
-// RegisterBrokerEventHandler starts the broker, and waits until it hears the bus, or a second.
+// RegisterBrokerEventHandler starts the broker, and waits for the bus, for a second at most.
 func (b *Broker) RegisterBrokerEventHandler(handler centrifuge.BrokerEventHandler) error {
 	b.handler = handler
 	ctx, cancel := context.WithCancel(context.Background())
@@ -186,7 +186,7 @@ func (b *Broker) setUp(up bool) {
 	}
 }
 
-// awaitUp waits, for as long as a call may take, until events pass, so that a short fault costs no reader its place. It
+// awaitUp waits, for as long as a call may take, until events pass, so that a short fault costs no reader its position. It
 // waits once a fault.
 func (b *Broker) awaitUp(ctx context.Context) bool {
 	if b.Up() {
@@ -260,36 +260,36 @@ func (b *Broker) ask(script *redisconn.Script, part int, args []string, read fun
 	}
 }
 
-// done is for answers that say nothing.
+// done accepts any answer.
 func done(_ string, result rueidis.RedisResult) error { return result.Error() }
 
-// Publish keeps the event and hands it to the readers on every instance.
+// Publish keeps the event and delivers it to the readers on every instance.
 func (b *Broker) Publish(channel string, data []byte, _ centrifuge.PublishOptions) (centrifuge.PublishResult, error) {
 	args := []string{
 		b.bus.Channel(topicOf(channel)), b.bus.ID(), strconv.Itoa(b.options.Size), strconv.Itoa(b.options.Bytes), b.millis(b.options.Age), channel,
 		strconv.FormatInt(b.options.Clock.Now().UnixMilli(), 10), rueidis.BinaryString(data),
 	}
-	place := centrifuge.StreamPosition{}
+	position := centrifuge.StreamPosition{}
 	err := b.ask(publish, partOf(channel), args, func(gen string, result rueidis.RedisResult) error {
 		text, err := result.ToString()
 		if err != nil {
 			return err
 		}
-		place.Epoch = gen
-		place.Offset, err = strconv.ParseUint(text, 10, 64)
+		position.Epoch = gen
+		position.Offset, err = strconv.ParseUint(text, 10, 64)
 		return err
 	})
 	if err != nil {
 		return centrifuge.PublishResult{}, err
 	}
-	return centrifuge.PublishResult{StreamPosition: place}, nil
+	return centrifuge.PublishResult{StreamPosition: position}, nil
 }
 
 // Wanted implements realtime's Broker: readers of the channel here want it; others are asked for by Sift.
 func (b *Broker) Wanted([]byte) bool { return true }
 
-// Sift returns which of the channels anybody reads, on any instance, or may come back to. A reader's channel is known
-// before the reader's place is, so that an event that is sifted out came before every place that is given out.
+// Sift returns which of the channels have readers on any instance, or had some that may come back. A reader's channel is
+// announced before its position is read, so that an event that is sifted out came before every position in use.
 func (b *Broker) Sift(channels []string) (map[string]bool, error) {
 	wanted := make(map[string]bool, len(channels))
 	var asked [parts][]string
@@ -316,17 +316,17 @@ func (b *Broker) Sift(channels []string) (map[string]bool, error) {
 			return err
 		})
 		if err != nil {
-			b.owing.Store(true) // who read what is not known: all begin anew
+			b.owing.Store(true) // the readers are unknown: all begin anew
 			return nil, err
 		}
 	}
 	return wanted, nil
 }
 
-// History returns the events after a place, all of them, or none where they cannot all be given: centrifuge compares the
-// first one's offset with the place, and reports to the reader that it could not be recovered.
+// History returns the events after a position, all of them, or none if any is missing: centrifuge compares the
+// first one's offset with the position, and reports to the reader that it could not be recovered.
 func (b *Broker) History(channel string, options centrifuge.HistoryOptions) (
-	pubs []*centrifuge.Publication, place centrifuge.StreamPosition, err error,
+	pubs []*centrifuge.Publication, position centrifuge.StreamPosition, err error,
 ) {
 	filter := options.Filter
 	since := ""
@@ -340,8 +340,8 @@ func (b *Broker) History(channel string, options centrifuge.HistoryOptions) (
 		if err != nil || len(answer) != 2 {
 			return fmt.Errorf("redisbroker: a history is read wrongly: %w", err)
 		}
-		place.Epoch = gen
-		if place.Offset, err = offset(answer[0]); err != nil {
+		position.Epoch = gen
+		if position.Offset, err = offset(answer[0]); err != nil {
 			return err
 		}
 		entries, err := answer[1].AsXRange()
@@ -353,7 +353,7 @@ func (b *Broker) History(channel string, options centrifuge.HistoryOptions) (
 			id, _, _ := cutID(entry.ID)
 			at, _ := strconv.ParseInt(entry.FieldValues["t"], 10, 64)
 			if at < oldest {
-				pubs = nil // what follows cannot all be given
+				pubs = nil // the rest is incomplete
 				return nil
 			}
 			pubs = append(pubs, &centrifuge.Publication{Offset: id, Data: []byte(entry.FieldValues["d"]), Time: at})
@@ -361,15 +361,15 @@ func (b *Broker) History(channel string, options centrifuge.HistoryOptions) (
 		return nil
 	})
 	if err != nil {
-		return nil, place, err
+		return nil, position, err
 	}
-	if since == "" || place.Epoch != gen || !whole(pubs, filter.Since.Offset, place.Offset) {
-		return nil, place, nil
+	if since == "" || position.Epoch != gen || !whole(pubs, filter.Since.Offset, position.Offset) {
+		return nil, position, nil
 	}
-	return pubs, place, nil
+	return pubs, position, nil
 }
 
-// whole reports whether the events are all those after a place up to the top.
+// whole reports whether the events are all those after a position up to the top.
 func whole(pubs []*centrifuge.Publication, since, top uint64) bool {
 	for _, pub := range pubs {
 		if since++; pub.Offset != since {
@@ -400,12 +400,12 @@ func (b *Broker) ReplaySize(channel string, since centrifuge.StreamPosition) (si
 	return size
 }
 
-// RemoveHistory drops the channel's events; places stay.
+// RemoveHistory drops the channel's events; positions stay.
 func (b *Broker) RemoveHistory(channel string) error {
 	return b.ask(forget, partOf(channel), []string{channel}, done)
 }
 
-// Break implements realtime's Broker. What cannot be broken now is once Redis is back, with all else.
+// Break implements realtime's Broker. What fails while Redis is away is done once it is back.
 func (b *Broker) Break(channel string) error {
 	err := b.ask(breakPlaces, partOf(channel), []string{b.bus.Channel(topicOf(channel)), b.bus.ID(), channel, b.millis(2 * b.options.Age)}, done)
 	if err != nil {
@@ -428,7 +428,7 @@ func (b *Broker) BreakAll() error {
 	return nil
 }
 
-// Subscribe notes that this instance has readers, for all instances.
+// Subscribe announces to all instances that this one has readers.
 func (b *Broker) Subscribe(channels ...string) error {
 	b.mu.Lock()
 	for _, channel := range channels {
@@ -442,7 +442,7 @@ func (b *Broker) Subscribe(channels ...string) error {
 	return nil
 }
 
-// follow hears the channels and has them known to be wanted: both before the place of a reader is read.
+// follow subscribes to the channels and announces them as wanted: both before the position of a reader is read.
 func (b *Broker) follow(channels []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), b.options.Timeout)
 	defer cancel()
@@ -458,7 +458,7 @@ func (b *Broker) follow(channels []string) error {
 	return errors.Join(b.announceRead(ctx, channels), <-heard)
 }
 
-// Unsubscribe notes that it has none any more; they may come back for as long as Redis knows the channel.
+// Unsubscribe announces that it has none any more; they may come back for as long as Redis knows the channel.
 func (b *Broker) Unsubscribe(channels ...string) error {
 	topics := make([]string, len(channels))
 	b.mu.Lock()
@@ -471,7 +471,7 @@ func (b *Broker) Unsubscribe(channels ...string) error {
 	return nil
 }
 
-// comeBack has every reader of this instance come back to its place.
+// comeBack has every reader of this instance come back to its position.
 func (b *Broker) comeBack(channels ...string) {
 	for _, channel := range channels {
 		// Centrifuge takes this offset as: the reader's state is insufficient, it must come back.
@@ -480,7 +480,7 @@ func (b *Broker) comeBack(channels ...string) {
 	}
 }
 
-// PublishControl hands a message of centrifuge to other instances, as well as it can: nothing rests on it alone.
+// PublishControl sends a message of centrifuge to other instances, best effort: nothing depends on it alone.
 func (b *Broker) PublishControl(data []byte, nodeID, _ string) error {
 	_ = b.bus.Publish(context.Background(), allTopic, "C "+nodeID+"\n"+string(data))
 	return nil

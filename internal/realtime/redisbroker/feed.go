@@ -25,10 +25,10 @@ const allTopic = "live"
 
 func topicOf(channel string) string { return allTopic + ":" + channel }
 
-// heard accepts a message of the bus, on a channel's topic:
+// heard handles a message of the bus, on a channel's topic:
 //
 //	P GEN OFFSET TIME\nDATA   an event
-//	B GEN                     the channel's places are gone
+//	B GEN                     the channel's positions are gone
 //
 // and on the topic of all:
 //
@@ -45,8 +45,8 @@ func (b *Broker) heard(m bus.Message) {
 		if errAt != nil || errSent != nil {
 			return
 		}
-		place := centrifuge.StreamPosition{Offset: at, Epoch: words[1]}
-		_ = b.handler.HandlePublication(channel, &centrifuge.Publication{Offset: at, Data: []byte(data), Time: sent}, place, false, nil)
+		position := centrifuge.StreamPosition{Offset: at, Epoch: words[1]}
+		_ = b.handler.HandlePublication(channel, &centrifuge.Publication{Offset: at, Data: []byte(data), Time: sent}, position, false, nil)
 	case words[0] == "B" && len(words) == 2:
 		b.comeBack(channel)
 	case words[0] == "G" && len(words) == 2 && words[1] != b.generation():
@@ -62,7 +62,7 @@ func (b *Broker) heard(m bus.Message) {
 	}
 }
 
-// handleControls hands centrifuge its messages until ctx ends.
+// handleControls passes centrifuge its messages until ctx ends.
 func (b *Broker) handleControls(ctx context.Context) {
 	for {
 		select {
@@ -76,7 +76,7 @@ func (b *Broker) handleControls(ctx context.Context) {
 	}
 }
 
-// resume makes the broker usable after a time in which the bus was not heard.
+// resume makes the broker usable after the bus was disconnected.
 func (b *Broker) resume(ctx context.Context) error {
 	expired := ""
 	if b.owing.Load() {
@@ -93,7 +93,7 @@ func (b *Broker) resume(ctx context.Context) error {
 	return nil
 }
 
-// resync finds out the generation after the one that was found to be lost.
+// resync determines the generation after the one that was found to be lost.
 func (b *Broker) resync(ctx context.Context, lost string) error {
 	if err := b.adopt(ctx, lost); err != nil {
 		return err
@@ -103,7 +103,7 @@ func (b *Broker) resync(ctx context.Context, lost string) error {
 }
 
 // adopt takes over the generation of all; a new one begins if it is still the expired one. Every part gets it, and the
-// channels that are read here, before any reader hears of it.
+// channels that are read here, before any reader uses it.
 func (b *Broker) adopt(ctx context.Context, expired string) error {
 	b.syncing.Lock()
 	defer b.syncing.Unlock()
@@ -127,7 +127,7 @@ func (b *Broker) adopt(ctx context.Context, expired string) error {
 		if !errors.Is(err, errLost) || try == 3 {
 			return err
 		}
-		// Another instance is about to give the generation to all parts, or a part has lost it: then a new one begins.
+		// Another instance is about to announce the generation to all parts, or a part has lost it: then a new one begins.
 		if try == 2 {
 			expired = gen
 			continue
@@ -163,7 +163,7 @@ func (b *Broker) publishGeneration(ctx context.Context, before, gen string) erro
 	if before == gen || before == "" {
 		return nil
 	}
-	b.options.Logger.WarnContext(ctx, "the places of all live streams are lost; their readers begin anew", "kind", "system")
+	b.options.Logger.WarnContext(ctx, "the positions of all live streams are lost; their readers begin anew", "kind", "system")
 	return b.bus.Publish(ctx, allTopic, "G "+gen)
 }
 
@@ -174,7 +174,7 @@ func (b *Broker) reading() []string {
 	return slices.Collect(maps.Keys(b.read))
 }
 
-// announceRead notes channels to be wanted.
+// announceRead marks channels as wanted.
 func (b *Broker) announceRead(ctx context.Context, channels []string) error {
 	if !b.awaitUp(ctx) {
 		return errDown
@@ -187,7 +187,7 @@ func (b *Broker) announceRead(ctx context.Context, channels []string) error {
 	return err
 }
 
-// announcement is what the parts get.
+// announcement is what is sent to the parts.
 type announcement struct {
 	gen string
 	// begun: the generation begins now. everywhere: parts without channels get it too.
@@ -272,7 +272,7 @@ func (b *Broker) refresh(ctx context.Context) {
 	}
 }
 
-// cutID takes the ID of a stream's entry apart.
+// cutID splits the ID of a stream's entry.
 func cutID(id string) (offset, sequence uint64, ok bool) {
 	first, second, _ := strings.Cut(id, "-")
 	offset, errFirst := strconv.ParseUint(first, 10, 64)

@@ -15,7 +15,7 @@ import (
 	"hearth/internal/redisconn"
 )
 
-// presenceTTL is how long a connection shows that was not heard of again: centrifuge refreshes each after 25 s.
+// presenceTTL is how long a connection is shown without a refresh: centrifuge refreshes each after 25 s.
 const presenceTTL = time.Minute
 
 // Presence is who reads which channel, on all instances: a hash presence:{CHANNEL} with the connections, and,

@@ -20,7 +20,7 @@ import (
 const ticketTTL = 30 * time.Second
 
 // Tickets keeps the one-use tickets of all instances, each under realtime:{HASH} for 30 s. The token that a ticket stands
-// for is encrypted with a key that only the ticket returns: a reader of Redis learns neither.
+// for is encrypted with a key that only the ticket holds: a reader of Redis learns neither.
 type Tickets struct{ conn *redisconn.Conn }
 
 // NewTickets makes a store of tickets. It needs no closing.
@@ -50,8 +50,8 @@ func (t *Tickets) Issue(ctx context.Context, token string) (string, error) {
 	return ticket, nil
 }
 
-// Redeem returns the ticket's token, to exactly one of those who ask on any instance; CodeUnauthenticated to the others and for
-// a ticket that is unknown or too old, CodeUnavailable while Redis is away.
+// Redeem returns the ticket's token, to exactly one caller on any instance. CodeUnauthenticated for the others, and for a ticket
+// that is unknown or too old; CodeUnavailable while Redis is away.
 func (t *Tickets) Redeem(ctx context.Context, ticket string) (token string, err error) {
 	refused := hearth.Errorf(hearth.CodeUnauthenticated, "the ticket is unknown, used or too old")
 	key, box, err := open(ticket)
