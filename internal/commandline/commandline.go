@@ -217,7 +217,7 @@ func dashed(name string) string {
 	return out.String()
 }
 
-// flag reads one flag; it returns the arguments behind it.
+// flag reads one flag; it returns the arguments behind it. Of a flag that is repeated, the last value counts.
 func (c *command) flag(arg string, args []string) ([]string, error) {
 	text, value, inline := strings.Cut(arg, "=")
 	name, dashes := strings.CutPrefix(text, "--")
@@ -230,12 +230,14 @@ func (c *command) flag(arg string, args []string) ([]string, error) {
 	switch {
 	case flag == nil:
 		return nil, errors.New("unknown flag " + text + c.similarFlag(text))
-	case flag.given:
-		return nil, fmt.Errorf("--%s: it is there twice", flag.Name)
 	case flag.Bool && !inline:
 		value = strconv.FormatBool(flag.Name == name)
 	case flag.Bool && flag.Name != name:
-		return nil, errors.New(text + ": it takes no value")
+		on, err := ParseBool(value)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", text, err)
+		}
+		value = strconv.FormatBool(!on)
 	case !inline && (len(args) == 0 || len(args[0]) > 1 && args[0][0] == '-' && (args[0][1] == '-' || unicode.IsLetter(rune(args[0][1])))):
 		return nil, fmt.Errorf("%s: expected a value", text)
 	case !inline:

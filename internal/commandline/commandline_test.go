@@ -70,6 +70,21 @@ func TestFlagsAndArguments(t *testing.T) {
 	}
 }
 
+func TestTheLastOfRepeatedFlagsCounts(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]serve{
+		"serve --limit=1 --limit 2 --addr=:1 --addr=:2": {Extra: Extra{map[string]string{"addr": ":2"}}, Limit: 2},
+		"serve --limit=2 --worker --no-worker":          {Extra: Extra{map[string]string{"worker": "false"}}, Limit: 2},
+		"serve --limit=2 --no-worker=false":             {Extra: Extra{map[string]string{"worker": "true"}}, Limit: 2},
+		"serve --limit=2 --no-worker=yes":               {Extra: Extra{map[string]string{"worker": "false"}}, Limit: 2},
+	} {
+		want.Timeout, want.Format = 5*time.Second, "csv"
+		if got, err := parse(line); err != nil || !reflect.DeepEqual(got, &want) {
+			t.Errorf("%s: got %+v, %v, want %+v", line, got, err, want)
+		}
+	}
+}
+
 func TestMistakesAreNamed(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{
@@ -84,11 +99,10 @@ func TestMistakesAreNamed(t *testing.T) {
 		"serve --addr":                     `--addr: expected a value`,
 		"serve --addr --dry-run":           `--addr: expected a value`,
 		"serve --limit=x":                  `--limit: must be a whole number, not "x"`,
-		"serve --limit=1 --limit=2":        `--limit: it is there twice`,
 		"serve --timeout=soon":             `--timeout: must be a duration such as 5s, not "soon"`,
 		"serve --format=xml":               `--format must be one of "csv","ndjson" but got "xml"`,
 		"serve --dry-run=maybe":            `--dry-run: bool value must be true, 1, yes, false, 0 or no but got "maybe"`,
-		"serve --no-worker=1":              `--no-worker: it takes no value`,
+		"serve --no-worker=maybe":          `--no-worker: bool value must be true, 1, yes, false, 0 or no but got "maybe"`,
 		"serve --no-dry-run":               `unknown flag --no-dry-run`,
 		"jobs retry a":                     `missing flags: --email=E`,
 		"jobs retry --email=x":             `expected "<id> ..."`,
