@@ -157,7 +157,7 @@ func (c *Client) Stream(tb testing.TB, query string) <-chan string {
 	ticket := Text(c.Call(tb, "POST", "/realtime/ticket", nil), "ticket")
 	reader := &Client{URL: c.URL, HTTP: c.HTTP}
 	// Without the context of the test: a stream may outlive the part of a test that opens it.
-	response, err := reader.Open(context.Background(), "GET", "/realtime/sse?ticket="+ticket+query, nil)
+	response, err := reader.Open(context.Background(), "GET", "/realtime/sse?ticket="+ticket+query, nil) //nolint:bodyclose // closed where its lines end
 	if err != nil {
 		tb.Fatal(err)
 	}

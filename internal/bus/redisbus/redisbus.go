@@ -189,7 +189,7 @@ func (b *Bus) hear(ctx context.Context) {
 			if err := b.adjust(ctx, l); err != nil {
 				return
 			}
-		case <-lost:
+		case <-lost: //nolint:errcheck // that it was lost is enough
 			return
 		case <-ctx.Done():
 			return

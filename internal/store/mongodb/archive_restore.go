@@ -222,7 +222,7 @@ func (s *Store) slotOf(ctx context.Context, schema *record.Schema, r any) (*int,
 
 func (s *Store) restoreCounters(ctx context.Context, records []any) error {
 	for _, r := range records {
-		c := r.(*record.Counters)
+		c := r.(*record.Counters) //nolint:forcetypeassert // records of the kind
 		for name, last := range map[string]int64{collDevices: c.LastDevice, collTail: int64(c.LastLog)} {
 			_, err := s.db.Collection(collCounters).UpdateOne(ctx, byID(name),
 				bson.D{{Key: "$max", Value: bson.D{{Key: "last", Value: last}}}}, options.UpdateOne().SetUpsert(true))

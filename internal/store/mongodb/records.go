@@ -94,7 +94,7 @@ func idOf(id []any) any {
 	}
 	parts := make([]string, len(id))
 	for i, part := range id {
-		parts[i] = part.(string)
+		parts[i] = part.(string) //nolint:forcetypeassert // record.In makes it
 	}
 	return strings.Join(parts, "/")
 }

@@ -87,13 +87,13 @@ func (s *Store) moveEmbedded(ctx context.Context, e embedded, id any) error {
 		}
 		for _, part := range partsOf(value) {
 			coll, id, fields := e.move(id, part)
-			stored, err := s.exists(ctx, coll, byID(id))
-			if err != nil {
+			// An unfinished step of another instance is waited for: its document may be taken back.
+			if _, err := load[rawDoc](ctx, st, coll, byID(id)); err == nil {
+				continue
+			} else if !errors.Is(err, errGone) {
 				return err
 			}
-			if !stored {
-				st.insert(coll, id, append(bson.D{{Key: "_id", Value: id}, {Key: "v", Value: int64(1)}}, fields...), nil)
-			}
+			st.insert(coll, id, append(bson.D{{Key: "_id", Value: id}, {Key: "v", Value: int64(1)}}, fields...), errStale)
 		}
 		st.update(e.coll, id, doc.state().V, bson.D{{Key: "$unset", Value: bson.D{{Key: e.field, Value: ""}}}})
 		return nil

@@ -135,7 +135,7 @@ func describe[T any](k Kind[T]) *Kind[T] {
 func typed[T any](records []any) []*T {
 	all := make([]*T, len(records))
 	for i, r := range records {
-		all[i] = r.(*T)
+		all[i] = r.(*T) //nolint:forcetypeassert // records of the kind are Ts
 	}
 	return all
 }
@@ -359,7 +359,7 @@ func (f *Field) plain(v reflect.Value) any {
 	case Bytes:
 		return v.Bytes()
 	case Moment, OpenMoment:
-		at := *v.Addr().Interface().(*time.Time)
+		at := *v.Addr().Interface().(*time.Time) //nolint:forcetypeassert // the field's type says so
 		switch {
 		case !at.IsZero():
 			return at.UnixMilli()
@@ -387,7 +387,7 @@ func (f *Field) Put(record, value any) {
 		switch {
 		case f.Type == Moment && value == 0:
 		case f.Type == Moment || f.Type == OpenMoment:
-			*v.Addr().Interface().(*time.Time) = time.UnixMilli(value).UTC()
+			*v.Addr().Interface().(*time.Time) = time.UnixMilli(value).UTC() //nolint:forcetypeassert // the field's type says so
 		case v.CanUint():
 			v.SetUint(uint64(value))
 		default:

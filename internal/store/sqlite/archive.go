@@ -166,7 +166,7 @@ func orConflict(err error, message string) error {
 
 func restoreCounters(t *tx, records []any) error {
 	for _, r := range records {
-		c := r.(*record.Counters)
+		c := r.(*record.Counters) //nolint:forcetypeassert // records of the kind
 		if _, err := t.exec(`UPDATE log_state SET folded=?`, int64(c.LastLog)); err != nil {
 			return err
 		}
