@@ -148,7 +148,7 @@ var operators = map[record.Op]string{ // never written to
 func (q *query) condition(c record.Condition) {
 	switch c.Op {
 	case record.OpIn:
-		q.in(c.Field, c.Value.([]any))
+		q.in(c.Field, c.Value.([]any)) //nolint:forcetypeassert // the field's kind says so
 	case record.OpContains:
 		q.add(`instr(lower(`, c.Field, `), lower(`).arg(c.Value).add(`))>0`)
 	case record.OpAny:
@@ -221,7 +221,7 @@ var textsOf sync.Map // by *record.Schema; descriptions are few and never change
 
 func statements(s *record.Schema) *recordTexts {
 	if known, ok := textsOf.Load(s); ok {
-		return known.(*recordTexts)
+		return known.(*recordTexts) //nolint:forcetypeassert // the field's kind says so
 	}
 	names := make([]string, 0, len(s.Fields()))
 	for _, f := range s.Fields() {
@@ -232,7 +232,7 @@ func statements(s *record.Schema) *recordTexts {
 	made.get = `SELECT ` + made.columns + ` FROM ` + s.Table() + made.byID
 	made.insert = `INSERT INTO ` + s.Table() + `(` + made.columns + `) VALUES(` + marks + `)`
 	known, _ := textsOf.LoadOrStore(s, made)
-	return known.(*recordTexts)
+	return known.(*recordTexts) //nolint:forcetypeassert // the field's kind says so
 }
 
 // quoted is a column's name where it may be a word of SQL.
