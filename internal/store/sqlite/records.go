@@ -251,7 +251,7 @@ func values(s *record.Schema, r any) ([]any, error) {
 				return nil, err
 			}
 			value = string(text)
-		case f.Type == record.Bytes && value.([]byte) == nil:
+		case f.Type == record.Bytes && value.([]byte) == nil: //nolint:forcetypeassert // record makes it
 			value = []byte{} // columns of bytes hold no NULL
 		case value == true:
 			value = int64(1)
