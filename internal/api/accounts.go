@@ -146,7 +146,9 @@ func (a *API) registerAccounts() {
 		return
 	}
 	auth := func(id, path, summary string, status int, codes ...hearth.Code) operation {
-		return operation{ID: id, Method: http.MethodPost, Path: "/auth/" + path, Tag: tagAccounts, Summary: summary, Status: status, Codes: codes}
+		return operation{
+			ID: id, Method: http.MethodPost, Path: "/auth/" + path, Tag: tagAccounts, Access: forAnyone, Summary: summary, Status: status, Codes: codes,
+		}
 	}
 	op := auth("sign-up", "signup", "Make an account", http.StatusCreated, hearth.CodeEmailTaken, hearth.CodeForbidden)
 	op.Creates = true
@@ -187,11 +189,11 @@ func (a *API) registerAccounts() {
 	})
 
 	op = auth("log-out", "logout", "Sign out", http.StatusNoContent)
-	op.Access = forUsers
+	op.Access, op.Key = forUsers, closedToKeys
 	register(a, op, func(ctx context.Context, _ *struct{}) (*struct{}, error) { return nil, s.Logout(ctx, callerOf(ctx)) })
 
 	op = auth("log-out-all", "logout-all", "Sign out everywhere", http.StatusOK)
-	op.Access = forUsers
+	op.Access, op.Key = forUsers, closedToKeys
 	register(a, op, func(ctx context.Context, _ *struct{}) (*bodyOf[Revoked], error) {
 		n, err := s.LogoutAll(ctx, callerOf(ctx))
 		return &bodyOf[Revoked]{Body: Revoked{Revoked: n}}, err
@@ -199,7 +201,7 @@ func (a *API) registerAccounts() {
 	registerPasswords(a, auth)
 	registerSessions(a)
 	register(a, operation{
-		ID: "get-keys", Method: http.MethodGet, Path: "/.well-known/jwks.json", Root: true, Tag: tagAccounts,
+		ID: "get-keys", Method: http.MethodGet, Path: "/.well-known/jwks.json", Root: true, Tag: tagAccounts, Access: forAnyone,
 		Summary: "Get the public keys of the access tokens", ETag: true, Codes: []hearth.Code{hearth.CodeValidationFailed},
 	}, func(context.Context, *struct{}) (*bodyOf[KeySet], error) {
 		return &bodyOf[KeySet]{Body: KeySet{Keys: s.JWKS()}}, nil
@@ -210,7 +212,7 @@ func registerPasswords(a *API, auth func(id, path, summary string, status int, c
 	s := a.options.Accounts
 	op := auth("change-password", "password", "Change the password", http.StatusNoContent,
 		hearth.CodeInvalidCredentials, hearth.CodeAccountLocked)
-	op.Access = forUsers
+	op.Access, op.Key = forUsers, closedToKeys
 	op.Description = "The other sessions end. A wrong current password is `invalid_credentials` and counts as a wrong login does."
 	register(a, op, func(ctx context.Context, in *bodyOf[PasswordChange]) (*struct{}, error) {
 		return nil, s.ChangePassword(ctx, callerOf(ctx), in.Body.CurrentPassword, in.Body.NewPassword)
@@ -232,7 +234,7 @@ func registerPasswords(a *API, auth func(id, path, summary string, status int, c
 func registerSessions(a *API) {
 	s := a.options.Accounts
 	register(a, operation{
-		ID: "list-sessions", Method: http.MethodGet, Path: "/auth/sessions", Tag: tagAccounts, Access: forUsers,
+		ID: "list-sessions", Method: http.MethodGet, Path: "/auth/sessions", Tag: tagAccounts, Access: forUsers, Key: closedToKeys,
 		Summary: "List your sessions", ETag: true,
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[List[Session]], error) {
 		sessions, err := s.Sessions(ctx, callerOf(ctx))
@@ -243,7 +245,7 @@ func registerSessions(a *API) {
 		return &bodyOf[List[Session]]{Body: list}, err
 	})
 	register(a, operation{
-		ID: "end-session", Method: http.MethodDelete, Path: "/auth/sessions/{id}", Tag: tagAccounts, Access: forUsers,
+		ID: "end-session", Method: http.MethodDelete, Path: "/auth/sessions/{id}", Tag: tagAccounts, Access: forUsers, Key: closedToKeys,
 		Summary: "End one of your sessions", Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound},
 	}, func(ctx context.Context, in *sessionInput) (*struct{}, error) {
 		return nil, s.EndSession(ctx, callerOf(ctx), in.ID)

@@ -162,7 +162,7 @@ func (a *API) registerJobs() {
 		return
 	}
 	register(a, operation{
-		ID: "list-jobs", Method: http.MethodGet, Path: "/admin/jobs", Tag: tagAdministration, Access: forAdmins,
+		ID: "list-jobs", Method: http.MethodGet, Path: "/admin/jobs", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys,
 		Summary: "List the background jobs", Description: "The newest first. Completed ones are kept for 7 days, dead ones for 30.",
 	}, func(ctx context.Context, in *listJobsInput) (*bodyOf[List[Job]], error) {
 		page, err := in.page("")
@@ -177,7 +177,7 @@ func (a *API) registerJobs() {
 		return &bodyOf[List[Job]]{Body: list}, err
 	})
 	register(a, operation{
-		ID: "list-queues", Method: http.MethodGet, Path: "/admin/queues", Tag: tagAdministration, Access: forAdmins,
+		ID: "list-queues", Method: http.MethodGet, Path: "/admin/queues", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys,
 		Summary: "Count the background jobs",
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[List[Queue]], error) {
 		queues, err := s.Queues(ctx)
@@ -188,7 +188,7 @@ func (a *API) registerJobs() {
 		return &bodyOf[List[Queue]]{Body: list}, err
 	})
 	register(a, operation{
-		ID: "retry-job", Method: http.MethodPost, Path: "/admin/jobs/{id}/retry", Tag: tagAdministration, Access: forAdmins,
+		ID: "retry-job", Method: http.MethodPost, Path: "/admin/jobs/{id}/retry", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys,
 		Summary: "Run a background job again", Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 		Description: "A dead job gets all its attempts again; one that is scheduled or retrying becomes due at once. Any other is a `conflict`.",
 	}, func(ctx context.Context, in *struct {
@@ -198,7 +198,7 @@ func (a *API) registerJobs() {
 		return &bodyOf[Job]{Body: job}, err
 	})
 	register(a, operation{
-		ID: "delete-job", Method: http.MethodDelete, Path: "/admin/jobs/{id}", Tag: tagAdministration, Access: forAdmins,
+		ID: "delete-job", Method: http.MethodDelete, Path: "/admin/jobs/{id}", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys,
 		Summary: "Delete a background job", Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 		Description: "A running one is a `conflict`.",
 	}, func(ctx context.Context, in *struct {
@@ -214,7 +214,7 @@ func (a *API) registerMetrics() {
 		return
 	}
 	register(a, operation{
-		ID: "get-metrics", Method: http.MethodGet, Path: "/admin/metrics", Tag: tagAdministration, Access: forAdmins,
+		ID: "get-metrics", Method: http.MethodGet, Path: "/admin/metrics", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys,
 		Summary: "Get figures of the service", Description: "The figures of all instances and workers together, each since its start; of one that does not answer " +
 			"in time there are none. The figures of another instance are at most a second old. Prometheus reads more, on the admin listener of each.",
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[Metrics], error) {

@@ -180,7 +180,8 @@ const rangeNote = " About the last 24 hours, unless `range`, or `from` (and `to`
 func (a *API) registerAnalytics() {
 	operationOf := func(id, path, summary, description string) operation {
 		return operation{
-			ID: id, Method: http.MethodGet, Path: path, Tag: tagAnalytics, Access: forUsers, ETag: true, Summary: summary,
+			ID: id, Method: http.MethodGet, Path: path, Tag: tagAnalytics,
+			Access: forUsers, Key: hearth.KeyTelemetryRead, ETag: true, Summary: summary,
 			Description: description, Codes: []hearth.Code{hearth.CodeNotFound},
 		}
 	}

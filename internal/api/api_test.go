@@ -53,14 +53,14 @@ func newTestAPI(t *testing.T) *API {
 		}
 		return &output{Body: in.Body}, nil
 	}
-	register(a, operation{ID: "put-thing", Method: "PUT", Path: "/things/{id}", Tag: "Things", Access: forUsers}, echo)
-	register(a, operation{ID: "get-thing", Method: "GET", Path: "/things/{id}", Tag: "Things", Access: forDevices, ETag: true},
+	register(a, operation{ID: "put-thing", Method: "PUT", Path: "/things/{id}", Tag: "Things", Access: forUsers, Key: closedToKeys}, echo)
+	register(a, operation{ID: "get-thing", Method: "GET", Path: "/things/{id}", Tag: "Things", Access: forDevices, Key: closedToKeys, ETag: true},
 		func(_ context.Context, in *struct {
 			ID string `path:"id"`
 		}) (*output, error) {
 			return &output{ETag: "7", Body: thing{Name: in.ID}}, nil
 		})
-	register(a, operation{ID: "admin-thing", Method: "DELETE", Path: "/things/{id}", Tag: "Things", Access: forAdmins, Status: 204},
+	register(a, operation{ID: "admin-thing", Method: "DELETE", Path: "/things/{id}", Tag: "Things", Access: forAdmins, Key: closedToKeys, Status: 204},
 		func(context.Context, *struct {
 			ID string `path:"id"`
 		}) (*struct{}, error) {
@@ -136,6 +136,30 @@ func TestRequestsAreAnsweredByTheContract(t *testing.T) {
 			if !strings.Contains(w.Body.String(), tt.contains) || strings.Contains(w.Body.String(), "123456") || strings.Contains(w.Body.String(), "secret") {
 				t.Errorf("body %s", w.Body)
 			}
+		})
+	}
+}
+
+func TestAnOperationDeclaresWhoMayCallIt(t *testing.T) {
+	t.Parallel()
+	for name, op := range map[string]operation{
+		"no access":              {Key: hearth.KeyDevicesRead},
+		"no scope for users":     {Access: forUsers},
+		"no scope for devices":   {Access: forDevices},
+		"no scope for admins":    {Access: forAdmins},
+		"an unknown scope":       {Access: forUsers, Key: "devices"},
+		"an unknown one for all": {Access: forAnyone, Key: "devices"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newTestAPI(t)
+			defer func() {
+				if p, _ := recover().(string); !strings.Contains(p, "GET /api/v1/undeclared must declare") {
+					t.Errorf("the registration panics with %q", p)
+				}
+			}()
+			op.ID, op.Method, op.Path, op.Tag = "undeclared", "GET", "/undeclared", "Test"
+			register(a, op, func(context.Context, *struct{}) (*struct{}, error) { return nil, nil })
 		})
 	}
 }

@@ -77,7 +77,7 @@ func (a *API) registerAudit() {
 		return
 	}
 	register(a, operation{
-		ID: "list-audit", Method: http.MethodGet, Path: "/admin/audit", Tag: tagAdministration, Access: forAdmins, ETag: true,
+		ID: "list-audit", Method: http.MethodGet, Path: "/admin/audit", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys, ETag: true,
 		Summary: "List who did what to which object",
 		Description: "The newest first. Entries are append-only, and each holds a hash over itself and the one before; " +
 			"`hearth audit verify` finds one that was changed or removed.",

@@ -109,7 +109,8 @@ const maxAuditFilter = 128
 
 func (a *API) registerAuditFile(s *audit.Service) {
 	registerRaw(a, operation{
-		ID: "export-audit", Method: http.MethodGet, Path: "/admin/audit/export", Tag: tagAdministration, Access: forAdmins, Class: classExports,
+		ID: "export-audit", Method: http.MethodGet, Path: "/admin/audit/export", Tag: tagAdministration,
+		Access: forAdmins, Key: closedToKeys, Class: classExports,
 		Plain: true, Codes: []hearth.Code{hearth.CodeStorageFull},
 		Summary: "Download who did what to which object",
 		Description: "All entries that the filters leave, the newest first, as they are read: CSV (RFC 4180; a text that a spreadsheet would run " +

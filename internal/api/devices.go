@@ -132,33 +132,37 @@ func (c DeviceChange) change() (devices.Change, error) {
 
 func (a *API) registerDevices() {
 	register(a, operation{
-		ID: "create-device", Method: http.MethodPost, Path: "/devices", Tag: tagDevices, Access: forUsers, Status: http.StatusCreated,
+		ID: "create-device", Method: http.MethodPost, Path: "/devices", Tag: tagDevices,
+		Access: forUsers, Key: hearth.KeyDevicesWrite, Status: http.StatusCreated,
 		Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Create a device",
 		Description: "The device is the caller's own, or an organization's with `organization_id`.",
 	}, a.createDevice)
 	register(a, operation{
-		ID: "create-devices", Method: http.MethodPost, Path: "/devices/batch", Tag: tagDevices, Access: forUsers, Status: http.StatusCreated,
+		ID: "create-devices", Method: http.MethodPost, Path: "/devices/batch", Tag: tagDevices,
+		Access: forUsers, Key: hearth.KeyDevicesWrite, Status: http.StatusCreated,
 		Creates: true, Batch: true, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Create up to 1000 devices",
 		Description: "All or none: what is wrong is named by index, such as `body.items[3].name`. The answer has them in the same order.",
 	}, a.createDevices)
 	register(a, operation{
-		ID: "list-devices", Method: http.MethodGet, Path: "/devices", Tag: tagDevices, Access: forUsers, ETag: true,
+		ID: "list-devices", Method: http.MethodGet, Path: "/devices", Tag: tagDevices, Access: forUsers, Key: hearth.KeyDevicesRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "List devices",
 		Description: "The caller's devices and those of their organizations; all devices for an admin. A device must match every filter. A device " +
 			"that never sent a heartbeat sorts before all others by `last_active_at`.",
 	}, a.listDevices)
 	register(a, operation{
-		ID: "get-device", Method: http.MethodGet, Path: "/devices/{id}", Tag: tagDevices, Access: forDevices, ETag: true,
+		ID: "get-device", Method: http.MethodGet, Path: "/devices/{id}", Tag: tagDevices, Access: forDevices, Key: hearth.KeyDevicesRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get a device", Description: "A device's own token may read that device.",
 	}, a.getDevice)
 	register(a, operation{
-		ID: "update-device", Method: http.MethodPatch, Path: "/devices/{id}", Tag: tagDevices, Access: forUsers, ETag: true,
+		ID: "update-device", Method: http.MethodPatch, Path: "/devices/{id}", Tag: tagDevices,
+		Access: forUsers, Key: hearth.KeyDevicesWrite, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeVersionMismatch}, Summary: "Change a device",
 		Description: "What is left out stays; `null` clears an optional field. With `If-Match`, only if the device is still at the version of that " +
 			"entity tag: heartbeats do not count.",
 	}, a.updateDevice)
 	register(a, operation{
-		ID: "delete-device", Method: http.MethodDelete, Path: "/devices/{id}", Tag: tagDevices, Access: forUsers, Status: http.StatusNoContent,
+		ID: "delete-device", Method: http.MethodDelete, Path: "/devices/{id}", Tag: tagDevices,
+		Access: forUsers, Key: hearth.KeyDevicesWrite, Status: http.StatusNoContent,
 		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeVersionMismatch}, Summary: "Delete a device",
 		Description: "Deletes its tokens, its logs and their rollups too. With `If-Match`, only at that version.",
 	}, a.deleteDevice)
@@ -339,18 +343,21 @@ type NewDeviceToken struct {
 
 func (a *API) registerDeviceTokens() {
 	register(a, operation{
-		ID: "create-device-token", Method: http.MethodPost, Path: "/devices/{id}/tokens", Tag: tagDevices, Access: forUsers,
+		ID: "create-device-token", Method: http.MethodPost, Path: "/devices/{id}/tokens", Tag: tagDevices,
+		Access: forUsers, Key: hearth.KeyDevicesWrite,
 		Status: http.StatusCreated, Creates: true, Secret: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 		Summary: "Create a device token",
 		Description: "The token allows the device to send its own heartbeats and logs and to read itself, nothing else. It is shown only in this answer. A device " +
 			"has at most 1000.",
 	}, a.createDeviceToken)
 	register(a, operation{
-		ID: "list-device-tokens", Method: http.MethodGet, Path: "/devices/{id}/tokens", Tag: tagDevices, Access: forUsers, ETag: true,
+		ID: "list-device-tokens", Method: http.MethodGet, Path: "/devices/{id}/tokens", Tag: tagDevices,
+		Access: forUsers, Key: hearth.KeyDevicesRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "List a device's tokens", Description: "Oldest first, without their secrets.",
 	}, a.listDeviceTokens)
 	register(a, operation{
-		ID: "delete-device-token", Method: http.MethodDelete, Path: "/devices/{id}/tokens/{token_id}", Tag: tagDevices, Access: forUsers,
+		ID: "delete-device-token", Method: http.MethodDelete, Path: "/devices/{id}/tokens/{token_id}", Tag: tagDevices,
+		Access: forUsers, Key: hearth.KeyDevicesWrite,
 		Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Delete a device's token",
 		Description: "It is refused from then on, within a second at every instance.",
 	}, a.deleteDeviceToken)

@@ -18,7 +18,8 @@ import (
 
 func (a *API) registerExportFile(s *exports.Service) {
 	registerRaw(a, operation{
-		ID: "download-export", Method: http.MethodGet, Path: "/exports/{id}/file", Tag: tagExports, Access: forUsers, Plain: true,
+		ID: "download-export", Method: http.MethodGet, Path: "/exports/{id}/file", Tag: tagExports,
+		Access: forUsers, Key: hearth.KeyExportsRead, Plain: true,
 		Codes:   []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict, hearth.CodeRangeNotSatisfiable},
 		Summary: "Download an export's file",
 		Description: "The bytes as they were summed up in `sha256`, which is the ETag too. Ranges let a download go on where it broke off " +

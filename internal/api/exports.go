@@ -182,7 +182,7 @@ func (a *API) registerExports() {
 	}
 	a.registerExportOrder(s)
 	register(a, operation{
-		ID: "list-exports", Method: http.MethodGet, Path: "/exports", Tag: tagExports, Access: forUsers, ETag: true,
+		ID: "list-exports", Method: http.MethodGet, Path: "/exports", Tag: tagExports, Access: forUsers, Key: hearth.KeyExportsRead, ETag: true,
 		Summary: "List exports", Description: "Your own, the newest first; those of all users for an admin.",
 	}, func(ctx context.Context, in *listExportsInput) (*bodyOf[List[Export]], error) {
 		page, err := in.page("")
@@ -198,14 +198,14 @@ func (a *API) registerExports() {
 		return &bodyOf[List[Export]]{Body: list}, err
 	})
 	register(a, operation{
-		ID: "export-stats", Method: http.MethodGet, Path: "/exports/stats", Tag: tagExports, Access: forUsers, ETag: true,
+		ID: "export-stats", Method: http.MethodGet, Path: "/exports/stats", Tag: tagExports, Access: forUsers, Key: hearth.KeyExportsRead, ETag: true,
 		Summary: "Count exports", Description: "Your own; those of all users for an admin.",
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[ExportFigures], error) {
 		figures, err := s.Figures(ctx, callerOf(ctx))
 		return &bodyOf[ExportFigures]{Body: wireExportFigures(figures)}, err
 	})
 	register(a, operation{
-		ID: "get-export", Method: http.MethodGet, Path: "/exports/{id}", Tag: tagExports, Access: forUsers, ETag: true,
+		ID: "get-export", Method: http.MethodGet, Path: "/exports/{id}", Tag: tagExports, Access: forUsers, Key: hearth.KeyExportsRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get an export",
 		Description: "How far it is, and the finished file's name, size and SHA-256. The same comes live, as the event `export-progress`.",
 	}, func(ctx context.Context, in *exportInput) (*bodyOf[Export], error) {
@@ -213,7 +213,7 @@ func (a *API) registerExports() {
 		return &bodyOf[Export]{Body: wireExport(e)}, err
 	})
 	register(a, operation{
-		ID: "cancel-export", Method: http.MethodPost, Path: "/exports/{id}/cancel", Tag: tagExports, Access: forUsers,
+		ID: "cancel-export", Method: http.MethodPost, Path: "/exports/{id}/cancel", Tag: tagExports, Access: forUsers, Key: hearth.KeyExportsWrite,
 		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Cancel an export",
 		Description: "One that waits or runs: it stops within a second, and leaves no file. `conflict` once it has ended.",
 	}, func(ctx context.Context, in *exportInput) (*bodyOf[Export], error) {
@@ -221,7 +221,8 @@ func (a *API) registerExports() {
 		return &bodyOf[Export]{Body: wireExport(e)}, err
 	})
 	register(a, operation{
-		ID: "delete-export", Method: http.MethodDelete, Path: "/exports/{id}", Tag: tagExports, Access: forUsers, Status: http.StatusNoContent,
+		ID: "delete-export", Method: http.MethodDelete, Path: "/exports/{id}", Tag: tagExports,
+		Access: forUsers, Key: hearth.KeyExportsWrite, Status: http.StatusNoContent,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Delete an export", Description: "With its file. One that waits or runs is cancelled first.",
 	}, func(ctx context.Context, in *exportInput) (*struct{}, error) {
 		return nil, s.Delete(ctx, callerOf(ctx), in.ID)
@@ -237,7 +238,8 @@ const columnsNote = "The cells: of `logs` timestamp, device_id, device_name, dev
 
 func (a *API) registerExportOrder(s *exports.Service) {
 	register(a, operation{
-		ID: "create-export", Method: http.MethodPost, Path: "/exports", Tag: tagExports, Access: forUsers, Status: http.StatusAccepted,
+		ID: "create-export", Method: http.MethodPost, Path: "/exports", Tag: tagExports,
+		Access: forUsers, Key: hearth.KeyExportsWrite, Status: http.StatusAccepted,
 		Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Order an export",
 		Description: "Writes a file of everything that you may read, or of what the filters leave, in the background. Without a range it is about " +
 			"all time. Logs are of one consistent snapshot; a report asks about 200 devices at once, each time of one snapshot. " + columnsNote +

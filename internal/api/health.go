@@ -9,7 +9,7 @@ func (a *API) registerHealth() {
 		return
 	}
 	serve := func(path string, handler http.HandlerFunc) {
-		op := operation{Method: http.MethodGet, Path: path, Root: true, Plain: true}
+		op := operation{Method: http.MethodGet, Path: path, Root: true, Access: forAnyone, Plain: true}
 		a.route(op, func(w http.ResponseWriter, r *http.Request) error {
 			handler(w, r)
 			return nil

@@ -52,7 +52,8 @@ type HeartbeatsAccepted struct {
 
 func (a *API) registerHeartbeats() {
 	registerRaw(a, operation{
-		ID: "send-heartbeat", Method: http.MethodPost, Path: "/devices/{id}/heartbeat", Tag: tagDevices, Access: forDevices, Plain: true,
+		ID: "send-heartbeat", Method: http.MethodPost, Path: "/devices/{id}/heartbeat", Tag: tagDevices,
+		Access: forDevices, Key: hearth.KeyTelemetryWrite, Plain: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Send a device's heartbeat",
 		Description: "The device is online until three heartbeat intervals pass without a heartbeat. The answer comes once the heartbeat is durable. " +
 			"The body may be left out. A device's own token may send that device's.",
@@ -64,7 +65,8 @@ func (a *API) registerHeartbeats() {
 		doc.Responses["200"] = jsonResponse("The heartbeat, stored", schemaOf[Heartbeat](a))
 	}, a.sendHeartbeat)
 	registerRaw(a, operation{
-		ID: "send-heartbeats", Method: http.MethodPost, Path: "/heartbeats", Tag: tagDevices, Access: forDevices, Plain: true,
+		ID: "send-heartbeats", Method: http.MethodPost, Path: "/heartbeats", Tag: tagDevices,
+		Access: forDevices, Key: hearth.KeyTelemetryWrite, Plain: true,
 		Summary: "Send heartbeats of many devices",
 		Description: "For gateways: up to 1000 heartbeats. Valid ones are stored; the others are named by index. The answer comes once all " +
 			"stored ones are durable. A device's own token may send that device's.",

@@ -83,7 +83,8 @@ func openOnce(t testing.TB, dir string, secret []byte, clock hearth.Clock) *once
 		}
 		return store.CreateDevices(ctx, devices, hearth.SideEffects{Idempotency: record})
 	}
-	register(b.api, operation{ID: "test-create", Method: "POST", Path: "/things", Access: forUsers, Tag: "Test", Status: 201, Creates: true, Location: true},
+	register(b.api, operation{ID: "test-create", Method: "POST", Path: "/things", Access: forUsers, Key: closedToKeys, Tag: "Test", Status: 201,
+		Creates: true, Location: true},
 		func(ctx context.Context, in *struct{ Body thing }) (*created[copied], error) {
 			devices, err := create(ctx, in.Body.Name, idempotency(ctx, wireCopied))
 			if err != nil {
@@ -101,7 +102,7 @@ func openOnce(t testing.TB, dir string, secret []byte, clock hearth.Clock) *once
 			}
 			return newCreated("/things/"+in.ID+"/copies/"+devices[0].ID, wireCopied(devices)), nil
 		})
-	registerRaw(b.api, operation{ID: "test-raw", Method: "POST", Path: "/raw", Access: forUsers, Tag: "Test", Status: 201, Creates: true},
+	registerRaw(b.api, operation{ID: "test-raw", Method: "POST", Path: "/raw", Access: forUsers, Key: closedToKeys, Tag: "Test", Status: 201, Creates: true},
 		func(*huma.Operation) {}, func(w http.ResponseWriter, r *http.Request) error {
 			name, err := io.ReadAll(r.Body)
 			if err != nil {

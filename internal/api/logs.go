@@ -49,7 +49,8 @@ type Accepted struct {
 
 func (a *API) registerLogs() {
 	registerRaw(a, operation{
-		ID: createLogID, Method: http.MethodPost, Path: "/devices/{id}/logs", Tag: tagLogs, Access: forDevices, Status: http.StatusCreated,
+		ID: createLogID, Method: http.MethodPost, Path: "/devices/{id}/logs", Tag: tagLogs,
+		Access: forDevices, Key: hearth.KeyTelemetryWrite, Status: http.StatusCreated,
 		Creates: true, Plain: true, Codes: []hearth.Code{hearth.CodeNotFound},
 		Summary: "Report one value",
 		Description: "Stores one log of a device. The answer comes once it is durable. A device's own token may report for that device; " +
@@ -63,7 +64,8 @@ func (a *API) registerLogs() {
 		doc.Responses["201"] = jsonResponse("The log, stored", schemaOf[Log](a))
 	}, a.createLog)
 	registerRaw(a, operation{
-		ID: "create-logs", Method: http.MethodPost, Path: "/logs", Tag: tagLogs, Access: forDevices, Status: http.StatusCreated,
+		ID: "create-logs", Method: http.MethodPost, Path: "/logs", Tag: tagLogs,
+		Access: forDevices, Key: hearth.KeyTelemetryWrite, Status: http.StatusCreated,
 		Creates: true, Plain: true, Batch: true, Codes: []hearth.Code{hearth.CodeNotFound},
 		Summary: "Report many values",
 		Description: "Stores up to 10,000 logs of any devices of the caller: a JSON array, or NDJSON (`application/x-ndjson`, one object a " +
@@ -87,7 +89,7 @@ func (a *API) registerLogs() {
 		doc.Responses["201"] = jsonResponse("All logs, stored", schemaOf[Accepted](a))
 	}, a.createLogs)
 	register(a, operation{
-		ID: "list-logs", Method: http.MethodGet, Path: "/devices/{id}/logs", Tag: tagLogs, Access: forUsers, ETag: true,
+		ID: "list-logs", Method: http.MethodGet, Path: "/devices/{id}/logs", Tag: tagLogs, Access: forUsers, Key: hearth.KeyTelemetryRead, ETag: true,
 		Codes:   []hearth.Code{hearth.CodeNotFound},
 		Summary: "List a device's logs",
 		Description: "The logs of a range, of all time if none is given; newest first unless `order=asc`. Pages hold their place while logs " +

@@ -20,7 +20,7 @@ func TestAnAnswerIsGivenOnceToWhoAsksSince(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	register(a, operation{ID: "get-thing", Method: "GET", Path: "/thing", Tag: "Things", Access: forUsers, ETag: true},
+	register(a, operation{ID: "get-thing", Method: "GET", Path: "/thing", Tag: "Things", Access: forUsers, Key: closedToKeys, ETag: true},
 		func(context.Context, *struct{}) (*bodyOf[thing], error) {
 			return &bodyOf[thing]{thing{Name: name}}, nil
 		})

@@ -67,7 +67,7 @@ func (a *API) registerNotifications() {
 		return
 	}
 	register(a, operation{
-		ID: "list-notifications", Method: http.MethodGet, Path: "/notifications", Tag: tagNotifications, Access: forUsers,
+		ID: "list-notifications", Method: http.MethodGet, Path: "/notifications", Tag: tagNotifications, Access: forUsers, Key: closedToKeys,
 		Summary: "List your notifications", ETag: true, Description: "The newest first. The newest 1000 are kept; one that was read, for 90 days.",
 	}, func(ctx context.Context, in *listNotificationsInput) (*bodyOf[List[Notification]], error) {
 		page, err := in.page("")
@@ -82,7 +82,8 @@ func (a *API) registerNotifications() {
 		return &bodyOf[List[Notification]]{Body: list}, err
 	})
 	register(a, operation{
-		ID: "read-notification", Method: http.MethodPost, Path: "/notifications/{id}/read", Tag: tagNotifications, Access: forUsers,
+		ID: "read-notification", Method: http.MethodPost, Path: "/notifications/{id}/read", Tag: tagNotifications,
+		Access: forUsers, Key: closedToKeys,
 		Summary: "Mark a notification as read", Codes: []hearth.Code{hearth.CodeNotFound},
 	}, func(ctx context.Context, in *struct {
 		ID string `path:"id" maxLength:"64"`
@@ -91,7 +92,8 @@ func (a *API) registerNotifications() {
 		return &bodyOf[Notification]{Body: wireNotification(n)}, err
 	})
 	register(a, operation{
-		ID: "read-all-notifications", Method: http.MethodPost, Path: "/notifications/read-all", Tag: tagNotifications, Access: forUsers,
+		ID: "read-all-notifications", Method: http.MethodPost, Path: "/notifications/read-all", Tag: tagNotifications,
+		Access: forUsers, Key: closedToKeys,
 		Summary: "Mark all notifications as read",
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[ReadCount], error) {
 		n, err := s.ReadAll(ctx, callerOf(ctx))
@@ -99,14 +101,14 @@ func (a *API) registerNotifications() {
 	})
 	register(a, operation{
 		ID: "get-notification-settings", Method: http.MethodGet, Path: "/users/me/notification-settings", Tag: tagNotifications,
-		Access: forUsers, Summary: "Get your notification settings", ETag: true,
+		Access: forUsers, Key: closedToKeys, Summary: "Get your notification settings", ETag: true,
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[NotificationSettings], error) {
 		settings, err := s.Settings(ctx, callerOf(ctx))
 		return &bodyOf[NotificationSettings]{Body: wireNotificationSettings(settings)}, err
 	})
 	register(a, operation{
 		ID: "set-notification-settings", Method: http.MethodPut, Path: "/users/me/notification-settings", Tag: tagNotifications,
-		Access: forUsers, Summary: "Set your notification settings",
+		Access: forUsers, Key: closedToKeys, Summary: "Set your notification settings",
 		Description: "Replaces all settings. A device that the caller may not read is refused.",
 	}, func(ctx context.Context, in *bodyOf[NotificationSettings]) (*bodyOf[NotificationSettings], error) {
 		settings := hearth.NotificationSettings{Types: map[hearth.NotificationType]hearth.Delivery{}, Devices: in.Body.Devices}

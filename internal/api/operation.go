@@ -21,8 +21,9 @@ import (
 type access int
 
 const (
+	undeclared access = iota
 	// forAnyone needs no token.
-	forAnyone access = iota
+	forAnyone
 	// forUsers needs an access token; a device's token is forbidden.
 	forUsers
 	// forDevices needs an access token or a device's token.
@@ -30,6 +31,9 @@ const (
 	// forAdmins needs an access token of an admin.
 	forAdmins
 )
+
+// closedToKeys is the Key of an operation that no API key may call.
+const closedToKeys hearth.KeyScope = "closed"
 
 // operation is one call of the contract.
 type operation struct {
@@ -44,6 +48,8 @@ type operation struct {
 	// Tag is the chapter of the documentation.
 	Tag    string
 	Access access
+	// Key is the scope that an API key needs for the call, or closedToKeys. Operations that need no token may leave it out.
+	Key hearth.KeyScope
 	// Class is the rate limit that the call counts against; "" is that of its path (see classOf).
 	Class string
 	// Status is the success; 0 is 200.
@@ -74,6 +80,14 @@ func (op operation) pattern() string {
 }
 
 func (op operation) status() int { return cmp.Or(op.Status, http.StatusOK) }
+
+// mustBeDeclared panics for an operation that leaves open who may call it.
+func (op operation) mustBeDeclared() {
+	needsKey := op.Key != "" || op.Access != forAnyone
+	if op.Access == undeclared || needsKey && op.Key != closedToKeys && !slices.Contains(hearth.KeyScopes(), op.Key) {
+		panic(fmt.Sprintf("api: %s %s must declare its Access, and as Key the scope that an API key needs or closedToKeys", op.Method, op.pattern()))
+	}
+}
 
 // publishes reports whether the operation publishes events of devices.
 func (op operation) publishes() bool {

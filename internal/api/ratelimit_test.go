@@ -85,7 +85,7 @@ func newLimitedAPI(t testing.TB, limiter Limiter) *API {
 		t.Fatal(err)
 	}
 	type body struct{ Body thing }
-	register(a, operation{ID: "test-put-device", Method: "PUT", Path: "/devices/{id}", Access: forDevices, Tag: "Test"},
+	register(a, operation{ID: "test-put-device", Method: "PUT", Path: "/devices/{id}", Access: forDevices, Key: closedToKeys, Tag: "Test"},
 		func(_ context.Context, in *struct {
 			ID   string `path:"id"`
 			Body thing
@@ -95,7 +95,7 @@ func newLimitedAPI(t testing.TB, limiter Limiter) *API {
 			}
 			return &body{Body: in.Body}, nil
 		})
-	register(a, operation{ID: "test-general", Method: "GET", Path: "/things", Access: forUsers, Tag: "Test"},
+	register(a, operation{ID: "test-general", Method: "GET", Path: "/things", Access: forUsers, Key: closedToKeys, Tag: "Test"},
 		func(context.Context, *struct{}) (*body, error) { return &body{}, nil })
 	register(a, operation{ID: "test-login", Method: "POST", Path: "/auth/login", Access: forAnyone, Tag: "Test"},
 		func(context.Context, *struct{ Body credentials }) (*struct{}, error) {

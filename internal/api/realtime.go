@@ -80,7 +80,8 @@ const eventNote = "An event is `{type, at, data}`; the types are `device-update`
 
 func (a *API) registerRealtime() {
 	registerRaw(a, operation{
-		ID: "stream-events", Method: http.MethodGet, Path: "/realtime/sse", Tag: tagRealtime, Access: forAnyone, Stream: true,
+		ID: "stream-events", Method: http.MethodGet, Path: "/realtime/sse", Tag: tagRealtime,
+		Access: forAnyone, Key: hearth.KeyTelemetryRead, Stream: true,
 		Codes: []hearth.Code{
 			hearth.CodeUnauthenticated, hearth.CodeTokenExpired, hearth.CodeTokenRevoked, hearth.CodeForbidden, hearth.CodeNotFound,
 		},
@@ -115,7 +116,8 @@ func (a *API) registerRealtime() {
 		}}
 	}, a.live(Live.ServeSSE))
 	registerRaw(a, operation{
-		ID: "connect-websocket", Method: http.MethodGet, Path: "/realtime/ws", Tag: tagRealtime, Access: forAnyone, Stream: true,
+		ID: "connect-websocket", Method: http.MethodGet, Path: "/realtime/ws", Tag: tagRealtime,
+		Access: forAnyone, Key: hearth.KeyTelemetryRead, Stream: true,
 		Status: http.StatusSwitchingProtocols, Codes: []hearth.Code{hearth.CodeForbidden, hearth.CodeMalformedBody},
 		Summary: "Receive events by WebSocket",
 		Description: "The centrifuge protocol, JSON: use one of its clients. The access token goes into the connect command, or into " +
@@ -126,13 +128,14 @@ func (a *API) registerRealtime() {
 		doc.Responses["101"] = &huma.Response{Description: "The connection is a WebSocket"}
 	}, a.live(Live.ServeWebSocket))
 	registerRaw(a, operation{
-		ID: "create-stream-ticket", Method: http.MethodPost, Path: "/realtime/ticket", Tag: tagRealtime, Access: forUsers,
+		ID: "create-stream-ticket", Method: http.MethodPost, Path: "/realtime/ticket", Tag: tagRealtime,
+		Access: forUsers, Key: hearth.KeyTelemetryRead,
 		Status: http.StatusCreated, Secret: true, Plain: true,
 		Summary:     "Get a ticket for a stream",
 		Description: "An `EventSource` cannot send a header, and an access token must not be in a URL. A ticket opens one stream, within 30 seconds.",
 	}, func(doc *huma.Operation) { doc.Responses["201"] = jsonResponse("The ticket", schemaOf[Ticket](a)) }, a.live(a.createTicket))
 	register(a, operation{
-		ID: "stream-stats", Method: http.MethodGet, Path: "/realtime/stats", Tag: tagRealtime, Access: forAdmins,
+		ID: "stream-stats", Method: http.MethodGet, Path: "/realtime/stats", Tag: tagRealtime, Access: forAdmins, Key: closedToKeys,
 		Summary: "Count the open streams", Description: "At all instances together. The figures of another instance are at most a second old.",
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[StreamStats], error) {
 		if a.options.StreamStats == nil {

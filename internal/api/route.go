@@ -24,6 +24,7 @@ const maxToken = 4096
 
 // route puts an operation's handler behind authentication, limits and encodings.
 func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Request) error) {
+	op.mustBeDeclared()
 	limit := a.options.BodyLimit
 	if op.Batch {
 		limit = a.options.BatchBodyLimit

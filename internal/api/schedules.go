@@ -174,7 +174,8 @@ func (a *API) registerSchedules() {
 		return
 	}
 	register(a, operation{
-		ID: "create-export-schedule", Method: http.MethodPost, Path: "/export-schedules", Tag: tagExports, Access: forUsers,
+		ID: "create-export-schedule", Method: http.MethodPost, Path: "/export-schedules", Tag: tagExports,
+		Access: forUsers, Key: hearth.KeyExportsWrite,
 		Status: http.StatusCreated, Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Schedule an export",
 		Description: "Orders the export daily, weekly or monthly, and sends its link by e-mail when the file is complete. It covers the whole days, of the time " +
 			"zone, from the day of the time before to the day of this one, which is not in it: daily is yesterday, monthly on day 1 the month " +
@@ -189,7 +190,8 @@ func (a *API) registerSchedules() {
 		return newCreated("/export-schedules/"+schedule.ID, wireSchedule(schedule)), err
 	})
 	register(a, operation{
-		ID: "list-export-schedules", Method: http.MethodGet, Path: "/export-schedules", Tag: tagExports, Access: forUsers, ETag: true,
+		ID: "list-export-schedules", Method: http.MethodGet, Path: "/export-schedules", Tag: tagExports,
+		Access: forUsers, Key: hearth.KeyExportsRead, ETag: true,
 		Summary: "List schedules of exports", Description: "Your own, the newest first; those of all users for an admin.",
 	}, func(ctx context.Context, in *PageParams) (*bodyOf[List[ExportSchedule]], error) {
 		page, err := in.page("")
@@ -204,14 +206,16 @@ func (a *API) registerSchedules() {
 		return &bodyOf[List[ExportSchedule]]{Body: list}, err
 	})
 	register(a, operation{
-		ID: "get-export-schedule", Method: http.MethodGet, Path: "/export-schedules/{id}", Tag: tagExports, Access: forUsers, ETag: true,
+		ID: "get-export-schedule", Method: http.MethodGet, Path: "/export-schedules/{id}", Tag: tagExports,
+		Access: forUsers, Key: hearth.KeyExportsRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get a schedule of exports",
 	}, func(ctx context.Context, in *scheduleInput) (*bodyOf[ExportSchedule], error) {
 		schedule, err := s.Schedule(ctx, callerOf(ctx), in.ID)
 		return &bodyOf[ExportSchedule]{Body: wireSchedule(schedule)}, err
 	})
 	register(a, operation{
-		ID: "update-export-schedule", Method: http.MethodPatch, Path: "/export-schedules/{id}", Tag: tagExports, Access: forUsers,
+		ID: "update-export-schedule", Method: http.MethodPatch, Path: "/export-schedules/{id}", Tag: tagExports,
+		Access: forUsers, Key: hearth.KeyExportsWrite,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Change a schedule of exports",
 		Description: "What is left out stays; `null` brings an optional field back to what it is without being said.",
 	}, func(ctx context.Context, in *updateScheduleInput) (*bodyOf[ExportSchedule], error) {
@@ -219,7 +223,8 @@ func (a *API) registerSchedules() {
 		return &bodyOf[ExportSchedule]{Body: wireSchedule(schedule)}, err
 	})
 	register(a, operation{
-		ID: "delete-export-schedule", Method: http.MethodDelete, Path: "/export-schedules/{id}", Tag: tagExports, Access: forUsers,
+		ID: "delete-export-schedule", Method: http.MethodDelete, Path: "/export-schedules/{id}", Tag: tagExports,
+		Access: forUsers, Key: hearth.KeyExportsWrite,
 		Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Delete a schedule of exports",
 		Description: "The exports that it ordered stay until they expire.",
 	}, func(ctx context.Context, in *scheduleInput) (*struct{}, error) {

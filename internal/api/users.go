@@ -64,13 +64,15 @@ func (a *API) registerUsers() {
 		return
 	}
 	register(a, operation{
-		ID: "get-me", Method: http.MethodGet, Path: "/users/me", Tag: tagAccounts, Access: forUsers, Summary: "Get your account", ETag: true,
+		ID: "get-me", Method: http.MethodGet, Path: "/users/me", Tag: tagAccounts,
+		Access: forUsers, Key: closedToKeys, Summary: "Get your account", ETag: true,
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[User], error) {
 		user, err := s.Me(ctx, callerOf(ctx))
 		return &bodyOf[User]{Body: wireUser(user)}, err
 	})
 	register(a, operation{
-		ID: "update-me", Method: http.MethodPatch, Path: "/users/me", Tag: tagAccounts, Access: forUsers, Summary: "Change your account",
+		ID: "update-me", Method: http.MethodPatch, Path: "/users/me", Tag: tagAccounts,
+		Access: forUsers, Key: closedToKeys, Summary: "Change your account",
 		Codes: []hearth.Code{hearth.CodeEmailTaken},
 	}, func(ctx context.Context, in *bodyOf[MePatch]) (*bodyOf[User], error) {
 		var errs []hearth.FieldError
@@ -82,7 +84,8 @@ func (a *API) registerUsers() {
 		return &bodyOf[User]{Body: wireUser(user)}, err
 	})
 	register(a, operation{
-		ID: "list-users", Method: http.MethodGet, Path: "/users", Tag: tagAccounts, Access: forAdmins, Summary: "List all accounts", ETag: true,
+		ID: "list-users", Method: http.MethodGet, Path: "/users", Tag: tagAccounts,
+		Access: forAdmins, Key: closedToKeys, Summary: "List all accounts", ETag: true,
 		Description: "The newest first.",
 	}, func(ctx context.Context, in *listUsersInput) (*bodyOf[List[ManagedUser]], error) {
 		page, err := in.page("")
@@ -97,7 +100,8 @@ func (a *API) registerUsers() {
 		return &bodyOf[List[ManagedUser]]{Body: list}, err
 	})
 	register(a, operation{
-		ID: "update-user", Method: http.MethodPatch, Path: "/users/{id}", Tag: tagAccounts, Access: forAdmins, Summary: "Change an account",
+		ID: "update-user", Method: http.MethodPatch, Path: "/users/{id}", Tag: tagAccounts,
+		Access: forAdmins, Key: closedToKeys, Summary: "Change an account",
 		Description: "After a change of role the user's access tokens are refused and must be refreshed. The last admin stays one.",
 		Codes:       []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 	}, func(ctx context.Context, in *struct {
