@@ -6,6 +6,8 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+
+	"hearth"
 )
 
 // MaxChunk is the largest number of entries of one chunk.
@@ -17,11 +19,38 @@ type Series struct {
 	Scope  int64
 	Device int64
 	Event  int64
+	// Kind is what the values of the line are. Booleans are a line of their own, and so is each string of an event: Text has it, and
+	// the entries' Value is 0.
+	Kind hearth.ValueKind
+	Text string
 }
 
-// Compare orders by scope, device and event.
+// Compare orders by scope, device, event, kind and text.
 func (s Series) Compare(t Series) int {
-	return cmp.Or(cmp.Compare(s.Scope, t.Scope), cmp.Compare(s.Device, t.Device), cmp.Compare(s.Event, t.Event))
+	order := cmp.Or(cmp.Compare(s.Scope, t.Scope), cmp.Compare(s.Device, t.Device), cmp.Compare(s.Event, t.Event))
+	if order != 0 || s.Kind == hearth.NumberKind && t.Kind == hearth.NumberKind {
+		return order
+	}
+	return cmp.Or(cmp.Compare(s.Kind, t.Kind), cmp.Compare(s.Text, t.Text))
+}
+
+// sameLine reports whether two series are of one device and event.
+func (s *Series) sameLine(t *Series) bool {
+	return s.Device == t.Device && s.Event == t.Event && s.Scope == t.Scope
+}
+
+// value returns the value of an entry of the series.
+func (s *Series) value(e *Entry) hearth.Value {
+	return hearth.ValueOf(s.Kind, e.Value, s.Text)
+}
+
+// add counts the value of an entry of the series.
+func (s *Series) add(to *hearth.Stats, e *Entry) {
+	if s.Kind == hearth.TextKind {
+		to.AddText()
+		return
+	}
+	to.Add(e.Value)
 }
 
 // Entry is one log of a chunk. Series is an index into the chunk's list.
@@ -53,7 +82,13 @@ type Chunk struct {
 //	section of times: differences to the entry before, or to where the series is expected
 //	section of numbers: runs of consecutive ones
 //	the values, series by series: mantissas of decimals, or floats
-const chunkVersion = 1
+//
+// Version 2, of a chunk that has other values than numbers, has before the series for each of them, in a section, its kind and, for a
+// string, its length and text.
+const (
+	chunkVersion = 1
+	typedVersion = 2
+)
 
 // step is what leads from one series of the sorted list to the next.
 type step struct{ device, event int64 }
@@ -118,9 +153,17 @@ func sized[T any](s []T, n int) []T {
 // (used or not).
 func (e *Encoder) Encode(dst []byte, series []Series, entries []Entry) []byte {
 	e.rankSeries(series, entries)
-	dst = append(dst, chunkVersion)
+	typed := slices.ContainsFunc(e.order, func(i uint32) bool { return series[i].Kind != hearth.NumberKind })
+	if typed {
+		dst = append(dst, typedVersion)
+	} else {
+		dst = append(dst, chunkVersion)
+	}
 	dst = binary.AppendUvarint(dst, uint64(len(entries)))
 	dst = binary.AppendUvarint(dst, uint64(len(e.order)))
+	if typed {
+		dst = appendSection(dst, e.kinds(series))
+	}
 	e.encodeLines(entries)
 	dst = e.appendSeries(dst, series)
 	if len(entries) == 0 {
@@ -130,6 +173,21 @@ func (e *Encoder) Encode(dst []byte, series []Series, entries []Entry) []byte {
 	dst = appendSection(dst, e.timesOf(entries))
 	dst = appendSection(dst, e.numbers(entries))
 	return append(dst, e.lines...)
+}
+
+// kinds encodes the kinds of the used series.
+func (e *Encoder) kinds(series []Series) []byte {
+	out := e.scratch[:0]
+	for _, i := range e.order {
+		s := &series[i]
+		out = append(out, byte(s.Kind))
+		if s.Kind == hearth.TextKind {
+			out = binary.AppendUvarint(out, uint64(len(s.Text)))
+			out = append(out, s.Text...)
+		}
+	}
+	e.scratch = out
+	return out
 }
 
 // appendSeries appends the list of used series.

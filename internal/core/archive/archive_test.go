@@ -167,11 +167,11 @@ func fillYard(t *testing.T) *yard {
 	var entries []hearth.LogEntry
 	for i := range 360 {
 		entries = append(entries, hearth.LogEntry{
-			Device: y.devices[i%3].Key, Event: []string{"watts", "celsius"}[i%2], Value: float64(i) / 7,
+			Device: y.devices[i%3].Key, Event: []string{"watts", "celsius"}[i%2], Value: hearth.Number(float64(i) / 7),
 			At: time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC).Add(time.Duration(i/2) * 10 * time.Hour).UnixMilli(), // pairs of the same time
 		})
 	}
-	entries[0].Value, entries[1].Value = -math.MaxFloat64/1e9, 5e-324
+	entries[0].Value, entries[1].Value = hearth.Number(-math.MaxFloat64/1e9), hearth.Number(5e-324)
 	y.append(entries)
 	return y
 }
@@ -223,7 +223,7 @@ func (y *yard) logs() (lines []string) {
 		if err != nil {
 			y.Fatal(err)
 		}
-		lines = append(lines, line(ids[log.Device], log.At, log.Event, log.Value))
+		lines = append(lines, line(ids[log.Device], log.At, log.Event, log.Value.Number()))
 	}
 	return lines
 }

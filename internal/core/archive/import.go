@@ -205,7 +205,7 @@ func (r *reading) store(ctx context.Context, rows []stored) error {
 			batch.Devices = append(batch.Devices, r.text(row.DeviceID))
 			index[batch.Devices[device]] = device
 		}
-		batch.Entries = append(batch.Entries, hearth.LogEntry{Device: device, Event: r.text(row.Event), Value: row.Value, At: row.Timestamp})
+		batch.Entries = append(batch.Entries, hearth.LogEntry{Device: device, Event: r.text(row.Event), Value: hearth.Number(row.Value), At: row.Timestamp})
 		batch.Rows = append(batch.Rows, place)
 	}
 	if len(wrong) > 0 {

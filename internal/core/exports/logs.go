@@ -165,11 +165,11 @@ func (r *running) writeLogsText(ctx context.Context, out *sink, scan hearth.LogS
 				buf = append(buf, '\'')
 			}
 			buf = append(append(buf, entry.Event...), ',')
-			buf = append(appendNumber(buf, entry.Value), '\r', '\n')
+			buf = append(appendCell(buf, entry.Value), '\r', '\n')
 		} else {
 			buf = times.append(append(text.between(buf), `{"timestamp":"`...), entry.At)
 			buf = append(append(buf, device.cells...), entry.Event...)
-			buf = append(appendNumber(append(buf, `","value":`...), entry.Value), '}')
+			buf = append(appendJSON(append(buf, `","value":`...), entry.Value), '}')
 			if ndjson {
 				buf = append(buf, '\n')
 			}
@@ -209,7 +209,7 @@ func (r *running) writeLogsParquet(ctx context.Context, out *sink, scan hearth.L
 			}
 			err = file.add(logRow{
 				Timestamp: entry.At, DeviceID: device.id, DeviceName: device.name, DeviceType: device.kind, Event: entry.Event,
-				Value: entry.Value,
+				Value: entry.Value.Number(),
 			})
 			if err != nil {
 				return err
