@@ -24,11 +24,41 @@ const (
 // String returns the JSON type of the kind.
 func (k ValueKind) String() string { return [...]string{"number", "boolean", "string"}[k] }
 
+// ValueType says what a Value is aside from its number: a number, a boolean or one certain string. It is small, and comparable by ==.
+// The zero ValueType is that of numbers.
+type ValueType struct {
+	// text is the string; the empty string, which is no value, for booleans.
+	text unique.Handle[string]
+}
+
+var booleanType = ValueType{unique.Make("")}
+
+// Kind returns what the value is.
+func (t ValueType) Kind() ValueKind {
+	switch t {
+	case ValueType{}:
+		return NumberKind
+	case booleanType:
+		return BooleanKind
+	}
+	return TextKind
+}
+
+// Text returns the string; "" for what is none.
+func (t ValueType) Text() string {
+	if t.Kind() != TextKind {
+		return ""
+	}
+	return t.text.Value()
+}
+
+// Of returns the value of that type and number.
+func (t ValueType) Of(number float64) Value { return Value{number, t} }
+
 // Value is what a device reports: a number, a boolean or a string. It is small, and comparable by ==. The zero Value is the number 0.
 type Value struct {
 	number float64
-	// text is the string; zero for a number, and of the empty string, which is no value, for a boolean.
-	text unique.Handle[string]
+	ValueType
 }
 
 // Number returns a value that is a number.
@@ -36,15 +66,15 @@ func Number(n float64) Value { return Value{number: n} }
 
 // Boolean returns a value that is a boolean.
 func Boolean(b bool) Value {
-	v := Value{text: unique.Make("")}
+	v := Value{ValueType: booleanType}
 	if b {
 		v.number = 1
 	}
 	return v
 }
 
-// Text returns a value that is a string.
-func Text(s string) Value { return Value{text: unique.Make(s)} }
+// Text returns a value that is a string, which is not empty.
+func Text(s string) Value { return Value{ValueType: ValueType{unique.Make(s)}} }
 
 // ValueOf returns the value of that Kind, Number and Text.
 func ValueOf(kind ValueKind, number float64, text string) Value {
@@ -57,27 +87,8 @@ func ValueOf(kind ValueKind, number float64, text string) Value {
 	return Number(number)
 }
 
-// Kind returns what the value is.
-func (v Value) Kind() ValueKind {
-	switch {
-	case v.text == unique.Handle[string]{}:
-		return NumberKind
-	case v.text.Value() == "":
-		return BooleanKind
-	}
-	return TextKind
-}
-
 // Number returns the number, 1 or 0 for a boolean, and 0 for a string: what sums count it as.
 func (v Value) Number() float64 { return v.number }
-
-// Text returns the string; "" for what is none.
-func (v Value) Text() string {
-	if v.Kind() != TextKind {
-		return ""
-	}
-	return v.text.Value()
-}
 
 // Equal reports whether the values are the same, as == does.
 func (v Value) Equal(w Value) bool { return v == w }
@@ -90,7 +101,7 @@ func (v Value) String() string {
 	case BooleanKind:
 		return strconv.FormatBool(v.number != 0)
 	}
-	return v.text.Value()
+	return v.Text()
 }
 
 // problem says what is wrong with the value; "" if nothing is.

@@ -19,19 +19,25 @@ type Series struct {
 	Scope  int64
 	Device int64
 	Event  int64
-	// Kind is what the values of the line are. Booleans are a line of their own, and so is each string of an event: Text has it, and
-	// the entries' Value is 0.
-	Kind hearth.ValueKind
-	Text string
+	// Type is that of the line's values: booleans are a line of their own, and so is each string of an event.
+	Type hearth.ValueType
 }
 
-// Compare orders by scope, device, event, kind and text.
-func (s Series) Compare(t Series) int {
-	order := cmp.Or(cmp.Compare(s.Scope, t.Scope), cmp.Compare(s.Device, t.Device), cmp.Compare(s.Event, t.Event))
-	if order != 0 || s.Kind == hearth.NumberKind && t.Kind == hearth.NumberKind {
-		return order
+// Compare orders by scope, device, event and type.
+func (s Series) Compare(t Series) int { return s.compare(&t) }
+
+func (s *Series) compare(t *Series) int {
+	switch {
+	case s.Scope != t.Scope:
+		return cmp.Compare(s.Scope, t.Scope)
+	case s.Device != t.Device:
+		return cmp.Compare(s.Device, t.Device)
+	case s.Event != t.Event:
+		return cmp.Compare(s.Event, t.Event)
+	case s.Type != t.Type:
+		return cmp.Or(cmp.Compare(s.Type.Kind(), t.Type.Kind()), cmp.Compare(s.Type.Text(), t.Type.Text()))
 	}
-	return cmp.Or(cmp.Compare(s.Kind, t.Kind), cmp.Compare(s.Text, t.Text))
+	return 0
 }
 
 // sameLine reports whether two series are of one device and event.
@@ -41,12 +47,14 @@ func (s *Series) sameLine(t *Series) bool {
 
 // value returns the value of an entry of the series.
 func (s *Series) value(e *Entry) hearth.Value {
-	return hearth.ValueOf(s.Kind, e.Value, s.Text)
+	return s.Type.Of(e.Value)
 }
+
+func (s *Series) isText() bool { return s.Type.Kind() == hearth.TextKind }
 
 // add counts the value of an entry of the series.
 func (s *Series) add(to *hearth.Stats, e *Entry) {
-	if s.Kind == hearth.TextKind {
+	if s.isText() {
 		to.AddText()
 		return
 	}
@@ -153,7 +161,7 @@ func sized[T any](s []T, n int) []T {
 // (used or not).
 func (e *Encoder) Encode(dst []byte, series []Series, entries []Entry) []byte {
 	e.rankSeries(series, entries)
-	typed := slices.ContainsFunc(e.order, func(i uint32) bool { return series[i].Kind != hearth.NumberKind })
+	typed := slices.ContainsFunc(e.order, func(i uint32) bool { return series[i].Type != hearth.ValueType{} })
 	if typed {
 		dst = append(dst, typedVersion)
 	} else {
@@ -179,11 +187,11 @@ func (e *Encoder) Encode(dst []byte, series []Series, entries []Entry) []byte {
 func (e *Encoder) kinds(series []Series) []byte {
 	out := e.scratch[:0]
 	for _, i := range e.order {
-		s := &series[i]
-		out = append(out, byte(s.Kind))
-		if s.Kind == hearth.TextKind {
-			out = binary.AppendUvarint(out, uint64(len(s.Text)))
-			out = append(out, s.Text...)
+		kind, text := series[i].Type.Kind(), series[i].Type.Text()
+		out = append(out, byte(kind))
+		if kind == hearth.TextKind {
+			out = binary.AppendUvarint(out, uint64(len(text)))
+			out = append(out, text...)
 		}
 	}
 	e.scratch = out
@@ -242,7 +250,7 @@ func (e *Encoder) rankSeries(series []Series, entries []Entry) {
 			e.order = append(e.order, uint32(i))
 		}
 	}
-	slices.SortFunc(e.order, func(a, b uint32) int { return series[a].Compare(series[b]) })
+	slices.SortFunc(e.order, func(a, b uint32) int { return series[a].compare(&series[b]) })
 	for rank, i := range e.order {
 		e.rank[i] = uint32(rank)
 	}

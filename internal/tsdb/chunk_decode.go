@@ -86,7 +86,7 @@ func (d *Decoder) series(chunk *Chunk, r *reader, n int, typed bool, keep func(S
 		total += int(size)
 		d.counts[i], d.modes[i] = uint32(size), mode
 		if typed {
-			s.Kind, s.Text = kinds.kind()
+			s.Type = kinds.valueType()
 		}
 		if keep == nil || keep(s) {
 			chunk.Series = append(chunk.Series, s)
@@ -100,14 +100,17 @@ func (d *Decoder) series(chunk *Chunk, r *reader, n int, typed bool, keep func(S
 	return wanted, nil
 }
 
-// kind reads what Encoder.kinds wrote of one series.
-func (r *reader) kind() (kind hearth.ValueKind, text string) {
-	kind = hearth.ValueKind(r.bounded(int(hearth.TextKind)))
+// valueType reads what Encoder.kinds wrote of one series.
+func (r *reader) valueType() hearth.ValueType {
+	kind, text := hearth.ValueKind(r.bounded(int(hearth.TextKind))), ""
 	if kind == hearth.TextKind {
 		section := r.section()
-		text = string(section.data)
+		if text = string(section.data); text == "" {
+			r.fail()
+			return hearth.ValueType{}
+		}
 	}
-	return kind, text
+	return hearth.ValueOf(kind, 0, text).ValueType
 }
 
 // readIndexes fills in each entry's series, as an index of all series of the chunk.

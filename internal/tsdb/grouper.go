@@ -103,7 +103,7 @@ func (g *Grouper) AddSketch(device, event, at int64, sketch *hearth.Sketch) {
 func (g *Grouper) AddEntry(s *Series, e *Entry) {
 	into := g.of(s.Device, s.Event, e.At)
 	s.add(&into.Stats, e)
-	if g.Sketch && s.Kind != hearth.TextKind {
+	if g.Sketch && !s.isText() {
 		into.indexes = append(into.indexes, hearth.SketchIndex(e.Value))
 		if len(into.indexes) >= 1<<12 {
 			into.settle()

@@ -183,7 +183,7 @@ func (n *names) resolve(
 		if s.Scope == 0 || len(devices)+len(events) > 0 {
 			continue
 		}
-		s.Kind, s.Text = entry.Value.Kind(), entry.Value.Text()
+		s.Type = entry.Value.ValueType
 		if s != last {
 			last, at = s, merge.place(s)
 		}

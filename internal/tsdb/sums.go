@@ -133,7 +133,7 @@ func SumUp(series []Series, entries []Entry) *Rollups {
 	indexes := make([]int32, len(entries))
 	for i := range entries {
 		indexes[i] = noIndex
-		if series[entries[i].Series].Kind != hearth.TextKind {
+		if !series[entries[i].Series].isText() {
 			indexes[i] = hearth.SketchIndex(entries[i].Value)
 		}
 	}
