@@ -124,6 +124,7 @@ func (g *recordMaker) devices() []hearth.Device {
 			Interval: 60, OwnerID: g.userID(i), Version: 1, CreatedAt: g.at(i), UpdatedAt: g.at(i)}
 	}, func(i int, d *hearth.Device) {
 		d.Tags, d.Metadata = []string{"b", "a", "Küche"}, json.RawMessage(`{"z": 1.50, "a":"<&>"}`)
+		d.Serial = fmt.Sprintf("SN %d", i)
 		d.Status, d.Idle, d.Version, d.LastActiveAt = hearth.StatusInactive, i%2 == 0, int64(i+1), g.at(i+7)
 		if i%3 == 0 {
 			d.OrganizationID = g.orgID(i)
