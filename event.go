@@ -11,6 +11,7 @@ const (
 	EventDeviceHeartbeat EventType = "device-heartbeat"
 	EventDeviceLog       EventType = "device-log"
 	EventDeviceDeleted   EventType = "device-deleted"
+	EventDeviceCommand   EventType = "device-command"
 	EventNotification    EventType = "notification"
 	EventExportProgress  EventType = "export-progress"
 )

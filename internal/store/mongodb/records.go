@@ -298,14 +298,15 @@ func (r recordReader) Count(ctx context.Context, s *record.Schema, where record.
 func (r recordReader) Figures(
 	ctx context.Context, s *record.Schema, where record.Filter, by, sum, least string,
 ) (all []record.Figures, err error) {
-	cursor, err := r.s.reads.Collection(s.Name).Aggregate(ctx, bson.A{
-		bson.D{{Key: "$match", Value: present(s, filterOf(s, where)...)}},
-		bson.D{{Key: "$group", Value: bson.D{
-			{Key: "_id", Value: "$" + bsonName(s, by)},
-			{Key: "count", Value: bson.D{{Key: "$sum", Value: int64(1)}}},
-			{Key: "sum", Value: bson.D{{Key: "$sum", Value: "$" + bsonName(s, sum)}}},
-			{Key: "least", Value: bson.D{{Key: "$min", Value: "$" + bsonName(s, least)}}},
-		}}},
+	group := bson.D{{Key: "_id", Value: "$" + bsonName(s, by)}, {Key: "count", Value: bson.D{{Key: "$sum", Value: int64(1)}}}}
+	if sum != "" {
+		group = append(group, bson.E{Key: "sum", Value: bson.D{{Key: "$sum", Value: "$" + bsonName(s, sum)}}})
+	}
+	if least != "" {
+		group = append(group, bson.E{Key: "least", Value: bson.D{{Key: "$min", Value: "$" + bsonName(s, least)}}})
+	}
+	cursor, err := r.s.db.Collection(s.Name).Aggregate(ctx, bson.A{
+		bson.D{{Key: "$match", Value: present(s, filterOf(s, where)...)}}, bson.D{{Key: "$group", Value: group}},
 	})
 	if err != nil {
 		return nil, err

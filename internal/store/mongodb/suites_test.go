@@ -25,3 +25,8 @@ func TestNotifications(t *testing.T) {
 	t.Parallel()
 	storetest.Notifications(t, func(t *testing.T) storetest.NotificationStore { return openTest(t, nil) })
 }
+
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	storetest.Commands(t, func(t *testing.T) storetest.CommandStore { return openTest(t, nil) })
+}

@@ -87,7 +87,7 @@ type Reader interface {
 	// Find decodes what the query picks, each into what next returns; an error of next ends it.
 	Find(ctx context.Context, s *Schema, q Query, next func() (any, error)) error
 	Count(ctx context.Context, s *Schema, where Filter, mayLag bool) (int64, error)
-	// Figures sums up by the values of a text field.
+	// Figures sums up by the values of a text field; "" for sum and least leaves them 0.
 	Figures(ctx context.Context, s *Schema, where Filter, by, sum, least string) ([]Figures, error)
 }
 

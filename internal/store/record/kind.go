@@ -411,7 +411,19 @@ func Schemas() []*Schema {
 	return []*Schema{
 		&users.Schema, &loginTries.Schema, &passwordResets.Schema, &sessions.Schema, &refreshTokens.Schema, &organizations.Schema,
 		&members.Schema, &invitations.Schema, &devices.Schema, &deviceTokens.Schema, &notifications.Schema, &notificationSettings.Schema,
-		&watches.Schema, &schedules.Schema, &exports.Schema, &checkpoints.Schema, &idempotency.Schema, &outbox.Schema, &audit.Schema,
+		&watches.Schema, &commands.Schema, &commandBatches.Schema, &schedules.Schema, &exports.Schema, &checkpoints.Schema, &idempotency.Schema, &outbox.Schema, &audit.Schema,
 		&secrets.Schema,
 	}
+}
+
+// OfDevices returns the kinds whose records go with a device, and the field of each that names it.
+func OfDevices() (kinds []*Schema, fields []string) {
+	for _, s := range Schemas() {
+		for field, of := range s.Of {
+			if of == devices.Name {
+				kinds, fields = append(kinds, s), append(fields, field)
+			}
+		}
+	}
+	return kinds, fields
 }

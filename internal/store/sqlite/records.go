@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -403,7 +404,7 @@ func (r recordReader) Count(_ context.Context, s *record.Schema, where record.Fi
 func (r recordReader) Figures(
 	_ context.Context, s *record.Schema, where record.Filter, by, sum, least string,
 ) (all []record.Figures, err error) {
-	q := statement(s, `SELECT `, by, `, count(*), sum(`, sum, `), min(`, least, `) FROM `, s.Name)
+	q := statement(s, `SELECT `, by, `, count(*), sum(`, cmp.Or(sum, `0`), `), min(`, cmp.Or(least, `0`), `) FROM `, s.Name)
 	q.where(where)
 	rows, err := r.q.query(q.add(` GROUP BY `, by).text.String(), q.args...)
 	if err != nil {

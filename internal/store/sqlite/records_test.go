@@ -82,6 +82,16 @@ func TestListsAreServedByIndexes(t *testing.T) {
 			return err
 		}},
 		"expired exports": {"exports_by_expires_at (expires_at>", func(hearth.Cursor) error { _, err := a.ExpiredExports(ctx, now, 10); return err }},
+		"a device's commands": {"commands_by_device_id_seq_id (device_id=?", func(after hearth.Cursor) error {
+			_, err := a.Commands(ctx, hearth.CommandFilter{DeviceID: "d"}, hearth.Page{Cursor: after})
+			return err
+		}},
+		"commands of a state": {"commands_by_device_id_state_seq_id (device_id=? AND state=?", func(after hearth.Cursor) error {
+			_, err := a.Commands(ctx, hearth.CommandFilter{DeviceID: "d", State: "sent"}, hearth.Page{Cursor: after})
+			return err
+		}},
+		"the next command": {"commands_by_device_id_turn_id (device_id=?", func(hearth.Cursor) error { _, _ = a.NextCommand(ctx, "d", now); return nil }},
+		"due commands":     {"commands_by_ended_due (ended=?", func(hearth.Cursor) error { _, err := a.DueCommands(ctx, 1); return err }},
 		"one's schedules": {"export_schedules_user (user_id=?", func(after hearth.Cursor) error {
 			_, err := a.ExportSchedules(ctx, "u", hearth.Page{Cursor: after})
 			return err

@@ -89,7 +89,7 @@ func addPart(all *ArchivePart, p ArchivePart) (kind, n int) {
 		add(&all.Sessions, p.Sessions), add(&all.RefreshTokens, p.RefreshTokens), add(&all.Organizations, p.Organizations),
 		add(&all.Members, p.Members), add(&all.Invitations, p.Invitations), add(&all.Devices, p.Devices),
 		add(&all.DeviceTokens, p.DeviceTokens), add(&all.Notifications, p.Notifications), add(&all.Settings, p.Settings),
-		add(&all.Watches, p.Watches), add(&all.Schedules, p.Schedules), add(&all.Exports, p.Exports), add(&all.Checkpoints, p.Checkpoints), add(&all.Idempotency, p.Idempotency),
+		add(&all.Watches, p.Watches), add(&all.Commands, p.Commands), add(&all.Batches, p.Batches), add(&all.Schedules, p.Schedules), add(&all.Exports, p.Exports), add(&all.Checkpoints, p.Checkpoints), add(&all.Idempotency, p.Idempotency),
 		add(&all.Outbox, p.Outbox), add(&all.Audit, p.Audit), add(&all.Logs, p.Logs),
 	}
 	for i, count := range counts {
@@ -112,6 +112,7 @@ func sameRecords(want, got ArchivePart) string {
 		slices.SortFunc(p.Logs, func(a, b hearth.LogEntry) int { return cmp.Compare(a.Seq, b.Seq) })
 	}
 	return gocmp.Diff(want, got, cmpopts.EquateEmpty(),
+		sortedBy(func(v hearth.Command) string { return v.ID }), sortedBy(func(v hearth.CommandBatch) string { return v.ID }),
 		sortedBy(func(v hearth.User) string { return v.ID }), sortedBy(func(v ArchivedTries) string { return string(v.Key) }),
 		sortedBy(func(v hearth.PasswordReset) string { return v.UserID }), sortedBy(func(v hearth.Session) string { return v.ID }),
 		sortedBy(func(v ArchivedRefreshToken) string { return string(v.Hash) }),
@@ -225,7 +226,7 @@ func archiveAppend(t *testing.T, s ArchiveStore, device int64, n int) uint64 {
 	t.Helper()
 	entries := make([]hearth.LogEntry, n)
 	for i := range entries {
-		entries[i] = hearth.LogEntry{Device: device, Event: "e", Value: hearth.Number(float64(i) / 4), At: epoch.UnixMilli() + int64(i)*1000}
+		entries[i] = hearth.LogEntry{Device: device, Event: "e", Value: float64(i) / 4, At: epoch.UnixMilli() + int64(i)*1000}
 	}
 	first, err := s.AppendLogs(t.Context(), entries, nil, hearth.SideEffects{})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -87,7 +88,6 @@ type lineDevice struct {
 	Key            int64               `json:"key"`
 	Name           string              `json:"name"`
 	Type           string              `json:"type"`
-	Serial         string              `json:"serial,omitempty"`
 	Status         hearth.DeviceStatus `json:"status"`
 	Tags           []string            `json:"tags,omitempty"`
 	Metadata       lineText            `json:"metadata,omitempty"` // the JSON as it is stored, to the byte
@@ -103,7 +103,7 @@ type lineDevice struct {
 
 func writeDevice(d hearth.Device) lineDevice {
 	return lineDevice{
-		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Serial: d.Serial, Status: d.Status, Tags: d.Tags, Metadata: lineText(d.Metadata), Interval: d.Interval,
+		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Status: d.Status, Tags: d.Tags, Metadata: lineText(d.Metadata), Interval: d.Interval,
 		LastActiveAt: d.LastActiveAt, OwnerID: d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle, Version: d.Version,
 		CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 	}
@@ -111,7 +111,7 @@ func writeDevice(d hearth.Device) lineDevice {
 
 func readDevice(d lineDevice) hearth.Device {
 	out := hearth.Device{
-		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Serial: d.Serial, Status: d.Status, Tags: d.Tags, Interval: d.Interval,
+		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Status: d.Status, Tags: d.Tags, Interval: d.Interval,
 		LastActiveAt: d.LastActiveAt, OwnerID: d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle, Version: d.Version,
 		CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 	}
@@ -283,6 +283,79 @@ func readSchedule(s lineExportSchedule) hearth.ExportSchedule {
 		ID: s.ID, UserID: s.UserID, Name: s.Name, Recurrence: hearth.Recurrence(s.Recurrence), Type: s.Type, Format: s.Format,
 		Compression: s.Compression, Filters: hearth.ExportFilters(s.Filters), Enabled: s.Enabled, NextAt: s.NextAt, LastAt: s.LastAt,
 		LastExport: s.LastExport, Failure: (*hearth.ExportFailure)(s.Failure), CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt,
+	}
+}
+
+type lineCommand struct {
+	ID          string              `json:"id"`
+	DeviceID    string              `json:"device_id"`
+	Batch       string              `json:"batch,omitempty"`
+	Seq         int64               `json:"seq"`
+	Name        string              `json:"name"`
+	Params      string              `json:"params,omitempty"`
+	State       hearth.CommandState `json:"state"`
+	Result      string              `json:"result,omitempty"`
+	Error       string              `json:"error,omitempty"`
+	CreatedBy   string              `json:"created_by"`
+	CreatedAt   time.Time           `json:"created_at,omitzero"`
+	SentAt      time.Time           `json:"sent_at,omitzero"`
+	DeliveredAt time.Time           `json:"delivered_at,omitzero"`
+	CompletedAt time.Time           `json:"completed_at,omitzero"`
+	ExpiresAt   time.Time           `json:"expires_at,omitzero"`
+	Attempts    int                 `json:"attempts,omitempty"`
+	Turn        int64               `json:"turn,omitempty"`
+	Ended       bool                `json:"ended,omitempty"`
+	Due         time.Time           `json:"due,omitzero"`
+}
+
+func writeCommand(c hearth.Command) lineCommand {
+	l := lineCommand{
+		c.ID, c.DeviceID, c.Batch, c.Seq, c.Name, string(c.Params), c.State, string(c.Result), c.Error, c.CreatedBy, c.CreatedAt, c.SentAt,
+		c.DeliveredAt, c.CompletedAt, c.ExpiresAt, c.Attempts, 0, c.State.Ended(), c.ExpiresAt,
+	}
+	if l.Ended {
+		l.Due = c.ExpiresAt.Add(hearth.CommandTTL)
+	}
+	if c.State.Pending() {
+		l.Turn = c.Seq
+	}
+	return l
+}
+
+func readCommand(l lineCommand) hearth.Command {
+	return hearth.Command{
+		ID: l.ID, DeviceID: l.DeviceID, Batch: l.Batch, Seq: l.Seq, Name: l.Name, Params: rawJSON(l.Params), State: l.State,
+		Result: rawJSON(l.Result), Error: l.Error, CreatedBy: l.CreatedBy, CreatedAt: l.CreatedAt, SentAt: l.SentAt,
+		DeliveredAt: l.DeliveredAt, CompletedAt: l.CompletedAt, ExpiresAt: l.ExpiresAt, Attempts: l.Attempts,
+	}
+}
+
+func rawJSON(text string) json.RawMessage {
+	if text == "" {
+		return nil
+	}
+	return json.RawMessage(text)
+}
+
+type lineCommandBatch struct {
+	ID        string    `json:"id"`
+	Devices   string    `json:"devices,omitempty"`
+	Total     int       `json:"total"`
+	Name      string    `json:"name"`
+	Params    string    `json:"params,omitempty"`
+	CreatedBy string    `json:"created_by"`
+	CreatedAt time.Time `json:"created_at,omitzero"`
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
+}
+
+func writeBatch(b hearth.CommandBatch) lineCommandBatch {
+	return lineCommandBatch{b.ID, strings.Join(b.DeviceIDs, ","), b.Total, b.Name, string(b.Params), b.CreatedBy, b.CreatedAt, b.ExpiresAt}
+}
+
+func readBatch(l lineCommandBatch) hearth.CommandBatch {
+	return hearth.CommandBatch{
+		ID: l.ID, DeviceIDs: strings.FieldsFunc(l.Devices, func(r rune) bool { return r == ',' }), Total: l.Total, Name: l.Name, Params: rawJSON(l.Params), CreatedBy: l.CreatedBy,
+		CreatedAt: l.CreatedAt, ExpiresAt: l.ExpiresAt,
 	}
 }
 

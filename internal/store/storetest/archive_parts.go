@@ -27,6 +27,8 @@ type ArchivePart struct {
 	Notifications []hearth.Notification
 	Settings      []ArchivedSettings
 	Watches       []hearth.DeviceWatch
+	Commands      []hearth.Command
+	Batches       []hearth.CommandBatch
 	Schedules     []hearth.ExportSchedule
 	Exports       []hearth.Export
 	Checkpoints   []hearth.Checkpoint
@@ -135,6 +137,8 @@ func archiveKinds() []archiveKind {
 		lines("notification_settings", func(p *ArchivePart) *[]ArchivedSettings { return &p.Settings }, writeSettings, readSettings),
 		lines("device_watches", func(p *ArchivePart) *[]hearth.DeviceWatch { return &p.Watches },
 			func(r hearth.DeviceWatch) lineWatch { return lineWatch(r) }, func(r lineWatch) hearth.DeviceWatch { return hearth.DeviceWatch(r) }),
+		lines("commands", func(p *ArchivePart) *[]hearth.Command { return &p.Commands }, writeCommand, readCommand),
+		lines("commands_in_bulk", func(p *ArchivePart) *[]hearth.CommandBatch { return &p.Batches }, writeBatch, readBatch),
 		lines("export_schedules", func(p *ArchivePart) *[]hearth.ExportSchedule { return &p.Schedules }, writeSchedule, readSchedule),
 		lines("exports", func(p *ArchivePart) *[]hearth.Export { return &p.Exports }, writeExport, readExport),
 		lines("import_checkpoints", func(p *ArchivePart) *[]hearth.Checkpoint { return &p.Checkpoints },

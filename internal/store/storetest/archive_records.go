@@ -19,6 +19,7 @@ func Everything(n int) []ArchivePart {
 		{}, {Users: g.users()}, {Tries: g.tries()}, {PasswordResets: g.resets()}, {Sessions: g.sessions()}, {RefreshTokens: g.refreshTokens()},
 		{Organizations: g.organizations()}, {Members: g.members()}, {Invitations: g.invitations()}, {Devices: g.devices()},
 		{DeviceTokens: g.deviceTokens()}, {Notifications: g.notifications()}, {Settings: g.settings()}, {Watches: g.watches()},
+		{Commands: g.commands()}, {Batches: g.batches()},
 		{Schedules: g.schedules()}, {Exports: g.exports()}, {Checkpoints: g.checkpoints()}, {Idempotency: g.once()}, {Outbox: g.outbox()}, {Audit: g.audit()}, {Logs: g.logs()},
 	}
 	parts[0].Counters = []record.Counters{{LastDevice: int64(10*n + 100), LastLog: g.lastLog + 1000}}
@@ -124,7 +125,6 @@ func (g *recordMaker) devices() []hearth.Device {
 			Interval: 60, OwnerID: g.userID(i), Version: 1, CreatedAt: g.at(i), UpdatedAt: g.at(i)}
 	}, func(i int, d *hearth.Device) {
 		d.Tags, d.Metadata = []string{"b", "a", "Küche"}, json.RawMessage(`{"z": 1.50, "a":"<&>"}`)
-		d.Serial = fmt.Sprintf("SN %d", i)
 		d.Status, d.Idle, d.Version, d.LastActiveAt = hearth.StatusInactive, i%2 == 0, int64(i+1), g.at(i+7)
 		if i%3 == 0 {
 			d.OrganizationID = g.orgID(i)
@@ -158,6 +158,28 @@ func (g *recordMaker) watches() []hearth.DeviceWatch {
 	return each(g.n, func(i int) hearth.DeviceWatch {
 		return hearth.DeviceWatch{UserID: g.userID(i), DeviceID: g.deviceID(i), Told: hearth.Never}
 	}, func(_ int, w *hearth.DeviceWatch) { w.Told = hearth.Offline })
+}
+
+func (g *recordMaker) commands() []hearth.Command {
+	return each(g.n, func(i int) hearth.Command {
+		return hearth.Command{ID: g.id(12, i), DeviceID: g.deviceID(i), Seq: int64(i + 1), Name: "reboot", State: hearth.CommandQueued,
+			CreatedBy: g.userID(i), CreatedAt: g.at(i), ExpiresAt: g.at(i + 60)}
+	}, func(i int, c *hearth.Command) {
+		c.Batch, c.Params, c.Attempts, c.SentAt, c.DeliveredAt = g.id(13, i), json.RawMessage(`{"a":1.50,"b":[null,"ü"]}`), i, g.at(i+1), g.at(i+2)
+		if c.State, c.CompletedAt = hearth.CommandSucceeded, g.at(i+3); i%2 == 0 {
+			c.State, c.Error = hearth.CommandFailed, "jammed"
+		} else {
+			c.Result = json.RawMessage(`7`)
+		}
+	})
+}
+
+func (g *recordMaker) batches() []hearth.CommandBatch {
+	return each(g.n, func(i int) hearth.CommandBatch {
+		return hearth.CommandBatch{ID: g.id(13, i), Total: 1, Name: "reboot", CreatedBy: g.userID(i), CreatedAt: g.at(i), ExpiresAt: g.at(i + 60)}
+	}, func(i int, b *hearth.CommandBatch) {
+		b.Total, b.DeviceIDs, b.Params = 3, []string{g.deviceID(i), g.deviceID(i + 1)}, json.RawMessage(`[]`)
+	})
 }
 
 func (g *recordMaker) schedules() []hearth.ExportSchedule {
@@ -241,23 +263,11 @@ func (g *recordMaker) logs() []hearth.LogEntry {
 		g.lastLog += uint64(1 + i%3)
 		entries = append(entries, hearth.LogEntry{
 			Device: int64(10*(g.rng.IntN(g.n)) + 3), Event: []string{"temperature", "power", "a:b.c-d_E"}[g.rng.IntN(3)],
-			Value: g.value(), At: epoch.UnixMilli() + int64(g.rng.IntN(40*24*60))*60_000, Seq: g.lastLog,
+			Value: float64(g.rng.IntN(4000)-2000) / 4, At: epoch.UnixMilli() + int64(g.rng.IntN(40*24*60))*60_000, Seq: g.lastLog,
 		})
 	}
 	if len(entries) > 3 {
-		entries[1].Value, entries[2].At, entries[3].At = hearth.Number(1e300), -62135596800000, 253402300799999
+		entries[1].Value, entries[2].At, entries[3].At = 1e300, -62135596800000, 253402300799999
 	}
 	return entries
-}
-
-// value returns a value of any kind.
-func (g *recordMaker) value() hearth.Value {
-	number := hearth.Number(float64(g.rng.IntN(4000)-2000) / 4)
-	switch g.rng.IntN(8) {
-	case 0:
-		return hearth.Boolean(number.Number() > 0)
-	case 1:
-		return hearth.Text([]string{"open", "shut", "é\u2028"}[g.rng.IntN(3)])
-	}
-	return number
 }

@@ -1,0 +1,362 @@
+package record
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"hearth"
+)
+
+var _ hearth.CommandStore = (*Aggregates)(nil)
+
+// command is the stored form of hearth.Command.
+type command struct {
+	ID          string              `json:"id"`
+	DeviceID    string              `json:"device_id" bson:"device"`
+	Batch       string              `json:"batch,omitempty"`
+	Seq         int64               `json:"seq"`
+	Name        string              `json:"name"`
+	Params      text                `json:"params,omitempty"` // the JSON as it is stored, to the byte
+	State       hearth.CommandState `json:"state"`
+	Result      text                `json:"result,omitempty"`
+	Error       string              `json:"error,omitempty"`
+	CreatedBy   string              `json:"created_by" bson:"user"`
+	CreatedAt   time.Time           `json:"created_at,omitzero" bson:"created"`
+	SentAt      time.Time           `json:"sent_at,omitzero" bson:"sent"`
+	DeliveredAt time.Time           `json:"delivered_at,omitzero" bson:"delivered"`
+	CompletedAt time.Time           `json:"completed_at,omitzero" bson:"completed"`
+	ExpiresAt   time.Time           `json:"expires_at,omitzero" bson:"expires"`
+	Attempts    int                 `json:"attempts,omitempty"`
+
+	// Turn is Seq while the command is pending, else 0: the queue of a device is an index of it.
+	Turn int64 `json:"turn,omitempty"`
+	// Due is when the time brings about the next thing: its expiry or, once it has Ended, its removal.
+	Ended bool      `json:"ended,omitempty"`
+	Due   time.Time `json:"due,omitzero"`
+}
+
+var commands = describe(Kind[command]{
+	Schema: Schema{
+		Name: "commands", Noun: "command", Of: map[string]string{"device_id": "devices"},
+		Indexes: []Index{
+			{Fields: []string{"device_id", "seq", "id"}},
+			{Fields: []string{"device_id", "state", "seq", "id"}},
+			{Fields: []string{"device_id", "turn", "id"}},
+			{Fields: []string{"ended", "due"}},
+			{Fields: []string{"batch", "state"}},
+		},
+	},
+	ExpiresAt: func(c *command) time.Time { return c.ExpiresAt.Add(hearth.CommandTTL) },
+})
+
+// commandBatch is the stored form of hearth.CommandBatch. The name of its kind comes after that of commands: MongoDB shows what a step
+// writes in the order of names, so the commands that a batch has placed are seen before it says so.
+type commandBatch struct {
+	ID        string    `json:"id"`
+	Devices   string    `json:"devices,omitempty"` // ids with commas between them: a step must not take long to read 10,000 of them
+	Total     int       `json:"total"`
+	Name      string    `json:"name"`
+	Params    text      `json:"params,omitempty"`
+	CreatedBy string    `json:"created_by" bson:"user"`
+	CreatedAt time.Time `json:"created_at,omitzero" bson:"created"`
+	ExpiresAt time.Time `json:"expires_at,omitzero" bson:"expires"`
+}
+
+var commandBatches = describe(Kind[commandBatch]{
+	Schema:    Schema{Name: "commands_in_bulk", Noun: "command batch", Indexes: []Index{{Fields: []string{"expires_at"}}}},
+	ExpiresAt: func(b *commandBatch) time.Time { return b.ExpiresAt.Add(hearth.CommandTTL) },
+})
+
+func storedCommand(c hearth.Command) command {
+	r := command{
+		ID: c.ID, DeviceID: c.DeviceID, Batch: c.Batch, Seq: c.Seq, Name: c.Name, Params: text(c.Params), State: c.State,
+		Result: text(c.Result), Error: c.Error, CreatedBy: c.CreatedBy, CreatedAt: c.CreatedAt, SentAt: c.SentAt,
+		DeliveredAt: c.DeliveredAt, CompletedAt: c.CompletedAt, ExpiresAt: c.ExpiresAt, Attempts: c.Attempts,
+		Ended: c.State.Ended(), Due: c.ExpiresAt,
+	}
+	if c.State.Pending() {
+		r.Turn = c.Seq
+	}
+	if r.Ended {
+		r.Due = c.ExpiresAt.Add(hearth.CommandTTL)
+	}
+	return r
+}
+
+func (r command) command() hearth.Command {
+	return hearth.Command{
+		ID: r.ID, DeviceID: r.DeviceID, Batch: r.Batch, Seq: r.Seq, Name: r.Name, Params: r.Params.json(), State: r.State,
+		Result: r.Result.json(), Error: r.Error, CreatedBy: r.CreatedBy, CreatedAt: r.CreatedAt, SentAt: r.SentAt,
+		DeliveredAt: r.DeliveredAt, CompletedAt: r.CompletedAt, ExpiresAt: r.ExpiresAt, Attempts: r.Attempts,
+	}
+}
+
+// json returns the text as JSON; nil for none.
+func (t text) json() json.RawMessage {
+	if t == "" {
+		return nil
+	}
+	return json.RawMessage(t)
+}
+
+func (r commandBatch) batch() hearth.CommandBatch {
+	b := hearth.CommandBatch{
+		ID: r.ID, Total: r.Total, Name: r.Name, Params: r.Params.json(), CreatedBy: r.CreatedBy,
+		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt,
+	}
+	if r.Devices != "" {
+		b.DeviceIDs = strings.Split(r.Devices, ",")
+	}
+	return b
+}
+
+func storedBatch(b hearth.CommandBatch) commandBatch {
+	return commandBatch{b.ID, strings.Join(b.DeviceIDs, ","), b.Total, b.Name, text(b.Params), b.CreatedBy, b.CreatedAt, b.ExpiresAt}
+}
+
+// openCommands picks the commands that have not ended.
+var openCommands = In("state", hearth.CommandQueued, hearth.CommandSent, hearth.CommandDelivered) // never written to
+
+// CreateCommand implements hearth.CommandStore.
+func (a *Aggregates) CreateCommand(ctx context.Context, c hearth.Command, effects hearth.SideEffects) (hearth.Command, error) {
+	w := Write{Name: "CreateCommand", Key: "commands/" + c.DeviceID, Effects: effects}
+	return update(ctx, a.b, w, func(ctx context.Context, tx Tx) (hearth.Command, error) {
+		lives, err := devices.Exists(ctx, tx, Eq("id", c.DeviceID))
+		if err != nil || !lives {
+			return c, orError(err, hearth.NotFound(devices.Noun))
+		}
+		count, err := commands.Count(ctx, tx, Eq("device_id", c.DeviceID), openCommands)
+		if err != nil || count >= hearth.MaxOpenCommands {
+			return c, orError(err, hearth.Errorf(hearth.CodeConflict, "%d commands of the device have not ended yet", hearth.MaxOpenCommands))
+		}
+		last, err := lastSeqs(ctx, tx, c.CreatedAt, c.DeviceID)
+		if err != nil {
+			return c, err
+		}
+		c.Seq = seqAfter(last[c.DeviceID], c.CreatedAt)
+		return c, commands.Insert(ctx, tx, storedCommand(c))
+	})
+}
+
+// lastSeqs returns the highest numbers of devices that have one of that time or a later one.
+func lastSeqs(ctx context.Context, r Reader, now time.Time, deviceIDs ...string) (map[string]int64, error) {
+	later, err := commands.Find(ctx, r, Query{Where: Filter{In("device_id", deviceIDs...), Gte("seq", now)}})
+	last := map[string]int64{}
+	for _, c := range later {
+		last[c.DeviceID] = max(last[c.DeviceID], c.Seq)
+	}
+	return last, err
+}
+
+// seqAfter returns the number of a new command: its time, or, where that is not beyond the last number of the device, the next.
+func seqAfter(last int64, now time.Time) int64 { return max(now.UnixMilli(), last+1) }
+
+// Command implements hearth.CommandStore.
+func (a *Aggregates) Command(ctx context.Context, id string) (hearth.Command, error) {
+	return get(ctx, a.b, "Command", commands, command.command, id)
+}
+
+// Commands implements hearth.CommandStore.
+func (a *Aggregates) Commands(ctx context.Context, filter hearth.CommandFilter, page hearth.Page) (hearth.List[hearth.Command], error) {
+	where := given(Eq("device_id", filter.DeviceID), Eq("state", filter.State))
+	order := Order{By: "seq", Tie: "id", Desc: true}
+	return listing[command, hearth.Command]{"Commands", commands, where, order, command.command}.page(ctx, a.b, page)
+}
+
+// NextCommand implements hearth.CommandStore.
+func (a *Aggregates) NextCommand(ctx context.Context, deviceID string, now time.Time) (hearth.Command, error) {
+	return view(ctx, a.b, "NextCommand", func(ctx context.Context, r Reader) (hearth.Command, error) {
+		next, err := commands.Find(ctx, r, Query{
+			Where: Filter{Eq("device_id", deviceID), Gt("turn", 0), Gt("expires_at", now)}, Order: Order{By: "turn", Tie: "id"}, Limit: 1,
+		})
+		if err != nil || len(next) == 0 {
+			return hearth.Command{}, orError(err, hearth.NotFound(commands.Noun))
+		}
+		return next[0].command(), nil
+	})
+}
+
+// CountPendingCommands implements hearth.CommandStore.
+func (a *Aggregates) CountPendingCommands(ctx context.Context, deviceID string) (int, error) {
+	return view(ctx, a.b, "CountPendingCommands", func(ctx context.Context, r Reader) (int, error) {
+		n, err := commands.Count(ctx, r, Eq("device_id", deviceID), Gt("turn", 0))
+		return int(n), err
+	})
+}
+
+// PendingDevices implements hearth.CommandStore.
+func (a *Aggregates) PendingDevices(ctx context.Context, deviceIDs []string) ([]string, error) {
+	return view(ctx, a.b, "PendingDevices", func(ctx context.Context, r Reader) (ids []string, _ error) {
+		figures, err := r.Figures(ctx, &commands.Schema, Filter{In("device_id", deviceIDs...), Gt("turn", 0)}, "device_id", "", "")
+		for _, f := range figures {
+			ids = append(ids, f.Value)
+		}
+		return ids, err
+	})
+}
+
+// UpdateCommand implements hearth.CommandStore.
+func (a *Aggregates) UpdateCommand(
+	ctx context.Context, id string, change func(hearth.Command) (hearth.Command, error), effects hearth.SideEffects,
+) (hearth.Command, error) {
+	w := Write{Name: "UpdateCommand", Key: "command/" + id, Effects: effects}
+	return changeOne(ctx, a.b, w, commands, id, command.command, storedCommand, change)
+}
+
+// DueCommands implements hearth.CommandStore.
+func (a *Aggregates) DueCommands(ctx context.Context, limit int) ([]hearth.Command, error) {
+	return find(ctx, a.b, "DueCommands", commands, command.command, Query{
+		Where: Filter{Eq("ended", false)}, Order: Order{By: "due"}, Limit: limit,
+	})
+}
+
+// ExpireCommands implements hearth.CommandStore.
+func (a *Aggregates) ExpireCommands(ctx context.Context, now time.Time, limit int) ([]hearth.Command, error) {
+	return update(ctx, a.b, Write{Name: "ExpireCommands", Key: "commands"}, func(ctx context.Context, tx Tx) (expired []hearth.Command, _ error) {
+		due, err := commands.Find(ctx, tx, Query{Where: Filter{Eq("ended", false), Lte("due", now)}, Order: Order{By: "due"}, Limit: limit})
+		for _, c := range due {
+			if err != nil {
+				break
+			}
+			after := c.command().At(now)
+			expired = append(expired, after)
+			err = commands.Replace(ctx, tx, storedCommand(after))
+		}
+		return expired, err
+	})
+}
+
+// RemoveCommands implements hearth.CommandStore.
+func (a *Aggregates) RemoveCommands(ctx context.Context, now time.Time, limit int) (int, error) {
+	const name = "RemoveCommands"
+	gone := Filter{Lte("expires_at", now.Add(-hearth.CommandTTL))}
+	n, err := a.b.Remove(ctx, name, &commandBatches.Schema, gone, "expires_at", limit)
+	if err != nil || n == limit {
+		return n, err
+	}
+	more, err := a.b.Remove(ctx, name, &commands.Schema, Filter{Eq("ended", true), Lte("due", now)}, "due", limit-n)
+	return n + more, err
+}
+
+// CreateCommandBatch implements hearth.CommandStore.
+func (a *Aggregates) CreateCommandBatch(ctx context.Context, b hearth.CommandBatch, effects hearth.SideEffects) error {
+	return a.b.Update(ctx, Write{Name: "CreateCommandBatch", Effects: effects}, func(ctx context.Context, tx Tx) error {
+		return commandBatches.Insert(ctx, tx, storedBatch(b))
+	})
+}
+
+// CommandBatch implements hearth.CommandStore. The counts are of an index alone.
+func (a *Aggregates) CommandBatch(ctx context.Context, id string) (b hearth.CommandBatch, counts map[hearth.CommandState]int64, err error) {
+	err = a.b.View(ctx, "CommandBatch", func(ctx context.Context, r Reader) error {
+		// Where reads are of no single moment, a command may change its state while they are counted: they are counted again then.
+		for range 3 {
+			// The batch comes first: commands that it has placed are there.
+			stored, err := commandBatches.Get(ctx, r, id)
+			if err != nil {
+				return err
+			}
+			figures, err := r.Figures(ctx, &commands.Schema, Filter{Eq("batch", id)}, "state", "", "")
+			if err != nil {
+				return err
+			}
+			b = stored.batch()
+			var exact bool
+			if counts, exact = countBatch(b, figures); exact {
+				return nil
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return hearth.CommandBatch{}, nil, err
+	}
+	return b, counts, nil
+}
+
+// countBatch returns how many commands of a batch are in which state, with Total as their sum; exact is false where some went with
+// their device, or were counted wrong.
+func countBatch(b hearth.CommandBatch, figures []Figures) (counts map[hearth.CommandState]int64, exact bool) {
+	counts = map[hearth.CommandState]int64{}
+	missing := int64(b.Total)
+	for _, f := range figures {
+		counts[hearth.CommandState(f.Value)] = f.Count
+		missing -= f.Count
+	}
+	if missing >= 0 {
+		queued := min(missing, int64(len(b.DeviceIDs)))
+		counts[hearth.CommandQueued] += queued
+		counts[hearth.CommandCancelled] += missing - queued
+		return counts, missing == queued
+	}
+	for _, state := range hearth.CommandStates() { // those that were counted twice were counted as they were before, too
+		twice := min(counts[state], -missing)
+		counts[state] -= twice
+		missing += twice
+	}
+	return counts, false
+}
+
+// PlaceCommands implements hearth.CommandStore.
+func (a *Aggregates) PlaceCommands(
+	ctx context.Context, batchID string, limit int, of func(b hearth.CommandBatch, deviceID string) hearth.Command,
+) (placed []hearth.Command, after hearth.CommandBatch, err error) {
+	w := Write{Name: "PlaceCommands", Key: "command_batch/" + batchID}
+	err = a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
+		placed = nil
+		stored, err := commandBatches.Get(ctx, tx, batchID)
+		after = stored.batch()
+		if err != nil || len(after.DeviceIDs) == 0 {
+			return err
+		}
+		ids := after.DeviceIDs[:min(limit, len(after.DeviceIDs))]
+		if placed, err = a.place(ctx, tx, after, ids, of); err != nil {
+			return err
+		}
+		after.DeviceIDs = after.DeviceIDs[len(ids):]
+		return commandBatches.Replace(ctx, tx, storedBatch(after))
+	})
+	return placed, after, err
+}
+
+// place adds the commands of some devices of a batch to a step.
+func (a *Aggregates) place(
+	ctx context.Context, tx Tx, b hearth.CommandBatch, ids []string, of func(b hearth.CommandBatch, deviceID string) hearth.Command,
+) (placed []hearth.Command, err error) {
+	there := map[string]bool{}
+	living, err := devices.Find(ctx, tx, Query{Where: Filter{In("id", ids...)}})
+	for _, d := range living {
+		there[d.ID] = true
+	}
+	if err != nil {
+		return nil, err
+	}
+	opened, err := tx.Figures(ctx, &commands.Schema, Filter{In("device_id", ids...), openCommands}, "device_id", "", "")
+	counts := map[string]int64{}
+	for _, f := range opened {
+		counts[f.Value] = f.Count
+	}
+	if err != nil {
+		return nil, err
+	}
+	last, err := lastSeqs(ctx, tx, b.CreatedAt, ids...)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		if !there[id] {
+			continue
+		}
+		c := of(b, id)
+		c.Seq = seqAfter(last[id], b.CreatedAt)
+		if counts[id] >= hearth.MaxOpenCommands {
+			c.State, c.CompletedAt, c.Error = hearth.CommandFailed, c.CreatedAt, "the device has too many commands that have not ended"
+		}
+		if err := commands.Insert(ctx, tx, storedCommand(c)); err != nil {
+			return nil, err
+		}
+		placed = append(placed, c)
+	}
+	return placed, nil
+}
