@@ -25,6 +25,7 @@ import (
 	"hearth/internal/core/account"
 	"hearth/internal/core/analytics"
 	"hearth/internal/core/audit"
+	"hearth/internal/core/commands"
 	"hearth/internal/core/devices"
 	"hearth/internal/core/exports"
 	"hearth/internal/core/notify"
@@ -65,6 +66,8 @@ type Options struct {
 	Analytics *analytics.Service
 	// Notifications are those of users; nil: their operations are not served.
 	Notifications *notify.Service
+	// Commands are those to devices; nil: their operations are not served.
+	Commands *commands.Service
 	// Exports are the files that users order; nil: their operations are not served.
 	Exports *exports.Service
 	// Jobs is the background work, Figures the figures of /admin/metrics; nil: their operations are not
@@ -171,6 +174,7 @@ var resources = []func(*API){
 	(*API).registerUsers,
 	(*API).registerOrganizations,
 	(*API).registerDevices,
+	(*API).registerCommands,
 	(*API).registerLogs,
 	(*API).registerAnalytics,
 	(*API).registerNotifications,

@@ -215,7 +215,11 @@ func (k *keyedRequest) replay(w http.ResponseWriter, r *http.Request, record hea
 		if err := json.Unmarshal(body, &created); err != nil {
 			return fmt.Errorf("api: read an idempotency record: %w", err)
 		}
-		header.Set("Location", r.URL.Path+"/"+created.ID)
+		below := r.URL.Path
+		if k.op.At != "" {
+			below = BasePath + k.op.At
+		}
+		header.Set("Location", below+"/"+created.ID)
 	}
 	header.Set("Idempotency-Replayed", "true")
 	header.Set("Content-Type", "application/json")

@@ -68,8 +68,9 @@ type operation struct {
 	Secret bool
 	// Creates accepts an Idempotency-Key.
 	Creates bool
-	// Location answers name what was created: its path is the operation's, then the id.
+	// Location answers name what was created: its path is the operation's, or At where that is set, then the id.
 	Location bool
+	At       string
 }
 
 func (op operation) pattern() string {
@@ -91,7 +92,7 @@ func (op operation) mustBeDeclared() {
 
 // publishes reports whether the operation publishes events of devices.
 func (op operation) publishes() bool {
-	return op.Method != http.MethodGet && (op.Tag == tagDevices || op.Tag == tagLogs)
+	return op.Method != http.MethodGet && (op.Tag == tagDevices || op.Tag == tagLogs || op.Tag == tagCommands)
 }
 
 // codes returns every failure of the operation, for its documentation.

@@ -75,7 +75,7 @@ type StreamConnections struct {
 }
 
 const eventNote = "An event is `{type, at, data}`; the types are `device-update` (the device), `device-heartbeat` (the heartbeat's " +
-	"answer), `device-log` (the log, or `{device_id, count}` for many), `device-deleted` (`{id}`), `notification` (the notification) and " +
+	"answer), `device-log` (the log, or `{device_id, count}` for many), `device-deleted` (`{id}`), `device-command` (the command), `notification` (the notification) and " +
 	"`export-progress` (the export). Channels are `user:{id}`, `org:{id}` and `device:{id}`."
 
 func (a *API) registerRealtime() {
@@ -193,6 +193,8 @@ func EncodeEvent(event hearth.Event) (json.RawMessage, error) {
 		wire = wireNotification(data)
 	case hearth.Export:
 		wire = wireExport(data)
+	case hearth.Command:
+		wire = wireCommand(data)
 	default:
 		return nil, fmt.Errorf("api: an event %s carries a %T", event.Type, event.Data)
 	}

@@ -26,6 +26,8 @@ type Request struct {
 	Status   int
 	Bytes    int64
 	Duration time.Duration
+	// Waited is how long it waited for something to happen, as it asked for; Duration is without it.
+	Waited time.Duration
 	// Code is the problem's, if the answer is one; Err is what lies behind a 5xx.
 	Code hearth.Code
 	Err  error

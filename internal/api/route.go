@@ -155,7 +155,7 @@ func (a *API) outer(next http.Handler) http.Handler {
 			if p != nil && !aborted {
 				a.recovered(out, r, p)
 			}
-			info.Status, info.Bytes, info.Duration = out.status, out.bytes, time.Since(start)
+			info.Status, info.Bytes, info.Duration = out.status, out.bytes, time.Since(start)-info.Waited
 			a.finished(r, info)
 			if aborted {
 				panic(p)

@@ -110,6 +110,7 @@ func (p *parts) serve(ctx context.Context, ready func(Serving)) error {
 	p.followBus(ctx)
 	p.receiveEventsOfWorkers()
 	p.devices.Start()
+	p.commands.Start()
 	p.stack.Go(ctx, "background work", p.backgroundWork()...)
 	p.lead(ctx)
 	if err := p.startJobs(ctx, p.Config.Worker); err != nil {
@@ -128,6 +129,7 @@ func (p *parts) serve(ctx context.Context, ready func(Serving)) error {
 	p.stack.Add("connections of proxies", func(ctx context.Context) error { p.awaitProxies(ctx); return nil })
 	// Streams are requests that never finish: they are sent elsewhere before the listener waits for the others.
 	p.stack.Add("streams", p.realtime.Drain)
+	p.stack.Add("requests that wait for commands", func(context.Context) error { p.commands.Drain(); return nil })
 	p.stack.Add("readiness", func(context.Context) error {
 		p.health.Drain()
 		leaving.Store(true)

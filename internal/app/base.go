@@ -46,6 +46,7 @@ type store interface {
 	hearth.ExportStore
 	hearth.ExportScheduleStore
 	hearth.NotificationStore
+	hearth.CommandStore
 	hearth.AuditStore
 	hearth.IdempotencyStore
 	record.Archiver

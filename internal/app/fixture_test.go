@@ -339,6 +339,13 @@ func (w *fixture) ids(t *testing.T, op operationOf, caller string) map[string]st
 			ids[name] = w.newDevice(t, owner)
 		case op.OperationID == "delete-organization":
 			ids[name] = w.newOrg(t)
+		case name == "command_id", strings.Contains(op.path, "/commands/{id}"), op.OperationID == "next-command":
+			made := apitest.Text(w.must(t, owner, "POST", "/api/v1/devices/"+device+"/commands", `{"name":"x"}`), "id")
+			if ids[name] = made; op.OperationID == "next-command" {
+				ids[name] = device
+			}
+		case strings.Contains(op.path, "/command-batches/"):
+			ids[name] = apitest.Text(w.must(t, owner, "POST", "/api/v1/commands", `{"name":"x","device_ids":["`+device+`"]}`), "id")
 		case strings.Contains(op.path, "/exports/"):
 			ids[name] = apitest.Text(w.must(t, owner, "POST", "/api/v1/exports", `{"type":"logs","format":"csv"}`), "id")
 		case strings.Contains(op.path, "/export-schedules/"):
@@ -450,6 +457,12 @@ func (w *fixture) body(t *testing.T, op operationOf, caller string) string {
 		return `{}`
 	case "send-heartbeats":
 		return `{"items":[{"device_id":"` + device + `"}]}`
+	case "send-command":
+		return `{"name":"x"}`
+	case "send-commands":
+		return `{"name":"x","device_ids":["` + device + `"]}`
+	case "answer-command":
+		return `{"ok":true}`
 	case "create-log":
 		return `{"event":"x","value":1}`
 	case "create-logs":

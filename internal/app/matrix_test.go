@@ -13,7 +13,7 @@ import (
 // matrix is who gets which answer from which operation. The objects of the columns owner to loggedout are a person's own
 // device, or an organization that none of them is in; those of the columns o.* are an organization with its device, in
 // which the caller has that role. other is a stranger to both, mate another device of the same owner, admin one of the
-// installation. Exports and schedules are their orderer's apitest.Embedded, also in an organization; they wait (409 for the file), as no worker takes
+// installation. Exports, schedules and batches of commands are their orderer's apitest.Embedded, also in an organization; exports wait (409 for the file), as no worker takes
 // them here.
 //
 // A new operation needs a row here, and an entry in paths or bodies where the document's examples do not make a request
@@ -67,6 +67,16 @@ create-device-token       401   201   404   201    403  403      401       401  
 delete-device-token       401   204   404   204    403  403      401       401     204     204      204      403
 send-heartbeat            401   200   404   200    200  404      401       401     200     200      200      403
 send-heartbeats           401   200   200   200    200  200      401       401     200     200      200      200
+
+send-command              401   202   404   202    403  403      401       401     202     202      202      403
+list-commands             401   200   404   200    403  403      401       401     200     200      200      200
+get-command               401   200   404   200    403  403      401       401     200     200      200      200
+cancel-command            401   200   404   200    403  403      401       401     200     200      200      403
+next-command              401   403   404   403    200  404      401       401     403     403      403      403
+acknowledge-command       401   403   404   403    204  404      401       401     403     403      403      403
+answer-command            401   403   404   403    204  404      401       401     403     403      403      403
+send-commands             401   202   422   202    403  403      401       401     202     202      202      422
+get-command-batch         401   200   404   200    403  403      401       401     200     404      404      404
 
 create-log                401   201   404   201    201  404      401       401     201     201      201      403
 create-logs               401   201   422   201    201  404      401       401     201     201      201      403

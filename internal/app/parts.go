@@ -19,6 +19,7 @@ import (
 	"hearth/internal/core/analytics"
 	"hearth/internal/core/archive"
 	"hearth/internal/core/audit"
+	"hearth/internal/core/commands"
 	"hearth/internal/core/devices"
 	"hearth/internal/core/exports"
 	"hearth/internal/core/notify"
@@ -49,6 +50,7 @@ type parts struct {
 	devices   *devices.Service
 	telemetry *telemetry.Service
 	analytics *analytics.Service
+	commands  *commands.Service
 	exports   *exports.Service
 	notices   *notify.Service
 	mailer    *mailer.Mailer
@@ -142,6 +144,13 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	}
 	events.add(p.realtime)
 	*sessionEnds, *memberEnds = append(*sessionEnds, p.realtime), append(*memberEnds, p.realtime)
+	p.commands, err = commands.New(commands.Options{
+		Store: b.store, Devices: b.store, Directory: p.devices, Bus: b.bus, Publisher: events, Leads: b.leader.Leads, Clock: s.Clock, Logger: s.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	stack.Add("commands", func(context.Context) error { p.commands.Stop(); return nil })
 	p.exports, err = exports.New(exports.Options{
 		Store: b.store, Schedules: b.store, Users: b.store, Roles: p.orgs.Roles, Logs: b.store, Devices: b.store, Jobs: b.queue,
 		Files: b.files, Publisher: events, Snapshot: snapshotOf(b.store), Clock: s.Clock, Log: s.Logger,
@@ -266,7 +275,7 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 	return api.New(api.Options{
 		Version: p.Version, Clock: p.Clock, Logger: p.Logger, Health: p.health, Metrics: p.metrics.HTTP, Tracer: p.tracer,
 		Accounts: p.accounts, Organizations: p.orgs, Roles: p.orgs.Roles, Devices: p.devices, Fleet: p.devices, Telemetry: p.telemetry,
-		Analytics: p.analytics, Exports: p.exports, Notifications: p.notices, Jobs: p.jobs(), Audit: audit.New(p.store),
+		Analytics: p.analytics, Commands: p.commands, Exports: p.exports, Notifications: p.notices, Jobs: p.jobs(), Audit: audit.New(p.store),
 		Figures: figures.New(figures.Options{Config: cfg, Asker: p.asker, HTTP: p.metrics.HTTP, Cache: p.cache, Health: p.health}),
 		Live:    p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,
 		BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), SlowRequest: cfg.SlowRequest,
@@ -326,6 +335,17 @@ func (p *parts) registerMeters() {
 	}
 	counter("hearth_logs_stored_total", "Logs that this process stored.", p.telemetry.Stored)
 	counter("hearth_heartbeats_total", "Heartbeats that this process received.", p.devices.Heard)
+	counter("hearth_commands_created_total", "Commands that this process stored.", p.commands.Created)
+	for _, state := range hearth.CommandStates() {
+		if state.Ended() {
+			registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name: "hearth_commands_ended_total", Help: "Commands that this process ended, by state.", ConstLabels: prometheus.Labels{"state": string(state)},
+			}, func() float64 { return float64(p.commands.Ended(state)) }))
+		}
+	}
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "hearth_commands_waiting", Help: "Requests that wait for a command or for its end in this process.",
+	}, func() float64 { return float64(p.commands.Waiting()) }))
 	if p.Config.StoreURL == "" {
 		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "hearth_database_bytes", Help: "Size of the database on the disk, its write-ahead log included.",

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"math"
-	"slices"
 
 	"hearth"
 )
@@ -17,8 +16,7 @@ func (d *digest) add(record []byte) {
 	d.top += binary.LittleEndian.Uint64(sum[8:16])
 }
 
-// addLogs counts logs: time, number, device, value (8 bytes each, little-endian) and event; of what is no number also a zero, the kind
-// and the string.
+// addLogs counts logs: time, number, device, value (8 bytes each, little-endian) and event.
 func (d *digest) addLogs(entries []hearth.LogEntry) {
 	var buffer [32 + hearth.MaxEvent]byte
 	for i := range entries {
@@ -26,11 +24,7 @@ func (d *digest) addLogs(entries []hearth.LogEntry) {
 		binary.LittleEndian.PutUint64(buffer[0:], uint64(e.At))
 		binary.LittleEndian.PutUint64(buffer[8:], e.Seq)
 		binary.LittleEndian.PutUint64(buffer[16:], uint64(e.Device))
-		binary.LittleEndian.PutUint64(buffer[24:], math.Float64bits(e.Value.Number()))
-		record := buffer[:32+copy(buffer[32:], e.Event)]
-		if kind := e.Value.Kind(); kind != hearth.NumberKind {
-			record = append(append(slices.Clone(record), 0, byte(kind)), e.Value.Text()...)
-		}
-		d.add(record)
+		binary.LittleEndian.PutUint64(buffer[24:], math.Float64bits(e.Value))
+		d.add(buffer[:32+copy(buffer[32:], e.Event)])
 	}
 }

@@ -176,11 +176,7 @@ func (l *loader) load(ctx context.Context, part record.Part) error {
 	}
 	for i := range part.Logs {
 		s := l.events[part.Logs[i].Event]
-		if v := part.Logs[i].Value; v.Kind() == hearth.TextKind {
-			s.AddText()
-		} else {
-			s.Add(v.Number())
-		}
+		s.Add(part.Logs[i].Value)
 		l.events[part.Logs[i].Event] = s
 	}
 	kind := part.Kind

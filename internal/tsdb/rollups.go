@@ -459,13 +459,11 @@ func (q *rollupQuery) sumCut(c *cover, cut *cut) ([]Cell, error) {
 		}
 		stats = append(stats[:0], make([]hearth.Stats, len(series))...)
 		for i := range entries {
-			series[entries[i].Series].add(&stats[entries[i].Series], &entries[i])
+			stats[entries[i].Series].Add(entries[i].Value)
 		}
 		part := make([]Cell, 0, len(stats))
 		for i := range stats {
-			if n := len(part); stats[i].Count > 0 && n > 0 && part[n-1].Device == series[i].Device && part[n-1].Event == series[i].Event {
-				part[n-1].Merge(stats[i]) // another kind of value
-			} else if stats[i].Count > 0 {
+			if stats[i].Count > 0 {
 				part = append(part, Cell{Device: series[i].Device, Event: series[i].Event, Stats: stats[i]})
 			}
 		}

@@ -1,0 +1,120 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"hearth"
+)
+
+// Next returns the first command of a device that it has neither acknowledged nor answered: the same one again until it has. ok is
+// false where there is none, and none came within the wait, at a stop, or where newer calls of the device wait. Errors: CodeNotFound
+// (the device), CodeForbidden for any caller but the device itself, CodeUnavailable (too many calls wait).
+func (s *Service) Next(ctx context.Context, caller hearth.Caller, deviceID string, wait time.Duration) (c hearth.Command, ok bool, err error) {
+	if _, err := s.itself(ctx, caller, deviceID); err != nil {
+		return hearth.Command{}, false, err
+	}
+	if wait == 0 {
+		return s.next(ctx, deviceID)
+	}
+	w, err := s.polls.add(deviceID) // before the first look: what comes after it must not be missed
+	if err != nil {
+		return hearth.Command{}, false, err
+	}
+	defer s.polls.remove(deviceID, w)
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		if c, ok, err = s.next(ctx, deviceID); err != nil || ok {
+			return c, ok, err
+		}
+		select {
+		case <-w.wake:
+			if w.displaced.Load() {
+				return hearth.Command{}, false, nil
+			}
+		case <-timer.C:
+			return hearth.Command{}, false, nil
+		case <-s.polls.closed:
+			return hearth.Command{}, false, nil
+		case <-ctx.Done():
+			return hearth.Command{}, false, ctx.Err()
+		}
+	}
+}
+
+func (s *Service) next(ctx context.Context, deviceID string) (hearth.Command, bool, error) {
+	c, err := s.o.Store.NextCommand(ctx, deviceID, s.now())
+	if hearth.ErrorCode(err) == hearth.CodeNotFound {
+		return hearth.Command{}, false, nil
+	}
+	return c, err == nil, err
+}
+
+// itself returns the device that the caller is. CodeNotFound for a device that the caller may not read, CodeForbidden for users.
+func (s *Service) itself(ctx context.Context, caller hearth.Caller, deviceID string) (*hearth.Device, error) {
+	device, err := s.device(ctx, caller, deviceID)
+	if err == nil && caller.DeviceID != device.ID {
+		err = hearth.Errorf(hearth.CodeForbidden, "only the device itself may do this, with its token")
+	}
+	return device, err
+}
+
+// Sent notes that a command was written to a connection of the device at that time. It is called after the write and before the device may count
+// on it: a crash in between has the command sent again. CodeConflict if it has ended meanwhile.
+func (s *Service) Sent(ctx context.Context, caller hearth.Caller, c hearth.Command, at time.Time) error {
+	device, err := s.itself(ctx, caller, c.DeviceID)
+	if err != nil {
+		return err
+	}
+	_, err = s.change(ctx, *device, c.ID, func(c hearth.Command, _ time.Time) hearth.Command { return c.Sent(at) }, hearth.SideEffects{})
+	if over, ok := errors.AsType[endedError](err); ok {
+		err = hearth.Errorf(hearth.CodeConflict, "the command has ended: it is %s", over.state)
+	}
+	return err
+}
+
+// Acknowledge notes that the device has received a command; of one that it has acknowledged, or that has ended, it changes nothing.
+// CodeNotFound, CodeForbidden.
+func (s *Service) Acknowledge(ctx context.Context, caller hearth.Caller, deviceID, id string) error {
+	return s.report(ctx, caller, deviceID, id, func(c hearth.Command, now time.Time) hearth.Command { return c.Delivered(now) })
+}
+
+// Answer ends a command with the device's answer; of one that has ended it changes nothing. CodeNotFound, CodeForbidden,
+// CodeValidationFailed.
+func (s *Service) Answer(ctx context.Context, caller hearth.Caller, deviceID, id string, answer hearth.CommandAnswer) error {
+	answer.Result = hearth.CanonicalJSON(answer.Result)
+	if problems := answer.Validate("body."); len(problems) > 0 {
+		return hearth.Invalid(problems...)
+	}
+	return s.report(ctx, caller, deviceID, id, func(c hearth.Command, now time.Time) hearth.Command { return c.Answered(answer, now) })
+}
+
+// report changes a command as its device says.
+func (s *Service) report(
+	ctx context.Context, caller hearth.Caller, deviceID, id string, change func(c hearth.Command, now time.Time) hearth.Command,
+) error {
+	device, err := s.itself(ctx, caller, deviceID)
+	if err != nil {
+		return err
+	}
+	_, err = s.change(ctx, *device, id, change, hearth.SideEffects{})
+	if _, over := errors.AsType[endedError](err); over || errors.Is(err, errUnchanged) {
+		return nil
+	}
+	return err
+}
+
+// Pending returns how many commands of a device it has neither acknowledged nor answered.
+func (s *Service) Pending(ctx context.Context, deviceID string) (int, error) {
+	n, ok, version := s.counts.Find(deviceID)
+	if ok && s.heard.Load() {
+		return n, nil
+	}
+	n, err := s.o.Store.CountPendingCommands(ctx, deviceID)
+	if err == nil {
+		s.counts.Keep(version, deviceID, n)
+	}
+	return n, err
+}
