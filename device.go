@@ -13,6 +13,7 @@ import (
 const (
 	MaxDeviceName            = 200
 	MaxDeviceType            = 64
+	MaxSerial                = 64
 	MaxTags                  = 50
 	MaxTag                   = 64
 	MaxMetadata              = 8 << 10 // bytes of JSON
@@ -60,9 +61,11 @@ func (c Connection) Valid() bool { return c == Online || c == Offline || c == Ne
 type Device struct {
 	ID string
 	// Key is the store's short number for the device: positive, never used again, never shown to clients.
-	Key            int64
-	Name           string
-	Type           string
+	Key  int64
+	Name string
+	Type string
+	// Serial is what the maker calls the device: unique in its scope, "" if absent.
+	Serial         string
 	Status         DeviceStatus
 	Tags           []string
 	Metadata       json.RawMessage // a JSON object; nil if absent
@@ -111,6 +114,9 @@ func (d Device) Validate(prefix string) []FieldError {
 	if message := checkText(d.Type, MaxDeviceType); message != "" {
 		bad("type", message)
 	}
+	if d.Serial != "" && !ValidSerial(d.Serial) {
+		bad("serial", "must be 1 to 64 "+serialAlphabet)
+	}
 	if !d.Status.Valid() {
 		bad("status", "must be active, inactive or error")
 	}
@@ -138,6 +144,33 @@ func (d Device) Validate(prefix string) []FieldError {
 		bad("heartbeat_interval", "must be 1 to 604800 seconds")
 	}
 	return errs
+}
+
+// serialAlphabet leaves out what has a meaning in topics and paths.
+const serialAlphabet = "of A to Z, a to z, 0 to 9, spaces inside and _.:@()-"
+
+// ValidSerial reports whether serial is 1 to MaxSerial of the characters that serials are made of.
+func ValidSerial(serial string) bool {
+	if serial == "" || len(serial) > MaxSerial || serial[0] == ' ' || serial[len(serial)-1] == ' ' {
+		return false
+	}
+	for i := range len(serial) {
+		switch c := serial[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte(" _.:@()-", c) >= 0:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// SerialTaken is the error of a write that would give a device the serial of another one of its scope; location names the
+// serial, such as "items[3].serial".
+func SerialTaken(location string) *Error {
+	return &Error{
+		Code: CodeConflict, Message: location + " is the serial of another device",
+		Fields: []FieldError{{Location: location, Message: "is the serial of another device"}},
+	}
 }
 
 // checkText says what is wrong with a line of text of 1 to limit characters; "" if nothing is. Letters of every script
@@ -206,6 +239,7 @@ type DeviceFilter struct {
 	Status     DeviceStatus
 	Connection Connection
 	Tag        string
+	Serial     string
 	// Query matches names that contain it, letter case of ASCII aside.
 	Query string
 	// Now is the time that Connection is judged at.
@@ -244,7 +278,7 @@ type DeviceToken struct {
 // returns; errors are of the codes named here, or CodeUnavailable and CodeStorageFull.
 type DeviceStore interface {
 	// CreateDevices stores all or none and returns them back with their keys, in order; CodeNotFound if an organization is
-	// gone, CodeConflict if an id is taken.
+	// gone, CodeConflict if an id is taken, SerialTaken with the device's place.
 	CreateDevices(ctx context.Context, devices []Device, effects SideEffects) ([]Device, error)
 	// Device returns one device; CodeNotFound.
 	Device(ctx context.Context, id string) (Device, error)
@@ -258,7 +292,7 @@ type DeviceStore interface {
 	Devices(ctx context.Context, filter DeviceFilter, page Page) (List[Device], error)
 	// UpdateDevice reads, changes and writes one device in one atomic step, and counts its version up by one. An error of
 	// change is returned and nothing is written; change must not touch ID, Key, OwnerID, OrganizationID or Version, may
-	// run more than once, and may complete the entries of effects.Audit, which are read after it. CodeNotFound.
+	// run more than once, and may complete the entries of effects.Audit, which are read after it. CodeNotFound, SerialTaken.
 	UpdateDevice(ctx context.Context, id string, change func(Device) (Device, error), effects SideEffects) (Device, error)
 	// DeleteDevice removes a device, its tokens, logs and rollups for every reader at once; the space comes back later.
 	// check sees the device first, and its error stops the deletion; it may complete effects.Audit as in UpdateDevice.

@@ -41,7 +41,7 @@ const (
 type Error struct {
 	Code    Code
 	Message string
-	// Fields names what was wrong with the input, on CodeValidationFailed.
+	// Fields names what was wrong with the input, on CodeValidationFailed and where a serial is taken.
 	Fields []FieldError
 	// RetryAfter says when trying again makes sense: set on CodeAccountLocked, CodeRateLimited, CodeUnavailable and
 	// CodeStorageFull, zero otherwise.

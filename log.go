@@ -5,7 +5,6 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"iter"
-	"math"
 	"time"
 )
 
@@ -25,7 +24,7 @@ type Log struct {
 	ID       string
 	DeviceID string
 	Event    string
-	Value    float64
+	Value    Value
 	At       time.Time
 }
 
@@ -34,7 +33,7 @@ type LogEntry struct {
 	// Device is Device.Key.
 	Device int64
 	Event  string
-	Value  float64
+	Value  Value
 	// At is Unix milliseconds.
 	At int64
 	// Seq is the store's number of the entry: unique, and what orders entries of the same time. Set by the store.
@@ -76,8 +75,8 @@ func (e LogEntry) Problem(now time.Time) (field, message string) {
 	switch {
 	case !ValidEvent(e.Event):
 		return "event", "must be 1 to 64 " + eventAlphabet
-	case math.IsNaN(e.Value) || math.Abs(e.Value) > MaxLogValue:
-		return "value", "must be a finite number of at most 1e300"
+	case e.Value.problem() != "":
+		return "value", e.Value.problem()
 	case e.At > now.Add(MaxLogFuture).UnixMilli():
 		return "timestamp", "is more than 24 hours in the future"
 	case e.At < minLogTime || e.At > maxLogTime:

@@ -26,17 +26,23 @@ func (s Step) Floor(at int64) int64 {
 	return at - rest
 }
 
-// Stats sums up values. The zero Stats is of no values; Min and Max then mean nothing.
+// Stats sums up values. Strings are counted and not summed: Sum, Min and Max are of the numbers and booleans, and mean nothing if
+// there are none. The zero Stats is of no values.
 type Stats struct {
 	Count int64
+	// Texts is how many of Count are strings.
+	Texts int64
 	Sum   float64
 	Min   float64
 	Max   float64
 }
 
-// Add counts one value.
+// Numbers returns how many values are not strings.
+func (s *Stats) Numbers() int64 { return s.Count - s.Texts }
+
+// Add counts one number.
 func (s *Stats) Add(value float64) {
-	if s.Count == 0 {
+	if s.Count == s.Texts {
 		s.Min, s.Max = value, value
 	} else {
 		s.Min, s.Max = min(s.Min, value), max(s.Max, value)
@@ -45,17 +51,24 @@ func (s *Stats) Add(value float64) {
 	s.Sum += value
 }
 
+// AddText counts one string.
+func (s *Stats) AddText() {
+	s.Count++
+	s.Texts++
+}
+
 // Merge counts all values of other.
 func (s *Stats) Merge(other Stats) {
 	switch {
-	case other.Count == 0:
-	case s.Count == 0:
-		*s = other
+	case other.Count == other.Texts:
+	case s.Count == s.Texts:
+		s.Sum, s.Min, s.Max = other.Sum, other.Min, other.Max
 	default:
 		s.Min, s.Max = min(s.Min, other.Min), max(s.Max, other.Max)
-		s.Count += other.Count
 		s.Sum += other.Sum
 	}
+	s.Count += other.Count
+	s.Texts += other.Texts
 }
 
 // Grouping says how logs are put into groups: by any of device, event and bucket of time.

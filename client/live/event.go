@@ -35,6 +35,7 @@ type Device struct {
 	ID                string          `json:"id"`
 	Name              string          `json:"name"`
 	Type              string          `json:"type"`
+	Serial            string          `json:"serial"`
 	Status            string          `json:"status"`
 	Connection        string          `json:"connection"`
 	Tags              []string        `json:"tags"`

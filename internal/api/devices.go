@@ -40,6 +40,7 @@ type Device struct {
 	ID             string   `json:"id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
 	Name           string   `json:"name" example:"Kitchen"`
 	Type           string   `json:"type" doc:"Any word that the owner chooses." example:"thermostat"`
+	Serial         *string  `json:"serial" doc:"What its maker calls it: unique among the devices of the organization, or of the owner's own; null: none." example:"SN-2026-0042"`
 	Status         string   `json:"status" enum:"active,inactive,error" doc:"Set by the owner, by a heartbeat, or to inactive after 24 hours of silence."`
 	Connection     string   `json:"connection" enum:"online,offline,never" doc:"offline once three heartbeat intervals pass in silence; never before the first heartbeat."`
 	Tags           []string `json:"tags" nullable:"false" example:"[\"ground floor\"]"`
@@ -57,7 +58,7 @@ func (a *API) wireDevice(d hearth.Device) Device { return wireDeviceAt(d, a.now(
 
 func wireDeviceAt(d hearth.Device, now time.Time) Device {
 	wire := Device{
-		ID: d.ID, Name: d.Name, Type: d.Type, Status: string(d.Status), Connection: string(d.Connection(now)), Tags: d.Tags,
+		ID: d.ID, Name: d.Name, Type: d.Type, Serial: text(d.Serial), Status: string(d.Status), Connection: string(d.Connection(now)), Tags: d.Tags,
 		Metadata: Metadata(d.Metadata), Interval: d.Interval, LastActiveAt: wireTime(d.LastActiveAt), OwnerID: d.OwnerID,
 		OrganizationID: text(d.OrganizationID), Version: d.Version, CreatedAt: Time(d.CreatedAt), UpdatedAt: Time(d.UpdatedAt),
 	}
@@ -71,6 +72,7 @@ func wireDeviceAt(d hearth.Device, now time.Time) Device {
 type NewDevice struct {
 	Name           string             `json:"name" minLength:"1" maxLength:"200" example:"Kitchen"`
 	Type           string             `json:"type" minLength:"1" maxLength:"64" doc:"Any word that the owner chooses." example:"thermostat"`
+	Serial         Optional[string]   `json:"serial,omitempty" minLength:"1" maxLength:"64" doc:"A to Z, a to z, 0 to 9, spaces inside and _.:@()-; unique in its scope." example:"SN-2026-0042"`
 	Status         Optional[string]   `json:"status,omitempty" enum:"active,inactive,error" doc:"active by default."`
 	Tags           Optional[[]string] `json:"tags,omitempty" maxItems:"50" doc:"Up to 50 different texts of up to 64 characters."`
 	Metadata       Optional[Metadata] `json:"metadata,omitempty"`
@@ -80,7 +82,7 @@ type NewDevice struct {
 
 func (d NewDevice) input() devices.NewDevice {
 	return devices.NewDevice{
-		Name: d.Name, Type: d.Type, Status: hearth.DeviceStatus(d.Status.Or("")), Tags: d.Tags.Or(nil),
+		Name: d.Name, Type: d.Type, Serial: d.Serial.Or(""), Status: hearth.DeviceStatus(d.Status.Or("")), Tags: d.Tags.Or(nil),
 		Metadata: json.RawMessage(d.Metadata.Or(nil)), Interval: d.Interval.Or(0), OrganizationID: d.OrganizationID.Or(""),
 	}
 }
@@ -89,6 +91,7 @@ func (d NewDevice) input() devices.NewDevice {
 type DeviceChange struct {
 	Name     Optional[string]   `json:"name,omitempty" minLength:"1" maxLength:"200" example:"Kitchen"`
 	Type     Optional[string]   `json:"type,omitempty" minLength:"1" maxLength:"64" example:"thermostat"`
+	Serial   Optional[string]   `json:"serial,omitempty" minLength:"1" maxLength:"64" doc:"null takes it off." example:"SN-2026-0042"`
 	Status   Optional[string]   `json:"status,omitempty" enum:"active,inactive,error" doc:"null: active."`
 	Tags     Optional[[]string] `json:"tags,omitempty" maxItems:"50" doc:"The whole list; null clears it."`
 	Metadata Optional[Metadata] `json:"metadata,omitempty" doc:"The whole object; null clears it."`
@@ -108,6 +111,10 @@ func (c DeviceChange) change() (devices.Change, error) {
 		return &field.Value
 	}
 	change.Name, change.Type = required(c.Name, "name"), required(c.Type, "type")
+	if c.Serial.Set {
+		serial := c.Serial.Or("")
+		change.Serial = &serial
+	}
 	if c.Status.Set {
 		status := hearth.DeviceStatus(c.Status.Or(string(hearth.StatusActive)))
 		change.Status = &status
@@ -134,13 +141,13 @@ func (a *API) registerDevices() {
 	register(a, operation{
 		ID: "create-device", Method: http.MethodPost, Path: "/devices", Tag: tagDevices,
 		Access: forUsers, Key: hearth.KeyDevicesWrite, Status: http.StatusCreated,
-		Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Create a device",
+		Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Create a device",
 		Description: "The device is the caller's own, or an organization's with `organization_id`.",
 	}, a.createDevice)
 	register(a, operation{
 		ID: "create-devices", Method: http.MethodPost, Path: "/devices/batch", Tag: tagDevices,
 		Access: forUsers, Key: hearth.KeyDevicesWrite, Status: http.StatusCreated,
-		Creates: true, Batch: true, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Create up to 1000 devices",
+		Creates: true, Batch: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Create up to 1000 devices",
 		Description: "All or none: what is wrong is named by index, such as `body.items[3].name`. The answer has them in the same order.",
 	}, a.createDevices)
 	register(a, operation{
@@ -156,7 +163,7 @@ func (a *API) registerDevices() {
 	register(a, operation{
 		ID: "update-device", Method: http.MethodPatch, Path: "/devices/{id}", Tag: tagDevices,
 		Access: forUsers, Key: hearth.KeyDevicesWrite, ETag: true,
-		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeVersionMismatch}, Summary: "Change a device",
+		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeVersionMismatch, hearth.CodeConflict}, Summary: "Change a device",
 		Description: "What is left out stays; `null` clears an optional field. With `If-Match`, only if the device is still at the version of that " +
 			"entity tag: heartbeats do not count.",
 	}, a.updateDevice)
@@ -207,6 +214,7 @@ type listDevicesInput struct {
 	Status         string `query:"status" enum:"active,inactive,error" doc:"Only devices of this status."`
 	Connection     string `query:"connection" enum:"online,offline,never" doc:"Only devices that are so now."`
 	Tag            string `query:"tag" maxLength:"64" doc:"Only devices with this tag."`
+	Serial         string `query:"serial" maxLength:"64" doc:"Only devices with this serial."`
 	OrganizationID string `query:"organization_id" maxLength:"64" doc:"Only devices of this organization."`
 	Query          string `query:"q" maxLength:"200" doc:"Only devices whose name contains this; ASCII case does not matter."`
 	Sort           string `query:"sort" enum:"name,-name,created_at,-created_at,last_active_at,-last_active_at" default:"-created_at" doc:"The order; with - in front the largest come first."`
@@ -224,7 +232,8 @@ func (a *API) listDevices(ctx context.Context, in *listDevicesInput) (*listDevic
 	}
 	list, err := a.options.Fleet.Devices(ctx, callerOf(ctx), devices.Query{
 		OrganizationID: in.OrganizationID, Page: page, Filter: hearth.DeviceFilter{
-			Type: in.Type, Status: hearth.DeviceStatus(in.Status), Connection: hearth.Connection(in.Connection), Tag: in.Tag, Query: in.Query,
+			Type: in.Type, Status: hearth.DeviceStatus(in.Status), Connection: hearth.Connection(in.Connection), Tag: in.Tag,
+			Serial: in.Serial, Query: in.Query,
 		},
 	})
 	if err != nil {

@@ -377,7 +377,7 @@ func TestALogIsNamedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	requestCtx := withRequest(t.Context(), &Request{keyed: k})
-	log := hearth.Log{DeviceID: "d", Event: `"id":""`, Value: 0.1, At: time.Now()}
+	log := hearth.Log{DeviceID: "d", Event: `"id":""`, Value: hearth.Number(0.1), At: time.Now()}
 	record, err := idempotency(requestCtx, wireLog).Record(log)
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ type Log struct {
 }
 
 func wireLog(l hearth.Log) Log {
-	return Log{ID: l.ID, DeviceID: l.DeviceID, Event: l.Event, Value: l.Value, Timestamp: Time(l.At)}
+	return Log{ID: l.ID, DeviceID: l.DeviceID, Event: l.Event, Value: l.Value.Number(), Timestamp: Time(l.At)}
 }
 
 // NewLog is one reading of a known device on its way in.

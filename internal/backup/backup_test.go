@@ -319,7 +319,7 @@ func TestALargeHistoryKeepsItsBlocks(t *testing.T) {
 	all := storetest.Everything(2)
 	logs := make([]hearth.LogEntry, record.MaxPart+1000)
 	for i := range logs {
-		logs[i] = hearth.LogEntry{Device: int64(3 + 10*(i%2)), Event: "e", Value: float64(i%100) / 10, At: int64(i) * 1000, Seq: uint64(i + 1)}
+		logs[i] = hearth.LogEntry{Device: int64(3 + 10*(i%2)), Event: "e", Value: hearth.Number(float64(i%100) / 10), At: int64(i) * 1000, Seq: uint64(i + 1)}
 	}
 	all = all[:len(all)-1]
 	for piece := range slices.Chunk(logs, 999) {

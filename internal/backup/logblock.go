@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
+	"slices"
 
 	"hearth"
 	"hearth/internal/store/record"
@@ -20,9 +21,11 @@ import (
 //	values, series by series: the decimal places 0 to 6, and for each log z of the difference of value × 10^places to the one
 //	before; or 255 and the bits of each value (8 bytes, big-endian), xor those before
 //
-// A section begins with its length in bytes.
+// A section begins with its length in bytes. Version 2, of a block that has other values than numbers, has behind each series its kind (0
+// numbers, 1 booleans, whose values are 1 or 0, 2 a string, whose length and bytes follow; its values are 0).
 const (
 	blockVersion = 1
+	typedVersion = 2
 	maxPlaces    = 6
 	rawValues    = 255
 )
@@ -30,6 +33,8 @@ const (
 type logSeries struct {
 	device int64
 	event  string
+	kind   hearth.ValueKind
+	text   string
 }
 
 // logEncoder encodes blocks and keeps its memory between them. It is for one goroutine.
@@ -47,7 +52,12 @@ type logEncoder struct {
 // encode appends the block of the entries, at most record.MaxPart.
 func (e *logEncoder) encode(dst []byte, entries []hearth.LogEntry) []byte {
 	e.rank(entries)
-	dst = append(dst, blockVersion)
+	typed := slices.ContainsFunc(e.series, func(s logSeries) bool { return s.kind != hearth.NumberKind })
+	if typed {
+		dst = append(dst, typedVersion)
+	} else {
+		dst = append(dst, blockVersion)
+	}
 	dst = binary.AppendUvarint(dst, uint64(len(entries)))
 	dst = binary.AppendUvarint(dst, uint64(len(e.names)))
 	for _, name := range e.names {
@@ -60,6 +70,13 @@ func (e *logEncoder) encode(dst []byte, entries []hearth.LogEntry) []byte {
 		dst = binary.AppendVarint(dst, s.device-last)
 		dst = binary.AppendUvarint(dst, uint64(e.events[s.event]))
 		last = s.device
+		if typed {
+			dst = append(dst, byte(s.kind))
+		}
+		if s.kind == hearth.TextKind {
+			dst = binary.AppendUvarint(dst, uint64(len(s.text)))
+			dst = append(dst, s.text...)
+		}
 	}
 	dst = e.appendSection(dst, e.placesOf)
 	dst = e.appendSection(dst, func(to []byte) []byte { return timesOf(to, entries) })
@@ -91,7 +108,7 @@ func (e *logEncoder) rank(entries []hearth.LogEntry) {
 		e.lines[i] = e.lines[i][:0]
 	}
 	for i := range entries {
-		s := logSeries{entries[i].Device, entries[i].Event}
+		s := logSeries{entries[i].Device, entries[i].Event, entries[i].Value.Kind(), entries[i].Value.Text()}
 		place, ok := e.index[s]
 		if !ok {
 			place = uint32(len(e.series))
@@ -106,7 +123,7 @@ func (e *logEncoder) rank(entries []hearth.LogEntry) {
 			}
 		}
 		e.which = append(e.which, place)
-		e.lines[place] = append(e.lines[place], entries[i].Value)
+		e.lines[place] = append(e.lines[place], entries[i].Value.Number())
 	}
 	e.lines = e.lines[:len(e.series)]
 }
@@ -241,7 +258,8 @@ func (r *blockReader) section() *blockReader {
 // decodeLogs reads one whole block.
 func decodeLogs(data []byte) ([]hearth.LogEntry, error) {
 	r := &blockReader{data: data}
-	if version := r.take(1); len(version) == 0 || version[0] != blockVersion {
+	version := r.take(1)
+	if len(version) == 0 || version[0] != blockVersion && version[0] != typedVersion {
 		return nil, damaged("a block of logs of an unknown version")
 	}
 	n := r.count()
@@ -261,14 +279,30 @@ func decodeLogs(data []byte) ([]hearth.LogEntry, error) {
 		if event >= uint64(len(events)) || device <= 0 {
 			return nil, damaged("a series of logs")
 		}
-		series[i] = logSeries{device, events[event]}
+		series[i] = logSeries{device: device, event: events[event]}
+		if version[0] == typedVersion && !r.readKind(&series[i]) {
+			return nil, damaged("the kind of a series of logs")
+		}
 	}
 	entries := make([]hearth.LogEntry, n)
 	lines, ok := r.readSeries(entries, series)
-	if !ok || !r.readTimes(entries) || !r.readNumbers(entries) || !r.readValues(entries, lines) || len(r.data) > 0 {
+	if !ok || !r.readTimes(entries) || !r.readNumbers(entries) || !r.readValues(entries, series, lines) || len(r.data) > 0 {
 		return nil, damaged("a block of logs")
 	}
 	return entries, nil
+}
+
+// readKind reads the kind of a series.
+func (r *blockReader) readKind(s *logSeries) bool {
+	kind := r.take(1)
+	if len(kind) == 0 || kind[0] > byte(hearth.TextKind) {
+		return false
+	}
+	if s.kind = hearth.ValueKind(kind[0]); s.kind == hearth.TextKind {
+		s.text = string(r.take(r.uvarint()))
+		return s.text != ""
+	}
+	return true
 }
 
 // readSeries returns for each series its entries.
@@ -320,8 +354,9 @@ func (r *blockReader) readNumbers(entries []hearth.LogEntry) bool {
 	return !s.bad && len(s.data) == 0
 }
 
-func (r *blockReader) readValues(entries []hearth.LogEntry, lines [][]uint32) bool {
-	for _, line := range lines {
+func (r *blockReader) readValues(entries []hearth.LogEntry, series []logSeries, lines [][]uint32) bool {
+	for at, line := range lines {
+		s := &series[at]
 		form := r.take(1)
 		switch {
 		case len(form) == 0:
@@ -334,21 +369,21 @@ func (r *blockReader) readValues(entries []hearth.LogEntry, lines [][]uint32) bo
 					return false
 				}
 				before ^= binary.BigEndian.Uint64(b)
-				entries[i].Value = math.Float64frombits(before)
+				entries[i].Value = hearth.ValueOf(s.kind, math.Float64frombits(before), s.text)
 			}
 		case form[0] <= maxPlaces:
 			power := math.Pow10(int(form[0]))
 			whole := int64(0)
 			for _, i := range line {
 				whole += r.varint()
-				entries[i].Value = float64(whole) / power
+				entries[i].Value = hearth.ValueOf(s.kind, float64(whole)/power, s.text)
 			}
 		default:
 			return false
 		}
 	}
 	for i := range entries {
-		if math.IsNaN(entries[i].Value) || math.IsInf(entries[i].Value, 0) {
+		if v := entries[i].Value.Number(); math.IsNaN(v) || math.IsInf(v, 0) {
 			return false
 		}
 	}

@@ -176,7 +176,11 @@ func (l *loader) load(ctx context.Context, part record.Part) error {
 	}
 	for i := range part.Logs {
 		s := l.events[part.Logs[i].Event]
-		s.Add(part.Logs[i].Value)
+		if v := part.Logs[i].Value; v.Kind() == hearth.TextKind {
+			s.AddText()
+		} else {
+			s.Add(v.Number())
+		}
 		l.events[part.Logs[i].Event] = s
 	}
 	kind := part.Kind

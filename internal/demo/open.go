@@ -136,7 +136,7 @@ func (d *Demo) Heartbeat(ctx context.Context, device string) error {
 func (d *Demo) Log(ctx context.Context, reading Reading) error {
 	id := d.ids[reading.Device]
 	_, err := d.o.Telemetry.Add(ctx, hearth.Caller{DeviceID: id}, telemetry.Single{DeviceID: id, Entry: hearth.LogEntry{
-		Event: reading.Event, Value: reading.Value, At: d.o.Clock.Now().UnixMilli(),
+		Event: reading.Event, Value: hearth.Number(reading.Value), At: d.o.Clock.Now().UnixMilli(),
 	}})
 	return unlessDeleted(err)
 }

@@ -290,7 +290,7 @@ func (r *run) take(row row) {
 		r.ids = append(r.ids, id)
 		r.index[name] = at
 	}
-	r.entries = append(r.entries, hearth.LogEntry{Device: at, Event: row.event, Value: row.value, At: row.at})
+	r.entries = append(r.entries, hearth.LogEntry{Device: at, Event: row.event, Value: hearth.Number(row.value), At: row.at})
 	r.numbers = append(r.numbers, r.lines.number)
 }
 

@@ -167,7 +167,7 @@ func (l *layout) parse(line []byte, now time.Time) (r row, problem string) {
 	if r.at, ok = timetext.ParseTimestamp(bytes.TrimSpace(fields[l.timestamp])); !ok {
 		return row{}, "timestamp must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z"
 	}
-	field, message := hearth.LogEntry{Event: r.event, Value: r.value, At: r.at}.Problem(now)
+	field, message := hearth.LogEntry{Event: r.event, Value: hearth.Number(r.value), At: r.at}.Problem(now)
 	if field != "" {
 		return row{}, field + " " + message
 	}

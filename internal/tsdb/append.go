@@ -18,8 +18,8 @@ func (e *Engine) AppendLogs(
 		return 0, hearth.Errorf(hearth.CodeValidationFailed, "a batch has at most %d logs", hearth.MaxLogBatch)
 	}
 	for i := range entries {
-		if math.IsNaN(entries[i].Value) || math.IsInf(entries[i].Value, 0) {
-			return 0, hearth.Errorf(hearth.CodeValidationFailed, "a value is not a finite number")
+		if v := entries[i].Value; math.IsNaN(v.Number()) || math.IsInf(v.Number(), 0) || len(v.Text()) > 4*hearth.MaxText {
+			return 0, hearth.Errorf(hearth.CodeValidationFailed, "a value is not a finite number, or too long")
 		}
 	}
 	batch, err := e.Resolve(ctx, entries)

@@ -15,15 +15,24 @@ type Cell struct {
 }
 
 // The forms of a sum, in the low four bits of its count: a scale up to maxScale, at which all its numbers are decimals;
-// all values the same; or three floats.
+// all values the same; three floats; or strings, of which the number follows, and then the sum of the other values, if there are any.
 const (
 	statsSame = maxScale + 1
 	statsRaw  = maxScale + 2
+	statsText = maxScale + 3
 )
 
 // appendStats appends a sum of at least one value. Count, Min and Max come back as they were. Sum comes back within the
 // error of adding its values one by one: a sum of decimals is stored as the decimal that it would be without that error.
 func appendStats(dst []byte, s hearth.Stats) []byte {
+	if s.Texts > 0 {
+		dst = binary.AppendUvarint(dst, uint64(s.Count)<<4|statsText)
+		dst = binary.AppendUvarint(dst, uint64(s.Texts))
+		if s.Count -= s.Texts; s.Count == 0 {
+			return dst
+		}
+		s.Texts = 0
+	}
 	if s.Min == s.Max {
 		dst = binary.AppendUvarint(dst, uint64(s.Count)<<4|statsSame)
 		return appendNumber(dst, s.Min)
@@ -88,6 +97,19 @@ func (r *reader) stats() (s hearth.Stats) {
 		if !finite(s.Min) || !finite(s.Max) || !finite(s.Sum) {
 			r.fail()
 		}
+	case form == statsText:
+		count, texts := s.Count, int64(r.uvarint())
+		if texts < 1 || texts > count {
+			r.fail()
+			return hearth.Stats{}
+		}
+		s.Count = 0
+		if texts < count {
+			if s = r.stats(); s.Count != count-texts || s.Texts > 0 {
+				r.fail()
+			}
+		}
+		s.Count, s.Texts = count, texts
 	default:
 		r.fail()
 	}
@@ -96,7 +118,12 @@ func (r *reader) stats() (s hearth.Stats) {
 
 // skipStats goes past a sum.
 func (r *reader) skipStats() {
-	switch form := int(r.uvarint() & 15); {
+	u := r.uvarint()
+	switch form := int(u & 15); {
+	case form == statsText:
+		if r.uvarint() < u>>4 {
+			r.skipStats()
+		}
 	case form <= maxScale:
 		r.skipUvarint()
 		r.skipUvarint()

@@ -6,6 +6,8 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+
+	"hearth"
 )
 
 // MaxChunk is the largest number of entries of one chunk.
@@ -17,11 +19,46 @@ type Series struct {
 	Scope  int64
 	Device int64
 	Event  int64
+	// Type is that of the line's values: booleans are a line of their own, and so is each string of an event.
+	Type hearth.ValueType
 }
 
-// Compare orders by scope, device and event.
-func (s Series) Compare(t Series) int {
-	return cmp.Or(cmp.Compare(s.Scope, t.Scope), cmp.Compare(s.Device, t.Device), cmp.Compare(s.Event, t.Event))
+// Compare orders by scope, device, event and type.
+func (s Series) Compare(t Series) int { return s.compare(&t) }
+
+func (s *Series) compare(t *Series) int {
+	switch {
+	case s.Scope != t.Scope:
+		return cmp.Compare(s.Scope, t.Scope)
+	case s.Device != t.Device:
+		return cmp.Compare(s.Device, t.Device)
+	case s.Event != t.Event:
+		return cmp.Compare(s.Event, t.Event)
+	case s.Type != t.Type:
+		return cmp.Or(cmp.Compare(s.Type.Kind(), t.Type.Kind()), cmp.Compare(s.Type.Text(), t.Type.Text()))
+	}
+	return 0
+}
+
+// sameLine reports whether two series are of one device and event.
+func (s *Series) sameLine(t *Series) bool {
+	return s.Device == t.Device && s.Event == t.Event && s.Scope == t.Scope
+}
+
+// value returns the value of an entry of the series.
+func (s *Series) value(e *Entry) hearth.Value {
+	return s.Type.Of(e.Value)
+}
+
+func (s *Series) isText() bool { return s.Type.Kind() == hearth.TextKind }
+
+// add counts the value of an entry of the series.
+func (s *Series) add(to *hearth.Stats, e *Entry) {
+	if s.isText() {
+		to.AddText()
+		return
+	}
+	to.Add(e.Value)
 }
 
 // Entry is one log of a chunk. Series is an index into the chunk's list.
@@ -53,7 +90,13 @@ type Chunk struct {
 //	section of times: differences to the entry before, or to where the series is expected
 //	section of numbers: runs of consecutive ones
 //	the values, series by series: mantissas of decimals, or floats
-const chunkVersion = 1
+//
+// Version 2, of a chunk that has other values than numbers, has before the series for each of them, in a section, its kind and, for a
+// string, its length and text.
+const (
+	chunkVersion = 1
+	typedVersion = 2
+)
 
 // step is what leads from one series of the sorted list to the next.
 type step struct{ device, event int64 }
@@ -118,9 +161,17 @@ func sized[T any](s []T, n int) []T {
 // (used or not).
 func (e *Encoder) Encode(dst []byte, series []Series, entries []Entry) []byte {
 	e.rankSeries(series, entries)
-	dst = append(dst, chunkVersion)
+	typed := slices.ContainsFunc(e.order, func(i uint32) bool { return series[i].Type != hearth.ValueType{} })
+	if typed {
+		dst = append(dst, typedVersion)
+	} else {
+		dst = append(dst, chunkVersion)
+	}
 	dst = binary.AppendUvarint(dst, uint64(len(entries)))
 	dst = binary.AppendUvarint(dst, uint64(len(e.order)))
+	if typed {
+		dst = appendSection(dst, e.kinds(series))
+	}
 	e.encodeLines(entries)
 	dst = e.appendSeries(dst, series)
 	if len(entries) == 0 {
@@ -130,6 +181,21 @@ func (e *Encoder) Encode(dst []byte, series []Series, entries []Entry) []byte {
 	dst = appendSection(dst, e.timesOf(entries))
 	dst = appendSection(dst, e.numbers(entries))
 	return append(dst, e.lines...)
+}
+
+// kinds encodes the kinds of the used series.
+func (e *Encoder) kinds(series []Series) []byte {
+	out := e.scratch[:0]
+	for _, i := range e.order {
+		kind, text := series[i].Type.Kind(), series[i].Type.Text()
+		out = append(out, byte(kind))
+		if kind == hearth.TextKind {
+			out = binary.AppendUvarint(out, uint64(len(text)))
+			out = append(out, text...)
+		}
+	}
+	e.scratch = out
+	return out
 }
 
 // appendSeries appends the list of used series.
@@ -184,7 +250,7 @@ func (e *Encoder) rankSeries(series []Series, entries []Entry) {
 			e.order = append(e.order, uint32(i))
 		}
 	}
-	slices.SortFunc(e.order, func(a, b uint32) int { return series[a].Compare(series[b]) })
+	slices.SortFunc(e.order, func(a, b uint32) int { return series[a].compare(&series[b]) })
 	for rank, i := range e.order {
 		e.rank[i] = uint32(rank)
 	}

@@ -3,6 +3,8 @@ package tsdb
 import (
 	"math"
 	"math/bits"
+
+	"hearth"
 )
 
 // Decoder decodes chunks and keeps its scratch memory between them. The zero Decoder is ready; it is for one goroutine.
@@ -22,11 +24,12 @@ type Decoder struct {
 func (d *Decoder) Decode(chunk *Chunk, data []byte, keep func(Series) bool) error {
 	chunk.Series, chunk.Entries = chunk.Series[:0], chunk.Entries[:0]
 	r := reader{data: data}
-	if r.uvarint() != chunkVersion {
+	version := r.uvarint()
+	if version != chunkVersion && version != typedVersion {
 		return ErrCorrupt
 	}
 	n := r.bounded(MaxChunk)
-	wanted, err := d.series(chunk, &r, n, keep)
+	wanted, err := d.series(chunk, &r, n, version == typedVersion, keep)
 	if err != nil {
 		return err
 	}
@@ -48,7 +51,7 @@ func (d *Decoder) Decode(chunk *Chunk, data []byte, keep func(Series) bool) erro
 }
 
 // series reads the list of series and returns the number of entries of the kept ones.
-func (d *Decoder) series(chunk *Chunk, r *reader, n int, keep func(Series) bool) (wanted int, err error) {
+func (d *Decoder) series(chunk *Chunk, r *reader, n int, typed bool, keep func(Series) bool) (wanted int, err error) {
 	count := r.bounded(n)
 	if count > r.left() {
 		return 0, ErrCorrupt
@@ -56,6 +59,10 @@ func (d *Decoder) series(chunk *Chunk, r *reader, n int, keep func(Series) bool)
 	d.counts = grown(d.counts, count)
 	d.kept = grown(d.kept, count)
 	d.modes = grown(d.modes, count)
+	var kinds reader
+	if typed {
+		kinds = r.section()
+	}
 	var expected steps
 	var s Series
 	mode := byte(0)
@@ -78,16 +85,32 @@ func (d *Decoder) series(chunk *Chunk, r *reader, n int, keep func(Series) bool)
 		}
 		total += int(size)
 		d.counts[i], d.modes[i] = uint32(size), mode
+		if typed {
+			s.Type = kinds.valueType()
+		}
 		if keep == nil || keep(s) {
 			chunk.Series = append(chunk.Series, s)
 			d.kept[i] = uint32(len(chunk.Series))
 			wanted += int(size)
 		}
 	}
-	if r.bad || total != n {
+	if r.bad || total != n || typed && kinds.end() != nil {
 		return 0, ErrCorrupt
 	}
 	return wanted, nil
+}
+
+// valueType reads what Encoder.kinds wrote of one series.
+func (r *reader) valueType() hearth.ValueType {
+	kind, text := hearth.ValueKind(r.bounded(int(hearth.TextKind))), ""
+	if kind == hearth.TextKind {
+		section := r.section()
+		if text = string(section.data); text == "" {
+			r.fail()
+			return hearth.ValueType{}
+		}
+	}
+	return hearth.ValueOf(kind, 0, text).ValueType
 }
 
 // readIndexes fills in each entry's series, as an index of all series of the chunk.

@@ -102,8 +102,8 @@ func (g *Grouper) AddSketch(device, event, at int64, sketch *hearth.Sketch) {
 // AddEntry adds one log of a series.
 func (g *Grouper) AddEntry(s *Series, e *Entry) {
 	into := g.of(s.Device, s.Event, e.At)
-	into.Add(e.Value)
-	if g.Sketch {
+	s.add(&into.Stats, e)
+	if g.Sketch && !s.isText() {
 		into.indexes = append(into.indexes, hearth.SketchIndex(e.Value))
 		if len(into.indexes) >= 1<<12 {
 			into.settle()

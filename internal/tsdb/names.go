@@ -183,10 +183,11 @@ func (n *names) resolve(
 		if s.Scope == 0 || len(devices)+len(events) > 0 {
 			continue
 		}
+		s.Type = entry.Value.ValueType
 		if s != last {
 			last, at = s, merge.place(s)
 		}
-		batch.Entries = append(batch.Entries, Entry{At: entry.At, Seq: uint64(i), Value: entry.Value, Series: at})
+		batch.Entries = append(batch.Entries, Entry{At: entry.At, Seq: uint64(i), Value: entry.Value.Number(), Series: at})
 	}
 	return batch, devices, events
 }

@@ -187,7 +187,7 @@ func sameCell(a, b Cell) bool {
 // sameStats compares; sums may differ by the order in which they were added up.
 func sameStats(a, b hearth.Stats) bool {
 	scale := float64(a.Count) * max(math.Abs(a.Min), math.Abs(a.Max))
-	return a.Count == b.Count && a.Min == b.Min && a.Max == b.Max && math.Abs(a.Sum-b.Sum) <= 1e-9*scale
+	return a.Count == b.Count && a.Texts == b.Texts && a.Min == b.Min && a.Max == b.Max && math.Abs(a.Sum-b.Sum) <= 1e-9*scale
 }
 
 func sameDays(a, b *Day) bool {

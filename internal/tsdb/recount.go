@@ -135,7 +135,7 @@ func (b *foldBatch) sortSeries() {
 	for i := range order {
 		order[i] = uint32(i)
 	}
-	slices.SortFunc(order, func(x, y uint32) int { return b.series[x].Compare(b.series[y]) })
+	slices.SortFunc(order, func(x, y uint32) int { return b.series[x].compare(&b.series[y]) })
 	sorted := make([]Series, len(order))
 	rank := make([]uint32, len(order))
 	for i, old := range order {

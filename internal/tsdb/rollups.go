@@ -459,11 +459,13 @@ func (q *rollupQuery) sumCut(c *cover, cut *cut) ([]Cell, error) {
 		}
 		stats = append(stats[:0], make([]hearth.Stats, len(series))...)
 		for i := range entries {
-			stats[entries[i].Series].Add(entries[i].Value)
+			series[entries[i].Series].add(&stats[entries[i].Series], &entries[i])
 		}
 		part := make([]Cell, 0, len(stats))
 		for i := range stats {
-			if stats[i].Count > 0 {
+			if n := len(part); stats[i].Count > 0 && n > 0 && part[n-1].Device == series[i].Device && part[n-1].Event == series[i].Event {
+				part[n-1].Merge(stats[i]) // another kind of value
+			} else if stats[i].Count > 0 {
 				part = append(part, Cell{Device: series[i].Device, Event: series[i].Event, Stats: stats[i]})
 			}
 		}

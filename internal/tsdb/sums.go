@@ -2,6 +2,7 @@ package tsdb
 
 import (
 	"cmp"
+	"math"
 	"math/bits"
 	"slices"
 	"time"
@@ -123,12 +124,18 @@ type DayGroup struct {
 	Day
 }
 
+// noIndex is the index of a string, which is in no sketch.
+const noIndex = math.MinInt32
+
 // SumUp returns the sums of entries of one scope, sorted by Entry.Compare; series are sorted.
 func SumUp(series []Series, entries []Entry) *Rollups {
 	r := &Rollups{}
 	indexes := make([]int32, len(entries))
 	for i := range entries {
-		indexes[i] = hearth.SketchIndex(entries[i].Value)
+		indexes[i] = noIndex
+		if !series[entries[i].Series].isText() {
+			indexes[i] = hearth.SketchIndex(entries[i].Value)
+		}
 	}
 	r.sumHours(series, entries, indexes)
 	r.sumSeries(series, entries, indexes)
@@ -159,6 +166,10 @@ func (r *Rollups) sumHours(series []Series, entries []Entry, indexes []int32) {
 				if last.Count == 0 {
 					events = append(events, event)
 				}
+			}
+			if indexes[end] == noIndex {
+				last.AddText()
+				continue
 			}
 			last.Add(entries[end].Value)
 			last.indexes = append(last.indexes, indexes[end])
@@ -221,8 +232,17 @@ func (r *Rollups) sumSeries(series []Series, entries []Entry, indexes []int32) {
 	}
 	groups := map[[2]int64]int{}
 	var scratch []int32
-	for i, s := range series {
+	for i := 0; i < len(series); {
+		s := series[i]
 		line := order[starts[i]:starts[i+1]]
+		kinds := 1
+		for i++; i < len(series) && series[i].sameLine(&s); i++ {
+			line = line[:len(line)+int(starts[i+1]-starts[i])] // they follow one another in order
+			kinds++
+		}
+		if kinds > 1 {
+			slices.Sort(line) // by time, whatever their kinds
+		}
 		for len(line) > 0 {
 			day := BucketOf(LevelDay, entries[line[0]].At)
 			key := [2]int64{day, s.Device / GroupSize}
@@ -233,10 +253,12 @@ func (r *Rollups) sumSeries(series []Series, entries []Entry, indexes []int32) {
 				r.Groups = append(r.Groups, DayGroup{Bucket: day, Group: key[1]})
 			}
 			group := &r.Groups[at]
-			n := group.addLine(s, entries, line)
+			n := group.addLine(s, series, entries, line)
 			scratch = scratch[:0]
 			for _, e := range line[:n] {
-				scratch = append(scratch, indexes[e])
+				if indexes[e] != noIndex {
+					scratch = append(scratch, indexes[e])
+				}
 			}
 			group.Lines[len(group.Lines)-1].Sketch = sketchOf(scratch)
 			line = line[n:]
@@ -246,7 +268,7 @@ func (r *Rollups) sumSeries(series []Series, entries []Entry, indexes []int32) {
 }
 
 // addLine adds the line of one series, from those of its entries that are of the group's day; it returns their number.
-func (g *DayGroup) addLine(s Series, entries []Entry, line []int32) int {
+func (g *DayGroup) addLine(s Series, series []Series, entries []Entry, line []int32) int {
 	start := BucketStart(LevelDay, g.Bucket)
 	out := DayLine{Device: s.Device, Event: s.Event, First: len(g.Stats)}
 	hour := int64(-1)
@@ -261,7 +283,7 @@ func (g *DayGroup) addLine(s Series, entries []Entry, line []int32) int {
 			out.Hours |= 1 << h
 			g.Stats = append(g.Stats, hearth.Stats{})
 		}
-		g.Stats[len(g.Stats)-1].Add(e.Value)
+		series[e.Series].add(&g.Stats[len(g.Stats)-1], e)
 	}
 	g.Lines = append(g.Lines, out)
 	return n

@@ -346,7 +346,7 @@ func (v *view) decode(chunk *Chunk, scope int64, data []byte) error {
 func (v *view) logOf(series []Series, e *Entry) (hearth.LogEntry, error) {
 	s := &series[e.Series]
 	name, err := v.eventName(s.Event)
-	return hearth.LogEntry{Device: s.Device, Event: name, Value: e.Value, At: e.At, Seq: e.Seq}, err
+	return hearth.LogEntry{Device: s.Device, Event: name, Value: s.value(e), At: e.At, Seq: e.Seq}, err
 }
 
 func compareLogs(a, b hearth.LogEntry) int {

@@ -180,7 +180,7 @@ func (d *decoder) readValue(b []byte, i int, entry *hearth.LogEntry) (next int, 
 		d.fail(d.location("value"), "must be a finite number of at most 1e300")
 		return next, false, nil
 	}
-	entry.Value = value
+	entry.Value = hearth.Number(value)
 	return next, true, nil
 }
 

@@ -138,12 +138,12 @@ func TestADashboardCoversWhatTheCallerMayRead(t *testing.T) {
 	b := setup(t)
 	for i := range 15 {
 		for range i + 1 {
-			b.write(t, fmt.Sprint("a", i), hearth.LogEntry{Value: float64(i)})
+			b.write(t, fmt.Sprint("a", i), hearth.LogEntry{Value: hearth.Number(float64(i))})
 		}
 	}
-	b.write(t, "a0", hearth.LogEntry{Value: 1000, At: now.Add(-48 * time.Hour).UnixMilli()})
-	b.write(t, "b0", hearth.LogEntry{Value: 5, Event: "of bob"})
-	b.write(t, "o0", hearth.LogEntry{Value: 7, Event: "of org"})
+	b.write(t, "a0", hearth.LogEntry{Value: hearth.Number(1000), At: now.Add(-48 * time.Hour).UnixMilli()})
+	b.write(t, "b0", hearth.LogEntry{Value: hearth.Number(5), Event: "of bob"})
+	b.write(t, "o0", hearth.LogEntry{Value: hearth.Number(7), Event: "of org"})
 
 	d := b.dashboard(t, Ask{Caller: ann, Range: lastDay})
 	if d.TotalLogs != 122 || d.Count != 121 || d.Sum != 1120+7 || d.Counts != (hearth.DeviceCounts{Total: 16, Active: 16, Online: 1}) {
@@ -239,7 +239,7 @@ func TestAWriteShowsInTheVeryNextAnswer(t *testing.T) {
 				}
 			}
 		}
-		b.write(t, "a1", hearth.LogEntry{Value: 1})
+		b.write(t, "a1", hearth.LogEntry{Value: hearth.Number(1)})
 	}
 	before := b.store.rollups.Load()
 	for _, ask := range asks {
@@ -262,7 +262,7 @@ func TestAWriteShowsInTheVeryNextAnswer(t *testing.T) {
 	}
 	// Another user's write does not end ann's answers.
 	before = b.store.rollups.Load()
-	b.write(t, "b0", hearth.LogEntry{Value: 1})
+	b.write(t, "b0", hearth.LogEntry{Value: hearth.Number(1)})
 	asks["a fixed range"]()
 	if b.store.rollups.Load() != before {
 		t.Error("another's write ended a kept answer")
@@ -272,7 +272,7 @@ func TestAWriteShowsInTheVeryNextAnswer(t *testing.T) {
 func TestARangeThatEndsNowMovesOn(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.write(t, "a1", hearth.LogEntry{Value: 1, At: now.Add(30 * time.Minute).UnixMilli()}, hearth.LogEntry{Value: 1, At: now.Add(time.Second - time.Hour).UnixMilli()})
+	b.write(t, "a1", hearth.LogEntry{Value: hearth.Number(1), At: now.Add(30 * time.Minute).UnixMilli()}, hearth.LogEntry{Value: hearth.Number(1), At: now.Add(time.Second - time.Hour).UnixMilli()})
 	ask := Ask{Caller: ann, Range: Range{Sliding: time.Hour}}
 	for minutes, want := range []int64{1, 0, 0} {
 		if got := b.dashboard(t, ask).Count; got != want {
@@ -311,7 +311,7 @@ func TestUsageSumsUpOneDevice(t *testing.T) {
 	for i := range 1000 {
 		v := math.Pow(1.01, float64(i)) - 50
 		values = append(values, v)
-		b.write(t, "a3", hearth.LogEntry{Value: v, At: now.Add(-time.Duration(i) * time.Minute).UnixMilli(), Event: []string{"x", "y"}[i%2]})
+		b.write(t, "a3", hearth.LogEntry{Value: hearth.Number(v), At: now.Add(-time.Duration(i) * time.Minute).UnixMilli(), Event: []string{"x", "y"}[i%2]})
 	}
 	u, err := b.Usage(t.Context(), UsageAsk{Caller: ann, DeviceID: "a3", Range: lastDay, Step: hearth.StepHour})
 	if err != nil {
@@ -361,7 +361,7 @@ func TestUsageSumsUpOneDevice(t *testing.T) {
 func TestComparisonsAreOfTwoToTwentyReadableDevices(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.write(t, "a2", hearth.LogEntry{Value: 4})
+	b.write(t, "a2", hearth.LogEntry{Value: hearth.Number(4)})
 	many := make([]string, 21)
 	for i := range many {
 		many[i] = fmt.Sprint("a", i)

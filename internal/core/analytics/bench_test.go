@@ -37,7 +37,7 @@ func BenchmarkDashboard(b *testing.B) {
 		for i := range entries {
 			n := batch*len(entries) + i
 			entries[i] = hearth.LogEntry{
-				Device: devices[n%1000].Key, Event: []string{"temperature", "humidity"}[n%2], Value: float64(n % 300), At: start + int64(n)*864,
+				Device: devices[n%1000].Key, Event: []string{"temperature", "humidity"}[n%2], Value: hearth.Number(float64(n % 300)), At: start + int64(n)*864,
 			}
 		}
 		if _, err := store.AppendLogs(b.Context(), entries, nil, hearth.SideEffects{}); err != nil {

@@ -242,7 +242,10 @@ func (s *Service) rows(ctx context.Context, w io.Writer, until time.Time) (n int
 			continue // deleted meanwhile: its logs go with it
 		}
 		full := *device
-		full.Timestamp, full.Event, full.Value = log.At, log.Event, log.Value
+		full.Timestamp, full.Event, full.Value, full.ValueText = log.At, log.Event, log.Value.Number(), log.Value.Text()
+		if kind := log.Value.Kind(); kind != hearth.NumberKind {
+			full.ValueType = kind.String()
+		}
 		if batch = append(batch, full); len(batch) == batchRows {
 			if err := flush(); err != nil {
 				return n, err

@@ -167,11 +167,14 @@ func fillYard(t *testing.T) *yard {
 	var entries []hearth.LogEntry
 	for i := range 360 {
 		entries = append(entries, hearth.LogEntry{
-			Device: y.devices[i%3].Key, Event: []string{"watts", "celsius"}[i%2], Value: float64(i) / 7,
+			Device: y.devices[i%3].Key, Event: []string{"watts", "celsius"}[i%2], Value: hearth.Number(float64(i) / 7),
 			At: time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC).Add(time.Duration(i/2) * 10 * time.Hour).UnixMilli(), // pairs of the same time
 		})
 	}
-	entries[0].Value, entries[1].Value = -math.MaxFloat64/1e9, 5e-324
+	entries[0].Value, entries[1].Value = hearth.Number(-math.MaxFloat64/1e9), hearth.Number(5e-324)
+	for i, v := range []hearth.Value{hearth.Boolean(true), hearth.Boolean(false), hearth.Text("open"), hearth.Text("true"), hearth.Text("1 ä\"")} {
+		entries[10+i].Value = v
+	}
 	y.append(entries)
 	return y
 }
@@ -207,8 +210,8 @@ func (nobodys) Resolve(context.Context, hearth.Caller, []string) ([]*hearth.Devi
 }
 
 // line is a log as files and store both return it.
-func line(device string, at int64, event string, value float64) string {
-	return fmt.Sprintf("%s %s %s %x", time.UnixMilli(at).UTC().Format(time.RFC3339Nano), device, event, math.Float64bits(value))
+func line(device string, at int64, event string, value float64, kind, text string) string {
+	return fmt.Sprintf("%s %s %s %x %s %q", time.UnixMilli(at).UTC().Format(time.RFC3339Nano), device, event, math.Float64bits(value), kind, text)
 }
 
 // logs returns what the store has, oldest first.
@@ -223,7 +226,7 @@ func (y *yard) logs() (lines []string) {
 		if err != nil {
 			y.Fatal(err)
 		}
-		lines = append(lines, line(ids[log.Device], log.At, log.Event, log.Value))
+		lines = append(lines, line(ids[log.Device], log.At, log.Event, log.Value.Number(), log.Value.Kind().String(), log.Value.Text()))
 	}
 	return lines
 }
@@ -238,6 +241,15 @@ type readRow struct {
 	OwnerID    string  `parquet:"owner_id"`
 	Tags       string  `parquet:"tags"`
 	Metadata   string  `parquet:"metadata"`
+	ValueType  *string `parquet:"value_type,optional"`
+	ValueText  *string `parquet:"value_text,optional"`
+}
+
+func orElse(s *string, other string) string {
+	if s == nil {
+		return other
+	}
+	return *s
 }
 
 // archived returns the keys of all files, and what they hold.
@@ -254,7 +266,7 @@ func (y *yard) archived() (keys, lines []string) {
 			y.Fatalf("%s: %v", file.Key, err)
 		}
 		for _, r := range rows {
-			lines = append(lines, line(r.DeviceID, r.Timestamp, r.Event, r.Value))
+			lines = append(lines, line(r.DeviceID, r.Timestamp, r.Event, r.Value, orElse(r.ValueType, "number"), orElse(r.ValueText, "")))
 			if r.Tags != `["a","ä"]` || r.Metadata != `{"floor":2}` || !strings.HasPrefix(r.DeviceName, "meter ") || r.OwnerID == "" {
 				y.Errorf("a row is %+v", r)
 			}
@@ -486,9 +498,32 @@ func TestAFileThatCannotBeReadBackIsRefused(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, p, err)
 		}
 	}
+	type written struct {
+		Timestamp int64   `parquet:"timestamp,timestamp(millisecond)"`
+		DeviceID  string  `parquet:"device_id"`
+		Event     string  `parquet:"event"`
+		Value     float64 `parquet:"value"`
+	}
+	type typed struct {
+		written
+		ValueType string `parquet:"value_type"`
+	}
+	var plain, unknown bytes.Buffer
+	log := written{time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC).UnixMilli(), y.devices[0].ID, "watts", 1.5}
+	err := errors.Join(parquet.Write(&plain, []written{log}), parquet.Write(&unknown, []typed{{log, "date"}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read(unknown.Bytes(), nil); err == nil || !strings.Contains(err.Error(), "row 1: value_type must be") {
+		t.Errorf("an unknown type of value: %v", err)
+	}
+	want := line(log.DeviceID, log.Timestamp, log.Event, log.Value, "number", "")
+	if _, err := read(plain.Bytes(), nil); err != nil || !slices.Contains(y.logs(), want) {
+		t.Errorf("a file of earlier versions, without the columns of types is not read: %v", err)
+	}
 	gone := y.devices[0]
 	y.devices = y.devices[1:]
-	if _, err := read(data, nil); err == nil || !strings.Contains(err.Error(), "row 1: the device "+gone.ID+" is not there") {
+	if _, err = read(data, nil); err == nil || !strings.Contains(err.Error(), "row 1: the device "+gone.ID+" is not there") {
 		t.Errorf("a device that is gone: %v", err)
 	}
 	p, err := read(data, func(i *archive.Import) { i.SkipInvalid = true })

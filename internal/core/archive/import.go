@@ -76,6 +76,22 @@ type stored struct {
 	DeviceID  string  `parquet:"device_id"`
 	Event     string  `parquet:"event"`
 	Value     float64 `parquet:"value"`
+	// Files of earlier versions, which have numbers alone, lack these.
+	ValueType string `parquet:"value_type,optional"`
+	ValueText string `parquet:"value_text,optional"`
+}
+
+// value returns the row's value; false for an unknown type or a string without text.
+func (s *stored) value(text func(string) string) (hearth.Value, bool) {
+	switch s.ValueType {
+	case "":
+		return hearth.Number(s.Value), true
+	case hearth.BooleanKind.String():
+		return hearth.Boolean(s.Value != 0), true
+	case hearth.TextKind.String():
+		return hearth.Text(text(s.ValueText)), s.ValueText != ""
+	}
+	return hearth.Value{}, false
 }
 
 // Run reads the file back: to the devices of the same ids, each log as it was, in the file's order. An import that was cut
@@ -183,6 +199,7 @@ func (r *reading) store(ctx context.Context, rows []stored) error {
 		row := &rows[n]
 		place := r.at + int64(n) + 1
 		problem := ""
+		value, ok := row.value(r.text)
 		switch {
 		case !r.writable[row.DeviceID]:
 			if r.SkipInvalid {
@@ -192,6 +209,8 @@ func (r *reading) store(ctx context.Context, rows []stored) error {
 			problem = "the device " + row.DeviceID + " is not there, or not yours"
 		case !r.Oldest.IsZero() && row.Timestamp < r.Oldest.UnixMilli():
 			problem = "it is older than HEARTH_RETENTION, and would be removed again at once: set that longer, or off"
+		case !ok:
+			problem = "value_type must be null, boolean, or string with a value_text"
 		}
 		if problem != "" {
 			if wrong = append(wrong, fmt.Sprintf("row %d: %s", place, problem)); len(wrong) == maxWrong {
@@ -205,7 +224,7 @@ func (r *reading) store(ctx context.Context, rows []stored) error {
 			batch.Devices = append(batch.Devices, r.text(row.DeviceID))
 			index[batch.Devices[device]] = device
 		}
-		batch.Entries = append(batch.Entries, hearth.LogEntry{Device: device, Event: r.text(row.Event), Value: row.Value, At: row.Timestamp})
+		batch.Entries = append(batch.Entries, hearth.LogEntry{Device: device, Event: r.text(row.Event), Value: value, At: row.Timestamp})
 		batch.Rows = append(batch.Rows, place)
 	}
 	if len(wrong) > 0 {

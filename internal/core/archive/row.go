@@ -19,6 +19,8 @@ type row struct {
 	DeviceID       string  `parquet:"device_id,dict"`
 	Event          string  `parquet:"event,dict"`
 	Value          float64 `parquet:"value"`
+	ValueType      string  `parquet:"value_type,optional,dict"` // null for a number
+	ValueText      string  `parquet:"value_text,optional,dict"` // of a string; its value is 0
 	DeviceName     string  `parquet:"device_name,dict"`
 	DeviceType     string  `parquet:"device_type,dict"`
 	OwnerID        string  `parquet:"owner_id,dict"`

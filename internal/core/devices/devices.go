@@ -17,6 +17,7 @@ import (
 type NewDevice struct {
 	Name           string
 	Type           string
+	Serial         string
 	Status         hearth.DeviceStatus
 	Tags           []string
 	Metadata       json.RawMessage
@@ -24,10 +25,11 @@ type NewDevice struct {
 	OrganizationID string
 }
 
-// Change is what to change of a device: nil fields stay. A pointer to an empty value clears tags and metadata.
+// Change is what to change of a device: nil fields stay. A pointer to an empty value clears serial, tags and metadata.
 type Change struct {
 	Name     *string
 	Type     *string
+	Serial   *string
 	Status   *hearth.DeviceStatus
 	Tags     *[]string
 	Metadata *json.RawMessage
@@ -35,7 +37,7 @@ type Change struct {
 }
 
 // Create makes a device. Errors: CodeValidationFailed, CodeForbidden, CodeNotFound (the organization),
-// CodeIdempotencyMismatch, *hearth.Replayed.
+// CodeConflict (the serial), CodeIdempotencyMismatch, *hearth.Replayed.
 func (f *Service) Create(ctx context.Context, caller hearth.Caller, input NewDevice, key *hearth.IdempotencyRequest) (hearth.Device, error) {
 	devices, problems, err := f.prepare(caller, []NewDevice{input}, func(int) string { return "body." })
 	if err != nil {
@@ -50,7 +52,7 @@ func (f *Service) Create(ctx context.Context, caller hearth.Caller, input NewDev
 	}
 	devices, err = f.create(ctx, caller, devices, record)
 	if err != nil {
-		return hearth.Device{}, err
+		return hearth.Device{}, locateSerial(err, func(string) string { return "body.serial" })
 	}
 	return devices[0], nil
 }
@@ -74,7 +76,16 @@ func (f *Service) CreateBatch(
 	if err != nil {
 		return nil, err
 	}
-	return f.create(ctx, caller, devices, record)
+	devices, err = f.create(ctx, caller, devices, record)
+	return devices, locateSerial(err, func(at string) string { return "body." + at })
+}
+
+// locateSerial names the serial that is taken as the client knows it.
+func locateSerial(err error, rename func(location string) string) error {
+	if e, ok := errors.AsType[*hearth.Error](err); ok && e.Code == hearth.CodeConflict && len(e.Fields) == 1 {
+		return hearth.SerialTaken(rename(e.Fields[0].Location))
+	}
+	return err
 }
 
 // prepare makes the devices that are to be created, or says what is wrong with them.
@@ -88,7 +99,7 @@ func (f *Service) prepare(
 	devices = make([]hearth.Device, len(inputs))
 	for i, input := range inputs {
 		d := hearth.Device{
-			ID: newid.New(), Name: input.Name, Type: input.Type, Status: input.Status, Tags: input.Tags, Interval: input.Interval,
+			ID: newid.New(), Name: input.Name, Type: input.Type, Serial: input.Serial, Status: input.Status, Tags: input.Tags, Interval: input.Interval,
 			OwnerID: caller.UserID, OrganizationID: input.OrganizationID, Version: 1, CreatedAt: now, UpdatedAt: now,
 		}
 		if d.Status == "" {
@@ -226,7 +237,7 @@ var errUnchanged = errors.New("nothing to change")
 
 // Update changes a device. check sees the device first, and its error stops the change: the place of a precondition; it
 // may be nil. A change that changes nothing writes nothing. Errors: CodeNotFound, CodeForbidden, CodeValidationFailed,
-// check's.
+// CodeConflict (the serial), check's.
 func (f *Service) Update(ctx context.Context, caller hearth.Caller, id string, change Change, check func(hearth.Device) error) (hearth.Device, error) {
 	now := f.now()
 	audit := []hearth.AuditEntry{caller.Entry(now, "device.update", "device:"+id)}
@@ -251,7 +262,7 @@ func (f *Service) Update(ctx context.Context, caller hearth.Caller, id string, c
 		return unchanged, nil
 	}
 	if err != nil {
-		return hearth.Device{}, err
+		return hearth.Device{}, locateSerial(err, func(at string) string { return "body." + at })
 	}
 	f.directory.updated(&after)
 	f.lists.changed(after.Scope())
@@ -278,6 +289,9 @@ func (c Change) apply(d hearth.Device) (hearth.Device, []hearth.FieldError) {
 	}
 	if c.Type != nil {
 		d.Type = *c.Type
+	}
+	if c.Serial != nil {
+		d.Serial = *c.Serial
 	}
 	if c.Status != nil {
 		d.Status, d.Idle = *c.Status, false
@@ -328,6 +342,7 @@ func changes(before, after hearth.Device) map[string]hearth.Change {
 	}
 	note("name", before.Name != after.Name, before.Name, after.Name)
 	note("type", before.Type != after.Type, before.Type, after.Type)
+	note("serial", before.Serial != after.Serial, before.Serial, after.Serial)
 	note("status", before.Status != after.Status, before.Status, after.Status)
 	note("tags", !slices.Equal(before.Tags, after.Tags), before.Tags, after.Tags)
 	note("metadata", string(before.Metadata) != string(after.Metadata), before.Metadata, after.Metadata)

@@ -142,6 +142,6 @@ func pageKey(filter hearth.DeviceFilter, page hearth.Page) string {
 	if filter.Status != "" || filter.Connection != "" || strings.HasSuffix(page.Sort, "last_active_at") {
 		return ""
 	}
-	return fmt.Sprintf("%v %q %q %q %q %d %s %q %v",
-		filter.Reach.All, filter.Reach.Scopes, filter.Type, filter.Tag, filter.Query, page.Size(), page.Sort, page.Cursor.String(), page.Count)
+	return fmt.Sprintf("%v %q %q %q %q %q %d %s %q %v",
+		filter.Reach.All, filter.Reach.Scopes, filter.Type, filter.Tag, filter.Serial, filter.Query, page.Size(), page.Sort, page.Cursor.String(), page.Count)
 }

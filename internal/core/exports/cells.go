@@ -263,3 +263,22 @@ func (t *textRows) end(dst []byte) []byte {
 	}
 	return append(dst, '\n', ']', '\n')
 }
+
+// appendJSON appends a value as JSON.
+func appendJSON(dst []byte, v hearth.Value) []byte {
+	switch v.Kind() {
+	case hearth.NumberKind:
+		return appendNumber(dst, v.Number())
+	case hearth.BooleanKind:
+		return strconv.AppendBool(dst, v.Number() != 0)
+	}
+	return appendJSONText(dst, v.Text())
+}
+
+// appendCell appends a value to a row of CSV.
+func appendCell(dst []byte, v hearth.Value) []byte {
+	if v.Kind() == hearth.TextKind {
+		return AppendCSVText(dst, v.Text())
+	}
+	return appendJSON(dst, v)
+}

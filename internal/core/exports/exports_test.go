@@ -125,7 +125,7 @@ func newBench(t *testing.T) *bench {
 	}
 	entries := make([]hearth.LogEntry, 1000)
 	for i := range entries {
-		entries[i] = hearth.LogEntry{Device: devices[0].Key, Event: "e", Value: float64(i), At: int64(i)}
+		entries[i] = hearth.LogEntry{Device: devices[0].Key, Event: "e", Value: hearth.Number(float64(i)), At: int64(i)}
 	}
 	if _, err := b.store.AppendLogs(t.Context(), entries, nil, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)

@@ -68,12 +68,16 @@ func (d *named) between(format hearth.ExportFormat) []byte {
 
 // logRow is a log in a Parquet file.
 type logRow struct {
-	Timestamp  int64   `parquet:"timestamp,timestamp(millisecond),delta"`
-	DeviceID   string  `parquet:"device_id,dict"`
-	DeviceName string  `parquet:"device_name,dict"`
-	DeviceType string  `parquet:"device_type,dict"`
-	Event      string  `parquet:"event,dict"`
-	Value      float64 `parquet:"value"`
+	Timestamp  int64  `parquet:"timestamp,timestamp(millisecond),delta"`
+	DeviceID   string `parquet:"device_id,dict"`
+	DeviceName string `parquet:"device_name,dict"`
+	DeviceType string `parquet:"device_type,dict"`
+	Event      string `parquet:"event,dict"`
+	// Value is 1 or 0 for a boolean, and 0 for a string.
+	Value float64 `parquet:"value"`
+	// ValueType is null for a number, ValueText for what is no string.
+	ValueType string `parquet:"value_type,optional,dict"`
+	ValueText string `parquet:"value_text,optional,dict"`
 }
 
 // scan says which logs the export is of.
@@ -165,11 +169,11 @@ func (r *running) writeLogsText(ctx context.Context, out *sink, scan hearth.LogS
 				buf = append(buf, '\'')
 			}
 			buf = append(append(buf, entry.Event...), ',')
-			buf = append(appendNumber(buf, entry.Value), '\r', '\n')
+			buf = append(appendCell(buf, entry.Value), '\r', '\n')
 		} else {
 			buf = times.append(append(text.between(buf), `{"timestamp":"`...), entry.At)
 			buf = append(append(buf, device.cells...), entry.Event...)
-			buf = append(appendNumber(append(buf, `","value":`...), entry.Value), '}')
+			buf = append(appendJSON(append(buf, `","value":`...), entry.Value), '}')
 			if ndjson {
 				buf = append(buf, '\n')
 			}
@@ -207,11 +211,14 @@ func (r *running) writeLogsParquet(ctx context.Context, out *sink, scan hearth.L
 			if device == nil {
 				continue
 			}
-			err = file.add(logRow{
+			row := logRow{
 				Timestamp: entry.At, DeviceID: device.id, DeviceName: device.name, DeviceType: device.kind, Event: entry.Event,
-				Value: entry.Value,
-			})
-			if err != nil {
+				Value: entry.Value.Number(), ValueText: entry.Value.Text(),
+			}
+			if kind := entry.Value.Kind(); kind != hearth.NumberKind {
+				row.ValueType = kind.String()
+			}
+			if err := file.add(row); err != nil {
 				return err
 			}
 			if n := r.records.Add(1); n%checkEvery == 0 && ctx.Err() != nil {

@@ -56,7 +56,7 @@ func BenchmarkIngest(b *testing.B) {
 	for b.Loop() {
 		round++
 		for i := range entries {
-			entries[i] = hearth.LogEntry{Device: int64(i % 1000), Event: "temperature", Value: float64(i%500) / 10, At: at + int64(round*1000+i/1000)}
+			entries[i] = hearth.LogEntry{Device: int64(i % 1000), Event: "temperature", Value: hearth.Number(float64(i%500) / 10), At: at + int64(round*1000+i/1000)}
 		}
 		if err := s.Ingest(b.Context(), ann, Batch{Devices: ids, Entries: entries}); err != nil {
 			b.Fatal(err)
@@ -73,7 +73,7 @@ func BenchmarkAdd(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			i := n.Add(1)
-			e := hearth.LogEntry{Event: "temperature", Value: float64(i % 500), At: time.Now().UnixMilli()}
+			e := hearth.LogEntry{Event: "temperature", Value: hearth.Number(float64(i % 500)), At: time.Now().UnixMilli()}
 			if _, err := s.Add(b.Context(), ann, Single{DeviceID: ids[i%1000], Entry: e}); err != nil {
 				b.Error(err)
 				return

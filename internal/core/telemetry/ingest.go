@@ -53,8 +53,8 @@ func (s *Service) Ingest(ctx context.Context, caller hearth.Caller, batch Batch)
 		entry := &batch.Entries[i]
 		counts[entry.Device]++
 		entry.Device = devices[entry.Device].Key
-		if entry.Value == 0 {
-			entry.Value = 0 // minus zero would be a second zero
+		if entry.Value == hearth.Number(0) {
+			entry.Value = hearth.Number(0) // minus zero would be a second zero
 		}
 	}
 	effects := hearth.SideEffects{}
@@ -117,8 +117,8 @@ func (s *Service) Add(ctx context.Context, caller hearth.Caller, single Single) 
 		return hearth.Log{}, hearth.Invalid(hearth.FieldError{Location: "body." + field, Message: message})
 	}
 	entry.Device = device.Key
-	if entry.Value == 0 {
-		entry.Value = 0 // minus zero would be a second zero
+	if entry.Value == hearth.Number(0) {
+		entry.Value = hearth.Number(0) // minus zero would be a second zero
 	}
 	effects := hearth.SideEffects{}
 	created := logOf(entry, device.ID, 0)

@@ -115,7 +115,7 @@ func setup(t *testing.T, change func(*Options)) *bundle {
 }
 
 func entry(device int64, value float64) hearth.LogEntry {
-	return hearth.LogEntry{Device: device, Event: "e", Value: value, At: now.UnixMilli()}
+	return hearth.LogEntry{Device: device, Event: "e", Value: hearth.Number(value), At: now.UnixMilli()}
 }
 
 func (b *bundle) all(t *testing.T) int64 {
@@ -231,7 +231,7 @@ func TestASingleLogComesBackAsItIsListed(t *testing.T) {
 		}
 	}
 	for i, l := range logs {
-		if l.Value != float64(i) || byID[l.ID] != l {
+		if l.Value != hearth.Number(float64(i)) || byID[l.ID] != l {
 			t.Errorf("log %d came back as %+v, is listed as %+v", i, l, byID[l.ID])
 		}
 	}

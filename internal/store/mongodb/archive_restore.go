@@ -149,7 +149,11 @@ func (s *Store) restoreRecords(ctx context.Context, kind string, records []any) 
 	case record.CountersKind:
 		return s.restoreCounters(ctx, records)
 	case record.DevicesKind:
-		return restoreEach(ctx, s, collDevices, record.Devices(records), newDeviceDoc)
+		devices := record.Devices(records)
+		if err := s.restoreSerials(ctx, devices); err != nil {
+			return err
+		}
+		return restoreEach(ctx, s, collDevices, devices, newDeviceDoc)
 	case record.AuditKind:
 		return s.restoreAudit(ctx, record.AuditEntries(records))
 	case record.CheckpointsKind:
@@ -164,6 +168,14 @@ func (s *Store) restoreRecords(ctx context.Context, kind string, records []any) 
 		})
 	}
 	return s.restoreKind(ctx, record.SchemaOf(kind), records)
+}
+
+func (s *Store) restoreSerials(ctx context.Context, devices []hearth.Device) error {
+	devices = slices.DeleteFunc(slices.Clone(devices), func(d hearth.Device) bool { return d.Serial == "" })
+	if len(devices) == 0 {
+		return nil
+	}
+	return restoreEach(ctx, s, collSerials, devices, newSerialDoc)
 }
 
 // restoreKind stores described records.

@@ -85,7 +85,7 @@ func within(reach hearth.Reach) bson.D {
 // deviceFilter is the filter of a list, its cursor aside.
 func deviceFilter(f hearth.DeviceFilter) bson.D {
 	filter := append(within(f.Reach), equal(
-		[2]string{"type", f.Type}, [2]string{"status", string(f.Status)}, [2]string{"tags", f.Tag})...)
+		[2]string{"type", f.Type}, [2]string{"status", string(f.Status)}, [2]string{"tags", f.Tag}, [2]string{"serial", f.Serial})...)
 	if f.Query != "" {
 		filter = append(filter, bson.E{Key: "name", Value: contains(f.Query)})
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -19,6 +20,7 @@ var _ hearth.DeviceStore = (*Store)(nil)
 type DeviceFields struct {
 	Name     string              `bson:"name"`
 	Type     string              `bson:"type"`
+	Serial   string              `bson:"serial,omitempty"`
 	Status   hearth.DeviceStatus `bson:"status"`
 	Idle     bool                `bson:"idle"`
 	Tags     []string            `bson:"tags"`
@@ -50,7 +52,7 @@ type deviceDoc struct {
 
 func fieldsOf(d hearth.Device) DeviceFields {
 	return DeviceFields{
-		Name: d.Name, Type: d.Type, Status: d.Status, Idle: d.Idle, Tags: d.Tags, Metadata: d.Metadata, Interval: d.Interval,
+		Name: d.Name, Type: d.Type, Serial: d.Serial, Status: d.Status, Idle: d.Idle, Tags: d.Tags, Metadata: d.Metadata, Interval: d.Interval,
 		Updated: millis(d.UpdatedAt),
 	}
 }
@@ -71,8 +73,8 @@ func hourOf(ms int64) int64 { return tsdb.BucketOf(tsdb.LevelHour, ms) }
 
 func (d deviceDoc) device() hearth.Device {
 	device := hearth.Device{
-		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Status: d.Status, Tags: d.Tags, Interval: d.Interval, OwnerID: d.Owner,
-		OrganizationID: d.Organization, Idle: d.Idle, Version: d.Version, CreatedAt: fromMillis(d.Created),
+		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Serial: d.Serial, Status: d.Status, Tags: d.Tags, Interval: d.Interval,
+		OwnerID: d.Owner, OrganizationID: d.Organization, Idle: d.Idle, Version: d.Version, CreatedAt: fromMillis(d.Created),
 		UpdatedAt: fromMillis(d.Updated), LastActiveAt: fromMillis(d.Last),
 	}
 	if len(d.Metadata) > 0 {
@@ -124,9 +126,19 @@ func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, effe
 		if err != nil {
 			return err
 		}
+		serials := map[string]bool{}
 		for i := range created {
 			created[i].Key, created[i].Version = key+int64(i), 1
 			st.insert(collDevices, created[i].ID, newDeviceDoc(created[i]), hearth.Errorf(hearth.CodeConflict, "there is a device with that id"))
+			if created[i].Serial == "" {
+				continue
+			}
+			taken, id := hearth.SerialTaken(fmt.Sprintf("items[%d].serial", i)), serialID(created[i])
+			if serials[id] {
+				return taken
+			}
+			serials[id] = true
+			st.claimSerial(created[i], taken)
 		}
 		return nil
 	})
@@ -134,6 +146,45 @@ func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, effe
 		return nil, err
 	}
 	return created, nil
+}
+
+// serialDoc is a serial that a device of a scope has: a document of its own, so that no two devices take it at once.
+type serialDoc struct {
+	ID     string `bson:"_id"`
+	Meta   `bson:",inline"`
+	Device string `bson:"device"`
+}
+
+func serialID(d hearth.Device) string { return string(d.Scope()) + " " + d.Serial }
+
+func newSerialDoc(d hearth.Device) serialDoc {
+	return serialDoc{ID: serialID(d), Meta: Meta{V: 1}, Device: d.ID}
+}
+
+// claimSerial makes the serial the device's.
+func (st *step) claimSerial(d hearth.Device, taken error) {
+	st.insert(collSerials, serialID(d), newSerialDoc(d), taken)
+}
+
+// moveSerial makes the serial of after the device's in place of that of before.
+func (st *step) moveSerial(ctx context.Context, before, after hearth.Device) error {
+	if serialID(before) == serialID(after) {
+		return nil
+	}
+	if before.Serial != "" {
+		old, err := load[serialDoc](ctx, st, collSerials, byID(serialID(before)))
+		if errors.Is(err, errGone) {
+			return errStale // the device has changed since it was read
+		}
+		if err != nil {
+			return err
+		}
+		st.remove(collSerials, old.ID, old.V)
+	}
+	if after.Serial != "" {
+		st.claimSerial(after, hearth.SerialTaken("serial"))
+	}
+	return nil
 }
 
 // intoOrganization makes the step one that puts a device into an organization: the organization must be there, and stays
@@ -208,13 +259,22 @@ func (s *Store) UpdateDevice(
 			{Key: "name", Value: f.Name}, {Key: "type", Value: f.Type}, {Key: "tags", Value: f.Tags}, {Key: "metadata", Value: f.Metadata},
 			{Key: "interval", Value: f.Interval}, {Key: "updated", Value: f.Updated}, {Key: "version", Value: after.Version},
 		}
+		if err := st.moveSerial(ctx, before, after); err != nil {
+			return err
+		}
+		change := bson.D{}
+		if after.Serial == "" && before.Serial != "" {
+			change = bson.D{{Key: "$unset", Value: bson.D{{Key: "serial", Value: ""}}}}
+		} else if after.Serial != before.Serial {
+			fields = append(fields, bson.E{Key: "serial", Value: f.Serial})
+		}
 		if after.Status != before.Status {
 			fields = append(fields, bson.E{Key: "status", Value: f.Status})
 		}
 		if after.Idle != before.Idle {
 			fields = append(fields, bson.E{Key: "idle", Value: f.Idle})
 		}
-		st.update(collDevices, id, doc.V, set(fields))
+		st.update(collDevices, id, doc.V, append(change, set(fields)...))
 		return nil
 	})
 	if err != nil {
@@ -238,6 +298,7 @@ func (s *Store) DeleteDevice(ctx context.Context, id string, check func(hearth.D
 		}
 		key = doc.Key
 		st.update(collDevices, id, doc.V, set(bson.D{{Key: "dead", Value: doc.Scope}}))
+		st.purge(collSerials, bson.D{{Key: "device", Value: id}})
 		kinds, fields := record.OfDevices()
 		for i, kind := range kinds {
 			st.purge(kind.Name, bson.D{{Key: bsonName(kind, fields[i]), Value: id}})

@@ -49,7 +49,7 @@ func BenchmarkIngest(b *testing.B) {
 	for b.Loop() {
 		for i := range entries {
 			entries[i] = hearth.LogEntry{
-				Device: devices[i%1000].Key, Event: []string{"temperature", "humidity", "power"}[i%3], Value: float64(2000+i%701) / 100,
+				Device: devices[i%1000].Key, Event: []string{"temperature", "humidity", "power"}[i%3], Value: hearth.Number(float64(2000+i%701) / 100),
 				At: noon.UnixMilli() + int64(round)*300_000 + int64(i)*60,
 			}
 		}
@@ -78,7 +78,7 @@ func BenchmarkDashboard(b *testing.B) {
 	for start := 0; start < n; start += batch {
 		for i := range entries {
 			entries[i] = hearth.LogEntry{
-				Device: devices[(start+i)*7919%1000].Key, Event: "temperature", Value: float64(i%500) / 10,
+				Device: devices[(start+i)*7919%1000].Key, Event: "temperature", Value: hearth.Number(float64(i%500) / 10),
 				At: noon.Add(time.Duration(start+i) * step).UnixMilli(),
 			}
 		}

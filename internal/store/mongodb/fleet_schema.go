@@ -7,6 +7,11 @@ func migrateFleet(ctx context.Context, s *Store) error {
 	return s.createIndexes(ctx, fleetIndexes())
 }
 
+// migrateSerials makes the indexes of serials.
+func migrateSerials(ctx context.Context, s *Store) error {
+	return s.createIndexes(ctx, fleetIndexes())
+}
+
 // fleetIndexes are those of devices and logs.
 func fleetIndexes() map[string][]index {
 	return map[string][]index{
@@ -19,8 +24,10 @@ func fleetIndexes() map[string][]index {
 			{keys: []string{"name", "_id"}},
 			{keys: []string{"status", "seen"}},
 			{keys: []string{"dead"}, where: "dead"},
+			{keys: []string{"serial", "scope"}, where: "serial"},
 			lockIndex,
 		},
+		collSerials:     {{keys: []string{"device"}}, lockIndex},
 		collTail:        {{keys: []string{"open"}}, lockIndex},
 		collCheckpoints: {lockIndex},
 		collDocuments: {

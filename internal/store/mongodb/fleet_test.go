@@ -34,6 +34,7 @@ func harness(settings tsdb.Options) storetest.LogsHarness {
 	var mu sync.Mutex
 	uris, done := map[string]string{}, map[string]func(){}
 	return storetest.LogsHarness{
+		Typed: true,
 		Open: func(t testing.TB, name string) storetest.LogStore {
 			t.Helper()
 			mu.Lock()

@@ -120,7 +120,7 @@ func importRows(t *testing.T, s *Store, path string) map[string]int64 {
 		if err != nil {
 			t.Fatal(err)
 		}
-		batch = append(batch, hearth.LogEntry{Device: keys[row[0]], Event: row[2], Value: value, At: at.UnixMilli()})
+		batch = append(batch, hearth.LogEntry{Device: keys[row[0]], Event: row[2], Value: hearth.Number(value), At: at.UnixMilli()})
 	}
 }
 

@@ -105,7 +105,7 @@ func TestReplacedDocumentsAreRemoved(t *testing.T) {
 		return n
 	}
 	for i := range 30 {
-		entry := hearth.LogEntry{Device: devices[0].Key, Event: "a", Value: float64(i), At: noon.UnixMilli() + int64(i%3)}
+		entry := hearth.LogEntry{Device: devices[0].Key, Event: "a", Value: hearth.Number(float64(i)), At: noon.UnixMilli() + int64(i%3)}
 		if _, err := s.AppendLogs(t.Context(), []hearth.LogEntry{entry}, nil, hearth.SideEffects{}); err != nil {
 			t.Fatal(err)
 		}

@@ -26,6 +26,7 @@ const (
 	collOrganizations = "organizations"
 	collWatches       = "device_watches"
 	collDevices       = "devices"
+	collSerials       = "device_serials"
 )
 
 // The rules that have a guard.
@@ -36,7 +37,7 @@ const (
 
 // lockable returns the collections whose documents take part in writes of many documents (see Meta). Each has the index lock.
 func lockable() []string {
-	all := []string{collGuards, collDevices, collTail, collCheckpoints, collRestore}
+	all := []string{collGuards, collDevices, collSerials, collTail, collCheckpoints, collRestore}
 	for _, s := range record.Schemas() {
 		if s.View == "" && !s.Loose {
 			all = append(all, s.Name)
@@ -100,6 +101,7 @@ var migrations = []migration{ // never written to
 	{2, migrateFleet},
 	{3, migrateEmbedded},
 	{4, migrateLogs},
+	{5, migrateSerials},
 }
 
 // createIndexes makes indexes by collection; those that are there stay.

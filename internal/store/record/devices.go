@@ -14,6 +14,7 @@ type device struct {
 	Scope          hearth.Scope        `json:"-" db:"scope"`
 	Name           string              `json:"name"`
 	Type           string              `json:"type"`
+	Serial         string              `json:"serial,omitempty"`
 	Status         hearth.DeviceStatus `json:"status"`
 	Tags           []string            `json:"tags,omitempty"`
 	Metadata       text                `json:"metadata,omitempty"` // the JSON as it is stored, to the byte

@@ -144,8 +144,9 @@ func Devices(records []any) []hearth.Device {
 	all := make([]hearth.Device, len(records))
 	for i, d := range typed[device](records) {
 		all[i] = hearth.Device{
-			ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Status: d.Status, Tags: d.Tags, Interval: d.Interval, LastActiveAt: d.LastActiveAt,
-			OwnerID: d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle, Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+			ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Serial: d.Serial, Status: d.Status, Tags: d.Tags, Interval: d.Interval,
+			LastActiveAt: d.LastActiveAt,
+			OwnerID:      d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle, Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 		}
 		if d.Metadata != "" {
 			all[i].Metadata = json.RawMessage(d.Metadata)

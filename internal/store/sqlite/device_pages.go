@@ -84,14 +84,17 @@ const deviceFilters = ` AND (?4='' OR d.type=?4) AND (?5='' OR d.status=?5)
 
 func filterArguments(scope hearth.Scope, key any, id string, f hearth.DeviceFilter) []any {
 	return []any{
-		string(scope), key, id, f.Type, string(f.Status), f.Tag, f.Query, string(f.Connection), millis(f.Now),
+		string(scope), key, id, f.Type, string(f.Status), f.Tag, f.Query, string(f.Connection), millis(f.Now), f.Serial,
 	}
 }
 
 // devicesWhere is the part after FROM of every question about the devices of a reach: of one scope, or all. The outer loop
-// is over devices, by the index that the order asks for.
-func devicesWhere(all bool) string {
+// is over devices, by the index that the order asks for, or by that of the serial.
+func devicesWhere(all, serial bool) string {
 	from := ` FROM devices d CROSS JOIN presence p ON p.device=d.key WHERE `
+	if serial {
+		from += `d.serial=?10 AND d.serial<>'' AND `
+	}
 	if all {
 		return from + `TRUE`
 	}
@@ -101,16 +104,16 @@ func devicesWhere(all bool) string {
 // devicesPage is the statement for one page. By name and by created_at the rows come off the index of that order,
 // (scope, …, id) or (…, id), and reading stops at the limit. By last_active_at the scope's devices are walked by the index
 // (scope, created_at, id) and sorted, with their keys alone; whole rows are read for the page.
-func devicesPage(o deviceOrder, all, cursor bool) string {
+func devicesPage(o deviceOrder, all, serial, cursor bool) string {
 	direction, after := "", ">"
 	if o.desc {
 		direction, after = " DESC", "<"
 	}
-	where := devicesWhere(all)
+	where := devicesWhere(all, serial)
 	if cursor {
 		where += ` AND (` + o.column + `, d.id) ` + after + ` (?2, ?3)`
 	}
-	where += deviceFilters + ` ORDER BY ` + o.column + direction + `, d.id` + direction + ` LIMIT ?10`
+	where += deviceFilters + ` ORDER BY ` + o.column + direction + `, d.id` + direction + ` LIMIT ?11`
 	if o.name != "last_active_at" {
 		return `SELECT ` + deviceColumns + where
 	}
@@ -136,7 +139,7 @@ func (s *Store) Devices(ctx context.Context, filter hearth.DeviceFilter, page he
 	if filter.Reach.All {
 		scopes = []hearth.Scope{""}
 	}
-	statement := devicesPage(order, filter.Reach.All, key != nil)
+	statement := devicesPage(order, filter.Reach.All, filter.Serial != "", key != nil)
 	size := page.Size()
 	err = s.read(ctx, "Devices", func(r *reader) error {
 		for _, scope := range scopes {
@@ -168,8 +171,8 @@ func (s *Store) Devices(ctx context.Context, filter hearth.DeviceFilter, page he
 
 // countDevices is served by any index that starts with the scope, as far as the filter allows.
 func countDevices(r *reader, scopes []hearth.Scope, filter hearth.DeviceFilter) (total int64, err error) {
-	statement := `SELECT count(*)` + devicesWhere(filter.Reach.All) + deviceFilters
-	plain := filter.Type == "" && filter.Status == "" && filter.Tag == "" && filter.Query == "" && filter.Connection == ""
+	statement := `SELECT count(*)` + devicesWhere(filter.Reach.All, filter.Serial != "") + deviceFilters
+	plain := filter.Type == "" && filter.Status == "" && filter.Tag == "" && filter.Serial == "" && filter.Query == "" && filter.Connection == ""
 	for _, scope := range scopes {
 		var count int64
 		switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 
 	"hearth"
 	"hearth/internal/store/record"
@@ -12,14 +13,14 @@ import (
 var _ hearth.DeviceStore = (*Store)(nil)
 
 // deviceColumns are what scanDevice reads, of devices d and presence p.
-const deviceColumns = `d.key, d.id, d.owner_id, d.organization_id, d.name, d.type, d.status, d.idle, d.tags, d.metadata,
+const deviceColumns = `d.key, d.id, d.owner_id, d.organization_id, d.name, d.type, d.serial, d.status, d.idle, d.tags, d.metadata,
 	d.interval, d.version, d.created_at, d.updated_at, p.last_active_at`
 
 func scanDevice(row rowScanner) (d hearth.Device, err error) {
 	var tags string
 	var metadata sql.NullString
 	var created, updated, last int64
-	err = row.Scan(&d.Key, &d.ID, &d.OwnerID, &d.OrganizationID, &d.Name, &d.Type, &d.Status, &d.Idle, &tags, &metadata,
+	err = row.Scan(&d.Key, &d.ID, &d.OwnerID, &d.OrganizationID, &d.Name, &d.Type, &d.Serial, &d.Status, &d.Idle, &tags, &metadata,
 		&d.Interval, &d.Version, &created, &updated, &last)
 	if err != nil {
 		return hearth.Device{}, err
@@ -87,6 +88,9 @@ func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, effe
 			}
 			d.Key, d.Version = 0, 1
 			key, err := insertDevice(t, d, scope)
+			if isSerialTaken(err) {
+				return hearth.SerialTaken(fmt.Sprintf("items[%d].serial", i))
+			}
 			if err != nil {
 				return err
 			}
@@ -125,11 +129,12 @@ func insertDevice(t *tx, d hearth.Device, scope int64) (key int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	result, err := t.exec(`INSERT INTO devices(key, id, scope, owner_id, organization_id, name, type, status, idle, tags, metadata,
-		interval, version, created_at, updated_at) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
-		sql.NullInt64{Int64: d.Key, Valid: d.Key != 0}, d.ID, scope, d.OwnerID, d.OrganizationID, d.Name, d.Type, string(d.Status), d.Idle, tags, storedMetadata(d.Metadata),
+	result, err := t.exec(`INSERT INTO devices(key, id, scope, owner_id, organization_id, name, type, serial, status, idle, tags,
+		metadata, interval, version, created_at, updated_at) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		sql.NullInt64{Int64: d.Key, Valid: d.Key != 0}, d.ID, scope, d.OwnerID, d.OrganizationID, d.Name, d.Type, d.Serial,
+		string(d.Status), d.Idle, tags, storedMetadata(d.Metadata),
 		d.Interval, d.Version, millis(d.CreatedAt), millis(d.UpdatedAt))
-	if isUnique(err) {
+	if isUnique(err) && !isSerialTaken(err) {
 		return 0, hearth.Errorf(hearth.CodeConflict, "there is a device with that id")
 	}
 	if err != nil {
@@ -189,9 +194,12 @@ func (s *Store) UpdateDevice(
 		if err != nil {
 			return err
 		}
-		_, err = t.exec(`UPDATE devices SET name=?, type=?, status=?, idle=?, tags=?, metadata=?, interval=?, version=?, updated_at=?
-			WHERE key=?`, after.Name, after.Type, string(after.Status), after.Idle, tags, storedMetadata(after.Metadata),
+		_, err = t.exec(`UPDATE devices SET name=?, type=?, serial=?, status=?, idle=?, tags=?, metadata=?, interval=?, version=?, updated_at=?
+			WHERE key=?`, after.Name, after.Type, after.Serial, string(after.Status), after.Idle, tags, storedMetadata(after.Metadata),
 			after.Interval, after.Version, millis(after.UpdatedAt), before.Key)
+		if isSerialTaken(err) {
+			return hearth.SerialTaken("serial")
+		}
 		return err
 	})
 	if err != nil {

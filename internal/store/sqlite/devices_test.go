@@ -32,7 +32,7 @@ func TestDevicePagesAreServedByIndexes(t *testing.T) {
 		for i, index := range indexes {
 			all := i == 1
 			for _, cursor := range []bool{false, true} {
-				plan := explain(t, s, devicesPage(order, all, cursor))
+				plan := explain(t, s, devicesPage(order, all, false, cursor))
 				if !strings.Contains(plan, index) {
 					t.Errorf("sort %s, all %v, cursor %v: not by %s:\n%s", sort, all, cursor, index, plan)
 				}
@@ -45,13 +45,29 @@ func TestDevicePagesAreServedByIndexes(t *testing.T) {
 	}
 }
 
+func TestSerialsAreFoundByIndexes(t *testing.T) {
+	t.Parallel()
+	s := openTest(t)
+	for _, sort := range []string{"name", "-created_at", "last_active_at"} {
+		order, err := orderOfDevices(sort)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for index, all := range map[string]bool{"devices_scope_serial (scope=? AND serial=?)": false, "devices_serial (serial=?)": true} {
+			if plan := explain(t, s, devicesPage(order, all, true, false)); !strings.Contains(plan, index) {
+				t.Errorf("sort %s, all %v: not by %s:\n%s", sort, all, index, plan)
+			}
+		}
+	}
+}
+
 // explain returns the plan of a statement, a line a step.
 func explain(t *testing.T, s *Store, statement string) string {
 	t.Helper()
 	var plan strings.Builder
 	err := s.read(t.Context(), "Explain", func(r *reader) error {
-		arguments := []any{"user:u1", int64(1), "x", "", "", "", "", "", int64(0), 51}
-		rows, err := r.queryOnce("EXPLAIN QUERY PLAN "+statement, arguments[:10]...)
+		arguments := []any{"user:u1", int64(1), "x", "", "", "", "", "", int64(0), "", 51}
+		rows, err := r.queryOnce("EXPLAIN QUERY PLAN "+statement, arguments...)
 		if err != nil {
 			return err
 		}

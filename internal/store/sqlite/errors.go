@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 
 	driver "modernc.org/sqlite"
@@ -50,6 +51,11 @@ func unavailable(err error) error {
 func isUnique(err error) bool {
 	failure, ok := errors.AsType[*driver.Error](err)
 	return ok && (failure.Code() == lib.SQLITE_CONSTRAINT_UNIQUE || failure.Code() == lib.SQLITE_CONSTRAINT_PRIMARYKEY)
+}
+
+// isSerialTaken reports whether err says that two devices of a scope would have one serial.
+func isSerialTaken(err error) bool {
+	return isUnique(err) && strings.Contains(err.Error(), "devices.serial")
 }
 
 // found turns the absence of a row into CodeNotFound for that kind of object.

@@ -61,7 +61,7 @@ func readings(devices []hearth.Device, n int) iter.Seq[[]hearth.LogEntry] {
 			d := random.IntN(len(devices))
 			level[d] += random.Int64N(21) - 10
 			batch = append(batch, hearth.LogEntry{
-				Device: devices[d].Key, Event: events[i%3], Value: float64(level[d]) / 100, At: start + int64(float64(i)*step),
+				Device: devices[d].Key, Event: events[i%3], Value: hearth.Number(float64(level[d]) / 100), At: start + int64(float64(i)*step),
 			})
 			if len(batch) == benchBatch || i == n-1 {
 				if !yield(batch) {
@@ -109,7 +109,7 @@ func bareLoop(b *testing.B, path string, devices []hearth.Device, n int) (took t
 		}
 		for i := range batch {
 			e := &batch[i]
-			if _, err := stmt.Exec(e.Device, e.Event, e.Value, e.At); err != nil {
+			if _, err := stmt.Exec(e.Device, e.Event, e.Value.Number(), e.At); err != nil {
 				b.Fatal(err)
 			}
 		}

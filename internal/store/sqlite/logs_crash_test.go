@@ -57,7 +57,7 @@ func appendForEver(path string) error {
 				value := float64(start%1e9)*1e4 + float64(i*writers+w)
 				batch := make([]hearth.LogEntry, crashBatch)
 				for j := range batch {
-					batch[j] = hearth.LogEntry{Device: int64(1 + (i+j)%3), Event: "e", Value: value, At: at(time.Duration(i*7+j) * time.Second)}
+					batch[j] = hearth.LogEntry{Device: int64(1 + (i+j)%3), Event: "e", Value: hearth.Number(value), At: at(time.Duration(i*7+j) * time.Second)}
 				}
 				if _, err := s.AppendLogs(ctx, batch, nil, hearth.SideEffects{}); err != nil {
 					failed <- err
@@ -152,7 +152,7 @@ func checkCrashed(t *testing.T, path string, acknowledged map[float64]bool) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		seen[e.Value]++
+		seen[e.Value.Number()]++
 		total++
 	}
 	for value := range acknowledged {

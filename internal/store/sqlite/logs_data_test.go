@@ -167,7 +167,7 @@ func (s *imported) entry(t *testing.T, row []string) hearth.LogEntry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return hearth.LogEntry{Device: key, Event: string([]byte(row[2])), Value: value, At: at.UnixMilli()}
+	return hearth.LogEntry{Device: key, Event: string([]byte(row[2])), Value: hearth.Number(value), At: at.UnixMilli()}
 }
 
 func (s *imported) rollups(t *testing.T, query hearth.RollupQuery) [][]hearth.Rollup {

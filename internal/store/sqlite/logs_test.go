@@ -27,6 +27,7 @@ func TestLogsConform(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			storetest.Logs(t, storetest.LogsHarness{
+				Typed: true,
 				Open: func(t testing.TB, name string) storetest.LogStore {
 					t.Helper()
 					path := filepath.Join(dir, strings.NewReplacer("/", "_", "'", "").Replace(name)+".db")
@@ -70,7 +71,7 @@ func TestTwoProgramsWriteLogsToOneFile(t *testing.T) {
 	for i := range 60 {
 		s := stores[i%2]
 		first, err := s.AppendLogs(t.Context(), []hearth.LogEntry{
-			{Device: devices[0].Key, Event: "e", Value: 1, At: int64(i)}, {Device: devices[1].Key, Event: []string{"f", "g"}[i%2], Value: 2, At: int64(i)},
+			{Device: devices[0].Key, Event: "e", Value: hearth.Number(1), At: int64(i)}, {Device: devices[1].Key, Event: []string{"f", "g"}[i%2], Value: hearth.Number(2), At: int64(i)},
 		}, nil, hearth.SideEffects{})
 		if err != nil {
 			t.Fatal(err)
@@ -86,7 +87,7 @@ func TestTwoProgramsWriteLogsToOneFile(t *testing.T) {
 	if err := stores[1].DeleteDevice(t.Context(), "a", func(hearth.Device) error { return nil }, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := stores[0].AppendLogs(t.Context(), []hearth.LogEntry{{Device: devices[0].Key, Event: "e", Value: 1}}, nil, hearth.SideEffects{}); err != nil {
+	if _, err := stores[0].AppendLogs(t.Context(), []hearth.LogEntry{{Device: devices[0].Key, Event: "e", Value: hearth.Number(1)}}, nil, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	for more := true; more; {

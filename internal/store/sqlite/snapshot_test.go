@@ -31,7 +31,7 @@ func TestReadsOfASnapshotSeeOneMomentWhateverIsWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range 30 {
-			entry := hearth.LogEntry{Device: made[0].Key, Event: fmt.Sprint("e", devices), Value: 1, At: int64(i)}
+			entry := hearth.LogEntry{Device: made[0].Key, Event: fmt.Sprint("e", devices), Value: hearth.Number(1), At: int64(i)}
 			if _, err := s.AppendLogs(t.Context(), []hearth.LogEntry{entry}, nil, hearth.SideEffects{}); err != nil {
 				t.Fatal(err)
 			}

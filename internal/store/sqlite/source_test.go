@@ -37,7 +37,7 @@ func TestASourceReadsBesideAWriterAndWritesNothing(t *testing.T) {
 	}
 	store := func(at int64) {
 		t.Helper()
-		if _, err := s.AppendLogs(t.Context(), []hearth.LogEntry{{Device: 1, Event: "e", Value: 1, At: at}}, nil, hearth.SideEffects{}); err != nil {
+		if _, err := s.AppendLogs(t.Context(), []hearth.LogEntry{{Device: 1, Event: "e", Value: hearth.Number(1), At: at}}, nil, hearth.SideEffects{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -226,7 +226,7 @@ func archiveAppend(t *testing.T, s ArchiveStore, device int64, n int) uint64 {
 	t.Helper()
 	entries := make([]hearth.LogEntry, n)
 	for i := range entries {
-		entries[i] = hearth.LogEntry{Device: device, Event: "e", Value: float64(i) / 4, At: epoch.UnixMilli() + int64(i)*1000}
+		entries[i] = hearth.LogEntry{Device: device, Event: "e", Value: hearth.Number(float64(i) / 4), At: epoch.UnixMilli() + int64(i)*1000}
 	}
 	first, err := s.AppendLogs(t.Context(), entries, nil, hearth.SideEffects{})
 	if err != nil {

@@ -88,6 +88,7 @@ type lineDevice struct {
 	Key            int64               `json:"key"`
 	Name           string              `json:"name"`
 	Type           string              `json:"type"`
+	Serial         string              `json:"serial,omitempty"`
 	Status         hearth.DeviceStatus `json:"status"`
 	Tags           []string            `json:"tags,omitempty"`
 	Metadata       lineText            `json:"metadata,omitempty"` // the JSON as it is stored, to the byte
@@ -103,7 +104,7 @@ type lineDevice struct {
 
 func writeDevice(d hearth.Device) lineDevice {
 	return lineDevice{
-		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Status: d.Status, Tags: d.Tags, Metadata: lineText(d.Metadata), Interval: d.Interval,
+		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Serial: d.Serial, Status: d.Status, Tags: d.Tags, Metadata: lineText(d.Metadata), Interval: d.Interval,
 		LastActiveAt: d.LastActiveAt, OwnerID: d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle, Version: d.Version,
 		CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 	}
@@ -111,7 +112,7 @@ func writeDevice(d hearth.Device) lineDevice {
 
 func readDevice(d lineDevice) hearth.Device {
 	out := hearth.Device{
-		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Status: d.Status, Tags: d.Tags, Interval: d.Interval,
+		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Serial: d.Serial, Status: d.Status, Tags: d.Tags, Interval: d.Interval,
 		LastActiveAt: d.LastActiveAt, OwnerID: d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle, Version: d.Version,
 		CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 	}

@@ -125,6 +125,7 @@ func (g *recordMaker) devices() []hearth.Device {
 			Interval: 60, OwnerID: g.userID(i), Version: 1, CreatedAt: g.at(i), UpdatedAt: g.at(i)}
 	}, func(i int, d *hearth.Device) {
 		d.Tags, d.Metadata = []string{"b", "a", "Küche"}, json.RawMessage(`{"z": 1.50, "a":"<&>"}`)
+		d.Serial = fmt.Sprintf("SN %d", i)
 		d.Status, d.Idle, d.Version, d.LastActiveAt = hearth.StatusInactive, i%2 == 0, int64(i+1), g.at(i+7)
 		if i%3 == 0 {
 			d.OrganizationID = g.orgID(i)
@@ -263,11 +264,23 @@ func (g *recordMaker) logs() []hearth.LogEntry {
 		g.lastLog += uint64(1 + i%3)
 		entries = append(entries, hearth.LogEntry{
 			Device: int64(10*(g.rng.IntN(g.n)) + 3), Event: []string{"temperature", "power", "a:b.c-d_E"}[g.rng.IntN(3)],
-			Value: float64(g.rng.IntN(4000)-2000) / 4, At: epoch.UnixMilli() + int64(g.rng.IntN(40*24*60))*60_000, Seq: g.lastLog,
+			Value: g.value(), At: epoch.UnixMilli() + int64(g.rng.IntN(40*24*60))*60_000, Seq: g.lastLog,
 		})
 	}
 	if len(entries) > 3 {
-		entries[1].Value, entries[2].At, entries[3].At = 1e300, -62135596800000, 253402300799999
+		entries[1].Value, entries[2].At, entries[3].At = hearth.Number(1e300), -62135596800000, 253402300799999
 	}
 	return entries
+}
+
+// value returns a value of any kind.
+func (g *recordMaker) value() hearth.Value {
+	number := hearth.Number(float64(g.rng.IntN(4000)-2000) / 4)
+	switch g.rng.IntN(8) {
+	case 0:
+		return hearth.Boolean(number.Number() > 0)
+	case 1:
+		return hearth.Text([]string{"open", "shut", "é\u2028"}[g.rng.IntN(3)])
+	}
+	return number
 }

@@ -26,6 +26,8 @@ func Devices(t *testing.T, open func(*testing.T) hearth.DeviceStore) {
 		"a refused update or deletion changes nothing":   devicesRefusal,
 		"a deleted device is gone with its tokens":       devicesDelete,
 		"keys are never used again":                      devicesKeys,
+		"a serial is one device's of its scope":          devicesSerials,
+		"of creations with one serial one comes about":   devicesSerialRace,
 		"lists in every order, page by page":             devicesOrders,
 		"pages hold their place under inserts":           devicesStablePages,
 		"filters, each alone and together":               devicesFilters,
@@ -250,6 +252,80 @@ func devicesDelete(t *testing.T, s hearth.DeviceStore) {
 	wantCode(t, err, hearth.CodeNotFound)
 	if err := s.RecordHeartbeats(t.Context(), []hearth.Heartbeat{{DeviceID: d.ID, Key: d.Key, At: epoch}}); err != nil {
 		t.Errorf("a heartbeat of a device that is gone: %v", err)
+	}
+}
+
+func wantSerialTaken(t *testing.T, err error, location string) {
+	t.Helper()
+	wantCode(t, err, hearth.CodeConflict)
+	if e, ok := errors.AsType[*hearth.Error](err); !ok || len(e.Fields) != 1 || e.Fields[0].Location != location {
+		t.Errorf("got %v, want that %s is taken", err, location)
+	}
+}
+
+func withSerial(d hearth.Device, serial string) hearth.Device {
+	d.Serial = serial
+	return d
+}
+
+func setSerial(s hearth.DeviceStore, t *testing.T, id, serial string) error {
+	_, err := s.UpdateDevice(t.Context(), id, func(d hearth.Device) (hearth.Device, error) { return withSerial(d, serial), nil }, hearth.SideEffects{})
+	return err
+}
+
+func devicesSerials(t *testing.T, s hearth.DeviceStore) {
+	other, org := withSerial(device(3), "A"), withSerial(device(4), "A")
+	other.OwnerID, org.OrganizationID = "u2", "o1"
+	first := createDevices(t, s, withSerial(device(1), "A"), device(2), other, org)[0]
+	sameDevices(t, mustDevice(t, s, first.ID), first)
+	_, err := s.CreateDevices(t.Context(), []hearth.Device{device(5), withSerial(device(6), "A")}, hearth.SideEffects{})
+	wantSerialTaken(t, err, "items[1].serial")
+	_, err = s.CreateDevices(t.Context(), []hearth.Device{withSerial(device(5), "new"), device(7), withSerial(device(6), "new")}, hearth.SideEffects{})
+	wantSerialTaken(t, err, "items[2].serial")
+	_, err = s.Device(t.Context(), device(5).ID)
+	wantCode(t, err, hearth.CodeNotFound)
+	wantSerialTaken(t, setSerial(s, t, device(2).ID, "A"), "serial")
+	for _, change := range []struct{ id, serial string }{{first.ID, "a"}, {device(2).ID, "A"}, {first.ID, ""}, {first.ID, "b"}} {
+		if err := setSerial(s, t, change.id, change.serial); err != nil {
+			t.Fatalf("%s → %q: %v", change.id, change.serial, err)
+		}
+		if d := mustDevice(t, s, change.id); d.Serial != change.serial {
+			t.Errorf("got the serial %q, want %q", d.Serial, change.serial)
+		}
+	}
+	for serial, want := range map[string][]string{"A": {device(2).ID}, "b": {first.ID}, "a": nil} {
+		if got := pages(t, s, hearth.DeviceFilter{Reach: mine, Serial: serial}, hearth.Page{}); !slices.Equal(got, want) {
+			t.Errorf("serial %s: got %v, want %v", serial, got, want)
+		}
+	}
+	if got := pages(t, s, hearth.DeviceFilter{Reach: hearth.Reach{All: true}, Serial: "A"}, hearth.Page{Sort: "created_at"}); len(got) != 3 {
+		t.Errorf("serial A everywhere: got %v", got)
+	}
+	// A deleted device lets go of its serial.
+	remove(t, s, first.ID)
+	createDevices(t, s, withSerial(device(8), "b"))
+}
+
+func devicesSerialRace(t *testing.T, s hearth.DeviceStore) {
+	const callers = 8
+	made := make([]error, callers)
+	var wg sync.WaitGroup
+	for i := range made {
+		wg.Go(func() {
+			_, made[i] = s.CreateDevices(t.Context(), []hearth.Device{withSerial(device(i), "one")}, hearth.SideEffects{})
+		})
+	}
+	wg.Wait()
+	won := 0
+	for _, err := range made {
+		if err == nil {
+			won++
+			continue
+		}
+		wantSerialTaken(t, err, "items[0].serial")
+	}
+	if won != 1 {
+		t.Errorf("%d of %d creations with one serial came about", won, callers)
 	}
 }
 

@@ -24,6 +24,8 @@ type LogsHarness struct {
 	// Open opens the store of that name, which is of one test's alone, making it if it is not there. It may be opened
 	// again after Close.
 	Open func(t testing.TB, name string) LogStore
+	// Typed says that the store keeps booleans and strings too.
+	Typed bool
 	// Done, if not nil, is told of a name that is not opened again.
 	Done func(name string)
 	// Settle, if not nil, does at once a part of what the store otherwise does in the background.
@@ -78,7 +80,7 @@ var everything = hearth.Span{From: time.UnixMilli(-62135596800000), To: time.Uni
 func at(offset time.Duration) int64 { return noon.Add(offset).UnixMilli() }
 
 func entry(d hearth.Device, event string, value float64, offset time.Duration) hearth.LogEntry {
-	return hearth.LogEntry{Device: d.Key, Event: event, Value: value, At: at(offset)}
+	return hearth.LogEntry{Device: d.Key, Event: event, Value: hearth.Number(value), At: at(offset)}
 }
 
 func appendLogs(t testing.TB, s LogStore, entries ...hearth.LogEntry) uint64 {

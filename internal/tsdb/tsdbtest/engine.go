@@ -117,7 +117,7 @@ func logsOfDays(devices []int64, n int) []hearth.LogEntry {
 	entries := make([]hearth.LogEntry, n)
 	for i := range entries {
 		entries[i] = hearth.LogEntry{
-			Device: devices[i%len(devices)], Event: []string{"a", "b"}[i/2%2], Value: float64(i%7) / 2,
+			Device: devices[i%len(devices)], Event: []string{"a", "b"}[i/2%2], Value: hearth.Number(float64(i%7) / 2),
 			At: time.Date(2026, 3, 14, 22, 0, 0, 0, time.UTC).Add(time.Duration(i) * 7 * time.Minute).UnixMilli(),
 		}
 	}
