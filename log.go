@@ -16,7 +16,7 @@ const (
 	MaxLogFuture  = 24 * time.Hour // how far ahead of now a timestamp may be
 	minLogTime    = -62135596800000
 	maxLogTime    = 253402300799999
-	eventAlphabet = "letters, digits and _.:-"
+	eventAlphabet = "letters, digits and _.:*/-"
 )
 
 // Log is one reading of a device as clients see it.
@@ -55,14 +55,14 @@ func LogID(seq uint64) string {
 	return logIDEncoding.EncodeToString(b[:])
 }
 
-// ValidEvent reports whether event is 1 to 64 of [A-Za-z0-9_.:-].
+// ValidEvent reports whether event is 1 to 64 of [A-Za-z0-9_.:*/-].
 func ValidEvent(event string) bool {
 	if len(event) == 0 || len(event) > MaxEvent {
 		return false
 	}
 	for i := range len(event) {
 		switch c := event[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '.', c == ':', c == '-':
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '.', c == ':', c == '*', c == '/', c == '-':
 		default:
 			return false
 		}

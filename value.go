@@ -106,16 +106,23 @@ func (v Value) String() string {
 
 // problem says what is wrong with the value; "" if nothing is.
 func (v Value) problem() string {
-	switch text := v.Text(); {
-	case v.Kind() == TextKind && !validText(text):
-		return "must be a string of 1 to 256 characters, none of them a control character"
+	switch {
+	case v.Kind() == TextKind && !ValidText(v.Text()):
+		return TextRule
 	case math.IsNaN(v.number) || math.Abs(v.number) > MaxLogValue:
 		return "must be a finite number of at most 1e300"
 	}
 	return ""
 }
 
-func validText(text string) bool {
+// TextRule says what a Value that is a string may be.
+const TextRule = "must be a string of 1 to 256 characters, none of them a control character"
+
+// ValidText reports whether Text(text) may be stored: TextRule.
+func ValidText(text string) bool {
+	if text == "" || len(text) > 4*MaxText {
+		return false
+	}
 	for _, r := range text {
 		if unicode.IsControl(r) {
 			return false

@@ -59,10 +59,11 @@ type Heartbeat struct {
 
 // Log is one reading of a device. Where many came at once, Count says how many and there is no value.
 type Log struct {
-	ID        string    `json:"id"`
-	DeviceID  string    `json:"device_id"`
-	Event     string    `json:"event"`
-	Value     float64   `json:"value"`
+	ID       string `json:"id"`
+	DeviceID string `json:"device_id"`
+	Event    string `json:"event"`
+	// Value is a float64, a bool or a string.
+	Value     any       `json:"value"`
 	Timestamp time.Time `json:"timestamp"`
 	Count     int       `json:"count"`
 }

@@ -18,22 +18,22 @@ const tagLogs = "Logs"
 
 // Log is one reading on the wire.
 type Log struct {
-	ID        string  `json:"id" doc:"Opaque and stable." example:"00000000000GM"`
-	DeviceID  string  `json:"device_id" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
-	Event     string  `json:"event" doc:"What was measured." example:"temperature"`
-	Value     float64 `json:"value" example:"21.5"`
-	Timestamp Time    `json:"timestamp" doc:"When it was measured."`
+	ID        string `json:"id" doc:"Opaque and stable." example:"00000000000GM"`
+	DeviceID  string `json:"device_id" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	Event     string `json:"event" doc:"What was measured." example:"temperature"`
+	Value     Value  `json:"value" doc:"Of the JSON type that was sent."`
+	Timestamp Time   `json:"timestamp" doc:"When it was measured."`
 }
 
 func wireLog(l hearth.Log) Log {
-	return Log{ID: l.ID, DeviceID: l.DeviceID, Event: l.Event, Value: l.Value.Number(), Timestamp: Time(l.At)}
+	return Log{ID: l.ID, DeviceID: l.DeviceID, Event: l.Event, Value: Value(l.Value), Timestamp: Time(l.At)}
 }
 
 // NewLog is one reading of a known device on its way in.
 type NewLog struct {
-	Event     string  `json:"event" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9_.:-]+$" doc:"What was measured." example:"temperature"`
-	Value     float64 `json:"value" minimum:"-1e300" maximum:"1e300" doc:"A finite number of at most 1e300." example:"21.5"`
-	Timestamp *Time   `json:"timestamp,omitempty" doc:"When it was measured, RFC 3339 with any offset: now if it is left out or null. At most 24 hours ahead; any time in the past is accepted. Digits beyond milliseconds are cut."`
+	Event     string `json:"event" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9_.:*/-]+$" doc:"What was measured." example:"temperature"`
+	Value     Value  `json:"value" doc:"A number, a boolean or a string. An event may change its type from one log to the next."`
+	Timestamp *Time  `json:"timestamp,omitempty" doc:"When it was measured, RFC 3339 with any offset: now if it is left out or null. At most 24 hours ahead; any time in the past is accepted. Digits beyond milliseconds are cut."`
 }
 
 // NewDeviceLog is one reading of a batch on its way in.
@@ -71,7 +71,8 @@ func (a *API) registerLogs() {
 		Description: "Stores up to 10,000 logs of any devices of the caller: a JSON array, or NDJSON (`application/x-ndjson`, one object a " +
 			"line). All or nothing: what is wrong is named by index, such as `body[17].value`, at most 20 places at once. A device that " +
 			"does not exist and one that you may not write to are refused with the same message. The answer comes once all logs are durable and every " +
-			"analytics answer counts them. The body may be compressed (`Content-Encoding: gzip`) and has at most 16 MiB; an item has at most 64 KiB. " +
+			"analytics answer counts them. In sums a boolean counts as 1 or 0; strings are counted, never summed. The " +
+			"body may be compressed (`Content-Encoding: gzip`) and has at most 16 MiB; an item has at most 64 KiB. " +
 			"An array may be empty.",
 	}, func(doc *huma.Operation) {
 		item, most := schemaOf[NewDeviceLog](a), hearth.MaxLogBatch

@@ -204,6 +204,53 @@ func TestLogsAreTakenByTheContract(t *testing.T) {
 	}
 }
 
+func TestALogKeepsTheTypeOfItsValue(t *testing.T) {
+	t.Parallel()
+	a := logsWorld(t)
+	var items []string
+	values := []string{`21.5`, `true`, `false`, `"true"`, `"1"`, `" <&> é😀 \u2028 \"\\ "`, `-1e-7`, `0`}
+	for i, value := range values {
+		fields := fmt.Sprintf(`"event":"door/1*","value":%s,"timestamp":"2026-03-01T10:20:%02dZ"`, value, i)
+		want := strings.ReplaceAll(value, `\u2028`, "\u2028")
+		key := map[string]string{"Idempotency-Key": fmt.Sprintf("one-%d", i)}
+		one := logCall{method: "POST", path: "/devices/a1/logs", token: "ann", body: "{" + fields + "}", header: key, status: 201, contains: `"value":` + want + `,"timestamp"`}
+		one.do(t, a)
+		one.do(t, a) // answered again
+		items = append(items, `{"device_id":"a2",`+fields+"}")
+	}
+	logCall{method: "POST", path: "/logs", token: "ann", body: "[" + strings.Join(items, ",") + "]", status: 201, contains: `{"accepted":8}`}.do(t, a)
+	for _, device := range []string{"a1", "a2"} {
+		w := logCall{method: "GET", path: "/devices/" + device + "/logs?order=asc&fields=value&event=door/1*", token: "ann", status: 200}.do(t, a)
+		var list struct {
+			Items []struct{ Value json.RawMessage }
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &list); err != nil || len(list.Items) != len(values) {
+			t.Fatalf("%v: %s", err, w.Body)
+		}
+		for i, item := range list.Items {
+			if want := strings.ReplaceAll(values[i], `\u2028`, "\u2028"); string(item.Value) != want {
+				t.Errorf("%s is listed as %s", want, item.Value)
+			}
+		}
+	}
+	for value, message := range map[string]string{
+		`null`: "must be a number, a boolean or a string", `{}`: "must be a number, a boolean or a string", `""`: hearth.TextRule,
+		`"\u0000"`: hearth.TextRule, `"a\nb"`: hearth.TextRule, `"` + strings.Repeat("é", 257) + `"`: hearth.TextRule,
+	} {
+		logCall{
+			name: value, method: "POST", path: "/logs", token: "ann", status: 422, code: hearth.CodeValidationFailed,
+			body:     `[{"device_id":"a1","event":"e","value":1},{"device_id":"a1","event":"e","value":` + value + `}]`,
+			contains: `"errors":[{"location":"body[1].value","message":"` + message + `"}]`,
+		}.do(t, a)
+	}
+	for _, value := range []string{`"\ud800"`, "\"\xff\"", "\"a\x00\"", `"\x"`, `True`} {
+		logCall{
+			name: value, method: "POST", path: "/devices/a1/logs", token: "ann", status: 400, code: hearth.CodeMalformedBody,
+			body: `{"event":"e","value":` + value + `}`,
+		}.do(t, a)
+	}
+}
+
 func TestARepeatedLogIsAnsweredAsTheFirst(t *testing.T) {
 	t.Parallel()
 	a := logsWorld(t)

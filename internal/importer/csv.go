@@ -87,7 +87,7 @@ func (o csvImport) validate() (csvImport, error) {
 		return o, fmt.Errorf("importer: a batch has 1 to %d rows", hearth.MaxLogBatch)
 	}
 	if o.Event != "" && !hearth.ValidEvent(o.Event) {
-		return o, errors.New("the event must be 1 to 64 letters, digits and _.:-")
+		return o, errors.New("the event must be 1 to 64 letters, digits and _.:*/-")
 	}
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}

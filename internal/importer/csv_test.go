@@ -238,7 +238,7 @@ func TestWrongRowsAreNamedByLine(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	want := []string{
-		"line 6: value must be a number", "line 7: has 4 columns, not 5", "line 8: event must be 1 to 64 letters, digits and _.:-",
+		"line 6: value must be a number", "line 7: has 4 columns, not 5", "line 8: event must be 1 to 64 letters, digits and _.:*/-",
 		"line 9: device must not be empty", "line 10: timestamp must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z",
 		"line 11: value must be a finite number of at most 1e300", "line 12: has a quote that is not closed on its line",
 		"line 13: timestamp is more than 24 hours in the future", "line 14: is not UTF-8 without NUL", "line 15: is longer than 64 KiB",

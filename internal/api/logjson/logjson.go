@@ -37,6 +37,9 @@ const (
 	maxFieldErrors = 20
 	// maxInterned bounds the texts that a pooled decoder remembers from batch to batch.
 	maxInterned = 16_384
+	// maxTexts bounds the values that are strings which a decoder remembers, maxRemembered the length of one, in bytes.
+	maxTexts      = 4096
+	maxRemembered = 64
 )
 
 // Options say what is read.
@@ -72,11 +75,12 @@ type Decoder struct {
 
 // Decode reads one body to its end. What is not JSON is CodeMalformedBody; JSON of another shape, more than
 // hearth.MaxLogBatch items and items over 64 KiB are CodeValidationFailed with the places named. Errors of r come back
-// as they are. Event, value and time are read, not judged (see hearth.LogEntry.Problem), values beyond float64 excepted.
+// as they are. Event, value and time are read, not judged (see hearth.LogEntry.Problem), but for values
+// beyond float64 and strings that are not hearth.ValidText.
 func (p *Decoder) Decode(r io.Reader, options Options) (*Batch, error) {
 	d, _ := p.pool.Get().(*decoder)
 	if d == nil {
-		d = &decoder{buf: make([]byte, window), devices: map[string]device{}, events: map[string]string{}}
+		d = &decoder{buf: make([]byte, window), devices: map[string]device{}, events: map[string]string{}, texts: map[string]hearth.Value{}}
 	}
 	d.reset(r, options)
 	if err := d.read(); err != nil {
@@ -111,6 +115,7 @@ type decoder struct {
 	batch   uint64
 	devices map[string]device
 	events  map[string]string
+	texts   map[string]hearth.Value
 	last    device
 	event   string
 	scratch []byte

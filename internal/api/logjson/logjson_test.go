@@ -70,6 +70,52 @@ func TestABatchIsReadInEveryFormat(t *testing.T) {
 	}
 }
 
+func TestAValueKeepsItsType(t *testing.T) {
+	t.Parallel()
+	values := map[string]hearth.Value{
+		`true`: hearth.Boolean(true), `false`: hearth.Boolean(false), `"true"`: hearth.Text("true"), `"1"`: hearth.Text("1"),
+		`1`: hearth.Number(1), `" "`: hearth.Text(" "), `"\ud83d\ude00\u2028\\"`: hearth.Text("😀\u2028\\"),
+		`"` + strings.Repeat("😀", 256) + `"`: hearth.Text(strings.Repeat("😀", 256)),
+	}
+	var decoder Decoder
+	for range 2 { // the second time from what the decoder remembers
+		for text, want := range values {
+			for _, tail := range []string{"}]", ` , "timestamp":null}]`} {
+				body := `[{"device_id":"a","event":"e","value":` + text + tail
+				for _, reader := range []io.Reader{strings.NewReader(body), iotest.OneByteReader(strings.NewReader(body))} {
+					batch, err := decoder.Decode(reader, Options{Now: now})
+					if err != nil {
+						t.Fatalf("%s: %v", body, err)
+					}
+					if got := batch.Entries[0].Value; got != want {
+						t.Errorf("%s is read as %v", body, got)
+					}
+					batch.Release()
+				}
+			}
+		}
+	}
+}
+
+func TestStringsThatADecoderRemembersAreBounded(t *testing.T) {
+	t.Parallel()
+	d := &decoder{buf: make([]byte, window), devices: map[string]device{}, events: map[string]string{}, texts: map[string]hearth.Value{}}
+	var body strings.Builder
+	for i := range 2*maxTexts + 10 {
+		fmt.Fprintf(&body, "{\"device_id\":\"a\",\"event\":\"e\",\"value\":\"%d\"}\n", i)
+	}
+	d.reset(strings.NewReader(body.String()), Options{Format: Lines})
+	if err := d.read(); err != nil {
+		t.Fatal(err)
+	}
+	if len(d.texts) > maxTexts {
+		t.Errorf("it remembers %d strings", len(d.texts))
+	}
+	if last := d.entries[len(d.entries)-1].Value; last != hearth.Text(fmt.Sprint(2*maxTexts+9)) {
+		t.Errorf("the last string is %v", last)
+	}
+}
+
 func TestWhatIsNotJSONIsMalformed(t *testing.T) {
 	t.Parallel()
 	item := `{"device_id":"a","event":"e","value":1}`
@@ -77,6 +123,7 @@ func TestWhatIsNotJSONIsMalformed(t *testing.T) {
 		"", " ", "[", "[" + item, "[" + item + ",", "[" + item + ",]", "[,]", "[" + item + "}", "[" + item + "] x", item + item,
 		"[" + item + item + "]", "nul", "[{]", "[{}", `[{"a"}]`, `[{"a":}]`, `[{"value":NaN}]`, `[{"value":Infinity}]`,
 		`[{"value":-}]`, `[{"value":01}]`, `[{"value":1.}]`, `[{"value":.5}]`, `[{"value":1e}]`, `[{"value":+1}]`, `[{"value":0x1}]`,
+		`[{"value":tru}]`, `[{"value":TRUE}]`, `[{"value":true1}]`, `[{"value":"\ud800"}]`, "[{\"value\":\"\xff\"}]", "[{\"value\":\"a\tb\"}]", `[{"value":"\q"}]`,
 		"[{\"event\":\"\xff\"}]", "[{\"event\":\"a\x00\"}]", "[{\"event\":\"a\nb\"}]", `[{"event":"\ud800"}]`, `[{"event":"\ud800A"}]`,
 		`[{"event":"\x"}]`, `[{"event":"\u12g4"}]`, `[{"event":"a}]`, `[{"value":1,"value":1}]`, `[{"value":1,"v\u0061lue":2}]`,
 		`[{"x":1,"x":2}]`, `[{"x":{"y":1,"y":2}}]`, "\ufeff[]", `[{'event':1}]`, `[{"event":"e",}]`,
@@ -102,6 +149,8 @@ func TestWhatIsNotJSONIsMalformed(t *testing.T) {
 func TestWrongFieldsAreNamed(t *testing.T) {
 	t.Parallel()
 	good := `{"device_id":"a","event":"e","value":1}`
+	item := func(value string) string { return `{"device_id":"a","event":"e","value":` + value + `}` }
+	types := "must be a number, a boolean or a string"
 	number := "must be a finite number of at most 1e300"
 	for _, c := range []struct {
 		format Format
@@ -110,11 +159,17 @@ func TestWrongFieldsAreNamed(t *testing.T) {
 	}{
 		{Array, `{}`, []hearth.FieldError{{Location: "body", Message: "must be an array"}}},
 		{Array, ` "x" `, []hearth.FieldError{{Location: "body", Message: "must be an array"}}},
+		{Array, `[` + strings.Join([]string{item(`null`), item(`""`), item(`"a\u0000"`), item(`[1]`), item(`"` + strings.Repeat("ü", 257) + `"`)}, ",") + `]`, []hearth.FieldError{
+			{Location: "body[0].value", Message: types}, {Location: "body[1].value", Message: hearth.TextRule},
+			{Location: "body[2].value", Message: hearth.TextRule}, {Location: "body[3].value", Message: types},
+			{Location: "body[4].value", Message: hearth.TextRule},
+		}},
+		{Single, `{"event":"e","value":"` + strings.Repeat("x", 40_000) + `"}`, []hearth.FieldError{{Location: "body.value", Message: hearth.TextRule}}},
 		{Array, `[` + good + `,1]`, []hearth.FieldError{{Location: "body[1]", Message: "must be an object"}}},
 		{Lines, good + "\n[]", []hearth.FieldError{{Location: "body[1]", Message: "must be an object"}}},
-		{Array, `[` + good + `,{"device_id":7,"event":null,"value":"1","timestamp":5}]`, []hearth.FieldError{
+		{Array, `[` + good + `,{"device_id":7,"event":null,"value":null,"timestamp":5}]`, []hearth.FieldError{
 			{Location: "body[1].device_id", Message: "must be a string"}, {Location: "body[1].event", Message: "must be a string"},
-			{Location: "body[1].value", Message: "must be a number"}, {Location: "body[1].timestamp", Message: "must be a string"},
+			{Location: "body[1].value", Message: types}, {Location: "body[1].timestamp", Message: "must be a string"},
 		}},
 		{Array, `[{"device_id":"a","event":"e","value":1e400}]`, []hearth.FieldError{{Location: "body[0].value", Message: number}}},
 		{Array, `[{"device_id":"a","event":"e","value":-1e999999999999}]`, []hearth.FieldError{{Location: "body[0].value", Message: number}}},
@@ -203,10 +258,10 @@ func TestAPooledDecoderKeepsBatchesApart(t *testing.T) {
 
 // wire is what the standard library reads an item into.
 type wire struct {
-	DeviceID  *string  `json:"device_id"`
-	Event     *string  `json:"event"`
-	Value     *float64 `json:"value"`
-	Timestamp *string  `json:"timestamp"`
+	DeviceID  *string `json:"device_id"`
+	Event     *string `json:"event"`
+	Value     any     `json:"value"`
+	Timestamp *string `json:"timestamp"`
 }
 
 // FuzzDecode holds Decode against two JSON libraries: one for what is valid (strictly: no duplicate keys, no invalid
@@ -215,6 +270,10 @@ func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
 		`[{"device_id":"a","event":"e","value":1.5e3,"timestamp":"2024-02-29T12:00:00.123+02:00"}]`,
 		`[{"device_id":"\ud83d\ude00\u00e9","event":"e","value":-0,"x":[{},[],"",null,true,false,-1.5E-3]}]`,
+		`[{"device_id":"a","event":"e","value":true},{"device_id":"a","event":"e","value":false},{"device_id":"a","event":"e","value":"on"}]`,
+		`[{"device_id":"a","event":"e","value":"\ud83d\ude00\u00e9 \"t\u0072ue\""}]`, `[{"device_id":"a","event":"e","value":"a\u0000b"}]`,
+		`[{"device_id":"a","event":"e","value":""}]`, `[{"device_id":"a","event":"e","value":"` + strings.Repeat("\u00fc", 257) + `"}]`,
+		`[{"device_id":"a","event":"e","value":"\udc00"}]`, "[{\"device_id\":\"a\",\"event\":\"e\",\"value\":\"\xc3\"}]",
 		`[{"value":1e400}]`, `[{"value":9007199254740993,"value":2}]`, `[[[[]]]]`, `{}`, `[1, 2 ,3]`, "[{\"event\":\"\xff\"}]", `[{"event":"\ud800"}]`,
 		`[{"device_id":"a","event":"e","value":123456789012345678901234567890.5,"timestamp":null}]`,
 	} {
@@ -269,11 +328,24 @@ func FuzzDecode(f *testing.F) {
 				at = parsed.UnixMilli()
 			}
 			if batch.Devices[entry.Device] != *want[i].DeviceID || entry.Event != *want[i].Event || entry.At != at ||
-				math.Float64bits(entry.Value.Number()) != math.Float64bits(*want[i].Value) {
+				!same(entry.Value, want[i].Value) {
 				t.Fatalf("%q: item %d is %+v", body, i, entry)
 			}
 		}
 	})
+}
+
+// same reports whether the value is what the library reads; for numbers, bit by bit.
+func same(got hearth.Value, want any) bool {
+	switch want := want.(type) {
+	case float64:
+		return got.Kind() == hearth.NumberKind && math.Float64bits(got.Number()) == math.Float64bits(want)
+	case bool:
+		return got == hearth.Boolean(want)
+	case string:
+		return hearth.ValidText(want) && got == hearth.Text(want)
+	}
+	return false
 }
 
 // FuzzDecodeLines wants NDJSON to be read as its lines would be in an array.
@@ -318,16 +390,27 @@ func FuzzDecodeLines(f *testing.F) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	for _, devices := range []int{1, 1000} {
-		b.Run(fmt.Sprintf("devices=%d", devices), func(b *testing.B) {
+	number := func(i int) string { return fmt.Sprintf("%d.%02d", 15+i%10, i%100) }
+	for _, c := range []struct {
+		name    string
+		devices int
+		value   func(i int) string
+	}{
+		{"devices=1", 1, number},
+		{"devices=1000", 1000, number},
+		{"booleans", 1, func(i int) string { return fmt.Sprint(i%3 == 0) }},
+		{"strings=10", 1, func(i int) string { return fmt.Sprintf("%q", fmt.Sprint("state ", i%10)) }},
+		{"strings=5000", 1, func(i int) string { return fmt.Sprintf("%q", fmt.Sprint("reading ", i)) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
 			var body bytes.Buffer
 			body.WriteByte('[')
 			for i := range 5000 {
 				if i > 0 {
 					body.WriteByte(',')
 				}
-				fmt.Fprintf(&body, `{"device_id":"0199a1b2-c3d4-7000-8000-%012d","event":"temperature","value":%d.%02d,"timestamp":"2026-01-31T12:%02d:%02d.%03dZ"}`,
-					i%devices, 15+i%10, i%100, i/60%60, i%60, i%1000)
+				fmt.Fprintf(&body, `{"device_id":"0199a1b2-c3d4-7000-8000-%012d","event":"temperature","value":%s,"timestamp":"2026-01-31T12:%02d:%02d.%03dZ"}`,
+					i%c.devices, c.value(i), i/60%60, i%60, i%1000)
 			}
 			body.WriteByte(']')
 			var decoder Decoder

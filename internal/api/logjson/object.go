@@ -170,7 +170,19 @@ func (d *decoder) readEvent(b []byte, i int, entry *hearth.LogEntry) (next int, 
 
 func (d *decoder) readValue(b []byte, i int, entry *hearth.LogEntry) (next int, ok bool, err error) {
 	if i < len(b) && b[i] != '-' && b[i]-'0' > 9 {
-		return d.wrong(b, i, "value", "must be a number")
+		switch b[i] {
+		case '"':
+			return d.readText(b, i, entry)
+		case 't':
+			entry.Value = hearth.Boolean(true)
+			next, err = d.word(b, i, "true")
+			return next, true, err
+		case 'f':
+			entry.Value = hearth.Boolean(false)
+			next, err = d.word(b, i, "false")
+			return next, true, err
+		}
+		return d.wrong(b, i, "value", "must be a number, a boolean or a string")
 	}
 	value, next, inRange, err := d.number(b, i)
 	if err != nil {
@@ -181,6 +193,30 @@ func (d *decoder) readValue(b []byte, i int, entry *hearth.LogEntry) (next int, 
 		return next, false, nil
 	}
 	entry.Value = hearth.Number(value)
+	return next, true, nil
+}
+
+// readText reads a value that is a string.
+func (d *decoder) readText(b []byte, i int, entry *hearth.LogEntry) (next int, ok bool, err error) {
+	text, next, err := d.text(b, i)
+	if err != nil {
+		return 0, false, err
+	}
+	value, found := d.texts[string(text)]
+	if !found {
+		if len(text) > 4*hearth.MaxText || !hearth.ValidText(string(text)) {
+			d.fail(d.location("value"), hearth.TextRule)
+			return next, false, nil
+		}
+		value = hearth.Text(string(text))
+		if len(text) <= maxRemembered {
+			if len(d.texts) == maxTexts {
+				clear(d.texts)
+			}
+			d.texts[value.Text()] = value
+		}
+	}
+	entry.Value = value
 	return next, true, nil
 }
 

@@ -160,7 +160,7 @@ func TestABatchIsStoredWholeOrNotAtAll(t *testing.T) {
 			[]hearth.FieldError{
 				{Location: "body[1].timestamp", Message: "is more than 24 hours in the future"},
 				{Location: "body[2].timestamp", Message: "must be of the years 1 to 9999"},
-				{Location: "body[3].event", Message: "must be 1 to 64 letters, digits and _.:-"},
+				{Location: "body[3].event", Message: "must be 1 to 64 letters, digits and _.:*/-"},
 				{Location: "body[4].value", Message: "must be a finite number of at most 1e300"},
 			}},
 		{"many wrong entries", ann, []string{"x"}, slices.Repeat([]hearth.LogEntry{entry(0, 1)}, 100), hearth.CodeValidationFailed, nil},
