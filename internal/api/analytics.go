@@ -24,7 +24,7 @@ type Summary struct {
 
 func wireSummary(s analytics.Summary) Summary {
 	wire := Summary{Count: s.Count, Total: s.Sum}
-	if s.Count > 0 {
+	if s.Numbers() > 0 {
 		average := s.Average()
 		wire.Average, wire.Min, wire.Max, wire.P50, wire.P95, wire.P99 = &average, &s.Min, &s.Max, &s.P50, &s.P95, &s.P99
 	}
@@ -33,18 +33,22 @@ func wireSummary(s analytics.Summary) Summary {
 
 // TrendPoint is one bucket of a trend.
 type TrendPoint struct {
-	At      Time    `json:"at" doc:"The UTC start of the bucket, also of a first one that the range cuts."`
-	Count   int64   `json:"count" example:"12"`
-	Total   float64 `json:"total" example:"258"`
-	Average float64 `json:"average" example:"21.5"`
-	Min     float64 `json:"min" example:"21.2"`
-	Max     float64 `json:"max" example:"21.9"`
+	At      Time     `json:"at" doc:"The UTC start of the bucket, also of a first one that the range cuts."`
+	Count   int64    `json:"count" doc:"Strings are counted too." example:"12"`
+	Total   float64  `json:"total" doc:"Of numbers and booleans, which count as 1 and 0." example:"258"`
+	Average *float64 `json:"average" doc:"Of numbers and booleans, as the others; null without any." example:"21.5"`
+	Min     *float64 `json:"min" example:"21.2"`
+	Max     *float64 `json:"max" example:"21.9"`
 }
 
 func wireTrend(trend analytics.Trend) []TrendPoint {
 	wire := make([]TrendPoint, len(trend))
 	for i, p := range trend {
-		wire[i] = TrendPoint{At: timeOf(p.At), Count: p.Count, Total: p.Sum, Average: p.Average(), Min: p.Min, Max: p.Max}
+		wire[i] = TrendPoint{At: timeOf(p.At), Count: p.Count, Total: p.Sum}
+		if p.Numbers() > 0 {
+			average := p.Average()
+			wire[i].Average, wire[i].Min, wire[i].Max = &average, &p.Min, &p.Max
+		}
 	}
 	return wire
 }
@@ -129,15 +133,15 @@ type Trends struct {
 
 // EventFigures are the figures of one event.
 type EventFigures struct {
-	Event      string  `json:"event" example:"temperature"`
-	Count      int64   `json:"count" doc:"Exact." example:"863"`
-	TotalValue float64 `json:"total_value" example:"18554.5"`
-	Average    float64 `json:"average" example:"21.5"`
-	Min        float64 `json:"min" doc:"Exact." example:"19.8"`
-	Max        float64 `json:"max" doc:"Exact." example:"24.1"`
-	P50        float64 `json:"p50" doc:"The median, within 1 % relative error; so are the others." example:"21.4"`
-	P95        float64 `json:"p95" example:"23.6"`
-	P99        float64 `json:"p99" example:"24"`
+	Event      string   `json:"event" example:"temperature"`
+	Count      int64    `json:"count" doc:"Exact." example:"863"`
+	TotalValue float64  `json:"total_value" example:"18554.5"`
+	Average    *float64 `json:"average" doc:"Of numbers and booleans, as the others; null without any." example:"21.5"`
+	Min        *float64 `json:"min" doc:"Exact." example:"19.8"`
+	Max        *float64 `json:"max" doc:"Exact." example:"24.1"`
+	P50        *float64 `json:"p50" doc:"The median, within 1 % relative error; so are the others." example:"21.4"`
+	P95        *float64 `json:"p95" example:"23.6"`
+	P99        *float64 `json:"p99" example:"24"`
 }
 
 // Events are the figures of every event.
@@ -323,8 +327,10 @@ func (a *API) events(ctx context.Context, in *AnalyticsInput) (*bodyOf[Events], 
 	}
 	out := Events{From: Time(span.From), To: Time(span.To), Events: make([]EventFigures, len(shares))}
 	for i, s := range shares {
+		figures := wireSummary(s.Summary)
 		out.Events[i] = EventFigures{
-			Event: s.Event, Count: s.Count, TotalValue: s.Sum, Average: s.Average(), Min: s.Min, Max: s.Max, P50: s.P50, P95: s.P95, P99: s.P99,
+			Event: s.Event, Count: s.Count, TotalValue: s.Sum, Average: figures.Average, Min: figures.Min, Max: figures.Max,
+			P50: figures.P50, P95: figures.P95, P99: figures.P99,
 		}
 	}
 	return &bodyOf[Events]{out}, nil

@@ -251,6 +251,35 @@ func TestALogKeepsTheTypeOfItsValue(t *testing.T) {
 	}
 }
 
+func TestAnalyticsCountStringsAndSumTheRest(t *testing.T) {
+	t.Parallel()
+	a := logsWorld(t)
+	logCall{method: "POST", path: "/logs", token: "ann", status: 201, body: `[` +
+		`{"device_id":"a1","event":"mode","value":"on","timestamp":"2026-03-01T10:20:00Z"},` +
+		`{"device_id":"a1","event":"mode","value":"off","timestamp":"2026-03-01T10:21:00Z"},` +
+		`{"device_id":"a2","event":"e","value":true,"timestamp":"2026-03-01T10:20:00Z"},` +
+		`{"device_id":"a2","event":"e","value":false,"timestamp":"2026-03-01T10:21:00Z"},` +
+		`{"device_id":"a2","event":"e","value":"x","timestamp":"2026-03-01T10:22:00Z"},` +
+		`{"device_id":"a2","event":"e","value":5,"timestamp":"2026-03-01T10:23:00Z"}]`}.do(t, a)
+	day := "from=2026-03-01T10:00:00Z&to=2026-03-01T13:00:00Z"
+	none := `"average":null,"min":null,"max":null`
+	some := `"average":2,"min":0,"max":5`
+	for _, c := range []logCall{
+		{path: "/devices/a1/usage?" + day, contains: `"summary":{"count":2,"total":0,` + none + `,"p50":null,"p95":null,"p99":null`},
+		{path: "/devices/a1/usage?" + day, contains: `"trend":[{"at":"2026-03-01T10:00:00.000Z","count":2,"total":0,` + none},
+		{path: "/devices/a2/usage?" + day, contains: `"summary":{"count":4,"total":6,` + some},
+		{path: "/analytics/trends?interval=hour&event=mode&" + day, contains: `"count":2,"total":0,` + none},
+		{path: "/analytics/trends?interval=hour&" + day, contains: `"count":6,"total":6,` + some},
+		{path: "/analytics/events?" + day, contains: `{"event":"mode","count":2,"total_value":0,` + none + `,"p50":null,"p95":null,"p99":null}`},
+		{path: "/analytics/events?" + day, contains: `{"event":"e","count":4,"total_value":6,` + some},
+		{path: "/analytics/comparison?device_ids=a1,a2&" + day, contains: `"summary":{"count":2,"total":0,` + none},
+		{path: "/analytics/dashboard?" + day, contains: `"logs":6,"total_value":6}`},
+	} {
+		c.name, c.method, c.token, c.status = c.path, "GET", "ann", 200
+		c.do(t, a)
+	}
+}
+
 func TestARepeatedLogIsAnsweredAsTheFirst(t *testing.T) {
 	t.Parallel()
 	a := logsWorld(t)

@@ -173,7 +173,7 @@ func cached[T any](ctx context.Context, s *Service, q question, load func(contex
 	return answer, err
 }
 
-// Summary sums up values; of no values everything but Count and Sum is meaningless.
+// Summary sums up values; of no numbers and booleans everything but Count, Texts and Sum is meaningless.
 type Summary struct {
 	hearth.Stats
 	P50, P95, P99 float64
@@ -182,22 +182,22 @@ type Summary struct {
 // summaryOf takes the quantiles from the group's sketch.
 func summaryOf(group hearth.Rollup) Summary {
 	s := Summary{Stats: group.Stats}
-	if group.Sketch != nil && group.Count > 0 {
+	if group.Sketch != nil && group.Numbers() > 0 {
 		quantile := func(q float64) float64 { return min(max(group.Sketch.Quantile(q), s.Min), s.Max) }
 		s.P50, s.P95, s.P99 = quantile(0.5), quantile(0.95), quantile(0.99)
 	}
 	return s
 }
 
-// Average returns the mean; 0 of no values.
+// Average returns the mean of the numbers and booleans; 0 of none.
 func (s Summary) Average() float64 { return average(s.Stats) }
 
 func average(s hearth.Stats) float64 {
-	if s.Count == 0 {
+	if s.Numbers() == 0 {
 		return 0
 	}
 	// Rounding must not carry a mean past the values that it is of.
-	return min(max(s.Sum/float64(s.Count), s.Min), s.Max)
+	return min(max(s.Sum/float64(s.Numbers()), s.Min), s.Max)
 }
 
 // Point is one bucket of a trend.
@@ -207,7 +207,7 @@ type Point struct {
 	hearth.Stats
 }
 
-// Average returns the mean.
+// Average returns the mean of the numbers and booleans; 0 of none.
 func (p Point) Average() float64 { return average(p.Stats) }
 
 // Trend is a series of buckets, oldest first, empty ones left out.

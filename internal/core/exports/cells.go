@@ -32,12 +32,19 @@ func textCell(s string) cell    { return cell{kind: textual, text: s} }
 func numberCell(v float64) cell { return cell{kind: numeric, number: v} }
 func countCell(n int64) cell    { return cell{kind: counted, whole: n} }
 
-// optionalText is absent for "", optionalTime for 0.
+// optionalText is absent for "", optionalNumber for nil, optionalTime for 0.
 func optionalText(s string) cell {
 	if s == "" {
 		return cell{}
 	}
 	return textCell(s)
+}
+
+func optionalNumber(v *float64) cell {
+	if v == nil {
+		return cell{}
+	}
+	return numberCell(*v)
 }
 
 func optionalTime(ms int64) cell {

@@ -17,8 +17,8 @@ type reportRow interface {
 	cells(dst []cell) []cell
 }
 
-// usageColumns are the usage report's: for each device and event, over the range, the number of logs, their total, mean,
-// extremes and percentiles (within 1 %).
+// usageColumns are the usage report's: for each device and event, over the range, the number of logs, and of those that are no
+// strings the total, mean, extremes and percentiles (within 1 %).
 var usageColumns = []string{ // never written to
 	"device_id", "device_name", "device_type", "event", "count", "total", "average", "min", "max", "p50", "p95", "p99",
 }
@@ -30,18 +30,19 @@ type usageRow struct {
 	Event      string  `parquet:"event,dict"`
 	Count      int64   `parquet:"count"`
 	Total      float64 `parquet:"total"`
-	Average    float64 `parquet:"average"`
-	Min        float64 `parquet:"min"`
-	Max        float64 `parquet:"max"`
-	P50        float64 `parquet:"p50"`
-	P95        float64 `parquet:"p95"`
-	P99        float64 `parquet:"p99"`
+	// These are null where all values are strings.
+	Average *float64 `parquet:"average,optional"`
+	Min     *float64 `parquet:"min,optional"`
+	Max     *float64 `parquet:"max,optional"`
+	P50     *float64 `parquet:"p50,optional"`
+	P95     *float64 `parquet:"p95,optional"`
+	P99     *float64 `parquet:"p99,optional"`
 }
 
 func (u usageRow) cells(dst []cell) []cell {
 	return append(dst, textCell(u.DeviceID), textCell(u.DeviceName), textCell(u.DeviceType), textCell(u.Event), countCell(u.Count),
-		numberCell(u.Total), numberCell(u.Average), numberCell(u.Min), numberCell(u.Max),
-		numberCell(u.P50), numberCell(u.P95), numberCell(u.P99))
+		numberCell(u.Total), optionalNumber(u.Average), optionalNumber(u.Min), optionalNumber(u.Max),
+		optionalNumber(u.P50), optionalNumber(u.P95), optionalNumber(u.P99))
 }
 
 // deviceColumns are the device report's: each device as it is now, with the number of its logs in the range and their total.
@@ -146,11 +147,11 @@ func (r *running) usage(ctx context.Context) iter.Seq2[usageRow, error] {
 			}
 			for _, d := range devices {
 				for _, g := range groups[d.Key] {
-					between := func(v float64) float64 { return min(max(v, g.Min), g.Max) } // rounding must not carry past the values
-					row := usageRow{
-						DeviceID: d.ID, DeviceName: d.Name, DeviceType: d.Type, Event: g.Event, Count: g.Count, Total: g.Sum,
-						Average: between(g.Sum / float64(g.Count)), Min: g.Min, Max: g.Max, P50: between(g.Sketch.Quantile(0.5)),
-						P95: between(g.Sketch.Quantile(0.95)), P99: between(g.Sketch.Quantile(0.99)),
+					row := usageRow{DeviceID: d.ID, DeviceName: d.Name, DeviceType: d.Type, Event: g.Event, Count: g.Count, Total: g.Sum}
+					if g.Numbers() > 0 {
+						between := func(v float64) *float64 { return new(min(max(v, g.Min), g.Max)) } // rounding must not carry past the values
+						row.Average, row.Min, row.Max = between(g.Sum/float64(g.Numbers())), &g.Min, &g.Max
+						row.P50, row.P95, row.P99 = between(g.Sketch.Quantile(0.5)), between(g.Sketch.Quantile(0.95)), between(g.Sketch.Quantile(0.99))
 					}
 					if !yield(row, nil) {
 						return
