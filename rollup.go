@@ -1,6 +1,9 @@
 package hearth
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Step is the width of a trend's buckets. Buckets start at whole UTC minutes, hours or days.
 type Step time.Duration
@@ -71,13 +74,47 @@ func (s *Stats) Merge(other Stats) {
 	s.Texts += other.Texts
 }
 
+// ValueChange says how the values of one event changed, in the order of time and number.
+type ValueChange struct {
+	// First and Last are the first and the last value, if the group is of one device.
+	First, Last Value
+	// Increase is the sum of the rises from each number or boolean to the next of the same device, the one before the group included. A
+	// fall is a reset to zero: the new value counts whole. The very first one of a device counts 0.
+	Increase float64
+}
+
+// Rise returns what a reading adds to Increase after the one before it.
+func Rise(before, after float64) float64 {
+	if after < before {
+		return after
+	}
+	return after - before
+}
+
 // Grouping says how logs are put into groups: by any of device, event and bucket of time.
 type Grouping struct {
 	ByDevice bool
 	ByEvent  bool
 	Step     Step
+	// Bounds, if not nil, are the starts of the buckets in Unix milliseconds, ascending, in place of Step; the first is not after the
+	// range's start.
+	Bounds []int64
 	// Sketch asks for each group's Sketch as well (percentiles).
 	Sketch bool
+	// Changes asks for each group's ValueChange as well. The query must pick one event.
+	Changes bool
+}
+
+// Floor returns the Unix milliseconds of the start of the bucket that at is in.
+func (g *Grouping) Floor(at int64) int64 {
+	if g.Bounds == nil {
+		return g.Step.Floor(at)
+	}
+	i, found := slices.BinarySearch(g.Bounds, at)
+	if !found {
+		i = max(0, i-1)
+	}
+	return g.Bounds[i]
 }
 
 // RollupQuery asks for sums over the logs of a range. Its cost follows the range and the number of devices, not the
@@ -102,4 +139,5 @@ type Rollup struct {
 	At     int64
 	Stats
 	Sketch *Sketch
+	Change *ValueChange
 }

@@ -69,7 +69,13 @@ func TestCellsDaysAndSketchesComeBack(t *testing.T) {
 			line := DayLine{Device: k.device, Event: k.event, Hours: rapid.Uint32Range(1, 1<<24-1).Draw(t, "hours"), First: len(day.Stats)}
 			for range bits.OnesCount32(line.Hours) {
 				day.Stats = append(day.Stats, hearth.Stats{Count: 2, Sum: 3, Min: 1, Max: 2})
+				day.changes = append(day.changes, rapid.SampledFrom([]change{
+					numberChange(1, 2, 1), numberChange(2, 1, 1), numberChange(1.5, 1.25, 3), {some: true, unknown: true},
+					{some: true, first: hearth.Boolean(true), last: hearth.Text("on"), numbers: true, head: 1, tail: 2, increase: 1},
+					{some: true, first: hearth.Text("é"), last: hearth.Number(2), numbers: true, head: 1e-300, tail: -2, increase: 1e300},
+				}).Draw(t, "change"))
 			}
+			line.lastAt = rapid.OneOf(rapid.Int64Range(0, DayMillis-1), rapid.Just(int64(unknownTime))).Draw(t, "last")
 			for _, v := range rapid.SliceOfN(rapid.Float64Range(-1e300, 1e300), 1, 20).Draw(t, "values") {
 				line.Sketch.Add(v)
 			}
@@ -82,23 +88,30 @@ func TestCellsDaysAndSketchesComeBack(t *testing.T) {
 			t.Fatalf("cells: %v, %v, want %v", gotCells, err, cells)
 		}
 		var got Day
-		if err := DecodeDay(&got, AppendDay(nil, &day), DayParts{Hours: WholeDay, Sketches: true}); err != nil {
+		if err := DecodeDay(&got, AppendDay(nil, &day), DayParts{Hours: WholeDay, Sketches: true, changes: true}); err != nil {
 			t.Fatal(err)
 		}
 		for i := range day.Lines {
 			day.Lines[i].All = day.Lines[i].Hours
+			if got.Lines[i].lastAt != day.Lines[i].lastAt {
+				t.Fatalf("the last log of %+v is at %d", day.Lines[i], got.Lines[i].lastAt)
+			}
 		}
-		if diff := gocmp.Diff(day, got, cmpopts.IgnoreUnexported(Day{})); len(keys) > 0 && diff != "" {
+		if diff := gocmp.Diff(day, got, cmpopts.IgnoreUnexported(Day{}, DayLine{})); len(keys) > 0 && diff != "" {
 			t.Fatal(diff)
 		}
-		half := DayParts{Hours: 0xfff000, Sketches: true, Keep: func(device, _ int64) bool { return device%2 == 0 }}
+		if !slices.Equal(day.changes, got.changes) {
+			t.Fatalf("the changes are %+v, want %+v", got.changes, day.changes)
+		}
+		half := DayParts{Hours: 0xfff000, Sketches: true, changes: true, Keep: func(device, _ int64) bool { return device%2 == 0 }}
 		if err := DecodeDay(&got, AppendDay(nil, &day), half); err != nil {
 			t.Fatal(err)
 		}
 		for i := range got.Lines {
 			line := &got.Lines[i]
 			at := slices.IndexFunc(day.Lines, func(l DayLine) bool { return l.Device == line.Device && l.Event == line.Event })
-			if line.Device%2 != 0 || line.Hours != day.Lines[at].Hours&0xfff000 || !slices.Equal(line.Sketch.Bins, day.Lines[at].Sketch.Bins) {
+			if line.Device%2 != 0 || line.Hours != day.Lines[at].Hours&0xfff000 || !slices.Equal(line.Sketch.Bins, day.Lines[at].Sketch.Bins) ||
+				!slices.Equal(got.changesOf(line), day.changesOf(&day.Lines[at])[day.Lines[at].Size()-line.Size():]) {
 				t.Fatalf("a half of %+v is %+v", day.Lines[at], line)
 			}
 		}
@@ -111,16 +124,28 @@ func TestCellsDaysAndSketchesComeBack(t *testing.T) {
 
 func FuzzRollups(f *testing.F) {
 	stats := hearth.Stats{Count: 2, Sum: 3, Min: 1, Max: 2}
-	day := Day{Lines: []DayLine{{Device: 1, Event: 1, Hours: 3}}, Stats: []hearth.Stats{stats, stats}}
+	day := Day{
+		Lines: []DayLine{{Device: 1, Event: 1, Hours: 3}}, Stats: []hearth.Stats{stats, stats},
+		changes: []change{numberChange(1, 2, 5), {some: true, first: hearth.Text("a"), last: hearth.Number(1), numbers: true, head: 1, tail: 1}},
+	}
 	day.Lines[0].Sketch.Add(4)
 	f.Add(AppendDay(nil, &day))
+	f.Add(firstDay)
 	f.Add(AppendCells(nil, []Cell{{1, 2, stats}, {2, 2, stats}}))
 	f.Add(AppendSketches(nil, &Sketches{Events: []int64{1}, Sketches: []hearth.Sketch{day.Lines[0].Sketch}}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var day Day
-		if DecodeDay(&day, data, DayParts{Hours: WholeDay, Sketches: true}) == nil {
+		if DecodeDay(&day, data, DayParts{Hours: WholeDay, Sketches: true, changes: true}) == nil {
 			for i := range day.Lines {
 				day.StatsOf(&day.Lines[i])
+			}
+			add := summedUp([]logValue{{5, 1, hearth.Number(3)}, {HourMillis, 2, hearth.Number(4)}})
+			merged, err := MergeDay(nil, data, &add)
+			if err == nil {
+				err = DecodeDay(&day, merged, DayParts{Hours: WholeDay, Sketches: true, changes: true})
+			}
+			if err != nil {
+				t.Fatalf("a day that can be read cannot be merged: %v", err)
 			}
 		}
 		if cells, err := DecodeCells(nil, data); err == nil && len(cells) > len(data) {
@@ -130,4 +155,112 @@ func FuzzRollups(f *testing.F) {
 			t.Fatal("uneven sketches")
 		}
 	})
+}
+
+// firstDay is a day of the first version: of device 1 and event 1, two logs of the first hour, 1 and 2.
+var firstDay = append([]byte{1, 2, 1, 1, 4, 2 << 4, 2, 1, 1}, 0)
+
+type logValue struct {
+	at  int64
+	seq uint64
+	v   hearth.Value
+}
+
+// summedUp returns the first day of some logs of device 1 and event 1.
+func summedUp(logs []logValue) Day {
+	slices.SortFunc(logs, func(a, b logValue) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.seq, b.seq)) })
+	var chunk Chunk
+	place := newSeriesMerge(&chunk.Series)
+	for _, l := range logs {
+		at := place.place(Series{Device: 1, Event: 1, Type: l.v.ValueType})
+		chunk.Entries = append(chunk.Entries, Entry{At: l.at, Seq: l.seq, Value: l.v.Number(), Series: at})
+	}
+	batch := foldBatch{chunk.Series, chunk.Entries}
+	batch.sortSeries()
+	return SumUp(batch.series, batch.entries).Groups[0].Day
+}
+
+func TestADayIsTheSumOfWhatWasMergedIntoIt(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		draw := func(label string) (logs []logValue) {
+			for range rapid.IntRange(1, 8).Draw(t, label) {
+				v := rapid.SampledFrom([]hearth.Value{
+					hearth.Number(1), hearth.Number(2.5), hearth.Number(-3), hearth.Number(1e200), hearth.Boolean(true), hearth.Boolean(false), hearth.Text("on"),
+				}).Draw(t, "value")
+				at := rapid.OneOf(rapid.Int64Range(0, 4), rapid.Int64Range(0, 3*HourMillis), rapid.Just(DayMillis-1)).Draw(t, "at")
+				logs = append(logs, logValue{at, uint64(rapid.IntRange(1, 1000).Draw(t, "seq")), v})
+			}
+			return logs
+		}
+		all := draw("logs")
+		first := summedUp(all)
+		data := AppendDay(nil, &first)
+		for range rapid.IntRange(1, 4).Draw(t, "merges") {
+			more := draw("more")
+			add := summedUp(more)
+			var err error
+			if data, err = MergeDay(nil, data, &add); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, more...)
+		}
+		var got Day
+		if err := DecodeDay(&got, data, DayParts{Hours: WholeDay, Sketches: true, changes: true}); err != nil {
+			t.Fatal(err)
+		}
+		want := summedUp(all)
+		if !sameDays(&got, &want) || got.Lines[0].lastAt != want.Lines[0].lastAt {
+			t.Fatalf("got %+v, want %+v", got, want)
+		}
+		for i := range got.changes {
+			if !got.changes[i].unknown && !sameChanges(&got.changes[i], &want.changes[i], &want.Stats[i]) {
+				t.Fatalf("hour %d: got %+v, want %+v of %+v", i, got.changes[i], want.changes[i], all)
+			}
+		}
+	})
+}
+
+func TestLogsThatComeInOrderLeaveEveryChangeKnown(t *testing.T) {
+	t.Parallel()
+	var data []byte
+	var all []logValue
+	for i := range int64(100) {
+		one := []logValue{{i * 20 * 60_000 / 7, uint64(i), hearth.Number(float64(i * 7 % 10))}}
+		add := summedUp(one)
+		all = append(all, one...)
+		var err error
+		if data == nil {
+			data = AppendDay(nil, &add)
+		} else if data, err = MergeDay(nil, data, &add); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got Day
+	if err := DecodeDay(&got, data, DayParts{Hours: WholeDay, changes: true}); err != nil {
+		t.Fatal(err)
+	}
+	want := summedUp(all)
+	for i := range got.changes {
+		if !sameChanges(&got.changes[i], &want.changes[i], &want.Stats[i]) || got.changes[i].unknown {
+			t.Fatalf("hour %d: got %+v, want %+v", i, got.changes[i], want.changes[i])
+		}
+	}
+}
+
+func TestADayOfTheFirstVersionIsRead(t *testing.T) {
+	t.Parallel()
+	var got Day
+	parts := DayParts{Hours: WholeDay, Sketches: true, changes: true}
+	if err := DecodeDay(&got, firstDay, parts); err != nil || got.Stats[0] != (hearth.Stats{Count: 2, Sum: 3, Min: 1, Max: 2}) || !got.changes[0].unknown {
+		t.Fatalf("%v, %+v", err, got)
+	}
+	add := summedUp([]logValue{{HourMillis, 1, hearth.Number(5)}})
+	data, err := MergeDay(nil, firstDay, &add)
+	if err == nil {
+		err = DecodeDay(&got, data, parts)
+	}
+	if err != nil || !got.changes[0].unknown || got.changes[1] != numberChange(5, 5, 0) || got.Lines[0].lastAt != HourMillis {
+		t.Fatalf("%v, %+v", err, got)
+	}
 }

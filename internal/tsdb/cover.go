@@ -1,6 +1,9 @@
 package tsdb
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // cover is how a range of time of some scopes is put together: from whole months, days and hours, and the logs of what is left. Nothing
 // of the range is in two of them.
@@ -8,6 +11,7 @@ type cover struct {
 	// scopes are those that it is of; nil is all but those with deleted devices.
 	scopes []int64
 	dead   bool
+	bounds []int64
 	// levels hold the used Sums, by level.
 	levels [3][]coverRow
 	cuts   []cut
@@ -32,18 +36,20 @@ type cutKey struct {
 type scopeBucket struct{ scope, bucket int64 }
 
 type coverKey struct {
-	top  int
-	dead bool
+	top    int
+	dead   bool
+	bounds *int64
 }
 
-// coverOf covers the view's range by Sums of at most the level top, with their totals or without. A sum is used whole when all its logs are
-// within the range, so that a range that ends now needs no logs of this hour.
-func (q *rollupQuery) coverOf(top int, dead, totals bool) (*cover, error) {
-	if c := q.covers[coverKey{top, dead}]; c != nil {
+// coverOf covers the view's range by Sums of at most the level top, with their totals or without, none of which spans one of the bounds. A
+// sum is used whole when all its logs are within the range, so that a range that ends now needs no logs of this hour.
+func (q *rollupQuery) coverOf(top int, dead bool, bounds []int64, totals bool) (*cover, error) {
+	key := coverKey{top, dead, firstOf(bounds)}
+	if c := q.covers[key]; c != nil {
 		return c, nil
 	}
 	v := q.view
-	c := &cover{dead: dead}
+	c := &cover{dead: dead, bounds: bounds}
 	for _, class := range v.classes() {
 		if class.dead == dead {
 			c.scopes = class.scopes
@@ -58,11 +64,45 @@ func (q *rollupQuery) coverOf(top int, dead, totals bool) (*cover, error) {
 				return nil, err
 			}
 		}
-		left = next
+		if left = next; level > LevelHour || bounds != nil {
+			left = joinCuts(next)
+		}
 	}
 	c.cuts = left
-	q.covers[coverKey{top, dead}] = c
+	q.covers[key] = c
 	return c, nil
+}
+
+// firstOf names bounds, which do not change while a question is answered.
+func firstOf(bounds []int64) *int64 {
+	if len(bounds) == 0 {
+		return nil
+	}
+	return &bounds[0]
+}
+
+// joinCuts joins ranges of the same scopes that follow one another.
+func joinCuts(cuts []cut) []cut {
+	slices.SortFunc(cuts, func(a, b cut) int { return cmp.Compare(a.from, b.from) })
+	var out []cut
+	for _, c := range cuts {
+		if n := len(out); n > 0 && out[n-1].to == c.from && slices.Equal(out[n-1].scopes, c.scopes) {
+			out[n-1].to = c.to
+			continue
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// spans reports whether one of the bounds is within a bucket, past its start.
+func (c *cover) spans(level int, bucket int64) bool {
+	if len(c.bounds) < 2 {
+		return false
+	}
+	between := c.bounds[1:]
+	at, _ := slices.BinarySearch(between, BucketStart(level, bucket)+1)
+	return at < len(between) && between[at] < BucketStart(level, bucket+1)
 }
 
 // descend takes the Sums of a level that lie within a range, and adds what they leave of it to next.
@@ -75,7 +115,7 @@ func (c *cover) descend(v *view, level int, of *cut, next []cut, totals bool) ([
 	err := v.s.Find(v.ctx, query, func(d *Doc) error {
 		switch {
 		case d.MaxAt < of.from || d.MinAt >= of.to || c.skips(v, d.Scope):
-		case d.MinAt < of.from || d.MaxAt >= of.to:
+		case d.MinAt < of.from || d.MaxAt >= of.to || c.spans(level, d.Minor):
 			at, ok := places[d.Minor]
 			if !ok {
 				at = len(next)

@@ -2,6 +2,7 @@ package tsdb
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 
 	"hearth"
@@ -13,14 +14,12 @@ type Day struct {
 	Lines []DayLine
 	// Stats are the sums by hour of all lines, one after the other.
 	Stats []hearth.Stats
+	// changes are in the order of Stats; empty if they were not asked for. starts, of a day that was summed up, are the times of the first
+	// logs of the same hours.
+	changes []change
+	starts  []int64
 
-	stored []storedLine
-}
-
-// storedLine is a line as it is stored: its hours, and its place among the wanted lines or -1.
-type storedLine struct {
-	hours uint32
-	place int32
+	doc dayDoc
 }
 
 // DayLine is one event of one device on one day.
@@ -32,6 +31,8 @@ type DayLine struct {
 	All   uint32
 	// First is where in Day.Stats the line's sums are: one for each set bit of Hours, from the lowest.
 	First int
+	// lastAt is the time of the last log, in milliseconds of the day, or unknownTime.
+	lastAt int64
 	// Sketch is of all values of the day; empty if it was not asked for.
 	Sketch hearth.Sketch
 }
@@ -39,10 +40,13 @@ type DayLine struct {
 // Size returns the number of the line's hours.
 func (l *DayLine) Size() int { return bits.OnesCount32(l.Hours) }
 
+// place returns where in Day.Stats the line's sum of an hour is.
+func (l *DayLine) place(bit uint32) int { return l.First + bits.OnesCount32(l.Hours&(bit-1)) }
+
 // Reset empties the day and keeps its memory.
 func (d *Day) Reset() {
 	clear(d.Lines)
-	d.Lines, d.Stats, d.stored = d.Lines[:0], d.Stats[:0], d.stored[:0]
+	d.Lines, d.Stats, d.changes, d.starts = d.Lines[:0], d.Stats[:0], d.changes[:0], d.starts[:0]
 }
 
 // StatsOf returns the sums of a line, by hour.
@@ -50,29 +54,118 @@ func (d *Day) StatsOf(line *DayLine) []hearth.Stats {
 	return d.Stats[line.First : line.First+line.Size()]
 }
 
-// AppendDay appends the day; every line has an hour. Sums are stored hour by hour, each hour with its length, so that a
-// question about a part of the day goes past the rest.
+func (d *Day) changesOf(line *DayLine) []change {
+	return d.changes[line.First : line.First+line.Size()]
+}
+
+// The layout, all numbers as varints:
+//
+//	0 and the version
+//	the lines, sorted: each its step from the line before, its hours, and when in the day its last log was
+//	the sums of each hour, as a section, so that a question about a part of the day goes past the rest
+//	the changes of each hour
+//	the sketch of each line
+//
+// The first version had no header, no times and no changes; its first number is that of the lines, which is not 0.
+const dayVersion = 2
+
+// unknownTime is the lastAt of a line of the first version.
+const unknownTime = math.MinInt64
+
+// dayDoc is a stored day, of which nothing but the list of lines is decoded.
+type dayDoc struct {
+	lines []storedLine
+	all   uint32
+	// hours and changes are the sections of the set bits of all, by bit.
+	hours, changes [24]reader
+	sketches       reader
+}
+
+// storedLine is a line as it is stored.
+type storedLine struct {
+	device, event int64
+	hours         uint32
+	// lastAt is in milliseconds of the day.
+	lastAt int64
+	// place is the line's among the wanted ones, or -1.
+	place int32
+}
+
+// read parts a document; its memory is used again, and it refers to data.
+func (d *dayDoc) read(data []byte) error {
+	d.lines, d.all = d.lines[:0], 0
+	r := reader{data: data}
+	first := len(data) < 2 || data[0] != 0
+	if !first {
+		r.at = 1
+		if r.uvarint() != dayVersion {
+			return ErrCorrupt
+		}
+	}
+	line := storedLine{place: -1}
+	for range r.count(2) {
+		r.key(&line.device, &line.event)
+		hours := r.uvarint()
+		if line.lastAt = unknownTime; !first {
+			if u := r.bounded(int(DayMillis)); u > 0 {
+				line.lastAt = int64(u) - 1
+			}
+		}
+		if r.bad || hours == 0 || hours > WholeDay {
+			return ErrCorrupt
+		}
+		line.hours = uint32(hours)
+		d.all |= line.hours
+		d.lines = append(d.lines, line)
+	}
+	for all := d.all; all != 0; all &= all - 1 {
+		d.hours[bits.TrailingZeros32(all)] = r.section()
+	}
+	for all := d.all; all != 0; all &= all - 1 {
+		section := reader{}
+		if !first {
+			section = r.changeSection()
+		}
+		d.changes[bits.TrailingZeros32(all)] = section
+	}
+	if r.bad {
+		return ErrCorrupt
+	}
+	d.sketches = reader{data: data[r.at:]}
+	return nil
+}
+
+// changeSection reads a section of changes, whose length is one more, because 0 says that there is none.
+func (r *reader) changeSection() reader {
+	n := r.uvarint()
+	if n > uint64(r.left())+1 {
+		r.fail()
+		return reader{bad: true}
+	}
+	n -= min(n, 1)
+	r.at += int(n)
+	return reader{data: r.data[r.at-int(n) : r.at]}
+}
+
+// AppendDay appends the day, with its changes; every line has an hour.
 func AppendDay(dst []byte, day *Day) []byte {
+	dst = append(dst, 0, dayVersion)
 	dst = binary.AppendUvarint(dst, uint64(len(day.Lines)))
-	var device, event int64
+	var last storedLine
 	var all uint32
 	for i := range day.Lines {
 		line := &day.Lines[i]
-		dst = appendKey(dst, device, event, line.Device, line.Event)
-		device, event = line.Device, line.Event
-		dst = binary.AppendUvarint(dst, uint64(line.Hours))
+		dst = appendLine(dst, &last, storedLine{device: line.Device, event: line.Event, hours: line.Hours, lastAt: line.lastAt})
 		all |= line.Hours
 	}
-	var hour []byte
-	for ; all != 0; all &= all - 1 {
-		bit := all & -all
-		hour = hour[:0]
-		for i := range day.Lines {
-			if line := &day.Lines[i]; line.Hours&bit != 0 {
-				hour = appendStats(hour, day.Stats[line.place(bit)])
-			}
-		}
-		dst = appendSection(dst, hour)
+	var h hourParts
+	for hours := all; hours != 0; hours &= hours - 1 {
+		h.take(day, hours&-hours)
+		dst = h.appendStats(dst)
+	}
+	for hours := all; hours != 0; hours &= hours - 1 {
+		h.take(day, hours&-hours)
+		dst = appendChanges(dst, h.stats, h.changes)
 	}
 	for i := range day.Lines {
 		dst = appendSketch(dst, &day.Lines[i].Sketch)
@@ -80,8 +173,41 @@ func AppendDay(dst []byte, day *Day) []byte {
 	return dst
 }
 
-// place returns where in Day.Stats the line's sum of an hour is.
-func (l *DayLine) place(bit uint32) int { return l.First + bits.OnesCount32(l.Hours&(bit-1)) }
+func appendLine(dst []byte, last *storedLine, line storedLine) []byte {
+	dst = appendKey(dst, last.device, last.event, line.device, line.event)
+	dst = binary.AppendUvarint(dst, uint64(line.hours))
+	*last = line
+	if line.lastAt == unknownTime {
+		return append(dst, 0)
+	}
+	return binary.AppendUvarint(dst, uint64(line.lastAt)+1)
+}
+
+// hourParts are the sums and changes of one hour, of those lines that have it.
+type hourParts struct {
+	stats   []hearth.Stats
+	changes []change
+	scratch []byte
+}
+
+func (h *hourParts) take(day *Day, bit uint32) {
+	h.stats, h.changes = h.stats[:0], h.changes[:0]
+	for i := range day.Lines {
+		if line := &day.Lines[i]; line.Hours&bit != 0 {
+			at := line.place(bit)
+			h.stats, h.changes = append(h.stats, day.Stats[at]), append(h.changes, day.changes[at])
+		}
+	}
+}
+
+// appendStats appends the sums as a section.
+func (h *hourParts) appendStats(dst []byte) []byte {
+	h.scratch = h.scratch[:0]
+	for i := range h.stats {
+		h.scratch = appendStats(h.scratch, h.stats[i])
+	}
+	return appendSection(dst, h.scratch)
+}
 
 // DayParts says what of a day to decode.
 type DayParts struct {
@@ -91,6 +217,8 @@ type DayParts struct {
 	Keep func(device, event int64) bool
 	// Sketches reports whether sketches are wanted.
 	Sketches bool
+	// changes reports whether changes are wanted.
+	changes bool
 }
 
 // WholeDay wants all hours.
@@ -99,70 +227,66 @@ const WholeDay = 1<<24 - 1
 // DecodeDay puts the wanted parts of the day in data into day, whose memory is used again (sketches aside).
 func DecodeDay(day *Day, data []byte, parts DayParts) error {
 	day.Reset()
-	r := reader{data: data}
-	all := day.readLines(&r, parts)
-	for ; all != 0 && !r.bad; all &= all - 1 {
-		bit := all & -all
-		hour := r.section()
-		if bit&parts.Hours == 0 {
+	doc := &day.doc
+	if err := doc.read(data); err != nil {
+		return err
+	}
+	size := 0
+	for i := range doc.lines {
+		s := &doc.lines[i]
+		if parts.Keep != nil && !parts.Keep(s.device, s.event) {
 			continue
 		}
-		for _, s := range day.stored {
+		s.place = int32(len(day.Lines))
+		line := DayLine{Device: s.device, Event: s.event, All: s.hours, Hours: s.hours & parts.Hours, First: size, lastAt: s.lastAt}
+		size += line.Size()
+		day.Lines = append(day.Lines, line)
+	}
+	day.Stats = sized(day.Stats, size)
+	if parts.changes {
+		day.changes = sized(day.changes, size)
+	}
+	var at []int32
+	for all := doc.all & parts.Hours; all != 0; all &= all - 1 {
+		bit := all & -all
+		hour := doc.hours[bits.TrailingZeros32(bit)]
+		at = at[:0]
+		for i := range doc.lines {
+			s := &doc.lines[i]
 			switch {
 			case s.hours&bit == 0:
+				continue
 			case s.place < 0:
 				hour.skipStats()
+				at = append(at, -1)
 			default:
-				day.Stats[day.Lines[s.place].place(bit)] = hour.stats()
+				place := day.Lines[s.place].place(bit)
+				day.Stats[place] = hour.stats()
+				at = append(at, int32(place))
 			}
 		}
 		if hour.end() != nil {
 			return ErrCorrupt
 		}
-	}
-	if r.bad {
-		return ErrCorrupt
+		if parts.changes {
+			r := doc.changes[bits.TrailingZeros32(bit)]
+			if r.changes(at, day.Stats, day.changes); r.bad {
+				return ErrCorrupt
+			}
+		}
 	}
 	if !parts.Sketches {
 		return nil
 	}
-	for _, s := range day.stored {
-		if s.place >= 0 {
-			day.Lines[s.place].Sketch = r.sketch()
+	r := doc.sketches
+	for i := range doc.lines {
+		if at := doc.lines[i].place; at >= 0 {
+			day.Lines[at].Sketch = r.sketch()
 		} else {
 			r.skipSketch()
 		}
 	}
 	return r.end()
-}
-
-// readLines reads the list of lines and makes room for their sums; it returns all stored hours.
-func (d *Day) readLines(r *reader, parts DayParts) (all uint32) {
-	d.stored = d.stored[:0]
-	var line DayLine
-	size := 0
-	for range r.count(2) {
-		r.key(&line.Device, &line.Event)
-		hours := r.uvarint()
-		if r.bad || hours == 0 || hours > WholeDay {
-			r.fail()
-			return 0
-		}
-		all |= uint32(hours)
-		s := storedLine{hours: uint32(hours), place: -1}
-		if parts.Keep == nil || parts.Keep(line.Device, line.Event) {
-			s.place = int32(len(d.Lines))
-			line.All, line.Hours, line.First = s.hours, s.hours&parts.Hours, size
-			size += line.Size()
-			d.Lines = append(d.Lines, line)
-		}
-		d.stored = append(d.stored, s)
-	}
-	if cap(d.Stats) < size {
-		d.Stats = make([]hearth.Stats, size)
-	}
-	d.Stats = d.Stats[:size]
-	return all
 }
 
 // Sketches are sketches by event.

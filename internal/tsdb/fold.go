@@ -78,7 +78,9 @@ func (e *Engine) fold(ctx context.Context, s Snapshot, partition int, parts []ta
 			return nil, err
 		}
 		pieces = append(pieces, of...)
-		m.addRollups(scope, SumUp(batch.series, batch.entries[start:end]))
+		if err := m.addRollups(scope, SumUp(batch.series, batch.entries[start:end])); err != nil {
+			return nil, err
+		}
 		start = end
 	}
 	if err := m.addChunks(pieces); err != nil {

@@ -25,6 +25,7 @@ type group struct {
 	place int
 	hearth.Stats
 	sketch hearth.Sketch
+	change *hearth.ValueChange
 	// indexes are values that are not in the sketch yet.
 	indexes []int32
 }
@@ -43,8 +44,8 @@ func (g *Grouper) of(device, event, at int64) *group {
 	if g.ByEvent {
 		key.event = event
 	}
-	if g.Step != hearth.StepNone {
-		key.at = g.Step.Floor(at)
+	if g.Bounds != nil || g.Step != hearth.StepNone {
+		key.at = g.Floor(at)
 	}
 	if g.at < len(g.ring) && g.ring[g.at].key == key {
 		return g.ring[g.at]
@@ -76,7 +77,7 @@ func (g *Grouper) Add(device, event, at int64, stats hearth.Stats) {
 func (g *Grouper) AddLine(day *Day, line *DayLine, bucket int64) {
 	stats := day.StatsOf(line)
 	start := BucketStart(LevelDay, bucket)
-	if g.Step != hearth.StepHour {
+	if g.Bounds == nil && g.Step != hearth.StepHour {
 		var total hearth.Stats
 		for i := range stats {
 			total.Merge(stats[i])
@@ -90,6 +91,17 @@ func (g *Grouper) AddLine(day *Day, line *DayLine, bucket int64) {
 		g.Add(line.Device, line.Event, start+int64(bits.TrailingZeros32(hours))*HourMillis, stats[0])
 		stats = stats[1:]
 	}
+}
+
+// AddChange adds how the values of logs of the bucket that at is in changed, in the order of a device's logs; before is what they add to the
+// increase of what comes before them.
+func (g *Grouper) AddChange(device, event, at int64, c *change, before float64) {
+	into := g.of(device, event, at)
+	if into.change == nil {
+		into.change = &hearth.ValueChange{First: c.first}
+	}
+	into.change.Last = c.last
+	into.change.Increase += c.increase + before
 }
 
 // AddSketch adds the values of logs of the bucket that at is in, if the grouping asks for sketches.
@@ -122,7 +134,7 @@ func (g *group) settle() {
 func (g *Grouper) Result(name func(event int64) (string, error)) ([]hearth.Rollup, error) {
 	out := make([]hearth.Rollup, 0, len(g.groups))
 	for key, into := range g.groups {
-		r := hearth.Rollup{Device: key.device, At: key.at, Stats: into.Stats}
+		r := hearth.Rollup{Device: key.device, At: key.at, Stats: into.Stats, Change: into.change}
 		if g.ByEvent {
 			var err error
 			if r.Event, err = name(key.event); err != nil {

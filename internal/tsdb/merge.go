@@ -35,7 +35,7 @@ func (k Key) inTable(t Table) Key {
 }
 
 // addRollups adds sums of a scope.
-func (m *merge) addRollups(scope int64, add *Rollups) {
+func (m *merge) addRollups(scope int64, add *Rollups) error {
 	for level, sums := range [][]Sum{add.Hours, add.Days, add.Months} {
 		for i := range sums {
 			key := sumKey(scope, level, sums[i].Bucket)
@@ -52,10 +52,15 @@ func (m *merge) addRollups(scope int64, add *Rollups) {
 			m.days[key] = &g.Day
 			continue
 		}
-		merged := &Day{}
-		MergeDays(merged, m.days[key], &g.Day)
-		m.days[key] = merged
+		data, err := MergeDay(nil, AppendDay(nil, m.days[key]), &g.Day)
+		if err != nil {
+			return err
+		}
+		if err := DecodeDay(m.days[key], data, DayParts{Hours: WholeDay, Sketches: true, changes: true}); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // finish adds what is stored, and encodes the sums and days.
@@ -69,20 +74,19 @@ func (m *merge) finish() (*Change, error) {
 	}
 	days := sortedKeys(m.days)
 	stored := slices.DeleteFunc(slices.Clone(days), func(k Key) bool { return m.fresh[k] })
-	err := m.s.Get(m.ctx, stored, MainData, func(d *Doc) error {
-		old, merged := &Day{}, &Day{}
-		if err := DecodeDay(old, d.Data[0], DayParts{Hours: WholeDay, Sketches: true}); err != nil {
-			return err
-		}
-		MergeDays(merged, old, m.days[d.Key])
-		m.days[d.Key] = merged
-		return nil
+	merged := make(map[Key][]byte, len(stored))
+	err := m.s.Get(m.ctx, stored, MainData, func(d *Doc) (err error) {
+		merged[d.Key], err = MergeDay(nil, d.Data[0], m.days[d.Key])
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	for _, key := range days {
-		m.Put = append(m.Put, Doc{Key: key, Data: [3][]byte{AppendDay(nil, m.days[key])}})
+		if merged[key] == nil {
+			merged[key] = AppendDay(nil, m.days[key])
+		}
+		m.Put = append(m.Put, Doc{Key: key, Data: [3][]byte{merged[key]}})
 	}
 	slices.SortFunc(m.Delete, Key.compare)
 	m.Delete = slices.Compact(m.Delete)

@@ -58,8 +58,9 @@ func (e *Engine) reconcileScope(ctx context.Context, scope, since int64) (mended
 			if err := m.replaceDay(scope, day, nil); err != nil {
 				return nil, err
 			}
+			var partial bool
 			var err error
-			if wrong, err = m.differs(); err != nil || !wrong {
+			if wrong, partial, err = m.differs(); err != nil || !wrong && !partial {
 				return nil, err
 			}
 			return m.finish()
@@ -133,11 +134,10 @@ func suspectDays(ctx context.Context, s Snapshot, scope, since int64) ([]int64, 
 	return slices.Sorted(maps.Keys(suspects)), err
 }
 
-// differs reports whether what takes the place of stored documents is not what they say.
-func (m *merge) differs() (bool, error) {
+// differs reports whether what takes the place of stored documents is not what they say, and whether they leave out changes, which is so
+// where logs came out of order.
+func (m *merge) differs() (wrong, partial bool, err error) {
 	found := 0
-	wrong := false
-	var err error
 	for _, key := range m.Delete {
 		err = errors.Join(err, m.s.Get(m.ctx, []Key{key}, NoData, func(*Doc) error {
 			wrong = true
@@ -146,25 +146,34 @@ func (m *merge) differs() (bool, error) {
 	}
 	for key, want := range m.sums {
 		if err != nil || wrong {
-			return wrong, err
+			return wrong, false, err
 		}
 		stored := &merge{e: m.e, s: m.s, ctx: m.ctx}
 		got := map[Key]*Sum{key: {Bucket: key.Minor}}
 		if err := stored.loadSums([]Key{key}, got); err != nil {
-			return errors.Is(err, ErrCorrupt), passCorrupt(err) // what cannot be read is damaged
+			return errors.Is(err, ErrCorrupt), false, passCorrupt(err) // what cannot be read is damaged
 		}
 		wrong = !sameSums(got[key], want)
 	}
 	if err != nil || wrong {
-		return wrong, err
+		return wrong, false, err
 	}
 	var day Day
 	err = m.s.Get(m.ctx, sortedKeys(m.days), MainData, func(d *Doc) error {
 		found++
-		wrong = wrong || DecodeDay(&day, d.Data[0], DayParts{Hours: WholeDay, Sketches: true}) != nil || !sameDays(&day, m.days[d.Key])
-		return nil //nolint:nilerr // what cannot be read is wrong
+		want := m.days[d.Key]
+		if DecodeDay(&day, d.Data[0], DayParts{Hours: WholeDay, Sketches: true, changes: true}) != nil || !sameDays(&day, want) {
+			wrong = true
+			return nil
+		}
+		for i := range day.changes {
+			got := &day.changes[i]
+			partial = partial || got.unknown && !want.changes[i].unknown
+			wrong = wrong || !got.unknown && !sameChanges(got, &want.changes[i], &want.Stats[i])
+		}
+		return nil
 	})
-	return wrong || found < len(m.days), err
+	return wrong || found < len(m.days), partial, err
 }
 
 func passCorrupt(err error) error {
@@ -188,6 +197,11 @@ func sameCell(a, b Cell) bool {
 func sameStats(a, b hearth.Stats) bool {
 	scale := float64(a.Count) * max(math.Abs(a.Min), math.Abs(a.Max))
 	return a.Count == b.Count && a.Texts == b.Texts && a.Min == b.Min && a.Max == b.Max && math.Abs(a.Sum-b.Sum) <= 1e-9*scale
+}
+
+func sameChanges(a, b *change, of *hearth.Stats) bool {
+	return a.first == b.first && a.last == b.last && a.numbers == b.numbers && a.head == b.head && a.tail == b.tail &&
+		math.Abs(a.increase-b.increase) <= 1e-9*float64(of.Count)*max(math.Abs(of.Min), math.Abs(of.Max))
 }
 
 func sameDays(a, b *Day) bool {

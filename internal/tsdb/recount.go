@@ -90,16 +90,17 @@ func (m *merge) recountDay(scope, day int64, keep keeper) error {
 	}
 	var part foldBatch
 	place := newSeriesMerge(&part.series)
-	flush := func() {
+	flush := func() error {
 		if len(part.entries) == 0 {
-			return
+			return nil
 		}
 		part.sortSeries()
 		sums := SumUp(part.series, part.entries)
 		sums.Months = nil
-		m.addRollups(scope, sums)
+		err := m.addRollups(scope, sums)
 		part.series, part.entries = part.series[:0], part.entries[:0]
 		clear(place.index)
+		return err
 	}
 	var chunk Chunk
 	for _, key := range keys {
@@ -112,14 +113,19 @@ func (m *merge) recountDay(scope, day int64, keep keeper) error {
 			if keep != nil && !keep(s.Device, e.At) {
 				continue
 			}
-			if len(part.entries) >= maxRecount {
-				flush()
+			// Not between logs of one time, whose order the next part would not know.
+			if n := len(part.entries); n >= maxRecount && part.entries[n-1].At != e.At {
+				if err := flush(); err != nil {
+					return err
+				}
 			}
 			e.Series = place.place(s)
 			part.entries = append(part.entries, e)
 		}
 	}
-	flush()
+	if err := flush(); err != nil {
+		return err
+	}
 	for key := range m.sums {
 		m.fresh[key] = true
 	}

@@ -4,19 +4,27 @@ import (
 	"context"
 	"math"
 	"slices"
+	"time"
 
 	"hearth"
 )
 
 // Rollups implements hearth.LogStore.
 func (e *Engine) Rollups(ctx context.Context, query hearth.RollupQuery) (out [][]hearth.Rollup, err error) {
-	of := subject{operation: "Rollups", reach: query.Reach, devices: query.Devices, span: query.Span}
+	changes := slices.ContainsFunc(query.Groupings, func(g hearth.Grouping) bool { return g.Changes })
+	if changes && query.Event == "" {
+		return nil, hearth.Errorf(hearth.CodeInternal, "changes are of one event")
+	}
+	of := subject{operation: "Rollups", reach: query.Reach, devices: query.Devices, span: query.Span, past: changes}
 	if query.Event != "" {
 		of.events = []string{query.Event}
 	}
 	err = e.view(ctx, of, func(v *view) error {
 		q := newRollupQuery(v, query.Groupings)
 		if err := q.run(); err != nil {
+			return err
+		}
+		if err := addChanges(v, q.groupers); err != nil {
 			return err
 		}
 		out = make([][]hearth.Rollup, len(q.groupers))
@@ -49,7 +57,7 @@ func (e *Engine) CountLogs(ctx context.Context, reach hearth.Reach) (count int64
 				}
 				continue
 			}
-			c, err := q.coverOf(LevelMonth, class.dead, false)
+			c, err := q.coverOf(LevelMonth, class.dead, nil, false)
 			if err != nil {
 				return err
 			}
@@ -153,6 +161,7 @@ type plan struct {
 	source planSource
 	sketch bool
 	dead   bool
+	bounds *int64
 }
 
 type planSource int
@@ -167,17 +176,7 @@ const (
 )
 
 func (q *rollupQuery) planFor(of class, g *Grouper) plan {
-	p := plan{sketch: g.Sketch, dead: of.dead}
-	switch g.Step {
-	case hearth.StepNone:
-		p.top = LevelMonth
-	case hearth.StepDay:
-		p.top = LevelDay
-	case hearth.StepHour:
-		p.top = LevelHour
-	default:
-		p.top = -1
-	}
+	p := plan{sketch: g.Sketch, dead: of.dead, bounds: firstOf(g.Bounds), top: topOf(&g.Grouping)}
 	switch {
 	case q.view.devices != nil:
 		p.source = fromDays
@@ -196,8 +195,28 @@ func (q *rollupQuery) planFor(of class, g *Grouper) plan {
 	return p
 }
 
+// topOf returns the coarsest level of which some sums lie within one bucket.
+func topOf(g *hearth.Grouping) int {
+	width := time.Duration(g.Step)
+	if g.Bounds != nil {
+		width = 0 // of one bucket
+		for i := 1; i < len(g.Bounds); i++ {
+			width = max(width, time.Duration(g.Bounds[i]-g.Bounds[i-1])*time.Millisecond)
+		}
+	}
+	switch {
+	case width == 0 || width >= 28*24*time.Hour:
+		return LevelMonth
+	case width >= 24*time.Hour && (g.Bounds == nil || width > 48*time.Hour):
+		return LevelDay
+	case width >= time.Hour:
+		return LevelHour
+	}
+	return -1
+}
+
 func (q *rollupQuery) runPlan(p plan, groupers []*Grouper) error {
-	c, err := q.coverOf(p.top, p.dead, q.view.devices == nil)
+	c, err := q.coverOf(p.top, p.dead, groupers[0].Bounds, q.view.devices == nil)
 	if err != nil {
 		return err
 	}
@@ -418,7 +437,7 @@ func (q *rollupQuery) addCuts(c *cover, p plan, groupers []*Grouper) error {
 }
 
 func (q *rollupQuery) addCut(c *cover, cut *cut, p plan, groupers []*Grouper) error {
-	if p.sketch || p.top < LevelHour {
+	if p.sketch || p.top < LevelHour || p.bounds != nil {
 		return q.view.eachChunk(cut.scopes, cut.timeRange, func(scope int64, series []Series, entries []Entry) error {
 			if c.skips(q.view, scope) {
 				return nil

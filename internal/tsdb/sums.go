@@ -3,7 +3,6 @@ package tsdb
 import (
 	"cmp"
 	"math"
-	"math/bits"
 	"slices"
 	"time"
 
@@ -282,8 +281,13 @@ func (g *DayGroup) addLine(s Series, series []Series, entries []Entry, line []in
 			hour = h
 			out.Hours |= 1 << h
 			g.Stats = append(g.Stats, hearth.Stats{})
+			g.changes = append(g.changes, change{})
+			g.starts = append(g.starts, e.At-start)
 		}
-		series[e.Series].add(&g.Stats[len(g.Stats)-1], e)
+		of := &series[e.Series]
+		of.add(&g.Stats[len(g.Stats)-1], e)
+		g.changes[len(g.changes)-1].add(of.value(e))
+		out.lastAt = e.At - start
 	}
 	g.Lines = append(g.Lines, out)
 	return n
@@ -332,60 +336,4 @@ func DeviceCells(cells []Cell) []Cell {
 		out = append(out, Cell{Device: cells[i].Device, Stats: cells[i].Stats})
 	}
 	return out
-}
-
-// MergeDays puts the sum of two days into out.
-func MergeDays(out, a, b *Day) {
-	out.Reset()
-	i, j := 0, 0
-	for i < len(a.Lines) || j < len(b.Lines) {
-		var order int
-		switch {
-		case i == len(a.Lines):
-			order = 1
-		case j == len(b.Lines):
-			order = -1
-		default:
-			order = cmp.Or(cmp.Compare(a.Lines[i].Device, b.Lines[j].Device), cmp.Compare(a.Lines[i].Event, b.Lines[j].Event))
-		}
-		switch {
-		case order < 0:
-			copyLine(out, a, &a.Lines[i])
-			i++
-		case order > 0:
-			copyLine(out, b, &b.Lines[j])
-			j++
-		default:
-			mergeLines(out, a, &a.Lines[i], b, &b.Lines[j])
-			i++
-			j++
-		}
-	}
-}
-
-func copyLine(out, from *Day, line *DayLine) {
-	copied := *line
-	copied.First = len(out.Stats)
-	out.Stats = append(out.Stats, from.StatsOf(line)...)
-	out.Lines = append(out.Lines, copied)
-}
-
-func mergeLines(out, a *Day, x *DayLine, b *Day, y *DayLine) {
-	merged := DayLine{Device: x.Device, Event: x.Event, Hours: x.Hours | y.Hours, First: len(out.Stats)}
-	xs, ys := a.StatsOf(x), b.StatsOf(y)
-	for hours := merged.Hours; hours != 0; hours &= hours - 1 {
-		bit := uint32(1) << bits.TrailingZeros32(hours)
-		var s hearth.Stats
-		if x.Hours&bit != 0 {
-			s, xs = xs[0], xs[1:]
-		}
-		if y.Hours&bit != 0 {
-			s.Merge(ys[0])
-			ys = ys[1:]
-		}
-		out.Stats = append(out.Stats, s)
-	}
-	merged.Sketch = x.Sketch
-	merged.Sketch.Merge(&y.Sketch, 1)
-	out.Lines = append(out.Lines, merged)
 }

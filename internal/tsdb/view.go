@@ -29,6 +29,8 @@ type subject struct {
 	events    []string
 	span      hearth.Span
 	slow      bool
+	// past asks for the tail from before the span as well.
+	past bool
 }
 
 // view is what one question sees of the logs, at one moment.
@@ -85,7 +87,7 @@ func (e *Engine) view(ctx context.Context, of subject, answer func(*view) error)
 			}
 			v.viewMemory = memory
 			defer e.memory.Put(memory)
-			if err := v.open(); err != nil || v.from >= v.to {
+			if err := v.open(of.past); err != nil || v.from >= v.to {
 				return err
 			}
 			return answer(&v)
@@ -145,7 +147,7 @@ func (e *Engine) resolveSubject(ctx context.Context, of subject) (*view, error) 
 }
 
 // open reads what every question needs.
-func (v *view) open() (err error) {
+func (v *view) open(past bool) (err error) {
 	v.from = max(v.from, v.s.Horizon())
 	if v.from >= v.to {
 		return nil
@@ -157,7 +159,11 @@ func (v *view) open() (err error) {
 		v.dead[grave.Device] = true
 		v.deadScopes[grave.Scope]++
 	}
-	v.tail, err = v.e.loadTail(v.ctx, v.s, v.from, v.to, func([]TailRow) int { return -1 })
+	from := v.from
+	if past {
+		from = max(firstMilli, v.s.Horizon())
+	}
+	v.tail, err = v.e.loadTail(v.ctx, v.s, from, v.to, func([]TailRow) int { return -1 })
 	return err
 }
 
@@ -226,6 +232,11 @@ func (p *tailPart) in(b Backend, scope int64) bool {
 
 // tailEntries calls fn for every wanted entry that is in no document; its Series is an index into series.
 func (v *view) tailEntries(fn func(series []Series, e *Entry)) {
+	v.tailIn(timeRange{from: v.from, to: v.to}, fn)
+}
+
+// tailIn is tailEntries for another range of time.
+func (v *view) tailIn(in timeRange, fn func(series []Series, e *Entry)) {
 	var wanted []bool
 	for i := range v.tail {
 		part := &v.tail[i]
@@ -242,7 +253,7 @@ func (v *view) tailEntries(fn func(series []Series, e *Entry)) {
 		if !some {
 			continue
 		}
-		entries := timeRange{from: v.from, to: v.to}.of(&part.chunk)
+		entries := in.of(&part.chunk)
 		for j := range entries {
 			if wanted[entries[j].Series] {
 				fn(part.chunk.Series, &entries[j])

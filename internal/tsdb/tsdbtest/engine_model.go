@@ -340,6 +340,19 @@ func (m *model) drawDevices(t *rapid.T) []int64 {
 	return keys
 }
 
+// drawBounds draws buckets that begin no later than from; nil are none.
+func drawBounds(t *rapid.T, from int64) []int64 {
+	if rapid.IntRange(0, 2).Draw(t, "bounds") > 0 {
+		return nil
+	}
+	unit := rapid.SampledFrom([]int64{1, 60_000, 1_800_000, 3_600_000, 86_400_000, 31 * 86_400_000}).Draw(t, "unit")
+	bounds := []int64{from - rapid.Int64Range(0, 2).Draw(t, "before")*unit}
+	for range rapid.IntRange(0, 20).Draw(t, "buckets") {
+		bounds = append(bounds, bounds[len(bounds)-1]+unit*rapid.Int64Range(1, 7).Draw(t, "width"))
+	}
+	return bounds
+}
+
 func (m *model) rollups(t *rapid.T) {
 	reach, in := m.drawReach(t)
 	query := hearth.RollupQuery{
@@ -349,7 +362,8 @@ func (m *model) rollups(t *rapid.T) {
 		query.Groupings = append(query.Groupings, hearth.Grouping{
 			ByDevice: rapid.Bool().Draw(t, "by device"), ByEvent: rapid.Bool().Draw(t, "by event"),
 			Step:   rapid.SampledFrom([]hearth.Step{hearth.StepNone, hearth.StepMinute, hearth.StepHour, hearth.StepDay}).Draw(t, "step"),
-			Sketch: rapid.Bool().Draw(t, "sketch"),
+			Bounds: drawBounds(t, query.Span.From.UnixMilli()), Sketch: rapid.Bool().Draw(t, "sketch"),
+			Changes: query.Event != "" && rapid.Bool().Draw(t, "changes"),
 		})
 	}
 	got, err := m.engine(t).Rollups(context.Background(), query)
@@ -363,6 +377,8 @@ func (m *model) rollups(t *rapid.T) {
 type expected struct {
 	hearth.Rollup
 	values []float64
+	// rises is the sum of the sizes of what Increase adds up.
+	rises float64
 }
 
 func (m *model) expect(query hearth.RollupQuery, g hearth.Grouping, in func(int64) bool) []expected {
@@ -384,7 +400,7 @@ func (m *model) expect(query hearth.RollupQuery, g hearth.Grouping, in func(int6
 		if g.ByEvent {
 			k.event = e.Event
 		}
-		k.at = g.Step.Floor(e.At)
+		k.at = g.Floor(e.At)
 		if groups[k] == nil {
 			groups[k] = &expected{Rollup: hearth.Rollup{Device: k.device, Event: k.event, At: k.at}}
 		}
@@ -394,6 +410,39 @@ func (m *model) expect(query hearth.RollupQuery, g hearth.Grouping, in func(int6
 		}
 		groups[k].Add(e.Value.Number())
 		groups[k].values = append(groups[k].values, e.Value.Number())
+	}
+	if g.Changes {
+		before := map[int64]float64{}
+		for _, e := range m.sorted(func(e hearth.LogEntry) bool { return e.Event == query.Event }) {
+			number := e.Value.Kind() != hearth.TextKind
+			rise, last := 0.0, 0.0
+			if number {
+				var ok bool
+				if last, ok = before[e.Device]; ok {
+					rise = hearth.Rise(last, e.Value.Number())
+				}
+				before[e.Device] = e.Value.Number()
+			}
+			var k key
+			if g.ByDevice {
+				k.device = e.Device
+			}
+			if g.ByEvent {
+				k.event = e.Event
+			}
+			k.at = g.Floor(e.At)
+			group := groups[k]
+			if group == nil || !in(e.Device) || query.Devices != nil && !slices.Contains(query.Devices, e.Device) ||
+				e.At < query.Span.From.UnixMilli() || e.At >= query.Span.To.UnixMilli() {
+				continue
+			}
+			if group.Change == nil {
+				group.Change = &hearth.ValueChange{First: e.Value}
+			}
+			group.Change.Last = e.Value
+			group.Change.Increase += rise
+			group.rises += math.Abs(rise)
+		}
 	}
 	var out []expected
 	for _, group := range groups {
@@ -419,6 +468,10 @@ func (m *model) compareRollups(query hearth.RollupQuery, got []hearth.Rollup, wa
 		if a.Device != b.Device || a.Event != b.Event || a.At != b.At || a.Count != b.Count || a.Min != b.Min || a.Max != b.Max ||
 			!near(a.Sum, b.Sum, scale) {
 			m.Fatalf("%+v: grouping %+v: got %+v, want %+v", query, g, a, b)
+		}
+		if (a.Change != nil) != g.Changes || g.Changes && (!near(a.Change.Increase, b.Change.Increase, b.rises+scale) ||
+			g.ByDevice && (a.Change.First != b.Change.First || a.Change.Last != b.Change.Last)) {
+			m.Fatalf("%+v: grouping %+v: the change of %+v is %+v, want %+v", query, g, b.Rollup, a.Change, b.Change)
 		}
 		if !g.Sketch {
 			continue
