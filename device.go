@@ -74,10 +74,12 @@ type Device struct {
 	OwnerID        string
 	OrganizationID string
 	// Idle marks a status of inactive that the inactivity job set: the next heartbeat takes it back.
-	Idle      bool
-	Version   int64
-	CreatedAt time.Time
-	UpdatedAt time.Time
+	Idle bool
+	// DesiredVersion is the version of the desired state of the device's twin.
+	DesiredVersion int64
+	Version        int64
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
 }
 
 // Scope returns who the device belongs to.
@@ -260,8 +262,9 @@ type Heartbeat struct {
 	At       time.Time
 	// Status is the status that the device reports; "" leaves it, except that it ends an idle device's inactivity.
 	Status DeviceStatus
-	// Connection is the answer's; set by the fleet.
-	Connection Connection
+	// Connection and DesiredVersion are the answer's; set by the fleet.
+	Connection     Connection
+	DesiredVersion int64
 }
 
 // DeviceToken lets a device speak for itself. Only the SHA-256 of the token is kept.

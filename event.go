@@ -11,12 +11,13 @@ const (
 	EventDeviceHeartbeat EventType = "device-heartbeat"
 	EventDeviceLog       EventType = "device-log"
 	EventDeviceDeleted   EventType = "device-deleted"
+	EventDeviceTwin      EventType = "device-twin"
 	EventDeviceCommand   EventType = "device-command"
 	EventNotification    EventType = "notification"
 	EventExportProgress  EventType = "export-progress"
 )
 
-// Event is something that people watch live. Data is one of the package's types (Device, Heartbeat, Log, …) or a
+// Event is something that people watch live. Data is one of the package's types (Device, Heartbeat, Log, TwinView, …) or a
 // LogSummary; realtime turns it into the contract's JSON.
 type Event struct {
 	Type EventType

@@ -3,7 +3,6 @@ package hearth
 import (
 	"bytes"
 	"encoding/json"
-	"strconv"
 )
 
 // maxMetadataDepth bounds how deep objects and lists of metadata may be nested.
@@ -16,53 +15,17 @@ func CanonicalMetadata(raw json.RawMessage) (canonical json.RawMessage, problem 
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, ""
 	}
-	if raw[0] != '{' {
+	value := decodeObject(raw)
+	if value == nil {
 		return nil, "must be an object"
 	}
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.UseNumber()
-	var value map[string]any
-	if err := decoder.Decode(&value); err != nil || decoder.InputOffset() != int64(len(raw)) {
-		return nil, "must be an object"
-	}
-	if problem := checkMetadata(value, maxMetadataDepth); problem != "" {
+	// The innermost value counts as a level.
+	if problem := checkJSON(value, 2, maxMetadataDepth); problem != "" {
 		return nil, problem
 	}
-	var out bytes.Buffer
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(value); err != nil {
-		return nil, "must be an object"
-	}
-	canonical = bytes.TrimSuffix(out.Bytes(), []byte("\n"))
+	canonical = encodeObject(value)
 	if len(canonical) > MaxMetadata {
 		return nil, "is larger than 8 KiB"
 	}
 	return canonical, ""
-}
-
-func checkMetadata(value any, depth int) (problem string) {
-	if depth == 0 {
-		return "is nested more than 16 deep"
-	}
-	switch value := value.(type) {
-	case map[string]any:
-		for _, inner := range value {
-			if problem := checkMetadata(inner, depth-1); problem != "" {
-				return problem
-			}
-		}
-	case []any:
-		for _, inner := range value {
-			if problem := checkMetadata(inner, depth-1); problem != "" {
-				return problem
-			}
-		}
-	case json.Number:
-		// The number itself is kept as it was written; what no float64 holds would be read differently by each client.
-		if _, err := strconv.ParseFloat(value.String(), 64); err != nil {
-			return "has a number that is too large"
-		}
-	}
-	return ""
 }

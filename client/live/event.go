@@ -14,6 +14,7 @@ const (
 	TypeDeviceUpdate    Type = "device-update"
 	TypeDeviceHeartbeat Type = "device-heartbeat"
 	TypeDeviceLog       Type = "device-log"
+	TypeDeviceTwin      Type = "device-twin"
 	TypeDeviceDeleted   Type = "device-deleted"
 	TypeNotification    Type = "notification"
 	TypeExportProgress  Type = "export-progress"

@@ -31,6 +31,7 @@ import (
 	"hearth/internal/core/notify"
 	"hearth/internal/core/orgs"
 	"hearth/internal/core/telemetry"
+	"hearth/internal/core/twins"
 	"hearth/internal/keymutex"
 	"hearth/internal/observe"
 )
@@ -61,6 +62,8 @@ type Options struct {
 	Organizations *orgs.Service
 	// Fleet is the devices.
 	Fleet *devices.Service
+	// Twins are the devices' desired and reported states.
+	Twins *twins.Service
 	// Telemetry stores and lists logs, Analytics answers questions about many.
 	Telemetry *telemetry.Service
 	Analytics *analytics.Service
@@ -174,6 +177,7 @@ var resources = []func(*API){
 	(*API).registerUsers,
 	(*API).registerOrganizations,
 	(*API).registerDevices,
+	(*API).registerTwins,
 	(*API).registerCommands,
 	(*API).registerLogs,
 	(*API).registerAnalytics,

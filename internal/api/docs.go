@@ -32,6 +32,7 @@ func (a *API) humaConfig() huma.Config {
 				{Name: "Accounts", Description: "Sign-up and login, tokens, sessions, passwords, users."},
 				{Name: "Organizations", Description: "Users who share devices, their roles, invitations."},
 				{Name: "Devices", Description: "Devices, their tokens and their heartbeats."},
+				{Name: "Twins", Description: "What devices should be, and what they say they are."},
 				{Name: "Logs", Description: "What devices report."},
 				{Name: "Analytics", Description: "Figures computed from logs."},
 				{Name: "Realtime", Description: "Events as they happen."},

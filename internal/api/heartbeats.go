@@ -16,10 +16,16 @@ import (
 
 // Heartbeat is a stored heartbeat.
 type Heartbeat struct {
-	DeviceID     string `json:"device_id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
-	Status       string `json:"status" enum:"active,inactive,error"`
-	Connection   string `json:"connection" enum:"online,offline,never" example:"online"`
-	LastActiveAt Time   `json:"last_active_at"`
+	DeviceID     string  `json:"device_id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	Status       string  `json:"status" enum:"active,inactive,error"`
+	Connection   string  `json:"connection" enum:"online,offline,never" example:"online"`
+	LastActiveAt Time    `json:"last_active_at"`
+	Pending      Pending `json:"pending"`
+}
+
+// Pending is what waits for a device.
+type Pending struct {
+	DesiredVersion int64 `json:"desired_version" doc:"The version of the desired state of the device's twin: read the twin when it is another." example:"3"`
 }
 
 // NewHeartbeat is a heartbeat to store.
@@ -95,7 +101,7 @@ func (a *API) sendHeartbeat(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeRaw(w, append(appendHeartbeat(make([]byte, 0, 192), beat), '\n'))
+	writeRaw(w, append(appendHeartbeat(make([]byte, 0, 256), beat), '\n'))
 	return nil
 }
 
@@ -109,7 +115,9 @@ func appendHeartbeat(out []byte, beat hearth.Heartbeat) []byte {
 	out = append(out, beat.Connection...)
 	out = append(out, `","last_active_at":"`...)
 	out = beat.At.UTC().AppendFormat(out, timeFormat)
-	return append(out, `"}`...)
+	out = append(out, `","pending":{"desired_version":`...)
+	out = strconv.AppendInt(out, beat.DesiredVersion, 10)
+	return append(out, `}}`...)
 }
 
 func writeRaw(w http.ResponseWriter, body []byte) {

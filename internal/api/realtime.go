@@ -75,7 +75,8 @@ type StreamConnections struct {
 }
 
 const eventNote = "An event is `{type, at, data}`; the types are `device-update` (the device), `device-heartbeat` (the heartbeat's " +
-	"answer), `device-log` (the log, or `{device_id, count}` for many), `device-deleted` (`{id}`), `device-command` (the command), `notification` (the notification) and " +
+	"answer), `device-log` (the log, or `{device_id, count}` for many), `device-deleted` (`{id}`), " +
+	"`device-twin` (`{device_id, desired_version, reported_version, delta}`), `device-command` (the command), `notification` (the notification) and " +
 	"`export-progress` (the export). Channels are `user:{id}`, `org:{id}` and `device:{id}`."
 
 func (a *API) registerRealtime() {
@@ -186,7 +187,14 @@ func EncodeEvent(event hearth.Event) (json.RawMessage, error) {
 			Count    int    `json:"count"`
 		}{data.DeviceID, data.Count}
 	case hearth.Heartbeat:
-		return appendHeartbeat(make([]byte, 0, 192), data), nil
+		return appendHeartbeat(make([]byte, 0, 256), data), nil
+	case hearth.TwinView:
+		wire = struct {
+			DeviceID        string          `json:"device_id"`
+			DesiredVersion  int64           `json:"desired_version"`
+			ReportedVersion int64           `json:"reported_version"`
+			Delta           json.RawMessage `json:"delta"`
+		}{data.DeviceID, data.DesiredVersion, data.ReportedVersion, data.Delta}
 	case hearth.Device:
 		wire = wireDeviceAt(data, event.At)
 	case hearth.Notification:

@@ -42,6 +42,7 @@ type store interface {
 	hearth.SessionStore
 	hearth.OrganizationStore
 	hearth.DeviceStore
+	hearth.TwinStore
 	hearth.LogStore
 	hearth.ExportStore
 	hearth.ExportScheduleStore

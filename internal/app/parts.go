@@ -25,6 +25,7 @@ import (
 	"hearth/internal/core/notify"
 	"hearth/internal/core/orgs"
 	"hearth/internal/core/telemetry"
+	"hearth/internal/core/twins"
 	"hearth/internal/figures"
 	"hearth/internal/keyshare"
 	"hearth/internal/kv"
@@ -49,6 +50,7 @@ type parts struct {
 	orgs      *orgs.Service
 	devices   *devices.Service
 	telemetry *telemetry.Service
+	twins     *twins.Service
 	analytics *analytics.Service
 	commands  *commands.Service
 	exports   *exports.Service
@@ -121,6 +123,12 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 		return nil, err
 	}
 	stack.Add("devices", func(context.Context) error { p.devices.Stop(); return nil })
+	p.twins, err = twins.New(twins.Options{
+		Store: b.store, Directory: p.devices, Publisher: events, Clock: s.Clock, OnDesired: p.desiredChanged,
+	})
+	if err != nil {
+		return nil, err
+	}
 	p.analytics, err = analytics.New(analytics.Options{
 		Logs: b.store, Devices: b.store, Cache: b.cache, Clock: s.Clock, Flow: figures.NewFlow(b.asker, p.flow),
 	})
@@ -206,6 +214,14 @@ func (p *parts) openMail(url string) (*mailer.Mailer, error) {
 	})
 }
 
+// desiredChanged has heartbeats answer the new version of a device's desired state, here and on the other instances.
+func (p *parts) desiredChanged(deviceID string) {
+	p.devices.DesiredChanged(deviceID)
+	if p.others != nil {
+		p.others.DesiredChanged(deviceID)
+	}
+}
+
 // flow returns how much goes through this process now.
 func (p *parts) flow(of figures.FlowOf) analytics.Flow {
 	flow := analytics.Flow{HeartbeatsPerSecond: p.devices.HeartbeatRate(of.Reach), LogsPerSecond: p.telemetry.PerSecond(of.Reach)}
@@ -274,7 +290,7 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 	cfg := p.Config
 	return api.New(api.Options{
 		Version: p.Version, Clock: p.Clock, Logger: p.Logger, Health: p.health, Metrics: p.metrics.HTTP, Tracer: p.tracer,
-		Accounts: p.accounts, Organizations: p.orgs, Roles: p.orgs.Roles, Devices: p.devices, Fleet: p.devices, Telemetry: p.telemetry,
+		Accounts: p.accounts, Organizations: p.orgs, Roles: p.orgs.Roles, Devices: p.devices, Fleet: p.devices, Twins: p.twins, Telemetry: p.telemetry,
 		Analytics: p.analytics, Commands: p.commands, Exports: p.exports, Notifications: p.notices, Jobs: p.jobs(), Audit: audit.New(p.store),
 		Figures: figures.New(figures.Options{Config: cfg, Asker: p.asker, HTTP: p.metrics.HTTP, Cache: p.cache, Health: p.health}),
 		Live:    p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,

@@ -36,6 +36,7 @@ type Caches struct {
 	Devices interface {
 		ChangedRemotely(id string, scope hearth.Scope, lastActive time.Time)
 		RemovedRemotely(id string, scope hearth.Scope)
+		DesiredChanged(id string)
 	}
 	// Users and Roles forget a user.
 	Users, Roles interface{ Forget(userID string) }
@@ -49,6 +50,8 @@ type Caches struct {
 type change struct {
 	// Devices were changed or, if Gone, deleted.
 	Devices []changedDevice `json:"devices,omitempty"`
+	// Desired is a device whose twin has a new desired version.
+	Desired string `json:"desired,omitempty"`
 	// User's sessions ended: those of Sessions, or, if it is null, all have other rights now.
 	User     string   `json:"user,omitempty"`
 	Sessions []string `json:"sessions"`
@@ -82,6 +85,9 @@ func (o *Others) Publish(events ...hearth.Event) {
 		o.send(change{Devices: devices})
 	}
 }
+
+// DesiredChanged sends on that the twin of a device has a new desired version.
+func (o *Others) DesiredChanged(deviceID string) { o.send(change{Desired: deviceID}) }
 
 // SessionsEnded sends on that sessions of a user ended; nil: that the user has other rights.
 func (o *Others) SessionsEnded(userID string, sessionIDs []string) {
@@ -140,6 +146,9 @@ func (o *Others) apply(text string, caches Caches) {
 		} else {
 			caches.Devices.ChangedRemotely(device.ID, device.Scope, device.Last)
 		}
+	}
+	if message.Desired != "" {
+		caches.Devices.DesiredChanged(message.Desired)
 	}
 	if message.User != "" {
 		caches.Users.Forget(message.User)

@@ -55,6 +55,7 @@ export default {
       section('Start', ['Overview', '/overview'], ['Quick start', '/quickstart'], ['Concepts', '/concepts']),
       section('Guides',
         ['Send logs', '/guides/logs'],
+        ['Set and read state', '/guides/twin'],
         ['Send commands to devices', '/guides/commands'],
         ['Import files', '/guides/import'],
         ['Export data', '/guides/export'],

@@ -209,6 +209,16 @@ func (f *Service) RemovedRemotely(id string, scope hearth.Scope) {
 	f.lists.changed(scope)
 }
 
+// DesiredChanged has a device read again whose twin has a new desired version, written by this process or another.
+func (f *Service) DesiredChanged(id string) {
+	f.directory.mu.Lock()
+	defer f.directory.mu.Unlock()
+	f.directory.changes++
+	if e := f.directory.entries[id]; e != nil {
+		e.device, e.changed = nil, f.directory.changes
+	}
+}
+
 // removed notes that a device is gone.
 func (d *directory) removed(id string) {
 	d.mu.Lock()

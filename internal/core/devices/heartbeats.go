@@ -50,6 +50,7 @@ func (f *Service) await(ctx context.Context, beats ...accepted) error {
 func beat(device *hearth.Device, status hearth.DeviceStatus, now time.Time) (stored, answer hearth.Heartbeat) {
 	stored = hearth.Heartbeat{DeviceID: device.ID, Key: device.Key, At: now, Status: status, Connection: hearth.Online}
 	answer = stored
+	answer.DesiredVersion = device.DesiredVersion
 	switch {
 	case status != "":
 	case device.Idle:

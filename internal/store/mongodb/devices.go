@@ -39,6 +39,8 @@ type deviceDoc struct {
 	Owner        string       `bson:"owner"`
 	Organization string       `bson:"organization"`
 	DeviceFields `bson:",inline"`
+	// DesiredVersion is the twin's.
+	DesiredVersion int64 `bson:"desired_version"`
 	// Version is the one that people see.
 	Version int64 `bson:"version"`
 	Created int64 `bson:"created"`
@@ -60,7 +62,7 @@ func fieldsOf(d hearth.Device) DeviceFields {
 func newDeviceDoc(d hearth.Device) deviceDoc {
 	doc := deviceDoc{
 		ID: d.ID, Meta: Meta{V: 1}, Key: d.Key, Scope: d.Scope(), Owner: d.OwnerID, Organization: d.OrganizationID,
-		DeviceFields: fieldsOf(d), Version: d.Version, Created: millis(d.CreatedAt), Last: millis(d.LastActiveAt),
+		DeviceFields: fieldsOf(d), DesiredVersion: d.DesiredVersion, Version: d.Version, Created: millis(d.CreatedAt), Last: millis(d.LastActiveAt),
 	}
 	doc.Seen = hourOf(doc.Created)
 	if doc.Last != 0 {
@@ -74,7 +76,8 @@ func hourOf(ms int64) int64 { return tsdb.BucketOf(tsdb.LevelHour, ms) }
 func (d deviceDoc) device() hearth.Device {
 	device := hearth.Device{
 		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Serial: d.Serial, Status: d.Status, Tags: d.Tags, Interval: d.Interval,
-		OwnerID: d.Owner, OrganizationID: d.Organization, Idle: d.Idle, Version: d.Version, CreatedAt: fromMillis(d.Created),
+		OwnerID: d.Owner, OrganizationID: d.Organization, Idle: d.Idle, DesiredVersion: d.DesiredVersion, Version: d.Version,
+		CreatedAt: fromMillis(d.Created),
 		UpdatedAt: fromMillis(d.Updated), LastActiveAt: fromMillis(d.Last),
 	}
 	if len(d.Metadata) > 0 {

@@ -1,6 +1,10 @@
 package mongodb
 
-import "context"
+import (
+	"context"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
 
 // migrateFleet makes the first form of devices and logs.
 func migrateFleet(ctx context.Context, s *Store) error {
@@ -10,6 +14,15 @@ func migrateFleet(ctx context.Context, s *Store) error {
 // migrateSerials makes the indexes of serials.
 func migrateSerials(ctx context.Context, s *Store) error {
 	return s.createIndexes(ctx, fleetIndexes())
+}
+
+// migrateTwins gives every device the version of its desired state.
+func migrateTwins(ctx context.Context, s *Store) error {
+	return again(ctx, func() error {
+		_, err := s.db.Collection(collDevices).UpdateMany(ctx, bson.D{{Key: "desired_version", Value: nil}},
+			set(bson.D{{Key: "desired_version", Value: int64(0)}}))
+		return err
+	})
 }
 
 // fleetIndexes are those of devices and logs.

@@ -102,6 +102,7 @@ var migrations = []migration{ // never written to
 	{3, migrateEmbedded},
 	{4, migrateLogs},
 	{5, migrateSerials},
+	{6, migrateTwins},
 }
 
 // createIndexes makes indexes by collection; those that are there stay.

@@ -30,3 +30,8 @@ func TestCommands(t *testing.T) {
 	t.Parallel()
 	storetest.Commands(t, func(t *testing.T) storetest.CommandStore { return openTest(t, nil) })
 }
+
+func TestTwins(t *testing.T) {
+	t.Parallel()
+	storetest.Twins(t, func(t *testing.T) storetest.TwinStore { return openTest(t, nil) })
+}

@@ -23,6 +23,7 @@ type device struct {
 	OwnerID        string              `json:"owner_id" bson:"owner"`
 	OrganizationID string              `json:"organization_id,omitempty" bson:"organization"`
 	Idle           bool                `json:"idle,omitempty"`
+	DesiredVersion int64               `json:"desired_version,omitempty"`
 	Version        int64               `json:"version"`
 	CreatedAt      time.Time           `json:"created_at,omitzero" bson:"created"`
 	UpdatedAt      time.Time           `json:"updated_at,omitzero" bson:"updated"`

@@ -14,14 +14,14 @@ var _ hearth.DeviceStore = (*Store)(nil)
 
 // deviceColumns are what scanDevice reads, of devices d and presence p.
 const deviceColumns = `d.key, d.id, d.owner_id, d.organization_id, d.name, d.type, d.serial, d.status, d.idle, d.tags, d.metadata,
-	d.interval, d.version, d.created_at, d.updated_at, p.last_active_at`
+	d.interval, d.desired_version, d.version, d.created_at, d.updated_at, p.last_active_at`
 
 func scanDevice(row rowScanner) (d hearth.Device, err error) {
 	var tags string
 	var metadata sql.NullString
 	var created, updated, last int64
 	err = row.Scan(&d.Key, &d.ID, &d.OwnerID, &d.OrganizationID, &d.Name, &d.Type, &d.Serial, &d.Status, &d.Idle, &tags, &metadata,
-		&d.Interval, &d.Version, &created, &updated, &last)
+		&d.Interval, &d.DesiredVersion, &d.Version, &created, &updated, &last)
 	if err != nil {
 		return hearth.Device{}, err
 	}
@@ -130,10 +130,10 @@ func insertDevice(t *tx, d hearth.Device, scope int64) (key int64, err error) {
 		return 0, err
 	}
 	result, err := t.exec(`INSERT INTO devices(key, id, scope, owner_id, organization_id, name, type, serial, status, idle, tags,
-		metadata, interval, version, created_at, updated_at) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		metadata, interval, desired_version, version, created_at, updated_at) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 		sql.NullInt64{Int64: d.Key, Valid: d.Key != 0}, d.ID, scope, d.OwnerID, d.OrganizationID, d.Name, d.Type, d.Serial,
 		string(d.Status), d.Idle, tags, storedMetadata(d.Metadata),
-		d.Interval, d.Version, millis(d.CreatedAt), millis(d.UpdatedAt))
+		d.Interval, d.DesiredVersion, d.Version, millis(d.CreatedAt), millis(d.UpdatedAt))
 	if isUnique(err) && !isSerialTaken(err) {
 		return 0, hearth.Errorf(hearth.CodeConflict, "there is a device with that id")
 	}

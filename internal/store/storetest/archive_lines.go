@@ -97,6 +97,7 @@ type lineDevice struct {
 	OwnerID        string              `json:"owner_id"`
 	OrganizationID string              `json:"organization_id,omitempty"`
 	Idle           bool                `json:"idle,omitempty"`
+	DesiredVersion int64               `json:"desired_version,omitempty"`
 	Version        int64               `json:"version"`
 	CreatedAt      time.Time           `json:"created_at,omitzero"`
 	UpdatedAt      time.Time           `json:"updated_at,omitzero"`
@@ -105,7 +106,8 @@ type lineDevice struct {
 func writeDevice(d hearth.Device) lineDevice {
 	return lineDevice{
 		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Serial: d.Serial, Status: d.Status, Tags: d.Tags, Metadata: lineText(d.Metadata), Interval: d.Interval,
-		LastActiveAt: d.LastActiveAt, OwnerID: d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle, Version: d.Version,
+		LastActiveAt: d.LastActiveAt, OwnerID: d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle, DesiredVersion: d.DesiredVersion,
+		Version:   d.Version,
 		CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 	}
 }
@@ -113,11 +115,39 @@ func writeDevice(d hearth.Device) lineDevice {
 func readDevice(d lineDevice) hearth.Device {
 	out := hearth.Device{
 		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Serial: d.Serial, Status: d.Status, Tags: d.Tags, Interval: d.Interval,
-		LastActiveAt: d.LastActiveAt, OwnerID: d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle, Version: d.Version,
+		LastActiveAt: d.LastActiveAt, OwnerID: d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle, DesiredVersion: d.DesiredVersion,
+		Version:   d.Version,
 		CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 	}
 	if d.Metadata != "" {
 		out.Metadata = json.RawMessage(d.Metadata)
+	}
+	return out
+}
+
+type lineTwin struct {
+	DeviceID        string    `json:"device_id"`
+	Desired         lineText  `json:"desired,omitempty"` // the JSON as it is stored, to the byte
+	Reported        lineText  `json:"reported,omitempty"`
+	DesiredVersion  int64     `json:"desired_version,omitempty"`
+	ReportedVersion int64     `json:"reported_version,omitempty"`
+	DesiredAt       time.Time `json:"desired_at,omitzero"`
+	ReportedAt      time.Time `json:"reported_at,omitzero"`
+}
+
+func writeTwin(t hearth.Twin) lineTwin {
+	return lineTwin{t.DeviceID, lineText(t.Desired), lineText(t.Reported), t.DesiredVersion, t.ReportedVersion, t.DesiredAt, t.ReportedAt}
+}
+
+func readTwin(t lineTwin) hearth.Twin {
+	out := hearth.Twin{
+		DeviceID: t.DeviceID, DesiredVersion: t.DesiredVersion, ReportedVersion: t.ReportedVersion, DesiredAt: t.DesiredAt, ReportedAt: t.ReportedAt,
+	}
+	if t.Desired != "" {
+		out.Desired = json.RawMessage(t.Desired)
+	}
+	if t.Reported != "" {
+		out.Reported = json.RawMessage(t.Reported)
 	}
 	return out
 }

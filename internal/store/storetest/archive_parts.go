@@ -24,6 +24,7 @@ type ArchivePart struct {
 	Invitations   []hearth.Invitation
 	Devices       []hearth.Device
 	DeviceTokens  []hearth.DeviceToken
+	Twins         []hearth.Twin
 	Notifications []hearth.Notification
 	Settings      []ArchivedSettings
 	Watches       []hearth.DeviceWatch
@@ -131,6 +132,7 @@ func archiveKinds() []archiveKind {
 		lines("devices", func(p *ArchivePart) *[]hearth.Device { return &p.Devices }, writeDevice, readDevice),
 		lines("device_tokens", func(p *ArchivePart) *[]hearth.DeviceToken { return &p.DeviceTokens },
 			func(r hearth.DeviceToken) lineDeviceToken { return lineDeviceToken(r) }, func(r lineDeviceToken) hearth.DeviceToken { return hearth.DeviceToken(r) }),
+		lines("device_twins", func(p *ArchivePart) *[]hearth.Twin { return &p.Twins }, writeTwin, readTwin),
 		lines("notifications", func(p *ArchivePart) *[]hearth.Notification { return &p.Notifications },
 			func(r hearth.Notification) lineNotification { return lineNotification(r) },
 			func(r lineNotification) hearth.Notification { return hearth.Notification(r) }),

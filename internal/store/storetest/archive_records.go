@@ -18,7 +18,7 @@ func Everything(n int) []ArchivePart {
 	parts := []ArchivePart{
 		{}, {Users: g.users()}, {Tries: g.tries()}, {PasswordResets: g.resets()}, {Sessions: g.sessions()}, {RefreshTokens: g.refreshTokens()},
 		{Organizations: g.organizations()}, {Members: g.members()}, {Invitations: g.invitations()}, {Devices: g.devices()},
-		{DeviceTokens: g.deviceTokens()}, {Notifications: g.notifications()}, {Settings: g.settings()}, {Watches: g.watches()},
+		{DeviceTokens: g.deviceTokens()}, {Twins: g.twins()}, {Notifications: g.notifications()}, {Settings: g.settings()}, {Watches: g.watches()},
 		{Commands: g.commands()}, {Batches: g.batches()},
 		{Schedules: g.schedules()}, {Exports: g.exports()}, {Checkpoints: g.checkpoints()}, {Idempotency: g.once()}, {Outbox: g.outbox()}, {Audit: g.audit()}, {Logs: g.logs()},
 	}
@@ -126,7 +126,7 @@ func (g *recordMaker) devices() []hearth.Device {
 	}, func(i int, d *hearth.Device) {
 		d.Tags, d.Metadata = []string{"b", "a", "Küche"}, json.RawMessage(`{"z": 1.50, "a":"<&>"}`)
 		d.Serial = fmt.Sprintf("SN %d", i)
-		d.Status, d.Idle, d.Version, d.LastActiveAt = hearth.StatusInactive, i%2 == 0, int64(i+1), g.at(i+7)
+		d.Status, d.Idle, d.Version, d.LastActiveAt, d.DesiredVersion = hearth.StatusInactive, i%2 == 0, int64(i+1), g.at(i+7), int64(i)
 		if i%3 == 0 {
 			d.OrganizationID = g.orgID(i)
 		}
@@ -137,6 +137,14 @@ func (g *recordMaker) deviceTokens() []hearth.DeviceToken {
 	return each(g.n, func(i int) hearth.DeviceToken {
 		return hearth.DeviceToken{ID: g.id(7, i), DeviceID: g.deviceID(i), Hash: g.hash("token", i), CreatedAt: g.at(i)}
 	}, func(i int, r *hearth.DeviceToken) { r.LastUsedAt = g.at(i + 1) })
+}
+
+func (g *recordMaker) twins() []hearth.Twin {
+	return each(g.n, func(i int) hearth.Twin {
+		return hearth.Twin{DeviceID: g.deviceID(i), Reported: json.RawMessage(`{"on":true}`), ReportedVersion: 1, ReportedAt: g.at(i)}
+	}, func(i int, t *hearth.Twin) {
+		t.Desired, t.DesiredVersion, t.DesiredAt = json.RawMessage(`{"$set":{"a.b":[null,1.50]},"n":12345678901234567890}`), int64(i), g.at(i+1)
+	})
 }
 
 func (g *recordMaker) notifications() []hearth.Notification {

@@ -1,0 +1,218 @@
+// Package twins keeps what devices should be and what they say they are: who may read and change which side, the order of
+// patches, and the events that follow.
+package twins
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	"hearth"
+	"hearth/internal/groupcommit"
+)
+
+// Directory knows devices by id.
+type Directory interface {
+	// Resolve returns each id's device for the caller, in order: nil where there is none or the caller may not read it.
+	// The devices must not be changed.
+	Resolve(ctx context.Context, caller hearth.Caller, ids []string) ([]*hearth.Device, error)
+}
+
+// Options are what a Service works with.
+type Options struct {
+	Store     hearth.TwinStore
+	Directory Directory
+	// Publisher receives every new version; nil discards them.
+	Publisher hearth.Publisher
+	// OnDesired is called with a device whose desired state is changed and durable, before the change is published and answered;
+	// nil is not called.
+	OnDesired func(deviceID string)
+	Clock     hearth.Clock
+}
+
+const (
+	// maxGroup bounds the patches of a device that share a write, and with them the audit entries of one step; maxWaiting those
+	// that wait for the write under way. A patch counts once, and once more for each KiB.
+	maxGroup   = 64
+	maxWaiting = 2048
+)
+
+// Service manages twins. Its methods may be called at once from many goroutines.
+type Service struct {
+	options Options
+
+	mu sync.Mutex
+	// lines are those of the devices that are patched now.
+	lines map[string]*line
+}
+
+// line is the patches of one device: those that arrive while a write is under way share the next one.
+type line struct {
+	patches *groupcommit.Committer[*patch]
+	users   int
+}
+
+// patch is one change of one side.
+type patch struct {
+	ctx    context.Context //nolint:containedctx // what is written for a caller is traced as its own
+	caller hearth.Caller
+	side   hearth.TwinSide
+	body   json.RawMessage
+	check  func(hearth.Twin) error
+
+	// What became of it.
+	view    hearth.TwinView
+	changed bool
+	err     error
+}
+
+// New returns a service.
+func New(options Options) (*Service, error) {
+	if options.Store == nil || options.Directory == nil {
+		return nil, errors.New("twins: a store and a directory are needed")
+	}
+	if options.OnDesired == nil {
+		options.OnDesired = func(string) {}
+	}
+	return &Service{options: options, lines: map[string]*line{}}, nil
+}
+
+// Twin returns the twin of a device; CodeNotFound if the caller may not read it.
+func (s *Service) Twin(ctx context.Context, caller hearth.Caller, deviceID string) (hearth.TwinView, error) {
+	if _, err := s.device(ctx, caller, deviceID, hearth.MayRead); err != nil {
+		return hearth.TwinView{}, err
+	}
+	twin, err := s.options.Store.Twin(ctx, deviceID)
+	if err != nil {
+		return hearth.TwinView{}, err
+	}
+	return twin.View(), nil
+}
+
+// device returns the device if the caller may do with it what need says.
+func (s *Service) device(ctx context.Context, caller hearth.Caller, id string, need hearth.DeviceAccess) (*hearth.Device, error) {
+	found, err := s.options.Directory.Resolve(ctx, caller, []string{id})
+	if err != nil {
+		return nil, err
+	}
+	if found[0] == nil {
+		return nil, hearth.NotFound("device")
+	}
+	return found[0], caller.Allow(*found[0], need)
+}
+
+// Patch changes one side of a device's twin by a merge patch and returns the twin when that is durable. The desired state takes
+// the right to edit the device, the reported one the right to report for it. check sees the twin first, and its error stops the
+// change: the place of a precondition; it may be nil. A patch that changes nothing makes no version and no event. Errors:
+// CodeNotFound, CodeForbidden, CodeValidationFailed, CodeUnavailable, check's.
+func (s *Service) Patch(
+	ctx context.Context, caller hearth.Caller, deviceID string, side hearth.TwinSide, body json.RawMessage, check func(hearth.Twin) error,
+) (hearth.TwinView, error) {
+	need := hearth.MayReport
+	if side == hearth.TwinDesired {
+		need = hearth.MayEdit
+	}
+	device, err := s.device(ctx, caller, deviceID, need)
+	if err != nil {
+		return hearth.TwinView{}, err
+	}
+	p := &patch{ctx: ctx, caller: caller, side: side, body: body, check: check}
+	line := s.enter(device)
+	err = line.patches.Do(ctx, p)
+	s.leave(deviceID, line)
+	switch {
+	case errors.Is(err, groupcommit.ErrFull):
+		return hearth.TwinView{}, &hearth.Error{Code: hearth.CodeUnavailable, Message: "too many changes of this twin wait", RetryAfter: time.Second}
+	case err != nil:
+		return hearth.TwinView{}, err
+	}
+	return p.view, p.err
+}
+
+func (s *Service) enter(device *hearth.Device) *line {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lines[device.ID]
+	if l == nil {
+		l = &line{patches: groupcommit.New(groupcommit.Options[*patch]{
+			Commit: func(group []*patch) error { return s.commit(device, group) }, MaxGroup: maxGroup, MaxWaiting: maxWaiting,
+			Size: func(p *patch) int { return 1 + len(p.body)>>10 },
+		})}
+		s.lines[device.ID] = l
+	}
+	l.users++
+	return l
+}
+
+func (s *Service) leave(deviceID string, l *line) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l.users--; l.users == 0 {
+		delete(s.lines, deviceID)
+	}
+}
+
+// commit applies patches of a device in their order, stores the outcome in one step, and publishes each new version.
+func (s *Service) commit(device *hearth.Device, group []*patch) error {
+	now := s.options.Clock.Now()
+	_, err := s.options.Store.UpdateTwin(context.WithoutCancel(group[0].ctx), device.ID, func(t hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) {
+		var entries []hearth.AuditEntry
+		for _, p := range group {
+			before := t
+			t = p.apply(t, now)
+			if p.changed && p.side == hearth.TwinDesired {
+				entries = append(entries, audited(p.caller, before, t))
+			}
+		}
+		return t, entries, nil
+	})
+	if err != nil {
+		return err
+	}
+	var events []hearth.Event
+	desired := false
+	for _, p := range group {
+		if p.changed {
+			events = append(events, hearth.Event{
+				Type: hearth.EventDeviceTwin, At: now, Data: p.view, Scope: device.Scope(), DeviceID: device.ID,
+			})
+			desired = desired || p.side == hearth.TwinDesired
+		}
+	}
+	if desired {
+		s.options.OnDesired(device.ID)
+	}
+	if s.options.Publisher != nil && len(events) > 0 {
+		s.options.Publisher.Publish(events...)
+	}
+	return nil
+}
+
+// apply returns the twin with the patch, or as it is if the patch is refused or changes nothing. It may run more than once.
+func (p *patch) apply(t hearth.Twin, now time.Time) hearth.Twin {
+	p.view, p.err, p.changed = hearth.TwinView{}, nil, false
+	if p.check != nil {
+		if p.err = p.check(t); p.err != nil {
+			return t
+		}
+	}
+	after, problem := t.Patch(p.side, p.body, now)
+	if problem != "" {
+		p.err = hearth.Invalid(hearth.FieldError{Location: "body", Message: problem})
+		return t
+	}
+	p.view, p.changed = after.View(), after.Version(p.side) != t.Version(p.side)
+	return after
+}
+
+// audited returns the entry of a change of the desired state: its members that differ, before and after.
+func audited(caller hearth.Caller, before, after hearth.Twin) hearth.AuditEntry {
+	entry := caller.Entry(after.DesiredAt, "twin.update", "device:"+after.DeviceID)
+	was, is := hearth.Delta(before.Desired, after.Desired), hearth.Delta(after.Desired, before.Desired)
+	entry.Changes = map[string]hearth.Change{
+		"desired": {Before: was, After: is}, "desired_version": {Before: before.DesiredVersion, After: after.DesiredVersion},
+	}
+	return entry
+}
