@@ -114,6 +114,14 @@ type LogScan struct {
 	Span   Span
 }
 
+// LogDeletion says which logs are to be deleted.
+type LogDeletion struct {
+	Device int64
+	Span   Span
+	// Event, if set, deletes only logs of that event.
+	Event string
+}
+
 // Checkpoint says how far an import has come; it is stored with the rows that it counts.
 type Checkpoint struct {
 	// ID is a hash of the source and how it is read; Mark is whatever the import needs to go on, at most 1 KiB.
@@ -144,6 +152,10 @@ type LogStore interface {
 	// more says that another step is wanted; removed counts the entries that this step took out. An earlier time than that of
 	// the calls before it lets logs from then on in again, once no step more is wanted; what was removed stays away.
 	TrimLogs(ctx context.Context, before time.Time) (removed int64, more bool, err error)
+	// DeleteLogs deletes logs of one device and returns their number. Rollups equal the logs at every moment, and no log comes back. It goes
+	// from the oldest day to the newest, some days in an atomic step: after an error some are gone, which deleted counts; the same call
+	// deletes the others. What is stored while it runs may stay.
+	DeleteLogs(ctx context.Context, deletion LogDeletion) (deleted int64, err error)
 	// Reclaim takes back, in a small step, the space of deleted devices; more says that another step is wanted.
 	Reclaim(ctx context.Context) (more bool, err error)
 }

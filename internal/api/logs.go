@@ -96,6 +96,13 @@ func (a *API) registerLogs() {
 		Description: "The logs of a range, of all time if none is given; newest first unless `order=asc`. Pages hold their place while logs " +
 			"arrive; the pages after the first keep the range of the first one, `range=…` included.",
 	}, a.listLogs)
+	register(a, operation{
+		ID: "delete-logs", Method: http.MethodDelete, Path: "/devices/{id}/logs", Tag: tagLogs, Access: forUsers, Key: hearth.KeyTelemetryWrite,
+		Codes:   []hearth.Code{hearth.CodeNotFound},
+		Summary: "Delete a device's logs of a range",
+		Description: "Deletes the logs of a range for good: of one event, or of all. When the answer comes, every list and every analytics answer is without them. " +
+			"Logs that arrive meanwhile may stay. After a failure some may be deleted: send the request again. Files of exports, archives and backups are not changed.",
+	}, a.deleteLogs)
 }
 
 // createLogID is the operation whose idempotency records name a log by FirstLog.
@@ -213,4 +220,30 @@ func (a *API) listLogs(ctx context.Context, in *listLogsInput) (*listLogsOutput,
 	}
 	body, err := wireList(list, in.Fields, wireLog)
 	return &listLogsOutput{Body: body}, err
+}
+
+type deleteLogsInput struct {
+	ID    string `path:"id" maxLength:"64" doc:"The device." example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	From  string `query:"from" required:"true" maxLength:"64" format:"date-time" doc:"Start of the range, inclusive (RFC 3339)." example:"2026-03-01T00:00:00.000Z"`
+	To    string `query:"to" required:"true" maxLength:"64" format:"date-time" doc:"End of the range, exclusive (RFC 3339)." example:"2026-03-02T00:00:00.000Z"`
+	Event string `query:"event" maxLength:"64" doc:"Only logs of this event." example:"temperature"`
+}
+
+// DeletedLogs is the answer to a deletion of logs.
+type DeletedLogs struct {
+	Deleted int64 `json:"deleted" doc:"The number of logs deleted." example:"120"`
+}
+
+type deleteLogsOutput struct{ Body DeletedLogs }
+
+func (a *API) deleteLogs(ctx context.Context, in *deleteLogsInput) (*deleteLogsOutput, error) {
+	span, _, err := RangeParams{From: in.From, To: in.To}.parse()
+	if err != nil {
+		return nil, err
+	}
+	deleted, err := a.options.Telemetry.Delete(ctx, callerOf(ctx), telemetry.Deletion{DeviceID: in.ID, Span: span.Span, Event: in.Event})
+	if err != nil {
+		return nil, err
+	}
+	return &deleteLogsOutput{Body: DeletedLogs{deleted}}, nil
 }

@@ -39,10 +39,11 @@ type document struct {
 type documented struct {
 	OperationID string `json:"operationId"`
 	Parameters  []struct {
-		Name    string `json:"name"`
-		In      string `json:"in"`
-		Schema  schema `json:"schema"`
-		Example any    `json:"example"`
+		Name     string `json:"name"`
+		In       string `json:"in"`
+		Required bool   `json:"required"`
+		Schema   schema `json:"schema"`
+		Example  any    `json:"example"`
 	} `json:"parameters"`
 	RequestBody *struct {
 		Content map[string]struct {

@@ -298,6 +298,10 @@ func (w *fixture) request(t *testing.T, op operationOf, caller string) call {
 	for _, p := range op.Parameters {
 		switch {
 		case p.In != "query":
+		case p.Required && p.Name == "from":
+			c.query.Set("from", "2026-01-01T00:00:00Z")
+		case p.Required && p.Name == "to":
+			c.query.Set("to", "2026-01-02T00:00:00Z")
 		case p.Name == "range":
 			c.query.Set("range", "24h")
 		case p.Name == "interval":

@@ -137,7 +137,8 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	}
 	events.add(p.analytics)
 	logs := telemetry.Options{
-		Store: b.store, Directory: p.devices, Publisher: events, Listener: p.analytics, Clock: s.Clock, Logger: s.Logger, Retention: cfg.Retention,
+		Store: b.store, Audit: b.store, Directory: p.devices, Publisher: events, Listener: p.analytics,
+		Clock: s.Clock, Logger: s.Logger, Retention: cfg.Retention,
 	}
 	if cfg.Archive {
 		if logs.Archive, err = archive.New(archive.Options{Logs: b.store, Devices: b.store, Files: b.files, Log: s.Logger}); err != nil {

@@ -53,7 +53,7 @@ func (e *Engine) reconcileScope(ctx context.Context, scope, since int64) (mended
 	}
 	for _, day := range days {
 		wrong := false
-		err := e.update(ctx, scope, func(s Snapshot) (*Change, error) {
+		err := e.update(ctx, "Reconcile", scope, func(s Snapshot) (*Change, error) {
 			m := e.newMerge(ctx, s)
 			if err := m.replaceDay(scope, day, nil); err != nil {
 				return nil, err

@@ -9,7 +9,7 @@ import (
 const maxRecount = 1 << 18
 
 // keeper says which logs of a scope stay. A nil keeper keeps all.
-type keeper func(device, at int64) bool
+type keeper func(s *Series, at int64) bool
 
 // filterChunks rewrites chunks of a scope without the entries that keep refuses, and returns their number; an empty one goes.
 func (m *merge) filterChunks(keys []Key, keep keeper) (removed int64, err error) {
@@ -20,7 +20,7 @@ func (m *merge) filterChunks(keys []Key, keep keeper) (removed int64, err error)
 				return err
 			}
 			n := len(chunk.Entries)
-			kept := slices.DeleteFunc(chunk.Entries, func(e Entry) bool { return !keep(chunk.Series[e.Series].Device, e.At) })
+			kept := slices.DeleteFunc(chunk.Entries, func(e Entry) bool { return !keep(&chunk.Series[e.Series], e.At) })
 			removed += int64(n - len(kept))
 			switch len(kept) {
 			case n:
@@ -110,7 +110,7 @@ func (m *merge) recountDay(scope, day int64, keep keeper) error {
 		}
 		for _, e := range in.of(&chunk) {
 			s := chunk.Series[e.Series]
-			if keep != nil && !keep(s.Device, e.At) {
+			if keep != nil && !keep(&s, e.At) {
 				continue
 			}
 			// Not between logs of one time, whose order the next part would not know.

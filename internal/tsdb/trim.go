@@ -81,7 +81,7 @@ func (e *Engine) trimStep(ctx context.Context, horizon int64) (removed int64, mo
 	}
 	for scope := range maps.Keys(old) {
 		var n int64
-		err := e.update(ctx, scope, func(s Snapshot) (_ *Change, err error) {
+		err := e.update(ctx, "TrimLogs", scope, func(s Snapshot) (_ *Change, err error) {
 			m := e.newMerge(ctx, s)
 			if n, err = m.trim(scope, horizon); err != nil {
 				return nil, err
@@ -97,11 +97,11 @@ func (e *Engine) trimStep(ctx context.Context, horizon int64) (removed int64, mo
 }
 
 // update changes the partition of a scope.
-func (e *Engine) update(ctx context.Context, scope int64, fn func(s Snapshot) (*Change, error)) error {
+func (e *Engine) update(ctx context.Context, operation string, scope int64, fn func(s Snapshot) (*Change, error)) error {
 	p := e.backend.Partition(scope)
 	e.partitions[p].folding.Lock()
 	defer e.partitions[p].folding.Unlock()
-	return e.backend.Update(ctx, "Trim", p, fn)
+	return e.backend.Update(ctx, operation, p, fn)
 }
 
 // trim removes the oldest chunks of a scope and, when none is left, the sums.
@@ -119,7 +119,7 @@ func (m *merge) trim(scope, horizon int64) (removed int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	keep := func(_, at int64) bool { return at >= horizon }
+	keep := func(_ *Series, at int64) bool { return at >= horizon }
 	if len(chunks) > maxStepChunks {
 		return m.filterChunks(chunks[:maxStepChunks], keep)
 	}
@@ -175,14 +175,14 @@ func (e *Engine) Reclaim(ctx context.Context) (more bool, err error) {
 		return true, err
 	}
 	if found {
-		err := e.update(ctx, scope, func(s Snapshot) (*Change, error) {
+		err := e.update(ctx, "Reclaim", scope, func(s Snapshot) (*Change, error) {
 			m := e.newMerge(ctx, s)
 			start := BucketStart(LevelDay, day)
 			keys, err := m.chunksOf(scope, start, start+DayMillis)
 			if err != nil {
 				return nil, err
 			}
-			keep := func(device, _ int64) bool { return !dead[device] }
+			keep := func(s *Series, _ int64) bool { return !dead[s.Device] }
 			if _, err := m.filterChunks(keys, keep); err != nil {
 				return nil, err
 			}

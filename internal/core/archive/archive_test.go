@@ -194,7 +194,7 @@ func (y *yard) cleanUp(p *power) error {
 		y.Fatal(err)
 	}
 	service, err := telemetry.New(telemetry.Options{
-		Store: frailLogs{y.store, p}, Directory: nobodys{}, Clock: func() time.Time { return now }, Retention: 30 * 24 * time.Hour, Archive: kept,
+		Store: frailLogs{y.store, p}, Audit: y.store, Directory: nobodys{}, Clock: func() time.Time { return now }, Retention: 30 * 24 * time.Hour, Archive: kept,
 	})
 	if err != nil {
 		y.Fatal(err)

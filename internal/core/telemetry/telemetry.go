@@ -28,9 +28,16 @@ type Listener interface {
 	LogsChanged(ctx context.Context, reach hearth.Reach)
 }
 
+// Auditor stores audit entries.
+type Auditor interface {
+	AppendAudit(ctx context.Context, entries ...hearth.AuditEntry) error
+}
+
 // Options are what the service works with.
 type Options struct {
-	Store     hearth.LogStore
+	Store hearth.LogStore
+	// Audit accepts an entry for each deletion of logs.
+	Audit     Auditor
 	Directory Directory
 	// Publisher accepts the events; nil discards them.
 	Publisher hearth.Publisher
@@ -45,8 +52,8 @@ type Options struct {
 }
 
 func (o Options) validate() (Options, error) {
-	if o.Store == nil || o.Directory == nil {
-		return o, errors.New("telemetry: a store and a directory are needed")
+	if o.Store == nil || o.Directory == nil || o.Audit == nil {
+		return o, errors.New("telemetry: a store, its audit and a directory are needed")
 	}
 	if o.Retention < 0 {
 		return o, errors.New("telemetry: a duration is negative")

@@ -104,7 +104,7 @@ func setup(t *testing.T, change func(*Options)) *bundle {
 		}
 		b.devices[d.ID] = made[0]
 	}
-	options := Options{Store: store, Directory: b.fleet, Clock: clock, Publisher: b.events, Listener: b.heard}
+	options := Options{Store: store, Audit: store, Directory: b.fleet, Clock: clock, Publisher: b.events, Listener: b.heard}
 	if change != nil {
 		change(&options)
 	}

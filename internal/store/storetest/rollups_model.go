@@ -38,6 +38,7 @@ func logsModel(t *testing.T, h LogsHarness) {
 			"delete":   m.deleteDevice,
 			"settle":   m.settle,
 			"trim":     m.trim,
+			"erase":    m.erase,
 			"reclaim":  m.reclaim,
 			"reopen":   m.reopen,
 			"rollups":  m.rollups,
@@ -168,6 +169,25 @@ func (m *model) trim(t *rapid.T) {
 		_, _, err := m.store.TrimLogs(context.Background(), before)
 		m.must(err)
 	}
+}
+
+func (m *model) erase(t *rapid.T) {
+	if len(m.devices) == 0 {
+		return
+	}
+	deletion := hearth.LogDeletion{
+		Device: rapid.SampledFrom(m.devices).Draw(t, "device").Key, Span: m.drawSpan(t), Event: rapid.SampledFrom([]string{"", "a", "zz"}).Draw(t, "event"),
+	}
+	goes := func(e hearth.LogEntry) bool {
+		return e.Device == deletion.Device && (deletion.Event == "" || e.Event == deletion.Event) &&
+			e.At >= deletion.Span.From.UnixMilli() && e.At < deletion.Span.To.UnixMilli()
+	}
+	deleted, err := m.store.DeleteLogs(context.Background(), deletion)
+	m.must(err)
+	if want := len(m.sorted(goes)); deleted != int64(want) {
+		m.Fatalf("%+v: %d logs were deleted, want %d", deletion, deleted, want)
+	}
+	m.logList = slices.DeleteFunc(m.logList, goes)
 }
 
 func (m *model) reclaim(t *rapid.T) {

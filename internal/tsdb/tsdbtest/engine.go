@@ -31,6 +31,7 @@ func Engine(t *testing.T, h Harness) {
 				"fold":     m.fold,
 				"trim":     m.trim,
 				"reclaim":  m.reclaim,
+				"erase":    m.erase,
 				"reopen":   m.reopen,
 				"crash":    m.crash,
 				"overtake": m.overtake,
@@ -169,7 +170,7 @@ func crashesAt(t *testing.T, h Harness, left int) bool {
 	// What was trimmed, and a deleted device's logs, are gone at once; what was not acknowledged is there whole or not at all.
 	possible := []int64{life.kept}
 	if crashed {
-		possible = append(possible, life.kept+atOnce, life.kept-int64(life.trimmed))
+		possible = append(possible, life.kept+atOnce, life.kept-int64(life.trimmed), life.kept-int64(life.erased))
 	}
 	check := func(when string) int64 {
 		t.Helper()
@@ -213,9 +214,9 @@ type lifeOfLogs struct {
 	devices []int64
 	doomed  int64
 	atOnce  int
-	// kept counts the logs that were acknowledged and are not trimmed or deleted, trimmed those that trimming takes.
-	kept    int64
-	trimmed int
+	// kept counts the logs that were acknowledged and are not trimmed or deleted, trimmed and erased those that trimming or deleting takes.
+	kept            int64
+	trimmed, erased int
 }
 
 func (l *lifeOfLogs) run(ctx context.Context) error {
@@ -236,6 +237,20 @@ func (l *lifeOfLogs) run(ctx context.Context) error {
 			return err
 		}
 	}
+	erased := hearth.LogDeletion{Device: l.devices[1], Span: everything, Event: "b"}
+	isErased := func(e hearth.LogEntry) bool { return e.Device == erased.Device && e.Event == erased.Event }
+	for range 2 {
+		for _, e := range logsOfDays(l.devices, l.atOnce) {
+			if isErased(e) {
+				l.erased++
+			}
+		}
+	}
+	if _, err := l.e.DeleteLogs(ctx, erased); err != nil {
+		return err
+	}
+	l.kept -= int64(l.erased)
+	l.erased = 0
 	// The device goes at once, whoever dies then.
 	if err := l.db.DeleteDevice(ctx, l.doomed); err != nil {
 		return err
@@ -251,7 +266,7 @@ func (l *lifeOfLogs) run(ctx context.Context) error {
 	l.trimmed = 0
 	for range 2 {
 		for _, e := range logsOfDays(l.devices, l.atOnce) {
-			if e.At < horizon.UnixMilli() {
+			if e.At < horizon.UnixMilli() && !isErased(e) {
 				l.trimmed++
 			}
 		}

@@ -220,7 +220,7 @@ func (m *model) crash(t *rapid.T) {
 	}
 	e := m.engine(t)
 	do := rapid.SampledFrom([]func(*rapid.T, *tsdb.Engine) error{
-		m.appendTo, m.trimWith, m.reclaimWith, func(_ *rapid.T, e *tsdb.Engine) error { return e.FoldAll(context.Background()) },
+		m.appendTo, m.trimWith, m.reclaimWith, m.eraseWith, func(_ *rapid.T, e *tsdb.Engine) error { return e.FoldAll(context.Background()) },
 	}).Draw(t, "what")
 	if err := do(t, e); err != nil && !errors.Is(err, errDead) {
 		m.Fatal(err)
@@ -247,13 +247,15 @@ func (m *model) overtake(t *rapid.T) {
 		n = 0
 		ask(t)
 	}
+	busy := rapid.IntRange(1, 4).Draw(t, "busy")
 	m.fault = func(point string) error {
-		if point == "update" && rapid.Bool().Draw(t, "busy") {
-			return tsdb.ErrBusy
+		if point != "update" || busy == 0 || rapid.Bool().Draw(t, "free") {
+			return nil
 		}
-		return nil
+		busy-- // those that wait are let through in the end
+		return tsdb.ErrBusy
 	}
-	for _, do := range []func(*rapid.T){m.append, m.trim, m.reclaim} {
+	for _, do := range []func(*rapid.T){m.append, m.trim, m.reclaim, m.erase} {
 		do(t)
 	}
 }
