@@ -98,6 +98,34 @@ func measureHeartbeats(ctx context.Context, o options, dir string, r *report) (e
 	return nil
 }
 
+// measureTwins: patches of twins one by one, each a new version that is durable before it is acknowledged. Those of the desired
+// state are audited too.
+func measureTwins(ctx context.Context, o options, dir string, r *report) (err error) {
+	t, stop, err := launchTrio(ctx, o, dir, 1000)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	device := func(c, n int) string { return "/api/v1/devices/" + t.ids[(c*131+n)%len(t.ids)] }
+	side := func(url string, next func(int, int, *fasthttp.Request)) *load {
+		return &load{url: url, clients: o.connections, length: o.seconds, next: next, status: 200}
+	}
+	for _, state := range []string{"reported", "desired"} {
+		floor, _, mine, err := sides{
+			floor: side(t.floor.url, request("POST", t.hearth.token, func(c, n int) string { return device(c, n) + "/heartbeat" },
+				func(int, int) []byte { return []byte(`{"status":"active"}`) })),
+			hearth: side(t.hearth.url, request("PATCH", t.hearth.token, func(c, n int) string { return device(c, n) + "/twin/" + state },
+				func(c, n int) []byte { return fmt.Appendf(nil, `{"level":%d,"by":%d}`, n, c) })),
+		}.rounds(ctx, o.rounds)
+		if err != nil {
+			return err
+		}
+		r.add(figure{Name: "twin patches, " + state, Unit: "requests/s", Floor: floor, Hearth: mine, Goal: "≥ 0.35",
+			Note: "floor: bare net/http handler, nothing stored"})
+	}
+	return nil
+}
+
 // measurePosts: logs one by one, each durable before it is acknowledged.
 func measurePosts(ctx context.Context, o options, dir string, r *report) (err error) {
 	t, stop, err := launchTrio(ctx, o, dir, 1000)
