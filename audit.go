@@ -19,7 +19,7 @@ type AuditEntry struct {
 	Hash     string
 
 	At time.Time
-	// ActorID is Caller.Key, "system" for jobs, "cli" for commands.
+	// ActorID is Caller.Actor, "system" for jobs, "cli" for commands.
 	ActorID string
 	// Action is "object.verb", such as "device.delete" or "auth.login".
 	Action string
@@ -81,7 +81,7 @@ func (e AuditEntry) Chained(head AuditHead) (AuditEntry, error) {
 // Entry begins the record of what the caller does at the time at: a success, until Result says otherwise.
 func (c Caller) Entry(at time.Time, action, target string) AuditEntry {
 	return AuditEntry{
-		At: at, ActorID: c.Key(), Action: action, Target: target, Result: "ok",
+		At: at, ActorID: c.Actor(), Action: action, Target: target, Result: "ok",
 		IP: c.IP, UserAgent: c.UserAgent, RequestID: c.RequestID,
 	}
 }

@@ -1,5 +1,7 @@
 package hearth
 
+import "slices"
+
 // Role is what a person may do on the whole installation.
 type Role string
 
@@ -41,8 +43,8 @@ func (r OrgRole) Rank() int {
 // Valid reports whether r is one of the roles.
 func (r OrgRole) Valid() bool { return r.Rank() > 0 }
 
-// Caller is who makes a request: a person with an access token (UserID is set), a device with its token (DeviceID is
-// set), or nobody (neither is). It is resolved once a request and passed on explicitly.
+// Caller is who makes a request: a person with an access token or an API key (UserID is set), a device with its token (DeviceID
+// is set), or nobody (neither is). It is resolved once a request and passed on explicitly.
 type Caller struct {
 	UserID string
 	Role   Role
@@ -52,6 +54,11 @@ type Caller struct {
 	Epoch int64
 	// Orgs are the caller's organizations and the role in each.
 	Orgs map[string]OrgRole
+	// KeyID is the API key that was used, which has these Scopes; "" is none.
+	KeyID  string
+	Scopes []KeyScope
+	// OnlyOrg, if it is set, is the one organization whose objects the caller reaches: what the key is bound to.
+	OnlyOrg string
 	// DeviceID is the device whose token was used.
 	DeviceID string
 	// IP, UserAgent and RequestID are where the request came from, for sessions and audit.
@@ -67,9 +74,46 @@ func (c Caller) IsUser() bool { return c.UserID != "" }
 func (c Caller) IsDevice() bool { return c.DeviceID != "" }
 
 // IsAdmin reports whether the caller may do everything.
-func (c Caller) IsAdmin() bool { return c.IsUser() && c.Role == RoleAdmin }
+func (c Caller) IsAdmin() bool { return c.IsUser() && c.Role == RoleAdmin && c.OnlyOrg == "" }
 
-// Key names the caller for limits, idempotency and caches: "user:ID", "device:ID" or "" for nobody.
+// HasScope reports whether the caller may use that part of the API: with an API key, only what its scopes name.
+func (c Caller) HasScope(scope KeyScope) bool {
+	return c.KeyID == "" || slices.Contains(c.Scopes, scope)
+}
+
+// WithOrgs returns the caller with the organizations that they are in; an API key that is bound to one has that one alone.
+func (c Caller) WithOrgs(orgs map[string]OrgRole) Caller {
+	if c.Orgs = orgs; c.OnlyOrg == "" {
+		return c
+	}
+	role := orgs[c.OnlyOrg]
+	if c.Role == RoleAdmin {
+		role = OrgOwner
+	}
+	if c.Orgs = nil; role.Valid() {
+		c.Orgs = map[string]OrgRole{c.OnlyOrg: role}
+	}
+	return c
+}
+
+// owns reports whether what that user has for themselves is the caller's.
+func (c Caller) owns(userID string) bool { return c.IsUser() && c.UserID == userID && c.OnlyOrg == "" }
+
+// ordered reports whether the caller ordered something that keeps who did: the user, and the organization of the API key.
+func (c Caller) ordered(userID, onlyOrg string) bool {
+	return c.IsUser() && c.UserID == userID && (c.OnlyOrg == "" || c.OnlyOrg == onlyOrg)
+}
+
+// Actor names the caller for the audit, idempotency and logs: "user:ID", with an API key "user:ID/key:ID", "device:ID", or ""
+// for nobody.
+func (c Caller) Actor() string {
+	if c.KeyID != "" {
+		return c.Key() + "/key:" + c.KeyID
+	}
+	return c.Key()
+}
+
+// Key names who the caller's requests count for: "user:ID", "device:ID" or "" for nobody.
 func (c Caller) Key() string {
 	switch {
 	case c.IsUser():
@@ -98,7 +142,7 @@ type Reach struct {
 }
 
 // Reach returns what the caller may read: everything for an admin, else the caller's own devices and those of their
-// organizations. With orgID set it is that organization alone, and CodeNotFound if the caller may not read it.
+// organizations; with an API key that is bound to an organization, that one's. With orgID set it is that organization alone, and CodeNotFound if the caller may not read it.
 func (c Caller) Reach(orgID string) (Reach, error) {
 	if !c.IsUser() {
 		return Reach{}, Errorf(CodeForbidden, "a device may not ask this")
@@ -112,7 +156,10 @@ func (c Caller) Reach(orgID string) (Reach, error) {
 	if c.IsAdmin() {
 		return Reach{All: true}, nil
 	}
-	scopes := []Scope{UserScope(c.UserID)}
+	var scopes []Scope
+	if c.owns(c.UserID) {
+		scopes = append(scopes, UserScope(c.UserID))
+	}
 	for id := range c.Orgs {
 		scopes = append(scopes, OrgScope(id))
 	}

@@ -211,7 +211,7 @@ func (c Caller) Access(d Device) DeviceAccess {
 	case c.IsAdmin():
 		return everything
 	case d.OrganizationID == "":
-		if d.OwnerID == c.UserID {
+		if c.owns(d.OwnerID) {
 			return everything
 		}
 	case c.Orgs[d.OrganizationID].Rank() >= OrgMember.Rank():

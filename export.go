@@ -126,8 +126,10 @@ type ExportFailure struct {
 // Export is an order for a file, and what became of it.
 type Export struct {
 	ID string
-	// UserID is who ordered it: the export is theirs.
+	// UserID is who ordered it: the export is theirs. OnlyOrg is the organization of the API key that they did it with, if it is
+	// bound to one.
 	UserID      string
+	OnlyOrg     string
 	Type        ExportType
 	Format      ExportFormat
 	Compression ExportCompression
@@ -211,7 +213,7 @@ func (e Export) Validate(prefix string) []FieldError {
 
 // AllowExport is the rule of who may see and steer an export: its owner and admins; to others it does not exist.
 func (c Caller) AllowExport(e Export) error {
-	if c.IsAdmin() || c.IsUser() && c.UserID == e.UserID {
+	if c.IsAdmin() || c.ordered(e.UserID, e.OnlyOrg) {
 		return nil
 	}
 	return NotFound("export")
@@ -239,9 +241,10 @@ func (c Caller) AllowExportFile(e Export) error {
 
 // ExportFilter picks exports. Zero fields do not filter.
 type ExportFilter struct {
-	UserID string
-	Status ExportStatus
-	Type   ExportType
+	UserID  string
+	OnlyOrg string
+	Status  ExportStatus
+	Type    ExportType
 }
 
 // ExportFigures sum up exports.
@@ -272,6 +275,6 @@ type ExportStore interface {
 	// OpenExports returns up to limit exports created before that time that have not ended, the oldest first, behind the id
 	// after ("" begins).
 	OpenExports(ctx context.Context, before time.Time, after string, limit int) ([]Export, error)
-	// ExportFigures sums up the exports of a person; of everybody if userID is "".
-	ExportFigures(ctx context.Context, userID string) (ExportFigures, error)
+	// ExportFigures sums up the exports that the filter picks.
+	ExportFigures(ctx context.Context, filter ExportFilter) (ExportFigures, error)
 }

@@ -13,7 +13,7 @@ const IdempotencyTTL = 24 * time.Hour
 // A store that finds an unexpired record with the same Caller and Key writes nothing: it returns *Replayed if the Fingerprint is
 // the same, CodeIdempotencyMismatch if it is not.
 type IdempotencyRecord struct {
-	// Caller is Caller.Key of the request's caller; keys of different callers never meet.
+	// Caller is Caller.Actor of the request's caller; keys of different callers never meet.
 	Caller string
 	// Key is a hash of the client's key, at most 64 bytes.
 	Key string

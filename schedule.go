@@ -156,8 +156,9 @@ func (r Recurrence) validate(bad func(field, message string)) {
 // ExportSchedule orders an export again and again, and mails its link.
 type ExportSchedule struct {
 	ID string
-	// UserID is who made it: its exports are theirs, and hold what they may read at that time.
-	UserID string
+	// UserID is who made it: its exports are theirs, and hold what they may read at that time. OnlyOrg is as in Export.
+	UserID  string
+	OnlyOrg string
 	// Name is for people, up to MaxScheduleName characters; it may be empty.
 	Name        string
 	Recurrence  Recurrence
@@ -193,7 +194,7 @@ func (s ExportSchedule) Validate(prefix string) []FieldError {
 
 // AllowExportSchedule is the rule of who may see and change a schedule: its owner and admins; to others it does not exist.
 func (c Caller) AllowExportSchedule(s ExportSchedule) error {
-	if c.IsAdmin() || c.IsUser() && c.UserID == s.UserID {
+	if c.IsAdmin() || c.ordered(s.UserID, s.OnlyOrg) {
 		return nil
 	}
 	return NotFound("export schedule")
@@ -206,9 +207,9 @@ type ExportScheduleStore interface {
 	CreateExportSchedule(ctx context.Context, schedule ExportSchedule, effects SideEffects) error
 	// ExportSchedule returns one schedule; CodeNotFound.
 	ExportSchedule(ctx context.Context, id string) (ExportSchedule, error)
-	// ExportSchedules lists a person's, everybody's if userID is ""; the order is by created_at, newest first, and the page's
-	// sort is "".
-	ExportSchedules(ctx context.Context, userID string, page Page) (List[ExportSchedule], error)
+	// ExportSchedules lists a person's, everybody's if userID is "", of an organization's API keys if onlyOrg is not ""; the order
+	// is by created_at, newest first, and the page's sort is "".
+	ExportSchedules(ctx context.Context, userID, onlyOrg string, page Page) (List[ExportSchedule], error)
 	// UpdateExportSchedule reads, changes and writes one schedule in one atomic step. An error of change is returned and
 	// nothing is written, along neither. change must not touch ID, UserID or CreatedAt, may run more than once, and may
 	// complete along's entries, which are read after it. CodeNotFound.

@@ -43,7 +43,7 @@ func TestAnArchiveOfAnEarlierProgramRestores(t *testing.T) {
 	if err != nil || len(exports.Items) != 1 || exports.Items[0].Result == nil {
 		t.Errorf("the exports are %+v, %v", exports.Items, err)
 	}
-	if figures, err := s.ExportFigures(t.Context(), ""); err != nil || figures.Bytes != exports.Items[0].Result.Size {
+	if figures, err := s.ExportFigures(t.Context(), hearth.ExportFilter{}); err != nil || figures.Bytes != exports.Items[0].Result.Size {
 		t.Errorf("the figures are %+v, %v", figures, err)
 	}
 }

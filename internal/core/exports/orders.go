@@ -37,7 +37,7 @@ func (s *Service) Create(ctx context.Context, caller hearth.Caller, order Order,
 	}
 	now := s.now()
 	e := hearth.Export{
-		ID: queue.NewID(now), Job: queue.NewID(now), UserID: caller.UserID, Type: order.Type, Format: order.Format,
+		ID: queue.NewID(now), Job: queue.NewID(now), UserID: caller.UserID, OnlyOrg: caller.OnlyOrg, Type: order.Type, Format: order.Format,
 		Compression: cmp.Or(order.Compression, hearth.CompressNone), Status: hearth.ExportQueued, From: order.From, To: order.To,
 		Filters: order.Filters, Reach: reach, Notify: order.Notify, Progress: hearth.ExportProgress{Step: stepQueued}, CreatedAt: now,
 	}
@@ -106,7 +106,7 @@ func (s *Service) reachOf(ctx context.Context, caller hearth.Caller, ids []strin
 	return reach, nil
 }
 
-// Exports lists the caller's exports, those of all users for an admin, newest first. The filter's UserID is set here.
+// Exports lists the caller's exports, those of all users for an admin, newest first. The filter's UserID and OnlyOrg are set here.
 func (s *Service) Exports(
 	ctx context.Context, caller hearth.Caller, filter hearth.ExportFilter, page hearth.Page,
 ) (hearth.List[hearth.Export], error) {
@@ -114,7 +114,7 @@ func (s *Service) Exports(
 	if err != nil {
 		return hearth.List[hearth.Export]{}, err
 	}
-	filter.UserID = owner
+	filter.UserID, filter.OnlyOrg = owner, caller.OnlyOrg
 	return s.o.Store.Exports(ctx, filter, page)
 }
 
@@ -147,7 +147,7 @@ func (s *Service) Figures(ctx context.Context, caller hearth.Caller) (hearth.Exp
 	if err != nil {
 		return hearth.ExportFigures{}, err
 	}
-	return s.o.Store.ExportFigures(ctx, owner)
+	return s.o.Store.ExportFigures(ctx, hearth.ExportFilter{UserID: owner, OnlyOrg: caller.OnlyOrg})
 }
 
 // Cancel ends an export that waits or runs; a running one stops writing within a second. CodeNotFound; CodeConflict once it

@@ -59,7 +59,7 @@ func (s *Service) CreateSchedule(ctx context.Context, caller hearth.Caller, plan
 		return hearth.ExportSchedule{}, err
 	}
 	now := s.now()
-	schedule := hearth.ExportSchedule{ID: queue.NewID(now), UserID: caller.UserID, CreatedAt: now}
+	schedule := hearth.ExportSchedule{ID: queue.NewID(now), UserID: caller.UserID, OnlyOrg: caller.OnlyOrg, CreatedAt: now}
 	s.put(plan, &schedule)
 	if err := s.checkSchedule(ctx, caller, schedule); err != nil {
 		return hearth.ExportSchedule{}, err
@@ -93,7 +93,7 @@ func (s *Service) Schedules(ctx context.Context, caller hearth.Caller, page hear
 	if err != nil {
 		return hearth.List[hearth.ExportSchedule]{}, err
 	}
-	return s.o.Schedules.ExportSchedules(ctx, owner, page)
+	return s.o.Schedules.ExportSchedules(ctx, owner, caller.OnlyOrg, page)
 }
 
 // Schedule returns one schedule; CodeNotFound, also for another user's.
@@ -227,13 +227,13 @@ func (s *Service) orderAt(ctx context.Context, schedule hearth.ExportSchedule, s
 	if known, err := s.ordered(ctx, id); known || err != nil {
 		return id, err
 	}
-	caller, err := s.callerOf(ctx, schedule.UserID)
+	caller, err := s.callerOf(ctx, schedule.UserID, schedule.OnlyOrg)
 	if err != nil {
 		return "", err
 	}
 	covered := schedule.Recurrence.Covered(slot)
 	e := hearth.Export{
-		ID: id, Job: queue.DeriveID(slot, "job:"+cause), UserID: schedule.UserID, Type: schedule.Type, Format: schedule.Format,
+		ID: id, Job: queue.DeriveID(slot, "job:"+cause), UserID: schedule.UserID, OnlyOrg: schedule.OnlyOrg, Type: schedule.Type, Format: schedule.Format,
 		Compression: schedule.Compression, Status: hearth.ExportQueued, From: covered.From, To: covered.To, Filters: schedule.Filters,
 		Notify: true, Progress: hearth.ExportProgress{Step: stepQueued}, Schedule: schedule.ID, CreatedAt: s.now(),
 	}
@@ -263,8 +263,8 @@ func (s *Service) ordered(ctx context.Context, id string) (bool, error) {
 	return err == nil, err
 }
 
-// callerOf returns a person with the rights of now; CodeForbidden for one who is kept out or gone.
-func (s *Service) callerOf(ctx context.Context, userID string) (hearth.Caller, error) {
+// callerOf returns a person with the rights of now, in one organization alone if onlyOrg is set; CodeForbidden for one who is kept out or gone.
+func (s *Service) callerOf(ctx context.Context, userID, onlyOrg string) (hearth.Caller, error) {
 	user, err := s.o.Users.User(ctx, userID)
 	if hearth.ErrorCode(err) == hearth.CodeNotFound || err == nil && user.Disabled {
 		return hearth.Caller{}, hearth.Errorf(hearth.CodeForbidden, "the account may not be used")
@@ -273,7 +273,7 @@ func (s *Service) callerOf(ctx context.Context, userID string) (hearth.Caller, e
 		return hearth.Caller{}, err
 	}
 	orgs, err := s.o.Roles(ctx, userID)
-	return hearth.Caller{UserID: userID, Role: user.Role, Orgs: orgs}, err
+	return hearth.Caller{UserID: userID, Role: user.Role, OnlyOrg: onlyOrg}.WithOrgs(orgs), err
 }
 
 // stillReadable returns those of the devices that are there and that the caller may read, and their scopes; CodeForbidden if

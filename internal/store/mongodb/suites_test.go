@@ -11,6 +11,11 @@ func TestOrganizations(t *testing.T) {
 	storetest.Organizations(t, func(t *testing.T) storetest.OrganizationStore { return openTest(t, nil) })
 }
 
+func TestAPIKeys(t *testing.T) {
+	t.Parallel()
+	storetest.APIKeys(t, func(t *testing.T) storetest.APIKeyStore { return openTest(t, nil) })
+}
+
 func TestExports(t *testing.T) {
 	t.Parallel()
 	storetest.Exports(t, func(t *testing.T) storetest.ExportStore { return openTest(t, nil) })

@@ -19,6 +19,7 @@ func New(b Backend) *Aggregates { return &Aggregates{b} }
 type export struct {
 	ID          string                   `json:"id"`
 	UserID      string                   `json:"user_id" bson:"user"`
+	OnlyOrg     string                   `json:"only_org,omitempty"`
 	Type        hearth.ExportType        `json:"type"`
 	Format      hearth.ExportFormat      `json:"format"`
 	Compression hearth.ExportCompression `json:"compression"`
@@ -101,7 +102,7 @@ func sumUp(_ context.Context, _ Tx, exports []*export) error {
 
 func storedExport(e hearth.Export) export {
 	r := export{
-		ID: e.ID, UserID: e.UserID, Type: e.Type, Format: e.Format, Compression: e.Compression, Status: e.Status, From: e.From, To: e.To,
+		ID: e.ID, UserID: e.UserID, OnlyOrg: e.OnlyOrg, Type: e.Type, Format: e.Format, Compression: e.Compression, Status: e.Status, From: e.From, To: e.To,
 		Filters: exportFilters(e.Filters), Reach: exportReach(e.Reach), Notify: e.Notify, Progress: exportProgress(e.Progress),
 		Result: (*exportResult)(e.Result), Failure: (*exportFailure)(e.Failure), Job: e.Job, Run: e.Run, File: e.File, Schedule: e.Schedule,
 		CreatedAt: e.CreatedAt, StartedAt: e.StartedAt, CompletedAt: e.CompletedAt, ExpiresAt: e.ExpiresAt,
@@ -114,7 +115,7 @@ func storedExport(e hearth.Export) export {
 
 func (r export) export() hearth.Export {
 	return hearth.Export{
-		ID: r.ID, UserID: r.UserID, Type: r.Type, Format: r.Format, Compression: r.Compression, Status: r.Status, From: r.From, To: r.To,
+		ID: r.ID, UserID: r.UserID, OnlyOrg: r.OnlyOrg, Type: r.Type, Format: r.Format, Compression: r.Compression, Status: r.Status, From: r.From, To: r.To,
 		Filters: hearth.ExportFilters(r.Filters), Reach: hearth.Reach(r.Reach), Notify: r.Notify, Progress: hearth.ExportProgress(r.Progress),
 		Result: (*hearth.ExportResult)(r.Result), Failure: (*hearth.ExportFailure)(r.Failure), Job: r.Job, Run: r.Run, File: r.File, Schedule: r.Schedule,
 		CreatedAt: r.CreatedAt, StartedAt: r.StartedAt, CompletedAt: r.CompletedAt, ExpiresAt: r.ExpiresAt,
@@ -122,7 +123,7 @@ func (r export) export() hearth.Export {
 }
 
 func exportFilter(f hearth.ExportFilter) Filter {
-	return given(Eq("user_id", f.UserID), Eq("status", f.Status), Eq("type", f.Type))
+	return given(Eq("user_id", f.UserID), Eq("only_org", f.OnlyOrg), Eq("status", f.Status), Eq("type", f.Type))
 }
 
 // CreateExport implements hearth.ExportStore.
@@ -170,11 +171,10 @@ func (a *Aggregates) OpenExports(ctx context.Context, before time.Time, after st
 }
 
 // ExportFigures implements hearth.ExportStore.
-func (a *Aggregates) ExportFigures(ctx context.Context, userID string) (hearth.ExportFigures, error) {
+func (a *Aggregates) ExportFigures(ctx context.Context, filter hearth.ExportFilter) (hearth.ExportFigures, error) {
 	return view(ctx, a.b, "ExportFigures", func(ctx context.Context, r Reader) (hearth.ExportFigures, error) {
 		figures := hearth.ExportFigures{ByStatus: map[hearth.ExportStatus]int64{}}
-		where := exportFilter(hearth.ExportFilter{UserID: userID})
-		groups, err := r.Figures(ctx, &exports.Schema, where, "status", "size", "created_at")
+		groups, err := r.Figures(ctx, &exports.Schema, exportFilter(filter), "status", "size", "created_at")
 		for _, g := range groups {
 			figures.ByStatus[hearth.ExportStatus(g.Value)] = g.Count
 			figures.Bytes += g.Sum

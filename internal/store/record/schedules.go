@@ -13,6 +13,7 @@ var _ hearth.ExportScheduleStore = (*Aggregates)(nil)
 type schedule struct {
 	ID          string                   `json:"id"`
 	UserID      string                   `json:"user_id" bson:"user"`
+	OnlyOrg     string                   `json:"only_org,omitempty"`
 	Name        string                   `json:"name"`
 	Recurrence  recurrence               `json:"recurrence" db:",inline"`
 	Type        hearth.ExportType        `json:"type"`
@@ -50,14 +51,14 @@ var schedules = describe(Kind[schedule]{Schema: Schema{
 
 func storedSchedule(s hearth.ExportSchedule) schedule {
 	return schedule{
-		s.ID, s.UserID, s.Name, recurrence(s.Recurrence), s.Type, s.Format, s.Compression, exportFilters(s.Filters), s.Enabled, s.NextAt,
+		s.ID, s.UserID, s.OnlyOrg, s.Name, recurrence(s.Recurrence), s.Type, s.Format, s.Compression, exportFilters(s.Filters), s.Enabled, s.NextAt,
 		s.LastAt, s.LastExport, (*exportFailure)(s.Failure), s.CreatedAt, s.UpdatedAt,
 	}
 }
 
 func (r schedule) schedule() hearth.ExportSchedule {
 	return hearth.ExportSchedule{
-		ID: r.ID, UserID: r.UserID, Name: r.Name, Recurrence: hearth.Recurrence(r.Recurrence), Type: r.Type, Format: r.Format,
+		ID: r.ID, UserID: r.UserID, OnlyOrg: r.OnlyOrg, Name: r.Name, Recurrence: hearth.Recurrence(r.Recurrence), Type: r.Type, Format: r.Format,
 		Compression: r.Compression, Filters: hearth.ExportFilters(r.Filters), Enabled: r.Enabled, NextAt: r.NextAt, LastAt: r.LastAt,
 		LastExport: r.LastExport, Failure: (*hearth.ExportFailure)(r.Failure), CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}
@@ -75,8 +76,11 @@ func (a *Aggregates) ExportSchedule(ctx context.Context, id string) (hearth.Expo
 }
 
 // ExportSchedules implements hearth.ExportScheduleStore.
-func (a *Aggregates) ExportSchedules(ctx context.Context, userID string, page hearth.Page) (hearth.List[hearth.ExportSchedule], error) {
-	list := listing[schedule, hearth.ExportSchedule]{"ExportSchedules", schedules, given(Eq("user_id", userID)), newestFirst, schedule.schedule}
+func (a *Aggregates) ExportSchedules(
+	ctx context.Context, userID, onlyOrg string, page hearth.Page,
+) (hearth.List[hearth.ExportSchedule], error) {
+	where := given(Eq("user_id", userID), Eq("only_org", onlyOrg))
+	list := listing[schedule, hearth.ExportSchedule]{"ExportSchedules", schedules, where, newestFirst, schedule.schedule}
 	return list.page(ctx, a.b, page)
 }
 

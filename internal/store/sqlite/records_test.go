@@ -93,7 +93,7 @@ func TestListsAreServedByIndexes(t *testing.T) {
 		"the next command": {"commands_by_device_id_turn_id (device_id=?", func(hearth.Cursor) error { _, _ = a.NextCommand(ctx, "d", now); return nil }},
 		"due commands":     {"commands_by_ended_due (ended=?", func(hearth.Cursor) error { _, err := a.DueCommands(ctx, 1); return err }},
 		"one's schedules": {"export_schedules_user (user_id=?", func(after hearth.Cursor) error {
-			_, err := a.ExportSchedules(ctx, "u", hearth.Page{Cursor: after})
+			_, err := a.ExportSchedules(ctx, "u", "", hearth.Page{Cursor: after})
 			return err
 		}},
 		"notifications": {"notifications_user (user_id=?", func(after hearth.Cursor) error {
@@ -115,6 +115,8 @@ func TestListsAreServedByIndexes(t *testing.T) {
 		"a user by e-mail": {"(email=?", func(hearth.Cursor) error { _, _ = a.UserByEmail(ctx, "e"); return nil }},
 		"a token":          {"(hash=?", func(hearth.Cursor) error { _, _ = a.DeviceTokenByHash(ctx, []byte("h")); return nil }},
 		"tokens":           {"(device_id=?", func(hearth.Cursor) error { _, err := a.DeviceTokens(ctx, "d"); return err }},
+		"an API key":       {"(hash=?", func(hearth.Cursor) error { _, _ = a.APIKeyByHash(ctx, []byte("h")); return nil }},
+		"API keys":         {"(user_id=?", func(after hearth.Cursor) error { _, err := a.APIKeys(ctx, "u", hearth.Page{Cursor: after}); return err }},
 		"watches":          {"(device_id=?", func(hearth.Cursor) error { _, err := a.DeviceWatches(ctx, "d"); return err }},
 	} {
 		for _, after := range []hearth.Cursor{{}, {Key: "1", ID: "2"}} {

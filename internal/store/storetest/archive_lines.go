@@ -236,6 +236,7 @@ type lineExportFailure struct {
 type lineExport struct {
 	ID          string                   `json:"id"`
 	UserID      string                   `json:"user_id"`
+	OnlyOrg     string                   `json:"only_org,omitempty"`
 	Type        hearth.ExportType        `json:"type"`
 	Format      hearth.ExportFormat      `json:"format"`
 	Compression hearth.ExportCompression `json:"compression"`
@@ -260,7 +261,7 @@ type lineExport struct {
 
 func writeExport(e hearth.Export) lineExport {
 	return lineExport{
-		ID: e.ID, UserID: e.UserID, Type: e.Type, Format: e.Format, Compression: e.Compression, Status: e.Status, From: e.From, To: e.To,
+		ID: e.ID, UserID: e.UserID, OnlyOrg: e.OnlyOrg, Type: e.Type, Format: e.Format, Compression: e.Compression, Status: e.Status, From: e.From, To: e.To,
 		Filters: lineExportFilters(e.Filters), Reach: lineExportReach(e.Reach), Notify: e.Notify, Progress: lineExportProgress(e.Progress),
 		Result: (*lineExportResult)(e.Result), Failure: (*lineExportFailure)(e.Failure), Job: e.Job, Run: e.Run, File: e.File, Schedule: e.Schedule,
 		CreatedAt: e.CreatedAt, StartedAt: e.StartedAt, CompletedAt: e.CompletedAt, ExpiresAt: e.ExpiresAt,
@@ -269,7 +270,7 @@ func writeExport(e hearth.Export) lineExport {
 
 func readExport(e lineExport) hearth.Export {
 	return hearth.Export{
-		ID: e.ID, UserID: e.UserID, Type: e.Type, Format: e.Format, Compression: e.Compression, Status: e.Status, From: e.From, To: e.To,
+		ID: e.ID, UserID: e.UserID, OnlyOrg: e.OnlyOrg, Type: e.Type, Format: e.Format, Compression: e.Compression, Status: e.Status, From: e.From, To: e.To,
 		Filters: hearth.ExportFilters(e.Filters), Reach: hearth.Reach(e.Reach), Notify: e.Notify, Progress: hearth.ExportProgress(e.Progress),
 		Result: (*hearth.ExportResult)(e.Result), Failure: (*hearth.ExportFailure)(e.Failure), Job: e.Job, Run: e.Run, File: e.File, Schedule: e.Schedule,
 		CreatedAt: e.CreatedAt, StartedAt: e.StartedAt, CompletedAt: e.CompletedAt, ExpiresAt: e.ExpiresAt,
@@ -284,9 +285,23 @@ type lineRecurrence struct {
 	TimeZone string       `json:"time_zone"`
 }
 
+type lineAPIKey struct {
+	ID             string            `json:"id"`
+	UserID         string            `json:"user_id"`
+	Name           string            `json:"name"`
+	Prefix         string            `json:"prefix"`
+	Hash           []byte            `json:"hash,omitempty"`
+	Scopes         []hearth.KeyScope `json:"scopes"`
+	OrganizationID string            `json:"organization_id,omitempty"`
+	CreatedAt      time.Time         `json:"created_at,omitzero"`
+	ExpiresAt      time.Time         `json:"expires_at,omitzero"`
+	LastUsedAt     time.Time         `json:"last_used_at,omitzero"`
+}
+
 type lineExportSchedule struct {
 	ID          string                   `json:"id"`
 	UserID      string                   `json:"user_id"`
+	OnlyOrg     string                   `json:"only_org,omitempty"`
 	Name        string                   `json:"name"`
 	Recurrence  lineRecurrence           `json:"recurrence"`
 	Type        hearth.ExportType        `json:"type"`
@@ -304,14 +319,14 @@ type lineExportSchedule struct {
 
 func writeSchedule(s hearth.ExportSchedule) lineExportSchedule {
 	return lineExportSchedule{
-		s.ID, s.UserID, s.Name, lineRecurrence(s.Recurrence), s.Type, s.Format, s.Compression, lineExportFilters(s.Filters), s.Enabled, s.NextAt,
+		s.ID, s.UserID, s.OnlyOrg, s.Name, lineRecurrence(s.Recurrence), s.Type, s.Format, s.Compression, lineExportFilters(s.Filters), s.Enabled, s.NextAt,
 		s.LastAt, s.LastExport, (*lineExportFailure)(s.Failure), s.CreatedAt, s.UpdatedAt,
 	}
 }
 
 func readSchedule(s lineExportSchedule) hearth.ExportSchedule {
 	return hearth.ExportSchedule{
-		ID: s.ID, UserID: s.UserID, Name: s.Name, Recurrence: hearth.Recurrence(s.Recurrence), Type: s.Type, Format: s.Format,
+		ID: s.ID, UserID: s.UserID, OnlyOrg: s.OnlyOrg, Name: s.Name, Recurrence: hearth.Recurrence(s.Recurrence), Type: s.Type, Format: s.Format,
 		Compression: s.Compression, Filters: hearth.ExportFilters(s.Filters), Enabled: s.Enabled, NextAt: s.NextAt, LastAt: s.LastAt,
 		LastExport: s.LastExport, Failure: (*hearth.ExportFailure)(s.Failure), CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt,
 	}

@@ -22,6 +22,7 @@ type ArchivePart struct {
 	// Members are without Name and Email, which are the users'.
 	Members       []hearth.Member
 	Invitations   []hearth.Invitation
+	APIKeys       []hearth.APIKey
 	Devices       []hearth.Device
 	DeviceTokens  []hearth.DeviceToken
 	Twins         []hearth.Twin
@@ -129,6 +130,8 @@ func archiveKinds() []archiveKind {
 			}),
 		lines("invitations", func(p *ArchivePart) *[]hearth.Invitation { return &p.Invitations },
 			func(r hearth.Invitation) lineInvitation { return lineInvitation(r) }, func(r lineInvitation) hearth.Invitation { return hearth.Invitation(r) }),
+		lines("api_keys", func(p *ArchivePart) *[]hearth.APIKey { return &p.APIKeys },
+			func(r hearth.APIKey) lineAPIKey { return lineAPIKey(r) }, func(r lineAPIKey) hearth.APIKey { return hearth.APIKey(r) }),
 		lines("devices", func(p *ArchivePart) *[]hearth.Device { return &p.Devices }, writeDevice, readDevice),
 		lines("device_tokens", func(p *ArchivePart) *[]hearth.DeviceToken { return &p.DeviceTokens },
 			func(r hearth.DeviceToken) lineDeviceToken { return lineDeviceToken(r) }, func(r lineDeviceToken) hearth.DeviceToken { return hearth.DeviceToken(r) }),

@@ -17,7 +17,7 @@ func Everything(n int) []ArchivePart {
 	g := &recordMaker{n: n, rng: rand.New(rand.NewPCG(uint64(n), 7))}
 	parts := []ArchivePart{
 		{}, {Users: g.users()}, {Tries: g.tries()}, {PasswordResets: g.resets()}, {Sessions: g.sessions()}, {RefreshTokens: g.refreshTokens()},
-		{Organizations: g.organizations()}, {Members: g.members()}, {Invitations: g.invitations()}, {Devices: g.devices()},
+		{Organizations: g.organizations()}, {Members: g.members()}, {Invitations: g.invitations()}, {APIKeys: g.apiKeys()}, {Devices: g.devices()},
 		{DeviceTokens: g.deviceTokens()}, {Twins: g.twins()}, {Notifications: g.notifications()}, {Settings: g.settings()}, {Watches: g.watches()},
 		{Commands: g.commands()}, {Batches: g.batches()},
 		{Schedules: g.schedules()}, {Exports: g.exports()}, {Checkpoints: g.checkpoints()}, {Idempotency: g.once()}, {Outbox: g.outbox()}, {Audit: g.audit()}, {Logs: g.logs()},
@@ -191,12 +191,21 @@ func (g *recordMaker) batches() []hearth.CommandBatch {
 	})
 }
 
+func (g *recordMaker) apiKeys() []hearth.APIKey {
+	return each(g.n, func(i int) hearth.APIKey {
+		return hearth.APIKey{ID: g.id(14, i), UserID: g.userID(i), Name: "ci", Prefix: "hk_a", Hash: g.hash("api key", i),
+			Scopes: []hearth.KeyScope{hearth.KeyDevicesRead}, CreatedAt: g.at(i)}
+	}, func(i int, k *hearth.APIKey) {
+		k.Scopes, k.OrganizationID, k.ExpiresAt, k.LastUsedAt = hearth.KeyScopes(), g.orgID(i), g.at(i+2), g.at(i+1)
+	})
+}
+
 func (g *recordMaker) schedules() []hearth.ExportSchedule {
 	return each(g.n, func(i int) hearth.ExportSchedule {
 		return hearth.ExportSchedule{ID: g.id(11, i), UserID: g.userID(i), Recurrence: hearth.Recurrence{Every: hearth.Daily, TimeZone: "UTC"},
 			Type: hearth.ExportUsage, Format: hearth.FormatJSON, Compression: hearth.CompressGzip, CreatedAt: g.at(i), UpdatedAt: g.at(i)}
 	}, func(i int, s *hearth.ExportSchedule) {
-		s.Name, s.Enabled, s.NextAt, s.LastAt, s.LastExport = "Each week", true, g.at(i+1), g.at(i), g.id(9, i)
+		s.Name, s.Enabled, s.NextAt, s.LastAt, s.LastExport, s.OnlyOrg = "Each week", true, g.at(i+1), g.at(i), g.id(9, i), g.orgID(i)
 		s.Recurrence = hearth.Recurrence{Every: hearth.Weekly, Minute: 7, Weekday: time.Saturday, Day: 31, TimeZone: "Europe/Berlin"}
 		s.Filters = hearth.ExportFilters{DeviceIDs: []string{g.deviceID(i)}, Events: []string{"e"}, IncludeInactive: true}
 		if i%2 == 0 {
@@ -213,7 +222,7 @@ func (g *recordMaker) exports() []hearth.Export {
 		e.From, e.To = time.UnixMilli(0).UTC(), g.at(i) // the epoch is a time like another
 		e.Filters = hearth.ExportFilters{DeviceIDs: []string{g.deviceID(i)}, Events: []string{"e"}, IncludeInactive: true}
 		e.Reach = hearth.Reach{Scopes: []hearth.Scope{hearth.UserScope(g.userID(i))}}
-		e.Notify, e.Job, e.Run, e.File, e.Schedule = true, "job", "run", "exports/f", g.id(11, i)
+		e.Notify, e.Job, e.Run, e.File, e.Schedule, e.OnlyOrg = true, "job", "run", "exports/f", g.id(11, i), g.orgID(i)
 		e.Progress = hearth.ExportProgress{Step: "writing", Processed: 5, Total: 9}
 		e.StartedAt, e.CompletedAt, e.ExpiresAt = g.at(i+1), g.at(i+2), g.at(i+3)
 		if i%2 == 0 {

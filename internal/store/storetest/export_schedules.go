@@ -85,7 +85,7 @@ func schedulePages(t *testing.T, s ExportScheduleStore) {
 		schedule := scheduled(n)
 		schedule.CreatedAt = epoch.Add(time.Duration(n/2) * time.Second) // pairs of the same time
 		if n == 3 {
-			schedule.UserID = "bob"
+			schedule.UserID, schedule.OnlyOrg = "bob", "team"
 		}
 		createSchedule(t, s, schedule)
 	}
@@ -96,7 +96,7 @@ func schedulePages(t *testing.T, s ExportScheduleStore) {
 		}
 		page := hearth.Page{Limit: 2, Count: true}
 		for {
-			list, err := s.ExportSchedules(t.Context(), user, page)
+			list, err := s.ExportSchedules(t.Context(), user, "", page)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -112,6 +112,12 @@ func schedulePages(t *testing.T, s ExportScheduleStore) {
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", user, diff)
+		}
+	}
+	for user, count := range map[string]int{"ann": 0, "bob": 1} {
+		list, err := s.ExportSchedules(t.Context(), user, "team", hearth.Page{})
+		if err != nil || len(list.Items) != count {
+			t.Errorf("by keys of the team, %s's are %v, %v", user, list.Items, err)
 		}
 	}
 }

@@ -93,6 +93,9 @@ func exportPages(t *testing.T, s ExportStore) {
 		if n == 4 {
 			e.Status = hearth.ExportCancelled
 		}
+		if n < 2 {
+			e.OnlyOrg = "team"
+		}
 		createExport(t, s, e)
 	}
 	for name, tt := range map[string]struct {
@@ -102,6 +105,7 @@ func exportPages(t *testing.T, s ExportStore) {
 		"all":       {hearth.ExportFilter{}, []int{6, 5, 4, 3, 2, 1, 0}},
 		"of ann":    {hearth.ExportFilter{UserID: "ann"}, []int{6, 5, 4, 2, 1, 0}},
 		"cancelled": {hearth.ExportFilter{UserID: "ann", Status: hearth.ExportCancelled, Type: hearth.ExportLogs}, []int{4}},
+		"by keys":   {hearth.ExportFilter{UserID: "ann", OnlyOrg: "team"}, []int{1, 0}},
 		"reports":   {hearth.ExportFilter{Type: hearth.ExportUsage}, nil},
 	} {
 		var want, got []string
@@ -231,7 +235,7 @@ func exportSweeps(t *testing.T, s ExportStore) {
 }
 
 func exportFigures(t *testing.T, s ExportStore) {
-	empty, err := s.ExportFigures(t.Context(), "ann")
+	empty, err := s.ExportFigures(t.Context(), hearth.ExportFilter{UserID: "ann"})
 	if diff := cmp.Diff(hearth.ExportFigures{ByStatus: map[hearth.ExportStatus]int64{}}, empty); err != nil || diff != "" {
 		t.Errorf("of nothing: %v (-want +got):\n%s", err, diff)
 	}
@@ -241,16 +245,20 @@ func exportFigures(t *testing.T, s ExportStore) {
 			e.Status, e.Result = hearth.ExportCompleted, &hearth.ExportResult{Size: int64(n)}
 		}
 		if n == 3 {
-			e.UserID = "bob"
+			e.UserID, e.OnlyOrg = "bob", "team"
 		}
 		createExport(t, s, e)
+	}
+	got, err := s.ExportFigures(t.Context(), hearth.ExportFilter{UserID: "ann", OnlyOrg: "team"})
+	if err != nil || len(got.ByStatus) != 0 {
+		t.Errorf("of ann's keys of the team: %v, %v", got, err)
 	}
 	for user, want := range map[string]hearth.ExportFigures{
 		"ann": {ByStatus: map[hearth.ExportStatus]int64{hearth.ExportQueued: 1, hearth.ExportCompleted: 2}, Bytes: 3, OldestAt: order(0).CreatedAt},
 		"bob": {ByStatus: map[hearth.ExportStatus]int64{hearth.ExportCompleted: 1}, Bytes: 3, OldestAt: order(3).CreatedAt},
 		"":    {ByStatus: map[hearth.ExportStatus]int64{hearth.ExportQueued: 1, hearth.ExportCompleted: 3}, Bytes: 6, OldestAt: order(0).CreatedAt},
 	} {
-		got, err := s.ExportFigures(t.Context(), user)
+		got, err := s.ExportFigures(t.Context(), hearth.ExportFilter{UserID: user})
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Errorf("of %q: %v (-want +got):\n%s", user, err, diff)
 		}
