@@ -227,17 +227,19 @@ type CommandBatch struct {
 	// DeviceIDs are the devices whose commands are not placed yet, in order.
 	DeviceIDs []string
 	// Total is how many devices it reaches.
-	Total     int
-	Name      string
-	Params    json.RawMessage
+	Total  int
+	Name   string
+	Params json.RawMessage
+	// CreatedBy is its sender; OnlyOrg is the organization of the API key that they did it with, if it is bound to one.
 	CreatedBy string
+	OnlyOrg   string
 	CreatedAt time.Time
 	ExpiresAt time.Time
 }
 
 // AllowCommandBatch is the rule of who may see a batch: its sender and admins; to others it does not exist.
 func (c Caller) AllowCommandBatch(b CommandBatch) error {
-	if c.IsAdmin() || c.IsUser() && c.UserID == b.CreatedBy {
+	if c.IsAdmin() || c.ordered(b.CreatedBy, b.OnlyOrg) {
 		return nil
 	}
 	return NotFound("command batch")

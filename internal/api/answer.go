@@ -76,7 +76,7 @@ func logRequest(o Options, r *http.Request, info *Request) {
 	attrs := make([]slog.Attr, 0, 12)
 	attrs = append(attrs,
 		slog.String("kind", kind), slog.String("method", info.Method), slog.String("route", info.Route), slog.Int("status", info.Status), slog.Float64("duration_ms", float64(info.Duration.Microseconds())/1000),
-		slog.Int64("bytes", info.Bytes), slog.String("caller", info.Caller.Key()), slog.String("ip", info.Caller.IP))
+		slog.Int64("bytes", info.Bytes), slog.String("caller", info.Caller.Actor()), slog.String("ip", info.Caller.IP))
 	if info.Code != "" {
 		attrs = append(attrs, slog.String("code", string(info.Code)))
 	}

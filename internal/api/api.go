@@ -53,7 +53,7 @@ type Options struct {
 	Logger  *slog.Logger
 	// Accounts are those of users; nil: their operations are not served.
 	Accounts *account.Service
-	// Users and Devices read access tokens and device tokens ("hd_…"). Users is Accounts if it is nil.
+	// Users reads access tokens and API keys ("hk_…"), Devices device tokens ("hd_…"). Users is Accounts if it is nil.
 	Users   Authenticator
 	Devices Authenticator
 	// Roles returns a user's organizations; nil: no user has any.
@@ -175,6 +175,7 @@ func New(options Options) (*API, error) {
 var resources = []func(*API){
 	(*API).registerAccounts,
 	(*API).registerUsers,
+	(*API).registerAPIKeys,
 	(*API).registerOrganizations,
 	(*API).registerDevices,
 	(*API).registerTwins,

@@ -45,6 +45,7 @@ func (a *API) humaConfig() huma.Config {
 				SecuritySchemes: map[string]*huma.SecurityScheme{
 					"user":   {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "An access token of POST /auth/login."},
 					"device": {Type: "http", Scheme: "bearer", Description: "A device token (hd_…) of POST /devices/{id}/tokens."},
+					"key":    {Type: "http", Scheme: "bearer", Description: "An API key (hk_…) of POST /users/me/api-keys with the scope that the operation names."},
 				},
 			},
 		},

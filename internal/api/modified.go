@@ -45,7 +45,7 @@ func (a *API) notModified(w http.ResponseWriter, r *http.Request, tag string) bo
 		return false
 	}
 	now := a.now()
-	since := a.modified.since(requestOf(r.Context()).Caller.Key()+" "+r.URL.RequestURI(), tag, now)
+	since := a.modified.since(requestOf(r.Context()).Caller.Actor()+" "+r.URL.RequestURI(), tag, now)
 	known := !now.Before(since)
 	if known {
 		w.Header().Set("Last-Modified", since.UTC().Format(http.TimeFormat))

@@ -84,8 +84,8 @@ func (op operation) status() int { return cmp.Or(op.Status, http.StatusOK) }
 
 // mustBeDeclared panics for an operation that leaves open who may call it.
 func (op operation) mustBeDeclared() {
-	needsKey := op.Key != "" || op.Access != forAnyone
-	if op.Access == undeclared || needsKey && op.Key != closedToKeys && !slices.Contains(hearth.KeyScopes(), op.Key) {
+	public := op.Access == forAnyone && op.Key == ""
+	if op.Access == undeclared || !public && op.Key != closedToKeys && !slices.Contains(hearth.KeyScopes(), op.Key) {
 		panic(fmt.Sprintf("api: %s %s must declare its Access, and as Key the scope that an API key needs or closedToKeys", op.Method, op.pattern()))
 	}
 }
@@ -137,6 +137,7 @@ func (op operation) document() huma.Operation {
 	case forUsers, forAdmins:
 		doc.Security = []map[string][]string{{"user": {}}}
 	}
+	op.documentKey(&doc)
 	return doc
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -92,7 +93,7 @@ func (a *API) registerRealtime() {
 			"you. Come back with the last `id` and what you missed is replayed; where that is no longer possible an event `reset` comes " +
 			"first: read anew what you show. A stream ends with its access token.",
 	}, func(doc *huma.Operation) {
-		doc.Security = []map[string][]string{{"user": {}}, {"ticket": {}}}
+		doc.Security = append(slices.Insert(doc.Security, 0, map[string][]string{"user": {}}), map[string][]string{"ticket": {}})
 		a.huma.OpenAPI().Components.SecuritySchemes["ticket"] = &huma.SecurityScheme{
 			Type: "apiKey", In: "query", Name: "ticket", Description: "A one-use ticket of POST /realtime/ticket, where no header can be sent.",
 		}
@@ -126,6 +127,7 @@ func (a *API) registerRealtime() {
 			"have answers 103. Clients recover what they missed by themselves and are notified where they cannot. A page of an origin that is not allowed is " +
 			"`forbidden`.",
 	}, func(doc *huma.Operation) {
+		doc.Security = append(slices.Insert(doc.Security, 0, map[string][]string{"user": {}}), map[string][]string{}) // it may come later
 		doc.Responses["101"] = &huma.Response{Description: "The connection is a WebSocket"}
 	}, a.live(Live.ServeWebSocket))
 	registerRaw(a, operation{

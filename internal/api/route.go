@@ -107,7 +107,18 @@ func (a *API) admit(op operation, r *http.Request) error {
 	if op.Access == forUsers && !caller.IsUser() || op.Access == forAdmins && !caller.IsAdmin() {
 		return hearth.Errorf(hearth.CodeForbidden, "you may not do this")
 	}
+	if op.Key != "" && !caller.HasScope(op.Key) {
+		return errScope(op.Key)
+	}
 	return nil
+}
+
+// errScope refuses an API key.
+func errScope(scope hearth.KeyScope) error {
+	if scope == closedToKeys {
+		return hearth.Errorf(hearth.CodeForbidden, "API keys may not do this: sign in")
+	}
+	return hearth.Errorf(hearth.CodeForbidden, "the API key lacks the scope %s", scope)
 }
 
 func (a *API) authenticate(r *http.Request, header string) (hearth.Caller, error) {
@@ -122,8 +133,8 @@ func (a *API) authenticate(r *http.Request, header string) (hearth.Caller, error
 	if err != nil || a.options.Roles == nil {
 		return caller, err
 	}
-	caller.Orgs, err = a.options.Roles(r.Context(), caller.UserID)
-	return caller, err
+	orgs, err := a.options.Roles(r.Context(), caller.UserID)
+	return caller.WithOrgs(orgs), err
 }
 
 // outer wraps every request, matched or not.

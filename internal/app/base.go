@@ -40,6 +40,7 @@ import (
 type store interface {
 	hearth.UserStore
 	hearth.SessionStore
+	hearth.APIKeyStore
 	hearth.OrganizationStore
 	hearth.DeviceStore
 	hearth.TwinStore

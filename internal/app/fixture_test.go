@@ -110,16 +110,33 @@ func (w *fixture) login(t *testing.T, name string) map[string]any {
 	return pair
 }
 
-// bearer returns the token of a caller; "" for nobody.
+// bearer returns the token of a caller; "" for nobody. key:SCOPE is an API key of the owner's with that scope, o.key one of the
+// o.owner's with all of them, bound to the organization.
 func (w *fixture) bearer(t *testing.T, caller string) string {
 	t.Helper()
-	if caller == "nobody" || caller == "" {
+	scope, isKey := strings.CutPrefix(caller, "key:")
+	switch {
+	case caller == "nobody", caller == "":
 		return ""
-	}
-	if w.tokens[caller] == "" {
+	case w.tokens[caller] != "":
+	case caller == "o.key":
+		w.tokens[caller] = w.newKey(t, "o.owner", w.org, hearth.KeyScopes()...)
+	case isKey:
+		w.tokens[caller] = w.newKey(t, "owner", "", hearth.KeyScope(scope))
+	default:
 		w.login(t, caller)
 	}
 	return w.tokens[caller]
+}
+
+// newKey makes an API key of a person, bound to an organization unless orgID is "".
+func (w *fixture) newKey(t *testing.T, caller, orgID string, scopes ...hearth.KeyScope) string {
+	t.Helper()
+	body := asJSON(t, map[string]any{"name": "key of the test", "scopes": scopes})
+	if orgID != "" {
+		body = with(body, "organization_id", orgID)
+	}
+	return apitest.Text(w.must(t, caller, "POST", "/api/v1/users/me/api-keys", body), "key")
 }
 
 // must makes a call that has to succeed.
@@ -234,6 +251,7 @@ func (w *fixture) ask(t *testing.T, op operationOf, caller string) answer {
 	switch op.OperationID {
 	case "log-out", "log-out-all", "change-password", "revoke", "end-session": // some sessions are over now
 		dead := map[string]string{"disabled": w.tokens["disabled"], "loggedout": w.tokens["loggedout"], "device": w.tokens["device"], "mate": w.tokens["mate"]}
+		dead["o.key"] = w.tokens["o.key"] // it lives on
 		w.tokens = dead
 	}
 	return got
@@ -358,6 +376,9 @@ func (w *fixture) ids(t *testing.T, op operationOf, caller string) map[string]st
 			ids[name] = device
 		case strings.Contains(op.path, "/organizations/"):
 			ids[name] = w.org
+		case strings.Contains(op.path, "/api-keys/"):
+			body := `{"name":"x","scopes":["devices:read"]}`
+			ids[name] = apitest.Text(w.must(t, owner, "POST", "/api/v1/users/me/api-keys", body), "id")
 		case strings.Contains(op.path, "/users/"):
 			ids[name] = w.people["other"]
 		case strings.Contains(op.path, "/sessions/"):
@@ -440,6 +461,8 @@ func (w *fixture) body(t *testing.T, op operationOf, caller string) string {
 		return `{"current_password":"` + apitest.Password + `","new_password":"` + apitest.Password + `"}`
 	case "request-password-reset":
 		return `{"email":"` + w.email("owner") + `"}`
+	case "create-api-key":
+		return `{"name":"x","scopes":["devices:read"]}`
 	case "update-me":
 		return `{"name":"x"}`
 	case "update-user":

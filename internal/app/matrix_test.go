@@ -1,149 +1,165 @@
 package app_test
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"hearth"
 	"hearth/internal/apitest"
 )
 
 // matrix is who gets which answer from which operation. The objects of the columns owner to loggedout are a person's own
 // device, or an organization that none of them is in; those of the columns o.* are an organization with its device, in
 // which the caller has that role. other is a stranger to both, mate another device of the same owner, admin one of the
-// installation. Exports, schedules and batches of commands are their orderer's apitest.Embedded, also in an organization; exports wait (409 for the file), as no worker takes
+// installation; o.key is an API key of the o.owner's with every scope, bound to the organization. Exports, schedules and batches of
+// commands are their orderer's apitest.Embedded, also in an organization; exports wait (409 for the file), as no worker takes
 // them here.
+//
+// The last column is the scope that lets an API key of the owner's do what the owner may: with every other one it is 403, and so with
+// all of them where it says closed; where it says public no token is looked at.
 //
 // A new operation needs a row here, and an entry in paths or bodies where the document's examples do not make a request
 // that would succeed. 401 comes before 403, and the 403 of a device or of a person who is no admin before 404. A batch of logs
 // names the index of a device that is not the caller's or not there (422), and one of heartbeats counts it as rejected.
 const matrix = `
-operation              nobody owner other admin device mate disabled loggedout o.owner o.admin o.member o.viewer
+operation              nobody owner other admin device mate disabled loggedout o.owner o.admin o.member o.viewer o.key scope
 
-get-keys                  200   200   200   200    200  200      200       200     200     200      200      200
-log-in                    200   200   200   200    200  200      200       200     200     200      200      200
-refresh                   200   200   200   200    200  200      200       200     200     200      200      200
-revoke                    204   204   204   204    204  204      204       204     204     204      204      204
-set-up                    403   403   403   403    403  403      403       403     403     403      403      403
-sign-up                   201   201   201   201    201  201      201       201     201     201      201      201
-request-password-reset    202   202   202   202    202  202      202       202     202     202      202      202
-confirm-password-reset    422   422   422   422    422  422      422       422     422     422      422      422
+get-keys                  200   200   200   200    200  200      200       200     200     200      200      200   200 public
+log-in                    200   200   200   200    200  200      200       200     200     200      200      200   200 public
+refresh                   200   200   200   200    200  200      200       200     200     200      200      200   200 public
+revoke                    204   204   204   204    204  204      204       204     204     204      204      204   204 public
+set-up                    403   403   403   403    403  403      403       403     403     403      403      403   403 public
+sign-up                   201   201   201   201    201  201      201       201     201     201      201      201   201 public
+request-password-reset    202   202   202   202    202  202      202       202     202     202      202      202   202 public
+confirm-password-reset    422   422   422   422    422  422      422       422     422     422      422      422   422 public
 
-get-me                    401   200   200   200    403  403      401       401     200     200      200      200
-update-me                 401   200   200   200    403  403      401       401     200     200      200      200
-change-password           401   204   204   204    403  403      401       401     204     204      204      204
-list-sessions             401   200   200   200    403  403      401       401     200     200      200      200
-end-session               401   204   404   404    403  403      401       401     404     404      404      404
-log-out                   401   204   204   204    403  403      401       401     204     204      204      204
-log-out-all               401   200   200   200    403  403      401       401     200     200      200      200
+get-me                    401   200   200   200    403  403      401       401     200     200      200      200   403 closed
+update-me                 401   200   200   200    403  403      401       401     200     200      200      200   403 closed
+change-password           401   204   204   204    403  403      401       401     204     204      204      204   403 closed
+list-sessions             401   200   200   200    403  403      401       401     200     200      200      200   403 closed
+end-session               401   204   404   404    403  403      401       401     404     404      404      404   403 closed
+log-out                   401   204   204   204    403  403      401       401     204     204      204      204   403 closed
+log-out-all               401   200   200   200    403  403      401       401     200     200      200      200   403 closed
+create-api-key            401   201   201   201    403  403      401       401     201     201      201      201   403 closed
+list-api-keys             401   200   200   200    403  403      401       401     200     200      200      200   403 closed
+delete-api-key            401   204   404   404    403  403      401       401     204     404      404      404   403 closed
 
-list-notifications        401   200   200   200    403  403      401       401     200     200      200      200
-read-notification         401   200   404   404    403  403      401       401     200     404      404      404
-read-all-notifications    401   200   200   200    403  403      401       401     200     200      200      200
-get-notification-settings 401   200   200   200    403  403      401       401     200     200      200      200
-set-notification-settings 401   200   200   200    403  403      401       401     200     200      200      200
+list-notifications        401   200   200   200    403  403      401       401     200     200      200      200   403 closed
+read-notification         401   200   404   404    403  403      401       401     200     404      404      404   403 closed
+read-all-notifications    401   200   200   200    403  403      401       401     200     200      200      200   403 closed
+get-notification-settings 401   200   200   200    403  403      401       401     200     200      200      200   403 closed
+set-notification-settings 401   200   200   200    403  403      401       401     200     200      200      200   403 closed
 
-list-users                401   403   403   200    403  403      401       401     403     403      403      403
-update-user               401   403   403   200    403  403      401       401     403     403      403      403
-list-audit                401   403   403   200    403  403      401       401     403     403      403      403
-export-audit              401   403   403   200    403  403      401       401     403     403      403      403
-get-metrics               401   403   403   200    403  403      401       401     403     403      403      403
-list-queues               401   403   403   200    403  403      401       401     403     403      403      403
-list-jobs                 401   403   403   200    403  403      401       401     403     403      403      403
-retry-job                 401   403   403   409    403  403      401       401     403     403      403      403
-delete-job                401   403   403   204    403  403      401       401     403     403      403      403
-stream-stats              401   403   403   200    403  403      401       401     403     403      403      403
+list-users                401   403   403   200    403  403      401       401     403     403      403      403   403 closed
+update-user               401   403   403   200    403  403      401       401     403     403      403      403   403 closed
+list-audit                401   403   403   200    403  403      401       401     403     403      403      403   403 closed
+export-audit              401   403   403   200    403  403      401       401     403     403      403      403   403 closed
+get-metrics               401   403   403   200    403  403      401       401     403     403      403      403   403 closed
+list-queues               401   403   403   200    403  403      401       401     403     403      403      403   403 closed
+list-jobs                 401   403   403   200    403  403      401       401     403     403      403      403   403 closed
+retry-job                 401   403   403   409    403  403      401       401     403     403      403      403   403 closed
+delete-job                401   403   403   204    403  403      401       401     403     403      403      403   403 closed
+stream-stats              401   403   403   200    403  403      401       401     403     403      403      403   403 closed
 
-create-device             401   201   201   201    403  403      401       401     201     201      201      403
-create-devices            401   201   201   201    403  403      401       401     201     201      201      403
-list-devices              401   200   200   200    403  403      401       401     200     200      200      200
-get-device                401   200   404   200    200  404      401       401     200     200      200      200
-update-device             401   200   404   200    403  403      401       401     200     200      200      403
-delete-device             401   204   404   204    403  403      401       401     204     204      204      403
-list-device-tokens        401   200   404   200    403  403      401       401     200     200      200      403
-create-device-token       401   201   404   201    403  403      401       401     201     201      201      403
-delete-device-token       401   204   404   204    403  403      401       401     204     204      204      403
-send-heartbeat            401   200   404   200    200  404      401       401     200     200      200      403
-send-heartbeats           401   200   200   200    200  200      401       401     200     200      200      200
+create-device             401   201   201   201    403  403      401       401     201     201      201      403   201 devices:write
+create-devices            401   201   201   201    403  403      401       401     201     201      201      403   201 devices:write
+list-devices              401   200   200   200    403  403      401       401     200     200      200      200   200 devices:read
+get-device                401   200   404   200    200  404      401       401     200     200      200      200   200 devices:read
+update-device             401   200   404   200    403  403      401       401     200     200      200      403   200 devices:write
+delete-device             401   204   404   204    403  403      401       401     204     204      204      403   204 devices:write
+list-device-tokens        401   200   404   200    403  403      401       401     200     200      200      403   200 devices:read
+create-device-token       401   201   404   201    403  403      401       401     201     201      201      403   201 devices:write
+delete-device-token       401   204   404   204    403  403      401       401     204     204      204      403   204 devices:write
+send-heartbeat            401   200   404   200    200  404      401       401     200     200      200      403   200 telemetry:write
+send-heartbeats           401   200   200   200    200  200      401       401     200     200      200      200   200 telemetry:write
 
-get-twin                  401   200   404   200    200  404      401       401     200     200      200      200
-update-twin-desired       401   200   404   200    403  403      401       401     200     200      200      403
-update-twin-reported      401   200   404   200    200  404      401       401     200     200      200      403
+get-twin                  401   200   404   200    200  404      401       401     200     200      200      200   200 devices:read
+update-twin-desired       401   200   404   200    403  403      401       401     200     200      200      403   200 devices:write
+update-twin-reported      401   200   404   200    200  404      401       401     200     200      200      403   200 telemetry:write
 
-send-command              401   202   404   202    403  403      401       401     202     202      202      403
-list-commands             401   200   404   200    403  403      401       401     200     200      200      200
-get-command               401   200   404   200    403  403      401       401     200     200      200      200
-cancel-command            401   200   404   200    403  403      401       401     200     200      200      403
-next-command              401   403   404   403    200  404      401       401     403     403      403      403
-acknowledge-command       401   403   404   403    204  404      401       401     403     403      403      403
-answer-command            401   403   404   403    204  404      401       401     403     403      403      403
-send-commands             401   202   422   202    403  403      401       401     202     202      202      422
-get-command-batch         401   200   404   200    403  403      401       401     200     404      404      404
+send-command              401   202   404   202    403  403      401       401     202     202      202      403   202 commands:write
+list-commands             401   200   404   200    403  403      401       401     200     200      200      200   200 commands:read
+get-command               401   200   404   200    403  403      401       401     200     200      200      200   200 commands:read
+cancel-command            401   200   404   200    403  403      401       401     200     200      200      403   200 commands:write
+next-command              401   403   404   403    200  404      401       401     403     403      403      403   403 closed
+acknowledge-command       401   403   404   403    204  404      401       401     403     403      403      403   403 closed
+answer-command            401   403   404   403    204  404      401       401     403     403      403      403   403 closed
+send-commands             401   202   422   202    403  403      401       401     202     202      202      422   202 commands:write
+get-command-batch         401   200   404   200    403  403      401       401     200     404      404      404   404 commands:read
 
-create-log                401   201   404   201    201  404      401       401     201     201      201      403
-create-logs               401   201   422   201    201  404      401       401     201     201      201      403
-list-logs                 401   200   404   200    403  403      401       401     200     200      200      200
-delete-logs               401   200   404   200    403  403      401       401     200     200      200      403
-device-usage              401   200   404   200    403  403      401       401     200     200      200      200
-comparison                401   200   404   200    403  403      401       401     200     200      200      200
-dashboard                 401   200   404   200    403  403      401       401     200     200      200      200
-events                    401   200   404   200    403  403      401       401     200     200      200      200
-realtime-figures          401   200   404   200    403  403      401       401     200     200      200      200
-trends                    401   200   404   200    403  403      401       401     200     200      200      200
+create-log                401   201   404   201    201  404      401       401     201     201      201      403   201 telemetry:write
+create-logs               401   201   422   201    201  404      401       401     201     201      201      403   201 telemetry:write
+list-logs                 401   200   404   200    403  403      401       401     200     200      200      200   200 telemetry:read
+delete-logs               401   200   404   200    403  403      401       401     200     200      200      403   200 telemetry:write
+device-usage              401   200   404   200    403  403      401       401     200     200      200      200   200 telemetry:read
+comparison                401   200   404   200    403  403      401       401     200     200      200      200   200 telemetry:read
+dashboard                 401   200   404   200    403  403      401       401     200     200      200      200   200 telemetry:read
+events                    401   200   404   200    403  403      401       401     200     200      200      200   200 telemetry:read
+realtime-figures          401   200   404   200    403  403      401       401     200     200      200      200   200 telemetry:read
+trends                    401   200   404   200    403  403      401       401     200     200      200      200   200 telemetry:read
 
-create-export             401   202   202   202    403  403      401       401     202     202      202      202
-list-exports              401   200   200   200    403  403      401       401     200     200      200      200
-export-stats              401   200   200   200    403  403      401       401     200     200      200      200
-get-export                401   200   404   200    403  403      401       401     200     404      404      404
-cancel-export             401   200   404   200    403  403      401       401     200     404      404      404
-download-export           401   409   404   409    403  403      401       401     409     404      404      404
-delete-export             401   204   404   204    403  403      401       401     204     404      404      404
-create-export-schedule    401   201   201   201    403  403      401       401     201     201      201      201
-list-export-schedules     401   200   200   200    403  403      401       401     200     200      200      200
-get-export-schedule       401   200   404   200    403  403      401       401     200     404      404      404
-update-export-schedule    401   200   404   200    403  403      401       401     200     404      404      404
-delete-export-schedule    401   204   404   204    403  403      401       401     204     404      404      404
+create-export             401   202   202   202    403  403      401       401     202     202      202      202   202 exports:write
+list-exports              401   200   200   200    403  403      401       401     200     200      200      200   200 exports:read
+export-stats              401   200   200   200    403  403      401       401     200     200      200      200   200 exports:read
+get-export                401   200   404   200    403  403      401       401     200     404      404      404   404 exports:read
+cancel-export             401   200   404   200    403  403      401       401     200     404      404      404   404 exports:write
+download-export           401   409   404   409    403  403      401       401     409     404      404      404   404 exports:read
+delete-export             401   204   404   204    403  403      401       401     204     404      404      404   404 exports:write
+create-export-schedule    401   201   201   201    403  403      401       401     201     201      201      201   201 exports:write
+list-export-schedules     401   200   200   200    403  403      401       401     200     200      200      200   200 exports:read
+get-export-schedule       401   200   404   200    403  403      401       401     200     404      404      404   404 exports:read
+update-export-schedule    401   200   404   200    403  403      401       401     200     404      404      404   404 exports:write
+delete-export-schedule    401   204   404   204    403  403      401       401     204     404      404      404   404 exports:write
 
-stream-events             401   200   404   200    403  403      401       401     200     200      200      200
-create-stream-ticket      401   201   201   201    403  403      401       401     201     201      201      201
-connect-websocket         101   101   101   101    403  403      101       101     101     101      101      101
+stream-events             401   200   404   200    403  403      401       401     200     200      200      200   200 telemetry:read
+create-stream-ticket      401   201   201   201    403  403      401       401     201     201      201      201   201 telemetry:read
+connect-websocket         101   101   101   101    403  403      101       101     101     101      101      101   101 telemetry:read
 
-create-organization       401   201   201   201    403  403      401       401     201     201      201      201
-list-organizations        401   200   200   200    403  403      401       401     200     200      200      200
-accept-invitation         401   422   422   422    403  403      401       401     422     422      422      422
-get-organization          401   404   404   200    403  403      401       401     200     200      200      200
-update-organization       401   404   404   200    403  403      401       401     200     200      403      403
-delete-organization       401   404   404   204    403  403      401       401     204     403      403      403
-list-members              401   404   404   200    403  403      401       401     200     200      200      200
-set-member                401   404   404   200    403  403      401       401     200     200      403      403
-remove-member             401   404   404   204    403  403      401       401     204     204      403      403
-create-invitation         401   404   404   201    403  403      401       401     201     201      403      403
+create-organization       401   201   201   201    403  403      401       401     201     201      201      201   403 closed
+list-organizations        401   200   200   200    403  403      401       401     200     200      200      200   403 closed
+accept-invitation         401   422   422   422    403  403      401       401     422     422      422      422   403 closed
+get-organization          401   404   404   200    403  403      401       401     200     200      200      200   403 closed
+update-organization       401   404   404   200    403  403      401       401     200     200      403      403   403 closed
+delete-organization       401   404   404   204    403  403      401       401     204     403      403      403   403 closed
+list-members              401   404   404   200    403  403      401       401     200     200      200      200   403 closed
+set-member                401   404   404   200    403  403      401       401     200     200      403      403   403 closed
+remove-member             401   404   404   204    403  403      401       401     204     204      403      403   403 closed
+create-invitation         401   404   404   201    403  403      401       401     201     201      403      403   403 closed
 `
 
-// readMatrix returns the callers and each operation's statuses by caller.
-func readMatrix(t *testing.T) (callers []string, rows map[string]map[string]int) {
+// matrixRow is an operation's statuses by caller, and the scope that an API key needs.
+type matrixRow struct {
+	status map[string]int
+	scope  string
+}
+
+// readMatrix returns the callers and each operation's row.
+func readMatrix(t *testing.T) (callers []string, rows map[string]matrixRow) {
 	t.Helper()
-	rows = map[string]map[string]int{}
+	rows = map[string]matrixRow{}
 	for line := range strings.Lines(matrix) {
 		cells := strings.Fields(line)
 		switch {
 		case len(cells) == 0:
 			continue
 		case callers == nil:
-			callers = cells[1:]
+			callers = cells[1 : len(cells)-1]
 			continue
-		case len(cells) != len(callers)+1 || rows[cells[0]] != nil:
+		case len(cells) != len(callers)+2 || rows[cells[0]].status != nil:
 			t.Fatalf("the row %q has a cell too many or too few, or is there twice", line)
 		}
-		row := map[string]int{}
-		for i, cell := range cells[1:] {
+		row := matrixRow{status: map[string]int{}, scope: cells[len(cells)-1]}
+		for i, cell := range cells[1 : len(cells)-1] {
 			status, err := strconv.Atoi(cell)
 			if err != nil {
 				t.Fatalf("the row %q: %v", line, err)
 			}
-			row[callers[i]] = status
+			row.status[callers[i]] = status
 		}
 		rows[cells[0]] = row
 	}
@@ -159,6 +175,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		t.Run("another's object looks like none", town.compareWithMissing)
 		t.Run("another's id in a query or body looks like none", town.compareIDsWithMissing)
 		t.Run("every operation answers every caller by the table", town.askByTheTable)
+		t.Run("every operation answers every single scope by the table", town.askByScope)
 	})
 }
 
@@ -167,7 +184,7 @@ func (w *fixture) askByTheTable(t *testing.T) {
 	seen, answers := map[string]bool{}, 0
 	for _, op := range w.operations() {
 		row := rows[op.OperationID]
-		if row == nil {
+		if row.status == nil {
 			t.Errorf("%s %s has no row in the matrix: say who may call %s", op.method, op.path, op.OperationID)
 			continue
 		}
@@ -175,8 +192,8 @@ func (w *fixture) askByTheTable(t *testing.T) {
 		for _, caller := range callers {
 			answer := w.ask(t, op, caller)
 			answers++
-			if answer.status != row[caller] {
-				t.Errorf("%s by %s: %d, want %d: %.300s", op.OperationID, caller, answer.status, row[caller], answer.body)
+			if answer.status != row.status[caller] {
+				t.Errorf("%s by %s: %d, want %d: %.300s", op.OperationID, caller, answer.status, row.status[caller], answer.body)
 			}
 			if caller != "other" {
 				continue
@@ -196,6 +213,38 @@ func (w *fixture) askByTheTable(t *testing.T) {
 	}
 }
 
+// An API key of the owner's with one scope does what the owner may where that scope opens the operation, and nothing else.
+func (w *fixture) askByScope(t *testing.T) {
+	_, rows := readMatrix(t)
+	answers := 0
+	for _, op := range w.operations() {
+		row := rows[op.OperationID]
+		known := row.scope == "closed" || row.scope == "public"
+		request := w.request(t, op, "owner")
+		scopes := hearth.KeyScopes() // the right one last: what it asks for may be gone then
+		slices.SortStableFunc(scopes, func(a, b hearth.KeyScope) int {
+			return cmp.Compare(strings.Count(row.scope, string(a)), strings.Count(row.scope, string(b)))
+		})
+		for _, scope := range scopes {
+			want := http.StatusForbidden
+			switch row.scope {
+			case "public":
+				want, request = row.status["owner"], w.request(t, op, "owner")
+			case string(scope):
+				want, known = row.status["owner"], true
+			}
+			answer := w.send(t, op, "key:"+string(scope), request)
+			if answers++; answer.status != want {
+				t.Errorf("%s with a key for %s: %d, want %d: %.300s", op.OperationID, scope, answer.status, want, answer.body)
+			}
+		}
+		if !known {
+			t.Errorf("the row %s names no scope: %q", op.OperationID, row.scope)
+		}
+	}
+	t.Logf("%d answers", answers)
+}
+
 // Another's object is answered byte for byte like one that is not there, whatever is asked of it.
 func (w *fixture) compareWithMissing(t *testing.T) {
 	compared := 0
@@ -204,7 +253,7 @@ func (w *fixture) compareWithMissing(t *testing.T) {
 		if len(ids) == 0 {
 			continue
 		}
-		for _, caller := range []string{"other", "device", "owner"} {
+		for _, caller := range []string{"other", "device", "owner", "o.key"} {
 			if caller == "owner" && strings.Contains(op.path, "/sessions/") {
 				continue // a session is the owner's own
 			}
@@ -214,6 +263,9 @@ func (w *fixture) compareWithMissing(t *testing.T) {
 				if strings.Contains(op.path, "/devices/") {
 					theirs.ids["id"] = w.mate
 				}
+			}
+			if caller == "o.key" {
+				theirs, missing = w.request(t, op, "owner"), w.request(t, op, "owner")
 			}
 			for name := range missing.ids {
 				missing.ids[name] = missingID

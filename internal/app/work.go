@@ -22,6 +22,7 @@ import (
 func (p *parts) backgroundWork() []func(context.Context) {
 	periodics := []lifecycle.Periodic{
 		{Name: "signing keys", Every: account.FollowInterval, Work: p.signing.Follow},
+		{Name: "last uses of API keys", Every: account.KeyUseInterval, Work: p.accounts.StoreKeyUses},
 		{Name: "writes of other processes", Every: time.Second, Work: p.followWrites()},
 	}
 	if p.keys.Shared() {

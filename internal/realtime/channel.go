@@ -58,11 +58,20 @@ func (n *Node) authorize(ctx context.Context, caller hearth.Caller, channel stri
 	return device, nil
 }
 
+// ownChannel returns what a connection that names no channel joins: the user's own, with an API key that is bound to an
+// organization that one's.
+func ownChannel(caller hearth.Caller) string {
+	if caller.OnlyOrg != "" {
+		return orgPrefix + caller.OnlyOrg
+	}
+	return userPrefix + caller.UserID
+}
+
 // mayRead is authorize without asking for anything: device is the one of a device's channel.
 func mayRead(caller hearth.Caller, channel string, device hearth.Device) bool {
 	switch prefix, id, _ := strings.Cut(channel, ":"); prefix + ":" {
 	case userPrefix, inboxPrefix:
-		return id == caller.UserID || caller.IsAdmin()
+		return id == caller.UserID && caller.OnlyOrg == "" || caller.IsAdmin()
 	case orgPrefix:
 		return caller.Orgs[id].Valid() || caller.IsAdmin()
 	case devicePrefix:

@@ -27,7 +27,7 @@ type conn struct {
 
 	mu     sync.Mutex
 	caller hearth.Caller
-	// token is the access token; expires is when it expires, zero if it never does.
+	// token is the access token or API key; expires is when it expires, zero if it never does or is a key.
 	token   string
 	expires time.Time
 	// devices are those whose channels the connection joined, by channel: what their permissions depend on.
@@ -97,7 +97,7 @@ func rightsOf(device hearth.Device) hearth.Device {
 	return hearth.Device{ID: device.ID, OwnerID: device.OwnerID, OrganizationID: device.OrganizationID}
 }
 
-// login authenticates a user by a token.
+// login authenticates a user by an access token or an API key.
 func (n *Node) login(ctx context.Context, token string) (hearth.Caller, time.Time, error) {
 	if token == "" {
 		return hearth.Caller{}, time.Time{}, hearth.Errorf(hearth.CodeUnauthenticated, "an access token is required")
@@ -109,10 +109,15 @@ func (n *Node) login(ctx context.Context, token string) (hearth.Caller, time.Tim
 	if !caller.IsUser() {
 		return hearth.Caller{}, time.Time{}, hearth.Errorf(hearth.CodeForbidden, "a device may not watch")
 	}
+	if !caller.HasScope(hearth.KeyTelemetryRead) {
+		return hearth.Caller{}, time.Time{}, hearth.Errorf(hearth.CodeForbidden, "the API key lacks the scope %s", hearth.KeyTelemetryRead)
+	}
 	if n.options.Roles != nil {
-		if caller.Orgs, err = n.options.Roles(ctx, caller.UserID); err != nil {
+		orgs, err := n.options.Roles(ctx, caller.UserID)
+		if err != nil {
 			return hearth.Caller{}, time.Time{}, err
 		}
+		caller = caller.WithOrgs(orgs)
 	}
 	return caller, tokenExpiry(token), nil
 }

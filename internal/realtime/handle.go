@@ -50,9 +50,13 @@ func (n *Node) onConnecting(ctx context.Context, event centrifuge.ConnectEvent) 
 		if err != nil {
 			return centrifuge.ConnectReply{}, n.refusal(err)
 		}
+		own := ownChannel(caller)
+		if !mayRead(caller, own, hearth.Device{}) {
+			return centrifuge.ConnectReply{}, n.refusal(errNoChannel())
+		}
 		c = &conn{
 			transport: transportWebSocket, caller: caller, token: token, expires: expires,
-			subscriptions: map[string]centrifuge.SubscribeOptions{userPrefix + caller.UserID: subscribeOptions},
+			subscriptions: map[string]centrifuge.SubscribeOptions{own: subscribeOptions},
 		}
 		ctx = context.WithValue(ctx, connKey{}, c)
 	}

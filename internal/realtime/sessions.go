@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -13,7 +14,7 @@ import (
 	"hearth"
 )
 
-// SessionsEnded closes the connections of the user's sessions. Nil means that the user's permissions changed: all their
+// SessionsEnded closes the connections of the user's sessions or API keys. Nil means that the user's permissions changed: all their
 // connections close, and come back with a new token.
 func (n *Node) SessionsEnded(userID string, sessionIDs []string) {
 	for client, c := range n.connectionsOf(userID) {
@@ -21,7 +22,7 @@ func (n *Node) SessionsEnded(userID string, sessionIDs []string) {
 		switch {
 		case sessionIDs == nil:
 			client.Disconnect(centrifuge.DisconnectStateInvalidated)
-		case slices.Contains(sessionIDs, caller.SessionID):
+		case slices.Contains(sessionIDs, loginOf(caller)):
 			client.Disconnect(disconnectSessionEnded)
 		}
 	}
@@ -41,6 +42,9 @@ func (n *Node) MembershipEnded(userID, orgID string) {
 		n.dropLost(client, c)
 	}
 }
+
+// loginOf returns what a connection ends with: the session or the API key.
+func loginOf(caller hearth.Caller) string { return cmp.Or(caller.KeyID, caller.SessionID) }
 
 func (n *Node) connectionsOf(userID string) map[*centrifuge.Client]*conn {
 	if userID == "" {
@@ -105,7 +109,7 @@ func (n *Node) recheckAll(ctx context.Context) {
 	for _, client := range n.node.Hub().Connections() {
 		if c := connOf(client); c != nil {
 			caller, token := c.who()
-			key := session{caller.UserID, caller.SessionID}
+			key := session{caller.UserID, loginOf(caller)}
 			if key.id == "" {
 				key.id = token
 			}
@@ -160,8 +164,15 @@ func (n *Node) recheck(ctx context.Context, clients []*centrifuge.Client) {
 		for _, client := range clients {
 			client.Disconnect(disconnectSessionEnded)
 		}
-	case hearth.CodeTokenExpired, hearth.CodeUnavailable:
-		// Centrifuge ends a connection whose token ran out and was not refreshed.
+	case hearth.CodeUnavailable:
+	case hearth.CodeTokenExpired:
+		// Centrifuge ends a connection whose access token ran out and was not refreshed. It does not know when API keys expire.
+		if caller, _ := newest.who(); caller.KeyID == "" {
+			return
+		}
+		for _, client := range clients {
+			client.Disconnect(disconnectSessionEnded)
+		}
 	default:
 		if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 			n.options.Logger.Error("an open connection could not be checked", "error", err)
@@ -185,8 +196,8 @@ func (n *Node) now(ctx context.Context, c *conn) (hearth.Caller, error) {
 	if err != nil || n.options.Roles == nil || len(caller.Orgs) == 0 {
 		return caller, err
 	}
-	caller.Orgs, err = n.options.Roles(ctx, caller.UserID)
-	return caller, err
+	orgs, err := n.options.Roles(ctx, caller.UserID)
+	return caller.WithOrgs(orgs), err
 }
 
 func (c *conn) expiry() time.Time {

@@ -79,6 +79,11 @@ func (n *Node) openSSE(r *http.Request) (*conn, error) {
 		}
 		c.joined(channel, device)
 	}
+	if len(channels) == 0 {
+		if channels = []string{ownChannel(caller)}; !mayRead(caller, channels[0], hearth.Device{}) {
+			return nil, errNoChannel()
+		}
+	}
 	c.subscriptions = n.plan(c, channels)
 	return c, nil
 }
@@ -96,14 +101,10 @@ func wantedChannels(values []string) []string {
 	return channels
 }
 
-// plan returns what a stream joins so that every event comes once. The user's own channel is joined by a stream that
-// names no other; one that does gets what is addressed to the user, and the channels that it named. A device whose
-// owner's or organization's channel is joined needs no channel of its own.
+// plan returns what a stream joins so that every event comes once: the channels, and what is addressed to the user, unless that is
+// among them or the caller reaches one organization alone. A device whose owner's or organization's channel is joined needs no
+// channel of its own.
 func (n *Node) plan(c *conn, channels []string) map[string]centrifuge.SubscribeOptions {
-	own := userPrefix + c.caller.UserID
-	if len(channels) == 0 {
-		channels = []string{own}
-	}
 	plan := map[string]centrifuge.SubscribeOptions{}
 	for _, channel := range channels {
 		if device, ok := c.devices[channel]; ok && slices.Contains(channels, string(device.Scope())) {
@@ -113,7 +114,7 @@ func (n *Node) plan(c *conn, channels []string) map[string]centrifuge.SubscribeO
 		options.EmitPresence = !strings.HasPrefix(channel, userPrefix)
 		plan[channel] = options
 	}
-	if _, ok := plan[own]; !ok {
+	if !slices.Contains(channels, userPrefix+c.caller.UserID) && c.caller.OnlyOrg == "" {
 		plan[inboxPrefix+c.caller.UserID] = subscribeOptions
 	}
 	return plan

@@ -192,13 +192,21 @@ func describe(doc *huma.OpenAPI, op *huma.Operation) operation {
 }
 
 func authOf(op *huma.Operation) string {
-	switch len(op.Security) {
-	case 0:
-		return "no token"
-	case 1:
-		return "access token"
+	var names []string
+	for _, requirement := range op.Security {
+		for scheme, scopes := range requirement {
+			names = append(names, strings.TrimSpace(credentials[scheme]+" "+strings.Join(scopes, " ")))
+		}
 	}
-	return "access token or device token"
+	if len(names) == 0 {
+		return "no token"
+	}
+	return strings.Join(names, " or ")
+}
+
+// credentials are the security schemes as readers know them.
+var credentials = map[string]string{ // never written to
+	"user": "access token", "device": "device token", "key": "API key with", "ticket": "ticket",
 }
 
 // bodySchema returns the schema of the JSON body, or of the only other kind.

@@ -1,4 +1,4 @@
-// Package account is user accounts: sign-up, login, access and refresh tokens, sessions, lockout, passwords.
+// Package account is user accounts: sign-up, login, access and refresh tokens, API keys, sessions, lockout, passwords.
 package account
 
 import (
@@ -21,6 +21,7 @@ import (
 type Store interface {
 	hearth.UserStore
 	hearth.SessionStore
+	hearth.APIKeyStore
 }
 
 // Sealer encrypts personal fields at rest.
@@ -31,10 +32,11 @@ type Sealer interface {
 	Current(sealed []byte) bool
 }
 
-// SessionObserver hears of ended sessions once their end is durable, and stops what they opened. It must be quick.
+// SessionObserver hears of ended sessions and deleted API keys once their end is durable, and stops what they opened. It must be
+// quick.
 type SessionObserver interface {
-	// SessionsEnded says that these sessions of the user ended; nil means that the rights of all of the user's sessions
-	// changed, so that streams must connect again.
+	// SessionsEnded says that these sessions or API keys of the user ended; nil means that the rights of all of the user's
+	// sessions and keys changed, so that streams must connect again.
 	SessionsEnded(userID string, sessionIDs []string)
 }
 
@@ -140,9 +142,12 @@ type Service struct {
 	hashes  *hasher
 	// checking lets one password at a time be checked for an account, so that the attempts counted before their verdict are few
 	// (one a process) and do not lock out a user who signs in several times at once.
-	checking  *keymutex.Mutex[string]
-	verified  *boundedcache.Cache[[32]byte, verified]
-	states    *boundedcache.Cache[string, sessionState]
+	checking *keymutex.Mutex[string]
+	verified *boundedcache.Cache[[32]byte, verified]
+	states   *boundedcache.Cache[string, sessionState]
+	// keyIDs are the ids of API keys by the hash of the key; uses are when they were last used.
+	keyIDs    *boundedcache.Cache[[32]byte, string]
+	uses      keyUses
 	observers []SessionObserver
 	setup     setup
 	started   time.Time
@@ -159,6 +164,8 @@ func New(options Options) (*Service, error) {
 		tokens: newTokens(options), hashes: newHasher(options.BcryptCost, options.HashSlots), checking: &keymutex.Mutex[string]{MaxUsers: maxChecking},
 		verified: boundedcache.New(boundedcache.Options[[32]byte, verified]{Entries: maxCachedTokens}),
 		states:   boundedcache.New(boundedcache.Options[string, sessionState]{Entries: maxCachedSessions}),
+		keyIDs:   boundedcache.New(boundedcache.Options[[32]byte, string]{Entries: maxCachedTokens}),
+		uses:     keyUses{uses: map[string]keyUse{}},
 		started:  time.Now(),
 	}, nil
 }
@@ -180,9 +187,10 @@ type event struct {
 	// actor is who did it, if that is not the caller.
 	actor  string
 	action string
-	// userID is who it is about, sessionID which login.
+	// userID is who it is about, sessionID which login, keyID which API key.
 	userID    string
 	sessionID string
+	keyID     string
 	result    hearth.Code // "" is ok
 	changes   map[string]hearth.Change
 	// notify is the notice that the user is sent, a value of package notify; "" sends none. notifyAt is the address, if not
@@ -199,12 +207,14 @@ func (s *Service) note(ctx context.Context, e event) hearth.SideEffects {
 		RequestID: e.caller.RequestID, Changes: e.changes,
 	}
 	if entry.ActorID == "" {
-		entry.ActorID = e.caller.Key()
+		entry.ActorID = e.caller.Actor()
 	}
 	if e.result != "" {
 		entry.Result = string(e.result)
 	}
 	switch {
+	case e.keyID != "":
+		entry.Target = "api_key:" + e.keyID
 	case e.sessionID != "":
 		entry.Target = "session:" + e.sessionID
 	case e.userID != "":

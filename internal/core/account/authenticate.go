@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"crypto/sha256"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +22,7 @@ const (
 	maxChecking = 256
 )
 
-// sessionState is what is known of a session and its user.
+// sessionState is what is known of a session, or of an API key, and of its user.
 type sessionState struct {
 	userID    string
 	role      hearth.Role
@@ -29,15 +30,22 @@ type sessionState struct {
 	expiresAt int64 // Unix milliseconds
 	// ended is final; it needs no asking again.
 	ended bool
+	// disabled is set for an API key whose user is kept out for now.
+	disabled bool
+	// key is set for an API key.
+	key *hearth.APIKey
 	// readAt is on the service's monotonic clock: a jump of the wall clock must not keep a state alive.
 	readAt time.Duration
 	// asking lets one request renew the state while the others go on using it.
 	asking *atomic.Bool
 }
 
-// Authenticate returns the caller that an access token belongs to. Errors: CodeUnauthenticated, CodeTokenExpired, CodeTokenRevoked, and
+// Authenticate returns the caller that an access token or an API key belongs to. Errors: CodeUnauthenticated, CodeTokenExpired, CodeTokenRevoked, and
 // CodeUnavailable when that cannot be found out. A logout in this process counts at once, one in another within a second.
 func (s *Service) Authenticate(ctx context.Context, bearer string) (hearth.Caller, error) {
+	if strings.HasPrefix(bearer, keyPrefix) {
+		return s.authenticateKey(ctx, bearer)
+	}
 	if len(bearer) > maxAccessToken {
 		return hearth.Caller{}, errBadToken()
 	}
@@ -55,7 +63,7 @@ func (s *Service) Authenticate(ctx context.Context, bearer string) (hearth.Calle
 	if now.Unix() >= token.expiresAt {
 		return hearth.Caller{}, errExpiredToken()
 	}
-	state, err := s.state(ctx, token.sessionID)
+	state, err := s.state(ctx, token.sessionID, (*Service).readState)
 	if err != nil {
 		return hearth.Caller{}, err
 	}
@@ -71,11 +79,15 @@ func (s *Service) Authenticate(ctx context.Context, bearer string) (hearth.Calle
 // Alive reports whether a caller that Authenticate returned earlier would still be accepted, its token's own expiry aside:
 // CodeTokenRevoked, CodeTokenExpired for the end of the session, or CodeUnavailable. Streams ask it now and then.
 func (s *Service) Alive(ctx context.Context, caller hearth.Caller) error {
-	state, err := s.state(ctx, caller.SessionID)
+	id, read := caller.SessionID, (*Service).readState
+	if caller.KeyID != "" {
+		id, read = caller.KeyID, (*Service).readKeyState
+	}
+	state, err := s.state(ctx, id, read)
 	switch {
 	case err != nil:
 		return err
-	case state.ended, state.userID != caller.UserID, state.role != caller.Role, state.epoch != caller.Epoch:
+	case state.ended, state.disabled, state.userID != caller.UserID, state.role != caller.Role, state.epoch != caller.Epoch:
 		return errRevokedToken()
 	case s.now().UnixMilli() >= state.expiresAt:
 		return errExpiredToken()
@@ -83,9 +95,11 @@ func (s *Service) Alive(ctx context.Context, caller hearth.Caller) error {
 	return nil
 }
 
-// state returns what is known of a session, at most stateLimit old.
-func (s *Service) state(ctx context.Context, sessionID string) (sessionState, error) {
-	state, known, version := s.states.Find(sessionID)
+// state returns what is known of a session or an API key, at most stateLimit old.
+func (s *Service) state(
+	ctx context.Context, id string, read func(s *Service, ctx context.Context, id string) (sessionState, error),
+) (sessionState, error) {
+	state, known, version := s.states.Find(id)
 	var age time.Duration
 	if known {
 		if state.ended {
@@ -98,7 +112,7 @@ func (s *Service) state(ctx context.Context, sessionID string) (sessionState, er
 	}
 	// What is read is at least as new as the moment before the question.
 	readAt := s.monotonic()
-	fresh, err := s.readState(ctx, sessionID)
+	fresh, err := read(s, ctx, id)
 	if err != nil {
 		if known && age < stateLimit {
 			state.asking.Store(false)
@@ -107,17 +121,17 @@ func (s *Service) state(ctx context.Context, sessionID string) (sessionState, er
 		return sessionState{}, err
 	}
 	fresh.readAt = readAt
-	if s.states.Keep(version, sessionID, fresh) || fresh.ended {
+	if s.states.Keep(version, id, fresh) || fresh.ended {
 		return fresh, nil
 	}
 	// Something ended meanwhile, perhaps this session: the cache knows, or the store does by now.
 	if known {
 		state.asking.Store(false)
 	}
-	if now, ok, _ := s.states.Find(sessionID); ok && now.ended {
+	if now, ok, _ := s.states.Find(id); ok && now.ended {
 		return now, nil
 	}
-	return s.readState(ctx, sessionID)
+	return read(s, ctx, id)
 }
 
 func (s *Service) readState(ctx context.Context, sessionID string) (sessionState, error) {
@@ -134,7 +148,7 @@ func (s *Service) readState(ctx context.Context, sessionID string) (sessionState
 	}, nil
 }
 
-// ended makes the end of sessions count in this process at once and notifies the observers.
+// ended makes the end of sessions and API keys count in this process at once and notifies the observers.
 func (s *Service) ended(userID string, sessionIDs ...string) {
 	if len(sessionIDs) == 0 {
 		return
@@ -147,7 +161,7 @@ func (s *Service) ended(userID string, sessionIDs ...string) {
 	}
 }
 
-// Forget has a user's sessions read anew, for something in another process ended or changed them. Without it they are within a
+// Forget has a user's sessions and API keys read anew, for something in another process ended or changed them. Without it they are within a
 // second.
 func (s *Service) Forget(userID string) {
 	s.states.DeleteFunc(func(_ string, state sessionState) bool { return state.userID == userID && !state.ended })

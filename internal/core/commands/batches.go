@@ -65,6 +65,7 @@ func (s *Service) SendMany(
 	}
 	b := hearth.CommandBatch{
 		ID: newid.New(), DeviceIDs: ids, Total: len(ids), Name: model.Name, Params: model.Params, CreatedBy: caller.UserID,
+		OnlyOrg:   caller.OnlyOrg,
 		CreatedAt: model.CreatedAt, ExpiresAt: model.ExpiresAt,
 	}
 	record, err := key.Record(b)

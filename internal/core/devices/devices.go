@@ -124,6 +124,9 @@ func (f *Service) prepare(
 
 // mayCreate is the rule for a new device: a caller who may edit it may create it.
 func mayCreate(caller hearth.Caller, d hearth.Device) error {
+	if d.OrganizationID == "" && caller.OnlyOrg != "" {
+		return hearth.Errorf(hearth.CodeForbidden, "the API key is bound to an organization: name it in organization_id")
+	}
 	err := caller.Allow(d, hearth.MayEdit)
 	if hearth.ErrorCode(err) == hearth.CodeNotFound {
 		return hearth.NotFound("organization")

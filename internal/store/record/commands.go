@@ -60,6 +60,7 @@ type commandBatch struct {
 	Name      string    `json:"name"`
 	Params    text      `json:"params,omitempty"`
 	CreatedBy string    `json:"created_by" bson:"user"`
+	OnlyOrg   string    `json:"only_org,omitempty"`
 	CreatedAt time.Time `json:"created_at,omitzero" bson:"created"`
 	ExpiresAt time.Time `json:"expires_at,omitzero" bson:"expires"`
 }
@@ -103,7 +104,7 @@ func (t text) json() json.RawMessage {
 
 func (r commandBatch) batch() hearth.CommandBatch {
 	b := hearth.CommandBatch{
-		ID: r.ID, Total: r.Total, Name: r.Name, Params: r.Params.json(), CreatedBy: r.CreatedBy,
+		ID: r.ID, Total: r.Total, Name: r.Name, Params: r.Params.json(), CreatedBy: r.CreatedBy, OnlyOrg: r.OnlyOrg,
 		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt,
 	}
 	if r.Devices != "" {
@@ -113,7 +114,7 @@ func (r commandBatch) batch() hearth.CommandBatch {
 }
 
 func storedBatch(b hearth.CommandBatch) commandBatch {
-	return commandBatch{b.ID, strings.Join(b.DeviceIDs, ","), b.Total, b.Name, text(b.Params), b.CreatedBy, b.CreatedAt, b.ExpiresAt}
+	return commandBatch{b.ID, strings.Join(b.DeviceIDs, ","), b.Total, b.Name, text(b.Params), b.CreatedBy, b.OnlyOrg, b.CreatedAt, b.ExpiresAt}
 }
 
 // openCommands picks the commands that have not ended.

@@ -390,17 +390,19 @@ type lineCommandBatch struct {
 	Name      string    `json:"name"`
 	Params    string    `json:"params,omitempty"`
 	CreatedBy string    `json:"created_by"`
+	OnlyOrg   string    `json:"only_org,omitempty"`
 	CreatedAt time.Time `json:"created_at,omitzero"`
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 }
 
 func writeBatch(b hearth.CommandBatch) lineCommandBatch {
-	return lineCommandBatch{b.ID, strings.Join(b.DeviceIDs, ","), b.Total, b.Name, string(b.Params), b.CreatedBy, b.CreatedAt, b.ExpiresAt}
+	return lineCommandBatch{b.ID, strings.Join(b.DeviceIDs, ","), b.Total, b.Name, string(b.Params), b.CreatedBy, b.OnlyOrg, b.CreatedAt, b.ExpiresAt}
 }
 
 func readBatch(l lineCommandBatch) hearth.CommandBatch {
 	return hearth.CommandBatch{
-		ID: l.ID, DeviceIDs: strings.FieldsFunc(l.Devices, func(r rune) bool { return r == ',' }), Total: l.Total, Name: l.Name, Params: rawJSON(l.Params), CreatedBy: l.CreatedBy,
+		ID: l.ID, DeviceIDs: strings.FieldsFunc(l.Devices, func(r rune) bool { return r == ',' }), Total: l.Total, Name: l.Name, Params: rawJSON(l.Params),
+		CreatedBy: l.CreatedBy, OnlyOrg: l.OnlyOrg,
 		CreatedAt: l.CreatedAt, ExpiresAt: l.ExpiresAt,
 	}
 }

@@ -187,7 +187,7 @@ func (g *recordMaker) batches() []hearth.CommandBatch {
 	return each(g.n, func(i int) hearth.CommandBatch {
 		return hearth.CommandBatch{ID: g.id(13, i), Total: 1, Name: "reboot", CreatedBy: g.userID(i), CreatedAt: g.at(i), ExpiresAt: g.at(i + 60)}
 	}, func(i int, b *hearth.CommandBatch) {
-		b.Total, b.DeviceIDs, b.Params = 3, []string{g.deviceID(i), g.deviceID(i + 1)}, json.RawMessage(`[]`)
+		b.Total, b.DeviceIDs, b.Params, b.OnlyOrg = 3, []string{g.deviceID(i), g.deviceID(i + 1)}, json.RawMessage(`[]`), g.orgID(i)
 	})
 }
 
