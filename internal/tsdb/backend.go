@@ -78,7 +78,7 @@ type Query struct {
 	// Major and Minor must both hold: a query is of a rectangle, not of what lies between two keys.
 	Major, Minor Range
 	// Floor asks for more: of each scope also the documents of the greatest Major that is below Major.From, if there are any. Minor is
-	// Everything then. Only Chunks are asked for like that.
+	// Everything then. Only Chunks of named scopes are asked for like that.
 	Floor bool
 	// Backward reverses the order.
 	Backward bool

@@ -281,6 +281,11 @@ const chunksAtOnce = 64
 
 // chunkKeys returns the keys of the chunks of scopes that touch the range, those of one scope in its order.
 func (v *view) chunkKeys(scopes []int64, in timeRange) (keys []Key, err error) {
+	if scopes == nil {
+		if scopes, err = v.scopesWithLogs(); err != nil || len(scopes) == 0 {
+			return nil, err
+		}
+	}
 	query := Query{Table: Chunks, Scopes: scopes, Major: Range{in.from, in.to - 1}, Minor: Everything, Floor: true, Backward: in.backward}
 	err = v.s.Find(v.ctx, query, func(d *Doc) error {
 		if d.MaxAt >= in.from && d.MinAt < in.to {

@@ -48,8 +48,8 @@ type deviceDoc struct {
 	Last int64 `bson:"last"`
 	// Seen is the hour of Last, or of Created: an index of it changes once an hour, not with every heartbeat.
 	Seen int64 `bson:"seen"`
-	// Dead is the scope of a device that is deleted and whose logs are still stored; see tombstone.
-	Dead hearth.Scope `bson:"dead,omitempty"`
+	// Dead is the key of the scope of a device that is deleted and whose logs are still stored.
+	Dead int64 `bson:"dead,omitempty"`
 }
 
 func fieldsOf(d hearth.Device) DeviceFields {
@@ -102,7 +102,7 @@ func among[T any](field string, values []T) bson.E {
 // loadDevice reads a device for a step; CodeNotFound.
 func loadDevice(ctx context.Context, st *step, id string) (deviceDoc, error) {
 	doc, err := load[deviceDoc](ctx, st, collDevices, byID(id))
-	if errors.Is(err, errGone) || err == nil && doc.Dead != "" {
+	if errors.Is(err, errGone) || err == nil && doc.Dead != 0 {
 		return doc, hearth.NotFound("device")
 	}
 	return doc, err
@@ -300,7 +300,11 @@ func (s *Store) DeleteDevice(ctx context.Context, id string, check func(hearth.D
 			return err
 		}
 		key = doc.Key
-		st.update(collDevices, id, doc.V, set(bson.D{{Key: "dead", Value: doc.Scope}}))
+		scopes, err := keysOf(ctx, s.logs, scopeName, []hearth.Scope{doc.Scope}, true)
+		if err != nil {
+			return err
+		}
+		st.update(collDevices, id, doc.V, set(bson.D{{Key: "dead", Value: scopes[doc.Scope]}}))
 		st.purge(collSerials, bson.D{{Key: "device", Value: id}})
 		kinds, fields := record.OfDevices()
 		for i, kind := range kinds {

@@ -44,9 +44,9 @@ func fleetIndexes() map[string][]index {
 		collTail:        {{keys: []string{"open"}}, lockIndex},
 		collCheckpoints: {lockIndex},
 		collDocuments: {
-			{keys: []string{"t", "s", "a", "b"}},
+			{keys: []string{"k"}},
 			{keys: []string{"h"}, where: "h"},
-			{keys: []string{"gone"}, where: "gone"},
+			purgeIndex,
 		},
 		collNames: {{keys: []string{"key"}, unique: true}},
 	}

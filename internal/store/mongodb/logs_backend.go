@@ -14,7 +14,6 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
-	"hearth/internal/boundedcache"
 	"hearth/internal/groupcommit"
 	"hearth/internal/tsdb"
 )
@@ -45,35 +44,29 @@ type logBackend struct {
 
 	tail, states, docs, names, devices *mongo.Collection
 
-	appends *groupcommit.Committer[*appendCall]
-	numbers numbers
-	// scopeKeys and scopeNames remember the keys of scopes, which never change.
-	scopeKeys  *boundedcache.Cache[hearth.Scope, int64]
-	scopeNames *boundedcache.Cache[int64, hearth.Scope]
+	appends *groupcommit.Committer[*tsdb.Batch]
+	// numbers are those of logs that the database returned, from the next one up to but not the end, and are not taken yet.
+	numbers struct {
+		sync.Mutex
+		next, end int64
+	}
 
-	// changing is held by who changes a partition; swept is the version whose folded rows have lost it.
+	// changing is held while a partition is changed; swept is the version that needs no sweep any more.
 	changing [partitions]sync.Mutex
 	swept    [partitions]int64
-	// maxInline is the number of bytes up to which a document keeps its data itself.
-	maxInline int
 }
 
-// maxInline is so that a document stays below the server's 16 MiB.
+// maxInline is the number of bytes of data up to which a document is stored whole: it stays below the server's 16 MiB.
 const maxInline = 12 << 20
-
-// maxNames bounds the keys of scopes that are remembered.
-const maxNames = 1 << 16
 
 func newLogBackend(s *Store) *logBackend {
 	b := &logBackend{
-		store: s, name: uuid.NewString(), maxInline: maxInline,
+		store: s, name: uuid.NewString(),
 		tail: s.db.Collection(collTail), states: s.db.Collection(collPartitions), docs: s.db.Collection(collDocuments),
 		names: s.db.Collection(collNames), devices: s.db.Collection(collDevices),
-		scopeKeys:  boundedcache.New(boundedcache.Options[hearth.Scope, int64]{Entries: maxNames}),
-		scopeNames: boundedcache.New(boundedcache.Options[int64, hearth.Scope]{Entries: maxNames}),
 	}
-	b.appends = groupcommit.New(groupcommit.Options[*appendCall]{
-		Commit: b.commit, Size: func(c *appendCall) int { return len(c.batch.Entries) }, MaxGroup: tsdb.MaxRow * maxGroupRows / 2,
+	b.appends = groupcommit.New(groupcommit.Options[*tsdb.Batch]{
+		Commit: b.commit, Size: func(batch *tsdb.Batch) int { return len(batch.Entries) }, MaxGroup: tsdb.MaxRow,
 	})
 	return b
 }
@@ -108,9 +101,6 @@ type tailDoc struct {
 	// Open are the partitions in which the row is not folded.
 	Open []int  `bson:"open"`
 	Data []byte `bson:"data,omitempty"`
-
-	// everywhere is Open as it was read, with partitions that a snapshot is not of.
-	everywhere []int
 }
 
 func newTailDoc(r *tsdb.Row) tailDoc {
@@ -123,19 +113,13 @@ func (d tailDoc) row() tsdb.TailRow {
 	return tsdb.TailRow{ID: d.ID, Last: uint64(d.Last), Entries: d.Entries, MinAt: d.MinAt, MaxAt: d.MaxAt, Partitions: d.Open}
 }
 
-// numbers hands out the logs' numbers from ranges that the database returned, without a question each time.
-type numbers struct {
-	mu        sync.Mutex
-	next, end int64
-}
-
-// numberRange is how many numbers are taken at once.
+// numberRange is how many numbers of logs are taken from the database at once.
 const numberRange = 1 << 17
 
 // takeNumbers returns the first of n numbers that no log ever had.
 func (b *logBackend) takeNumbers(ctx context.Context, n int64) (first int64, err error) {
-	b.numbers.mu.Lock()
-	defer b.numbers.mu.Unlock()
+	b.numbers.Lock()
+	defer b.numbers.Unlock()
 	if b.numbers.next == 0 || b.numbers.next+n > b.numbers.end {
 		size := max(n, numberRange)
 		start, err := b.store.take(ctx, collTail, size)
@@ -151,48 +135,31 @@ func (b *logBackend) takeNumbers(ctx context.Context, n int64) (first int64, err
 
 // forgetNumbers lets the next numbers come from the database.
 func (b *logBackend) forgetNumbers() {
-	b.numbers.mu.Lock()
-	defer b.numbers.mu.Unlock()
-	b.numbers.next, b.numbers.end = 0, 0
+	b.numbers.Lock()
+	defer b.numbers.Unlock()
+	b.numbers.next = 0
 }
 
-// appendCall is a batch that waits to be stored with those of other callers.
-type appendCall struct {
-	batch *tsdb.Batch
-	err   error
-}
+// appendTimeout bounds the command that stores a group of batches.
+const appendTimeout = 20 * time.Second
 
-const (
-	// maxGroupRows bounds the rows of one command.
-	maxGroupRows = 16
-	// appendTimeout bounds that command.
-	appendTimeout = 20 * time.Second
-)
-
-// Append implements tsdb.Backend. Batches without side effects share rows; another one is a draft until its step is decided.
+// Append implements tsdb.Backend. Batches without side effects share a row; another one is a draft until its step is decided.
 func (b *logBackend) Append(ctx context.Context, batch *tsdb.Batch) error {
 	if batch.Checkpoint != nil || !isEmpty(batch.Effects) {
 		return b.appendStep(ctx, batch)
 	}
-	return b.store.do(ctx, "AppendLogs", func(ctx context.Context) error {
-		call := &appendCall{batch: batch}
-		if err := b.appends.Do(ctx, call); err != nil {
-			return err
-		}
-		return call.err
-	})
+	return b.store.do(ctx, "AppendLogs", func(ctx context.Context) error { return b.appends.Do(ctx, batch) })
 }
 
-// commit stores the batches of a group with one command. It is of many callers: none of them can cancel it.
-func (b *logBackend) commit(group []*appendCall) error {
+// commit stores a group of batches as one row. It is of many callers: none of them can cancel it. It is not done again when its answer got
+// lost: what was stored may be folded, and its document gone, by then. (The driver's own second attempt is known to the server.)
+func (b *logBackend) commit(batches []*tsdb.Batch) error {
 	started := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), appendTimeout)
 	defer cancel()
-	batches := make([]*tsdb.Batch, len(group))
 	size := int64(0)
-	for i, call := range group {
-		batches[i] = call.batch
-		size += int64(call.batch.Size)
+	for _, batch := range batches {
+		size += int64(batch.Size)
 	}
 	first, err := b.takeNumbers(ctx, size)
 	if err != nil {
@@ -202,40 +169,13 @@ func (b *logBackend) commit(group []*appendCall) error {
 		batch.First = uint64(first)
 		first += int64(batch.Size)
 	}
-	rows := tsdb.Pack(batches, b.Partition)
-	failed := b.insertRows(ctx, rows)
-	for _, call := range group {
-		call.err = translate(ctx, failed[call.batch.Row])
-	}
-	b.store.options.Observer.Commit(len(group), 0, time.Since(started))
-	return nil
-}
-
-// insertRows stores rows with one command and returns those that failed. It is not done again when its answer got lost: what
-// was stored may be folded, and its document gone, by then. (The driver's own second attempt is known to the server.)
-func (b *logBackend) insertRows(ctx context.Context, rows []*tsdb.Row) map[*tsdb.Row]error {
-	if len(rows) == 0 {
-		return nil
-	}
-	docs := make([]tailDoc, len(rows))
-	for i, row := range rows {
-		docs[i] = newTailDoc(row)
-	}
-	_, err := b.tail.InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
-	if err == nil {
-		return nil
-	}
-	failed := make(map[*tsdb.Row]error, len(rows))
-	if bulk, ok := errors.AsType[mongo.BulkWriteException](err); ok && bulk.WriteConcernError == nil && len(bulk.WriteErrors) > 0 {
-		for _, one := range bulk.WriteErrors {
-			failed[rows[one.Index]] = one
+	for _, row := range tsdb.Pack(batches, b.Partition) {
+		if _, err := b.tail.InsertOne(ctx, newTailDoc(row)); err != nil {
+			return translate(ctx, err)
 		}
-		return failed
 	}
-	for _, row := range rows {
-		failed[row] = err
-	}
-	return failed
+	b.store.options.Observer.Commit(len(batches), 0, time.Since(started))
+	return nil
 }
 
 // checkpointDoc is how far an import has come.
@@ -311,10 +251,9 @@ func (s *Store) Tidy(ctx context.Context) (int, error) {
 // Horizon implements tsdb.Backend.
 func (b *logBackend) Horizon(ctx context.Context) (horizon int64, err error) {
 	err = b.ask(ctx, func(ctx context.Context) error {
-		states, err := b.readStates(ctx, nil)
-		if err == nil {
-			horizon = states.horizon
-		}
+		s := logSnapshot{b: b}
+		err := s.readStates(ctx, nil)
+		horizon = s.horizon
 		return err
 	})
 	return horizon, err
@@ -337,7 +276,7 @@ func (b *logBackend) MoveHorizon(ctx context.Context, from, to int64) error {
 func (b *logBackend) makePartitions(ctx context.Context) error {
 	docs := []bson.D{{{Key: "_id", Value: int64(allPartitions)}, {Key: "horizon", Value: int64(math.MinInt64)}}}
 	for p := range int64(partitions) {
-		docs = append(docs, bson.D{{Key: "_id", Value: p}, {Key: "ver", Value: int64(0)}, {Key: "last", Value: int64(0)}})
+		docs = append(docs, bson.D{{Key: "_id", Value: p}, {Key: "version", Value: int64(0)}, {Key: "claimed", Value: int64(0)}})
 	}
 	return b.store.insertMissing(ctx, collPartitions, docs)
 }

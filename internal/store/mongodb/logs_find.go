@@ -1,7 +1,6 @@
 package mongodb
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -16,432 +15,258 @@ import (
 )
 
 // between is the condition of a number in a range.
-func between(r tsdb.Range) any {
-	if r.From == r.To {
-		return r.From
-	}
-	d := bson.D{}
-	if r.From != math.MinInt64 {
-		d = append(d, bson.E{Key: "$gte", Value: r.From})
-	}
-	if r.To != math.MaxInt64 {
-		d = append(d, bson.E{Key: "$lte", Value: r.To})
-	}
-	return d
+func between(r tsdb.Range) bson.D {
+	return bson.D{{Key: "$gte", Value: r.From}, {Key: "$lte", Value: r.To}}
 }
 
-// search is a find in log_documents.
-type search struct {
-	filter bson.D
-	sort   bson.D
-	limit  int64 // of the command
-	data   tsdb.Fields
+// sees reports whether a document is of the snapshot, but for newer versions of it.
+func (s *logSnapshot) sees(d *logDoc) bool {
+	state := s.states[d.ID>>56]
+	return state != nil && d.Version <= state.Version && !slices.Contains(state.Dropped, d.Version) &&
+		(d.Gone == 0 || d.Gone >= docID(state.ID, state.Version+1, 0))
 }
 
-// each calls fn with every document of a search that the snapshot sees.
-func (s *logSnapshot) each(ctx context.Context, q search, fn func(*logDoc) error) error {
-	_, err := s.some(ctx, q, fn)
-	return err
-}
-
-// some is each; n is the number of documents that the database returned, also of those that the snapshot does not see.
-func (s *logSnapshot) some(ctx context.Context, q search, fn func(*logDoc) error) (n int64, err error) {
-	if len(s.replaced) > 0 {
-		q.filter = append(slices.Clip(q.filter), bson.E{Key: "gone", Value: bson.D{{Key: "$nin", Value: s.replaced}}})
+// each calls fn with the documents of log_documents that match and that the snapshot sees, in the order of sort, which keeps the versions
+// of a document together.
+func (s *logSnapshot) each(ctx context.Context, table tsdb.Table, filter, sort bson.D, data tsdb.Fields, batch int, fn func(*logDoc) error) error {
+	seen := bson.A{bson.D{{Key: "gone", Value: nil}}}
+	for p, state := range s.states {
+		newer := tsdb.Range{From: docID(p, state.Version+1, 0), To: docID(p+1, 0, 0) - 1}
+		seen = append(seen, bson.D{{Key: "gone", Value: between(newer)}})
 	}
-	settings := options.Find().SetLimit(q.limit)
-	if q.sort != nil {
-		settings.SetSort(q.sort)
-	}
-	without := bson.D{}
+	without := bson.D{{Key: "k", Value: 0}}
 	for i, name := range []string{"d0", "d1", "d2"} {
-		if !q.data[i] {
+		if !data[i] {
 			without = append(without, bson.E{Key: name, Value: 0})
 		}
 	}
-	if len(without) > 0 {
-		settings.SetProjection(without)
+	settings := options.Find().SetProjection(without)
+	if sort != nil {
+		settings.SetSort(sort)
 	}
-	cursor, err := s.b.docs.Find(ctx, q.filter, settings)
+	if batch > 0 {
+		settings.SetBatchSize(int32(batch))
+	}
+	cursor, err := s.b.docs.Find(ctx, append(slices.Clip(filter), bson.E{Key: "$or", Value: seen}), settings)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	for ; err == nil && cursor.Next(ctx); n++ {
-		d := &logDoc{}
-		if err = bson.Unmarshal(cursor.Current, d); err != nil || !s.sees(d) {
-			continue
+	defer cursor.Close(context.WithoutCancel(ctx))
+	var newest *logDoc // of the key that came last
+	give := func() error {
+		if newest == nil || newest.Deleted {
+			return nil
 		}
-		s.note(d)
-		err = fn(d)
+		if err := newest.join(data); err != nil {
+			return err
+		}
+		return fn(newest)
 	}
-	if err := errors.Join(cursor.Err(), cursor.Close(context.WithoutCancel(ctx))); err != nil {
-		return n, err
+	for cursor.Next(ctx) {
+		d := &logDoc{}
+		if err := bson.Unmarshal(cursor.Current, d); err != nil {
+			return err
+		}
+		switch {
+		case !s.sees(d) || newest != nil && d.key() == newest.key() && d.Version < newest.Version:
+			continue
+		case newest == nil || d.key() != newest.key():
+			if err := give(); err != nil {
+				return err
+			}
+			newest = d
+		case d.Version > newest.Version:
+			newest = d
+		}
+		newest.parts = append(newest.parts, d)
 	}
-	return n, cmp.Or(err, s.fresh())
+	if err := cursor.Err(); err != nil {
+		return err
+	}
+	if err := give(); err != nil {
+		return err
+	}
+	return s.fresh(table)
 }
 
-// note remembers a document that came: a chunk, whose data may be asked for later, and for who changes the partition any.
-func (s *logSnapshot) note(d *logDoc) {
-	if s.absent == nil && d.Table != tsdb.Chunks {
-		return
+// join puts together a document that is stored in parts.
+func (d *logDoc) join(data tsdb.Fields) error {
+	if d.Of == 0 || data == tsdb.NoData {
+		return nil
 	}
-	without := *d
-	without.Data0, without.Data1, without.Data2 = nil, nil, nil
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.seen == nil {
-		s.seen = map[tsdb.Key]*logDoc{}
+	if len(d.parts) < d.Of {
+		return tsdb.ErrStale
 	}
-	s.seen[d.key()] = &without
+	slices.SortFunc(d.parts, func(a, b *logDoc) int { return a.Part - b.Part })
+	var whole []byte
+	for _, part := range d.parts {
+		whole = append(whole, part.D...)
+	}
+	for i, to := range []*[]byte{&d.Data0, &d.Data1, &d.Data2} {
+		if n := d.Lengths[i]; data[i] {
+			*to = whole[:n:n]
+		}
+		whole = whole[d.Lengths[i]:]
+	}
+	return nil
 }
 
 // fresh returns ErrStale when what the snapshot sees may have been removed.
-func (s *logSnapshot) fresh() error {
-	if time.Now().After(s.until) {
+func (s *logSnapshot) fresh(table tsdb.Table) error {
+	took := time.Since(s.began)
+	if took > longViewTime || took > viewTime && !(s.long && table == tsdb.Chunks) {
 		return tsdb.ErrStale
 	}
 	return nil
 }
 
-// give turns documents into those of the caller.
-func (s *logSnapshot) give(ctx context.Context, data tsdb.Fields, fn func(*tsdb.Doc) error) func(*logDoc) error {
-	return func(d *logDoc) error {
-		out := tsdb.Doc{Key: d.key(), Entries: d.N, MinAt: d.MinAt, MaxAt: d.MaxAt, Data: [3][]byte{d.Data0, d.Data1, d.Data2}}
-		if len(d.Parts) > 0 && data != tsdb.NoData {
-			if err := s.readParts(ctx, d, &out); err != nil {
-				return err
-			}
-			for i := range out.Data {
-				if !data[i] {
-					out.Data[i] = nil
-				}
-			}
-		}
-		return fn(&out)
-	}
-}
-
-// readParts puts together the data of a long document.
-func (s *logSnapshot) readParts(ctx context.Context, d *logDoc, out *tsdb.Doc) error {
-	parts, err := findAll[partDoc](ctx, s.b.docs, bson.D{{Key: "_id", Value: anyOf(d.Parts)}}, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}))
-	if err != nil {
-		return err
-	}
-	if len(parts) < len(d.Parts) {
-		return tsdb.ErrStale
-	}
-	var whole []byte
-	for _, p := range parts {
-		whole = append(whole, p.Data...)
-	}
-	for i, n := range d.Lengths {
-		out.Data[i], whole = whole[:n:n], whole[n:]
-	}
-	return nil
-}
-
-// giveParts reads the data of documents that are known, by _id, and gives them to fn.
-func (s *logSnapshot) giveParts(ctx context.Context, docs []*logDoc, fn func(*tsdb.Doc) error) error {
-	for some := range slices.Chunk(docs, 64) {
-		parts := map[int64][]byte{}
-		var ids []int64
-		for _, d := range some {
-			ids = append(ids, d.Parts...)
-		}
-		found, err := findAll[partDoc](ctx, s.b.docs, bson.D{{Key: "_id", Value: anyOf(ids)}})
-		if err != nil {
-			return err
-		}
-		for _, p := range found {
-			parts[p.ID] = p.Data
-		}
-		if len(found) < len(ids) {
-			return tsdb.ErrStale
-		}
-		for _, d := range some {
-			out := tsdb.Doc{Key: d.key(), Entries: d.N, MinAt: d.MinAt, MaxAt: d.MaxAt, Data: [3][]byte{parts[d.Parts[0]]}}
-			for _, id := range d.Parts[1:] {
-				out.Data[0] = append(out.Data[0], parts[id]...)
-			}
-			out.Data[0] = out.Data[0][:d.Lengths[0]]
-			if err := fn(&out); err != nil {
-				return err
-			}
-		}
-	}
-	return s.fresh()
-}
-
-// Find implements tsdb.Snapshot, by the index (t, s, a, b); with nil scopes, of sums of hours, by that of h.
+// Find implements tsdb.Snapshot. The data of chunks is found by their keys.
 func (s *logSnapshot) Find(ctx context.Context, q tsdb.Query, fn func(*tsdb.Doc) error) error {
-	if q.Scopes != nil && len(q.Scopes) == 0 {
-		return nil
-	}
 	given := 0
-	one := s.give(ctx, q.Data, fn)
-	limited := func(d *logDoc) error {
-		if err := one(d); err != nil {
+	give := func(d *tsdb.Doc) error {
+		if err := fn(d); err != nil {
 			return err
 		}
 		if given++; given == q.Limit {
-			return errFull
+			return tsdb.ErrEnough
 		}
 		return nil
 	}
-	err := s.find(ctx, q, limited)
-	if errors.Is(err, errFull) || errors.Is(err, tsdb.ErrEnough) {
-		return s.fresh()
-	}
-	return err
-}
-
-// errFull ends a search of which the limit is reached.
-var errFull = errors.New("mongodb: the limit is reached")
-
-func (s *logSnapshot) find(ctx context.Context, q tsdb.Query, fn func(*logDoc) error) error {
-	floors := func() error { return nil }
-	if q.Floor && q.Major.From != math.MinInt64 {
-		if len(q.Scopes) == 1 {
-			return s.findDown(ctx, q, fn)
-		}
-		below, err := s.floors(ctx, &q)
-		if err != nil {
-			return err
-		}
-		floors = func() error { return below.each(fn) }
-	}
-	if !q.Backward {
-		if err := floors(); err != nil {
-			return err
-		}
-	}
-	if err := s.each(ctx, s.search(q), fn); err != nil || !q.Backward {
-		return err
-	}
-	return floors()
-}
-
-// search returns the search for a query without its floor.
-func (s *logSnapshot) search(q tsdb.Query) search {
-	order := 1
-	if q.Backward {
-		order = -1
-	}
-	out := search{data: q.Data, sort: bson.D{{Key: "s", Value: order}, {Key: "a", Value: order}, {Key: "b", Value: order}}}
-	out.filter = bson.D{{Key: "t", Value: q.Table}}
+	var err error
+	var keys []tsdb.Key
 	switch {
-	case len(q.Scopes) == 1:
-		out.filter = append(out.filter, bson.E{Key: "s", Value: q.Scopes[0]})
-	case q.Scopes != nil:
-		out.filter = append(out.filter, bson.E{Key: "s", Value: anyOf(q.Scopes)})
-	case q.Table == tsdb.Sums && q.Major == tsdb.Range{From: tsdb.LevelHour, To: tsdb.LevelHour}:
-		out.filter = bson.D{{Key: "h", Value: between(q.Minor)}}
-		out.sort = bson.D{{Key: "h", Value: order}, {Key: "s", Value: order}}
-	}
-	if q.Major != tsdb.Everything {
-		out.filter = append(out.filter, bson.E{Key: "a", Value: between(q.Major)})
-	}
-	if q.Minor != tsdb.Everything {
-		out.filter = append(out.filter, bson.E{Key: "b", Value: between(q.Minor)})
-	}
-	if q.Scopes == nil && len(s.states.parts) == 1 {
-		p := int64(s.states.parts[0])
-		out.filter = append(out.filter, bson.E{Key: "_id", Value: bson.D{{Key: "$gte", Value: docID(p, 0, 0)}, {Key: "$lt", Value: docID(p, 1<<32-1, 0)}}})
-	}
-	return out
-}
-
-// findDown finds the chunks of one scope, and its floor, in one search that goes down from the newest.
-func (s *logSnapshot) findDown(ctx context.Context, q tsdb.Query, fn func(*logDoc) error) error {
-	var found []*logDoc
-	var floor int64
-	down := q
-	down.Backward, down.Major.From = true, math.MinInt64
-	search := s.search(down)
-	for search.limit = 16; ; search.limit = 0 {
-		found, floor = found[:0], math.MaxInt64
-		n, err := s.some(ctx, search, func(d *logDoc) error {
-			if d.Major < floor && floor < q.Major.From {
-				return tsdb.ErrEnough
-			}
-			floor = d.Major
-			found = append(found, d)
+	case q.Scopes != nil && len(q.Scopes) == 0:
+	case q.Table == tsdb.Chunks && q.Data != tsdb.NoData:
+		without := q
+		without.Data = tsdb.NoData
+		err = s.Find(ctx, without, func(d *tsdb.Doc) error {
+			keys = append(keys, d.Key)
 			return nil
 		})
-		if err != nil && !errors.Is(err, tsdb.ErrEnough) {
-			return err
-		}
-		if err == nil && n == search.limit && n > 0 {
-			continue
-		}
-		if err == nil {
-			floor = math.MinInt64 // there are no others
-		}
-		break
-	}
-	if s.absent != nil {
-		s.mu.Lock()
-		s.searched = append(s.searched, tsdb.Query{Scopes: q.Scopes, Major: tsdb.Range{From: min(floor, q.Major.From), To: q.Major.To}})
-		s.mu.Unlock()
-	}
-	if !q.Backward {
-		slices.Reverse(found)
-	}
-	for _, d := range found {
-		if err := fn(d); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// floorChunks are the chunks of the floors of many scopes.
-type floorChunks []*logDoc
-
-func (f floorChunks) each(fn func(*logDoc) error) error {
-	for _, d := range f {
-		if err := fn(d); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// floors finds the floors of many scopes, some at a time.
-func (s *logSnapshot) floors(ctx context.Context, q *tsdb.Query) (floorChunks, error) {
-	scopes := q.Scopes
-	if scopes == nil {
-		var found []struct {
-			Scope int64 `bson:"_id"`
-		}
-		cursor, err := s.b.docs.Aggregate(ctx, bson.A{
-			bson.D{{Key: "$match", Value: bson.D{{Key: "t", Value: tsdb.Chunks}, {Key: "a", Value: bson.D{{Key: "$lt", Value: q.Major.From}}}}}},
-			bson.D{{Key: "$group", Value: bson.D{{Key: "_id", Value: "$s"}}}},
-		})
-		if err != nil {
-			return nil, err
-		}
-		if err := cursor.All(ctx, &found); err != nil {
-			return nil, err
-		}
-		for _, one := range found {
-			scopes = append(scopes, one.Scope)
-		}
-	}
-	const atOnce = 8
-	out := make([]floorChunks, len(scopes))
-	failed := make([]error, len(scopes))
-	var wg sync.WaitGroup
-	for worker := range min(atOnce, len(scopes)) {
-		wg.Go(func() {
-			for i := worker; i < len(scopes); i += atOnce {
-				one := tsdb.Query{
-					Table: tsdb.Chunks, Scopes: scopes[i : i+1], Major: tsdb.Range{From: q.Major.From, To: q.Major.From - 1},
-					Minor: tsdb.Everything, Data: q.Data, Backward: q.Backward,
-				}
-				failed[i] = s.findDown(ctx, one, func(d *logDoc) error {
-					out[i] = append(out[i], d)
-					return nil
-				})
+		for some := range slices.Chunk(keys, chunksAtOnce) {
+			if err == nil {
+				err = s.get(ctx, some, q.Data, q.Backward, give)
 			}
-		})
-	}
-	wg.Wait()
-	return slices.Concat(out...), errors.Join(failed...)
-}
-
-// Get implements tsdb.Snapshot, by the index (t, s, a, b).
-func (s *logSnapshot) Get(ctx context.Context, keys []tsdb.Key, data tsdb.Fields, fn func(*tsdb.Doc) error) error {
-	var unknown []tsdb.Key
-	var known []*logDoc
-	for _, key := range keys {
-		if d := s.seen[key]; d != nil && len(d.Parts) > 0 && data == tsdb.MainData {
-			known = append(known, d)
-		} else {
-			unknown = append(unknown, key)
 		}
-	}
-	err := s.giveParts(ctx, known, fn)
-	if err == nil {
-		err = s.get(ctx, unknown, data, s.give(ctx, data, fn))
+	case q.Floor && q.Major.From != math.MinInt64:
+		err = s.findFloors(ctx, q, give)
+	default:
+		err = s.find(ctx, q, give)
 	}
 	if errors.Is(err, tsdb.ErrEnough) {
-		return s.fresh()
+		return s.fresh(q.Table)
 	}
 	return err
 }
 
-func (s *logSnapshot) get(ctx context.Context, keys []tsdb.Key, data tsdb.Fields, fn func(*logDoc) error) error {
-	wanted := make(map[tsdb.Key]bool, len(keys))
-	for _, key := range keys {
-		wanted[key] = true
+// chunksAtOnce bounds the chunks whose data is asked for at once.
+const chunksAtOnce = 64
+
+// find finds what a query asks for without its floor, by the index of k; with nil scopes, of sums of hours, by that of h.
+func (s *logSnapshot) find(ctx context.Context, q tsdb.Query, fn func(*tsdb.Doc) error) error {
+	order := direction(q.Backward)
+	sort := bson.D{{Key: "k", Value: order}}
+	keys := func(from, to int64, major, minor tsdb.Range) bson.D {
+		return bson.D{{Key: "k", Value: bson.D{
+			{Key: "$gte", Value: orderedKey(q.Table, from, major.From, minor.From)}, {Key: "$lte", Value: orderedKey(q.Table, to, major.To, minor.To)},
+		}}}
 	}
-	for _, r := range rectangles(keys) {
-		filter := bson.D{
-			{Key: "t", Value: keys[0].Table}, {Key: "s", Value: anyOf(r.scopes)}, {Key: "a", Value: anyOf(r.majors)}, {Key: "b", Value: anyOf(r.minors)},
+	var filter bson.D
+	either := bson.A{}
+	for _, scope := range q.Scopes {
+		either = append(either, keys(scope, scope, q.Major, q.Minor))
+	}
+	switch {
+	case len(q.Scopes) == 1:
+		filter = keys(q.Scopes[0], q.Scopes[0], q.Major, q.Minor)
+	case q.Scopes != nil:
+		filter = bson.D{{Key: "$and", Value: bson.A{bson.D{{Key: "$or", Value: either}}}}}
+	case q.Table == tsdb.Sums && q.Major == tsdb.Range{From: tsdb.LevelHour, To: tsdb.LevelHour}:
+		filter = bson.D{{Key: "h", Value: between(q.Minor)}}
+		sort = append(bson.D{{Key: "h", Value: order}}, sort...)
+	default:
+		filter = append(keys(0, math.MaxInt64, tsdb.Everything, tsdb.Everything), bson.E{Key: "a", Value: between(q.Major)})
+	}
+	if q.Minor != tsdb.Everything && (q.Scopes == nil || q.Major.From != q.Major.To) {
+		filter = append(filter, bson.E{Key: "b", Value: between(q.Minor)})
+	}
+	if q.Scopes == nil && len(s.states) == 1 {
+		for p := range s.states {
+			filter = append(filter, bson.E{Key: "_id", Value: between(tsdb.Range{From: docID(p, 0, 0), To: docID(p+1, 0, 0) - 1})})
 		}
-		err := s.each(ctx, search{filter: filter, data: data}, func(d *logDoc) error {
-			if !wanted[d.key()] {
-				return nil
+	}
+	return s.each(ctx, q.Table, filter, sort, q.Data, q.Limit, func(d *logDoc) error { return fn(d.doc()) })
+}
+
+func direction(backward bool) int {
+	if backward {
+		return -1
+	}
+	return 1
+}
+
+// findFloors finds chunks of some scopes at a time, with those of the floor: down from the newest.
+func (s *logSnapshot) findFloors(ctx context.Context, q tsdb.Query, fn func(*tsdb.Doc) error) error {
+	const atOnce = 8
+	for some := range slices.Chunk(q.Scopes, atOnce) {
+		found := make([][]*tsdb.Doc, len(some))
+		failed := make([]error, len(some))
+		var wg sync.WaitGroup
+		for i := range some {
+			wg.Go(func() {
+				down := tsdb.Query{
+					Table: tsdb.Chunks, Scopes: some[i : i+1], Major: tsdb.Range{From: math.MinInt64, To: q.Major.To}, Minor: tsdb.Everything, Backward: true, Limit: 16,
+				}
+				floor := int64(math.MaxInt64)
+				failed[i] = s.find(ctx, down, func(d *tsdb.Doc) error {
+					if d.Major < floor && floor < q.Major.From {
+						return tsdb.ErrEnough
+					}
+					floor = d.Major
+					found[i] = append(found[i], d)
+					return nil
+				})
+			})
+		}
+		wg.Wait()
+		for i := range some {
+			if failed[i] != nil && !errors.Is(failed[i], tsdb.ErrEnough) {
+				return failed[i]
 			}
-			delete(wanted, d.key()) // it may be in another rectangle too
-			return fn(d)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	if s.absent != nil {
-		for _, key := range keys {
-			if s.seen[key] == nil {
-				s.absent[key] = true
+			if !q.Backward {
+				slices.Reverse(found[i])
+			}
+			for _, d := range found[i] {
+				if err := fn(d); err != nil {
+					return err
+				}
 			}
 		}
 	}
 	return nil
 }
 
-// knows reports whether the snapshot knows that there is no document of a key that it has not seen.
-func (s *logSnapshot) knows(key tsdb.Key) bool {
-	return s.absent[key] || key.Table == tsdb.Chunks && slices.ContainsFunc(s.searched, func(q tsdb.Query) bool {
-		return q.Scopes[0] == key.Scope && key.Major >= q.Major.From && key.Major <= q.Major.To
-	})
+// Get implements tsdb.Snapshot.
+func (s *logSnapshot) Get(ctx context.Context, keys []tsdb.Key, data tsdb.Fields, fn func(*tsdb.Doc) error) error {
+	err := chunked(keys, func(some []tsdb.Key) error { return s.get(ctx, some, data, false, fn) })
+	if errors.Is(err, tsdb.ErrEnough) {
+		return s.fresh(keys[0].Table)
+	}
+	return err
 }
 
-// rectangle is the keys of all combinations.
-type rectangle struct{ scopes, majors, minors []int64 }
-
-// rectangles covers keys with few rectangles that hold not much more.
-func rectangles(keys []tsdb.Key) (out []rectangle) {
-	const most = 1000
-	if len(keys) == 0 {
-		return nil
-	}
-	if len(keys) > most {
-		sorted := slices.Clone(keys)
-		slices.SortFunc(sorted, compareKeys)
-		for some := range slices.Chunk(sorted, most) {
-			out = append(out, rectangles(some)...)
+// get finds the documents of keys of one table, in their order, by the index of k.
+func (s *logSnapshot) get(ctx context.Context, keys []tsdb.Key, data tsdb.Fields, backward bool, fn func(*tsdb.Doc) error) error {
+	wanted := make([][]byte, len(keys))
+	for i, key := range keys {
+		if key.Table == tsdb.Chunks && data != tsdb.NoData {
+			key.Table = chunkData
 		}
-		return out
+		wanted[i] = orderedKey(key.Table, key.Scope, key.Major, key.Minor)
 	}
-	var r rectangle
-	for _, key := range keys {
-		r.scopes, r.majors, r.minors = append(r.scopes, key.Scope), append(r.majors, key.Major), append(r.minors, key.Minor)
+	var sort bson.D
+	if len(keys) > 1 {
+		sort = bson.D{{Key: "k", Value: direction(backward)}}
 	}
-	for _, side := range []*[]int64{&r.scopes, &r.majors, &r.minors} {
-		slices.Sort(*side)
-		*side = slices.Compact(*side)
-	}
-	if len(r.scopes)*len(r.majors)*len(r.minors) <= 8*len(keys)+16 || len(keys) < 2 {
-		return []rectangle{r}
-	}
-	sorted := slices.Clone(keys)
-	slices.SortFunc(sorted, compareKeys)
-	half := len(sorted) / 2
-	return append(rectangles(sorted[:half]), rectangles(sorted[half:])...)
-}
-
-func compareKeys(a, b tsdb.Key) int {
-	return cmp.Or(cmp.Compare(a.Scope, b.Scope), cmp.Compare(a.Major, b.Major), cmp.Compare(a.Minor, b.Minor))
+	return s.each(ctx, keys[0].Table, bson.D{{Key: "k", Value: anyOf(wanted)}}, sort, data, 0, func(d *logDoc) error { return fn(d.doc()) })
 }

@@ -24,12 +24,18 @@ const (
 	collOldDays    = "rollup_days"
 )
 
-// oldLane is the state of a lane; Applied are rows that it has folded, though they may still name it.
-type oldLane struct {
-	ID      int64   `bson:"_id"`
-	Ver     int64   `bson:"ver"`
+// oldState is the state of a lane, or of a partition in schema 4.
+type oldState struct {
+	ID   int64 `bson:"_id"`
+	Ver  int64 `bson:"ver"`
+	Last int64 `bson:"last"`
+	// Applied are rows that a lane has folded, though they may still name it; Folded are those of the partition's version.
 	Applied []int64 `bson:"applied"`
-	Horizon int64   `bson:"horizon"`
+	Folded  []int64 `bson:"folded"`
+	Aborted []struct {
+		Ver int64 `bson:"v"`
+	} `bson:"aborted"`
+	Horizon int64 `bson:"horizon"`
 	Work    *struct {
 		Ver int64  `bson:"ver"`
 		By  string `bson:"by"`
@@ -60,19 +66,21 @@ func (c *oldChunk) seen(lane int64) bool { return c.Ver <= lane && (c.Gone == 0 
 // removal of where they were, and folded, which makes their rollups. Processes of the old program can write logs meanwhile, but
 // not fold them any more.
 func migrateLogs(ctx context.Context, s *Store) error {
-	if err := s.createIndexes(ctx, fleetIndexes()); err != nil {
+	// An earlier start may have been broken off, and have been of a program whose newest schema was 4.
+	if err := migrateKeys(ctx, s); err != nil {
 		return err
 	}
 	if err := s.logs.makePartitions(ctx); err != nil {
 		return err
 	}
-	lanes, err := findAll[oldLane](ctx, s.db.Collection(collOldLanes), bson.D{})
-	if err != nil {
+	m := logMigration{s: s, started: time.Now(), told: time.Now()}
+	if lanes, err := s.exists(ctx, collOldLanes, bson.D{}); err != nil {
 		return err
-	}
-	if len(lanes) > 0 {
-		m := logMigration{s: s, started: time.Now(), told: time.Now()}
-		for _, step := range []func(context.Context) error{m.stopLanes, m.checkpoints, m.tail, m.horizon, m.chunks} {
+	} else if lanes {
+		if m.lanes, err = s.stopOld(ctx, collOldLanes); err != nil {
+			return err
+		}
+		for _, step := range []func(context.Context) error{m.checkpoints, m.tail, m.horizon, m.chunks} {
 			if err := step(ctx); err != nil {
 				return err
 			}
@@ -89,54 +97,54 @@ func migrateLogs(ctx context.Context, s *Store) error {
 // logMigration is one run; every part of it may be done again, and by many processes at once.
 type logMigration struct {
 	s       *Store
-	lanes   map[int64]oldLane
+	lanes   map[int64]oldState
 	started time.Time
 	told    time.Time
 	moved   int64
 }
 
-// stopper is who has claimed all lanes for good.
+// stopper has claimed for good what the old program may not change any more.
 const stopper = "migration"
 
-// stopLanes claims every lane, so that its version never changes again. A claim of the old program is waited for until it is over.
-func (m *logMigration) stopLanes(ctx context.Context) error {
-	coll := m.s.db.Collection(collOldLanes)
-	m.lanes = map[int64]oldLane{}
-	forEver := bson.D{{Key: "$set", Value: bson.D{{Key: "work", Value: bson.D{
+// stopOld claims every lane, or partition of schema 4, so that its version never changes again. A claim of the old program is waited for
+// until it is over.
+func (s *Store) stopOld(ctx context.Context, coll string) (map[int64]oldState, error) {
+	states := map[int64]oldState{}
+	forEver := set(bson.D{{Key: "work", Value: bson.D{
 		{Key: "ver", Value: int64(-1)}, {Key: "by", Value: stopper}, {Key: "at", Value: int64(math.MaxInt64 / 2)},
-	}}}}}
+	}}})
 	for try := 0; ; try++ {
-		found, err := findAll[oldLane](ctx, coll, bson.D{})
+		found, err := findAll[oldState](ctx, s.db.Collection(coll), bson.D{})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for _, lane := range found {
-			m.lanes[lane.ID] = lane
+		for _, state := range found {
+			states[state.ID] = state
 		}
 		left := 0
 		for id := range int64(partitions) {
-			lane := m.lanes[id]
-			if lane.Work != nil && lane.Work.By == stopper {
+			state := states[id]
+			if state.Work != nil && state.Work.By == stopper {
 				continue
 			}
 			left++
 			filter := bson.D{{Key: "_id", Value: id}, {Key: "work.ver", Value: nil}}
-			if w := lane.Work; w != nil {
-				if m.s.now().UnixMilli()-w.At < claimTime.Milliseconds() {
+			if w := state.Work; w != nil {
+				if s.now().UnixMilli()-w.At < claimTime.Milliseconds() {
 					continue
 				}
-				filter = bson.D{{Key: "_id", Value: id}, {Key: "ver", Value: lane.Ver}, {Key: "work.ver", Value: w.Ver}, {Key: "work.by", Value: w.By}}
+				filter = bson.D{{Key: "_id", Value: id}, {Key: "ver", Value: state.Ver}, {Key: "work.ver", Value: w.Ver}, {Key: "work.by", Value: w.By}}
 			}
-			_, err := coll.UpdateOne(ctx, filter, forEver, options.UpdateOne().SetUpsert(lane.Work == nil))
+			_, err := s.db.Collection(coll).UpdateOne(ctx, filter, forEver, options.UpdateOne().SetUpsert(state.Work == nil))
 			if err != nil && !isDuplicate(err) {
-				return err
+				return nil, err
 			}
 		}
 		if left == 0 {
-			return nil
+			return states, nil
 		}
 		if err := pause(ctx, min(try, 8)); err != nil {
-			return err
+			return nil, err
 		}
 	}
 }
@@ -186,8 +194,8 @@ func (m *logMigration) checkpoints(ctx context.Context) error {
 // tail takes lanes off the rows that they have folded, and removes rows that were there for their checkpoint alone.
 func (m *logMigration) tail(ctx context.Context) error {
 	for _, lane := range m.lanes {
-		u := update{b: m.s.logs, state: &partitionState{ID: lane.ID}}
-		if err := chunked(lane.Applied, func(some []int64) error { return u.sweep(ctx, some, nil) }); err != nil {
+		u := update{logBackend: m.s.logs, state: &partitionState{ID: lane.ID}}
+		if err := chunked(lane.Applied, func(some []int64) error { return u.sweepTail(ctx, some) }); err != nil {
 			return err
 		}
 	}

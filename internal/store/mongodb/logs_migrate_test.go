@@ -24,16 +24,16 @@ import (
 	"hearth/internal/testserver"
 )
 
-// schema2 is what testdata/schema2.json.gz says: documents that the last program with schema 2 wrote, with folds that were broken
-// off in the middle of their writes and before their end, and what that program answered then.
-type schema2 struct {
+// oldLogs is what testdata/schema2.json.gz and schema4.json.gz say: documents that the last program with the schema wrote, with folds that
+// were broken off in the middle of their writes and before their end, and what that program answered then.
+type oldLogs struct {
 	documents map[string][]any
-	Logs      []schema2Log
+	Logs      []oldLog
 	Rollups   [][]hearth.Rollup
 }
 
-// schema2Log is a log of that time: its value is a number.
-type schema2Log struct {
+// oldLog is a log of those times: its value is a number.
+type oldLog struct {
 	Device int64
 	Event  string
 	Value  float64
@@ -41,9 +41,9 @@ type schema2Log struct {
 	Seq    uint64
 }
 
-func readSchema2(t *testing.T) schema2 {
+func readOldLogs(t *testing.T, name string) oldLogs {
 	t.Helper()
-	file, err := os.Open("testdata/schema2.json.gz")
+	file, err := os.Open("testdata/" + name + ".json.gz")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,13 +52,13 @@ func readSchema2(t *testing.T) schema2 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := schema2{documents: map[string][]any{}}
+	out := oldLogs{documents: map[string][]any{}}
 	for lines := json.NewDecoder(text); ; {
 		line := struct {
 			Collection string
 			Document   json.RawMessage
-			*schema2
-		}{schema2: &out}
+			*oldLogs
+		}{oldLogs: &out}
 		if err := lines.Decode(&line); errors.Is(err, io.EOF) {
 			return out
 		} else if err != nil {
@@ -75,8 +75,8 @@ func readSchema2(t *testing.T) schema2 {
 	}
 }
 
-// restoreSchema2 returns the URI of a database with the documents.
-func restoreSchema2(t *testing.T, old schema2) string {
+// restoreOldLogs returns the URI of a database with the documents.
+func restoreOldLogs(t *testing.T, old oldLogs) string {
 	t.Helper()
 	uri := testserver.MongoDB(t)
 	parsed, err := connstring.ParseAndValidate(uri)
@@ -98,8 +98,8 @@ func restoreSchema2(t *testing.T, old schema2) string {
 	return uri
 }
 
-// checkSchema2 compares what the store answers with what the old program answered.
-func checkSchema2(t *testing.T, s *Store, old schema2) {
+// checkOldLogs compares what the store answers with what the old program answered.
+func checkOldLogs(t *testing.T, s *Store, old oldLogs) {
 	t.Helper()
 	all := hearth.Reach{All: true}
 	var logs []hearth.LogEntry
@@ -109,7 +109,7 @@ func checkSchema2(t *testing.T, s *Store, old schema2) {
 		}
 		logs = append(logs, e)
 	}
-	if !slices.EqualFunc(logs, old.Logs, func(a hearth.LogEntry, b schema2Log) bool {
+	if !slices.EqualFunc(logs, old.Logs, func(a hearth.LogEntry, b oldLog) bool {
 		return a == hearth.LogEntry{Device: b.Device, Event: b.Event, Value: hearth.Number(b.Value), At: b.At, Seq: b.Seq}
 	}) {
 		t.Errorf("%d logs differ from the %d that there were", len(logs), len(old.Logs))
@@ -141,14 +141,23 @@ func checkSchema2(t *testing.T, s *Store, old schema2) {
 	}
 }
 
-func TestLogsOfSchema2AreMigrated(t *testing.T) {
+func TestOldLogsAreMigrated(t *testing.T) {
 	t.Parallel()
-	old := readSchema2(t)
+	for name, lines := range map[string]int{"schema2": 1, "schema4": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			oldLogsAreMigrated(t, name, lines)
+		})
+	}
+}
+
+func oldLogsAreMigrated(t *testing.T, name string, moved int) {
+	old := readOldLogs(t, name)
 	said := &lines{}
-	settings := Options{URI: restoreSchema2(t, old), Logs: quiet, Logger: slog.New(slog.NewTextHandler(said, nil)), Grace: time.Millisecond}
+	settings := Options{URI: restoreOldLogs(t, old), Logs: quiet, Logger: slog.New(slog.NewTextHandler(said, nil)), Grace: time.Millisecond}
 	s := openAt(t, settings)
-	checkSchema2(t, s, old)
-	if n := said.count("moved logs to the present layout"); n != 1 {
+	checkOldLogs(t, s, old)
+	if n := said.count("moved logs to the present layout"); n != moved {
 		t.Errorf("the log says %d times that logs were moved", n)
 	}
 	names, err := s.db.ListCollectionNames(t.Context(), bson.D{})
@@ -160,7 +169,17 @@ func TestLogsOfSchema2AreMigrated(t *testing.T) {
 			t.Errorf("the collection %s is still there", gone)
 		}
 	}
-	// What is stored now comes behind.
+	if n, err := s.logs.docs.CountDocuments(t.Context(), bson.D{{Key: "$or", Value: bson.A{bson.D{{Key: "k", Value: nil}}, bson.D{{Key: "v", Value: nil}}}}}); n != 0 {
+		t.Errorf("%d documents have no key, %v", n, err)
+	}
+	if missing, err := s.missingIndexes(t.Context(), collDocuments, fleetIndexes()[collDocuments]); err != nil || len(missing) > 0 {
+		t.Errorf("there are no indexes %v, %v", missing, err)
+	}
+	// What waits is folded now, and what is stored now comes behind.
+	if err := s.FoldAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	checkOldLogs(t, s, old)
 	var device deviceDoc
 	if err := s.db.Collection(collDevices).FindOne(t.Context(), alive()).Decode(&device); err != nil {
 		t.Fatal(err)
@@ -178,42 +197,51 @@ func TestLogsOfSchema2AreMigrated(t *testing.T) {
 // A migration is broken off before any of its commands, by two processes at once; the last one ends it.
 func TestAMigrationOfLogsMayBeBrokenOff(t *testing.T) {
 	t.Parallel()
-	old := readSchema2(t)
-	uri := restoreSchema2(t, old)
-	for left := 40; ; left += 25 {
-		var starting sync.WaitGroup
-		done := false
-		for i := range 2 {
-			ctx, cancel := context.WithCancel(t.Context())
-			var mu sync.Mutex
-			n := left + 7*i
-			settings := Options{URI: uri, Logs: quiet, Grace: time.Millisecond, commands: &event.CommandMonitor{
-				Started: func(context.Context, *event.CommandStartedEvent) {
-					mu.Lock()
-					defer mu.Unlock()
-					if n--; n == 0 {
-						cancel()
-					}
-				},
-			}}
-			starting.Go(func() {
-				defer cancel()
-				s, err := Open(ctx, settings)
-				if err != nil {
+	for name, commands := range map[string][2]int{"schema2": {40, 25}, "schema4": {4, 5}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			old := readOldLogs(t, name)
+			uri := restoreOldLogs(t, old)
+			for left := commands[0]; !openTwice(t, uri, left); left += commands[1] {
+				if t.Failed() {
 					return
 				}
-				mu.Lock()
-				done = true
-				mu.Unlock()
-				if err := s.Close(); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		starting.Wait()
-		if done {
-			break
-		}
+			}
+			checkOldLogs(t, openAt(t, Options{URI: uri, Logs: quiet, Grace: time.Millisecond}), old)
+		})
 	}
-	checkSchema2(t, openAt(t, Options{URI: uri, Logs: quiet, Grace: time.Millisecond}), old)
+}
+
+// openTwice opens a database in two processes at once, which break off after some commands; it reports whether one got to its end.
+func openTwice(t *testing.T, uri string, left int) (done bool) {
+	var starting sync.WaitGroup
+	var mu sync.Mutex
+	for i := range 2 {
+		ctx, cancel := context.WithCancel(t.Context())
+		n := left + 7*i
+		settings := Options{URI: uri, Logs: quiet, Grace: time.Millisecond, commands: &event.CommandMonitor{
+			Started: func(context.Context, *event.CommandStartedEvent) {
+				mu.Lock()
+				defer mu.Unlock()
+				if n--; n == 0 {
+					cancel()
+				}
+			},
+		}}
+		starting.Go(func() {
+			defer cancel()
+			s, err := Open(ctx, settings)
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			done = true
+			mu.Unlock()
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	starting.Wait()
+	return done
 }

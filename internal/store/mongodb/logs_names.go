@@ -2,9 +2,11 @@ package mongodb
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
 	"hearth/internal/tsdb"
@@ -21,22 +23,21 @@ const (
 	eventName = "e:"
 )
 
-// findNames returns the keys of those names that have one.
-func (b *logBackend) findNames(ctx context.Context, names []string) (map[string]int64, error) {
-	out := make(map[string]int64, len(names))
-	return out, chunked(names, func(some []string) error {
-		docs, err := findAll[nameDoc](ctx, b.names, bson.D{{Key: "_id", Value: anyOf(some)}})
+// keysOf returns the keys of those names of a kind that have one; of all, if missing ones are to be made.
+func keysOf[N ~string](ctx context.Context, b *logBackend, kind string, names []N, create bool) (map[N]int64, error) {
+	out := make(map[N]int64, len(names))
+	find := func(some []N) error {
+		ids := make([]string, len(some))
+		for i, name := range some {
+			ids[i] = kind + string(name)
+		}
+		docs, err := findAll[nameDoc](ctx, b.names, bson.D{{Key: "_id", Value: anyOf(ids)}})
 		for _, d := range docs {
-			out[d.Name] = d.Key
+			out[N(d.Name[len(kind):])] = d.Key
 		}
 		return err
-	})
-}
-
-// makeNames returns the keys of all names; those without one get theirs.
-func (b *logBackend) makeNames(ctx context.Context, names []string) (map[string]int64, error) {
-	out, err := b.findNames(ctx, names)
-	if err != nil {
+	}
+	if err := chunked(names, find); err != nil || !create {
 		return out, err
 	}
 	for _, name := range names {
@@ -47,49 +48,14 @@ func (b *logBackend) makeNames(ctx context.Context, names []string) (map[string]
 		if err != nil {
 			return nil, err
 		}
-		if _, err = b.names.InsertOne(ctx, nameDoc{name, key}); isDuplicate(err) { // another was first
-			found, err := b.findNames(ctx, []string{name})
-			if err != nil {
-				return nil, err
-			}
-			key = found[name]
-		} else if err != nil {
+		if _, err = b.names.InsertOne(ctx, nameDoc{kind + string(name), key}); isDuplicate(err) { // another was first
+			err = find([]N{name})
+		} else {
+			out[name] = key
+		}
+		if err != nil {
 			return nil, err
 		}
-		out[name] = key
-	}
-	return out, nil
-}
-
-// keysOf returns the keys of scopes; of all, if missing ones are to be made.
-func (b *logBackend) keysOf(ctx context.Context, scopes []hearth.Scope, create bool) (map[hearth.Scope]int64, error) {
-	out := make(map[hearth.Scope]int64, len(scopes))
-	var names []string
-	for _, scope := range scopes {
-		if key, ok, _ := b.scopeKeys.Find(scope); ok {
-			out[scope] = key
-		} else if _, seen := out[scope]; !seen {
-			out[scope] = 0
-			names = append(names, scopeName+string(scope))
-		}
-	}
-	look := b.findNames
-	if create {
-		look = b.makeNames
-	}
-	found, err := look(ctx, names)
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		scope := hearth.Scope(name[len(scopeName):])
-		if found[name] == 0 {
-			delete(out, scope)
-			continue
-		}
-		out[scope] = found[name]
-		b.scopeKeys.Set(scope, out[scope])
-		b.scopeNames.Set(out[scope], scope)
 	}
 	return out, nil
 }
@@ -97,160 +63,81 @@ func (b *logBackend) keysOf(ctx context.Context, scopes []hearth.Scope, create b
 // ScopeKeys implements tsdb.Backend.
 func (b *logBackend) ScopeKeys(ctx context.Context, scopes []hearth.Scope) (keys map[hearth.Scope]int64, err error) {
 	err = b.ask(ctx, func(ctx context.Context) error {
-		keys, err = b.keysOf(ctx, scopes, false)
+		keys, err = keysOf(ctx, b, scopeName, scopes, false)
 		return err
 	})
 	return keys, err
 }
 
-// namesOf returns the names of keys, by the unique index of key.
-func (b *logBackend) namesOf(ctx context.Context, keys []int64, fn func(nameDoc)) error {
-	return chunked(keys, func(some []int64) error {
-		docs, err := findAll[nameDoc](ctx, b.names, bson.D{{Key: "key", Value: anyOf(some)}})
-		for _, d := range docs {
-			fn(d)
-		}
-		return err
-	})
-}
-
-// scopesOf returns the scopes of keys.
-func (b *logBackend) scopesOf(ctx context.Context, keys []int64) (scopes []hearth.Scope, err error) {
-	var unknown []int64
-	for _, key := range keys {
-		if scope, ok, _ := b.scopeNames.Find(key); ok {
-			scopes = append(scopes, scope)
-		} else {
-			unknown = append(unknown, key)
-		}
-	}
-	return scopes, b.namesOf(ctx, unknown, func(d nameDoc) {
-		scope := hearth.Scope(d.Name[len(scopeName):])
-		scopes = append(scopes, scope)
-		b.scopeKeys.Set(scope, d.Key)
-		b.scopeNames.Set(d.Key, scope)
-	})
-}
-
 // EventKeys implements tsdb.Backend.
-func (b *logBackend) EventKeys(ctx context.Context, names []string, create bool) (map[string]int64, error) {
-	wanted := make([]string, len(names))
-	for i, name := range names {
-		wanted[i] = eventName + name
-	}
-	out := make(map[string]int64, len(names))
-	err := b.ask(ctx, func(ctx context.Context) error {
-		look := b.findNames
-		if create {
-			look = b.makeNames
-		}
-		found, err := look(ctx, wanted)
-		for name, key := range found {
-			out[name[len(eventName):]] = key
-		}
+func (b *logBackend) EventKeys(ctx context.Context, names []string, create bool) (keys map[string]int64, err error) {
+	err = b.ask(ctx, func(ctx context.Context) error {
+		keys, err = keysOf(ctx, b, eventName, names, create)
 		return err
 	})
-	return out, err
+	return keys, err
 }
 
-// EventNames implements tsdb.Snapshot.
+// EventNames implements tsdb.Snapshot, by the unique index of key.
 func (s *logSnapshot) EventNames(ctx context.Context, keys []int64) (map[int64]string, error) {
 	out := make(map[int64]string, len(keys))
-	err := s.b.ask(ctx, func(ctx context.Context) error {
-		return s.b.namesOf(ctx, keys, func(d nameDoc) { out[d.Key] = d.Name[len(eventName):] })
+	return out, s.b.ask(ctx, func(ctx context.Context) error {
+		return chunked(keys, func(some []int64) error {
+			docs, err := findAll[nameDoc](ctx, s.b.names, bson.D{{Key: "key", Value: anyOf(some)}})
+			for _, d := range docs {
+				out[d.Key] = d.Name[len(eventName):]
+			}
+			return err
+		})
 	})
-	return out, err
 }
 
 // Homes implements tsdb.Backend.
 func (b *logBackend) Homes(ctx context.Context, devices []int64) (map[int64]int64, error) {
 	out := make(map[int64]int64, len(devices))
-	err := b.ask(ctx, func(ctx context.Context) error {
+	return out, b.ask(ctx, func(ctx context.Context) error {
 		return chunked(devices, func(some []int64) error {
 			// By the unique index of key.
-			docs, err := findAll[struct {
-				Key   int64        `bson:"key"`
-				Scope hearth.Scope `bson:"scope"`
-			}](ctx, b.devices, bson.D{{Key: "key", Value: anyOf(some)}, {Key: "dead", Value: nil}}, only("key", "scope"))
+			docs, err := findAll[deviceDoc](ctx, b.devices, bson.D{{Key: "key", Value: anyOf(some)}, {Key: "dead", Value: nil}}, only("key", "scope"))
 			if err != nil {
 				return err
 			}
-			scopes := make([]hearth.Scope, len(docs))
-			for i, d := range docs {
-				scopes[i] = d.Scope
+			seen := map[hearth.Scope]bool{}
+			var scopes []hearth.Scope
+			for _, d := range docs {
+				if !seen[d.Scope] {
+					seen[d.Scope] = true
+					scopes = append(scopes, d.Scope)
+				}
 			}
-			keys, err := b.keysOf(ctx, scopes, true)
+			keys, err := keysOf(ctx, b, scopeName, scopes, true)
 			for _, d := range docs {
 				out[d.Key] = keys[d.Scope]
 			}
 			return err
 		})
 	})
-	return out, err
-}
-
-// graveDoc is a deleted device as its document remains, until RemoveGraves.
-type graveDoc struct {
-	Key   int64        `bson:"key"`
-	Scope hearth.Scope `bson:"dead"`
 }
 
 // isGrave matches the documents of deleted devices, by the partial index of dead.
 var isGrave = bson.E{Key: "dead", Value: bson.D{{Key: "$exists", Value: true}}} // never written to
 
-// graves returns those of a view of these scopes, or of all.
-func (b *logBackend) graves(ctx context.Context, scopes []int64) ([]tsdb.Grave, error) {
+// graves returns those of scopes, or, if these are nil, of partitions.
+func (b *logBackend) graves(ctx context.Context, parts []int, scopes []int64) ([]tsdb.Grave, error) {
 	filter := bson.D{isGrave}
 	if scopes != nil {
-		names, err := b.scopesOf(ctx, scopes)
-		if err != nil || len(names) == 0 {
-			return nil, err
-		}
-		filter = bson.D{{Key: "dead", Value: anyOf(names)}}
+		filter = bson.D{{Key: "dead", Value: anyOf(scopes)}}
 	}
-	docs, err := findAll[graveDoc](ctx, b.devices, filter, only("key", "dead"))
-	if err != nil {
-		return nil, err
-	}
-	return b.asGraves(ctx, docs, false)
+	graves, err := b.findGraves(ctx, filter, options.Find())
+	return slices.DeleteFunc(graves, func(g tsdb.Grave) bool { return !slices.Contains(parts, b.Partition(g.Scope)) }), err
 }
 
-// gravesMeanwhile looks for the graves while something else is done; the function that it returns waits for them.
-func (b *logBackend) gravesMeanwhile(ctx context.Context, scopes []int64) func() ([]tsdb.Grave, error) {
-	var found []tsdb.Grave
-	var err error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		found, err = b.graves(ctx, scopes)
-	}()
-	return func() ([]tsdb.Grave, error) {
-		<-done
-		return found, err
-	}
-}
-
-// asGraves finds the keys of the scopes; create makes missing ones, else the graves of scopes without a key, which have no logs,
-// are left out.
-func (b *logBackend) asGraves(ctx context.Context, docs []graveDoc, create bool) ([]tsdb.Grave, error) {
-	if len(docs) == 0 {
-		return nil, nil
-	}
-	scopes := make([]hearth.Scope, len(docs))
-	for i, d := range docs {
-		scopes[i] = d.Scope
-	}
-	keys, err := b.keysOf(ctx, scopes, create)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]tsdb.Grave, 0, len(docs))
+func (b *logBackend) findGraves(ctx context.Context, filter bson.D, settings *options.FindOptionsBuilder) (graves []tsdb.Grave, err error) {
+	docs, err := findAll[deviceDoc](ctx, b.devices, filter, settings.SetProjection(bson.D{{Key: "key", Value: 1}, {Key: "dead", Value: 1}}))
 	for _, d := range docs {
-		if key, ok := keys[d.Scope]; ok {
-			out = append(out, tsdb.Grave{Device: d.Key, Scope: key})
-		}
+		graves = append(graves, tsdb.Grave{Device: d.Key, Scope: d.Dead})
 	}
-	return out, nil
+	return graves, err
 }
 
 // DueGraves implements tsdb.Backend.
@@ -260,16 +147,8 @@ func (b *logBackend) DueGraves(ctx context.Context, clean time.Time, limit int) 
 		due.Value = bson.D{{Key: "$lt", Value: clean.UnixMilli()}}
 	}
 	err = b.ask(ctx, func(ctx context.Context) error {
-		docs, err := findAll[graveDoc](ctx, b.devices, bson.D{isGrave, due},
-			only("key", "dead").SetSort(bson.D{{Key: "dead", Value: 1}, {Key: "key", Value: 1}}).SetLimit(int64(limit)))
-		if err != nil {
-			return err
-		}
-		n := 0
-		for n < len(docs) && docs[n].Scope == docs[0].Scope {
-			n++
-		}
-		graves, err = b.asGraves(ctx, docs[:n], true)
+		found, err := b.findGraves(ctx, bson.D{isGrave, due}, options.Find().SetSort(bson.D{{Key: "dead", Value: 1}, {Key: "key", Value: 1}}).SetLimit(int64(limit)))
+		graves = slices.DeleteFunc(found, func(g tsdb.Grave) bool { return g.Scope != found[0].Scope })
 		return err
 	})
 	return graves, err
@@ -279,9 +158,7 @@ func (b *logBackend) DueGraves(ctx context.Context, clean time.Time, limit int) 
 func (b *logBackend) Cleaned(ctx context.Context, devices []int64, at time.Time) error {
 	return b.ask(ctx, func(ctx context.Context) error {
 		return chunked(devices, func(some []int64) error {
-			_, err := b.devices.UpdateMany(ctx, bson.D{{Key: "key", Value: anyOf(some)}, isGrave},
-				bson.D{{Key: "$set", Value: bson.D{{Key: "clean_at", Value: at.UnixMilli()}}}})
-			return err
+			return b.updateMany(ctx, b.devices, bson.D{{Key: "key", Value: anyOf(some)}, isGrave}, set(bson.D{{Key: "clean_at", Value: at.UnixMilli()}}))
 		})
 	})
 }
@@ -290,7 +167,7 @@ func (b *logBackend) Cleaned(ctx context.Context, devices []int64, at time.Time)
 func (b *logBackend) RemoveGraves(ctx context.Context, devices []int64) error {
 	return b.ask(ctx, func(ctx context.Context) error {
 		return chunked(devices, func(some []int64) error {
-			_, err := b.devices.DeleteMany(ctx, bson.D{{Key: "key", Value: anyOf(some)}, isGrave})
+			_, err := b.store.deleteAll(ctx, collDevices, bson.D{{Key: "key", Value: anyOf(some)}, isGrave})
 			return err
 		})
 	})

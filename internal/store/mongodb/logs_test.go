@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
+
 	"hearth"
 	"hearth/internal/tsdb"
 	"hearth/internal/tsdb/tsdbtest"
@@ -91,20 +93,21 @@ func TestTheLogBackend(t *testing.T) {
 	tsdbtest.Backend(t, logDatabases())
 }
 
-// What a change replaces is removed some minutes later: by the changes after it, and where there are none by the store's care.
+// What a change replaces gets a time at which the server removes it, and nothing that is seen does. Readers are right whether it is
+// there, or not marked yet, or removed.
 func TestReplacedDocumentsAreRemoved(t *testing.T) {
 	t.Parallel()
-	now := noon
-	s := openAt(t, Options{URI: newDatabase(t), Logs: quiet, Clock: func() time.Time { return now }})
+	s := openAt(t, Options{URI: newDatabase(t), Logs: quiet})
 	devices := makeDevices(t, s, "u1")
-	stored := func() int64 {
-		n, err := s.logs.docs.CountDocuments(t.Context(), map[string]int{})
+	count := func(filter bson.D) int {
+		n, err := s.logs.docs.CountDocuments(t.Context(), filter)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return n
+		return int(n)
 	}
-	for i := range 30 {
+	purged := bson.D{{Key: "purge_at", Value: bson.D{{Key: "$exists", Value: true}}}}
+	for i := range 12 {
 		entry := hearth.LogEntry{Device: devices[0].Key, Event: "a", Value: hearth.Number(float64(i)), At: noon.UnixMilli() + int64(i%3)}
 		if _, err := s.AppendLogs(t.Context(), []hearth.LogEntry{entry}, nil, hearth.SideEffects{}); err != nil {
 			t.Fatal(err)
@@ -112,38 +115,46 @@ func TestReplacedDocumentsAreRemoved(t *testing.T) {
 		if err := s.FoldAll(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		now = now.Add(keepReplaced)
 	}
-	if n := stored(); n > 150 {
-		t.Errorf("%d documents are stored after 30 folds", n)
-	}
-	now = now.Add(time.Hour)
-	if err := s.logs.tend(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	n, err := s.logs.docs.CountDocuments(t.Context(), map[string]any{"gone": map[string]bool{"$exists": true}})
-	if err != nil || n != 0 {
-		t.Errorf("%d replaced documents are left, %v", n, err)
-	}
-	if n, err := s.CountLogs(t.Context(), hearth.Reach{All: true}); err != nil || n != 30 {
-		t.Errorf("%d logs, %v", n, err)
-	}
-	scanned := 0
-	for _, err := range s.ScanLogs(t.Context(), hearth.LogScan{Reach: hearth.Reach{All: true}, Span: everSpan}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		scanned++
-	}
-	if scanned != 30 {
-		t.Errorf("%d logs are scanned", scanned)
-	}
-	// Each chunk's data is one document beside its own.
-	chunks, err := s.logs.docs.CountDocuments(t.Context(), map[string]int{"t": int(tsdb.Chunks)})
+	keys, err := s.logs.docs.Distinct(t.Context(), "k", bson.D{}).Raw()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if parts, err := s.logs.docs.CountDocuments(t.Context(), map[string]any{"t": nil}); err != nil || parts != chunks {
-		t.Errorf("%d documents of data of %d chunks, %v", parts, chunks, err)
+	values, err := keys.Values()
+	if all, replaced := count(bson.D{}), count(purged); err != nil || all-replaced != len(values) || replaced < 11*7 {
+		t.Errorf("%d documents of %d keys are stored, %d of them are to be removed, %v", all, len(values), replaced, err)
+	}
+	// A long view keeps chunks for longer than itself, and nothing else.
+	if n := sumUp(t, s); n != 12 {
+		t.Errorf("%d logs, want 12", n)
+	}
+	late := bson.D{{Key: "purge_at", Value: bson.D{{Key: "$gt", Value: time.Now().Add(longViewTime)}}}, {Key: "del", Value: nil}}
+	if n := count(late); n != 0 {
+		t.Errorf("%d documents that were replaced before a long view are kept for it", n)
+	}
+	chunks := bson.E{Key: "t", Value: anyOf([]tsdb.Table{tsdb.Chunks, chunkData})}
+	live := count(bson.D{chunks, {Key: "purge_at", Value: nil}})
+	for more := true; more; {
+		if _, more, err = s.TrimLogs(t.Context(), noon.Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := count(append(late, chunks)); n != live || count(late) != n {
+		t.Errorf("%d documents are kept for long views, %d of them of chunks, want the %d of chunks", count(late), n, live)
+	}
+	if all, replaced := count(bson.D{}), count(purged); all != replaced {
+		t.Errorf("%d documents are stored after all logs are trimmed, %d of them are to be removed", all, replaced)
+	}
+	if err := s.logs.updateMany(t.Context(), s.logs.docs, purged, bson.D{{Key: "$unset", Value: bson.D{{Key: "gone", Value: ""}}}}); err != nil {
+		t.Fatal(err)
+	}
+	if n := sumUp(t, s); n != 0 {
+		t.Errorf("%d logs without the marks after all are trimmed", n)
+	}
+	if _, err := s.logs.docs.DeleteMany(t.Context(), purged); err != nil {
+		t.Fatal(err)
+	}
+	if n := sumUp(t, s); n != 0 {
+		t.Errorf("%d logs after all are trimmed", n)
 	}
 }

@@ -1,121 +1,132 @@
 package mongodb
 
 import (
-	"cmp"
 	"context"
-	"math"
+	"encoding/binary"
+	"errors"
 	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth/internal/tsdb"
 )
 
-// A partition is changed so: its documents are in versions, and so is the partition. Who reads sees the documents of versions up
-// to the partition's, except those that such a version replaced.
+// A partition is changed so: each change is a version, and documents are stored once for each version that changed them. Readers at a
+// version see the newest document of each key up to it.
 //
-//  1. Claim: the number of a version that never was is taken, unless the partition is not as it was read.
-//  2. Write: new documents are inserted with that version; those that they replace are marked with it. Nobody sees a difference.
-//  3. Commit: the partition gets the version, unless the claim was taken away. The change has happened exactly now.
-//  4. Sweep: the partition is taken off the rows of the tail that were folded. Readers pass them over already.
+//  1. Claim: a new number is claimed, unless the partition is not as it was read.
+//  2. Insert: new documents are inserted with that version, and for deleted ones a mark of the deletion. No reader sees a difference.
+//  3. Commit: the partition gets the version, unless the claim was taken over. The change has happened exactly now.
+//  4. Sweep: the partition leaves the rows of the tail that were folded. Replaced documents get the version that replaced them, by
+//     which readers leave them out, and a time from which on the server removes them. Readers would be right without either.
 //
-// A claim that is not committed after claimTime is taken away by the next one: its version goes into the partition's list of
-// aborted versions, which count for nobody, also if the one who had it goes on to write. Replaced documents are removed some
-// minutes later, or when no slow view is left that may need them.
+// A claim that is not committed after claimTime is taken over by the next one: its version is dropped, which means that its documents
+// count for no reader, also if the process that had it goes on to write. A sweep that was not done is done by the next change.
 const (
-	// claimTime is how long a claim is left to who has it.
+	// claimTime is how long a claim is left to its process.
 	claimTime = 20 * time.Second
-	// keepReplaced is how long replaced documents stay: longer than any view, by clocks that differ.
+	// keepReplaced is how long replaced documents stay: longer than any view. With a long view, replaced chunks stay for keepLong.
 	keepReplaced = 2*viewTime + time.Minute
-	// keepAbortedVersion is how long nobody forgets an aborted version: longer than any write is under way.
-	keepAbortedVersion = time.Hour
-	// manyReplaced is the number of versions from which replaced documents are removed by a change.
-	manyReplaced = 16
+	keepLong     = longViewTime + 10*time.Minute
+	// keepDropped is how many dropped versions are remembered: as many take far longer than any write may be under way.
+	keepDropped = 64
 	// manyFolded is the number of rows that the state of a partition may name for longer than needed.
 	manyFolded = 64
+	// updateTimeout bounds the writing of a change.
+	updateTimeout = 5 * time.Minute
 )
 
 // partitionState is a document of log_partitions.
 type partitionState struct {
 	ID int64 `bson:"_id"`
-	// Ver is the version of the partition, Last the newest one that was claimed.
-	Ver  int64  `bson:"ver"`
-	Last int64  `bson:"last"`
-	Work *claim `bson:"work,omitempty"`
-	// Folded are the rows that version Ver folded: they may still name the partition.
+	// Version is what readers see, Claimed the newest version that was claimed: another one, with a Claim, while a change is written.
+	Version int64  `bson:"version"`
+	Claimed int64  `bson:"claimed"`
+	Claim   *claim `bson:"claim,omitempty"`
+	// Dropped are versions that were claimed and not committed.
+	Dropped []int64 `bson:"dropped,omitempty"`
+	// Folded are the rows that Version folded: they may still name the partition.
 	Folded []int64 `bson:"folded,omitempty"`
-	// Old are versions that replaced documents, which are still there.
-	Old     []versionAt `bson:"old,omitempty"`
-	Aborted []versionAt `bson:"aborted,omitempty"`
-	Pins    []pinned    `bson:"pins,omitempty"`
+	// At is when Version was committed, Long when the last long view began, both by the server's clock.
+	At   time.Time `bson:"at"`
+	Long time.Time `bson:"long"`
 	// Horizon, of allPartitions alone, is the time in Unix milliseconds before which there are no logs.
-	Horizon int64 `bson:"horizon,omitempty"`
+	Horizon int64 `bson:"horizon"`
 }
 
-// claim is a change that is being written.
 type claim struct {
-	Ver int64  `bson:"ver"`
-	By  string `bson:"by"`
-	At  int64  `bson:"at"`
+	By string `bson:"by"`
+	At int64  `bson:"at"`
 }
 
-// versionAt is a version, and when it was committed or aborted, in Unix milliseconds.
-type versionAt struct {
-	Ver int64 `bson:"v"`
-	At  int64 `bson:"t"`
+// logDoc is a document of the log engine at a version, in log_documents.
+type logDoc struct {
+	// ID is the partition, the version and a number; see docID.
+	ID int64 `bson:"_id"`
+	// K orders documents as their keys do; see orderedKey.
+	K       []byte     `bson:"k"`
+	Version int64      `bson:"v"`
+	Table   tsdb.Table `bson:"t"`
+	Scope   int64      `bson:"s"`
+	Major   int64      `bson:"a"`
+	Minor   int64      `bson:"b"`
+	N       int64      `bson:"n,omitempty"`
+	MinAt   int64      `bson:"lo,omitempty"`
+	MaxAt   int64      `bson:"hi,omitempty"`
+	Data0   []byte     `bson:"d0,omitempty"`
+	Data1   []byte     `bson:"d1,omitempty"`
+	Data2   []byte     `bson:"d2,omitempty"`
+	// Hour is the bucket of a sum of an hour: trimming looks for the oldest of all scopes.
+	Hour *int64 `bson:"h,omitempty"`
+	// Deleted says that the version deleted the document.
+	Deleted bool `bson:"del,omitempty"`
+	// Of, if not 0, is in how many documents a long one is stored, of which this is number Part: D is its part of the data, which
+	// all have in Lengths.
+	Of      int    `bson:"of,omitempty"`
+	Part    int    `bson:"part,omitempty"`
+	Lengths []int  `bson:"lengths,omitempty"`
+	D       []byte `bson:"d,omitempty"`
+	// Gone is docID of the version that replaced it, as far as that is noted; the server removes it at PurgeAt.
+	Gone    int64      `bson:"gone,omitempty"`
+	PurgeAt *time.Time `bson:"purge_at,omitempty"`
+
+	parts []*logDoc // of a long document, this one among them
 }
 
-// pinned is a slow view that began at a time, in Unix milliseconds.
-type pinned struct {
-	ID string `bson:"id"`
-	At int64  `bson:"t"`
+// chunkData is the table of the chunks with their data; tsdb.Chunks is the table of the chunks without, so that looking for some
+// does not read what is in them. Both are written together.
+const chunkData tsdb.Table = 100
+
+func (d *logDoc) key() tsdb.Key {
+	return tsdb.Key{Table: d.Table, Scope: d.Scope, Major: d.Major, Minor: d.Minor}
 }
 
-func (s *partitionState) isAborted(ver int64) bool {
-	return slices.ContainsFunc(s.Aborted, func(a versionAt) bool { return a.Ver == ver })
-}
-
-// partitionStates are the states of some partitions.
-type partitionStates struct {
-	parts   []int
-	byID    map[int64]*partitionState
-	horizon int64
-}
-
-// same reports whether no change was committed between two readings.
-func (a *partitionStates) same(b *partitionStates) bool {
-	for id, state := range a.byID {
-		if state.Ver != b.byID[id].Ver {
-			return false
-		}
+func (d *logDoc) doc() *tsdb.Doc {
+	out := &tsdb.Doc{Key: d.key(), Entries: d.N, MinAt: d.MinAt, MaxAt: d.MaxAt, Data: [3][]byte{d.Data0, d.Data1, d.Data2}}
+	if out.Table == chunkData {
+		out.Table = tsdb.Chunks
 	}
-	return true
+	return out
 }
 
-// readStates reads the horizon and, not before it, the states of partitions.
-func (b *logBackend) readStates(ctx context.Context, parts []int) (*partitionStates, error) {
-	ids := []int64{allPartitions}
-	for _, p := range parts {
-		ids = append(ids, int64(p))
+// docID is the _id of a document: the range of a version of a partition is that of all its documents.
+func docID(partition, version, number int64) int64 { return partition<<56 | version<<24 | number }
+
+// ofVersion is the filter of a version's documents.
+func ofVersion(partition, version int64) bson.D {
+	return bson.D{{Key: "_id", Value: bson.D{{Key: "$gte", Value: docID(partition, version, 0)}, {Key: "$lt", Value: docID(partition, version+1, 0)}}}}
+}
+
+// orderedKey returns bytes that are ordered as the numbers are.
+func orderedKey(table tsdb.Table, scope, major, minor int64) []byte {
+	out := append(make([]byte, 0, 25), byte(table))
+	for _, n := range []int64{scope, major, minor} {
+		out = binary.BigEndian.AppendUint64(out, uint64(n)^1<<63)
 	}
-	found, err := findAll[partitionState](ctx, b.states, bson.D{{Key: "_id", Value: anyOf(ids)}}, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}))
-	if err != nil {
-		return nil, err
-	}
-	out := &partitionStates{parts: parts, byID: make(map[int64]*partitionState, len(found)), horizon: math.MinInt64}
-	for i := range found {
-		if found[i].ID == allPartitions {
-			out.horizon = found[i].Horizon
-			continue
-		}
-		out.byID[found[i].ID] = &found[i]
-	}
-	if len(out.byID) < len(parts) {
-		return nil, errGone
-	}
-	return out, nil
+	return out
 }
 
 // Update implements tsdb.Backend. The claim is as short as the writing: what fn returns counts if the partition is still as fn
@@ -126,352 +137,215 @@ func (b *logBackend) Update(ctx context.Context, operation string, partition int
 	}
 	defer b.changing[partition].Unlock()
 	return b.store.doLong(ctx, operation, func(ctx context.Context) error {
-		began := time.Now()
-		gravesOf := b.gravesMeanwhile(ctx, nil)
-		states, err := b.readStates(ctx, []int{partition})
-		graves, failed := gravesOf()
-		if err := cmp.Or(err, failed); err != nil {
-			return err
-		}
-		u := &update{b: b, state: states.byID[int64(partition)], snapshot: b.newSnapshot(states, began)}
-		if w := u.state.Work; w != nil && w.By != b.name && b.now().UnixMilli()-w.At < claimTime.Milliseconds() {
-			return tsdb.ErrBusy
-		}
-		u.snapshot.graves = slices.DeleteFunc(graves, func(g tsdb.Grave) bool { return b.Partition(g.Scope) != partition })
-		u.snapshot.absent = map[tsdb.Key]bool{}
-		change, err := fn(u.snapshot)
-		if err != nil || change == nil || len(change.Put)+len(change.Delete)+len(change.Folded) == 0 {
-			return err
-		}
-		replaced, err := u.replaced(ctx, change)
+		s, err := b.open(ctx, []int{partition}, nil)
 		if err != nil {
 			return err
 		}
-		// From here on it is for all: who asked for it may go.
+		u := &update{logBackend: b, state: s.states[int64(partition)]}
+		if c := u.state.Claim; c != nil && c.By != b.name && b.now().UnixMilli()-c.At < claimTime.Milliseconds() {
+			return tsdb.ErrBusy
+		}
+		change, err := fn(s)
+		if err != nil || change == nil || len(change.Put)+len(change.Delete)+len(change.Folded) == 0 {
+			return err
+		}
+		// From here on it is for all: the caller may go.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), updateTimeout)
 		defer cancel()
-		return u.store(ctx, change, replaced)
+		return u.write(ctx, change)
 	})
 }
 
-// updateTimeout bounds the writing of a change.
-const updateTimeout = 5 * time.Minute
-
-// update is one change in the making.
+// update is one change in the making, of a partition with that state.
 type update struct {
-	b        *logBackend
-	state    *partitionState
-	snapshot *logSnapshot
-	// claimed is the version that it makes.
-	claimed int64
+	*logBackend
+	state *partitionState
 }
 
-// replaced returns the ids of the documents that the change replaces or deletes.
-func (u *update) replaced(ctx context.Context, change *tsdb.Change) (ids []int64, err error) {
-	var unknown [tsdb.TableCount][]tsdb.Key
-	all := make([]tsdb.Key, 0, len(change.Put)+len(change.Delete))
-	for i := range change.Put {
-		all = append(all, change.Put[i].Key)
-	}
-	all = append(all, change.Delete...)
-	for _, key := range all {
-		if u.snapshot.seen[key] == nil && !u.snapshot.knows(key) {
-			unknown[key.Table] = append(unknown[key.Table], key)
+// write writes and commits the change.
+func (u *update) write(ctx context.Context, change *tsdb.Change) error {
+	if u.swept[u.state.ID] != u.state.Version {
+		written, err := findAll[logDoc](ctx, u.docs, ofVersion(u.state.ID, u.state.Version), only("k", "t", "del"))
+		if err != nil {
+			return err
 		}
-	}
-	for _, keys := range unknown {
-		if len(keys) > 0 {
-			if err := u.snapshot.get(ctx, keys, tsdb.NoData, func(*logDoc) error { return nil }); err != nil {
-				return nil, err
-			}
-		}
-	}
-	for _, key := range all {
-		if d := u.snapshot.seen[key]; d != nil {
-			ids = append(ids, d.ID)
-		}
-	}
-	return ids, u.snapshot.fresh()
-}
-
-// store writes and commits the change.
-func (u *update) store(ctx context.Context, change *tsdb.Change, replaced []int64) error {
-	b := u.b
-	if len(u.state.Folded) > 0 && b.swept[u.state.ID] != u.state.Ver {
-		if err := u.sweep(ctx, u.state.Folded, nil); err != nil {
+		if err := u.sweep(ctx, written); err != nil {
 			return err
 		}
 	}
 	if err := u.claim(ctx); err != nil {
 		return err
 	}
-	if docs := u.documents(change); len(docs) > 0 {
-		if err := b.store.insertMissing(ctx, collDocuments, docs); err != nil {
+	docs := u.documents(change)
+	if len(docs) > 0 {
+		if err := u.store.insertMissing(ctx, collDocuments, docs); err != nil {
 			return err
 		}
 	}
-	if err := u.mark(ctx, replaced); err != nil {
+	if err := u.commit(ctx, change); err != nil {
 		return err
 	}
-	if err := u.commit(ctx, change, len(replaced) > 0); err != nil {
-		return err
-	}
-	return u.sweepFolded(ctx, change.Folded)
-}
-
-// claim takes a version's number. A claim that is there is over: it is taken away.
-func (u *update) claim(ctx context.Context) error {
-	now := u.b.now().UnixMilli()
-	u.claimed = u.state.Last + 1
-	filter := bson.D{{Key: "_id", Value: u.state.ID}, {Key: "last", Value: u.state.Last}, {Key: "work.ver", Value: nil}}
-	set := bson.D{{Key: "last", Value: u.claimed}, {Key: "work", Value: claim{Ver: u.claimed, By: u.b.name, At: now}}}
-	if w := u.state.Work; w != nil {
-		filter[2].Value = w.Ver
-		u.state.Aborted = append(u.state.Aborted, versionAt{w.Ver, now})
-		set = append(set, bson.E{Key: "aborted", Value: u.state.Aborted})
-	}
-	result, err := u.b.states.UpdateOne(ctx, filter, bson.D{{Key: "$set", Value: set}, {Key: "$unset", Value: bson.D{{Key: "folded", Value: ""}}}})
-	if err != nil {
-		return err
-	}
-	if result.MatchedCount == 0 {
-		return tsdb.ErrBusy
-	}
-	if u.state.Work != nil {
-		return u.undo(ctx, u.state.Work.Ver)
+	if err := u.sweep(ctx, docs); err != nil {
+		u.store.options.Logger.DebugContext(ctx, "what a change of logs replaced is left to the next change", "error", err)
 	}
 	return nil
 }
 
-// undo removes what an aborted version wrote.
-func (u *update) undo(ctx context.Context, ver int64) error {
-	first, end := docID(u.state.ID, ver, 0), docID(u.state.ID, ver+1, 0)
-	err := again(ctx, func() error {
-		// By the partial index of gone.
-		_, err := u.b.docs.UpdateMany(ctx, bson.D{{Key: "gone", Value: first}}, bson.D{{Key: "$unset", Value: bson.D{{Key: "gone", Value: ""}}}})
-		return err
-	})
-	if err != nil {
-		return err
+// claim claims the next version. A claim that is there is over: its version is dropped.
+func (u *update) claim(ctx context.Context) error {
+	filter := bson.D{{Key: "_id", Value: u.state.ID}, {Key: "version", Value: u.state.Version}, {Key: "claimed", Value: u.state.Claimed}}
+	set := bson.D{{Key: "claimed", Value: u.state.Claimed + 1}, {Key: "claim", Value: claim{By: u.name, At: u.now().UnixMilli()}}}
+	if u.state.Claim != nil {
+		dropped := append(u.state.Dropped, u.state.Claimed)
+		if len(dropped) > keepDropped {
+			// What it wrote after it was dropped goes, before it is forgotten.
+			if _, err := u.store.deleteAll(ctx, collDocuments, ofVersion(u.state.ID, dropped[0])); err != nil {
+				return err
+			}
+			dropped = dropped[1:]
+		}
+		set = append(set, bson.E{Key: "dropped", Value: dropped})
 	}
-	return again(ctx, func() error {
-		_, err := u.b.docs.DeleteMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$gte", Value: first}, {Key: "$lt", Value: end}}}})
-		return err
-	})
+	result, err := u.states.UpdateOne(ctx, filter, bson.D{{Key: "$set", Value: set}, {Key: "$unset", Value: bson.D{{Key: "folded", Value: ""}}}})
+	if err == nil && result.MatchedCount == 0 {
+		return tsdb.ErrBusy
+	}
+	if err == nil && u.state.Claim != nil {
+		_, err = u.store.deleteAll(ctx, collDocuments, ofVersion(u.state.ID, u.state.Claimed))
+	}
+	u.state.Claimed++
+	return err
 }
 
 // documents returns what is inserted for the change.
-func (u *update) documents(change *tsdb.Change) (docs []any) {
-	number := int64(0)
-	next := func() int64 {
-		number++
-		return docID(u.state.ID, u.claimed, number)
+func (u *update) documents(change *tsdb.Change) (docs []logDoc) {
+	add := func(d logDoc) {
+		d.ID, d.Version = docID(u.state.ID, u.state.Claimed, int64(len(docs))), u.state.Claimed
+		d.K = orderedKey(d.Table, d.Scope, d.Major, d.Minor)
+		docs = append(docs, d)
 	}
 	for i := range change.Put {
 		from := &change.Put[i]
-		d := logDoc{
-			ID: next(), Table: from.Table, Scope: from.Scope, Major: from.Major, Minor: from.Minor, N: from.Entries, MinAt: from.MinAt, MaxAt: from.MaxAt,
-			Data0: from.Data[0], Data1: from.Data[1], Data2: from.Data[2],
-		}
+		d := logDoc{Table: from.Table, Scope: from.Scope, Major: from.Major, Minor: from.Minor, N: from.Entries, MinAt: from.MinAt, MaxAt: from.MaxAt}
 		if d.Table == tsdb.Sums && d.Major == tsdb.LevelHour {
 			d.Hour = &d.Minor
 		}
-		if d.Table == tsdb.Chunks || len(d.Data0)+len(d.Data1)+len(d.Data2) > u.b.maxInline {
-			whole := slices.Concat(from.Data[:]...)
-			d.Lengths = []int{len(d.Data0), len(d.Data1), len(d.Data2)}
-			d.Data0, d.Data1, d.Data2 = nil, nil, nil
-			for some := range slices.Chunk(whole, u.b.maxInline) {
-				part := partDoc{ID: next(), Data: some}
-				d.Parts = append(d.Parts, part.ID)
-				docs = append(docs, part)
-			}
+		if d.Table == tsdb.Chunks {
+			add(d)
+			d.Table = chunkData
 		}
-		docs = append(docs, d)
+		if whole := slices.Concat(from.Data[:]...); len(whole) > maxInline {
+			d.Lengths = []int{len(from.Data[0]), len(from.Data[1]), len(from.Data[2])}
+			d.Of = (len(whole) + maxInline - 1) / maxInline
+			for d.D = range slices.Chunk(whole, maxInline) {
+				add(d)
+				d.Part++
+			}
+			continue
+		}
+		d.Data0, d.Data1, d.Data2 = from.Data[0], from.Data[1], from.Data[2]
+		add(d)
+	}
+	for _, key := range change.Delete {
+		d := logDoc{Table: key.Table, Scope: key.Scope, Major: key.Major, Minor: key.Minor, Deleted: true}
+		if add(d); d.Table == tsdb.Chunks {
+			d.Table = chunkData
+			add(d)
+		}
 	}
 	return docs
 }
 
-// mark notes on the replaced documents what replaces them.
-func (u *update) mark(ctx context.Context, replaced []int64) error {
-	ours := docID(u.state.ID, u.claimed, 0)
-	free := bson.A{nil, ours}
-	for _, a := range u.state.Aborted {
-		free = append(free, docID(u.state.ID, a.Ver, 0))
-	}
-	return chunked(replaced, func(some []int64) error {
-		return again(ctx, func() error {
-			result, err := u.b.docs.UpdateMany(ctx,
-				bson.D{{Key: "_id", Value: anyOf(some)}, {Key: "gone", Value: bson.D{{Key: "$in", Value: free}}}},
-				bson.D{{Key: "$set", Value: bson.D{{Key: "gone", Value: ours}}}})
-			if err == nil && result.MatchedCount < int64(len(some)) {
-				return tsdb.ErrBusy // the claim was taken away, and others have replaced them
-			}
-			return err
-		})
-	})
-}
-
-// commit makes the change visible. Replaced documents of long ago go with it, when there are many, or they are very old.
-func (u *update) commit(ctx context.Context, change *tsdb.Change, replaces bool) error {
-	now := u.b.now().UnixMilli()
-	old := u.state.Old
-	if due := u.state.due(now); len(due) >= manyReplaced || len(due) > 0 && now-due[0].At > 2*keepReplaced.Milliseconds() {
-		if err := u.b.remove(ctx, u.state.ID, due); err != nil {
-			return err
-		}
-		old = old[len(due):]
-	}
-	if replaces {
-		old = append(slices.Clip(old), versionAt{u.claimed, now})
-	}
-	// What was aborted long ago is looked for once more, and forgotten.
-	aborted := u.state.Aborted
-	for len(aborted) > 0 && now-aborted[0].At > keepAbortedVersion.Milliseconds() {
-		if err := u.undo(ctx, aborted[0].Ver); err != nil {
-			return err
-		}
-		aborted = aborted[1:]
-	}
-	set := bson.D{{Key: "ver", Value: u.claimed}, {Key: "old", Value: old}}
-	if len(aborted) < len(u.state.Aborted) {
-		set = append(set, bson.E{Key: "aborted", Value: aborted})
-	}
+// commit makes the change visible.
+func (u *update) commit(ctx context.Context, change *tsdb.Change) error {
+	filter := bson.D{{Key: "_id", Value: u.state.ID}, {Key: "version", Value: u.state.Version}, {Key: "claimed", Value: u.state.Claimed}}
+	set := bson.D{{Key: "version", Value: u.state.Claimed}}
 	if len(change.Folded) > 0 {
 		set = append(set, bson.E{Key: "folded", Value: change.Folded})
 	}
-	commit := bson.D{{Key: "$set", Value: set}, {Key: "$unset", Value: bson.D{{Key: "work", Value: ""}}}}
-	if over := now - 2*slowViewTime.Milliseconds(); slices.ContainsFunc(u.state.Pins, func(p pinned) bool { return p.At < over }) {
-		commit = append(commit, bson.E{Key: "$pull", Value: bson.D{{Key: "pins", Value: bson.D{{Key: "t", Value: bson.D{{Key: "$lt", Value: over}}}}}}})
-	}
-	result, err := u.b.states.UpdateOne(ctx, bson.D{{Key: "_id", Value: u.state.ID}, {Key: "work.ver", Value: u.claimed}}, commit)
-	if err == nil && result.MatchedCount == 0 {
+	committed := &partitionState{}
+	err := u.states.FindOneAndUpdate(ctx, filter, bson.D{
+		{Key: "$set", Value: set}, {Key: "$unset", Value: bson.D{{Key: "claim", Value: ""}}}, {Key: "$currentDate", Value: bson.D{{Key: "at", Value: true}}},
+	}, options.FindOneAndUpdate().SetReturnDocument(options.After)).Decode(committed)
+	if errors.Is(err, mongo.ErrNoDocuments) {
 		return tsdb.ErrBusy
 	}
+	u.state = committed
 	return err
 }
 
-// due returns the oldest versions, as far as what they replaced is not needed by any view.
-func (s *partitionState) due(now int64) []versionAt {
-	until := now
-	for _, pin := range s.Pins {
-		if now-pin.At < 2*slowViewTime.Milliseconds() {
-			until = min(until, pin.At)
-		}
+// sweep does what is left of the partition's version, which wrote these documents.
+func (u *update) sweep(ctx context.Context, written []logDoc) error {
+	if err := u.sweepTail(ctx, u.state.Folded); err != nil {
+		return err
 	}
-	until -= keepReplaced.Milliseconds()
-	n := 0
-	for n < len(s.Old) && s.Old[n].At < until {
-		n++
-	}
-	return s.Old[:n]
-}
-
-// remove removes the documents that versions replaced.
-func (b *logBackend) remove(ctx context.Context, partition int64, versions []versionAt) error {
-	return chunked(versions, func(some []versionAt) error {
-		ids := make([]int64, len(some))
-		for i, v := range some {
-			ids[i] = docID(partition, v.Ver, 0)
-		}
-		// By the partial index of gone. The data apart goes first.
-		gone := bson.D{{Key: "gone", Value: anyOf(ids)}}
-		docs, err := findAll[logDoc](ctx, b.docs, append(gone, bson.E{Key: "parts", Value: bson.D{{Key: "$exists", Value: true}}}), only("parts"))
-		if err != nil {
-			return err
-		}
-		var parts []int64
-		for i := range docs {
-			parts = append(parts, docs[i].Parts...)
-		}
-		remove := func(filter bson.D) error {
-			return again(ctx, func() error {
-				_, err := b.docs.DeleteMany(ctx, filter)
-				return err
-			})
-		}
-		err = chunked(parts, func(some []int64) error { return remove(bson.D{{Key: "_id", Value: anyOf(some)}}) })
-		if err != nil {
-			return err
-		}
-		return remove(gone)
-	})
-}
-
-// sweepFolded takes the partition off the rows that the change folded. It is committed: what cannot be done now is done by the next change.
-func (u *update) sweepFolded(ctx context.Context, folded []int64) error {
-	if len(folded) == 0 {
-		return nil
-	}
-	alone := map[int64]bool{}
-	for i := range u.snapshot.rows {
-		alone[u.snapshot.rows[i].ID] = len(u.snapshot.rows[i].everywhere) == 1
-	}
-	if err := u.sweep(ctx, folded, alone); err != nil {
-		u.b.store.options.Logger.DebugContext(ctx, "folded rows are left to the next fold", "error", err)
-		return nil
-	}
-	u.b.swept[u.state.ID] = u.claimed
-	if len(folded) < manyFolded {
-		return nil
-	}
-	_, err := u.b.states.UpdateOne(ctx, bson.D{{Key: "_id", Value: u.state.ID}, {Key: "ver", Value: u.claimed}, {Key: "work.ver", Value: nil}},
-		bson.D{{Key: "$unset", Value: bson.D{{Key: "folded", Value: ""}}}})
-	if err != nil {
-		u.b.store.options.Logger.DebugContext(ctx, "folded rows stay noted until the next fold", "error", err)
-	}
-	return nil
-}
-
-// sweep takes the partition off rows of the tail, and removes those that it was the last of; alone are known to be in no other.
-func (u *update) sweep(ctx context.Context, rows []int64, alone map[int64]bool) error {
-	var last, shared []int64
-	for _, id := range rows {
-		if alone[id] {
-			last = append(last, id)
+	var chunks, others [][]byte
+	deletes := false
+	for i := range written {
+		d := &written[i]
+		deletes = deletes || d.Deleted
+		if d.Table == tsdb.Chunks || d.Table == chunkData {
+			chunks = append(chunks, d.K)
 		} else {
-			shared = append(shared, id)
+			others = append(others, d.K)
 		}
 	}
-	byIDs := func(ids []int64) bson.D { return bson.D{{Key: "_id", Value: anyOf(ids)}} }
-	return again(ctx, func() error {
-		if len(last) > 0 {
-			if _, err := u.b.tail.DeleteMany(ctx, byIDs(last)); err != nil {
-				return err
-			}
+	purgeAt := u.state.At.Add(keepReplaced)
+	if u.state.At.Sub(u.state.Long) < longViewTime+time.Minute {
+		if err := u.mark(ctx, others, purgeAt); err != nil {
+			return err
 		}
-		if len(shared) == 0 {
-			return nil
-		}
-		_, err := u.b.tail.UpdateMany(ctx, byIDs(shared), bson.D{{Key: "$pull", Value: bson.D{{Key: "open", Value: u.state.ID}}}})
+		others, purgeAt = nil, u.state.At.Add(keepLong)
+	}
+	if err := u.mark(ctx, append(chunks, others...), purgeAt); err != nil {
+		return err
+	}
+	if deletes {
+		// Only now that what it deleted is marked: a reader may have that already, but not the mark.
+		err := u.updateMany(ctx, u.docs, append(ofVersion(u.state.ID, u.state.Version), bson.E{Key: "del", Value: true}), set(bson.D{{Key: "purge_at", Value: purgeAt}}))
 		if err != nil {
 			return err
 		}
-		_, err = u.b.tail.DeleteMany(ctx, append(byIDs(shared), bson.E{Key: "open", Value: bson.D{{Key: "$size", Value: 0}}}))
-		return err
+	}
+	u.swept[u.state.ID] = u.state.Version
+	if len(u.state.Folded) < manyFolded {
+		return nil
+	}
+	return u.updateMany(ctx, u.states, bson.D{{Key: "_id", Value: u.state.ID}, {Key: "version", Value: u.state.Version}, {Key: "claimed", Value: u.state.Version}},
+		bson.D{{Key: "$unset", Value: bson.D{{Key: "folded", Value: ""}}}})
+}
+
+// mark notes on the documents of keys that the partition's version has replaced them.
+func (u *update) mark(ctx context.Context, keys [][]byte, purgeAt time.Time) error {
+	gone := set(bson.D{{Key: "gone", Value: docID(u.state.ID, u.state.Version, 0)}, {Key: "purge_at", Value: purgeAt}})
+	return chunked(keys, func(some [][]byte) error {
+		return u.updateMany(ctx, u.docs, bson.D{
+			{Key: "k", Value: anyOf(some)}, {Key: "v", Value: bson.D{{Key: "$lt", Value: u.state.Version}}}, {Key: "gone", Value: nil},
+		}, gone)
 	})
 }
 
-// tend removes what was replaced in partitions that nobody changes any more.
-func (b *logBackend) tend(ctx context.Context) error {
-	now := b.now().UnixMilli()
-	states, err := findAll[partitionState](ctx, b.states, bson.D{{Key: "old.t", Value: bson.D{{Key: "$lt", Value: now - 2*keepReplaced.Milliseconds()}}}})
-	if err != nil {
+// sweepTail takes the partition off rows of the tail, and removes those that it was the last of.
+func (u *update) sweepTail(ctx context.Context, rows []int64) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	these := bson.E{Key: "_id", Value: anyOf(rows)}
+	alone, err := u.store.deleteAll(ctx, collTail, bson.D{these, {Key: "open", Value: bson.A{u.state.ID}}})
+	if err != nil || alone == len(rows) {
 		return err
 	}
-	for i := range states {
-		state := &states[i]
-		due := state.due(now)
-		if len(due) == 0 || state.Work != nil {
-			continue
-		}
-		if err := b.remove(ctx, state.ID, due); err != nil {
-			return err
-		}
-		_, err := b.states.UpdateOne(ctx, bson.D{{Key: "_id", Value: state.ID}, {Key: "last", Value: state.Last}, {Key: "work.ver", Value: nil}},
-			bson.D{{Key: "$set", Value: bson.D{{Key: "old", Value: state.Old[len(due):]}}}})
-		if err != nil {
-			return err
-		}
+	if err := u.updateMany(ctx, u.tail, bson.D{these}, bson.D{{Key: "$pull", Value: bson.D{{Key: "open", Value: u.state.ID}}}}); err != nil {
+		return err
 	}
-	return nil
+	_, err = u.store.deleteAll(ctx, collTail, bson.D{these, {Key: "open", Value: bson.D{{Key: "$size", Value: 0}}}})
+	return err
+}
+
+// updateMany does an update that may be done again.
+func (b *logBackend) updateMany(ctx context.Context, coll *mongo.Collection, filter, change bson.D) error {
+	return again(ctx, func() error {
+		_, err := coll.UpdateMany(ctx, filter, change)
+		return err
+	})
 }

@@ -25,7 +25,7 @@ func (s *Store) repairAlways() {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(s.stopping, max(s.options.RepairEvery, s.settleWithin()))
-		if err := errors.Join(s.repair(ctx), s.logs.tend(ctx)); err != nil && s.stopping.Err() == nil && !isAway(err) {
+		if err := s.repair(ctx); err != nil && s.stopping.Err() == nil && !isAway(err) {
 			s.options.Logger.WarnContext(ctx, "writes that a crash left unfinished could not be finished", "error", err)
 		}
 		cancel()

@@ -103,6 +103,7 @@ var migrations = []migration{ // never written to
 	{4, migrateLogs},
 	{5, migrateSerials},
 	{6, migrateTwins},
+	{7, migrateKeys},
 }
 
 // createIndexes makes indexes by collection; those that are there stay.

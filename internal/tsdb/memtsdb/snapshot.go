@@ -100,7 +100,7 @@ func (s *snapshot) TailData(ctx context.Context, ids []int64, fn func(id int64, 
 }
 
 func (s *snapshot) Find(ctx context.Context, q tsdb.Query, fn func(*tsdb.Doc) error) error {
-	if q.Floor && (q.Table != tsdb.Chunks || q.Minor != tsdb.Everything) {
+	if q.Floor && (q.Table != tsdb.Chunks || q.Minor != tsdb.Everything || q.Scopes == nil) {
 		panic("memtsdb: a search for the floor of something else than chunks")
 	}
 	floors := map[int64]int64{} // by scope, the Major of the floor

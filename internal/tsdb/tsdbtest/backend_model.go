@@ -298,6 +298,9 @@ func (m *backendModel) find(t *rapid.T, s tsdb.Snapshot, parts []int, withTail b
 	}
 	if q.Table == tsdb.Chunks && rapid.Bool().Draw(t, "floor") {
 		q.Floor, q.Minor = true, tsdb.Everything
+		if q.Scopes == nil {
+			q.Scopes = inside
+		}
 	}
 	want := m.expect(q, inside)
 	if rapid.Bool().Draw(t, "limited") {
