@@ -141,6 +141,9 @@ type LogStore interface {
 	ImportCheckpoint(ctx context.Context, id string) (Checkpoint, error)
 	// Logs returns up to Limit+1 entries of one device, so that the asker sees whether there are more.
 	Logs(ctx context.Context, query LogQuery) ([]LogEntry, error)
+	// LatestLogs returns the newest log of each event of the devices, by device and event: by time, of the same time the one that was stored
+	// later. Their Seq is not set.
+	LatestLogs(ctx context.Context, devices []int64) ([]LogEntry, error)
 	// ScanLogs returns every entry that the scan asks for, oldest first, from one snapshot, in bounded memory. The sequence
 	// ends after an error.
 	ScanLogs(ctx context.Context, scan LogScan) iter.Seq2[LogEntry, error]

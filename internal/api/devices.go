@@ -52,6 +52,8 @@ type Device struct {
 	Version        int64    `json:"version" doc:"Counts the owner's changes; heartbeats do not count. If-Match is held against it." example:"1"`
 	CreatedAt      Time     `json:"created_at"`
 	UpdatedAt      Time     `json:"updated_at" doc:"The owner's last change."`
+	// Latest is nil unless it was asked for.
+	Latest map[string]LatestValue `json:"latest,omitzero" required:"false" doc:"The newest value of each event; only in lists with include=latest."`
 }
 
 func (a *API) wireDevice(d hearth.Device) Device { return wireDeviceAt(d, a.now()) }
@@ -218,6 +220,7 @@ type listDevicesInput struct {
 	OrganizationID string `query:"organization_id" maxLength:"64" doc:"Only devices of this organization."`
 	Query          string `query:"q" maxLength:"200" doc:"Only devices whose name contains this; ASCII case does not matter."`
 	Sort           string `query:"sort" enum:"name,-name,created_at,-created_at,last_active_at,-last_active_at" default:"-created_at" doc:"The order; with - in front the largest come first."`
+	Include        string `query:"include" enum:"latest" doc:"latest: each device comes with the newest value of each of its events, up to 50, by name."`
 	PageParams
 }
 
@@ -239,8 +242,14 @@ func (a *API) listDevices(ctx context.Context, in *listDevicesInput) (*listDevic
 	if err != nil {
 		return nil, err
 	}
-	if in.Fields != "" {
-		body, err := wireList(list.List, in.Fields, a.wireDevice)
+	if in.Fields != "" || in.Include != "" {
+		wire := a.wireDevice
+		if in.Include != "" {
+			if wire, err = a.wireWithLatest(ctx, list.Items); err != nil {
+				return nil, err
+			}
+		}
+		body, err := wireList(list.List, in.Fields, wire)
 		return &listDevicesOutput{Body: body}, err
 	}
 	body, err := newList[Device](list.Next.String(), list.Total, "")

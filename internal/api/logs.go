@@ -48,6 +48,7 @@ type Accepted struct {
 }
 
 func (a *API) registerLogs() {
+	a.registerLatest()
 	registerRaw(a, operation{
 		ID: createLogID, Method: http.MethodPost, Path: "/devices/{id}/logs", Tag: tagLogs,
 		Access: forDevices, Key: hearth.KeyTelemetryWrite, Status: http.StatusCreated,

@@ -193,6 +193,14 @@ func TestLogsAreTakenByTheContract(t *testing.T) {
 		{name: "another order", method: "GET", path: "/devices/a1/logs?order=up", token: "ann", status: 422, code: hearth.CodeValidationFailed, contains: "query.order"},
 		{name: "a broken cursor", method: "GET", path: "/devices/a1/logs?cursor=x", token: "ann", status: 422, code: hearth.CodeValidationFailed, contains: "query.cursor"},
 
+		{name: "the latest", method: "GET", path: "/devices/a2/latest", token: "ann", status: 200, contains: `{"items":[{"event":"e","value":1,"timestamp":"2`},
+		{name: "the latest of another event", method: "GET", path: "/devices/a2/latest?event=f,g", token: "ann", status: 200, contains: `{"items":[]}`},
+		{name: "the latest of no event", method: "GET", path: "/devices/a2/latest?event=e,,f", token: "ann", status: 422, code: hearth.CodeValidationFailed, contains: "query.event"},
+		{name: "a foreign device's latest", method: "GET", path: "/devices/b1/latest", token: "ann", status: 404, code: hearth.CodeNotFound},
+		{name: "a device's latest", method: "GET", path: "/devices/a1/latest", token: "hd_a1", status: 403, code: hearth.CodeForbidden},
+		{name: "the latest in a list", method: "GET", path: "/devices?include=latest&fields=id,latest&sort=name&limit=1", token: "ann", status: 200, contains: `{"items":[{"id":"a1","latest":{"e":{"value":1`},
+		{name: "a list with something else", method: "GET", path: "/devices?include=logs", token: "ann", status: 422, code: hearth.CodeValidationFailed, contains: "query.include"},
+
 		{name: "a deletion", method: "DELETE", path: "/devices/a1/logs?from=0001-01-01T00:00:00Z&to=0001-01-01T01:00:00Z&event=e", token: "ann", status: 200, contains: `{"deleted":1}`},
 		{name: "a deletion again", method: "DELETE", path: "/devices/a1/logs?from=0001-01-01T00:00:00Z&to=0001-01-01T01:00:00Z", token: "ann", status: 200, contains: `{"deleted":0}`},
 		{name: "a deletion without an end", method: "DELETE", path: "/devices/a1/logs?from=0001-01-01T00:00:00Z", token: "ann", status: 422, code: hearth.CodeValidationFailed, contains: "query.to"},

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -112,6 +113,60 @@ func (q *Query) resume() (after *hearth.LogEntry, err error) {
 	}
 	q.Span = span
 	return &hearth.LogEntry{At: numbers[0], Seq: seq}, nil
+}
+
+// The largest numbers of events in answers about the latest logs.
+const (
+	MaxLatest     = 500 // of one device
+	MaxListLatest = 50  // of each device of a list
+)
+
+// Latest returns the newest log of each event of a device, by event, at most MaxLatest; events, if not nil, picks. The logs have no ID.
+// CodeNotFound if the caller may not read the device, CodeValidationFailed for what is no event.
+func (s *Service) Latest(ctx context.Context, caller hearth.Caller, deviceID string, events []string) ([]hearth.Log, error) {
+	device, err := s.device(ctx, caller, deviceID, hearth.MayRead)
+	if err != nil {
+		return nil, err
+	}
+	if len(events) > MaxLatest || slices.ContainsFunc(events, func(event string) bool { return !hearth.ValidEvent(event) }) {
+		return nil, hearth.Invalid(hearth.FieldError{
+			Location: "query.event", Message: "must be up to " + strconv.Itoa(MaxLatest) + " events, separated by commas",
+		})
+	}
+	entries, err := s.options.Store.LatestLogs(ctx, []int64{device.Key})
+	if err != nil {
+		return nil, err
+	}
+	logs := make([]hearth.Log, 0, min(len(entries), MaxLatest))
+	for _, entry := range entries {
+		if len(logs) < MaxLatest && (events == nil || slices.Contains(events, entry.Event)) {
+			logs = append(logs, latestOf(entry, device.ID))
+		}
+	}
+	return logs, nil
+}
+
+// LatestOf returns the newest log of each event of devices that the caller may read, by device and event, at most MaxListLatest of each. The
+// logs have no ID.
+func (s *Service) LatestOf(ctx context.Context, devices []hearth.Device) (map[string][]hearth.Log, error) {
+	keys := make([]int64, len(devices))
+	ids := make(map[int64]string, len(devices))
+	for i := range devices {
+		keys[i] = devices[i].Key
+		ids[devices[i].Key] = devices[i].ID
+	}
+	entries, err := s.options.Store.LatestLogs(ctx, keys)
+	out := make(map[string][]hearth.Log, len(devices))
+	for _, entry := range entries {
+		if id := ids[entry.Device]; len(out[id]) < MaxListLatest {
+			out[id] = append(out[id], latestOf(entry, id))
+		}
+	}
+	return out, err
+}
+
+func latestOf(entry hearth.LogEntry, deviceID string) hearth.Log {
+	return hearth.Log{DeviceID: deviceID, Event: entry.Event, Value: entry.Value, At: millis(entry.At)}
 }
 
 func millis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }

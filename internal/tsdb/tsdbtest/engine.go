@@ -38,12 +38,15 @@ func Engine(t *testing.T, h Harness) {
 				"rollups":  m.rollups,
 				"logs":     m.logs,
 				"scan":     m.scan,
+				"latest":   m.latest,
 				"count":    m.count,
 			})
 			m.rollups(rt)
 			m.scan(rt)
 			m.count(rt)
+			m.latest(rt)
 			m.reconcile()
+			m.latest(rt)
 		})
 	})
 	t.Run("a crash at any call loses and doubles nothing", func(t *testing.T) {
