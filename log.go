@@ -144,6 +144,9 @@ type LogStore interface {
 	// LatestLogs returns the newest log of each event of the devices, by device and event: by time, of the same time the one that was stored
 	// later. Their Seq is not set.
 	LatestLogs(ctx context.Context, devices []int64) ([]LogEntry, error)
+	// States returns how long each value of an event held, exactly, from one snapshot. CodeValidationFailed if there are more than MaxStateLogs
+	// logs or MaxStateValues values.
+	States(ctx context.Context, query StateQuery) (States, error)
 	// ScanLogs returns every entry that the scan asks for, oldest first, from one snapshot, in bounded memory. The sequence
 	// ends after an error.
 	ScanLogs(ctx context.Context, scan LogScan) iter.Seq2[LogEntry, error]

@@ -49,6 +49,7 @@ type Accepted struct {
 
 func (a *API) registerLogs() {
 	a.registerLatest()
+	a.registerStates()
 	registerRaw(a, operation{
 		ID: createLogID, Method: http.MethodPost, Path: "/devices/{id}/logs", Tag: tagLogs,
 		Access: forDevices, Key: hearth.KeyTelemetryWrite, Status: http.StatusCreated,

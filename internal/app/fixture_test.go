@@ -320,6 +320,8 @@ func (w *fixture) request(t *testing.T, op operationOf, caller string) call {
 			c.query.Set("from", "2026-01-01T00:00:00Z")
 		case p.Required && p.Name == "to":
 			c.query.Set("to", "2026-01-02T00:00:00Z")
+		case p.Required && p.Name == "event":
+			c.query.Set("event", "temperature")
 		case p.Name == "range":
 			c.query.Set("range", "24h")
 		case p.Name == "interval":

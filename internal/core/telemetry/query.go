@@ -165,6 +165,19 @@ func (s *Service) LatestOf(ctx context.Context, devices []hearth.Device) (map[st
 	return out, err
 }
 
+// States returns how long each value of an event of a device held within a span, whose end is at most now. CodeNotFound if the caller may not read
+// the device, CodeValidationFailed for what is no event, and for too many logs or values.
+func (s *Service) States(ctx context.Context, caller hearth.Caller, deviceID, event string, span hearth.Span) (hearth.States, error) {
+	device, err := s.device(ctx, caller, deviceID, hearth.MayRead)
+	if err != nil {
+		return hearth.States{}, err
+	}
+	if !hearth.ValidEvent(event) {
+		return hearth.States{}, hearth.Invalid(hearth.FieldError{Location: "query.event", Message: "must be the name of an event"})
+	}
+	return s.options.Store.States(ctx, hearth.StateQuery{Device: device.Key, Event: event, Span: span})
+}
+
 func latestOf(entry hearth.LogEntry, deviceID string) hearth.Log {
 	return hearth.Log{DeviceID: deviceID, Event: entry.Event, Value: entry.Value, At: millis(entry.At)}
 }

@@ -39,6 +39,7 @@ func Engine(t *testing.T, h Harness) {
 				"logs":     m.logs,
 				"scan":     m.scan,
 				"latest":   m.latest,
+				"states":   m.states,
 				"count":    m.count,
 			})
 			m.rollups(rt)
