@@ -257,10 +257,8 @@ type CommandStore interface {
 	Commands(ctx context.Context, filter CommandFilter, page Page) (List[Command], error)
 	// NextCommand returns the first pending command of a device that has not expired at the time now; CodeNotFound.
 	NextCommand(ctx context.Context, deviceID string, now time.Time) (Command, error)
-	// CountPendingCommands returns how many commands of a device are pending.
-	CountPendingCommands(ctx context.Context, deviceID string) (int, error)
-	// PendingDevices returns those of the devices that have a pending command, in any order, some of them perhaps more than once.
-	PendingDevices(ctx context.Context, deviceIDs []string) ([]string, error)
+	// CountPendingCommands returns how many commands are pending of each of the devices that has any.
+	CountPendingCommands(ctx context.Context, deviceIDs []string) (map[string]int, error)
 	// UpdateCommand reads, changes and writes one command in one atomic step. An error of change is returned and nothing is
 	// written. change must not touch ID, DeviceID, Batch, Seq or ExpiresAt, and may run more than once. CodeNotFound.
 	UpdateCommand(ctx context.Context, id string, change func(Command) (Command, error), effects SideEffects) (Command, error)

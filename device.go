@@ -262,9 +262,11 @@ type Heartbeat struct {
 	At       time.Time
 	// Status is the status that the device reports; "" leaves it, except that it ends an idle device's inactivity.
 	Status DeviceStatus
-	// Connection and DesiredVersion are the answer's; set by the fleet.
+	// Connection, DesiredVersion and PendingCommands are the answer's; set by the fleet.
 	Connection     Connection
 	DesiredVersion int64
+	// PendingCommands are those that the device has neither acknowledged nor answered.
+	PendingCommands int
 }
 
 // DeviceToken lets a device speak for itself. Only the SHA-256 of the token is kept.

@@ -25,6 +25,7 @@ type Heartbeat struct {
 
 // Pending is what waits for a device.
 type Pending struct {
+	Commands       int   `json:"commands" doc:"How many commands the device has neither acknowledged nor answered." example:"1"`
 	DesiredVersion int64 `json:"desired_version" doc:"The version of the desired state of the device's twin: read the twin when it is another." example:"3"`
 }
 
@@ -115,7 +116,9 @@ func appendHeartbeat(out []byte, beat hearth.Heartbeat) []byte {
 	out = append(out, beat.Connection...)
 	out = append(out, `","last_active_at":"`...)
 	out = beat.At.UTC().AppendFormat(out, timeFormat)
-	out = append(out, `","pending":{"desired_version":`...)
+	out = append(out, `","pending":{"commands":`...)
+	out = strconv.AppendInt(out, int64(beat.PendingCommands), 10)
+	out = append(out, `,"desired_version":`...)
 	out = strconv.AppendInt(out, beat.DesiredVersion, 10)
 	return append(out, `}}`...)
 }

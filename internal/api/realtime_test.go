@@ -111,7 +111,7 @@ func TestATicketOpensAStreamThroughTheWholeAPI(t *testing.T) {
 		Data: hearth.Heartbeat{DeviceID: lampID, At: at, Status: hearth.StatusActive, Connection: hearth.Online},
 	})
 	const want = `data: {"type":"device-heartbeat","at":"2026-03-01T12:00:00.000Z","data":{"device_id":"` + lampID +
-		`","status":"active","connection":"online","last_active_at":"2026-03-01T12:00:00.000Z","pending":{"desired_version":0}}}`
+		`","status":"active","connection":"online","last_active_at":"2026-03-01T12:00:00.000Z","pending":{"commands":0,"desired_version":0}}}`
 	lines := bufio.NewScanner(stream.Body)
 	for lines.Scan() {
 		if strings.HasPrefix(lines.Text(), "data:") {

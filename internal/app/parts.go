@@ -117,7 +117,8 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	}
 	p.devices, err = devices.New(devices.Options{
 		Store: b.store, Clock: s.Clock, Logger: s.Logger, Publisher: events, OnConnection: p.notices.DeviceConnection,
-		Shared: b.redis != nil || cfg.StoreURL != "", Leads: b.leader.Leads,
+		Pending: func(ctx context.Context, ids []string) ([]int, error) { return p.commands.Pending(ctx, ids) },
+		Shared:  b.redis != nil || cfg.StoreURL != "", Leads: b.leader.Leads,
 	})
 	if err != nil {
 		return nil, err

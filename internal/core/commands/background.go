@@ -174,7 +174,7 @@ func (s *Service) lookForMissed(ctx context.Context) {
 	const part = 1000
 	s.forgetCounts()
 	for ids := range slices.Chunk(s.polls.all(), part) {
-		pending, err := s.o.Store.PendingDevices(ctx, ids)
+		pending, err := s.o.Store.CountPendingCommands(ctx, ids)
 		if err != nil {
 			if ctx.Err() == nil {
 				s.o.Logger.WarnContext(ctx, "devices with commands could not be looked for", "err", err)
@@ -182,7 +182,7 @@ func (s *Service) lookForMissed(ctx context.Context) {
 			s.lookLater()
 			break
 		}
-		for _, id := range pending {
+		for id := range pending {
 			s.polls.wake(id)
 		}
 	}

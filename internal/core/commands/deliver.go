@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/boundedcache"
 )
 
 // Next returns the first command of a device that it has neither acknowledged nor answered: the same one again until it has. ok is
@@ -106,15 +107,29 @@ func (s *Service) report(
 	return err
 }
 
-// Pending returns how many commands of a device it has neither acknowledged nor answered.
-func (s *Service) Pending(ctx context.Context, deviceID string) (int, error) {
-	n, ok, version := s.counts.Find(deviceID)
-	if ok && s.heard.Load() {
-		return n, nil
+// Pending returns how many commands each of the devices has neither acknowledged nor answered, in order.
+func (s *Service) Pending(ctx context.Context, deviceIDs []string) ([]int, error) {
+	counts := make([]int, len(deviceIDs))
+	heard := s.heard.Load()
+	var missing []int
+	var asked []string
+	var versions []boundedcache.Version
+	for i, id := range deviceIDs {
+		n, ok, version := s.counts.Find(id)
+		if counts[i] = n; !ok || !heard {
+			missing, asked, versions = append(missing, i), append(asked, id), append(versions, version)
+		}
 	}
-	n, err := s.o.Store.CountPendingCommands(ctx, deviceID)
-	if err == nil {
-		s.counts.Keep(version, deviceID, n)
+	if len(missing) == 0 {
+		return counts, nil
 	}
-	return n, err
+	found, err := s.o.Store.CountPendingCommands(ctx, asked)
+	if err != nil {
+		return nil, err
+	}
+	for at, i := range missing {
+		counts[i] = found[asked[at]]
+		s.counts.Keep(versions[at], asked[at], counts[i])
+	}
+	return counts, nil
 }

@@ -84,7 +84,12 @@ func (f *Service) Heartbeat(ctx context.Context, caller hearth.Caller, id string
 	if err := caller.Allow(*device, hearth.MayReport); err != nil {
 		return hearth.Heartbeat{}, err
 	}
+	pending, err := f.options.Pending(ctx, []string{id})
+	if err != nil {
+		return hearth.Heartbeat{}, err
+	}
 	stored, answer := beat(device, status, f.now())
+	answer.PendingCommands = pending[0]
 	return answer, f.await(ctx, accepted{stored, beatEvent(device, answer)})
 }
 
@@ -114,6 +119,10 @@ func (f *Service) Heartbeats(ctx context.Context, caller hearth.Caller, signs []
 	if err != nil {
 		return 0, nil, err
 	}
+	pending, err := f.options.Pending(ctx, ids)
+	if err != nil {
+		return 0, nil, err
+	}
 	now := f.now()
 	beats := make([]accepted, 0, len(signs))
 	for i, sign := range signs {
@@ -123,6 +132,7 @@ func (f *Service) Heartbeats(ctx context.Context, caller hearth.Caller, signs []
 			continue
 		}
 		toStore, answer := beat(device, sign.Status, now)
+		answer.PendingCommands = pending[i]
 		beats = append(beats, accepted{toStore, beatEvent(device, answer)})
 	}
 	if len(beats) == 0 {

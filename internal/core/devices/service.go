@@ -29,6 +29,8 @@ type Options struct {
 	// OnConnection is called, by one goroutine, for every device that came online or went offline (see Device.Connection);
 	// nil is not called. It must not block for long.
 	OnConnection func(ctx context.Context, device hearth.Device)
+	// Pending returns how many commands each of the devices has neither acknowledged nor answered, in order; nil: none has any.
+	Pending func(ctx context.Context, deviceIDs []string) ([]int, error)
 	// Shared says that other processes write to the same store: then nothing that was read from it is trusted for longer
 	// than a second.
 	Shared bool
@@ -50,6 +52,9 @@ func (o Options) validate() (Options, error) {
 	}
 	if o.Publisher == nil {
 		o.Publisher = noPublisher{}
+	}
+	if o.Pending == nil {
+		o.Pending = func(_ context.Context, ids []string) ([]int, error) { return make([]int, len(ids)), nil }
 	}
 	if o.Leads == nil {
 		o.Leads = func() bool { return true }

@@ -180,21 +180,14 @@ func (a *Aggregates) NextCommand(ctx context.Context, deviceID string, now time.
 }
 
 // CountPendingCommands implements hearth.CommandStore.
-func (a *Aggregates) CountPendingCommands(ctx context.Context, deviceID string) (int, error) {
-	return view(ctx, a.b, "CountPendingCommands", func(ctx context.Context, r Reader) (int, error) {
-		n, err := commands.Count(ctx, r, Eq("device_id", deviceID), Gt("turn", 0))
-		return int(n), err
-	})
-}
-
-// PendingDevices implements hearth.CommandStore.
-func (a *Aggregates) PendingDevices(ctx context.Context, deviceIDs []string) ([]string, error) {
-	return view(ctx, a.b, "PendingDevices", func(ctx context.Context, r Reader) (ids []string, _ error) {
+func (a *Aggregates) CountPendingCommands(ctx context.Context, deviceIDs []string) (map[string]int, error) {
+	return view(ctx, a.b, "CountPendingCommands", func(ctx context.Context, r Reader) (map[string]int, error) {
 		figures, err := r.Figures(ctx, &commands.Schema, Filter{In("device_id", deviceIDs...), Gt("turn", 0)}, "device_id", "", "")
+		counts := make(map[string]int, len(figures))
 		for _, f := range figures {
-			ids = append(ids, f.Value)
+			counts[f.Value] = int(f.Count)
 		}
-		return ids, err
+		return counts, err
 	})
 }
 

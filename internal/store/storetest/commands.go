@@ -110,9 +110,7 @@ func commandOrder(t *testing.T, s CommandStore) {
 		want = append(want, createCommand(t, s, c).ID)
 	}
 	createCommand(t, s, ordered(other, 10))
-	if n, err := s.CountPendingCommands(t.Context(), device); err != nil || n != len(want) {
-		t.Errorf("%d commands are pending, %v", n, err)
-	}
+	expectPending(t, s, map[string]int{device: len(want), other: 1}, device, other, "none")
 	for range want {
 		next, err := s.NextCommand(t.Context(), device, epoch)
 		if err != nil {
@@ -131,15 +129,17 @@ func commandOrder(t *testing.T, s CommandStore) {
 	if _, err := s.NextCommand(t.Context(), device, epoch); hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("after the last: %v", err)
 	}
-	if n, err := s.CountPendingCommands(t.Context(), device); err != nil || n != 0 {
-		t.Errorf("%d commands are pending, %v", n, err)
-	}
 	if _, err := s.NextCommand(t.Context(), other, epoch.Add(2*time.Hour)); hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("an expired one: %v", err)
 	}
-	pending, err := s.PendingDevices(t.Context(), []string{device, other, "none"})
-	if slices.Sort(pending); err != nil || !slices.Equal(slices.Compact(pending), []string{other}) {
-		t.Errorf("pending are %v, %v", pending, err)
+	expectPending(t, s, map[string]int{other: 1}, device, other, "none")
+}
+
+func expectPending(t *testing.T, s CommandStore, want map[string]int, devices ...string) {
+	t.Helper()
+	got, err := s.CountPendingCommands(t.Context(), devices)
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("pending (-want +got): %v\n%s", err, diff)
 	}
 }
 
@@ -343,9 +343,7 @@ func commandExpiry(t *testing.T, s CommandStore) {
 			t.Errorf("command %d was returned %d times and is %s", n, seen[id], c.State)
 		}
 	}
-	if n, err := s.CountPendingCommands(t.Context(), device); err != nil || n != 5 {
-		t.Errorf("%d are pending, %v", n, err)
-	}
+	expectPending(t, s, map[string]int{device: 5}, device)
 }
 
 func commandRemoval(t *testing.T, s CommandStore) {
