@@ -170,6 +170,35 @@ func TestACommandExpiresWhileNobodyLooks(t *testing.T) {
 	})
 }
 
+func TestAHeartbeatSaysHowManyCommandsArePending(t *testing.T) {
+	t.Parallel()
+	apitest.InBothModes(t, func(t *testing.T, m apitest.Mode) {
+		w := newCommander(t, m)
+		expect := func(want float64) {
+			t.Helper()
+			for instance := range 2 { // the other one learns of it within moments
+				got := -1.0
+				for deadline := time.Now().Add(20 * time.Second); got != want && time.Now().Before(deadline); {
+					beat := w.want(t, w.call(t, instance, "POST", "/devices/"+w.device+"/heartbeat", w.token, nil), 200, "")
+					pending, _ := beat.body["pending"].(map[string]any)
+					got, _ = pending["commands"].(float64)
+				}
+				if got != want {
+					t.Errorf("instance %d says %v, want %v", instance, got, want)
+				}
+			}
+		}
+		expect(0)
+		w.want(t, w.send(t, 0, "", apitest.Object{"name": "a"}), 202, "")
+		w.want(t, w.send(t, 1, "", apitest.Object{"name": "b"}), 202, "")
+		expect(2)
+		w.report(t, 1, w.next(t, 0, "").text("id"), "ack", nil)
+		expect(1)
+		w.report(t, 0, w.next(t, 0, "").text("id"), "result", apitest.Object{"ok": true})
+		expect(0)
+	})
+}
+
 func TestACancelledCommandIsNotSent(t *testing.T) {
 	t.Parallel()
 	apitest.InBothModes(t, func(t *testing.T, m apitest.Mode) {
