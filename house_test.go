@@ -64,7 +64,7 @@ func mayImport(dir string) []string {
 		return []string{root, "internal/app", "internal/commandline", "internal/config", "internal/observe", "internal/importer", "internal/backup", "internal/jobadmin",
 			"internal/demo", "internal/core/account", "client"}
 	case slices.Contains(capabilities, dir):
-		return append([]string{root, throughput, keyFile}, ports...)
+		return append([]string{root, throughput, keyFile, "internal/calendar"}, ports...)
 	case dir == "internal/api", dir == "internal/realtime":
 		return append([]string{root, "internal/observe", busPort, dir + "/..."}, capabilities...)
 	case dir == "internal/sealer":

@@ -2,6 +2,7 @@ package hearth
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -32,7 +33,7 @@ func (e Every) Valid() bool { return e == Daily || e == Weekly || e == Monthly }
 type Recurrence struct {
 	Every Every
 	// Minute is the time of day in that place, 0 to 1439. A time that a day leaves out (clocks put forward) is as much later
-	// on that day; of one that a day has twice, the first counts.
+	// on that day, or its last minute; of one that a day has twice, the first counts.
 	Minute int
 	// Weekday counts if Every is Weekly; Day, 1 to 31, if it is Monthly: in a shorter month it is the last day.
 	Weekday time.Weekday
@@ -41,97 +42,16 @@ type Recurrence struct {
 	TimeZone string
 }
 
-func (r Recurrence) location() (*time.Location, error) {
-	if r.TimeZone == "" {
-		return time.UTC, nil
+// TimeZone returns the time zone of an IANA name; "" is UTC. An error for another name, and for "Local", which is the server's own.
+func TimeZone(name string) (*time.Location, error) {
+	if len(name) > maxTimeZone || name == "Local" {
+		return nil, errors.New("must be the name of a time zone, such as Europe/Berlin")
 	}
-	return time.LoadLocation(r.TimeZone)
-}
-
-// period returns the start of the period that day is in: that day, the Monday of its week, the first of its month.
-func (r Recurrence) period(day time.Time) time.Time {
-	switch r.Every {
-	case Weekly:
-		return day.AddDate(0, 0, -(int(day.Weekday())+6)%7)
-	case Monthly:
-		return day.AddDate(0, 0, 1-day.Day())
-	}
-	return day
-}
-
-// step goes n periods on from the start of one.
-func (r Recurrence) step(start time.Time, n int) time.Time {
-	switch r.Every {
-	case Weekly:
-		return start.AddDate(0, 0, 7*n)
-	case Monthly:
-		return start.AddDate(0, n, 0)
-	}
-	return start.AddDate(0, 0, n)
-}
-
-// dayOf returns the day of the period that starts then on which the time comes.
-func (r Recurrence) dayOf(start time.Time) time.Time {
-	switch r.Every {
-	case Weekly:
-		return start.AddDate(0, 0, (int(r.Weekday)+6)%7)
-	case Monthly:
-		last := start.AddDate(0, 1, -1).Day()
-		return start.AddDate(0, 0, min(r.Day, last)-1)
-	}
-	return start
-}
-
-// start returns the period, as a date at midnight in UTC, that t lies in on the calendar of the place.
-func (r Recurrence) start(t time.Time, place *time.Location) time.Time {
-	local := t.In(place)
-	return r.period(time.Date(local.Year(), local.Month(), local.Day(), 0, 0, 0, 0, time.UTC))
-}
-
-// at returns the moment of a date in the place, minute minutes after midnight by the clock on the wall.
-func at(date time.Time, minute int, place *time.Location) time.Time {
-	moment := time.Date(date.Year(), date.Month(), date.Day(), minute/60, minute%60, 0, 0, place)
-	if earlier := moment.Add(-time.Hour); earlier.Hour() == moment.Hour() { // clocks were put back
-		moment = earlier
-	}
-	return moment.UTC()
-}
-
-// Next returns the first time after t. It must be valid.
-func (r Recurrence) Next(t time.Time) time.Time {
-	place, err := r.location()
+	zone, err := time.LoadLocation(name)
 	if err != nil {
-		place = time.UTC
+		return nil, errors.New("must be the name of a time zone, such as Europe/Berlin")
 	}
-	for n, start := -1, r.start(t, place); ; n++ {
-		if next := at(r.dayOf(r.step(start, n)), r.Minute, place); next.After(t) {
-			return next
-		}
-	}
-}
-
-// Latest returns the last time that is not after t. It must be valid.
-func (r Recurrence) Latest(t time.Time) time.Time {
-	place, err := r.location()
-	if err != nil {
-		place = time.UTC
-	}
-	for n, start := 1, r.start(t, place); ; n-- {
-		if latest := at(r.dayOf(r.step(start, n)), r.Minute, place); !latest.After(t) {
-			return latest
-		}
-	}
-}
-
-// Covered returns what the time slot, one of the recurrence, looks back on: whole days of the place, from the day of the time
-// before to the day of this one, which is not in it. So one after another they cover every moment once.
-func (r Recurrence) Covered(slot time.Time) Span {
-	place, err := r.location()
-	if err != nil {
-		place = time.UTC
-	}
-	start := r.start(slot, place)
-	return Span{From: at(r.dayOf(r.step(start, -1)), 0, place), To: at(r.dayOf(start), 0, place)}
+	return zone, nil
 }
 
 // validate checks what people set.
@@ -148,8 +68,8 @@ func (r Recurrence) validate(bad func(field, message string)) {
 	if r.Every == Monthly && (r.Day < 1 || r.Day > 31) {
 		bad("day", "must be 1 to 31")
 	}
-	if _, err := r.location(); err != nil || len(r.TimeZone) > maxTimeZone || r.TimeZone == "Local" {
-		bad("time_zone", "must be the name of a time zone, such as Europe/Berlin")
+	if _, err := TimeZone(r.TimeZone); err != nil {
+		bad("time_zone", err.Error())
 	}
 }
 

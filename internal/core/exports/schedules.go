@@ -41,7 +41,7 @@ func (s *Service) put(plan Plan, schedule *hearth.ExportSchedule) {
 	case !plan.Enabled:
 		schedule.NextAt = time.Time{}
 	case fresh && len(schedule.Validate("")) == 0:
-		schedule.NextAt = schedule.Recurrence.Next(now)
+		schedule.NextAt = nextTime(schedule.Recurrence, now)
 	}
 }
 
@@ -189,7 +189,7 @@ func (s *Service) OrderDue(ctx context.Context) (ordered int, err error) {
 // orderOf orders what one schedule has due, and moves it on. A schedule whose owner may not order now says why: it waits
 // while the owner has too many exports under way, and goes on to its next time where waiting does not help.
 func (s *Service) orderOf(ctx context.Context, schedule hearth.ExportSchedule) (done bool, err error) {
-	slot := schedule.Recurrence.Latest(s.now())
+	slot := latestTime(schedule.Recurrence, s.now())
 	id, err := s.orderAt(ctx, schedule, slot)
 	refused, _ := errors.AsType[*hearth.Error](err)
 	if err != nil && (refused == nil || refused.Code != hearth.CodeForbidden && refused.Code != hearth.CodeConflict) {
@@ -200,7 +200,7 @@ func (s *Service) orderOf(ctx context.Context, schedule hearth.ExportSchedule) (
 			return now, errNotWanted // changed, or done by another, meanwhile
 		}
 		if refused == nil || refused.Code == hearth.CodeForbidden {
-			now.NextAt = now.Recurrence.Next(slot)
+			now.NextAt = nextTime(now.Recurrence, slot)
 		}
 		if refused == nil {
 			now.LastAt, now.LastExport, now.Failure = slot, id, nil
@@ -231,10 +231,10 @@ func (s *Service) orderAt(ctx context.Context, schedule hearth.ExportSchedule, s
 	if err != nil {
 		return "", err
 	}
-	covered := schedule.Recurrence.Covered(slot)
+	span := covered(schedule.Recurrence, slot)
 	e := hearth.Export{
 		ID: id, Job: queue.DeriveID(slot, "job:"+cause), UserID: schedule.UserID, OnlyOrg: schedule.OnlyOrg, Type: schedule.Type, Format: schedule.Format,
-		Compression: schedule.Compression, Status: hearth.ExportQueued, From: covered.From, To: covered.To, Filters: schedule.Filters,
+		Compression: schedule.Compression, Status: hearth.ExportQueued, From: span.From, To: span.To, Filters: schedule.Filters,
 		Notify: true, Progress: hearth.ExportProgress{Step: stepQueued}, Schedule: schedule.ID, CreatedAt: s.now(),
 	}
 	if e.Reach, err = caller.Reach(""); err != nil {
