@@ -52,6 +52,8 @@ type Caller struct {
 	SessionID string
 	// Epoch is the person's User.Epoch that the access token was issued in: once that has counted on, the token is refused.
 	Epoch int64
+	// TimeZone is the person's User.TimeZone.
+	TimeZone string
 	// Orgs are the caller's organizations and the role in each.
 	Orgs map[string]OrgRole
 	// KeyID is the API key that was used, which has these Scopes; "" is none.

@@ -66,7 +66,7 @@ func mayImport(dir string) []string {
 	case slices.Contains(capabilities, dir):
 		return append([]string{root, throughput, keyFile, "internal/calendar"}, ports...)
 	case dir == "internal/api", dir == "internal/realtime":
-		return append([]string{root, "internal/observe", busPort, dir + "/..."}, capabilities...)
+		return append([]string{root, "internal/observe", "internal/calendar", busPort, dir + "/..."}, capabilities...)
 	case dir == "internal/sealer":
 		return []string{root, keyFile}
 	case dir == "internal/realtime/redisbroker":

@@ -24,6 +24,8 @@ type User struct {
 	Role  Role
 	// PasswordHash is what checks the password; it never leaves the program.
 	PasswordHash []byte
+	// TimeZone is the IANA name of the zone of the user's days in analytics; "" is UTC.
+	TimeZone string
 	// Disabled keeps the person out: no login, and every token is refused.
 	Disabled bool
 	// Epoch counts up whenever every access token issued before must be refused, such as on a change of role.
@@ -44,6 +46,9 @@ func (u User) Validate(prefix string) []FieldError {
 	}
 	if !u.Role.Valid() {
 		errs = append(errs, FieldError{prefix + "role", "must be admin or user"})
+	}
+	if _, err := TimeZone(u.TimeZone); err != nil {
+		errs = append(errs, FieldError{prefix + "time_zone", err.Error()})
 	}
 	return errs
 }

@@ -1,6 +1,8 @@
 package hearth
 
 import (
+	"encoding/json"
+	"errors"
 	"math"
 	"strconv"
 	"unicode"
@@ -102,6 +104,36 @@ func (v Value) String() string {
 		return strconv.FormatBool(v.number != 0)
 	}
 	return v.Text()
+}
+
+// MarshalJSON writes the value with its JSON type.
+func (v Value) MarshalJSON() ([]byte, error) {
+	switch v.Kind() {
+	case TextKind:
+		return json.Marshal(v.Text())
+	case BooleanKind:
+		return json.Marshal(v.number != 0)
+	}
+	return json.Marshal(v.number)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (v *Value) UnmarshalJSON(data []byte) error {
+	var read any
+	if err := json.Unmarshal(data, &read); err != nil {
+		return err
+	}
+	switch of := read.(type) {
+	case float64:
+		*v = Number(of)
+	case bool:
+		*v = Boolean(of)
+	case string:
+		*v = Text(of)
+	default:
+		return errors.New("a value is a number, a boolean or a string")
+	}
+	return nil
 }
 
 // problem says what is wrong with the value; "" if nothing is.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -15,6 +16,7 @@ type User struct {
 	Name        string      `json:"name" example:"Ann Example"`
 	Email       string      `json:"email" doc:"Trimmed and in lower case." example:"ann@example.com"`
 	Role        hearth.Role `json:"role" enum:"admin,user"`
+	TimeZone    string      `json:"time_zone" doc:"An IANA name: the zone of days in analytics." example:"Europe/Berlin"`
 	CreatedAt   Time        `json:"created_at"`
 	UpdatedAt   Time        `json:"updated_at"`
 	LastLoginAt *Time       `json:"last_login_at" doc:"null before the first login."`
@@ -22,7 +24,7 @@ type User struct {
 
 func wireUser(u hearth.User) User {
 	return User{
-		ID: u.ID, Name: u.Name, Email: u.Email, Role: u.Role, CreatedAt: Time(u.CreatedAt), UpdatedAt: Time(u.UpdatedAt),
+		ID: u.ID, Name: u.Name, Email: u.Email, Role: u.Role, TimeZone: cmp.Or(u.TimeZone, "UTC"), CreatedAt: Time(u.CreatedAt), UpdatedAt: Time(u.UpdatedAt),
 		LastLoginAt: wireTime(u.LastLoginAt),
 	}
 }

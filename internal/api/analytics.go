@@ -3,8 +3,10 @@ package api
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"hearth"
+	"hearth/internal/calendar"
 	"hearth/internal/core/analytics"
 )
 
@@ -20,10 +22,32 @@ type Summary struct {
 	P50     *float64 `json:"p50" doc:"The median, within 1 % relative error; so are the others." example:"21.4"`
 	P95     *float64 `json:"p95" example:"23.6"`
 	P99     *float64 `json:"p99" example:"24"`
+	Movement
+}
+
+// Movement is how the values of one event changed in time.
+type Movement struct {
+	First    *Value   `json:"first" doc:"The first value, where one event of one device is asked for; else null."`
+	Last     *Value   `json:"last" doc:"The last value, where one event of one device is asked for; else null."`
+	Increase *float64 `json:"increase" doc:"The sum of the rises from each reading to the next, the one before the bucket included, where one event is asked for; else null. A fall is a reset to zero: the new value counts whole. Of several devices it is the sum of theirs." example:"12.5"`
+}
+
+// wireMovement leaves out what is of several devices, unless single.
+func wireMovement(c *hearth.ValueChange, of *hearth.Stats, single bool) (wire Movement) {
+	if c == nil {
+		return wire
+	}
+	if single {
+		wire.First, wire.Last = (*Value)(&c.First), (*Value)(&c.Last)
+	}
+	if of.Numbers() > 0 {
+		wire.Increase = &c.Increase
+	}
+	return wire
 }
 
 func wireSummary(s analytics.Summary) Summary {
-	wire := Summary{Count: s.Count, Total: s.Sum}
+	wire := Summary{Count: s.Count, Total: s.Sum, Movement: wireMovement(s.Change, &s.Stats, true)}
 	if s.Numbers() > 0 {
 		average := s.Average()
 		wire.Average, wire.Min, wire.Max, wire.P50, wire.P95, wire.P99 = &average, &s.Min, &s.Max, &s.P50, &s.P95, &s.P99
@@ -33,18 +57,20 @@ func wireSummary(s analytics.Summary) Summary {
 
 // TrendPoint is one bucket of a trend.
 type TrendPoint struct {
-	At      Time     `json:"at" doc:"The UTC start of the bucket, also of a first one that the range cuts."`
+	At      Time     `json:"at" doc:"The start of the bucket, also of a first one that the range cuts."`
 	Count   int64    `json:"count" doc:"Strings are counted too." example:"12"`
 	Total   float64  `json:"total" doc:"Of numbers and booleans, which count as 1 and 0." example:"258"`
 	Average *float64 `json:"average" doc:"Of numbers and booleans, as the others; null without any." example:"21.5"`
 	Min     *float64 `json:"min" example:"21.2"`
 	Max     *float64 `json:"max" example:"21.9"`
+	Movement
 }
 
-func wireTrend(trend analytics.Trend) []TrendPoint {
+// wireTrend returns the trend of one device or, unless single, of several.
+func wireTrend(trend analytics.Trend, single bool) []TrendPoint {
 	wire := make([]TrendPoint, len(trend))
 	for i, p := range trend {
-		wire[i] = TrendPoint{At: timeOf(p.At), Count: p.Count, Total: p.Sum}
+		wire[i] = TrendPoint{At: timeOf(p.At), Count: p.Count, Total: p.Sum, Movement: wireMovement(p.Change, &p.Stats, single)}
 		if p.Numbers() > 0 {
 			average := p.Average()
 			wire[i].Average, wire[i].Min, wire[i].Max = &average, &p.Min, &p.Max
@@ -59,7 +85,7 @@ type Usage struct {
 	DeviceName string       `json:"device_name" example:"Kitchen"`
 	From       Time         `json:"from"`
 	To         Time         `json:"to"`
-	Interval   string       `json:"interval" enum:"minute,hour,day" example:"hour"`
+	Interval   string       `json:"interval" enum:"minute,hour,day,week,month" example:"hour"`
 	Summary    Summary      `json:"summary"`
 	Trend      []TrendPoint `json:"trend" nullable:"false" doc:"Oldest first; empty buckets are left out."`
 }
@@ -96,7 +122,7 @@ type DashboardDevice struct {
 
 // DashboardPoint is one bucket of the dashboard's trend.
 type DashboardPoint struct {
-	At         Time    `json:"at" doc:"The UTC start of the bucket."`
+	At         Time    `json:"at" doc:"The start of the bucket."`
 	LogCount   int64   `json:"log_count" example:"153"`
 	TotalValue float64 `json:"total_value" example:"3312.5"`
 }
@@ -127,7 +153,7 @@ type ComparedDevice struct {
 type Trends struct {
 	From     Time         `json:"from"`
 	To       Time         `json:"to"`
-	Interval string       `json:"interval" enum:"minute,hour,day" example:"hour"`
+	Interval string       `json:"interval" enum:"minute,hour,day,week,month" example:"hour"`
 	Trend    []TrendPoint `json:"trend" nullable:"false" doc:"Oldest first; empty buckets are left out."`
 }
 
@@ -161,12 +187,26 @@ type RealtimeFigures struct {
 	Connections         int     `json:"connections" doc:"Open streams: an admin sees those of all users, a user their own." example:"1"`
 }
 
-// steps are the intervals by name.
-var steps = map[string]hearth.Step{"minute": hearth.StepMinute, "hour": hearth.StepHour, "day": hearth.StepDay}
-
 // IntervalParam is the step of a trend.
 type IntervalParam struct {
-	Interval string `query:"interval" enum:"minute,hour,day" default:"hour" doc:"The width of the trend's buckets. A trend has at most 100,000 of them."`
+	Interval string `query:"interval" enum:"minute,hour,day,week,month" default:"hour" doc:"The width of the trend's buckets. Weeks begin on Monday. A trend has at most 100,000 of them."`
+}
+
+// ZoneParam is the time zone of a trend.
+type ZoneParam struct {
+	TZ string `query:"tz" maxLength:"64" doc:"The time zone, an IANA name, whose hours, midnights, Mondays and firsts of the month the buckets start at; your account's time_zone, if nothing is said." example:"Europe/Berlin"`
+}
+
+func (p ZoneParam) zone(caller hearth.Caller) (*time.Location, error) {
+	name := p.TZ
+	if name == "" {
+		name = caller.TimeZone
+	}
+	zone, err := hearth.TimeZone(name)
+	if err != nil {
+		return nil, hearth.Invalid(hearth.FieldError{Location: "query.tz", Message: err.Error()})
+	}
+	return zone, nil
 }
 
 // OrganizationParam narrows a question to one organization.
@@ -211,6 +251,7 @@ type usageInput struct {
 	ID string `path:"id" maxLength:"64" doc:"The device." example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
 	RangeParams
 	IntervalParam
+	ZoneParam
 	EventParam
 }
 
@@ -219,15 +260,19 @@ func (a *API) usage(ctx context.Context, in *usageInput) (*bodyOf[Usage], error)
 	if err != nil {
 		return nil, err
 	}
+	zone, err := in.zone(callerOf(ctx))
+	if err != nil {
+		return nil, err
+	}
 	u, err := a.options.Analytics.Usage(ctx, analytics.UsageAsk{
-		Caller: callerOf(ctx), DeviceID: in.ID, Range: span, Step: steps[in.Interval], Event: in.Event,
+		Caller: callerOf(ctx), DeviceID: in.ID, Range: span, Interval: analytics.Interval{Unit: calendar.Unit(in.Interval), Zone: zone}, Event: in.Event,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &bodyOf[Usage]{Usage{
 		DeviceID: u.Device.ID, DeviceName: u.Device.Name, From: Time(u.Span.From), To: Time(u.Span.To), Interval: in.Interval,
-		Summary: wireSummary(u.Summary), Trend: wireTrend(u.Trend),
+		Summary: wireSummary(u.Summary), Trend: wireTrend(u.Trend, true),
 	}}, nil
 }
 
@@ -242,8 +287,22 @@ func (a *API) ask(ctx context.Context, in AnalyticsInput) (analytics.Ask, error)
 	return analytics.Ask{Caller: callerOf(ctx), OrganizationID: in.OrganizationID, Range: span}, err
 }
 
-func (a *API) dashboard(ctx context.Context, in *AnalyticsInput) (*bodyOf[Dashboard], error) {
-	ask, err := a.ask(ctx, *in)
+// ZonedInput are the parameters of an analytics operation that has a trend.
+type ZonedInput struct {
+	AnalyticsInput
+	ZoneParam
+}
+
+func (a *API) zonedAsk(ctx context.Context, in ZonedInput) (analytics.Ask, error) {
+	ask, err := a.ask(ctx, in.AnalyticsInput)
+	if err == nil {
+		ask.Zone, err = in.zone(ask.Caller)
+	}
+	return ask, err
+}
+
+func (a *API) dashboard(ctx context.Context, in *ZonedInput) (*bodyOf[Dashboard], error) {
+	ask, err := a.zonedAsk(ctx, *in)
 	if err != nil {
 		return nil, err
 	}
@@ -276,12 +335,12 @@ func (a *API) dashboard(ctx context.Context, in *AnalyticsInput) (*bodyOf[Dashbo
 }
 
 type comparisonInput struct {
-	AnalyticsInput
+	ZonedInput
 	DeviceIDs []string `query:"device_ids" required:"true" maxItems:"20" doc:"2 to 20 devices, separated by commas." example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b,0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5c"`
 }
 
 func (a *API) comparison(ctx context.Context, in *comparisonInput) (*bodyOf[Comparison], error) {
-	ask, err := a.ask(ctx, in.AnalyticsInput)
+	ask, err := a.zonedAsk(ctx, in.ZonedInput)
 	if err != nil {
 		return nil, err
 	}
@@ -292,28 +351,28 @@ func (a *API) comparison(ctx context.Context, in *comparisonInput) (*bodyOf[Comp
 	out := Comparison{From: Time(usages[0].Span.From), To: Time(usages[0].Span.To), Devices: make([]ComparedDevice, len(usages))}
 	for i, u := range usages {
 		out.Devices[i] = ComparedDevice{
-			DeviceID: u.Device.ID, DeviceName: u.Device.Name, Summary: wireSummary(u.Summary), Trend: wireTrend(u.Trend),
+			DeviceID: u.Device.ID, DeviceName: u.Device.Name, Summary: wireSummary(u.Summary), Trend: wireTrend(u.Trend, true),
 		}
 	}
 	return &bodyOf[Comparison]{out}, nil
 }
 
 type trendsInput struct {
-	AnalyticsInput
+	ZonedInput
 	IntervalParam
 	EventParam
 }
 
 func (a *API) trends(ctx context.Context, in *trendsInput) (*bodyOf[Trends], error) {
-	ask, err := a.ask(ctx, in.AnalyticsInput)
+	ask, err := a.zonedAsk(ctx, in.ZonedInput)
 	if err != nil {
 		return nil, err
 	}
-	span, trend, err := a.options.Analytics.Trends(ctx, analytics.TrendAsk{Ask: ask, Step: steps[in.Interval], Event: in.Event})
+	span, trend, err := a.options.Analytics.Trends(ctx, analytics.TrendAsk{Ask: ask, Unit: calendar.Unit(in.Interval), Event: in.Event})
 	if err != nil {
 		return nil, err
 	}
-	return &bodyOf[Trends]{Trends{From: Time(span.From), To: Time(span.To), Interval: in.Interval, Trend: wireTrend(trend)}}, nil
+	return &bodyOf[Trends]{Trends{From: Time(span.From), To: Time(span.To), Interval: in.Interval, Trend: wireTrend(trend, false)}}, nil
 }
 
 func (a *API) events(ctx context.Context, in *AnalyticsInput) (*bodyOf[Events], error) {

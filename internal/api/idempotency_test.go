@@ -85,7 +85,10 @@ func openOnce(t testing.TB, dir string, secret []byte, clock hearth.Clock) *once
 	}
 	register(b.api, operation{ID: "test-create", Method: "POST", Path: "/things", Access: forUsers, Key: closedToKeys, Tag: "Test", Status: 201,
 		Creates: true, Location: true},
-		func(ctx context.Context, in *struct{ Body thing }) (*created[copied], error) {
+		func(ctx context.Context, in *struct {
+			X    string `query:"x"`
+			Body thing
+		}) (*created[copied], error) {
 			devices, err := create(ctx, in.Body.Name, idempotency(ctx, wireCopied))
 			if err != nil {
 				return nil, err

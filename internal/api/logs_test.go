@@ -325,14 +325,14 @@ func TestAnalyticsAnswerByTheContract(t *testing.T) {
 		`{"device_id":"a1","event":"e","value":4,"timestamp":"2026-03-01T12:59:59.999Z"}]`}.do(t, a)
 	day := "from=2026-03-01T10:10:00Z&to=2026-03-01T13:00:00Z"
 	figures := `"count":2,"total":5,"average":2.5,"min":1,"max":4`
-	trend := `"trend":[{"at":"2026-03-01T10:00:00.000Z","count":1,"total":1,"average":1,"min":1,"max":1},` +
-		`{"at":"2026-03-01T12:00:00.000Z","count":1,"total":4,"average":4,"min":4,"max":4}]`
+	trend := `"trend":[{"at":"2026-03-01T10:00:00.000Z","count":1,"total":1,"average":1,"min":1,"max":1,"first":null,"last":null,"increase":null},` +
+		`{"at":"2026-03-01T12:00:00.000Z","count":1,"total":4,"average":4,"min":4,"max":4,"first":null,"last":null,"increase":null}]`
 	for _, c := range []logCall{
 		{name: "usage", path: "/devices/a1/usage?" + day, status: 200, contains: `"interval":"hour","summary":{` + figures},
 		{name: "usage's trend", path: "/devices/a1/usage?" + day, status: 200, contains: trend},
-		{name: "an empty usage", path: "/devices/a2/usage?" + day, status: 200, contains: `"summary":{"count":0,"total":0,"average":null,"min":null,"max":null,"p50":null,"p95":null,"p99":null},"trend":[]}`},
+		{name: "an empty usage", path: "/devices/a2/usage?" + day, status: 200, contains: `"summary":{"count":0,"total":0,"average":null,"min":null,"max":null,"p50":null,"p95":null,"p99":null,"first":null,"last":null,"increase":null},"trend":[]}`},
 		{name: "a comparison", path: "/analytics/comparison?device_ids=a2,a1&" + day, status: 200, contains: `"device_id":"a1","device_name":"name of a1","summary":{` + figures},
-		{name: "trends", path: "/analytics/trends?interval=hour&event=e&" + day, status: 200, contains: `"interval":"hour",` + trend},
+		{name: "trends", path: "/analytics/trends?interval=hour&event=e&" + day, status: 200, contains: `"average":4,"min":4,"max":4,"first":null,"last":null,"increase":3}]`},
 		{name: "no trends", path: "/analytics/trends?event=x&" + day, status: 200, contains: `"trend":[]}`},
 		{name: "events", path: "/analytics/events?" + day, status: 200, contains: `"events":[{"event":"e","count":2,"total_value":5,"average":2.5,"min":1,"max":4,"p50":1`},
 		{name: "the dashboard", path: "/analytics/dashboard?" + day, status: 200, contains: `"summary":{"total_devices":2,"active_devices":2,"online_devices":0,"total_logs":2,"logs":2,"total_value":5},"devices":[{"device_id":"a1","device_name":"name of a1","device_type":"s","log_count":2,"total_value":5,"last_active_at":null}],"trend":[{"at":"2026-03-01T10:00:00.000Z","log_count":1,"total_value":1},`},
@@ -346,7 +346,7 @@ func TestAnalyticsAnswerByTheContract(t *testing.T) {
 		{name: "empty", path: "/analytics/events?to=2026-03-01T10:10:00Z&from=2026-03-01T10:10:00Z", status: 422, code: hearth.CodeValidationFailed, contains: "query.from"},
 		{name: "an end alone", path: "/analytics/events?to=2026-03-01T10:10:00Z", status: 422, code: hearth.CodeValidationFailed, contains: "query.from"},
 		{name: "no time", path: "/analytics/events?from=yesterday", status: 422, code: hearth.CodeValidationFailed, contains: "query.from"},
-		{name: "another interval", path: "/analytics/trends?interval=week", status: 422, code: hearth.CodeValidationFailed, contains: "query.interval"},
+		{name: "another interval", path: "/analytics/trends?interval=year", status: 422, code: hearth.CodeValidationFailed, contains: "query.interval"},
 		{name: "too fine an interval", path: "/analytics/trends?interval=minute&range=365d", status: 422, code: hearth.CodeValidationFailed, contains: "query.interval"},
 		{name: "one device", path: "/analytics/comparison?device_ids=a1", status: 422, code: hearth.CodeValidationFailed, contains: "query.device_ids"},
 		{name: "no devices", path: "/analytics/comparison", status: 422, code: hearth.CodeValidationFailed, contains: "query.device_ids"},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
 	"slices"
@@ -198,7 +199,11 @@ func register[I, O any](a *API, op operation, handler func(context.Context, *I) 
 	op.documentErrors(a, adapter.doc)
 	a.huma.OpenAPI().AddOperation(adapter.doc)
 	hasBody, byAccount := adapter.doc.RequestBody != nil, a.options.Limiter != nil && op.Class == classAuth
+	check := queryCheck(adapter.doc)
 	a.route(op, func(w http.ResponseWriter, r *http.Request) error {
+		if err := check(r); err != nil {
+			return err
+		}
 		var given []byte
 		if hasBody {
 			body, err := readJSONBody(r)
@@ -221,6 +226,37 @@ func register[I, O any](a *API, op operation, handler func(context.Context, *I) 
 		adapter.handler(humago.NewContext(adapter.doc, r, hw))
 		return hw.err
 	})
+}
+
+// maxQueryErrors bounds the unknown parameters that an answer names.
+const maxQueryErrors = 20
+
+// queryCheck returns a function that refuses query parameters that are not among those of an operation, naming each.
+func queryCheck(op *huma.Operation) func(*http.Request) error {
+	known := map[string]bool{}
+	for _, p := range op.Parameters {
+		known[p.Name] = known[p.Name] || p.In == "query"
+	}
+	for _, scheme := range op.Security {
+		if _, ok := scheme[ticketParam]; ok {
+			known[ticketParam] = true
+		}
+	}
+	return func(r *http.Request) error {
+		if r.URL.RawQuery == "" {
+			return nil
+		}
+		var errs []hearth.FieldError
+		for _, name := range slices.Sorted(maps.Keys(r.URL.Query())) {
+			if !known[name] && len(errs) < maxQueryErrors {
+				errs = append(errs, hearth.FieldError{Location: "query." + printable(name), Message: "is not a parameter of this operation"})
+			}
+		}
+		if len(errs) > 0 {
+			return hearth.Invalid(errs...)
+		}
+		return nil
+	}
 }
 
 // checkEmbedded panics for an embedded type that is not exported: huma passes over it without a word, so that its
@@ -248,7 +284,11 @@ func registerRaw(a *API, op operation, doc func(*huma.Operation), handler func(h
 	doc(&operation)
 	op.documentErrors(a, &operation)
 	a.huma.OpenAPI().AddOperation(&operation)
+	check := queryCheck(&operation)
 	a.route(op, func(w http.ResponseWriter, r *http.Request) error {
+		if err := check(r); err != nil {
+			return err
+		}
 		if body, ok := r.Body.(*requestBody); ok {
 			if k := requestOf(r.Context()).keyed; k != nil {
 				body.digest = k.fingerprint

@@ -52,6 +52,9 @@ func (w *publishingWriter) Write(data []byte) (int, error) {
 // Unwrap lets http.ResponseController reach the connection.
 func (w *publishingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// ticketParam is the query parameter, and the security scheme, of tickets.
+const ticketParam = "ticket"
+
 // ticketSeconds is how long a ticket opens a stream.
 const ticketSeconds = 30
 
@@ -93,9 +96,9 @@ func (a *API) registerRealtime() {
 			"you. Come back with the last `id` and what you missed is replayed; where that is no longer possible an event `reset` comes " +
 			"first: read anew what you show. A stream ends with its access token.",
 	}, func(doc *huma.Operation) {
-		doc.Security = append(slices.Insert(doc.Security, 0, map[string][]string{"user": {}}), map[string][]string{"ticket": {}})
-		a.huma.OpenAPI().Components.SecuritySchemes["ticket"] = &huma.SecurityScheme{
-			Type: "apiKey", In: "query", Name: "ticket", Description: "A one-use ticket of POST /realtime/ticket, where no header can be sent.",
+		doc.Security = append(slices.Insert(doc.Security, 0, map[string][]string{"user": {}}), map[string][]string{ticketParam: {}})
+		a.huma.OpenAPI().Components.SecuritySchemes[ticketParam] = &huma.SecurityScheme{
+			Type: "apiKey", In: "query", Name: ticketParam, Description: "A one-use ticket of POST /realtime/ticket, where no header can be sent.",
 		}
 		query := func(name, description, example string) {
 			doc.Parameters = append(doc.Parameters, &huma.Param{

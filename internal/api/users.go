@@ -29,8 +29,9 @@ func wireManagedUser(u hearth.User) ManagedUser {
 
 // MePatch is what users change of their account.
 type MePatch struct {
-	Name  Optional[string] `json:"name,omitempty" maxLength:"200" example:"Ann Example"`
-	Email Optional[string] `json:"email,omitempty" maxLength:"320" example:"ann@example.com"`
+	Name     Optional[string] `json:"name,omitempty" maxLength:"200" example:"Ann Example"`
+	Email    Optional[string] `json:"email,omitempty" maxLength:"320" example:"ann@example.com"`
+	TimeZone Optional[string] `json:"time_zone,omitempty" maxLength:"64" doc:"An IANA name; null is UTC." example:"Europe/Berlin"`
 }
 
 // UserPatch is what an admin changes of a user.
@@ -79,6 +80,9 @@ func (a *API) registerUsers() {
 		update := account.MeUpdate{Name: given(in.Body.Name, "name", &errs), Email: given(in.Body.Email, "email", &errs)}
 		if len(errs) > 0 {
 			return nil, hearth.Invalid(errs...)
+		}
+		if in.Body.TimeZone.Set {
+			update.TimeZone = &in.Body.TimeZone.Value
 		}
 		user, err := s.UpdateMe(ctx, callerOf(ctx), update)
 		return &bodyOf[User]{Body: wireUser(user)}, err

@@ -17,6 +17,7 @@ import (
 	"hearth"
 	"hearth/internal/apitest"
 	"hearth/internal/app"
+	"hearth/internal/calendar"
 	"hearth/internal/core/account"
 	"hearth/internal/core/analytics"
 	"hearth/internal/core/devices"
@@ -234,7 +235,7 @@ func valuesOf(t *testing.T, file string) map[string][]float64 {
 
 func (f *factCheck) usage(name string, span analytics.Range) analytics.Usage {
 	f.Helper()
-	u, err := f.app.Analytics().Usage(f.Context(), analytics.UsageAsk{Caller: f.caller, DeviceID: f.ids[name], Range: span, Step: hearth.StepHour})
+	u, err := f.app.Analytics().Usage(f.Context(), analytics.UsageAsk{Caller: f.caller, DeviceID: f.ids[name], Range: span, Interval: analytics.Interval{Unit: calendar.Hour}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -266,7 +267,7 @@ func (f *factCheck) days() {
 	for day, want := range f.want.RowsPerDay {
 		count := func(event string) int64 {
 			_, trend, err := f.app.Analytics().Trends(f.Context(), analytics.TrendAsk{
-				Ask: analytics.Ask{Caller: f.caller, Range: dayOf(f.T, day)}, Step: hearth.StepDay, Event: event,
+				Ask: analytics.Ask{Caller: f.caller, Range: dayOf(f.T, day)}, Unit: calendar.Day, Event: event,
 			})
 			if err != nil || len(trend) > 1 || len(trend) == 1 && time.UnixMilli(trend[0].At).UTC().Format(time.DateOnly) != day {
 				f.Fatalf("%s %s: %+v %v", day, event, trend, err)
@@ -298,7 +299,7 @@ func (f *factCheck) hours() {
 		// The facts give one event's hours where a device has several: temperature, as the sums show.
 		if !slices.Equal(counts, want.Counts) {
 			u, err := f.app.Analytics().Usage(f.Context(), analytics.UsageAsk{
-				Caller: f.caller, DeviceID: f.ids[name], Range: day, Step: hearth.StepHour, Event: "temperature",
+				Caller: f.caller, DeviceID: f.ids[name], Range: day, Interval: analytics.Interval{Unit: calendar.Hour}, Event: "temperature",
 			})
 			if err != nil {
 				f.Fatal(err)

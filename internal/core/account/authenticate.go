@@ -27,6 +27,7 @@ type sessionState struct {
 	userID    string
 	role      hearth.Role
 	epoch     int64
+	timeZone  string
 	expiresAt int64 // Unix milliseconds
 	// ended is final; it needs no asking again.
 	ended bool
@@ -73,7 +74,7 @@ func (s *Service) Authenticate(ctx context.Context, bearer string) (hearth.Calle
 	if now.UnixMilli() >= state.expiresAt {
 		return hearth.Caller{}, errExpiredToken()
 	}
-	return hearth.Caller{UserID: token.userID, Role: token.role, SessionID: token.sessionID, Epoch: token.epoch}, nil
+	return hearth.Caller{UserID: token.userID, Role: token.role, SessionID: token.sessionID, Epoch: token.epoch, TimeZone: state.timeZone}, nil
 }
 
 // Alive reports whether a caller that Authenticate returned earlier would still be accepted, its token's own expiry aside:
@@ -143,7 +144,7 @@ func (s *Service) readState(ctx context.Context, sessionID string) (sessionState
 		return sessionState{}, err
 	}
 	return sessionState{
-		userID: user.ID, role: user.Role, epoch: user.Epoch, expiresAt: session.ExpiresAt.UnixMilli(),
+		userID: user.ID, role: user.Role, epoch: user.Epoch, timeZone: user.TimeZone, expiresAt: session.ExpiresAt.UnixMilli(),
 		ended: !session.EndedAt.IsZero() || user.Disabled, asking: new(atomic.Bool),
 	}, nil
 }

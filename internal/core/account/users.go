@@ -138,8 +138,9 @@ func (s *Service) Me(ctx context.Context, caller hearth.Caller) (hearth.User, er
 
 // MeUpdate is what users may change of themselves; nil leaves it.
 type MeUpdate struct {
-	Name  *string
-	Email *string
+	TimeZone *string
+	Name     *string
+	Email    *string
 }
 
 // UpdateMe changes the caller's own account. CodeValidationFailed, CodeEmailTaken.
@@ -150,6 +151,10 @@ func (s *Service) UpdateMe(ctx context.Context, caller hearth.Caller, update MeU
 		if update.Name != nil && *update.Name != user.Name {
 			e.changes["name"] = hearth.Change{Before: user.Name, After: *update.Name}
 			user.Name = *update.Name
+		}
+		if update.TimeZone != nil && *update.TimeZone != user.TimeZone {
+			e.changes["time_zone"] = hearth.Change{Before: user.TimeZone, After: *update.TimeZone}
+			user.TimeZone = *update.TimeZone
 		}
 		if update.Email != nil {
 			email, _ := hearth.NormalizeEmail(*update.Email)
@@ -170,6 +175,9 @@ func (s *Service) UpdateMe(ctx context.Context, caller hearth.Caller, update MeU
 		to.User = user
 		return to, nil
 	})
+	if err == nil && update.TimeZone != nil {
+		s.states.Delete(caller.SessionID)
+	}
 	return user, err
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/calendar"
 	"hearth/internal/kv"
 	"hearth/internal/timetext"
 )
@@ -177,11 +178,13 @@ func cached[T any](ctx context.Context, s *Service, q question, load func(contex
 type Summary struct {
 	hearth.Stats
 	P50, P95, P99 float64
+	// Change is of one event, where one was asked for.
+	Change *hearth.ValueChange
 }
 
 // summaryOf takes the quantiles from the group's sketch.
 func summaryOf(group hearth.Rollup) Summary {
-	s := Summary{Stats: group.Stats}
+	s := Summary{Stats: group.Stats, Change: group.Change}
 	if group.Sketch != nil && group.Numbers() > 0 {
 		quantile := func(q float64) float64 { return min(max(group.Sketch.Quantile(q), s.Min), s.Max) }
 		s.P50, s.P95, s.P99 = quantile(0.5), quantile(0.95), quantile(0.99)
@@ -205,6 +208,8 @@ type Point struct {
 	// At is the bucket's start in Unix milliseconds.
 	At int64
 	hearth.Stats
+	// Change is of one event, where one was asked for.
+	Change *hearth.ValueChange
 }
 
 // Average returns the mean of the numbers and booleans; 0 of none.
@@ -216,7 +221,7 @@ type Trend []Point
 func trendOf(groups []hearth.Rollup) Trend {
 	trend := make(Trend, len(groups))
 	for i, group := range groups {
-		trend[i] = Point{group.At, group.Stats}
+		trend[i] = Point{group.At, group.Stats, group.Change}
 	}
 	return trend
 }
@@ -224,14 +229,36 @@ func trendOf(groups []hearth.Rollup) Trend {
 // MaxBuckets bounds the buckets that a trend may have.
 const MaxBuckets = 100_000
 
-// checkBuckets refuses steps that are too fine for the span; location is the parameter that is to blame.
-func checkBuckets(r Range, step hearth.Step, location string) error {
-	length := r.To.Sub(r.From)
-	if r.Sliding > 0 {
-		length = r.Sliding
+// Interval is the width of a trend's buckets: a unit of the calendar of a time zone.
+type Interval struct {
+	Unit calendar.Unit
+	// Zone is the time zone; nil is UTC.
+	Zone *time.Location
+}
+
+func (i Interval) zone() *time.Location {
+	if i.Zone == nil {
+		return time.UTC
 	}
-	// Sub saturates at 292 years, which any step finds too long.
-	if length/time.Duration(step) >= MaxBuckets {
+	return i.Zone
+}
+
+// String names the interval in the keys of answers.
+func (i Interval) String() string { return string(i.Unit) + "@" + i.zone().String() }
+
+// grouping adds the buckets of a span to a grouping.
+func (i Interval) grouping(span hearth.Span, g hearth.Grouping) hearth.Grouping {
+	if calendar.Aligned(span.From, span.To, i.Unit, i.zone()) {
+		g.Step = hearth.Step(i.Unit.Shortest())
+		return g
+	}
+	g.Bounds = calendar.Starts(span.From, span.To, i.Unit, i.zone())
+	return g
+}
+
+// check refuses intervals that are too short for the range; location is the parameter that is to blame.
+func (i Interval) check(r Range, location string) error {
+	if r.millis()/i.Unit.Shortest().Milliseconds() >= MaxBuckets {
 		return hearth.Invalid(hearth.FieldError{
 			Location: location,
 			Message:  fmt.Sprintf("cuts this range into more than %d buckets: ask for a shorter range or a longer interval", MaxBuckets),
@@ -240,14 +267,18 @@ func checkBuckets(r Range, step hearth.Step, location string) error {
 	return nil
 }
 
-// stepFor is the dashboard's step: the hour up to seven days, then the day.
-func stepFor(r Range) hearth.Step {
-	length := r.To.Sub(r.From)
+// millis returns the length of the range in milliseconds, which a Duration need not hold.
+func (r Range) millis() int64 {
 	if r.Sliding > 0 {
-		length = r.Sliding
+		return r.Sliding.Milliseconds()
 	}
-	if length <= 7*24*time.Hour {
-		return hearth.StepHour
+	return r.To.UnixMilli() - r.From.UnixMilli()
+}
+
+// intervalFor is the dashboard's: the hour up to seven days, then the day.
+func intervalFor(r Range, zone *time.Location) Interval {
+	if r.millis() <= (7 * 24 * time.Hour).Milliseconds() {
+		return Interval{calendar.Hour, zone}
 	}
-	return hearth.StepDay
+	return Interval{calendar.Day, zone}
 }

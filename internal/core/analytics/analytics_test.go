@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"hearth"
+	"hearth/internal/calendar"
 	"hearth/internal/kv/memkv"
 	"hearth/internal/store/sqlite"
 )
@@ -206,7 +207,7 @@ func TestAWriteShowsInTheVeryNextAnswer(t *testing.T) {
 			return n
 		},
 		"trends": func() int64 {
-			_, trend, err := b.Trends(t.Context(), TrendAsk{Ask: Ask{Caller: ann, Range: fixed}, Step: hearth.StepMinute})
+			_, trend, err := b.Trends(t.Context(), TrendAsk{Ask: Ask{Caller: ann, Range: fixed}, Unit: calendar.Minute})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -217,7 +218,7 @@ func TestAWriteShowsInTheVeryNextAnswer(t *testing.T) {
 			return n
 		},
 		"usage": func() int64 {
-			u, err := b.Usage(t.Context(), UsageAsk{Caller: ann, DeviceID: "a1", Range: fixed, Step: hearth.StepHour})
+			u, err := b.Usage(t.Context(), UsageAsk{Caller: ann, DeviceID: "a1", Range: fixed, Interval: Interval{Unit: calendar.Hour}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -313,7 +314,7 @@ func TestUsageSumsUpOneDevice(t *testing.T) {
 		values = append(values, v)
 		b.write(t, "a3", hearth.LogEntry{Value: hearth.Number(v), At: now.Add(-time.Duration(i) * time.Minute).UnixMilli(), Event: []string{"x", "y"}[i%2]})
 	}
-	u, err := b.Usage(t.Context(), UsageAsk{Caller: ann, DeviceID: "a3", Range: lastDay, Step: hearth.StepHour})
+	u, err := b.Usage(t.Context(), UsageAsk{Caller: ann, DeviceID: "a3", Range: lastDay, Interval: Interval{Unit: calendar.Hour}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -338,11 +339,11 @@ func TestUsageSumsUpOneDevice(t *testing.T) {
 	if len(u.Trend) != 18 || u.Trend[0].At%hour != 0 || u.Device.Name != "name of a3" {
 		t.Errorf("%d buckets, the first at %d", len(u.Trend), u.Trend[0].At)
 	}
-	x, err := b.Usage(t.Context(), UsageAsk{Caller: ann, DeviceID: "a3", Range: lastDay, Step: hearth.StepDay, Event: "x"})
+	x, err := b.Usage(t.Context(), UsageAsk{Caller: ann, DeviceID: "a3", Range: lastDay, Interval: Interval{Unit: calendar.Day}, Event: "x"})
 	if err != nil || x.Summary.Count != 500 || len(x.Trend) != 2 {
 		t.Errorf("of one event: %+v %v", x.Summary, err)
 	}
-	none, err := b.Usage(t.Context(), UsageAsk{Caller: ann, DeviceID: "a4", Range: lastDay, Step: hearth.StepHour})
+	none, err := b.Usage(t.Context(), UsageAsk{Caller: ann, DeviceID: "a4", Range: lastDay, Interval: Interval{Unit: calendar.Hour}})
 	if err != nil || none.Summary != (Summary{}) || len(none.Trend) != 0 {
 		t.Errorf("of nothing: %+v %v", none, err)
 	}
@@ -351,7 +352,7 @@ func TestUsageSumsUpOneDevice(t *testing.T) {
 		device string
 		code   hearth.Code
 	}{{bob, "a3", hearth.CodeNotFound}, {ann, "none", hearth.CodeNotFound}, {ann, "o0", ""}, {admin, "a3", ""}} {
-		_, err := b.Usage(t.Context(), UsageAsk{Caller: c.caller, DeviceID: c.device, Range: lastDay, Step: hearth.StepHour})
+		_, err := b.Usage(t.Context(), UsageAsk{Caller: c.caller, DeviceID: c.device, Range: lastDay, Interval: Interval{Unit: calendar.Hour}})
 		if hearth.ErrorCode(err) != c.code {
 			t.Errorf("%s asks for %s: %v", c.caller.UserID, c.device, err)
 		}
@@ -393,12 +394,12 @@ func TestTrendsHaveABoundedNumberOfBuckets(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	century := Range{Span: hearth.Span{From: now.AddDate(-100, 0, 0), To: now}}
-	for step, code := range map[hearth.Step]hearth.Code{
-		hearth.StepMinute: hearth.CodeValidationFailed, hearth.StepHour: hearth.CodeValidationFailed, hearth.StepDay: "",
+	for unit, code := range map[calendar.Unit]hearth.Code{
+		calendar.Minute: hearth.CodeValidationFailed, calendar.Hour: hearth.CodeValidationFailed, calendar.Day: "", calendar.Month: "",
 	} {
-		_, _, err := b.Trends(t.Context(), TrendAsk{Ask: Ask{Caller: ann, Range: century}, Step: step})
+		_, _, err := b.Trends(t.Context(), TrendAsk{Ask: Ask{Caller: ann, Range: century}, Unit: unit})
 		if hearth.ErrorCode(err) != code {
-			t.Errorf("a step of %v: %v", time.Duration(step), err)
+			t.Errorf("an interval of a %s: %v", unit, err)
 		}
 	}
 	eternity := Range{Span: hearth.Span{From: time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC), To: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}}
@@ -426,5 +427,121 @@ func TestRealtimeTellsWhatGoesOnNow(t *testing.T) {
 	}
 	if _, err := b.Realtime(t.Context(), bob, "org"); hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("a foreign organization: %v", err)
+	}
+}
+
+func TestBucketsStartWhereTheZoneSays(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	at := func(text string) int64 {
+		parsed, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return parsed.UnixMilli()
+	}
+	zone := func(name string) *time.Location {
+		z, err := hearth.TimeZone(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return z
+	}
+	var logs []hearth.LogEntry
+	for i, text := range []string{
+		"2025-10-25T21:59:59.999Z", "2025-10-25T22:00:00Z", "2025-10-26T22:59:59Z", "2025-10-26T23:00:00Z", // Berlin: the 25th, the 26th (25 hours), the 27th
+		"2026-01-31T18:29:59Z", "2026-01-31T18:30:00Z", // Kolkata: January, February
+	} {
+		logs = append(logs, hearth.LogEntry{Event: "e", Value: hearth.Number(float64(i)), At: at(text)})
+	}
+	b.write(t, "a1", logs...)
+	span := Range{Span: hearth.Span{From: now.AddDate(-1, 0, 0), To: now}}
+	for name, tt := range map[string]struct {
+		interval Interval
+		want     map[string]int64
+	}{
+		"days of Berlin": {Interval{calendar.Day, zone("Europe/Berlin")}, map[string]int64{
+			"2025-10-24T22:00:00Z": 1, "2025-10-25T22:00:00Z": 2, "2025-10-26T23:00:00Z": 1, "2026-01-30T23:00:00Z": 2,
+		}},
+		"months of Kolkata": {Interval{calendar.Month, zone("Asia/Kolkata")}, map[string]int64{
+			"2025-09-30T18:30:00Z": 4, "2025-12-31T18:30:00Z": 1, "2026-01-31T18:30:00Z": 1,
+		}},
+		"weeks of UTC": {Interval{calendar.Week, nil}, map[string]int64{
+			"2025-10-20T00:00:00Z": 4, "2026-01-26T00:00:00Z": 2,
+		}},
+		"hours of Kolkata": {Interval{calendar.Hour, zone("Asia/Kolkata")}, map[string]int64{
+			"2025-10-25T21:30:00Z": 2, "2025-10-26T22:30:00Z": 2, "2026-01-31T17:30:00Z": 1, "2026-01-31T18:30:00Z": 1,
+		}},
+		"days of UTC": {Interval{Unit: calendar.Day}, map[string]int64{
+			"2025-10-25T00:00:00Z": 2, "2025-10-26T00:00:00Z": 2, "2026-01-31T00:00:00Z": 2,
+		}},
+	} {
+		for range 2 { // once computed, once from the cache
+			u, err := b.Usage(t.Context(), UsageAsk{Caller: ann, DeviceID: "a1", Range: span, Interval: tt.interval})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]int64{}
+			for _, p := range u.Trend {
+				got[time.UnixMilli(p.At).UTC().Format(time.RFC3339)] = p.Count
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("%s (-want +got)\n%s", name, diff)
+			}
+		}
+	}
+}
+
+func TestIncreasesOfCounters(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	start := now.Add(-3 * time.Hour).Truncate(time.Hour).UnixMilli()
+	write := func(device string, minute int64, v hearth.Value) {
+		b.write(t, device, hearth.LogEntry{Event: "energy", Value: v, At: start + minute*60_000})
+	}
+	for _, log := range []struct {
+		minute int64
+		value  float64
+	}{{-90, 90}, {0, 100}, {30, 110}, {61, 5}, {62, 8}, {130, 8}} { // replaced after 110: 5 counts whole
+		write("a1", log.minute, hearth.Number(log.value))
+	}
+	write("a2", 10, hearth.Number(1000)) // the very first reading of this one
+	write("a2", 70, hearth.Number(1004))
+	write("a1", 20, hearth.Text("offline"))
+	span := Range{Span: hearth.Span{From: time.UnixMilli(start), To: time.UnixMilli(start + 3*hour)}}
+
+	u, err := b.Usage(t.Context(), UsageAsk{Caller: ann, DeviceID: "a1", Range: span, Interval: Interval{Unit: calendar.Hour}, Event: "energy"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := u.Summary.Change; c == nil || c.First != hearth.Number(100) || c.Last != hearth.Number(8) || c.Increase != 10+10+5+3 {
+		t.Errorf("the change of the range is %+v", c)
+	}
+	var got []hearth.ValueChange
+	for _, p := range u.Trend {
+		got = append(got, *p.Change)
+	}
+	want := []hearth.ValueChange{
+		{First: hearth.Number(100), Last: hearth.Number(110), Increase: 20},
+		{First: hearth.Number(5), Last: hearth.Number(8), Increase: 8},
+		{First: hearth.Number(8), Last: hearth.Number(8), Increase: 0},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the changes are %+v, want %+v", got, want)
+	}
+	_, trend, err := b.Trends(t.Context(), TrendAsk{Ask: Ask{Caller: ann, Range: span}, Unit: calendar.Hour, Event: "energy"})
+	if err != nil || len(trend) != 3 || trend[0].Change.Increase != 20 || trend[1].Change.Increase != 12 {
+		t.Errorf("%v, the trend is %+v", err, trend)
+	}
+	// A late reading and a deleted one count as if they had always, or never, been there.
+	write("a1", 45, hearth.Number(112))
+	if u, err = b.Usage(t.Context(), UsageAsk{Caller: ann, DeviceID: "a1", Range: span, Interval: Interval{Unit: calendar.Hour}, Event: "energy"}); err != nil {
+		t.Fatal(err)
+	}
+	if u.Summary.Change.Increase != 30 || u.Trend[0].Change.Increase != 22 {
+		t.Errorf("after a late reading: %+v", u.Summary.Change)
+	}
+	if u, err = b.Usage(t.Context(), UsageAsk{Caller: ann, DeviceID: "a1", Range: span, Interval: Interval{Unit: calendar.Hour}}); err != nil || u.Summary.Change != nil {
+		t.Errorf("without an event: %v, %+v", err, u.Summary.Change)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/calendar"
 )
 
 // topDevices is how many devices a dashboard names.
@@ -18,6 +19,8 @@ type Ask struct {
 	// OrganizationID, if set, narrows it to one organization.
 	OrganizationID string
 	Range          Range
+	// Zone is that of the hours and days of trends; nil is UTC.
+	Zone *time.Location
 }
 
 // Dashboard is the whole at a glance.
@@ -66,13 +69,13 @@ func (s *Service) Dashboard(ctx context.Context, ask Ask) (Dashboard, error) {
 	if err != nil {
 		return Dashboard{}, err
 	}
-	step := stepFor(ask.Range)
-	if err := checkBuckets(ask.Range, step, "query.from"); err != nil {
+	interval := intervalFor(ask.Range, ask.Zone)
+	if err := interval.check(ask.Range, "query.from"); err != nil {
 		return Dashboard{}, err
 	}
-	figures, err := cached(ctx, s, question{kind: "dashboard", reach: reach, span: ask.Range},
+	figures, err := cached(ctx, s, question{kind: "dashboard", reach: reach, span: ask.Range, rest: []string{interval.String()}},
 		func(ctx context.Context, span Range) (dashboardFigures, error) {
-			return s.dashboardFigures(ctx, reach, span)
+			return s.dashboardFigures(ctx, reach, span, interval)
 		})
 	if err != nil {
 		return Dashboard{}, err
@@ -88,9 +91,10 @@ func (s *Service) Dashboard(ctx context.Context, ask Ask) (Dashboard, error) {
 	return d, err
 }
 
-func (s *Service) dashboardFigures(ctx context.Context, reach hearth.Reach, span Range) (dashboardFigures, error) {
+func (s *Service) dashboardFigures(ctx context.Context, reach hearth.Reach, span Range, interval Interval) (dashboardFigures, error) {
 	groups, err := s.options.Logs.Rollups(ctx, hearth.RollupQuery{
-		Reach: reach, Span: span.Span, Groupings: []hearth.Grouping{{ByDevice: true}, {Step: stepFor(span)}, {ByEvent: true}},
+		Reach: reach, Span: span.Span,
+		Groupings: []hearth.Grouping{{ByDevice: true}, interval.grouping(span.Span, hearth.Grouping{}), {ByEvent: true}},
 	})
 	if err != nil {
 		return dashboardFigures{}, err
@@ -173,15 +177,16 @@ func (s *Service) Events(ctx context.Context, ask Ask) (hearth.Span, []EventShar
 // TrendAsk asks for a trend; Event, if set, is the only one counted.
 type TrendAsk struct {
 	Ask
-	Step  hearth.Step
+	Unit  calendar.Unit
 	Event string
 }
 
 // Trends returns the trend of everything. CodeNotFound as for Dashboard, CodeValidationFailed for too many buckets.
 func (s *Service) Trends(ctx context.Context, ask TrendAsk) (hearth.Span, Trend, error) {
+	interval := Interval{ask.Unit, ask.Zone}
 	reach, err := ask.Caller.Reach(ask.OrganizationID)
 	if err == nil {
-		err = checkBuckets(ask.Range, ask.Step, "query.interval")
+		err = interval.check(ask.Range, "query.interval")
 	}
 	if err != nil {
 		return hearth.Span{}, nil, err
@@ -190,10 +195,10 @@ func (s *Service) Trends(ctx context.Context, ask TrendAsk) (hearth.Span, Trend,
 		Span  hearth.Span
 		Trend Trend
 	}
-	q := question{kind: "trends", reach: reach, span: ask.Range, rest: []string{time.Duration(ask.Step).String(), ask.Event}}
+	q := question{kind: "trends", reach: reach, span: ask.Range, rest: []string{interval.String(), ask.Event}}
 	got, err := cached(ctx, s, q, func(ctx context.Context, span Range) (answer, error) {
 		groups, err := s.options.Logs.Rollups(ctx, hearth.RollupQuery{
-			Reach: reach, Event: ask.Event, Span: span.Span, Groupings: []hearth.Grouping{{Step: ask.Step}},
+			Reach: reach, Event: ask.Event, Span: span.Span, Groupings: []hearth.Grouping{interval.grouping(span.Span, hearth.Grouping{Changes: ask.Event != ""})},
 		})
 		if err != nil {
 			return answer{}, err

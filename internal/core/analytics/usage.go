@@ -23,7 +23,7 @@ type UsageAsk struct {
 	Caller   hearth.Caller
 	DeviceID string
 	Range    Range
-	Step     hearth.Step
+	Interval Interval
 	Event    string
 }
 
@@ -44,12 +44,12 @@ type usageFigure struct {
 func (s *Service) Usage(ctx context.Context, ask UsageAsk) (Usage, error) {
 	devices, err := s.readable(ctx, ask.Caller, []string{ask.DeviceID})
 	if err == nil {
-		err = checkBuckets(ask.Range, ask.Step, "query.interval")
+		err = ask.Interval.check(ask.Range, "query.interval")
 	}
 	if err != nil {
 		return Usage{}, err
 	}
-	figures, err := s.usages(ctx, usageAsk{kind: "usage", devices: devices, span: ask.Range, step: ask.Step, event: ask.Event})
+	figures, err := s.usages(ctx, usageAsk{kind: "usage", devices: devices, span: ask.Range, interval: ask.Interval, event: ask.Event})
 	if err != nil {
 		return Usage{}, err
 	}
@@ -95,11 +95,11 @@ func (s *Service) Comparison(ctx context.Context, ask ComparisonAsk) ([]Usage, e
 			return nil, hearth.NotFound("device")
 		}
 	}
-	step := stepFor(ask.Range)
-	if err := checkBuckets(ask.Range, step, "query.from"); err != nil {
+	interval := intervalFor(ask.Range, ask.Zone)
+	if err := interval.check(ask.Range, "query.from"); err != nil {
 		return nil, err
 	}
-	figures, err := s.usages(ctx, usageAsk{kind: "comparison", devices: devices, span: ask.Range, step: step})
+	figures, err := s.usages(ctx, usageAsk{kind: "comparison", devices: devices, span: ask.Range, interval: interval})
 	if err != nil {
 		return nil, err
 	}
@@ -131,11 +131,11 @@ func (s *Service) readable(ctx context.Context, caller hearth.Caller, ids []stri
 }
 
 type usageAsk struct {
-	kind    string
-	devices []hearth.Device
-	span    Range
-	step    hearth.Step
-	event   string
+	kind     string
+	devices  []hearth.Device
+	span     Range
+	interval Interval
+	event    string
 }
 
 func (s *Service) usages(ctx context.Context, ask usageAsk) (usageFigures, error) {
@@ -154,12 +154,15 @@ func (s *Service) usages(ctx context.Context, ask usageAsk) (usageFigures, error
 	}
 	q := question{
 		kind: ask.kind, reach: reach, span: ask.span,
-		rest: []string{strings.Join(names, ","), time.Duration(ask.step).String(), ask.event},
+		rest: []string{strings.Join(names, ","), ask.interval.String(), ask.event},
 	}
 	return cached(ctx, s, q, func(ctx context.Context, span Range) (usageFigures, error) {
 		groups, err := s.options.Logs.Rollups(ctx, hearth.RollupQuery{
 			Reach: reach, Devices: keys, Event: ask.event, Span: span.Span,
-			Groupings: []hearth.Grouping{{ByDevice: true, Sketch: true}, {ByDevice: true, Step: ask.step}},
+			Groupings: []hearth.Grouping{
+				{ByDevice: true, Sketch: true, Changes: ask.event != ""},
+				ask.interval.grouping(span.Span, hearth.Grouping{ByDevice: true, Changes: ask.event != ""}),
+			},
 		})
 		if err != nil {
 			return usageFigures{}, err
@@ -177,7 +180,7 @@ func (s *Service) usages(ctx context.Context, ask usageAsk) (usageFigures, error
 		}
 		for _, group := range groups[1] {
 			of := place(group.Device)
-			of.Trend = append(of.Trend, Point{group.At, group.Stats})
+			of.Trend = append(of.Trend, Point{group.At, group.Stats, group.Change})
 		}
 		return figures, nil
 	})

@@ -100,4 +100,3 @@ func TestRecurrences(t *testing.T) {
 		})
 	}
 }
-

@@ -19,6 +19,7 @@ type user struct {
 	Email        string      `json:"email"`
 	Role         hearth.Role `json:"role"`
 	PasswordHash []byte      `json:"password_hash,omitempty" bson:"password"`
+	TimeZone     string      `json:"time_zone,omitempty"`
 	Disabled     bool        `json:"disabled,omitempty"`
 	Epoch        int64       `json:"epoch,omitempty"`
 	CreatedAt    time.Time   `json:"created_at,omitzero" bson:"created"`
