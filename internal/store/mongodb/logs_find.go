@@ -114,7 +114,7 @@ func (d *logDoc) join(data tsdb.Fields) error {
 // fresh returns ErrStale when what the snapshot sees may have been removed.
 func (s *logSnapshot) fresh(table tsdb.Table) error {
 	took := time.Since(s.began)
-	if took > longViewTime || took > viewTime && !(s.long && table == tsdb.Chunks) {
+	if took > longViewTime || took > viewTime && (!s.long || table != tsdb.Chunks) {
 		return tsdb.ErrStale
 	}
 	return nil

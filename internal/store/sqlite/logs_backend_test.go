@@ -52,3 +52,8 @@ func TestLogBackendConforms(t *testing.T) {
 	t.Parallel()
 	tsdbtest.Backend(t, logsHarness(t))
 }
+
+func TestLogEngineConforms(t *testing.T) {
+	t.Parallel()
+	tsdbtest.Engine(t, logsHarness(t))
+}

@@ -20,7 +20,10 @@ func Engine(t *testing.T, h Harness) {
 		t.Parallel()
 		rapid.Check(t, func(rt *rapid.T) {
 			m := newModel(rt, h.start(t))
-			defer m.p.end()
+			defer func() {
+				m.stop()
+				m.p.end()
+			}()
 			m.addDevice(rt)
 			m.addDevice(rt)
 			rt.Repeat(map[string]func(*rapid.T){

@@ -32,7 +32,7 @@ func (m *model) eraseWith(t *rapid.T, e *tsdb.Engine) error {
 	deleted, err := e.DeleteLogs(context.Background(), deletion)
 	died := errors.Is(err, errDead)
 	if died {
-		m.fault = nil
+		m.setFault(nil)
 		m.start()
 		m.countEveryWay()
 		var more int64

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"pgregory.net/rapid"
@@ -21,8 +22,13 @@ type model struct {
 	engines []*tsdb.Engine
 	chunks  int
 	now     time.Time
-	// fault, if not nil, is asked at every call of an engine to its backend.
+	// background says that the engines fold whenever they like.
+	background bool
+
+	mu sync.Mutex
+	// fault, if not nil, is asked at every call of an engine to its backend. Engines of earlier lives are dead.
 	fault func(point string) error
+	life  int
 
 	devices []int64
 	owners  map[int64]hearth.Scope
@@ -33,23 +39,9 @@ type model struct {
 func newModel(t *rapid.T, p *processes) *model {
 	m := &model{T: t, p: p, owners: map[int64]hearth.Scope{}, horizon: math.MinInt64, now: noon.AddDate(0, 1, 0)}
 	m.chunks = rapid.SampledFrom([]int{3, 8, 64}).Draw(t, "chunk")
+	m.background = rapid.IntRange(0, 3).Draw(t, "background") == 0
 	m.start()
 	return m
-}
-
-// start makes the engines anew, as processes that begin.
-func (m *model) start() {
-	m.engines = nil
-	for _, db := range m.p.all {
-		e, err := tsdb.New(&Faults{Backend: db.Backend, At: func(point string) error {
-			if m.fault == nil {
-				return nil
-			}
-			return m.fault(point)
-		}}, quiet(m.chunks, func() time.Time { return m.now }))
-		must(m, err)
-		m.engines = append(m.engines, e)
-	}
 }
 
 func (m *model) engine(t *rapid.T) *tsdb.Engine {
@@ -57,6 +49,7 @@ func (m *model) engine(t *rapid.T) *tsdb.Engine {
 }
 
 func (m *model) reopen(*rapid.T) {
+	m.stop()
 	m.p.close()
 	m.p.open()
 	m.start()
@@ -122,7 +115,7 @@ func (m *model) appendTo(t *rapid.T, e *tsdb.Engine) error {
 
 // firstOf returns the number of the first log of a batch that was not acknowledged; 0 if nothing of it is stored.
 func (m *model) firstOf(entries []hearth.LogEntry, alive []bool) uint64 {
-	m.fault = nil
+	m.setFault(nil)
 	m.start()
 	known := map[uint64]bool{}
 	for _, e := range m.logList {
@@ -166,7 +159,9 @@ func (m *model) fold(t *rapid.T) {
 		return
 	}
 	_, err := e.Fold(context.Background(), rapid.IntRange(0, m.p.all[0].Backend.Partitions()-1).Draw(t, "partition"))
-	must(m, err)
+	if !m.background || !errors.Is(err, tsdb.ErrBusy) {
+		must(m, err)
+	}
 }
 
 func (m *model) trim(t *rapid.T) {
@@ -212,12 +207,12 @@ func (m *model) reclaimWith(t *rapid.T, e *tsdb.Engine) error {
 // crash lets a process die in the middle of something, at one of its next calls, and start again.
 func (m *model) crash(t *rapid.T) {
 	left := rapid.IntRange(0, 40).Draw(t, "calls")
-	m.fault = func(string) error {
+	m.setFault(func(string) error {
 		if left--; left < 0 {
 			return errDead
 		}
 		return nil
-	}
+	})
 	e := m.engine(t)
 	do := rapid.SampledFrom([]func(*rapid.T, *tsdb.Engine) error{
 		m.appendTo, m.trimWith, m.reclaimWith, m.eraseWith, func(_ *rapid.T, e *tsdb.Engine) error { return e.FoldAll(context.Background()) },
@@ -225,36 +220,38 @@ func (m *model) crash(t *rapid.T) {
 	if err := do(t, e); err != nil && !errors.Is(err, errDead) {
 		m.Fatal(err)
 	}
-	m.fault = nil
+	m.setFault(nil)
 	m.start()
 }
 
 // overtake lets questions find that their snapshot is gone, and changes that another process is at it.
 func (m *model) overtake(t *rapid.T) {
 	every := rapid.IntRange(1, 3).Draw(t, "every")
-	n := 0
-	m.fault = func(point string) error {
-		if point != "find" && point != "document" {
-			return nil
-		}
-		if n++; n <= 4*every && n%every == 0 {
-			return tsdb.ErrStale
-		}
-		return nil
-	}
-	defer func() { m.fault = nil }()
+	defer m.setFault(nil)
 	for _, ask := range []func(*rapid.T){m.rollups, m.logs, m.count} {
-		n = 0
+		n := 0
+		m.setFault(func(point string) error {
+			if point != "find" && point != "document" {
+				return nil
+			}
+			if n++; n <= 4*every && n%every == 0 {
+				return tsdb.ErrStale
+			}
+			return nil
+		})
 		ask(t)
 	}
-	busy := rapid.IntRange(1, 4).Draw(t, "busy")
-	m.fault = func(point string) error {
-		if point != "update" || busy == 0 || rapid.Bool().Draw(t, "free") {
+	busy, n := rapid.IntRange(1, 4).Draw(t, "busy"), 0
+	m.setFault(func(point string) error {
+		if point != "update" || busy == 0 {
+			return nil
+		}
+		if n++; n%every > 0 {
 			return nil
 		}
 		busy-- // those that wait are let through in the end
 		return tsdb.ErrBusy
-	}
+	})
 	for _, do := range []func(*rapid.T){m.append, m.trim, m.reclaim, m.erase} {
 		do(t)
 	}
@@ -262,6 +259,8 @@ func (m *model) overtake(t *rapid.T) {
 
 // reconcile checks that the rollups equal the logs, by the engine's own comparison.
 func (m *model) reconcile() {
+	m.background = false
+	m.start()
 	ctx, e := context.Background(), m.engines[0]
 	must(m, e.FoldAll(ctx))
 	for more := true; more; {
