@@ -32,8 +32,8 @@ func (KeyScopes) Schema(huma.Registry) *huma.Schema {
 	return schema
 }
 
-// APIKey is an API key on the wire, without its secret.
-type APIKey struct {
+// ListedAPIKey is an API key on the wire, without its secret.
+type ListedAPIKey struct {
 	ID             string    `json:"id" format:"uuid" example:"0195a1b2-d4e5-7e5f-8a9b-0c1d2e3f4a5b"`
 	Name           string    `json:"name" example:"nightly report"`
 	Prefix         string    `json:"prefix" doc:"How the key begins." example:"hk_3q2-7wAB"`
@@ -64,8 +64,8 @@ type CreatedAPIKey struct {
 	ExpiresAt      *Time     `json:"expires_at" doc:"null: never."`
 }
 
-func wireAPIKey(k hearth.APIKey) APIKey {
-	return APIKey{
+func wireAPIKey(k hearth.APIKey) ListedAPIKey {
+	return ListedAPIKey{
 		ID: k.ID, Name: k.Name, Prefix: k.Prefix, Scopes: k.Scopes, OrganizationID: text(k.OrganizationID), CreatedAt: Time(k.CreatedAt),
 		ExpiresAt: wireTime(k.ExpiresAt), LastUsedAt: wireTime(k.LastUsedAt),
 	}
@@ -100,7 +100,7 @@ func (a *API) registerAPIKeys() {
 	register(a, operation{
 		ID: "list-api-keys", Method: http.MethodGet, Path: "/users/me/api-keys", Tag: tagAccounts, Access: forUsers, Key: closedToKeys, ETag: true,
 		Summary: "List your API keys", Description: "The newest first, without their secrets; expired ones too.",
-	}, func(ctx context.Context, in *struct{ PageParams }) (*bodyOf[List[APIKey]], error) {
+	}, func(ctx context.Context, in *struct{ PageParams }) (*bodyOf[List[ListedAPIKey]], error) {
 		page, err := in.page("")
 		if err != nil {
 			return nil, err
@@ -110,7 +110,7 @@ func (a *API) registerAPIKeys() {
 			return nil, err
 		}
 		list, err := wireList(keys, in.Fields, wireAPIKey)
-		return &bodyOf[List[APIKey]]{list}, err
+		return &bodyOf[List[ListedAPIKey]]{list}, err
 	})
 	register(a, operation{
 		ID: "delete-api-key", Method: http.MethodDelete, Path: "/users/me/api-keys/{id}", Tag: tagAccounts, Access: forUsers, Key: closedToKeys,
