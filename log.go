@@ -10,13 +10,14 @@ import (
 
 // Limits of logs.
 const (
-	MaxEvent      = 64
-	MaxLogBatch   = 10_000
-	MaxLogValue   = 1e300          // so that no sum of logs overflows
-	MaxLogFuture  = 24 * time.Hour // how far ahead of now a timestamp may be
-	minLogTime    = -62135596800000
-	maxLogTime    = 253402300799999
-	eventAlphabet = "letters, digits and _.:*/-"
+	MaxEvent         = 64
+	MaxLogBatch      = 10_000
+	MaxSummaryEvents = 50             // that a LogSummary names
+	MaxLogValue      = 1e300          // so that no sum of logs overflows
+	MaxLogFuture     = 24 * time.Hour // how far ahead of now a timestamp may be
+	minLogTime       = -62135596800000
+	maxLogTime       = 253402300799999
+	eventAlphabet    = "letters, digits and _.:*/-"
 )
 
 // Log is one reading of a device as clients see it.
@@ -44,6 +45,14 @@ type LogEntry struct {
 type LogSummary struct {
 	DeviceID string
 	Count    int
+	// Latest are the newest of them by event, of MaxSummaryEvents events at most.
+	Latest map[string]LatestLog
+}
+
+// LatestLog is the newest log of an event.
+type LatestLog struct {
+	Value Value
+	At    time.Time
 }
 
 var logIDEncoding = base32.HexEncoding.WithPadding(base32.NoPadding)

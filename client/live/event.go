@@ -58,7 +58,8 @@ type Heartbeat struct {
 	LastActiveAt time.Time `json:"last_active_at"`
 }
 
-// Log is one reading of a device. Where many came at once, Count says how many and there is no value.
+// Log is one reading of a device. Where many came at once, Count says how many, Latest has the newest of each
+// event (of 50 events at most), and there is no value.
 type Log struct {
 	ID       string `json:"id"`
 	DeviceID string `json:"device_id"`
@@ -67,6 +68,15 @@ type Log struct {
 	Value     any       `json:"value"`
 	Timestamp time.Time `json:"timestamp"`
 	Count     int       `json:"count"`
+
+	Latest map[string]LatestLog `json:"latest"`
+}
+
+// LatestLog is the newest reading of an event.
+type LatestLog struct {
+	// Value is a float64, a bool or a string.
+	Value     any       `json:"value"`
+	Timestamp time.Time `json:"timestamp"`
 }
 
 // Deleted names a device that is gone.

@@ -175,6 +175,21 @@ func (a *API) createTicket(live Live, w http.ResponseWriter, r *http.Request) er
 	return writeCreated(w, Ticket{Ticket: ticket, ExpiresIn: ticketSeconds})
 }
 
+// LogSummary stands for logs that arrived too fast to be published one by one.
+type LogSummary struct {
+	DeviceID string                 `json:"device_id"`
+	Count    int                    `json:"count"`
+	Latest   map[string]LatestValue `json:"latest"`
+}
+
+func wireLogSummary(s hearth.LogSummary) LogSummary {
+	wire := LogSummary{DeviceID: s.DeviceID, Count: s.Count, Latest: make(map[string]LatestValue, len(s.Latest))}
+	for event, latest := range s.Latest {
+		wire.Latest[event] = LatestValue{Value: Value(latest.Value), Timestamp: Time(latest.At)}
+	}
+	return wire
+}
+
 // EncodeEvent returns the contract's JSON of an event's data; a json.RawMessage is that already.
 func EncodeEvent(event hearth.Event) (json.RawMessage, error) {
 	if event.Type == hearth.EventDeviceDeleted {
@@ -187,10 +202,7 @@ func EncodeEvent(event hearth.Event) (json.RawMessage, error) {
 	case hearth.Log:
 		wire = wireLog(data)
 	case hearth.LogSummary:
-		wire = struct {
-			DeviceID string `json:"device_id"`
-			Count    int    `json:"count"`
-		}{data.DeviceID, data.Count}
+		wire = wireLogSummary(data)
 	case hearth.Heartbeat:
 		return appendHeartbeat(make([]byte, 0, 256), data), nil
 	case hearth.TwinView:

@@ -8,12 +8,12 @@ import (
 	"hearth"
 )
 
-// How many logs are published one by one; the others go into summaries.
+// How many logs of a device are published one by one, whatever others send; the rest goes into summaries.
 const (
-	eventRate  = 10  // a second and device
-	eventBurst = 20  // of a device
-	totalRate  = 500 // a second over all devices
-	totalBurst = 1000
+	eventRate  = 100 // a second
+	eventBurst = 200
+	// maxFlows bounds the devices that are remembered: one that makes room starts with a whole burst again.
+	maxFlows = 100_000
 	// summaryEvery is how long a device's logs are gathered for a summary.
 	summaryEvery = time.Second
 )
@@ -24,16 +24,17 @@ type publisher struct {
 	clock hearth.Clock
 
 	mu      sync.Mutex
-	total   bucket
 	devices map[int64]*flow
 }
 
 // flow is what is known of a device that reports.
 type flow struct {
-	device    string
-	scope     hearth.Scope
-	bucket    bucket
+	device string
+	scope  hearth.Scope
+	bucket bucket
+	// pending counts the logs that wait for a summary, latest are the newest of them by event.
 	pending   int
+	latest    map[string]hearth.LatestLog
 	summaryAt time.Time
 }
 
@@ -77,23 +78,24 @@ func (p *publisher) publish(done appended) {
 		}
 		f := p.devices[device.Key]
 		if f == nil {
+			if len(p.devices) >= maxFlows {
+				events = p.makeRoom(events, now)
+			}
 			f = &flow{device: device.ID}
 			p.devices[device.Key] = f
 		}
 		f.scope = device.Scope()
 		single := f.bucket.take(done.counts[i], now, eventRate, eventBurst)
-		if single > 0 {
-			single = p.total.take(single, now, totalRate, totalBurst)
-		}
 		share[device.Key], flows[device.Key] = single, f
 		f.pending += done.counts[i] - single
 	}
 	for i, entry := range done.entries {
+		f := flows[entry.Device]
 		if share[entry.Device] == 0 {
+			f.note(entry)
 			continue
 		}
 		share[entry.Device]--
-		f := flows[entry.Device]
 		events = append(events, hearth.Event{
 			Type: hearth.EventDeviceLog, At: now, Data: logOf(entry, f.device, done.first+uint64(i)), Scope: f.scope, DeviceID: f.device,
 		})
@@ -109,13 +111,43 @@ func (p *publisher) publish(done appended) {
 	}
 }
 
+// note keeps a log for the summary if it is its event's newest.
+func (f *flow) note(entry hearth.LogEntry) {
+	known, found := f.latest[entry.Event]
+	at := millis(entry.At)
+	if found && known.At.After(at) || !found && len(f.latest) >= hearth.MaxSummaryEvents {
+		return
+	}
+	if f.latest == nil {
+		f.latest = map[string]hearth.LatestLog{}
+	}
+	f.latest[entry.Event] = hearth.LatestLog{Value: entry.Value, At: at}
+}
+
+// makeRoom forgets a device, a quiet one if it is among the first few; what was gathered of it goes out.
+func (p *publisher) makeRoom(events []hearth.Event, now time.Time) []hearth.Event {
+	const looks = 16
+	looked := 0
+	for key, f := range p.devices { // in random order
+		if looked++; f.pending > 0 && looked < looks {
+			continue
+		}
+		delete(p.devices, key)
+		if f.pending > 0 {
+			events = append(events, f.summary(now))
+		}
+		break
+	}
+	return events
+}
+
 // summary makes the event of the logs that were gathered.
 func (f *flow) summary(now time.Time) hearth.Event {
 	event := hearth.Event{
-		Type: hearth.EventDeviceLog, At: now, Data: hearth.LogSummary{DeviceID: f.device, Count: f.pending}, Scope: f.scope,
-		DeviceID: f.device,
+		Type: hearth.EventDeviceLog, At: now, Data: hearth.LogSummary{DeviceID: f.device, Count: f.pending, Latest: f.latest},
+		Scope: f.scope, DeviceID: f.device,
 	}
-	f.pending, f.summaryAt = 0, now
+	f.pending, f.latest, f.summaryAt = 0, nil, now
 	return event
 }
 
