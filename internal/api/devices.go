@@ -163,6 +163,11 @@ func (a *API) registerDevices() {
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get a device", Description: "A device's own token may read that device.",
 	}, a.getDevice)
 	register(a, operation{
+		ID: "get-own-device", Method: http.MethodGet, Path: "/devices/me", Tag: tagDevices, Access: forDevices, Key: closedToKeys, ETag: true,
+		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get the device of the token",
+		Description: "For devices: the device whose token is used. `not_found` for everyone else.",
+	}, a.getOwnDevice)
+	register(a, operation{
 		ID: "update-device", Method: http.MethodPatch, Path: "/devices/{id}", Tag: tagDevices,
 		Access: forUsers, Key: hearth.KeyDevicesWrite, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeVersionMismatch, hearth.CodeConflict}, Summary: "Change a device",
@@ -326,6 +331,14 @@ func (a *API) deviceOutput(d hearth.Device, err error) (*deviceOutput, error) {
 
 func (a *API) getDevice(ctx context.Context, in *struct{ DevicePath }) (*deviceOutput, error) {
 	return a.deviceOutput(a.options.Fleet.Device(ctx, callerOf(ctx), in.ID))
+}
+
+func (a *API) getOwnDevice(ctx context.Context, _ *struct{}) (*deviceOutput, error) {
+	caller := callerOf(ctx)
+	if !caller.IsDevice() {
+		return nil, hearth.NotFound("device")
+	}
+	return a.deviceOutput(a.options.Fleet.Device(ctx, caller, caller.DeviceID))
 }
 
 type updateDeviceInput struct {

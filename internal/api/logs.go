@@ -38,7 +38,7 @@ type NewLog struct {
 
 // NewDeviceLog is one reading of a batch on its way in.
 type NewDeviceLog struct {
-	DeviceID string `json:"device_id" doc:"The device that measured." example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	DeviceID string `json:"device_id,omitempty" doc:"The device that measured. With a device's token it may be left out or null: that device." example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
 	NewLog
 }
 
@@ -56,7 +56,7 @@ func (a *API) registerLogs() {
 		Creates: true, Plain: true, Codes: []hearth.Code{hearth.CodeNotFound},
 		Summary: "Report one value",
 		Description: "Stores one log of a device. The answer comes once it is durable. A device's own token may report for that device; " +
-			"every other device is `not_found` to it.",
+			"every other device is `not_found` to it. It counts as a sign of life of the device, as a heartbeat does.",
 	}, func(doc *huma.Operation) {
 		doc.Parameters = append(doc.Parameters, deviceIDParam())
 		doc.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {
@@ -73,7 +73,8 @@ func (a *API) registerLogs() {
 		Description: "Stores up to 10,000 logs of any devices of the caller: a JSON array, or NDJSON (`application/x-ndjson`, one object a " +
 			"line). All or nothing: what is wrong is named by index, such as `body[17].value`, at most 20 places at once. A device that " +
 			"does not exist and one that you may not write to are refused with the same message. The answer comes once all logs are durable and every " +
-			"analytics answer counts them. In sums a boolean counts as 1 or 0; strings are counted, never summed. The " +
+			"analytics answer counts them. In sums a boolean counts as 1 or 0; strings are counted, never summed. Logs count as a sign of life " +
+			"of their devices, as heartbeats do, once a second at most. The " +
 			"body may be compressed (`Content-Encoding: gzip`) and has at most 16 MiB; an item has at most 64 KiB. " +
 			"An array may be empty.",
 	}, func(doc *huma.Operation) {
@@ -146,7 +147,7 @@ func (a *API) createLogs(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	batch, err := a.logs.Decode(r.Body, logjson.Options{Format: format, Now: a.now().UnixMilli()})
+	batch, err := a.logs.Decode(r.Body, logjson.Options{Format: format, Now: a.now().UnixMilli(), Device: callerOf(r.Context()).DeviceID})
 	if err != nil {
 		return err
 	}

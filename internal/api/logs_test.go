@@ -179,6 +179,9 @@ func TestLogsAreTakenByTheContract(t *testing.T) {
 		{name: "a bomb", method: "POST", path: "/logs", token: "ann", body: zip(t, "["+strings.Repeat(" ", 2<<20)+"]"), header: map[string]string{"Content-Encoding": "gzip"}, status: 413, code: hearth.CodePayloadTooLarge},
 		{name: "too large", method: "POST", path: "/logs", token: "ann", body: "[" + strings.Repeat(" ", 2<<20) + "]", status: 413, code: hearth.CodePayloadTooLarge},
 		{name: "a device's own batch", method: "POST", path: "/logs", token: "hd_a1", body: "[" + item("a1") + "]", status: 201},
+		{name: "a device's batch without its id", method: "POST", path: "/logs", token: "hd_a1", body: `[{"event":"own","value":1},{"device_id":null,"event":"own","value":1},{"value":1,"event":"own","device_id":"a1"}]`, status: 201, contains: `{"accepted":3}`},
+		{name: "a user's batch without a device", method: "POST", path: "/logs", token: "ann", body: `[{"event":"own","value":1}]`, status: 422, code: hearth.CodeValidationFailed, contains: `"body[0].device_id","message":"is required"`},
+		{name: "a user's batch with none", method: "POST", path: "/logs", token: "ann", body: `[{"device_id":null,"event":"own","value":1}]`, status: 422, code: hearth.CodeValidationFailed, contains: `body[0].device_id`},
 		{name: "a device's batch for another", method: "POST", path: "/logs", token: "hd_a1", body: "[" + item("a1") + "," + item("a2") + "]", status: 404, code: hearth.CodeNotFound},
 		{name: "a batch with a foreign device", method: "POST", path: "/logs", token: "ann", body: "[" + item("a1") + "," + item("b1") + "]", status: 422, code: hearth.CodeValidationFailed, contains: "body[1].device_id"},
 		{name: "a cut batch", method: "POST", path: "/logs", token: "ann", body: "[" + item("a1"), status: 400, code: hearth.CodeMalformedBody},
@@ -189,6 +192,8 @@ func TestLogsAreTakenByTheContract(t *testing.T) {
 
 		{name: "the list", method: "GET", path: "/devices/a1/logs?count=true&fields=value&range=1h", token: "ann", status: 200, contains: `{"items":[{"value":1},`},
 		{name: "a device reads no list", method: "GET", path: "/devices/a1/logs", token: "hd_a1", status: 403, code: hearth.CodeForbidden},
+		{name: "a device's own device", method: "GET", path: "/devices/me", token: "hd_a1", status: 200, contains: `{"id":"a1",`},
+		{name: "a user's own device", method: "GET", path: "/devices/me", token: "ann", status: 404, code: hearth.CodeNotFound},
 		{name: "a foreign list", method: "GET", path: "/devices/b1/logs", token: "ann", status: 404, code: hearth.CodeNotFound},
 		{name: "another order", method: "GET", path: "/devices/a1/logs?order=up", token: "ann", status: 422, code: hearth.CodeValidationFailed, contains: "query.order"},
 		{name: "a broken cursor", method: "GET", path: "/devices/a1/logs?cursor=x", token: "ann", status: 422, code: hearth.CodeValidationFailed, contains: "query.cursor"},
@@ -211,8 +216,8 @@ func TestLogsAreTakenByTheContract(t *testing.T) {
 	} {
 		c.do(t, a)
 	}
-	// What was accepted is there, but for the one that was deleted: two by hand and five in batches of a1, two of a2.
-	for device, want := range map[string]int{"a1": 6, "a2": 2} {
+	// What was accepted is there, but for the one that was deleted: two by hand and seven in batches of a1, two of a2.
+	for device, want := range map[string]int{"a1": 9, "a2": 2} {
 		w := logCall{name: "the total", method: "GET", path: "/devices/" + device + "/logs?count=true", token: "ann", status: 200}.do(t, a)
 		if !strings.Contains(w.Body.String(), fmt.Sprintf(`"total":%d`, want)) {
 			t.Errorf("%s: %s, want %d", device, w.Body, want)

@@ -138,7 +138,7 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	}
 	events.add(p.analytics)
 	logs := telemetry.Options{
-		Store: b.store, Audit: b.store, Directory: p.devices, Publisher: events, Listener: p.analytics,
+		Store: b.store, Audit: b.store, Directory: p.devices, Publisher: events, Listener: p.analytics, Reported: p.devices.Reported,
 		Clock: s.Clock, Logger: s.Logger, Retention: cfg.Retention,
 	}
 	if cfg.Archive {

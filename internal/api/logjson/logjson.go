@@ -47,6 +47,8 @@ type Options struct {
 	Format Format
 	// Now is the time, in Unix milliseconds, of logs that name none.
 	Now int64
+	// Device, if set, is the device of items that do not name one.
+	Device string
 }
 
 // Batch is what was read.

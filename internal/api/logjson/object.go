@@ -103,6 +103,10 @@ func (d *decoder) complete(entry hearth.LogEntry, seen, good int) {
 	if d.options.Format == Single {
 		need = hasEvent | hasValue
 	}
+	if d.options.Device != "" && seen&hasDevice == 0 {
+		entry.Device = d.index([]byte(d.options.Device))
+		need = hasEvent | hasValue
+	}
 	if good&need == need {
 		d.entries = append(d.entries, entry)
 		return
@@ -120,6 +124,11 @@ func (d *decoder) complete(entry hearth.LogEntry, seen, good int) {
 }
 
 func (d *decoder) readDevice(b []byte, i int, entry *hearth.LogEntry) (next int, ok bool, err error) {
+	if i < len(b) && b[i] == 'n' && d.options.Device != "" {
+		entry.Device = d.index([]byte(d.options.Device))
+		next, err = d.word(b, i, "null")
+		return next, true, err
+	}
 	if i < len(b) && b[i] != '"' {
 		return d.wrong(b, i, "device_id", "must be a string")
 	}
@@ -127,9 +136,14 @@ func (d *decoder) readDevice(b []byte, i int, entry *hearth.LogEntry) (next int,
 	if err != nil {
 		return 0, false, err
 	}
+	entry.Device = d.index(text)
+	return next, true, nil
+}
+
+// index returns the index of a device in the batch, which names it from now on.
+func (d *decoder) index(text []byte) int64 {
 	if d.last.batch == d.batch && string(text) == d.last.id {
-		entry.Device = d.last.index
-		return next, true, nil
+		return d.last.index
 	}
 	known, found := d.devices[string(text)]
 	if !found {
@@ -141,8 +155,7 @@ func (d *decoder) readDevice(b []byte, i int, entry *hearth.LogEntry) (next int,
 		d.devices[known.id] = known
 	}
 	d.last = known
-	entry.Device = known.index
-	return next, true, nil
+	return known.index
 }
 
 func (d *decoder) readEvent(b []byte, i int, entry *hearth.LogEntry) (next int, ok bool, err error) {

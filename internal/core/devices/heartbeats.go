@@ -13,7 +13,7 @@ import (
 // maxWaitingBeats bounds the heartbeats that wait for the write under way to end.
 const maxWaitingBeats = 1 << 16
 
-// accepted is a heartbeat on its way into the store, and its event.
+// accepted is a heartbeat on its way into the store, and its event; logs that count as one have none.
 type accepted struct {
 	beat  hearth.Heartbeat
 	event hearth.Event
@@ -22,9 +22,12 @@ type accepted struct {
 // record stores the heartbeats of many calls and publishes them before any call returns: an event of what a caller does
 // next follows those of its heartbeats.
 func (f *Service) record(group []accepted) error {
-	beats, events := make([]hearth.Heartbeat, len(group)), make([]hearth.Event, len(group))
+	beats, events := make([]hearth.Heartbeat, len(group)), make([]hearth.Event, 0, len(group))
 	for i := range group {
-		beats[i], events[i] = group[i].beat, group[i].event
+		beats[i] = group[i].beat
+		if group[i].event.Type != "" {
+			events = append(events, group[i].event)
+		}
 	}
 	if err := f.store.RecordHeartbeats(context.Background(), beats); err != nil {
 		return err

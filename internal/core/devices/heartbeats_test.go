@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -82,6 +83,55 @@ func TestAcknowledgedHeartbeatsAreStored(t *testing.T) {
 }
 
 // brokenStore fails to store heartbeats.
+// countedBeats counts the heartbeats that are stored.
+type countedBeats struct {
+	hearth.DeviceStore
+	stored atomic.Int64
+}
+
+func (c *countedBeats) RecordHeartbeats(ctx context.Context, beats []hearth.Heartbeat) error {
+	c.stored.Add(int64(len(beats)))
+	return c.DeviceStore.RecordHeartbeats(ctx, beats)
+}
+
+func TestLogsAreASignOfLife(t *testing.T) {
+	t.Parallel()
+	b := setup(t, t.TempDir(), nil)
+	counted := &countedBeats{DeviceStore: b.store}
+	at := hearth.Millis(time.Now())
+	f, err := New(Options{Store: counted, Publisher: b.watcher, Clock: func() time.Time { return at }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	devices := make([]*hearth.Device, 0, 2)
+	for range 2 {
+		d := b.create(t, ann, NewDevice{})
+		found, err := f.Resolve(t.Context(), ann, []string{d.ID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		devices = append(devices, found[0])
+	}
+	b.watcher.take()
+	for range 100 {
+		f.Reported(devices)
+	}
+	f.Stop()
+	f.Reported(devices)
+	for _, device := range devices {
+		d, err := b.store.Device(t.Context(), device.ID)
+		if err != nil || !d.LastActiveAt.Equal(at) || d.Connection(at) != hearth.Online || d.Version != 1 {
+			t.Errorf("the device is %+v (%v)", d, err)
+		}
+	}
+	if n := counted.stored.Load(); n != 2 {
+		t.Errorf("%d signs of life were stored in one second, want one of each device", n)
+	}
+	if events := b.watcher.take(); len(events) > 0 {
+		t.Errorf("published %v", events)
+	}
+}
+
 type brokenStore struct{ hearth.DeviceStore }
 
 func (brokenStore) RecordHeartbeats(context.Context, []hearth.Heartbeat) error {

@@ -88,6 +88,7 @@ type Service struct {
 	// tokens are the devices of known tokens by hash.
 	tokens  *boundedcache.Cache[[sha256.Size]byte, string]
 	beats   *groupcommit.Committer[accepted]
+	signs   signs
 	pending *pending
 	rates   *throughput.Meter
 
@@ -132,6 +133,7 @@ func (f *Service) Stop() {
 		if f.cancel != nil {
 			f.cancel()
 		}
+		f.signs.stop()
 		f.running.Wait()
 		f.beats.Wait()
 	})

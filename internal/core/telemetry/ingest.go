@@ -65,7 +65,7 @@ func (s *Service) Ingest(ctx context.Context, caller hearth.Caller, batch Batch)
 	if err != nil {
 		return err
 	}
-	s.appended(ctx, appended{devices: devices, counts: counts, entries: batch.Entries, first: first})
+	s.appended(ctx, appended{devices: devices, counts: counts, entries: batch.Entries, first: first, imported: batch.Checkpoint != nil})
 	return nil
 }
 
@@ -141,16 +141,23 @@ type appended struct {
 	counts  []int
 	entries []hearth.LogEntry
 	first   uint64
+	// imported says that the devices did not send the logs now.
+	imported bool
 }
 
 // appended counts and publishes a write that is durable.
 func (s *Service) appended(ctx context.Context, done appended) {
 	s.stored.Add(uint64(len(done.entries)))
 	scopes := make(map[hearth.Scope]int, 1)
+	reported := make([]*hearth.Device, 0, len(done.devices))
 	for i, device := range done.devices {
 		if done.counts[i] > 0 {
 			scopes[device.Scope()] += done.counts[i]
+			reported = append(reported, device)
 		}
+	}
+	if s.options.Reported != nil && !done.imported {
+		s.options.Reported(reported)
 	}
 	reach := hearth.Reach{Scopes: make([]hearth.Scope, 0, len(scopes))}
 	for scope, count := range scopes {

@@ -43,6 +43,8 @@ type Options struct {
 	Publisher hearth.Publisher
 	// Listener hears of every change; nil is not called.
 	Listener Listener
+	// Reported is called with the devices of what was stored, imports excepted; nil is not called. It must not block.
+	Reported func(devices []*hearth.Device)
 	Clock    hearth.Clock
 	Logger   *slog.Logger
 	// Retention is how long logs are kept; zero is for ever.

@@ -359,6 +359,11 @@ func TestEveryLogIsPublishedAloneOrInASummary(t *testing.T) {
 	if single != 2*eventBurst || single+summed != 3*n {
 		t.Errorf("%d logs were published alone and %d in summaries", single, summed)
 	}
+	for _, event := range b.events.events {
+		if s, ok := event.Data.(hearth.LogSummary); ok && len(s.Latest) != 1 {
+			t.Errorf("a summary has %v", s)
+		}
+	}
 	if len(b.events.events) > 2*eventBurst+6 {
 		t.Errorf("%d events for 3 batches", len(b.events.events))
 	}
@@ -373,6 +378,98 @@ func TestEveryLogIsPublishedAloneOrInASummary(t *testing.T) {
 	}
 	if got := b.PerSecond(want); got != 3*n/10 {
 		t.Errorf("the rate is %v", got)
+	}
+}
+
+func TestADeviceIsWatchedWhateverOthersSend(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	storm := make([]hearth.LogEntry, 5000)
+	for i := range storm {
+		storm[i] = entry(0, float64(i))
+		storm[i].Event = fmt.Sprint("e", i%100)
+		storm[i].At += int64(i)
+	}
+	if err := b.Ingest(t.Context(), ann, Batch{Devices: []string{"a1"}, Entries: storm}); err != nil {
+		t.Fatal(err)
+	}
+	var calm []hearth.LogEntry
+	for i := range eventBurst {
+		calm = append(calm, entry(0, float64(i)))
+	}
+	if err := b.Ingest(t.Context(), ann, Batch{Devices: []string{"a2"}, Entries: calm}); err != nil {
+		t.Fatal(err)
+	}
+	single := 0
+	var latest map[string]hearth.LatestLog
+	for _, event := range b.events.events {
+		switch data := event.Data.(type) {
+		case hearth.Log:
+			if event.DeviceID == "a2" {
+				single++
+			}
+		case hearth.LogSummary:
+			latest = data.Latest
+		}
+	}
+	if single != eventBurst {
+		t.Errorf("%d of %d logs were published one by one", single, eventBurst)
+	}
+	if len(latest) != hearth.MaxSummaryEvents {
+		t.Fatalf("a summary names %d events", len(latest))
+	}
+	for event, newest := range latest {
+		i := int(newest.Value.Number())
+		if i < 4900 || event != fmt.Sprint("e", i%100) || newest.At.UnixMilli() != now.UnixMilli()+int64(i) {
+			t.Errorf("the latest of %s is %v", event, newest)
+		}
+	}
+}
+
+func TestThePublisherRemembersABoundedNumberOfDevices(t *testing.T) {
+	t.Parallel()
+	events := &recorder{}
+	p := newPublisher(events, func() time.Time { return now })
+	const sent = eventBurst + 1
+	for i := range maxFlows {
+		p.devices[int64(-i-1)] = &flow{device: "other", pending: 1}
+	}
+	entries := make([]hearth.LogEntry, sent)
+	for i := range entries {
+		entries[i] = entry(7, float64(i))
+	}
+	p.publish(appended{devices: []*hearth.Device{{ID: "d", Key: 7}}, counts: []int{sent}, entries: entries})
+	if len(p.devices) > maxFlows {
+		t.Errorf("%d devices are remembered", len(p.devices))
+	}
+	if single, summed := events.count(); single != eventBurst || summed != 2 {
+		t.Errorf("%d logs were published alone and %d in summaries", single, summed)
+	}
+}
+
+func TestStoredLogsAreReportedAndImportsAreNot(t *testing.T) {
+	t.Parallel()
+	var reported []string
+	b := setup(t, func(o *Options) {
+		o.Reported = func(devices []*hearth.Device) {
+			for _, d := range devices {
+				reported = append(reported, d.ID)
+			}
+		}
+	})
+	ctx := t.Context()
+	if err := b.Ingest(ctx, ann, Batch{Devices: []string{"a1", "a2"}, Entries: []hearth.LogEntry{entry(1, 1)}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Add(ctx, ann, Single{DeviceID: "a1", Entry: entry(0, 1)}); err != nil {
+		t.Fatal(err)
+	}
+	imported := Batch{Devices: []string{"a1"}, Entries: []hearth.LogEntry{entry(0, 1)}, Checkpoint: &hearth.Checkpoint{ID: "i", Rows: 1, Mark: []byte("x")}}
+	if err := b.Ingest(ctx, ann, imported); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"a2", "a1"}; !slices.Equal(reported, want) {
+		t.Errorf("logs of %v were reported, want %v", reported, want)
 	}
 }
 
