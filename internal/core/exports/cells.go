@@ -54,30 +54,6 @@ func optionalTime(ms int64) cell {
 	return cell{kind: timed, whole: ms}
 }
 
-// AppendCSVText writes a text cell: quoted where RFC 4180 wants it, and with an apostrophe in front where a spreadsheet would
-// take it for a formula. It is the one way in which hearth writes text into CSV.
-func AppendCSVText(dst []byte, s string) []byte {
-	formula := s != "" && strings.IndexByte("=+-@\t\r\n", s[0]) >= 0
-	if !strings.ContainsAny(s, "\",\r\n") {
-		if formula {
-			dst = append(dst, '\'')
-		}
-		return append(dst, s...)
-	}
-	dst = append(dst, '"')
-	if formula {
-		dst = append(dst, '\'')
-	}
-	for {
-		before, after, more := strings.Cut(s, `"`)
-		dst = append(dst, before...)
-		if !more {
-			return append(dst, '"')
-		}
-		dst, s = append(dst, `""`...), after
-	}
-}
-
 func appendJSONText(dst []byte, s string) []byte {
 	text, err := json.Marshal(s)
 	if err != nil {
@@ -280,12 +256,4 @@ func appendJSON(dst []byte, v hearth.Value) []byte {
 		return strconv.AppendBool(dst, v.Number() != 0)
 	}
 	return appendJSONText(dst, v.Text())
-}
-
-// appendCell appends a value to a row of CSV.
-func appendCell(dst []byte, v hearth.Value) []byte {
-	if v.Kind() == hearth.TextKind {
-		return AppendCSVText(dst, v.Text())
-	}
-	return appendJSON(dst, v)
 }

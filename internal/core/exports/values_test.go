@@ -80,7 +80,7 @@ func TestExportsKeepTheTypesOfValues(t *testing.T) {
 	}
 	for format, before := range map[hearth.ExportFormat]string{hearth.FormatCSV: "typed,", hearth.FormatNDJSON: `"value":`} {
 		cells := map[hearth.ExportFormat][]string{
-			hearth.FormatCSV:    {"0\r", "true\r", "false\r", "true\r", "\"a,\"\"ä\"\"\"\r", "'=1\r", "-1.5\r"},
+			hearth.FormatCSV:    {"0\r", "true\r", "false\r", "\"\"\"true\"\"\"\r", "\"a,\"\"ä\"\"\"\r", "'=1\r", "-1.5\r"},
 			hearth.FormatNDJSON: {"0}", "true}", "false}", `"true"}`, `"a,\"ä\""}`, `"=1"}`, "-1.5}"},
 		}[format]
 		text := export(format)
