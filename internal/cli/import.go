@@ -17,7 +17,7 @@ import (
 
 type importCommand struct {
 	Settings
-	File            string `arg:"" help:"CSV file with a header, plain or gzip; or a Parquet file of the archive or of an export of logs, or its key in the file storage."`
+	File            string `arg:"" help:"CSV file with a header, plain, gzip or zstd; an export of logs in any format; or a Parquet file of the archive, or its key in the file storage."`
 	Owner           string `placeholder:"E" help:"E-mail address of the owner of the devices. Default: the first administrator."`
 	Organization    string `placeholder:"ID" help:"Organization of the owner that the devices belong to."`
 	DeviceColumn    string `default:"device" placeholder:"NAME" help:"Column of the device's name (default: device)."`
@@ -34,7 +34,8 @@ type importCommand struct {
 func (c *importCommand) Help() string {
 	return "Imports logs and creates the devices that they name. An interrupted import continues where it stopped, and a file " +
 		"that was imported before adds only what was appended to it: nothing is added twice. It may run while a server runs. " +
-		"The logs of a Parquet file go to the devices with the ids in it, of those that --owner may write to; the columns are known."
+		"The logs of an export go to the devices with the ids in it, which are created where they do not exist; those of a file of the archive to " +
+		"the devices that --owner may write to. The columns of both are known."
 }
 
 // Run imports the file.

@@ -2,6 +2,7 @@ package importer
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 
 	"hearth"
 )
@@ -17,6 +19,8 @@ import (
 type csvSink interface {
 	// Devices returns the ids of all devices that rows may name, by name.
 	Devices(ctx context.Context) (map[string]string, error)
+	// Writable returns those of the devices' ids that logs can be stored for.
+	Writable(ctx context.Context, ids []string) (map[string]bool, error)
 	// Create makes devices, at most hearth.MaxDeviceBatch, and returns their ids in order.
 	Create(ctx context.Context, devices []csvDevice) (ids []string, err error)
 	// Ingest stores a batch with its checkpoint, both or neither.
@@ -25,8 +29,9 @@ type csvSink interface {
 	Checkpoint(ctx context.Context, id string) (hearth.Checkpoint, error)
 }
 
-// csvDevice is a device to make.
+// csvDevice is a device to make, with that id if it is set.
 type csvDevice struct {
+	ID   string
 	Name string
 	Type string
 }
@@ -53,7 +58,7 @@ func DefaultColumns() Columns {
 
 // csvImport says what is imported and how.
 type csvImport struct {
-	// Open opens the file, gzip or not; it may be called twice. Size is its length in bytes if it is known, for the
+	// Open opens the file, packed by gzip or zstd or not; it may be called twice. Size is its length in bytes if it is known, for the
 	// progress.
 	Open func() (io.ReadCloser, error)
 	Size int64
@@ -137,11 +142,15 @@ type run struct {
 	progress Progress
 	opened   io.ReadCloser
 	file     *counter
+	text     io.Closer
 	lines    *lines
 	layout   layout
 	id       string
 	mark     mark
 	devices  map[string]string
+	// writable are the ids that were looked up, and the names and types of the rows that are to be made with theirs.
+	writable map[string]bool
+	wanted   map[string]csvDevice
 
 	entries []hearth.LogEntry
 	numbers []int64
@@ -163,15 +172,28 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// unpacked returns the text of a file that may be gzip.
-func unpacked(source io.Reader) (io.Reader, error) {
+// unpacked returns the text of a file that may be packed by gzip or zstd.
+func unpacked(source io.Reader) (io.ReadCloser, error) {
 	buffered := bufio.NewReaderSize(source, 1<<20)
-	head, err := buffered.Peek(2)
-	if err != nil || head[0] != 0x1f || head[1] != 0x8b {
-		return buffered, nil //nolint:nilerr // a file that is too short to be gzip is text
+	head, err := buffered.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
 	}
-	return gzip.NewReader(buffered)
+	switch {
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+		return gzip.NewReader(buffered)
+	case bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		decoder, err := zstd.NewReader(buffered, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxZstdWindow))
+		if err != nil {
+			return nil, err
+		}
+		return decoder.IOReadCloser(), nil
+	}
+	return io.NopCloser(buffered), nil
 }
+
+// maxZstdWindow bounds the memory that unpacking takes.
+const maxZstdWindow = 128 << 20
 
 // open begins the file anew.
 func (r *run) open() error {
@@ -187,7 +209,7 @@ func (r *run) open() error {
 	if err != nil {
 		return fmt.Errorf("read the file: %w", err)
 	}
-	r.lines = newLines(text)
+	r.text, r.lines = text, newLines(text)
 	return nil
 }
 
@@ -195,9 +217,12 @@ func (r *run) close() error {
 	if r.opened == nil {
 		return nil
 	}
-	opened := r.opened
-	r.opened = nil
-	return opened.Close()
+	err := r.opened.Close()
+	if r.text != nil {
+		err = errors.Join(err, r.text.Close())
+	}
+	r.opened, r.text = nil, nil
+	return err
 }
 
 func (r *run) run(ctx context.Context) (err error) {
@@ -215,6 +240,12 @@ func (r *run) run(ctx context.Context) (err error) {
 	if r.layout, err = layoutOf(header, r.options); err != nil {
 		return err
 	}
+	if r.layout.json { // it has no header
+		if err := r.open(); err != nil {
+			return err
+		}
+	}
+	r.writable = map[string]bool{}
 	if r.devices, err = r.options.Sink.Devices(ctx); err != nil {
 		return err
 	}
@@ -244,9 +275,10 @@ func (r *run) run(ctx context.Context) (err error) {
 // gather reads rows for a batch; more is false at the end of the file.
 func (r *run) gather() (more bool, err error) {
 	r.entries, r.numbers, r.ids, r.index, r.wrong, r.skipped = r.entries[:0], r.numbers[:0], nil, map[string]int64{}, nil, 0
+	r.wanted = map[string]csvDevice{}
 	now := r.options.Clock.Now()
 	for len(r.entries) < r.options.BatchRows {
-		line, err := r.lines.next()
+		line, first, err := r.layout.next(r.lines)
 		if errors.Is(err, io.EOF) {
 			return false, nil
 		}
@@ -260,38 +292,49 @@ func (r *run) gather() (more bool, err error) {
 				continue
 			}
 			row, problem = r.layout.parse(line, now)
+			if problem == "" && row.event == "" {
+				continue // a bracket around objects
+			}
 		}
 		if problem != "" {
 			if r.options.SkipInvalid {
 				r.skipped++
 				continue
 			}
-			if r.wrong = append(r.wrong, fmt.Sprintf("line %d: %s", r.lines.number, problem)); len(r.wrong) == maxInvalidRows {
+			if r.wrong = append(r.wrong, fmt.Sprintf("line %d: %s", first, problem)); len(r.wrong) == maxInvalidRows {
 				return false, nil
 			}
 			continue
 		}
-		r.take(row)
+		r.take(row, first)
 	}
 	return true, nil
 }
 
 // take puts a row into the batch.
-func (r *run) take(row row) {
-	at, ok := r.index[string(row.device)]
+func (r *run) take(row row, line int64) {
+	key := row.device
+	if row.id != nil {
+		key = row.id
+	}
+	at, ok := r.index[string(key)]
 	if !ok {
-		name := string(row.device)
+		name := string(key)
 		at = int64(len(r.ids))
-		// A device that is not there yet has its type where its id will be.
+		r.index[name] = at
 		id, known := r.devices[name]
-		if !known {
+		switch {
+		case row.id != nil:
+			id = name
+			r.wanted[id] = csvDevice{ID: id, Name: string(row.device), Type: string(row.kind)}
+		case !known:
+			// A device that is not there yet has its type where its id will be.
 			id = newDevice + string(row.kind)
 		}
 		r.ids = append(r.ids, id)
-		r.index[name] = at
 	}
-	r.entries = append(r.entries, hearth.LogEntry{Device: at, Event: row.event, Value: hearth.Number(row.value), At: row.at})
-	r.numbers = append(r.numbers, r.lines.number)
+	r.entries = append(r.entries, hearth.LogEntry{Device: at, Event: row.event, Value: row.value, At: row.at})
+	r.numbers = append(r.numbers, line)
 }
 
 // newDevice marks, in place of an id, a device to be made.
@@ -325,7 +368,16 @@ func (r *run) store(ctx context.Context) error {
 func (r *run) create(ctx context.Context) error {
 	var devices []csvDevice
 	var places []int64
+	if err := r.lookUp(ctx); err != nil {
+		return err
+	}
 	for name, at := range r.index {
+		if device, named := r.wanted[name]; named {
+			if !r.writable[name] {
+				devices, places = append(devices, device), append(places, at)
+			}
+			continue
+		}
 		if kind, missing := strings.CutPrefix(r.ids[at], newDevice); missing {
 			devices = append(devices, csvDevice{Name: name, Type: kind})
 			places = append(places, at)
@@ -339,9 +391,31 @@ func (r *run) create(ctx context.Context) error {
 		}
 		for i, id := range ids {
 			r.ids[places[start+i]] = id
-			r.devices[devices[start+i].Name] = id
+			if devices[start+i].ID != "" {
+				r.writable[id] = true
+			} else {
+				r.devices[devices[start+i].Name] = id
+			}
 		}
 		r.progress.Devices += len(ids)
 	}
 	return nil
+}
+
+// lookUp finds out which of the batch's ids are devices that can be written to.
+func (r *run) lookUp(ctx context.Context) error {
+	var ids []string
+	for id := range r.wanted {
+		if _, asked := r.writable[id]; !asked {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	writable, err := r.options.Sink.Writable(ctx, ids)
+	for _, id := range ids {
+		r.writable[id] = writable[id]
+	}
+	return err
 }

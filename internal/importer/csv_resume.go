@@ -32,6 +32,9 @@ type lines struct {
 	number int64
 	// open says that the last line had no end: more of it may be written one day.
 	open bool
+	// ending is the last line's end, long a row of several lines.
+	ending string
+	long   []byte
 }
 
 func newLines(r io.Reader) *lines {
@@ -42,17 +45,23 @@ func newLines(r io.Reader) *lines {
 // next returns the next line without its end; it is good until the next call. io.EOF after the last one, errLine for one
 // that is too long.
 func (l *lines) next() ([]byte, error) {
-	line, err := l.take()
+	line, err := l.slice()
 	if err == nil || len(line) > 0 && errors.Is(err, io.EOF) {
 		l.number++
-		line = bytes.TrimSuffix(line, []byte("\n"))
-		return bytes.TrimSuffix(line, []byte("\r")), nil
+		l.ending = ""
+		for _, ending := range []string{"\r\n", "\n", "\r"} {
+			if rest, found := bytes.CutSuffix(line, []byte(ending)); found {
+				l.ending = ending
+				return rest, nil
+			}
+		}
+		return line, nil
 	}
 	if !errors.Is(err, bufio.ErrBufferFull) {
 		return nil, err
 	}
 	for errors.Is(err, bufio.ErrBufferFull) {
-		_, err = l.take()
+		_, err = l.slice()
 	}
 	l.number++
 	if err == nil || errors.Is(err, io.EOF) {
@@ -61,7 +70,7 @@ func (l *lines) next() ([]byte, error) {
 	return nil, err
 }
 
-func (l *lines) take() ([]byte, error) {
+func (l *lines) slice() ([]byte, error) {
 	part, err := l.reader.ReadSlice('\n')
 	l.offset += int64(len(part))
 	l.hash.Write(part)
@@ -167,6 +176,9 @@ func (r *run) goOn() error {
 			return err
 		}
 		if r.mark.Offset == 0 {
+			if r.layout.json {
+				return nil
+			}
 			_, err := r.lines.next() // the header
 			return err
 		}

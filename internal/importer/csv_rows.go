@@ -5,28 +5,30 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
+
 	"hearth"
+	"hearth/internal/core/exports"
 	"hearth/internal/timetext"
 )
 
 // maxFields bounds the columns of a file.
 const maxFields = 1000
 
-// splitRow cuts a line into its fields by RFC 4180. A field in quotes ends on its line. fields is reused; what it holds
+// splitRow cuts a row into its fields by RFC 4180. fields is reused; what it holds
 // is good until the next call.
-func splitRow(line []byte, fields [][]byte) ([][]byte, error) {
+func splitRow(line []byte, separator byte, fields [][]byte) ([][]byte, error) {
 	fields = fields[:0]
 	for {
 		if len(fields) == maxFields {
 			return fields, errors.New("has more than 1000 columns")
 		}
 		if len(line) == 0 || line[0] != '"' {
-			comma := bytes.IndexByte(line, ',')
+			comma := bytes.IndexByte(line, separator)
 			field := line
 			if comma >= 0 {
 				field = line[:comma]
@@ -49,7 +51,7 @@ func splitRow(line []byte, fields [][]byte) ([][]byte, error) {
 		if len(rest) == 0 {
 			return fields, nil
 		}
-		if rest[0] != ',' {
+		if rest[0] != separator {
 			return fields, errors.New("has something behind a closing quote")
 		}
 		line = rest[1:]
@@ -62,7 +64,7 @@ func quoted(line []byte) (field, rest []byte, err error) {
 	for {
 		end := bytes.IndexByte(line, '"')
 		if end < 0 {
-			return nil, nil, errors.New("has a quote that is not closed on its line")
+			return nil, nil, errors.New("has a quote that is not closed")
 		}
 		out = append(out, line[:end]...)
 		if end+1 == len(line) || line[end+1] != '"' {
@@ -75,26 +77,42 @@ func quoted(line []byte) (field, rest []byte, err error) {
 
 // row is one reading; its bytes are good until the next line is read.
 type row struct {
+	// id is the device's in files of exports, nil in others.
+	id     []byte
 	device []byte
 	kind   []byte
 	event  string
-	value  float64
+	value  hearth.Value
 	at     int64
 }
 
 // layout is where in a line things stand: the index of each column, -1 for one that is not there.
 type layout struct {
-	columns                               int
-	device, kind, event, value, timestamp int
-	fixedEvent, fixedType                 string
-	fields                                [][]byte
-	events                                map[string]string
+	columns   int
+	separator byte
+	// json says that the file is an export in JSON or NDJSON, exported that it is one in CSV.
+	json, exported                            bool
+	id, device, kind, event, value, timestamp int
+	fixedEvent, fixedType                     string
+	fields                                    [][]byte
+	events                                    map[string]string
 }
 
 // layoutOf reads the header.
 func layoutOf(header []byte, options csvImport) (layout, error) {
 	header = bytes.TrimPrefix(header, []byte("\ufeff"))
-	fields, err := splitRow(header, nil)
+	if isJSON(header) {
+		return layout{json: true, events: map[string]string{}}, nil
+	}
+	for _, separator := range []byte(",;\t") {
+		if string(header) == strings.Join(exportColumns, string(separator)) {
+			return layout{
+				columns: len(exportColumns), separator: separator, exported: true,
+				timestamp: 0, id: 1, device: 2, kind: 3, event: 4, value: 5, events: map[string]string{},
+			}, nil
+		}
+	}
+	fields, err := splitRow(header, ',', nil)
 	if err != nil {
 		return layout{}, fmt.Errorf("the header %w", err)
 	}
@@ -102,7 +120,7 @@ func layoutOf(header []byte, options csvImport) (layout, error) {
 	for i, field := range fields {
 		names[i] = strings.TrimSpace(string(field))
 	}
-	l := layout{columns: len(names), fixedEvent: options.Event, fixedType: options.Type, events: map[string]string{}}
+	l := layout{columns: len(names), separator: ',', id: -1, fixedEvent: options.Event, fixedType: options.Type, events: map[string]string{}}
 	var missing []string
 	find := func(name string, needed bool) int {
 		at := slices.Index(names, name)
@@ -129,49 +147,103 @@ func layoutOf(header []byte, options csvImport) (layout, error) {
 	return l, nil
 }
 
-// parse reads a line; problem says what is wrong with it.
+// next returns the next row and the number of its first line.
+func (l *layout) next(from *lines) (row []byte, first int64, err error) {
+	if l.json {
+		row, err = from.next()
+		return row, from.number, err
+	}
+	return from.record(l.separator)
+}
+
+// parse reads a row; problem says what is wrong with it. The row has no event if there is none: a bracket of JSON.
 func (l *layout) parse(line []byte, now time.Time) (r row, problem string) {
 	if !utf8.Valid(line) || bytes.IndexByte(line, 0) >= 0 {
 		return row{}, "is not UTF-8 without NUL"
 	}
-	fields, err := splitRow(line, l.fields)
-	l.fields = fields
-	if err != nil {
-		return row{}, err.Error()
+	var timestamp []byte
+	switch {
+	case l.json:
+		from, err := readExported(line)
+		if err != nil {
+			return row{}, "is not a JSON object of an export of logs: " + err.Error()
+		}
+		if from == nil {
+			return row{}, ""
+		}
+		r = row{id: []byte(from.DeviceID), device: []byte(from.DeviceName), kind: []byte(from.DeviceType), event: l.intern([]byte(from.Event))}
+		timestamp = []byte(from.Timestamp)
+		switch value := from.Value.(type) {
+		case float64:
+			r.value = hearth.Number(value)
+		case bool:
+			r.value = hearth.Boolean(value)
+		case string:
+			if !hearth.ValidText(value) {
+				return row{}, "value " + hearth.TextRule
+			}
+			r.value = hearth.Text(value)
+		default:
+			return row{}, "value must be a number, a boolean or a string"
+		}
+	default:
+		fields, err := splitRow(line, l.separator, l.fields)
+		l.fields = fields
+		if err != nil {
+			return row{}, err.Error()
+		}
+		if len(fields) != l.columns {
+			return row{}, fmt.Sprintf("has %d columns, not %d", len(fields), l.columns)
+		}
+		if problem = l.read(&r, fields); problem != "" {
+			return row{}, problem
+		}
+		timestamp = bytes.TrimSpace(fields[l.timestamp])
 	}
-	if len(fields) != l.columns {
-		return row{}, fmt.Sprintf("has %d columns, not %d", len(fields), l.columns)
-	}
-	r.device, r.kind, r.event = bytes.TrimSpace(fields[l.device]), []byte(l.fixedType), l.fixedEvent
 	switch {
 	case len(r.device) == 0:
 		return row{}, "device must not be empty"
 	case utf8.RuneCount(r.device) > hearth.MaxDeviceName:
 		return row{}, "device is too long"
-	}
-	if l.kind >= 0 {
-		if r.kind = bytes.TrimSpace(fields[l.kind]); len(r.kind) == 0 {
-			r.kind = []byte(defaultType)
-		}
-		if utf8.RuneCount(r.kind) > hearth.MaxDeviceType {
-			return row{}, "type is too long"
-		}
-	}
-	if l.event >= 0 {
-		r.event = l.intern(bytes.TrimSpace(fields[l.event]))
+	case utf8.RuneCount(r.kind) > hearth.MaxDeviceType:
+		return row{}, "type is too long"
+	case r.id != nil && uuid.Validate(string(r.id)) != nil:
+		return row{}, "device_id must be a UUID"
 	}
 	var ok bool
-	if r.value, ok = parseValue(bytes.TrimSpace(fields[l.value])); !ok {
-		return row{}, "value must be a number"
-	}
-	if r.at, ok = timetext.ParseTimestamp(bytes.TrimSpace(fields[l.timestamp])); !ok {
+	if r.at, ok = timetext.ParseTimestamp(timestamp); !ok {
 		return row{}, "timestamp must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z"
 	}
-	field, message := hearth.LogEntry{Event: r.event, Value: hearth.Number(r.value), At: r.at}.Problem(now)
+	field, message := hearth.LogEntry{Event: r.event, Value: r.value, At: r.at}.Problem(now)
 	if field != "" {
 		return row{}, field + " " + message
 	}
 	return r, ""
+}
+
+// read reads the fields of a CSV row but for its time. Those of an export are taken as they are, others without space around them.
+func (l *layout) read(r *row, fields [][]byte) (problem string) {
+	value := string(fields[l.value])
+	if l.exported {
+		r.id = fields[l.id]
+		r.device, r.kind = []byte(exports.Unguard(string(fields[l.device]))), []byte(exports.Unguard(string(fields[l.kind])))
+		r.event = l.intern(bytes.TrimPrefix(fields[l.event], []byte("'")))
+	} else {
+		r.device, r.kind, r.event = bytes.TrimSpace(fields[l.device]), []byte(l.fixedType), l.fixedEvent
+		if l.kind >= 0 {
+			if r.kind = bytes.TrimSpace(fields[l.kind]); len(r.kind) == 0 {
+				r.kind = []byte(defaultType)
+			}
+		}
+		if l.event >= 0 {
+			r.event = l.intern(bytes.TrimSpace(fields[l.event]))
+		}
+		value = strings.TrimSpace(value)
+	}
+	if r.value, problem = exports.ReadCell(exports.Unguard(value)); problem != "" {
+		return "value " + problem
+	}
+	return ""
 }
 
 // maxEvents bounds the event names that are kept for reuse.
@@ -186,18 +258,4 @@ func (l *layout) intern(event []byte) string {
 		l.events[text] = text
 	}
 	return text
-}
-
-// parseValue reads a decimal number; spellings that only Go knows (0x1p4, inf) are refused.
-func parseValue(text []byte) (float64, bool) {
-	if len(text) == 0 {
-		return 0, false
-	}
-	for _, c := range text {
-		if (c < '0' || c > '9') && c != '.' && c != '-' && c != '+' && c != 'e' && c != 'E' {
-			return 0, false
-		}
-	}
-	value, err := strconv.ParseFloat(string(text), 64)
-	return value, err == nil
 }

@@ -40,8 +40,24 @@ func (m *memory) Devices(context.Context) (map[string]string, error) {
 	return maps.Clone(m.names), nil
 }
 
+func (m *memory) Writable(_ context.Context, ids []string) (map[string]bool, error) {
+	writable := map[string]bool{}
+	for _, id := range ids {
+		writable[id] = m.kinds[id] != ""
+	}
+	return writable, nil
+}
+
 func (m *memory) Create(_ context.Context, devices []csvDevice) (ids []string, err error) {
 	for _, d := range devices {
+		if d.ID != "" {
+			if m.kinds[d.ID] != "" {
+				return nil, fmt.Errorf("%s is made twice", d.ID)
+			}
+			m.kinds[d.ID] = fmt.Sprintf("%q, a %q", d.Name, d.Type)
+			ids = append(ids, d.ID)
+			continue
+		}
 		if m.names[d.Name] != "" {
 			return nil, fmt.Errorf("%s is made twice", d.Name)
 		}
@@ -219,7 +235,7 @@ func TestFilesThatBeginAlikeAreToldApart(t *testing.T) {
 func TestWrongRowsAreNamedByLine(t *testing.T) {
 	t.Parallel()
 	body := header + manyRows(4) +
-		"a,b,e,NaN,2026-01-01T00:00:00Z\n" + // 6
+		"a,b,e,,2026-01-01T00:00:00Z\n" + // 6
 		"a,b,e,1\n" +
 		"a,b,e!,1,2026-01-01T00:00:00Z\n" +
 		",b,e,1,2026-01-01T00:00:00Z\n" +
@@ -229,7 +245,7 @@ func TestWrongRowsAreNamedByLine(t *testing.T) {
 		"a,b,e,1,9026-01-01T00:00:00Z\n" +
 		"\xff,b,e,1,2026-01-01T00:00:00Z\n" +
 		strings.Repeat("a", 70_000) + ",b,e,1,2026-01-01T00:00:00Z\n" + // 15
-		"a,b,e,0x1p4,2026-01-01T00:00:00Z\n" +
+		"a,b,e,1e400,2026-01-01T00:00:00Z\n" +
 		manyRows(2)
 	m := newMemory()
 	_, err := importText(t, m, func(o *csvImport) { o.Open, o.BatchRows = text(body), 100 })
@@ -238,11 +254,11 @@ func TestWrongRowsAreNamedByLine(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	want := []string{
-		"line 6: value must be a number", "line 7: has 4 columns, not 5", "line 8: event must be 1 to 64 letters, digits and _.:*/-",
+		"line 6: value must be a number, true, false or a string of 1 to 256 characters, none of them a control character", "line 7: has 4 columns, not 5", "line 8: event must be 1 to 64 letters, digits and _.:*/-",
 		"line 9: device must not be empty", "line 10: timestamp must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z",
-		"line 11: value must be a finite number of at most 1e300", "line 12: has a quote that is not closed on its line",
+		"line 11: value must be a finite number of at most 1e300", "line 12: has a quote that is not closed",
 		"line 13: timestamp is more than 24 hours in the future", "line 14: is not UTF-8 without NUL", "line 15: is longer than 64 KiB",
-		"line 16: value must be a number",
+		"line 16: value must be a finite number of at most 1e300",
 	}
 	if diff := cmp.Diff(want, invalid.Rows); diff != "" {
 		t.Error(diff)
@@ -284,7 +300,7 @@ func FuzzSplitRow(f *testing.F) {
 		if strings.ContainsAny(line, "\r\n") || line == "" {
 			return
 		}
-		got, err := splitRow([]byte(line), nil)
+		got, err := splitRow([]byte(line), ',', nil)
 		reader := csv.NewReader(strings.NewReader(line))
 		want, wantErr := reader.Read()
 		if (err == nil) != (wantErr == nil) {
@@ -317,7 +333,7 @@ func FuzzParseRow(f *testing.F) {
 		if problem != "" {
 			return
 		}
-		field, message := hearth.LogEntry{Event: row.event, Value: hearth.Number(row.value), At: row.at}.Problem(now)
+		field, message := hearth.LogEntry{Event: row.event, Value: row.value, At: row.at}.Problem(now)
 		if field != "" || len(row.device) == 0 || len(row.kind) == 0 {
 			t.Errorf("%q was read as %+v: %s %s", line, row, field, message)
 		}
@@ -339,11 +355,68 @@ func BenchmarkParse(b *testing.B) {
 // discard is a csvSink that keeps nothing.
 type discard struct{}
 
-func (discard) Devices(context.Context) (map[string]string, error) { return map[string]string{}, nil }
+func (discard) Devices(context.Context) (map[string]string, error)          { return map[string]string{}, nil }
+func (discard) Writable(context.Context, []string) (map[string]bool, error) { return nil, nil }
 func (discard) Create(_ context.Context, devices []csvDevice) ([]string, error) {
 	return make([]string, len(devices)), nil
 }
 func (discard) Ingest(context.Context, csvBatch) error { return nil }
 func (discard) Checkpoint(context.Context, string) (hearth.Checkpoint, error) {
 	return hearth.Checkpoint{}, hearth.NotFound("import")
+}
+
+func TestValuesKeepTheirTypesAndRowsTheirLines(t *testing.T) {
+	t.Parallel()
+	m := newMemory()
+	body := header +
+		"\"a\n\"\"b\"\"\r\n;c\",k,e,on,2026-01-01T00:00:00Z\r\n" + // lines 2 to 4
+		"a,k,e,true,2026-01-01T00:00:00Z\n" +
+		"a,k,e,\"\"\"true\"\"\",2026-01-01T00:00:00Z\n" +
+		"a,k,e,'=1,2026-01-01T00:00:00Z\n" +
+		"a,k,e,NaN,2026-01-01T00:00:00Z"
+	for range 2 {
+		if _, err := importText(t, m, func(o *csvImport) { o.Open, o.BatchRows = text(body), 1 }); err != nil {
+			t.Fatal(err)
+		}
+		body += "\n\"x\ny\",k,e,1,2026-01-01T00:00:00Z" // what is appended goes on behind a row of several lines
+	}
+	want := []string{
+		"2: id of a\n\"b\"\r\n;c e on 1767225600000", "5: id of a e true 1767225600000", "6: id of a e true 1767225600000",
+		"7: id of a e =1 1767225600000", "8: id of a e NaN 1767225600000", "9: id of x\ny e 1 1767225600000",
+	}
+	if diff := cmp.Diff(want, m.rows); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestExportsInJSONAreRead(t *testing.T) {
+	t.Parallel()
+	const id, other = "0195b000-0000-7000-8000-000000000001", "0195b000-0000-7000-8000-000000000002"
+	rows := []string{
+		`{"timestamp":"2026-01-01T00:00:00.000Z","device_id":"` + id + `","device_name":" =1+1 ","device_type":"k","event":"e","value":"1"}`,
+		`{"timestamp":"2026-01-01T00:00:01.000Z","device_id":"` + other + `","device_name":" =1+1 ","device_type":"k","event":"e","value":true}`,
+	}
+	for name, body := range map[string]string{
+		"ndjson": rows[0] + "\n" + rows[1] + "\n", "json": "[\n" + rows[0] + ",\n" + rows[1] + "\n]\n",
+	} {
+		m := newMemory()
+		for again, want := range []int64{2, 0} {
+			p, err := importText(t, m, func(o *csvImport) { o.Open = text(body) })
+			if err != nil || p.Rows != want {
+				t.Fatalf("%s, time %d: %+v %v", name, again, p, err)
+			}
+		}
+		if m.kinds[id] != `" =1+1 ", a "k"` || m.kinds[other] != m.kinds[id] || len(m.names) != 0 || len(m.rows) != 2 {
+			t.Errorf("%s: devices %v, rows %q", name, m.kinds, m.rows)
+		}
+	}
+	for name, row := range map[string]string{
+		"an unknown field": `{"timestamp":"2026-01-01T00:00:00Z","x":1}`, "no id": strings.Replace(rows[0], id, "x", 1), "half": rows[0][:40],
+		"null": strings.Replace(rows[0], `"value":"1"`, `"value":null`, 1), "two": rows[0] + rows[1],
+		"a control character": strings.Replace(rows[0], `"value":"1"`, `"value":"a\u0007"`, 1), "no event": strings.Replace(rows[0], `"e"`, `""`, 1),
+	} {
+		if _, err := importText(t, newMemory(), func(o *csvImport) { o.Open = text(rows[1] + "\n" + row + "\n") }); err == nil {
+			t.Errorf("%s was imported", name)
+		}
+	}
 }

@@ -44,9 +44,8 @@ type Importer struct {
 
 // Import says what is imported for whom.
 type Import struct {
-	// File is the path of a CSV file, gzip or not, or of a Parquet file of the archive or of an export of logs; or the key of
-	// a file of the archive. A Parquet file names its devices by id, so that of the rest SkipInvalid and Progress count alone,
-	// and Owner for whose devices may be written.
+	// File is the path of a CSV file, packed by gzip or zstd or not; of an export of logs in any format; or of a Parquet file of the
+	// archive, or its key. An export and an archive name their devices by id: Columns, Event and Type do not count for them.
 	File string
 	// Owner is the e-mail address of the user whom the devices belong to; "" is the first admin. With OrganizationID the devices
 	// belong to that organization of the owner's.
@@ -191,11 +190,24 @@ func (i *Importer) DevicesOf(ctx context.Context, scope hearth.Scope) (map[strin
 	}
 }
 
+// Writable implements csvSink and archive.Sink.
+func (s *storeSink) Writable(ctx context.Context, ids []string) (map[string]bool, error) {
+	devices, err := s.Importer.Devices.Resolve(ctx, s.caller, ids)
+	if err != nil {
+		return nil, err
+	}
+	writable := map[string]bool{}
+	for i, device := range devices {
+		writable[ids[i]] = device != nil && s.caller.Access(*device)&hearth.MayReport != 0
+	}
+	return writable, nil
+}
+
 // Create implements csvSink.
 func (s *storeSink) Create(ctx context.Context, wanted []csvDevice) ([]string, error) {
 	inputs := make([]devices.NewDevice, len(wanted))
 	for i, device := range wanted {
-		inputs[i] = devices.NewDevice{Name: device.Name, Type: device.Type, OrganizationID: s.organization}
+		inputs[i] = devices.NewDevice{ID: device.ID, Name: device.Name, Type: device.Type, OrganizationID: s.organization}
 	}
 	made, err := s.Importer.Devices.CreateBatch(ctx, s.caller, inputs, nil)
 	if err != nil {

@@ -31,10 +31,10 @@ func (i *Importer) parquet(ctx context.Context, o Import) (_ Progress, err error
 	progress := func(p archive.Progress) Progress {
 		// The rows say how much of the file was read.
 		done := (p.Before + p.Rows + p.Skipped) * info.Size() / max(1, p.Total)
-		return Progress{Rows: p.Rows, Before: p.Before, Skipped: p.Skipped, Read: done, Size: info.Size()}
+		return Progress{Rows: p.Rows, Before: p.Before, Skipped: p.Skipped, Devices: p.Devices, Read: done, Size: info.Size()}
 	}
 	in := archive.Import{
-		File: file, Size: info.Size(), Sink: archiveSink{&storeSink{Importer: i, caller: caller}}, SkipInvalid: o.SkipInvalid,
+		File: file, Size: info.Size(), Sink: archiveSink{&storeSink{Importer: i, caller: caller, organization: o.OrganizationID}}, SkipInvalid: o.SkipInvalid,
 		Progress: func(p archive.Progress) {
 			if o.Progress != nil {
 				o.Progress(progress(p))
@@ -76,17 +76,14 @@ func (i *Importer) openParquet(ctx context.Context, name string) (*os.File, erro
 // archiveSink is a storeSink for the rows of a Parquet file.
 type archiveSink struct{ *storeSink }
 
-// Writable implements archive.Sink.
-func (s archiveSink) Writable(ctx context.Context, ids []string) (map[string]bool, error) {
-	devices, err := s.Importer.Devices.Resolve(ctx, s.caller, ids)
-	if err != nil {
-		return nil, err
+// Create implements archive.Sink.
+func (s archiveSink) Create(ctx context.Context, wanted []archive.Device) error {
+	devices := make([]csvDevice, len(wanted))
+	for i, device := range wanted {
+		devices[i] = csvDevice(device)
 	}
-	writable := map[string]bool{}
-	for i, device := range devices {
-		writable[ids[i]] = device != nil && s.caller.Access(*device)&hearth.MayReport != 0
-	}
-	return writable, nil
+	_, err := s.storeSink.Create(ctx, devices)
+	return err
 }
 
 // Ingest implements archive.Sink.

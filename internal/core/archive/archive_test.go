@@ -403,6 +403,10 @@ type sink struct {
 	batches int
 }
 
+func (s *sink) Create(context.Context, []archive.Device) error {
+	return errors.New("an archive makes no devices")
+}
+
 func (s *sink) Writable(_ context.Context, ids []string) (map[string]bool, error) {
 	writable := map[string]bool{}
 	for _, d := range s.devices {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,11 +21,16 @@ import (
 type Sink interface {
 	// Writable returns those of the devices' ids that logs can be stored for.
 	Writable(ctx context.Context, ids []string) (map[string]bool, error)
+	// Create makes devices that a file of an export names and that are not there, with their ids, at most hearth.MaxDeviceBatch.
+	Create(ctx context.Context, devices []Device) error
 	// Ingest stores a batch with its checkpoint, both or neither.
 	Ingest(ctx context.Context, batch Batch) error
 	// Checkpoint returns a stored checkpoint; CodeNotFound.
 	Checkpoint(ctx context.Context, id string) (hearth.Checkpoint, error)
 }
+
+// Device is a device to make.
+type Device struct{ ID, Name, Type string }
 
 // Batch is what is stored in one step.
 type Batch struct {
@@ -60,6 +66,8 @@ type Progress struct {
 	Skipped int64
 	// Total is what the file has.
 	Total int64
+	// Devices were made by this run.
+	Devices int
 }
 
 // maxWrong is how many wrong rows are named.
@@ -72,10 +80,14 @@ type mark struct {
 
 // stored is a row as far as it is read back.
 type stored struct {
-	Timestamp int64   `parquet:"timestamp,timestamp(millisecond)"`
-	DeviceID  string  `parquet:"device_id"`
-	Event     string  `parquet:"event"`
-	Value     float64 `parquet:"value"`
+	Timestamp int64  `parquet:"timestamp,timestamp(millisecond)"`
+	DeviceID  string `parquet:"device_id"`
+	// DeviceName and DeviceType are what a device that is not there is made with.
+	DeviceName string `parquet:"device_name,optional"`
+	DeviceType string `parquet:"device_type,optional"`
+
+	Event string  `parquet:"event"`
+	Value float64 `parquet:"value"`
 	// Files of earlier versions, which have numbers alone, lack these.
 	ValueType string `parquet:"value_type,optional"`
 	ValueText string `parquet:"value_text,optional"`
@@ -94,7 +106,8 @@ func (s *stored) value(text func(string) string) (hearth.Value, bool) {
 	return hearth.Value{}, false
 }
 
-// Run reads the file back: to the devices of the same ids, each log as it was, in the file's order. An import that was cut
+// Run reads the file back: to the devices of the same ids, each log as it was, in the file's order. Devices that are not there are
+// made for a file of an export; they end the import of a file of the archive, which has devices that were deleted since. An import that was cut
 // off goes on where its last batch ended, and a file that was read before adds nothing: its SHA-256 identifies it.
 func (i Import) Run(ctx context.Context) (Progress, error) {
 	if i.File == nil || i.Sink == nil || i.BatchRows < 0 || i.BatchRows > hearth.MaxLogBatch {
@@ -118,6 +131,7 @@ type reading struct {
 	id       string
 	at       int64 // rows of the file that were passed
 	writable map[string]bool
+	create   bool              // whether devices that are not there are made
 	names    map[string]string // the texts of the file, each once
 	rows     []stored
 }
@@ -132,6 +146,8 @@ func (r *reading) run(ctx context.Context) error {
 			return fmt.Errorf("the file has no column %q: it is neither of the archive nor an export of logs", name)
 		}
 	}
+	_, archived := file.Schema().Lookup("owner_id")
+	r.create = !archived
 	r.progress.Total = file.NumRows()
 	if err := r.resume(ctx); err != nil {
 		return err
@@ -247,22 +263,40 @@ func (r *reading) store(ctx context.Context, rows []stored) error {
 // ask finds out which of the rows' devices can be written to.
 func (r *reading) ask(ctx context.Context, rows []stored) error {
 	var ids []string
+	var named []Device
 	for n := range rows {
 		id := rows[n].DeviceID
 		if _, asked := r.writable[id]; !asked {
 			id = r.text(id)
 			r.writable[id] = false
 			ids = append(ids, id)
+			named = append(named, Device{ID: id, Name: r.text(rows[n].DeviceName), Type: r.text(rows[n].DeviceType)})
 		}
 	}
 	if len(ids) == 0 {
 		return nil
 	}
 	writable, err := r.Sink.Writable(ctx, ids)
+	if err != nil {
+		return err
+	}
 	for _, id := range ids {
 		r.writable[id] = writable[id]
 	}
-	return err
+	if !r.create {
+		return nil
+	}
+	named = slices.DeleteFunc(named, func(d Device) bool { return writable[d.ID] })
+	for part := range slices.Chunk(named, hearth.MaxDeviceBatch) {
+		if err := r.Sink.Create(ctx, part); err != nil {
+			return fmt.Errorf("make devices: %w", err)
+		}
+		for _, d := range part {
+			r.writable[d.ID] = true
+		}
+		r.progress.Devices += len(part)
+	}
+	return nil
 }
 
 // InvalidRows is the end of an import at rows that cannot be stored. What came before them is stored.

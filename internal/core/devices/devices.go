@@ -1,6 +1,7 @@
 package devices
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,8 @@ import (
 
 // NewDevice is a device to create. Zero fields get their defaults: StatusActive, DefaultHeartbeatInterval, the caller's own.
 type NewDevice struct {
+	// ID, if set, is the device's: an import makes devices as they were elsewhere.
+	ID             string
 	Name           string
 	Type           string
 	Serial         string
@@ -99,7 +102,7 @@ func (f *Service) prepare(
 	devices = make([]hearth.Device, len(inputs))
 	for i, input := range inputs {
 		d := hearth.Device{
-			ID: newid.New(), Name: input.Name, Type: input.Type, Serial: input.Serial, Status: input.Status, Tags: input.Tags, Interval: input.Interval,
+			ID: cmp.Or(input.ID, newid.New()), Name: input.Name, Type: input.Type, Serial: input.Serial, Status: input.Status, Tags: input.Tags, Interval: input.Interval,
 			OwnerID: caller.UserID, OrganizationID: input.OrganizationID, Version: 1, CreatedAt: now, UpdatedAt: now,
 		}
 		if d.Status == "" {

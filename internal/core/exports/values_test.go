@@ -23,6 +23,8 @@ func (c *collected) Writable(_ context.Context, ids []string) (map[string]bool, 
 	return writable, nil
 }
 
+func (c *collected) Create(context.Context, []archive.Device) error { return nil }
+
 func (c *collected) Ingest(_ context.Context, batch archive.Batch) error {
 	for _, e := range batch.Entries {
 		*c = append(*c, e.Value)
