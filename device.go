@@ -299,6 +299,10 @@ type DeviceStore interface {
 	// change is returned and nothing is written; change must not touch ID, Key, OwnerID, OrganizationID or Version, may
 	// run more than once, and may complete the entries of effects.Audit, which are read after it. CodeNotFound, SerialTaken.
 	UpdateDevice(ctx context.Context, id string, change func(Device) (Device, error), effects SideEffects) (Device, error)
+	// TransferDevice gives a device to another scope with its logs, in one step for every reader. change is UpdateDevice's, and
+	// may set OwnerID and OrganizationID too: CodeNotFound if one of them is not there. CodeConflict if the device changes hands
+	// otherwise meanwhile, SerialTaken.
+	TransferDevice(ctx context.Context, id string, change func(Device) (Device, error), effects SideEffects) (Device, error)
 	// DeleteDevice removes a device, its tokens, logs and rollups for every reader at once; the space comes back later.
 	// check sees the device first, and its error stops the deletion; it may complete effects.Audit as in UpdateDevice.
 	// CodeNotFound.

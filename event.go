@@ -28,6 +28,8 @@ type Event struct {
 	Scope    Scope
 	DeviceID string
 	UserID   string
+	// Arrived says that the device came into the scope from another one, with its logs.
+	Arrived bool
 }
 
 // Publisher takes events after their write is durable. Publish never blocks and never fails the write; what cannot be

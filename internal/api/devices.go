@@ -180,6 +180,14 @@ func (a *API) registerDevices() {
 		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeVersionMismatch}, Summary: "Delete a device",
 		Description: "Deletes its tokens, its logs and their rollups too. With `If-Match`, only at that version.",
 	}, a.deleteDevice)
+	register(a, operation{
+		ID: "transfer-device", Method: http.MethodPost, Path: "/devices/{id}/transfer", Tag: tagDevices,
+		Access: forUsers, Key: hearth.KeyDevicesWrite, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
+		Summary: "Transfer a device",
+		Description: "Moves the device to an organization (`organization_id`) or to a user (`owner_id`: the caller; for an admin anybody), with its logs, " +
+			"tokens, twin and commands. The caller must be allowed to edit it here and there. Readers of the former scope get `device-deleted`. 409: its " +
+			"serial is taken there.",
+	}, a.transferDevice)
 	a.registerDeviceTokens()
 	a.registerHeartbeats()
 }
@@ -356,6 +364,20 @@ func (a *API) updateDevice(ctx context.Context, in *updateDeviceInput) (*deviceO
 
 func (a *API) deleteDevice(ctx context.Context, in *struct{ DeviceCondition }) (*struct{}, error) {
 	return nil, a.options.Fleet.Delete(ctx, callerOf(ctx), in.ID, in.check())
+}
+
+// DeviceTarget is who gets a device: one of the two.
+type DeviceTarget struct {
+	OrganizationID Optional[string] `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"The organization."`
+	OwnerID        Optional[string] `json:"owner_id,omitempty" minLength:"1" maxLength:"64" doc:"The user." example:"0195a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b"`
+}
+
+func (a *API) transferDevice(ctx context.Context, in *struct {
+	DevicePath
+	Body DeviceTarget
+}) (*deviceOutput, error) {
+	target := devices.Target{OrganizationID: in.Body.OrganizationID.Or(""), OwnerID: in.Body.OwnerID.Or("")}
+	return a.deviceOutput(a.options.Fleet.Transfer(ctx, callerOf(ctx), in.ID, target))
 }
 
 // DeviceToken is a device's token on the wire, without its secret.

@@ -58,6 +58,8 @@ type store interface {
 	OutboxSignal() <-chan struct{}
 	// Tidy is the daily care of the engine; it returns how many things it mended or freed.
 	Tidy(ctx context.Context) (int, error)
+	// Forget has the log engine ask anew which scope a device belongs to.
+	Forget(device int64)
 	Ping(ctx context.Context) error
 	Close() error
 }

@@ -447,6 +447,11 @@ func (w *fixture) body(t *testing.T, op operationOf, caller string) string {
 	w.serial++
 	fresh := fmt.Sprintf("new%d@example.com", w.serial)
 	switch op.OperationID {
+	case "transfer-device": // to where it is
+		if inOrg {
+			return `{"organization_id":"` + w.org + `"}`
+		}
+		return `{"owner_id":"` + w.people["owner"] + `"}`
 	case "log-in":
 		return `{"email":"` + w.email("owner") + `","password":"` + apitest.Password + `"}`
 	case "refresh":

@@ -73,6 +73,7 @@ get-device                401   200   404   200    200  404      401       401  
 get-own-device            401   404   404   404    200  200      401       401     404     404      404      404   403 closed
 update-device             401   200   404   200    403  403      401       401     200     200      200      403   200 devices:write
 delete-device             401   204   404   204    403  403      401       401     204     204      204      403   204 devices:write
+transfer-device           401   200   404   200    403  403      401       401     200     200      200      403   200 devices:write
 list-device-tokens        401   200   404   200    403  403      401       401     200     200      200      403   200 devices:read
 create-device-token       401   201   404   201    403  403      401       401     201     201      201      403   201 devices:write
 delete-device-token       401   204   404   204    403  403      401       401     204     204      204      403   204 devices:write

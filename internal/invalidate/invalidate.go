@@ -38,6 +38,8 @@ type Caches struct {
 		RemovedRemotely(id string, scope hearth.Scope)
 		DesiredChanged(id string)
 	}
+	// Logs forgets which scope a device's logs belong to.
+	Logs interface{ Forget(device int64) }
 	// Users and Roles forget a user.
 	Users, Roles interface{ Forget(userID string) }
 	Streams      interface {
@@ -63,6 +65,7 @@ type change struct {
 type changedDevice struct {
 	ID    string       `json:"id"`
 	Scope hearth.Scope `json:"scope"`
+	Key   int64        `json:"key,omitempty"`
 	Last  time.Time    `json:"last,omitzero"`
 	Gone  bool         `json:"gone,omitempty"`
 }
@@ -77,7 +80,7 @@ func (o *Others) Publish(events ...hearth.Event) {
 		}
 		changed := changedDevice{ID: event.DeviceID, Scope: event.Scope, Gone: event.Type == hearth.EventDeviceDeleted}
 		if device, ok := event.Data.(hearth.Device); ok {
-			changed.Last = device.LastActiveAt
+			changed.Key, changed.Last = device.Key, device.LastActiveAt
 		}
 		devices = append(devices, changed)
 	}
@@ -142,6 +145,7 @@ func (o *Others) apply(text string, caches Caches) {
 	}
 	for _, device := range message.Devices {
 		if device.Gone {
+			caches.Logs.Forget(device.Key)
 			caches.Devices.RemovedRemotely(device.ID, device.Scope)
 		} else {
 			caches.Devices.ChangedRemotely(device.ID, device.Scope, device.Last)

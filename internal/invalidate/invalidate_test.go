@@ -32,6 +32,10 @@ type forget struct {
 	what string
 }
 
+type forgetDevice struct{ caches }
+
+func (f forgetDevice) Forget(device int64) { f.caches <- fmt.Sprint("forget device ", device) }
+
 func (f forget) Forget(user string) { f.caches <- "forget " + f.what + " of " + user }
 
 func TestWhatAnInstanceChangedTheOthersReadAnew(t *testing.T) {
@@ -45,7 +49,7 @@ func TestWhatAnInstanceChangedTheOthersReadAnew(t *testing.T) {
 		over := make(chan struct{})
 		go func() {
 			defer close(over)
-			others.Run(ctx, invalidate.Caches{Devices: heard, Users: forget{heard, "user"}, Roles: forget{heard, "roles"}, Streams: heard})
+			others.Run(ctx, invalidate.Caches{Devices: heard, Logs: forgetDevice{heard}, Users: forget{heard, "user"}, Roles: forget{heard, "roles"}, Streams: heard})
 		}()
 		t.Cleanup(func() { cancel(); <-over })
 		return others, heard
@@ -66,14 +70,14 @@ func TestWhatAnInstanceChangedTheOthersReadAnew(t *testing.T) {
 	last := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	a.Publish(
 		hearth.Event{Type: hearth.EventDeviceUpdate, DeviceID: "d1", Scope: "user:u", Data: hearth.Device{LastActiveAt: last}},
-		hearth.Event{Type: hearth.EventDeviceHeartbeat, DeviceID: "d2"}, hearth.Event{Type: hearth.EventDeviceDeleted, DeviceID: "d3", Scope: "org:o"})
+		hearth.Event{Type: hearth.EventDeviceHeartbeat, DeviceID: "d2"}, hearth.Event{Type: hearth.EventDeviceDeleted, DeviceID: "d3", Scope: "org:o", Data: hearth.Device{Key: 7}})
 	a.DesiredChanged("d4")
 	a.SessionsEnded("u", []string{"s"})
 	a.SessionsEnded("u", nil)
 	a.RolesChanged("v")
 	a.MembershipEnded("v", "o")
 	for _, want := range []string{
-		"changed d1 user:u 12:00:00", "removed d3 org:o", "desired d4", "forget user of u", "ended u [s] false", "forget user of u", "ended u [] true",
+		"changed d1 user:u 12:00:00", "forget device 7", "removed d3 org:o", "desired d4", "forget user of u", "ended u [s] false", "forget user of u", "ended u [] true",
 		"forget roles of v", "forget roles of v", "left v o",
 	} {
 		select {

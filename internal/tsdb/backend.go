@@ -93,7 +93,7 @@ type Snapshot interface {
 	// Horizon returns the time, in Unix milliseconds, before which there are no logs whatever the documents say. It starts as
 	// math.MinInt64.
 	Horizon() int64
-	// Graves returns the deleted devices, of the partitions, whose logs may still be stored.
+	// Graves returns the graves of the partitions' scopes.
 	Graves() []Grave
 	// Tail returns the rows of the tail that are not folded in all of the snapshot's partitions, by ID. Row.Partitions has, of the
 	// snapshot's partitions, those in which the row is not folded. Rows that lie outside of [from, to), in Unix milliseconds, may be left out.
@@ -141,8 +141,16 @@ type Change struct {
 	Folded []int64
 }
 
-// Grave is a deleted device whose logs may still be stored.
-type Grave struct{ Device, Scope int64 }
+// Grave says that the logs of a device that a scope may hold are hidden: the device was deleted or, if Moved is set, belongs to
+// another scope, or is about to come into this one.
+type Grave struct {
+	Device, Scope int64
+	Moved         bool
+}
+
+// MoveTime is how long a device that moves may be on the way. One that has not arrived by then stays where it was, and what was
+// copied of its logs is a grave like others.
+const MoveTime = time.Hour
 
 // Backend stores the tail and the documents of logs. Everything it is asked to store is durable when the call returns nil. Its
 // methods may be called at once from many goroutines; in a fleet from many processes. Errors are those named here, the context's,
@@ -181,10 +189,11 @@ type Backend interface {
 	// never change.
 	EventKeys(ctx context.Context, names []string, create bool) (map[string]int64, error)
 
-	// DueGraves returns up to limit graves of one scope, by device: those that were not cleaned yet, or, if clean is set, those that were
-	// cleaned before that time.
+	// DueGraves returns graves that were not cleaned yet, or, if clean is set, those that were cleaned before that time: up to limit of
+	// deleted devices of one scope, by device, or all of one device that moved, unless it is just moving again.
 	DueGraves(ctx context.Context, clean time.Time, limit int) ([]Grave, error)
-	// Cleaned notes the time at which no logs of the devices were found any more. RemoveGraves removes their graves.
-	Cleaned(ctx context.Context, devices []int64, at time.Time) error
-	RemoveGraves(ctx context.Context, devices []int64) error
+	// Cleaned notes the time at which no logs of the graves were found any more. RemoveGraves removes them. Both take what DueGraves
+	// returned, and leave a device alone that moves meanwhile.
+	Cleaned(ctx context.Context, graves []Grave, at time.Time) error
+	RemoveGraves(ctx context.Context, graves []Grave) error
 }

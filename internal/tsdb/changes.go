@@ -100,7 +100,7 @@ func (q *changeQuery) addDays(first, last int64) (lines int, err error) {
 	for _, groups := range q.groupRanges() {
 		query := Query{Table: Days, Scopes: q.scopes, Major: Range{first, last}, Minor: groups, Data: MainData}
 		err := q.s.Find(q.ctx, query, func(d *Doc) error {
-			if err := DecodeDay(&q.day, d.Data[0], DayParts{Hours: WholeDay, Keep: q.wants, changes: true}); err != nil {
+			if err := DecodeDay(&q.day, d.Data[0], DayParts{Hours: WholeDay, Keep: q.wantsIn(d.Scope), changes: true}); err != nil {
 				return err
 			}
 			lines += len(q.day.Lines)

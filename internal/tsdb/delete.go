@@ -17,6 +17,9 @@ const (
 
 // DeleteLogs implements hearth.LogStore. Chunks and rollups of a few days are made anew without the logs in one change.
 func (e *Engine) DeleteLogs(ctx context.Context, deletion hearth.LogDeletion) (deleted int64, err error) {
+	if err := e.settleMoves(ctx, deletion.Device); err != nil {
+		return 0, err
+	}
 	d := &logDeletion{
 		Engine: e, device: deletion.Device,
 		subject: subject{operation: "DeleteLogs", reach: hearth.Reach{All: true}, devices: []int64{deletion.Device}, span: deletion.Span},

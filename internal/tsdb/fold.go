@@ -114,9 +114,9 @@ type foldBatch struct {
 
 // gather puts the rows' entries of a partition in order. It leaves out those of devices that are gone.
 func (e *Engine) gather(s Snapshot, partition int, parts []tailPart) (batch foldBatch) {
-	dead := map[int64]bool{}
+	dead := map[Grave]bool{}
 	for _, grave := range s.Graves() {
-		dead[grave.Device] = true
+		dead[grave] = !grave.Moved // those of a device that moved are to be found where Reclaim looks
 	}
 	index := map[Series]uint32{}
 	size := 0
@@ -127,7 +127,7 @@ func (e *Engine) gather(s Snapshot, partition int, parts []tailPart) (batch fold
 				continue
 			}
 			index[series] = 0
-			if !dead[series.Device] && e.backend.Partition(series.Scope) == partition {
+			if !dead[Grave{Device: series.Device, Scope: series.Scope}] && e.backend.Partition(series.Scope) == partition {
 				batch.series = append(batch.series, series)
 			}
 		}

@@ -73,7 +73,7 @@ func (q *latestQuery) addDays(groups Range) error {
 	err := q.s.Find(q.ctx, query, func(d *Doc) error {
 		isNew := func(device, event int64) bool {
 			best := q.found[deviceEvent{device, event}]
-			return q.wants(device, event) && (best == nil || !best.folded)
+			return q.wants(d.Scope, device, event) && (best == nil || !best.folded)
 		}
 		if err := DecodeDay(&q.day, d.Data[0], DayParts{Keep: isNew}); err != nil || len(q.day.Lines) == 0 {
 			return err

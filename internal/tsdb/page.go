@@ -150,7 +150,7 @@ func (p *logPage) daysOf(first, last int64, limit int) (out dayList, err error) 
 		Backward: !p.Ascending, Limit: limit, Data: MainData,
 	}
 	err = p.s.Find(p.ctx, query, func(d *Doc) error {
-		if err := DecodeDay(&p.day, d.Data[0], DayParts{Keep: p.wants}); err != nil {
+		if err := DecodeDay(&p.day, d.Data[0], DayParts{Keep: p.wantsIn(d.Scope)}); err != nil {
 			return err
 		}
 		one := dayHours{day: d.Major}

@@ -307,7 +307,7 @@ func (q *rollupQuery) addCells(c *cover, level int, groupers []*Grouper) error {
 		picky := v.picky(d.Scope)
 		for i := range v.cells {
 			cell := &v.cells[i]
-			if picky && !v.wants(cell.Device, cell.Event) {
+			if picky && !v.wants(d.Scope, cell.Device, cell.Event) {
 				continue
 			}
 			for _, g := range groupers {
@@ -386,7 +386,7 @@ func (q *rollupQuery) addDayRuns(c *cover, days Range, hours map[scopeBucket]uin
 				return nil
 			}
 			if v.picky(d.Scope) {
-				parts.Keep = v.wants
+				parts.Keep = v.wantsIn(d.Scope)
 			}
 			if err := DecodeDay(day, d.Data[0], parts); err != nil {
 				return err

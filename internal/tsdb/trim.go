@@ -153,11 +153,12 @@ func (e *Engine) Reclaim(ctx context.Context) (more bool, err error) {
 	if err != nil || len(graves) == 0 {
 		return false, err
 	}
+	if graves[0].Moved {
+		return true, e.reclaimMoved(ctx, graves, clean)
+	}
 	scope := graves[0].Scope
-	devices := make([]int64, len(graves))
 	dead := map[int64]bool{}
-	for i, grave := range graves {
-		devices[i] = grave.Device
+	for _, grave := range graves {
 		dead[grave.Device] = true
 	}
 	e.reclaimed.Lock()
@@ -205,9 +206,9 @@ func (e *Engine) Reclaim(ctx context.Context) (more bool, err error) {
 		return true, nil // once more from the beginning, for devices that were deleted meanwhile
 	}
 	if clean {
-		return true, e.backend.RemoveGraves(ctx, devices)
+		return true, e.backend.RemoveGraves(ctx, graves)
 	}
-	return true, e.backend.Cleaned(ctx, devices, now)
+	return true, e.backend.Cleaned(ctx, graves, now)
 }
 
 // dayOf returns the first day of a scope, from a day on, on which any of the devices has logs.

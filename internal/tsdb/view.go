@@ -45,14 +45,22 @@ type view struct {
 	// devices and events, if not nil, are the wanted ones.
 	devices map[int64]bool
 	events  map[int64]bool
-	// dead are the deleted devices whose logs are still stored, and deadScopes how many a scope has.
-	dead       map[int64]bool
+	// homes are the scopes of the wanted devices, as far as is known.
+	homes map[int64]int64
+	// dead are the devices, with a scope, whose logs are hidden there, and deadScopes how many a scope has.
+	dead       map[hidden]bool
 	deadScopes map[int64]int
 	tail       []tailPart
 	*viewMemory
 	// lastKey is of the chunk that was decoded last, lastChunk.
 	lastKey Key
 }
+
+// hidden is a device whose logs are hidden in a scope.
+type hidden struct{ scope, device int64 }
+
+// errMoved says that a wanted device is not where it was taken to be.
+var errMoved = errors.New("tsdb: a device has moved")
 
 // tailPart is a row of the tail, with the partitions whose part of it is in no document.
 type tailPart struct {
@@ -73,12 +81,12 @@ const maxTries = 5
 
 // view answers a question from one moment's logs. answer is not called if there is nothing to ask about; it may be called again.
 func (e *Engine) view(ctx context.Context, of subject, answer func(*view) error) error {
-	proto, err := e.resolveSubject(ctx, of)
-	if err != nil || proto == nil {
-		return err
-	}
 	for try := 1; ; try++ {
-		err := e.backend.View(ctx, ViewOptions{Operation: of.operation, Scopes: proto.scopes, Slow: of.slow}, func(s Snapshot) error {
+		proto, err := e.resolveSubject(ctx, of)
+		if err != nil || proto == nil {
+			return err
+		}
+		err = e.backend.View(ctx, ViewOptions{Operation: of.operation, Scopes: proto.scopes, Slow: of.slow}, func(s Snapshot) error {
 			v := *proto
 			v.s, v.ctx = s, ctx
 			memory, ok := e.memory.Get().(*viewMemory)
@@ -92,7 +100,16 @@ func (e *Engine) view(ctx context.Context, of subject, answer func(*view) error)
 			}
 			return answer(&v)
 		})
-		if !errors.Is(err, ErrStale) || of.slow || try == maxTries {
+		switch {
+		case errors.Is(err, errMoved) && try == maxTries:
+			return &hearth.Error{Code: hearth.CodeUnavailable, Message: "the device is just moving", RetryAfter: time.Second, Cause: err}
+		case try == maxTries:
+			return err
+		case errors.Is(err, errMoved):
+			if err := pause(ctx, try); err != nil {
+				return err
+			}
+		case !errors.Is(err, ErrStale) || of.slow:
 			return err
 		}
 	}
@@ -118,7 +135,7 @@ func (e *Engine) resolveSubject(ctx context.Context, of subject) (*view, error) 
 		if err != nil {
 			return nil, err
 		}
-		v.devices = map[int64]bool{}
+		v.devices, v.homes = map[int64]bool{}, homes
 		wanted := v.scopes
 		v.scopes = nil
 		for device, scope := range homes {
@@ -154,9 +171,13 @@ func (v *view) open(past bool) (err error) {
 	}
 	for _, grave := range v.s.Graves() {
 		if v.dead == nil {
-			v.dead, v.deadScopes = map[int64]bool{}, map[int64]int{}
+			v.dead, v.deadScopes = map[hidden]bool{}, map[int64]int{}
 		}
-		v.dead[grave.Device] = true
+		if v.devices[grave.Device] && v.homes[grave.Device] == grave.Scope {
+			v.e.Forget(grave.Device)
+			return errMoved
+		}
+		v.dead[hidden{grave.Scope, grave.Device}] = true
 		v.deadScopes[grave.Scope]++
 	}
 	from := v.from
@@ -211,11 +232,16 @@ func (e *Engine) loadTail(ctx context.Context, s Snapshot, from, to int64, pick 
 }
 
 // wants reports whether the question is about a series of the view's scopes.
-func (v *view) wants(device, event int64) bool {
-	if v.dead[device] || v.events != nil && !v.events[event] {
+func (v *view) wants(scope, device, event int64) bool {
+	if len(v.dead) > 0 && v.dead[hidden{scope, device}] || v.events != nil && !v.events[event] {
 		return false
 	}
 	return v.devices == nil || v.devices[device]
+}
+
+// wantsIn is wants of one scope.
+func (v *view) wantsIn(scope int64) func(device, event int64) bool {
+	return func(device, event int64) bool { return v.wants(scope, device, event) }
 }
 
 func (v *view) wantsEvent(event int64) bool { return v.events == nil || v.events[event] }
@@ -243,7 +269,7 @@ func (v *view) tailIn(in timeRange, fn func(series []Series, e *Entry)) {
 		wanted = wanted[:0]
 		some := false
 		for _, s := range part.chunk.Series {
-			want := part.in(v.e.backend, s.Scope) && v.wants(s.Device, s.Event)
+			want := part.in(v.e.backend, s.Scope) && v.wants(s.Scope, s.Device, s.Event)
 			if want && v.scopes != nil {
 				_, want = slices.BinarySearch(v.scopes, s.Scope)
 			}
@@ -353,7 +379,7 @@ func (v *view) loadChunk(key Key) error {
 func (v *view) decode(chunk *Chunk, scope int64, data []byte) error {
 	var keep func(Series) bool
 	if v.picky(scope) {
-		keep = func(s Series) bool { return v.wants(s.Device, s.Event) }
+		keep = func(s Series) bool { return v.wants(scope, s.Device, s.Event) }
 	}
 	return v.decoder.Decode(chunk, data, keep)
 }

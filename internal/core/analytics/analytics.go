@@ -91,10 +91,10 @@ func (s *Service) LogsChanged(ctx context.Context, reach hearth.Reach) {
 	s.options.Cache.Invalidate(ctx, append(names, tagAll)...)
 }
 
-// Publish invalidates the answers about deleted devices, whose logs went with them. It publishes nothing.
+// Publish invalidates the answers about devices that went or came, whose logs did so with them. It publishes nothing.
 func (s *Service) Publish(events ...hearth.Event) {
 	for _, event := range events {
-		if event.Type == hearth.EventDeviceDeleted {
+		if event.Type == hearth.EventDeviceDeleted || event.Arrived {
 			s.LogsChanged(context.Background(), hearth.Reach{Scopes: []hearth.Scope{event.Scope}})
 		}
 	}

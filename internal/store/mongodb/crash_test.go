@@ -24,7 +24,6 @@ var (
 
 // The collections that tests look into.
 const (
-	collUsers    = "users"
 	collEmails   = "emails"
 	collTries    = "login_tries"
 	collSessions = "sessions"

@@ -50,6 +50,9 @@ type deviceDoc struct {
 	Seen int64 `bson:"seen"`
 	// Dead is the key of the scope of a device that is deleted and whose logs are still stored.
 	Dead int64 `bson:"dead,omitempty"`
+	// Hidden are the keys of scopes in which the logs of a device that moved, or is moving since Moving, are hidden.
+	Hidden []int64 `bson:"hidden,omitempty"`
+	Moving int64   `bson:"moving,omitempty"`
 }
 
 func fieldsOf(d hearth.Device) DeviceFields {

@@ -25,6 +25,11 @@ func migrateTwins(ctx context.Context, s *Store) error {
 	})
 }
 
+// migrateMoves makes the index of devices that moved.
+func migrateMoves(ctx context.Context, s *Store) error {
+	return s.createIndexes(ctx, fleetIndexes())
+}
+
 // fleetIndexes are those of devices and logs.
 func fleetIndexes() map[string][]index {
 	return map[string][]index{
@@ -37,6 +42,7 @@ func fleetIndexes() map[string][]index {
 			{keys: []string{"name", "_id"}},
 			{keys: []string{"status", "seen"}},
 			{keys: []string{"dead"}, where: "dead"},
+			{keys: []string{"hidden"}, where: "hidden"},
 			{keys: []string{"serial", "scope"}, where: "serial"},
 			lockIndex,
 		},

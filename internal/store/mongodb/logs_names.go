@@ -1,6 +1,7 @@
 package mongodb
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -119,55 +120,104 @@ func (b *logBackend) Homes(ctx context.Context, devices []int64) (map[int64]int6
 	})
 }
 
-// isGrave matches the documents of deleted devices, by the partial index of dead.
-var isGrave = bson.E{Key: "dead", Value: bson.D{{Key: "$exists", Value: true}}} // never written to
+var (
+	// isGrave matches the documents of deleted devices, by the partial index of dead.
+	isGrave = bson.E{Key: "dead", Value: bson.D{{Key: "$exists", Value: true}}} // never written to
+	// hasHidden matches those of devices that moved or are moving, by the partial index of hidden.
+	hasHidden = bson.E{Key: "hidden", Value: bson.D{{Key: "$exists", Value: true}}} // never written to
+)
 
 // graves returns those of scopes, or, if these are nil, of partitions.
 func (b *logBackend) graves(ctx context.Context, parts []int, scopes []int64) ([]tsdb.Grave, error) {
-	filter := bson.D{isGrave}
+	dead, moved := isGrave, hasHidden
 	if scopes != nil {
-		filter = bson.D{{Key: "dead", Value: anyOf(scopes)}}
+		dead, moved = bson.E{Key: "dead", Value: anyOf(scopes)}, bson.E{Key: "hidden", Value: anyOf(scopes)}
 	}
-	graves, err := b.findGraves(ctx, filter, options.Find())
+	graves, err := b.findGraves(ctx, bson.D{{Key: "$or", Value: bson.A{bson.D{dead}, bson.D{moved}}}}, options.Find())
 	return slices.DeleteFunc(graves, func(g tsdb.Grave) bool { return !slices.Contains(parts, b.Partition(g.Scope)) }), err
 }
 
 func (b *logBackend) findGraves(ctx context.Context, filter bson.D, settings *options.FindOptionsBuilder) (graves []tsdb.Grave, err error) {
-	docs, err := findAll[deviceDoc](ctx, b.devices, filter, settings.SetProjection(bson.D{{Key: "key", Value: 1}, {Key: "dead", Value: 1}}))
+	docs, err := findAll[deviceDoc](ctx, b.devices, filter,
+		settings.SetProjection(bson.D{{Key: "key", Value: 1}, {Key: "dead", Value: 1}, {Key: "hidden", Value: 1}}))
 	for _, d := range docs {
-		graves = append(graves, tsdb.Grave{Device: d.Key, Scope: d.Dead})
+		if d.Dead != 0 {
+			graves = append(graves, tsdb.Grave{Device: d.Key, Scope: d.Dead})
+		}
+		for _, scope := range d.Hidden {
+			graves = append(graves, tsdb.Grave{Device: d.Key, Scope: scope, Moved: true})
+		}
 	}
 	return graves, err
 }
 
-// DueGraves implements tsdb.Backend.
+// arrived matches devices that are not just moving.
+func (b *logBackend) arrived() bson.E {
+	before := b.now().Add(-tsdb.MoveTime).UnixMilli()
+	return bson.E{Key: "$or", Value: bson.A{
+		bson.D{{Key: "moving", Value: nil}}, bson.D{{Key: "moving", Value: bson.D{{Key: "$lt", Value: before}}}},
+	}}
+}
+
+// DueGraves implements tsdb.Backend. A deleted device that moved before is due for its moves first.
 func (b *logBackend) DueGraves(ctx context.Context, clean time.Time, limit int) (graves []tsdb.Grave, err error) {
-	due := bson.E{Key: "clean_at", Value: nil}
-	if !clean.IsZero() {
-		due.Value = bson.D{{Key: "$lt", Value: clean.UnixMilli()}}
+	due := func(field string) bson.E {
+		if clean.IsZero() {
+			return bson.E{Key: field, Value: nil}
+		}
+		return bson.E{Key: field, Value: bson.D{{Key: "$lt", Value: clean.UnixMilli()}}}
 	}
 	err = b.ask(ctx, func(ctx context.Context) error {
-		found, err := b.findGraves(ctx, bson.D{isGrave, due}, options.Find().SetSort(bson.D{{Key: "dead", Value: 1}, {Key: "key", Value: 1}}).SetLimit(int64(limit)))
+		found, err := b.findGraves(ctx, bson.D{hasHidden, due("moved_clean"), b.arrived()}, options.Find().SetLimit(1))
+		graves = slices.DeleteFunc(found, func(g tsdb.Grave) bool { return !g.Moved })
+		if err != nil || len(graves) > 0 {
+			return err
+		}
+		found, err = b.findGraves(ctx, bson.D{isGrave, {Key: "hidden", Value: nil}, due("clean_at")},
+			options.Find().SetSort(bson.D{{Key: "dead", Value: 1}, {Key: "key", Value: 1}}).SetLimit(int64(limit)))
 		graves = slices.DeleteFunc(found, func(g tsdb.Grave) bool { return g.Scope != found[0].Scope })
 		return err
 	})
 	return graves, err
 }
 
+// eachKind calls fn with the keys of the devices that were deleted, and of those that moved.
+func eachKind(graves []tsdb.Grave, fn func(devices []int64, moved bool) error) error {
+	var dead, moved []int64
+	for _, g := range graves {
+		if g.Moved {
+			moved = append(moved, g.Device)
+		} else {
+			dead = append(dead, g.Device)
+		}
+	}
+	return cmp.Or(chunked(dead, func(some []int64) error { return fn(some, false) }), chunked(moved, func(some []int64) error { return fn(some, true) }))
+}
+
 // Cleaned implements tsdb.Backend.
-func (b *logBackend) Cleaned(ctx context.Context, devices []int64, at time.Time) error {
+func (b *logBackend) Cleaned(ctx context.Context, graves []tsdb.Grave, at time.Time) error {
 	return b.ask(ctx, func(ctx context.Context) error {
-		return chunked(devices, func(some []int64) error {
-			return b.updateMany(ctx, b.devices, bson.D{{Key: "key", Value: anyOf(some)}, isGrave}, set(bson.D{{Key: "clean_at", Value: at.UnixMilli()}}))
+		return eachKind(graves, func(some []int64, moved bool) error {
+			filter, field := bson.D{{Key: "key", Value: anyOf(some)}, isGrave}, "clean_at"
+			if moved {
+				filter, field = bson.D{filter[0], hasHidden, b.arrived()}, "moved_clean"
+			}
+			return b.updateMany(ctx, b.devices, filter, set(bson.D{{Key: field, Value: at.UnixMilli()}}))
 		})
 	})
 }
 
 // RemoveGraves implements tsdb.Backend.
-func (b *logBackend) RemoveGraves(ctx context.Context, devices []int64) error {
+func (b *logBackend) RemoveGraves(ctx context.Context, graves []tsdb.Grave) error {
 	return b.ask(ctx, func(ctx context.Context) error {
-		return chunked(devices, func(some []int64) error {
-			_, err := b.store.deleteAll(ctx, collDevices, bson.D{{Key: "key", Value: anyOf(some)}, isGrave})
+		return eachKind(graves, func(some []int64, moved bool) error {
+			keys := bson.E{Key: "key", Value: anyOf(some)}
+			if moved {
+				wasClean := bson.E{Key: "moved_clean", Value: bson.D{{Key: "$exists", Value: true}}}
+				return b.updateMany(ctx, b.devices, bson.D{keys, wasClean, b.arrived()},
+					bson.D{{Key: "$unset", Value: bson.D{{Key: "hidden", Value: ""}, {Key: "moving", Value: ""}, {Key: "moved_clean", Value: ""}}}})
+			}
+			_, err := b.store.deleteAll(ctx, collDevices, bson.D{keys, isGrave})
 			return err
 		})
 	})

@@ -26,6 +26,7 @@ const (
 	collOrganizations = "organizations"
 	collWatches       = "device_watches"
 	collDevices       = "devices"
+	collUsers         = "users"
 	collSerials       = "device_serials"
 )
 
@@ -104,6 +105,7 @@ var migrations = []migration{ // never written to
 	{5, migrateSerials},
 	{6, migrateTwins},
 	{7, migrateKeys},
+	{8, migrateMoves},
 }
 
 // createIndexes makes indexes by collection; those that are there stay.

@@ -190,22 +190,27 @@ func (s *Store) UpdateDevice(
 			return err
 		}
 		after.Version = before.Version + 1
-		tags, err := storedTags(after.Tags)
-		if err != nil {
-			return err
-		}
-		_, err = t.exec(`UPDATE devices SET name=?, type=?, serial=?, status=?, idle=?, tags=?, metadata=?, interval=?, version=?, updated_at=?
-			WHERE key=?`, after.Name, after.Type, after.Serial, string(after.Status), after.Idle, tags, storedMetadata(after.Metadata),
-			after.Interval, after.Version, millis(after.UpdatedAt), before.Key)
-		if isSerialTaken(err) {
-			return hearth.SerialTaken("serial")
-		}
-		return err
+		return updateDevice(t, after)
 	})
 	if err != nil {
 		return hearth.Device{}, err
 	}
 	return after, nil
+}
+
+// updateDevice stores the fields that a device's owner changes.
+func updateDevice(t *tx, d hearth.Device) error {
+	tags, err := storedTags(d.Tags)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(`UPDATE devices SET name=?, type=?, serial=?, status=?, idle=?, tags=?, metadata=?, interval=?, version=?, updated_at=?
+		WHERE key=?`, d.Name, d.Type, d.Serial, string(d.Status), d.Idle, tags, storedMetadata(d.Metadata), d.Interval, d.Version,
+		millis(d.UpdatedAt), d.Key)
+	if isSerialTaken(err) {
+		return hearth.SerialTaken("serial")
+	}
+	return err
 }
 
 // DeleteDevice implements hearth.DeviceStore.

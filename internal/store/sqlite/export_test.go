@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"strings"
 
 	"hearth"
 	"hearth/internal/tsdb"
@@ -31,7 +32,8 @@ func (s *Store) AddDevice(ctx context.Context, id string, scope hearth.Scope) (k
 		if err != nil {
 			return err
 		}
-		key, err = insertDevice(t, hearth.Device{ID: id, Name: "d", Type: "t", Status: hearth.StatusActive, Interval: 60, OwnerID: "u"}, at)
+		owner := strings.TrimPrefix(string(scope), string(hearth.UserScope("")))
+		key, err = insertDevice(t, hearth.Device{ID: id, Name: "d", Type: "t", Status: hearth.StatusActive, Interval: 60, OwnerID: owner}, at)
 		return err
 	})
 	return key, err

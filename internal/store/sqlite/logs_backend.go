@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
-	"slices"
 	"time"
 
 	"hearth"
@@ -209,35 +208,74 @@ func (b logBackend) DueGraves(ctx context.Context, clean time.Time, limit int) (
 		low, high = 1, millis(clean)-1
 	}
 	err = b.read(ctx, "DueGraves", func(r *reader) (err error) {
+		graves, err = readGraves(r, movedGraves+` WHERE m.device=(SELECT device FROM log_moves WHERE moving_at<?1 AND clean_at BETWEEN ?2 AND ?3 LIMIT 1)`,
+			b.movesBefore(), low, high)
+		if err != nil || len(graves) > 0 {
+			return err
+		}
 		// By log_dead_due.
-		graves, err = readGraves(r, `SELECT device, scope FROM log_dead WHERE clean_at BETWEEN ?1 AND ?2
+		graves, err = readGraves(r, `SELECT device, scope, 0 FROM log_dead WHERE clean_at BETWEEN ?1 AND ?2
 			AND scope=(SELECT scope FROM log_dead WHERE clean_at BETWEEN ?1 AND ?2 LIMIT 1) ORDER BY device LIMIT ?3`, low, high, limit)
 		return err
 	})
 	return graves, err
 }
 
-func readGraves(r *reader, query string, args ...any) ([]tsdb.Grave, error) {
-	scopes, err := pairs[int64, int64](r, query, args...)
-	var graves []tsdb.Grave
-	for _, device := range slices.Sorted(maps.Keys(scopes)) {
-		graves = append(graves, tsdb.Grave{Device: device, Scope: scopes[device]})
+// movedGraves are those of devices that moved.
+const movedGraves = `SELECT m.device, h.value, 1 FROM log_moves m, json_each(m.hidden) h`
+
+// movesBefore returns when a device set out, at the latest, that will not arrive any more.
+func (b logBackend) movesBefore() int64 { return millis(b.now().Add(-tsdb.MoveTime)) }
+
+func readGraves(r *reader, query string, args ...any) (graves []tsdb.Grave, err error) {
+	rows, err := r.query(query, args...)
+	if err != nil {
+		return nil, err
 	}
-	return graves, err
+	for rows.Next() {
+		var g tsdb.Grave
+		if err := rows.Scan(&g.Device, &g.Scope, &g.Moved); err != nil {
+			return nil, closed(rows, err)
+		}
+		graves = append(graves, g)
+	}
+	return graves, closed(rows, nil)
+}
+
+// byKind splits graves into the devices that were deleted, and those that moved.
+func byKind(graves []tsdb.Grave) (dead, moved []int64) {
+	for _, g := range graves {
+		if g.Moved {
+			moved = append(moved, g.Device)
+		} else {
+			dead = append(dead, g.Device)
+		}
+	}
+	return dead, moved
 }
 
 // Cleaned implements tsdb.Backend.
-func (b logBackend) Cleaned(ctx context.Context, devices []int64, at time.Time) error {
+func (b logBackend) Cleaned(ctx context.Context, graves []tsdb.Grave, at time.Time) error {
+	dead, moved := byKind(graves)
 	return b.write(ctx, "Reclaim", func(t *tx) error {
-		_, err := t.exec(`UPDATE log_dead SET clean_at=? WHERE device IN (SELECT value FROM json_each(?))`, millis(at), list(devices))
+		_, err := t.exec(`UPDATE log_dead SET clean_at=? WHERE device IN (SELECT value FROM json_each(?))`, millis(at), list(dead))
+		if err == nil {
+			_, err = t.exec(`UPDATE log_moves SET clean_at=? WHERE moving_at<? AND device IN (SELECT value FROM json_each(?))`,
+				millis(at), b.movesBefore(), list(moved))
+		}
 		return err
 	})
 }
 
 // RemoveGraves implements tsdb.Backend.
-func (b logBackend) RemoveGraves(ctx context.Context, devices []int64) error {
+func (b logBackend) RemoveGraves(ctx context.Context, graves []tsdb.Grave) error {
+	dead, moved := byKind(graves)
 	return b.write(ctx, "Reclaim", func(t *tx) error {
-		_, err := t.exec(`DELETE FROM log_dead WHERE device IN (SELECT value FROM json_each(?))`, list(devices))
+		_, err := t.exec(`DELETE FROM log_dead WHERE device IN (SELECT value FROM json_each(?))`, list(dead))
+		if err == nil {
+			_, err = t.exec(`DELETE FROM log_moves WHERE moving_at<? AND clean_at>0 AND device IN (SELECT value FROM json_each(?))`,
+				b.movesBefore(), list(moved))
+		}
 		return err
 	})
 }

@@ -41,6 +41,22 @@ func logsHarness(t *testing.T) tsdbtest.Harness {
 					}
 					return s.DeleteDevice(ctx, d, func(hearth.Device) error { return nil }, hearth.SideEffects{})
 				},
+				MoveDevice: func(ctx context.Context, _ *tsdb.Engine, key int64, scope hearth.Scope) error {
+					id, err := s.DeviceByKey(ctx, key)
+					if err != nil {
+						return err
+					}
+					owner := strings.TrimPrefix(string(scope), string(hearth.UserScope("")))
+					err = s.CreateUser(ctx, hearth.User{ID: owner, Email: owner + "@example.com", Role: hearth.RoleUser}, hearth.SideEffects{})
+					if err != nil && hearth.ErrorCode(err) != hearth.CodeConflict && hearth.ErrorCode(err) != hearth.CodeEmailTaken {
+						return err
+					}
+					_, err = s.TransferDevice(ctx, id, func(d hearth.Device) (hearth.Device, error) {
+						d.OwnerID = owner
+						return d, nil
+					}, hearth.SideEffects{})
+					return err
+				},
 				Checkpoint: s.ImportCheckpoint,
 				Close:      s.Close,
 			}

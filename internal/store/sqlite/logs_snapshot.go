@@ -64,7 +64,7 @@ func (s *logSnapshot) open() (err error) {
 	if s.nothing {
 		return nil
 	}
-	s.graves, err = readGraves(s.reader, `SELECT device, scope FROM log_dead`)
+	s.graves, err = readGraves(s.reader, `SELECT device, scope, 0 FROM log_dead UNION ALL `+movedGraves)
 	return err
 }
 

@@ -26,6 +26,8 @@ func Devices(t *testing.T, open func(*testing.T) hearth.DeviceStore) {
 		"a refused update or deletion changes nothing":   devicesRefusal,
 		"a deleted device is gone with its tokens":       devicesDelete,
 		"keys are never used again":                      devicesKeys,
+		"a device changes hands with its logs":           devicesTransfer,
+		"a refused transfer changes nothing":             devicesTransferRefused,
 		"a serial is one device's of its scope":          devicesSerials,
 		"of creations with one serial one comes about":   devicesSerialRace,
 		"lists in every order, page by page":             devicesOrders,

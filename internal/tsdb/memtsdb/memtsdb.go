@@ -49,7 +49,13 @@ type device struct {
 	scope   int64
 	deleted bool
 	clean   time.Time
+	// hidden are the scopes in which the logs of a device that moved, or is moving, are hidden.
+	hidden      []int64
+	moving      bool
+	hiddenClean time.Time
 }
+
+func (d *device) hides(scope int64) bool { return slices.Contains(d.hidden, scope) }
 
 // New returns an empty Store of that many partitions.
 func New(partitions int) *Store {
@@ -74,6 +80,27 @@ func (s *Store) DeleteDevice(key int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.devices[key].deleted = true
+}
+
+// BeginMove hides what a scope may get of a device's logs; it returns the key of the device's scope and of that one.
+func (s *Store) BeginMove(key int64, scope hearth.Scope) (from, to int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, to := s.devices[key], keyOf(s.scopes, scope)
+	if !d.hides(to) {
+		d.hidden = append(d.hidden, to)
+	}
+	d.moving = true
+	return d.scope, to
+}
+
+// EndMove gives the device to the scope that BeginMove returned.
+func (s *Store) EndMove(key, from, to int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.devices[key]
+	d.hidden = append(slices.DeleteFunc(slices.Clone(d.hidden), func(scope int64) bool { return scope == to }), from)
+	d.scope, d.moving, d.hiddenClean = to, false, time.Time{}
 }
 
 // ImportCheckpoint is the method of hearth.LogStore.
@@ -282,12 +309,17 @@ func (s *Store) DueGraves(ctx context.Context, clean time.Time, limit int) ([]ts
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []tsdb.Grave
-	for key, d := range s.devices {
-		due := d.clean.IsZero()
-		if !clean.IsZero() {
-			due = !due && d.clean.Before(clean)
+	isDue := func(cleaned time.Time) bool {
+		if clean.IsZero() {
+			return cleaned.IsZero()
 		}
-		if d.deleted && due {
+		return !cleaned.IsZero() && cleaned.Before(clean)
+	}
+	for key, d := range s.devices {
+		if len(d.hidden) > 0 && !d.moving && isDue(d.hiddenClean) {
+			return gravesOf(key, d), ctx.Err()
+		}
+		if d.deleted && isDue(d.clean) {
 			out = append(out, tsdb.Grave{Device: key, Scope: d.scope})
 		}
 	}
@@ -302,21 +334,39 @@ func (s *Store) DueGraves(ctx context.Context, clean time.Time, limit int) ([]ts
 }
 
 // Cleaned implements tsdb.Backend.
-func (s *Store) Cleaned(ctx context.Context, devices []int64, at time.Time) error {
+func (s *Store) Cleaned(ctx context.Context, graves []tsdb.Grave, at time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, key := range devices {
-		s.devices[key].clean = at
+	for _, grave := range graves {
+		switch d := s.devices[grave.Device]; {
+		case !grave.Moved:
+			d.clean = at
+		case !d.moving:
+			d.hiddenClean = at
+		}
 	}
 	return ctx.Err()
 }
 
 // RemoveGraves implements tsdb.Backend.
-func (s *Store) RemoveGraves(ctx context.Context, devices []int64) error {
+func (s *Store) RemoveGraves(ctx context.Context, graves []tsdb.Grave) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, key := range devices {
-		s.devices[key] = &device{scope: s.devices[key].scope, deleted: true, clean: removedGrave}
+	for _, grave := range graves {
+		switch d := s.devices[grave.Device]; {
+		case !grave.Moved:
+			d.clean = removedGrave
+		case !d.moving && !d.hiddenClean.IsZero():
+			d.hidden = nil
+		}
 	}
 	return ctx.Err()
+}
+
+// gravesOf returns the graves of a device that moved.
+func gravesOf(key int64, d *device) (out []tsdb.Grave) {
+	for _, scope := range d.hidden {
+		out = append(out, tsdb.Grave{Device: key, Scope: scope, Moved: true})
+	}
+	return out
 }

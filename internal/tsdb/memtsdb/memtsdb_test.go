@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"hearth"
+	"hearth/internal/tsdb"
 	"hearth/internal/tsdb/memtsdb"
 	"hearth/internal/tsdb/tsdbtest"
 )
@@ -29,6 +30,15 @@ func harness(partitions int) tsdbtest.Harness {
 				DeleteDevice: func(_ context.Context, key int64) error {
 					s.DeleteDevice(key)
 					return nil
+				},
+				MoveDevice: func(ctx context.Context, e *tsdb.Engine, key int64, scope hearth.Scope) error {
+					from, to := s.BeginMove(key, scope)
+					if err := e.Copy(ctx, key, from, to); err != nil {
+						return err
+					}
+					s.EndMove(key, from, to)
+					e.Forget(key)
+					return e.Copy(ctx, key, from, to)
 				},
 				Checkpoint: s.ImportCheckpoint,
 				Close:      func() error { return nil },

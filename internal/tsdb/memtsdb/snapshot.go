@@ -39,6 +39,11 @@ func (s *Store) snapshot(partitions []int) *snapshot {
 		if d.deleted && !d.clean.Equal(removedGrave) && slices.Contains(partitions, s.Partition(d.scope)) {
 			snap.graves = append(snap.graves, tsdb.Grave{Device: key, Scope: d.scope})
 		}
+		for _, grave := range gravesOf(key, d) {
+			if slices.Contains(partitions, s.Partition(grave.Scope)) {
+				snap.graves = append(snap.graves, grave)
+			}
+		}
 	}
 	return snap
 }

@@ -25,6 +25,7 @@ func Backend(t *testing.T, h Harness) {
 		"a checkpoint and a record come with their batch": backendEffects,
 		"names and homes":                   backendNames,
 		"graves":                            backendGraves,
+		"a device that moves":               engineMoves,
 		"one at a time changes a partition": backendBusy,
 		"a function's error stores nothing": backendRefusal,
 		"a long document comes back whole":  backendLong,
@@ -280,14 +281,12 @@ func backendGraves(t *testing.T, p *processes) {
 	now := time.UnixMilli(1_700_000_000_000)
 	for range all { // one scope at a time
 		got := due(time.Time{}, 10)
-		var keys []int64
 		for _, g := range got {
 			if g.Scope != got[0].Scope {
 				t.Errorf("graves of different scopes are due at once: %v", got)
 			}
-			keys = append(keys, g.Device)
 		}
-		must(t, b.Cleaned(ctx, keys, now))
+		must(t, b.Cleaned(ctx, got, now))
 	}
 	if got := due(time.Time{}, 10); len(got) > 0 {
 		t.Errorf("due after cleaning: %v", got)
@@ -297,7 +296,7 @@ func backendGraves(t *testing.T, p *processes) {
 	}
 	for range all {
 		for _, g := range due(now.Add(time.Millisecond), 10) {
-			must(t, b.RemoveGraves(ctx, []int64{g.Device}))
+			must(t, b.RemoveGraves(ctx, []tsdb.Grave{g}))
 		}
 	}
 	if got := append(graves(nil), due(now.Add(time.Hour), 10)...); len(got) > 0 {

@@ -31,6 +31,7 @@ func Engine(t *testing.T, h Harness) {
 				"append 2": m.append,
 				"device":   m.addDevice,
 				"delete":   m.deleteDevice,
+				"move":     m.moveDevice,
 				"fold":     m.fold,
 				"trim":     m.trim,
 				"reclaim":  m.reclaim,

@@ -78,6 +78,19 @@ func (m *model) deleteDevice(t *rapid.T) {
 	m.logList = slices.DeleteFunc(m.logList, func(e hearth.LogEntry) bool { return e.Device == device })
 }
 
+func (m *model) moveDevice(t *rapid.T) {
+	device := rapid.SampledFrom(m.devices).Draw(t, "device")
+	scope := rapid.SampledFrom(scopes).Draw(t, "owner")
+	if scope == m.owners[device] {
+		return
+	}
+	must(m, m.p.all[0].MoveDevice(context.Background(), m.engines[0], device, scope))
+	for _, e := range m.engines { // what one of them still appends to the old scope shows after Reclaim alone: see engineMoves
+		e.Forget(device)
+	}
+	m.owners[device] = scope
+}
+
 func (m *model) append(t *rapid.T) {
 	must(m, m.appendTo(t, m.engine(t)))
 }

@@ -65,13 +65,13 @@ func (f *Faults) MoveHorizon(ctx context.Context, from, to int64) error {
 }
 
 // Cleaned implements tsdb.Backend.
-func (f *Faults) Cleaned(ctx context.Context, devices []int64, at time.Time) error {
-	return f.around("graves", "graves changed", func() error { return f.Backend.Cleaned(ctx, devices, at) })
+func (f *Faults) Cleaned(ctx context.Context, graves []tsdb.Grave, at time.Time) error {
+	return f.around("graves", "graves changed", func() error { return f.Backend.Cleaned(ctx, graves, at) })
 }
 
 // RemoveGraves implements tsdb.Backend.
-func (f *Faults) RemoveGraves(ctx context.Context, devices []int64) error {
-	return f.around("graves", "graves changed", func() error { return f.Backend.RemoveGraves(ctx, devices) })
+func (f *Faults) RemoveGraves(ctx context.Context, graves []tsdb.Grave) error {
+	return f.around("graves", "graves changed", func() error { return f.Backend.RemoveGraves(ctx, graves) })
 }
 
 type faultySnapshot struct {

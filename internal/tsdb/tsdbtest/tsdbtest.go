@@ -18,6 +18,8 @@ type Database struct {
 	// AddDevice makes a device of a scope and returns its key; DeleteDevice leaves a grave of it.
 	AddDevice    func(ctx context.Context, scope hearth.Scope) (int64, error)
 	DeleteDevice func(ctx context.Context, key int64) error
+	// MoveDevice gives a device to another scope with its logs; an engine over the database is given to copy them with.
+	MoveDevice func(ctx context.Context, e *tsdb.Engine, key int64, scope hearth.Scope) error
 	// Checkpoint returns a stored checkpoint; CodeNotFound.
 	Checkpoint func(ctx context.Context, id string) (hearth.Checkpoint, error)
 	Close      func() error

@@ -1,0 +1,77 @@
+package devices
+
+import (
+	"context"
+	"errors"
+
+	"hearth"
+)
+
+// Target is who gets a device: an organization, or the user OwnerID.
+type Target struct {
+	OrganizationID string
+	OwnerID        string
+}
+
+// Transfer moves a device to another scope, with its logs, tokens and all that hangs on it. The caller must be allowed to edit the
+// device before and after. Errors: CodeNotFound (the device, the organization, the user), CodeForbidden, CodeConflict (the serial
+// is taken there), CodeValidationFailed.
+func (f *Service) Transfer(ctx context.Context, caller hearth.Caller, id string, target Target) (hearth.Device, error) {
+	if (target.OrganizationID == "") == (target.OwnerID == "") {
+		return hearth.Device{}, hearth.Invalid(hearth.FieldError{Location: "body", Message: "must have either organization_id or owner_id"})
+	}
+	now := f.now()
+	audit := []hearth.AuditEntry{caller.Entry(now, "device.transfer", "device:"+id)}
+	var before hearth.Device
+	after, err := f.store.TransferDevice(ctx, id, func(d hearth.Device) (hearth.Device, error) {
+		before = d
+		if err := allowEdit(caller, d, nil); err != nil {
+			return d, err
+		}
+		after := target.of(d)
+		if err := mayReceive(caller, after); err != nil {
+			return d, err
+		}
+		if after.Scope() == d.Scope() {
+			return d, errUnchanged
+		}
+		audit[0].Changes = map[string]hearth.Change{"scope": {Before: d.Scope(), After: after.Scope()}}
+		after.UpdatedAt = now
+		return after, nil
+	}, hearth.SideEffects{Audit: audit})
+	if errors.Is(err, errUnchanged) {
+		return before, nil
+	}
+	if err != nil {
+		return hearth.Device{}, err
+	}
+	f.moved(before, after)
+	return after, nil
+}
+
+// of returns the device as the target has it.
+func (t Target) of(d hearth.Device) hearth.Device {
+	if d.OrganizationID = t.OrganizationID; t.OwnerID != "" {
+		d.OwnerID = t.OwnerID
+	}
+	return d
+}
+
+// mayReceive is the rule of who may bring a device into a scope: who may edit it there.
+func mayReceive(caller hearth.Caller, after hearth.Device) error {
+	err := mayCreate(caller, after)
+	if err != nil && after.OrganizationID == "" {
+		return hearth.Errorf(hearth.CodeForbidden, "only an administrator may transfer a device to another user")
+	}
+	return err
+}
+
+// moved publishes that a device left one scope for another. Who reads its channel has to join anew.
+func (f *Service) moved(before, after hearth.Device) {
+	f.directory.updated(&after)
+	f.lists.changed(before.Scope())
+	f.lists.changed(after.Scope())
+	arrived := deviceEvent(hearth.EventDeviceUpdate, after, after.UpdatedAt)
+	arrived.Arrived = true
+	f.options.Publisher.Publish(deviceEvent(hearth.EventDeviceDeleted, before, after.UpdatedAt), arrived)
+}

@@ -1,0 +1,126 @@
+package mongodb
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"hearth"
+)
+
+// TransferDevice implements hearth.DeviceStore: the logs are copied to where nobody sees them yet, and the device and what is
+// hidden change in one document.
+func (s *Store) TransferDevice(
+	ctx context.Context, id string, change func(hearth.Device) (hearth.Device, error), effects hearth.SideEffects,
+) (after hearth.Device, err error) {
+	before, err := s.Device(ctx, id)
+	if err != nil {
+		return hearth.Device{}, err
+	}
+	if after, err = change(before); err != nil {
+		return hearth.Device{}, err
+	}
+	if after.Scope() == before.Scope() {
+		return s.UpdateDevice(ctx, id, change, effects)
+	}
+	keys, err := keysOf(ctx, s.logs, scopeName, []hearth.Scope{before.Scope(), after.Scope()}, true)
+	if err != nil {
+		return hearth.Device{}, err
+	}
+	from, to := keys[before.Scope()], keys[after.Scope()]
+	err = s.beginMove(ctx, before, after, to)
+	if err == nil {
+		err = s.Copy(ctx, before.Key, from, to)
+	}
+	if err == nil {
+		after, err = s.endMove(ctx, before, after, from, to, change, effects)
+	}
+	if err != nil {
+		return hearth.Device{}, errors.Join(err, s.dropMove(context.WithoutCancel(ctx), before.Key))
+	}
+	s.Forget(before.Key)
+	// What came in meanwhile. If this fails, Reclaim does it.
+	if err := s.Copy(context.WithoutCancel(ctx), before.Key, from, to); err != nil {
+		s.options.Logger.WarnContext(ctx, "the newest logs of a device are moved to its scope later", "device_id", id, "err", err)
+	}
+	return after, nil
+}
+
+func (s *Store) transferring(id string, effects hearth.SideEffects) writing {
+	return writing{name: "TransferDevice", line: collDevices + "/" + id, effects: effects}
+}
+
+// beginMove hides what the device's new scope gets of its logs.
+func (s *Store) beginMove(ctx context.Context, before, after hearth.Device, to int64) error {
+	return s.commit(ctx, s.transferring(before.ID, hearth.SideEffects{}), func(ctx context.Context, st *step) error {
+		doc, err := loadDevice(ctx, st, before.ID)
+		if err != nil {
+			return err
+		}
+		if err := st.toOwners(ctx, before, after); err != nil {
+			return err
+		}
+		st.update(collDevices, before.ID, doc.V, append(set(bson.D{{Key: "moving", Value: millis(s.now())}}),
+			bson.E{Key: "$addToSet", Value: bson.D{{Key: "hidden", Value: to}}},
+			bson.E{Key: "$unset", Value: bson.D{{Key: "moved_clean", Value: ""}}}))
+		return nil
+	})
+}
+
+// toOwners makes sure that whoever gets a device is there, and stays until the step is done; CodeNotFound.
+func (st *step) toOwners(ctx context.Context, before, after hearth.Device) error {
+	if after.OwnerID != before.OwnerID {
+		doc, err := load[rawDoc](ctx, st, collUsers, byID(after.OwnerID))
+		if errors.Is(err, errGone) {
+			return hearth.NotFound("user")
+		}
+		if err != nil {
+			return err
+		}
+		st.update(collUsers, after.OwnerID, doc.state().V, nil)
+	}
+	return st.intoOrganization(ctx, after.OrganizationID)
+}
+
+func (s *Store) endMove(
+	ctx context.Context, was, planned hearth.Device, from, to int64, change func(hearth.Device) (hearth.Device, error), effects hearth.SideEffects,
+) (after hearth.Device, err error) {
+	err = s.commit(ctx, s.transferring(was.ID, effects), func(ctx context.Context, st *step) error {
+		doc, err := loadDevice(ctx, st, was.ID)
+		if err != nil {
+			return err
+		}
+		before := doc.device()
+		if after, err = change(before); err != nil {
+			return err
+		}
+		if before.Scope() != was.Scope() || after.Scope() != planned.Scope() || !slices.Contains(doc.Hidden, to) {
+			return hearth.Errorf(hearth.CodeConflict, "the device changes hands otherwise at the same time")
+		}
+		if err := st.toOwners(ctx, before, after); err != nil {
+			return err
+		}
+		if err := st.moveSerial(ctx, before, after); err != nil {
+			return err
+		}
+		after.Version = before.Version + 1
+		hidden := append(slices.DeleteFunc(doc.Hidden, func(scope int64) bool { return scope == to }), from)
+		st.update(collDevices, was.ID, doc.V, append(set(bson.D{
+			{Key: "scope", Value: after.Scope()}, {Key: "owner", Value: after.OwnerID}, {Key: "organization", Value: after.OrganizationID},
+			{Key: "hidden", Value: hidden}, {Key: "updated", Value: millis(after.UpdatedAt)}, {Key: "version", Value: after.Version},
+		}), bson.E{Key: "$unset", Value: bson.D{{Key: "moving", Value: ""}, {Key: "moved_clean", Value: ""}}}))
+		return nil
+	})
+	return after, err
+}
+
+// dropMove lets Reclaim have what was copied for a move that does not come about.
+func (s *Store) dropMove(ctx context.Context, device int64) error {
+	return s.do(ctx, "TransferDevice", func(ctx context.Context) error {
+		_, err := s.db.Collection(collDevices).UpdateMany(ctx, bson.D{{Key: "key", Value: device}, hasHidden},
+			bson.D{{Key: "$unset", Value: bson.D{{Key: "moving", Value: ""}, {Key: "moved_clean", Value: ""}}}})
+		return err
+	})
+}
