@@ -333,25 +333,32 @@ func (a *API) registerDeliveries(s *commands.Service) {
 	})
 }
 
-// nextCommand answers with a device's next command. The command is sent once it is written to the connection, and the device may not
-// act on it before that is stored: so its last byte, a line break, is written after.
+// nextCommand answers with a device's next command. What comes after the wait is a function of its own: thousands of requests wait,
+// and each keeps the stack of those that it is in.
 func (a *API) nextCommand(s *commands.Service, w http.ResponseWriter, r *http.Request) error {
-	ctx := r.Context()
 	wait, err := parseWait(r.URL.Query().Get("wait"))
 	if err != nil {
 		return err
 	}
 	start := time.Now()
-	c, ok, err := s.Next(ctx, callerOf(ctx), r.PathValue("id"), wait)
-	waited(ctx, start)
+	c, err := s.Next(r.Context(), callerOf(r.Context()), r.PathValue("id"), wait)
+	waited(r.Context(), start)
 	if err != nil {
 		return err
 	}
-	if !ok {
+	if c == nil {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	now := a.now()
+	return a.deliver(s, w, r, c)
+}
+
+// deliver writes a command to the connection of its device. It is sent once it is written, and the device may not act on it before
+// that is stored: so the last byte, a line break, is written after.
+//
+//go:noinline
+func (a *API) deliver(s *commands.Service, w http.ResponseWriter, r *http.Request, c *hearth.Command) error {
+	ctx, now := r.Context(), a.now()
 	body, err := encodeBody(wireCommand(c.Sent(now)))
 	if err != nil {
 		return err
@@ -364,7 +371,7 @@ func (a *API) nextCommand(s *commands.Service, w http.ResponseWriter, r *http.Re
 		err = http.NewResponseController(w).Flush()
 	}
 	if err == nil {
-		err = s.Sent(ctx, callerOf(ctx), c, now)
+		err = s.Sent(ctx, callerOf(ctx), *c, now)
 	}
 	if err != nil {
 		// The answer stays without its end, and the device asks again.

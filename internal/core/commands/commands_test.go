@@ -138,9 +138,9 @@ func TestWaitsEndWhileTheBusIsDown(t *testing.T) {
 		c, err := here.Send(t.Context(), ann, lamp.DeviceID, Order{Name: "x"}, 30*time.Second, nil)
 		ended <- result{c, err}
 	}()
-	got, ok, err := there.Next(t.Context(), lamp, lamp.DeviceID, 30*time.Second)
-	if err != nil || !ok {
-		t.Fatalf("polled %v, %v", ok, err)
+	got, err := there.Next(t.Context(), lamp, lamp.DeviceID, 30*time.Second)
+	if err != nil || got == nil {
+		t.Fatalf("polled %v, %v", got, err)
 	}
 	if n, err := pendingOf(t, there); err != nil || n != 1 {
 		t.Errorf("%d are pending, %v", n, err)
@@ -157,8 +157,8 @@ func TestWaitsEndWhileTheBusIsDown(t *testing.T) {
 	f.network.Mend()
 	await(t, "the bus again", func() bool { return here.heard.Load() && there.heard.Load() })
 	go func() { _, _ = here.Send(t.Context(), ann, lamp.DeviceID, Order{Name: "y"}, 0, nil) }()
-	if c, ok, err := there.Next(t.Context(), lamp, lamp.DeviceID, 30*time.Second); err != nil || !ok || c.Name != "y" {
-		t.Errorf("after it: %v, %v, %v", c.Name, ok, err)
+	if c, err := there.Next(t.Context(), lamp, lamp.DeviceID, 30*time.Second); err != nil || c == nil || c.Name != "y" {
+		t.Errorf("after it: %v, %v", c, err)
 	}
 }
 
@@ -266,7 +266,7 @@ func TestWaitsEndAtAStopAndWithTheirClient(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
 	left := make(chan error, 1)
 	go func() {
-		_, _, err := s.Next(ctx, lamp, lamp.DeviceID, time.Minute)
+		_, err := s.Next(ctx, lamp, lamp.DeviceID, time.Minute)
 		left <- err
 	}()
 	await(t, "the wait", func() bool { return s.Waiting() == 1 })
@@ -276,8 +276,8 @@ func TestWaitsEndAtAStopAndWithTheirClient(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if _, ok, err := s.Next(t.Context(), lamp, lamp.DeviceID, time.Minute); ok || err != nil {
-			t.Errorf("at the stop: %v, %v", ok, err)
+		if c, err := s.Next(t.Context(), lamp, lamp.DeviceID, time.Minute); c != nil || err != nil {
+			t.Errorf("at the stop: %v, %v", c, err)
 		}
 	})
 	await(t, "the wait", func() bool { return s.Waiting() == 1 })
@@ -329,11 +329,11 @@ func BenchmarkCommands(b *testing.B) {
 		device := hearth.Caller{DeviceID: fmt.Sprintf("0199a1b2-c3d4-7000-8000-%012d", i)}
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				c, ok, err := s.Next(ctx, device, device.DeviceID, 30*time.Second)
-				if err != nil || !ok {
+				c, err := s.Next(ctx, device, device.DeviceID, 30*time.Second)
+				if err != nil || c == nil {
 					continue
 				}
-				if err := s.Sent(ctx, device, c, time.Now()); err != nil {
+				if err := s.Sent(ctx, device, *c, time.Now()); err != nil {
 					continue
 				}
 				_ = s.Answer(ctx, device, device.DeviceID, c.ID, answer)

@@ -9,48 +9,52 @@ import (
 	"hearth/internal/boundedcache"
 )
 
-// Next returns the first command of a device that it has neither acknowledged nor answered: the same one again until it has. ok is
-// false where there is none, and none came within the wait, at a stop, or where newer calls of the device wait. Errors: CodeNotFound
-// (the device), CodeForbidden for any caller but the device itself, CodeUnavailable (too many calls wait).
-func (s *Service) Next(ctx context.Context, caller hearth.Caller, deviceID string, wait time.Duration) (c hearth.Command, ok bool, err error) {
+// Next returns the first command of a device that it has neither acknowledged nor answered: the same one again until it has. Nil is
+// returned where there is none, and none came within the wait, at a stop, or where newer calls of the device wait. Errors: CodeNotFound
+// (the device), CodeForbidden for any caller but the device itself, CodeUnavailable (too many calls wait). It returns a pointer because
+// each call that waits keeps its stack.
+func (s *Service) Next(ctx context.Context, caller hearth.Caller, deviceID string, wait time.Duration) (*hearth.Command, error) {
 	if _, err := s.itself(ctx, caller, deviceID); err != nil {
-		return hearth.Command{}, false, err
+		return nil, err
 	}
 	if wait == 0 {
 		return s.next(ctx, deviceID)
 	}
 	w, err := s.polls.add(deviceID) // before the first look: what comes after it must not be missed
 	if err != nil {
-		return hearth.Command{}, false, err
+		return nil, err
 	}
 	defer s.polls.remove(deviceID, w)
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
-		if c, ok, err = s.next(ctx, deviceID); err != nil || ok {
-			return c, ok, err
+		if c, err := s.next(ctx, deviceID); err != nil || c != nil {
+			return c, err
 		}
 		select {
 		case <-w.wake:
 			if w.displaced.Load() {
-				return hearth.Command{}, false, nil
+				return nil, nil //nolint:nilnil // no command is a value
 			}
 		case <-timer.C:
-			return hearth.Command{}, false, nil
+			return nil, nil //nolint:nilnil // no command is a value
 		case <-s.polls.closed:
-			return hearth.Command{}, false, nil
+			return nil, nil //nolint:nilnil // no command is a value
 		case <-ctx.Done():
-			return hearth.Command{}, false, ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 }
 
-func (s *Service) next(ctx context.Context, deviceID string) (hearth.Command, bool, error) {
+func (s *Service) next(ctx context.Context, deviceID string) (*hearth.Command, error) {
 	c, err := s.o.Store.NextCommand(ctx, deviceID, s.now())
 	if hearth.ErrorCode(err) == hearth.CodeNotFound {
-		return hearth.Command{}, false, nil
+		return nil, nil //nolint:nilnil // no command is a value
 	}
-	return c, err == nil, err
+	if err != nil {
+		return nil, err
+	}
+	return &c, nil
 }
 
 // itself returns the device that the caller is. CodeNotFound for a device that the caller may not read, CodeForbidden for users.
