@@ -50,7 +50,7 @@ func elsewhere(t *testing.T) (*sqlite.Store, *importer.Importer) {
 	if err := store.CreateUser(t.Context(), ann, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
-	logs, err := telemetry.New(telemetry.Options{Store: store, Directory: fleet})
+	logs, err := telemetry.New(telemetry.Options{Store: store, Audit: store, Directory: fleet})
 	if err != nil {
 		t.Fatal(err)
 	}
