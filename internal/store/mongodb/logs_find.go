@@ -26,9 +26,18 @@ func (s *logSnapshot) sees(d *logDoc) bool {
 		(d.Gone == 0 || d.Gone >= docID(state.ID, state.Version+1, 0))
 }
 
-// each calls fn with the documents of log_documents that match and that the snapshot sees, in the order of sort, which keeps the versions
-// of a document together.
-func (s *logSnapshot) each(ctx context.Context, table tsdb.Table, filter, sort bson.D, data tsdb.Fields, batch int, fn func(*logDoc) error) error {
+// search is a find in log_documents.
+type search struct {
+	table  tsdb.Table
+	filter bson.D
+	sort   bson.D // keeps the versions of a document together
+	data   tsdb.Fields
+	limit  int64 // of documents of all versions
+}
+
+// each calls fn with the documents of a search that the snapshot sees; n is how many the database returned. Of as many as the limit the
+// last document is not given: what follows it may be of the same key.
+func (s *logSnapshot) each(ctx context.Context, q search, fn func(*logDoc) error) (n int64, err error) {
 	seen := bson.A{bson.D{{Key: "gone", Value: nil}}}
 	for p, state := range s.states {
 		newer := tsdb.Range{From: docID(p, state.Version+1, 0), To: docID(p+1, 0, 0) - 1}
@@ -36,20 +45,17 @@ func (s *logSnapshot) each(ctx context.Context, table tsdb.Table, filter, sort b
 	}
 	without := bson.D{{Key: "k", Value: 0}}
 	for i, name := range []string{"d0", "d1", "d2"} {
-		if !data[i] {
+		if !q.data[i] {
 			without = append(without, bson.E{Key: name, Value: 0})
 		}
 	}
-	settings := options.Find().SetProjection(without)
-	if sort != nil {
-		settings.SetSort(sort)
+	settings := options.Find().SetProjection(without).SetLimit(q.limit)
+	if q.sort != nil {
+		settings.SetSort(q.sort)
 	}
-	if batch > 0 {
-		settings.SetBatchSize(int32(batch))
-	}
-	cursor, err := s.b.docs.Find(ctx, append(slices.Clip(filter), bson.E{Key: "$or", Value: seen}), settings)
+	cursor, err := s.b.docs.Find(ctx, append(slices.Clip(q.filter), bson.E{Key: "$or", Value: seen}), settings)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer cursor.Close(context.WithoutCancel(ctx))
 	var newest *logDoc // of the key that came last
@@ -57,22 +63,22 @@ func (s *logSnapshot) each(ctx context.Context, table tsdb.Table, filter, sort b
 		if newest == nil || newest.Deleted {
 			return nil
 		}
-		if err := newest.join(data); err != nil {
+		if err := newest.join(q.data); err != nil {
 			return err
 		}
 		return fn(newest)
 	}
-	for cursor.Next(ctx) {
+	for ; cursor.Next(ctx); n++ {
 		d := &logDoc{}
 		if err := bson.Unmarshal(cursor.Current, d); err != nil {
-			return err
+			return n, err
 		}
 		switch {
 		case !s.sees(d) || newest != nil && d.key() == newest.key() && d.Version < newest.Version:
 			continue
 		case newest == nil || d.key() != newest.key():
 			if err := give(); err != nil {
-				return err
+				return n, err
 			}
 			newest = d
 		case d.Version > newest.Version:
@@ -80,13 +86,13 @@ func (s *logSnapshot) each(ctx context.Context, table tsdb.Table, filter, sort b
 		}
 		newest.parts = append(newest.parts, d)
 	}
-	if err := cursor.Err(); err != nil {
-		return err
+	if err = cursor.Err(); err == nil && (n == 0 || n != q.limit) {
+		err = give()
 	}
-	if err := give(); err != nil {
-		return err
+	if err == nil {
+		err = s.fresh(q.table)
 	}
-	return s.fresh(table)
+	return n, err
 }
 
 // join puts together a document that is stored in parts.
@@ -195,7 +201,27 @@ func (s *logSnapshot) find(ctx context.Context, q tsdb.Query, fn func(*tsdb.Doc)
 			filter = append(filter, bson.E{Key: "_id", Value: between(tsdb.Range{From: docID(p, 0, 0), To: docID(p+1, 0, 0) - 1})})
 		}
 	}
-	return s.each(ctx, q.Table, filter, sort, q.Data, q.Limit, func(d *logDoc) error { return fn(d.doc()) })
+	search := search{table: q.Table, filter: filter, sort: sort, data: q.Data}
+	if q.Limit > 0 {
+		search.limit = int64(q.Limit) + 4 // some may be of other versions
+	}
+	given := 0
+	n, err := s.each(ctx, search, func(d *logDoc) error {
+		given++
+		return fn(d.doc())
+	})
+	if err != nil || n == 0 || n != search.limit {
+		return err
+	}
+	// More is wanted; what was given comes again.
+	search.limit = 0
+	_, err = s.each(ctx, search, func(d *logDoc) error {
+		if given--; given >= 0 {
+			return nil
+		}
+		return fn(d.doc())
+	})
+	return err
 }
 
 func direction(backward bool) int {
@@ -264,9 +290,10 @@ func (s *logSnapshot) get(ctx context.Context, keys []tsdb.Key, data tsdb.Fields
 		}
 		wanted[i] = orderedKey(key.Table, key.Scope, key.Major, key.Minor)
 	}
-	var sort bson.D
+	q := search{table: keys[0].Table, filter: bson.D{{Key: "k", Value: anyOf(wanted)}}, data: data}
 	if len(keys) > 1 {
-		sort = bson.D{{Key: "k", Value: direction(backward)}}
+		q.sort = bson.D{{Key: "k", Value: direction(backward)}}
 	}
-	return s.each(ctx, keys[0].Table, bson.D{{Key: "k", Value: anyOf(wanted)}}, sort, data, 0, func(d *logDoc) error { return fn(d.doc()) })
+	_, err := s.each(ctx, q, func(d *logDoc) error { return fn(d.doc()) })
+	return err
 }
