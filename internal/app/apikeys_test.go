@@ -3,6 +3,7 @@ package app_test
 import (
 	"bytes"
 	"context"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -50,9 +51,7 @@ func (w *keyed) made(t *testing.T, token, path string, body any) reply {
 func (w *keyed) key(t *testing.T, scopes []hearth.KeyScope, more apitest.Object) reply {
 	t.Helper()
 	body := apitest.Object{"name": "ci", "scopes": scopes}
-	for field, value := range more {
-		body[field] = value
-	}
+	maps.Copy(body, more)
 	return w.made(t, w.ann, "/users/me/api-keys", body)
 }
 
@@ -276,7 +275,7 @@ func (w *keyed) stream(t *testing.T, key, channel string) openStream {
 	}
 	ctx, leave := context.WithCancel(context.Background())
 	t.Cleanup(leave)
-	response, err := c.Open(ctx, "GET", path, nil) //nolint:bodyclose // it ends with the test
+	response, err := c.Open(ctx, "GET", path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -379,9 +378,7 @@ func TestAPIKeysAreHardToMisuse(t *testing.T) {
 		"a field too many":      {"user_id": w.annID},
 	} {
 		body := apitest.Object{"name": "x", "scopes": []string{"devices:read"}}
-		for field, value := range fields {
-			body[field] = value
-		}
+		maps.Copy(body, fields)
 		if r := w.call(t, 0, "POST", "/users/me/api-keys", w.ann, body); r.status != http.StatusUnprocessableEntity {
 			t.Errorf("%s: %d %s", name, r.status, r.raw)
 		}

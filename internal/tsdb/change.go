@@ -74,7 +74,7 @@ func changeOf(s *hearth.Stats) change {
 // The forms of a change, in the low four bits of its header, whose other bits say how many sums that it follows from were left out before
 // it: rising numbers; one that is unknown; any values; two numbers that fall; or, from changeScale on, decimals of a scale.
 const (
-	changeRising = iota
+	changeRising = iota // leaves the header as it is
 	changeUnknown
 	changeRaw
 	changeFall
@@ -104,7 +104,7 @@ func appendChange(dst []byte, gap uint64, s *hearth.Stats, c *change) []byte {
 	case c.unknown:
 		return binary.AppendUvarint(dst, gap|changeUnknown)
 	case numbers && c.head == s.Min && c.tail == s.Max && math.Abs(c.increase-(s.Max-s.Min)) <= addingError(s):
-		return binary.AppendUvarint(dst, gap|changeRising)
+		return binary.AppendUvarint(dst, gap+changeRising)
 	case numbers && s.Count == 2 && c.head == s.Max && c.tail == s.Min && c.increase == s.Min:
 		return binary.AppendUvarint(dst, gap|changeFall)
 	}
@@ -132,7 +132,7 @@ func addingError(s *hearth.Stats) float64 {
 
 // appendDecimals appends a change of decimals: where the first and the last lie between the least and the largest, and the increase.
 func appendDecimals(dst []byte, gap uint64, s *hearth.Stats, c *change) ([]byte, bool) {
-	scale, ok := 0, true
+	scale, ok := 0, false
 	for _, v := range [...]float64{s.Min, s.Max, c.head, c.tail} {
 		if scale, ok = scaleOf(v, scale); !ok {
 			return dst, false

@@ -14,7 +14,7 @@ type lineMerge struct{ old, add int }
 // pairLines calls fn for each line that one of two sorted lists has.
 func pairLines(olds []storedLine, adds []DayLine, fn func(lineMerge)) {
 	for i, j := 0, 0; i < len(olds) || j < len(adds); {
-		order := 0
+		var order int
 		switch {
 		case i == len(olds):
 			order = 1

@@ -117,7 +117,9 @@ func (e *Engine) copyDay(ctx context.Context, device, from, to, day int64) (copi
 				if err != nil {
 					return nil, err
 				}
-				m.addRollups(to, SumUp(logs.series, missing))
+				if err := m.addRollups(to, SumUp(logs.series, missing)); err != nil {
+					return nil, err
+				}
 				if err := m.addChunks(pieces); err != nil {
 					return nil, err
 				}

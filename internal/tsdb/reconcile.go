@@ -162,9 +162,9 @@ func (m *merge) differs() (wrong, partial bool, err error) {
 	err = m.s.Get(m.ctx, sortedKeys(m.days), MainData, func(d *Doc) error {
 		found++
 		want := m.days[d.Key]
-		if DecodeDay(&day, d.Data[0], DayParts{Hours: WholeDay, Sketches: true, changes: true}) != nil || !sameDays(&day, want) {
-			wrong = true
-			return nil
+		wrong = wrong || DecodeDay(&day, d.Data[0], DayParts{Hours: WholeDay, Sketches: true, changes: true}) != nil || !sameDays(&day, want)
+		if wrong {
+			return nil //nolint:nilerr // what cannot be read is wrong
 		}
 		for i := range day.changes {
 			got := &day.changes[i]

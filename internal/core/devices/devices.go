@@ -16,7 +16,7 @@ import (
 
 // NewDevice is a device to create. Zero fields get their defaults: StatusActive, DefaultHeartbeatInterval, the caller's own.
 type NewDevice struct {
-	// ID, if set, is the device's: an import makes devices as they were elsewhere.
+	// ID, if set, is the device's: an import makes devices as they were in another installation.
 	ID             string
 	Name           string
 	Type           string

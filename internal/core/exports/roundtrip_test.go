@@ -21,8 +21,8 @@ import (
 	"hearth/internal/store/sqlite"
 )
 
-// elsewhere is another installation, of ann's too.
-func elsewhere(t *testing.T) (*sqlite.Store, *importer.Importer) {
+// remote is another installation, of ann's too.
+func remote(t *testing.T) (*sqlite.Store, *importer.Importer) {
 	t.Helper()
 	dir := t.TempDir()
 	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, "hearth.db")})
@@ -128,7 +128,7 @@ func TestEveryExportOfLogsIsImportedAsItWas(t *testing.T) {
 			if err := os.WriteFile(file, data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			store, in := elsewhere(t)
+			store, in := remote(t)
 			for _, rows := range []int64{int64(len(want) - len(ids)), 0} {
 				p, err := in.File(t.Context(), importer.Import{File: file, Owner: "ann@example.com", Columns: importer.DefaultColumns()})
 				if err != nil || p.Rows != rows {

@@ -41,7 +41,7 @@ func appendReadings(t *testing.T, s hearth.DeviceStore, devices ...hearth.Device
 			entries = append(entries, hearth.LogEntry{Device: d.Key, Event: "e", Value: hearth.Number(float64(i)), At: epoch.AddDate(0, 0, i%3).UnixMilli()})
 		}
 	}
-	if _, err := s.(hearth.LogStore).AppendLogs(t.Context(), entries, nil, hearth.SideEffects{}); err != nil { //nolint:forcetypeassert // logsOf tells
+	if _, err := s.(hearth.LogStore).AppendLogs(t.Context(), entries, nil, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -54,7 +54,7 @@ func transfer(ctx context.Context, s hearth.DeviceStore, id, owner, organization
 }
 
 func devicesTransfer(t *testing.T, s hearth.DeviceStore) {
-	user := person(t, s.(organizations), "new-owner") //nolint:forcetypeassert // the stores keep users
+	user := person(t, s.(organizations), "new-owner")
 	ensureOrganization(t, s, "o1")
 	d := createDevices(t, s, withSerial(device(1), "A"), device(2))[0]
 	other := mustDevice(t, s, device(2).ID)
@@ -98,7 +98,7 @@ func devicesTransfer(t *testing.T, s hearth.DeviceStore) {
 }
 
 func devicesTransferRefused(t *testing.T, s hearth.DeviceStore) {
-	user := person(t, s.(organizations), "new-owner") //nolint:forcetypeassert // the stores keep users
+	user := person(t, s.(organizations), "new-owner")
 	d := createDevices(t, s, withSerial(device(1), "A"))[0]
 	appendReadings(t, s, d)
 	theirs := withSerial(device(2), "A")

@@ -429,10 +429,9 @@ func (m *model) expect(query hearth.RollupQuery, g hearth.Grouping, in func(int6
 		before := map[int64]float64{}
 		for _, e := range m.sorted(func(e hearth.LogEntry) bool { return e.Event == query.Event }) {
 			number := e.Value.Kind() != hearth.TextKind
-			rise, last := 0.0, 0.0
+			rise := 0.0
 			if number {
-				var ok bool
-				if last, ok = before[e.Device]; ok {
+				if last, ok := before[e.Device]; ok {
 					rise = hearth.Rise(last, e.Value.Number())
 				}
 				before[e.Device] = e.Value.Number()
