@@ -353,7 +353,7 @@ func TestFieldsOfTheServerAreRefusedInBodies(t *testing.T) {
 	town := newFixture(t, apitest.Embedded)
 	tried := 0
 	for _, op := range town.operations() {
-		if op.RequestBody == nil {
+		if op.RequestBody == nil || strings.HasPrefix(op.OperationID, "update-twin-") { // a twin has any members
 			continue
 		}
 		body := town.doc.resolve(op.RequestBody.Content["application/json"].Schema)

@@ -25,7 +25,7 @@ var testedElsewhere = []string{"accept-invitation"} // never written to
 type creation struct{ method, path, body, list string }
 
 // creations returns a valid request for every operation that takes an Idempotency-Key.
-func creations(device, organization string) map[string]creation {
+func creations(device, other, organization string) map[string]creation {
 	organizations := "/api/v1/organizations"
 	devices, logs, tokens := "/api/v1/devices", "/api/v1/devices/"+device+"/logs", "/api/v1/devices/"+device+"/tokens"
 	log := `"event":"e","value":1,"timestamp":"2026-03-01T12:00:00Z"}`
@@ -40,6 +40,9 @@ func creations(device, organization string) map[string]creation {
 		"create-export-schedule": {"POST", "/api/v1/export-schedules", dailyExport, "/api/v1/export-schedules"},
 		"create-log":             {"POST", logs, `{` + log, logs},
 		"create-logs":            {"POST", "/api/v1/logs", `[{"device_id":"` + device + `",` + log + `]`, logs},
+		"create-api-key":         {"POST", "/api/v1/users/me/api-keys", `{"name":"n","scopes":["devices:read"]}`, "/api/v1/users/me/api-keys"},
+		"send-command":           {"POST", devices + "/" + device + "/commands", `{"name":"n"}`, devices + "/" + device + "/commands"},
+		"send-commands":          {"POST", "/api/v1/commands", `{"name":"n","device_ids":["` + other + `"]}`, devices + "/" + other + "/commands"},
 	}
 }
 
@@ -86,7 +89,8 @@ func TestEveryCreationHappensOnce(t *testing.T) {
 		}
 		return object.ID
 	}
-	known := creations(made("/api/v1/devices", `{"name":"n","type":"t"}`), made("/api/v1/organizations", `{"name":"n"}`))
+	device, second := made("/api/v1/devices", `{"name":"n","type":"t"}`), made("/api/v1/devices", `{"name":"n","type":"t"}`)
+	known := creations(device, second, made("/api/v1/organizations", `{"name":"n"}`))
 	for path, methods := range s.doc.Paths {
 		for method, op := range methods {
 			takesKey := false
@@ -130,7 +134,7 @@ func TestEveryCreationHappensOnce(t *testing.T) {
 		}
 		other := c
 		if other.body == "" {
-			other.path += "?x=1"
+			other.path = strings.Replace(c.path, device, second, 1)
 		} else {
 			other.body = strings.Replace(strings.Replace(c.body, `"n"`, `"other"`, 1), `"value":1`, `"value":2`, 1)
 			other.body = strings.Replace(other.body, `"name":"N"`, `"name":"other"`, 1)
