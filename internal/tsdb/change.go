@@ -132,11 +132,13 @@ func addingError(s *hearth.Stats) float64 {
 
 // appendDecimals appends a change of decimals: where the first and the last lie between the least and the largest, and the increase.
 func appendDecimals(dst []byte, gap uint64, s *hearth.Stats, c *change) ([]byte, bool) {
-	scale, ok := 0, false
+	scale := 0
 	for _, v := range [...]float64{s.Min, s.Max, c.head, c.tail} {
-		if scale, ok = scaleOf(v, scale); !ok {
+		fits, ok := scaleOf(v, scale)
+		if !ok {
 			return dst, false
 		}
+		scale = fits
 	}
 	for ; scale <= maxScale; scale++ {
 		low, fits := mantissa(s.Min, scale)
