@@ -33,6 +33,7 @@ func (a *API) humaConfig() huma.Config {
 				{Name: "Organizations", Description: "Users who share devices, their roles, invitations."},
 				{Name: "Devices", Description: "Devices, their tokens and their heartbeats."},
 				{Name: "Twins", Description: "What devices should be, and what they say they are."},
+				{Name: "Commands", Description: "What devices are told to do, and what became of it."},
 				{Name: "Logs", Description: "What devices report."},
 				{Name: "Analytics", Description: "Figures computed from logs."},
 				{Name: "Realtime", Description: "Events as they happen."},

@@ -158,7 +158,7 @@ func (o Optional[T]) Or(other T) T {
 // Schema is T's, or null.
 func (Optional[T]) Schema(r huma.Registry) *huma.Schema {
 	schema := *huma.SchemaFromType(r, typeOf[T]())
-	schema.Nullable = true
+	schema.Nullable = schema.Type != "" // without a type everything is allowed
 	return &schema
 }
 
