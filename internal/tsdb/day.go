@@ -79,6 +79,8 @@ type dayDoc struct {
 	// hours and changes are the sections of the set bits of all, by bit.
 	hours, changes [24]reader
 	sketches       reader
+	// at is scratch memory: where the sums of an hour are.
+	at []int32
 }
 
 // storedLine is a line as it is stored.
@@ -246,7 +248,7 @@ func DecodeDay(day *Day, data []byte, parts DayParts) error {
 	if parts.changes {
 		day.changes = sized(day.changes, size)
 	}
-	var at []int32
+	at := doc.at
 	for all := doc.all & parts.Hours; all != 0; all &= all - 1 {
 		bit := all & -all
 		hour := doc.hours[bits.TrailingZeros32(bit)]
@@ -275,6 +277,7 @@ func DecodeDay(day *Day, data []byte, parts DayParts) error {
 			}
 		}
 	}
+	doc.at = at
 	if !parts.Sketches {
 		return nil
 	}
