@@ -58,7 +58,7 @@ func questions(devices []string, from, to time.Time) []string {
 	span := "from=" + from.Format(time.RFC3339) + "&to=" + to.Format(time.RFC3339)
 	all := []string{
 		"/analytics/dashboard?" + span, "/analytics/events?" + span, "/analytics/comparison?device_ids=" + strings.Join(devices, ",") + "&" + span,
-		"/devices?sort=name&limit=200&include=total",
+		"/devices?sort=name&limit=200&count=true",
 	}
 	for _, step := range []string{"minute", "hour", "day"} {
 		all = append(all, "/analytics/trends?interval="+step+"&"+span, "/analytics/trends?event=power&interval="+step+"&"+span)

@@ -75,7 +75,7 @@ func (d *discarded) Write(p []byte) (int, error) { return len(p), nil }
 // TestAWaitingRequestCostsLittle: what a waiting request of a device holds, its stack included, beyond the connection of net/http.
 // It is not parallel: others' memory would be counted.
 func TestAWaitingRequestCostsLittle(t *testing.T) { //nolint:paralleltest // see above
-	const count, most = 4000, 20 << 10
+	const count = 4000
 	a, s, id := newCommandsAPI(t, count)
 	measure := func() (heap, stack uint64) {
 		for range 4 { // each halves the stacks that a request has grown and needs no more
@@ -105,8 +105,8 @@ func TestAWaitingRequestCostsLittle(t *testing.T) { //nolint:paralleltest // see
 	heap, stack := measure()
 	heap, stack = (heap-heapBefore)/count, (stack-stackBefore)/count
 	t.Logf("a waiting request costs %d bytes, and a stack of %d", heap, stack)
-	if heap+stack > most {
-		t.Errorf("a waiting request costs %d bytes and a stack of %d, want at most %d", heap, stack, most)
+	if heap+stack > mostWaiting {
+		t.Errorf("a waiting request costs %d bytes and a stack of %d, want at most %d", heap, stack, mostWaiting)
 	}
 	leave()
 	wg.Wait()
