@@ -47,7 +47,10 @@ cross: ## build dist/hearth-OS-ARCH for every platform
 
 .PHONY: test
 test: services ## install what the tests need, then run them all with the race detector
-	@trap 'scripts/mongodb.sh stop' EXIT; set -x; $(GO) test $(RACE) -timeout 40m ./...
+	@# e2e comes by itself: it measures how long calls take while something is broken.
+	@trap 'scripts/mongodb.sh stop' EXIT; set -ex; \
+		$(GO) test $(RACE) -timeout 40m $$($(GO) list ./... | grep -v '/e2e$$'); \
+		$(GO) test $(RACE) -timeout 40m ./e2e
 
 .PHONY: test-short
 test-short: ## run the tests without the race detector
