@@ -67,7 +67,7 @@ func (g *recordMaker) users() []hearth.User {
 		return hearth.User{ID: g.userID(i), Name: "Zoë <i> & \"co\"\u2028", Email: fmt.Sprintf("u%d@example.com", i), Role: hearth.RoleUser,
 			PasswordHash: g.hash("password", i), CreatedAt: g.at(i), UpdatedAt: g.at(i + 1)}
 	}, func(i int, u *hearth.User) {
-		u.Role, u.Disabled, u.Epoch, u.LastLoginAt = hearth.RoleAdmin, i%2 == 0, int64(i), g.at(i+2)
+		u.Role, u.Disabled, u.Epoch, u.LastLoginAt, u.TimeZone = hearth.RoleAdmin, i%2 == 0, int64(i), g.at(i+2), "Asia/Kolkata"
 	})
 }
 
