@@ -217,10 +217,10 @@ func (p *parts) openMail(url string) (*mailer.Mailer, error) {
 }
 
 // desiredChanged has heartbeats answer the new version of a device's desired state, here and on the other instances.
-func (p *parts) desiredChanged(deviceID string) {
-	p.devices.DesiredChanged(deviceID)
+func (p *parts) desiredChanged(deviceID string, version int64) {
+	p.devices.DesiredChanged(deviceID, version)
 	if p.others != nil {
-		p.others.DesiredChanged(deviceID)
+		p.others.DesiredChanged(deviceID, version)
 	}
 }
 

@@ -36,7 +36,7 @@ type Caches struct {
 	Devices interface {
 		ChangedRemotely(id string, scope hearth.Scope, lastActive time.Time)
 		RemovedRemotely(id string, scope hearth.Scope)
-		DesiredChanged(id string)
+		DesiredChanged(id string, version int64)
 	}
 	// Logs forgets which scope a device's logs belong to.
 	Logs interface{ Forget(device int64) }
@@ -52,8 +52,9 @@ type Caches struct {
 type change struct {
 	// Devices were changed or, if Gone, deleted.
 	Devices []changedDevice `json:"devices,omitempty"`
-	// Desired is a device whose twin has a new desired version.
+	// Desired is a device whose twin has the new desired version Version.
 	Desired string `json:"desired,omitempty"`
+	Version int64  `json:"version,omitempty"`
 	// User's sessions ended: those of Sessions, or, if it is null, all have other rights now.
 	User     string   `json:"user,omitempty"`
 	Sessions []string `json:"sessions"`
@@ -90,7 +91,9 @@ func (o *Others) Publish(events ...hearth.Event) {
 }
 
 // DesiredChanged sends on that the twin of a device has a new desired version.
-func (o *Others) DesiredChanged(deviceID string) { o.send(change{Desired: deviceID}) }
+func (o *Others) DesiredChanged(deviceID string, version int64) {
+	o.send(change{Desired: deviceID, Version: version})
+}
 
 // SessionsEnded sends on that sessions of a user ended; nil: that the user has other rights.
 func (o *Others) SessionsEnded(userID string, sessionIDs []string) {
@@ -152,7 +155,7 @@ func (o *Others) apply(text string, caches Caches) {
 		}
 	}
 	if message.Desired != "" {
-		caches.Devices.DesiredChanged(message.Desired)
+		caches.Devices.DesiredChanged(message.Desired, message.Version)
 	}
 	if message.User != "" {
 		caches.Users.Forget(message.User)

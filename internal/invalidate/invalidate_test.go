@@ -21,7 +21,9 @@ func (c caches) ChangedRemotely(id string, scope hearth.Scope, last time.Time) {
 func (c caches) RemovedRemotely(id string, scope hearth.Scope) {
 	c <- fmt.Sprint("removed ", id, " ", scope)
 }
-func (c caches) DesiredChanged(id string) { c <- "desired " + id }
+func (c caches) DesiredChanged(id string, version int64) {
+	c <- fmt.Sprint("desired ", id, " ", version)
+}
 func (c caches) SessionsEnded(user string, sessions []string) {
 	c <- fmt.Sprint("ended ", user, " ", sessions, sessions == nil)
 }
@@ -71,13 +73,13 @@ func TestWhatAnInstanceChangedTheOthersReadAnew(t *testing.T) {
 	a.Publish(
 		hearth.Event{Type: hearth.EventDeviceUpdate, DeviceID: "d1", Scope: "user:u", Data: hearth.Device{LastActiveAt: last}},
 		hearth.Event{Type: hearth.EventDeviceHeartbeat, DeviceID: "d2"}, hearth.Event{Type: hearth.EventDeviceDeleted, DeviceID: "d3", Scope: "org:o", Data: hearth.Device{Key: 7}})
-	a.DesiredChanged("d4")
+	a.DesiredChanged("d4", 7)
 	a.SessionsEnded("u", []string{"s"})
 	a.SessionsEnded("u", nil)
 	a.RolesChanged("v")
 	a.MembershipEnded("v", "o")
 	for _, want := range []string{
-		"changed d1 user:u 12:00:00", "forget device 7", "removed d3 org:o", "desired d4", "forget user of u", "ended u [s] false", "forget user of u", "ended u [] true",
+		"changed d1 user:u 12:00:00", "forget device 7", "removed d3 org:o", "desired d4 7", "forget user of u", "ended u [s] false", "forget user of u", "ended u [] true",
 		"forget roles of v", "forget roles of v", "left v o",
 	} {
 		select {

@@ -209,13 +209,20 @@ func (f *Service) RemovedRemotely(id string, scope hearth.Scope) {
 	f.lists.changed(scope)
 }
 
-// DesiredChanged has a device read again whose twin has a new desired version, written by this process or another.
-func (f *Service) DesiredChanged(id string) {
+// DesiredChanged notes that the twin of a device has a new desired version, written by this process or another. It costs no reading.
+func (f *Service) DesiredChanged(id string, version int64) {
 	f.directory.mu.Lock()
 	defer f.directory.mu.Unlock()
 	f.directory.changes++
-	if e := f.directory.entries[id]; e != nil {
-		e.device, e.changed = nil, f.directory.changes
+	e := f.directory.entries[id]
+	if e == nil {
+		return
+	}
+	e.changed = f.directory.changes // what is being read now may have the version before
+	if e.device != nil && e.device.DesiredVersion < version {
+		device := *e.device
+		device.DesiredVersion = version
+		e.device = &device
 	}
 }
 

@@ -26,9 +26,9 @@ type Options struct {
 	Directory Directory
 	// Publisher receives every new version; nil discards them.
 	Publisher hearth.Publisher
-	// OnDesired is called with a device whose desired state is changed and durable, before the change is published and answered;
-	// nil is not called.
-	OnDesired func(deviceID string)
+	// OnDesired is called with a device whose desired state is changed and durable, and its version, before the change is published
+	// and answered; nil is not called.
+	OnDesired func(deviceID string, version int64)
 	Clock     hearth.Clock
 }
 
@@ -74,7 +74,7 @@ func New(options Options) (*Service, error) {
 		return nil, errors.New("twins: a store and a directory are needed")
 	}
 	if options.OnDesired == nil {
-		options.OnDesired = func(string) {}
+		options.OnDesired = func(string, int64) {}
 	}
 	return &Service{options: options, lines: map[string]*line{}}, nil
 }
@@ -172,17 +172,19 @@ func (s *Service) commit(device *hearth.Device, group []*patch) error {
 		return err
 	}
 	var events []hearth.Event
-	desired := false
+	desired := int64(0)
 	for _, p := range group {
 		if p.changed {
 			events = append(events, hearth.Event{
 				Type: hearth.EventDeviceTwin, At: now, Data: p.view, Scope: device.Scope(), DeviceID: device.ID,
 			})
-			desired = desired || p.side == hearth.TwinDesired
+			if p.side == hearth.TwinDesired {
+				desired = p.view.DesiredVersion
+			}
 		}
 	}
-	if desired {
-		s.options.OnDesired(device.ID)
+	if desired > 0 {
+		s.options.OnDesired(device.ID, desired)
 	}
 	if s.options.Publisher != nil && len(events) > 0 {
 		s.options.Publisher.Publish(events...)
