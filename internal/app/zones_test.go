@@ -50,6 +50,10 @@ func TestDaysAreThoseOfTheCallersZone(t *testing.T) {
 		expect("/devices/"+id+"/usage?"+span+"&event=state",
 			`"trend":[{"at":"2026-03-29T22:00:00.000Z","count":1,"total":0,"average":null,"min":null,"max":null,"first":"on","last":"on","increase":null}]`)
 		expect("/analytics/dashboard?from=2026-03-01T00:00:00Z&to=2026-04-01T00:00:00Z", `{"at":"2026-03-27T23:00:00.000Z","log_count":1,"total_value":10}`)
+		key := apitest.Text(ann.Call(t, "POST", "/users/me/api-keys", `{"name":"k","scopes":["telemetry:read"]}`), "key")
+		if status, body := (&apitest.Client{URL: url, Token: key}).Ask(t, "GET", usage, nil).Text(); status != 200 || !strings.Contains(body, berlin) {
+			t.Errorf("with an API key of ann's: %d %s", status, body)
+		}
 		for _, bad := range []string{usage + "&tz=Mars/Olympus", usage + "&tz=Local", usage + "&tz=../../etc/passwd", "/analytics/events?tz=UTC"} {
 			if status, body := ann.Ask(t, "GET", bad, nil).Text(); status != 422 || !strings.Contains(body, `"query.tz"`) {
 				t.Errorf("GET %s: %d %s", bad, status, body)

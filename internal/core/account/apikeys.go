@@ -150,7 +150,8 @@ func (s *Service) authenticateKey(ctx context.Context, secret string) (hearth.Ca
 	}
 	s.uses.note(id, now, state.key.LastUsedAt)
 	return hearth.Caller{
-		UserID: state.userID, Role: state.role, Epoch: state.epoch, KeyID: id, Scopes: state.key.Scopes, OnlyOrg: state.key.OrganizationID,
+		UserID: state.userID, Role: state.role, Epoch: state.epoch, TimeZone: state.timeZone, KeyID: id, Scopes: state.key.Scopes,
+		OnlyOrg: state.key.OrganizationID,
 	}, nil
 }
 
@@ -163,7 +164,8 @@ func (s *Service) readKeyState(ctx context.Context, id string) (sessionState, er
 		return sessionState{}, err
 	}
 	state := sessionState{
-		userID: user.ID, role: user.Role, epoch: user.Epoch, expiresAt: math.MaxInt64, disabled: user.Disabled, key: &key, asking: new(atomic.Bool),
+		userID: user.ID, role: user.Role, epoch: user.Epoch, timeZone: user.TimeZone, expiresAt: math.MaxInt64, disabled: user.Disabled, key: &key,
+		asking: new(atomic.Bool),
 	}
 	if !key.ExpiresAt.IsZero() {
 		state.expiresAt = key.ExpiresAt.UnixMilli()
