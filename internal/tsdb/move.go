@@ -30,6 +30,37 @@ func (e *Engine) Copy(ctx context.Context, device, from, to int64) error {
 	}
 }
 
+// Move is how a backend gives a device to another scope.
+type Move struct {
+	Device int64
+	// Begin hides what the device's new scope gets of its logs, and returns both scopes.
+	Begin func(ctx context.Context) (from, to int64, err error)
+	// End changes the device's scope and what is hidden, in one atomic step.
+	End func(ctx context.Context, from, to int64) error
+	// Drop lets Reclaim have what was copied for a move that does not come about.
+	Drop func(ctx context.Context) error
+}
+
+// Move moves a device with its logs: they are copied to where nobody sees them yet, and seen there from one moment on. After an error the
+// device is where it was.
+func (e *Engine) Move(ctx context.Context, move Move) error {
+	from, to, err := move.Begin(ctx)
+	if err == nil {
+		err = e.Copy(ctx, move.Device, from, to)
+	}
+	if err == nil {
+		err = move.End(ctx, from, to)
+	}
+	if err != nil {
+		return errors.Join(err, move.Drop(context.WithoutCancel(ctx)))
+	}
+	// What came in meanwhile. If this fails, Reclaim does it.
+	if err := e.Copy(context.WithoutCancel(ctx), move.Device, from, to); err != nil {
+		e.options.Logger.WarnContext(ctx, "the newest logs of a device are moved to its scope later", "device", move.Device, "err", err)
+	}
+	return nil
+}
+
 // firstDay returns the first day, from a day on, on which the device has logs in a scope.
 func (e *Engine) firstDay(ctx context.Context, device, scope, from int64) (day int64, found bool, err error) {
 	err = e.insist(ctx, func() (err error) {

@@ -8,6 +8,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"hearth"
+	"hearth/internal/tsdb"
 )
 
 // TransferDevice implements hearth.DeviceStore: the logs are copied to where nobody sees them yet, and the device and what is
@@ -25,25 +26,20 @@ func (s *Store) TransferDevice(
 	if after.Scope() == before.Scope() {
 		return s.UpdateDevice(ctx, id, change, effects)
 	}
-	keys, err := keysOf(ctx, s.logs, scopeName, []hearth.Scope{before.Scope(), after.Scope()}, true)
+	planned := after
+	err = s.Move(ctx, tsdb.Move{
+		Device: before.Key,
+		Begin:  func(ctx context.Context) (from, to int64, err error) { return s.beginMove(ctx, before, planned) },
+		End: func(ctx context.Context, from, to int64) (err error) {
+			if after, err = s.endMove(ctx, before, planned, from, to, change, effects); err == nil {
+				s.Forget(before.Key)
+			}
+			return err
+		},
+		Drop: func(ctx context.Context) error { return s.dropMove(ctx, before.Key) },
+	})
 	if err != nil {
 		return hearth.Device{}, err
-	}
-	from, to := keys[before.Scope()], keys[after.Scope()]
-	err = s.beginMove(ctx, before, after, to)
-	if err == nil {
-		err = s.Copy(ctx, before.Key, from, to)
-	}
-	if err == nil {
-		after, err = s.endMove(ctx, before, after, from, to, change, effects)
-	}
-	if err != nil {
-		return hearth.Device{}, errors.Join(err, s.dropMove(context.WithoutCancel(ctx), before.Key))
-	}
-	s.Forget(before.Key)
-	// What came in meanwhile. If this fails, Reclaim does it.
-	if err := s.Copy(context.WithoutCancel(ctx), before.Key, from, to); err != nil {
-		s.options.Logger.WarnContext(ctx, "the newest logs of a device are moved to its scope later", "device_id", id, "err", err)
 	}
 	return after, nil
 }
@@ -52,9 +48,14 @@ func (s *Store) transferring(id string, effects hearth.SideEffects) writing {
 	return writing{name: "TransferDevice", line: collDevices + "/" + id, effects: effects}
 }
 
-// beginMove hides what the device's new scope gets of its logs.
-func (s *Store) beginMove(ctx context.Context, before, after hearth.Device, to int64) error {
-	return s.commit(ctx, s.transferring(before.ID, hearth.SideEffects{}), func(ctx context.Context, st *step) error {
+// beginMove hides what the device's new scope gets of its logs; it returns the keys of both scopes.
+func (s *Store) beginMove(ctx context.Context, before, after hearth.Device) (from, to int64, err error) {
+	keys, err := keysOf(ctx, s.logs, scopeName, []hearth.Scope{before.Scope(), after.Scope()}, true)
+	if err != nil {
+		return 0, 0, err
+	}
+	from, to = keys[before.Scope()], keys[after.Scope()]
+	return from, to, s.commit(ctx, s.transferring(before.ID, hearth.SideEffects{}), func(ctx context.Context, st *step) error {
 		doc, err := loadDevice(ctx, st, before.ID)
 		if err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"hearth"
+	"hearth/internal/tsdb"
 )
 
 // TransferDevice implements hearth.DeviceStore: the logs are copied to where nobody sees them yet, and the device and what is
@@ -25,19 +26,18 @@ func (s *Store) TransferDevice(
 	if after.Scope() == before.Scope() {
 		return s.UpdateDevice(ctx, id, change, effects)
 	}
-	from, to, err := s.beginMove(ctx, before, after)
-	if err == nil {
-		err = s.Copy(ctx, before.Key, from, to)
-	}
-	if err == nil {
-		after, err = s.endMove(ctx, before, from, to, change, effects)
-	}
+	planned := after
+	err = s.Move(ctx, tsdb.Move{
+		Device: before.Key,
+		Begin:  func(ctx context.Context) (from, to int64, err error) { return s.beginMove(ctx, before, planned) },
+		End: func(ctx context.Context, from, to int64) (err error) {
+			after, err = s.endMove(ctx, before, from, to, change, effects)
+			return err
+		},
+		Drop: func(ctx context.Context) error { return s.dropMove(ctx, before.Key) },
+	})
 	if err != nil {
-		return hearth.Device{}, errors.Join(err, s.dropMove(context.WithoutCancel(ctx), before.Key))
-	}
-	// What came in meanwhile. If this fails, Reclaim does it.
-	if err := s.Copy(context.WithoutCancel(ctx), before.Key, from, to); err != nil {
-		s.options.Logger.WarnContext(ctx, "the newest logs of a device are moved to its scope later", "device_id", id, "err", err)
+		return hearth.Device{}, err
 	}
 	return after, nil
 }
