@@ -294,7 +294,7 @@ func (a *API) registerCommandBatches(s *commands.Service) {
 func (a *API) registerDeliveries(s *commands.Service) {
 	registerRaw(a, operation{
 		ID: "next-command", Method: http.MethodGet, Path: "/devices/{id}/commands/next", Tag: tagCommands,
-		Access: forDevices, Key: closedToKeys, Plain: true,
+		Access: forDevices, Key: closedToKeys, Plain: true, Claims: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Receive the next command",
 		Description: "For the device itself: its oldest command that it has neither acknowledged nor answered, the same one again until it has. " +
 			"With `wait`, the answer comes as soon as there is one. 204: there is none. Of one device four requests may wait at each instance; " +

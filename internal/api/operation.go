@@ -59,8 +59,11 @@ type operation struct {
 	Codes []hearth.Code
 	// Batch allows a body up to the larger limit.
 	Batch bool
-	// Stream is not compressed, not buffered and not cut off by the write timeout.
+	// Stream is not compressed, not buffered and not cut off by the write timeout. HEAD is refused: it would never end, and behind a
+	// proxy take the connection of the next request with it.
 	Stream bool
+	// Claims says that a GET changes what it answers with. HEAD is refused: its answer reaches no one.
+	Claims bool
 	// Plain is never compressed: small answers of hot routes.
 	Plain bool
 	// ETag returns the answer an entity tag and answers 304 to a matching If-None-Match.

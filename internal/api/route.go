@@ -61,6 +61,11 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info := requestOf(r.Context())
 		info.Route, info.Stream = op.pattern(), op.Stream
+		if r.Method == http.MethodHead && (op.Stream || op.Claims) {
+			w.Header().Set("Allow", op.Method)
+			writeError(w, r, hearth.Errorf(hearth.CodeMethodNotAllowed, "%s is not allowed here", r.Method))
+			return
+		}
 		if op.Secret {
 			w.Header().Set("Cache-Control", "no-store")
 		}
