@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -79,7 +80,7 @@ func TestADeviceMovesWithItsHistory(t *testing.T) {
 		list := ann.Ask(t, "GET", "/devices/"+id+"/logs?"+span+"&limit=200", nil).Body
 		unchanged := func() {
 			t.Helper()
-			if got := ann.Ask(t, "GET", "/devices/"+id+"/logs?"+span+"&limit=200", nil).Body; string(got) != string(list) {
+			if got := ann.Ask(t, "GET", "/devices/"+id+"/logs?"+span+"&limit=200", nil).Body; !bytes.Equal(got, list) {
 				t.Errorf("the logs are %.300s, want %.300s", got, list)
 			}
 			expect("/devices/"+id+"/usage?"+span, 200, `"summary":{"count":50,"total":1225,`)

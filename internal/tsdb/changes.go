@@ -11,20 +11,29 @@ import (
 )
 
 // changeQuery finds how the values of one event changed. It goes through time once: each hour of a device is a change, where Days know it and
-// no bucket ends within the hour, or else the logs of the hour.
+// no bucket ends within the hour, or else the logs of the hour. It holds no logs but the tail's.
 type changeQuery struct {
 	*view
 	groupers []*Grouper
 	event    int64
 	// start is where it begins: a day before the range, where the values before the range are that most devices need.
 	start int64
-	// before are the last numbers of devices so far.
-	before map[int64]float64
-	// asked are the devices whose last number before start was looked for; homes are the scopes of devices.
-	asked map[int64]bool
-	homes map[int64]int64
-	// tail is what is in no document, by device, in order.
-	tail map[int64][]changeLog
+	// states are of the devices of the groups that are looked at now; tails is what is in no document, by device, in order.
+	states  map[int64]*changingDevice
+	tails   map[int64][]changeLog
+	scopeOf map[int64]int64
+	// other is the memory of a look at what comes before start.
+	other *viewMemory
+}
+
+// changingDevice is what is known of a device so far.
+type changingDevice struct {
+	// before is the last number, if there is one; asked says that it was looked for before start.
+	before        float64
+	known, asked  bool
+	device, scope int64
+	// tail is what is left of the device's logs that are in no document.
+	tail []changeLog
 }
 
 // changeLog is a log of the event.
@@ -38,14 +47,6 @@ func (l changeLog) compare(m changeLog) int {
 	return cmp.Or(cmp.Compare(l.at, m.at), cmp.Compare(l.seq, m.seq))
 }
 
-// hourChange is what is known of a device's hour.
-type hourChange struct {
-	change
-	// lastAt is the time of the last log, if it is known, in Unix milliseconds.
-	lastAt int64
-	logs   []changeLog
-}
-
 // addChanges adds their changes to the groups of the groupers that ask for them.
 func addChanges(v *view, groupers []*Grouper) error {
 	groupers = slices.DeleteFunc(slices.Clone(groupers), func(g *Grouper) bool { return !g.Changes })
@@ -54,33 +55,147 @@ func addChanges(v *view, groupers []*Grouper) error {
 	}
 	q := &changeQuery{
 		view: v, groupers: groupers, start: max(firstMilli, v.s.Horizon(), BucketStart(LevelDay, BucketOf(LevelDay, v.from)-1)),
-		before: map[int64]float64{}, asked: map[int64]bool{}, homes: map[int64]int64{}, tail: map[int64][]changeLog{},
+		tails: map[int64][]changeLog{}, scopeOf: map[int64]int64{}, other: &viewMemory{},
 	}
 	for event := range v.events {
 		q.event = event
 	}
-	v.tailIn(timeRange{from: firstMilli, to: v.to}, func(series []Series, e *Entry) {
+	v.tailIn(timeRange{from: q.start, to: v.to}, func(series []Series, e *Entry) {
 		s := &series[e.Series]
-		q.homes[s.Device] = s.Scope
-		q.tail[s.Device] = append(q.tail[s.Device], changeLog{e.At, e.Seq, s.value(e)})
+		q.scopeOf[s.Device] = s.Scope
+		q.tails[s.Device] = append(q.tails[s.Device], changeLog{e.At, e.Seq, s.value(e)})
 	})
-	for _, logs := range q.tail {
+	for _, logs := range q.tails {
 		slices.SortFunc(logs, changeLog.compare)
 	}
-	return q.run()
+	if slices.ContainsFunc(groupers, func(g *Grouper) bool { return topOf(&g.Grouping) < LevelHour }) {
+		return q.addLogs()
+	}
+	windows, err := q.windows()
+	for _, groups := range windows {
+		if err == nil {
+			q.states = nil
+			err = q.addGroups(groups)
+		}
+	}
+	return err
 }
 
-// maxDayLines is about how many lines of Days are looked at together.
-const maxDayLines = 1 << 13
+// device returns what is known of a device.
+func (q *changeQuery) device(device, scope int64) *changingDevice {
+	d := q.states[device]
+	if d == nil {
+		if q.states == nil {
+			q.states = map[int64]*changingDevice{}
+		}
+		d = &changingDevice{device: device, scope: scope, tail: q.tails[device]}
+		q.states[device] = d
+	}
+	return d
+}
 
-func (q *changeQuery) run() error {
+// addLogs adds all logs of the range, one after the other: for buckets that are shorter than an hour.
+func (q *changeQuery) addLogs() error {
+	scopes, err := q.scopesWithLogs()
+	if err != nil {
+		return err
+	}
+	for _, scope := range scopes {
+		if err := q.eachLog(scope, timeRange{from: q.start, to: q.to}, func(int64, int64) bool { return true }); err != nil {
+			return err
+		}
+	}
+	return q.addTails(Everything, q.to)
+}
+
+// eachLog adds the logs of a scope that are wanted, and those of the tail before them.
+func (q *changeQuery) eachLog(scope int64, in timeRange, wanted func(device, hour int64) bool) error {
+	return q.eachChunk([]int64{scope}, in, func(_ int64, series []Series, entries []Entry) error {
+		for i := range entries {
+			e := &entries[i]
+			s := &series[e.Series]
+			if !wanted(s.Device, BucketOf(LevelHour, e.At)) {
+				continue
+			}
+			d := q.device(s.Device, scope)
+			log := changeLog{e.At, e.Seq, s.value(e)}
+			if err := q.addTail(d, log); err != nil {
+				return err
+			}
+			if err := q.addLog(d, log); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// addTail adds the logs of the tail that come before another one.
+func (q *changeQuery) addTail(d *changingDevice, before changeLog) error {
+	for len(d.tail) > 0 && d.tail[0].compare(before) < 0 {
+		if err := q.addLog(d, d.tail[0]); err != nil {
+			return err
+		}
+		d.tail = d.tail[1:]
+	}
+	return nil
+}
+
+// addTails adds the logs of the tail, of the devices of some groups, from before a time.
+func (q *changeQuery) addTails(groups Range, to int64) error {
+	for device := range q.tails {
+		if group := device / GroupSize; group < groups.From || group > groups.To {
+			continue
+		}
+		if err := q.addTail(q.device(device, q.scopeOf[device]), changeLog{at: to}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (q *changeQuery) addLog(d *changingDevice, log changeLog) error {
+	var one change
+	one.add(log.value)
+	return q.addChange(d, log.at, &one)
+}
+
+// maxGroups is how many groups are looked at together, and maxDayLines about how many lines of their Days.
+const (
+	maxGroups   = 64
+	maxDayLines = 1 << 13
+)
+
+// windows returns ranges of groups that together have all wanted devices with logs in Days, few in each.
+func (q *changeQuery) windows() (out []Range, err error) {
+	if q.devices != nil {
+		return q.groupRanges(), nil
+	}
+	found := map[int64]bool{}
+	days := Range{BucketOf(LevelDay, q.start), BucketOf(LevelDay, q.to-1)}
+	err = q.s.Find(q.ctx, Query{Table: Days, Scopes: q.scopes, Major: days, Minor: Everything}, func(d *Doc) error {
+		found[d.Minor] = true
+		return nil
+	})
+	for device := range q.tails {
+		found[device/GroupSize] = true
+	}
+	for some := range slices.Chunk(slices.Sorted(maps.Keys(found)), maxGroups) {
+		out = append(out, Range{some[0], some[len(some)-1]})
+	}
+	return out, err
+}
+
+// addGroups adds the changes of the devices of some groups.
+func (q *changeQuery) addGroups(groups Range) error {
 	first, last := BucketOf(LevelDay, q.start), BucketOf(LevelDay, q.to-1)
 	for n := int64(2); first <= last; {
-		lines, err := q.addDays(first, min(last, first+n-1))
+		end := min(last, first+n-1)
+		lines, err := q.addDays(groups, Range{first, end})
 		if err != nil {
 			return err
 		}
-		first += n
+		first = end + 1
 		if lines < maxDayLines/4 {
 			n = min(2*n, 1<<20)
 		} else if lines > maxDayLines {
@@ -90,65 +205,98 @@ func (q *changeQuery) run() error {
 	return nil
 }
 
-type deviceHour struct{ device, hour int64 }
+type deviceHour struct{ hour, device int64 }
 
-// addDays adds the changes of some days, and returns how many lines of Days they had.
-func (q *changeQuery) addDays(first, last int64) (lines int, err error) {
-	hours := map[deviceHour]*hourChange{}
-	// needed are the hours of which the logs are needed, by scope.
-	needed := map[int64][]int64{}
-	for _, groups := range q.groupRanges() {
-		query := Query{Table: Days, Scopes: q.scopes, Major: Range{first, last}, Minor: groups, Data: MainData}
-		err := q.s.Find(q.ctx, query, func(d *Doc) error {
-			if err := DecodeDay(&q.day, d.Data[0], DayParts{Hours: WholeDay, Keep: q.wantsIn(d.Scope), changes: true}); err != nil {
-				return err
-			}
-			lines += len(q.day.Lines)
-			for i := range q.day.Lines {
-				q.addLine(hours, needed, d.Scope, d.Major, &q.day.Lines[i])
-			}
-			return nil
-		})
-		if err != nil {
-			return 0, err
-		}
-	}
-	for _, scope := range slices.Sorted(maps.Keys(needed)) {
-		if err := q.readLogs(hours, scope, needed[scope]); err != nil {
-			return 0, err
-		}
-	}
-	q.addTail(hours, timeRange{from: BucketStart(LevelDay, first), to: BucketStart(LevelDay, last+1)})
-	keys := slices.SortedFunc(maps.Keys(hours), func(a, b deviceHour) int {
-		return cmp.Or(cmp.Compare(a.device, b.device), cmp.Compare(a.hour, b.hour))
-	})
-	for _, key := range keys {
-		if err := q.addHour(key, hours[key]); err != nil {
-			return 0, err
-		}
-	}
-	return lines, nil
+// dayChanges are the hours of some days.
+type dayChanges struct {
+	known  map[deviceHour]change
+	needed map[deviceHour]bool
+	// scopes are those that have needed hours, by hour.
+	scopes map[int64][]int64
 }
 
-// addLine takes the hours of a line, and notes those of which the logs are needed.
-func (q *changeQuery) addLine(hours map[deviceHour]*hourChange, needed map[int64][]int64, scope, day int64, line *DayLine) {
-	changes := q.day.changesOf(line)
-	q.homes[line.Device] = scope
-	for set := line.Hours; set != 0; set &= set - 1 {
-		i := bits.TrailingZeros32(set)
-		h := &hourChange{change: changes[0], lastAt: math.MaxInt64}
-		changes = changes[1:]
-		hour := day*24 + int64(i)
-		if set&(set-1) == 0 && line.lastAt != unknownTime {
-			h.lastAt = BucketStart(LevelDay, day) + line.lastAt
+// addDays adds the changes of some days, and returns how many lines of Days they had.
+func (q *changeQuery) addDays(groups, days Range) (lines int, err error) {
+	found := dayChanges{known: map[deviceHour]change{}, needed: map[deviceHour]bool{}, scopes: map[int64][]int64{}}
+	query := Query{Table: Days, Scopes: q.scopes, Major: days, Minor: groups, Data: MainData}
+	err = q.s.Find(q.ctx, query, func(d *Doc) error {
+		keep := func(device, event int64) bool { return q.wants(d.Scope, device, event) }
+		if err := DecodeDay(&q.day, d.Data[0], DayParts{Hours: WholeDay, Keep: keep, changes: true}); err != nil {
+			return err
 		}
+		lines += len(q.day.Lines)
+		for i := range q.day.Lines {
+			q.addLine(&found, d.Scope, d.Major, &q.day.Lines[i])
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	keys := slices.SortedFunc(maps.Keys(found.known), func(a, b deviceHour) int {
+		return cmp.Or(cmp.Compare(a.hour, b.hour), cmp.Compare(a.device, b.device))
+	})
+	for _, hour := range slices.Sorted(maps.Keys(found.scopes)) {
+		// What is known of earlier hours comes first.
+		n, _ := slices.BinarySearchFunc(keys, hour, func(k deviceHour, hour int64) int { return cmp.Compare(k.hour, hour) })
+		if err := q.addKnown(&found, keys[:n]); err != nil {
+			return 0, err
+		}
+		keys = keys[n:]
+		in := timeRange{from: max(q.start, BucketStart(LevelHour, hour)), to: min(q.to, BucketStart(LevelHour, hour+1))}
+		for _, scope := range found.scopes[hour] {
+			needed := func(device, hour int64) bool { return found.needed[deviceHour{hour, device}] }
+			if err := q.eachLog(scope, in, needed); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if err := q.addKnown(&found, keys); err != nil {
+		return 0, err
+	}
+	return lines, q.addTails(groups, BucketStart(LevelDay, days.To+1))
+}
+
+// addKnown adds the changes of hours.
+func (q *changeQuery) addKnown(found *dayChanges, keys []deviceHour) error {
+	for _, key := range keys {
+		d := q.device(key.device, 0)
+		at := BucketStart(LevelHour, key.hour)
+		if err := q.addTail(d, changeLog{at: at}); err != nil {
+			return err
+		}
+		c := found.known[key]
+		if err := q.addChange(d, at, &c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addLine takes the hours of a line.
+func (q *changeQuery) addLine(found *dayChanges, scope, day int64, line *DayLine) {
+	changes := q.day.changesOf(line)
+	q.device(line.Device, scope)
+	for set := line.Hours; set != 0; set &= set - 1 {
+		hour := day*24 + int64(bits.TrailingZeros32(set))
+		c := changes[0]
+		changes = changes[1:]
 		if BucketStart(LevelHour, hour+1) <= q.start || BucketStart(LevelHour, hour) >= q.to {
 			continue
 		}
-		hours[deviceHour{line.Device, hour}] = h
-		if h.unknown || q.cut(hour, h.lastAt) || q.tailWithin(line.Device, hour, h.lastAt) {
-			h.unknown = true
-			needed[scope] = append(needed[scope], hour)
+		// lastAt is the time of the hour's last log, where it is known.
+		lastAt := int64(math.MaxInt64)
+		if set&(set-1) == 0 && line.lastAt != unknownTime {
+			lastAt = BucketStart(LevelDay, day) + line.lastAt
+		}
+		key := deviceHour{hour, line.Device}
+		if !c.unknown && !q.cut(hour, lastAt) && !q.tailWithin(line.Device, hour, lastAt) {
+			found.known[key] = c
+			continue
+		}
+		found.needed[key] = true
+		if !slices.Contains(found.scopes[hour], scope) {
+			found.scopes[hour] = append(found.scopes[hour], scope)
 		}
 	}
 }
@@ -166,101 +314,42 @@ func (q *changeQuery) cut(hour, lastAt int64) bool {
 
 // tailWithin reports whether the tail has logs of the hour that may not come after those at lastAt.
 func (q *changeQuery) tailWithin(device, hour, lastAt int64) bool {
-	logs := q.tailOf(device, timeRange{from: BucketStart(LevelHour, hour), to: BucketStart(LevelHour, hour+1)})
-	return len(logs) > 0 && logs[0].at <= lastAt
-}
-
-func (q *changeQuery) tailOf(device int64, in timeRange) []changeLog {
-	logs := q.tail[device]
-	byTime := func(l changeLog, at int64) int { return cmp.Compare(l.at, at) }
-	first, _ := slices.BinarySearchFunc(logs, in.from, byTime)
-	end, _ := slices.BinarySearchFunc(logs, in.to, byTime)
-	return logs[first:max(first, end)]
-}
-
-// readLogs reads the logs of those hours of a scope that are unknown.
-func (q *changeQuery) readLogs(hours map[deviceHour]*hourChange, scope int64, numbers []int64) error {
-	return runsOf(numbers, func(first, last int64) error {
-		in := timeRange{from: BucketStart(LevelHour, first), to: BucketStart(LevelHour, last+1)}
-		return q.eachChunk([]int64{scope}, in, func(_ int64, series []Series, entries []Entry) error {
-			for i := range entries {
-				e := &entries[i]
-				s := &series[e.Series]
-				if h := hours[deviceHour{s.Device, BucketOf(LevelHour, e.At)}]; h != nil && h.unknown {
-					h.logs = append(h.logs, changeLog{e.At, e.Seq, s.value(e)})
-				}
-			}
-			return nil
-		})
-	})
-}
-
-// addTail adds the logs of the tail in a range of whole hours.
-func (q *changeQuery) addTail(hours map[deviceHour]*hourChange, in timeRange) {
-	in.from = max(in.from, q.start)
-	for device := range q.tail {
-		for _, l := range q.tailOf(device, in) {
-			key := deviceHour{device, BucketOf(LevelHour, l.at)}
-			if hours[key] == nil {
-				hours[key] = &hourChange{change: change{unknown: true}}
-			}
-			hours[key].logs = append(hours[key].logs, l)
-		}
-	}
-}
-
-// addHour adds an hour to the groups.
-func (q *changeQuery) addHour(key deviceHour, h *hourChange) error {
-	if !h.unknown {
-		if err := q.addChange(key.device, BucketStart(LevelHour, key.hour), &h.change); err != nil {
-			return err
-		}
-	}
-	slices.SortFunc(h.logs, changeLog.compare)
-	for i := range h.logs {
-		var one change
-		one.add(h.logs[i].value)
-		if at := h.logs[i].at; at >= q.start && at < q.to {
-			if err := q.addChange(key.device, at, &one); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	logs := q.tails[device]
+	at, _ := slices.BinarySearchFunc(logs, BucketStart(LevelHour, hour), func(l changeLog, at int64) int { return cmp.Compare(l.at, at) })
+	return at < len(logs) && logs[at].at < BucketStart(LevelHour, hour+1) && logs[at].at <= lastAt
 }
 
 // addChange adds what comes next of a device.
-func (q *changeQuery) addChange(device, at int64, c *change) error {
+func (q *changeQuery) addChange(d *changingDevice, at int64, c *change) error {
 	rise := 0.0
 	if c.numbers {
-		before, ok := q.before[device]
-		if !ok && !q.asked[device] && at >= q.from {
-			q.asked[device] = true
+		if !d.known && !d.asked && at >= q.from {
+			d.asked = true
 			var err error
-			if before, ok, err = q.numberBefore(device); err != nil {
+			if d.before, d.known, err = q.numberBefore(d); err != nil {
 				return err
 			}
 		}
-		if ok {
-			rise = hearth.Rise(before, c.head)
+		if d.known {
+			rise = hearth.Rise(d.before, c.head)
 		}
-		q.before[device] = c.tail
+		d.before, d.known = c.tail, true
 	}
 	if at < q.from {
 		return nil
 	}
 	for _, g := range q.groupers {
-		g.AddChange(device, q.event, at, c, rise)
+		g.AddChange(d.device, q.event, at, c, rise)
 	}
 	return nil
 }
 
-// numberBefore returns the last number or boolean of a device from before start.
-func (q *changeQuery) numberBefore(device int64) (n float64, ok bool, err error) {
+// numberBefore returns the last number or boolean of a device from before start. It leaves the memory of the view as it is.
+func (q *changeQuery) numberBefore(d *changingDevice) (n float64, ok bool, err error) {
 	span := *q.view
-	span.scopes, span.devices, span.lastKey = []int64{q.homes[device]}, map[int64]bool{device: true}, Key{}
-	defer func() { q.lastKey = Key{} }()
-	page := &logPage{LogQuery: hearth.LogQuery{Device: device, Limit: 1}, view: &span}
+	span.lastKey = Key{}
+	span.scopes, span.devices, span.viewMemory = []int64{d.scope}, map[int64]bool{d.device: true}, q.other
+	page := &logPage{LogQuery: hearth.LogQuery{Device: d.device, Limit: 1}, view: &span}
 	for {
 		page.out = nil
 		span.from, span.to = max(firstMilli, q.s.Horizon()), q.start

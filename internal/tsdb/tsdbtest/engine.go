@@ -64,6 +64,58 @@ func Engine(t *testing.T, h Harness) {
 		defer p.end()
 		engineReconciles(t, p)
 	})
+	t.Run("changes of more devices than are looked at together", func(t *testing.T) {
+		t.Parallel()
+		p := h.start(t)
+		defer p.end()
+		engineChanges(t, p)
+	})
+}
+
+// engineChanges asks for the rises of many devices: each one's is 1, of which some are in the tail.
+func engineChanges(t *testing.T, p *processes) {
+	const n = 64*tsdb.GroupSize + 100
+	ctx, db := t.Context(), p.all[0]
+	e, err := tsdb.New(db.Backend, quiet(512, nil))
+	must(t, err)
+	var folded, tail []hearth.LogEntry
+	for i := range n {
+		device, err := db.AddDevice(ctx, scopes[i%2])
+		must(t, err)
+		log := hearth.LogEntry{Device: device, Event: "a", Value: hearth.Number(float64(i)), At: noon.UnixMilli()}
+		folded = append(folded, log)
+		log.Value, log.At = hearth.Number(float64(i+1)), noon.Add(90*time.Minute).UnixMilli()
+		if i%10 == 0 {
+			tail = append(tail, log)
+		} else {
+			folded = append(folded, log)
+		}
+	}
+	_, err = e.AppendLogs(ctx, folded, nil, hearth.SideEffects{})
+	must(t, err)
+	must(t, e.FoldAll(ctx))
+	_, err = e.AppendLogs(ctx, tail, nil, hearth.SideEffects{})
+	must(t, err)
+	for _, step := range []hearth.Step{hearth.StepMinute, hearth.StepHour, hearth.StepDay} {
+		for _, from := range []time.Time{noon, noon.Add(time.Minute), noon.Add(12 * time.Hour)} {
+			got, err := e.Rollups(ctx, hearth.RollupQuery{
+				Reach: hearth.Reach{All: true}, Event: "a", Span: hearth.Span{From: from, To: noon.Add(24 * time.Hour)},
+				Groupings: []hearth.Grouping{{Step: step, Changes: true}},
+			})
+			must(t, err)
+			increase := 0.0
+			for _, group := range got[0] {
+				increase += group.Change.Increase
+			}
+			want := float64(n)
+			if from.After(noon.Add(2 * time.Hour)) {
+				want = 0
+			}
+			if increase != want {
+				t.Errorf("from %s by %s the increase is %v, want %v", from, time.Duration(step), increase, want)
+			}
+		}
+	}
 }
 
 // errDead is the error of everything that a dead process does.
