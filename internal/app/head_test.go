@@ -34,7 +34,7 @@ func TestHEADIsRefusedWhereGETStreamsOrClaims(t *testing.T) {
 	if tried < 30 {
 		t.Errorf("only %d operations were tried", tried)
 	}
-	if list := w.get(t, "owner", "/api/v1/devices/"+w.device+"/commands?state=queued"); len(list["items"].([]any)) == 0 { //nolint:forcetypeassert // of a list
+	if list := w.get(t, "owner", "/api/v1/devices/"+w.device+"/commands?state=queued"); len(list["items"].([]any)) == 0 {
 		t.Error("the command is not queued any more")
 	}
 }

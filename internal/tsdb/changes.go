@@ -207,9 +207,15 @@ func (q *changeQuery) addGroups(groups Range) error {
 
 type deviceHour struct{ hour, device int64 }
 
-// dayChanges are the hours of some days.
+// hourChange is how the values of a device changed in an hour.
+type hourChange struct {
+	deviceHour
+	change
+}
+
+// dayChanges are the hours of some days: those that are known, and those of which the logs are needed.
 type dayChanges struct {
-	known  map[deviceHour]change
+	known  []hourChange
 	needed map[deviceHour]bool
 	// scopes are those that have needed hours, by hour.
 	scopes map[int64][]int64
@@ -217,7 +223,7 @@ type dayChanges struct {
 
 // addDays adds the changes of some days, and returns how many lines of Days they had.
 func (q *changeQuery) addDays(groups, days Range) (lines int, err error) {
-	found := dayChanges{known: map[deviceHour]change{}, needed: map[deviceHour]bool{}, scopes: map[int64][]int64{}}
+	found := dayChanges{needed: map[deviceHour]bool{}, scopes: map[int64][]int64{}}
 	query := Query{Table: Days, Scopes: q.scopes, Major: days, Minor: groups, Data: MainData}
 	err = q.s.Find(q.ctx, query, func(d *Doc) error {
 		keep := func(device, event int64) bool { return q.wants(d.Scope, device, event) }
@@ -233,16 +239,18 @@ func (q *changeQuery) addDays(groups, days Range) (lines int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	keys := slices.SortedFunc(maps.Keys(found.known), func(a, b deviceHour) int {
-		return cmp.Or(cmp.Compare(a.hour, b.hour), cmp.Compare(a.device, b.device))
-	})
+	byHour := func(a, b hourChange) int { return cmp.Compare(a.hour, b.hour) }
+	if !slices.IsSortedFunc(found.known, byHour) {
+		slices.SortFunc(found.known, byHour)
+	}
+	known := found.known
 	for _, hour := range slices.Sorted(maps.Keys(found.scopes)) {
 		// What is known of earlier hours comes first.
-		n, _ := slices.BinarySearchFunc(keys, hour, func(k deviceHour, hour int64) int { return cmp.Compare(k.hour, hour) })
-		if err := q.addKnown(&found, keys[:n]); err != nil {
+		n, _ := slices.BinarySearchFunc(known, hour, func(c hourChange, hour int64) int { return cmp.Compare(c.hour, hour) })
+		if err := q.addKnown(known[:n]); err != nil {
 			return 0, err
 		}
-		keys = keys[n:]
+		known = known[n:]
 		in := timeRange{from: max(q.start, BucketStart(LevelHour, hour)), to: min(q.to, BucketStart(LevelHour, hour+1))}
 		for _, scope := range found.scopes[hour] {
 			needed := func(device, hour int64) bool { return found.needed[deviceHour{hour, device}] }
@@ -251,22 +259,21 @@ func (q *changeQuery) addDays(groups, days Range) (lines int, err error) {
 			}
 		}
 	}
-	if err := q.addKnown(&found, keys); err != nil {
+	if err := q.addKnown(known); err != nil {
 		return 0, err
 	}
 	return lines, q.addTails(groups, BucketStart(LevelDay, days.To+1))
 }
 
 // addKnown adds the changes of hours.
-func (q *changeQuery) addKnown(found *dayChanges, keys []deviceHour) error {
-	for _, key := range keys {
-		d := q.device(key.device, 0)
-		at := BucketStart(LevelHour, key.hour)
+func (q *changeQuery) addKnown(known []hourChange) error {
+	for i := range known {
+		d := q.states[known[i].device]
+		at := BucketStart(LevelHour, known[i].hour)
 		if err := q.addTail(d, changeLog{at: at}); err != nil {
 			return err
 		}
-		c := found.known[key]
-		if err := q.addChange(d, at, &c); err != nil {
+		if err := q.addChange(d, at, &known[i].change); err != nil {
 			return err
 		}
 	}
@@ -291,7 +298,7 @@ func (q *changeQuery) addLine(found *dayChanges, scope, day int64, line *DayLine
 		}
 		key := deviceHour{hour, line.Device}
 		if !c.unknown && !q.cut(hour, lastAt) && !q.tailWithin(line.Device, hour, lastAt) {
-			found.known[key] = c
+			found.known = append(found.known, hourChange{key, c})
 			continue
 		}
 		found.needed[key] = true
