@@ -121,7 +121,7 @@ docs-site: ## build the static site of docs/ that the program serves at /docs/gu
 .PHONY: docs-check
 docs-check: ## check the links of the documentation, and that the static site is current
 	$(GO) test -count=1 -run Documentation .
-	HEARTH_DOCS_SITE=1 $(GO) test -count=1 ./internal/console/guide
+	TEST_DOCS_SITE=1 $(GO) test -count=1 ./internal/console/guide
 
 .PHONY: deploy-check
 deploy-check: build ## check rules, alerts, units, compose file, image and package

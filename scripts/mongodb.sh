@@ -11,12 +11,12 @@
 # Nothing is kept that a test could need later: each start begins with an empty server. It listens on loopback alone, on
 # ports that were free, and stays up until "stop": "make test" stops it at its end.
 #
-# Everything is kept in HEARTH_MONGODB_DIR, about 1.2 GB; the default is ~/.cache/hearth-mongodb. Removing that folder after
+# Everything is kept in TEST_MONGODB_DIR, about 1.2 GB; the default is ~/.cache/hearth-mongodb. Removing that folder after
 # "stop" removes all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-home=${HEARTH_MONGODB_DIR:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/hearth-mongodb}
+home=${TEST_MONGODB_DIR:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/hearth-mongodb}
 root=$home/debian # the folder that PostgreSQL lives in
 run=$home/run     # addresses, process ids and logs of the server that is up
 data=/var/lib/hearth-mongodb # inside root
@@ -61,8 +61,8 @@ install() {
   fi
   echo "mongodb.sh: installing PostgreSQL with DocumentDB into $root (about a minute, 1.2 GB)" >&2
   "${sudo[@]}" rm -rf --one-file-system "$root"
-  "${sudo[@]}" debootstrap --variant=minbase sid "$root" ${HEARTH_DEBIAN_MIRROR:+"$HEARTH_DEBIAN_MIRROR"} >"$home/install.log" 2>&1 ||
-    fail "debootstrap failed, see $home/install.log: is Debian within reach? HEARTH_DEBIAN_MIRROR names another mirror"
+  "${sudo[@]}" debootstrap --variant=minbase sid "$root" ${TEST_DEBIAN_MIRROR:+"$TEST_DEBIAN_MIRROR"} >"$home/install.log" 2>&1 ||
+    fail "debootstrap failed, see $home/install.log: is Debian within reach? TEST_DEBIAN_MIRROR names another mirror"
   # sid's Release file may be past its date on a mirror that stands still; nothing may start services in there.
   "${sudo[@]}" tee "$root/etc/apt/apt.conf.d/90hearth" >/dev/null <<'CONF'
 Acquire::Check-Valid-Until "false";
@@ -162,7 +162,8 @@ start_ferretdb() {
       echo "mongodb://127.0.0.1:$port/" >"$run/url"
       return 0
     fi
-    alive ferretdb ferretdb || return 1
+    # Not alive: just after the fork the process is not ferretdb yet.
+    kill -0 "$(cat "$run/ferretdb.pid")" 2>/dev/null || return 1
     sleep 0.1
   done
   return 1
@@ -199,7 +200,7 @@ stop() {
   bring_down
 }
 
-mkdir -p "$home" 2>/dev/null || fail "cannot make $home: set HEARTH_MONGODB_DIR to a folder that can be written"
+mkdir -p "$home" 2>/dev/null || fail "cannot make $home: set TEST_MONGODB_DIR to a folder that can be written"
 exec 9>>"$home/lock"
 case ${1:-} in
 start)

@@ -19,7 +19,7 @@ import (
 )
 
 // crashFile, when set, makes the test binary a worker on that file that takes a job and never ends it.
-const crashFile = "HEARTH_TEST_CRASH_FILE"
+const crashFile = "TEST_CRASH_FILE"
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(crashFile); path != "" {
