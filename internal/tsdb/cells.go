@@ -187,3 +187,18 @@ func DecodeCells(cells []Cell, data []byte) ([]Cell, error) {
 	}
 	return cells, r.end()
 }
+
+// eachCellKey calls fn with the device and the event of each of the cells in data.
+func eachCellKey(data []byte, fn func(device, event int64)) error {
+	r := reader{data: data}
+	var device, event int64
+	for range r.count(3) {
+		r.key(&device, &event)
+		r.skipStats()
+		if r.bad {
+			return ErrCorrupt
+		}
+		fn(device, event)
+	}
+	return r.end()
+}

@@ -10,8 +10,9 @@ import (
 	"hearth"
 )
 
-// LatestLogs implements hearth.LogStore. The tail has what came last; of the rest, Days know the time of each event's last log of a day and its
-// value, so that no chunk is read.
+// LatestLogs implements hearth.LogStore. The tail has what came last; of the rest, months know which events there are, and Days the time and
+// the value of each event's last log of a day: the newest month of an event is looked at from its end on, so that history costs nothing but
+// its months.
 func (e *Engine) LatestLogs(ctx context.Context, devices []int64) (out []hearth.LogEntry, err error) {
 	of := subject{operation: "LatestLogs", reach: hearth.Reach{All: true}, devices: append([]int64{}, devices...), span: Ever()}
 	err = e.view(ctx, of, func(v *view) error {
@@ -20,10 +21,17 @@ func (e *Engine) LatestLogs(ctx context.Context, devices []int64) (out []hearth.
 			s := &series[e.Series]
 			q.offer(s.line(), latestLog{at: e.At, seq: e.Seq, value: s.value(e)})
 		})
-		for _, groups := range v.groupRanges() {
-			if err := q.addDays(groups); err != nil {
+		newest, err := q.newestMonths()
+		if err != nil {
+			return err
+		}
+		for month, lines := range newest {
+			if err := q.addMonth(month, lines); err != nil {
 				return err
 			}
+		}
+		if err := q.readHours(); err != nil {
+			return err
 		}
 		out, err = q.result()
 		return err
@@ -36,6 +44,8 @@ type latestQuery struct {
 	*view
 	// found has what is known so far.
 	found map[deviceEvent]*latestLog
+	// hours are those of which only the logs tell what came last.
+	hours []scopeBucket
 }
 
 type deviceEvent struct{ device, event int64 }
@@ -46,94 +56,115 @@ type latestLog struct {
 	at    int64
 	seq   uint64
 	value hearth.Value
-	// folded says that the newest day with logs of the event was looked at.
-	folded bool
 }
 
 // offer keeps a log that is newer than what was found.
 func (q *latestQuery) offer(of deviceEvent, log latestLog) {
 	best := q.found[of]
-	if best == nil {
+	if best == nil || cmp.Or(cmp.Compare(log.at, best.at), cmp.Compare(log.seq, best.seq)) > 0 {
 		q.found[of] = &log
-		return
 	}
-	if cmp.Or(cmp.Compare(log.at, best.at), cmp.Compare(log.seq, best.seq)) > 0 {
-		log.folded = log.folded || best.folded
-		*best = log
-	}
-	best.folded = best.folded || log.folded
 }
 
-// addDays looks at the days of some groups, the newest of each scope first.
-func (q *latestQuery) addDays(groups Range) error {
+// newestMonths returns the wanted events by the newest month that has logs of them in documents.
+func (q *latestQuery) newestMonths() (map[int64][]deviceEvent, error) {
 	query := Query{
-		Table: Days, Scopes: q.scopes, Major: Range{BucketOf(LevelDay, q.from), Everything.To}, Minor: groups, Backward: true, Data: MainData,
+		Table: Cells, Scopes: q.scopes, Major: Range{LevelMonth, LevelMonth}, Minor: Range{BucketOf(LevelMonth, q.from), math.MaxInt64},
+		Data: Fields{2: true},
 	}
-	var hours []deviceHourOf
+	months := map[deviceEvent]int64{}
 	err := q.s.Find(q.ctx, query, func(d *Doc) error {
-		isNew := func(device, event int64) bool {
-			best := q.found[deviceEvent{device, event}]
-			return q.wants(d.Scope, device, event) && (best == nil || !best.folded)
-		}
-		if err := DecodeDay(&q.day, d.Data[0], DayParts{Keep: isNew}); err != nil || len(q.day.Lines) == 0 {
-			return err
-		}
-		last := uint32(0)
-		for i := range q.day.Lines {
-			last |= lastHour(&q.day.Lines[i])
-		}
-		if err := DecodeDay(&q.day, d.Data[0], DayParts{Keep: isNew, Hours: last, changes: true}); err != nil {
-			return err
-		}
-		for i := range q.day.Lines {
-			line := &q.day.Lines[i]
-			of := deviceEvent{line.Device, line.Event}
-			bit := lastHour(line)
-			hour := d.Major*24 + int64(bits.TrailingZeros32(bit))
-			c := q.day.changes[line.place(bit)]
-			if BucketStart(LevelHour, hour) < q.from {
-				q.hide(of)
-				continue
+		return eachCellKey(d.Data[2], func(device, event int64) {
+			of := deviceEvent{device, event}
+			if !q.wants(d.Scope, device, event) {
+				return
 			}
-			log := latestLog{at: BucketStart(LevelDay, d.Major) + line.lastAt, value: c.last, folded: true}
-			best := q.found[of]
-			if line.lastAt == unknownTime || c.unknown || best != nil && best.at == log.at {
-				// Their logs tell; of the same time, the number does.
-				hours = append(hours, deviceHourOf{of, d.Scope, hour})
-				log = latestLog{at: math.MinInt64, folded: true}
+			if known, ok := months[of]; !ok || known < d.Minor {
+				months[of] = d.Minor
 			}
-			q.offer(of, log)
-		}
-		return nil
+		})
 	})
-	if err != nil {
+	out := map[int64][]deviceEvent{}
+	for of, month := range months {
+		out[month] = append(out[month], of)
+	}
+	return out, err
+}
+
+// addMonth finds the last logs of lines, each of which has some in the month, or all of them before the horizon.
+func (q *latestQuery) addMonth(month int64, lines []deviceEvent) error {
+	first, end := BucketStart(LevelMonth, month), BucketStart(LevelMonth, month+1)
+	days := Range{BucketOf(LevelDay, max(q.from, first)), BucketOf(LevelDay, end-1)}
+	for _, groups := range q.groupRanges() {
+		left := map[deviceEvent]bool{}
+		for _, of := range lines {
+			if group := of.device / GroupSize; groups.From <= group && group <= groups.To {
+				left[of] = true
+			}
+		}
+		if len(left) == 0 {
+			continue
+		}
+		query := Query{Table: Days, Scopes: q.scopes, Major: days, Minor: groups, Backward: true, Data: MainData}
+		err := q.s.Find(q.ctx, query, func(d *Doc) error {
+			if err := q.addDay(d, left); err != nil || len(left) > 0 {
+				return err
+			}
+			return ErrEnough
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addDay looks at a day, after those that follow it, for the last logs of the lines that are left, and removes those that it has.
+func (q *latestQuery) addDay(d *Doc, left map[deviceEvent]bool) error {
+	isLeft := func(device, event int64) bool {
+		return left[deviceEvent{device, event}] && q.wants(d.Scope, device, event)
+	}
+	if err := DecodeDay(&q.day, d.Data[0], DayParts{Keep: isLeft}); err != nil || len(q.day.Lines) == 0 {
 		return err
 	}
-	return q.readHours(hours)
-}
-
-// hide notes that the event's logs of before the horizon are not to be seen.
-func (q *latestQuery) hide(of deviceEvent) {
-	if best := q.found[of]; best != nil {
-		best.folded = true
+	last := uint32(0)
+	for i := range q.day.Lines {
+		last |= lastHour(&q.day.Lines[i])
 	}
+	if err := DecodeDay(&q.day, d.Data[0], DayParts{Keep: isLeft, Hours: last, changes: true}); err != nil {
+		return err
+	}
+	for i := range q.day.Lines {
+		line := &q.day.Lines[i]
+		of := deviceEvent{line.Device, line.Event}
+		delete(left, of)
+		bit := lastHour(line)
+		hour := d.Major*24 + int64(bits.TrailingZeros32(bit))
+		if BucketStart(LevelHour, hour) < q.from {
+			continue
+		}
+		at, c := BucketStart(LevelDay, d.Major)+line.lastAt, q.day.changes[line.place(bit)]
+		best := q.found[of]
+		if line.lastAt == unknownTime || c.unknown || best != nil && best.at == at {
+			// Their logs tell; of the same time, the number does.
+			q.hours = append(q.hours, scopeBucket{d.Scope, hour})
+			continue
+		}
+		q.offer(of, latestLog{at: at, value: c.last})
+	}
+	return nil
 }
 
 // lastHour returns the bit of the line's last hour.
 func lastHour(line *DayLine) uint32 { return 1 << (bits.Len32(line.All) - 1) }
 
-// deviceHourOf is an hour of which only the logs tell what came last.
-type deviceHourOf struct {
-	deviceEvent
-	scope, hour int64
-}
-
 // readHours looks at the logs of hours.
-func (q *latestQuery) readHours(hours []deviceHourOf) error {
-	slices.SortFunc(hours, func(a, b deviceHourOf) int { return cmp.Or(cmp.Compare(a.scope, b.scope), cmp.Compare(a.hour, b.hour)) })
-	hours = slices.CompactFunc(hours, func(a, b deviceHourOf) bool { return a.scope == b.scope && a.hour == b.hour })
-	for _, h := range hours {
-		in := timeRange{from: BucketStart(LevelHour, h.hour), to: BucketStart(LevelHour, h.hour+1)}
+func (q *latestQuery) readHours() error {
+	slices.SortFunc(q.hours, func(a, b scopeBucket) int {
+		return cmp.Or(cmp.Compare(a.scope, b.scope), cmp.Compare(a.bucket, b.bucket))
+	})
+	for _, h := range slices.Compact(q.hours) {
+		in := timeRange{from: max(q.from, BucketStart(LevelHour, h.bucket)), to: BucketStart(LevelHour, h.bucket+1)}
 		err := q.eachChunk([]int64{h.scope}, in, func(_ int64, series []Series, entries []Entry) error {
 			for i := range entries {
 				e := &entries[i]

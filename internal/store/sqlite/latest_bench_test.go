@@ -1,0 +1,82 @@
+package sqlite_test
+
+import (
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"hearth"
+)
+
+// BenchmarkLatest asks for the latest values of a device with 50 events that reported each hour, beside a table that has no more than the
+// latest values: with a day of history and with a year.
+func BenchmarkLatest(b *testing.B) {
+	const events = 50
+	b.Run("bare", func(b *testing.B) {
+		db, err := sql.Open("sqlite", "file:"+filepath.Join(b.TempDir(), "bare.db")+"?_pragma=journal_mode(WAL)")
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer db.Close() //nolint:errcheck // it was only read
+		if _, err := db.Exec(`CREATE TABLE latest (device INTEGER, event TEXT, value REAL, ts INTEGER, PRIMARY KEY (device, event)) WITHOUT ROWID`); err != nil {
+			b.Fatal(err)
+		}
+		for i := range events {
+			if _, err := db.Exec(`INSERT INTO latest VALUES (1, ?, ?, ?)`, fmt.Sprint("event", i), i, benchEnd.UnixMilli()); err != nil {
+				b.Fatal(err)
+			}
+		}
+		stmt, err := db.Prepare(`SELECT event, value, ts FROM latest WHERE device = ?`)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for b.Loop() {
+			rows, err := stmt.Query(1)
+			if err != nil {
+				b.Fatal(err)
+			}
+			found := 0
+			for rows.Next() {
+				var event string
+				var value float64
+				var at int64
+				if err := rows.Scan(&event, &value, &at); err != nil {
+					b.Fatal(err)
+				}
+				found++
+			}
+			if err := rows.Err(); err != nil || found != events {
+				b.Fatal(found, err)
+			}
+		}
+	})
+	for _, days := range []int{1, 365} {
+		b.Run(fmt.Sprint(days, "d"), func(b *testing.B) {
+			s, devices := openBench(b, filepath.Join(b.TempDir(), "hearth.db"))
+			start := benchEnd.AddDate(0, 0, -days)
+			for day := range days {
+				batch := make([]hearth.LogEntry, 0, 24*events)
+				for hour := range 24 {
+					at := start.Add(time.Duration(day*24+hour) * time.Hour).UnixMilli()
+					for i := range events {
+						batch = append(batch, hearth.LogEntry{Device: devices[500].Key, Event: fmt.Sprint("event", i), Value: hearth.Number(float64(hour * i)), At: at})
+					}
+				}
+				if _, err := s.AppendLogs(b.Context(), batch, nil, hearth.SideEffects{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if err := s.FoldLogs(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				latest, err := s.LatestLogs(b.Context(), []int64{devices[500].Key})
+				if err != nil || len(latest) != events {
+					b.Fatal(len(latest), err)
+				}
+			}
+		})
+	}
+}
