@@ -12,8 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-
-	"hearth"
 )
 
 func withRequest(ctx context.Context, info *Request) context.Context {
@@ -125,17 +123,6 @@ func entityTag(version string, body []byte) string {
 	return `"` + version + hex.EncodeToString(sum[:8]) + `"`
 }
 
-// matchesTag reports whether a list of tags (If-None-Match) holds tag, weakly compared.
-func matchesTag(list, tag string) bool {
-	for candidate := range strings.SplitSeq(list, ",") {
-		candidate = strings.TrimPrefix(strings.TrimSpace(candidate), "W/")
-		if candidate == tag || candidate == "*" {
-			return true
-		}
-	}
-	return false
-}
-
 // heldAnswer keeps an answer back. Answers of operations with ETag are pages and single objects: their size is bounded.
 type heldAnswer struct {
 	header http.Header
@@ -165,37 +152,4 @@ func (b *pooledBuffer) release() {
 		b.Reset()
 		buffers.Put(b)
 	}
-}
-
-// versionOf reads If-Match: the version in a device's entity tag. 0: no condition was made. A tag of no version, or a
-// list of them, never matches: -1.
-func versionOf(ifMatch string) int64 {
-	ifMatch = strings.TrimSpace(ifMatch)
-	if ifMatch == "" || ifMatch == "*" {
-		return 0
-	}
-	tag, ok := strings.CutPrefix(ifMatch, `"`)
-	if !ok {
-		return -1
-	}
-	var version int64
-	digits := 0
-	for ; digits < len(tag) && digits < 18 && tag[digits] >= '0' && tag[digits] <= '9'; digits++ {
-		version = version*10 + int64(tag[digits]-'0')
-	}
-	if digits == 0 || digits == len(tag) || tag[digits] != '-' && tag[digits] != '"' || version == 0 {
-		return -1
-	}
-	return version
-}
-
-// formatVersion writes a version as versionOf reads it.
-func formatVersion(version int64) string { return strconv.FormatInt(version, 10) }
-
-// checkVersion compares a device's version with If-Match's; CodeVersionMismatch.
-func checkVersion(want, have int64) error {
-	if want == 0 || want == have {
-		return nil
-	}
-	return hearth.Errorf(hearth.CodeVersionMismatch, "the device has changed since: it is at version %d", have)
 }

@@ -142,8 +142,10 @@ type API struct {
 	options Options
 	// mux has every operation and, behind them, unmatched; operations has them alone.
 	mux, operations *http.ServeMux
-	huma            huma.API
-	handler         http.Handler
+	// tagged are the handlers of GET operations with an entity tag, by their pattern.
+	tagged  map[string]func(http.ResponseWriter, *http.Request) error
+	huma    huma.API
+	handler http.Handler
 	// underWay are the requests with an Idempotency-Key.
 	underWay keymutex.Mutex[string]
 	logs     logjson.Decoder
@@ -157,7 +159,7 @@ func New(options Options) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &API{options: options, mux: http.NewServeMux(), operations: http.NewServeMux(), modified: newModifications()}
+	a := &API{options: options, mux: http.NewServeMux(), operations: http.NewServeMux(), tagged: map[string]func(http.ResponseWriter, *http.Request) error{}, modified: newModifications()}
 	replaceHumaErrors()
 	a.huma = humago.New(discardMux{}, a.humaConfig())
 	for _, resource := range resources {

@@ -170,14 +170,14 @@ func (a *API) registerDevices() {
 	register(a, operation{
 		ID: "update-device", Method: http.MethodPatch, Path: "/devices/{id}", Tag: tagDevices,
 		Access: forUsers, Key: hearth.KeyDevicesWrite, ETag: true,
-		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeVersionMismatch, hearth.CodeConflict}, Summary: "Change a device",
+		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Change a device",
 		Description: "What is left out stays; `null` clears an optional field. With `If-Match`, only if the device is still at the version of that " +
 			"entity tag: heartbeats do not count.",
 	}, a.updateDevice)
 	register(a, operation{
 		ID: "delete-device", Method: http.MethodDelete, Path: "/devices/{id}", Tag: tagDevices,
 		Access: forUsers, Key: hearth.KeyDevicesWrite, Status: http.StatusNoContent,
-		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeVersionMismatch}, Summary: "Delete a device",
+		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Delete a device",
 		Description: "Deletes its tokens, its logs and their rollups too. With `If-Match`, only at that version.",
 	}, a.deleteDevice)
 	register(a, operation{
@@ -317,12 +317,11 @@ type DevicePath struct {
 // DeviceCondition is a change's precondition.
 type DeviceCondition struct {
 	DevicePath
-	IfMatch string `header:"If-Match" maxLength:"128" doc:"The entity tag that the device must still have, its version that is."`
+	IfMatch string `header:"If-Match" maxLength:"4096" doc:"Entity tags, of which one must be of the version that the device still has, or *."`
 }
 
 func (c DeviceCondition) check() func(hearth.Device) error {
-	want := versionOf(c.IfMatch)
-	return func(d hearth.Device) error { return checkVersion(want, d.Version) }
+	return func(d hearth.Device) error { return checkVersion(c.IfMatch, d.Version) }
 }
 
 type deviceOutput struct {

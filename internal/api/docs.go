@@ -43,6 +43,12 @@ func (a *API) humaConfig() huma.Config {
 			},
 			Components: &huma.Components{
 				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+				Headers: map[string]*huma.Param{
+					"ETag": {Description: "The entity tag, for If-None-Match and If-Match.", Schema: &huma.Schema{Type: huma.TypeString}},
+				},
+				Responses: map[string]*huma.Response{
+					"NotModified": {Description: "The client has the answer: If-None-Match or If-Modified-Since hold."},
+				},
 				SecuritySchemes: map[string]*huma.SecurityScheme{
 					"user":   {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "An access token of POST /auth/login."},
 					"device": {Type: "http", Scheme: "bearer", Description: "A device token (hd_…) of POST /devices/{id}/tokens."},

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,7 +22,7 @@ func (a *API) registerExportFile(s *exports.Service) {
 	registerRaw(a, operation{
 		ID: "download-export", Method: http.MethodGet, Path: "/exports/{id}/file", Tag: tagExports,
 		Access: forUsers, Key: hearth.KeyExportsRead, Plain: true,
-		Codes:   []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict, hearth.CodeRangeNotSatisfiable},
+		Codes:   []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict, hearth.CodeRangeNotSatisfiable, hearth.CodeVersionMismatch},
 		Summary: "Download an export's file",
 		Description: "The bytes as they were summed up in `sha256`, which is the ETag too. Ranges let a download go on where it broke off " +
 			"(`Range`, `If-Range`). `conflict` until the export is completed. What the caller may read is checked again: `forbidden` if the file " +
@@ -33,7 +35,7 @@ func (a *API) registerExportFile(s *exports.Service) {
 			Name: "id", In: "path", Required: true, Description: "The export.", Schema: &huma.Schema{Type: huma.TypeString},
 			Example: "0195a1b2-9999-7e5f-8a9b-0c1d2e3f4a5b",
 		}, text("Range", "Which bytes.", "bytes=0-1023"), text("If-Range", "The ETag that the range is of.", `"9f86d081…"`),
-			text("If-None-Match", "ETags that the client has.", `"9f86d081…"`))
+			text("If-None-Match", "ETags that the client has.", `"9f86d081…"`), text("If-Match", "ETags that the file must have one of.", `"9f86d081…"`))
 		content := map[string]*huma.MediaType{}
 		for _, kind := range []string{
 			"text/csv", "application/json", "application/x-ndjson", "application/vnd.apache.parquet", "application/gzip", "application/zstd",
@@ -69,29 +71,38 @@ func (a *API) serveExport(s *exports.Service, w http.ResponseWriter, r *http.Req
 	header.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": result.FileName}))
 	header.Set("ETag", `"`+result.SHA256+`"`)
 	header.Set("Cache-Control", "private, no-cache")
+	if wanted := byteRanges(r.Header.Get("Range"), result.Size); wanted == "" {
+		r.Header.Del("Range")
+	} else {
+		r.Header.Set("Range", wanted)
+	}
 	out := &fileWriter{ResponseWriter: w, control: http.NewResponseController(w), accel: a.accel(r, file.Export.File), begin: func() {
 		if r.Method == http.MethodGet {
 			s.CountDownload(context.WithoutCancel(r.Context()), file.Export.ID)
 		}
 	}}
 	http.ServeContent(out, r, "", file.Export.CompletedAt, file)
-	if out.refused {
-		header.Del("Content-Disposition")
-		return hearth.Errorf(hearth.CodeRangeNotSatisfiable, "the file has no such range: it has %d bytes", result.Size)
+	if out.refused == 0 {
+		return nil
 	}
-	return nil
+	header.Del("Content-Disposition")
+	if out.refused == http.StatusPreconditionFailed {
+		return hearth.Errorf(hearth.CodeVersionMismatch, "the file is another one")
+	}
+	return hearth.Errorf(hearth.CodeRangeNotSatisfiable, "the file has no such range: it has %d bytes", result.Size)
 }
 
 // stallTimeout is how long a client may take for one piece of a file; a download as a whole may take any time.
 const stallTimeout = 60 * time.Second
 
-// fileWriter is the writer of http.ServeContent: it holds back its answer to a bad range, reports a download that begins
+// fileWriter is the writer of http.ServeContent: it holds back its refusals, reports a download that begins
 // with the first byte, and moves the deadline on with every piece.
 type fileWriter struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	begin   func()
-	refused bool
+	// refused is the status of a refusal that is held back, 0 if there is none.
+	refused int
 	// accel is where a proxy finds the file: it gets that instead of the bytes, and takes the range out of them itself.
 	accel string
 }
@@ -100,8 +111,8 @@ var errHandedOver = errors.New("the proxy sends the file")
 
 func (w *fileWriter) WriteHeader(status int) {
 	switch status {
-	case http.StatusRequestedRangeNotSatisfiable:
-		w.refused = true
+	case http.StatusRequestedRangeNotSatisfiable, http.StatusPreconditionFailed:
+		w.refused = status
 		return
 	case http.StatusOK:
 		w.begin()
@@ -122,7 +133,7 @@ func (w *fileWriter) WriteHeader(status int) {
 }
 
 func (w *fileWriter) Write(p []byte) (int, error) {
-	if w.refused {
+	if w.refused != 0 {
 		return len(p), nil
 	}
 	if w.accel != "" {
@@ -134,3 +145,49 @@ func (w *fileWriter) Write(p []byte) (int, error) {
 }
 
 var _ io.Writer = (*fileWriter)(nil)
+
+// byteRanges returns a Range header as http.ServeContent answers it by RFC 9110: "" for an unknown unit and for a syntax error, which both
+// count as no header; an empty suffix ("-0") as a range that no file has.
+func byteRanges(header string, size int64) string {
+	unit, list, ok := strings.Cut(header, "=")
+	if !ok || !strings.EqualFold(strings.TrimSpace(unit), "bytes") {
+		return ""
+	}
+	var ranges []string
+	for spec := range strings.SplitSeq(list, ",") {
+		if spec = strings.TrimSpace(spec); spec == "" {
+			continue
+		}
+		first, last, dash := strings.Cut(spec, "-")
+		from, fromOK := parsePosition(first)
+		to, toOK := parsePosition(last)
+		switch {
+		case !dash, first == "" && last == "", first != "" && !fromOK, last != "" && !toOK, first != "" && last != "" && from > to:
+			return ""
+		case first == "" && to == 0:
+			ranges = append(ranges, strconv.FormatInt(size, 10)+"-")
+		case first == "":
+			ranges = append(ranges, "-"+strconv.FormatInt(to, 10))
+		case last == "":
+			ranges = append(ranges, strconv.FormatInt(from, 10)+"-")
+		default:
+			ranges = append(ranges, strconv.FormatInt(from, 10)+"-"+strconv.FormatInt(to, 10))
+		}
+	}
+	if ranges == nil {
+		return ""
+	}
+	return "bytes=" + strings.Join(ranges, ",")
+}
+
+// parsePosition reads digits; a number that is too large for any file is the largest one.
+func parsePosition(digits string) (int64, bool) {
+	if digits == "" || strings.Trim(digits, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil {
+		n = math.MaxInt64
+	}
+	return n, true
+}

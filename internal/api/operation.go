@@ -68,6 +68,9 @@ type operation struct {
 	Plain bool
 	// ETag returns the answer an entity tag and answers 304 to a matching If-None-Match.
 	ETag bool
+	// ChecksTag says that the handler checks If-Match itself, of an object that GET serves at another path. Every other PATCH, PUT and
+	// DELETE is checked in front of its handler.
+	ChecksTag bool
 	// Secret answers hand out tokens: Cache-Control: no-store.
 	Secret bool
 	// Creates accepts an Idempotency-Key.
@@ -117,6 +120,9 @@ func (op operation) codes(hasBody, hasParams bool) []hearth.Code {
 	if op.Creates {
 		codes = append(codes, hearth.CodeIdempotencyMismatch)
 	}
+	if op.isConditional() {
+		codes = append(codes, hearth.CodeVersionMismatch)
+	}
 	if !op.Root {
 		codes = append(codes, hearth.CodeInternal, hearth.CodeUnavailable)
 	}
@@ -148,9 +154,12 @@ func (op operation) document() huma.Operation {
 // documentErrors adds an answer for each status that the operation's codes have.
 func (op operation) documentErrors(a *API, doc *huma.Operation) {
 	delete(doc.Responses, "default")
+	hasParams := len(doc.Parameters) > 0
+	op.documentIfMatch(doc)
+	op.documentETag(doc)
 	schema := a.huma.OpenAPI().Components.Schemas.Schema(problemType, true, "Problem")
 	byStatus := map[int][]hearth.Code{}
-	for _, code := range op.codes(doc.RequestBody != nil, len(doc.Parameters) > 0) {
+	for _, code := range op.codes(doc.RequestBody != nil, hasParams) {
 		byStatus[statuses[code]] = append(byStatus[statuses[code]], code)
 	}
 	for status, codes := range byStatus {

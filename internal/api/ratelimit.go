@@ -149,6 +149,9 @@ func documentLimits(doc *huma.Operation) {
 		"RateLimit-Reset":     "Seconds until all are there again.",
 	}
 	for _, response := range doc.Responses {
+		if response.Ref != "" {
+			continue
+		}
 		if response.Headers == nil {
 			response.Headers = map[string]*huma.Param{}
 		}

@@ -37,6 +37,8 @@ type Request struct {
 	remaining int
 	// traced ends the request's trace; nil where it is not traced.
 	traced func(observe.Exchange)
+	// ifMatch are the entity tags of the If-Match of a change, "" if it demands nothing.
+	ifMatch string
 	// keyed is set where the request came with an Idempotency-Key.
 	keyed *keyedRequest
 }

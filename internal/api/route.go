@@ -32,6 +32,12 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 	if a.options.AwaitPublished != nil && op.publishes() {
 		handler = a.afterPublishing(handler)
 	}
+	switch {
+	case op.ETag && op.Method == http.MethodGet:
+		a.tagged[op.pattern()] = handler
+	case op.isConditional() && !op.ChecksTag:
+		handler = a.conditional(op, handler)
+	}
 	limited := a.options.Limiter != nil && op.Class != ""
 	serve := func(w http.ResponseWriter, r *http.Request) error {
 		refusal := a.admit(op, r)

@@ -219,7 +219,8 @@ func (a *API) registerSchedules() {
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Change a schedule of exports",
 		Description: "What is left out stays; `null` brings an optional field back to what it is without being said.",
 	}, func(ctx context.Context, in *updateScheduleInput) (*bodyOf[ExportSchedule], error) {
-		schedule, err := s.UpdateSchedule(ctx, callerOf(ctx), in.ID, in.Body.plan)
+		check := func(schedule hearth.ExportSchedule) error { return unchanged(ctx, wireSchedule(schedule)) }
+		schedule, err := s.UpdateSchedule(ctx, callerOf(ctx), in.ID, check, in.Body.plan)
 		return &bodyOf[ExportSchedule]{Body: wireSchedule(schedule)}, err
 	})
 	register(a, operation{

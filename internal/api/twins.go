@@ -65,8 +65,8 @@ func (a *API) registerTwins() {
 	} {
 		registerRaw(a, operation{
 			ID: side.id, Method: http.MethodPatch, Path: "/devices/{id}/twin/" + string(side.TwinSide), Tag: tagTwins,
-			Access: side.access, Key: side.key, ETag: true,
-			Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeVersionMismatch}, Summary: side.summary,
+			Access: side.access, Key: side.key, ETag: true, ChecksTag: true,
+			Codes: []hearth.Code{hearth.CodeNotFound}, Summary: side.summary,
 			Description: side.description + " The body is a JSON merge patch (RFC 7396): members replace those of the state, objects are merged, arrays " +
 				"replaced, `null` removes. A patch has at most 64 KiB, the state after it at most 32 KiB and 8 levels. A patch that changes nothing makes no " +
 				"version and no event. With `If-Match`, only if this side is still at the version of that entity tag: changes of the other side do not count.",
@@ -167,8 +167,8 @@ func twinCondition(ifMatch string, side hearth.TwinSide) func(hearth.Twin) error
 	}
 	return func(t hearth.Twin) error {
 		have := formatVersion(t.Version(side))
-		for tag := range strings.SplitSeq(ifMatch, ",") {
-			versions, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(tag), `"`), "-")
+		for tag := range tagsOf(ifMatch) {
+			versions, _, _ := strings.Cut(strings.TrimPrefix(tag, `"`), "-")
 			desired, reported, ok := strings.Cut(strings.TrimSuffix(versions, `"`), ".")
 			if ok && (side == hearth.TwinDesired && desired == have || side == hearth.TwinReported && reported == have) {
 				return nil

@@ -81,6 +81,7 @@ func (a *API) registerUsers() {
 		if len(errs) > 0 {
 			return nil, hearth.Invalid(errs...)
 		}
+		update.Check = func(user hearth.User) error { return unchanged(ctx, wireUser(user)) }
 		if in.Body.TimeZone.Set {
 			update.TimeZone = &in.Body.TimeZone.Value
 		}

@@ -179,6 +179,9 @@ func describe(doc *huma.OpenAPI, op *huma.Operation) operation {
 	}
 	for _, status := range slices.Sorted(maps.Keys(op.Responses)) {
 		response := op.Responses[status]
+		if name, ok := strings.CutPrefix(response.Ref, "#/components/responses/"); ok {
+			response = doc.Components.Responses[name]
+		}
 		answer := answer{Status: status, About: response.Description}
 		if code, err := strconv.Atoi(status); err == nil && code < 300 {
 			schema := bodySchema(response.Content)

@@ -141,13 +141,20 @@ type MeUpdate struct {
 	TimeZone *string
 	Name     *string
 	Email    *string
+	// Check, if set, may refuse the account as it is.
+	Check func(hearth.User) error
 }
 
-// UpdateMe changes the caller's own account. CodeValidationFailed, CodeEmailTaken.
+// UpdateMe changes the caller's own account. CodeValidationFailed, CodeEmailTaken, and what update.Check returns.
 func (s *Service) UpdateMe(ctx context.Context, caller hearth.Caller, update MeUpdate) (hearth.User, error) {
 	user, _, err := s.store.UpdateUser(ctx, caller.UserID, func(user hearth.User) (hearth.UserChange, error) {
 		e := event{caller: caller, action: "user.update", userID: user.ID, changes: map[string]hearth.Change{}}
 		to := hearth.UserChange{}
+		if update.Check != nil {
+			if err := update.Check(user); err != nil {
+				return to, err
+			}
+		}
 		if update.Name != nil && *update.Name != user.Name {
 			e.changes["name"] = hearth.Change{Before: user.Name, After: *update.Name}
 			user.Name = *update.Name

@@ -108,10 +108,10 @@ func (s *Service) Schedule(ctx context.Context, caller hearth.Caller, id string)
 	return schedule, nil
 }
 
-// UpdateSchedule changes a schedule: change gets what is set and returns what shall be. Errors: CodeNotFound,
-// CodeValidationFailed, and those of change.
+// UpdateSchedule changes a schedule, unless check refuses the schedule as it is (nil checks nothing): change gets what is set and returns what shall be.
+// Errors: CodeNotFound, CodeValidationFailed, and those of check and change.
 func (s *Service) UpdateSchedule(
-	ctx context.Context, caller hearth.Caller, id string, change func(Plan) (Plan, error),
+	ctx context.Context, caller hearth.Caller, id string, check func(hearth.ExportSchedule) error, change func(Plan) (Plan, error),
 ) (hearth.ExportSchedule, error) {
 	old, err := s.Schedule(ctx, caller, id)
 	if err != nil {
@@ -138,6 +138,11 @@ func (s *Service) UpdateSchedule(
 	}
 	entry := caller.Entry(s.now(), "export_schedule.update", "export_schedule:"+id)
 	return s.o.Schedules.UpdateExportSchedule(ctx, id, func(schedule hearth.ExportSchedule) (hearth.ExportSchedule, error) {
+		if check != nil {
+			if err := check(schedule); err != nil {
+				return schedule, err
+			}
+		}
 		schedule, err := apply(schedule)
 		if problems := schedule.Validate("body."); err == nil && len(problems) > 0 {
 			err = hearth.Invalid(problems[:min(len(problems), maxProblems)]...)

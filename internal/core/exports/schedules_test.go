@@ -174,7 +174,7 @@ func TestAScheduleIsChangedPausedAndDeleted(t *testing.T) {
 	schedule := b.plan(nil)
 	change := func(change func(*exports.Plan)) hearth.ExportSchedule {
 		t.Helper()
-		changed, err := b.service.UpdateSchedule(t.Context(), b.ann, schedule.ID, func(p exports.Plan) (exports.Plan, error) {
+		changed, err := b.service.UpdateSchedule(t.Context(), b.ann, schedule.ID, nil, func(p exports.Plan) (exports.Plan, error) {
 			change(&p)
 			return p, nil
 		})
@@ -197,7 +197,7 @@ func TestAScheduleIsChangedPausedAndDeleted(t *testing.T) {
 	if s := change(func(p *exports.Plan) { p.Enabled = true }); !s.NextAt.After(schedule.NextAt.Add(48 * time.Hour)) {
 		t.Errorf("going on makes it %+v", s) // what a pause passed over stays passed over
 	}
-	_, err := b.service.UpdateSchedule(t.Context(), b.ann, schedule.ID, func(p exports.Plan) (exports.Plan, error) {
+	_, err := b.service.UpdateSchedule(t.Context(), b.ann, schedule.ID, nil, func(p exports.Plan) (exports.Plan, error) {
 		p.Recurrence.TimeZone = "Mars/Olympus"
 		return p, nil
 	})

@@ -120,14 +120,22 @@ func (s *Service) Organizations(ctx context.Context, caller hearth.Caller, page 
 	return s.store.Organizations(ctx, filter, page)
 }
 
-// Rename returns an organization another name. Errors: CodeNotFound, CodeForbidden, CodeValidationFailed.
-func (s *Service) Rename(ctx context.Context, caller hearth.Caller, id, name string) (hearth.Organization, error) {
+// Rename sets the name of an organization, unless check refuses the organization as it is; nil checks nothing. Errors: CodeNotFound, CodeForbidden,
+// CodeValidationFailed, and those of check.
+func (s *Service) Rename(
+	ctx context.Context, caller hearth.Caller, id, name string, check func(hearth.Organization) error,
+) (hearth.Organization, error) {
 	if err := caller.AllowOrg(id, hearth.MayEditOrg); err != nil {
 		return hearth.Organization{}, err
 	}
 	now := s.now()
 	audit := []hearth.AuditEntry{caller.Entry(now, "organization.update", target(id))}
 	return s.store.UpdateOrganization(ctx, id, func(org hearth.Organization) (hearth.Organization, error) {
+		if check != nil {
+			if err := check(org); err != nil {
+				return org, err
+			}
+		}
 		audit[0].Changes = map[string]hearth.Change{"name": {Before: org.Name, After: name}}
 		org.Name, org.UpdatedAt = name, now
 		if problems := org.Validate("body."); len(problems) > 0 {
