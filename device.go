@@ -242,7 +242,7 @@ type DeviceFilter struct {
 	Connection Connection
 	Tag        string
 	Serial     string
-	// Query matches names that contain it, letter case of ASCII aside.
+	// Query matches names that contain it, case and accents aside.
 	Query string
 	// Now is the time that Connection is judged at.
 	Now time.Time

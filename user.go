@@ -77,7 +77,7 @@ func CheckPassword(password string) string {
 
 // UserFilter picks users. Zero fields do not filter.
 type UserFilter struct {
-	// Query matches names and e-mails that contain it, letter case of ASCII aside.
+	// Query matches names and e-mails that contain it, case and accents aside.
 	Query string
 	Role  Role
 }

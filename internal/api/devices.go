@@ -231,7 +231,7 @@ type listDevicesInput struct {
 	Tag            string `query:"tag" maxLength:"64" doc:"Only devices with this tag."`
 	Serial         string `query:"serial" maxLength:"64" doc:"Only devices with this serial."`
 	OrganizationID string `query:"organization_id" maxLength:"64" doc:"Only devices of this organization."`
-	Query          string `query:"q" maxLength:"200" doc:"Only devices whose name contains this; ASCII case does not matter."`
+	Query          string `query:"q" maxLength:"200" doc:"Only devices whose name contains this, whatever the case and accents."`
 	Sort           string `query:"sort" enum:"name,-name,created_at,-created_at,last_active_at,-last_active_at" default:"-created_at" doc:"The order; with - in front the largest come first."`
 	Include        string `query:"include" enum:"latest" doc:"latest: each device comes with the newest value of each of its events, up to 50, by name."`
 	PageParams

@@ -54,7 +54,7 @@ func given[T any](o Optional[T], field string, errs *[]hearth.FieldError) *T {
 
 type listUsersInput struct {
 	PageParams
-	Query string `query:"q" maxLength:"200" doc:"Only those whose name or e-mail contains it."`
+	Query string `query:"q" maxLength:"200" doc:"Only those whose name or e-mail contains it, whatever the case and accents."`
 	Role  string `query:"role" enum:"admin,user" doc:"Only those with this role."`
 }
 

@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
+	"hearth/internal/store/record"
 )
 
 // deviceOrder is one of the orders that devices are listed in; the id breaks ties.
@@ -87,7 +88,7 @@ func deviceFilter(f hearth.DeviceFilter) bson.D {
 	filter := append(within(f.Reach), equal(
 		[2]string{"type", f.Type}, [2]string{"status", string(f.Status)}, [2]string{"tags", f.Tag}, [2]string{"serial", f.Serial})...)
 	if f.Query != "" {
-		filter = append(filter, bson.E{Key: "name", Value: contains(f.Query)})
+		filter = append(filter, bson.E{Key: "search", Value: contains(record.Fold(f.Query))})
 	}
 	online := bson.E{Key: "$expr", Value: isOnline(millis(f.Now))}
 	switch f.Connection {
@@ -185,20 +186,9 @@ func (s *Store) CountDevices(ctx context.Context, reach hearth.Reach, now time.T
 	return counts, err
 }
 
-// contains returns the pattern of texts that hold query, letter case of ASCII aside. What is no UTF-8 stands in no text.
+// contains returns the pattern of texts in which query stands. A pattern itself cannot hold NUL.
 func contains(query string) bson.Regex {
-	var pattern strings.Builder
-	for _, r := range query {
-		switch {
-		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z':
-			pattern.WriteString("[" + strings.ToLower(string(r)) + strings.ToUpper(string(r)) + "]")
-		case r == 0:
-			pattern.WriteString(`\x00`) // a pattern itself cannot hold it
-		default:
-			pattern.WriteString(regexp.QuoteMeta(string(r)))
-		}
-	}
-	return bson.Regex{Pattern: pattern.String()}
+	return bson.Regex{Pattern: strings.ReplaceAll(regexp.QuoteMeta(query), "\x00", `\x00`)}
 }
 
 // equal returns conditions of pairs of a name and a value; those whose value is empty are left out.

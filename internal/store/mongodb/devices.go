@@ -19,6 +19,7 @@ var _ hearth.DeviceStore = (*Store)(nil)
 // DeviceFields are what a device's owner changes.
 type DeviceFields struct {
 	Name     string              `bson:"name"`
+	Search   string              `bson:"search"` // Name, folded
 	Type     string              `bson:"type"`
 	Serial   string              `bson:"serial,omitempty"`
 	Status   hearth.DeviceStatus `bson:"status"`
@@ -57,8 +58,8 @@ type deviceDoc struct {
 
 func fieldsOf(d hearth.Device) DeviceFields {
 	return DeviceFields{
-		Name: d.Name, Type: d.Type, Serial: d.Serial, Status: d.Status, Idle: d.Idle, Tags: d.Tags, Metadata: d.Metadata, Interval: d.Interval,
-		Updated: millis(d.UpdatedAt),
+		Name: d.Name, Search: record.Fold(d.Name), Type: d.Type, Serial: d.Serial, Status: d.Status, Idle: d.Idle, Tags: d.Tags,
+		Metadata: d.Metadata, Interval: d.Interval, Updated: millis(d.UpdatedAt),
 	}
 }
 
@@ -262,8 +263,8 @@ func (s *Store) UpdateDevice(
 		after.Version = before.Version + 1
 		f := fieldsOf(after)
 		fields := bson.D{
-			{Key: "name", Value: f.Name}, {Key: "type", Value: f.Type}, {Key: "tags", Value: f.Tags}, {Key: "metadata", Value: f.Metadata},
-			{Key: "interval", Value: f.Interval}, {Key: "updated", Value: f.Updated}, {Key: "version", Value: after.Version},
+			{Key: "name", Value: f.Name}, {Key: "search", Value: f.Search}, {Key: "type", Value: f.Type}, {Key: "tags", Value: f.Tags},
+			{Key: "metadata", Value: f.Metadata}, {Key: "interval", Value: f.Interval}, {Key: "updated", Value: f.Updated}, {Key: "version", Value: after.Version},
 		}
 		if err := st.moveSerial(ctx, before, after); err != nil {
 			return err

@@ -4,6 +4,10 @@ import (
 	"context"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"hearth/internal/store/record"
 )
 
 // migrateFleet makes the first form of devices and logs.
@@ -28,6 +32,43 @@ func migrateTwins(ctx context.Context, s *Store) error {
 // migrateMoves makes the index of devices that moved.
 func migrateMoves(ctx context.Context, s *Store) error {
 	return s.createIndexes(ctx, fleetIndexes())
+}
+
+// migrateSearch gives devices and users the text that is searched.
+func migrateSearch(ctx context.Context, s *Store) error {
+	for _, coll := range []string{collDevices, collUsers} {
+		for more := true; more; {
+			docs, err := findAll[struct {
+				ID    string  `bson:"_id"`
+				Name  string  `bson:"name"`
+				Email *string `bson:"email"`
+			}](ctx, s.db.Collection(coll), bson.D{{Key: "search", Value: nil}}, options.Find().SetLimit(archiveRows))
+			if err != nil {
+				return err
+			}
+			var updates []mongo.WriteModel
+			for _, doc := range docs {
+				// A document that changes meanwhile is found again.
+				is, text := bson.D{{Key: "_id", Value: doc.ID}, {Key: "name", Value: doc.Name}}, doc.Name
+				if doc.Email != nil {
+					is, text = append(is, bson.E{Key: "email", Value: *doc.Email}), doc.Name+"\n"+*doc.Email
+				}
+				updates = append(updates, mongo.NewUpdateOneModel().SetFilter(is).
+					SetUpdate(set(bson.D{{Key: "search", Value: record.Fold(text)}})))
+			}
+			if more = len(docs) > 0; !more {
+				break
+			}
+			err = again(ctx, func() error {
+				_, err := s.db.Collection(coll).BulkWrite(ctx, updates, options.BulkWrite().SetOrdered(false))
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // fleetIndexes are those of devices and logs.

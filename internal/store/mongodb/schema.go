@@ -106,6 +106,7 @@ var migrations = []migration{ // never written to
 	{6, migrateTwins},
 	{7, migrateKeys},
 	{8, migrateMoves},
+	{9, migrateSearch},
 }
 
 // createIndexes makes indexes by collection; those that are there stay.

@@ -13,7 +13,7 @@ type Filter []Condition
 // Op is how a condition compares.
 type Op int
 
-// The comparisons. OpIn wants []any, OpContains a text (letter case of ASCII aside); OpAny holds if one of Either does;
+// The comparisons. OpIn wants []any, OpContains a text; OpAny holds if one of Either does;
 // OpBeyond compares the fields in turn with the values, as OpGt or OpLt of a row.
 const (
 	OpEq Op = iota
@@ -104,11 +104,6 @@ func In[T any](field string, values ...T) Condition {
 		list[i] = plain(v)
 	}
 	return Condition{Op: OpIn, Field: field, Value: list}
-}
-
-// Contains picks records whose field holds the text, letter case of ASCII aside.
-func Contains(field, text string) Condition {
-	return Condition{Op: OpContains, Field: field, Value: text}
 }
 
 // Any picks records that one of the filters picks.

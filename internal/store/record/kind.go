@@ -56,6 +56,8 @@ type Schema struct {
 	// Of names the kinds that the records hang on, by the field that holds the identity: a record of what an archive does not have
 	// is left out of it.
 	Of map[string]string
+	// Search lists the text fields that Matches searches in.
+	Search []string
 	// Hidden is a field that marks records which are not there any more, in MongoDB.
 	Hidden string
 	// Taken is the error of an insertion whose identity or claim is taken; nil is CodeConflict.
@@ -112,6 +114,9 @@ func describe[T any](k Kind[T]) *Kind[T] {
 		k.ID = []string{"id"}
 	}
 	k.fields = fieldsOf(reflect.TypeFor[T](), nil)
+	if len(k.Search) > 0 {
+		k.fields = append(k.fields, k.search(k.Search))
+	}
 	if k.ExpiresAt != nil {
 		k.Expires = true
 		k.expires = func(r any) time.Time { return k.ExpiresAt(r.(*T)) } //nolint:forcetypeassert // k describes T
@@ -245,7 +250,9 @@ type Field struct {
 	BSON string
 	Type Type
 
-	path []int
+	// derive, if set, makes the value of a field that stands in no struct.
+	derive func(record any) any
+	path   []int
 	// pointer reports whether the path leads through a pointer, which is nil while all its fields are zero.
 	pointer bool
 }
@@ -324,6 +331,9 @@ func (f *Field) value(record any, grow bool) (v reflect.Value, ok bool) {
 // Get returns the field of a record as a store keeps it: a string, int64, bool, []byte, or nil for an open moment without
 // time; of a document the Go value.
 func (f *Field) Get(record any) any {
+	if f.derive != nil {
+		return f.derive(record)
+	}
 	v, ok := f.value(record, false)
 	if !ok {
 		return f.zero()
@@ -376,7 +386,7 @@ func (f *Field) plain(v reflect.Value) any {
 
 // Put sets the field of a record to what Get returned; not for documents, whose Into a store decodes into.
 func (f *Field) Put(record, value any) {
-	if value == nil || f.pointer && reflect.ValueOf(value).IsZero() {
+	if value == nil || f.derive != nil || f.pointer && reflect.ValueOf(value).IsZero() {
 		return
 	}
 	v, _ := f.value(record, true)

@@ -34,8 +34,9 @@ var users = describe(Kind[user]{Schema: Schema{
 		{Fields: []string{"created_at", "id"}},
 		{Fields: []string{"role", "created_at", "id"}},
 	},
-	Claim: &Claim{Field: "email", Collection: "emails", By: "user"},
-	Taken: func() error { return hearth.Errorf(hearth.CodeEmailTaken, "there is an account with this e-mail") },
+	Search: []string{"name", "email"},
+	Claim:  &Claim{Field: "email", Collection: "emails", By: "user"},
+	Taken:  func() error { return hearth.Errorf(hearth.CodeEmailTaken, "there is an account with this e-mail") },
 }})
 
 // tries are the failed logins in a row under a key: a hash of an e-mail, whether an account has it or not.
@@ -128,7 +129,7 @@ func (a *Aggregates) UserByEmail(ctx context.Context, email string) (hearth.User
 func (a *Aggregates) Users(ctx context.Context, filter hearth.UserFilter, page hearth.Page) (hearth.List[hearth.User], error) {
 	where := given(Eq("role", filter.Role))
 	if filter.Query != "" {
-		where = append(where, Any(Filter{Contains("name", filter.Query)}, Filter{Contains("email", filter.Query)}))
+		where = append(where, Matches(filter.Query))
 	}
 	return listing[user, hearth.User]{"Users", users, where, newestFirst, asUser}.page(ctx, a.b, page)
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"hearth"
+	"hearth/internal/store/record"
 )
 
 // deviceOrder is one of the orders that devices are listed in.
@@ -79,12 +80,12 @@ func (o deviceOrder) compare(a, b hearth.Device) int {
 // row. The parameters are those of filterArguments.
 const deviceFilters = ` AND (?4='' OR d.type=?4) AND (?5='' OR d.status=?5)
 	AND (?6='' OR EXISTS(SELECT 1 FROM json_each(d.tags) WHERE value=?6))
-	AND (?7='' OR instr(lower(d.name), lower(?7))>0)
+	AND (?7='' OR instr(d.search, ?7)>0)
 	AND (?8='' OR ?8=CASE WHEN p.last_active_at=0 THEN 'never' WHEN p.last_active_at+3000*d.interval>?9 THEN 'online' ELSE 'offline' END)`
 
 func filterArguments(scope hearth.Scope, key any, id string, f hearth.DeviceFilter) []any {
 	return []any{
-		string(scope), key, id, f.Type, string(f.Status), f.Tag, f.Query, string(f.Connection), millis(f.Now), f.Serial,
+		string(scope), key, id, f.Type, string(f.Status), f.Tag, record.Fold(f.Query), string(f.Connection), millis(f.Now), f.Serial,
 	}
 }
 

@@ -129,9 +129,9 @@ func insertDevice(t *tx, d hearth.Device, scope int64) (key int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	result, err := t.exec(`INSERT INTO devices(key, id, scope, owner_id, organization_id, name, type, serial, status, idle, tags,
-		metadata, interval, desired_version, version, created_at, updated_at) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
-		sql.NullInt64{Int64: d.Key, Valid: d.Key != 0}, d.ID, scope, d.OwnerID, d.OrganizationID, d.Name, d.Type, d.Serial,
+	result, err := t.exec(`INSERT INTO devices(key, id, scope, owner_id, organization_id, name, search, type, serial, status, idle, tags,
+		metadata, interval, desired_version, version, created_at, updated_at) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		sql.NullInt64{Int64: d.Key, Valid: d.Key != 0}, d.ID, scope, d.OwnerID, d.OrganizationID, d.Name, record.Fold(d.Name), d.Type, d.Serial,
 		string(d.Status), d.Idle, tags, storedMetadata(d.Metadata),
 		d.Interval, d.DesiredVersion, d.Version, millis(d.CreatedAt), millis(d.UpdatedAt))
 	if isUnique(err) && !isSerialTaken(err) {
@@ -204,9 +204,9 @@ func updateDevice(t *tx, d hearth.Device) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(`UPDATE devices SET name=?, type=?, serial=?, status=?, idle=?, tags=?, metadata=?, interval=?, version=?, updated_at=?
-		WHERE key=?`, d.Name, d.Type, d.Serial, string(d.Status), d.Idle, tags, storedMetadata(d.Metadata), d.Interval, d.Version,
-		millis(d.UpdatedAt), d.Key)
+	_, err = t.exec(`UPDATE devices SET name=?, search=?, type=?, serial=?, status=?, idle=?, tags=?, metadata=?, interval=?, version=?, updated_at=?
+		WHERE key=?`, d.Name, record.Fold(d.Name), d.Type, d.Serial, string(d.Status), d.Idle, tags, storedMetadata(d.Metadata), d.Interval,
+		d.Version, millis(d.UpdatedAt), d.Key)
 	if isSerialTaken(err) {
 		return hearth.SerialTaken("serial")
 	}

@@ -4,13 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
 	"slices"
-
-	"github.com/pressly/goose/v3"
 )
 
 // Examination is what Examine found.
@@ -110,13 +107,9 @@ func freshSchema(ctx context.Context) (parts []string, version int64, err error)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	db.SetMaxOpenConns(1)
-	files, err := fs.Sub(migrations, "migrations")
+	provider, err := migrator(db)
 	if err != nil {
 		return nil, 0, err
-	}
-	provider, err := goose.NewProvider(goose.DialectSQLite3, db, files)
-	if err != nil {
-		return nil, 0, fmt.Errorf("read the migrations: %w", err)
 	}
 	if _, err := provider.Up(ctx); err != nil {
 		return nil, 0, err

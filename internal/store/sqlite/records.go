@@ -151,7 +151,7 @@ func (q *query) condition(c record.Condition) {
 	case record.OpIn:
 		q.in(c.Field, c.Value.([]any)) //nolint:forcetypeassert // the field's kind says so
 	case record.OpContains:
-		q.add(`instr(lower(`, c.Field, `), lower(`).arg(c.Value).add(`))>0`)
+		q.add(`instr(`, c.Field, `, `).arg(c.Value).add(`)>0`)
 	case record.OpAny:
 		q.add(`(`)
 		for i, filter := range c.Either {

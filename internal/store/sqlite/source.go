@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"iter"
 	"os"
-	"strconv"
-	"strings"
 
 	"hearth/internal/store/record"
 	"hearth/internal/tsdb"
@@ -43,10 +41,11 @@ func OpenSource(ctx context.Context, options Options) (_ *Source, err error) {
 }
 
 func (s *Source) checkVersion(ctx context.Context) error {
-	newest, err := newestSchema()
+	provider, err := migrator(s.store.scans.db)
 	if err != nil {
 		return err
 	}
+	newest := newestOf(provider)
 	var version int64
 	err = s.store.read(ctx, "SchemaVersion", func(r *reader) error {
 		return r.row(`SELECT coalesce(max(version_id), 0) FROM goose_db_version`).Scan(&version)
@@ -58,23 +57,6 @@ func (s *Source) checkVersion(ctx context.Context) error {
 		return fmt.Errorf("the database has schema %d and this program %d: back it up with the program that runs on it", version, newest)
 	}
 	return nil
-}
-
-// newestSchema returns the version that the program's migrations lead to.
-func newestSchema() (newest int64, err error) {
-	files, err := fs.Glob(migrations, "migrations/*.sql")
-	if err != nil {
-		return 0, err
-	}
-	for _, name := range files {
-		number, _, _ := strings.Cut(strings.TrimPrefix(name, "migrations/"), "_")
-		version, err := strconv.ParseInt(number, 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("the migration %s has no number", name)
-		}
-		newest = max(newest, version)
-	}
-	return newest, nil
 }
 
 // Archive is Store.Archive.

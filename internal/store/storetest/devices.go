@@ -33,6 +33,7 @@ func Devices(t *testing.T, open func(*testing.T) hearth.DeviceStore) {
 		"lists in every order, page by page":             devicesOrders,
 		"pages hold their place under inserts":           devicesStablePages,
 		"filters, each alone and together":               devicesFilters,
+		"a search in any script":                         devicesSearch,
 		"never crosses scopes":                           devicesScopes,
 		"refuses a sort or cursor that it does not know": devicesBadPages,
 		"heartbeats move the last sign of life forward":  heartbeatsForward,

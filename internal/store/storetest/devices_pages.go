@@ -154,7 +154,9 @@ func devicesFilters(t *testing.T, s hearth.DeviceStore) {
 		"name, letter case":  {hearth.DeviceFilter{Query: "kITCHEN"}, []string{lamp.ID, sensor.ID}},
 		"name, no wildcards": {hearth.DeviceFilter{Query: "% _"}, []string{sensor.ID}},
 		"name, quotes":       {hearth.DeviceFilter{Query: "' OR 1=1 --"}, nil},
-		"name, not ASCII":    {hearth.DeviceFilter{Query: "Ä"}, []string{broken.ID}},
+		"name, not ASCII":    {hearth.DeviceFilter{Query: "Är"}, []string{broken.ID}},
+		"name, accents":      {hearth.DeviceFilter{Query: "arG"}, []string{broken.ID}},
+		"name, decomposed":   {hearth.DeviceFilter{Query: "A\u0308rger"}, []string{broken.ID}},
 		"tag and type":       {hearth.DeviceFilter{Tag: "kitchen", Type: "sensor", Query: "100"}, []string{sensor.ID}},
 		"tag and status":     {hearth.DeviceFilter{Tag: "kitchen", Status: hearth.StatusError}, nil},
 	} {

@@ -175,6 +175,7 @@ func usersPages(t *testing.T, s AccountStore) {
 	admins := slices.DeleteFunc(slices.Clone(want), func(u hearth.User) bool { return u.Role != hearth.RoleAdmin })
 	same(t, collect(hearth.UserFilter{Role: hearth.RoleAdmin}), admins)
 	same(t, collect(hearth.UserFilter{Query: "100% Ä"}), admins)
+	same(t, collect(hearth.UserFilter{Query: "anna"}), admins)
 	same(t, collect(hearth.UserFilter{Query: "PERSON7@"}), []hearth.User{want[17]})
 	same(t, collect(hearth.UserFilter{Query: "' OR 1=1 --"}), []hearth.User{})
 	_, err := s.Users(t.Context(), hearth.UserFilter{}, hearth.Page{Cursor: hearth.Cursor{Key: "x", ID: "y"}})
