@@ -56,6 +56,8 @@ type RefreshToken struct {
 	User    User
 	// Spent reports whether it was exchanged before.
 	Spent bool
+	// Unspent are the hashes of the session's tokens that were not exchanged.
+	Unspent [][]byte
 }
 
 // RefreshVerdict is what becomes of a refresh token. The zero RefreshVerdict changes nothing.
@@ -83,6 +85,8 @@ type SessionStore interface {
 	// many uses at once one sees it unspent. CodeNotFound for an unknown token; an error of decide is returned and nothing
 	// is written.
 	UseRefreshToken(ctx context.Context, hash []byte, decide func(RefreshToken) (RefreshVerdict, error)) error
+	// RefreshSession returns the id of the session that a refresh token with that hash, spent or not, belongs to; CodeNotFound.
+	RefreshSession(ctx context.Context, hash []byte) (sessionID string, err error)
 	// EndSession ends one open session; CodeNotFound if it is not there, not open at the time at, or not the user's. An
 	// empty userID matches every user.
 	EndSession(ctx context.Context, end SessionEnd) (Session, error)

@@ -178,8 +178,9 @@ func (a *API) registerAccounts() {
 	op = auth("refresh", "refresh", "Exchange a refresh token", http.StatusOK,
 		hearth.CodeUnauthenticated, hearth.CodeTokenExpired, hearth.CodeTokenRevoked, hearth.CodeRefreshReused)
 	op.Secret = true
-	op.Description = "The refresh token is spent by it. A spent one used again is `refresh_reused` and ends the whole session: " +
-		"every token that descends from that login."
+	op.Description = "The refresh token is spent by it. Used again within `HEARTH_REFRESH_LEEWAY` (10 s), by two tabs or after a lost answer, it " +
+		"returns the same new refresh token while that one is unspent. Later it is `refresh_reused` and ends the whole session: every token that " +
+		"descends from that login. Limited by session."
 	register(a, op, func(ctx context.Context, in *bodyOf[RefreshRequest]) (*tokensOutput, error) {
 		return wireGrant(s.Refresh(ctx, callerOf(ctx), in.Body.RefreshToken))
 	})

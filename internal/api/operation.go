@@ -210,7 +210,7 @@ func register[I, O any](a *API, op operation, handler func(context.Context, *I) 
 	})
 	op.documentErrors(a, adapter.doc)
 	a.huma.OpenAPI().AddOperation(adapter.doc)
-	hasBody, byAccount := adapter.doc.RequestBody != nil, a.options.Limiter != nil && op.Class == classAuth
+	hasBody, limitBody := adapter.doc.RequestBody != nil, a.limitByBody(op)
 	check := queryCheck(adapter.doc)
 	a.route(op, func(w http.ResponseWriter, r *http.Request) error {
 		if err := check(r); err != nil {
@@ -222,8 +222,8 @@ func register[I, O any](a *API, op operation, handler func(context.Context, *I) 
 			if err != nil {
 				return err
 			}
-			if byAccount {
-				if err := a.limitAccount(w, r, body); err != nil {
+			if limitBody != nil {
+				if err := limitBody(w, r, body); err != nil {
 					return err
 				}
 			}

@@ -204,7 +204,9 @@ func (a *API) updateOrganization(ctx context.Context, in *struct {
 	if !in.Body.Name.Set {
 		return a.getOrganization(ctx, &struct{ OrganizationPath }{in.OrganizationPath})
 	}
-	check := func(org hearth.Organization) error { return unchanged(ctx, wireOrganization(org, callerOf(ctx).Orgs[org.ID])) }
+	check := func(org hearth.Organization) error {
+		return unchanged(ctx, wireOrganization(org, callerOf(ctx).Orgs[org.ID]))
+	}
 	org, err := a.options.Organizations.Rename(ctx, callerOf(ctx), in.ID, in.Body.Name.Value, check)
 	return organizationBody(ctx, org, err)
 }

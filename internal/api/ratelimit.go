@@ -43,6 +43,7 @@ const (
 	classExports   = "exports"
 	classDevice    = "device"
 	classStreams   = "streams"
+	classRefresh   = "refresh"
 )
 
 // classOf returns the class of an operation that names none. What lies outside of the contract's base path has no limit.
@@ -51,8 +52,10 @@ func classOf(op operation) string {
 	switch {
 	case op.Root:
 		return ""
-	case path == "/auth/login", path == "/auth/signup", path == "/auth/refresh", strings.HasPrefix(path, "/auth/password"):
+	case path == "/auth/login", path == "/auth/signup", strings.HasPrefix(path, "/auth/password"):
 		return classAuth
+	case path == "/auth/refresh":
+		return classRefresh
 	case under(path, "/devices"), under(path, "/heartbeats"), under(path, "/logs"):
 		return classDevices
 	case under(path, "/analytics"):
@@ -84,6 +87,34 @@ func (a *API) limit(w http.ResponseWriter, r *http.Request, op operation) error 
 	return a.take(w, r, class, key)
 }
 
+// limitByBody returns what counts a call by what its body names; nil if nothing does.
+func (a *API) limitByBody(op operation) func(http.ResponseWriter, *http.Request, []byte) error {
+	switch {
+	case a.options.Limiter == nil:
+		return nil
+	case op.Class == classAuth:
+		return a.limitAccount
+	case op.Class == classRefresh:
+		return a.limitSession
+	}
+	return nil
+}
+
+// limitSession counts a call of the class refresh: by the session of the token that the body names, so that users behind one address do
+// not spend each other's calls; by address where there is none.
+func (a *API) limitSession(w http.ResponseWriter, r *http.Request, body []byte) error {
+	var named struct {
+		Token string `json:"refresh_token"`
+	}
+	// A body of another shape is refused by its operation, and names no session.
+	if err := json.Unmarshal(body, &named); err == nil && named.Token != "" {
+		if id, err := a.options.Accounts.RefreshSession(r.Context(), named.Token); err == nil {
+			return a.take(w, r, classRefresh, "session:"+id)
+		}
+	}
+	return a.take(w, r, classRefresh, addressKey(requestOf(r.Context()).Caller.IP))
+}
+
 // limitAccount counts a call of the class auth against the account that the body names.
 func (a *API) limitAccount(w http.ResponseWriter, r *http.Request, body []byte) error {
 	var named struct {
@@ -99,6 +130,19 @@ func (a *API) limitAccount(w http.ResponseWriter, r *http.Request, body []byte) 
 	// The length of a key is bounded, and no address is kept in plain text.
 	sum := sha256.Sum256([]byte(strings.ToLower(strings.TrimSpace(named.Email))))
 	return a.take(w, r, classAuth, "email:"+hex.EncodeToString(sum[:16]))
+}
+
+// limitUnread counts by address what was refused before its body could be counted by what it names.
+func (a *API) limitUnread(serve func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		err := serve(w, r)
+		if info := requestOf(r.Context()); err != nil && !info.limited {
+			if refusal := a.take(w, r, classRefresh, addressKey(info.Caller.IP)); refusal != nil {
+				return refusal
+			}
+		}
+		return err
+	}
 }
 
 // take counts one call and shows the limit in the answer's headers: of several limits, the one that has the least left.

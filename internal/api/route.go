@@ -42,7 +42,7 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 	serve := func(w http.ResponseWriter, r *http.Request) error {
 		refusal := a.admit(op, r)
 		// Counted first, so that guessing tokens is limited too.
-		if limited {
+		if limited && op.Class != classRefresh {
 			if err := a.limit(w, r, op); err != nil {
 				return err
 			}
@@ -60,6 +60,9 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 			return a.serveKeyed(op, handler, w, r)
 		}
 		return handler(w, r)
+	}
+	if limited && op.Class == classRefresh {
+		serve = a.limitUnread(serve)
 	}
 	if op.ETag {
 		serve = a.withETag(serve)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -56,6 +57,44 @@ func TestTheLimitOfSigningInHoldsOverARestart(t *testing.T) {
 			t.Errorf("after the restart: %d, want 429", got)
 		}
 	})
+}
+
+func TestSessionsBehindOneAddressDoNotSpendEachOthersRefreshes(t *testing.T) {
+	t.Parallel()
+	cfg := apitest.Config(t)
+	var err error
+	if cfg.RateLimits, err = config.ParseRateLimits("auth=off,refresh=3/1h"); err != nil {
+		t.Fatal(err)
+	}
+	c := &apitest.Client{URL: apitest.Start(t, cfg)}
+	refresh := func(token string) apitest.Answer {
+		return c.Ask(t, "POST", "/auth/refresh", apitest.Object{"refresh_token": token})
+	}
+	for i := range 8 {
+		email := "a" + strconv.Itoa(i) + "@example.com"
+		c.Call(t, "POST", "/auth/signup", apitest.Object{"name": "A", "email": email, "password": apitest.Password})
+		grant := c.Call(t, "POST", "/auth/login", apitest.Object{"email": email, "password": apitest.Password})
+		for n := range 4 {
+			answer := refresh(apitest.Text(grant, "refresh_token"))
+			if want := []int{200, 200, 200, 429}[n]; answer.Status != want || answer.Header.Get("RateLimit-Limit") != "3" {
+				t.Fatalf("user %d, refresh %d: %d %s", i, n, answer.Status, answer.Body)
+			}
+			if answer.Status == 200 {
+				grant = nil
+				answer.Into(t, &grant)
+			} else if !strings.Contains(string(answer.Body), `"limit":"refresh"`) {
+				t.Errorf("the refusal does not name the limit: %s", answer.Body)
+			}
+		}
+	}
+	for n := range 4 { // tokens of no session, and bodies that name none, count by address
+		if answer := refresh("hr_unknown" + strconv.Itoa(n)); answer.Status != []int{401, 401, 401, 429}[n] {
+			t.Errorf("unknown token %d: %d %s", n, answer.Status, answer.Body)
+		}
+	}
+	if answer := c.Ask(t, "POST", "/auth/refresh", "{"); answer.Status != 429 {
+		t.Errorf("a broken body: %d %s", answer.Status, answer.Body)
+	}
 }
 
 // errorless reads an answer away and returns its status.

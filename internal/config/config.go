@@ -56,6 +56,7 @@ type Config struct {
 	Signup            Signup        `key:"signup" default:"open" enum:"open,invite,closed" group:"Accounts" help:"Who may sign up: anyone, users with an invitation, or no one."`
 	AccessTTL         time.Duration `key:"access_ttl" default:"15m" min:"1s" max:"1d" group:"Accounts" help:"Life of an access token."`
 	RefreshTTL        time.Duration `key:"refresh_ttl" default:"168h" min:"1s" max:"365d" group:"Accounts" help:"Life of a login: refreshing never extends it, and no access token outlives it."`
+	RefreshLeeway     time.Duration `key:"refresh_leeway" default:"10s" max:"5m" off:"true" group:"Accounts" help:"For how long a used refresh token returns the same new one again, to two tabs or after a lost answer; 0 or off for not at all."`
 	BcryptCost        int           `key:"bcrypt_cost" default:"10" min:"4" max:"15" group:"Accounts" help:"Cost of a password hash; below 10 is for tests only."`
 	BcryptConcurrency int           `key:"bcrypt_concurrency" default:"0" min:"0" max:"256" group:"Accounts" help:"Password hashes at once, so that logins do not delay devices; 0: half of the processors."`
 	EncryptionKeys    []Key         `key:"encryption_key" secret:"true" group:"Accounts" help:"32 random bytes in base64 (openssl rand -base64 32) that encrypt personal and secret fields. Several, by commas: the first encrypts, the others still decrypt."`

@@ -26,6 +26,16 @@ const (
 	otherKey = "nB7x0Qd1Vt5mKfYz2LcJrWs9PaGhEu3oXi8TbRy6CvM="
 )
 
+func TestNoRefreshLeewayIsZeroOrOff(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"0", "off"} {
+		cfg, err := config.Load(config.Options{Environ: []string{"HEARTH_REFRESH_LEEWAY=" + text}})
+		if err != nil || cfg.RefreshLeeway != 0 {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	t.Parallel()
 	cfg := config.Default()
@@ -37,6 +47,7 @@ func TestDefaults(t *testing.T) {
 		"signup":           {cfg.Signup, config.SignupOpen},
 		"access_ttl":       {cfg.AccessTTL, 15 * time.Minute},
 		"refresh_ttl":      {cfg.RefreshTTL, 168 * time.Hour},
+		"refresh_leeway":   {cfg.RefreshLeeway, 10 * time.Second},
 		"retention":        {cfg.Retention, time.Duration(0)},
 		"bcrypt_cost":      {cfg.BcryptCost, 10},
 		"body_limit":       {cfg.BodyLimit, config.Bytes(1 << 20)},
@@ -47,7 +58,7 @@ func TestDefaults(t *testing.T) {
 		"auth limit":       {cfg.RateLimits[config.LimitAuth], config.RateLimit{Count: 5, Per: time.Minute}},
 		"exports limit":    {cfg.RateLimits[config.LimitExports], config.RateLimit{Count: 10, Per: time.Hour}},
 		"streams limit":    {cfg.RateLimits[config.LimitStreams], config.RateLimit{Count: 30, Per: time.Minute}},
-		"classes":          {len(cfg.RateLimits), 7},
+		"classes":          {len(cfg.RateLimits), 8},
 	}
 	for name, pair := range want {
 		if pair[0] != pair[1] {

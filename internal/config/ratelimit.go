@@ -13,16 +13,17 @@ import (
 
 // The classes of requests that have a limit of their own.
 const (
-	LimitAuth      = "auth"      // sign-up, login, refresh, password: by address
+	LimitAuth      = "auth"      // sign-up, login, password: by address
 	LimitGeneral   = "general"   // what no other class takes: by user
 	LimitDevices   = "devices"   // the device operations of a user
 	LimitAnalytics = "analytics" // the analytic questions of a user
 	LimitExports   = "exports"   // the exports that a user starts
 	LimitDevice    = "device"    // heartbeats and logs: by device
 	LimitStreams   = "streams"   // streams that a user opens
+	LimitRefresh   = "refresh"   // exchanges of refresh tokens: by session
 )
 
-const defaultRateLimits = "auth=5/1m,devices=100/1m,analytics=50/1m,exports=10/1h,device=120/1m,general=200/1m,streams=30/1m"
+const defaultRateLimits = "auth=5/1m,devices=100/1m,analytics=50/1m,exports=10/1h,device=120/1m,general=200/1m,streams=30/1m,refresh=30/1m"
 
 // RateLimit allows Count requests in each Per. The zero RateLimit allows any number.
 type RateLimit struct {

@@ -78,7 +78,8 @@ func lookup(key string) (Setting, bool) {
 // set reads text into the setting's field. The error goes after the setting's name and never repeats a secret.
 func (s Setting) set(cfg *Config, text string) error {
 	target := reflect.ValueOf(cfg).Elem().Field(s.index).Addr().Interface()
-	if s.tag.Get("off") == "true" && text == "off" {
+	_, isDuration := target.(*time.Duration)
+	if s.tag.Get("off") == "true" && (text == "off" || isDuration && text == "0") {
 		reflect.ValueOf(target).Elem().SetZero()
 		return nil
 	}

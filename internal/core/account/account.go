@@ -62,6 +62,8 @@ type Options struct {
 	// AccessTTL is the life of an access token (0: 15 minutes), RefreshTTL that of a login (0: 7 days).
 	AccessTTL  time.Duration
 	RefreshTTL time.Duration
+	// RefreshLeeway is for how long after its use a refresh token returns its successor again; 0: not at all.
+	RefreshLeeway time.Duration
 	// SignUp says who may sign up; "" is SignUpOpen. Invited reports, for SignUpInvite, whether an e-mail was
 	// invited; nil: none was.
 	SignUp  SignUp
@@ -113,7 +115,7 @@ func (o Options) validate() (Options, error) {
 		o.Notices = plainSealer{}
 	}
 	switch {
-	case o.AccessTTL < 0 || o.RefreshTTL < 0 || o.ResetFloor < 0:
+	case o.AccessTTL < 0 || o.RefreshTTL < 0 || o.RefreshLeeway < 0 || o.ResetFloor < 0:
 		return o, errors.New("account: a duration is negative")
 	case o.BcryptCost < bcrypt.MinCost || o.BcryptCost > bcrypt.MaxCost:
 		return o, errors.New("account: the bcrypt cost must be 4 to 31")

@@ -3,8 +3,10 @@ package account
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -266,12 +268,11 @@ func clip(userAgent string) string {
 }
 
 // Refresh exchanges a refresh token for a new pair. CodeUnauthenticated for an unknown token, CodeTokenExpired,
-// CodeTokenRevoked, and CodeRefreshReused for a spent one, which ends the whole session. Of many uses at once one succeeds.
+// CodeTokenRevoked, and CodeRefreshReused for a spent one, which ends the whole session. Within the leeway after its use a spent token
+// returns the same new refresh token again while that one is unspent: of many uses at once one exchanges it.
 func (s *Service) Refresh(ctx context.Context, caller hearth.Caller, refresh string) (Grant, error) {
-	next, nextHash, err := newRefreshToken()
-	if err != nil {
-		return Grant{}, err
-	}
+	next := s.successor(refresh)
+	nextHash := hashToken(next)
 	_, origin, err := s.origin(caller)
 	if err != nil {
 		return Grant{}, err
@@ -283,6 +284,8 @@ func (s *Service) Refresh(ctx context.Context, caller hearth.Caller, refresh str
 		now := s.now()
 		token, refusal, ended = t, nil, false
 		switch {
+		case t.Spent && s.mayRepeat(t, nextHash, now):
+			return hearth.RefreshVerdict{}, nil
 		case t.Spent:
 			refusal = hearth.Errorf(hearth.CodeRefreshReused, "this refresh token was used before: sign in again")
 			if !t.Session.Open(now) {
@@ -312,4 +315,19 @@ func (s *Service) Refresh(ctx context.Context, caller hearth.Caller, refresh str
 		return Grant{}, refusal
 	}
 	return s.grant(token.User, token.Session, next)
+}
+
+// successor derives the token that a refresh token is exchanged for, so that it can be returned again and is stored nowhere. Without the
+// key file it cannot be computed.
+func (s *Service) successor(refresh string) string {
+	return refreshPrefix + base64.RawURLEncoding.EncodeToString(s.keys.derive("refresh", refresh))
+}
+
+// mayRepeat reports whether a spent token was exchanged within the leeway for the token with that hash, which is unspent. The exchange was
+// the last use of the session then. A clock that went back must not make the leeway longer.
+func (s *Service) mayRepeat(t hearth.RefreshToken, next []byte, now time.Time) bool {
+	if !t.Session.Open(now) || t.User.Disabled || s.options.RefreshLeeway == 0 || now.Sub(t.Session.LastUsedAt).Abs() > s.options.RefreshLeeway {
+		return false
+	}
+	return slices.ContainsFunc(t.Unspent, func(hash []byte) bool { return bytes.Equal(hash, next) })
 }

@@ -73,6 +73,46 @@ func TestOfFiftyParallelRefreshesOneSucceeds(t *testing.T) {
 	}
 }
 
+func TestAUsedRefreshTokenReturnsItsSuccessorWithinTheLeeway(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(o *account.Options) { o.RefreshLeeway = 10 * time.Second })
+	h.user(email, hearth.RoleUser)
+	first := h.login()
+	refresh := func(token string) account.Grant {
+		t.Helper()
+		grant, err := h.Refresh(t.Context(), here, token)
+		must(t, err)
+		return grant
+	}
+	second := refresh(first.RefreshToken)
+	h.clock.advance(10 * time.Second)
+	if again := refresh(first.RefreshToken); again.RefreshToken != second.RefreshToken || h.access(again) != "" {
+		t.Error("a second use within the leeway returned another token, or no good access token")
+	}
+	third := refresh(second.RefreshToken)
+	if again := refresh(second.RefreshToken); again.RefreshToken != third.RefreshToken {
+		t.Error("the successor has another successor")
+	}
+	other := openSecond(t, h) // an instance without a leeway
+	_, err := other.Refresh(t.Context(), here, second.RefreshToken)
+	wantCode(t, err, hearth.CodeRefreshReused)
+
+	for name, after := range map[string]time.Duration{"late": 10*time.Second + time.Millisecond, "on a clock that went back": -time.Minute} {
+		grant := h.login()
+		next := refresh(grant.RefreshToken)
+		h.clock.advance(after)
+		_, err := h.Refresh(t.Context(), here, grant.RefreshToken)
+		if wantCode(t, err, hearth.CodeRefreshReused); h.access(next) == "" {
+			t.Errorf("%s: the session goes on", name)
+		}
+	}
+	grant := h.login()
+	next := refresh(grant.RefreshToken)
+	must(t, h.Logout(t.Context(), h.caller(next)))
+	_, err = h.Refresh(t.Context(), here, grant.RefreshToken)
+	wantCode(t, err, hearth.CodeRefreshReused)
+}
+
 func TestRefreshingDoesNotExtendTheLogin(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

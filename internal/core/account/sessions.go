@@ -119,6 +119,11 @@ func (s *Service) Revoke(ctx context.Context, caller hearth.Caller, token string
 	return err
 }
 
+// RefreshSession returns the id of the session that a refresh token, spent or not, belongs to; CodeNotFound.
+func (s *Service) RefreshSession(ctx context.Context, token string) (string, error) {
+	return s.store.RefreshSession(ctx, hashToken(token))
+}
+
 func (s *Service) revokeAccess(ctx context.Context, caller hearth.Caller, token string) error {
 	found, err := s.tokens.verify(token, s.now())
 	if err != nil {

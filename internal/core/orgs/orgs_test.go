@@ -117,7 +117,10 @@ func TestWhoMayDoWhatWithAnOrganization(t *testing.T) {
 			return err
 		},
 			[6]hearth.Code{ok, ok, ok, ok, ok, absent}},
-		"rename": {func(b *bundle, c hearth.Caller, id string) error { _, err := b.Rename(ctx, c, id, "new", nil); return err },
+		"rename": {func(b *bundle, c hearth.Caller, id string) error {
+			_, err := b.Rename(ctx, c, id, "new", nil)
+			return err
+		},
 			[6]hearth.Code{ok, ok, ok, forbidden, forbidden, absent}},
 		"delete": {func(b *bundle, c hearth.Caller, id string) error { return b.Delete(ctx, c, id) },
 			[6]hearth.Code{ok, ok, forbidden, forbidden, forbidden, absent}},

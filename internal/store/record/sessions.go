@@ -263,12 +263,20 @@ func (a *Aggregates) UseRefreshToken(
 		if gone, err := absent(err); err != nil || gone {
 			return orError(err, hearth.NotFound("refresh token"))
 		}
-		verdict, err := decide(hearth.RefreshToken{Session: asSession(s), User: hearth.User(u), Spent: !s.Good.has(hash)})
+		verdict, err := decide(hearth.RefreshToken{Session: asSession(s), User: hearth.User(u), Spent: !s.Good.has(hash), Unspent: s.Good})
 		if err != nil {
 			return err
 		}
 		tx.With(verdict.SideEffects)
 		return a.judge(ctx, tx, s, hash, verdict)
+	})
+}
+
+// RefreshSession implements hearth.SessionStore.
+func (a *Aggregates) RefreshSession(ctx context.Context, hash []byte) (string, error) {
+	return view(ctx, a.b, "RefreshSession", func(ctx context.Context, r Reader) (string, error) {
+		token, err := refreshTokens.Get(ctx, r, hash)
+		return token.SessionID, err
 	})
 }
 

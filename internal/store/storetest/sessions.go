@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -256,6 +257,9 @@ func refreshOnce(t *testing.T, s AccountStore) {
 			if err != nil {
 				t.Error(err)
 			}
+			if len(saw.Unspent) != 1 || bytes.Equal(saw.Unspent[0], refreshHash(1)) == saw.Spent {
+				t.Errorf("unspent are %x, and the token is spent: %t", saw.Unspent, saw.Spent)
+			}
 			if !saw.Spent {
 				fresh.Add(1)
 				same(t, saw.User, user(1))
@@ -273,6 +277,11 @@ func refreshOnce(t *testing.T, s AccountStore) {
 		t.Fatal(err)
 	}
 	same(t, stored, want)
+	for hash, want := range map[string]string{string(refreshHash(1)): want.ID, "unknown": ""} {
+		if id, err := s.RefreshSession(t.Context(), []byte(hash)); id != want || (err == nil) != (want != "") {
+			t.Errorf("a token belongs to the session %q, %v, want %q", id, err, want)
+		}
+	}
 	err = s.UseRefreshToken(t.Context(), []byte("unknown"), func(hearth.RefreshToken) (hearth.RefreshVerdict, error) {
 		t.Error("an unknown token was decided about")
 		return hearth.RefreshVerdict{}, nil
