@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The committed OpenAPI document: "write" makes docs/openapi.json from the program, "check" fails when it is stale,
-# "lint" holds it against the rules in scripts/openapi/redocly.yaml.
+# "lint" holds it against the rules in scripts/openapi.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,11 +21,12 @@ check)
   fi
   ;;
 lint)
-  if [[ ! -x scripts/openapi/node_modules/.bin/redocly ]]; then
+  if [[ ! -x scripts/openapi/node_modules/.bin/redocly || ! -x scripts/openapi/node_modules/.bin/spectral ]]; then
     npm --prefix scripts/openapi ci --no-audit --no-fund --ignore-scripts
   fi
   REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true \
     scripts/openapi/node_modules/.bin/redocly lint --config scripts/openapi/redocly.yaml "$golden"
+  scripts/openapi/node_modules/.bin/spectral lint --fail-severity hint --ruleset scripts/openapi/spectral.yaml "$golden"
   ;;
 *)
   echo "usage: $0 write|check|lint" >&2

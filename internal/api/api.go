@@ -9,9 +9,7 @@ package api
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -195,15 +193,6 @@ var resources = []func(*API){
 
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
-
-// OpenAPI returns the OpenAPI 3.1 document as indented JSON, the same for the same program.
-func (a *API) OpenAPI() ([]byte, error) {
-	data, err := json.MarshalIndent(a.huma.OpenAPI(), "", "  ")
-	if err != nil {
-		return nil, fmt.Errorf("write the OpenAPI document: %w", err)
-	}
-	return append(data, '\n'), nil
-}
 
 func (a *API) now() time.Time { return a.options.Clock.Now() }
 

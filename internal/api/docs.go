@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/yaml"
 
 	"hearth"
 	"hearth/internal/api/docspage"
@@ -25,6 +27,7 @@ func (a *API) humaConfig() huma.Config {
 				Version: a.options.Version,
 				Description: "A self-hosted backend for smart devices. Times are RFC 3339, UTC, milliseconds; ids are UUIDv7; failures are " +
 					"RFC 9457 problems with a stable `code`; every answer carries `X-Request-ID`.",
+				Contact: &huma.Contact{Name: "hearth"},
 				License: &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
 			},
 			Servers: []*huma.Server{{URL: "/"}},
@@ -116,9 +119,26 @@ func (a *API) registerDocs() {
 			return nil
 		})
 	}
-	serve("/openapi.json", "application/json", "", a.OpenAPI)
-	serve("/openapi.yaml", "application/yaml", "", a.huma.OpenAPI().YAML)
+	serve("/openapi.json", "application/json", "", a.compactOpenAPI)
+	serve("/openapi.yaml", "application/yaml", "", func() ([]byte, error) {
+		document, err := a.compactOpenAPI()
+		if err != nil {
+			return nil, err
+		}
+		var out bytes.Buffer
+		err = yaml.Convert(&out, bytes.NewReader(document))
+		return out.Bytes(), err
+	})
 	serve("/docs", "text/html; charset=utf-8", docspage.Policy(), func() ([]byte, error) { return docspage.Render(a.huma.OpenAPI()), nil })
+}
+
+// compactOpenAPI returns the document without spaces.
+func (a *API) compactOpenAPI() ([]byte, error) {
+	document, err := a.document()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(document)
 }
 
 // registerPages serves Options.Pages.

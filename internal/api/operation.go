@@ -167,10 +167,7 @@ func (op operation) documentErrors(a *API, doc *huma.Operation) {
 		names := make([]string, len(codes))
 		for i, code := range codes {
 			names[i] = "`" + string(code) + "`"
-			examples[string(code)] = &huma.Example{Value: map[string]any{
-				"type": "urn:hearth:error:" + string(code), "title": http.StatusText(status), "status": status,
-				"detail": "what went wrong, for display", "code": string(code), "request_id": "0192c3a4-7e1b-7c44-9f6e-1a2b3c4d5e6f",
-			}}
+			examples[string(code)] = problemExample(code)
 		}
 		response := &huma.Response{
 			Description: http.StatusText(status) + ": " + strings.Join(names, ", "),

@@ -32,19 +32,23 @@ var injections = []string{ // never written to
 type document struct {
 	Paths      map[string]map[string]documented `json:"paths"`
 	Components struct {
-		Schemas map[string]schema `json:"schemas"`
+		Schemas    map[string]schema    `json:"schemas"`
+		Parameters map[string]parameter `json:"parameters"`
 	} `json:"components"`
 }
 
+type parameter struct {
+	Ref      string `json:"$ref"`
+	Name     string `json:"name"`
+	In       string `json:"in"`
+	Required bool   `json:"required"`
+	Schema   schema `json:"schema"`
+	Example  any    `json:"example"`
+}
+
 type documented struct {
-	OperationID string `json:"operationId"`
-	Parameters  []struct {
-		Name     string `json:"name"`
-		In       string `json:"in"`
-		Required bool   `json:"required"`
-		Schema   schema `json:"schema"`
-		Example  any    `json:"example"`
-	} `json:"parameters"`
+	OperationID string      `json:"operationId"`
+	Parameters  []parameter `json:"parameters"`
 	RequestBody *struct {
 		Content map[string]struct {
 			Schema schema `json:"schema"`
@@ -59,6 +63,7 @@ type schema struct {
 	Properties map[string]schema `json:"properties"`
 	Required   []string          `json:"required"`
 	Items      *schema           `json:"items"`
+	OneOf      []schema          `json:"oneOf"`
 	Enum       []any             `json:"enum"`
 	Examples   []any             `json:"examples"`
 }
@@ -71,6 +76,9 @@ func (s schema) is(kind string) bool {
 }
 
 func (d *document) resolve(s schema) schema {
+	if len(s.OneOf) > 0 && s.OneOf[0].Ref != "" { // something, or null
+		s = s.OneOf[0]
+	}
 	if name, ok := strings.CutPrefix(s.Ref, "#/components/schemas/"); ok {
 		return d.Components.Schemas[name]
 	}
@@ -154,6 +162,15 @@ func serveTarget(t *testing.T, m apitest.Mode, limits string) *target {
 	cfg.QueueConcurrency["export"] = 0 // exports wait, so that every request finds them alike
 	s := &target{url: startWithAdmin(t, cfg), dir: cfg.DataDir, doc: &document{}}
 	s.get(t, "/openapi.json", s.doc)
+	for _, methods := range s.doc.Paths {
+		for _, op := range methods {
+			for i, p := range op.Parameters {
+				if name, ok := strings.CutPrefix(p.Ref, "#/components/parameters/"); ok {
+					op.Parameters[i] = s.doc.Components.Parameters[name]
+				}
+			}
+		}
+	}
 	var grant struct {
 		Token string `json:"access_token"`
 	}

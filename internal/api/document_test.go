@@ -1,0 +1,77 @@
+package api
+
+import (
+	"encoding/json"
+	"os"
+	"testing"
+)
+
+// The document of the whole program, as it is committed.
+func committedDocument(t *testing.T) object {
+	t.Helper()
+	data, err := os.ReadFile("../../docs/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc object
+	if err := json.Unmarshal(data, &doc); err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+func TestEveryEnumerationIsNamed(t *testing.T) {
+	t.Parallel()
+	schemas := child(child(committedDocument(t), "components"), "schemas")
+	for _, e := range enumerations {
+		if values, _ := child(schemas, e.name)["enum"].([]any); len(values) < 2 {
+			t.Errorf("%s has no values: is %s still a property of %s?", e.name, e.property, e.schema)
+		}
+	}
+	codes, _ := child(schemas, "ErrorCode")["enum"].([]any)
+	if len(codes) != len(statuses) {
+		t.Errorf("%d codes, want %d", len(codes), len(statuses))
+	}
+}
+
+func TestTheDocumentSaysWhatMayBeNull(t *testing.T) {
+	t.Parallel()
+	schemas := child(child(committedDocument(t), "components"), "schemas")
+	for _, want := range []struct{ schema, property, json string }{
+		{"Device", "last_active_at", `["string","null"]`},
+		{"Device", "created_at", `"string"`},
+		{"Export", "result", `[{"$ref":"#/components/schemas/ExportResult"},{"type":"null"}]`},
+		{"Summary", "first", `[{"$ref":"#/components/schemas/Value"},{"type":"null"}]`},
+		{"ExportSchedule", "weekday", `[{"$ref":"#/components/schemas/Weekday"},{"type":"null"}]`},
+		{"Problem", "errors", `"array"`},
+	} {
+		property := child(child(schemas[want.schema], "properties"), want.property)
+		kind := property["type"]
+		if kind == nil {
+			kind = property["oneOf"]
+		}
+		if got, err := json.Marshal(kind); err != nil || string(got) != want.json {
+			t.Errorf("%s.%s is %s, want %s", want.schema, want.property, got, want.json)
+		}
+	}
+}
+
+func TestTheDocumentRepeatsNothing(t *testing.T) {
+	t.Parallel()
+	doc := committedDocument(t)
+	compact, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	operations := (&documentWriter{doc: doc}).operations()
+	if size := len(compact) / len(operations); size > 3000 {
+		t.Errorf("%d bytes an operation: is something repeated?", size)
+	}
+	for _, op := range operations {
+		for status, response := range child(op, "responses") {
+			if status >= "400" && child(op["responses"], status)["$ref"] == nil {
+				t.Errorf("%v has its own answer %s: %v", op["operationId"], status, response)
+			}
+		}
+	}
+}
