@@ -100,6 +100,15 @@ bench: ## run the Go benchmarks that match BENCH
 compare: build ## measure hearth beside a bare floor and beside PocketBase; takes about ten minutes
 	cd bench && $(GO) run . -hearth ../bin/hearth $(COMPARE)
 
+.PHONY: console
+console: ## build the web console from console/ into the files that the program serves
+	@scripts/console.sh build
+
+.PHONY: console-check
+console-check: ## check the types of the console, and that its built files are current
+	@scripts/services.sh console
+	@scripts/console.sh check
+
 .PHONY: openapi
 openapi: ## write docs/openapi.json anew
 	@scripts/openapi.sh write

@@ -4,7 +4,7 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
+	"fmt"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -74,10 +74,11 @@ type tab struct {
 	ctx context.Context
 }
 
-func newTab(t *testing.T) *tab {
+func newTab(t *testing.T, options ...chromedp.ExecAllocatorOption) *tab {
 	t.Helper()
-	allocator, stop := chromedp.NewExecAllocator(t.Context(), append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
-		chromedp.NoSandbox, chromedp.Flag("disable-dev-shm-usage", true), chromedp.WSURLReadTimeout(time.Minute))...)
+	all := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
+		chromedp.NoSandbox, chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("lang", "en-US"), chromedp.WSURLReadTimeout(time.Minute))
+	allocator, stop := chromedp.NewExecAllocator(t.Context(), append(all, options...)...)
 	t.Cleanup(stop)
 	ctx, quit := chromedp.NewContext(allocator)
 	t.Cleanup(quit)
@@ -97,22 +98,52 @@ func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
+// another is another tab of the same browser.
+func (b *tab) another() *tab {
+	b.t.Helper()
+	ctx, quit := chromedp.NewContext(b.ctx)
+	b.t.Cleanup(quit)
+	if err := chromedp.Do(ctx); err != nil {
+		b.t.Fatal(err)
+	}
+	return &tab{b.t, ctx}
+}
+
 // open shows an address anew, whatever the tab shows.
 func (b *tab) open(address string) {
 	b.t.Helper()
 	b.do(chromedp.Navigate("about:blank"), chromedp.Navigate(address))
 }
 
-// fill fills the fields in, by name and value in turn, and sends the form.
+// fill fills in the fields, by name and value in turn, over what they hold, and sends their form. Where a dialog is open, it is the form
+// of the dialog.
 func (b *tab) fill(fields ...string) {
 	b.t.Helper()
+	form := b.run(`document.querySelector('dialog[open]') ? 'dialog[open] form' : 'form'`)
 	for pair := range slices.Chunk(fields, 2) {
-		b.do(chromedp.SendKeys(`input[name="`+pair[0]+`"]`, pair[1], chromedp.NodeVisible))
+		field := form + ` [name="` + pair[0] + `"]`
+		b.do(chromedp.WaitVisible(field))
+		b.run(fmt.Sprintf(`document.querySelector(%q).select(); ''`, field))
+		b.do(chromedp.SendKeys(field, pair[1]))
 	}
-	b.do(chromedp.Click("form button"))
+	b.do(chromedp.Click(form + " button[type=submit]"))
 }
 
-// reads waits until the page says so.
+// press clicks the button or link with the text.
+func (b *tab) press(text string) {
+	b.t.Helper()
+	within(b.t, 30*time.Second, "the button "+text, func() string {
+		return b.run(fmt.Sprintf(`(() => {
+			const all = [...(document.querySelector('dialog[open]') ?? document).querySelectorAll('button, a')];
+			const found = all.find((one) => [one.innerText.trim(), one.getAttribute('aria-label')].includes(%q) && !one.disabled);
+			if (!found) return document.body.innerText;
+			found.click();
+			return '';
+		})()`, text))
+	})
+}
+
+// reads waits until the page says so, in the case of its source.
 func (b *tab) reads(text string) {
 	b.t.Helper()
 	within(b.t, 30*time.Second, "the page says "+text, func() string {
@@ -128,12 +159,20 @@ func (b *tab) run(script string) string {
 	b.t.Helper()
 	got, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](script))
 	if err != nil {
-		b.t.Fatal(err)
+		b.t.Fatalf("%s: %v", script, err)
 	}
 	return got
 }
 
-// Whoever follows the link of a letter gets where it says.
+// signIn signs in at the address of a view, which shows then.
+func (b *tab) signIn(address, email, password string) {
+	b.t.Helper()
+	b.open(address)
+	b.reads("Forgot your password?")
+	b.fill("email", email, "password", password)
+}
+
+// Whoever follows the link of an e-mail gets where it says.
 func TestThePagesThatLettersLeadTo(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "HEARTH_RATE_LIMITS=off")
@@ -145,7 +184,6 @@ func TestThePagesThatLettersLeadTo(t *testing.T) {
 	b.fill("new_password", "password")
 	b.reads("New password is one of the most common")
 	const another = "another long sentence"
-	b.run(`document.querySelector('input[name="new_password"]').value = ''`)
 	b.fill("new_password", another)
 	b.reads("Your password is changed")
 	if left := b.run("location.href"); strings.Contains(left, "#") {
@@ -156,70 +194,183 @@ func TestThePagesThatLettersLeadTo(t *testing.T) {
 	// What a device is called is a text.
 	const name = `<img src=x onerror="document.title='forged'">`
 	device := ann.device(name)
-	b.open(s.url + "/devices/" + device)
-	b.fill("email", "ann@example.com", "password", "a wrong password")
+	b.signIn(s.url+"/devices/"+device, "ann@example.com", "a wrong password")
 	b.reads("the password is wrong")
-	b.run(`document.querySelector('input[name="password"]').value = ''`)
 	b.fill("password", another)
 	b.reads(name)
 
 	ann.do("POST", "/devices/"+device+"/logs", map[string]any{"event": "x", "value": 1}, 201)
 	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv", "notify": true}, 202)
-	b.open(s.letterLink("Your export is ready"))
-	b.fill("email", "ann@example.com", "password", another)
-	b.reads("Fetch the file")
-	// A file chooser cannot be answered here: the way of the browsers that have none, as far as the file.
-	b.run(`window.showSaveFilePicker = undefined; URL.createObjectURL = (file) => { window.fetched = file.text(); return '#'; }; ''`)
-	b.do(chromedp.Click("main button"))
-	var export struct {
-		Items []struct {
-			Result struct {
-				Size int `json:"file_size"`
-			} `json:"result"`
-		} `json:"items"`
+	b.signIn(s.letterLink("Your export is ready"), "ann@example.com", another) // another origin: the server's public address
+	b.reads("SHA-256")
+	if file := b.download(); !strings.Contains(file, device) {
+		t.Errorf("the file is %q", file)
 	}
-	ann.do("GET", "/exports", nil, 200).into(t, &export)
-	within(t, 30*time.Second, "the file is fetched", func() string {
+	b.open(s.url + "/account/sessions")
+	b.reads("this one")
+	const rows = "String(document.querySelectorAll('main li').length)"
+	before := b.run(rows)
+	b.press("End")
+	within(t, 30*time.Second, "one session less", func() string {
+		if b.run(rows) < before {
+			return ""
+		}
+		return b.run("document.body.innerText")
+	})
+
+	var org struct {
+		ID string `json:"id"`
+	}
+	ann, _ = s.login("ann@example.com", another)
+	ann.do("POST", "/organizations", map[string]any{"name": "House"}, 201).into(t, &org)
+	ann.do("POST", "/organizations/"+org.ID+"/invitations", map[string]any{"email": "bob@example.com", "role": "viewer"}, 201)
+	guest := newTab(t)
+	guest.open(s.letterLink("Ann invites you"))
+	guest.reads("Sign in with the e-mail that was invited")
+	guest.press("I have no account yet")
+	guest.fill("name", "Bob", "email", "bob@example.com", "password", another)
+	guest.reads("Overview")
+	if members := string(ann.do("GET", "/organizations/"+org.ID+"/members", nil, 200).body); !strings.Contains(members, "bob@example.com") {
+		t.Errorf("the members are %s", members)
+	}
+}
+
+// download presses Download and returns the file. A file chooser cannot be answered here: the way of the browsers that have none.
+func (b *tab) download() string {
+	b.t.Helper()
+	b.run(`window.showSaveFilePicker = undefined; URL.createObjectURL = (file) => { window.fetched = file.text(); return '#'; }; ''`)
+	b.press("Download")
+	within(b.t, 30*time.Second, "the file is fetched", func() string {
 		if b.run("String('fetched' in window)") == "true" {
 			return ""
 		}
 		return b.run("document.body.innerText")
 	})
 	file, err := chromedp.Run(b.ctx, chromedp.PollFunction[string]("() => window.fetched"))
-	if err != nil || len(file) != export.Items[0].Result.Size || !strings.Contains(file, device) {
-		t.Errorf("the file is %q, %v; want %d bytes", file, err, export.Items[0].Result.Size)
+	if err != nil {
+		b.t.Fatal(err)
 	}
+	return file
+}
 
-	var org struct {
+// From an empty server to a device that is watched, switched and exported, in the browser alone but for the device itself.
+func TestTheFirstFiveMinutes(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	b := newTab(t)
+	var link []string
+	within(t, 10*time.Second, "the set-up link is printed", func() string {
+		link = regexp.MustCompile(`(http://\S+/set-up#\S+)`).FindStringSubmatch(s.log.String())
+		if link == nil {
+			return s.log.String()
+		}
+		return ""
+	})
+	b.open(link[1])
+	b.fill("name", "Ann", "email", "ann@example.com", "password", password)
+	b.reads("Add your first device")
+	b.press("Add a device")
+	b.fill("name", "Kitchen plug", "type", "plug")
+	b.reads("Waiting for the first reading")
+	token := regexp.MustCompile(`hd_[\w-]+`).FindString(b.run("document.querySelector('dialog[open]').innerText"))
+	device := &client{s: s, token: token, http: s.anonymous().http}
+	var me struct {
 		ID string `json:"id"`
 	}
-	ann.do("POST", "/organizations", map[string]any{"name": "House"}, 201).into(t, &org)
-	ann.do("POST", "/organizations/"+org.ID+"/invitations", map[string]any{"email": "bob@example.com", "role": "viewer"}, 201)
-	b.open(s.letterLink("Ann invites you"))
-	b.reads("Sign in with the e-mail that was invited")
-	b.do(chromedp.Click("main a"))
-	b.fill("name", "Bob", "email", "bob@example.com", "password", another)
-	b.reads("You are a member now")
-	if members := string(ann.do("GET", "/organizations/"+org.ID+"/members", nil, 200).body); !strings.Contains(members, "bob@example.com") {
-		t.Errorf("the members are %s", members)
+	device.do("GET", "/devices/me", nil, 200).into(t, &me)
+	device.do("POST", "/devices/"+me.ID+"/logs", map[string]any{"event": "power", "value": 12.5}, 201)
+	b.reads("It works.")
+	b.press("Open the device")
+	b.reads("12.5")
+
+	// A reading is on the screen within a second.
+	device.do("POST", "/devices/"+me.ID+"/logs", map[string]any{"event": "power", "value": 77.25}, 201)
+	stored := time.Now()
+	b.reads("77.25")
+	if late := time.Since(stored); late > time.Second {
+		t.Errorf("the reading shows after %s", late)
 	}
 
-	b.open(s.url + "/account/sessions")
-	b.fill("email", "ann@example.com", "password", another)
-	b.reads("this one")
-	rows := func() int {
-		var n int
-		if err := json.Unmarshal([]byte(b.run("String(document.querySelectorAll('li').length)")), &n); err != nil {
-			t.Fatal(err)
-		}
-		return n
+	b.press("Commands")
+	b.fill("name", "switch", "params", `{"on":true}`)
+	var command struct {
+		ID string `json:"id"`
 	}
-	before := rows()
-	b.do(chromedp.Click("li button"))
-	within(t, 30*time.Second, "one session less", func() string {
-		if rows() == before-1 {
-			return ""
+	device.do("GET", "/devices/"+me.ID+"/commands/next?wait=30s", nil, 200).into(t, &command)
+	b.reads("sent")
+	device.do("POST", "/devices/"+me.ID+"/commands/"+command.ID+"/ack", nil, 204)
+	b.reads("delivered")
+	device.do("POST", "/devices/"+me.ID+"/commands/"+command.ID+"/result", map[string]any{"ok": true, "result": "is on"}, 204)
+	b.reads("succeeded")
+
+	b.press("Exports")
+	b.press("New export")
+	b.press("Start")
+	b.reads("completed")
+	if file := b.download(); !strings.Contains(file, "77.25") {
+		t.Errorf("the file is %q", file)
+	}
+}
+
+// Several tabs are one session; where it ends in the middle of a form, the form waits for the user to sign in again.
+func TestASessionOfSeveralTabs(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "HEARTH_ACCESS_TTL=60s")
+	ann, _ := s.signup("ann@example.com")
+	device := ann.device("Lamp")
+	first := newTab(t)
+	first.signIn(s.url+"/devices/"+device, "ann@example.com", password)
+	first.reads("Lamp")
+	second := first.another()
+	second.open(s.url + "/devices")
+	second.reads("1 device")
+
+	// Both renew the session at once and over again: it goes on.
+	for range 3 {
+		for _, tab := range []*tab{first, second, first.another()} {
+			tab.open(s.url + "/devices/" + device)
+			tab.reads("Lamp")
 		}
-		return b.run("document.body.innerText")
+	}
+
+	first.open(s.url + "/devices/" + device + "/settings")
+	first.reads("General")
+	ann, _ = s.login("ann@example.com", password)
+	ann.do("POST", "/auth/logout-all", nil, 200)
+	first.do(chromedp.WaitVisible(`[name="name"]`))
+	first.run(`document.querySelector('[name="name"]').select(); ''`)
+	first.do(chromedp.SendKeys(`[name="name"]`, "Reading lamp"))
+	first.press("Save")
+	first.reads("Your session has ended")
+	first.fill("password", password)
+	within(t, 30*time.Second, "the form is sent after all", func() string {
+		ann, _ = s.login("ann@example.com", password)
+		if got := string(ann.do("GET", "/devices/"+device, nil, 200).body); !strings.Contains(got, "Reading lamp") {
+			return got
+		}
+		return ""
 	})
+	second.reads("Devices")
+}
+
+// While the server is gone the console says so and keeps what it shows; it goes on by itself, live events too.
+func TestTheConsoleOutlivesARestart(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	ann, _ := s.signup("ann@example.com")
+	device := ann.device("Lamp")
+	ann.do("POST", "/devices/"+device+"/logs", map[string]any{"event": "power", "value": 1.5}, 201)
+	b := newTab(t)
+	b.signIn(s.url+"/devices/"+device, "ann@example.com", password)
+	b.reads("1.5")
+	s.stop()
+	b.reads("The server cannot be reached")
+	b.reads("1.5")
+	s.start()
+	ann, _ = s.login("ann@example.com", password)
+	ann.do("POST", "/devices/"+device+"/logs", map[string]any{"event": "power", "value": 2.75}, 201)
+	b.reads("2.75")
+	if page := b.run("document.body.innerText"); strings.Contains(page, "cannot be reached") {
+		t.Errorf("the page says %s", page)
+	}
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a stage needs and this machine does not have: services.sh test, lint, clients or deploy.
+# Installs what a stage needs and this machine does not have: services.sh test, lint, clients, console or deploy.
 # Running it again does nothing. A test that needs more adds a line to its stage: need COMMAND PACKAGE.
 set -euo pipefail
 
@@ -26,6 +26,10 @@ clients)
   need npm npm
   need chromium chromium
   ;;
+console)
+  need node nodejs
+  need npm npm
+  ;;
 deploy)
   need promtool prometheus
   need amtool prometheus-alertmanager
@@ -38,7 +42,7 @@ lint)
   need npm npm # the linter of the OpenAPI document
   ;;
 *)
-  echo "usage: $0 test|lint|clients|deploy" >&2
+  echo "usage: $0 test|lint|clients|console|deploy" >&2
   exit 2
   ;;
 esac

@@ -108,6 +108,8 @@ type Options struct {
 	Idempotency hearth.IdempotencyStore
 	// Pages answer GET next to the API, by their path in the syntax of http.ServeMux. They are not part of the OpenAPI document.
 	Pages map[string]http.Handler
+	// Missing answers browsers whose address nothing else has, with 404; nil: a problem does.
+	Missing http.Handler
 }
 
 func (o Options) validate() (Options, error) {

@@ -217,6 +217,10 @@ func (a *API) unmatched(w http.ResponseWriter, r *http.Request) {
 		writeError(w, r, hearth.Errorf(hearth.CodeMethodNotAllowed, "%s is not allowed here", r.Method))
 		return
 	}
+	if a.options.Missing != nil && r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, BasePath) && strings.Contains(r.Header.Get("Accept"), "text/html") {
+		a.options.Missing.ServeHTTP(w, r)
+		return
+	}
 	writeError(w, r, hearth.NotFound("page"))
 }
 

@@ -290,6 +290,10 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 		awaitPublished = p.realtime.AwaitPublished
 	}
 	cfg := p.Config
+	pages, err := console.New(string(cfg.Signup))
+	if err != nil {
+		return nil, err
+	}
 	return api.New(api.Options{
 		Version: p.Version, Clock: p.Clock, Logger: p.Logger, Health: p.health, Metrics: p.metrics.HTTP, Tracer: p.tracer,
 		Accounts: p.accounts, Organizations: p.orgs, Roles: p.orgs.Roles, Devices: p.devices, Fleet: p.devices, Twins: p.twins, Telemetry: p.telemetry,
@@ -298,7 +302,7 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 		Live:    p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,
 		BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), SlowRequest: cfg.SlowRequest,
 		AllowedOrigins: cfg.AllowedOrigins, TrustedProxies: cfg.TrustedProxies, AccelRedirect: cfg.AccelRedirect,
-		Limiter: limits, Secret: secret, Idempotency: p.store, Pages: console.Pages(),
+		Limiter: limits, Secret: secret, Idempotency: p.store, Pages: pages.Pages(), Missing: pages.Missing(),
 	})
 }
 

@@ -37,10 +37,14 @@ func offerSetup(ctx context.Context, p *Process, serving app.Serving) error {
 	if err != nil || token == "" {
 		return err
 	}
-	_, err = fmt.Fprintf(p.Stdout, `There is no user yet. Make the first admin, once, with:
+	_, err = fmt.Fprintf(p.Stdout, `There is no user yet. Make the first admin, once, in a browser:
 
-  curl -X POST %s/api/v1/auth/setup -H 'Content-Type: application/json' \
-    -d '{"token": "%s", "name": "NAME", "email": "EMAIL", "password": "PASSWORD"}'
+  %[1]s/set-up#%[2]s
+
+or with:
+
+  curl -X POST %[1]s/api/v1/auth/setup -H 'Content-Type: application/json' \
+    -d '{"token": "%[2]s", "name": "NAME", "email": "EMAIL", "password": "PASSWORD"}'
 
 `, serving.URL, token)
 	return err

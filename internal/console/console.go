@@ -1,74 +1,101 @@
-// Package console serves the pages that links of e-mails open: choosing a new password, accepting an invitation, ending sessions,
-// seeing a device, fetching an export. They are one page and one script that call the API of the same address; what the
-// address says chooses what is shown.
-//
-// A user's tokens live only in the memory of the page: no cookie, no storage. What a link carries stands behind
-// its #, so that no server and no proxy ever sees it.
+// Package console serves the web console: one page whose script shows a view for each address and calls the API of the same server, and the
+// documentation. The sources are in console/; "make console" builds them into dist.
 package console
 
 import (
 	"bytes"
-	"crypto/sha256"
-	_ "embed"
-	"encoding/hex"
+	"embed"
+	"fmt"
+	"io/fs"
 	"maps"
+	"mime"
 	"net/http"
+	"path"
+	"strings"
 
 	"hearth/internal/console/guide"
 )
 
-var (
-	//go:embed page.html
-	page []byte
-	//go:embed console.js
-	script []byte
-	//go:embed console.css
-	style []byte
-)
+//go:embed all:dist
+var built embed.FS
 
-// policy lets the page run its own script and style sheet and call its own server, and nothing else.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+// policy lets the page run its own scripts and style sheets and call its own server, and nothing else.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; manifest-src 'self'; worker-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// paths are the addresses that e-mails link to, below public_url.
-var paths = []string{
-	"/reset-password", "/forgot-password", "/invitation", "/account", "/account/sessions", "/devices/{id}", "/exports/{id}",
+// views are the addresses of the console's views, as console/src/app.tsx has them.
+var views = []string{
+	"/{$}", "/devices", "/devices/{id}", "/devices/{id}/{tab}", "/exports", "/exports/{id}", "/account", "/account/{tab}",
+	"/sign-in", "/sign-up", "/set-up", "/forgot-password", "/reset-password", "/invitation",
 }
 
-// Pages returns the handlers of the pages and of the documentation, by their path in the syntax of http.ServeMux.
-func Pages() map[string]http.Handler {
-	scriptPath, stylePath := asset(script, ".js"), asset(style, ".css")
-	html := bytes.ReplaceAll(page, []byte("console.js"), []byte(scriptPath))
-	html = bytes.ReplaceAll(html, []byte("console.css"), []byte(stylePath))
-	pages := map[string]http.Handler{
-		scriptPath: kept(script, "text/javascript; charset=utf-8"),
-		stylePath:  kept(style, "text/css; charset=utf-8"),
+// Console answers for the console's addresses.
+type Console struct {
+	page  []byte
+	files map[string][]byte
+}
+
+// New returns the console. The page knows from signup who may sign up: open, invite or closed.
+func New(signup string) (*Console, error) {
+	c := &Console{files: map[string][]byte{}}
+	err := fs.WalkDir(built, "dist", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := built.ReadFile(name)
+		c.files[strings.TrimPrefix(name, "dist")] = content
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the console's files: %w", err)
 	}
-	maps.Copy(pages, guide.Pages())
-	for _, path := range paths {
-		pages[path] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Security-Policy", policy)
-			w.Header().Set("Cache-Control", "no-cache") // asked for again each time, and answered with 304
-			send(w, html, "text/html; charset=utf-8")
-		})
+	const as = `<meta name="hearth-signup" content="%s">`
+	c.page = bytes.Replace(c.files["/index.html"], fmt.Appendf(nil, as, "open"), fmt.Appendf(nil, as, signup), 1)
+	delete(c.files, "/index.html")
+	return c, nil
+}
+
+// Pages returns the handlers of the views, their files and the documentation, by their path in the syntax of http.ServeMux.
+func (c *Console) Pages() map[string]http.Handler {
+	pages := maps.Clone(guide.Pages())
+	for _, view := range views {
+		pages[view] = c
+	}
+	for name, content := range c.files {
+		pages[name] = file(name, content)
 	}
 	return pages
 }
 
-// asset returns the path of a file that is another one when its content is.
-func asset(content []byte, suffix string) string {
-	sum := sha256.Sum256(content)
-	return "/console/" + hex.EncodeToString(sum[:8]) + suffix
+// Missing returns the handler of addresses that are no view: the page says so.
+func (c *Console) Missing() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { c.send(w, http.StatusNotFound) })
 }
 
-// kept serves what caches may keep for a year: its path is of its content.
-func kept(content []byte, contentType string) http.Handler {
+// ServeHTTP sends the page. It is asked for again each time, and answered with 304 while it is the same.
+func (c *Console) ServeHTTP(w http.ResponseWriter, _ *http.Request) { c.send(w, http.StatusOK) }
+
+func (c *Console) send(w http.ResponseWriter, status int) {
+	w.Header().Set("Content-Security-Policy", policy)
+	w.Header().Set("Cache-Control", "no-cache")
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(c.page) // the client may have gone
+}
+
+// file serves a built file. Those below /assets change their names with their content.
+func file(name string, content []byte) http.Handler {
+	cache, contentType := "no-cache", mime.TypeByExtension(path.Ext(name))
+	if path.Ext(name) == ".webmanifest" { // which Go does not know by itself
+		contentType = "application/manifest+json"
+	}
+	if strings.HasPrefix(name, "/assets/") {
+		cache = "public, max-age=31536000, immutable"
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-		send(w, content, contentType)
+		w.Header().Set("Content-Security-Policy", policy) // the service worker's own
+		w.Header().Set("Cache-Control", cache)
+		w.Header().Set("Content-Type", contentType)
+		_, _ = w.Write(content)
 	})
-}
-
-func send(w http.ResponseWriter, content []byte, contentType string) {
-	w.Header().Set("Content-Type", contentType)
-	_, _ = w.Write(content) // the client may have gone
 }

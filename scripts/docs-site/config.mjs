@@ -54,6 +54,7 @@ export default {
     sidebar: [
       section('Start', ['Overview', '/overview'], ['Quick start', '/quickstart'], ['Concepts', '/concepts']),
       section('Guides',
+        ['Use the console', '/guides/console'],
         ['Provision devices', '/guides/provisioning'],
         ['Send logs', '/guides/logs'],
         ['Set and read state', '/guides/twin'],

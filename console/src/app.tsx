@@ -1,0 +1,70 @@
+// The console: which view an address has, and what stands around it.
+import { useEffect } from 'preact/hooks';
+import { Lazy } from './lazy';
+import { listen } from './live';
+import { navigate, place } from './router';
+import { expired, user } from './session';
+import { Shell } from './shell';
+import { SignInAgain } from './signin';
+import { Mark } from './ui/icons';
+import { Empty, LinkButton, Page, Toasts } from './ui/kit';
+
+interface Route { pattern: RegExp; load: () => Promise<unknown>; name: string; open: boolean }
+
+// route is a view by its address; {name} stands for one part of it. An open view is shown without a session too.
+function route(address: string, load: () => Promise<unknown>, name: string, open = false): Route {
+  return { pattern: new RegExp('^' + address.replace(/\{(\w+)\}/g, '(?<$1>[^/]+)') + '$'), load, name, open };
+}
+
+const access = () => import('./views/access');
+const account = () => import('./views/account');
+
+const routes = [
+  route('/', () => import('./views/overview'), 'Overview'),
+  route('/devices', () => import('./views/devices'), 'Devices'),
+  route('/devices/{id}', () => import('./views/device'), 'Device'),
+  route('/devices/{id}/{tab}', () => import('./views/device'), 'Device'),
+  route('/exports', () => import('./views/exports'), 'Exports'),
+  route('/exports/{id}', () => import('./views/exports'), 'OneExport'),
+  route('/account', account, 'Account'),
+  route('/account/{tab}', account, 'Account'),
+  route('/sign-in', access, 'SignIn', true),
+  route('/sign-up', access, 'SignUp', true),
+  route('/set-up', access, 'SetUp', true),
+  route('/forgot-password', access, 'ForgotPassword', true),
+  route('/reset-password', access, 'ResetPassword', true),
+  route('/invitation', access, 'Invitation', true),
+];
+
+function Missing() {
+  return (
+    <Page title="There is no such page">
+      <Empty icon="search" title="Nothing is at this address" action={<LinkButton look="main" href="/">Go to the overview</LinkButton>}>The link may be old, or mistyped.</Empty>
+    </Page>
+  );
+}
+
+export function App() {
+  const now = place.value.path;
+  const signed = user.value !== null;
+  let params: Record<string, string> = {};
+  const found = routes.find(({ pattern }) => {
+    const match = pattern.exec(now);
+    if (match) params = { ...match.groups };
+    return match;
+  });
+  useEffect(() => { if (signed) listen(); }, [signed]);
+  const toSignIn = !signed && found !== undefined && !found.open;
+  useEffect(() => {
+    if (toSignIn) navigate('/sign-in?to=' + encodeURIComponent(now + place.value.search), { replace: true });
+  }, [toSignIn]);
+  if (toSignIn) return null;
+  const view = found ? <Lazy key={found.name + (params.id ?? '')} load={found.load} name={found.name} params={params} focus /> : <Missing />;
+  return (
+    <>
+      {found?.open || !signed ? <main class="out" id="main"><a class="brand" href="/"><Mark size={32} />hearth</a>{view}</main> : <Shell>{view}</Shell>}
+      {signed && expired.value && <SignInAgain />}
+      <Toasts />
+    </>
+  );
+}

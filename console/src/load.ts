@@ -1,0 +1,97 @@
+// Reading from the API in views: what a path answers, kept while the user looks at other views, and read again when it may have changed.
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { epoch, get, Problem } from './api';
+import type { List } from './types';
+
+const kept = new Map<string, unknown>();
+
+function keep(path: string, data: unknown) {
+  kept.delete(path);
+  kept.set(path, data);
+  if (kept.size > 80) kept.delete(kept.keys().next().value as string);
+}
+
+export const forgetAll = () => kept.clear();
+
+export interface Loaded<T> {
+  data: T | undefined;
+  error: Problem | undefined;
+  loading: boolean;
+  reload: () => void;
+  // set changes what is shown, after a live event or an answer that has the new state.
+  set: (change: (now: T) => T) => void;
+}
+
+export const asProblem = (e: unknown) => (e instanceof Problem ? e : new Problem(-1, 'unknown', e instanceof Error ? e.message : String(e)));
+
+// useGet reads the path; null reads nothing yet.
+export function useGet<T>(path: string | null, every = 0): Loaded<T> {
+  const [, draw] = useState(0);
+  const [turn, setTurn] = useState(0);
+  const now = useRef<{ path: string | null; data?: T; error?: Problem; loading: boolean }>({ path: null, loading: true });
+  if (now.current.path !== path) {
+    now.current = { path, data: path === null ? undefined : (kept.get(path) as T | undefined), loading: path !== null };
+  }
+  const age = epoch.value;
+  useEffect(() => {
+    if (path === null) return;
+    const abort = new AbortController();
+    const state = now.current;
+    state.loading = true;
+    get<T>(path, undefined, abort.signal).then(
+      (data) => { keep(path, data); state.data = data; state.error = undefined; },
+      (e: unknown) => { if (!abort.signal.aborted) state.error = asProblem(e); },
+    ).finally(() => {
+      state.loading = false;
+      if (!abort.signal.aborted) draw((n) => n + 1);
+    });
+    return () => abort.abort();
+  }, [path, turn, age]);
+  useEffect(() => {
+    if (!every) return;
+    const timer = setInterval(() => { if (!document.hidden) setTurn((n) => n + 1); }, every);
+    return () => clearInterval(timer);
+  }, [every]);
+  const state = now.current;
+  return {
+    data: state.data, error: state.error, loading: state.loading,
+    reload: () => setTurn((n) => n + 1),
+    set: (change) => {
+      if (state.data === undefined) return;
+      state.data = change(state.data);
+      if (path !== null) keep(path, state.data);
+      draw((n) => n + 1);
+    },
+  };
+}
+
+export interface Pages<T> extends Loaded<T[]> { more: (() => void) | null; total: number | undefined }
+
+// useList reads a list page by page; more reads the next one.
+export function useList<T>(path: string | null): Pages<T> {
+  const first = useGet<List<T>>(path);
+  const [next, setNext] = useState<{ path: string | null; items: T[]; cursor: string | null; error?: Problem }>({ path: null, items: [], cursor: null });
+  const busy = useRef(false);
+  const further = next.path === path ? next : null;
+  const cursor = further ? further.cursor : first.data?.next_cursor ?? null;
+  const more = cursor === null || path === null ? null : () => {
+    if (busy.current) return;
+    busy.current = true;
+    get<List<T>>(path + (path.includes('?') ? '&' : '?') + 'cursor=' + encodeURIComponent(cursor)).then(
+      (page) => setNext({ path, items: [...(further?.items ?? []), ...page.items], cursor: page.next_cursor }),
+      (e: unknown) => setNext({ path, items: further?.items ?? [], cursor, error: asProblem(e) }),
+    ).finally(() => { busy.current = false; });
+  };
+  return {
+    data: first.data && [...first.data.items, ...(further?.items ?? [])],
+    error: first.error ?? further?.error, loading: first.loading, total: first.data?.total, more,
+    reload: () => { setNext({ path: null, items: [], cursor: null }); first.reload(); },
+    set: (change) => {
+      const head = first.data?.items.length ?? 0;
+      const all = change([...(first.data?.items ?? []), ...(further?.items ?? [])]);
+      const cut = further ? Math.min(head, all.length) : all.length;
+      first.set((list) => ({ ...list, items: all.slice(0, cut) }));
+      if (further) setNext({ ...further, items: all.slice(cut) });
+    },
+  };
+}

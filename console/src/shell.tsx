@@ -1,0 +1,96 @@
+// What stands around the views of a signed-in user: navigation, connection, account.
+import type { ComponentChildren } from 'preact';
+import { useEffect, useState } from 'preact/hooks';
+import { signal } from '@preact/signals';
+import { get, reachable } from './api';
+import { on } from './live';
+import { path } from './router';
+import { signOut, user } from './session';
+import type { List, Notification } from './types';
+import { Icon, Mark, type IconName } from './ui/icons';
+import { IconButton, toast } from './ui/kit';
+
+// unread counts the notifications that the user has not read.
+export const unread = signal(0);
+
+export async function countUnread() {
+  const list = await get<List<Notification>>('/notifications', { unread: true, limit: 1, count: true });
+  unread.value = list.total ?? 0;
+}
+
+interface Item { href: string; text: string; icon: IconName }
+type Group = readonly [string, readonly Item[]];
+
+const groups: readonly Group[] = [
+  ['', [
+    { href: '/', text: 'Overview', icon: 'home' },
+    { href: '/devices', text: 'Devices', icon: 'devices' },
+    { href: '/exports', text: 'Exports', icon: 'export' },
+  ]],
+];
+
+const adminGroup: Group = ['Administration', []];
+
+function isHere(href: string, now: string) {
+  return href === '/' ? now === '/' : now === href || now.startsWith(href + '/');
+}
+
+export function Shell({ children }: { children: ComponentChildren }) {
+  const [open, setOpen] = useState(false);
+  const now = path.value;
+  const me = user.value;
+  useEffect(() => setOpen(false), [now]);
+  useEffect(() => {
+    void countUnread().catch(() => undefined);
+    return on<Notification>('notification', (one) => { unread.value++; toast(one.title); });
+  }, []);
+  useEffect(() => {
+    if (!open) return;
+    const close = (e: KeyboardEvent) => { if (e.key === 'Escape') setOpen(false); };
+    addEventListener('keydown', close);
+    document.querySelector<HTMLElement>('.side a')?.focus();
+    return () => removeEventListener('keydown', close);
+  }, [open]);
+  if (!me) return null;
+  const shown = me.role === 'admin' && adminGroup[1].length ? [...groups, adminGroup] : groups;
+  return (
+    <>
+      <a class="skip" href="#main">Skip to content</a>
+      <div class="shell">
+        <header class="top">
+          <IconButton icon="menu" label="Menu" aria-expanded={open} aria-controls="navigation" onClick={() => setOpen(true)} />
+          <a class="brand" href="/"><Mark size={24} />hearth</a>
+        </header>
+        {open && <button type="button" class="veil" tabIndex={-1} aria-label="Close the menu" onClick={() => setOpen(false)} />}
+        <div class={open ? 'side open' : 'side'} id="navigation">
+          <a class="brand" href="/"><Mark />hearth</a>
+          <nav aria-label="Main">
+            {shown.map(([title, items]) => (
+              <div key={title}>
+                {title && <h2>{title}</h2>}
+                <ul>
+                  {items.map((item) => (
+                    <li key={item.href}>
+                      <a href={item.href} aria-current={isHere(item.href, now) ? 'page' : undefined}><Icon name={item.icon} />{item.text}</a>
+                    </li>
+                  ))}
+                </ul>
+              </div>
+            ))}
+          </nav>
+          <div class="side-foot">
+            <ul><li><a href="/docs/guide" target="_blank"><Icon name="book" />Documentation</a></li></ul>
+            <div class="me">
+              <a href="/account"><span class="avatar" aria-hidden="true">{me.name.charAt(0).toUpperCase()}</span><span>{me.name}<small>{me.email}</small></span></a>
+              <IconButton icon="out" label="Sign out" onClick={() => void signOut()} />
+            </div>
+          </div>
+        </div>
+        <main class="stage" id="main">
+          {!reachable.value && <p class="notice" role="status"><Icon name="refresh" size={16} />The server cannot be reached. What you see may be old; it goes on by itself.</p>}
+          {children}
+        </main>
+      </div>
+    </>
+  );
+}

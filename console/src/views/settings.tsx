@@ -1,0 +1,152 @@
+// What may be changed of a device: name, tags, metadata, tokens, owner; and its deletion.
+import { useEffect, useState } from 'preact/hooks';
+import { del, patch, post, Problem } from '../api';
+import { tagsOf, useOrganizations } from '../fleet';
+import { when } from '../format';
+import type { ViewProps } from '../lazy';
+import { useGet, useList } from '../load';
+import { leaving, navigate } from '../router';
+import { user } from '../session';
+import type { Device, DeviceToken, NewDeviceToken } from '../types';
+import { Ago, Button, Card, Confirm, Dialog, Empty, Field, Form, Select, Show, TextArea, toast, useAction, Wrong } from '../ui/kit';
+import { Connect } from './add';
+
+export function Settings({ params: { id = '', edit = '' } }: ViewProps) {
+  const loaded = useGet<Device>(`/devices/${id}`);
+  if (!edit) return <Card><Empty icon="shield" title="You may only read this device">Ask the owner, or an administrator of the organization.</Empty></Card>;
+  return (
+    <Show from={loaded}>
+      {(device) => (
+        <>
+          <General device={device} />
+          <Tokens device={device} />
+          <Owner device={device} />
+          <Danger device={device} />
+        </>
+      )}
+    </Show>
+  );
+}
+
+function General({ device }: { device: Device }) {
+  const [touched, setTouched] = useState(false);
+  const [version, setVersion] = useState(device.version);
+  useEffect(() => {
+    leaving.ask = touched ? () => confirm('Leave without saving your changes?') : null;
+    return () => { leaving.ask = null; };
+  }, [touched]);
+  return (
+    <Card title="General">
+      <Form
+        submit="Save" onFields={() => setTouched(true)}
+        send={async ({ name, type, tags = '', serial, metadata, heartbeat, status }) => {
+          let meta: unknown = null;
+          try {
+            if (metadata?.trim()) meta = JSON.parse(metadata);
+          } catch {
+            throw new Problem(-1, 'json', 'The metadata is not JSON: write {"room": "kitchen"}', { metadata: 'Not JSON' });
+          }
+          const saved = await patch<Device>(`/devices/${device.id}`, { name, type, tags: tagsOf(tags), serial: serial || null, metadata: meta, heartbeat_interval: Number(heartbeat), status });
+          setVersion(saved.version);
+          setTouched(false);
+          toast('Saved');
+        }}
+      >
+        {(problem) => (
+          <>
+            <div class="row">
+              <Field label="Name" name="name" required maxLength={100} defaultValue={device.name} key={`n${version}`} error={problem?.fields.name} />
+              <Field label="Type" name="type" required maxLength={64} defaultValue={device.type} error={problem?.fields.type} />
+            </div>
+            <div class="row">
+              <Field label="Tags, separated by commas" name="tags" defaultValue={device.tags.join(', ')} error={problem?.fields.tags} />
+              <Field label="Serial number" name="serial" defaultValue={device.serial ?? ''} error={problem?.fields.serial} />
+            </div>
+            <div class="row">
+              <Field label="Heartbeat every (seconds)" name="heartbeat" type="number" min={1} required defaultValue={String(device.heartbeat_interval)} hint="Offline after three times this in silence" error={problem?.fields.heartbeat_interval} />
+              <Status device={device} />
+            </div>
+            <TextArea label="Metadata (JSON)" name="metadata" rows={5} defaultValue={device.metadata ? JSON.stringify(device.metadata, null, 2) : ''} error={problem?.fields.metadata} />
+          </>
+        )}
+      </Form>
+    </Card>
+  );
+}
+
+function Status({ device }: { device: Device }) {
+  const [status, setStatus] = useState<string>(device.status);
+  return (
+    <div>
+      <Select label="Status" value={status} onPick={setStatus} options={[['active', 'Active'], ['inactive', 'Inactive'], ['error', 'Error']]} />
+      <input type="hidden" name="status" value={status} />
+    </div>
+  );
+}
+
+function Tokens({ device }: { device: Device }) {
+  const list = useList<DeviceToken>(`/devices/${device.id}/tokens?limit=200`);
+  const [made, setMade] = useState<string | null>(null);
+  const [ending, setEnding] = useState<DeviceToken | null>(null);
+  const make = useAction(async () => {
+    setMade((await post<NewDeviceToken>(`/devices/${device.id}/tokens`)).token);
+    list.reload();
+  });
+  return (
+    <Card title="Tokens" flush actions={<Button icon="plus" busy={make.busy} onClick={() => make.run()}>New token</Button>}>
+      <Wrong problem={make.problem} />
+      <Show from={list}>
+        {(tokens) => tokens.length === 0 ? <Empty icon="key" title="No token">The device needs one to send readings.</Empty> : (
+          <ul class="rows">
+            {tokens.map((token) => (
+              <li key={token.id}>
+                <div>Made {when(token.created_at)}<small>last used <Ago at={token.last_used_at} /></small></div>
+                <Button look="bad" onClick={() => setEnding(token)}>Revoke</Button>
+              </li>
+            ))}
+          </ul>
+        )}
+      </Show>
+      {made && <Dialog title={`Connect ${device.name}`} close={() => setMade(null)} wide><Connect device={device} token={made} /></Dialog>}
+      {ending && (
+        <Confirm
+          title="Revoke this token?" button="Revoke" close={() => setEnding(null)} text="A device that uses it cannot send any more, from now on."
+          act={async () => { await del(`/devices/${device.id}/tokens/${ending.id}`); list.reload(); }}
+        />
+      )}
+    </Card>
+  );
+}
+
+function Owner({ device }: { device: Device }) {
+  const orgs = useOrganizations().filter((org) => org.role !== 'viewer');
+  const [to, setTo] = useState(device.organization_id ?? '');
+  const move = useAction(async () => {
+    await post(`/devices/${device.id}/transfer`, to ? { organization_id: to } : { owner_id: user.value?.id });
+    toast('The device is moved, with its history');
+  });
+  if (orgs.length === 0 && device.organization_id === null) return null;
+  return (
+    <Card title="Owner">
+      <Select label="Belongs to" value={to} onPick={setTo} options={[['', 'You'], ...orgs.map((org) => [org.id, org.name] as const)]} hint="Its history moves along." />
+      <Wrong problem={move.problem} />
+      <div class="form-foot"><Button busy={move.busy} disabled={to === (device.organization_id ?? '')} onClick={() => move.run()}>Move</Button></div>
+    </Card>
+  );
+}
+
+function Danger({ device }: { device: Device }) {
+  const [sure, setSure] = useState(false);
+  return (
+    <Card title="Delete this device">
+      <p class="soft">Its logs, tokens, states and commands are deleted with it.</p>
+      <div><Button look="bad" icon="trash" onClick={() => setSure(true)}>Delete device</Button></div>
+      {sure && (
+        <Confirm
+          title={`Delete ${device.name}?`} text="This cannot be undone." button="Delete" typed={device.name} close={() => setSure(false)}
+          act={async () => { leaving.ask = null; await del(`/devices/${device.id}`); navigate('/devices', { replace: true }); }}
+        />
+      )}
+    </Card>
+  );
+}

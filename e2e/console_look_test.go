@@ -1,0 +1,117 @@
+//go:build clients
+
+package e2e
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// viewsOf are the addresses of the console's views for a user with the device, and a text that each has when it is complete.
+func viewsOf(device string) map[string]string {
+	return map[string]string{
+		"/":                                "Busiest devices",
+		"/devices":                         "1 device",
+		"/devices?add=1":                   "Add and get its token",
+		"/devices/" + device:               "temperature",
+		"/devices/" + device + "/charts":   "Readings",
+		"/devices/" + device + "/state":    "Reported",
+		"/devices/" + device + "/commands": "succeeded",
+		"/devices/" + device + "/logs":     "temperature",
+		"/devices/" + device + "/settings": "Delete this device",
+		"/exports":                         "completed",
+		"/exports?new=1":                   "Compression",
+		"/exports?tab=schedules":           "No schedules",
+		"/account":                         "Time zone",
+		"/account/sessions":                "this one",
+		"/account/api-keys":                "No API keys",
+		"/account/notifications":           "A new sign-in",
+		"/nothing/here":                    "There is no such page",
+	}
+}
+
+// No view has what axe calls serious, is wider than a phone, breaks the policy or calls another host; in light and in dark.
+func TestEveryViewIsAccessible(t *testing.T) {
+	t.Parallel()
+	axe, err := os.ReadFile("../console/node_modules/axe-core/axe.min.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t)
+	ann, _ := s.signup("ann@example.com")
+	device := ann.device("A sensor with quite a long name that has to fit")
+	ann.do("PATCH", "/devices/"+device, map[string]any{"tags": []string{"kitchen", "ground floor"}}, 200)
+	for _, event := range []string{"temperature", "humidity"} {
+		ann.do("POST", "/devices/"+device+"/logs", map[string]any{"event": event, "value": 21.5}, 201)
+		ann.do("POST", "/devices/"+device+"/logs", map[string]any{"event": event, "value": 22.5}, 201)
+	}
+	ann.do("POST", "/devices/"+device+"/logs", map[string]any{"event": "door", "value": true}, 201)
+	ann.do("PATCH", "/devices/"+device+"/twin/desired", map[string]any{"level": 3}, 200)
+	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv", "range": "24h"}, 202)
+	finishCommand(ann, device)
+	for name, option := range map[string]chromedp.ExecAllocatorOption{
+		"light": chromedp.Flag("blink-settings", "preferredColorScheme=1"),
+		"dark":  chromedp.Flag("blink-settings", "preferredColorScheme=0"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newTab(t, option)
+			b.open(s.url + "/sign-in")
+			b.reads("Forgot your password?")
+			b.look(string(axe), "/sign-in")
+			b.fill("email", "ann@example.com", "password", password)
+			b.reads("Overview")
+			if dark := b.run("String(matchMedia('(prefers-color-scheme: dark)').matches)"); dark != map[string]string{"light": "false", "dark": "true"}[name] {
+				t.Fatalf("the dark scheme is %s", dark)
+			}
+			for address, text := range viewsOf(device) {
+				b.open(s.url + address)
+				b.reads(text)
+				b.look(string(axe), address)
+			}
+		})
+	}
+}
+
+// finishCommand has a command that succeeded.
+func finishCommand(owner *client, device string) {
+	var made, command struct {
+		ID    string `json:"id"`
+		Token string `json:"token"`
+	}
+	owner.do("POST", "/devices/"+device+"/tokens", nil, 201).into(owner.s.t, &made)
+	owner.do("POST", "/devices/"+device+"/commands", map[string]any{"name": "restart"}, 202)
+	d := &client{s: owner.s, token: made.Token, http: owner.http}
+	d.do("GET", "/devices/"+device+"/commands/next?wait=5s", nil, 200).into(owner.s.t, &command)
+	d.do("POST", "/devices/"+device+"/commands/"+command.ID+"/result", map[string]any{"ok": true}, 204)
+}
+
+// look checks the view that shows, at a desk and on a phone.
+func (b *tab) look(axe, view string) {
+	b.t.Helper()
+	for _, size := range [][2]int64{{1280, 800}, {360, 740}} {
+		b.do(chromedp.EmulateViewport(size[0], size[1]), chromedp.Sleep(150*time.Millisecond)) // the view answers to its size in the next frames
+		if wide := b.run("(() => { const { scrollWidth, clientWidth } = document.documentElement; return scrollWidth > clientWidth ? String(scrollWidth) : ''; })()"); wide != "" {
+			b.t.Errorf("%s is %s wide in a window of %d", view, wide, size[0])
+		}
+		b.run(axe + "; ''")
+		found, err := chromedp.Run(b.ctx, chromedp.PollFunction[string](`async () => {
+			const { violations } = await axe.run(document, { resultTypes: ['violations'] });
+			return 'done' + violations.filter(({ impact }) => impact === 'serious' || impact === 'critical')
+				.map(({ id, nodes }) => id + ': ' + nodes.slice(0, 3).map((node) => node.html.slice(0, 200) + ' (' + node.failureSummary + ')').join('\n  ')).join('\n');
+		}`))
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if found = strings.TrimPrefix(found, "done"); found != "" {
+			b.t.Errorf("%s at %d: %s", view, size[0], found)
+		}
+	}
+	hosts := b.run(`performance.getEntriesByType('resource').map(({ name }) => new URL(name)).filter(({ protocol, origin }) => protocol !== 'data:' && origin !== location.origin).join(' ')`)
+	if hosts != "" {
+		b.t.Errorf("%s calls %s", view, hosts)
+	}
+}
