@@ -80,3 +80,47 @@ func BenchmarkLatest(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkYearByMonths asks what a year of a meter is, by the months of a zone whose days begin within an hour: of ten million logs.
+func BenchmarkYearByMonths(b *testing.B) {
+	const logs = 10_000_000
+	s, devices := openBench(b, filepath.Join(b.TempDir(), "hearth.db"))
+	end := benchEnd.Truncate(time.Hour)
+	start := end.AddDate(-1, 0, 0)
+	step := end.Sub(start) / logs
+	reading := 0
+	for i := range logs / benchBatch {
+		batch := make([]hearth.LogEntry, benchBatch)
+		for j := range batch {
+			n := i*benchBatch + j
+			reading += n & 3
+			batch[j] = hearth.LogEntry{
+				Device: devices[500].Key, Event: "energy", Value: hearth.Number(float64(reading) / 100), At: start.Add(time.Duration(n) * step).UnixMilli(),
+			}
+		}
+		if _, err := s.AppendLogs(b.Context(), batch, nil, hearth.SideEffects{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := s.FoldLogs(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	zone, err := time.LoadLocation("Asia/Kolkata")
+	if err != nil {
+		b.Fatal(err)
+	}
+	months := []int64{start.UnixMilli()}
+	for at := time.Date(start.Year(), start.Month()+1, 1, 0, 0, 0, 0, zone); at.Before(end); at = at.AddDate(0, 1, 0) {
+		months = append(months, at.UnixMilli())
+	}
+	query := hearth.RollupQuery{
+		Reach: hearth.Reach{All: true}, Devices: []int64{devices[500].Key}, Event: "energy", Span: hearth.Span{From: start, To: end},
+		Groupings: []hearth.Grouping{{Sketch: true, Changes: true}, {Bounds: months, Changes: true}},
+	}
+	for b.Loop() {
+		out, err := s.Rollups(b.Context(), query)
+		if err != nil || len(out[0]) != 1 || len(out[1]) != len(months) || out[0][0].Count != logs {
+			b.Fatal(len(out[1]), err)
+		}
+	}
+}
