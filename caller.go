@@ -63,6 +63,8 @@ type Caller struct {
 	OnlyOrg string
 	// DeviceID is the device whose token was used.
 	DeviceID string
+	// Operator says that it is the command line: who may read the data of an installation may do everything.
+	Operator bool
 	// IP, UserAgent and RequestID are where the request came from, for sessions and audit.
 	IP        string
 	UserAgent string
@@ -76,7 +78,9 @@ func (c Caller) IsUser() bool { return c.UserID != "" }
 func (c Caller) IsDevice() bool { return c.DeviceID != "" }
 
 // IsAdmin reports whether the caller may do everything.
-func (c Caller) IsAdmin() bool { return c.IsUser() && c.Role == RoleAdmin && c.OnlyOrg == "" }
+func (c Caller) IsAdmin() bool {
+	return c.Operator || c.IsUser() && c.Role == RoleAdmin && c.OnlyOrg == ""
+}
 
 // HasScope reports whether the caller may use that part of the API: with an API key, only what its scopes name.
 func (c Caller) HasScope(scope KeyScope) bool {
@@ -106,11 +110,14 @@ func (c Caller) ordered(userID, onlyOrg string) bool {
 	return c.IsUser() && c.UserID == userID && (c.OnlyOrg == "" || c.OnlyOrg == onlyOrg)
 }
 
-// Actor names the caller for the audit, idempotency and logs: "user:ID", with an API key "user:ID/key:ID", "device:ID", or ""
-// for nobody.
+// Actor names the caller for the audit, idempotency and logs: "user:ID", with an API key "user:ID/key:ID", "device:ID", "cli"
+// for the command line, or "" for nobody.
 func (c Caller) Actor() string {
-	if c.KeyID != "" {
+	switch {
+	case c.KeyID != "":
 		return c.Key() + "/key:" + c.KeyID
+	case c.Operator:
+		return "cli"
 	}
 	return c.Key()
 }

@@ -122,7 +122,7 @@ func (p *parts) serve(ctx context.Context, ready func(Serving)) error {
 	}
 	listener, err := httpserver.Listen(ctx, p.Config.Addr)
 	if err != nil {
-		return fmt.Errorf("listen on %s: %w", p.Config.Addr, err)
+		return fmt.Errorf("listen on %s (another address: --addr): %w", p.Config.Addr, err)
 	}
 	var leaving atomic.Bool
 	p.listen("api listener", listener, closingConnections(p.api, &leaving), failed)
@@ -196,7 +196,7 @@ func (p *parts) serveAdmin(failed chan<- error) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("listen on %s for metrics: %w", addr, err)
+		return fmt.Errorf("listen on %s for metrics (another address: --admin-addr): %w", addr, err)
 	}
 	p.listen("admin listener", listener, observe.AdminHandler(p.metrics, p.health), failed)
 	return nil

@@ -14,13 +14,9 @@ import (
 	"hearth/internal/queue"
 )
 
-// CreateUser makes an account; servers may run meanwhile. CodeValidationFailed, CodeEmailTaken.
-func CreateUser(ctx context.Context, s Settings, n account.NewUser) (user hearth.User, err error) {
-	err = use(ctx, s, func(p *parts) error {
-		user, err = p.accounts.CreateUser(ctx, n)
-		return err
-	})
-	return user, err
+// Accounts does something with the accounts; servers may run meanwhile.
+func Accounts(ctx context.Context, s Settings, do func(*account.Service) error) error {
+	return use(ctx, s, func(p *parts) error { return do(p.accounts) })
 }
 
 // Import imports the logs of a file; servers may run meanwhile.

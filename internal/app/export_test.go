@@ -89,3 +89,12 @@ func (p *Program) Cleanups() (names []string) {
 	}
 	return names
 }
+
+// CreateUser makes an account as the command line does.
+func CreateUser(ctx context.Context, s Settings, n account.NewUser) (user hearth.User, err error) {
+	err = Accounts(ctx, s, func(accounts *account.Service) error {
+		user, err = accounts.CreateUser(ctx, n)
+		return err
+	})
+	return user, err
+}

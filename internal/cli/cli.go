@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -19,6 +20,8 @@ const (
 	exitOK     = 0
 	exitFailed = 1 // the command was understood and did not succeed
 	exitUsage  = 2 // the command line or the configuration is wrong; nothing was done
+	// exitInterrupted says that a signal ended the command before it was done, as shells do: 128 and the number of SIGINT.
+	exitInterrupted = 130
 )
 
 // Process is what a command gets of the process that it runs in.
@@ -31,9 +34,13 @@ type Process struct {
 }
 
 // Main runs the command line of this process until it is done or a signal ends it, and returns the exit code. A first
-// SIGINT or SIGTERM asks the command to stop in order; a second one kills it.
+// SIGINT, SIGTERM or SIGHUP asks the command to stop in order; a second one kills it.
 func Main() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)() // puts the default action back for the second signal
 	return Run(ctx, &Process{Args: os.Args[1:], Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
@@ -44,6 +51,10 @@ func Run(ctx context.Context, p *Process) int {
 	err := run(ctx, p)
 	if err == nil {
 		return exitOK
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		_, _ = fmt.Fprintln(p.Stderr, "hearth: interrupted before it was done")
+		return exitInterrupted
 	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		_, _ = fmt.Fprintln(p.Stderr, "hearth:", line)
@@ -65,7 +76,7 @@ type grammar struct {
 	Serve       serveCommand       `cmd:"" help:"Serve the API, and run the background jobs unless --worker=false."`
 	Worker      workerCommand      `cmd:"" help:"Run background jobs only, for servers with --worker=false."`
 	Jobs        jobsCommand        `cmd:"" help:"List, retry and delete background jobs. Works while a server runs."`
-	User        userCommand        `cmd:"" help:"Create accounts."`
+	User        userCommand        `cmd:"" help:"Create, list and change accounts. Works while a server runs."`
 	Audit       auditCommand       `cmd:"" help:"Export the audit, and check that it was not edited."`
 	Demo        demoCommand        `cmd:"" help:"Start a server with an account and real devices, in a temporary directory."`
 	Import      importCommand      `cmd:"" help:"Import logs from a file."`
@@ -76,15 +87,22 @@ type grammar struct {
 	Doctor      doctorCommand      `cmd:"" help:"Check the installation and say what to change."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; for containers."`
 	Openapi     openapiCommand     `cmd:"" name:"openapi" help:"Print the OpenAPI document of the API."`
+	Completion  completionCommand  `cmd:"" help:"Print what lets a shell complete commands and flags."`
+	Man         manCommand         `cmd:"" help:"Print the manual page: hearth man | man -l -."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 }
 
 func run(ctx context.Context, p *Process) error {
 	args := p.Args
-	if len(args) == 0 {
+	switch {
+	case len(args) == 0:
 		args = []string{"--help"}
+	case args[0] == "--version":
+		args = append([]string{"version"}, args[1:]...)
+	case args[0] == "help":
+		args = append(slices.Clone(args[1:]), "--help")
 	}
-	selected, err := commandline.Parse("hearth", description, &grammar{}, args)
+	selected, err := commandline.Parse(program, description, &grammar{}, args)
 	if help, ok := errors.AsType[commandline.Help](err); ok {
 		_, err := io.WriteString(p.Stdout, string(help))
 		return err
@@ -99,5 +117,7 @@ func run(ctx context.Context, p *Process) error {
 type command interface {
 	Run(ctx context.Context, p *Process) error
 }
+
+const program = "hearth"
 
 const description = "A self-hosted backend for smart devices.\n\nEvery setting is a flag, a HEARTH_ variable and a key of the settings file alike."

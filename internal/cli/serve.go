@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"hearth/internal/app"
 	"hearth/internal/config"
@@ -18,7 +19,7 @@ func (c *serveCommand) Run(ctx context.Context, p *Process) error {
 	if err != nil {
 		return err
 	}
-	return withSettings(p, cfg, func(s app.Settings) error {
+	return withService(p, cfg, func(s app.Settings) error {
 		return app.Run(ctx, s, func(serving app.Serving) {
 			if cfg.PublicURL != "" {
 				serving.URL = cfg.PublicURL
@@ -50,9 +51,19 @@ or with:
 	return err
 }
 
-// withSettings does something with the settings of cfg and a logger, which is closed afterwards. A failure is in the log too, where
-// operators of a service look first.
-func withSettings(p *Process, cfg *config.Config, do func(app.Settings) error) (err error) {
+// withSettings is withService for a command that a person waits for: its log is of what goes wrong, unless they ask for more.
+func withSettings(p *Process, cfg *config.Config, do func(app.Settings) error) error {
+	if cfg.IsDefault("log_level") {
+		cfg.LogLevel = slog.LevelWarn
+	}
+	if cfg.IsDefault("log_format") {
+		cfg.LogFormat = observe.FormatText
+	}
+	return withService(p, cfg, do)
+}
+
+// withService does something with the settings of cfg and a logger, which is closed afterwards.
+func withService(p *Process, cfg *config.Config, do func(app.Settings) error) (err error) {
 	logger, closer, err := observe.NewLogger(observe.LogOptions{Writer: p.Stderr, Level: cfg.LogLevel, Format: cfg.LogFormat, Dir: cfg.LogDir, Traces: cfg.OTLPEndpoint != ""})
 	if err != nil {
 		return err

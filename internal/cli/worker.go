@@ -14,5 +14,5 @@ func (c *workerCommand) Run(ctx context.Context, p *Process) error {
 	if err != nil {
 		return err
 	}
-	return withSettings(p, cfg, func(s app.Settings) error { return app.RunWorker(ctx, s, nil) })
+	return withService(p, cfg, func(s app.Settings) error { return app.RunWorker(ctx, s, nil) })
 }

@@ -144,7 +144,7 @@ func TestAProblemNamesTheSettingAsItWasWritten(t *testing.T) {
 		"number for a duration":    {file: `access_ttl = 15`, want: "access_ttl in hearth.toml must be a duration"},
 		"fraction in the file":     {file: `bcrypt_cost = 10.5`, want: "bcrypt_cost in hearth.toml must be"},
 		"list of numbers":          {file: `trusted_proxies = [1]`, want: "trusted_proxies in hearth.toml must be a list of texts"},
-		"not TOML":                 {file: `addr = `, want: "hearth.toml"},
+		"not TOML":                 {file: "addr = ':1'\naddr_two = = ", want: "hearth.toml: line 2, column 12: "},
 		"bad duration":             {environ: []string{"HEARTH_ACCESS_TTL=soon"}, want: "HEARTH_ACCESS_TTL must be a duration"},
 		"duration over its bound":  {flags: map[string]string{"shutdown_timeout": "16s"}, want: "--shutdown-timeout must be at most 15s, not 16s"},
 		"duration under its bound": {environ: []string{"HEARTH_RETENTION=1s"}, want: "HEARTH_RETENTION must be at least 1m, not 1s, or off"},
@@ -259,6 +259,14 @@ func TestPrintHidesEverySecret(t *testing.T) {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in the print:\n%s", want, got)
 		}
+	}
+}
+
+func TestAPrintHidesNothingWhereNothingWasSet(t *testing.T) {
+	t.Parallel()
+	got := printed(t, load(t, config.Options{}))
+	if strings.Contains(got, "REDACTED") || !strings.Contains(got, "\nredis_url = \"\"\n") {
+		t.Errorf("the print of the defaults:\n%s", got)
 	}
 }
 

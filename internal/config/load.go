@@ -141,6 +141,10 @@ func readFile(path string) (layer, error) {
 	if err == nil {
 		err = toml.Unmarshal(content, &tables)
 	}
+	if broken, ok := errors.AsType[*toml.DecodeError](err); ok {
+		line, column := broken.Position()
+		return nil, fmt.Errorf("read the settings file %s: line %d, column %d: %w", path, line, column, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the settings file %s: %w", path, err)
 	}

@@ -42,15 +42,13 @@ func (c *Config) Print(w io.Writer) error {
 // shown returns the setting's value as text without its secrets, and whether anything was hidden.
 func (s Setting) shown(c *Config) (text string, hidden bool) {
 	text = c.raw[s.Key].text
-	switch s.Secret {
-	case "true":
-		if text != "" {
-			return redacted, true
-		}
-	case "url":
-		if shown := redactURL(text); shown != text {
-			return shown, true
-		}
+	switch {
+	case text == "": // there is nothing to hide
+	case s.Secret == "true":
+		return redacted, true
+	case s.Secret == "url":
+		shown := redactURL(text)
+		return shown, shown != text
 	}
 	return text, false
 }

@@ -55,6 +55,34 @@ func (s *Service) replacePassword(ctx context.Context, caller hearth.Caller, p p
 	return nil
 }
 
+// SetPassword sets the password of an account, for admins, and ends its sessions and its lockout. CodeForbidden, CodeNotFound,
+// CodeValidationFailed.
+func (s *Service) SetPassword(ctx context.Context, caller hearth.Caller, id, password string) (hearth.User, error) {
+	if !caller.IsAdmin() {
+		return hearth.User{}, errNotAdmin()
+	}
+	if errs := checkNewPassword(password, "body.password"); len(errs) > 0 {
+		return hearth.User{}, hearth.Invalid(errs...)
+	}
+	hash, err := s.hashes.hash(ctx, password)
+	if err != nil {
+		return hearth.User{}, err
+	}
+	user, ended, err := s.store.UpdateUser(ctx, id, func(user hearth.User) (hearth.UserChange, error) {
+		user.PasswordHash, user.Epoch, user.UpdatedAt = hash, user.Epoch+1, s.now()
+		return hearth.UserChange{
+			User: user, EndSessions: hearth.EndPassword, DropReset: true, ClearTries: s.keys.derive("tries", user.Email),
+			SideEffects: s.note(ctx, event{caller: caller, action: "user.password", userID: user.ID, notify: hearth.NoticePassword}),
+		}, nil
+	})
+	if err != nil {
+		return user, err
+	}
+	s.ended(user.ID, ended...)
+	s.changed(user.ID)
+	return user, nil
+}
+
 // resetJob is the payload of a job of kind ResetMailKind. It holds no secret: the token is derived when the mail is made.
 type resetJob struct {
 	UserID string `json:"user_id"`

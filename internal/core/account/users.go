@@ -198,6 +198,15 @@ func (s *Service) Users(
 	return s.store.Users(ctx, filter, page)
 }
 
+// UserByEmail returns the account with an e-mail address, for admins. CodeForbidden, CodeNotFound.
+func (s *Service) UserByEmail(ctx context.Context, caller hearth.Caller, email string) (hearth.User, error) {
+	if !caller.IsAdmin() {
+		return hearth.User{}, errNotAdmin()
+	}
+	normalized, _ := hearth.NormalizeEmail(email)
+	return s.store.UserByEmail(ctx, normalized)
+}
+
 // UserUpdate is what an admin may change of an account; nil leaves it.
 type UserUpdate struct {
 	Role     *hearth.Role
