@@ -19,7 +19,7 @@ func BenchmarkLatest(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer db.Close() //nolint:errcheck // it was only read
+		defer db.Close()
 		if _, err := db.Exec(`CREATE TABLE latest (device INTEGER, event TEXT, value REAL, ts INTEGER, PRIMARY KEY (device, event)) WITHOUT ROWID`); err != nil {
 			b.Fatal(err)
 		}
