@@ -88,7 +88,7 @@ type UserChange struct {
 	// EndSessions ends the user's sessions for that reason, all but the one with the id KeepSession; "" ends none.
 	EndSessions EndReason
 	KeepSession string
-	// DropReset makes a password reset that was asked for worthless.
+	// DropReset makes the password resets that were asked for worthless.
 	DropReset bool
 	// ClearTries forgets the failed logins that are counted under this key; nil clears none.
 	ClearTries  []byte
@@ -137,13 +137,14 @@ type UserStore interface {
 	// back and nothing is written. The zero Tries is not kept.
 	UpdateTries(ctx context.Context, key []byte, change func(Tries) (Tries, SideEffects, error)) (Tries, error)
 
-	// CreatePasswordReset stores a reset in place of the user's earlier one; CodeNotFound if the user is gone.
-	CreatePasswordReset(ctx context.Context, reset PasswordReset, effects SideEffects) error
-	// PasswordReset returns the user's reset; CodeNotFound.
-	PasswordReset(ctx context.Context, userID string) (PasswordReset, error)
+	// CreatePasswordReset stores a reset next to the user's earlier ones; CodeNotFound if the user is gone, CodeConflict if one of the
+	// user's expires less than spacing before this one, or later.
+	CreatePasswordReset(ctx context.Context, reset PasswordReset, spacing time.Duration, effects SideEffects) error
+	// PasswordReset returns a reset; CodeNotFound.
+	PasswordReset(ctx context.Context, id string) (PasswordReset, error)
 	// PasswordResetByHash finds a reset by its token; CodeNotFound.
 	PasswordResetByHash(ctx context.Context, hash []byte) (PasswordReset, error)
-	// UsePasswordReset is UpdateUser for the user whose reset has that hash, and removes the reset with it, so that one of
+	// UsePasswordReset is UpdateUser for the user whose reset has that hash, and removes all resets of the user with it, so that one of
 	// many uses at once succeeds; CodeNotFound for the others.
 	UsePasswordReset(ctx context.Context, hash []byte, change func(PasswordReset, User) (UserChange, error)) (User, []string, error)
 

@@ -118,6 +118,19 @@ func (h *house) user(email string, role hearth.Role) hearth.User {
 	return user
 }
 
+// resetJobs returns the payloads of the jobs that mail a reset, oldest first.
+func (h *house) resetJobs() [][]string {
+	h.t.Helper()
+	return query(h.t, h.dir, `SELECT payload FROM outbox WHERE kind = 'mail.password_reset' ORDER BY id`)
+}
+
+// resetJob returns the newest of them.
+func (h *house) resetJob() []byte {
+	h.t.Helper()
+	jobs := h.resetJobs()
+	return []byte(jobs[len(jobs)-1][0])
+}
+
 func (h *house) login() account.Grant {
 	h.t.Helper()
 	grant, err := h.Login(h.t.Context(), here, account.Credentials{Email: email, Password: password})

@@ -15,6 +15,8 @@ import (
 
 const (
 	resetTTL = time.Hour
+	// resetSpacing is the least time between two e-mails with a link to one address.
+	resetSpacing = 5 * time.Minute
 	// ResetMailKind is the kind of the job that mails a password reset; see ResetMail.
 	ResetMailKind = "mail.password_reset"
 )
@@ -85,13 +87,11 @@ func (s *Service) SetPassword(ctx context.Context, caller hearth.Caller, id, pas
 
 // resetJob is the payload of a job of kind ResetMailKind. It holds no secret: the token is derived when the mail is made.
 type resetJob struct {
-	UserID string `json:"user_id"`
-	// ResetID is the reset that the job is about: a later one has a job of its own. Empty: whatever is wanted then.
 	ResetID string `json:"reset_id"`
 }
 
-// RequestReset mails a link for a new password to the e-mail if an account has it. The answer is the same and takes as long if
-// none has.
+// RequestReset mails a link for a new password to the e-mail if an account has it and got none within the last five minutes. The
+// answer is the same and takes as long if none has. Links of before stay valid for their hour.
 func (s *Service) RequestReset(ctx context.Context, caller hearth.Caller, email string) error {
 	floor := time.NewTimer(s.options.ResetFloor)
 	defer floor.Stop()
@@ -120,10 +120,16 @@ func (s *Service) requestReset(ctx context.Context, caller hearth.Caller, email 
 	}
 	id := newid.New()
 	effects := s.note(ctx, event{caller: caller, action: "auth.password_reset", userID: user.ID})
-	effects.Jobs = append(effects.Jobs, s.job(ResetMailKind, resetJob{UserID: user.ID, ResetID: id}))
-	return s.store.CreatePasswordReset(ctx, hearth.PasswordReset{
+	effects.Jobs = append(effects.Jobs, s.job(ResetMailKind, resetJob{ResetID: id}))
+	err = s.store.CreatePasswordReset(ctx, hearth.PasswordReset{
 		ID: id, UserID: user.ID, Hash: hashToken(s.resetToken(id)), ExpiresAt: s.now().Add(resetTTL),
-	}, effects)
+	}, resetSpacing, effects)
+	if hearth.ErrorCode(err) == hearth.CodeConflict { // an e-mail is on its way
+		return s.store.Record(ctx, s.note(ctx, event{
+			caller: caller, action: "auth.password_reset", userID: user.ID, result: hearth.CodeConflict,
+		}))
+	}
+	return err
 }
 
 // resetToken derives the token of a reset, so that it is stored nowhere, not even in the job that mails it.
@@ -140,21 +146,21 @@ type ResetMail struct {
 	ExpiresAt time.Time
 }
 
-// ResetMail reads the payload of a job of kind ResetMailKind. CodeNotFound: the reset was used, replaced, has expired
+// ResetMail reads the payload of a job of kind ResetMailKind. CodeNotFound: the reset was used, has expired
 // or is no longer wanted, and no mail is due.
 func (s *Service) ResetMail(ctx context.Context, payload []byte) (ResetMail, error) {
 	var job resetJob
 	if err := json.Unmarshal(payload, &job); err != nil {
 		return ResetMail{}, fmt.Errorf("read the job of a password reset: %w", err)
 	}
-	reset, err := s.store.PasswordReset(ctx, job.UserID)
+	reset, err := s.store.PasswordReset(ctx, job.ResetID)
 	if err != nil {
 		return ResetMail{}, err
 	}
-	if job.ResetID != "" && reset.ID != job.ResetID || !s.now().Before(reset.ExpiresAt) {
+	if !s.now().Before(reset.ExpiresAt) {
 		return ResetMail{}, hearth.NotFound("password reset")
 	}
-	user, err := s.store.User(ctx, job.UserID)
+	user, err := s.store.User(ctx, reset.UserID)
 	return ResetMail{Name: user.Name, Email: user.Email, Token: s.resetToken(reset.ID), ExpiresAt: reset.ExpiresAt}, err
 }
 

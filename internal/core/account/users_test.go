@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"hearth"
 	"hearth/internal/core/account"
@@ -99,9 +100,9 @@ func TestOnlyAdminsManageUsers(t *testing.T) {
 func TestANewEmailMakesAnOldResetWorthless(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	user := h.user(email, hearth.RoleUser)
+	h.user(email, hearth.RoleUser)
 	must(t, h.RequestReset(t.Context(), here, email))
-	payload := []byte(`{"user_id":"` + user.ID + `"}`)
+	payload := h.resetJob()
 	mail, err := h.ResetMail(t.Context(), payload)
 	must(t, err)
 	other := "other@example.com"
@@ -115,12 +116,12 @@ func TestANewEmailMakesAnOldResetWorthless(t *testing.T) {
 func TestAResetIsUsedOnceByManyAndUnlocks(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	user := h.user(email, hearth.RoleUser)
+	h.user(email, hearth.RoleUser)
 	for range 6 {
 		_ = wrong(h, email)
 	}
 	must(t, h.RequestReset(t.Context(), here, email))
-	mail, err := h.ResetMail(t.Context(), []byte(`{"user_id":"`+user.ID+`"}`))
+	mail, err := h.ResetMail(t.Context(), h.resetJob())
 	must(t, err)
 	var mu sync.Mutex
 	seen := map[hearth.Code]int{}
@@ -157,4 +158,32 @@ func TestAPasswordHashFollowsTheCost(t *testing.T) {
 	if !strings.HasPrefix(string(stored.PasswordHash), "$2a$05$") {
 		t.Errorf("the hash is still %q", stored.PasswordHash[:7])
 	}
+}
+
+// A stranger who asks for resets neither ends a link that is on its way nor sends more than an e-mail in five minutes.
+func TestALaterResetLeavesTheEarlierOneGood(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.user(email, hearth.RoleUser)
+	must(t, h.RequestReset(t.Context(), here, email))
+	first, err := h.ResetMail(t.Context(), h.resetJob())
+	must(t, err)
+	jobs := len(h.resetJobs())
+	h.clock.advance(5*time.Minute - time.Millisecond)
+	must(t, h.RequestReset(t.Context(), here, email))
+	if n := len(h.resetJobs()); n != jobs {
+		t.Errorf("a second request within five minutes sends %d e-mails", n-jobs)
+	}
+	for range 10 { // nobody's flood ends it
+		h.clock.advance(5 * time.Minute)
+		must(t, h.RequestReset(t.Context(), here, email))
+	}
+	if n := len(h.resetJobs()); n != jobs+10 {
+		t.Errorf("ten requests five minutes apart send %d e-mails", n-jobs)
+	}
+	last, err := h.ResetMail(t.Context(), h.resetJob())
+	must(t, err)
+	h.clock.advance(4 * time.Minute) // 59 minutes after the first
+	must(t, h.ConfirmReset(t.Context(), here, first.Token, "another fine secret"))
+	wantCode(t, h.ConfirmReset(t.Context(), here, last.Token, "yet another secret"), hearth.CodeValidationFailed) // one use ends all
 }

@@ -76,7 +76,7 @@ func TestWhatHappensIsAuditedAndNothingSecretIsKept(t *testing.T) {
 	must(t, h.ChangePassword(ctx, h.caller(second), password, "another fine secret"))
 	must(t, h.RequestReset(ctx, here, email))
 	must(t, h.RequestReset(ctx, here, "nobody@example.com"))
-	mail, err := h.ResetMail(ctx, []byte(`{"user_id":"`+user.ID+`"}`))
+	mail, err := h.ResetMail(ctx, h.resetJob())
 	must(t, err)
 	must(t, h.ConfirmReset(ctx, here, mail.Token, "yet another secret"))
 	for range 6 {
@@ -176,7 +176,7 @@ func TestWithoutItsAuditEntryNothingHappens(t *testing.T) {
 	h.user(email, hearth.RoleUser)
 	grant := h.login()
 	must(t, h.RequestReset(t.Context(), here, email))
-	mail, err := h.ResetMail(t.Context(), []byte(`{"user_id":"`+grant.User.ID+`"}`))
+	mail, err := h.ResetMail(t.Context(), h.resetJob())
 	must(t, err)
 	breakAudit(t, dir)
 	first := openHouse(t, t.TempDir())

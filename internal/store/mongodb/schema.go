@@ -107,6 +107,7 @@ var migrations = []migration{ // never written to
 	{7, migrateKeys},
 	{8, migrateMoves},
 	{9, migrateSearch},
+	{10, migrateResets},
 }
 
 // createIndexes makes indexes by collection; those that are there stay.
@@ -208,6 +209,13 @@ func (s *Store) migrate(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// migrateResets removes the password resets that stand under the id of their user: later ones stand under their own. They are an hour
+// old at most, and are asked for again.
+func migrateResets(ctx context.Context, s *Store) error {
+	_, err := s.db.Collection("password_resets").DeleteMany(ctx, bson.D{{Key: "user_id", Value: bson.D{{Key: "$exists", Value: false}}}})
+	return err
 }
 
 // noteSchema writes down what was done.

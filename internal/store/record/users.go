@@ -55,7 +55,7 @@ var loginTries = describe(Kind[tries]{
 	ExpiresAt: func(t *tries) time.Time { return t.UpdatedAt.Add(keepTries) },
 })
 
-// passwordReset is the stored form of hearth.PasswordReset; a user has one.
+// passwordReset is the stored form of hearth.PasswordReset.
 type passwordReset struct {
 	ID        string    `json:"id"`
 	UserID    string    `json:"user_id"`
@@ -65,8 +65,8 @@ type passwordReset struct {
 
 var passwordResets = describe(Kind[passwordReset]{
 	Schema: Schema{
-		Name: "password_resets", Noun: "password reset", ID: []string{"user_id"}, Of: map[string]string{"user_id": "users"},
-		Indexes: []Index{{Fields: []string{"hash"}}, {Fields: []string{"expires_at"}}},
+		Name: "password_resets", Noun: "password reset", Of: map[string]string{"user_id": "users"},
+		Indexes: []Index{{Fields: []string{"hash"}}, {Fields: []string{"user_id", "expires_at"}}, {Fields: []string{"expires_at"}}},
 	},
 	ExpiresAt: func(r *passwordReset) time.Time { return r.ExpiresAt },
 })
@@ -172,7 +172,7 @@ func (a *Aggregates) changeUser(ctx context.Context, tx Tx, before user, to hear
 		return done, err
 	}
 	if to.DropReset {
-		if err := forget(ctx, tx, passwordResets, before.ID); err != nil {
+		if err := tx.DeleteWhere(ctx, &passwordResets.Schema, Filter{Eq("user_id", before.ID)}); err != nil {
 			return done, err
 		}
 	}
@@ -246,20 +246,26 @@ func (a *Aggregates) UpdateTries(
 	})
 }
 
-// CreatePasswordReset implements hearth.UserStore.
-func (a *Aggregates) CreatePasswordReset(ctx context.Context, reset hearth.PasswordReset, effects hearth.SideEffects) error {
+// CreatePasswordReset implements hearth.UserStore. The user is held, so that of two requests at once one sees the other's reset.
+func (a *Aggregates) CreatePasswordReset(
+	ctx context.Context, reset hearth.PasswordReset, spacing time.Duration, effects hearth.SideEffects,
+) error {
 	w := Write{Name: "CreatePasswordReset", Key: "users/" + reset.UserID, Effects: effects}
 	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
-		if _, err := users.Get(ctx, tx, reset.UserID); err != nil {
+		if err := tx.Hold(ctx, &users.Schema, []any{reset.UserID}); err != nil {
 			return err
 		}
-		return keep(ctx, tx, passwordResets, passwordReset(reset))
+		recent, err := passwordResets.Exists(ctx, tx, Eq("user_id", reset.UserID), Gt("expires_at", reset.ExpiresAt.Add(-spacing)))
+		if err != nil || recent {
+			return orError(err, hearth.Errorf(hearth.CodeConflict, "a password reset was asked for a moment ago"))
+		}
+		return passwordResets.Insert(ctx, tx, passwordReset(reset))
 	})
 }
 
 // PasswordReset implements hearth.UserStore.
-func (a *Aggregates) PasswordReset(ctx context.Context, userID string) (hearth.PasswordReset, error) {
-	return get(ctx, a.b, "PasswordReset", passwordResets, asReset, userID)
+func (a *Aggregates) PasswordReset(ctx context.Context, id string) (hearth.PasswordReset, error) {
+	return get(ctx, a.b, "PasswordReset", passwordResets, asReset, id)
 }
 
 // PasswordResetByHash implements hearth.UserStore.

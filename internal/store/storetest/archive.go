@@ -114,7 +114,7 @@ func sameRecords(want, got ArchivePart) string {
 	return gocmp.Diff(want, got, cmpopts.EquateEmpty(),
 		sortedBy(func(v hearth.Command) string { return v.ID }), sortedBy(func(v hearth.CommandBatch) string { return v.ID }),
 		sortedBy(func(v hearth.User) string { return v.ID }), sortedBy(func(v ArchivedTries) string { return string(v.Key) }),
-		sortedBy(func(v hearth.PasswordReset) string { return v.UserID }), sortedBy(func(v hearth.Session) string { return v.ID }),
+		sortedBy(func(v hearth.PasswordReset) string { return v.ID }), sortedBy(func(v hearth.Session) string { return v.ID }),
 		sortedBy(func(v ArchivedRefreshToken) string { return string(v.Hash) }),
 		sortedBy(func(v hearth.Organization) string { return v.ID }),
 		sortedBy(func(v hearth.Member) string { return v.OrganizationID + v.UserID }),

@@ -321,7 +321,7 @@ func sessionsRemove(t *testing.T, s AccountStore) {
 	for n := range 7 {
 		logIn(t, s, n)
 	}
-	if err := s.CreatePasswordReset(t.Context(), reset(1, user(1).ID), hearth.SideEffects{}); err != nil {
+	if err := s.CreatePasswordReset(t.Context(), reset(1, user(1).ID), 0, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	after := epoch.Add(25 * time.Hour)
@@ -339,7 +339,7 @@ func sessionsRemove(t *testing.T, s AccountStore) {
 		return hearth.RefreshVerdict{}, nil
 	})
 	wantCode(t, err, hearth.CodeNotFound)
-	_, err = s.PasswordReset(t.Context(), user(1).ID)
+	_, err = s.PasswordReset(t.Context(), reset(1, user(1).ID).ID)
 	wantCode(t, err, hearth.CodeNotFound)
 }
 

@@ -34,7 +34,7 @@ func Accounts(t *testing.T, open func(t *testing.T, clock hearth.Clock) AccountS
 		"concurrent demotions leave an admin":               usersConcurrentDemotion,
 		"concurrent tries are all counted":                  triesCount,
 		"a password reset is used once":                     resetsOnce,
-		"a later password reset replaces the earlier":       resetsReplace,
+		"password resets stand next to one another":         resetsSideBySide,
 		"gives back the session that was created":           sessionsRoundTrip,
 		"a refused login stores nothing":                    sessionsRefused,
 		"a login knows earlier devices":                     sessionsDevices,
@@ -323,10 +323,10 @@ func reset(n int, userID string) hearth.PasswordReset {
 func resetsOnce(t *testing.T, s AccountStore) {
 	u := createUser(t, s, user(1))
 	want := reset(1, u.ID)
-	if err := s.CreatePasswordReset(t.Context(), want, hearth.SideEffects{}); err != nil {
+	if err := s.CreatePasswordReset(t.Context(), want, 0, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.PasswordReset(t.Context(), u.ID)
+	got, err := s.PasswordReset(t.Context(), want.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -368,22 +368,40 @@ func resetsOnce(t *testing.T, s AccountStore) {
 	}
 }
 
-func resetsReplace(t *testing.T, s AccountStore) {
+func resetsSideBySide(t *testing.T, s AccountStore) {
 	u := createUser(t, s, user(1))
-	for n := range 2 {
-		if err := s.CreatePasswordReset(t.Context(), reset(n, u.ID), hearth.SideEffects{}); err != nil {
-			t.Fatal(err)
+	ask := func(n int, after time.Duration) error {
+		r := reset(n, u.ID)
+		r.ExpiresAt = r.ExpiresAt.Add(after)
+		return s.CreatePasswordReset(t.Context(), r, 5*time.Minute, hearth.SideEffects{})
+	}
+	wantCode(t, ask(0, 0), "")
+	wantCode(t, ask(1, 5*time.Minute-time.Millisecond), hearth.CodeConflict)
+	var codes sync.Map
+	var wg sync.WaitGroup
+	for n := range 10 { // of many at once one is made
+		wg.Go(func() {
+			code := hearth.ErrorCode(ask(10+n, 5*time.Minute))
+			count, _ := codes.LoadOrStore(code, new(atomic.Int32))
+			count.(*atomic.Int32).Add(1)
+		})
+	}
+	wg.Wait()
+	for code, want := range map[hearth.Code]int32{"": 1, hearth.CodeConflict: 9} {
+		if count, ok := codes.Load(code); !ok || count.(*atomic.Int32).Load() != want {
+			t.Errorf("%q was not answered %d times", code, want)
 		}
 	}
-	_, err := s.PasswordResetByHash(t.Context(), reset(0, u.ID).Hash)
-	wantCode(t, err, hearth.CodeNotFound)
-	_, _, err = s.UpdateUser(t.Context(), u.ID, func(u hearth.User) (hearth.UserChange, error) {
+	if _, err := s.PasswordResetByHash(t.Context(), reset(0, u.ID).Hash); err != nil {
+		t.Errorf("the first one is gone: %v", err)
+	}
+	_, _, err := s.UpdateUser(t.Context(), u.ID, func(u hearth.User) (hearth.UserChange, error) {
 		return hearth.UserChange{User: u, DropReset: true}, nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.PasswordReset(t.Context(), u.ID)
+	_, err = s.PasswordReset(t.Context(), reset(0, u.ID).ID)
 	wantCode(t, err, hearth.CodeNotFound)
-	wantCode(t, s.CreatePasswordReset(t.Context(), reset(5, "nobody"), hearth.SideEffects{}), hearth.CodeNotFound)
+	wantCode(t, s.CreatePasswordReset(t.Context(), reset(5, "nobody"), 0, hearth.SideEffects{}), hearth.CodeNotFound)
 }
