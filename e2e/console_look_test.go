@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -11,8 +12,9 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// viewsOf are the addresses of the console's views for a user with the device, and a text that each has when it is complete.
-func viewsOf(device string) map[string]string {
+// viewsOf are the addresses of the console's views for an administrator with the device and the organization, and a text that each has when
+// it is complete.
+func viewsOf(device, org string) map[string]string {
 	return map[string]string{
 		"/":                                "Busiest devices",
 		"/devices":                         "1 device",
@@ -30,6 +32,14 @@ func viewsOf(device string) map[string]string {
 		"/account/sessions":                "this one",
 		"/account/api-keys":                "No API keys",
 		"/account/notifications":           "A new sign-in",
+		"/compare?devices=" + device:       "temperature, averages",
+		"/notifications":                   "New sign-in",
+		"/organizations":                   "House",
+		"/organizations/" + org:            "Members",
+		"/admin/users":                     "1 in all",
+		"/admin/jobs":                      "Cleanup",
+		"/admin/audit":                     "auth.login",
+		"/admin/server":                    "Slowest routes",
 		"/nothing/here":                    "There is no such page",
 	}
 }
@@ -42,7 +52,11 @@ func TestEveryViewIsAccessible(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := serve(t)
-	ann, _ := s.signup("ann@example.com")
+	ann := s.admin("ann@example.com")
+	var org struct {
+		ID string `json:"id"`
+	}
+	ann.do("POST", "/organizations", map[string]any{"name": "House"}, 201).into(t, &org)
 	device := ann.device("A sensor with quite a long name that has to fit")
 	ann.do("PATCH", "/devices/"+device, map[string]any{"tags": []string{"kitchen", "ground floor"}}, 200)
 	for _, event := range []string{"temperature", "humidity"} {
@@ -67,13 +81,38 @@ func TestEveryViewIsAccessible(t *testing.T) {
 			if dark := b.run("String(matchMedia('(prefers-color-scheme: dark)').matches)"); dark != map[string]string{"light": "false", "dark": "true"}[name] {
 				t.Fatalf("the dark scheme is %s", dark)
 			}
-			for address, text := range viewsOf(device) {
+			for address, text := range viewsOf(device, org.ID) {
 				b.open(s.url + address)
 				b.reads(text)
 				b.look(string(axe), address)
 			}
 		})
 	}
+}
+
+// setupLink returns the link that makes the first administrator.
+func (s *server) setupLink() (url, token string) {
+	s.t.Helper()
+	within(s.t, 10*time.Second, "the set-up link is printed", func() string {
+		found := regexp.MustCompile(`(http://\S+/set-up)#(\S+)`).FindStringSubmatch(s.log.String())
+		if found == nil {
+			return s.log.String()
+		}
+		url, token = found[1], found[2]
+		return ""
+	})
+	return url, token
+}
+
+// admin makes the first administrator.
+func (s *server) admin(email string) *client {
+	s.t.Helper()
+	_, token := s.setupLink()
+	c := s.anonymous()
+	var l login
+	c.do("POST", "/auth/setup", map[string]any{"token": token, "name": "Ann", "email": email, "password": password}, 201).into(s.t, &l)
+	c.token = l.AccessToken
+	return c
 }
 
 // finishCommand has a command that succeeded.

@@ -258,21 +258,14 @@ func TestTheFirstFiveMinutes(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	b := newTab(t)
-	var link []string
-	within(t, 10*time.Second, "the set-up link is printed", func() string {
-		link = regexp.MustCompile(`(http://\S+/set-up#\S+)`).FindStringSubmatch(s.log.String())
-		if link == nil {
-			return s.log.String()
-		}
-		return ""
-	})
-	b.open(link[1])
+	link, token := s.setupLink()
+	b.open(link + "#" + token)
 	b.fill("name", "Ann", "email", "ann@example.com", "password", password)
 	b.reads("Add your first device")
 	b.press("Add a device")
 	b.fill("name", "Kitchen plug", "type", "plug")
 	b.reads("Waiting for the first reading")
-	token := regexp.MustCompile(`hd_[\w-]+`).FindString(b.run("document.querySelector('dialog[open]').innerText"))
+	token = regexp.MustCompile(`hd_[\w-]+`).FindString(b.run("document.querySelector('dialog[open]').innerText"))
 	device := &client{s: s, token: token, http: s.anonymous().http}
 	var me struct {
 		ID string `json:"id"`

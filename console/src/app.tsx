@@ -18,14 +18,25 @@ function route(address: string, load: () => Promise<unknown>, name: string, open
 
 const access = () => import('./views/access');
 const account = () => import('./views/account');
+const exportViews = () => import('./views/exports');
+const organizations = () => import('./views/organizations');
+const admin = () => import('./views/admin');
 
 const routes = [
   route('/', () => import('./views/overview'), 'Overview'),
   route('/devices', () => import('./views/devices'), 'Devices'),
   route('/devices/{id}', () => import('./views/device'), 'Device'),
   route('/devices/{id}/{tab}', () => import('./views/device'), 'Device'),
-  route('/exports', () => import('./views/exports'), 'Exports'),
-  route('/exports/{id}', () => import('./views/exports'), 'OneExport'),
+  route('/compare', () => import('./views/compare'), 'Compare'),
+  route('/exports', exportViews, 'Exports'),
+  route('/exports/{id}', exportViews, 'OneExport'),
+  route('/notifications', () => import('./views/notifications'), 'Notifications'),
+  route('/organizations', organizations, 'Organizations'),
+  route('/organizations/{id}', organizations, 'OneOrganization'),
+  route('/admin/users', admin, 'Users'),
+  route('/admin/jobs', admin, 'Jobs'),
+  route('/admin/audit', admin, 'Audit'),
+  route('/admin/server', admin, 'Server'),
   route('/account', account, 'Account'),
   route('/account/{tab}', account, 'Account'),
   route('/sign-in', access, 'SignIn', true),

@@ -25,11 +25,19 @@ const groups: readonly Group[] = [
   ['', [
     { href: '/', text: 'Overview', icon: 'home' },
     { href: '/devices', text: 'Devices', icon: 'devices' },
+    { href: '/compare', text: 'Compare', icon: 'compare' },
     { href: '/exports', text: 'Exports', icon: 'export' },
+    { href: '/notifications', text: 'Notifications', icon: 'bell' },
+    { href: '/organizations', text: 'Organizations', icon: 'people' },
   ]],
 ];
 
-const adminGroup: Group = ['Administration', []];
+const adminGroup: Group = ['Administration', [
+  { href: '/admin/users', text: 'Users', icon: 'user' },
+  { href: '/admin/jobs', text: 'Jobs', icon: 'list' },
+  { href: '/admin/audit', text: 'Audit log', icon: 'shield' },
+  { href: '/admin/server', text: 'Server', icon: 'gauge' },
+]];
 
 function isHere(href: string, now: string) {
   return href === '/' ? now === '/' : now === href || now.startsWith(href + '/');
@@ -52,7 +60,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
     return () => removeEventListener('keydown', close);
   }, [open]);
   if (!me) return null;
-  const shown = me.role === 'admin' && adminGroup[1].length ? [...groups, adminGroup] : groups;
+  const shown = me.role === 'admin' ? [...groups, adminGroup] : groups;
   return (
     <>
       <a class="skip" href="#main">Skip to content</a>
@@ -60,6 +68,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
         <header class="top">
           <IconButton icon="menu" label="Menu" aria-expanded={open} aria-controls="navigation" onClick={() => setOpen(true)} />
           <a class="brand" href="/"><Mark size={24} />hearth</a>
+          <a class="icon-button bell" href="/notifications" aria-label={`Notifications, ${unread.value} unread`}><Icon name="bell" />{unread.value > 0 && <i />}</a>
         </header>
         {open && <button type="button" class="veil" tabIndex={-1} aria-label="Close the menu" onClick={() => setOpen(false)} />}
         <div class={open ? 'side open' : 'side'} id="navigation">
@@ -71,7 +80,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
                 <ul>
                   {items.map((item) => (
                     <li key={item.href}>
-                      <a href={item.href} aria-current={isHere(item.href, now) ? 'page' : undefined}><Icon name={item.icon} />{item.text}</a>
+                      <a href={item.href} aria-current={isHere(item.href, now) ? 'page' : undefined}><Icon name={item.icon} />{item.text}{item.href === '/notifications' && unread.value > 0 && <span class="pill">{unread.value > 99 ? '99+' : unread.value}<span class="unseen"> unread</span></span>}</a>
                     </li>
                   ))}
                 </ul>

@@ -105,4 +105,4 @@ export interface Metrics {
   process: { cpu: number; memory: number; goroutines: number };
   database: { engine: string; state: string; bytes: number; latency_ms: number; wal_bytes?: number };
 }
-export interface Health { status: string; version: string; uptime_seconds: number; dependencies: Record<string, unknown> }
+export interface Health { status: string; version: string; uptime_seconds: number; dependencies: Record<string, { state: string; latency_ms: number; required: boolean }> }

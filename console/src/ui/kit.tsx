@@ -142,7 +142,9 @@ export function Dialog({ title, close, children, wide, fixed }: { title: string;
   const id = useId();
   useEffect(() => {
     const dialog = ref.current;
-    if (dialog && !dialog.open) dialog.showModal();
+    if (!dialog || dialog.open) return;
+    dialog.showModal();
+    dialog.querySelector<HTMLElement>('[autofocus], .dialog-body :is(input, select, textarea, button):not([type=hidden], [readonly])')?.focus();
   }, []);
   return (
     <dialog ref={ref} class={wide ? 'dialog wide' : 'dialog'} aria-labelledby={id} onCancel={(e) => { e.preventDefault(); if (!fixed) close(); }}>
@@ -270,8 +272,10 @@ export function Code({ text, label }: { text: string; label: string }) {
 
 // Tabs are links, so that each is an address.
 export function Tabs({ label, tabs, now }: { label: string; tabs: { href: string; text: string; count?: number }[]; now: string }) {
+  const ref = useRef<HTMLElement>(null);
+  useEffect(() => ref.current?.querySelector('[aria-current]')?.scrollIntoView({ inline: 'center', block: 'nearest' }), [now]);
   return (
-    <nav class="tabs" aria-label={label}>
+    <nav class="tabs" aria-label={label} ref={ref}>
       {tabs.map((tab) => <a key={tab.href} href={tab.href} aria-current={tab.href === now ? 'page' : undefined}>{tab.text}{tab.count ? <span class="pill">{tab.count}</span> : null}</a>)}
     </nav>
   );
