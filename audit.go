@@ -19,7 +19,7 @@ type AuditEntry struct {
 	Hash     string
 
 	At time.Time
-	// ActorID is Caller.Actor, "system" for jobs, "cli" for commands.
+	// ActorID is Caller.Actor, "provisioning_key:ID" for a device that provisions itself, "system" for jobs, "cli" for commands.
 	ActorID string
 	// Action is "object.verb", such as "device.delete" or "auth.login".
 	Action string

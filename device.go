@@ -122,20 +122,8 @@ func (d Device) Validate(prefix string) []FieldError {
 	if !d.Status.Valid() {
 		bad("status", "must be active, inactive or error")
 	}
-	if len(d.Tags) > MaxTags {
-		bad("tags", "has more than 50 tags")
-	}
-	seen := make(map[string]bool, len(d.Tags))
-	for _, tag := range d.Tags {
-		if message := checkText(tag, MaxTag); message != "" {
-			bad("tags", "has a tag that "+message)
-			break
-		}
-		if seen[tag] {
-			bad("tags", "has a tag twice")
-			break
-		}
-		seen[tag] = true
+	if message := checkTags(d.Tags); message != "" {
+		bad("tags", message)
 	}
 	if len(d.Metadata) > MaxMetadata {
 		bad("metadata", "is larger than 8 KiB")
@@ -146,6 +134,24 @@ func (d Device) Validate(prefix string) []FieldError {
 		bad("heartbeat_interval", "must be 1 to 604800 seconds")
 	}
 	return errs
+}
+
+// checkTags says what is wrong with the tags of a device; "" if nothing is.
+func checkTags(tags []string) string {
+	if len(tags) > MaxTags {
+		return "has more than 50 tags"
+	}
+	seen := make(map[string]bool, len(tags))
+	for _, tag := range tags {
+		if message := checkText(tag, MaxTag); message != "" {
+			return "has a tag that " + message
+		}
+		if seen[tag] {
+			return "has a tag twice"
+		}
+		seen[tag] = true
+	}
+	return ""
 }
 
 // serialAlphabet leaves out what has a meaning in topics and paths.
@@ -275,6 +281,8 @@ type DeviceToken struct {
 	DeviceID  string
 	Hash      []byte
 	CreatedAt time.Time
+	// Provisioned marks the token that the device got by a provisioning key: it outlives a claim.
+	Provisioned bool
 	// LastUsedAt is kept to the day, to spare writes; zero if never used.
 	LastUsedAt time.Time
 }
@@ -317,8 +325,9 @@ type DeviceStore interface {
 	// after an error.
 	OnlineDevices(ctx context.Context, at time.Time) iter.Seq2[Device, error]
 
-	// CreateDeviceToken stores a token; CodeNotFound if the device is gone, CodeConflict if it has MaxDeviceTokens.
-	CreateDeviceToken(ctx context.Context, token DeviceToken, effects SideEffects) error
+	// CreateDeviceToken stores a token, unless check refuses its device; CodeNotFound if that is gone, CodeConflict if it has
+	// MaxDeviceTokens.
+	CreateDeviceToken(ctx context.Context, token DeviceToken, check func(Device) error, effects SideEffects) error
 	// DeviceTokens returns a device's tokens, oldest first.
 	DeviceTokens(ctx context.Context, deviceID string) ([]DeviceToken, error)
 	// DeviceTokenByHash finds a token; CodeNotFound.

@@ -28,6 +28,7 @@ import (
 	"hearth/internal/core/exports"
 	"hearth/internal/core/notify"
 	"hearth/internal/core/orgs"
+	"hearth/internal/core/provision"
 	"hearth/internal/core/telemetry"
 	"hearth/internal/core/twins"
 	"hearth/internal/keymutex"
@@ -60,6 +61,8 @@ type Options struct {
 	Organizations *orgs.Service
 	// Fleet is the devices.
 	Fleet *devices.Service
+	// Provisioning is how devices make themselves and users claim them; nil: its operations are not served.
+	Provisioning *provision.Service
 	// Twins are the devices' desired and reported states.
 	Twins *twins.Service
 	// Telemetry stores and lists logs, Analytics answers questions about many.
@@ -99,6 +102,8 @@ type Options struct {
 	AccelRedirect string
 	// Limiter bounds how often clients call; nil: they are not limited.
 	Limiter Limiter
+	// ClaimLimiter bounds how often users guess claim codes; it is needed where Provisioning is set.
+	ClaimLimiter Limiter
 	// Secret encrypts what is stored of requests with an Idempotency-Key: 32 random bytes, the
 	// same after a restart and on every instance. Empty: new ones, for tests.
 	Secret []byte
@@ -130,6 +135,9 @@ func (o Options) validate() (Options, error) {
 	}
 	if len(o.Secret) == 0 {
 		o.Secret = []byte(rand.Text() + rand.Text())
+	}
+	if o.Provisioning != nil && o.ClaimLimiter == nil {
+		return o, errors.New("api: claims need a limiter")
 	}
 	if len(o.Secret) < 32 {
 		return o, errors.New("api: the secret has less than 32 bytes")
@@ -180,6 +188,7 @@ var resources = []func(*API){
 	(*API).registerAPIKeys,
 	(*API).registerOrganizations,
 	(*API).registerDevices,
+	(*API).registerProvisioning,
 	(*API).registerTwins,
 	(*API).registerCommands,
 	(*API).registerLogs,

@@ -35,6 +35,7 @@ func (a *API) humaConfig() huma.Config {
 				{Name: "Accounts", Description: "Sign-up and login, tokens, sessions, passwords, users."},
 				{Name: "Organizations", Description: "Users who share devices, their roles, invitations."},
 				{Name: "Devices", Description: "Devices, their tokens and their heartbeats."},
+				{Name: "Provisioning", Description: "How devices make themselves, and change hands."},
 				{Name: "Twins", Description: "What devices should be, and what they say they are."},
 				{Name: "Commands", Description: "What devices are told to do, and what became of it."},
 				{Name: "Logs", Description: "What devices report."},

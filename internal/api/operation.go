@@ -99,7 +99,7 @@ func (op operation) mustBeDeclared() {
 
 // publishes reports whether the operation publishes events of devices.
 func (op operation) publishes() bool {
-	return op.Method != http.MethodGet && (op.Tag == tagDevices || op.Tag == tagLogs || op.Tag == tagCommands || op.Tag == tagTwins)
+	return op.Method != http.MethodGet && (op.Tag == tagDevices || op.Tag == tagLogs || op.Tag == tagCommands || op.Tag == tagTwins || op.Tag == tagProvisioning)
 }
 
 // codes returns every failure of the operation, for its documentation.
@@ -220,7 +220,7 @@ func register[I, O any](a *API, op operation, handler func(context.Context, *I) 
 				return err
 			}
 			if limitBody != nil {
-				if err := limitBody(w, r, body); err != nil {
+				if err := limitBody(r.Context(), body); err != nil {
 					return err
 				}
 			}

@@ -44,6 +44,9 @@ const (
 	classDevice    = "device"
 	classStreams   = "streams"
 	classRefresh   = "refresh"
+	classProvision = "provision"
+	// classClaims is always on; HEARTH_RATE_LIMITS does not name it.
+	classClaims = "claims"
 )
 
 // classOf returns the class of an operation that names none. What lies outside of the contract's base path has no limit.
@@ -74,21 +77,21 @@ func under(path, prefix string) bool {
 }
 
 // limit counts the call and refuses it with CodeRateLimited when it is one too many. A device's calls count by device,
-// logins by address (and by account: see limitAccount), a user's by user, all others by address.
-func (a *API) limit(w http.ResponseWriter, r *http.Request, op operation) error {
-	info := requestOf(r.Context())
+// logins by address (and by account: see limitAccount), provisioning by address (and by key), a user's by user, all others by address.
+func (a *API) limit(ctx context.Context, op operation) error {
+	info := requestOf(ctx)
 	class, key := op.Class, info.Caller.Key()
 	switch {
 	case info.Caller.IsDevice():
 		class = classDevice
-	case class == classAuth, key == "":
+	case class == classAuth, class == classProvision, key == "":
 		key = addressKey(info.Caller.IP)
 	}
-	return a.take(w, r, class, key)
+	return a.take(ctx, class, key)
 }
 
 // limitByBody returns what counts a call by what its body names; nil if nothing does.
-func (a *API) limitByBody(op operation) func(http.ResponseWriter, *http.Request, []byte) error {
+func (a *API) limitByBody(op operation) func(context.Context, []byte) error {
 	switch {
 	case a.options.Limiter == nil:
 		return nil
@@ -102,34 +105,34 @@ func (a *API) limitByBody(op operation) func(http.ResponseWriter, *http.Request,
 
 // limitSession counts a call of the class refresh: by the session of the token that the body names, so that users behind one address do
 // not spend each other's calls; by address where there is none.
-func (a *API) limitSession(w http.ResponseWriter, r *http.Request, body []byte) error {
+func (a *API) limitSession(ctx context.Context, body []byte) error {
 	var named struct {
 		Token string `json:"refresh_token"`
 	}
 	// A body of another shape is refused by its operation, and names no session.
 	if err := json.Unmarshal(body, &named); err == nil && named.Token != "" {
-		if id, err := a.options.Accounts.RefreshSession(r.Context(), named.Token); err == nil {
-			return a.take(w, r, classRefresh, "session:"+id)
+		if id, err := a.options.Accounts.RefreshSession(ctx, named.Token); err == nil {
+			return a.take(ctx, classRefresh, "session:"+id)
 		}
 	}
-	return a.take(w, r, classRefresh, addressKey(requestOf(r.Context()).Caller.IP))
+	return a.take(ctx, classRefresh, addressKey(callerOf(ctx).IP))
 }
 
 // limitAccount counts a call of the class auth against the account that the body names.
-func (a *API) limitAccount(w http.ResponseWriter, r *http.Request, body []byte) error {
+func (a *API) limitAccount(ctx context.Context, body []byte) error {
 	var named struct {
 		Email string `json:"email"`
 	}
 	// A body of another shape is refused by its operation, or names no account.
 	if err := json.Unmarshal(body, &named); err != nil || named.Email == "" {
-		if caller := requestOf(r.Context()).Caller; caller.IsUser() {
-			return a.take(w, r, classAuth, caller.Key())
+		if caller := requestOf(ctx).Caller; caller.IsUser() {
+			return a.take(ctx, classAuth, caller.Key())
 		}
 		return nil
 	}
 	// The length of a key is bounded, and no address is kept in plain text.
 	sum := sha256.Sum256([]byte(strings.ToLower(strings.TrimSpace(named.Email))))
-	return a.take(w, r, classAuth, "email:"+hex.EncodeToString(sum[:16]))
+	return a.take(ctx, classAuth, "email:"+hex.EncodeToString(sum[:16]))
 }
 
 // limitUnread counts by address what was refused before its body could be counted by what it names.
@@ -137,7 +140,7 @@ func (a *API) limitUnread(serve func(http.ResponseWriter, *http.Request) error) 
 	return func(w http.ResponseWriter, r *http.Request) error {
 		err := serve(w, r)
 		if info := requestOf(r.Context()); err != nil && !info.limited {
-			if refusal := a.take(w, r, classRefresh, addressKey(info.Caller.IP)); refusal != nil {
+			if refusal := a.take(r.Context(), classRefresh, addressKey(info.Caller.IP)); refusal != nil {
 				return refusal
 			}
 		}
@@ -146,20 +149,26 @@ func (a *API) limitUnread(serve func(http.ResponseWriter, *http.Request) error) 
 }
 
 // take counts one call and shows the limit in the answer's headers: of several limits, the one that has the least left.
-func (a *API) take(w http.ResponseWriter, r *http.Request, class, key string) error {
-	d, err := a.options.Limiter.Allow(r.Context(), class, key, 1)
+func (a *API) take(ctx context.Context, class, key string) error {
+	limiter := a.options.Limiter
+	if class == classClaims {
+		limiter = a.options.ClaimLimiter
+	}
+	if limiter == nil {
+		return nil
+	}
+	d, err := limiter.Allow(ctx, class, key, 1)
 	if err != nil || d.Limit == 0 {
 		return nil //nolint:nilerr // see Limiter
 	}
-	info := requestOf(r.Context())
+	info := requestOf(ctx)
 	if !info.limited || d.Remaining < info.remaining || !d.Allowed {
 		info.limited, info.remaining = true, d.Remaining
-		header := w.Header()
 		// One allocation for the three, on the way of every request; the names are in net/http's spelling.
 		values := []string{strconv.Itoa(d.Limit), strconv.Itoa(d.Remaining), strconv.FormatInt(seconds(d.ResetAfter), 10)}
-		header["Ratelimit-Limit"] = values[0:1:1]
-		header["Ratelimit-Remaining"] = values[1:2:2]
-		header["Ratelimit-Reset"] = values[2:3:3]
+		info.header["Ratelimit-Limit"] = values[0:1:1]
+		info.header["Ratelimit-Remaining"] = values[1:2:2]
+		info.header["Ratelimit-Reset"] = values[2:3:3]
 	}
 	if d.Allowed {
 		return nil

@@ -32,7 +32,8 @@ type Request struct {
 	Code hearth.Code
 	Err  error
 
-	// limited is set once a rate limit was counted; remaining is what is left of the tightest one.
+	// header is the answer's. limited is set once a rate limit was counted; remaining is what is left of the tightest one.
+	header    http.Header
 	limited   bool
 	remaining int
 	// traced ends the request's trace; nil where it is not traced.

@@ -40,10 +40,11 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 	}
 	limited := a.options.Limiter != nil && op.Class != ""
 	serve := func(w http.ResponseWriter, r *http.Request) error {
+		requestOf(r.Context()).header = w.Header()
 		refusal := a.admit(op, r)
 		// Counted first, so that guessing tokens is limited too.
 		if limited && op.Class != classRefresh {
-			if err := a.limit(w, r, op); err != nil {
+			if err := a.limit(r.Context(), op); err != nil {
 				return err
 			}
 		}

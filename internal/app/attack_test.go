@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -159,6 +160,7 @@ func serveTarget(t *testing.T, m apitest.Mode, limits string) *target {
 	if cfg.RateLimits, err = config.ParseRateLimits(limits); err != nil {
 		t.Fatal(err)
 	}
+	cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	cfg.QueueConcurrency["export"] = 0 // exports wait, so that every request finds them alike
 	s := &target{url: startWithAdmin(t, cfg), dir: cfg.DataDir, doc: &document{}}
 	s.get(t, "/openapi.json", s.doc)

@@ -43,6 +43,7 @@ type store interface {
 	hearth.APIKeyStore
 	hearth.OrganizationStore
 	hearth.DeviceStore
+	hearth.ProvisioningStore
 	hearth.TwinStore
 	hearth.LogStore
 	hearth.ExportStore

@@ -273,6 +273,10 @@ func (w *fixture) send(t *testing.T, op operationOf, caller string, c call) answ
 	if c.body != "" {
 		header.Set("Content-Type", "application/json")
 	}
+	if op.OperationID == "claim-device" { // each caller has an address of its own
+		w.serial++
+		header.Set("X-Forwarded-For", fmt.Sprintf("198.51.100.%d", w.serial%250))
+	}
 	if op.OperationID == "connect-websocket" {
 		header.Set("Connection", "Upgrade")
 		header.Set("Upgrade", "websocket")
@@ -381,6 +385,8 @@ func (w *fixture) ids(t *testing.T, op operationOf, caller string) map[string]st
 		case strings.Contains(op.path, "/api-keys/"):
 			body := `{"name":"x","scopes":["devices:read"]}`
 			ids[name] = apitest.Text(w.must(t, owner, "POST", "/api/v1/users/me/api-keys", body), "id")
+		case strings.Contains(op.path, "/provisioning-keys/"):
+			ids[name] = apitest.Text(w.must(t, owner, "POST", "/api/v1/provisioning-keys", w.newProvisioningKey(caller)), "id")
 		case strings.Contains(op.path, "/users/"):
 			ids[name] = w.people["other"]
 		case strings.Contains(op.path, "/sessions/"):
@@ -399,6 +405,14 @@ func (w *fixture) ids(t *testing.T, op operationOf, caller string) map[string]st
 		}
 	}
 	return ids
+}
+
+// newProvisioningKey is the body of a key; for the organization where the caller is of it.
+func (w *fixture) newProvisioningKey(caller string) string {
+	if strings.HasPrefix(caller, "o.") {
+		return `{"name":"x","device_type":"lamp","organization_id":"` + w.org + `"}`
+	}
+	return `{"name":"x","device_type":"lamp"}`
 }
 
 // notification returns the newest notification of a person, who changes the password for it if there is none.
@@ -470,6 +484,14 @@ func (w *fixture) body(t *testing.T, op operationOf, caller string) string {
 		return `{"email":"` + w.email("owner") + `"}`
 	case "create-api-key":
 		return `{"name":"x","scopes":["devices:read"]}`
+	case "create-provisioning-key":
+		return w.newProvisioningKey(caller)
+	case "provision-device":
+		key := apitest.Text(w.must(t, "owner", "POST", "/api/v1/provisioning-keys", `{"name":"x","device_type":"lamp"}`), "key")
+		return fmt.Sprintf(`{"key":%q,"serial":"SN %d"}`, key, w.serial)
+	case "claim-device":
+		given := w.newDevice(t, "owner")
+		return `{"code":"` + apitest.Text(w.must(t, "owner", "POST", "/api/v1/devices/"+given+"/claim-codes", ""), "code") + `"}`
 	case "update-me":
 		return `{"name":"x"}`
 	case "update-user":

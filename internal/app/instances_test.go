@@ -26,7 +26,7 @@ type instances struct {
 	admin string
 }
 
-func newInstances(t *testing.T, m apitest.Mode) *instances {
+func newInstances(t *testing.T, m apitest.Mode, change ...func(*config.Config)) *instances {
 	t.Helper()
 	w := &instances{}
 	for i := range m.Instances {
@@ -34,6 +34,9 @@ func newInstances(t *testing.T, m apitest.Mode) *instances {
 		var err error
 		if cfg.RateLimits, err = config.ParseRateLimits("off"); err != nil {
 			t.Fatal(err)
+		}
+		for _, c := range change {
+			c(cfg)
 		}
 		if i > 0 {
 			w.urls = append(w.urls, apitest.Start(t, cfg))

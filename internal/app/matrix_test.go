@@ -80,6 +80,13 @@ delete-device-token       401   204   404   204    403  403      401       401  
 send-heartbeat            401   200   404   200    200  404      401       401     200     200      200      403   200 telemetry:write
 send-heartbeats           401   200   200   200    200  200      401       401     200     200      200      200   200 telemetry:write
 
+create-provisioning-key   401   201   201   201    403  403      401       401     201     201      403      403   403 closed
+list-provisioning-keys    401   200   200   200    403  403      401       401     200     200      200      200   403 closed
+delete-provisioning-key   401   204   404   204    403  403      401       401     204     204      403      403   403 closed
+provision-device          201   201   201   201    201  201      201       201     201     201      201      201   201 public
+create-claim-code         401   201   404   201    403  403      401       401     201     201      201      403   201 devices:write
+claim-device              401   200   200   200    403  403      401       401     200     200      200      200   403 devices:write
+
 get-twin                  401   200   404   200    200  404      401       401     200     200      200      200   200 devices:read
 update-twin-desired       401   200   404   200    403  403      401       401     200     200      200      403   200 devices:write
 update-twin-reported      401   200   404   200    200  404      401       401     200     200      200      403   200 telemetry:write

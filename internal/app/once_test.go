@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,24 +26,27 @@ var testedElsewhere = []string{"accept-invitation"} // never written to
 type creation struct{ method, path, body, list string }
 
 // creations returns a valid request for every operation that takes an Idempotency-Key.
-func creations(device, other, organization string) map[string]creation {
+func creations(device, other, organization, provisioning string) map[string]creation {
 	organizations := "/api/v1/organizations"
 	devices, logs, tokens := "/api/v1/devices", "/api/v1/devices/"+device+"/logs", "/api/v1/devices/"+device+"/tokens"
 	log := `"event":"e","value":1,"timestamp":"2026-03-01T12:00:00Z"}`
 	return map[string]creation{
-		"sign-up":                {"POST", "/api/v1/auth/signup", `{"name":"N","email":"n@example.com","password":"a long enough secret"}`, "/api/v1/users"},
-		"create-device":          {"POST", devices, `{"name":"n","type":"t"}`, devices},
-		"create-devices":         {"POST", devices + "/batch", `{"items":[{"name":"n","type":"t"}]}`, devices},
-		"create-organization":    {"POST", organizations, `{"name":"n"}`, organizations},
-		"create-invitation":      {"POST", organizations + "/" + organization + "/invitations", `{"email":"x@example.com","role":"viewer"}`, ""},
-		"create-device-token":    {"POST", tokens, "", tokens},
-		"create-export":          {"POST", "/api/v1/exports", `{"type":"logs","format":"csv"}`, "/api/v1/exports"},
-		"create-export-schedule": {"POST", "/api/v1/export-schedules", dailyExport, "/api/v1/export-schedules"},
-		"create-log":             {"POST", logs, `{` + log, logs},
-		"create-logs":            {"POST", "/api/v1/logs", `[{"device_id":"` + device + `",` + log + `]`, logs},
-		"create-api-key":         {"POST", "/api/v1/users/me/api-keys", `{"name":"n","scopes":["devices:read"]}`, "/api/v1/users/me/api-keys"},
-		"send-command":           {"POST", devices + "/" + device + "/commands", `{"name":"n"}`, devices + "/" + device + "/commands"},
-		"send-commands":          {"POST", "/api/v1/commands", `{"name":"n","device_ids":["` + other + `"]}`, devices + "/" + other + "/commands"},
+		"sign-up":                 {"POST", "/api/v1/auth/signup", `{"name":"N","email":"n@example.com","password":"a long enough secret"}`, "/api/v1/users"},
+		"create-device":           {"POST", devices, `{"name":"n","type":"t"}`, devices},
+		"create-devices":          {"POST", devices + "/batch", `{"items":[{"name":"n","type":"t"}]}`, devices},
+		"create-organization":     {"POST", organizations, `{"name":"n"}`, organizations},
+		"create-invitation":       {"POST", organizations + "/" + organization + "/invitations", `{"email":"x@example.com","role":"viewer"}`, ""},
+		"create-device-token":     {"POST", tokens, "", tokens},
+		"create-export":           {"POST", "/api/v1/exports", `{"type":"logs","format":"csv"}`, "/api/v1/exports"},
+		"create-export-schedule":  {"POST", "/api/v1/export-schedules", dailyExport, "/api/v1/export-schedules"},
+		"create-log":              {"POST", logs, `{` + log, logs},
+		"create-logs":             {"POST", "/api/v1/logs", `[{"device_id":"` + device + `",` + log + `]`, logs},
+		"create-api-key":          {"POST", "/api/v1/users/me/api-keys", `{"name":"n","scopes":["devices:read"]}`, "/api/v1/users/me/api-keys"},
+		"create-provisioning-key": {"POST", "/api/v1/provisioning-keys", `{"name":"n","device_type":"t"}`, "/api/v1/provisioning-keys"},
+		"provision-device":        {"POST", "/api/v1/provision", `{"key":"` + provisioning + `","serial":"S","name":"n"}`, devices},
+		"create-claim-code":       {"POST", devices + "/" + device + "/claim-codes", "", ""},
+		"send-command":            {"POST", devices + "/" + device + "/commands", `{"name":"n"}`, devices + "/" + device + "/commands"},
+		"send-commands":           {"POST", "/api/v1/commands", `{"name":"n","device_ids":["` + other + `"]}`, devices + "/" + other + "/commands"},
 	}
 }
 
@@ -81,16 +85,18 @@ func TestEveryCreationHappensOnce(t *testing.T) {
 	made := func(path, body string) string {
 		t.Helper()
 		var object struct {
-			ID string `json:"id"`
+			ID  string `json:"id"`
+			Key string `json:"key"`
 		}
 		status, answer := s.send(t, "POST", path, body)
 		if err := json.Unmarshal([]byte(answer), &object); err != nil || object.ID == "" {
 			t.Fatalf("%s: %d %s %v", path, status, answer, err)
 		}
-		return object.ID
+		return cmp.Or(object.Key, object.ID)
 	}
 	device, second := made("/api/v1/devices", `{"name":"n","type":"t"}`), made("/api/v1/devices", `{"name":"n","type":"t"}`)
-	known := creations(device, second, made("/api/v1/organizations", `{"name":"n"}`))
+	known := creations(device, second, made("/api/v1/organizations", `{"name":"n"}`),
+		made("/api/v1/provisioning-keys", `{"name":"k","device_type":"t"}`))
 	for path, methods := range s.doc.Paths {
 		for method, op := range methods {
 			takesKey := false

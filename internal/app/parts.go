@@ -6,6 +6,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"time"
 	_ "time/tzdata" // schedules name time zones, which a container need not have
 
 	"github.com/centrifugal/centrifuge"
@@ -24,6 +25,7 @@ import (
 	"hearth/internal/core/exports"
 	"hearth/internal/core/notify"
 	"hearth/internal/core/orgs"
+	"hearth/internal/core/provision"
 	"hearth/internal/core/telemetry"
 	"hearth/internal/core/twins"
 	"hearth/internal/figures"
@@ -49,6 +51,7 @@ type parts struct {
 	accounts  *account.Service
 	orgs      *orgs.Service
 	devices   *devices.Service
+	provision *provision.Service
 	telemetry *telemetry.Service
 	twins     *twins.Service
 	analytics *analytics.Service
@@ -58,7 +61,7 @@ type parts struct {
 	mailer    *mailer.Mailer
 	backups   *backup.Schedule
 	realtime  *realtime.Node
-	limiter   *memkv.Limiter // nil: the limits are off
+	limiter   *memkv.Limiter
 	api       *api.API
 }
 
@@ -124,6 +127,10 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 		return nil, err
 	}
 	stack.Add("devices", func(context.Context) error { p.devices.Stop(); return nil })
+	p.provision, err = provision.New(provision.Options{Store: b.store, Devices: p.devices, Clock: s.Clock})
+	if err != nil {
+		return nil, err
+	}
 	p.twins, err = twins.New(twins.Options{
 		Store: b.store, Directory: p.devices, Publisher: events, Clock: s.Clock, OnDesired: p.desiredChanged,
 	})
@@ -277,9 +284,13 @@ func snapshotOf(s store) func(context.Context, func(context.Context) error) erro
 
 // openAPI builds the API over all capabilities.
 func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
-	limits, err := p.openLimiter()
+	claims, err := p.openLimiter()
 	if err != nil {
 		return nil, err
+	}
+	var limits api.Limiter // nil: the limits are off
+	if p.Config.RateLimits != nil {
+		limits = claims
 	}
 	secret, err := p.keys.Secret(ctx, "idempotency.key")
 	if err != nil {
@@ -296,13 +307,14 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 	}
 	return api.New(api.Options{
 		Version: p.Version, Clock: p.Clock, Logger: p.Logger, Health: p.health, Metrics: p.metrics.HTTP, Tracer: p.tracer,
-		Accounts: p.accounts, Organizations: p.orgs, Roles: p.orgs.Roles, Devices: p.devices, Fleet: p.devices, Twins: p.twins, Telemetry: p.telemetry,
+		Accounts: p.accounts, Organizations: p.orgs, Roles: p.orgs.Roles, Devices: p.devices, Fleet: p.devices,
+		Provisioning: p.provision, Twins: p.twins, Telemetry: p.telemetry,
 		Analytics: p.analytics, Commands: p.commands, Exports: p.exports, Notifications: p.notices, Jobs: p.jobs(), Audit: audit.New(p.store),
 		Figures: figures.New(figures.Options{Config: cfg, Asker: p.asker, HTTP: p.metrics.HTTP, Cache: p.cache, Health: p.health}),
 		Live:    p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,
 		BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), SlowRequest: cfg.SlowRequest,
 		AllowedOrigins: cfg.AllowedOrigins, TrustedProxies: cfg.TrustedProxies, AccelRedirect: cfg.AccelRedirect,
-		Limiter: limits, Secret: secret, Idempotency: p.store, Pages: pages.Pages(), Missing: pages.Missing(),
+		Limiter: limits, ClaimLimiter: claims, Secret: secret, Idempotency: p.store, Pages: pages.Pages(), Missing: pages.Missing(),
 	})
 }
 
@@ -315,12 +327,9 @@ func (l limiter) Allow(ctx context.Context, class, key string, n int) (api.Decis
 	return api.Decision(d), err
 }
 
-// openLimiter makes the limiter that the settings describe; nil if the limits are off.
+// openLimiter makes the limiter that the settings describe, with that of claims, which is always on.
 func (p *parts) openLimiter() (api.Limiter, error) {
-	if p.Config.RateLimits == nil {
-		return nil, nil //nolint:nilnil // no limits is a value
-	}
-	limits := kv.Limits{}
+	limits := kv.Limits{"claims": {Limit: 5, Per: time.Minute}}
 	for class, limit := range p.Config.RateLimits {
 		limits[class] = kv.Rate{Limit: limit.Count, Per: limit.Per}
 	}
@@ -335,9 +344,6 @@ func (p *parts) openLimiter() (api.Limiter, error) {
 
 // rememberLimits makes the limits hold over restarts. It is called by the one process that serves from the directory.
 func (p *parts) rememberLimits() error {
-	if p.limiter == nil {
-		return nil
-	}
 	if err := p.limiter.Remember(filepath.Join(p.Config.DataDir, "limits")); err != nil {
 		return err
 	}
@@ -357,6 +363,8 @@ func (p *parts) registerMeters() {
 	}
 	counter("hearth_logs_stored_total", "Logs that this process stored.", p.telemetry.Stored)
 	counter("hearth_heartbeats_total", "Heartbeats that this process received.", p.devices.Heard)
+	counter("hearth_devices_provisioned_total", "Devices that made themselves in this process by a provisioning key.", p.provision.Provisioned)
+	counter("hearth_devices_claimed_total", "Devices that changed hands in this process by a claim code.", p.provision.Claimed)
 	counter("hearth_commands_created_total", "Commands that this process stored.", p.commands.Created)
 	for _, state := range hearth.CommandStates() {
 		if state.Ended() {

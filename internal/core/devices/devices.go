@@ -150,6 +150,12 @@ func (f *Service) create(
 	if err != nil {
 		return nil, err
 	}
+	f.Created(devices...)
+	return devices, nil
+}
+
+// Created publishes new devices.
+func (f *Service) Created(devices ...hearth.Device) {
 	events := make([]hearth.Event, len(devices))
 	var last hearth.Scope
 	for i, d := range devices {
@@ -160,7 +166,6 @@ func (f *Service) create(
 		events[i] = deviceEvent(hearth.EventDeviceUpdate, d, d.CreatedAt)
 	}
 	f.options.Publisher.Publish(events...)
-	return devices, nil
 }
 
 // Device returns one device; CodeNotFound.
@@ -332,7 +337,7 @@ func (f *Service) Delete(ctx context.Context, caller hearth.Caller, id string, c
 		return err
 	}
 	f.directory.removed(id)
-	f.forgetTokens(id)
+	f.TokensEnded(id)
 	f.lists.changed(gone.Scope())
 	f.options.Publisher.Publish(deviceEvent(hearth.EventDeviceDeleted, gone, now))
 	return nil

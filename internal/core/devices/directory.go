@@ -205,7 +205,7 @@ func (f *Service) ChangedRemotely(id string, scope hearth.Scope, lastActiveAt ti
 // RemovedRemotely drops what is kept of a device of that scope, which another process deleted.
 func (f *Service) RemovedRemotely(id string, scope hearth.Scope) {
 	f.directory.removed(id)
-	f.forgetTokens(id)
+	f.TokensEnded(id)
 	f.lists.changed(scope)
 }
 

@@ -34,21 +34,27 @@ func (f *Service) CreateToken(ctx context.Context, caller hearth.Caller, deviceI
 	if err := f.allowTokens(ctx, caller, deviceID); err != nil {
 		return IssuedToken{}, err
 	}
-	var random [tokenBytes]byte
-	_, _ = rand.Read(random[:]) // it never fails: see its documentation
-	secret := tokenPrefix + base64.RawURLEncoding.EncodeToString(random[:])
-	sum := sha256.Sum256([]byte(secret))
-	now := f.now()
-	issued := IssuedToken{hearth.DeviceToken{ID: newid.New(), DeviceID: deviceID, Hash: sum[:], CreatedAt: now}, secret}
+	token, secret := f.NewToken(deviceID)
+	issued := IssuedToken{token, secret}
 	record, err := key.Record(issued)
 	if err != nil {
 		return IssuedToken{}, err
 	}
-	effects := hearth.SideEffects{Idempotency: record, Audit: []hearth.AuditEntry{tokenEntry(caller, now, "device_token.create", issued.ID, deviceID)}}
-	if err := f.store.CreateDeviceToken(ctx, issued.DeviceToken, effects); err != nil {
+	effects := hearth.SideEffects{Idempotency: record, Audit: []hearth.AuditEntry{tokenEntry(caller, token.CreatedAt, "device_token.create", issued.ID, deviceID)}}
+	check := func(d hearth.Device) error { return caller.Allow(d, hearth.MayEdit) }
+	if err := f.store.CreateDeviceToken(ctx, token, check, effects); err != nil {
 		return IssuedToken{}, err
 	}
 	return issued, nil
+}
+
+// NewToken returns a token of a device, with its secret. It stores nothing.
+func (f *Service) NewToken(deviceID string) (token hearth.DeviceToken, secret string) {
+	var random [tokenBytes]byte
+	_, _ = rand.Read(random[:]) // it never fails: see its documentation
+	secret = tokenPrefix + base64.RawURLEncoding.EncodeToString(random[:])
+	sum := sha256.Sum256([]byte(secret))
+	return hearth.DeviceToken{ID: newid.New(), DeviceID: deviceID, Hash: sum[:], CreatedAt: f.now()}, secret
 }
 
 func tokenEntry(caller hearth.Caller, at time.Time, action, tokenID, deviceID string) hearth.AuditEntry {
@@ -116,7 +122,7 @@ func (f *Service) DeleteToken(ctx context.Context, caller hearth.Caller, deviceI
 	if err := f.store.DeleteDeviceToken(ctx, deviceID, tokenID, hearth.SideEffects{Audit: []hearth.AuditEntry{entry}}); err != nil {
 		return err
 	}
-	f.forgetTokens(deviceID)
+	f.TokensEnded(deviceID)
 	return nil
 }
 
@@ -148,7 +154,7 @@ func (f *Service) Authenticate(ctx context.Context, token string) (hearth.Caller
 
 func errToken() error { return hearth.Errorf(hearth.CodeUnauthenticated, "the token is not valid") }
 
-// forgetTokens drops what is kept of a device's tokens.
-func (f *Service) forgetTokens(deviceID string) {
+// TokensEnded drops what is kept of a device's tokens, some of which are gone.
+func (f *Service) TokensEnded(deviceID string) {
 	f.tokens.DeleteFunc(func(_ [sha256.Size]byte, of string) bool { return of == deviceID })
 }

@@ -45,7 +45,7 @@ func (f *Service) Transfer(ctx context.Context, caller hearth.Caller, id string,
 	if err != nil {
 		return hearth.Device{}, err
 	}
-	f.moved(before, after)
+	f.Moved(before, after)
 	return after, nil
 }
 
@@ -66,12 +66,16 @@ func mayReceive(caller hearth.Caller, after hearth.Device) error {
 	return err
 }
 
-// moved publishes that a device left one scope for another. Who reads its channel has to join anew.
-func (f *Service) moved(before, after hearth.Device) {
+// Moved publishes a device that changed hands. Who reads the channel of one that left its scope has to join anew.
+func (f *Service) Moved(before, after hearth.Device) {
 	f.directory.updated(&after)
 	f.lists.changed(before.Scope())
 	f.lists.changed(after.Scope())
 	arrived := deviceEvent(hearth.EventDeviceUpdate, after, after.UpdatedAt)
+	if before.Scope() == after.Scope() {
+		f.options.Publisher.Publish(arrived)
+		return
+	}
 	arrived.Arrived = true
 	f.options.Publisher.Publish(deviceEvent(hearth.EventDeviceDeleted, before, after.UpdatedAt), arrived)
 }

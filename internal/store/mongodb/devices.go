@@ -136,16 +136,12 @@ func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, effe
 		serials := map[string]bool{}
 		for i := range created {
 			created[i].Key, created[i].Version = key+int64(i), 1
-			st.insert(collDevices, created[i].ID, newDeviceDoc(created[i]), hearth.Errorf(hearth.CodeConflict, "there is a device with that id"))
-			if created[i].Serial == "" {
-				continue
-			}
 			taken, id := hearth.SerialTaken(fmt.Sprintf("items[%d].serial", i)), serialID(created[i])
-			if serials[id] {
+			if created[i].Serial != "" && serials[id] {
 				return taken
 			}
 			serials[id] = true
-			st.claimSerial(created[i], taken)
+			st.insertDevice(created[i], taken)
 		}
 		return nil
 	})
@@ -153,6 +149,14 @@ func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, effe
 		return nil, err
 	}
 	return created, nil
+}
+
+// insertDevice adds a device, and makes its serial its own.
+func (st *step) insertDevice(d hearth.Device, taken error) {
+	st.insert(collDevices, d.ID, newDeviceDoc(d), hearth.Errorf(hearth.CodeConflict, "there is a device with that id"))
+	if d.Serial != "" {
+		st.claimSerial(d, taken)
+	}
 }
 
 // serialDoc is a serial that a device of a scope has: a document of its own, so that no two devices take it at once.
@@ -245,21 +249,50 @@ func (s *Store) devicesWhere(ctx context.Context, name string, filter bson.D) (d
 	return devices, err
 }
 
-// UpdateDevice implements hearth.DeviceStore. Status and idle are written only if change changes them: a heartbeat may
-// have, in the meantime.
+// UpdateDevice implements hearth.DeviceStore.
 func (s *Store) UpdateDevice(
 	ctx context.Context, id string, change func(hearth.Device) (hearth.Device, error), effects hearth.SideEffects,
-) (after hearth.Device, err error) {
-	w := writing{name: "UpdateDevice", line: collDevices + "/" + id, effects: effects}
-	err = s.commit(ctx, w, func(ctx context.Context, st *step) error {
-		doc, err := loadDevice(ctx, st, id)
+) (hearth.Device, error) {
+	return s.changeDevice(ctx, id, deviceChange{name: "UpdateDevice", change: change, effects: effects})
+}
+
+// deviceChange is a change of one device.
+type deviceChange struct {
+	// name is the contract's method, for the observer.
+	name    string
+	change  func(hearth.Device) (hearth.Device, error)
+	effects hearth.SideEffects
+	// also, if it is set, is done in the same step.
+	also func(ctx context.Context, tx record.Tx) error
+}
+
+func (c deviceChange) writing(id string) writing {
+	return writing{name: c.name, line: collDevices + "/" + id, effects: c.effects}
+}
+
+// of returns the device as it is, and sets after to what the change makes of it.
+func (c deviceChange) of(ctx context.Context, st *step, id string, after *hearth.Device) (doc deviceDoc, err error) {
+	if doc, err = loadDevice(ctx, st, id); err != nil {
+		return doc, err
+	}
+	if *after, err = c.change(doc.device()); err != nil || c.also == nil {
+		return doc, err
+	}
+	tx := &recordTx{recordReader: recordReader{st.s}, st: st, known: map[string]*known{}}
+	if err := c.also(ctx, tx); err != nil {
+		return doc, err
+	}
+	return doc, tx.note(ctx)
+}
+
+// changeDevice writes status and idle only if the change changes them: a heartbeat may have, in the meantime.
+func (s *Store) changeDevice(ctx context.Context, id string, c deviceChange) (after hearth.Device, err error) {
+	err = s.commit(ctx, c.writing(id), func(ctx context.Context, st *step) error {
+		doc, err := c.of(ctx, st, id, &after)
 		if err != nil {
 			return err
 		}
 		before := doc.device()
-		if after, err = change(before); err != nil {
-			return err
-		}
 		after.Version = before.Version + 1
 		f := fieldsOf(after)
 		fields := bson.D{

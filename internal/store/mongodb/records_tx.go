@@ -136,6 +136,19 @@ func (tx *recordTx) Insert(ctx context.Context, s *record.Schema, r any) error {
 	return err
 }
 
+// InsertDevice implements record.Tx.
+func (tx *recordTx) InsertDevice(ctx context.Context, d hearth.Device, taken error) (hearth.Device, error) {
+	if err := tx.st.intoOrganization(ctx, d.OrganizationID); err != nil {
+		return d, err
+	}
+	key, err := tx.st.s.take(ctx, collDevices, 1)
+	d.Key, d.Version = key, 1
+	if err == nil {
+		tx.st.insertDevice(d, taken)
+	}
+	return d, err
+}
+
 // Replace implements record.Tx.
 func (tx *recordTx) Replace(_ context.Context, s *record.Schema, r any) error {
 	k := tx.write(s, idOf(s.IDOf(r)))

@@ -40,3 +40,8 @@ func TestTwins(t *testing.T) {
 	t.Parallel()
 	storetest.Twins(t, func(t *testing.T) storetest.TwinStore { return openTest(t, nil) })
 }
+
+func TestProvisioning(t *testing.T) {
+	t.Parallel()
+	storetest.Provisioning(t, func(t *testing.T) storetest.ProvisioningStore { return openTest(t, nil) })
+}

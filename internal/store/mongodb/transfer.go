@@ -8,30 +8,45 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"hearth"
+	"hearth/internal/store/record"
 	"hearth/internal/tsdb"
 )
 
-// TransferDevice implements hearth.DeviceStore: the logs are copied to where nobody sees them yet, and the device and what is
-// hidden change in one document.
+var _ hearth.ProvisioningStore = (*Store)(nil)
+
+// TransferDevice implements hearth.DeviceStore.
 func (s *Store) TransferDevice(
 	ctx context.Context, id string, change func(hearth.Device) (hearth.Device, error), effects hearth.SideEffects,
-) (after hearth.Device, err error) {
+) (hearth.Device, error) {
+	return s.transfer(ctx, id, deviceChange{name: "TransferDevice", change: change, effects: effects})
+}
+
+// ClaimDevice implements hearth.ProvisioningStore.
+func (s *Store) ClaimDevice(
+	ctx context.Context, code hearth.ClaimCode, change func(hearth.Device) (hearth.Device, error), effects hearth.SideEffects,
+) (hearth.Device, error) {
+	also := func(ctx context.Context, tx record.Tx) error { return record.UseClaimCode(ctx, tx, code) }
+	return s.transfer(ctx, code.DeviceID, deviceChange{name: "ClaimDevice", change: change, effects: effects, also: also})
+}
+
+// transfer copies the logs to where nobody sees them yet, and changes the device and what is hidden in one document.
+func (s *Store) transfer(ctx context.Context, id string, c deviceChange) (after hearth.Device, err error) {
 	before, err := s.Device(ctx, id)
 	if err != nil {
 		return hearth.Device{}, err
 	}
-	if after, err = change(before); err != nil {
+	if after, err = c.change(before); err != nil {
 		return hearth.Device{}, err
 	}
 	if after.Scope() == before.Scope() {
-		return s.UpdateDevice(ctx, id, change, effects)
+		return s.changeDevice(ctx, id, c)
 	}
 	planned := after
 	err = s.Move(ctx, tsdb.Move{
 		Device: before.Key,
 		Begin:  func(ctx context.Context) (from, to int64, err error) { return s.beginMove(ctx, before, planned) },
 		End: func(ctx context.Context, from, to int64) (err error) {
-			if after, err = s.endMove(ctx, before, planned, from, to, change, effects); err == nil {
+			if after, err = s.endMove(ctx, before, planned, from, to, c); err == nil {
 				s.Forget(before.Key)
 			}
 			return err
@@ -44,10 +59,6 @@ func (s *Store) TransferDevice(
 	return after, nil
 }
 
-func (s *Store) transferring(id string, effects hearth.SideEffects) writing {
-	return writing{name: "TransferDevice", line: collDevices + "/" + id, effects: effects}
-}
-
 // beginMove hides what the device's new scope gets of its logs; it returns the keys of both scopes.
 func (s *Store) beginMove(ctx context.Context, before, after hearth.Device) (from, to int64, err error) {
 	keys, err := keysOf(ctx, s.logs, scopeName, []hearth.Scope{before.Scope(), after.Scope()}, true)
@@ -55,7 +66,7 @@ func (s *Store) beginMove(ctx context.Context, before, after hearth.Device) (fro
 		return 0, 0, err
 	}
 	from, to = keys[before.Scope()], keys[after.Scope()]
-	return from, to, s.commit(ctx, s.transferring(before.ID, hearth.SideEffects{}), func(ctx context.Context, st *step) error {
+	return from, to, s.commit(ctx, deviceChange{name: "TransferDevice"}.writing(before.ID), func(ctx context.Context, st *step) error {
 		doc, err := loadDevice(ctx, st, before.ID)
 		if err != nil {
 			return err
@@ -86,17 +97,14 @@ func (st *step) toOwners(ctx context.Context, before, after hearth.Device) error
 }
 
 func (s *Store) endMove(
-	ctx context.Context, was, planned hearth.Device, from, to int64, change func(hearth.Device) (hearth.Device, error), effects hearth.SideEffects,
+	ctx context.Context, was, planned hearth.Device, from, to int64, c deviceChange,
 ) (after hearth.Device, err error) {
-	err = s.commit(ctx, s.transferring(was.ID, effects), func(ctx context.Context, st *step) error {
-		doc, err := loadDevice(ctx, st, was.ID)
+	err = s.commit(ctx, c.writing(was.ID), func(ctx context.Context, st *step) error {
+		doc, err := c.of(ctx, st, was.ID, &after)
 		if err != nil {
 			return err
 		}
 		before := doc.device()
-		if after, err = change(before); err != nil {
-			return err
-		}
 		if before.Scope() != was.Scope() || after.Scope() != planned.Scope() || !slices.Contains(doc.Hidden, to) {
 			return hearth.Errorf(hearth.CodeConflict, "the device changes hands otherwise at the same time")
 		}

@@ -98,6 +98,9 @@ type Tx interface {
 	// Insert adds a record. If its identity or claim is taken, the step is refused with the schema's Taken; where the step read
 	// before that there is none, it is made anew.
 	Insert(ctx context.Context, s *Schema, record any) error
+	// InsertDevice adds a device, which the stores write by hand; CodeNotFound if its organization is gone, taken if another has its
+	// serial.
+	InsertDevice(ctx context.Context, d hearth.Device, taken error) (hearth.Device, error)
 	// Replace stores a record in place of the one with its identity.
 	Replace(ctx context.Context, s *Schema, record any) error
 	// Delete removes the record with that identity.

@@ -35,11 +35,12 @@ var devices = describe(Kind[device]{Schema: Schema{
 
 // deviceToken is the stored form of hearth.DeviceToken.
 type deviceToken struct {
-	ID         string    `json:"id"`
-	DeviceID   string    `json:"device_id" bson:"device"`
-	Hash       []byte    `json:"hash,omitempty"`
-	CreatedAt  time.Time `json:"created_at,omitzero" bson:"created"`
-	LastUsedAt time.Time `json:"last_used_at,omitzero" bson:"used"`
+	ID          string    `json:"id"`
+	DeviceID    string    `json:"device_id" bson:"device"`
+	Hash        []byte    `json:"hash,omitempty"`
+	CreatedAt   time.Time `json:"created_at,omitzero" bson:"created"`
+	Provisioned bool      `json:"provisioned,omitempty"`
+	LastUsedAt  time.Time `json:"last_used_at,omitzero" bson:"used"`
 }
 
 var deviceTokens = describe(Kind[deviceToken]{Schema: Schema{
@@ -50,11 +51,34 @@ var deviceTokens = describe(Kind[deviceToken]{Schema: Schema{
 	},
 }})
 
+// holdDevice has a step hold a device, unless check refuses it; CodeNotFound.
+func holdDevice(ctx context.Context, tx Tx, id string, check func(hearth.Device) error) (hearth.Device, error) {
+	stored, err := devices.Get(ctx, tx, id)
+	d := stored.device()
+	if err == nil {
+		err = check(d)
+	}
+	if err != nil {
+		return d, err
+	}
+	return d, tx.Hold(ctx, &devices.Schema, []any{id})
+}
+
+func (d device) device() hearth.Device {
+	return hearth.Device{
+		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Serial: d.Serial, Status: d.Status, Tags: d.Tags, Metadata: d.Metadata.json(),
+		Interval: d.Interval, LastActiveAt: d.LastActiveAt, OwnerID: d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle,
+		DesiredVersion: d.DesiredVersion, Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+	}
+}
+
 // CreateDeviceToken implements hearth.DeviceStore. The step holds the device, so that no two of them count the same tokens.
-func (a *Aggregates) CreateDeviceToken(ctx context.Context, token hearth.DeviceToken, effects hearth.SideEffects) error {
+func (a *Aggregates) CreateDeviceToken(
+	ctx context.Context, token hearth.DeviceToken, check func(hearth.Device) error, effects hearth.SideEffects,
+) error {
 	w := Write{Name: "CreateDeviceToken", Key: "devices/" + token.DeviceID, Effects: effects}
 	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
-		if err := tx.Hold(ctx, &devices.Schema, []any{token.DeviceID}); err != nil {
+		if _, err := holdDevice(ctx, tx, token.DeviceID, check); err != nil {
 			return err
 		}
 		count, err := deviceTokens.Count(ctx, tx, Eq("device_id", token.DeviceID))

@@ -420,7 +420,8 @@ func (f *Field) Into(record any) any {
 func Schemas() []*Schema {
 	return []*Schema{
 		&users.Schema, &loginTries.Schema, &passwordResets.Schema, &sessions.Schema, &refreshTokens.Schema, &organizations.Schema,
-		&members.Schema, &invitations.Schema, &apiKeys.Schema, &devices.Schema, &deviceTokens.Schema, &twins.Schema, &notifications.Schema, &notificationSettings.Schema,
+		&members.Schema, &invitations.Schema, &apiKeys.Schema, &provisioningKeys.Schema, &devices.Schema, &deviceTokens.Schema, &twins.Schema, &provisioned.Schema, &claimCodes.Schema,
+		&notifications.Schema, &notificationSettings.Schema,
 		&watches.Schema, &commands.Schema, &commandBatches.Schema, &schedules.Schema, &exports.Schema, &checkpoints.Schema, &idempotency.Schema, &outbox.Schema, &audit.Schema,
 		&secrets.Schema,
 	}

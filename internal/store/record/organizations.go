@@ -115,7 +115,7 @@ func (a *Aggregates) DeleteOrganization(ctx context.Context, id string, effects 
 			memberIDs = append(memberIDs, m.UserID)
 		}
 		of := Filter{Eq("organization_id", id)}
-		for _, s := range []*Schema{&members.Schema, &invitations.Schema, &apiKeys.Schema} {
+		for _, s := range []*Schema{&members.Schema, &invitations.Schema, &apiKeys.Schema, &provisioningKeys.Schema} {
 			if err := tx.DeleteWhere(ctx, s, of); err != nil {
 				return nil, err
 			}

@@ -177,16 +177,39 @@ func (s *Store) DevicesByID(ctx context.Context, ids []string) (devices []hearth
 // UpdateDevice implements hearth.DeviceStore.
 func (s *Store) UpdateDevice(
 	ctx context.Context, id string, change func(hearth.Device) (hearth.Device, error), effects hearth.SideEffects,
-) (after hearth.Device, err error) {
-	err = s.write(ctx, "UpdateDevice", func(t *tx) error {
-		before, err := scanDevice(t.row(selectDevice, id))
+) (hearth.Device, error) {
+	return s.changeDevice(ctx, id, deviceChange{name: "UpdateDevice", change: change, effects: effects})
+}
+
+// deviceChange is a change of one device.
+type deviceChange struct {
+	// name is the contract's method, for the observer.
+	name    string
+	change  func(hearth.Device) (hearth.Device, error)
+	effects hearth.SideEffects
+	// also, if it is set, is done in the same transaction.
+	also func(t *tx) error
+}
+
+// of returns the device as it is, and sets after to what the change makes of it.
+func (c deviceChange) of(t *tx, id string, after *hearth.Device) (before hearth.Device, err error) {
+	if before, err = scanDevice(t.row(selectDevice, id)); err != nil {
+		return before, found(err, "device")
+	}
+	*after, err = c.change(before)
+	if err == nil && c.also != nil {
+		err = c.also(t)
+	}
+	return before, err
+}
+
+func (s *Store) changeDevice(ctx context.Context, id string, c deviceChange) (after hearth.Device, err error) {
+	err = s.write(ctx, c.name, func(t *tx) error {
+		before, err := c.of(t, id, &after)
 		if err != nil {
-			return found(err, "device")
-		}
-		if after, err = change(before); err != nil {
 			return err
 		}
-		if err := s.writeEffects(t, effects); err != nil {
+		if err := s.writeEffects(t, c.effects); err != nil {
 			return err
 		}
 		after.Version = before.Version + 1

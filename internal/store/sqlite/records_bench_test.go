@@ -34,7 +34,7 @@ func BenchmarkRecords(b *testing.B) {
 		}
 	}
 	token := hearth.DeviceToken{ID: "token", DeviceID: "device0", Hash: []byte("hash"), CreatedAt: now}
-	if err := s.CreateDeviceToken(ctx, token, hearth.SideEffects{}); err != nil {
+	if err := s.CreateDeviceToken(ctx, token, func(hearth.Device) error { return nil }, hearth.SideEffects{}); err != nil {
 		b.Fatal(err)
 	}
 	for _, tt := range []struct {

@@ -117,7 +117,15 @@ func TestListsAreServedByIndexes(t *testing.T) {
 		"tokens":           {"(device_id=?", func(hearth.Cursor) error { _, err := a.DeviceTokens(ctx, "d"); return err }},
 		"an API key":       {"(hash=?", func(hearth.Cursor) error { _, _ = a.APIKeyByHash(ctx, []byte("h")); return nil }},
 		"API keys":         {"(user_id=?", func(after hearth.Cursor) error { _, err := a.APIKeys(ctx, "u", hearth.Page{Cursor: after}); return err }},
-		"watches":          {"(device_id=?", func(hearth.Cursor) error { _, err := a.DeviceWatches(ctx, "d"); return err }},
+		"provisioning keys": {"provisioning_keys_by_scope_created_at_id (scope=?", func(after hearth.Cursor) error {
+			_, err := a.ProvisioningKeys(ctx, hearth.Reach{Scopes: []hearth.Scope{"user:u"}}, hearth.Page{Cursor: after})
+			return err
+		}},
+		"all provisioning keys": {"provisioning_keys_by_created_at_id", func(after hearth.Cursor) error {
+			_, err := a.ProvisioningKeys(ctx, hearth.Reach{All: true}, hearth.Page{Cursor: after})
+			return err
+		}},
+		"watches": {"(device_id=?", func(hearth.Cursor) error { _, err := a.DeviceWatches(ctx, "d"); return err }},
 	} {
 		for _, after := range []hearth.Cursor{{}, {Key: "1", ID: "2"}} {
 			plan = nil

@@ -38,6 +38,23 @@ func (x *recordTx) Insert(ctx context.Context, s *record.Schema, r any) error {
 	return x.store(s, r)
 }
 
+// InsertDevice implements record.Tx.
+func (x *recordTx) InsertDevice(_ context.Context, d hearth.Device, taken error) (hearth.Device, error) {
+	if err := checkOrganization(x.t, d.OrganizationID); err != nil {
+		return d, err
+	}
+	scope, err := scopeKey(x.t, d.Scope())
+	if err != nil {
+		return d, err
+	}
+	d.Key, d.Version = 0, 1
+	d.Key, err = insertDevice(x.t, d, scope)
+	if isSerialTaken(err) {
+		return d, taken
+	}
+	return d, err
+}
+
 // store writes all columns of a new record.
 func (x *recordTx) store(s *record.Schema, r any) error {
 	args, err := values(s, r)

@@ -8,30 +8,46 @@ import (
 	"slices"
 
 	"hearth"
+	"hearth/internal/store/record"
 	"hearth/internal/tsdb"
 )
 
-// TransferDevice implements hearth.DeviceStore: the logs are copied to where nobody sees them yet, and the device and what is
-// hidden change in one transaction.
+var _ hearth.ProvisioningStore = (*Store)(nil)
+
+// TransferDevice implements hearth.DeviceStore.
 func (s *Store) TransferDevice(
 	ctx context.Context, id string, change func(hearth.Device) (hearth.Device, error), effects hearth.SideEffects,
-) (after hearth.Device, err error) {
+) (hearth.Device, error) {
+	return s.transfer(ctx, id, deviceChange{name: "TransferDevice", change: change, effects: effects})
+}
+
+// ClaimDevice implements hearth.ProvisioningStore.
+func (s *Store) ClaimDevice(
+	ctx context.Context, code hearth.ClaimCode, change func(hearth.Device) (hearth.Device, error), effects hearth.SideEffects,
+) (hearth.Device, error) {
+	return s.transfer(ctx, code.DeviceID, deviceChange{name: "ClaimDevice", change: change, effects: effects, also: func(t *tx) error {
+		return record.UseClaimCode(ctx, &recordTx{recordReader: recordReader{t}, t: t}, code)
+	}})
+}
+
+// transfer copies the logs to where nobody sees them yet, and changes the device and what is hidden in one transaction.
+func (s *Store) transfer(ctx context.Context, id string, c deviceChange) (after hearth.Device, err error) {
 	before, err := s.Device(ctx, id)
 	if err != nil {
 		return hearth.Device{}, err
 	}
-	if after, err = change(before); err != nil {
+	if after, err = c.change(before); err != nil {
 		return hearth.Device{}, err
 	}
 	if after.Scope() == before.Scope() {
-		return s.UpdateDevice(ctx, id, change, effects)
+		return s.changeDevice(ctx, id, c)
 	}
 	planned := after
 	err = s.Move(ctx, tsdb.Move{
 		Device: before.Key,
 		Begin:  func(ctx context.Context) (from, to int64, err error) { return s.beginMove(ctx, before, planned) },
 		End: func(ctx context.Context, from, to int64) (err error) {
-			after, err = s.endMove(ctx, before, from, to, change, effects)
+			after, err = s.endMove(ctx, before, from, to, c)
 			return err
 		},
 		Drop: func(ctx context.Context) error { return s.dropMove(ctx, before.Key) },
@@ -95,15 +111,10 @@ func checkOwners(t *tx, before, after hearth.Device) error {
 	return checkOrganization(t, after.OrganizationID)
 }
 
-func (s *Store) endMove(
-	ctx context.Context, was hearth.Device, from, to int64, change func(hearth.Device) (hearth.Device, error), effects hearth.SideEffects,
-) (after hearth.Device, err error) {
-	err = s.write(ctx, "TransferDevice", func(t *tx) error {
-		before, err := scanDevice(t.row(selectDevice, was.ID))
+func (s *Store) endMove(ctx context.Context, was hearth.Device, from, to int64, c deviceChange) (after hearth.Device, err error) {
+	err = s.write(ctx, c.name, func(t *tx) error {
+		before, err := c.of(t, was.ID, &after)
 		if err != nil {
-			return found(err, "device")
-		}
-		if after, err = change(before); err != nil {
 			return err
 		}
 		hidden, err := hiddenScopes(t, was.Key)
@@ -120,7 +131,7 @@ func (s *Store) endMove(
 		if err := checkOwners(t, before, after); err != nil {
 			return err
 		}
-		if err := s.writeEffects(t, effects); err != nil {
+		if err := s.writeEffects(t, c.effects); err != nil {
 			return err
 		}
 		t.onCommit(func() { s.Forget(was.Key) })

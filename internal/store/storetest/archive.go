@@ -87,8 +87,9 @@ func addPart(all *ArchivePart, p ArchivePart) (kind, n int) {
 	counts := []int{
 		add(&all.Counters, p.Counters), add(&all.Users, p.Users), add(&all.Tries, p.Tries), add(&all.PasswordResets, p.PasswordResets),
 		add(&all.Sessions, p.Sessions), add(&all.RefreshTokens, p.RefreshTokens), add(&all.Organizations, p.Organizations),
-		add(&all.Members, p.Members), add(&all.Invitations, p.Invitations), add(&all.APIKeys, p.APIKeys), add(&all.Devices, p.Devices),
-		add(&all.DeviceTokens, p.DeviceTokens), add(&all.Twins, p.Twins), add(&all.Notifications, p.Notifications), add(&all.Settings, p.Settings),
+		add(&all.Members, p.Members), add(&all.Invitations, p.Invitations), add(&all.APIKeys, p.APIKeys),
+		add(&all.ProvisioningKeys, p.ProvisioningKeys), add(&all.Devices, p.Devices), add(&all.DeviceTokens, p.DeviceTokens),
+		add(&all.Twins, p.Twins), add(&all.Provisioned, p.Provisioned), add(&all.ClaimCodes, p.ClaimCodes), add(&all.Notifications, p.Notifications), add(&all.Settings, p.Settings),
 		add(&all.Watches, p.Watches), add(&all.Commands, p.Commands), add(&all.Batches, p.Batches), add(&all.Schedules, p.Schedules), add(&all.Exports, p.Exports), add(&all.Checkpoints, p.Checkpoints), add(&all.Idempotency, p.Idempotency),
 		add(&all.Outbox, p.Outbox), add(&all.Audit, p.Audit), add(&all.Logs, p.Logs),
 	}
@@ -119,7 +120,9 @@ func sameRecords(want, got ArchivePart) string {
 		sortedBy(func(v hearth.Organization) string { return v.ID }),
 		sortedBy(func(v hearth.Member) string { return v.OrganizationID + v.UserID }),
 		sortedBy(func(v hearth.Invitation) string { return v.ID }), sortedBy(func(v hearth.APIKey) string { return v.ID }),
-		sortedBy(func(v hearth.Device) string { return v.ID }),
+		sortedBy(func(v hearth.Device) string { return v.ID }), sortedBy(func(v hearth.ProvisioningKey) string { return v.ID }),
+		sortedBy(func(v hearth.Provisioned) string { return string(v.Scope) + v.Serial }),
+		sortedBy(func(v hearth.ClaimCode) string { return string(v.Hash) }),
 		sortedBy(func(v hearth.DeviceToken) string { return v.ID }), sortedBy(func(v hearth.Twin) string { return v.DeviceID }),
 		sortedBy(func(v hearth.Notification) string { return v.ID }),
 		sortedBy(func(v ArchivedSettings) string { return v.UserID }),

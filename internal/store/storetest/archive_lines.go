@@ -154,11 +154,54 @@ func readTwin(t lineTwin) hearth.Twin {
 }
 
 type lineDeviceToken struct {
-	ID         string    `json:"id"`
-	DeviceID   string    `json:"device_id"`
-	Hash       []byte    `json:"hash,omitempty"`
-	CreatedAt  time.Time `json:"created_at,omitzero"`
-	LastUsedAt time.Time `json:"last_used_at,omitzero"`
+	ID          string    `json:"id"`
+	DeviceID    string    `json:"device_id"`
+	Hash        []byte    `json:"hash,omitempty"`
+	CreatedAt   time.Time `json:"created_at,omitzero"`
+	Provisioned bool      `json:"provisioned,omitempty"`
+	LastUsedAt  time.Time `json:"last_used_at,omitzero"`
+}
+
+type lineProvisioned struct {
+	Scope      hearth.Scope `json:"scope"`
+	Serial     string       `json:"serial"`
+	DeviceID   string       `json:"device_id"`
+	SecretHash []byte       `json:"secret_hash,omitempty"`
+}
+
+type lineClaimCode struct {
+	Hash      []byte       `json:"hash"`
+	DeviceID  string       `json:"device_id"`
+	Scope     hearth.Scope `json:"scope"`
+	CreatedBy string       `json:"created_by"`
+	CreatedAt time.Time    `json:"created_at,omitzero"`
+	ExpiresAt time.Time    `json:"expires_at,omitzero"`
+}
+
+type lineProvisioningKey struct {
+	ID             string       `json:"id"`
+	Scope          hearth.Scope `json:"scope"`
+	UserID         string       `json:"user_id"`
+	OrganizationID string       `json:"organization_id,omitempty"`
+	Name           string       `json:"name"`
+	Prefix         string       `json:"prefix"`
+	Hash           []byte       `json:"hash,omitempty"`
+	DeviceType     string       `json:"device_type"`
+	Tags           []string     `json:"tags,omitempty"`
+	MaxDevices     int64        `json:"max_devices,omitempty"`
+	Devices        int64        `json:"devices,omitempty"`
+	CreatedAt      time.Time    `json:"created_at,omitzero"`
+	ExpiresAt      time.Time    `json:"expires_at,omitzero"`
+}
+
+func writeProvisioningKey(k hearth.ProvisioningKey) lineProvisioningKey {
+	return lineProvisioningKey{k.ID, k.Scope(), k.UserID, k.OrganizationID, k.Name, k.Prefix, k.Hash, k.DeviceType, k.Tags, k.MaxDevices,
+		k.Devices, k.CreatedAt, k.ExpiresAt}
+}
+
+func readProvisioningKey(k lineProvisioningKey) hearth.ProvisioningKey {
+	return hearth.ProvisioningKey{ID: k.ID, UserID: k.UserID, OrganizationID: k.OrganizationID, Name: k.Name, Prefix: k.Prefix, Hash: k.Hash,
+		DeviceType: k.DeviceType, Tags: k.Tags, MaxDevices: k.MaxDevices, Devices: k.Devices, CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt}
 }
 
 type lineNotification struct {

@@ -20,22 +20,25 @@ type ArchivePart struct {
 	RefreshTokens  []ArchivedRefreshToken
 	Organizations  []hearth.Organization
 	// Members are without Name and Email, which are the users'.
-	Members       []hearth.Member
-	Invitations   []hearth.Invitation
-	APIKeys       []hearth.APIKey
-	Devices       []hearth.Device
-	DeviceTokens  []hearth.DeviceToken
-	Twins         []hearth.Twin
-	Notifications []hearth.Notification
-	Settings      []ArchivedSettings
-	Watches       []hearth.DeviceWatch
-	Commands      []hearth.Command
-	Batches       []hearth.CommandBatch
-	Schedules     []hearth.ExportSchedule
-	Exports       []hearth.Export
-	Checkpoints   []hearth.Checkpoint
-	Idempotency   []hearth.IdempotencyRecord
-	Outbox        []hearth.OutboxJob
+	Members          []hearth.Member
+	Invitations      []hearth.Invitation
+	APIKeys          []hearth.APIKey
+	ProvisioningKeys []hearth.ProvisioningKey
+	Devices          []hearth.Device
+	DeviceTokens     []hearth.DeviceToken
+	Twins            []hearth.Twin
+	Provisioned      []hearth.Provisioned
+	ClaimCodes       []hearth.ClaimCode
+	Notifications    []hearth.Notification
+	Settings         []ArchivedSettings
+	Watches          []hearth.DeviceWatch
+	Commands         []hearth.Command
+	Batches          []hearth.CommandBatch
+	Schedules        []hearth.ExportSchedule
+	Exports          []hearth.Export
+	Checkpoints      []hearth.Checkpoint
+	Idempotency      []hearth.IdempotencyRecord
+	Outbox           []hearth.OutboxJob
 	// Audit entries have ChangesText, which the hash is over, and no Changes.
 	Audit []hearth.AuditEntry
 	// Logs have their Seq. Rollups are not carried: they follow from the logs.
@@ -132,10 +135,16 @@ func archiveKinds() []archiveKind {
 			func(r hearth.Invitation) lineInvitation { return lineInvitation(r) }, func(r lineInvitation) hearth.Invitation { return hearth.Invitation(r) }),
 		lines("api_keys", func(p *ArchivePart) *[]hearth.APIKey { return &p.APIKeys },
 			func(r hearth.APIKey) lineAPIKey { return lineAPIKey(r) }, func(r lineAPIKey) hearth.APIKey { return hearth.APIKey(r) }),
+		lines("provisioning_keys", func(p *ArchivePart) *[]hearth.ProvisioningKey { return &p.ProvisioningKeys }, writeProvisioningKey,
+			readProvisioningKey),
 		lines("devices", func(p *ArchivePart) *[]hearth.Device { return &p.Devices }, writeDevice, readDevice),
 		lines("device_tokens", func(p *ArchivePart) *[]hearth.DeviceToken { return &p.DeviceTokens },
 			func(r hearth.DeviceToken) lineDeviceToken { return lineDeviceToken(r) }, func(r lineDeviceToken) hearth.DeviceToken { return hearth.DeviceToken(r) }),
 		lines("device_twins", func(p *ArchivePart) *[]hearth.Twin { return &p.Twins }, writeTwin, readTwin),
+		lines("provisioned", func(p *ArchivePart) *[]hearth.Provisioned { return &p.Provisioned },
+			func(r hearth.Provisioned) lineProvisioned { return lineProvisioned(r) }, func(r lineProvisioned) hearth.Provisioned { return hearth.Provisioned(r) }),
+		lines("claim_codes", func(p *ArchivePart) *[]hearth.ClaimCode { return &p.ClaimCodes },
+			func(r hearth.ClaimCode) lineClaimCode { return lineClaimCode(r) }, func(r lineClaimCode) hearth.ClaimCode { return hearth.ClaimCode(r) }),
 		lines("notifications", func(p *ArchivePart) *[]hearth.Notification { return &p.Notifications },
 			func(r hearth.Notification) lineNotification { return lineNotification(r) },
 			func(r lineNotification) hearth.Notification { return hearth.Notification(r) }),

@@ -17,8 +17,9 @@ func Everything(n int) []ArchivePart {
 	g := &recordMaker{n: n, rng: rand.New(rand.NewPCG(uint64(n), 7))}
 	parts := []ArchivePart{
 		{}, {Users: g.users()}, {Tries: g.tries()}, {PasswordResets: g.resets()}, {Sessions: g.sessions()}, {RefreshTokens: g.refreshTokens()},
-		{Organizations: g.organizations()}, {Members: g.members()}, {Invitations: g.invitations()}, {APIKeys: g.apiKeys()}, {Devices: g.devices()},
-		{DeviceTokens: g.deviceTokens()}, {Twins: g.twins()}, {Notifications: g.notifications()}, {Settings: g.settings()}, {Watches: g.watches()},
+		{Organizations: g.organizations()}, {Members: g.members()}, {Invitations: g.invitations()}, {APIKeys: g.apiKeys()},
+		{ProvisioningKeys: g.provisioningKeys()}, {Devices: g.devices()}, {DeviceTokens: g.deviceTokens()}, {Twins: g.twins()},
+		{Provisioned: g.provisioned()}, {ClaimCodes: g.claimCodes()}, {Notifications: g.notifications()}, {Settings: g.settings()}, {Watches: g.watches()},
 		{Commands: g.commands()}, {Batches: g.batches()},
 		{Schedules: g.schedules()}, {Exports: g.exports()}, {Checkpoints: g.checkpoints()}, {Idempotency: g.once()}, {Outbox: g.outbox()}, {Audit: g.audit()}, {Logs: g.logs()},
 	}
@@ -136,7 +137,29 @@ func (g *recordMaker) devices() []hearth.Device {
 func (g *recordMaker) deviceTokens() []hearth.DeviceToken {
 	return each(g.n, func(i int) hearth.DeviceToken {
 		return hearth.DeviceToken{ID: g.id(7, i), DeviceID: g.deviceID(i), Hash: g.hash("token", i), CreatedAt: g.at(i)}
-	}, func(i int, r *hearth.DeviceToken) { r.LastUsedAt = g.at(i + 1) })
+	}, func(i int, r *hearth.DeviceToken) { r.LastUsedAt, r.Provisioned = g.at(i+1), i%2 == 0 })
+}
+
+func (g *recordMaker) provisioningKeys() []hearth.ProvisioningKey {
+	return each(g.n, func(i int) hearth.ProvisioningKey {
+		return hearth.ProvisioningKey{ID: g.id(17, i), UserID: g.userID(i), Name: "factory", Prefix: "hp_a", Hash: g.hash("provisioning key", i),
+			DeviceType: "sensor", CreatedAt: g.at(i)}
+	}, func(i int, k *hearth.ProvisioningKey) {
+		k.OrganizationID, k.Tags, k.MaxDevices, k.Devices, k.ExpiresAt = g.orgID(i), []string{"b", "a"}, 100, int64(i), g.at(i+2)
+	})
+}
+
+func (g *recordMaker) provisioned() []hearth.Provisioned {
+	return each(g.n, func(i int) hearth.Provisioned {
+		return hearth.Provisioned{Scope: hearth.UserScope(g.userID(i)), Serial: fmt.Sprintf("SN %d", i), DeviceID: g.deviceID(i)}
+	}, func(i int, p *hearth.Provisioned) { p.SecretHash = g.hash("secret", i) })
+}
+
+func (g *recordMaker) claimCodes() []hearth.ClaimCode {
+	return each(g.n, func(i int) hearth.ClaimCode {
+		return hearth.ClaimCode{Hash: g.hash("claim code", i), DeviceID: g.deviceID(i), Scope: hearth.UserScope(g.userID(i)),
+			CreatedBy: g.userID(i), CreatedAt: g.at(i), ExpiresAt: g.at(i + 15)}
+	}, func(int, *hearth.ClaimCode) {})
 }
 
 func (g *recordMaker) twins() []hearth.Twin {

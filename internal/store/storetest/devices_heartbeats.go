@@ -139,7 +139,7 @@ func tokenHash(name string) []byte {
 func addToken(t *testing.T, s hearth.DeviceStore, deviceID, name string) hearth.DeviceToken {
 	t.Helper()
 	token := hearth.DeviceToken{ID: "token " + name, DeviceID: deviceID, Hash: tokenHash(name), CreatedAt: epoch}
-	if err := s.CreateDeviceToken(t.Context(), token, hearth.SideEffects{}); err != nil {
+	if err := s.CreateDeviceToken(t.Context(), token, anyDevice, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
 	return token
@@ -175,7 +175,7 @@ func tokensRoundTrip(t *testing.T, s hearth.DeviceStore) {
 	wantCode(t, s.DeleteDeviceToken(t.Context(), mineID, a.ID, hearth.SideEffects{}), hearth.CodeNotFound)
 	_, err = s.DeviceTokenByHash(t.Context(), a.Hash)
 	wantCode(t, err, hearth.CodeNotFound)
-	wantCode(t, s.CreateDeviceToken(t.Context(), hearth.DeviceToken{ID: "x", DeviceID: "nothing", Hash: tokenHash("x")}, hearth.SideEffects{}), hearth.CodeNotFound)
+	wantCode(t, s.CreateDeviceToken(t.Context(), hearth.DeviceToken{ID: "x", DeviceID: "nothing", Hash: tokenHash("x")}, anyDevice, hearth.SideEffects{}), hearth.CodeNotFound)
 }
 
 func tokensBound(t *testing.T, s hearth.DeviceStore) {
@@ -183,6 +183,6 @@ func tokensBound(t *testing.T, s hearth.DeviceStore) {
 	for n := range hearth.MaxDeviceTokens {
 		addToken(t, s, id, fmt.Sprint(n))
 	}
-	err := s.CreateDeviceToken(t.Context(), hearth.DeviceToken{ID: "more", DeviceID: id, Hash: tokenHash("more")}, hearth.SideEffects{})
+	err := s.CreateDeviceToken(t.Context(), hearth.DeviceToken{ID: "more", DeviceID: id, Hash: tokenHash("more")}, anyDevice, hearth.SideEffects{})
 	wantCode(t, err, hearth.CodeConflict)
 }
