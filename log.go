@@ -146,6 +146,12 @@ type LogStore interface {
 	// passed over. At most MaxLogBatch entries. checkpoint may be nil. The stored effects.Idempotency has the first number as its
 	// FirstLog, if there are entries.
 	AppendLogs(ctx context.Context, entries []LogEntry, checkpoint *Checkpoint, effects SideEffects) (first uint64, err error)
+	// AppendNewLogs is AppendLogs without the entries whose device, event, time and value, with its type, are those of a stored log or of an
+	// entry before them. Of two calls at once one stores what they have in common. It returns the entries that were stored and the Seq of the
+	// first. effects is called with their number, once or more often.
+	AppendNewLogs(
+		ctx context.Context, entries []LogEntry, checkpoint *Checkpoint, effects func(stored int) (SideEffects, error),
+	) (stored []LogEntry, first uint64, err error)
 	// ImportCheckpoint returns the stored checkpoint; CodeNotFound.
 	ImportCheckpoint(ctx context.Context, id string) (Checkpoint, error)
 	// Logs returns up to Limit+1 entries of one device, so that the asker sees whether there are more.

@@ -44,7 +44,8 @@ type NewDeviceLog struct {
 
 // Accepted is the answer to a batch.
 type Accepted struct {
-	Accepted int `json:"accepted" doc:"The number of logs stored: all of the batch." example:"2"`
+	Accepted int  `json:"accepted" doc:"The number of logs stored: all of the batch, those skipped aside." example:"2"`
+	Skipped  *int `json:"skipped,omitempty" doc:"With duplicates=skip: the number of logs not stored, because they are stored already or stand twice in the batch." example:"0"`
 }
 
 func (a *API) registerLogs() {
@@ -76,8 +77,13 @@ func (a *API) registerLogs() {
 			"analytics answer counts them. In sums a boolean counts as 1 or 0; strings are counted, never summed. Logs count as a sign of life " +
 			"of their devices, as heartbeats do, once a second at most. The " +
 			"body may be compressed (`Content-Encoding: gzip`) and has at most 16 MiB; an item has at most 64 KiB. " +
-			"An array may be empty.",
+			"An array may be empty. With `duplicates=skip` a log whose device, event, timestamp and value, with its type, are stored already or " +
+			"stand before it in the batch is not stored again.",
 	}, func(doc *huma.Operation) {
+		doc.Parameters = append(doc.Parameters, &huma.Param{
+			Name: "duplicates", In: "query", Description: "What happens to logs that are stored already: `keep` stores them again.",
+			Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{"keep", "skip"}, Default: "keep"},
+		})
 		item, most := schemaOf[NewDeviceLog](a), hearth.MaxLogBatch
 		example := map[string]any{"device_id": "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", "event": "temperature", "value": 21.5}
 		doc.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
@@ -147,19 +153,39 @@ func (a *API) createLogs(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	skip, err := skipsDuplicates(r)
+	if err != nil {
+		return err
+	}
 	batch, err := a.logs.Decode(r.Body, logjson.Options{Format: format, Now: a.now().UnixMilli(), Device: callerOf(r.Context()).DeviceID})
 	if err != nil {
 		return err
 	}
 	defer batch.Release()
-	accepted := Accepted{Accepted: len(batch.Entries)}
-	err = a.options.Telemetry.Ingest(r.Context(), callerOf(r.Context()), telemetry.Batch{
-		Devices: batch.Devices, Entries: batch.Entries, Idempotency: idempotency(r.Context(), func(n int) Accepted { return Accepted{n} }),
+	wire := func(done telemetry.Ingested) Accepted {
+		if !skip {
+			return Accepted{Accepted: done.Stored}
+		}
+		return Accepted{done.Stored, &done.Skipped}
+	}
+	done, err := a.options.Telemetry.Ingest(r.Context(), callerOf(r.Context()), telemetry.Batch{
+		Devices: batch.Devices, Entries: batch.Entries, SkipDuplicates: skip, Idempotency: idempotency(r.Context(), wire),
 	})
 	if err != nil {
 		return err
 	}
-	return writeCreated(w, accepted)
+	return writeCreated(w, wire(done))
+}
+
+// skipsDuplicates reads the parameter duplicates.
+func skipsDuplicates(r *http.Request) (bool, error) {
+	switch values := r.URL.Query()["duplicates"]; {
+	case len(values) == 0 || len(values) == 1 && values[0] == "keep":
+		return false, nil
+	case len(values) == 1 && values[0] == "skip":
+		return true, nil
+	}
+	return false, hearth.Invalid(hearth.FieldError{Location: "query.duplicates", Message: "must be keep or skip"})
 }
 
 // logsFormat reads the Content-Type of a batch.

@@ -222,10 +222,11 @@ func (s *storeSink) Create(ctx context.Context, wanted []csvDevice) ([]string, e
 
 // Ingest implements csvSink.
 func (s *storeSink) Ingest(ctx context.Context, batch csvBatch) error {
-	return s.Telemetry.Ingest(ctx, s.caller, telemetry.Batch{
+	_, err := s.Telemetry.Ingest(ctx, s.caller, telemetry.Batch{
 		Devices: batch.Devices, Entries: batch.Entries, Checkpoint: &batch.Checkpoint,
 		Place: func(index int) string { return fmt.Sprintf("line %d", batch.Lines[index]) },
 	})
+	return err
 }
 
 // Checkpoint implements csvSink and archive.Sink.

@@ -88,8 +88,9 @@ func (s archiveSink) Create(ctx context.Context, wanted []archive.Device) error 
 
 // Ingest implements archive.Sink.
 func (s archiveSink) Ingest(ctx context.Context, batch archive.Batch) error {
-	return s.Telemetry.Ingest(ctx, s.caller, telemetry.Batch{
+	_, err := s.Telemetry.Ingest(ctx, s.caller, telemetry.Batch{
 		Devices: batch.Devices, Entries: batch.Entries, Checkpoint: &batch.Checkpoint,
 		Place: func(index int) string { return fmt.Sprintf("row %d", batch.Rows[index]) },
 	})
+	return err
 }

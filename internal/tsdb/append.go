@@ -14,19 +14,8 @@ import (
 func (e *Engine) AppendLogs(
 	ctx context.Context, entries []hearth.LogEntry, checkpoint *hearth.Checkpoint, effects hearth.SideEffects,
 ) (first uint64, err error) {
-	if len(entries) > hearth.MaxLogBatch {
-		return 0, hearth.Errorf(hearth.CodeValidationFailed, "a batch has at most %d logs", hearth.MaxLogBatch)
-	}
-	for i := range entries {
-		if v := entries[i].Value; math.IsNaN(v.Number()) || math.IsInf(v.Number(), 0) || len(v.Text()) > 4*hearth.MaxText {
-			return 0, hearth.Errorf(hearth.CodeValidationFailed, "a value is not a finite number, or too long")
-		}
-	}
-	batch, err := e.Resolve(ctx, entries)
+	batch, err := e.prepare(ctx, entries)
 	if err != nil {
-		return 0, err
-	}
-	if err := e.slowDown(ctx, batch); err != nil {
 		return 0, err
 	}
 	batch.Checkpoint, batch.Effects = checkpoint, effects
@@ -35,6 +24,23 @@ func (e *Engine) AppendLogs(
 	}
 	e.Stored(batch.Row)
 	return batch.First, nil
+}
+
+// prepare checks and resolves what a call stores, and makes it wait while logs come faster than they are folded.
+func (e *Engine) prepare(ctx context.Context, entries []hearth.LogEntry) (*Batch, error) {
+	if len(entries) > hearth.MaxLogBatch {
+		return nil, hearth.Errorf(hearth.CodeValidationFailed, "a batch has at most %d logs", hearth.MaxLogBatch)
+	}
+	for i := range entries {
+		if v := entries[i].Value; math.IsNaN(v.Number()) || math.IsInf(v.Number(), 0) || len(v.Text()) > 4*hearth.MaxText {
+			return nil, hearth.Errorf(hearth.CodeValidationFailed, "a value is not a finite number, or too long")
+		}
+	}
+	batch, err := e.Resolve(ctx, entries)
+	if err != nil {
+		return nil, err
+	}
+	return batch, e.slowDown(ctx, batch)
 }
 
 // slowDown makes writers fold where logs come faster than they are folded, so that readers never have much to add.

@@ -165,7 +165,8 @@ type Backend interface {
 	// Append gives the batch numbers that no log ever had (First, and the Size - 1 after it), and stores it: its logs as a part of one row
 	// of the tail, its checkpoint and its side effects, in one atomic step. Batches of many callers may share a step and a row: see
 	// Pack, which makes the rows. An Idempotency record's FirstLog is First, if there are logs. On an error nothing
-	// was stored, unless the database cannot say; *hearth.Replayed and CodeIdempotencyMismatch come as hearth.IdempotencyRecord says.
+	// was stored, unless the database cannot say. Of two batches with Prune of different processes that have a log in common, the second one's
+	// Prune sees what the first one stored. *hearth.Replayed and CodeIdempotencyMismatch come as hearth.IdempotencyRecord says.
 	Append(ctx context.Context, batch *Batch) error
 
 	// View calls fn with a snapshot and returns its error. When a context ends, so does the view. It does not try again: who asks does.

@@ -1,6 +1,7 @@
 package tsdb
 
 import (
+	"context"
 	"slices"
 
 	"hearth"
@@ -19,6 +20,9 @@ type Batch struct {
 	Size       int
 	Checkpoint *hearth.Checkpoint
 	Effects    hearth.SideEffects
+	// Prune, if set, leaves in the batch the logs that are not stored yet: it sets Entries, Size and Effects, and may be called
+	// again. Append calls it before it numbers the batch.
+	Prune func(ctx context.Context) error
 
 	// First is the number of the call's first log, set by the backend. A batch of logs that have their numbers already, from an
 	// archive, has 0 and a Size of 0.

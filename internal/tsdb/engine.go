@@ -3,6 +3,7 @@ package tsdb
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"time"
@@ -51,6 +52,7 @@ type Engine struct {
 	backend Backend
 	options Options
 	tail    tailCache
+	claims  claims
 	names   names
 	// memory holds *viewMemory that no question uses.
 	memory     sync.Pool
@@ -71,6 +73,7 @@ func New(backend Backend, options Options) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{backend: backend, options: options, partitions: make([]partition, backend.Partitions())}
+	e.claims.seed, e.claims.held = maphash.MakeSeed(), map[uint64]chan struct{}{}
 	e.tail.limit = 16 * options.FoldRows
 	e.folder.wake = make(chan struct{}, 1)
 	e.folder.stopping, e.folder.stop = context.WithCancel(context.Background()) //nolint:fatcontext // of the folder, until Stop

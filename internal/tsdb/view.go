@@ -329,17 +329,22 @@ func (v *view) eachChunk(scopes []int64, in timeRange, fn func(scope int64, seri
 	if err != nil {
 		return err
 	}
-	if len(scopes) == 1 {
-		for _, key := range keys {
-			if err := v.loadChunk(key); err != nil {
-				return err
-			}
-			if err := fn(key.Scope, v.lastChunk.Series, in.of(&v.lastChunk)); err != nil {
-				return err
-			}
-		}
-		return nil
+	if len(scopes) != 1 {
+		return v.eachOf(keys, in, fn)
 	}
+	for _, key := range keys {
+		if err := v.loadChunk(key); err != nil {
+			return err
+		}
+		if err := fn(key.Scope, v.lastChunk.Series, in.of(&v.lastChunk)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eachOf is eachChunk of chunks with these keys, in any order.
+func (v *view) eachOf(keys []Key, in timeRange, fn func(scope int64, series []Series, entries []Entry) error) error {
 	v.lastKey = Key{}
 	for some := range slices.Chunk(keys, chunksAtOnce) {
 		err := v.s.Get(v.ctx, some, MainData, func(d *Doc) error {

@@ -40,29 +40,48 @@ func benchService(b *testing.B, count int) (*Service, []string) {
 		b.Fatal(err)
 	}
 	b.Cleanup(f.Stop)
-	s, err := New(Options{Store: store, Directory: f, Publisher: recorderOfNothing{}})
+	s, err := New(Options{Store: store, Audit: store, Directory: f, Publisher: recorderOfNothing{}})
 	if err != nil {
 		b.Fatal(err)
 	}
 	return s, ids
 }
 
-// BenchmarkIngest stores batches of 5,000 rows of 1,000 devices, durably.
+// BenchmarkIngest stores batches of 5,000 rows of 1,000 devices, durably: all, and those that are not stored yet, of batches of which all are
+// new, or none.
 func BenchmarkIngest(b *testing.B) {
-	s, ids := benchService(b, 1000)
-	entries := make([]hearth.LogEntry, 5000)
-	at := now.UnixMilli()
-	round := 0
-	for b.Loop() {
-		round++
-		for i := range entries {
-			entries[i] = hearth.LogEntry{Device: int64(i % 1000), Event: "temperature", Value: hearth.Number(float64(i%500) / 10), At: at + int64(round*1000+i/1000)}
-		}
-		if err := s.Ingest(b.Context(), ann, Batch{Devices: ids, Entries: entries}); err != nil {
-			b.Fatal(err)
-		}
+	for _, c := range []struct {
+		name   string
+		skip   bool
+		rounds int // after which the same logs come again
+	}{{"keep", false, 1 << 30}, {"skip", true, 1 << 30}, {"skip-stored", true, 20}} {
+		b.Run(c.name, func(b *testing.B) {
+			s, ids := benchService(b, 1000)
+			entries := make([]hearth.LogEntry, 5000)
+			at := now.UnixMilli()
+			round := 0
+			ingest := func() {
+				round++
+				for i := range entries {
+					entries[i] = hearth.LogEntry{
+						Device: int64(i % 1000), Event: "temperature", Value: hearth.Number(float64(i%500) / 10), At: at + int64(round%c.rounds*1000+i/1000),
+					}
+				}
+				if _, err := s.Ingest(b.Context(), ann, Batch{Devices: ids, Entries: entries, SkipDuplicates: c.skip}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if c.rounds < 100 {
+				for range c.rounds {
+					ingest()
+				}
+			}
+			for b.Loop() {
+				ingest()
+			}
+			b.ReportMetric(float64(b.N)*5000/b.Elapsed().Seconds(), "rows/s")
+		})
 	}
-	b.ReportMetric(float64(b.N)*5000/b.Elapsed().Seconds(), "rows/s")
 }
 
 // BenchmarkAdd stores single logs durably, from 64 clients at once.

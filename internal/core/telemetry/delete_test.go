@@ -12,7 +12,7 @@ func TestLogsAreDeletedByThoseWhoMayEditTheDevice(t *testing.T) {
 	b := setup(t, nil)
 	span := hearth.Span{From: now, To: now.Add(time.Second)}
 	for _, device := range []string{"a1", "o1"} {
-		if err := b.Ingest(t.Context(), admin, Batch{Devices: []string{device}, Entries: []hearth.LogEntry{entry(0, 1), entry(0, 2)}}); err != nil {
+		if _, err := b.Ingest(t.Context(), admin, Batch{Devices: []string{device}, Entries: []hearth.LogEntry{entry(0, 1), entry(0, 2)}}); err != nil {
 			t.Fatal(err)
 		}
 	}

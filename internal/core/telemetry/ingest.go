@@ -16,7 +16,9 @@ type Batch struct {
 	Devices []string
 	// Entries have the index into Devices as their Device. The batch belongs to Ingest, which changes it.
 	Entries []hearth.LogEntry
-	// Idempotency keeps the batch from being stored twice; what it creates is the number of entries, an int.
+	// SkipDuplicates leaves out entries whose device, event, time and value, with its type, are stored already or stand before them in the batch.
+	SkipDuplicates bool
+	// Idempotency keeps the batch from being stored twice; what it creates is an Ingested.
 	Idempotency *hearth.IdempotencyRequest
 	// Checkpoint is stored with the batch.
 	Checkpoint *hearth.Checkpoint
@@ -24,29 +26,35 @@ type Batch struct {
 	Place func(index int) string
 }
 
+// Ingested says what became of a batch.
+type Ingested struct {
+	// Stored entries are durable; Skipped ones were stored before, and are counted with Batch.SkipDuplicates alone.
+	Stored, Skipped int
+}
+
 // Ingest stores the whole batch, durably, or nothing. What is wrong with entries, unknown devices and those of others
 // included (in the same words), is CodeValidationFailed naming the places; a device that the caller may only read is
 // CodeForbidden. To a device every other device is CodeNotFound. A batch that was stored before is *hearth.Replayed.
-func (s *Service) Ingest(ctx context.Context, caller hearth.Caller, batch Batch) error {
+func (s *Service) Ingest(ctx context.Context, caller hearth.Caller, batch Batch) (Ingested, error) {
 	if len(batch.Entries) > hearth.MaxLogBatch {
-		return hearth.Invalid(hearth.FieldError{
+		return Ingested{}, hearth.Invalid(hearth.FieldError{
 			Location: "body", Message: "has more than " + strconv.Itoa(hearth.MaxLogBatch) + " items",
 		})
 	}
 	devices, err := s.options.Directory.Resolve(ctx, caller, batch.Devices)
 	if err != nil {
-		return err
+		return Ingested{}, err
 	}
 	for _, device := range devices {
 		switch {
 		case device == nil && caller.IsDevice():
-			return hearth.NotFound("device")
+			return Ingested{}, hearth.NotFound("device")
 		case device != nil && caller.Access(*device)&hearth.MayReport == 0:
-			return hearth.Errorf(hearth.CodeForbidden, "you may not report for one of the devices")
+			return Ingested{}, hearth.Errorf(hearth.CodeForbidden, "you may not report for one of the devices")
 		}
 	}
 	if err := s.check(batch, devices); err != nil {
-		return err
+		return Ingested{}, err
 	}
 	counts := make([]int, len(devices))
 	for i := range batch.Entries {
@@ -57,16 +65,39 @@ func (s *Service) Ingest(ctx context.Context, caller hearth.Caller, batch Batch)
 			entry.Value = hearth.Number(0) // minus zero would be a second zero
 		}
 	}
-	effects := hearth.SideEffects{}
-	if effects.Idempotency, err = batch.Idempotency.Record(len(batch.Entries)); err != nil {
-		return err
+	done := appended{devices: devices, sent: counts, counts: counts, entries: batch.Entries, imported: batch.Checkpoint != nil}
+	outcome := func(stored int) Ingested { return Ingested{stored, len(batch.Entries) - stored} }
+	effects := func(stored int) (effects hearth.SideEffects, err error) {
+		effects.Idempotency, err = batch.Idempotency.Record(outcome(stored))
+		return effects, err
 	}
-	first, err := s.options.Store.AppendLogs(ctx, batch.Entries, batch.Checkpoint, effects)
+	if batch.SkipDuplicates {
+		done.entries, done.first, err = s.options.Store.AppendNewLogs(ctx, batch.Entries, batch.Checkpoint, effects)
+		done.counts = countByDevice(devices, done.entries)
+	} else {
+		var all hearth.SideEffects
+		if all, err = effects(len(batch.Entries)); err == nil {
+			done.first, err = s.options.Store.AppendLogs(ctx, batch.Entries, batch.Checkpoint, all)
+		}
+	}
 	if err != nil {
-		return err
+		return Ingested{}, err
 	}
-	s.appended(ctx, appended{devices: devices, counts: counts, entries: batch.Entries, first: first, imported: batch.Checkpoint != nil})
-	return nil
+	s.appended(ctx, done)
+	return outcome(len(done.entries)), nil
+}
+
+// countByDevice returns how many entries, by key, each device has.
+func countByDevice(devices []*hearth.Device, entries []hearth.LogEntry) []int {
+	byKey := make(map[int64]int, len(devices))
+	for i := range entries {
+		byKey[entries[i].Device]++
+	}
+	counts := make([]int, len(devices))
+	for i, device := range devices {
+		counts[i] = byKey[device.Key]
+	}
+	return counts
 }
 
 // check judges every entry; a device that is not the caller's is nil.
@@ -131,16 +162,17 @@ func (s *Service) Add(ctx context.Context, caller hearth.Caller, single Single) 
 	if err != nil {
 		return hearth.Log{}, err
 	}
-	s.appended(ctx, appended{devices: []*hearth.Device{device}, counts: []int{1}, entries: entries, first: first})
+	s.appended(ctx, appended{devices: []*hearth.Device{device}, sent: []int{1}, counts: []int{1}, entries: entries, first: first})
 	return logOf(entry, device.ID, first), nil
 }
 
 // appended is what was stored: entries by key, counts by the index of their device.
 type appended struct {
 	devices []*hearth.Device
-	counts  []int
-	entries []hearth.LogEntry
-	first   uint64
+	// sent are the numbers of logs that were sent, counts of those that were stored.
+	sent, counts []int
+	entries      []hearth.LogEntry
+	first        uint64
 	// imported says that the devices did not send the logs now.
 	imported bool
 }
@@ -153,6 +185,8 @@ func (s *Service) appended(ctx context.Context, done appended) {
 	for i, device := range done.devices {
 		if done.counts[i] > 0 {
 			scopes[device.Scope()] += done.counts[i]
+		}
+		if done.sent[i] > 0 {
 			reported = append(reported, device)
 		}
 	}

@@ -167,7 +167,7 @@ func TestABatchIsStoredWholeOrNotAtAll(t *testing.T) {
 		{"too many entries", ann, []string{"a1"}, slices.Repeat([]hearth.LogEntry{entry(0, 1)}, hearth.MaxLogBatch+1), hearth.CodeValidationFailed, nil},
 	} {
 		before := b.all(t)
-		err := b.Ingest(t.Context(), c.caller, Batch{Devices: c.devices, Entries: slices.Clone(c.entries)})
+		_, err := b.Ingest(t.Context(), c.caller, Batch{Devices: c.devices, Entries: slices.Clone(c.entries)})
 		if hearth.ErrorCode(err) != c.code {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.code)
 			continue
@@ -263,9 +263,9 @@ func TestARepeatedRequestIsAnsweredAsTheFirst(t *testing.T) {
 		t.Errorf("got %v, %+v", err, replayed)
 	}
 	for range 2 {
-		err = b.Ingest(t.Context(), ann, Batch{Devices: []string{"a1"}, Entries: []hearth.LogEntry{entry(0, 1), entry(0, 2)}, Idempotency: keyed("l")})
+		_, err = b.Ingest(t.Context(), ann, Batch{Devices: []string{"a1"}, Entries: []hearth.LogEntry{entry(0, 1), entry(0, 2)}, Idempotency: keyed("l")})
 	}
-	if replayed, ok = errors.AsType[*hearth.Replayed](err); !ok || string(replayed.Record.Created) != "2" {
+	if replayed, ok = errors.AsType[*hearth.Replayed](err); !ok || string(replayed.Record.Created) != "{2 0}" {
 		t.Errorf("got %v", err)
 	}
 	if n := b.all(t); n != 3 {
@@ -285,7 +285,7 @@ func TestPagesGiveEveryLogOnce(t *testing.T) {
 		}
 		entries = append(entries, e)
 	}
-	if err := b.Ingest(t.Context(), ann, Batch{Devices: []string{"a1"}, Entries: entries}); err != nil {
+	if _, err := b.Ingest(t.Context(), ann, Batch{Devices: []string{"a1"}, Entries: entries}); err != nil {
 		t.Fatal(err)
 	}
 	for _, sort := range []string{OldestFirst, NewestFirst} {
@@ -346,7 +346,7 @@ func TestEveryLogIsPublishedAloneOrInASummary(t *testing.T) {
 		entries = append(entries, entry(int64(i%2), float64(i)))
 	}
 	for range 3 {
-		if err := b.Ingest(t.Context(), ann, Batch{Devices: []string{"a1", "a2"}, Entries: slices.Clone(entries)}); err != nil {
+		if _, err := b.Ingest(t.Context(), ann, Batch{Devices: []string{"a1", "a2"}, Entries: slices.Clone(entries)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -390,14 +390,14 @@ func TestADeviceIsWatchedWhateverOthersSend(t *testing.T) {
 		storm[i].Event = fmt.Sprint("e", i%100)
 		storm[i].At += int64(i)
 	}
-	if err := b.Ingest(t.Context(), ann, Batch{Devices: []string{"a1"}, Entries: storm}); err != nil {
+	if _, err := b.Ingest(t.Context(), ann, Batch{Devices: []string{"a1"}, Entries: storm}); err != nil {
 		t.Fatal(err)
 	}
 	var calm []hearth.LogEntry
 	for i := range eventBurst {
 		calm = append(calm, entry(0, float64(i)))
 	}
-	if err := b.Ingest(t.Context(), ann, Batch{Devices: []string{"a2"}, Entries: calm}); err != nil {
+	if _, err := b.Ingest(t.Context(), ann, Batch{Devices: []string{"a2"}, Entries: calm}); err != nil {
 		t.Fatal(err)
 	}
 	single := 0
@@ -458,14 +458,14 @@ func TestStoredLogsAreReportedAndImportsAreNot(t *testing.T) {
 		}
 	})
 	ctx := t.Context()
-	if err := b.Ingest(ctx, ann, Batch{Devices: []string{"a1", "a2"}, Entries: []hearth.LogEntry{entry(1, 1)}}); err != nil {
+	if _, err := b.Ingest(ctx, ann, Batch{Devices: []string{"a1", "a2"}, Entries: []hearth.LogEntry{entry(1, 1)}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.Add(ctx, ann, Single{DeviceID: "a1", Entry: entry(0, 1)}); err != nil {
 		t.Fatal(err)
 	}
 	imported := Batch{Devices: []string{"a1"}, Entries: []hearth.LogEntry{entry(0, 1)}, Checkpoint: &hearth.Checkpoint{ID: "i", Rows: 1, Mark: []byte("x")}}
-	if err := b.Ingest(ctx, ann, imported); err != nil {
+	if _, err := b.Ingest(ctx, ann, imported); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"a2", "a1"}; !slices.Equal(reported, want) {
@@ -482,7 +482,7 @@ func TestOldLogsGoAndNewOnesStay(t *testing.T) {
 		e.At = now.Add(-time.Duration(hour) * time.Hour).UnixMilli()
 		entries = append(entries, e)
 	}
-	if err := b.Ingest(t.Context(), ann, Batch{Devices: []string{"a1"}, Entries: entries}); err != nil {
+	if _, err := b.Ingest(t.Context(), ann, Batch{Devices: []string{"a1"}, Entries: entries}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.CleanUp(t.Context()); err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"hearth"
 	"hearth/internal/groupcommit"
+	"hearth/internal/keymutex"
 	"hearth/internal/tsdb"
 )
 
@@ -50,6 +51,9 @@ type logBackend struct {
 		sync.Mutex
 		next, end int64
 	}
+
+	// newLogs are held, by the number of a guard, by who stores new logs.
+	newLogs keymutex.Mutex[int64]
 
 	// changing is held while a partition is changed; swept is the version that needs no sweep any more.
 	changing [partitions]sync.Mutex
@@ -145,8 +149,11 @@ const appendTimeout = 20 * time.Second
 
 // Append implements tsdb.Backend. Batches without side effects share a row; another one is a draft until its step is decided.
 func (b *logBackend) Append(ctx context.Context, batch *tsdb.Batch) error {
+	if batch.Prune != nil {
+		return b.appendNew(ctx, batch)
+	}
 	if batch.Checkpoint != nil || !isEmpty(batch.Effects) {
-		return b.appendStep(ctx, batch)
+		return b.appendStep(ctx, batch, nil)
 	}
 	return b.store.do(ctx, "AppendLogs", func(ctx context.Context) error { return b.appends.Do(ctx, batch) })
 }
@@ -195,9 +202,17 @@ func (d checkpointDoc) checkpoint() hearth.Checkpoint {
 	return hearth.Checkpoint{ID: d.ID, Rows: d.Rows, Mark: d.Mark}
 }
 
-// appendStep stores a batch with its checkpoint and side effects as a step of many documents.
-func (b *logBackend) appendStep(ctx context.Context, batch *tsdb.Batch) error {
+// appendStep stores a batch with its checkpoint and side effects as a step of many documents. errOvertaken if one of the guards has changed.
+func (b *logBackend) appendStep(ctx context.Context, batch *tsdb.Batch, guards []guardDoc) error {
+	again := false
 	return b.store.commit(ctx, writing{name: "AppendLogs", effects: batch.Effects}, func(ctx context.Context, st *step) error {
+		if again && len(guards) > 0 {
+			return errOvertaken
+		}
+		again = true
+		for _, guard := range guards {
+			st.update(collGuards, guard.ID, guard.V, nil)
+		}
 		first, err := b.takeNumbers(ctx, int64(batch.Size))
 		if err != nil {
 			return err

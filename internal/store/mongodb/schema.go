@@ -108,6 +108,7 @@ var migrations = []migration{ // never written to
 	{8, migrateMoves},
 	{9, migrateSearch},
 	{10, migrateResets},
+	{11, migrateNewLogs},
 }
 
 // createIndexes makes indexes by collection; those that are there stay.

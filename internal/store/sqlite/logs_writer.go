@@ -82,8 +82,13 @@ func (w *logWriter) nextSeq(t *tx) (uint64, error) {
 	return w.next, nil
 }
 
-// Append implements tsdb.Backend.
+// Append implements tsdb.Backend. One process accepts the logs of clients, so that those of others need not be waited for.
 func (b logBackend) Append(ctx context.Context, batch *tsdb.Batch) error {
+	if batch.Prune != nil {
+		if err := batch.Prune(ctx); err != nil {
+			return err
+		}
+	}
 	return b.write(ctx, "AppendLogs", func(t *tx) (err error) {
 		w := t.w.logs
 		if batch.First, err = w.nextSeq(t); err != nil {

@@ -133,6 +133,11 @@ func (s *Store) Append(ctx context.Context, batch *tsdb.Batch) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if batch.Prune != nil {
+		if err := batch.Prune(ctx); err != nil {
+			return err
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	record := batch.Effects.Idempotency

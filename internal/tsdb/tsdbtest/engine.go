@@ -29,6 +29,7 @@ func Engine(t *testing.T, h Harness) {
 			rt.Repeat(map[string]func(*rapid.T){
 				"append":   m.append,
 				"append 2": m.append,
+				"new":      m.appendNew,
 				"device":   m.addDevice,
 				"delete":   m.deleteDevice,
 				"move":     m.moveDevice,

@@ -241,7 +241,7 @@ func (m *model) crash(t *rapid.T) {
 func (m *model) overtake(t *rapid.T) {
 	every := rapid.IntRange(1, 3).Draw(t, "every")
 	defer m.setFault(nil)
-	for _, ask := range []func(*rapid.T){m.rollups, m.logs, m.count} {
+	for _, ask := range []func(*rapid.T){m.rollups, m.logs, m.count, m.appendNew} {
 		n := 0
 		m.setFault(func(point string) error {
 			if point != "find" && point != "document" {
