@@ -32,10 +32,13 @@ func viewsOf(device, org string) map[string]string {
 		"/account/sessions":                "this one",
 		"/account/api-keys":                "No API keys",
 		"/account/notifications":           "A new sign-in",
-		"/compare?devices=" + device:       "temperature, averages",
+		"/import":                          "The first line names the columns",
+		"/compare?devices=" + device:       "averages by the minute",
 		"/notifications":                   "New sign-in",
 		"/organizations":                   "House",
 		"/organizations/" + org:            "Members",
+		"/provisioning":                    "Lamps of March",
+		"/claim":                           "Upper and lower case",
 		"/admin/users":                     "1 in all",
 		"/admin/jobs":                      "Cleanup",
 		"/admin/audit":                     "auth.login",
@@ -67,6 +70,7 @@ func TestEveryViewIsAccessible(t *testing.T) {
 	ann.do("PATCH", "/devices/"+device+"/twin/desired", map[string]any{"level": 3}, 200)
 	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv", "range": "24h"}, 202)
 	finishCommand(ann, device)
+	ann.do("POST", "/provisioning-keys", map[string]any{"name": "Lamps of March", "device_type": "lamp"}, 201)
 	for name, option := range map[string]chromedp.ExecAllocatorOption{
 		"light": chromedp.Flag("blink-settings", "preferredColorScheme=1"),
 		"dark":  chromedp.Flag("blink-settings", "preferredColorScheme=0"),

@@ -80,9 +80,17 @@ export async function send(method: string, path: string, options: Options = {}):
       await access(token); // another token, or none: then the session has ended
       continue;
     }
+    // Reading waits out a short limit; what changes something is left to the user.
+    if (answer.status === 429 && method === 'GET' && problem.retryAfter <= 20 && attempt < 2) {
+      await pause(Math.max(1, problem.retryAfter) * 1000);
+      options.signal?.throwIfAborted();
+      continue;
+    }
     throw problem;
   }
 }
+
+export const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
 
 export async function call<T>(method: string, path: string, options?: Options): Promise<T> {
   const answer = await send(method, path, options);
@@ -111,7 +119,7 @@ export async function politely<T>(work: () => Promise<T>): Promise<T> {
       return await work();
     } catch (e) {
       if (!(e instanceof Problem) || e.status !== 429 || e.code === 'account_locked') throw e;
-      await new Promise((done) => setTimeout(done, Math.max(1, e.retryAfter) * 1000));
+      await pause(Math.max(1, e.retryAfter) * 1000);
     }
   }
 }

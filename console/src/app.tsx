@@ -21,18 +21,22 @@ const account = () => import('./views/account');
 const exportViews = () => import('./views/exports');
 const organizations = () => import('./views/organizations');
 const admin = () => import('./views/admin');
+const provisioning = () => import('./views/provisioning');
 
 const routes = [
   route('/', () => import('./views/overview'), 'Overview'),
   route('/devices', () => import('./views/devices'), 'Devices'),
   route('/devices/{id}', () => import('./views/device'), 'Device'),
   route('/devices/{id}/{tab}', () => import('./views/device'), 'Device'),
+  route('/import', () => import('./views/import'), 'Import'),
   route('/compare', () => import('./views/compare'), 'Compare'),
   route('/exports', exportViews, 'Exports'),
   route('/exports/{id}', exportViews, 'OneExport'),
   route('/notifications', () => import('./views/notifications'), 'Notifications'),
   route('/organizations', organizations, 'Organizations'),
   route('/organizations/{id}', organizations, 'OneOrganization'),
+  route('/provisioning', provisioning, 'Provisioning'),
+  route('/claim', provisioning, 'Claim'),
   route('/admin/users', admin, 'Users'),
   route('/admin/jobs', admin, 'Jobs'),
   route('/admin/audit', admin, 'Audit'),

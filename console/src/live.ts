@@ -1,7 +1,7 @@
 // Live events: one stream for all views of the tab, over the channels of the user and of the user's organizations. It goes on from the
 // last event after an interruption. A tab that is hidden for a while closes it: browsers allow few connections to one server.
 import { signal } from '@preact/signals';
-import { epoch, get, reachable, send } from './api';
+import { epoch, get, pause, reachable, send } from './api';
 import { user } from './session';
 import type { List, Organization } from './types';
 
@@ -56,8 +56,6 @@ export function restart() {
   start();
 }
 
-const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
-
 async function run(abort: AbortSignal) {
   let wait = 500;
   while (!abort.aborted) {
@@ -80,12 +78,10 @@ async function channels(): Promise<string> {
 }
 
 async function stream(abort: AbortSignal) {
-  const fresh = last === '';
   const answer = await send('GET', '/realtime/sse', {
     query: { channels: await channels() }, signal: abort, headers: { Accept: 'text/event-stream', ...(last && { 'Last-Event-ID': last }) },
   });
   connected.value = true;
-  if (fresh) dispatch({ type: 'connected', at: new Date().toISOString(), data: null });
   const reader = (answer.body as ReadableStream<Uint8Array>).pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>).getReader();
   let rest = '';
   for (;;) {

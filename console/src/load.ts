@@ -11,8 +11,6 @@ function keep(path: string, data: unknown) {
   if (kept.size > 80) kept.delete(kept.keys().next().value as string);
 }
 
-export const forgetAll = () => kept.clear();
-
 export interface Loaded<T> {
   data: T | undefined;
   error: Problem | undefined;

@@ -28,7 +28,10 @@ const groups: readonly Group[] = [
     { href: '/compare', text: 'Compare', icon: 'compare' },
     { href: '/exports', text: 'Exports', icon: 'export' },
     { href: '/notifications', text: 'Notifications', icon: 'bell' },
+  ]],
+  ['Manage', [
     { href: '/organizations', text: 'Organizations', icon: 'people' },
+    { href: '/provisioning', text: 'Provisioning', icon: 'key' },
   ]],
 ];
 
@@ -71,9 +74,9 @@ export function Shell({ children }: { children: ComponentChildren }) {
           <a class="icon-button bell" href="/notifications" aria-label={`Notifications, ${unread.value} unread`}><Icon name="bell" />{unread.value > 0 && <i />}</a>
         </header>
         {open && <button type="button" class="veil" tabIndex={-1} aria-label="Close the menu" onClick={() => setOpen(false)} />}
-        <div class={open ? 'side open' : 'side'} id="navigation">
+        <nav class={open ? 'side open' : 'side'} id="navigation" aria-label="Main">
           <a class="brand" href="/"><Mark />hearth</a>
-          <nav aria-label="Main">
+          <div>
             {shown.map(([title, items]) => (
               <div key={title}>
                 {title && <h2>{title}</h2>}
@@ -86,7 +89,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
                 </ul>
               </div>
             ))}
-          </nav>
+          </div>
           <div class="side-foot">
             <ul><li><a href="/docs/guide" target="_blank"><Icon name="book" />Documentation</a></li></ul>
             <div class="me">
@@ -94,7 +97,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
               <IconButton icon="out" label="Sign out" onClick={() => void signOut()} />
             </div>
           </div>
-        </div>
+        </nav>
         <main class="stage" id="main">
           {!reachable.value && <p class="notice" role="status"><Icon name="refresh" size={16} />The server cannot be reached. What you see may be old; it goes on by itself.</p>}
           {children}

@@ -106,3 +106,8 @@ export interface Metrics {
   database: { engine: string; state: string; bytes: number; latency_ms: number; wal_bytes?: number };
 }
 export interface Health { status: string; version: string; uptime_seconds: number; dependencies: Record<string, { state: string; latency_ms: number; required: boolean }> }
+
+export interface ProvisioningKey {
+  id: string; name: string; prefix: string; organization_id: string | null; device_type: string; tags: string[];
+  max_devices: number | null; device_count: number; created_at: string; expires_at: string | null;
+}

@@ -7,7 +7,7 @@ import { useList } from '../load';
 import { query, setQuery } from '../router';
 import type { Device } from '../types';
 import { Icon } from '../ui/icons';
-import { Ago, Button, Card, Empty, Failed, Page, Select, Skeleton } from '../ui/kit';
+import { Ago, Button, Card, Empty, Failed, LinkButton, Page, Select, Skeleton } from '../ui/kit';
 import { Virtual } from '../ui/virtual';
 import { AddDevice } from './add';
 import { Bulk } from './bulk';
@@ -49,7 +49,7 @@ export function Devices() {
   return (
     <Page
       title="Devices" wide lead={list.data && <span role="status">{plural(total, 'device')}{any ? ' found' : ''}</span>}
-      actions={<Button look="main" icon="plus" onClick={() => setQuery({ add: '1' }, true)}>Add device</Button>}
+      actions={<><LinkButton icon="import" href="/import">Import</LinkButton><Button look="main" icon="plus" onClick={() => setQuery({ add: '1' }, true)}>Add device</Button></>}
     >
       <Filters devices={devices} orgs={orgs.map((org) => [org.id, org.name] as const)} />
       {picked.length > 0 && <Bulk devices={picked} clear={() => setSelected(new Set())} changed={list.reload} />}

@@ -10,6 +10,7 @@ import { user } from '../session';
 import type { Device, DeviceToken, NewDeviceToken } from '../types';
 import { Ago, Button, Card, Confirm, Dialog, Empty, Field, Form, Select, Show, TextArea, toast, useAction, Wrong } from '../ui/kit';
 import { Connect } from './add';
+import { HandOver } from './handover';
 
 export function Settings({ params: { id = '', edit = '' } }: ViewProps) {
   const loaded = useGet<Device>(`/devices/${id}`);
@@ -21,6 +22,7 @@ export function Settings({ params: { id = '', edit = '' } }: ViewProps) {
           <General device={device} />
           <Tokens device={device} />
           <Owner device={device} />
+          <HandOver device={device} />
           <Danger device={device} />
         </>
       )}

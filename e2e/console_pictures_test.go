@@ -1,0 +1,67 @@
+//go:build clients
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"hearth/internal/testserver"
+)
+
+// The pictures of the README and the guide are of the demo, as it is today: make console-pictures.
+func TestThePicturesOfTheConsole(t *testing.T) {
+	dir := os.Getenv("HEARTH_PICTURES")
+	if dir == "" {
+		t.Skip("HEARTH_PICTURES names the folder to write them to")
+	}
+	addr := testserver.FreeAddr(t)
+	s := &server{t: t, addr: addr, url: "http://" + addr, dir: t.TempDir(), command: []string{"demo"}}
+	s.start()
+	t.Cleanup(s.stop)
+	found := regexp.MustCompile(`e-mail: +(\S+)\npassword: +(\S+)`).FindStringSubmatch(s.log.String())
+	if found == nil {
+		t.Fatalf("the demo prints no login: %s", s.log)
+	}
+	owner, _ := s.login(found[1], found[2])
+	var list struct {
+		Items []struct {
+			ID string `json:"id"`
+		} `json:"items"`
+	}
+	owner.do("GET", "/devices?q=kitchen-multisensor", nil, 200).into(t, &list)
+	device := s.url + "/devices/" + list.Items[0].ID
+	for scheme, option := range map[string]chromedp.ExecAllocatorOption{
+		"light": chromedp.Flag("blink-settings", "preferredColorScheme=1"),
+		"dark":  chromedp.Flag("blink-settings", "preferredColorScheme=0"),
+	} {
+		b := newTab(t, option)
+		b.signIn(s.url, found[1], found[2])
+		b.reads("Busiest devices")
+		picture := func(name, address, text string, width, height int64) {
+			b.do(chromedp.EmulateViewport(width, height))
+			b.open(address)
+			b.reads(text)
+			b.do(chromedp.Sleep(4 * time.Second)) // live readings arrive, and the chart is drawn
+			image, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name+".png"), image, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if scheme == "light" {
+			picture("overview", s.url, "Busiest devices", 1280, 800)
+			picture("devices", s.url+"/devices", "20 devices", 1280, 800)
+			picture("phone", device, "temperature", 390, 780)
+			continue
+		}
+		picture("charts", device+"/charts?range=7d&events=brightness", "Averages by the hour", 1280, 800)
+	}
+}
