@@ -183,7 +183,7 @@ func (f *front) transport() *http.Transport {
 
 // before returns the server as it is reached through nginx.
 func (f *front) before(t *testing.T) *server {
-	return &server{t: t, url: f.url, addr: f.addr, log: f.log, transport: f.transport()}
+	return &server{t: t, url: f.url, addr: f.addr, log: f.log, transport: f.transport(), trusts: filepath.Join(f.dir, "tls.crt")}
 }
 
 // behind starts a program that trusts a proxy on the loopback, and nginx before it. direct is the program, s the same through

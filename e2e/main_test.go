@@ -62,8 +62,9 @@ type server struct {
 	ready   string
 	// members are what stands behind a fleet's address: it has no process of its own.
 	members []*server
-	// transport reaches the url; nil is the default one.
+	// transport reaches the url; nil is the default one. trusts is the file of the certificates that it trusts; "" the default ones.
 	transport http.RoundTripper
+	trusts    string
 	// ended is closed when the process is gone; exit is its error then.
 	ended chan struct{}
 	exit  error

@@ -55,6 +55,7 @@ export default {
       section('Start', ['Overview', '/overview'], ['Quick start', '/quickstart'], ['Concepts', '/concepts']),
       section('Guides',
         ['Use the console', '/guides/console'],
+        ['From the factory to the first command', '/guides/first-device'],
         ['Provision devices', '/guides/provisioning'],
         ['Send logs', '/guides/logs'],
         ['Set and read state', '/guides/twin'],
