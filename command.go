@@ -264,9 +264,9 @@ type CommandStore interface {
 	UpdateCommand(ctx context.Context, id string, change func(Command) (Command, error), effects SideEffects) (Command, error)
 	// DueCommands returns up to limit commands that have not ended, those that expire first.
 	DueCommands(ctx context.Context, limit int) ([]Command, error)
-	// ExpireCommands ends up to limit commands that expired at the time now, in one atomic step, and returns them as they are
-	// then: each is returned by one call.
-	ExpireCommands(ctx context.Context, now time.Time, limit int) ([]Command, error)
+	// ExpireCommands ends those of the commands that expired at the time now, in one atomic step, and returns them as they are
+	// then: each is returned by one call. jobs returns what is written with each, and only computes.
+	ExpireCommands(ctx context.Context, now time.Time, ids []string, jobs func(Command) ([]OutboxJob, error)) ([]Command, error)
 	// RemoveCommands removes up to limit batches and commands that ended and whose CommandTTL is over at the time now, a batch
 	// before its commands, and returns how many.
 	RemoveCommands(ctx context.Context, now time.Time, limit int) (int, error)
@@ -278,6 +278,9 @@ type CommandStore interface {
 	CommandBatch(ctx context.Context, id string) (CommandBatch, map[CommandState]int64, error)
 	// PlaceCommands stores the commands of the next limit devices of a batch in one atomic step, and returns them with the batch
 	// after it. command makes the one of a device. For a device with MaxOpenCommands it is stored as failed; one that is gone has
-	// none. CodeNotFound.
-	PlaceCommands(ctx context.Context, batchID string, limit int, command func(b CommandBatch, deviceID string) Command) ([]Command, CommandBatch, error)
+	// none. jobs returns what is written with each that has ended; both only compute. CodeNotFound.
+	PlaceCommands(
+		ctx context.Context, batchID string, limit int, command func(b CommandBatch, deviceID string) Command,
+		jobs func(Command) ([]OutboxJob, error),
+	) ([]Command, CommandBatch, error)
 }

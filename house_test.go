@@ -28,7 +28,7 @@ var (
 	capabilities = []string{
 		"internal/core/account", "internal/core/archive", "internal/core/orgs", "internal/core/devices", "internal/core/telemetry",
 		"internal/core/analytics", "internal/core/exports", "internal/core/notify", "internal/core/audit", "internal/core/commands", "internal/core/twins",
-		"internal/core/provision",
+		"internal/core/provision", "internal/core/webhooks",
 	}
 	ports = []string{"internal/kv", "internal/queue", "internal/blob", "internal/mail", "internal/bus"}
 	// homes are the folders whose subfolders are the adapters of one port. The port of internal/store is the root.

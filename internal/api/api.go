@@ -31,6 +31,7 @@ import (
 	"hearth/internal/core/provision"
 	"hearth/internal/core/telemetry"
 	"hearth/internal/core/twins"
+	"hearth/internal/core/webhooks"
 	"hearth/internal/keymutex"
 	"hearth/internal/observe"
 )
@@ -72,6 +73,8 @@ type Options struct {
 	Notifications *notify.Service
 	// Commands are those to devices; nil: their operations are not served.
 	Commands *commands.Service
+	// Webhooks are those of users and organizations; nil: their operations are not served.
+	Webhooks *webhooks.Service
 	// Exports are the files that users order; nil: their operations are not served.
 	Exports *exports.Service
 	// Jobs is the background work, Figures the figures of /admin/metrics; nil: their operations are not
@@ -194,6 +197,7 @@ var resources = []func(*API){
 	(*API).registerLogs,
 	(*API).registerAnalytics,
 	(*API).registerNotifications,
+	(*API).registerWebhooks,
 	(*API).registerExports,
 	(*API).registerSchedules,
 	(*API).registerRealtime,

@@ -43,6 +43,7 @@ func (a *API) humaConfig() huma.Config {
 				{Name: "Realtime", Description: "Events as they happen."},
 				{Name: "Exports", Description: "Logs and reports as files."},
 				{Name: "Notifications", Description: "Notifications of a user, and their settings."},
+				{Name: "Webhooks", Description: "URLs that are sent events, and what became of it."},
 				{Name: "Administration", Description: "For admins of the installation."},
 			},
 			Components: &huma.Components{

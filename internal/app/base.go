@@ -50,6 +50,7 @@ type store interface {
 	hearth.ExportScheduleStore
 	hearth.NotificationStore
 	hearth.CommandStore
+	hearth.WebhookStore
 	hearth.AuditStore
 	hearth.IdempotencyStore
 	record.Archiver
@@ -57,6 +58,8 @@ type store interface {
 
 	// OutboxSignal is signalled after a write of this process that left jobs behind.
 	OutboxSignal() <-chan struct{}
+	// WebhookSignal is the same for who takes the events for webhooks.
+	WebhookSignal() <-chan struct{}
 	// Tidy is the daily care of the engine; it returns how many things it mended or freed.
 	Tidy(ctx context.Context) (int, error)
 	// Forget has the log engine ask anew which scope a device belongs to.

@@ -42,7 +42,11 @@ func RotateKeys(ctx context.Context, s Settings) (done keyshare.Rotated, err err
 			Files: p.keys, RotateSigning: p.signing.Rotate, Fields: p.fieldKeys,
 			Reseal: func(ctx context.Context) (changed, lost int, err error) {
 				resealed, err := p.accounts.Reseal(ctx)
-				return resealed.Changed, resealed.Lost, err
+				if err != nil {
+					return resealed.Changed, resealed.Lost, err
+				}
+				changed, lost, err = p.webhooks.Reseal(ctx)
+				return changed + resealed.Changed, lost + resealed.Lost, err
 			},
 		}.Run(ctx)
 		return err

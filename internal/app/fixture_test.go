@@ -376,6 +376,12 @@ func (w *fixture) ids(t *testing.T, op operationOf, caller string) map[string]st
 			ids[name] = apitest.Text(w.must(t, owner, "POST", "/api/v1/commands", `{"name":"x","device_ids":["`+device+`"]}`), "id")
 		case strings.Contains(op.path, "/exports/"):
 			ids[name] = apitest.Text(w.must(t, owner, "POST", "/api/v1/exports", `{"type":"logs","format":"csv"}`), "id")
+		case name == "delivery_id":
+			ids[name] = apitest.Text(w.must(t, owner, "POST", "/api/v1/webhooks/"+ids["id"]+"/test", ""), "id")
+		case strings.Contains(op.path, "/webhooks/"):
+			if ids[name] = w.first(t, owner, "/api/v1/webhooks"); ids[name] == "" || op.OperationID == "delete-webhook" {
+				ids[name] = apitest.Text(w.must(t, owner, "POST", "/api/v1/webhooks", w.newWebhook(inOrg)), "id")
+			}
 		case strings.Contains(op.path, "/export-schedules/"):
 			ids[name] = apitest.Text(w.must(t, owner, "POST", "/api/v1/export-schedules", dailyExport), "id")
 		case strings.Contains(op.path, "/devices/"):
@@ -448,6 +454,15 @@ func (w *fixture) first(t *testing.T, caller, path string) string {
 	}
 	item, _ := items[0].(map[string]any)
 	return apitest.Text(item, "id")
+}
+
+// newWebhook returns the body of a webhook of the caller's or of the organization.
+func (w *fixture) newWebhook(inOrg bool) string {
+	body := `{"name":"the secret hook","url":"https://example.com/hook"}`
+	if inOrg {
+		return with(body, "organization_id", w.org)
+	}
+	return body
 }
 
 // body returns a body that succeeds; the document's examples where nothing else is said.
@@ -527,6 +542,10 @@ func (w *fixture) body(t *testing.T, op operationOf, caller string) string {
 		return `{"type":"logs","format":"csv"}`
 	case "create-export-schedule":
 		return dailyExport
+	case "create-webhook":
+		return w.newWebhook(inOrg)
+	case "update-webhook":
+		return `{"name":"another"}`
 	case "update-export-schedule":
 		return `{"enabled":false}`
 	case "set-member":

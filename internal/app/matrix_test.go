@@ -127,6 +127,16 @@ get-export-schedule       401   200   404   200    403  403      401       401  
 update-export-schedule    401   200   404   200    403  403      401       401     200     404      404      404   404 exports:write
 delete-export-schedule    401   204   404   204    403  403      401       401     204     404      404      404   404 exports:write
 
+create-webhook            401   201   201   201    403  403      401       401     201     201      403      403   201 alarms:write
+list-webhooks             401   200   200   200    403  403      401       401     200     200      200      200   200 alarms:read
+get-webhook               401   200   404   200    403  403      401       401     200     200      403      403   200 alarms:read
+update-webhook            401   200   404   200    403  403      401       401     200     200      403      403   200 alarms:write
+delete-webhook            401   204   404   204    403  403      401       401     204     204      403      403   204 alarms:write
+rotate-webhook-secret     401   200   404   200    403  403      401       401     200     200      403      403   200 alarms:write
+test-webhook              401   202   404   202    403  403      401       401     202     202      403      403   202 alarms:write
+list-webhook-deliveries   401   200   404   200    403  403      401       401     200     200      403      403   200 alarms:read
+retry-webhook-delivery    401   200   404   200    403  403      401       401     200     200      403      403   200 alarms:write
+
 stream-events             401   200   404   200    403  403      401       401     200     200      200      200   200 telemetry:read
 create-stream-ticket      401   201   201   201    403  403      401       401     201     201      201      201   201 telemetry:read
 connect-websocket         101   101   101   101    403  403      101       101     101     101      101      101   101 telemetry:read

@@ -26,7 +26,7 @@ var testedElsewhere = []string{"accept-invitation"} // never written to
 type creation struct{ method, path, body, list string }
 
 // creations returns a valid request for every operation that takes an Idempotency-Key.
-func creations(device, other, organization, provisioning string) map[string]creation {
+func creations(device, other, organization, provisioning, webhook string) map[string]creation {
 	organizations := "/api/v1/organizations"
 	devices, logs, tokens := "/api/v1/devices", "/api/v1/devices/"+device+"/logs", "/api/v1/devices/"+device+"/tokens"
 	log := `"event":"e","value":1,"timestamp":"2026-03-01T12:00:00Z"}`
@@ -45,6 +45,8 @@ func creations(device, other, organization, provisioning string) map[string]crea
 		"create-provisioning-key": {"POST", "/api/v1/provisioning-keys", `{"name":"n","device_type":"t"}`, "/api/v1/provisioning-keys"},
 		"provision-device":        {"POST", "/api/v1/provision", `{"key":"` + provisioning + `","serial":"S","name":"n"}`, devices},
 		"create-claim-code":       {"POST", devices + "/" + device + "/claim-codes", "", ""},
+		"create-webhook":          {"POST", "/api/v1/webhooks", `{"name":"n","url":"https://example.com/"}`, "/api/v1/webhooks"},
+		"test-webhook":            {"POST", "/api/v1/webhooks/" + webhook + "/test", "", "/api/v1/webhooks/" + webhook + "/deliveries"},
 		"send-command":            {"POST", devices + "/" + device + "/commands", `{"name":"n"}`, devices + "/" + device + "/commands"},
 		"send-commands":           {"POST", "/api/v1/commands", `{"name":"n","device_ids":["` + other + `"]}`, devices + "/" + other + "/commands"},
 	}
@@ -95,8 +97,10 @@ func TestEveryCreationHappensOnce(t *testing.T) {
 		return cmp.Or(object.Key, object.ID)
 	}
 	device, second := made("/api/v1/devices", `{"name":"n","type":"t"}`), made("/api/v1/devices", `{"name":"n","type":"t"}`)
+	hook := `{"name":"n","url":"https://example.com/"}`
+	webhook, secondHook := made("/api/v1/webhooks", hook), made("/api/v1/webhooks", hook)
 	known := creations(device, second, made("/api/v1/organizations", `{"name":"n"}`),
-		made("/api/v1/provisioning-keys", `{"name":"k","device_type":"t"}`))
+		made("/api/v1/provisioning-keys", `{"name":"k","device_type":"t"}`), webhook)
 	for path, methods := range s.doc.Paths {
 		for method, op := range methods {
 			takesKey := false
@@ -140,7 +144,7 @@ func TestEveryCreationHappensOnce(t *testing.T) {
 		}
 		other := c
 		if other.body == "" {
-			other.path = strings.Replace(c.path, device, second, 1)
+			other.path = strings.NewReplacer(device, second, webhook, secondHook).Replace(c.path)
 		} else {
 			other.body = strings.Replace(strings.Replace(c.body, `"n"`, `"other"`, 1), `"value":1`, `"value":2`, 1)
 			other.body = strings.Replace(other.body, `"name":"N"`, `"name":"other"`, 1)

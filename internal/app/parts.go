@@ -28,6 +28,7 @@ import (
 	"hearth/internal/core/provision"
 	"hearth/internal/core/telemetry"
 	"hearth/internal/core/twins"
+	"hearth/internal/core/webhooks"
 	"hearth/internal/figures"
 	"hearth/internal/keyshare"
 	"hearth/internal/kv"
@@ -56,6 +57,7 @@ type parts struct {
 	twins     *twins.Service
 	analytics *analytics.Service
 	commands  *commands.Service
+	webhooks  *webhooks.Service
 	exports   *exports.Service
 	notices   *notify.Service
 	mailer    *mailer.Mailer
@@ -70,6 +72,7 @@ const (
 	originField  = "session.origin"
 	noticeField  = "notice"
 	messageField = "message"
+	webhookField = "webhook.secret"
 )
 
 // build opens everything that the program stands on and builds every part. Nothing listens and no background work runs yet.
@@ -118,8 +121,19 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	if p.mailer, err = p.openMail(url); err != nil {
 		return nil, err
 	}
+	p.webhooks, err = webhooks.New(webhooks.Options{
+		Store: b.store, Devices: b.store, Encode: api.EncodeWebhookData, Sealer: b.sealer(webhookField), AllowNetworks: cfg.WebhookAllow.Networks,
+		AllowHosts: cfg.WebhookAllow.Hosts, Wake: b.store.WebhookSignal(), Leads: b.leader.Leads, Version: s.Version, Clock: s.Clock, Logger: s.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
 	p.devices, err = devices.New(devices.Options{
-		Store: b.store, Clock: s.Clock, Logger: s.Logger, Publisher: events, OnConnection: p.notices.DeviceConnection,
+		Store: b.store, Clock: s.Clock, Logger: s.Logger, Publisher: events, Webhooks: p.webhooks,
+		OnConnection: func(ctx context.Context, d hearth.Device) {
+			p.notices.DeviceConnection(ctx, d)
+			p.webhooks.DeviceConnection(ctx, d)
+		},
 		Pending: func(ctx context.Context, ids []string) ([]int, error) { return p.commands.Pending(ctx, ids) },
 		Shared:  b.redis != nil || cfg.StoreURL != "", Leads: b.leader.Leads,
 	})
@@ -162,7 +176,8 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	events.add(p.realtime)
 	*sessionEnds, *memberEnds = append(*sessionEnds, p.realtime), append(*memberEnds, p.realtime)
 	p.commands, err = commands.New(commands.Options{
-		Store: b.store, Devices: b.store, Directory: p.devices, Bus: b.bus, Publisher: events, Leads: b.leader.Leads, Clock: s.Clock, Logger: s.Logger,
+		Store: b.store, Devices: b.store, Directory: p.devices, Bus: b.bus, Publisher: events, Leads: b.leader.Leads, Clock: s.Clock,
+		Logger: s.Logger, Webhooks: p.webhooks,
 	})
 	if err != nil {
 		return nil, err
@@ -170,7 +185,7 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	stack.Add("commands", func(context.Context) error { p.commands.Stop(); return nil })
 	p.exports, err = exports.New(exports.Options{
 		Store: b.store, Schedules: b.store, Users: b.store, Roles: p.orgs.Roles, Logs: b.store, Devices: b.store, Jobs: b.queue,
-		Files: b.files, Publisher: events, Snapshot: snapshotOf(b.store), Clock: s.Clock, Log: s.Logger,
+		Files: b.files, Publisher: events, Webhooks: p.webhooks, Snapshot: snapshotOf(b.store), Clock: s.Clock, Log: s.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -309,7 +324,7 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 		Version: p.Version, Clock: p.Clock, Logger: p.Logger, Health: p.health, Metrics: p.metrics.HTTP, Tracer: p.tracer,
 		Accounts: p.accounts, Organizations: p.orgs, Roles: p.orgs.Roles, Devices: p.devices, Fleet: p.devices,
 		Provisioning: p.provision, Twins: p.twins, Telemetry: p.telemetry,
-		Analytics: p.analytics, Commands: p.commands, Exports: p.exports, Notifications: p.notices, Jobs: p.jobs(), Audit: audit.New(p.store),
+		Analytics: p.analytics, Commands: p.commands, Webhooks: p.webhooks, Exports: p.exports, Notifications: p.notices, Jobs: p.jobs(), Audit: audit.New(p.store),
 		Figures: figures.New(figures.Options{Config: cfg, Asker: p.asker, HTTP: p.metrics.HTTP, Cache: p.cache, Health: p.health}),
 		Live:    p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,
 		BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), SlowRequest: cfg.SlowRequest,
@@ -372,6 +387,12 @@ func (p *parts) registerMeters() {
 				Name: "hearth_commands_ended_total", Help: "Commands that this process ended, by state.", ConstLabels: prometheus.Labels{"state": string(state)},
 			}, func() float64 { return float64(p.commands.Ended(state)) }))
 		}
+	}
+	for _, state := range []hearth.DeliveryState{hearth.DeliveryPending, hearth.DeliverySucceeded, hearth.DeliveryFailed} {
+		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "hearth_webhook_attempts_total", ConstLabels: prometheus.Labels{"state": string(state)},
+			Help: "Requests to webhooks that this process made, by what they left their delivery in: pending is attempted again.",
+		}, func() float64 { return float64(p.webhooks.Attempts(state)) }))
 	}
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hearth_commands_waiting", Help: "Requests that wait for a command or for its end in this process.",

@@ -36,6 +36,7 @@ func (p *parts) backgroundWork() []func(context.Context) {
 			p.Logger.ErrorContext(ctx, "background work failed", "work", "summaries of logs", "err", err)
 		}
 	}}
+	work = append(work, p.webhooks.Watch)
 	for _, periodic := range periodics {
 		work = append(work, func(ctx context.Context) { periodic.Repeat(ctx, p.Logger) })
 	}
@@ -132,6 +133,8 @@ func (p *parts) startJobs(ctx context.Context, work bool) error {
 		return err
 	}
 	p.stack.Add("worker", worker.Stop)
+	p.webhooks.Start()
+	p.stack.Add("webhooks", func(context.Context) error { p.webhooks.Stop(); return nil })
 	p.Logger.InfoContext(ctx, "working", "worker", worker.ID(), "concurrency", p.Config.QueueConcurrency.String())
 	return nil
 }
@@ -193,6 +196,7 @@ func (p *parts) cleanups() []cleanup {
 		{name: "cleanup.database", every: 24 * time.Hour, offset: 4 * time.Hour, work: p.store.Tidy},
 		{name: "cleanup.devices", every: 5 * time.Minute, work: p.devices.Deactivate}, // how late InactiveAfter may be
 		{name: "cleanup.commands", every: time.Hour, offset: 30 * time.Minute, work: p.commands.CleanUp},
+		{name: "cleanup.webhooks", every: time.Hour, offset: 40 * time.Minute, work: p.webhooks.CleanUp},
 		{name: "cleanup.exports", every: 15 * time.Minute, offset: 5 * time.Minute, work: p.exports.Clean},
 	}
 }

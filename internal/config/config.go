@@ -32,6 +32,7 @@ type Config struct {
 	TrustedProxies   []netip.Prefix `key:"trusted_proxies" group:"Server" help:"Networks (CIDR, or a single address) whose X-Forwarded-For counts."`
 	AccelRedirect    string         `key:"accel_redirect" group:"Server" help:"Internal location of a trusted nginx for the directory of files, such as /.hearth/files/: nginx sends export files then. Empty: the program does."`
 	AllowedOrigins   []string       `key:"allowed_origins" kind:"origin" group:"Server" help:"Origins of web pages that may call the API and open streams, such as https://home.example; * for all."`
+	WebhookAllow     Allow          `key:"webhook_allow" group:"Server" help:"Private networks (CIDR), addresses and hosts that webhooks may reach, such as 10.0.0.0/8,hooks.internal. Empty: public addresses alone."`
 
 	BodyLimit       Bytes         `key:"body_limit" default:"1MiB" min:"1KiB" max:"64MiB" group:"Server" help:"Largest request body."`
 	BatchBodyLimit  Bytes         `key:"batch_body_limit" default:"16MiB" min:"1KiB" max:"256MiB" group:"Server" help:"Largest body of a batch of logs."`

@@ -123,6 +123,8 @@ func (s Setting) set(cfg *Config, text string) error {
 		*v, err = parsePrefixes(text)
 	case *[]string:
 		*v, err = parseOrigins(text)
+	case *Allow:
+		*v, err = ParseAllow(text)
 	case *Schedule:
 		*v, err = ParseSchedule(text)
 	case *[]Key:

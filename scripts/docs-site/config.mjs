@@ -60,6 +60,7 @@ export default {
         ['Send logs', '/guides/logs'],
         ['Set and read state', '/guides/twin'],
         ['Send commands to devices', '/guides/commands'],
+        ['Receive events by webhook', '/guides/webhooks'],
         ['Import files', '/guides/import'],
         ['Export data', '/guides/export'],
         ['Follow events live', '/guides/realtime'],

@@ -251,10 +251,49 @@ func (s *Service) expire(ctx context.Context, unpublished *[]hearth.Command) (pa
 		if rest := due[0].ExpiresAt.Add(late).Sub(now); rest > 0 {
 			return min(rest, watchEvery), nil
 		}
-		if *unpublished, err = s.o.Store.ExpireCommands(ctx, now, expirePart); err != nil {
+		if due, err = s.o.Store.DueCommands(ctx, expirePart); err != nil {
+			return 0, err
+		}
+		if *unpublished, err = s.endExpired(ctx, due, now); err != nil {
 			return 0, err
 		}
 	}
+}
+
+// endExpired ends those of some commands that have expired, and returns them.
+func (s *Service) endExpired(ctx context.Context, due []hearth.Command, now time.Time) ([]hearth.Command, error) {
+	ids, of := make([]string, len(due)), make([]string, len(due))
+	for i, c := range due {
+		ids[i], of[i] = c.ID, c.DeviceID
+	}
+	jobs, err := s.endedJobs(ctx, of)
+	if err != nil {
+		return nil, err
+	}
+	return s.o.Store.ExpireCommands(ctx, now, ids, jobs)
+}
+
+// endedJobs returns what makes the jobs that send webhooks a command of one of the devices that has ended.
+func (s *Service) endedJobs(ctx context.Context, deviceIDs []string) (func(hearth.Command) ([]hearth.OutboxJob, error), error) {
+	scopes, err := s.scopesOf(ctx, deviceIDs)
+	if err != nil {
+		return nil, err
+	}
+	notes := map[hearth.Scope]hearth.WebhookNote{}
+	for _, scope := range scopes {
+		if notes[scope] != nil {
+			continue
+		}
+		if notes[scope], err = s.o.Webhooks.WebhookNote(ctx, scope, hearth.WebhookCommandEnded); err != nil {
+			return nil, err
+		}
+	}
+	return func(c hearth.Command) ([]hearth.OutboxJob, error) {
+		if note := notes[scopes[c.DeviceID]]; note != nil {
+			return note(c.CompletedAt, c.DeviceID, c)
+		}
+		return nil, nil
+	}, nil
 }
 
 // eventsOf returns the events of commands of several devices. Those of a device that is gone have no reader.
@@ -263,13 +302,9 @@ func (s *Service) eventsOf(ctx context.Context, commands []hearth.Command, now t
 	for i, c := range commands {
 		ids[i] = c.DeviceID
 	}
-	devices, err := s.o.Devices.DevicesByID(ctx, ids)
+	scopes, err := s.scopesOf(ctx, ids)
 	if err != nil {
 		return nil, err
-	}
-	scopes := make(map[string]hearth.Scope, len(devices))
-	for _, d := range devices {
-		scopes[d.ID] = d.Scope()
 	}
 	events := make([]hearth.Event, 0, len(commands))
 	for _, c := range commands {
@@ -290,4 +325,14 @@ func (s *Service) CleanUp(ctx context.Context) (total int, err error) {
 			return total, err
 		}
 	}
+}
+
+// scopesOf returns the scopes of devices; one that is gone has none.
+func (s *Service) scopesOf(ctx context.Context, deviceIDs []string) (map[string]hearth.Scope, error) {
+	devices, err := s.o.Devices.DevicesByID(ctx, deviceIDs)
+	scopes := make(map[string]hearth.Scope, len(devices))
+	for _, d := range devices {
+		scopes[d.ID] = d.Scope()
+	}
+	return scopes, err
 }

@@ -189,16 +189,28 @@ func (s *Service) placeAll(ctx context.Context, task *queue.Task) error {
 	if err := json.Unmarshal(task.Job.Payload, &payload); err != nil {
 		return queue.Permanent(err)
 	}
+	b, _, err := s.o.Store.CommandBatch(ctx, payload.BatchID)
 	for {
+		if hearth.ErrorCode(err) == hearth.CodeNotFound {
+			return nil // its time was over long ago
+		}
+		if err != nil {
+			return err
+		}
 		now := s.now()
-		placed, b, err := s.o.Store.PlaceCommands(ctx, payload.BatchID, placePart, func(b hearth.CommandBatch, deviceID string) hearth.Command {
+		jobs, err := s.endedJobs(ctx, b.DeviceIDs[:min(placePart, len(b.DeviceIDs))]) // some are full: their commands have failed
+		if err != nil {
+			return err
+		}
+		var placed []hearth.Command
+		placed, b, err = s.o.Store.PlaceCommands(ctx, payload.BatchID, placePart, func(b hearth.CommandBatch, deviceID string) hearth.Command {
 			return hearth.Command{
 				ID: newid.New(), DeviceID: deviceID, Batch: b.ID, Name: b.Name, Params: b.Params, State: hearth.CommandQueued,
 				CreatedBy: b.CreatedBy, CreatedAt: b.CreatedAt, ExpiresAt: b.ExpiresAt,
 			}
-		})
+		}, jobs)
 		if hearth.ErrorCode(err) == hearth.CodeNotFound {
-			return nil // its time was over long ago
+			return nil
 		}
 		if err != nil {
 			return err

@@ -35,6 +35,8 @@ type Options struct {
 	Directory Directory
 	// Bus carries what happens to commands to the other processes.
 	Bus bus.Bus
+	// Webhooks are sent commands that have ended; nil: there are none.
+	Webhooks hearth.WebhookNotes
 	// Publisher receives each command after each change of its state; nil discards them.
 	Publisher hearth.Publisher
 	// Leads reports whether this process is the one that ends expired commands first, where several watch them; nil: it is.
@@ -61,6 +63,9 @@ func (o Options) validate() (Options, error) {
 	}
 	if o.Publisher == nil {
 		o.Publisher = nobody{}
+	}
+	if o.Webhooks == nil {
+		o.Webhooks = hearth.NoWebhooks{}
 	}
 	if o.Leads == nil {
 		o.Leads = func() bool { return true }
@@ -290,7 +295,7 @@ func (s *Service) Cancel(ctx context.Context, caller hearth.Caller, id string) (
 	}
 	entry := caller.Entry(s.now(), "command.cancel", "command:"+id)
 	entry.Changes = map[string]hearth.Change{"device_id": {After: device.ID}}
-	c, err := s.change(ctx, *device, id, func(c hearth.Command, now time.Time) hearth.Command {
+	c, err := s.end(ctx, *device, id, func(c hearth.Command, now time.Time) hearth.Command {
 		c.State, c.CompletedAt = hearth.CommandCancelled, now
 		return c
 	}, hearth.SideEffects{Audit: []hearth.AuditEntry{entry}})
@@ -307,6 +312,22 @@ func (e endedError) Error() string { return "commands: the command is " + string
 
 // errUnchanged is the error of a change that changes nothing.
 var errUnchanged = errors.New("commands: nothing changes")
+
+// end is change with one that ends the command.
+func (s *Service) end(
+	ctx context.Context, device hearth.Device, id string, change func(c hearth.Command, now time.Time) hearth.Command, effects hearth.SideEffects,
+) (hearth.Command, error) {
+	note, err := s.o.Webhooks.WebhookNote(ctx, device.Scope(), hearth.WebhookCommandEnded)
+	if err != nil {
+		return hearth.Command{}, err
+	}
+	var after hearth.Command
+	effects.JobsAfter = func() ([]hearth.OutboxJob, error) { return note(after.CompletedAt, device.ID, after) }
+	return s.change(ctx, device, id, func(c hearth.Command, now time.Time) hearth.Command {
+		after = change(c, now)
+		return after
+	}, effects)
+}
 
 // change changes a command that has not ended, and publishes it; endedError, errUnchanged, CodeNotFound.
 func (s *Service) change(

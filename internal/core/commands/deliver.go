@@ -83,7 +83,7 @@ func (s *Service) Sent(ctx context.Context, caller hearth.Caller, c hearth.Comma
 // Acknowledge notes that the device has received a command; of one that it has acknowledged, or that has ended, it changes nothing.
 // CodeNotFound, CodeForbidden.
 func (s *Service) Acknowledge(ctx context.Context, caller hearth.Caller, deviceID, id string) error {
-	return s.report(ctx, caller, deviceID, id, func(c hearth.Command, now time.Time) hearth.Command { return c.Delivered(now) })
+	return s.report(ctx, caller, deviceID, id, s.change, func(c hearth.Command, now time.Time) hearth.Command { return c.Delivered(now) })
 }
 
 // Answer ends a command with the device's answer; of one that has ended it changes nothing. CodeNotFound, CodeForbidden,
@@ -93,18 +93,23 @@ func (s *Service) Answer(ctx context.Context, caller hearth.Caller, deviceID, id
 	if problems := answer.Validate("body."); len(problems) > 0 {
 		return hearth.Invalid(problems...)
 	}
-	return s.report(ctx, caller, deviceID, id, func(c hearth.Command, now time.Time) hearth.Command { return c.Answered(answer, now) })
+	return s.report(ctx, caller, deviceID, id, s.end, func(c hearth.Command, now time.Time) hearth.Command { return c.Answered(answer, now) })
 }
+
+// changer is change or end.
+type changer func(
+	ctx context.Context, device hearth.Device, id string, change func(c hearth.Command, now time.Time) hearth.Command, effects hearth.SideEffects,
+) (hearth.Command, error)
 
 // report changes a command as its device says.
 func (s *Service) report(
-	ctx context.Context, caller hearth.Caller, deviceID, id string, change func(c hearth.Command, now time.Time) hearth.Command,
+	ctx context.Context, caller hearth.Caller, deviceID, id string, by changer, change func(c hearth.Command, now time.Time) hearth.Command,
 ) error {
 	device, err := s.itself(ctx, caller, deviceID)
 	if err != nil {
 		return err
 	}
-	_, err = s.change(ctx, *device, id, change, hearth.SideEffects{})
+	_, err = by(ctx, *device, id, change, hearth.SideEffects{})
 	if _, over := errors.AsType[endedError](err); over || errors.Is(err, errUnchanged) {
 		return nil
 	}

@@ -146,7 +146,11 @@ func (f *Service) create(
 		entry.Changes = changes(hearth.Device{}, d)
 		effects.Audit = append(effects.Audit, entry)
 	}
-	devices, err := f.store.CreateDevices(ctx, devices, effects)
+	var err error
+	if effects.Jobs, err = f.createdJobs(ctx, devices); err != nil {
+		return nil, err
+	}
+	devices, err = f.store.CreateDevices(ctx, devices, effects)
 	if err != nil {
 		return nil, err
 	}
@@ -166,6 +170,26 @@ func (f *Service) Created(devices ...hearth.Device) {
 		events[i] = deviceEvent(hearth.EventDeviceUpdate, d, d.CreatedAt)
 	}
 	f.options.Publisher.Publish(events...)
+}
+
+// createdJobs returns what sends webhooks that devices were created.
+func (f *Service) createdJobs(ctx context.Context, devices []hearth.Device) (jobs []hearth.OutboxJob, err error) {
+	notes := map[hearth.Scope]hearth.WebhookNote{}
+	for _, d := range devices {
+		note := notes[d.Scope()]
+		if note == nil {
+			if note, err = f.options.Webhooks.WebhookNote(ctx, d.Scope(), hearth.WebhookDeviceCreated); err != nil {
+				return nil, err
+			}
+			notes[d.Scope()] = note
+		}
+		more, err := note(d.CreatedAt, d.ID, d)
+		if err != nil {
+			return nil, err
+		}
+		jobs = append(jobs, more...)
+	}
+	return jobs, nil
 }
 
 // Device returns one device; CodeNotFound.
@@ -327,12 +351,23 @@ func (c Change) apply(d hearth.Device) (hearth.Device, []hearth.FieldError) {
 func (f *Service) Delete(ctx context.Context, caller hearth.Caller, id string, check func(hearth.Device) error) error {
 	now := f.now()
 	audit := []hearth.AuditEntry{caller.Entry(now, "device.delete", "device:"+id)}
+	known, err := f.store.Device(ctx, id)
+	if err != nil {
+		return err
+	}
+	note, err := f.options.Webhooks.WebhookNote(ctx, known.Scope(), hearth.WebhookDeviceDeleted)
+	if err != nil {
+		return err
+	}
 	var gone hearth.Device
-	err := f.store.DeleteDevice(ctx, id, func(d hearth.Device) error {
+	err = f.store.DeleteDevice(ctx, id, func(d hearth.Device) error {
 		gone = d
 		audit[0].Changes = changes(d, hearth.Device{})
-		return allowEdit(caller, d, check)
-	}, hearth.SideEffects{Audit: audit})
+		if err := allowEdit(caller, d, check); err != nil || d.Scope() == known.Scope() {
+			return err
+		}
+		return hearth.Errorf(hearth.CodeConflict, "the device changes hands at the same time")
+	}, hearth.SideEffects{Audit: audit, JobsAfter: func() ([]hearth.OutboxJob, error) { return note(now, gone.ID, gone) }})
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,8 @@ type Options struct {
 	OnConnection func(ctx context.Context, device hearth.Device)
 	// Pending returns how many commands each of the devices has neither acknowledged nor answered, in order; nil: none has any.
 	Pending func(ctx context.Context, deviceIDs []string) ([]int, error)
+	// Webhooks are sent devices that are created and deleted; nil: there are none.
+	Webhooks hearth.WebhookNotes
 	// Shared says that other processes write to the same store: then nothing that was read from it is trusted for longer
 	// than a second.
 	Shared bool
@@ -55,6 +57,9 @@ func (o Options) validate() (Options, error) {
 	}
 	if o.Pending == nil {
 		o.Pending = func(_ context.Context, ids []string) ([]int, error) { return make([]int, len(ids)), nil }
+	}
+	if o.Webhooks == nil {
+		o.Webhooks = hearth.NoWebhooks{}
 	}
 	if o.Leads == nil {
 		o.Leads = func() bool { return true }

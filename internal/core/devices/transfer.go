@@ -21,8 +21,20 @@ func (f *Service) Transfer(ctx context.Context, caller hearth.Caller, id string,
 		return hearth.Device{}, hearth.Invalid(hearth.FieldError{Location: "body", Message: "must have either organization_id or owner_id"})
 	}
 	now := f.now()
+	known, err := f.store.Device(ctx, id)
+	if err != nil {
+		return hearth.Device{}, err
+	}
+	left, err := f.options.Webhooks.WebhookNote(ctx, known.Scope(), hearth.WebhookDeviceDeleted)
+	if err != nil {
+		return hearth.Device{}, err
+	}
+	arrived, err := f.options.Webhooks.WebhookNote(ctx, target.of(known).Scope(), hearth.WebhookDeviceCreated)
+	if err != nil {
+		return hearth.Device{}, err
+	}
 	audit := []hearth.AuditEntry{caller.Entry(now, "device.transfer", "device:"+id)}
-	var before hearth.Device
+	var before, planned hearth.Device
 	after, err := f.store.TransferDevice(ctx, id, func(d hearth.Device) (hearth.Device, error) {
 		before = d
 		if err := allowEdit(caller, d, nil); err != nil {
@@ -36,9 +48,21 @@ func (f *Service) Transfer(ctx context.Context, caller hearth.Caller, id string,
 			return d, errUnchanged
 		}
 		audit[0].Changes = map[string]hearth.Change{"scope": {Before: d.Scope(), After: after.Scope()}}
+		if d.Scope() != known.Scope() {
+			return d, hearth.Errorf(hearth.CodeConflict, "the device changes hands otherwise at the same time")
+		}
 		after.UpdatedAt = now
+		planned = after
+		planned.Version++
 		return after, nil
-	}, hearth.SideEffects{Audit: audit})
+	}, hearth.SideEffects{Audit: audit, JobsAfter: func() ([]hearth.OutboxJob, error) {
+		gone, err := left(now, id, before)
+		if err != nil {
+			return nil, err
+		}
+		come, err := arrived(now, id, planned)
+		return append(gone, come...), err
+	}})
 	if errors.Is(err, errUnchanged) {
 		return before, nil
 	}

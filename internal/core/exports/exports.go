@@ -75,6 +75,8 @@ type Options struct {
 	Jobs     Jobs
 	// Files keeps the finished files, under "exports/".
 	Files blob.Store
+	// Webhooks are sent exports that are complete; nil: there are none.
+	Webhooks hearth.WebhookNotes
 	// Publisher receives progress; nil discards it.
 	Publisher hearth.Publisher
 	// TTL is how long an export is kept after its end; 0 is hearth.ExportTTL.
@@ -99,6 +101,9 @@ func (o Options) validate() (Options, error) {
 	}
 	if o.TTL < 0 {
 		return o, errors.New("exports: the TTL is negative")
+	}
+	if o.Webhooks == nil {
+		o.Webhooks = hearth.NoWebhooks{}
 	}
 	if o.Publisher == nil {
 		o.Publisher = nobody{}

@@ -129,12 +129,28 @@ func (r *running) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	note, err := r.s.o.Webhooks.WebhookNote(ending, scopeOf(r.export), hearth.WebhookExportCompleted)
+	if err != nil {
+		return err
+	}
+	var completed hearth.Export
 	return r.change(ending, func(e *hearth.Export) {
 		e.Progress = r.progress()
 		e.Progress.Total = e.Progress.Processed
 		e.Result, e.File = result, r.key()
 		r.s.end(e, hearth.ExportCompleted)
-	}, hearth.SideEffects{Jobs: []hearth.OutboxJob{job}})
+		completed = *e
+	}, hearth.SideEffects{Jobs: []hearth.OutboxJob{job}, JobsAfter: func() ([]hearth.OutboxJob, error) {
+		return note(completed.CompletedAt, "", completed)
+	}})
+}
+
+// scopeOf returns whose webhooks are sent an export: its user's, or those of the organization that the API key is bound to.
+func scopeOf(e hearth.Export) hearth.Scope {
+	if e.OnlyOrg != "" {
+		return hearth.OrgScope(e.OnlyOrg)
+	}
+	return hearth.UserScope(e.UserID)
 }
 
 // key is where this run's file lies.

@@ -118,8 +118,8 @@ type Store struct {
 	// here, and not for a connection.
 	slots  chan struct{}
 	audits *appender
-	// outbox is told of writes with jobs.
-	outbox chan struct{}
+	// outbox and hooks are told of writes with jobs.
+	outbox, hooks chan struct{}
 	// lostAt is when the last server was lost, in Unix nanoseconds; 0 while one is known.
 	lostAt atomic.Int64
 	// greeted is set when Open is done: what happens before it is in Open's error.
@@ -148,7 +148,7 @@ func Open(ctx context.Context, settings Options) (_ *Store, err error) {
 		orDefault(&settings.MaxConns, int(uri.MaxPoolSize))
 	}
 	orDefault(&settings.MaxConns, 100)
-	s := &Store{options: settings, tls: uri.SSL, outbox: make(chan struct{}, 1), slots: make(chan struct{}, max(1, settings.MaxConns-spareConns))}
+	s := &Store{options: settings, tls: uri.SSL, outbox: make(chan struct{}, 1), hooks: make(chan struct{}, 1), slots: make(chan struct{}, max(1, settings.MaxConns-spareConns))}
 	s.Aggregates, s.SharedFiles = record.New(recordBackend{s}), record.NewSharedFiles(recordBackend{s})
 	s.audits = newAppender(s)
 	s.stopping, s.stop = context.WithCancel(context.Background()) // of the goroutine that repairs, which outlives ctx

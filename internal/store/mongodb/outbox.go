@@ -29,10 +29,15 @@ func (s *Store) storeJobs(ctx context.Context, jobs []jobDoc) error {
 // never closed.
 func (s *Store) OutboxSignal() <-chan struct{} { return s.outbox }
 
+// WebhookSignal is OutboxSignal for who takes the jobs of hearth.WebhookQueue.
+func (s *Store) WebhookSignal() <-chan struct{} { return s.hooks }
+
 // wakeOutbox never blocks a writer.
 func (s *Store) wakeOutbox() {
-	select {
-	case s.outbox <- struct{}{}:
-	default:
+	for _, signal := range []chan struct{}{s.outbox, s.hooks} {
+		select {
+		case signal <- struct{}{}:
+		default:
+		}
 	}
 }

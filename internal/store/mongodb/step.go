@@ -218,13 +218,17 @@ func (s *Store) attempt(ctx context.Context, st *step, build func(context.Contex
 	if refusal != nil {
 		return refusal
 	}
+	var err error
+	if st.effects.Jobs, err = st.effects.AllJobs(); err != nil {
+		return err
+	}
 	if st.isPlain() {
 		return s.writePlain(ctx, st.ops[0])
 	}
 	if len(st.ops) == 0 && isEmpty(st.effects) {
 		return nil
 	}
-	err := s.writeStep(ctx, st)
+	err = s.writeStep(ctx, st)
 	if _, ok := errors.AsType[*hearth.Error](err); ok && st.effects.Idempotency != nil {
 		// What refused it may be the same request, done meanwhile by another.
 		if replayed := s.replay(ctx, st.effects.Idempotency); replayed != nil {

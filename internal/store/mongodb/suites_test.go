@@ -45,3 +45,8 @@ func TestProvisioning(t *testing.T) {
 	t.Parallel()
 	storetest.Provisioning(t, func(t *testing.T) storetest.ProvisioningStore { return openTest(t, nil) })
 }
+
+func TestWebhooks(t *testing.T) {
+	t.Parallel()
+	storetest.Webhooks(t, func(t *testing.T) storetest.WebhookStore { return openTest(t, nil) })
+}

@@ -207,18 +207,29 @@ func (a *Aggregates) DueCommands(ctx context.Context, limit int) ([]hearth.Comma
 }
 
 // ExpireCommands implements hearth.CommandStore.
-func (a *Aggregates) ExpireCommands(ctx context.Context, now time.Time, limit int) ([]hearth.Command, error) {
+func (a *Aggregates) ExpireCommands(
+	ctx context.Context, now time.Time, ids []string, jobs func(hearth.Command) ([]hearth.OutboxJob, error),
+) ([]hearth.Command, error) {
 	return update(ctx, a.b, Write{Name: "ExpireCommands", Key: "commands"}, func(ctx context.Context, tx Tx) (expired []hearth.Command, _ error) {
-		due, err := commands.Find(ctx, tx, Query{Where: Filter{Eq("ended", false), Lte("due", now)}, Order: Order{By: "due"}, Limit: limit})
+		due, err := commands.Find(ctx, tx, Query{Where: Filter{In("id", ids...), Eq("ended", false), Lte("due", now)}, Order: Order{By: "due"}})
+		if err != nil {
+			return nil, err
+		}
+		var effects hearth.SideEffects
 		for _, c := range due {
-			if err != nil {
-				break
-			}
 			after := c.command().At(now)
 			expired = append(expired, after)
-			err = commands.Replace(ctx, tx, storedCommand(after))
+			more, err := jobs(after)
+			if err != nil {
+				return nil, err
+			}
+			effects.Jobs = append(effects.Jobs, more...)
+			if err := commands.Replace(ctx, tx, storedCommand(after)); err != nil {
+				return nil, err
+			}
 		}
-		return expired, err
+		tx.With(effects)
+		return expired, nil
 	})
 }
 
@@ -295,6 +306,7 @@ func countBatch(b hearth.CommandBatch, figures []Figures) (counts map[hearth.Com
 // PlaceCommands implements hearth.CommandStore.
 func (a *Aggregates) PlaceCommands(
 	ctx context.Context, batchID string, limit int, of func(b hearth.CommandBatch, deviceID string) hearth.Command,
+	jobs func(hearth.Command) ([]hearth.OutboxJob, error),
 ) (placed []hearth.Command, after hearth.CommandBatch, err error) {
 	w := Write{Name: "PlaceCommands", Key: "command_batch/" + batchID}
 	err = a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
@@ -308,6 +320,18 @@ func (a *Aggregates) PlaceCommands(
 		if placed, err = a.place(ctx, tx, after, ids, of); err != nil {
 			return err
 		}
+		var effects hearth.SideEffects
+		for _, c := range placed {
+			if !c.State.Ended() {
+				continue
+			}
+			more, err := jobs(c)
+			if err != nil {
+				return err
+			}
+			effects.Jobs = append(effects.Jobs, more...)
+		}
+		tx.With(effects)
 		after.DeviceIDs = after.DeviceIDs[len(ids):]
 		return commandBatches.Replace(ctx, tx, storedBatch(after))
 	})

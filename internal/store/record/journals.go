@@ -166,12 +166,17 @@ type outboxJob struct {
 }
 
 // outbox holds jobs that the stores write with the steps that cause them.
-var outbox = describe(Kind[outboxJob]{Schema: Schema{Name: "outbox", Noun: "job", Loose: true}})
+var outbox = describe(Kind[outboxJob]{Schema: Schema{Name: "outbox", Noun: "job", Loose: true, Indexes: []Index{{Fields: []string{"queue", "id"}}}}})
 
-// PendingOutbox returns the oldest limit jobs that writes left behind and that nobody deleted yet. Ids begin with their time.
+// PendingOutbox returns the oldest limit jobs for the queue that writes left behind and that nobody deleted yet. Ids begin with their
+// time.
 func (a *Aggregates) PendingOutbox(ctx context.Context, limit int) ([]hearth.OutboxJob, error) {
-	return find(ctx, a.b, "PendingOutbox", outbox, func(j outboxJob) hearth.OutboxJob { return hearth.OutboxJob(j) }, Query{Order: Order{By: "id"}, Limit: limit})
+	return find(ctx, a.b, "PendingOutbox", outbox, asOutboxJob, Query{
+		Where: Filter{Ne("queue", hearth.WebhookQueue)}, Order: Order{By: "id"}, Limit: limit,
+	})
 }
+
+func asOutboxJob(j outboxJob) hearth.OutboxJob { return hearth.OutboxJob(j) }
 
 // DeleteOutbox removes jobs; unknown ids are no error. A crash may leave some: they are handed over again under their ids.
 func (a *Aggregates) DeleteOutbox(ctx context.Context, ids []string) error {

@@ -115,7 +115,16 @@ func (a *Aggregates) DeleteOrganization(ctx context.Context, id string, effects 
 			memberIDs = append(memberIDs, m.UserID)
 		}
 		of := Filter{Eq("organization_id", id)}
-		for _, s := range []*Schema{&members.Schema, &invitations.Schema, &apiKeys.Schema, &provisioningKeys.Schema} {
+		hooks, err := webhooks.Find(ctx, tx, Query{Where: of})
+		if err != nil {
+			return nil, err
+		}
+		for _, w := range hooks {
+			if err := forgetDeliveries(ctx, tx, w.ID); err != nil {
+				return nil, err
+			}
+		}
+		for _, s := range []*Schema{&members.Schema, &invitations.Schema, &apiKeys.Schema, &provisioningKeys.Schema, &webhooks.Schema} {
 			if err := tx.DeleteWhere(ctx, s, of); err != nil {
 				return nil, err
 			}

@@ -125,7 +125,28 @@ func TestListsAreServedByIndexes(t *testing.T) {
 			_, err := a.ProvisioningKeys(ctx, hearth.Reach{All: true}, hearth.Page{Cursor: after})
 			return err
 		}},
-		"watches": {"(device_id=?", func(hearth.Cursor) error { _, err := a.DeviceWatches(ctx, "d"); return err }},
+		"webhooks": {"webhooks_by_scope_created_at_id (scope=?", func(after hearth.Cursor) error {
+			_, err := a.Webhooks(ctx, hearth.Reach{Scopes: []hearth.Scope{"user:u"}}, hearth.Page{Cursor: after})
+			return err
+		}},
+		"webhooks of a scope": {"(scope=?", func(hearth.Cursor) error { _, err := a.WebhooksOf(ctx, "user:u"); return err }},
+		"all webhooks": {"webhooks_by_created_at_id", func(after hearth.Cursor) error {
+			_, err := a.Webhooks(ctx, hearth.Reach{All: true}, hearth.Page{Cursor: after})
+			return err
+		}},
+		"deliveries": {"webhook_deliveries_by_webhook_id_created_at_id (webhook_id=?", func(after hearth.Cursor) error {
+			_, err := a.Deliveries(ctx, hearth.DeliveryFilter{WebhookID: "w"}, hearth.Page{Cursor: after})
+			return err
+		}},
+		"failed deliveries": {"(webhook_id=? AND state=?", func(after hearth.Cursor) error {
+			_, err := a.Deliveries(ctx, hearth.DeliveryFilter{WebhookID: "w", State: hearth.DeliveryFailed}, hearth.Page{Cursor: after})
+			return err
+		}},
+		"lines":          {"(webhook_id=?", func(hearth.Cursor) error { _, err := a.DeliveryLines(ctx, "w", 9); return err }},
+		"a line":         {"(line=? AND state=?", func(hearth.Cursor) error { _, _ = a.FirstDelivery(ctx, "l"); return nil }},
+		"webhook events": {"(queue=?", func(hearth.Cursor) error { _, err := a.PendingWebhookEvents(ctx, 9); return err }},
+		"connections":    {"(device_id>?", func(hearth.Cursor) error { _, err := a.DeviceConnections(ctx, "d", 9); return err }},
+		"watches":        {"(device_id=?", func(hearth.Cursor) error { _, err := a.DeviceWatches(ctx, "d"); return err }},
 	} {
 		for _, after := range []hearth.Cursor{{}, {Key: "1", ID: "2"}} {
 			plan = nil

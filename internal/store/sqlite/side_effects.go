@@ -20,7 +20,11 @@ func (s *Store) writeEffects(t *tx, effects hearth.SideEffects) error {
 			return err
 		}
 	}
-	for _, job := range effects.Jobs {
+	jobs, err := effects.AllJobs()
+	if err != nil {
+		return err
+	}
+	for _, job := range jobs {
 		job = cause.Mark(t.req.ctx, job)
 		_, err := t.exec(`INSERT INTO outbox(id, kind, queue, payload, uniq, run_at) VALUES(?,?,?,?,?,?)
 			ON CONFLICT(id) DO NOTHING`,
@@ -29,7 +33,7 @@ func (s *Store) writeEffects(t *tx, effects hearth.SideEffects) error {
 			return err
 		}
 	}
-	if len(effects.Jobs) > 0 {
+	if len(jobs) > 0 {
 		t.onCommit(s.wakeOutbox)
 	}
 	return nil
@@ -60,11 +64,16 @@ func (s *Store) writeAudit(t *tx, entry hearth.AuditEntry) error {
 // never closed.
 func (s *Store) OutboxSignal() <-chan struct{} { return s.outbox }
 
+// WebhookSignal is OutboxSignal for who takes the jobs of hearth.WebhookQueue.
+func (s *Store) WebhookSignal() <-chan struct{} { return s.hooks }
+
 // wakeOutbox never blocks the writer.
 func (s *Store) wakeOutbox() {
-	select {
-	case s.outbox <- struct{}{}:
-	default:
+	for _, signal := range []chan struct{}{s.outbox, s.hooks} {
+		select {
+		case signal <- struct{}{}:
+		default:
+		}
 	}
 }
 

@@ -59,8 +59,8 @@ type Store struct {
 	readers *readers
 	// scans is for reads that take as long as whoever reads them, so that those never keep a short one waiting.
 	scans *readers
-	// outbox is told of commits with jobs.
-	outbox chan struct{}
+	// outbox and hooks are told of commits with jobs.
+	outbox, hooks chan struct{}
 }
 
 // pragmas go into the DSN, so that every connection of a pool has them.
@@ -113,7 +113,7 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 		return nil, errors.Join(err, writer.stop(), reads.Close())
 	}
 	s := &Store{options: options, writer: writer, readers: newReaders(reads), scans: newReaders(scans),
-		outbox: make(chan struct{}, 1)}
+		outbox: make(chan struct{}, 1), hooks: make(chan struct{}, 1)}
 	s.Aggregates = record.New(records{s})
 	go writer.run()
 	if s.Engine, err = tsdb.New(logBackend{s}, options.Logs); err != nil {

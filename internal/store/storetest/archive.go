@@ -90,7 +90,9 @@ func addPart(all *ArchivePart, p ArchivePart) (kind, n int) {
 		add(&all.Members, p.Members), add(&all.Invitations, p.Invitations), add(&all.APIKeys, p.APIKeys),
 		add(&all.ProvisioningKeys, p.ProvisioningKeys), add(&all.Devices, p.Devices), add(&all.DeviceTokens, p.DeviceTokens),
 		add(&all.Twins, p.Twins), add(&all.Provisioned, p.Provisioned), add(&all.ClaimCodes, p.ClaimCodes), add(&all.Notifications, p.Notifications), add(&all.Settings, p.Settings),
-		add(&all.Watches, p.Watches), add(&all.Commands, p.Commands), add(&all.Batches, p.Batches), add(&all.Schedules, p.Schedules), add(&all.Exports, p.Exports), add(&all.Checkpoints, p.Checkpoints), add(&all.Idempotency, p.Idempotency),
+		add(&all.Watches, p.Watches), add(&all.Commands, p.Commands), add(&all.Batches, p.Batches), add(&all.Schedules, p.Schedules), add(&all.Exports, p.Exports),
+		add(&all.Webhooks, p.Webhooks), add(&all.Deliveries, p.Deliveries), add(&all.Lines, p.Lines), add(&all.Connections, p.Connections),
+		add(&all.Checkpoints, p.Checkpoints), add(&all.Idempotency, p.Idempotency),
 		add(&all.Outbox, p.Outbox), add(&all.Audit, p.Audit), add(&all.Logs, p.Logs),
 	}
 	for i, count := range counts {
@@ -127,7 +129,9 @@ func sameRecords(want, got ArchivePart) string {
 		sortedBy(func(v hearth.Notification) string { return v.ID }),
 		sortedBy(func(v ArchivedSettings) string { return v.UserID }),
 		sortedBy(func(v hearth.DeviceWatch) string { return v.DeviceID + v.UserID }), sortedBy(func(v hearth.ExportSchedule) string { return v.ID }),
-		sortedBy(func(v hearth.Export) string { return v.ID }),
+		sortedBy(func(v hearth.Export) string { return v.ID }), sortedBy(func(v hearth.Webhook) string { return v.ID }),
+		sortedBy(func(v hearth.WebhookDelivery) string { return v.ID }), sortedBy(func(v hearth.DeliveryLine) string { return v.ID }),
+		sortedBy(func(v hearth.DeviceConnection) string { return v.DeviceID }),
 		sortedBy(func(v hearth.Checkpoint) string { return v.ID }), sortedBy(func(v hearth.IdempotencyRecord) string { return v.Caller + v.Key }),
 		sortedBy(func(v hearth.OutboxJob) string { return v.ID }),
 	)

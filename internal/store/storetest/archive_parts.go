@@ -36,6 +36,10 @@ type ArchivePart struct {
 	Batches          []hearth.CommandBatch
 	Schedules        []hearth.ExportSchedule
 	Exports          []hearth.Export
+	Webhooks         []hearth.Webhook
+	Deliveries       []hearth.WebhookDelivery
+	Lines            []hearth.DeliveryLine
+	Connections      []hearth.DeviceConnection
 	Checkpoints      []hearth.Checkpoint
 	Idempotency      []hearth.IdempotencyRecord
 	Outbox           []hearth.OutboxJob
@@ -155,6 +159,14 @@ func archiveKinds() []archiveKind {
 		lines("commands_in_bulk", func(p *ArchivePart) *[]hearth.CommandBatch { return &p.Batches }, writeBatch, readBatch),
 		lines("export_schedules", func(p *ArchivePart) *[]hearth.ExportSchedule { return &p.Schedules }, writeSchedule, readSchedule),
 		lines("exports", func(p *ArchivePart) *[]hearth.Export { return &p.Exports }, writeExport, readExport),
+		lines("webhooks", func(p *ArchivePart) *[]hearth.Webhook { return &p.Webhooks }, writeWebhook, readWebhook),
+		lines("webhook_deliveries", func(p *ArchivePart) *[]hearth.WebhookDelivery { return &p.Deliveries }, writeDelivery, readDelivery),
+		lines("webhook_lines", func(p *ArchivePart) *[]hearth.DeliveryLine { return &p.Lines },
+			func(r hearth.DeliveryLine) lineDeliveryLine { return lineDeliveryLine(r) },
+			func(r lineDeliveryLine) hearth.DeliveryLine { return hearth.DeliveryLine(r) }),
+		lines("device_connections", func(p *ArchivePart) *[]hearth.DeviceConnection { return &p.Connections },
+			func(r hearth.DeviceConnection) lineConnection { return lineConnection(r) },
+			func(r lineConnection) hearth.DeviceConnection { return hearth.DeviceConnection(r) }),
 		lines("import_checkpoints", func(p *ArchivePart) *[]hearth.Checkpoint { return &p.Checkpoints },
 			func(r hearth.Checkpoint) lineCheckpoint { return lineCheckpoint(r) }, func(r lineCheckpoint) hearth.Checkpoint { return hearth.Checkpoint(r) }),
 		lines("idempotency", func(p *ArchivePart) *[]hearth.IdempotencyRecord { return &p.Idempotency }, writeIdempotencyRecord, readOnce),

@@ -21,7 +21,8 @@ func Everything(n int) []ArchivePart {
 		{ProvisioningKeys: g.provisioningKeys()}, {Devices: g.devices()}, {DeviceTokens: g.deviceTokens()}, {Twins: g.twins()},
 		{Provisioned: g.provisioned()}, {ClaimCodes: g.claimCodes()}, {Notifications: g.notifications()}, {Settings: g.settings()}, {Watches: g.watches()},
 		{Commands: g.commands()}, {Batches: g.batches()},
-		{Schedules: g.schedules()}, {Exports: g.exports()}, {Checkpoints: g.checkpoints()}, {Idempotency: g.once()}, {Outbox: g.outbox()}, {Audit: g.audit()}, {Logs: g.logs()},
+		{Schedules: g.schedules()}, {Exports: g.exports()}, {Webhooks: g.webhooks()}, {Deliveries: g.deliveries()},
+		{Lines: g.lines()}, {Connections: g.connections()}, {Checkpoints: g.checkpoints()}, {Idempotency: g.once()}, {Outbox: g.outbox()}, {Audit: g.audit()}, {Logs: g.logs()},
 	}
 	parts[0].Counters = []record.Counters{{LastDevice: int64(10*n + 100), LastLog: g.lastLog + 1000}}
 	return parts

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -40,6 +41,27 @@ func Commands(t *testing.T, open func(t *testing.T) CommandStore) {
 			t.Parallel()
 			test(t, open(t))
 		})
+	}
+}
+
+// endedJobs writes a job with each command that has ended.
+func endedJobs(c hearth.Command) ([]hearth.OutboxJob, error) {
+	job := outboxJob(1)
+	job.ID = c.ID
+	return []hearth.OutboxJob{job}, nil
+}
+
+// checkEndedJobs compares what the outbox holds with the commands that have ended.
+func checkEndedJobs(t *testing.T, s CommandStore, want ...string) {
+	t.Helper()
+	jobs, err := s.PendingOutbox(t.Context(), 100)
+	got := []string{}
+	for _, job := range jobs {
+		got = append(got, job.ID)
+	}
+	slices.Sort(want)
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("jobs were stored of %v, want %v: %v", got, want, err)
 	}
 }
 
@@ -268,7 +290,7 @@ func commandBound(t *testing.T, s CommandStore) {
 		return c
 	}
 	for range 4 {
-		if _, _, err := s.PlaceCommands(t.Context(), "fill", 250, of); err != nil {
+		if _, _, err := s.PlaceCommands(t.Context(), "fill", 250, of, endedJobs); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -281,10 +303,11 @@ func commandBound(t *testing.T, s CommandStore) {
 		t.Fatal(err)
 	}
 	n = 6000
-	placed, _, err := s.PlaceCommands(t.Context(), "more", 10, of)
+	placed, _, err := s.PlaceCommands(t.Context(), "more", 10, of, endedJobs)
 	if err != nil || len(placed) != 2 || placed[0].State != hearth.CommandFailed || placed[1].State != hearth.CommandQueued {
 		t.Errorf("placed %+v, %v", placed, err)
 	}
+	checkEndedJobs(t, s, placed[0].ID)
 	next, err := s.NextCommand(t.Context(), device, epoch)
 	if err != nil {
 		t.Fatal(err)
@@ -315,11 +338,19 @@ func commandExpiry(t *testing.T, s CommandStore) {
 	for range 4 {
 		wg.Go(func() {
 			for {
-				expired, err := s.ExpireCommands(t.Context(), now, 3)
+				due, err := s.DueCommands(t.Context(), 3)
+				ids := make([]string, len(due))
+				for i, c := range due {
+					ids[i] = c.ID
+				}
+				if err != nil || len(due) == 0 || due[0].ExpiresAt.After(now) {
+					return
+				}
+				expired, err := s.ExpireCommands(t.Context(), now, ids, endedJobs)
 				if err != nil {
 					t.Error(err)
 				}
-				if err != nil || len(expired) == 0 {
+				if err != nil {
 					return
 				}
 				mu.Lock()
@@ -344,6 +375,7 @@ func commandExpiry(t *testing.T, s CommandStore) {
 		}
 	}
 	expectPending(t, s, map[string]int{device: 5}, device)
+	checkEndedJobs(t, s, slices.Collect(maps.Keys(seen))...)
 }
 
 func commandRemoval(t *testing.T, s CommandStore) {
@@ -433,7 +465,7 @@ func commandBatch(t *testing.T, s CommandStore) {
 		c.Batch, c.Name, c.Params = b.ID, b.Name, b.Params
 		return c
 	}
-	placed, _, err := s.PlaceCommands(t.Context(), "b", 1, of)
+	placed, _, err := s.PlaceCommands(t.Context(), "b", 1, of, endedJobs)
 	if err != nil || len(placed) != 1 || placed[0].DeviceID != devices[0] || placed[0].Seq == 0 {
 		t.Fatalf("placed %+v, %v", placed, err)
 	}
@@ -442,14 +474,14 @@ func commandBatch(t *testing.T, s CommandStore) {
 	if err := s.DeleteDevice(t.Context(), devices[1], func(hearth.Device) error { return nil }, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
-	if placed, _, err = s.PlaceCommands(t.Context(), "b", 10, of); err != nil || len(placed) != 1 || placed[0].DeviceID != devices[2] {
+	if placed, _, err = s.PlaceCommands(t.Context(), "b", 10, of, endedJobs); err != nil || len(placed) != 1 || placed[0].DeviceID != devices[2] {
 		t.Fatalf("placed %+v, %v", placed, err)
 	}
 	look(nil, map[hearth.CommandState]int64{hearth.CommandQueued: 1, hearth.CommandSent: 1, hearth.CommandCancelled: 2})
-	if placed, after, err := s.PlaceCommands(t.Context(), "b", 10, of); err != nil || len(placed) != 0 || len(after.DeviceIDs) != 0 {
+	if placed, after, err := s.PlaceCommands(t.Context(), "b", 10, of, endedJobs); err != nil || len(placed) != 0 || len(after.DeviceIDs) != 0 {
 		t.Errorf("placed again: %v, %v", placed, err)
 	}
-	if _, _, err := s.PlaceCommands(t.Context(), "none", 10, of); hearth.ErrorCode(err) != hearth.CodeNotFound {
+	if _, _, err := s.PlaceCommands(t.Context(), "none", 10, of, endedJobs); hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("of no batch: %v", err)
 	}
 }

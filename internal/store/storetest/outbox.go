@@ -64,7 +64,9 @@ func outboxRoundTrip(t *testing.T, s OutboxStore) {
 	later := outboxJob(3)
 	later.Unique, later.RunAt = "one:3", epoch.Add(time.Hour)
 	recordJobs(t, s, outboxJob(2), later)
-	recordJobs(t, s, outboxJob(1))
+	hook := outboxJob(0)
+	hook.Queue = hearth.WebhookQueue // not the relay's
+	recordJobs(t, s, outboxJob(1), hook)
 	want := []hearth.OutboxJob{outboxJob(1), outboxJob(2), later}
 	if diff := cmp.Diff(want, pending(t, s, 10)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
