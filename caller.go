@@ -1,6 +1,9 @@
 package hearth
 
-import "slices"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Role is what a person may do on the whole installation.
 type Role string
@@ -69,6 +72,17 @@ type Caller struct {
 	IP        string
 	UserAgent string
 	RequestID string
+}
+
+// Network returns the caller's address, as far as it tells one client from another: a client with one IPv6 address has the whole /64.
+func (c Caller) Network() string {
+	addr, err := netip.ParseAddr(c.IP)
+	if err == nil && addr.Is6() && !addr.Is4In6() {
+		if prefix, err := addr.WithZone("").Prefix(64); err == nil {
+			return prefix.String()
+		}
+	}
+	return c.IP
 }
 
 // IsUser reports whether the caller is a person who signed in.

@@ -27,6 +27,8 @@ type Session struct {
 	UserID string
 	// Device is a keyed hash of what the login came from, to tell a new device from a known one.
 	Device []byte
+	// Network is a keyed hash of the address of the login (see Caller.Network).
+	Network []byte
 	// Origin is the ip and user agent, sealed by package account.
 	Origin     []byte
 	CreatedAt  time.Time
@@ -85,6 +87,8 @@ type SessionStore interface {
 	// many uses at once one sees it unspent. CodeNotFound for an unknown token; an error of decide is returned and nothing
 	// is written.
 	UseRefreshToken(ctx context.Context, hash []byte, decide func(RefreshToken) (RefreshVerdict, error)) error
+	// SignedInFrom reports whether the user has a session, open or not, of that network.
+	SignedInFrom(ctx context.Context, userID string, network []byte) (bool, error)
 	// RefreshSession returns the id of the session that a refresh token with that hash, spent or not, belongs to; CodeNotFound.
 	RefreshSession(ctx context.Context, hash []byte) (sessionID string, err error)
 	// EndSession ends one open session; CodeNotFound if it is not there, not open at the time at, or not the user's. An

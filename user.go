@@ -90,8 +90,8 @@ type UserChange struct {
 	KeepSession string
 	// DropReset makes the password resets that were asked for worthless.
 	DropReset bool
-	// ClearTries forgets the failed logins that are counted under this key; nil clears none.
-	ClearTries  []byte
+	// ClearTries forgets the failed logins that are counted under these keys.
+	ClearTries  [][]byte
 	SideEffects SideEffects
 }
 

@@ -58,7 +58,7 @@ func (a *API) keyed(r *http.Request, op operation) (*keyedRequest, error) {
 	}
 	k := &keyedRequest{op: op, now: a.now(), store: a.options.Idempotency}
 	if k.caller = callerOf(r.Context()).Actor(); k.caller == "" {
-		k.caller = addressKey(callerOf(r.Context()).IP)
+		k.caller = addressKey(callerOf(r.Context()))
 	}
 	client := k.caller + "\x00" + keys[0]
 	k.key = base64.RawURLEncoding.EncodeToString(a.derive("key", client))

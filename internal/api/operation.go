@@ -233,6 +233,7 @@ func register[I, O any](a *API, op operation, handler func(context.Context, *I) 
 		}
 		hw := &humaWriter{ResponseWriter: w}
 		adapter.handler(humago.NewContext(adapter.doc, r, hw))
+		a.countFailure(r.Context(), hw.err)
 		return hw.err
 	})
 }

@@ -208,7 +208,7 @@ func (a *API) limitProvisioningKey(ctx context.Context, key string) error {
 // limitClaims counts an attempt for the address and for the caller, also where the other limits are off.
 func (a *API) limitClaims(ctx context.Context) error {
 	caller := callerOf(ctx)
-	for _, key := range []string{addressKey(caller.IP), caller.Key()} {
+	for _, key := range []string{addressKey(caller), caller.Key()} {
 		if err := a.take(ctx, classClaims, key); err != nil {
 			return err
 		}

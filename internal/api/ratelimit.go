@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -49,13 +48,15 @@ const (
 	classClaims = "claims"
 )
 
+const loginPath = "/auth/login"
+
 // classOf returns the class of an operation that names none. What lies outside of the contract's base path has no limit.
 func classOf(op operation) string {
 	path := op.Path
 	switch {
 	case op.Root:
 		return ""
-	case path == "/auth/login", path == "/auth/signup", strings.HasPrefix(path, "/auth/password"):
+	case path == loginPath, path == "/auth/signup", strings.HasPrefix(path, "/auth/password"):
 		return classAuth
 	case path == "/auth/refresh":
 		return classRefresh
@@ -77,7 +78,7 @@ func under(path, prefix string) bool {
 }
 
 // limit counts the call and refuses it with CodeRateLimited when it is one too many. A device's calls count by device,
-// logins by address (and by account: see limitAccount), provisioning by address (and by key), a user's by user, all others by address.
+// those of the class auth and provisioning by address (and by key), a user's by user, all others by address.
 func (a *API) limit(ctx context.Context, op operation) error {
 	info := requestOf(ctx)
 	class, key := op.Class, info.Caller.Key()
@@ -85,20 +86,25 @@ func (a *API) limit(ctx context.Context, op operation) error {
 	case info.Caller.IsDevice():
 		class = classDevice
 	case class == classAuth, class == classProvision, key == "":
-		key = addressKey(info.Caller.IP)
+		key = addressKey(info.Caller)
 	}
 	return a.take(ctx, class, key)
 }
+
+// countsByBody reports whether calls of the operation count by what their body names.
+func (op operation) countsByBody() bool { return op.Class == classRefresh || op.Path == loginPath }
 
 // limitByBody returns what counts a call by what its body names; nil if nothing does.
 func (a *API) limitByBody(op operation) func(context.Context, []byte) error {
 	switch {
 	case a.options.Limiter == nil:
 		return nil
-	case op.Class == classAuth:
-		return a.limitAccount
 	case op.Class == classRefresh:
 		return a.limitSession
+	case op.Path == loginPath:
+		return a.limitLogin
+	case op.Class == classAuth && op.Access != forAnyone:
+		return func(ctx context.Context, _ []byte) error { return a.take(ctx, classAuth, callerOf(ctx).Key()) }
 	}
 	return nil
 }
@@ -115,32 +121,58 @@ func (a *API) limitSession(ctx context.Context, body []byte) error {
 			return a.take(ctx, classRefresh, "session:"+id)
 		}
 	}
-	return a.take(ctx, classRefresh, addressKey(callerOf(ctx).IP))
+	return a.take(ctx, classRefresh, addressKey(requestOf(ctx).Caller))
 }
 
-// limitAccount counts a call of the class auth against the account that the body names.
-func (a *API) limitAccount(ctx context.Context, body []byte) error {
+// limitLogin counts a login by address and account together, and refuses it where too many logins failed from the address or on the
+// account. Users who signed in from there before are not kept out by the failures of others.
+func (a *API) limitLogin(ctx context.Context, body []byte) error {
 	var named struct {
 		Email string `json:"email"`
 	}
-	// A body of another shape is refused by its operation, or names no account.
-	if err := json.Unmarshal(body, &named); err != nil || named.Email == "" {
-		if caller := requestOf(ctx).Caller; caller.IsUser() {
-			return a.take(ctx, classAuth, caller.Key())
-		}
-		return nil
+	info := requestOf(ctx)
+	if err := json.Unmarshal(body, &named); err != nil || named.Email == "" { // refused by the operation, and of no account
+		return a.take(ctx, classAuth, addressKey(info.Caller))
 	}
 	// The length of a key is bounded, and no address is kept in plain text.
-	sum := sha256.Sum256([]byte(strings.ToLower(strings.TrimSpace(named.Email))))
-	return a.take(ctx, classAuth, "email:"+hex.EncodeToString(sum[:16]))
+	email, _ := hearth.NormalizeEmail(named.Email)
+	sum := sha256.Sum256([]byte(email))
+	account := "email:" + hex.EncodeToString(sum[:16])
+	if err := a.take(ctx, classAuth, addressKey(info.Caller)+" "+account); err != nil {
+		return err
+	}
+	info.failures = []string{"failed " + addressKey(info.Caller), "failed " + account}
+	for _, key := range info.failures {
+		refusal := a.count(ctx, classAuth, key, 0)
+		if refusal == nil {
+			continue
+		}
+		if a.options.Accounts == nil {
+			return refusal
+		}
+		if familiar, err := a.options.Accounts.SignedInFrom(ctx, info.Caller, email); err != nil || !familiar {
+			return refusal
+		}
+	}
+	return nil
+}
+
+// countFailure counts a login that failed, before its answer is written.
+func (a *API) countFailure(ctx context.Context, err error) {
+	if code := hearth.ErrorCode(err); code != hearth.CodeInvalidCredentials && code != hearth.CodeAccountLocked {
+		return
+	}
+	for _, key := range requestOf(ctx).failures {
+		_ = a.take(ctx, classAuth, key) // it was one too many only for logins at once, which lockout stops
+	}
 }
 
 // limitUnread counts by address what was refused before its body could be counted by what it names.
-func (a *API) limitUnread(serve func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+func (a *API) limitUnread(op operation, serve func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		err := serve(w, r)
 		if info := requestOf(r.Context()); err != nil && !info.limited {
-			if refusal := a.take(r.Context(), classRefresh, addressKey(info.Caller.IP)); refusal != nil {
+			if refusal := a.take(r.Context(), op.Class, addressKey(info.Caller)); refusal != nil {
 				return refusal
 			}
 		}
@@ -149,7 +181,10 @@ func (a *API) limitUnread(serve func(http.ResponseWriter, *http.Request) error) 
 }
 
 // take counts one call and shows the limit in the answer's headers: of several limits, the one that has the least left.
-func (a *API) take(ctx context.Context, class, key string) error {
+func (a *API) take(ctx context.Context, class, key string) error { return a.count(ctx, class, key, 1) }
+
+// count counts n calls as take does; 0 only asks whether there is one left.
+func (a *API) count(ctx context.Context, class, key string, n int) error {
 	limiter := a.options.Limiter
 	if class == classClaims {
 		limiter = a.options.ClaimLimiter
@@ -157,7 +192,7 @@ func (a *API) take(ctx context.Context, class, key string) error {
 	if limiter == nil {
 		return nil
 	}
-	d, err := limiter.Allow(ctx, class, key, 1)
+	d, err := limiter.Allow(ctx, class, key, n)
 	if err != nil || d.Limit == 0 {
 		return nil //nolint:nilerr // see Limiter
 	}
@@ -182,17 +217,8 @@ func (a *API) take(ctx context.Context, class, key string) error {
 // seconds returns whole seconds, rounded up.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
-// addressKey names an address for limits. A client with one IPv6 address has the whole /64.
-func addressKey(ip string) string {
-	addr, err := netip.ParseAddr(ip)
-	if err == nil && addr.Is6() && !addr.Is4In6() {
-		prefix, err := addr.WithZone("").Prefix(64)
-		if err == nil {
-			return "ip:" + prefix.String()
-		}
-	}
-	return "ip:" + ip
-}
+// addressKey names the caller's address for limits.
+func addressKey(caller hearth.Caller) string { return "ip:" + caller.Network() }
 
 // documentLimits adds the headers of a limited operation to all its answers.
 func documentLimits(doc *huma.Operation) {

@@ -43,7 +43,7 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 		requestOf(r.Context()).header = w.Header()
 		refusal := a.admit(op, r)
 		// Counted first, so that guessing tokens is limited too.
-		if limited && op.Class != classRefresh {
+		if limited && !op.countsByBody() {
 			if err := a.limit(r.Context(), op); err != nil {
 				return err
 			}
@@ -62,8 +62,8 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 		}
 		return handler(w, r)
 	}
-	if limited && op.Class == classRefresh {
-		serve = a.limitUnread(serve)
+	if limited && op.countsByBody() {
+		serve = a.limitUnread(op, serve)
 	}
 	if op.ETag {
 		serve = a.withETag(serve)

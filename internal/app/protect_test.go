@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -95,6 +96,55 @@ func TestSessionsBehindOneAddressDoNotSpendEachOthersRefreshes(t *testing.T) {
 	if answer := c.Ask(t, "POST", "/auth/refresh", "{"); answer.Status != 429 {
 		t.Errorf("a broken body: %d %s", answer.Status, answer.Body)
 	}
+}
+
+// Failed logins of strangers, on the account and from their addresses, keep out neither a user who signed in before nor, from an address
+// of its own, anybody else.
+func TestFailedLoginsOfStrangersKeepNoOneOut(t *testing.T) {
+	t.Parallel()
+	apitest.InBothModes(t, func(t *testing.T, m apitest.Mode) {
+		cfg := m.Config(t)
+		cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+		var err error
+		if cfg.RateLimits, err = config.ParseRateLimits("auth=4/1h"); err != nil {
+			t.Fatal(err)
+		}
+		c := &apitest.Client{URL: apitest.Start(t, cfg)}
+		login := func(ip, email, password string) apitest.Answer {
+			return c.Ask(t, "POST", "/auth/login", apitest.Object{"email": email, "password": password}, "X-Forwarded-For", ip)
+		}
+		for _, email := range []string{"ann@example.com", "bob@example.com"} {
+			made := c.Ask(t, "POST", "/auth/signup", apitest.Object{"name": "A", "email": email, "password": apitest.Password}, "X-Forwarded-For", "192.0.2.1")
+			if made.Status != 201 {
+				t.Fatalf("sign-up: %d %s", made.Status, made.Body)
+			}
+		}
+		want := func(a apitest.Answer, status int) {
+			t.Helper()
+			if a.Status != status || a.Header.Get("RateLimit-Limit") != "4" {
+				t.Errorf("a login is answered %d %s, want %d", a.Status, a.Body, status)
+			}
+		}
+		want(login("192.0.2.1", "ann@example.com", apitest.Password), 200)
+		for i := range 4 { // from four addresses
+			want(login("203.0.113."+strconv.Itoa(i), "ann@example.com", "wrong wrong"), 401)
+		}
+		want(login("203.0.113.99", "ann@example.com", apitest.Password), 429) // too many failed on the account
+		want(login("192.0.2.1", "ann@example.com", apitest.Password), 200)    // but she was there before
+		for i := range 4 {                                                    // from her address, on other accounts
+			want(login("192.0.2.1", "x"+strconv.Itoa(i)+"@example.com", "wrong wrong"), 401)
+		}
+		want(login("192.0.2.1", "bob@example.com", apitest.Password), 429)
+		want(login("198.51.100.1", "bob@example.com", apitest.Password), 200)
+		want(login("192.0.2.1", "ann@example.com", apitest.Password), 200)
+		for i := range 3 { // successes from one address spend nobody else's
+			want(login("198.51.100.1", "bob@example.com", apitest.Password), []int{200, 200, 200}[i])
+		}
+		want(login("198.51.100.1", "bob@example.com", apitest.Password), 429) // his own bucket there
+		want(login("198.51.100.1", "ann@example.com", "wrong wrong"), 429)    // her account is still closed to strangers
+		broken := c.Ask(t, "POST", "/auth/login", "{", "X-Forwarded-For", "198.51.100.9")
+		want(broken, 400)
+	})
 }
 
 // errorless reads an answer away and returns its status.

@@ -55,14 +55,17 @@ type Credentials struct {
 	action string
 }
 
-// proof is what a right password returns: the user, and the key under which the attempts are counted.
+// proof is what a right password returns: the user, and the keys of the counts that it clears.
 type proof struct {
 	user  hearth.User
-	tries []byte
+	tries [][]byte
 }
 
 // prove checks a password and calls proven if it is right. Each attempt is counted before its verdict, in the store, so that
 // parallel ones cannot pass the limit; proven's write must clear the count. No other attempt on the account runs meanwhile.
+//
+// Where the user signed in before, attempts have a count of their own: guesses from other networks lock the account everywhere but
+// there. Wrong passwords from there count for the account too.
 func (s *Service) prove(
 	ctx context.Context, caller hearth.Caller, c Credentials, proven func(context.Context, proof) error,
 ) error {
@@ -73,7 +76,7 @@ func (s *Service) prove(
 	if c.action == "" {
 		c.action = "auth.login"
 	}
-	tries := s.keys.derive("tries", email)
+	tries := s.triesKey(email)
 	unlock, err := s.checking.Lock(ctx, string(tries))
 	if errors.Is(err, keymutex.ErrBusy) {
 		return &hearth.Error{Code: hearth.CodeUnavailable, Message: "too many logins at once", RetryAfter: time.Second}
@@ -84,7 +87,7 @@ func (s *Service) prove(
 	defer unlock()
 	// Checked first without a hash and without a write: a locked account costs next to nothing.
 	now := s.now()
-	before, err := s.store.Tries(ctx, tries)
+	anywhere, err := s.store.Tries(ctx, tries)
 	if err != nil {
 		return err
 	}
@@ -93,11 +96,23 @@ func (s *Service) prove(
 	if err != nil && hearth.ErrorCode(err) != hearth.CodeNotFound {
 		return err
 	}
+	network := s.network(caller)
+	familiar, err := s.store.SignedInFrom(ctx, user.ID, network)
+	if err != nil {
+		return err
+	}
+	before, counts := anywhere, tries
+	if familiar {
+		counts = s.familiarKey(user, network)
+		if before, err = s.store.Tries(ctx, counts); err != nil {
+			return err
+		}
+	}
 	if err := locked(before, now); err != nil {
 		s.logRefusal(ctx, event{caller: caller, action: c.action, userID: user.ID, result: hearth.CodeAccountLocked})
 		return err
 	}
-	right, counted, err := s.attempt(ctx, tries, user.PasswordHash, c.Password)
+	right, counted, err := s.attempt(ctx, counts, user.PasswordHash, c.Password)
 	if err != nil {
 		return err
 	}
@@ -107,14 +122,23 @@ func (s *Service) prove(
 	switch {
 	case right && user.Disabled:
 		failure.result = hearth.CodeForbidden
-		if _, err := s.store.UpdateTries(ctx, tries, func(hearth.Tries) (hearth.Tries, hearth.SideEffects, error) {
+		if _, err := s.store.UpdateTries(ctx, counts, func(hearth.Tries) (hearth.Tries, hearth.SideEffects, error) {
 			return hearth.Tries{}, s.note(ctx, failure), nil
 		}); err != nil {
 			return err
 		}
 		return hearth.Errorf(hearth.CodeForbidden, "this account is disabled")
+	case right && familiar && locked(anywhere, now) != nil: // the lock stays for all others
+		return proven(ctx, proof{user: user, tries: [][]byte{counts}})
+	case right && familiar:
+		return proven(ctx, proof{user: user, tries: [][]byte{counts, tries}})
 	case right && known:
-		return proven(ctx, proof{user: user, tries: tries})
+		return proven(ctx, proof{user: user, tries: [][]byte{tries}})
+	}
+	if familiar {
+		if _, err := s.count(ctx, tries); err != nil && hearth.ErrorCode(err) != hearth.CodeAccountLocked {
+			return err
+		}
 	}
 	effects := s.note(ctx, failure)
 	if counted.Failed >= maxTries {
@@ -134,8 +158,42 @@ func (s *Service) attempt(ctx context.Context, key, hash []byte, password string
 		return false, counted, err
 	}
 	defer s.hashes.release()
+	if counted, err = s.count(ctx, key); err != nil {
+		return false, counted, err
+	}
+	return s.hashes.matches(hash, password), counted, nil
+}
+
+// triesKey returns the key under which the failed logins of an e-mail are counted.
+func (s *Service) triesKey(email string) []byte { return s.keys.derive("tries", email) }
+
+// familiarKey returns the key under which those from a network are counted where the user signed in before. A new password begins anew.
+func (s *Service) familiarKey(user hearth.User, network []byte) []byte {
+	return s.keys.derive("tries", user.Email+"\x00"+string(network)+string(user.PasswordHash))
+}
+
+// network returns a keyed hash of where the caller is.
+func (s *Service) network(caller hearth.Caller) []byte {
+	return s.keys.derive("network", caller.Network())[:16]
+}
+
+// SignedInFrom reports whether the user of an e-mail signed in before where the caller is now.
+func (s *Service) SignedInFrom(ctx context.Context, caller hearth.Caller, email string) (bool, error) {
+	email, _ = hearth.NormalizeEmail(email)
+	user, err := s.store.UserByEmail(ctx, email)
+	if err != nil {
+		if hearth.ErrorCode(err) == hearth.CodeNotFound {
+			err = nil
+		}
+		return false, err
+	}
+	return s.store.SignedInFrom(ctx, user.ID, s.network(caller))
+}
+
+// count counts an attempt under a key; CodeAccountLocked while it is locked.
+func (s *Service) count(ctx context.Context, key []byte) (hearth.Tries, error) {
 	now := s.now()
-	counted, err = s.store.UpdateTries(ctx, key, func(t hearth.Tries) (hearth.Tries, hearth.SideEffects, error) {
+	return s.store.UpdateTries(ctx, key, func(t hearth.Tries) (hearth.Tries, hearth.SideEffects, error) {
 		if err := locked(t, now); err != nil {
 			return t, hearth.SideEffects{}, err
 		}
@@ -149,10 +207,6 @@ func (s *Service) attempt(ctx context.Context, key, hash []byte, password string
 		}
 		return t, hearth.SideEffects{}, nil
 	})
-	if err != nil {
-		return false, counted, err
-	}
-	return s.hashes.matches(hash, password), counted, nil
 }
 
 // locked returns the refusal while an account is locked.
@@ -177,8 +231,8 @@ func (s *Service) logRefusal(ctx context.Context, e event) { _ = s.note(ctx, e) 
 // opening is a login about to be stored.
 type opening struct {
 	user hearth.User
-	// clear is the key of the attempts that the login clears.
-	clear []byte
+	// clear are the keys of the attempts that the login clears.
+	clear [][]byte
 	// rehash is the right password, for a hash of another cost than today's.
 	rehash string
 	// action is "auth.login" if "".
@@ -206,7 +260,7 @@ func (s *Service) open(ctx context.Context, caller hearth.Caller, o opening) (Gr
 		o.action = "auth.login"
 	}
 	session := hearth.Session{
-		ID: newid.New(), UserID: o.user.ID, Device: device, Origin: origin, CreatedAt: now, LastUsedAt: now,
+		ID: newid.New(), UserID: o.user.ID, Device: device, Network: s.network(caller), Origin: origin, CreatedAt: now, LastUsedAt: now,
 		ExpiresAt: now.Add(s.options.RefreshTTL),
 	}
 	decide := func(user hearth.User, earlier, known bool) (hearth.UserChange, error) {

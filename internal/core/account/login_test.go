@@ -241,3 +241,59 @@ func TestTheFullHashQueueIsRefusedAndCountsNoTry(t *testing.T) {
 		t.Errorf("200 logins at once were answered by %v", seen)
 	}
 }
+
+// Strangers who guess must not keep out the user, who signed in from somewhere before; guesses from there lock the account all the same.
+func TestALockLeavesTheUsersOwnNetworkAlone(t *testing.T) {
+	t.Parallel()
+	stranger := hearth.Caller{IP: "203.0.113.9", UserAgent: "curl/8"}
+	from := func(h *house, caller hearth.Caller, password string) error {
+		_, err := h.Login(h.t.Context(), caller, account.Credentials{Email: email, Password: password})
+		return err
+	}
+	h := newHouse(t)
+	user := h.user(email, hearth.RoleUser)
+	h.login()
+	for range 5 {
+		wantCode(t, from(h, stranger, "wrong wrong"), hearth.CodeInvalidCredentials)
+	}
+	wantCode(t, from(h, stranger, password), hearth.CodeAccountLocked)
+	h.login()
+	wantCode(t, from(h, stranger, password), hearth.CodeAccountLocked) // the user's login opened it for no one else
+	for range 4 {
+		wantCode(t, from(h, here, "wrong wrong"), hearth.CodeInvalidCredentials)
+	}
+	h.login() // a success resets the count
+	for range 5 {
+		wantCode(t, from(h, here, "wrong wrong"), hearth.CodeInvalidCredentials)
+	}
+	wantCode(t, from(h, here, password), hearth.CodeAccountLocked)
+
+	admin := hearth.Caller{UserID: "a", Role: hearth.RoleAdmin}
+	_, err := h.UpdateUser(t.Context(), admin, user.ID, account.UserUpdate{Unlock: true})
+	must(t, err)
+	must(t, from(h, here, password))
+	must(t, from(h, stranger, password))
+
+	other := hearth.Caller{IP: "198.51.100.7"}
+	for range 5 { // guesses from a network that the user knows count for the account too
+		wantCode(t, from(h, here, "wrong wrong"), hearth.CodeInvalidCredentials)
+	}
+	wantCode(t, from(h, other, password), hearth.CodeAccountLocked)
+	must(t, h.RequestReset(t.Context(), here, email))
+	mail, err := h.ResetMail(t.Context(), h.resetJob())
+	must(t, err)
+	must(t, h.ConfirmReset(t.Context(), here, mail.Token, "another fine secret"))
+	must(t, from(h, here, "another fine secret"))
+	must(t, from(h, other, "another fine secret"))
+}
+
+func TestANetworkIsAnAddressOrASixtyFour(t *testing.T) {
+	t.Parallel()
+	for ip, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1", "2001:db8::1": "2001:db8::/64", "2001:db8::ffff:1": "2001:db8::/64", "::ffff:192.0.2.1": "::ffff:192.0.2.1", "": "",
+	} {
+		if got := (hearth.Caller{IP: ip}).Network(); got != want {
+			t.Errorf("%q is in %q, want %q", ip, got, want)
+		}
+	}
+}

@@ -73,7 +73,7 @@ func (s *Service) SetPassword(ctx context.Context, caller hearth.Caller, id, pas
 	user, ended, err := s.store.UpdateUser(ctx, id, func(user hearth.User) (hearth.UserChange, error) {
 		user.PasswordHash, user.Epoch, user.UpdatedAt = hash, user.Epoch+1, s.now()
 		return hearth.UserChange{
-			User: user, EndSessions: hearth.EndPassword, DropReset: true, ClearTries: s.keys.derive("tries", user.Email),
+			User: user, EndSessions: hearth.EndPassword, DropReset: true, ClearTries: [][]byte{s.triesKey(user.Email)},
 			SideEffects: s.note(ctx, event{caller: caller, action: "user.password", userID: user.ID, notify: hearth.NoticePassword}),
 		}, nil
 	})
@@ -187,7 +187,7 @@ func (s *Service) ConfirmReset(ctx context.Context, caller hearth.Caller, token,
 		}
 		user.PasswordHash, user.UpdatedAt = passwordHash, now
 		return hearth.UserChange{
-			User: user, EndSessions: hearth.EndPassword, ClearTries: s.keys.derive("tries", user.Email),
+			User: user, EndSessions: hearth.EndPassword, ClearTries: [][]byte{s.triesKey(user.Email)},
 			SideEffects: s.note(ctx, event{
 				caller: caller, actor: "user:" + user.ID, action: "auth.password_reset_confirm", userID: user.ID, notify: hearth.NoticePassword,
 			}),

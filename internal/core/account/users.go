@@ -1,8 +1,10 @@
 package account
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
+	"slices"
 	"sync"
 
 	"hearth/internal/newid"
@@ -224,6 +226,13 @@ func (s *Service) UpdateUser(ctx context.Context, caller hearth.Caller, id strin
 	if update.Role != nil && !update.Role.Valid() {
 		return hearth.User{}, hearth.Invalid(hearth.FieldError{Location: "body.role", Message: "must be admin or user"})
 	}
+	var sessions []hearth.Session
+	if update.Unlock {
+		var err error
+		if sessions, err = s.store.Sessions(ctx, id, s.now()); err != nil {
+			return hearth.User{}, err
+		}
+	}
 	var epoch int64
 	user, ended, err := s.store.UpdateUser(ctx, id, func(user hearth.User) (hearth.UserChange, error) {
 		e := event{caller: caller, action: "user.update", userID: user.ID, changes: map[string]hearth.Change{}}
@@ -243,7 +252,13 @@ func (s *Service) UpdateUser(ctx context.Context, caller hearth.Caller, id strin
 			}
 		}
 		if update.Unlock {
-			to.ClearTries = s.keys.derive("tries", user.Email)
+			to.ClearTries = [][]byte{s.triesKey(user.Email)}
+			for _, session := range sessions {
+				key := s.familiarKey(user, session.Network)
+				if !slices.ContainsFunc(to.ClearTries, func(other []byte) bool { return bytes.Equal(other, key) }) {
+					to.ClearTries = append(to.ClearTries, key)
+				}
+			}
 			e.changes["locked"] = hearth.Change{After: false}
 		}
 		if len(e.changes) > 0 {

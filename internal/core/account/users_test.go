@@ -174,7 +174,7 @@ func TestALaterResetLeavesTheEarlierOneGood(t *testing.T) {
 	if n := len(h.resetJobs()); n != jobs {
 		t.Errorf("a second request within five minutes sends %d e-mails", n-jobs)
 	}
-	for range 10 { // nobody's flood ends it
+	for range 10 { // no flood ends it
 		h.clock.advance(5 * time.Minute)
 		must(t, h.RequestReset(t.Context(), here, email))
 	}

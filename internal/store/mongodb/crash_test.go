@@ -92,7 +92,7 @@ func bigWrite(ctx context.Context, s *Store) error {
 		Decide: func(u hearth.User, _, _ bool) (hearth.UserChange, error) {
 			u.Email, u.Role, u.LastLoginAt = "other@example.com", hearth.RoleUser, noon
 			return hearth.UserChange{
-				User: u, EndSessions: hearth.EndPassword, KeepSession: "s1", ClearTries: []byte("tries"),
+				User: u, EndSessions: hearth.EndPassword, KeepSession: "s1", ClearTries: [][]byte{[]byte("tries")},
 				SideEffects: hearth.SideEffects{Idempotency: once("big"), Audit: entries("a", "b"), Jobs: []hearth.OutboxJob{outboxJob(1), outboxJob(2)}},
 			}, nil
 		},

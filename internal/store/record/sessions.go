@@ -22,6 +22,7 @@ type sessionPart struct {
 	ID         string           `json:"id"`
 	UserID     string           `json:"user_id" bson:"user"`
 	Device     []byte           `json:"device,omitempty"`
+	Network    []byte           `json:"network,omitempty"`
 	Origin     []byte           `json:"origin,omitempty"`
 	CreatedAt  time.Time        `json:"created_at,omitzero" bson:"created"`
 	LastUsedAt time.Time        `json:"last_used_at,omitzero" bson:"last_used"`
@@ -73,6 +74,7 @@ var sessions = describe(Kind[session]{
 		Indexes: []Index{
 			{Fields: []string{"user_id", "ended_at", "created_at", "id"}},
 			{Fields: []string{"user_id", "device"}},
+			{Fields: []string{"user_id", "network"}},
 			{Fields: []string{"expires_at"}},
 		},
 	},
@@ -269,6 +271,13 @@ func (a *Aggregates) UseRefreshToken(
 		}
 		tx.With(verdict.SideEffects)
 		return a.judge(ctx, tx, s, hash, verdict)
+	})
+}
+
+// SignedInFrom implements hearth.SessionStore.
+func (a *Aggregates) SignedInFrom(ctx context.Context, userID string, network []byte) (bool, error) {
+	return view(ctx, a.b, "SignedInFrom", func(ctx context.Context, r Reader) (bool, error) {
+		return sessions.Exists(ctx, r, Eq("user_id", userID), Eq("network", network))
 	})
 }
 

@@ -176,8 +176,8 @@ func (a *Aggregates) changeUser(ctx context.Context, tx Tx, before user, to hear
 			return done, err
 		}
 	}
-	if to.ClearTries != nil {
-		if err := forget(ctx, tx, loginTries, to.ClearTries); err != nil {
+	for _, key := range to.ClearTries {
+		if err := forget(ctx, tx, loginTries, key); err != nil {
 			return done, err
 		}
 	}

@@ -116,7 +116,7 @@ func signInUntil(ctx context.Context, b *testing.B, s *Store) {
 		_, _, err = s.CreateSession(b.Context(), hearth.NewSession{
 			Session: session, RefreshHash: []byte(id), Decide: func(u hearth.User, _, _ bool) (hearth.UserChange, error) {
 				u.LastLoginAt = now
-				return hearth.UserChange{User: u, ClearTries: []byte("tries"), SideEffects: hearth.SideEffects{Audit: []hearth.AuditEntry{entry}}}, nil
+				return hearth.UserChange{User: u, ClearTries: [][]byte{[]byte("tries")}, SideEffects: hearth.SideEffects{Audit: []hearth.AuditEntry{entry}}}, nil
 			},
 		})
 		if err != nil {

@@ -45,6 +45,7 @@ type lineSession struct {
 	ID         string           `json:"id"`
 	UserID     string           `json:"user_id"`
 	Device     []byte           `json:"device,omitempty"`
+	Network    []byte           `json:"network,omitempty"`
 	Origin     []byte           `json:"origin,omitempty"`
 	CreatedAt  time.Time        `json:"created_at,omitzero"`
 	LastUsedAt time.Time        `json:"last_used_at,omitzero"`

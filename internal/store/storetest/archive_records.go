@@ -87,7 +87,7 @@ func (g *recordMaker) resets() []hearth.PasswordReset {
 
 func (g *recordMaker) sessions() []hearth.Session {
 	return each(2*g.n, func(i int) hearth.Session {
-		return hearth.Session{ID: g.id(5, i), UserID: g.userID(i), Device: g.hash("from", i), Origin: []byte{0, 's', 0xff, byte(i)},
+		return hearth.Session{ID: g.id(5, i), UserID: g.userID(i), Device: g.hash("from", i), Network: g.hash("network", i), Origin: []byte{0, 's', 0xff, byte(i)},
 			CreatedAt: g.at(i), LastUsedAt: g.at(i + 1), ExpiresAt: g.at(i + 10000)}
 	}, func(i int, s *hearth.Session) {
 		if i%2 == 0 {

@@ -60,7 +60,7 @@ func sessionsRoundTrip(t *testing.T, s AccountStore) {
 	}
 	login := hearth.NewSession{Session: session(1), RefreshHash: refreshHash(1), Decide: func(u hearth.User, _, _ bool) (hearth.UserChange, error) {
 		u.LastLoginAt = epoch.Add(time.Second)
-		return hearth.UserChange{User: u, ClearTries: key}, nil
+		return hearth.UserChange{User: u, ClearTries: [][]byte{key}}, nil
 	}}
 	got, ended, err := s.CreateSession(t.Context(), login)
 	if err != nil || len(ended) != 0 {
