@@ -65,6 +65,38 @@ func (c ExportCompression) Valid() bool {
 	return c == CompressNone || c == CompressGzip || c == CompressZstd
 }
 
+// The separators and decimal signs of CSV files.
+const (
+	SeparatorComma     = ","
+	SeparatorSemicolon = ";"
+	SeparatorTab       = "tab"
+	DecimalPoint       = "."
+	DecimalComma       = ","
+)
+
+// ExportCSV is how a CSV file is written. Zero fields are RFC 4180 with points, and times in UTC.
+type ExportCSV struct {
+	Separator string
+	Decimal   string
+	// BOM begins the file with a byte order mark, by which some spreadsheets know UTF-8.
+	BOM bool
+	// TimeZone is the IANA name of the zone whose times, with their offset, the file has.
+	TimeZone string
+}
+
+// validate checks what users set.
+func (c ExportCSV) validate(bad func(field, message string)) {
+	if c.Separator != "" && c.Separator != SeparatorComma && c.Separator != SeparatorSemicolon && c.Separator != SeparatorTab {
+		bad("csv.separator", `must be ",", ";" or "tab"`)
+	}
+	if c.Decimal != "" && c.Decimal != DecimalPoint && c.Decimal != DecimalComma {
+		bad("csv.decimal", `must be "." or ","`)
+	}
+	if _, err := TimeZone(c.TimeZone); err != nil {
+		bad("csv.time_zone", err.Error())
+	}
+}
+
 // ExportStatus is where an export stands.
 type ExportStatus string
 
@@ -133,7 +165,9 @@ type Export struct {
 	Type        ExportType
 	Format      ExportFormat
 	Compression ExportCompression
-	Status      ExportStatus
+	// CSV is how a file of the format csv is written; nil is as in the zero ExportCSV.
+	CSV    *ExportCSV
+	Status ExportStatus
 	// From is inclusive, To exclusive; zero leaves that side open.
 	From    time.Time
 	To      time.Time
@@ -193,6 +227,12 @@ func (e Export) Validate(prefix string) []FieldError {
 	}
 	if !e.Compression.Valid() {
 		bad("compression", "must be none, gzip or zstd")
+	}
+	if e.CSV != nil {
+		if e.Format != FormatCSV {
+			bad("csv", "is for the format csv alone")
+		}
+		e.CSV.validate(bad)
 	}
 	if !e.From.IsZero() && !e.To.IsZero() && !e.From.Before(e.To) {
 		bad("from", "must be before to")

@@ -85,6 +85,7 @@ type ExportSchedule struct {
 	Type        ExportType
 	Format      ExportFormat
 	Compression ExportCompression
+	CSV         *ExportCSV // as in Export
 	Filters     ExportFilters
 	Enabled     bool
 	// NextAt is when the next export is due: zero exactly when it is not enabled.
@@ -100,7 +101,7 @@ type ExportSchedule struct {
 
 // Validate checks what people set; locations start with prefix, such as "body.". Whether the devices exist, it cannot know.
 func (s ExportSchedule) Validate(prefix string) []FieldError {
-	errs := Export{Type: s.Type, Format: s.Format, Compression: s.Compression, Filters: s.Filters}.Validate(prefix)
+	errs := Export{Type: s.Type, Format: s.Format, Compression: s.Compression, CSV: s.CSV, Filters: s.Filters}.Validate(prefix)
 	bad := func(field, message string) { errs = append(errs, FieldError{prefix + field, message}) }
 	if utf8.RuneCountInString(s.Name) > MaxScheduleName || !utf8.ValidString(s.Name) {
 		bad("name", "must be text of at most 100 characters")

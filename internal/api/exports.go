@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -17,6 +18,7 @@ type Export struct {
 	Type        string         `json:"type" enum:"logs,usage_report,device_report"`
 	Format      string         `json:"format" enum:"csv,json,ndjson,parquet"`
 	Compression string         `json:"compression" enum:"none,gzip,zstd" doc:"Around the file; inside of a Parquet file."`
+	CSV         *ExportCSV     `json:"csv,omitempty" doc:"How the CSV file is written; absent if nothing was said."`
 	Status      string         `json:"status" enum:"queued,running,completed,failed,cancelled"`
 	From        *Time          `json:"from" doc:"Start of the range, inclusive; null: from the first log on."`
 	To          *Time          `json:"to" doc:"End of the range, exclusive; null: to the last log."`
@@ -35,6 +37,14 @@ type ExportFilters struct {
 	DeviceIDs       []string `json:"device_ids,omitempty" doc:"Only these devices."`
 	Events          []string `json:"events,omitempty" doc:"Only these events."`
 	IncludeInactive bool     `json:"include_inactive" doc:"Whether the reports have devices whose status is inactive."`
+}
+
+// ExportCSV is how a CSV file is written.
+type ExportCSV struct {
+	Separator string `json:"separator" doc:"A comma, a semicolon, or tab." example:";"`
+	Decimal   string `json:"decimal" doc:"A point or a comma." example:","`
+	BOM       bool   `json:"bom"`
+	TimeZone  string `json:"time_zone" example:"Europe/Berlin"`
 }
 
 // ExportProgress is how far an export is.
@@ -62,8 +72,9 @@ type ExportError struct {
 
 func wireExport(e hearth.Export) Export {
 	wire := Export{
-		ID: e.ID, Type: string(e.Type), Format: string(e.Format), Compression: string(e.Compression), Status: string(e.Status),
-		From: wireTime(e.From), To: wireTime(e.To), Filters: ExportFilters(e.Filters),
+		ID: e.ID, Type: string(e.Type), Format: string(e.Format), Compression: string(e.Compression), CSV: wireExportCSV(e.CSV),
+		Status: string(e.Status),
+		From:   wireTime(e.From), To: wireTime(e.To), Filters: ExportFilters(e.Filters),
 		Progress: ExportProgress{
 			Percentage: e.Percentage(), Step: e.Progress.Step, ProcessedRecords: e.Progress.Processed, TotalRecords: e.Progress.Total,
 		},
@@ -80,6 +91,33 @@ func wireExport(e hearth.Export) Export {
 	return wire
 }
 
+func wireExportCSV(c *hearth.ExportCSV) *ExportCSV {
+	if c == nil {
+		return nil
+	}
+	return &ExportCSV{
+		Separator: cmp.Or(c.Separator, hearth.SeparatorComma), Decimal: cmp.Or(c.Decimal, hearth.DecimalPoint), BOM: c.BOM,
+		TimeZone: cmp.Or(c.TimeZone, "UTC"),
+	}
+}
+
+// NewExportCSV is how a CSV file is to be written.
+type NewExportCSV struct {
+	Separator Optional[string] `json:"separator,omitempty" maxLength:"8" doc:"What separates cells: a comma (if nothing is said), a semicolon, or tab." example:";"`
+	Decimal   Optional[string] `json:"decimal,omitempty" maxLength:"8" doc:"The decimal sign: a point (if nothing is said) or a comma. With commas as separators too, numbers with decimals stand in quotes." example:","`
+	BOM       Optional[bool]   `json:"bom,omitempty" doc:"true: the file begins with a byte order mark, by which some spreadsheets know UTF-8."`
+	TimeZone  Optional[string] `json:"time_zone,omitempty" maxLength:"64" doc:"An IANA name: times are of that zone, with their offset; UTC, if nothing is said." example:"Europe/Berlin"`
+}
+
+// csvOf returns what was asked for; nil if nothing was.
+func csvOf(o Optional[NewExportCSV]) *hearth.ExportCSV {
+	if !o.Has() {
+		return nil
+	}
+	n := o.Value
+	return &hearth.ExportCSV{Separator: n.Separator.Or(""), Decimal: n.Decimal.Or(""), BOM: n.BOM.Or(false), TimeZone: n.TimeZone.Or("")}
+}
+
 // NewExport is an export to order.
 type NewExport struct {
 	Type        string                     `json:"type" enum:"logs,usage_report,device_report" doc:"logs: every log, oldest first. usage_report: sums by device and event. device_report: the devices, with the number of their logs."`
@@ -89,6 +127,7 @@ type NewExport struct {
 	To          Optional[string]           `json:"to,omitempty" maxLength:"64" doc:"End of the range, exclusive (RFC 3339). Without it, to the last log." example:"2026-04-01T00:00:00.000Z"`
 	Filters     Optional[NewExportFilters] `json:"filters,omitempty"`
 	Compression Optional[string]           `json:"compression,omitempty" enum:"none,gzip,zstd" doc:"none, if nothing is said."`
+	CSV         Optional[NewExportCSV]     `json:"csv,omitempty" doc:"How a file of the format csv is written; with another format it is refused."`
 	Notify      Optional[bool]             `json:"notify,omitempty" doc:"true: mail when it has ended, whatever the settings say."`
 }
 
@@ -108,7 +147,7 @@ func (n NewExportFilters) filters() hearth.ExportFilters {
 func (n NewExport) order(now time.Time) (exports.Order, error) {
 	order := exports.Order{
 		Type: hearth.ExportType(n.Type), Format: hearth.ExportFormat(n.Format), Compression: hearth.ExportCompression(n.Compression.Or("")),
-		Notify: n.Notify.Or(false), Filters: n.Filters.Or(NewExportFilters{}).filters(),
+		CSV: csvOf(n.CSV), Notify: n.Notify.Or(false), Filters: n.Filters.Or(NewExportFilters{}).filters(),
 	}
 	for _, given := range []struct {
 		name  string

@@ -23,6 +23,7 @@ type ExportSchedule struct {
 	Type         string        `json:"type" enum:"logs,usage_report,device_report"`
 	Format       string        `json:"format" enum:"csv,json,ndjson,parquet"`
 	Compression  string        `json:"compression" enum:"none,gzip,zstd"`
+	CSV          *ExportCSV    `json:"csv,omitempty" doc:"How a CSV file is written; absent if nothing was said."`
 	Filters      ExportFilters `json:"filters"`
 	Enabled      bool          `json:"enabled"`
 	NextRunAt    *Time         `json:"next_run_at" doc:"When the next export is ordered; null while it is not enabled."`
@@ -40,7 +41,8 @@ func wireSchedule(s hearth.ExportSchedule) ExportSchedule {
 	r := s.Recurrence
 	wire := ExportSchedule{
 		ID: s.ID, Name: s.Name, Every: string(r.Every), At: fmt.Sprintf("%02d:%02d", r.Minute/60, r.Minute%60), TimeZone: r.TimeZone,
-		Type: string(s.Type), Format: string(s.Format), Compression: string(s.Compression), Filters: ExportFilters(s.Filters),
+		Type: string(s.Type), Format: string(s.Format), Compression: string(s.Compression), CSV: wireExportCSV(s.CSV),
+		Filters: ExportFilters(s.Filters),
 		Enabled: s.Enabled, NextRunAt: wireTime(s.NextAt), LastRunAt: wireTime(s.LastAt), LastExportID: text(s.LastExport),
 		CreatedAt: Time(s.CreatedAt), UpdatedAt: Time(s.UpdatedAt),
 	}
@@ -68,6 +70,7 @@ type NewExportSchedule struct {
 	Type        string                     `json:"type" enum:"logs,usage_report,device_report"`
 	Format      string                     `json:"format" enum:"csv,json,ndjson,parquet"`
 	Compression Optional[string]           `json:"compression,omitempty" enum:"none,gzip,zstd" doc:"none, if nothing is said."`
+	CSV         Optional[NewExportCSV]     `json:"csv,omitempty" doc:"As of an export."`
 	Filters     Optional[NewExportFilters] `json:"filters,omitempty" doc:"As of an export."`
 	Enabled     Optional[bool]             `json:"enabled,omitempty" doc:"true, if nothing is said."`
 }
@@ -77,7 +80,7 @@ func set[T any](value T) Optional[T] { return Optional[T]{Set: true, Value: valu
 func (n NewExportSchedule) plan() (exports.Plan, error) {
 	return ExportScheduleChange{
 		Name: n.Name, Every: set(n.Every), At: n.At, Weekday: n.Weekday, Day: n.Day, TimeZone: n.TimeZone, Type: set(n.Type),
-		Format: set(n.Format), Compression: n.Compression, Filters: n.Filters, Enabled: set(n.Enabled.Or(true)),
+		Format: set(n.Format), Compression: n.Compression, CSV: n.CSV, Filters: n.Filters, Enabled: set(n.Enabled.Or(true)),
 	}.plan(exports.Plan{Recurrence: hearth.Recurrence{Minute: defaultMinute, TimeZone: "UTC"}})
 }
 
@@ -95,6 +98,7 @@ type ExportScheduleChange struct {
 	Type        Optional[string]           `json:"type,omitempty" enum:"logs,usage_report,device_report"`
 	Format      Optional[string]           `json:"format,omitempty" enum:"csv,json,ndjson,parquet"`
 	Compression Optional[string]           `json:"compression,omitempty" enum:"none,gzip,zstd" doc:"null: none."`
+	CSV         Optional[NewExportCSV]     `json:"csv,omitempty" doc:"The whole object; null clears it."`
 	Filters     Optional[NewExportFilters] `json:"filters,omitempty" doc:"The whole object; null clears it."`
 	Enabled     Optional[bool]             `json:"enabled,omitempty" doc:"null: true."`
 }
@@ -145,6 +149,9 @@ func (c ExportScheduleChange) plan(plan exports.Plan) (exports.Plan, error) {
 	}
 	if c.Compression.Set {
 		plan.Compression = hearth.ExportCompression(c.Compression.Or(""))
+	}
+	if c.CSV.Set {
+		plan.CSV = csvOf(c.CSV)
 	}
 	if c.Filters.Set {
 		plan.Filters = c.Filters.Or(NewExportFilters{}).filters()

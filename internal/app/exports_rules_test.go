@@ -26,6 +26,11 @@ func TestAnOrderThatMakesNoSenseIsRefusedByItsPlace(t *testing.T) {
 		`{"type":"logs","format":"csv","from":"2026-01-02T00:00:00Z","to":"2026-01-01T00:00:00Z"}`:                       "body.from",
 		`{"type":"logs","format":"csv","to":"yesterday"}`:                                                                "body.to",
 		`{"type":"logs","format":"xml"}`:                                                                                 "body.format",
+		`{"type":"logs","format":"json","csv":{}}`:                                                                       "body.csv",
+		`{"type":"logs","format":"csv","csv":{"separator":"|"}}`:                                                         "body.csv.separator",
+		`{"type":"logs","format":"csv","csv":{"decimal":";"}}`:                                                           "body.csv.decimal",
+		`{"type":"logs","format":"csv","csv":{"time_zone":"Mars/Base"}}`:                                                 "body.csv.time_zone",
+		`{"type":"logs","format":"csv","csv":{"quote":"'"}}`:                                                             "body.csv.quote",
 		`{"type":"users","format":"csv"}`:                                                                                "body.type",
 		`{"type":"logs","format":"csv","compression":"rar"}`:                                                             "body.compression",
 		`{"type":"logs","format":"csv","filters":{"events":["a b"]}}`:                                                    "body.filters.events[0]",
@@ -184,5 +189,40 @@ func TestAnExportThatIsCancelledStopsAndLeavesNoFile(t *testing.T) {
 	files, err := os.ReadDir(filepath.Join(dir, "files", "exports"))
 	if err != nil && !os.IsNotExist(err) || len(files) != len(ids)-len(cancelled) {
 		t.Errorf("%d files of %d exports that were not cancelled, %v", len(files), len(ids)-len(cancelled), err)
+	}
+}
+
+func TestACSVFileIsWrittenAsItWasAskedFor(t *testing.T) {
+	t.Parallel()
+	url := apitest.Start(t, apitest.Unlimited(t))
+	ann := apitest.SignUp(t, url, "ann@example.com")
+	id := apitest.Text(ann.Call(t, "POST", "/devices", map[string]any{"name": "=1;2", "type": "t"}), "id")
+	ann.Call(t, "POST", "/devices/"+id+"/logs", `{"event":"e","value":-1.5,"timestamp":"2026-07-01T22:00:00Z"}`)
+	order := map[string]any{
+		"type": "logs", "format": "csv", "csv": map[string]any{"separator": ";", "decimal": ",", "bom": true, "time_zone": "Europe/Berlin"},
+	}
+	want := "\ufefftimestamp;device_id;device_name;device_type;event;value\r\n2026-07-02T00:00:00.000+02:00;" + id + ";\"'=1;2\";t;e;-1,5\r\n"
+	if body := file(t, ann, exported(t, ann, order)); string(body) != want {
+		t.Errorf("the file is %q, want %q", body, want)
+	}
+	order["csv"] = map[string]any{"decimal": ","}
+	if body := file(t, ann, exported(t, ann, order)); !strings.HasSuffix(string(body), ",e,\"-1,5\"\r\n") {
+		t.Errorf("with commas for both, the file is %q", body)
+	}
+	order["type"], order["csv"] = "usage_report", map[string]any{"separator": "tab", "decimal": ","}
+	if body := file(t, ann, exported(t, ann, order)); !strings.Contains(string(body), "\te\t1\t-1,5\t-1,5\t") {
+		t.Errorf("the report is %q", body)
+	}
+	schedule := ann.Call(t, "POST", "/export-schedules", `{"every":"daily","type":"logs","format":"csv","csv":{"separator":"tab"}}`)
+	csv, _ := schedule["csv"].(map[string]any)
+	if fmt.Sprint(csv) != "map[bom:false decimal:. separator:tab time_zone:UTC]" {
+		t.Errorf("the schedule has %v", schedule["csv"])
+	}
+	path := "/export-schedules/" + apitest.Text(schedule, "id")
+	if status, body := ann.Ask(t, "PATCH", path, `{"format":"json"}`).Text(); status != 422 || !strings.Contains(body, `"body.csv"`) {
+		t.Errorf("another format with csv: %d %s", status, body)
+	}
+	if changed := ann.Call(t, "PATCH", path, `{"format":"json","csv":null}`); changed["csv"] != nil {
+		t.Errorf("cleared, it is %v", changed["csv"])
 	}
 }

@@ -121,15 +121,28 @@ func appendDecimal(dst []byte, n uint64, k int) []byte {
 	return append(dst, space[at:]...)
 }
 
-// stamp writes times; it remembers the latest minute, as rows come in the order of time.
+// stamp writes times of a zone; it remembers the latest minute, as rows come in the order of time.
 type stamp struct {
+	zone   *time.Location
 	minute int64
 	text   [17]byte // 2006-01-02T15:04:
+	offset string   // Z or +01:00
 }
 
 const milliMinute = 60_000
 
-func newStamp() *stamp { return &stamp{minute: math.MinInt64} }
+func newStamp(zone *time.Location) *stamp { return &stamp{zone: zone, minute: math.MinInt64} }
+
+// begin sets the minute. Where the zone's time cannot be written as RFC 3339 (offsets with seconds, as they were before 1900, and years that
+// have not four digits), UTC is.
+func (s *stamp) begin(minute int64) {
+	at := time.UnixMilli(minute * milliMinute).In(s.zone)
+	if _, offset := at.Zone(); offset%60 != 0 || at.Year() < 1 || at.Year() > 9999 {
+		at = at.UTC()
+	}
+	s.minute, s.offset = minute, at.Format("Z07:00")
+	at.AppendFormat(s.text[:0], "2006-01-02T15:04:")
+}
 
 // append writes Unix milliseconds in the contract's form.
 func (s *stamp) append(dst []byte, ms int64) []byte {
@@ -138,25 +151,26 @@ func (s *stamp) append(dst []byte, ms int64) []byte {
 		minute, rest = minute-1, rest+milliMinute
 	}
 	if minute != s.minute {
-		s.minute = minute
-		time.UnixMilli(minute*milliMinute).UTC().AppendFormat(s.text[:0], "2006-01-02T15:04:")
+		s.begin(minute)
 	}
 	dst = append(dst, s.text[:]...)
 	sec, ms := rest/1000, rest%1000
-	return append(dst, byte('0'+sec/10), byte('0'+sec%10), '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
+	dst = append(dst, byte('0'+sec/10), byte('0'+sec%10), '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
+	return append(dst, s.offset...)
 }
 
 // textRows writes rows of cells as CSV, JSON or NDJSON.
 type textRows struct {
 	format hearth.ExportFormat
+	style  csvStyle
 	names  []string
 	keys   [][]byte // `"name":`, for JSON
 	stamp  *stamp
 	rows   int64
 }
 
-func newTextRows(format hearth.ExportFormat, names []string) *textRows {
-	t := &textRows{format: format, names: names, stamp: newStamp()}
+func newTextRows(format hearth.ExportFormat, style csvStyle, names []string) *textRows {
+	t := &textRows{format: format, style: style, names: names, stamp: newStamp(style.zone)}
 	for _, name := range names {
 		t.keys = append(t.keys, append(appendJSONText(nil, name), ':'))
 	}
@@ -167,7 +181,10 @@ func newTextRows(format hearth.ExportFormat, names []string) *textRows {
 func (t *textRows) begin(dst []byte) []byte {
 	switch t.format {
 	case hearth.FormatCSV:
-		return append(append(dst, strings.Join(t.names, ",")...), '\r', '\n')
+		if t.style.bom {
+			dst = append(dst, "\ufeff"...)
+		}
+		return append(append(dst, strings.Join(t.names, string(t.style.separator))...), '\r', '\n')
 	case hearth.FormatJSON:
 		return append(dst, '[')
 	}
@@ -179,11 +196,14 @@ func (t *textRows) row(dst []byte, cells []cell) []byte {
 	if t.format == hearth.FormatCSV {
 		for i, c := range cells {
 			if i > 0 {
-				dst = append(dst, ',')
+				dst = append(dst, t.style.separator)
 			}
-			if c.kind == textual {
+			switch c.kind {
+			case textual:
 				dst = AppendCSVText(dst, c.text)
-			} else {
+			case numeric:
+				dst = t.style.number(dst, c.number)
+			default:
 				dst = t.plain(dst, c)
 			}
 		}

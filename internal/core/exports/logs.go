@@ -21,7 +21,7 @@ type names struct {
 	ctx     context.Context //nolint:containedctx // it lives no longer than the scan
 	devices Devices
 	known   map[int64]*named
-	format  hearth.ExportFormat
+	text    *textRows
 }
 
 // named is a device as its logs' rows show it.
@@ -43,7 +43,9 @@ func (n *names) of(key int64) (*named, error) {
 	var d *named
 	if len(found) > 0 {
 		d = &named{id: found[0].ID, name: found[0].Name, kind: found[0].Type}
-		d.cells = d.between(n.format)
+		if n.text != nil {
+			d.cells = d.between(n.text)
+		}
 	}
 	if len(n.known) >= maxKnown {
 		clear(n.known)
@@ -53,12 +55,12 @@ func (n *names) of(key int64) (*named, error) {
 }
 
 // between returns the bytes from behind the timestamp to the event's first one.
-func (d *named) between(format hearth.ExportFormat) []byte {
-	if format == hearth.FormatCSV {
-		out := append([]byte{','}, d.id...)
-		out = AppendCSVText(append(out, ','), d.name)
-		out = AppendCSVText(append(out, ','), d.kind)
-		return append(out, ',')
+func (d *named) between(text *textRows) []byte {
+	if text.format == hearth.FormatCSV {
+		out := append([]byte{text.style.separator}, d.id...)
+		out = AppendCSVText(append(out, text.style.separator), d.name)
+		out = AppendCSVText(append(out, text.style.separator), d.kind)
+		return append(out, text.style.separator)
 	}
 	out := appendJSONText([]byte(`","device_id":`), d.id)
 	out = appendJSONText(append(out, `,"device_name":`...), d.name)
@@ -132,16 +134,21 @@ func (r *running) writeLogs(ctx context.Context, out *sink) error {
 	r.total.Store(total)
 	r.enter(stepWriting)
 	// The scan's connection is its own: asking for devices meanwhile needs another.
-	devices := &names{ctx: ctx, devices: r.s.o.Devices, known: map[int64]*named{}, format: r.export.Format}
+	devices := &names{ctx: ctx, devices: r.s.o.Devices, known: map[int64]*named{}}
 	if r.export.Format == hearth.FormatParquet {
 		return r.writeLogsParquet(ctx, out, scan, devices)
 	}
+	style, err := styleOf(r.export.CSV)
+	if err != nil {
+		return err
+	}
+	devices.text = newTextRows(r.export.Format, style, logColumns)
 	return r.writeLogsText(ctx, out, scan, devices)
 }
 
 // writeLogsText is the hot loop: what is the same in every row of a device was encoded once, and nothing is allocated.
 func (r *running) writeLogsText(ctx context.Context, out *sink, scan hearth.LogScan, devices *names) error {
-	text := newTextRows(r.export.Format, logColumns)
+	text := devices.text
 	out.buf = text.begin(out.buf)
 	isCSV, ndjson := r.export.Format == hearth.FormatCSV, r.export.Format == hearth.FormatNDJSON
 	times := text.stamp
@@ -168,8 +175,8 @@ func (r *running) writeLogsText(ctx context.Context, out *sink, scan hearth.LogS
 			if entry.Event[0] == '-' { // the one character of an event's that begins a formula
 				buf = append(buf, '\'')
 			}
-			buf = append(append(buf, entry.Event...), ',')
-			buf = append(appendCell(buf, entry.Value), '\r', '\n')
+			buf = append(append(buf, entry.Event...), text.style.separator)
+			buf = append(text.style.value(buf, entry.Value), '\r', '\n')
 		} else {
 			buf = times.append(append(text.between(buf), `{"timestamp":"`...), entry.At)
 			buf = append(append(buf, device.cells...), entry.Event...)

@@ -18,6 +18,7 @@ type Order struct {
 	Type        hearth.ExportType
 	Format      hearth.ExportFormat
 	Compression hearth.ExportCompression
+	CSV         *hearth.ExportCSV
 	From        time.Time
 	To          time.Time
 	Filters     hearth.ExportFilters
@@ -38,7 +39,7 @@ func (s *Service) Create(ctx context.Context, caller hearth.Caller, order Order,
 	now := s.now()
 	e := hearth.Export{
 		ID: queue.NewID(now), Job: queue.NewID(now), UserID: caller.UserID, OnlyOrg: caller.OnlyOrg, Type: order.Type, Format: order.Format,
-		Compression: cmp.Or(order.Compression, hearth.CompressNone), Status: hearth.ExportQueued, From: order.From, To: order.To,
+		Compression: cmp.Or(order.Compression, hearth.CompressNone), CSV: order.CSV, Status: hearth.ExportQueued, From: order.From, To: order.To,
 		Filters: order.Filters, Reach: reach, Notify: order.Notify, Progress: hearth.ExportProgress{Step: stepQueued}, CreatedAt: now,
 	}
 	if problems := e.Validate("body."); len(problems) > 0 {

@@ -211,7 +211,11 @@ func writeReport[T reportRow](r *running, out *sink, columns []string, rows iter
 		}
 		return file.close()
 	}
-	text := newTextRows(r.export.Format, columns)
+	style, err := styleOf(r.export.CSV)
+	if err != nil {
+		return err
+	}
+	text := newTextRows(r.export.Format, style, columns)
 	out.buf = text.begin(out.buf)
 	var cells []cell
 	for row, err := range rows {

@@ -19,6 +19,7 @@ type Plan struct {
 	Type        hearth.ExportType
 	Format      hearth.ExportFormat
 	Compression hearth.ExportCompression
+	CSV         *hearth.ExportCSV
 	Filters     hearth.ExportFilters
 	Enabled     bool
 }
@@ -28,7 +29,7 @@ func (s *Service) put(plan Plan, schedule *hearth.ExportSchedule) {
 	now := s.now()
 	fresh := !schedule.Enabled || schedule.Recurrence != plan.Recurrence
 	schedule.Name, schedule.Recurrence, schedule.Type, schedule.Format = plan.Name, plan.Recurrence, plan.Type, plan.Format
-	schedule.Compression, schedule.Filters = cmp.Or(plan.Compression, hearth.CompressNone), plan.Filters
+	schedule.Compression, schedule.CSV, schedule.Filters = cmp.Or(plan.Compression, hearth.CompressNone), plan.CSV, plan.Filters
 	schedule.Enabled, schedule.UpdatedAt = plan.Enabled, now
 	// What does not count is not kept, so that a change of the interval asks for it.
 	if schedule.Recurrence.Every != hearth.Weekly {
@@ -48,7 +49,8 @@ func (s *Service) put(plan Plan, schedule *hearth.ExportSchedule) {
 // planOf returns what the user set.
 func planOf(s hearth.ExportSchedule) Plan {
 	return Plan{
-		Name: s.Name, Recurrence: s.Recurrence, Type: s.Type, Format: s.Format, Compression: s.Compression, Filters: s.Filters, Enabled: s.Enabled,
+		Name: s.Name, Recurrence: s.Recurrence, Type: s.Type, Format: s.Format, Compression: s.Compression, CSV: s.CSV, Filters: s.Filters,
+		Enabled: s.Enabled,
 	}
 }
 
@@ -239,7 +241,7 @@ func (s *Service) orderAt(ctx context.Context, schedule hearth.ExportSchedule, s
 	span := covered(schedule.Recurrence, slot)
 	e := hearth.Export{
 		ID: id, Job: queue.DeriveID(slot, "job:"+cause), UserID: schedule.UserID, OnlyOrg: schedule.OnlyOrg, Type: schedule.Type, Format: schedule.Format,
-		Compression: schedule.Compression, Status: hearth.ExportQueued, From: span.From, To: span.To, Filters: schedule.Filters,
+		Compression: schedule.Compression, CSV: schedule.CSV, Status: hearth.ExportQueued, From: span.From, To: span.To, Filters: schedule.Filters,
 		Notify: true, Progress: hearth.ExportProgress{Step: stepQueued}, Schedule: schedule.ID, CreatedAt: s.now(),
 	}
 	if e.Reach, err = caller.Reach(""); err != nil {

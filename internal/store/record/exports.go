@@ -23,6 +23,7 @@ type export struct {
 	Type        hearth.ExportType        `json:"type"`
 	Format      hearth.ExportFormat      `json:"format"`
 	Compression hearth.ExportCompression `json:"compression"`
+	CSV         *exportCSV               `json:"csv,omitempty"`
 	Status      hearth.ExportStatus      `json:"status"`
 	From        time.Time                `json:"from,omitzero" db:"span_from,open" bson:"from"`
 	To          time.Time                `json:"to,omitzero" db:"span_to,open" bson:"to"`
@@ -48,6 +49,13 @@ type exportFilters struct {
 	DeviceIDs       []string `json:"device_ids,omitempty" bson:"device_ids"`
 	Events          []string `json:"events,omitempty" bson:"events"`
 	IncludeInactive bool     `json:"include_inactive,omitempty" bson:"include_inactive"`
+}
+
+type exportCSV struct {
+	Separator string `json:"separator,omitempty" bson:"separator"`
+	Decimal   string `json:"decimal,omitempty" bson:"decimal"`
+	BOM       bool   `json:"bom,omitempty" bson:"bom"`
+	TimeZone  string `json:"time_zone,omitempty" bson:"time_zone"`
 }
 
 type exportReach struct {
@@ -102,7 +110,8 @@ func sumUp(_ context.Context, _ Tx, exports []*export) error {
 
 func storedExport(e hearth.Export) export {
 	r := export{
-		ID: e.ID, UserID: e.UserID, OnlyOrg: e.OnlyOrg, Type: e.Type, Format: e.Format, Compression: e.Compression, Status: e.Status, From: e.From, To: e.To,
+		ID: e.ID, UserID: e.UserID, OnlyOrg: e.OnlyOrg, Type: e.Type, Format: e.Format, Compression: e.Compression, CSV: (*exportCSV)(e.CSV),
+		Status: e.Status, From: e.From, To: e.To,
 		Filters: exportFilters(e.Filters), Reach: exportReach(e.Reach), Notify: e.Notify, Progress: exportProgress(e.Progress),
 		Result: (*exportResult)(e.Result), Failure: (*exportFailure)(e.Failure), Job: e.Job, Run: e.Run, File: e.File, Schedule: e.Schedule,
 		CreatedAt: e.CreatedAt, StartedAt: e.StartedAt, CompletedAt: e.CompletedAt, ExpiresAt: e.ExpiresAt,
@@ -115,7 +124,8 @@ func storedExport(e hearth.Export) export {
 
 func (r export) export() hearth.Export {
 	return hearth.Export{
-		ID: r.ID, UserID: r.UserID, OnlyOrg: r.OnlyOrg, Type: r.Type, Format: r.Format, Compression: r.Compression, Status: r.Status, From: r.From, To: r.To,
+		ID: r.ID, UserID: r.UserID, OnlyOrg: r.OnlyOrg, Type: r.Type, Format: r.Format, Compression: r.Compression, CSV: (*hearth.ExportCSV)(r.CSV),
+		Status: r.Status, From: r.From, To: r.To,
 		Filters: hearth.ExportFilters(r.Filters), Reach: hearth.Reach(r.Reach), Notify: r.Notify, Progress: hearth.ExportProgress(r.Progress),
 		Result: (*hearth.ExportResult)(r.Result), Failure: (*hearth.ExportFailure)(r.Failure), Job: r.Job, Run: r.Run, File: r.File, Schedule: r.Schedule,
 		CreatedAt: r.CreatedAt, StartedAt: r.StartedAt, CompletedAt: r.CompletedAt, ExpiresAt: r.ExpiresAt,

@@ -19,6 +19,7 @@ type schedule struct {
 	Type        hearth.ExportType        `json:"type"`
 	Format      hearth.ExportFormat      `json:"format"`
 	Compression hearth.ExportCompression `json:"compression"`
+	CSV         *exportCSV               `json:"csv,omitempty"`
 	Filters     exportFilters            `json:"filters"`
 	Enabled     bool                     `json:"enabled,omitempty"`
 	NextAt      time.Time                `json:"next_at,omitzero" bson:"next"`
@@ -51,15 +52,15 @@ var schedules = describe(Kind[schedule]{Schema: Schema{
 
 func storedSchedule(s hearth.ExportSchedule) schedule {
 	return schedule{
-		s.ID, s.UserID, s.OnlyOrg, s.Name, recurrence(s.Recurrence), s.Type, s.Format, s.Compression, exportFilters(s.Filters), s.Enabled, s.NextAt,
-		s.LastAt, s.LastExport, (*exportFailure)(s.Failure), s.CreatedAt, s.UpdatedAt,
+		s.ID, s.UserID, s.OnlyOrg, s.Name, recurrence(s.Recurrence), s.Type, s.Format, s.Compression, (*exportCSV)(s.CSV), exportFilters(s.Filters), s.Enabled,
+		s.NextAt, s.LastAt, s.LastExport, (*exportFailure)(s.Failure), s.CreatedAt, s.UpdatedAt,
 	}
 }
 
 func (r schedule) schedule() hearth.ExportSchedule {
 	return hearth.ExportSchedule{
 		ID: r.ID, UserID: r.UserID, OnlyOrg: r.OnlyOrg, Name: r.Name, Recurrence: hearth.Recurrence(r.Recurrence), Type: r.Type, Format: r.Format,
-		Compression: r.Compression, Filters: hearth.ExportFilters(r.Filters), Enabled: r.Enabled, NextAt: r.NextAt, LastAt: r.LastAt,
+		Compression: r.Compression, CSV: (*hearth.ExportCSV)(r.CSV), Filters: hearth.ExportFilters(r.Filters), Enabled: r.Enabled, NextAt: r.NextAt, LastAt: r.LastAt,
 		LastExport: r.LastExport, Failure: (*hearth.ExportFailure)(r.Failure), CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 	}
 }

@@ -278,6 +278,13 @@ type lineExportFailure struct {
 	Message string      `json:"message"`
 }
 
+type lineExportCSV struct {
+	Separator string `json:"separator,omitempty"`
+	Decimal   string `json:"decimal,omitempty"`
+	BOM       bool   `json:"bom,omitempty"`
+	TimeZone  string `json:"time_zone,omitempty"`
+}
+
 type lineExport struct {
 	ID          string                   `json:"id"`
 	UserID      string                   `json:"user_id"`
@@ -285,6 +292,7 @@ type lineExport struct {
 	Type        hearth.ExportType        `json:"type"`
 	Format      hearth.ExportFormat      `json:"format"`
 	Compression hearth.ExportCompression `json:"compression"`
+	CSV         *lineExportCSV           `json:"csv,omitempty"`
 	Status      hearth.ExportStatus      `json:"status"`
 	From        time.Time                `json:"from,omitzero"`
 	To          time.Time                `json:"to,omitzero"`
@@ -306,7 +314,8 @@ type lineExport struct {
 
 func writeExport(e hearth.Export) lineExport {
 	return lineExport{
-		ID: e.ID, UserID: e.UserID, OnlyOrg: e.OnlyOrg, Type: e.Type, Format: e.Format, Compression: e.Compression, Status: e.Status, From: e.From, To: e.To,
+		ID: e.ID, UserID: e.UserID, OnlyOrg: e.OnlyOrg, Type: e.Type, Format: e.Format, Compression: e.Compression, CSV: (*lineExportCSV)(e.CSV),
+		Status: e.Status, From: e.From, To: e.To,
 		Filters: lineExportFilters(e.Filters), Reach: lineExportReach(e.Reach), Notify: e.Notify, Progress: lineExportProgress(e.Progress),
 		Result: (*lineExportResult)(e.Result), Failure: (*lineExportFailure)(e.Failure), Job: e.Job, Run: e.Run, File: e.File, Schedule: e.Schedule,
 		CreatedAt: e.CreatedAt, StartedAt: e.StartedAt, CompletedAt: e.CompletedAt, ExpiresAt: e.ExpiresAt,
@@ -315,7 +324,8 @@ func writeExport(e hearth.Export) lineExport {
 
 func readExport(e lineExport) hearth.Export {
 	return hearth.Export{
-		ID: e.ID, UserID: e.UserID, OnlyOrg: e.OnlyOrg, Type: e.Type, Format: e.Format, Compression: e.Compression, Status: e.Status, From: e.From, To: e.To,
+		ID: e.ID, UserID: e.UserID, OnlyOrg: e.OnlyOrg, Type: e.Type, Format: e.Format, Compression: e.Compression, CSV: (*hearth.ExportCSV)(e.CSV),
+		Status: e.Status, From: e.From, To: e.To,
 		Filters: hearth.ExportFilters(e.Filters), Reach: hearth.Reach(e.Reach), Notify: e.Notify, Progress: hearth.ExportProgress(e.Progress),
 		Result: (*hearth.ExportResult)(e.Result), Failure: (*hearth.ExportFailure)(e.Failure), Job: e.Job, Run: e.Run, File: e.File, Schedule: e.Schedule,
 		CreatedAt: e.CreatedAt, StartedAt: e.StartedAt, CompletedAt: e.CompletedAt, ExpiresAt: e.ExpiresAt,
@@ -352,6 +362,7 @@ type lineExportSchedule struct {
 	Type        hearth.ExportType        `json:"type"`
 	Format      hearth.ExportFormat      `json:"format"`
 	Compression hearth.ExportCompression `json:"compression"`
+	CSV         *lineExportCSV           `json:"csv,omitempty"`
 	Filters     lineExportFilters        `json:"filters"`
 	Enabled     bool                     `json:"enabled,omitempty"`
 	NextAt      time.Time                `json:"next_at,omitzero"`
@@ -364,15 +375,15 @@ type lineExportSchedule struct {
 
 func writeSchedule(s hearth.ExportSchedule) lineExportSchedule {
 	return lineExportSchedule{
-		s.ID, s.UserID, s.OnlyOrg, s.Name, lineRecurrence(s.Recurrence), s.Type, s.Format, s.Compression, lineExportFilters(s.Filters), s.Enabled, s.NextAt,
-		s.LastAt, s.LastExport, (*lineExportFailure)(s.Failure), s.CreatedAt, s.UpdatedAt,
+		s.ID, s.UserID, s.OnlyOrg, s.Name, lineRecurrence(s.Recurrence), s.Type, s.Format, s.Compression, (*lineExportCSV)(s.CSV), lineExportFilters(s.Filters), s.Enabled,
+		s.NextAt, s.LastAt, s.LastExport, (*lineExportFailure)(s.Failure), s.CreatedAt, s.UpdatedAt,
 	}
 }
 
 func readSchedule(s lineExportSchedule) hearth.ExportSchedule {
 	return hearth.ExportSchedule{
 		ID: s.ID, UserID: s.UserID, OnlyOrg: s.OnlyOrg, Name: s.Name, Recurrence: hearth.Recurrence(s.Recurrence), Type: s.Type, Format: s.Format,
-		Compression: s.Compression, Filters: hearth.ExportFilters(s.Filters), Enabled: s.Enabled, NextAt: s.NextAt, LastAt: s.LastAt,
+		Compression: s.Compression, CSV: (*hearth.ExportCSV)(s.CSV), Filters: hearth.ExportFilters(s.Filters), Enabled: s.Enabled, NextAt: s.NextAt, LastAt: s.LastAt,
 		LastExport: s.LastExport, Failure: (*hearth.ExportFailure)(s.Failure), CreatedAt: s.CreatedAt, UpdatedAt: s.UpdatedAt,
 	}
 }

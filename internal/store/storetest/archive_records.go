@@ -229,6 +229,7 @@ func (g *recordMaker) schedules() []hearth.ExportSchedule {
 		return hearth.ExportSchedule{ID: g.id(11, i), UserID: g.userID(i), Recurrence: hearth.Recurrence{Every: hearth.Daily, TimeZone: "UTC"},
 			Type: hearth.ExportUsage, Format: hearth.FormatJSON, Compression: hearth.CompressGzip, CreatedAt: g.at(i), UpdatedAt: g.at(i)}
 	}, func(i int, s *hearth.ExportSchedule) {
+		s.CSV = &hearth.ExportCSV{Separator: ";", Decimal: ",", BOM: true, TimeZone: "Europe/Berlin"}
 		s.Name, s.Enabled, s.NextAt, s.LastAt, s.LastExport, s.OnlyOrg = "Each week", true, g.at(i+1), g.at(i), g.id(9, i), g.orgID(i)
 		s.Recurrence = hearth.Recurrence{Every: hearth.Weekly, Minute: 7, Weekday: time.Saturday, Day: 31, TimeZone: "Europe/Berlin"}
 		s.Filters = hearth.ExportFilters{DeviceIDs: []string{g.deviceID(i)}, Events: []string{"e"}, IncludeInactive: true}
@@ -243,6 +244,7 @@ func (g *recordMaker) exports() []hearth.Export {
 		return hearth.Export{ID: g.id(9, i), UserID: g.userID(i), Type: hearth.ExportLogs, Format: hearth.FormatCSV, Compression: hearth.CompressNone,
 			Status: hearth.ExportQueued, Reach: hearth.Reach{All: true}, CreatedAt: g.at(i)}
 	}, func(i int, e *hearth.Export) {
+		e.CSV = &hearth.ExportCSV{Separator: ";", Decimal: ",", BOM: true, TimeZone: "Europe/Berlin"}
 		e.From, e.To = time.UnixMilli(0).UTC(), g.at(i) // the epoch is a time like another
 		e.Filters = hearth.ExportFilters{DeviceIDs: []string{g.deviceID(i)}, Events: []string{"e"}, IncludeInactive: true}
 		e.Reach = hearth.Reach{Scopes: []hearth.Scope{hearth.UserScope(g.userID(i))}}

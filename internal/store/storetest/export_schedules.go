@@ -56,6 +56,7 @@ func scheduleRoundTrip(t *testing.T, s ExportScheduleStore) {
 	full.Recurrence = hearth.Recurrence{Every: hearth.Weekly, Minute: 1439, Weekday: time.Saturday, Day: 31, TimeZone: "Europe/Berlin"}
 	full.Type, full.Format, full.Compression = hearth.ExportUsage, hearth.FormatParquet, hearth.CompressZstd
 	full.Filters = hearth.ExportFilters{DeviceIDs: []string{"a", "b"}, Events: []string{"x"}, IncludeInactive: true}
+	full.CSV = &hearth.ExportCSV{Separator: ";", Decimal: ",", BOM: true, TimeZone: "Europe/Berlin"}
 	full.NextAt, full.LastAt, full.LastExport = epoch.Add(time.Hour), epoch, "e"
 	full.Failure = &hearth.ExportFailure{Code: hearth.CodeConflict, Message: "too many"}
 	for _, want := range []hearth.ExportSchedule{scheduled(0), full} {

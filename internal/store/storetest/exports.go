@@ -56,6 +56,7 @@ func exportRoundTrip(t *testing.T, s ExportStore) {
 	full := order(1)
 	full.Type, full.Format, full.Compression, full.Status = hearth.ExportUsage, hearth.FormatParquet, hearth.CompressZstd, hearth.ExportCompleted
 	full.From, full.To = time.UnixMilli(0).UTC(), epoch
+	full.CSV = &hearth.ExportCSV{Separator: ";", Decimal: ",", BOM: true, TimeZone: "Europe/Berlin"}
 	full.Filters = hearth.ExportFilters{DeviceIDs: []string{"a", "b"}, Events: []string{"x"}, IncludeInactive: true}
 	full.Reach = hearth.Reach{Scopes: []hearth.Scope{"org:o", "user:ann"}}
 	full.Notify, full.Progress = true, hearth.ExportProgress{Step: "writing", Processed: 3, Total: 9}
