@@ -50,11 +50,13 @@ test: services ## install what the tests need, then run them all with the race d
 	@# e2e comes by itself: it measures how long calls take while something is broken.
 	@trap 'scripts/mongodb.sh stop' EXIT; set -ex; \
 		$(GO) test $(RACE) -timeout 40m $$($(GO) list ./... | grep -v '/e2e$$'); \
+		$(GO) -C client/go test -race ./...; \
 		$(GO) test $(RACE) -timeout 40m ./e2e
 
 .PHONY: test-short
 test-short: ## run the tests without the race detector
 	$(GO) test ./...
+	$(GO) -C client/go test ./...
 
 .PHONY: test-fleet
 test-fleet: services ## run the tests of several instances behind nginx, over Redis and a MongoDB-wire server
@@ -75,7 +77,9 @@ lint: $(GOLANGCI) ## check format, words, vet, lint, scripts and known vulnerabi
 	@scripts/words.sh
 	$(GO) vet ./...
 	$(GO) -C bench vet ./...
+	$(GO) -C client/go vet ./...
 	$(GOLANGCI) run ./...
+	cd client/go && $(GOLANGCI) run --config ../../.golangci.yml ./...
 	@scripts/shell.sh
 	@GOVULNCHECK_VERSION=$(GOVULNCHECK_VERSION) scripts/vulnerabilities.sh
 
@@ -123,6 +127,14 @@ openapi-lint: ## check that docs/openapi.json is current and well made
 	@scripts/services.sh lint
 	@scripts/openapi.sh check
 	@scripts/openapi.sh lint
+
+.PHONY: clients
+clients: ## write the generated parts of client/ anew, from docs/openapi.json
+	$(GO) run ./scripts/clientgen
+
+.PHONY: clients-check
+clients-check: ## check that the generated parts of client/ are current
+	$(GO) run ./scripts/clientgen -check
 
 .PHONY: docs
 docs: ## write the generated parts of docs/ anew

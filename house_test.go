@@ -63,7 +63,7 @@ func mayImport(dir string) []string {
 		return []string{root, "internal/..."}
 	case dir == "internal/cli":
 		return []string{root, "internal/app", "internal/commandline", "internal/config", "internal/observe", "internal/importer", "internal/backup", "internal/jobadmin",
-			"internal/demo", "internal/core/account", "client"}
+			"internal/demo", "internal/core/account"}
 	case slices.Contains(capabilities, dir):
 		return append([]string{root, throughput, keyFile, "internal/calendar"}, ports...)
 	case dir == "internal/api", dir == "internal/realtime":
@@ -100,10 +100,8 @@ func mayImport(dir string) []string {
 		return []string{dir + "/..."}
 	case dir == "internal/backup":
 		return []string{root, "internal/config", "internal/filelock", "internal/blob", "internal/queue", storeRecords}
-	case dir == "client", strings.HasPrefix(dir, "client/"):
-		return []string{root, "client"}
 	case strings.HasPrefix(dir, "e2e"):
-		return []string{root, "client"}
+		return []string{root}
 	}
 	for _, home := range homes {
 		switch {

@@ -56,4 +56,7 @@ require (
 	modernc.org/memory v1.12.1 // indirect
 )
 
-replace hearth => ..
+replace (
+	hearth => ..
+	hearth/client/go => ../client/go
+)

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	mathrand "math/rand/v2"
-	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -15,7 +14,7 @@ import (
 
 	centrifugego "github.com/centrifugal/centrifuge-go"
 
-	"hearth/client/live"
+	live "hearth/client/go"
 	"hearth/internal/testserver"
 )
 
@@ -57,13 +56,10 @@ func overSSE(t *testing.T, s *server, token string) *heardOf {
 	t.Helper()
 	h := &heardOf{done: make(chan struct{})}
 	open := make(chan struct{})
-	transport := &opened{RoundTripper: http.DefaultTransport, open: sync.OnceFunc(func() { close(open) })}
 	ctx, cancel := context.WithCancel(t.Context())
 	var following sync.WaitGroup
 	following.Go(func() {
-		_ = live.Follow(ctx, live.Options{
-			URL: s.url, Token: func(context.Context) (string, error) { return token, nil }, HTTP: &http.Client{Transport: transport},
-		}, func(e live.Event) error {
+		_ = s.follower(token).Follow(ctx, live.FollowOptions{Opened: sync.OnceFunc(func() { close(open) })}, func(e live.LiveEvent) error {
 			h.take(t, string(e.Type), e.Data)
 			return nil
 		})
@@ -81,7 +77,7 @@ func overWebSocket(t *testing.T, s *server, token string) *heardOf {
 	joined := make(chan struct{}, 2)
 	socket.OnSubscribed(func(centrifugego.ServerSubscribedEvent) { joined <- struct{}{} })
 	socket.OnPublication(func(p centrifugego.ServerPublicationEvent) {
-		var e live.Event
+		var e live.LiveEvent
 		if err := json.Unmarshal(p.Data, &e); err != nil {
 			t.Error(err)
 		}

@@ -4,14 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"hearth/client/live"
+	live "hearth/client/go"
 	"hearth/internal/bus/redisbus"
 	"hearth/internal/queue/redisqueue"
 	"hearth/internal/redisconn"
@@ -106,17 +105,15 @@ func TestAFleetIsOneService(t *testing.T) {
 	})
 	t.Run("events cross, with replay", func(t *testing.T) {
 		lastID := ""
-		follow := func(instance, n int, during func()) (got []live.Event) {
+		follow := func(instance, n int, during func()) (got []live.LiveEvent) {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
 			open := make(chan struct{})
-			transport := &opened{RoundTripper: http.DefaultTransport, open: sync.OnceFunc(func() { close(open) })}
 			defer once(ctx, open, during)()
-			_ = live.Follow(ctx, live.Options{
-				URL: f.apis[instance].url, Token: func(context.Context) (string, error) { return ann.token, nil }, LastID: lastID,
-				Channels: []string{"device:" + id}, HTTP: &http.Client{Transport: transport},
-			}, func(e live.Event) error {
-				if e.Type != live.TypeDeviceLog && e.Type != live.TypeReset {
+			_ = f.apis[instance].follower(ann.token).Follow(ctx, live.FollowOptions{
+				LastID: lastID, Channels: []string{"device:" + id}, Opened: sync.OnceFunc(func() { close(open) }),
+			}, func(e live.LiveEvent) error {
+				if e.Type != live.EventDeviceLog && e.Type != live.EventReset {
 					return nil
 				}
 				got, lastID = append(got, e), e.ID

@@ -20,7 +20,7 @@ import (
 
 	centrifugego "github.com/centrifugal/centrifuge-go"
 
-	"hearth/client/live"
+	live "hearth/client/go"
 	"hearth/internal/testserver"
 )
 
@@ -227,16 +227,14 @@ func TestStreamsGoThroughNginx(t *testing.T) {
 
 	// SSE: what was missed comes when the reader comes back, once.
 	lastID := ""
-	follow := func(n int, during func()) (got []live.Event) {
+	follow := func(n int, during func()) (got []live.LiveEvent) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		open := make(chan struct{})
-		transport := &opened{RoundTripper: s.transport, open: sync.OnceFunc(func() { close(open) })}
 		defer once(ctx, open, during)()
-		err := live.Follow(ctx, live.Options{
-			URL: s.url, Token: func(context.Context) (string, error) { return ann.token, nil }, LastID: lastID,
-			Channels: []string{"device:" + id}, HTTP: &http.Client{Transport: transport},
-		}, func(e live.Event) error {
+		err := s.follower(ann.token).Follow(ctx, live.FollowOptions{
+			LastID: lastID, Channels: []string{"device:" + id}, Opened: sync.OnceFunc(func() { close(open) }),
+		}, func(e live.LiveEvent) error {
 			got, lastID = append(got, e), e.ID
 			if len(got) == n {
 				return io.EOF
@@ -252,7 +250,7 @@ func TestStreamsGoThroughNginx(t *testing.T) {
 	beat()
 	beat()
 	for i, e := range follow(3, beat) {
-		if e.Type != live.TypeDeviceHeartbeat {
+		if e.Type != live.EventDeviceHeartbeat {
 			t.Errorf("event %d after coming back is %s", i, e.Type)
 		}
 	}
@@ -291,18 +289,18 @@ func TestStreamsGoThroughNginx(t *testing.T) {
 	}
 }
 
-// opened tells that a response has begun.
-type opened struct {
-	http.RoundTripper
-	open func()
-}
-
-func (o *opened) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := o.RoundTripper.RoundTrip(r)
-	if err == nil {
-		o.open()
+// follower returns a client of the server with a token.
+func (s *server) follower(token string) *live.Client {
+	s.t.Helper()
+	transport := s.transport
+	if transport == nil {
+		transport = http.DefaultTransport
 	}
-	return resp, err
+	c, err := live.New(s.url, live.WithToken(token), live.WithHTTPClient(&http.Client{Transport: transport}))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return c
 }
 
 // once does something when open is closed, unless ctx ends before. What it returns waits for the end of that: an event may be there

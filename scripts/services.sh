@@ -20,6 +20,7 @@ test)
   need debootstrap debootstrap # scripts/mongodb.sh
   need flock util-linux
   need redis-server redis-server # the distributed mode
+  need python3 python3 # the Python client
   ;;
 clients)
   need node nodejs

@@ -67,6 +67,7 @@ export default {
         ['Limit and archive logs', '/guides/retention'],
         ['Back up and restore', '/guides/backup'],
         ['Run a fleet', '/guides/fleet'],
+        ['Call hearth from a program', '/guides/clients'],
         ['Use API keys', '/guides/api-keys'],
         ['Secure a server', '/guides/security'],
         ['Operate a server', '/guides/operations']),

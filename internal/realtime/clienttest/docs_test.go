@@ -153,7 +153,7 @@ func TestTheDocumentedEventSourceRunsInABrowser(t *testing.T) {
 func TestTheDocumentedGoClientsRun(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, mark, imports string }{
-		{"live", "live.Follow(", `"hearth/client/live"`},
+		{"hearth", "client.Follow(", `"hearth/client/go"`},
 		{"centrifuge-go", "centrifuge.NewJsonClient(", `"errors"; "github.com/centrifugal/centrifuge-go"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -162,22 +162,22 @@ func TestTheDocumentedGoClientsRun(t *testing.T) {
 			folder := t.TempDir()
 			program := fmt.Sprintf(`package main
 
-import ("context"; "fmt"; "os"; %s)
+import ("context"; "fmt"; "os"; %[1]s)
 
 type source struct{}
 
-func (source) Access(context.Context) (string, error) { return %q, nil }
+func (source) Access(context.Context) (string, error) { return %[2]q, nil }
 
 var tokens source
 
-const id = %q
+const token, id = %[2]q, %[3]q
 
 func show(value any) { fmt.Println(value != nil) }
 
 func readEverything(context.Context) error { return nil }
 
 func follow(ctx context.Context) error {
-%s}
+%[4]s}
 
 func main() {
 	if err := follow(context.Background()); err != nil {

@@ -1,4 +1,4 @@
-package live
+package hearth
 
 import (
 	"bufio"
@@ -65,7 +65,7 @@ func (r *reader) line(limit int) ([]byte, error) {
 	for {
 		part, err := r.lines.ReadSlice('\n')
 		if len(line)+len(part) > limit {
-			return nil, errors.New("live: an event is larger than 4 MiB")
+			return nil, errors.New("hearth: an event is larger than 4 MiB")
 		}
 		line = append(line, part...)
 		if errors.Is(err, bufio.ErrBufferFull) {

@@ -1,0 +1,3 @@
+module hearth/client/go
+
+go 1.24
