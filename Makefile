@@ -116,7 +116,7 @@ console-check: ## check the types of the console, and that its built files are c
 .PHONY: console-pictures
 console-pictures: ## take the pictures of the console that the README and the guide show
 	mkdir -p docs/images
-	HEARTH_PICTURES=$(CURDIR)/docs/images $(GO) test -tags clients -count=1 -run ThePicturesOfTheConsole ./e2e
+	CONSOLE_PICTURES=$(CURDIR)/docs/images $(GO) test -tags clients -count=1 -run ThePicturesOfTheConsole ./e2e
 
 .PHONY: openapi
 openapi: ## write docs/openapi.json anew

@@ -14,7 +14,7 @@ import (
 
 // viewsOf are the addresses of the console's views for an administrator with the device and the organization, and a text that each has when
 // it is complete.
-func viewsOf(device, org string) map[string]string {
+func viewsOf(device, org, webhook string) map[string]string {
 	return map[string]string{
 		"/":                                "Busiest devices",
 		"/devices":                         "1 device",
@@ -39,6 +39,8 @@ func viewsOf(device, org string) map[string]string {
 		"/organizations/" + org:            "Members",
 		"/provisioning":                    "Lamps of March",
 		"/claim":                           "Upper and lower case",
+		"/webhooks":                        "Pager",
+		"/webhooks/" + webhook:             "webhook.test",
 		"/admin/users":                     "1 in all",
 		"/admin/jobs":                      "Cleanup",
 		"/admin/audit":                     "auth.login",
@@ -54,7 +56,7 @@ func TestEveryViewIsAccessible(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := serve(t)
+	s := serve(t, "HEARTH_WEBHOOK_ALLOW=127.0.0.1/32")
 	ann := s.admin("ann@example.com")
 	var org struct {
 		ID string `json:"id"`
@@ -70,6 +72,11 @@ func TestEveryViewIsAccessible(t *testing.T) {
 	ann.do("PATCH", "/devices/"+device+"/twin/desired", map[string]any{"level": 3}, 200)
 	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv", "range": "24h"}, 202)
 	finishCommand(ann, device)
+	var hook struct {
+		ID string `json:"id"`
+	}
+	ann.do("POST", "/webhooks", map[string]any{"name": "Pager", "url": "http://127.0.0.1:9/hooks"}, 201).into(t, &hook)
+	ann.do("POST", "/webhooks/"+hook.ID+"/test", nil, 202)
 	ann.do("POST", "/provisioning-keys", map[string]any{"name": "Lamps of March", "device_type": "lamp"}, 201)
 	for name, option := range map[string]chromedp.ExecAllocatorOption{
 		"light": chromedp.Flag("blink-settings", "preferredColorScheme=1"),
@@ -85,7 +92,7 @@ func TestEveryViewIsAccessible(t *testing.T) {
 			if dark := b.run("String(matchMedia('(prefers-color-scheme: dark)').matches)"); dark != map[string]string{"light": "false", "dark": "true"}[name] {
 				t.Fatalf("the dark scheme is %s", dark)
 			}
-			for address, text := range viewsOf(device, org.ID) {
+			for address, text := range viewsOf(device, org.ID, hook.ID) {
 				b.open(s.url + address)
 				b.reads(text)
 				b.look(string(axe), address)

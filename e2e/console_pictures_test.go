@@ -16,9 +16,9 @@ import (
 
 // The pictures of the README and the guide are of the demo, as it is today: make console-pictures.
 func TestThePicturesOfTheConsole(t *testing.T) {
-	dir := os.Getenv("HEARTH_PICTURES")
+	dir := os.Getenv("CONSOLE_PICTURES")
 	if dir == "" {
-		t.Skip("HEARTH_PICTURES names the folder to write them to")
+		t.Skip("CONSOLE_PICTURES names the folder to write them to")
 	}
 	addr := testserver.FreeAddr(t)
 	s := &server{t: t, addr: addr, url: "http://" + addr, dir: t.TempDir(), command: []string{"demo"}}

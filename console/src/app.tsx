@@ -22,6 +22,7 @@ const exportViews = () => import('./views/exports');
 const organizations = () => import('./views/organizations');
 const admin = () => import('./views/admin');
 const provisioning = () => import('./views/provisioning');
+const webhooks = () => import('./views/webhooks');
 
 const routes = [
   route('/', () => import('./views/overview'), 'Overview'),
@@ -35,6 +36,8 @@ const routes = [
   route('/notifications', () => import('./views/notifications'), 'Notifications'),
   route('/organizations', organizations, 'Organizations'),
   route('/organizations/{id}', organizations, 'OneOrganization'),
+  route('/webhooks', webhooks, 'Webhooks'),
+  route('/webhooks/{id}', webhooks, 'OneWebhook'),
   route('/provisioning', provisioning, 'Provisioning'),
   route('/claim', provisioning, 'Claim'),
   route('/admin/users', admin, 'Users'),

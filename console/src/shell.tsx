@@ -32,6 +32,7 @@ const groups: readonly Group[] = [
   ['Manage', [
     { href: '/organizations', text: 'Organizations', icon: 'people' },
     { href: '/provisioning', text: 'Provisioning', icon: 'key' },
+    { href: '/webhooks', text: 'Webhooks', icon: 'hook' },
   ]],
 ];
 

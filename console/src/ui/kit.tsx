@@ -242,7 +242,9 @@ setInterval(() => { if (!document.hidden) ticking.value = Date.now(); }, 10_000)
 
 export function Ago({ at }: { at: string | null | undefined }) {
   if (!at) return <span class="soft">never</span>;
-  return <time dateTime={at} title={exactly(at)}>{ago(at, Math.max(ticking.value, Date.parse(at)))}</time>;
+  const time = Date.parse(at);
+  const ahead = time > Date.now() + 1000; // what has just happened is not in the future of a clock that ticks slowly
+  return <time dateTime={at} title={exactly(at)}>{ago(at, ahead ? Date.now() : Math.max(ticking.value, time))}</time>;
 }
 
 export function CopyButton({ text, label = 'Copy' }: { text: string; label?: string }) {

@@ -16,7 +16,7 @@ export function Virtual<T>({ items, height, row, more, label, header, count }: {
       const from = Math.max(0, Math.floor(-top / height) - 8);
       const to = Math.ceil((innerHeight - top) / height) + 8;
       setView((now) => (now.from === from && now.to === to ? now : { from, to }));
-      if (more && to > items.length - 60) more();
+      if (more && to > items.length - 150) more();
     };
     const soon = () => { frame ||= requestAnimationFrame(measure); };
     measure();

@@ -29,7 +29,7 @@ function useWide() {
 
 export function Devices() {
   const asked = Object.fromEntries(filters.map((name) => [name, query.value.get(name)]));
-  const list = useList<Device>(address('/devices', { ...asked, include: 'latest', limit: 100, count: true }));
+  const list = useList<Device>(address('/devices', { ...asked, include: 'latest', limit: 200, count: true }));
   const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
   const orgs = useOrganizations();
   const roomy = useWide();

@@ -1,0 +1,11 @@
+// The objects of webhooks.
+
+export interface Webhook {
+  id: string; name: string; url: string; organization_id: string | null; events: string[]; enabled: boolean;
+  disabled_reason: string | null; failing_since: string | null; old_secret_until: string | null; created_at: string;
+}
+export interface WebhookDelivery {
+  id: string; event: string; device_id: string | null; state: 'pending' | 'succeeded' | 'failed';
+  attempts: { at: string; status: number | null; duration_ms: number; error: string | null; answer: string | null }[];
+  payload: unknown; created_at: string; next_attempt_at: string | null; completed_at: string | null;
+}
