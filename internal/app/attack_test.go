@@ -383,7 +383,7 @@ func (s *target) check(t *testing.T, op documented, a attempt) {
 // Every operation below the base path answers with the headers of its limit, also when it refuses.
 func TestEveryOperationIsLimited(t *testing.T) {
 	t.Parallel()
-	s := serveTarget(t, apitest.Embedded, "auth=1000/1m,devices=1000/1m,analytics=1000/1m,exports=1000/1m,general=1000/1m,streams=1000/1m")
+	s := serveTarget(t, apitest.Embedded, "auth=1000/1m,devices=1000/1m,analytics=1000/1m,exports=1000/1m,general=1000/1m,streams=1000/1m,refresh=1000/1m,provision=1000/1m")
 	for path, methods := range s.doc.Paths {
 		for method, op := range methods {
 			if !strings.HasPrefix(path, "/api/") {

@@ -60,6 +60,7 @@ func TestNoSecretIsShownAnywhere(t *testing.T) {
 	if cfg.RateLimits, err = config.ParseRateLimits("off"); err != nil {
 		t.Fatal(err)
 	}
+	cfg.RefreshLeeway = 0 // a second use is a refusal
 	log := &journal{}
 	a := app.NewProgram(t, cfg, func(s *app.Settings) {
 		s.Logger = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -115,6 +116,15 @@ func TestNoSecretIsShownAnywhere(t *testing.T) {
 	refuse("GET", "/devices?api_key="+key, "", nil)
 	refuse("GET", "/realtime/sse?ticket="+key, "", nil)
 	refuse("GET", "/devices", keep("a forged API key", strings.Replace(key, "hk_", "hk_A", 1)), nil)
+	made := w.call(t, 0, "POST", "/provisioning-keys", access, apitest.Object{"name": "x", "device_type": "lamp"}, "Idempotency-Key", "p")
+	factory := apitest.Object{"key": keep("a provisioning key", made.text("key")), "serial": "SN-1", "secret": keep("a device's secret", "known to the device alone")}
+	provisioned := w.want(t, w.call(t, 0, "POST", "/provision", "", factory, "Idempotency-Key", "d"), 201, "")
+	keep("a provisioned token", provisioned.text("token"))
+	refuse("POST", "/provision", "", apitest.Object{"key": factory["key"], "serial": "SN-1", "secret": keep("a guessed secret", "guessed by someone else")})
+	refuse("POST", "/provision", "", apitest.Object{"key": keep("a forged provisioning key", "hp_A"+strings.Repeat("forged", 7)), "serial": "SN-1"})
+	code := w.call(t, 0, "POST", "/devices/"+device+"/claim-codes", access, nil, "Idempotency-Key", "c").text("code")
+	refuse("POST", "/claims", access, apitest.Object{"code": keep("a guessed code", "GUES-SED0-C0DE")})
+	w.want(t, w.call(t, 0, "POST", "/claims", access, apitest.Object{"code": keep("a claim code", code)}), 200, "")
 	ticket := keep("a ticket", w.want(t, w.call(t, 0, "POST", "/realtime/ticket", access, nil), 201, "").text("ticket"))
 	streaming, leave := context.WithCancel(t.Context())
 	request, err := http.NewRequestWithContext(streaming, http.MethodGet, w.urls[0]+"/api/v1/realtime/sse?ticket="+ticket, nil)
