@@ -3,6 +3,7 @@ package hearth
 import (
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // Role is what a person may do on the whole installation.
@@ -156,6 +157,9 @@ func UserScope(userID string) Scope { return Scope("user:" + userID) }
 
 // OrgScope is the scope of an organization's devices.
 func OrgScope(orgID string) Scope { return Scope("org:" + orgID) }
+
+// cutScope returns the id of a scope whose kind is that of another one.
+func cutScope(s, kind Scope) (id string, ok bool) { return strings.CutPrefix(string(s), string(kind)) }
 
 // Reach is the set of scopes that a question covers. The zero Reach covers nothing.
 type Reach struct {

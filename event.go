@@ -13,11 +13,12 @@ const (
 	EventDeviceDeleted   EventType = "device-deleted"
 	EventDeviceTwin      EventType = "device-twin"
 	EventDeviceCommand   EventType = "device-command"
+	EventAlarm           EventType = "alarm"
 	EventNotification    EventType = "notification"
 	EventExportProgress  EventType = "export-progress"
 )
 
-// Event is something that people watch live. Data is one of the package's types (Device, Heartbeat, Log, TwinView, …) or a
+// Event is something that people watch live. Data is one of the package's types (Device, Heartbeat, Log, TwinView, Alarm, …) or a
 // LogSummary; realtime turns it into the contract's JSON.
 type Event struct {
 	Type EventType

@@ -28,7 +28,7 @@ var (
 	capabilities = []string{
 		"internal/core/account", "internal/core/archive", "internal/core/orgs", "internal/core/devices", "internal/core/telemetry",
 		"internal/core/analytics", "internal/core/exports", "internal/core/notify", "internal/core/audit", "internal/core/commands", "internal/core/twins",
-		"internal/core/provision", "internal/core/webhooks",
+		"internal/core/provision", "internal/core/webhooks", "internal/core/alarms",
 	}
 	ports = []string{"internal/kv", "internal/queue", "internal/blob", "internal/mail", "internal/bus"}
 	// homes are the folders whose subfolders are the adapters of one port. The port of internal/store is the root.
@@ -64,6 +64,10 @@ func mayImport(dir string) []string {
 	case dir == "internal/cli":
 		return []string{root, "internal/app", "internal/commandline", "internal/config", "internal/observe", "internal/importer", "internal/backup", "internal/jobadmin",
 			"internal/demo", "internal/core/account"}
+	case dir == "internal/judge":
+		return []string{root, "internal/calendar"}
+	case dir == "internal/core/alarms":
+		return append([]string{root, "internal/judge", "internal/calendar"}, ports...)
 	case slices.Contains(capabilities, dir):
 		return append([]string{root, throughput, keyFile, "internal/calendar"}, ports...)
 	case dir == "internal/api", dir == "internal/realtime":

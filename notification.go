@@ -32,13 +32,14 @@ const (
 	NotifyPasswordChanged NotificationType = "password_changed"
 	NotifyEmailChanged    NotificationType = "email_changed"
 	NotifyAccountLocked   NotificationType = "account_locked"
+	NotifyAlarm           NotificationType = "alarm"
 )
 
 // NotificationTypes returns all types.
 func NotificationTypes() []NotificationType {
 	return []NotificationType{
 		NotifyExportReady, NotifyExportFailed, NotifyDeviceOffline, NotifyDeviceOnline, NotifyNewSignIn, NotifyRefreshReused,
-		NotifyPasswordChanged, NotifyEmailChanged, NotifyAccountLocked,
+		NotifyPasswordChanged, NotifyEmailChanged, NotifyAccountLocked, NotifyAlarm,
 	}
 }
 

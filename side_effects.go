@@ -17,6 +17,8 @@ type SideEffects struct {
 	// JobsAfter returns further jobs, of what the functions that were passed to the write made of it: it is called after them, each
 	// time they ran. Nil returns none.
 	JobsAfter func() ([]OutboxJob, error)
+	// Unjudged are written by AppendLogs alone.
+	Unjudged []Unjudged
 }
 
 // AllJobs returns Jobs and those of JobsAfter. The stores call it.

@@ -21,6 +21,7 @@ import (
 	"hearth"
 	"hearth/internal/api/logjson"
 	"hearth/internal/core/account"
+	"hearth/internal/core/alarms"
 	"hearth/internal/core/analytics"
 	"hearth/internal/core/audit"
 	"hearth/internal/core/commands"
@@ -75,6 +76,8 @@ type Options struct {
 	Commands *commands.Service
 	// Webhooks are those of users and organizations; nil: their operations are not served.
 	Webhooks *webhooks.Service
+	// Alarms are rules and alarms; nil: their operations are not served.
+	Alarms *alarms.Service
 	// Exports are the files that users order; nil: their operations are not served.
 	Exports *exports.Service
 	// Jobs is the background work, Figures the figures of /admin/metrics; nil: their operations are not
@@ -194,6 +197,8 @@ var resources = []func(*API){
 	(*API).registerProvisioning,
 	(*API).registerTwins,
 	(*API).registerCommands,
+	(*API).registerRules,
+	(*API).registerAlarms,
 	(*API).registerLogs,
 	(*API).registerAnalytics,
 	(*API).registerNotifications,

@@ -38,6 +38,7 @@ func (a *API) humaConfig() huma.Config {
 				{Name: "Provisioning", Description: "How devices make themselves, and change hands."},
 				{Name: "Twins", Description: "What devices should be, and what they say they are."},
 				{Name: "Commands", Description: "What devices are told to do, and what became of it."},
+				{Name: "Alarms", Description: "Rules about what devices report, and the alarms that they raise."},
 				{Name: "Logs", Description: "What devices report."},
 				{Name: "Analytics", Description: "Figures computed from logs."},
 				{Name: "Realtime", Description: "Events as they happen."},

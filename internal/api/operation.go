@@ -99,7 +99,8 @@ func (op operation) mustBeDeclared() {
 
 // publishes reports whether the operation publishes events of devices.
 func (op operation) publishes() bool {
-	return op.Method != http.MethodGet && (op.Tag == tagDevices || op.Tag == tagLogs || op.Tag == tagCommands || op.Tag == tagTwins || op.Tag == tagProvisioning)
+	return op.Method != http.MethodGet && (op.Tag == tagDevices || op.Tag == tagLogs || op.Tag == tagCommands || op.Tag == tagTwins ||
+		op.Tag == tagProvisioning || op.Tag == tagAlarms)
 }
 
 // codes returns every failure of the operation, for its documentation.

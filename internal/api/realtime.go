@@ -80,7 +80,7 @@ type StreamConnections struct {
 
 const eventNote = "An event is `{type, at, data}`; the types are `device-update` (the device), `device-heartbeat` (the heartbeat's " +
 	"answer), `device-log` (the log, or `{device_id, count}` for many), `device-deleted` (`{id}`), " +
-	"`device-twin` (`{device_id, desired_version, reported_version, delta}`), `device-command` (the command), `notification` (the notification) and " +
+	"`device-twin` (`{device_id, desired_version, reported_version, delta}`), `device-command` (the command), `alarm` (the alarm), `notification` (the notification) and " +
 	"`export-progress` (the export). Channels are `user:{id}`, `org:{id}` and `device:{id}`."
 
 func (a *API) registerRealtime() {
@@ -218,6 +218,8 @@ func EncodeEvent(event hearth.Event) (json.RawMessage, error) {
 		wire = wireNotification(data)
 	case hearth.Export:
 		wire = wireExport(data)
+	case hearth.Alarm:
+		wire = wireAlarm(data)
 	case hearth.Command:
 		wire = wireCommand(data)
 	default:

@@ -88,6 +88,9 @@ func (v Value) MarshalJSON() ([]byte, error) {
 	}
 }
 
+// UnmarshalJSON reads a value of any type.
+func (v *Value) UnmarshalJSON(data []byte) error { return (*hearth.Value)(v).UnmarshalJSON(data) }
+
 // Schema says so to the OpenAPI.
 func (Value) Schema(r huma.Registry) *huma.Schema {
 	const name = "Value"

@@ -111,6 +111,7 @@ func (p *parts) serve(ctx context.Context, ready func(Serving)) error {
 	p.receiveEventsOfWorkers()
 	p.devices.Start()
 	p.commands.Start()
+	p.alarms.Start()
 	p.stack.Go(ctx, "background work", p.backgroundWork()...)
 	p.lead(ctx)
 	if err := p.startJobs(ctx, p.Config.Worker); err != nil {

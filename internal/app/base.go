@@ -51,6 +51,8 @@ type store interface {
 	hearth.NotificationStore
 	hearth.CommandStore
 	hearth.WebhookStore
+	hearth.RuleStore
+	hearth.AlarmStore
 	hearth.AuditStore
 	hearth.IdempotencyStore
 	record.Archiver

@@ -384,6 +384,10 @@ func (w *fixture) ids(t *testing.T, op operationOf, caller string) map[string]st
 			}
 		case strings.Contains(op.path, "/export-schedules/"):
 			ids[name] = apitest.Text(w.must(t, owner, "POST", "/api/v1/export-schedules", dailyExport), "id")
+		case strings.Contains(op.path, "/rules/"):
+			ids[name] = w.rule(t, owner, "t")
+		case strings.Contains(op.path, "/alarms/"):
+			ids[name] = w.alarm(t, owner, device)
 		case strings.Contains(op.path, "/devices/"):
 			ids[name] = device
 		case strings.Contains(op.path, "/organizations/"):
@@ -429,6 +433,29 @@ func (w *fixture) notification(t *testing.T, owner string) string {
 	}
 	w.must(t, owner, "POST", "/api/v1/auth/password", `{"current_password":"`+apitest.Password+`","new_password":"`+apitest.Password+`"}`)
 	return w.awaitFirst(t, owner, "/api/v1/notifications")
+}
+
+// hotRule is a rule of a person.
+const hotRule = `{"name":"n","severity":"info","condition":{"event":"t","operator":"gt","value":30}}`
+
+// rule makes a rule about an event of the devices of a person, or of the organization.
+func (w *fixture) rule(t *testing.T, owner, event string) string {
+	t.Helper()
+	body := with(hotRule, "condition", map[string]any{"event": event, "operator": "gt", "value": 30})
+	if strings.HasPrefix(owner, "o.") {
+		body = with(body, "organization_id", w.org)
+	}
+	return apitest.Text(w.must(t, owner, "POST", "/api/v1/rules", body), "id")
+}
+
+// alarm has a device raise one.
+func (w *fixture) alarm(t *testing.T, owner, device string) string {
+	t.Helper()
+	w.serial++
+	event := fmt.Sprint("event", w.serial)
+	rule := w.rule(t, owner, event)
+	w.must(t, owner, "POST", "/api/v1/devices/"+device+"/logs", `{"event":"`+event+`","value":31}`)
+	return w.awaitFirst(t, owner, "/api/v1/alarms?rule_id="+rule)
 }
 
 // awaitFirst is first, once the list is not empty.
@@ -528,6 +555,17 @@ func (w *fixture) body(t *testing.T, op operationOf, caller string) string {
 		return `{}`
 	case "send-heartbeats":
 		return `{"items":[{"device_id":"` + device + `"}]}`
+	case "create-rule":
+		if inOrg {
+			return with(hotRule, "organization_id", w.org)
+		}
+		return hotRule
+	case "update-rule":
+		return `{"name":"another"}`
+	case "test-rule":
+		return `{"from":"2026-03-01T12:00:00Z","to":"2026-03-02T12:00:00Z"}`
+	case "comment-alarm":
+		return `{"text":"x"}`
 	case "send-command":
 		return `{"name":"x"}`
 	case "send-commands":

@@ -101,6 +101,18 @@ answer-command            401   403   404   403    204  404      401       401  
 send-commands             401   202   422   202    403  403      401       401     202     202      202      422   202 commands:write
 get-command-batch         401   200   404   200    403  403      401       401     200     404      404      404   404 commands:read
 
+create-rule               401   201   201   201    403  403      401       401     201     201      201      403   201 alarms:write
+list-rules                401   200   200   200    403  403      401       401     200     200      200      200   200 alarms:read
+get-rule                  401   200   404   200    403  403      401       401     200     200      200      200   200 alarms:read
+update-rule               401   200   404   200    403  403      401       401     200     200      200      403   200 alarms:write
+delete-rule               401   204   404   204    403  403      401       401     204     204      204      403   204 alarms:write
+test-rule                 401   200   404   200    403  403      401       401     200     200      200      200   200 alarms:read
+list-alarms               401   200   200   200    403  403      401       401     200     200      200      200   200 alarms:read
+get-alarm                 401   200   404   200    403  403      401       401     200     200      200      200   200 alarms:read
+acknowledge-alarm         401   200   404   200    403  403      401       401     200     200      200      403   200 alarms:write
+clear-alarm               401   200   404   200    403  403      401       401     200     200      200      403   200 alarms:write
+comment-alarm             401   200   404   200    403  403      401       401     200     200      200      403   200 alarms:write
+
 create-log                401   201   404   201    201  404      401       401     201     201      201      403   201 telemetry:write
 create-logs               401   201   422   201    201  404      401       401     201     201      201      403   201 telemetry:write
 list-logs                 401   200   404   200    403  403      401       401     200     200      200      200   200 telemetry:read

@@ -20,7 +20,7 @@ import (
 var notProtected = []string{"set-up", "request-password-reset", "create-stream-ticket"} // never written to
 
 // testedElsewhere need more than a request, such as a letter's token.
-var testedElsewhere = []string{"accept-invitation"} // never written to
+var testedElsewhere = []string{"accept-invitation", "comment-alarm"} // never written to
 
 // creation is a request that makes one object; list then has one more, if there is a list.
 type creation struct{ method, path, body, list string }
@@ -47,6 +47,7 @@ func creations(device, other, organization, provisioning, webhook string) map[st
 		"create-claim-code":       {"POST", devices + "/" + device + "/claim-codes", "", ""},
 		"create-webhook":          {"POST", "/api/v1/webhooks", `{"name":"n","url":"https://example.com/"}`, "/api/v1/webhooks"},
 		"test-webhook":            {"POST", "/api/v1/webhooks/" + webhook + "/test", "", "/api/v1/webhooks/" + webhook + "/deliveries"},
+		"create-rule":             {"POST", "/api/v1/rules", hotRule, "/api/v1/rules"},
 		"send-command":            {"POST", devices + "/" + device + "/commands", `{"name":"n"}`, devices + "/" + device + "/commands"},
 		"send-commands":           {"POST", "/api/v1/commands", `{"name":"n","device_ids":["` + other + `"]}`, devices + "/" + other + "/commands"},
 	}

@@ -17,6 +17,7 @@ import (
 	"hearth/internal/backup"
 	"hearth/internal/console"
 	"hearth/internal/core/account"
+	"hearth/internal/core/alarms"
 	"hearth/internal/core/analytics"
 	"hearth/internal/core/archive"
 	"hearth/internal/core/audit"
@@ -58,6 +59,7 @@ type parts struct {
 	analytics *analytics.Service
 	commands  *commands.Service
 	webhooks  *webhooks.Service
+	alarms    *alarms.Service
 	exports   *exports.Service
 	notices   *notify.Service
 	mailer    *mailer.Mailer
@@ -98,7 +100,7 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 		return nil, err
 	}
 	p.notices, err = notify.New(notify.Options{
-		Store: b.store, Users: b.store, Devices: b.store, Exports: b.store, Roles: p.orgs.Roles, Queue: b.queue, Publisher: events,
+		Store: b.store, Users: b.store, Devices: b.store, Exports: b.store, Alarms: b.store, Roles: p.orgs.Roles, Queue: b.queue, Publisher: events,
 		Clock: s.Clock, Logger: s.Logger, PublicURL: url, Debounce: s.DeviceDebounce, Sealer: b.sealer(noticeField),
 	})
 	if err != nil {
@@ -158,9 +160,17 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 		return nil, err
 	}
 	events.add(p.analytics)
+	p.alarms, err = alarms.New(alarms.Options{
+		Rules: b.store, Alarms: b.store, Devices: b.store, Directory: p.devices, Logs: b.store, Roles: p.orgs.Roles, Bus: b.bus, Publisher: events,
+		Leads: b.leader.Leads, Clock: s.Clock, Logger: s.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	stack.Add("alarms", func(context.Context) error { p.alarms.Stop(); return nil })
 	logs := telemetry.Options{
 		Store: b.store, Audit: b.store, Directory: p.devices, Publisher: events, Listener: p.analytics, Reported: p.devices.Reported,
-		Clock: s.Clock, Logger: s.Logger, Retention: cfg.Retention,
+		Alarms: p.alarms, Clock: s.Clock, Logger: s.Logger, Retention: cfg.Retention,
 	}
 	if cfg.Archive {
 		if logs.Archive, err = archive.New(archive.Options{Logs: b.store, Devices: b.store, Files: b.files, Log: s.Logger}); err != nil {
@@ -324,7 +334,7 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 		Version: p.Version, Clock: p.Clock, Logger: p.Logger, Health: p.health, Metrics: p.metrics.HTTP, Tracer: p.tracer,
 		Accounts: p.accounts, Organizations: p.orgs, Roles: p.orgs.Roles, Devices: p.devices, Fleet: p.devices,
 		Provisioning: p.provision, Twins: p.twins, Telemetry: p.telemetry,
-		Analytics: p.analytics, Commands: p.commands, Webhooks: p.webhooks, Exports: p.exports, Notifications: p.notices, Jobs: p.jobs(), Audit: audit.New(p.store),
+		Analytics: p.analytics, Commands: p.commands, Webhooks: p.webhooks, Alarms: p.alarms, Exports: p.exports, Notifications: p.notices, Jobs: p.jobs(), Audit: audit.New(p.store),
 		Figures: figures.New(figures.Options{Config: cfg, Asker: p.asker, HTTP: p.metrics.HTTP, Cache: p.cache, Health: p.health}),
 		Live:    p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,
 		BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), SlowRequest: cfg.SlowRequest,
@@ -381,6 +391,9 @@ func (p *parts) registerMeters() {
 	counter("hearth_devices_provisioned_total", "Devices that made themselves in this process by a provisioning key.", p.provision.Provisioned)
 	counter("hearth_devices_claimed_total", "Devices that changed hands in this process by a claim code.", p.provision.Claimed)
 	counter("hearth_commands_created_total", "Commands that this process stored.", p.commands.Created)
+	counter("hearth_readings_judged_total", "Batches of readings that this process judged by rules.", p.alarms.Judged)
+	counter("hearth_alarms_raised_total", "Alarms that this process raised.", p.alarms.Raised)
+	counter("hearth_alarms_cleared_total", "Alarms that this process cleared.", p.alarms.Cleared)
 	for _, state := range hearth.CommandStates() {
 		if state.Ended() {
 			registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{

@@ -142,7 +142,7 @@ func (p *parts) startJobs(ctx context.Context, work bool) error {
 // kinds are the jobs that this program does. A job of another kind, as a newer program leaves it behind, stays in the queue until a
 // worker knows it.
 func (p *parts) kinds() []queue.Kind {
-	kinds := slices.Concat(p.mailer.Kinds(), p.notices.Kinds(), p.exports.Kinds(), p.commands.Kinds(), p.backups.Kinds())
+	kinds := slices.Concat(p.mailer.Kinds(), p.notices.Kinds(), p.exports.Kinds(), p.commands.Kinds(), p.alarms.Kinds(), p.backups.Kinds())
 	for _, c := range p.cleanups() {
 		kinds = append(kinds, queue.Kind{Name: c.name, Timeout: cleanupTimeout, MaxAttempts: 3, Handler: p.clean(c)})
 	}
@@ -197,6 +197,7 @@ func (p *parts) cleanups() []cleanup {
 		{name: "cleanup.devices", every: 5 * time.Minute, work: p.devices.Deactivate}, // how late InactiveAfter may be
 		{name: "cleanup.commands", every: time.Hour, offset: 30 * time.Minute, work: p.commands.CleanUp},
 		{name: "cleanup.webhooks", every: time.Hour, offset: 40 * time.Minute, work: p.webhooks.CleanUp},
+		{name: "cleanup.alarms", every: 24 * time.Hour, offset: 5 * time.Hour, work: p.alarms.CleanUp},
 		{name: "cleanup.exports", every: 15 * time.Minute, offset: 5 * time.Minute, work: p.exports.Clean},
 	}
 }

@@ -99,6 +99,23 @@ type DeviceOnline struct {
 	URL    string    `json:"url"`
 }
 
+// AlarmRaised says that an alarm was raised.
+type AlarmRaised struct {
+	Rule     string `json:"rule"`
+	Device   string `json:"device"`
+	Severity string `json:"severity"`
+	// Value is what raised it; "" where nothing was read.
+	Value string    `json:"value,omitempty"`
+	At    time.Time `json:"at"`
+	URL   string    `json:"url"`
+}
+
+// AlarmCleared says that an alarm has ended.
+type AlarmCleared struct {
+	AlarmRaised
+	ClearedAt time.Time `json:"cleared_at"`
+}
+
 // ScheduledExport carries the link to an export that is made by a schedule.
 type ScheduledExport struct {
 	// Schedule is daily, weekly or monthly.
@@ -145,6 +162,12 @@ func (DeviceOffline) Kind() string { return "device_offline" }
 
 // Kind implements Email.
 func (DeviceOnline) Kind() string { return "device_online" }
+
+// Kind implements Email.
+func (AlarmRaised) Kind() string { return "alarm_raised" }
+
+// Kind implements Email.
+func (AlarmCleared) Kind() string { return "alarm_cleared" }
 
 // Kind implements Email.
 func (ScheduledExport) Kind() string { return "scheduled_export" }
@@ -286,6 +309,26 @@ func (l DeviceOnline) page() page {
 		Button:  "See the device", URL: l.URL,
 		Note: "You asked for notifications about this device.",
 	}
+}
+
+func (l AlarmRaised) page() page {
+	p := page{
+		Subject: fmt.Sprintf("%s: %s", Line(l.Rule), Line(l.Device)), Title: l.Rule, Alarm: true,
+		Lines: []string{"An alarm was raised for the device " + Line(l.Device) + "."},
+		Facts: []fact{{"Severity", l.Severity}, {"Since", when(l.At)}}, Button: "Show the alarm", URL: l.URL,
+	}
+	if l.Value != "" {
+		p.Facts = append(p.Facts, fact{"Value", l.Value})
+	}
+	return p
+}
+
+func (l AlarmCleared) page() page {
+	p := l.AlarmRaised.page()
+	p.Subject, p.Title, p.Alarm = "Cleared: "+p.Subject, l.Rule+" has ended", false
+	p.Lines = []string{"The alarm of the device " + Line(l.Device) + " was cleared."}
+	p.Facts = []fact{{"Severity", l.Severity}, {"Since", when(l.At)}, {"Until", when(l.ClearedAt)}}
+	return p
 }
 
 func (l ScheduledExport) page() page {

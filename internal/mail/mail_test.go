@@ -21,6 +21,7 @@ func emails() []mail.Email {
 	at := time.Date(2026, 3, 1, 12, 30, 0, 0, time.UTC)
 	later := at.Add(time.Hour)
 	const url = "https://hearth.example.com/go?to=here&x=1"
+	raised := mail.AlarmRaised{Rule: "Too <hot>", Device: "Boiler <1>", Severity: "critical", Value: "91.5", At: at, URL: url}
 	const agent = "Firefox on Linux"
 	return []mail.Email{
 		mail.PasswordReset{URL: url, ExpiresAt: later},
@@ -34,6 +35,8 @@ func emails() []mail.Email {
 		mail.ExportFailed{What: "logs", Reason: "The disk is full.", URL: url},
 		mail.DeviceOffline{Device: "Boiler <1>", LastSeen: at, URL: url},
 		mail.DeviceOnline{Device: "Boiler <1>", At: at, URL: url},
+		raised,
+		mail.AlarmCleared{AlarmRaised: raised, ClearedAt: later},
 		mail.ScheduledExport{Schedule: "weekly", What: "the usage report", From: at.AddDate(0, 0, -7), To: at, FileName: "usage.csv",
 			Records: 168, Bytes: 999, URL: url, ExpiresAt: later},
 	}

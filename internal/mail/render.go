@@ -106,6 +106,10 @@ func read(w wire) (Email, error) {
 		return decode[DeviceOffline](w.Email)
 	case DeviceOnline{}.Kind():
 		return decode[DeviceOnline](w.Email)
+	case AlarmRaised{}.Kind():
+		return decode[AlarmRaised](w.Email)
+	case AlarmCleared{}.Kind():
+		return decode[AlarmCleared](w.Email)
 	case ScheduledExport{}.Kind():
 		return decode[ScheduledExport](w.Email)
 	}

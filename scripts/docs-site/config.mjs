@@ -61,6 +61,7 @@ export default {
         ['Set and read state', '/guides/twin'],
         ['Send commands to devices', '/guides/commands'],
         ['Receive events by webhook', '/guides/webhooks'],
+        ['Set rules and alarms', '/guides/alarms'],
         ['Import files', '/guides/import'],
         ['Export data', '/guides/export'],
         ['Follow events live', '/guides/realtime'],

@@ -60,7 +60,9 @@ type Options struct {
 	Roles func(ctx context.Context, userID string) (map[string]hearth.OrgRole, error)
 	// Exports are what notices of ended exports describe; nil: nothing is known of exports.
 	Exports Exports
-	Queue   queue.Queue
+	// Alarms are what notices of alarms describe; nil: no such notice comes.
+	Alarms Alarms
+	Queue  queue.Queue
 	// Publisher receives the live events; nil discards them.
 	Publisher hearth.Publisher
 	Clock     hearth.Clock
@@ -130,6 +132,7 @@ func (s *Service) Kinds() []queue.Kind {
 		kind(SecurityKind, handle(s.security)),
 		kind(ExportKind, handle(s.export)),
 		kind(DeviceKind, handle(s.device)),
+		kind(AlarmKind, handle(s.alarm)),
 	}
 }
 

@@ -56,6 +56,12 @@ func (s *Service) Ingest(ctx context.Context, caller hearth.Caller, batch Batch)
 	if err := s.check(batch, devices); err != nil {
 		return Ingested{}, err
 	}
+	var waiting []hearth.Unjudged
+	if batch.Checkpoint == nil { // what is imported is history
+		if waiting, err = s.options.Alarms.Watched(ctx, devices, batch.Entries); err != nil {
+			return Ingested{}, err
+		}
+	}
 	counts := make([]int, len(devices))
 	for i := range batch.Entries {
 		entry := &batch.Entries[i]
@@ -68,6 +74,9 @@ func (s *Service) Ingest(ctx context.Context, caller hearth.Caller, batch Batch)
 	done := appended{devices: devices, sent: counts, counts: counts, entries: batch.Entries, imported: batch.Checkpoint != nil}
 	outcome := func(stored int) Ingested { return Ingested{stored, len(batch.Entries) - stored} }
 	effects := func(stored int) (effects hearth.SideEffects, err error) {
+		if stored > 0 {
+			effects.Unjudged = waiting
+		}
 		effects.Idempotency, err = batch.Idempotency.Record(outcome(stored))
 		return effects, err
 	}
@@ -83,6 +92,7 @@ func (s *Service) Ingest(ctx context.Context, caller hearth.Caller, batch Batch)
 	if err != nil {
 		return Ingested{}, err
 	}
+	s.options.Alarms.Wake(waiting)
 	s.appended(ctx, done)
 	return outcome(len(done.entries)), nil
 }
@@ -147,22 +157,28 @@ func (s *Service) Add(ctx context.Context, caller hearth.Caller, single Single) 
 	if field, message := entry.Problem(s.options.Clock.Now()); field != "" {
 		return hearth.Log{}, hearth.Invalid(hearth.FieldError{Location: "body." + field, Message: message})
 	}
-	entry.Device = device.Key
 	if entry.Value == hearth.Number(0) {
 		entry.Value = hearth.Number(0) // minus zero would be a second zero
 	}
 	effects := hearth.SideEffects{}
+	devices, entries := []*hearth.Device{device}, []hearth.LogEntry{entry}
+	entries[0].Device = 0
+	if effects.Unjudged, err = s.options.Alarms.Watched(ctx, devices, entries); err != nil {
+		return hearth.Log{}, err
+	}
+	entry.Device = device.Key
+	entries[0].Device = device.Key
 	created := logOf(entry, device.ID, 0)
 	created.ID = ""
 	if effects.Idempotency, err = single.Idempotency.Record(created); err != nil {
 		return hearth.Log{}, err
 	}
-	entries := []hearth.LogEntry{entry}
 	first, err := s.options.Store.AppendLogs(ctx, entries, nil, effects)
 	if err != nil {
 		return hearth.Log{}, err
 	}
-	s.appended(ctx, appended{devices: []*hearth.Device{device}, sent: []int{1}, counts: []int{1}, entries: entries, first: first})
+	s.options.Alarms.Wake(effects.Unjudged)
+	s.appended(ctx, appended{devices: devices, sent: []int{1}, counts: []int{1}, entries: entries, first: first})
 	return logOf(entry, device.ID, first), nil
 }
 

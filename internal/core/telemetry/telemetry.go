@@ -28,6 +28,23 @@ type Listener interface {
 	LogsChanged(ctx context.Context, reach hearth.Reach)
 }
 
+// Alarms judges what is stored.
+type Alarms interface {
+	// Watched returns those of the entries that rules have to judge, to be stored with the logs; Device of an entry is the index into
+	// devices.
+	Watched(ctx context.Context, devices []*hearth.Device, entries []hearth.LogEntry) ([]hearth.Unjudged, error)
+	// Wake has them judged, once they are stored. It must not block.
+	Wake(waiting []hearth.Unjudged)
+}
+
+// noAlarms judges nothing.
+type noAlarms struct{}
+
+func (noAlarms) Watched(context.Context, []*hearth.Device, []hearth.LogEntry) ([]hearth.Unjudged, error) {
+	return nil, nil
+}
+func (noAlarms) Wake([]hearth.Unjudged) {}
+
 // Auditor stores audit entries.
 type Auditor interface {
 	AppendAudit(ctx context.Context, entries ...hearth.AuditEntry) error
@@ -45,8 +62,10 @@ type Options struct {
 	Listener Listener
 	// Reported is called with the devices of what was stored, imports excepted; nil is not called. It must not block.
 	Reported func(devices []*hearth.Device)
-	Clock    hearth.Clock
-	Logger   *slog.Logger
+	// Alarms judges what is stored, imports excepted; nil: nothing is judged.
+	Alarms Alarms
+	Clock  hearth.Clock
+	Logger *slog.Logger
 	// Retention is how long logs are kept; zero is for ever.
 	Retention time.Duration
 	// Archive keeps what is older than that, before it is removed; nil: it is removed.
@@ -59,6 +78,9 @@ func (o Options) validate() (Options, error) {
 	}
 	if o.Retention < 0 {
 		return o, errors.New("telemetry: a duration is negative")
+	}
+	if o.Alarms == nil {
+		o.Alarms = noAlarms{}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -16,6 +16,7 @@ import (
 	"hearth"
 	"hearth/internal/groupcommit"
 	"hearth/internal/keymutex"
+	"hearth/internal/store/record"
 	"hearth/internal/tsdb"
 )
 
@@ -221,8 +222,13 @@ func (b *logBackend) appendStep(ctx context.Context, batch *tsdb.Batch, guards [
 		for _, row := range tsdb.Pack([]*tsdb.Batch{batch}, b.Partition) {
 			st.insert(collTail, row.ID, newTailDoc(row), nil)
 		}
-		if record := batch.Effects.Idempotency; record != nil && batch.Size > 0 {
-			numbered := *record
+		for _, u := range batch.Effects.Unjudged {
+			schema, stored := record.StoredUnjudged(u)
+			doc, _ := b.store.newDoc(schema, stored)
+			st.insert(schema.Name, u.ID, doc, nil)
+		}
+		if key := batch.Effects.Idempotency; key != nil && batch.Size > 0 {
+			numbered := *key
 			numbered.FirstLog = batch.First
 			st.effects.Idempotency = &numbered
 		}

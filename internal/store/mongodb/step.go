@@ -239,7 +239,7 @@ func (s *Store) attempt(ctx context.Context, st *step, build func(context.Contex
 }
 
 func isEmpty(effects hearth.SideEffects) bool {
-	return effects.Idempotency == nil && len(effects.Audit) == 0 && len(effects.Jobs) == 0
+	return effects.Idempotency == nil && len(effects.Audit) == 0 && len(effects.Jobs) == 0 && len(effects.Unjudged) == 0
 }
 
 // isPlain reports whether the step is the write of one document and nothing else: the server does that in one atomic command.

@@ -50,3 +50,8 @@ func TestWebhooks(t *testing.T) {
 	t.Parallel()
 	storetest.Webhooks(t, func(t *testing.T) storetest.WebhookStore { return openTest(t, nil) })
 }
+
+func TestAlarms(t *testing.T) {
+	t.Parallel()
+	storetest.Alarms(t, func(t *testing.T) storetest.AlarmStore { return openTest(t, nil) })
+}

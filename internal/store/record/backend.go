@@ -1,9 +1,11 @@
 package record
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"hearth"
@@ -214,8 +216,25 @@ type listing[T, R any] struct {
 	item  func(T) R
 }
 
+// within returns the parts of a list that are within reach.
+func within(reach hearth.Reach) []Filter {
+	if reach.All {
+		return []Filter{nil}
+	}
+	parts := make([]Filter, len(reach.Scopes))
+	for i, scope := range reach.Scopes {
+		parts[i] = Filter{Eq("scope", scope)}
+	}
+	return parts
+}
+
 // page reads one page.
 func (l listing[T, R]) page(ctx context.Context, b Backend, page hearth.Page) (hearth.List[R], error) {
+	return l.pageOf(ctx, b, page, []Filter{nil})
+}
+
+// pageOf reads one page of a list of some parts, each of which is read by an index: no record is in two.
+func (l listing[T, R]) pageOf(ctx context.Context, b Backend, page hearth.Page, parts []Filter) (hearth.List[R], error) {
 	list := hearth.List[R]{Total: -1}
 	by, tie := l.kind.Field(l.order.By), l.kind.Field(l.order.Tie)
 	where := l.where
@@ -230,14 +249,29 @@ func (l listing[T, R]) page(ctx context.Context, b Backend, page hearth.Page) (h
 		}})
 	}
 	size := page.Size()
-	err := b.View(ctx, l.name, func(ctx context.Context, r Reader) (err error) {
+	err := b.View(ctx, l.name, func(ctx context.Context, r Reader) error {
 		list.Items = nil
 		if page.Count {
-			if list.Total, err = r.Count(ctx, &l.kind.Schema, l.where, true); err != nil {
-				return err
+			list.Total = 0
+			for _, part := range parts {
+				n, err := r.Count(ctx, &l.kind.Schema, slices.Concat(part, l.where), true)
+				if err != nil {
+					return err
+				}
+				list.Total += n
 			}
 		}
-		records, err := l.kind.Find(ctx, r, Query{Where: where, Order: l.order, Limit: size + 1, MayLag: true})
+		var records []T
+		for _, part := range parts {
+			some, err := l.kind.Find(ctx, r, Query{Where: slices.Concat(part, where), Order: l.order, Limit: size + 1, MayLag: true})
+			if err != nil {
+				return err
+			}
+			records = append(records, some...)
+		}
+		if len(parts) > 1 {
+			slices.SortFunc(records, func(a, b T) int { return l.order.compare(by, tie, &a, &b) })
+		}
 		if len(records) > size {
 			records = records[:size]
 			last := &records[size-1]
@@ -246,12 +280,33 @@ func (l listing[T, R]) page(ctx context.Context, b Backend, page hearth.Page) (h
 		for _, record := range records {
 			list.Items = append(list.Items, l.item(record))
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		return hearth.List[R]{Total: -1}, err
 	}
 	return list, nil
+}
+
+// compare compares records as they are sorted by a number or text, and then another.
+func (o Order) compare(by, tie *Field, a, b any) int {
+	way := 1
+	if o.Desc {
+		way = -1
+	}
+	for _, f := range []*Field{by, tie} {
+		order := 0
+		switch x := f.Get(a).(type) {
+		case int64:
+			order = cmp.Compare(x, f.Get(b).(int64)) //nolint:forcetypeassert // of the same field
+		case string:
+			order = strings.Compare(x, f.Get(b).(string)) //nolint:forcetypeassert // of the same field
+		}
+		if order != 0 {
+			return way * order
+		}
+	}
+	return 0
 }
 
 func toCursor(value any) string {

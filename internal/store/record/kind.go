@@ -422,7 +422,8 @@ func Schemas() []*Schema {
 		&users.Schema, &loginTries.Schema, &passwordResets.Schema, &sessions.Schema, &refreshTokens.Schema, &organizations.Schema,
 		&members.Schema, &invitations.Schema, &apiKeys.Schema, &provisioningKeys.Schema, &devices.Schema, &deviceTokens.Schema, &twins.Schema, &provisioned.Schema, &claimCodes.Schema,
 		&notifications.Schema, &notificationSettings.Schema,
-		&watches.Schema, &commands.Schema, &commandBatches.Schema, &schedules.Schema, &exports.Schema, &webhooks.Schema, &deliveries.Schema,
+		&watches.Schema, &commands.Schema, &commandBatches.Schema, &rules.Schema, &alarms.Schema, &alarmWatches.Schema, &unjudged.Schema,
+		&schedules.Schema, &exports.Schema, &webhooks.Schema, &deliveries.Schema,
 		&deliveryLines.Schema, &deviceConnections.Schema, &checkpoints.Schema, &idempotency.Schema, &outbox.Schema, &audit.Schema,
 		&secrets.Schema,
 	}

@@ -124,7 +124,7 @@ func (a *Aggregates) DeleteOrganization(ctx context.Context, id string, effects 
 				return nil, err
 			}
 		}
-		for _, s := range []*Schema{&members.Schema, &invitations.Schema, &apiKeys.Schema, &provisioningKeys.Schema, &webhooks.Schema} {
+		for _, s := range []*Schema{&members.Schema, &invitations.Schema, &apiKeys.Schema, &provisioningKeys.Schema, &webhooks.Schema, &rules.Schema} {
 			if err := tx.DeleteWhere(ctx, s, of); err != nil {
 				return nil, err
 			}

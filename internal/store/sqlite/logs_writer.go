@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"hearth"
+	"hearth/internal/store/record"
 	"hearth/internal/tsdb"
 )
 
@@ -96,12 +97,18 @@ func (b logBackend) Append(ctx context.Context, batch *tsdb.Batch) error {
 		}
 		effects := batch.Effects
 		if effects.Idempotency != nil && batch.Size > 0 {
-			record := *effects.Idempotency
-			record.FirstLog = batch.First
-			effects.Idempotency = &record
+			numbered := *effects.Idempotency
+			numbered.FirstLog = batch.First
+			effects.Idempotency = &numbered
 		}
 		if err := b.writeEffects(t, effects); err != nil {
 			return err
+		}
+		for _, u := range effects.Unjudged {
+			schema, stored := record.StoredUnjudged(u)
+			if err := (&recordTx{t: t}).store(schema, stored); err != nil {
+				return err
+			}
 		}
 		if c := batch.Checkpoint; c != nil {
 			_, err := t.exec(`INSERT OR REPLACE INTO import_checkpoints(id, rows, mark) VALUES(?,?,?)`, c.ID, c.Rows, blobOf(c.Mark))

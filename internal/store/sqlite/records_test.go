@@ -56,6 +56,13 @@ func TestListsAreServedByIndexes(t *testing.T) {
 			return err
 		}
 	}
+	own := hearth.Reach{Scopes: []hearth.Scope{"user:u", "org:o"}}
+	alarmed := func(filter hearth.AlarmFilter, sort string) func(hearth.Cursor) error {
+		return func(after hearth.Cursor) error {
+			_, err := a.Alarms(ctx, filter, hearth.Page{Sort: sort, Cursor: after})
+			return err
+		}
+	}
 	for name, tt := range map[string]struct {
 		index string
 		list  func(after hearth.Cursor) error
@@ -92,6 +99,24 @@ func TestListsAreServedByIndexes(t *testing.T) {
 		}},
 		"the next command": {"commands_by_device_id_turn_id (device_id=?", func(hearth.Cursor) error { _, _ = a.NextCommand(ctx, "d", now); return nil }},
 		"due commands":     {"commands_by_ended_due (ended=?", func(hearth.Cursor) error { _, err := a.DueCommands(ctx, 1); return err }},
+		"all rules": {"rules_by_created_at_id", func(after hearth.Cursor) error {
+			_, err := a.Rules(ctx, hearth.Reach{All: true}, hearth.Page{Cursor: after})
+			return err
+		}},
+		"one's rules": {"rules_by_scope_created_at_id (scope=?", func(after hearth.Cursor) error {
+			_, err := a.Rules(ctx, own, hearth.Page{Cursor: after})
+			return err
+		}},
+		"rules to judge by":    {"rules_by_scope_created_at_id (scope=?", func(hearth.Cursor) error { _, err := a.RulesOf(ctx, "user:u"); return err }},
+		"all alarms":           {"alarms_by_raised_at_id", alarmed(hearth.AlarmFilter{Reach: hearth.Reach{All: true}}, "")},
+		"all alarms by rank":   {"alarms_by_rank_id", alarmed(hearth.AlarmFilter{Reach: hearth.Reach{All: true}}, "severity")},
+		"one's alarms":         {"alarms_by_scope_raised_at_id (scope=?", alarmed(hearth.AlarmFilter{Reach: own}, "raised_at")},
+		"one's active alarms":  {"alarms_by_scope_state_raised_at_id (scope=? AND state=?", alarmed(hearth.AlarmFilter{Reach: own, State: "active"}, "")},
+		"one's alarms by rank": {"alarms_by_scope_rank_id (scope=?", alarmed(hearth.AlarmFilter{Reach: own}, "-severity")},
+		"a rule's alarms":      {"alarms_by_rule_id_state_raised_at_id (rule_id=? AND state=?", alarmed(hearth.AlarmFilter{Reach: hearth.Reach{All: true}, RuleID: "r", State: "active"}, "")},
+		"a device's alarms":    {"alarms_by_device_id_raised_at_id (device_id=?", alarmed(hearth.AlarmFilter{Reach: hearth.Reach{All: true}, DeviceID: "d"}, "")},
+		"due watches":          {"alarm_watches_by_due (due>", func(hearth.Cursor) error { _, err := a.DueWatches(ctx, 1); return err }},
+		"readings that wait":   {"alarm_readings_by_received_at (received_at<", func(hearth.Cursor) error { _, err := a.UnjudgedDevices(ctx, now, 1); return err }},
 		"one's schedules": {"export_schedules_user (user_id=?", func(after hearth.Cursor) error {
 			_, err := a.ExportSchedules(ctx, "u", "", hearth.Page{Cursor: after})
 			return err

@@ -34,6 +34,10 @@ type ArchivePart struct {
 	Watches          []hearth.DeviceWatch
 	Commands         []hearth.Command
 	Batches          []hearth.CommandBatch
+	Rules            []hearth.Rule
+	Alarms           []hearth.Alarm
+	AlarmWatches     []hearth.Watch
+	Unjudged         []hearth.Unjudged
 	Schedules        []hearth.ExportSchedule
 	Exports          []hearth.Export
 	Webhooks         []hearth.Webhook
@@ -157,6 +161,10 @@ func archiveKinds() []archiveKind {
 			func(r hearth.DeviceWatch) lineWatch { return lineWatch(r) }, func(r lineWatch) hearth.DeviceWatch { return hearth.DeviceWatch(r) }),
 		lines("commands", func(p *ArchivePart) *[]hearth.Command { return &p.Commands }, writeCommand, readCommand),
 		lines("commands_in_bulk", func(p *ArchivePart) *[]hearth.CommandBatch { return &p.Batches }, writeBatch, readBatch),
+		lines("rules", func(p *ArchivePart) *[]hearth.Rule { return &p.Rules }, writeRule, readRule),
+		lines("alarms", func(p *ArchivePart) *[]hearth.Alarm { return &p.Alarms }, writeAlarm, readAlarm),
+		lines("alarm_watches", func(p *ArchivePart) *[]hearth.Watch { return &p.AlarmWatches }, writeAlarmWatch, readAlarmWatch),
+		lines("alarm_readings", func(p *ArchivePart) *[]hearth.Unjudged { return &p.Unjudged }, writeUnjudged, readUnjudged),
 		lines("export_schedules", func(p *ArchivePart) *[]hearth.ExportSchedule { return &p.Schedules }, writeSchedule, readSchedule),
 		lines("exports", func(p *ArchivePart) *[]hearth.Export { return &p.Exports }, writeExport, readExport),
 		lines("webhooks", func(p *ArchivePart) *[]hearth.Webhook { return &p.Webhooks }, writeWebhook, readWebhook),

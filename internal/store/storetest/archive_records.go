@@ -20,7 +20,7 @@ func Everything(n int) []ArchivePart {
 		{Organizations: g.organizations()}, {Members: g.members()}, {Invitations: g.invitations()}, {APIKeys: g.apiKeys()},
 		{ProvisioningKeys: g.provisioningKeys()}, {Devices: g.devices()}, {DeviceTokens: g.deviceTokens()}, {Twins: g.twins()},
 		{Provisioned: g.provisioned()}, {ClaimCodes: g.claimCodes()}, {Notifications: g.notifications()}, {Settings: g.settings()}, {Watches: g.watches()},
-		{Commands: g.commands()}, {Batches: g.batches()},
+		{Commands: g.commands()}, {Batches: g.batches()}, {Rules: g.rules()}, {Alarms: g.alarms()}, {AlarmWatches: g.alarmWatches()}, {Unjudged: g.unjudged()},
 		{Schedules: g.schedules()}, {Exports: g.exports()}, {Webhooks: g.webhooks()}, {Deliveries: g.deliveries()},
 		{Lines: g.lines()}, {Connections: g.connections()}, {Checkpoints: g.checkpoints()}, {Idempotency: g.once()}, {Outbox: g.outbox()}, {Audit: g.audit()}, {Logs: g.logs()},
 	}

@@ -1,0 +1,173 @@
+package record
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"hearth"
+)
+
+var _ hearth.RuleStore = (*Aggregates)(nil)
+
+// rule is the stored form of hearth.Rule.
+type rule struct {
+	ID             string          `json:"id"`
+	Scope          hearth.Scope    `json:"scope"`
+	Name           string          `json:"name"`
+	OwnerID        string          `json:"owner_id" bson:"owner"`
+	OrganizationID string          `json:"organization_id,omitempty" bson:"organization"`
+	Enabled        bool            `json:"enabled,omitempty"`
+	Severity       hearth.Severity `json:"severity"`
+	Definition     text            `json:"definition"` // the JSON of a ruleDefinition
+	Version        int64           `json:"version"`
+	CreatedAt      time.Time       `json:"created_at,omitzero" bson:"created"`
+	UpdatedAt      time.Time       `json:"updated_at,omitzero" bson:"updated"`
+}
+
+// ruleDefinition is what a rule says. Durations are in seconds.
+type ruleDefinition struct {
+	DeviceIDs  []string        `json:"device_ids,omitempty"`
+	Type       string          `json:"type,omitempty"`
+	Tag        string          `json:"tag,omitempty"`
+	Event      string          `json:"event,omitempty"`
+	Operator   hearth.Operator `json:"operator,omitempty"`
+	Value      *hearth.Value   `json:"value,omitempty"`
+	Expression string          `json:"expression,omitempty"`
+	For        int64           `json:"for,omitempty"`
+	ClearValue *hearth.Value   `json:"clear_value,omitempty"`
+	ClearFor   int64           `json:"clear_for,omitempty"`
+	Schedule   *ruleSchedule   `json:"schedule,omitempty"`
+	Actions    []ruleAction    `json:"actions,omitempty"`
+}
+
+type ruleSchedule struct {
+	TimeZone string         `json:"time_zone"`
+	Days     []time.Weekday `json:"days"`
+	Start    int            `json:"start"`
+	End      int            `json:"end"`
+}
+
+type ruleAction struct {
+	Notify  string   `json:"notify,omitempty"`
+	Users   []string `json:"users,omitempty"`
+	OnRaise bool     `json:"on_raise,omitempty"`
+	OnClear bool     `json:"on_clear,omitempty"`
+}
+
+var rules = describe(Kind[rule]{Schema: Schema{
+	Name: "rules", Noun: "rule",
+	Indexes: []Index{{Fields: []string{"scope", "created_at", "id"}}, {Fields: []string{"created_at", "id"}}, {Fields: []string{"organization_id"}}},
+	Limit: &Limit{By: "scope", Most: hearth.MaxRules, Full: func() error {
+		return hearth.Errorf(hearth.CodeConflict, "there are %d rules: delete one first", hearth.MaxRules)
+	}},
+	Of: map[string]string{"owner_id": "users", "organization_id": "organizations"},
+}})
+
+// packed returns a value as JSON. What is packed always encodes.
+func packed(value any) text {
+	data, err := json.Marshal(value)
+	if err != nil {
+		panic("record: " + err.Error())
+	}
+	return text(data)
+}
+
+// unpacked returns what was packed.
+func unpacked[T any](t text) (value T) {
+	_ = json.Unmarshal([]byte(t), &value) // of what is damaged the rest
+	return value
+}
+
+func storedRule(r hearth.Rule) rule {
+	d := ruleDefinition{
+		DeviceIDs: r.Devices.IDs, Type: r.Devices.Type, Tag: r.Devices.Tag, Event: r.Condition.Event, Operator: r.Condition.Operator,
+		Expression: r.Condition.Expression, For: int64(r.Condition.For / time.Second), ClearValue: r.Condition.ClearValue,
+		ClearFor: int64(r.Condition.ClearFor / time.Second), Schedule: (*ruleSchedule)(r.Schedule),
+	}
+	if r.Condition.Event != "" {
+		d.Value = &r.Condition.Value
+	}
+	for _, a := range r.Actions {
+		d.Actions = append(d.Actions, ruleAction(a))
+	}
+	return rule{
+		r.ID, r.Scope(), r.Name, r.OwnerID, r.OrganizationID, r.Enabled, r.Severity, packed(d), r.Version, r.CreatedAt, r.UpdatedAt,
+	}
+}
+
+func (r rule) rule() hearth.Rule {
+	d := unpacked[ruleDefinition](r.Definition)
+	all := hearth.Rule{
+		ID: r.ID, Name: r.Name, OwnerID: r.OwnerID, OrganizationID: r.OrganizationID, Enabled: r.Enabled,
+		Devices: hearth.RuleDevices{IDs: d.DeviceIDs, Type: d.Type, Tag: d.Tag},
+		Condition: hearth.Condition{
+			Event: d.Event, Operator: d.Operator, Expression: d.Expression, For: time.Duration(d.For) * time.Second,
+			ClearValue: d.ClearValue, ClearFor: time.Duration(d.ClearFor) * time.Second,
+		},
+		Schedule: (*hearth.RuleSchedule)(d.Schedule), Severity: r.Severity, Version: r.Version, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+	}
+	if d.Value != nil {
+		all.Condition.Value = *d.Value
+	}
+	for _, a := range d.Actions {
+		all.Actions = append(all.Actions, hearth.Action(a))
+	}
+	return all
+}
+
+// CreateRule implements hearth.RuleStore.
+func (a *Aggregates) CreateRule(ctx context.Context, r hearth.Rule, effects hearth.SideEffects) error {
+	w := Write{Name: "CreateRule", Key: "rules/" + string(r.Scope()), Effects: effects}
+	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
+		if r.OrganizationID != "" {
+			if err := tx.Hold(ctx, &organizations.Schema, []any{r.OrganizationID}); err != nil {
+				return err
+			}
+		}
+		return rules.Insert(ctx, tx, storedRule(r))
+	})
+}
+
+// Rule implements hearth.RuleStore.
+func (a *Aggregates) Rule(ctx context.Context, id string) (hearth.Rule, error) {
+	return get(ctx, a.b, "Rule", rules, rule.rule, id)
+}
+
+// Rules implements hearth.RuleStore.
+func (a *Aggregates) Rules(ctx context.Context, reach hearth.Reach, page hearth.Page) (hearth.List[hearth.Rule], error) {
+	list := listing[rule, hearth.Rule]{"Rules", rules, nil, newestFirst, rule.rule}
+	return list.pageOf(ctx, a.b, page, within(reach))
+}
+
+// RulesOf implements hearth.RuleStore.
+func (a *Aggregates) RulesOf(ctx context.Context, scope hearth.Scope) ([]hearth.Rule, error) {
+	return find(ctx, a.b, "RulesOf", rules, rule.rule, Query{Where: Filter{Eq("scope", scope), Eq("enabled", true)}, Order: Order{By: "created_at", Tie: "id"}})
+}
+
+// UpdateRule implements hearth.RuleStore.
+func (a *Aggregates) UpdateRule(
+	ctx context.Context, id string, change func(hearth.Rule) (hearth.Rule, error), effects hearth.SideEffects,
+) (hearth.Rule, error) {
+	w := Write{Name: "UpdateRule", Key: "rule/" + id, Effects: effects}
+	return changeOne(ctx, a.b, w, rules, id, rule.rule, storedRule, func(before hearth.Rule) (hearth.Rule, error) {
+		after, err := change(before)
+		after.Version = before.Version + 1
+		return after, err
+	})
+}
+
+// DeleteRule implements hearth.RuleStore.
+func (a *Aggregates) DeleteRule(ctx context.Context, id string, check func(hearth.Rule) error, effects hearth.SideEffects) error {
+	w := Write{Name: "DeleteRule", Key: "rule/" + id, Effects: effects}
+	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
+		stored, err := rules.Get(ctx, tx, id)
+		if err == nil {
+			err = check(stored.rule())
+		}
+		if err != nil {
+			return err
+		}
+		return tx.Delete(ctx, &rules.Schema, []any{id})
+	})
+}
