@@ -6,28 +6,42 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"text/tabwriter"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
+	"hearth"
 	"hearth/internal/app"
 	"hearth/internal/importer"
 )
 
 type importCommand struct {
 	Settings
-	File            string `arg:"" help:"CSV file with a header, plain, gzip or zstd; an export of logs in any format; or a Parquet file of the archive, or its key in the file storage."`
+	File            string `arg:"" help:"CSV file with a header, plain, gzip or zstd; an export of logs in any format; a Parquet file of the archive, or its key in the file storage; or - for the standard input."`
 	Owner           string `placeholder:"E" help:"E-mail address of the owner of the devices. Default: the first administrator."`
 	Organization    string `placeholder:"ID" help:"Organization of the owner that the devices belong to."`
 	DeviceColumn    string `default:"device" placeholder:"NAME" help:"Column of the device's name (default: device)."`
 	TypeColumn      string `default:"type" placeholder:"NAME" help:"Column of the device's type; it may be missing (default: type)."`
 	EventColumn     string `default:"event" placeholder:"NAME" help:"Column of the event (default: event)."`
 	ValueColumn     string `default:"value" placeholder:"NAME" help:"Column of the value (default: value)."`
-	TimestampColumn string `default:"timestamp" placeholder:"NAME" help:"Column of the RFC 3339 time (default: timestamp)."`
+	TimestampColumn string `default:"timestamp" placeholder:"NAME" help:"Column of the time (default: timestamp)."`
 	Event           string `placeholder:"NAME" help:"Event of every row, in place of a column."`
 	Type            string `placeholder:"NAME" help:"Type of every new device, in place of a column."`
-	SkipInvalid     bool   `help:"Skip invalid rows and count them; without it, the import stops."`
+	Device          string `placeholder:"NAME" help:"Device of every row, in place of a column."`
+	Wide            bool   `help:"Each column but those of the device, its type and the time is an event."`
+
+	Delimiter  string   `placeholder:"CHAR" help:"What separates columns: one of , ; | : or tab (default: a comma)."`
+	Decimal    string   `placeholder:"CHAR" help:"The decimal sign of numbers: . or , (default: a point)."`
+	Encoding   string   `placeholder:"NAME" help:"utf-8, utf-16le, utf-16be or latin1. A byte order mark counts for more (default: utf-8)."`
+	TimeFormat string   `placeholder:"FORMAT" help:"rfc3339, unix, unix_ms, or a layout such as '%d.%m.%Y %H:%M' (default: rfc3339)."`
+	TimeZone   string   `placeholder:"ZONE" help:"Zone of times without an offset, such as Europe/Berlin (default: UTC)."`
+	Map        []string `placeholder:"TEXT=VALUE,..." help:"What cells stand for, such as on=true,off=false."`
+
+	SkipInvalid bool `help:"Skip invalid rows, count them and name the first; without it, the import stops."`
+	DryRun      bool `help:"Print the first 10 rows as they are understood, and store nothing."`
 }
 
 // Help says what the flags cannot.
@@ -35,31 +49,74 @@ func (c *importCommand) Help() string {
 	return "Imports logs and creates the devices that they name. An interrupted import continues where it stopped, and a file " +
 		"that was imported before adds only what was appended to it: nothing is added twice. It may run while a server runs. " +
 		"The logs of an export go to the devices with the ids in it, which are created where they do not exist; those of a file of the archive to " +
-		"the devices that --owner may write to. The columns of both are known."
+		"the devices that --owner may write to. The columns of both are known. The standard input is kept in a temporary file in the data directory while it is " +
+		"imported: the same text, given again, goes on where it stopped. Reading the file with other options is another import."
 }
 
 // Run imports the file.
 func (c *importCommand) Run(ctx context.Context, p *Process) error {
+	o := importer.Import{
+		File: c.File, Stdin: p.Stdin, Owner: c.Owner, OrganizationID: c.Organization, Event: c.Event, Type: c.Type, SkipInvalid: c.SkipInvalid,
+		Columns: importer.Columns{Device: c.DeviceColumn, Type: c.TypeColumn, Event: c.EventColumn, Value: c.ValueColumn, Timestamp: c.TimestampColumn},
+		Format: importer.Format{
+			Delimiter: c.Delimiter, Decimal: c.Decimal, Encoding: c.Encoding, TimeZone: c.TimeZone, TimeFormat: c.TimeFormat,
+			Device: c.Device, Wide: c.Wide, Map: c.Map,
+		},
+	}
+	if err := o.Check(); err != nil {
+		return usageError{err}
+	}
+	if c.DryRun {
+		return preview(p.Stdout, o)
+	}
 	cfg, err := c.load(p)
 	if err != nil {
 		return err
 	}
 	return withSettings(p, cfg, func(s app.Settings) error {
 		show := newImportDisplay(p.Stderr)
-		progress, err := app.Import(ctx, s, importer.Import{
-			File: c.File, Owner: c.Owner, OrganizationID: c.Organization, Event: c.Event, Type: c.Type, SkipInvalid: c.SkipInvalid,
-			Columns: importer.Columns{
-				Device: c.DeviceColumn, Type: c.TypeColumn, Event: c.EventColumn, Value: c.ValueColumn, Timestamp: c.TimestampColumn,
-			},
-			Progress: show.update,
-		})
+		o.Progress = show.update
+		progress, err := app.Import(ctx, s, o)
 		show.end()
+		for _, row := range progress.Invalid {
+			_, _ = fmt.Fprintln(p.Stderr, "skipped", row)
+		}
+		if more := progress.Skipped - int64(len(progress.Invalid)); more > 0 && len(progress.Invalid) > 0 {
+			_, _ = fmt.Fprintf(p.Stderr, "skipped %d more\n", more)
+		}
 		if progress.Rows > 0 || err == nil {
 			_, printed := fmt.Fprintln(p.Stdout, summaryOf(progress, time.Since(show.start)))
 			err = errors.Join(readable(err), printed)
 		}
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			_, _ = fmt.Fprintln(p.Stderr, "run it again to go on where it stopped")
+		}
 		return readable(err)
 	})
+}
+
+// previewRows is how many rows a dry run prints.
+const previewRows = 10
+
+// preview prints the first rows of a file.
+func preview(out io.Writer, o importer.Import) error {
+	rows, err := o.Preview(time.Now(), previewRows)
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "line\ttimestamp\tdevice\ttype\tevent\tvalue\tvalue type")
+	for _, row := range rows {
+		if row.Problem != "" {
+			_, _ = fmt.Fprintf(table, "%d\t%s\n", row.Line, row.Problem)
+			continue
+		}
+		value := row.Log.Value
+		text := fmt.Sprint(value)
+		if value.Kind() == hearth.TextKind {
+			text = strconv.Quote(value.Text())
+		}
+		_, _ = fmt.Fprintf(table, "%d\t%s\t%q\t%q\t%s\t%s\t%s\n",
+			row.Line, time.UnixMilli(row.Log.At).UTC().Format("2006-01-02T15:04:05.000Z"), row.Device, row.Type, row.Log.Event, text, value.Kind())
+	}
+	return errors.Join(readable(err), table.Flush())
 }
 
 // summaryOf says in a line what an import did.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
@@ -69,7 +70,10 @@ type csvImport struct {
 	// Event and Type, if set, stand for the columns.
 	Event string
 	Type  string
-	// SkipInvalid passes over rows that are wrong, and counts them; otherwise they end the import.
+	// Format says how the text is read; format is what it comes to.
+	Format Format
+	format format
+	// SkipInvalid passes over rows that are wrong, counts them and names the first; otherwise they end the import.
 	SkipInvalid bool
 	// BatchRows is how many rows are stored at once, at most hearth.MaxLogBatch; 0 is 5,000.
 	BatchRows int
@@ -91,13 +95,40 @@ func (o csvImport) validate() (csvImport, error) {
 	if o.BatchRows < 0 || o.BatchRows > hearth.MaxLogBatch {
 		return o, fmt.Errorf("importer: a batch has 1 to %d rows", hearth.MaxLogBatch)
 	}
-	if o.Event != "" && !hearth.ValidEvent(o.Event) {
-		return o, errors.New("the event must be 1 to 64 letters, digits and _.:*/-")
-	}
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
 	}
-	return o, nil
+	var err error
+	o.format, err = checkText(o.Format, o.Columns, o.Event, o.Type)
+	return o, err
+}
+
+// checkText checks what is said of a text file; an error names the flag.
+func checkText(f Format, columns Columns, event, kind string) (format, error) {
+	switch {
+	case event != "" && !hearth.ValidEvent(event):
+		return format{}, fmt.Errorf("--event %q: write 1 to 64 letters, digits and _.:*/-", event)
+	case len([]rune(kind)) > hearth.MaxDeviceType:
+		return format{}, fmt.Errorf("--type: write at most %d characters", hearth.MaxDeviceType)
+	case f.Wide && event != "":
+		return format{}, errors.New("--wide and --event: in a wide file the columns are the events; leave one out")
+	}
+	names := []string{columns.Timestamp}
+	if f.Device == "" {
+		names = append(names, columns.Device)
+	}
+	if !f.Wide {
+		names = append(names, columns.Value)
+		if event == "" {
+			names = append(names, columns.Event)
+		}
+	}
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			return format{}, fmt.Errorf("the column %q is named for two things", name)
+		}
+	}
+	return f.parse()
 }
 
 // Progress is how far an import has come.
@@ -108,6 +139,8 @@ type Progress struct {
 	Skipped int64
 	// Devices were made by this run.
 	Devices int
+	// Invalid are the first of the rows that were skipped: "line 17: value must be a number".
+	Invalid []string
 	// Read is how much of the file was read, of Size bytes.
 	Read int64
 	Size int64
@@ -209,7 +242,12 @@ func (r *run) open() error {
 	if err != nil {
 		return fmt.Errorf("read the file: %w", err)
 	}
-	r.text, r.lines = text, newLines(text)
+	r.text = text
+	decoded, err := decode(text, r.options.format.encoding)
+	if err != nil {
+		return fmt.Errorf("read the file: %w", err)
+	}
+	r.lines = newLines(decoded)
 	return nil
 }
 
@@ -225,8 +263,8 @@ func (r *run) close() error {
 	return err
 }
 
-func (r *run) run(ctx context.Context) (err error) {
-	defer func() { err = errors.Join(err, r.close()) }()
+// begin opens the file and reads the header.
+func (r *run) begin() error {
 	if err := r.open(); err != nil {
 		return err
 	}
@@ -237,13 +275,16 @@ func (r *run) run(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("read the header: %w", err)
 	}
-	if r.layout, err = layoutOf(header, r.options); err != nil {
+	if r.layout, err = layoutOf(header, r.options); err != nil || !r.layout.json {
 		return err
 	}
-	if r.layout.json { // it has no header
-		if err := r.open(); err != nil {
-			return err
-		}
+	return r.open() // it has no header
+}
+
+func (r *run) run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, r.close()) }()
+	if err := r.begin(); err != nil {
+		return err
 	}
 	r.writable = map[string]bool{}
 	if r.devices, err = r.options.Sink.Devices(ctx); err != nil {
@@ -258,7 +299,7 @@ func (r *run) run(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		if len(r.wrong) > 0 {
+		if len(r.wrong) > 0 && !r.options.SkipInvalid {
 			return &InvalidRows{Rows: r.wrong}
 		}
 		if len(r.entries) > 0 || r.skipped > 0 {
@@ -291,18 +332,17 @@ func (r *run) gather() (more bool, err error) {
 			if len(line) == 0 {
 				continue
 			}
-			row, problem = r.layout.parse(line, now)
-			if problem == "" && row.event == "" {
-				continue // a bracket around objects
+			if row, problem = r.layout.parse(line, now); problem == "" && len(row.readings) == 0 {
+				continue
 			}
 		}
 		if problem != "" {
+			if r.wrong = append(r.wrong, fmt.Sprintf("line %d: %s", first, problem)); !r.options.SkipInvalid && len(r.wrong) == maxInvalidRows {
+				return false, nil
+			}
 			if r.options.SkipInvalid {
 				r.skipped++
-				continue
-			}
-			if r.wrong = append(r.wrong, fmt.Sprintf("line %d: %s", first, problem)); len(r.wrong) == maxInvalidRows {
-				return false, nil
+				r.wrong = r.wrong[:min(len(r.wrong), maxInvalidRows)]
 			}
 			continue
 		}
@@ -333,8 +373,10 @@ func (r *run) take(row row, line int64) {
 		}
 		r.ids = append(r.ids, id)
 	}
-	r.entries = append(r.entries, hearth.LogEntry{Device: at, Event: row.event, Value: row.value, At: row.at})
-	r.numbers = append(r.numbers, line)
+	for _, one := range row.readings {
+		r.entries = append(r.entries, hearth.LogEntry{Device: at, Event: one.event, Value: one.value, At: row.at})
+		r.numbers = append(r.numbers, line)
+	}
 }
 
 // newDevice marks, in place of an id, a device to be made.
@@ -360,6 +402,9 @@ func (r *run) store(ctx context.Context) error {
 	r.mark = next
 	r.progress.Rows += int64(len(r.numbers))
 	r.progress.Skipped += r.skipped
+	if room := maxInvalidRows - len(r.progress.Invalid); room > 0 {
+		r.progress.Invalid = append(r.progress.Invalid, r.wrong[:min(room, len(r.wrong))]...)
+	}
 	r.progress.Read = r.file.n
 	r.options.Progress(r.progress)
 	return nil

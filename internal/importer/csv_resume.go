@@ -113,10 +113,11 @@ const maxTwins = 1000
 // their number.
 func (r *run) identity(first []byte, twin int) string {
 	sum := sha256.New()
-	for _, part := range []string{
+	parts := []string{
 		r.options.Target, r.options.Columns.Device, r.options.Columns.Type, r.options.Columns.Event, r.options.Columns.Value,
 		r.options.Columns.Timestamp, r.options.Event, r.options.Type, string(first), fmt.Sprint(twin),
-	} {
+	}
+	for _, part := range append(parts, r.options.Format.identity()...) {
 		fmt.Fprintf(sum, "%d:%s", len(part), part)
 	}
 	return hex.EncodeToString(sum.Sum(nil))

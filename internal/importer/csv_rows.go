@@ -2,6 +2,7 @@ package importer
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -81,9 +82,14 @@ type row struct {
 	id     []byte
 	device []byte
 	kind   []byte
-	event  string
-	value  hearth.Value
 	at     int64
+	// readings are its events and values: one, unless the file is wide; none for a bracket of JSON and a row of empty cells.
+	readings []reading
+}
+
+type reading struct {
+	event string
+	value hearth.Value
 }
 
 // layout is where in a line things stand: the index of each column, -1 for one that is not there.
@@ -94,33 +100,49 @@ type layout struct {
 	json, exported                            bool
 	id, device, kind, event, value, timestamp int
 	fixedEvent, fixedType                     string
-	fields                                    [][]byte
-	events                                    map[string]string
+	// wide are the columns that are events.
+	wide     []wideColumn
+	format   *format
+	fields   [][]byte
+	events   map[string]string
+	readings []reading
+}
+
+type wideColumn struct {
+	at    int
+	event string
 }
 
 // layoutOf reads the header.
 func layoutOf(header []byte, options csvImport) (layout, error) {
 	header = bytes.TrimPrefix(header, []byte("\ufeff"))
 	if isJSON(header) {
-		return layout{json: true, events: map[string]string{}}, nil
+		return layout{json: true, format: &options.format, events: map[string]string{}}, nil
 	}
 	for _, separator := range []byte(",;\t") {
 		if string(header) == strings.Join(exportColumns, string(separator)) {
 			return layout{
-				columns: len(exportColumns), separator: separator, exported: true,
+				columns: len(exportColumns), separator: separator, exported: true, format: &options.format,
 				timestamp: 0, id: 1, device: 2, kind: 3, event: 4, value: 5, events: map[string]string{},
 			}, nil
 		}
 	}
-	fields, err := splitRow(header, ',', nil)
+	l := layout{
+		separator: cmp.Or(options.format.separator, ','), id: -1, fixedEvent: options.Event, fixedType: options.Type, format: &options.format,
+		events: map[string]string{},
+	}
+	fields, err := splitRow(header, l.separator, nil)
 	if err != nil {
 		return layout{}, fmt.Errorf("the header %w", err)
 	}
 	names := make([]string, len(fields))
 	for i, field := range fields {
 		names[i] = strings.TrimSpace(string(field))
+		if names[i] != "" && slices.Contains(names[:i], names[i]) {
+			return layout{}, fmt.Errorf("the header has two columns %s: rename one", names[i])
+		}
 	}
-	l := layout{columns: len(names), separator: ',', id: -1, fixedEvent: options.Event, fixedType: options.Type, events: map[string]string{}}
+	l.columns = len(names)
 	var missing []string
 	find := func(name string, needed bool) int {
 		at := slices.Index(names, name)
@@ -129,8 +151,13 @@ func layoutOf(header []byte, options csvImport) (layout, error) {
 		}
 		return at
 	}
-	l.device = find(options.Columns.Device, true)
-	l.value = find(options.Columns.Value, true)
+	l.device, l.value = -1, -1
+	if options.format.Device == "" {
+		l.device = find(options.Columns.Device, true)
+	}
+	if !options.format.Wide {
+		l.value = find(options.Columns.Value, true)
+	}
 	l.timestamp = find(options.Columns.Timestamp, true)
 	l.kind, l.event = -1, -1
 	if l.fixedType == "" {
@@ -138,13 +165,37 @@ func layoutOf(header []byte, options csvImport) (layout, error) {
 			l.fixedType = defaultType
 		}
 	}
-	if l.fixedEvent == "" {
+	if l.fixedEvent == "" && !options.format.Wide {
 		l.event = find(options.Columns.Event, true)
 	}
 	if len(missing) > 0 {
-		return layout{}, fmt.Errorf("the header has no column %s (it has %s)", strings.Join(missing, ", "), strings.Join(names, ", "))
+		hint := ""
+		if len(names) == 1 && strings.ContainsAny(names[0], ",;\t|") {
+			hint = ": name what separates the columns with --delimiter"
+		}
+		return layout{}, fmt.Errorf("the header has no column %s (it has %s)%s", strings.Join(missing, ", "), strings.Join(names, ", "), hint)
 	}
-	return l, nil
+	return l, l.addWide(names)
+}
+
+// addWide takes the other columns for events, if the file is wide.
+func (l *layout) addWide(names []string) error {
+	if !l.format.Wide {
+		return nil
+	}
+	for at, name := range names {
+		switch {
+		case at == l.device || at == l.kind || at == l.timestamp || name == "":
+		case !hearth.ValidEvent(name):
+			return fmt.Errorf("the column %s cannot be an event: rename it to 1 to 64 letters, digits and _.:*/-", name)
+		default:
+			l.wide = append(l.wide, wideColumn{at, name})
+		}
+	}
+	if len(l.wide) == 0 {
+		return errors.New("the header has no column that could be an event")
+	}
+	return nil
 }
 
 // next returns the next row and the number of its first line.
@@ -156,12 +207,13 @@ func (l *layout) next(from *lines) (row []byte, first int64, err error) {
 	return from.record(l.separator)
 }
 
-// parse reads a row; problem says what is wrong with it. The row has no event if there is none: a bracket of JSON.
+// parse reads a row; problem says what is wrong with it.
 func (l *layout) parse(line []byte, now time.Time) (r row, problem string) {
 	if !utf8.Valid(line) || bytes.IndexByte(line, 0) >= 0 {
 		return row{}, "is not UTF-8 without NUL"
 	}
 	var timestamp []byte
+	l.readings = l.readings[:0]
 	switch {
 	case l.json:
 		from, err := readExported(line)
@@ -171,21 +223,13 @@ func (l *layout) parse(line []byte, now time.Time) (r row, problem string) {
 		if from == nil {
 			return row{}, ""
 		}
-		r = row{id: []byte(from.DeviceID), device: []byte(from.DeviceName), kind: []byte(from.DeviceType), event: l.intern([]byte(from.Event))}
+		r = row{id: []byte(from.DeviceID), device: []byte(from.DeviceName), kind: []byte(from.DeviceType)}
 		timestamp = []byte(from.Timestamp)
-		switch value := from.Value.(type) {
-		case float64:
-			r.value = hearth.Number(value)
-		case bool:
-			r.value = hearth.Boolean(value)
-		case string:
-			if !hearth.ValidText(value) {
-				return row{}, "value " + hearth.TextRule
-			}
-			r.value = hearth.Text(value)
-		default:
-			return row{}, "value must be a number, a boolean or a string"
+		value, problem := from.value()
+		if problem != "" {
+			return row{}, problem
 		}
+		l.readings = append(l.readings, reading{l.intern([]byte(from.Event)), value})
 	default:
 		fields, err := splitRow(line, l.separator, l.fields)
 		l.fields = fields
@@ -210,39 +254,64 @@ func (l *layout) parse(line []byte, now time.Time) (r row, problem string) {
 	case r.id != nil && uuid.Validate(string(r.id)) != nil:
 		return row{}, "device_id must be a UUID"
 	}
+	times, wants := l.format.time, l.format.wants
+	if l.json || l.exported {
+		times, wants = timetext.ParseTimestamp, "an RFC 3339 time"
+	}
 	var ok bool
-	if r.at, ok = timetext.ParseTimestamp(timestamp); !ok {
-		return row{}, "timestamp must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z"
+	if r.at, ok = times(timestamp); !ok {
+		return row{}, "timestamp must be " + wants
 	}
-	field, message := hearth.LogEntry{Event: r.event, Value: r.value, At: r.at}.Problem(now)
-	if field != "" {
-		return row{}, field + " " + message
+	for _, one := range l.readings {
+		field, message := hearth.LogEntry{Event: one.event, Value: one.value, At: r.at}.Problem(now)
+		if field != "" {
+			return row{}, field + " " + message
+		}
 	}
+	r.readings = l.readings
 	return r, ""
 }
 
 // read reads the fields of a CSV row but for its time. Those of an export are taken as they are, others without space around them.
 func (l *layout) read(r *row, fields [][]byte) (problem string) {
-	value := string(fields[l.value])
 	if l.exported {
 		r.id = fields[l.id]
 		r.device, r.kind = []byte(exports.Unguard(string(fields[l.device]))), []byte(exports.Unguard(string(fields[l.kind])))
-		r.event = l.intern(bytes.TrimPrefix(fields[l.event], []byte("'")))
-	} else {
-		r.device, r.kind, r.event = bytes.TrimSpace(fields[l.device]), []byte(l.fixedType), l.fixedEvent
-		if l.kind >= 0 {
-			if r.kind = bytes.TrimSpace(fields[l.kind]); len(r.kind) == 0 {
-				r.kind = []byte(defaultType)
+		return l.addReading(l.intern(bytes.TrimPrefix(fields[l.event], []byte("'"))), "value", string(fields[l.value]))
+	}
+	r.device, r.kind = []byte(l.format.Device), []byte(l.fixedType)
+	if l.device >= 0 {
+		r.device = bytes.TrimSpace(fields[l.device])
+	}
+	if l.kind >= 0 {
+		if r.kind = bytes.TrimSpace(fields[l.kind]); len(r.kind) == 0 {
+			r.kind = []byte(defaultType)
+		}
+	}
+	if l.format.Wide {
+		for _, column := range l.wide {
+			if text := bytes.TrimSpace(fields[column.at]); len(text) > 0 {
+				if problem := l.addReading(column.event, column.event, string(text)); problem != "" {
+					return problem
+				}
 			}
 		}
-		if l.event >= 0 {
-			r.event = l.intern(bytes.TrimSpace(fields[l.event]))
-		}
-		value = strings.TrimSpace(value)
+		return ""
 	}
-	if r.value, problem = exports.ReadCell(exports.Unguard(value)); problem != "" {
-		return "value " + problem
+	event := l.fixedEvent
+	if l.event >= 0 {
+		event = l.intern(bytes.TrimSpace(fields[l.event]))
 	}
+	return l.addReading(event, "value", strings.TrimSpace(string(fields[l.value])))
+}
+
+// addReading adds what a cell of the column says.
+func (l *layout) addReading(event, column, text string) (problem string) {
+	value, problem := l.format.value(exports.Unguard(text))
+	if problem != "" {
+		return column + " " + problem
+	}
+	l.readings = append(l.readings, reading{event, value})
 	return ""
 }
 

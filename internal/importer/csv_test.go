@@ -324,8 +324,12 @@ func FuzzParseRow(f *testing.F) {
 	f.Add("a,b,e,1.5,2026-01-01T00:00:00Z")
 	f.Add("\"a\"\"\",,e,-1e300,2026-01-01T00:00:00.999+05:30")
 	now := time.UnixMilli(1_800_000_000_000)
+	plain, err := Format{}.parse()
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, line string) {
-		l, err := layoutOf([]byte(strings.TrimSpace(header)), csvImport{Columns: DefaultColumns()})
+		l, err := layoutOf([]byte(strings.TrimSpace(header)), csvImport{Columns: DefaultColumns(), format: plain})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -333,7 +337,7 @@ func FuzzParseRow(f *testing.F) {
 		if problem != "" {
 			return
 		}
-		field, message := hearth.LogEntry{Event: row.event, Value: row.value, At: row.at}.Problem(now)
+		field, message := hearth.LogEntry{Event: row.readings[0].event, Value: row.readings[0].value, At: row.at}.Problem(now)
 		if field != "" || len(row.device) == 0 || len(row.kind) == 0 {
 			t.Errorf("%q was read as %+v: %s %s", line, row, field, message)
 		}

@@ -44,9 +44,10 @@ type Importer struct {
 
 // Import says what is imported for whom.
 type Import struct {
-	// File is the path of a CSV file, packed by gzip or zstd or not; of an export of logs in any format; or of a Parquet file of the
+	// File is Stdin, or the path of a CSV file, packed by gzip or zstd or not; of an export of logs in any format; or of a Parquet file of the
 	// archive, or its key. An export and an archive name their devices by id: Columns, Event and Type do not count for them.
-	File string
+	File  string
+	Stdin io.Reader
 	// Owner is the e-mail address of the user whom the devices belong to; "" is the first admin. With OrganizationID the devices
 	// belong to that organization of the owner's.
 	Owner          string
@@ -55,6 +56,8 @@ type Import struct {
 	// Event and Type, if set, stand for the columns.
 	Event string
 	Type  string
+	// Format is how a text is read.
+	Format Format
 	// SkipInvalid passes over wrong rows.
 	SkipInvalid bool
 	Progress    func(Progress)
@@ -73,7 +76,10 @@ func (i *Importer) File(ctx context.Context, o Import) (_ Progress, err error) {
 	if err := i.Telemetry.LetOldIn(ctx); err != nil {
 		return Progress{}, err
 	}
-	if strings.HasSuffix(o.File, archive.Suffix) {
+	switch {
+	case o.File == Stdin:
+		return i.stdin(ctx, o)
+	case strings.HasSuffix(o.File, archive.Suffix):
 		return i.parquet(ctx, o)
 	}
 	info, err := os.Stat(o.File)
@@ -102,7 +108,7 @@ func (i *Importer) csv(ctx context.Context, o Import, size int64, open func() (i
 	}
 	return csvImport{
 		Open: open, Size: size, Sink: sink, Target: string(sink.scope), Columns: o.Columns, Event: o.Event, Type: o.Type,
-		SkipInvalid: o.SkipInvalid, Clock: i.Clock, Progress: o.Progress,
+		Format: o.Format, SkipInvalid: o.SkipInvalid, Clock: i.Clock, Progress: o.Progress,
 	}.run(ctx)
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+
+	"hearth"
 )
 
 // record returns the next row of a CSV file, which may go over several lines where a quoted field does; it is good until the next
@@ -83,6 +85,22 @@ type exported struct {
 	DeviceType string `json:"device_type"`
 	Event      string `json:"event"`
 	Value      any    `json:"value"`
+}
+
+// value returns the value of the row; problem says what is wrong with it.
+func (e *exported) value() (v hearth.Value, problem string) {
+	switch value := e.Value.(type) {
+	case float64:
+		return hearth.Number(value), ""
+	case bool:
+		return hearth.Boolean(value), ""
+	case string:
+		if !hearth.ValidText(value) {
+			return v, "value " + hearth.TextRule
+		}
+		return hearth.Text(value), ""
+	}
+	return v, "value must be a number, a boolean or a string"
 }
 
 // isJSON reports whether a file that begins with that line is one of JSON objects, one a line: an export in JSON or NDJSON.

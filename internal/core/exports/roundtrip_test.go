@@ -108,36 +108,49 @@ func TestEveryExportOfLogsIsImportedAsItWas(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := content(t, b.store, ids)
+	var orders []exports.Order
 	for _, format := range []hearth.ExportFormat{hearth.FormatCSV, hearth.FormatJSON, hearth.FormatNDJSON, hearth.FormatParquet} {
 		for _, compression := range []hearth.ExportCompression{hearth.CompressNone, hearth.CompressGzip, hearth.CompressZstd} {
-			ordered, err := b.service.Create(t.Context(), b.ann, exports.Order{Type: hearth.ExportLogs, Format: format, Compression: compression}, nil)
-			if err != nil {
-				t.Fatal(err)
+			orders = append(orders, exports.Order{Type: hearth.ExportLogs, Format: format, Compression: compression})
+		}
+	}
+	for _, separator := range []string{hearth.SeparatorComma, hearth.SeparatorSemicolon, hearth.SeparatorTab} {
+		orders = append(orders, exports.Order{Type: hearth.ExportLogs, Format: hearth.FormatCSV, CSV: &hearth.ExportCSV{
+			Separator: separator, Decimal: hearth.DecimalComma, BOM: true, TimeZone: "Asia/Kolkata",
+		}})
+	}
+	for _, order := range orders {
+		ordered, err := b.service.Create(t.Context(), b.ann, order, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := b.await(ordered.ID, hearth.ExportCompleted)
+		source, err := b.service.Open(t.Context(), b.ann, ordered.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source.Close()
+		file := filepath.Join(t.TempDir(), done.Result.FileName)
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		read := importer.Import{File: file, Owner: "ann@example.com", Columns: importer.DefaultColumns()}
+		if order.CSV != nil {
+			read.Format.Decimal = order.CSV.Decimal
+		}
+		store, in := remote(t)
+		for _, rows := range []int64{int64(len(want) - len(ids)), 0} {
+			p, err := in.File(t.Context(), read)
+			if err != nil || p.Rows != rows {
+				t.Fatalf("%+v: %+v %v; want %d rows", order, p, err, rows)
 			}
-			done := b.await(ordered.ID, hearth.ExportCompleted)
-			source, err := b.service.Open(t.Context(), b.ann, ordered.ID)
-			if err != nil {
-				t.Fatal(err)
-			}
-			data, err := io.ReadAll(source)
-			if err != nil {
-				t.Fatal(err)
-			}
-			source.Close()
-			file := filepath.Join(t.TempDir(), done.Result.FileName)
-			if err := os.WriteFile(file, data, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			store, in := remote(t)
-			for _, rows := range []int64{int64(len(want) - len(ids)), 0} {
-				p, err := in.File(t.Context(), importer.Import{File: file, Owner: "ann@example.com", Columns: importer.DefaultColumns()})
-				if err != nil || p.Rows != rows {
-					t.Fatalf("%s, %s: %+v %v; want %d rows", format, compression, p, err, rows)
-				}
-			}
-			if diff := cmp.Diff(want, content(t, store, ids)); diff != "" {
-				t.Errorf("%s, %s: %s", format, compression, diff)
-			}
+		}
+		if diff := cmp.Diff(want, content(t, store, ids)); diff != "" {
+			t.Errorf("%+v: %s", order, diff)
 		}
 	}
 }
