@@ -124,7 +124,7 @@ func mayImport(dir string) []string {
 }
 
 // outside are the packages of others that the root may import beside the standard library.
-var outside = map[string][]string{".": {"github.com/google/uuid"}}
+var outside = map[string][]string{".": {"github.com/google/uuid", "golang.org/x/net/idna", "golang.org/x/text/unicode/norm"}}
 
 // heavy are packages that look up methods by name: the linker then keeps every exported method of every type, 17 MB of the program.
 var heavy = []string{"text/template", "html/template", "github.com/alecthomas/kong"}

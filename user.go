@@ -5,6 +5,10 @@ import (
 	"net/mail"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+	"golang.org/x/text/unicode/norm"
 )
 
 // Limits of an account's fields. A name's length is in characters, the others' in bytes.
@@ -53,10 +57,20 @@ func (u User) Validate(prefix string) []FieldError {
 	return errs
 }
 
-// NormalizeEmail returns the one form of an address that is stored and compared: without space around it, in lower case.
-// ok reports whether it is an address at all: an RFC 5322 addr-spec without comments, of at most MaxEmail bytes.
+// NormalizeEmail returns the one form of an address that is stored and compared: without space around it, in lower case, its domain in
+// ASCII (IDNA), what stands before the @ in NFC. ok reports whether it is an address at all: an RFC 5322 addr-spec without comments, of at most MaxEmail bytes.
 func NormalizeEmail(text string) (email string, ok bool) {
 	email = strings.ToLower(strings.TrimSpace(text))
+	if len(email) > 4*MaxEmail { // no ASCII form is that much shorter
+		return email, false
+	}
+	if at := strings.LastIndexByte(email, '@'); strings.IndexFunc(email, func(r rune) bool { return r >= utf8.RuneSelf }) >= 0 && at >= 0 {
+		domain, err := idna.Lookup.ToASCII(email[at+1:])
+		if err != nil {
+			return email, false
+		}
+		email = norm.NFC.String(email[:at+1]) + domain
+	}
 	if len(email) > MaxEmail {
 		return email, false
 	}

@@ -90,8 +90,8 @@ func bodyError(err error) error {
 }
 
 // readJSONBody reads the whole body of a typed operation, checks it as strictly as every body is, and leaves it in the
-// request to be read again.
-func readJSONBody(r *http.Request) ([]byte, error) {
+// request to be read again. Its arrays have at most maxItems items.
+func readJSONBody(r *http.Request, maxItems int) ([]byte, error) {
 	if r.Body == http.NoBody {
 		return nil, nil
 	}
@@ -111,7 +111,7 @@ func readJSONBody(r *http.Request) ([]byte, error) {
 	if !isJSON(r.Header) {
 		return nil, hearth.Errorf(hearth.CodeUnsupportedMediaType, "the body must be application/json")
 	}
-	if err := checkJSON(body); err != nil {
+	if err := checkJSON(body, maxItems); err != nil {
 		return nil, err
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))

@@ -338,7 +338,7 @@ func FuzzCheckJSON(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		err := checkJSON(body)
+		err := checkJSON(body, maxJSONItems)
 		if err == nil {
 			var v any
 			if err := json.Unmarshal(body, &v); err != nil {
@@ -366,7 +366,7 @@ func BenchmarkCheckJSON(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := checkJSON([]byte(body)); err != nil {
+				if err := checkJSON([]byte(body), maxJSONItems); err != nil {
 					b.Fatal(err)
 				}
 			}

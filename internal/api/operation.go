@@ -209,14 +209,14 @@ func register[I, O any](a *API, op operation, handler func(context.Context, *I) 
 	op.documentErrors(a, adapter.doc)
 	a.huma.OpenAPI().AddOperation(adapter.doc)
 	hasBody, limitBody := adapter.doc.RequestBody != nil, a.limitByBody(op)
-	check := queryCheck(adapter.doc)
+	check, maxItems := queryCheck(adapter.doc), a.maxItems(adapter.doc)
 	a.route(op, func(w http.ResponseWriter, r *http.Request) error {
 		if err := check(r); err != nil {
 			return err
 		}
 		var given []byte
 		if hasBody {
-			body, err := readJSONBody(r)
+			body, err := readJSONBody(r, maxItems)
 			if err != nil {
 				return err
 			}

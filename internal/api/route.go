@@ -41,6 +41,7 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 	limited := a.options.Limiter != nil && op.Class != ""
 	serve := func(w http.ResponseWriter, r *http.Request) error {
 		requestOf(r.Context()).header = w.Header()
+		lowerIDs(op, r)
 		refusal := a.admit(op, r)
 		// Counted first, so that guessing tokens is limited too.
 		if limited && !op.countsByBody() {
@@ -235,26 +236,27 @@ func (a *API) recovered(w *answerWriter, r *http.Request, p any) {
 	requestOf(r.Context()).Err = err
 }
 
+// Headers that pages of other origins may read, and those that they may send.
+const (
+	exposedHeaders = "Accept-Ranges, Content-Disposition, Content-Range, ETag, Idempotency-Replayed, Last-Modified, Location, RateLimit-Limit, " +
+		"RateLimit-Remaining, RateLimit-Reset, Retry-After, X-Request-ID"
+	allowedHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, If-Modified-Since, If-None-Match, If-Range, Last-Event-ID, Range, X-Request-ID"
+)
+
 // cors allows the configured origins and answers their preflights; it reports whether the request is answered.
 func (a *API) cors(w http.ResponseWriter, r *http.Request) bool {
-	origin := r.Header.Get("Origin")
-	if origin == "" || len(a.options.AllowedOrigins) == 0 {
-		return false
-	}
-	header := w.Header()
-	header.Add("Vary", "Origin")
-	if !slices.Contains(a.options.AllowedOrigins, origin) && !slices.Contains(a.options.AllowedOrigins, "*") {
+	origin, header := r.Header.Get("Origin"), w.Header()
+	header.Add("Vary", "Origin") // of every answer: caches must not hand the one without an Origin to a page
+	if origin == "" || !slices.Contains(a.options.AllowedOrigins, origin) && !slices.Contains(a.options.AllowedOrigins, "*") {
 		return false
 	}
 	header.Set("Access-Control-Allow-Origin", origin)
-	header.Set("Access-Control-Expose-Headers",
-		"ETag, Location, Retry-After, X-Request-ID, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Idempotency-Replayed")
+	header.Set("Access-Control-Expose-Headers", exposedHeaders)
 	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
 		return false
 	}
 	header.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
-	header.Set("Access-Control-Allow-Headers",
-		"Authorization, Content-Type, Idempotency-Key, If-Match, If-Modified-Since, If-None-Match, Last-Event-ID, X-Request-ID")
+	header.Set("Access-Control-Allow-Headers", allowedHeaders)
 	header.Set("Access-Control-Max-Age", "600")
 	w.WriteHeader(http.StatusNoContent)
 	return true

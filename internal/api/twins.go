@@ -105,7 +105,7 @@ func (a *API) patchTwin(w http.ResponseWriter, r *http.Request, side hearth.Twin
 	case len(body) > hearth.MaxTwinPatch:
 		return hearth.Invalid(hearth.FieldError{Location: "body", Message: "is larger than 64 KiB"})
 	}
-	if err := checkJSON(body); err != nil {
+	if err := checkJSON(body, hearth.MaxTwinPatch); err != nil {
 		return err
 	}
 	check := twinCondition(strings.Join(r.Header.Values("If-Match"), ","), side)

@@ -58,7 +58,7 @@ func TestDefaults(t *testing.T) {
 		"auth limit":       {cfg.RateLimits[config.LimitAuth], config.RateLimit{Count: 5, Per: time.Minute}},
 		"exports limit":    {cfg.RateLimits[config.LimitExports], config.RateLimit{Count: 10, Per: time.Hour}},
 		"streams limit":    {cfg.RateLimits[config.LimitStreams], config.RateLimit{Count: 30, Per: time.Minute}},
-		"classes":          {len(cfg.RateLimits), 8},
+		"classes":          {len(cfg.RateLimits), 9},
 	}
 	for name, pair := range want {
 		if pair[0] != pair[1] {
@@ -171,6 +171,9 @@ func TestAProblemNamesTheSettingAsItWasWritten(t *testing.T) {
 		"bad network":              {environ: []string{"HEARTH_TRUSTED_PROXIES=10.0.0.0/33"}, want: "HEARTH_TRUSTED_PROXIES must hold networks"},
 		"host for a network":       {environ: []string{"HEARTH_TRUSTED_PROXIES=nginx"}, want: "HEARTH_TRUSTED_PROXIES must hold networks"},
 		"origin with a path":       {environ: []string{"HEARTH_ALLOWED_ORIGINS=https://a.example/"}, want: "HEARTH_ALLOWED_ORIGINS must hold origins"},
+		"origin with a wildcard":   {environ: []string{"HEARTH_ALLOWED_ORIGINS=https://*.example.com"}, want: "HEARTH_ALLOWED_ORIGINS must hold the names of hosts"},
+		"origin with an odd host":  {environ: []string{"HEARTH_ALLOWED_ORIGINS=https://a_b.example"}, want: "HEARTH_ALLOWED_ORIGINS must hold the names of hosts"},
+		"origin with port 0":       {environ: []string{"HEARTH_ALLOWED_ORIGINS=https://a.example:0"}, want: "HEARTH_ALLOWED_ORIGINS must have a port"},
 		"origin without scheme":    {environ: []string{"HEARTH_ALLOWED_ORIGINS=a.example"}, want: "HEARTH_ALLOWED_ORIGINS must hold origins"},
 		"unknown class":            {environ: []string{"HEARTH_RATE_LIMITS=atuh=5/1m"}, want: `HEARTH_RATE_LIMITS has no class "atuh": did you mean auth?`},
 		"unknown queue":            {environ: []string{"HEARTH_QUEUE_CONCURRENCY=exports=1"}, want: `HEARTH_QUEUE_CONCURRENCY has no queue "exports": did you mean export?`},
@@ -378,5 +381,23 @@ func TestHalfAFleetIsAllowedAndAdvisedAgainst(t *testing.T) {
 				t.Errorf("%v: %q does not say %q", test.environ, got[i], want)
 			}
 		}
+	}
+}
+
+func TestOriginsAreReadAsBrowsersSendThem(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"HTTPS://Home.Example": "https://home.example", "https://home.example:443": "https://home.example", "http://home.example:80": "http://home.example",
+		"http://home.example:443": "http://home.example:443", "https://home.example:0443": "https://home.example", "https://Bücher.example": "https://xn--bcher-kva.example",
+		"http://[2001:DB8:0::1]:8080": "http://[2001:db8::1]:8080", "http://127.0.0.1": "http://127.0.0.1", "*": "*", "http://localhost:5173": "http://localhost:5173",
+	} {
+		cfg, err := config.Load(config.Options{Environ: []string{"HEARTH_ALLOWED_ORIGINS=" + text}})
+		if err != nil || len(cfg.AllowedOrigins) != 1 || cfg.AllowedOrigins[0] != want {
+			t.Errorf("%s is read as %v, %v, want %s", text, cfg.AllowedOrigins, err, want)
+		}
+	}
+	cfg, err := config.Load(config.Options{Environ: []string{"HEARTH_TRUSTED_PROXIES=::ffff:10.1.2.3/104,::ffff:192.0.2.1"}})
+	if err != nil || len(cfg.TrustedProxies) != 2 || cfg.TrustedProxies[0].String() != "10.0.0.0/8" || cfg.TrustedProxies[1].String() != "192.0.2.1/32" {
+		t.Errorf("mapped networks are read as %v, %v", cfg.TrustedProxies, err)
 	}
 }

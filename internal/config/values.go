@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/net/idna"
 )
 
 // Bytes is a size, written as a whole number and a unit: 512B, 64KiB, 16MiB, 1GiB. A number alone is bytes.
@@ -176,29 +178,54 @@ func parsePrefixes(text string) ([]netip.Prefix, error) {
 			if addrErr != nil || addr.Zone() != "" {
 				return nil, fmt.Errorf("must hold networks such as 10.0.0.0/8 or addresses, not %q", part)
 			}
-			addr = addr.Unmap()
 			prefix = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		if addr := prefix.Addr(); addr.Is4In6() && prefix.Bits() >= 96 { // clients' addresses are compared as IPv4
+			prefix = netip.PrefixFrom(addr.Unmap(), prefix.Bits()-96)
 		}
 		prefixes = append(prefixes, prefix.Masked())
 	}
 	return prefixes, nil
 }
 
-// parseOrigins reads origins of web pages: a scheme, a host, perhaps a port, and nothing else.
+// parseOrigins reads origins of web pages: a scheme, a host, perhaps a port, and nothing else. They are returned as browsers send them.
 func parseOrigins(text string) ([]string, error) {
 	var origins []string
 	for part := range items(text) {
 		if part != "*" {
-			u, err := url.Parse(part)
-			if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
-				u.Path != "" || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(part, "#") || strings.HasSuffix(part, "?") {
-				return nil, fmt.Errorf("must hold origins such as https://home.example, without a path, not %q", part)
+			origin, err := canonicalOrigin(part)
+			if err != nil {
+				return nil, err
 			}
-			part = strings.ToLower(part)
+			part = origin
 		}
 		origins = append(origins, part)
 	}
 	return origins, nil
+}
+
+// canonicalOrigin returns an origin as browsers send it: in lower case, its host in ASCII, without the default port.
+func canonicalOrigin(text string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
+		u.Path != "" || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(text, "#") || strings.HasSuffix(text, "?") {
+		return "", fmt.Errorf("must hold origins such as https://home.example, without a path, not %q", text)
+	}
+	host := u.Hostname()
+	if addr, err := netip.ParseAddr(host); err == nil {
+		if host = addr.String(); addr.Is6() {
+			host = "[" + host + "]"
+		}
+	} else if host, err = idna.Lookup.ToASCII(host); err != nil {
+		return "", fmt.Errorf("must hold the names of hosts, each by itself, not %q", text)
+	}
+	port := u.Port()
+	if n, err := strconv.ParseUint(port, 10, 16); port != "" && (err != nil || n == 0) || port == "" && strings.HasSuffix(u.Host, ":") {
+		return "", fmt.Errorf("must have a port from 1 to 65535, or none, not %q", text)
+	} else if port = strconv.FormatUint(n, 10); n == 0 || u.Scheme == "http" && n == 80 || u.Scheme == "https" && n == 443 {
+		return u.Scheme + "://" + host, nil
+	}
+	return u.Scheme + "://" + host + ":" + port, nil
 }
 
 // items returns the parts of a list, trimmed, without empty ones.

@@ -15,6 +15,7 @@ import (
 	"hearth/internal/newid"
 
 	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/net/idna"
 
 	"hearth"
 )
@@ -91,7 +92,7 @@ func (s *Service) prove(
 	if err != nil {
 		return err
 	}
-	user, err := s.store.UserByEmail(ctx, email)
+	user, err := s.userByEmail(ctx, email)
 	known := err == nil
 	if err != nil && hearth.ErrorCode(err) != hearth.CodeNotFound {
 		return err
@@ -180,7 +181,7 @@ func (s *Service) network(caller hearth.Caller) []byte {
 // SignedInFrom reports whether the user of an e-mail signed in before where the caller is now.
 func (s *Service) SignedInFrom(ctx context.Context, caller hearth.Caller, email string) (bool, error) {
 	email, _ = hearth.NormalizeEmail(email)
-	user, err := s.store.UserByEmail(ctx, email)
+	user, err := s.userByEmail(ctx, email)
 	if err != nil {
 		if hearth.ErrorCode(err) == hearth.CodeNotFound {
 			err = nil
@@ -188,6 +189,25 @@ func (s *Service) SignedInFrom(ctx context.Context, caller hearth.Caller, email 
 		return false, err
 	}
 	return s.store.SignedInFrom(ctx, user.ID, s.network(caller))
+}
+
+// userByEmail returns the user of a normalized e-mail, also where the account is older than the rule that domains are kept in ASCII.
+func (s *Service) userByEmail(ctx context.Context, email string) (hearth.User, error) {
+	user, err := s.store.UserByEmail(ctx, email)
+	if earlier := earlierEmail(email); hearth.ErrorCode(err) == hearth.CodeNotFound && earlier != "" {
+		return s.store.UserByEmail(ctx, earlier)
+	}
+	return user, err
+}
+
+// earlierEmail returns the form in which a normalized e-mail was kept before its domain was kept in ASCII; "" if it was the same.
+func earlierEmail(email string) string {
+	name, domain, _ := strings.Cut(email, "@")
+	readable, err := idna.Lookup.ToUnicode(domain)
+	if err != nil || readable == domain {
+		return ""
+	}
+	return name + "@" + readable
 }
 
 // count counts an attempt under a key; CodeAccountLocked while it is locked.

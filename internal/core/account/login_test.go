@@ -297,3 +297,43 @@ func TestANetworkIsAnAddressOrASixtyFour(t *testing.T) {
 		}
 	}
 }
+
+func TestAPasswordIsTheSameHoweverItIsComposed(t *testing.T) {
+	t.Parallel()
+	const composed, decomposed = "caf\u00e9 au lait", "cafe\u0301 au lait"
+	for _, set := range []string{composed, decomposed} {
+		h := newHouse(t)
+		_, err := h.CreateUser(t.Context(), account.NewUser{Name: "Ann", Email: email, Password: set, Role: hearth.RoleUser})
+		must(t, err)
+		for _, typed := range []string{composed, decomposed} {
+			_, err := h.Login(t.Context(), here, account.Credentials{Email: email, Password: typed})
+			must(t, err)
+		}
+	}
+}
+
+func TestTheTwoSpellingsOfADomainAreOneAccount(t *testing.T) {
+	t.Parallel()
+	const unicode, ascii = "Ann@B\u00fccher.example", "ann@xn--bcher-kva.example"
+	h := newHouse(t)
+	if user := h.user(unicode, hearth.RoleUser); user.Email != ascii {
+		t.Errorf("the e-mail is kept as %s", user.Email)
+	}
+	for _, spelling := range []string{unicode, ascii, "ann@bu\u0308cher.example"} {
+		_, err := h.Login(t.Context(), here, account.Credentials{Email: spelling, Password: password})
+		must(t, err)
+		_, err = h.SignUp(t.Context(), here, account.NewUser{Name: "x", Email: spelling, Password: password}, nil)
+		wantCode(t, err, hearth.CodeEmailTaken)
+	}
+	// An account of before keeps the spelling that it was made with.
+	old := h.user("bob@example.com", hearth.RoleUser)
+	_, _, err := h.store.UpdateUser(t.Context(), old.ID, func(u hearth.User) (hearth.UserChange, error) {
+		u.Email = "bob@b\u00fccher.example"
+		return hearth.UserChange{User: u}, nil
+	})
+	must(t, err)
+	_, err = h.Login(t.Context(), here, account.Credentials{Email: "bob@xn--bcher-kva.example", Password: password})
+	must(t, err)
+	_, err = h.SignUp(t.Context(), here, account.NewUser{Name: "x", Email: "bob@b\u00fccher.example", Password: password}, nil)
+	wantCode(t, err, hearth.CodeEmailTaken)
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/text/unicode/norm"
 
 	"hearth"
 )
@@ -63,15 +64,22 @@ func (h *hasher) hash(ctx context.Context, password string) ([]byte, error) {
 		return nil, err
 	}
 	defer h.release()
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), h.cost)
+	hash, err := bcrypt.GenerateFromPassword([]byte(norm.NFC.String(password)), h.cost)
 	if err != nil {
 		return nil, fmt.Errorf("hash a password: %w", err)
 	}
 	return hash, nil
 }
 
-// matches compares within the caller's turn. A password that is too long to be one is compared with the decoy.
+// matches compares within the caller's turn, after NFC: keyboards and systems compose characters in different ways. A hash of before is
+// of the password as it was typed.
 func (h *hasher) matches(hash []byte, password string) bool {
+	composed := norm.NFC.String(password)
+	return h.fits(hash, composed) || composed != password && h.fits(hash, password)
+}
+
+// fits compares bytes. A password that is too long to be one is compared with the decoy.
+func (h *hasher) fits(hash []byte, password string) bool {
 	possible := len(password) <= hearth.MaxPassword && hash != nil
 	if !possible {
 		hash = h.decoy
@@ -82,6 +90,7 @@ func (h *hasher) matches(hash []byte, password string) bool {
 
 // checkNewPassword refuses what is too short, too long or too common.
 func checkNewPassword(password, location string) []hearth.FieldError {
+	password = norm.NFC.String(password)
 	message := hearth.CheckPassword(password)
 	if message == "" && isCommon(password) {
 		message = "is one of the most common passwords"

@@ -108,7 +108,7 @@ func (s *Service) RequestReset(ctx context.Context, caller hearth.Caller, email 
 
 func (s *Service) requestReset(ctx context.Context, caller hearth.Caller, email string) error {
 	email, _ = hearth.NormalizeEmail(email)
-	user, err := s.store.UserByEmail(ctx, email)
+	user, err := s.userByEmail(ctx, email)
 	code := hearth.ErrorCode(err)
 	switch {
 	case code == hearth.CodeNotFound, err == nil && user.Disabled:

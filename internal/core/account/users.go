@@ -28,6 +28,14 @@ func (s *Service) prepare(ctx context.Context, n NewUser) (hearth.User, error) {
 		return user, hearth.Invalid(errs...)
 	}
 	user.Email, _ = hearth.NormalizeEmail(n.Email)
+	if earlier := earlierEmail(user.Email); earlier != "" {
+		switch _, err := s.store.UserByEmail(ctx, earlier); {
+		case err == nil:
+			return user, hearth.Errorf(hearth.CodeEmailTaken, "there is an account with this e-mail")
+		case hearth.ErrorCode(err) != hearth.CodeNotFound:
+			return user, err
+		}
+	}
 	var err error
 	user.PasswordHash, err = s.hashes.hash(ctx, n.Password)
 	return user, err
