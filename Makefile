@@ -63,7 +63,7 @@ test-fleet: services ## run the tests of several instances behind nginx, over Re
 	$(GO) test -timeout 20m -run 'Fleet|BothModes|Nginx' ./e2e
 
 .PHONY: test-clients
-test-clients: ## run the JavaScript clients, under Node and in Chromium, against the realtime node
+test-clients: ## run the JavaScript and TypeScript clients, under Node and in Chromium
 	@RACE='$(RACE)' scripts/clients.sh
 
 .PHONY: services

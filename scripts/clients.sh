@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs what needs Node and Chromium: the official JavaScript clients against a real realtime node, and the pages of the program.
+# Runs what needs Node and Chromium: the official JavaScript clients against a real realtime node, the TypeScript client against the
+# program, and the pages of the program.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,6 +12,10 @@ fi
 if [[ ! -d console/node_modules || console/package-lock.json -nt console/node_modules ]]; then
   npm --prefix console ci --no-audit --no-fund --ignore-scripts
 fi
+if [[ ! -d client/ts/node_modules || client/ts/package-lock.json -nt client/ts/node_modules ]]; then
+  npm --prefix client/ts ci --no-audit --no-fund --ignore-scripts
+fi
+npm --prefix client/ts run --silent build
 read -ra race <<<"${RACE:--race}" # how make has the detector
 go test -tags clients "${race[@]}" -count=1 "./$folder"
-go test -tags clients "${race[@]}" -count=1 -run 'ThePages|TheFirstFive|SeveralTabs|TheConsole|EveryView' ./e2e
+go test -tags clients "${race[@]}" -count=1 -run 'ThePages|TheTypeScript|TheFirstFive|SeveralTabs|TheConsole|EveryView' ./e2e

@@ -9,7 +9,7 @@ cd "$(git rev-parse --show-toplevel)"
 
 clean=(
   README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md 'docs/*.md'
-  client internal/blob internal/boundedcache internal/config internal/core internal/groupcommit internal/keyfile internal/keymutex
+  client ':(exclude)client/go/api.gen.go' internal/blob internal/boundedcache internal/config internal/core internal/groupcommit internal/keyfile internal/keymutex
   internal/kv internal/mail internal/mailer internal/newid internal/observe ':(glob)internal/queue/*.go' internal/queue/queuetest
   internal/queue/redisqueue internal/realtime internal/redisconn internal/sealer internal/testserver internal/throughput
 )

@@ -318,6 +318,18 @@ type Delivery struct {
 	InApp bool `json:"in_app"`
 }
 
+// DeliveryAttempt is an answer of the API.
+type DeliveryAttempt struct {
+	// The beginning of the receiver's answer; null if it is empty.
+	Answer     *string   `json:"answer"`
+	At         time.Time `json:"at"`
+	DurationMS int64     `json:"duration_ms"`
+	// Why it failed; null if it did not.
+	Error *string `json:"error"`
+	// Of the receiver's answer; null if there was none.
+	Status *int64 `json:"status"`
+}
+
 // Device is an answer of the API.
 type Device struct {
 	// offline once three heartbeat intervals pass in silence; never before the first heartbeat.
@@ -465,6 +477,8 @@ type Export struct {
 	// Around the file; inside of a Parquet file.
 	Compression ExportCompression `json:"compression"`
 	CreatedAt   time.Time         `json:"created_at"`
+	// How the CSV file is written; absent if nothing was said.
+	CSV *ExportCSV `json:"csv,omitempty"`
 	// Why it failed; null unless it did.
 	Error *ExportError `json:"error"`
 	// When the export and its file are removed: 7 days after its end; null before.
@@ -483,6 +497,16 @@ type Export struct {
 	// End of the range, exclusive; null: to the last log.
 	To   *time.Time `json:"to"`
 	Type ExportType `json:"type"`
+}
+
+// ExportCSV is an answer of the API.
+type ExportCSV struct {
+	Bom bool `json:"bom"`
+	// A point or a comma.
+	Decimal string `json:"decimal"`
+	// A comma, a semicolon, or tab.
+	Separator string `json:"separator"`
+	TimeZone  string `json:"time_zone"`
 }
 
 // ExportCompression is one of the ExportCompression… constants. A newer server may have others.
@@ -562,6 +586,8 @@ type ExportSchedule struct {
 	At          string            `json:"at"`
 	Compression ExportCompression `json:"compression"`
 	CreatedAt   time.Time         `json:"created_at"`
+	// How a CSV file is written; absent if nothing was said.
+	CSV *ExportCSV `json:"csv,omitempty"`
 	// The day of the month, the last one in shorter months; null unless monthly.
 	Day     *int64            `json:"day"`
 	Enabled bool              `json:"enabled"`
@@ -592,6 +618,8 @@ type ExportScheduleChange struct {
 	At Optional[string] `json:"at,omitzero"`
 	// null: none.
 	Compression Optional[ExportCompression] `json:"compression,omitzero"`
+	// The whole object; null clears it.
+	CSV Optional[ExportScheduleChangeCSV] `json:"csv,omitzero"`
 	// With monthly; null: 1.
 	Day Optional[int] `json:"day,omitzero"`
 	// null: true.
@@ -607,6 +635,19 @@ type ExportScheduleChange struct {
 	Type     Optional[ExportType] `json:"type,omitzero"`
 	// With weekly; null: monday.
 	Weekday Optional[Weekday] `json:"weekday,omitzero"`
+}
+
+// ExportScheduleChangeCSV is sent to the API.
+type ExportScheduleChangeCSV struct {
+	// true: the file begins with a byte order mark, by which some spreadsheets know UTF-8.
+	Bom *bool `json:"bom,omitempty"`
+	// The decimal sign: a point (if nothing is said) or a comma. With commas as separators too, numbers with
+	// decimals stand in quotes.
+	Decimal string `json:"decimal,omitzero"`
+	// What separates cells: a comma (if nothing is said), a semicolon, or tab.
+	Separator string `json:"separator,omitzero"`
+	// An IANA name: times are of that zone, with their offset; UTC, if nothing is said.
+	TimeZone string `json:"time_zone,omitzero"`
 }
 
 // ExportScheduleChangeFilters is sent to the API.
@@ -701,6 +742,31 @@ type Invitation struct {
 type InvitationToken struct {
 	// From the e-mail.
 	Token string `json:"token"`
+}
+
+// IssuedWebhook is an answer of the API.
+type IssuedWebhook struct {
+	CreatedAt time.Time `json:"created_at"`
+	// Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
+	// it did not.
+	DisabledReason *string `json:"disabled_reason"`
+	Enabled        bool    `json:"enabled"`
+	// What is sent. Actions of rules send to a webhook whatever it subscribes to.
+	Events []string `json:"events"`
+	// The first failed attempt since the last success; null if there is none.
+	FailingSince *time.Time `json:"failing_since"`
+	ID           string     `json:"id"`
+	Name         string     `json:"name"`
+	// Until when the secret before the latest rotation signs too; null if none does.
+	OldSecretUntil *time.Time `json:"old_secret_until"`
+	// The organization that has it; null: it is yours.
+	OrganizationID *string `json:"organization_id"`
+	// Signs every request. Shown only in this answer.
+	Secret    string    `json:"secret"`
+	UpdatedAt time.Time `json:"updated_at"`
+	URL       string    `json:"url"`
+	// Counts the changes. If-Match is held against it.
+	Version int64 `json:"version"`
 }
 
 // JWK is an answer of the API.
@@ -955,6 +1021,24 @@ type ListSession struct {
 	Total *int64 `json:"total,omitempty"`
 }
 
+// ListWebhook is an answer of the API.
+type ListWebhook struct {
+	Items []Webhook `json:"items"`
+	// Where the next page starts; null on the last page.
+	NextCursor *string `json:"next_cursor"`
+	// The number of items on all pages, with count=true.
+	Total *int64 `json:"total,omitempty"`
+}
+
+// ListWebhookDelivery is an answer of the API.
+type ListWebhookDelivery struct {
+	Items []WebhookDelivery `json:"items"`
+	// Where the next page starts; null on the last page.
+	NextCursor *string `json:"next_cursor"`
+	// The number of items on all pages, with count=true.
+	Total *int64 `json:"total,omitempty"`
+}
+
 // ListedAPIKey is an answer of the API.
 type ListedAPIKey struct {
 	CreatedAt time.Time `json:"created_at"`
@@ -1145,9 +1229,11 @@ type NewDeviceToken struct {
 // NewExport is sent to the API.
 type NewExport struct {
 	// none, if nothing is said.
-	Compression ExportCompression            `json:"compression,omitzero"`
-	Filters     *ExportScheduleChangeFilters `json:"filters,omitempty"`
-	Format      ExportFormat                 `json:"format"`
+	Compression ExportCompression `json:"compression,omitzero"`
+	// How a file of the format csv is written; with another format it is refused.
+	CSV     *ExportScheduleChangeCSV     `json:"csv,omitempty"`
+	Filters *ExportScheduleChangeFilters `json:"filters,omitempty"`
+	Format  ExportFormat                 `json:"format"`
 	// Start of the range, inclusive (RFC 3339). Without it, from the first log on.
 	From string `json:"from,omitzero"`
 	// true: mail when it has ended, whatever the settings say.
@@ -1167,6 +1253,8 @@ type NewExportSchedule struct {
 	At string `json:"at,omitzero"`
 	// none, if nothing is said.
 	Compression ExportCompression `json:"compression,omitzero"`
+	// As of an export.
+	CSV *ExportScheduleChangeCSV `json:"csv,omitempty"`
 	// With monthly: the day of the month, the last one in shorter months; 1, if nothing is said.
 	Day *int `json:"day,omitempty"`
 	// true, if nothing is said.
@@ -1225,6 +1313,21 @@ type NewProvisioningKey struct {
 	OrganizationID string `json:"organization_id,omitzero"`
 	// The tags of its devices.
 	Tags []string `json:"tags,omitzero"`
+}
+
+// NewWebhook is sent to the API.
+type NewWebhook struct {
+	// true, if nothing is said.
+	Enabled *bool `json:"enabled,omitempty"`
+	// What is sent. Actions of rules send to a webhook whatever it subscribes to.
+	Events []string `json:"events,omitzero"`
+	Name   string   `json:"name"`
+	// An organization that you administer: it is sent the organization's events. Without, those of your own devices,
+	// commands and exports.
+	OrganizationID string `json:"organization_id,omitzero"`
+	// http or https, without user and fragment. Addresses that are not public are refused, here and again at every
+	// request.
+	URL string `json:"url"`
 }
 
 // Notification is an answer of the API.
@@ -1692,6 +1795,60 @@ const (
 
 // Value is a log's value: a float64, a bool or a string.
 type Value = any
+
+// Webhook is an answer of the API.
+type Webhook struct {
+	CreatedAt time.Time `json:"created_at"`
+	// Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
+	// it did not.
+	DisabledReason *string `json:"disabled_reason"`
+	Enabled        bool    `json:"enabled"`
+	// What is sent. Actions of rules send to a webhook whatever it subscribes to.
+	Events []string `json:"events"`
+	// The first failed attempt since the last success; null if there is none.
+	FailingSince *time.Time `json:"failing_since"`
+	ID           string     `json:"id"`
+	Name         string     `json:"name"`
+	// Until when the secret before the latest rotation signs too; null if none does.
+	OldSecretUntil *time.Time `json:"old_secret_until"`
+	// The organization that has it; null: it is yours.
+	OrganizationID *string   `json:"organization_id"`
+	UpdatedAt      time.Time `json:"updated_at"`
+	URL            string    `json:"url"`
+	// Counts the changes. If-Match is held against it.
+	Version int64 `json:"version"`
+}
+
+// WebhookChange is a change: what is not set stays as it is, Null clears.
+type WebhookChange struct {
+	// null: true.
+	Enabled Optional[bool] `json:"enabled,omitzero"`
+	// null: none.
+	Events Optional[[]string] `json:"events,omitzero"`
+	Name   Optional[string]   `json:"name,omitzero"`
+	URL    Optional[string]   `json:"url,omitzero"`
+}
+
+// WebhookDelivery is an answer of the API.
+type WebhookDelivery struct {
+	// The latest ones, in order.
+	Attempts []DeliveryAttempt `json:"attempts"`
+	// When it ended; null before.
+	CompletedAt *time.Time `json:"completed_at"`
+	// When the event happened.
+	CreatedAt time.Time `json:"created_at"`
+	// The device that the event is of; null if it is of none.
+	DeviceID *string `json:"device_id"`
+	Event    string  `json:"event"`
+	// The webhook-id of its requests.
+	ID string `json:"id"`
+	// When it is attempted next at the earliest; null once it has ended.
+	NextAttemptAt *time.Time `json:"next_attempt_at"`
+	// The body of its requests.
+	Payload   json.RawMessage `json:"payload"`
+	State     string          `json:"state"`
+	WebhookID string          `json:"webhook_id"`
+}
 
 // Weekday is one of the Weekday… constants. A newer server may have others.
 type Weekday string
@@ -3138,4 +3295,129 @@ func (c *Client) SetNotificationSettings(ctx context.Context, body NotificationS
 // admin stays one.
 func (c *Client) UpdateUser(ctx context.Context, id string, body UserPatch, options ...CallOption) (*ManagedUser, error) {
 	return call[ManagedUser](ctx, c, request{method: http.MethodPatch, path: "/api/v1/users/" + url.PathEscape(id), body: body}, options)
+}
+
+// ListWebhooksParams are what [Client.ListWebhooks] can be asked for; what is empty is left out.
+type ListWebhooksParams struct {
+	// Adds the total number of items.
+	Count bool
+	// next_cursor of the page before.
+	Cursor string
+	// Only these fields of each item, separated by commas.
+	Fields string
+	// Items on a page.
+	Limit int
+	// Only webhooks of this organization.
+	OrganizationID string
+}
+
+func (p ListWebhooksParams) query() url.Values {
+	q := query{}
+	add(q, "count", p.Count)
+	add(q, "cursor", p.Cursor)
+	add(q, "fields", p.Fields)
+	add(q, "limit", p.Limit)
+	add(q, "organization_id", p.OrganizationID)
+	return url.Values(q)
+}
+
+// ListWebhooks: List webhooks. Your own and those of the organizations that you administer, the newest first; all for an
+// admin.
+func (c *Client) ListWebhooks(ctx context.Context, params ListWebhooksParams, options ...CallOption) (*ListWebhook, error) {
+	return call[ListWebhook](ctx, c, request{method: http.MethodGet, path: "/api/v1/webhooks", query: params.query()}, options)
+}
+
+// AllWebhooks iterates over every item of [Client.ListWebhooks], page by page. It ends after the first error.
+func (c *Client) AllWebhooks(ctx context.Context, params ListWebhooksParams, options ...CallOption) iter.Seq2[Webhook, error] {
+	return pages(params.Cursor, func(cursor string) ([]Webhook, *string, error) {
+		params.Cursor = cursor
+		page, err := c.ListWebhooks(ctx, params, options...)
+		if err != nil {
+			return nil, nil, err
+		}
+		return page.Items, page.NextCursor, nil
+	})
+}
+
+// CreateWebhook: Create a webhook. It is your own, or with `organization_id` the organization's, whose owner and administrators
+// alone may. Events are sent as the Standard Webhooks specification says; `secret` is shown only in this answer.
+// `conflict`: there are 50 already.
+func (c *Client) CreateWebhook(ctx context.Context, body NewWebhook, options ...CallOption) (*IssuedWebhook, error) {
+	return call[IssuedWebhook](ctx, c, request{method: http.MethodPost, path: "/api/v1/webhooks", body: body, creates: true}, options)
+}
+
+// DeleteWebhook: Delete a webhook. Its deliveries go with it. With `If-Match`, only at that version.
+func (c *Client) DeleteWebhook(ctx context.Context, id string, options ...CallOption) error {
+	_, err := call[struct{}](ctx, c, request{method: http.MethodDelete, path: "/api/v1/webhooks/" + url.PathEscape(id)}, options)
+	return err
+}
+
+// GetWebhook: Get a webhook.
+func (c *Client) GetWebhook(ctx context.Context, id string, options ...CallOption) (*Webhook, error) {
+	return call[Webhook](ctx, c, request{method: http.MethodGet, path: "/api/v1/webhooks/" + url.PathEscape(id)}, options)
+}
+
+// UpdateWebhook: Change a webhook. What is left out stays. While it is not enabled, events are not kept for it, and deliveries
+// that wait fail when they are due. With `If-Match`, only if it is still at the version of that entity tag.
+func (c *Client) UpdateWebhook(ctx context.Context, id string, body WebhookChange, options ...CallOption) (*Webhook, error) {
+	return call[Webhook](ctx, c, request{method: http.MethodPatch, path: "/api/v1/webhooks/" + url.PathEscape(id), body: body}, options)
+}
+
+// ListWebhookDeliveriesParams are what [Client.ListWebhookDeliveries] can be asked for; what is empty is left out.
+type ListWebhookDeliveriesParams struct {
+	// Adds the total number of items.
+	Count bool
+	// next_cursor of the page before.
+	Cursor string
+	// Only these fields of each item, separated by commas.
+	Fields string
+	// Items on a page.
+	Limit int
+	// Only deliveries in this state.
+	State string
+}
+
+func (p ListWebhookDeliveriesParams) query() url.Values {
+	q := query{}
+	add(q, "count", p.Count)
+	add(q, "cursor", p.Cursor)
+	add(q, "fields", p.Fields)
+	add(q, "limit", p.Limit)
+	add(q, "state", p.State)
+	return url.Values(q)
+}
+
+// ListWebhookDeliveries: List deliveries of a webhook. The newest first. A delivery is kept for 14 days after its end, and of a webhook
+// the latest 10,000.
+func (c *Client) ListWebhookDeliveries(ctx context.Context, id string, params ListWebhookDeliveriesParams, options ...CallOption) (*ListWebhookDelivery, error) {
+	return call[ListWebhookDelivery](ctx, c, request{method: http.MethodGet, path: "/api/v1/webhooks/" + url.PathEscape(id) + "/deliveries", query: params.query()}, options)
+}
+
+// AllWebhookDeliveries iterates over every item of [Client.ListWebhookDeliveries], page by page. It ends after the first error.
+func (c *Client) AllWebhookDeliveries(ctx context.Context, id string, params ListWebhookDeliveriesParams, options ...CallOption) iter.Seq2[WebhookDelivery, error] {
+	return pages(params.Cursor, func(cursor string) ([]WebhookDelivery, *string, error) {
+		params.Cursor = cursor
+		page, err := c.ListWebhookDeliveries(ctx, id, params, options...)
+		if err != nil {
+			return nil, nil, err
+		}
+		return page.Items, page.NextCursor, nil
+	})
+}
+
+// RetryWebhookDelivery: Retry a delivery. It is attempted at once, under the same `webhook-id`, whatever became of it before, and
+// again as often as a new one. `conflict`: the webhook is not enabled.
+func (c *Client) RetryWebhookDelivery(ctx context.Context, id string, deliveryID string, options ...CallOption) (*WebhookDelivery, error) {
+	return call[WebhookDelivery](ctx, c, request{method: http.MethodPost, path: "/api/v1/webhooks/" + url.PathEscape(id) + "/deliveries/" + url.PathEscape(deliveryID) + "/retry"}, options)
+}
+
+// RotateWebhookSecret: Rotate the secret of a webhook. For 24 hours the secret before signs too: requests carry both signatures.
+func (c *Client) RotateWebhookSecret(ctx context.Context, id string, options ...CallOption) (*IssuedWebhook, error) {
+	return call[IssuedWebhook](ctx, c, request{method: http.MethodPost, path: "/api/v1/webhooks/" + url.PathEscape(id) + "/rotate-secret"}, options)
+}
+
+// TestWebhook: Send a test event. Sends the event `webhook.test`, also to a webhook that is not enabled, and returns the
+// delivery before it is attempted.
+func (c *Client) TestWebhook(ctx context.Context, id string, options ...CallOption) (*WebhookDelivery, error) {
+	return call[WebhookDelivery](ctx, c, request{method: http.MethodPost, path: "/api/v1/webhooks/" + url.PathEscape(id) + "/test", creates: true}, options)
 }

@@ -361,6 +361,19 @@ class Delivery(TypedDict):
     in_app: bool
 
 
+class DeliveryAttempt(TypedDict):
+    """DeliveryAttempt of the API."""
+
+    # The beginning of the receiver's answer; null if it is empty.
+    answer: Optional[str]
+    at: str
+    duration_ms: int
+    # Why it failed; null if it did not.
+    error: Optional[str]
+    # Of the receiver's answer; null if there was none.
+    status: Optional[int]
+
+
 class _Device(TypedDict):
     """Device of the API."""
 
@@ -477,6 +490,8 @@ Export = TypedDict(
         # Around the file; inside of a Parquet file.
         "compression": "ExportCompression",
         "created_at": "str",
+        # How the CSV file is written; absent if nothing was said.
+        "csv": "ExportCSV",
         # Why it failed; null unless it did.
         "error": "Optional[ExportError]",
         # When the export and its file are removed: 7 days after its end; null before.
@@ -498,6 +513,17 @@ Export = TypedDict(
     },
     total=False,
 )
+
+
+class ExportCSV(TypedDict):
+    """ExportCSV of the API."""
+
+    bom: bool
+    # A point or a comma.
+    decimal: str
+    # A comma, a semicolon, or tab.
+    separator: str
+    time_zone: str
 
 ExportCompression = Literal["none", "gzip", "zstd"]
 
@@ -564,7 +590,7 @@ class ExportResult(TypedDict):
     sha256: str
 
 
-class ExportSchedule(TypedDict):
+class _ExportSchedule(TypedDict):
     """ExportSchedule of the API."""
 
     # The time of day in the time zone.
@@ -595,6 +621,13 @@ class ExportSchedule(TypedDict):
     weekday: Optional[Weekday]
 
 
+class ExportSchedule(_ExportSchedule, total=False):
+    """ExportSchedule of the API."""
+
+    # How a CSV file is written; absent if nothing was said.
+    csv: ExportCSV
+
+
 class ExportScheduleChange(TypedDict, total=False):
     """ExportScheduleChange of the API."""
 
@@ -602,6 +635,8 @@ class ExportScheduleChange(TypedDict, total=False):
     at: Optional[str]
     # null: none.
     compression: Optional[ExportCompression]
+    # The whole object; null clears it.
+    csv: Optional[ExportScheduleChangeCSV]
     # With monthly; null: 1.
     day: Optional[int]
     # null: true.
@@ -617,6 +652,20 @@ class ExportScheduleChange(TypedDict, total=False):
     type: Optional[ExportType]
     # With weekly; null: monday.
     weekday: Optional[Weekday]
+
+
+class ExportScheduleChangeCSV(TypedDict, total=False):
+    """ExportScheduleChangeCSV of the API."""
+
+    # true: the file begins with a byte order mark, by which some spreadsheets know UTF-8.
+    bom: Optional[bool]
+    # The decimal sign: a point (if nothing is said) or a comma. With commas as separators too, numbers with
+    # decimals stand in quotes.
+    decimal: Optional[str]
+    # What separates cells: a comma (if nothing is said), a semicolon, or tab.
+    separator: Optional[str]
+    # An IANA name: times are of that zone, with their offset; UTC, if nothing is said.
+    time_zone: Optional[str]
 
 
 class ExportScheduleChangeFilters(TypedDict, total=False):
@@ -690,6 +739,32 @@ class InvitationToken(TypedDict):
 
     # From the e-mail.
     token: str
+
+
+class IssuedWebhook(TypedDict):
+    """IssuedWebhook of the API."""
+
+    created_at: str
+    # Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
+    # it did not.
+    disabled_reason: Optional[Literal["gone", "failing"]]
+    enabled: bool
+    # What is sent. Actions of rules send to a webhook whatever it subscribes to.
+    events: List[Literal["alarm.raised", "alarm.cleared", "device.created", "device.deleted", "device.online", "device.offline", "command.ended", "export.completed"]]
+    # The first failed attempt since the last success; null if there is none.
+    failing_since: Optional[str]
+    id: str
+    name: str
+    # Until when the secret before the latest rotation signs too; null if none does.
+    old_secret_until: Optional[str]
+    # The organization that has it; null: it is yours.
+    organization_id: Optional[str]
+    # Signs every request. Shown only in this answer.
+    secret: str
+    updated_at: str
+    url: str
+    # Counts the changes. If-Match is held against it.
+    version: int
 
 
 class JWK(TypedDict):
@@ -1022,6 +1097,36 @@ class ListSession(_ListSession, total=False):
     total: int
 
 
+class _ListWebhook(TypedDict):
+    """ListWebhook of the API."""
+
+    items: List[Webhook]
+    # Where the next page starts; null on the last page.
+    next_cursor: Optional[str]
+
+
+class ListWebhook(_ListWebhook, total=False):
+    """ListWebhook of the API."""
+
+    # The number of items on all pages, with count=true.
+    total: int
+
+
+class _ListWebhookDelivery(TypedDict):
+    """ListWebhookDelivery of the API."""
+
+    items: List[WebhookDelivery]
+    # Where the next page starts; null on the last page.
+    next_cursor: Optional[str]
+
+
+class ListWebhookDelivery(_ListWebhookDelivery, total=False):
+    """ListWebhookDelivery of the API."""
+
+    # The number of items on all pages, with count=true.
+    total: int
+
+
 class ListedAPIKey(TypedDict):
     """ListedAPIKey of the API."""
 
@@ -1260,6 +1365,8 @@ NewExport = TypedDict(
     {
         # none, if nothing is said.
         "compression": "Optional[ExportCompression]",
+        # How a file of the format csv is written; with another format it is refused.
+        "csv": "Optional[ExportScheduleChangeCSV]",
         "filters": "Optional[ExportScheduleChangeFilters]",
         "format": "ExportFormat",
         # Start of the range, inclusive (RFC 3339). Without it, from the first log on.
@@ -1293,6 +1400,8 @@ class NewExportSchedule(_NewExportSchedule, total=False):
     at: Optional[str]
     # none, if nothing is said.
     compression: Optional[ExportCompression]
+    # As of an export.
+    csv: Optional[ExportScheduleChangeCSV]
     # With monthly: the day of the month, the last one in shorter months; 1, if nothing is said.
     day: Optional[int]
     # true, if nothing is said.
@@ -1363,6 +1472,27 @@ class NewProvisioningKey(_NewProvisioningKey, total=False):
     organization_id: Optional[str]
     # The tags of its devices.
     tags: Optional[List[str]]
+
+
+class _NewWebhook(TypedDict):
+    """NewWebhook of the API."""
+
+    name: str
+    # http or https, without user and fragment. Addresses that are not public are refused, here and again at every
+    # request.
+    url: str
+
+
+class NewWebhook(_NewWebhook, total=False):
+    """NewWebhook of the API."""
+
+    # true, if nothing is said.
+    enabled: Optional[bool]
+    # What is sent. Actions of rules send to a webhook whatever it subscribes to.
+    events: Optional[List[Literal["alarm.raised", "alarm.cleared", "device.created", "device.deleted", "device.online", "device.offline", "command.ended", "export.completed"]]]
+    # An organization that you administer: it is sent the organization's events. Without, those of your own devices,
+    # commands and exports.
+    organization_id: Optional[str]
 
 
 class Notification(TypedDict):
@@ -1862,6 +1992,63 @@ UserRole = Literal["admin", "user"]
 # A log's value.
 Value = Union[float, bool, str]
 
+
+class Webhook(TypedDict):
+    """Webhook of the API."""
+
+    created_at: str
+    # Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
+    # it did not.
+    disabled_reason: Optional[Literal["gone", "failing"]]
+    enabled: bool
+    # What is sent. Actions of rules send to a webhook whatever it subscribes to.
+    events: List[Literal["alarm.raised", "alarm.cleared", "device.created", "device.deleted", "device.online", "device.offline", "command.ended", "export.completed"]]
+    # The first failed attempt since the last success; null if there is none.
+    failing_since: Optional[str]
+    id: str
+    name: str
+    # Until when the secret before the latest rotation signs too; null if none does.
+    old_secret_until: Optional[str]
+    # The organization that has it; null: it is yours.
+    organization_id: Optional[str]
+    updated_at: str
+    url: str
+    # Counts the changes. If-Match is held against it.
+    version: int
+
+
+class WebhookChange(TypedDict, total=False):
+    """WebhookChange of the API."""
+
+    # null: true.
+    enabled: Optional[bool]
+    # null: none.
+    events: Optional[List[Literal["alarm.raised", "alarm.cleared", "device.created", "device.deleted", "device.online", "device.offline", "command.ended", "export.completed"]]]
+    name: Optional[str]
+    url: Optional[str]
+
+
+class WebhookDelivery(TypedDict):
+    """WebhookDelivery of the API."""
+
+    # The latest ones, in order.
+    attempts: List[DeliveryAttempt]
+    # When it ended; null before.
+    completed_at: Optional[str]
+    # When the event happened.
+    created_at: str
+    # The device that the event is of; null if it is of none.
+    device_id: Optional[str]
+    event: str
+    # The webhook-id of its requests.
+    id: str
+    # When it is attempted next at the earliest; null once it has ended.
+    next_attempt_at: Optional[str]
+    # The body of its requests.
+    payload: Any
+    state: Literal["pending", "succeeded", "failed"]
+    webhook_id: str
+
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 
 class Api:
@@ -2247,14 +2434,14 @@ class Api:
         """Iterates over every item of list_export_schedules, page by page."""
         return self._pages(self.list_export_schedules, {"count": count, "cursor": cursor, "fields": fields, "limit": limit})
 
-    def create_export_schedule(self, *, every: ScheduleFrequency, format: ExportFormat, type: ExportType, at: Optional[str] = UNSET, compression: Optional[ExportCompression] = UNSET, day: Optional[int] = UNSET, enabled: Optional[bool] = UNSET, filters: Optional[ExportScheduleChangeFilters] = UNSET, name: Optional[str] = UNSET, time_zone: Optional[str] = UNSET, weekday: Optional[Weekday] = UNSET, idempotency_key: Optional[str] = None) -> ExportSchedule:
+    def create_export_schedule(self, *, every: ScheduleFrequency, format: ExportFormat, type: ExportType, at: Optional[str] = UNSET, compression: Optional[ExportCompression] = UNSET, csv: Optional[ExportScheduleChangeCSV] = UNSET, day: Optional[int] = UNSET, enabled: Optional[bool] = UNSET, filters: Optional[ExportScheduleChangeFilters] = UNSET, name: Optional[str] = UNSET, time_zone: Optional[str] = UNSET, weekday: Optional[Weekday] = UNSET, idempotency_key: Optional[str] = None) -> ExportSchedule:
         """Schedule an export. Orders the export daily, weekly or monthly, and sends its link by e-mail when
         the file is complete. It covers the whole days, of the time zone, from the day of the time before to
         the day of this one, which is not in it: daily is yesterday, monthly on day 1 the month that ended.
         It holds what you may read at that time. Times that passed while no worker ran are made up for by
         the latest one only. `conflict`: you have 50 schedules already.
         """
-        return self._call("POST", "/api/v1/export-schedules", body=_given({"at": at, "compression": compression, "day": day, "enabled": enabled, "every": every, "filters": filters, "format": format, "name": name, "time_zone": time_zone, "type": type, "weekday": weekday}), creates=True, idempotency_key=idempotency_key)
+        return self._call("POST", "/api/v1/export-schedules", body=_given({"at": at, "compression": compression, "csv": csv, "day": day, "enabled": enabled, "every": every, "filters": filters, "format": format, "name": name, "time_zone": time_zone, "type": type, "weekday": weekday}), creates=True, idempotency_key=idempotency_key)
 
     def delete_export_schedule(self, id: str, *, if_match: Optional[str] = None) -> None:
         """Delete a schedule of exports. The exports that it ordered stay until they expire."""
@@ -2264,11 +2451,11 @@ class Api:
         """Get a schedule of exports."""
         return self._call("GET", f'/api/v1/export-schedules/{quote(id, safe="")}')
 
-    def update_export_schedule(self, id: str, *, at: Optional[str] = UNSET, compression: Optional[ExportCompression] = UNSET, day: Optional[int] = UNSET, enabled: Optional[bool] = UNSET, every: Optional[ScheduleFrequency] = UNSET, filters: Optional[ExportScheduleChangeFilters] = UNSET, format: Optional[ExportFormat] = UNSET, name: Optional[str] = UNSET, time_zone: Optional[str] = UNSET, type: Optional[ExportType] = UNSET, weekday: Optional[Weekday] = UNSET, if_match: Optional[str] = None) -> ExportSchedule:
+    def update_export_schedule(self, id: str, *, at: Optional[str] = UNSET, compression: Optional[ExportCompression] = UNSET, csv: Optional[ExportScheduleChangeCSV] = UNSET, day: Optional[int] = UNSET, enabled: Optional[bool] = UNSET, every: Optional[ScheduleFrequency] = UNSET, filters: Optional[ExportScheduleChangeFilters] = UNSET, format: Optional[ExportFormat] = UNSET, name: Optional[str] = UNSET, time_zone: Optional[str] = UNSET, type: Optional[ExportType] = UNSET, weekday: Optional[Weekday] = UNSET, if_match: Optional[str] = None) -> ExportSchedule:
         """Change a schedule of exports. What is left out stays; `null` brings an optional field back to what
         it is without being said.
         """
-        return self._call("PATCH", f'/api/v1/export-schedules/{quote(id, safe="")}', body=_given({"at": at, "compression": compression, "day": day, "enabled": enabled, "every": every, "filters": filters, "format": format, "name": name, "time_zone": time_zone, "type": type, "weekday": weekday}), if_match=if_match)
+        return self._call("PATCH", f'/api/v1/export-schedules/{quote(id, safe="")}', body=_given({"at": at, "compression": compression, "csv": csv, "day": day, "enabled": enabled, "every": every, "filters": filters, "format": format, "name": name, "time_zone": time_zone, "type": type, "weekday": weekday}), if_match=if_match)
 
     def list_exports(self, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET, status: ExportStatus = UNSET, type: ExportType = UNSET) -> ListExport:
         """List exports. Your own, the newest first; those of all users for an admin."""
@@ -2278,7 +2465,7 @@ class Api:
         """Iterates over every item of list_exports, page by page."""
         return self._pages(self.list_exports, {"count": count, "cursor": cursor, "fields": fields, "limit": limit, "status": status, "type": type})
 
-    def create_export(self, *, format: ExportFormat, type: ExportType, compression: Optional[ExportCompression] = UNSET, filters: Optional[ExportScheduleChangeFilters] = UNSET, from_: Optional[str] = UNSET, notify: Optional[bool] = UNSET, range: Optional[str] = UNSET, to: Optional[str] = UNSET, idempotency_key: Optional[str] = None) -> Export:
+    def create_export(self, *, format: ExportFormat, type: ExportType, compression: Optional[ExportCompression] = UNSET, csv: Optional[ExportScheduleChangeCSV] = UNSET, filters: Optional[ExportScheduleChangeFilters] = UNSET, from_: Optional[str] = UNSET, notify: Optional[bool] = UNSET, range: Optional[str] = UNSET, to: Optional[str] = UNSET, idempotency_key: Optional[str] = None) -> Export:
         """Order an export. Writes a file of everything that you may read, or of what the filters leave, in the
         background. Without a range it is about all time. Logs are of one consistent snapshot; a report asks
         about 200 devices at once, each time of one snapshot. The cells: of `logs` timestamp, device_id,
@@ -2290,7 +2477,7 @@ class Api:
         `+`, `-`, `@`, a tab or a line break) has an apostrophe in front. JSON is an array of objects with
         those names, NDJSON one object a line. `conflict`: 100 of your exports have not ended yet.
         """
-        return self._call("POST", "/api/v1/exports", body=_given({"compression": compression, "filters": filters, "format": format, "from": from_, "notify": notify, "range": range, "to": to, "type": type}), creates=True, idempotency_key=idempotency_key)
+        return self._call("POST", "/api/v1/exports", body=_given({"compression": compression, "csv": csv, "filters": filters, "format": format, "from": from_, "notify": notify, "range": range, "to": to, "type": type}), creates=True, idempotency_key=idempotency_key)
 
     def export_stats(self) -> ExportFigures:
         """Count exports. Your own; those of all users for an admin."""
@@ -2511,3 +2698,63 @@ class Api:
         refreshed. The last admin stays one.
         """
         return self._call("PATCH", f'/api/v1/users/{quote(id, safe="")}', body=_given({"disabled": disabled, "role": role, "unlock": unlock}), if_match=if_match)
+
+    def list_webhooks(self, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET, organization_id: str = UNSET) -> ListWebhook:
+        """List webhooks. Your own and those of the organizations that you administer, the newest first; all
+        for an admin.
+        """
+        return self._call("GET", "/api/v1/webhooks", query=_given({"count": count, "cursor": cursor, "fields": fields, "limit": limit, "organization_id": organization_id}))
+
+    def all_webhooks(self, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET, organization_id: str = UNSET) -> Iterator[Webhook]:
+        """Iterates over every item of list_webhooks, page by page."""
+        return self._pages(self.list_webhooks, {"count": count, "cursor": cursor, "fields": fields, "limit": limit, "organization_id": organization_id})
+
+    def create_webhook(self, *, name: str, url: str, enabled: Optional[bool] = UNSET, events: Optional[List[Literal["alarm.raised", "alarm.cleared", "device.created", "device.deleted", "device.online", "device.offline", "command.ended", "export.completed"]]] = UNSET, organization_id: Optional[str] = UNSET, idempotency_key: Optional[str] = None) -> IssuedWebhook:
+        """Create a webhook. It is your own, or with `organization_id` the organization's, whose owner and
+        administrators alone may. Events are sent as the Standard Webhooks specification says; `secret` is
+        shown only in this answer. `conflict`: there are 50 already.
+        """
+        return self._call("POST", "/api/v1/webhooks", body=_given({"enabled": enabled, "events": events, "name": name, "organization_id": organization_id, "url": url}), creates=True, idempotency_key=idempotency_key)
+
+    def delete_webhook(self, id: str, *, if_match: Optional[str] = None) -> None:
+        """Delete a webhook. Its deliveries go with it. With `If-Match`, only at that version."""
+        return self._call("DELETE", f'/api/v1/webhooks/{quote(id, safe="")}', if_match=if_match)
+
+    def get_webhook(self, id: str) -> Webhook:
+        """Get a webhook."""
+        return self._call("GET", f'/api/v1/webhooks/{quote(id, safe="")}')
+
+    def update_webhook(self, id: str, *, enabled: Optional[bool] = UNSET, events: Optional[List[Literal["alarm.raised", "alarm.cleared", "device.created", "device.deleted", "device.online", "device.offline", "command.ended", "export.completed"]]] = UNSET, name: Optional[str] = UNSET, url: Optional[str] = UNSET, if_match: Optional[str] = None) -> Webhook:
+        """Change a webhook. What is left out stays. While it is not enabled, events are not kept for it, and
+        deliveries that wait fail when they are due. With `If-Match`, only if it is still at the version of
+        that entity tag.
+        """
+        return self._call("PATCH", f'/api/v1/webhooks/{quote(id, safe="")}', body=_given({"enabled": enabled, "events": events, "name": name, "url": url}), if_match=if_match)
+
+    def list_webhook_deliveries(self, id: str, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET, state: Literal["pending", "succeeded", "failed"] = UNSET) -> ListWebhookDelivery:
+        """List deliveries of a webhook. The newest first. A delivery is kept for 14 days after its end, and of
+        a webhook the latest 10,000.
+        """
+        return self._call("GET", f'/api/v1/webhooks/{quote(id, safe="")}/deliveries', query=_given({"count": count, "cursor": cursor, "fields": fields, "limit": limit, "state": state}))
+
+    def all_webhook_deliveries(self, id: str, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET, state: Literal["pending", "succeeded", "failed"] = UNSET) -> Iterator[WebhookDelivery]:
+        """Iterates over every item of list_webhook_deliveries, page by page."""
+        return self._pages(self.list_webhook_deliveries, {"id": id, "count": count, "cursor": cursor, "fields": fields, "limit": limit, "state": state})
+
+    def retry_webhook_delivery(self, id: str, delivery_id: str) -> WebhookDelivery:
+        """Retry a delivery. It is attempted at once, under the same `webhook-id`, whatever became of it
+        before, and again as often as a new one. `conflict`: the webhook is not enabled.
+        """
+        return self._call("POST", f'/api/v1/webhooks/{quote(id, safe="")}/deliveries/{quote(delivery_id, safe="")}/retry')
+
+    def rotate_webhook_secret(self, id: str) -> IssuedWebhook:
+        """Rotate the secret of a webhook. For 24 hours the secret before signs too: requests carry both
+        signatures.
+        """
+        return self._call("POST", f'/api/v1/webhooks/{quote(id, safe="")}/rotate-secret')
+
+    def test_webhook(self, id: str, *, idempotency_key: Optional[str] = None) -> WebhookDelivery:
+        """Send a test event. Sends the event `webhook.test`, also to a webhook that is not enabled, and
+        returns the delivery before it is attempted.
+        """
+        return self._call("POST", f'/api/v1/webhooks/{quote(id, safe="")}/test', creates=True, idempotency_key=idempotency_key)

@@ -273,6 +273,17 @@ export interface Delivery {
   in_app: boolean
 }
 
+export interface DeliveryAttempt {
+  /** The beginning of the receiver's answer; null if it is empty. */
+  answer: string | null
+  at: string
+  duration_ms: number
+  /** Why it failed; null if it did not. */
+  error: string | null
+  /** Of the receiver's answer; null if there was none. */
+  status: number | null
+}
+
 export interface Device {
   /** offline once three heartbeat intervals pass in silence; never before the first heartbeat. */
   connection: DeviceConnection
@@ -369,6 +380,8 @@ export interface Export {
   /** Around the file; inside of a Parquet file. */
   compression: ExportCompression
   created_at: string
+  /** How the CSV file is written; absent if nothing was said. */
+  csv?: ExportCSV
   /** Why it failed; null unless it did. */
   error: ExportError | null
   /** When the export and its file are removed: 7 days after its end; null before. */
@@ -387,6 +400,15 @@ export interface Export {
   /** End of the range, exclusive; null: to the last log. */
   to: string | null
   type: ExportType
+}
+
+export interface ExportCSV {
+  bom: boolean
+  /** A point or a comma. */
+  decimal: string
+  /** A comma, a semicolon, or tab. */
+  separator: string
+  time_zone: string
 }
 
 export type ExportCompression = 'none' | 'gzip' | 'zstd'
@@ -443,6 +465,8 @@ export interface ExportSchedule {
   at: string
   compression: ExportCompression
   created_at: string
+  /** How a CSV file is written; absent if nothing was said. */
+  csv?: ExportCSV
   /** The day of the month, the last one in shorter months; null unless monthly. */
   day: number | null
   enabled: boolean
@@ -472,6 +496,8 @@ export interface ExportScheduleChange {
   at?: string | null
   /** null: none. */
   compression?: ExportCompression | null
+  /** The whole object; null clears it. */
+  csv?: ExportScheduleChangeCSV | null
   /** With monthly; null: 1. */
   day?: number | null
   /** null: true. */
@@ -487,6 +513,20 @@ export interface ExportScheduleChange {
   type?: ExportType | null
   /** With weekly; null: monday. */
   weekday?: Weekday | null
+}
+
+export interface ExportScheduleChangeCSV {
+  /** true: the file begins with a byte order mark, by which some spreadsheets know UTF-8. */
+  bom?: boolean | null
+  /**
+   * The decimal sign: a point (if nothing is said) or a comma. With commas as separators too, numbers with
+   * decimals stand in quotes.
+   */
+  decimal?: string | null
+  /** What separates cells: a comma (if nothing is said), a semicolon, or tab. */
+  separator?: string | null
+  /** An IANA name: times are of that zone, with their offset; UTC, if nothing is said. */
+  time_zone?: string | null
 }
 
 export interface ExportScheduleChangeFilters {
@@ -548,6 +588,32 @@ export interface Invitation {
 export interface InvitationToken {
   /** From the e-mail. */
   token: string
+}
+
+export interface IssuedWebhook {
+  created_at: string
+  /**
+   * Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
+   * it did not.
+   */
+  disabled_reason: 'gone' | 'failing' | null
+  enabled: boolean
+  /** What is sent. Actions of rules send to a webhook whatever it subscribes to. */
+  events: Array<'alarm.raised' | 'alarm.cleared' | 'device.created' | 'device.deleted' | 'device.online' | 'device.offline' | 'command.ended' | 'export.completed'>
+  /** The first failed attempt since the last success; null if there is none. */
+  failing_since: string | null
+  id: string
+  name: string
+  /** Until when the secret before the latest rotation signs too; null if none does. */
+  old_secret_until: string | null
+  /** The organization that has it; null: it is yours. */
+  organization_id: string | null
+  /** Signs every request. Shown only in this answer. */
+  secret: string
+  updated_at: string
+  url: string
+  /** Counts the changes. If-Match is held against it. */
+  version: number
 }
 
 export interface JWK {
@@ -752,6 +818,22 @@ export interface ListSession {
   total?: number
 }
 
+export interface ListWebhook {
+  items: Webhook[]
+  /** Where the next page starts; null on the last page. */
+  next_cursor: string | null
+  /** The number of items on all pages, with count=true. */
+  total?: number
+}
+
+export interface ListWebhookDelivery {
+  items: WebhookDelivery[]
+  /** Where the next page starts; null on the last page. */
+  next_cursor: string | null
+  /** The number of items on all pages, with count=true. */
+  total?: number
+}
+
 export interface ListedAPIKey {
   created_at: string
   /** null: never. */
@@ -927,6 +1009,8 @@ export interface NewDeviceToken {
 export interface NewExport {
   /** none, if nothing is said. */
   compression?: ExportCompression | null
+  /** How a file of the format csv is written; with another format it is refused. */
+  csv?: ExportScheduleChangeCSV | null
   filters?: ExportScheduleChangeFilters | null
   format: ExportFormat
   /** Start of the range, inclusive (RFC 3339). Without it, from the first log on. */
@@ -949,6 +1033,8 @@ export interface NewExportSchedule {
   at?: string | null
   /** none, if nothing is said. */
   compression?: ExportCompression | null
+  /** As of an export. */
+  csv?: ExportScheduleChangeCSV | null
   /** With monthly: the day of the month, the last one in shorter months; 1, if nothing is said. */
   day?: number | null
   /** true, if nothing is said. */
@@ -1004,6 +1090,24 @@ export interface NewProvisioningKey {
   organization_id?: string | null
   /** The tags of its devices. */
   tags?: string[] | null
+}
+
+export interface NewWebhook {
+  /** true, if nothing is said. */
+  enabled?: boolean | null
+  /** What is sent. Actions of rules send to a webhook whatever it subscribes to. */
+  events?: Array<'alarm.raised' | 'alarm.cleared' | 'device.created' | 'device.deleted' | 'device.online' | 'device.offline' | 'command.ended' | 'export.completed'> | null
+  name: string
+  /**
+   * An organization that you administer: it is sent the organization's events. Without, those of your own devices,
+   * commands and exports.
+   */
+  organization_id?: string | null
+  /**
+   * http or https, without user and fragment. Addresses that are not public are refused, here and again at every
+   * request.
+   */
+  url: string
 }
 
 export interface Notification {
@@ -1418,6 +1522,59 @@ export type UserRole = 'admin' | 'user'
 /** A finite number of at most 1e300, a boolean, or a string of 1 to 256 characters without control characters. */
 export type Value = number | boolean | string
 
+export interface Webhook {
+  created_at: string
+  /**
+   * Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
+   * it did not.
+   */
+  disabled_reason: 'gone' | 'failing' | null
+  enabled: boolean
+  /** What is sent. Actions of rules send to a webhook whatever it subscribes to. */
+  events: Array<'alarm.raised' | 'alarm.cleared' | 'device.created' | 'device.deleted' | 'device.online' | 'device.offline' | 'command.ended' | 'export.completed'>
+  /** The first failed attempt since the last success; null if there is none. */
+  failing_since: string | null
+  id: string
+  name: string
+  /** Until when the secret before the latest rotation signs too; null if none does. */
+  old_secret_until: string | null
+  /** The organization that has it; null: it is yours. */
+  organization_id: string | null
+  updated_at: string
+  url: string
+  /** Counts the changes. If-Match is held against it. */
+  version: number
+}
+
+export interface WebhookChange {
+  /** null: true. */
+  enabled?: boolean | null
+  /** null: none. */
+  events?: Array<'alarm.raised' | 'alarm.cleared' | 'device.created' | 'device.deleted' | 'device.online' | 'device.offline' | 'command.ended' | 'export.completed'> | null
+  name?: string | null
+  url?: string | null
+}
+
+export interface WebhookDelivery {
+  /** The latest ones, in order. */
+  attempts: DeliveryAttempt[]
+  /** When it ended; null before. */
+  completed_at: string | null
+  /** When the event happened. */
+  created_at: string
+  /** The device that the event is of; null if it is of none. */
+  device_id: string | null
+  event: string
+  /** The webhook-id of its requests. */
+  id: string
+  /** When it is attempted next at the earliest; null once it has ended. */
+  next_attempt_at: string | null
+  /** The body of its requests. */
+  payload: unknown
+  state: 'pending' | 'succeeded' | 'failed'
+  webhook_id: string
+}
+
 export type Weekday = 'monday' | 'tuesday' | 'wednesday' | 'thursday' | 'friday' | 'saturday' | 'sunday'
 
 /** What {@link Api.listAudit} can be asked for. */
@@ -1802,6 +1959,34 @@ export interface ListAPIKeysQuery {
   fields?: string
   /** Items on a page. */
   limit?: number
+}
+
+/** What {@link Api.listWebhooks} can be asked for. */
+export interface ListWebhooksQuery {
+  /** Adds the total number of items. */
+  count?: boolean
+  /** next_cursor of the page before. */
+  cursor?: string
+  /** Only these fields of each item, separated by commas. */
+  fields?: string
+  /** Items on a page. */
+  limit?: number
+  /** Only webhooks of this organization. */
+  organization_id?: string
+}
+
+/** What {@link Api.listWebhookDeliveries} can be asked for. */
+export interface ListWebhookDeliveriesQuery {
+  /** Adds the total number of items. */
+  count?: boolean
+  /** next_cursor of the page before. */
+  cursor?: string
+  /** Only these fields of each item, separated by commas. */
+  fields?: string
+  /** Items on a page. */
+  limit?: number
+  /** Only deliveries in this state. */
+  state?: 'pending' | 'succeeded' | 'failed'
 }
 
 /** The operations. Client makes the requests. */
@@ -2585,5 +2770,79 @@ export abstract class Api {
    */
   updateUser(id: string, body: UserPatch, options: CallOptions = {}): Promise<ManagedUser> {
     return this.call({ method: 'PATCH', path: path`/api/v1/users/${id}`, body, options })
+  }
+
+  /**
+   * List webhooks. Your own and those of the organizations that you administer, the newest first; all for an
+   * admin.
+   */
+  listWebhooks(query: ListWebhooksQuery = {}, options: CallOptions = {}): Promise<ListWebhook> {
+    return this.call({ method: 'GET', path: '/api/v1/webhooks', query: { ...query }, options })
+  }
+
+  /** Iterates over every item of {@link Api.listWebhooks}, page by page. */
+  allWebhooks(query: ListWebhooksQuery = {}, options: CallOptions = {}): AsyncGenerator<Webhook> {
+    return pages((cursor) => this.listWebhooks({ ...query, cursor }, options), query.cursor)
+  }
+
+  /**
+   * Create a webhook. It is your own, or with `organization_id` the organization's, whose owner and administrators
+   * alone may. Events are sent as the Standard Webhooks specification says; `secret` is shown only in this answer.
+   * `conflict`: there are 50 already.
+   */
+  createWebhook(body: NewWebhook, options: CallOptions = {}): Promise<IssuedWebhook> {
+    return this.call({ method: 'POST', path: '/api/v1/webhooks', body, creates: true, options })
+  }
+
+  /** Delete a webhook. Its deliveries go with it. With `If-Match`, only at that version. */
+  deleteWebhook(id: string, options: CallOptions = {}): Promise<void> {
+    return this.call({ method: 'DELETE', path: path`/api/v1/webhooks/${id}`, options })
+  }
+
+  /** Get a webhook. */
+  getWebhook(id: string, options: CallOptions = {}): Promise<Webhook> {
+    return this.call({ method: 'GET', path: path`/api/v1/webhooks/${id}`, options })
+  }
+
+  /**
+   * Change a webhook. What is left out stays. While it is not enabled, events are not kept for it, and deliveries
+   * that wait fail when they are due. With `If-Match`, only if it is still at the version of that entity tag.
+   */
+  updateWebhook(id: string, body: WebhookChange, options: CallOptions = {}): Promise<Webhook> {
+    return this.call({ method: 'PATCH', path: path`/api/v1/webhooks/${id}`, body, options })
+  }
+
+  /**
+   * List deliveries of a webhook. The newest first. A delivery is kept for 14 days after its end, and of a webhook
+   * the latest 10,000.
+   */
+  listWebhookDeliveries(id: string, query: ListWebhookDeliveriesQuery = {}, options: CallOptions = {}): Promise<ListWebhookDelivery> {
+    return this.call({ method: 'GET', path: path`/api/v1/webhooks/${id}/deliveries`, query: { ...query }, options })
+  }
+
+  /** Iterates over every item of {@link Api.listWebhookDeliveries}, page by page. */
+  allWebhookDeliveries(id: string, query: ListWebhookDeliveriesQuery = {}, options: CallOptions = {}): AsyncGenerator<WebhookDelivery> {
+    return pages((cursor) => this.listWebhookDeliveries(id, { ...query, cursor }, options), query.cursor)
+  }
+
+  /**
+   * Retry a delivery. It is attempted at once, under the same `webhook-id`, whatever became of it before, and
+   * again as often as a new one. `conflict`: the webhook is not enabled.
+   */
+  retryWebhookDelivery(id: string, deliveryID: string, options: CallOptions = {}): Promise<WebhookDelivery> {
+    return this.call({ method: 'POST', path: path`/api/v1/webhooks/${id}/deliveries/${deliveryID}/retry`, options })
+  }
+
+  /** Rotate the secret of a webhook. For 24 hours the secret before signs too: requests carry both signatures. */
+  rotateWebhookSecret(id: string, options: CallOptions = {}): Promise<IssuedWebhook> {
+    return this.call({ method: 'POST', path: path`/api/v1/webhooks/${id}/rotate-secret`, options })
+  }
+
+  /**
+   * Send a test event. Sends the event `webhook.test`, also to a webhook that is not enabled, and returns the
+   * delivery before it is attempted.
+   */
+  testWebhook(id: string, options: CallOptions = {}): Promise<WebhookDelivery> {
+    return this.call({ method: 'POST', path: path`/api/v1/webhooks/${id}/test`, creates: true, options })
   }
 }
