@@ -12,9 +12,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// viewsOf are the addresses of the console's views for an administrator with the device and the organization, and a text that each has when
-// it is complete.
-func viewsOf(device, org, webhook string) map[string]string {
+// viewsOf are the addresses of the console's views for an administrator with these objects, and a text that each has when it is complete.
+func viewsOf(device, org, webhook, rule, alarm string) map[string]string {
 	return map[string]string{
 		"/":                                "Busiest devices",
 		"/devices":                         "1 device",
@@ -41,6 +40,12 @@ func viewsOf(device, org, webhook string) map[string]string {
 		"/claim":                           "Upper and lower case",
 		"/webhooks":                        "Pager",
 		"/webhooks/" + webhook:             "webhook.test",
+		"/devices/" + device + "/alarms":   "Too warm",
+		"/alarms":                          "Acknowledge",
+		"/alarms/" + alarm:                 "History",
+		"/rules":                           "is above 20",
+		"/rules/" + rule:                   "Would have fired",
+		"/rules/new":                       "Who is notified",
 		"/admin/users":                     "1 in all",
 		"/admin/jobs":                      "Cleanup",
 		"/admin/audit":                     "auth.login",
@@ -72,9 +77,26 @@ func TestEveryViewIsAccessible(t *testing.T) {
 	ann.do("PATCH", "/devices/"+device+"/twin/desired", map[string]any{"level": 3}, 200)
 	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv", "range": "24h"}, 202)
 	finishCommand(ann, device)
-	var hook struct {
+	var hook, rule struct {
 		ID string `json:"id"`
 	}
+	ann.do("POST", "/rules", map[string]any{
+		"name": "Too warm", "severity": "major", "condition": map[string]any{"event": "temperature", "operator": "gt", "value": 20},
+	}, 201).into(t, &rule)
+	ann.do("POST", "/devices/"+device+"/logs", map[string]any{"event": "temperature", "value": 23.5}, 201)
+	var alarms struct {
+		Items []struct {
+			ID string `json:"id"`
+		} `json:"items"`
+	}
+	within(t, 10*time.Second, "an alarm is raised", func() string {
+		found := ann.do("GET", "/alarms", nil, 200)
+		found.into(t, &alarms)
+		if len(alarms.Items) == 0 {
+			return string(found.body)
+		}
+		return ""
+	})
 	ann.do("POST", "/webhooks", map[string]any{"name": "Pager", "url": "http://127.0.0.1:9/hooks"}, 201).into(t, &hook)
 	ann.do("POST", "/webhooks/"+hook.ID+"/test", nil, 202)
 	ann.do("POST", "/provisioning-keys", map[string]any{"name": "Lamps of March", "device_type": "lamp"}, 201)
@@ -92,7 +114,7 @@ func TestEveryViewIsAccessible(t *testing.T) {
 			if dark := b.run("String(matchMedia('(prefers-color-scheme: dark)').matches)"); dark != map[string]string{"light": "false", "dark": "true"}[name] {
 				t.Fatalf("the dark scheme is %s", dark)
 			}
-			for address, text := range viewsOf(device, org.ID, hook.ID) {
+			for address, text := range viewsOf(device, org.ID, hook.ID, rule.ID, alarms.Items[0].ID) {
 				b.open(s.url + address)
 				b.reads(text)
 				b.look(string(axe), address)

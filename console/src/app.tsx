@@ -22,6 +22,8 @@ const exportViews = () => import('./views/exports');
 const organizations = () => import('./views/organizations');
 const admin = () => import('./views/admin');
 const provisioning = () => import('./views/provisioning');
+const alarms = () => import('./views/alarms');
+const rules = () => import('./views/rules');
 const webhooks = () => import('./views/webhooks');
 
 const routes = [
@@ -36,6 +38,10 @@ const routes = [
   route('/notifications', () => import('./views/notifications'), 'Notifications'),
   route('/organizations', organizations, 'Organizations'),
   route('/organizations/{id}', organizations, 'OneOrganization'),
+  route('/alarms', alarms, 'Alarms'),
+  route('/alarms/{id}', alarms, 'OneAlarm'),
+  route('/rules', rules, 'Rules'),
+  route('/rules/{id}', rules, 'OneRule'),
   route('/webhooks', webhooks, 'Webhooks'),
   route('/webhooks/{id}', webhooks, 'OneWebhook'),
   route('/provisioning', provisioning, 'Provisioning'),

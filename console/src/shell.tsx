@@ -25,11 +25,13 @@ const groups: readonly Group[] = [
   ['', [
     { href: '/', text: 'Overview', icon: 'home' },
     { href: '/devices', text: 'Devices', icon: 'devices' },
+    { href: '/alarms', text: 'Alarms', icon: 'alarm' },
     { href: '/compare', text: 'Compare', icon: 'compare' },
     { href: '/exports', text: 'Exports', icon: 'export' },
     { href: '/notifications', text: 'Notifications', icon: 'bell' },
   ]],
   ['Manage', [
+    { href: '/rules', text: 'Rules', icon: 'rule' },
     { href: '/organizations', text: 'Organizations', icon: 'people' },
     { href: '/provisioning', text: 'Provisioning', icon: 'key' },
     { href: '/webhooks', text: 'Webhooks', icon: 'hook' },

@@ -182,7 +182,7 @@ function NewKey({ close, made }: { close: () => void; made: (key: string) => voi
 const kinds: Record<string, string> = {
   export_ready: 'An export is ready', export_failed: 'An export failed', device_offline: 'A device goes offline', device_online: 'A device comes online',
   new_sign_in: 'A new sign-in', refresh_reused: 'A session was ended for safety', password_changed: 'Your password changed',
-  email_changed: 'Your e-mail changed', account_locked: 'Your account was locked',
+  email_changed: 'Your e-mail changed', account_locked: 'Your account was locked', alarm: 'An alarm is raised or cleared',
 };
 
 function Told() {

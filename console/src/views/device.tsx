@@ -11,7 +11,7 @@ import type { Device as DeviceType, Latest, Log, LogSummary, Usage } from '../ty
 import { Ago, Badge, Card, Empty, Facts, Failed, Page, Show, Skeleton, Tabs, toast } from '../ui/kit';
 import { Spark } from '../ui/spark';
 
-const tabs = [['', 'Now'], ['charts', 'Charts'], ['state', 'State'], ['commands', 'Commands'], ['logs', 'Logs'], ['settings', 'Settings']] as const;
+const tabs = [['', 'Now'], ['charts', 'Charts'], ['state', 'State'], ['commands', 'Commands'], ['alarms', 'Alarms'], ['logs', 'Logs'], ['settings', 'Settings']] as const;
 
 export function Device({ params: { id = '', tab = '' } }: ViewProps) {
   const loaded = useGet<DeviceType>(`/devices/${id}`);
@@ -44,6 +44,7 @@ export function Device({ params: { id = '', tab = '' } }: ViewProps) {
       {tab === 'charts' && <Lazy load={() => import('./charts')} name="Charts" params={info} />}
       {tab === 'state' && <Lazy load={() => import('./control')} name="State" params={info} />}
       {tab === 'commands' && <Lazy load={() => import('./control')} name="Commands" params={info} />}
+      {tab === 'alarms' && <Lazy load={() => import('./alarms')} name="DeviceAlarms" params={info} />}
       {tab === 'logs' && <Lazy load={() => import('./logs')} name="Logs" params={info} />}
       {tab === 'settings' && <Lazy load={() => import('./settings')} name="Settings" params={info} />}
     </Page>

@@ -1,9 +1,8 @@
 // What the server has notified the user of.
 import { useEffect, useRef } from 'preact/hooks';
-import { post } from '../api';
+import { address, post } from '../api';
 import { on } from '../live';
 import { useList } from '../load';
-import { address } from '../api';
 import { query, setQuery } from '../router';
 import { unread } from '../shell';
 import type { Notification } from '../types';
@@ -12,7 +11,7 @@ import { Ago, Button, Card, Choice, Empty, Failed, LinkButton, More, Page, Skele
 
 const icons: Record<string, IconName> = {
   export_ready: 'export', export_failed: 'export', device_offline: 'devices', device_online: 'devices', new_sign_in: 'shield',
-  refresh_reused: 'shield', password_changed: 'key', email_changed: 'user', account_locked: 'shield', alarm_raised: 'alarm', alarm_cleared: 'alarm',
+  refresh_reused: 'shield', password_changed: 'key', email_changed: 'user', account_locked: 'shield', alarm: 'alarm',
 };
 
 // target is the view that the notification is about.

@@ -1,10 +1,11 @@
 // The overview: what is online, what arrives, and where it comes from.
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import type { Alarm } from '../alarmtypes';
 import { clock, compact, count, number, percent, rate, value, when, zone } from '../format';
 import { connected, on } from '../live';
 import { useGet } from '../load';
 import { query, setQuery } from '../router';
-import type { Dashboard, Log, LogSummary, RealtimeFigures, Value } from '../types';
+import type { Dashboard, List, Log, LogSummary, RealtimeFigures, Value } from '../types';
 import { Ago, Badge, Card, Choice, Empty, LinkButton, Page, Show } from '../ui/kit';
 import { Bars } from '../ui/spark';
 
@@ -24,6 +25,7 @@ export function Overview() {
               <a class="figure" href="/devices?connection=online"><span>Online now</span><b>{count(now?.online_devices ?? data.summary.online_devices)}</b><small>of {count(data.summary.total_devices)} devices</small></a>
               <div class="figure"><span>Logs per second</span><b>{now ? rate(now.logs_per_second) : '–'}</b><small>{now ? `${rate(now.heartbeats_per_second)} heartbeats` : ' '}</small></div>
               <div class="figure"><span>Logs in this range</span><b>{compact(data.summary.logs)}</b><small>{compact(data.summary.total_logs)} of all time</small></div>
+              <Wrong />
               <a class="figure" href="/devices?status=active"><span>Active devices</span><b>{count(data.summary.active_devices)}</b><small>{percent(data.summary.active_devices / data.summary.total_devices)} of all</small></a>
             </div>
             <Trend data={data} />
@@ -37,6 +39,20 @@ export function Overview() {
       </Show>
     </Page>
   );
+}
+
+// Wrong counts the active alarms.
+function Wrong() {
+  const alarms = useGet<List<Alarm>>('/alarms?state=active&limit=1&count=true', 60_000);
+  const reload = useRef(alarms.reload);
+  reload.current = alarms.reload;
+  useEffect(() => {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const off = on<Alarm>('alarm', () => { timer ??= setTimeout(() => { timer = undefined; reload.current(); }, 500); });
+    return () => { off(); clearTimeout(timer); };
+  }, []);
+  const n = alarms.data?.total;
+  return <a class="figure" href="/alarms"><span>Active alarms</span><b class={n ? 'bad' : ''}>{n === undefined ? '–' : count(n)}</b><small>{n === 0 ? 'nothing is wrong' : ' '}</small></a>;
 }
 
 function Live() {
