@@ -5,6 +5,20 @@ import "time"
 // JobSecurity is the kind of the jobs whose payload is a SecurityNotice.
 const JobSecurity = "notify.security"
 
+// JobWebhookDisabled is the kind of the jobs whose payload is a WebhookNotice.
+const JobWebhookDisabled = "notify.webhook"
+
+// WebhookNotice is the payload of a job: who has a webhook is notified that the server disabled it.
+type WebhookNotice struct {
+	WebhookID      string `json:"webhook_id"`
+	Name           string `json:"name"`
+	UserID         string `json:"user_id"`
+	OrganizationID string `json:"organization_id,omitempty"`
+	// Reason is WebhookGone or WebhookFailing.
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"`
+}
+
 // What a SecurityNotice tells of.
 const (
 	NoticeNewDevice = "new_device"

@@ -33,13 +33,14 @@ const (
 	NotifyEmailChanged    NotificationType = "email_changed"
 	NotifyAccountLocked   NotificationType = "account_locked"
 	NotifyAlarm           NotificationType = "alarm"
+	NotifyWebhookDisabled NotificationType = "webhook_disabled"
 )
 
 // NotificationTypes returns all types.
 func NotificationTypes() []NotificationType {
 	return []NotificationType{
 		NotifyExportReady, NotifyExportFailed, NotifyDeviceOffline, NotifyDeviceOnline, NotifyNewSignIn, NotifyRefreshReused,
-		NotifyPasswordChanged, NotifyEmailChanged, NotifyAccountLocked, NotifyAlarm,
+		NotifyPasswordChanged, NotifyEmailChanged, NotifyAccountLocked, NotifyAlarm, NotifyWebhookDisabled,
 	}
 }
 

@@ -12,10 +12,10 @@ const tagNotifications = "Notifications"
 // Notification is a notification on the wire.
 type Notification struct {
 	ID        string                  `json:"id" example:"0195a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"`
-	Type      hearth.NotificationType `json:"type" enum:"export_ready,export_failed,device_offline,device_online,new_sign_in,refresh_reused,password_changed,email_changed,account_locked,alarm"`
+	Type      hearth.NotificationType `json:"type" enum:"export_ready,export_failed,device_offline,device_online,new_sign_in,refresh_reused,password_changed,email_changed,account_locked,alarm,webhook_disabled"`
 	Title     string                  `json:"title" example:"Your export is ready"`
 	Body      string                  `json:"body" example:"logs-2026-03-01.csv"`
-	Data      map[string]string       `json:"data" doc:"What it is about: export_id of an export, device_id and device_name of a device, alarm_id, rule_id and severity of an alarm."`
+	Data      map[string]string       `json:"data" doc:"What it is about: export_id of an export, device_id and device_name of a device, alarm_id, rule_id and severity of an alarm, webhook_id of a webhook."`
 	ReadAt    *Time                   `json:"read_at" doc:"null until it is read."`
 	CreatedAt Time                    `json:"created_at"`
 }

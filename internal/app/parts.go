@@ -143,7 +143,7 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 		return nil, err
 	}
 	stack.Add("devices", func(context.Context) error { p.devices.Stop(); return nil })
-	p.provision, err = provision.New(provision.Options{Store: b.store, Devices: p.devices, Clock: s.Clock})
+	p.provision, err = provision.New(provision.Options{Store: b.store, Devices: p.devices, Webhooks: p.webhooks, Clock: s.Clock})
 	if err != nil {
 		return nil, err
 	}

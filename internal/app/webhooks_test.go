@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -288,6 +289,10 @@ func TestWhatFailsForEverEnds(t *testing.T) {
 			w.advance(t, pause+pause/10+time.Second)
 		}
 		hold(t, "the end of the delivery", func() bool { return w.deliveries(t, hook, "")[0].State == "failed" })
+		notices := func() int {
+			list := w.want(t, w.call(t, 0, "GET", "/notifications", w.user, nil), 200, "")
+			return strings.Count(list.raw, `"type":"webhook_disabled"`)
+		}
 		if n := len(w.deliveries(t, hook, "")[0].Attempts); n != 10 {
 			t.Errorf("%d attempts are kept", n)
 		}
@@ -300,6 +305,7 @@ func TestWhatFailsForEverEnds(t *testing.T) {
 		w.advance(t, 4*24*time.Hour)
 		w.device(t, 0, "b")
 		hold(t, "the end of the webhook", func() bool { got := look(); return got["enabled"] == false && got["disabled_reason"] == "failing" })
+		hold(t, "a notification", func() bool { return notices() == 1 })
 		before := len(r.got())
 		w.device(t, 0, "c") // not for it
 		w.want(t, w.call(t, 0, "PATCH", "/webhooks/"+hook, w.user, apitest.Object{"enabled": true, "url": r.url + "/gone"}), 200, "")

@@ -116,6 +116,14 @@ type AlarmCleared struct {
 	ClearedAt time.Time `json:"cleared_at"`
 }
 
+// WebhookDisabled says that the server disabled a webhook.
+type WebhookDisabled struct {
+	Webhook string    `json:"webhook"`
+	Why     string    `json:"why"`
+	At      time.Time `json:"at"`
+	URL     string    `json:"url"`
+}
+
 // ScheduledExport carries the link to an export that is made by a schedule.
 type ScheduledExport struct {
 	// Schedule is daily, weekly or monthly.
@@ -159,6 +167,9 @@ func (ExportFailed) Kind() string { return "export_failed" }
 
 // Kind implements Email.
 func (DeviceOffline) Kind() string { return "device_offline" }
+
+// Kind implements Email.
+func (WebhookDisabled) Kind() string { return "webhook_disabled" }
 
 // Kind implements Email.
 func (DeviceOnline) Kind() string { return "device_online" }
@@ -329,6 +340,16 @@ func (l AlarmCleared) page() page {
 	p.Lines = []string{"The alarm of the device " + Line(l.Device) + " was cleared."}
 	p.Facts = []fact{{"Severity", l.Severity}, {"Since", when(l.At)}, {"Until", when(l.ClearedAt)}}
 	return p
+}
+
+func (l WebhookDisabled) page() page {
+	return page{
+		Subject: "The webhook " + l.Webhook + " was disabled",
+		Title:   "The webhook " + l.Webhook + " was disabled", Alarm: true,
+		Lines:  []string{l.Why, "It is sent nothing until you enable it."},
+		Facts:  []fact{{"When", when(l.At)}},
+		Button: "See the webhook", URL: l.URL,
+	}
 }
 
 func (l ScheduledExport) page() page {

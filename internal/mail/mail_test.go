@@ -37,6 +37,7 @@ func emails() []mail.Email {
 		mail.DeviceOnline{Device: "Boiler <1>", At: at, URL: url},
 		raised,
 		mail.AlarmCleared{AlarmRaised: raised, ClearedAt: later},
+		mail.WebhookDisabled{Webhook: "Pager <1>", Why: "Every attempt of a week failed.", At: at, URL: url},
 		mail.ScheduledExport{Schedule: "weekly", What: "the usage report", From: at.AddDate(0, 0, -7), To: at, FileName: "usage.csv",
 			Records: 168, Bytes: 999, URL: url, ExpiresAt: later},
 	}

@@ -110,6 +110,8 @@ func read(w wire) (Email, error) {
 		return decode[AlarmRaised](w.Email)
 	case AlarmCleared{}.Kind():
 		return decode[AlarmCleared](w.Email)
+	case WebhookDisabled{}.Kind():
+		return decode[WebhookDisabled](w.Email)
 	case ScheduledExport{}.Kind():
 		return decode[ScheduledExport](w.Email)
 	}

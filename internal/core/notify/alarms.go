@@ -35,7 +35,7 @@ func (s *Service) alarm(ctx context.Context, job queue.Job, notice hearth.AlarmN
 	case hearth.NotifyOwner:
 		ids, err = s.ownerOf(ctx, a.DeviceID)
 	case hearth.NotifyOrganization:
-		ids, err = s.membersOf(ctx, a.Scope)
+		ids, err = s.membersOf(ctx, a.Scope, hearth.OrgViewer)
 	}
 	if err != nil {
 		return err
@@ -55,7 +55,8 @@ func (s *Service) ownerOf(ctx context.Context, deviceID string) ([]string, error
 	return []string{devices[0].OwnerID}, nil
 }
 
-func (s *Service) membersOf(ctx context.Context, scope hearth.Scope) (ids []string, err error) {
+// membersOf returns the members of an organization from a role on.
+func (s *Service) membersOf(ctx context.Context, scope hearth.Scope, least hearth.OrgRole) (ids []string, err error) {
 	org, ok := strings.CutPrefix(string(scope), string(hearth.OrgScope("")))
 	page := hearth.Page{Limit: hearth.MaxLimit}
 	for ok {
@@ -64,7 +65,9 @@ func (s *Service) membersOf(ctx context.Context, scope hearth.Scope) (ids []stri
 			return nil, err
 		}
 		for _, m := range list.Items {
-			ids = append(ids, m.UserID)
+			if m.Role.Rank() >= least.Rank() {
+				ids = append(ids, m.UserID)
+			}
 		}
 		page.Cursor = list.Next
 		ok = !page.Cursor.IsZero()

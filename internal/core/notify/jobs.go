@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -16,6 +17,8 @@ const (
 	SecurityKind = hearth.JobSecurity
 	// ExportKind's payload is ExportNotice.
 	ExportKind = "notify.export"
+	// WebhookKind's payload is hearth.WebhookNotice.
+	WebhookKind = hearth.JobWebhookDisabled
 	// DeviceKind's payload is DeviceNotice; Service.DeviceConnection makes it.
 	DeviceKind = "notify.device"
 )
@@ -139,4 +142,33 @@ func (s *Service) export(ctx context.Context, job queue.Job, notice ExportNotice
 		return nil
 	}
 	return s.send(ctx, job.ID, n)
+}
+
+// webhook notifies the user who has a webhook, or the owner and administrators of the organization, that it was disabled.
+func (s *Service) webhook(ctx context.Context, job queue.Job, notice hearth.WebhookNotice) error {
+	ids := []string{notice.UserID}
+	if notice.OrganizationID != "" {
+		var err error
+		if ids, err = s.membersOf(ctx, hearth.OrgScope(notice.OrganizationID), hearth.OrgAdmin); err != nil {
+			return err
+		}
+	}
+	name, why := mail.Line(notice.Name), "Every attempt of a week failed."
+	if notice.Reason == hearth.WebhookGone {
+		why = "Its receiver answered that it wants no more events (410)."
+	}
+	var errs []error
+	for _, id := range ids {
+		user, ok, err := s.user(ctx, id)
+		if err != nil || !ok {
+			errs = append(errs, err)
+			continue
+		}
+		errs = append(errs, s.send(ctx, job.ID, message{
+			user: user, at: notice.At, data: map[string]string{"webhook_id": notice.WebhookID}, kind: hearth.NotifyWebhookDisabled,
+			title: "The webhook " + name + " was disabled", body: why + " It is sent nothing until you enable it.",
+			email: mail.WebhookDisabled{Webhook: name, Why: why, At: notice.At, URL: s.o.PublicURL + "/webhooks/" + notice.WebhookID},
+		}))
+	}
+	return errors.Join(errs...)
 }

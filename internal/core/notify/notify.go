@@ -133,6 +133,7 @@ func (s *Service) Kinds() []queue.Kind {
 		kind(ExportKind, handle(s.export)),
 		kind(DeviceKind, handle(s.device)),
 		kind(AlarmKind, handle(s.alarm)),
+		kind(WebhookKind, handle(s.webhook)),
 	}
 }
 

@@ -117,6 +117,15 @@ func (s *Service) claim(ctx context.Context, caller hearth.Caller, typed string)
 	if err != nil {
 		return before, after, err
 	}
+	left, err := s.options.Webhooks.WebhookNote(ctx, code.Scope, hearth.WebhookDeviceDeleted)
+	if err != nil {
+		return before, after, err
+	}
+	arrived, err := s.options.Webhooks.WebhookNote(ctx, hearth.UserScope(caller.UserID), hearth.WebhookDeviceCreated)
+	if err != nil {
+		return before, after, err
+	}
+	var planned hearth.Device
 	audit := []hearth.AuditEntry{caller.Entry(now, "device.claim", "device:"+code.DeviceID)}
 	after, err = s.store.ClaimDevice(ctx, code, func(d hearth.Device) (hearth.Device, error) {
 		if d.Scope() != code.Scope {
@@ -125,7 +134,16 @@ func (s *Service) claim(ctx context.Context, caller hearth.Caller, typed string)
 		before = d
 		d.OwnerID, d.OrganizationID, d.UpdatedAt = caller.UserID, "", now
 		audit[0].Changes = map[string]hearth.Change{"scope": {Before: before.Scope(), After: d.Scope()}}
+		planned = d
+		planned.Version++
 		return d, nil
-	}, hearth.SideEffects{Audit: audit})
+	}, hearth.SideEffects{Audit: audit, JobsAfter: func() ([]hearth.OutboxJob, error) {
+		gone, err := left(now, before.ID, before)
+		if err != nil {
+			return nil, err
+		}
+		come, err := arrived(now, planned.ID, planned)
+		return append(gone, come...), err
+	}})
 	return before, after, err
 }

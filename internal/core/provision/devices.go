@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/subtle"
+	"errors"
 	"strings"
 
 	"hearth"
@@ -64,32 +65,46 @@ func (s *Service) Provision(ctx context.Context, caller hearth.Caller, r Request
 	refused := hearth.Provisioning{Effects: hearth.SideEffects{Idempotency: record}}
 	entry := caller.Entry(now, "device.provision", "device:"+device.ID)
 	again := false
-	after, err := s.store.Provision(ctx, hashOf(r.Key), r.Serial,
-		func(k hearth.ProvisioningKey, user hearth.User, known *hearth.Provisioned) (hearth.Provisioning, error) {
-			entry.ActorID = "provisioning_key:" + k.ID
-			if user.Disabled || !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) {
-				return refused, errKey()
+	var scope hearth.Scope
+	notes := map[hearth.Scope]hearth.WebhookNote{}
+	decide := func(k hearth.ProvisioningKey, user hearth.User, known *hearth.Provisioned) (hearth.Provisioning, error) {
+		entry.ActorID = "provisioning_key:" + k.ID
+		if user.Disabled || !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) {
+			return refused, errKey()
+		}
+		hash := secretHash(k.Scope(), r.Serial, r.Secret)
+		if again = known != nil; again {
+			entry.Target = "device:" + known.DeviceID
+			if hash == nil || subtle.ConstantTimeCompare(hash, known.SecretHash) != 1 {
+				return refused, hearth.SerialTaken("body.serial")
 			}
-			hash := secretHash(k.Scope(), r.Serial, r.Secret)
-			if again = known != nil; again {
-				entry.Target = "device:" + known.DeviceID
-				if hash == nil || subtle.ConstantTimeCompare(hash, known.SecretHash) != 1 {
-					return refused, hearth.SerialTaken("body.serial")
-				}
-				entry.Changes = map[string]hearth.Change{"token_id": {After: token.ID}}
-				return hearth.Provisioning{Token: token, Effects: hearth.SideEffects{Audit: []hearth.AuditEntry{entry}}}, nil
-			}
-			if k.MaxDevices != 0 && k.Devices >= k.MaxDevices {
-				return refused, hearth.Errorf(hearth.CodeForbidden, "the provisioning key has made all of its %d devices", k.MaxDevices)
-			}
-			d := device
-			d.Type, d.Tags, d.OwnerID, d.OrganizationID = k.DeviceType, k.Tags, k.UserID, k.OrganizationID
-			entry.Changes = map[string]hearth.Change{
-				"name": {After: d.Name}, "type": {After: d.Type}, "serial": {After: d.Serial}, "scope": {After: d.Scope()}, "token_id": {After: token.ID},
-			}
-			effects := hearth.SideEffects{Idempotency: record, Audit: []hearth.AuditEntry{entry}}
-			return hearth.Provisioning{Device: d, Token: token, SecretHash: hash, Effects: effects}, nil
-		})
+			entry.Changes = map[string]hearth.Change{"token_id": {After: token.ID}}
+			return hearth.Provisioning{Token: token, Effects: hearth.SideEffects{Audit: []hearth.AuditEntry{entry}}}, nil
+		}
+		if k.MaxDevices != 0 && k.Devices >= k.MaxDevices {
+			return refused, hearth.Errorf(hearth.CodeForbidden, "the provisioning key has made all of its %d devices", k.MaxDevices)
+		}
+		d := device
+		d.Type, d.Tags, d.OwnerID, d.OrganizationID = k.DeviceType, k.Tags, k.UserID, k.OrganizationID
+		entry.Changes = map[string]hearth.Change{
+			"name": {After: d.Name}, "type": {After: d.Type}, "serial": {After: d.Serial}, "scope": {After: d.Scope()}, "token_id": {After: token.ID},
+		}
+		if scope = d.Scope(); notes[scope] == nil {
+			return refused, errNoNote
+		}
+		jobs, err := notes[scope](now, d.ID, d)
+		if err != nil {
+			return refused, err
+		}
+		effects := hearth.SideEffects{Idempotency: record, Audit: []hearth.AuditEntry{entry}, Jobs: jobs}
+		return hearth.Provisioning{Device: d, Token: token, SecretHash: hash, Effects: effects}, nil
+	}
+	after, err := s.store.Provision(ctx, hashOf(r.Key), r.Serial, decide)
+	for errors.Is(err, errNoNote) { // the key has said whose webhooks are sent the device
+		if notes[scope], err = s.options.Webhooks.WebhookNote(ctx, scope, hearth.WebhookDeviceCreated); err == nil {
+			after, err = s.store.Provision(ctx, hashOf(r.Key), r.Serial, decide)
+		}
+	}
 	switch {
 	case hearth.ErrorCode(err) == hearth.CodeNotFound:
 		return Result{}, errKey()
@@ -110,6 +125,9 @@ func (s *Service) Provision(ctx context.Context, caller hearth.Caller, r Request
 	s.options.Devices.Created(after)
 	return made, nil
 }
+
+// errNoNote ends a step that does not know yet which webhooks are sent the device.
+var errNoNote = errors.New("provision: the webhooks are not known")
 
 // secretHash returns the hash of a device's secret, which differs from that of another device with the same one; nil for none.
 func secretHash(scope hearth.Scope, serial, secret string) []byte {

@@ -38,7 +38,9 @@ type Devices interface {
 type Options struct {
 	Store   Store
 	Devices Devices
-	Clock   hearth.Clock
+	// Webhooks are sent devices that are made and that change hands; nil: there are none.
+	Webhooks hearth.WebhookNotes
+	Clock    hearth.Clock
 }
 
 // Service manages provisioning keys and claim codes. Its methods may be called at once from many goroutines.
@@ -53,6 +55,9 @@ type Service struct {
 func New(options Options) (*Service, error) {
 	if options.Store == nil || options.Devices == nil {
 		return nil, errors.New("provision: a store and the devices are needed")
+	}
+	if options.Webhooks == nil {
+		options.Webhooks = hearth.NoWebhooks{}
 	}
 	return &Service{options: options, store: options.Store}, nil
 }

@@ -2,12 +2,14 @@ package webhooks
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
 
 	"hearth"
+	"hearth/internal/queue"
 )
 
 const (
@@ -375,6 +377,15 @@ func (s *Service) note(ctx context.Context, w hearth.Webhook, out outcome) error
 		effects.Audit = []hearth.AuditEntry{{
 			At: now, ActorID: "system", Action: "webhook.disable", Target: "webhook:" + w.ID, Result: "ok",
 			Changes: map[string]hearth.Change{"reason": {After: reason}},
+		}}
+		notice, err := json.Marshal(hearth.WebhookNotice{
+			WebhookID: w.ID, Name: w.Name, UserID: w.UserID, OrganizationID: w.OrganizationID, Reason: reason, At: now,
+		})
+		if err != nil {
+			return err
+		}
+		effects.Jobs = []hearth.OutboxJob{{
+			ID: queue.NewID(now), Kind: hearth.JobWebhookDisabled, Queue: string(queue.Notification), Payload: notice,
 		}}
 		change = func(w hearth.Webhook) (hearth.Webhook, error) {
 			if !w.Enabled || out.Status != gone && !failing(w) {
