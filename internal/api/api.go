@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"hearth"
 	"hearth/internal/api/logjson"
@@ -158,7 +157,7 @@ type API struct {
 	mux, operations *http.ServeMux
 	// tagged are the handlers of GET operations with an entity tag, by their pattern.
 	tagged  map[string]func(http.ResponseWriter, *http.Request) error
-	huma    huma.API
+	openAPI *huma.OpenAPI
 	handler http.Handler
 	// underWay are the requests with an Idempotency-Key.
 	underWay keymutex.Mutex[string]
@@ -174,8 +173,7 @@ func New(options Options) (*API, error) {
 		return nil, err
 	}
 	a := &API{options: options, mux: http.NewServeMux(), operations: http.NewServeMux(), tagged: map[string]func(http.ResponseWriter, *http.Request) error{}, modified: newModifications()}
-	replaceHumaErrors()
-	a.huma = humago.New(discardMux{}, a.humaConfig())
+	a.openAPI = a.newDocument()
 	for _, resource := range resources {
 		resource(a)
 	}
@@ -215,9 +213,3 @@ var resources = []func(*API){
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
 
 func (a *API) now() time.Time { return a.options.Clock.Now() }
-
-// discardMux keeps huma from routing by itself: register routes every operation through the same chain as raw ones.
-type discardMux struct{}
-
-func (discardMux) HandleFunc(string, func(http.ResponseWriter, *http.Request)) {}
-func (discardMux) ServeHTTP(http.ResponseWriter, *http.Request)                {}

@@ -257,7 +257,7 @@ func (a *API) registerSendCommand(s *commands.Service) {
 		}
 		return out, nil
 	})
-	answers := a.huma.OpenAPI().Paths[op.pattern()].Post.Responses
+	answers := a.openAPI.Paths[op.pattern()].Post.Responses
 	ended := *answers["202"]
 	ended.Description = "With wait: the command, which has ended"
 	answers["200"] = &ended

@@ -16,55 +16,54 @@ import (
 	"hearth/internal/api/docspage"
 )
 
-// humaConfig is huma without its own routes, links and formats: JSON in and out, nothing else.
-func (a *API) humaConfig() huma.Config {
-	format := huma.Format{Marshal: writeJSON, Unmarshal: readJSON}
-	return huma.Config{
-		OpenAPI: &huma.OpenAPI{
-			OpenAPI: "3.1.0",
-			Info: &huma.Info{
-				Title:   "hearth",
-				Version: a.options.Version,
-				Description: "A self-hosted backend for smart devices. Times are RFC 3339, UTC, milliseconds; ids are UUIDv7; failures are " +
-					"RFC 9457 problems with a stable `code`; every answer carries `X-Request-ID`.",
-				Contact: &huma.Contact{Name: "hearth"},
-				License: &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
+// beStrict sets, once for the process, that {"Name": …} is not {"name": …}: otherwise one body could hold both, and two readers take
+// different ones.
+var beStrict = sync.OnceFunc(func() { huma.ValidateStrictCasing = true })
+
+// newDocument returns the OpenAPI document without its operations.
+func (a *API) newDocument() *huma.OpenAPI {
+	beStrict()
+	return &huma.OpenAPI{
+		OpenAPI: "3.1.0",
+		Info: &huma.Info{
+			Title:   "hearth",
+			Version: a.options.Version,
+			Description: "A self-hosted backend for smart devices. Times are RFC 3339, UTC, milliseconds; ids are UUIDv7; failures are " +
+				"RFC 9457 problems with a stable `code`; every answer carries `X-Request-ID`.",
+			Contact: &huma.Contact{Name: "hearth"},
+			License: &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
+		},
+		Servers: []*huma.Server{{URL: "/"}},
+		Tags: []*huma.Tag{
+			{Name: "Accounts", Description: "Sign-up and login, tokens, sessions, passwords, users."},
+			{Name: "Organizations", Description: "Users who share devices, their roles, invitations."},
+			{Name: "Devices", Description: "Devices, their tokens and their heartbeats."},
+			{Name: "Provisioning", Description: "How devices make themselves, and change hands."},
+			{Name: "Twins", Description: "What devices should be, and what they say they are."},
+			{Name: "Commands", Description: "What devices are told to do, and what became of it."},
+			{Name: "Alarms", Description: "Rules about what devices report, and the alarms that they raise."},
+			{Name: "Logs", Description: "What devices report."},
+			{Name: "Analytics", Description: "Figures computed from logs."},
+			{Name: "Realtime", Description: "Events as they happen."},
+			{Name: "Exports", Description: "Logs and reports as files."},
+			{Name: "Notifications", Description: "Notifications of a user, and their settings."},
+			{Name: "Webhooks", Description: "URLs that are sent events, and what became of it."},
+			{Name: "Administration", Description: "For admins of the installation."},
+		},
+		Components: &huma.Components{
+			Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+			Headers: map[string]*huma.Param{
+				"ETag": {Description: "The entity tag, for If-None-Match and If-Match.", Schema: &huma.Schema{Type: huma.TypeString}},
 			},
-			Servers: []*huma.Server{{URL: "/"}},
-			Tags: []*huma.Tag{
-				{Name: "Accounts", Description: "Sign-up and login, tokens, sessions, passwords, users."},
-				{Name: "Organizations", Description: "Users who share devices, their roles, invitations."},
-				{Name: "Devices", Description: "Devices, their tokens and their heartbeats."},
-				{Name: "Provisioning", Description: "How devices make themselves, and change hands."},
-				{Name: "Twins", Description: "What devices should be, and what they say they are."},
-				{Name: "Commands", Description: "What devices are told to do, and what became of it."},
-				{Name: "Alarms", Description: "Rules about what devices report, and the alarms that they raise."},
-				{Name: "Logs", Description: "What devices report."},
-				{Name: "Analytics", Description: "Figures computed from logs."},
-				{Name: "Realtime", Description: "Events as they happen."},
-				{Name: "Exports", Description: "Logs and reports as files."},
-				{Name: "Notifications", Description: "Notifications of a user, and their settings."},
-				{Name: "Webhooks", Description: "URLs that are sent events, and what became of it."},
-				{Name: "Administration", Description: "For admins of the installation."},
+			Responses: map[string]*huma.Response{
+				"NotModified": {Description: "The client has the answer: If-None-Match or If-Modified-Since hold."},
 			},
-			Components: &huma.Components{
-				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
-				Headers: map[string]*huma.Param{
-					"ETag": {Description: "The entity tag, for If-None-Match and If-Match.", Schema: &huma.Schema{Type: huma.TypeString}},
-				},
-				Responses: map[string]*huma.Response{
-					"NotModified": {Description: "The client has the answer: If-None-Match or If-Modified-Since hold."},
-				},
-				SecuritySchemes: map[string]*huma.SecurityScheme{
-					"user":   {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "An access token of POST /auth/login."},
-					"device": {Type: "http", Scheme: "bearer", Description: "A device token (hd_…) of POST /devices/{id}/tokens."},
-					"key":    {Type: "http", Scheme: "bearer", Description: "An API key (hk_…) of POST /users/me/api-keys with the scope that the operation names."},
-				},
+			SecuritySchemes: map[string]*huma.SecurityScheme{
+				"user":   {Type: "http", Scheme: "bearer", BearerFormat: "JWT", Description: "An access token of POST /auth/login."},
+				"device": {Type: "http", Scheme: "bearer", Description: "A device token (hd_…) of POST /devices/{id}/tokens."},
+				"key":    {Type: "http", Scheme: "bearer", Description: "An API key (hk_…) of POST /users/me/api-keys with the scope that the operation names."},
 			},
 		},
-		Formats:       map[string]huma.Format{"application/json": format, "json": format},
-		DefaultFormat: "application/json",
-		Transformers:  []huma.Transformer{takeErrors},
 	}
 }
 
@@ -132,7 +131,7 @@ func (a *API) registerDocs() {
 		err = yaml.Convert(&out, bytes.NewReader(document))
 		return out.Bytes(), err
 	})
-	serve("/docs", "text/html; charset=utf-8", docspage.Policy(), func() ([]byte, error) { return docspage.Render(a.huma.OpenAPI()), nil })
+	serve("/docs", "text/html; charset=utf-8", docspage.Policy(), func() ([]byte, error) { return docspage.Render(a.openAPI), nil })
 }
 
 // compactOpenAPI returns the document without spaces.

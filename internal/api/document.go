@@ -59,7 +59,7 @@ func (a *API) OpenAPI() ([]byte, error) {
 
 // document returns the document that huma has, with what it repeats moved to the components and what it leaves out added.
 func (a *API) document() (object, error) {
-	full := a.huma.OpenAPI()
+	full := a.openAPI
 	data, err := json.Marshal(full)
 	if err != nil {
 		return nil, fmt.Errorf("write the OpenAPI document: %w", err)

@@ -3,7 +3,6 @@ package api
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -13,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"hearth"
 )
@@ -158,7 +156,7 @@ func (op operation) documentErrors(a *API, doc *huma.Operation) {
 	hasParams := len(doc.Parameters) > 0
 	op.documentIfMatch(doc)
 	op.documentETag(doc)
-	schema := a.huma.OpenAPI().Components.Schemas.Schema(problemType, true, "Problem")
+	schema := a.openAPI.Components.Schemas.Schema(problemType, true, "Problem")
 	byStatus := map[int][]hearth.Code{}
 	for _, code := range op.codes(doc.RequestBody != nil, hasParams) {
 		byStatus[statuses[code]] = append(byStatus[statuses[code]], code)
@@ -190,34 +188,32 @@ func (op operation) documentErrors(a *API, doc *huma.Operation) {
 }
 
 // register adds a typed operation. I's fields are its parameters and Body, validated before the handler runs; O's are its
-// headers and Body (see huma.Register). The handler finds its caller with callerOf.
+// headers, Status and Body: see binding. The handler finds its caller with callerOf.
 func register[I, O any](a *API, op operation, handler func(context.Context, *I) (*O, error)) {
+	a.register(op, typeOf[I](), typeOf[O](), func(ctx context.Context, in any) (any, error) {
+		return handler(ctx, in.(*I)) //nolint:forcetypeassert // it is made by the binding of this type
+	})
+}
+
+// register is the part of register that is compiled once, not for each operation.
+func (a *API) register(op operation, input, output reflect.Type, handler func(context.Context, any) (any, error)) {
 	if op.Class == "" {
 		op.Class = classOf(op)
 	}
-	checkEmbedded(typeOf[I]())
-	checkEmbedded(typeOf[O]())
+	checkEmbedded(input)
+	checkEmbedded(output)
 	doc := op.document()
-	adapter := &captureAdapter{API: a.huma}
-	huma.Register(adapter, doc, func(ctx context.Context, in *I) (*O, error) {
-		out, err := handler(ctx, in)
-		if err != nil {
-			return nil, carriedError{err}
-		}
-		return out, nil
-	})
-	op.documentErrors(a, adapter.doc)
-	a.huma.OpenAPI().AddOperation(adapter.doc)
-	hasBody, limitBody := adapter.doc.RequestBody != nil, a.limitByBody(op)
-	check, maxItems := queryCheck(adapter.doc), a.maxItems(adapter.doc)
-	a.route(op, func(w http.ResponseWriter, r *http.Request) error {
+	binding := bind(a.openAPI.Components.Schemas, &doc, input, output)
+	op.documentErrors(a, &doc)
+	a.openAPI.AddOperation(&doc)
+	limitBody, check, maxItems := a.limitByBody(op), queryCheck(&doc), a.maxItems(&doc)
+	a.route(op, func(w http.ResponseWriter, r *http.Request) (err error) {
 		if err := check(r); err != nil {
 			return err
 		}
-		var given []byte
-		if hasBody {
-			body, err := readJSONBody(r, maxItems)
-			if err != nil {
+		var body []byte
+		if binding.body != nil {
+			if body, err = readJSONBody(r, maxItems); err != nil {
 				return err
 			}
 			if limitBody != nil {
@@ -225,17 +221,22 @@ func register[I, O any](a *API, op operation, handler func(context.Context, *I) 
 					return err
 				}
 			}
-			given = body
 		}
 		if k := requestOf(r.Context()).keyed; k != nil {
-			if err := k.find(r.Context(), given); err != nil {
+			if err := k.find(r.Context(), body); err != nil {
 				return err
 			}
 		}
-		hw := &humaWriter{ResponseWriter: w}
-		adapter.handler(humago.NewContext(adapter.doc, r, hw))
-		a.countFailure(r.Context(), hw.err)
-		return hw.err
+		in, err := binding.read(w, r, body)
+		if err != nil {
+			return err
+		}
+		out, err := handler(r.Context(), in)
+		if err != nil {
+			a.countFailure(r.Context(), err)
+			return err
+		}
+		return binding.write(w, out)
 	})
 }
 
@@ -270,8 +271,7 @@ func queryCheck(op *huma.Operation) func(*http.Request) error {
 	}
 }
 
-// checkEmbedded panics for an embedded type that is not exported: huma passes over it without a word, so that its
-// parameters would be undocumented and ignored.
+// checkEmbedded panics for an embedded type that is not exported: its parameters would be undocumented and ignored.
 func checkEmbedded(t reflect.Type) {
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -294,7 +294,7 @@ func registerRaw(a *API, op operation, doc func(*huma.Operation), handler func(h
 	operation := op.document()
 	doc(&operation)
 	op.documentErrors(a, &operation)
-	a.huma.OpenAPI().AddOperation(&operation)
+	a.openAPI.AddOperation(&operation)
 	check := queryCheck(&operation)
 	a.route(op, func(w http.ResponseWriter, r *http.Request) error {
 		if err := check(r); err != nil {
@@ -311,78 +311,5 @@ func registerRaw(a *API, op operation, doc func(*huma.Operation), handler func(h
 
 // schemaOf returns the document's schema of a wire type, for registerRaw.
 func schemaOf[T any](a *API) *huma.Schema {
-	return a.huma.OpenAPI().Components.Schemas.Schema(typeOf[T](), true, typeOf[T]().Name())
-}
-
-// captureAdapter lets huma build its handler and document without routing it.
-type captureAdapter struct {
-	huma.API
-	doc     *huma.Operation
-	handler func(huma.Context)
-}
-
-// Adapter makes huma hand its handler to us.
-func (c *captureAdapter) Adapter() huma.Adapter { return c }
-
-// Handle keeps the handler.
-func (c *captureAdapter) Handle(op *huma.Operation, handler func(huma.Context)) {
-	c.doc, c.handler = op, handler
-}
-
-// ServeHTTP is never called: routing is the API's.
-func (c *captureAdapter) ServeHTTP(http.ResponseWriter, *http.Request) {
-	panic("api: huma does not route")
-}
-
-// DocumentOperation leaves the documentation to register, which completes it first.
-func (c *captureAdapter) DocumentOperation(*huma.Operation) {}
-
-// carriedError carries a handler's error through huma to writeError unchanged.
-type carriedError struct{ err error }
-
-func (c carriedError) Error() string  { return c.err.Error() }
-func (c carriedError) GetStatus() int { return http.StatusTeapot }
-func (c carriedError) Unwrap() error  { return c.err }
-
-// humaWriter keeps what huma would write for an error, so that writeError writes it instead.
-type humaWriter struct {
-	http.ResponseWriter
-	err error
-}
-
-// Unwrap lets http.ResponseController reach the connection.
-func (w *humaWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-func (w *humaWriter) Write(p []byte) (int, error) {
-	if w.err == nil {
-		return w.ResponseWriter.Write(p)
-	}
-	return len(p), nil // writeError answers instead
-}
-
-func (w *humaWriter) WriteHeader(status int) {
-	if w.err == nil {
-		w.ResponseWriter.WriteHeader(status)
-	}
-}
-
-// fail is called by the error transformer before huma writes anything.
-func (w *humaWriter) fail(err error) { w.err = err }
-
-// takeErrors is a huma transformer: it passes every error body to the humaWriter, in place of the client.
-func takeErrors(ctx huma.Context, _ string, body any) (any, error) {
-	err, ok := body.(error)
-	if !ok {
-		return body, nil
-	}
-	_, w := humago.Unwrap(ctx)
-	hw, ok := w.(*humaWriter)
-	if !ok {
-		return nil, fmt.Errorf("api: an error outside of an operation: %w", err)
-	}
-	if carried, ok := errors.AsType[carriedError](err); ok {
-		err = carried.err
-	}
-	hw.fail(err)
-	return nil, nil
+	return a.openAPI.Components.Schemas.Schema(typeOf[T](), true, typeOf[T]().Name())
 }

@@ -7,10 +7,6 @@ import (
 	"math"
 	"net/http"
 	"strconv"
-	"strings"
-	"sync"
-
-	"github.com/danielgtaylor/huma/v2"
 
 	"hearth"
 )
@@ -139,71 +135,4 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	w.WriteHeader(p.Status)
 	// A client that has gone needs no answer.
 	_, _ = w.Write(append(body, '\n'))
-}
-
-// Write errors found by huma itself (validation, bodies) as our own problems. Huma has one hook for that, a package
-// variable; it is set once and the same for every API of the process.
-var replaceHumaErrors = sync.OnceFunc(func() {
-	huma.NewErrorWithContext = func(_ huma.Context, status int, msg string, errs ...error) huma.StatusError {
-		return humaProblem(status, msg, errs)
-	}
-	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError {
-		return humaProblem(status, msg, errs)
-	}
-	// {"Name": …} is not {"name": …}: otherwise one body could hold both, and two readers take different ones.
-	huma.ValidateStrictCasing = true
-})
-
-// maxFields bounds the wrong parts that one answer names.
-const maxFields = 50
-
-func humaProblem(status int, msg string, errs []error) *Problem {
-	for _, err := range errs {
-		if _, ours := errors.AsType[*hearth.Error](err); ours || isTooLarge(err) {
-			return problemOf(err)
-		}
-	}
-	switch status {
-	case 0: // huma asks for an example of the type when it documents
-		return &Problem{}
-	case http.StatusBadRequest, http.StatusRequestTimeout:
-		return problemOf(hearth.Errorf(hearth.CodeMalformedBody, "%s", malformedDetail(msg, errs)))
-	case http.StatusRequestEntityTooLarge:
-		return problemOf(hearth.Errorf(hearth.CodePayloadTooLarge, "the body is larger than is allowed here"))
-	case http.StatusUnsupportedMediaType:
-		return problemOf(hearth.Errorf(hearth.CodeUnsupportedMediaType, "the body must be application/json"))
-	case http.StatusUnprocessableEntity:
-		fields := make([]hearth.FieldError, 0, len(errs))
-		for _, err := range errs {
-			if detail, ok := err.(huma.ErrorDetailer); ok && len(fields) < maxFields {
-				fields = append(fields, fieldError(detail.ErrorDetail()))
-			}
-		}
-		return problemOf(hearth.Invalid(fields...))
-	case http.StatusInternalServerError:
-		if len(errs) == 1 && msg == "cannot read request body" {
-			return problemOf(hearth.Errorf(hearth.CodeMalformedBody, "the body could not be read"))
-		}
-	}
-	return problemOf(errors.Join(append(errs, errors.New(msg))...))
-}
-
-// fieldError names the missing field itself, not the object that lacks it.
-func fieldError(d *huma.ErrorDetail) hearth.FieldError {
-	if rest, ok := strings.CutPrefix(d.Message, "expected required property "); ok {
-		if name, ok := strings.CutSuffix(rest, " to be present"); ok {
-			return hearth.FieldError{Location: d.Location + "." + name, Message: "is required"}
-		}
-	}
-	return hearth.FieldError{Location: d.Location, Message: d.Message}
-}
-
-func malformedDetail(msg string, errs []error) string {
-	switch {
-	case len(errs) > 0:
-		return "the body is not valid JSON"
-	case msg == "request body read timeout":
-		return "the body did not arrive in time"
-	}
-	return "a body is required"
 }

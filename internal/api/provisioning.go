@@ -127,7 +127,7 @@ func (a *API) registerProvisioning() {
 		}
 		return out, err
 	})
-	answers := a.huma.OpenAPI().Paths[op.pattern()].Post.Responses
+	answers := a.openAPI.Paths[op.pattern()].Post.Responses
 	again := *answers["201"]
 	again.Description = "The device was there and proved its secret: a new token"
 	answers["200"] = &again

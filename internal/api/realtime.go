@@ -97,7 +97,7 @@ func (a *API) registerRealtime() {
 			"first: read anew what you show. A stream ends with its access token.",
 	}, func(doc *huma.Operation) {
 		doc.Security = append(slices.Insert(doc.Security, 0, map[string][]string{"user": {}}), map[string][]string{ticketParam: {}})
-		a.huma.OpenAPI().Components.SecuritySchemes[ticketParam] = &huma.SecurityScheme{
+		a.openAPI.Components.SecuritySchemes[ticketParam] = &huma.SecurityScheme{
 			Type: "apiKey", In: "query", Name: ticketParam, Description: "A one-use ticket of POST /realtime/ticket, where no header can be sent.",
 		}
 		query := func(name, description, example string) {

@@ -201,7 +201,7 @@ func (a *API) maxItems(op *huma.Operation) int {
 		}
 		if s.Ref != "" {
 			seen[s.Ref] = true
-			visit(a.huma.OpenAPI().Components.Schemas.SchemaFromRef(s.Ref))
+			visit(a.openAPI.Components.Schemas.SchemaFromRef(s.Ref))
 			return
 		}
 		if s.MaxItems != nil {
