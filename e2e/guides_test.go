@@ -12,7 +12,7 @@ import (
 // scripts returns the blocks of a language in a page of the documentation.
 func scripts(t *testing.T, page, language string) (blocks []string) {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join("../docs", page))
+	content, err := os.ReadFile(filepath.Join("..", "docs", page))
 	if err != nil {
 		t.Fatal(err)
 	}
