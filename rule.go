@@ -2,6 +2,7 @@ package hearth
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -174,8 +175,42 @@ type Action struct {
 	// Notify is "owner" or "organization"; Users are ids.
 	Notify string
 	Users  []string
+	// WebhookID is a webhook of the rule's scope, which is sent the alarm whether or not it subscribes to alarms.
+	WebhookID string
+	// Command is what the device is told to do.
+	Command *RuleCommand
 	// OnRaise and OnClear say when.
 	OnRaise, OnClear bool
+}
+
+// RuleCommand is a command that an action sends.
+type RuleCommand struct {
+	Name   string
+	Params json.RawMessage // any JSON; nil if absent
+}
+
+// JobCommand is the kind of the jobs whose payload is a CommandOrder.
+const JobCommand = "commands.order"
+
+// CommandOrder is the payload of a job: a device is sent a command, once.
+type CommandOrder struct {
+	// ID is the command's.
+	ID        string          `json:"id"`
+	DeviceID  string          `json:"device_id"`
+	Name      string          `json:"name"`
+	Params    json.RawMessage `json:"params,omitempty"`
+	CreatedBy string          `json:"created_by"`
+	CreatedAt time.Time       `json:"created_at"`
+}
+
+// targets counts what an action is about.
+func (a Action) targets() (n int) {
+	for _, given := range []bool{a.Notify != "", len(a.Users) > 0, a.WebhookID != "", a.Command != nil} {
+		if given {
+			n++
+		}
+	}
+	return n
 }
 
 // The groups of users that an action notifies: the device's owner, the members of the rule's organization.
@@ -256,8 +291,12 @@ func (r Rule) Validate(prefix string) []FieldError {
 			bad(at+".notify", "must not be organization: the rule belongs to none")
 		case a.Notify != "" && a.Notify != NotifyOwner && a.Notify != NotifyOrganization:
 			bad(at+".notify", "must be owner, organization or a list of user ids")
-		case (a.Notify != "") == (len(a.Users) > 0):
+		case a.targets() != 1:
 			bad(at, "must have exactly one of notify, webhook_id and command")
+		case a.Command != nil && !validCommandName(a.Command.Name):
+			bad(at+".command.name", "must be 1 to 64 letters, digits and _ . : -")
+		case a.Command != nil && checkCommandJSON(a.Command.Params) != "":
+			bad(at+".command.params", checkCommandJSON(a.Command.Params))
 		case len(a.Users) > MaxRuleUsers:
 			bad(at+".notify", "has more than 100 users")
 		}

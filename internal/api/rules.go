@@ -69,8 +69,24 @@ var days = []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"} // never wr
 
 // RuleAction is an action of a rule on the wire.
 type RuleAction struct {
-	Notify Recipients `json:"notify"`
-	On     string     `json:"on" enum:"raise,clear,both"`
+	Notify    *Recipients  `json:"notify,omitempty"`
+	WebhookID *string      `json:"webhook_id,omitempty" format:"uuid" example:"0195a1b2-eeee-7e5f-8a9b-0c1d2e3f4a5b"`
+	Command   *RuleCommand `json:"command,omitempty"`
+	On        string       `json:"on" enum:"raise,clear,both"`
+}
+
+// RuleCommand is a command that a rule sends to the device, on the wire.
+type RuleCommand struct {
+	Name   string            `json:"name" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9_.:-]+$" example:"stop"`
+	Params Optional[AnyJSON] `json:"params,omitempty" doc:"Any JSON up to 16 KiB."`
+}
+
+// MarshalJSON leaves out params that are not there.
+func (c RuleCommand) MarshalJSON() ([]byte, error) {
+	if !c.Params.Has() {
+		return json.Marshal(map[string]any{"name": c.Name})
+	}
+	return json.Marshal(map[string]any{"name": c.Name, "params": c.Params.Value})
 }
 
 // Recipients are whom an action notifies: a group, or users.
@@ -144,13 +160,24 @@ func wireRule(r hearth.Rule) Rule {
 		}
 	}
 	for i, a := range r.Actions {
-		wire.Actions[i] = RuleAction{Notify: Recipients{a.Notify, a.Users}, On: "raise"}
-		switch {
-		case a.OnRaise && a.OnClear:
-			wire.Actions[i].On = "both"
-		case a.OnClear:
-			wire.Actions[i].On = "clear"
-		}
+		wire.Actions[i] = wireAction(a)
+	}
+	return wire
+}
+
+func wireAction(a hearth.Action) RuleAction {
+	wire := RuleAction{WebhookID: text(a.WebhookID), On: "raise"}
+	if a.Notify != "" || len(a.Users) > 0 {
+		wire.Notify = &Recipients{a.Notify, a.Users}
+	}
+	if c := a.Command; c != nil {
+		wire.Command = &RuleCommand{Name: c.Name, Params: Optional[AnyJSON]{Set: true, Null: c.Params == nil, Value: AnyJSON(c.Params)}}
+	}
+	switch {
+	case a.OnRaise && a.OnClear:
+		wire.On = "both"
+	case a.OnClear:
+		wire.On = "clear"
 	}
 	return wire
 }
@@ -180,8 +207,22 @@ type NewRuleClear struct {
 
 // NewRuleAction is an action of a rule to make.
 type NewRuleAction struct {
-	Notify Recipients       `json:"notify"`
-	On     Optional[string] `json:"on,omitempty" enum:"raise,clear,both" doc:"raise, if nothing is said."`
+	Notify    Optional[Recipients]  `json:"notify,omitempty"`
+	WebhookID Optional[string]      `json:"webhook_id,omitempty" maxLength:"64" doc:"A webhook of the rule's owner; it need not subscribe to alarms."`
+	Command   Optional[RuleCommand] `json:"command,omitempty" doc:"Sent to the device; expires after an hour."`
+	On        Optional[string]      `json:"on,omitempty" enum:"raise,clear,both" doc:"raise, if nothing is said."`
+}
+
+func (a NewRuleAction) action() hearth.Action {
+	on := a.On.Or("raise")
+	action := hearth.Action{
+		Notify: a.Notify.Value.Group, Users: a.Notify.Value.Users, WebhookID: a.WebhookID.Or(""), OnRaise: on != "clear", OnClear: on != "raise",
+	}
+	if a.Command.Has() {
+		c := a.Command.Value
+		action.Command = &hearth.RuleCommand{Name: c.Name, Params: hearth.CanonicalJSON(json.RawMessage(c.Params.Or(nil)))}
+	}
+	return action
 }
 
 // NewRule is a rule to make.
@@ -248,8 +289,7 @@ func (c RuleChange) rule(r hearth.Rule) (hearth.Rule, error) {
 	if c.Actions.Set {
 		r.Actions = nil
 		for _, a := range c.Actions.Or(nil) {
-			on := a.On.Or("raise")
-			r.Actions = append(r.Actions, hearth.Action{Notify: a.Notify.Group, Users: a.Notify.Users, OnRaise: on != "clear", OnClear: on != "raise"})
+			r.Actions = append(r.Actions, a.action())
 		}
 	}
 	if len(problems) > 0 {

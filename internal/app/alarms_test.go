@@ -219,3 +219,48 @@ func TestARuleIsTestedOnStoredLogs(t *testing.T) {
 		w.want(t, w.call(t, 0, "POST", "/rules/"+rule+"/test", w.user, apitest.Object{"from": at(5), "to": at(5)}), http.StatusUnprocessableEntity, "validation_failed")
 	})
 }
+
+// An alarm's webhook is sent it once, signed or not subscribed; the device is sent its command once.
+func TestAnAlarmIsSentToWebhooksAndCommandsItsDevice(t *testing.T) {
+	t.Parallel()
+	apitest.InBothModes(t, func(t *testing.T, m apitest.Mode) {
+		h := newHookWorld(t, m)
+		named, subscribed := newReceiver(t, nil), newReceiver(t, nil)
+		hook, _ := h.hook(t, named.url, "alarm.raised")
+		h.hook(t, subscribed.url, "alarm.cleared")
+		w := &alarmist{&commander{instances: h.instances, user: h.user}}
+		w.device, w.token = w.newDevice(t, "lamp")
+		action := func(actions ...any) apitest.Object { return apitest.Object{"actions": actions} }
+		for _, wrong := range []apitest.Object{{"webhook_id": w.device}, {"webhook_id": hook, "notify": "owner"}, {}, {"command": apitest.Object{"name": ""}}} {
+			r := w.call(t, 0, "POST", "/rules", w.user, apitest.Object{"name": "x", "severity": "info", "actions": []any{wrong},
+				"condition": apitest.Object{"event": "t", "operator": "gt", "value": 30}})
+			w.want(t, r, http.StatusUnprocessableEntity, "validation_failed")
+		}
+		rule := w.rule(t, action(apitest.Object{"webhook_id": hook, "on": "both"}, apitest.Object{"command": apitest.Object{"name": "stop", "params": 1.5}}))
+		got := w.want(t, w.call(t, 1, "GET", "/rules/"+rule, w.user, nil), 200, "")
+		if want := `[{"on":"both","webhook_id":"` + hook + `"},{"command":{"name":"stop","params":1.5},"on":"raise"}]`; asJSON(t, got.body["actions"]) != want {
+			t.Errorf("the actions are %s, want %s", asJSON(t, got.body["actions"]), want)
+		}
+		w.read(t, 0, 31, time.Minute)
+		w.alarms(t, 1, "active")
+		w.read(t, 1, 32, 50*time.Second)
+		w.read(t, 0, 20, 40*time.Second)
+		alarm := w.alarms(t, 1, "cleared")[0]
+		all := named.await(t, 2)
+		if all[0].event != "alarm.raised" || all[1].event != "alarm.cleared" || all[0].data["id"] != alarm["id"] || all[0].data["state"] != "active" || all[1].data["state"] != "cleared" {
+			t.Errorf("sent %s and %s", all[0].body, all[1].body)
+		}
+		if all := subscribed.await(t, 1); all[0].event != "alarm.cleared" || all[0].data["count"] != 2.0 {
+			t.Errorf("the subscriber was sent %s", all[0].body)
+		}
+		command := w.want(t, w.next(t, 0, "20s"), 200, "")
+		if command.text("name") != "stop" || command.body["params"] != 1.5 {
+			t.Errorf("the device was sent %s", command.raw)
+		}
+		w.report(t, 0, command.text("id"), "ack", nil)
+		w.want(t, w.next(t, 1, ""), 204, "")
+		if len(named.got()) != 2 || len(subscribed.got()) != 1 {
+			t.Errorf("sent %d and %d times", len(named.got()), len(subscribed.got()))
+		}
+	})
+}

@@ -162,6 +162,7 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	events.add(p.analytics)
 	p.alarms, err = alarms.New(alarms.Options{
 		Rules: b.store, Alarms: b.store, Devices: b.store, Directory: p.devices, Logs: b.store, Roles: p.orgs.Roles, Bus: b.bus, Publisher: events,
+		Webhooks: p.webhooks, Webhook: b.store.Webhook,
 		Leads: b.leader.Leads, Clock: s.Clock, Logger: s.Logger,
 	})
 	if err != nil {

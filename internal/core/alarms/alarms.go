@@ -49,6 +49,9 @@ type Options struct {
 	Logs      Logs
 	// Roles returns a user's organizations; nil: no user has any.
 	Roles func(ctx context.Context, userID string) (map[string]hearth.OrgRole, error)
+	// Webhooks are sent alarms; nil: there are none. Webhook returns one, CodeNotFound.
+	Webhooks hearth.WebhookNotes
+	Webhook  func(ctx context.Context, id string) (hearth.Webhook, error)
 	// Bus carries changes of rules to the other processes.
 	Bus bus.Bus
 	// Publisher receives alarms when something happens to them; nil discards them.
@@ -66,6 +69,12 @@ func (o Options) validate() (Options, error) {
 	}
 	if o.Roles == nil {
 		o.Roles = func(context.Context, string) (map[string]hearth.OrgRole, error) { return nil, nil }
+	}
+	if o.Webhooks == nil || o.Webhook == nil {
+		o.Webhooks = hearth.NoWebhooks{}
+		o.Webhook = func(context.Context, string) (hearth.Webhook, error) {
+			return hearth.Webhook{}, hearth.NotFound("webhook")
+		}
 	}
 	if o.Publisher == nil {
 		o.Publisher = nobody{}

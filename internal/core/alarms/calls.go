@@ -3,8 +3,10 @@ package alarms
 import (
 	"context"
 	"slices"
+	"time"
 
 	"hearth"
+	"hearth/internal/judge"
 )
 
 // Alarms lists the alarms that the caller may read, without their history. CodeForbidden.
@@ -57,12 +59,16 @@ func (s *Service) act(
 	if err != nil {
 		return hearth.Alarm{}, err
 	}
+	jobs, err := s.jobsOf(ctx, a, after, now)
+	if err != nil {
+		return hearth.Alarm{}, err
+	}
 	unlock, err := s.under.Lock(ctx, a.DeviceID)
 	if err != nil {
 		return hearth.Alarm{}, err
 	}
 	defer unlock()
-	effects := hearth.SideEffects{Idempotency: record, Audit: []hearth.AuditEntry{caller.Entry(now, action, "alarm:"+id)}}
+	effects := hearth.SideEffects{Idempotency: record, Audit: []hearth.AuditEntry{caller.Entry(now, action, "alarm:"+id)}, Jobs: jobs}
 	after, err = s.o.Alarms.UpdateAlarm(ctx, id, func(a hearth.Alarm, w hearth.Watch) (hearth.Alarm, hearth.Watch, error) {
 		after, changes := apply(a, &w)
 		switch {
@@ -78,6 +84,26 @@ func (s *Service) act(
 	}
 	s.publish(after, now)
 	return after, nil
+}
+
+// jobsOf returns what follows where a user clears an alarm, as when it ends by itself.
+func (s *Service) jobsOf(ctx context.Context, before, after hearth.Alarm, now time.Time) ([]hearth.OutboxJob, error) {
+	if before.State == after.State {
+		return nil, nil
+	}
+	h := happening{kind: judge.Cleared, alarm: after}
+	rule, err := s.o.Rules.Rule(ctx, after.RuleID)
+	switch {
+	case err == nil:
+		h.rule = &judge.Rule{Rule: rule}
+	case hearth.ErrorCode(err) != hearth.CodeNotFound:
+		return nil, err
+	}
+	of := &sitting{id: after.DeviceID, now: now, notes: map[noteKey]hearth.WebhookNote{}}
+	if err := s.note(ctx, []happening{h}, of.notes); err != nil {
+		return nil, err
+	}
+	return of.jobs(h)
 }
 
 // Acknowledge notes that the caller has seen an alarm; one that is acknowledged stays as it is. Errors: see act.

@@ -17,7 +17,7 @@ const (
 	// judges is how many devices are judged at once.
 	judges = 16
 	// maxReads bounds how often a judgement reads rules or values anew.
-	maxReads = 5
+	maxReads = 10
 	// retryAfter is when a device is judged again whose judgement failed.
 	retryAfter = time.Second
 )
@@ -62,6 +62,7 @@ func (s *Service) judge(ctx context.Context, id string) error {
 var (
 	errOldRules = errors.New("alarms: the rules that are known are not those of now")
 	errValues   = errors.New("alarms: earlier values are not known")
+	errNotes    = errors.New("alarms: the webhooks of what happens are not known")
 )
 
 // judgeSome judges some of what waits of a device, in one step, and publishes what happened.
@@ -69,10 +70,12 @@ func (s *Service) judgeSome(ctx context.Context, id string) (more bool, err erro
 	var sitting *sitting
 	fresh := false
 	var values map[string]hearth.Reading
+	notes := map[noteKey]hearth.WebhookNote{}
 	for range maxReads {
 		if sitting, err = s.sit(ctx, id, fresh, values); err != nil {
 			return false, err
 		}
+		sitting.notes = notes
 		more, err = s.o.Alarms.Judge(ctx, id, sitting.verdict)
 		switch {
 		case errors.Is(err, errOldRules):
@@ -80,6 +83,11 @@ func (s *Service) judgeSome(ctx context.Context, id string) (more bool, err erro
 			continue
 		case errors.Is(err, errValues):
 			if values, err = s.latest(ctx, sitting.device.Key); err != nil {
+				return false, err
+			}
+			continue
+		case errors.Is(err, errNotes):
+			if err = s.note(ctx, sitting.outcome, notes); err != nil {
 				return false, err
 			}
 			continue
@@ -116,6 +124,8 @@ type sitting struct {
 	// fresh says that the rules were read for it; values are earlier readings, nil if they were not read.
 	fresh  bool
 	values map[string]hearth.Reading
+	// notes have webhooks sent what happens.
+	notes map[noteKey]hearth.WebhookNote
 
 	// What comes of it.
 	batches int
@@ -263,24 +273,76 @@ func (of *sitting) raise(c judge.Change) hearth.Alarm {
 	}
 }
 
-// jobs returns what the rule wants done.
-func (of *sitting) jobs(h happening) (jobs []hearth.OutboxJob, err error) {
-	if h.rule == nil || h.kind == judge.Seen {
-		return nil, nil
-	}
-	for _, action := range h.rule.Actions {
-		if h.kind == judge.Raised && !action.OnRaise || h.kind == judge.Cleared && !action.OnClear {
+// noteKey says of which event, and by which rule and of which scope, webhooks are sent something.
+type noteKey struct {
+	event hearth.WebhookEvent
+	scope hearth.Scope
+	rule  string
+}
+
+// noteOf returns the key of what happened; ok is false for what no webhook is sent.
+func noteOf(h happening) (key noteKey, ok bool) {
+	events := map[judge.Kind]hearth.WebhookEvent{judge.Raised: hearth.WebhookAlarmRaised, judge.Cleared: hearth.WebhookAlarmCleared}
+	event, ok := events[h.kind]
+	return noteKey{event, h.alarm.Scope, h.alarm.RuleID}, ok
+}
+
+// wanted reports whether an action is to be taken.
+func (h happening) wanted(a hearth.Action) bool {
+	return h.kind == judge.Raised && a.OnRaise || h.kind == judge.Cleared && a.OnClear
+}
+
+// note learns which webhooks are sent what happens: those that subscribe to it, and those that actions name.
+func (s *Service) note(ctx context.Context, outcome []happening, notes map[noteKey]hearth.WebhookNote) (err error) {
+	for _, h := range outcome {
+		key, ok := noteOf(h)
+		if _, known := notes[key]; known || !ok {
 			continue
 		}
-		payload, err := json.Marshal(hearth.AlarmNotice{
-			AlarmID: h.alarm.ID, What: string(h.kind), Group: action.Notify, Users: action.Users,
-		})
-		if err != nil {
+		var named []string
+		if h.rule != nil {
+			for _, a := range h.rule.Actions {
+				if a.WebhookID != "" && h.wanted(a) {
+					named = append(named, a.WebhookID)
+				}
+			}
+		}
+		if notes[key], err = s.o.Webhooks.WebhookNote(ctx, key.scope, key.event, named...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// jobs returns what follows: webhooks are sent the alarm, and the rule's actions are taken.
+func (of *sitting) jobs(h happening) (jobs []hearth.OutboxJob, err error) {
+	key, ok := noteOf(h)
+	if !ok {
+		return nil, nil
+	}
+	note := of.notes[key]
+	if note == nil {
+		return nil, errNotes
+	}
+	if jobs, err = note(of.now, of.id, h.alarm); err != nil || h.rule == nil {
+		return jobs, err
+	}
+	for _, action := range h.rule.Actions {
+		if action.WebhookID != "" || !h.wanted(action) {
+			continue
+		}
+		job := hearth.OutboxJob{ID: queue.NewID(of.now), Kind: hearth.JobAlarm, Queue: string(queue.Notification)}
+		var payload any = hearth.AlarmNotice{AlarmID: h.alarm.ID, What: string(h.kind), Group: action.Notify, Users: action.Users}
+		if c := action.Command; c != nil {
+			job.Kind = hearth.JobCommand
+			payload = hearth.CommandOrder{
+				ID: newid.New(), DeviceID: of.id, Name: c.Name, Params: c.Params, CreatedBy: h.rule.OwnerID, CreatedAt: of.now,
+			}
+		}
+		if job.Payload, err = json.Marshal(payload); err != nil {
 			return nil, err
 		}
-		jobs = append(jobs, hearth.OutboxJob{
-			ID: queue.NewID(of.now), Kind: hearth.JobAlarm, Queue: string(queue.Notification), Payload: payload,
-		})
+		jobs = append(jobs, job)
 	}
 	return jobs, nil
 }

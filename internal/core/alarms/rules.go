@@ -63,7 +63,11 @@ func (s *Service) check(ctx context.Context, caller hearth.Caller, r, before hea
 		if err != nil {
 			return err
 		}
-		problems = slices.Concat(of, users)
+		hooks, err := s.checkWebhooks(ctx, r)
+		if err != nil {
+			return err
+		}
+		problems = slices.Concat(of, users, hooks)
 	}
 	if len(problems) > 0 {
 		return hearth.Invalid(problems[:min(len(problems), maxProblems)]...)
@@ -116,6 +120,23 @@ func (s *Service) checkUsers(ctx context.Context, r, before hearth.Rule) (proble
 					Location: fmt.Sprintf("body.actions[%d].notify[%d]", i, k), Message: "is no user who may see the rule's devices",
 				})
 			}
+		}
+	}
+	return problems, nil
+}
+
+// checkWebhooks makes sure that the webhooks that a rule names are of its scope.
+func (s *Service) checkWebhooks(ctx context.Context, r hearth.Rule) (problems []hearth.FieldError, err error) {
+	for i, a := range r.Actions {
+		if a.WebhookID == "" {
+			continue
+		}
+		hook, err := s.o.Webhook(ctx, a.WebhookID)
+		if err != nil && hearth.ErrorCode(err) != hearth.CodeNotFound {
+			return nil, err
+		}
+		if err != nil || hook.Scope() != r.Scope() {
+			problems = append(problems, hearth.FieldError{Location: fmt.Sprintf("body.actions[%d].webhook_id", i), Message: "is no webhook of the rule's owner"})
 		}
 	}
 	return problems, nil

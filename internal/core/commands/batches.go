@@ -180,7 +180,35 @@ type placePayload struct {
 
 // Kinds returns the jobs that a worker does for this service.
 func (s *Service) Kinds() []queue.Kind {
-	return []queue.Kind{{Name: jobPlace, Handler: s.placeAll, MaxAttempts: placeAttempts, Timeout: placeTimeout}}
+	return []queue.Kind{
+		{Name: jobPlace, Handler: s.placeAll, MaxAttempts: placeAttempts, Timeout: placeTimeout},
+		{Name: hearth.JobCommand, Handler: s.order, MaxAttempts: placeAttempts, Timeout: time.Minute},
+	}
+}
+
+// order sends the command of a hearth.CommandOrder. A device that is gone, or has too many commands, is sent none.
+func (s *Service) order(ctx context.Context, task *queue.Task) error {
+	var o hearth.CommandOrder
+	if err := json.Unmarshal(task.Job.Payload, &o); err != nil {
+		return queue.Permanent(err)
+	}
+	devices, err := s.o.Devices.DevicesByID(ctx, []string{o.DeviceID})
+	if err != nil || len(devices) == 0 {
+		return err
+	}
+	c := hearth.Command{
+		ID: o.ID, DeviceID: o.DeviceID, Name: o.Name, Params: o.Params, State: hearth.CommandQueued, CreatedBy: o.CreatedBy, CreatedAt: o.CreatedAt,
+		ExpiresAt: o.CreatedAt.Add(hearth.DefaultCommandExpiry),
+	}
+	_, err = s.create(ctx, c, devices[0].Scope(), hearth.SideEffects{})
+	switch hearth.ErrorCode(err) {
+	case hearth.CodeConflict: // it was sent before, or there are too many
+		s.o.Logger.InfoContext(ctx, "an ordered command was not sent", "command", o.ID, "device", o.DeviceID, "err", err)
+		return nil
+	case hearth.CodeNotFound:
+		return nil
+	}
+	return err
 }
 
 // placeAll places what is not placed of a batch.

@@ -49,10 +49,17 @@ type ruleSchedule struct {
 }
 
 type ruleAction struct {
-	Notify  string   `json:"notify,omitempty"`
-	Users   []string `json:"users,omitempty"`
-	OnRaise bool     `json:"on_raise,omitempty"`
-	OnClear bool     `json:"on_clear,omitempty"`
+	Notify    string       `json:"notify,omitempty"`
+	Users     []string     `json:"users,omitempty"`
+	WebhookID string       `json:"webhook_id,omitempty"`
+	Command   *ruleCommand `json:"command,omitempty"`
+	OnRaise   bool         `json:"on_raise,omitempty"`
+	OnClear   bool         `json:"on_clear,omitempty"`
+}
+
+type ruleCommand struct {
+	Name   string          `json:"name"`
+	Params json.RawMessage `json:"params,omitempty"`
 }
 
 var rules = describe(Kind[rule]{Schema: Schema{
@@ -89,7 +96,7 @@ func storedRule(r hearth.Rule) rule {
 		d.Value = &r.Condition.Value
 	}
 	for _, a := range r.Actions {
-		d.Actions = append(d.Actions, ruleAction(a))
+		d.Actions = append(d.Actions, ruleAction{a.Notify, a.Users, a.WebhookID, (*ruleCommand)(a.Command), a.OnRaise, a.OnClear})
 	}
 	return rule{
 		r.ID, r.Scope(), r.Name, r.OwnerID, r.OrganizationID, r.Enabled, r.Severity, packed(d), r.Version, r.CreatedAt, r.UpdatedAt,
@@ -111,7 +118,9 @@ func (r rule) rule() hearth.Rule {
 		all.Condition.Value = *d.Value
 	}
 	for _, a := range d.Actions {
-		all.Actions = append(all.Actions, hearth.Action(a))
+		all.Actions = append(all.Actions, hearth.Action{
+			Notify: a.Notify, Users: a.Users, WebhookID: a.WebhookID, Command: (*hearth.RuleCommand)(a.Command), OnRaise: a.OnRaise, OnClear: a.OnClear,
+		})
 	}
 	return all
 }

@@ -45,10 +45,15 @@ type lineDefinition struct {
 }
 
 type lineAction struct {
-	Notify  string   `json:"notify,omitempty"`
-	Users   []string `json:"users,omitempty"`
-	OnRaise bool     `json:"on_raise,omitempty"`
-	OnClear bool     `json:"on_clear,omitempty"`
+	Notify    string   `json:"notify,omitempty"`
+	Users     []string `json:"users,omitempty"`
+	WebhookID string   `json:"webhook_id,omitempty"`
+	Command   *struct {
+		Name   string          `json:"name"`
+		Params json.RawMessage `json:"params,omitempty"`
+	} `json:"command,omitempty"`
+	OnRaise bool `json:"on_raise,omitempty"`
+	OnClear bool `json:"on_clear,omitempty"`
 }
 
 func mustJSON(value any) string {
@@ -84,7 +89,14 @@ func writeRule(r hearth.Rule) lineRule {
 		})(s)
 	}
 	for _, a := range r.Actions {
-		d.Actions = append(d.Actions, lineAction(a))
+		line := lineAction{Notify: a.Notify, Users: a.Users, WebhookID: a.WebhookID, OnRaise: a.OnRaise, OnClear: a.OnClear}
+		if c := a.Command; c != nil {
+			line.Command = (*struct {
+				Name   string          `json:"name"`
+				Params json.RawMessage `json:"params,omitempty"`
+			})(c)
+		}
+		d.Actions = append(d.Actions, line)
 	}
 	return lineRule{
 		r.ID, r.Scope(), r.Name, r.OwnerID, r.OrganizationID, r.Enabled, r.Severity, mustJSON(d), r.Version, r.CreatedAt, r.UpdatedAt,
@@ -106,7 +118,9 @@ func readRule(r lineRule) hearth.Rule {
 		out.Condition.Value = *d.Value
 	}
 	for _, a := range d.Actions {
-		out.Actions = append(out.Actions, hearth.Action(a))
+		out.Actions = append(out.Actions, hearth.Action{
+			Notify: a.Notify, Users: a.Users, WebhookID: a.WebhookID, Command: (*hearth.RuleCommand)(a.Command), OnRaise: a.OnRaise, OnClear: a.OnClear,
+		})
 	}
 	return out
 }
@@ -270,7 +284,8 @@ func (g *recordMaker) rules() []hearth.Rule {
 			r.Condition = hearth.Condition{Expression: `t > 1 && latest["a.b"]`, For: time.Second}
 		}
 		r.Schedule = &hearth.RuleSchedule{TimeZone: "Europe/Berlin", Days: []time.Weekday{time.Sunday, time.Monday}, Start: 1, End: 1439}
-		r.Actions = []hearth.Action{{Notify: hearth.NotifyOwner, OnRaise: true}, {Users: []string{g.userID(i)}, OnClear: true}}
+		r.Actions = []hearth.Action{{Notify: hearth.NotifyOwner, OnRaise: true}, {Users: []string{g.userID(i)}, OnClear: true},
+			{WebhookID: g.id(18, i), OnRaise: true}, {Command: &hearth.RuleCommand{Name: "stop", Params: json.RawMessage(`{"a":1}`)}, OnRaise: true}}
 	})
 }
 
