@@ -255,8 +255,9 @@ type CommandStore interface {
 	Command(ctx context.Context, id string) (Command, error)
 	// Commands lists, the newest first; the page's sort is "".
 	Commands(ctx context.Context, filter CommandFilter, page Page) (List[Command], error)
-	// NextCommand returns the first pending command of a device that has not expired at the time now; CodeNotFound.
-	NextCommand(ctx context.Context, deviceID string, now time.Time) (Command, error)
+	// NextCommand returns the first pending command of a device whose Seq is greater than after, and that has not expired at the time now;
+	// CodeNotFound.
+	NextCommand(ctx context.Context, deviceID string, after int64, now time.Time) (Command, error)
 	// CountPendingCommands returns how many commands are pending of each of the devices that has any.
 	CountPendingCommands(ctx context.Context, deviceIDs []string) (map[string]int, error)
 	// UpdateCommand reads, changes and writes one command in one atomic step. An error of change is returned and nothing is

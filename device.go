@@ -65,12 +65,16 @@ type Device struct {
 	Name string
 	Type string
 	// Serial is what the maker calls the device: unique in its scope, "" if absent.
-	Serial         string
-	Status         DeviceStatus
-	Tags           []string
-	Metadata       json.RawMessage // a JSON object; nil if absent
-	Interval       int             // heartbeat interval, seconds
-	LastActiveAt   time.Time       // of the last heartbeat; zero before the first
+	Serial       string
+	Status       DeviceStatus
+	Tags         []string
+	Metadata     json.RawMessage // a JSON object; nil if absent
+	Interval     int             // heartbeat interval, seconds
+	LastActiveAt time.Time       // of the last heartbeat; zero before the first
+	// OfflineAt is when a device that keeps a connection is offline, whatever its Interval; zero: its silence decides.
+	OfflineAt time.Time
+	// LastError is the latest thing that the device sent and that could not be stored; nil: none.
+	LastError      *DeviceError
 	OwnerID        string
 	OrganizationID string
 	// Idle marks a status of inactive that the inactivity job set: the next heartbeat takes it back.
@@ -97,13 +101,25 @@ func OfflineAt(lastActive time.Time, interval int) time.Time {
 
 // Connection reports whether the device is heard from at the time now.
 func (d Device) Connection(now time.Time) Connection {
+	end := d.OfflineAt
+	if end.IsZero() {
+		end = OfflineAt(d.LastActiveAt, d.Interval)
+	}
 	switch {
 	case d.LastActiveAt.IsZero():
 		return Never
-	case now.Before(OfflineAt(d.LastActiveAt, d.Interval)):
+	case now.Before(end):
 		return Online
 	}
 	return Offline
+}
+
+// DeviceError is something that a device sent and that can never be stored.
+type DeviceError struct {
+	Code    Code      `json:"code"`
+	Message string    `json:"message"`
+	Topic   string    `json:"topic"` // where it was sent to
+	At      time.Time `json:"at"`
 }
 
 // Validate checks and bounds every field that people set; locations start with prefix, such as "body.".
@@ -268,6 +284,9 @@ type Heartbeat struct {
 	At       time.Time
 	// Status is the status that the device reports; "" leaves it, except that it ends an idle device's inactivity.
 	Status DeviceStatus
+	// Until is when the device is offline: of one that keeps a connection, or has just ended it. Zero: its silence decides, but not before an
+	// earlier Until has passed.
+	Until time.Time
 	// Connection, DesiredVersion and PendingCommands are the answer's; set by the fleet.
 	Connection     Connection
 	DesiredVersion int64
@@ -318,6 +337,8 @@ type DeviceStore interface {
 	// RecordHeartbeats stores signs of life as one group. A heartbeat older than the last one changes nothing but the
 	// status it carries; one of a device that is gone is passed over. Statuses change without a new version.
 	RecordHeartbeats(ctx context.Context, beats []Heartbeat) error
+	// SetDeviceError sets LastError, without a new version; a device that is gone is passed over.
+	SetDeviceError(ctx context.Context, deviceID string, failure DeviceError) error
 	// IdleDevices sets up to limit devices that were silent since before silentSince from active to inactive, marked as
 	// Idle, and returns them back. A device that was never heard counts from its creation.
 	IdleDevices(ctx context.Context, silentSince time.Time, limit int) ([]Device, error)

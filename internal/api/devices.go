@@ -37,21 +37,22 @@ func (Metadata) Schema(huma.Registry) *huma.Schema {
 
 // Device is a device on the wire.
 type Device struct {
-	ID             string   `json:"id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
-	Name           string   `json:"name" example:"Kitchen"`
-	Type           string   `json:"type" doc:"Any word that the owner chooses." example:"thermostat"`
-	Serial         *string  `json:"serial" doc:"What its maker calls it: unique among the devices of the organization, or of the owner's own; null: none." example:"SN-2026-0042"`
-	Status         string   `json:"status" enum:"active,inactive,error" doc:"Set by the owner, by a heartbeat, or to inactive after 24 hours of silence."`
-	Connection     string   `json:"connection" enum:"online,offline,never" doc:"offline once three heartbeat intervals pass in silence; never before the first heartbeat."`
-	Tags           []string `json:"tags" nullable:"false" example:"[\"ground floor\"]"`
-	Metadata       Metadata `json:"metadata"`
-	Interval       int      `json:"heartbeat_interval" doc:"Seconds between heartbeats." example:"60"`
-	LastActiveAt   *Time    `json:"last_active_at" doc:"The last heartbeat; null before the first."`
-	OwnerID        string   `json:"owner_id" doc:"Who created the device." example:"0195a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b"`
-	OrganizationID *string  `json:"organization_id" doc:"The organization that it belongs to; null: the owner's own."`
-	Version        int64    `json:"version" doc:"Counts the owner's changes; heartbeats do not count. If-Match is held against it." example:"1"`
-	CreatedAt      Time     `json:"created_at"`
-	UpdatedAt      Time     `json:"updated_at" doc:"The owner's last change."`
+	ID             string       `json:"id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	Name           string       `json:"name" example:"Kitchen"`
+	Type           string       `json:"type" doc:"Any word that the owner chooses." example:"thermostat"`
+	Serial         *string      `json:"serial" doc:"What its maker calls it: unique among the devices of the organization, or of the owner's own; null: none." example:"SN-2026-0042"`
+	Status         string       `json:"status" enum:"active,inactive,error" doc:"Set by the owner, by a heartbeat, or to inactive after 24 hours of silence."`
+	Connection     string       `json:"connection" enum:"online,offline,never" doc:"offline once three heartbeat intervals pass in silence, or its MQTT connection ends; never before the first heartbeat."`
+	Tags           []string     `json:"tags" nullable:"false" example:"[\"ground floor\"]"`
+	Metadata       Metadata     `json:"metadata"`
+	Interval       int          `json:"heartbeat_interval" doc:"Seconds between heartbeats." example:"60"`
+	LastActiveAt   *Time        `json:"last_active_at" doc:"The last heartbeat; null before the first."`
+	LastError      *DeviceError `json:"last_error" doc:"The latest thing that the device sent by MQTT and that could not be stored; null: none."`
+	OwnerID        string       `json:"owner_id" doc:"Who created the device." example:"0195a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b"`
+	OrganizationID *string      `json:"organization_id" doc:"The organization that it belongs to; null: the owner's own."`
+	Version        int64        `json:"version" doc:"Counts the owner's changes; heartbeats do not count. If-Match is held against it." example:"1"`
+	CreatedAt      Time         `json:"created_at"`
+	UpdatedAt      Time         `json:"updated_at" doc:"The owner's last change."`
 	// Latest is nil unless it was asked for.
 	Latest map[string]LatestValue `json:"latest,omitzero" required:"false" doc:"The newest value of each event; only in lists with include=latest."`
 }
@@ -61,13 +62,28 @@ func (a *API) wireDevice(d hearth.Device) Device { return wireDeviceAt(d, a.now(
 func wireDeviceAt(d hearth.Device, now time.Time) Device {
 	wire := Device{
 		ID: d.ID, Name: d.Name, Type: d.Type, Serial: text(d.Serial), Status: string(d.Status), Connection: string(d.Connection(now)), Tags: d.Tags,
-		Metadata: Metadata(d.Metadata), Interval: d.Interval, LastActiveAt: wireTime(d.LastActiveAt), OwnerID: d.OwnerID,
+		Metadata: Metadata(d.Metadata), Interval: d.Interval, LastActiveAt: wireTime(d.LastActiveAt), LastError: wireDeviceError(d.LastError), OwnerID: d.OwnerID,
 		OrganizationID: text(d.OrganizationID), Version: d.Version, CreatedAt: Time(d.CreatedAt), UpdatedAt: Time(d.UpdatedAt),
 	}
 	if wire.Tags == nil {
 		wire.Tags = []string{}
 	}
 	return wire
+}
+
+// DeviceError is something that a device sent and that can never be stored.
+type DeviceError struct {
+	Code    string `json:"code" doc:"As of problems." example:"malformed_body"`
+	Message string `json:"message" example:"the payload is not JSON"`
+	Topic   string `json:"topic" doc:"Where it was sent to." example:"t"`
+	At      Time   `json:"at"`
+}
+
+func wireDeviceError(e *hearth.DeviceError) *DeviceError {
+	if e == nil {
+		return nil
+	}
+	return &DeviceError{Code: string(e.Code), Message: e.Message, Topic: e.Topic, At: Time(e.At)}
 }
 
 // NewDevice is a device to create.

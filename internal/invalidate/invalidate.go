@@ -34,7 +34,7 @@ func New(b bus.Bus, log *slog.Logger) *Others { return &Others{bus: b, log: log}
 // Caches are what an instance keeps of what another may change.
 type Caches struct {
 	Devices interface {
-		ChangedRemotely(id string, scope hearth.Scope, lastActive time.Time)
+		ChangedRemotely(id string, scope hearth.Scope, lastActive, offlineAt time.Time)
 		RemovedRemotely(id string, scope hearth.Scope)
 		DesiredChanged(id string, version int64)
 	}
@@ -68,6 +68,7 @@ type changedDevice struct {
 	Scope hearth.Scope `json:"scope"`
 	Key   int64        `json:"key,omitempty"`
 	Last  time.Time    `json:"last,omitzero"`
+	Until time.Time    `json:"until,omitzero"` // Device.OfflineAt
 	Gone  bool         `json:"gone,omitempty"`
 }
 
@@ -81,7 +82,7 @@ func (o *Others) Publish(events ...hearth.Event) {
 		}
 		changed := changedDevice{ID: event.DeviceID, Scope: event.Scope, Gone: event.Type == hearth.EventDeviceDeleted}
 		if device, ok := event.Data.(hearth.Device); ok {
-			changed.Key, changed.Last = device.Key, device.LastActiveAt
+			changed.Key, changed.Last, changed.Until = device.Key, device.LastActiveAt, device.OfflineAt
 		}
 		devices = append(devices, changed)
 	}
@@ -151,7 +152,7 @@ func (o *Others) apply(text string, caches Caches) {
 			caches.Logs.Forget(device.Key)
 			caches.Devices.RemovedRemotely(device.ID, device.Scope)
 		} else {
-			caches.Devices.ChangedRemotely(device.ID, device.Scope, device.Last)
+			caches.Devices.ChangedRemotely(device.ID, device.Scope, device.Last, device.Until)
 		}
 	}
 	if message.Desired != "" {

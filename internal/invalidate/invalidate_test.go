@@ -15,7 +15,7 @@ import (
 // caches notes each call, for every part.
 type caches chan string
 
-func (c caches) ChangedRemotely(id string, scope hearth.Scope, last time.Time) {
+func (c caches) ChangedRemotely(id string, scope hearth.Scope, last, _ time.Time) {
 	c <- fmt.Sprint("changed ", id, " ", scope, " ", last.UTC().Format(time.TimeOnly))
 }
 func (c caches) RemovedRemotely(id string, scope hearth.Scope) {

@@ -60,6 +60,7 @@ func (s *Service) apply(changes []message) {
 		switch c.What {
 		case queued:
 			s.polls.wake(c.Device)
+			s.followers.wake(c.Device)
 		case ended:
 			s.posts.wake(c.Command)
 		}
@@ -173,7 +174,7 @@ func (s *Service) lookNow() {
 func (s *Service) lookForMissed(ctx context.Context) {
 	const part = 1000
 	s.forgetCounts()
-	for ids := range slices.Chunk(s.polls.all(), part) {
+	for ids := range slices.Chunk(slices.Concat(s.polls.all(), s.followers.all()), part) {
 		pending, err := s.o.Store.CountPendingCommands(ctx, ids)
 		if err != nil {
 			if ctx.Err() == nil {
@@ -184,6 +185,7 @@ func (s *Service) lookForMissed(ctx context.Context) {
 		}
 		for id := range pending {
 			s.polls.wake(id)
+			s.followers.wake(id)
 		}
 	}
 	for _, id := range s.posts.all() {

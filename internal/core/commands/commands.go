@@ -1,8 +1,8 @@
 // Package commands is the business of commands to devices: sending them, to one device or to many, handing them to the device in order
 // until it acknowledges them, and ending each exactly once: by the device's answer, by a user who cancels it, or by the time.
 //
-// Whatever connects devices delivers with four calls: Next, which waits for the next command of a device; Sent, once the command was
-// written to the connection; Acknowledge; Answer.
+// Whatever connects devices delivers with four calls: Next, which waits for the next command of a device, or After and Follow; Sent, once the
+// command was written to the connection; Acknowledge; Answer.
 package commands
 
 import (
@@ -95,6 +95,8 @@ type Service struct {
 	o     Options
 	polls *waits // by device
 	posts *waits // by command
+	// followers are what keeps connections to devices.
+	followers followers
 	// counts are the numbers of pending commands by device. They are used while heard: while messages of other processes arrive.
 	counts *boundedcache.Cache[string, int]
 	heard  atomic.Bool

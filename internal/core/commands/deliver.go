@@ -18,7 +18,7 @@ func (s *Service) Next(ctx context.Context, caller hearth.Caller, deviceID strin
 		return nil, err
 	}
 	if wait == 0 {
-		return s.next(ctx, deviceID)
+		return s.next(ctx, deviceID, 0)
 	}
 	w, err := s.polls.add(deviceID) // before the first look: what comes after it must not be missed
 	if err != nil {
@@ -28,7 +28,7 @@ func (s *Service) Next(ctx context.Context, caller hearth.Caller, deviceID strin
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
-		if c, err := s.next(ctx, deviceID); err != nil || c != nil {
+		if c, err := s.next(ctx, deviceID, 0); err != nil || c != nil {
 			return c, err
 		}
 		select {
@@ -46,8 +46,20 @@ func (s *Service) Next(ctx context.Context, caller hearth.Caller, deviceID strin
 	}
 }
 
-func (s *Service) next(ctx context.Context, deviceID string) (*hearth.Command, error) {
-	c, err := s.o.Store.NextCommand(ctx, deviceID, s.now())
+// After is Next without a wait, for the first command behind the one with the number after: what keeps a connection to a device sends several
+// before the first is acknowledged. 0 is before all.
+func (s *Service) After(ctx context.Context, caller hearth.Caller, deviceID string, after int64) (*hearth.Command, error) {
+	if _, err := s.itself(ctx, caller, deviceID); err != nil {
+		return nil, err
+	}
+	return s.next(ctx, deviceID, after)
+}
+
+// Follow has wake called whenever a device may have a new command, until stop is called. wake must not block.
+func (s *Service) Follow(deviceID string, wake func()) (stop func()) { return s.followers.add(deviceID, wake) }
+
+func (s *Service) next(ctx context.Context, deviceID string, after int64) (*hearth.Command, error) {
+	c, err := s.o.Store.NextCommand(ctx, deviceID, after, s.now())
 	if hearth.ErrorCode(err) == hearth.CodeNotFound {
 		return nil, nil //nolint:nilnil // no command is a value
 	}

@@ -260,8 +260,11 @@ func (f *Service) overlaid(ctx context.Context, list Listing) (Listing, error) {
 		if known.device.Version == d.Version {
 			d.Status, d.Idle = known.device.Status, known.device.Idle
 		}
-		if known.last > 0 && known.last > d.LastActiveAt.UnixMilli() {
-			d.LastActiveAt = time.UnixMilli(known.last).UTC()
+		if known.last > 0 && known.last >= d.LastActiveAt.UnixMilli() {
+			d.LastActiveAt, d.OfflineAt = time.UnixMilli(known.last).UTC(), time.Time{}
+			if known.until > 0 {
+				d.OfflineAt = time.UnixMilli(known.until).UTC()
+			}
 		}
 	}
 	return list, nil

@@ -35,6 +35,8 @@ type entry struct {
 	last    int64
 	silence int64
 	version int64
+	// until is when the device is offline, whatever its silence (Unix milliseconds): of one that keeps a connection. 0: silence decides.
+	until int64
 	// online is the connection that was published last. armed is the deadline that waits in due, 0 if none does.
 	online bool
 	armed  int64
@@ -46,8 +48,8 @@ func newDirectory(limit int) *directory {
 
 // known is what a lookup found: the zero known is a device that does not exist.
 type known struct {
-	device *hearth.Device
-	last   int64
+	device      *hearth.Device
+	last, until int64 // see entry
 }
 
 // peek returns the devices that need no reading; missing are the indexes of the others.
@@ -60,7 +62,7 @@ func (d *directory) peek(ids []string, oldest time.Time, out []known) (missing [
 			missing = append(missing, i)
 			continue
 		}
-		out[i] = known{e.device, e.last}
+		out[i] = known{e.device, e.last, e.until}
 	}
 	return missing
 }
@@ -89,14 +91,30 @@ func (d *directory) learn(devices []hearth.Device, at uint64, now time.Time) {
 			slim.Tags, slim.Metadata = nil, nil
 			e.device, e.readAt = &slim, now
 		}
-		if last := device.LastActiveAt; !last.IsZero() {
-			e.last = max(e.last, last.UnixMilli())
+		if last := device.LastActiveAt; !last.IsZero() && last.UnixMilli() >= e.last {
+			e.last, e.until = last.UnixMilli(), unixMilli(device.OfflineAt)
 		}
 		d.setInterval(e, device)
 		if e.online {
 			d.arm(e)
 		}
 	}
+}
+
+// deadline returns when the device is offline.
+func (e *entry) deadline() int64 {
+	if e.until != 0 {
+		return e.until
+	}
+	return e.last + e.silence
+}
+
+// unixMilli returns a time as Unix milliseconds; 0 for none.
+func unixMilli(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
 }
 
 // makeRoom drops an entry when the directory is full; one that is watched only if no other is at hand.
@@ -126,7 +144,7 @@ func (d *directory) setInterval(e *entry, device *hearth.Device) {
 	}
 	e.version = device.Version
 	e.silence = hearth.OfflineAfter * int64(device.Interval) * 1000
-	if e.armed > e.last+e.silence {
+	if e.armed > e.deadline() {
 		d.arm(e)
 	}
 }
@@ -134,7 +152,7 @@ func (d *directory) setInterval(e *entry, device *hearth.Device) {
 // arm makes the entry's deadline wait in due. A deadline that has since moved on is found out when it comes up, so that a
 // heartbeat costs nothing here.
 func (d *directory) arm(e *entry) {
-	deadline := e.last + e.silence
+	deadline := e.deadline()
 	if e.armed != 0 && e.armed <= deadline {
 		return
 	}
@@ -173,8 +191,9 @@ func (f *Service) Forget() {
 	f.lists.forget()
 }
 
-// changedRemotely notes that another process changed a device, and when it was heard last (Unix milliseconds, 0: never).
-func (d *directory) changedRemotely(id string, last, now int64) {
+// changedRemotely notes that another process changed a device, when it was heard last and when it is offline (Unix milliseconds; 0: never, and
+// silence decides).
+func (d *directory) changedRemotely(id string, last, until, now int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.changes++
@@ -183,22 +202,20 @@ func (d *directory) changedRemotely(id string, last, now int64) {
 		return
 	}
 	e.device, e.changed = nil, d.changes
-	e.last = max(e.last, last)
+	if last >= e.last {
+		e.last, e.until = last, until
+	}
 	// What the other process has published is not published again here.
-	e.online = e.last > 0 && e.last+e.silence > now
+	e.online = e.last > 0 && e.deadline() > now
 	if e.online {
 		d.arm(e)
 	}
 }
 
-// ChangedRemotely drops what is kept of a device of that scope, which another process changed and which was last heard at the
-// given time (zero: never). A change that is not announced here shows after Options.Shared's second.
-func (f *Service) ChangedRemotely(id string, scope hearth.Scope, lastActiveAt time.Time) {
-	var last int64
-	if !lastActiveAt.IsZero() {
-		last = lastActiveAt.UnixMilli()
-	}
-	f.directory.changedRemotely(id, last, f.now().UnixMilli())
+// ChangedRemotely drops what is kept of a device of that scope, which another process changed; its LastActiveAt and OfflineAt are these. A
+// change that is not announced here shows after Options.Shared's second.
+func (f *Service) ChangedRemotely(id string, scope hearth.Scope, lastActiveAt, offlineAt time.Time) {
+	f.directory.changedRemotely(id, unixMilli(lastActiveAt), unixMilli(offlineAt), f.now().UnixMilli())
 	f.lists.changed(scope)
 }
 
@@ -236,8 +253,8 @@ func (d *directory) removed(id string) {
 	}
 }
 
-// heard notes durable heartbeats. It returns those whose device came online, and those whose status may have changed.
-func (d *directory) heard(beats []hearth.Heartbeat) (connected, changed []string) {
+// heard notes durable heartbeats. It returns the devices that came online, that left, and those whose status may have changed.
+func (d *directory) heard(beats []hearth.Heartbeat) (connected, left, changed []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range beats {
@@ -246,7 +263,14 @@ func (d *directory) heard(beats []hearth.Heartbeat) (connected, changed []string
 		if e == nil {
 			continue
 		}
-		e.last = max(e.last, beat.At.UnixMilli())
+		leaves := false
+		if at := beat.At.UnixMilli(); at >= e.last {
+			e.last = at
+			if until := unixMilli(beat.Until); until != 0 || e.until <= at+e.silence {
+				e.until = until
+			}
+			leaves = e.until != 0 && e.until <= at
+		}
 		differs := beat.Status != "" && (e.device == nil || e.device.Status != beat.Status)
 		if differs || e.device != nil && e.device.Idle {
 			// Another write of the status may be under way: the store knows which was last.
@@ -254,13 +278,20 @@ func (d *directory) heard(beats []hearth.Heartbeat) (connected, changed []string
 			e.device, e.changed = nil, d.changes
 			changed = append(changed, e.id)
 		}
+		if leaves {
+			if e.online {
+				e.online = false
+				left = append(left, e.id)
+			}
+			continue
+		}
 		if !e.online {
 			e.online = true
 			connected = append(connected, e.id)
 		}
 		d.arm(e)
 	}
-	return connected, changed
+	return connected, left, changed
 }
 
 // expire returns the devices that went offline by the time now (Unix milliseconds).
@@ -274,7 +305,10 @@ func (d *directory) expire(now int64) (gone []string) {
 			continue // dropped, or armed again for an earlier time
 		}
 		e.armed = 0
-		if e.last+e.silence > now {
+		if !e.online {
+			continue // it left
+		}
+		if e.deadline() > now {
 			d.arm(e)
 			continue
 		}
@@ -310,7 +344,7 @@ func (f *Service) lookup(ctx context.Context, ids []string) ([]known, error) {
 		if device := byID[ids[place]]; device != nil {
 			out[place] = known{device: device}
 			if !device.LastActiveAt.IsZero() {
-				out[place].last = device.LastActiveAt.UnixMilli()
+				out[place].last, out[place].until = device.LastActiveAt.UnixMilli(), unixMilli(device.OfflineAt)
 			}
 		}
 	}

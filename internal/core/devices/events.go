@@ -23,10 +23,12 @@ const (
 type reasons uint8
 
 const (
-	// changed: it is not as it was. connected: it was heard here, and was offline. silent: its time to be heard here is over.
+	// changed: it is not as it was. connected: it was heard here, and was offline. silent: its time to be heard here is over. left: it ended its
+	// connection here.
 	changed reasons = 1 << iota
 	connected
 	silent
+	left
 )
 
 // pending is what the watching goroutine has yet to publish: what happened to which devices. Several changes of a device
@@ -136,7 +138,7 @@ func (f *Service) publish(ctx context.Context, ids []string, why map[string]reas
 	var turned []hearth.Device
 	for _, device := range devices {
 		what := why[device.ID]
-		if what&(connected|silent) != 0 && f.directory.correct(device, now) && (leads || what&connected != 0) {
+		if what&(connected|silent|left) != 0 && f.directory.correct(device, now) && (leads || what&(connected|left) != 0) {
 			turned = append(turned, device)
 			what |= changed
 		}

@@ -32,8 +32,9 @@ func (f *Service) record(group []accepted) error {
 	if err := f.store.RecordHeartbeats(context.Background(), beats); err != nil {
 		return err
 	}
-	online, other := f.directory.heard(beats)
+	online, gone, other := f.directory.heard(beats)
 	f.pending.add(online, connected)
+	f.pending.add(gone, left)
 	f.pending.add(other, changed)
 	f.rates.AddEvents(events)
 	f.options.Publisher.Publish(events...)
@@ -50,8 +51,10 @@ func (f *Service) await(ctx context.Context, beats ...accepted) error {
 }
 
 // beat makes a heartbeat of a device at the time now, with what its answer says.
-func beat(device *hearth.Device, status hearth.DeviceStatus, now time.Time) (stored, answer hearth.Heartbeat) {
-	stored = hearth.Heartbeat{DeviceID: device.ID, Key: device.Key, At: now, Status: status, Connection: hearth.Online}
+func (f *Service) beat(device *hearth.Device, status hearth.DeviceStatus, now time.Time) (stored, answer hearth.Heartbeat) {
+	stored = hearth.Heartbeat{
+		DeviceID: device.ID, Key: device.Key, At: now, Status: status, Until: f.connections.until(device.ID, now), Connection: hearth.Online,
+	}
 	answer = stored
 	answer.DesiredVersion = device.DesiredVersion
 	switch {
@@ -91,7 +94,7 @@ func (f *Service) Heartbeat(ctx context.Context, caller hearth.Caller, id string
 	if err != nil {
 		return hearth.Heartbeat{}, err
 	}
-	stored, answer := beat(device, status, f.now())
+	stored, answer := f.beat(device, status, f.now())
 	answer.PendingCommands = pending[0]
 	return answer, f.await(ctx, accepted{stored, beatEvent(device, answer)})
 }
@@ -134,7 +137,7 @@ func (f *Service) Heartbeats(ctx context.Context, caller hearth.Caller, signs []
 			rejected = append(rejected, Rejection{i, code})
 			continue
 		}
-		toStore, answer := beat(device, sign.Status, now)
+		toStore, answer := f.beat(device, sign.Status, now)
 		answer.PendingCommands = pending[i]
 		beats = append(beats, accepted{toStore, beatEvent(device, answer)})
 	}

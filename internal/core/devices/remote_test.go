@@ -20,7 +20,7 @@ func (r *relay) Publish(events ...hearth.Event) {
 	r.mine.Publish(events...)
 	for _, e := range events {
 		if d, ok := e.Data.(hearth.Device); ok && e.Type == hearth.EventDeviceUpdate && r.to != nil {
-			r.to.ChangedRemotely(d.ID, e.Scope, d.LastActiveAt)
+			r.to.ChangedRemotely(d.ID, e.Scope, d.LastActiveAt, d.OfflineAt)
 		}
 	}
 }
@@ -110,7 +110,7 @@ func TestAChangeElsewhereIsReadAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.ChangedRemotely(d.ID, changed.Scope(), changed.LastActiveAt)
+	b.ChangedRemotely(d.ID, changed.Scope(), changed.LastActiveAt, changed.OfflineAt)
 	if items := list().Items; len(items) != 1 || items[0].Name != "after" {
 		t.Errorf("the list has %+v", items)
 	}

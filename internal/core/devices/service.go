@@ -91,11 +91,13 @@ type Service struct {
 	directory *directory
 	lists     *lists
 	// tokens are the devices of known tokens by hash.
-	tokens  *boundedcache.Cache[[sha256.Size]byte, string]
-	beats   *groupcommit.Committer[accepted]
-	signs   signs
-	pending *pending
-	rates   *throughput.Meter
+	tokens *boundedcache.Cache[[sha256.Size]byte, string]
+	beats  *groupcommit.Committer[accepted]
+	signs  signs
+	// connections are those that devices keep to this process.
+	connections connections
+	pending     *pending
+	rates       *throughput.Meter
 
 	startOnce, stopOnce sync.Once
 	cancel              context.CancelFunc

@@ -59,7 +59,7 @@ func (f *Service) storeSigns() {
 		for part := range slices.Chunk(f.directory.quiet(waiting, now.Add(-signEvery).UnixMilli()), hearth.MaxHeartbeatBatch) {
 			beats := make([]accepted, len(part))
 			for i, device := range part {
-				beats[i].beat, _ = beat(device, "", now)
+				beats[i].beat, _ = f.beat(device, "", now)
 			}
 			if err := f.await(context.Background(), beats...); err != nil {
 				f.options.Logger.Warn("signs of life could not be stored", "devices", len(part), "error", err)

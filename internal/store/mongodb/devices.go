@@ -47,6 +47,10 @@ type deviceDoc struct {
 	Created int64 `bson:"created"`
 	// Last is of the last heartbeat, in Unix milliseconds; 0 before the first.
 	Last int64 `bson:"last"`
+	// OfflineAt is when a device that keeps a connection is offline, in Unix milliseconds; 0: its silence decides.
+	OfflineAt int64 `bson:"offline_at,omitempty"`
+	// LastError is JSON; "": none.
+	LastError string `bson:"last_error,omitempty"`
 	// Seen is the hour of Last, or of Created: an index of it changes once an hour, not with every heartbeat.
 	Seen int64 `bson:"seen"`
 	// Dead is the key of the scope of a device that is deleted and whose logs are still stored.
@@ -66,7 +70,11 @@ func fieldsOf(d hearth.Device) DeviceFields {
 func newDeviceDoc(d hearth.Device) deviceDoc {
 	doc := deviceDoc{
 		ID: d.ID, Meta: Meta{V: 1}, Key: d.Key, Scope: d.Scope(), Owner: d.OwnerID, Organization: d.OrganizationID,
-		DeviceFields: fieldsOf(d), DesiredVersion: d.DesiredVersion, Version: d.Version, Created: millis(d.CreatedAt), Last: millis(d.LastActiveAt),
+		DeviceFields: fieldsOf(d), DesiredVersion: d.DesiredVersion, Version: d.Version, Created: millis(d.CreatedAt), Last: millis(d.LastActiveAt), OfflineAt: millis(d.OfflineAt),
+	}
+	if d.LastError != nil {
+		text, _ := json.Marshal(d.LastError) // it always encodes
+		doc.LastError = string(text)
 	}
 	doc.Seen = hourOf(doc.Created)
 	if doc.Last != 0 {
@@ -82,7 +90,11 @@ func (d deviceDoc) device() hearth.Device {
 		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Serial: d.Serial, Status: d.Status, Tags: d.Tags, Interval: d.Interval,
 		OwnerID: d.Owner, OrganizationID: d.Organization, Idle: d.Idle, DesiredVersion: d.DesiredVersion, Version: d.Version,
 		CreatedAt: fromMillis(d.Created),
-		UpdatedAt: fromMillis(d.Updated), LastActiveAt: fromMillis(d.Last),
+		UpdatedAt: fromMillis(d.Updated), LastActiveAt: fromMillis(d.Last), OfflineAt: fromMillis(d.OfflineAt),
+	}
+	if d.LastError != "" {
+		device.LastError = &hearth.DeviceError{}
+		_ = json.Unmarshal([]byte(d.LastError), device.LastError) // this store wrote it
 	}
 	if len(d.Metadata) > 0 {
 		device.Metadata = json.RawMessage(d.Metadata)

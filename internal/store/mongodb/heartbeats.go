@@ -1,7 +1,9 @@
 package mongodb
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"iter"
 	"maps"
 	"slices"
@@ -33,18 +35,21 @@ func (s *Store) RecordHeartbeats(ctx context.Context, beats []hearth.Heartbeat) 
 // heartbeatModels returns what a group of heartbeats changes. Doing all of it again changes nothing.
 func heartbeatModels(beats []hearth.Heartbeat) []mongo.WriteModel {
 	// The last sign of life of each device, and the last status that it told: the rest cannot show.
-	last := make(map[int64]int64, len(beats))
+	type sign struct{ at, until int64 }
+	last := make(map[int64]sign, len(beats))
 	told := map[int64]hearth.DeviceStatus{}
 	for _, beat := range beats {
-		last[beat.Key] = max(last[beat.Key], millis(beat.At))
+		if at := millis(beat.At); at >= last[beat.Key].at {
+			last[beat.Key] = sign{at, millis(beat.Until)}
+		}
 		if beat.Status != "" {
 			told[beat.Key] = beat.Status
 		}
 	}
-	byTime, byStatus := map[int64][]int64{}, map[hearth.DeviceStatus][]int64{}
+	byTime, byStatus := map[sign][]int64{}, map[hearth.DeviceStatus][]int64{}
 	var silent []int64
-	for key, at := range last {
-		byTime[at] = append(byTime[at], key)
+	for key, of := range last {
+		byTime[of] = append(byTime[of], key)
 		if status, ok := told[key]; ok {
 			byStatus[status] = append(byStatus[status], key)
 		} else {
@@ -57,9 +62,22 @@ func heartbeatModels(beats []hearth.Heartbeat) []mongo.WriteModel {
 		return mongo.NewUpdateManyModel().SetFilter(bson.D{among("key", keys), where}).SetUpdate(set(change))
 	}
 	var models []mongo.WriteModel
-	for _, at := range slices.Sorted(maps.Keys(byTime)) {
-		models = append(models, many(byTime[at], bson.E{Key: "last", Value: bson.D{{Key: "$lt", Value: at}}},
-			bson.D{{Key: "last", Value: at}, {Key: "seen", Value: hourOf(at)}}))
+	signs := slices.SortedFunc(maps.Keys(byTime), func(a, b sign) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.until, b.until)) })
+	for _, s := range signs {
+		if s.until > 0 {
+			models = append(models, many(byTime[s], bson.E{Key: "last", Value: bson.D{{Key: "$lte", Value: s.at}}},
+				bson.D{{Key: "last", Value: s.at}, {Key: "seen", Value: hourOf(s.at)}, {Key: "offline_at", Value: s.until}}))
+			continue
+		}
+		// What a connection promised counts until then, unless silence counts for longer.
+		silent := bson.D{{Key: "$add", Value: bson.A{s.at, silence}}}
+		over := bson.D{{Key: "$and", Value: bson.A{
+			bson.D{{Key: "$lt", Value: bson.A{"$last", s.at}}}, bson.D{{Key: "$gt", Value: bson.A{"$offline_at", 0}}},
+			bson.D{{Key: "$lte", Value: bson.A{"$offline_at", silent}}},
+		}}}
+		models = append(models, many(byTime[s], bson.E{Key: "$expr", Value: over}, bson.D{{Key: "offline_at", Value: 0}}))
+		models = append(models, many(byTime[s], bson.E{Key: "last", Value: bson.D{{Key: "$lt", Value: s.at}}},
+			bson.D{{Key: "last", Value: s.at}, {Key: "seen", Value: hourOf(s.at)}}))
 	}
 	for _, status := range slices.Sorted(maps.Keys(byStatus)) {
 		models = append(models, many(byStatus[status], bson.E{Key: "$or", Value: bson.A{
@@ -116,13 +134,35 @@ func (s *Store) IdleDevices(ctx context.Context, silentSince time.Time, limit in
 // onlinePage bounds what OnlineDevices holds in memory.
 const onlinePage = 500
 
+// silence is after how many milliseconds without a sign of life a device is offline.
+var silence = bson.D{{Key: "$multiply", Value: bson.A{"$interval", hearth.OfflineAfter * 1000}}} // never written to
+
 // isOnline is the condition that a device is heard from at that time.
 func isOnline(at int64) bson.D {
-	silence := bson.D{{Key: "$multiply", Value: bson.A{"$interval", hearth.OfflineAfter * 1000}}}
 	return bson.D{{Key: "$and", Value: bson.A{
 		bson.D{{Key: "$gt", Value: bson.A{"$last", 0}}},
-		bson.D{{Key: "$gt", Value: bson.A{bson.D{{Key: "$add", Value: bson.A{"$last", silence}}}, at}}},
+		bson.D{{Key: "$or", Value: bson.A{
+			bson.D{{Key: "$gt", Value: bson.A{"$offline_at", at}}},
+			bson.D{{Key: "$and", Value: bson.A{
+				bson.D{{Key: "$not", Value: bson.A{bson.D{{Key: "$gt", Value: bson.A{"$offline_at", 0}}}}}},
+				bson.D{{Key: "$gt", Value: bson.A{bson.D{{Key: "$add", Value: bson.A{"$last", silence}}}, at}}},
+			}}},
+		}}},
 	}}}
+}
+
+// SetDeviceError implements hearth.DeviceStore.
+func (s *Store) SetDeviceError(ctx context.Context, deviceID string, failure hearth.DeviceError) error {
+	text, err := json.Marshal(failure)
+	if err != nil {
+		return err
+	}
+	return s.do(ctx, "SetDeviceError", func(ctx context.Context) error {
+		return again(ctx, func() error {
+			_, err := s.db.Collection(collDevices).UpdateOne(ctx, byID(deviceID), set(bson.D{{Key: "last_error", Value: string(text)}}))
+			return err
+		})
+	})
 }
 
 // OnlineDevices implements hearth.DeviceStore: a walk over the index of key, page by page.

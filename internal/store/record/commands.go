@@ -167,10 +167,10 @@ func (a *Aggregates) Commands(ctx context.Context, filter hearth.CommandFilter, 
 }
 
 // NextCommand implements hearth.CommandStore.
-func (a *Aggregates) NextCommand(ctx context.Context, deviceID string, now time.Time) (hearth.Command, error) {
+func (a *Aggregates) NextCommand(ctx context.Context, deviceID string, after int64, now time.Time) (hearth.Command, error) {
 	return view(ctx, a.b, "NextCommand", func(ctx context.Context, r Reader) (hearth.Command, error) {
 		next, err := commands.Find(ctx, r, Query{
-			Where: Filter{Eq("device_id", deviceID), Gt("turn", 0), Gt("expires_at", now)}, Order: Order{By: "turn", Tie: "id"}, Limit: 1,
+			Where: Filter{Eq("device_id", deviceID), Gt("turn", after), Gt("expires_at", now)}, Order: Order{By: "turn", Tie: "id"}, Limit: 1,
 		})
 		if err != nil || len(next) == 0 {
 			return hearth.Command{}, orError(err, hearth.NotFound(commands.Noun))

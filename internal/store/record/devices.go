@@ -20,6 +20,8 @@ type device struct {
 	Metadata       text                `json:"metadata,omitempty"` // the JSON as it is stored, to the byte
 	Interval       int                 `json:"interval"`
 	LastActiveAt   time.Time           `json:"last_active_at,omitzero" bson:"last"`
+	OfflineAt      time.Time           `json:"offline_at,omitzero"`
+	LastError      text                `json:"last_error,omitempty"`
 	OwnerID        string              `json:"owner_id" bson:"owner"`
 	OrganizationID string              `json:"organization_id,omitempty" bson:"organization"`
 	Idle           bool                `json:"idle,omitempty"`

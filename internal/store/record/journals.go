@@ -145,11 +145,15 @@ func Devices(records []any) []hearth.Device {
 	for i, d := range typed[device](records) {
 		all[i] = hearth.Device{
 			ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Serial: d.Serial, Status: d.Status, Tags: d.Tags, Interval: d.Interval,
-			LastActiveAt: d.LastActiveAt, OwnerID: d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle, DesiredVersion: d.DesiredVersion,
+			LastActiveAt: d.LastActiveAt, OfflineAt: d.OfflineAt, OwnerID: d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle, DesiredVersion: d.DesiredVersion,
 			Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 		}
 		if d.Metadata != "" {
 			all[i].Metadata = json.RawMessage(d.Metadata)
+		}
+		if d.LastError != "" {
+			all[i].LastError = &hearth.DeviceError{}
+			_ = json.Unmarshal([]byte(d.LastError), all[i].LastError) // a store wrote it
 		}
 	}
 	return all

@@ -24,7 +24,7 @@ func (s *Store) DevicesByKey(ctx context.Context, keys []int64) (devices []heart
 }
 
 // countColumns wants the time that who is online is judged at.
-const countColumns = `count(*), coalesce(sum(d.status='active'), 0), coalesce(sum(p.last_active_at + ?*d.interval > ?), 0)
+const countColumns = `count(*), coalesce(sum(d.status='active'), 0), coalesce(sum(` + offlineAt + ` > ?), 0)
 	FROM devices d CROSS JOIN presence p ON p.device=d.key`
 
 // CountDevices implements hearth.DeviceStore.
@@ -34,14 +34,13 @@ func (s *Store) CountDevices(ctx context.Context, reach hearth.Reach, now time.T
 		return counts, err
 	}
 	err = s.read(ctx, "CountDevices", func(r *reader) error {
-		const silence = hearth.OfflineAfter * 1000
 		row := func() rowScanner {
 			if reach.All {
-				return r.row(`SELECT `+countColumns, silence, now.UnixMilli())
+				return r.row(`SELECT `+countColumns, now.UnixMilli())
 			}
 			// Served by devices_scope_status, scope by scope.
 			return r.row(`SELECT `+countColumns+` WHERE d.scope IN (SELECT key FROM scopes WHERE name IN (SELECT value FROM json_each(?)))`,
-				silence, now.UnixMilli(), string(names))
+				now.UnixMilli(), string(names))
 		}()
 		return row.Scan(&counts.Total, &counts.Active, &counts.Online)
 	})

@@ -81,7 +81,7 @@ func (o deviceOrder) compare(a, b hearth.Device) int {
 const deviceFilters = ` AND (?4='' OR d.type=?4) AND (?5='' OR d.status=?5)
 	AND (?6='' OR EXISTS(SELECT 1 FROM json_each(d.tags) WHERE value=?6))
 	AND (?7='' OR instr(d.search, ?7)>0)
-	AND (?8='' OR ?8=CASE WHEN p.last_active_at=0 THEN 'never' WHEN p.last_active_at+3000*d.interval>?9 THEN 'online' ELSE 'offline' END)`
+	AND (?8='' OR ?8=CASE WHEN p.last_active_at=0 THEN 'never' WHEN ` + offlineAt + `>?9 THEN 'online' ELSE 'offline' END)`
 
 func filterArguments(scope hearth.Scope, key any, id string, f hearth.DeviceFilter) []any {
 	return []any{

@@ -14,14 +14,15 @@ var _ hearth.DeviceStore = (*Store)(nil)
 
 // deviceColumns are what scanDevice reads, of devices d and presence p.
 const deviceColumns = `d.key, d.id, d.owner_id, d.organization_id, d.name, d.type, d.serial, d.status, d.idle, d.tags, d.metadata,
-	d.interval, d.desired_version, d.version, d.created_at, d.updated_at, p.last_active_at`
+	d.interval, d.desired_version, d.version, d.created_at, d.updated_at, d.last_error, p.last_active_at, p.offline_at`
 
 func scanDevice(row rowScanner) (d hearth.Device, err error) {
 	var tags string
 	var metadata sql.NullString
-	var created, updated, last int64
+	var created, updated, last, offline int64
+	var failure string
 	err = row.Scan(&d.Key, &d.ID, &d.OwnerID, &d.OrganizationID, &d.Name, &d.Type, &d.Serial, &d.Status, &d.Idle, &tags, &metadata,
-		&d.Interval, &d.DesiredVersion, &d.Version, &created, &updated, &last)
+		&d.Interval, &d.DesiredVersion, &d.Version, &created, &updated, &failure, &last, &offline)
 	if err != nil {
 		return hearth.Device{}, err
 	}
@@ -33,8 +34,12 @@ func scanDevice(row rowScanner) (d hearth.Device, err error) {
 	if metadata.Valid {
 		d.Metadata = json.RawMessage(metadata.String)
 	}
-	d.CreatedAt, d.UpdatedAt, d.LastActiveAt = fromMillis(created), fromMillis(updated), fromMillis(last)
-	return d, nil
+	d.CreatedAt, d.UpdatedAt, d.LastActiveAt, d.OfflineAt = fromMillis(created), fromMillis(updated), fromMillis(last), fromMillis(offline)
+	if failure != "" {
+		d.LastError = &hearth.DeviceError{}
+		err = json.Unmarshal([]byte(failure), d.LastError)
+	}
+	return d, err
 }
 
 func scanDevices(rows *sql.Rows, err error) ([]hearth.Device, error) {
@@ -64,6 +69,27 @@ func storedTags(tags []string) (string, error) {
 
 func storedMetadata(metadata json.RawMessage) sql.NullString {
 	return sql.NullString{String: string(metadata), Valid: len(metadata) > 0}
+}
+
+// storedFailure returns the stored form of an error: JSON, or "" for none.
+func storedFailure(failure *hearth.DeviceError) (string, error) {
+	if failure == nil {
+		return "", nil
+	}
+	text, err := json.Marshal(failure)
+	return string(text), err
+}
+
+// SetDeviceError implements hearth.DeviceStore.
+func (s *Store) SetDeviceError(ctx context.Context, deviceID string, failure hearth.DeviceError) error {
+	text, err := storedFailure(&failure)
+	if err != nil {
+		return err
+	}
+	return s.write(ctx, "SetDeviceError", func(t *tx) error {
+		_, err := t.exec(`UPDATE devices SET last_error=? WHERE id=?`, text, deviceID)
+		return err
+	})
 }
 
 // CreateDevices implements hearth.DeviceStore.
@@ -129,11 +155,15 @@ func insertDevice(t *tx, d hearth.Device, scope int64) (key int64, err error) {
 	if err != nil {
 		return 0, err
 	}
+	failure, err := storedFailure(d.LastError)
+	if err != nil {
+		return 0, err
+	}
 	result, err := t.exec(`INSERT INTO devices(key, id, scope, owner_id, organization_id, name, search, type, serial, status, idle, tags,
-		metadata, interval, desired_version, version, created_at, updated_at) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		metadata, interval, desired_version, version, created_at, updated_at, last_error) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 		sql.NullInt64{Int64: d.Key, Valid: d.Key != 0}, d.ID, scope, d.OwnerID, d.OrganizationID, d.Name, record.Fold(d.Name), d.Type, d.Serial,
 		string(d.Status), d.Idle, tags, storedMetadata(d.Metadata),
-		d.Interval, d.DesiredVersion, d.Version, millis(d.CreatedAt), millis(d.UpdatedAt))
+		d.Interval, d.DesiredVersion, d.Version, millis(d.CreatedAt), millis(d.UpdatedAt), failure)
 	if isUnique(err) && !isSerialTaken(err) {
 		return 0, hearth.Errorf(hearth.CodeConflict, "there is a device with that id")
 	}
@@ -143,7 +173,7 @@ func insertDevice(t *tx, d hearth.Device, scope int64) (key int64, err error) {
 	if key, err = result.LastInsertId(); err != nil {
 		return 0, err
 	}
-	_, err = t.exec(`INSERT INTO presence(device, last_active_at) VALUES(?,?)`, key, millis(d.LastActiveAt))
+	_, err = t.exec(`INSERT INTO presence(device, last_active_at, offline_at) VALUES(?,?,?)`, key, millis(d.LastActiveAt), millis(d.OfflineAt))
 	return key, err
 }
 

@@ -22,23 +22,33 @@ func (s *Store) RecordHeartbeats(ctx context.Context, beats []hearth.Heartbeat) 
 	heard := make(map[int64]lastBeat, len(beats))
 	for _, beat := range beats {
 		last := heard[beat.Key]
-		last.at = max(last.at, millis(beat.At))
+		if at := millis(beat.At); at >= last.at {
+			last.at, last.until = at, millis(beat.Until)
+		}
 		if beat.Status != "" {
 			last.status = beat.Status
 		}
 		heard[beat.Key] = last
 	}
 	keys := slices.Sorted(maps.Keys(heard))
-	times := heardList(keys, heard)
+	silent, lasting := heardLists(keys, heard)
 	told := map[hearth.DeviceStatus][]int64{}
 	for _, key := range keys {
 		told[heard[key].status] = append(told[heard[key].status], key)
 	}
 	return s.write(ctx, "RecordHeartbeats", func(t *tx) error {
-		// Each device by its primary key, in ascending order. An object is read with no look into its values.
-		if _, err := t.exec(`UPDATE presence SET last_active_at=beat.value FROM json_each(?) beat
-			WHERE device=beat.key AND last_active_at<beat.value`, times); err != nil {
+		// Each device by its primary key, in ascending order. An object is read with no look into its values. What a connection promised counts
+		// until then, unless silence counts for longer.
+		if _, err := t.exec(`UPDATE presence SET last_active_at=beat.value, offline_at=CASE
+				WHEN offline_at=0 OR offline_at<=beat.value+3000*(SELECT interval FROM devices WHERE key=device) THEN 0 ELSE offline_at END
+			FROM json_each(?) beat WHERE device=beat.key AND last_active_at<beat.value`, silent); err != nil {
 			return err
+		}
+		if lasting != "{}" {
+			if _, err := t.exec(`UPDATE presence SET last_active_at=beat.value->>0, offline_at=beat.value->>1
+				FROM json_each(?) beat WHERE device=beat.key AND last_active_at<=beat.value->>0`, lasting); err != nil {
+				return err
+			}
 		}
 		for status, keys := range told {
 			query := `UPDATE devices SET status=?1, idle=0 WHERE key IN (SELECT value FROM json_each(?2)) AND (status<>?1 OR idle)`
@@ -54,26 +64,39 @@ func (s *Store) RecordHeartbeats(ctx context.Context, beats []hearth.Heartbeat) 
 	})
 }
 
-// lastBeat is when a device was heard last, in milliseconds, and the last status that it told; "" for none.
+// lastBeat is when a device was heard last and until when it said to be online, in milliseconds, and the last status that it told; "" for none.
 type lastBeat struct {
 	at     int64
+	until  int64
 	status hearth.DeviceStatus
 }
 
-// heardList returns {"key":at, …}.
-func heardList(keys []int64, heard map[int64]lastBeat) string {
-	list := make([]byte, 0, 24*len(keys)+2)
-	list = append(list, '{')
-	for i, key := range keys {
-		if i > 0 {
-			list = append(list, ',')
+// heardLists returns {"key":at, …} of those whose silence decides, and {"key":[at,until], …} of the others.
+func heardLists(keys []int64, heard map[int64]lastBeat) (silent, lasting string) {
+	lists := [2][]byte{make([]byte, 0, 24*len(keys)+2), []byte("{")}
+	lists[0] = append(lists[0], '{')
+	for _, key := range keys {
+		beat := heard[key]
+		list := &lists[0]
+		if beat.until != 0 {
+			list = &lists[1]
 		}
-		list = append(list, '"')
-		list = strconv.AppendInt(list, key, 10)
-		list = append(list, '"', ':')
-		list = strconv.AppendInt(list, heard[key].at, 10)
+		if len(*list) > 1 {
+			*list = append(*list, ',')
+		}
+		*list = append(*list, '"')
+		*list = strconv.AppendInt(*list, key, 10)
+		*list = append(*list, '"', ':')
+		if beat.until != 0 {
+			*list = append(*list, '[')
+		}
+		*list = strconv.AppendInt(*list, beat.at, 10)
+		if beat.until != 0 {
+			*list = append(*list, ',')
+			*list = append(strconv.AppendInt(*list, beat.until, 10), ']')
+		}
 	}
-	return string(append(list, '}'))
+	return string(append(lists[0], '}')), string(append(lists[1], '}'))
 }
 
 // keyList returns [key, …].
@@ -140,6 +163,9 @@ func (s *Store) IdleDevices(ctx context.Context, silentSince time.Time, limit in
 	return idled, nil
 }
 
+// offlineAt is when a device d is offline, of which presence p knows.
+const offlineAt = `CASE WHEN p.offline_at>0 THEN p.offline_at ELSE p.last_active_at+3000*d.interval END`
+
 // onlinePage bounds what OnlineDevices holds in memory, and how long each of its snapshots lasts.
 const onlinePage = 500
 
@@ -151,7 +177,7 @@ func (s *Store) OnlineDevices(ctx context.Context, at time.Time) iter.Seq2[heart
 			err := s.read(ctx, "OnlineDevices", func(r *reader) (err error) {
 				// A walk over presence by its primary key.
 				devices, err = scanDevices(r.query(`SELECT `+deviceColumns+` FROM presence p CROSS JOIN devices d ON d.key=p.device
-					WHERE p.device>?1 AND p.last_active_at>0 AND p.last_active_at+3000*d.interval>?2 ORDER BY p.device LIMIT ?3`,
+					WHERE p.device>?1 AND p.last_active_at>0 AND `+offlineAt+`>?2 ORDER BY p.device LIMIT ?3`,
 					after, millis(at), onlinePage))
 				return err
 			})

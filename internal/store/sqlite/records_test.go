@@ -97,7 +97,7 @@ func TestListsAreServedByIndexes(t *testing.T) {
 			_, err := a.Commands(ctx, hearth.CommandFilter{DeviceID: "d", State: "sent"}, hearth.Page{Cursor: after})
 			return err
 		}},
-		"the next command": {"commands_by_device_id_turn_id (device_id=?", func(hearth.Cursor) error { _, _ = a.NextCommand(ctx, "d", now); return nil }},
+		"the next command": {"commands_by_device_id_turn_id (device_id=?", func(hearth.Cursor) error { _, _ = a.NextCommand(ctx, "d", 5, now); return nil }},
 		"due commands":     {"commands_by_ended_due (ended=?", func(hearth.Cursor) error { _, err := a.DueCommands(ctx, 1); return err }},
 		"all rules": {"rules_by_created_at_id", func(after hearth.Cursor) error {
 			_, err := a.Rules(ctx, hearth.Reach{All: true}, hearth.Page{Cursor: after})

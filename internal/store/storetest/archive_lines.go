@@ -96,6 +96,8 @@ type lineDevice struct {
 	Metadata       lineText            `json:"metadata,omitempty"` // the JSON as it is stored, to the byte
 	Interval       int                 `json:"interval"`
 	LastActiveAt   time.Time           `json:"last_active_at,omitzero"`
+	OfflineAt      time.Time           `json:"offline_at,omitzero"`
+	LastError      lineText            `json:"last_error,omitempty"`
 	OwnerID        string              `json:"owner_id"`
 	OrganizationID string              `json:"organization_id,omitempty"`
 	Idle           bool                `json:"idle,omitempty"`
@@ -106,20 +108,29 @@ type lineDevice struct {
 }
 
 func writeDevice(d hearth.Device) lineDevice {
-	return lineDevice{
+	line := lineDevice{
 		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Serial: d.Serial, Status: d.Status, Tags: d.Tags, Metadata: lineText(d.Metadata), Interval: d.Interval,
-		LastActiveAt: d.LastActiveAt, OwnerID: d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle, DesiredVersion: d.DesiredVersion,
-		Version:   d.Version,
-		CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+		LastActiveAt: d.LastActiveAt, OfflineAt: d.OfflineAt, OwnerID: d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle,
+		DesiredVersion: d.DesiredVersion, Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 	}
+	if d.LastError != nil {
+		text, _ := json.Marshal(d.LastError) // it always encodes
+		line.LastError = lineText(text)
+	}
+	return line
 }
 
 func readDevice(d lineDevice) hearth.Device {
 	out := hearth.Device{
 		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Serial: d.Serial, Status: d.Status, Tags: d.Tags, Interval: d.Interval,
-		LastActiveAt: d.LastActiveAt, OwnerID: d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle, DesiredVersion: d.DesiredVersion,
-		Version:   d.Version,
-		CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+		LastActiveAt: d.LastActiveAt, OfflineAt: d.OfflineAt, OwnerID: d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle,
+		DesiredVersion: d.DesiredVersion, Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+	}
+	if d.LastError != "" {
+		out.LastError = &hearth.DeviceError{}
+		if err := json.Unmarshal([]byte(d.LastError), out.LastError); err != nil {
+			out.LastError.Message = err.Error()
+		}
 	}
 	if d.Metadata != "" {
 		out.Metadata = json.RawMessage(d.Metadata)

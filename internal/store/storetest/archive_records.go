@@ -129,6 +129,8 @@ func (g *recordMaker) devices() []hearth.Device {
 		d.Tags, d.Metadata = []string{"b", "a", "Küche"}, json.RawMessage(`{"z": 1.50, "a":"<&>"}`)
 		d.Serial = fmt.Sprintf("SN %d", i)
 		d.Status, d.Idle, d.Version, d.LastActiveAt, d.DesiredVersion = hearth.StatusInactive, i%2 == 0, int64(i+1), g.at(i+7), int64(i)
+		d.OfflineAt = g.at(i + 9)
+		d.LastError = &hearth.DeviceError{Code: hearth.CodeValidationFailed, Message: "value is \"wrong\"", Topic: "t/ü", At: g.at(i + 8)}
 		if i%3 == 0 {
 			d.OrganizationID = g.orgID(i)
 		}

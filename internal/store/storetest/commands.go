@@ -134,11 +134,11 @@ func commandOrder(t *testing.T, s CommandStore) {
 	createCommand(t, s, ordered(other, 10))
 	expectPending(t, s, map[string]int{device: len(want), other: 1}, device, other, "none")
 	for range want {
-		next, err := s.NextCommand(t.Context(), device, epoch)
+		next, err := s.NextCommand(t.Context(), device, 0, epoch)
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := s.NextCommand(t.Context(), device, epoch)
+		again, err := s.NextCommand(t.Context(), device, 0, epoch)
 		if err != nil || again.ID != next.ID {
 			t.Errorf("the next command is %s, then %s, %v", next.ID, again.ID, err)
 		}
@@ -148,10 +148,10 @@ func commandOrder(t *testing.T, s CommandStore) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the order (-want +got):\n%s", diff)
 	}
-	if _, err := s.NextCommand(t.Context(), device, epoch); hearth.ErrorCode(err) != hearth.CodeNotFound {
+	if _, err := s.NextCommand(t.Context(), device, 0, epoch); hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("after the last: %v", err)
 	}
-	if _, err := s.NextCommand(t.Context(), other, epoch.Add(2*time.Hour)); hearth.ErrorCode(err) != hearth.CodeNotFound {
+	if _, err := s.NextCommand(t.Context(), other, 0, epoch.Add(2*time.Hour)); hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("an expired one: %v", err)
 	}
 	expectPending(t, s, map[string]int{other: 1}, device, other, "none")
@@ -308,7 +308,7 @@ func commandBound(t *testing.T, s CommandStore) {
 		t.Errorf("placed %+v, %v", placed, err)
 	}
 	checkEndedJobs(t, s, placed[0].ID)
-	next, err := s.NextCommand(t.Context(), device, epoch)
+	next, err := s.NextCommand(t.Context(), device, 0, epoch)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,8 @@ func Devices(t *testing.T, open func(*testing.T) hearth.DeviceStore) {
 		"never crosses scopes":                           devicesScopes,
 		"refuses a sort or cursor that it does not know": devicesBadPages,
 		"heartbeats move the last sign of life forward":  heartbeatsForward,
+		"a connection decides when a device is offline":  heartbeatsUntil,
+		"the latest error stands with the device":        deviceErrors,
 		"heartbeats change statuses without a version":   heartbeatsStatus,
 		"a silent device becomes idle, a heard one not":  heartbeatsIdle,
 		"gives the devices that are online":              heartbeatsOnline,

@@ -37,6 +37,76 @@ func heartbeatsForward(t *testing.T, s hearth.DeviceStore) {
 	}
 }
 
+// heartbeatsUntil: a device that keeps a connection is offline when that says so, whatever its interval.
+func heartbeatsUntil(t *testing.T, s hearth.DeviceStore) {
+	fast := device(1)
+	fast.Interval = 10 // offline after 30 s of silence
+	d := createDevices(t, s, fast)[0]
+	second := func(n int) time.Time { return epoch.Add(time.Duration(n) * time.Second) }
+	online := func(at int, want bool) {
+		t.Helper()
+		got := mustDevice(t, s, d.ID).Connection(second(at)) == hearth.Online
+		listed := 0
+		for _, err := range s.OnlineDevices(t.Context(), second(at)) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			listed++
+		}
+		counts, err := s.CountDevices(t.Context(), hearth.Reach{All: true}, second(at))
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := s.Devices(t.Context(), hearth.DeviceFilter{Reach: hearth.Reach{All: true}, Connection: hearth.Online, Now: second(at)}, hearth.Page{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != want || (listed == 1) != want || (counts.Online == 1) != want || (len(list.Items) == 1) != want {
+			t.Errorf("after %d s the device is online: %v, listed %d, counted %d, found %d; want %v", at, got, listed, counts.Online, len(list.Items), want)
+		}
+	}
+	beat(t, s, hearth.Heartbeat{Key: d.Key, At: second(100), Until: second(300)})
+	online(299, true)
+	online(300, false)
+	// A heartbeat without a connection does not shorten it, one whose silence counts for longer replaces it.
+	beat(t, s, hearth.Heartbeat{Key: d.Key, At: second(110)})
+	online(299, true)
+	online(300, false)
+	beat(t, s, hearth.Heartbeat{Key: d.Key, At: second(280)})
+	online(309, true)
+	online(310, false)
+	// The end of a connection is at once, also within the same millisecond; an older heartbeat changes nothing of it.
+	beat(t, s, hearth.Heartbeat{Key: d.Key, At: second(400), Until: second(700)})
+	beat(t, s, hearth.Heartbeat{Key: d.Key, At: second(400), Until: second(400)})
+	beat(t, s, hearth.Heartbeat{Key: d.Key, At: second(399)})
+	online(399, true)
+	online(400, false)
+	beat(t, s, hearth.Heartbeat{Key: d.Key, At: second(401), Until: second(701)}, hearth.Heartbeat{Key: d.Key, At: second(402), Until: second(402)})
+	online(402, false)
+	beat(t, s, hearth.Heartbeat{Key: d.Key, At: second(403)})
+	online(432, true)
+	online(433, false)
+}
+
+// deviceErrors: the latest thing that could not be stored stands with the device, without a new version.
+func deviceErrors(t *testing.T, s hearth.DeviceStore) {
+	d := createDevices(t, s, device(1))[0]
+	for n := range 2 {
+		want := &hearth.DeviceError{Code: hearth.CodeMalformedBody, Message: fmt.Sprintf("no %d \"ü\"", n), Topic: "t/a", At: epoch.Add(time.Duration(n) * time.Millisecond)}
+		if err := s.SetDeviceError(t.Context(), d.ID, *want); err != nil {
+			t.Fatal(err)
+		}
+		want.At = want.At.UTC()
+		if got := mustDevice(t, s, d.ID); got.Version != 1 || got.LastError == nil || got.LastError.Message != want.Message ||
+			got.LastError.Code != want.Code || got.LastError.Topic != want.Topic || !got.LastError.At.Equal(want.At) {
+			t.Errorf("the error is %+v of version %d, want %+v", got.LastError, got.Version, want)
+		}
+	}
+	if err := s.SetDeviceError(t.Context(), "nothing", hearth.DeviceError{}); err != nil {
+		t.Errorf("the error of a device that is gone: %v", err)
+	}
+}
+
 func heartbeatsStatus(t *testing.T, s hearth.DeviceStore) {
 	first, second := device(1), device(2)
 	second.Status, second.Idle = hearth.StatusInactive, true

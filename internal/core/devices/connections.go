@@ -1,0 +1,98 @@
+package devices
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"hearth"
+)
+
+// connections are those that devices keep to this process, by device: the latest of each.
+type connections struct {
+	mu   sync.Mutex
+	open map[string]*Connection
+}
+
+// Connection is one that a device keeps to this process. While it is the device's latest here, each of the device's signs of life says how long
+// it is good for.
+type Connection struct {
+	device  *hearth.Device
+	silence time.Duration
+}
+
+// until returns when a device that is heard at the time now is offline; zero for one that keeps no connection.
+func (c *connections) until(deviceID string, now time.Time) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if kept := c.open[deviceID]; kept != nil {
+		return now.Add(kept.silence)
+	}
+	return time.Time{}
+}
+
+func (c *connections) add(kept *Connection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open == nil {
+		c.open = map[string]*Connection{}
+	}
+	c.open[kept.device.ID] = kept
+}
+
+// remove reports whether the connection was the device's latest.
+func (c *connections) remove(gone *Connection) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	latest := c.open[gone.device.ID] == gone
+	if latest {
+		delete(c.open, gone.device.ID)
+	}
+	return latest
+}
+
+// Connect begins a connection that the caller, a device, keeps, and returns it once it is durable that the device is online: until silence has
+// passed after its latest sign of life, whatever its heartbeat interval. Errors: CodeNotFound, CodeUnavailable.
+func (f *Service) Connect(ctx context.Context, caller hearth.Caller, silence time.Duration) (*Connection, error) {
+	device, err := f.one(ctx, caller.DeviceID)
+	if err != nil {
+		return nil, err
+	}
+	kept := &Connection{device: device, silence: silence}
+	f.connections.add(kept)
+	stored, _ := f.beat(device, "", f.now())
+	if err := f.await(ctx, accepted{beat: stored}); err != nil {
+		f.connections.remove(kept)
+		return nil, err
+	}
+	return kept, nil
+}
+
+// HeardFrom counts something that came over a connection as a sign of life, as Reported does.
+func (f *Service) HeardFrom(kept *Connection) { f.Reported([]*hearth.Device{kept.device}) }
+
+// Disconnect ends a connection. Of one that was lost, the device is offline when it would have been without another sign of life; one that the
+// device has left makes it offline at once, durably. Where the device has a newer connection here, nothing changes. CodeUnavailable.
+func (f *Service) Disconnect(ctx context.Context, kept *Connection, leaves bool) error {
+	if !f.connections.remove(kept) || !leaves {
+		return nil
+	}
+	now := f.now()
+	stored, _ := f.beat(kept.device, "", now)
+	stored.Until = now
+	return f.await(ctx, accepted{beat: stored})
+}
+
+// Failed notes, durably, the latest thing that a device sent and that cannot be stored. It is published with the device. CodeUnavailable.
+func (f *Service) Failed(ctx context.Context, deviceID string, failure hearth.DeviceError) error {
+	device, err := f.one(ctx, deviceID)
+	if err != nil {
+		return err
+	}
+	if err := f.store.SetDeviceError(ctx, deviceID, failure); err != nil {
+		return err
+	}
+	f.lists.changed(device.Scope())
+	f.pending.add([]string{deviceID}, changed)
+	return nil
+}
