@@ -72,6 +72,8 @@ func mayImport(dir string) []string {
 		return append([]string{root, throughput, keyFile, "internal/calendar"}, ports...)
 	case dir == "internal/api", dir == "internal/realtime":
 		return append([]string{root, "internal/observe", "internal/calendar", busPort, dir + "/..."}, capabilities...)
+	case dir == "internal/mqtt", dir == "internal/mqtt/mqtttest":
+		return append([]string{root, busPort, "internal/mqtt/..."}, capabilities...)
 	case dir == "internal/sealer":
 		return []string{root, keyFile}
 	case dir == "internal/realtime/redisbroker":

@@ -16,6 +16,8 @@ case $stage in
 test)
   need gcc gcc # the race detector
   need git git # the build names its commit
+  need mosquitto mosquitto # a broker to compare with
+  need mosquitto_pub mosquitto-clients # devices
   need nginx nginx
   need debootstrap debootstrap # scripts/mongodb.sh
   need flock util-linux

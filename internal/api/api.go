@@ -86,6 +86,8 @@ type Options struct {
 	// Live carries events to connections, StreamStats counts them; nil: this instance serves no streams.
 	Live        Live
 	StreamStats func(context.Context) StreamStats
+	// MQTT accepts MQTT over a WebSocket; it returns an error before it has written anything, or nil. Nil: it is not served.
+	MQTT func(http.ResponseWriter, *http.Request) error
 	// AwaitPublished waits until the events so far have their position among those of all instances; nil: there is one instance.
 	AwaitPublished func(context.Context)
 	// Health answers under /health; Metrics counts requests. Both may be nil.

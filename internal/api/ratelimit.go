@@ -66,7 +66,7 @@ func classOf(op operation) string {
 		return classAnalytics
 	case path == "/exports" && op.Method == http.MethodPost:
 		return classExports
-	case path == "/realtime/ws", path == "/realtime/sse":
+	case path == "/realtime/ws", path == "/realtime/sse", path == "/mqtt":
 		return classStreams
 	}
 	return classGeneral

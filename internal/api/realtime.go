@@ -134,6 +134,22 @@ func (a *API) registerRealtime() {
 		doc.Responses["101"] = &huma.Response{Description: "The connection is a WebSocket"}
 	}, a.live(Live.ServeWebSocket))
 	registerRaw(a, operation{
+		ID: "connect-mqtt", Method: http.MethodGet, Path: "/mqtt", Tag: tagRealtime,
+		Access: forAnyone, Key: hearth.KeyTelemetryWrite, Stream: true,
+		Status: http.StatusSwitchingProtocols, Codes: []hearth.Code{hearth.CodeMalformedBody},
+		Summary: "Speak MQTT over a WebSocket",
+		Description: "MQTT 3.1.1 or 5 for devices, with the subprotocol `mqtt`. A device logs in with its token in CONNECT: see the guide to MQTT. " +
+			"`Authorization` is not used.",
+	}, func(doc *huma.Operation) {
+		doc.Security = []map[string][]string{{}}
+		doc.Responses["101"] = &huma.Response{Description: "The connection is a WebSocket"}
+	}, func(w http.ResponseWriter, r *http.Request) error {
+		if a.options.MQTT == nil {
+			return hearth.Errorf(hearth.CodeNotFound, "this instance serves no MQTT")
+		}
+		return a.options.MQTT(w, r)
+	})
+	registerRaw(a, operation{
 		ID: "create-stream-ticket", Method: http.MethodPost, Path: "/realtime/ticket", Tag: tagRealtime,
 		Access: forUsers, Key: hearth.KeyTelemetryRead,
 		Status: http.StatusCreated, Secret: true, Plain: true,

@@ -38,8 +38,8 @@ type Settings struct {
 
 // Serving describes a program that answers.
 type Serving struct {
-	// URL is the API's, for clients on the same machine.
-	URL string
+	// URL is the API's, for clients on the same machine; MQTT the address for devices, "" where that is off.
+	URL, MQTT string
 	// SetupToken returns the token with which the first admin is made; "" if there is a user.
 	SetupToken func(ctx context.Context) (string, error)
 }
@@ -117,13 +117,16 @@ func (p *parts) serve(ctx context.Context, ready func(Serving)) error {
 	if err := p.startJobs(ctx, p.Config.Worker); err != nil {
 		return err
 	}
-	failed := make(chan error, 2)
+	failed := make(chan error, 4) // one for each listener
 	if err := p.serveAdmin(failed); err != nil {
 		return err
 	}
 	listener, err := httpserver.Listen(ctx, p.Config.Addr)
 	if err != nil {
 		return fmt.Errorf("listen on %s (another address: --addr): %w", p.Config.Addr, err)
+	}
+	if err := p.serveMQTT(ctx, failed); err != nil {
+		return err
 	}
 	var leaving atomic.Bool
 	p.listen("api listener", listener, closingConnections(p.api, &leaving), failed)
@@ -139,7 +142,7 @@ func (p *parts) serve(ctx context.Context, ready func(Serving)) error {
 	url := httpserver.BaseURL(listener.Addr())
 	p.Logger.InfoContext(ctx, "serving", "url", url, "version", p.Version)
 	if ready != nil {
-		ready(Serving{URL: url, SetupToken: p.accounts.SetupToken})
+		ready(Serving{URL: url, MQTT: p.Config.MQTTAddr, SetupToken: p.accounts.SetupToken})
 	}
 	return p.wait(ctx, failed)
 }

@@ -277,7 +277,7 @@ func (w *fixture) send(t *testing.T, op operationOf, caller string, c call) answ
 		w.serial++
 		header.Set("X-Forwarded-For", fmt.Sprintf("198.51.100.%d", w.serial%250))
 	}
-	if op.OperationID == "connect-websocket" {
+	if op.OperationID == "connect-websocket" || op.OperationID == "connect-mqtt" {
 		header.Set("Connection", "Upgrade")
 		header.Set("Upgrade", "websocket")
 		header.Set("Sec-WebSocket-Version", "13")

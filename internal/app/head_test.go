@@ -13,7 +13,7 @@ import (
 func TestHEADIsRefusedWhereGETStreamsOrClaims(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t, apitest.Embedded)
-	refused := []string{"stream-events", "connect-websocket", "next-command"}
+	refused := []string{"stream-events", "connect-websocket", "connect-mqtt", "next-command"}
 	tried := 0
 	for _, op := range w.operations() {
 		if op.method != http.MethodGet {

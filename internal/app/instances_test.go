@@ -14,12 +14,15 @@ import (
 	"hearth/internal/app"
 	"hearth/internal/config"
 	"hearth/internal/core/account"
+	"hearth/internal/testserver"
 )
 
 // instances are a service under attack, without rate limits: one program, or several that must act as one. Calls name the
 // instance that they go to by any number.
 type instances struct {
 	urls []string
+	// mqtt are their addresses for devices.
+	mqtt []string
 	// keyFile is a file of the signing keys.
 	keyFile string
 	// admin is an access token.
@@ -31,6 +34,8 @@ func newInstances(t *testing.T, m apitest.Mode, change ...func(*config.Config)) 
 	w := &instances{}
 	for i := range m.Instances {
 		cfg := m.Config(t)
+		cfg.MQTTAddr = testserver.FreeAddr(t)
+		w.mqtt = append(w.mqtt, cfg.MQTTAddr)
 		var err error
 		if cfg.RateLimits, err = config.ParseRateLimits("off"); err != nil {
 			t.Fatal(err)

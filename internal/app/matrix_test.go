@@ -152,6 +152,7 @@ retry-webhook-delivery    401   200   404   200    403  403      401       401  
 stream-events             401   200   404   200    403  403      401       401     200     200      200      200   200 telemetry:read
 create-stream-ticket      401   201   201   201    403  403      401       401     201     201      201      201   201 telemetry:read
 connect-websocket         101   101   101   101    403  403      101       101     101     101      101      101   101 telemetry:read
+connect-mqtt              101   101   101   101    101  101      101       101     101     101      101      101   101 telemetry:write
 
 create-organization       401   201   201   201    403  403      401       401     201     201      201      201   403 closed
 list-organizations        401   200   200   200    403  403      401       401     200     200      200      200   403 closed

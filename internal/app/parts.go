@@ -40,6 +40,7 @@ import (
 	"hearth/internal/mail/smtpmail"
 	"hearth/internal/mailer"
 	"hearth/internal/meters"
+	"hearth/internal/mqtt"
 	"hearth/internal/observe"
 	"hearth/internal/realtime"
 	"hearth/internal/realtime/redisbroker"
@@ -65,7 +66,9 @@ type parts struct {
 	mailer    *mailer.Mailer
 	backups   *backup.Schedule
 	realtime  *realtime.Node
-	limiter   *memkv.Limiter
+	mqtt      *mqtt.Server
+	limits    kv.Limiter
+	limiter   *memkv.Limiter // what limits keeps in this process
 	api       *api.API
 }
 
@@ -136,8 +139,9 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 			p.notices.DeviceConnection(ctx, d)
 			p.webhooks.DeviceConnection(ctx, d)
 		},
-		Pending: func(ctx context.Context, ids []string) ([]int, error) { return p.commands.Pending(ctx, ids) },
-		Shared:  b.redis != nil || cfg.StoreURL != "", Leads: b.leader.Leads,
+		OnRevoked: func(deviceID string) { p.mqtt.Revoked(deviceID) },
+		Pending:   func(ctx context.Context, ids []string) ([]int, error) { return p.commands.Pending(ctx, ids) },
+		Shared:    b.redis != nil || cfg.StoreURL != "", Leads: b.leader.Leads,
 	})
 	if err != nil {
 		return nil, err
@@ -194,6 +198,10 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 		return nil, err
 	}
 	stack.Add("commands", func(context.Context) error { p.commands.Stop(); return nil })
+	if p.mqtt, err = p.openMQTT(); err != nil {
+		return nil, err
+	}
+	events.add(p.mqtt)
 	p.exports, err = exports.New(exports.Options{
 		Store: b.store, Schedules: b.store, Users: b.store, Roles: p.orgs.Roles, Logs: b.store, Devices: b.store, Jobs: b.queue,
 		Files: b.files, Publisher: events, Webhooks: p.webhooks, Snapshot: snapshotOf(b.store), Clock: s.Clock, Log: s.Logger,
@@ -310,10 +318,7 @@ func snapshotOf(s store) func(context.Context, func(context.Context) error) erro
 
 // openAPI builds the API over all capabilities.
 func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
-	claims, err := p.openLimiter()
-	if err != nil {
-		return nil, err
-	}
+	claims := limiter{p.limits}
 	var limits api.Limiter // nil: the limits are off
 	if p.Config.RateLimits != nil {
 		limits = claims
@@ -337,7 +342,7 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 		Provisioning: p.provision, Twins: p.twins, Telemetry: p.telemetry,
 		Analytics: p.analytics, Commands: p.commands, Webhooks: p.webhooks, Alarms: p.alarms, Exports: p.exports, Notifications: p.notices, Jobs: p.jobs(), Audit: audit.New(p.store),
 		Figures: figures.New(figures.Options{Config: cfg, Asker: p.asker, HTTP: p.metrics.HTTP, Cache: p.cache, Health: p.health}),
-		Live:    p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,
+		MQTT:    p.mqtt.ServeWebSocket, Live: p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,
 		BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), SlowRequest: cfg.SlowRequest,
 		AllowedOrigins: cfg.AllowedOrigins, TrustedProxies: cfg.TrustedProxies, AccelRedirect: cfg.AccelRedirect,
 		Limiter: limits, ClaimLimiter: claims, Secret: secret, Idempotency: p.store, Pages: pages.Pages(), Missing: pages.Missing(),
@@ -354,18 +359,16 @@ func (l limiter) Allow(ctx context.Context, class, key string, n int) (api.Decis
 }
 
 // openLimiter makes the limiter that the settings describe, with that of claims, which is always on.
-func (p *parts) openLimiter() (api.Limiter, error) {
+func (p *parts) openLimiter() (err error) {
 	limits := kv.Limits{"claims": {Limit: 5, Per: time.Minute}}
 	for class, limit := range p.Config.RateLimits {
 		limits[class] = kv.Rate{Limit: limit.Count, Per: limit.Per}
 	}
-	var err error
 	p.limiter, err = memkv.NewLimiter(memkv.LimiterOptions{Limits: limits, Clock: p.Clock, Logger: p.Logger})
-	if err != nil || p.redis == nil {
-		return limiter{p.limiter}, err
+	if p.limits = p.limiter; err == nil && p.redis != nil {
+		p.limits, err = rediskv.NewLimiter(rediskv.LimiterOptions{Conn: p.redis, Limits: limits, Local: p.limiter})
 	}
-	shared, err := rediskv.NewLimiter(rediskv.LimiterOptions{Conn: p.redis, Limits: limits, Local: p.limiter})
-	return limiter{shared}, err
+	return err
 }
 
 // rememberLimits makes the limits hold over restarts. It is called by the one process that serves from the directory.

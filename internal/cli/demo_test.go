@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"hearth/internal/cli"
+	"hearth/internal/testserver"
 )
 
 // demo runs hearth demo on a data directory, hands its words to use, and stops it.
@@ -24,7 +25,8 @@ func demo(t *testing.T, dir string, use func(said string)) {
 	out, writer := io.Pipe()
 	done := make(chan int, 1)
 	go func() {
-		environ := []string{"HEARTH_ADDR=127.0.0.1:0", "HEARTH_ADMIN_ADDR=off", "HEARTH_DATA_DIR=" + dir, "HEARTH_BCRYPT_COST=4", "HEARTH_RATE_LIMITS=off"}
+		environ := []string{"HEARTH_ADDR=127.0.0.1:0", "HEARTH_ADMIN_ADDR=off", "HEARTH_DATA_DIR=" + dir, "HEARTH_BCRYPT_COST=4", "HEARTH_RATE_LIMITS=off",
+			"HEARTH_MQTT_ADDR=" + testserver.FreeAddr(t)}
 		done <- cli.Run(ctx, &cli.Process{Args: []string{"demo"}, Environ: environ, Stdin: strings.NewReader(""), Stdout: writer, Stderr: io.Discard})
 		_ = writer.Close()
 	}()
@@ -58,7 +60,7 @@ func TestTheDemoServesAnAccountWithLiveDevices(t *testing.T) {
 		email := word(t, said, `^e-mail: +(\S+)$`)
 		password = word(t, said, `^password: +(\S+)$`)
 		logs = word(t, said, `with (\d+) readings of 20 devices`)
-		if strings.Count(said, "curl -s") != 3 {
+		if strings.Count(said, "curl -s") != 5 || !strings.Contains(said, "mosquitto_pub -h 127.0.0.1 -p ") {
 			t.Errorf("it does not say what to try:\n%s", said)
 		}
 		token := signIn(t, url, email, password)

@@ -58,7 +58,8 @@ func TestDefaults(t *testing.T) {
 		"auth limit":       {cfg.RateLimits[config.LimitAuth], config.RateLimit{Count: 5, Per: time.Minute}},
 		"exports limit":    {cfg.RateLimits[config.LimitExports], config.RateLimit{Count: 10, Per: time.Hour}},
 		"streams limit":    {cfg.RateLimits[config.LimitStreams], config.RateLimit{Count: 30, Per: time.Minute}},
-		"classes":          {len(cfg.RateLimits), 9},
+		"mqtt_addr":        {cfg.MQTTAddr, ""},
+		"classes":          {len(cfg.RateLimits), 11},
 	}
 	for name, pair := range want {
 		if pair[0] != pair[1] {

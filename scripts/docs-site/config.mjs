@@ -59,6 +59,7 @@ export default {
         ['Provision devices', '/guides/provisioning'],
         ['Send logs', '/guides/logs'],
         ['Set and read state', '/guides/twin'],
+        ['Connect devices by MQTT', '/mqtt'],
         ['Send commands to devices', '/guides/commands'],
         ['Receive events by webhook', '/guides/webhooks'],
         ['Set rules and alarms', '/guides/alarms'],

@@ -56,7 +56,9 @@ func (s *Service) After(ctx context.Context, caller hearth.Caller, deviceID stri
 }
 
 // Follow has wake called whenever a device may have a new command, until stop is called. wake must not block.
-func (s *Service) Follow(deviceID string, wake func()) (stop func()) { return s.followers.add(deviceID, wake) }
+func (s *Service) Follow(deviceID string, wake func()) (stop func()) {
+	return s.followers.add(deviceID, wake)
+}
 
 func (s *Service) next(ctx context.Context, deviceID string, after int64) (*hearth.Command, error) {
 	c, err := s.o.Store.NextCommand(ctx, deviceID, after, s.now())

@@ -222,7 +222,7 @@ func (f *Service) ChangedRemotely(id string, scope hearth.Scope, lastActiveAt, o
 // RemovedRemotely drops what is kept of a device of that scope, which another process deleted.
 func (f *Service) RemovedRemotely(id string, scope hearth.Scope) {
 	f.directory.removed(id)
-	f.TokensEnded(id)
+	f.TokensChanged(id)
 	f.lists.changed(scope)
 }
 

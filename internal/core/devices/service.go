@@ -29,6 +29,8 @@ type Options struct {
 	// OnConnection is called, by one goroutine, for every device that came online or went offline (see Device.Connection);
 	// nil is not called. It must not block for long.
 	OnConnection func(ctx context.Context, device hearth.Device)
+	// OnRevoked is called when a token of a device has ended; nil is not called.
+	OnRevoked func(deviceID string)
 	// Pending returns how many commands each of the devices has neither acknowledged nor answered, in order; nil: none has any.
 	Pending func(ctx context.Context, deviceIDs []string) ([]int, error)
 	// Webhooks are sent devices that are created and deleted; nil: there are none.
@@ -51,6 +53,9 @@ func (o Options) validate() (Options, error) {
 	}
 	if o.OnConnection == nil {
 		o.OnConnection = func(context.Context, hearth.Device) {}
+	}
+	if o.OnRevoked == nil {
+		o.OnRevoked = func(string) {}
 	}
 	if o.Publisher == nil {
 		o.Publisher = noPublisher{}

@@ -154,7 +154,14 @@ func (f *Service) Authenticate(ctx context.Context, token string) (hearth.Caller
 
 func errToken() error { return hearth.Errorf(hearth.CodeUnauthenticated, "the token is not valid") }
 
-// TokensEnded drops what is kept of a device's tokens, some of which are gone.
+// TokensEnded drops what is kept of a device's tokens, some of which this process has ended, and has its connections be closed that were made
+// with them.
 func (f *Service) TokensEnded(deviceID string) {
+	f.TokensChanged(deviceID)
+	f.options.OnRevoked(deviceID)
+}
+
+// TokensChanged drops what is kept of a device's tokens, some of which another process has ended.
+func (f *Service) TokensChanged(deviceID string) {
 	f.tokens.DeleteFunc(func(_ [sha256.Size]byte, of string) bool { return of == deviceID })
 }

@@ -172,7 +172,7 @@ func (c *Connect) properties(b *body) {
 		case propSessionExpiry:
 			c.SessionExpiry = number
 		case propReceiveMaximum:
-			c.ReceiveMaximum = uint16(number) //nolint:gosec // the property has two bytes
+			c.ReceiveMaximum = uint16(number)
 			return number > 0
 		case propMaximumPacketSize:
 			c.MaximumPacketSize = number
@@ -224,7 +224,7 @@ type Publish struct {
 	// Alias is the topic's alias; 0: none. It is the client's.
 	Alias   uint16
 	Payload []byte
-	// Expiry is how many seconds the message is of use; 0: for ever. It is the server's.
+	// Expiry is for how many seconds the message is of use; 0: for ever.
 	Expiry uint32
 }
 
@@ -247,10 +247,12 @@ func DecodePublish(h Header, data []byte, version Version) (p Publish, err error
 		b.properties(func(id property, number uint32, _ []byte) bool {
 			switch id {
 			case propTopicAlias:
-				p.Alias, hasAlias = uint16(number), true //nolint:gosec // the property has two bytes
+				p.Alias, hasAlias = uint16(number), true
+			case propMessageExpiry:
+				p.Expiry = number
 			case propPayloadFormat:
 				return number <= 1
-			case propMessageExpiry, propContentType, propResponseTopic, propCorrelation:
+			case propContentType, propResponseTopic, propCorrelation:
 			default:
 				return false
 			}

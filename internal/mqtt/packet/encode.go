@@ -24,7 +24,7 @@ func appendVarint(dst []byte, n int) []byte {
 }
 
 func appendText(dst []byte, text string) []byte {
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(text))) //nolint:gosec // callers bound it
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(text)))
 	return append(dst, text...)
 }
 

@@ -45,7 +45,7 @@ const (
 // Reason is a reason code of MQTT 5.
 type Reason byte
 
-// The reasons that a server gives.
+// The reasons of a server.
 const (
 	Success                 Reason = 0x00
 	DisconnectWithWill      Reason = 0x04
@@ -73,6 +73,9 @@ const (
 	SubscriptionIDsNotGiven Reason = 0xA1
 )
 
+// String returns the reason as the standard writes it.
+func (r Reason) String() string { return fmt.Sprintf("0x%02X", byte(r)) }
+
 // Error says how a packet breaks the protocol.
 type Error struct {
 	Reason Reason
@@ -80,7 +83,7 @@ type Error struct {
 }
 
 // Error implements error.
-func (e *Error) Error() string { return fmt.Sprintf("mqtt: %s (0x%02X)", e.Text, byte(e.Reason)) }
+func (e *Error) Error() string { return fmt.Sprintf("mqtt: %s (%s)", e.Text, e.Reason) }
 
 func malformed(text string) error { return &Error{Malformed, text} }
 

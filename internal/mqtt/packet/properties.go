@@ -47,7 +47,7 @@ func (b *body) properties(set func(id property, number uint32, text []byte) bool
 		case propMessageExpiry, propSessionExpiry, propWillDelay, propMaximumPacketSize:
 			number = of.uint32()
 		case propSubscriptionID:
-			number = uint32(of.varint()) //nolint:gosec // it has 28 bits
+			number = uint32(of.varint())
 		case propContentType, propResponseTopic, propAuthMethod, propReasonString:
 			text = []byte(of.text())
 		case propCorrelation, propAuthData:
