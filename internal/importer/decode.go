@@ -13,7 +13,7 @@ import (
 
 // decode returns a text in UTF-8. A byte order mark says its encoding, whatever was named; nil is UTF-8. The mark of UTF-8 stays where it is.
 func decode(text io.Reader, named encoding.Encoding) (io.Reader, error) {
-	buffered := bufio.NewReaderSize(text, maxLine)
+	buffered := bufio.NewReaderSize(text, 16) // so small that what follows is read past it
 	head, err := buffered.Peek(3)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err

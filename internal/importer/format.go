@@ -134,8 +134,10 @@ func (f Format) identity() []string {
 
 // value reads a cell with a value, quotes and guard taken off.
 func (p *format) value(text string) (v hearth.Value, problem string) {
-	if v, ok := p.values[text]; ok {
-		return v, ""
+	if len(p.values) > 0 {
+		if v, ok := p.values[text]; ok {
+			return v, ""
+		}
 	}
 	if p.Decimal != "," || strings.Trim(text, "0123456789.,+-eE") != "" {
 		return exports.ReadCell(text)

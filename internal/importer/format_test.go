@@ -1,8 +1,11 @@
 package importer
 
 import (
+	"bufio"
 	"bytes"
+	"compress/gzip"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -225,4 +228,57 @@ func FuzzFormat(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestRealDataReadsTheSameInAnotherForm rewrites readings of a real flat as a German spreadsheet would save them.
+func TestRealDataReadsTheSameInAnotherForm(t *testing.T) {
+	t.Parallel()
+	file, err := os.Open("../demo/data/opensmarthome.csv.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	packed, err := gzip.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rows = 20_000
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plain, german strings.Builder
+	lines := bufio.NewScanner(packed)
+	for n := 0; n <= rows && lines.Scan(); n++ {
+		plain.WriteString(lines.Text() + "\n")
+		cells := strings.Split(lines.Text(), ",")
+		if n > 0 {
+			at, err := time.Parse(time.RFC3339, cells[4])
+			if err != nil {
+				t.Fatal(err)
+			}
+			cells[3], cells[4] = strings.Replace(cells[3], ".", ",", 1), at.In(berlin).Format("02.01.2006 15:04:05")
+		}
+		german.WriteString(strings.Join(cells, ";") + "\r\n")
+	}
+	saved, err := unicode.UTF16(unicode.LittleEndian, unicode.UseBOM).NewEncoder().String(german.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, got := newMemory(), newMemory()
+	for _, c := range []struct {
+		to     *memory
+		text   string
+		format Format
+	}{
+		{want, plain.String(), Format{}},
+		{got, saved, Format{Delimiter: ";", Decimal: ",", TimeFormat: "%d.%m.%Y %H:%M:%S", TimeZone: "Europe/Berlin"}},
+	} {
+		if _, err := importText(t, c.to, func(o *csvImport) { o.Open, o.Format, o.BatchRows = text(c.text), c.format, 5000 }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(want.rows) != rows || !slices.Equal(got.rows, want.rows) {
+		t.Errorf("%d rows are read, want the same %d", len(got.rows), len(want.rows))
+	}
 }
