@@ -160,8 +160,10 @@ type OrganizationStore interface {
 	Invitation(ctx context.Context, id string) (Invitation, error)
 	// InvitationByHash finds an invitation by its token; CodeNotFound.
 	InvitationByHash(ctx context.Context, hash []byte) (Invitation, error)
-	// Invited reports whether an e-mail has an invitation that is good at the time now.
-	Invited(ctx context.Context, email string, now time.Time) (bool, error)
+	// Invitations lists those of an organization that are open at the time now, newest first; a page has no other sort.
+	Invitations(ctx context.Context, orgID string, now time.Time, page Page) (List[Invitation], error)
+	// DeleteInvitation removes an invitation of an organization; CodeNotFound.
+	DeleteInvitation(ctx context.Context, orgID, id string, effects SideEffects) error
 	// UseInvitation removes the invitation with that hash and returns the person the role that change makes of the
 	// invitation and the present role. Of many uses at once one succeeds; CodeNotFound for the others.
 	UseInvitation(ctx context.Context, use InvitationUse, effects SideEffects) (Member, error)
@@ -183,6 +185,7 @@ type InvitationUse struct {
 	Hash   []byte
 	UserID string
 	At     time.Time
-	// Role makes the new role of the invitation and the present role.
-	Role func(invitation Invitation, from OrgRole) (to OrgRole, err error)
+	// Role makes the new role of the invitation and the present role. inviter is who invited, with the roles of now; the zero Caller if
+	// that user is gone or disabled.
+	Role func(invitation Invitation, inviter Caller, from OrgRole) (to OrgRole, err error)
 }

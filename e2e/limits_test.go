@@ -25,7 +25,7 @@ func refuseOverACrash(t *testing.T, s *server) {
 	t.Helper()
 	order, wrong := map[string]any{"type": "logs", "format": "csv"}, map[string]any{"email": "bob@example.com", "password": "a wrong guess"}
 	right := map[string]any{"email": "bob@example.com", "password": password}
-	ann, _ := s.signup("ann@example.com") // two of the twelve
+	ann, _ := s.signup("ann@example.com")
 	nobody := s.anonymous()
 	nobody.do("POST", "/auth/signup", map[string]any{"name": "Bob", "email": "bob@example.com", "password": password}, http.StatusCreated)
 	for range 5 {
@@ -43,7 +43,7 @@ func refuseOverACrash(t *testing.T, s *server) {
 	s.kill()
 	s.start()
 	check()
-	for range 2 { // the last of the twelve
+	for range 5 { // the last of the twelve from here on the account
 		nobody.do("POST", "/auth/login", right, http.StatusTooManyRequests)
 	}
 	refusal(t, nobody.do("POST", "/auth/login", right, http.StatusTooManyRequests), "rate_limited", "auth")

@@ -61,6 +61,12 @@ func (b Account) newUser() account.NewUser {
 	return account.NewUser{Name: b.Name, Email: b.Email, Password: b.Password}
 }
 
+// SignUpRequest is a sign-up.
+type SignUpRequest struct {
+	Account
+	InvitationToken string `json:"invitation_token,omitempty" maxLength:"128" writeOnly:"true" doc:"From the e-mail of an invitation: required where sign-up is by invitation."`
+}
+
 // SignedUp is the answer to a sign-up.
 type SignedUp struct {
 	User User `json:"user"`
@@ -154,9 +160,11 @@ func (a *API) registerAccounts() {
 	}
 	op := auth("sign-up", "signup", "Make an account", http.StatusCreated, hearth.CodeEmailTaken, hearth.CodeForbidden)
 	op.Creates = true
-	op.Description = "Forbidden where sign-up is closed, or by invitation and the e-mail has none."
-	register(a, op, func(ctx context.Context, in *bodyOf[Account]) (*bodyOf[SignedUp], error) {
-		user, err := s.SignUp(ctx, callerOf(ctx), in.Body.newUser(), idempotency(ctx, wireSignUp))
+	op.Description = "Forbidden where sign-up is closed, or by invitation and `invitation_token` is not that of one for the e-mail."
+	register(a, op, func(ctx context.Context, in *bodyOf[SignUpRequest]) (*bodyOf[SignedUp], error) {
+		account := in.Body.newUser()
+		account.Invitation = in.Body.InvitationToken
+		user, err := s.SignUp(ctx, callerOf(ctx), account, idempotency(ctx, wireSignUp))
 		return &bodyOf[SignedUp]{wireSignUp(user)}, err
 	})
 

@@ -135,11 +135,22 @@ func (a *API) registerOrganizations() {
 			"not there is an account with that e-mail. For owners and admins, up to their own role.",
 	}, a.createInvitation)
 	register(a, operation{
+		ID: "list-invitations", Method: http.MethodGet, Path: "/organizations/{id}/invitations", Tag: tagOrganizations,
+		Access: forUsers, Key: closedToKeys, ETag: true,
+		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "List an organization's open invitations", Description: "Newest first. For owners and admins.",
+	}, a.listInvitations)
+	register(a, operation{
+		ID: "delete-invitation", Method: http.MethodDelete, Path: "/organizations/{id}/invitations/{invitation_id}", Tag: tagOrganizations,
+		Access: forUsers, Key: closedToKeys,
+		Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Withdraw an invitation", Description: "For owners and admins.",
+	}, a.deleteInvitation)
+	register(a, operation{
 		ID: "accept-invitation", Method: http.MethodPost, Path: "/invitations/accept", Tag: tagOrganizations,
 		Access: forUsers, Key: closedToKeys, Creates: true,
 		Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Accept an invitation",
 		Description: "The caller, whose e-mail must be the invited one, becomes a member. Who is one already keeps the higher role. " +
-			"`validation_failed` for a token that is unknown, used, expired or of another e-mail.",
+			"`validation_failed` for a token that is unknown, used, expired, withdrawn or of another e-mail, and where its sender may not invite to " +
+			"that role any more.",
 	}, a.acceptInvitation)
 }
 
@@ -262,6 +273,29 @@ func (a *API) createInvitation(ctx context.Context, in *struct {
 		OrganizationID: in.ID, Email: in.Body.Email, Role: hearth.OrgRole(in.Body.Role),
 	}, idempotency(ctx, wireInvitation))
 	return &bodyOf[Invitation]{wireInvitation(invitation)}, err
+}
+
+func (a *API) listInvitations(ctx context.Context, in *struct {
+	OrganizationPath
+	PageParams
+}) (*bodyOf[List[Invitation]], error) {
+	page, err := in.page("")
+	if err != nil {
+		return nil, err
+	}
+	list, err := a.options.Organizations.Invitations(ctx, callerOf(ctx), in.ID, page)
+	if err != nil {
+		return nil, err
+	}
+	body, err := wireList(list, in.Fields, wireInvitation)
+	return &bodyOf[List[Invitation]]{Body: body}, err
+}
+
+func (a *API) deleteInvitation(ctx context.Context, in *struct {
+	OrganizationPath
+	InvitationID string `path:"invitation_id" maxLength:"64" doc:"The invitation."`
+}) (*struct{}, error) {
+	return nil, a.options.Organizations.Withdraw(ctx, callerOf(ctx), in.ID, in.InvitationID)
 }
 
 func (a *API) acceptInvitation(ctx context.Context, in *struct{ Body InvitationToken }) (*bodyOf[Membership], error) {

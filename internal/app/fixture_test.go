@@ -354,6 +354,9 @@ func (w *fixture) ids(t *testing.T, op operationOf, caller string) map[string]st
 		switch {
 		case name == "token_id":
 			ids[name] = apitest.Text(w.must(t, owner, "POST", "/api/v1/devices/"+device+"/tokens", ""), "id")
+		case name == "invitation_id":
+			body := fmt.Sprintf(`{"email":"invited%d@example.com","role":"viewer"}`, w.serial)
+			ids[name] = apitest.Text(w.must(t, "o.owner", "POST", "/api/v1/organizations/"+w.org+"/invitations", body), "id")
 		case name == "user_id":
 			ids[name] = w.people["o.viewer"]
 			if op.method == http.MethodDelete || op.method == http.MethodPut {

@@ -164,6 +164,8 @@ list-members              401   404   404   200    403  403      401       401  
 set-member                401   404   404   200    403  403      401       401     200     200      403      403   403 closed
 remove-member             401   404   404   204    403  403      401       401     204     204      403      403   403 closed
 create-invitation         401   404   404   201    403  403      401       401     201     201      403      403   403 closed
+list-invitations          401   404   404   200    403  403      401       401     200     200      403      403   403 closed
+delete-invitation         401   404   404   204    403  403      401       401     204     204      403      403   403 closed
 `
 
 // matrixRow is an operation's statuses by caller, and the scope that an API key needs.

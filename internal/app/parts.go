@@ -117,7 +117,7 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	}
 	p.accounts, err = account.New(account.Options{
 		Store: b.store, Keys: p.signing, Clock: s.Clock, Logger: s.Logger, Issuer: cfg.PublicURL, AccessTTL: cfg.AccessTTL,
-		RefreshTTL: cfg.RefreshTTL, RefreshLeeway: cfg.RefreshLeeway, SignUp: account.SignUp(cfg.Signup), Invited: p.orgs.Invited, BcryptCost: cfg.BcryptCost,
+		RefreshTTL: cfg.RefreshTTL, RefreshLeeway: cfg.RefreshLeeway, SignUp: account.SignUp(cfg.Signup), Invited: p.orgs.InvitationFor, BcryptCost: cfg.BcryptCost,
 		HashSlots: cfg.HashSlots(), Observers: []account.SessionObserver{sessionEnds}, Sealer: b.sealer(originField), Notices: b.sealer(noticeField),
 	})
 	if err != nil {

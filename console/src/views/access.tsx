@@ -60,7 +60,7 @@ export function SignUp() {
   }
   return (
     <Sheet title="Create an account">
-      {signup === 'invite' && <p class="small">This server accepts invited e-mail addresses only.</p>}
+      {signup === 'invite' && <p class="small">This server needs an invitation: open the link of its e-mail.</p>}
       <Form
         submit="Create the account"
         send={async ({ name, email = '', password = '' }) => {
@@ -172,7 +172,7 @@ export function Invitation() {
       <Form
         submit="Create the account and accept"
         send={async ({ name, email = '', password = '' }) => {
-          await call('POST', '/auth/signup', { anonymous: true, body: { name, email, password } }).catch((e: unknown) => {
+          await call('POST', '/auth/signup', { anonymous: true, body: { name, email, password, invitation_token: secret } }).catch((e: unknown) => {
             if (!(e instanceof Problem && e.code === 'email_taken')) throw e; // a second attempt, after the first failed half way
           });
           await signIn(email, password);

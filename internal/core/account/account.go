@@ -64,10 +64,10 @@ type Options struct {
 	RefreshTTL time.Duration
 	// RefreshLeeway is for how long after its use a refresh token returns its successor again; 0: not at all.
 	RefreshLeeway time.Duration
-	// SignUp says who may sign up; "" is SignUpOpen. Invited reports, for SignUpInvite, whether an e-mail was
-	// invited; nil: none was.
+	// SignUp says who may sign up; "" is SignUpOpen. Invited returns, for SignUpInvite, the e-mail that the token of an invitation
+	// invites, not ok for a token that is not good; nil: none is.
 	SignUp  SignUp
-	Invited func(ctx context.Context, email string) (bool, error)
+	Invited func(ctx context.Context, token string) (email string, ok bool, err error)
 	// BcryptCost is that of new hashes, 4 to 31 (0: 10); HashSlots is how many are computed at once (0: 1).
 	BcryptCost int
 	HashSlots  int

@@ -46,7 +46,7 @@ func TestKnownAndUnknownEmailsAreTheSameWork(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, func(o *account.Options) {
 		o.SignUp = account.SignUpInvite
-		o.Invited = func(context.Context, string) (bool, error) { return false, nil }
+		o.Invited = func(context.Context, string) (string, bool, error) { return "", false, nil }
 	})
 	h.user(email, hearth.RoleUser)
 	ctx := context.WithValue(t.Context(), askedKey{}, true)

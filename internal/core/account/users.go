@@ -18,6 +18,8 @@ type NewUser struct {
 	Email    string
 	Password string
 	Role     hearth.Role
+	// Invitation is the token of an invitation, for SignUp.
+	Invitation string
 }
 
 // prepare validates and hashes: everything of a new user that needs no store.
@@ -42,9 +44,9 @@ func (s *Service) prepare(ctx context.Context, n NewUser) (hearth.User, error) {
 }
 
 // SignUp makes an account with the role user, whatever Role says. CodeForbidden where sign-up is closed, or by invitation
-// and the e-mail has none; CodeValidationFailed; CodeEmailTaken.
+// and the token is not that of one for the e-mail, which is checked before anything else; CodeValidationFailed; CodeEmailTaken.
 func (s *Service) SignUp(ctx context.Context, caller hearth.Caller, n NewUser, key *hearth.IdempotencyRequest) (hearth.User, error) {
-	if err := s.maySignUp(ctx, n.Email); err != nil {
+	if err := s.maySignUp(ctx, n); err != nil {
 		return hearth.User{}, err
 	}
 	n.Role = hearth.RoleUser
@@ -59,18 +61,18 @@ func (s *Service) SignUp(ctx context.Context, caller hearth.Caller, n NewUser, k
 	return user, s.store.CreateUser(ctx, user, effects)
 }
 
-func (s *Service) maySignUp(ctx context.Context, email string) error {
+func (s *Service) maySignUp(ctx context.Context, n NewUser) error {
 	refusal := hearth.Errorf(hearth.CodeForbidden, "sign-up needs an invitation")
 	switch s.options.SignUp {
 	case SignUpOpen:
 		return nil
 	case SignUpInvite:
-		email, valid := hearth.NormalizeEmail(email)
-		if !valid || s.options.Invited == nil {
+		email, valid := hearth.NormalizeEmail(n.Email)
+		if !valid || n.Invitation == "" || s.options.Invited == nil {
 			return refusal
 		}
-		invited, err := s.options.Invited(ctx, email)
-		if err != nil || invited {
+		invited, ok, err := s.options.Invited(ctx, n.Invitation)
+		if err != nil || ok && invited == email {
 			return err
 		}
 		return refusal

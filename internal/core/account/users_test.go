@@ -1,6 +1,7 @@
 package account_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -186,4 +187,30 @@ func TestALaterResetLeavesTheEarlierOneGood(t *testing.T) {
 	h.clock.advance(4 * time.Minute) // 59 minutes after the first
 	must(t, h.ConfirmReset(t.Context(), here, first.Token, "another fine secret"))
 	wantCode(t, h.ConfirmReset(t.Context(), here, last.Token, "yet another secret"), hearth.CodeValidationFailed) // one use ends all
+}
+
+// Knowing an invited address is not enough: the token is asked for, before anything else is looked at.
+func TestSigningUpByInvitationTakesItsToken(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, func(o *account.Options) {
+		o.SignUp = account.SignUpInvite
+		o.Invited = func(_ context.Context, token string) (string, bool, error) { return email, token == "good", nil }
+	})
+	for name, c := range map[string]struct {
+		user account.NewUser
+		code hearth.Code
+	}{
+		"no token":                       {account.NewUser{Name: "Ann", Email: email, Password: password}, hearth.CodeForbidden},
+		"another token":                  {account.NewUser{Name: "Ann", Email: email, Password: password, Invitation: "bad"}, hearth.CodeForbidden},
+		"no token and a short password":  {account.NewUser{Name: "Ann", Email: email, Password: "x"}, hearth.CodeForbidden},
+		"another's token":                {account.NewUser{Name: "Bob", Email: "bob@example.com", Password: password, Invitation: "good"}, hearth.CodeForbidden},
+		"the token and a short password": {account.NewUser{Name: "Ann", Email: email, Password: "x", Invitation: "good"}, hearth.CodeValidationFailed},
+	} {
+		_, err := h.SignUp(t.Context(), here, c.user, nil)
+		if got := hearth.ErrorCode(err); got != c.code {
+			t.Errorf("%s: %v, want %s", name, err, c.code)
+		}
+	}
+	_, err := h.SignUp(t.Context(), here, account.NewUser{Name: "Ann", Email: " ANN@example.com", Password: password, Invitation: "good"}, nil)
+	must(t, err)
 }

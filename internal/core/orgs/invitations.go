@@ -135,7 +135,7 @@ func errInvitation() *hearth.Error {
 	return hearth.Invalid(hearth.FieldError{Location: "body.token", Message: "is unknown, used, expired or not for your e-mail"})
 }
 
-// Accept makes the caller a member by an invitation for the caller's e-mail, once. A member already keeps the higher of
+// Accept makes the caller a member by an invitation for the caller's e-mail, once, if its sender may still invite to that role. A member already keeps the higher of
 // the two roles. CodeValidationFailed for any other token; CodeForbidden (a device), CodeConflict (in too many
 // organizations), CodeIdempotencyMismatch, *hearth.Replayed.
 func (s *Service) Accept(ctx context.Context, caller hearth.Caller, token string, key *hearth.IdempotencyRequest) (hearth.Member, error) {
@@ -164,8 +164,12 @@ func (s *Service) Accept(ctx context.Context, caller hearth.Caller, token string
 	audit := []hearth.AuditEntry{caller.Entry(now, "invitation.accept", target(invitation.OrganizationID))}
 	member, err := s.store.UseInvitation(ctx, hearth.InvitationUse{
 		Hash: hash, UserID: user.ID, At: now,
-		Role: func(invitation hearth.Invitation, from hearth.OrgRole) (hearth.OrgRole, error) {
+		Role: func(invitation hearth.Invitation, inviter hearth.Caller, from hearth.OrgRole) (hearth.OrgRole, error) {
 			if invitation.Email != user.Email || !now.Before(invitation.ExpiresAt) {
+				return "", errInvitation()
+			}
+			// An invitation is worth what its sender's rights are worth now.
+			if inviter.AllowRole(invitation.OrganizationID, "", "", invitation.Role) != nil {
 				return "", errInvitation()
 			}
 			to := higher(invitation.Role, from)
@@ -194,13 +198,26 @@ func orRefusal(err error) error {
 	return err
 }
 
-// Invited reports whether an e-mail has an invitation that is still good: then its owner may sign up where that takes one.
-func (s *Service) Invited(ctx context.Context, email string) (bool, error) {
-	email, ok := hearth.NormalizeEmail(email)
-	if !ok {
-		return false, nil
+// Invitations lists the open invitations of an organization, newest first. CodeNotFound, CodeForbidden (see MayManageMembers),
+// CodeValidationFailed.
+func (s *Service) Invitations(ctx context.Context, caller hearth.Caller, orgID string, page hearth.Page) (hearth.List[hearth.Invitation], error) {
+	if err := caller.AllowOrg(orgID, hearth.MayManageMembers); err != nil {
+		return hearth.List[hearth.Invitation]{}, err
 	}
-	return s.store.Invited(ctx, email, s.now())
+	if _, err := s.store.Organization(ctx, orgID); err != nil { // an admin of the installation may read all of them
+		return hearth.List[hearth.Invitation]{}, err
+	}
+	return s.store.Invitations(ctx, orgID, s.now(), page)
+}
+
+// Withdraw removes an open invitation. CodeNotFound, CodeForbidden (see MayManageMembers).
+func (s *Service) Withdraw(ctx context.Context, caller hearth.Caller, orgID, id string) error {
+	if err := caller.AllowOrg(orgID, hearth.MayManageMembers); err != nil {
+		return err
+	}
+	entry := caller.Entry(s.now(), "invitation.delete", target(orgID))
+	entry.Changes = map[string]hearth.Change{"invitation_id": {Before: id}}
+	return s.store.DeleteInvitation(ctx, orgID, id, hearth.SideEffects{Audit: []hearth.AuditEntry{entry}})
 }
 
 // InvitationFor returns the e-mail that a token invites; not ok for a token that is unknown, used or expired.

@@ -25,7 +25,7 @@ var invitations = describe(Kind[invitation]{Schema: Schema{
 	Indexes: []Index{
 		{Fields: []string{"organization_id", "email"}},
 		{Fields: []string{"hash"}},
-		{Fields: []string{"email", "expires_at"}},
+		{Fields: []string{"organization_id", "created_at", "id"}},
 		{Fields: []string{"expires_at"}},
 	},
 }})
@@ -74,11 +74,35 @@ func (a *Aggregates) InvitationByHash(ctx context.Context, hash []byte) (hearth.
 	return first(ctx, a.b, "InvitationByHash", invitations, asInvitation, Eq("hash", hash))
 }
 
-// Invited implements hearth.OrganizationStore.
-func (a *Aggregates) Invited(ctx context.Context, email string, now time.Time) (bool, error) {
-	return view(ctx, a.b, "Invited", func(ctx context.Context, r Reader) (bool, error) {
-		return invitations.Exists(ctx, r, Eq("email", email), Gt("expires_at", now))
+// Invitations implements hearth.OrganizationStore.
+func (a *Aggregates) Invitations(ctx context.Context, orgID string, now time.Time, page hearth.Page) (hearth.List[hearth.Invitation], error) {
+	where := Filter{Eq("organization_id", orgID), Gt("expires_at", now)}
+	return listing[invitation, hearth.Invitation]{"Invitations", invitations, where, newestFirst, asInvitation}.page(ctx, a.b, page)
+}
+
+// DeleteInvitation implements hearth.OrganizationStore.
+func (a *Aggregates) DeleteInvitation(ctx context.Context, orgID, id string, effects hearth.SideEffects) error {
+	w := Write{Name: "DeleteInvitation", Key: "organizations/" + orgID, Effects: effects}
+	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
+		i, err := invitations.Get(ctx, tx, id)
+		if err == nil && i.OrganizationID != orgID {
+			err = invitations.NotFound()
+		}
+		if err != nil {
+			return err
+		}
+		return tx.Delete(ctx, &invitations.Schema, []any{id})
 	})
+}
+
+// inviterOf returns who sent an invitation, with the roles of now; the zero Caller if that user is gone or disabled.
+func inviterOf(ctx context.Context, tx Tx, i invitation) (hearth.Caller, error) {
+	u, err := users.Get(ctx, tx, i.InvitedBy)
+	if gone, err := absent(err); err != nil || gone || u.Disabled {
+		return hearth.Caller{}, err
+	}
+	m, err := memberOf(ctx, tx, i.OrganizationID, u.ID)
+	return hearth.Caller{UserID: u.ID, Role: u.Role, Orgs: map[string]hearth.OrgRole{i.OrganizationID: m.Role}}, err
 }
 
 // UseInvitation implements hearth.OrganizationStore.
@@ -96,7 +120,11 @@ func (a *Aggregates) UseInvitation(ctx context.Context, use hearth.InvitationUse
 		if err != nil {
 			return hearth.Member{}, err
 		}
-		to, err := use.Role(hearth.Invitation(i), from.Role)
+		inviter, err := inviterOf(ctx, tx, i)
+		if err != nil {
+			return hearth.Member{}, err
+		}
+		to, err := use.Role(hearth.Invitation(i), inviter, from.Role)
 		if err != nil {
 			return hearth.Member{}, err
 		}
