@@ -30,6 +30,74 @@ type Account struct {
 	Password string `json:"password"`
 }
 
+// Alarm is an answer of the API.
+type Alarm struct {
+	Acknowledged   bool       `json:"acknowledged"`
+	AcknowledgedAt *time.Time `json:"acknowledged_at"`
+	// A user; null unless it is acknowledged.
+	AcknowledgedBy *string `json:"acknowledged_by"`
+	// When it had ended, on the readings' time; null while it is active.
+	ClearedAt *time.Time `json:"cleared_at"`
+	// How many readings met the condition, from the raising one on.
+	Count    int64  `json:"count"`
+	DeviceID string `json:"device_id"`
+	// As it was when the alarm was raised.
+	DeviceName string `json:"device_name"`
+	ID         string `json:"id"`
+	// The time of the newest reading that met the condition.
+	LastAt time.Time `json:"last_at"`
+	// When the condition was met, with its for, on the readings' time.
+	RaisedAt time.Time `json:"raised_at"`
+	// The rule may be gone.
+	RuleID string `json:"rule_id"`
+	// As it was when the alarm was raised.
+	RuleName string `json:"rule_name"`
+	Severity string `json:"severity"`
+	State    string `json:"state"`
+	// The newest that met the condition.
+	Value Value `json:"value"`
+}
+
+// AlarmDetails is an answer of the API.
+type AlarmDetails struct {
+	Acknowledged   bool       `json:"acknowledged"`
+	AcknowledgedAt *time.Time `json:"acknowledged_at"`
+	// A user; null unless it is acknowledged.
+	AcknowledgedBy *string `json:"acknowledged_by"`
+	// When it had ended, on the readings' time; null while it is active.
+	ClearedAt *time.Time `json:"cleared_at"`
+	// How many readings met the condition, from the raising one on.
+	Count    int64  `json:"count"`
+	DeviceID string `json:"device_id"`
+	// As it was when the alarm was raised.
+	DeviceName string `json:"device_name"`
+	// In order.
+	History []AlarmEntry `json:"history"`
+	ID      string       `json:"id"`
+	// The time of the newest reading that met the condition.
+	LastAt time.Time `json:"last_at"`
+	// When the condition was met, with its for, on the readings' time.
+	RaisedAt time.Time `json:"raised_at"`
+	// The rule may be gone.
+	RuleID string `json:"rule_id"`
+	// As it was when the alarm was raised.
+	RuleName string `json:"rule_name"`
+	Severity string `json:"severity"`
+	State    string `json:"state"`
+	// The newest that met the condition.
+	Value Value `json:"value"`
+}
+
+// AlarmEntry is an answer of the API.
+type AlarmEntry struct {
+	At    time.Time `json:"at"`
+	Event string    `json:"event"`
+	// The comment, or why it was cleared, where it did not end by itself.
+	Text *string `json:"text"`
+	// Who did it; null for what hearth noticed.
+	UserID *string `json:"user_id"`
+}
+
 // AuditChange is an answer of the API.
 type AuditChange struct {
 	After  json.RawMessage `json:"after,omitempty"`
@@ -332,7 +400,8 @@ type DeliveryAttempt struct {
 
 // Device is an answer of the API.
 type Device struct {
-	// offline once three heartbeat intervals pass in silence; never before the first heartbeat.
+	// offline once three heartbeat intervals pass in silence, or its MQTT connection ends; never before the first
+	// heartbeat.
 	Connection DeviceConnection `json:"connection"`
 	CreatedAt  time.Time        `json:"created_at"`
 	// Seconds between heartbeats.
@@ -340,6 +409,8 @@ type Device struct {
 	ID                string `json:"id"`
 	// The last heartbeat; null before the first.
 	LastActiveAt *time.Time `json:"last_active_at"`
+	// The latest thing that the device sent by MQTT and that could not be stored; null: none.
+	LastError *DeviceError `json:"last_error"`
 	// The newest value of each event; only in lists with include=latest.
 	Latest map[string]LatestValue `json:"latest,omitempty"`
 	// Any JSON object of up to 8 KiB, 16 levels deep. Keys come back sorted.
@@ -387,6 +458,16 @@ const (
 	DeviceConnectionOffline DeviceConnection = "offline"
 	DeviceConnectionNever   DeviceConnection = "never"
 )
+
+// DeviceError is an answer of the API.
+type DeviceError struct {
+	At time.Time `json:"at"`
+	// As of problems.
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	// Where it was sent to.
+	Topic string `json:"topic"`
+}
 
 // DeviceStatus is one of the DeviceStatus… constants. A newer server may have others.
 type DeviceStatus string
@@ -877,6 +958,15 @@ type LatestValue struct {
 	Value Value `json:"value"`
 }
 
+// ListAlarm is an answer of the API.
+type ListAlarm struct {
+	Items []Alarm `json:"items"`
+	// Where the next page starts; null on the last page.
+	NextCursor *string `json:"next_cursor"`
+	// The number of items on all pages, with count=true.
+	Total *int64 `json:"total,omitempty"`
+}
+
 // ListAuditEntry is an answer of the API.
 type ListAuditEntry struct {
 	Items []AuditEntry `json:"items"`
@@ -1006,6 +1096,15 @@ type ListProvisioningKey struct {
 // ListQueue is an answer of the API.
 type ListQueue struct {
 	Items []Queue `json:"items"`
+	// Where the next page starts; null on the last page.
+	NextCursor *string `json:"next_cursor"`
+	// The number of items on all pages, with count=true.
+	Total *int64 `json:"total,omitempty"`
+}
+
+// ListRule is an answer of the API.
+type ListRule struct {
+	Items []Rule `json:"items"`
 	// Where the next page starts; null on the last page.
 	NextCursor *string `json:"next_cursor"`
 	// The number of items on all pages, with count=true.
@@ -1143,6 +1242,11 @@ type NewAPIKey struct {
 	OrganizationID string `json:"organization_id,omitzero"`
 	// What the key opens. Writing does not imply reading.
 	Scopes []KeyScope `json:"scopes"`
+}
+
+// NewAlarmComment is sent to the API.
+type NewAlarmComment struct {
+	Text string `json:"text"`
 }
 
 // NewCommand is sent to the API.
@@ -1315,6 +1419,69 @@ type NewProvisioningKey struct {
 	Tags []string `json:"tags,omitzero"`
 }
 
+// NewRule is sent to the API.
+type NewRule struct {
+	// What happens when an alarm is raised or cleared; nothing else, if nothing is said.
+	Actions   []NewRuleAction  `json:"actions,omitzero"`
+	Condition NewRuleCondition `json:"condition"`
+	// Those that all its members pick; all, if nothing is said.
+	Devices *NewRuleDevices `json:"devices,omitempty"`
+	// true, if nothing is said.
+	Enabled *bool  `json:"enabled,omitempty"`
+	Name    string `json:"name"`
+	// Whose devices it is about; your own, if nothing is said.
+	OrganizationID string `json:"organization_id,omitzero"`
+	// Outside of it the rule raises nothing; always, if nothing is said.
+	Schedule *RuleSchedule `json:"schedule,omitempty"`
+	Severity string        `json:"severity"`
+}
+
+// NewRuleAction is sent to the API.
+type NewRuleAction struct {
+	// Sent to the device; expires after an hour.
+	Command *RuleCommand `json:"command,omitempty"`
+	// owner: the owner of the device. organization: the members of the rule's. Or ids of users who may see the
+	// devices.
+	Notify any `json:"notify,omitzero"`
+	// raise, if nothing is said.
+	On string `json:"on,omitzero"`
+	// A webhook of the rule's owner; it need not subscribe to alarms.
+	WebhookID string `json:"webhook_id,omitzero"`
+}
+
+// NewRuleCondition is sent to the API.
+type NewRuleCondition struct {
+	// When the alarm ends, if not as soon as the condition does.
+	Clear *NewRuleConditionClear `json:"clear,omitempty"`
+	// With operator and value: a reading of this event meets the condition.
+	Event string `json:"event,omitzero"`
+	// Over the latest values: comparisons, && || !, + - * /, abs min max, event names as they are or latest["a.b"].
+	Expression string `json:"expression,omitzero"`
+	// How many seconds the condition must hold; 0, if nothing is said.
+	For      *int   `json:"for,omitempty"`
+	Operator string `json:"operator,omitzero"`
+	// A number for gt, gte, lt and lte. A reading of another type never meets the condition.
+	Value Value `json:"value,omitzero"`
+}
+
+// NewRuleConditionClear is sent to the API.
+type NewRuleConditionClear struct {
+	// How many seconds the end must hold; 0, if nothing is said.
+	For *int `json:"for,omitempty"`
+	// Takes the place of the rule's, on the harmless side of it; not for eq and ne.
+	Value Value `json:"value,omitzero"`
+}
+
+// NewRuleDevices is sent to the API.
+type NewRuleDevices struct {
+	// These devices of the rule's owner; all, if nothing is said.
+	IDs []string `json:"ids,omitzero"`
+	// Of them those with this tag.
+	Tag string `json:"tag,omitzero"`
+	// Of them those of this type.
+	Type string `json:"type,omitzero"`
+}
+
 // NewWebhook is sent to the API.
 type NewWebhook struct {
 	// true, if nothing is said.
@@ -1334,7 +1501,8 @@ type NewWebhook struct {
 type Notification struct {
 	Body      string    `json:"body"`
 	CreatedAt time.Time `json:"created_at"`
-	// What it is about: export_id of an export, device_id and device_name of a device.
+	// What it is about: export_id of an export, device_id and device_name of a device, alarm_id, rule_id and
+	// severity of an alarm, webhook_id of a webhook.
 	Data map[string]string `json:"data"`
 	ID   string            `json:"id"`
 	// null until it is read.
@@ -1365,6 +1533,8 @@ const (
 	NotificationTypePasswordChanged NotificationType = "password_changed"
 	NotificationTypeEmailChanged    NotificationType = "email_changed"
 	NotificationTypeAccountLocked   NotificationType = "account_locked"
+	NotificationTypeAlarm           NotificationType = "alarm"
+	NotificationTypeWebhookDisabled NotificationType = "webhook_disabled"
 )
 
 // Organization is an answer of the API.
@@ -1560,6 +1730,126 @@ type RouteFigures struct {
 	LatencyMS LatencyFigures `json:"latency_ms"`
 	Route     string         `json:"route"`
 	Total     int64          `json:"total"`
+}
+
+// Rule is an answer of the API.
+type Rule struct {
+	Actions   []RuleAction  `json:"actions"`
+	Condition RuleCondition `json:"condition"`
+	CreatedAt time.Time     `json:"created_at"`
+	Devices   RuleDevices   `json:"devices"`
+	Enabled   bool          `json:"enabled"`
+	ID        string        `json:"id"`
+	Name      string        `json:"name"`
+	// Whose devices it is about; null: the owner's own.
+	OrganizationID *string `json:"organization_id"`
+	// Who made it; whose devices it is about, where organization_id is null.
+	OwnerID string `json:"owner_id"`
+	// null: always.
+	Schedule  *RuleSchedule `json:"schedule"`
+	Severity  string        `json:"severity"`
+	UpdatedAt time.Time     `json:"updated_at"`
+	// Counts the changes from 1.
+	Version int64 `json:"version"`
+}
+
+// RuleAction is an answer of the API.
+type RuleAction struct {
+	Command *RuleCommand `json:"command,omitempty"`
+	// owner: the owner of the device. organization: the members of the rule's. Or ids of users who may see the
+	// devices.
+	Notify    json.RawMessage `json:"notify,omitempty"`
+	On        string          `json:"on"`
+	WebhookID *string         `json:"webhook_id,omitempty"`
+}
+
+// RuleChange is a change: what is not set stays as it is, Null clears.
+type RuleChange struct {
+	// The whole list; null: none.
+	Actions Optional[[]NewRuleAction] `json:"actions,omitzero"`
+	// The whole object.
+	Condition Optional[NewRuleCondition] `json:"condition,omitzero"`
+	// The whole object; null: all.
+	Devices Optional[NewRuleDevices] `json:"devices,omitzero"`
+	// null: true.
+	Enabled Optional[bool]   `json:"enabled,omitzero"`
+	Name    Optional[string] `json:"name,omitzero"`
+	// The whole object; null: always.
+	Schedule Optional[RuleSchedule] `json:"schedule,omitzero"`
+	Severity Optional[string]       `json:"severity,omitzero"`
+}
+
+// RuleClear is an answer of the API.
+type RuleClear struct {
+	// Seconds.
+	For   *int64 `json:"for,omitempty"`
+	Value Value  `json:"value,omitempty"`
+}
+
+// RuleCommand is an answer of the API.
+type RuleCommand struct {
+	Name string `json:"name"`
+	// Any JSON up to 16 KiB.
+	Params any `json:"params,omitzero"`
+}
+
+// RuleCondition is an answer of the API.
+type RuleCondition struct {
+	Clear      *RuleClear `json:"clear,omitempty"`
+	Event      *string    `json:"event,omitempty"`
+	Expression *string    `json:"expression,omitempty"`
+	// Seconds.
+	For      *int64  `json:"for,omitempty"`
+	Operator *string `json:"operator,omitempty"`
+	Value    Value   `json:"value,omitempty"`
+}
+
+// RuleDevices is an answer of the API.
+type RuleDevices struct {
+	// These devices; left out: all.
+	IDs []string `json:"ids,omitempty"`
+	// Those with this tag.
+	Tag *string `json:"tag,omitempty"`
+	// Those of this type.
+	Type *string `json:"type,omitempty"`
+}
+
+// RuleEpisode is an answer of the API.
+type RuleEpisode struct {
+	// null: it had not ended.
+	ClearedAt *time.Time `json:"cleared_at"`
+	DeviceID  string     `json:"device_id"`
+	RaisedAt  time.Time  `json:"raised_at"`
+	// The newest that met the condition.
+	Value Value `json:"value"`
+}
+
+// RuleEpisodes is an answer of the API.
+type RuleEpisodes struct {
+	// By device, and of each in order; at most 1000.
+	Episodes []RuleEpisode `json:"episodes"`
+	// There were more.
+	Truncated bool `json:"truncated"`
+}
+
+// RuleSchedule is an answer of the API.
+type RuleSchedule struct {
+	// The days on which it begins.
+	Days []string `json:"days"`
+	// Excluded; at or before start it is on the next day.
+	End string `json:"end"`
+	// HH:MM by the clock on the wall.
+	Start string `json:"start"`
+	// An IANA name.
+	TZ string `json:"tz"`
+}
+
+// RuleTest is sent to the API.
+type RuleTest struct {
+	// Start of the span, inclusive; the last reading before it counts too.
+	From time.Time `json:"from"`
+	// End of the span, exclusive.
+	To time.Time `json:"to"`
 }
 
 // ScheduleFrequency is one of the ScheduleFrequency… constants. A newer server may have others.
@@ -2030,6 +2320,94 @@ func (c *Client) GetMetrics(ctx context.Context, options ...CallOption) (*Metric
 // ListQueues: Count the background jobs.
 func (c *Client) ListQueues(ctx context.Context, options ...CallOption) (*ListQueue, error) {
 	return call[ListQueue](ctx, c, request{method: http.MethodGet, path: "/api/v1/admin/queues"}, options)
+}
+
+// ListAlarmsParams are what [Client.ListAlarms] can be asked for; what is empty is left out.
+type ListAlarmsParams struct {
+	// Only alarms that are, or are not, acknowledged.
+	Acknowledged string
+	// Adds the total number of items.
+	Count bool
+	// next_cursor of the page before.
+	Cursor string
+	// Only alarms of this device.
+	DeviceID string
+	// Only these fields of each item, separated by commas.
+	Fields string
+	// Start of the range, inclusive (RFC 3339).
+	From time.Time
+	// Items on a page.
+	Limit int
+	// A duration such as 15m, 24h, 7d or 30d: the range that ends now. Not together with from or to.
+	Range string
+	// Only alarms of this rule.
+	RuleID string
+	// Only alarms of this severity.
+	Severity string
+	// The order; severity begins with info, -severity with critical.
+	Sort string
+	// Only alarms in this state.
+	State string
+	// End of the range, exclusive (RFC 3339); now if only from is given.
+	To time.Time
+}
+
+func (p ListAlarmsParams) query() url.Values {
+	q := query{}
+	add(q, "acknowledged", p.Acknowledged)
+	add(q, "count", p.Count)
+	add(q, "cursor", p.Cursor)
+	add(q, "device_id", p.DeviceID)
+	add(q, "fields", p.Fields)
+	add(q, "from", p.From)
+	add(q, "limit", p.Limit)
+	add(q, "range", p.Range)
+	add(q, "rule_id", p.RuleID)
+	add(q, "severity", p.Severity)
+	add(q, "sort", p.Sort)
+	add(q, "state", p.State)
+	add(q, "to", p.To)
+	return url.Values(q)
+}
+
+// ListAlarms: List alarms. Those of the rules that you may read, without their history. `from` and `to` are about
+// `raised_at`. A cleared alarm is kept for a year.
+func (c *Client) ListAlarms(ctx context.Context, params ListAlarmsParams, options ...CallOption) (*ListAlarm, error) {
+	return call[ListAlarm](ctx, c, request{method: http.MethodGet, path: "/api/v1/alarms", query: params.query()}, options)
+}
+
+// AllAlarms iterates over every item of [Client.ListAlarms], page by page. It ends after the first error.
+func (c *Client) AllAlarms(ctx context.Context, params ListAlarmsParams, options ...CallOption) iter.Seq2[Alarm, error] {
+	return pages(params.Cursor, func(cursor string) ([]Alarm, *string, error) {
+		params.Cursor = cursor
+		page, err := c.ListAlarms(ctx, params, options...)
+		if err != nil {
+			return nil, nil, err
+		}
+		return page.Items, page.NextCursor, nil
+	})
+}
+
+// GetAlarm: Get an alarm with its history. The alarm alone comes live when something happens to it, as the event `alarm`;
+// when its condition is met again, at most once a second.
+func (c *Client) GetAlarm(ctx context.Context, id string, options ...CallOption) (*AlarmDetails, error) {
+	return call[AlarmDetails](ctx, c, request{method: http.MethodGet, path: "/api/v1/alarms/" + url.PathEscape(id)}, options)
+}
+
+// AcknowledgeAlarm: Acknowledge an alarm. Also one that is cleared. An alarm that is acknowledged stays as it is.
+func (c *Client) AcknowledgeAlarm(ctx context.Context, id string, options ...CallOption) (*AlarmDetails, error) {
+	return call[AlarmDetails](ctx, c, request{method: http.MethodPost, path: "/api/v1/alarms/" + url.PathEscape(id) + "/acknowledge"}, options)
+}
+
+// ClearAlarm: Clear an alarm by hand. The condition must end before the rule raises again for the device. An alarm that is
+// cleared stays as it is.
+func (c *Client) ClearAlarm(ctx context.Context, id string, options ...CallOption) (*AlarmDetails, error) {
+	return call[AlarmDetails](ctx, c, request{method: http.MethodPost, path: "/api/v1/alarms/" + url.PathEscape(id) + "/clear"}, options)
+}
+
+// CommentAlarm: Comment on an alarm. `conflict`: its history has 200 entries.
+func (c *Client) CommentAlarm(ctx context.Context, id string, body NewAlarmComment, options ...CallOption) (*AlarmDetails, error) {
+	return call[AlarmDetails](ctx, c, request{method: http.MethodPost, path: "/api/v1/alarms/" + url.PathEscape(id) + "/comments", body: body, creates: true}, options)
 }
 
 // ComparisonParams are what [Client.Comparison] can be asked for; what is empty is left out.
@@ -2933,6 +3311,13 @@ func (c *Client) CreateLogs(ctx context.Context, body []NewDeviceLog, options ..
 	return call[Accepted](ctx, c, request{method: http.MethodPost, path: "/api/v1/logs", body: body, creates: true}, options)
 }
 
+// ConnectMQTT: Speak MQTT over a WebSocket. MQTT 3.1.1 or 5 for devices, with the subprotocol `mqtt`. A device logs in with
+// its token in CONNECT: see the guide to MQTT. `Authorization` is not used.
+func (c *Client) ConnectMQTT(ctx context.Context, options ...CallOption) error {
+	_, err := call[struct{}](ctx, c, request{method: http.MethodGet, path: "/api/v1/mqtt"}, options)
+	return err
+}
+
 // ListNotificationsParams are what [Client.ListNotifications] can be asked for; what is empty is left out.
 type ListNotificationsParams struct {
 	// Adds the total number of items.
@@ -3174,6 +3559,77 @@ func (c *Client) StreamStats(ctx context.Context, options ...CallOption) (*Strea
 // ticket opens one stream, within 30 seconds.
 func (c *Client) CreateStreamTicket(ctx context.Context, options ...CallOption) (*Ticket, error) {
 	return call[Ticket](ctx, c, request{method: http.MethodPost, path: "/api/v1/realtime/ticket"}, options)
+}
+
+// ListRulesParams are what [Client.ListRules] can be asked for; what is empty is left out.
+type ListRulesParams struct {
+	// Adds the total number of items.
+	Count bool
+	// next_cursor of the page before.
+	Cursor string
+	// Only these fields of each item, separated by commas.
+	Fields string
+	// Items on a page.
+	Limit int
+	// Only rules of this organization.
+	OrganizationID string
+}
+
+func (p ListRulesParams) query() url.Values {
+	q := query{}
+	add(q, "count", p.Count)
+	add(q, "cursor", p.Cursor)
+	add(q, "fields", p.Fields)
+	add(q, "limit", p.Limit)
+	add(q, "organization_id", p.OrganizationID)
+	return url.Values(q)
+}
+
+// ListRules: List rules. Those that you may read, the newest first.
+func (c *Client) ListRules(ctx context.Context, params ListRulesParams, options ...CallOption) (*ListRule, error) {
+	return call[ListRule](ctx, c, request{method: http.MethodGet, path: "/api/v1/rules", query: params.query()}, options)
+}
+
+// AllRules iterates over every item of [Client.ListRules], page by page. It ends after the first error.
+func (c *Client) AllRules(ctx context.Context, params ListRulesParams, options ...CallOption) iter.Seq2[Rule, error] {
+	return pages(params.Cursor, func(cursor string) ([]Rule, *string, error) {
+		params.Cursor = cursor
+		page, err := c.ListRules(ctx, params, options...)
+		if err != nil {
+			return nil, nil, err
+		}
+		return page.Items, page.NextCursor, nil
+	})
+}
+
+// CreateRule: Create a rule. It judges from the next reading on. The condition is either `event`, `operator` and `value`, or
+// `expression`. Members of an organization write its rules, viewers read them. `conflict`: there are 10000 rules
+// already.
+func (c *Client) CreateRule(ctx context.Context, body NewRule, options ...CallOption) (*Rule, error) {
+	return call[Rule](ctx, c, request{method: http.MethodPost, path: "/api/v1/rules", body: body, creates: true}, options)
+}
+
+// DeleteRule: Delete a rule. Its alarms are cleared, and stay in the list.
+func (c *Client) DeleteRule(ctx context.Context, id string, options ...CallOption) error {
+	_, err := call[struct{}](ctx, c, request{method: http.MethodDelete, path: "/api/v1/rules/" + url.PathEscape(id)}, options)
+	return err
+}
+
+// GetRule: Get a rule.
+func (c *Client) GetRule(ctx context.Context, id string, options ...CallOption) (*Rule, error) {
+	return call[Rule](ctx, c, request{method: http.MethodGet, path: "/api/v1/rules/" + url.PathEscape(id)}, options)
+}
+
+// UpdateRule: Change a rule. What is left out stays. A change of anything clears the rule's alarms; then it judges from the
+// next reading on. `conflict`: it was changed at the same time.
+func (c *Client) UpdateRule(ctx context.Context, id string, body RuleChange, options ...CallOption) (*Rule, error) {
+	return call[Rule](ctx, c, request{method: http.MethodPatch, path: "/api/v1/rules/" + url.PathEscape(id), body: body}, options)
+}
+
+// TestRule: Test a rule on stored logs. What it would have raised, had each reading come in when it was read. Nothing is
+// stored. Up to 200000 readings.
+func (c *Client) TestRule(ctx context.Context, id string, body RuleTest, options ...CallOption) (*RuleEpisodes, error) {
+	return call[RuleEpisodes](ctx, c, request{method: http.MethodPost, path: "/api/v1/rules/" + url.PathEscape(id) + "/test", body: body}, options)
 }
 
 // ListUsersParams are what [Client.ListUsers] can be asked for; what is empty is left out.

@@ -29,7 +29,8 @@ func (a *API) newDocument() *huma.OpenAPI {
 			Title:   "hearth",
 			Version: a.options.Version,
 			Description: "A self-hosted backend for smart devices. Times are RFC 3339, UTC, milliseconds; ids are UUIDv7; failures are " +
-				"RFC 9457 problems with a stable `code`; every answer carries `X-Request-ID`.",
+				"RFC 9457 problems with a stable `code`; every answer carries `X-Request-ID`, every answer of a limited operation " +
+				"`RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset`.",
 			Contact: &huma.Contact{Name: "hearth"},
 			License: &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
 		},

@@ -302,11 +302,18 @@ func (d *documentWriter) shareResponses(op object) {
 		response, _ := value.(object)
 		headers := child(response, "headers")
 		for name, header := range headers {
+			if status < "400" && strings.HasPrefix(name, "RateLimit-") {
+				delete(headers, name) // the description of the document says it of all answers
+				continue
+			}
 			if strings.HasPrefix(name, "RateLimit-") || name == "Retry-After" || name == "Idempotency-Replayed" {
 				headers[name] = d.keep("headers", name, header)
 			}
 		}
-		if status == strconv.Itoa(http.StatusNoContent) && len(headers) > 0 && response["description"] == http.StatusText(http.StatusNoContent) {
+		if status < "400" && headers != nil && len(headers) == 0 {
+			delete(response, "headers")
+		}
+		if status == strconv.Itoa(http.StatusNoContent) && response["headers"] == nil && response["description"] == http.StatusText(http.StatusNoContent) {
 			responses[status] = d.keep("responses", "done", response)
 			continue
 		}
@@ -336,6 +343,9 @@ func (d *documentWriter) shareParameters() {
 			schema := child(parameter, "schema")
 			if schema["description"] == parameter["description"] {
 				delete(schema, "description")
+			}
+			if kinds, ok := schema["type"].([]any); ok && parameter["in"] == "query" {
+				schema["type"] = kinds[0] // a query has no null
 			}
 			if schema["type"] != huma.TypeArray {
 				delete(parameter, "explode") // it is about arrays

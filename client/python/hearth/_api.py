@@ -51,6 +51,77 @@ class Account(TypedDict):
     password: str
 
 
+class Alarm(TypedDict):
+    """Alarm of the API."""
+
+    acknowledged: bool
+    acknowledged_at: Optional[str]
+    # A user; null unless it is acknowledged.
+    acknowledged_by: Optional[str]
+    # When it had ended, on the readings' time; null while it is active.
+    cleared_at: Optional[str]
+    # How many readings met the condition, from the raising one on.
+    count: int
+    device_id: str
+    # As it was when the alarm was raised.
+    device_name: str
+    id: str
+    # The time of the newest reading that met the condition.
+    last_at: str
+    # When the condition was met, with its for, on the readings' time.
+    raised_at: str
+    # The rule may be gone.
+    rule_id: str
+    # As it was when the alarm was raised.
+    rule_name: str
+    severity: Literal["critical", "major", "minor", "warning", "info"]
+    state: Literal["active", "cleared"]
+    # The newest that met the condition.
+    value: Optional[Value]
+
+
+class AlarmDetails(TypedDict):
+    """AlarmDetails of the API."""
+
+    acknowledged: bool
+    acknowledged_at: Optional[str]
+    # A user; null unless it is acknowledged.
+    acknowledged_by: Optional[str]
+    # When it had ended, on the readings' time; null while it is active.
+    cleared_at: Optional[str]
+    # How many readings met the condition, from the raising one on.
+    count: int
+    device_id: str
+    # As it was when the alarm was raised.
+    device_name: str
+    # In order.
+    history: List[AlarmEntry]
+    id: str
+    # The time of the newest reading that met the condition.
+    last_at: str
+    # When the condition was met, with its for, on the readings' time.
+    raised_at: str
+    # The rule may be gone.
+    rule_id: str
+    # As it was when the alarm was raised.
+    rule_name: str
+    severity: Literal["critical", "major", "minor", "warning", "info"]
+    state: Literal["active", "cleared"]
+    # The newest that met the condition.
+    value: Optional[Value]
+
+
+class AlarmEntry(TypedDict):
+    """AlarmEntry of the API."""
+
+    at: str
+    event: Literal["raised", "acknowledged", "comment", "cleared"]
+    # The comment, or why it was cleared, where it did not end by itself.
+    text: Optional[str]
+    # Who did it; null for what hearth noticed.
+    user_id: Optional[str]
+
+
 class AuditChange(TypedDict, total=False):
     """AuditChange of the API."""
 
@@ -377,7 +448,8 @@ class DeliveryAttempt(TypedDict):
 class _Device(TypedDict):
     """Device of the API."""
 
-    # offline once three heartbeat intervals pass in silence; never before the first heartbeat.
+    # offline once three heartbeat intervals pass in silence, or its MQTT connection ends; never before the first
+    # heartbeat.
     connection: DeviceConnection
     created_at: str
     # Seconds between heartbeats.
@@ -385,6 +457,8 @@ class _Device(TypedDict):
     id: str
     # The last heartbeat; null before the first.
     last_active_at: Optional[str]
+    # The latest thing that the device sent by MQTT and that could not be stored; null: none.
+    last_error: Optional[DeviceError]
     # Any JSON object of up to 8 KiB, 16 levels deep. Keys come back sorted.
     metadata: Optional[Dict[str, Any]]
     name: str
@@ -429,6 +503,17 @@ class DeviceChange(TypedDict, total=False):
     type: Optional[str]
 
 DeviceConnection = Literal["online", "offline", "never"]
+
+
+class DeviceError(TypedDict):
+    """DeviceError of the API."""
+
+    at: str
+    # As of problems.
+    code: str
+    message: str
+    # Where it was sent to.
+    topic: str
 
 DeviceStatus = Literal["active", "inactive", "error"]
 
@@ -857,6 +942,21 @@ class LatestValue(TypedDict):
     value: Value
 
 
+class _ListAlarm(TypedDict):
+    """ListAlarm of the API."""
+
+    items: List[Alarm]
+    # Where the next page starts; null on the last page.
+    next_cursor: Optional[str]
+
+
+class ListAlarm(_ListAlarm, total=False):
+    """ListAlarm of the API."""
+
+    # The number of items on all pages, with count=true.
+    total: int
+
+
 class _ListAuditEntry(TypedDict):
     """ListAuditEntry of the API."""
 
@@ -1082,6 +1182,21 @@ class ListQueue(_ListQueue, total=False):
     total: int
 
 
+class _ListRule(TypedDict):
+    """ListRule of the API."""
+
+    items: List[Rule]
+    # Where the next page starts; null on the last page.
+    next_cursor: Optional[str]
+
+
+class ListRule(_ListRule, total=False):
+    """ListRule of the API."""
+
+    # The number of items on all pages, with count=true.
+    total: int
+
+
 class _ListSession(TypedDict):
     """ListSession of the API."""
 
@@ -1246,6 +1361,12 @@ class NewAPIKey(_NewAPIKey, total=False):
     expires_at: Optional[str]
     # Binds the key to an organization that you are in: it reaches nothing else.
     organization_id: Optional[str]
+
+
+class NewAlarmComment(TypedDict):
+    """NewAlarmComment of the API."""
+
+    text: str
 
 
 class _NewCommand(TypedDict):
@@ -1474,6 +1595,83 @@ class NewProvisioningKey(_NewProvisioningKey, total=False):
     tags: Optional[List[str]]
 
 
+class _NewRule(TypedDict):
+    """NewRule of the API."""
+
+    condition: NewRuleCondition
+    name: str
+    severity: Literal["critical", "major", "minor", "warning", "info"]
+
+
+class NewRule(_NewRule, total=False):
+    """NewRule of the API."""
+
+    # What happens when an alarm is raised or cleared; nothing else, if nothing is said.
+    actions: Optional[List[NewRuleAction]]
+    # Those that all its members pick; all, if nothing is said.
+    devices: Optional[NewRuleDevices]
+    # true, if nothing is said.
+    enabled: Optional[bool]
+    # Whose devices it is about; your own, if nothing is said.
+    organization_id: Optional[str]
+    # Outside of it the rule raises nothing; always, if nothing is said.
+    schedule: Optional[RuleSchedule]
+
+
+class NewRuleAction(TypedDict, total=False):
+    """NewRuleAction of the API."""
+
+    # Sent to the device; expires after an hour.
+    command: Optional[RuleCommand]
+    # owner: the owner of the device. organization: the members of the rule's. Or ids of users who may see the
+    # devices.
+    notify: Any
+    # raise, if nothing is said.
+    on: Optional[Literal["raise", "clear", "both"]]
+    # A webhook of the rule's owner; it need not subscribe to alarms.
+    webhook_id: Optional[str]
+
+NewRuleCondition = TypedDict(
+    "NewRuleCondition",
+    {
+        # When the alarm ends, if not as soon as the condition does.
+        "clear": "Optional[NewRuleConditionClear]",
+        # With operator and value: a reading of this event meets the condition.
+        "event": "Optional[str]",
+        # Over the latest values: comparisons, && || !, + - * /, abs min max, event names as they are or latest["a.b"].
+        "expression": "Optional[str]",
+        # How many seconds the condition must hold; 0, if nothing is said.
+        "for": "Optional[int]",
+        "operator": "Optional[Literal[\"gt\", \"gte\", \"lt\", \"lte\", \"eq\", \"ne\"]]",
+        # A number for gt, gte, lt and lte. A reading of another type never meets the condition.
+        "value": "Value",
+    },
+    total=False,
+)
+
+NewRuleConditionClear = TypedDict(
+    "NewRuleConditionClear",
+    {
+        # How many seconds the end must hold; 0, if nothing is said.
+        "for": "Optional[int]",
+        # Takes the place of the rule's, on the harmless side of it; not for eq and ne.
+        "value": "Value",
+    },
+    total=False,
+)
+
+
+class NewRuleDevices(TypedDict, total=False):
+    """NewRuleDevices of the API."""
+
+    # These devices of the rule's owner; all, if nothing is said.
+    ids: Optional[List[str]]
+    # Of them those with this tag.
+    tag: Optional[str]
+    # Of them those of this type.
+    type: Optional[str]
+
+
 class _NewWebhook(TypedDict):
     """NewWebhook of the API."""
 
@@ -1500,7 +1698,8 @@ class Notification(TypedDict):
 
     body: str
     created_at: str
-    # What it is about: export_id of an export, device_id and device_name of a device.
+    # What it is about: export_id of an export, device_id and device_name of a device, alarm_id, rule_id and
+    # severity of an alarm, webhook_id of a webhook.
     data: Dict[str, str]
     id: str
     # null until it is read.
@@ -1517,7 +1716,7 @@ class NotificationSettings(TypedDict):
     # By type of notification. A type that is left out gets its default: all but devices also by e-mail.
     types: Dict[str, Delivery]
 
-NotificationType = Literal["export_ready", "export_failed", "device_offline", "device_online", "new_sign_in", "refresh_reused", "password_changed", "email_changed", "account_locked"]
+NotificationType = Literal["export_ready", "export_failed", "device_offline", "device_online", "new_sign_in", "refresh_reused", "password_changed", "email_changed", "account_locked", "alarm", "webhook_disabled"]
 
 
 class Organization(TypedDict):
@@ -1747,6 +1946,153 @@ class RouteFigures(TypedDict):
     latency_ms: LatencyFigures
     route: str
     total: int
+
+
+class Rule(TypedDict):
+    """Rule of the API."""
+
+    actions: List[RuleAction]
+    condition: RuleCondition
+    created_at: str
+    devices: RuleDevices
+    enabled: bool
+    id: str
+    name: str
+    # Whose devices it is about; null: the owner's own.
+    organization_id: Optional[str]
+    # Who made it; whose devices it is about, where organization_id is null.
+    owner_id: str
+    # null: always.
+    schedule: Optional[RuleSchedule]
+    severity: Literal["critical", "major", "minor", "warning", "info"]
+    updated_at: str
+    # Counts the changes from 1.
+    version: int
+
+
+class _RuleAction(TypedDict):
+    """RuleAction of the API."""
+
+    on: Literal["raise", "clear", "both"]
+
+
+class RuleAction(_RuleAction, total=False):
+    """RuleAction of the API."""
+
+    command: RuleCommand
+    # owner: the owner of the device. organization: the members of the rule's. Or ids of users who may see the
+    # devices.
+    notify: Any
+    webhook_id: str
+
+
+class RuleChange(TypedDict, total=False):
+    """RuleChange of the API."""
+
+    # The whole list; null: none.
+    actions: Optional[List[NewRuleAction]]
+    # The whole object.
+    condition: Optional[NewRuleCondition]
+    # The whole object; null: all.
+    devices: Optional[NewRuleDevices]
+    # null: true.
+    enabled: Optional[bool]
+    name: Optional[str]
+    # The whole object; null: always.
+    schedule: Optional[RuleSchedule]
+    severity: Optional[Literal["critical", "major", "minor", "warning", "info"]]
+
+RuleClear = TypedDict(
+    "RuleClear",
+    {
+        # Seconds.
+        "for": "int",
+        "value": "Value",
+    },
+    total=False,
+)
+
+
+class _RuleCommand(TypedDict):
+    """RuleCommand of the API."""
+
+    name: str
+
+
+class RuleCommand(_RuleCommand, total=False):
+    """RuleCommand of the API."""
+
+    # Any JSON up to 16 KiB.
+    params: Any
+
+RuleCondition = TypedDict(
+    "RuleCondition",
+    {
+        "clear": "RuleClear",
+        "event": "str",
+        "expression": "str",
+        # Seconds.
+        "for": "int",
+        "operator": "Literal[\"gt\", \"gte\", \"lt\", \"lte\", \"eq\", \"ne\"]",
+        "value": "Value",
+    },
+    total=False,
+)
+
+
+class RuleDevices(TypedDict, total=False):
+    """RuleDevices of the API."""
+
+    # These devices; left out: all.
+    ids: List[str]
+    # Those with this tag.
+    tag: str
+    # Those of this type.
+    type: str
+
+
+class RuleEpisode(TypedDict):
+    """RuleEpisode of the API."""
+
+    # null: it had not ended.
+    cleared_at: Optional[str]
+    device_id: str
+    raised_at: str
+    # The newest that met the condition.
+    value: Optional[Value]
+
+
+class RuleEpisodes(TypedDict):
+    """RuleEpisodes of the API."""
+
+    # By device, and of each in order; at most 1000.
+    episodes: List[RuleEpisode]
+    # There were more.
+    truncated: bool
+
+
+class RuleSchedule(TypedDict):
+    """RuleSchedule of the API."""
+
+    # The days on which it begins.
+    days: List[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]]
+    # Excluded; at or before start it is on the next day.
+    end: str
+    # HH:MM by the clock on the wall.
+    start: str
+    # An IANA name.
+    tz: str
+
+RuleTest = TypedDict(
+    "RuleTest",
+    {
+        # Start of the span, inclusive; the last reading before it counts too.
+        "from": "str",
+        # End of the span, exclusive.
+        "to": "str",
+    },
+    total=False,
+)
 
 ScheduleFrequency = Literal["daily", "weekly", "monthly"]
 
@@ -2116,7 +2462,37 @@ class Api:
         """Count the background jobs."""
         return self._call("GET", "/api/v1/admin/queues")
 
-    def comparison(self, *, device_ids: Optional[List[str]], from_: str = UNSET, organization_id: str = UNSET, range: str = UNSET, to: str = UNSET, tz: str = UNSET) -> Comparison:
+    def list_alarms(self, *, acknowledged: Literal["true", "false"] = UNSET, count: bool = UNSET, cursor: str = UNSET, device_id: str = UNSET, fields: str = UNSET, from_: str = UNSET, limit: int = UNSET, range: str = UNSET, rule_id: str = UNSET, severity: Literal["critical", "major", "minor", "warning", "info"] = UNSET, sort: Literal["raised_at", "-raised_at", "severity", "-severity"] = UNSET, state: Literal["active", "cleared"] = UNSET, to: str = UNSET) -> ListAlarm:
+        """List alarms. Those of the rules that you may read, without their history. `from` and `to` are about
+        `raised_at`. A cleared alarm is kept for a year.
+        """
+        return self._call("GET", "/api/v1/alarms", query=_given({"acknowledged": acknowledged, "count": count, "cursor": cursor, "device_id": device_id, "fields": fields, "from": from_, "limit": limit, "range": range, "rule_id": rule_id, "severity": severity, "sort": sort, "state": state, "to": to}))
+
+    def all_alarms(self, *, acknowledged: Literal["true", "false"] = UNSET, count: bool = UNSET, cursor: str = UNSET, device_id: str = UNSET, fields: str = UNSET, from_: str = UNSET, limit: int = UNSET, range: str = UNSET, rule_id: str = UNSET, severity: Literal["critical", "major", "minor", "warning", "info"] = UNSET, sort: Literal["raised_at", "-raised_at", "severity", "-severity"] = UNSET, state: Literal["active", "cleared"] = UNSET, to: str = UNSET) -> Iterator[Alarm]:
+        """Iterates over every item of list_alarms, page by page."""
+        return self._pages(self.list_alarms, {"acknowledged": acknowledged, "count": count, "cursor": cursor, "device_id": device_id, "fields": fields, "from_": from_, "limit": limit, "range": range, "rule_id": rule_id, "severity": severity, "sort": sort, "state": state, "to": to})
+
+    def get_alarm(self, id: str) -> AlarmDetails:
+        """Get an alarm with its history. The alarm alone comes live when something happens to it, as the event
+        `alarm`; when its condition is met again, at most once a second.
+        """
+        return self._call("GET", f'/api/v1/alarms/{quote(id, safe="")}')
+
+    def acknowledge_alarm(self, id: str) -> AlarmDetails:
+        """Acknowledge an alarm. Also one that is cleared. An alarm that is acknowledged stays as it is."""
+        return self._call("POST", f'/api/v1/alarms/{quote(id, safe="")}/acknowledge')
+
+    def clear_alarm(self, id: str) -> AlarmDetails:
+        """Clear an alarm by hand. The condition must end before the rule raises again for the device. An alarm
+        that is cleared stays as it is.
+        """
+        return self._call("POST", f'/api/v1/alarms/{quote(id, safe="")}/clear')
+
+    def comment_alarm(self, id: str, *, text: str, idempotency_key: Optional[str] = None) -> AlarmDetails:
+        """Comment on an alarm. `conflict`: its history has 200 entries."""
+        return self._call("POST", f'/api/v1/alarms/{quote(id, safe="")}/comments', body=_given({"text": text}), creates=True, idempotency_key=idempotency_key)
+
+    def comparison(self, *, device_ids: List[str], from_: str = UNSET, organization_id: str = UNSET, range: str = UNSET, to: str = UNSET, tz: str = UNSET) -> Comparison:
         """Compare devices. The figures of 2 to 20 devices side by side. About the last 24 hours, unless
         `range`, or `from` (and `to`), says otherwise.
         """
@@ -2534,6 +2910,12 @@ class Api:
         """
         return self._call("POST", "/api/v1/logs", body=body, query=_given({"duplicates": duplicates}), creates=True, idempotency_key=idempotency_key)
 
+    def connect_mqtt(self) -> None:
+        """Speak MQTT over a WebSocket. MQTT 3.1.1 or 5 for devices, with the subprotocol `mqtt`. A device logs
+        in with its token in CONNECT: see the guide to MQTT. `Authorization` is not used.
+        """
+        return self._call("GET", "/api/v1/mqtt")
+
     def list_notifications(self, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET, unread: bool = UNSET) -> ListNotification:
         """List your notifications. The newest first. The newest 1000 are kept; one that was read, for 90 days."""
         return self._call("GET", "/api/v1/notifications", query=_given({"count": count, "cursor": cursor, "fields": fields, "limit": limit, "unread": unread}))
@@ -2645,6 +3027,41 @@ class Api:
         a URL. A ticket opens one stream, within 30 seconds.
         """
         return self._call("POST", "/api/v1/realtime/ticket")
+
+    def list_rules(self, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET, organization_id: str = UNSET) -> ListRule:
+        """List rules. Those that you may read, the newest first."""
+        return self._call("GET", "/api/v1/rules", query=_given({"count": count, "cursor": cursor, "fields": fields, "limit": limit, "organization_id": organization_id}))
+
+    def all_rules(self, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET, organization_id: str = UNSET) -> Iterator[Rule]:
+        """Iterates over every item of list_rules, page by page."""
+        return self._pages(self.list_rules, {"count": count, "cursor": cursor, "fields": fields, "limit": limit, "organization_id": organization_id})
+
+    def create_rule(self, *, condition: NewRuleCondition, name: str, severity: Literal["critical", "major", "minor", "warning", "info"], actions: Optional[List[NewRuleAction]] = UNSET, devices: Optional[NewRuleDevices] = UNSET, enabled: Optional[bool] = UNSET, organization_id: Optional[str] = UNSET, schedule: Optional[RuleSchedule] = UNSET, idempotency_key: Optional[str] = None) -> Rule:
+        """Create a rule. It judges from the next reading on. The condition is either `event`, `operator` and
+        `value`, or `expression`. Members of an organization write its rules, viewers read them. `conflict`:
+        there are 10000 rules already.
+        """
+        return self._call("POST", "/api/v1/rules", body=_given({"actions": actions, "condition": condition, "devices": devices, "enabled": enabled, "name": name, "organization_id": organization_id, "schedule": schedule, "severity": severity}), creates=True, idempotency_key=idempotency_key)
+
+    def delete_rule(self, id: str, *, if_match: Optional[str] = None) -> None:
+        """Delete a rule. Its alarms are cleared, and stay in the list."""
+        return self._call("DELETE", f'/api/v1/rules/{quote(id, safe="")}', if_match=if_match)
+
+    def get_rule(self, id: str) -> Rule:
+        """Get a rule."""
+        return self._call("GET", f'/api/v1/rules/{quote(id, safe="")}')
+
+    def update_rule(self, id: str, *, actions: Optional[List[NewRuleAction]] = UNSET, condition: Optional[NewRuleCondition] = UNSET, devices: Optional[NewRuleDevices] = UNSET, enabled: Optional[bool] = UNSET, name: Optional[str] = UNSET, schedule: Optional[RuleSchedule] = UNSET, severity: Optional[Literal["critical", "major", "minor", "warning", "info"]] = UNSET, if_match: Optional[str] = None) -> Rule:
+        """Change a rule. What is left out stays. A change of anything clears the rule's alarms; then it judges
+        from the next reading on. `conflict`: it was changed at the same time.
+        """
+        return self._call("PATCH", f'/api/v1/rules/{quote(id, safe="")}', body=_given({"actions": actions, "condition": condition, "devices": devices, "enabled": enabled, "name": name, "schedule": schedule, "severity": severity}), if_match=if_match)
+
+    def test_rule(self, id: str, *, from_: str, to: str) -> RuleEpisodes:
+        """Test a rule on stored logs. What it would have raised, had each reading come in when it was read.
+        Nothing is stored. Up to 200000 readings.
+        """
+        return self._call("POST", f'/api/v1/rules/{quote(id, safe="")}/test', body=_given({"from": from_, "to": to}))
 
     def list_users(self, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET, q: str = UNSET, role: UserRole = UNSET) -> ListManagedUser:
         """List all accounts. The newest first."""

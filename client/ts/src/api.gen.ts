@@ -20,6 +20,71 @@ export interface Account {
   password: string
 }
 
+export interface Alarm {
+  acknowledged: boolean
+  acknowledged_at: string | null
+  /** A user; null unless it is acknowledged. */
+  acknowledged_by: string | null
+  /** When it had ended, on the readings' time; null while it is active. */
+  cleared_at: string | null
+  /** How many readings met the condition, from the raising one on. */
+  count: number
+  device_id: string
+  /** As it was when the alarm was raised. */
+  device_name: string
+  id: string
+  /** The time of the newest reading that met the condition. */
+  last_at: string
+  /** When the condition was met, with its for, on the readings' time. */
+  raised_at: string
+  /** The rule may be gone. */
+  rule_id: string
+  /** As it was when the alarm was raised. */
+  rule_name: string
+  severity: 'critical' | 'major' | 'minor' | 'warning' | 'info'
+  state: 'active' | 'cleared'
+  /** The newest that met the condition. */
+  value: Value | null
+}
+
+export interface AlarmDetails {
+  acknowledged: boolean
+  acknowledged_at: string | null
+  /** A user; null unless it is acknowledged. */
+  acknowledged_by: string | null
+  /** When it had ended, on the readings' time; null while it is active. */
+  cleared_at: string | null
+  /** How many readings met the condition, from the raising one on. */
+  count: number
+  device_id: string
+  /** As it was when the alarm was raised. */
+  device_name: string
+  /** In order. */
+  history: AlarmEntry[]
+  id: string
+  /** The time of the newest reading that met the condition. */
+  last_at: string
+  /** When the condition was met, with its for, on the readings' time. */
+  raised_at: string
+  /** The rule may be gone. */
+  rule_id: string
+  /** As it was when the alarm was raised. */
+  rule_name: string
+  severity: 'critical' | 'major' | 'minor' | 'warning' | 'info'
+  state: 'active' | 'cleared'
+  /** The newest that met the condition. */
+  value: Value | null
+}
+
+export interface AlarmEntry {
+  at: string
+  event: 'raised' | 'acknowledged' | 'comment' | 'cleared'
+  /** The comment, or why it was cleared, where it did not end by itself. */
+  text: string | null
+  /** Who did it; null for what hearth noticed. */
+  user_id: string | null
+}
+
 export interface AuditChange {
   after?: unknown
   before?: unknown
@@ -285,7 +350,10 @@ export interface DeliveryAttempt {
 }
 
 export interface Device {
-  /** offline once three heartbeat intervals pass in silence; never before the first heartbeat. */
+  /**
+   * offline once three heartbeat intervals pass in silence, or its MQTT connection ends; never before the first
+   * heartbeat.
+   */
   connection: DeviceConnection
   created_at: string
   /** Seconds between heartbeats. */
@@ -293,6 +361,8 @@ export interface Device {
   id: string
   /** The last heartbeat; null before the first. */
   last_active_at: string | null
+  /** The latest thing that the device sent by MQTT and that could not be stored; null: none. */
+  last_error: DeviceError | null
   /** The newest value of each event; only in lists with include=latest. */
   latest?: Record<string, LatestValue>
   /** Any JSON object of up to 8 KiB, 16 levels deep. Keys come back sorted. */
@@ -331,6 +401,15 @@ export interface DeviceChange {
 }
 
 export type DeviceConnection = 'online' | 'offline' | 'never'
+
+export interface DeviceError {
+  at: string
+  /** As of problems. */
+  code: string
+  message: string
+  /** Where it was sent to. */
+  topic: string
+}
 
 export type DeviceStatus = 'active' | 'inactive' | 'error'
 
@@ -690,6 +769,14 @@ export interface LatestValue {
   value: Value
 }
 
+export interface ListAlarm {
+  items: Alarm[]
+  /** Where the next page starts; null on the last page. */
+  next_cursor: string | null
+  /** The number of items on all pages, with count=true. */
+  total?: number
+}
+
 export interface ListAuditEntry {
   items: AuditEntry[]
   /** Where the next page starts; null on the last page. */
@@ -804,6 +891,14 @@ export interface ListProvisioningKey {
 
 export interface ListQueue {
   items: Queue[]
+  /** Where the next page starts; null on the last page. */
+  next_cursor: string | null
+  /** The number of items on all pages, with count=true. */
+  total?: number
+}
+
+export interface ListRule {
+  items: Rule[]
   /** Where the next page starts; null on the last page. */
   next_cursor: string | null
   /** The number of items on all pages, with count=true. */
@@ -928,6 +1023,10 @@ export interface NewAPIKey {
   organization_id?: string | null
   /** What the key opens. Writing does not imply reading. */
   scopes: KeyScope[]
+}
+
+export interface NewAlarmComment {
+  text: string
 }
 
 export interface NewCommand {
@@ -1092,6 +1191,66 @@ export interface NewProvisioningKey {
   tags?: string[] | null
 }
 
+export interface NewRule {
+  /** What happens when an alarm is raised or cleared; nothing else, if nothing is said. */
+  actions?: NewRuleAction[] | null
+  condition: NewRuleCondition
+  /** Those that all its members pick; all, if nothing is said. */
+  devices?: NewRuleDevices | null
+  /** true, if nothing is said. */
+  enabled?: boolean | null
+  name: string
+  /** Whose devices it is about; your own, if nothing is said. */
+  organization_id?: string | null
+  /** Outside of it the rule raises nothing; always, if nothing is said. */
+  schedule?: RuleSchedule | null
+  severity: 'critical' | 'major' | 'minor' | 'warning' | 'info'
+}
+
+export interface NewRuleAction {
+  /** Sent to the device; expires after an hour. */
+  command?: RuleCommand | null
+  /**
+   * owner: the owner of the device. organization: the members of the rule's. Or ids of users who may see the
+   * devices.
+   */
+  notify?: unknown
+  /** raise, if nothing is said. */
+  on?: 'raise' | 'clear' | 'both' | null
+  /** A webhook of the rule's owner; it need not subscribe to alarms. */
+  webhook_id?: string | null
+}
+
+export interface NewRuleCondition {
+  /** When the alarm ends, if not as soon as the condition does. */
+  clear?: NewRuleConditionClear | null
+  /** With operator and value: a reading of this event meets the condition. */
+  event?: string | null
+  /** Over the latest values: comparisons, && || !, + - * /, abs min max, event names as they are or latest["a.b"]. */
+  expression?: string | null
+  /** How many seconds the condition must hold; 0, if nothing is said. */
+  for?: number | null
+  operator?: 'gt' | 'gte' | 'lt' | 'lte' | 'eq' | 'ne' | null
+  /** A number for gt, gte, lt and lte. A reading of another type never meets the condition. */
+  value?: Value
+}
+
+export interface NewRuleConditionClear {
+  /** How many seconds the end must hold; 0, if nothing is said. */
+  for?: number | null
+  /** Takes the place of the rule's, on the harmless side of it; not for eq and ne. */
+  value?: Value
+}
+
+export interface NewRuleDevices {
+  /** These devices of the rule's owner; all, if nothing is said. */
+  ids?: string[] | null
+  /** Of them those with this tag. */
+  tag?: string | null
+  /** Of them those of this type. */
+  type?: string | null
+}
+
 export interface NewWebhook {
   /** true, if nothing is said. */
   enabled?: boolean | null
@@ -1113,7 +1272,10 @@ export interface NewWebhook {
 export interface Notification {
   body: string
   created_at: string
-  /** What it is about: export_id of an export, device_id and device_name of a device. */
+  /**
+   * What it is about: export_id of an export, device_id and device_name of a device, alarm_id, rule_id and
+   * severity of an alarm, webhook_id of a webhook.
+   */
   data: Record<string, string>
   id: string
   /** null until it is read. */
@@ -1129,7 +1291,7 @@ export interface NotificationSettings {
   types: Record<string, Delivery>
 }
 
-export type NotificationType = 'export_ready' | 'export_failed' | 'device_offline' | 'device_online' | 'new_sign_in' | 'refresh_reused' | 'password_changed' | 'email_changed' | 'account_locked'
+export type NotificationType = 'export_ready' | 'export_failed' | 'device_offline' | 'device_online' | 'new_sign_in' | 'refresh_reused' | 'password_changed' | 'email_changed' | 'account_locked' | 'alarm' | 'webhook_disabled'
 
 export interface Organization {
   created_at: string
@@ -1310,6 +1472,117 @@ export interface RouteFigures {
   latency_ms: LatencyFigures
   route: string
   total: number
+}
+
+export interface Rule {
+  actions: RuleAction[]
+  condition: RuleCondition
+  created_at: string
+  devices: RuleDevices
+  enabled: boolean
+  id: string
+  name: string
+  /** Whose devices it is about; null: the owner's own. */
+  organization_id: string | null
+  /** Who made it; whose devices it is about, where organization_id is null. */
+  owner_id: string
+  /** null: always. */
+  schedule: RuleSchedule | null
+  severity: 'critical' | 'major' | 'minor' | 'warning' | 'info'
+  updated_at: string
+  /** Counts the changes from 1. */
+  version: number
+}
+
+export interface RuleAction {
+  command?: RuleCommand
+  /**
+   * owner: the owner of the device. organization: the members of the rule's. Or ids of users who may see the
+   * devices.
+   */
+  notify?: unknown
+  on: 'raise' | 'clear' | 'both'
+  webhook_id?: string
+}
+
+export interface RuleChange {
+  /** The whole list; null: none. */
+  actions?: NewRuleAction[] | null
+  /** The whole object. */
+  condition?: NewRuleCondition | null
+  /** The whole object; null: all. */
+  devices?: NewRuleDevices | null
+  /** null: true. */
+  enabled?: boolean | null
+  name?: string | null
+  /** The whole object; null: always. */
+  schedule?: RuleSchedule | null
+  severity?: 'critical' | 'major' | 'minor' | 'warning' | 'info' | null
+}
+
+export interface RuleClear {
+  /** Seconds. */
+  for?: number
+  value?: Value
+}
+
+export interface RuleCommand {
+  name: string
+  /** Any JSON up to 16 KiB. */
+  params?: unknown
+}
+
+export interface RuleCondition {
+  clear?: RuleClear
+  event?: string
+  expression?: string
+  /** Seconds. */
+  for?: number
+  operator?: 'gt' | 'gte' | 'lt' | 'lte' | 'eq' | 'ne'
+  value?: Value
+}
+
+export interface RuleDevices {
+  /** These devices; left out: all. */
+  ids?: string[]
+  /** Those with this tag. */
+  tag?: string
+  /** Those of this type. */
+  type?: string
+}
+
+export interface RuleEpisode {
+  /** null: it had not ended. */
+  cleared_at: string | null
+  device_id: string
+  raised_at: string
+  /** The newest that met the condition. */
+  value: Value | null
+}
+
+export interface RuleEpisodes {
+  /** By device, and of each in order; at most 1000. */
+  episodes: RuleEpisode[]
+  /** There were more. */
+  truncated: boolean
+}
+
+export interface RuleSchedule {
+  /** The days on which it begins. */
+  days: Array<'mon' | 'tue' | 'wed' | 'thu' | 'fri' | 'sat' | 'sun'>
+  /** Excluded; at or before start it is on the next day. */
+  end: string
+  /** HH:MM by the clock on the wall. */
+  start: string
+  /** An IANA name. */
+  tz: string
+}
+
+export interface RuleTest {
+  /** Start of the span, inclusive; the last reading before it counts too. */
+  from: string
+  /** End of the span, exclusive. */
+  to: string
 }
 
 export type ScheduleFrequency = 'daily' | 'weekly' | 'monthly'
@@ -1635,10 +1908,40 @@ export interface ListJobsQuery {
   state?: JobState
 }
 
+/** What {@link Api.listAlarms} can be asked for. */
+export interface ListAlarmsQuery {
+  /** Only alarms that are, or are not, acknowledged. */
+  acknowledged?: 'true' | 'false'
+  /** Adds the total number of items. */
+  count?: boolean
+  /** next_cursor of the page before. */
+  cursor?: string
+  /** Only alarms of this device. */
+  device_id?: string
+  /** Only these fields of each item, separated by commas. */
+  fields?: string
+  /** Start of the range, inclusive (RFC 3339). */
+  from?: string
+  /** Items on a page. */
+  limit?: number
+  /** A duration such as 15m, 24h, 7d or 30d: the range that ends now. Not together with from or to. */
+  range?: string
+  /** Only alarms of this rule. */
+  rule_id?: string
+  /** Only alarms of this severity. */
+  severity?: 'critical' | 'major' | 'minor' | 'warning' | 'info'
+  /** The order; severity begins with info, -severity with critical. */
+  sort?: 'raised_at' | '-raised_at' | 'severity' | '-severity'
+  /** Only alarms in this state. */
+  state?: 'active' | 'cleared'
+  /** End of the range, exclusive (RFC 3339); now if only from is given. */
+  to?: string
+}
+
 /** What {@link Api.comparison} can be asked for. */
 export interface ComparisonQuery {
   /** 2 to 20 devices, separated by commas. */
-  device_ids: string[] | null
+  device_ids: string[]
   /** Start of the range, inclusive (RFC 3339). */
   from?: string
   /** Only this organization's devices; otherwise all that you may read. */
@@ -1933,6 +2236,20 @@ export interface ListProvisioningKeysQuery {
   organization_id?: string
 }
 
+/** What {@link Api.listRules} can be asked for. */
+export interface ListRulesQuery {
+  /** Adds the total number of items. */
+  count?: boolean
+  /** next_cursor of the page before. */
+  cursor?: string
+  /** Only these fields of each item, separated by commas. */
+  fields?: string
+  /** Items on a page. */
+  limit?: number
+  /** Only rules of this organization. */
+  organization_id?: string
+}
+
 /** What {@link Api.listUsers} can be asked for. */
 export interface ListUsersQuery {
   /** Adds the total number of items. */
@@ -2056,6 +2373,45 @@ export abstract class Api {
   /** Count the background jobs. */
   listQueues(options: CallOptions = {}): Promise<ListQueue> {
     return this.call({ method: 'GET', path: '/api/v1/admin/queues', options })
+  }
+
+  /**
+   * List alarms. Those of the rules that you may read, without their history. `from` and `to` are about
+   * `raised_at`. A cleared alarm is kept for a year.
+   */
+  listAlarms(query: ListAlarmsQuery = {}, options: CallOptions = {}): Promise<ListAlarm> {
+    return this.call({ method: 'GET', path: '/api/v1/alarms', query: { ...query }, options })
+  }
+
+  /** Iterates over every item of {@link Api.listAlarms}, page by page. */
+  allAlarms(query: ListAlarmsQuery = {}, options: CallOptions = {}): AsyncGenerator<Alarm> {
+    return pages((cursor) => this.listAlarms({ ...query, cursor }, options), query.cursor)
+  }
+
+  /**
+   * Get an alarm with its history. The alarm alone comes live when something happens to it, as the event `alarm`;
+   * when its condition is met again, at most once a second.
+   */
+  getAlarm(id: string, options: CallOptions = {}): Promise<AlarmDetails> {
+    return this.call({ method: 'GET', path: path`/api/v1/alarms/${id}`, options })
+  }
+
+  /** Acknowledge an alarm. Also one that is cleared. An alarm that is acknowledged stays as it is. */
+  acknowledgeAlarm(id: string, options: CallOptions = {}): Promise<AlarmDetails> {
+    return this.call({ method: 'POST', path: path`/api/v1/alarms/${id}/acknowledge`, options })
+  }
+
+  /**
+   * Clear an alarm by hand. The condition must end before the rule raises again for the device. An alarm that is
+   * cleared stays as it is.
+   */
+  clearAlarm(id: string, options: CallOptions = {}): Promise<AlarmDetails> {
+    return this.call({ method: 'POST', path: path`/api/v1/alarms/${id}/clear`, options })
+  }
+
+  /** Comment on an alarm. `conflict`: its history has 200 entries. */
+  commentAlarm(id: string, body: NewAlarmComment, options: CallOptions = {}): Promise<AlarmDetails> {
+    return this.call({ method: 'POST', path: path`/api/v1/alarms/${id}/comments`, body, creates: true, options })
   }
 
   /**
@@ -2574,6 +2930,14 @@ export abstract class Api {
     return this.call({ method: 'POST', path: '/api/v1/logs', body, creates: true, query: { ...options.query }, options })
   }
 
+  /**
+   * Speak MQTT over a WebSocket. MQTT 3.1.1 or 5 for devices, with the subprotocol `mqtt`. A device logs in with
+   * its token in CONNECT: see the guide to MQTT. `Authorization` is not used.
+   */
+  connectMQTT(options: CallOptions = {}): Promise<void> {
+    return this.call({ method: 'GET', path: '/api/v1/mqtt', options })
+  }
+
   /** List your notifications. The newest first. The newest 1000 are kept; one that was read, for 90 days. */
   listNotifications(query: ListNotificationsQuery = {}, options: CallOptions = {}): Promise<ListNotification> {
     return this.call({ method: 'GET', path: '/api/v1/notifications', query: { ...query }, options })
@@ -2708,6 +3072,51 @@ export abstract class Api {
    */
   createStreamTicket(options: CallOptions = {}): Promise<Ticket> {
     return this.call({ method: 'POST', path: '/api/v1/realtime/ticket', options })
+  }
+
+  /** List rules. Those that you may read, the newest first. */
+  listRules(query: ListRulesQuery = {}, options: CallOptions = {}): Promise<ListRule> {
+    return this.call({ method: 'GET', path: '/api/v1/rules', query: { ...query }, options })
+  }
+
+  /** Iterates over every item of {@link Api.listRules}, page by page. */
+  allRules(query: ListRulesQuery = {}, options: CallOptions = {}): AsyncGenerator<Rule> {
+    return pages((cursor) => this.listRules({ ...query, cursor }, options), query.cursor)
+  }
+
+  /**
+   * Create a rule. It judges from the next reading on. The condition is either `event`, `operator` and `value`, or
+   * `expression`. Members of an organization write its rules, viewers read them. `conflict`: there are 10000 rules
+   * already.
+   */
+  createRule(body: NewRule, options: CallOptions = {}): Promise<Rule> {
+    return this.call({ method: 'POST', path: '/api/v1/rules', body, creates: true, options })
+  }
+
+  /** Delete a rule. Its alarms are cleared, and stay in the list. */
+  deleteRule(id: string, options: CallOptions = {}): Promise<void> {
+    return this.call({ method: 'DELETE', path: path`/api/v1/rules/${id}`, options })
+  }
+
+  /** Get a rule. */
+  getRule(id: string, options: CallOptions = {}): Promise<Rule> {
+    return this.call({ method: 'GET', path: path`/api/v1/rules/${id}`, options })
+  }
+
+  /**
+   * Change a rule. What is left out stays. A change of anything clears the rule's alarms; then it judges from the
+   * next reading on. `conflict`: it was changed at the same time.
+   */
+  updateRule(id: string, body: RuleChange, options: CallOptions = {}): Promise<Rule> {
+    return this.call({ method: 'PATCH', path: path`/api/v1/rules/${id}`, body, options })
+  }
+
+  /**
+   * Test a rule on stored logs. What it would have raised, had each reading come in when it was read. Nothing is
+   * stored. Up to 200000 readings.
+   */
+  testRule(id: string, body: RuleTest, options: CallOptions = {}): Promise<RuleEpisodes> {
+    return this.call({ method: 'POST', path: path`/api/v1/rules/${id}/test`, body, options })
   }
 
   /** List all accounts. The newest first. */
