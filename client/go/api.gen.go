@@ -21,15 +21,6 @@ type Accepted struct {
 	Skipped *int64 `json:"skipped,omitempty"`
 }
 
-// Account is sent to the API.
-type Account struct {
-	// An address of at most 254 bytes; surrounding space and case do not count.
-	Email string `json:"email"`
-	Name  string `json:"name"`
-	// 8 to 72 bytes, none of the most common ones.
-	Password string `json:"password"`
-}
-
 // Alarm is an answer of the API.
 type Alarm struct {
 	Acknowledged   bool       `json:"acknowledged"`
@@ -1021,6 +1012,15 @@ type ListExportSchedule struct {
 	Total *int64 `json:"total,omitempty"`
 }
 
+// ListInvitation is an answer of the API.
+type ListInvitation struct {
+	Items []Invitation `json:"items"`
+	// Where the next page starts; null on the last page.
+	NextCursor *string `json:"next_cursor"`
+	// The number of items on all pages, with count=true.
+	Total *int64 `json:"total,omitempty"`
+}
+
 // ListJob is an answer of the API.
 type ListJob struct {
 	Items []Job `json:"items"`
@@ -1887,6 +1887,17 @@ type SetUpRequest struct {
 	Token string `json:"token"`
 }
 
+// SignUpRequest is sent to the API.
+type SignUpRequest struct {
+	// An address of at most 254 bytes; surrounding space and case do not count.
+	Email string `json:"email"`
+	// From the e-mail of an invitation: required where sign-up is by invitation.
+	InvitationToken string `json:"invitation_token,omitzero"`
+	Name            string `json:"name"`
+	// 8 to 72 bytes, none of the most common ones.
+	Password string `json:"password"`
+}
+
 // SignedUp is an answer of the API.
 type SignedUp struct {
 	User User `json:"user"`
@@ -2623,8 +2634,9 @@ func (c *Client) SetUp(ctx context.Context, body SetUpRequest, options ...CallOp
 	return call[Tokens](ctx, c, request{method: http.MethodPost, path: "/api/v1/auth/setup", body: body, public: true}, options)
 }
 
-// SignUp: Make an account. Forbidden where sign-up is closed, or by invitation and the e-mail has none.
-func (c *Client) SignUp(ctx context.Context, body Account, options ...CallOption) (*SignedUp, error) {
+// SignUp: Make an account. Forbidden where sign-up is closed, or by invitation and `invitation_token` is not that of one
+// for the e-mail.
+func (c *Client) SignUp(ctx context.Context, body SignUpRequest, options ...CallOption) (*SignedUp, error) {
 	return call[SignedUp](ctx, c, request{method: http.MethodPost, path: "/api/v1/auth/signup", body: body, creates: true, public: true}, options)
 }
 
@@ -3278,7 +3290,8 @@ func (c *Client) SendHeartbeats(ctx context.Context, body NewHeartbeats, options
 }
 
 // AcceptInvitation: Accept an invitation. The caller, whose e-mail must be the invited one, becomes a member. Who is one already
-// keeps the higher role. `validation_failed` for a token that is unknown, used, expired or of another e-mail.
+// keeps the higher role. `validation_failed` for a token that is unknown, used, expired, withdrawn or of another
+// e-mail, and where its sender may not invite to that role any more.
 func (c *Client) AcceptInvitation(ctx context.Context, body InvitationToken, options ...CallOption) (*Membership, error) {
 	return call[Membership](ctx, c, request{method: http.MethodPost, path: "/api/v1/invitations/accept", body: body, creates: true}, options)
 }
@@ -3428,11 +3441,55 @@ func (c *Client) UpdateOrganization(ctx context.Context, id string, body Organiz
 	return call[Organization](ctx, c, request{method: http.MethodPatch, path: "/api/v1/organizations/" + url.PathEscape(id), body: body}, options)
 }
 
+// ListInvitationsParams are what [Client.ListInvitations] can be asked for; what is empty is left out.
+type ListInvitationsParams struct {
+	// Adds the total number of items.
+	Count bool
+	// next_cursor of the page before.
+	Cursor string
+	// Only these fields of each item, separated by commas.
+	Fields string
+	// Items on a page.
+	Limit int
+}
+
+func (p ListInvitationsParams) query() url.Values {
+	q := query{}
+	add(q, "count", p.Count)
+	add(q, "cursor", p.Cursor)
+	add(q, "fields", p.Fields)
+	add(q, "limit", p.Limit)
+	return url.Values(q)
+}
+
+// ListInvitations: List an organization's open invitations. Newest first. For owners and admins.
+func (c *Client) ListInvitations(ctx context.Context, id string, params ListInvitationsParams, options ...CallOption) (*ListInvitation, error) {
+	return call[ListInvitation](ctx, c, request{method: http.MethodGet, path: "/api/v1/organizations/" + url.PathEscape(id) + "/invitations", query: params.query()}, options)
+}
+
+// AllInvitations iterates over every item of [Client.ListInvitations], page by page. It ends after the first error.
+func (c *Client) AllInvitations(ctx context.Context, id string, params ListInvitationsParams, options ...CallOption) iter.Seq2[Invitation, error] {
+	return pages(params.Cursor, func(cursor string) ([]Invitation, *string, error) {
+		params.Cursor = cursor
+		page, err := c.ListInvitations(ctx, id, params, options...)
+		if err != nil {
+			return nil, nil, err
+		}
+		return page.Items, page.NextCursor, nil
+	})
+}
+
 // CreateInvitation: Invite a user by e-mail. Sends a link that works once, within seven days; it replaces an earlier one to the
 // same e-mail. The answer is the same whether or not there is an account with that e-mail. For owners and
 // admins, up to their own role.
 func (c *Client) CreateInvitation(ctx context.Context, id string, body NewInvitation, options ...CallOption) (*Invitation, error) {
 	return call[Invitation](ctx, c, request{method: http.MethodPost, path: "/api/v1/organizations/" + url.PathEscape(id) + "/invitations", body: body, creates: true}, options)
+}
+
+// DeleteInvitation: Withdraw an invitation. For owners and admins.
+func (c *Client) DeleteInvitation(ctx context.Context, id string, invitationID string, options ...CallOption) error {
+	_, err := call[struct{}](ctx, c, request{method: http.MethodDelete, path: "/api/v1/organizations/" + url.PathEscape(id) + "/invitations/" + url.PathEscape(invitationID)}, options)
+	return err
 }
 
 // ListMembersParams are what [Client.ListMembers] can be asked for; what is empty is left out.

@@ -41,16 +41,6 @@ class Accepted(_Accepted, total=False):
     skipped: int
 
 
-class Account(TypedDict):
-    """Account of the API."""
-
-    # An address of at most 254 bytes; surrounding space and case do not count.
-    email: str
-    name: str
-    # 8 to 72 bytes, none of the most common ones.
-    password: str
-
-
 class Alarm(TypedDict):
     """Alarm of the API."""
 
@@ -1042,6 +1032,21 @@ class _ListExportSchedule(TypedDict):
 
 class ListExportSchedule(_ListExportSchedule, total=False):
     """ListExportSchedule of the API."""
+
+    # The number of items on all pages, with count=true.
+    total: int
+
+
+class _ListInvitation(TypedDict):
+    """ListInvitation of the API."""
+
+    items: List[Invitation]
+    # Where the next page starts; null on the last page.
+    next_cursor: Optional[str]
+
+
+class ListInvitation(_ListInvitation, total=False):
+    """ListInvitation of the API."""
 
     # The number of items on all pages, with count=true.
     total: int
@@ -2124,6 +2129,23 @@ class SetUpRequest(TypedDict):
     token: str
 
 
+class _SignUpRequest(TypedDict):
+    """SignUpRequest of the API."""
+
+    # An address of at most 254 bytes; surrounding space and case do not count.
+    email: str
+    name: str
+    # 8 to 72 bytes, none of the most common ones.
+    password: str
+
+
+class SignUpRequest(_SignUpRequest, total=False):
+    """SignUpRequest of the API."""
+
+    # From the e-mail of an invitation: required where sign-up is by invitation.
+    invitation_token: str
+
+
 class SignedUp(TypedDict):
     """SignedUp of the API."""
 
@@ -2576,9 +2598,11 @@ class Api:
         """
         return self._call("POST", "/api/v1/auth/setup", body=_given({"email": email, "name": name, "password": password, "token": token}), public=True)
 
-    def sign_up(self, *, email: str, name: str, password: str, idempotency_key: Optional[str] = None) -> SignedUp:
-        """Make an account. Forbidden where sign-up is closed, or by invitation and the e-mail has none."""
-        return self._call("POST", "/api/v1/auth/signup", body=_given({"email": email, "name": name, "password": password}), creates=True, idempotency_key=idempotency_key, public=True)
+    def sign_up(self, *, email: str, name: str, password: str, invitation_token: str = UNSET, idempotency_key: Optional[str] = None) -> SignedUp:
+        """Make an account. Forbidden where sign-up is closed, or by invitation and `invitation_token` is not
+        that of one for the e-mail.
+        """
+        return self._call("POST", "/api/v1/auth/signup", body=_given({"email": email, "invitation_token": invitation_token, "name": name, "password": password}), creates=True, idempotency_key=idempotency_key, public=True)
 
     def claim_device(self, *, code: str) -> Device:
         """Claim a device. The device of the code becomes your own, with its history. Tokens that users made
@@ -2892,8 +2916,8 @@ class Api:
 
     def accept_invitation(self, *, token: str, idempotency_key: Optional[str] = None) -> Membership:
         """Accept an invitation. The caller, whose e-mail must be the invited one, becomes a member. Who is one
-        already keeps the higher role. `validation_failed` for a token that is unknown, used, expired or of
-        another e-mail.
+        already keeps the higher role. `validation_failed` for a token that is unknown, used, expired,
+        withdrawn or of another e-mail, and where its sender may not invite to that role any more.
         """
         return self._call("POST", "/api/v1/invitations/accept", body=_given({"token": token}), creates=True, idempotency_key=idempotency_key)
 
@@ -2956,12 +2980,24 @@ class Api:
         """Rename an organization. For its owners and admins."""
         return self._call("PATCH", f'/api/v1/organizations/{quote(id, safe="")}', body=_given({"name": name}), if_match=if_match)
 
+    def list_invitations(self, id: str, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET) -> ListInvitation:
+        """List an organization's open invitations. Newest first. For owners and admins."""
+        return self._call("GET", f'/api/v1/organizations/{quote(id, safe="")}/invitations', query=_given({"count": count, "cursor": cursor, "fields": fields, "limit": limit}))
+
+    def all_invitations(self, id: str, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET) -> Iterator[Invitation]:
+        """Iterates over every item of list_invitations, page by page."""
+        return self._pages(self.list_invitations, {"id": id, "count": count, "cursor": cursor, "fields": fields, "limit": limit})
+
     def create_invitation(self, id: str, *, email: str, role: OrganizationRole, idempotency_key: Optional[str] = None) -> Invitation:
         """Invite a user by e-mail. Sends a link that works once, within seven days; it replaces an earlier one
         to the same e-mail. The answer is the same whether or not there is an account with that e-mail. For
         owners and admins, up to their own role.
         """
         return self._call("POST", f'/api/v1/organizations/{quote(id, safe="")}/invitations', body=_given({"email": email, "role": role}), creates=True, idempotency_key=idempotency_key)
+
+    def delete_invitation(self, id: str, invitation_id: str, *, if_match: Optional[str] = None) -> None:
+        """Withdraw an invitation. For owners and admins."""
+        return self._call("DELETE", f'/api/v1/organizations/{quote(id, safe="")}/invitations/{quote(invitation_id, safe="")}', if_match=if_match)
 
     def list_members(self, id: str, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET) -> ListMember:
         """List an organization's members. As they joined. For its members."""

@@ -12,14 +12,6 @@ export interface Accepted {
   skipped?: number
 }
 
-export interface Account {
-  /** An address of at most 254 bytes; surrounding space and case do not count. */
-  email: string
-  name: string
-  /** 8 to 72 bytes, none of the most common ones. */
-  password: string
-}
-
 export interface Alarm {
   acknowledged: boolean
   acknowledged_at: string | null
@@ -825,6 +817,14 @@ export interface ListExportSchedule {
   total?: number
 }
 
+export interface ListInvitation {
+  items: Invitation[]
+  /** Where the next page starts; null on the last page. */
+  next_cursor: string | null
+  /** The number of items on all pages, with count=true. */
+  total?: number
+}
+
 export interface ListJob {
   items: Job[]
   /** Where the next page starts; null on the last page. */
@@ -1610,6 +1610,16 @@ export interface SetUpRequest {
   token: string
 }
 
+export interface SignUpRequest {
+  /** An address of at most 254 bytes; surrounding space and case do not count. */
+  email: string
+  /** From the e-mail of an invitation: required where sign-up is by invitation. */
+  invitation_token?: string
+  name: string
+  /** 8 to 72 bytes, none of the most common ones. */
+  password: string
+}
+
 export interface SignedUp {
   user: User
 }
@@ -2210,6 +2220,18 @@ export interface ListOrganizationsQuery {
   limit?: number
 }
 
+/** What {@link Api.listInvitations} can be asked for. */
+export interface ListInvitationsQuery {
+  /** Adds the total number of items. */
+  count?: boolean
+  /** next_cursor of the page before. */
+  cursor?: string
+  /** Only these fields of each item, separated by commas. */
+  fields?: string
+  /** Items on a page. */
+  limit?: number
+}
+
 /** What {@link Api.listMembers} can be asked for. */
 export interface ListMembersQuery {
   /** Adds the total number of items. */
@@ -2522,8 +2544,11 @@ export abstract class Api {
     return this.call({ method: 'POST', path: '/api/v1/auth/setup', body, public: true, options })
   }
 
-  /** Make an account. Forbidden where sign-up is closed, or by invitation and the e-mail has none. */
-  signUp(body: Account, options: CallOptions = {}): Promise<SignedUp> {
+  /**
+   * Make an account. Forbidden where sign-up is closed, or by invitation and `invitation_token` is not that of one
+   * for the e-mail.
+   */
+  signUp(body: SignUpRequest, options: CallOptions = {}): Promise<SignedUp> {
     return this.call({ method: 'POST', path: '/api/v1/auth/signup', body, creates: true, public: true, options })
   }
 
@@ -2909,7 +2934,8 @@ export abstract class Api {
 
   /**
    * Accept an invitation. The caller, whose e-mail must be the invited one, becomes a member. Who is one already
-   * keeps the higher role. `validation_failed` for a token that is unknown, used, expired or of another e-mail.
+   * keeps the higher role. `validation_failed` for a token that is unknown, used, expired, withdrawn or of another
+   * e-mail, and where its sender may not invite to that role any more.
    */
   acceptInvitation(body: InvitationToken, options: CallOptions = {}): Promise<Membership> {
     return this.call({ method: 'POST', path: '/api/v1/invitations/accept', body, creates: true, options })
@@ -2988,6 +3014,16 @@ export abstract class Api {
     return this.call({ method: 'PATCH', path: path`/api/v1/organizations/${id}`, body, options })
   }
 
+  /** List an organization's open invitations. Newest first. For owners and admins. */
+  listInvitations(id: string, query: ListInvitationsQuery = {}, options: CallOptions = {}): Promise<ListInvitation> {
+    return this.call({ method: 'GET', path: path`/api/v1/organizations/${id}/invitations`, query: { ...query }, options })
+  }
+
+  /** Iterates over every item of {@link Api.listInvitations}, page by page. */
+  allInvitations(id: string, query: ListInvitationsQuery = {}, options: CallOptions = {}): AsyncGenerator<Invitation> {
+    return pages((cursor) => this.listInvitations(id, { ...query, cursor }, options), query.cursor)
+  }
+
   /**
    * Invite a user by e-mail. Sends a link that works once, within seven days; it replaces an earlier one to the
    * same e-mail. The answer is the same whether or not there is an account with that e-mail. For owners and
@@ -2995,6 +3031,11 @@ export abstract class Api {
    */
   createInvitation(id: string, body: NewInvitation, options: CallOptions = {}): Promise<Invitation> {
     return this.call({ method: 'POST', path: path`/api/v1/organizations/${id}/invitations`, body, creates: true, options })
+  }
+
+  /** Withdraw an invitation. For owners and admins. */
+  deleteInvitation(id: string, invitationID: string, options: CallOptions = {}): Promise<void> {
+    return this.call({ method: 'DELETE', path: path`/api/v1/organizations/${id}/invitations/${invitationID}`, options })
   }
 
   /** List an organization's members. As they joined. For its members. */
