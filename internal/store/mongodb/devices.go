@@ -73,7 +73,7 @@ func newDeviceDoc(d hearth.Device) deviceDoc {
 		DeviceFields: fieldsOf(d), DesiredVersion: d.DesiredVersion, Version: d.Version, Created: millis(d.CreatedAt), Last: millis(d.LastActiveAt), OfflineAt: millis(d.OfflineAt),
 	}
 	if d.LastError != nil {
-		text, _ := json.Marshal(d.LastError) // it always encodes
+		text, _ := json.Marshal(d.LastError) //nolint:errchkjson // times of our clock encode
 		doc.LastError = string(text)
 	}
 	doc.Seen = hourOf(doc.Created)

@@ -75,9 +75,9 @@ func heartbeatModels(beats []hearth.Heartbeat) []mongo.WriteModel {
 			bson.D{{Key: "$lt", Value: bson.A{"$last", s.at}}}, bson.D{{Key: "$gt", Value: bson.A{"$offline_at", 0}}},
 			bson.D{{Key: "$lte", Value: bson.A{"$offline_at", silent}}},
 		}}}
-		models = append(models, many(byTime[s], bson.E{Key: "$expr", Value: over}, bson.D{{Key: "offline_at", Value: 0}}))
-		models = append(models, many(byTime[s], bson.E{Key: "last", Value: bson.D{{Key: "$lt", Value: s.at}}},
-			bson.D{{Key: "last", Value: s.at}, {Key: "seen", Value: hourOf(s.at)}}))
+		models = append(models, many(byTime[s], bson.E{Key: "$expr", Value: over}, bson.D{{Key: "offline_at", Value: 0}}),
+			many(byTime[s], bson.E{Key: "last", Value: bson.D{{Key: "$lt", Value: s.at}}},
+				bson.D{{Key: "last", Value: s.at}, {Key: "seen", Value: hourOf(s.at)}}))
 	}
 	for _, status := range slices.Sorted(maps.Keys(byStatus)) {
 		models = append(models, many(byStatus[status], bson.E{Key: "$or", Value: bson.A{

@@ -114,7 +114,7 @@ func writeDevice(d hearth.Device) lineDevice {
 		DesiredVersion: d.DesiredVersion, Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 	}
 	if d.LastError != nil {
-		text, _ := json.Marshal(d.LastError) // it always encodes
+		text, _ := json.Marshal(d.LastError) //nolint:errchkjson // times of our clock encode
 		line.LastError = lineText(text)
 	}
 	return line
