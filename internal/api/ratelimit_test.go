@@ -204,7 +204,7 @@ func TestOperationsHaveTheClassOfTheirPath(t *testing.T) {
 	for _, tt := range []struct{ method, path, class string }{
 		{"POST", "/auth/login", "auth"},
 		{"POST", "/auth/signup", "auth"},
-		{"POST", "/auth/refresh", "auth"},
+		{"POST", "/auth/refresh", "refresh"},
 		{"POST", "/auth/password", "auth"},
 		{"POST", "/auth/password-reset", "auth"},
 		{"POST", "/auth/password-reset/confirm", "auth"},
