@@ -1,137 +1,155 @@
 package judge
 
 import (
-	"fmt"
+	"cmp"
+	"math"
 	"slices"
 	"strings"
-
-	"github.com/expr-lang/expr"
-	"github.com/expr-lang/expr/ast"
-	"github.com/expr-lang/expr/file"
-	"github.com/expr-lang/expr/vm"
 
 	"hearth"
 )
 
-// maxNodes bounds an expression: what it computes, and what that allocates, is bounded with it, since nothing repeats.
-const maxNodes = 100
-
-// latestName is the map of all values: its members are named by strings, as events are that no identifier can be.
-const latestName = "latest"
-
-// Operators and functions of expressions.
-var (
-	operators = []string{"==", "!=", "<", "<=", ">", ">=", "&&", "||", "!", "and", "or", "not", "+", "-", "*", "/"} // never written to
-	functions = []string{"abs", "min", "max"}                                                                       // never written to
-)
-
 // expression is a condition over the latest values of a device.
 type expression struct {
-	program *vm.Program
+	root *node
 	// events are those that it names, sorted.
 	events []string
 }
 
-// parseExpression returns the expression, or the problem: a sentence's end.
-func parseExpression(text string) (e *expression, problem string) {
-	v := &inspector{}
-	options := []expr.Option{
-		expr.AllowUndefinedVariables(), expr.AsBool(), expr.MaxNodes(maxNodes), expr.DisableAllBuiltins(), expr.Patch(v),
-	}
-	for _, name := range functions {
-		options = append(options, expr.EnableBuiltin(name))
-	}
-	program, err := expr.Compile(text, options...)
-	switch {
-	case v.problem != "":
-		return nil, v.problem
-	case err != nil:
-		message := err.Error()
-		if located, ok := err.(*file.Error); ok { //nolint:errorlint // what Compile returns is not wrapped
-			message = fmt.Sprintf("%s (at %d)", located.Message, located.Column+1)
-		}
-		return nil, "is not understood: " + message
-	case len(v.events) == 0:
-		return nil, "must name an event"
-	}
-	slices.Sort(v.events)
-	return &expression{program, slices.Compact(v.events)}, ""
+// node is a part of an expression: a literal, an event, or an operator or function of operands.
+type node struct {
+	// operator is literal, latest (of an event), or as it is written; "negative" is the minus before a number.
+	operator string
+	operands []*node
+	value    value
+	event    string
 }
 
-// inspector gathers the events that an expression names, and refuses what is no part of the language.
-type inspector struct {
-	events  []string
-	problem string
+// The operators that are not written.
+const (
+	literal  = "literal"
+	negative = "negative"
+)
+
+// kind is the type of a value.
+type kind int
+
+const (
+	unknown kind = iota // an event's, before it is known
+	number
+	boolean
+	text
+)
+
+func (k kind) String() string { return [...]string{"unknown", "number", "boolean", "string"}[k] }
+
+// value is what a node comes to; a boolean has Number 0 or 1.
+type value struct {
+	kind   kind
+	number float64
+	text   string
 }
 
-// Visit implements ast.Visitor.
-func (v *inspector) Visit(node *ast.Node) {
-	switch n := (*node).(type) {
-	case *ast.BoolNode, *ast.IntegerNode, *ast.FloatNode, *ast.StringNode:
-	case *ast.UnaryNode:
-		v.operator(n.Operator)
-	case *ast.BinaryNode:
-		v.operator(n.Operator)
-	case *ast.BuiltinNode:
-		if !slices.Contains(functions, n.Name) {
-			v.refuse(n.Name)
-		}
-	case *ast.IdentifierNode:
-		if n.Value != latestName {
-			v.event(n.Value)
-		}
-	case *ast.MemberNode:
-		of, isName := n.Node.(*ast.IdentifierNode)
-		name, isText := n.Property.(*ast.StringNode)
-		if !isName || !isText || of.Value != latestName {
-			v.refuse(fmt.Sprintf("%s; write latest[\"a.b\"] for an event a.b", n))
-			return
-		}
-		v.event(name.Value)
-	default:
-		v.refuse((*node).String())
+func truth(of bool) value {
+	if of {
+		return value{kind: boolean, number: 1}
 	}
+	return value{kind: boolean}
 }
 
-func (v *inspector) operator(name string) {
-	if !slices.Contains(operators, name) {
-		v.refuse(name)
+func valueOf(v hearth.Value) value {
+	switch v.Kind() {
+	case hearth.BooleanKind:
+		return truth(v.Number() != 0)
+	case hearth.TextKind:
+		return value{kind: text, text: v.Text()}
 	}
-}
-
-func (v *inspector) event(name string) {
-	if !hearth.ValidEvent(name) {
-		v.refuse("the event " + name)
-		return
-	}
-	v.events = append(v.events, name)
-}
-
-func (v *inspector) refuse(what string) {
-	if v.problem == "" {
-		v.problem = "must not have " + strings.ToValidUTF8(what[:min(len(what), 100)], "")
-	}
+	return value{kind: number, number: v.Number()}
 }
 
 // met reports whether the expression is true of the values. One that misses a value, or compares what cannot be compared, is false.
 func (e *expression) met(values map[string]hearth.Reading) bool {
-	environment := make(map[string]any, len(e.events)+1)
 	for _, event := range e.events {
-		reading, known := values[event]
-		if !known || reading.At.IsZero() {
+		if reading, known := values[event]; !known || reading.At.IsZero() {
 			return false
 		}
-		switch v := reading.Value; v.Kind() {
-		case hearth.NumberKind:
-			environment[event] = v.Number()
-		case hearth.BooleanKind:
-			environment[event] = v.Number() != 0
-		case hearth.TextKind:
-			environment[event] = v.Text()
+	}
+	result, ok := e.root.compute(values)
+	return ok && result.kind == boolean && result.number != 0
+}
+
+// compute returns the value of the node; ok is false where an operand is of a kind that the operator is not of.
+func (n *node) compute(values map[string]hearth.Reading) (out value, ok bool) {
+	switch n.operator {
+	case literal:
+		return n.value, true
+	case latestName:
+		return valueOf(values[n.event].Value), true
+	}
+	first, ok := n.operands[0].compute(values)
+	if !ok {
+		return value{}, false
+	}
+	switch {
+	case n.operator == "&&" || n.operator == "||": // the second counts, and must be right, only if the first leaves it open
+		if first.kind != boolean || (first.number != 0) == (n.operator == "||") {
+			return first, first.kind == boolean
+		}
+		second, ok := n.operands[1].compute(values)
+		return second, ok && second.kind == boolean
+	case n.operator == "!":
+		return truth(first.number == 0), first.kind == boolean
+	case len(n.operands) == 1 && n.operator == negative:
+		return value{kind: number, number: -first.number}, first.kind == number
+	case len(n.operands) == 1 && n.operator == "abs":
+		return value{kind: number, number: math.Abs(first.number)}, first.kind == number
+	}
+	for _, operand := range n.operands[1:] {
+		second, ok := operand.compute(values)
+		if !ok {
+			return value{}, false
+		}
+		if first, ok = combine(n.operator, first, second); !ok {
+			return value{}, false
 		}
 	}
-	environment[latestName] = environment
-	result, err := expr.Run(e.program, environment)
-	met, _ := result.(bool)
-	return err == nil && met
+	return first, slices.Contains(comparisons, n.operator) || first.kind == number
+}
+
+// combine applies an operator, or a function of any number of operands, to two values.
+func combine(operator string, a, b value) (out value, ok bool) {
+	if slices.Contains(comparisons, operator) {
+		order := cmp.Or(cmp.Compare(a.number, b.number), strings.Compare(a.text, b.text))
+		switch operator {
+		case "==":
+			return truth(a == b), true
+		case "!=":
+			return truth(a != b), true
+		case "<":
+			out = truth(order < 0)
+		case "<=":
+			out = truth(order <= 0)
+		case ">":
+			out = truth(order > 0)
+		case ">=":
+			out = truth(order >= 0)
+		}
+		return out, a.kind == b.kind && a.kind != boolean && !math.IsNaN(a.number) && !math.IsNaN(b.number)
+	}
+	out.kind = number
+	switch operator {
+	case "+":
+		out.number = a.number + b.number
+	case "-":
+		out.number = a.number - b.number
+	case "*":
+		out.number = a.number * b.number
+	case "/":
+		out.number = a.number / b.number
+	case "min":
+		out.number = min(a.number, b.number)
+	case "max":
+		out.number = max(a.number, b.number)
+	}
+	return out, a.kind == number && b.kind == number
 }

@@ -302,28 +302,35 @@ func TestExpressionsAreBounded(t *testing.T) {
 		"t":                               "", // a boolean, perhaps
 		"":                                "is not understood",
 		"1 > 0":                           "must name an event",
-		"t + 1":                           "",
+		"t + 1":                           "is not understood: it is a number",
 		"1 + 2":                           "is not understood",
-		"t >":                             "is not understood",
-		"t > 30 ? true : false":           "must not have",
+		"t >":                             "is not understood: unexpected an end (at 4)",
+		"t > 30 ? true : false":           "is not understood: unexpected ? (at 8)",
 		"a.b > 1":                         `write latest["a.b"]`,
 		`latest["a b"] > 1`:               "must not have the event",
 		"latest[t] > 1":                   "must not have",
-		"t in [1,2]":                      "must not have",
-		"t in 1..1000000":                 "must not have",
-		`mode matches "a+"`:               "must not have matches",
-		"all(t, # > 1)":                   "must not have",
-		"len(t) > 1":                      "must not have",
-		"let x = t; x > 1":                "must not have",
-		"t ** 9 > 1":                      "must not have **",
-		"t % 2 == 0":                      "must not have %",
-		"now() > t":                       "must not have",
-		"t > 30; t < 1":                   "must not have",
-		"nil == t":                        "must not have nil",
+		"t in [1,2]":                      "is not understood: unexpected in",
+		`mode matches "a+"`:               "is not understood: unexpected matches",
+		"all(t, t > 1)":                   "must not have the function all",
+		"len(t) > 1":                      "must not have the function len",
+		"let x = t; x > 1":                "must not have let",
+		"t ** 9 > 1":                      "is not understood: unexpected *",
+		"t % 2 == 0":                      "is not understood: unexpected %",
+		"now() > t":                       "must not have the function now",
+		"t > 30; t < 1":                   "is not understood: unexpected ;",
+		"abs(t, 1) > 1":                   "abs has one operand",
+		"min() > 1":                       "is not understood: unexpected )",
+		"t > 1 && 2":                      "&& is of a number here, not of a boolean",
+		`t + "a" > 1`:                     "+ is of a string here, not of a number",
+		`true > "a" && t`:                 "compares a boolean with a string",
+		`mode == "auto`:                   "is not understood",
+		`mode == 'it\'s'`:                 "",
+		"t > 1e3 and t < 0x10":            "is not understood: unexpected 0x10",
+		"t > \xff":                        "is not understood",
 		strings.Repeat("(", 900) + "t":    "is not understood",
 		strings.Repeat("!", 900) + "t":    "is not understood",
 		"t" + strings.Repeat("+t", 200):   "is not understood",
-		"t > 1" + strings.Repeat("0", 90): "is not understood",
+		"t > 1" + strings.Repeat("0", 90): "",
 	} {
 		_, problem := judge.New(hearth.Rule{Condition: hearth.Condition{Expression: text}})
 		if text == "" { // then it is a threshold
@@ -337,7 +344,7 @@ func TestExpressionsAreBounded(t *testing.T) {
 
 // FuzzExpressions holds that whatever a user writes is refused or computes, quickly.
 func FuzzExpressions(f *testing.F) {
-	for _, text := range []string{"t > 30 && door == false", `max(t, latest["a.b"], 3) / 0 > -1e300`, `mode + mode == "ab"`, "!t", "t == t", "-t < +t"} {
+	for _, text := range []string{"t > 30 && door == false", `max(t, latest["a.b"], 3) / 0 > -1e300`, `mode == "ab"`, "!t", "t == t", "-t < t"} {
 		f.Add(text, 1.5, "x")
 	}
 	f.Fuzz(func(t *testing.T, text string, n float64, s string) {
