@@ -88,7 +88,7 @@ type lineWebhookDelivery struct {
 	WebhookID string               `json:"webhook_id"`
 	Event     hearth.WebhookEvent  `json:"event"`
 	DeviceID  string               `json:"device_id,omitempty"`
-	Body      string               `json:"body,omitempty"`
+	Body      lineText             `json:"body,omitempty"` // what is sent, to the byte
 	State     hearth.DeliveryState `json:"state"`
 	Line      string               `json:"line"`
 	Seq       string               `json:"seq"`
@@ -109,7 +109,7 @@ type lineAttempt struct {
 
 func writeDelivery(d hearth.WebhookDelivery) lineWebhookDelivery {
 	line := lineWebhookDelivery{
-		d.ID, d.WebhookID, d.Event, d.DeviceID, string(d.Body), d.State, d.Line, d.Seq, d.Tries, nil, d.CreatedAt, d.NextAt, d.EndedAt,
+		d.ID, d.WebhookID, d.Event, d.DeviceID, lineText(d.Body), d.State, d.Line, d.Seq, d.Tries, nil, d.CreatedAt, d.NextAt, d.EndedAt,
 	}
 	for _, a := range d.Attempts {
 		line.Attempts = append(line.Attempts, lineAttempt{a.At.UnixMilli(), a.Status, a.Took.Milliseconds(), a.Error, a.Excerpt})
