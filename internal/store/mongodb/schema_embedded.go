@@ -41,7 +41,8 @@ var allEmbedded = []embedded{ // never written to
 			renamed(part, "device", "device_id", "told", "told"), bson.E{Key: "user_id", Value: user})
 	}},
 	{"users", "reset", []string{"reset.hash_1", "reset.expires_1"}, func(user any, part bson.Raw) (string, any, bson.D) {
-		return "password_resets", user, renamed(part, "id", "id", "hash", "hash", "expires", "expires_at")
+		return "password_resets", part.Lookup("id").StringValue(), append(
+			renamed(part, "hash", "hash", "expires", "expires_at"), bson.E{Key: "user_id", Value: user})
 	}},
 }
 
