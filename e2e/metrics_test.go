@@ -184,7 +184,7 @@ func TestNoLabelIsMadeOfWhatAClientSent(t *testing.T) {
 	for _, name := range []string{
 		"le", "quantile", "version", "go", "cause", // of the libraries and the build
 		"broker_name", "channel_namespace", "channel_type", "type", // of centrifuge: see its MetricsConfig
-		"code", "dependency", "kind", "layer", "method", "operation", "outcome", "pool", "queue", "result", "route", "state", "status", "transport",
+		"code", "dependency", "kind", "layer", "method", "operation", "outcome", "pool", "queue", "reason", "result", "route", "state", "status", "transport",
 	} {
 		names[name] = true
 	}
