@@ -277,6 +277,9 @@ func (g *recordMaker) rules() []hearth.Rule {
 			Condition: hearth.Condition{Event: "t", Operator: hearth.Equal, Value: hearth.Text("\u2028<")}}
 	}, func(i int, r *hearth.Rule) {
 		limit := hearth.Number(-1.5)
+		if i%4 == 1 {
+			limit = hearth.Text("low")
+		}
 		r.OrganizationID, r.Enabled, r.Severity, r.Version = g.orgID(i), true, hearth.SeverityCritical, int64(i+1)
 		r.Devices = hearth.RuleDevices{IDs: []string{g.deviceID(i)}, Type: "sensor", Tag: "Küche"}
 		r.Condition = hearth.Condition{Event: "t", Operator: hearth.Less, Value: hearth.Number(-2), For: 9 * time.Second, ClearValue: &limit, ClearFor: time.Hour}
@@ -295,6 +298,9 @@ func (g *recordMaker) alarms() []hearth.Alarm {
 			Severity: hearth.SeverityInfo, State: hearth.AlarmActive, RaisedAt: time.UnixMilli(0).UTC(), LastAt: g.at(i)}
 	}, func(i int, a *hearth.Alarm) {
 		value := hearth.Text("é\u2028")
+		if i%4 > 1 {
+			value = hearth.Number(-0.25)
+		}
 		a.Acknowledged, a.AcknowledgedBy, a.AcknowledgedAt, a.Value, a.Count = true, g.userID(i), g.at(i+1), &value, int64(i)
 		*a = a.Clear(g.at(i+2), hearth.AlarmEntry{At: g.at(i + 3), UserID: g.userID(i), Text: "\"<&>"})
 	})
