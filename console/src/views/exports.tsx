@@ -14,6 +14,10 @@ import { Schedules } from './schedules';
 const tones: Record<Export['status'], Tone> = { queued: 'info', running: 'info', completed: 'good', failed: 'bad', cancelled: 'soft' };
 const open = (x: Export) => x.status === 'queued' || x.status === 'running';
 
+// later is which of two states of an export came last: the event of its end may be faster than the answer that it is queued.
+const stages: Record<Export['status'], number> = { queued: 0, running: 1, completed: 2, failed: 2, cancelled: 2 };
+const later = (a: Export, b: Export) => (stages[b.status] < stages[a.status] ? a : b);
+
 export const title = (x: Pick<Export, 'type' | 'format'>) => `${words(x.type)}, ${x.format.toUpperCase()}`;
 
 export function Exports() {
@@ -30,7 +34,7 @@ function Files() {
   const list = useList<Export>('/exports?limit=50');
   const current = useRef(list);
   current.current = list;
-  const changed = (x: Export) => current.current.set((all) => (all.some((one) => one.id === x.id) ? all.map((one) => (one.id === x.id ? x : one)) : [x, ...all]));
+  const changed = (x: Export) => current.current.set((all) => (all.some((one) => one.id === x.id) ? all.map((one) => (one.id === x.id ? later(one, x) : one)) : [x, ...all]));
   useEffect(() => on<Export>('export-progress', changed), []);
   const [gone, setGone] = useState<Export | null>(null);
   return (
