@@ -26,7 +26,8 @@ export const asProblem = (e: unknown) => (e instanceof Problem ? e : new Problem
 export function useGet<T>(path: string | null, every = 0): Loaded<T> {
   const [, draw] = useState(0);
   const [turn, setTurn] = useState(0);
-  const now = useRef<{ path: string | null; data?: T; error?: Problem; loading: boolean }>({ path: null, loading: true });
+  // missed says that something changed before there was anything to change: what is being read may be older.
+  const now = useRef<{ path: string | null; data?: T; error?: Problem; loading: boolean; missed?: boolean }>({ path: null, loading: true });
   if (now.current.path !== path) {
     now.current = { path, data: path === null ? undefined : (kept.get(path) as T | undefined), loading: path !== null };
   }
@@ -41,7 +42,10 @@ export function useGet<T>(path: string | null, every = 0): Loaded<T> {
       (e: unknown) => { if (!abort.signal.aborted) state.error = asProblem(e); },
     ).finally(() => {
       state.loading = false;
-      if (!abort.signal.aborted) draw((n) => n + 1);
+      if (abort.signal.aborted) return;
+      if (state.missed) setTurn((n) => n + 1);
+      state.missed = false;
+      draw((n) => n + 1);
     });
     return () => abort.abort();
   }, [path, turn, age]);
@@ -55,7 +59,10 @@ export function useGet<T>(path: string | null, every = 0): Loaded<T> {
     data: state.data, error: state.error, loading: state.loading,
     reload: () => setTurn((n) => n + 1),
     set: (change) => {
-      if (state.data === undefined) return;
+      if (state.data === undefined) {
+        state.missed = true;
+        return;
+      }
       state.data = change(state.data);
       if (path !== null) keep(path, state.data);
       draw((n) => n + 1);
@@ -84,12 +91,12 @@ export function useList<T>(path: string | null): Pages<T> {
     data: first.data && [...first.data.items, ...(further?.items ?? [])],
     error: first.error ?? further?.error, loading: first.loading, total: first.data?.total, more,
     reload: () => { setNext({ path: null, items: [], cursor: null }); first.reload(); },
-    set: (change) => {
-      const head = first.data?.items.length ?? 0;
-      const all = change([...(first.data?.items ?? []), ...(further?.items ?? [])]);
-      const cut = further ? Math.min(head, all.length) : all.length;
-      first.set((list) => ({ ...list, items: all.slice(0, cut) }));
+    // What is changed is the list as it is now, which may be newer than what was drawn.
+    set: (change) => first.set((list) => {
+      const all = change([...list.items, ...(further?.items ?? [])]);
+      const cut = further ? Math.min(list.items.length, all.length) : all.length;
       if (further) setNext({ ...further, items: all.slice(cut) });
-    },
+      return { ...list, items: all.slice(0, cut) };
+    }),
   };
 }
