@@ -66,6 +66,9 @@ func write(t *testing.T, folder, name, text string) string {
 func (s *clientServer) runClient(folder string, command ...string) string {
 	s.t.Helper()
 	if _, err := exec.LookPath(command[0]); err != nil {
+		if os.Getenv("CI") != "" {
+			s.t.Fatalf("this machine has no %s", command[0])
+		}
 		s.t.Skipf("this machine has no %s", command[0])
 	}
 	ctx, cancel := context.WithTimeout(s.t.Context(), 3*time.Minute)
