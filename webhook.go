@@ -12,7 +12,6 @@ const (
 	// MaxWebhooks is how many webhooks a user has for themselves, and an organization has.
 	MaxWebhooks    = 50
 	MaxWebhookName = 100 // characters
-	MaxWebhookURL  = 2048
 	// MaxDeliveryAttempts is how often a delivery is attempted before it fails; OrderedAttempts how many of them keep the next
 	// deliveries of the same device waiting.
 	MaxDeliveryAttempts = 10

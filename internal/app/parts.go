@@ -31,6 +31,7 @@ import (
 	"hearth/internal/core/twins"
 	"hearth/internal/core/webhooks"
 	"hearth/internal/figures"
+	"hearth/internal/guardedhttp"
 	"hearth/internal/keyshare"
 	"hearth/internal/kv"
 	"hearth/internal/kv/memkv"
@@ -126,9 +127,12 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	if p.mailer, err = p.openMail(url); err != nil {
 		return nil, err
 	}
+	client := guardedhttp.New(guardedhttp.Options{
+		AllowNetworks: cfg.WebhookAllow.Networks, AllowHosts: cfg.WebhookAllow.Hosts, Version: s.Version,
+	})
 	p.webhooks, err = webhooks.New(webhooks.Options{
-		Store: b.store, Devices: b.store, Encode: api.EncodeWebhookData, Sealer: b.sealer(webhookField), AllowNetworks: cfg.WebhookAllow.Networks,
-		AllowHosts: cfg.WebhookAllow.Hosts, Wake: b.store.WebhookSignal(), Leads: b.leader.Leads, Version: s.Version, Clock: s.Clock, Logger: s.Logger,
+		Store: b.store, Devices: b.store, Encode: api.EncodeWebhookData, Client: client, Sealer: b.sealer(webhookField),
+		Wake: b.store.WebhookSignal(), Leads: b.leader.Leads, Clock: s.Clock, Logger: s.Logger,
 	})
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/guardedhttp"
 	"hearth/internal/queue"
 )
 
@@ -17,7 +18,7 @@ const (
 	atOnce = 8
 	inAll  = 2000
 	// claimFor is how long a process has a line for one attempt: longer than that takes.
-	claimFor = sendTimeout + 5*time.Second
+	claimFor = guardedhttp.SendTimeout + 5*time.Second
 	// inARow is how many deliveries of a line go out before other lines of the webhook have their turn.
 	inARow = 20
 	// lookEvery is how often lines are looked for that no signal came for: another process left them, or the clock jumped.
@@ -301,7 +302,7 @@ func (s *Service) endAttempt(ctx context.Context, line *hearth.DeliveryLine, d h
 }
 
 // attempt makes one request. An error says that none was made.
-func (s *Service) attempt(ctx context.Context, w hearth.Webhook, d hearth.WebhookDelivery) (outcome, error) {
+func (s *Service) attempt(ctx context.Context, w hearth.Webhook, d hearth.WebhookDelivery) (guardedhttp.Outcome, error) {
 	now := s.now()
 	sealed := [][]byte{w.Secret}
 	if now.Before(w.OldSecretUntil) {
@@ -312,18 +313,19 @@ func (s *Service) attempt(ctx context.Context, w hearth.Webhook, d hearth.Webhoo
 		var err error
 		if secrets[i], err = s.o.Sealer.Open(secret); err != nil {
 			s.o.Logger.ErrorContext(ctx, "the secret of a webhook cannot be opened: rotate it", "webhook", w.ID, "err", err)
-			return outcome{DeliveryAttempt: hearth.DeliveryAttempt{At: now, Error: "the secret cannot be opened: rotate it"}}, nil
+			return guardedhttp.Outcome{DeliveryAttempt: hearth.DeliveryAttempt{At: now, Error: "the secret cannot be opened: rotate it"}}, nil
 		}
 	}
-	out := s.sender.send(ctx, w.URL, d, secrets, now)
+	request := guardedhttp.Request{URL: w.URL, Body: d.Body, Header: guardedhttp.Sign(d.ID, now, d.Body, secrets...)}
+	out := s.o.Client.Post(ctx, request, now)
 	return out, ctx.Err()
 }
 
 // judge makes of a delivery what came of an attempt.
-func (s *Service) judge(d *hearth.WebhookDelivery, out outcome) {
+func (s *Service) judge(d *hearth.WebhookDelivery, out guardedhttp.Outcome) {
 	d.Tries++
 	switch {
-	case out.succeeded():
+	case out.Succeeded():
 		end(d, hearth.DeliverySucceeded, out.DeliveryAttempt)
 		return
 	case out.Status == gone, d.Tries >= hearth.MaxDeliveryAttempts:
@@ -331,7 +333,7 @@ func (s *Service) judge(d *hearth.WebhookDelivery, out outcome) {
 		return
 	}
 	keep(d, out.DeliveryAttempt)
-	d.NextAt = s.now().Add(max(pauseAfter(d.Tries), out.retryAfter)).Truncate(time.Millisecond)
+	d.NextAt = s.now().Add(max(pauseAfter(d.Tries), out.RetryAfter)).Truncate(time.Millisecond)
 	if d.Tries >= hearth.OrderedAttempts { // the next ones of its device go first
 		d.Line = lineOf(d.WebhookID, d.ID)
 	}
@@ -354,7 +356,7 @@ func keep(d *hearth.WebhookDelivery, a hearth.DeliveryAttempt) {
 }
 
 // note makes of a webhook what came of an attempt: one that fails for long, or whose receiver is gone, is disabled.
-func (s *Service) note(ctx context.Context, w hearth.Webhook, out outcome) error {
+func (s *Service) note(ctx context.Context, w hearth.Webhook, out guardedhttp.Outcome) error {
 	var change func(hearth.Webhook) (hearth.Webhook, error)
 	var effects hearth.SideEffects
 	failing := func(w hearth.Webhook) bool {
@@ -362,12 +364,12 @@ func (s *Service) note(ctx context.Context, w hearth.Webhook, out outcome) error
 	}
 	switch {
 	case !w.Enabled:
-	case out.succeeded() && !w.FailingSince.IsZero():
+	case out.Succeeded() && !w.FailingSince.IsZero():
 		change = func(w hearth.Webhook) (hearth.Webhook, error) {
 			w.FailingSince = time.Time{}
 			return w, nil
 		}
-	case out.succeeded():
+	case out.Succeeded():
 	case out.Status == gone, failing(w):
 		reason := hearth.WebhookFailing
 		if out.Status == gone {

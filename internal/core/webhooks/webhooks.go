@@ -8,13 +8,9 @@ package webhooks
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,6 +18,7 @@ import (
 
 	"hearth"
 	"hearth/internal/boundedcache"
+	"hearth/internal/guardedhttp"
 	"hearth/internal/newid"
 	"hearth/internal/queue"
 )
@@ -47,21 +44,18 @@ type Devices interface {
 	DevicesByID(ctx context.Context, ids []string) ([]hearth.Device, error)
 }
 
-// Options are what a Service works with. Store and Encode are required.
+// Options are what a Service works with. Store, Encode and Client are required.
 type Options struct {
 	Store hearth.WebhookStore
 	// Encode returns the JSON of the data of an event, which is a type of the root package.
 	Encode func(at time.Time, data any) (json.RawMessage, error)
 	// Sealer encrypts secrets at rest; nil leaves them as they are.
 	Sealer Sealer
-	// AllowNetworks and AllowHosts, names in lower case, may be reached though they are private.
-	AllowNetworks []netip.Prefix
-	AllowHosts    []string
+	// Client makes the requests, and decides which URLs may be reached.
+	Client *guardedhttp.Client
 	// Wake is signalled after a write that left events behind; nil leaves only the poll.
-	Wake <-chan struct{}
-	// Version is the program's, for User-Agent.
-	Version string
-	Clock   hearth.Clock
+	Wake  <-chan struct{}
+	Clock hearth.Clock
 	// Logger records failures in the background; nil discards them.
 	Logger *slog.Logger
 
@@ -69,13 +63,11 @@ type Options struct {
 	Devices Devices
 	// Leads reports whether this process is the one that looks for changed connections that were missed; nil: it is.
 	Leads func() bool
-	// Resolver finds the addresses of hosts; nil is the system's.
-	Resolver *net.Resolver
 }
 
 func (o Options) validate() (Options, error) {
-	if o.Store == nil || o.Encode == nil {
-		return o, errors.New("webhooks: a store and an encoder are needed")
+	if o.Store == nil || o.Encode == nil || o.Client == nil {
+		return o, errors.New("webhooks: a store, an encoder and a client are needed")
 	}
 	if o.Leads == nil {
 		o.Leads = func() bool { return true }
@@ -91,9 +83,7 @@ func (o Options) validate() (Options, error) {
 
 // Service manages webhooks and sends their deliveries. All its methods may be called at once from many goroutines.
 type Service struct {
-	o      Options
-	guard  guard
-	sender *sender
+	o Options
 
 	startOnce, stopOnce sync.Once
 	// stopping ends the work that waits, cancel that which is under way.
@@ -118,8 +108,6 @@ func New(options Options) (*Service, error) {
 	for _, state := range []hearth.DeliveryState{hearth.DeliveryPending, hearth.DeliverySucceeded, hearth.DeliveryFailed} {
 		s.attempts[state] = &atomic.Uint64{}
 	}
-	s.guard = guard{networks: options.AllowNetworks, hosts: options.AllowHosts}
-	s.sender = newSender(s.guard, options)
 	s.full = boundedcache.New(boundedcache.Options[string, bool]{Entries: 10_000, TTL: countFor, Clock: options.Clock})
 	s.turned = turned{ids: map[string]bool{}, wake: make(chan struct{}, 1)}
 	s.couriers.wakes = map[string]chan struct{}{}
@@ -131,19 +119,11 @@ func (s *Service) now() time.Time { return hearth.Millis(s.o.Clock.Now()) }
 // Attempts returns how many attempts of this process left their delivery in a state.
 func (s *Service) Attempts(state hearth.DeliveryState) uint64 { return s.attempts[state].Load() }
 
-const (
-	secretPrefix = "whsec_"
-	secretBytes  = 32
-)
-
 // newSecret returns a secret as it is shown, and sealed.
 func (s *Service) newSecret() (shown string, sealed []byte, err error) {
-	raw := make([]byte, secretBytes)
-	if _, err := rand.Read(raw); err != nil {
-		return "", nil, err
-	}
+	raw, shown := guardedhttp.NewSecret()
 	sealed, err = s.o.Sealer.Seal(raw)
-	return secretPrefix + base64.StdEncoding.EncodeToString(raw), sealed, err
+	return shown, sealed, err
 }
 
 // Issued is a webhook with a new secret, which is known this once.
@@ -216,7 +196,7 @@ func mayCreate(caller hearth.Caller, orgID string) error {
 
 func (s *Service) validate(w hearth.Webhook) []hearth.FieldError {
 	problems := w.Validate("body.")
-	if message := s.guard.checkURL(w.URL); message != "" {
+	if message := s.o.Client.CheckURL(w.URL); message != "" {
 		problems = append(problems, hearth.FieldError{Location: "body.url", Message: message})
 	}
 	return problems
@@ -231,7 +211,7 @@ func changes(before, after hearth.Webhook) map[string]hearth.Change {
 		}
 	}
 	note("name", before.Name != after.Name, before.Name, after.Name)
-	note("url", before.URL != after.URL, hostOf(before.URL), hostOf(after.URL))
+	note("url", before.URL != after.URL, guardedhttp.HostOf(before.URL), guardedhttp.HostOf(after.URL))
 	note("events", !slices.Equal(before.Events, after.Events), before.Events, after.Events)
 	note("enabled", before.Enabled != after.Enabled, before.Enabled, after.Enabled)
 	return out

@@ -1,9 +1,8 @@
-package webhooks
+package guardedhttp
 
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -23,18 +22,16 @@ import (
 // local lets tests reach their own servers.
 var local = Options{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Version: "1"} // never written to
 
-func newTestSender(o Options) *sender {
-	return newSender(guard{networks: o.AllowNetworks, hosts: o.AllowHosts}, o)
-}
+const testID = "0195a1b2-ddd1-7e5f-8a9b-0c1d2e3f4a5b"
 
-func sendTo(t *testing.T, s *sender, url string, secrets ...string) outcome {
+func sendTo(t *testing.T, c *Client, url string, secrets ...string) Outcome {
 	t.Helper()
-	d := hearth.WebhookDelivery{ID: "0195a1b2-ddd1-7e5f-8a9b-0c1d2e3f4a5b", Body: json.RawMessage(`{"type":"webhook.test","data":"<ü>"}`)}
 	var raw [][]byte
 	for _, secret := range secrets {
 		raw = append(raw, []byte(secret))
 	}
-	return s.send(t.Context(), url, d, raw, hearth.Clock(nil).Now())
+	now, body := hearth.Clock(nil).Now(), []byte(`{"type":"webhook.test","data":"<ü>"}`)
+	return c.Post(t.Context(), Request{URL: url, Body: body, Header: Sign(testID, now, body, raw...)}, now)
 }
 
 func receive(t *testing.T, answer http.HandlerFunc) string {
@@ -64,11 +61,11 @@ func TestThePublicLibraryVerifiesRequests(t *testing.T) {
 			verified++
 		}
 		if r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/json" || r.UserAgent() != "hearth/1" ||
-			r.Header.Get("Webhook-Id") != "0195a1b2-ddd1-7e5f-8a9b-0c1d2e3f4a5b" {
+			r.Header.Get("Webhook-Id") != testID {
 			t.Errorf("the request is %s %v", r.Method, r.Header)
 		}
 	})
-	if out := sendTo(t, newTestSender(local), url, first, second); !out.succeeded() || out.Status != 200 || verified != 2 {
+	if out := sendTo(t, New(local), url, first, second); !out.Succeeded() || out.Status != 200 || verified != 2 {
 		t.Errorf("%+v, verified %d times", out, verified)
 	}
 }
@@ -79,7 +76,7 @@ func TestARedirectIsAFailureAndNotFollowed(t *testing.T) {
 	target := receive(t, func(http.ResponseWriter, *http.Request) { reached.Add(1) })
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		url := receive(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, target, status) })
-		if out := sendTo(t, newTestSender(local), url, "s"); out.succeeded() || out.Status != status || !strings.Contains(out.Error, "redirect") {
+		if out := sendTo(t, New(local), url, "s"); out.Succeeded() || out.Status != status || !strings.Contains(out.Error, "redirect") {
 			t.Errorf("%d: %+v", status, out)
 		}
 	}
@@ -94,7 +91,7 @@ func TestAnswersAreBounded(t *testing.T) {
 		w.WriteHeader(http.StatusInternalServerError)
 		_, _ = w.Write([]byte("bad\x00\xff\n\u202e" + strings.Repeat("ü", 10<<20))) // more than the sender reads
 	})
-	out := sendTo(t, newTestSender(local), url, "s")
+	out := sendTo(t, New(local), url, "s")
 	if len(out.Excerpt) > hearth.MaxAttemptText || !strings.HasPrefix(out.Excerpt, "bad? ü") || out.Error != "the receiver answered 500" {
 		t.Errorf("%q %q", out.Error, out.Excerpt)
 	}
@@ -169,16 +166,16 @@ func TestANameThatLeadsInsideIsNotDialed(t *testing.T) {
 	}
 	url := "http://rebound.example:" + port + "/"
 	for _, address := range []string{"127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "fe80::1"} {
-		out := sendTo(t, newTestSender(Options{Resolver: names(t, address)}), url, "s")
-		if out.succeeded() || !strings.Contains(out.Error, "not public") || strings.Contains(out.Error, address) {
+		out := sendTo(t, New(Options{Resolver: names(t, address)}), url, "s")
+		if out.Succeeded() || !strings.Contains(out.Error, "not public") || strings.Contains(out.Error, address) {
 			t.Errorf("%s: %+v", address, out)
 		}
 	}
 	if reached.Load() != 0 {
 		t.Errorf("the server inside was reached %d times", reached.Load())
 	}
-	allowed := newTestSender(Options{Resolver: names(t, "127.0.0.1"), AllowHosts: []string{"rebound.example"}})
-	if out := sendTo(t, allowed, url, "s"); !out.succeeded() || reached.Load() != 1 {
+	allowed := New(Options{Resolver: names(t, "127.0.0.1"), AllowHosts: []string{"rebound.example"}})
+	if out := sendTo(t, allowed, url, "s"); !out.Succeeded() || reached.Load() != 1 {
 		t.Errorf("an allowed host: %+v", out)
 	}
 }
@@ -197,19 +194,8 @@ func TestErrorsSayWhatIsWrongWithoutAddresses(t *testing.T) {
 	for url, want := range map[string]string{
 		dead.URL: "the connection was refused", closing: "the connection was closed", secure.URL: "tls: failed to verify certificate",
 	} {
-		if out := sendTo(t, newTestSender(local), url, "s"); !strings.HasPrefix(out.Error, want) || strings.Contains(out.Error, "127.0.0.1") && url != secure.URL {
+		if out := sendTo(t, New(local), url, "s"); !strings.HasPrefix(out.Error, want) || strings.Contains(out.Error, "127.0.0.1") && url != secure.URL {
 			t.Errorf("%s: %q", url, out.Error)
-		}
-	}
-}
-
-func TestPausesGrowAsTheSpecificationSays(t *testing.T) {
-	t.Parallel()
-	for i, want := range retries {
-		for range 20 {
-			if got := pauseAfter(i + 1); got < want || got > want+want/10 {
-				t.Errorf("after %d attempts: %s", i+1, got)
-			}
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package webhooks
+package guardedhttp
 
 import (
 	"net/netip"

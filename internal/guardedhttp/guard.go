@@ -1,4 +1,4 @@
-package webhooks
+package guardedhttp
 
 import (
 	"context"
@@ -10,11 +10,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"hearth"
 )
 
-// guard decides which addresses webhooks may reach.
+// guard decides which addresses may be reached.
 type guard struct {
 	// networks and hosts may be reached though they are private.
 	networks []netip.Prefix
@@ -53,9 +51,9 @@ func (g guard) allows(addr netip.Addr) bool {
 	return addr.Zone() == "" && !slices.ContainsFunc(blocked, in)
 }
 
-// checkURL says what is wrong with the URL of a webhook: a sentence's end; "" if nothing is.
+// checkURL says what is wrong with a URL: a sentence's end; "" if nothing is.
 func (g guard) checkURL(text string) string {
-	if len(text) > hearth.MaxWebhookURL {
+	if len(text) > MaxURL {
 		return "is longer than 2048 bytes"
 	}
 	u, err := url.Parse(text)
@@ -147,8 +145,8 @@ func (g guard) dialer(resolver *net.Resolver) func(ctx context.Context, network,
 	}
 }
 
-// hostOf returns the host of a URL, for logs.
-func hostOf(text string) string {
+// HostOf returns the host of a URL, for logs.
+func HostOf(text string) string {
 	if u, err := url.Parse(text); err == nil {
 		return u.Host
 	}

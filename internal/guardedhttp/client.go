@@ -1,16 +1,23 @@
-package webhooks
+// Package guardedhttp makes requests to URLs that users give.
+//
+// It connects to public addresses alone, and to those that the configuration allows: the address is checked when it is dialed, so that a
+// name cannot lead elsewhere after it was checked. It follows no redirect and uses no proxy. Requests and answers are bounded.
+package guardedhttp
 
 import (
 	"bytes"
 	"context"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,26 +29,42 @@ import (
 )
 
 const (
-	// sendTimeout bounds a request, with its connection and its answer; dialTimeout a connection.
-	sendTimeout = 15 * time.Second
+	// MaxURL is the longest URL, in bytes.
+	MaxURL = 2048
+	// SendTimeout bounds a request, with its connection and its answer; dialTimeout a connection.
+	SendTimeout = 15 * time.Second
 	dialTimeout = 10 * time.Second
 	// maxAnswer is how much of an answer is read, so that its connection can be used again.
 	maxAnswer = 64 << 10
 )
 
-// sender makes the requests of deliveries.
-type sender struct {
+// Options are what a Client is made with.
+type Options struct {
+	// AllowNetworks and AllowHosts, names in lower case, may be reached though they are private.
+	AllowNetworks []netip.Prefix
+	AllowHosts    []string
+	// Version is the program's, for User-Agent.
+	Version string
+	// Resolver finds the addresses of hosts; nil is the system's.
+	Resolver *net.Resolver
+}
+
+// Client makes requests. Safe for concurrent use.
+type Client struct {
+	guard  guard
 	client *http.Client
 	agent  string
 }
 
-func newSender(g guard, o Options) *sender {
+// New returns a client.
+func New(o Options) *Client {
 	agent := "hearth"
 	if o.Version != "" {
 		agent += "/" + o.Version
 	}
-	return &sender{agent: agent, client: &http.Client{
-		Timeout:       sendTimeout,
+	g := guard{networks: o.AllowNetworks, hosts: o.AllowHosts}
+	return &Client{guard: g, agent: agent, client: &http.Client{
+		Timeout:       SendTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{ // no proxy: it would resolve names by itself
 			DialContext: g.dialer(o.Resolver), TLSHandshakeTimeout: dialTimeout, MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true,
@@ -50,27 +73,38 @@ func newSender(g guard, o Options) *sender {
 	}}
 }
 
-// outcome is what came of a request.
-type outcome struct {
-	hearth.DeliveryAttempt
-	// retryAfter is how long the receiver wants to be left alone.
-	retryAfter time.Duration
+// CheckURL says what is wrong with a URL: a sentence's end; "" if nothing is.
+func (c *Client) CheckURL(text string) string { return c.guard.checkURL(text) }
+
+// Request is a POST of JSON.
+type Request struct {
+	URL  string
+	Body []byte
+	// Header is sent besides Content-Type and User-Agent.
+	Header http.Header
 }
 
-// succeeded reports whether the receiver has taken the delivery.
-func (o outcome) succeeded() bool { return o.Error == "" }
+// Outcome is what came of a request.
+type Outcome struct {
+	hearth.DeliveryAttempt
+	// RetryAfter is how long the receiver wants to be left alone.
+	RetryAfter time.Duration
+}
 
-// send makes the request of a delivery with its secrets, at the time now.
-func (s *sender) send(ctx context.Context, url string, d hearth.WebhookDelivery, secrets [][]byte, now time.Time) outcome {
-	out := outcome{DeliveryAttempt: hearth.DeliveryAttempt{At: now}}
+// Succeeded reports whether the receiver accepted the request.
+func (o Outcome) Succeeded() bool { return o.Error == "" }
+
+// Post makes a request at the time now.
+func (c *Client) Post(ctx context.Context, r Request, now time.Time) Outcome {
+	out := Outcome{DeliveryAttempt: hearth.DeliveryAttempt{At: now}}
 	start := time.Now()
-	answer, err := s.post(ctx, url, d, secrets, now)
+	answer, err := c.do(ctx, r)
 	if err != nil {
 		out.Took, out.Error = time.Since(start), explain(err)
 		return out
 	}
 	defer answer.Body.Close()
-	// Whatever becomes of the rest: the status says what became of the delivery.
+	// Whatever becomes of the rest: the status says what became of the request.
 	begin, err := io.ReadAll(io.LimitReader(answer.Body, hearth.MaxAttemptText))
 	if err == nil {
 		_, _ = io.CopyN(io.Discard, answer.Body, maxAnswer)
@@ -82,28 +116,26 @@ func (s *sender) send(ctx context.Context, url string, d hearth.WebhookDelivery,
 	case answer.StatusCode < 200 || answer.StatusCode >= 300:
 		out.Error = fmt.Sprintf("the receiver answered %d", answer.StatusCode)
 	}
-	if !out.succeeded() {
-		out.retryAfter = retryAfter(answer.Header.Get("Retry-After"), now)
+	if !out.Succeeded() {
+		out.RetryAfter = retryAfter(answer.Header.Get("Retry-After"), now)
 	}
 	return out
 }
 
-func (s *sender) post(ctx context.Context, url string, d hearth.WebhookDelivery, secrets [][]byte, now time.Time) (*http.Response, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(d.Body))
+func (c *Client) do(ctx context.Context, r Request) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL, bytes.NewReader(r.Body))
 	if err != nil {
 		return nil, err
 	}
-	stamp := strconv.FormatInt(now.Unix(), 10)
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("User-Agent", s.agent)
-	r.Header.Set("Webhook-Id", d.ID)
-	r.Header.Set("Webhook-Timestamp", stamp)
-	r.Header.Set("Webhook-Signature", sign(d.ID, stamp, d.Body, secrets))
-	return s.client.Do(r)
+	maps.Copy(request.Header, r.Header)
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("User-Agent", c.agent)
+	return c.client.Do(request)
 }
 
-// sign returns the signatures of a request, one for each secret.
-func sign(id, stamp string, body []byte, secrets [][]byte) string {
+// Sign returns the headers of a request by the Standard Webhooks specification, with a signature for each secret.
+func Sign(id string, now time.Time, body []byte, secrets ...[]byte) http.Header {
+	stamp := strconv.FormatInt(now.Unix(), 10)
 	signatures := make([]string, len(secrets))
 	for i, secret := range secrets {
 		sum := hmac.New(sha256.New, secret)
@@ -111,7 +143,23 @@ func sign(id, stamp string, body []byte, secrets [][]byte) string {
 		sum.Write(body)
 		signatures[i] = "v1," + base64.StdEncoding.EncodeToString(sum.Sum(nil))
 	}
-	return strings.Join(signatures, " ")
+	header := http.Header{}
+	header.Set("Webhook-Id", id)
+	header.Set("Webhook-Timestamp", stamp)
+	header.Set("Webhook-Signature", strings.Join(signatures, " "))
+	return header
+}
+
+const (
+	secretPrefix = "whsec_"
+	secretBytes  = 32
+)
+
+// NewSecret returns a secret for Sign, and the form in which it is shown to users.
+func NewSecret() (raw []byte, shown string) {
+	raw = make([]byte, secretBytes)
+	rand.Read(raw)
+	return raw, secretPrefix + base64.StdEncoding.EncodeToString(raw)
 }
 
 // retryAfter reads the header of that name: seconds or a time. 0 for anything else; a day at most.
