@@ -34,6 +34,8 @@ type fleet struct {
 type fleetOptions struct {
 	// linked puts a link that can be cut between each two parts.
 	linked bool
+	// mqtt has the instances serve devices, and nginx before them (front.mqtt).
+	mqtt bool
 	// env is every member's.
 	env []string
 }
@@ -63,6 +65,10 @@ func newFleet(t *testing.T, options fleetOptions) *fleet {
 		m := &server{t: t, addr: addr, url: "http://" + addr, dir: t.TempDir()}
 		if kind == "api" {
 			m.env = append(env, "HEARTH_WORKER=false")
+			if options.mqtt {
+				m.mqtt = testserver.FreeAddr(t)
+				m.env = append(m.env, "HEARTH_MQTT_ADDR="+m.mqtt)
+			}
 			f.apis = append(f.apis, m)
 			if options.linked {
 				f.links["nginx "+name] = newLink(t, addr)
@@ -96,8 +102,15 @@ func newFleet(t *testing.T, options fleetOptions) *fleet {
 		m.start()
 	}
 	// The tests come from one address, faster than anybody should.
-	f.front = newFront(t, upstreams, edit{"site/limits.conf", "rate=300r/s", "rate=100000r/s"}, edit{"site/limits.conf", "rate=10r/s", "rate=100000r/s"})
+	edits := []edit{{"site/limits.conf", "rate=300r/s", "rate=100000r/s"}, {"site/limits.conf", "rate=10r/s", "rate=100000r/s"}}
+	mqtt := ""
+	if options.mqtt {
+		mqtt = testserver.FreeAddr(t)
+		edits = append(edits, serveDevices(mqtt, f.apis[0].mqtt, f.apis[1].mqtt)...)
+	}
+	f.front = newFront(t, upstreams, edits...)
 	f.server = f.front.before(t)
+	f.mqtt = mqtt
 	f.members = members
 	return f
 }

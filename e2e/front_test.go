@@ -51,7 +51,7 @@ func newFront(t *testing.T, upstreams []string, edits ...edit) *front {
 	if err := os.CopyFS(f.dir, os.DirFS("../deploy/nginx")); err != nil {
 		t.Fatal(err)
 	}
-	f.certify()
+	f.tls = certify(t, f.dir)
 	var servers strings.Builder
 	for _, addr := range upstreams {
 		fmt.Fprintf(&servers, "server %s max_fails=2 fail_timeout=2s;\n", addr)
@@ -87,36 +87,51 @@ func (f *front) edit(name, from, to string) {
 	}
 }
 
-// certify makes a certificate for the loopback, and a client's settings that trust it.
-func (f *front) certify() {
-	f.t.Helper()
+// serveDevices has nginx serve devices at the address, as an operator removes the signs of comments.
+func serveDevices(addr, first, second string) []edit {
+	const file = "site/devices.conf"
+	return []edit{
+		{file, "#load_module modules/", "load_module /usr/lib/nginx/modules/"},
+		{file, "\n#stream", "\nstream"},
+		{file, "\n#    ", "\n    "},
+		{file, "\n#}", "\n}"},
+		{file, "listen 8883 ", "listen " + addr + " "},
+		{file, "127.0.0.1:1883", first},
+		{file, "127.0.0.1:1884", second},
+		{file, "/etc/nginx/tls/", ""}, // next to nginx.conf
+	}
+}
+
+// certify writes a certificate for the loopback into a folder (tls.crt, tls.key), and returns a client's settings that trust it.
+func certify(t *testing.T, dir string) *tls.Config {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		f.t.Fatal(err)
+		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "hearth"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "hearth"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true,
 	}
 	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
-		f.t.Fatal(err)
+		t.Fatal(err)
 	}
 	private, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		f.t.Fatal(err)
+		t.Fatal(err)
 	}
 	pool := x509.NewCertPool()
 	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
 	pool.AppendCertsFromPEM(certPEM)
-	f.tls = &tls.Config{RootCAs: pool}
 	for name, data := range map[string][]byte{
 		"tls.crt": certPEM, "tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
 	} {
-		if err := os.WriteFile(filepath.Join(f.dir, name), data, 0o600); err != nil {
-			f.t.Fatal(err)
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
 		}
 	}
+	return &tls.Config{RootCAs: pool}
 }
 
 // start runs nginx in the foreground, so that it is one process to wait for, with everything that it writes in the test's folder.

@@ -54,6 +54,8 @@ type server struct {
 	url  string
 	addr string
 	dir  string
+	// mqtt is the address for devices; "": none.
+	mqtt string
 	env  []string
 	cmd  *exec.Cmd
 	log  *lockedBuffer

@@ -19,6 +19,7 @@ test)
   need mosquitto mosquitto # a broker to compare with
   need mosquitto_pub mosquitto-clients # devices
   need nginx nginx
+  [[ -e /usr/lib/nginx/modules/ngx_stream_module.so ]] || missing+=(libnginx-mod-stream) # MQTT behind nginx
   need debootstrap debootstrap # scripts/mongodb.sh
   need flock util-linux
   need redis-server redis-server # the distributed mode

@@ -18,8 +18,10 @@ import (
 type kind uint8
 
 const (
-	// kindEnd is the last item: the connection has ended. kindAck: the device acknowledged a message. The others are what it published.
-	kindEnd kind = iota
+	// kindOther was published on a topic that is not the device's. kindEnd is the last item: the connection has ended. kindAck: the device
+	// acknowledged a message. The others are what it published.
+	kindOther kind = iota
+	kindEnd
 	kindAck
 	kindLogs
 	kindBeat

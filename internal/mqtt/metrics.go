@@ -15,6 +15,7 @@ const (
 	refusedPayload     = "payload"
 	refusedLimit       = "limit"
 	refusedUnavailable = "unavailable"
+	refusedDefect      = "defect"
 )
 
 type metrics struct {
@@ -35,7 +36,7 @@ func newMetrics(registry prometheus.Registerer, connections func() int) *metrics
 		}, []string{"reason"}),
 	}
 	for _, reason := range []string{
-		refusedBusy, refusedProtocol, refusedToken, refusedTopic, refusedPayload, refusedLimit, refusedUnavailable,
+		refusedBusy, refusedProtocol, refusedToken, refusedTopic, refusedPayload, refusedLimit, refusedUnavailable, refusedDefect,
 	} {
 		m.refusals.WithLabelValues(reason)
 	}

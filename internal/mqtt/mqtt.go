@@ -11,6 +11,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -233,13 +234,28 @@ func (s *Server) accept(nc net.Conn) bool {
 	return true
 }
 
-// serve serves one connection to its end.
+// serve serves one connection to its end. A defect that its packets find ends it alone.
 func (s *Server) serve(nc net.Conn) {
 	defer s.open.Add(-1)
 	c := newConn(nc)
-	if one := s.login(c); one != nil {
+	var one *session
+	defer func() {
+		if p := recover(); p != nil {
+			s.failed(p)
+			if c.close(); one != nil {
+				one.ended(ending{will: true})
+			}
+		}
+	}()
+	if one = s.login(c); one != nil {
 		one.run() // its end closes the connection
 	} else {
 		c.close()
 	}
+}
+
+// failed records a panic.
+func (s *Server) failed(p any) {
+	s.metrics.refused(refusedDefect)
+	s.log.Error("a packet or a message of a device has found a defect", "kind", "system", "panic", p, "stack", string(debug.Stack()))
 }

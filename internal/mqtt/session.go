@@ -72,7 +72,11 @@ type ending struct {
 
 // run serves the session to its end.
 func (s *session) run() {
-	why := s.read()
+	s.ended(s.read())
+}
+
+// ended has the session finish after what was read is stored.
+func (s *session) ended(why ending) {
 	s.mu.Lock()
 	if s.stop == nil {
 		s.stop = &why
@@ -226,8 +230,15 @@ func (s *session) wake() {
 	}
 }
 
-// work does what is due until nothing is.
+// work does what is due until nothing is. A defect that a device's messages find ends its connection alone.
 func (s *session) work() {
+	defer func() {
+		if p := recover(); p != nil {
+			s.server.failed(p)
+			s.end(ending{will: true})
+			s.finish(ending{will: true})
+		}
+	}()
 	for {
 		s.mu.Lock()
 		batch, what := s.queue, s.due
