@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -98,16 +99,17 @@ func pahoDevice(t *testing.T, broker string, config *tls.Config, token string) p
 // A device with a common library reports and answers commands over each way in, and comes back after a restart with what it has not sent.
 func TestPahoReportsAndAnswersCommandsThroughARestart(t *testing.T) {
 	t.Parallel()
-	dir, secure := t.TempDir(), testserver.FreeAddr(t)
+	dir, secure, https := t.TempDir(), testserver.FreeAddr(t), testserver.FreeAddr(t)
 	trust := certify(t, dir)
-	s := serveMQTT(t, "HEARTH_MQTTS_ADDR="+secure, "HEARTH_TLS_CERT="+filepath.Join(dir, "tls.crt"), "HEARTH_TLS_KEY="+filepath.Join(dir, "tls.key"))
+	s := serveMQTT(t, "HEARTH_MQTTS_ADDR="+secure, "HEARTH_TLS_CERT="+filepath.Join(dir, "tls.crt"), "HEARTH_TLS_KEY="+filepath.Join(dir, "tls.key"),
+		"HEARTH_TLS_ADDR="+https)
 	ann, _ := s.signup("ann@example.com")
 	type connected struct {
 		device string
 		paho.Client
 	}
 	devices := map[string]connected{}
-	for _, broker := range []string{"tcp://" + s.mqtt, "ssl://" + secure, "ws://" + s.addr + "/api/v1/mqtt"} {
+	for _, broker := range []string{"tcp://" + s.mqtt, "ssl://" + secure, "ws://" + s.addr + "/api/v1/mqtt", "wss://" + https + "/api/v1/mqtt"} {
 		device := ann.device(broker)
 		devices[broker] = connected{device, pahoDevice(t, broker, trust, ann.deviceToken(device))}
 	}
@@ -125,6 +127,11 @@ func TestPahoReportsAndAnswersCommandsThroughARestart(t *testing.T) {
 		}
 	}
 	answers(1)
+	// The API is served over HTTPS with the same certificate.
+	over := &server{t: t, url: "https://" + https, transport: &http.Transport{TLSClientConfig: trust, DisableKeepAlives: true}}
+	if me, _ := over.login("ann@example.com", password); len(me.do("GET", "/devices", nil, 200).body) == 0 {
+		t.Error("the API over HTTPS answers nothing")
+	}
 	s.stop()
 	for _, d := range devices { // while the server is away; the library's own token is of no use: a reconnection completes it
 		d.Publish("t", 1, false, fmt.Sprintf(`{"ts":%d,"values":{"temperature":21.5}}`, time.Now().UnixMilli()))

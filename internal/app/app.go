@@ -4,6 +4,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -117,7 +118,7 @@ func (p *parts) serve(ctx context.Context, ready func(Serving)) error {
 	if err := p.startJobs(ctx, p.Config.Worker); err != nil {
 		return err
 	}
-	failed := make(chan error, 4) // one for each listener
+	failed := make(chan error, 5) // one for each listener
 	if err := p.serveAdmin(failed); err != nil {
 		return err
 	}
@@ -125,11 +126,19 @@ func (p *parts) serve(ctx context.Context, ready func(Serving)) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s (another address: --addr): %w", p.Config.Addr, err)
 	}
-	if err := p.serveMQTT(ctx, failed); err != nil {
+	certificate, err := p.certificate()
+	if err != nil {
+		return err
+	}
+	if err := p.serveMQTT(ctx, certificate, failed); err != nil {
 		return err
 	}
 	var leaving atomic.Bool
-	p.listen("api listener", listener, closingConnections(p.api, &leaving), failed)
+	handler := closingConnections(p.api, &leaving)
+	if err := p.serveTLS(ctx, certificate, handler, failed); err != nil {
+		return err
+	}
+	p.listen("api listener", listener, nil, handler, failed)
 	p.stack.Add("connections of proxies", func(ctx context.Context) error { p.awaitProxies(ctx); return nil })
 	// Streams are requests that never finish: they are sent elsewhere before the listener waits for the others.
 	p.stack.Add("streams", p.realtime.Drain)
@@ -181,9 +190,31 @@ func (p *parts) wait(ctx context.Context, failed <-chan error) error {
 	}
 }
 
-// listen answers on the listener until it is stopped; an earlier end goes to failed.
-func (p *parts) listen(name string, listener net.Listener, handler http.Handler, failed chan<- error) {
-	p.stack.Add(name, httpserver.Serve(listener, handler, p.Logger, func(err error) { failed <- fmt.Errorf("%s: %w", name, err) }))
+// certificate returns the settings of TLS; nil where there is no certificate.
+func (p *parts) certificate() (*tls.Config, error) {
+	if p.Config.TLSCert == "" {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	return httpserver.Certificate(p.Config.TLSCert, p.Config.TLSKey, p.Logger)
+}
+
+// serveTLS serves the API over TLS where the settings say so.
+func (p *parts) serveTLS(ctx context.Context, certificate *tls.Config, handler http.Handler, failed chan<- error) error {
+	if p.Config.TLSAddr == "" {
+		return nil
+	}
+	listener, err := httpserver.Listen(ctx, p.Config.TLSAddr)
+	if err != nil {
+		return fmt.Errorf("listen on %s for HTTPS (another address: --tls-addr): %w", p.Config.TLSAddr, err)
+	}
+	p.Logger.InfoContext(ctx, "serving HTTPS", "addr", listener.Addr().String())
+	p.listen("https listener", listener, certificate, handler, failed)
+	return nil
+}
+
+// listen answers on the listener, over TLS with a certificate, until it is stopped; an earlier end goes to failed.
+func (p *parts) listen(name string, listener net.Listener, certificate *tls.Config, handler http.Handler, failed chan<- error) {
+	p.stack.Add(name, httpserver.Serve(listener, certificate, handler, p.Logger, func(err error) { failed <- fmt.Errorf("%s: %w", name, err) }))
 }
 
 // serveAdmin serves metrics and profiles, unless they are off. The default address is a convenience: where another hearth has it
@@ -202,7 +233,7 @@ func (p *parts) serveAdmin(failed chan<- error) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s for metrics (another address: --admin-addr): %w", addr, err)
 	}
-	p.listen("admin listener", listener, observe.AdminHandler(p.metrics, p.health), failed)
+	p.listen("admin listener", listener, nil, observe.AdminHandler(p.metrics, p.health), failed)
 	return nil
 }
 

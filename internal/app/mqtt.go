@@ -36,7 +36,7 @@ func (l messageLimiter) Take(ctx context.Context, class, key string, n int) (wai
 }
 
 // serveMQTT accepts devices where the settings say so. Over WebSocket, the API does.
-func (p *parts) serveMQTT(ctx context.Context, failed chan<- error) error {
+func (p *parts) serveMQTT(ctx context.Context, certificate *tls.Config, failed chan<- error) error {
 	stop := p.mqtt.Start()
 	p.stack.Add("mqtt peers", func(context.Context) error { stop(); return nil })
 	listen := func(name, addr string, certificate *tls.Config) error {
@@ -56,11 +56,7 @@ func (p *parts) serveMQTT(ctx context.Context, failed chan<- error) error {
 		return nil
 	}
 	p.stack.Add("mqtt", p.mqtt.Drain)
-	if err := listen("mqtt", p.Config.MQTTAddr, nil); err != nil || p.Config.MQTTSAddr == "" {
-		return err
-	}
-	certificate, err := httpserver.Certificate(p.Config.TLSCert, p.Config.TLSKey, p.Logger)
-	if err != nil {
+	if err := listen("mqtt", p.Config.MQTTAddr, nil); err != nil {
 		return err
 	}
 	return listen("mqtts", p.Config.MQTTSAddr, certificate)

@@ -38,10 +38,12 @@ type Config struct {
 	BatchBodyLimit  Bytes         `key:"batch_body_limit" default:"16MiB" min:"1KiB" max:"256MiB" group:"Server" help:"Largest body of a batch of logs."`
 	ShutdownTimeout time.Duration `key:"shutdown_timeout" default:"15s" min:"100ms" max:"15s" group:"Server" help:"How long a stop waits for requests in progress."`
 
+	TLSAddr string `key:"tls_addr" default:"off" kind:"addr" off:"true" group:"Server" help:"Address of the API over HTTPS, such as :8443, or off. addr stays plain HTTP: bind it to 127.0.0.1 then."`
+	TLSCert string `key:"tls_cert" group:"Server" help:"File of the certificate of tls_addr and mqtts_addr, and those that vouch for it (PEM). It is read again when it changes."`
+	TLSKey  string `key:"tls_key" group:"Server" help:"File of the certificate's private key (PEM)."`
+
 	MQTTAddr  string `key:"mqtt_addr" default:"off" kind:"addr" off:"true" group:"Devices" help:"Address of MQTT for devices, such as :1883, or off. Over WebSocket it is always served, at /api/v1/mqtt."`
 	MQTTSAddr string `key:"mqtts_addr" default:"off" kind:"addr" off:"true" group:"Devices" help:"Address of MQTT over TLS, such as :8883, or off. It needs tls_cert and tls_key."`
-	TLSCert   string `key:"tls_cert" group:"Devices" help:"File of the certificate of TLS and those that vouch for it (PEM). It is read again when it changes."`
-	TLSKey    string `key:"tls_key" group:"Devices" help:"File of the certificate's private key (PEM)."`
 
 	DataDir   string        `key:"data_dir" default:"./hearth-data" group:"Storage" help:"Folder of everything that has no address of its own: database, keys, files, mail. Created with mode 0700."`
 	StoreURL  string        `key:"store_url" kind:"url" schemes:"mongodb,mongodb+srv" secret:"url" group:"Storage" help:"Database, such as mongodb://host/hearth. Empty: SQLite in the data directory."`
@@ -125,8 +127,10 @@ func (c *Config) Validate() error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		errs = append(errs, fmt.Errorf("%s and %s are needed together", c.name("tls_cert"), c.name("tls_key")))
 	}
-	if c.MQTTSAddr != "" && c.TLSCert == "" {
-		errs = append(errs, fmt.Errorf("%s needs tls_cert and tls_key", c.name("mqtts_addr")))
+	for key, addr := range map[string]string{"tls_addr": c.TLSAddr, "mqtts_addr": c.MQTTSAddr} {
+		if addr != "" && c.TLSCert == "" {
+			errs = append(errs, fmt.Errorf("%s needs tls_cert and tls_key", c.name(key)))
+		}
 	}
 	if c.AccelRedirect != "" {
 		if !strings.HasPrefix(c.AccelRedirect, "/") || !strings.HasSuffix(c.AccelRedirect, "/") {

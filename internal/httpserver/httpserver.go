@@ -3,6 +3,7 @@ package httpserver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -61,19 +62,27 @@ func BaseURL(addr net.Addr) string {
 	return "http://" + net.JoinHostPort(host, port)
 }
 
-// Serve answers on the listener until stop is called; it calls failed if serving ends earlier. stop answers every connection that
+// Serve answers on the listener, over TLS with the certificate unless that is nil, until stop is called; it calls failed if serving ends earlier. stop answers every connection that
 // came before it once more, until its context ends. http.Server.Shutdown alone does not: the kernel resets pending connections
 // that were not accepted yet, and the package closes one whose request it has just read; a proxy can repeat no POST of those.
-func Serve(listener net.Listener, handler http.Handler, log *slog.Logger, failed func(error)) (stop func(context.Context) error) {
+func Serve(
+	listener net.Listener, certificate *tls.Config, handler http.Handler, log *slog.Logger, failed func(error),
+) (stop func(context.Context) error) {
 	var stopping atomic.Bool
 	fresh := arrivals{conns: map[net.Conn]http.ConnState{}}
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, WriteTimeout: bodyTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), ConnState: fresh.note,
+		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), ConnState: fresh.note, TLSConfig: certificate,
+		Protocols: new(http.Protocols),
+	}
+	server.Protocols.SetHTTP1(true)
+	serve := server.Serve
+	if certificate != nil {
+		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
 	}
 	var accepting sync.WaitGroup
 	accepting.Go(func() {
-		if err := server.Serve(listener); !stopping.Load() {
+		if err := serve(listener); !stopping.Load() {
 			failed(err)
 		}
 	})
