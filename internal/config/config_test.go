@@ -160,7 +160,7 @@ func TestAProblemNamesTheSettingAsItWasWritten(t *testing.T) {
 		"port out of range":        {environ: []string{"HEARTH_ADDR=:65536"}, want: "HEARTH_ADDR must be host:port"},
 		"port by name":             {environ: []string{"HEARTH_ADDR=:http"}, want: "HEARTH_ADDR must be host:port"},
 		"both on one address":      {environ: []string{"HEARTH_ADDR=127.0.0.1:9090"}, want: "admin_addr must not be the address of the API"},
-		"HTTPS, no certificate":    {environ: []string{"HEARTH_TLS_ADDR=:8443"}, want: "tls_addr needs tls_cert and tls_key"},
+		"HTTPS, no certificate":    {environ: []string{"HEARTH_TLS_ADDR=:8443"}, want: "HEARTH_TLS_ADDR needs tls_cert and tls_key"},
 		"other database":           {environ: []string{"HEARTH_STORE_URL=postgres://u:hunter2@h/d"}, want: "HEARTH_STORE_URL must be a URL that begins with mongodb://"},
 		"port that is no number":   {environ: []string{"HEARTH_STORE_URL=mongodb://h:port/hearth"}, want: "HEARTH_STORE_URL cannot be read: look at its host and port"},
 		"password not encoded":     {environ: []string{"HEARTH_STORE_URL=mongodb://u:50%off@h/hearth"}, want: "HEARTH_STORE_URL cannot be read: look at"},
