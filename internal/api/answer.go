@@ -23,6 +23,7 @@ type answerWriter struct {
 	http.ResponseWriter
 	status int
 	bytes  int64
+	leave  func() // counts a connection that is hijacked as closed; nil: nothing does
 }
 
 func (w *answerWriter) WriteHeader(status int) {
@@ -52,17 +53,36 @@ func (w *answerWriter) Flush() {
 
 // Hijack takes the connection over, for WebSocket.
 func (w *answerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
 	w.status = http.StatusSwitchingProtocols
-	return http.NewResponseController(w.ResponseWriter).Hijack()
+	if w.leave != nil {
+		conn = &hijackedConn{Conn: conn, leave: w.leave}
+	}
+	return conn, buffered, nil
+}
+
+// hijackedConn is the connection of a client behind a proxy, which counts among those of its address until it is closed.
+type hijackedConn struct {
+	net.Conn
+	leave func()
+}
+
+// Close implements net.Conn.
+func (c *hijackedConn) Close() error {
+	c.leave()
+	return c.Conn.Close()
 }
 
 // logRequest writes the request's line. A 5xx is an error, a slow request a warning of kind performance.
 func logRequest(o Options, r *http.Request, info *Request) {
 	level, kind := slog.LevelInfo, "app"
 	switch {
-	case info.Err != nil:
+	case info.Err != nil && !info.Gone:
 		level, kind = slog.LevelError, "error"
-	case o.SlowRequest > 0 && info.Duration >= o.SlowRequest && info.Status != http.StatusSwitchingProtocols:
+	case o.SlowRequest > 0 && info.Duration >= o.SlowRequest && !info.Stream:
 		level, kind = slog.LevelWarn, "performance"
 	case info.Status == http.StatusUnauthorized, info.Status == http.StatusForbidden, info.Status == http.StatusTooManyRequests:
 		kind = "security"

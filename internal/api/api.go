@@ -45,6 +45,11 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, token string) (hearth.Caller, error)
 }
 
+// Peers counts what an address has open at once. Enter reports false where the address has all that it may have; else leave is called once.
+type Peers interface {
+	Enter(address string) (leave func(), ok bool)
+}
+
 // Options are what the API serves and how.
 type Options struct {
 	// Version is the program's, for the OpenAPI document.
@@ -104,6 +109,8 @@ type Options struct {
 	AllowedOrigins []string
 	// TrustedProxies are the networks whose X-Forwarded-For counts.
 	TrustedProxies []netip.Prefix
+	// Peers bounds the requests under way of each client behind a trusted proxy; nil: nothing does.
+	Peers Peers
 	// AccelRedirect is where a trusted proxy has the directory of files, such as "/.hearth/files/": export files are then sent
 	// by the proxy, on X-Accel-Redirect; "": by the program.
 	AccelRedirect string
@@ -164,6 +171,7 @@ type API struct {
 	// underWay are the requests with an Idempotency-Key.
 	underWay keymutex.Mutex[string]
 	logs     logjson.Decoder
+	static   staticAnswers
 	// modified is since when answers are as they are.
 	modified *modifications
 }

@@ -27,7 +27,11 @@ type requestBody struct {
 }
 
 // bound puts a requestBody in front of the request's body. CodeUnsupportedMediaType for an encoding other than gzip.
+// One whose Content-Length is over the limit is refused before any of it is read, with *http.MaxBytesError.
 func bound(w http.ResponseWriter, r *http.Request, limit int64) error {
+	if r.ContentLength > limit {
+		return &http.MaxBytesError{Limit: limit}
+	}
 	if r.Body == nil || r.Body == http.NoBody {
 		r.Body = http.NoBody
 		return nil

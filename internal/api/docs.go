@@ -109,7 +109,7 @@ func readJSON(data []byte, v any) error {
 func (a *API) registerDocs() {
 	serve := func(path, contentType, policy string, write func() ([]byte, error)) {
 		document := sync.OnceValues(write)
-		a.route(operation{Method: http.MethodGet, Path: path, Root: true, Access: forAnyone, ETag: true}, func(w http.ResponseWriter, _ *http.Request) error {
+		a.route(operation{Method: http.MethodGet, Path: path, Root: true, Access: forAnyone, Static: true}, func(w http.ResponseWriter, _ *http.Request) error {
 			body, err := document()
 			if err != nil {
 				return fmt.Errorf("write %s: %w", path, err)
@@ -147,7 +147,7 @@ func (a *API) compactOpenAPI() ([]byte, error) {
 // registerPages serves Options.Pages.
 func (a *API) registerPages() {
 	for path, page := range a.options.Pages {
-		a.route(operation{Method: http.MethodGet, Path: path, Root: true, Access: forAnyone, ETag: true}, func(w http.ResponseWriter, r *http.Request) error {
+		a.route(operation{Method: http.MethodGet, Path: path, Root: true, Access: forAnyone, Static: true}, func(w http.ResponseWriter, r *http.Request) error {
 			page.ServeHTTP(w, r)
 			return nil
 		})

@@ -64,6 +64,8 @@ type operation struct {
 	Claims bool
 	// Plain is never compressed: small answers of hot routes.
 	Plain bool
+	// Static answers are the program's own, the same for everyone: all requests share their bytes. They have an entity tag too.
+	Static bool
 	// ETag returns the answer an entity tag and answers 304 to a matching If-None-Match.
 	ETag bool
 	// ChecksTag says that the handler checks If-Match itself, of an object that GET serves at another path. Every other PATCH, PUT and

@@ -109,6 +109,7 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	info.Code = p.Code
 	if p.Status >= http.StatusInternalServerError {
 		info.Err = err
+		info.Gone = r.Context().Err() != nil
 	}
 	header := w.Header()
 	if e, ok := errors.AsType[*hearth.Error](err); ok && e.RetryAfter > 0 {

@@ -33,6 +33,8 @@ type Request struct {
 	// Code is the problem's, if the answer is one; Err is what lies behind a 5xx.
 	Code hearth.Code
 	Err  error
+	// Gone is set where the request could not be answered because its client had gone: no failure of the server's.
+	Gone bool
 
 	// header is the answer's. limited is set once a rate limit was counted; remaining is what is left of the tightest one.
 	header    http.Header

@@ -1,9 +1,12 @@
 package api
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
 	"path"
 	"runtime/debug"
 	"slices"
@@ -66,7 +69,10 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 	if limited && op.countsByBody() {
 		serve = a.limitUnread(op, serve)
 	}
-	if op.ETag {
+	switch {
+	case op.Static:
+		serve = a.serveStatic(serve)
+	case op.ETag:
 		serve = a.withETag(serve)
 	}
 	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -84,7 +90,7 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 			writeError(w, r, err)
 		}
 	})
-	if !op.Stream && !op.Plain {
+	if !op.Stream && !op.Plain && !op.Static {
 		h = compressed(h)
 	}
 	a.mux.Handle(op.Method+" "+op.pattern(), h)
@@ -93,7 +99,7 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 
 // compressed compresses answers of over 1 KiB, as the client accepts it.
 func compressed(h http.Handler) http.Handler {
-	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(1024), gzhttp.EnableZstd(true), gzhttp.CompressionLevel(1))
+	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(minCompressed), gzhttp.EnableZstd(true), gzhttp.CompressionLevel(1))
 	if err != nil {
 		panic("api: the compression options are constants: " + err.Error())
 	}
@@ -179,20 +185,72 @@ func (a *API) outer(next http.Handler) http.Handler {
 			err, _ := p.(error)
 			// A handler that cuts its connection off is counted and logged like any other.
 			aborted := errors.Is(err, http.ErrAbortHandler)
+			begun := out.status != 0
 			if p != nil && !aborted {
 				a.recovered(out, r, p)
 			}
 			info.Status, info.Bytes, info.Duration = out.status, out.bytes, time.Since(start)-info.Waited
+			if info.Gone || aborted && out.status == 0 {
+				info.Status, info.Code = observe.StatusClientGone, ""
+			}
 			a.finished(r, info)
-			if aborted {
-				panic(p)
+			if aborted || p != nil && begun {
+				panic(http.ErrAbortHandler)
 			}
 		}()
+		leave, ok := a.enter(out, r, info)
+		if !ok {
+			return
+		}
+		defer leave()
 		if a.cors(out, r) {
 			return
 		}
 		a.dispatch(out, r, next)
 	})
+}
+
+// enter counts a request that came by a proxy among those of its client; connections of other clients are counted as they are accepted. It
+// reports false where it has refused the request. A connection that is hijacked counts until it is closed.
+func (a *API) enter(w *answerWriter, r *http.Request, info *Request) (leave func(), ok bool) {
+	if a.options.Peers == nil || !fromProxy(r, a.options.TrustedProxies) {
+		return func() {}, true
+	}
+	w.leave, ok = a.options.Peers.Enter(info.Caller.IP)
+	if !ok {
+		writeError(w, r, &hearth.Error{
+			Code: hearth.CodeRateLimited, Message: "too many requests of this address at once", RetryAfter: time.Second, Limit: "connections",
+		})
+		return nil, false
+	}
+	return func() {
+		if w.status != http.StatusSwitchingProtocols {
+			w.leave()
+		}
+	}, true
+}
+
+// Refused returns the whole answer, head and body, to what could not be read as a request of HTTP, with that status.
+func (a *API) Refused(remote string, status int) []byte {
+	r := &http.Request{RemoteAddr: remote, URL: &url.URL{Path: "/"}, Header: http.Header{}, Body: http.NoBody}
+	w := &heldAnswer{header: http.Header{}, body: takeBuffer()}
+	defer w.body.release()
+	a.outer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		detail := "the request is not valid HTTP"
+		if status == http.StatusRequestHeaderFieldsTooLarge {
+			detail = "the headers are too large"
+		}
+		writeError(w, r, &Problem{
+			Type: "urn:hearth:error:" + string(hearth.CodeMalformedBody), Title: http.StatusText(status), Status: status, Detail: detail, Code: hearth.CodeMalformedBody,
+		})
+	})).ServeHTTP(w, r)
+	answer := http.Response{
+		StatusCode: w.status, ProtoMajor: 1, ProtoMinor: 1, Header: w.header, Close: true,
+		Body: io.NopCloser(&w.body.Buffer), ContentLength: int64(w.body.Len()),
+	}
+	var out bytes.Buffer
+	_ = answer.Write(&out) // into memory
+	return out.Bytes()
 }
 
 // dispatch refuses addresses of a form that no operation has, and passes the rest on.
@@ -229,11 +287,11 @@ func (a *API) unmatched(w http.ResponseWriter, r *http.Request) {
 // recovered turns a panic into a 500, or cuts the connection if the answer has begun.
 func (a *API) recovered(w *answerWriter, r *http.Request, p any) {
 	err := fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+	info := requestOf(r.Context())
 	if w.status == 0 {
 		writeError(w, r, err)
-		return
 	}
-	requestOf(r.Context()).Err = err
+	info.Err, info.Gone = err, false // a fault, whether or not the client waited for the answer
 }
 
 // Headers that pages of other origins may read, and those that they may send.

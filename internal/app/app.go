@@ -134,11 +134,11 @@ func (p *parts) serve(ctx context.Context, ready func(Serving)) error {
 		return err
 	}
 	var leaving atomic.Bool
-	handler := closingConnections(p.api, &leaving)
-	if err := p.serveTLS(ctx, certificate, handler, failed); err != nil {
+	options := httpserver.Options{Handler: closingConnections(p.api, &leaving), Refused: p.api.Refused, Peers: p.peers}
+	if err := p.serveTLS(ctx, certificate, options, failed); err != nil {
 		return err
 	}
-	p.listen("api listener", listener, nil, handler, failed)
+	p.listen("api listener", listener, options, failed)
 	p.stack.Add("connections of proxies", func(ctx context.Context) error { p.awaitProxies(ctx); return nil })
 	// Streams are requests that never finish: they are sent elsewhere before the listener waits for the others.
 	p.stack.Add("streams", p.realtime.Drain)
@@ -199,7 +199,7 @@ func (p *parts) certificate() (*tls.Config, error) {
 }
 
 // serveTLS serves the API over TLS where the settings say so.
-func (p *parts) serveTLS(ctx context.Context, certificate *tls.Config, handler http.Handler, failed chan<- error) error {
+func (p *parts) serveTLS(ctx context.Context, certificate *tls.Config, options httpserver.Options, failed chan<- error) error {
 	if p.Config.TLSAddr == "" {
 		return nil
 	}
@@ -208,13 +208,15 @@ func (p *parts) serveTLS(ctx context.Context, certificate *tls.Config, handler h
 		return fmt.Errorf("listen on %s for HTTPS (another address: --tls-addr): %w", p.Config.TLSAddr, err)
 	}
 	p.Logger.InfoContext(ctx, "serving HTTPS", "addr", listener.Addr().String())
-	p.listen("https listener", listener, certificate, handler, failed)
+	options.TLS = certificate
+	p.listen("https listener", listener, options, failed)
 	return nil
 }
 
-// listen answers on the listener, over TLS with a certificate, until it is stopped; an earlier end goes to failed.
-func (p *parts) listen(name string, listener net.Listener, certificate *tls.Config, handler http.Handler, failed chan<- error) {
-	p.stack.Add(name, httpserver.Serve(listener, certificate, handler, p.Logger, func(err error) { failed <- fmt.Errorf("%s: %w", name, err) }))
+// listen answers on the listener until it is stopped; an earlier end goes to failed.
+func (p *parts) listen(name string, listener net.Listener, options httpserver.Options, failed chan<- error) {
+	options.Logger, options.Failed = p.Logger, func(err error) { failed <- fmt.Errorf("%s: %w", name, err) }
+	p.stack.Add(name, httpserver.Serve(listener, options))
 }
 
 // serveAdmin serves metrics and profiles, unless they are off. The default address is a convenience: where another hearth has it
@@ -233,7 +235,7 @@ func (p *parts) serveAdmin(failed chan<- error) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s for metrics (another address: --admin-addr): %w", addr, err)
 	}
-	p.listen("admin listener", listener, nil, observe.AdminHandler(p.metrics, p.health), failed)
+	p.listen("admin listener", listener, httpserver.Options{Handler: observe.AdminHandler(p.metrics, p.health)}, failed)
 	return nil
 }
 

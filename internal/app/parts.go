@@ -32,6 +32,7 @@ import (
 	"hearth/internal/core/webhooks"
 	"hearth/internal/figures"
 	"hearth/internal/guardedhttp"
+	"hearth/internal/httpserver"
 	"hearth/internal/keyshare"
 	"hearth/internal/kv"
 	"hearth/internal/kv/memkv"
@@ -69,6 +70,7 @@ type parts struct {
 	realtime  *realtime.Node
 	mqtt      *mqtt.Server
 	limits    kv.Limiter
+	peers     *httpserver.Peers
 	limiter   *memkv.Limiter // what limits keeps in this process
 	api       *api.API
 }
@@ -89,7 +91,7 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	}
 	cfg, url := s.Config, publicURL(s)
 	events, sessionEnds, memberEnds := &publishers{}, &sessionEnds{}, &memberEnds{}
-	p := &parts{base: b, events: events}
+	p := &parts{base: b, events: events, peers: httpserver.NewPeers(cfg.Connections, cfg.TrustedProxies)}
 
 	orgOptions := orgs.Options{Store: b.store, Users: b.store, Clock: s.Clock, Observers: []orgs.Observer{memberEnds}}
 	if b.others != nil { // before the notifications: a reader that is notified of a change finds it on every instance
@@ -348,7 +350,7 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 		Figures: figures.New(figures.Options{Config: cfg, Asker: p.asker, HTTP: p.metrics.HTTP, Cache: p.cache, Health: p.health}),
 		MQTT:    p.mqtt.ServeWebSocket, Live: p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,
 		BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), SlowRequest: cfg.SlowRequest,
-		AllowedOrigins: cfg.AllowedOrigins, TrustedProxies: cfg.TrustedProxies, AccelRedirect: cfg.AccelRedirect,
+		AllowedOrigins: cfg.AllowedOrigins, TrustedProxies: cfg.TrustedProxies, Peers: p.peers, AccelRedirect: cfg.AccelRedirect,
 		Limiter: limits, ClaimLimiter: claims, Secret: secret, Idempotency: p.store, Pages: pages.Pages(), Missing: pages.Missing(),
 	})
 }
@@ -396,6 +398,7 @@ func (p *parts) registerMeters() {
 	}
 	counter("hearth_logs_stored_total", "Logs that this process stored.", p.telemetry.Stored)
 	counter("hearth_heartbeats_total", "Heartbeats that this process received.", p.devices.Heard)
+	counter("hearth_connections_refused_total", "Connections, and requests by a proxy, that this process refused because their address had too many.", p.peers.Refused)
 	counter("hearth_devices_provisioned_total", "Devices that made themselves in this process by a provisioning key.", p.provision.Provisioned)
 	counter("hearth_devices_claimed_total", "Devices that changed hands in this process by a claim code.", p.provision.Claimed)
 	counter("hearth_commands_created_total", "Commands that this process stored.", p.commands.Created)

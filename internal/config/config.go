@@ -31,6 +31,7 @@ type Config struct {
 	QueueConcurrency Concurrency    `key:"queue_concurrency" group:"Server" help:"Jobs of each queue that a worker runs at once, such as export=2,cleanup=0. A queue left out keeps its default; 0 leaves it to other workers."`
 	TrustedProxies   []netip.Prefix `key:"trusted_proxies" group:"Server" help:"Networks (CIDR, or a single address) whose X-Forwarded-For counts."`
 	AccelRedirect    string         `key:"accel_redirect" group:"Server" help:"Internal location of a trusted nginx for the directory of files, such as /.hearth/files/: nginx sends export files then. Empty: the program does."`
+	Connections      int            `key:"connections_per_address" default:"2000" min:"1" max:"1000000" off:"true" group:"Server" help:"Connections that one address may have open at once, or off. Behind a trusted proxy: requests under way. The loopback has no limit."`
 	AllowedOrigins   []string       `key:"allowed_origins" kind:"origin" group:"Server" help:"Origins of web pages that may call the API and open streams, such as https://home.example, each by itself; * for all."`
 	WebhookAllow     Allow          `key:"webhook_allow" group:"Server" help:"Private networks (CIDR), addresses and hosts that webhooks may reach, such as 10.0.0.0/8,hooks.internal. Empty: public addresses alone."`
 

@@ -2,6 +2,7 @@
 package httpserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -62,28 +63,42 @@ func BaseURL(addr net.Addr) string {
 	return "http://" + net.JoinHostPort(host, port)
 }
 
-// Serve answers on the listener, over TLS with the certificate unless that is nil, until stop is called; it calls failed if serving ends earlier. stop answers every connection that
+// Options are what a server answers and how.
+type Options struct {
+	Handler http.Handler
+	Logger  *slog.Logger
+	// Failed is called if serving ends before it is stopped.
+	Failed func(error)
+	// Refused returns the whole answer, head and body, to what cannot be read as a request, with the status that net/http has for it; nil:
+	// net/http answers in its own words.
+	Refused func(remote string, status int) []byte
+	// Peers bounds the connections of an address; nil: nothing does.
+	Peers *Peers
+	// TLS is the certificate with which connections are encrypted; nil: none is.
+	TLS *tls.Config
+
+	// timeout bounds the reading of a request and the writing of its answer; 0 is bodyTimeout.
+	timeout time.Duration
+}
+
+// Serve answers on the listener until stop is called. stop answers every connection that
 // came before it once more, until its context ends. http.Server.Shutdown alone does not: the kernel resets pending connections
 // that were not accepted yet, and the package closes one whose request it has just read; a proxy can repeat no POST of those.
-func Serve(
-	listener net.Listener, certificate *tls.Config, handler http.Handler, log *slog.Logger, failed func(error),
-) (stop func(context.Context) error) {
+func Serve(listener net.Listener, o Options) (stop func(context.Context) error) {
 	var stopping atomic.Bool
 	fresh := arrivals{conns: map[net.Conn]http.ConnState{}}
+	timeout := cmp.Or(o.timeout, bodyTimeout)
 	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, WriteTimeout: bodyTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), ConnState: fresh.note, TLSConfig: certificate,
-		Protocols: new(http.Protocols),
+		Handler: o.Handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: timeout, WriteTimeout: timeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug), ConnState: fresh.note,
+		DisableGeneralOptionsHandler: true, // "OPTIONS *" is answered like any other request
+		Protocols:                    new(http.Protocols),
 	}
 	server.Protocols.SetHTTP1(true)
-	serve := server.Serve
-	if certificate != nil {
-		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
-	}
-	var accepting sync.WaitGroup
-	accepting.Go(func() {
-		if err := serve(listener); !stopping.Load() {
-			failed(err)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := server.Serve(accepting{Listener: listener, options: o}); !stopping.Load() {
+			o.Failed(err)
 		}
 	})
 	return func(ctx context.Context) error {
@@ -91,9 +106,9 @@ func Serve(
 		emptyBacklog(ctx, listener)
 		err := listener.Close()
 		if errors.Is(err, net.ErrClosed) {
-			err = nil // it ended before, and failed was called
+			err = nil // it ended before, and Failed was called
 		}
-		accepting.Wait()
+		serving.Wait()
 		fresh.await(ctx)
 		if failure := server.Shutdown(ctx); failure != nil {
 			err = errors.Join(err, failure, server.Close())

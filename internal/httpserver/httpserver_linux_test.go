@@ -45,7 +45,9 @@ func TestAStopAnswersPendingConnections(t *testing.T) {
 		w.Header().Set("Connection", "close")
 		_, _ = io.Copy(w, r.Body)
 	})
-	stop := Serve(listener, nil, handled, slog.Default(), func(err error) { t.Errorf("serving ended by itself: %v", err) })
+	stop := Serve(listener, Options{
+		Handler: handled, Logger: slog.Default(), Failed: func(err error) { t.Errorf("serving ended by itself: %v", err) },
+	})
 	began := time.Now()
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop(t.Context()) }()
@@ -91,7 +93,7 @@ func TestAListenerThatEndsByItselfFailsOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	failed := make(chan error, 1)
-	stop := Serve(listener, nil, http.NotFoundHandler(), slog.Default(), func(err error) { failed <- err })
+	stop := Serve(listener, Options{Handler: http.NotFoundHandler(), Logger: slog.Default(), Failed: func(err error) { failed <- err }})
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}

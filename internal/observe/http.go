@@ -16,7 +16,7 @@ type Exchange struct {
 	// Route is the pattern that matched, such as /api/v1/devices/{id}, never the path: "" where none did.
 	Route  string
 	Method string
-	Status int // of the answer; 0 counts as 500
+	Status int // of the answer, or StatusClientGone; 0 counts as 500
 	// Code is the problem's, one of the contract's, where the answer is one.
 	Code hearth.Code
 	// Duration runs from the first byte of the request read to the last byte of the answer written.
@@ -25,6 +25,9 @@ type Exchange struct {
 	RequestBytes  int64
 	ResponseBytes int64
 }
+
+// StatusClientGone stands for the status of a request whose client went before it was answered, as nginx has it in its logs.
+const StatusClientGone = 499
 
 // maxRoutes bounds the routes that have figures of their own; what comes later is counted as "other".
 const maxRoutes = 256
@@ -71,7 +74,15 @@ type routeMetrics struct {
 	classes [len(statusClasses)]prometheus.Counter
 }
 
-var statusClasses = [...]string{"1xx", "2xx", "3xx", "4xx", "5xx"} // never written to
+// statusClasses are the values of the label status. What was not answered, because the client had gone, is a class of its own: it is no
+// failure of the server, and no alert is about it. Never written to.
+var statusClasses = [...]string{"1xx", "2xx", "3xx", "4xx", "5xx", "499"}
+
+// The classes that are counted by what they are, by their place in statusClasses.
+const (
+	classFailed     = 4
+	classClientGone = 5
+)
 
 func newHTTPMetrics(registry prometheus.Registerer, off bool) *HTTPMetrics {
 	sizes := prometheus.ExponentialBuckets(sizeFirst, sizeStep, sizeCount)
@@ -81,7 +92,7 @@ func newHTTPMetrics(registry prometheus.Registerer, off bool) *HTTPMetrics {
 			Name: "hearth_http_requests_in_flight", Help: "Requests under way, streams included.",
 		}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "hearth_http_requests_total", Help: "Requests answered, by route, method and class of the status.",
+			Name: "hearth_http_requests_total", Help: "Requests, by route, method and class of the status; 499: the client went before the answer.",
 		}, []string{"route", "method", "status"}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "hearth_http_request_duration_seconds", Help: "Time to answer a request, by route.",
@@ -183,8 +194,11 @@ func methodLabel(method string) string {
 }
 
 func classOf(status int) int {
-	if class := status/100 - 1; class >= 0 && class < len(statusClasses) {
+	if status == StatusClientGone {
+		return classClientGone
+	}
+	if class := status/100 - 1; class >= 0 && class < classFailed {
 		return class
 	}
-	return len(statusClasses) - 1
+	return classFailed
 }
