@@ -136,6 +136,8 @@ func TestARequestMeansTheSameAtNginxAndBehindIt(t *testing.T) {
 		"unknown encoding of the way": {request: "POST /api/v1/logs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n" + auth + "\r\n2\r\n[]\r\n0\r\n", stricter: "400"},
 		"negative length":             {request: "POST /api/v1/logs HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n" + auth},
 		"chunks":                      {request: "POST /api/v1/logs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n" + auth + "\r\n2\r\n[]\r\n0\r\n"},
+		"another expectation":         {request: "GET /api/v1/users/me HTTP/1.1\r\nHost: x\r\nExpect: more\r\n" + auth, stricter: "200"},
+		"another version of HTTP":     {request: "GET /api/v1/users/me HTTP/3.0\r\nHost: x\r\n" + auth, stricter: "400"},
 		"not the proxy's own address": {request: "GET /.hearth/unavailable HTTP/1.1\r\nHost: x\r\n" + auth},
 	}
 	for name, test := range tests {
@@ -160,6 +162,17 @@ func TestARequestMeansTheSameAtNginxAndBehindIt(t *testing.T) {
 				t.Fatal(err)
 			}
 			want, got := statusOf(past), statusOf(through)
+			for who, answer := range map[string]string{"nginx": through, "the program": past} {
+				head, _, _ := strings.Cut(answer, "\r\n\r\n")
+				head = strings.ToLower(head) + "\r\n"
+				for _, header := range []string{
+					"content-type: application/problem+json", "x-content-type-options: nosniff", "x-frame-options: deny", "referrer-policy: no-referrer", "x-request-id: ",
+				} {
+					if statusOf(answer) >= "400" && !strings.Contains(head, "\r\n"+header) {
+						t.Errorf("the answer of %s lacks %q: %.600s", who, header, answer)
+					}
+				}
+			}
 			if test.stricter != "" {
 				want = test.stricter
 			}
