@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&o.connections, "connections", 64, "parallel clients")
 	flags.IntVar(&o.rows, "rows", 10_000_000, "logs of the large history")
 	flags.StringVar(&o.out, "out", "results", "folder of the JSON")
-	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,twins,commands,batches,list,dashboard,logins,exports,queue,backups,observing,live (live-fan,live-each,live-idle,live-watched),fleet")
+	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,twins,commands,batches,list,dashboard,logins,exports,queue,backups,observing,hostile,live (live-fan,live-each,live-idle,live-watched),fleet")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -103,6 +103,7 @@ func run(ctx context.Context, args []string) error {
 		{"queue", measureQueue},
 		{"backups", measureBackups},
 		{"observing", measureObserving},
+		{"hostile", measureHostile},
 		{"fleet", measureFleet},
 		{"live-fan", measureFan},
 		{"live-each", measureEach},

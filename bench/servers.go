@@ -161,8 +161,10 @@ func launchHearth(ctx context.Context, o options, dir string, env ...string) (*h
 }
 
 // signUp makes an account and signs it in.
-func (h *hearth) signUp() error {
-	account := map[string]any{"name": "Bench", "email": "bench@example.com", "password": "a bench password 1"}
+func (h *hearth) signUp() error { return h.signUpAs("bench@example.com") }
+
+func (h *hearth) signUpAs(email string) error {
+	account := map[string]any{"name": "Bench", "email": email, "password": "a bench password 1"}
 	if err := h.call("POST", "/auth/signup", account, nil); err != nil {
 		return err
 	}
