@@ -34,6 +34,7 @@ const (
 	CodeInternal             Code = "internal"
 	CodeUnavailable          Code = "unavailable"
 	CodeStorageFull          Code = "storage_full"
+	CodeQuotaExceeded        Code = "quota_exceeded"
 )
 
 // Error is a failure that a client may see. Message is a sentence for people and never holds a secret; Cause, if any, is
@@ -43,10 +44,10 @@ type Error struct {
 	Message string
 	// Fields names what was wrong with the input, on CodeValidationFailed and where a serial is taken.
 	Fields []FieldError
-	// RetryAfter says when trying again makes sense: set on CodeAccountLocked, CodeRateLimited, CodeUnavailable and
+	// RetryAfter says when trying again makes sense: set on CodeAccountLocked, CodeRateLimited, CodeQuotaExceeded, CodeUnavailable and
 	// CodeStorageFull, zero otherwise.
 	RetryAfter time.Duration
-	// Limit names the limit that was hit, on CodeRateLimited.
+	// Limit names the limit or the quota that was hit, on CodeRateLimited and CodeQuotaExceeded.
 	Limit string
 	Cause error
 }

@@ -131,6 +131,9 @@ var hostilities = []hostility{
 // measureHostile: what others wait for while one account sends what costs most, next to what they wait for alone.
 func measureHostile(ctx context.Context, o options, dir string, r *report) (err error) {
 	for i, s := range hostilities {
+		if !o.wants(fmt.Sprintf("hostile-%d", i+1)) {
+			continue
+		}
 		if err := measureHostility(ctx, o, fmt.Sprintf("%s/%d", dir, i), s, r); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}

@@ -31,7 +31,8 @@ type options struct {
 
 func (o options) wants(section string) bool {
 	group, _, _ := strings.Cut(section, "-")
-	return len(o.only) == 0 || slices.Contains(o.only, section) || slices.Contains(o.only, group)
+	return len(o.only) == 0 || slices.Contains(o.only, section) || slices.Contains(o.only, group) ||
+		slices.ContainsFunc(o.only, func(part string) bool { return strings.HasPrefix(part, section+"-") })
 }
 
 func main() {
@@ -69,7 +70,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&o.connections, "connections", 64, "parallel clients")
 	flags.IntVar(&o.rows, "rows", 10_000_000, "logs of the large history")
 	flags.StringVar(&o.out, "out", "results", "folder of the JSON")
-	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,twins,commands,batches,list,dashboard,logins,exports,queue,backups,observing,hostile,live (live-fan,live-each,live-idle,live-watched),fleet")
+	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,twins,commands,batches,list,dashboard,logins,exports,queue,backups,observing,hostile (hostile-1 …),live (live-fan,live-each,live-idle,live-watched),fleet")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func (a *API) registerLogs() {
 	registerRaw(a, operation{
 		ID: createLogID, Method: http.MethodPost, Path: "/devices/{id}/logs", Tag: tagLogs,
 		Access: forDevices, Key: hearth.KeyTelemetryWrite, Status: http.StatusCreated,
-		Creates: true, Plain: true, Codes: []hearth.Code{hearth.CodeNotFound},
+		Creates: true, Plain: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeQuotaExceeded},
 		Summary: "Report one value",
 		Description: "Stores one log of a device. The answer comes once it is durable. A device's own token may report for that device; " +
 			"every other device is `not_found` to it. It counts as a sign of life of the device, as a heartbeat does.",
@@ -69,7 +69,7 @@ func (a *API) registerLogs() {
 	registerRaw(a, operation{
 		ID: "create-logs", Method: http.MethodPost, Path: "/logs", Tag: tagLogs,
 		Access: forDevices, Key: hearth.KeyTelemetryWrite, Status: http.StatusCreated,
-		Creates: true, Plain: true, Batch: true, Codes: []hearth.Code{hearth.CodeNotFound},
+		Creates: true, Plain: true, Batch: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeQuotaExceeded},
 		Summary: "Report many values",
 		Description: "Stores up to 10,000 logs of any devices of the caller: a JSON array, or NDJSON (`application/x-ndjson`, one object a " +
 			"line). All or nothing: what is wrong is named by index, such as `body[17].value`, at most 20 places at once. A device that " +

@@ -19,7 +19,7 @@ type Problem struct {
 	Detail    string         `json:"detail" doc:"What went wrong here, for display." example:"there is no such device"`
 	Code      hearth.Code    `json:"code" doc:"What went wrong, for programs; never changes its meaning." example:"not_found"`
 	RequestID string         `json:"request_id" doc:"The request's X-Request-ID, as in the logs." example:"0192c3a4-7e1b-7c44-9f6e-1a2b3c4d5e6f"`
-	Limit     string         `json:"limit,omitempty" doc:"On rate_limited: the limit that was hit." example:"devices"`
+	Limit     string         `json:"limit,omitempty" doc:"On rate_limited and quota_exceeded: what was hit." example:"devices"`
 	Errors    []ProblemField `json:"errors,omitempty" doc:"On validation_failed: each wrong part of the input."`
 
 	err error
@@ -56,6 +56,7 @@ var statuses = map[hearth.Code]int{
 	hearth.CodeInternal:             http.StatusInternalServerError,
 	hearth.CodeUnavailable:          http.StatusServiceUnavailable,
 	hearth.CodeStorageFull:          http.StatusInsufficientStorage,
+	hearth.CodeQuotaExceeded:        http.StatusTooManyRequests,
 }
 
 // problemOf turns any error into what the client sees. What is not one of ours becomes internal, and says nothing.

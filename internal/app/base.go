@@ -34,6 +34,7 @@ import (
 	"hearth/internal/store/mongodb"
 	"hearth/internal/store/record"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/tsdb"
 )
 
 // store is the database: every contract of the vocabulary, and what the program needs to run it.
@@ -169,13 +170,15 @@ func (b base) openTraces() (*observe.Tracer, error) {
 
 // openStore opens the database of HEARTH_STORE_URL; without one, SQLite in the data directory.
 func (b base) openStore(ctx context.Context) (opened store, err error) {
+	logs := tsdb.Options{Events: int(b.Config.Quotas[hearth.QuotaEvents]), DeviceEvents: int(b.Config.Quotas[hearth.QuotaDeviceEvents])}
 	if b.Config.StoreURL == "" {
 		opened, err = sqlite.Open(ctx, sqlite.Options{
 			Path: filepath.Join(b.Config.DataDir, "hearth.db"), Clock: b.Clock, Logger: b.Logger, SlowQuery: b.Config.SlowQuery, Observer: b.metrics.Store,
+			Logs: logs,
 		})
 	} else {
 		opened, err = mongodb.Open(ctx, mongodb.Options{
-			URI: b.Config.StoreURL, Clock: b.Clock, Logger: b.Logger, SlowQuery: b.Config.SlowQuery, Observer: b.metrics.Store,
+			URI: b.Config.StoreURL, Clock: b.Clock, Logger: b.Logger, SlowQuery: b.Config.SlowQuery, Observer: b.metrics.Store, Logs: logs,
 		})
 	}
 	if err != nil {

@@ -61,6 +61,9 @@ func settings() []Setting {
 		if key == "queue_concurrency" {
 			s.Default = defaultConcurrency
 		}
+		if key == "quotas" {
+			s.Default = defaultQuotas
+		}
 		all = append(all, s)
 	}
 	return all
@@ -119,6 +122,8 @@ func (s Setting) set(cfg *Config, text string) error {
 		*v, err = ParseRateLimits(text)
 	case *Concurrency:
 		*v, err = ParseConcurrency(text)
+	case *Quotas:
+		*v, err = ParseQuotas(text)
 	case *[]netip.Prefix:
 		*v, err = parsePrefixes(text)
 	case *[]string:

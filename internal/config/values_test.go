@@ -34,6 +34,28 @@ func TestParseRateLimits(t *testing.T) {
 	}
 }
 
+func TestParseQuotas(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                               "device_events=500,events=5000",
+		"events=9":                       "device_events=500,events=9",
+		"events = off , device_events=7": "device_events=7,events=off",
+		"off":                            "off",
+	} {
+		got, err := config.ParseQuotas(text)
+		if err != nil || got.String() != want {
+			t.Errorf("ParseQuotas(%q) = %v, %v; want %s", text, got, err, want)
+		}
+		if again, err := config.ParseQuotas(got.String()); err != nil || again.String() != want {
+			t.Errorf("ParseQuotas(%q) = %v, %v; want the same again", got, again, err)
+		}
+	}
+	for _, bad := range []string{"events", "events=0", "events=-1", "events=+1", "events=1.5", "events=1,events=2", "event=1", "logs/1d=5", "events=99999999999999999999"} {
+		if got, err := config.ParseQuotas(bad); err == nil {
+			t.Errorf("ParseQuotas(%q) = %v; want an error", bad, got)
+		}
+	}
+}
+
 func TestParseConcurrency(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

@@ -177,7 +177,8 @@ func (s *session) process(batch []item) (ended bool) {
 // permanent reports whether an error is the message's fault: sent again, it would fail again.
 func permanent(err error) bool {
 	switch hearth.ErrorCode(err) { //nolint:exhaustive // the others pass
-	case hearth.CodeMalformedBody, hearth.CodeValidationFailed, hearth.CodeForbidden, hearth.CodeNotFound, hearth.CodeConflict:
+	case hearth.CodeMalformedBody, hearth.CodeValidationFailed, hearth.CodeForbidden, hearth.CodeNotFound, hearth.CodeConflict,
+		hearth.CodeQuotaExceeded:
 		return true
 	}
 	return false
@@ -303,6 +304,9 @@ func (s *session) acknowledge(items []item, err error) {
 		reason, text = packet.PayloadFormatInvalid, s.reasonText(messageOf(err))
 		if code := hearth.ErrorCode(err); code == hearth.CodeNotFound || code == hearth.CodeForbidden || code == hearth.CodeConflict {
 			reason = packet.TopicNameInvalid
+		}
+		if hearth.ErrorCode(err) == hearth.CodeQuotaExceeded {
+			reason = packet.QuotaExceeded
 		}
 		s.server.metrics.refused(refusedPayload)
 		s.failed(items[0].topic, err)

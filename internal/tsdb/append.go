@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"sync"
+	"time"
 
 	"hearth"
 )
@@ -14,7 +15,7 @@ import (
 func (e *Engine) AppendLogs(
 	ctx context.Context, entries []hearth.LogEntry, checkpoint *hearth.Checkpoint, effects hearth.SideEffects,
 ) (first uint64, err error) {
-	batch, err := e.prepare(ctx, entries)
+	batch, err := e.prepare(ctx, entries, checkpoint != nil)
 	if err != nil {
 		return 0, err
 	}
@@ -22,12 +23,13 @@ func (e *Engine) AppendLogs(
 	if err := e.backend.Append(ctx, batch); err != nil {
 		return 0, err
 	}
-	e.Stored(batch.Row)
+	e.Stored(batch.Rows...)
 	return batch.First, nil
 }
 
-// prepare checks and resolves what a call stores, and makes it wait while logs come faster than they are folded.
-func (e *Engine) prepare(ctx context.Context, entries []hearth.LogEntry) (*Batch, error) {
+// prepare checks and resolves what a call stores, and makes it wait while logs come faster than they are folded: as long as it takes if it
+// is patient, as an import is.
+func (e *Engine) prepare(ctx context.Context, entries []hearth.LogEntry, patient bool) (*Batch, error) {
 	if len(entries) > hearth.MaxLogBatch {
 		return nil, hearth.Errorf(hearth.CodeValidationFailed, "a batch has at most %d logs", hearth.MaxLogBatch)
 	}
@@ -36,27 +38,37 @@ func (e *Engine) prepare(ctx context.Context, entries []hearth.LogEntry) (*Batch
 			return nil, hearth.Errorf(hearth.CodeValidationFailed, "a value is not a finite number, or too long")
 		}
 	}
-	batch, err := e.Resolve(ctx, entries)
+	batch, err := e.resolve(ctx, entries, func(series []Series) error { return e.admit(ctx, series) })
 	if err != nil {
 		return nil, err
 	}
-	return batch, e.slowDown(ctx, batch)
+	return batch, e.slowDown(ctx, batch, patient)
 }
 
-// slowDown makes writers fold where logs come faster than they are folded, so that readers never have much to add.
-func (e *Engine) slowDown(ctx context.Context, batch *Batch) error {
-	last := int64(0)
+// slowDown makes writers fold where their logs come faster than they are folded, so that readers never have much to add and writers of other
+// scopes never wait. CodeRateLimited if that takes too long.
+func (e *Engine) slowDown(ctx context.Context, batch *Batch, patient bool) error {
+	last, start := int64(0), time.Now()
 	for _, s := range batch.Series {
 		if s.Scope == last {
 			continue
 		}
 		last = s.Scope
 		p := e.backend.Partition(s.Scope)
-		if !e.partitions[p].crowded(&e.options) {
-			continue
-		}
-		if _, err := e.Fold(ctx, p); err != nil && !errors.Is(err, ErrBusy) {
-			return err
+		for try := 0; e.partitions[p].crowded(s.Scope, &e.options); try++ {
+			if !patient && time.Since(start) > maxSlow {
+				return errBehind()
+			}
+			folded, err := e.Fold(ctx, p)
+			switch {
+			case errors.Is(err, ErrBusy), errors.Is(err, ErrStale):
+				err = pause(ctx, try)
+			case err == nil && folded == 0:
+				return nil
+			}
+			if err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -17,7 +17,7 @@ import (
 func (e *Engine) AppendNewLogs(
 	ctx context.Context, entries []hearth.LogEntry, checkpoint *hearth.Checkpoint, effects func(stored int) (hearth.SideEffects, error),
 ) (stored []hearth.LogEntry, first uint64, err error) {
-	batch, err := e.prepare(ctx, entries)
+	batch, err := e.prepare(ctx, entries, checkpoint != nil)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -38,7 +38,7 @@ func (e *Engine) AppendNewLogs(
 	if err := e.backend.Append(ctx, batch); err != nil {
 		return nil, 0, err
 	}
-	e.Stored(batch.Row)
+	e.Stored(batch.Rows...)
 	if batch.Size == len(entries) {
 		return entries, batch.First, nil
 	}
@@ -176,7 +176,7 @@ func (n *newLogs) prune(ctx context.Context) error {
 			n.fresh = append(n.fresh, entry)
 		}
 	}
-	n.batch.Entries, n.batch.Size, n.batch.Row = n.fresh, int(next), nil
+	n.batch.Entries, n.batch.Size, n.batch.Rows = n.fresh, int(next), nil
 	return nil
 }
 

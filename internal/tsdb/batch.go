@@ -27,13 +27,13 @@ type Batch struct {
 	// First is the number of the call's first log, set by the backend. A batch of logs that have their numbers already, from an
 	// archive, has 0 and a Size of 0.
 	First uint64
-	// Row is the row of the tail that the logs are in, set by Pack; nil if there are no logs.
-	Row *Row
+	// Rows are the rows of the tail that the logs are in, set by Pack; none if there are no logs.
+	Rows []*Row
 }
 
 // TailRow is what a row of the tail says of itself.
 type TailRow struct {
-	// ID is the lowest number of the row, Last the highest.
+	// ID is the lowest number of the row, Last the highest, or a higher one of a log that was not stored.
 	ID   int64
 	Last uint64
 	// Entries is the number of logs, MinAt and MaxAt the times of the oldest and the newest of them, in Unix milliseconds.
@@ -51,9 +51,10 @@ type Row struct {
 	chunk Chunk
 }
 
-// Pack numbers the entries of batches, whose First are set and ascend, and puts them into rows, each batch into one; it sets their Row.
-// partition is Backend.Partition.
-func Pack(batches []*Batch, partition func(scope int64) int) (rows []*Row) {
+// Pack numbers the entries of batches, whose First are set and ascend, and puts them into rows; it sets their Rows. partition is
+// Backend.Partition. Folding a row changes docs documents at most, such as NarrowRow, for which a batch may be in several rows; 0: each batch
+// is in one.
+func Pack(batches []*Batch, partition func(scope int64) int, docs int) (rows []*Row) {
 	var encoder Encoder
 	for start := 0; start < len(batches); {
 		end, size := start, 0
@@ -61,51 +62,80 @@ func Pack(batches []*Batch, partition func(scope int64) int) (rows []*Row) {
 			size += len(batches[end].Entries)
 		}
 		if size > 0 {
-			rows = append(rows, packRow(&encoder, batches[start:end], size, partition))
+			rows = append(rows, packRows(&encoder, batches[start:end], size, partition, docs)...)
 		}
 		start = end
 	}
 	return rows
 }
 
-func packRow(encoder *Encoder, batches []*Batch, size int, partition func(scope int64) int) *Row {
-	row := &Row{chunk: Chunk{Entries: make([]Entry, 0, size)}}
-	merge := newSeriesMerge(&row.chunk.Series)
+func packRows(encoder *Encoder, batches []*Batch, size int, partition func(scope int64) int, docs int) (rows []*Row) {
+	all := Chunk{Entries: make([]Entry, 0, size)}
+	merge := newSeriesMerge(&all.Series)
+	last := uint64(0)
 	for _, batch := range batches {
 		if len(batch.Entries) == 0 {
 			continue
 		}
-		batch.Row = row
 		to := merge.add(batch.Series)
 		for _, e := range batch.Entries {
 			e.Seq += batch.First
 			e.Series = to[e.Series]
-			row.chunk.Entries = append(row.chunk.Entries, e)
-			row.Last = max(row.Last, e.Seq)
-			if id := int64(e.Seq); row.ID == 0 || id < row.ID {
-				row.ID = id
-			}
+			all.Entries = append(all.Entries, e)
+			last = max(last, e.Seq)
 		}
 		if batch.Size > 0 {
-			row.Last = max(row.Last, batch.First+uint64(batch.Size)-1)
+			last = max(last, batch.First+uint64(batch.Size)-1)
 		}
 	}
-	row.sort()
-	row.Data = encoder.Encode(nil, row.chunk.Series, row.chunk.Entries)
-	for _, s := range row.chunk.Series {
+	if !slices.IsSortedFunc(all.Entries, Entry.Compare) {
+		slices.SortFunc(all.Entries, Entry.Compare)
+	}
+	ends := cuts(all.Series, all.Entries, docs)
+	start := 0
+	for _, end := range ends {
+		piece := Chunk{Series: all.Series, Entries: all.Entries[start:end:end]}
+		if len(ends) > 1 {
+			piece = piece.compact()
+		}
+		rows = append(rows, newRow(encoder, piece, last, partition))
+		start = end
+	}
+	for _, batch := range batches {
+		if len(batch.Entries) > 0 {
+			batch.Rows = rows
+		}
+	}
+	return rows
+}
+
+// compact returns the chunk without the series that it has no entries of.
+func (c *Chunk) compact() Chunk {
+	var out Chunk
+	merge := newSeriesMerge(&out.Series)
+	for _, e := range c.Entries {
+		e.Series = merge.place(c.Series[e.Series])
+		out.Entries = append(out.Entries, e)
+	}
+	return out
+}
+
+// newRow makes a row of a chunk with sorted entries.
+func newRow(encoder *Encoder, chunk Chunk, last uint64, partition func(scope int64) int) *Row {
+	n := len(chunk.Entries)
+	row := &Row{chunk: chunk, TailRow: TailRow{Last: last, Entries: n, MinAt: chunk.Entries[0].At, MaxAt: chunk.Entries[n-1].At}}
+	for _, e := range chunk.Entries {
+		if id := int64(e.Seq); row.ID == 0 || id < row.ID {
+			row.ID = id
+		}
+	}
+	row.Data = encoder.Encode(nil, chunk.Series, chunk.Entries)
+	for _, s := range chunk.Series {
 		if at, found := slices.BinarySearch(row.Partitions, partition(s.Scope)); !found {
 			row.Partitions = slices.Insert(row.Partitions, at, partition(s.Scope))
 		}
 	}
 	return row
-}
-
-func (r *Row) sort() {
-	entries := r.chunk.Entries
-	if !slices.IsSortedFunc(entries, Entry.Compare) {
-		slices.SortFunc(entries, Entry.Compare)
-	}
-	r.Entries, r.MinAt, r.MaxAt = len(entries), entries[0].At, entries[len(entries)-1].At
 }
 
 // seriesMerge gathers series without doubles.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,8 @@ type Options struct {
 	ChunkRows int
 	// FoldIdle is the silence after which a smaller tail is folded (0 is 2 s), FoldAge the age (0 is 30 s).
 	FoldIdle, FoldAge time.Duration
+	// Events is how many events a scope may have, DeviceEvents a device; 0 is any number.
+	Events, DeviceEvents int
 	// Clock is the time of the memory of devices and of graves.
 	Clock hearth.Clock
 	// Logger takes what goes wrong in the background; nil discards it.
@@ -54,6 +57,7 @@ type Engine struct {
 	tail    tailCache
 	claims  claims
 	names   names
+	known   known
 	// memory holds *viewMemory that no question uses.
 	memory     sync.Pool
 	partitions []partition
@@ -93,6 +97,9 @@ type partition struct {
 	// logs and rows wait to be folded, those that this engine has seen; first and last are when the oldest and the newest of them came.
 	logs, rows  int
 	first, last time.Time
+	// debts are what folding those rows costs that this engine has stored, by their IDs; owed is the same by scope.
+	debts map[int64][]debt
+	owed  map[int64]int
 }
 
 // grew counts logs that wait, and reports whether they are worth a fold.
@@ -108,6 +115,34 @@ func (p *partition) grew(logs int, options *Options) bool {
 	return p.full(options, 1)
 }
 
+// owe notes what folding a row costs.
+func (p *partition) owe(row int64, debts []debt) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.debts == nil {
+		p.debts, p.owed = map[int64][]debt{}, map[int64]int{}
+	}
+	p.debts[row] = debts
+	for _, d := range debts {
+		p.owed[d.scope] += d.docs
+	}
+}
+
+// settled forgets the debts of rows that are not in the tail any more, of those that were there before.
+func (p *partition) settled(before map[int64]bool, left []int64) {
+	for _, id := range left {
+		delete(before, id)
+	}
+	for id := range before {
+		for _, d := range p.debts[id] {
+			if p.owed[d.scope] -= d.docs; p.owed[d.scope] <= 0 {
+				delete(p.owed, d.scope)
+			}
+		}
+		delete(p.debts, id)
+	}
+}
+
 // full reports whether the tail is worth a number of folds. The caller holds mu.
 func (p *partition) full(options *Options, folds int) bool {
 	return p.logs >= folds*options.FoldRows || p.rows >= folds*maxTailRows
@@ -120,11 +155,11 @@ func (p *partition) due(options *Options) bool {
 	return p.rows > 0 && (p.full(options, 1) || time.Since(p.last) >= options.FoldIdle || time.Since(p.first) >= options.FoldAge)
 }
 
-// crowded reports whether logs come faster than they are folded.
-func (p *partition) crowded(options *Options) bool {
+// crowded reports whether the logs of a scope come faster than they are folded, or those of all scopes together much faster.
+func (p *partition) crowded(scope int64, options *Options) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.full(options, 4)
+	return p.owed[scope] > 4*max(4, min(maxSlice, options.FoldRows/logsADocument)) || p.full(options, 16)
 }
 
 // folder folds partitions in the background.
@@ -215,13 +250,28 @@ func (e *Engine) adoptStrays(ctx context.Context) error {
 	return nil
 }
 
-// Stored takes note of a row that the backend has stored.
-func (e *Engine) Stored(row *Row) {
-	if row == nil || !e.tail.add(row) {
-		return
-	}
+// Stored takes note of rows that the backend has stored.
+func (e *Engine) Stored(rows ...*Row) {
 	full := false
+	for _, row := range rows {
+		full = e.stored(row) || full
+	}
+	if full {
+		select {
+		case e.folder.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// stored takes note of one row, and reports whether a partition is worth a fold now.
+func (e *Engine) stored(row *Row) (full bool) {
+	if !e.tail.add(row) {
+		return false
+	}
+	debts := debtsOf(row)
 	for _, p := range row.Partitions {
+		e.partitions[p].owe(row.ID, slices.DeleteFunc(slices.Clone(debts), func(d debt) bool { return e.backend.Partition(d.scope) != p }))
 		logs := row.Entries
 		if len(row.Partitions) > 1 {
 			logs = 0
@@ -233,10 +283,5 @@ func (e *Engine) Stored(row *Row) {
 		}
 		full = e.partitions[p].grew(logs, &e.options) || full
 	}
-	if full {
-		select {
-		case e.folder.wake <- struct{}{}:
-		default:
-		}
-	}
+	return full
 }

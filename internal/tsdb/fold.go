@@ -9,9 +9,6 @@ import (
 	"time"
 )
 
-// maxFoldScopes bounds the scopes that one fold touches (unless a single row of the tail touches more), so that a change is not too large.
-const maxFoldScopes = 512
-
 // Fold moves the oldest rows of a partition's tail into chunks and rollups; folded is how many rows those were. ErrBusy if another changes
 // the partition.
 func (e *Engine) Fold(ctx context.Context, partition int) (folded int, err error) {
@@ -19,31 +16,35 @@ func (e *Engine) Fold(ctx context.Context, partition int) (folded int, err error
 	p.folding.Lock()
 	defer p.folding.Unlock()
 	p.mu.Lock()
-	logsBefore, rowsBefore := p.logs, p.rows
+	logsBefore, rowsBefore, before := p.logs, p.rows, make(map[int64]bool, len(p.debts))
+	for id := range p.debts {
+		before[id] = true
+	}
 	p.mu.Unlock()
 	var parts []tailPart
-	var logs, left, leftRows int
+	var leftRows []int64
+	var logs, left int
 	err = e.backend.Update(ctx, "Fold", partition, func(s Snapshot) (*Change, error) {
 		var err error
 		parts, err = e.loadTail(ctx, s, firstMilli, endMilli, func(rows []TailRow) int {
 			n := 0
-			for logs, left, leftRows = 0, 0, 0; n < len(rows) && logs < e.options.FoldRows; n++ {
+			for logs, left, leftRows = 0, 0, nil; n < len(rows) && logs < e.options.FoldRows; n++ {
 				logs += rows[n].Entries
 			}
 			for _, row := range rows[n:] {
 				left += row.Entries
-				leftRows++
+				leftRows = append(leftRows, row.ID)
 			}
 			return n
 		})
 		if err != nil || len(parts) == 0 {
 			return nil, err
 		}
-		all := len(parts)
-		parts = fewScopes(parts)
-		for _, part := range parts[len(parts):all] {
+		var later []tailPart
+		parts, later = slice(parts)
+		for _, part := range later {
 			left += part.Entries
-			leftRows++
+			leftRows = append(leftRows, part.ID)
 		}
 		return e.fold(ctx, s, partition, parts)
 	})
@@ -58,7 +59,8 @@ func (e *Engine) Fold(ctx context.Context, partition int) (folded int, err error
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	// What was counted meanwhile stays counted, though some of it may have been seen: too much leads to one more look.
-	p.logs, p.rows, p.first = p.logs-logsBefore+left, p.rows-rowsBefore+leftRows, time.Now()
+	p.logs, p.rows, p.first = p.logs-logsBefore+left, p.rows-rowsBefore+len(leftRows), time.Now()
+	p.settled(before, leftRows)
 	return len(parts), nil
 }
 
@@ -92,18 +94,22 @@ func (e *Engine) fold(ctx context.Context, s Snapshot, partition int, parts []ta
 	return m.finish()
 }
 
-// fewScopes cuts rows before they touch too many scopes; at least one row is left.
-func fewScopes(parts []tailPart) []tailPart {
-	scopes := map[int64]bool{}
-	for i, part := range parts {
-		for _, series := range part.chunk.Series {
-			scopes[series.Scope] = true
-		}
-		if i > 0 && len(scopes) > maxFoldScopes {
-			return parts[:i]
+// slice picks the rows that one fold moves: at least the first one, and others as long as the documents that change are few. A row of many
+// documents of its own does not keep those after it waiting.
+func slice(parts []tailPart) (now, later []tailPart) {
+	s := newSpread()
+	if !s.addRow(parts[0].Row, maxSlice) {
+		return parts[:1], parts[1:]
+	}
+	now = append(now, parts[0])
+	for _, part := range parts[1:] {
+		if s.addRow(part.Row, maxSlice) {
+			now = append(now, part)
+		} else {
+			later = append(later, part)
 		}
 	}
-	return parts
+	return now, later
 }
 
 // foldBatch is what one fold moves: entries of one scope after the other.

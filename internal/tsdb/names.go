@@ -119,16 +119,17 @@ func (e *Engine) Forget(device int64) {
 
 // Resolve returns a batch of the entries, without those of devices that do not exist. Their Seq in the batch is their place in entries.
 func (e *Engine) Resolve(ctx context.Context, entries []hearth.LogEntry) (*Batch, error) {
+	return e.resolve(ctx, entries, func([]Series) error { return nil })
+}
+
+// resolve is Resolve for series that admit agrees to. It is asked before events that are new get keys, and of them all.
+func (e *Engine) resolve(ctx context.Context, entries []hearth.LogEntry, admit func([]Series) error) (*Batch, error) {
 	e.names.refresh(e.options.Clock.Now())
 	batch, devices, events := e.names.resolve(entries, nil, nil)
 	if len(devices)+len(events) == 0 {
-		return batch, nil
+		return batch, admit(batch.Series)
 	}
 	homes, err := e.homesOf(ctx, devices)
-	if err != nil {
-		return nil, err
-	}
-	keys, err := e.eventKeys(ctx, events, true)
 	if err != nil {
 		return nil, err
 	}
@@ -137,11 +138,28 @@ func (e *Engine) Resolve(ctx context.Context, entries []hearth.LogEntry) (*Batch
 			homes[device] = 0
 		}
 	}
-	batch, devices, events = e.names.resolve(entries, homes, keys)
-	if len(devices)+len(events) == 0 {
-		return batch, nil
+	keys, err := e.eventKeys(ctx, events, false)
+	if err != nil {
+		return nil, err
 	}
-	return e.Resolve(ctx, entries) // others were forgotten in between
+	var fresh []string
+	for _, name := range events {
+		if keys[name] == 0 {
+			fresh = append(fresh, name)
+			keys[name] = -int64(len(fresh))
+		}
+	}
+	batch, devices, events = e.names.resolve(entries, homes, keys)
+	if len(devices)+len(events) > 0 {
+		return e.resolve(ctx, entries, admit) // others were forgotten in between
+	}
+	if err := admit(batch.Series); err != nil || len(fresh) == 0 {
+		return batch, err
+	}
+	if _, err := e.eventKeys(ctx, fresh, true); err != nil {
+		return nil, err
+	}
+	return e.resolve(ctx, entries, admit)
 }
 
 // resolve makes a batch of what is remembered, and of homes (0: there is no such device) and keys; it returns what neither tells.

@@ -55,9 +55,7 @@ func (s *Store) restoreLogs(ctx context.Context, logs []hearth.LogEntry, restore
 	if err != nil {
 		return err
 	}
-	for _, row := range rows {
-		s.Stored(row)
-	}
+	s.Stored(rows...)
 	return nil
 }
 
@@ -75,7 +73,7 @@ func (s *Store) restoredRows(ctx context.Context, logs []hearth.LogEntry) (rows 
 			batch.Entries[i].Seq = some[i].Seq
 		}
 		batch.Size = 0
-		rows = append(rows, tsdb.Pack([]*tsdb.Batch{batch}, s.logs.Partition)...)
+		rows = append(rows, tsdb.Pack([]*tsdb.Batch{batch}, s.logs.Partition, 0)...)
 	}
 	return rows, nil
 }

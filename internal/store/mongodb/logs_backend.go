@@ -177,7 +177,7 @@ func (b *logBackend) commit(batches []*tsdb.Batch) error {
 		batch.First = uint64(first)
 		first += int64(batch.Size)
 	}
-	for _, row := range tsdb.Pack(batches, b.Partition) {
+	for _, row := range tsdb.Pack(batches, b.Partition, 0) {
 		if _, err := b.tail.InsertOne(ctx, newTailDoc(row)); err != nil {
 			return translate(ctx, err)
 		}
@@ -219,7 +219,7 @@ func (b *logBackend) appendStep(ctx context.Context, batch *tsdb.Batch, guards [
 			return err
 		}
 		batch.First = uint64(first)
-		for _, row := range tsdb.Pack([]*tsdb.Batch{batch}, b.Partition) {
+		for _, row := range tsdb.Pack([]*tsdb.Batch{batch}, b.Partition, 0) {
 			st.insert(collTail, row.ID, newTailDoc(row), nil)
 		}
 		for _, u := range batch.Effects.Unjudged {

@@ -330,7 +330,7 @@ func (m *logMigration) move(ctx context.Context, scope, lane int64, ids []string
 				batch.Entries = append(batch.Entries, entry)
 			}
 		}
-		for _, row := range tsdb.Pack([]*tsdb.Batch{batch}, m.s.logs.Partition) {
+		for _, row := range tsdb.Pack([]*tsdb.Batch{batch}, m.s.logs.Partition, 0) {
 			st.insert(collTail, row.ID, newTailDoc(row), errStale)
 		}
 		return nil

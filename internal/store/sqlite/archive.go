@@ -20,7 +20,7 @@ func (s *Store) Archive(ctx context.Context) iter.Seq2[record.Part, error] {
 		err := s.readFrom(ctx, s.scans, func(r *reader) error {
 			out := &record.Archive{Reader: recordReader{r}, Yield: func(p record.Part) bool { return yield(p, nil) }}
 			var lastLog int64
-			err := r.row(`SELECT max(folded, coalesce((SELECT last FROM log_tail ORDER BY seq DESC LIMIT 1), 0)),
+			err := r.row(`SELECT max(folded, coalesce((SELECT max(last) FROM log_tail), 0)),
 				coalesce((SELECT seq FROM sqlite_sequence WHERE name='devices'), 0) FROM log_state`).Scan(&lastLog, &out.Counters.LastDevice)
 			out.Counters.LastLog = uint64(lastLog)
 			if err == nil {
@@ -149,10 +149,8 @@ func (s *Store) RestorePart(ctx context.Context, part record.Part, restore recor
 		}
 		return nil
 	})
-	for _, row := range rows {
-		if err == nil {
-			s.Stored(row)
-		}
+	if err == nil {
+		s.Stored(rows...)
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"hearth"
@@ -180,12 +181,22 @@ func (b logBackend) EventKeys(ctx context.Context, names []string, create bool) 
 	if err != nil || !create || len(keys) == len(names) {
 		return keys, err
 	}
+	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return keys[name] != 0 })
+	for some := range slices.Chunk(names, eventsAtOnce) {
+		if err := b.makeEventKeys(ctx, some, keys); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
+// eventsAtOnce bounds the names that are made in one write, so that others need not wait for long.
+const eventsAtOnce = 256
+
+func (b logBackend) makeEventKeys(ctx context.Context, names []string, into map[string]int64) error {
 	made := map[string]int64{}
-	err = b.write(ctx, "EventKeys", func(t *tx) error {
+	err := b.write(ctx, "EventKeys", func(t *tx) error {
 		for _, name := range names {
-			if _, known := keys[name]; known {
-				continue
-			}
 			if _, err := t.exec(`INSERT INTO log_events(name) VALUES(?) ON CONFLICT DO NOTHING`, name); err != nil {
 				return err
 			}
@@ -197,8 +208,10 @@ func (b logBackend) EventKeys(ctx context.Context, names []string, create bool) 
 		}
 		return nil
 	})
-	maps.Copy(keys, made)
-	return keys, err
+	if err == nil {
+		maps.Copy(into, made)
+	}
+	return err
 }
 
 // DueGraves implements tsdb.Backend.

@@ -46,7 +46,7 @@ func (w *logWriter) settle(failed bool) {
 
 // flush stores the group's logs.
 func (w *logWriter) flush(t *tx) error {
-	return insertRows(t, tsdb.Pack(w.batches, logBackend{}.Partition))
+	return insertRows(t, tsdb.Pack(w.batches, logBackend{}.Partition, tsdb.NarrowRow))
 }
 
 // end ends a group.
@@ -180,7 +180,7 @@ func (s *Store) restoredLogs(ctx context.Context, logs []hearth.LogEntry) (rows 
 			}
 			batch.Entries[i].Seq = some[i].Seq
 		}
-		rows = append(rows, tsdb.Pack([]*tsdb.Batch{batch}, logBackend{}.Partition)...)
+		rows = append(rows, tsdb.Pack([]*tsdb.Batch{batch}, logBackend{}.Partition, tsdb.NarrowRow)...)
 	}
 	return rows, nil
 }

@@ -151,7 +151,7 @@ func (s *Store) Append(ctx context.Context, batch *tsdb.Batch) error {
 	}
 	batch.First = s.last + 1
 	s.last += uint64(batch.Size)
-	for _, r := range tsdb.Pack([]*tsdb.Batch{batch}, s.Partition) {
+	for _, r := range tsdb.Pack([]*tsdb.Batch{batch}, s.Partition, tsdb.NarrowRow) {
 		s.rows[r.ID] = row{r.TailRow, r.Data}
 	}
 	if batch.Checkpoint != nil {

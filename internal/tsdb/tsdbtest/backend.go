@@ -124,8 +124,10 @@ func backendNumbers(t *testing.T, p *processes) {
 			}
 		}
 		if b.Size > 0 {
-			want[b.Row.ID] = b.Row
-		} else if b.Row != nil {
+			for _, row := range b.Rows {
+				want[row.ID] = row
+			}
+		} else if b.Rows != nil {
 			t.Error("a batch without logs has a row")
 		}
 	}
@@ -350,7 +352,7 @@ func backendRefusal(t *testing.T, p *processes) {
 			if r == nil {
 				return nil, nil
 			}
-			return &tsdb.Change{Put: []tsdb.Doc{{Key: tsdb.Key{Scope: scope}}}, Folded: []int64{batch.Row.ID}}, r
+			return &tsdb.Change{Put: []tsdb.Doc{{Key: tsdb.Key{Scope: scope}}}, Folded: []int64{batch.Rows[0].ID}}, r
 		})
 		if !errors.Is(err, r) {
 			t.Errorf("the error is %v, want %v", err, r)

@@ -65,8 +65,8 @@ func (m *backendModel) append(t *rapid.T) {
 	if batch.First == 0 {
 		m.Fatal("a batch has no number")
 	}
-	if batch.Row != nil {
-		m.rows[batch.Row.ID] = *batch.Row
+	for _, row := range batch.Rows {
+		m.rows[row.ID] = *row
 	}
 }
 

@@ -71,6 +71,12 @@ func Engine(t *testing.T, h Harness) {
 		defer p.end()
 		engineChanges(t, p)
 	})
+	t.Run("a device and a scope have as many events as they may", func(t *testing.T) {
+		t.Parallel()
+		p := h.start(t)
+		defer p.end()
+		engineEvents(t, p)
+	})
 }
 
 // engineChanges asks for the rises of many devices: each one's is 1, of which some are in the tail.

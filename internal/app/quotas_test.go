@@ -1,0 +1,61 @@
+package app_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"hearth"
+	"hearth/internal/apitest"
+)
+
+func TestQuotas(t *testing.T) {
+	t.Parallel()
+	apitest.InBothModes(t, func(t *testing.T, m apitest.Mode) {
+		cfg := m.Config(t)
+		cfg.Quotas = map[string]int64{hearth.QuotaEvents: 12, hearth.QuotaDeviceEvents: 8}
+		url := apitest.Start(t, cfg)
+		ann := apitest.SignUp(t, url, "ann@example.com")
+		ask := func(c *apitest.Client, path string, body any) apitest.Answer { return c.Ask(t, "POST", path, body) }
+		accepted := func(answer apitest.Answer) {
+			t.Helper()
+			if status, body := answer.Text(); status != 201 {
+				t.Errorf("the answer is %d %s, want 201", status, body)
+			}
+		}
+		refused := func(answer apitest.Answer, quota string) {
+			t.Helper()
+			status, body := answer.Text()
+			for _, want := range []string{`"code":"quota_exceeded"`, `"limit":"` + quota + `"`} {
+				if status != 429 || !strings.Contains(body, want) {
+					t.Errorf("the answer is %d %s, want 429 with %s", status, body, want)
+				}
+			}
+			if answer.Header.Get("Retry-After") == "" {
+				t.Error("the answer has no Retry-After")
+			}
+		}
+		device := func(c *apitest.Client) string {
+			return apitest.Text(c.Call(t, "POST", "/devices", map[string]any{"name": "d", "type": "t"}), "id")
+		}
+		logs := func(id string, from, to int) string {
+			var lines []string
+			for i := from; i < to; i++ {
+				lines = append(lines, fmt.Sprintf(`{"device_id":%q,"event":"e.%d","value":1}`, id, i))
+			}
+			return "[" + strings.Join(lines, ",") + "]"
+		}
+		id := device(ann)
+		refused(ask(ann, "/logs", logs(id, 0, 9)), hearth.QuotaDeviceEvents)
+		expects(t, ann)("/devices/"+id+"/logs", 200, `"items":[]`) // all or nothing
+		accepted(ask(ann, "/logs", logs(id, 0, 8)))
+		accepted(ask(ann, "/logs", logs(id, 0, 8)))
+		refused(ask(ann, "/devices/"+id+"/logs", map[string]any{"event": "another", "value": 1}), hearth.QuotaDeviceEvents)
+		refused(ask(ann, "/logs?duplicates=skip", logs(id, 7, 9)), hearth.QuotaDeviceEvents)
+		second := device(ann)
+		refused(ask(ann, "/logs", logs(second, 7, 14)), hearth.QuotaEvents)
+		accepted(ask(ann, "/logs", logs(second, 8, 12)))
+		bob := apitest.SignUp(t, url, "bob@example.com")
+		accepted(ask(bob, "/logs", logs(device(bob), 20, 28))) // another account has its own
+	})
+}

@@ -1,0 +1,135 @@
+package tsdb
+
+import (
+	"time"
+
+	"hearth"
+)
+
+// maxSlice is about how many documents one fold changes: storing more would keep other writers waiting for longer than a few milliseconds.
+const maxSlice = 512
+
+// NarrowRow is the number of documents that folding a row of the tail changes at most, where a backend can store the logs of one batch as
+// several rows in one step.
+const NarrowRow = maxSlice / 2
+
+// logsADocument is how many logs cost about as much to fold as one document does.
+const logsADocument = 64
+
+// spread counts the documents that folding logs changes.
+type spread struct {
+	keys map[Key]struct{}
+	docs int
+	// added are the keys since the last row that was kept.
+	added []Key
+	// last is the day of a group of devices, and the hour, of the log that was added last.
+	last Key
+	hour int64
+}
+
+func newSpread() *spread { return &spread{keys: map[Key]struct{}{}} }
+
+// add counts the documents of one log that were not counted before.
+func (s *spread) add(series *Series, at int64) {
+	hour := BucketOf(LevelHour, at)
+	day := Key{Table: Days, Scope: series.Scope, Major: FloorDiv(hour, 24), Minor: series.Device / GroupSize}
+	if day == s.last && hour == s.hour {
+		return
+	}
+	s.last, s.hour = day, hour
+	s.note(sumKey(series.Scope, LevelHour, hour), 2) // the sums and their cells
+	if s.note(day, 1) && s.note(sumKey(series.Scope, LevelDay, day.Major), 2) {
+		s.note(sumKey(series.Scope, LevelMonth, BucketOf(LevelMonth, at)), 2)
+	}
+}
+
+func (s *spread) note(key Key, docs int) bool {
+	if _, ok := s.keys[key]; ok {
+		return false
+	}
+	s.keys[key] = struct{}{}
+	s.added = append(s.added, key)
+	s.docs += docs
+	return true
+}
+
+// addRow counts the documents of a row if they are not too many together with those before; it reports whether they were counted.
+func (s *spread) addRow(row *Row, most int) bool {
+	before := s.docs
+	s.added = s.added[:0]
+	for i := range row.chunk.Entries {
+		s.add(&row.chunk.Series[row.chunk.Entries[i].Series], row.chunk.Entries[i].At)
+		if s.docs > most {
+			for _, key := range s.added {
+				delete(s.keys, key)
+			}
+			s.docs, s.last = before, Key{}
+			return false
+		}
+	}
+	return true
+}
+
+// isNarrow reports whether sorted entries are surely of few documents, without counting them.
+func isNarrow(series []Series, entries []Entry, most int) bool {
+	scopes, groups := map[int64]bool{}, map[[2]int64]bool{}
+	for _, s := range series {
+		scopes[s.Scope], groups[[2]int64{s.Scope, s.Device / GroupSize}] = true, true
+	}
+	hours := (entries[len(entries)-1].At-entries[0].At)/HourMillis + 2
+	days := hours/24 + 2
+	return hours*2*int64(len(scopes))+days*int64(2*len(scopes)+len(groups)+2*len(scopes)) <= int64(most)
+}
+
+// cuts returns where to cut sorted entries so that the documents of each piece are few.
+func cuts(series []Series, entries []Entry, most int) (ends []int) {
+	if most > 0 && !isNarrow(series, entries, most) {
+		s := newSpread()
+		for i := range entries {
+			if s.add(&series[entries[i].Series], entries[i].At); s.docs > most {
+				ends = append(ends, i)
+				s = newSpread()
+				s.add(&series[entries[i].Series], entries[i].At)
+			}
+		}
+	}
+	return append(ends, len(entries))
+}
+
+// debt is what folding costs, in documents.
+type debt struct {
+	scope int64
+	docs  int
+}
+
+// debtsOf returns what folding a row costs, by scope. A row of few documents is cheap, since it is folded with others of the same ones.
+func debtsOf(row *Row) []debt {
+	logs := map[int64]int{}
+	for i := range row.chunk.Entries {
+		logs[row.chunk.Series[row.chunk.Entries[i].Series].Scope]++
+	}
+	docs := 1
+	if !isNarrow(row.chunk.Series, row.chunk.Entries, logsADocument) {
+		s := newSpread()
+		for i := range row.chunk.Entries {
+			s.add(&row.chunk.Series[row.chunk.Entries[i].Series], row.chunk.Entries[i].At)
+		}
+		docs = s.docs
+	}
+	out := make([]debt, 0, len(logs))
+	for scope, n := range logs {
+		out = append(out, debt{scope, docs*n/row.Entries + n/logsADocument})
+	}
+	return out
+}
+
+// maxSlow is how long a call waits at most for the folding of its scope's logs.
+const maxSlow = 10 * time.Second
+
+// errBehind says that a scope's logs come faster than they are folded.
+func errBehind() error {
+	return &hearth.Error{
+		Code: hearth.CodeRateLimited, Message: "these logs are spread over more time than can be stored at this rate",
+		Limit: "folding", RetryAfter: maxSlow / 2,
+	}
+}

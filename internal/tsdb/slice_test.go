@@ -1,0 +1,101 @@
+package tsdb
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+// scattered returns logs of one device at random times of 50 years.
+func scattered(n int) *Batch {
+	rng := rand.New(rand.NewPCG(1, 2))
+	b := &Batch{Series: []Series{{Scope: 1, Device: 1, Event: 1}}, Size: n, First: 100}
+	for i := range n {
+		b.Entries = append(b.Entries, Entry{At: rng.Int64N(50 * 365 * DayMillis), Seq: uint64(i), Value: float64(i)})
+	}
+	return b
+}
+
+func onePartition(int64) int { return 0 }
+
+func TestScatteredLogsAreManySmallFolds(t *testing.T) {
+	batch := scattered(10_000)
+	rows := Pack([]*Batch{batch}, onePartition, NarrowRow)
+	if len(rows) < 50 || len(batch.Rows) != len(rows) {
+		t.Fatalf("10,000 logs of 50 years are %d rows, of which the batch knows %d", len(rows), len(batch.Rows))
+	}
+	seen, ids := map[uint64]bool{}, map[int64]bool{}
+	for _, row := range rows {
+		if ids[row.ID] {
+			t.Fatalf("two rows have the number %d", row.ID)
+		}
+		ids[row.ID] = true
+		of := newSpread()
+		if !of.addRow(row, NarrowRow) {
+			t.Errorf("folding a row changes more than %d documents", NarrowRow)
+		}
+		var decoder Decoder
+		var stored Chunk
+		if err := decoder.Decode(&stored, row.Data, nil); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range stored.Entries {
+			if seen[e.Seq] = true; e.At < row.MinAt || e.At > row.MaxAt || e.Value != float64(e.Seq-100) {
+				t.Fatalf("a row from %d to %d has the log %+v", row.MinAt, row.MaxAt, e)
+			}
+		}
+	}
+	if len(seen) != 10_000 {
+		t.Errorf("the rows have %d logs, want 10,000", len(seen))
+	}
+	parts := make([]tailPart, len(rows))
+	for i, row := range rows {
+		parts[i] = tailPart{Row: row}
+	}
+	if now, later := slice(parts); len(now) == 0 || len(now) > 3 || len(now)+len(later) != len(rows) {
+		t.Errorf("a fold takes %d of %d rows", len(now), len(rows))
+	}
+}
+
+func TestRowsOfFewDocumentsAreFoldedTogether(t *testing.T) {
+	var parts []tailPart
+	for i := range 300 {
+		batch := &Batch{Series: []Series{{Scope: int64(i % 8), Device: 1, Event: 1}}, Size: 1, First: uint64(i + 1), Entries: []Entry{{At: 1000}}}
+		parts = append(parts, tailPart{Row: Pack([]*Batch{batch}, onePartition, NarrowRow)[0]})
+	}
+	wide := scattered(10_000)
+	wide.First = 1000
+	parts = append([]tailPart{{Row: Pack([]*Batch{wide}, onePartition, NarrowRow)[0]}, {Row: Pack([]*Batch{scattered(9_000)}, onePartition, 0)[0]}}, parts...)
+	now, later := slice(parts)
+	if len(now) != 301 || len(later) != 1 {
+		t.Errorf("%d rows are folded and %d are not; want all but the one of very many documents", len(now), len(later))
+	}
+}
+
+func TestOnlyAScopeThatOwesWaits(t *testing.T) {
+	e, err := New(stubBackend{}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Stored(Pack([]*Batch{scattered(10_000)}, onePartition, NarrowRow)...)
+	p := &e.partitions[0]
+	if !p.crowded(1, &e.options) {
+		t.Error("the scope whose logs need many folds does not wait")
+	}
+	if p.crowded(2, &e.options) {
+		t.Error("another scope waits")
+	}
+	before := map[int64]bool{}
+	for id := range p.debts {
+		before[id] = true
+	}
+	p.settled(before, nil)
+	if p.crowded(1, &e.options) || len(p.owed)+len(p.debts) != 0 {
+		t.Error("what is folded is still owed")
+	}
+}
+
+// stubBackend has one partition and nothing else.
+type stubBackend struct{ Backend }
+
+func (stubBackend) Partitions() int     { return 1 }
+func (stubBackend) Partition(int64) int { return 0 }
