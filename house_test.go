@@ -65,7 +65,7 @@ func mayImport(dir string) []string {
 		return []string{root, "internal/..."}
 	case dir == "internal/cli":
 		return []string{root, "internal/app", "internal/commandline", "internal/config", "internal/observe", "internal/importer", "internal/backup", "internal/jobadmin",
-			"internal/demo", "internal/core/account"}
+			"internal/demo", "internal/simulate", "internal/core/account"}
 	case dir == "internal/judge":
 		return []string{root, "internal/calendar"}
 	case dir == "internal/core/alarms":
@@ -96,8 +96,10 @@ func mayImport(dir string) []string {
 		return append([]string{root, "internal/core/..."}, ports...)
 	case dir == "internal/jobadmin":
 		return []string{root, "internal/api", "internal/queue"}
+	case dir == "internal/simulate":
+		return []string{"client/go"}
 	case dir == "internal/demo":
-		return []string{root, "internal/importer", "internal/core/..."}
+		return []string{root, "internal/importer", "internal/simulate", "internal/core/..."}
 	case dir == "internal/importer":
 		return []string{root, "internal/blob", "internal/filelock", "internal/core/..."}
 	case dir == "internal/doctor":

@@ -62,7 +62,7 @@ func RunDemo(ctx context.Context, s Settings, ready func(Serving, *demo.Demo)) e
 			return err
 		}
 		return p.serve(ctx, func(serving Serving) {
-			p.stack.Go(ctx, "demo devices", d.Run)
+			p.stack.Go(ctx, "demo devices", d.Run, func(ctx context.Context) { d.Simulate(ctx, serving.URL, serving.MQTT) })
 			ready(serving, d)
 		})
 	})

@@ -80,6 +80,7 @@ type grammar struct {
 	Audit       auditCommand       `cmd:"" help:"Export the audit, and check that it was not edited."`
 	Demo        demoCommand        `cmd:"" help:"Start a server with an account and real devices, in a temporary directory."`
 	Import      importCommand      `cmd:"" help:"Import logs from a file."`
+	Simulate    simulateCommand    `cmd:"" help:"Simulate devices that report, drop out and obey commands."`
 	Backup      backupCommand      `cmd:"" help:"Write, list, verify and restore backups."`
 	Migrate     migrateCommand     `cmd:"" help:"Copy a store into another one, such as SQLite into MongoDB."`
 	Keys        keysCommand        `cmd:"" help:"Rotate the keys that sign tokens and encrypt fields."`

@@ -56,7 +56,7 @@ func portFree(ctx context.Context, addr string) bool {
 func printDemo(out io.Writer, d *demo.Demo, serving app.Serving) {
 	const login = `TOKEN=$(curl -s %[1]s/api/v1/auth/login -H 'Content-Type: application/json' -d '{"email":"%[2]s","password":"%[3]s"}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')`
 	_, _ = fmt.Fprintf(out, `
-hearth is running with %[4]d readings of %[5]d devices of a real flat, and they go on live.
+hearth is running with %[4]d readings of %[5]d devices of a real flat, and they go on live. Ten more are simulated: switch a lamp.
 
 URL:      %[1]s
 API:      %[1]s/docs

@@ -150,7 +150,7 @@ func (s *Settings) accounts(ctx context.Context, p *Process, input *PasswordInpu
 	}
 	password := ""
 	if input != nil {
-		if password, err = input.read(p); err != nil {
+		if password, err = input.readNew(p); err != nil {
 			return err
 		}
 	}
@@ -186,8 +186,13 @@ type PasswordInput struct {
 // maxPasswordBytes bounds what is read, in bytes: more than any password may have.
 const maxPasswordBytes = 4096
 
-// read returns the password: of standard input, or what is typed on the terminal, twice.
-func (i *PasswordInput) read(p *Process) (string, error) {
+// readNew returns a password that is to be set: of standard input, or what is typed on the terminal, twice.
+func (i *PasswordInput) readNew(p *Process) (string, error) {
+	return i.read(p, "Password: ", "Once more: ")
+}
+
+// read returns the password: of standard input, or what is typed on the terminal at each prompt, if it is always the same.
+func (i *PasswordInput) read(p *Process, prompts ...string) (string, error) {
 	if i.PasswordStdin {
 		input, err := io.ReadAll(io.LimitReader(p.Stdin, maxPasswordBytes))
 		if err != nil {
@@ -203,8 +208,8 @@ func (i *PasswordInput) read(p *Process) (string, error) {
 	if !ok || !term.IsTerminal(int(file.Fd())) {
 		return "", usageError{errors.New("there is no terminal to ask for the password: pass --password-stdin")}
 	}
-	var typed [2]string
-	for i, prompt := range []string{"Password: ", "Once more: "} {
+	typed := make([]string, len(prompts))
+	for i, prompt := range prompts {
 		_, _ = fmt.Fprint(p.Stderr, prompt)
 		line, err := term.ReadPassword(int(file.Fd()))
 		_, _ = fmt.Fprintln(p.Stderr)
@@ -213,7 +218,7 @@ func (i *PasswordInput) read(p *Process) (string, error) {
 		}
 		typed[i] = string(line)
 	}
-	if typed[0] != typed[1] {
+	if typed[0] != typed[len(typed)-1] {
 		return "", errors.New("the two passwords differ")
 	}
 	return typed[0], nil

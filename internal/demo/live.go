@@ -34,14 +34,7 @@ func Live(ctx context.Context, to Reporter, pace Pace, failed func(error)) error
 	if err != nil {
 		return err
 	}
-	var devices []string
-	seen := map[string]bool{}
-	for _, reading := range readings {
-		if !seen[reading.Device] {
-			seen[reading.Device] = true
-			devices = append(devices, reading.Device)
-		}
-	}
+	devices := devicesIn(readings)
 	report := func(err error) {
 		if err != nil && ctx.Err() == nil {
 			failed(err)
@@ -67,4 +60,16 @@ func Live(ctx context.Context, to Reporter, pace Pace, failed func(error)) error
 			reading++
 		}
 	}
+}
+
+// devicesIn returns the devices of readings, in the order in which they come.
+func devicesIn(readings []Reading) (devices []string) {
+	seen := map[string]bool{}
+	for _, reading := range readings {
+		if !seen[reading.Device] {
+			seen[reading.Device] = true
+			devices = append(devices, reading.Device)
+		}
+	}
+	return devices
 }

@@ -19,6 +19,7 @@ import (
 	"hearth/internal/core/devices"
 	"hearth/internal/core/telemetry"
 	"hearth/internal/importer"
+	"hearth/internal/simulate"
 )
 
 // userEmail is the account that a demo makes.
@@ -30,7 +31,6 @@ type Options struct {
 	DataDir string
 	Store   interface {
 		UserByEmail(ctx context.Context, email string) (hearth.User, error)
-		CountDevices(ctx context.Context, reach hearth.Reach, now time.Time) (hearth.DeviceCounts, error)
 	}
 	Accounts  *account.Service
 	Devices   *devices.Service
@@ -78,13 +78,12 @@ func New(ctx context.Context, o Options) (*Demo, error) {
 	if err != nil {
 		return nil, err
 	}
-	scope := hearth.UserScope(user.ID)
-	counts, err := o.Store.CountDevices(ctx, hearth.Reach{Scopes: []hearth.Scope{scope}}, o.Clock.Now())
+	readings, err := LastDay()
 	if err != nil {
 		return nil, err
 	}
-	d := &Demo{Email: user.Email, Password: s.Password, Devices: int(counts.Total), Rows: progress.Before + progress.Rows, o: o}
-	d.ids, err = o.Importer.DevicesOf(ctx, scope)
+	d := &Demo{Email: user.Email, Password: s.Password, Devices: len(devicesIn(readings)), Rows: progress.Before + progress.Rows, o: o}
+	d.ids, err = o.Importer.DevicesOf(ctx, hearth.UserScope(user.ID))
 	return d, err
 }
 
@@ -122,6 +121,24 @@ func (d *Demo) Run(ctx context.Context) {
 	})
 	if err != nil {
 		d.o.Logger.ErrorContext(ctx, "the demo's devices stopped", "err", err)
+	}
+}
+
+// simulated is how many devices are simulated: one of each kind of a home at least.
+const simulated = 10
+
+// Simulate adds devices that obey until ctx ends: lamps, plugs, a thermostat. They speak MQTT where that address is not empty, and HTTP otherwise.
+func (d *Demo) Simulate(ctx context.Context, url, mqtt string) {
+	o := simulate.Options{URL: url, Email: d.Email, Password: d.Password, Profile: "home", Devices: simulated, Interval: 10 * time.Second}
+	if mqtt != "" {
+		o.MQTT = "tcp://" + mqtt
+	}
+	run, err := simulate.New(o)
+	if err == nil {
+		err = run.Run(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		d.o.Logger.WarnContext(ctx, "the demo simulates no devices", "err", err)
 	}
 }
 
