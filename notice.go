@@ -8,9 +8,11 @@ const JobSecurity = "notify.security"
 // JobWebhookDisabled is the kind of the jobs whose payload is a WebhookNotice.
 const JobWebhookDisabled = "notify.webhook"
 
-// WebhookNotice is the payload of a job: who has a webhook is notified that the server disabled it.
+// WebhookNotice is the payload of a job: who has a webhook, or the notification channel of ChannelID, is notified that the server
+// disabled it.
 type WebhookNotice struct {
-	WebhookID      string `json:"webhook_id"`
+	WebhookID      string `json:"webhook_id,omitempty"`
+	ChannelID      string `json:"channel_id,omitempty"`
 	Name           string `json:"name"`
 	UserID         string `json:"user_id"`
 	OrganizationID string `json:"organization_id,omitempty"`

@@ -70,6 +70,10 @@ type NotificationSettings struct {
 	Types map[NotificationType]Delivery
 	// Devices are the ids of those whose going offline and coming back is told; sorted.
 	Devices []string
+	// EmailDigest is the least pause between two e-mails, in minutes; 0 is none.
+	EmailDigest int
+	// Quiet are the hours without e-mails and messages to channels; nil is none.
+	Quiet *QuietHours
 }
 
 // DefaultNotificationSettings are those of a user who never changed any: everything but devices, also by e-mail.
@@ -93,6 +97,12 @@ func (s NotificationSettings) Validate(prefix string) []FieldError {
 	if len(s.Devices) > MaxWatchedDevices {
 		errs = append(errs, FieldError{prefix + "devices", fmt.Sprintf("must hold %d devices at most", MaxWatchedDevices)})
 	}
+	if message := checkDigest(s.EmailDigest); message != "" {
+		errs = append(errs, FieldError{prefix + "email_digest_minutes", message})
+	}
+	if s.Quiet != nil && s.Quiet.Start == s.Quiet.End {
+		errs = append(errs, FieldError{prefix + "quiet_hours", "must not end when they start"})
+	}
 	return errs
 }
 
@@ -108,8 +118,10 @@ type NewNotification struct {
 	// Told, if set, is the connection of the device Data["device_id"] that the user learns of: it is stored only if the
 	// user still watches the device and was told something else last.
 	Told Connection
-	// Hidden stores nothing to be listed: only Told and SideEffects.
+	// Hidden stores nothing to be listed: only Told, Digests and SideEffects.
 	Hidden bool
+	// Digests are changed if the notification is stored.
+	Digests []DigestChange
 	// SideEffects is written if the notification is.
 	SideEffects SideEffects
 }
@@ -127,6 +139,9 @@ type NotificationChoice struct {
 	Types map[NotificationType]Delivery
 	// Watches are the devices of it, with what the user knows of each.
 	Watches []DeviceWatch
+	// EmailDigest and Quiet are as in NotificationSettings.
+	EmailDigest int
+	Quiet       *QuietHours
 }
 
 // NotificationStore keeps notifications and what people want to be told. Every write is atomic and durable when it returns;

@@ -34,7 +34,7 @@ func (e SideEffects) AllJobs() ([]OutboxJob, error) {
 type OutboxJob struct {
 	// ID is a UUIDv7; the queue takes the same ID once.
 	ID string
-	// Kind names the handler, such as "export.run"; Queue is export, notification, cleanup or WebhookQueue.
+	// Kind names the handler, such as "export.run"; Queue is export, notification, cleanup, channel or WebhookQueue.
 	Kind  string
 	Queue string
 	// Payload is JSON, at most 64 KiB.

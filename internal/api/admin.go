@@ -28,7 +28,7 @@ type JobFilter struct{ Queue, State string }
 type Job struct {
 	ID          string      `json:"id" example:"0195a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"`
 	Kind        string      `json:"kind" example:"export.run"`
-	Queue       string      `json:"queue" enum:"export,notification,cleanup"`
+	Queue       string      `json:"queue" enum:"export,notification,cleanup,channel"`
 	State       string      `json:"state" enum:"pending,running,scheduled,retrying,completed,dead"`
 	Cancelled   bool        `json:"cancelled" doc:"It was completed by being cancelled."`
 	Attempt     int         `json:"attempt" doc:"Attempts begun." example:"1"`
@@ -52,7 +52,7 @@ type JobProgress struct {
 
 // Queue counts the jobs of one queue by state.
 type Queue struct {
-	Queue     string `json:"queue" enum:"export,notification,cleanup"`
+	Queue     string `json:"queue" enum:"export,notification,cleanup,channel"`
 	Pending   int64  `json:"pending"`
 	Running   int64  `json:"running"`
 	Scheduled int64  `json:"scheduled"`
@@ -151,7 +151,7 @@ func wireMetrics(s observe.HTTPSummary, figures Figures) Metrics {
 
 type listJobsInput struct {
 	PageParams
-	Queue string `query:"queue" enum:"export,notification,cleanup" doc:"Only those of this queue."`
+	Queue string `query:"queue" enum:"export,notification,cleanup,channel" doc:"Only those of this queue."`
 	State string `query:"state" enum:"pending,running,scheduled,retrying,completed,dead" doc:"Only those in this state."`
 }
 

@@ -15,7 +15,7 @@ type Notification struct {
 	Type      hearth.NotificationType `json:"type" enum:"export_ready,export_failed,device_offline,device_online,new_sign_in,refresh_reused,password_changed,email_changed,account_locked,alarm,webhook_disabled"`
 	Title     string                  `json:"title" example:"Your export is ready"`
 	Body      string                  `json:"body" example:"logs-2026-03-01.csv"`
-	Data      map[string]string       `json:"data" doc:"What it is about: export_id of an export, device_id and device_name of a device, alarm_id, rule_id and severity of an alarm, webhook_id of a webhook."`
+	Data      map[string]string       `json:"data" doc:"What it is about: export_id of an export, device_id and device_name of a device, alarm_id, rule_id and severity of an alarm, webhook_id of a webhook, channel_id of a notification channel."`
 	ReadAt    *Time                   `json:"read_at" doc:"null until it is read."`
 	CreatedAt Time                    `json:"created_at"`
 }
@@ -36,18 +36,50 @@ type Delivery struct {
 	Email bool `json:"email"`
 }
 
+// QuietHours are quiet hours on the wire.
+type QuietHours struct {
+	Start string `json:"start" pattern:"^([01][0-9]|2[0-3]):[0-5][0-9]$" doc:"HH:MM by the clock of your time_zone." example:"22:00"`
+	End   string `json:"end" pattern:"^([01][0-9]|2[0-3]):[0-5][0-9]$" doc:"HH:MM. Hours that end before they start go on past midnight." example:"07:00"`
+}
+
 // NotificationSettings are the notification settings of a user on the wire.
 type NotificationSettings struct {
-	Types   map[string]Delivery `json:"types" doc:"By type of notification. A type that is left out gets its default: all but devices also by e-mail."`
-	Devices []string            `json:"devices" nullable:"false" maxItems:"1000" doc:"Ids of the devices that notify you when they go offline or come back; none by default."`
+	Types       map[string]Delivery `json:"types" doc:"By type of notification. A type that is left out gets its default: all but devices also by e-mail."`
+	Devices     []string            `json:"devices" nullable:"false" maxItems:"1000" doc:"Ids of the devices that notify you when they go offline or come back; none by default."`
+	EmailDigest int                 `json:"email_digest_minutes" doc:"The least pause between two e-mails; 0 is none." example:"15"`
+	Quiet       *QuietHours         `json:"quiet_hours" doc:"The hours without e-mails and messages to channels; null: none."`
 }
 
 func wireNotificationSettings(s hearth.NotificationSettings) NotificationSettings {
-	wire := NotificationSettings{Types: map[string]Delivery{}, Devices: append([]string{}, s.Devices...)}
+	wire := NotificationSettings{Types: map[string]Delivery{}, Devices: append([]string{}, s.Devices...), EmailDigest: s.EmailDigest}
 	for kind, ways := range s.Types {
 		wire.Types[string(kind)] = Delivery(ways)
 	}
+	if q := s.Quiet; q != nil {
+		wire.Quiet = &QuietHours{Start: clockTime(q.Start), End: clockTime(q.End)}
+	}
 	return wire
+}
+
+// NewNotificationSettings are notification settings to set.
+type NewNotificationSettings struct {
+	Types       map[string]Delivery  `json:"types" doc:"By type of notification. A type that is left out gets its default: all but devices also by e-mail."`
+	Devices     []string             `json:"devices" nullable:"false" maxItems:"1000" doc:"Ids of the devices that notify you when they go offline or come back; none by default."`
+	EmailDigest Optional[int]        `json:"email_digest_minutes,omitempty" minimum:"0" maximum:"1440" doc:"The least pause between two e-mails: what comes meanwhile is one e-mail after it. Warnings about your account go at once. None, if nothing is said." example:"15"`
+	Quiet       Optional[QuietHours] `json:"quiet_hours,omitempty" doc:"The hours without e-mails and messages to channels: what comes meanwhile goes out after them. Critical alarms that begin and warnings about your account go out at once. None, if nothing is said."`
+}
+
+func (n NewNotificationSettings) settings() hearth.NotificationSettings {
+	s := hearth.NotificationSettings{
+		Types: map[hearth.NotificationType]hearth.Delivery{}, Devices: n.Devices, EmailDigest: n.EmailDigest.Or(0),
+	}
+	for kind, ways := range n.Types {
+		s.Types[hearth.NotificationType(kind)] = hearth.Delivery(ways)
+	}
+	if n.Quiet.Has() {
+		s.Quiet = &hearth.QuietHours{Start: minuteOf(n.Quiet.Value.Start), End: minuteOf(n.Quiet.Value.End)}
+	}
+	return s
 }
 
 // ReadCount reports how many notifications were marked as read.
@@ -110,12 +142,9 @@ func (a *API) registerNotifications() {
 		ID: "set-notification-settings", Method: http.MethodPut, Path: "/users/me/notification-settings", Tag: tagNotifications,
 		Access: forUsers, Key: closedToKeys, Summary: "Set your notification settings",
 		Description: "Replaces all settings. A device that the caller may not read is refused.",
-	}, func(ctx context.Context, in *bodyOf[NotificationSettings]) (*bodyOf[NotificationSettings], error) {
-		settings := hearth.NotificationSettings{Types: map[hearth.NotificationType]hearth.Delivery{}, Devices: in.Body.Devices}
-		for kind, ways := range in.Body.Types {
-			settings.Types[hearth.NotificationType(kind)] = hearth.Delivery(ways)
-		}
-		settings, err := s.SetSettings(ctx, callerOf(ctx), settings)
+	}, func(ctx context.Context, in *bodyOf[NewNotificationSettings]) (*bodyOf[NotificationSettings], error) {
+		settings, err := s.SetSettings(ctx, callerOf(ctx), in.Body.settings())
 		return &bodyOf[NotificationSettings]{Body: wireNotificationSettings(settings)}, err
 	})
+	a.registerChannels()
 }

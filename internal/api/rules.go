@@ -136,6 +136,12 @@ func wholeSeconds(d time.Duration) *int64 {
 
 func wireValue(v *hearth.Value) *Value { return (*Value)(v) }
 
+// minuteOf reads what clockTime writes.
+func minuteOf(text string) int {
+	at, _ := time.Parse("15:04", text) // it has the pattern
+	return at.Hour()*60 + at.Minute()
+}
+
 func clockTime(minute int) string { return fmt.Sprintf("%02d:%02d", minute/60, minute%60) }
 
 func wireRule(r hearth.Rule) Rule {
@@ -324,11 +330,7 @@ func (s RuleSchedule) schedule() *hearth.RuleSchedule {
 	if len(s.Days) == 0 {
 		return nil
 	}
-	minute := func(text string) int {
-		at, _ := time.Parse("15:04", text) // it has the pattern
-		return at.Hour()*60 + at.Minute()
-	}
-	r := &hearth.RuleSchedule{TimeZone: s.TZ, Start: minute(s.Start), End: minute(s.End)}
+	r := &hearth.RuleSchedule{TimeZone: s.TZ, Start: minuteOf(s.Start), End: minuteOf(s.End)}
 	for _, day := range s.Days {
 		r.Days = append(r.Days, time.Weekday(slices.Index(days, day)))
 	}

@@ -129,7 +129,7 @@ type WebhookDelivery struct {
 	CompletedAt   *Time             `json:"completed_at" doc:"When it ended; null before."`
 }
 
-// DeliveryAttempt is one request of a delivery.
+// DeliveryAttempt is one request to a receiver.
 type DeliveryAttempt struct {
 	At         Time    `json:"at"`
 	Status     *int    `json:"status" doc:"Of the receiver's answer; null if there was none." example:"503"`
@@ -145,10 +145,15 @@ func wireDelivery(d hearth.WebhookDelivery) WebhookDelivery {
 		NextAttemptAt: wireTime(d.NextAt), CompletedAt: wireTime(d.EndedAt),
 	}
 	for i, a := range d.Attempts {
-		wire.Attempts[i] = DeliveryAttempt{At: Time(a.At), DurationMS: a.Took.Milliseconds(), Error: text(a.Error), Answer: text(a.Excerpt)}
-		if a.Status != 0 {
-			wire.Attempts[i].Status = &a.Status
-		}
+		wire.Attempts[i] = wireAttempt(a)
+	}
+	return wire
+}
+
+func wireAttempt(a hearth.DeliveryAttempt) DeliveryAttempt {
+	wire := DeliveryAttempt{At: Time(a.At), DurationMS: a.Took.Milliseconds(), Error: text(a.Error), Answer: text(a.Excerpt)}
+	if a.Status != 0 {
+		wire.Status = &a.Status
 	}
 	return wire
 }

@@ -50,6 +50,7 @@ type store interface {
 	hearth.ExportStore
 	hearth.ExportScheduleStore
 	hearth.NotificationStore
+	hearth.NotificationChannelStore
 	hearth.CommandStore
 	hearth.WebhookStore
 	hearth.RuleStore

@@ -42,11 +42,16 @@ func RotateKeys(ctx context.Context, s Settings) (done keyshare.Rotated, err err
 			Files: p.keys, RotateSigning: p.signing.Rotate, Fields: p.fieldKeys,
 			Reseal: func(ctx context.Context) (changed, lost int, err error) {
 				resealed, err := p.accounts.Reseal(ctx)
-				if err != nil {
-					return resealed.Changed, resealed.Lost, err
+				changed, lost = resealed.Changed, resealed.Lost
+				for _, reseal := range []func(context.Context) (int, int, error){p.webhooks.Reseal, p.notices.ResealChannels} {
+					if err != nil {
+						return changed, lost, err
+					}
+					var more, gone int
+					more, gone, err = reseal(ctx)
+					changed, lost = changed+more, lost+gone
 				}
-				changed, lost, err = p.webhooks.Reseal(ctx)
-				return changed + resealed.Changed, lost + resealed.Lost, err
+				return changed, lost, err
 			},
 		}.Run(ctx)
 		return err

@@ -394,6 +394,10 @@ func (w *fixture) ids(t *testing.T, op operationOf, caller string) map[string]st
 			ids[name] = device
 		case strings.Contains(op.path, "/organizations/"):
 			ids[name] = w.org
+		case strings.Contains(op.path, "/notification-channels/"):
+			if ids[name] = w.first(t, owner, "/api/v1/users/me/notification-channels"); ids[name] == "" {
+				ids[name] = apitest.Text(w.must(t, owner, "POST", "/api/v1/users/me/notification-channels", newChannel), "id")
+			}
 		case strings.Contains(op.path, "/api-keys/"):
 			body := `{"name":"x","scopes":["devices:read"]}`
 			ids[name] = apitest.Text(w.must(t, owner, "POST", "/api/v1/users/me/api-keys", body), "id")
@@ -476,7 +480,9 @@ func (w *fixture) body(t *testing.T, op operationOf, caller string) string {
 		return item
 	case "set-notification-settings":
 		return `{"types":{},"devices":[]}`
-	case "update-device", "update-organization", "create-organization":
+	case "create-notification-channel":
+		return newChannel
+	case "update-device", "update-organization", "create-organization", "update-notification-channel":
 		return `{"name":"x"}`
 	case "send-heartbeat":
 		return `{}`

@@ -54,6 +54,12 @@ read-notification         401   200   404   404    403  403      401       401  
 read-all-notifications    401   200   200   200    403  403      401       401     200     200      200      200   403 closed
 get-notification-settings 401   200   200   200    403  403      401       401     200     200      200      200   403 closed
 set-notification-settings 401   200   200   200    403  403      401       401     200     200      200      200   403 closed
+create-notification-channel 401 201   201   201    403  403      401       401     201     201      201      201   403 closed
+list-notification-channels 401  200   200   200    403  403      401       401     200     200      200      200   403 closed
+get-notification-channel  401   200   404   404    403  403      401       401     200     404      404      404   403 closed
+update-notification-channel 401 200   404   404    403  403      401       401     200     404      404      404   403 closed
+delete-notification-channel 401 204   404   404    403  403      401       401     204     404      404      404   403 closed
+test-notification-channel 401   200   404   404    403  403      401       401     200     404      404      404   403 closed
 
 list-users                401   403   403   200    403  403      401       401     403     403      403      403   403 closed
 update-user               401   403   403   200    403  403      401       401     403     403      403      403   403 closed

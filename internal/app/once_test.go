@@ -48,9 +48,13 @@ func creations(device, other, organization, provisioning, webhook string) map[st
 		"create-claim-code":       {"POST", devices + "/" + device + "/claim-codes", "", ""},
 		"create-webhook":          {"POST", "/api/v1/webhooks", `{"name":"n","url":"https://example.com/"}`, "/api/v1/webhooks"},
 		"test-webhook":            {"POST", "/api/v1/webhooks/" + webhook + "/test", "", "/api/v1/webhooks/" + webhook + "/deliveries"},
-		"create-rule":             {"POST", "/api/v1/rules", hotRule, "/api/v1/rules"},
-		"send-command":            {"POST", devices + "/" + device + "/commands", `{"name":"n"}`, devices + "/" + device + "/commands"},
-		"send-commands":           {"POST", "/api/v1/commands", `{"name":"n","device_ids":["` + other + `"]}`, devices + "/" + other + "/commands"},
+		"create-notification-channel": {
+			"POST", "/api/v1/users/me/notification-channels", `{"name":"n","kind":"slack","url":"https://hook.invalid/x","types":[]}`,
+			"/api/v1/users/me/notification-channels",
+		},
+		"create-rule":   {"POST", "/api/v1/rules", hotRule, "/api/v1/rules"},
+		"send-command":  {"POST", devices + "/" + device + "/commands", `{"name":"n"}`, devices + "/" + device + "/commands"},
+		"send-commands": {"POST", "/api/v1/commands", `{"name":"n","device_ids":["` + other + `"]}`, devices + "/" + other + "/commands"},
 	}
 }
 

@@ -81,6 +81,7 @@ const (
 	noticeField  = "notice"
 	messageField = "message"
 	webhookField = "webhook.secret"
+	channelField = "notification_channel.secret"
 )
 
 // build opens everything that the program stands on and builds every part. Nothing listens and no background work runs yet.
@@ -105,9 +106,13 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	if p.orgs, err = orgs.New(orgOptions); err != nil {
 		return nil, err
 	}
+	client := guardedhttp.New(guardedhttp.Options{
+		AllowNetworks: cfg.WebhookAllow.Networks, AllowHosts: cfg.WebhookAllow.Hosts, Version: s.Version,
+	})
 	p.notices, err = notify.New(notify.Options{
 		Store: b.store, Users: b.store, Devices: b.store, Exports: b.store, Alarms: b.store, Roles: p.orgs.Roles, Queue: b.queue, Publisher: events,
 		Clock: s.Clock, Logger: s.Logger, PublicURL: url, Debounce: s.DeviceDebounce, Sealer: b.sealer(noticeField),
+		Channels: b.store, ChannelSealer: b.sealer(channelField), Client: client,
 	})
 	if err != nil {
 		return nil, err
@@ -129,9 +134,6 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	if p.mailer, err = p.openMail(url); err != nil {
 		return nil, err
 	}
-	client := guardedhttp.New(guardedhttp.Options{
-		AllowNetworks: cfg.WebhookAllow.Networks, AllowHosts: cfg.WebhookAllow.Hosts, Version: s.Version,
-	})
 	p.webhooks, err = webhooks.New(webhooks.Options{
 		Store: b.store, Devices: b.store, Encode: api.EncodeWebhookData, Client: client, Sealer: b.sealer(webhookField),
 		Wake: b.store.WebhookSignal(), Leads: b.leader.Leads, Clock: s.Clock, Logger: s.Logger,

@@ -192,6 +192,7 @@ func (p *parts) cleanups() []cleanup {
 		{name: "cleanup.invitations", every: time.Hour, offset: 20 * time.Minute, work: p.orgs.CleanUp},
 		{name: "cleanup.claims", every: time.Hour, offset: 25 * time.Minute, work: p.provision.CleanUp},
 		{name: "cleanup.notifications", every: 24 * time.Hour, offset: 3 * time.Hour, work: p.notices.CleanUp},
+		{name: "cleanup.digests", every: 5 * time.Minute, offset: 3 * time.Minute, work: p.notices.ResumeDigests},
 		{name: "cleanup.logs", every: 5 * time.Minute, offset: 2 * time.Minute, work: p.telemetry.CleanUp},
 		{name: "cleanup.database", every: 24 * time.Hour, offset: 4 * time.Hour, work: p.store.Tidy},
 		{name: "cleanup.devices", every: 5 * time.Minute, work: p.devices.Deactivate}, // how late InactiveAfter may be

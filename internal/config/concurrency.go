@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	defaultConcurrency = "export=5,notification=10,cleanup=1"
+	defaultConcurrency = "export=5,notification=10,cleanup=1,channel=100"
 	// maxConcurrency bounds the jobs of one queue that run at once.
 	maxConcurrency = 1000
 )

@@ -59,9 +59,9 @@ func TestParseQuotas(t *testing.T) {
 func TestParseConcurrency(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"":                       "cleanup=1,export=5,notification=10",
-		" export = 2 ,cleanup=0": "cleanup=0,export=2,notification=10", //nolint:gocritic // spaces are passed over
-		"notification=1000,":     "cleanup=1,export=5,notification=1000",
+		"":                       "channel=100,cleanup=1,export=5,notification=10",
+		" export = 2 ,cleanup=0": "channel=100,cleanup=0,export=2,notification=10", //nolint:gocritic // spaces are passed over
+		"notification=1000,":     "channel=100,cleanup=1,export=5,notification=1000",
 	} {
 		got, err := config.ParseConcurrency(text)
 		if err != nil || got.String() != want {

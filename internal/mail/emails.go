@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"time"
@@ -116,12 +117,29 @@ type AlarmCleared struct {
 	ClearedAt time.Time `json:"cleared_at"`
 }
 
-// WebhookDisabled says that the server disabled a webhook.
+// WebhookDisabled says that the server disabled a webhook or notification channel.
 type WebhookDisabled struct {
+	// Noun is "webhook", which it is also if it is empty, or "notification channel".
+	Noun    string    `json:"noun,omitempty"`
 	Webhook string    `json:"webhook"`
 	Why     string    `json:"why"`
 	At      time.Time `json:"at"`
 	URL     string    `json:"url"`
+}
+
+// Digest lists notifications that waited.
+type Digest struct {
+	Items []DigestItem `json:"items"`
+	// More is how many further ones there were.
+	More int    `json:"more,omitempty"`
+	URL  string `json:"url"`
+}
+
+// DigestItem is a notification of a Digest.
+type DigestItem struct {
+	Title string    `json:"title"`
+	Body  string    `json:"body"`
+	At    time.Time `json:"at"`
 }
 
 // ScheduledExport carries the link to an export that is made by a schedule.
@@ -170,6 +188,9 @@ func (DeviceOffline) Kind() string { return "device_offline" }
 
 // Kind implements Email.
 func (WebhookDisabled) Kind() string { return "webhook_disabled" }
+
+// Kind implements Email.
+func (Digest) Kind() string { return "digest" }
 
 // Kind implements Email.
 func (DeviceOnline) Kind() string { return "device_online" }
@@ -343,13 +364,32 @@ func (l AlarmCleared) page() page {
 }
 
 func (l WebhookDisabled) page() page {
+	noun := cmp.Or(l.Noun, "webhook")
 	return page{
-		Subject: "The webhook " + l.Webhook + " was disabled",
-		Title:   "The webhook " + l.Webhook + " was disabled", Alarm: true,
+		Subject: "The " + noun + " " + l.Webhook + " was disabled",
+		Title:   "The " + noun + " " + l.Webhook + " was disabled", Alarm: true,
 		Lines:  []string{l.Why, "It is sent nothing until you enable it."},
 		Facts:  []fact{{"When", when(l.At)}},
-		Button: "See the webhook", URL: l.URL,
+		Button: "See the " + noun, URL: l.URL,
 	}
+}
+
+func (l Digest) page() page {
+	p := page{
+		Subject: fmt.Sprintf("%d notifications", len(l.Items)+l.More), Title: fmt.Sprintf("%d notifications", len(l.Items)+l.More),
+		Button: "See your notifications", URL: l.URL,
+		Note: "They waited for your quiet hours to end, or for the pause between two e-mails. You can change both in your settings.",
+	}
+	if len(l.Items) > 0 && len(l.Items)+l.More > 1 {
+		p.Subject = fmt.Sprintf("%s, and %d more", Line(l.Items[0].Title), len(l.Items)+l.More-1)
+	}
+	for _, item := range l.Items {
+		p.Facts = append(p.Facts, fact{item.At.UTC().Format("2 Jan, 15:04 UTC"), Line(item.Title) + " · " + Line(item.Body)})
+	}
+	if l.More > 0 {
+		p.Facts = append(p.Facts, fact{"…", fmt.Sprintf("and %d more", l.More)})
+	}
+	return p
 }
 
 func (l ScheduledExport) page() page {

@@ -38,6 +38,9 @@ func emails() []mail.Email {
 		raised,
 		mail.AlarmCleared{AlarmRaised: raised, ClearedAt: later},
 		mail.WebhookDisabled{Webhook: "Pager <1>", Why: "Every attempt of a week failed.", At: at, URL: url},
+		mail.Digest{Items: []mail.DigestItem{
+			{Title: "Too <hot>: Boiler", Body: "The alarm is major; the value is 91.5.", At: at}, {Title: "Lamp is offline", Body: "The device has stopped reporting.", At: later},
+		}, More: 3, URL: url},
 		mail.ScheduledExport{Schedule: "weekly", What: "the usage report", From: at.AddDate(0, 0, -7), To: at, FileName: "usage.csv",
 			Records: 168, Bytes: 999, URL: url, ExpiresAt: later},
 	}

@@ -112,6 +112,8 @@ func read(w wire) (Email, error) {
 		return decode[AlarmCleared](w.Email)
 	case WebhookDisabled{}.Kind():
 		return decode[WebhookDisabled](w.Email)
+	case Digest{}.Kind():
+		return decode[Digest](w.Email)
 	case ScheduledExport{}.Kind():
 		return decode[ScheduledExport](w.Email)
 	}

@@ -24,10 +24,12 @@ const (
 	Export       Name = "export"
 	Notification Name = "notification"
 	Cleanup      Name = "cleanup"
+	// Channel is for jobs that wait for receivers of users.
+	Channel Name = "channel"
 )
 
 // Names returns all queues.
-func Names() []Name { return []Name{Export, Notification, Cleanup} }
+func Names() []Name { return []Name{Export, Notification, Cleanup, Channel} }
 
 // State is where a job stands.
 type State string
@@ -172,7 +174,7 @@ func (j Job) faults() []hearth.FieldError {
 		add("job.kind", fmt.Sprintf("must be 1 to %d of a-z, 0-9, '.', '_' and '-'", MaxKind))
 	}
 	if !slices.Contains(Names(), j.Queue) {
-		add("job.queue", "must be export, notification or cleanup")
+		add("job.queue", "must be export, notification, cleanup or channel")
 	}
 	if !json.Valid(j.Payload) {
 		add("job.payload", "must be JSON")

@@ -73,7 +73,7 @@ type WorkerOptions struct {
 	Kinds    []Kind
 	Periodic []Periodic
 	// Concurrency is how many jobs of a queue run at once, 0 to 1000 each; a queue left out keeps its default: export 5,
-	// notification 10, cleanup 1.
+	// notification 10, cleanup 1, channel 100.
 	Concurrency map[Name]int
 	// ID names this worker; it must be another one in each process. Empty: host, process and a random part.
 	ID string
@@ -93,7 +93,7 @@ type WorkerOptions struct {
 }
 
 func (o WorkerOptions) withDefaults() WorkerOptions {
-	limits := map[Name]int{Export: 5, Notification: 10, Cleanup: 1}
+	limits := map[Name]int{Export: 5, Notification: 10, Cleanup: 1, Channel: 100}
 	maps.Copy(limits, o.Concurrency)
 	o.Concurrency = limits
 	def := func(d *time.Duration, value time.Duration) {

@@ -61,6 +61,7 @@ export default {
         ['Set and read state', '/guides/twin'],
         ['Connect devices by MQTT', '/mqtt'],
         ['Send commands to devices', '/guides/commands'],
+        ['Get notifications by mail, phone and chat', '/guides/notifications'],
         ['Receive events by webhook', '/guides/webhooks'],
         ['Set rules and alarms', '/guides/alarms'],
         ['Import files', '/guides/import'],

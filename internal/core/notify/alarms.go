@@ -92,6 +92,7 @@ func (s *Service) notifyOfAlarm(ctx context.Context, job queue.Job, userID, what
 	}
 	n := message{
 		user: user, at: s.now(), kind: hearth.NotifyAlarm, title: mail.Line(a.RuleName) + ": " + mail.Line(a.DeviceName),
+		url: email.URL, severity: a.Severity, raised: what == hearth.AlarmEntryRaised,
 		data: map[string]string{"alarm_id": a.ID, "rule_id": a.RuleID, "device_id": a.DeviceID, "device_name": a.DeviceName, "severity": string(a.Severity)},
 	}
 	if what == hearth.AlarmEntryCleared {

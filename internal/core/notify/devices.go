@@ -79,7 +79,7 @@ func (s *Service) notifyOfDevice(ctx context.Context, job queue.Job, watch heart
 	}
 	link, name := s.o.PublicURL+"/devices/"+device.ID, mail.Line(device.Name)
 	n := message{
-		user: user, at: now, told: connection, data: map[string]string{"device_id": device.ID, "device_name": device.Name},
+		user: user, at: now, told: connection, url: link, data: map[string]string{"device_id": device.ID, "device_name": device.Name},
 		kind: hearth.NotifyDeviceOnline, title: name + " is back online", body: "The device reports again.",
 		email: mail.DeviceOnline{Device: device.Name, At: device.LastActiveAt, URL: link},
 	}

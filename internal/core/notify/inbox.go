@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -65,12 +66,13 @@ func (s *Service) SetSettings(ctx context.Context, caller hearth.Caller, setting
 		return settings, err
 	}
 	var effects hearth.SideEffects
+	whole.EmailDigest, whole.Quiet = settings.EmailDigest, settings.Quiet
 	if changes := settingsChanges(before, whole, ids); len(changes) > 0 {
 		entry := caller.Entry(s.now(), "user.notifications", "user:"+caller.UserID)
 		entry.Changes = changes
 		effects.Audit = []hearth.AuditEntry{entry}
 	}
-	choice := hearth.NotificationChoice{Types: whole.Types, Watches: watches}
+	choice := hearth.NotificationChoice{Types: whole.Types, Watches: watches, EmailDigest: whole.EmailDigest, Quiet: whole.Quiet}
 	if err := s.store.SetNotificationSettings(ctx, caller.UserID, choice, effects); err != nil {
 		return settings, err
 	}
@@ -85,11 +87,25 @@ func settingsChanges(before, after hearth.NotificationSettings, devices []string
 			changes[string(kind)] = hearth.Change{Before: ways(before.Types[kind]), After: ways(delivery)}
 		}
 	}
+	if before.EmailDigest != after.EmailDigest {
+		changes["email_digest_minutes"] = hearth.Change{Before: before.EmailDigest, After: after.EmailDigest}
+	}
+	if was, is := quietText(before.Quiet), quietText(after.Quiet); was != is {
+		changes["quiet_hours"] = hearth.Change{Before: was, After: is}
+	}
 	old := slices.Sorted(slices.Values(before.Devices))
 	if !slices.Equal(old, devices) {
 		changes["devices"] = hearth.Change{Before: len(old), After: len(devices)}
 	}
 	return changes
+}
+
+// quietText writes quiet hours as 22:00-07:00; "none" for none.
+func quietText(q *hearth.QuietHours) string {
+	if q == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%02d:%02d-%02d:%02d", q.Start/60, q.Start%60, q.End/60, q.End%60)
 }
 
 // ways names the ways of a delivery.

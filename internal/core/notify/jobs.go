@@ -32,7 +32,7 @@ func (s *Service) security(ctx context.Context, job queue.Job, notice hearth.Sec
 		return err
 	}
 	sessions := s.o.PublicURL + "/account/sessions"
-	n := message{user: user, at: notice.At, mailTo: notice.Email, sealed: true}
+	n := message{user: user, at: notice.At, mailTo: notice.Email, sealed: true, url: sessions}
 	from := s.origin(ctx, notice)
 	switch notice.What {
 	case hearth.NoticeNewDevice:
@@ -120,8 +120,8 @@ func (s *Service) export(ctx context.Context, job queue.Job, notice ExportNotice
 			return err
 		}
 	}
-	n := message{user: user, at: s.now(), data: map[string]string{"export_id": notice.ExportID}, mailNow: notice.ForceMail}
 	link := s.o.PublicURL + "/exports/" + notice.ExportID
+	n := message{user: user, at: s.now(), data: map[string]string{"export_id": notice.ExportID}, mailNow: notice.ForceMail, url: link}
 	switch notice.Status {
 	case "completed":
 		n.kind, n.title = hearth.NotifyExportReady, "Your export is ready"
@@ -144,7 +144,7 @@ func (s *Service) export(ctx context.Context, job queue.Job, notice ExportNotice
 	return s.send(ctx, job.ID, n)
 }
 
-// webhook notifies the user who has a webhook, or the owner and administrators of the organization, that it was disabled.
+// webhook notifies the user who has a webhook or channel, or the owner and administrators of the organization, that it was disabled.
 func (s *Service) webhook(ctx context.Context, job queue.Job, notice hearth.WebhookNotice) error {
 	ids := []string{notice.UserID}
 	if notice.OrganizationID != "" {
@@ -152,6 +152,10 @@ func (s *Service) webhook(ctx context.Context, job queue.Job, notice hearth.Webh
 		if ids, err = s.membersOf(ctx, hearth.OrgScope(notice.OrganizationID), hearth.OrgAdmin); err != nil {
 			return err
 		}
+	}
+	noun, data, link := "webhook", map[string]string{"webhook_id": notice.WebhookID}, s.o.PublicURL+"/webhooks/"+notice.WebhookID
+	if notice.ChannelID != "" {
+		noun, data, link = "notification channel", map[string]string{"channel_id": notice.ChannelID}, s.o.PublicURL+"/account/notifications"
 	}
 	name, why := mail.Line(notice.Name), "Every attempt of a week failed."
 	if notice.Reason == hearth.WebhookGone {
@@ -165,9 +169,9 @@ func (s *Service) webhook(ctx context.Context, job queue.Job, notice hearth.Webh
 			continue
 		}
 		errs = append(errs, s.send(ctx, job.ID, message{
-			user: user, at: notice.At, data: map[string]string{"webhook_id": notice.WebhookID}, kind: hearth.NotifyWebhookDisabled,
-			title: "The webhook " + name + " was disabled", body: why + " It is sent nothing until you enable it.",
-			email: mail.WebhookDisabled{Webhook: name, Why: why, At: notice.At, URL: s.o.PublicURL + "/webhooks/" + notice.WebhookID},
+			user: user, at: notice.At, data: data, kind: hearth.NotifyWebhookDisabled, url: link,
+			title: "The " + noun + " " + name + " was disabled", body: why + " It is sent nothing until you enable it.",
+			email: mail.WebhookDisabled{Noun: noun, Webhook: name, Why: why, At: notice.At, URL: link},
 		}))
 	}
 	return errors.Join(errs...)

@@ -1,7 +1,11 @@
-// Package notify sends users notifications: in the app, live, and by e-mail, as each of them set it.
+// Package notify sends users notifications: in the app, live, by e-mail and to channels, as each of them set it.
 //
 // What happens in other packages arrives as a job in the queue. Its handler stores the notification, with the e-mail as a further job,
 // in one atomic step and publishes it. The notification's id follows from the job's, so that a job that runs twice notifies once.
+//
+// What goes to a channel, and to e-mails with a digest or quiet hours, waits in a digest: a record with the items and the one job that sends
+// them. The job takes the items that may be sent now, sends one message and schedules the next. So a channel that does not answer keeps
+// one job busy, and what gathers meanwhile is one message.
 package notify
 
 import (
@@ -13,6 +17,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/guardedhttp"
 	"hearth/internal/mail"
 	"hearth/internal/queue"
 )
@@ -51,9 +56,22 @@ type Exports interface {
 	ExportSchedule(ctx context.Context, id string) (hearth.ExportSchedule, error)
 }
 
-// Options are what the service works with. Store, Users, Devices and Queue are needed.
+// ChannelSealer encrypts the URLs of channels at rest.
+type ChannelSealer interface {
+	Sealer
+	// Current reports whether a value is sealed as Seal would do it now.
+	Current(sealed []byte) bool
+}
+
+// Current implements ChannelSealer.
+func (plainSealer) Current([]byte) bool { return true }
+
+// Options are what the service works with. Store, Channels, Client, Users, Devices and Queue are needed.
 type Options struct {
-	Store   hearth.NotificationStore
+	Store    hearth.NotificationStore
+	Channels hearth.NotificationChannelStore
+	// Client makes the requests to channels, and decides which URLs may be reached.
+	Client  *guardedhttp.Client
 	Users   Users
 	Devices Devices
 	// Roles returns a user's organizations; nil: none has any.
@@ -72,14 +90,16 @@ type Options struct {
 	PublicURL string
 	// Sealer encrypts the personal parts of what waits in the queue; nil leaves them as they are.
 	Sealer Sealer
+	// ChannelSealer encrypts the URLs of channels; nil leaves them as they are.
+	ChannelSealer ChannelSealer
 	// Debounce is how long a device's new connection must last before users are notified, at least 1 s; 0 is 30 s. They are notified
 	// within twice that.
 	Debounce time.Duration
 }
 
 func (o Options) validate() (Options, error) {
-	if o.Store == nil || o.Users == nil || o.Devices == nil || o.Queue == nil {
-		return o, errors.New("notify: a store, users, devices and a queue are needed")
+	if o.Store == nil || o.Channels == nil || o.Client == nil || o.Users == nil || o.Devices == nil || o.Queue == nil {
+		return o, errors.New("notify: stores, a client, users, devices and a queue are needed")
 	}
 	if o.Debounce == 0 {
 		o.Debounce = 30 * time.Second
@@ -92,6 +112,9 @@ func (o Options) validate() (Options, error) {
 	}
 	if o.Sealer == nil {
 		o.Sealer = plainSealer{}
+	}
+	if o.ChannelSealer == nil {
+		o.ChannelSealer = plainSealer{}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -134,6 +157,11 @@ func (s *Service) Kinds() []queue.Kind {
 		kind(DeviceKind, handle(s.device)),
 		kind(AlarmKind, handle(s.alarm)),
 		kind(WebhookKind, handle(s.webhook)),
+		kind(EmailDigestKind, handle(s.sendEmailDigest)),
+		{
+			Name: ChannelKind, Handler: handle(s.sendToChannel), Timeout: time.Minute, MaxAttempts: channelAttempts,
+			Backoff: queue.Backoff{Base: 10 * time.Second, Max: time.Hour},
+		},
 	}
 }
 
@@ -161,11 +189,20 @@ type message struct {
 	mailTo  string            // "" is the user's address
 	mailNow bool              // whatever the settings say
 	sealed  bool              // the e-mail says where the user was
+	url     string            // where it leads to
+	// severity is an alarm's; raised says that it begins.
+	severity hearth.Severity
+	raised   bool
 }
 
-// send stores a notification with its e-mail, as the user set it, and sends it live. cause is the id of the job.
+// send stores a notification, with what is to be sent by e-mail and to channels as the user set it, and sends it live. cause is the id of
+// the job.
 func (s *Service) send(ctx context.Context, cause string, n message) error {
 	settings, err := s.store.NotificationSettings(ctx, n.user.ID)
+	if err != nil {
+		return err
+	}
+	channels, err := s.o.Channels.Channels(ctx, n.user.ID, hearth.Page{Limit: hearth.MaxNotificationChannels})
 	if err != nil {
 		return err
 	}
@@ -176,14 +213,28 @@ func (s *Service) send(ctx context.Context, cause string, n message) error {
 		},
 		Told: n.told, Hidden: !ways.InApp,
 	}
+	// Warnings of an attack and alarms that begin to be critical pass quiet hours.
+	item := hearth.DigestItem{
+		ID: to.Notification.ID, Type: n.kind, Title: n.title, Body: n.body, Data: n.data, URL: n.url, Severity: n.severity, At: n.at,
+		Urgent: n.sealed || n.raised && n.severity == hearth.SeverityCritical,
+	}
 	if (ways.Email || n.mailNow) && n.email != nil {
 		job, err := s.emailJob(derive(cause, "mail:"+n.user.ID), n)
 		if err != nil {
 			return err
 		}
-		to.SideEffects.Jobs = append(to.SideEffects.Jobs, job)
+		if n.mailNow || n.sealed || settings.EmailDigest == 0 && settings.Quiet == nil {
+			to.SideEffects.Jobs = append(to.SideEffects.Jobs, job)
+		} else {
+			to.Digests = append(to.Digests, s.toEmail(paceOf(n.user, settings, settings.EmailDigest), n.user.ID, item, job))
+		}
 	}
-	if to.Hidden && to.Told == "" && len(to.SideEffects.Jobs) == 0 {
+	for _, c := range channels.Items {
+		if c.Wants(n.kind, n.severity) {
+			to.Digests = append(to.Digests, s.toChannel(c, paceOf(n.user, settings, c.DigestMinutes), item))
+		}
+	}
+	if to.Hidden && to.Told == "" && len(to.SideEffects.Jobs) == 0 && len(to.Digests) == 0 {
 		return nil
 	}
 	created, err := s.store.CreateNotification(ctx, to)

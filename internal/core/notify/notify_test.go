@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"hearth"
 	"hearth/internal/core/notify"
+	"hearth/internal/guardedhttp"
 	"hearth/internal/queue"
 	"hearth/internal/queue/sqlitequeue"
 	"hearth/internal/store/sqlite"
@@ -30,6 +32,7 @@ type desk struct {
 	queue queue.Backend
 	now   atomic.Int64
 	ann   hearth.Caller
+	alarm hearth.Alarm
 }
 
 // flip is a sealer without a key.
@@ -43,6 +46,9 @@ func (flip) Seal(plain []byte) ([]byte, error) {
 	return append([]byte{1}, out...), nil
 }
 
+// Current says that what begins with 1 is sealed.
+func (flip) Current(sealed []byte) bool { return len(sealed) > 0 && sealed[0] == 1 }
+
 func (f flip) Open(sealed []byte) ([]byte, error) {
 	if len(sealed) == 0 || sealed[0] != 1 {
 		return nil, errors.New("not sealed")
@@ -54,6 +60,7 @@ func (f flip) Open(sealed []byte) ([]byte, error) {
 func newDesk(t *testing.T) *desk {
 	t.Helper()
 	d := &desk{T: t, ann: hearth.Caller{UserID: "ann", Role: hearth.RoleUser}}
+	d.alarm = hearth.Alarm{ID: "a", Scope: hearth.UserScope("ann"), RuleID: "r", RuleName: "Hot", DeviceID: lamp, DeviceName: "lamp", Severity: hearth.SeverityMajor}
 	d.now.Store(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).UnixMilli())
 	clock := func() time.Time { return time.UnixMilli(d.now.Load()).UTC() }
 	var err error
@@ -75,13 +82,22 @@ func newDesk(t *testing.T) *desk {
 	if _, err := d.store.CreateDevices(t.Context(), []hearth.Device{d.device()}, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
+	client := guardedhttp.New(guardedhttp.Options{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	d.Service, err = notify.New(notify.Options{
-		Store: d.store, Users: d.store, Devices: d.store, Queue: d.queue, Clock: clock, Debounce: settle, Sealer: flip{}, PublicURL: "https://h.example",
+		Store: d.store, Channels: d.store, Client: client, ChannelSealer: flip{}, Alarms: d, Users: d.store, Devices: d.store, Queue: d.queue, Clock: clock, Debounce: settle, Sealer: flip{}, PublicURL: "https://h.example",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return d
+}
+
+// Alarm is the one alarm that there is.
+func (d *desk) Alarm(context.Context, string) (hearth.Alarm, error) { return d.alarm, nil }
+
+// Members are none.
+func (d *desk) Members(context.Context, string, hearth.Page) (hearth.List[hearth.Member], error) {
+	return hearth.List[hearth.Member]{}, nil
 }
 
 // device is ann's lamp, last heard now.

@@ -46,6 +46,11 @@ func TestProvisioning(t *testing.T) {
 	storetest.Provisioning(t, func(t *testing.T) storetest.ProvisioningStore { return openTest(t, nil) })
 }
 
+func TestChannels(t *testing.T) {
+	t.Parallel()
+	storetest.Channels(t, func(t *testing.T) storetest.ChannelStore { return openTest(t, nil) })
+}
+
 func TestWebhooks(t *testing.T) {
 	t.Parallel()
 	storetest.Webhooks(t, func(t *testing.T) storetest.WebhookStore { return openTest(t, nil) })

@@ -2,6 +2,7 @@ package record
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"hearth"
@@ -32,8 +33,16 @@ var notifications = describe(Kind[notification]{Schema: Schema{
 
 // settings are the types of notifications as a user set them, without the defaults in the gaps.
 type settings struct {
-	UserID string                               `json:"user_id"`
-	Types  map[hearth.NotificationType]delivery `json:"types"`
+	UserID      string                               `json:"user_id"`
+	Types       map[hearth.NotificationType]delivery `json:"types"`
+	EmailDigest int                                  `json:"email_digest,omitempty"`
+	Quiet       *quietHours                          `json:"quiet,omitempty"`
+}
+
+// quietHours is the stored form of hearth.QuietHours.
+type quietHours struct {
+	Start int `json:"start" bson:"start"`
+	End   int `json:"end" bson:"end"`
 }
 
 type delivery struct {
@@ -61,7 +70,7 @@ var watches = describe(Kind[watch]{Schema: Schema{
 // CreateNotification implements hearth.NotificationStore.
 func (a *Aggregates) CreateNotification(ctx context.Context, n hearth.NewNotification) (bool, error) {
 	w := Write{Name: "CreateNotification", Key: "notifications/" + n.Notification.ID, Effects: n.SideEffects}
-	if n.Told != "" {
+	if n.Told != "" || len(n.Digests) > 0 {
 		w.Key = "notification_settings/" + n.Notification.UserID
 	}
 	created, err := update(ctx, a.b, w, func(ctx context.Context, tx Tx) (bool, error) {
@@ -70,6 +79,15 @@ func (a *Aggregates) CreateNotification(ctx context.Context, n hearth.NewNotific
 			tx.With(hearth.SideEffects{})
 			return false, err
 		}
+		effects := n.SideEffects
+		for _, change := range n.Digests {
+			jobs, err := changeDigest(ctx, tx, change)
+			if err != nil {
+				return false, err
+			}
+			effects.Jobs = append(slices.Clip(effects.Jobs), jobs...)
+		}
+		tx.With(effects)
 		if n.Hidden {
 			return true, nil
 		}
@@ -168,6 +186,7 @@ func (a *Aggregates) NotificationSettings(ctx context.Context, userID string) (h
 		for kind, d := range stored.Types {
 			all.Types[kind] = hearth.Delivery(d)
 		}
+		all.EmailDigest, all.Quiet = stored.EmailDigest, (*hearth.QuietHours)(stored.Quiet)
 		watched, err := watches.Find(ctx, r, Query{Where: Filter{Eq("user_id", userID)}, Order: Order{By: "device_id"}})
 		for _, w := range watched {
 			all.Devices = append(all.Devices, w.DeviceID)
@@ -181,7 +200,9 @@ func (a *Aggregates) NotificationSettings(ctx context.Context, userID string) (h
 func (a *Aggregates) SetNotificationSettings(
 	ctx context.Context, userID string, choice hearth.NotificationChoice, effects hearth.SideEffects,
 ) error {
-	set := settings{UserID: userID, Types: map[hearth.NotificationType]delivery{}}
+	set := settings{
+		UserID: userID, Types: map[hearth.NotificationType]delivery{}, EmailDigest: choice.EmailDigest, Quiet: (*quietHours)(choice.Quiet),
+	}
 	for kind, d := range choice.Types {
 		set.Types[kind] = delivery(d)
 	}

@@ -125,6 +125,18 @@ func TestListsAreServedByIndexes(t *testing.T) {
 			_, err := a.Notifications(ctx, "u", hearth.NotificationFilter{}, hearth.Page{Cursor: after})
 			return err
 		}},
+		"notification channels": {"notification_channels_by_user_id_created_at_id (user_id=?", func(after hearth.Cursor) error {
+			_, err := a.Channels(ctx, "u", hearth.Page{Cursor: after})
+			return err
+		}},
+		"all notification channels": {"notification_channels_by_created_at_id", func(after hearth.Cursor) error {
+			_, err := a.Channels(ctx, "", hearth.Page{Cursor: after})
+			return err
+		}},
+		"overdue digests": {"notification_digests_by_due_at_id (due_at>", func(after hearth.Cursor) error {
+			_, err := a.OverdueDigests(ctx, now, hearth.Page{Cursor: after})
+			return err
+		}},
 		"unread": {"notifications_by_user_id_read_at_created_at_id (user_id=? AND read_at=?", func(after hearth.Cursor) error {
 			_, err := a.Notifications(ctx, "u", hearth.NotificationFilter{Unread: true}, hearth.Page{Cursor: after})
 			return err

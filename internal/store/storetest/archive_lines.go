@@ -233,12 +233,21 @@ type lineDelivery struct {
 }
 
 type lineSettings struct {
-	UserID string                                   `json:"user_id"`
-	Types  map[hearth.NotificationType]lineDelivery `json:"types"`
+	UserID      string                                   `json:"user_id"`
+	Types       map[hearth.NotificationType]lineDelivery `json:"types"`
+	EmailDigest int                                      `json:"email_digest,omitempty"`
+	Quiet       *lineQuiet                               `json:"quiet,omitempty"`
+}
+
+type lineQuiet struct {
+	Start int `json:"start"`
+	End   int `json:"end"`
 }
 
 func writeSettings(s ArchivedSettings) lineSettings {
-	out := lineSettings{UserID: s.UserID, Types: make(map[hearth.NotificationType]lineDelivery, len(s.Types))}
+	out := lineSettings{
+		UserID: s.UserID, Types: make(map[hearth.NotificationType]lineDelivery, len(s.Types)), EmailDigest: s.EmailDigest, Quiet: (*lineQuiet)(s.Quiet),
+	}
 	for kind, d := range s.Types {
 		out.Types[kind] = lineDelivery(d)
 	}
@@ -246,7 +255,10 @@ func writeSettings(s ArchivedSettings) lineSettings {
 }
 
 func readSettings(s lineSettings) ArchivedSettings {
-	out := ArchivedSettings{UserID: s.UserID, Types: make(map[hearth.NotificationType]hearth.Delivery, len(s.Types))}
+	out := ArchivedSettings{
+		UserID: s.UserID, Types: make(map[hearth.NotificationType]hearth.Delivery, len(s.Types)), EmailDigest: s.EmailDigest,
+		Quiet: (*hearth.QuietHours)(s.Quiet),
+	}
 	for kind, d := range s.Types {
 		out.Types[kind] = hearth.Delivery(d)
 	}

@@ -31,6 +31,8 @@ type ArchivePart struct {
 	ClaimCodes       []hearth.ClaimCode
 	Notifications    []hearth.Notification
 	Settings         []ArchivedSettings
+	Channels         []hearth.NotificationChannel
+	Digests          []hearth.NotificationDigest
 	Watches          []hearth.DeviceWatch
 	Commands         []hearth.Command
 	Batches          []hearth.CommandBatch
@@ -68,8 +70,10 @@ type ArchivedRefreshToken struct {
 
 // ArchivedSettings are the types of notifications as a user set them, without the defaults in the gaps.
 type ArchivedSettings struct {
-	UserID string
-	Types  map[hearth.NotificationType]hearth.Delivery
+	UserID      string
+	Types       map[hearth.NotificationType]hearth.Delivery
+	EmailDigest int
+	Quiet       *hearth.QuietHours
 }
 
 // archiveKind is how the records of one kind are written and read.
@@ -157,6 +161,10 @@ func archiveKinds() []archiveKind {
 			func(r hearth.Notification) lineNotification { return lineNotification(r) },
 			func(r lineNotification) hearth.Notification { return hearth.Notification(r) }),
 		lines("notification_settings", func(p *ArchivePart) *[]ArchivedSettings { return &p.Settings }, writeSettings, readSettings),
+		lines("notification_channels", func(p *ArchivePart) *[]hearth.NotificationChannel { return &p.Channels },
+			func(r hearth.NotificationChannel) lineChannel { return lineChannel(r) },
+			func(r lineChannel) hearth.NotificationChannel { return hearth.NotificationChannel(r) }),
+		lines("notification_digests", func(p *ArchivePart) *[]hearth.NotificationDigest { return &p.Digests }, writeDigest, readDigest),
 		lines("device_watches", func(p *ArchivePart) *[]hearth.DeviceWatch { return &p.Watches },
 			func(r hearth.DeviceWatch) lineWatch { return lineWatch(r) }, func(r lineWatch) hearth.DeviceWatch { return hearth.DeviceWatch(r) }),
 		lines("commands", func(p *ArchivePart) *[]hearth.Command { return &p.Commands }, writeCommand, readCommand),

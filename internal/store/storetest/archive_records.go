@@ -19,7 +19,8 @@ func Everything(n int) []ArchivePart {
 		{}, {Users: g.users()}, {Tries: g.tries()}, {PasswordResets: g.resets()}, {Sessions: g.sessions()}, {RefreshTokens: g.refreshTokens()},
 		{Organizations: g.organizations()}, {Members: g.members()}, {Invitations: g.invitations()}, {APIKeys: g.apiKeys()},
 		{ProvisioningKeys: g.provisioningKeys()}, {Devices: g.devices()}, {DeviceTokens: g.deviceTokens()}, {Twins: g.twins()},
-		{Provisioned: g.provisioned()}, {ClaimCodes: g.claimCodes()}, {Notifications: g.notifications()}, {Settings: g.settings()}, {Watches: g.watches()},
+		{Provisioned: g.provisioned()}, {ClaimCodes: g.claimCodes()}, {Notifications: g.notifications()}, {Settings: g.settings()},
+		{Channels: g.channels()}, {Digests: g.digests()}, {Watches: g.watches()},
 		{Commands: g.commands()}, {Batches: g.batches()}, {Rules: g.rules()}, {Alarms: g.alarms()}, {AlarmWatches: g.alarmWatches()}, {Unjudged: g.unjudged()},
 		{Schedules: g.schedules()}, {Exports: g.exports()}, {Webhooks: g.webhooks()}, {Deliveries: g.deliveries()},
 		{Lines: g.lines()}, {Connections: g.connections()}, {Checkpoints: g.checkpoints()}, {Idempotency: g.once()}, {Outbox: g.outbox()}, {Audit: g.audit()}, {Logs: g.logs()},
@@ -186,6 +187,7 @@ func (g *recordMaker) settings() []ArchivedSettings {
 		return ArchivedSettings{UserID: g.userID(i), Types: map[hearth.NotificationType]hearth.Delivery{}}
 	}, func(_ int, s *ArchivedSettings) {
 		s.Types[hearth.NotifyNewSignIn], s.Types[hearth.NotifyDeviceOffline] = hearth.Delivery{InApp: true}, hearth.Delivery{Email: true}
+		s.EmailDigest, s.Quiet = 15, &hearth.QuietHours{Start: 22 * 60, End: 7 * 60}
 	})
 }
 
