@@ -71,6 +71,7 @@ export default {
         ['Back up and restore', '/guides/backup'],
         ['Run a fleet', '/guides/fleet'],
         ['Call hearth from a program', '/guides/clients'],
+        ['Show devices in Grafana', '/guides/grafana'],
         ['Use API keys', '/guides/api-keys'],
         ['Secure a server', '/guides/security'],
         ['Operate a server', '/guides/operations']),
