@@ -300,6 +300,8 @@ type DeviceToken struct {
 	DeviceID  string
 	Hash      []byte
 	CreatedAt time.Time
+	// CreatedBy is the user who made it: it is worth what that user's right to edit the device is. "" for one that no user made.
+	CreatedBy string
 	// Provisioned marks the token that the device got by a provisioning key: it outlives a claim.
 	Provisioned bool
 	// LastUsedAt is kept to the day, to spare writes; zero if never used.
@@ -353,6 +355,8 @@ type DeviceStore interface {
 	DeviceTokens(ctx context.Context, deviceID string) ([]DeviceToken, error)
 	// DeviceTokenByHash finds a token; CodeNotFound.
 	DeviceTokenByHash(ctx context.Context, hash []byte) (DeviceToken, error)
+	// DevicesOfTokens returns the devices of the tokens that a user made.
+	DevicesOfTokens(ctx context.Context, userID string) ([]string, error)
 	// DeleteDeviceToken removes a token of that device; CodeNotFound.
 	DeleteDeviceToken(ctx context.Context, deviceID, tokenID string, effects SideEffects) error
 	// TouchDeviceToken sets LastUsedAt; a token that is gone is passed over.

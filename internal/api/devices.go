@@ -397,9 +397,10 @@ func (a *API) transferDevice(ctx context.Context, in *struct {
 
 // DeviceToken is a device's token on the wire, without its secret.
 type DeviceToken struct {
-	ID         string `json:"id" format:"uuid" example:"0195a1b2-d4e5-7e5f-8a9b-0c1d2e3f4a5b"`
-	CreatedAt  Time   `json:"created_at"`
-	LastUsedAt *Time  `json:"last_used_at" doc:"To the day; null if it was never used."`
+	ID         string  `json:"id" format:"uuid" example:"0195a1b2-d4e5-7e5f-8a9b-0c1d2e3f4a5b"`
+	CreatedAt  Time    `json:"created_at"`
+	CreatedBy  *string `json:"created_by" doc:"The user who made it, while whose right to edit the device it is good; null for the token of a provisioning key."`
+	LastUsedAt *Time   `json:"last_used_at" doc:"To the day; null if it was never used."`
 }
 
 // NewDeviceToken is a token with its secret.
@@ -416,7 +417,7 @@ func (a *API) registerDeviceTokens() {
 		Status: http.StatusCreated, Creates: true, Secret: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 		Summary: "Create a device token",
 		Description: "The token allows the device to send its own heartbeats and logs and to read itself, nothing else. It is shown only in this answer. A device " +
-			"has at most 1000.",
+			"has at most 1000. It is refused from when its maker may not edit the device any more.",
 	}, a.createDeviceToken)
 	register(a, operation{
 		ID: "list-device-tokens", Method: http.MethodGet, Path: "/devices/{id}/tokens", Tag: tagDevices,
@@ -458,7 +459,7 @@ func (a *API) listDeviceTokens(ctx context.Context, in *listDeviceTokensInput) (
 		return nil, err
 	}
 	body, err := wireList(list, in.Fields, func(t hearth.DeviceToken) DeviceToken {
-		return DeviceToken{ID: t.ID, CreatedAt: Time(t.CreatedAt), LastUsedAt: wireTime(t.LastUsedAt.Truncate(24 * time.Hour))}
+		return DeviceToken{ID: t.ID, CreatedAt: Time(t.CreatedAt), CreatedBy: text(t.CreatedBy), LastUsedAt: wireTime(t.LastUsedAt.Truncate(24 * time.Hour))}
 	})
 	return &listDeviceTokensOutput{Body: body}, err
 }

@@ -95,10 +95,14 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	p := &parts{base: b, events: events, peers: httpserver.NewPeers(cfg.Connections, cfg.TrustedProxies)}
 
 	orgOptions := orgs.Options{Store: b.store, Users: b.store, Clock: s.Clock, Observers: []orgs.Observer{memberEnds}}
+	orgOptions.OnRoles = func(userID string) { p.devices.RightsChanged(userID) }
 	if b.others != nil { // before the notifications: a reader that is notified of a change finds it on every instance
 		events.add(b.others)
 		*sessionEnds, *memberEnds = append(*sessionEnds, b.others), append(*memberEnds, b.others)
-		orgOptions.OnRoles = b.others.RolesChanged
+		orgOptions.OnRoles = func(userID string) {
+			b.others.RolesChanged(userID)
+			p.devices.RightsChanged(userID)
+		}
 	}
 	if orgOptions.Secret, err = b.keys.Secret(ctx, "invitations.key"); err != nil {
 		return nil, err
@@ -147,13 +151,14 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 			p.notices.DeviceConnection(ctx, d)
 			p.webhooks.DeviceConnection(ctx, d)
 		},
-		OnRevoked: func(deviceID string) { p.mqtt.Revoked(deviceID) },
-		Pending:   func(ctx context.Context, ids []string) ([]int, error) { return p.commands.Pending(ctx, ids) },
-		Shared:    b.redis != nil || cfg.StoreURL != "", Leads: b.leader.Leads,
+		OnRevoked: func(deviceID string) { p.mqtt.Revoked(deviceID) }, Maker: p.maker,
+		Pending: func(ctx context.Context, ids []string) ([]int, error) { return p.commands.Pending(ctx, ids) },
+		Shared:  b.redis != nil || cfg.StoreURL != "", Leads: b.leader.Leads,
 	})
 	if err != nil {
 		return nil, err
 	}
+	*sessionEnds = append(*sessionEnds, rights{p.devices})
 	stack.Add("devices", func(context.Context) error { p.devices.Stop(); return nil })
 	p.provision, err = provision.New(provision.Options{Store: b.store, Devices: p.devices, Webhooks: p.webhooks, Clock: s.Clock})
 	if err != nil {
@@ -430,6 +435,26 @@ func (p *parts) registerMeters() {
 			bytes, _ := figures.DatabaseSize(p.Config.DataDir)
 			return float64(bytes)
 		}))
+	}
+}
+
+// maker returns the user who made a device token as a caller.
+func (p *parts) maker(ctx context.Context, userID string) (hearth.Caller, error) {
+	caller, err := p.accounts.Caller(ctx, userID)
+	if err != nil {
+		return caller, err
+	}
+	roles, err := p.orgs.Roles(ctx, userID)
+	return caller.WithOrgs(roles), err
+}
+
+// rights passes on that a user's rights changed.
+type rights struct{ devices *devices.Service }
+
+// SessionsEnded implements account.SessionObserver.
+func (r rights) SessionsEnded(userID string, sessionIDs []string) {
+	if sessionIDs == nil {
+		r.devices.RightsChanged(userID)
 	}
 }
 

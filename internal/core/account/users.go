@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/subtle"
+	"encoding/base64"
 	"slices"
-	"sync"
 
 	"hearth/internal/newid"
 
@@ -58,7 +58,7 @@ func (s *Service) SignUp(ctx context.Context, caller hearth.Caller, n NewUser, k
 	if effects.Idempotency, err = key.Record(user); err != nil {
 		return user, err
 	}
-	return user, s.store.CreateUser(ctx, user, effects)
+	return user, s.logged(ctx, s.store.CreateUser(ctx, user, effects), effects)
 }
 
 func (s *Service) maySignUp(ctx context.Context, n NewUser) error {
@@ -87,38 +87,30 @@ func (s *Service) CreateUser(ctx context.Context, n NewUser) (hearth.User, error
 	if err != nil {
 		return user, err
 	}
-	return user, s.store.CreateUser(ctx, user, s.note(ctx, event{
+	effects := s.note(ctx, event{
 		actor: "cli", action: "user.create", userID: user.ID, changes: map[string]hearth.Change{"role": {After: user.Role}},
-	}))
+	})
+	return user, s.logged(ctx, s.store.CreateUser(ctx, user, effects), effects)
 }
 
-// setup is the one-time token that makes the first user.
-type setup struct {
-	mu    sync.Mutex
-	token string
-}
-
-// SetupToken returns the token with which the first admin can be made, the same at every call; "" once there is a user.
+// SetupToken returns the token with which the first admin can be made, the same at every call and on every instance; "" once there is an admin.
 func (s *Service) SetupToken(ctx context.Context) (string, error) {
-	exists, err := s.store.AnyUser(ctx)
+	exists, err := s.store.AnyAdmin(ctx)
 	if err != nil || exists {
 		return "", err
 	}
-	s.setup.mu.Lock()
-	defer s.setup.mu.Unlock()
-	if s.setup.token == "" {
-		s.setup.token, err = newSecret()
-	}
-	return s.setup.token, err
+	return s.setupToken(), nil
 }
 
-// SetUp makes the first user, an admin, and signs in. CodeForbidden for a wrong token and once there is a user.
+// setupToken derives the token from the key file, which all instances share.
+func (s *Service) setupToken() string {
+	return base64.RawURLEncoding.EncodeToString(s.keys.derive("setup", ""))
+}
+
+// SetUp makes the first admin and signs in. CodeForbidden for a wrong token and once there is an admin; CodeEmailTaken.
 func (s *Service) SetUp(ctx context.Context, caller hearth.Caller, token string, n NewUser) (Grant, error) {
 	refusal := hearth.Errorf(hearth.CodeForbidden, "this set-up link is not valid, or no longer")
-	s.setup.mu.Lock()
-	right := s.setup.token != "" && subtle.ConstantTimeCompare([]byte(s.setup.token), []byte(token)) == 1
-	s.setup.mu.Unlock()
-	if !right {
+	if subtle.ConstantTimeCompare([]byte(s.setupToken()), []byte(token)) != 1 {
 		s.logRefusal(ctx, event{caller: caller, action: "auth.setup", result: hearth.CodeForbidden})
 		return Grant{}, refusal
 	}
@@ -127,25 +119,32 @@ func (s *Service) SetUp(ctx context.Context, caller hearth.Caller, token string,
 	if err != nil {
 		return Grant{}, err
 	}
-	err = s.store.CreateFirstUser(ctx, user, s.note(ctx, event{
+	effects := s.note(ctx, event{
 		caller: caller, actor: "user:" + user.ID, action: "auth.setup", userID: user.ID,
 		changes: map[string]hearth.Change{"role": {After: user.Role}},
-	}))
+	})
+	err = s.logged(ctx, s.store.CreateFirstAdmin(ctx, user, effects), effects)
 	if hearth.ErrorCode(err) == hearth.CodeConflict {
 		return Grant{}, refusal
 	}
 	if err != nil {
 		return Grant{}, err
 	}
-	s.setup.mu.Lock()
-	s.setup.token = ""
-	s.setup.mu.Unlock()
 	return s.open(ctx, caller, opening{user: user})
 }
 
 // Me returns the caller's own account.
 func (s *Service) Me(ctx context.Context, caller hearth.Caller) (hearth.User, error) {
 	return s.store.User(ctx, caller.UserID)
+}
+
+// Caller returns a user as a caller without a session, and without roles in organizations; CodeNotFound, CodeTokenRevoked for a disabled one.
+func (s *Service) Caller(ctx context.Context, userID string) (hearth.Caller, error) {
+	user, err := s.store.User(ctx, userID)
+	if err == nil && user.Disabled {
+		err = errRevokedToken()
+	}
+	return hearth.Caller{UserID: user.ID, Role: user.Role}, err
 }
 
 // MeUpdate is what users may change of themselves; nil leaves it.
@@ -159,7 +158,9 @@ type MeUpdate struct {
 
 // UpdateMe changes the caller's own account. CodeValidationFailed, CodeEmailTaken, and what update.Check returns.
 func (s *Service) UpdateMe(ctx context.Context, caller hearth.Caller, update MeUpdate) (hearth.User, error) {
+	var effects hearth.SideEffects
 	user, _, err := s.store.UpdateUser(ctx, caller.UserID, func(user hearth.User) (hearth.UserChange, error) {
+		effects = hearth.SideEffects{}
 		e := event{caller: caller, action: "user.update", userID: user.ID, changes: map[string]hearth.Change{}}
 		to := hearth.UserChange{}
 		if update.Check != nil {
@@ -189,12 +190,13 @@ func (s *Service) UpdateMe(ctx context.Context, caller hearth.Caller, update MeU
 		}
 		if len(e.changes) > 0 {
 			user.UpdatedAt = s.now()
-			to.SideEffects = s.note(ctx, e)
+			effects = s.note(ctx, e)
+			to.SideEffects = effects
 		}
 		to.User = user
 		return to, nil
 	})
-	if err == nil && update.TimeZone != nil {
+	if err = s.logged(ctx, err, effects); err == nil && update.TimeZone != nil {
 		s.states.Delete(caller.SessionID)
 	}
 	return user, err
@@ -244,7 +246,9 @@ func (s *Service) UpdateUser(ctx context.Context, caller hearth.Caller, id strin
 		}
 	}
 	var epoch int64
+	var effects hearth.SideEffects
 	user, ended, err := s.store.UpdateUser(ctx, id, func(user hearth.User) (hearth.UserChange, error) {
+		effects = hearth.SideEffects{}
 		e := event{caller: caller, action: "user.update", userID: user.ID, changes: map[string]hearth.Change{}}
 		to := hearth.UserChange{}
 		epoch = user.Epoch
@@ -273,12 +277,13 @@ func (s *Service) UpdateUser(ctx context.Context, caller hearth.Caller, id strin
 		}
 		if len(e.changes) > 0 {
 			user.UpdatedAt = s.now()
-			to.SideEffects = s.note(ctx, e)
+			effects = s.note(ctx, e)
+			to.SideEffects = effects
 		}
 		to.User = user
 		return to, nil
 	})
-	if err != nil {
+	if err := s.logged(ctx, err, effects); err != nil {
 		return user, err
 	}
 	s.ended(user.ID, ended...)

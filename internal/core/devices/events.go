@@ -38,11 +38,12 @@ type pending struct {
 	opened  bool
 	devices map[string]reasons
 	touches map[string]time.Time
+	users   map[string]bool // whose rights changed
 	wake    chan struct{}
 }
 
 func newPending() *pending {
-	return &pending{devices: map[string]reasons{}, touches: map[string]time.Time{}, wake: make(chan struct{}, 1)}
+	return &pending{devices: map[string]reasons{}, touches: map[string]time.Time{}, users: map[string]bool{}, wake: make(chan struct{}, 1)}
 }
 
 // open makes add and touch keep what they get: before, no goroutine publishes it.
@@ -76,6 +77,15 @@ func (p *pending) touch(tokenID string, at time.Time) {
 	}
 }
 
+func (p *pending) rights(userID string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.opened {
+		p.users[userID] = true
+		p.signal()
+	}
+}
+
 func (p *pending) signal() {
 	select {
 	case p.wake <- struct{}{}:
@@ -83,12 +93,12 @@ func (p *pending) signal() {
 	}
 }
 
-func (p *pending) take() (devices map[string]reasons, touches map[string]time.Time) {
+func (p *pending) take() (devices map[string]reasons, touches map[string]time.Time, users map[string]bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	devices, touches = p.devices, p.touches
-	p.devices, p.touches = map[string]reasons{}, map[string]time.Time{}
-	return devices, touches
+	devices, touches, users = p.devices, p.touches, p.users
+	p.devices, p.touches, p.users = map[string]reasons{}, map[string]time.Time{}, map[string]bool{}
+	return devices, touches, users
 }
 
 // watch finds devices that went offline and publishes changed ones, until ctx ends.
@@ -103,7 +113,10 @@ func (f *Service) watch(ctx context.Context) {
 			f.pending.add(f.directory.expire(f.now().UnixMilli()), silent)
 		case <-f.pending.wake:
 		}
-		devices, touches := f.pending.take()
+		devices, touches, users := f.pending.take()
+		for id := range users {
+			f.checkConnections(ctx, id)
+		}
 		ids := slices.Collect(maps.Keys(devices))
 		for part := range slices.Chunk(ids, newsPart) {
 			f.publish(ctx, part, devices)

@@ -31,6 +31,9 @@ type Options struct {
 	OnConnection func(ctx context.Context, device hearth.Device)
 	// OnRevoked is called when a token of a device has ended; nil is not called.
 	OnRevoked func(deviceID string)
+	// Maker returns the user who made a token as a caller; CodeNotFound or CodeTokenRevoked for one who may do nothing any more. Nil: tokens
+	// do not depend on who made them.
+	Maker func(ctx context.Context, userID string) (hearth.Caller, error)
 	// Pending returns how many commands each of the devices has neither acknowledged nor answered, in order; nil: none has any.
 	Pending func(ctx context.Context, deviceIDs []string) ([]int, error)
 	// Webhooks are sent devices that are created and deleted; nil: there are none.
@@ -95,8 +98,8 @@ type Service struct {
 
 	directory *directory
 	lists     *lists
-	// tokens are the devices of known tokens by hash.
-	tokens *boundedcache.Cache[[sha256.Size]byte, string]
+	// tokens are the known tokens by hash.
+	tokens *boundedcache.Cache[[sha256.Size]byte, knownToken]
 	beats  *groupcommit.Committer[accepted]
 	signs  signs
 	// connections are those that devices keep to this process.
@@ -121,7 +124,7 @@ func New(options Options) (*Service, error) {
 	}
 	f.directory = newDirectory(cmp.Or(options.maxDirectory, maxDirectory))
 	f.lists = newLists(options, f.trust)
-	f.tokens = boundedcache.New(boundedcache.Options[[sha256.Size]byte, string]{Entries: maxTokens, TTL: f.trust, Clock: options.Clock})
+	f.tokens = boundedcache.New(boundedcache.Options[[sha256.Size]byte, knownToken]{Entries: maxTokens, TTL: f.trust, Clock: options.Clock})
 	f.beats = groupcommit.New(groupcommit.Options[accepted]{Commit: f.record, MaxWaiting: maxWaitingBeats})
 	return f, nil
 }

@@ -22,6 +22,9 @@ const (
 	tokenLength = len(tokenPrefix) + (tokenBytes*8+5)/6
 )
 
+// knownToken is what is kept of a token that is good: its device, and the user who made it.
+type knownToken struct{ device, maker string }
+
 // IssuedToken is a new token with its secret, which is known this once.
 type IssuedToken struct {
 	hearth.DeviceToken
@@ -35,6 +38,7 @@ func (f *Service) CreateToken(ctx context.Context, caller hearth.Caller, deviceI
 		return IssuedToken{}, err
 	}
 	token, secret := f.NewToken(deviceID)
+	token.CreatedBy = caller.UserID
 	issued := IssuedToken{token, secret}
 	record, err := key.Record(issued)
 	if err != nil {
@@ -126,15 +130,16 @@ func (f *Service) DeleteToken(ctx context.Context, caller hearth.Caller, deviceI
 	return nil
 }
 
-// Authenticate returns the device that a token speaks for; CodeUnauthenticated, CodeUnavailable.
+// Authenticate returns the device that a token speaks for; CodeUnauthenticated, also where the user who made it may not edit the device any
+// more; CodeUnavailable.
 func (f *Service) Authenticate(ctx context.Context, token string) (hearth.Caller, error) {
 	if len(token) != tokenLength || !strings.HasPrefix(token, tokenPrefix) {
 		return hearth.Caller{}, errToken()
 	}
 	hash := sha256.Sum256([]byte(token))
-	deviceID, ok, version := f.tokens.Find(hash)
+	known, ok, version := f.tokens.Find(hash)
 	if ok {
-		return hearth.Caller{DeviceID: deviceID}, nil
+		return hearth.Caller{DeviceID: known.device}, nil
 	}
 	stored, err := f.store.DeviceTokenByHash(ctx, hash[:])
 	if hearth.ErrorCode(err) == hearth.CodeNotFound {
@@ -143,13 +148,50 @@ func (f *Service) Authenticate(ctx context.Context, token string) (hearth.Caller
 	if err != nil {
 		return hearth.Caller{}, err
 	}
-	f.tokens.Keep(version, hash, stored.DeviceID)
+	if err := f.allowMaker(ctx, stored); err != nil {
+		return hearth.Caller{}, err
+	}
+	f.tokens.Keep(version, hash, knownToken{device: stored.DeviceID, maker: stored.CreatedBy})
 	const day = 24 * time.Hour
 	now := f.now()
 	if stored.LastUsedAt.Truncate(day).Before(now.Truncate(day)) {
 		f.pending.touch(stored.ID, now)
 	}
 	return hearth.Caller{DeviceID: stored.DeviceID}, nil
+}
+
+// allowMaker returns CodeUnauthenticated for a token whose maker may not edit its device any more.
+func (f *Service) allowMaker(ctx context.Context, token hearth.DeviceToken) error {
+	if token.CreatedBy == "" || f.options.Maker == nil {
+		return nil
+	}
+	maker, err := f.options.Maker(ctx, token.CreatedBy)
+	if err == nil {
+		err = f.allowTokens(ctx, maker, token.DeviceID)
+	}
+	switch hearth.ErrorCode(err) {
+	case hearth.CodeNotFound, hearth.CodeForbidden, hearth.CodeTokenRevoked:
+		return errToken()
+	}
+	return err
+}
+
+// RightsChanged has the tokens that a user made be judged anew: the user may have fewer rights now. Connections that were made with those
+// that are worth nothing any more are closed.
+func (f *Service) RightsChanged(userID string) {
+	f.tokens.DeleteFunc(func(_ [sha256.Size]byte, known knownToken) bool { return known.maker == userID })
+	f.pending.rights(userID)
+}
+
+// checkConnections closes the connections that were made with tokens of the user which are worth nothing any more.
+func (f *Service) checkConnections(ctx context.Context, userID string) {
+	ids, err := f.store.DevicesOfTokens(ctx, userID)
+	if err != nil && ctx.Err() == nil {
+		f.options.Logger.ErrorContext(ctx, "the connections of devices whose tokens a user made, and whose rights changed, stay open", "user", userID, "err", err)
+	}
+	for _, id := range ids {
+		f.TokensEnded(id)
+	}
 }
 
 func errToken() error { return hearth.Errorf(hearth.CodeUnauthenticated, "the token is not valid") }
@@ -163,5 +205,5 @@ func (f *Service) TokensEnded(deviceID string) {
 
 // TokensChanged drops what is kept of a device's tokens, some of which another process has ended.
 func (f *Service) TokensChanged(deviceID string) {
-	f.tokens.DeleteFunc(func(_ [sha256.Size]byte, of string) bool { return of == deviceID })
+	f.tokens.DeleteFunc(func(_ [sha256.Size]byte, known knownToken) bool { return known.device == deviceID })
 }

@@ -70,6 +70,7 @@ func (f *Service) Transfer(ctx context.Context, caller hearth.Caller, id string,
 		return hearth.Device{}, err
 	}
 	f.Moved(before, after)
+	f.TokensEnded(id) // those of users who may not edit it where it is now
 	return after, nil
 }
 

@@ -2,6 +2,7 @@ package record
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"hearth"
@@ -41,6 +42,7 @@ type deviceToken struct {
 	DeviceID    string    `json:"device_id" bson:"device"`
 	Hash        []byte    `json:"hash,omitempty"`
 	CreatedAt   time.Time `json:"created_at,omitzero" bson:"created"`
+	CreatedBy   string    `json:"created_by,omitempty"`
 	Provisioned bool      `json:"provisioned,omitempty"`
 	LastUsedAt  time.Time `json:"last_used_at,omitzero" bson:"used"`
 }
@@ -50,6 +52,7 @@ var deviceTokens = describe(Kind[deviceToken]{Schema: Schema{
 	Indexes: []Index{
 		{Fields: []string{"hash"}, Unique: true},
 		{Fields: []string{"device_id", "created_at", "id"}},
+		{Fields: []string{"created_by", "device_id"}},
 	},
 }})
 
@@ -127,6 +130,17 @@ func (a *Aggregates) DeviceTokenByHash(ctx context.Context, hash []byte) (hearth
 			return hearth.DeviceToken{}, orError(err, hearth.NotFound("device token"))
 		}
 		return hearth.DeviceToken(token), nil
+	})
+}
+
+// DevicesOfTokens implements hearth.DeviceStore.
+func (a *Aggregates) DevicesOfTokens(ctx context.Context, userID string) ([]string, error) {
+	return view(ctx, a.b, "DevicesOfTokens", func(ctx context.Context, r Reader) (ids []string, err error) {
+		all, err := deviceTokens.Find(ctx, r, Query{Where: Filter{Eq("created_by", userID)}, Order: Order{By: "device_id"}})
+		for _, token := range all {
+			ids = append(ids, token.DeviceID)
+		}
+		return slices.Compact(ids), err
 	})
 }
 

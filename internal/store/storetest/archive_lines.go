@@ -170,6 +170,7 @@ type lineDeviceToken struct {
 	DeviceID    string    `json:"device_id"`
 	Hash        []byte    `json:"hash,omitempty"`
 	CreatedAt   time.Time `json:"created_at,omitzero"`
+	CreatedBy   string    `json:"created_by,omitempty"`
 	Provisioned bool      `json:"provisioned,omitempty"`
 	LastUsedAt  time.Time `json:"last_used_at,omitzero"`
 }

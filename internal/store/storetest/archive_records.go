@@ -141,7 +141,9 @@ func (g *recordMaker) devices() []hearth.Device {
 func (g *recordMaker) deviceTokens() []hearth.DeviceToken {
 	return each(g.n, func(i int) hearth.DeviceToken {
 		return hearth.DeviceToken{ID: g.id(7, i), DeviceID: g.deviceID(i), Hash: g.hash("token", i), CreatedAt: g.at(i)}
-	}, func(i int, r *hearth.DeviceToken) { r.LastUsedAt, r.Provisioned = g.at(i+1), i%2 == 0 })
+	}, func(i int, r *hearth.DeviceToken) {
+		r.LastUsedAt, r.Provisioned, r.CreatedBy = g.at(i+1), i%2 == 0, g.userID(i)
+	})
 }
 
 func (g *recordMaker) provisioningKeys() []hearth.ProvisioningKey {

@@ -208,7 +208,7 @@ func tokenHash(name string) []byte {
 
 func addToken(t *testing.T, s hearth.DeviceStore, deviceID, name string) hearth.DeviceToken {
 	t.Helper()
-	token := hearth.DeviceToken{ID: "token " + name, DeviceID: deviceID, Hash: tokenHash(name), CreatedAt: epoch}
+	token := hearth.DeviceToken{ID: "token " + name, DeviceID: deviceID, Hash: tokenHash(name), CreatedAt: epoch, CreatedBy: "maker of " + name}
 	if err := s.CreateDeviceToken(t.Context(), token, anyDevice, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
@@ -237,6 +237,12 @@ func tokensRoundTrip(t *testing.T, s hearth.DeviceStore) {
 		t.Fatal(err)
 	}
 	sameDevices(t, list, []hearth.DeviceToken{a, b})
+
+	for maker, want := range map[string][]string{"maker of a": {mineID}, "maker of c": {otherID}, "": nil} {
+		if got, err := s.DevicesOfTokens(t.Context(), maker); err != nil || !slices.Equal(got, want) {
+			t.Errorf("the devices of the tokens by %q: %v %v", maker, got, err)
+		}
+	}
 
 	wantCode(t, s.DeleteDeviceToken(t.Context(), otherID, a.ID, hearth.SideEffects{}), hearth.CodeNotFound)
 	if err := s.DeleteDeviceToken(t.Context(), mineID, a.ID, hearth.SideEffects{}); err != nil {
