@@ -130,10 +130,10 @@ type PasswordReset struct {
 type UserStore interface {
 	// CreateUser stores a user; CodeEmailTaken.
 	CreateUser(ctx context.Context, user User, effects SideEffects) error
-	// CreateFirstUser stores a user if there is none yet; CodeConflict if there is.
-	CreateFirstUser(ctx context.Context, user User, effects SideEffects) error
-	// AnyUser reports whether there is a user.
-	AnyUser(ctx context.Context) (bool, error)
+	// CreateFirstAdmin stores a user with the role admin if no user has it yet; CodeConflict if a user has.
+	CreateFirstAdmin(ctx context.Context, user User, effects SideEffects) error
+	// AnyAdmin reports whether a user has the role admin.
+	AnyAdmin(ctx context.Context) (bool, error)
 	// User returns one user; CodeNotFound.
 	User(ctx context.Context, id string) (User, error)
 	// UserByEmail returns the user with that normalized e-mail; CodeNotFound.

@@ -176,9 +176,9 @@ func (a *API) registerAccounts() {
 		return wireGrant(s.Login(ctx, callerOf(ctx), account.Credentials{Email: in.Body.Email, Password: in.Body.Password}))
 	})
 
-	op = auth("set-up", "setup", "Make the first admin", http.StatusCreated, hearth.CodeForbidden)
+	op = auth("set-up", "setup", "Make the first admin", http.StatusCreated, hearth.CodeForbidden, hearth.CodeEmailTaken)
 	op.Secret, op.Class = true, classAuth
-	op.Description = "With the token that the server prints when it starts and there is no user: once, and only while there is none."
+	op.Description = "With the token that every instance prints when it starts and there is no admin: once, and only while there is none, whoever signed up before."
 	register(a, op, func(ctx context.Context, in *bodyOf[SetUpRequest]) (*tokensOutput, error) {
 		return wireGrant(s.SetUp(ctx, callerOf(ctx), in.Body.Token, in.Body.newUser()))
 	})

@@ -41,7 +41,7 @@ type Settings struct {
 type Serving struct {
 	// URL is the API's, for clients on the same machine; MQTT the address for devices, "" where that is off.
 	URL, MQTT string
-	// SetupToken returns the token with which the first admin is made; "" if there is a user.
+	// SetupToken returns the token with which the first admin is made; "" if there is one.
 	SetupToken func(ctx context.Context) (string, error)
 }
 

@@ -31,14 +31,14 @@ func (c *serveCommand) Run(ctx context.Context, p *Process) error {
 	})
 }
 
-// offerSetup prints how to make the first admin, where there is no user. It is for standard output alone: the token is a
+// offerSetup prints how to make the first admin, where there is none. It is for standard output alone: the token is a
 // secret and stays out of the log.
 func offerSetup(ctx context.Context, p *Process, serving app.Serving) error {
 	token, err := serving.SetupToken(ctx)
 	if err != nil || token == "" {
 		return err
 	}
-	_, err = fmt.Fprintf(p.Stdout, `There is no user yet. Make the first admin, once, in a browser:
+	_, err = fmt.Fprintf(p.Stdout, `There is no administrator yet. Make one, once, in a browser:
 
   %[1]s/set-up#%[2]s
 

@@ -151,7 +151,6 @@ type Service struct {
 	keyIDs    *boundedcache.Cache[[32]byte, string]
 	uses      keyUses
 	observers []SessionObserver
-	setup     setup
 	started   time.Time
 }
 
@@ -183,6 +182,9 @@ func (s *Service) monotonic() time.Duration { return time.Since(s.started) }
 // JWKS returns the public keys of access tokens.
 func (s *Service) JWKS() []JWK { return s.keys.Public() }
 
+// resultOK is the result of an event that is no refusal.
+const resultOK = "ok"
+
 // event is something that belongs into the audit log and the security log.
 type event struct {
 	caller hearth.Caller
@@ -201,11 +203,11 @@ type event struct {
 	notifyAt string
 }
 
-// note returns the side effects of the write that the event is about, and logs the event.
+// note returns the side effects of the write that the event is about; once it is done, logged has them logged.
 func (s *Service) note(ctx context.Context, e event) hearth.SideEffects {
 	now := s.now()
 	entry := hearth.AuditEntry{
-		At: now, ActorID: e.actor, Action: e.action, Result: "ok", IP: e.caller.IP, UserAgent: clip(e.caller.UserAgent),
+		At: now, ActorID: e.actor, Action: e.action, Result: resultOK, IP: e.caller.IP, UserAgent: clip(e.caller.UserAgent),
 		RequestID: e.caller.RequestID, Changes: e.changes,
 	}
 	if entry.ActorID == "" {
@@ -222,12 +224,6 @@ func (s *Service) note(ctx context.Context, e event) hearth.SideEffects {
 	case e.userID != "":
 		entry.Target = "user:" + e.userID
 	}
-	level := slog.LevelInfo
-	if e.result != "" {
-		level = slog.LevelWarn
-	}
-	s.log.LogAttrs(ctx, level, e.action, slog.String("kind", "security"), slog.String("actor", entry.ActorID),
-		slog.String("target", entry.Target), slog.String("result", entry.Result), slog.String("ip", entry.IP))
 	effects := hearth.SideEffects{Audit: []hearth.AuditEntry{entry}}
 	if e.notify != "" && e.userID != "" {
 		effects.Jobs = append(effects.Jobs, s.job(hearth.JobSecurity, hearth.SecurityNotice{
@@ -235,6 +231,22 @@ func (s *Service) note(ctx context.Context, e event) hearth.SideEffects {
 		}))
 	}
 	return effects
+}
+
+// logged writes the events of a write that is done into the security log; one that failed has none. It returns err.
+func (s *Service) logged(ctx context.Context, err error, effects hearth.SideEffects) error {
+	if err != nil {
+		return err
+	}
+	for _, entry := range effects.Audit {
+		level := slog.LevelInfo
+		if entry.Result != resultOK {
+			level = slog.LevelWarn
+		}
+		s.log.LogAttrs(ctx, level, entry.Action, slog.String("kind", "security"), slog.String("actor", entry.ActorID),
+			slog.String("target", entry.Target), slog.String("result", entry.Result), slog.String("ip", entry.IP))
+	}
+	return nil
 }
 
 // noticeOrigin seals where a request came from. What cannot be sealed is left out: the notice is worth more.

@@ -76,7 +76,7 @@ func (s *Service) CreateAPIKey(ctx context.Context, caller hearth.Caller, n NewA
 	if effects.Idempotency, err = idempotency.Record(issued); err != nil {
 		return IssuedKey{}, err
 	}
-	if err := s.store.CreateAPIKey(ctx, issued.APIKey, effects); err != nil {
+	if err := s.logged(ctx, s.store.CreateAPIKey(ctx, issued.APIKey, effects), effects); err != nil {
 		return IssuedKey{}, err
 	}
 	return issued, nil
@@ -111,7 +111,7 @@ func (s *Service) DeleteAPIKey(ctx context.Context, caller hearth.Caller, id str
 		return err
 	}
 	effects := s.note(ctx, event{caller: caller, action: "api_key.delete", keyID: id})
-	if err := s.store.DeleteAPIKey(ctx, caller.UserID, id, effects); err != nil {
+	if err := s.logged(ctx, s.store.DeleteAPIKey(ctx, caller.UserID, id, effects), effects); err != nil {
 		return err
 	}
 	s.ended(caller.UserID, id)

@@ -123,9 +123,11 @@ func (s *Service) prove(
 	switch {
 	case right && user.Disabled:
 		failure.result = hearth.CodeForbidden
-		if _, err := s.store.UpdateTries(ctx, counts, func(hearth.Tries) (hearth.Tries, hearth.SideEffects, error) {
-			return hearth.Tries{}, s.note(ctx, failure), nil
-		}); err != nil {
+		effects := s.note(ctx, failure)
+		_, err := s.store.UpdateTries(ctx, counts, func(hearth.Tries) (hearth.Tries, hearth.SideEffects, error) {
+			return hearth.Tries{}, effects, nil
+		})
+		if err := s.logged(ctx, err, effects); err != nil {
 			return err
 		}
 		return hearth.Errorf(hearth.CodeForbidden, "this account is disabled")
@@ -147,7 +149,7 @@ func (s *Service) prove(
 		more := s.note(ctx, lock)
 		effects.Audit, effects.Jobs = append(effects.Audit, more.Audit...), more.Jobs
 	}
-	if err := s.store.Record(ctx, effects); err != nil {
+	if err := s.record(ctx, effects); err != nil {
 		return err
 	}
 	return errWrongCredentials()
@@ -246,7 +248,12 @@ func errWrongCredentials() error {
 }
 
 // logRefusal logs what is too cheap to be worth an audit entry: the lock itself has one.
-func (s *Service) logRefusal(ctx context.Context, e event) { _ = s.note(ctx, e) }
+func (s *Service) logRefusal(ctx context.Context, e event) { _ = s.logged(ctx, nil, s.note(ctx, e)) }
+
+// record stores the audit entries of what changes nothing else.
+func (s *Service) record(ctx context.Context, effects hearth.SideEffects) error {
+	return s.logged(ctx, s.store.Record(ctx, effects), effects)
+}
 
 // opening is a login about to be stored.
 type opening struct {
@@ -283,6 +290,7 @@ func (s *Service) open(ctx context.Context, caller hearth.Caller, o opening) (Gr
 		ID: newid.New(), UserID: o.user.ID, Device: device, Network: s.network(caller), Origin: origin, CreatedAt: now, LastUsedAt: now,
 		ExpiresAt: now.Add(s.options.RefreshTTL),
 	}
+	var effects hearth.SideEffects
 	decide := func(user hearth.User, earlier, known bool) (hearth.UserChange, error) {
 		switch {
 		case user.Disabled:
@@ -298,10 +306,11 @@ func (s *Service) open(ctx context.Context, caller hearth.Caller, o opening) (Gr
 		if newHash != nil {
 			user.PasswordHash = newHash
 		}
-		return hearth.UserChange{User: user, ClearTries: o.clear, SideEffects: s.note(ctx, login)}, nil
+		effects = s.note(ctx, login)
+		return hearth.UserChange{User: user, ClearTries: o.clear, SideEffects: effects}, nil
 	}
 	user, ended, err := s.store.CreateSession(ctx, hearth.NewSession{Session: session, RefreshHash: hash, Decide: decide})
-	if err != nil {
+	if err := s.logged(ctx, err, effects); err != nil {
 		return Grant{}, err
 	}
 	s.ended(user.ID, ended...)
@@ -354,9 +363,10 @@ func (s *Service) Refresh(ctx context.Context, caller hearth.Caller, refresh str
 	var token hearth.RefreshToken
 	var refusal error
 	var ended bool
+	var effects hearth.SideEffects
 	err = s.store.UseRefreshToken(ctx, hashToken(refresh), func(t hearth.RefreshToken) (hearth.RefreshVerdict, error) {
 		now := s.now()
-		token, refusal, ended = t, nil, false
+		token, refusal, ended, effects = t, nil, false, hearth.SideEffects{}
 		switch {
 		case t.Spent && s.mayRepeat(t, nextHash, now):
 			return hearth.RefreshVerdict{}, nil
@@ -366,10 +376,11 @@ func (s *Service) Refresh(ctx context.Context, caller hearth.Caller, refresh str
 				return hearth.RefreshVerdict{}, refusal
 			}
 			ended = true
-			return hearth.RefreshVerdict{End: hearth.EndReused, SideEffects: s.note(ctx, event{
+			effects = s.note(ctx, event{
 				caller: caller, actor: "system", action: "auth.refresh", userID: t.User.ID, result: hearth.CodeRefreshReused,
 				notify: hearth.NoticeReused,
-			})}, nil
+			})
+			return hearth.RefreshVerdict{End: hearth.EndReused, SideEffects: effects}, nil
 		case !t.Session.EndedAt.IsZero() || t.User.Disabled:
 			return hearth.RefreshVerdict{}, errRevokedToken()
 		case !t.Session.Open(now):
@@ -377,7 +388,7 @@ func (s *Service) Refresh(ctx context.Context, caller hearth.Caller, refresh str
 		}
 		return hearth.RefreshVerdict{Next: nextHash, UsedAt: now, Origin: origin}, nil
 	})
-	switch {
+	switch err := s.logged(ctx, err, effects); {
 	case hearth.ErrorCode(err) == hearth.CodeNotFound:
 		return Grant{}, errBadToken()
 	case err != nil:

@@ -40,17 +40,18 @@ func (s *Service) replacePassword(ctx context.Context, caller hearth.Caller, p p
 	if err != nil {
 		return err
 	}
+	var effects hearth.SideEffects
 	user, ended, err := s.store.UpdateUser(ctx, caller.UserID, func(user hearth.User) (hearth.UserChange, error) {
 		if !bytes.Equal(user.PasswordHash, p.user.PasswordHash) { // a reset was faster: the old password counts no more
 			return hearth.UserChange{}, errWrongCredentials()
 		}
 		user.PasswordHash, user.UpdatedAt = hash, s.now()
+		effects = s.note(ctx, event{caller: caller, action: "auth.password", userID: user.ID, notify: hearth.NoticePassword})
 		return hearth.UserChange{
-			User: user, EndSessions: hearth.EndPassword, KeepSession: caller.SessionID, DropReset: true, ClearTries: p.tries,
-			SideEffects: s.note(ctx, event{caller: caller, action: "auth.password", userID: user.ID, notify: hearth.NoticePassword}),
+			User: user, EndSessions: hearth.EndPassword, KeepSession: caller.SessionID, DropReset: true, ClearTries: p.tries, SideEffects: effects,
 		}, nil
 	})
-	if err != nil {
+	if err := s.logged(ctx, err, effects); err != nil {
 		return err
 	}
 	s.ended(user.ID, ended...)
@@ -70,14 +71,15 @@ func (s *Service) SetPassword(ctx context.Context, caller hearth.Caller, id, pas
 	if err != nil {
 		return hearth.User{}, err
 	}
+	var effects hearth.SideEffects
 	user, ended, err := s.store.UpdateUser(ctx, id, func(user hearth.User) (hearth.UserChange, error) {
 		user.PasswordHash, user.Epoch, user.UpdatedAt = hash, user.Epoch+1, s.now()
+		effects = s.note(ctx, event{caller: caller, action: "user.password", userID: user.ID, notify: hearth.NoticePassword})
 		return hearth.UserChange{
-			User: user, EndSessions: hearth.EndPassword, DropReset: true, ClearTries: [][]byte{s.triesKey(user.Email)},
-			SideEffects: s.note(ctx, event{caller: caller, action: "user.password", userID: user.ID, notify: hearth.NoticePassword}),
+			User: user, EndSessions: hearth.EndPassword, DropReset: true, ClearTries: [][]byte{s.triesKey(user.Email)}, SideEffects: effects,
 		}, nil
 	})
-	if err != nil {
+	if err := s.logged(ctx, err, effects); err != nil {
 		return user, err
 	}
 	s.ended(user.ID, ended...)
@@ -112,7 +114,7 @@ func (s *Service) requestReset(ctx context.Context, caller hearth.Caller, email 
 	code := hearth.ErrorCode(err)
 	switch {
 	case code == hearth.CodeNotFound, err == nil && user.Disabled:
-		return s.store.Record(ctx, s.note(ctx, event{
+		return s.record(ctx, s.note(ctx, event{
 			caller: caller, action: "auth.password_reset", userID: user.ID, result: hearth.CodeNotFound,
 		}))
 	case err != nil:
@@ -125,11 +127,11 @@ func (s *Service) requestReset(ctx context.Context, caller hearth.Caller, email 
 		ID: id, UserID: user.ID, Hash: hashToken(s.resetToken(id)), ExpiresAt: s.now().Add(resetTTL),
 	}, resetSpacing, effects)
 	if hearth.ErrorCode(err) == hearth.CodeConflict { // an e-mail is on its way
-		return s.store.Record(ctx, s.note(ctx, event{
+		return s.record(ctx, s.note(ctx, event{
 			caller: caller, action: "auth.password_reset", userID: user.ID, result: hearth.CodeConflict,
 		}))
 	}
-	return err
+	return s.logged(ctx, err, effects)
 }
 
 // resetToken derives the token of a reset, so that it is stored nowhere, not even in the job that mails it.
@@ -180,20 +182,21 @@ func (s *Service) ConfirmReset(ctx context.Context, caller hearth.Caller, token,
 	if err != nil {
 		return err
 	}
+	var effects hearth.SideEffects
 	user, ended, err := s.store.UsePasswordReset(ctx, hash, func(reset hearth.PasswordReset, user hearth.User) (hearth.UserChange, error) {
 		now := s.now()
 		if !now.Before(reset.ExpiresAt) || user.Disabled {
 			return hearth.UserChange{}, refusal
 		}
 		user.PasswordHash, user.UpdatedAt = passwordHash, now
+		effects = s.note(ctx, event{
+			caller: caller, actor: "user:" + user.ID, action: "auth.password_reset_confirm", userID: user.ID, notify: hearth.NoticePassword,
+		})
 		return hearth.UserChange{
-			User: user, EndSessions: hearth.EndPassword, ClearTries: [][]byte{s.triesKey(user.Email)},
-			SideEffects: s.note(ctx, event{
-				caller: caller, actor: "user:" + user.ID, action: "auth.password_reset_confirm", userID: user.ID, notify: hearth.NoticePassword,
-			}),
+			User: user, EndSessions: hearth.EndPassword, ClearTries: [][]byte{s.triesKey(user.Email)}, SideEffects: effects,
 		}, nil
 	})
-	if err != nil {
+	if err := s.logged(ctx, err, effects); err != nil {
 		return orRefusal(err, refusal)
 	}
 	s.ended(user.ID, ended...)

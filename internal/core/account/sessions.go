@@ -56,11 +56,11 @@ func (s *Service) readOrigin(sealed []byte) (origin sessionOrigin, err error) {
 
 // EndSession ends one of the caller's sessions; CodeNotFound.
 func (s *Service) EndSession(ctx context.Context, caller hearth.Caller, id string) error {
+	effects := s.note(ctx, event{caller: caller, action: "session.revoke", userID: caller.UserID, sessionID: id})
 	_, err := s.store.EndSession(ctx, hearth.SessionEnd{
-		ID: id, UserID: caller.UserID, At: s.now(), Reason: hearth.EndRevoked,
-		SideEffects: s.note(ctx, event{caller: caller, action: "session.revoke", userID: caller.UserID, sessionID: id}),
+		ID: id, UserID: caller.UserID, At: s.now(), Reason: hearth.EndRevoked, SideEffects: effects,
 	})
-	if err != nil {
+	if err := s.logged(ctx, err, effects); err != nil {
 		return err
 	}
 	s.ended(caller.UserID, id)
@@ -69,11 +69,11 @@ func (s *Service) EndSession(ctx context.Context, caller hearth.Caller, id strin
 
 // Logout ends the caller's session: its access tokens and its refresh token are refused from then on.
 func (s *Service) Logout(ctx context.Context, caller hearth.Caller) error {
+	effects := s.note(ctx, event{caller: caller, action: "auth.logout", userID: caller.UserID, sessionID: caller.SessionID})
 	_, err := s.store.EndSession(ctx, hearth.SessionEnd{
-		ID: caller.SessionID, UserID: caller.UserID, At: s.now(), Reason: hearth.EndLogout,
-		SideEffects: s.note(ctx, event{caller: caller, action: "auth.logout", userID: caller.UserID, sessionID: caller.SessionID}),
+		ID: caller.SessionID, UserID: caller.UserID, At: s.now(), Reason: hearth.EndLogout, SideEffects: effects,
 	})
-	if err != nil && hearth.ErrorCode(err) != hearth.CodeNotFound { // another logout was faster
+	if err = s.logged(ctx, err, effects); err != nil && hearth.ErrorCode(err) != hearth.CodeNotFound { // another logout was faster
 		return err
 	}
 	s.ended(caller.UserID, caller.SessionID)
@@ -82,11 +82,9 @@ func (s *Service) Logout(ctx context.Context, caller hearth.Caller) error {
 
 // LogoutAll ends all of the caller's sessions and reports how many.
 func (s *Service) LogoutAll(ctx context.Context, caller hearth.Caller) (int, error) {
-	ended, err := s.store.EndSessions(ctx, hearth.SessionEnd{
-		UserID: caller.UserID, At: s.now(), Reason: hearth.EndLogout,
-		SideEffects: s.note(ctx, event{caller: caller, action: "auth.logout_all", userID: caller.UserID}),
-	})
-	if err != nil {
+	effects := s.note(ctx, event{caller: caller, action: "auth.logout_all", userID: caller.UserID})
+	ended, err := s.store.EndSessions(ctx, hearth.SessionEnd{UserID: caller.UserID, At: s.now(), Reason: hearth.EndLogout, SideEffects: effects})
+	if err := s.logged(ctx, err, effects); err != nil {
 		return 0, err
 	}
 	s.ended(caller.UserID, ended...)
@@ -101,15 +99,18 @@ func (s *Service) Revoke(ctx context.Context, caller hearth.Caller, token string
 	}
 	var session hearth.Session
 	var open bool
+	var effects hearth.SideEffects
 	err := s.store.UseRefreshToken(ctx, hashToken(token), func(t hearth.RefreshToken) (hearth.RefreshVerdict, error) {
-		session, open = t.Session, t.Session.Open(s.now())
+		session, open, effects = t.Session, t.Session.Open(s.now()), hearth.SideEffects{}
 		if !open {
 			return hearth.RefreshVerdict{}, nil
 		}
-		return hearth.RefreshVerdict{End: hearth.EndRevoked, SideEffects: s.note(ctx, event{
+		effects = s.note(ctx, event{
 			caller: caller, actor: "user:" + t.User.ID, action: "session.revoke", userID: t.User.ID, sessionID: t.Session.ID,
-		})}, nil
+		})
+		return hearth.RefreshVerdict{End: hearth.EndRevoked, SideEffects: effects}, nil
 	})
+	err = s.logged(ctx, err, effects)
 	if hearth.ErrorCode(err) == hearth.CodeNotFound {
 		return nil
 	}
@@ -129,12 +130,13 @@ func (s *Service) revokeAccess(ctx context.Context, caller hearth.Caller, token 
 	if err != nil {
 		return nil //nolint:nilerr // no token of ours, or one that ended by itself
 	}
-	_, err = s.store.EndSession(ctx, hearth.SessionEnd{
-		ID: found.sessionID, UserID: found.userID, At: s.now(), Reason: hearth.EndRevoked,
-		SideEffects: s.note(ctx, event{
-			caller: caller, actor: "user:" + found.userID, action: "session.revoke", userID: found.userID, sessionID: found.sessionID,
-		}),
+	effects := s.note(ctx, event{
+		caller: caller, actor: "user:" + found.userID, action: "session.revoke", userID: found.userID, sessionID: found.sessionID,
 	})
+	_, err = s.store.EndSession(ctx, hearth.SessionEnd{
+		ID: found.sessionID, UserID: found.userID, At: s.now(), Reason: hearth.EndRevoked, SideEffects: effects,
+	})
+	err = s.logged(ctx, err, effects)
 	if hearth.ErrorCode(err) == hearth.CodeNotFound {
 		return nil
 	}

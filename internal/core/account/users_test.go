@@ -51,6 +51,12 @@ func TestSetUpMakesOneAdmin(t *testing.T) {
 	if token != again || len(token) < 40 {
 		t.Errorf("the tokens are %q and %q", token, again)
 	}
+	other, err := openHouse(t, h.dir).SetupToken(t.Context()) // a process with the same keys
+	must(t, err)
+	if other != again {
+		t.Errorf("another instance has the token %q", other)
+	}
+	h.user("stranger@example.com", hearth.RoleUser)
 	var mu sync.Mutex
 	seen := map[hearth.Code]int{}
 	var wg sync.WaitGroup

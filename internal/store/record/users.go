@@ -84,19 +84,19 @@ func (a *Aggregates) CreateUser(ctx context.Context, u hearth.User, effects hear
 
 // The rules about all users; see Tx.Guard.
 const (
-	guardAdmins    = "admins"     // an enabled admin always remains
-	guardFirstUser = "first-user" // one first user
+	guardAdmins     = "admins"     // an enabled admin always remains
+	guardFirstAdmin = "first-user" // one first admin
 )
 
-// CreateFirstUser implements hearth.UserStore.
-func (a *Aggregates) CreateFirstUser(ctx context.Context, u hearth.User, effects hearth.SideEffects) error {
-	w := Write{Name: "CreateFirstUser", Key: "guards/" + guardFirstUser, Effects: effects}
+// CreateFirstAdmin implements hearth.UserStore.
+func (a *Aggregates) CreateFirstAdmin(ctx context.Context, u hearth.User, effects hearth.SideEffects) error {
+	w := Write{Name: "CreateFirstAdmin", Key: "guards/" + guardFirstAdmin, Effects: effects}
 	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
-		if err := tx.Guard(ctx, guardFirstUser); err != nil {
+		if err := tx.Guard(ctx, guardFirstAdmin); err != nil {
 			return err
 		}
-		if exists, err := users.Exists(ctx, tx); err != nil || exists {
-			return orError(err, hearth.Errorf(hearth.CodeConflict, "there is a user already"))
+		if exists, err := users.Exists(ctx, tx, Eq("role", hearth.RoleAdmin)); err != nil || exists {
+			return orError(err, hearth.Errorf(hearth.CodeConflict, "there is an administrator already"))
 		}
 		return users.Insert(ctx, tx, user(u))
 	})
@@ -110,9 +110,11 @@ func orError(err error, refusal *hearth.Error) error {
 	return refusal
 }
 
-// AnyUser implements hearth.UserStore.
-func (a *Aggregates) AnyUser(ctx context.Context) (bool, error) {
-	return view(ctx, a.b, "AnyUser", func(ctx context.Context, r Reader) (bool, error) { return users.Exists(ctx, r) })
+// AnyAdmin implements hearth.UserStore.
+func (a *Aggregates) AnyAdmin(ctx context.Context) (bool, error) {
+	return view(ctx, a.b, "AnyAdmin", func(ctx context.Context, r Reader) (bool, error) {
+		return users.Exists(ctx, r, Eq("role", hearth.RoleAdmin))
+	})
 }
 
 // User implements hearth.UserStore.

@@ -89,12 +89,16 @@ func same(t *testing.T, got, want any) {
 func usersRoundTrip(t *testing.T, s AccountStore) {
 	want := user(1)
 	want.Role, want.Disabled, want.Epoch, want.LastLoginAt = hearth.RoleAdmin, true, 7, epoch.Add(time.Second)
-	if exists, err := s.AnyUser(t.Context()); err != nil || exists {
-		t.Errorf("an empty store has a user: %v, %v", exists, err)
+	if exists, err := s.AnyAdmin(t.Context()); err != nil || exists {
+		t.Errorf("an empty store has an admin: %v, %v", exists, err)
+	}
+	createUser(t, s, user(2))
+	if exists, err := s.AnyAdmin(t.Context()); err != nil || exists {
+		t.Errorf("a store with a user has an admin: %v, %v", exists, err)
 	}
 	createUser(t, s, want)
-	if exists, err := s.AnyUser(t.Context()); err != nil || !exists {
-		t.Errorf("the store has no user: %v, %v", exists, err)
+	if exists, err := s.AnyAdmin(t.Context()); err != nil || !exists {
+		t.Errorf("the store has no admin: %v, %v", exists, err)
 	}
 	same(t, mustUser(t, s, want.ID), want)
 	got, err := s.UserByEmail(t.Context(), want.Email)
@@ -124,11 +128,17 @@ func usersEmail(t *testing.T, s AccountStore) {
 }
 
 func usersFirst(t *testing.T, s AccountStore) {
+	createUser(t, s, user(99)) // who signed up first
+	admin := func(n int) hearth.User {
+		u := user(n)
+		u.Role = hearth.RoleAdmin
+		return u
+	}
 	var created atomic.Int32
 	var wg sync.WaitGroup
 	for n := range 20 {
 		wg.Go(func() {
-			switch err := s.CreateFirstUser(t.Context(), user(n), hearth.SideEffects{}); hearth.ErrorCode(err) {
+			switch err := s.CreateFirstAdmin(t.Context(), admin(n), hearth.SideEffects{}); hearth.ErrorCode(err) {
 			case "":
 				created.Add(1)
 			case hearth.CodeConflict:
@@ -139,7 +149,7 @@ func usersFirst(t *testing.T, s AccountStore) {
 	}
 	wg.Wait()
 	if n := created.Load(); n != 1 {
-		t.Errorf("%d first users were created", n)
+		t.Errorf("%d first admins were created", n)
 	}
 }
 
