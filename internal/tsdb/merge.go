@@ -221,7 +221,7 @@ func (m *merge) addChunks(pieces []piece) error {
 		var keys []Key
 		for i := range some {
 			p := &some[i]
-			key := p.chunk.Key
+			key, limit := p.chunk.Key, rowsOf(p.series, p.entries, limit)
 			appended := p.entries[0].At > p.chunk.MaxAt
 			switch {
 			case key.Scope == 0:
@@ -248,6 +248,7 @@ func (m *merge) addChunks(pieces []piece) error {
 			}
 			p := of[d.Key]
 			all := mergeEntries(old, Chunk{Series: unscoped(p.series), Entries: p.entries})
+			limit := rowsOf(all.Series, all.Entries, limit)
 			m.putChunks(d.Key, all.Series, all.Entries, sizes(len(all.Entries), limit, p.entries[0].At > p.chunk.MaxAt))
 			return nil
 		})

@@ -1,6 +1,7 @@
 package tsdb
 
 import (
+	"slices"
 	"time"
 
 	"hearth"
@@ -13,8 +14,17 @@ const maxSlice = 512
 // several rows in one step.
 const NarrowRow = maxSlice / 2
 
-// logsADocument is how many logs cost about as much to fold as one document does.
-const logsADocument = 64
+// logsADocument is how many logs, bytesADocument how many bytes of them, cost about as much to fold as one document does.
+const (
+	logsADocument  = 64
+	bytesADocument = 2048
+)
+
+// maxRowBytes and maxChunkBytes bound what the texts of a row of the tail, where it is cut, and of a chunk take.
+const (
+	maxRowBytes   = 256 << 10
+	maxChunkBytes = 512 << 10
+)
 
 // spread counts the documents that folding logs changes.
 type spread struct {
@@ -57,6 +67,10 @@ func (s *spread) note(key Key, docs int) bool {
 func (s *spread) addRow(row *Row, most int) bool {
 	before := s.docs
 	s.added = s.added[:0]
+	if s.docs += len(row.Data) / bytesADocument; s.docs > most {
+		s.docs = before
+		return false
+	}
 	for i := range row.chunk.Entries {
 		s.add(&row.chunk.Series[row.chunk.Entries[i].Series], row.chunk.Entries[i].At)
 		if s.docs > most {
@@ -83,17 +97,36 @@ func isNarrow(series []Series, entries []Entry, most int) bool {
 
 // cuts returns where to cut sorted entries so that the documents of each piece are few.
 func cuts(series []Series, entries []Entry, most int) (ends []int) {
-	if most > 0 && !isNarrow(series, entries, most) {
-		s := newSpread()
+	if most > 0 && (!isNarrow(series, entries, most) || textBytes(series, entries) > maxRowBytes) {
+		s, texts := newSpread(), 0
 		for i := range entries {
-			if s.add(&series[entries[i].Series], entries[i].At); s.docs > most {
+			of := &series[entries[i].Series]
+			texts += len(of.Type.Text())
+			if s.add(of, entries[i].At); s.docs > most || texts > maxRowBytes {
 				ends = append(ends, i)
-				s = newSpread()
-				s.add(&series[entries[i].Series], entries[i].At)
+				s, texts = newSpread(), len(of.Type.Text())
+				s.add(of, entries[i].At)
 			}
 		}
 	}
 	return append(ends, len(entries))
+}
+
+// textBytes returns how many bytes the texts of entries have; a text that stands in several counts for each.
+func textBytes(series []Series, entries []Entry) (n int) {
+	if !slices.ContainsFunc(series, func(s Series) bool { return s.isText() }) {
+		return 0
+	}
+	for i := range entries {
+		n += len(series[entries[i].Series].Type.Text())
+	}
+	return n
+}
+
+// rowsOf returns how many entries a chunk may have: limit, or fewer if they are long texts.
+func rowsOf(series []Series, entries []Entry, limit int) int {
+	average := textBytes(series, entries) / max(1, len(entries))
+	return max(min(limit, logsADocument), min(limit, maxChunkBytes/max(1, average)))
 }
 
 // debt is what folding costs, in documents.
@@ -116,6 +149,7 @@ func debtsOf(row *Row) []debt {
 		}
 		docs = s.docs
 	}
+	docs += len(row.Data) / bytesADocument
 	out := make([]debt, 0, len(logs))
 	for scope, n := range logs {
 		out = append(out, debt{scope, docs*n/row.Entries + n/logsADocument})

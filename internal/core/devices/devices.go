@@ -381,6 +381,14 @@ func (f *Service) Delete(ctx context.Context, caller hearth.Caller, id string, c
 	return nil
 }
 
+// sizeOf is what the audit has of metadata, which may be large: a copy of each would be kept for as long as the audit is.
+func sizeOf(metadata json.RawMessage) any {
+	if metadata == nil {
+		return nil
+	}
+	return map[string]int{"bytes": len(metadata)}
+}
+
 // changes returns the fields that users set and that differ.
 func changes(before, after hearth.Device) map[string]hearth.Change {
 	out := map[string]hearth.Change{}
@@ -394,7 +402,7 @@ func changes(before, after hearth.Device) map[string]hearth.Change {
 	note("serial", before.Serial != after.Serial, before.Serial, after.Serial)
 	note("status", before.Status != after.Status, before.Status, after.Status)
 	note("tags", !slices.Equal(before.Tags, after.Tags), before.Tags, after.Tags)
-	note("metadata", string(before.Metadata) != string(after.Metadata), before.Metadata, after.Metadata)
+	note("metadata", string(before.Metadata) != string(after.Metadata), sizeOf(before.Metadata), sizeOf(after.Metadata))
 	note("heartbeat_interval", before.Interval != after.Interval, before.Interval, after.Interval)
 	note("organization_id", before.OrganizationID != after.OrganizationID, before.OrganizationID, after.OrganizationID)
 	return out

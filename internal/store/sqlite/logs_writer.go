@@ -17,9 +17,13 @@ type logWriter struct {
 	version int64
 	foreign uint64 // how often version was seen to change
 	next    uint64 // number of the next log; 0 is unknown
-	// batches are the group's; kept counts those of writes that are done, keptNext is next after them.
+	// forgotten counts how often next became unknown: numbers that were reserved before are not reserved any more.
+	forgotten uint64
+	// batches are the group's that have no rows yet, rows those of the others; kept counts both of writes that are done, keptNext is next
+	// after them.
 	batches  []*tsdb.Batch
-	kept     int
+	rows     []*tsdb.Row
+	kept     struct{ batches, rows int }
 	keptNext uint64
 }
 
@@ -30,31 +34,40 @@ func (w *logWriter) begin(t *tx) error {
 		return err
 	}
 	if version != w.version {
-		w.version, w.next, w.keptNext = version, 0, 0
+		w.version = version
+		w.forget()
 		w.foreign++
 	}
 	return nil
 }
 
+// forget lets the next number come from the database.
+func (w *logWriter) forget() {
+	w.next, w.keptNext = 0, 0
+	w.forgotten++
+}
+
 // settle ends one write of the group: what a failed one did is taken back.
 func (w *logWriter) settle(failed bool) {
 	if failed {
-		w.batches, w.next = w.batches[:w.kept], w.keptNext
+		w.batches, w.rows, w.next = w.batches[:w.kept.batches], w.rows[:w.kept.rows], w.keptNext
 	}
-	w.kept, w.keptNext = len(w.batches), w.next
+	w.kept.batches, w.kept.rows, w.keptNext = len(w.batches), len(w.rows), w.next
 }
 
 // flush stores the group's logs.
 func (w *logWriter) flush(t *tx) error {
-	return insertRows(t, tsdb.Pack(w.batches, logBackend{}.Partition, tsdb.NarrowRow))
+	return insertRows(t, append(w.rows, tsdb.Pack(w.batches, logBackend{}.Partition, tsdb.NarrowRow)...))
 }
 
 // end ends a group.
 func (w *logWriter) end(failed bool) {
 	clear(w.batches)
-	w.batches, w.kept = w.batches[:0], 0
+	clear(w.rows)
+	w.batches, w.rows = w.batches[:0], w.rows[:0]
+	w.kept.batches, w.kept.rows = 0, 0
 	if failed {
-		w.next, w.keptNext = 0, 0
+		w.forget()
 	}
 }
 
@@ -90,10 +103,20 @@ func (b logBackend) Append(ctx context.Context, batch *tsdb.Batch) error {
 			return err
 		}
 	}
+	var early packed
+	if len(batch.Entries) >= packEarly {
+		var err error
+		if early, err = b.pack(ctx, batch); err != nil {
+			return err
+		}
+	}
 	return b.write(ctx, "AppendLogs", func(t *tx) (err error) {
 		w := t.w.logs
-		if batch.First, err = w.nextSeq(t); err != nil {
-			return err
+		isPacked := early.rows != nil && early.forgotten == w.forgotten
+		if !isPacked {
+			if batch.First, err = w.nextSeq(t); err != nil {
+				return err
+			}
 		}
 		effects := batch.Effects
 		if effects.Idempotency != nil && batch.Size > 0 {
@@ -116,12 +139,40 @@ func (b logBackend) Append(ctx context.Context, batch *tsdb.Batch) error {
 				return err
 			}
 		}
-		if batch.Size > 0 {
+		switch {
+		case isPacked:
+			w.rows = append(w.rows, early.rows...)
+		case batch.Size > 0:
 			w.batches = append(w.batches, batch)
 			w.next += uint64(batch.Size)
 		}
 		return nil
 	})
+}
+
+// packEarly is the number of logs from which on a batch is packed before its write, so that the writer does not do it while others wait.
+const packEarly = 256
+
+// packed are the rows of a batch with reserved numbers, which hold while forgotten is the writer's.
+type packed struct {
+	rows      []*tsdb.Row
+	forgotten uint64
+}
+
+// pack reserves numbers and packs a batch. Numbers of a batch that is not stored after all stay unused until the program starts again.
+func (b logBackend) pack(ctx context.Context, batch *tsdb.Batch) (p packed, err error) {
+	err = b.write(ctx, "NumberLogs", func(t *tx) (err error) {
+		w := t.w.logs
+		if batch.First, err = w.nextSeq(t); err == nil {
+			w.next += uint64(batch.Size)
+			p.forgotten = w.forgotten
+		}
+		return err
+	})
+	if err == nil {
+		p.rows = tsdb.Pack([]*tsdb.Batch{batch}, b.Partition, tsdb.NarrowRow)
+	}
+	return p, err
 }
 
 // ForeignWrites returns a number that grows when another process has written to the database since it was last asked for.
