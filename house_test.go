@@ -28,7 +28,7 @@ var (
 	capabilities = []string{
 		"internal/core/account", "internal/core/archive", "internal/core/orgs", "internal/core/devices", "internal/core/telemetry",
 		"internal/core/analytics", "internal/core/exports", "internal/core/notify", "internal/core/audit", "internal/core/commands", "internal/core/twins",
-		"internal/core/provision", "internal/core/webhooks", "internal/core/alarms",
+		"internal/core/provision", "internal/core/webhooks", "internal/core/alarms", "internal/core/integrations",
 	}
 	ports = []string{"internal/kv", "internal/queue", "internal/blob", "internal/mail", "internal/bus"}
 	// homes are the folders whose subfolders are the adapters of one port. The port of internal/store is the root.
@@ -68,6 +68,8 @@ func mayImport(dir string) []string {
 			"internal/demo", "internal/simulate", "internal/core/account"}
 	case dir == "internal/judge":
 		return []string{root, "internal/calendar"}
+	case dir == "internal/core/integrations":
+		return []string{root, "internal/dialect"}
 	case dir == "internal/core/alarms":
 		return append([]string{root, "internal/judge", "internal/calendar"}, ports...)
 	case slices.Contains(capabilities, dir):
@@ -76,6 +78,8 @@ func mayImport(dir string) []string {
 		return append([]string{root, "internal/observe", "internal/calendar", busPort, dir + "/..."}, capabilities...)
 	case dir == "internal/mqtt", dir == "internal/mqtt/mqtttest":
 		return append([]string{root, busPort, "internal/mqtt/..."}, capabilities...)
+	case dir == "internal/bridge":
+		return append([]string{root, "internal/dialect", "internal/mqtt/packet"}, capabilities...)
 	case dir == "internal/sealer":
 		return []string{root, keyFile}
 	case dir == "internal/realtime/redisbroker":

@@ -26,6 +26,7 @@ import (
 	"hearth/internal/core/commands"
 	"hearth/internal/core/devices"
 	"hearth/internal/core/exports"
+	"hearth/internal/core/integrations"
 	"hearth/internal/core/notify"
 	"hearth/internal/core/orgs"
 	"hearth/internal/core/provision"
@@ -80,6 +81,8 @@ type Options struct {
 	Commands *commands.Service
 	// Webhooks are those of users and organizations; nil: their operations are not served.
 	Webhooks *webhooks.Service
+	// Integrations are connections to brokers; nil: their operations are not served.
+	Integrations *integrations.Service
 	// Alarms are rules and alarms; nil: their operations are not served.
 	Alarms *alarms.Service
 	// Exports are the files that users order; nil: their operations are not served.
@@ -211,6 +214,7 @@ var resources = []func(*API){
 	(*API).registerAnalytics,
 	(*API).registerNotifications,
 	(*API).registerWebhooks,
+	(*API).registerIntegrations,
 	(*API).registerExports,
 	(*API).registerSchedules,
 	(*API).registerRealtime,

@@ -49,6 +49,7 @@ func (a *API) newDocument() *huma.OpenAPI {
 			{Name: "Exports", Description: "Logs and reports as files."},
 			{Name: "Notifications", Description: "Notifications of a user, and their settings."},
 			{Name: "Webhooks", Description: "URLs that are sent events, and what became of it."},
+			{Name: "Integrations", Description: "Connections to brokers that run already. For admins of the installation."},
 			{Name: "Administration", Description: "For admins of the installation."},
 		},
 		Components: &huma.Components{

@@ -115,6 +115,7 @@ func (p *parts) serve(ctx context.Context, ready func(Serving)) error {
 	p.alarms.Start()
 	p.stack.Go(ctx, "background work", p.backgroundWork()...)
 	p.lead(ctx)
+	p.stack.Go(ctx, "integrations", p.bridge.Run)
 	if err := p.startJobs(ctx, p.Config.Worker); err != nil {
 		return err
 	}

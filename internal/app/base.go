@@ -53,6 +53,7 @@ type store interface {
 	hearth.NotificationChannelStore
 	hearth.CommandStore
 	hearth.WebhookStore
+	hearth.IntegrationStore
 	hearth.RuleStore
 	hearth.AlarmStore
 	hearth.AuditStore

@@ -43,7 +43,9 @@ func RotateKeys(ctx context.Context, s Settings) (done keyshare.Rotated, err err
 			Reseal: func(ctx context.Context) (changed, lost int, err error) {
 				resealed, err := p.accounts.Reseal(ctx)
 				changed, lost = resealed.Changed, resealed.Lost
-				for _, reseal := range []func(context.Context) (int, int, error){p.webhooks.Reseal, p.notices.ResealChannels} {
+				for _, reseal := range []func(context.Context) (int, int, error){
+					p.webhooks.Reseal, p.notices.ResealChannels, p.integrations.Reseal,
+				} {
 					if err != nil {
 						return changed, lost, err
 					}

@@ -86,3 +86,6 @@ func (w *fixture) newWebhook(inOrg bool) string {
 	}
 	return body
 }
+
+// newIntegration is the body of an integration that does not connect.
+const newIntegration = `{"name":"n","url":"mqtt://127.0.0.1:9","dialects":["tasmota"],"enabled":false}`

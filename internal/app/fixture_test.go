@@ -384,6 +384,10 @@ func (w *fixture) ids(t *testing.T, op operationOf, caller string) map[string]st
 			if ids[name] = w.first(t, owner, "/api/v1/webhooks"); ids[name] == "" || op.OperationID == "delete-webhook" {
 				ids[name] = apitest.Text(w.must(t, owner, "POST", "/api/v1/webhooks", w.newWebhook(inOrg)), "id")
 			}
+		case strings.Contains(op.path, "/integrations/"):
+			if ids[name] = w.first(t, "admin", "/api/v1/integrations"); ids[name] == "" || op.OperationID == "delete-integration" {
+				ids[name] = apitest.Text(w.must(t, "admin", "POST", "/api/v1/integrations", newIntegration), "id")
+			}
 		case strings.Contains(op.path, "/export-schedules/"):
 			ids[name] = apitest.Text(w.must(t, owner, "POST", "/api/v1/export-schedules", dailyExport), "id")
 		case strings.Contains(op.path, "/rules/"):
@@ -515,7 +519,9 @@ func (w *fixture) body(t *testing.T, op operationOf, caller string) string {
 		return dailyExport
 	case "create-webhook":
 		return w.newWebhook(inOrg)
-	case "update-webhook":
+	case "create-integration":
+		return newIntegration
+	case "update-webhook", "update-integration":
 		return `{"name":"another"}`
 	case "update-export-schedule":
 		return `{"enabled":false}`

@@ -155,6 +155,12 @@ test-webhook              401   202   404   202    403  403      401       401  
 list-webhook-deliveries   401   200   404   200    403  403      401       401     200     200      403      403   200 alarms:read
 retry-webhook-delivery    401   200   404   200    403  403      401       401     200     200      403      403   200 alarms:write
 
+create-integration        401   403   403   201    403  403      401       401     403     403      403      403   403 closed
+list-integrations         401   403   403   200    403  403      401       401     403     403      403      403   403 closed
+get-integration           401   403   403   200    403  403      401       401     403     403      403      403   403 closed
+update-integration        401   403   403   200    403  403      401       401     403     403      403      403   403 closed
+delete-integration        401   403   403   204    403  403      401       401     403     403      403      403   403 closed
+
 stream-events             401   200   404   200    403  403      401       401     200     200      200      200   200 telemetry:read
 create-stream-ticket      401   201   201   201    403  403      401       401     201     201      201      201   201 telemetry:read
 connect-websocket         101   101   101   101    403  403      101       101     101     101      101      101   101 telemetry:read

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"hearth/internal/bridge"
 	"hearth/internal/httpserver"
 	"hearth/internal/kv"
 	"hearth/internal/mqtt"
@@ -24,6 +25,18 @@ func (p *parts) openMQTT() (*mqtt.Server, error) {
 		options.Bus = p.shared
 	}
 	return mqtt.New(options)
+}
+
+// openBridge builds what keeps connections to external brokers.
+func (p *parts) openBridge() (*bridge.Bridge, error) {
+	options := bridge.Options{
+		Store: p.store, Password: p.integrations.Password, Devices: p.devices, Telemetry: p.telemetry, Twins: p.twins, Commands: p.commands,
+		Clock: p.Clock, Logger: p.Logger, Registry: p.metrics.Registry,
+	}
+	if p.redis != nil {
+		options.Leads = p.leader.Leads
+	}
+	return bridge.New(options)
 }
 
 // messageLimiter returns the port's decisions as the MQTT server's.

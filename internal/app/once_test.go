@@ -52,9 +52,10 @@ func creations(device, other, organization, provisioning, webhook string) map[st
 			"POST", "/api/v1/users/me/notification-channels", `{"name":"n","kind":"slack","url":"https://hook.invalid/x","types":[]}`,
 			"/api/v1/users/me/notification-channels",
 		},
-		"create-rule":   {"POST", "/api/v1/rules", hotRule, "/api/v1/rules"},
-		"send-command":  {"POST", devices + "/" + device + "/commands", `{"name":"n"}`, devices + "/" + device + "/commands"},
-		"send-commands": {"POST", "/api/v1/commands", `{"name":"n","device_ids":["` + other + `"]}`, devices + "/" + other + "/commands"},
+		"create-integration": {"POST", "/api/v1/integrations", newIntegration, "/api/v1/integrations"},
+		"create-rule":        {"POST", "/api/v1/rules", hotRule, "/api/v1/rules"},
+		"send-command":       {"POST", devices + "/" + device + "/commands", `{"name":"n"}`, devices + "/" + device + "/commands"},
+		"send-commands":      {"POST", "/api/v1/commands", `{"name":"n","device_ids":["` + other + `"]}`, devices + "/" + other + "/commands"},
 	}
 }
 

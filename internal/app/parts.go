@@ -15,6 +15,7 @@ import (
 	"hearth"
 	"hearth/internal/api"
 	"hearth/internal/backup"
+	"hearth/internal/bridge"
 	"hearth/internal/console"
 	"hearth/internal/core/account"
 	"hearth/internal/core/alarms"
@@ -24,6 +25,7 @@ import (
 	"hearth/internal/core/commands"
 	"hearth/internal/core/devices"
 	"hearth/internal/core/exports"
+	"hearth/internal/core/integrations"
 	"hearth/internal/core/notify"
 	"hearth/internal/core/orgs"
 	"hearth/internal/core/provision"
@@ -51,28 +53,30 @@ import (
 // parts are the program, built and not serving yet. Nothing changes them once they are built.
 type parts struct {
 	base
-	events    *publishers
-	signing   *account.KeyRing
-	accounts  *account.Service
-	orgs      *orgs.Service
-	devices   *devices.Service
-	provision *provision.Service
-	telemetry *telemetry.Service
-	twins     *twins.Service
-	analytics *analytics.Service
-	commands  *commands.Service
-	webhooks  *webhooks.Service
-	alarms    *alarms.Service
-	exports   *exports.Service
-	notices   *notify.Service
-	mailer    *mailer.Mailer
-	backups   *backup.Schedule
-	realtime  *realtime.Node
-	mqtt      *mqtt.Server
-	limits    kv.Limiter
-	peers     *httpserver.Peers
-	limiter   *memkv.Limiter // what limits keeps in this process
-	api       *api.API
+	events       *publishers
+	signing      *account.KeyRing
+	accounts     *account.Service
+	orgs         *orgs.Service
+	devices      *devices.Service
+	provision    *provision.Service
+	telemetry    *telemetry.Service
+	twins        *twins.Service
+	analytics    *analytics.Service
+	commands     *commands.Service
+	webhooks     *webhooks.Service
+	integrations *integrations.Service
+	alarms       *alarms.Service
+	exports      *exports.Service
+	notices      *notify.Service
+	mailer       *mailer.Mailer
+	backups      *backup.Schedule
+	realtime     *realtime.Node
+	mqtt         *mqtt.Server
+	bridge       *bridge.Bridge
+	limits       kv.Limiter
+	peers        *httpserver.Peers
+	limiter      *memkv.Limiter // what limits keeps in this process
+	api          *api.API
 }
 
 // What encrypts which field is named by these; the names of all but messages are stored.
@@ -82,6 +86,7 @@ const (
 	messageField = "message"
 	webhookField = "webhook.secret"
 	channelField = "notification_channel.secret"
+	brokerField  = "integration.password"
 )
 
 // build opens everything that the program stands on and builds every part. Nothing listens and no background work runs yet.
@@ -142,6 +147,10 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 		Store: b.store, Devices: b.store, Encode: api.EncodeWebhookData, Client: client, Sealer: b.sealer(webhookField),
 		Wake: b.store.WebhookSignal(), Leads: b.leader.Leads, Clock: s.Clock, Logger: s.Logger,
 	})
+	if err != nil {
+		return nil, err
+	}
+	p.integrations, err = integrations.New(integrations.Options{Store: b.store, Sealer: b.sealer(brokerField), Clock: s.Clock, Changed: func() { p.bridge.Changed() }})
 	if err != nil {
 		return nil, err
 	}
@@ -215,6 +224,10 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 		return nil, err
 	}
 	events.add(p.mqtt)
+	if p.bridge, err = p.openBridge(); err != nil {
+		return nil, err
+	}
+	events.add(p.bridge)
 	p.exports, err = exports.New(exports.Options{
 		Store: b.store, Schedules: b.store, Users: b.store, Roles: p.orgs.Roles, Logs: b.store, Devices: b.store, Jobs: b.queue,
 		Files: b.files, Publisher: events, Webhooks: p.webhooks, Snapshot: snapshotOf(b.store), Clock: s.Clock, Log: s.Logger,
@@ -353,7 +366,7 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 		Version: p.Version, Clock: p.Clock, Logger: p.Logger, Health: p.health, Metrics: p.metrics.HTTP, Tracer: p.tracer,
 		Accounts: p.accounts, Organizations: p.orgs, Roles: p.orgs.Roles, Devices: p.devices, Fleet: p.devices,
 		Provisioning: p.provision, Twins: p.twins, Telemetry: p.telemetry,
-		Analytics: p.analytics, Commands: p.commands, Webhooks: p.webhooks, Alarms: p.alarms, Exports: p.exports, Notifications: p.notices, Jobs: p.jobs(), Audit: audit.New(p.store),
+		Analytics: p.analytics, Commands: p.commands, Webhooks: p.webhooks, Integrations: p.integrations, Alarms: p.alarms, Exports: p.exports, Notifications: p.notices, Jobs: p.jobs(), Audit: audit.New(p.store),
 		Figures: figures.New(figures.Options{Config: cfg, Asker: p.asker, HTTP: p.metrics.HTTP, Cache: p.cache, Health: p.health}),
 		MQTT:    p.mqtt.ServeWebSocket, Live: p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,
 		BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), SlowRequest: cfg.SlowRequest,

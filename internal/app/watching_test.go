@@ -48,7 +48,7 @@ func TestNothingHappensWithoutItsAuditEntry(t *testing.T) {
 		switch {
 		case strings.Contains(op.path, "/organizations/{"):
 			caller = "o.owner"
-		case strings.Contains(op.path, "/admin/"), strings.Contains(op.path, "/users/{"):
+		case strings.Contains(op.path, "/admin/"), strings.Contains(op.path, "/users/{"), strings.Contains(op.path, "/integrations"):
 			caller = "admin"
 		case op.OperationID == "acknowledge-command", op.OperationID == "answer-command":
 			caller = "device"

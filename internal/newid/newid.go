@@ -3,8 +3,10 @@
 package newid
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"math/rand/v2"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -13,6 +15,18 @@ import (
 // are unique, not secret: what must not be guessed takes its bytes from crypto/rand.
 func New() string {
 	return uuid.Must(uuid.NewV7FromReader(random{})).String() // only the reader could fail
+}
+
+// Of returns the identifier of what a name means that was made at a time: always the same one.
+func Of(at time.Time, name string) string {
+	sum := sha256.Sum256([]byte(name))
+	id := uuid.UUID(sum[:16])
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(at.UnixMilli()))
+	copy(id[:6], ms[2:])
+	id[6] = id[6]&0x0f | 7<<4
+	id[8] = id[8]&0x3f | 2<<6
+	return id.String()
 }
 
 // random is the runtime's generator, ChaCha8 with a seed of the system's: no call of the system for each identifier.

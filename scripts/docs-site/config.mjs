@@ -60,6 +60,7 @@ export default {
         ['Send logs', '/guides/logs'],
         ['Set and read state', '/guides/twin'],
         ['Connect devices by MQTT', '/mqtt'],
+        ['Connect a broker', '/guides/integrations'],
         ['Send commands to devices', '/guides/commands'],
         ['Get notifications by mail, phone and chat', '/guides/notifications'],
         ['Receive events by webhook', '/guides/webhooks'],

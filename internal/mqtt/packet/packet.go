@@ -1,6 +1,6 @@
 // Package packet reads and writes the packets of MQTT 3.1.1 and 5 that pass between a server and a device.
 //
-// It reads what a client sends and writes what a server sends. What it reads is bounded by the caller, who reads a packet's body before it is
+// It reads what a client sends and writes what a server sends, and the other way round what a client needs of a broker. What it reads is bounded by the caller, who reads a packet's body before it is
 // decoded; decoding allocates no more than a small multiple of that body. A packet that breaks the protocol is an *Error with the reason that
 // MQTT 5 has for it.
 package packet

@@ -18,6 +18,8 @@ const (
 	propRequestProblems    property = 0x17
 	propWillDelay          property = 0x18
 	propRequestResponses   property = 0x19
+	propResponseInfo       property = 0x1A
+	propServerReference    property = 0x1C
 	propReasonString       property = 0x1F
 	propReceiveMaximum     property = 0x21
 	propTopicAliasMaximum  property = 0x22
@@ -26,6 +28,7 @@ const (
 	propRetainAvailable    property = 0x25
 	propUserProperty       property = 0x26
 	propMaximumPacketSize  property = 0x27
+	propWildcards          property = 0x28
 	propSubscriptionIDs    property = 0x29
 	propSharedSubscription property = 0x2A
 )
@@ -40,22 +43,23 @@ func (b *body) properties(set func(id property, number uint32, text []byte) bool
 		var number uint32
 		var text []byte
 		switch id {
-		case propPayloadFormat, propRequestProblems, propRequestResponses:
+		case propPayloadFormat, propRequestProblems, propRequestResponses, propMaximumQoS, propRetainAvailable, propWildcards, propSubscriptionIDs,
+			propSharedSubscription:
 			number = uint32(of.uint8())
-		case propReceiveMaximum, propTopicAliasMaximum, propTopicAlias:
+		case propReceiveMaximum, propTopicAliasMaximum, propTopicAlias, propServerKeepAlive:
 			number = uint32(of.uint16())
 		case propMessageExpiry, propSessionExpiry, propWillDelay, propMaximumPacketSize:
 			number = of.uint32()
 		case propSubscriptionID:
 			number = uint32(of.varint())
-		case propContentType, propResponseTopic, propAuthMethod, propReasonString:
+		case propContentType, propResponseTopic, propAuthMethod, propReasonString, propAssignedClientID, propResponseInfo, propServerReference:
 			text = []byte(of.text())
 		case propCorrelation, propAuthData:
 			text = of.binary()
 		case propUserProperty:
 			_, _ = of.text(), of.text()
 		default:
-			of.fail(malformed("a property is not one that a client sends"))
+			of.fail(malformed("a property is unknown"))
 		}
 		switch {
 		case of.err != nil:

@@ -56,6 +56,11 @@ func TestWebhooks(t *testing.T) {
 	storetest.Webhooks(t, func(t *testing.T) storetest.WebhookStore { return openTest(t, nil) })
 }
 
+func TestIntegrations(t *testing.T) {
+	t.Parallel()
+	storetest.Integrations(t, func(t *testing.T) storetest.IntegrationStore { return openTest(t, nil) })
+}
+
 func TestAlarms(t *testing.T) {
 	t.Parallel()
 	storetest.Alarms(t, func(t *testing.T) storetest.AlarmStore { return openTest(t, nil) })

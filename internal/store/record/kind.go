@@ -424,7 +424,7 @@ func Schemas() []*Schema {
 		&notifications.Schema, &notificationSettings.Schema, &channels.Schema, &digests.Schema,
 		&watches.Schema, &commands.Schema, &commandBatches.Schema, &rules.Schema, &alarms.Schema, &alarmWatches.Schema, &unjudged.Schema,
 		&schedules.Schema, &exports.Schema, &webhooks.Schema, &deliveries.Schema,
-		&deliveryLines.Schema, &deviceConnections.Schema, &checkpoints.Schema, &idempotency.Schema, &outbox.Schema, &audit.Schema,
+		&deliveryLines.Schema, &deviceConnections.Schema, &integrations.Schema, &integrationDevices.Schema, &checkpoints.Schema, &idempotency.Schema, &outbox.Schema, &audit.Schema,
 		&secrets.Schema,
 	}
 }

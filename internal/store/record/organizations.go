@@ -124,6 +124,9 @@ func (a *Aggregates) DeleteOrganization(ctx context.Context, id string, effects 
 				return nil, err
 			}
 		}
+		if err := forgetIntegrations(ctx, tx, id); err != nil {
+			return nil, err
+		}
 		for _, s := range []*Schema{&members.Schema, &invitations.Schema, &apiKeys.Schema, &provisioningKeys.Schema, &webhooks.Schema, &rules.Schema} {
 			if err := tx.DeleteWhere(ctx, s, of); err != nil {
 				return nil, err

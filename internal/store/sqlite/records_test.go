@@ -162,6 +162,11 @@ func TestListsAreServedByIndexes(t *testing.T) {
 			_, err := a.ProvisioningKeys(ctx, hearth.Reach{All: true}, hearth.Page{Cursor: after})
 			return err
 		}},
+		"integrations": {"integrations_by_created_at_id", func(after hearth.Cursor) error {
+			_, err := a.Integrations(ctx, hearth.Page{Cursor: after})
+			return err
+		}},
+		"devices of an integration": {"(integration_id=?", func(hearth.Cursor) error { _, err := a.IntegrationDevices(ctx, "i"); return err }},
 		"webhooks": {"webhooks_by_scope_created_at_id (scope=?", func(after hearth.Cursor) error {
 			_, err := a.Webhooks(ctx, hearth.Reach{Scopes: []hearth.Scope{"user:u"}}, hearth.Page{Cursor: after})
 			return err

@@ -94,6 +94,7 @@ func addPart(all *ArchivePart, p ArchivePart) (kind, n int) {
 		add(&all.Watches, p.Watches), add(&all.Commands, p.Commands), add(&all.Batches, p.Batches), add(&all.Rules, p.Rules), add(&all.Alarms, p.Alarms),
 		add(&all.AlarmWatches, p.AlarmWatches), add(&all.Unjudged, p.Unjudged), add(&all.Schedules, p.Schedules), add(&all.Exports, p.Exports),
 		add(&all.Webhooks, p.Webhooks), add(&all.Deliveries, p.Deliveries), add(&all.Lines, p.Lines), add(&all.Connections, p.Connections),
+		add(&all.Integrations, p.Integrations), add(&all.Links, p.Links),
 		add(&all.Checkpoints, p.Checkpoints), add(&all.Idempotency, p.Idempotency),
 		add(&all.Outbox, p.Outbox), add(&all.Audit, p.Audit), add(&all.Logs, p.Logs),
 	}
@@ -135,6 +136,7 @@ func sameRecords(want, got ArchivePart) string {
 		sortedBy(func(v hearth.Export) string { return v.ID }), sortedBy(func(v hearth.Webhook) string { return v.ID }),
 		sortedBy(func(v hearth.WebhookDelivery) string { return v.ID }), sortedBy(func(v hearth.DeliveryLine) string { return v.ID }),
 		sortedBy(func(v hearth.DeviceConnection) string { return v.DeviceID }),
+		sortedBy(func(v hearth.Integration) string { return v.ID }), sortedBy(func(v hearth.IntegrationDevice) string { return v.DeviceID }),
 		sortedBy(func(v hearth.Checkpoint) string { return v.ID }), sortedBy(func(v hearth.IdempotencyRecord) string { return v.Caller + v.Key }),
 		sortedBy(func(v hearth.OutboxJob) string { return v.ID }),
 	)

@@ -46,6 +46,8 @@ type ArchivePart struct {
 	Deliveries       []hearth.WebhookDelivery
 	Lines            []hearth.DeliveryLine
 	Connections      []hearth.DeviceConnection
+	Integrations     []hearth.Integration
+	Links            []hearth.IntegrationDevice
 	Checkpoints      []hearth.Checkpoint
 	Idempotency      []hearth.IdempotencyRecord
 	Outbox           []hearth.OutboxJob
@@ -183,6 +185,9 @@ func archiveKinds() []archiveKind {
 		lines("device_connections", func(p *ArchivePart) *[]hearth.DeviceConnection { return &p.Connections },
 			func(r hearth.DeviceConnection) lineConnection { return lineConnection(r) },
 			func(r lineConnection) hearth.DeviceConnection { return hearth.DeviceConnection(r) }),
+		lines("integrations", func(p *ArchivePart) *[]hearth.Integration { return &p.Integrations }, writeIntegration, readIntegration),
+		lines("integration_devices", func(p *ArchivePart) *[]hearth.IntegrationDevice { return &p.Links },
+			func(r hearth.IntegrationDevice) lineLink { return lineLink(r) }, func(r lineLink) hearth.IntegrationDevice { return hearth.IntegrationDevice(r) }),
 		lines("import_checkpoints", func(p *ArchivePart) *[]hearth.Checkpoint { return &p.Checkpoints },
 			func(r hearth.Checkpoint) lineCheckpoint { return lineCheckpoint(r) }, func(r lineCheckpoint) hearth.Checkpoint { return hearth.Checkpoint(r) }),
 		lines("idempotency", func(p *ArchivePart) *[]hearth.IdempotencyRecord { return &p.Idempotency }, writeIdempotencyRecord, readOnce),

@@ -23,7 +23,8 @@ func Everything(n int) []ArchivePart {
 		{Channels: g.channels()}, {Digests: g.digests()}, {Watches: g.watches()},
 		{Commands: g.commands()}, {Batches: g.batches()}, {Rules: g.rules()}, {Alarms: g.alarms()}, {AlarmWatches: g.alarmWatches()}, {Unjudged: g.unjudged()},
 		{Schedules: g.schedules()}, {Exports: g.exports()}, {Webhooks: g.webhooks()}, {Deliveries: g.deliveries()},
-		{Lines: g.lines()}, {Connections: g.connections()}, {Checkpoints: g.checkpoints()}, {Idempotency: g.once()}, {Outbox: g.outbox()}, {Audit: g.audit()}, {Logs: g.logs()},
+		{Lines: g.lines()}, {Connections: g.connections()},
+		{Integrations: g.integrations()}, {Links: g.links()}, {Checkpoints: g.checkpoints()}, {Idempotency: g.once()}, {Outbox: g.outbox()}, {Audit: g.audit()}, {Logs: g.logs()},
 	}
 	parts[0].Counters = []record.Counters{{LastDevice: int64(10*n + 100), LastLog: g.lastLog + 1000}}
 	return parts

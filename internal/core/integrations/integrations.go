@@ -1,0 +1,305 @@
+// Package integrations manages the connections to brokers that run already. What keeps the connections is internal/bridge.
+package integrations
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+
+	"hearth"
+	"hearth/internal/dialect"
+	"hearth/internal/newid"
+)
+
+// Sealer encrypts secret fields at rest.
+type Sealer interface {
+	Seal(plain []byte) ([]byte, error)
+	Open(sealed []byte) ([]byte, error)
+	// Current reports whether a value is sealed as Seal would do it now.
+	Current(sealed []byte) bool
+}
+
+// plainSealer leaves everything as it is.
+type plainSealer struct{}
+
+func (plainSealer) Seal(plain []byte) ([]byte, error)  { return plain, nil }
+func (plainSealer) Open(sealed []byte) ([]byte, error) { return sealed, nil }
+func (plainSealer) Current([]byte) bool                { return true }
+
+// Options are what a Service works with. Store is required.
+type Options struct {
+	Store hearth.IntegrationStore
+	// Sealer encrypts passwords at rest; nil leaves them as they are.
+	Sealer Sealer
+	Clock  hearth.Clock
+	// Changed is called after an integration was made, changed or deleted in this process; nil is not called.
+	Changed func()
+}
+
+// Service manages integrations. Only admins may. Its methods may be called at once from many goroutines.
+type Service struct{ o Options }
+
+// New returns a service.
+func New(o Options) (*Service, error) {
+	if o.Store == nil {
+		return nil, errors.New("integrations: no store was given")
+	}
+	if o.Sealer == nil {
+		o.Sealer = plainSealer{}
+	}
+	if o.Changed == nil {
+		o.Changed = func() {}
+	}
+	return &Service{o}, nil
+}
+
+// NewIntegration is what a user sets of an integration.
+type NewIntegration struct {
+	Name           string
+	Kind           string
+	URL            string
+	Username       string
+	Password       string
+	OrganizationID string
+	Dialects       []string
+	Topics         []string
+	TimeZone       string
+	Enabled        bool
+}
+
+// Change is what to change of an integration: nil fields stay.
+type Change struct {
+	Name     *string
+	URL      *string
+	Username *string
+	Password *string
+	Dialects *[]string
+	Topics   *[]string
+	TimeZone *string
+	Enabled  *bool
+}
+
+func allow(caller hearth.Caller) error {
+	if !caller.IsAdmin() || !caller.IsUser() {
+		return hearth.Errorf(hearth.CodeForbidden, "only administrators may do this")
+	}
+	return nil
+}
+
+// Create makes an integration. Errors: CodeForbidden, CodeValidationFailed, CodeNotFound (the organization), CodeConflict (too many),
+// CodeIdempotencyMismatch, *hearth.Replayed.
+func (s *Service) Create(ctx context.Context, caller hearth.Caller, n NewIntegration, key *hearth.IdempotencyRequest) (hearth.Integration, error) {
+	if err := allow(caller); err != nil {
+		return hearth.Integration{}, err
+	}
+	now := hearth.Millis(s.o.Clock.Now())
+	i := hearth.Integration{
+		ID: newid.New(), Name: n.Name, Kind: n.Kind, URL: n.URL, Username: n.Username, UserID: caller.UserID, OrganizationID: n.OrganizationID,
+		Dialects: n.Dialects, Topics: n.Topics, TimeZone: n.TimeZone, Enabled: n.Enabled, Version: 1, CreatedAt: now, UpdatedAt: now,
+		Status: hearth.IntegrationOff,
+	}
+	problems, err := s.seal(&i, n.Password)
+	if err != nil {
+		return hearth.Integration{}, err
+	}
+	if problems = append(problems, validate(i)...); len(problems) > 0 {
+		return hearth.Integration{}, hearth.Invalid(problems...)
+	}
+	entry := caller.Entry(now, "integration.create", "integration:"+i.ID)
+	entry.Changes = changes(hearth.Integration{}, i)
+	if i.OrganizationID != "" {
+		entry.Changes["organization_id"] = hearth.Change{After: i.OrganizationID}
+	}
+	effects := hearth.SideEffects{Audit: []hearth.AuditEntry{entry}}
+	if effects.Idempotency, err = key.Record(i); err != nil {
+		return hearth.Integration{}, err
+	}
+	if err := s.o.Store.CreateIntegration(ctx, i, effects); err != nil {
+		return hearth.Integration{}, err
+	}
+	s.o.Changed()
+	return i, nil
+}
+
+// seal sets the password; "" is none.
+func (s *Service) seal(i *hearth.Integration, password string) (problems []hearth.FieldError, err error) {
+	if i.Password = nil; password == "" {
+		return nil, nil
+	}
+	if len(password) > hearth.MaxIntegrationLogin {
+		return []hearth.FieldError{{Location: "body.password", Message: "must be up to 1024 bytes"}}, nil
+	}
+	i.Password, err = s.o.Sealer.Seal([]byte(password))
+	return nil, err
+}
+
+func validate(i hearth.Integration) []hearth.FieldError {
+	problems := i.Validate("body.")
+	for _, topic := range i.Topics {
+		if message := dialect.CheckPattern(topic); message != "" {
+			problems = append(problems, hearth.FieldError{Location: "body.topics", Message: message})
+			break
+		}
+	}
+	return problems
+}
+
+// changes returns the fields that users set and that differ. Of a password it says only that it is another.
+func changes(before, after hearth.Integration) map[string]hearth.Change {
+	out := map[string]hearth.Change{}
+	note := func(field string, differs bool, was, is any) {
+		if differs {
+			out[field] = hearth.Change{Before: was, After: is}
+		}
+	}
+	note("name", before.Name != after.Name, before.Name, after.Name)
+	note("url", before.URL != after.URL, host(before.URL), host(after.URL))
+	note("username", before.Username != after.Username, before.Username, after.Username)
+	note("password", !slices.Equal(before.Password, after.Password), before.Password != nil, after.Password != nil)
+	note("dialects", !slices.Equal(before.Dialects, after.Dialects), before.Dialects, after.Dialects)
+	note("topics", !slices.Equal(before.Topics, after.Topics), before.Topics, after.Topics)
+	note("time_zone", before.TimeZone != after.TimeZone, before.TimeZone, after.TimeZone)
+	note("enabled", before.Enabled != after.Enabled, before.Enabled, after.Enabled)
+	return out
+}
+
+func host(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// Integration returns one integration; CodeForbidden, CodeNotFound.
+func (s *Service) Integration(ctx context.Context, caller hearth.Caller, id string) (hearth.Integration, error) {
+	if err := allow(caller); err != nil {
+		return hearth.Integration{}, err
+	}
+	return s.o.Store.Integration(ctx, id)
+}
+
+// Integrations lists all, newest first; CodeForbidden, CodeValidationFailed (the cursor).
+func (s *Service) Integrations(ctx context.Context, caller hearth.Caller, page hearth.Page) (hearth.List[hearth.Integration], error) {
+	if err := allow(caller); err != nil {
+		return hearth.List[hearth.Integration]{}, err
+	}
+	return s.o.Store.Integrations(ctx, page)
+}
+
+// errUnchanged ends an update that would change nothing.
+var errUnchanged = errors.New("nothing to change")
+
+// Update changes an integration; check sees it first, and its error stops the change. CodeForbidden, CodeNotFound, CodeValidationFailed, check's.
+func (s *Service) Update(
+	ctx context.Context, caller hearth.Caller, id string, change Change, check func(hearth.Integration) error,
+) (hearth.Integration, error) {
+	if err := allow(caller); err != nil {
+		return hearth.Integration{}, err
+	}
+	now := hearth.Millis(s.o.Clock.Now())
+	audit := []hearth.AuditEntry{caller.Entry(now, "integration.update", "integration:"+id)}
+	var unchanged hearth.Integration
+	after, err := s.o.Store.UpdateIntegration(ctx, id, func(before hearth.Integration) (hearth.Integration, error) {
+		if err := check(before); err != nil {
+			return before, err
+		}
+		after, problems, err := s.apply(change, before)
+		if err != nil {
+			return before, err
+		}
+		if problems = append(problems, validate(after)...); len(problems) > 0 {
+			return before, hearth.Invalid(problems...)
+		}
+		if audit[0].Changes = changes(before, after); len(audit[0].Changes) == 0 {
+			unchanged = before
+			return before, errUnchanged
+		}
+		after.UpdatedAt, after.Status, after.LastError = now, hearth.IntegrationOff, nil
+		after.Version++
+		return after, nil
+	}, hearth.SideEffects{Audit: audit})
+	if errors.Is(err, errUnchanged) {
+		return unchanged, nil
+	}
+	if err == nil {
+		s.o.Changed()
+	}
+	return after, err
+}
+
+func (s *Service) apply(c Change, i hearth.Integration) (after hearth.Integration, problems []hearth.FieldError, err error) {
+	set(&i.Name, c.Name)
+	set(&i.URL, c.URL)
+	set(&i.Username, c.Username)
+	set(&i.Dialects, c.Dialects)
+	set(&i.Topics, c.Topics)
+	set(&i.TimeZone, c.TimeZone)
+	set(&i.Enabled, c.Enabled)
+	if c.Password != nil {
+		problems, err = s.seal(&i, *c.Password)
+	}
+	return i, problems, err
+}
+
+func set[T any](field, value *T) {
+	if value != nil {
+		*field = *value
+	}
+}
+
+// Delete removes an integration; its devices stay. check is as in Update. CodeForbidden, CodeNotFound, check's.
+func (s *Service) Delete(ctx context.Context, caller hearth.Caller, id string, check func(hearth.Integration) error) error {
+	if err := allow(caller); err != nil {
+		return err
+	}
+	audit := []hearth.AuditEntry{caller.Entry(hearth.Millis(s.o.Clock.Now()), "integration.delete", "integration:"+id)}
+	err := s.o.Store.DeleteIntegration(ctx, id, func(i hearth.Integration) error {
+		audit[0].Changes = changes(i, hearth.Integration{})
+		return check(i)
+	}, hearth.SideEffects{Audit: audit})
+	if err == nil {
+		s.o.Changed()
+	}
+	return err
+}
+
+// Password returns the password of an integration; "" if it has none. It fails for one that was sealed with a key that is lost.
+func (s *Service) Password(i hearth.Integration) (string, error) {
+	if i.Password == nil {
+		return "", nil
+	}
+	plain, err := s.o.Sealer.Open(i.Password)
+	return string(plain), err
+}
+
+// Reseal seals every password anew that is not sealed with the newest key. It returns how many it changed, and how many no key opens.
+func (s *Service) Reseal(ctx context.Context) (changed, lost int, err error) {
+	list, err := s.o.Store.Integrations(ctx, hearth.Page{Limit: hearth.MaxLimit}) // more than there may be
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, one := range list.Items {
+		if one.Password == nil || s.o.Sealer.Current(one.Password) {
+			continue
+		}
+		if _, err := s.Password(one); err != nil {
+			lost++
+			continue
+		}
+		_, err := s.o.Store.UpdateIntegration(ctx, one.ID, func(i hearth.Integration) (hearth.Integration, error) {
+			plain, err := s.Password(i)
+			if err != nil {
+				return i, err
+			}
+			_, err = s.seal(&i, plain)
+			return i, err
+		}, hearth.SideEffects{})
+		if err != nil && hearth.ErrorCode(err) != hearth.CodeNotFound {
+			return changed, lost, err
+		}
+		changed++
+	}
+	return changed, lost, nil
+}
