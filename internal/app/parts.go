@@ -119,7 +119,7 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 		AllowNetworks: cfg.WebhookAllow.Networks, AllowHosts: cfg.WebhookAllow.Hosts, Version: s.Version,
 	})
 	p.notices, err = notify.New(notify.Options{
-		Store: b.store, Users: b.store, Devices: b.store, Exports: b.store, Alarms: b.store, Roles: p.orgs.Roles, Queue: b.queue, Publisher: events,
+		Store: b.store, Users: b.store, Devices: b.store, Exports: b.store, Alarms: b.store, Logs: b.store, Roles: p.orgs.Roles, Queue: b.queue, Publisher: events,
 		Clock: s.Clock, Logger: s.Logger, PublicURL: url, Debounce: s.DeviceDebounce, Sealer: b.sealer(noticeField),
 		Channels: b.store, ChannelSealer: b.sealer(channelField), Client: client,
 	})

@@ -106,9 +106,13 @@ type AlarmRaised struct {
 	Device   string `json:"device"`
 	Severity string `json:"severity"`
 	// Value is what raised it; "" where nothing was read.
-	Value string    `json:"value,omitempty"`
-	At    time.Time `json:"at"`
-	URL   string    `json:"url"`
+	Value string `json:"value,omitempty"`
+	// Threshold is what the value met, such as "above -15 for 5m"; "" if it met none.
+	Threshold string    `json:"threshold,omitempty"`
+	At        time.Time `json:"at"`
+	URL       string    `json:"url"`
+	// Chart shows the last hour; nil for none.
+	Chart *Chart `json:"chart,omitempty"`
 }
 
 // AlarmCleared says that an alarm has ended.
@@ -212,6 +216,8 @@ type page struct {
 	Facts   []fact
 	Button  string
 	URL     string
+	// Chart stands below the facts.
+	Chart *Chart
 	// Note stands below the button, in small print.
 	Note string
 	// Alarm colours the title.
@@ -349,17 +355,29 @@ func (l AlarmRaised) page() page {
 		Lines: []string{"An alarm was raised for the device " + Line(l.Device) + "."},
 		Facts: []fact{{"Severity", l.Severity}, {"Since", when(l.At)}}, Button: "Show the alarm", URL: l.URL,
 	}
-	if l.Value != "" {
-		p.Facts = append(p.Facts, fact{"Value", l.Value})
+	p.Facts = l.addValue(p.Facts)
+	if l.Chart != nil && len(l.Chart.Points) > 0 {
+		p.Chart = l.Chart
 	}
 	return p
+}
+
+// addValue adds the value and the threshold to facts.
+func (l AlarmRaised) addValue(facts []fact) []fact {
+	if l.Value != "" {
+		facts = append(facts, fact{"Value", l.Value})
+	}
+	if l.Threshold != "" {
+		facts = append(facts, fact{"Threshold", l.Threshold})
+	}
+	return facts
 }
 
 func (l AlarmCleared) page() page {
 	p := l.AlarmRaised.page()
 	p.Subject, p.Title, p.Alarm = "Cleared: "+p.Subject, l.Rule+" has ended", false
 	p.Lines = []string{"The alarm of the device " + Line(l.Device) + " was cleared."}
-	p.Facts = []fact{{"Severity", l.Severity}, {"Since", when(l.At)}, {"Until", when(l.ClearedAt)}}
+	p.Facts = l.addValue([]fact{{"Severity", l.Severity}, {"Since", when(l.At)}, {"Until", when(l.ClearedAt)}})
 	return p
 }
 

@@ -35,7 +35,12 @@ type Message struct {
 	Text    string
 	// HTML may be empty.
 	HTML string
+	// Picture is a PNG that HTML shows as "cid:" and PictureID; nil for none.
+	Picture []byte
 }
+
+// PictureID is the Content-ID of Message.Picture.
+const PictureID = "chart@hearth"
 
 // Address is a mailbox.
 type Address struct {

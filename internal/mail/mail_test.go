@@ -1,8 +1,12 @@
 package mail_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
+	"image/color"
+	"image/png"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,7 +25,12 @@ func emails() []mail.Email {
 	at := time.Date(2026, 3, 1, 12, 30, 0, 0, time.UTC)
 	later := at.Add(time.Hour)
 	const url = "https://hearth.example.com/go?to=here&x=1"
-	raised := mail.AlarmRaised{Rule: "Too <hot>", Device: "Boiler <1>", Severity: "critical", Value: "91.5", At: at, URL: url}
+	raised := mail.AlarmRaised{Rule: "Too <hot>", Device: "Boiler <1>", Severity: "critical", Value: "91.5", Threshold: "above 90", At: at, URL: url}
+	limit := 90.0
+	raised.Chart = &mail.Chart{Name: "temperature", From: at.Add(-time.Hour), To: at, Threshold: &limit}
+	for i := range int64(61) {
+		raised.Chart.Points = append(raised.Chart.Points, mail.ChartPoint{At: i * 60_000, Value: 85 + 6.5*math.Sin(float64(i)/38)})
+	}
 	const agent = "Firefox on Linux"
 	return []mail.Email{
 		mail.PasswordReset{URL: url, ExpiresAt: later},
@@ -196,5 +205,39 @@ func TestParseAddress(t *testing.T) {
 	}
 	if _, err := mail.ParseAddress("nobody"); err == nil {
 		t.Error("it was taken")
+	}
+}
+
+func TestAnAlarmHasAPictureOfItsLastHour(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 1, 12, 30, 0, 0, time.UTC)
+	limit := -15.0
+	for name, chart := range map[string]*mail.Chart{
+		"a line":          {Points: []mail.ChartPoint{{0, -18}, {1_800_000, -16}, {3_600_000, -12.5}}, Threshold: &limit},
+		"one point":       {Points: []mail.ChartPoint{{3_600_000, -15}}, Threshold: &limit},
+		"one value":       {Points: []mail.ChartPoint{{0, 1}, {3_600_000, 1}}},
+		"huge values":     {Points: []mail.ChartPoint{{0, -1e300}, {3_600_000, 1e300}}},
+		"outside of time": {Points: []mail.ChartPoint{{-5, 1}, {1 << 60, 2}}},
+	} {
+		chart.Name, chart.From, chart.To = "temperature", at.Add(-time.Hour), at
+		m, err := writer(t).Message("id", mail.Envelope{To: mail.Address{Email: "a@example.com"},
+			Email: mail.AlarmRaised{Rule: "r", Device: "d", At: at, URL: "https://hearth.example.com/a", Chart: chart}})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		picture, err := png.Decode(bytes.NewReader(m.Picture))
+		if err != nil || picture.Bounds().Dx() != 1040 || len(m.Picture) > 20_000 || !strings.Contains(m.HTML, `src="cid:chart@hearth"`) {
+			t.Fatalf("%s: %d bytes, %v", name, len(m.Picture), err)
+		}
+		colours := map[color.Color]int{}
+		for y := range picture.Bounds().Dy() {
+			for x := range picture.Bounds().Dx() {
+				colours[color.NRGBAModel.Convert(picture.At(x, y))]++
+			}
+		}
+		line, dashes := colours[color.NRGBA{0xd9, 0x73, 0x0d, 0xff}], colours[color.NRGBA{0xd6, 0x45, 0x32, 0xff}]
+		if line < 25 || (dashes > 0) != (chart.Threshold != nil) {
+			t.Errorf("%s: %d points of the line, %d of the threshold", name, line, dashes)
+		}
 	}
 }

@@ -38,7 +38,14 @@ func (w *Writer) Message(id string, e Envelope) (Message, error) {
 		p.Facts[i].Value = Line(f.Value)
 	}
 	name := Line(e.To.Name)
-	return Message{ID: id, To: e.To, Subject: p.Subject, Text: p.text(name, w.publicURL), HTML: p.html(name, w.publicURL)}, nil
+	m := Message{ID: id, To: e.To, Subject: p.Subject, Text: p.text(name, w.publicURL), HTML: p.html(name, w.publicURL)}
+	if p.Chart != nil {
+		var err error
+		if m.Picture, err = p.Chart.picture(); err != nil {
+			return Message{}, &Rejected{Cause: fmt.Errorf("the e-mail's picture: %w", err)}
+		}
+	}
+	return m, nil
 }
 
 func checkURL(raw string) error {

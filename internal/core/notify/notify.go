@@ -80,7 +80,9 @@ type Options struct {
 	Exports Exports
 	// Alarms are what notices of alarms describe; nil: no such notice comes.
 	Alarms Alarms
-	Queue  queue.Queue
+	// Logs are what pictures in e-mails of alarms show; nil: there are none.
+	Logs  Logs
+	Queue queue.Queue
 	// Publisher receives the live events; nil discards them.
 	Publisher hearth.Publisher
 	Clock     hearth.Clock

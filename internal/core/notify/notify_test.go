@@ -84,7 +84,7 @@ func newDesk(t *testing.T) *desk {
 	}
 	client := guardedhttp.New(guardedhttp.Options{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	d.Service, err = notify.New(notify.Options{
-		Store: d.store, Channels: d.store, Client: client, ChannelSealer: flip{}, Alarms: d, Users: d.store, Devices: d.store, Queue: d.queue, Clock: clock, Debounce: settle, Sealer: flip{}, PublicURL: "https://h.example",
+		Store: d.store, Channels: d.store, Client: client, ChannelSealer: flip{}, Alarms: d, Logs: d.store, Users: d.store, Devices: d.store, Queue: d.queue, Clock: clock, Debounce: settle, Sealer: flip{}, PublicURL: "https://h.example",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -94,6 +94,11 @@ func newDesk(t *testing.T) *desk {
 
 // Alarm is the one alarm that there is.
 func (d *desk) Alarm(context.Context, string) (hearth.Alarm, error) { return d.alarm, nil }
+
+// Rule is the alarm's.
+func (d *desk) Rule(context.Context, string) (hearth.Rule, error) {
+	return hearth.Rule{Condition: hearth.Condition{Event: "t", Operator: hearth.Greater, Value: hearth.Number(30), For: time.Minute}}, nil
+}
 
 // Members are none.
 func (d *desk) Members(context.Context, string, hearth.Page) (hearth.List[hearth.Member], error) {

@@ -82,3 +82,32 @@ func TestWithoutAServerMessagesAreFiles(t *testing.T) {
 		t.Errorf("after closing: %v", err)
 	}
 }
+
+func TestAPictureIsSentInline(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "mail")
+	files, err := smtpmail.NewFiles(smtpmail.FilesOptions{Dir: dir, From: mail.Address{Email: "no-reply@example.com"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := message()
+	m.HTML, m.Picture = `<img src="cid:chart@hearth">`, []byte("\x89PNG")
+	if err := files.Send(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	names, err := filepath.Glob(filepath.Join(dir, "*.eml"))
+	if err != nil || len(names) != 1 {
+		t.Fatalf("the files are %v, %v", names, err)
+	}
+	text, err := os.ReadFile(names[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{
+		"multipart/related", "Content-Id: <chart@hearth>", `Content-Disposition: inline; filename="chart.png"`, "Content-Type: image/png", "iVBORw==",
+	} {
+		if !strings.Contains(strings.ReplaceAll(string(text), "Content-ID", "Content-Id"), part) {
+			t.Errorf("there is no %q in\n%s", part, text)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package smtpmail
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -34,6 +35,10 @@ func render(m mail.Message, from mail.Address, clock hearth.Clock) (*gomail.Msg,
 	out.SetBodyString(gomail.TypeTextPlain, m.Text)
 	if m.HTML != "" {
 		out.AddAlternativeString(gomail.TypeTextHTML, m.HTML)
+	}
+	if m.Picture != nil {
+		out.EmbedReadSeeker("chart.png", bytes.NewReader(m.Picture),
+			gomail.WithFileContentID("<"+mail.PictureID+">"), gomail.WithFileContentType("image/png"))
 	}
 	return out, nil
 }
