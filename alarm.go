@@ -41,7 +41,8 @@ type Alarm struct {
 	AcknowledgedAt time.Time
 	RaisedAt       time.Time
 	ClearedAt      time.Time // zero while it is active
-	// Count is how many readings met the condition, from the raising one on; Value and LastAt are of the newest of them.
+	// Count is how many readings met the condition, from the raising one on; Value and LastAt are of the newest of them. A silence counts
+	// as one, of RaisedAt and without a value.
 	Value  *Value
 	LastAt time.Time
 	Count  int64
@@ -128,12 +129,22 @@ type Reading struct {
 }
 
 // Unjudged are readings of a device that were stored in one batch and that rules have yet to judge, in the order of their time. They
-// are stored in one atomic step with the logs (see SideEffects), and removed in one with what became of them.
+// are stored in one atomic step with the logs (see SideEffects), and removed in one with what became of them. One without readings is a
+// sign of life.
 type Unjudged struct {
 	ID         string
 	DeviceID   string
 	ReceivedAt time.Time
 	Readings   []Reading
+}
+
+// SilenceNote makes the jobs that have rules begin to watch for a silence of devices: they belong into the SideEffects of the write that
+// makes, changes or moves these. It makes none where no rule watches for silence.
+type SilenceNote func(deviceIDs ...string) []OutboxJob
+
+// NoSilence is a source of SilenceNotes where there are no rules.
+func NoSilence(context.Context, Scope) (SilenceNote, error) {
+	return func(...string) []OutboxJob { return nil }, nil
 }
 
 // Watch is what the rules know of a device.
@@ -152,7 +163,8 @@ type RuleState struct {
 	// Version is the rule's: the state means nothing to another one.
 	Version int64
 	Phase   RulePhase
-	// Since is when the condition was met or, in RuleEnding, ended, on the readings' time; Arrived is when that reading came in.
+	// Since is when the condition was met or, in RuleEnding, ended, on the readings' time; Arrived is when that reading came in. Of a rule
+	// that watches for silence, Since is when that began, and Arrived what the device's last sign of life was then.
 	Since   time.Time
 	Arrived time.Time
 	// AlarmID is the alarm; "" in RulePending. ByHand says that a user cleared it.
@@ -193,10 +205,16 @@ type AlarmStore interface {
 	// is returned and nothing is written; judge may run more than once. A device that is gone keeps nothing.
 	Judge(ctx context.Context, deviceID string,
 		judge func(watch Watch, waiting []Unjudged, alarm func(id string) (Alarm, error)) (Verdict, error)) (more bool, err error)
+	// AddUnjudged stores signs of life.
+	AddUnjudged(ctx context.Context, signs []Unjudged) error
 	// UnjudgedDevices returns devices of which readings have waited since before a time, up to limit batches of them.
 	UnjudgedDevices(ctx context.Context, before time.Time, limit int) ([]string, error)
 	// DueWatches returns the ids of up to limit devices and the Due of each, those that are due first.
 	DueWatches(ctx context.Context, limit int) ([]Watch, error)
+	// Uptime returns what UpdateUptime stored last; at first nothing.
+	Uptime(ctx context.Context) (Uptime, error)
+	// UpdateUptime reads, changes and writes it in one atomic step; change may run more than once.
+	UpdateUptime(ctx context.Context, change func(Uptime) Uptime) (Uptime, error)
 	// RemoveAlarms removes up to limit alarms that were cleared before a time and returns how many.
 	RemoveAlarms(ctx context.Context, before time.Time, limit int) (int, error)
 }

@@ -83,18 +83,35 @@ func (o Operator) ordered() (ordered, upwards bool) {
 	return upwards || o == Less || o == LessOrEqual, upwards
 }
 
-// Condition is what a rule watches for: a threshold of one event (Event is set), or an Expression over the latest values.
+// Condition is what a rule watches for: a threshold of one event (Event is set), an Expression over the latest values, or silence.
 type Condition struct {
 	Event    string
 	Operator Operator
 	Value    Value
 	// Expression is in the language of package judge.
 	Expression string
-	// For is how long the condition must hold before an alarm is raised.
+	// OfflineFor is how long a device gives no sign of life; NoData how long it sends no readings.
+	OfflineFor time.Duration
+	NoData     *NoData
+	// For is how long a threshold or an expression must hold before an alarm is raised.
 	For time.Duration
 	// ClearValue, if set, takes the place of Value for the end of an alarm; ClearFor is how long the end must hold.
 	ClearValue *Value
 	ClearFor   time.Duration
+}
+
+// NoData is a silence of readings of an event; of all events, if Event is "".
+type NoData struct {
+	Event string
+	For   time.Duration
+}
+
+// Silence returns how long a silence the condition watches for; zero for a threshold or an expression.
+func (c Condition) Silence() time.Duration {
+	if c.NoData != nil {
+		return c.NoData.For
+	}
+	return c.OfflineFor
 }
 
 // Met reports whether a reading of Event meets a threshold.
@@ -115,8 +132,18 @@ func (c Condition) validate(bad func(field, message string)) {
 			bad(field, "must be 0 to 2592000 seconds")
 		}
 	}
-	if (c.Event != "") == (c.Expression != "") {
-		bad("condition", "must have either event, operator and value, or expression")
+	kinds := 0
+	for _, given := range []bool{c.Event != "", c.Expression != "", c.OfflineFor != 0, c.NoData != nil} {
+		if given {
+			kinds++
+		}
+	}
+	if kinds != 1 {
+		bad("condition", "must have exactly one of event (with operator and value), expression, offline_for and no_data")
+		return
+	}
+	if c.OfflineFor != 0 || c.NoData != nil {
+		c.validateSilence(bad)
 		return
 	}
 	if c.Expression != "" {
@@ -147,6 +174,24 @@ func (c Condition) validate(bad func(field, message string)) {
 		bad("condition.clear.value", "must be a finite number of at most 1e300")
 	case upwards && c.ClearValue.Number() > c.Value.Number() || !upwards && c.ClearValue.Number() < c.Value.Number():
 		bad("condition.clear.value", "must lie on the harmless side of the value")
+	}
+}
+
+func (c Condition) validateSilence(bad func(field, message string)) {
+	field := "condition.offline_for"
+	if c.NoData != nil {
+		if field = "condition.no_data.for"; c.NoData.Event != "" && !ValidEvent(c.NoData.Event) {
+			bad("condition.no_data.event", "must be 1 to 64 "+eventAlphabet)
+		}
+	}
+	if d := c.Silence(); d < time.Second || d > MaxRuleTime || d%time.Second != 0 {
+		bad(field, "must be 1 to 2592000 seconds")
+	}
+	if c.For != 0 {
+		bad("condition.for", "has no meaning for a silence")
+	}
+	if c.ClearValue != nil || c.ClearFor != 0 {
+		bad("condition.clear", "has no meaning for a silence")
 	}
 }
 
@@ -315,6 +360,8 @@ type RuleStore interface {
 	Rules(ctx context.Context, reach Reach, page Page) (List[Rule], error)
 	// RulesOf returns all rules of a scope that are enabled, by created_at.
 	RulesOf(ctx context.Context, scope Scope) ([]Rule, error)
+	// SilenceRules returns the ids of up to limit enabled rules of any scope that watch for silence.
+	SilenceRules(ctx context.Context, limit int) ([]string, error)
 	// UpdateRule reads, changes and writes one rule in one atomic step, and counts its version up by one. An error of change is
 	// returned and nothing is written; change must not touch ID, OwnerID, OrganizationID, CreatedAt or Version, may run more than
 	// once, and may complete the entries of effects.Audit, which are read after it. CodeNotFound.

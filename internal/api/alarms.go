@@ -21,7 +21,7 @@ type Alarm struct {
 	AcknowledgedAt *Time   `json:"acknowledged_at"`
 	RaisedAt       Time    `json:"raised_at" doc:"When the condition was met, with its for, on the readings' time."`
 	ClearedAt      *Time   `json:"cleared_at" doc:"When it had ended, on the readings' time; null while it is active."`
-	Value          *Value  `json:"value" doc:"The newest that met the condition."`
+	Value          *Value  `json:"value" doc:"The newest that met the condition; null for a silence."`
 	Count          int64   `json:"count" doc:"How many readings met the condition, from the raising one on." example:"1"`
 	LastAt         Time    `json:"last_at" doc:"The time of the newest reading that met the condition."`
 }

@@ -42,12 +42,20 @@ type RuleDevices struct {
 
 // RuleCondition is the condition of a rule on the wire.
 type RuleCondition struct {
-	Event      *string    `json:"event,omitempty" example:"temperature"`
-	Operator   *string    `json:"operator,omitempty" enum:"gt,gte,lt,lte,eq,ne"`
-	Value      *Value     `json:"value,omitempty"`
-	Expression *string    `json:"expression,omitempty" example:"temperature > 30 && door == false"`
-	For        *int64     `json:"for,omitempty" doc:"Seconds." example:"300"`
-	Clear      *RuleClear `json:"clear,omitempty"`
+	Event      *string     `json:"event,omitempty" example:"temperature"`
+	Operator   *string     `json:"operator,omitempty" enum:"gt,gte,lt,lte,eq,ne"`
+	Value      *Value      `json:"value,omitempty"`
+	Expression *string     `json:"expression,omitempty" example:"temperature > 30 && door == false"`
+	OfflineFor *int64      `json:"offline_for,omitempty" doc:"Seconds." example:"600"`
+	NoData     *RuleNoData `json:"no_data,omitempty"`
+	For        *int64      `json:"for,omitempty" doc:"Seconds." example:"300"`
+	Clear      *RuleClear  `json:"clear,omitempty"`
+}
+
+// RuleNoData is a silence of readings on the wire.
+type RuleNoData struct {
+	Event *string `json:"event,omitempty" example:"temperature"`
+	For   int64   `json:"for" doc:"Seconds." example:"600"`
 }
 
 // RuleClear is the end of an alarm on the wire.
@@ -156,6 +164,10 @@ func wireRule(r hearth.Rule) Rule {
 	if c.Event != "" {
 		wire.Condition.Value = wireValue(&c.Value)
 	}
+	wire.Condition.OfflineFor = wholeSeconds(c.OfflineFor)
+	if n := c.NoData; n != nil {
+		wire.Condition.NoData = &RuleNoData{text(n.Event), int64(n.For / time.Second)}
+	}
 	if c.ClearValue != nil || c.ClearFor != 0 {
 		wire.Condition.Clear = &RuleClear{wireValue(c.ClearValue), wholeSeconds(c.ClearFor)}
 	}
@@ -197,12 +209,20 @@ type NewRuleDevices struct {
 
 // NewRuleCondition is the condition of a rule to make.
 type NewRuleCondition struct {
-	Event      Optional[string]       `json:"event,omitempty" maxLength:"64" doc:"With operator and value: a reading of this event meets the condition." example:"temperature"`
-	Operator   Optional[string]       `json:"operator,omitempty" enum:"gt,gte,lt,lte,eq,ne" example:"gt"`
-	Value      Optional[Value]        `json:"value,omitempty" doc:"A number for gt, gte, lt and lte. A reading of another type never meets the condition."`
-	Expression Optional[string]       `json:"expression,omitempty" maxLength:"1000" doc:"Over the latest values: comparisons, && || !, + - * /, abs min max, event names as they are or latest[\"a.b\"]." example:"temperature > 30 && door == false"`
-	For        Optional[int64]        `json:"for,omitempty" minimum:"0" maximum:"2592000" doc:"How many seconds the condition must hold; 0, if nothing is said." example:"300"`
-	Clear      Optional[NewRuleClear] `json:"clear,omitempty" doc:"When the alarm ends, if not as soon as the condition does."`
+	Event      Optional[string]        `json:"event,omitempty" maxLength:"64" doc:"With operator and value: a reading of this event meets the condition." example:"temperature"`
+	Operator   Optional[string]        `json:"operator,omitempty" enum:"gt,gte,lt,lte,eq,ne" example:"gt"`
+	Value      Optional[Value]         `json:"value,omitempty" doc:"A number for gt, gte, lt and lte. A reading of another type never meets the condition."`
+	Expression Optional[string]        `json:"expression,omitempty" maxLength:"1000" doc:"Over the latest values: comparisons, && || !, + - * /, abs min max, event names as they are or latest[\"a.b\"]." example:"temperature > 30 && door == false"`
+	OfflineFor Optional[int64]         `json:"offline_for,omitempty" minimum:"1" maximum:"2592000" doc:"How many seconds the device gives no sign of life: heartbeats, logs, a connection." example:"600"`
+	NoData     Optional[NewRuleNoData] `json:"no_data,omitempty" doc:"A silence of readings."`
+	For        Optional[int64]         `json:"for,omitempty" minimum:"0" maximum:"2592000" doc:"How many seconds a threshold or an expression must hold; 0, if nothing is said." example:"300"`
+	Clear      Optional[NewRuleClear]  `json:"clear,omitempty" doc:"When the alarm ends, if not as soon as the condition does."`
+}
+
+// NewRuleNoData is a silence of readings of a rule to make.
+type NewRuleNoData struct {
+	Event Optional[string] `json:"event,omitempty" maxLength:"64" doc:"Of this event; of all, if nothing is said." example:"temperature"`
+	For   int64            `json:"for" minimum:"1" maximum:"2592000" doc:"How many seconds no reading comes in." example:"600"`
 }
 
 // NewRuleClear is the end of an alarm of a rule to make.
@@ -313,6 +333,10 @@ func (n NewRuleCondition) condition() (hearth.Condition, []hearth.FieldError) {
 		value := hearth.Value(n.Clear.Value.Value.Value)
 		c.ClearValue = &value
 	}
+	c.OfflineFor = time.Duration(n.OfflineFor.Or(0)) * time.Second
+	if n.NoData.Has() {
+		c.NoData = &hearth.NoData{Event: n.NoData.Value.Event.Or(""), For: time.Duration(n.NoData.Value.For) * time.Second}
+	}
 	var problems []hearth.FieldError
 	for name, given := range map[string]bool{"operator": n.Operator.Has(), "value": n.Value.Has()} {
 		switch {
@@ -365,14 +389,14 @@ type RuleEpisode struct {
 	DeviceID  string `json:"device_id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
 	RaisedAt  Time   `json:"raised_at"`
 	ClearedAt *Time  `json:"cleared_at" doc:"null: it had not ended."`
-	Value     *Value `json:"value" doc:"The newest that met the condition."`
+	Value     *Value `json:"value" doc:"The newest that met the condition; null for a silence."`
 }
 
 func wireEpisodes(episodes []alarms.Episode, truncated bool) RuleEpisodes {
 	wire := RuleEpisodes{Episodes: make([]RuleEpisode, len(episodes)), Truncated: truncated}
 	for i := range episodes {
 		e := &episodes[i]
-		wire.Episodes[i] = RuleEpisode{e.DeviceID, Time(e.RaisedAt), wireTime(e.ClearedAt), wireValue(&e.Value)}
+		wire.Episodes[i] = RuleEpisode{e.DeviceID, Time(e.RaisedAt), wireTime(e.ClearedAt), wireValue(e.Value)}
 	}
 	return wire
 }

@@ -162,14 +162,18 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 		},
 		OnRevoked: func(deviceID string) { p.mqtt.Revoked(deviceID) }, Maker: p.maker,
 		Pending: func(ctx context.Context, ids []string) ([]int, error) { return p.commands.Pending(ctx, ids) },
-		Shared:  b.redis != nil || cfg.StoreURL != "", Leads: b.leader.Leads,
+		Silence: p.silenceNote,
+		Heard: func(ctx context.Context, devices []*hearth.Device, before []time.Time) (func(), error) {
+			return p.alarms.Heard(ctx, devices, before)
+		},
+		Shared: b.redis != nil || cfg.StoreURL != "", Leads: b.leader.Leads,
 	})
 	if err != nil {
 		return nil, err
 	}
 	*sessionEnds = append(*sessionEnds, rights{p.devices})
 	stack.Add("devices", func(context.Context) error { p.devices.Stop(); return nil })
-	p.provision, err = provision.New(provision.Options{Store: b.store, Devices: p.devices, Webhooks: p.webhooks, Clock: s.Clock})
+	p.provision, err = provision.New(provision.Options{Store: b.store, Devices: p.devices, Webhooks: p.webhooks, Silence: p.silenceNote, Clock: s.Clock})
 	if err != nil {
 		return nil, err
 	}
@@ -243,6 +247,11 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	}
 	p.registerMeters()
 	return p, nil
+}
+
+// silenceNote is alarms.Service.SilenceNote, for what is built before.
+func (p *parts) silenceNote(ctx context.Context, scope hearth.Scope) (hearth.SilenceNote, error) {
+	return p.alarms.SilenceNote(ctx, scope)
 }
 
 // publicURL returns the address of this installation without a slash at its end.

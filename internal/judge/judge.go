@@ -11,19 +11,22 @@ import (
 // Rule is a rule that is ready to judge. It never changes.
 type Rule struct {
 	hearth.Rule
-	expression *expression // nil for a threshold
+	expression *expression // nil for another condition
 	schedule   *schedule
 	events     []string
 }
 
 // New returns a rule that Validate accepts, ready to judge, or the problem of its expression: a sentence's end.
 func New(rule hearth.Rule) (r *Rule, problem string) {
-	r = &Rule{Rule: rule, events: []string{rule.Condition.Event}}
-	if rule.Condition.Expression != "" {
-		if r.expression, problem = parseExpression(rule.Condition.Expression); problem != "" {
+	r = &Rule{Rule: rule}
+	switch c := rule.Condition; {
+	case c.Expression != "":
+		if r.expression, problem = parseExpression(c.Expression); problem != "" {
 			return nil, problem
 		}
 		r.events = r.expression.events
+	case c.Silence() == 0:
+		r.events = []string{c.Event}
 	}
 	if s := rule.Schedule; s != nil {
 		zone, err := hearth.TimeZone(s.TimeZone)
@@ -35,7 +38,7 @@ func New(rule hearth.Rule) (r *Rule, problem string) {
 	return r, ""
 }
 
-// Events returns the events that the rule looks at, sorted.
+// Events returns the events that the rule looks at, sorted: those of which values count.
 func (r *Rule) Events() []string { return r.events }
 
 // Needs returns the events of which the rule has to know a value that came before the readings that it judges.
@@ -63,7 +66,7 @@ type Change struct {
 	AlarmID string
 	// At is when the alarm was raised or cleared.
 	At time.Time
-	// Reading is what met the condition; nil in Cleared.
+	// Reading is what met the condition; nil in Cleared, and where a silence did.
 	Reading *hearth.Reading
 	// Reason says why an alarm was cleared that did not end by itself.
 	Reason string
@@ -79,6 +82,8 @@ const (
 type Judge struct {
 	watch   hearth.Watch
 	rules   []*Rule
+	life    Life
+	now     time.Time
 	events  map[string]bool
 	newID   func() string
 	changes []Change
@@ -86,8 +91,8 @@ type Judge struct {
 
 // Begin returns a judge of a device for the rules that are about it. Alarms of other rules are cleared, at the time now; reason says why
 // that of a rule's id is. newID returns the ids of new alarms.
-func Begin(watch hearth.Watch, rules []*Rule, now time.Time, reason func(ruleID string) string, newID func() string) *Judge {
-	j := &Judge{watch: watch, rules: rules, events: map[string]bool{}, newID: newID}
+func Begin(watch hearth.Watch, rules []*Rule, life Life, now time.Time, reason func(ruleID string) string, newID func() string) *Judge {
+	j := &Judge{watch: watch, rules: rules, life: life, now: now, events: map[string]bool{}, newID: newID}
 	j.watch.Values = maps.Clone(watch.Values)
 	j.watch.Rules = maps.Clone(watch.Rules)
 	if j.watch.Values == nil {
@@ -114,6 +119,7 @@ func Begin(watch hearth.Watch, rules []*Rule, now time.Time, reason func(ruleID 
 			j.changes = append(j.changes, Change{Kind: Cleared, AlarmID: s.AlarmID, At: now, Reason: reason(id)})
 		}
 	}
+	j.heard()
 	return j
 }
 
@@ -138,9 +144,10 @@ func (j *Judge) Missing() (events []string) {
 	return events
 }
 
-// Batch judges readings that came in together.
+// Batch judges readings that came in together; none are a sign of life.
 func (j *Judge) Batch(readings []hearth.Reading, received time.Time) {
 	j.Tick(received.Add(-time.Nanosecond)) // what is due just then, the readings may decide
+	j.signs(readings, received)
 	readings = slices.DeleteFunc(slices.Clone(readings), func(r hearth.Reading) bool { return !j.events[r.Event] })
 	slices.SortStableFunc(readings, func(a, b hearth.Reading) int { return a.At.Compare(b.At) })
 	for len(readings) > 0 {
@@ -230,6 +237,10 @@ func (j *Judge) Tick(now time.Time) {
 		if !holds {
 			continue
 		}
+		if r.Silent() {
+			j.tickSilence(r, s, now)
+			continue
+		}
 		due := r.due(s)
 		switch {
 		case due.IsZero() || due.After(now):
@@ -242,7 +253,8 @@ func (j *Judge) Tick(now time.Time) {
 	}
 }
 
-// due returns when a state changes by itself: as long after its reading came in as its time lasts, and within the schedule. Zero: never.
+// due returns when a state of a threshold or an expression changes by itself: as long after its reading came in as its time lasts, and
+// within the schedule. Zero: never.
 func (r *Rule) due(s hearth.RuleState) time.Time {
 	switch s.Phase {
 	case hearth.RulePending:
@@ -285,7 +297,11 @@ func (j *Judge) End() (hearth.Watch, []Change) {
 	j.watch.Due = time.Time{}
 	for _, r := range j.rules {
 		if s, holds := j.watch.Rules[r.ID]; holds {
-			if due := r.due(s); !due.IsZero() && (j.watch.Due.IsZero() || due.Before(j.watch.Due)) {
+			due := r.due(s)
+			if r.Silent() {
+				due = j.silenceDue(r, s)
+			}
+			if !due.IsZero() && (j.watch.Due.IsZero() || due.Before(j.watch.Due)) {
 				j.watch.Due = due
 			}
 		}
@@ -296,15 +312,18 @@ func (j *Judge) End() (hearth.Watch, []Change) {
 // Episode is what an alarm would have been.
 type Episode struct {
 	RaisedAt  time.Time
-	ClearedAt time.Time    // zero if it goes on
-	Value     hearth.Value // the newest that met the condition
+	ClearedAt time.Time     // zero if it goes on
+	Value     *hearth.Value // the newest that met the condition; nil for a silence
 }
 
 // Replay returns the episodes of a rule over stored readings of one device, in the order of their time, as if each had come in when it was
 // read, up to the time now.
-func Replay(r *Rule, readings []hearth.Reading, now time.Time) (episodes []Episode) {
-	number := 0
-	j := Begin(hearth.Watch{}, []*Rule{r}, now, func(string) string { return "" }, func() string { number++; return "e" })
+func Replay(r *Rule, readings []hearth.Reading, life Life, now time.Time) (episodes []Episode) {
+	if len(readings) > 0 && readings[0].At.Before(life.Created) {
+		life.Created = readings[0].At
+	}
+	j := Begin(hearth.Watch{}, []*Rule{r}, life, now, func(string) string { return "" }, func() string { return "e" })
+	j.Listen(nil)
 	for len(readings) > 0 {
 		n := 1
 		for n < len(readings) && readings[n].At.Equal(readings[0].At) {
@@ -318,9 +337,12 @@ func Replay(r *Rule, readings []hearth.Reading, now time.Time) (episodes []Episo
 		last := len(episodes) - 1
 		switch c.Kind {
 		case Raised:
-			episodes = append(episodes, Episode{RaisedAt: c.At, Value: c.Reading.Value})
+			episodes = append(episodes, Episode{RaisedAt: c.At})
+			if c.Reading != nil {
+				episodes[last+1].Value = &c.Reading.Value
+			}
 		case Seen:
-			episodes[last].Value = c.Reading.Value
+			episodes[last].Value = &c.Reading.Value
 		case Cleared:
 			episodes[last].ClearedAt = c.At
 		}

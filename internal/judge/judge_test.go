@@ -39,6 +39,8 @@ func ruleOf(t testing.TB, c hearth.Condition, s *hearth.RuleSchedule) *judge.Rul
 // device is a device with one rule, whose state is kept between judgements as a store keeps it.
 type device struct {
 	rule    *judge.Rule
+	life    judge.Life
+	newest  map[string]hearth.Reading
 	watch   hearth.Watch
 	number  int
 	all     []judge.Change
@@ -46,10 +48,13 @@ type device struct {
 }
 
 func (d *device) judge(now time.Time, do func(*judge.Judge)) {
-	j := judge.Begin(d.watch, []*judge.Rule{d.rule}, now, func(string) string { return "" }, func() string {
+	j := judge.Begin(d.watch, []*judge.Rule{d.rule}, d.life, now, func(string) string { return "" }, func() string {
 		d.number++
 		return strconv.Itoa(d.number)
 	})
+	if j.Unheard() {
+		j.Listen(d.newest)
+	}
 	do(j)
 	var changes []judge.Change
 	d.watch, changes = j.End()
@@ -75,7 +80,8 @@ func value(text string) hearth.Value {
 }
 
 // play runs a timeline: words separated by spaces, "20@5" for a reading of t of second 5 that comes in then, "20@5/9" for one that comes in at second 9, "door=true@5"
-// for one of another event, "a+b" for a batch, "tick@7" for the time alone, and "hand@7" for a user who clears the alarm.
+// for one of another event, "a+b" for a batch, "tick@7" for the time alone, "hand@7" for a user who clears the alarm, "sign@7" for a sign of
+// life that waits, "heard@7" for one that is known, and "until@7" for a connection that is good until then.
 func (d *device) play(t *testing.T, timeline string) {
 	t.Helper()
 	for word := range strings.FieldsSeq(timeline) {
@@ -101,6 +107,12 @@ func (d *device) play(t *testing.T, timeline string) {
 		switch {
 		case strings.HasPrefix(word, "tick@"):
 			d.judge(at(received), func(j *judge.Judge) { j.Tick(at(received)) })
+		case strings.HasPrefix(word, "sign@"):
+			d.judge(at(received), func(j *judge.Judge) { j.Batch(nil, at(received)) })
+		case strings.HasPrefix(word, "heard@"):
+			d.life.Heard = at(received)
+		case strings.HasPrefix(word, "until@"):
+			d.life.Until = at(received)
 		case strings.HasPrefix(word, "hand@"):
 			for id, s := range d.watch.Rules {
 				s.ByHand = true
@@ -264,7 +276,7 @@ func TestARuleThatChangesClearsItsAlarms(t *testing.T) {
 	changed := r.Rule
 	changed.Version++
 	for name, rules := range map[string][]*judge.Rule{"changed": {mustNew(t, changed)}, "gone": nil} {
-		j := judge.Begin(d.watch, rules, at(5), func(id string) string { return "because of " + id }, func() string { return "2" })
+		j := judge.Begin(d.watch, rules, judge.Life{}, at(5), func(id string) string { return "because of " + id }, func() string { return "2" })
 		j.Batch([]hearth.Reading{{Event: "t", Value: hearth.Number(32), At: at(4)}}, at(5))
 		watch, changes := j.End()
 		want := 1
@@ -361,7 +373,7 @@ func FuzzExpressions(f *testing.F) {
 			readings = append(readings, hearth.Reading{Event: event, Value: v, At: at(1)})
 		}
 		start := time.Now()
-		judge.Replay(r, readings, at(1))
+		judge.Replay(r, readings, judge.Life{}, at(1))
 		if took := time.Since(start); took > time.Second {
 			t.Errorf("took %v", took)
 		}

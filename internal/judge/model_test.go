@@ -140,7 +140,7 @@ func TestAReplayFindsWhatWasFoundLive(t *testing.T) {
 		}
 		d.judge(at(300), func(j *judge.Judge) { j.Tick(at(300)) })
 		var got []string
-		for _, e := range judge.Replay(d.rule, readings, at(300)) {
+		for _, e := range judge.Replay(d.rule, readings, judge.Life{}, at(300)) {
 			episode := fmt.Sprintf("raised@%d", secondsOf(e.RaisedAt))
 			if !e.ClearedAt.IsZero() {
 				episode += fmt.Sprintf(" cleared@%d", secondsOf(e.ClearedAt))

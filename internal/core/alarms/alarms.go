@@ -101,6 +101,7 @@ type Service struct {
 	loading  keymutex.Mutex[hearth.Scope]
 	subjects *boundedcache.Cache[string, *subject]
 	heard    atomic.Bool
+	uptime   atomic.Pointer[uptime]
 
 	work *worklist
 	// under has the events of a device's alarms published in the order of their changes.
@@ -123,11 +124,13 @@ func New(options Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Service{
+	s := &Service{
 		o: options, work: newWorklist(), look: make(chan struct{}, 1),
 		rules:    boundedcache.New(boundedcache.Options[hearth.Scope, *ruleset]{Bytes: maxRules, Size: sizeOfRules}),
 		subjects: boundedcache.New(boundedcache.Options[string, *subject]{Bytes: maxSubjects, Size: sizeOfSubject}),
-	}, nil
+	}
+	s.uptime.Store(&uptime{})
+	return s, nil
 }
 
 func (s *Service) now() time.Time { return hearth.Millis(s.o.Clock.Now()) }
@@ -141,6 +144,7 @@ func (s *Service) Start() {
 			s.running.Go(func() { s.judgeAll(ctx) })
 		}
 		s.running.Go(func() { s.follow(ctx) })
+		s.running.Go(func() { s.noteUptime(ctx) })
 		s.running.Go(func() { s.watchDue(ctx) })
 		s.running.Go(func() { s.watchUnjudged(ctx) })
 		s.running.Go(func() { s.publishRepeats(ctx) })
@@ -200,7 +204,10 @@ func (s *Service) Cleared() uint64 { return s.cleared.Load() }
 
 // Kinds returns the jobs that a worker does for this service.
 func (s *Service) Kinds() []queue.Kind {
-	return []queue.Kind{{Name: jobClear, Handler: s.clearJob, MaxAttempts: 100, Timeout: 10 * time.Minute}}
+	return []queue.Kind{
+		{Name: jobClear, Handler: s.clearJob, MaxAttempts: 100, Timeout: 10 * time.Minute},
+		{Name: jobWatch, Handler: s.watchJob, MaxAttempts: 100, Timeout: time.Hour},
+	}
 }
 
 // CleanUp removes alarms hearth.AlarmTTL after they were cleared, and returns how many.

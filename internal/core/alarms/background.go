@@ -59,6 +59,11 @@ func (s *Service) judgeDue(ctx context.Context) (pause time.Duration, err error)
 		if err != nil {
 			return 0, err
 		}
+		if len(due) > 0 && !due[0].Due.Add(late).After(s.now()) {
+			if err := s.readUptime(ctx); err != nil {
+				return 0, err
+			}
+		}
 		pause = watchEvery
 		var judging sync.WaitGroup
 		failures := make(chan error, len(due))

@@ -120,6 +120,7 @@ type sitting struct {
 	// set has the rules of its scope, rules those that are about it.
 	set   *ruleset
 	rules []*judge.Rule
+	life  judge.Life
 	now   time.Time
 	// fresh says that the rules were read for it; values are earlier readings, nil if they were not read.
 	fresh  bool
@@ -147,6 +148,7 @@ func (s *Service) sit(ctx context.Context, id string, fresh bool, values map[str
 		return of, err
 	}
 	of.device = &found[0]
+	of.life = s.lifeOf(of.device)
 	if of.set, err = s.rulesOf(ctx, of.device.Scope(), fresh); err == nil {
 		of.rules = of.set.of(of.device)
 	}
@@ -162,11 +164,12 @@ func (of *sitting) verdict(watch hearth.Watch, waiting []hearth.Unjudged, alarm 
 	if of.outdated(watch) {
 		return hearth.Verdict{}, errOldRules
 	}
-	j := judge.Begin(watch, of.rules, of.now, of.reason, newid.New)
-	if missing := of.missing(j, waiting); len(missing) > 0 {
+	j := judge.Begin(watch, of.rules, of.life, of.now, of.reason, newid.New)
+	if missing := of.missing(j, waiting); len(missing) > 0 || j.Unheard() {
 		if of.values == nil {
 			return hearth.Verdict{}, errValues
 		}
+		j.Listen(of.values)
 		earlier := make(map[string]hearth.Reading, len(missing))
 		for _, event := range missing {
 			earlier[event] = of.values[event]
@@ -225,6 +228,9 @@ func (of *sitting) apply(verdict hearth.Verdict, changes []judge.Change, read fu
 		switch {
 		case c.Kind == judge.Raised:
 			alarm = of.raise(c)
+			if c.Reading == nil {
+				alarm.Count, alarm.LastAt = 1, alarm.RaisedAt
+			}
 		case !known:
 			var err error
 			alarm, err = read(c.AlarmID)
@@ -242,6 +248,9 @@ func (of *sitting) apply(verdict hearth.Verdict, changes []judge.Change, read fu
 			alarm.Count++
 		}
 		if c.Kind == judge.Cleared {
+			if c.Rule != nil && c.Rule.Silent() && c.At.Before(alarm.RaisedAt) { // the sign of life was stored only just after
+				c.At = alarm.RaisedAt
+			}
 			alarm = alarm.Clear(c.At, hearth.AlarmEntry{At: of.now, Text: c.Reason})
 		}
 		alarms[c.AlarmID] = alarm

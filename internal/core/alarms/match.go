@@ -26,12 +26,15 @@ type ruleset struct {
 	rest []*judge.Rule
 	// versions are those of all rules, by id.
 	versions map[string]int64
-	bytes    int
-	readAt   time.Time
+	// silence says that a rule watches for silence.
+	silence bool
+	bytes   int
+	readAt  time.Time
 }
 
 func (set *ruleset) add(r *judge.Rule) {
 	set.versions[r.ID] = r.Version
+	set.silence = set.silence || r.Silent()
 	set.bytes += 1500 + 4*len(r.Condition.Expression) + 80*len(r.Devices.IDs) + len(r.Name)
 	switch pick := r.Devices; {
 	case len(pick.IDs) > 0:
@@ -107,11 +110,17 @@ type subject struct {
 	set     *ruleset
 	version int64
 	events  map[string]bool
+	// signs are the events of which any reading ends a silence; "" is all.
+	signs map[string]bool
+	// offline is the shortest time without a sign of life that a rule watches for; zero: none does.
+	offline time.Duration
 }
 
 func sizeOfRules(_ hearth.Scope, set *ruleset) int { return 200 + set.bytes }
 
-func sizeOfSubject(id string, of *subject) int { return 150 + len(id) + 60*len(of.events) }
+func sizeOfSubject(id string, of *subject) int {
+	return 150 + len(id) + 60*len(of.events) + 60*len(of.signs)
+}
 
 // subjectOf returns what the rules are for a device, whose Tags may be missing.
 func (s *Service) subjectOf(ctx context.Context, d *hearth.Device) (*subject, error) {
@@ -137,12 +146,27 @@ func (s *Service) subjectOf(ctx context.Context, d *hearth.Device) (*subject, er
 		for _, event := range r.Events() {
 			of.events[event] = true
 		}
+		switch c := r.Condition; {
+		case c.NoData != nil:
+			if of.signs == nil {
+				of.signs = map[string]bool{}
+			}
+			of.signs[c.NoData.Event] = true
+		case c.OfflineFor > 0 && (of.offline == 0 || c.OfflineFor < of.offline):
+			of.offline = c.OfflineFor
+		}
 	}
 	s.subjects.Keep(version, d.ID, of)
 	return of, nil
 }
 
 var none = subject{} // never written to
+
+// sign is a reading that ends a silence and whose value does not count: one of a batch is enough.
+type sign struct {
+	device int64
+	event  string
+}
 
 // Watched returns those of the entries that rules have to judge, for AppendLogs to store with the logs; Device of an entry is the index
 // into devices. Once that is done, Wake is to be called with the devices.
@@ -153,7 +177,7 @@ func (s *Service) Watched(ctx context.Context, devices []*hearth.Device, entries
 		if err != nil {
 			return nil, err
 		}
-		if len(of.events) == 0 {
+		if len(of.events) == 0 && len(of.signs) == 0 {
 			continue
 		}
 		if subjects == nil {
@@ -166,10 +190,22 @@ func (s *Service) Watched(ctx context.Context, devices []*hearth.Device, entries
 	}
 	now := s.now()
 	at := make(map[int64]int, len(devices)) // where in waiting a device is
+	noted := map[sign]bool{}
 	for i := range entries {
 		e := &entries[i]
-		if of := subjects[e.Device]; of == nil || !of.events[e.Event] {
+		of := subjects[e.Device]
+		if of == nil {
 			continue
+		}
+		if !of.events[e.Event] {
+			what := sign{e.Device, e.Event}
+			if !of.signs[e.Event] {
+				what.event = ""
+			}
+			if !of.signs[what.event] || noted[what] {
+				continue
+			}
+			noted[what] = true
 		}
 		n, known := at[e.Device]
 		if !known {

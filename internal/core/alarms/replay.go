@@ -37,9 +37,18 @@ func (s *Service) TestRule(ctx context.Context, caller hearth.Caller, id string,
 	if problem != "" {
 		return nil, false, hearth.Invalid(hearth.FieldError{Location: "body", Message: "the rule's expression " + problem})
 	}
+	if rule.Condition.OfflineFor > 0 {
+		return nil, false, hearth.Invalid(hearth.FieldError{
+			Location: "path.id", Message: "has offline_for, which cannot be tested: of the signs of life of a device only the last one is stored",
+		})
+	}
+	r.CreatedAt = time.Time{} // a silence counts from when the device was made
 	end := span.To
 	if now := s.now(); now.Before(end) {
 		end = now
+	}
+	if err := s.readUptime(ctx); err != nil {
+		return nil, false, err
 	}
 	left := maxReplayed
 	err = s.eachDevice(ctx, rule, func(d hearth.Device) (bool, error) {
@@ -47,7 +56,9 @@ func (s *Service) TestRule(ctx context.Context, caller hearth.Caller, id string,
 		if err != nil {
 			return false, err
 		}
-		for _, e := range judge.Replay(r, readings, end) {
+		life := s.lifeOf(&d)
+		life.Known = end
+		for _, e := range judge.Replay(r, readings, life, end) {
 			if len(episodes) == maxEpisodes {
 				truncated = true
 				return false, nil
@@ -94,7 +105,11 @@ func (s *Service) eachDevice(ctx context.Context, rule hearth.Rule, fn func(hear
 // counts down.
 func (s *Service) readings(ctx context.Context, r *judge.Rule, device int64, span hearth.Span, left *int) ([]hearth.Reading, error) {
 	var all []hearth.LogEntry
-	for _, event := range r.Events() {
+	events := r.Events()
+	if n := r.Condition.NoData; n != nil {
+		events = []string{n.Event} // "" is all
+	}
+	for _, event := range events {
 		before, err := s.o.Logs.Logs(ctx, hearth.LogQuery{
 			Device: device, Span: hearth.Span{From: time.UnixMilli(minTime), To: span.From}, Event: event, Limit: 1,
 		})

@@ -41,10 +41,12 @@ func (s *Service) CreateRule(ctx context.Context, caller hearth.Caller, r hearth
 	}
 	entry := caller.Entry(now, "rule.create", "rule:"+r.ID)
 	entry.Changes = map[string]hearth.Change{"name": {After: r.Name}}
-	if err := s.o.Rules.CreateRule(ctx, r, hearth.SideEffects{Idempotency: record, Audit: []hearth.AuditEntry{entry}}); err != nil {
+	effects := hearth.SideEffects{Idempotency: record, Audit: []hearth.AuditEntry{entry}, Jobs: watchJobs(r, now)}
+	if err := s.o.Rules.CreateRule(ctx, r, effects); err != nil {
 		return hearth.Rule{}, err
 	}
 	s.changed(ctx, r.Scope())
+	s.watchSoon(ctx, r)
 	return r, nil
 }
 
@@ -194,7 +196,7 @@ func (s *Service) UpdateRule(
 	}
 	now := s.now()
 	entry := caller.Entry(now, "rule.update", "rule:"+id)
-	effects := hearth.SideEffects{Audit: []hearth.AuditEntry{entry}, Jobs: []hearth.OutboxJob{clearJob(id, now)}}
+	effects := hearth.SideEffects{Audit: []hearth.AuditEntry{entry}, Jobs: append(watchJobs(wanted, now), clearJob(id, now))}
 	after, err := s.o.Rules.UpdateRule(ctx, id, func(r hearth.Rule) (hearth.Rule, error) {
 		if r.Version != old.Version {
 			return r, hearth.Errorf(hearth.CodeConflict, "the rule was changed at the same time")
@@ -208,6 +210,7 @@ func (s *Service) UpdateRule(
 	}
 	s.changed(ctx, after.Scope())
 	s.clearSoon(ctx, id)
+	s.watchSoon(ctx, after)
 	return after, nil
 }
 

@@ -61,7 +61,7 @@ func (f *Service) Connect(ctx context.Context, caller hearth.Caller, silence tim
 	kept := &Connection{device: device, silence: silence}
 	f.connections.add(kept)
 	stored, _ := f.beat(device, "", f.now())
-	if err := f.await(ctx, accepted{beat: stored}); err != nil {
+	if err := f.await(ctx, accepted{device: device, beat: stored}); err != nil {
 		f.connections.remove(kept)
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (f *Service) Disconnect(ctx context.Context, kept *Connection, leaves bool)
 	now := f.now()
 	stored, _ := f.beat(kept.device, "", now)
 	stored.Until = now
-	return f.await(ctx, accepted{beat: stored})
+	return f.await(ctx, accepted{device: kept.device, beat: stored})
 }
 
 // Failed notes, durably, the latest thing that a device sent and that cannot be stored. It is published with the device. CodeUnavailable.

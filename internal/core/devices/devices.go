@@ -172,10 +172,12 @@ func (f *Service) Created(devices ...hearth.Device) {
 	f.options.Publisher.Publish(events...)
 }
 
-// createdJobs returns what sends webhooks that devices were created.
+// createdJobs returns what sends webhooks that devices were created, and has rules watch these.
 func (f *Service) createdJobs(ctx context.Context, devices []hearth.Device) (jobs []hearth.OutboxJob, err error) {
 	notes := map[hearth.Scope]hearth.WebhookNote{}
+	byScope := map[hearth.Scope][]string{}
 	for _, d := range devices {
+		byScope[d.Scope()] = append(byScope[d.Scope()], d.ID)
 		note := notes[d.Scope()]
 		if note == nil {
 			if note, err = f.options.Webhooks.WebhookNote(ctx, d.Scope(), hearth.WebhookDeviceCreated); err != nil {
@@ -188,6 +190,13 @@ func (f *Service) createdJobs(ctx context.Context, devices []hearth.Device) (job
 			return nil, err
 		}
 		jobs = append(jobs, more...)
+	}
+	for scope, ids := range byScope {
+		note, err := f.options.Silence(ctx, scope)
+		if err != nil {
+			return nil, err
+		}
+		jobs = append(jobs, note(ids...)...)
 	}
 	return jobs, nil
 }
@@ -280,6 +289,16 @@ func (f *Service) Update(ctx context.Context, caller hearth.Caller, id string, c
 	now := f.now()
 	audit := []hearth.AuditEntry{caller.Entry(now, "device.update", "device:"+id)}
 	var unchanged hearth.Device
+	var silence hearth.SilenceNote
+	if change.Type != nil || change.Tags != nil { // rules may be about other devices then
+		known, err := f.one(ctx, id)
+		if err != nil {
+			return hearth.Device{}, err
+		}
+		if silence, err = f.options.Silence(ctx, known.Scope()); err != nil {
+			return hearth.Device{}, err
+		}
+	}
 	after, err := f.store.UpdateDevice(ctx, id, func(d hearth.Device) (hearth.Device, error) {
 		if err := allowEdit(caller, d, check); err != nil {
 			return d, err
@@ -295,7 +314,14 @@ func (f *Service) Update(ctx context.Context, caller hearth.Caller, id string, c
 		}
 		after.UpdatedAt = now
 		return after, nil
-	}, hearth.SideEffects{Audit: audit})
+	}, hearth.SideEffects{Audit: audit, JobsAfter: func() ([]hearth.OutboxJob, error) {
+		_, otherType := audit[0].Changes["type"]
+		_, otherTags := audit[0].Changes["tags"]
+		if otherType || otherTags {
+			return silence(id), nil
+		}
+		return nil, nil
+	}})
 	if errors.Is(err, errUnchanged) {
 		return unchanged, nil
 	}

@@ -15,23 +15,30 @@ const maxWaitingBeats = 1 << 16
 
 // accepted is a heartbeat on its way into the store, and its event; logs that count as one have none.
 type accepted struct {
-	beat  hearth.Heartbeat
-	event hearth.Event
+	device *hearth.Device
+	beat   hearth.Heartbeat
+	event  hearth.Event
 }
 
 // record stores the heartbeats of many calls and publishes them before any call returns: an event of what a caller does
 // next follows those of its heartbeats.
 func (f *Service) record(group []accepted) error {
-	beats, events := make([]hearth.Heartbeat, len(group)), make([]hearth.Event, 0, len(group))
+	beats, events, devices := make([]hearth.Heartbeat, len(group)), make([]hearth.Event, 0, len(group)), make([]*hearth.Device, len(group))
 	for i := range group {
+		devices[i] = group[i].device
 		beats[i] = group[i].beat
 		if group[i].event.Type != "" {
 			events = append(events, group[i].event)
 		}
 	}
+	stored, err := f.options.Heard(context.Background(), devices, f.directory.lastHeard(devices))
+	if err != nil {
+		return err
+	}
 	if err := f.store.RecordHeartbeats(context.Background(), beats); err != nil {
 		return err
 	}
+	stored()
 	online, gone, other := f.directory.heard(beats)
 	f.pending.add(online, connected)
 	f.pending.add(gone, left)
@@ -96,7 +103,7 @@ func (f *Service) Heartbeat(ctx context.Context, caller hearth.Caller, id string
 	}
 	stored, answer := f.beat(device, status, f.now())
 	answer.PendingCommands = pending[0]
-	return answer, f.await(ctx, accepted{stored, beatEvent(device, answer)})
+	return answer, f.await(ctx, accepted{device, stored, beatEvent(device, answer)})
 }
 
 // Sign is one sign of life of a batch.
@@ -139,7 +146,7 @@ func (f *Service) Heartbeats(ctx context.Context, caller hearth.Caller, signs []
 		}
 		toStore, answer := f.beat(device, sign.Status, now)
 		answer.PendingCommands = pending[i]
-		beats = append(beats, accepted{toStore, beatEvent(device, answer)})
+		beats = append(beats, accepted{device, toStore, beatEvent(device, answer)})
 	}
 	if len(beats) == 0 {
 		return 0, rejected, nil

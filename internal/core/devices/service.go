@@ -38,6 +38,11 @@ type Options struct {
 	Pending func(ctx context.Context, deviceIDs []string) ([]int, error)
 	// Webhooks are sent devices that are created and deleted; nil: there are none.
 	Webhooks hearth.WebhookNotes
+	// Silence returns what has rules watch for a silence of devices of a scope; nil: there are none.
+	Silence func(ctx context.Context, scope hearth.Scope) (hearth.SilenceNote, error)
+	// Heard is called before signs of life are stored, with when each device was heard before (zero: never), and stored once they are;
+	// nil is not called. An error has the signs refused.
+	Heard func(ctx context.Context, devices []*hearth.Device, before []time.Time) (stored func(), err error)
 	// Shared says that other processes write to the same store: then nothing that was read from it is trusted for longer
 	// than a second.
 	Shared bool
@@ -68,6 +73,12 @@ func (o Options) validate() (Options, error) {
 	}
 	if o.Webhooks == nil {
 		o.Webhooks = hearth.NoWebhooks{}
+	}
+	if o.Silence == nil {
+		o.Silence = hearth.NoSilence
+	}
+	if o.Heard == nil {
+		o.Heard = func(context.Context, []*hearth.Device, []time.Time) (func(), error) { return func() {}, nil }
 	}
 	if o.Leads == nil {
 		o.Leads = func() bool { return true }

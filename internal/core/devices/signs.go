@@ -59,6 +59,7 @@ func (f *Service) storeSigns() {
 		for part := range slices.Chunk(f.directory.quiet(waiting, now.Add(-signEvery).UnixMilli()), hearth.MaxHeartbeatBatch) {
 			beats := make([]accepted, len(part))
 			for i, device := range part {
+				beats[i].device = device
 				beats[i].beat, _ = f.beat(device, "", now)
 			}
 			if err := f.await(context.Background(), beats...); err != nil {
@@ -85,4 +86,17 @@ func (d *directory) quiet(devices []*hearth.Device, after int64) (quiet []*heart
 		}
 	}
 	return quiet
+}
+
+// lastHeard returns when each of the devices was heard last, as far as it is known here; zero for never.
+func (d *directory) lastHeard(devices []*hearth.Device) []time.Time {
+	last := make([]time.Time, len(devices))
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for i, device := range devices {
+		if e := d.entries[device.ID]; e != nil && e.last > 0 {
+			last[i] = time.UnixMilli(e.last).UTC()
+		}
+	}
+	return last
 }

@@ -3,6 +3,7 @@ package devices
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"hearth"
 )
@@ -30,6 +31,14 @@ func (f *Service) Transfer(ctx context.Context, caller hearth.Caller, id string,
 		return hearth.Device{}, err
 	}
 	arrived, err := f.options.Webhooks.WebhookNote(ctx, target.of(known).Scope(), hearth.WebhookDeviceCreated)
+	if err != nil {
+		return hearth.Device{}, err
+	}
+	leftRules, err := f.options.Silence(ctx, known.Scope())
+	if err != nil {
+		return hearth.Device{}, err
+	}
+	newRules, err := f.options.Silence(ctx, target.of(known).Scope())
 	if err != nil {
 		return hearth.Device{}, err
 	}
@@ -61,7 +70,7 @@ func (f *Service) Transfer(ctx context.Context, caller hearth.Caller, id string,
 			return nil, err
 		}
 		come, err := arrived(now, id, planned)
-		return append(gone, come...), err
+		return slices.Concat(gone, come, leftRules(id), newRules(id)), err
 	}})
 	if errors.Is(err, errUnchanged) {
 		return before, nil

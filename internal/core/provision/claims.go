@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base32"
+	"slices"
 	"strings"
 
 	"hearth"
@@ -125,6 +126,14 @@ func (s *Service) claim(ctx context.Context, caller hearth.Caller, typed string)
 	if err != nil {
 		return before, after, err
 	}
+	leftRules, err := s.options.Silence(ctx, code.Scope)
+	if err != nil {
+		return before, after, err
+	}
+	newRules, err := s.options.Silence(ctx, hearth.UserScope(caller.UserID))
+	if err != nil {
+		return before, after, err
+	}
 	var planned hearth.Device
 	audit := []hearth.AuditEntry{caller.Entry(now, "device.claim", "device:"+code.DeviceID)}
 	after, err = s.store.ClaimDevice(ctx, code, func(d hearth.Device) (hearth.Device, error) {
@@ -143,7 +152,7 @@ func (s *Service) claim(ctx context.Context, caller hearth.Caller, typed string)
 			return nil, err
 		}
 		come, err := arrived(now, planned.ID, planned)
-		return append(gone, come...), err
+		return slices.Concat(gone, come, leftRules(planned.ID), newRules(planned.ID)), err
 	}})
 	return before, after, err
 }

@@ -66,7 +66,7 @@ func (s *Service) Provision(ctx context.Context, caller hearth.Caller, r Request
 	entry := caller.Entry(now, "device.provision", "device:"+device.ID)
 	again := false
 	var scope hearth.Scope
-	notes := map[hearth.Scope]hearth.WebhookNote{}
+	notes, rules := map[hearth.Scope]hearth.WebhookNote{}, map[hearth.Scope]hearth.SilenceNote{}
 	decide := func(k hearth.ProvisioningKey, user hearth.User, known *hearth.Provisioned) (hearth.Provisioning, error) {
 		entry.ActorID = "provisioning_key:" + k.ID
 		if user.Disabled || !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) {
@@ -96,12 +96,15 @@ func (s *Service) Provision(ctx context.Context, caller hearth.Caller, r Request
 		if err != nil {
 			return refused, err
 		}
-		effects := hearth.SideEffects{Idempotency: record, Audit: []hearth.AuditEntry{entry}, Jobs: jobs}
+		effects := hearth.SideEffects{Idempotency: record, Audit: []hearth.AuditEntry{entry}, Jobs: append(jobs, rules[scope](d.ID)...)}
 		return hearth.Provisioning{Device: d, Token: token, SecretHash: hash, Effects: effects}, nil
 	}
 	after, err := s.store.Provision(ctx, hashOf(r.Key), r.Serial, decide)
 	for errors.Is(err, errNoNote) { // the key has said whose webhooks are sent the device
-		if notes[scope], err = s.options.Webhooks.WebhookNote(ctx, scope, hearth.WebhookDeviceCreated); err == nil {
+		if rules[scope], err = s.options.Silence(ctx, scope); err == nil {
+			notes[scope], err = s.options.Webhooks.WebhookNote(ctx, scope, hearth.WebhookDeviceCreated)
+		}
+		if err == nil {
 			after, err = s.store.Provision(ctx, hashOf(r.Key), r.Serial, decide)
 		}
 	}

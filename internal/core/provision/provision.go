@@ -40,7 +40,9 @@ type Options struct {
 	Devices Devices
 	// Webhooks are sent devices that are made and that change hands; nil: there are none.
 	Webhooks hearth.WebhookNotes
-	Clock    hearth.Clock
+	// Silence returns what has rules watch for a silence of devices of a scope; nil: there are none.
+	Silence func(ctx context.Context, scope hearth.Scope) (hearth.SilenceNote, error)
+	Clock   hearth.Clock
 }
 
 // Service manages provisioning keys and claim codes. Its methods may be called at once from many goroutines.
@@ -58,6 +60,9 @@ func New(options Options) (*Service, error) {
 	}
 	if options.Webhooks == nil {
 		options.Webhooks = hearth.NoWebhooks{}
+	}
+	if options.Silence == nil {
+		options.Silence = hearth.NoSilence
 	}
 	return &Service{options: options, store: options.Store}, nil
 }

@@ -100,11 +100,16 @@ var unjudged = describe(Kind[unjudgedReadings]{Schema: Schema{
 
 // StoredUnjudged returns readings as they are stored, for the stores, which write them with the logs.
 func StoredUnjudged(u hearth.Unjudged) (s *Schema, record any) {
+	stored := storedUnjudged(u)
+	return &unjudged.Schema, &stored
+}
+
+func storedUnjudged(u hearth.Unjudged) unjudgedReadings {
 	all := make([]reading, len(u.Readings))
 	for i, r := range u.Readings {
 		all[i] = reading{r.Event, r.Value, r.At.UnixMilli()}
 	}
-	return &unjudged.Schema, &unjudgedReadings{u.ID, u.DeviceID, u.ReceivedAt, packed(all)}
+	return unjudgedReadings{u.ID, u.DeviceID, u.ReceivedAt, packed(all)}
 }
 
 func (r unjudgedReadings) unjudged() hearth.Unjudged {
@@ -171,7 +176,7 @@ func storedWatch(w hearth.Watch) alarmWatch {
 	}
 	for id, s := range w.Rules {
 		state := ruleState{Version: s.Version, Phase: s.Phase, AlarmID: s.AlarmID, ByHand: s.ByHand}
-		if s.Phase != hearth.RuleActive {
+		if s.Phase != hearth.RuleActive || !s.Since.IsZero() {
 			state.Since, state.Arrived = s.Since.UnixMilli(), s.Arrived.UnixMilli()
 		}
 		known.Rules[id] = state
@@ -187,7 +192,7 @@ func (r alarmWatch) watch() hearth.Watch {
 	}
 	for id, s := range known.Rules {
 		state := hearth.RuleState{Version: s.Version, Phase: s.Phase, AlarmID: s.AlarmID, ByHand: s.ByHand}
-		if s.Phase != hearth.RuleActive {
+		if s.Phase != hearth.RuleActive || s.Since != 0 {
 			state.Since, state.Arrived = fromMillis(s.Since), fromMillis(s.Arrived)
 		}
 		w.Rules[id] = state
@@ -320,6 +325,18 @@ func (a *Aggregates) Judge(
 			}
 		}
 		return len(waiting) == judgedAtOnce, keepWatch(ctx, tx, before, isNew, verdict.Watch)
+	})
+}
+
+// AddUnjudged implements hearth.AlarmStore.
+func (a *Aggregates) AddUnjudged(ctx context.Context, signs []hearth.Unjudged) error {
+	return a.b.Update(ctx, Write{Name: "AddUnjudged"}, func(ctx context.Context, tx Tx) error {
+		for _, u := range signs {
+			if err := unjudged.Insert(ctx, tx, storedUnjudged(u)); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

@@ -422,7 +422,7 @@ func Schemas() []*Schema {
 		&users.Schema, &loginTries.Schema, &passwordResets.Schema, &sessions.Schema, &refreshTokens.Schema, &organizations.Schema,
 		&members.Schema, &invitations.Schema, &apiKeys.Schema, &provisioningKeys.Schema, &devices.Schema, &deviceTokens.Schema, &twins.Schema, &provisioned.Schema, &claimCodes.Schema,
 		&notifications.Schema, &notificationSettings.Schema, &channels.Schema, &digests.Schema,
-		&watches.Schema, &commands.Schema, &commandBatches.Schema, &rules.Schema, &alarms.Schema, &alarmWatches.Schema, &unjudged.Schema,
+		&watches.Schema, &commands.Schema, &commandBatches.Schema, &rules.Schema, &alarms.Schema, &alarmWatches.Schema, &unjudged.Schema, &uptimes.Schema,
 		&schedules.Schema, &exports.Schema, &webhooks.Schema, &deliveries.Schema,
 		&deliveryLines.Schema, &deviceConnections.Schema, &integrations.Schema, &integrationDevices.Schema, &checkpoints.Schema, &idempotency.Schema, &outbox.Schema, &audit.Schema,
 		&secrets.Schema,

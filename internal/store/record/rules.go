@@ -20,9 +20,11 @@ type rule struct {
 	Enabled        bool            `json:"enabled,omitempty"`
 	Severity       hearth.Severity `json:"severity"`
 	Definition     text            `json:"definition"` // the JSON of a ruleDefinition
-	Version        int64           `json:"version"`
-	CreatedAt      time.Time       `json:"created_at,omitzero" bson:"created"`
-	UpdatedAt      time.Time       `json:"updated_at,omitzero" bson:"updated"`
+	// Silence says that an enabled rule watches for silence.
+	Silence   bool      `json:"silence,omitempty"`
+	Version   int64     `json:"version"`
+	CreatedAt time.Time `json:"created_at,omitzero" bson:"created"`
+	UpdatedAt time.Time `json:"updated_at,omitzero" bson:"updated"`
 }
 
 // ruleDefinition is what a rule says. Durations are in seconds.
@@ -34,11 +36,18 @@ type ruleDefinition struct {
 	Operator   hearth.Operator `json:"operator,omitempty"`
 	Value      *hearth.Value   `json:"value,omitempty"`
 	Expression string          `json:"expression,omitempty"`
+	OfflineFor int64           `json:"offline_for,omitempty"`
+	NoData     *ruleNoData     `json:"no_data,omitempty"`
 	For        int64           `json:"for,omitempty"`
 	ClearValue *hearth.Value   `json:"clear_value,omitempty"`
 	ClearFor   int64           `json:"clear_for,omitempty"`
 	Schedule   *ruleSchedule   `json:"schedule,omitempty"`
 	Actions    []ruleAction    `json:"actions,omitempty"`
+}
+
+type ruleNoData struct {
+	Event string `json:"event,omitempty"`
+	For   int64  `json:"for"`
 }
 
 type ruleSchedule struct {
@@ -64,7 +73,7 @@ type ruleCommand struct {
 
 var rules = describe(Kind[rule]{Schema: Schema{
 	Name: "rules", Noun: "rule",
-	Indexes: []Index{{Fields: []string{"scope", "created_at", "id"}}, {Fields: []string{"created_at", "id"}}, {Fields: []string{"organization_id"}}},
+	Indexes: []Index{{Fields: []string{"scope", "created_at", "id"}}, {Fields: []string{"created_at", "id"}}, {Fields: []string{"organization_id"}}, {Fields: []string{"silence"}}},
 	Limit: &Limit{By: "scope", Most: hearth.MaxRules, Full: func() error {
 		return hearth.Errorf(hearth.CodeConflict, "there are %d rules: delete one first", hearth.MaxRules)
 	}},
@@ -95,11 +104,15 @@ func storedRule(r hearth.Rule) rule {
 	if r.Condition.Event != "" {
 		d.Value = &r.Condition.Value
 	}
+	d.OfflineFor = int64(r.Condition.OfflineFor / time.Second)
+	if n := r.Condition.NoData; n != nil {
+		d.NoData = &ruleNoData{n.Event, int64(n.For / time.Second)}
+	}
 	for _, a := range r.Actions {
 		d.Actions = append(d.Actions, ruleAction{a.Notify, a.Users, a.WebhookID, (*ruleCommand)(a.Command), a.OnRaise, a.OnClear})
 	}
 	return rule{
-		r.ID, r.Scope(), r.Name, r.OwnerID, r.OrganizationID, r.Enabled, r.Severity, packed(d), r.Version, r.CreatedAt, r.UpdatedAt,
+		r.ID, r.Scope(), r.Name, r.OwnerID, r.OrganizationID, r.Enabled, r.Severity, packed(d), r.Enabled && r.Condition.Silence() > 0, r.Version, r.CreatedAt, r.UpdatedAt,
 	}
 }
 
@@ -116,6 +129,10 @@ func (r rule) rule() hearth.Rule {
 	}
 	if d.Value != nil {
 		all.Condition.Value = *d.Value
+	}
+	all.Condition.OfflineFor = time.Duration(d.OfflineFor) * time.Second
+	if n := d.NoData; n != nil {
+		all.Condition.NoData = &hearth.NoData{Event: n.Event, For: time.Duration(n.For) * time.Second}
 	}
 	for _, a := range d.Actions {
 		all.Actions = append(all.Actions, hearth.Action{
@@ -152,6 +169,12 @@ func (a *Aggregates) Rules(ctx context.Context, reach hearth.Reach, page hearth.
 // RulesOf implements hearth.RuleStore.
 func (a *Aggregates) RulesOf(ctx context.Context, scope hearth.Scope) ([]hearth.Rule, error) {
 	return find(ctx, a.b, "RulesOf", rules, rule.rule, Query{Where: Filter{Eq("scope", scope), Eq("enabled", true)}, Order: Order{By: "created_at", Tie: "id"}})
+}
+
+// SilenceRules implements hearth.RuleStore.
+func (a *Aggregates) SilenceRules(ctx context.Context, limit int) ([]string, error) {
+	id := func(r rule) string { return r.ID }
+	return find(ctx, a.b, "SilenceRules", rules, id, Query{Where: Filter{Eq("silence", true)}, Limit: limit})
 }
 
 // UpdateRule implements hearth.RuleStore.

@@ -116,6 +116,7 @@ func TestListsAreServedByIndexes(t *testing.T) {
 		"a rule's alarms":      {"alarms_by_rule_id_state_raised_at_id (rule_id=? AND state=?", alarmed(hearth.AlarmFilter{Reach: hearth.Reach{All: true}, RuleID: "r", State: "active"}, "")},
 		"a device's alarms":    {"alarms_by_device_id_raised_at_id (device_id=?", alarmed(hearth.AlarmFilter{Reach: hearth.Reach{All: true}, DeviceID: "d"}, "")},
 		"due watches":          {"alarm_watches_by_due (due>", func(hearth.Cursor) error { _, err := a.DueWatches(ctx, 1); return err }},
+		"rules about silence":  {"rules_by_silence (silence=", func(hearth.Cursor) error { _, err := a.SilenceRules(ctx, 1); return err }},
 		"readings that wait":   {"alarm_readings_by_received_at (received_at<", func(hearth.Cursor) error { _, err := a.UnjudgedDevices(ctx, now, 1); return err }},
 		"one's schedules": {"export_schedules_user (user_id=?", func(after hearth.Cursor) error {
 			_, err := a.ExportSchedules(ctx, "u", "", hearth.Page{Cursor: after})

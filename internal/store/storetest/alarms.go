@@ -39,6 +39,9 @@ func Alarms(t *testing.T, open func(t *testing.T) AlarmStore) {
 		"a user changes an alarm and what is known":  alarmUpdate,
 		"watches are due in order":                   dueWatches,
 		"alarms go with their device, and with time": alarmsGo,
+		"rules about silence are found":              silenceRules,
+		"signs of life wait like readings":           signsOfLife,
+		"uptime comes back as it was stored":         uptimeRoundTrip,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -92,7 +92,7 @@ func addPart(all *ArchivePart, p ArchivePart) (kind, n int) {
 		add(&all.Twins, p.Twins), add(&all.Provisioned, p.Provisioned), add(&all.ClaimCodes, p.ClaimCodes), add(&all.Notifications, p.Notifications), add(&all.Settings, p.Settings),
 		add(&all.Channels, p.Channels), add(&all.Digests, p.Digests),
 		add(&all.Watches, p.Watches), add(&all.Commands, p.Commands), add(&all.Batches, p.Batches), add(&all.Rules, p.Rules), add(&all.Alarms, p.Alarms),
-		add(&all.AlarmWatches, p.AlarmWatches), add(&all.Unjudged, p.Unjudged), add(&all.Schedules, p.Schedules), add(&all.Exports, p.Exports),
+		add(&all.AlarmWatches, p.AlarmWatches), add(&all.Unjudged, p.Unjudged), add(&all.Uptime, p.Uptime), add(&all.Schedules, p.Schedules), add(&all.Exports, p.Exports),
 		add(&all.Webhooks, p.Webhooks), add(&all.Deliveries, p.Deliveries), add(&all.Lines, p.Lines), add(&all.Connections, p.Connections),
 		add(&all.Integrations, p.Integrations), add(&all.Links, p.Links),
 		add(&all.Checkpoints, p.Checkpoints), add(&all.Idempotency, p.Idempotency),

@@ -19,6 +19,7 @@ type lineRule struct {
 	Enabled        bool            `json:"enabled,omitempty"`
 	Severity       hearth.Severity `json:"severity"`
 	Definition     string          `json:"definition"`
+	Silence        bool            `json:"silence,omitempty"`
 	Version        int64           `json:"version"`
 	CreatedAt      time.Time       `json:"created_at,omitzero"`
 	UpdatedAt      time.Time       `json:"updated_at,omitzero"`
@@ -32,6 +33,8 @@ type lineDefinition struct {
 	Operator   hearth.Operator `json:"operator,omitempty"`
 	Value      *hearth.Value   `json:"value,omitempty"`
 	Expression string          `json:"expression,omitempty"`
+	OfflineFor int64           `json:"offline_for,omitempty"`
+	NoData     *lineNoData     `json:"no_data,omitempty"`
 	For        int64           `json:"for,omitempty"`
 	ClearValue *hearth.Value   `json:"clear_value,omitempty"`
 	ClearFor   int64           `json:"clear_for,omitempty"`
@@ -42,6 +45,11 @@ type lineDefinition struct {
 		End      int            `json:"end"`
 	} `json:"schedule,omitempty"`
 	Actions []lineAction `json:"actions,omitempty"`
+}
+
+type lineNoData struct {
+	Event string `json:"event,omitempty"`
+	For   int64  `json:"for"`
 }
 
 type lineAction struct {
@@ -80,6 +88,10 @@ func writeRule(r hearth.Rule) lineRule {
 	if r.Condition.Event != "" {
 		d.Value = &r.Condition.Value
 	}
+	d.OfflineFor = int64(r.Condition.OfflineFor.Seconds())
+	if n := r.Condition.NoData; n != nil {
+		d.NoData = &lineNoData{n.Event, int64(n.For.Seconds())}
+	}
 	if s := r.Schedule; s != nil {
 		d.Schedule = (*struct {
 			TimeZone string         `json:"time_zone"`
@@ -99,7 +111,8 @@ func writeRule(r hearth.Rule) lineRule {
 		d.Actions = append(d.Actions, line)
 	}
 	return lineRule{
-		r.ID, r.Scope(), r.Name, r.OwnerID, r.OrganizationID, r.Enabled, r.Severity, mustJSON(d), r.Version, r.CreatedAt, r.UpdatedAt,
+		r.ID, r.Scope(), r.Name, r.OwnerID, r.OrganizationID, r.Enabled, r.Severity, mustJSON(d), r.Enabled && r.Condition.Silence() > 0,
+		r.Version, r.CreatedAt, r.UpdatedAt,
 	}
 }
 
@@ -116,6 +129,10 @@ func readRule(r lineRule) hearth.Rule {
 	}
 	if d.Value != nil {
 		out.Condition.Value = *d.Value
+	}
+	out.Condition.OfflineFor = time.Duration(d.OfflineFor) * time.Second
+	if n := d.NoData; n != nil {
+		out.Condition.NoData = &hearth.NoData{Event: n.Event, For: time.Duration(n.For) * time.Second}
 	}
 	for _, a := range d.Actions {
 		out.Actions = append(out.Actions, hearth.Action{
@@ -224,7 +241,7 @@ func writeAlarmWatch(w hearth.Watch) lineAlarmWatch {
 	}
 	for id, s := range w.Rules {
 		state := lineState{Version: s.Version, Phase: s.Phase, AlarmID: s.AlarmID, ByHand: s.ByHand}
-		if s.Phase != hearth.RuleActive {
+		if s.Phase != hearth.RuleActive || !s.Since.IsZero() {
 			state.Since, state.Arrived = s.Since.UnixMilli(), s.Arrived.UnixMilli()
 		}
 		known.Rules[id] = state
@@ -240,7 +257,7 @@ func readAlarmWatch(r lineAlarmWatch) hearth.Watch {
 	}
 	for id, s := range known.Rules {
 		state := hearth.RuleState{Version: s.Version, Phase: s.Phase, AlarmID: s.AlarmID, ByHand: s.ByHand}
-		if s.Phase != hearth.RuleActive {
+		if s.Phase != hearth.RuleActive || s.Since != 0 {
 			state.Since, state.Arrived = time.UnixMilli(s.Since).UTC(), time.UnixMilli(s.Arrived).UTC()
 		}
 		w.Rules[id] = state
@@ -283,8 +300,13 @@ func (g *recordMaker) rules() []hearth.Rule {
 		r.OrganizationID, r.Enabled, r.Severity, r.Version = g.orgID(i), true, hearth.SeverityCritical, int64(i+1)
 		r.Devices = hearth.RuleDevices{IDs: []string{g.deviceID(i)}, Type: "sensor", Tag: "Küche"}
 		r.Condition = hearth.Condition{Event: "t", Operator: hearth.Less, Value: hearth.Number(-2), For: 9 * time.Second, ClearValue: &limit, ClearFor: time.Hour}
-		if i%2 == 0 {
+		switch i % 5 {
+		case 0:
 			r.Condition = hearth.Condition{Expression: `t > 1 && latest["a.b"]`, For: time.Second}
+		case 2:
+			r.Condition = hearth.Condition{OfflineFor: time.Minute}
+		case 3:
+			r.Condition = hearth.Condition{NoData: &hearth.NoData{Event: "t", For: time.Hour}}
 		}
 		r.Schedule = &hearth.RuleSchedule{TimeZone: "Europe/Berlin", Days: []time.Weekday{time.Sunday, time.Monday}, Start: 1, End: 1439}
 		r.Actions = []hearth.Action{{Notify: hearth.NotifyOwner, OnRaise: true}, {Users: []string{g.userID(i)}, OnClear: true},
@@ -314,6 +336,7 @@ func (g *recordMaker) alarmWatches() []hearth.Watch {
 		w.Values["a:b"] = hearth.Reading{Event: "a:b", Value: hearth.Boolean(true), At: time.UnixMilli(-5).UTC()}
 		w.Rules[g.id(15, i)] = hearth.RuleState{Version: 3, Phase: hearth.RuleEnding, Since: time.UnixMilli(0).UTC(), Arrived: g.at(i), AlarmID: g.id(16, i), ByHand: true}
 		w.Rules["x"] = hearth.RuleState{Version: 1, Phase: hearth.RuleActive, AlarmID: fmt.Sprint(i)}
+		w.Rules["y"] = hearth.RuleState{Version: 1, Phase: hearth.RuleActive, Since: g.at(i), Arrived: time.Time{}, AlarmID: fmt.Sprint(i)}
 	})
 }
 
@@ -323,4 +346,43 @@ func (g *recordMaker) unjudged() []hearth.Unjudged {
 	}, func(i int, u *hearth.Unjudged) {
 		u.Readings = []hearth.Reading{{Event: "t", Value: hearth.Number(1.5), At: g.at(i)}, {Event: "u", Value: hearth.Text("x"), At: time.UnixMilli(-62135596800000).UTC()}}
 	})
+}
+
+type lineUptime struct {
+	ID      string    `json:"id"`
+	AliveAt time.Time `json:"alive_at,omitzero"`
+	Outages string    `json:"outages,omitempty"`
+}
+
+type lineOutage struct {
+	From int64 `json:"from"`
+	To   int64 `json:"to"`
+}
+
+func writeUptime(u hearth.Uptime) lineUptime {
+	line := lineUptime{ID: "hearth", AliveAt: u.AliveAt}
+	outages := make([]lineOutage, len(u.Outages))
+	for i, o := range u.Outages {
+		outages[i] = lineOutage{o.From.UnixMilli(), o.To.UnixMilli()}
+	}
+	if len(outages) > 0 {
+		line.Outages = mustJSON(outages)
+	}
+	return line
+}
+
+func readUptime(r lineUptime) hearth.Uptime {
+	u := hearth.Uptime{AliveAt: r.AliveAt}
+	if r.Outages == "" {
+		return u
+	}
+	for _, o := range mustRead[[]lineOutage](r.Outages) {
+		u.Outages = append(u.Outages, hearth.Outage{From: time.UnixMilli(o.From).UTC(), To: time.UnixMilli(o.To).UTC()})
+	}
+	return u
+}
+
+// uptime is one record, if there is any record at all.
+func (g *recordMaker) uptime() []hearth.Uptime {
+	return []hearth.Uptime{{AliveAt: g.at(9), Outages: []hearth.Outage{{From: g.at(1), To: g.at(2)}, {From: g.at(5), To: g.at(7)}}}}
 }

@@ -40,6 +40,7 @@ type ArchivePart struct {
 	Alarms           []hearth.Alarm
 	AlarmWatches     []hearth.Watch
 	Unjudged         []hearth.Unjudged
+	Uptime           []hearth.Uptime
 	Schedules        []hearth.ExportSchedule
 	Exports          []hearth.Export
 	Webhooks         []hearth.Webhook
@@ -175,6 +176,7 @@ func archiveKinds() []archiveKind {
 		lines("alarms", func(p *ArchivePart) *[]hearth.Alarm { return &p.Alarms }, writeAlarm, readAlarm),
 		lines("alarm_watches", func(p *ArchivePart) *[]hearth.Watch { return &p.AlarmWatches }, writeAlarmWatch, readAlarmWatch),
 		lines("alarm_readings", func(p *ArchivePart) *[]hearth.Unjudged { return &p.Unjudged }, writeUnjudged, readUnjudged),
+		lines("uptime", func(p *ArchivePart) *[]hearth.Uptime { return &p.Uptime }, writeUptime, readUptime),
 		lines("export_schedules", func(p *ArchivePart) *[]hearth.ExportSchedule { return &p.Schedules }, writeSchedule, readSchedule),
 		lines("exports", func(p *ArchivePart) *[]hearth.Export { return &p.Exports }, writeExport, readExport),
 		lines("webhooks", func(p *ArchivePart) *[]hearth.Webhook { return &p.Webhooks }, writeWebhook, readWebhook),

@@ -21,7 +21,7 @@ func Everything(n int) []ArchivePart {
 		{ProvisioningKeys: g.provisioningKeys()}, {Devices: g.devices()}, {DeviceTokens: g.deviceTokens()}, {Twins: g.twins()},
 		{Provisioned: g.provisioned()}, {ClaimCodes: g.claimCodes()}, {Notifications: g.notifications()}, {Settings: g.settings()},
 		{Channels: g.channels()}, {Digests: g.digests()}, {Watches: g.watches()},
-		{Commands: g.commands()}, {Batches: g.batches()}, {Rules: g.rules()}, {Alarms: g.alarms()}, {AlarmWatches: g.alarmWatches()}, {Unjudged: g.unjudged()},
+		{Commands: g.commands()}, {Batches: g.batches()}, {Rules: g.rules()}, {Alarms: g.alarms()}, {AlarmWatches: g.alarmWatches()}, {Unjudged: g.unjudged()}, {Uptime: g.uptime()},
 		{Schedules: g.schedules()}, {Exports: g.exports()}, {Webhooks: g.webhooks()}, {Deliveries: g.deliveries()},
 		{Lines: g.lines()}, {Connections: g.connections()},
 		{Integrations: g.integrations()}, {Links: g.links()}, {Checkpoints: g.checkpoints()}, {Idempotency: g.once()}, {Outbox: g.outbox()}, {Audit: g.audit()}, {Logs: g.logs()},
