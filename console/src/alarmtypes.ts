@@ -10,6 +10,7 @@ export interface Alarm {
 export interface AlarmDetails extends Alarm { history: { at: string; event: string; user_id: string | null; text: string | null }[] }
 export interface Condition {
   event?: string; operator?: string; value?: Value; expression?: string; for?: number; clear?: { value?: Value; for?: number };
+  offline_for?: number; no_data?: { event?: string; for: number };
 }
 export interface RuleSchedule { tz: string; days: string[]; start: string; end: string }
 export interface RuleAction { notify: string | string[]; on: string }

@@ -44,7 +44,7 @@ export function AlarmList({ query: asked, none }: { query: Record<string, string
   return (
     <Card flush>
       {!list.data ? (list.error && list.error.status !== 0 ? <Failed problem={list.error} again={list.reload} /> : <Skeleton rows={5} />)
-        : list.data.length === 0 ? <Empty icon="check" title={none} action={<LinkButton icon="rule" href="/rules">Rules</LinkButton>}>A rule says what is wrong: a value that is too high for a while, or an expression.</Empty>
+        : list.data.length === 0 ? <Empty icon="check" title={none} action={<LinkButton icon="rule" href="/rules">Rules</LinkButton>}>A rule says what is wrong: a value that is too high for a while, a silence, or an expression.</Empty>
         : <ul class="rows">{list.data.map((alarm) => <Row key={alarm.id} alarm={alarm} changed={(now) => list.set((all) => all.map((one) => (one.id === now.id ? { ...one, ...now } : one)))} />)}</ul>}
       <More more={list.more} />
     </Card>

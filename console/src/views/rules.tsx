@@ -15,7 +15,9 @@ const operators = [['gt', 'is above'], ['gte', 'is at least'], ['lt', 'is below'
 const days = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] as const;
 
 // sentence says a condition as a user would.
-function sentence({ event, operator, value: v, expression, for: hold }: Condition): string {
+function sentence({ event, operator, value: v, expression, for: hold, offline_for: offline, no_data: data }: Condition): string {
+  if (offline) return `no sign of life for ${duration(offline)}`;
+  if (data) return `no ${data.event ?? 'data'} for ${duration(data.for)}`;
   const lasting = hold ? ` for ${duration(hold)}` : '';
   if (expression) return expression + lasting;
   return `${event ?? ''} ${operators.find(([name]) => name === operator)?.[1] ?? ''} ${value(v)}${lasting}`;
@@ -66,7 +68,7 @@ export function OneRule({ params: { id = '' } }: ViewProps) {
           {(data) => (
             <>
               <Editor key={data.version} rule={data} saved={(now) => { loaded.set(() => now); toast('Saved'); }} />
-              <Preview rule={data} />
+              {!data.condition.offline_for && <Preview rule={data} />}
               <h2>Its alarms</h2>
               <AlarmList query={{ rule_id: data.id, sort: '-raised_at' }} none="It has raised none" />
             </>
@@ -87,9 +89,9 @@ interface Draft {
 function draftOf(rule?: Rule): Draft {
   const c = rule?.condition;
   return {
-    name: rule?.name ?? '', kind: c?.expression ? 'expression' : 'value',
-    event: c?.event ?? '', operator: c?.operator ?? 'gt', value: c?.value === undefined ? '' : String(c.value),
-    hold: String((c?.for ?? (rule ? 0 : 60)) / 60), clear: c?.clear?.value === undefined ? '' : String(c.clear.value), expression: c?.expression ?? '',
+    name: rule?.name ?? '', kind: c?.expression ? 'expression' : c?.offline_for ? 'offline' : c?.no_data ? 'data' : 'value',
+    event: c?.event ?? c?.no_data?.event ?? '', operator: c?.operator ?? 'gt', value: c?.value === undefined ? '' : String(c.value),
+    hold: String((c?.for ?? c?.offline_for ?? c?.no_data?.for ?? (rule ? 0 : 60)) / 60), clear: c?.clear?.value === undefined ? '' : String(c.clear.value), expression: c?.expression ?? '',
     type: rule?.devices.type ?? '', tag: rule?.devices.tag ?? '', severity: rule?.severity ?? 'warning', org: rule?.organization_id ?? '',
     enabled: rule?.enabled ?? true, scheduled: rule?.schedule != null, schedule: rule?.schedule ?? { tz: zone, days: [...days], start: '08:00', end: '18:00' },
     actions: rule?.actions ?? [{ notify: 'owner', on: 'raise' }],
@@ -107,6 +109,8 @@ function typed(text: string): Value {
 function conditionOf(d: Draft, before?: Condition): Condition {
   const seconds = Math.round(Number(d.hold) * 60);
   const hold = seconds ? { for: seconds } : {};
+  if (d.kind === 'offline') return { offline_for: seconds };
+  if (d.kind === 'data') return { no_data: { for: seconds, ...(d.event && { event: d.event }) } };
   if (d.kind === 'expression') return { expression: d.expression, ...hold, ...(before?.clear && { clear: before.clear }) };
   const clear = { ...before?.clear, value: d.clear.trim() ? typed(d.clear) : undefined };
   return { event: d.event, operator: d.operator, value: typed(d.value), ...hold, ...((clear.value !== undefined || clear.for) && { clear }) };
@@ -145,13 +149,14 @@ function Editor({ rule, saved }: { rule?: Rule; saved: (rule: Rule) => void }) {
         </div>
         <fieldset>
           <legend>When</legend>
-          <Choice label="When" value={kind} onPick={(to) => set({ kind: to })} options={[['value', 'A value'], ['expression', 'Expression']]} />
+          <Choice label="When" value={kind} onPick={(to) => set({ kind: to })} options={[['value', 'A value'], ['expression', 'Expression'], ['data', 'No data'], ['offline', 'Offline']]} />
           {kind === 'expression' && <Field label="Expression" required maxLength={1000} class="mono" value={draft.expression} onInput={(e) => set({ expression: e.currentTarget.value })} placeholder="temperature > 30 && door == false" autocomplete="off" hint="Over the latest values: comparisons, && || !, arithmetic, abs, min, max" error={fields['condition.expression']} />}
           <div class="row">
             {kind === 'value' && <Field label="Event" required maxLength={64} value={draft.event} onInput={(e) => set({ event: e.currentTarget.value })} placeholder="temperature" autocomplete="off" error={fields['condition.event']} />}
+            {kind === 'data' && <Field label="Event (empty: any)" maxLength={64} value={draft.event} onInput={(e) => set({ event: e.currentTarget.value })} placeholder="temperature" autocomplete="off" error={fields['condition.no_data.event']} />}
             {kind === 'value' && <Select label="Compared" value={draft.operator} onPick={(to) => set({ operator: to })} options={operators} />}
             {kind === 'value' && <Field label="Value" value={draft.value} onInput={(e) => set({ value: e.currentTarget.value })} placeholder="8" autocomplete="off" error={fields['condition.value'] ?? fields.value} />}
-            <Field label="For minutes" type="number" min={0} step="any" required value={draft.hold} onInput={(e) => set({ hold: e.currentTarget.value })} error={fields['condition.for']} />
+            <Field label="For minutes" type="number" min={0} step="any" required value={draft.hold} onInput={(e) => set({ hold: e.currentTarget.value })} error={fields['condition.for'] ?? fields['condition.offline_for'] ?? fields['condition.no_data.for']} hint={kind === 'offline' ? 'Without a heartbeat, a log or a message over MQTT' : undefined} />
             {kind === 'value' && draft.operator !== 'eq' && draft.operator !== 'ne' && <Field label="Clear at (optional)" value={draft.clear} onInput={(e) => set({ clear: e.currentTarget.value })} placeholder={draft.value} autocomplete="off" error={fields['condition.clear.value']} />}
           </div>
         </fieldset>
