@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/brokerauth"
 	"hearth/internal/config"
 	"hearth/internal/demo"
 	"hearth/internal/filelock"
@@ -236,7 +237,10 @@ func (p *parts) serveAdmin(failed chan<- error) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s for metrics (another address: --admin-addr): %w", addr, err)
 	}
-	p.listen("admin listener", listener, httpserver.Options{Handler: observe.AdminHandler(p.metrics, p.health)}, failed)
+	mux := http.NewServeMux()
+	mux.Handle("/", observe.AdminHandler(p.metrics, p.health))
+	mux.Handle("/internal/mqtt/", brokerauth.Handler(p.devices, p.Clock))
+	p.listen("admin listener", listener, httpserver.Options{Handler: mux}, failed)
 	return nil
 }
 

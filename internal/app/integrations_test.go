@@ -3,11 +3,17 @@ package app_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"hearth/internal/apitest"
+	"hearth/internal/config"
 	"hearth/internal/mqtt/mqtttest"
 	"hearth/internal/mqtt/packet"
 	"hearth/internal/testserver"
@@ -319,5 +325,75 @@ func TestADeletedDeviceDoesNotComeBack(t *testing.T) {
 	list := w.call(t, 0, "GET", "/devices?count=true", w.admin, nil)
 	if list.body["total"] != 1.0 {
 		t.Errorf("there are %s", list.raw)
+	}
+}
+
+// A device of hearth reports over a broker by its id, with the broker's own logins. The configuration is that of docs/scaling.md.
+func TestADeviceOfHearthReportsOverAnExternalBroker(t *testing.T) {
+	t.Parallel()
+	admin := testserver.FreeAddr(t)
+	w := newInstances(t, apitest.Embedded, func(cfg *config.Config) { cfg.AdminAddr = admin })
+	w.signUp(t, "ann@example.com")
+	user := w.login(t, "ann@example.com").text("access_token")
+	id := w.want(t, w.call(t, 0, "POST", "/devices", user, apitest.Object{"name": "pump", "type": "pump"}), 201, "").text("id")
+	folder := t.TempDir()
+	passwords, rules := filepath.Join(folder, "passwords"), filepath.Join(folder, "acl")
+	for _, login := range []string{"hearth:hearths", id + ":devices"} {
+		name, password, _ := strings.Cut(login, ":")
+		args := []string{"-b", passwords, name, password}
+		if name == "hearth" {
+			args = append([]string{"-c"}, args...)
+		}
+		if out, err := exec.CommandContext(t.Context(), "mosquitto_passwd", args...).CombinedOutput(); err != nil {
+			t.Fatalf("mosquitto_passwd: %v %s", err, out)
+		}
+	}
+	guide, err := os.ReadFile("../../docs/scaling.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, acl, _ := strings.Cut(string(guide), "```text\nuser hearth\n")
+	acl, _, found := strings.Cut(acl, "```")
+	if err := os.WriteFile(rules, []byte("user hearth\n"+acl), 0o600); err != nil || !found {
+		t.Fatal("the guide has no access list", err)
+	}
+	broker := testserver.StartMosquitto(t, "allow_anonymous false", "password_file "+passwords, "acl_file "+rules)
+	made := w.want(t, w.call(t, 0, "POST", "/integrations", w.admin, apitest.Object{
+		"name": "Fleet", "url": broker.URL(), "username": "hearth", "password": "hearths", "dialects": []string{"json"}, "topics": []string{"d/{device}/{event}"},
+	}), 201, "")
+	if made.body["has_password"] != true || strings.Contains(made.raw, "hearths") {
+		t.Errorf("made: %s", made.raw)
+	}
+	eventually(t, "the integration is connected", func() bool {
+		return w.call(t, 0, "GET", "/integrations/"+made.text("id"), w.admin, nil).text("status") == "connected"
+	})
+	d := mqtttest.Login(t, broker.Addr(), mqtttest.Connect{ClientID: id, Username: id, Password: "devices", KeepAlive: 60})
+	d.Subscribe("d/"+id+"/desired", 1)
+	d.Acknowledged("d/"+id+"/t", `{"flow":3.2}`, 1)
+	d.Acknowledged("d/"+id+"/reported", `{"power":false}`, 2)
+	d.Acknowledged("d/another/t", `{"flow":9}`, 3) // the broker acknowledges it and passes it to no one
+	eventually(t, "the reading is stored", func() bool {
+		latest := w.call(t, 0, "GET", "/devices/"+id+"/latest", user, nil)
+		return strings.Contains(latest.raw, `"event":"t.flow","value":3.2`)
+	})
+	w.want(t, w.call(t, 0, "PATCH", "/devices/"+id+"/twin/desired", user, apitest.Object{"power": true}), 200, "")
+	if got := d.Received().Text; got != "d/"+id+`/desired {"power":true}` {
+		t.Errorf("the device is sent %s", got)
+	}
+	if list := w.call(t, 0, "GET", "/devices?count=true", w.admin, nil); list.body["total"] != 1.0 {
+		t.Errorf("there are %s", list.raw)
+	}
+	token := w.want(t, w.call(t, 0, "POST", "/devices/"+id+"/tokens", user, nil), 201, "").text("token")
+	question, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+admin+"/internal/mqtt/auth", strings.NewReader(`{"password":"`+token+`"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(question)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if body, err := io.ReadAll(answer.Body); err != nil || !strings.Contains(string(body), `"topic":"d/`+id+`/#"`) {
+		t.Errorf("the broker is answered %s, %v", body, err)
 	}
 }

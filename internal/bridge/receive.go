@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
+
 	"hearth"
 	"hearth/internal/core/devices"
 	"hearth/internal/core/telemetry"
@@ -312,6 +314,9 @@ func (r *broker) device(ctx context.Context, report *dialect.Report) (*known, er
 	if k := r.known[at]; k != nil || report.Known {
 		return k, nil
 	}
+	if k, err := r.itsOwn(ctx, at); k != nil || err != nil {
+		return k, err
+	}
 	const longest = 512
 	if report.Device == "" || len(report.Device) > longest || !utf8.ValidString(report.Device) || strings.ContainsRune(report.Device, 0) {
 		return nil, hearth.Errorf(hearth.CodeValidationFailed, "the address of a device is empty, too long or not UTF-8")
@@ -339,6 +344,23 @@ func (r *broker) device(ctx context.Context, report *dialect.Report) (*known, er
 		return nil, err
 	}
 	return r.enter(link, gone), nil
+}
+
+// itsOwn returns the device whose id is the address in the dialect JSON, or nil: a device of hearth that reports over an external broker. An
+// integration of an organization has the organization's devices alone.
+func (r *broker) itsOwn(ctx context.Context, at address) (*known, error) {
+	if isID := uuid.Validate(at.device) == nil; at.dialect != hearth.DialectJSON || !isID {
+		return nil, nil //nolint:nilnil // no device is a value
+	}
+	var found []*hearth.Device
+	err := attempt(ctx, func() (err error) {
+		found, err = r.b.o.Devices.Resolve(ctx, r.caller, []string{at.device})
+		return err
+	})
+	if err != nil || found[0] == nil || r.i.OrganizationID != "" && found[0].Scope() != r.i.Scope() {
+		return nil, err
+	}
+	return r.enter(hearth.IntegrationDevice{DeviceID: found[0].ID, Dialect: at.dialect, Address: at.device}, false), nil
 }
 
 // make makes a device. That it was made is stored next: a crash in between makes the same one again.

@@ -30,7 +30,7 @@ func StartMosquitto(tb testing.TB, lines ...string) *Mosquitto {
 	for try := 1; ; try++ {
 		m.addr = FreeAddr(tb)
 		_, port, _ := net.SplitHostPort(m.addr)
-		lines := append([]string{"listener " + port + " 127.0.0.1", "allow_anonymous true"}, lines...)
+		lines := append([]string{"user root", "listener " + port + " 127.0.0.1", "allow_anonymous true"}, lines...) // of two lines, the last counts
 		if err := os.WriteFile(m.config, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 			tb.Fatal(err)
 		}
