@@ -67,6 +67,9 @@ type Caller struct {
 	OnlyOrg string
 	// DeviceID is the device whose token was used.
 	DeviceID string
+	// Gateway, if it is set, is the scope whose devices the caller speaks for: a device that has connected with a gateway's token. Calls of the
+	// API never set it.
+	Gateway Scope
 	// Operator says that it is the command line: who may read the data of an installation may do everything.
 	Operator bool
 	// IP, UserAgent and RequestID are where the request came from, for sessions and audit.

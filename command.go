@@ -79,6 +79,8 @@ type Command struct {
 	ExpiresAt   time.Time
 	// Attempts counts how often it was sent.
 	Attempts int
+	// Number counts the commands of a device that were sent in a protocol that names them by integers; 0: it was not. NumberCommand sets it.
+	Number int64
 }
 
 // At returns the command as it is at the time now: expired from ExpiresAt on, unless it ended before.
@@ -261,8 +263,12 @@ type CommandStore interface {
 	// CountPendingCommands returns how many commands are pending of each of the devices that has any.
 	CountPendingCommands(ctx context.Context, deviceIDs []string) (map[string]int, error)
 	// UpdateCommand reads, changes and writes one command in one atomic step. An error of change is returned and nothing is
-	// written. change must not touch ID, DeviceID, Batch, Seq or ExpiresAt, and may run more than once. CodeNotFound.
+	// written. change must not touch ID, DeviceID, Batch, Seq, Number or ExpiresAt, and may run more than once. CodeNotFound.
 	UpdateCommand(ctx context.Context, id string, change func(Command) (Command, error), effects SideEffects) (Command, error)
+	// NumberCommand gives a command of a device the device's next Number, unless it has one, and returns it. CodeNotFound.
+	NumberCommand(ctx context.Context, deviceID, id string) (Command, error)
+	// CommandByNumber returns the command of a device with that Number that has not ended; CodeNotFound.
+	CommandByNumber(ctx context.Context, deviceID string, number int64) (Command, error)
 	// DueCommands returns up to limit commands that have not ended, those that expire first.
 	DueCommands(ctx context.Context, limit int) ([]Command, error)
 	// ExpireCommands ends those of the commands that expired at the time now, in one atomic step, and returns them as they are

@@ -226,7 +226,7 @@ func (c Caller) Access(d Device) DeviceAccess {
 	const everything = MayRead | MayReport | MayEdit
 	switch {
 	case c.IsDevice():
-		if c.DeviceID == d.ID {
+		if c.DeviceID == d.ID || c.Gateway != "" && c.Gateway == d.Scope() {
 			return MayRead | MayReport
 		}
 	case !c.IsUser():
@@ -304,6 +304,8 @@ type DeviceToken struct {
 	CreatedBy string
 	// Provisioned marks the token that the device got by a provisioning key: it outlives a claim.
 	Provisioned bool
+	// Gateway has the device speak, over MQTT, for the devices of its scope.
+	Gateway bool
 	// LastUsedAt is kept to the day, to spare writes; zero if never used.
 	LastUsedAt time.Time
 }

@@ -76,6 +76,8 @@ func mayImport(dir string) []string {
 		return append([]string{root, throughput, keyFile, "internal/calendar", guardedHTTP}, ports...)
 	case dir == "internal/api", dir == "internal/realtime":
 		return append([]string{root, "internal/observe", "internal/calendar", busPort, dir + "/..."}, capabilities...)
+	case dir == "internal/mqtt/thingsboard":
+		return nil
 	case dir == "internal/mqtt", dir == "internal/mqtt/mqtttest":
 		return append([]string{root, busPort, "internal/mqtt/..."}, capabilities...)
 	case dir == "internal/bridge":

@@ -60,7 +60,7 @@ func TestTheLinesOfThePageAboutMQTTRun(t *testing.T) {
 	out := runScript(t, s, script, "A=Authorization: Bearer "+ann.token, "DEVICE="+ann.device("lamp"))
 	for _, want := range []string{
 		`"event":"temperature","value":21.5`, `"event":"door","value":true`, "d {}\n", `"name":"blink","params":{"times":3}}`, "d {\"power\":true}\n",
-		`{"code":"validation_failed","message":"the name \"my temperature\" must be`,
+		`{"code":"validation_failed","message":"the name \"my temperature\" must be`, `"serial":"SN-1042"`,
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the output lacks %s:\n%s", want, out)
@@ -69,6 +69,75 @@ func TestTheLinesOfThePageAboutMQTTRun(t *testing.T) {
 	if strings.Contains(out, "urn:hearth:error:") {
 		t.Errorf("a line is refused:\n%s", out)
 	}
+}
+
+// The sketch of the page sends these bytes, as its library does, and is answered.
+func TestTheSketchOfThePageIsServed(t *testing.T) {
+	t.Parallel()
+	sketch := scripts(t, "mqtt.md", "cpp")[0]
+	if n := strings.Count(sketch, "\n"); n > 40 {
+		t.Errorf("the sketch has %d lines", n)
+	}
+	s := serveMQTT(t)
+	ann, _ := s.signup("ann@example.com")
+	device := ann.device("lamp")
+	token := ann.deviceToken(device)
+	conn, err := net.Dial("tcp", s.mqtt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	d := mqtttest.Over(t, conn, packet.V311)
+	// mqtt.connect("lamp", TOKEN, ""): a clean session, a user name and an empty password, a keep-alive of 15 s.
+	connect := append(mqtttest.Text("MQTT"), 4, 0xC2, 0, 15)
+	connect = append(append(append(connect, mqtttest.Text("lamp")...), mqtttest.Text(token)...), mqtttest.Text("")...)
+	d.Send(mqtttest.Raw(0x10, connect))
+	if connack := d.Want(packet.CONNACK); connack.Body[1] != 0 {
+		t.Fatalf("CONNECT was answered % x", connack.Body)
+	}
+	says := func(code string) {
+		t.Helper()
+		if !strings.Contains(sketch, code) {
+			t.Errorf("the sketch does not say %s", code)
+		}
+	}
+	for i, topic := range []string{"c", "d"} {
+		says(`mqtt.subscribe("` + topic + `", 1)`)
+		d.Send(mqtttest.Raw(0x82, append(append([]byte{0, byte(2 + i)}, mqtttest.Text(topic)...), 1)))
+		d.Want(packet.SUBACK)
+	}
+	want := func(text string) packet.Publish {
+		t.Helper()
+		m := d.Received()
+		if !strings.HasPrefix(m.Text, text) {
+			t.Errorf("got %s, want %s", m.Text, text)
+		}
+		d.Ack(m.ID) // the library does, after the callback
+		return m.Publish
+	}
+	want("d {}")
+	ann.do("PATCH", "/devices/"+device+"/twin/desired", map[string]any{"power": true}, 200)
+	want(`d {"power":true}`)
+	says(`mqtt.publish("r", on ? "{\"power\":true}"`)
+	d.Publish("r", `{"power":true}`, 0)
+	want("d {}")
+	var sent struct{ ID string }
+	ann.do("POST", "/devices/"+device+"/commands", map[string]any{"name": "blink"}, 202).into(t, &sent)
+	c := want(`c {"id":"` + sent.ID + `"`)
+	says(`text.substring(7, 43)`)
+	d.Publish("c/"+string(c.Payload)[7:43], `{"ok":true}`, 0)
+	says(`mqtt.publish("t", ("{\"temperature\":" + String(temperatureRead()) + "}")`)
+	d.Publish("t", `{"temperature":53.33}`, 0)
+	d.Send([]byte{0xC0, 0})
+	d.Want(packet.PINGRESP)
+	within(t, 10*time.Second, "the sketch's messages are stored", func() string {
+		var ended struct{ State string }
+		ann.do("GET", "/commands/"+sent.ID, nil, 200).into(t, &ended)
+		if n := len((&crashLoad{device: device}).stored(t, ann)); ended.State != "succeeded" || n != 1 {
+			return fmt.Sprint("the command is ", ended.State, ", values: ", n)
+		}
+		return ""
+	})
 }
 
 // pahoDevice is a device that uses Eclipse Paho and answers its commands.

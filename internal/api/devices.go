@@ -398,6 +398,7 @@ func (a *API) transferDevice(ctx context.Context, in *struct {
 // DeviceToken is a device's token on the wire, without its secret.
 type DeviceToken struct {
 	ID         string  `json:"id" format:"uuid" example:"0195a1b2-d4e5-7e5f-8a9b-0c1d2e3f4a5b"`
+	Gateway    bool    `json:"gateway" doc:"It speaks, over MQTT, for the devices of its device's scope too."`
 	CreatedAt  Time    `json:"created_at"`
 	CreatedBy  *string `json:"created_by" doc:"The user who made it, while whose right to edit the device it is good; null for the token of a provisioning key."`
 	LastUsedAt *Time   `json:"last_used_at" doc:"To the day; null if it was never used."`
@@ -407,6 +408,7 @@ type DeviceToken struct {
 type NewDeviceToken struct {
 	ID        string `json:"id" format:"uuid" example:"0195a1b2-d4e5-7e5f-8a9b-0c1d2e3f4a5b"`
 	Token     string `json:"token" doc:"Shown only in this answer. It goes into the Authorization header: Bearer hd_…" example:"hd_3q2-7wAB…"`
+	Gateway   bool   `json:"gateway" doc:"It speaks, over MQTT, for the devices of its device's scope too."`
 	CreatedAt Time   `json:"created_at"`
 }
 
@@ -417,7 +419,8 @@ func (a *API) registerDeviceTokens() {
 		Status: http.StatusCreated, Creates: true, Secret: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 		Summary: "Create a device token",
 		Description: "The token allows the device to send its own heartbeats and logs and to read itself, nothing else. It is shown only in this answer. A device " +
-			"has at most 1000. It is refused from when its maker may not edit the device any more.",
+			"has at most 1000. It is refused from when its maker may not edit the device any more. With `gateway`, a connection over MQTT " +
+			"makes and serves the devices of its device's scope by their serials; over HTTP it is a token as any other.",
 	}, a.createDeviceToken)
 	register(a, operation{
 		ID: "list-device-tokens", Method: http.MethodGet, Path: "/devices/{id}/tokens", Tag: tagDevices,
@@ -432,11 +435,20 @@ func (a *API) registerDeviceTokens() {
 	}, a.deleteDeviceToken)
 }
 
-func (a *API) createDeviceToken(ctx context.Context, in *struct{ DevicePath }) (*bodyOf[NewDeviceToken], error) {
+// deviceTokenRequest is what a token is to be.
+type deviceTokenRequest struct {
+	Gateway bool `json:"gateway,omitempty" doc:"The token of a gateway: over MQTT it speaks for the devices of its device's scope too."`
+}
+
+func (a *API) createDeviceToken(ctx context.Context, in *struct {
+	DevicePath
+	Body *deviceTokenRequest
+}) (*bodyOf[NewDeviceToken], error) {
 	wire := func(token devices.IssuedToken) NewDeviceToken {
-		return NewDeviceToken{ID: token.ID, Token: token.Secret, CreatedAt: Time(token.CreatedAt)}
+		return NewDeviceToken{ID: token.ID, Token: token.Secret, Gateway: token.Gateway, CreatedAt: Time(token.CreatedAt)}
 	}
-	token, err := a.options.Fleet.CreateToken(ctx, callerOf(ctx), in.ID, idempotency(ctx, wire))
+	gateway := in.Body != nil && in.Body.Gateway
+	token, err := a.options.Fleet.CreateToken(ctx, callerOf(ctx), in.ID, gateway, idempotency(ctx, wire))
 	return &bodyOf[NewDeviceToken]{wire(token)}, err
 }
 
@@ -459,7 +471,7 @@ func (a *API) listDeviceTokens(ctx context.Context, in *listDeviceTokensInput) (
 		return nil, err
 	}
 	body, err := wireList(list, in.Fields, func(t hearth.DeviceToken) DeviceToken {
-		return DeviceToken{ID: t.ID, CreatedAt: Time(t.CreatedAt), CreatedBy: text(t.CreatedBy), LastUsedAt: wireTime(t.LastUsedAt.Truncate(24 * time.Hour))}
+		return DeviceToken{ID: t.ID, Gateway: t.Gateway, CreatedAt: Time(t.CreatedAt), CreatedBy: text(t.CreatedBy), LastUsedAt: wireTime(t.LastUsedAt.Truncate(24 * time.Hour))}
 	})
 	return &listDeviceTokensOutput{Body: body}, err
 }

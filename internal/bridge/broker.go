@@ -308,7 +308,7 @@ func (r *broker) finish() {
 	}
 	r.mu.Unlock()
 	for _, kept := range r.kept { // they are offline when silence has passed
-		_ = r.b.o.Devices.Disconnect(ctx, kept, false)
+		_ = r.b.o.Devices.Disconnect(ctx, false, kept)
 	}
 	if r.b.alone {
 		r.note(ctx, hearth.IntegrationOff, nil)

@@ -484,7 +484,7 @@ func (r *broker) present(ctx context.Context, k *known, online bool) error {
 		}
 	}
 	delete(r.kept, k.id)
-	return r.b.o.Devices.Disconnect(ctx, kept, true)
+	return r.b.o.Devices.Disconnect(ctx, true, kept)
 }
 
 // answered ends the command that an answer is of.

@@ -59,7 +59,7 @@ func TestDefaults(t *testing.T) {
 		"exports limit":    {cfg.RateLimits[config.LimitExports], config.RateLimit{Count: 10, Per: time.Hour}},
 		"streams limit":    {cfg.RateLimits[config.LimitStreams], config.RateLimit{Count: 30, Per: time.Minute}},
 		"mqtt_addr":        {cfg.MQTTAddr, ""},
-		"classes":          {len(cfg.RateLimits), 11},
+		"classes":          {len(cfg.RateLimits), 12},
 	}
 	for name, pair := range want {
 		if pair[0] != pair[1] {

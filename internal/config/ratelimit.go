@@ -24,10 +24,11 @@ const (
 	LimitProvision = "provision" // devices that provision themselves: by address, and by provisioning key
 	LimitMessages  = "messages"  // MQTT messages: by device
 	LimitPoints    = "points"    // values in them: by device
+	LimitGateway   = "gateway"   // MQTT messages about devices behind a gateway: by gateway
 )
 
 const defaultRateLimits = "auth=5/1m,devices=100/1m,analytics=50/1m,exports=10/1h,device=120/1m,general=200/1m,streams=30/1m,refresh=30/1m," +
-	"provision=200/1m,messages=6000/1m,points=60000/1m"
+	"provision=200/1m,messages=6000/1m,points=60000/1m,gateway=60000/1m"
 
 // RateLimit allows Count requests in each Per. The zero RateLimit allows any number.
 type RateLimit struct {

@@ -1,7 +1,6 @@
 package mqtt
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +11,7 @@ import (
 	"hearth"
 	"hearth/internal/core/telemetry"
 	"hearth/internal/mqtt/packet"
+	"hearth/internal/mqtt/thingsboard"
 )
 
 // kind is what an item of a session's queue is.
@@ -19,18 +19,25 @@ type kind uint8
 
 const (
 	// kindOther was published on a topic that is not the device's. kindEnd is the last item: the connection has ended. kindAck: the device
-	// acknowledged a message. The others are what it published.
+	// acknowledged a message. Those after it are what it published.
 	kindOther kind = iota
 	kindEnd
+	kindSubscribe
+	kindUnsubscribe
 	kindAck
 	kindLogs
 	kindBeat
 	kindReported
 	kindResult
+	// kindAsk is a request for attributes, kindCall a call of the server. kindConnect and kindDisconnect: a device behind the session's comes or goes.
+	kindAsk
+	kindCall
+	kindConnect
+	kindDisconnect
 )
 
 // itemSize is about what an item costs without its payload, in bytes.
-const itemSize = 160
+const itemSize = 360
 
 // item is something that was read.
 type item struct {
@@ -40,53 +47,24 @@ type item struct {
 	// topic is where it was published, and wrong why it can never be stored.
 	topic string
 	wrong error
+	// serial is that of the device behind the session's that it is about; "": the session's own. Entries of several have their index into serials.
+	serial  string
+	serials []string
 
-	reason  packet.Reason // of kindAck
-	entries []hearth.LogEntry
-	timed   bool // entries have a time of their own
-	status  hearth.DeviceStatus
-	patch   json.RawMessage
-	command string
-	answer  hearth.CommandAnswer
-}
-
-// willing reports whether a will may be published on the topic.
-func willing(topic string) bool {
-	_, value := strings.CutPrefix(topic, "t/")
-	return topic == "t" || topic == "h" || topic == "r" || value
-}
-
-// parse reads what was published on a topic; ok is false for a topic that is not the device's to publish on. The item keeps nothing of payload.
-func (s *Server) parse(topic string, payload []byte) (one item, ok bool) {
-	one = item{topic: topic}
-	now := s.o.Clock.Now().UnixMilli()
-	event, isValue := strings.CutPrefix(topic, "t/")
-	command, isResult := strings.CutPrefix(topic, "c/")
-	switch {
-	case topic == "t":
-		one.kind = kindLogs
-		one.entries, one.timed, one.wrong = s.readers.telemetry(payload, now)
-	case isValue:
-		one.kind = kindLogs
-		entry, stored, err := plain(event, payload, now)
-		if one.wrong = err; err == nil && stored {
-			one.entries = []hearth.LogEntry{entry}
-		}
-	case topic == "h":
-		one.kind = kindBeat
-		one.status, one.wrong = status(payload)
-	case topic == "r":
-		one.kind = kindReported
-		one.patch, one.wrong = bytes.Clone(payload), strict(payload)
-	case isResult:
-		one.kind, one.command = kindResult, command
-		one.answer, one.wrong = answer(payload)
-	default:
-		return one, false
-	}
-	const perEntry = 64
-	one.size = itemSize + len(topic) + len(one.patch) + len(one.answer.Result) + perEntry*len(one.entries)
-	return one, true
+	filters  []packet.Filter // of kindSubscribe
+	topics   []string        // of kindUnsubscribe
+	reason   packet.Reason   // of kindAck
+	entries  []hearth.LogEntry
+	timed    bool // entries have a time of their own
+	status   hearth.DeviceStatus
+	patch    json.RawMessage
+	command  string
+	number   int64 // of the command, where it has no id
+	answer   hearth.CommandAnswer
+	ask      thingsboard.Ask
+	answerTo string // the topic of the answer to kindAsk and kindCall
+	// deviceType is that of a device that kindConnect makes.
+	deviceType string
 }
 
 // received queues what the device published.
@@ -103,14 +81,21 @@ func (s *session) received(p packet.Publish) error {
 	case p.Retain && s.version == packet.V5:
 		return refuse(packet.RetainNotSupported, "messages are not retained")
 	}
-	one, ok := s.server.parse(p.Topic, p.Payload)
+	one, more, ok := s.parse(p.Topic, p.Payload)
 	if !ok {
 		one.wrong = hearth.Errorf(hearth.CodeForbidden, "a device may not publish on this topic")
 		s.push(one)
 		return refuse(packet.NotAuthorized, "a device may not publish on this topic")
 	}
-	one.id = p.ID
+	if len(more) == 0 {
+		one.id = p.ID
+	} else {
+		more[len(more)-1].id = p.ID // it is acknowledged once all of it is stored
+	}
 	s.push(one)
+	for i := range more {
+		s.push(more[i])
+	}
 	return nil
 }
 
@@ -149,6 +134,10 @@ func (s *session) process(batch []item) (ended bool) {
 			return true
 		case first.wrong != nil:
 			err = first.wrong
+		case first.kind == kindSubscribe:
+			err = s.subscribe(first.id, first.filters)
+		case first.kind == kindUnsubscribe:
+			s.unsubscribe(first.id, first.topics)
 		case first.kind == kindLogs:
 			for n < len(batch) && batch[n].kind == kindLogs && batch[n].wrong == nil && batch[n].timed == first.timed {
 				n++
@@ -186,57 +175,150 @@ func permanent(err error) bool {
 
 // logs stores the logs of several messages in one step.
 func (s *session) logs(items []item) error {
-	total := 0
+	batch := logBatch{session: s, index: map[string]int64{}, timed: items[0].timed}
 	for i := range items {
-		total += len(items[i].entries)
-	}
-	s.limit(classMessages, len(items))
-	s.limit(classPoints, total)
-	entries := make([]hearth.LogEntry, 0, min(total, hearth.MaxLogBatch))
-	for i := range items {
-		if len(entries) > 0 && len(entries)+len(items[i].entries) > hearth.MaxLogBatch {
-			if err := s.ingest(entries, items[0].timed); err != nil {
-				return err
-			}
-			entries = entries[:0:0]
+		if err := batch.add(&items[i]); err != nil {
+			return err
 		}
-		entries = append(entries, items[i].entries...)
 	}
-	if len(entries) == 0 {
-		return nil
-	}
-	return s.ingest(entries, items[0].timed)
+	batch.limit()
+	return batch.store()
 }
 
-// ingest stores entries. Those that have a time of their own are stored once, however often the device sends them.
-func (s *session) ingest(entries []hearth.LogEntry, once bool) error {
-	return s.attempt(func(ctx context.Context) error {
-		_, err := s.server.o.Telemetry.Ingest(ctx, s.caller, telemetry.Batch{
-			Devices: []string{s.caller.DeviceID}, Entries: slices.Clone(entries), SkipDuplicates: once, // it changes what it gets
+// logBatch is what several messages have to be stored, of one device or more.
+type logBatch struct {
+	session *session
+	timed   bool
+	parties []*party
+	index   map[string]int64 // of parties, by serial
+	// messages and points count what is each device's. entries are those of a step each.
+	messages, points []int
+	steps            [][]hearth.LogEntry
+}
+
+// of returns the index of the device with that serial.
+func (b *logBatch) of(serial string) (int64, error) {
+	if at, ok := b.index[serial]; ok {
+		return at, nil
+	}
+	p, err := b.session.party(serial, "", true)
+	if err != nil {
+		return 0, err
+	}
+	at := int64(len(b.parties))
+	b.index[serial], b.parties = at, append(b.parties, p)
+	b.messages, b.points = append(b.messages, 0), append(b.points, 0)
+	return at, nil
+}
+
+// add adds a message. It is stored in one step.
+func (b *logBatch) add(one *item) error {
+	serials := one.serials
+	if serials == nil {
+		serials = []string{one.serial}
+	}
+	index := make([]int64, len(serials))
+	for i, serial := range serials {
+		at, err := b.of(serial)
+		if err != nil {
+			return err
+		}
+		index[i] = at
+		b.messages[at]++
+	}
+	last := len(b.steps) - 1
+	if last < 0 || len(b.steps[last])+len(one.entries) > hearth.MaxLogBatch {
+		b.steps = append(b.steps, nil)
+		last++
+	}
+	for _, entry := range one.entries {
+		entry.Device = index[entry.Device]
+		b.points[entry.Device]++
+		b.steps[last] = append(b.steps[last], entry)
+	}
+	return nil
+}
+
+// limit waits until the devices may send what is in the batch.
+func (b *logBatch) limit() {
+	for i, p := range b.parties {
+		b.session.limitOf(p, b.messages[i], b.points[i])
+	}
+}
+
+// store stores what is in the batch. Entries that have a time of their own are stored once, however often the device sends them.
+func (b *logBatch) store() error {
+	s := b.session
+	ids := make([]string, len(b.parties))
+	for i, p := range b.parties {
+		ids[i] = p.caller.DeviceID
+	}
+	for _, entries := range b.steps {
+		if len(entries) == 0 {
+			continue
+		}
+		err := s.attempt(func(ctx context.Context) (err error) {
+			caller := s.own.caller
+			if s.gateway {
+				if caller, err = s.server.o.Devices.ForGateway(ctx, caller); err != nil {
+					return err
+				}
+			}
+			_, err = s.server.o.Telemetry.Ingest(ctx, caller, telemetry.Batch{
+				Devices: ids, Entries: slices.Clone(entries), SkipDuplicates: b.timed, // it changes what it gets
+			})
+			return err
 		})
-		return err
-	})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // one does what one message asks for.
 func (s *session) one(m *item) error {
-	o := &s.server.o
 	if m.kind == kindAck {
 		return s.acknowledged(m.id, m.reason)
 	}
-	s.limit(classMessages, 1)
-	return s.attempt(func(ctx context.Context) error {
-		switch m.kind { //nolint:exhaustive // process does the others
-		case kindBeat:
-			_, err := o.Devices.Heartbeat(ctx, s.caller, s.caller.DeviceID, m.status)
-			return err
-		case kindReported:
-			_, err := o.Twins.Patch(ctx, s.caller, s.caller.DeviceID, hearth.TwinReported, m.patch, nil)
-			return err
-		default:
-			return o.Commands.Answer(ctx, s.caller, s.caller.DeviceID, m.command, m.answer)
+	p, err := s.party(m.serial, m.deviceType, m.kind != kindDisconnect)
+	if m.kind == kindDisconnect && hearth.ErrorCode(err) == hearth.CodeNotFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.limitOf(p, 1, 0)
+	return s.attempt(func(ctx context.Context) error { return s.do(ctx, p, m) })
+}
+
+// do does what a message about a device asks for.
+func (s *session) do(ctx context.Context, p *party, m *item) error {
+	o, device := &s.server.o, p.caller.DeviceID
+	switch m.kind { //nolint:exhaustive // process does the others
+	case kindBeat:
+		_, err := o.Devices.Heartbeat(ctx, p.caller, device, m.status)
+		return err
+	case kindReported:
+		_, err := o.Twins.Patch(ctx, p.caller, device, hearth.TwinReported, m.patch, nil)
+		return err
+	case kindAsk:
+		twin, err := o.Twins.Twin(ctx, p.caller, device)
+		if err == nil {
+			s.reply(p, m.answerTo, m.ask.Answer(twin.Desired, twin.Reported))
 		}
-	})
+		return err
+	case kindCall:
+		s.reply(p, m.answerTo, m.patch)
+	case kindDisconnect:
+		s.drop(ctx, p, true)
+	case kindResult:
+		if m.command == "" {
+			return o.Commands.AnswerNumber(ctx, p.caller, device, m.number, m.answer)
+		}
+		return o.Commands.Answer(ctx, p.caller, device, m.command, m.answer)
+	}
+	return nil
 }
 
 // attempt does something until it succeeds or fails for good; a server that cannot do it has the time of patience to recover.
@@ -267,11 +349,20 @@ func (s *session) pause(d time.Duration) bool {
 	return false
 }
 
-// limit waits until the device may send n more units of a class. What the device sends meanwhile is not read.
-func (s *session) limit(class string, n int) {
+// limitOf waits until a device may send that many more messages and values; one behind a gateway has limits of its own, and the gateway one for all.
+func (s *session) limitOf(p *party, messages, points int) {
+	s.limit(classMessages, p.caller.Key(), messages)
+	s.limit(classPoints, p.caller.Key(), points)
+	if p != s.own {
+		s.limit(classGateway, s.own.caller.Key(), messages)
+	}
+}
+
+// limit waits until n more units of a class may be sent for a key. What the device sends meanwhile is not read.
+func (s *session) limit(class, key string, n int) {
 	limiter := s.server.o.Limiter
 	for part := n; limiter != nil && n > 0; {
-		wait, limit, err := limiter.Take(s.server.ctx, class, s.caller.Key(), min(part, n))
+		wait, limit, err := limiter.Take(s.server.ctx, class, key, min(part, n))
 		switch {
 		case err != nil || limit == 0:
 			return
@@ -344,15 +435,15 @@ func (s *session) failed(topic string, err error) {
 	failure := hearth.DeviceError{Code: hearth.ErrorCode(err), Message: messageOf(err), Topic: topic, At: s.server.o.Clock.Now()}
 	ctx, cancel := context.WithTimeout(s.server.ctx, patience)
 	defer cancel()
-	if err := s.server.o.Devices.Failed(ctx, s.caller.DeviceID, failure); err != nil && !permanent(err) {
-		s.server.log.WarnContext(ctx, "what a device sent wrong was not stored", "device", s.caller.DeviceID, "err", err)
+	if err := s.server.o.Devices.Failed(ctx, s.own.caller.DeviceID, failure); err != nil && !permanent(err) {
+		s.server.log.WarnContext(ctx, "what a device sent wrong was not stored", "device", s.own.caller.DeviceID, "err", err)
 	}
 }
 
 // giveUp closes the connection because the server cannot store what was read: the device sends it again.
 func (s *session) giveUp(err error) {
 	s.server.metrics.refused(refusedUnavailable)
-	s.server.log.Warn("a device is disconnected: what it sent cannot be stored now", "device", s.caller.DeviceID, "err", err)
+	s.server.log.Warn("a device is disconnected: what it sent cannot be stored now", "device", s.own.caller.DeviceID, "err", err)
 	reason := packet.ServerBusy
 	if hearth.ErrorCode(err) == hearth.CodeStorageFull {
 		reason = packet.QuotaExceeded
@@ -362,19 +453,17 @@ func (s *session) giveUp(err error) {
 
 // published stores a message without an acknowledgement: a will.
 func (s *session) published(ctx context.Context, p packet.Publish) {
-	one, ok := s.server.parse(p.Topic, p.Payload)
+	one, _, ok := s.parse(p.Topic, p.Payload)
 	err := one.wrong
 	switch {
 	case !ok || err != nil:
 	case one.kind == kindLogs:
-		if len(one.entries) > 0 {
-			err = s.ingest(one.entries, one.timed)
-		}
+		err = s.logs([]item{one})
 	default:
 		err = s.one(&one)
 	}
 	if err != nil {
 		s.failed(p.Topic, err)
-		s.server.log.DebugContext(ctx, "a will was not stored", "device", s.caller.DeviceID, "err", err)
+		s.server.log.DebugContext(ctx, "a will was not stored", "device", s.own.caller.DeviceID, "err", err)
 	}
 }

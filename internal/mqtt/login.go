@@ -53,7 +53,7 @@ func (s *Server) login(c *conn) *session {
 		answer.KeepAlive = uint16(noKeepAlive / time.Second)
 	}
 	if connect.ClientID == "" {
-		answer.ClientID = one.caller.DeviceID
+		answer.ClientID = one.own.caller.DeviceID
 	}
 	if c.write(packet.AppendConnack(nil, connect.Version, answer)) != nil {
 		one.finish(ending{})
@@ -86,21 +86,22 @@ func (s *Server) admit(c *conn, connect packet.Connect) (*session, *packet.Error
 	token := cmp.Or(string(connect.Password), connect.Username)
 	ctx, cancel := context.WithTimeout(s.ctx, connectTimeout)
 	defer cancel()
-	caller, err := s.o.Devices.Authenticate(ctx, token)
+	caller, gateway, err := s.o.Devices.AuthenticateConnection(ctx, token)
 	if err != nil {
 		return nil, refusalOf(err)
 	}
 	one := newSession(s, c, connect, caller, token)
+	one.gateway = gateway
 	before, ok := s.enter(one)
 	if !ok {
 		return nil, refuse(packet.ServerUnavailable, "the server is shutting down")
 	}
 	if before != nil {
-		before.end(ending{reason: packet.TakenOver, text: "another connection of the device took over", takenOver: true})
+		before.end(takenOver())
 	}
 	// Again: a token that ends from now on finds the session.
 	if _, err = s.o.Devices.Authenticate(ctx, token); err == nil {
-		one.kept, err = s.o.Devices.Connect(ctx, caller, one.silence)
+		one.own.kept, err = s.o.Devices.Connect(ctx, caller, one.silence)
 	}
 	if err != nil {
 		s.leave(one)
@@ -125,9 +126,10 @@ func newSession(s *Server, c *conn, connect packet.Connect, caller hearth.Caller
 		keepAlive = noKeepAlive
 	}
 	one := &session{
-		server: s, conn: c, caller: caller, token: token, id: newid.New(), version: connect.Version, will: connect.Will,
+		server: s, conn: c, token: token, id: newid.New(), version: connect.Version, will: connect.Will,
 		silence: keepAlive*3/2 + signEvery, keepAlive: keepAlive * 3 / 2, window: min(maxFlight, int(connect.ReceiveMaximum)),
 		maxPacket: connect.MaximumPacketSize, problems: connect.Problems, space: make(chan struct{}, 1), stopping: make(chan struct{}),
 	}
+	one.own = &party{session: one, caller: caller}
 	return one
 }

@@ -39,6 +39,9 @@ type Limiter interface {
 const (
 	classMessages = "messages"
 	classPoints   = "points"
+	// classGateway is that of a gateway's messages about devices behind it, classProvision that of the devices that it makes.
+	classGateway   = "gateway"
+	classProvision = "provision"
 )
 
 // Options are what a Server works with. The capabilities and Clock are required.
@@ -99,6 +102,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	sessions map[string]*session // by device
+	behind   map[string]*party   // those behind gateways, by device
 	draining bool
 	open     atomic.Int64   // connections
 	running  sync.WaitGroup // one for each connection, listener and background work
@@ -140,8 +144,8 @@ func (s *Server) enter(one *session) (before *session, ok bool) {
 	if s.draining {
 		return nil, false
 	}
-	before = s.sessions[one.caller.DeviceID]
-	s.sessions[one.caller.DeviceID] = one
+	before = s.sessions[one.own.caller.DeviceID]
+	s.sessions[one.own.caller.DeviceID] = one
 	return before, true
 }
 
@@ -149,8 +153,8 @@ func (s *Server) enter(one *session) (before *session, ok bool) {
 func (s *Server) leave(one *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sessions[one.caller.DeviceID] == one {
-		delete(s.sessions, one.caller.DeviceID)
+	if s.sessions[one.own.caller.DeviceID] == one {
+		delete(s.sessions, one.own.caller.DeviceID)
 	}
 }
 
@@ -170,12 +174,22 @@ func (s *Server) Publish(events ...hearth.Event) {
 		if events[i].Type != hearth.EventDeviceTwin {
 			continue
 		}
-		if one := s.session(events[i].DeviceID); one != nil {
-			one.twinChanged()
-		} else {
+		if !s.twinChanged(events[i].DeviceID) {
 			s.publish(message{What: twinChanged, Device: events[i].DeviceID})
 		}
 	}
+}
+
+// twinChanged has sessions send what has changed of a twin, and reports whether there is one.
+func (s *Server) twinChanged(deviceID string) bool {
+	one, behind := s.session(deviceID), s.behindOf(deviceID)
+	if one != nil {
+		one.own.twinChanged()
+	}
+	if behind != nil {
+		behind.twinChanged()
+	}
+	return one != nil || behind != nil
 }
 
 // Revoked notes that tokens of a device have ended: its connection is closed, here or on another instance, if it was made with one of them.

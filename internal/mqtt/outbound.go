@@ -4,69 +4,121 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"strconv"
 	"time"
 
 	"hearth"
 	"hearth/internal/mqtt/packet"
+	"hearth/internal/mqtt/thingsboard"
 )
 
-// due is what is to be looked at for the device.
-type due struct{ commands, delta bool }
+// due is what is to be looked at for a device.
+type due struct {
+	commands, delta bool
+	// again has commands be sent that were sent before, restate the delta even if it was sent.
+	again, restate bool
+}
 
-// subscription is one of c or d.
-type subscription struct {
-	on  bool
-	qos byte
-	// fresh says that the device has subscribed since something was sent.
-	fresh bool
+func (d due) and(more due) due {
+	return due{d.commands || more.commands, d.delta || more.delta, d.again || more.again, d.restate || more.restate}
+}
+
+// flight is a message that the device has not acknowledged: a command, or "" for anything else.
+type flight struct {
+	party   *party
+	command string
 }
 
 // outbound is what was sent to the device. It belongs to the goroutine that works.
 type outbound struct {
-	// flights are the commands that the device has not acknowledged, by the ids of the packets; "" is a delta.
-	flights map[uint16]string
+	// flights are by the ids of the packets.
+	flights map[uint16]flight
 	lastID  uint16
-	// lastSeq is the number of the command that was sent last.
-	lastSeq int64
-	// sent is the delta that was sent last, and waiting says that a newer one waits for an acknowledgement.
-	sent    []byte
-	waiting bool
+	// waiting is what waits for an acknowledgement of something else.
+	waiting map[*party]due
 }
 
+// maxFilters bounds the subscriptions of a device: a gateway may have two for each device behind it.
+const maxFilters = 2*maxBehind + 16
+
 // subscribe grants what a device may subscribe to, and has it sent.
-func (s *session) subscribe(id uint16, filters []packet.Filter) {
+func (s *session) subscribe(id uint16, filters []packet.Filter) error {
 	reasons := make([]packet.Reason, len(filters))
-	var commands, delta *byte
+	marks := map[string]due{} // by serial; "" is every device
+	shared := false
 	for i, filter := range filters {
-		qos := min(filter.QoS, 1)
-		reasons[i] = packet.Reason(qos)
-		switch filter.Topic {
-		case "c":
-			commands = &qos
-		case "d":
-			delta = &qos
-		default:
-			reasons[i] = packet.NotAuthorized
-			s.server.metrics.refused(refusedTopic)
+		what, serial := s.filter(filter.Topic)
+		var on bool
+		switch reasons[i], on = s.grant(filter, what); {
+		case reasons[i] > 1:
+		case what == toCommands:
+			marks[serial] = marks[serial].and(due{commands: true, again: !on})
+		case what == toDelta:
+			marks[serial] = marks[serial].and(due{delta: true, restate: true})
+		case what == toShared:
+			shared = true
+		}
+	}
+	if shared {
+		for _, p := range s.all() {
+			if err := s.attempt(func(ctx context.Context) error { return s.baseline(ctx, p) }); err != nil && !permanent(err) {
+				return err
+			}
 		}
 	}
 	_ = s.conn.write(packet.AppendSuback(nil, s.version, id, reasons))
-	if commands != nil && s.follow == nil {
-		s.follow = s.server.o.Commands.Follow(s.caller.DeviceID, func() { s.mark(due{commands: true}) })
+	for serial, what := range marks {
+		if serial == "" {
+			for _, p := range s.all() {
+				s.follow(p)
+				s.mark(p, what)
+			}
+			continue
+		}
+		if p, err := s.party(serial, "", false); err == nil { // one that is not there yet joins when it is made
+			s.follow(p)
+			s.mark(p, what)
+		}
 	}
+	return nil
+}
+
+// grant notes a subscription, unless it is refused, and reports whether it was there.
+func (s *session) grant(filter packet.Filter, what filterOf) (reason packet.Reason, on bool) {
 	s.mu.Lock()
-	if commands != nil {
-		s.commands = subscription{on: true, qos: *commands, fresh: !s.commands.on || s.commands.fresh}
-		s.due.commands = true
+	defer s.mu.Unlock()
+	_, on = s.filters[filter.Topic]
+	switch {
+	case what == notAllowed:
+		s.server.metrics.refused(refusedTopic)
+		return packet.NotAuthorized, on
+	case !on && len(s.filters) >= maxFilters:
+		return packet.QuotaExceeded, on
+	case s.filters == nil:
+		s.filters = map[string]byte{}
 	}
-	if delta != nil {
-		s.delta = subscription{on: true, qos: *delta, fresh: true}
-		s.due.delta = true
+	s.filters[filter.Topic] = min(filter.QoS, 1)
+	return packet.Reason(min(filter.QoS, 1)), on
+}
+
+// baseline notes the shared attributes of a device whose changes are sent from now on.
+func (s *session) baseline(ctx context.Context, p *party) error {
+	if _, on := s.sharedRoute(p); !on || p.shared != nil {
+		return nil
 	}
-	if s.due != (due{}) {
-		s.wake()
+	twin, err := s.server.o.Twins.Twin(ctx, p.caller, p.caller.DeviceID)
+	if err == nil {
+		p.shared = stateOf(twin.Desired)
 	}
-	s.mu.Unlock()
+	return err
+}
+
+// stateOf returns a side of a twin; an empty one is an object too.
+func stateOf(side json.RawMessage) []byte {
+	if len(side) == 0 {
+		return []byte("{}")
+	}
+	return side
 }
 
 // unsubscribe ends subscriptions.
@@ -74,90 +126,110 @@ func (s *session) unsubscribe(id uint16, topics []string) {
 	reasons := make([]packet.Reason, len(topics))
 	s.mu.Lock()
 	for i, topic := range topics {
-		of := &subscription{}
-		switch topic {
-		case "c":
-			of = &s.commands
-		case "d":
-			of = &s.delta
-		}
-		if !of.on {
+		if _, on := s.filters[topic]; !on {
 			reasons[i] = packet.NoSubscriptionExisted
 		}
-		*of = subscription{}
+		delete(s.filters, topic)
 	}
 	s.mu.Unlock()
+	for _, p := range s.all() {
+		if _, on := s.commandRoute(p); !on {
+			p.unfollow()
+		}
+		if _, on := s.sharedRoute(p); !on {
+			p.shared = nil
+		}
+	}
 	_ = s.conn.write(packet.AppendUnsuback(nil, s.version, id, reasons))
 }
 
-// mark has something be looked at for the device. It does not block.
-func (s *session) mark(what due) {
+// mark has something be looked at for a device. It does not block.
+func (s *session) mark(p *party, what due) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.due.commands = s.due.commands || what.commands
-	s.due.delta = s.due.delta || what.delta
+	if p != s.own && s.behind[p.serial] != p {
+		return
+	}
+	if s.due == nil {
+		s.due = map[*party]due{}
+	}
+	s.due[p] = s.due[p].and(what)
 	s.wake()
 }
 
-// twinChanged has the delta be sent if the device subscribed to it.
-func (s *session) twinChanged() {
-	s.mu.Lock()
-	on := s.delta.on
-	s.mu.Unlock()
-	if on {
-		s.mark(due{delta: true})
+// twinChanged has the changes of a twin be sent if the device subscribed to them.
+func (p *party) twinChanged() {
+	_, delta := p.session.deltaRoute(p)
+	_, shared := p.session.sharedRoute(p)
+	if delta || shared {
+		p.session.mark(p, due{delta: true})
 	}
 }
 
-// deliver sends what is due and what the device accepts now.
-func (s *session) deliver(what due) {
-	s.mu.Lock()
-	commands, delta := s.commands, s.delta
-	if what.commands {
-		s.commands.fresh = false
+// deliver sends what is due to a device and what is accepted now.
+func (s *session) deliver(p *party, what due) {
+	ctx, cancel := context.WithTimeout(s.server.ctx, patience)
+	defer cancel()
+	if served, err := s.served(ctx, p); err != nil {
+		s.later(p, what, err)
+		return
+	} else if !served {
+		return
 	}
 	if what.delta {
-		s.delta.fresh = false
+		s.sendState(ctx, p, what.restate)
 	}
-	s.mu.Unlock()
-	if what.delta && delta.on {
-		s.sendDelta(delta)
-	}
-	if what.commands && commands.on {
-		if commands.fresh {
-			s.out.lastSeq = 0
+	if to, on := s.commandRoute(p); on && what.commands {
+		if what.again {
+			p.lastSeq = 0
 		}
-		s.sendCommands(commands.qos)
+		s.sendCommands(ctx, p, to)
 	}
 }
 
 // later has something be looked at again that could not be read.
-func (s *session) later(what due, err error) {
-	if permanent(err) { // the device is gone, and the session ends with it
+func (s *session) later(p *party, what due, err error) {
+	if permanent(err) { // the device is gone, and the session, or its place in it, ends
 		return
 	}
-	s.server.log.Debug("what is to be sent to a device could not be read", "device", s.caller.DeviceID, "err", err)
-	time.AfterFunc(time.Second, func() { s.mark(what) })
+	s.server.log.Debug("what is to be sent to a device could not be read", "device", p.caller.DeviceID, "err", err)
+	time.AfterFunc(time.Second, func() { s.mark(p, what) })
 }
 
-// sendDelta sends the delta of the twin, unless the device has it.
-func (s *session) sendDelta(to subscription) {
-	if s.full(to.qos) {
-		s.out.waiting = true
+// wait has something be sent once the device has acknowledged something else.
+func (s *session) wait(p *party, what due) {
+	if s.out.waiting == nil {
+		s.out.waiting = map[*party]due{}
+	}
+	s.out.waiting[p] = s.out.waiting[p].and(what)
+}
+
+// sendState sends the delta of the twin, unless the device has it, and what has changed of the shared attributes.
+func (s *session) sendState(ctx context.Context, p *party, restate bool) {
+	delta, toDelta := s.deltaRoute(p)
+	shared, toShared := s.sharedRoute(p)
+	if !toDelta && !toShared {
 		return
 	}
-	ctx, cancel := context.WithTimeout(s.server.ctx, patience)
-	defer cancel()
-	twin, err := s.server.o.Twins.Twin(ctx, s.caller, s.caller.DeviceID)
+	if toDelta && s.full(delta.qos) || toShared && s.full(shared.qos) {
+		s.wait(p, due{delta: true, restate: restate})
+		return
+	}
+	twin, err := s.server.o.Twins.Twin(ctx, p.caller, p.caller.DeviceID)
 	if err != nil {
-		s.later(due{delta: true}, err)
+		s.later(p, due{delta: true, restate: restate}, err)
 		return
 	}
-	if s.out.waiting = false; bytes.Equal(twin.Delta, s.out.sent) && !to.fresh {
-		return
+	if toDelta && (restate || !bytes.Equal(twin.Delta, p.sent)) {
+		p.sent = twin.Delta
+		s.send(p, packet.Publish{Topic: delta.topic, QoS: delta.qos, Payload: twin.Delta}, "")
 	}
-	s.out.sent = twin.Delta
-	s.send(packet.Publish{Topic: "d", QoS: to.qos, Payload: twin.Delta}, "")
+	if toShared {
+		for _, message := range thingsboard.Changes(p.shared, stateOf(twin.Desired), p.serial) {
+			s.send(p, packet.Publish{Topic: shared.topic, QoS: shared.qos, Payload: message}, "")
+		}
+		p.shared = stateOf(twin.Desired)
+	}
 }
 
 // command is a command as devices get it.
@@ -167,38 +239,64 @@ type command struct {
 	Params json.RawMessage `json:"params"`
 }
 
-// sendCommands sends the device's commands in their order, as many as it accepts.
-func (s *session) sendCommands(qos byte) {
-	ctx, cancel := context.WithTimeout(s.server.ctx, patience)
-	defer cancel()
-	for !s.full(qos) {
-		c, err := s.server.o.Commands.After(ctx, s.caller, s.caller.DeviceID, s.out.lastSeq)
+// message returns a command as the route has it.
+func (s *session) message(ctx context.Context, p *party, to route, c *hearth.Command) (topic string, payload []byte, err error) {
+	if !to.thingsboard {
+		payload, err = json.Marshal(command{c.ID, c.Name, c.Params})
+		return to.topic, payload, err
+	}
+	number, err := s.server.o.Commands.Number(ctx, p.caller, *c)
+	if topic = to.topic; p.serial == "" {
+		topic += strconv.FormatInt(number, 10)
+	}
+	return topic, thingsboard.AppendCall(number, c.Name, c.Params, p.serial), err
+}
+
+// sendCommands sends a device's commands in their order, as many as are accepted.
+func (s *session) sendCommands(ctx context.Context, p *party, to route) {
+	for {
+		if s.full(to.qos) {
+			s.wait(p, due{commands: true})
+			return
+		}
+		c, err := s.server.o.Commands.After(ctx, p.caller, p.caller.DeviceID, p.lastSeq)
 		if err != nil {
-			s.later(due{commands: true}, err)
+			s.later(p, due{commands: true}, err)
 			return
 		}
 		if c == nil {
 			return
 		}
-		s.out.lastSeq = c.Seq
 		if s.flies(c.ID) {
+			p.lastSeq = c.Seq
 			continue
 		}
-		payload, err := json.Marshal(command{c.ID, c.Name, c.Params})
+		topic, payload, err := s.message(ctx, p, to, c)
 		if err != nil {
-			s.server.log.ErrorContext(ctx, "a command could not be encoded", "command", c.ID, "err", err)
-			continue
-		}
-		now := s.server.o.Clock.Now()
-		expiry := uint32(max(1, c.ExpiresAt.Sub(now)/time.Second))
-		p := packet.Publish{Topic: "c", QoS: qos, Payload: payload, Expiry: expiry, Dup: qos > 0 && c.Attempts > 0}
-		if !s.send(p, c.ID) {
+			s.later(p, due{commands: true}, err)
 			return
 		}
-		if err := s.server.o.Commands.Sent(ctx, s.caller, *c, now); err != nil && !permanent(err) {
+		p.lastSeq = c.Seq
+		now := s.server.o.Clock.Now()
+		expiry := uint32(max(1, c.ExpiresAt.Sub(now)/time.Second))
+		out := packet.Publish{Topic: topic, QoS: to.qos, Payload: payload, Expiry: expiry, Dup: to.qos > 0 && c.Attempts > 0}
+		if !s.send(p, out, c.ID) {
+			return
+		}
+		if err := s.server.o.Commands.Sent(ctx, p.caller, *c, now); err != nil && !permanent(err) {
 			s.server.log.WarnContext(ctx, "that a command was sent was not stored", "command", c.ID, "err", err)
 		}
 		s.server.metrics.commands.Inc()
+	}
+}
+
+// reply sends the answer to a request of the device, if it subscribed to answers.
+func (s *session) reply(p *party, topic string, payload []byte) {
+	if to, on := s.answerRoute(topic); on {
+		if s.full(to.qos) {
+			to.qos = 0 // a request that is not answered is sent again
+		}
+		s.send(p, packet.Publish{Topic: topic, QoS: to.qos, Payload: payload}, "")
 	}
 }
 
@@ -207,8 +305,8 @@ func (s *session) full(qos byte) bool { return qos > 0 && len(s.out.flights) >= 
 
 // flies reports whether a command was sent and is not acknowledged.
 func (s *session) flies(commandID string) bool {
-	for _, id := range s.out.flights {
-		if id == commandID {
+	for _, f := range s.out.flights {
+		if f.command == commandID {
 			return true
 		}
 	}
@@ -217,20 +315,20 @@ func (s *session) flies(commandID string) bool {
 
 // send writes a message to the device, and reports whether that worked. One that is larger than the device accepts is not sent, which its users
 // are shown.
-func (s *session) send(p packet.Publish, commandID string) bool {
-	if p.QoS > 0 {
-		p.ID = s.nextID()
+func (s *session) send(p *party, out packet.Publish, commandID string) bool {
+	if out.QoS > 0 {
+		out.ID = s.nextID()
 	}
-	written := packet.AppendPublish(nil, s.version, p)
+	written := packet.AppendPublish(nil, s.version, out)
 	if s.maxPacket > 0 && len(written) > int(s.maxPacket) {
-		s.failed(p.Topic, hearth.Errorf(hearth.CodePayloadTooLarge, "a message is larger than the device accepts: %d bytes", len(written)))
+		s.failed(out.Topic, hearth.Errorf(hearth.CodePayloadTooLarge, "a message is larger than the device accepts: %d bytes", len(written)))
 		return true
 	}
-	if p.QoS > 0 {
+	if out.QoS > 0 {
 		if s.out.flights == nil {
-			s.out.flights = map[uint16]string{}
+			s.out.flights = map[uint16]flight{}
 		}
-		s.out.flights[p.ID] = commandID
+		s.out.flights[out.ID] = flight{p, commandID}
 	}
 	return s.conn.write(written) == nil
 }
@@ -247,21 +345,25 @@ func (s *session) nextID() uint16 {
 
 // acknowledged notes that the device has a message, or refuses it.
 func (s *session) acknowledged(id uint16, reason packet.Reason) error {
-	commandID, ok := s.out.flights[id]
+	of, ok := s.out.flights[id]
 	if !ok {
 		return nil
 	}
 	delete(s.out.flights, id)
-	s.mark(due{commands: true, delta: s.out.waiting})
-	if commandID == "" {
+	for p, what := range s.out.waiting {
+		s.mark(p, what)
+	}
+	clear(s.out.waiting)
+	if of.command == "" {
 		return nil
 	}
 	err := s.attempt(func(ctx context.Context) error {
+		caller := of.party.caller
 		if reason >= packet.Unspecified {
 			refused := hearth.CommandAnswer{Error: "the device refused the message (" + reason.String() + ")"}
-			return s.server.o.Commands.Answer(ctx, s.caller, s.caller.DeviceID, commandID, refused)
+			return s.server.o.Commands.Answer(ctx, caller, caller.DeviceID, of.command, refused)
 		}
-		return s.server.o.Commands.Acknowledge(ctx, s.caller, s.caller.DeviceID, commandID)
+		return s.server.o.Commands.Acknowledge(ctx, caller, caller.DeviceID, of.command)
 	})
 	if permanent(err) { // the command is gone
 		return nil

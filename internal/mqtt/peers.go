@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"hearth/internal/bus"
-	"hearth/internal/mqtt/packet"
 )
 
 // topic is where instances publish what concerns connections.
@@ -98,9 +97,11 @@ const tokenTrust = 1100 * time.Millisecond
 // catchUp does for every session what messages may have asked for.
 func (s *Server) catchUp() {
 	for _, one := range s.all() {
-		s.publish(message{What: connected, Device: one.caller.DeviceID, Session: one.id})
 		one.authenticate()
-		one.twinChanged()
+		for _, p := range one.all() {
+			s.publish(message{What: connected, Device: p.caller.DeviceID, Session: one.id})
+			p.twinChanged()
+		}
 	}
 }
 
@@ -116,18 +117,18 @@ func (s *Server) heard(m bus.Message) {
 		if m.What == tokensChanged {
 			s.o.Devices.TokensChanged(m.Device)
 		}
-		one := s.session(m.Device)
-		if one == nil {
-			continue
-		}
-		switch m.What {
-		case twinChanged:
-			one.twinChanged()
-		case tokensChanged:
+		one, behind := s.session(m.Device), s.behindOf(m.Device)
+		switch {
+		case m.What == twinChanged:
+			s.twinChanged(m.Device)
+		case m.What == tokensChanged && one != nil:
 			s.background(one.authenticate)
-		case connected:
-			if one.overtaken(m.Session) {
-				one.end(ending{reason: packet.TakenOver, text: "another connection of the device took over", takenOver: true})
+		case m.What == connected:
+			if one != nil && one.overtaken(m.Session) {
+				one.end(takenOver())
+			}
+			if behind != nil && behind.session.id != m.Session { // it is behind another gateway, or speaks for itself
+				s.background(func() { behind.session.drop(s.ctx, behind, false) })
 			}
 		}
 	}

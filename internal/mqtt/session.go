@@ -20,12 +20,13 @@ const signEvery = time.Second
 type session struct {
 	server  *Server
 	conn    *conn
-	caller  hearth.Caller
+	own     *party
 	token   string
 	id      string
 	version packet.Version
-	kept    *devices.Connection
 	will    *packet.Will
+	// gateway says that the session serves the devices of its scope, too.
+	gateway bool
 	// keepAlive is how long the device may be silent, silence how long it is online after its last sign of life, which may be signEvery old.
 	keepAlive time.Duration
 	silence   time.Duration
@@ -54,11 +55,10 @@ type session struct {
 	stop     *ending
 	// announced says that the other instances have heard of this session.
 	announced bool
-	due       due
-	commands  subscription
-	delta     subscription
-	// follow ends the following of the device's commands; nil: they are not followed.
-	follow func()
+	// due is what is to be looked at, filters the subscriptions with their QoS, behind the devices behind a gateway by their serials.
+	due     map[*party]due
+	filters map[string]byte
+	behind  map[string]*party
 }
 
 // ending is why a connection ends.
@@ -152,7 +152,10 @@ func (s *session) endOf(err error) ending {
 func (s *session) heard() {
 	if now := time.Now(); now.Sub(s.heardAt) >= signEvery {
 		s.heardAt = now
-		s.server.o.Devices.HeardFrom(s.kept)
+		s.server.o.Devices.HeardFrom(s.own.kept)
+		if s.gateway {
+			s.heardOf(now)
+		}
 	}
 }
 
@@ -176,14 +179,22 @@ func (s *session) handle(h packet.Header, body []byte) (*ending, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.subscribe(id, filters)
+		one := item{kind: kindSubscribe, id: id, filters: filters}
+		for _, filter := range filters {
+			one.size += itemSize + len(filter.Topic)
+		}
+		s.push(one)
 		return nil, nil
 	case packet.UNSUBSCRIBE:
 		id, topics, err := packet.DecodeUnsubscribe(body, s.version)
 		if err != nil {
 			return nil, err
 		}
-		s.unsubscribe(id, topics)
+		one := item{kind: kindUnsubscribe, id: id, topics: topics}
+		for _, topic := range topics {
+			one.size += itemSize + len(topic)
+		}
+		s.push(one)
 		return nil, nil
 	case packet.PINGREQ:
 		if err := packet.DecodeEmpty(body); err != nil {
@@ -242,7 +253,7 @@ func (s *session) work() {
 	for {
 		s.mu.Lock()
 		batch, what := s.queue, s.due
-		if s.due = (due{}); len(batch) == 0 && what == (due{}) {
+		if s.due = nil; len(batch) == 0 && len(what) == 0 {
 			s.working = false
 			s.mu.Unlock()
 			return
@@ -256,7 +267,9 @@ func (s *session) work() {
 		if s.process(batch) {
 			return
 		}
-		s.deliver(what)
+		for p, what := range what {
+			s.deliver(p, what)
+		}
 	}
 }
 
@@ -265,8 +278,12 @@ func (s *session) finish(why ending) {
 	s.mu.Lock()
 	s.finished = true
 	s.mu.Unlock()
-	if s.follow != nil {
-		s.follow()
+	parties := s.all()
+	kept := make([]*devices.Connection, len(parties))
+	for i, p := range parties {
+		p.unfollow()
+		s.server.release(p)
+		kept[i] = p.kept
 	}
 	s.server.leave(s)
 	if why.reason != packet.Success && s.version == packet.V5 {
@@ -278,9 +295,9 @@ func (s *session) finish(why ending) {
 	if will := s.will; will != nil && why.will {
 		s.published(ctx, packet.Publish{Topic: will.Topic, Payload: will.Payload})
 	}
-	if err := s.server.o.Devices.Disconnect(ctx, s.kept, why.leaves); err != nil {
+	if err := s.server.o.Devices.Disconnect(ctx, why.leaves, kept...); err != nil {
 		s.server.log.WarnContext(ctx, "the end of a connection was not stored: the device is offline when its keep-alive has passed",
-			"device", s.caller.DeviceID, "err", err)
+			"device", s.own.caller.DeviceID, "err", err)
 	}
 }
 

@@ -110,6 +110,27 @@ func (s *Service) Answer(ctx context.Context, caller hearth.Caller, deviceID, id
 	return s.report(ctx, caller, deviceID, id, s.end, func(c hearth.Command, now time.Time) hearth.Command { return c.Answered(answer, now) })
 }
 
+// Number returns the number by which the device knows a command that it is to be sent: it counts the device's. CodeNotFound, CodeForbidden.
+func (s *Service) Number(ctx context.Context, caller hearth.Caller, c hearth.Command) (int64, error) {
+	if c.Number > 0 {
+		return c.Number, nil
+	}
+	if _, err := s.itself(ctx, caller, c.DeviceID); err != nil {
+		return 0, err
+	}
+	c, err := s.o.Store.NumberCommand(ctx, c.DeviceID, c.ID)
+	return c.Number, err
+}
+
+// AnswerNumber is Answer for the command that the device knows by that number; of one that has ended it is CodeNotFound.
+func (s *Service) AnswerNumber(ctx context.Context, caller hearth.Caller, deviceID string, number int64, answer hearth.CommandAnswer) error {
+	c, err := s.o.Store.CommandByNumber(ctx, deviceID, number)
+	if err != nil {
+		return err
+	}
+	return s.Answer(ctx, caller, deviceID, c.ID, answer)
+}
+
 // changer is change or end.
 type changer func(
 	ctx context.Context, device hearth.Device, id string, change func(c hearth.Command, now time.Time) hearth.Command, effects hearth.SideEffects,

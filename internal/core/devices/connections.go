@@ -68,19 +68,31 @@ func (f *Service) Connect(ctx context.Context, caller hearth.Caller, silence tim
 	return kept, nil
 }
 
-// HeardFrom counts something that came over a connection as a sign of life, as Reported does.
-func (f *Service) HeardFrom(kept *Connection) { f.Reported([]*hearth.Device{kept.device}) }
+// HeardFrom counts something that came over connections as a sign of life, as Reported does.
+func (f *Service) HeardFrom(kept ...*Connection) {
+	devices := make([]*hearth.Device, len(kept))
+	for i, one := range kept {
+		devices[i] = one.device
+	}
+	f.Reported(devices)
+}
 
-// Disconnect ends a connection. Of one that was lost, the device is offline when it would have been without another sign of life; one that the
-// device has left makes it offline at once, durably. Where the device has a newer connection here, nothing changes. CodeUnavailable.
-func (f *Service) Disconnect(ctx context.Context, kept *Connection, leaves bool) error {
-	if !f.connections.remove(kept) || !leaves {
+// Disconnect ends connections. Of those that were lost, the devices are offline when they would have been without another sign of life; those that
+// the devices have left make them offline at once, durably. Where a device has a newer connection here, nothing changes. CodeUnavailable.
+func (f *Service) Disconnect(ctx context.Context, leave bool, kept ...*Connection) error {
+	now := f.now()
+	var beats []accepted
+	for _, one := range kept {
+		if f.connections.remove(one) && leave {
+			stored, _ := f.beat(one.device, "", now)
+			stored.Until = now
+			beats = append(beats, accepted{device: one.device, beat: stored})
+		}
+	}
+	if len(beats) == 0 {
 		return nil
 	}
-	now := f.now()
-	stored, _ := f.beat(kept.device, "", now)
-	stored.Until = now
-	return f.await(ctx, accepted{device: kept.device, beat: stored})
+	return f.await(ctx, beats...)
 }
 
 // Failed notes, durably, the latest thing that a device sent and that cannot be stored. It is published with the device. CodeUnavailable.

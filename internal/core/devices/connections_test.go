@@ -26,7 +26,7 @@ func TestAConnectionDecidesWhenADeviceIsOffline(t *testing.T) {
 		}
 		disconnect := func(kept *Connection, leaves bool) {
 			t.Helper()
-			if err := b.Disconnect(t.Context(), kept, leaves); err != nil {
+			if err := b.Disconnect(t.Context(), leaves, kept); err != nil {
 				t.Fatal(err)
 			}
 		}

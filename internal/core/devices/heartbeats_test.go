@@ -255,7 +255,7 @@ func BenchmarkListPage(b *testing.B) {
 
 func BenchmarkAuthenticate(b *testing.B) {
 	f, ids := benchFleet(b, 1)
-	token, err := f.CreateToken(b.Context(), ann, ids[0], nil)
+	token, err := f.CreateToken(b.Context(), ann, ids[0], false, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -163,7 +163,7 @@ func TestWhoMayDoWhatWithADevice(t *testing.T) {
 			_, err := b.Update(ctx, c, id, Change{Name: ptr("x")}, nil)
 			return err
 		},
-		"new token":   func(c hearth.Caller, id string) error { _, err := b.CreateToken(ctx, c, id, nil); return err },
+		"new token":   func(c hearth.Caller, id string) error { _, err := b.CreateToken(ctx, c, id, false, nil); return err },
 		"list tokens": func(c hearth.Caller, id string) error { _, err := b.Tokens(ctx, c, id, hearth.Page{}); return err },
 		"old token":   func(c hearth.Caller, id string) error { return b.DeleteToken(ctx, c, id, "nothing") },
 		"delete": func(c hearth.Caller, id string) error {

@@ -22,8 +22,11 @@ const (
 	tokenLength = len(tokenPrefix) + (tokenBytes*8+5)/6
 )
 
-// knownToken is what is kept of a token that is good: its device, and the user who made it.
-type knownToken struct{ device, maker string }
+// knownToken is what is kept of a token that is good: its device, the user who made it, and whether it is a gateway's.
+type knownToken struct {
+	device, maker string
+	gateway       bool
+}
 
 // IssuedToken is a new token with its secret, which is known this once.
 type IssuedToken struct {
@@ -31,20 +34,27 @@ type IssuedToken struct {
 	Secret string
 }
 
-// CreateToken returns a device a token. Errors: CodeNotFound, CodeForbidden, CodeConflict (too many),
-// CodeIdempotencyMismatch, *hearth.Replayed.
-func (f *Service) CreateToken(ctx context.Context, caller hearth.Caller, deviceID string, key *hearth.IdempotencyRequest) (IssuedToken, error) {
+// CreateToken returns a device a token, with gateway one that speaks for the devices of its scope too. Errors: CodeNotFound, CodeForbidden,
+// CodeConflict (too many), CodeIdempotencyMismatch, *hearth.Replayed.
+func (f *Service) CreateToken(
+	ctx context.Context, caller hearth.Caller, deviceID string, gateway bool, key *hearth.IdempotencyRequest,
+) (IssuedToken, error) {
 	if err := f.allowTokens(ctx, caller, deviceID); err != nil {
 		return IssuedToken{}, err
 	}
 	token, secret := f.NewToken(deviceID)
 	token.CreatedBy = caller.UserID
+	token.Gateway = gateway
 	issued := IssuedToken{token, secret}
 	record, err := key.Record(issued)
 	if err != nil {
 		return IssuedToken{}, err
 	}
-	effects := hearth.SideEffects{Idempotency: record, Audit: []hearth.AuditEntry{tokenEntry(caller, token.CreatedAt, "device_token.create", issued.ID, deviceID)}}
+	entry := tokenEntry(caller, token.CreatedAt, "device_token.create", issued.ID, deviceID)
+	if gateway {
+		entry.Changes["gateway"] = hearth.Change{After: true}
+	}
+	effects := hearth.SideEffects{Idempotency: record, Audit: []hearth.AuditEntry{entry}}
 	check := func(d hearth.Device) error { return caller.Allow(d, hearth.MayEdit) }
 	if err := f.store.CreateDeviceToken(ctx, token, check, effects); err != nil {
 		return IssuedToken{}, err
@@ -133,31 +143,37 @@ func (f *Service) DeleteToken(ctx context.Context, caller hearth.Caller, deviceI
 // Authenticate returns the device that a token speaks for; CodeUnauthenticated, also where the user who made it may not edit the device any
 // more; CodeUnavailable.
 func (f *Service) Authenticate(ctx context.Context, token string) (hearth.Caller, error) {
+	caller, _, err := f.AuthenticateConnection(ctx, token)
+	return caller, err
+}
+
+// AuthenticateConnection is Authenticate, and reports whether the token is a gateway's.
+func (f *Service) AuthenticateConnection(ctx context.Context, token string) (caller hearth.Caller, gateway bool, err error) {
 	if len(token) != tokenLength || !strings.HasPrefix(token, tokenPrefix) {
-		return hearth.Caller{}, errToken()
+		return hearth.Caller{}, false, errToken()
 	}
 	hash := sha256.Sum256([]byte(token))
 	known, ok, version := f.tokens.Find(hash)
 	if ok {
-		return hearth.Caller{DeviceID: known.device}, nil
+		return hearth.Caller{DeviceID: known.device}, known.gateway, nil
 	}
 	stored, err := f.store.DeviceTokenByHash(ctx, hash[:])
 	if hearth.ErrorCode(err) == hearth.CodeNotFound {
-		return hearth.Caller{}, errToken()
+		return hearth.Caller{}, false, errToken()
 	}
 	if err != nil {
-		return hearth.Caller{}, err
+		return hearth.Caller{}, false, err
 	}
 	if err := f.allowMaker(ctx, stored); err != nil {
-		return hearth.Caller{}, err
+		return hearth.Caller{}, false, err
 	}
-	f.tokens.Keep(version, hash, knownToken{device: stored.DeviceID, maker: stored.CreatedBy})
+	f.tokens.Keep(version, hash, knownToken{device: stored.DeviceID, maker: stored.CreatedBy, gateway: stored.Gateway})
 	const day = 24 * time.Hour
 	now := f.now()
 	if stored.LastUsedAt.Truncate(day).Before(now.Truncate(day)) {
 		f.pending.touch(stored.ID, now)
 	}
-	return hearth.Caller{DeviceID: stored.DeviceID}, nil
+	return hearth.Caller{DeviceID: stored.DeviceID}, stored.Gateway, nil
 }
 
 // allowMaker returns CodeUnauthenticated for a token whose maker may not edit its device any more.

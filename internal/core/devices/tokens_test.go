@@ -14,7 +14,7 @@ func TestATokenSpeaksForItsDeviceUntilItIsTakenBack(t *testing.T) {
 	first, second := b.create(t, ann, NewDevice{}), b.create(t, ann, NewDevice{})
 	var issued []IssuedToken
 	for _, id := range []string{first.ID, first.ID, second.ID} {
-		token, err := b.CreateToken(ctx, ann, id, nil)
+		token, err := b.CreateToken(ctx, ann, id, false, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +59,7 @@ func TestTokensAreListedPageByPage(t *testing.T) {
 	d := b.create(t, ann, NewDevice{})
 	var want []string
 	for range 5 {
-		token, err := b.CreateToken(t.Context(), ann, d.ID, nil)
+		token, err := b.CreateToken(t.Context(), ann, d.ID, false, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -29,6 +29,7 @@ type command struct {
 	CompletedAt time.Time           `json:"completed_at,omitzero" bson:"completed"`
 	ExpiresAt   time.Time           `json:"expires_at,omitzero" bson:"expires"`
 	Attempts    int                 `json:"attempts,omitempty"`
+	Number      int64               `json:"number,omitempty"`
 
 	// Turn is Seq while the command is pending, else 0: the queue of a device is an index of it.
 	Turn int64 `json:"turn,omitempty"`
@@ -74,7 +75,7 @@ func storedCommand(c hearth.Command) command {
 	r := command{
 		ID: c.ID, DeviceID: c.DeviceID, Batch: c.Batch, Seq: c.Seq, Name: c.Name, Params: text(c.Params), State: c.State,
 		Result: text(c.Result), Error: c.Error, CreatedBy: c.CreatedBy, CreatedAt: c.CreatedAt, SentAt: c.SentAt,
-		DeliveredAt: c.DeliveredAt, CompletedAt: c.CompletedAt, ExpiresAt: c.ExpiresAt, Attempts: c.Attempts,
+		DeliveredAt: c.DeliveredAt, CompletedAt: c.CompletedAt, ExpiresAt: c.ExpiresAt, Attempts: c.Attempts, Number: c.Number,
 		Ended: c.State.Ended(), Due: c.ExpiresAt,
 	}
 	if c.State.Pending() {
@@ -90,7 +91,7 @@ func (r command) command() hearth.Command {
 	return hearth.Command{
 		ID: r.ID, DeviceID: r.DeviceID, Batch: r.Batch, Seq: r.Seq, Name: r.Name, Params: r.Params.json(), State: r.State,
 		Result: r.Result.json(), Error: r.Error, CreatedBy: r.CreatedBy, CreatedAt: r.CreatedAt, SentAt: r.SentAt,
-		DeliveredAt: r.DeliveredAt, CompletedAt: r.CompletedAt, ExpiresAt: r.ExpiresAt, Attempts: r.Attempts,
+		DeliveredAt: r.DeliveredAt, CompletedAt: r.CompletedAt, ExpiresAt: r.ExpiresAt, Attempts: r.Attempts, Number: r.Number,
 	}
 }
 
@@ -189,6 +190,38 @@ func (a *Aggregates) CountPendingCommands(ctx context.Context, deviceIDs []strin
 		}
 		return counts, err
 	})
+}
+
+// NumberCommand implements hearth.CommandStore. Commands are sent in their order, so the newest that has a number has the highest.
+func (a *Aggregates) NumberCommand(ctx context.Context, deviceID, id string) (hearth.Command, error) {
+	w := Write{Name: "NumberCommand", Key: "commands/" + deviceID}
+	return update(ctx, a.b, w, func(ctx context.Context, tx Tx) (hearth.Command, error) {
+		c, err := commands.Get(ctx, tx, id)
+		switch {
+		case err != nil:
+			return c.command(), err
+		case c.DeviceID != deviceID:
+			return c.command(), hearth.NotFound(commands.Noun)
+		case c.Number > 0:
+			return c.command(), nil
+		}
+		numbered, err := commands.Find(ctx, tx, Query{
+			Where: Filter{Eq("device_id", deviceID), Gt("number", 0)}, Order: Order{By: "seq", Tie: "id", Desc: true}, Limit: 1,
+		})
+		if err != nil {
+			return c.command(), err
+		}
+		c.Number = 1
+		if len(numbered) > 0 {
+			c.Number = numbered[0].Number + 1
+		}
+		return c.command(), commands.Replace(ctx, tx, c)
+	})
+}
+
+// CommandByNumber implements hearth.CommandStore.
+func (a *Aggregates) CommandByNumber(ctx context.Context, deviceID string, number int64) (hearth.Command, error) {
+	return first(ctx, a.b, "CommandByNumber", commands, command.command, Eq("device_id", deviceID), openCommands, Eq("number", number), Gt("number", 0))
 }
 
 // UpdateCommand implements hearth.CommandStore.

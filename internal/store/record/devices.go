@@ -44,6 +44,7 @@ type deviceToken struct {
 	CreatedAt   time.Time `json:"created_at,omitzero" bson:"created"`
 	CreatedBy   string    `json:"created_by,omitempty"`
 	Provisioned bool      `json:"provisioned,omitempty"`
+	Gateway     bool      `json:"gateway,omitempty"`
 	LastUsedAt  time.Time `json:"last_used_at,omitzero" bson:"used"`
 }
 

@@ -172,6 +172,7 @@ type lineDeviceToken struct {
 	CreatedAt   time.Time `json:"created_at,omitzero"`
 	CreatedBy   string    `json:"created_by,omitempty"`
 	Provisioned bool      `json:"provisioned,omitempty"`
+	Gateway     bool      `json:"gateway,omitempty"`
 	LastUsedAt  time.Time `json:"last_used_at,omitzero"`
 }
 
@@ -429,6 +430,7 @@ type lineCommand struct {
 	CompletedAt time.Time           `json:"completed_at,omitzero"`
 	ExpiresAt   time.Time           `json:"expires_at,omitzero"`
 	Attempts    int                 `json:"attempts,omitempty"`
+	Number      int64               `json:"number,omitempty"`
 	Turn        int64               `json:"turn,omitempty"`
 	Ended       bool                `json:"ended,omitempty"`
 	Due         time.Time           `json:"due,omitzero"`
@@ -437,7 +439,7 @@ type lineCommand struct {
 func writeCommand(c hearth.Command) lineCommand {
 	l := lineCommand{
 		c.ID, c.DeviceID, c.Batch, c.Seq, c.Name, string(c.Params), c.State, string(c.Result), c.Error, c.CreatedBy, c.CreatedAt, c.SentAt,
-		c.DeliveredAt, c.CompletedAt, c.ExpiresAt, c.Attempts, 0, c.State.Ended(), c.ExpiresAt,
+		c.DeliveredAt, c.CompletedAt, c.ExpiresAt, c.Attempts, c.Number, 0, c.State.Ended(), c.ExpiresAt,
 	}
 	if l.Ended {
 		l.Due = c.ExpiresAt.Add(hearth.CommandTTL)
@@ -452,7 +454,7 @@ func readCommand(l lineCommand) hearth.Command {
 	return hearth.Command{
 		ID: l.ID, DeviceID: l.DeviceID, Batch: l.Batch, Seq: l.Seq, Name: l.Name, Params: rawJSON(l.Params), State: l.State,
 		Result: rawJSON(l.Result), Error: l.Error, CreatedBy: l.CreatedBy, CreatedAt: l.CreatedAt, SentAt: l.SentAt,
-		DeliveredAt: l.DeliveredAt, CompletedAt: l.CompletedAt, ExpiresAt: l.ExpiresAt, Attempts: l.Attempts,
+		DeliveredAt: l.DeliveredAt, CompletedAt: l.CompletedAt, ExpiresAt: l.ExpiresAt, Attempts: l.Attempts, Number: l.Number,
 	}
 }
 

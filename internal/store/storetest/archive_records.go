@@ -143,7 +143,7 @@ func (g *recordMaker) deviceTokens() []hearth.DeviceToken {
 	return each(g.n, func(i int) hearth.DeviceToken {
 		return hearth.DeviceToken{ID: g.id(7, i), DeviceID: g.deviceID(i), Hash: g.hash("token", i), CreatedAt: g.at(i)}
 	}, func(i int, r *hearth.DeviceToken) {
-		r.LastUsedAt, r.Provisioned, r.CreatedBy = g.at(i+1), i%2 == 0, g.userID(i)
+		r.LastUsedAt, r.Provisioned, r.CreatedBy, r.Gateway = g.at(i+1), i%2 == 0, g.userID(i), i%3 == 0
 	})
 }
 
@@ -205,7 +205,7 @@ func (g *recordMaker) commands() []hearth.Command {
 		return hearth.Command{ID: g.id(12, i), DeviceID: g.deviceID(i), Seq: int64(i + 1), Name: "reboot", State: hearth.CommandQueued,
 			CreatedBy: g.userID(i), CreatedAt: g.at(i), ExpiresAt: g.at(i + 60)}
 	}, func(i int, c *hearth.Command) {
-		c.Batch, c.Params, c.Attempts, c.SentAt, c.DeliveredAt = g.id(13, i), json.RawMessage(`{"a":1.50,"b":[null,"ü"]}`), i, g.at(i+1), g.at(i+2)
+		c.Batch, c.Params, c.Attempts, c.Number, c.SentAt, c.DeliveredAt = g.id(13, i), json.RawMessage(`{"a":1.50,"b":[null,"ü"]}`), i, int64(i), g.at(i+1), g.at(i+2)
 		if c.State, c.CompletedAt = hearth.CommandSucceeded, g.at(i+3); i%2 == 0 {
 			c.State, c.Error = hearth.CommandFailed, "jammed"
 		} else {

@@ -28,6 +28,7 @@ type CommandStore interface {
 func Commands(t *testing.T, open func(t *testing.T) CommandStore) {
 	for name, test := range map[string]func(*testing.T, CommandStore){
 		"returns what was stored":                          commandRoundTrip,
+		"counts the commands that are given a number":      commandNumbers,
 		"numbers the commands of a device in order":        commandOrder,
 		"lists newest first, page by page, by state":       commandPages,
 		"updates in one atomic step, with side effects":    commandUpdates,
@@ -98,7 +99,7 @@ func commandRoundTrip(t *testing.T, s CommandStore) {
 	device := commandDevice(t, s, 1)
 	full := ordered(device, 1)
 	full.Params, full.Result, full.Error = json.RawMessage(`{"a":[1.50,"ü"]}`), json.RawMessage(`"x"`), "jammed"
-	full.State, full.Attempts, full.Batch = hearth.CommandFailed, 3, "b"
+	full.State, full.Attempts, full.Number, full.Batch = hearth.CommandFailed, 3, 4, "b"
 	full.SentAt, full.DeliveredAt, full.CompletedAt = epoch.Add(time.Second), epoch.Add(2*time.Second), epoch.Add(3*time.Second)
 	for _, want := range []hearth.Command{ordered(device, 0), full} {
 		want.Seq = want.CreatedAt.UnixMilli()
@@ -119,6 +120,47 @@ func commandRoundTrip(t *testing.T, s CommandStore) {
 	}
 	if jobs, err := s.PendingOutbox(t.Context(), 10); err != nil || len(jobs) != 0 {
 		t.Errorf("the outbox holds %v, %v", jobs, err)
+	}
+}
+
+// Numbers count the commands of a device that were given one, in the order of sending, and find those that have not ended.
+func commandNumbers(t *testing.T, s CommandStore) {
+	device, other := commandDevice(t, s, 1), commandDevice(t, s, 2)
+	number := func(device, id string, want int64) {
+		t.Helper()
+		if c, err := s.NumberCommand(t.Context(), device, id); err != nil || c.Number != want || c.ID != id {
+			t.Errorf("the command %s has the number %d, %v; want %d", c.ID, c.Number, err, want)
+		}
+	}
+	var all []hearth.Command
+	for i := range 4 {
+		all = append(all, createCommand(t, s, ordered(device, i)))
+	}
+	theirs := createCommand(t, s, ordered(other, 9))
+	number(device, all[0].ID, 1)
+	number(device, all[2].ID, 2) // the one between was sent otherwise
+	number(device, all[0].ID, 1)
+	number(other, theirs.ID, 1)
+	number(device, all[3].ID, 3)
+	if _, err := s.NumberCommand(t.Context(), device, theirs.ID); hearth.ErrorCode(err) != hearth.CodeNotFound {
+		t.Errorf("the command of another device: %v", err)
+	}
+	for n, want := range map[int64]string{1: all[0].ID, 2: all[2].ID, 3: all[3].ID} {
+		if c, err := s.CommandByNumber(t.Context(), device, n); err != nil || c.ID != want {
+			t.Errorf("the number %d finds %s, %v", n, c.ID, err)
+		}
+	}
+	_, err := s.UpdateCommand(t.Context(), all[2].ID, func(c hearth.Command) (hearth.Command, error) {
+		c.State, c.CompletedAt = hearth.CommandSucceeded, epoch
+		return c, nil
+	}, hearth.SideEffects{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int64{0, 2, 4} {
+		if c, err := s.CommandByNumber(t.Context(), device, n); hearth.ErrorCode(err) != hearth.CodeNotFound {
+			t.Errorf("the number %d finds %s, %v", n, c.ID, err)
+		}
 	}
 }
 
