@@ -208,8 +208,14 @@ func TestARestoreGoesOnWhereItStoppedAndCompares(t *testing.T) {
 			t.Errorf("%s differs: %+v, want %+v", stream.Name, stream, w)
 		}
 	}
+	if _, err := restore(s); err != nil {
+		t.Errorf("a restore that had ended, called again, gives %v", err)
+	}
+	if _, err := s.CreateDevices(t.Context(), []hearth.Device{{ID: "new", Name: "n", Type: "t", Status: hearth.StatusActive, Interval: 1, OwnerID: "u"}}, hearth.SideEffects{}); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := restore(s); hearth.ErrorCode(err) != hearth.CodeConflict {
-		t.Errorf("a second restore gives %v; want %s", err, hearth.CodeConflict)
+		t.Errorf("a restore into a store that was used gives %v; want %s", err, hearth.CodeConflict)
 	}
 }
 

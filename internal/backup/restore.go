@@ -35,7 +35,8 @@ type RestoreOptions struct {
 
 // Restore reads an archive into an empty store, and then reads the store back and compares. A restore that was cut off goes
 // on where it stopped when it is called again with the same archive; until it has ended well the store says that it is half
-// restored. CodeConflict for a store that is not empty; ErrDamaged.
+// restored. One that had ended, and is called again because nobody saw that, compares. CodeConflict for a store that is not empty and holds
+// something else; ErrDamaged.
 func Restore(ctx context.Context, o RestoreOptions) (Manifest, error) {
 	manifest, err := o.read(ctx, nil, "verifying")
 	if err != nil {
@@ -43,6 +44,9 @@ func Restore(ctx context.Context, o RestoreOptions) (Manifest, error) {
 	}
 	source := fmt.Sprintf("archive %s of %s", manifest.ID, manifest.CreatedAt.UTC().Format(time.RFC3339))
 	l, err := begin(ctx, o.To, source, o.Clock)
+	if hearth.ErrorCode(err) == hearth.CodeConflict && holds(ctx, o.To, manifest.Streams) {
+		return manifest, nil
+	}
 	if err != nil {
 		return manifest, err
 	}
@@ -63,6 +67,20 @@ func Restore(ctx context.Context, o RestoreOptions) (Manifest, error) {
 		return manifest, errors.New("the archive was replaced while it was read")
 	}
 	return manifest, l.finish(ctx, given.streams())
+}
+
+// holds reports whether a store that is not half restored has what an archive has, to the last record.
+func holds(ctx context.Context, to Target, want []Stream) bool {
+	if _, err := to.Restoring(ctx); hearth.ErrorCode(err) != hearth.CodeNotFound {
+		return false
+	}
+	found := newSummer()
+	for part, err := range to.Archive(ctx) {
+		if err != nil || found.add(&part) != nil {
+			return false
+		}
+	}
+	return compare(want, found.streams()) == nil
 }
 
 func (o RestoreOptions) read(ctx context.Context, part func(record.Part) error, step string) (_ Manifest, err error) {
