@@ -9,6 +9,7 @@ import (
 	"hearth/internal/api"
 	"hearth/internal/cause"
 	"hearth/internal/core/account"
+	"hearth/internal/core/exports"
 	"hearth/internal/invalidate"
 	"hearth/internal/keyshare"
 	"hearth/internal/leader"
@@ -133,6 +134,9 @@ func (p *parts) startJobs(ctx context.Context, work bool) error {
 		return err
 	}
 	p.stack.Add("worker", worker.Stop)
+	p.stack.Go(ctx, "lost exports", func(ctx context.Context) {
+		lifecycle.Periodic{Name: "lost exports", Every: exports.EndLostInterval, Work: p.exports.EndLost}.Repeat(ctx, p.Logger)
+	})
 	p.webhooks.Start()
 	p.stack.Add("webhooks", func(context.Context) error { p.webhooks.Stop(); return nil })
 	p.Logger.InfoContext(ctx, "working", "worker", worker.ID(), "concurrency", p.Config.QueueConcurrency.String())

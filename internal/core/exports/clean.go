@@ -12,14 +12,15 @@ import (
 
 const (
 	cleanChunk = 100
-	// abandonedAfter is how old something is before Clean takes it for abandoned.
+	// abandonedAfter is how old something is before it is taken for abandoned.
 	abandonedAfter = time.Hour
+	// EndLostInterval is how often EndLost is to be called.
+	EndLostInterval = 10 * time.Second
 )
 
-// Clean removes exports that expired with their files, ends exports whose job is gone, and removes files that no export
-// names. It returns how many of all these there were.
+// Clean removes exports that expired with their files, and files that no export names. It returns how many of all these there were.
 func (s *Service) Clean(ctx context.Context) (done int, err error) {
-	for _, step := range []func(context.Context) (int, error){s.expire, s.endLost, s.dropOrphans} {
+	for _, step := range []func(context.Context) (int, error){s.expire, s.dropOrphans} {
 		n, err := step(ctx)
 		done += n
 		if err != nil {
@@ -48,27 +49,29 @@ func (s *Service) expire(ctx context.Context) (done int, err error) {
 	}
 }
 
-// endLost fails exports that wait for a job that will not run: it died with its worker too often, or was deleted.
-func (s *Service) endLost(ctx context.Context) (done int, err error) {
-	after := ""
+// EndLost fails exports that wait for a job that will not run: it ended, and the end of the export could not be stored, as on a full disk; it
+// died with its worker too often; or it was deleted.
+func (s *Service) EndLost(ctx context.Context) error {
+	now, after := s.now(), ""
 	for {
-		open, err := s.o.Store.OpenExports(ctx, s.now().Add(-abandonedAfter), after, cleanChunk)
+		open, err := s.o.Store.OpenExports(ctx, now.Add(-EndLostInterval), after, cleanChunk)
 		if err != nil || len(open) == 0 {
-			return done, err
+			return err
 		}
 		for _, e := range open {
 			after = e.ID
 			job, err := s.o.Jobs.Job(ctx, e.Job)
 			switch {
 			case err != nil && hearth.ErrorCode(err) != hearth.CodeNotFound:
-				return done, err
+				return err
 			case err == nil && !job.State.Ended():
+				continue
+			case err != nil && now.Sub(e.CreatedAt) < abandonedAfter: // on its way from the outbox to the queue
 				continue
 			}
 			if err := s.lose(ctx, e); err != nil {
-				return done, err
+				return err
 			}
-			done++
 		}
 	}
 }

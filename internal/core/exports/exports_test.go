@@ -256,15 +256,49 @@ func TestAnExportWhoseJobIsGoneFails(t *testing.T) {
 	if err := b.store.CreateExport(t.Context(), lost, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := b.service.Clean(t.Context()); n != 0 || err != nil {
-		t.Errorf("too early: %d %v", n, err)
+	b.ahead.Store(int64(time.Minute))
+	if err := b.service.EndLost(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if e := b.await(lost.ID, hearth.ExportRunning); e.Failure != nil {
+		t.Errorf("too early: %+v", e)
 	}
 	b.ahead.Store(int64(2 * time.Hour))
-	if n, err := b.service.Clean(t.Context()); n != 1 || err != nil {
-		t.Errorf("it ended %d, %v", n, err)
+	if err := b.service.EndLost(t.Context()); err != nil {
+		t.Error(err)
 	}
 	if e := b.await(lost.ID, hearth.ExportFailed); e.Failure == nil || e.Failure.Code != hearth.CodeInternal {
 		t.Errorf("it is %+v", e)
+	}
+}
+
+// The job of an export is over, and its end could not be stored.
+func TestAnExportWhoseJobHasEndedFailsSoon(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	ended := b.await(b.order().ID, hearth.ExportCompleted)
+	lost := ended
+	lost.ID, lost.Status, lost.Run, lost.Result, lost.File = queue.NewID(time.Now()), hearth.ExportRunning, "r", nil, ""
+	lost.CompletedAt, lost.ExpiresAt = time.Time{}, time.Time{}
+	if err := b.store.CreateExport(t.Context(), lost, hearth.SideEffects{}); err != nil {
+		t.Fatal(err)
+	}
+	within := time.Now().Add(20 * time.Second)
+	for job, err := b.queue.Job(t.Context(), ended.Job); err != nil || !job.State.Ended(); job, err = b.queue.Job(t.Context(), ended.Job) {
+		if time.Now().After(within) {
+			t.Fatalf("the job is %+v, %v", job, err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	b.ahead.Store(int64(2 * exports.EndLostInterval))
+	if err := b.service.EndLost(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if e := b.await(lost.ID, hearth.ExportFailed); e.Failure == nil {
+		t.Errorf("it is %+v", e)
+	}
+	if e := b.await(ended.ID, hearth.ExportCompleted); e.Failure != nil {
+		t.Errorf("the other one is %+v", e)
 	}
 }
 
