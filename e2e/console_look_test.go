@@ -30,7 +30,7 @@ func viewsOf(device, org, webhook, rule, alarm string) map[string]string {
 		"/account":                         "Time zone",
 		"/account/sessions":                "this one",
 		"/account/api-keys":                "No API keys",
-		"/account/notifications":           "A new sign-in",
+		"/account/notifications":           "Kitchen phone",
 		"/import":                          "The first line names the columns",
 		"/compare?devices=" + device:       "averages by the minute",
 		"/notifications":                   "New sign-in",
@@ -99,6 +99,12 @@ func TestEveryViewIsAccessible(t *testing.T) {
 	})
 	ann.do("POST", "/webhooks", map[string]any{"name": "Pager", "url": "http://127.0.0.1:9/hooks"}, 201).into(t, &hook)
 	ann.do("POST", "/webhooks/"+hook.ID+"/test", nil, 202)
+	ann.do("POST", "/users/me/notification-channels", map[string]any{
+		"name": "Kitchen phone", "kind": "slack", "url": "http://127.0.0.1:9/hooks/0123456789abcdef", "types": []string{"alarm"},
+	}, 201)
+	ann.do("PUT", "/users/me/notification-settings", map[string]any{
+		"types": map[string]any{}, "devices": []string{}, "quiet_hours": map[string]any{"start": "22:00", "end": "07:00"},
+	}, 200)
 	ann.do("POST", "/provisioning-keys", map[string]any{"name": "Lamps of March", "device_type": "lamp"}, 201)
 	for name, option := range map[string]chromedp.ExecAllocatorOption{
 		"light": chromedp.Flag("blink-settings", "preferredColorScheme=1"),

@@ -84,7 +84,14 @@ export interface Notification {
   id: string; type: string; title: string; body: string; data: Record<string, string>; read_at: string | null; created_at: string;
 }
 export interface Delivery { in_app: boolean; email: boolean }
-export interface NotificationSettings { devices: string[]; types: Record<string, Delivery> }
+export interface NotificationSettings {
+  devices: string[]; types: Record<string, Delivery>; email_digest_minutes: number; quiet_hours: { start: string; end: string } | null;
+}
+export interface Channel {
+  id: string; name: string; kind: 'webhook' | 'ntfy' | 'slack' | 'teams'; address: string; types: string[]; min_severity: string | null; digest_minutes: number;
+  enabled: boolean; disabled_reason: string | null; failing_since: string | null; last_error: string | null;
+}
+export interface Attempt { at: string; status: number | null; duration_ms: number; error: string | null; answer: string | null }
 
 export interface Job {
   id: string; queue: string; kind: string; state: string; attempt: number; max_attempts: number; last_error: string | null; worker: string | null;

@@ -1,4 +1,5 @@
 // The objects of webhooks.
+import type { Attempt } from './types';
 
 export interface Webhook {
   id: string; name: string; url: string; organization_id: string | null; events: string[]; enabled: boolean;
@@ -6,6 +7,6 @@ export interface Webhook {
 }
 export interface WebhookDelivery {
   id: string; event: string; device_id: string | null; state: 'pending' | 'succeeded' | 'failed';
-  attempts: { at: string; status: number | null; duration_ms: number; error: string | null; answer: string | null }[];
+  attempts: Attempt[];
   payload: unknown; created_at: string; next_attempt_at: string | null; completed_at: string | null;
 }

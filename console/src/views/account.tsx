@@ -1,13 +1,14 @@
 // The user's own account: profile, password, sessions, API keys, notifications.
 import { useState } from 'preact/hooks';
-import { call, create, del, newKey, patch, put } from '../api';
+import { call, create, del, newKey, patch } from '../api';
 import { useOrganizations } from '../fleet';
-import { day, program, when, words, zone } from '../format';
+import { day, program, when, zone } from '../format';
 import type { ViewProps } from '../lazy';
 import { useGet, useList } from '../load';
 import { profile, signOut, user } from '../session';
-import type { APIKey, Delivery, NotificationSettings, Session, User } from '../types';
+import type { APIKey, Session, User } from '../types';
 import { Ago, Badge, Button, Card, Check, Code, Confirm, Dialog, Empty, Field, Form, More, Page, Select, Show, Tabs, toast, useAction, Wrong } from '../ui/kit';
+import { Notified } from './notified';
 
 const tabs = [['', 'Profile'], ['sessions', 'Sessions'], ['api-keys', 'API keys'], ['notifications', 'Notifications']] as const;
 
@@ -18,7 +19,7 @@ export function Account({ params: { tab = '' } }: ViewProps) {
       {tab === '' && <Profile />}
       {tab === 'sessions' && <Sessions />}
       {tab === 'api-keys' && <Keys />}
-      {tab === 'notifications' && <Told />}
+      {tab === 'notifications' && <Notified />}
     </Page>
   );
 }
@@ -176,47 +177,5 @@ function NewKey({ close, made }: { close: () => void; made: (key: string) => voi
         )}
       </Form>
     </Dialog>
-  );
-}
-
-const kinds: Record<string, string> = {
-  export_ready: 'An export is ready', export_failed: 'An export failed', device_offline: 'A device goes offline', device_online: 'A device comes online',
-  new_sign_in: 'A new sign-in', refresh_reused: 'A session was ended for safety', password_changed: 'Your password changed',
-  email_changed: 'Your e-mail changed', account_locked: 'Your account was locked', alarm: 'An alarm is raised or cleared',
-};
-
-function Told() {
-  const settings = useGet<NotificationSettings>('/users/me/notification-settings');
-  const save = useAction(async (next: NotificationSettings) => {
-    settings.set(() => next);
-    const saved = await put<NotificationSettings>('/users/me/notification-settings', next);
-    settings.set(() => saved);
-  });
-  return (
-    <Card title="What you are notified of" flush>
-      <Wrong problem={save.problem} />
-      <Show from={settings}>
-        {(data) => {
-          const change = (type: string, way: keyof Delivery, on: boolean) => {
-            const before = data.types[type] ?? { in_app: false, email: false };
-            save.run({ ...data, types: { ...data.types, [type]: { ...before, [way]: on } } });
-          };
-          return (
-            <table class="table">
-              <thead><tr><th scope="col">Event</th><th scope="col" class="right">Here</th><th scope="col" class="right">E-mail</th></tr></thead>
-              <tbody>
-                {Object.entries(data.types).map(([type, way]) => (
-                  <tr key={type}>
-                    <td>{kinds[type] ?? words(type)}</td>
-                    <td class="right"><input type="checkbox" aria-label={`${kinds[type] ?? type}: here`} checked={way.in_app} onChange={(e) => change(type, 'in_app', e.currentTarget.checked)} /></td>
-                    <td class="right"><input type="checkbox" aria-label={`${kinds[type] ?? type}: e-mail`} checked={way.email} onChange={(e) => change(type, 'email', e.currentTarget.checked)} /></td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          );
-        }}
-      </Show>
-    </Card>
   );
 }
