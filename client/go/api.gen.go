@@ -45,7 +45,7 @@ type Alarm struct {
 	RuleName string `json:"rule_name"`
 	Severity string `json:"severity"`
 	State    string `json:"state"`
-	// The newest that met the condition.
+	// The newest that met the condition; null for a silence.
 	Value Value `json:"value"`
 }
 
@@ -75,7 +75,7 @@ type AlarmDetails struct {
 	RuleName string `json:"rule_name"`
 	Severity string `json:"severity"`
 	State    string `json:"state"`
-	// The newest that met the condition.
+	// The newest that met the condition; null for a silence.
 	Value Value `json:"value"`
 }
 
@@ -481,9 +481,20 @@ type DeviceTarget struct {
 // DeviceToken is an answer of the API.
 type DeviceToken struct {
 	CreatedAt time.Time `json:"created_at"`
-	ID        string    `json:"id"`
+	// The user who made it, while whose right to edit the device it is good; null for the token of a provisioning
+	// key.
+	CreatedBy *string `json:"created_by"`
+	// It speaks, over MQTT, for the devices of its device's scope too.
+	Gateway bool   `json:"gateway"`
+	ID      string `json:"id"`
 	// To the day; null if it was never used.
 	LastUsedAt *time.Time `json:"last_used_at"`
+}
+
+// DeviceTokenRequest is sent to the API.
+type DeviceTokenRequest struct {
+	// The token of a gateway: over MQTT it speaks for the devices of its device's scope too.
+	Gateway *bool `json:"gateway,omitempty"`
 }
 
 // ErrorCode is one of the ErrorCode… constants. A newer server may have others.
@@ -502,6 +513,7 @@ const (
 	ErrorCodeMethodNotAllowed     ErrorCode = "method_not_allowed"
 	ErrorCodeNotFound             ErrorCode = "not_found"
 	ErrorCodePayloadTooLarge      ErrorCode = "payload_too_large"
+	ErrorCodeQuotaExceeded        ErrorCode = "quota_exceeded"
 	ErrorCodeRangeNotSatisfiable  ErrorCode = "range_not_satisfiable"
 	ErrorCodeRateLimited          ErrorCode = "rate_limited"
 	ErrorCodeRefreshReused        ErrorCode = "refresh_reused"
@@ -788,6 +800,65 @@ type HeartbeatsAccepted struct {
 	Rejected []HeartbeatRejection `json:"rejected"`
 }
 
+// Integration is an answer of the API.
+type Integration struct {
+	Counts    IntegrationCounts `json:"counts"`
+	CreatedAt time.Time         `json:"created_at"`
+	// What the devices behind the broker speak. `json` reads the topics of the integration.
+	Dialects []string `json:"dialects"`
+	Enabled  bool     `json:"enabled"`
+	// The password is never shown.
+	HasPassword bool   `json:"has_password"`
+	ID          string `json:"id"`
+	Kind        string `json:"kind"`
+	// The latest failure since the latest change: of the connection, or of a message, whose topic it then has. Null
+	// if there was none.
+	LastError *DeviceError `json:"last_error"`
+	Name      string       `json:"name"`
+	// The organization that its devices belong to; null: who made it.
+	OrganizationID *string `json:"organization_id"`
+	// off: it is not enabled, or its first attempt to connect has not ended yet.
+	Status string `json:"status"`
+	// Of times that devices send without a zone.
+	TimeZone  string    `json:"time_zone"`
+	Topics    []string  `json:"topics"`
+	UpdatedAt time.Time `json:"updated_at"`
+	URL       string    `json:"url"`
+	Username  *string   `json:"username"`
+	// Counts the changes. If-Match is held against it.
+	Version int64 `json:"version"`
+}
+
+// IntegrationChange is a change: what is not set stays as it is, Null clears.
+type IntegrationChange struct {
+	// What the devices behind the broker speak. `json` reads the topics of the integration.
+	Dialects Optional[[]string] `json:"dialects,omitzero"`
+	// null: true.
+	Enabled Optional[bool]   `json:"enabled,omitzero"`
+	Name    Optional[string] `json:"name,omitzero"`
+	// null: none.
+	Password Optional[string] `json:"password,omitzero"`
+	// null: UTC.
+	TimeZone Optional[string] `json:"time_zone,omitzero"`
+	// null: none.
+	Topics Optional[[]string] `json:"topics,omitzero"`
+	URL    Optional[string]   `json:"url,omitzero"`
+	// null: none.
+	Username Optional[string] `json:"username,omitzero"`
+}
+
+// IntegrationCounts is an answer of the API.
+type IntegrationCounts struct {
+	// Devices that it made.
+	Devices int64 `json:"devices"`
+	// Messages of its dialects, to some seconds ago.
+	Messages int64 `json:"messages"`
+	// Logs that were stored of them.
+	Readings int64 `json:"readings"`
+	// Messages that could not be read or stored, wholly or in part.
+	Refused int64 `json:"refused"`
+}
+
 // Interval is one of the Interval… constants. A newer server may have others.
 type Interval string
 
@@ -814,6 +885,36 @@ type Invitation struct {
 type InvitationToken struct {
 	// From the e-mail.
 	Token string `json:"token"`
+}
+
+// IssuedChannel is an answer of the API.
+type IssuedChannel struct {
+	// What is shown of the URL: what follows the host may be a secret, of which at most the last four characters are
+	// shown.
+	Address   string    `json:"address"`
+	CreatedAt time.Time `json:"created_at"`
+	// The least pause between two messages; 0 is none.
+	DigestMinutes int64 `json:"digest_minutes"`
+	// Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
+	// it did not.
+	DisabledReason *string `json:"disabled_reason"`
+	Enabled        bool    `json:"enabled"`
+	// The first failed attempt since the last success; null if there is none.
+	FailingSince *time.Time `json:"failing_since"`
+	ID           string     `json:"id"`
+	Kind         string     `json:"kind"`
+	// Why the latest attempt failed; null if it did not.
+	LastError *string `json:"last_error"`
+	// Of alarms, only those of this severity or worse are sent; null: all.
+	MinSeverity *string `json:"min_severity"`
+	Name        string  `json:"name"`
+	// Signs every request to a webhook. Shown only in this answer; null of other kinds.
+	Secret *string `json:"secret"`
+	// The types of notifications that it is sent.
+	Types     []NotificationType `json:"types"`
+	UpdatedAt time.Time          `json:"updated_at"`
+	// Counts the changes. If-Match is held against it.
+	Version int64 `json:"version"`
 }
 
 // IssuedWebhook is an answer of the API.
@@ -1012,6 +1113,15 @@ type ListExportSchedule struct {
 	Total *int64 `json:"total,omitempty"`
 }
 
+// ListIntegration is an answer of the API.
+type ListIntegration struct {
+	Items []Integration `json:"items"`
+	// Where the next page starts; null on the last page.
+	NextCursor *string `json:"next_cursor"`
+	// The number of items on all pages, with count=true.
+	Total *int64 `json:"total,omitempty"`
+}
+
 // ListInvitation is an answer of the API.
 type ListInvitation struct {
 	Items []Invitation `json:"items"`
@@ -1069,6 +1179,15 @@ type ListMember struct {
 // ListNotification is an answer of the API.
 type ListNotification struct {
 	Items []Notification `json:"items"`
+	// Where the next page starts; null on the last page.
+	NextCursor *string `json:"next_cursor"`
+	// The number of items on all pages, with count=true.
+	Total *int64 `json:"total,omitempty"`
+}
+
+// ListNotificationChannel is an answer of the API.
+type ListNotificationChannel struct {
+	Items []NotificationChannel `json:"items"`
 	// Where the next page starts; null on the last page.
 	NextCursor *string `json:"next_cursor"`
 	// The number of items on all pages, with count=true.
@@ -1325,7 +1444,9 @@ type NewDeviceLog struct {
 // NewDeviceToken is an answer of the API.
 type NewDeviceToken struct {
 	CreatedAt time.Time `json:"created_at"`
-	ID        string    `json:"id"`
+	// It speaks, over MQTT, for the devices of its device's scope too.
+	Gateway bool   `json:"gateway"`
+	ID      string `json:"id"`
 	// Shown only in this answer. It goes into the Authorization header: Bearer hd_…
 	Token string `json:"token"`
 }
@@ -1386,6 +1507,28 @@ type NewHeartbeats struct {
 	Items []NewDeviceHeartbeat `json:"items"`
 }
 
+// NewIntegration is sent to the API.
+type NewIntegration struct {
+	// What the devices behind the broker speak. `json` reads the topics of the integration.
+	Dialects []string `json:"dialects"`
+	// true, if nothing is said.
+	Enabled *bool `json:"enabled,omitempty"`
+	// mqtt, if nothing is said.
+	Kind string `json:"kind,omitzero"`
+	Name string `json:"name"`
+	// The organization that its devices belong to. Without, they are yours.
+	OrganizationID string `json:"organization_id,omitzero"`
+	// It is stored encrypted and never shown again.
+	Password string `json:"password,omitzero"`
+	// The IANA name of the zone of times that devices send without one; UTC, if nothing is said.
+	TimeZone string `json:"time_zone,omitzero"`
+	// Patterns of the dialect json: {device} is one level, {event} the last ones, + any one. At most 20.
+	Topics []string `json:"topics,omitzero"`
+	// mqtt:// or mqtts:// and the host, with a port other than 1883 and 8883. Private addresses are allowed.
+	URL      string `json:"url"`
+	Username string `json:"username,omitzero"`
+}
+
 // NewInvitation is sent to the API.
 type NewInvitation struct {
 	Email string `json:"email"`
@@ -1402,6 +1545,42 @@ type NewLog struct {
 	Timestamp time.Time `json:"timestamp,omitzero"`
 	// A number, a boolean or a string. An event may change its type from one log to the next.
 	Value Value `json:"value"`
+}
+
+// NewNotificationChannel is sent to the API.
+type NewNotificationChannel struct {
+	// The least pause between two messages: what comes meanwhile is one message after it. None, if nothing is said.
+	DigestMinutes *int `json:"digest_minutes,omitempty"`
+	// true, if nothing is said.
+	Enabled *bool `json:"enabled,omitempty"`
+	// webhook: any URL, with requests signed as the Standard Webhooks specification says. ntfy: a topic of an ntfy
+	// server. slack: an incoming webhook of Slack, Mattermost, Rocket.Chat or, with /slack at its end, Discord.
+	// teams: an incoming webhook of Microsoft Teams.
+	Kind string `json:"kind"`
+	// Of alarms, only those of this severity or worse are sent; all, if nothing is said.
+	MinSeverity string `json:"min_severity,omitzero"`
+	Name        string `json:"name"`
+	// The access token of a protected ntfy topic. Never shown again.
+	Token string `json:"token,omitzero"`
+	// The types of notifications that it is sent.
+	Types []NotificationType `json:"types"`
+	// http or https, without user and fragment; stored encrypted, and never shown again. Addresses that are not
+	// public are refused, here and again at every request.
+	URL string `json:"url"`
+}
+
+// NewNotificationSettings is sent to the API.
+type NewNotificationSettings struct {
+	// Ids of the devices that notify you when they go offline or come back; none by default.
+	Devices []string `json:"devices"`
+	// The least pause between two e-mails: what comes meanwhile is one e-mail after it. Warnings about your account
+	// go at once. None, if nothing is said.
+	EmailDigestMinutes *int `json:"email_digest_minutes,omitempty"`
+	// The hours without e-mails and messages to channels: what comes meanwhile goes out after them. Critical alarms
+	// that begin and warnings about your account go out at once. None, if nothing is said.
+	QuietHours *QuietHours `json:"quiet_hours,omitempty"`
+	// By type of notification. A type that is left out gets its default: all but devices also by e-mail.
+	Types map[string]Delivery `json:"types"`
 }
 
 // NewProvisioningKey is sent to the API.
@@ -1457,9 +1636,13 @@ type NewRuleCondition struct {
 	Event string `json:"event,omitzero"`
 	// Over the latest values: comparisons, && || !, + - * /, abs min max, event names as they are or latest["a.b"].
 	Expression string `json:"expression,omitzero"`
-	// How many seconds the condition must hold; 0, if nothing is said.
-	For      *int   `json:"for,omitempty"`
-	Operator string `json:"operator,omitzero"`
+	// How many seconds a threshold or an expression must hold; 0, if nothing is said.
+	For *int `json:"for,omitempty"`
+	// A silence of readings.
+	NoData *NewRuleConditionNoData `json:"no_data,omitempty"`
+	// How many seconds the device gives no sign of life: heartbeats, logs, a connection.
+	OfflineFor *int   `json:"offline_for,omitempty"`
+	Operator   string `json:"operator,omitzero"`
 	// A number for gt, gte, lt and lte. A reading of another type never meets the condition.
 	Value Value `json:"value,omitzero"`
 }
@@ -1470,6 +1653,14 @@ type NewRuleConditionClear struct {
 	For *int `json:"for,omitempty"`
 	// Takes the place of the rule's, on the harmless side of it; not for eq and ne.
 	Value Value `json:"value,omitzero"`
+}
+
+// NewRuleConditionNoData is sent to the API.
+type NewRuleConditionNoData struct {
+	// Of this event; of all, if nothing is said.
+	Event string `json:"event,omitzero"`
+	// How many seconds no reading comes in.
+	For int `json:"for"`
 }
 
 // NewRuleDevices is sent to the API.
@@ -1502,7 +1693,7 @@ type Notification struct {
 	Body      string    `json:"body"`
 	CreatedAt time.Time `json:"created_at"`
 	// What it is about: export_id of an export, device_id and device_name of a device, alarm_id, rule_id and
-	// severity of an alarm, webhook_id of a webhook.
+	// severity of an alarm, webhook_id of a webhook, channel_id of a notification channel.
 	Data map[string]string `json:"data"`
 	ID   string            `json:"id"`
 	// null until it is read.
@@ -1511,10 +1702,59 @@ type Notification struct {
 	Type   NotificationType `json:"type"`
 }
 
+// NotificationChannel is an answer of the API.
+type NotificationChannel struct {
+	// What is shown of the URL: what follows the host may be a secret, of which at most the last four characters are
+	// shown.
+	Address   string    `json:"address"`
+	CreatedAt time.Time `json:"created_at"`
+	// The least pause between two messages; 0 is none.
+	DigestMinutes int64 `json:"digest_minutes"`
+	// Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
+	// it did not.
+	DisabledReason *string `json:"disabled_reason"`
+	Enabled        bool    `json:"enabled"`
+	// The first failed attempt since the last success; null if there is none.
+	FailingSince *time.Time `json:"failing_since"`
+	ID           string     `json:"id"`
+	Kind         string     `json:"kind"`
+	// Why the latest attempt failed; null if it did not.
+	LastError *string `json:"last_error"`
+	// Of alarms, only those of this severity or worse are sent; null: all.
+	MinSeverity *string `json:"min_severity"`
+	Name        string  `json:"name"`
+	// The types of notifications that it is sent.
+	Types     []NotificationType `json:"types"`
+	UpdatedAt time.Time          `json:"updated_at"`
+	// Counts the changes. If-Match is held against it.
+	Version int64 `json:"version"`
+}
+
+// NotificationChannelChange is a change: what is not set stays as it is, Null clears.
+type NotificationChannelChange struct {
+	// null: none.
+	DigestMinutes Optional[int] `json:"digest_minutes,omitzero"`
+	// null: true.
+	Enabled Optional[bool] `json:"enabled,omitzero"`
+	// null: all.
+	MinSeverity Optional[string] `json:"min_severity,omitzero"`
+	Name        Optional[string] `json:"name,omitzero"`
+	// null: none.
+	Token Optional[string] `json:"token,omitzero"`
+	// null: none.
+	Types Optional[[]NotificationType] `json:"types,omitzero"`
+	// Another URL drops the token; the secret of a webhook stays.
+	URL Optional[string] `json:"url,omitzero"`
+}
+
 // NotificationSettings is an answer of the API.
 type NotificationSettings struct {
 	// Ids of the devices that notify you when they go offline or come back; none by default.
 	Devices []string `json:"devices"`
+	// The least pause between two e-mails; 0 is none.
+	EmailDigestMinutes int64 `json:"email_digest_minutes"`
+	// The hours without e-mails and messages to channels; null: none.
+	QuietHours *QuietHours `json:"quiet_hours"`
 	// By type of notification. A type that is left out gets its default: all but devices also by e-mail.
 	Types map[string]Delivery `json:"types"`
 }
@@ -1677,7 +1917,16 @@ const (
 	QueueNameExport       QueueName = "export"
 	QueueNameNotification QueueName = "notification"
 	QueueNameCleanup      QueueName = "cleanup"
+	QueueNameChannel      QueueName = "channel"
 )
+
+// QuietHours is an answer of the API.
+type QuietHours struct {
+	// HH:MM. Hours that end before they start go on past midnight.
+	End string `json:"end"`
+	// HH:MM by the clock of your time_zone.
+	Start string `json:"start"`
+}
 
 // ReadCount is an answer of the API.
 type ReadCount struct {
@@ -1799,9 +2048,12 @@ type RuleCondition struct {
 	Event      *string    `json:"event,omitempty"`
 	Expression *string    `json:"expression,omitempty"`
 	// Seconds.
-	For      *int64  `json:"for,omitempty"`
-	Operator *string `json:"operator,omitempty"`
-	Value    Value   `json:"value,omitempty"`
+	For    *int64      `json:"for,omitempty"`
+	NoData *RuleNoData `json:"no_data,omitempty"`
+	// Seconds.
+	OfflineFor *int64  `json:"offline_for,omitempty"`
+	Operator   *string `json:"operator,omitempty"`
+	Value      Value   `json:"value,omitempty"`
 }
 
 // RuleDevices is an answer of the API.
@@ -1820,7 +2072,7 @@ type RuleEpisode struct {
 	ClearedAt *time.Time `json:"cleared_at"`
 	DeviceID  string     `json:"device_id"`
 	RaisedAt  time.Time  `json:"raised_at"`
-	// The newest that met the condition.
+	// The newest that met the condition; null for a silence.
 	Value Value `json:"value"`
 }
 
@@ -1830,6 +2082,13 @@ type RuleEpisodes struct {
 	Episodes []RuleEpisode `json:"episodes"`
 	// There were more.
 	Truncated bool `json:"truncated"`
+}
+
+// RuleNoData is an answer of the API.
+type RuleNoData struct {
+	Event *string `json:"event,omitempty"`
+	// Seconds.
+	For int64 `json:"for"`
 }
 
 // RuleSchedule is an answer of the API.
@@ -2628,8 +2887,8 @@ func (c *Client) EndSession(ctx context.Context, id string, options ...CallOptio
 	return err
 }
 
-// SetUp: Make the first admin. With the token that the server prints when it starts and there is no user: once, and
-// only while there is none.
+// SetUp: Make the first admin. With the token that every instance prints when it starts and there is no admin: once,
+// and only while there is none, whoever signed up before.
 func (c *Client) SetUp(ctx context.Context, body SetUpRequest, options ...CallOption) (*Tokens, error) {
 	return call[Tokens](ctx, c, request{method: http.MethodPost, path: "/api/v1/auth/setup", body: body, public: true}, options)
 }
@@ -3054,9 +3313,11 @@ func (c *Client) AllDeviceTokens(ctx context.Context, id string, params ListDevi
 }
 
 // CreateDeviceToken: Create a device token. The token allows the device to send its own heartbeats and logs and to read itself,
-// nothing else. It is shown only in this answer. A device has at most 1000.
-func (c *Client) CreateDeviceToken(ctx context.Context, id string, options ...CallOption) (*NewDeviceToken, error) {
-	return call[NewDeviceToken](ctx, c, request{method: http.MethodPost, path: "/api/v1/devices/" + url.PathEscape(id) + "/tokens", creates: true}, options)
+// nothing else. It is shown only in this answer. A device has at most 1000. It is refused from when its maker
+// may not edit the device any more. With `gateway`, a connection over MQTT makes and serves the devices of its
+// device's scope by their serials; over HTTP it is a token as any other.
+func (c *Client) CreateDeviceToken(ctx context.Context, id string, body DeviceTokenRequest, options ...CallOption) (*NewDeviceToken, error) {
+	return call[NewDeviceToken](ctx, c, request{method: http.MethodPost, path: "/api/v1/devices/" + url.PathEscape(id) + "/tokens", body: body, creates: true}, options)
 }
 
 // DeleteDeviceToken: Delete a device's token. It is refused from then on, within a second at every instance.
@@ -3287,6 +3548,68 @@ func (c *Client) DownloadExport(ctx context.Context, id string, options ...CallO
 // device's.
 func (c *Client) SendHeartbeats(ctx context.Context, body NewHeartbeats, options ...CallOption) (*HeartbeatsAccepted, error) {
 	return call[HeartbeatsAccepted](ctx, c, request{method: http.MethodPost, path: "/api/v1/heartbeats", body: body}, options)
+}
+
+// ListIntegrationsParams are what [Client.ListIntegrations] can be asked for; what is empty is left out.
+type ListIntegrationsParams struct {
+	// Adds the total number of items.
+	Count bool
+	// next_cursor of the page before.
+	Cursor string
+	// Only these fields of each item, separated by commas.
+	Fields string
+	// Items on a page.
+	Limit int
+}
+
+func (p ListIntegrationsParams) query() url.Values {
+	q := query{}
+	add(q, "count", p.Count)
+	add(q, "cursor", p.Cursor)
+	add(q, "fields", p.Fields)
+	add(q, "limit", p.Limit)
+	return url.Values(q)
+}
+
+// ListIntegrations: List integrations. The newest first.
+func (c *Client) ListIntegrations(ctx context.Context, params ListIntegrationsParams, options ...CallOption) (*ListIntegration, error) {
+	return call[ListIntegration](ctx, c, request{method: http.MethodGet, path: "/api/v1/integrations", query: params.query()}, options)
+}
+
+// AllIntegrations iterates over every item of [Client.ListIntegrations], page by page. It ends after the first error.
+func (c *Client) AllIntegrations(ctx context.Context, params ListIntegrationsParams, options ...CallOption) iter.Seq2[Integration, error] {
+	return pages(params.Cursor, func(cursor string) ([]Integration, *string, error) {
+		params.Cursor = cursor
+		page, err := c.ListIntegrations(ctx, params, options...)
+		if err != nil {
+			return nil, nil, err
+		}
+		return page.Items, page.NextCursor, nil
+	})
+}
+
+// CreateIntegration: Create an integration. Devices that announce themselves at the broker, or report there, appear as devices: of
+// the organization, or yours. Their readings become logs, their state the reported one; desired states and
+// commands go back. `conflict`: there are 50 already.
+func (c *Client) CreateIntegration(ctx context.Context, body NewIntegration, options ...CallOption) (*Integration, error) {
+	return call[Integration](ctx, c, request{method: http.MethodPost, path: "/api/v1/integrations", body: body, creates: true}, options)
+}
+
+// DeleteIntegration: Delete an integration. Its devices stay, without a connection. With `If-Match`, only at that version.
+func (c *Client) DeleteIntegration(ctx context.Context, id string, options ...CallOption) error {
+	_, err := call[struct{}](ctx, c, request{method: http.MethodDelete, path: "/api/v1/integrations/" + url.PathEscape(id)}, options)
+	return err
+}
+
+// GetIntegration: Get an integration.
+func (c *Client) GetIntegration(ctx context.Context, id string, options ...CallOption) (*Integration, error) {
+	return call[Integration](ctx, c, request{method: http.MethodGet, path: "/api/v1/integrations/" + url.PathEscape(id)}, options)
+}
+
+// UpdateIntegration: Change an integration. What is left out stays. It connects anew. With `If-Match`, only if it is still at the
+// version of that entity tag.
+func (c *Client) UpdateIntegration(ctx context.Context, id string, body IntegrationChange, options ...CallOption) (*Integration, error) {
+	return call[Integration](ctx, c, request{method: http.MethodPatch, path: "/api/v1/integrations/" + url.PathEscape(id), body: body}, options)
 }
 
 // AcceptInvitation: Accept an invitation. The caller, whose e-mail must be the invited one, becomes a member. Who is one already
@@ -3794,13 +4117,80 @@ func (c *Client) DeleteAPIKey(ctx context.Context, id string, options ...CallOpt
 	return err
 }
 
+// ListNotificationChannelsParams are what [Client.ListNotificationChannels] can be asked for; what is empty is left out.
+type ListNotificationChannelsParams struct {
+	// Adds the total number of items.
+	Count bool
+	// next_cursor of the page before.
+	Cursor string
+	// Only these fields of each item, separated by commas.
+	Fields string
+	// Items on a page.
+	Limit int
+}
+
+func (p ListNotificationChannelsParams) query() url.Values {
+	q := query{}
+	add(q, "count", p.Count)
+	add(q, "cursor", p.Cursor)
+	add(q, "fields", p.Fields)
+	add(q, "limit", p.Limit)
+	return url.Values(q)
+}
+
+// ListNotificationChannels: List your notification channels. The newest first.
+func (c *Client) ListNotificationChannels(ctx context.Context, params ListNotificationChannelsParams, options ...CallOption) (*ListNotificationChannel, error) {
+	return call[ListNotificationChannel](ctx, c, request{method: http.MethodGet, path: "/api/v1/users/me/notification-channels", query: params.query()}, options)
+}
+
+// AllNotificationChannels iterates over every item of [Client.ListNotificationChannels], page by page. It ends after the first error.
+func (c *Client) AllNotificationChannels(ctx context.Context, params ListNotificationChannelsParams, options ...CallOption) iter.Seq2[NotificationChannel, error] {
+	return pages(params.Cursor, func(cursor string) ([]NotificationChannel, *string, error) {
+		params.Cursor = cursor
+		page, err := c.ListNotificationChannels(ctx, params, options...)
+		if err != nil {
+			return nil, nil, err
+		}
+		return page.Items, page.NextCursor, nil
+	})
+}
+
+// CreateNotificationChannel: Create a notification channel. It is sent your notifications of the types that it names, as long as it is
+// enabled. A message that fails is attempted again for about 12 hours. `conflict`: you have 10 already.
+func (c *Client) CreateNotificationChannel(ctx context.Context, body NewNotificationChannel, options ...CallOption) (*IssuedChannel, error) {
+	return call[IssuedChannel](ctx, c, request{method: http.MethodPost, path: "/api/v1/users/me/notification-channels", body: body, creates: true}, options)
+}
+
+// DeleteNotificationChannel: Delete a notification channel. What waits for it goes with it. With `If-Match`, only at that version.
+func (c *Client) DeleteNotificationChannel(ctx context.Context, id string, options ...CallOption) error {
+	_, err := call[struct{}](ctx, c, request{method: http.MethodDelete, path: "/api/v1/users/me/notification-channels/" + url.PathEscape(id)}, options)
+	return err
+}
+
+// GetNotificationChannel: Get a notification channel.
+func (c *Client) GetNotificationChannel(ctx context.Context, id string, options ...CallOption) (*NotificationChannel, error) {
+	return call[NotificationChannel](ctx, c, request{method: http.MethodGet, path: "/api/v1/users/me/notification-channels/" + url.PathEscape(id)}, options)
+}
+
+// UpdateNotificationChannel: Change a notification channel. What is left out stays. What waits for a channel that is not enabled is dropped
+// when it is due. With `If-Match`, only if the channel is still at the version of that entity tag.
+func (c *Client) UpdateNotificationChannel(ctx context.Context, id string, body NotificationChannelChange, options ...CallOption) (*NotificationChannel, error) {
+	return call[NotificationChannel](ctx, c, request{method: http.MethodPatch, path: "/api/v1/users/me/notification-channels/" + url.PathEscape(id), body: body}, options)
+}
+
+// TestNotificationChannel: Send a test message. Sends one message at once, also to a channel that is not enabled, and returns what the
+// receiver answered, within 15 seconds. The answer is 200 whatever came of it: look at `error`.
+func (c *Client) TestNotificationChannel(ctx context.Context, id string, options ...CallOption) (*DeliveryAttempt, error) {
+	return call[DeliveryAttempt](ctx, c, request{method: http.MethodPost, path: "/api/v1/users/me/notification-channels/" + url.PathEscape(id) + "/test"}, options)
+}
+
 // GetNotificationSettings: Get your notification settings.
 func (c *Client) GetNotificationSettings(ctx context.Context, options ...CallOption) (*NotificationSettings, error) {
 	return call[NotificationSettings](ctx, c, request{method: http.MethodGet, path: "/api/v1/users/me/notification-settings"}, options)
 }
 
 // SetNotificationSettings: Set your notification settings. Replaces all settings. A device that the caller may not read is refused.
-func (c *Client) SetNotificationSettings(ctx context.Context, body NotificationSettings, options ...CallOption) (*NotificationSettings, error) {
+func (c *Client) SetNotificationSettings(ctx context.Context, body NewNotificationSettings, options ...CallOption) (*NotificationSettings, error) {
 	return call[NotificationSettings](ctx, c, request{method: http.MethodPut, path: "/api/v1/users/me/notification-settings", body: body}, options)
 }
 

@@ -66,7 +66,7 @@ class Alarm(TypedDict):
     rule_name: str
     severity: Literal["critical", "major", "minor", "warning", "info"]
     state: Literal["active", "cleared"]
-    # The newest that met the condition.
+    # The newest that met the condition; null for a silence.
     value: Optional[Value]
 
 
@@ -97,7 +97,7 @@ class AlarmDetails(TypedDict):
     rule_name: str
     severity: Literal["critical", "major", "minor", "warning", "info"]
     state: Literal["active", "cleared"]
-    # The newest that met the condition.
+    # The newest that met the condition; null for a silence.
     value: Optional[Value]
 
 
@@ -521,11 +521,23 @@ class DeviceToken(TypedDict):
     """DeviceToken of the API."""
 
     created_at: str
+    # The user who made it, while whose right to edit the device it is good; null for the token of a provisioning
+    # key.
+    created_by: Optional[str]
+    # It speaks, over MQTT, for the devices of its device's scope too.
+    gateway: bool
     id: str
     # To the day; null if it was never used.
     last_used_at: Optional[str]
 
-ErrorCode = Literal["account_locked", "conflict", "email_taken", "forbidden", "idempotency_mismatch", "internal", "invalid_credentials", "malformed_body", "method_not_allowed", "not_found", "payload_too_large", "range_not_satisfiable", "rate_limited", "refresh_reused", "storage_full", "token_expired", "token_revoked", "unauthenticated", "unavailable", "unsupported_media_type", "uri_too_long", "validation_failed", "version_mismatch"]
+
+class DeviceTokenRequest(TypedDict, total=False):
+    """DeviceTokenRequest of the API."""
+
+    # The token of a gateway: over MQTT it speaks for the devices of its device's scope too.
+    gateway: bool
+
+ErrorCode = Literal["account_locked", "conflict", "email_taken", "forbidden", "idempotency_mismatch", "internal", "invalid_credentials", "malformed_body", "method_not_allowed", "not_found", "payload_too_large", "quota_exceeded", "range_not_satisfiable", "rate_limited", "refresh_reused", "storage_full", "token_expired", "token_revoked", "unauthenticated", "unavailable", "unsupported_media_type", "uri_too_long", "validation_failed", "version_mismatch"]
 
 
 class EventFigures(TypedDict):
@@ -795,6 +807,68 @@ class HeartbeatsAccepted(TypedDict):
     accepted: int
     rejected: List[HeartbeatRejection]
 
+
+class Integration(TypedDict):
+    """Integration of the API."""
+
+    counts: IntegrationCounts
+    created_at: str
+    # What the devices behind the broker speak. `json` reads the topics of the integration.
+    dialects: List[Literal["homeassistant", "zigbee2mqtt", "tasmota", "shelly", "esphome", "senml", "sparkplug", "json"]]
+    enabled: bool
+    # The password is never shown.
+    has_password: bool
+    id: str
+    kind: Literal["mqtt"]
+    # The latest failure since the latest change: of the connection, or of a message, whose topic it then has. Null
+    # if there was none.
+    last_error: Optional[DeviceError]
+    name: str
+    # The organization that its devices belong to; null: who made it.
+    organization_id: Optional[str]
+    # off: it is not enabled, or its first attempt to connect has not ended yet.
+    status: Literal["connected", "error", "off"]
+    # Of times that devices send without a zone.
+    time_zone: str
+    topics: List[str]
+    updated_at: str
+    url: str
+    username: Optional[str]
+    # Counts the changes. If-Match is held against it.
+    version: int
+
+
+class IntegrationChange(TypedDict, total=False):
+    """IntegrationChange of the API."""
+
+    # What the devices behind the broker speak. `json` reads the topics of the integration.
+    dialects: Optional[List[Literal["homeassistant", "zigbee2mqtt", "tasmota", "shelly", "esphome", "senml", "sparkplug", "json"]]]
+    # null: true.
+    enabled: Optional[bool]
+    name: Optional[str]
+    # null: none.
+    password: Optional[str]
+    # null: UTC.
+    time_zone: Optional[str]
+    # null: none.
+    topics: Optional[List[str]]
+    url: Optional[str]
+    # null: none.
+    username: Optional[str]
+
+
+class IntegrationCounts(TypedDict):
+    """IntegrationCounts of the API."""
+
+    # Devices that it made.
+    devices: int
+    # Messages of its dialects, to some seconds ago.
+    messages: int
+    # Logs that were stored of them.
+    readings: int
+    # Messages that could not be read or stored, wholly or in part.
+    refused: int
+
 Interval = Literal["minute", "hour", "day", "week", "month"]
 
 
@@ -814,6 +888,37 @@ class InvitationToken(TypedDict):
 
     # From the e-mail.
     token: str
+
+
+class IssuedChannel(TypedDict):
+    """IssuedChannel of the API."""
+
+    # What is shown of the URL: what follows the host may be a secret, of which at most the last four characters are
+    # shown.
+    address: str
+    created_at: str
+    # The least pause between two messages; 0 is none.
+    digest_minutes: int
+    # Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
+    # it did not.
+    disabled_reason: Optional[Literal["gone", "failing"]]
+    enabled: bool
+    # The first failed attempt since the last success; null if there is none.
+    failing_since: Optional[str]
+    id: str
+    kind: Literal["webhook", "ntfy", "slack", "teams"]
+    # Why the latest attempt failed; null if it did not.
+    last_error: Optional[str]
+    # Of alarms, only those of this severity or worse are sent; null: all.
+    min_severity: Optional[Literal["critical", "major", "minor", "warning", "info"]]
+    name: str
+    # Signs every request to a webhook. Shown only in this answer; null of other kinds.
+    secret: Optional[str]
+    # The types of notifications that it is sent.
+    types: List[NotificationType]
+    updated_at: str
+    # Counts the changes. If-Match is held against it.
+    version: int
 
 
 class IssuedWebhook(TypedDict):
@@ -1037,6 +1142,21 @@ class ListExportSchedule(_ListExportSchedule, total=False):
     total: int
 
 
+class _ListIntegration(TypedDict):
+    """ListIntegration of the API."""
+
+    items: List[Integration]
+    # Where the next page starts; null on the last page.
+    next_cursor: Optional[str]
+
+
+class ListIntegration(_ListIntegration, total=False):
+    """ListIntegration of the API."""
+
+    # The number of items on all pages, with count=true.
+    total: int
+
+
 class _ListInvitation(TypedDict):
     """ListInvitation of the API."""
 
@@ -1137,6 +1257,21 @@ class _ListNotification(TypedDict):
 
 class ListNotification(_ListNotification, total=False):
     """ListNotification of the API."""
+
+    # The number of items on all pages, with count=true.
+    total: int
+
+
+class _ListNotificationChannel(TypedDict):
+    """ListNotificationChannel of the API."""
+
+    items: List[NotificationChannel]
+    # Where the next page starts; null on the last page.
+    next_cursor: Optional[str]
+
+
+class ListNotificationChannel(_ListNotificationChannel, total=False):
+    """ListNotificationChannel of the API."""
 
     # The number of items on all pages, with count=true.
     total: int
@@ -1482,6 +1617,8 @@ class NewDeviceToken(TypedDict):
     """NewDeviceToken of the API."""
 
     created_at: str
+    # It speaks, over MQTT, for the devices of its device's scope too.
+    gateway: bool
     id: str
     # Shown only in this answer. It goes into the Authorization header: Bearer hd_…
     token: str
@@ -1554,6 +1691,34 @@ class NewHeartbeats(TypedDict):
     items: List[NewDeviceHeartbeat]
 
 
+class _NewIntegration(TypedDict):
+    """NewIntegration of the API."""
+
+    # What the devices behind the broker speak. `json` reads the topics of the integration.
+    dialects: List[Literal["homeassistant", "zigbee2mqtt", "tasmota", "shelly", "esphome", "senml", "sparkplug", "json"]]
+    name: str
+    # mqtt:// or mqtts:// and the host, with a port other than 1883 and 8883. Private addresses are allowed.
+    url: str
+
+
+class NewIntegration(_NewIntegration, total=False):
+    """NewIntegration of the API."""
+
+    # true, if nothing is said.
+    enabled: Optional[bool]
+    # mqtt, if nothing is said.
+    kind: Optional[Literal["mqtt"]]
+    # The organization that its devices belong to. Without, they are yours.
+    organization_id: Optional[str]
+    # It is stored encrypted and never shown again.
+    password: Optional[str]
+    # The IANA name of the zone of times that devices send without one; UTC, if nothing is said.
+    time_zone: Optional[str]
+    # Patterns of the dialect json: {device} is one level, {event} the last ones, + any one. At most 20.
+    topics: Optional[List[str]]
+    username: Optional[str]
+
+
 class NewInvitation(TypedDict):
     """NewInvitation of the API."""
 
@@ -1577,6 +1742,54 @@ class NewLog(_NewLog, total=False):
     # When it was measured, RFC 3339 with any offset: now if it is left out or null. At most 24 hours ahead; any
     # time in the past is accepted. Digits beyond milliseconds are cut.
     timestamp: str
+
+
+class _NewNotificationChannel(TypedDict):
+    """NewNotificationChannel of the API."""
+
+    # webhook: any URL, with requests signed as the Standard Webhooks specification says. ntfy: a topic of an ntfy
+    # server. slack: an incoming webhook of Slack, Mattermost, Rocket.Chat or, with /slack at its end, Discord.
+    # teams: an incoming webhook of Microsoft Teams.
+    kind: Literal["webhook", "ntfy", "slack", "teams"]
+    name: str
+    # The types of notifications that it is sent.
+    types: List[NotificationType]
+    # http or https, without user and fragment; stored encrypted, and never shown again. Addresses that are not
+    # public are refused, here and again at every request.
+    url: str
+
+
+class NewNotificationChannel(_NewNotificationChannel, total=False):
+    """NewNotificationChannel of the API."""
+
+    # The least pause between two messages: what comes meanwhile is one message after it. None, if nothing is said.
+    digest_minutes: Optional[int]
+    # true, if nothing is said.
+    enabled: Optional[bool]
+    # Of alarms, only those of this severity or worse are sent; all, if nothing is said.
+    min_severity: Optional[Literal["critical", "major", "minor", "warning", "info"]]
+    # The access token of a protected ntfy topic. Never shown again.
+    token: Optional[str]
+
+
+class _NewNotificationSettings(TypedDict):
+    """NewNotificationSettings of the API."""
+
+    # Ids of the devices that notify you when they go offline or come back; none by default.
+    devices: List[str]
+    # By type of notification. A type that is left out gets its default: all but devices also by e-mail.
+    types: Dict[str, Delivery]
+
+
+class NewNotificationSettings(_NewNotificationSettings, total=False):
+    """NewNotificationSettings of the API."""
+
+    # The least pause between two e-mails: what comes meanwhile is one e-mail after it. Warnings about your account
+    # go at once. None, if nothing is said.
+    email_digest_minutes: Optional[int]
+    # The hours without e-mails and messages to channels: what comes meanwhile goes out after them. Critical alarms
+    # that begin and warnings about your account go out at once. None, if nothing is said.
+    quiet_hours: Optional[QuietHours]
 
 
 class _NewProvisioningKey(TypedDict):
@@ -1645,8 +1858,12 @@ NewRuleCondition = TypedDict(
         "event": "Optional[str]",
         # Over the latest values: comparisons, && || !, + - * /, abs min max, event names as they are or latest["a.b"].
         "expression": "Optional[str]",
-        # How many seconds the condition must hold; 0, if nothing is said.
+        # How many seconds a threshold or an expression must hold; 0, if nothing is said.
         "for": "Optional[int]",
+        # A silence of readings.
+        "no_data": "Optional[NewRuleConditionNoData]",
+        # How many seconds the device gives no sign of life: heartbeats, logs, a connection.
+        "offline_for": "Optional[int]",
         "operator": "Optional[Literal[\"gt\", \"gte\", \"lt\", \"lte\", \"eq\", \"ne\"]]",
         # A number for gt, gte, lt and lte. A reading of another type never meets the condition.
         "value": "Value",
@@ -1661,6 +1878,17 @@ NewRuleConditionClear = TypedDict(
         "for": "Optional[int]",
         # Takes the place of the rule's, on the harmless side of it; not for eq and ne.
         "value": "Value",
+    },
+    total=False,
+)
+
+NewRuleConditionNoData = TypedDict(
+    "NewRuleConditionNoData",
+    {
+        # Of this event; of all, if nothing is said.
+        "event": "Optional[str]",
+        # How many seconds no reading comes in.
+        "for": "int",
     },
     total=False,
 )
@@ -1704,7 +1932,7 @@ class Notification(TypedDict):
     body: str
     created_at: str
     # What it is about: export_id of an export, device_id and device_name of a device, alarm_id, rule_id and
-    # severity of an alarm, webhook_id of a webhook.
+    # severity of an alarm, webhook_id of a webhook, channel_id of a notification channel.
     data: Dict[str, str]
     id: str
     # null until it is read.
@@ -1713,11 +1941,62 @@ class Notification(TypedDict):
     type: NotificationType
 
 
+class NotificationChannel(TypedDict):
+    """NotificationChannel of the API."""
+
+    # What is shown of the URL: what follows the host may be a secret, of which at most the last four characters are
+    # shown.
+    address: str
+    created_at: str
+    # The least pause between two messages; 0 is none.
+    digest_minutes: int
+    # Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
+    # it did not.
+    disabled_reason: Optional[Literal["gone", "failing"]]
+    enabled: bool
+    # The first failed attempt since the last success; null if there is none.
+    failing_since: Optional[str]
+    id: str
+    kind: Literal["webhook", "ntfy", "slack", "teams"]
+    # Why the latest attempt failed; null if it did not.
+    last_error: Optional[str]
+    # Of alarms, only those of this severity or worse are sent; null: all.
+    min_severity: Optional[Literal["critical", "major", "minor", "warning", "info"]]
+    name: str
+    # The types of notifications that it is sent.
+    types: List[NotificationType]
+    updated_at: str
+    # Counts the changes. If-Match is held against it.
+    version: int
+
+
+class NotificationChannelChange(TypedDict, total=False):
+    """NotificationChannelChange of the API."""
+
+    # null: none.
+    digest_minutes: Optional[int]
+    # null: true.
+    enabled: Optional[bool]
+    # null: all.
+    min_severity: Optional[Literal["critical", "major", "minor", "warning", "info"]]
+    name: Optional[str]
+    # null: none.
+    token: Optional[str]
+    # null: none.
+    types: Optional[List[NotificationType]]
+    # Another URL drops the token; the secret of a webhook stays.
+    url: Optional[str]
+
+
 class NotificationSettings(TypedDict):
     """NotificationSettings of the API."""
 
     # Ids of the devices that notify you when they go offline or come back; none by default.
     devices: List[str]
+    # The least pause between two e-mails; 0 is none.
+    email_digest_minutes: int
+    # The hours without e-mails and messages to channels; null: none.
+    quiet_hours: Optional[QuietHours]
     # By type of notification. A type that is left out gets its default: all but devices also by e-mail.
     types: Dict[str, Delivery]
 
@@ -1803,7 +2082,7 @@ class Problem(_Problem, total=False):
 
     # On validation_failed: each wrong part of the input.
     errors: List[ProblemField]
-    # On rate_limited: the limit that was hit.
+    # On rate_limited and quota_exceeded: what was hit.
     limit: str
 
 
@@ -1890,7 +2169,16 @@ class Queue(TypedDict):
     running: int
     scheduled: int
 
-QueueName = Literal["export", "notification", "cleanup"]
+QueueName = Literal["export", "notification", "cleanup", "channel"]
+
+
+class QuietHours(TypedDict):
+    """QuietHours of the API."""
+
+    # HH:MM. Hours that end before they start go on past midnight.
+    end: str
+    # HH:MM by the clock of your time_zone.
+    start: str
 
 
 class ReadCount(TypedDict):
@@ -2038,6 +2326,9 @@ RuleCondition = TypedDict(
         "expression": "str",
         # Seconds.
         "for": "int",
+        "no_data": "RuleNoData",
+        # Seconds.
+        "offline_for": "int",
         "operator": "Literal[\"gt\", \"gte\", \"lt\", \"lte\", \"eq\", \"ne\"]",
         "value": "Value",
     },
@@ -2063,7 +2354,7 @@ class RuleEpisode(TypedDict):
     cleared_at: Optional[str]
     device_id: str
     raised_at: str
-    # The newest that met the condition.
+    # The newest that met the condition; null for a silence.
     value: Optional[Value]
 
 
@@ -2074,6 +2365,16 @@ class RuleEpisodes(TypedDict):
     episodes: List[RuleEpisode]
     # There were more.
     truncated: bool
+
+RuleNoData = TypedDict(
+    "RuleNoData",
+    {
+        "event": "str",
+        # Seconds.
+        "for": "int",
+    },
+    total=False,
+)
 
 
 class RuleSchedule(TypedDict):
@@ -2593,8 +2894,8 @@ class Api:
         return self._call("DELETE", f'/api/v1/auth/sessions/{quote(id, safe="")}', if_match=if_match)
 
     def set_up(self, *, email: str, name: str, password: str, token: str) -> Tokens:
-        """Make the first admin. With the token that the server prints when it starts and there is no user:
-        once, and only while there is none.
+        """Make the first admin. With the token that every instance prints when it starts and there is no
+        admin: once, and only while there is none, whoever signed up before.
         """
         return self._call("POST", "/api/v1/auth/setup", body=_given({"email": email, "name": name, "password": password, "token": token}), public=True)
 
@@ -2777,11 +3078,13 @@ class Api:
         """Iterates over every item of list_device_tokens, page by page."""
         return self._pages(self.list_device_tokens, {"id": id, "count": count, "cursor": cursor, "fields": fields, "limit": limit})
 
-    def create_device_token(self, id: str, *, idempotency_key: Optional[str] = None) -> NewDeviceToken:
+    def create_device_token(self, id: str, *, gateway: bool = UNSET, idempotency_key: Optional[str] = None) -> NewDeviceToken:
         """Create a device token. The token allows the device to send its own heartbeats and logs and to read
-        itself, nothing else. It is shown only in this answer. A device has at most 1000.
+        itself, nothing else. It is shown only in this answer. A device has at most 1000. It is refused from
+        when its maker may not edit the device any more. With `gateway`, a connection over MQTT makes and
+        serves the devices of its device's scope by their serials; over HTTP it is a token as any other.
         """
-        return self._call("POST", f'/api/v1/devices/{quote(id, safe="")}/tokens', creates=True, idempotency_key=idempotency_key)
+        return self._call("POST", f'/api/v1/devices/{quote(id, safe="")}/tokens', body=_given({"gateway": gateway}), creates=True, idempotency_key=idempotency_key)
 
     def delete_device_token(self, id: str, token_id: str, *, if_match: Optional[str] = None) -> None:
         """Delete a device's token. It is refused from then on, within a second at every instance."""
@@ -2913,6 +3216,37 @@ class Api:
         may send that device's.
         """
         return self._call("POST", "/api/v1/heartbeats", body=_given({"items": items}))
+
+    def list_integrations(self, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET) -> ListIntegration:
+        """List integrations. The newest first."""
+        return self._call("GET", "/api/v1/integrations", query=_given({"count": count, "cursor": cursor, "fields": fields, "limit": limit}))
+
+    def all_integrations(self, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET) -> Iterator[Integration]:
+        """Iterates over every item of list_integrations, page by page."""
+        return self._pages(self.list_integrations, {"count": count, "cursor": cursor, "fields": fields, "limit": limit})
+
+    def create_integration(self, *, dialects: List[Literal["homeassistant", "zigbee2mqtt", "tasmota", "shelly", "esphome", "senml", "sparkplug", "json"]], name: str, url: str, enabled: Optional[bool] = UNSET, kind: Optional[Literal["mqtt"]] = UNSET, organization_id: Optional[str] = UNSET, password: Optional[str] = UNSET, time_zone: Optional[str] = UNSET, topics: Optional[List[str]] = UNSET, username: Optional[str] = UNSET, idempotency_key: Optional[str] = None) -> Integration:
+        """Create an integration. Devices that announce themselves at the broker, or report there, appear as
+        devices: of the organization, or yours. Their readings become logs, their state the reported one;
+        desired states and commands go back. `conflict`: there are 50 already.
+        """
+        return self._call("POST", "/api/v1/integrations", body=_given({"dialects": dialects, "enabled": enabled, "kind": kind, "name": name, "organization_id": organization_id, "password": password, "time_zone": time_zone, "topics": topics, "url": url, "username": username}), creates=True, idempotency_key=idempotency_key)
+
+    def delete_integration(self, id: str, *, if_match: Optional[str] = None) -> None:
+        """Delete an integration. Its devices stay, without a connection. With `If-Match`, only at that
+        version.
+        """
+        return self._call("DELETE", f'/api/v1/integrations/{quote(id, safe="")}', if_match=if_match)
+
+    def get_integration(self, id: str) -> Integration:
+        """Get an integration."""
+        return self._call("GET", f'/api/v1/integrations/{quote(id, safe="")}')
+
+    def update_integration(self, id: str, *, dialects: Optional[List[Literal["homeassistant", "zigbee2mqtt", "tasmota", "shelly", "esphome", "senml", "sparkplug", "json"]]] = UNSET, enabled: Optional[bool] = UNSET, name: Optional[str] = UNSET, password: Optional[str] = UNSET, time_zone: Optional[str] = UNSET, topics: Optional[List[str]] = UNSET, url: Optional[str] = UNSET, username: Optional[str] = UNSET, if_match: Optional[str] = None) -> Integration:
+        """Change an integration. What is left out stays. It connects anew. With `If-Match`, only if it is
+        still at the version of that entity tag.
+        """
+        return self._call("PATCH", f'/api/v1/integrations/{quote(id, safe="")}', body=_given({"dialects": dialects, "enabled": enabled, "name": name, "password": password, "time_zone": time_zone, "topics": topics, "url": url, "username": username}), if_match=if_match)
 
     def accept_invitation(self, *, token: str, idempotency_key: Optional[str] = None) -> Membership:
         """Accept an invitation. The caller, whose e-mail must be the invited one, becomes a member. Who is one
@@ -3136,15 +3470,54 @@ class Api:
         """
         return self._call("DELETE", f'/api/v1/users/me/api-keys/{quote(id, safe="")}', if_match=if_match)
 
+    def list_notification_channels(self, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET) -> ListNotificationChannel:
+        """List your notification channels. The newest first."""
+        return self._call("GET", "/api/v1/users/me/notification-channels", query=_given({"count": count, "cursor": cursor, "fields": fields, "limit": limit}))
+
+    def all_notification_channels(self, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET) -> Iterator[NotificationChannel]:
+        """Iterates over every item of list_notification_channels, page by page."""
+        return self._pages(self.list_notification_channels, {"count": count, "cursor": cursor, "fields": fields, "limit": limit})
+
+    def create_notification_channel(self, *, kind: Literal["webhook", "ntfy", "slack", "teams"], name: str, types: List[NotificationType], url: str, digest_minutes: Optional[int] = UNSET, enabled: Optional[bool] = UNSET, min_severity: Optional[Literal["critical", "major", "minor", "warning", "info"]] = UNSET, token: Optional[str] = UNSET, idempotency_key: Optional[str] = None) -> IssuedChannel:
+        """Create a notification channel. It is sent your notifications of the types that it names, as long as
+        it is enabled. A message that fails is attempted again for about 12 hours. `conflict`: you have 10
+        already.
+        """
+        return self._call("POST", "/api/v1/users/me/notification-channels", body=_given({"digest_minutes": digest_minutes, "enabled": enabled, "kind": kind, "min_severity": min_severity, "name": name, "token": token, "types": types, "url": url}), creates=True, idempotency_key=idempotency_key)
+
+    def delete_notification_channel(self, id: str, *, if_match: Optional[str] = None) -> None:
+        """Delete a notification channel. What waits for it goes with it. With `If-Match`, only at that
+        version.
+        """
+        return self._call("DELETE", f'/api/v1/users/me/notification-channels/{quote(id, safe="")}', if_match=if_match)
+
+    def get_notification_channel(self, id: str) -> NotificationChannel:
+        """Get a notification channel."""
+        return self._call("GET", f'/api/v1/users/me/notification-channels/{quote(id, safe="")}')
+
+    def update_notification_channel(self, id: str, *, digest_minutes: Optional[int] = UNSET, enabled: Optional[bool] = UNSET, min_severity: Optional[Literal["critical", "major", "minor", "warning", "info"]] = UNSET, name: Optional[str] = UNSET, token: Optional[str] = UNSET, types: Optional[List[NotificationType]] = UNSET, url: Optional[str] = UNSET, if_match: Optional[str] = None) -> NotificationChannel:
+        """Change a notification channel. What is left out stays. What waits for a channel that is not enabled
+        is dropped when it is due. With `If-Match`, only if the channel is still at the version of that
+        entity tag.
+        """
+        return self._call("PATCH", f'/api/v1/users/me/notification-channels/{quote(id, safe="")}', body=_given({"digest_minutes": digest_minutes, "enabled": enabled, "min_severity": min_severity, "name": name, "token": token, "types": types, "url": url}), if_match=if_match)
+
+    def test_notification_channel(self, id: str) -> DeliveryAttempt:
+        """Send a test message. Sends one message at once, also to a channel that is not enabled, and returns
+        what the receiver answered, within 15 seconds. The answer is 200 whatever came of it: look at
+        `error`.
+        """
+        return self._call("POST", f'/api/v1/users/me/notification-channels/{quote(id, safe="")}/test')
+
     def get_notification_settings(self) -> NotificationSettings:
         """Get your notification settings."""
         return self._call("GET", "/api/v1/users/me/notification-settings")
 
-    def set_notification_settings(self, *, devices: List[str], types: Dict[str, Delivery], if_match: Optional[str] = None) -> NotificationSettings:
+    def set_notification_settings(self, *, devices: List[str], types: Dict[str, Delivery], email_digest_minutes: Optional[int] = UNSET, quiet_hours: Optional[QuietHours] = UNSET, if_match: Optional[str] = None) -> NotificationSettings:
         """Set your notification settings. Replaces all settings. A device that the caller may not read is
         refused.
         """
-        return self._call("PUT", "/api/v1/users/me/notification-settings", body=_given({"devices": devices, "types": types}), if_match=if_match)
+        return self._call("PUT", "/api/v1/users/me/notification-settings", body=_given({"devices": devices, "email_digest_minutes": email_digest_minutes, "quiet_hours": quiet_hours, "types": types}), if_match=if_match)
 
     def update_user(self, id: str, *, disabled: Optional[bool] = UNSET, role: Optional[str] = UNSET, unlock: Optional[bool] = UNSET, if_match: Optional[str] = None) -> ManagedUser:
         """Change an account. After a change of role the user's access tokens are refused and must be

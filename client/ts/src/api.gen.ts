@@ -35,7 +35,7 @@ export interface Alarm {
   rule_name: string
   severity: 'critical' | 'major' | 'minor' | 'warning' | 'info'
   state: 'active' | 'cleared'
-  /** The newest that met the condition. */
+  /** The newest that met the condition; null for a silence. */
   value: Value | null
 }
 
@@ -64,7 +64,7 @@ export interface AlarmDetails {
   rule_name: string
   severity: 'critical' | 'major' | 'minor' | 'warning' | 'info'
   state: 'active' | 'cleared'
-  /** The newest that met the condition. */
+  /** The newest that met the condition; null for a silence. */
   value: Value | null
 }
 
@@ -414,12 +414,24 @@ export interface DeviceTarget {
 
 export interface DeviceToken {
   created_at: string
+  /**
+   * The user who made it, while whose right to edit the device it is good; null for the token of a provisioning
+   * key.
+   */
+  created_by: string | null
+  /** It speaks, over MQTT, for the devices of its device's scope too. */
+  gateway: boolean
   id: string
   /** To the day; null if it was never used. */
   last_used_at: string | null
 }
 
-export type ErrorCode = 'account_locked' | 'conflict' | 'email_taken' | 'forbidden' | 'idempotency_mismatch' | 'internal' | 'invalid_credentials' | 'malformed_body' | 'method_not_allowed' | 'not_found' | 'payload_too_large' | 'range_not_satisfiable' | 'rate_limited' | 'refresh_reused' | 'storage_full' | 'token_expired' | 'token_revoked' | 'unauthenticated' | 'unavailable' | 'unsupported_media_type' | 'uri_too_long' | 'validation_failed' | 'version_mismatch'
+export interface DeviceTokenRequest {
+  /** The token of a gateway: over MQTT it speaks for the devices of its device's scope too. */
+  gateway?: boolean
+}
+
+export type ErrorCode = 'account_locked' | 'conflict' | 'email_taken' | 'forbidden' | 'idempotency_mismatch' | 'internal' | 'invalid_credentials' | 'malformed_body' | 'method_not_allowed' | 'not_found' | 'payload_too_large' | 'quota_exceeded' | 'range_not_satisfiable' | 'rate_limited' | 'refresh_reused' | 'storage_full' | 'token_expired' | 'token_revoked' | 'unauthenticated' | 'unavailable' | 'unsupported_media_type' | 'uri_too_long' | 'validation_failed' | 'version_mismatch'
 
 export interface EventFigures {
   /** Of numbers and booleans, as the others; null without any. */
@@ -645,6 +657,64 @@ export interface HeartbeatsAccepted {
   rejected: HeartbeatRejection[]
 }
 
+export interface Integration {
+  counts: IntegrationCounts
+  created_at: string
+  /** What the devices behind the broker speak. `json` reads the topics of the integration. */
+  dialects: Array<'homeassistant' | 'zigbee2mqtt' | 'tasmota' | 'shelly' | 'esphome' | 'senml' | 'sparkplug' | 'json'>
+  enabled: boolean
+  /** The password is never shown. */
+  has_password: boolean
+  id: string
+  kind: 'mqtt'
+  /**
+   * The latest failure since the latest change: of the connection, or of a message, whose topic it then has. Null
+   * if there was none.
+   */
+  last_error: DeviceError | null
+  name: string
+  /** The organization that its devices belong to; null: who made it. */
+  organization_id: string | null
+  /** off: it is not enabled, or its first attempt to connect has not ended yet. */
+  status: 'connected' | 'error' | 'off'
+  /** Of times that devices send without a zone. */
+  time_zone: string
+  topics: string[]
+  updated_at: string
+  url: string
+  username: string | null
+  /** Counts the changes. If-Match is held against it. */
+  version: number
+}
+
+export interface IntegrationChange {
+  /** What the devices behind the broker speak. `json` reads the topics of the integration. */
+  dialects?: Array<'homeassistant' | 'zigbee2mqtt' | 'tasmota' | 'shelly' | 'esphome' | 'senml' | 'sparkplug' | 'json'> | null
+  /** null: true. */
+  enabled?: boolean | null
+  name?: string | null
+  /** null: none. */
+  password?: string | null
+  /** null: UTC. */
+  time_zone?: string | null
+  /** null: none. */
+  topics?: string[] | null
+  url?: string | null
+  /** null: none. */
+  username?: string | null
+}
+
+export interface IntegrationCounts {
+  /** Devices that it made. */
+  devices: number
+  /** Messages of its dialects, to some seconds ago. */
+  messages: number
+  /** Logs that were stored of them. */
+  readings: number
+  /** Messages that could not be read or stored, wholly or in part. */
+  refused: number
+}
+
 export type Interval = 'minute' | 'hour' | 'day' | 'week' | 'month'
 
 export interface Invitation {
@@ -659,6 +729,39 @@ export interface Invitation {
 export interface InvitationToken {
   /** From the e-mail. */
   token: string
+}
+
+export interface IssuedChannel {
+  /**
+   * What is shown of the URL: what follows the host may be a secret, of which at most the last four characters are
+   * shown.
+   */
+  address: string
+  created_at: string
+  /** The least pause between two messages; 0 is none. */
+  digest_minutes: number
+  /**
+   * Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
+   * it did not.
+   */
+  disabled_reason: 'gone' | 'failing' | null
+  enabled: boolean
+  /** The first failed attempt since the last success; null if there is none. */
+  failing_since: string | null
+  id: string
+  kind: 'webhook' | 'ntfy' | 'slack' | 'teams'
+  /** Why the latest attempt failed; null if it did not. */
+  last_error: string | null
+  /** Of alarms, only those of this severity or worse are sent; null: all. */
+  min_severity: 'critical' | 'major' | 'minor' | 'warning' | 'info' | null
+  name: string
+  /** Signs every request to a webhook. Shown only in this answer; null of other kinds. */
+  secret: string | null
+  /** The types of notifications that it is sent. */
+  types: NotificationType[]
+  updated_at: string
+  /** Counts the changes. If-Match is held against it. */
+  version: number
 }
 
 export interface IssuedWebhook {
@@ -817,6 +920,14 @@ export interface ListExportSchedule {
   total?: number
 }
 
+export interface ListIntegration {
+  items: Integration[]
+  /** Where the next page starts; null on the last page. */
+  next_cursor: string | null
+  /** The number of items on all pages, with count=true. */
+  total?: number
+}
+
 export interface ListInvitation {
   items: Invitation[]
   /** Where the next page starts; null on the last page. */
@@ -867,6 +978,14 @@ export interface ListMember {
 
 export interface ListNotification {
   items: Notification[]
+  /** Where the next page starts; null on the last page. */
+  next_cursor: string | null
+  /** The number of items on all pages, with count=true. */
+  total?: number
+}
+
+export interface ListNotificationChannel {
+  items: NotificationChannel[]
   /** Where the next page starts; null on the last page. */
   next_cursor: string | null
   /** The number of items on all pages, with count=true. */
@@ -1100,6 +1219,8 @@ export interface NewDeviceLog {
 
 export interface NewDeviceToken {
   created_at: string
+  /** It speaks, over MQTT, for the devices of its device's scope too. */
+  gateway: boolean
   id: string
   /** Shown only in this answer. It goes into the Authorization header: Bearer hd_… */
   token: string
@@ -1159,6 +1280,27 @@ export interface NewHeartbeats {
   items: NewDeviceHeartbeat[]
 }
 
+export interface NewIntegration {
+  /** What the devices behind the broker speak. `json` reads the topics of the integration. */
+  dialects: Array<'homeassistant' | 'zigbee2mqtt' | 'tasmota' | 'shelly' | 'esphome' | 'senml' | 'sparkplug' | 'json'>
+  /** true, if nothing is said. */
+  enabled?: boolean | null
+  /** mqtt, if nothing is said. */
+  kind?: 'mqtt' | null
+  name: string
+  /** The organization that its devices belong to. Without, they are yours. */
+  organization_id?: string | null
+  /** It is stored encrypted and never shown again. */
+  password?: string | null
+  /** The IANA name of the zone of times that devices send without one; UTC, if nothing is said. */
+  time_zone?: string | null
+  /** Patterns of the dialect json: {device} is one level, {event} the last ones, + any one. At most 20. */
+  topics?: string[] | null
+  /** mqtt:// or mqtts:// and the host, with a port other than 1883 and 8883. Private addresses are allowed. */
+  url: string
+  username?: string | null
+}
+
 export interface NewInvitation {
   email: string
   /** viewer reads, member writes devices, admin manages members too, owner everything. */
@@ -1175,6 +1317,48 @@ export interface NewLog {
   timestamp?: string
   /** A number, a boolean or a string. An event may change its type from one log to the next. */
   value: Value
+}
+
+export interface NewNotificationChannel {
+  /** The least pause between two messages: what comes meanwhile is one message after it. None, if nothing is said. */
+  digest_minutes?: number | null
+  /** true, if nothing is said. */
+  enabled?: boolean | null
+  /**
+   * webhook: any URL, with requests signed as the Standard Webhooks specification says. ntfy: a topic of an ntfy
+   * server. slack: an incoming webhook of Slack, Mattermost, Rocket.Chat or, with /slack at its end, Discord.
+   * teams: an incoming webhook of Microsoft Teams.
+   */
+  kind: 'webhook' | 'ntfy' | 'slack' | 'teams'
+  /** Of alarms, only those of this severity or worse are sent; all, if nothing is said. */
+  min_severity?: 'critical' | 'major' | 'minor' | 'warning' | 'info' | null
+  name: string
+  /** The access token of a protected ntfy topic. Never shown again. */
+  token?: string | null
+  /** The types of notifications that it is sent. */
+  types: NotificationType[]
+  /**
+   * http or https, without user and fragment; stored encrypted, and never shown again. Addresses that are not
+   * public are refused, here and again at every request.
+   */
+  url: string
+}
+
+export interface NewNotificationSettings {
+  /** Ids of the devices that notify you when they go offline or come back; none by default. */
+  devices: string[]
+  /**
+   * The least pause between two e-mails: what comes meanwhile is one e-mail after it. Warnings about your account
+   * go at once. None, if nothing is said.
+   */
+  email_digest_minutes?: number | null
+  /**
+   * The hours without e-mails and messages to channels: what comes meanwhile goes out after them. Critical alarms
+   * that begin and warnings about your account go out at once. None, if nothing is said.
+   */
+  quiet_hours?: QuietHours | null
+  /** By type of notification. A type that is left out gets its default: all but devices also by e-mail. */
+  types: Record<string, Delivery>
 }
 
 export interface NewProvisioningKey {
@@ -1228,8 +1412,12 @@ export interface NewRuleCondition {
   event?: string | null
   /** Over the latest values: comparisons, && || !, + - * /, abs min max, event names as they are or latest["a.b"]. */
   expression?: string | null
-  /** How many seconds the condition must hold; 0, if nothing is said. */
+  /** How many seconds a threshold or an expression must hold; 0, if nothing is said. */
   for?: number | null
+  /** A silence of readings. */
+  no_data?: NewRuleConditionNoData | null
+  /** How many seconds the device gives no sign of life: heartbeats, logs, a connection. */
+  offline_for?: number | null
   operator?: 'gt' | 'gte' | 'lt' | 'lte' | 'eq' | 'ne' | null
   /** A number for gt, gte, lt and lte. A reading of another type never meets the condition. */
   value?: Value
@@ -1240,6 +1428,13 @@ export interface NewRuleConditionClear {
   for?: number | null
   /** Takes the place of the rule's, on the harmless side of it; not for eq and ne. */
   value?: Value
+}
+
+export interface NewRuleConditionNoData {
+  /** Of this event; of all, if nothing is said. */
+  event?: string | null
+  /** How many seconds no reading comes in. */
+  for: number
 }
 
 export interface NewRuleDevices {
@@ -1274,7 +1469,7 @@ export interface Notification {
   created_at: string
   /**
    * What it is about: export_id of an export, device_id and device_name of a device, alarm_id, rule_id and
-   * severity of an alarm, webhook_id of a webhook.
+   * severity of an alarm, webhook_id of a webhook, channel_id of a notification channel.
    */
   data: Record<string, string>
   id: string
@@ -1284,9 +1479,60 @@ export interface Notification {
   type: NotificationType
 }
 
+export interface NotificationChannel {
+  /**
+   * What is shown of the URL: what follows the host may be a secret, of which at most the last four characters are
+   * shown.
+   */
+  address: string
+  created_at: string
+  /** The least pause between two messages; 0 is none. */
+  digest_minutes: number
+  /**
+   * Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
+   * it did not.
+   */
+  disabled_reason: 'gone' | 'failing' | null
+  enabled: boolean
+  /** The first failed attempt since the last success; null if there is none. */
+  failing_since: string | null
+  id: string
+  kind: 'webhook' | 'ntfy' | 'slack' | 'teams'
+  /** Why the latest attempt failed; null if it did not. */
+  last_error: string | null
+  /** Of alarms, only those of this severity or worse are sent; null: all. */
+  min_severity: 'critical' | 'major' | 'minor' | 'warning' | 'info' | null
+  name: string
+  /** The types of notifications that it is sent. */
+  types: NotificationType[]
+  updated_at: string
+  /** Counts the changes. If-Match is held against it. */
+  version: number
+}
+
+export interface NotificationChannelChange {
+  /** null: none. */
+  digest_minutes?: number | null
+  /** null: true. */
+  enabled?: boolean | null
+  /** null: all. */
+  min_severity?: 'critical' | 'major' | 'minor' | 'warning' | 'info' | null
+  name?: string | null
+  /** null: none. */
+  token?: string | null
+  /** null: none. */
+  types?: NotificationType[] | null
+  /** Another URL drops the token; the secret of a webhook stays. */
+  url?: string | null
+}
+
 export interface NotificationSettings {
   /** Ids of the devices that notify you when they go offline or come back; none by default. */
   devices: string[]
+  /** The least pause between two e-mails; 0 is none. */
+  email_digest_minutes: number
+  /** The hours without e-mails and messages to channels; null: none. */
+  quiet_hours: QuietHours | null
   /** By type of notification. A type that is left out gets its default: all but devices also by e-mail. */
   types: Record<string, Delivery>
 }
@@ -1343,7 +1589,7 @@ export interface Problem {
   detail: string
   /** On validation_failed: each wrong part of the input. */
   errors?: ProblemField[]
-  /** On rate_limited: the limit that was hit. */
+  /** On rate_limited and quota_exceeded: what was hit. */
   limit?: string
   /** The request's X-Request-ID, as in the logs. */
   request_id: string
@@ -1426,7 +1672,14 @@ export interface Queue {
   scheduled: number
 }
 
-export type QueueName = 'export' | 'notification' | 'cleanup'
+export type QueueName = 'export' | 'notification' | 'cleanup' | 'channel'
+
+export interface QuietHours {
+  /** HH:MM. Hours that end before they start go on past midnight. */
+  end: string
+  /** HH:MM by the clock of your time_zone. */
+  start: string
+}
 
 export interface ReadCount {
   read: number
@@ -1538,6 +1791,9 @@ export interface RuleCondition {
   expression?: string
   /** Seconds. */
   for?: number
+  no_data?: RuleNoData
+  /** Seconds. */
+  offline_for?: number
   operator?: 'gt' | 'gte' | 'lt' | 'lte' | 'eq' | 'ne'
   value?: Value
 }
@@ -1556,7 +1812,7 @@ export interface RuleEpisode {
   cleared_at: string | null
   device_id: string
   raised_at: string
-  /** The newest that met the condition. */
+  /** The newest that met the condition; null for a silence. */
   value: Value | null
 }
 
@@ -1565,6 +1821,12 @@ export interface RuleEpisodes {
   episodes: RuleEpisode[]
   /** There were more. */
   truncated: boolean
+}
+
+export interface RuleNoData {
+  event?: string
+  /** Seconds. */
+  for: number
 }
 
 export interface RuleSchedule {
@@ -2188,6 +2450,18 @@ export interface ListExportsQuery {
   type?: ExportType
 }
 
+/** What {@link Api.listIntegrations} can be asked for. */
+export interface ListIntegrationsQuery {
+  /** Adds the total number of items. */
+  count?: boolean
+  /** next_cursor of the page before. */
+  cursor?: string
+  /** Only these fields of each item, separated by commas. */
+  fields?: string
+  /** Items on a page. */
+  limit?: number
+}
+
 /** What {@link Api.createLogs} can be asked for. */
 export interface CreateLogsQuery {
   /** What happens to logs that are stored already: `keep` stores them again. */
@@ -2290,6 +2564,18 @@ export interface ListUsersQuery {
 
 /** What {@link Api.listAPIKeys} can be asked for. */
 export interface ListAPIKeysQuery {
+  /** Adds the total number of items. */
+  count?: boolean
+  /** next_cursor of the page before. */
+  cursor?: string
+  /** Only these fields of each item, separated by commas. */
+  fields?: string
+  /** Items on a page. */
+  limit?: number
+}
+
+/** What {@link Api.listNotificationChannels} can be asked for. */
+export interface ListNotificationChannelsQuery {
   /** Adds the total number of items. */
   count?: boolean
   /** next_cursor of the page before. */
@@ -2537,8 +2823,8 @@ export abstract class Api {
   }
 
   /**
-   * Make the first admin. With the token that the server prints when it starts and there is no user: once, and
-   * only while there is none.
+   * Make the first admin. With the token that every instance prints when it starts and there is no admin: once,
+   * and only while there is none, whoever signed up before.
    */
   setUp(body: SetUpRequest, options: CallOptions = {}): Promise<Tokens> {
     return this.call({ method: 'POST', path: '/api/v1/auth/setup', body, public: true, options })
@@ -2765,10 +3051,12 @@ export abstract class Api {
 
   /**
    * Create a device token. The token allows the device to send its own heartbeats and logs and to read itself,
-   * nothing else. It is shown only in this answer. A device has at most 1000.
+   * nothing else. It is shown only in this answer. A device has at most 1000. It is refused from when its maker
+   * may not edit the device any more. With `gateway`, a connection over MQTT makes and serves the devices of its
+   * device's scope by their serials; over HTTP it is a token as any other.
    */
-  createDeviceToken(id: string, options: CallOptions = {}): Promise<NewDeviceToken> {
-    return this.call({ method: 'POST', path: path`/api/v1/devices/${id}/tokens`, creates: true, options })
+  createDeviceToken(id: string, body: DeviceTokenRequest, options: CallOptions = {}): Promise<NewDeviceToken> {
+    return this.call({ method: 'POST', path: path`/api/v1/devices/${id}/tokens`, body, creates: true, options })
   }
 
   /** Delete a device's token. It is refused from then on, within a second at every instance. */
@@ -2930,6 +3218,43 @@ export abstract class Api {
    */
   sendHeartbeats(body: NewHeartbeats, options: CallOptions = {}): Promise<HeartbeatsAccepted> {
     return this.call({ method: 'POST', path: '/api/v1/heartbeats', body, options })
+  }
+
+  /** List integrations. The newest first. */
+  listIntegrations(query: ListIntegrationsQuery = {}, options: CallOptions = {}): Promise<ListIntegration> {
+    return this.call({ method: 'GET', path: '/api/v1/integrations', query: { ...query }, options })
+  }
+
+  /** Iterates over every item of {@link Api.listIntegrations}, page by page. */
+  allIntegrations(query: ListIntegrationsQuery = {}, options: CallOptions = {}): AsyncGenerator<Integration> {
+    return pages((cursor) => this.listIntegrations({ ...query, cursor }, options), query.cursor)
+  }
+
+  /**
+   * Create an integration. Devices that announce themselves at the broker, or report there, appear as devices: of
+   * the organization, or yours. Their readings become logs, their state the reported one; desired states and
+   * commands go back. `conflict`: there are 50 already.
+   */
+  createIntegration(body: NewIntegration, options: CallOptions = {}): Promise<Integration> {
+    return this.call({ method: 'POST', path: '/api/v1/integrations', body, creates: true, options })
+  }
+
+  /** Delete an integration. Its devices stay, without a connection. With `If-Match`, only at that version. */
+  deleteIntegration(id: string, options: CallOptions = {}): Promise<void> {
+    return this.call({ method: 'DELETE', path: path`/api/v1/integrations/${id}`, options })
+  }
+
+  /** Get an integration. */
+  getIntegration(id: string, options: CallOptions = {}): Promise<Integration> {
+    return this.call({ method: 'GET', path: path`/api/v1/integrations/${id}`, options })
+  }
+
+  /**
+   * Change an integration. What is left out stays. It connects anew. With `If-Match`, only if it is still at the
+   * version of that entity tag.
+   */
+  updateIntegration(id: string, body: IntegrationChange, options: CallOptions = {}): Promise<Integration> {
+    return this.call({ method: 'PATCH', path: path`/api/v1/integrations/${id}`, body, options })
   }
 
   /**
@@ -3204,13 +3529,57 @@ export abstract class Api {
     return this.call({ method: 'DELETE', path: path`/api/v1/users/me/api-keys/${id}`, options })
   }
 
+  /** List your notification channels. The newest first. */
+  listNotificationChannels(query: ListNotificationChannelsQuery = {}, options: CallOptions = {}): Promise<ListNotificationChannel> {
+    return this.call({ method: 'GET', path: '/api/v1/users/me/notification-channels', query: { ...query }, options })
+  }
+
+  /** Iterates over every item of {@link Api.listNotificationChannels}, page by page. */
+  allNotificationChannels(query: ListNotificationChannelsQuery = {}, options: CallOptions = {}): AsyncGenerator<NotificationChannel> {
+    return pages((cursor) => this.listNotificationChannels({ ...query, cursor }, options), query.cursor)
+  }
+
+  /**
+   * Create a notification channel. It is sent your notifications of the types that it names, as long as it is
+   * enabled. A message that fails is attempted again for about 12 hours. `conflict`: you have 10 already.
+   */
+  createNotificationChannel(body: NewNotificationChannel, options: CallOptions = {}): Promise<IssuedChannel> {
+    return this.call({ method: 'POST', path: '/api/v1/users/me/notification-channels', body, creates: true, options })
+  }
+
+  /** Delete a notification channel. What waits for it goes with it. With `If-Match`, only at that version. */
+  deleteNotificationChannel(id: string, options: CallOptions = {}): Promise<void> {
+    return this.call({ method: 'DELETE', path: path`/api/v1/users/me/notification-channels/${id}`, options })
+  }
+
+  /** Get a notification channel. */
+  getNotificationChannel(id: string, options: CallOptions = {}): Promise<NotificationChannel> {
+    return this.call({ method: 'GET', path: path`/api/v1/users/me/notification-channels/${id}`, options })
+  }
+
+  /**
+   * Change a notification channel. What is left out stays. What waits for a channel that is not enabled is dropped
+   * when it is due. With `If-Match`, only if the channel is still at the version of that entity tag.
+   */
+  updateNotificationChannel(id: string, body: NotificationChannelChange, options: CallOptions = {}): Promise<NotificationChannel> {
+    return this.call({ method: 'PATCH', path: path`/api/v1/users/me/notification-channels/${id}`, body, options })
+  }
+
+  /**
+   * Send a test message. Sends one message at once, also to a channel that is not enabled, and returns what the
+   * receiver answered, within 15 seconds. The answer is 200 whatever came of it: look at `error`.
+   */
+  testNotificationChannel(id: string, options: CallOptions = {}): Promise<DeliveryAttempt> {
+    return this.call({ method: 'POST', path: path`/api/v1/users/me/notification-channels/${id}/test`, options })
+  }
+
   /** Get your notification settings. */
   getNotificationSettings(options: CallOptions = {}): Promise<NotificationSettings> {
     return this.call({ method: 'GET', path: '/api/v1/users/me/notification-settings', options })
   }
 
   /** Set your notification settings. Replaces all settings. A device that the caller may not read is refused. */
-  setNotificationSettings(body: NotificationSettings, options: CallOptions = {}): Promise<NotificationSettings> {
+  setNotificationSettings(body: NewNotificationSettings, options: CallOptions = {}): Promise<NotificationSettings> {
     return this.call({ method: 'PUT', path: '/api/v1/users/me/notification-settings', body, options })
   }
 

@@ -64,14 +64,14 @@ export function Field({ label, hint, error, children, ...input }: InputProps & {
   );
 }
 
-export function Select({ label, options, value, onPick, hidden, hint }: {
-  label: string; options: readonly (readonly [string, string])[]; value: string; onPick: (value: string) => void; hidden?: boolean; hint?: string;
+export function Select<T extends string>({ label, options, value, onPick, hidden, hint }: {
+  label: string; options: readonly (readonly [T, string])[]; value: T; onPick: (value: T) => void; hidden?: boolean; hint?: string;
 }) {
   const id = useId();
   return (
     <div class={hidden ? 'select' : 'field'}>
       <label for={id} class={hidden ? 'unseen' : undefined}>{label}</label>
-      <select id={id} value={value} onChange={(e) => onPick(e.currentTarget.value)}>
+      <select id={id} value={value} onChange={(e) => onPick(e.currentTarget.value as T)}>
         {options.map(([key, text]) => <option key={key} value={key}>{text}</option>)}
       </select>
       {hint && <small>{hint}</small>}

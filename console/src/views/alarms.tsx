@@ -7,7 +7,7 @@ import { on } from '../live';
 import { useGet, useList } from '../load';
 import { query, setQuery } from '../router';
 import { user } from '../session';
-import type { Alarm, AlarmDetails, Severity } from '../alarmtypes';
+import type { Alarm, AlarmDetails, Severity } from '../types';
 import { Icon } from '../ui/icons';
 import { Ago, Badge, Button, Card, Choice, Empty, Facts, Failed, Field, Form, LinkButton, More, Page, Select, Show, Skeleton, useAction, Wrong, type Tone } from '../ui/kit';
 

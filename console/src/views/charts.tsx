@@ -90,7 +90,7 @@ async function course(id: string, event: string, range: Range, abort: AbortSigna
     const page: List<Log> = await get<List<Log>>(`/devices/${id}/logs`, { event, from, to, order: 'asc', limit: 200, cursor }, abort);
     for (const { timestamp, value: v } of page.items) {
       const n = typeof v === 'string' ? null : Number(v);
-      points.push({ at: timestamp, count: 1, total: n ?? 0, average: n, min: n, max: n });
+      points.push({ at: timestamp, count: 1, total: n ?? 0, average: n, min: n, max: n, first: v, last: v, increase: null });
     }
     cursor = page.next_cursor;
   }

@@ -39,7 +39,8 @@ export function Organizations() {
 
 const roles: OrgRole[] = ['owner', 'admin', 'member', 'viewer'];
 const meaning: Record<OrgRole, string> = { owner: 'everything', admin: 'members and devices', member: 'writes devices', viewer: 'reads' };
-const weight = (role: OrgRole) => roles.indexOf(role);
+// An administrator of the installation has no role there, and weighs more than every role.
+const weight = (role: OrgRole | null) => (role ? roles.indexOf(role) : -1);
 
 export function OneOrganization({ params: { id = '' } }: ViewProps) {
   const loaded = useGet<Organization>(`/organizations/${id}`);

@@ -1,6 +1,6 @@
 // The overview: what is online, what arrives, and where it comes from.
 import { useEffect, useRef, useState } from 'preact/hooks';
-import type { Alarm } from '../alarmtypes';
+import type { Alarm } from '../types';
 import { clock, compact, count, number, percent, rate, value, when, zone } from '../format';
 import { connected, on } from '../live';
 import { useGet } from '../load';

@@ -6,11 +6,12 @@ import { count, duration, exactly, value, words, zone } from '../format';
 import type { ViewProps } from '../lazy';
 import { useGet, useList } from '../load';
 import { leaving, navigate } from '../router';
-import type { Condition, Episode, Rule, RuleAction, RuleSchedule, Severity } from '../alarmtypes';
+import type { Condition, Episode, Rule, RuleAction, RuleSchedule, Severity } from '../types';
 import type { Device, List, Value } from '../types';
 import { Badge, Button, Card, Check, Choice, Confirm, Empty, Field, LinkButton, More, Page, Select, Show, Skeleton, toast, useAction, Wrong } from '../ui/kit';
 import { AlarmList, severities, severityTones } from './alarms';
 
+type Operator = NonNullable<Condition['operator']>;
 const operators = [['gt', 'is above'], ['gte', 'is at least'], ['lt', 'is below'], ['lte', 'is at most'], ['eq', 'is'], ['ne', 'is not']] as const;
 const days = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] as const;
 
@@ -82,7 +83,7 @@ export function OneRule({ params: { id = '' } }: ViewProps) {
 
 // What the form holds; texts until they are sent.
 interface Draft {
-  name: string; kind: string; event: string; operator: string; value: string; hold: string; clear: string; expression: string;
+  name: string; kind: string; event: string; operator: Operator; value: string; hold: string; clear: string; expression: string;
   type: string; tag: string; severity: Severity; org: string; enabled: boolean; scheduled: boolean; schedule: RuleSchedule; actions: RuleAction[];
 }
 
@@ -209,7 +210,7 @@ function Actions({ actions, change }: { actions: RuleAction[]; change: (actions:
         <div class="action" key={i}>
           {typeof action.notify === 'string'
             ? <Select hidden label={`Recipient ${i + 1}`} value={action.notify} onPick={(notify) => put(i, { ...action, notify })} options={recipients} />
-            : <span>{count(action.notify.length)} chosen users</span>}
+            : <span>{count(action.notify?.length ?? 0)} chosen users</span>}
           <Select hidden label={`When recipient ${i + 1} is notified`} value={action.on} onPick={(on) => put(i, { ...action, on })} options={occasions} />
           <Button onClick={() => change(actions.filter((_, at) => at !== i))} aria-label={`Remove recipient ${i + 1}`}>Remove</Button>
         </div>

@@ -6,7 +6,7 @@ import { exactly, when } from '../format';
 import type { ViewProps } from '../lazy';
 import { useGet, useList } from '../load';
 import { navigate, query, setQuery } from '../router';
-import type { Webhook, WebhookDelivery } from '../webhooktypes';
+import type { Webhook, WebhookDelivery } from '../types';
 import { Ago, Badge, Button, Card, Check, Code, Confirm, Dialog, Empty, Facts, Field, Form, More, Page, Select, Show, toast, useAction, Wrong, type Tone } from '../ui/kit';
 
 const events = ['alarm.raised', 'alarm.cleared', 'device.created', 'device.deleted', 'device.online', 'device.offline', 'command.ended', 'export.completed'];
