@@ -173,7 +173,7 @@ func goLogs(t *testing.T, s *clientServer, c *hearth.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := c.CreateDeviceToken(ctx, device.ID)
+	token, err := c.CreateDeviceToken(ctx, device.ID, hearth.DeviceTokenRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}

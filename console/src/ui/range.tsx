@@ -21,13 +21,15 @@ export function setRange(from: number, to: number) {
   setQuery({ range: null, from: new Date(from).toISOString(), to: new Date(to).toISOString() }, true);
 }
 
+export type Step = 'minute' | 'hour' | 'day' | 'week' | 'month';
+
 // interval is the step of rollups that shows the span in up to about 1,500 points.
-export function interval(from: number, to: number): 'minute' | 'hour' | 'day' | 'week' {
+export function interval(from: number, to: number): Step {
   const span = to - from;
   return span <= 25 * hour ? 'minute' : span <= 62 * 24 * hour ? 'hour' : span <= 4 * 8766 * hour ? 'day' : 'week';
 }
 
-export const steps = { minute: 60_000, hour, day: 24 * hour, week: 168 * hour } as const;
+export const steps: Record<Step, number> = { minute: 60_000, hour, day: 24 * hour, week: 168 * hour, month: 744 * hour };
 
 const local = (ms: number) => new Date(ms - new Date(ms).getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
 

@@ -9,7 +9,7 @@ import { query, setQuery } from '../router';
 import type { Latest, List, Log, LogSummary, Point, States, Summary, Usage } from '../types';
 import { Button, Card, Choice, Empty, Facts, Show, Skeleton, Wrong } from '../ui/kit';
 import { colours, Plot, type Line } from '../ui/plot';
-import { interval, RangePicker, rangeOf, setRange, steps, type Range } from '../ui/range';
+import { interval, RangePicker, rangeOf, setRange, steps, type Range, type Step } from '../ui/range';
 
 const maxEvents = 8;
 // Ranges with fewer readings than this show each of them, longer ones the rollups.
@@ -65,26 +65,26 @@ function Board({ id, name, items }: { id: string; name: string; items: Latest[] 
 
 interface Course { event: string; summary: Summary; points: Point[]; raw: boolean }
 
-// useCourses reads what the chart draws; what was drawn stays until the new is there.
-function useCourses(id: string, events: string[], range: Range): Loaded<Course[]> {
+// useCourses reads what the chart draws, by steps or, without one, as finely as the range allows; what was drawn stays until the new is there.
+function useCourses(id: string, events: string[], range: Range, step?: Step): Loaded<Course[]> {
   const [state, setState] = useState<{ data?: Course[]; error?: ReturnType<typeof asProblem>; loading: boolean; turn: number }>({ loading: true, turn: 0 });
   const key = events.join(',');
   useEffect(() => {
     const abort = new AbortController();
     setState((was) => ({ ...was, loading: true }));
-    Promise.all(events.map((event) => course(id, event, range, abort.signal))).then(
+    Promise.all(events.map((event) => course(id, event, range, step, abort.signal))).then(
       (data) => setState((was) => ({ data, loading: false, turn: was.turn })),
       (e: unknown) => { if (!abort.signal.aborted) setState((was) => ({ ...was, error: asProblem(e), loading: false })); },
     );
     return () => abort.abort();
-  }, [id, key, range.from, range.to, state.turn]);
+  }, [id, key, range.from, range.to, step, state.turn]);
   return { ...state, data: state.data, error: state.error, reload: () => setState((was) => ({ ...was, turn: was.turn + 1 })), set: () => undefined };
 }
 
-async function course(id: string, event: string, range: Range, abort: AbortSignal): Promise<Course> {
+async function course(id: string, event: string, range: Range, step: Step | undefined, abort: AbortSignal): Promise<Course> {
   const [from, to] = [new Date(range.from).toISOString(), new Date(range.to).toISOString()];
-  const usage = await get<Usage>(`/devices/${id}/usage`, { event, from, to, interval: interval(range.from, range.to), tz: zone }, abort);
-  if (usage.summary.count > maxRaw || usage.summary.count === 0 || range.to - range.from > 3 * 86_400_000) return { event, summary: usage.summary, points: usage.trend, raw: false };
+  const usage = await get<Usage>(`/devices/${id}/usage`, { event, from, to, interval: step ?? interval(range.from, range.to), tz: zone }, abort);
+  if (step || usage.summary.count > maxRaw || usage.summary.count === 0 || range.to - range.from > 3 * 86_400_000) return { event, summary: usage.summary, points: usage.trend, raw: false };
   const points: Point[] = [];
   for (let cursor: string | null = ''; cursor !== null;) {
     const page: List<Log> = await get<List<Log>>(`/devices/${id}/logs`, { event, from, to, order: 'asc', limit: 200, cursor }, abort);
@@ -98,15 +98,17 @@ async function course(id: string, event: string, range: Range, abort: AbortSigna
 }
 
 function Lines({ id, name, events, range }: { id: string; name: string; events: string[]; range: Range }) {
-  const courses = useCourses(id, events, range);
   const mode = query.value.get('as') ?? 'line';
+  const by = mode === 'increase' ? bars.find(([name]) => name === query.value.get('by'))?.[0] : undefined;
+  const step = by || undefined;
+  const courses = useCourses(id, events, range, step);
   const drawn = useMemo(() => courses.data && align(courses.data, range, mode === 'increase'), [courses.data, mode]);
   const raw = courses.data?.every((one) => one.raw) ?? false;
   const empty = courses.data?.every((one) => one.points.length === 0);
   return (
     <Card
-      title={courses.data ? (raw ? 'Every reading' : `Averages by the ${interval(range.from, range.to)}, with least and greatest`) : 'Loading'}
-      actions={<><Choice label="Draw" options={[['line', 'Values'], ['increase', 'Increase']]} value={mode} onPick={(to) => setQuery({ as: to === 'line' ? null : to })} /><Button icon="export" disabled={!drawn} onClick={() => drawn && download(name, drawn)}>Save CSV</Button></>}
+      title={courses.data ? titleOf(mode, raw, step ?? interval(range.from, range.to)) : 'Loading'}
+      actions={<>{mode === 'increase' && <Choice label="By" options={bars} value={by ?? ''} onPick={(to) => setQuery({ by: to || null })} />}<Choice label="Draw" options={[['line', 'Values'], ['increase', 'Increase']]} value={mode} onPick={(to) => setQuery({ as: to === 'line' ? null : to })} /><Button icon="export" disabled={!drawn} onClick={() => drawn && download(name, drawn)}>Save CSV</Button></>}
     >
       <Wrong problem={courses.error} />
       {!drawn ? <Skeleton rows={6} /> : empty ? <Empty icon="chart" title="No readings in this range">Take a longer range, or go to an earlier time.</Empty> : (
@@ -123,6 +125,14 @@ function Lines({ id, name, events, range }: { id: string; name: string; events: 
       ))}
     </Card>
   );
+}
+
+// bars are the steps by which an increase is shown: '' is as finely as the range allows.
+const bars = [['', 'Finest'], ['hour', 'Hour'], ['day', 'Day'], ['week', 'Week'], ['month', 'Month']] as const satisfies readonly (readonly [Step | '', string])[];
+
+function titleOf(mode: string, raw: boolean, step: Step): string {
+  if (mode === 'increase') return raw ? 'Increase at each reading' : `Increase by the ${step}`;
+  return raw ? 'Every reading' : `Averages by the ${step}, with least and greatest`;
 }
 
 interface Drawn { times: number[]; lines: Line[] }
