@@ -47,9 +47,9 @@ cross: ## build dist/hearth-OS-ARCH for every platform
 
 .PHONY: test
 test: services ## install what the tests need, then run them all with the race detector
-	@# e2e comes by itself: it measures how long calls take while something is broken.
+	@# e2e comes by itself: it measures how long calls take while something is broken. GOGC=300 takes a tenth off the time of the others.
 	@trap 'scripts/mongodb.sh stop' EXIT; set -ex; \
-		$(GO) test $(RACE) -timeout 40m $$($(GO) list ./... | grep -v '/e2e$$'); \
+		GOGC=300 $(GO) test $(RACE) -timeout 40m $$($(GO) list ./... | grep -v '/e2e$$'); \
 		$(GO) -C client/go test -race ./...; \
 		$(GO) test $(RACE) -timeout 40m ./e2e
 
