@@ -57,6 +57,7 @@ const routes = [
   route('/set-up', access, 'SetUp', true),
   route('/forgot-password', access, 'ForgotPassword', true),
   route('/reset-password', access, 'ResetPassword', true),
+  route('/confirm-email', access, 'ConfirmEmail', true),
   route('/invitation', access, 'Invitation', true),
 ];
 

@@ -147,6 +147,11 @@ type sessionInput struct {
 
 const tagAccounts = "Accounts"
 
+// EmailConfirmation names a new e-mail by its token.
+type EmailConfirmation struct {
+	Token string `json:"token" maxLength:"1024" doc:"From the link of the mail." example:"eyJ1c2VyX2lkIjoi…"`
+}
+
 // registerAccounts adds signing up and in, tokens, sessions and passwords.
 func (a *API) registerAccounts() {
 	s := a.options.Accounts
@@ -210,6 +215,7 @@ func (a *API) registerAccounts() {
 		return &bodyOf[Revoked]{Body: Revoked{Revoked: n}}, err
 	})
 	registerPasswords(a, auth)
+	registerEmail(a, auth)
 	registerSessions(a)
 	register(a, operation{
 		ID: "get-keys", Method: http.MethodGet, Path: "/.well-known/jwks.json", Root: true, Tag: tagAccounts, Access: forAnyone,
@@ -239,6 +245,16 @@ func registerPasswords(a *API, auth func(id, path, summary string, status int, c
 	op.Description = "With the token of the mail. All sessions end."
 	register(a, op, func(ctx context.Context, in *bodyOf[PasswordResetConfirmation]) (*struct{}, error) {
 		return nil, s.ConfirmReset(ctx, callerOf(ctx), in.Body.Token, in.Body.NewPassword)
+	})
+}
+
+func registerEmail(a *API, auth func(id, path, summary string, status int, codes ...hearth.Code) operation) {
+	s := a.options.Accounts
+	op := auth("confirm-email", "email/confirm", "Confirm a new e-mail", http.StatusNoContent, hearth.CodeEmailTaken)
+	op.Class = classAuth
+	op.Description = "With the token of the mail that `PATCH /users/me` sent, once, for a day. The address of before is sent a notice."
+	register(a, op, func(ctx context.Context, in *bodyOf[EmailConfirmation]) (*struct{}, error) {
+		return nil, s.ConfirmEmail(ctx, callerOf(ctx), in.Body.Token)
 	})
 }
 

@@ -187,8 +187,8 @@ func TestAnAccountFromSignUpToLogout(t *testing.T) {
 	if me.text("name") != "Ann" || me.text("last_login_at") != "2026-03-01T12:00:00.000Z" || me.header.Get("ETag") == "" {
 		t.Errorf("the account is %s", me.raw)
 	}
-	me = s.want(s.call("PATCH", "/users/me", token, m{"name": "Annabel", "email": "New@Example.com"}), 200, "")
-	if me.text("name") != "Annabel" || me.text("email") != "new@example.com" {
+	me = s.want(s.call("PATCH", "/users/me", token, m{"name": "Annabel", "email": "New@Example.com", "current_password": sitePassword}), 200, "")
+	if me.text("name") != "Annabel" || me.text("email") != "ann@example.com" {
 		t.Errorf("the changed account is %s", me.raw)
 	}
 	next := s.want(s.call("POST", "/auth/refresh", "", m{"refresh_token": in.text("refresh_token")}), 200, "")

@@ -29,9 +29,10 @@ func wireManagedUser(u hearth.User) ManagedUser {
 
 // MePatch is what users change of their account.
 type MePatch struct {
-	Name     Optional[string] `json:"name,omitempty" maxLength:"200" example:"Ann Example"`
-	Email    Optional[string] `json:"email,omitempty" maxLength:"320" example:"ann@example.com"`
-	TimeZone Optional[string] `json:"time_zone,omitempty" maxLength:"64" doc:"An IANA name; null is UTC." example:"Europe/Berlin"`
+	Name            Optional[string] `json:"name,omitempty" maxLength:"200" example:"Ann Example"`
+	Email           Optional[string] `json:"email,omitempty" maxLength:"320" doc:"Another one is sent a link, and counts once it is confirmed by it." example:"ann@example.com"`
+	TimeZone        Optional[string] `json:"time_zone,omitempty" maxLength:"64" doc:"An IANA name; null is UTC." example:"Europe/Berlin"`
+	CurrentPassword string           `json:"current_password,omitempty" maxLength:"256" doc:"Required with another email." example:"correct horse battery"`
 }
 
 // UserPatch is what an admin changes of a user.
@@ -74,12 +75,22 @@ func (a *API) registerUsers() {
 	register(a, operation{
 		ID: "update-me", Method: http.MethodPatch, Path: "/users/me", Tag: tagAccounts,
 		Access: forUsers, Key: closedToKeys, Summary: "Change your account",
-		Codes: []hearth.Code{hearth.CodeEmailTaken},
+		Description: "Another `email` needs `current_password`, counts as a sign-up does towards the limit `auth`, and is kept once the link that it " +
+			"is sent is followed: the answer has the one of before. An address gets at most 10 such e-mails a day, and a user causes at most 50.",
+		Codes: []hearth.Code{hearth.CodeEmailTaken, hearth.CodeInvalidCredentials, hearth.CodeAccountLocked},
 	}, func(ctx context.Context, in *bodyOf[MePatch]) (*bodyOf[User], error) {
 		var errs []hearth.FieldError
 		update := account.MeUpdate{Name: given(in.Body.Name, "name", &errs), Email: given(in.Body.Email, "email", &errs)}
 		if len(errs) > 0 {
 			return nil, hearth.Invalid(errs...)
+		}
+		if update.Email != nil {
+			for _, key := range []string{addressKey(callerOf(ctx)), callerOf(ctx).Key()} {
+				if err := a.take(ctx, classAuth, key); err != nil {
+					return nil, err
+				}
+			}
+			update.CurrentPassword = in.Body.CurrentPassword
 		}
 		update.Check = func(user hearth.User) error { return unchanged(ctx, wireUser(user)) }
 		if in.Body.TimeZone.Set {

@@ -455,6 +455,8 @@ func (w *fixture) body(t *testing.T, op operationOf, caller string) string {
 		return `{"name":"x","email":"` + fresh + `","password":"` + apitest.Password + `"}`
 	case "confirm-password-reset":
 		return `{"token":"x","new_password":"` + apitest.Password + `"}`
+	case "confirm-email":
+		return `{"token":"x"}`
 	case "change-password":
 		return `{"current_password":"` + apitest.Password + `","new_password":"` + apitest.Password + `"}`
 	case "request-password-reset":

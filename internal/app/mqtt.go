@@ -12,11 +12,8 @@ import (
 	"hearth/internal/mqtt"
 )
 
-// openMQTT builds the server for devices that speak MQTT, and the limits that it shares with the API.
+// openMQTT builds the server for devices that speak MQTT.
 func (p *parts) openMQTT() (*mqtt.Server, error) {
-	if err := p.openLimiter(); err != nil {
-		return nil, err
-	}
 	options := mqtt.Options{
 		Devices: p.devices, Telemetry: p.telemetry, Twins: p.twins, Commands: p.commands, Limiter: messageLimiter{p.limits}, Clock: p.Clock,
 		Logger: p.Logger, Registry: p.metrics.Registry,

@@ -3,7 +3,10 @@ package app_test
 import (
 	"bufio"
 	"encoding/json"
+	"io"
+	"mime/quotedprintable"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -117,12 +120,29 @@ func TestANewEmailIsToldToTheOldOne(t *testing.T) {
 	cfg.SMTPURL = server.url
 	h := newServer(t, cfg)
 	token := h.logIn(apitest.Password)
-	if status := h.call(http.MethodPatch, "/users/me", token, `{"email":"other@example.com"}`, nil); status != http.StatusOK {
-		t.Fatalf("changing the e-mail is %d", status)
+	body := `{"email":"other@example.com","current_password":"` + apitest.Password + `"}`
+	if status := h.call(http.MethodPatch, "/users/me", token, body, nil); status != http.StatusOK {
+		t.Fatalf("asking for another e-mail is %d", status)
 	}
 	h.awaitLetters(server, 1)
-	if letter := server.letters()[0]; letter.to != annsMail {
-		t.Errorf("the letter went to %s", letter.to)
+	asked := server.letters()[0]
+	if asked.to != "other@example.com" {
+		t.Errorf("the link went to %s", asked.to)
+	}
+	text, err := io.ReadAll(quotedprintable.NewReader(strings.NewReader(asked.data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := regexp.MustCompile(`https://hearth\.example/confirm-email#([A-Za-z0-9_.-]+)`).FindSubmatch(text)
+	if link == nil {
+		t.Fatalf("there is no link in\n%s", text)
+	}
+	if status := h.call(http.MethodPost, "/auth/email/confirm", "", `{"token":"`+string(link[1])+`"}`, nil); status != http.StatusNoContent {
+		t.Fatalf("confirming it is %d", status)
+	}
+	h.awaitLetters(server, 2)
+	if letter := server.letters()[1]; letter.to != annsMail {
+		t.Errorf("the notice went to %s", letter.to)
 	}
 }
 

@@ -98,8 +98,12 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	cfg, url := s.Config, publicURL(s)
 	events, sessionEnds, memberEnds := &publishers{}, &sessionEnds{}, &memberEnds{}
 	p := &parts{base: b, events: events, peers: httpserver.NewPeers(cfg.Connections, cfg.TrustedProxies)}
+	if err := p.openLimiter(); err != nil {
+		return nil, err
+	}
+	mails := kv.Mails{Limiter: p.limits}
 
-	orgOptions := orgs.Options{Store: b.store, Users: b.store, Clock: s.Clock, Observers: []orgs.Observer{memberEnds}}
+	orgOptions := orgs.Options{Store: b.store, Users: b.store, Clock: s.Clock, Mails: mails, Observers: []orgs.Observer{memberEnds}}
 	orgOptions.OnRoles = func(userID string) { p.devices.RightsChanged(userID) }
 	if b.others != nil { // before the notifications: a reader that is notified of a change finds it on every instance
 		events.add(b.others)
@@ -135,7 +139,7 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	p.accounts, err = account.New(account.Options{
 		Store: b.store, Keys: p.signing, Clock: s.Clock, Logger: s.Logger, Issuer: cfg.PublicURL, AccessTTL: cfg.AccessTTL,
 		RefreshTTL: cfg.RefreshTTL, RefreshLeeway: cfg.RefreshLeeway, SignUp: account.SignUp(cfg.Signup), Invited: p.orgs.InvitationFor, BcryptCost: cfg.BcryptCost,
-		HashSlots: cfg.HashSlots(), Observers: []account.SessionObserver{sessionEnds}, Sealer: b.sealer(originField), Notices: b.sealer(noticeField),
+		HashSlots: cfg.HashSlots(), Observers: []account.SessionObserver{sessionEnds}, Sealer: b.sealer(originField), Notices: b.sealer(noticeField), Mails: mails,
 	})
 	if err != nil {
 		return nil, err
@@ -393,9 +397,10 @@ func (l limiter) Allow(ctx context.Context, class, key string, n int) (api.Decis
 	return api.Decision(d), err
 }
 
-// openLimiter makes the limiter that the settings describe, with that of claims, which is always on.
+// openLimiter makes the limiter that the settings describe, with those of claims and e-mails, which are always on.
 func (p *parts) openLimiter() (err error) {
-	limits := kv.Limits{"claims": {Limit: 5, Per: time.Minute}}
+	limits := kv.MailLimits()
+	limits["claims"] = kv.Rate{Limit: 5, Per: time.Minute}
 	for class, limit := range p.Config.RateLimits {
 		limits[class] = kv.Rate{Limit: limit.Count, Per: limit.Per}
 	}

@@ -27,7 +27,7 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 var views = []string{
 	"/{$}", "/devices", "/devices/{id}", "/devices/{id}/{tab}", "/import", "/alarms", "/alarms/{id}", "/rules", "/rules/{id}", "/compare", "/exports", "/exports/{id}", "/notifications",
 	"/organizations", "/organizations/{id}", "/provisioning", "/claim", "/webhooks", "/webhooks/{id}", "/account", "/account/{tab}", "/admin/users", "/admin/jobs", "/admin/audit", "/admin/server",
-	"/sign-in", "/sign-up", "/set-up", "/forgot-password", "/reset-password", "/invitation",
+	"/sign-in", "/sign-up", "/set-up", "/forgot-password", "/reset-password", "/confirm-email", "/invitation",
 }
 
 // Console answers for the console's addresses.

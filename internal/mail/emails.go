@@ -21,6 +21,12 @@ type PasswordReset struct {
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
+// EmailConfirmation carries the link by which an account gets the e-mail that it goes to.
+type EmailConfirmation struct {
+	URL       string    `json:"url"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
 // Invitation invites to an organization.
 type Invitation struct {
 	Inviter      string    `json:"inviter"`
@@ -164,6 +170,9 @@ type ScheduledExport struct {
 func (PasswordReset) Kind() string { return "password_reset" }
 
 // Kind implements Email.
+func (EmailConfirmation) Kind() string { return "email_confirmation" }
+
+// Kind implements Email.
 func (Invitation) Kind() string { return "invitation" }
 
 // Kind implements Email.
@@ -237,11 +246,21 @@ func (l PasswordReset) page() page {
 	}
 }
 
+func (l EmailConfirmation) page() page {
+	return page{
+		Subject: "Confirm your e-mail address",
+		Title:   "Confirm your e-mail address",
+		Lines:   []string{"An account is to have this e-mail address, most likely yours.", "The link works once, until " + when(l.ExpiresAt) + ". Until then the account keeps the address of before."},
+		Button:  "Confirm the address", URL: l.URL,
+		Note: "If it was not you, do nothing: no account gets your address.",
+	}
+}
+
 func (l Invitation) page() page {
 	return page{
-		Subject: fmt.Sprintf("%s invites you to %s", Line(l.Inviter), Line(l.Organization)),
-		Title:   "You are invited to " + l.Organization,
-		Lines:   []string{fmt.Sprintf("%s would like you to join the organization %s.", Line(l.Inviter), Line(l.Organization))},
+		Subject: fmt.Sprintf("%s invites you to %s", Name(l.Inviter), Name(l.Organization)),
+		Title:   "You are invited to " + Name(l.Organization),
+		Lines:   []string{fmt.Sprintf("%s would like you to join the organization %s.", Name(l.Inviter), Name(l.Organization))},
 		Facts:   []fact{{"Your role", l.Role}, {"Valid until", when(l.ExpiresAt)}},
 		Button:  "Accept the invitation", URL: l.URL,
 		Note: "If you do not know who invites you, do nothing: no one is notified.",
@@ -315,10 +334,10 @@ func (l ExportReady) page() page {
 
 func (l ExportFailed) page() page {
 	return page{
-		Subject: fmt.Sprintf("Your export of %s failed", Line(l.What)),
+		Subject: fmt.Sprintf("Your export of %s failed", Name(l.What)),
 		Title:   "Your export failed", Alarm: true,
-		Lines:  []string{fmt.Sprintf("The export of %s could not be made.", Line(l.What))},
-		Facts:  []fact{{"Reason", l.Reason}},
+		Lines:  []string{fmt.Sprintf("The export of %s could not be made.", Name(l.What))},
+		Facts:  []fact{{"Reason", Name(l.Reason)}},
 		Button: "See your exports", URL: l.URL,
 	}
 }
@@ -329,8 +348,8 @@ func (l DeviceOffline) page() page {
 		seen = when(l.LastSeen)
 	}
 	return page{
-		Subject: l.Device + " is offline",
-		Title:   l.Device + " is offline", Alarm: true,
+		Subject: Name(l.Device) + " is offline",
+		Title:   Name(l.Device) + " is offline", Alarm: true,
 		Lines:  []string{"The device has stopped reporting."},
 		Facts:  []fact{{"Last seen", seen}},
 		Button: "See the device", URL: l.URL,
@@ -340,8 +359,8 @@ func (l DeviceOffline) page() page {
 
 func (l DeviceOnline) page() page {
 	return page{
-		Subject: l.Device + " is back online",
-		Title:   l.Device + " is back online",
+		Subject: Name(l.Device) + " is back online",
+		Title:   Name(l.Device) + " is back online",
 		Lines:   []string{"The device reports again."},
 		Facts:   []fact{{"Since", when(l.At)}},
 		Button:  "See the device", URL: l.URL,
@@ -351,8 +370,8 @@ func (l DeviceOnline) page() page {
 
 func (l AlarmRaised) page() page {
 	p := page{
-		Subject: fmt.Sprintf("%s: %s", Line(l.Rule), Line(l.Device)), Title: l.Rule, Alarm: true,
-		Lines: []string{"An alarm was raised for the device " + Line(l.Device) + "."},
+		Subject: fmt.Sprintf("%s: %s", Name(l.Rule), Name(l.Device)), Title: Name(l.Rule), Alarm: true,
+		Lines: []string{"An alarm was raised for the device " + Name(l.Device) + "."},
 		Facts: []fact{{"Severity", l.Severity}, {"Since", when(l.At)}}, Button: "Show the alarm", URL: l.URL,
 	}
 	p.Facts = l.addValue(p.Facts)
@@ -365,18 +384,18 @@ func (l AlarmRaised) page() page {
 // addValue adds the value and the threshold to facts.
 func (l AlarmRaised) addValue(facts []fact) []fact {
 	if l.Value != "" {
-		facts = append(facts, fact{"Value", l.Value})
+		facts = append(facts, fact{"Value", Name(l.Value)})
 	}
 	if l.Threshold != "" {
-		facts = append(facts, fact{"Threshold", l.Threshold})
+		facts = append(facts, fact{"Threshold", Name(l.Threshold)})
 	}
 	return facts
 }
 
 func (l AlarmCleared) page() page {
 	p := l.AlarmRaised.page()
-	p.Subject, p.Title, p.Alarm = "Cleared: "+p.Subject, l.Rule+" has ended", false
-	p.Lines = []string{"The alarm of the device " + Line(l.Device) + " was cleared."}
+	p.Subject, p.Title, p.Alarm = "Cleared: "+p.Subject, Name(l.Rule)+" has ended", false
+	p.Lines = []string{"The alarm of the device " + Name(l.Device) + " was cleared."}
 	p.Facts = l.addValue([]fact{{"Severity", l.Severity}, {"Since", when(l.At)}, {"Until", when(l.ClearedAt)}})
 	return p
 }
@@ -384,9 +403,9 @@ func (l AlarmCleared) page() page {
 func (l WebhookDisabled) page() page {
 	noun := cmp.Or(l.Noun, "webhook")
 	return page{
-		Subject: "The " + noun + " " + l.Webhook + " was disabled",
-		Title:   "The " + noun + " " + l.Webhook + " was disabled", Alarm: true,
-		Lines:  []string{l.Why, "It is sent nothing until you enable it."},
+		Subject: "The " + noun + " " + Name(l.Webhook) + " was disabled",
+		Title:   "The " + noun + " " + Name(l.Webhook) + " was disabled", Alarm: true,
+		Lines:  []string{Name(l.Why), "It is sent nothing until you enable it."},
 		Facts:  []fact{{"When", when(l.At)}},
 		Button: "See the " + noun, URL: l.URL,
 	}
@@ -399,10 +418,10 @@ func (l Digest) page() page {
 		Note: "They waited for your quiet hours to end, or for the pause between two e-mails. You can change both in your settings.",
 	}
 	if len(l.Items) > 0 && len(l.Items)+l.More > 1 {
-		p.Subject = fmt.Sprintf("%s, and %d more", Line(l.Items[0].Title), len(l.Items)+l.More-1)
+		p.Subject = fmt.Sprintf("%s, and %d more", Name(l.Items[0].Title), len(l.Items)+l.More-1)
 	}
 	for _, item := range l.Items {
-		p.Facts = append(p.Facts, fact{item.At.UTC().Format("2 Jan, 15:04 UTC"), Line(item.Title) + " · " + Line(item.Body)})
+		p.Facts = append(p.Facts, fact{item.At.UTC().Format("2 Jan, 15:04 UTC"), Name(item.Title) + " · " + Name(item.Body)})
 	}
 	if l.More > 0 {
 		p.Facts = append(p.Facts, fact{"…", fmt.Sprintf("and %d more", l.More)})
@@ -412,8 +431,8 @@ func (l Digest) page() page {
 
 func (l ScheduledExport) page() page {
 	return page{
-		Subject: fmt.Sprintf("Your %s export of %s", Line(l.Schedule), Line(l.What)),
-		Title:   fmt.Sprintf("Your %s export of %s", Line(l.Schedule), Line(l.What)),
+		Subject: fmt.Sprintf("Your %s export of %s", Name(l.Schedule), Name(l.What)),
+		Title:   fmt.Sprintf("Your %s export of %s", Name(l.Schedule), Name(l.What)),
 		Lines:   []string{fmt.Sprintf("It covers %s to %s. You need to be signed in to fetch it.", when(l.From), when(l.To))},
 		Facts:   file(l.FileName, l.Records, l.Bytes, l.ExpiresAt),
 		Button:  "Fetch the file", URL: l.URL,
@@ -424,7 +443,7 @@ func (l ScheduledExport) page() page {
 func place(at time.Time, agent, ip string) []fact {
 	facts := []fact{{"When", when(at)}}
 	if agent != "" {
-		facts = append(facts, fact{"Device", agent})
+		facts = append(facts, fact{"Device", Name(agent)})
 	}
 	return withIP(facts, ip)
 }

@@ -87,6 +87,27 @@ func Line(s string) string {
 	return s
 }
 
+// Name makes a name that a user or a device chose harmless in the text of an e-mail: one line (see Line), in which programs that read e-mail
+// find no address to make a link of. "evil.example/x" becomes "evil. example/x".
+func Name(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r == '\u3002' || r == '\uFF0E' || r == '\uFF61' || r == '\u2024' { // which domains may have for a dot
+			return '.'
+		}
+		return r
+	}, Line(s))
+	s = strings.ReplaceAll(strings.ReplaceAll(s, "://", ": //"), "@", " @ ")
+	var out strings.Builder
+	runes := []rune(s)
+	for i, r := range runes {
+		out.WriteRune(r)
+		if r == '.' && i > 0 && i+1 < len(runes) && runes[i-1] != ' ' && unicode.IsLetter(runes[i+1]) {
+			out.WriteByte(' ')
+		}
+	}
+	return Line(out.String())
+}
+
 // Prepare returns m as it may be sent: headers as single lines. It fails with *Rejected when m has no valid address, no valid ID
 // or nothing to say.
 func (m Message) Prepare() (Message, error) {

@@ -34,6 +34,7 @@ func emails() []mail.Email {
 	const agent = "Firefox on Linux"
 	return []mail.Email{
 		mail.PasswordReset{URL: url, ExpiresAt: later},
+		mail.EmailConfirmation{URL: url, ExpiresAt: later},
 		mail.Invitation{Inviter: "Ada Lovelace", Organization: "Engines & Co", Role: "member", URL: url, ExpiresAt: later},
 		mail.NewSignIn{At: at, UserAgent: agent, IP: "192.0.2.7", URL: url},
 		mail.RefreshReused{At: at, UserAgent: agent, IP: "2001:db8::7", URL: url},
@@ -130,7 +131,8 @@ func TestNamesCannotBreakOutOfTheirPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	const flat = "Boiler Bcc: victim@example.com <script>alert(1)</script> x y"
-	if m.Subject != flat+" is offline" || m.To.Name != flat {
+	const unlinked = "Boiler Bcc: victim @ example. com <script>alert(1)</script> x y"
+	if m.Subject != unlinked+" is offline" || m.To.Name != flat {
 		t.Errorf("the subject is %q, the name %q", m.Subject, m.To.Name)
 	}
 	if strings.Contains(m.HTML, "<script>") {

@@ -37,7 +37,7 @@ func (w *Writer) Message(id string, e Envelope) (Message, error) {
 	for i, f := range p.Facts {
 		p.Facts[i].Value = Line(f.Value)
 	}
-	name := Line(e.To.Name)
+	name := Name(e.To.Name)
 	m := Message{ID: id, To: e.To, Subject: p.Subject, Text: p.text(name, w.publicURL), HTML: p.html(name, w.publicURL)}
 	if p.Chart != nil {
 		var err error
@@ -93,6 +93,8 @@ func read(w wire) (Email, error) {
 	switch w.Kind {
 	case PasswordReset{}.Kind():
 		return decode[PasswordReset](w.Email)
+	case EmailConfirmation{}.Kind():
+		return decode[EmailConfirmation](w.Email)
 	case Invitation{}.Kind():
 		return decode[Invitation](w.Email)
 	case NewSignIn{}.Kind():

@@ -19,6 +19,7 @@ import (
 const (
 	resetPath      = "/reset-password#"
 	invitationPath = "/invitation#"
+	emailPath      = "/confirm-email#"
 	runTimeout     = 2 * time.Minute
 )
 
@@ -87,6 +88,7 @@ func (m *Mailer) Kinds() []queue.Kind {
 	return []queue.Kind{
 		kind(notify.EmailKind, m.o.Notices.Email),
 		kind(account.ResetMailKind, m.reset),
+		kind(account.EmailMailKind, m.email),
 		kind(orgs.InvitationMailKind, m.invitation),
 	}
 }
@@ -110,6 +112,14 @@ func (m *Mailer) reset(ctx context.Context, payload []byte) (mail.Envelope, erro
 	return mail.Envelope{
 		To:    mail.Address{Name: reset.Name, Email: reset.Email},
 		Email: mail.PasswordReset{URL: m.o.PublicURL + resetPath + reset.Token, ExpiresAt: reset.ExpiresAt},
+	}, err
+}
+
+func (m *Mailer) email(ctx context.Context, payload []byte) (mail.Envelope, error) {
+	wanted, err := m.o.Accounts.EmailMail(ctx, payload)
+	return mail.Envelope{
+		To:    mail.Address{Name: wanted.Name, Email: wanted.Email},
+		Email: mail.EmailConfirmation{URL: m.o.PublicURL + emailPath + wanted.Token, ExpiresAt: wanted.ExpiresAt},
 	}, err
 }
 

@@ -138,6 +138,22 @@ export function ResetPassword() {
   );
 }
 
+export function ConfirmEmail() {
+  const confirm = useAction(async () => {
+    await call('POST', '/auth/email/confirm', { anonymous: true, body: { token: secret } });
+    toast('Your account has the new e-mail address.');
+    location.assign('/');
+  });
+  if (!secret) return <Sheet title="Confirm your e-mail address"><p>This address is incomplete: open the link of the e-mail again.</p></Sheet>;
+  return (
+    <Sheet title="Confirm your e-mail address">
+      <p>Your account gets the address that the link was sent to. You sign in with it from then on.</p>
+      <Wrong problem={confirm.problem} />
+      <Button look="main" busy={confirm.busy} onClick={() => confirm.run()}>Confirm</Button>
+    </Sheet>
+  );
+}
+
 export function Invitation() {
   const [fresh, setFresh] = useState(false);
   const join = async () => {

@@ -29,6 +29,7 @@ const zones = ['UTC', ...Intl.supportedValuesOf('timeZone').filter((name) => nam
 function Profile() {
   const me = useGet<User>('/users/me');
   const [done, setDone] = useState(0);
+  const [email, setEmail] = useState<string>();
   return (
     <Show from={me} rows={6}>
       {(data) => (
@@ -36,19 +37,23 @@ function Profile() {
           <Card title="Profile">
             <Form
               submit="Save"
-              send={async ({ name, email, time_zone }) => {
-                const saved = await patch<User>('/users/me', { name, time_zone, ...(email !== data.email && { email }) });
+              send={async ({ name, email, time_zone, current_password }) => {
+                const other = email !== data.email;
+                const saved = await patch<User>('/users/me', { name, time_zone, ...(other && { email, current_password }) });
                 me.set(() => saved);
                 profile(saved);
-                toast('Saved');
+                toast(other ? `Saved. Follow the link that was sent to ${email}: until then your address is the one of before.` : 'Saved');
               }}
             >
               {(problem) => (
                 <>
                   <div class="row">
                     <Field label="Name" name="name" required maxLength={100} defaultValue={data.name} autocomplete="name" error={problem?.fields.name} />
-                    <Field label="E-mail" name="email" type="email" required defaultValue={data.email} autocomplete="email" error={problem?.fields.email} />
+                    <Field label="E-mail" name="email" type="email" required defaultValue={data.email} autocomplete="email" onInput={(e: InputEvent) => setEmail((e.currentTarget as HTMLInputElement).value)} error={problem?.fields.email} />
                   </div>
+                  {email !== undefined && email !== data.email && (
+                    <Field label="Current password" name="current_password" type="password" autocomplete="current-password" required error={problem?.fields.current_password} />
+                  )}
                   <Zone value={data.time_zone} />
                 </>
               )}

@@ -10,6 +10,7 @@ import (
 
 	"hearth/internal/boundedcache"
 	"hearth/internal/keymutex"
+	"hearth/internal/kv"
 	"hearth/internal/newid"
 
 	"golang.org/x/crypto/bcrypt"
@@ -74,6 +75,8 @@ type Options struct {
 	// Sealer encrypts ip and user agent of sessions, Notices those of security notices; nil leaves them as they are.
 	Sealer  Sealer
 	Notices Sealer
+	// Mails bounds the e-mails that users cause to addresses.
+	Mails kv.Mails
 	// Observers hear of ended sessions.
 	Observers []SessionObserver
 	// ResetFloor is how long the answer to a request for a password reset takes at least, so that known and unknown

@@ -110,6 +110,7 @@ func (s *Service) RequestReset(ctx context.Context, caller hearth.Caller, email 
 
 func (s *Service) requestReset(ctx context.Context, caller hearth.Caller, email string) error {
 	email, _ = hearth.NormalizeEmail(email)
+	allowed := s.options.Mails.AllowReset(ctx, email)
 	user, err := s.userByEmail(ctx, email)
 	code := hearth.ErrorCode(err)
 	switch {
@@ -119,6 +120,10 @@ func (s *Service) requestReset(ctx context.Context, caller hearth.Caller, email 
 		}))
 	case err != nil:
 		return err
+	case !allowed: // a link of the last hour is good still
+		return s.record(ctx, s.note(ctx, event{
+			caller: caller, action: "auth.password_reset", userID: user.ID, result: hearth.CodeRateLimited,
+		}))
 	}
 	id := newid.New()
 	effects := s.note(ctx, event{caller: caller, action: "auth.password_reset", userID: user.ID})

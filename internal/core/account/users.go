@@ -152,12 +152,29 @@ type MeUpdate struct {
 	TimeZone *string
 	Name     *string
 	Email    *string
+	// CurrentPassword is needed where Email is another one.
+	CurrentPassword string
 	// Check, if set, may refuse the account as it is.
 	Check func(hearth.User) error
 }
 
-// UpdateMe changes the caller's own account. CodeValidationFailed, CodeEmailTaken, and what update.Check returns.
+// UpdateMe changes the caller's own account; a new e-mail is mailed a link first, see requestEmail. CodeValidationFailed, and what
+// update.Check returns.
 func (s *Service) UpdateMe(ctx context.Context, caller hearth.Caller, update MeUpdate) (hearth.User, error) {
+	if update.Email != nil {
+		me, err := s.store.User(ctx, caller.UserID)
+		if err != nil {
+			return me, err
+		}
+		if email, _ := hearth.NormalizeEmail(*update.Email); email != me.Email {
+			return s.requestEmail(ctx, caller, me, email, update)
+		}
+	}
+	return s.updateMe(ctx, caller, update, func(*hearth.UserChange) {})
+}
+
+// updateMe changes what update has but for the e-mail, and what also adds to the same write.
+func (s *Service) updateMe(ctx context.Context, caller hearth.Caller, update MeUpdate, also func(*hearth.UserChange)) (hearth.User, error) {
 	var effects hearth.SideEffects
 	user, _, err := s.store.UpdateUser(ctx, caller.UserID, func(user hearth.User) (hearth.UserChange, error) {
 		effects = hearth.SideEffects{}
@@ -176,15 +193,6 @@ func (s *Service) UpdateMe(ctx context.Context, caller hearth.Caller, update MeU
 			e.changes["time_zone"] = hearth.Change{Before: user.TimeZone, After: *update.TimeZone}
 			user.TimeZone = *update.TimeZone
 		}
-		if update.Email != nil {
-			email, _ := hearth.NormalizeEmail(*update.Email)
-			if email != user.Email {
-				e.changes["email"] = hearth.Change{Before: user.Email, After: email}
-				e.notify, e.notifyAt = hearth.NoticeEmail, user.Email
-				to.DropReset = true // a link that went to the old address is worth nothing now
-				user.Email = email
-			}
-		}
 		if errs := user.Validate("body."); len(errs) > 0 {
 			return to, hearth.Invalid(errs...)
 		}
@@ -194,6 +202,7 @@ func (s *Service) UpdateMe(ctx context.Context, caller hearth.Caller, update MeU
 			to.SideEffects = effects
 		}
 		to.User = user
+		also(&to)
 		return to, nil
 	})
 	if err = s.logged(ctx, err, effects); err == nil && update.TimeZone != nil {

@@ -112,9 +112,11 @@ func TestANewEmailMakesAnOldResetWorthless(t *testing.T) {
 	payload := h.resetJob()
 	mail, err := h.ResetMail(t.Context(), payload)
 	must(t, err)
-	other := "other@example.com"
-	_, err = h.UpdateMe(t.Context(), h.caller(h.login()), account.MeUpdate{Email: &other})
+	_, err = h.UpdateMe(t.Context(), h.caller(h.login()), change("other@example.com", password))
 	must(t, err)
+	link, err := h.EmailMail(t.Context(), h.emailJob())
+	must(t, err)
+	must(t, h.ConfirmEmail(t.Context(), here, link.Token))
 	wantCode(t, h.ConfirmReset(t.Context(), here, mail.Token, "another fine secret"), hearth.CodeValidationFailed)
 	_, err = h.ResetMail(t.Context(), payload)
 	wantCode(t, err, hearth.CodeNotFound)

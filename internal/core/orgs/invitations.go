@@ -44,7 +44,7 @@ type NewInvitation struct {
 
 // Invite mails a link into an organization; an earlier invitation of the same e-mail ends. Whether a user has
 // an account with that e-mail makes no difference. Errors: CodeNotFound, CodeForbidden (see Caller.AllowRole),
-// CodeValidationFailed, CodeConflict (too many open ones), CodeIdempotencyMismatch, *hearth.Replayed.
+// CodeValidationFailed, CodeRateLimited (too many e-mails), CodeConflict (too many open ones), CodeIdempotencyMismatch, *hearth.Replayed.
 func (s *Service) Invite(ctx context.Context, caller hearth.Caller, input NewInvitation, key *hearth.IdempotencyRequest) (hearth.Invitation, error) {
 	orgID := input.OrganizationID
 	if err := caller.AllowOrg(orgID, hearth.MayManageMembers); err != nil {
@@ -62,6 +62,9 @@ func (s *Service) Invite(ctx context.Context, caller hearth.Caller, input NewInv
 		return hearth.Invitation{}, hearth.Invalid(problems...)
 	}
 	if err := caller.AllowRole(orgID, "", "", input.Role); err != nil {
+		return hearth.Invitation{}, err
+	}
+	if err := s.options.Mails.Allow(ctx, caller.UserID, email); err != nil {
 		return hearth.Invitation{}, err
 	}
 	now := s.now()

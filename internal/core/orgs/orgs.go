@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hearth/internal/boundedcache"
+	"hearth/internal/kv"
 	"hearth/internal/newid"
 
 	"hearth"
@@ -32,6 +33,8 @@ type Options struct {
 	// Secret is what the tokens of invitations are derived from, so that they are stored nowhere: at least 32 random
 	// bytes, the same after a restart and on every instance.
 	Secret []byte
+	// Mails bounds the e-mails that users cause to addresses.
+	Mails kv.Mails
 	// Observers hear of ended memberships.
 	Observers []Observer
 	// OnRoles is called, after a change is durable, for each user whose roles it may have changed; nil is not called. It must be
