@@ -46,6 +46,7 @@ type store interface {
 	hearth.DeviceStore
 	hearth.ProvisioningStore
 	hearth.TwinStore
+	hearth.MQTTSessionStore
 	hearth.LogStore
 	hearth.ExportStore
 	hearth.ExportScheduleStore

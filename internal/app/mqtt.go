@@ -15,7 +15,7 @@ import (
 // openMQTT builds the server for devices that speak MQTT.
 func (p *parts) openMQTT() (*mqtt.Server, error) {
 	options := mqtt.Options{
-		Devices: p.devices, Telemetry: p.telemetry, Twins: p.twins, Commands: p.commands, Limiter: messageLimiter{p.limits}, Clock: p.Clock,
+		Devices: p.devices, Telemetry: p.telemetry, Twins: p.twins, Commands: p.commands, Sessions: p.store, Limiter: messageLimiter{p.limits}, Clock: p.Clock,
 		Logger: p.Logger, Registry: p.metrics.Registry,
 	}
 	if p.shared != nil {

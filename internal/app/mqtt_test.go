@@ -267,6 +267,47 @@ func TestCommandsGoToTheConnectionAndBack(t *testing.T) {
 	})
 }
 
+func TestASessionThatIsKeptGoesOn(t *testing.T) {
+	t.Parallel()
+	apitest.InBothModes(t, func(t *testing.T, m apitest.Mode) {
+		w := newCommander(t, m)
+		connect := mqtttest.Connect{Username: w.token, ClientID: "lamp", Persistent: true}
+		expiry := mqtttest.Connect{Version: packet.V5, Username: w.token, Persistent: true, Properties: []byte{0x11, 0, 0, 0, 60}}
+		login := func(instance int, c mqtttest.Connect, present byte) *mqtttest.Device {
+			t.Helper()
+			d := mqtttest.Dial(t, w.mqtt[instance], c.Version)
+			if connack := d.Connect(c); connack.Body[0] != present || connack.Body[1] != 0 {
+				t.Errorf("%+v was answered % x, want the session to be there: %d", c, connack.Body[:2], present)
+			}
+			return d
+		}
+		d := login(0, connect, 0)
+		d.Subscribe("c", 1)
+		d.Subscribe("v1/devices/me/attributes", 0)
+		d.Subscribe("v1/devices/me/rpc/response/+", 0)
+		d.Send(mqtttest.Raw(0xA2, append([]byte{0, 7}, mqtttest.Text("v1/devices/me/attributes")...)))
+		d.Want(packet.UNSUBACK)
+		d.Close()
+		id := w.want(t, w.send(t, 0, "", apitest.Object{"name": "blink"}), 202, "").text("id")
+		for i, c := range []mqtttest.Connect{connect, expiry} { // on any instance, in any version, until it is acknowledged
+			d = login((i+1)%len(w.mqtt), c, 1)
+			if got := d.Received(); got.Dup != (i > 0) || !strings.HasPrefix(got.Text, `c {"id":"`+id) {
+				t.Errorf("got %s, sent again: %v", got.Text, got.Dup)
+			}
+			d.Close()
+		}
+		d = login(0, expiry, 1)
+		d.Ack(d.Received().ID)
+		d.Send([]byte{0xE0, 7, 0, 5, 0x11, 0, 0, 0, 0}) // it ends with the connection after all
+		d.Closed()
+		d = login(0, connect, 0)
+		d.Close()
+		login(len(w.mqtt)-1, connect, 1).Close()
+		login(0, mqtttest.Connect{Username: w.token}, 0).Close() // a clean one ends it
+		login(0, connect, 0).Close()
+	})
+}
+
 func TestTheDeltaOfTheTwinFollowsItsChanges(t *testing.T) {
 	t.Parallel()
 	apitest.InBothModes(t, func(t *testing.T, m apitest.Mode) {

@@ -18,12 +18,14 @@ import (
 type kind uint8
 
 const (
-	// kindOther was published on a topic that is not the device's. kindEnd is the last item: the connection has ended. kindAck: the device
-	// acknowledged a message. Those after it are what it published.
+	// kindOther was published on a topic that is not the device's. kindEnd is the last item: the connection has ended. kindResume: the session
+	// was there before. kindExpiry: the time for which it is kept has changed. kindAck: the device acknowledged a message. Those after it are what it published.
 	kindOther kind = iota
 	kindEnd
 	kindSubscribe
 	kindUnsubscribe
+	kindResume
+	kindExpiry
 	kindAck
 	kindLogs
 	kindBeat
@@ -60,6 +62,7 @@ type item struct {
 	patch    json.RawMessage
 	command  string
 	number   int64 // of the command, where it has no id
+	expiry   time.Duration
 	answer   hearth.CommandAnswer
 	ask      thingsboard.Ask
 	answerTo string // the topic of the answer to kindAsk and kindCall
@@ -137,7 +140,12 @@ func (s *session) process(batch []item) (ended bool) {
 		case first.kind == kindSubscribe:
 			err = s.subscribe(first.id, first.filters)
 		case first.kind == kindUnsubscribe:
-			s.unsubscribe(first.id, first.topics)
+			err = s.unsubscribe(first.id, first.topics)
+		case first.kind == kindResume:
+			err = s.resubscribed()
+		case first.kind == kindExpiry:
+			s.expiry = first.expiry
+			err = s.save()
 		case first.kind == kindLogs:
 			for n < len(batch) && batch[n].kind == kindLogs && batch[n].wrong == nil && batch[n].timed == first.timed {
 				n++

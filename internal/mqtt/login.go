@@ -47,6 +47,7 @@ func (s *Server) login(c *conn) *session {
 		return nil
 	}
 	answer := packet.Connack{
+		SessionPresent: one.resumed, SessionExpiry: uint32(one.expiry / time.Second),
 		ReceiveMaximum: queueLength, MaximumPacketSize: MaxPacket, TopicAliasMaximum: maxAliases,
 	}
 	if connect.KeepAlive == 0 {
@@ -101,7 +102,9 @@ func (s *Server) admit(c *conn, connect packet.Connect) (*session, *packet.Error
 	}
 	// Again: a token that ends from now on finds the session.
 	if _, err = s.o.Devices.Authenticate(ctx, token); err == nil {
-		one.own.kept, err = s.o.Devices.Connect(ctx, caller, one.silence)
+		if err = one.resume(ctx, connect.Clean); err == nil {
+			one.own.kept, err = s.o.Devices.Connect(ctx, caller, one.silence)
+		}
 	}
 	if err != nil {
 		s.leave(one)
@@ -130,6 +133,7 @@ func newSession(s *Server, c *conn, connect packet.Connect, caller hearth.Caller
 		silence: keepAlive*3/2 + signEvery, keepAlive: keepAlive * 3 / 2, window: min(maxFlight, int(connect.ReceiveMaximum)),
 		maxPacket: connect.MaximumPacketSize, problems: connect.Problems, space: make(chan struct{}, 1), stopping: make(chan struct{}),
 	}
+	one.expiry = min(time.Duration(connect.SessionExpiry)*time.Second, maxExpiry)
 	one.own = &party{session: one, caller: caller}
 	return one
 }

@@ -44,12 +44,13 @@ const (
 	classProvision = "provision"
 )
 
-// Options are what a Server works with. The capabilities and Clock are required.
+// Options are what a Server works with. The capabilities, Sessions and Clock are required.
 type Options struct {
 	Devices   *devices.Service
 	Telemetry *telemetry.Service
 	Twins     *twins.Service
 	Commands  *commands.Service
+	Sessions  hearth.MQTTSessionStore
 	// Bus carries what concerns connections to the other instances; nil: there are none.
 	Bus bus.Bus
 	// Limiter bounds what devices send; nil: nothing does.
@@ -110,8 +111,8 @@ type Server struct {
 
 // New returns a server. Start begins its background work.
 func New(o Options) (*Server, error) {
-	if o.Devices == nil || o.Telemetry == nil || o.Twins == nil || o.Commands == nil {
-		return nil, errors.New("mqtt: devices, telemetry, twins and commands are needed")
+	if o.Devices == nil || o.Telemetry == nil || o.Twins == nil || o.Commands == nil || o.Sessions == nil {
+		return nil, errors.New("mqtt: devices, telemetry, twins, commands and sessions are needed")
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

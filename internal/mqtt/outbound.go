@@ -60,11 +60,12 @@ func (s *session) subscribe(id uint16, filters []packet.Filter) error {
 		}
 	}
 	if shared {
-		for _, p := range s.all() {
-			if err := s.attempt(func(ctx context.Context) error { return s.baseline(ctx, p) }); err != nil && !permanent(err) {
-				return err
-			}
+		if err := s.baselines(); err != nil {
+			return err
 		}
+	}
+	if err := s.save(); err != nil {
+		return err
 	}
 	_ = s.conn.write(packet.AppendSuback(nil, s.version, id, reasons))
 	for serial, what := range marks {
@@ -113,6 +114,16 @@ func (s *session) baseline(ctx context.Context, p *party) error {
 	return err
 }
 
+// baselines does so for every device.
+func (s *session) baselines() error {
+	for _, p := range s.all() {
+		if err := s.attempt(func(ctx context.Context) error { return s.baseline(ctx, p) }); err != nil && !permanent(err) {
+			return err
+		}
+	}
+	return nil
+}
+
 // stateOf returns a side of a twin; an empty one is an object too.
 func stateOf(side json.RawMessage) []byte {
 	if len(side) == 0 {
@@ -122,7 +133,7 @@ func stateOf(side json.RawMessage) []byte {
 }
 
 // unsubscribe ends subscriptions.
-func (s *session) unsubscribe(id uint16, topics []string) {
+func (s *session) unsubscribe(id uint16, topics []string) error {
 	reasons := make([]packet.Reason, len(topics))
 	s.mu.Lock()
 	for i, topic := range topics {
@@ -140,7 +151,11 @@ func (s *session) unsubscribe(id uint16, topics []string) {
 			p.shared = nil
 		}
 	}
-	_ = s.conn.write(packet.AppendUnsuback(nil, s.version, id, reasons))
+	err := s.save()
+	if err == nil {
+		_ = s.conn.write(packet.AppendUnsuback(nil, s.version, id, reasons))
+	}
+	return err
 }
 
 // mark has something be looked at for a device. It does not block.

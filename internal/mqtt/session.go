@@ -27,6 +27,9 @@ type session struct {
 	will    *packet.Will
 	// gateway says that the session serves the devices of its scope, too.
 	gateway bool
+	// expiry is how long the session is kept after the connection ends; 0: it ends with it. resumed says that it was there before.
+	expiry  time.Duration
+	resumed bool
 	// keepAlive is how long the device may be silent, silence how long it is online after its last sign of life, which may be signEvery old.
 	keepAlive time.Duration
 	silence   time.Duration
@@ -72,6 +75,9 @@ type ending struct {
 
 // run serves the session to its end.
 func (s *session) run() {
+	if s.resumed {
+		s.push(item{kind: kindResume, size: itemSize})
+	}
 	s.ended(s.read())
 }
 
@@ -204,8 +210,8 @@ func (s *session) handle(h packet.Header, body []byte) (*ending, error) {
 		return nil, nil
 	case packet.DISCONNECT:
 		d, err := packet.DecodeDisconnect(body, s.version)
-		if err == nil && d.HasExpiry && d.SessionExpiry > 0 {
-			err = &packet.Error{Reason: packet.ProtocolError, Text: "the session was to end with the connection"}
+		if err == nil && d.HasExpiry {
+			err = s.expires(d.SessionExpiry)
 		}
 		if err != nil {
 			return nil, err

@@ -36,6 +36,11 @@ func TestCommands(t *testing.T) {
 	storetest.Commands(t, func(t *testing.T) storetest.CommandStore { return openTest(t, nil) })
 }
 
+func TestMQTTSessions(t *testing.T) {
+	t.Parallel()
+	storetest.MQTTSessions(t, func(t *testing.T) storetest.MQTTSessionStore { return openTest(t, nil) })
+}
+
 func TestTwins(t *testing.T) {
 	t.Parallel()
 	storetest.Twins(t, func(t *testing.T) storetest.TwinStore { return openTest(t, nil) })

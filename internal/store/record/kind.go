@@ -420,7 +420,7 @@ func (f *Field) Into(record any) any {
 func Schemas() []*Schema {
 	return []*Schema{
 		&users.Schema, &loginTries.Schema, &passwordResets.Schema, &sessions.Schema, &refreshTokens.Schema, &organizations.Schema,
-		&members.Schema, &invitations.Schema, &apiKeys.Schema, &provisioningKeys.Schema, &devices.Schema, &deviceTokens.Schema, &twins.Schema, &provisioned.Schema, &claimCodes.Schema,
+		&members.Schema, &invitations.Schema, &apiKeys.Schema, &provisioningKeys.Schema, &devices.Schema, &deviceTokens.Schema, &twins.Schema, &mqttSessions.Schema, &provisioned.Schema, &claimCodes.Schema,
 		&notifications.Schema, &notificationSettings.Schema, &channels.Schema, &digests.Schema,
 		&watches.Schema, &commands.Schema, &commandBatches.Schema, &rules.Schema, &alarms.Schema, &alarmWatches.Schema, &unjudged.Schema, &uptimes.Schema,
 		&schedules.Schema, &exports.Schema, &webhooks.Schema, &deliveries.Schema,

@@ -17,7 +17,7 @@ func TestEveryTableIsArchivedOrFollowsFromTheOthers(t *testing.T) {
 	t.Parallel()
 	archived := []string{
 		"users", "login_tries", "password_resets", "sessions", "refresh_tokens", "organizations", "members", "invitations", "api_keys", "provisioning_keys",
-		"devices", "presence", "device_tokens", "device_twins", "provisioned", "claim_codes", "notifications", "notification_settings", "notification_channels", "notification_digests", "device_watches", "commands", "commands_in_bulk", "rules", "alarms", "alarm_watches", "alarm_readings", "uptime", "export_schedules", "exports",
+		"devices", "presence", "device_tokens", "device_twins", "mqtt_sessions", "provisioned", "claim_codes", "notifications", "notification_settings", "notification_channels", "notification_digests", "device_watches", "commands", "commands_in_bulk", "rules", "alarms", "alarm_watches", "alarm_readings", "uptime", "export_schedules", "exports",
 		"webhooks", "webhook_deliveries", "webhook_lines", "device_connections", "integrations", "integration_devices", "import_checkpoints", "idempotency",
 		"outbox", "audit", "log_tail", "log_chunks", "log_events", "sqlite_sequence",
 	}

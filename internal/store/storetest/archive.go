@@ -89,7 +89,7 @@ func addPart(all *ArchivePart, p ArchivePart) (kind, n int) {
 		add(&all.Sessions, p.Sessions), add(&all.RefreshTokens, p.RefreshTokens), add(&all.Organizations, p.Organizations),
 		add(&all.Members, p.Members), add(&all.Invitations, p.Invitations), add(&all.APIKeys, p.APIKeys),
 		add(&all.ProvisioningKeys, p.ProvisioningKeys), add(&all.Devices, p.Devices), add(&all.DeviceTokens, p.DeviceTokens),
-		add(&all.Twins, p.Twins), add(&all.Provisioned, p.Provisioned), add(&all.ClaimCodes, p.ClaimCodes), add(&all.Notifications, p.Notifications), add(&all.Settings, p.Settings),
+		add(&all.Twins, p.Twins), add(&all.MQTTSessions, p.MQTTSessions), add(&all.Provisioned, p.Provisioned), add(&all.ClaimCodes, p.ClaimCodes), add(&all.Notifications, p.Notifications), add(&all.Settings, p.Settings),
 		add(&all.Channels, p.Channels), add(&all.Digests, p.Digests),
 		add(&all.Watches, p.Watches), add(&all.Commands, p.Commands), add(&all.Batches, p.Batches), add(&all.Rules, p.Rules), add(&all.Alarms, p.Alarms),
 		add(&all.AlarmWatches, p.AlarmWatches), add(&all.Unjudged, p.Unjudged), add(&all.Uptime, p.Uptime), add(&all.Schedules, p.Schedules), add(&all.Exports, p.Exports),

@@ -27,6 +27,7 @@ type ArchivePart struct {
 	Devices          []hearth.Device
 	DeviceTokens     []hearth.DeviceToken
 	Twins            []hearth.Twin
+	MQTTSessions     []hearth.MQTTSession
 	Provisioned      []hearth.Provisioned
 	ClaimCodes       []hearth.ClaimCode
 	Notifications    []hearth.Notification
@@ -156,6 +157,7 @@ func archiveKinds() []archiveKind {
 		lines("device_tokens", func(p *ArchivePart) *[]hearth.DeviceToken { return &p.DeviceTokens },
 			func(r hearth.DeviceToken) lineDeviceToken { return lineDeviceToken(r) }, func(r lineDeviceToken) hearth.DeviceToken { return hearth.DeviceToken(r) }),
 		lines("device_twins", func(p *ArchivePart) *[]hearth.Twin { return &p.Twins }, writeTwin, readTwin),
+		lines("mqtt_sessions", func(p *ArchivePart) *[]hearth.MQTTSession { return &p.MQTTSessions }, writeMQTTSession, readMQTTSession),
 		lines("provisioned", func(p *ArchivePart) *[]hearth.Provisioned { return &p.Provisioned },
 			func(r hearth.Provisioned) lineProvisioned { return lineProvisioned(r) }, func(r lineProvisioned) hearth.Provisioned { return hearth.Provisioned(r) }),
 		lines("claim_codes", func(p *ArchivePart) *[]hearth.ClaimCode { return &p.ClaimCodes },

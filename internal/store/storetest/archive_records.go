@@ -18,7 +18,7 @@ func Everything(n int) []ArchivePart {
 	parts := []ArchivePart{
 		{}, {Users: g.users()}, {Tries: g.tries()}, {PasswordResets: g.resets()}, {Sessions: g.sessions()}, {RefreshTokens: g.refreshTokens()},
 		{Organizations: g.organizations()}, {Members: g.members()}, {Invitations: g.invitations()}, {APIKeys: g.apiKeys()},
-		{ProvisioningKeys: g.provisioningKeys()}, {Devices: g.devices()}, {DeviceTokens: g.deviceTokens()}, {Twins: g.twins()},
+		{ProvisioningKeys: g.provisioningKeys()}, {Devices: g.devices()}, {DeviceTokens: g.deviceTokens()}, {Twins: g.twins()}, {MQTTSessions: g.mqttSessions()},
 		{Provisioned: g.provisioned()}, {ClaimCodes: g.claimCodes()}, {Notifications: g.notifications()}, {Settings: g.settings()},
 		{Channels: g.channels()}, {Digests: g.digests()}, {Watches: g.watches()},
 		{Commands: g.commands()}, {Batches: g.batches()}, {Rules: g.rules()}, {Alarms: g.alarms()}, {AlarmWatches: g.alarmWatches()}, {Unjudged: g.unjudged()}, {Uptime: g.uptime()},
@@ -167,6 +167,12 @@ func (g *recordMaker) claimCodes() []hearth.ClaimCode {
 		return hearth.ClaimCode{Hash: g.hash("claim code", i), DeviceID: g.deviceID(i), Scope: hearth.UserScope(g.userID(i)),
 			CreatedBy: g.userID(i), CreatedAt: g.at(i), ExpiresAt: g.at(i + 15)}
 	}, func(int, *hearth.ClaimCode) {})
+}
+
+func (g *recordMaker) mqttSessions() []hearth.MQTTSession {
+	return each(g.n, func(i int) hearth.MQTTSession {
+		return hearth.MQTTSession{DeviceID: g.deviceID(i), Expiry: time.Duration(i) * time.Second, SavedAt: g.at(i)}
+	}, func(_ int, s *hearth.MQTTSession) { s.Filters = map[string]byte{"c": 1, "d": 0} })
 }
 
 func (g *recordMaker) twins() []hearth.Twin {
