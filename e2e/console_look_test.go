@@ -13,7 +13,7 @@ import (
 )
 
 // viewsOf are the addresses of the console's views for an administrator with these objects, and a text that each has when it is complete.
-func viewsOf(device, org, webhook, rule, alarm string) map[string]string {
+func viewsOf(device, org, webhook, rule, alarm, integration string) map[string]string {
 	return map[string]string{
 		"/":                              "Busiest devices",
 		"/devices":                       "1 device",
@@ -47,6 +47,8 @@ func viewsOf(device, org, webhook, rule, alarm string) map[string]string {
 		"/rules":                                            "is above 20",
 		"/rules/" + rule:                                    "Would have fired",
 		"/rules/new":                                        "Who is notified",
+		"/admin/integrations":                               "Cellar broker",
+		"/admin/integrations/" + integration:                "Latest failure",
 		"/admin/users":                                      "1 in all",
 		"/admin/jobs":                                       "Cleanup",
 		"/admin/audit":                                      "auth.login",
@@ -78,7 +80,7 @@ func TestEveryViewIsAccessible(t *testing.T) {
 	ann.do("PATCH", "/devices/"+device+"/twin/desired", map[string]any{"level": 3}, 200)
 	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv", "range": "24h"}, 202)
 	finishCommand(ann, device)
-	var hook, rule struct {
+	var hook, rule, integration struct {
 		ID string `json:"id"`
 	}
 	ann.do("POST", "/rules", map[string]any{
@@ -106,6 +108,9 @@ func TestEveryViewIsAccessible(t *testing.T) {
 	ann.do("PUT", "/users/me/notification-settings", map[string]any{
 		"types": map[string]any{}, "devices": []string{}, "quiet_hours": map[string]any{"start": "22:00", "end": "07:00"},
 	}, 200)
+	ann.do("POST", "/integrations", map[string]any{
+		"name": "Cellar broker", "url": "mqtt://127.0.0.1:9", "dialects": []string{"tasmota", "json"}, "topics": []string{"site/{device}/{event}"}, "time_zone": "Europe/Berlin",
+	}, 201).into(t, &integration)
 	ann.do("POST", "/provisioning-keys", map[string]any{"name": "Lamps of March", "device_type": "lamp"}, 201)
 	for name, option := range map[string]chromedp.ExecAllocatorOption{
 		"light": chromedp.Flag("blink-settings", "preferredColorScheme=1"),
@@ -121,7 +126,7 @@ func TestEveryViewIsAccessible(t *testing.T) {
 			if dark := b.run("String(matchMedia('(prefers-color-scheme: dark)').matches)"); dark != map[string]string{"light": "false", "dark": "true"}[name] {
 				t.Fatalf("the dark scheme is %s", dark)
 			}
-			for address, text := range viewsOf(device, org.ID, hook.ID, rule.ID, alarms.Items[0].ID) {
+			for address, text := range viewsOf(device, org.ID, hook.ID, rule.ID, alarms.Items[0].ID, integration.ID) {
 				b.open(s.url + address)
 				b.reads(text)
 				b.look(string(axe), address)

@@ -24,6 +24,7 @@ const admin = () => import('./views/admin');
 const provisioning = () => import('./views/provisioning');
 const alarms = () => import('./views/alarms');
 const rules = () => import('./views/rules');
+const integrations = () => import('./views/integrations');
 const webhooks = () => import('./views/webhooks');
 
 const routes = [
@@ -46,6 +47,8 @@ const routes = [
   route('/webhooks/{id}', webhooks, 'OneWebhook'),
   route('/provisioning', provisioning, 'Provisioning'),
   route('/claim', provisioning, 'Claim'),
+  route('/admin/integrations', integrations, 'Integrations'),
+  route('/admin/integrations/{id}', integrations, 'OneIntegration'),
   route('/admin/users', admin, 'Users'),
   route('/admin/jobs', admin, 'Jobs'),
   route('/admin/audit', admin, 'Audit'),

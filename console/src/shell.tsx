@@ -40,6 +40,7 @@ const groups: readonly Group[] = [
 
 const adminGroup: Group = ['Administration', [
   { href: '/admin/users', text: 'Users', icon: 'user' },
+  { href: '/admin/integrations', text: 'Integrations', icon: 'hook' },
   { href: '/admin/jobs', text: 'Jobs', icon: 'list' },
   { href: '/admin/audit', text: 'Audit log', icon: 'shield' },
   { href: '/admin/server', text: 'Server', icon: 'gauge' },
