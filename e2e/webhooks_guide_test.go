@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// The receiver of the guide is built as it stands there, and takes the test of a webhook.
-func TestTheReceiverOfTheGuideRuns(t *testing.T) {
-	t.Parallel()
+// receiverOfTheGuide builds the receiver as it stands in the guide, and returns its path.
+func receiverOfTheGuide(t *testing.T) (program string) {
+	t.Helper()
 	guide, err := os.ReadFile("../docs/guides/webhooks.md")
 	if err != nil {
 		t.Fatal(err)
@@ -24,13 +24,21 @@ func TestTheReceiverOfTheGuideRuns(t *testing.T) {
 		t.Fatal("the guide has no program")
 	}
 	dir := t.TempDir()
-	file, program := filepath.Join(dir, "receiver.go"), filepath.Join(dir, "receiver")
+	file := filepath.Join(dir, "receiver.go")
+	program = filepath.Join(dir, "receiver")
 	if err := os.WriteFile(file, []byte(source), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, file).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	return program
+}
+
+// The receiver of the guide is built as it stands there, and takes the test of a webhook.
+func TestTheReceiverOfTheGuideRuns(t *testing.T) {
+	t.Parallel()
+	program := receiverOfTheGuide(t)
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
