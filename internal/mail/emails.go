@@ -113,7 +113,7 @@ type AlarmRaised struct {
 	Severity string `json:"severity"`
 	// Value is what raised it; "" where nothing was read.
 	Value string `json:"value,omitempty"`
-	// Threshold is what the value met, such as "above -15 for 5m"; "" if it met none.
+	// Threshold is what was met, such as "above -15 for 5m"; "" of an expression.
 	Threshold string    `json:"threshold,omitempty"`
 	At        time.Time `json:"at"`
 	URL       string    `json:"url"`

@@ -1,8 +1,10 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,13 +71,22 @@ func (s *Service) describeAlarm(ctx context.Context, what string, a hearth.Alarm
 		email.Value = a.Value.String()
 	}
 	rule, err := s.o.Alarms.Rule(ctx, a.RuleID)
-	if hearth.ErrorCode(err) == hearth.CodeNotFound || err == nil && rule.Condition.Event == "" {
+	if hearth.ErrorCode(err) == hearth.CodeNotFound {
 		return email, nil
 	}
 	if err != nil {
 		return email, err
 	}
 	c := rule.Condition
+	switch {
+	case c.OfflineFor > 0:
+		email.Threshold = "no sign of life for " + timetext.FormatDuration(c.OfflineFor)
+	case c.NoData != nil:
+		email.Threshold = "no " + cmp.Or(c.NoData.Event, "data") + " for " + timetext.FormatDuration(c.NoData.For)
+	}
+	if c.Event == "" {
+		return email, nil
+	}
 	email.Threshold = operatorWords[c.Operator] + " " + c.Value.String()
 	if c.For > 0 {
 		email.Threshold += " for " + timetext.FormatDuration(c.For)
@@ -114,9 +125,9 @@ func (s *Service) chart(ctx context.Context, deviceID string, c hearth.Condition
 		return chart, err
 	}
 	query := hearth.LogQuery{
-		Device: devices[0].Key, Span: hearth.Span{From: chart.From, To: to.Add(time.Millisecond)}, Event: c.Event, Ascending: true, Limit: logStep,
+		Device: devices[0].Key, Span: hearth.Span{From: chart.From, To: to.Add(time.Millisecond)}, Event: c.Event, Limit: logStep,
 	}
-	var points []mail.ChartPoint
+	var points []mail.ChartPoint // the newest first, as those must be there
 	for len(points) < maxLogs {
 		logs, err := s.o.Logs.Logs(ctx, query)
 		if err != nil {
@@ -132,6 +143,7 @@ func (s *Service) chart(ctx context.Context, deviceID string, c hearth.Condition
 		}
 		query.After = &logs[logStep-1]
 	}
+	slices.Reverse(points)
 	chart.Points = thin(points)
 	if c.Value.Kind() == hearth.NumberKind {
 		limit := c.Value.Number()
@@ -217,9 +229,9 @@ func (s *Service) notifyOfAlarm(ctx context.Context, job queue.Job, userID, what
 	n.body = "The alarm is " + string(a.Severity)
 	if email.Value != "" {
 		n.body += "; the value is " + mail.Line(email.Value)
-		if email.Threshold != "" {
-			n.body += " (" + mail.Line(email.Threshold) + ")"
-		}
+	}
+	if email.Threshold != "" {
+		n.body += " (" + mail.Line(email.Threshold) + ")"
 	}
 	n.body += "."
 	n.email = email

@@ -154,7 +154,7 @@ func TestEachKindOfChannelIsSentItsOwnForm(t *testing.T) {
 				t.Errorf("ntfy: %s %v", got.body, got.header)
 			}
 		case "/slack":
-			const want = "*Too &lt;hot&gt; &amp; ∗dry∗: lamp_1*\nThe alarm is critical.\n<https://h.example/alarms/a|Open in hearth>"
+			const want = "*Too &lt;hot&gt; &amp; ∗dry∗: lamp_1*\nThe alarm is critical (above 30 for 1m).\n<https://h.example/alarms/a|Open in hearth>"
 			if body["text"] != want {
 				t.Errorf("Slack: %s", got.body)
 			}
