@@ -46,9 +46,13 @@ func viewsOf(device, org, webhook, rule, alarm, integration string) map[string]s
 		"/alarms/" + alarm:                                  "History",
 		"/rules":                                            "is above 20",
 		"/rules/" + rule:                                    "Would have fired",
+<<<<<<< HEAD
 		"/rules/new":                                        "Who is notified",
 		"/admin/integrations":                               "Cellar broker",
 		"/admin/integrations/" + integration:                "Latest failure",
+=======
+		"/rules/new":                                        "What happens then",
+>>>>>>> 392ab01 (Call webhooks and send commands by the form of rules)
 		"/admin/users":                                      "1 in all",
 		"/admin/jobs":                                       "Cleanup",
 		"/admin/audit":                                      "auth.login",
@@ -85,6 +89,7 @@ func TestEveryViewIsAccessible(t *testing.T) {
 	}
 	ann.do("POST", "/rules", map[string]any{
 		"name": "Too warm", "severity": "major", "condition": map[string]any{"event": "temperature", "operator": "gt", "value": 20},
+		"actions": []any{map[string]any{"command": map[string]any{"name": "cool", "params": map[string]any{"level": 2}}, "on": "raise"}},
 	}, 201).into(t, &rule)
 	ann.do("POST", "/devices/"+device+"/logs", map[string]any{"event": "temperature", "value": 23.5}, 201)
 	var alarms struct {

@@ -7,7 +7,7 @@ import type { ViewProps } from '../lazy';
 import { useGet, useList } from '../load';
 import { leaving, navigate } from '../router';
 import type { Condition, Episode, Rule, RuleAction, RuleSchedule, Severity } from '../types';
-import type { Device, List, Value } from '../types';
+import type { Device, List, Value, Webhook } from '../types';
 import { Badge, Button, Card, Check, Choice, Confirm, Empty, Field, LinkButton, More, Page, Select, Show, Skeleton, toast, useAction, Wrong } from '../ui/kit';
 import { AlarmList, severities, severityTones } from './alarms';
 
@@ -128,6 +128,7 @@ function Editor({ rule, saved }: { rule?: Rule; saved: (rule: Rule) => void }) {
     return () => { leaving.ask = null; };
   }, [touched]);
   const save = useAction(async () => {
+    if (draft.actions.some((action) => action.webhook_id === '')) throw new Problem(-1, 'empty', 'Choose the webhook to call');
     if (draft.kind === 'value' && !draft.value.trim()) throw new Problem(-1, 'empty', 'Enter the value to compare with', { value: 'Enter a value' });
     const body = {
       name: draft.name, severity: draft.severity, enabled: draft.enabled, condition: conditionOf(draft, rule?.condition), actions: draft.actions,
@@ -169,7 +170,7 @@ function Editor({ rule, saved }: { rule?: Rule; saved: (rule: Rule) => void }) {
             {!rule && orgs.length > 0 && <Select label="Of" value={draft.org} onPick={(to) => set({ org: to })} options={[['', 'You'], ...orgs.map((org) => [org.id, org.name] as const)]} />}
           </div>
         </fieldset>
-        <Actions actions={draft.actions} change={(actions) => set({ actions })} />
+        <Actions actions={draft.actions} org={draft.org} change={(actions) => set({ actions })} />
         <fieldset>
           <legend>Hours</legend>
           <Check label="Only at certain times" checked={draft.scheduled} onChange={(e) => set({ scheduled: e.currentTarget.checked })} />
@@ -199,24 +200,73 @@ function Hours({ schedule, change }: { schedule: RuleSchedule; change: (schedule
 
 const occasions = [['raise', 'when raised'], ['clear', 'when cleared'], ['both', 'both']] as const;
 
-const recipients = [['owner', 'The device’s owner'], ['organization', 'The organization']] as const;
+const kinds = [['owner', 'Notify the device’s owner'], ['organization', 'Notify the organization'], ['webhook', 'Call a webhook'], ['command', 'Send the device a command']] as const;
 
-function Actions({ actions, change }: { actions: RuleAction[]; change: (actions: RuleAction[]) => void }) {
+function kindOf({ notify, webhook_id: hook, command }: RuleAction): string {
+  if (command) return 'command';
+  if (hook !== undefined) return 'webhook';
+  return typeof notify === 'string' ? notify : 'users';
+}
+
+// fresh is an action of that kind.
+function fresh(kind: string, on: RuleAction['on']): RuleAction {
+  if (kind === 'webhook') return { webhook_id: '', on };
+  if (kind === 'command') return { command: { name: '' }, on };
+  return { notify: kind, on };
+}
+
+function Actions({ actions, org, change }: { actions: RuleAction[]; org: string; change: (actions: RuleAction[]) => void }) {
+  const hooks = useList<Webhook>('/webhooks?limit=200').data ?? [];
   const put = (at: number, action: RuleAction) => change(actions.map((one, i) => (i === at ? action : one)));
   return (
     <fieldset>
-      <legend>Who is notified</legend>
-      {actions.map((action, i) => (
-        <div class="action" key={i}>
-          {typeof action.notify === 'string'
-            ? <Select hidden label={`Recipient ${i + 1}`} value={action.notify} onPick={(notify) => put(i, { ...action, notify })} options={recipients} />
-            : <span>{count(action.notify?.length ?? 0)} chosen users</span>}
-          <Select hidden label={`When recipient ${i + 1} is notified`} value={action.on} onPick={(on) => put(i, { ...action, on })} options={occasions} />
-          <Button onClick={() => change(actions.filter((_, at) => at !== i))} aria-label={`Remove recipient ${i + 1}`}>Remove</Button>
-        </div>
-      ))}
+      <legend>What happens then</legend>
+      {actions.map((action, i) => {
+        const kind = kindOf(action);
+        return (
+          <div class="action" key={`${actions.length}/${i}`}>
+            {kind === 'users' && Array.isArray(action.notify)
+              ? <span>Notify {count(action.notify.length)} chosen users</span>
+              : <Select hidden label={`Action ${i + 1}`} value={kind} onPick={(to) => put(i, fresh(to, action.on))} options={kinds} />}
+            {kind === 'webhook' && <Hook n={i + 1} hooks={hooks} org={org} value={action.webhook_id ?? ''} onPick={(id) => put(i, { ...action, webhook_id: id })} />}
+            {action.command && <Command n={i + 1} command={action.command} change={(command) => put(i, { ...action, command })} />}
+            <Select hidden label={`When action ${i + 1} happens`} value={action.on} onPick={(on) => put(i, { ...action, on })} options={occasions} />
+            <Button onClick={() => change(actions.filter((_, at) => at !== i))} aria-label={`Remove action ${i + 1}`}>Remove</Button>
+          </div>
+        );
+      })}
       {actions.length < 10 && <div><Button icon="plus" onClick={() => change([...actions, { notify: 'owner', on: 'raise' }])}>Add</Button></div>}
     </fieldset>
+  );
+}
+
+// Hook picks a webhook of the rule's own scope; another one that the rule has is kept.
+function Hook({ n, hooks, org, value: id, onPick }: { n: number; hooks: Webhook[]; org: string; value: string; onPick: (id: string) => void }) {
+  const own = hooks.filter((hook) => (hook.organization_id ?? '') === org || hook.id === id).map((hook) => [hook.id, hook.name] as const);
+  if (own.length === 0 && !id) return <span><a href="/webhooks">Make a webhook</a> first</span>;
+  const known = own.some(([one]) => one === id);
+  return <Select hidden label={`Webhook of action ${n}`} value={id} onPick={onPick} options={[...(known ? [] : [[id, id ? 'A webhook that you may not see' : 'Choose one'] as const]), ...own]} />;
+}
+
+type Order = NonNullable<RuleAction['command']>;
+
+// Command edits a command; its parameters are text while they are written.
+function Command({ n, command, change }: { n: number; command: Order; change: (command: Order) => void }) {
+  const [text, setText] = useState(command.params === undefined ? '' : JSON.stringify(command.params));
+  const write = (input: HTMLInputElement) => {
+    setText(input.value);
+    try {
+      change({ name: command.name, ...(input.value.trim() && { params: JSON.parse(input.value) as unknown }) });
+      input.setCustomValidity('');
+    } catch {
+      input.setCustomValidity('Write JSON, such as {"on": false}');
+    }
+  };
+  return (
+    <>
+      <input aria-label={`Command of action ${n}`} required maxLength={64} pattern={'[A-Za-z0-9_.:\\-]+'} placeholder="Command" value={command.name} autocomplete="off" onInput={(e) => change({ ...command, name: e.currentTarget.value })} />
+      <input aria-label={`Parameters of action ${n}, JSON`} class="mono" placeholder='{"on": false}' value={text} autocomplete="off" onInput={(e) => write(e.currentTarget)} />
+    </>
   );
 }
 
