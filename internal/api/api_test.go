@@ -215,6 +215,9 @@ func TestTheDocumentNamesEveryCode(t *testing.T) {
 			t.Errorf("%s is missing", want)
 		}
 	}
+	if strings.Contains(string(doc), `"license"`) {
+		t.Error("the document names a licence, which the program does not have")
+	}
 }
 
 func TestTheDocumentationIsOnePageWithoutScripts(t *testing.T) {
@@ -229,7 +232,7 @@ func TestTheDocumentationIsOnePageWithoutScripts(t *testing.T) {
 	if w.Code != 200 || !strings.Contains(page, "<main>") || strings.Contains(page, "<script") || strings.Contains(page, "http://") {
 		t.Errorf("%d %.300s", w.Code, page)
 	}
-	if csp := w.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "style-src 'sha256-") {
+	if csp := w.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "style-src 'sha256-") || !strings.Contains(csp, "img-src 'self'") || !strings.Contains(page, `<link rel="icon" href="/icon.svg"`) {
 		t.Errorf("policy %s", csp)
 	}
 }

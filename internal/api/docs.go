@@ -32,7 +32,6 @@ func (a *API) newDocument() *huma.OpenAPI {
 				"RFC 9457 problems with a stable `code`; every answer carries `X-Request-ID`, every answer of a limited operation " +
 				"`RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset`.",
 			Contact: &huma.Contact{Name: "hearth"},
-			License: &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
 		},
 		Servers: []*huma.Server{{URL: "/"}},
 		Tags: []*huma.Tag{

@@ -29,6 +29,9 @@ import (
 const matrix = `
 operation              nobody owner other admin device mate disabled loggedout o.owner o.admin o.member o.viewer o.key scope
 
+get-liveness              200   200   200   200    200  200      200       200     200     200      200      200   200 public
+get-readiness             200   200   200   200    200  200      200       200     200     200      200      200   200 public
+get-health                200   200   200   200    200  200      200       200     200     200      200      200   200 public
 get-keys                  200   200   200   200    200  200      200       200     200     200      200      200   200 public
 log-in                    200   200   200   200    200  200      200       200     200     200      200      200   200 public
 refresh                   200   200   200   200    200  200      200       200     200     200      200      200   200 public

@@ -24,6 +24,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"hearth/internal/editdistance"
 )
 
 // Flag is a flag of a command.
@@ -307,31 +309,11 @@ func (c *command) similarFlag(text string) string {
 // similar suggests a name that the text begins, that begins it, or that is one or two letters away.
 func similar(text string, names []string) string {
 	for _, name := range names {
-		if strings.HasPrefix(name, text) || strings.HasPrefix(text, name) || distance(text, name) <= min(2, len(text)/3) {
+		if strings.HasPrefix(name, text) || strings.HasPrefix(text, name) || editdistance.Of(text, name) <= min(2, len(text)/3) {
 			return ", did you mean " + strconv.Quote(name) + "?"
 		}
 	}
 	return ""
-}
-
-// distance is how many letters must be changed, added or removed to make one text the other.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }
 
 func quoted(words []string) string {

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"hearth/internal/editdistance"
 )
 
 // EnvPrefix begins the name of every variable that is read. Any other variable with it stops the start: it is a typo.
@@ -203,32 +205,11 @@ func unknown(nameOf func(string) string, key string) error {
 func nearest(key string, names []string) string {
 	best, least := "", len(key)/3+1
 	for _, name := range slices.Sorted(slices.Values(names)) {
-		if d := distance(key, name); d < least || d == least && best == "" {
+		if d := editdistance.Of(key, name); d < least || d == least && best == "" {
 			best, least = name, d
 		}
 	}
 	return best
-}
-
-// distance counts the bytes to insert, delete or replace to make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 func envName(key string) string { return EnvPrefix + strings.ToUpper(key) }
