@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -12,8 +13,8 @@ import (
 	"hearth/internal/mqtt/packet"
 )
 
-// oldBroker accepts MQTT 3.1.1 alone. With each subscription it sends a message, and reports when that is acknowledged.
-func oldBroker(t *testing.T, acknowledged chan<- []string) (addr string) {
+// oldBroker accepts MQTT 3.1.1 alone. With each subscription it sends a message, and reports when that is acknowledged, and what is published.
+func oldBroker(t *testing.T, acknowledged chan<- []string, published chan<- string) (addr string) {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -55,6 +56,13 @@ func oldBroker(t *testing.T, acknowledged chan<- []string) (addr string) {
 				answer = packet.AppendPublish(answer, packet.V311, packet.Publish{Topic: "site/cellar/t", Payload: []byte("21.5"), QoS: 1, ID: 7})
 			case packet.PUBACK:
 				acknowledged <- subscribed
+			case packet.PUBLISH:
+				p, err := packet.DecodePublish(h, body, packet.V311)
+				if err != nil {
+					return
+				}
+				published <- p.Topic + " " + string(p.Payload)
+				answer = packet.AppendPuback(nil, packet.V311, p.ID, packet.Success, "")
 			}
 			if _, err := conn.Write(answer); err != nil {
 				return
@@ -78,8 +86,8 @@ func TestABrokerWithoutMQTT5IsReadByOneInstance(t *testing.T) {
 	t.Parallel()
 	apitest.InBothModes(t, func(t *testing.T, m apitest.Mode) {
 		w := newInstances(t, m)
-		acknowledged := make(chan []string, 16)
-		addr := oldBroker(t, acknowledged)
+		acknowledged, published := make(chan []string, 16), make(chan string, 16)
+		addr := oldBroker(t, acknowledged, published)
 		w.want(t, w.call(t, 0, "POST", "/integrations", w.admin, apitest.Object{
 			"name": "Old", "url": "mqtt://" + addr, "dialects": []string{"json"}, "topics": []string{"site/{device}/{event}"},
 		}), 201, "")
@@ -94,6 +102,19 @@ func TestABrokerWithoutMQTT5IsReadByOneInstance(t *testing.T) {
 		list := w.want(t, w.call(t, 0, "GET", "/devices?include=latest", w.admin, nil), 200, "")
 		if !strings.Contains(list.raw, `"t":{"value":21.5`) {
 			t.Errorf("acknowledged, and stored is %s", list.raw)
+		}
+		cellar, _ := list.body["items"].([]any)[0].(map[string]any)
+		for i := range 2 { // whichever instance it is set at, the one that is connected sends it
+			desired := apitest.Object{"level": i}
+			w.want(t, w.call(t, i, "PATCH", "/devices/"+apitest.Text(cellar, "id")+"/twin/desired", w.admin, desired), 200, "")
+			select {
+			case got := <-published:
+				if want := fmt.Sprintf(`site/cellar/desired {"level":%d}`, i); got != want {
+					t.Errorf("published is %s, want %s", got, want)
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatalf("the state that was set at instance %d is not sent", i)
+			}
 		}
 		select {
 		case <-acknowledged:

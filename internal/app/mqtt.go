@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hearth/internal/bridge"
+	"hearth/internal/core/devices"
 	"hearth/internal/httpserver"
 	"hearth/internal/kv"
 	"hearth/internal/mqtt"
@@ -34,6 +35,18 @@ func (p *parts) openBridge() (*bridge.Bridge, error) {
 		options.Leads = p.leader.Leads
 	}
 	return bridge.New(options)
+}
+
+// remoteDevices hear of what other instances have changed.
+type remoteDevices struct {
+	*devices.Service
+	bridge *bridge.Bridge
+}
+
+// DesiredChanged notes a new version of a device's desired state.
+func (d remoteDevices) DesiredChanged(deviceID string, version int64) {
+	d.Service.DesiredChanged(deviceID, version)
+	d.bridge.DesiredChanged(deviceID)
 }
 
 // messageLimiter returns the port's decisions as the MQTT server's.

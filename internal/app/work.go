@@ -74,7 +74,7 @@ func (p *parts) followBus(ctx context.Context) {
 		return
 	}
 	p.stack.Go(ctx, "changes of other instances", func(ctx context.Context) {
-		p.others.Run(ctx, invalidate.Caches{Devices: p.devices, Logs: p.store, Users: p.accounts, Roles: p.orgs, Streams: p.realtime})
+		p.others.Run(ctx, invalidate.Caches{Devices: remoteDevices{p.devices, p.bridge}, Logs: p.store, Users: p.accounts, Roles: p.orgs, Streams: p.realtime})
 	})
 	p.stack.Go(ctx, "questions of other instances", p.asker.Run)
 }

@@ -181,3 +181,14 @@ func (b *Bridge) Publish(events ...hearth.Event) {
 		b.mu.Unlock()
 	}
 }
+
+// DesiredChanged notes that another instance has set a device's desired state. That instance sends it, unless only the leader is connected.
+func (b *Bridge) DesiredChanged(deviceID string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, one := range b.brokers {
+		if one.exclusive.Load() && b.o.Leads() && one.has(deviceID) {
+			one.due.add(deviceID, dueNow{desired: true})
+		}
+	}
+}

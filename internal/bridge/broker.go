@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hearth"
@@ -44,7 +45,7 @@ type broker struct {
 
 	// version is the broker's; exclusive says that it has no shared subscriptions, so that only the leader connects.
 	version   packet.Version
-	exclusive bool
+	exclusive atomic.Bool
 	clean     bool // the next connection begins a new session
 	// seqs are the numbers of the commands that were sent last, by device. They belong to the goroutine that sends.
 	seqs map[string]int64
@@ -114,7 +115,7 @@ func (r *broker) run(ctx context.Context) {
 	defer r.finish()
 	pause := firstPause
 	for ctx.Err() == nil {
-		if r.exclusive && !r.b.o.Leads() {
+		if r.exclusive.Load() && !r.b.o.Leads() {
 			wait(ctx, leaderPause)
 			continue
 		}
@@ -167,7 +168,7 @@ func (r *broker) login() (packet.Connect, error) {
 		return packet.Connect{}, errors.New("the password cannot be read: set it again")
 	}
 	login := packet.Connect{Version: r.version, ClientID: "hearth-" + r.i.ID, Username: r.i.Username, Clean: r.clean, SessionExpiry: sessionAlone}
-	if r.version == packet.V5 && !r.b.alone && !r.exclusive {
+	if r.version == packet.V5 && !r.b.alone && !r.exclusive.Load() {
 		login.ClientID += "-" + r.b.instance
 		login.SessionExpiry = sessionShared
 	}
@@ -189,14 +190,14 @@ func (r *broker) serve(ctx context.Context) error {
 	c, err := dial(ctx, r.i.URL, login)
 	if errors.Is(err, errVersion) && r.version == packet.V5 {
 		r.version = packet.V311
-		r.exclusive = !r.b.alone
+		r.exclusive.Store(!r.b.alone)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if !r.b.alone && !c.shared && !r.exclusive {
-		r.exclusive = true
+	if !r.b.alone && !c.shared && !r.exclusive.Load() {
+		r.exclusive.Store(true)
 		c.leave()
 		return nil
 	}
@@ -252,7 +253,7 @@ func (r *broker) subscribe(c *connection, filters []dialect.Filter) error {
 	topics := make([]string, 0, len(filters))
 	for _, filter := range filters {
 		topic := filter.Topic
-		if !filter.All && !r.b.alone && !r.exclusive {
+		if !filter.All && !r.b.alone && !r.exclusive.Load() {
 			topic = "$share/hearth-" + r.i.ID + "/" + topic
 		}
 		topics = append(topics, topic)
@@ -281,7 +282,7 @@ func (r *broker) receive(ctx context.Context, c *connection) error {
 			}
 		case <-flush.C:
 			r.flush(ctx)
-			if r.exclusive && !r.b.o.Leads() {
+			if r.exclusive.Load() && !r.b.o.Leads() {
 				return errOthers
 			}
 		case <-sign.C:
