@@ -46,13 +46,9 @@ func viewsOf(device, org, webhook, rule, alarm, integration string) map[string]s
 		"/alarms/" + alarm:                                  "History",
 		"/rules":                                            "is above 20",
 		"/rules/" + rule:                                    "Would have fired",
-<<<<<<< HEAD
-		"/rules/new":                                        "Who is notified",
+		"/rules/new":                                        "What happens then",
 		"/admin/integrations":                               "Cellar broker",
 		"/admin/integrations/" + integration:                "Latest failure",
-=======
-		"/rules/new":                                        "What happens then",
->>>>>>> 392ab01 (Call webhooks and send commands by the form of rules)
 		"/admin/users":                                      "1 in all",
 		"/admin/jobs":                                       "Cleanup",
 		"/admin/audit":                                      "auth.login",
