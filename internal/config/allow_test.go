@@ -22,7 +22,7 @@ func TestParseAllow(t *testing.T) {
 			t.Errorf("%q is %+v, %v; want %+v", text, got, err, want)
 		}
 	}
-	// What looks like an address and is none is no host either: it would be one to whoever resolves it.
+	// What looks like an address and is none is no host either: a resolver may read it as one.
 	for _, text := range []string{"10.0.0.0/33", "10.0.0", "2130706433", "a.1", "http://hooks.internal", "hooks.internal:80", "ho oks", "*.internal", "ü.example", "fe80::/a"} {
 		if got, err := config.ParseAllow(text); err == nil {
 			t.Errorf("%q is read as %+v", text, got)
