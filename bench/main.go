@@ -70,7 +70,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&o.connections, "connections", 64, "parallel clients")
 	flags.IntVar(&o.rows, "rows", 10_000_000, "logs of the large history")
 	flags.StringVar(&o.out, "out", "results", "folder of the JSON")
-	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,twins,commands,batches,list,dashboard,logins,exports,queue,backups,observing,hostile (hostile-1 …),live (live-fan,live-each,live-idle,live-watched),fleet")
+	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,twins,commands,alarms,batches,list,dashboard,logins,exports,queue,backups,observing,hostile (hostile-1 …),live (live-fan,live-each,live-idle,live-watched),fleet")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -96,6 +96,7 @@ func run(ctx context.Context, args []string) error {
 		{"posts", measurePosts},
 		{"twins", measureTwins},
 		{"commands", measureCommands},
+		{"alarms", measureAlarms},
 		{"batches", measureBatches},
 		{"list", measureList},
 		{"dashboard", measureDashboard},
