@@ -84,7 +84,8 @@ type Backend interface {
 	// is only noted. A slot later than the noted one is noted, and the job added, in one atomic step; added reports that, and is
 	// false as well when another job holds the job's unique key. An earlier or equal slot changes nothing.
 	EnqueueSlot(ctx context.Context, slot Slot, job Job) (added bool, err error)
-	// Claim leases due jobs, oldest ScheduledAt first, to a worker: Running, Attempt and Lease counted up, StartedAt set,
+	// Claim leases due jobs, oldest ScheduledAt first, to a worker; a pending one is due whatever its ScheduledAt, which may lie ahead
+	// where the clock was put back: Running, Attempt and Lease counted up, StartedAt set,
 	// progress cleared. A job is given to one caller only. next is when the earliest other job of the asked kinds and queues
 	// falls due, which may be past when the slots did not suffice; zero if there is none.
 	Claim(ctx context.Context, c Claim) (jobs []Job, next time.Time, err error)
@@ -97,7 +98,8 @@ type Backend interface {
 	// asked for, any outcome but Completed becomes completed with Cancelled set.
 	Finish(ctx context.Context, outcomes []Outcome) (lost []string, err error)
 	// Rescue takes back jobs whose lease has run out: pending again, the attempt not counted but Losses counted; dead
-	// beyond MaxLosses; completed if cancellation was asked for. It returns how many it took back, at most MaxBatch.
+	// beyond MaxLosses; completed if cancellation was asked for. It returns how many it took back, at most MaxBatch. A lease that ends
+	// later than MaxLease from now was given before the clock was put back, and counts as run out.
 	Rescue(ctx context.Context) (int, error)
 	// Purge removes ended jobs by age, at most MaxBatch in one call, and returns how many.
 	Purge(ctx context.Context, p Purge) (int, error)
@@ -115,6 +117,9 @@ type Slot struct {
 	Name string
 	At   time.Time
 }
+
+// MaxLease is the longest lease.
+const MaxLease = time.Minute
 
 // Claim asks for jobs.
 type Claim struct {

@@ -77,7 +77,7 @@ type WorkerOptions struct {
 	Concurrency map[Name]int
 	// ID names this worker; it must be another one in each process. Empty: host, process and a random part.
 	ID string
-	// Lease is how long a job stays this worker's after its last sign of life, at least 100 ms; 0 is 10 s. It is renewed, and
+	// Lease is how long a job stays this worker's after its last sign of life, 100 ms to MaxLease; 0 is 10 s. It is renewed, and
 	// other workers' leases are looked after, four times as often.
 	Lease time.Duration
 	// Poll is the longest pause between two looks for due jobs, when no signal came; 0 is 1 s.
@@ -123,8 +123,8 @@ func (o WorkerOptions) validate() error {
 	if o.Backend == nil {
 		wrong("a worker needs a backend")
 	}
-	if o.Lease < 100*time.Millisecond || o.Poll < time.Millisecond {
-		wrong("the lease is at least 100ms and the poll at least 1ms")
+	if o.Lease < 100*time.Millisecond || o.Lease > MaxLease || o.Poll < time.Millisecond {
+		wrong("the lease is 100ms to %s and the poll at least 1ms", MaxLease)
 	}
 	for name, n := range o.Concurrency {
 		if !slices.Contains(Names(), name) || n < 0 || n > 1000 {

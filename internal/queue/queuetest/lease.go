@@ -36,6 +36,23 @@ func testLease(t *testing.T, setup Setup) {
 		}
 	})
 
+	t.Run("a clock that is put back an hour leaves no job behind", func(t *testing.T) {
+		b := start(t, setup)
+		b.add(t, b.job())
+		first := b.claimOne(t, "dead worker")
+		waiting := b.job()
+		b.add(t, waiting)
+		b.clock.move(-time.Hour)
+		if next := b.claimOne(t, "living worker"); next.ID != waiting.ID {
+			t.Fatalf("%s is claimed, want the job that waits", next.ID)
+		}
+		rescue(t, b, 1)
+		if second := b.claimOne(t, "living worker"); second.ID != first.ID {
+			t.Fatalf("%s is claimed, want the one of the dead worker", second.ID)
+		}
+		rescue(t, b, 0) // those of the living one are of the new time
+	})
+
 	t.Run("a beat keeps the lease and stores progress", func(t *testing.T) {
 		b := start(t, setup)
 		b.add(t, b.job())

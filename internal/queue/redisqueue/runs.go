@@ -162,7 +162,10 @@ func (q *Queue) Finish(ctx context.Context, outcomes []queue.Outcome) ([]string,
 
 // Rescue implements queue.Backend.
 func (q *Queue) Rescue(ctx context.Context) (int, error) {
-	n, err := q.count(ctx, []string{number(q.clock.Now().UnixMilli()), strconv.Itoa(queue.MaxLosses), strconv.Itoa(queue.MaxBatch)}, rescue)
+	now := q.clock.Now()
+	n, err := q.count(ctx, []string{
+		number(now.UnixMilli()), strconv.Itoa(queue.MaxLosses), strconv.Itoa(queue.MaxBatch), number(now.Add(queue.MaxLease).UnixMilli()),
+	}, rescue)
 	if n > 0 {
 		q.watchers.Signal()
 	}

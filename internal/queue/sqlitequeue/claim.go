@@ -13,15 +13,15 @@ import (
 	"hearth/internal/queue"
 )
 
-// selectDue is served by jobs_due.
-const selectDue = `SELECT id, kind, scheduled_at FROM jobs
+// selectDue is served by jobs_due. A pending job is due whatever its time, which may lie ahead where the clock was put back.
+const selectDue = `SELECT id, kind, CASE state WHEN 'pending' THEN 1 ELSE scheduled_at END FROM jobs
 	WHERE queue = ?1 AND state IN ('pending', 'scheduled', 'retrying') AND kind IN (SELECT value FROM json_each(?2))
 	ORDER BY scheduled_at, id LIMIT ?3`
 
 // takeJob leases a job, unless another worker was faster.
 const takeJob = `UPDATE jobs SET state = 'running', attempt = attempt + 1, lease = lease + 1, worker = ?2, lease_until = ?3,
 	started_at = ?4, max_attempts = CASE WHEN ?5 > 0 THEN ?5 ELSE max_attempts END, step = '', done = 0, total = 0
-	WHERE id = ?1 AND state IN ('pending', 'scheduled', 'retrying') AND scheduled_at <= ?4 RETURNING ` + columns
+	WHERE id = ?1 AND (state = 'pending' OR state IN ('scheduled', 'retrying') AND scheduled_at <= ?4) RETURNING ` + columns
 
 type dueJob struct {
 	id, kind string

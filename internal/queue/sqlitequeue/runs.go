@@ -104,13 +104,14 @@ func (q *Queue) Finish(ctx context.Context, outcomes []queue.Outcome) ([]string,
 }
 
 // selectExpired is served by jobs_leases.
-const selectExpired = `SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND lease_until < ?)`
+const selectExpired = `SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND (lease_until < ?1 OR lease_until > ?2))`
 
 // Rescue implements queue.Backend.
 func (q *Queue) Rescue(ctx context.Context) (int, error) {
 	now := q.clock.Now().UnixMilli()
+	ahead := now + queue.MaxLease.Milliseconds()
 	var expired bool
-	err := q.hot.expired.QueryRowContext(ctx, now).Scan(&expired)
+	err := q.hot.expired.QueryRowContext(ctx, now, ahead).Scan(&expired)
 	if err != nil || !expired {
 		return 0, q.translate(err)
 	}
@@ -124,8 +125,8 @@ func (q *Queue) Rescue(ctx context.Context) (int, error) {
 			finished_at = CASE WHEN cancelling = 1 OR losses >= ?2 THEN ?1 ELSE finished_at END,
 			last_error  = 'the worker ' || worker || ' was lost',
 			attempt = attempt - 1, losses = losses + 1, worker = '', lease_until = 0, cancelling = 0
-			WHERE id IN (SELECT id FROM jobs WHERE state = 'running' AND lease_until < ?1 LIMIT ?3)`,
-			now, queue.MaxLosses, queue.MaxBatch)
+			WHERE id IN (SELECT id FROM jobs WHERE state = 'running' AND (lease_until < ?1 OR lease_until > ?4) LIMIT ?3)`,
+			now, queue.MaxLosses, queue.MaxBatch, ahead)
 		return err
 	})
 	if err != nil {

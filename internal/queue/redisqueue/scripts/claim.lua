@@ -18,7 +18,7 @@ for q = 5, 3 + 2 * queues, 2 do
   end
   table.sort(found, function(a, b) if a.at ~= b.at then return a.at < b.at end return a.id < b.id end)
   for i, f in ipairs(found) do
-    if i > slots or f.at > now then later(f.at) break end
+    if i > slots or f.at > now and call('HGET', job(f.id), 'state') ~= 'pending' then later(f.at) break end
     call('ZREM', due(queue, f.kind), f.id)
     move(f.id, queue, f.kind, call('HGET', job(f.id), 'state'), 'running')
     call('HINCRBY', job(f.id), 'attempt', 1)

@@ -1,6 +1,7 @@
--- rescue takes back at most ARGV[3] jobs whose lease ended before ARGV[1]. ARGV[2] is the most losses.
+-- rescue takes back at most ARGV[3] jobs whose lease ended before ARGV[1], or ends after ARGV[4]. ARGV[2] is the most losses.
 local now = ARGV[1]
 local expired = call('ZRANGEBYSCORE', P .. 'running', '-inf', '(' .. now, 'LIMIT', 0, ARGV[3])
+if #expired == 0 then expired = call('ZRANGEBYSCORE', P .. 'running', '(' .. ARGV[4], '+inf', 'LIMIT', 0, ARGV[3]) end
 for _, id in ipairs(expired) do
   local held = call('HMGET', job(id), 'kind', 'queue', 'unique', 'attempt', 'losses', 'worker', 'at')
   local kind, queue = held[1], held[2]
