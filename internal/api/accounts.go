@@ -20,6 +20,7 @@ type User struct {
 	CreatedAt   Time        `json:"created_at"`
 	UpdatedAt   Time        `json:"updated_at"`
 	LastLoginAt *Time       `json:"last_login_at" doc:"null before the first login."`
+	Quotas      []QuotaUse  `json:"quotas,omitempty" doc:"With include=quotas, of your own devices and logs."`
 }
 
 func wireUser(u hearth.User) User {

@@ -120,6 +120,8 @@ type Options struct {
 	// Limiter bounds how often clients call; nil: they are not limited.
 	Limiter Limiter
 	// ClaimLimiter bounds how often users guess claim codes; it is needed where Provisioning is set.
+	// QuotaUse returns what a scope has used of the quotas that are set for it.
+	QuotaUse     func(ctx context.Context, scope hearth.Scope) ([]hearth.QuotaUse, error)
 	ClaimLimiter Limiter
 	// Secret encrypts what is stored of requests with an Idempotency-Key: 32 random bytes, the
 	// same after a restart and on every instance. Empty: new ones, for tests.

@@ -159,13 +159,13 @@ func (a *API) registerDevices() {
 	register(a, operation{
 		ID: "create-device", Method: http.MethodPost, Path: "/devices", Tag: tagDevices,
 		Access: forUsers, Key: hearth.KeyDevicesWrite, Status: http.StatusCreated,
-		Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Create a device",
+		Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict, hearth.CodeQuotaExceeded}, Summary: "Create a device",
 		Description: "The device is the caller's own, or an organization's with `organization_id`.",
 	}, a.createDevice)
 	register(a, operation{
 		ID: "create-devices", Method: http.MethodPost, Path: "/devices/batch", Tag: tagDevices,
 		Access: forUsers, Key: hearth.KeyDevicesWrite, Status: http.StatusCreated,
-		Creates: true, Batch: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Create up to 1000 devices",
+		Creates: true, Batch: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict, hearth.CodeQuotaExceeded}, Summary: "Create up to 1000 devices",
 		Description: "All or none: what is wrong is named by index, such as `body.items[3].name`. The answer has them in the same order.",
 	}, a.createDevices)
 	register(a, operation{

@@ -53,6 +53,17 @@ func given[T any](o Optional[T], field string, errs *[]hearth.FieldError) *T {
 	return &o.Value
 }
 
+type meInput struct {
+	Include string `query:"include" enum:"quotas" doc:"quotas: what is used of the quotas that are set."`
+}
+
+// QuotaUse is how much of a quota is used.
+type QuotaUse struct {
+	Name  string `json:"name" enum:"devices,logs" doc:"logs are those of a day; they are regained evenly."`
+	Limit int64  `json:"limit" example:"1000"`
+	Used  int64  `json:"used" example:"12"`
+}
+
 type listUsersInput struct {
 	PageParams
 	Query string `query:"q" maxLength:"200" doc:"Only those whose name or e-mail contains it, whatever the case and accents."`
@@ -68,9 +79,19 @@ func (a *API) registerUsers() {
 	register(a, operation{
 		ID: "get-me", Method: http.MethodGet, Path: "/users/me", Tag: tagAccounts,
 		Access: forUsers, Key: closedToKeys, Summary: "Get your account", ETag: true,
-	}, func(ctx context.Context, _ *struct{}) (*bodyOf[User], error) {
+		Description: "For If-Match, take the entity tag of an answer without quotas.",
+	}, func(ctx context.Context, in *meInput) (*bodyOf[User], error) {
 		user, err := s.Me(ctx, callerOf(ctx))
-		return &bodyOf[User]{Body: wireUser(user)}, err
+		if err != nil || in.Include == "" {
+			return &bodyOf[User]{Body: wireUser(user)}, err
+		}
+		body := wireUser(user)
+		uses, err := a.options.QuotaUse(ctx, hearth.UserScope(user.ID))
+		body.Quotas = make([]QuotaUse, len(uses))
+		for i, use := range uses {
+			body.Quotas[i] = QuotaUse(use)
+		}
+		return &bodyOf[User]{Body: body}, err
 	})
 	register(a, operation{
 		ID: "update-me", Method: http.MethodPatch, Path: "/users/me", Tag: tagAccounts,

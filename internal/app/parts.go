@@ -170,7 +170,7 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 		Heard: func(ctx context.Context, devices []*hearth.Device, before []time.Time) (func(), error) {
 			return p.alarms.Heard(ctx, devices, before)
 		},
-		Shared: b.redis != nil || cfg.StoreURL != "", Leads: b.leader.Leads,
+		Shared: b.redis != nil || cfg.StoreURL != "", Leads: b.leader.Leads, Quota: cfg.Quotas[hearth.QuotaDevices],
 	})
 	if err != nil {
 		return nil, err
@@ -206,6 +206,9 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	logs := telemetry.Options{
 		Store: b.store, Audit: b.store, Directory: p.devices, Publisher: events, Listener: p.analytics, Reported: p.devices.Reported,
 		Alarms: p.alarms, Clock: s.Clock, Logger: s.Logger, Retention: cfg.Retention,
+	}
+	if cfg.Quotas[hearth.QuotaLogs] > 0 {
+		logs.Quota = p.countLogs
 	}
 	if cfg.Archive {
 		if logs.Archive, err = archive.New(archive.Options{Logs: b.store, Devices: b.store, Files: b.files, Log: s.Logger}); err != nil {
@@ -384,7 +387,7 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 		MQTT:    p.mqtt.ServeWebSocket, Live: p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,
 		BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), SlowRequest: cfg.SlowRequest,
 		AllowedOrigins: cfg.AllowedOrigins, TrustedProxies: cfg.TrustedProxies, Peers: p.peers, AccelRedirect: cfg.AccelRedirect,
-		Limiter: limits, ClaimLimiter: claims, Secret: secret, Idempotency: p.store, Pages: pages.Pages(), Missing: pages.Missing(),
+		Limiter: limits, ClaimLimiter: claims, Secret: secret, QuotaUse: p.quotaUse, Idempotency: p.store, Pages: pages.Pages(), Missing: pages.Missing(),
 	})
 }
 
@@ -397,10 +400,39 @@ func (l limiter) Allow(ctx context.Context, class, key string, n int) (api.Decis
 	return api.Decision(d), err
 }
 
+// countLogs counts logs in the quota of a scope. Where the limiter does not know, they are stored.
+func (p *parts) countLogs(ctx context.Context, scope hearth.Scope, logs int) error {
+	d, err := p.limits.Allow(ctx, hearth.QuotaLogs, string(scope), logs)
+	if err != nil || d.Allowed || d.Limit == 0 {
+		return nil //nolint:nilerr // see above
+	}
+	return hearth.QuotaExceeded(hearth.QuotaLogs, int64(d.Limit), d.RetryAfter)
+}
+
+// quotaUse returns what a scope has used of the quotas that are set for it.
+func (p *parts) quotaUse(ctx context.Context, scope hearth.Scope) (uses []hearth.QuotaUse, err error) {
+	if limit := p.Config.Quotas[hearth.QuotaDevices]; limit > 0 {
+		counts, err := p.store.CountDevices(ctx, hearth.Reach{Scopes: []hearth.Scope{scope}}, p.Clock.Now())
+		if err != nil {
+			return nil, err
+		}
+		uses = append(uses, hearth.QuotaUse{Name: hearth.QuotaDevices, Limit: limit, Used: counts.Total})
+	}
+	if limit := p.Config.Quotas[hearth.QuotaLogs]; limit > 0 {
+		d, err := p.limits.Allow(ctx, hearth.QuotaLogs, string(scope), 0)
+		if err != nil {
+			return nil, err
+		}
+		uses = append(uses, hearth.QuotaUse{Name: hearth.QuotaLogs, Limit: limit, Used: limit - int64(d.Remaining)})
+	}
+	return uses, nil
+}
+
 // openLimiter makes the limiter that the settings describe, with those of claims and e-mails, which are always on.
 func (p *parts) openLimiter() (err error) {
 	limits := kv.MailLimits()
 	limits["claims"] = kv.Rate{Limit: 5, Per: time.Minute}
+	limits[hearth.QuotaLogs] = kv.Rate{Limit: int(p.Config.Quotas[hearth.QuotaLogs]), Per: 24 * time.Hour}
 	for class, limit := range p.Config.RateLimits {
 		limits[class] = kv.Rate{Limit: limit.Count, Per: limit.Per}
 	}

@@ -13,7 +13,7 @@ func TestQuotas(t *testing.T) {
 	t.Parallel()
 	apitest.InBothModes(t, func(t *testing.T, m apitest.Mode) {
 		cfg := m.Config(t)
-		cfg.Quotas = map[string]int64{hearth.QuotaEvents: 12, hearth.QuotaDeviceEvents: 8}
+		cfg.Quotas = map[string]int64{hearth.QuotaDevices: 4, hearth.QuotaLogs: 100, hearth.QuotaEvents: 12, hearth.QuotaDeviceEvents: 8}
 		url := apitest.Start(t, cfg)
 		ann := apitest.SignUp(t, url, "ann@example.com")
 		ask := func(c *apitest.Client, path string, body any) apitest.Answer { return c.Ask(t, "POST", path, body) }
@@ -55,6 +55,14 @@ func TestQuotas(t *testing.T) {
 		second := device(ann)
 		refused(ask(ann, "/logs", logs(second, 7, 14)), hearth.QuotaEvents)
 		accepted(ask(ann, "/logs", logs(second, 8, 12)))
+		three := `{"items":[{"name":"a","type":"t"},{"name":"b","type":"t"},{"name":"c","type":"t"}]}`
+		refused(ask(ann, "/devices/batch", three), hearth.QuotaDevices)
+		expects(t, ann)("/users/me?include=quotas", 200, `"quotas":[{"name":"devices","limit":4,"used":2},{"name":"logs","limit":100,"used":`)
+		device(ann)
+		device(ann)
+		refused(ask(ann, "/devices", map[string]any{"name": "d", "type": "t"}), hearth.QuotaDevices)
+		many := "[" + strings.Repeat(fmt.Sprintf(`{"device_id":%q,"event":"e.1","value":1},`, id), 99) + fmt.Sprintf(`{"device_id":%q,"event":"e.1","value":1}]`, id)
+		refused(ask(ann, "/logs", many), hearth.QuotaLogs)
 		bob := apitest.SignUp(t, url, "bob@example.com")
 		accepted(ask(bob, "/logs", logs(device(bob), 20, 28))) // another account has its own
 	})

@@ -10,10 +10,11 @@ import (
 	"hearth"
 )
 
-const defaultQuotas = hearth.QuotaEvents + "=5000," + hearth.QuotaDeviceEvents + "=500"
+const defaultQuotas = hearth.QuotaDevices + "=off," + hearth.QuotaLogs + "=off," + hearth.QuotaEvents + "=5000," +
+	hearth.QuotaDeviceEvents + "=500"
 
 // maxQuota bounds every quota.
-const maxQuota = 1 << 53
+const maxQuota = 1_000_000_000
 
 // Quotas are how much a scope or a device may have, by the names of package hearth. Every quota is in it; 0 is any amount. Nil: all are off.
 type Quotas map[string]int64
@@ -59,7 +60,7 @@ func parseQuotas(text string) (Quotas, error) {
 		}
 		n, err := strconv.ParseInt(number, 10, 64)
 		if err != nil || n < 1 || n > maxQuota || number[0] == '+' {
-			return nil, fmt.Errorf("quota %s: must be a number from 1 on, or off, not %q", name, number)
+			return nil, fmt.Errorf("quota %s: must be a number from 1 to %d, or off, not %q", name, maxQuota, number)
 		}
 		all[name] = n
 	}

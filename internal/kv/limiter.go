@@ -39,7 +39,7 @@ type Limits map[string]Rate
 
 // The bounds of a Rate.
 const (
-	MaxRateLimit = 1_000_000
+	MaxRateLimit = 1_000_000_000
 	MaxRatePer   = 24 * time.Hour
 )
 

@@ -150,12 +150,45 @@ func (f *Service) create(
 	if effects.Jobs, err = f.createdJobs(ctx, devices); err != nil {
 		return nil, err
 	}
+	scopes := make([]hearth.Scope, len(devices))
+	for i := range devices {
+		scopes[i] = devices[i].Scope()
+	}
+	unlock, err := f.Room(ctx, scopes...)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	devices, err = f.store.CreateDevices(ctx, devices, effects)
 	if err != nil {
 		return nil, err
 	}
 	f.Created(devices...)
 	return devices, nil
+}
+
+// Room fails with CodeQuotaExceeded where scopes would have too many devices with those that come, of which each is named by its scope. It
+// keeps others from coming on this instance until unlock is called.
+func (f *Service) Room(ctx context.Context, coming ...hearth.Scope) (unlock func(), err error) {
+	if f.options.Quota == 0 {
+		return func() {}, nil
+	}
+	f.arriving.Lock()
+	scopes := map[hearth.Scope]int64{}
+	for _, scope := range coming {
+		scopes[scope]++
+	}
+	for scope, n := range scopes {
+		counts, err := f.store.CountDevices(ctx, hearth.Reach{Scopes: []hearth.Scope{scope}}, f.now())
+		if err == nil && int64(counts.Total)+n > f.options.Quota {
+			err = hearth.QuotaExceeded(hearth.QuotaDevices, f.options.Quota, time.Hour)
+		}
+		if err != nil {
+			f.arriving.Unlock()
+			return nil, err
+		}
+	}
+	return f.arriving.Unlock, nil
 }
 
 // Created publishes new devices.

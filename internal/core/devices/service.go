@@ -46,6 +46,8 @@ type Options struct {
 	// Shared says that other processes write to the same store: then nothing that was read from it is trusted for longer
 	// than a second.
 	Shared bool
+	// Quota is how many devices a scope may have; 0 is any number. Those that come at the same moment on several instances may be more.
+	Quota int64
 	// Leads reports whether this process is the one that publishes devices that fell silent, where several watch them; nil: it is.
 	Leads func() bool
 
@@ -108,7 +110,9 @@ type Service struct {
 	trust time.Duration
 
 	directory *directory
-	lists     *lists
+	// arriving is held while devices come, if there is a quota of them.
+	arriving sync.Mutex
+	lists    *lists
 	// tokens are the known tokens by hash.
 	tokens *boundedcache.Cache[[sha256.Size]byte, knownToken]
 	beats  *groupcommit.Committer[accepted]

@@ -26,6 +26,13 @@ func (f *Service) Transfer(ctx context.Context, caller hearth.Caller, id string,
 	if err != nil {
 		return hearth.Device{}, err
 	}
+	if scope := target.of(known).Scope(); scope != known.Scope() {
+		unlock, err := f.Room(ctx, scope)
+		if err != nil {
+			return hearth.Device{}, err
+		}
+		defer unlock()
+	}
 	left, err := f.options.Webhooks.WebhookNote(ctx, known.Scope(), hearth.WebhookDeviceDeleted)
 	if err != nil {
 		return hearth.Device{}, err

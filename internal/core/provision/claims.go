@@ -134,6 +134,11 @@ func (s *Service) claim(ctx context.Context, caller hearth.Caller, typed string)
 	if err != nil {
 		return before, after, err
 	}
+	unlock, err := s.options.Devices.Room(ctx, hearth.UserScope(caller.UserID))
+	if err != nil {
+		return before, after, err
+	}
+	defer unlock()
 	var planned hearth.Device
 	audit := []hearth.AuditEntry{caller.Entry(now, "device.claim", "device:"+code.DeviceID)}
 	after, err = s.store.ClaimDevice(ctx, code, func(d hearth.Device) (hearth.Device, error) {

@@ -104,8 +104,13 @@ func (s *Service) Provision(ctx context.Context, caller hearth.Caller, r Request
 		if rules[scope], err = s.options.Silence(ctx, scope); err == nil {
 			notes[scope], err = s.options.Webhooks.WebhookNote(ctx, scope, hearth.WebhookDeviceCreated)
 		}
+		unlock := func() {}
+		if err == nil {
+			unlock, err = s.options.Devices.Room(ctx, scope)
+		}
 		if err == nil {
 			after, err = s.store.Provision(ctx, hashOf(r.Key), r.Serial, decide)
+			unlock()
 		}
 	}
 	switch {

@@ -26,6 +26,9 @@ type Store interface {
 type Devices interface {
 	// NewToken returns a token of a device, with its secret. It stores nothing.
 	NewToken(deviceID string) (token hearth.DeviceToken, secret string)
+	// Room fails with CodeQuotaExceeded where scopes would have too many devices with those that come. It keeps others from coming until
+	// unlock is called.
+	Room(ctx context.Context, coming ...hearth.Scope) (unlock func(), err error)
 	// Created is called for new devices.
 	Created(devices ...hearth.Device)
 	// Moved is called for a device that changed hands.

@@ -71,6 +71,9 @@ func (s *Service) Ingest(ctx context.Context, caller hearth.Caller, batch Batch)
 			entry.Value = hearth.Number(0) // minus zero would be a second zero
 		}
 	}
+	if err := s.options.count(ctx, devices, counts); err != nil {
+		return Ingested{}, err
+	}
 	done := appended{devices: devices, sent: counts, counts: counts, entries: batch.Entries, imported: batch.Checkpoint != nil}
 	outcome := func(stored int) Ingested { return Ingested{stored, len(batch.Entries) - stored} }
 	effects := func(stored int) (effects hearth.SideEffects, err error) {
@@ -159,6 +162,9 @@ func (s *Service) Add(ctx context.Context, caller hearth.Caller, single Single) 
 	}
 	if entry.Value == hearth.Number(0) {
 		entry.Value = hearth.Number(0) // minus zero would be a second zero
+	}
+	if err := s.options.count(ctx, []*hearth.Device{device}, []int{1}); err != nil {
+		return hearth.Log{}, err
 	}
 	effects := hearth.SideEffects{}
 	devices, entries := []*hearth.Device{device}, []hearth.LogEntry{entry}

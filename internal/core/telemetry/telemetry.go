@@ -68,6 +68,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Retention is how long logs are kept; zero is for ever.
 	Retention time.Duration
+	// Quota counts logs that are about to be stored in a scope; CodeQuotaExceeded where they are too many. Nil: there is no quota.
+	Quota func(ctx context.Context, scope hearth.Scope, logs int) error
 	// Archive keeps what is older than that, before it is removed; nil: it is removed.
 	Archive Archive
 }
@@ -86,6 +88,25 @@ func (o Options) validate() (Options, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return o, nil
+}
+
+// count counts logs that are about to be stored, by the index of their device, in their scopes' quotas.
+func (o *Options) count(ctx context.Context, devices []*hearth.Device, counts []int) error {
+	if o.Quota == nil {
+		return nil
+	}
+	scopes := map[hearth.Scope]int{}
+	for i, device := range devices {
+		scopes[device.Scope()] += counts[i]
+	}
+	for scope, n := range scopes {
+		if n > 0 {
+			if err := o.Quota(ctx, scope, n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Service is the one way to the logs. It may be used at once from many goroutines.

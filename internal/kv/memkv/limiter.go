@@ -18,7 +18,7 @@ type LimiterOptions struct {
 	// MaxKeys bounds the keys that are remembered, 64 at least; 0 is 200,000 (about 30 MB). Keys at rest are forgotten
 	// first, which changes nothing; beyond that the ones with the least taken.
 	MaxKeys int
-	// Lasting are the classes that a journal keeps (see Remember); nil is auth and exports.
+	// Lasting are the classes that a journal keeps (see Remember); nil is auth, exports and logs.
 	Lasting []string
 	// Clock is the limiter's time; nil is the system's, which a change of the wall clock does not move.
 	Clock hearth.Clock
@@ -37,7 +37,7 @@ func (o LimiterOptions) validate() (LimiterOptions, error) {
 		return o, errors.New("memkv: a limiter remembers 64 keys at least")
 	}
 	if o.Lasting == nil {
-		o.Lasting = []string{"auth", "exports"}
+		o.Lasting = []string{"auth", "exports", "logs"}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
