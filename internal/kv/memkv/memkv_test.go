@@ -105,7 +105,7 @@ func TestOptionsOutOfBoundsAreRefused(t *testing.T) {
 	if _, err := memkv.NewCache(memkv.CacheOptions{Bytes: 1000}); err == nil {
 		t.Error("a cache of 1,000 bytes was made")
 	}
-	for _, rate := range []kv.Rate{{Limit: -1, Per: time.Second}, {Limit: 1}, {Limit: 1, Per: 48 * time.Hour}, {Limit: 2_000_000, Per: time.Hour}} {
+	for _, rate := range []kv.Rate{{Limit: -1, Per: time.Second}, {Limit: 1}, {Limit: 1, Per: 48 * time.Hour}, {Limit: kv.MaxRateLimit + 1, Per: time.Hour}} {
 		if _, err := memkv.NewLimiter(memkv.LimiterOptions{Limits: kv.Limits{"x": rate}}); err == nil {
 			t.Errorf("a limiter of %+v was made", rate)
 		}
