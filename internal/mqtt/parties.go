@@ -168,9 +168,13 @@ func (s *session) follow(p *party) {
 	s.mu.Lock()
 	before := p.stop
 	p.stop = stop
+	gone := s.finished || p != s.own && s.behind[p.serial] != p // another gateway has it by now
 	s.mu.Unlock()
 	if before != nil {
 		before()
+	}
+	if gone {
+		p.unfollow()
 	}
 }
 
