@@ -497,6 +497,12 @@ type DeviceTokenRequest struct {
 	Gateway *bool `json:"gateway,omitempty"`
 }
 
+// EmailConfirmation is sent to the API.
+type EmailConfirmation struct {
+	// From the link of the mail.
+	Token string `json:"token"`
+}
+
 // ErrorCode is one of the ErrorCode… constants. A newer server may have others.
 type ErrorCode string
 
@@ -775,6 +781,32 @@ const (
 	ExportTypeUsageReport  ExportType = "usage_report"
 	ExportTypeDeviceReport ExportType = "device_report"
 )
+
+// GetHealthAnswer is an answer of the API.
+type GetHealthAnswer struct {
+	Dependencies  map[string]GetHealthAnswerDependenciesValue `json:"dependencies"`
+	Status        string                                      `json:"status"`
+	UptimeSeconds int64                                       `json:"uptime_seconds"`
+	Version       string                                      `json:"version"`
+}
+
+// GetHealthAnswerDependenciesValue is an answer of the API.
+type GetHealthAnswerDependenciesValue struct {
+	LatencyMS float64 `json:"latency_ms"`
+	Required  bool    `json:"required"`
+	State     string  `json:"state"`
+}
+
+// GetLivenessAnswer is an answer of the API.
+type GetLivenessAnswer struct {
+	Status string `json:"status"`
+}
+
+// GetReadinessAnswer is an answer of the API.
+type GetReadinessAnswer struct {
+	Missing []string `json:"missing"`
+	Status  string   `json:"status"`
+}
 
 // Heartbeat is an answer of the API.
 type Heartbeat struct {
@@ -1308,6 +1340,9 @@ type ManagedUser struct {
 
 // MePatch is a change: what is not set stays as it is, Null clears.
 type MePatch struct {
+	// Required with another email.
+	CurrentPassword Optional[string] `json:"current_password,omitzero"`
+	// Another one is sent a link, and counts once it is confirmed by it.
 	Email Optional[string] `json:"email,omitzero"`
 	Name  Optional[string] `json:"name,omitzero"`
 	// An IANA name; null is UTC.
@@ -1928,6 +1963,14 @@ type QuietHours struct {
 	Start string `json:"start"`
 }
 
+// QuotaUse is an answer of the API.
+type QuotaUse struct {
+	Limit int64 `json:"limit"`
+	// logs are those of a day; they are regained evenly.
+	Name string `json:"name"`
+	Used int64  `json:"used"`
+}
+
 // ReadCount is an answer of the API.
 type ReadCount struct {
 	Read int64 `json:"read"`
@@ -2328,7 +2371,9 @@ type User struct {
 	// null before the first login.
 	LastLoginAt *time.Time `json:"last_login_at"`
 	Name        string     `json:"name"`
-	Role        UserRole   `json:"role"`
+	// With include=quotas, of your own devices and logs.
+	Quotas []QuotaUse `json:"quotas,omitempty"`
+	Role   UserRole   `json:"role"`
 	// An IANA name: the zone of days in analytics.
 	TimeZone  string    `json:"time_zone"`
 	UpdatedAt time.Time `json:"updated_at"`
@@ -2825,6 +2870,13 @@ func (p TrendsParams) query() url.Values {
 // `range`, or `from` (and `to`), says otherwise.
 func (c *Client) Trends(ctx context.Context, params TrendsParams, options ...CallOption) (*Trends, error) {
 	return call[Trends](ctx, c, request{method: http.MethodGet, path: "/api/v1/analytics/trends", query: params.query()}, options)
+}
+
+// ConfirmEmail: Confirm a new e-mail. With the token of the mail that `PATCH /users/me` sent, once, for a day. The address of
+// before is sent a notice.
+func (c *Client) ConfirmEmail(ctx context.Context, body EmailConfirmation, options ...CallOption) error {
+	_, err := call[struct{}](ctx, c, request{method: http.MethodPost, path: "/api/v1/auth/email/confirm", body: body, public: true}, options)
+	return err
 }
 
 // LogIn: Sign in. Five wrong passwords in a row lock the account for 15 minutes: `account_locked`, also for the right
@@ -4056,12 +4108,26 @@ func (c *Client) AllUsers(ctx context.Context, params ListUsersParams, options .
 	})
 }
 
-// GetMe: Get your account.
-func (c *Client) GetMe(ctx context.Context, options ...CallOption) (*User, error) {
-	return call[User](ctx, c, request{method: http.MethodGet, path: "/api/v1/users/me"}, options)
+// GetMeParams are what [Client.GetMe] can be asked for; what is empty is left out.
+type GetMeParams struct {
+	// quotas: what is used of the quotas that are set.
+	Include string
 }
 
-// UpdateMe: Change your account.
+func (p GetMeParams) query() url.Values {
+	q := query{}
+	add(q, "include", p.Include)
+	return url.Values(q)
+}
+
+// GetMe: Get your account. For If-Match, take the entity tag of an answer without quotas.
+func (c *Client) GetMe(ctx context.Context, params GetMeParams, options ...CallOption) (*User, error) {
+	return call[User](ctx, c, request{method: http.MethodGet, path: "/api/v1/users/me", query: params.query()}, options)
+}
+
+// UpdateMe: Change your account. Another `email` needs `current_password`, counts as a sign-up does towards the limit
+// `auth`, and is kept once the link that it is sent is followed: the answer has the one of before. An address
+// gets at most 10 such e-mails a day, and a user causes at most 50.
 func (c *Client) UpdateMe(ctx context.Context, body MePatch, options ...CallOption) (*User, error) {
 	return call[User](ctx, c, request{method: http.MethodPatch, path: "/api/v1/users/me", body: body}, options)
 }
@@ -4323,4 +4389,19 @@ func (c *Client) RotateWebhookSecret(ctx context.Context, id string, options ...
 // delivery before it is attempted.
 func (c *Client) TestWebhook(ctx context.Context, id string, options ...CallOption) (*WebhookDelivery, error) {
 	return call[WebhookDelivery](ctx, c, request{method: http.MethodPost, path: "/api/v1/webhooks/" + url.PathEscape(id) + "/test", creates: true}, options)
+}
+
+// GetHealth: Get the state of what the process depends on. 503 where something that is required is missing.
+func (c *Client) GetHealth(ctx context.Context, options ...CallOption) (*GetHealthAnswer, error) {
+	return call[GetHealthAnswer](ctx, c, request{method: http.MethodGet, path: "/health", public: true}, options)
+}
+
+// GetLiveness: Ask whether the process is up. 200 as long as it answers.
+func (c *Client) GetLiveness(ctx context.Context, options ...CallOption) (*GetLivenessAnswer, error) {
+	return call[GetLivenessAnswer](ctx, c, request{method: http.MethodGet, path: "/health/live", public: true}, options)
+}
+
+// GetReadiness: Ask whether requests are accepted. 503 names what is missing; during a stop the status is `draining`.
+func (c *Client) GetReadiness(ctx context.Context, options ...CallOption) (*GetReadinessAnswer, error) {
+	return call[GetReadinessAnswer](ctx, c, request{method: http.MethodGet, path: "/health/ready", public: true}, options)
 }

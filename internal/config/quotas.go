@@ -11,7 +11,7 @@ import (
 )
 
 const defaultQuotas = hearth.QuotaDevices + "=off," + hearth.QuotaLogs + "=off," + hearth.QuotaEvents + "=5000," +
-	hearth.QuotaDeviceEvents + "=500"
+	hearth.QuotaDeviceEvents + "=1000"
 
 // maxQuota bounds every quota.
 const maxQuota = 1_000_000_000

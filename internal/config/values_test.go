@@ -36,8 +36,8 @@ func TestParseRateLimits(t *testing.T) {
 
 func TestParseQuotas(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                               "device_events=500,devices=off,events=5000,logs=off",
-		"events=9":                       "device_events=500,devices=off,events=9,logs=off",
+		"":                               "device_events=1000,devices=off,events=5000,logs=off",
+		"events=9":                       "device_events=1000,devices=off,events=9,logs=off",
 		"events = off , device_events=7": "device_events=7,devices=off,events=off,logs=off",
 		"off":                            "off",
 	} {

@@ -537,6 +537,13 @@ class DeviceTokenRequest(TypedDict, total=False):
     # The token of a gateway: over MQTT it speaks for the devices of its device's scope too.
     gateway: bool
 
+
+class EmailConfirmation(TypedDict):
+    """EmailConfirmation of the API."""
+
+    # From the link of the mail.
+    token: str
+
 ErrorCode = Literal["account_locked", "conflict", "email_taken", "forbidden", "idempotency_mismatch", "internal", "invalid_credentials", "malformed_body", "method_not_allowed", "not_found", "payload_too_large", "quota_exceeded", "range_not_satisfiable", "rate_limited", "refresh_reused", "storage_full", "token_expired", "token_revoked", "unauthenticated", "unavailable", "unsupported_media_type", "uri_too_long", "validation_failed", "version_mismatch"]
 
 
@@ -779,6 +786,36 @@ class ExportStatuses(TypedDict):
     running: int
 
 ExportType = Literal["logs", "usage_report", "device_report"]
+
+
+class GetHealthAnswer(TypedDict):
+    """GetHealthAnswer of the API."""
+
+    dependencies: Dict[str, GetHealthAnswerDependenciesValue]
+    status: str
+    uptime_seconds: int
+    version: str
+
+
+class GetHealthAnswerDependenciesValue(TypedDict):
+    """GetHealthAnswerDependenciesValue of the API."""
+
+    latency_ms: float
+    required: bool
+    state: str
+
+
+class GetLivenessAnswer(TypedDict):
+    """GetLivenessAnswer of the API."""
+
+    status: str
+
+
+class GetReadinessAnswer(TypedDict):
+    """GetReadinessAnswer of the API."""
+
+    missing: List[str]
+    status: str
 
 
 class Heartbeat(TypedDict):
@@ -1438,6 +1475,9 @@ class ManagedUser(TypedDict):
 class MePatch(TypedDict, total=False):
     """MePatch of the API."""
 
+    # Required with another email.
+    current_password: str
+    # Another one is sent a link, and counts once it is confirmed by it.
     email: Optional[str]
     name: Optional[str]
     # An IANA name; null is UTC.
@@ -2181,6 +2221,15 @@ class QuietHours(TypedDict):
     start: str
 
 
+class QuotaUse(TypedDict):
+    """QuotaUse of the API."""
+
+    limit: int
+    # logs are those of a day; they are regained evenly.
+    name: Literal["devices", "logs"]
+    used: int
+
+
 class ReadCount(TypedDict):
     """ReadCount of the API."""
 
@@ -2630,7 +2679,7 @@ Usage = TypedDict(
 )
 
 
-class User(TypedDict):
+class _User(TypedDict):
     """User of the API."""
 
     created_at: str
@@ -2644,6 +2693,13 @@ class User(TypedDict):
     # An IANA name: the zone of days in analytics.
     time_zone: str
     updated_at: str
+
+
+class User(_User, total=False):
+    """User of the API."""
+
+    # With include=quotas, of your own devices and logs.
+    quotas: List[QuotaUse]
 
 
 class UserPatch(TypedDict, total=False):
@@ -2844,6 +2900,12 @@ class Api:
         unless `range`, or `from` (and `to`), says otherwise.
         """
         return self._call("GET", "/api/v1/analytics/trends", query=_given({"event": event, "from": from_, "interval": interval, "organization_id": organization_id, "range": range, "to": to, "tz": tz}))
+
+    def confirm_email(self, *, token: str) -> None:
+        """Confirm a new e-mail. With the token of the mail that `PATCH /users/me` sent, once, for a day. The
+        address of before is sent a notice.
+        """
+        return self._call("POST", "/api/v1/auth/email/confirm", body=_given({"token": token}), public=True)
 
     def log_in(self, *, email: str, password: str) -> Tokens:
         """Sign in. Five wrong passwords in a row lock the account for 15 minutes: `account_locked`, also for
@@ -3441,13 +3503,16 @@ class Api:
         """Iterates over every item of list_users, page by page."""
         return self._pages(self.list_users, {"count": count, "cursor": cursor, "fields": fields, "limit": limit, "q": q, "role": role})
 
-    def get_me(self) -> User:
-        """Get your account."""
-        return self._call("GET", "/api/v1/users/me")
+    def get_me(self, *, include: Literal["quotas"] = UNSET) -> User:
+        """Get your account. For If-Match, take the entity tag of an answer without quotas."""
+        return self._call("GET", "/api/v1/users/me", query=_given({"include": include}))
 
-    def update_me(self, *, email: Optional[str] = UNSET, name: Optional[str] = UNSET, time_zone: Optional[str] = UNSET, if_match: Optional[str] = None) -> User:
-        """Change your account."""
-        return self._call("PATCH", "/api/v1/users/me", body=_given({"email": email, "name": name, "time_zone": time_zone}), if_match=if_match)
+    def update_me(self, *, current_password: str = UNSET, email: Optional[str] = UNSET, name: Optional[str] = UNSET, time_zone: Optional[str] = UNSET, if_match: Optional[str] = None) -> User:
+        """Change your account. Another `email` needs `current_password`, counts as a sign-up does towards the
+        limit `auth`, and is kept once the link that it is sent is followed: the answer has the one of
+        before. An address gets at most 10 such e-mails a day, and a user causes at most 50.
+        """
+        return self._call("PATCH", "/api/v1/users/me", body=_given({"current_password": current_password, "email": email, "name": name, "time_zone": time_zone}), if_match=if_match)
 
     def list_api_keys(self, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET) -> ListListedAPIKey:
         """List your API keys. The newest first, without their secrets; expired ones too."""
@@ -3584,3 +3649,17 @@ class Api:
         returns the delivery before it is attempted.
         """
         return self._call("POST", f'/api/v1/webhooks/{quote(id, safe="")}/test', creates=True, idempotency_key=idempotency_key)
+
+    def get_health(self) -> GetHealthAnswer:
+        """Get the state of what the process depends on. 503 where something that is required is missing."""
+        return self._call("GET", "/health", public=True)
+
+    def get_liveness(self) -> GetLivenessAnswer:
+        """Ask whether the process is up. 200 as long as it answers."""
+        return self._call("GET", "/health/live", public=True)
+
+    def get_readiness(self) -> GetReadinessAnswer:
+        """Ask whether requests are accepted. 503 names what is missing; during a stop the status is
+        `draining`.
+        """
+        return self._call("GET", "/health/ready", public=True)

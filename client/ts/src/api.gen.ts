@@ -431,6 +431,11 @@ export interface DeviceTokenRequest {
   gateway?: boolean
 }
 
+export interface EmailConfirmation {
+  /** From the link of the mail. */
+  token: string
+}
+
 export type ErrorCode = 'account_locked' | 'conflict' | 'email_taken' | 'forbidden' | 'idempotency_mismatch' | 'internal' | 'invalid_credentials' | 'malformed_body' | 'method_not_allowed' | 'not_found' | 'payload_too_large' | 'quota_exceeded' | 'range_not_satisfiable' | 'rate_limited' | 'refresh_reused' | 'storage_full' | 'token_expired' | 'token_revoked' | 'unauthenticated' | 'unavailable' | 'unsupported_media_type' | 'uri_too_long' | 'validation_failed' | 'version_mismatch'
 
 export interface EventFigures {
@@ -635,6 +640,28 @@ export interface ExportStatuses {
 }
 
 export type ExportType = 'logs' | 'usage_report' | 'device_report'
+
+export interface GetHealthAnswer {
+  dependencies: Record<string, GetHealthAnswerDependenciesValue>
+  status: string
+  uptime_seconds: number
+  version: string
+}
+
+export interface GetHealthAnswerDependenciesValue {
+  latency_ms: number
+  required: boolean
+  state: string
+}
+
+export interface GetLivenessAnswer {
+  status: string
+}
+
+export interface GetReadinessAnswer {
+  missing: string[]
+  status: string
+}
 
 export interface Heartbeat {
   connection: DeviceConnection
@@ -1094,6 +1121,9 @@ export interface ManagedUser {
 }
 
 export interface MePatch {
+  /** Required with another email. */
+  current_password?: string
+  /** Another one is sent a link, and counts once it is confirmed by it. */
   email?: string | null
   name?: string | null
   /** An IANA name; null is UTC. */
@@ -1681,6 +1711,13 @@ export interface QuietHours {
   start: string
 }
 
+export interface QuotaUse {
+  limit: number
+  /** logs are those of a day; they are regained evenly. */
+  name: 'devices' | 'logs'
+  used: number
+}
+
 export interface ReadCount {
   read: number
 }
@@ -2047,6 +2084,8 @@ export interface User {
   /** null before the first login. */
   last_login_at: string | null
   name: string
+  /** With include=quotas, of your own devices and logs. */
+  quotas?: QuotaUse[]
   role: UserRole
   /** An IANA name: the zone of days in analytics. */
   time_zone: string
@@ -2562,6 +2601,12 @@ export interface ListUsersQuery {
   role?: UserRole
 }
 
+/** What {@link Api.getMe} can be asked for. */
+export interface GetMeQuery {
+  /** quotas: what is used of the quotas that are set. */
+  include?: 'quotas'
+}
+
 /** What {@link Api.listAPIKeys} can be asked for. */
 export interface ListAPIKeysQuery {
   /** Adds the total number of items. */
@@ -2760,6 +2805,14 @@ export abstract class Api {
    */
   trends(query: TrendsQuery = {}, options: CallOptions = {}): Promise<Trends> {
     return this.call({ method: 'GET', path: '/api/v1/analytics/trends', query: { ...query }, options })
+  }
+
+  /**
+   * Confirm a new e-mail. With the token of the mail that `PATCH /users/me` sent, once, for a day. The address of
+   * before is sent a notice.
+   */
+  confirmEmail(body: EmailConfirmation, options: CallOptions = {}): Promise<void> {
+    return this.call({ method: 'POST', path: '/api/v1/auth/email/confirm', body, public: true, options })
   }
 
   /**
@@ -3495,12 +3548,16 @@ export abstract class Api {
     return pages((cursor) => this.listUsers({ ...query, cursor }, options), query.cursor)
   }
 
-  /** Get your account. */
-  getMe(options: CallOptions = {}): Promise<User> {
-    return this.call({ method: 'GET', path: '/api/v1/users/me', options })
+  /** Get your account. For If-Match, take the entity tag of an answer without quotas. */
+  getMe(query: GetMeQuery = {}, options: CallOptions = {}): Promise<User> {
+    return this.call({ method: 'GET', path: '/api/v1/users/me', query: { ...query }, options })
   }
 
-  /** Change your account. */
+  /**
+   * Change your account. Another `email` needs `current_password`, counts as a sign-up does towards the limit
+   * `auth`, and is kept once the link that it is sent is followed: the answer has the one of before. An address
+   * gets at most 10 such e-mails a day, and a user causes at most 50.
+   */
   updateMe(body: MePatch, options: CallOptions = {}): Promise<User> {
     return this.call({ method: 'PATCH', path: '/api/v1/users/me', body, options })
   }
@@ -3663,5 +3720,20 @@ export abstract class Api {
    */
   testWebhook(id: string, options: CallOptions = {}): Promise<WebhookDelivery> {
     return this.call({ method: 'POST', path: path`/api/v1/webhooks/${id}/test`, creates: true, options })
+  }
+
+  /** Get the state of what the process depends on. 503 where something that is required is missing. */
+  getHealth(options: CallOptions = {}): Promise<GetHealthAnswer> {
+    return this.call({ method: 'GET', path: '/health', public: true, options })
+  }
+
+  /** Ask whether the process is up. 200 as long as it answers. */
+  getLiveness(options: CallOptions = {}): Promise<GetLivenessAnswer> {
+    return this.call({ method: 'GET', path: '/health/live', public: true, options })
+  }
+
+  /** Ask whether requests are accepted. 503 names what is missing; during a stop the status is `draining`. */
+  getReadiness(options: CallOptions = {}): Promise<GetReadinessAnswer> {
+    return this.call({ method: 'GET', path: '/health/ready', public: true, options })
   }
 }
