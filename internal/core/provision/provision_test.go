@@ -28,7 +28,7 @@ func (d *devices) NewToken(deviceID string) (hearth.DeviceToken, string) {
 	return hearth.DeviceToken{ID: fmt.Sprint("token ", d.tokens), DeviceID: deviceID, Hash: []byte(secret), CreatedAt: epoch}, secret
 }
 func (d *devices) Room(context.Context, ...hearth.Scope) (func(), error) { return func() {}, nil }
-func (d *devices) Created(made ...hearth.Device) { d.created = append(d.created, made...) }
+func (d *devices) Created(made ...hearth.Device)                         { d.created = append(d.created, made...) }
 func (d *devices) Moved(before, after hearth.Device) {
 	d.moved = append(d.moved, [2]hearth.Device{before, after})
 }
