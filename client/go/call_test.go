@@ -160,7 +160,7 @@ func TestManyCallsRenewASessionOnce(t *testing.T) {
 			calls.Add(1)
 			go func() {
 				defer calls.Done()
-				if _, err := client.GetMe(t.Context()); err != nil {
+				if _, err := client.GetMe(t.Context(), hearth.GetMeParams{}); err != nil {
 					t.Error(err)
 				}
 			}()
@@ -191,12 +191,12 @@ func TestASavedSessionContinues(t *testing.T) {
 	client := server(t, l.ServeHTTP, hearth.WithSession(hearth.Tokens{RefreshToken: "r0"}, func(tokens hearth.Tokens) {
 		saved = append(saved, tokens.RefreshToken)
 	}))
-	if _, err := client.GetMe(t.Context()); err != nil || !slices.Equal(saved, []string{"r1"}) {
+	if _, err := client.GetMe(t.Context(), hearth.GetMeParams{}); err != nil || !slices.Equal(saved, []string{"r1"}) {
 		t.Errorf("saved %q: %v", saved, err)
 	}
 	l.refreshIsForgotten = true
 	l.end()
-	if _, err := client.GetMe(t.Context()); hearth.CodeOf(err) != hearth.ErrorCodeTokenRevoked {
+	if _, err := client.GetMe(t.Context(), hearth.GetMeParams{}); hearth.CodeOf(err) != hearth.ErrorCodeTokenRevoked {
 		t.Errorf("without a password: %v", err)
 	}
 }

@@ -275,7 +275,7 @@ func TestADeviceTokenSpeaksForItselfAlone(t *testing.T) {
 	mine, other := f.create(`{"name":"a","type":"t"}`), f.create(`{"name":"b","type":"t"}`)
 	issued := f.want(f.call("ann", "POST", "/devices/"+mine+"/tokens", ""), 201, "")
 	token := issued.text("token")
-	if !strings.HasPrefix(token, "hd_") || issued.header.Get("Cache-Control") != "no-store" || len(issued.body) != 3 {
+	if !strings.HasPrefix(token, "hd_") || issued.header.Get("Cache-Control") != "no-store" || len(issued.body) != 4 {
 		t.Errorf("issued %s with %v", issued.raw, issued.header)
 	}
 	f.want(f.call(token, "POST", "/devices/"+mine+"/heartbeat", `{"status":"error"}`), 200, "")

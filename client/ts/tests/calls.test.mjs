@@ -68,7 +68,7 @@ test('a server that is away is unreachable', async () => {
 
 test('a call ends with its signal', async () => {
   const { client } = scripted(() => problem(429, 'rate_limited', { 'Retry-After': '20' }))
-  await assert.rejects(client.getMe({ signal: AbortSignal.timeout(50) }), { name: 'TimeoutError' })
+  await assert.rejects(client.getMe({}, { signal: AbortSignal.timeout(50) }), { name: 'TimeoutError' })
 })
 
 test('many calls renew a session once', async () => {

@@ -180,7 +180,7 @@ func (f *Service) Room(ctx context.Context, coming ...hearth.Scope) (unlock func
 	}
 	for scope, n := range scopes {
 		counts, err := f.store.CountDevices(ctx, hearth.Reach{Scopes: []hearth.Scope{scope}}, f.now())
-		if err == nil && int64(counts.Total)+n > f.options.Quota {
+		if err == nil && counts.Total+n > f.options.Quota {
 			err = hearth.QuotaExceeded(hearth.QuotaDevices, f.options.Quota, time.Hour)
 		}
 		if err != nil {
