@@ -50,7 +50,7 @@ func TestAnAdminSeesADeadLetterAndHasItSentAgain(t *testing.T) {
 			Dead  int
 		}
 	}
-	if status := h.call(http.MethodGet, "/admin/queues", token, "", &queues); status != http.StatusOK || len(queues.Items) != 3 ||
+	if status := h.call(http.MethodGet, "/admin/queues", token, "", &queues); status != http.StatusOK || len(queues.Items) != 4 ||
 		queues.Items[1].Queue != "notification" || queues.Items[1].Dead != 1 {
 		t.Errorf("the queues are %d, %+v", status, queues)
 	}

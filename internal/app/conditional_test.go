@@ -15,7 +15,7 @@ func conditionalCaller(op operationOf) string {
 	switch {
 	case strings.Contains(op.path, "/organizations/"):
 		return "o.owner"
-	case strings.Contains(op.path, "/admin/"), op.OperationID == "update-user":
+	case strings.Contains(op.path, "/admin/"), strings.Contains(op.path, "/integrations"), op.OperationID == "update-user":
 		return "admin"
 	}
 	return "owner"

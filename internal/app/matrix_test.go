@@ -413,7 +413,7 @@ func TestFieldsOfTheServerAreRefusedInBodies(t *testing.T) {
 			switch {
 			case strings.Contains(op.path, "/organizations/"):
 				caller = "o.owner"
-			case strings.Contains(op.path, "/users/{"):
+			case strings.Contains(op.path, "/users/{"), strings.Contains(op.path, "/integrations"):
 				caller = "admin"
 			}
 			request := town.request(t, op, caller)

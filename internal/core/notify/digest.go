@@ -333,7 +333,7 @@ func (s *Service) sendToChannel(ctx context.Context, job queue.Job, order digest
 		return &hearth.Error{Code: hearth.CodeUnavailable, Message: "the channel " + c.ID + ": " + out.Error, RetryAfter: out.RetryAfter}
 	}
 	return s.changeDigest(ctx, job, order, func(d *hearth.NotificationDigest) ([]hearth.OutboxJob, error) {
-		return finish(d, p, s.now(), message.dropped)
+		return finish(d, p, out.At, message.dropped) // the pause counts from when the message was sent
 	})
 }
 
