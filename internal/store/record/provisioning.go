@@ -3,6 +3,7 @@ package record
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -129,9 +130,33 @@ func (a *Aggregates) DeleteProvisioningKey(
 	})
 }
 
+// halfSeen is how often it is looked again for a serial that is taken: a store without transactions shows the device of another step a moment
+// before it shows that the device was provisioned. The pause doubles.
+const (
+	halfSeen      = 4
+	halfSeenPause = 5 * time.Millisecond
+)
+
 // Provision implements hearth.ProvisioningStore. The step counts the device in the key's record, so that two never count the same.
 func (a *Aggregates) Provision(
 	ctx context.Context, keyHash []byte, serial string, decide hearth.DecideProvisioning,
+) (d hearth.Device, err error) {
+	taken := hearth.SerialTaken("body.serial")
+	for attempt := range halfSeen {
+		if d, err = a.provision(ctx, keyHash, serial, taken, decide); !errors.Is(err, taken) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return d, ctx.Err()
+		case <-time.After(halfSeenPause << attempt):
+		}
+	}
+	return d, err
+}
+
+func (a *Aggregates) provision(
+	ctx context.Context, keyHash []byte, serial string, taken error, decide hearth.DecideProvisioning,
 ) (hearth.Device, error) {
 	w := Write{Name: "Provision", Key: "provisioning_keys/" + string(keyHash)}
 	return update(ctx, a.b, w, func(ctx context.Context, tx Tx) (d hearth.Device, err error) {
@@ -159,7 +184,7 @@ func (a *Aggregates) Provision(
 			write.Token.DeviceID = made.ID
 			return made, deviceTokens.Insert(ctx, tx, deviceToken(write.Token))
 		}
-		if d, err = tx.InsertDevice(ctx, write.Device, hearth.SerialTaken("body.serial")); err != nil {
+		if d, err = tx.InsertDevice(ctx, write.Device, taken); err != nil {
 			return d, err
 		}
 		stored.Devices++
