@@ -33,7 +33,7 @@ func openapi(ctx context.Context, p *Process) (document []byte, err error) {
 	cfg := config.Default()
 	cfg.DataDir = dir
 	cfg.LogLevel, cfg.LogFormat = slog.LevelError, observe.FormatText // the output is the document alone
-	err = withSettings(p, cfg, func(s app.Settings) error {
+	err = withService(p, cfg, func(s app.Settings) error {
 		document, err = app.OpenAPI(ctx, s)
 		return err
 	})

@@ -3,6 +3,8 @@ package dialect
 import (
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,7 +126,7 @@ func (z *zigbee) bridge(payload []byte) (result Result) {
 	if presence(payload) != Offline {
 		return Result{}
 	}
-	for device := range z.seen {
+	for _, device := range slices.Sorted(maps.Keys(z.seen)) {
 		result.Reports = append(result.Reports, Report{Device: device, Presence: Offline, Known: true})
 	}
 	return result
