@@ -88,7 +88,7 @@ func wait(t testing.TB, s Service) time.Duration {
 	if counts(t, s) {
 		return patience
 	}
-	return 300 * time.Millisecond
+	return time.Second
 }
 
 func allAnswer(t *testing.T, s Service) {
