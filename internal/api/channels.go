@@ -114,15 +114,6 @@ func (c NotificationChannelChange) change() (change notify.ChannelChange, err er
 	return change, nil
 }
 
-// optional returns the value of a field that is there, null's if it is null, and nil if it is not.
-func optional[T any](field Optional[T], null T) *T {
-	if !field.Set {
-		return nil
-	}
-	value := field.Or(null)
-	return &value
-}
-
 // ChannelPath names a notification channel in the path.
 type ChannelPath struct {
 	ID string `path:"id" maxLength:"64" doc:"The notification channel." example:"0195a1b2-eee1-7e5f-8a9b-0c1d2e3f4a5b"`

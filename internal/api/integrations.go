@@ -101,31 +101,25 @@ type IntegrationChange struct {
 
 func (c IntegrationChange) change() (integrations.Change, error) {
 	var problems []hearth.FieldError
-	for name, null := range map[string]bool{"name": c.Name.Null, "url": c.URL.Null, "dialects": c.Dialects.Null} {
-		if null {
-			problems = append(problems, hearth.FieldError{Location: "body." + name, Message: "must not be null"})
+	for _, required := range []struct {
+		field string
+		null  bool
+	}{{"name", c.Name.Null}, {"url", c.URL.Null}, {"dialects", c.Dialects.Null}} {
+		if required.null {
+			problems = append(problems, hearth.FieldError{Location: "body." + required.field, Message: "must not be null"})
 		}
 	}
 	if len(problems) > 0 {
 		return integrations.Change{}, hearth.Invalid(problems...)
 	}
 	change := integrations.Change{
-		Name: changed(c.Name, ""), URL: changed(c.URL, ""), Username: changed(c.Username, ""), Password: changed(c.Password, ""),
-		Topics: changed(c.Topics, nil), TimeZone: changed(c.TimeZone, ""), Enabled: changed(c.Enabled, true),
+		Name: optional(c.Name, ""), URL: optional(c.URL, ""), Username: optional(c.Username, ""), Password: optional(c.Password, ""),
+		Topics: optional(c.Topics, nil), TimeZone: optional(c.TimeZone, ""), Enabled: optional(c.Enabled, true),
 	}
-	if dialects := changed(c.Dialects, nil); dialects != nil {
+	if dialects := optional(c.Dialects, nil); dialects != nil {
 		change.Dialects = (*[]string)(dialects)
 	}
 	return change, nil
-}
-
-// changed returns what a field is to become, which is null for the value given; nil if it stays.
-func changed[T any](field Optional[T], null T) *T {
-	if !field.Set {
-		return nil
-	}
-	value := field.Or(null)
-	return &value
 }
 
 // IntegrationPath names an integration in the path.

@@ -158,6 +158,15 @@ func (o Optional[T]) Or(other T) T {
 	return other
 }
 
+// optional returns the value of a field that is there, null's if it is null, and nil if it is not.
+func optional[T any](field Optional[T], null T) *T {
+	if !field.Set {
+		return nil
+	}
+	value := field.Or(null)
+	return &value
+}
+
 // Schema is T's, or null.
 func (Optional[T]) Schema(r huma.Registry) *huma.Schema {
 	schema := *huma.SchemaFromType(r, typeOf[T]())
