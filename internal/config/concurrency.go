@@ -20,42 +20,13 @@ type Concurrency map[string]int
 // ParseConcurrency reads numbers such as "export=2,cleanup=0". A queue that is left out keeps its default. Numbers are 0 to
 // 1000; a queue that is unknown or stands twice is an error.
 func ParseConcurrency(text string) (Concurrency, error) {
-	all, err := parseConcurrency(defaultConcurrency)
-	if err != nil {
-		return nil, fmt.Errorf("the default concurrency: %w", err)
-	}
-	given, err := parseConcurrency(text)
-	if err != nil {
-		return nil, err
-	}
-	for name, n := range given {
-		if _, ok := all[name]; !ok {
-			names := slices.Sorted(maps.Keys(all))
-			if near := nearest(name, names); near != "" {
-				return nil, fmt.Errorf("has no queue %q: did you mean %s?", name, near)
-			}
-			return nil, fmt.Errorf("has no queue %q, only %s", name, strings.Join(names, ", "))
-		}
-		all[name] = n
-	}
-	return all, nil
-}
-
-func parseConcurrency(text string) (Concurrency, error) {
-	all := Concurrency{}
-	for part := range items(text) {
-		name, number, ok := strings.Cut(part, "=")
-		name, number = strings.TrimSpace(name), strings.TrimSpace(number)
-		if _, twice := all[name]; !ok || twice {
-			return nil, fmt.Errorf("must hold each queue once, as in export=5, not %q", part)
-		}
-		n, err := strconv.ParseUint(number, 10, 16)
+	return named[int]{noun: "queue", example: "export=5", defaults: defaultConcurrency, number: func(text string) (int, error) {
+		n, err := strconv.ParseUint(text, 10, 16)
 		if err != nil || n > maxConcurrency {
-			return nil, fmt.Errorf("queue %s: must be a number from 0 to %d, not %q", name, maxConcurrency, number)
+			return 0, fmt.Errorf("must be a number from 0 to %d", maxConcurrency)
 		}
-		all[name] = int(n)
-	}
-	return all, nil
+		return int(n), nil
+	}}.parse(text)
 }
 
 // String writes the numbers as ParseConcurrency reads them, sorted by queue.

@@ -25,46 +25,16 @@ func ParseQuotas(text string) (Quotas, error) {
 	if text == "off" {
 		return nil, nil //nolint:nilnil // no quotas is a value
 	}
-	all, err := parseQuotas(defaultQuotas)
-	if err != nil {
-		return nil, fmt.Errorf("the default quotas: %w", err)
-	}
-	given, err := parseQuotas(text)
-	if err != nil {
-		return nil, err
-	}
-	for name, n := range given {
-		if _, ok := all[name]; !ok {
-			names := slices.Sorted(maps.Keys(all))
-			if near := nearest(name, names); near != "" {
-				return nil, fmt.Errorf("has no quota %q: did you mean %s?", name, near)
-			}
-			return nil, fmt.Errorf("has no quota %q, only %s", name, strings.Join(names, ", "))
+	return named[int64]{noun: "quota", example: "events=5000", defaults: defaultQuotas, number: func(text string) (int64, error) {
+		if text == "off" {
+			return 0, nil
 		}
-		all[name] = n
-	}
-	return all, nil
-}
-
-func parseQuotas(text string) (Quotas, error) {
-	all := Quotas{}
-	for part := range items(text) {
-		name, number, ok := strings.Cut(part, "=")
-		name, number = strings.TrimSpace(name), strings.TrimSpace(number)
-		if _, twice := all[name]; !ok || twice {
-			return nil, fmt.Errorf("must hold each quota once, as in events=5000, not %q", part)
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || n < 1 || n > maxQuota || text[0] == '+' {
+			return 0, fmt.Errorf("must be a number from 1 to %d, or off", maxQuota)
 		}
-		if number == "off" {
-			all[name] = 0
-			continue
-		}
-		n, err := strconv.ParseInt(number, 10, 64)
-		if err != nil || n < 1 || n > maxQuota || number[0] == '+' {
-			return nil, fmt.Errorf("quota %s: must be a number from 1 to %d, or off, not %q", name, maxQuota, number)
-		}
-		all[name] = n
-	}
-	return all, nil
+		return n, nil
+	}}.parse(text)
 }
 
 // String writes the quotas as ParseQuotas reads them, sorted by name.
