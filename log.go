@@ -167,6 +167,8 @@ type LogStore interface {
 	ScanLogs(ctx context.Context, scan LogScan) iter.Seq2[LogEntry, error]
 	// Rollups answers all groupings from one snapshot; see RollupQuery.
 	Rollups(ctx context.Context, query RollupQuery) ([][]Rollup, error)
+	// LogBytes returns about how many bytes the stored logs of a scope take, with their rollups.
+	LogBytes(ctx context.Context, scope Scope) (int64, error)
 	// CountLogs returns the number of logs of all time within reach.
 	CountLogs(ctx context.Context, reach Reach) (int64, error)
 	// TrimLogs removes logs from before the start of the hour that before is in, for every reader at once, and takes back space in a small step.

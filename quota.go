@@ -8,6 +8,7 @@ const (
 	QuotaLogs         = "logs"          // logs that a scope stores in a day
 	QuotaEvents       = "events"        // event names of a scope
 	QuotaDeviceEvents = "device_events" // event names of a device
+	QuotaBytes        = "bytes"         // bytes of the stored logs of a scope, with their rollups
 )
 
 // QuotaUse is how much of a quota is used.

@@ -59,7 +59,7 @@ type meInput struct {
 
 // QuotaUse is how much of a quota is used.
 type QuotaUse struct {
-	Name  string `json:"name" enum:"devices,logs" doc:"logs are those of a day; they are regained evenly."`
+	Name  string `json:"name" enum:"devices,logs,bytes" doc:"logs are those of a day; they are regained evenly. bytes are what the stored logs take, with their rollups."`
 	Limit int64  `json:"limit" example:"1000"`
 	Used  int64  `json:"used" example:"12"`
 }

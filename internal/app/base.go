@@ -173,7 +173,10 @@ func (b base) openTraces() (*observe.Tracer, error) {
 
 // openStore opens the database of HEARTH_STORE_URL; without one, SQLite in the data directory.
 func (b base) openStore(ctx context.Context) (opened store, err error) {
-	logs := tsdb.Options{Events: int(b.Config.Quotas[hearth.QuotaEvents]), DeviceEvents: int(b.Config.Quotas[hearth.QuotaDeviceEvents])}
+	quotas := b.Config.Quotas
+	logs := tsdb.Options{
+		Events: int(quotas[hearth.QuotaEvents]), DeviceEvents: int(quotas[hearth.QuotaDeviceEvents]), Bytes: quotas[hearth.QuotaBytes],
+	}
 	if b.Config.StoreURL == "" {
 		opened, err = sqlite.Open(ctx, sqlite.Options{
 			Path: filepath.Join(b.Config.DataDir, "hearth.db"), Clock: b.Clock, Logger: b.Logger, SlowQuery: b.Config.SlowQuery, Observer: b.metrics.Store,

@@ -425,6 +425,13 @@ func (p *parts) quotaUse(ctx context.Context, scope hearth.Scope) (uses []hearth
 		}
 		uses = append(uses, hearth.QuotaUse{Name: hearth.QuotaLogs, Limit: limit, Used: limit - int64(d.Remaining)})
 	}
+	if limit := p.Config.Quotas[hearth.QuotaBytes]; limit > 0 {
+		bytes, err := p.store.LogBytes(ctx, scope)
+		if err != nil {
+			return nil, err
+		}
+		uses = append(uses, hearth.QuotaUse{Name: hearth.QuotaBytes, Limit: limit, Used: bytes})
+	}
 	return uses, nil
 }
 

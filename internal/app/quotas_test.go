@@ -67,3 +67,47 @@ func TestQuotas(t *testing.T) {
 		accepted(ask(bob, "/logs", logs(device(bob), 20, 28))) // another account has its own
 	})
 }
+
+func TestTheQuotaOfBytes(t *testing.T) {
+	t.Parallel()
+	apitest.InBothModes(t, func(t *testing.T, m apitest.Mode) {
+		cfg := m.Config(t)
+		cfg.Quotas = map[string]int64{hearth.QuotaBytes: 20_000}
+		url := apitest.Start(t, cfg)
+		texts := func(c *apitest.Client, device string, n int) (status int, body string) {
+			var lines []string
+			for i := range n {
+				lines = append(lines, fmt.Sprintf(`{"device_id":%q,"event":"e","value":"%0200d"}`, device, i))
+			}
+			return c.Ask(t, "POST", "/logs", "["+strings.Join(lines, ",")+"]").Text()
+		}
+		device := func(c *apitest.Client) string {
+			return apitest.Text(c.Call(t, "POST", "/devices", map[string]any{"name": "d", "type": "t"}), "id")
+		}
+		ann, bob := apitest.SignUp(t, url, "ann@example.com"), apitest.SignUp(t, url, "bob@example.com")
+		id := device(ann)
+		if status, body := texts(ann, id, 60); status != 201 {
+			t.Fatalf("the answer is %d %s, want 201", status, body)
+		}
+		for _, want := range []string{`"code":"quota_exceeded"`, `"limit":"bytes"`} {
+			if status, body := texts(ann, id, 60); status != 429 || !strings.Contains(body, want) {
+				t.Errorf("the answer is %d %s, want 429 with %s", status, body, want)
+			}
+		}
+		if status, body := texts(bob, device(bob), 60); status != 201 {
+			t.Errorf("another account's answer is %d %s, want 201", status, body)
+		}
+		used := func() float64 {
+			all := ann.Call(t, "GET", "/users/me?include=quotas", nil)["quotas"].([]any)
+			of := all[0].(map[string]any)
+			if len(all) != 1 || of["name"] != "bytes" || of["limit"] != 20_000.0 {
+				t.Fatalf("the quotas are %v", all)
+			}
+			return of["used"].(float64)
+		}
+		if used() == 0 {
+			t.Error("logs that are not folded take no space")
+		}
+		eventually(t, "folded logs are measured", func() bool { return used() > 600 })
+	})
+}

@@ -20,7 +20,7 @@ type Concurrency map[string]int
 // ParseConcurrency reads numbers such as "export=2,cleanup=0". A queue that is left out keeps its default. Numbers are 0 to
 // 1000; a queue that is unknown or stands twice is an error.
 func ParseConcurrency(text string) (Concurrency, error) {
-	return named[int]{noun: "queue", example: "export=5", defaults: defaultConcurrency, number: func(text string) (int, error) {
+	return named[int]{noun: "queue", example: "export=5", defaults: defaultConcurrency, number: func(_, text string) (int, error) {
 		n, err := strconv.ParseUint(text, 10, 16)
 		if err != nil || n > maxConcurrency {
 			return 0, fmt.Errorf("must be a number from 0 to %d", maxConcurrency)

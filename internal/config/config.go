@@ -52,7 +52,7 @@ type Config struct {
 	BlobURL   string        `key:"blob_url" kind:"url" schemes:"s3,file" secret:"url" group:"Storage" help:"Storage of export files, archives and backups, such as s3://bucket?endpoint=host:9000, or file:///mnt/hearth for a directory that all instances mount. Empty: the data directory."`
 	Retention time.Duration `key:"retention" default:"off" min:"1m" off:"true" group:"Storage" help:"How long logs are kept, such as 90d, or off to keep them for ever."`
 	Archive   bool          `key:"archive" default:"off" group:"Storage" help:"on: logs are written to Parquet files by month before retention deletes them; hearth import reads them back."`
-	Quotas    Quotas        `key:"quotas" group:"Storage" help:"How many devices, logs a day and event names a user or an organization may have (devices, logs, events), and event names a device (device_events), such as devices=1000,logs=5000000, or off for all. One left out keeps its default."`
+	Quotas    Quotas        `key:"quotas" group:"Storage" help:"How many devices, logs a day and event names a user or an organization may have (devices, logs, events), event names a device (device_events), and how much space the stored logs of a user or an organization may take (bytes), such as devices=1000,logs=5000000,bytes=2GiB, or off for all. One left out keeps its default."`
 	CacheSize Bytes         `key:"cache_size" default:"64MiB" max:"64GiB" off:"true" group:"Storage" help:"Memory for cached answers, or off."`
 
 	BackupSchedule Schedule `key:"backup_schedule" default:"off" off:"true" group:"Backup" help:"When backups are made: an interval such as 6h, or 24h@03:30 for a time of day in UTC; or off."`

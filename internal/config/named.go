@@ -11,8 +11,8 @@ import (
 type named[N any] struct {
 	// noun is what has a number, example how one is written, defaults the text of all that there are.
 	noun, example, defaults string
-	// number reads one; its error says what it must be.
-	number func(text string) (N, error)
+	// number reads that of a name; its error says what it must be.
+	number func(name, text string) (N, error)
 }
 
 // parse reads numbers. One that is left out keeps its default; one that is unknown or stands twice is an error.
@@ -46,7 +46,7 @@ func (s named[N]) read(text string) (map[string]N, error) {
 		if _, twice := all[name]; !ok || twice {
 			return nil, fmt.Errorf("must hold each %s once, as in %s, not %q", s.noun, s.example, part)
 		}
-		n, err := s.number(number)
+		n, err := s.number(name, number)
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: %w, not %q", s.noun, name, err, number)
 		}

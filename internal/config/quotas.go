@@ -11,9 +11,9 @@ import (
 )
 
 const defaultQuotas = hearth.QuotaDevices + "=off," + hearth.QuotaLogs + "=off," + hearth.QuotaEvents + "=5000," +
-	hearth.QuotaDeviceEvents + "=1000"
+	hearth.QuotaDeviceEvents + "=1000," + hearth.QuotaBytes + "=off"
 
-// maxQuota bounds every quota.
+// maxQuota bounds every quota but that of bytes.
 const maxQuota = 1_000_000_000
 
 // Quotas are how much a scope or a device may have, by the names of package hearth. Every quota is in it; 0 is any amount. Nil: all are off.
@@ -25,9 +25,16 @@ func ParseQuotas(text string) (Quotas, error) {
 	if text == "off" {
 		return nil, nil //nolint:nilnil // no quotas is a value
 	}
-	return named[int64]{noun: "quota", example: "events=5000", defaults: defaultQuotas, number: func(text string) (int64, error) {
+	return named[int64]{noun: "quota", example: "events=5000", defaults: defaultQuotas, number: func(name, text string) (int64, error) {
 		if text == "off" {
 			return 0, nil
+		}
+		if name == hearth.QuotaBytes {
+			bytes, err := ParseBytes(text)
+			if err != nil {
+				err = fmt.Errorf("%w, or off", err)
+			}
+			return int64(bytes), err
 		}
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || n < 1 || n > maxQuota || text[0] == '+' {
@@ -45,7 +52,10 @@ func (q Quotas) String() string {
 	parts := make([]string, 0, len(q))
 	for _, name := range slices.Sorted(maps.Keys(q)) {
 		number := "off"
-		if q[name] > 0 {
+		switch {
+		case q[name] > 0 && name == hearth.QuotaBytes:
+			number = Bytes(q[name]).String()
+		case q[name] > 0:
 			number = strconv.FormatInt(q[name], 10)
 		}
 		parts = append(parts, name+"="+number)

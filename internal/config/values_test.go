@@ -36,9 +36,10 @@ func TestParseRateLimits(t *testing.T) {
 
 func TestParseQuotas(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                               "device_events=1000,devices=off,events=5000,logs=off",
-		"events=9":                       "device_events=1000,devices=off,events=9,logs=off",
-		"events = off , device_events=7": "device_events=7,devices=off,events=off,logs=off",
+		"":                               "bytes=off,device_events=1000,devices=off,events=5000,logs=off",
+		"events=9":                       "bytes=off,device_events=1000,devices=off,events=9,logs=off",
+		"events = off , device_events=7": "bytes=off,device_events=7,devices=off,events=off,logs=off",
+		"bytes=2GiB,devices=5":           "bytes=2GiB,device_events=1000,devices=5,events=5000,logs=off",
 		"off":                            "off",
 	} {
 		got, err := config.ParseQuotas(text)
@@ -49,7 +50,7 @@ func TestParseQuotas(t *testing.T) {
 			t.Errorf("ParseQuotas(%q) = %v, %v; want the same again", got, again, err)
 		}
 	}
-	for _, bad := range []string{"events", "events=0", "events=-1", "events=+1", "events=1.5", "events=1,events=2", "event=1", "logs/1d=5", "events=99999999999999999999"} {
+	for _, bad := range []string{"events", "events=0", "events=-1", "events=+1", "events=1.5", "events=1,events=2", "event=1", "logs/1d=5", "events=99999999999999999999", "bytes=0", "bytes=2GB", "events=2GiB"} {
 		if got, err := config.ParseQuotas(bad); err == nil {
 			t.Errorf("ParseQuotas(%q) = %v; want an error", bad, got)
 		}

@@ -39,6 +39,9 @@ func (e *Engine) prepare(ctx context.Context, entries []hearth.LogEntry, patient
 		}
 	}
 	batch, err := e.resolve(ctx, entries, func(series []Series) error { return e.admit(ctx, series) })
+	if err == nil {
+		err = e.hasRoom(ctx, batch, entries)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -104,6 +104,8 @@ type Snapshot interface {
 	// after the other or mixed, but with Limit in any order that is the same each time. The Doc and its Data hold until fn returns. An error of
 	// fn ends the search and is returned as it is; ErrEnough ends it without error. fn must not use the snapshot, but for EventNames.
 	Find(ctx context.Context, query Query, fn func(*Doc) error) error
+	// Bytes returns the size of the Data of all documents of a scope, at the least, as it is stored.
+	Bytes(ctx context.Context, scope int64) (int64, error)
 	// EventNames is the opposite of Backend.EventKeys.
 	EventNames(ctx context.Context, keys []int64) (map[int64]string, error)
 	// Get calls fn as Find does with those of the documents that exist, in any order. All keys are of one table.

@@ -22,6 +22,9 @@ type Options struct {
 	FoldIdle, FoldAge time.Duration
 	// Events is how many events a scope may have, DeviceEvents a device; 0 is any number.
 	Events, DeviceEvents int
+	// Bytes is about how many bytes the logs of a scope may take with their rollups; 0 is any number. What other processes have stored counts
+	// within a minute.
+	Bytes int64
 	// Clock is the time of the memory of devices and of graves.
 	Clock hearth.Clock
 	// Logger takes what goes wrong in the background; nil discards it.
@@ -58,6 +61,7 @@ type Engine struct {
 	claims  claims
 	names   names
 	known   known
+	room    room
 	// memory holds *viewMemory that no question uses.
 	memory     sync.Pool
 	partitions []partition

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -201,4 +202,28 @@ func (s *logSnapshot) TailData(ctx context.Context, ids []int64, fn func(id int6
 		}
 		return nil
 	})
+}
+
+// Bytes implements tsdb.Snapshot: the size of the stored documents that no later version has replaced.
+func (s *logSnapshot) Bytes(ctx context.Context, scope int64) (int64, error) {
+	either := bson.A{}
+	for _, table := range []tsdb.Table{tsdb.Sums, tsdb.Cells, tsdb.Days, chunkData} {
+		either = append(either, bson.D{{Key: "k", Value: bson.D{
+			{Key: "$gte", Value: orderedKey(table, scope, math.MinInt64, math.MinInt64)}, {Key: "$lte", Value: orderedKey(table, scope, math.MaxInt64, math.MaxInt64)},
+		}}})
+	}
+	cursor, err := s.b.docs.Aggregate(ctx, bson.A{
+		bson.D{{Key: "$match", Value: bson.D{{Key: "$or", Value: either}, {Key: "gone", Value: nil}}}},
+		bson.D{{Key: "$group", Value: bson.D{
+			{Key: "_id", Value: nil}, {Key: "bytes", Value: bson.D{{Key: "$sum", Value: bson.D{{Key: "$bsonSize", Value: "$$ROOT"}}}}},
+		}}},
+	})
+	if err != nil {
+		return 0, err
+	}
+	var sums []struct{ Bytes int64 }
+	if err := cursor.All(ctx, &sums); err != nil || len(sums) == 0 {
+		return 0, err
+	}
+	return sums[0].Bytes, nil
 }

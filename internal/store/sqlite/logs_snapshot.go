@@ -269,3 +269,12 @@ func (s *logSnapshot) each(row *logRow, text string, args []any, fn func(*tsdb.D
 func closed(rows *sql.Rows, err error) error {
 	return errors.Join(err, rows.Err(), rows.Close())
 }
+
+// Bytes implements tsdb.Snapshot. SQLite knows the length of a blob without reading it.
+func (s *logSnapshot) Bytes(_ context.Context, scope int64) (bytes int64, err error) {
+	err = s.row(`SELECT
+		(SELECT coalesce(sum(length(data)), 0) FROM log_chunks WHERE scope=?1) + (SELECT coalesce(sum(length(totals)), 0) FROM log_sums WHERE scope=?1) +
+		(SELECT coalesce(sum(length(sketches)+length(devices)+length(cells)), 0) FROM log_cells WHERE scope=?1) +
+		(SELECT coalesce(sum(length(data)), 0) FROM log_days WHERE scope=?1)`, scope).Scan(&bytes)
+	return bytes, err
+}

@@ -104,6 +104,18 @@ func (s *snapshot) TailData(ctx context.Context, ids []int64, fn func(id int64, 
 	return ctx.Err()
 }
 
+func (s *snapshot) Bytes(ctx context.Context, scope int64) (bytes int64, _ error) {
+	defer s.use()()
+	for _, docs := range s.partitions {
+		for key, d := range docs {
+			if key.Scope == scope {
+				bytes += int64(len(d.Data[0]) + len(d.Data[1]) + len(d.Data[2]))
+			}
+		}
+	}
+	return bytes, ctx.Err()
+}
+
 func (s *snapshot) Find(ctx context.Context, q tsdb.Query, fn func(*tsdb.Doc) error) error {
 	if q.Floor && (q.Table != tsdb.Chunks || q.Minor != tsdb.Everything || q.Scopes == nil) {
 		panic("memtsdb: a search for the floor of something else than chunks")

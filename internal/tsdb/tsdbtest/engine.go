@@ -77,6 +77,12 @@ func Engine(t *testing.T, h Harness) {
 		defer p.end()
 		engineEvents(t, p)
 	})
+	t.Run("a scope has as many bytes as it may", func(t *testing.T) {
+		t.Parallel()
+		p := h.start(t)
+		defer p.end()
+		engineBytes(t, p)
+	})
 }
 
 // engineChanges asks for the rises of many devices: each one's is 1, of which some are in the tail.
