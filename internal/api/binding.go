@@ -193,8 +193,11 @@ func (p *param) read(r *http.Request, query url.Values, field reflect.Value, pat
 		text = p.preset
 	}
 	if text == "" {
-		if p.required {
+		switch {
+		case p.required:
 			result.Add(path, "", "required "+p.in+" parameter is missing")
+		case p.schema.MinLength != nil && query.Has(p.name): // a filter that is empty by mistake must not pick everything
+			result.Add(path, "", "must not be empty")
 		}
 		return
 	}
@@ -241,6 +244,9 @@ func (b *binding) readBody(body []byte, field reflect.Value, path *huma.PathBuff
 	}
 	if err := readJSON(body, field.Addr().Interface()); err != nil {
 		result.Errors = append(result.Errors, &huma.ErrorDetail{Location: "body", Message: err.Error()})
+	}
+	if hasUpperID(body) {
+		lowerIDsOf(field, false)
 	}
 	return nil
 }

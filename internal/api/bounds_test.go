@@ -107,6 +107,14 @@ func TestIDsAreReadInEitherCase(t *testing.T) {
 	if lowerIDs(op, r); r.PathValue("id") != "A name" {
 		t.Error("what is no id was changed")
 	}
+	for body, want := range map[string]bool{
+		``: false, `"`: false, `""`: false, `{"a":"` + strings.ToUpper(id) + `"}`: true, `{"a":"` + id + `"}`: false, `"` + strings.ToUpper(id): false,
+		`["x","` + strings.ToUpper(id) + `"`: true, `"\"` + strings.ToUpper(id) + `"`: true, `" ` + strings.ToUpper(id) + `"`: false,
+	} {
+		if got := hasUpperID([]byte(body)); got != want {
+			t.Errorf("%s has an id in upper case: %v", body, got)
+		}
+	}
 }
 
 func TestPagesOfOtherOriginsReadAndSendWhatTheyNeed(t *testing.T) {

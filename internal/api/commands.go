@@ -81,9 +81,9 @@ type NewCommands struct {
 
 // CommandTarget picks devices. Its fields hold together.
 type CommandTarget struct {
-	Type           Optional[string] `json:"type,omitempty" maxLength:"64" doc:"Only devices of this type." example:"lamp"`
-	Tag            Optional[string] `json:"tag,omitempty" maxLength:"64" doc:"Only devices with this tag." example:"hall"`
-	OrganizationID Optional[string] `json:"organization_id,omitempty" maxLength:"64" doc:"Only devices of this organization."`
+	Type           Optional[string] `json:"type,omitempty" minLength:"1" maxLength:"64" doc:"Only devices of this type." example:"lamp"`
+	Tag            Optional[string] `json:"tag,omitempty" minLength:"1" maxLength:"64" doc:"Only devices with this tag." example:"hall"`
+	OrganizationID Optional[string] `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"Only devices of this organization."`
 }
 
 func (n NewCommands) selection() (to commands.Selection) {

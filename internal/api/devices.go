@@ -249,7 +249,7 @@ type listDevicesInput struct {
 	OrganizationID string `query:"organization_id" maxLength:"64" doc:"Only devices of this organization."`
 	Query          string `query:"q" maxLength:"200" doc:"Only devices whose name contains this, whatever the case and accents."`
 	Sort           string `query:"sort" enum:"name,-name,created_at,-created_at,last_active_at,-last_active_at" default:"-created_at" doc:"The order; with - in front the largest come first."`
-	Include        string `query:"include" enum:"latest" doc:"latest: each device comes with the newest value of each of its events, up to 50, by name."`
+	Include        string `query:"include" enum:"latest" doc:"latest: each device comes with the newest value of each of its events, up to 50, by name. An API key needs telemetry:read too."`
 	PageParams
 }
 
@@ -274,6 +274,9 @@ func (a *API) listDevices(ctx context.Context, in *listDevicesInput) (*listDevic
 	if in.Fields != "" || in.Include != "" {
 		wire := a.wireDevice
 		if in.Include != "" {
+			if !callerOf(ctx).HasScope(hearth.KeyTelemetryRead) {
+				return nil, errScope(hearth.KeyTelemetryRead)
+			}
 			if wire, err = a.wireWithLatest(ctx, list.Items); err != nil {
 				return nil, err
 			}

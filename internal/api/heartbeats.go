@@ -304,7 +304,7 @@ func (p *heartbeatParser) item(prefix string, named bool) (sign devices.Sign) {
 			}
 		case name == "device_id" && named:
 			if text, ok := p.text(prefix + name); ok {
-				sign.DeviceID = text
+				sign.DeviceID = lowerID(text)
 				if text == "" {
 					p.problem(prefix+name, "must not be empty")
 				}

@@ -162,6 +162,9 @@ func (a *API) createLogs(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer batch.Release()
+	for i, id := range batch.Devices {
+		batch.Devices[i] = lowerID(id)
+	}
 	wire := func(done telemetry.Ingested) Accepted {
 		if !skip {
 			return Accepted{Accepted: done.Stored}
@@ -255,7 +258,7 @@ type deleteLogsInput struct {
 	ID    string `path:"id" maxLength:"64" doc:"The device." example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
 	From  string `query:"from" required:"true" maxLength:"64" format:"date-time" doc:"Start of the range, inclusive (RFC 3339)." example:"2026-03-01T00:00:00.000Z"`
 	To    string `query:"to" required:"true" maxLength:"64" format:"date-time" doc:"End of the range, exclusive (RFC 3339)." example:"2026-03-02T00:00:00.000Z"`
-	Event string `query:"event" maxLength:"64" doc:"Only logs of this event." example:"temperature"`
+	Event string `query:"event" minLength:"1" maxLength:"64" doc:"Only logs of this event; without it, of all." example:"temperature"`
 }
 
 // DeletedLogs is the answer to a deletion of logs.

@@ -210,6 +210,7 @@ func TestLogsAreTakenByTheContract(t *testing.T) {
 		{name: "a deletion again", method: "DELETE", path: "/devices/a1/logs?from=0001-01-01T00:00:00Z&to=0001-01-01T01:00:00Z", token: "ann", status: 200, contains: `{"deleted":0}`},
 		{name: "a deletion without an end", method: "DELETE", path: "/devices/a1/logs?from=0001-01-01T00:00:00Z", token: "ann", status: 422, code: hearth.CodeValidationFailed, contains: "query.to"},
 		{name: "a deletion without a beginning", method: "DELETE", path: "/devices/a1/logs?from=&to=0001-01-01T00:00:00Z", token: "ann", status: 422, code: hearth.CodeValidationFailed, contains: "query.from"},
+		{name: "a deletion of an event without a name", method: "DELETE", path: "/devices/a1/logs?from=0001-01-01T00:00:00Z&to=9999-01-01T00:00:00Z&event=", token: "ann", status: 422, code: hearth.CodeValidationFailed, contains: "query.event"},
 		{name: "a deletion backwards", method: "DELETE", path: "/devices/a1/logs?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", token: "ann", status: 422, code: hearth.CodeValidationFailed, contains: "query.from"},
 		{name: "a foreign deletion", method: "DELETE", path: "/devices/b1/logs?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z", token: "ann", status: 404, code: hearth.CodeNotFound},
 		{name: "a device's deletion", method: "DELETE", path: "/devices/a1/logs?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z", token: "hd_a1", status: 403, code: hearth.CodeForbidden},

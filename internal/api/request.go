@@ -8,8 +8,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/google/uuid"
-
 	"hearth"
 	"hearth/internal/newid"
 	"hearth/internal/observe"
@@ -125,48 +123,4 @@ func requestID(r *http.Request) string {
 		}
 	}
 	return id
-}
-
-// lowerIDs writes ids in the path and in the query in lower case, as they are stored: they are read in either case.
-func lowerIDs(op operation, r *http.Request) {
-	for part := range strings.SplitSeq(op.Path, "/") {
-		if name, ok := strings.CutPrefix(part, "{"); ok {
-			name = strings.TrimSuffix(name, "}")
-			if id := r.PathValue(name); isUpperID(id) {
-				r.SetPathValue(name, strings.ToLower(id))
-			}
-		}
-	}
-	if !strings.ContainsAny(r.URL.RawQuery, "ABCDEF") {
-		return
-	}
-	pairs := strings.Split(r.URL.RawQuery, "&")
-	for i, pair := range pairs {
-		name, value, _ := strings.Cut(pair, "=")
-		if name == "id" || strings.HasSuffix(name, "_id") || strings.HasSuffix(name, "_ids") {
-			pairs[i] = name + "=" + lowerList(value)
-		}
-	}
-	r.URL.RawQuery = strings.Join(pairs, "&")
-}
-
-// lowerList writes the ids of a list in lower case; its commas may be escaped.
-func lowerList(list string) string {
-	const comma = "%2C"
-	separator := ","
-	if strings.Contains(list, comma) {
-		separator = comma
-	}
-	ids := strings.Split(list, separator)
-	for i, id := range ids {
-		if isUpperID(id) {
-			ids[i] = strings.ToLower(id)
-		}
-	}
-	return strings.Join(ids, separator)
-}
-
-// isUpperID reports whether text is a UUID with upper-case letters.
-func isUpperID(text string) bool {
-	return len(text) == 36 && strings.ContainsAny(text, "ABCDEF") && uuid.Validate(text) == nil
 }

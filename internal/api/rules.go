@@ -116,7 +116,11 @@ func (r *Recipients) UnmarshalJSON(data []byte) error {
 	if json.Unmarshal(data, &r.Group) == nil {
 		return nil
 	}
-	return json.Unmarshal(data, &r.Users)
+	err := json.Unmarshal(data, &r.Users)
+	for i, id := range r.Users {
+		r.Users[i] = lowerID(id)
+	}
+	return err
 }
 
 // Schema allows the groups or a list of ids.

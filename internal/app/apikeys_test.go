@@ -90,6 +90,7 @@ func TestAnAPIKeyIsMadeShownOnceUsedAndDeleted(t *testing.T) {
 			t.Errorf("the repetition answers %s after %s", again.raw, first.raw)
 		}
 		w.want(t, w.call(t, 1, "GET", "/devices", key, nil), 200, "")
+		w.want(t, w.call(t, 1, "GET", "/devices?include=latest", key, nil), 403, hearth.CodeForbidden)
 		made := w.made(t, key, "/devices", apitest.Object{"name": "by the key", "type": "lamp"})
 		w.awaitUse(t, id)
 		list := w.call(t, 0, "GET", "/users/me/api-keys?count=true", w.ann, nil)

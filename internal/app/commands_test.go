@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -352,6 +353,8 @@ func TestOneCommandReachesManyDevices(t *testing.T) {
 		for _, body := range []apitest.Object{
 			{"name": "x"}, {"name": "x", "device_ids": ids, "filter": apitest.Object{}}, {"name": "x", "device_ids": []string{}}, {"name": "x", "device_ids": []string{ids[5], ids[5]}},
 			{"name": "x", "device_ids": ids}, {"device_ids": ids[5:]}, {"name": "x", "filter": apitest.Object{"name": "x"}},
+			{"name": "x", "filter": apitest.Object{"type": ""}}, {"name": "x", "filter": apitest.Object{"tag": ""}},
+			{"name": "x", "device_ids": []string{ids[5], strings.ToUpper(ids[5])}},
 		} {
 			if r := w.call(t, 0, "POST", "/commands", w.user, body); r.status != 422 {
 				t.Errorf("%.80s: %d %s", asJSON(t, body), r.status, r.raw)
