@@ -170,6 +170,14 @@ func (s *Service) Batch(ctx context.Context, caller hearth.Caller, id string) (h
 	if err != nil {
 		return hearth.CommandBatch{}, nil, err
 	}
+	if !s.now().Before(b.ExpiresAt) { // those that are left are expired, also before it is stored of each
+		for _, state := range hearth.CommandStates() {
+			if !state.Ended() {
+				counts[hearth.CommandExpired] += counts[state]
+				delete(counts, state)
+			}
+		}
+	}
 	return b, counts, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"hearth"
 	"hearth/internal/bus/membus"
 	"hearth/internal/core/devices"
+	"hearth/internal/newid"
 	"hearth/internal/store/sqlite"
 )
 
@@ -259,6 +260,23 @@ func TestEachExpiryIsPublishedOnce(t *testing.T) {
 }
 
 // A stop answers all who wait, and a client that leaves ends its wait.
+func TestABatchIsCountedAsExpiredFromThatMomentOn(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1, 1)
+	now := time.Now()
+	batch := hearth.CommandBatch{
+		ID: newid.New(), DeviceIDs: []string{lamp.DeviceID}, Total: 1, Name: "x", CreatedBy: ann.UserID,
+		CreatedAt: now.Add(-time.Minute), ExpiresAt: now.Add(-time.Millisecond),
+	}
+	if err := f.store.CreateCommandBatch(t.Context(), batch, hearth.SideEffects{}); err != nil {
+		t.Fatal(err)
+	}
+	_, counts, err := f.services[0].Batch(t.Context(), ann, batch.ID)
+	if err != nil || counts[hearth.CommandExpired] != 1 || counts[hearth.CommandQueued] != 0 {
+		t.Errorf("counted %v, %v, want one that is expired", counts, err)
+	}
+}
+
 func TestWaitsEndAtAStopAndWithTheirClient(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1, 1)
