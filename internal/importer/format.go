@@ -161,15 +161,20 @@ func (p *format) parseTimeFormat() error {
 	case "unix_ms":
 		p.time, p.wants = func(text []byte) (int64, bool) { return scaled(string(text), 1) }, "a number of milliseconds since 1970"
 	default:
-		layout, hasOffset, err := layoutOfTime(p.TimeFormat)
+		layout, err := layoutOfTime(p.TimeFormat)
 		if err != nil {
 			return fmt.Errorf("--time-format %q: %w", p.TimeFormat, err)
 		}
-		p.wants = "a time such as " + time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC).Format(layout)
-		p.time = func(text []byte) (int64, bool) {
-			at, err := time.Parse(layout, string(text))
+		hasOffset, hasHalf := strings.Contains(layout.reads, "Z0700"), strings.Contains(layout.reads, "PM")
+		p.wants = "a time such as " + time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC).Format(layout.writes)
+		p.time = func(cell []byte) (int64, bool) {
+			text := string(cell)
+			if hasHalf {
+				text = strings.ToUpper(text) // "pm" is read too; names are read in either case
+			}
+			at, err := time.Parse(layout.reads, text)
 			if err != nil && hasOffset {
-				at, err = time.Parse(strings.ReplaceAll(layout, "Z0700", "Z07:00"), string(text))
+				at, err = time.Parse(strings.ReplaceAll(layout.reads, "Z0700", "Z07:00"), text)
 			}
 			if err != nil {
 				return 0, false
@@ -245,54 +250,68 @@ var directives = map[byte]string{ // never written to
 	'b': "Jan", 'B': "January", 'a': "Mon", 'A': "Monday", 'z': "Z0700", 'F': "2006-01-02", 'T': "15:04:05", 'R': "15:04", 'D': "01/02/06", '%': "%",
 }
 
-// layoutOfTime returns Go's layout for one of strftime.
-func layoutOfTime(format string) (layout string, hasOffset bool, err error) {
+// unpadded is what Go reads with and without a leading zero, in place of a directive's.
+var unpadded = map[byte]string{ // never written to
+	'm': "1", 'd': "2", 'I': "3", 'M': "4", 'S': "5", 'F': "2006-1-2", 'T': "15:4:5", 'R': "15:4", 'D': "1/2/06",
+}
+
+// timeLayout has Go's layouts for one of strftime: that which writes times as it does, and that which reads them as strptime does,
+// with and without leading zeros.
+type timeLayout struct{ writes, reads string }
+
+// layoutOfTime returns Go's layouts for one of strftime.
+func layoutOfTime(format string) (timeLayout, error) {
 	if len(format) > 100 || !strings.Contains(format, "%") {
-		return "", false, errors.New("write rfc3339, unix, unix_ms or a layout such as %d.%m.%Y %H:%M:%S")
+		return timeLayout{}, errors.New("write rfc3339, unix, unix_ms or a layout such as %d.%m.%Y %H:%M:%S")
 	}
-	var out strings.Builder
+	var writes, reads strings.Builder
 	date := map[byte]bool{}
 	for i := 0; i < len(format); i++ {
 		c := format[i]
 		if c != '%' {
 			// Go takes digits and some words in a layout for parts of a time.
 			if c != 'T' && c != 'Z' && strings.IndexByte(" -/.,:;()[]'_+|", c) < 0 {
-				return "", false, fmt.Errorf("%q may not stand in a layout", c)
+				return timeLayout{}, fmt.Errorf("%q may not stand in a layout", c)
 			}
-			out.WriteByte(c)
+			writes.WriteByte(c)
+			reads.WriteByte(c)
 			continue
 		}
 		if i++; i == len(format) {
-			return "", false, errors.New("ends with a percent sign")
+			return timeLayout{}, errors.New("ends with a percent sign")
 		}
 		d := format[i]
 		date[d] = true
 		if d == 'f' {
-			if before := out.String(); !strings.HasSuffix(before, "05.") && !strings.HasSuffix(before, "05,") {
-				return "", false, errors.New("%f stands behind %S. or %S,")
+			if before := writes.String(); !strings.HasSuffix(before, "05.") && !strings.HasSuffix(before, "05,") {
+				return timeLayout{}, errors.New("%f stands behind %S. or %S,")
 			}
-			out.WriteString("999999999")
+			writes.WriteString("999999999")
+			reads.WriteString("999999999")
 			continue
 		}
 		text, known := directives[d]
 		if !known {
-			return "", false, fmt.Errorf("%%%c is not known: write %%Y %%m %%d %%H %%M %%S %%f %%z and others of strftime", d)
+			return timeLayout{}, fmt.Errorf("%%%c is not known: write %%Y %%m %%d %%H %%M %%S %%f %%z and others of strftime", d)
 		}
-		hasOffset = hasOffset || d == 'z'
-		out.WriteString(text)
+		writes.WriteString(text)
+		if loose, ok := unpadded[d]; ok {
+			text = loose
+		}
+		reads.WriteString(text)
 	}
 	year := date['Y'] || date['y'] || date['F'] || date['D']
 	day := date['j'] || date['F'] || date['D'] || (date['m'] || date['b'] || date['B']) && (date['d'] || date['e'])
 	if !year || !day {
-		return "", false, errors.New("it has no full date: %d.%m.%Y, for example")
+		return timeLayout{}, errors.New("it has no full date: %d.%m.%Y, for example")
 	}
-	layout = out.String()
+	layout := timeLayout{writes.String(), reads.String()}
 	// What it writes it must read, as the same: that is what tells letters that Go reads otherwise.
 	for _, at := range []time.Time{time.Date(2031, 11, 28, 13, 47, 58, 0, time.UTC), time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)} {
-		read, err := time.Parse(layout, at.Format(layout))
-		if err != nil || read.Format(layout) != at.Format(layout) {
-			return "", false, errors.New("times of it cannot be read: separate its parts")
+		read, err := time.Parse(layout.reads, at.Format(layout.writes))
+		if err != nil || read.Format(layout.writes) != at.Format(layout.writes) {
+			return timeLayout{}, errors.New("times of it cannot be read: separate its parts")
 		}
 	}
-	return layout, hasOffset, nil
+	return layout, nil
 }
