@@ -54,6 +54,12 @@ func viewsOf(device, org, webhook, rule, alarm, integration string) map[string]s
 		"/admin/audit":                                      "auth.login",
 		"/admin/server":                                     "Slowest routes",
 		"/nothing/here":                                     "There is no such page",
+		"/sign-up":                                          "Create the account",
+		"/set-up":                                           "Set-up token",
+		"/forgot-password":                                  "Send the link",
+		"/reset-password":                                   "ask for a new one",
+		"/confirm-email":                                    "open the link of the e-mail again",
+		"/invitation":                                       "open the link of the e-mail again",
 	}
 }
 

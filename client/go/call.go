@@ -140,7 +140,8 @@ func (c *Client) do(ctx context.Context, r request, options []CallOption) (*http
 			err, wait = refused, max(wait, refused.RetryAfter)
 			switch refused.Status {
 			case http.StatusUnauthorized:
-				if c.session != nil && c.token == "" && !r.public && !renewed {
+				// ErrorCodeInvalidCredentials is about a password in the body.
+				if c.session != nil && c.token == "" && !r.public && !renewed && refused.Code != ErrorCodeInvalidCredentials {
 					rejected, renewed, attempt = token, true, attempt-1
 					continue
 				}

@@ -184,6 +184,25 @@ func TestManyCallsRenewASessionOnce(t *testing.T) {
 	}
 }
 
+// Repeated, the call would count twice as a failed login.
+func TestAWrongPasswordInABodyRenewsNothing(t *testing.T) {
+	t.Parallel()
+	var paths []string
+	client := server(t, func(w http.ResponseWriter, r *http.Request) {
+		paths = append(paths, r.URL.Path)
+		if r.URL.Path == "/api/v1/auth/login" {
+			fmt.Fprint(w, `{"access_token": "a", "refresh_token": "r", "expires_in": 900}`)
+			return
+		}
+		problem(http.StatusUnauthorized, "invalid_credentials")(w, r)
+	}, hearth.WithPassword("ann@example.com", "a long enough secret"))
+	err := client.ChangePassword(t.Context(), hearth.PasswordChange{CurrentPassword: "wrong", NewPassword: "another long secret"})
+	var refused *hearth.Error
+	if !errors.As(err, &refused) || refused.Code != hearth.ErrorCodeInvalidCredentials || len(paths) != 2 {
+		t.Errorf("%v after %v", err, paths)
+	}
+}
+
 func TestASavedSessionContinues(t *testing.T) {
 	t.Parallel()
 	l := &login{life: 900}

@@ -3,10 +3,10 @@ import { useEffect } from 'preact/hooks';
 import { on } from './live';
 import { useGet } from './load';
 import { user } from './session';
-import type { Device, Heartbeat, List, Log, LogSummary, Organization } from './types';
+import type { Device, Heartbeat, Log, LogSummary, Organization } from './types';
 import type { Tone } from './ui/kit';
 
-export const useOrganizations = () => useGet<List<Organization>>('/organizations?limit=200').data?.items ?? [];
+export const useOrganizations = () => useGet((api) => api.listOrganizations({ limit: 200 })).data?.items ?? [];
 
 // mayEdit reports whether the user may change the device: its owner, and who may write in its organization.
 export function mayEdit(device: Device, orgs: Organization[]): boolean {

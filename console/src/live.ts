@@ -1,9 +1,8 @@
 // Live events: one stream for all views of the tab, over the channels of the user and of the user's organizations. It goes on from the
 // last event after an interruption. A tab that is hidden for a while closes it: browsers allow few connections to one server.
 import { signal } from '@preact/signals';
-import { epoch, get, pause, reachable, send } from './api';
+import { api, epoch, pause } from './api';
 import { user } from './session';
-import type { List, Organization } from './types';
 
 export interface Event<T = unknown> { type: string; at: string; data: T }
 type Listener = (event: Event<never>) => void;
@@ -29,6 +28,10 @@ let hiddenFor: ReturnType<typeof setTimeout> | undefined;
 export function listen() {
   if (listening) return start();
   listening = true;
+  // The server is there again: without waiting for the next attempt.
+  epoch.subscribe(() => {
+    if (running && !connected.value) { stop(); start(); }
+  });
   document.addEventListener('visibilitychange', () => {
     clearTimeout(hiddenFor);
     if (document.hidden) hiddenFor = setTimeout(stop, 60_000);
@@ -56,55 +59,25 @@ export function restart() {
   start();
 }
 
-async function run(abort: AbortSignal) {
-  let wait = 500;
-  while (!abort.aborted) {
-    const began = Date.now();
+async function run(signal: AbortSignal) {
+  const turn = (on: boolean) => () => { if (!signal.aborted) connected.value = on; };
+  const state = { onOpen: turn(true), onClose: turn(false) };
+  while (!signal.aborted) {
     try {
-      await stream(abort);
+      for await (const event of api.follow({ channels: await channels(), lastID: last, signal, ...state })) {
+        last = event.id;
+        if (event.type === 'reset') epoch.value++;
+        else dispatch(event);
+      }
     } catch {
-      if (abort.aborted) return;
+      await pause(2000); // refused: the user is no longer in an organization, and the channels are others
     }
-    connected.value = false;
-    wait = Date.now() - began > 10_000 ? 500 : Math.min(wait * 2, 20_000);
-    await pause(wait * (0.75 + Math.random() / 2));
-    while (!reachable.value && !abort.aborted) await pause(500);
   }
 }
 
-async function channels(): Promise<string> {
-  const orgs = await get<List<Organization>>('/organizations', { limit: 90, fields: 'id' });
-  return [`user:${user.value?.id ?? ''}`, ...orgs.items.map((org) => `org:${org.id}`)].join(',');
-}
-
-async function stream(abort: AbortSignal) {
-  const answer = await send('GET', '/realtime/sse', {
-    query: { channels: await channels() }, signal: abort, headers: { Accept: 'text/event-stream', ...(last && { 'Last-Event-ID': last }) },
-  });
-  connected.value = true;
-  const reader = (answer.body as ReadableStream<Uint8Array>).pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>).getReader();
-  let rest = '';
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    rest += value;
-    const blocks = rest.split('\n\n');
-    rest = blocks.pop() ?? '';
-    blocks.forEach(receive);
-  }
-}
-
-// receive reads one event of the stream.
-function receive(block: string) {
-  let type = '';
-  let data = '';
-  for (const line of block.split('\n')) {
-    if (line.startsWith('id:')) last = line.slice(3).trim();
-    else if (line.startsWith('event:')) type = line.slice(6).trim();
-    else if (line.startsWith('data:')) data += line.slice(5);
-  }
-  if (type === 'reset') epoch.value++;
-  else if (data) dispatch(JSON.parse(data) as Event);
+async function channels(): Promise<string[]> {
+  const orgs = await api.listOrganizations({ limit: 90, fields: 'id' });
+  return [`user:${user.value?.id ?? ''}`, ...orgs.items.map((org) => `org:${org.id}`)];
 }
 
 function dispatch(event: Event) {

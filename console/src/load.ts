@@ -1,6 +1,7 @@
-// Reading from the API in views: what a path answers, kept while the user looks at other views, and read again when it may have changed.
+// Reading from the API in views: what a call answers, kept while the user looks at other views, and read again when it may have changed.
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { epoch, get, Problem } from './api';
+import type { Call } from '../../client/ts/src/index';
+import { address, api, asProblem, describe, epoch, type Ask, type Problem } from './api';
 import type { List } from './types';
 
 const kept = new Map<string, unknown>();
@@ -20,10 +21,13 @@ export interface Loaded<T> {
   set: (change: (now: T) => T) => void;
 }
 
-export const asProblem = (e: unknown) => (e instanceof Problem ? e : new Problem(-1, 'unknown', e instanceof Error ? e.message : String(e)));
+// useGet makes the call that ask describes; null makes none yet.
+export function useGet<T>(ask: Ask<T> | null, every = 0): Loaded<T> {
+  return useCall(ask && describe(ask), every);
+}
 
-// useGet reads the path; null reads nothing yet.
-export function useGet<T>(path: string | null, every = 0): Loaded<T> {
+function useCall<T>(call: Call | null, every = 0): Loaded<T> {
+  const path = call && address(call.path, call.query);
   const [, draw] = useState(0);
   const [turn, setTurn] = useState(0);
   // missed says that something changed before there was anything to change: what is being read may be older.
@@ -33,12 +37,12 @@ export function useGet<T>(path: string | null, every = 0): Loaded<T> {
   }
   const age = epoch.value;
   useEffect(() => {
-    if (path === null) return;
+    if (!call) return;
     const abort = new AbortController();
     const state = now.current;
     state.loading = true;
-    get<T>(path, undefined, abort.signal).then(
-      (data) => { keep(path, data); state.data = data; state.error = undefined; },
+    api.send<T>(call, abort.signal).then(
+      (data) => { keep(address(call.path, call.query), data); state.data = data; state.error = undefined; },
       (e: unknown) => { if (!abort.signal.aborted) state.error = asProblem(e); },
     ).finally(() => {
       state.loading = false;
@@ -73,16 +77,18 @@ export function useGet<T>(path: string | null, every = 0): Loaded<T> {
 export interface Pages<T> extends Loaded<T[]> { more: (() => void) | null; total: number | undefined }
 
 // useList reads a list page by page; more reads the next one.
-export function useList<T>(path: string | null): Pages<T> {
-  const first = useGet<List<T>>(path);
-  const [next, setNext] = useState<{ path: string | null; items: T[]; cursor: string | null; error?: Problem }>({ path: null, items: [], cursor: null });
+export function useList<T>(ask: Ask<List<T>>): Pages<T> {
+  const call = describe(ask);
+  const path = address(call.path, call.query);
+  const first = useCall<List<T>>(call);
+  const [next, setNext] = useState<{ path: string; items: T[]; cursor: string | null; error?: Problem }>({ path: '', items: [], cursor: null });
   const busy = useRef(false);
   const further = next.path === path ? next : null;
   const cursor = further ? further.cursor : first.data?.next_cursor ?? null;
-  const more = cursor === null || path === null ? null : () => {
+  const more = cursor === null ? null : () => {
     if (busy.current) return;
     busy.current = true;
-    get<List<T>>(path + (path.includes('?') ? '&' : '?') + 'cursor=' + encodeURIComponent(cursor)).then(
+    api.send<List<T>>({ ...call, query: { ...call.query, cursor } }).then(
       (page) => setNext({ path, items: [...(further?.items ?? []), ...page.items], cursor: page.next_cursor }),
       (e: unknown) => setNext({ path, items: further?.items ?? [], cursor, error: asProblem(e) }),
     ).finally(() => { busy.current = false; });
@@ -90,7 +96,7 @@ export function useList<T>(path: string | null): Pages<T> {
   return {
     data: first.data && [...first.data.items, ...(further?.items ?? [])],
     error: first.error ?? further?.error, loading: first.loading, total: first.data?.total, more,
-    reload: () => { setNext({ path: null, items: [], cursor: null }); first.reload(); },
+    reload: () => { setNext({ path: '', items: [], cursor: null }); first.reload(); },
     // What is changed is the list as it is now, which may be newer than what was drawn.
     set: (change) => first.set((list) => {
       const all = change([...list.items, ...(further?.items ?? [])]);

@@ -2,7 +2,8 @@
 // can read, so that all tabs share one session: a tab refreshes it under a lock and always with the newest token. Where the browser has
 // no locks (plain HTTP on another address than localhost), the server's leeway answers two tabs with the same new token.
 import { signal } from '@preact/signals';
-import { call, Problem } from './api';
+import { Refused } from '../../client/ts/src/index';
+import { api } from './api';
 import type { Tokens, User } from './types';
 
 interface Stored { refresh: string; user: User }
@@ -79,29 +80,34 @@ export function profile(changed: User) {
   user.value = changed;
 }
 
-// access returns an access token that is valid for a while: the present one, unless it is the refused one.
-export async function access(refused = ''): Promise<string> {
-  if (token && token !== refused && Date.now() < until - 30_000) return token;
-  if (!stored()) return '';
-  refreshing ??= locked(() => refresh(refused)).finally(() => { refreshing = null; });
-  return refreshing;
+// bearer returns an access token that is valid for a while: the present one, unless the server has rejected it. Where the session has
+// ended it waits until the user has signed in again. Without a session it is ''.
+export async function bearer(rejected: string): Promise<string> {
+  for (;;) {
+    if (expired.value) await new Promise<void>((go) => waiting.push(go));
+    if (token && token !== rejected && Date.now() < until - 30_000) return token;
+    if (!stored()) return '';
+    refreshing ??= locked(() => refresh(rejected)).finally(() => { refreshing = null; });
+    const fresh = await refreshing;
+    if (!expired.value) return fresh;
+  }
 }
 
 function locked<T>(work: () => Promise<T>): Promise<T> {
   return navigator.locks ? (navigator.locks.request(name, work) as Promise<T>) : work();
 }
 
-async function refresh(refused: string): Promise<string> {
+async function refresh(rejected: string): Promise<string> {
   // Another tab may have refreshed it while this one waited.
-  if (token && token !== refused && Date.now() < until - 30_000) return token;
+  if (token && token !== rejected && Date.now() < until - 30_000) return token;
   for (;;) {
     const now = stored();
     if (!now) return '';
     try {
-      keep(await call<Tokens>('POST', '/auth/refresh', { anonymous: true, body: { refresh_token: now.refresh } }));
+      keep(await api.refresh({ refresh_token: now.refresh }));
       return token;
     } catch (e) {
-      if (!(e instanceof Problem) || e.status !== 401) throw e;
+      if (!(e instanceof Refused) || e.status !== 401) throw e;
       if (stored()?.refresh !== now.refresh) continue; // a tab without the lock was first
       sessionEnded();
       return '';
@@ -117,11 +123,6 @@ export function sessionEnded() {
   if (user.value) expired.value = true;
 }
 
-// signInAgain waits until the user has.
-export function signInAgain(): Promise<void> {
-  return expired.value ? new Promise((go) => waiting.push(go)) : Promise.resolve();
-}
-
 function forget() {
   token = '';
   until = 0;
@@ -132,7 +133,7 @@ function forget() {
 
 // signOut ends the session on the server and here. Without the server the session is only forgotten here.
 export async function signOut() {
-  await call('POST', '/auth/logout').catch(() => undefined);
+  await api.logOut().catch(() => undefined);
   localStorage.removeItem(name);
   channel.postMessage('signed-out' satisfies Message);
   forget();

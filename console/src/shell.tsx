@@ -2,11 +2,11 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { signal } from '@preact/signals';
-import { get, reachable } from './api';
+import { api, reachable } from './api';
 import { on } from './live';
 import { path } from './router';
 import { signOut, user } from './session';
-import type { List, Notification } from './types';
+import type { Notification } from './types';
 import { Icon, Mark, type IconName } from './ui/icons';
 import { IconButton, toast } from './ui/kit';
 
@@ -14,7 +14,7 @@ import { IconButton, toast } from './ui/kit';
 export const unread = signal(0);
 
 export async function countUnread() {
-  const list = await get<List<Notification>>('/notifications', { unread: true, limit: 1, count: true });
+  const list = await api.listNotifications({ unread: true, limit: 1, count: true });
   unread.value = list.total ?? 0;
 }
 

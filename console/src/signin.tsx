@@ -1,11 +1,10 @@
 // Signing in, and signing in again where a session ended while the user was at work.
-import { call } from './api';
+import { api } from './api';
 import { signedIn, user } from './session';
-import type { Tokens } from './types';
 import { Dialog, Field, Form } from './ui/kit';
 
 export async function signIn(email: string, password: string) {
-  signedIn(await call<Tokens>('POST', '/auth/login', { anonymous: true, body: { email, password } }));
+  signedIn(await api.logIn({ email, password }));
 }
 
 export function SignInAgain() {

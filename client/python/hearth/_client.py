@@ -140,7 +140,9 @@ class Client(Api):
                     answer = response.read()
                 return json.loads(answer) if answer else None
             except Refused as refused:
-                if refused.status == 401 and not public and not renewed and self._token is None and token:
+                # invalid_credentials is about a password in the body.
+                renewable = refused.status == 401 and refused.code != "invalid_credentials"
+                if renewable and not public and not renewed and self._token is None and token:
                     rejected, renewed = token, True
                     continue
                 repeat = refused.status == 429 or safe and refused.status in (502, 503, 504)

@@ -123,6 +123,21 @@ class Calls(unittest.TestCase):
             many()
             self.assertEqual(counts, {"login": 1, "refresh": 101})
 
+    def test_a_wrong_password_in_a_body_renews_nothing(self) -> None:
+        paths: List[str] = []
+
+        def answer(method: str, path: str, headers: Any, body: Any) -> Tuple[int, dict, Any]:
+            paths.append(path)
+            if path.endswith("/login"):
+                return 200, {}, {"access_token": "a", "refresh_token": "r", "expires_in": 900}
+            return problem(401, "invalid_credentials")
+
+        with Scripted(answer) as server:
+            client = hearth.Client(server.url, email="ann@example.com", password="a long enough secret")
+            with self.assertRaises(hearth.Refused):
+                client.change_password(current_password="wrong", new_password="another long secret")
+        self.assertEqual(paths, ["/api/v1/auth/login", "/api/v1/auth/password"])
+
     def test_a_list_is_read_to_its_end(self) -> None:
         pages = {"/api/v1/devices?limit=2&count=false": ([1, 2], "c&d"), "/api/v1/devices?cursor=c%26d&limit=2": ([3], None)}
 

@@ -5,8 +5,11 @@ import { follow, type FollowOptions, type LiveEvent } from './live.js'
 import { Writer, type WriterOptions } from './writer.js'
 
 export interface ClientOptions {
-  /** An API key ("hk_…"), a device's token ("hd_…") or an access token. */
-  token?: string
+  /**
+   * An API key ("hk_…"), a device's token ("hd_…") or an access token. A program that keeps the session itself passes a function: it
+   * returns a token other than the one that the server has just rejected ('' if none was), or '' to call without one.
+   */
+  token?: string | ((rejected: string) => string | Promise<string>)
   /** With both the client signs in at its first call, and again once the session is over. */
   email?: string
   password?: string
@@ -61,9 +64,14 @@ export class Client extends Api {
     this.#ends = Date.now() + (tokens.expires_in ?? 0) * 1000
   }
 
+  get #renews(): boolean {
+    return typeof this.#options.token !== 'string'
+  }
+
   /** Returns an access token that is not the rejected one. All calls that need a new one wait for the same renewal. */
   #bearer(rejected: string): string | Promise<string> {
     const { token, email } = this.#options
+    if (typeof token === 'function') return token(rejected)
     if (token !== undefined || (!email && !this.#refresh)) return token ?? ''
     if (this.#access && this.#access !== rejected && this.#ends - Date.now() > renewBefore) return this.#access
     this.#renewing ??= this.#renew().finally(() => (this.#renewing = undefined))
@@ -116,7 +124,8 @@ export class Client extends Api {
       } catch (error) {
         signal?.throwIfAborted()
         if (error instanceof Refused) {
-          if (error.status === 401 && !call.public && !renewed && this.#options.token === undefined && token) {
+          // invalid_credentials is about a password in the body.
+          if (error.status === 401 && error.code !== 'invalid_credentials' && !call.public && !renewed && this.#renews && token) {
             rejected = token
             renewed = true
             attempt--

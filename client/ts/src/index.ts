@@ -1,6 +1,6 @@
 export * from './api.gen.js'
 export { Client, type ClientOptions } from './client.js'
-export type { CallOptions } from './call.js'
+export type { Call, CallOptions } from './call.js'
 export { Refused, Unreachable } from './errors.js'
 export type { FollowOptions, LiveEvent } from './live.js'
 export { Writer, type WriterOptions } from './writer.js'

@@ -13,6 +13,8 @@ export interface FollowOptions {
   silence?: number
   /** Is called whenever the stream is open. */
   onOpen?: () => void
+  /** Is called whenever an open stream has ended. */
+  onClose?: () => void
 }
 
 /** One thing that happened. */
@@ -30,13 +32,14 @@ const longestRetryAfter = 300_000
 const longestBlock = 4 << 20
 
 export async function* follow(api: Api, open: (call: Call) => Promise<Response>, options: FollowOptions): AsyncGenerator<LiveEvent> {
-  const { channels = [], signal, silence = 60_000, onOpen } = options
+  const { channels = [], signal, silence = 60_000, onOpen, onClose } = options
   let lastID = options.lastID ?? ''
   let failures = 0
   let refusals = 0
   let shortest = shortestWait
   while (!signal?.aborted) {
     let after = 0
+    let isOpen = false
     const connection = new AbortController()
     const abort = () => connection.abort()
     signal?.addEventListener('abort', abort, { once: true })
@@ -56,6 +59,7 @@ export async function* follow(api: Api, open: (call: Call) => Promise<Response>,
         options: { signal: connection.signal, headers: { Accept: 'text/event-stream' } },
       })
       refusals = 0
+      isOpen = true
       onOpen?.()
       for await (const block of blocks(response, alive)) {
         failures = 0
@@ -78,6 +82,7 @@ export async function* follow(api: Api, open: (call: Call) => Promise<Response>,
       clearTimeout(quiet)
       signal?.removeEventListener('abort', abort)
       connection.abort()
+      if (isOpen) onClose?.()
     }
     const longest = Math.min(longestWait, shortest * 2 ** Math.min(failures++, 16))
     const wait = shortest / 2 + Math.random() * (longest - shortest / 2)

@@ -90,6 +90,29 @@ test('many calls renew a session once', async () => {
   assert.deepEqual(counts, { login: 1, refresh: 101 })
 })
 
+test('a wrong password in a body renews nothing', async () => {
+  const { client, requests } = scripted(({ url }) =>
+    url.endsWith('/login') ? json(200, { access_token: 'a', refresh_token: 'r', expires_in: 900 }) : problem(401, 'invalid_credentials'),
+  { email: 'ann@example.com', password: 'a long enough secret' })
+  await assert.rejects(client.changePassword({ current_password: 'wrong', new_password: 'another long secret' }), { code: 'invalid_credentials' })
+  assert.deepEqual(requests.map((r) => r.url), ['/api/v1/auth/login', '/api/v1/auth/password'])
+})
+
+test('a program that keeps the session is asked for each token', async () => {
+  const asked = []
+  const token = async (rejected) => {
+    asked.push(rejected)
+    return rejected ? 'new' : 'old'
+  }
+  const { client, requests } = scripted(({ headers }) =>
+    headers.get('Authorization') === 'Bearer new' ? json(200, { id: 'ann' }) : problem(401, 'token_expired'), { token })
+  assert.equal((await client.getMe()).id, 'ann')
+  assert.deepEqual(asked, ['', 'old'])
+  const { client: refused, requests: made } = scripted(() => problem(401, 'token_revoked'), { token })
+  await assert.rejects(refused.getMe(), { code: 'token_revoked' })
+  assert.deepEqual([requests.length, made.length], [2, 2])
+})
+
 test('a list is read to its end', async () => {
   const { client, requests } = scripted(({ url }) =>
     json(200, url.includes('cursor') ? { items: [{ id: 3 }], next_cursor: null } : { items: [{ id: 1 }, { id: 2 }], next_cursor: 'c&d' }))
@@ -154,9 +177,12 @@ test('events continue after a lost connection', async () => {
     return streams.shift()()
   })
   const events = []
+  const states = []
+  const options = { channels: ['device:d'], onOpen: () => states.push('open'), onClose: () => states.push('closed') }
   await assert.rejects(async () => {
-    for await (const event of client.follow({ channels: ['device:d'] })) events.push([event.id, event.type, event.data.n])
+    for await (const event of client.follow(options)) events.push([event.id, event.type, event.data.n])
   }, { code: 'not_found' })
   assert.deepEqual(events, [['one', 'device-heartbeat', 1], ['two', 'reset', undefined], ['three', 'device-heartbeat', 2]])
   assert.deepEqual(positions, [null, 'one', 'one', 'three'])
+  assert.deepEqual(states, ['open', 'closed', 'open', 'closed'])
 })

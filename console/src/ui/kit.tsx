@@ -2,8 +2,8 @@
 import type { ButtonHTMLAttributes, ComponentChildren, PartialInputHTMLAttributes, TextareaHTMLAttributes } from 'preact';
 import { useEffect, useId, useRef, useState } from 'preact/hooks';
 import { signal } from '@preact/signals';
-import { asProblem, type Loaded } from '../load';
-import type { Problem } from '../api';
+import { asProblem, type Problem } from '../api';
+import type { Loaded } from '../load';
 import { ago, exactly } from '../format';
 import { Icon, type IconName } from './icons';
 

@@ -1,11 +1,11 @@
 // What users without a session see: sign in, sign up, set up, passwords, invitations.
 import type { ComponentChildren } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { call, post, Problem } from '../api';
+import { Refused } from '../../../client/ts/src/index';
+import { api, type Problem } from '../api';
 import { navigate, query } from '../router';
 import { signedIn, user } from '../session';
 import { signIn } from '../signin';
-import type { Tokens } from '../types';
 import { Button, Field, Form, toast, useAction, Wrong } from '../ui/kit';
 
 // What a link carries stands behind its #: no server's log gets it. It leaves the address at once, and so the history.
@@ -63,8 +63,8 @@ export function SignUp() {
       {signup === 'invite' && <p class="small">This server needs an invitation: open the link of its e-mail.</p>}
       <Form
         submit="Create the account"
-        send={async ({ name, email = '', password = '' }) => {
-          await call('POST', '/auth/signup', { anonymous: true, body: { name, email, password } });
+        send={async ({ name = '', email = '', password = '' }) => {
+          await api.signUp({ name, email, password });
           await signIn(email, password);
           enter();
         }}
@@ -86,8 +86,8 @@ export function SetUp() {
       <p>You make the first administrator of this server. {secret ? '' : 'The token is in the output of the server, where it says that there is no user yet.'}</p>
       <Form
         submit="Set up"
-        send={async ({ token, name, email, password }) => {
-          signedIn(await call<Tokens>('POST', '/auth/setup', { anonymous: true, body: { token: secret || token?.trim(), name, email, password } }));
+        send={async ({ token = '', name = '', email = '', password = '' }) => {
+          signedIn(await api.setUp({ token: secret || token.trim(), name, email, password }));
           navigate('/', { replace: true });
         }}
       >
@@ -110,7 +110,7 @@ export function ForgotPassword() {
   return (
     <Sheet title="Reset your password">
       <p>You get an e-mail with a link. It works once, for an hour.</p>
-      <Form submit="Send the link" send={async ({ email }) => { await call('POST', '/auth/password-reset', { anonymous: true, body: { email } }); setSent(true); }} aside={<a class="small" href="/sign-in">Back to sign in</a>}>
+      <Form submit="Send the link" send={async ({ email = '' }) => { await api.requestPasswordReset({ email }); setSent(true); }} aside={<a class="small" href="/sign-in">Back to sign in</a>}>
         {(problem) => <Email problem={problem} focus />}
       </Form>
     </Sheet>
@@ -126,8 +126,8 @@ export function ResetPassword() {
       <p>All open sessions end.</p>
       <Form
         submit="Set the password"
-        send={async ({ new_password }) => {
-          await call('POST', '/auth/password-reset/confirm', { anonymous: true, body: { token: secret, new_password } });
+        send={async ({ new_password = '' }) => {
+          await api.confirmPasswordReset({ token: secret, new_password });
           toast('Your password is changed. Sign in with the new one.');
           navigate('/sign-in', { replace: true });
         }}
@@ -140,7 +140,7 @@ export function ResetPassword() {
 
 export function ConfirmEmail() {
   const confirm = useAction(async () => {
-    await call('POST', '/auth/email/confirm', { anonymous: true, body: { token: secret } });
+    await api.confirmEmail({ token: secret });
     toast('Your account has the new e-mail address.');
     location.assign('/');
   });
@@ -157,7 +157,7 @@ export function ConfirmEmail() {
 export function Invitation() {
   const [fresh, setFresh] = useState(false);
   const join = async () => {
-    await post('/invitations/accept', { token: secret });
+    await api.acceptInvitation({ token: secret });
     toast('You are a member now.');
     location.assign('/');
   };
@@ -187,9 +187,9 @@ export function Invitation() {
     <Sheet title="Create an account">
       <Form
         submit="Create the account and accept"
-        send={async ({ name, email = '', password = '' }) => {
-          await call('POST', '/auth/signup', { anonymous: true, body: { name, email, password, invitation_token: secret } }).catch((e: unknown) => {
-            if (!(e instanceof Problem && e.code === 'email_taken')) throw e; // a second attempt, after the first failed half way
+        send={async ({ name = '', email = '', password = '' }) => {
+          await api.signUp({ name, email, password, invitation_token: secret }).catch((e: unknown) => {
+            if (!(e instanceof Refused && e.code === 'email_taken')) throw e; // a second attempt, after the first failed half way
           });
           await signIn(email, password);
           await join();

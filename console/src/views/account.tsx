@@ -1,12 +1,12 @@
 // The user's own account: profile, password, sessions, API keys, notifications.
 import { useState } from 'preact/hooks';
-import { call, create, del, newKey, patch } from '../api';
+import { api, newKey } from '../api';
 import { useOrganizations } from '../fleet';
 import { day, program, when, zone } from '../format';
 import type { ViewProps } from '../lazy';
 import { useGet, useList } from '../load';
 import { profile, signOut, user } from '../session';
-import type { APIKey, Session, User } from '../types';
+import type { APIKey, KeyScope } from '../types';
 import { Ago, Badge, Button, Card, Check, Code, Confirm, Dialog, Empty, Field, Form, More, Page, Select, Show, Tabs, toast, useAction, Wrong } from '../ui/kit';
 import { Notified } from './notified';
 
@@ -27,7 +27,7 @@ export function Account({ params: { tab = '' } }: ViewProps) {
 const zones = ['UTC', ...Intl.supportedValuesOf('timeZone').filter((name) => name !== 'UTC')];
 
 function Profile() {
-  const me = useGet<User>('/users/me');
+  const me = useGet((api) => api.getMe());
   const [done, setDone] = useState(0);
   const [email, setEmail] = useState<string>();
   return (
@@ -39,7 +39,7 @@ function Profile() {
               submit="Save"
               send={async ({ name, email, time_zone, current_password }) => {
                 const other = email !== data.email;
-                const saved = await patch<User>('/users/me', { name, time_zone, ...(other && { email, current_password }) });
+                const saved = await api.updateMe({ name, time_zone, ...(other && { email, current_password }) });
                 me.set(() => saved);
                 profile(saved);
                 toast(other ? `Saved. Follow the link that was sent to ${email}: until then your address is the one of before.` : 'Saved');
@@ -62,8 +62,8 @@ function Profile() {
           <Card title="Password">
             <Form
               submit="Change the password" key={done}
-              send={async ({ current_password, new_password }) => {
-                await call('POST', '/auth/password', { body: { current_password, new_password } });
+              send={async ({ current_password = '', new_password = '' }) => {
+                await api.changePassword({ current_password, new_password });
                 setDone((n) => n + 1);
                 toast('The password is changed. Your other sessions have ended.');
               }}
@@ -93,9 +93,9 @@ function Zone({ value: initial }: { value: string }) {
 }
 
 function Sessions() {
-  const list = useList<Session>('/auth/sessions');
+  const list = useList((api) => api.listSessions());
   const [all, setAll] = useState(false);
-  const end = useAction(async (id: string) => { await del(`/auth/sessions/${id}`); list.reload(); });
+  const end = useAction(async (id: string) => { await api.endSession(id); list.reload(); });
   return (
     <Card title="Where you are signed in" flush actions={<Button look="bad" onClick={() => setAll(true)}>End all of them</Button>}>
       <Wrong problem={end.problem} />
@@ -114,17 +114,17 @@ function Sessions() {
       {all && (
         <Confirm
           title="End every session?" button="End all" close={() => setAll(false)} text="You are signed out here too. Devices are not concerned: their tokens are their own."
-          act={async () => { await call('POST', '/auth/logout-all'); await signOut(); }}
+          act={async () => { await api.logOutAll(); await signOut(); }}
         />
       )}
     </Card>
   );
 }
 
-const scopes = ['devices:read', 'devices:write', 'telemetry:read', 'telemetry:write', 'commands:read', 'commands:write', 'exports:read', 'exports:write', 'alarms:read', 'alarms:write'];
+const scopes: KeyScope[] = ['devices:read', 'devices:write', 'telemetry:read', 'telemetry:write', 'commands:read', 'commands:write', 'exports:read', 'exports:write', 'alarms:read', 'alarms:write'];
 
 function Keys() {
-  const list = useList<APIKey>('/users/me/api-keys?limit=100');
+  const list = useList((api) => api.listAPIKeys({ limit: 100 }));
   const orgs = useOrganizations();
   const [adding, setAdding] = useState(false);
   const [made, setMade] = useState<string | null>(null);
@@ -150,7 +150,7 @@ function Keys() {
       <More more={list.more} />
       {adding && <NewKey close={() => setAdding(false)} made={(key) => { setAdding(false); setMade(key); list.reload(); }} />}
       {made && <Dialog title="Your new key" close={() => setMade(null)}><p>It is shown only now.</p><Code label="API key" text={made} /></Dialog>}
-      {ending && <Confirm title={`Delete ${ending.name}?`} button="Delete" text="Programs that use it are refused from now on." close={() => setEnding(null)} act={async () => { await del(`/users/me/api-keys/${ending.id}`); list.reload(); }} />}
+      {ending && <Confirm title={`Delete ${ending.name}?`} button="Delete" text="Programs that use it are refused from now on." close={() => setEnding(null)} act={async () => { await api.deleteAPIKey(ending.id); list.reload(); }} />}
     </Card>
   );
 }
@@ -158,17 +158,17 @@ function Keys() {
 function NewKey({ close, made }: { close: () => void; made: (key: string) => void }) {
   const [key] = useState(newKey);
   const [org, setOrg] = useState('');
-  const [picked, setPicked] = useState<ReadonlySet<string>>(new Set(['devices:read', 'telemetry:read']));
+  const [picked, setPicked] = useState<ReadonlySet<KeyScope>>(new Set(['devices:read', 'telemetry:read']));
   const orgs = useOrganizations();
-  const toggle = (scope: string) => setPicked((now) => { const next = new Set(now); if (!next.delete(scope)) next.add(scope); return next; });
+  const toggle = (scope: KeyScope) => setPicked((now) => { const next = new Set(now); if (!next.delete(scope)) next.add(scope); return next; });
   return (
     <Dialog title="New API key" close={close}>
       <Form
         submit="Make the key"
-        send={async ({ name, expires }) => {
-          const answer = await create<{ key: string }>('/users/me/api-keys', {
+        send={async ({ name = '', expires }) => {
+          const answer = await api.createAPIKey({
             name, scopes: [...picked], ...(org && { organization_id: org }), ...(expires && { expires_at: new Date(expires + 'T23:59:59').toISOString() }),
-          }, key);
+          }, { idempotencyKey: key });
           made(answer.key);
         }}
       >

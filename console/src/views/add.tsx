@@ -1,10 +1,10 @@
 // Adding a device: its name, then its token once with lines to paste, then the wait for its first reading.
 import { useEffect, useState } from 'preact/hooks';
-import { create, get, newKey, post } from '../api';
+import { api, newKey } from '../api';
 import { tagsOf } from '../fleet';
 import { value } from '../format';
 import { on } from '../live';
-import type { Device, Latest, Log, LogSummary, NewDeviceToken, Organization, Value } from '../types';
+import type { Device, Log, LogSummary, Organization, Value } from '../types';
 import { Icon } from '../ui/icons';
 import { Choice, Code, CopyButton, Dialog, Field, Form, LinkButton, Select } from '../ui/kit';
 
@@ -20,9 +20,9 @@ export function AddDevice({ close, orgs }: { close: () => void; orgs: Organizati
     <Dialog title="Add a device" close={close}>
       <Form
         submit="Add and get its token"
-        send={async ({ name, type, tags = '' }) => {
-          const device = await create<Device>('/devices', { name, type: type?.trim() || 'sensor', tags: tagsOf(tags), ...(org && { organization_id: org }) }, key);
-          const { token } = await post<NewDeviceToken>(`/devices/${device.id}/tokens`);
+        send={async ({ name = '', type, tags = '' }) => {
+          const device = await api.createDevice({ name, type: type?.trim() || 'sensor', tags: tagsOf(tags), ...(org && { organization_id: org }) }, { idempotencyKey: key });
+          const { token } = await api.createDeviceToken(device.id, {});
           setMade({ device, token });
         }}
       >
@@ -68,7 +68,7 @@ function useFirst(id: string) {
   const [first, setFirst] = useState<{ event: string; value: Value } | null>(null);
   useEffect(() => {
     const ask = async () => {
-      const latest = await get<{ items: Latest[] }>(`/devices/${id}/latest`).catch(() => null);
+      const latest = await api.latestLogs(id).catch(() => null);
       if (latest?.items[0]) setFirst(latest.items[0]);
     };
     const timer = setInterval(() => void ask(), 5000);

@@ -1,18 +1,18 @@
 // Administration: users, jobs, the audit log, health and figures.
 import { useEffect, useState } from 'preact/hooks';
-import { address, del, patch, post, save } from '../api';
+import { api, address, save } from '../api';
 import { bytes, compact, count, day, duration, exactly, number, percent, rate, words } from '../format';
 import { useGet, useList } from '../load';
 import { query, setQuery } from '../router';
 import { user } from '../session';
-import type { AuditEntry, Health, Job, List, ManagedUser, Metrics, Queue } from '../types';
+import type { AuditEntry, Health, Job, JobState, ManagedUser, QueueName, UserRole } from '../types';
 import { Icon } from '../ui/icons';
 import { Ago, Badge, Button, Card, Confirm, Dialog, Empty, Facts, Failed, IconButton, More, Page, Select, Show, Skeleton, toast, useAction, Wrong, type Tone } from '../ui/kit';
 
 export function Users() {
   const q = query.value.get('q') ?? '';
   const role = query.value.get('role') ?? '';
-  const list = useList<ManagedUser>(address('/users', { q, role, limit: 50, count: true }));
+  const list = useList((api) => api.listUsers({ q, role: role as UserRole, limit: 50, count: true }));
   const [text, setText] = useState(q);
   const [off, setOff] = useState<ManagedUser | null>(null);
   useEffect(() => {
@@ -20,7 +20,7 @@ export function Users() {
     return () => clearTimeout(timer);
   }, [text]);
   const change = useAction(async (one: ManagedUser, to: Partial<ManagedUser> & { unlock?: true }) => {
-    const now = await patch<ManagedUser>(`/users/${one.id}`, to);
+    const now = await api.updateUser(one.id, to);
     list.set((all) => all.map((each) => (each.id === now.id ? { ...each, ...now } : each)));
     toast(to.unlock ? `${one.name} may sign in again` : 'Saved');
   });
@@ -51,7 +51,7 @@ export function Users() {
           )}
         <More more={list.more} />
       </Card>
-      {off && <Confirm title={`Disable ${off.name}?`} button="Disable" text="The user is signed out everywhere at once and cannot sign in. Devices go on." close={() => setOff(null)} act={async () => { const now = await patch<ManagedUser>(`/users/${off.id}`, { disabled: true }); list.set((all) => all.map((each) => (each.id === now.id ? { ...each, ...now } : each))); }} />}
+      {off && <Confirm title={`Disable ${off.name}?`} button="Disable" text="The user is signed out everywhere at once and cannot sign in. Devices go on." close={() => setOff(null)} act={async () => { const now = await api.updateUser(off.id, { disabled: true }); list.set((all) => all.map((each) => (each.id === now.id ? { ...each, ...now } : each))); }} />}
     </Page>
   );
 }
@@ -62,10 +62,10 @@ const jobTones: Record<string, Tone> = { pending: 'info', running: 'info', sched
 export function Jobs() {
   const queue = query.value.get('queue') ?? '';
   const state = query.value.get('state') ?? '';
-  const queues = useGet<List<Queue>>('/admin/queues', 5000);
-  const list = useList<Job>(address('/admin/jobs', { queue, state, limit: 50 }));
+  const queues = useGet((api) => api.listQueues(), 5000);
+  const list = useList((api) => api.listJobs({ queue: queue as QueueName, state: state as JobState, limit: 50 }));
   const [gone, setGone] = useState<Job | null>(null);
-  const again = useAction(async (job: Job) => { await post(`/admin/jobs/${job.id}/retry`); toast('It runs again'); list.reload(); queues.reload(); });
+  const again = useAction(async (job: Job) => { await api.retryJob(job.id); toast('It runs again'); list.reload(); queues.reload(); });
   return (
     <Page title="Jobs" actions={<Button icon="refresh" onClick={() => { list.reload(); queues.reload(); }}>Refresh</Button>}>
       <Show from={queues} rows={2}>
@@ -109,16 +109,16 @@ export function Jobs() {
         </Show>
         <More more={list.more} />
       </Card>
-      {gone && <Confirm title="Delete this job?" button="Delete" text="What it was to do is not done." close={() => setGone(null)} act={async () => { await del(`/admin/jobs/${gone.id}`); list.reload(); queues.reload(); }} />}
+      {gone && <Confirm title="Delete this job?" button="Delete" text="What it was to do is not done." close={() => setGone(null)} act={async () => { await api.deleteJob(gone.id); list.reload(); queues.reload(); }} />}
     </Page>
   );
 }
 
 export function Audit() {
-  const asked = { actor_id: query.value.get('actor_id'), action: query.value.get('action'), target: query.value.get('target'), range: query.value.get('range') };
-  const list = useList<AuditEntry>(address('/admin/audit', { ...asked, limit: 50 }));
+  const asked = Object.fromEntries(['actor_id', 'action', 'target', 'range'].map((name) => [name, query.value.get(name) ?? '']));
+  const list = useList((api) => api.listAudit({ ...asked, limit: 50 }));
   const [shown, setShown] = useState<AuditEntry | null>(null);
-  const file = useAction(() => save(address('/admin/audit/export', { ...asked, format: 'ndjson' }), 'audit.ndjson'));
+  const file = useAction(() => save(() => api.exportAudit({ ...asked, format: 'ndjson' }), 'audit.ndjson'));
   return (
     <Page title="Audit log" lead="Who changed what. Entries are chained by hash and cannot be edited." actions={<Button icon="export" busy={file.busy} onClick={() => file.run()}>Save NDJSON</Button>}>
       <form class="filters" role="search" onSubmit={(e) => { e.preventDefault(); setQuery(Object.fromEntries(new FormData(e.currentTarget)) as Record<string, string>); }}>
@@ -163,7 +163,7 @@ const short = (name: string) => name.replace(/([0-9a-f]{8})-[0-9a-f-]{18}-?[0-9a
 
 export function Server() {
   const health = useGetHealth();
-  const figures = useGet<Metrics>('/admin/metrics', 5000);
+  const figures = useGet((api) => api.getMetrics(), 5000);
   return (
     <Page title="Server" lead={health && <><Badge tone={health.status === 'ok' ? 'good' : 'bad'}>{health.status}</Badge><span>{health.version}</span><span>up {duration(health.uptime_seconds)}</span></>}>
       <Show from={figures} rows={8}>

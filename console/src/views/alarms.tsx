@@ -1,13 +1,13 @@
 // Alarms: what is wrong now, what was, and what users did about it.
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { address, create, newKey, post } from '../api';
+import { api, newKey } from '../api';
 import { duration, exactly, value, when, words } from '../format';
 import type { ViewProps } from '../lazy';
 import { on } from '../live';
 import { useGet, useList } from '../load';
 import { query, setQuery } from '../router';
 import { user } from '../session';
-import type { Alarm, AlarmDetails, Severity } from '../types';
+import type { Alarm, Severity } from '../types';
 import { Icon } from '../ui/icons';
 import { Ago, Badge, Button, Card, Choice, Empty, Facts, Failed, Field, Form, LinkButton, More, Page, Select, Show, Skeleton, useAction, Wrong, type Tone } from '../ui/kit';
 
@@ -33,7 +33,7 @@ export const DeviceAlarms = ({ params: { id = '' } }: ViewProps) => <AlarmList q
 
 // AlarmList is a list of alarms that follows its events.
 export function AlarmList({ query: asked, none }: { query: Record<string, string | null>; none: string }) {
-  const list = useList<Alarm>(address('/alarms', { ...asked, limit: 50 }));
+  const list = useList((api) => api.listAlarms({ ...asked, limit: 50 }));
   const current = useRef(list);
   current.current = list;
   useEffect(() => on<Alarm>('alarm', (alarm) => {
@@ -52,7 +52,7 @@ export function AlarmList({ query: asked, none }: { query: Record<string, string
 }
 
 function Row({ alarm, changed }: { alarm: Alarm; changed: (now: Alarm) => void }) {
-  const acknowledge = useAction(async () => changed(await post<AlarmDetails>(`/alarms/${alarm.id}/acknowledge`)));
+  const acknowledge = useAction(async () => changed(await api.acknowledgeAlarm(alarm.id)));
   return (
     <li>
       <div>
@@ -69,18 +69,18 @@ function Row({ alarm, changed }: { alarm: Alarm; changed: (now: Alarm) => void }
 const what: Record<string, string> = { raised: 'Raised', acknowledged: 'Acknowledged', comment: 'Comment', cleared: 'Cleared' };
 
 export function OneAlarm({ params: { id = '' } }: ViewProps) {
-  const loaded = useGet<AlarmDetails>(`/alarms/${id}`);
+  const loaded = useGet((api) => api.getAlarm(id));
   const reload = useRef(loaded.reload);
   reload.current = loaded.reload;
   useEffect(() => on<Alarm>('alarm', (alarm) => { if (alarm.id === id) reload.current(); }), [id]);
   const [key, setKey] = useState(newKey);
-  const act = useAction(async (name: 'acknowledge' | 'clear') => { const now = await post<AlarmDetails>(`/alarms/${id}/${name}`); loaded.set(() => now); });
+  const act = useAction(async (work: 'acknowledgeAlarm' | 'clearAlarm') => { const now = await api[work](id); loaded.set(() => now); });
   const alarm = loaded.data;
   return (
     <Page
       title={alarm?.rule_name ?? 'Alarm'} back={{ href: '/alarms', text: 'Alarms' }}
       lead={alarm && <><Badge tone={alarm.state === 'active' ? severityTones[alarm.severity] : 'soft'}>{alarm.severity}</Badge><Badge tone={alarm.state === 'active' ? 'bad' : 'good'}>{alarm.state}</Badge><span>on <a href={`/devices/${alarm.device_id}`}>{alarm.device_name}</a></span></>}
-      actions={alarm && <>{!alarm.acknowledged && <Button look="main" icon="check" busy={act.busy} onClick={() => act.run('acknowledge')}>Acknowledge</Button>}{alarm.state === 'active' && <Button busy={act.busy} onClick={() => act.run('clear')}>Clear</Button>}</>}
+      actions={alarm && <>{!alarm.acknowledged && <Button look="main" icon="check" busy={act.busy} onClick={() => act.run('acknowledgeAlarm')}>Acknowledge</Button>}{alarm.state === 'active' && <Button busy={act.busy} onClick={() => act.run('clearAlarm')}>Clear</Button>}</>}
     >
       <Wrong problem={act.problem} />
       <Show from={loaded}>
@@ -97,7 +97,7 @@ export function OneAlarm({ params: { id = '' } }: ViewProps) {
               <ul class="rows">
                 {data.history.map((entry, i) => <li key={i}><div><span class="strong">{what[entry.event] ?? words(entry.event)}</span>{entry.user_id && <span class="soft"> by {entry.user_id === user.value?.id ? 'you' : 'another user'}</span>}{entry.text && <small class="said">{entry.text}</small>}</div><span class="soft small nowrap"><Ago at={entry.at} /></span></li>)}
               </ul>
-              <Form submit="Comment" key={data.history.length} onFields={() => setKey(newKey())} send={async ({ text }) => { const now = await create<AlarmDetails>(`/alarms/${id}/comments`, { text }, key); loaded.set(() => now); setKey(newKey()); }}>
+              <Form submit="Comment" key={data.history.length} onFields={() => setKey(newKey())} send={async ({ text = '' }) => { const now = await api.commentAlarm(id, { text }, { idempotencyKey: key }); loaded.set(() => now); setKey(newKey()); }}>
                 {(problem) => <Field label="Comment" name="text" required maxLength={1000} autocomplete="off" error={problem?.fields.text} />}
               </Form>
             </Card>

@@ -1,6 +1,6 @@
 // What is done with several devices at once.
 import { useState } from 'preact/hooks';
-import { create, del, newKey, patch, politely } from '../api';
+import { api, newKey } from '../api';
 import { tagsOf } from '../fleet';
 import { plural } from '../format';
 import { navigate } from '../router';
@@ -18,7 +18,7 @@ export function Bulk({ devices, clear, changed }: { devices: Device[]; clear: ()
     try {
       for (const [i, device] of devices.entries()) {
         setDone(i);
-        await politely(() => act(device));
+        await act(device);
       }
       clear();
     } finally {
@@ -45,7 +45,7 @@ export function Bulk({ devices, clear, changed }: { devices: Device[]; clear: ()
             submit={work === 'tag' ? 'Add' : 'Remove'}
             send={async ({ tags = '' }) => {
               const named = tagsOf(tags);
-              await each((device) => patch(`/devices/${device.id}`, { tags: work === 'tag' ? [...new Set([...device.tags, ...named])] : device.tags.filter((tag) => !named.includes(tag)) }));
+              await each((device) => api.updateDevice(device.id, { tags: work === 'tag' ? [...new Set([...device.tags, ...named])] : device.tags.filter((tag) => !named.includes(tag)) }));
               toast(`${many} changed`);
               setWork(null);
             }}
@@ -60,7 +60,7 @@ export function Bulk({ devices, clear, changed }: { devices: Device[]; clear: ()
         <Confirm
           title={`Delete ${many}?`} button={`Delete ${many}`} typed={devices.length > 1 ? String(devices.length) : undefined} close={() => setWork(null)}
           text="Their logs, tokens and states are deleted too. This cannot be undone."
-          act={() => each((device) => del(`/devices/${device.id}`))}
+          act={() => each((device) => api.deleteDevice(device.id))}
         />
       )}
     </div>
@@ -73,8 +73,8 @@ function BulkCommand({ ids, many, close }: { ids: string[]; many: string; close:
     <Dialog title={`Send a command to ${many}`} close={close}>
       <Form
         submit="Send"
-        send={async ({ name, params }) => {
-          const sent = await create<{ total: number }>('/commands', { device_ids: ids, name, ...(params?.trim() && { params: JSON.parse(params) as unknown }) }, key);
+        send={async ({ name = '', params }) => {
+          const sent = await api.sendCommands({ device_ids: ids, name, ...(params?.trim() && { params: JSON.parse(params) as unknown }) }, { idempotencyKey: key });
           toast(`${plural(sent.total, 'command')} queued`);
           close();
         }}

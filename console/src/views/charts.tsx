@@ -1,12 +1,12 @@
 // Charts of a device: numbers as lines with their range, counters as bars, everything else as a timeline of states.
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { get, saveBlob } from '../api';
+import { api, asProblem, saveBlob, type Problem } from '../api';
 import { compact, duration, number, percent, value, when, zone } from '../format';
 import type { ViewProps } from '../lazy';
 import { on } from '../live';
-import { asProblem, useGet, type Loaded } from '../load';
+import { useGet, type Loaded } from '../load';
 import { query, setQuery } from '../router';
-import type { Latest, List, Log, LogSummary, Point, States, Summary, Usage } from '../types';
+import type { Latest, List, Log, LogSummary, Point, States, Summary } from '../types';
 import { Button, Card, Choice, Empty, Facts, Show, Skeleton, Wrong } from '../ui/kit';
 import { colours, Plot, type Line } from '../ui/plot';
 import { interval, RangePicker, rangeOf, setRange, steps, type Range, type Step } from '../ui/range';
@@ -16,7 +16,7 @@ const maxEvents = 8;
 const maxRaw = 2000;
 
 export function Charts({ params: { id = '', name = '' } }: ViewProps) {
-  const latest = useGet<{ items: Latest[] }>(`/devices/${id}/latest`);
+  const latest = useGet((api) => api.latestLogs(id));
   return (
     <Show from={latest}>
       {({ items }) => items.length === 0 ? <Card><Empty icon="chart" title="Nothing to draw yet">Charts show here when the device has sent readings.</Empty></Card> : <Board id={id} name={name} items={items} />}
@@ -67,7 +67,7 @@ interface Course { event: string; summary: Summary; points: Point[]; raw: boolea
 
 // useCourses reads what the chart draws, by steps or, without one, as finely as the range allows; what was drawn stays until the new is there.
 function useCourses(id: string, events: string[], range: Range, step?: Step): Loaded<Course[]> {
-  const [state, setState] = useState<{ data?: Course[]; error?: ReturnType<typeof asProblem>; loading: boolean; turn: number }>({ loading: true, turn: 0 });
+  const [state, setState] = useState<{ data?: Course[]; error?: Problem; loading: boolean; turn: number }>({ loading: true, turn: 0 });
   const key = events.join(',');
   useEffect(() => {
     const abort = new AbortController();
@@ -83,11 +83,11 @@ function useCourses(id: string, events: string[], range: Range, step?: Step): Lo
 
 async function course(id: string, event: string, range: Range, step: Step | undefined, abort: AbortSignal): Promise<Course> {
   const [from, to] = [new Date(range.from).toISOString(), new Date(range.to).toISOString()];
-  const usage = await get<Usage>(`/devices/${id}/usage`, { event, from, to, interval: step ?? interval(range.from, range.to), tz: zone }, abort);
+  const usage = await api.deviceUsage(id, { event, from, to, interval: step ?? interval(range.from, range.to), tz: zone }, { signal: abort });
   if (step || usage.summary.count > maxRaw || usage.summary.count === 0 || range.to - range.from > 3 * 86_400_000) return { event, summary: usage.summary, points: usage.trend, raw: false };
   const points: Point[] = [];
   for (let cursor: string | null = ''; cursor !== null;) {
-    const page: List<Log> = await get<List<Log>>(`/devices/${id}/logs`, { event, from, to, order: 'asc', limit: 200, cursor }, abort);
+    const page: List<Log> = await api.listLogs(id, { event, from, to, order: 'asc', limit: 200, cursor }, { signal: abort });
     for (const { timestamp, value: v } of page.items) {
       const n = typeof v === 'string' ? null : Number(v);
       points.push({ at: timestamp, count: 1, total: n ?? 0, average: n, min: n, max: n, first: v, last: v, increase: null });
@@ -177,7 +177,7 @@ function download(name: string, { times, lines }: Drawn) {
 }
 
 function Timeline({ id, event, range }: { id: string; event: string; range: Range }) {
-  const states = useGet<States>(`/devices/${id}/states?event=${encodeURIComponent(event)}&from=${encodeURIComponent(new Date(range.from).toISOString())}&to=${encodeURIComponent(new Date(range.to).toISOString())}`);
+  const states = useGet((api) => api.deviceStates(id, { event, from: new Date(range.from).toISOString(), to: new Date(range.to).toISOString() }));
   return (
     <Card title={event}>
       <Show from={states}>

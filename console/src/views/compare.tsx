@@ -1,10 +1,10 @@
 // Devices next to one another: the course of one event of each.
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { address, get } from '../api';
+import { address, api, asProblem, type Problem } from '../api';
 import { compact, number, when, zone } from '../format';
-import { asProblem, useGet, useList } from '../load';
+import { useGet, useList } from '../load';
 import { query, setQuery } from '../router';
-import type { Device, Latest, Summary, Usage } from '../types';
+import type { Summary, Usage } from '../types';
 import { Card, Empty, Field, Page, Select, Show, Skeleton, Wrong } from '../ui/kit';
 import { Plot, type Line } from '../ui/plot';
 import { interval, RangePicker, rangeOf, setRange } from '../ui/range';
@@ -13,9 +13,9 @@ const most = 8;
 
 export function Compare() {
   const ids = (query.value.get('devices') ?? '').split(',').filter(Boolean).slice(0, most);
-  const devices = useList<Device>('/devices?limit=200&sort=name&include=latest');
+  const devices = useList((api) => api.listDevices({ limit: 200, sort: 'name', include: 'latest' }));
   const [text, setText] = useState('');
-  const first = useGet<{ items: Latest[] }>(ids[0] ? `/devices/${ids[0]}/latest` : null);
+  const first = useGet(ids[0] ? (api) => api.latestLogs(ids[0] ?? '') : null);
   const events = first.data?.items.filter((item) => typeof item.value !== 'string').map((item) => item.event) ?? [];
   const event = query.value.get('event') ?? events[0] ?? '';
   const now = useMemo(() => Date.now(), [query.value.get('range')]);
@@ -46,12 +46,12 @@ export function Compare() {
 interface Compared { id: string; name: string; summary: Summary; trend: Usage['trend'] }
 
 function Chart({ ids, event, from, to }: { ids: string[]; event: string; from: number; to: number }) {
-  const [state, setState] = useState<{ data?: Compared[]; error?: ReturnType<typeof asProblem> }>({});
+  const [state, setState] = useState<{ data?: Compared[]; error?: Problem }>({});
   const key = ids.join(',');
   useEffect(() => {
     const abort = new AbortController();
     const span = { from: new Date(from).toISOString(), to: new Date(to).toISOString() };
-    Promise.all(ids.map((id) => get<Usage>(`/devices/${id}/usage`, { event, ...span, interval: interval(from, to), tz: zone }, abort.signal))).then(
+    Promise.all(ids.map((id) => api.deviceUsage(id, { event, ...span, interval: interval(from, to), tz: zone }, { signal: abort.signal }))).then(
       (all) => setState({ data: all.map((one) => ({ id: one.device_id, name: one.device_name, summary: one.summary, trend: one.trend })) }),
       (e: unknown) => { if (!abort.signal.aborted) setState((was) => ({ ...was, error: asProblem(e) })); },
     );

@@ -1,18 +1,18 @@
 // What a device should be and what it is told: desired and reported state, commands.
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { create, newKey, patch, post, Problem } from '../api';
+import { api, newKey, Problem } from '../api';
 import { exactly } from '../format';
 import type { ViewProps } from '../lazy';
 import { on } from '../live';
 import { useGet, useList } from '../load';
 import { leaving } from '../router';
-import type { Command, CommandState, Twin } from '../types';
+import type { Command, CommandState, NewCommand, Twin } from '../types';
 import { Ago, Badge, Button, Card, Empty, Failed, Field, Form, More, Show, Skeleton, TextArea, toast, useAction, Wrong, type Tone } from '../ui/kit';
 
 const json = (v: unknown) => JSON.stringify(v, null, 2);
 
 export function State({ params: { id = '', edit = '' } }: ViewProps) {
-  const twin = useGet<Twin>(`/devices/${id}/twin`);
+  const twin = useGet((api) => api.getTwin(id));
   const reload = useRef(twin.reload);
   reload.current = twin.reload;
   useEffect(() => on<{ device_id: string }>('device-twin', (data) => { if (data.device_id === id) reload.current(); }), [id]);
@@ -64,10 +64,10 @@ function Desired({ twin, edit, saved }: { twin: Twin; edit: boolean; saved: (twi
     try {
       wanted = JSON.parse(text);
     } catch (e) {
-      throw new Problem(-1, 'json', `This is not JSON: ${(e as Error).message}`);
+      throw new Problem(-1, `This is not JSON: ${(e as Error).message}`);
     }
-    if (!isObject(wanted)) throw new Problem(-1, 'json', 'The state must be an object: {"name": value}');
-    const now = await patch<Twin>(`/devices/${twin.device_id}/twin/desired`, difference(twin.desired, wanted));
+    if (!isObject(wanted)) throw new Problem(-1, 'The state must be an object: {"name": value}');
+    const now = await api.updateTwinDesired(twin.device_id, difference(twin.desired, wanted));
     toast('The desired state is saved');
     saved(now);
   });
@@ -88,7 +88,7 @@ const tones: Record<CommandState, Tone> = { queued: 'info', sent: 'info', delive
 const open = (state: CommandState) => state === 'queued' || state === 'sent' || state === 'delivered';
 
 export function Commands({ params: { id = '', edit = '' } }: ViewProps) {
-  const list = useList<Command>(`/devices/${id}/commands?limit=50`);
+  const list = useList((api) => api.listCommands(id, { limit: 50 }));
   const current = useRef(list);
   current.current = list;
   useEffect(() => on<Command>('device-command', (command) => {
@@ -110,7 +110,7 @@ export function Commands({ params: { id = '', edit = '' } }: ViewProps) {
 }
 
 function One({ command, edit }: { command: Command; edit: boolean }) {
-  const cancel = useAction(() => post(`/commands/${command.id}/cancel`));
+  const cancel = useAction(() => api.cancelCommand(command.id));
   const detail = command.error ?? (command.result === null || command.result === undefined ? '' : JSON.stringify(command.result));
   return (
     <li>
@@ -132,16 +132,16 @@ function SendCommand({ id, names, sent }: { id: string; names: string[]; sent: (
     <Card title="Send a command">
       <Form
         submit="Send"
-        send={async ({ name, params, expires }) => {
-          const body: Record<string, unknown> = { name, expires_in: Number(expires) * 60 };
+        send={async ({ name = '', params, expires }) => {
+          const body: NewCommand = { name, expires_in: Number(expires) * 60 };
           if (params?.trim()) {
             try {
               body.params = JSON.parse(params);
             } catch {
-              throw new Problem(-1, 'json', 'The parameters are not JSON: write {"level": 3}, 42, true or "text"');
+              throw new Problem(-1, 'The parameters are not JSON: write {"level": 3}, 42, true or "text"');
             }
           }
-          sent(await create<Command>(`/devices/${id}/commands`, body, key));
+          sent(await api.sendCommand(id, body, { idempotencyKey: key }));
           setKey(newKey());
         }}
         onFields={() => setKey(newKey())}

@@ -1,6 +1,6 @@
 // One device: its head, its latest values, and tabs for the rest.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { address, get } from '../api';
+import { api, address } from '../api';
 import { connection, dot, mayEdit, useDeviceEvents, useOrganizations } from '../fleet';
 import { compact, duration, number, value, when, zone } from '../format';
 import { Lazy, type ViewProps } from '../lazy';
@@ -14,7 +14,7 @@ import { Spark } from '../ui/spark';
 const tabs = [['', 'Now'], ['charts', 'Charts'], ['state', 'State'], ['commands', 'Commands'], ['alarms', 'Alarms'], ['logs', 'Logs'], ['settings', 'Settings']] as const;
 
 export function Device({ params: { id = '', tab = '' } }: ViewProps) {
-  const loaded = useGet<DeviceType>(`/devices/${id}`);
+  const loaded = useGet((api) => api.getDevice(id));
   const orgs = useOrganizations();
   const current = useRef(loaded);
   current.current = loaded;
@@ -52,7 +52,7 @@ export function Device({ params: { id = '', tab = '' } }: ViewProps) {
 }
 
 function Now({ device }: { device: DeviceType }) {
-  const latest = useGet<{ items: Latest[] }>(`/devices/${device.id}/latest`);
+  const latest = useGet((api) => api.latestLogs(device.id));
   const current = useRef(latest);
   current.current = latest;
   useEffect(() => on<Log | LogSummary>('device-log', (data) => {
@@ -97,7 +97,7 @@ function Tile({ id, item, spark }: { id: string; item: Latest; spark: boolean })
   useEffect(() => {
     if (!spark) return;
     const abort = new AbortController();
-    get<Usage>(`/devices/${id}/usage`, { event: item.event, range: '24h', interval: 'hour', tz: zone }, abort.signal).then(setUsage, () => undefined);
+    api.deviceUsage(id, { event: item.event, range: '24h', interval: 'hour', tz: zone }, { signal: abort.signal }).then(setUsage, () => undefined);
     return () => abort.abort();
   }, [id, item.event, spark]);
   const line = useMemo(() => usage && fill(usage), [usage]);

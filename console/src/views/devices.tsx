@@ -1,6 +1,5 @@
 // The list of devices: live, searched and filtered by the address, thousands of rows.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { address } from '../api';
 import { connection, dot, useDeviceEvents, useOrganizations } from '../fleet';
 import { plural, value } from '../format';
 import { useList } from '../load';
@@ -29,7 +28,7 @@ function useWide() {
 
 export function Devices() {
   const asked = Object.fromEntries(filters.map((name) => [name, query.value.get(name)]));
-  const list = useList<Device>(address('/devices', { ...asked, include: 'latest', limit: 200, count: true }));
+  const list = useList((api) => api.listDevices({ ...asked, include: 'latest', limit: 200, count: true }));
   const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
   const orgs = useOrganizations();
   const roomy = useWide();

@@ -1,6 +1,6 @@
 // Files of logs and reports: ordered, followed while they are made, fetched, and made again on a schedule.
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { del, post, save } from '../api';
+import { api, save } from '../api';
 import { bytes, compact, count, when, words } from '../format';
 import type { ViewProps } from '../lazy';
 import { on } from '../live';
@@ -31,7 +31,7 @@ export function Exports() {
 }
 
 function Files() {
-  const list = useList<Export>('/exports?limit=50');
+  const list = useList((api) => api.listExports({ limit: 50 }));
   const current = useRef(list);
   current.current = list;
   const changed = (x: Export) => current.current.set((all) => (all.some((one) => one.id === x.id) ? all.map((one) => (one.id === x.id ? later(one, x) : one)) : [x, ...all]));
@@ -43,15 +43,15 @@ function Files() {
         : list.data.length === 0 ? <Empty icon="export" title="No exports yet" action={<Button look="main" icon="plus" onClick={() => setQuery({ new: '1' }, true)}>New export</Button>}>Logs and reports as CSV, JSON, NDJSON or Parquet.</Empty>
         : <ul class="rows">{list.data.map((x) => <Row key={x.id} export={x} changed={changed} remove={() => setGone(x)} />)}</ul>}
       <More more={list.more} />
-      {gone && <Confirm title="Delete this export?" button="Delete" text="The file is deleted. The logs stay." close={() => setGone(null)} act={async () => { await del(`/exports/${gone.id}`); list.set((all) => all.filter((one) => one.id !== gone.id)); }} />}
+      {gone && <Confirm title="Delete this export?" button="Delete" text="The file is deleted. The logs stay." close={() => setGone(null)} act={async () => { await api.deleteExport(gone.id); list.set((all) => all.filter((one) => one.id !== gone.id)); }} />}
       {query.value.get('new') && <NewExport close={() => setQuery({ new: null, devices: null })} made={(x) => { changed(x); setQuery({ new: null, devices: null }); }} devices={query.value.get('devices')?.split(',') ?? []} />}
     </Card>
   );
 }
 
 function Row({ export: x, changed, remove }: { export: Export; changed: (x: Export) => void; remove: () => void }) {
-  const fetchFile = useAction(() => save(`/exports/${x.id}/file`, x.result?.file_name ?? 'export'));
-  const cancel = useAction(async () => changed(await post<Export>(`/exports/${x.id}/cancel`)));
+  const fetchFile = useAction(() => save(() => api.downloadExport(x.id), x.result?.file_name ?? 'export'));
+  const cancel = useAction(async () => changed(await api.cancelExport(x.id)));
   return (
     <li>
       <div>
@@ -82,7 +82,7 @@ function Live({ x }: { x: Export }) {
 }
 
 export function OneExport({ params: { id = '' } }: ViewProps) {
-  const loaded = useGet<Export>(`/exports/${id}`);
+  const loaded = useGet((api) => api.getExport(id));
   const current = useRef(loaded);
   current.current = loaded;
   useEffect(() => on<Export>('export-progress', (x) => { if (x.id === id) current.current.set(() => x); }), [id]);
@@ -94,8 +94,8 @@ export function OneExport({ params: { id = '' } }: ViewProps) {
 }
 
 function Detail({ x, changed }: { x: Export; changed: (x: Export) => void }) {
-  const fetchFile = useAction(() => save(`/exports/${x.id}/file`, x.result?.file_name ?? 'export'));
-  const cancel = useAction(async () => changed(await post<Export>(`/exports/${x.id}/cancel`)));
+  const fetchFile = useAction(() => save(() => api.downloadExport(x.id), x.result?.file_name ?? 'export'));
+  const cancel = useAction(async () => changed(await api.cancelExport(x.id)));
   const [sure, setSure] = useState(false);
   return (
     <Card>
@@ -114,7 +114,7 @@ function Detail({ x, changed }: { x: Export; changed: (x: Export) => void }) {
         {open(x) && <Button busy={cancel.busy} onClick={() => cancel.run()}>Cancel</Button>}
         {!open(x) && <Button look="bad" icon="trash" onClick={() => setSure(true)}>Delete</Button>}
       </div>
-      {sure && <Confirm title="Delete this export?" button="Delete" text="The file is deleted. The logs stay." close={() => setSure(false)} act={async () => { await del(`/exports/${x.id}`); navigate('/exports', { replace: true }); }} />}
+      {sure && <Confirm title="Delete this export?" button="Delete" text="The file is deleted. The logs stay." close={() => setSure(false)} act={async () => { await api.deleteExport(x.id); navigate('/exports', { replace: true }); }} />}
     </Card>
   );
 }

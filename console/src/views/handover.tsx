@@ -1,6 +1,6 @@
 // The claim code that hands a device over, also for a phone's camera.
 import { useState } from 'preact/hooks';
-import { create, newKey } from '../api';
+import { api, newKey } from '../api';
 import { clock } from '../format';
 import type { Device } from '../types';
 import { Button, Card, Code, Dialog, useAction, Wrong } from '../ui/kit';
@@ -8,7 +8,7 @@ import { QR } from '../ui/qr';
 
 export function HandOver({ device }: { device: Device }) {
   const [made, setMade] = useState<{ code: string; expires_at: string } | null>(null);
-  const make = useAction(async () => setMade(await create(`/devices/${device.id}/claim-codes`, undefined, newKey())));
+  const make = useAction(async () => setMade(await api.createClaimCode(device.id, { idempotencyKey: newKey() })));
   const link = `${location.origin}/claim#${made?.code ?? ''}`;
   return (
     <Card title="Hand over">

@@ -1,10 +1,9 @@
 // Devices from a CSV file, looked at before they are made.
 import { useState } from 'preact/hooks';
-import { create, newKey, Problem } from '../api';
+import { api, newKey, Problem } from '../api';
 import { tagsOf, useOrganizations } from '../fleet';
 import { plural } from '../format';
 import { navigate } from '../router';
-import type { Device } from '../types';
 import { Button, Card, Code, Empty, Page, Select, toast, useAction, Wrong } from '../ui/kit';
 
 interface Row { name: string; type: string; serial?: string; tags?: string[] }
@@ -37,11 +36,11 @@ function devicesOf(text: string): Row[] {
   const [head, ...lines] = parse(text.replace(/^\ufeff/, ''));
   const columns = (head ?? []).map((name) => name.trim().toLowerCase());
   const at = (name: string) => columns.indexOf(name);
-  if (at('name') < 0) throw new Problem(-1, 'columns', 'The first line must name the columns, and one of them must be name');
-  if (lines.length > most) throw new Problem(-1, 'size', `The file has ${lines.length} devices; at most ${most} are read`);
+  if (at('name') < 0) throw new Problem(-1, 'The first line must name the columns, and one of them must be name');
+  if (lines.length > most) throw new Problem(-1, `The file has ${lines.length} devices; at most ${most} are read`);
   return lines.map((cells, i) => {
     const get = (name: string) => (at(name) < 0 ? '' : cells[at(name)]?.trim() ?? '');
-    if (!get('name')) throw new Problem(-1, 'name', `Line ${i + 2} has no name`);
+    if (!get('name')) throw new Problem(-1, `Line ${i + 2} has no name`);
     return { name: get('name'), type: get('type') || 'sensor', ...(get('serial') && { serial: get('serial') }), ...(get('tags') && { tags: tagsOf(get('tags').replaceAll(';', ',')) }) };
   });
 }
@@ -62,7 +61,7 @@ export function Import() {
   const make = useAction(async () => {
     for (let i = done; rows && i < rows.length; i += batch) {
       const items = rows.slice(i, i + batch).map((row) => ({ ...row, ...(org && { organization_id: org }) }));
-      await create<{ items: Device[] }>('/devices/batch', { items }, keys[i / batch] ?? newKey());
+      await api.createDevices({ items }, { idempotencyKey: keys[i / batch] ?? newKey() });
       setDone(i + items.length);
     }
     toast(`${plural(rows?.length ?? 0, 'device')} made`);

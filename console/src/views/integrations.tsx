@@ -1,19 +1,15 @@
 // Integrations: brokers that hearth is connected to, for administrators.
 import { useEffect, useState } from 'preact/hooks';
-import { create, del, newKey, patch } from '../api';
+import { api, newKey } from '../api';
 import { useOrganizations } from '../fleet';
 import { count, when } from '../format';
 import type { ViewProps } from '../lazy';
 import { useGet, useList } from '../load';
 import { navigate } from '../router';
+import type { Integration } from '../types';
 import { Ago, Badge, Button, Card, Check, Confirm, Dialog, Empty, Facts, Field, Form, More, Page, Select, Show, TextArea, useAction, Wrong, type Tone } from '../ui/kit';
 
-interface Integration {
-  id: string; name: string; url: string; username: string | null; has_password: boolean; organization_id: string | null;
-  dialects: string[]; topics: string[]; time_zone: string; enabled: boolean; status: 'connected' | 'error' | 'off';
-  last_error: { code: string; message: string; topic: string; at: string } | null;
-  counts: { messages: number; readings: number; refused: number; devices: number }; created_at: string;
-}
+type Dialect = Integration['dialects'][number];
 
 const dialects = [
   ['tasmota', 'Tasmota'], ['zigbee2mqtt', 'Zigbee2MQTT'], ['homeassistant', 'Home Assistant discovery'], ['shelly', 'Shelly Gen2'],
@@ -38,7 +34,7 @@ function useAgain(waiting: boolean, reload: () => void) {
 }
 
 export function Integrations() {
-  const list = useList<Integration>('/integrations?limit=100');
+  const list = useList((api) => api.listIntegrations({ limit: 100 }));
   const [adding, setAdding] = useState(false);
   useAgain(list.data?.some((one) => one.enabled && one.status === 'off') ?? false, list.reload);
   return (
@@ -64,20 +60,20 @@ export function Integrations() {
 function Edit({ one, close, saved }: { one?: Integration; close: () => void; saved: (one: Integration) => void }) {
   const [key, setKey] = useState(newKey);
   const [org, setOrg] = useState('');
-  const [picked, setPicked] = useState<ReadonlySet<string>>(new Set(one?.dialects ?? ['tasmota', 'zigbee2mqtt']));
+  const [picked, setPicked] = useState<ReadonlySet<Dialect>>(new Set(one?.dialects ?? ['tasmota', 'zigbee2mqtt']));
   const orgs = useOrganizations();
-  const toggle = (name: string) => { setKey(newKey()); setPicked((now) => { const next = new Set(now); if (!next.delete(name)) next.add(name); return next; }); };
+  const toggle = (name: Dialect) => { setKey(newKey()); setPicked((now) => { const next = new Set(now); if (!next.delete(name)) next.add(name); return next; }); };
   return (
     <Dialog title={one ? 'Change the integration' : 'New integration'} close={close}>
       <Form
         submit="Save" onFields={() => setKey(newKey())}
-        send={async ({ name, url, username, password, topics, time_zone: zone }) => {
+        send={async ({ name = '', url = '', username, password, topics, time_zone: zone }) => {
           const body = {
             name, url, username: username || null, dialects: [...picked], time_zone: zone || null,
             topics: picked.has('json') ? (topics ?? '').split('\n').map((line) => line.trim()).filter(Boolean) : null,
             ...((password || !one) && { password: password || null }),
           };
-          saved(one ? await patch<Integration>(`/integrations/${one.id}`, body) : await create<Integration>('/integrations', { ...body, ...(org && { organization_id: org }) }, key));
+          saved(one ? await api.updateIntegration(one.id, body) : await api.createIntegration({ ...body, ...(org && { organization_id: org }) }, { idempotencyKey: key }));
         }}
       >
         {(problem) => (
@@ -100,9 +96,9 @@ function Edit({ one, close, saved }: { one?: Integration; close: () => void; sav
 }
 
 export function OneIntegration({ params: { id = '' } }: ViewProps) {
-  const loaded = useGet<Integration>(`/integrations/${id}`);
+  const loaded = useGet((api) => api.getIntegration(id));
   const [work, setWork] = useState<'edit' | 'delete' | null>(null);
-  const turn = useAction(async () => { const now = await patch<Integration>(`/integrations/${id}`, { enabled: !loaded.data?.enabled }); loaded.set(() => now); });
+  const turn = useAction(async () => { const now = await api.updateIntegration(id, { enabled: !loaded.data?.enabled }); loaded.set(() => now); });
   const one = loaded.data;
   useAgain(one?.enabled ?? false, loaded.reload);
   return (
@@ -128,7 +124,7 @@ export function OneIntegration({ params: { id = '' } }: ViewProps) {
               ]} />
             </Card>
             {work === 'edit' && <Edit one={data} close={() => setWork(null)} saved={(now) => { loaded.set(() => now); setWork(null); }} />}
-            {work === 'delete' && <Confirm title={`Delete ${data.name}?`} button="Delete" text="Its devices and their readings stay. The broker is left alone." close={() => setWork(null)} act={async () => { await del(`/integrations/${id}`); navigate('/admin/integrations', { replace: true }); }} />}
+            {work === 'delete' && <Confirm title={`Delete ${data.name}?`} button="Delete" text="Its devices and their readings stay. The broker is left alone." close={() => setWork(null)} act={async () => { await api.deleteIntegration(id); navigate('/admin/integrations', { replace: true }); }} />}
           </>
         )}
       </Show>

@@ -1,19 +1,19 @@
 // The log table of a device, and the deletion of a span.
 import { useEffect, useState } from 'preact/hooks';
-import { address, del } from '../api';
+import { api } from '../api';
 import { count, exactly, value } from '../format';
 import type { ViewProps } from '../lazy';
 import { on } from '../live';
 import { useGet, useList } from '../load';
 import { query, setQuery } from '../router';
-import type { Latest, Log, LogSummary } from '../types';
+import type { Log, LogSummary } from '../types';
 import { Button, Card, Confirm, Dialog, Empty, Failed, Field, LinkButton, More, Select, Skeleton, toast } from '../ui/kit';
 
 export function Logs({ params: { id = '', edit = '' } }: ViewProps) {
   const event = query.value.get('event') ?? '';
-  const order = query.value.get('order') ?? 'desc';
-  const latest = useGet<{ items: Latest[] }>(`/devices/${id}/latest`);
-  const list = useList<Log>(address(`/devices/${id}/logs`, { event, order, limit: 100 }));
+  const order = query.value.get('order') === 'asc' ? 'asc' : 'desc';
+  const latest = useGet((api) => api.latestLogs(id));
+  const list = useList((api) => api.listLogs(id, { event, order, limit: 100 }));
   const [fresh, setFresh] = useState(0);
   const [cut, setCut] = useState(false);
   useEffect(() => {
@@ -57,7 +57,7 @@ function Cut({ id, event, close, done }: { id: string; event: string; close: () 
         title="Delete these logs?" button="Delete" close={close}
         text={<>All logs {span.event && <>of <b>{span.event}</b> </>}from {exactly(span.from)} to {exactly(span.to)} are deleted for ever. Analytics follow at once.</>}
         act={async () => {
-          const { deleted } = await del<{ deleted: number }>(`/devices/${id}/logs`, { from: span.from, to: span.to, event: span.event });
+          const { deleted } = await api.deleteLogs(id, { from: span.from, to: span.to, event: span.event });
           toast(`${count(deleted)} logs deleted`);
           done();
         }}

@@ -1,8 +1,8 @@
 // The form of an export.
 import { useState } from 'preact/hooks';
-import { create, newKey } from '../api';
+import { api, newKey } from '../api';
 import { plural } from '../format';
-import type { Export } from '../types';
+import type { Export, ExportFormat, ExportType } from '../types';
 import { Check, Dialog, Field, Form, Select } from '../ui/kit';
 
 export const types = [['logs', 'Logs'], ['usage_report', 'Usage report'], ['device_report', 'Device report']] as const;
@@ -11,22 +11,22 @@ const ranges = [['24h', 'The last day'], ['7d', 'The last 7 days'], ['30d', 'The
 
 export function NewExport({ close, made, devices }: { close: () => void; made: (x: Export) => void; devices: string[] }) {
   const [key, setKey] = useState(newKey);
-  const [type, setType] = useState('logs');
-  const [format, setFormat] = useState('csv');
+  const [type, setType] = useState<ExportType>('logs');
+  const [format, setFormat] = useState<ExportFormat>('csv');
   const [range, setRange] = useState('7d');
-  const [compression, setCompression] = useState('none');
+  const [compression, setCompression] = useState<'none' | 'gzip' | 'zstd'>('none');
   return (
     <Dialog title="New export" close={close}>
       <Form
         submit="Start" onFields={() => setKey(newKey())}
         send={async ({ from, to, events, notify, inactive }) => {
           const named = (events ?? '').split(',').map((event) => event.trim()).filter(Boolean);
-          made(await create<Export>('/exports', {
+          made(await api.createExport({
             type, format, ...(compression !== 'none' && { compression }),
             ...(range === 'dates' ? { from: new Date(from ?? '').toISOString(), to: new Date(to ?? '').toISOString() } : range && { range }),
             filters: { ...(devices.length && { device_ids: devices }), ...(named.length && { events: named }), ...(inactive && { include_inactive: true }) },
             ...(notify && { notify: true }),
-          }, key));
+          }, { idempotencyKey: key }));
         }}
       >
         {(problem) => (

@@ -1,6 +1,6 @@
 // What the server has notified the user of.
 import { useEffect, useRef } from 'preact/hooks';
-import { address, post } from '../api';
+import { api } from '../api';
 import { on } from '../live';
 import { useList } from '../load';
 import { query, setQuery } from '../router';
@@ -24,7 +24,7 @@ function target({ data }: Notification): string | undefined {
 
 export function Notifications() {
   const only = query.value.get('unread') === '1';
-  const list = useList<Notification>(address('/notifications', { unread: only, limit: 50 }));
+  const list = useList((api) => api.listNotifications({ unread: only, limit: 50 }));
   const current = useRef(list);
   current.current = list;
   useEffect(() => on<Notification>('notification', (one) => current.current.set((all) => [one, ...all.filter(({ id }) => id !== one.id)])), []);
@@ -32,10 +32,10 @@ export function Notifications() {
     if (one.read_at) return;
     unread.value = Math.max(0, unread.value - 1);
     list.set((all) => all.map((each) => (each.id === one.id ? { ...each, read_at: new Date().toISOString() } : each)));
-    void post(`/notifications/${one.id}/read`).catch(() => undefined);
+    void api.readNotification(one.id).catch(() => undefined);
   };
   const all = useAction(async () => {
-    await post('/notifications/read-all');
+    await api.readAllNotifications();
     unread.value = 0;
     list.set((items) => items.map((one) => ({ ...one, read_at: one.read_at ?? new Date().toISOString() })));
   });

@@ -1,10 +1,10 @@
 // What the user is notified of, when, and by which channels.
 import { useState } from 'preact/hooks';
-import { create, del, newKey, patch, post, put } from '../api';
+import { api, newKey } from '../api';
 import { words } from '../format';
 import { useGet, useList, type Loaded } from '../load';
 import { user } from '../session';
-import type { Attempt, Channel, Delivery, NotificationSettings } from '../types';
+import type { Attempt, Channel, Delivery, NotificationSettings, NotificationType, Severity } from '../types';
 import { Badge, Button, Card, Check, Code, Confirm, Dialog, Empty, Field, Form, More, Select, Show, useAction, Wrong, type Tone } from '../ui/kit';
 
 const types: Record<string, string> = {
@@ -13,6 +13,8 @@ const types: Record<string, string> = {
   new_sign_in: 'A new sign-in', refresh_reused: 'A session was ended for safety', password_changed: 'Your password changed',
   email_changed: 'Your e-mail changed', account_locked: 'Your account was locked',
 };
+
+const named = Object.entries(types) as [NotificationType, string][];
 
 const pauses = [['0', 'None: each at once'], ['5', '5 minutes'], ['15', '15 minutes'], ['30', '30 minutes'], ['60', '1 hour'], ['240', '4 hours'], ['1440', '1 day']] as const;
 
@@ -24,10 +26,10 @@ function Pause({ label, value, onPick, hint }: { label: string; value: number; o
 }
 
 export function Notified() {
-  const settings = useGet<NotificationSettings>('/users/me/notification-settings');
+  const settings = useGet((api) => api.getNotificationSettings());
   const save = useAction(async (next: NotificationSettings) => {
     settings.set(() => next);
-    const saved = await put<NotificationSettings>('/users/me/notification-settings', next);
+    const saved = await api.setNotificationSettings(next);
     settings.set(() => saved);
   });
   return (
@@ -96,7 +98,7 @@ function state(one: Channel): { text: string; tone: Tone } {
 }
 
 function Channels() {
-  const list = useList<Channel>('/users/me/notification-channels?limit=100');
+  const list = useList((api) => api.listNotificationChannels({ limit: 100 }));
   const [shown, setShown] = useState<Channel | 'new' | null>(null);
   const [gone, setGone] = useState<Channel | null>(null);
   const [secret, setSecret] = useState<string | null>(null);
@@ -114,7 +116,7 @@ function Channels() {
           saved={(_, key) => { setShown(null); setSecret(key); list.reload(); }}
         />
       )}
-      {gone && <Confirm title={`Delete ${gone.name}?`} button="Delete" text="What waits for it goes with it." close={() => setGone(null)} act={async () => { await del(`/users/me/notification-channels/${gone.id}`); setGone(null); list.reload(); }} />}
+      {gone && <Confirm title={`Delete ${gone.name}?`} button="Delete" text="What waits for it goes with it." close={() => setGone(null)} act={async () => { await api.deleteNotificationChannel(gone.id); setGone(null); list.reload(); }} />}
       {secret && <Dialog title="The secret of the webhook" close={() => setSecret(null)}><p>Your receiver checks signatures with it. It is shown only now.</p><Code label="Secret" text={secret} /></Dialog>}
     </Card>
   );
@@ -122,7 +124,7 @@ function Channels() {
 
 function Row({ one, edit, tested }: { one: Channel; edit: () => void; tested: () => void }) {
   const [answer, setAnswer] = useState<Attempt | null>(null);
-  const test = useAction(async () => { setAnswer(await post<Attempt>(`/users/me/notification-channels/${one.id}/test`)); tested(); });
+  const test = useAction(async () => { setAnswer(await api.testNotificationChannel(one.id)); tested(); });
   return (
     <li>
       <div>
@@ -146,22 +148,22 @@ function Edit({ channel, close, saved, remove }: {
 }) {
   const [key, setKey] = useState(newKey);
   const [kind, setKind] = useState<Channel['kind']>(channel?.kind ?? 'ntfy');
-  const [severity, setSeverity] = useState(channel?.min_severity ?? '');
+  const [severity, setSeverity] = useState<Severity | ''>(channel?.min_severity ?? '');
   const [pause, setPause] = useState(channel?.digest_minutes ?? 0);
   const [on, setOn] = useState(channel?.enabled ?? true);
-  const [picked, setPicked] = useState<ReadonlySet<string>>(new Set(channel?.types ?? ['alarm', 'device_offline', 'device_online', 'export_failed', 'webhook_disabled']));
+  const [picked, setPicked] = useState<ReadonlySet<NotificationType>>(new Set(channel?.types ?? ['alarm', 'device_offline', 'device_online', 'export_failed', 'webhook_disabled']));
   const changed = <T,>(set: (value: T) => void) => (value: T) => { setKey(newKey()); set(value); };
-  const toggle = (type: string) => { setKey(newKey()); setPicked((now) => { const next = new Set(now); if (!next.delete(type)) next.add(type); return next; }); };
+  const toggle = (type: NotificationType) => { setKey(newKey()); setPicked((now) => { const next = new Set(now); if (!next.delete(type)) next.add(type); return next; }); };
   return (
     <Dialog title={channel ? 'Change the channel' : 'New channel'} close={close}>
       <Form
         submit="Save" onFields={() => setKey(newKey())}
         aside={channel && <Button look="bad" icon="trash" onClick={() => remove(channel)}>Delete</Button>}
-        send={async ({ name, url, token }) => {
-          const body = { name, types: [...picked], min_severity: severity || null, digest_minutes: pause, enabled: on, ...(url && { url }), ...(token && { token }) };
-          if (channel) saved(await patch<Channel>(`/users/me/notification-channels/${channel.id}`, body), null);
+        send={async ({ name = '', url = '', token }) => {
+          const body = { name, types: [...picked], min_severity: severity || null, digest_minutes: pause, enabled: on, ...(token && { token }) };
+          if (channel) saved(await api.updateNotificationChannel(channel.id, { ...body, ...(url && { url }) }), null);
           else {
-            const made = await create<Channel & { secret: string | null }>('/users/me/notification-channels', { ...body, kind }, key);
+            const made = await api.createNotificationChannel({ ...body, kind, url }, { idempotencyKey: key });
             saved(made, made.secret);
           }
         }}
@@ -175,7 +177,7 @@ function Edit({ channel, close, saved, remove }: {
               hint={channel ? 'Leave it empty to keep the address' : 'Stored encrypted where the server has a key, and not shown again'}
             />
             {kind === 'ntfy' && <Field label="Access token (optional)" name="token" autocomplete="off" error={problem?.fields.token} hint={channel ? 'Another address needs it again' : undefined} />}
-            <fieldset><legend>What it is sent</legend><div class="pairs">{Object.entries(types).map(([type, text]) => <Check key={type} label={text} checked={picked.has(type)} onChange={() => toggle(type)} />)}</div></fieldset>
+            <fieldset><legend>What it is sent</legend><div class="pairs">{named.map(([type, text]) => <Check key={type} label={text} checked={picked.has(type)} onChange={() => toggle(type)} />)}</div></fieldset>
             <Select label="Alarms" value={severity} onPick={changed(setSeverity)} options={[['', 'All'], ['warning', 'Warning or worse'], ['minor', 'Minor or worse'], ['major', 'Major or worse'], ['critical', 'Critical alone']]} />
             <Pause label="Pause between two messages" value={pause} onPick={changed(setPause)} hint="What comes meanwhile is one message" />
             {channel && <Check label="On" checked={on} onChange={(e) => setOn(e.currentTarget.checked)} hint="What waits for a channel that is off is dropped" />}

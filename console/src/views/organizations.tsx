@@ -1,6 +1,6 @@
 // Organizations, their members and invitations.
 import { useState } from 'preact/hooks';
-import { create, del, newKey, patch, put } from '../api';
+import { api, newKey } from '../api';
 import { day, words } from '../format';
 import type { ViewProps } from '../lazy';
 import { restart } from '../live';
@@ -11,7 +11,7 @@ import type { Member, Organization, OrgRole } from '../types';
 import { Badge, Button, Card, Confirm, Dialog, Empty, Field, Form, IconButton, LinkButton, More, Page, Select, Show, toast, useAction, Wrong } from '../ui/kit';
 
 export function Organizations() {
-  const list = useList<Organization>('/organizations?limit=200');
+  const list = useList((api) => api.listOrganizations({ limit: 200 }));
   const [adding, setAdding] = useState(false);
   const [key] = useState(newKey);
   return (
@@ -28,7 +28,7 @@ export function Organizations() {
       </Card>
       {adding && (
         <Dialog title="New organization" close={() => setAdding(false)}>
-          <Form submit="Make it" send={async ({ name }) => { const org = await create<Organization>('/organizations', { name }, key); restart(); navigate(`/organizations/${org.id}`); }}>
+          <Form submit="Make it" send={async ({ name = '' }) => { const org = await api.createOrganization({ name }, { idempotencyKey: key }); restart(); navigate(`/organizations/${org.id}`); }}>
             {(problem) => <Field label="Name" name="name" required autofocus maxLength={100} autocomplete="organization" error={problem?.fields.name} />}
           </Form>
         </Dialog>
@@ -43,8 +43,8 @@ const meaning: Record<OrgRole, string> = { owner: 'everything', admin: 'members 
 const weight = (role: OrgRole | null) => (role ? roles.indexOf(role) : -1);
 
 export function OneOrganization({ params: { id = '' } }: ViewProps) {
-  const loaded = useGet<Organization>(`/organizations/${id}`);
-  const members = useList<Member>(`/organizations/${id}/members?limit=200`);
+  const loaded = useGet((api) => api.getOrganization(id));
+  const members = useList((api) => api.listMembers(id, { limit: 200 }));
   const [work, setWork] = useState<'invite' | 'rename' | 'delete' | null>(null);
   const org = loaded.data;
   const manages = org && (org.role === 'owner' || org.role === 'admin' || user.value?.role === 'admin');
@@ -66,12 +66,12 @@ export function OneOrganization({ params: { id = '' } }: ViewProps) {
             {work === 'invite' && <Invite org={data} close={() => setWork(null)} />}
             {work === 'rename' && (
               <Dialog title="Rename" close={() => setWork(null)}>
-                <Form submit="Save" send={async ({ name }) => { const now = await patch<Organization>(`/organizations/${id}`, { name }); loaded.set((before) => ({ ...before, ...now })); setWork(null); }}>
+                <Form submit="Save" send={async ({ name }) => { const now = await api.updateOrganization(id, { name }); loaded.set((before) => ({ ...before, ...now })); setWork(null); }}>
                   {(problem) => <Field label="Name" name="name" required autofocus maxLength={100} defaultValue={data.name} error={problem?.fields.name} />}
                 </Form>
               </Dialog>
             )}
-            {work === 'delete' && <Confirm title={`Delete ${data.name}?`} button="Delete" typed={data.name} text="Its members lose their access. This cannot be undone." close={() => setWork(null)} act={async () => { await del(`/organizations/${id}`); restart(); navigate('/organizations', { replace: true }); }} />}
+            {work === 'delete' && <Confirm title={`Delete ${data.name}?`} button="Delete" typed={data.name} text="Its members lose their access. This cannot be undone." close={() => setWork(null)} act={async () => { await api.deleteOrganization(id); restart(); navigate('/organizations', { replace: true }); }} />}
           </>
         )}
       </Show>
@@ -83,7 +83,7 @@ function Members({ org, members, manages }: { org: Organization; members: Return
   const [leaves, setLeaves] = useState<Member | null>(null);
   const me = user.value?.id;
   const give = useAction(async (member: Member, role: OrgRole) => {
-    await put(`/organizations/${org.id}/members/${member.user_id}`, { role });
+    await api.setMember(org.id, member.user_id, { role });
     members.set((all) => all.map((one) => (one.user_id === member.user_id ? { ...one, role } : one)));
     toast(`${member.name} is ${role} now`);
   });
@@ -112,7 +112,7 @@ function Members({ org, members, manages }: { org: Organization; members: Return
           title={leaves.user_id === me ? `Leave ${org.name}?` : `Remove ${leaves.name}?`} button={leaves.user_id === me ? 'Leave' : 'Remove'} close={() => setLeaves(null)}
           text={leaves.user_id === me ? 'You see its devices no more.' : 'The user sees the organization’s devices no more.'}
           act={async () => {
-            await del(`/organizations/${org.id}/members/${leaves.user_id}`);
+            await api.removeMember(org.id, leaves.user_id);
             if (leaves.user_id === me) { restart(); navigate('/organizations'); } else members.reload();
           }}
         />
@@ -123,12 +123,12 @@ function Members({ org, members, manages }: { org: Organization; members: Return
 
 function Invite({ org, close }: { org: Organization; close: () => void }) {
   const [key, setKey] = useState(newKey);
-  const [role, setRole] = useState<string>('member');
+  const [role, setRole] = useState<OrgRole>('member');
   return (
     <Dialog title={`Invite to ${org.name}`} close={close}>
       <Form
         submit="Send the invitation" onFields={() => setKey(newKey())}
-        send={async ({ email }) => { await create(`/organizations/${org.id}/invitations`, { email, role }, key); toast(`The invitation to ${email ?? ''} is on its way`); close(); }}
+        send={async ({ email = '' }) => { await api.createInvitation(org.id, { email, role }, { idempotencyKey: key }); toast(`The invitation to ${email} is on its way`); close(); }}
       >
         {(problem) => (
           <>

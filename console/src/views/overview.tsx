@@ -5,7 +5,7 @@ import { clock, compact, count, number, percent, rate, value, when, zone } from 
 import { connected, on } from '../live';
 import { useGet } from '../load';
 import { query, setQuery } from '../router';
-import type { Dashboard, List, Log, LogSummary, RealtimeFigures, Value } from '../types';
+import type { Dashboard, Log, LogSummary, Value } from '../types';
 import { Ago, Badge, Card, Choice, Empty, LinkButton, Page, Show } from '../ui/kit';
 import { Bars } from '../ui/spark';
 
@@ -13,8 +13,8 @@ const ranges = [['24h', 'Day'], ['7d', 'Week'], ['30d', 'Month'], ['365d', 'Year
 
 export function Overview() {
   const range = query.value.get('range') ?? '24h';
-  const board = useGet<Dashboard>(`/analytics/dashboard?range=${range}&tz=${encodeURIComponent(zone)}`, 60_000);
-  const live = useGet<RealtimeFigures>('/analytics/realtime', 10_000);
+  const board = useGet((api) => api.dashboard({ range, tz: zone }), 60_000);
+  const live = useGet((api) => api.realtimeFigures(), 10_000);
   const now = live.data;
   return (
     <Page title="Overview" lead={<Live />} actions={<Choice label="Range" options={ranges} value={range} onPick={(to) => setQuery({ range: to === '24h' ? null : to })} />}>
@@ -43,7 +43,7 @@ export function Overview() {
 
 // Wrong counts the active alarms.
 function Wrong() {
-  const alarms = useGet<List<Alarm>>('/alarms?state=active&limit=1&count=true', 60_000);
+  const alarms = useGet((api) => api.listAlarms({ state: 'active', limit: 1, count: true }), 60_000);
   const reload = useRef(alarms.reload);
   reload.current = alarms.reload;
   useEffect(() => {

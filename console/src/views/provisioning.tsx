@@ -1,11 +1,11 @@
 // Devices that connect by themselves with a provisioning key, and devices that are claimed by a code.
 import { useState } from 'preact/hooks';
-import { create, del, newKey, post } from '../api';
+import { api, newKey } from '../api';
 import { tagsOf, useOrganizations } from '../fleet';
 import { count, day } from '../format';
 import { useList } from '../load';
 import { navigate } from '../router';
-import type { Device, ProvisioningKey } from '../types';
+import type { ProvisioningKey } from '../types';
 import { Button, Card, Code, Confirm, Dialog, Empty, Field, Form, LinkButton, More, Page, Select, Show, toast } from '../ui/kit';
 
 // What the claim link carries stands behind its #, and leaves the address at once.
@@ -13,7 +13,7 @@ const claimed = decodeURIComponent(location.hash.slice(1));
 if (claimed) history.replaceState(null, '', location.pathname);
 
 export function Provisioning() {
-  const list = useList<ProvisioningKey>('/provisioning-keys?limit=100');
+  const list = useList((api) => api.listProvisioningKeys({ limit: 100 }));
   const orgs = useOrganizations();
   const [adding, setAdding] = useState(false);
   const [made, setMade] = useState<string | null>(null);
@@ -51,7 +51,7 @@ export function Provisioning() {
           <Code label="Provisioning request" text={`curl -X POST ${location.origin}/api/v1/provision \\\n  -H 'Content-Type: application/json' \\\n  -d '{"key": "${made}", "serial": "SN-0001"}'`} />
         </Dialog>
       )}
-      {gone && <Confirm title={`Delete ${gone.name}?`} button="Delete" text="No further device can use it. Those that it made stay." close={() => setGone(null)} act={async () => { await del(`/provisioning-keys/${gone.id}`); list.reload(); }} />}
+      {gone && <Confirm title={`Delete ${gone.name}?`} button="Delete" text="No further device can use it. Those that it made stay." close={() => setGone(null)} act={async () => { await api.deleteProvisioningKey(gone.id); list.reload(); }} />}
     </Page>
   );
 }
@@ -64,12 +64,12 @@ function NewProvisioningKey({ close, made }: { close: () => void; made: (key: st
     <Dialog title="New provisioning key" close={close}>
       <Form
         submit="Make the key" onFields={() => setKey(newKey())}
-        send={async ({ name, type, tags = '', most, expires }) => {
+        send={async ({ name = '', type = '', tags = '', most, expires }) => {
           const named = tagsOf(tags);
-          const answer = await create<{ key: string }>('/provisioning-keys', {
+          const answer = await api.createProvisioningKey({
             name, device_type: type, ...(named.length && { tags: named }), ...(most && { max_devices: Number(most) }),
             ...(expires && { expires_at: new Date(expires + 'T23:59:59').toISOString() }), ...(org && { organization_id: org }),
-          }, key);
+          }, { idempotencyKey: key });
           made(answer.key);
         }}
       >
@@ -98,8 +98,8 @@ export function Claim() {
       <Card>
         <Form
           submit="Claim"
-          send={async ({ code }) => {
-            const device = await post<Device>('/claims', { code });
+          send={async ({ code = '' }) => {
+            const device = await api.claimDevice({ code });
             toast(`${device.name} is yours`);
             navigate(`/devices/${device.id}`);
           }}

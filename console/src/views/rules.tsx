@@ -1,13 +1,13 @@
 // Rules: what raises an alarm, on which devices, and what happens then; tried on stored readings before anyone relies on them.
 import { useEffect, useState } from 'preact/hooks';
-import { create, del, newKey, patch, post, Problem } from '../api';
+import { api, newKey, Problem } from '../api';
 import { useOrganizations } from '../fleet';
 import { count, duration, exactly, value, words, zone } from '../format';
 import type { ViewProps } from '../lazy';
 import { useGet, useList } from '../load';
 import { leaving, navigate } from '../router';
 import type { Condition, Episode, Rule, RuleAction, RuleSchedule, Severity } from '../types';
-import type { Device, List, Value, Webhook } from '../types';
+import type { Value, Webhook } from '../types';
 import { Badge, Button, Card, Check, Choice, Confirm, Empty, Field, LinkButton, More, Page, Select, Show, Skeleton, toast, useAction, Wrong } from '../ui/kit';
 import { AlarmList, severities, severityTones } from './alarms';
 
@@ -30,7 +30,7 @@ function where({ devices }: Rule): string {
 }
 
 export function Rules() {
-  const list = useList<Rule>('/rules?limit=100');
+  const list = useList((api) => api.listRules({ limit: 100 }));
   const orgs = useOrganizations();
   return (
     <Page title="Rules" back={{ href: '/alarms', text: 'Alarms' }} actions={<LinkButton look="main" icon="plus" href="/rules/new">New rule</LinkButton>}>
@@ -55,7 +55,7 @@ export function Rules() {
 
 export function OneRule({ params: { id = '' } }: ViewProps) {
   const fresh = id === 'new';
-  const loaded = useGet<Rule>(fresh ? null : `/rules/${id}`);
+  const loaded = useGet(fresh ? null : (api) => api.getRule(id));
   const [sure, setSure] = useState(false);
   const rule = loaded.data;
   return (
@@ -76,7 +76,7 @@ export function OneRule({ params: { id = '' } }: ViewProps) {
           )}
         </Show>
       )}
-      {sure && rule && <Confirm title={`Delete ${rule.name}?`} button="Delete" text="Its active alarms are cleared; they stay in the list." close={() => setSure(false)} act={async () => { leaving.ask = null; await del(`/rules/${id}`); navigate('/rules', { replace: true }); }} />}
+      {sure && rule && <Confirm title={`Delete ${rule.name}?`} button="Delete" text="Its active alarms are cleared; they stay in the list." close={() => setSure(false)} act={async () => { leaving.ask = null; await api.deleteRule(id); navigate('/rules', { replace: true }); }} />}
     </Page>
   );
 }
@@ -128,14 +128,14 @@ function Editor({ rule, saved }: { rule?: Rule; saved: (rule: Rule) => void }) {
     return () => { leaving.ask = null; };
   }, [touched]);
   const save = useAction(async () => {
-    if (draft.actions.some((action) => action.webhook_id === '')) throw new Problem(-1, 'empty', 'Choose the webhook to call');
-    if (draft.kind === 'value' && !draft.value.trim()) throw new Problem(-1, 'empty', 'Enter the value to compare with', { value: 'Enter a value' });
+    if (draft.actions.some((action) => action.webhook_id === '')) throw new Problem(-1, 'Choose the webhook to call');
+    if (draft.kind === 'value' && !draft.value.trim()) throw new Problem(-1, 'Enter the value to compare with', { value: 'Enter a value' });
     const body = {
       name: draft.name, severity: draft.severity, enabled: draft.enabled, condition: conditionOf(draft, rule?.condition), actions: draft.actions,
       devices: { ...(rule?.devices.ids && { ids: rule.devices.ids }), ...(draft.type && { type: draft.type }), ...(draft.tag && { tag: draft.tag }) },
       schedule: draft.scheduled ? draft.schedule : null,
     };
-    const now = rule ? await patch<Rule>(`/rules/${rule.id}`, body) : await create<Rule>('/rules', { ...body, ...(draft.org && { organization_id: draft.org }) }, key);
+    const now = rule ? await api.updateRule(rule.id, body) : await api.createRule({ ...body, ...(draft.org && { organization_id: draft.org }) }, { idempotencyKey: key });
     leaving.ask = null;
     setTouched(false);
     saved(now);
@@ -216,7 +216,7 @@ function fresh(kind: string, on: RuleAction['on']): RuleAction {
 }
 
 function Actions({ actions, org, change }: { actions: RuleAction[]; org: string; change: (actions: RuleAction[]) => void }) {
-  const hooks = useList<Webhook>('/webhooks?limit=200').data ?? [];
+  const hooks = useList((api) => api.listWebhooks({ limit: 200 })).data ?? [];
   const put = (at: number, action: RuleAction) => change(actions.map((one, i) => (i === at ? action : one)));
   return (
     <fieldset>
@@ -274,8 +274,8 @@ function Command({ n, command, change }: { n: number; command: Order; change: (c
 function Preview({ rule }: { rule: Rule }) {
   const [range, setRange] = useState('7');
   const [found, setFound] = useState<{ episodes: Episode[]; truncated?: boolean } | null>(null);
-  const devices = useGet<List<Device>>('/devices?limit=200&fields=id,name');
-  const test = useAction(async () => setFound(await post(`/rules/${rule.id}/test`, { from: new Date(Date.now() - Number(range) * 86_400_000).toISOString(), to: new Date().toISOString() })));
+  const devices = useGet((api) => api.listDevices({ limit: 200, fields: 'id,name' }));
+  const test = useAction(async () => setFound(await api.testRule(rule.id, { from: new Date(Date.now() - Number(range) * 86_400_000).toISOString(), to: new Date().toISOString() })));
   const name = (id: string) => devices.data?.items.find((device) => device.id === id)?.name ?? 'a device';
   return (
     <Card title="Would have fired" actions={<><Choice label="Range" value={range} options={[['1', 'Day'], ['7', 'Week'], ['30', 'Month']]} onPick={setRange} /><Button icon="play" busy={test.busy} onClick={() => test.run()}>Try it</Button></>}>

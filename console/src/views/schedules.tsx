@@ -1,10 +1,10 @@
 // Exports that are made again and again.
 import { useState } from 'preact/hooks';
-import { create, del, newKey, patch } from '../api';
+import { api, newKey } from '../api';
 import { when, words, zone } from '../format';
 import { useList } from '../load';
 import { query, setQuery } from '../router';
-import type { Schedule } from '../types';
+import type { ExportFormat, ExportType, Schedule, ScheduleFrequency, Weekday } from '../types';
 import { Ago, Badge, Button, Card, Confirm, Dialog, Empty, Field, Form, IconButton, More, Select, Show, useAction, Wrong } from '../ui/kit';
 import { formats, types } from './neworder';
 
@@ -18,10 +18,10 @@ function rhythm(one: Schedule): string {
 }
 
 export function Schedules() {
-  const list = useList<Schedule>('/export-schedules?limit=100');
+  const list = useList((api) => api.listExportSchedules({ limit: 100 }));
   const [gone, setGone] = useState<Schedule | null>(null);
   const turn = useAction(async (one: Schedule) => {
-    const now = await patch<Schedule>(`/export-schedules/${one.id}`, { enabled: !one.enabled });
+    const now = await api.updateExportSchedule(one.id, { enabled: !one.enabled });
     list.set((all) => all.map((each) => (each.id === now.id ? now : each)));
   });
   return (
@@ -46,7 +46,7 @@ export function Schedules() {
         )}
       </Show>
       <More more={list.more} />
-      {gone && <Confirm title="Delete this schedule?" button="Delete" text="Files that it made stay." close={() => setGone(null)} act={async () => { await del(`/export-schedules/${gone.id}`); list.set((all) => all.filter((one) => one.id !== gone.id)); }} />}
+      {gone && <Confirm title="Delete this schedule?" button="Delete" text="Files that it made stay." close={() => setGone(null)} act={async () => { await api.deleteExportSchedule(gone.id); list.set((all) => all.filter((one) => one.id !== gone.id)); }} />}
       {query.value.get('new') && <NewSchedule close={() => setQuery({ new: null })} made={() => { setQuery({ new: null }); list.reload(); }} />}
     </Card>
   );
@@ -54,16 +54,16 @@ export function Schedules() {
 
 function NewSchedule({ close, made }: { close: () => void; made: () => void }) {
   const [key, setKey] = useState(newKey);
-  const [type, setType] = useState('logs');
-  const [format, setFormat] = useState('csv');
-  const [every, setEvery] = useState('daily');
-  const [weekday, setWeekday] = useState<string>('monday');
+  const [type, setType] = useState<ExportType>('logs');
+  const [format, setFormat] = useState<ExportFormat>('csv');
+  const [every, setEvery] = useState<ScheduleFrequency>('daily');
+  const [weekday, setWeekday] = useState<Weekday>('monday');
   return (
     <Dialog title="New schedule" close={close}>
       <Form
         submit="Save" onFields={() => setKey(newKey())}
-        send={async ({ name, at, day }) => {
-          await create('/export-schedules', { name, type, format, every, at, time_zone: zone, ...(every === 'weekly' && { weekday }), ...(every === 'monthly' && { day: Number(day) }) }, key);
+        send={async ({ name, at = '', day }) => {
+          await api.createExportSchedule({ name, type, format, every, at, time_zone: zone, ...(every === 'weekly' && { weekday }), ...(every === 'monthly' && { day: Number(day) }) }, { idempotencyKey: key });
           made();
         }}
       >

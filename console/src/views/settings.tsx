@@ -1,19 +1,19 @@
 // What may be changed of a device: name, tags, metadata, tokens, owner; and its deletion.
 import { useEffect, useState } from 'preact/hooks';
-import { del, patch, post, Problem } from '../api';
+import { api, newKey, Problem } from '../api';
 import { tagsOf, useOrganizations } from '../fleet';
 import { when } from '../format';
 import type { ViewProps } from '../lazy';
 import { useGet, useList } from '../load';
 import { leaving, navigate } from '../router';
 import { user } from '../session';
-import type { Device, DeviceToken, NewDeviceToken } from '../types';
-import { Ago, Button, Card, Confirm, Dialog, Empty, Field, Form, Select, Show, TextArea, toast, useAction, Wrong } from '../ui/kit';
+import type { Device, DeviceToken } from '../types';
+import { Ago, Badge, Button, Card, Check, Confirm, Dialog, Empty, Field, Form, Select, Show, TextArea, toast, useAction, Wrong } from '../ui/kit';
 import { Connect } from './add';
 import { HandOver } from './handover';
 
 export function Settings({ params: { id = '', edit = '' } }: ViewProps) {
-  const loaded = useGet<Device>(`/devices/${id}`);
+  const loaded = useGet((api) => api.getDevice(id));
   if (!edit) return <Card><Empty icon="shield" title="You may only read this device">Ask the owner, or an administrator of the organization.</Empty></Card>;
   return (
     <Show from={loaded}>
@@ -42,13 +42,13 @@ function General({ device }: { device: Device }) {
       <Form
         submit="Save" onFields={() => setTouched(true)}
         send={async ({ name, type, tags = '', serial, metadata, heartbeat, status }) => {
-          let meta: unknown = null;
+          let meta: Record<string, unknown> | null = null;
           try {
-            if (metadata?.trim()) meta = JSON.parse(metadata);
+            if (metadata?.trim()) meta = JSON.parse(metadata) as Record<string, unknown>;
           } catch {
-            throw new Problem(-1, 'json', 'The metadata is not JSON: write {"room": "kitchen"}', { metadata: 'Not JSON' });
+            throw new Problem(-1, 'The metadata is not JSON: write {"room": "kitchen"}', { metadata: 'Not JSON' });
           }
-          const saved = await patch<Device>(`/devices/${device.id}`, { name, type, tags: tagsOf(tags), serial: serial || null, metadata: meta, heartbeat_interval: Number(heartbeat), status });
+          const saved = await api.updateDevice(device.id, { name, type, tags: tagsOf(tags), serial: serial || null, metadata: meta, heartbeat_interval: Number(heartbeat), status: status as Device['status'] });
           setVersion(saved.version);
           setTouched(false);
           toast('Saved');
@@ -87,36 +87,47 @@ function Status({ device }: { device: Device }) {
 }
 
 function Tokens({ device }: { device: Device }) {
-  const list = useList<DeviceToken>(`/devices/${device.id}/tokens?limit=200`);
+  const list = useList((api) => api.listDeviceTokens(device.id, { limit: 200 }));
   const [made, setMade] = useState<string | null>(null);
   const [ending, setEnding] = useState<DeviceToken | null>(null);
-  const make = useAction(async () => {
-    setMade((await post<NewDeviceToken>(`/devices/${device.id}/tokens`)).token);
-    list.reload();
-  });
+  const [adding, setAdding] = useState(false);
   return (
-    <Card title="Tokens" flush actions={<Button icon="plus" busy={make.busy} onClick={() => make.run()}>New token</Button>}>
-      <Wrong problem={make.problem} />
+    <Card title="Tokens" flush actions={<Button icon="plus" onClick={() => setAdding(true)}>New token</Button>}>
       <Show from={list}>
         {(tokens) => tokens.length === 0 ? <Empty icon="key" title="No token">The device needs one to send readings.</Empty> : (
           <ul class="rows">
             {tokens.map((token) => (
               <li key={token.id}>
-                <div>Made {when(token.created_at)}<small>last used <Ago at={token.last_used_at} /></small></div>
+                <div>Made {when(token.created_at)} {token.gateway && <Badge tone="info">gateway</Badge>}<small>last used <Ago at={token.last_used_at} /></small></div>
                 <Button look="bad" onClick={() => setEnding(token)}>Revoke</Button>
               </li>
             ))}
           </ul>
         )}
       </Show>
+      {adding && <NewToken id={device.id} close={() => setAdding(false)} made={(token) => { setAdding(false); setMade(token); list.reload(); }} />}
       {made && <Dialog title={`Connect ${device.name}`} close={() => setMade(null)} wide><Connect device={device} token={made} /></Dialog>}
       {ending && (
         <Confirm
           title="Revoke this token?" button="Revoke" close={() => setEnding(null)} text="A device that uses it cannot send any more, from now on."
-          act={async () => { await del(`/devices/${device.id}/tokens/${ending.id}`); list.reload(); }}
+          act={async () => { await api.deleteDeviceToken(device.id, ending.id); list.reload(); }}
         />
       )}
     </Card>
+  );
+}
+
+function NewToken({ id, close, made }: { id: string; close: () => void; made: (token: string) => void }) {
+  const [key, setKey] = useState(newKey);
+  return (
+    <Dialog title="New token" close={close}>
+      <Form
+        submit="Make the token" onFields={() => setKey(newKey())}
+        send={async ({ gateway }) => made((await api.createDeviceToken(id, gateway ? { gateway: true } : {}, { idempotencyKey: key })).token)}
+      >
+        {() => <Check name="gateway" label="For a gateway" hint="Over MQTT it sends and receives for the other devices of the same owner or organization too" />}
+      </Form>
+    </Dialog>
   );
 }
 
@@ -124,7 +135,7 @@ function Owner({ device }: { device: Device }) {
   const orgs = useOrganizations().filter((org) => org.role !== 'viewer');
   const [to, setTo] = useState(device.organization_id ?? '');
   const move = useAction(async () => {
-    await post(`/devices/${device.id}/transfer`, to ? { organization_id: to } : { owner_id: user.value?.id });
+    await api.transferDevice(device.id, to ? { organization_id: to } : { owner_id: user.value?.id });
     toast('The device is moved, with its history');
   });
   if (orgs.length === 0 && device.organization_id === null) return null;
@@ -146,7 +157,7 @@ function Danger({ device }: { device: Device }) {
       {sure && (
         <Confirm
           title={`Delete ${device.name}?`} text="This cannot be undone." button="Delete" typed={device.name} close={() => setSure(false)}
-          act={async () => { leaving.ask = null; await del(`/devices/${device.id}`); navigate('/devices', { replace: true }); }}
+          act={async () => { leaving.ask = null; await api.deleteDevice(device.id); navigate('/devices', { replace: true }); }}
         />
       )}
     </Card>

@@ -1,6 +1,6 @@
 // Webhooks: what hearth calls when something happens, and what became of each call.
 import { useState } from 'preact/hooks';
-import { address, create, del, newKey, patch, post } from '../api';
+import { api, newKey } from '../api';
 import { useOrganizations } from '../fleet';
 import { exactly, when } from '../format';
 import type { ViewProps } from '../lazy';
@@ -9,7 +9,7 @@ import { navigate, query, setQuery } from '../router';
 import type { Webhook, WebhookDelivery } from '../types';
 import { Ago, Badge, Button, Card, Check, Code, Confirm, Dialog, Empty, Facts, Field, Form, More, Page, Select, Show, toast, useAction, Wrong, type Tone } from '../ui/kit';
 
-const events = ['alarm.raised', 'alarm.cleared', 'device.created', 'device.deleted', 'device.online', 'device.offline', 'command.ended', 'export.completed'];
+const events: Webhook['events'] = ['alarm.raised', 'alarm.cleared', 'device.created', 'device.deleted', 'device.online', 'device.offline', 'command.ended', 'export.completed'];
 
 function state(hook: Webhook): { text: string; tone: Tone } {
   if (!hook.enabled) return { text: hook.disabled_reason ? `disabled: ${hook.disabled_reason}` : 'off', tone: hook.disabled_reason ? 'bad' : 'soft' };
@@ -17,7 +17,7 @@ function state(hook: Webhook): { text: string; tone: Tone } {
 }
 
 export function Webhooks() {
-  const list = useList<Webhook>('/webhooks?limit=100');
+  const list = useList((api) => api.listWebhooks({ limit: 100 }));
   const [adding, setAdding] = useState(false);
   const [secret, setSecret] = useState<string | null>(null);
   return (
@@ -43,17 +43,17 @@ function Secret({ secret, close }: { secret: string; close: () => void }) {
 function Edit({ hook, close, made, saved }: { hook?: Webhook; close: () => void; made?: (secret: string) => void; saved?: (hook: Webhook) => void }) {
   const [key, setKey] = useState(newKey);
   const [org, setOrg] = useState('');
-  const [picked, setPicked] = useState<ReadonlySet<string>>(new Set(hook?.events ?? ['alarm.raised', 'alarm.cleared']));
+  const [picked, setPicked] = useState<ReadonlySet<Webhook['events'][number]>>(new Set(hook?.events ?? ['alarm.raised', 'alarm.cleared']));
   const orgs = useOrganizations().filter(({ role }) => role === 'owner' || role === 'admin');
-  const toggle = (event: string) => { setKey(newKey()); setPicked((now) => { const next = new Set(now); if (!next.delete(event)) next.add(event); return next; }); };
+  const toggle = (event: Webhook['events'][number]) => { setKey(newKey()); setPicked((now) => { const next = new Set(now); if (!next.delete(event)) next.add(event); return next; }); };
   return (
     <Dialog title={hook ? 'Change the webhook' : 'New webhook'} close={close}>
       <Form
         submit="Save" onFields={() => setKey(newKey())}
-        send={async ({ name, url }) => {
+        send={async ({ name = '', url = '' }) => {
           const body = { name, url, events: [...picked] };
-          if (hook) saved?.(await patch<Webhook>(`/webhooks/${hook.id}`, body));
-          else made?.((await create<{ secret: string }>('/webhooks', { ...body, ...(org && { organization_id: org }) }, key)).secret);
+          if (hook) saved?.(await api.updateWebhook(hook.id, body));
+          else made?.((await api.createWebhook({ ...body, ...(org && { organization_id: org }) }, { idempotencyKey: key })).secret);
         }}
       >
         {(problem) => (
@@ -72,18 +72,18 @@ function Edit({ hook, close, made, saved }: { hook?: Webhook; close: () => void;
 const tones: Record<WebhookDelivery['state'], Tone> = { pending: 'info', succeeded: 'good', failed: 'bad' };
 
 export function OneWebhook({ params: { id = '' } }: ViewProps) {
-  const loaded = useGet<Webhook>(`/webhooks/${id}`);
+  const loaded = useGet((api) => api.getWebhook(id));
   const only = query.value.get('state') ?? '';
-  const list = useList<WebhookDelivery>(address(`/webhooks/${id}/deliveries`, { state: only, limit: 50 }));
+  const list = useList((api) => api.listWebhookDeliveries(id, { state: only as WebhookDelivery['state'], limit: 50 }));
   const [work, setWork] = useState<'edit' | 'delete' | null>(null);
   const [secret, setSecret] = useState<string | null>(null);
   const [shown, setShown] = useState<WebhookDelivery | null>(null);
   const act = useAction(async (what: 'test' | 'rotate' | 'turn') => {
-    if (what === 'test') { await post(`/webhooks/${id}/test`); toast('A test event is on its way'); setTimeout(list.reload, 1500); }
-    if (what === 'rotate') setSecret((await post<{ secret: string }>(`/webhooks/${id}/rotate-secret`)).secret);
-    if (what === 'turn') { const now = await patch<Webhook>(`/webhooks/${id}`, { enabled: !loaded.data?.enabled }); loaded.set(() => now); }
+    if (what === 'test') { await api.testWebhook(id); toast('A test event is on its way'); setTimeout(list.reload, 1500); }
+    if (what === 'rotate') setSecret((await api.rotateWebhookSecret(id)).secret);
+    if (what === 'turn') { const now = await api.updateWebhook(id, { enabled: !loaded.data?.enabled }); loaded.set(() => now); }
   });
-  const again = useAction(async (one: WebhookDelivery) => { await post(`/webhooks/${id}/deliveries/${one.id}/retry`); setShown(null); setTimeout(list.reload, 1000); });
+  const again = useAction(async (one: WebhookDelivery) => { await api.retryWebhookDelivery(id, one.id); setShown(null); setTimeout(list.reload, 1000); });
   const hook = loaded.data;
   return (
     <Page
@@ -114,7 +114,7 @@ export function OneWebhook({ params: { id = '' } }: ViewProps) {
               <More more={list.more} />
             </Card>
             {work === 'edit' && <Edit hook={data} close={() => setWork(null)} saved={(now) => { loaded.set(() => now); setWork(null); }} />}
-            {work === 'delete' && <Confirm title={`Delete ${data.name}?`} button="Delete" text="Its deliveries go with it." close={() => setWork(null)} act={async () => { await del(`/webhooks/${id}`); navigate('/webhooks', { replace: true }); }} />}
+            {work === 'delete' && <Confirm title={`Delete ${data.name}?`} button="Delete" text="Its deliveries go with it." close={() => setWork(null)} act={async () => { await api.deleteWebhook(id); navigate('/webhooks', { replace: true }); }} />}
           </>
         )}
       </Show>
