@@ -289,10 +289,15 @@ func TestASessionThatIsKeptGoesOn(t *testing.T) {
 		d.Want(packet.UNSUBACK)
 		d.Close()
 		id := w.want(t, w.send(t, 0, "", apitest.Object{"name": "blink"}), 202, "").text("id")
+		packetID := uint16(0)
 		for i, c := range []mqtttest.Connect{connect, expiry} { // on any instance, in any version, until it is acknowledged
 			d = login((i+1)%len(w.mqtt), c, 1)
 			if got := d.Received(); got.Dup != (i > 0) || !strings.HasPrefix(got.Text, `c {"id":"`+id) {
 				t.Errorf("got %s, sent again: %v", got.Text, got.Dup)
+			} else if i > 0 && got.ID != packetID {
+				t.Errorf("what is sent again has the packet id %d, not %d", got.ID, packetID)
+			} else {
+				packetID = got.ID
 			}
 			d.Close()
 		}

@@ -93,12 +93,16 @@ func (s *Server) admit(c *conn, connect packet.Connect) (*session, *packet.Error
 	}
 	one := newSession(s, c, connect, caller, token)
 	one.gateway = gateway
-	before, ok := s.enter(one)
+	as := successorOf(connect.Clean)
+	before, ok := s.enter(one, as)
 	if !ok {
 		return nil, refuse(packet.ServerUnavailable, "the server is shutting down")
 	}
 	if before != nil {
 		before.end(takenOver())
+		if before.will != nil {
+			before.finishes(ctx)
+		}
 	}
 	// Again: a token that ends from now on finds the session.
 	if _, err = s.o.Devices.Authenticate(ctx, token); err == nil {
@@ -107,10 +111,13 @@ func (s *Server) admit(c *conn, connect packet.Connect) (*session, *packet.Error
 		}
 	}
 	if err != nil {
-		s.leave(one)
+		s.leave(one, ending{})
 		return nil, refusalOf(err)
 	}
-	s.publish(message{What: connected, Device: caller.DeviceID, Session: one.id})
+	if will := s.back(caller.DeviceID, one.id, as); will != nil {
+		will.session.publishWill()
+	}
+	s.publish(message{What: connected, Device: caller.DeviceID, Session: one.id, Anew: connect.Clean})
 	return one, nil
 }
 
@@ -132,6 +139,7 @@ func newSession(s *Server, c *conn, connect packet.Connect, caller hearth.Caller
 		server: s, conn: c, token: token, id: newid.New(), version: connect.Version, will: connect.Will,
 		silence: keepAlive*3/2 + signEvery, keepAlive: keepAlive * 3 / 2, window: min(maxFlight, int(connect.ReceiveMaximum)),
 		maxPacket: connect.MaximumPacketSize, problems: connect.Problems, space: make(chan struct{}, 1), stopping: make(chan struct{}),
+		done: make(chan struct{}),
 	}
 	one.expiry = min(time.Duration(connect.SessionExpiry)*time.Second, maxExpiry)
 	one.own = &party{session: one, caller: caller}

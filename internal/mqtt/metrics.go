@@ -23,7 +23,7 @@ type metrics struct {
 	refusals                     *prometheus.CounterVec
 }
 
-func newMetrics(registry prometheus.Registerer, connections func() int) *metrics {
+func newMetrics(registry prometheus.Registerer, connections, wills func() int) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
@@ -43,7 +43,9 @@ func newMetrics(registry prometheus.Registerer, connections func() int) *metrics
 	if registry != nil {
 		registry.MustRegister(m.accepted, m.messages, m.commands, m.refusals, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "hearth_mqtt_connections", Help: "Devices that are connected to this process.",
-		}, func() float64 { return float64(connections()) }))
+		}, func() float64 { return float64(connections()) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "hearth_mqtt_wills_waiting", Help: "Wills of lost connections that wait for their delay.",
+		}, func() float64 { return float64(wills()) }))
 	}
 	return m
 }

@@ -104,6 +104,7 @@ type Server struct {
 	mu       sync.Mutex
 	sessions map[string]*session // by device
 	behind   map[string]*party   // those behind gateways, by device
+	wills    wills
 	draining bool
 	open     atomic.Int64   // connections
 	running  sync.WaitGroup // one for each connection, listener and background work
@@ -118,7 +119,7 @@ func New(o Options) (*Server, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{o: o, log: o.Logger, sessions: map[string]*session{}}
-	s.metrics = newMetrics(o.Registry, s.Connections)
+	s.metrics = newMetrics(o.Registry, s.Connections, s.waitingWills)
 	s.news = groupcommit.New(groupcommit.Options[message]{Commit: s.send, MaxWaiting: maxConnections})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
@@ -139,24 +140,17 @@ func (s *Server) session(deviceID string) *session {
 }
 
 // enter makes a session the one of its device, and returns the one that it takes over, if any. It fails once the server drains.
-func (s *Server) enter(one *session) (before *session, ok bool) {
+func (s *Server) enter(one *session, as successor) (before *session, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.draining {
 		return nil, false
 	}
-	before = s.sessions[one.own.caller.DeviceID]
+	if before = s.sessions[one.own.caller.DeviceID]; before != nil {
+		before.succeeded(as)
+	}
 	s.sessions[one.own.caller.DeviceID] = one
 	return before, true
-}
-
-// leave removes a session, unless another one has taken it over.
-func (s *Server) leave(one *session) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.sessions[one.own.caller.DeviceID] == one {
-		delete(s.sessions, one.own.caller.DeviceID)
-	}
 }
 
 func (s *Server) all() []*session {
@@ -215,6 +209,7 @@ func (s *Server) background(do func()) bool {
 func (s *Server) Drain(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining = true
+	s.publishWills()
 	s.mu.Unlock()
 	for _, one := range s.all() {
 		one.end(ending{reason: packet.ShuttingDown, text: "the server is shutting down"})

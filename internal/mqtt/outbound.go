@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"hash/fnv"
 	"strconv"
 	"time"
 
@@ -286,6 +287,11 @@ func (s *session) sendCommands(ctx context.Context, p *party, to route) {
 			p.lastSeq = c.Seq
 			continue
 		}
+		id := packetID(c.ID)
+		if _, taken := s.out.flights[id]; taken && to.qos > 0 {
+			s.wait(p, due{commands: true})
+			return
+		}
 		topic, payload, err := s.message(ctx, p, to, c)
 		if err != nil {
 			s.later(p, due{commands: true}, err)
@@ -294,7 +300,7 @@ func (s *session) sendCommands(ctx context.Context, p *party, to route) {
 		p.lastSeq = c.Seq
 		now := s.server.o.Clock.Now()
 		expiry := uint32(max(1, c.ExpiresAt.Sub(now)/time.Second))
-		out := packet.Publish{Topic: topic, QoS: to.qos, Payload: payload, Expiry: expiry, Dup: to.qos > 0 && c.Attempts > 0}
+		out := packet.Publish{Topic: topic, QoS: to.qos, ID: id, Payload: payload, Expiry: expiry, Dup: to.qos > 0 && c.Attempts > 0}
 		if !s.send(p, out, c.ID) {
 			return
 		}
@@ -331,7 +337,7 @@ func (s *session) flies(commandID string) bool {
 // send writes a message to the device, and reports whether that worked. One that is larger than the device accepts is not sent, which its users
 // are shown.
 func (s *session) send(p *party, out packet.Publish, commandID string) bool {
-	if out.QoS > 0 {
+	if out.QoS > 0 && out.ID == 0 {
 		out.ID = s.nextID()
 	}
 	written := packet.AppendPublish(nil, s.version, out)
@@ -348,14 +354,25 @@ func (s *session) send(p *party, out packet.Publish, commandID string) bool {
 	return s.conn.write(written) == nil
 }
 
-// nextID returns the id of a packet that is not in flight.
+// firstID is the first packet id of what is no command: those below are the commands'.
+const firstID = 1 << 15
+
+// nextID returns the id of a packet that is not in flight, for what is no command.
 func (s *session) nextID() uint16 {
 	for {
-		s.out.lastID++
-		if _, taken := s.out.flights[s.out.lastID]; s.out.lastID != 0 && !taken {
+		s.out.lastID = max(firstID, s.out.lastID+1)
+		if _, taken := s.out.flights[s.out.lastID]; !taken {
 			return s.out.lastID
 		}
 	}
+}
+
+// packetID returns the packet id of a command: always the same one, so that a command that is sent again when a session goes on, at any instance,
+// has the id that it had.
+func packetID(commandID string) uint16 {
+	sum := fnv.New32a()
+	_, _ = sum.Write([]byte(commandID))
+	return uint16(1 + sum.Sum32()%(firstID-1))
 }
 
 // acknowledged notes that the device has a message, or refuses it.

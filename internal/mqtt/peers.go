@@ -28,6 +28,7 @@ type message struct {
 	What    happening `json:"what"`
 	Device  string    `json:"device"`
 	Session string    `json:"session,omitempty"`
+	Anew    bool      `json:"anew,omitempty"` // the session began without the one before
 }
 
 // publish sends a message to the other instances, in the background. While the link is down it is lost: see Start.
@@ -124,8 +125,13 @@ func (s *Server) heard(m bus.Message) {
 		case m.What == tokensChanged && one != nil:
 			s.background(one.authenticate)
 		case m.What == connected:
+			as := successorOf(m.Anew)
 			if one != nil && one.overtaken(m.Session) {
+				one.succeeded(as)
 				one.end(takenOver())
+			}
+			if will := s.back(m.Device, m.Session, as); will != nil {
+				s.background(will.session.publishWill)
 			}
 			if behind != nil && behind.session.id != m.Session { // it is behind another gateway, or speaks for itself
 				s.background(func() { behind.session.drop(s.ctx, behind, false) })

@@ -47,8 +47,9 @@ type session struct {
 	out                outbound
 
 	// space is signalled when the queue is taken. stopping is closed when the connection is to end, for the reason in stop.
-	space    chan struct{}
-	stopping chan struct{}
+	// done is closed when the session has finished.
+	space, stopping, done chan struct{}
+	doneOnce              sync.Once
 
 	mu       sync.Mutex
 	queue    []item
@@ -56,6 +57,8 @@ type session struct {
 	working  bool
 	finished bool
 	stop     *ending
+	// next is what has followed the session.
+	next successor
 	// announced says that the other instances have heard of this session.
 	announced bool
 	// due is what is to be looked at, filters the subscriptions with their QoS, behind the devices behind a gateway by their serials.
@@ -69,7 +72,8 @@ type ending struct {
 	// reason and text are those of the DISCONNECT that is sent; Success: none is.
 	reason packet.Reason
 	text   string
-	// leaves says that the device sent DISCONNECT; will, that its will is to be published; takenOver, that it has another connection.
+	// leaves says that the device sent DISCONNECT; will, that its will is to be published; takenOver, that it has another connection, which decides
+	// about the will.
 	leaves, will, takenOver bool
 }
 
@@ -281,6 +285,7 @@ func (s *session) work() {
 
 // finish ends the session, after everything that was read is stored.
 func (s *session) finish(why ending) {
+	defer s.doneOnce.Do(func() { close(s.done) })
 	s.mu.Lock()
 	s.finished = true
 	s.mu.Unlock()
@@ -291,16 +296,16 @@ func (s *session) finish(why ending) {
 		s.server.release(p)
 		kept[i] = p.kept
 	}
-	s.server.leave(s)
+	publish := s.server.leave(s, why)
 	if why.reason != packet.Success && s.version == packet.V5 {
 		_ = s.conn.write(packet.AppendDisconnect(nil, why.reason, s.reasonText(why.text)))
 	}
 	s.conn.close()
+	if publish {
+		s.publishWill()
+	}
 	ctx, cancel := context.WithTimeout(s.server.ctx, patience)
 	defer cancel()
-	if will := s.will; will != nil && why.will {
-		s.published(ctx, packet.Publish{Topic: will.Topic, Payload: will.Payload})
-	}
 	if err := s.server.o.Devices.Disconnect(ctx, why.leaves, kept...); err != nil {
 		s.server.log.WarnContext(ctx, "the end of a connection was not stored: the device is offline when its keep-alive has passed",
 			"device", s.own.caller.DeviceID, "err", err)
