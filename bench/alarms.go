@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -16,10 +18,9 @@ import (
 )
 
 const (
-	alarmRules    = 1000
-	alarmBatch    = 100
-	alarmBatches  = 50 // a second: 5,000 logs
-	silentDevices = 20_000
+	alarmRules   = 1000
+	alarmBatch   = 100
+	alarmBatches = 50 // a second: 5,000 logs
 )
 
 // measureAlarms: how long it takes from the POST of a log to the event of the alarm on a stream, what rules cost logs that no rule is
@@ -61,20 +62,20 @@ func measureAlarms(ctx context.Context, o options, dir string, r *report) (err e
 			return err
 		}
 	}
-	p50, p99, err := h.alarmLatency(ctx, o, ids)
+	latencies, err := h.alarmLatency(ctx, o, ids)
 	if err != nil {
 		return err
 	}
 	note := fmt.Sprintf("%d logs/s in batches of %d, one in %d raises or clears an alarm; %d rules", alarmBatch*alarmBatches, alarmBatch, alarmBatch, 2*alarmRules)
-	r.add(figure{Name: "log to alarm event, p50", Unit: "ms", Hearth: ms(p50), Note: note})
-	r.add(figure{Name: "log to alarm event, p99", Unit: "ms", Hearth: ms(p99), Goal: "≤ 100", Note: note})
+	r.add(figure{Name: "log to alarm event, p50", Unit: "ms", Hearth: ms(quantile(latencies, 50)), Note: note})
+	r.add(figure{Name: "log to alarm event, p99", Unit: "ms", Hearth: ms(quantile(latencies, 99)), Goal: "≤ 100", Note: note})
 	// Last: what waits to be judged then would delay the alarms.
 	looked, err := h.ingest(ctx, o, ids)
 	if err != nil {
 		return err
 	}
 	r.add(figure{Name: "logs each of which a rule looks at and none meets, by logs without rules", Hearth: looked / median(without), Note: fmt.Sprintf("%.0f logs/s", looked)})
-	return measureSilence(o, h, r)
+	return nil
 }
 
 func (h *hearth) rule(name, device, condition string) error {
@@ -104,21 +105,25 @@ func (h *hearth) ingest(ctx context.Context, o options, ids []string) (perSecond
 	return got.perSecond * batch, err
 }
 
-// alarmLatency posts logs at a steady rate, and reads the stream.
-func (h *hearth) alarmLatency(ctx context.Context, o options, ids []string) (p50, p99 time.Duration, err error) {
+// quantile returns the value that a percentage of sorted durations does not exceed.
+func quantile(sorted []time.Duration, percent int) time.Duration {
+	return sorted[len(sorted)*percent/100]
+}
+
+// alarmLatency posts logs at a steady rate, reads the stream, and returns how long the events of alarms took, sorted.
+func (h *hearth) alarmLatency(ctx context.Context, o options, ids []string) (latencies []time.Duration, err error) {
 	var me struct {
 		ID string `json:"id"`
 	}
 	if err := h.call("GET", "/users/me", nil, &me); err != nil {
-		return 0, 0, err
+		return nil, err
 	}
 	stream, err := openSSE(strings.TrimPrefix(h.url, "http://"), "/api/v1/realtime/sse", h.token, "user:"+me.ID)
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
 	var mu sync.Mutex
 	sent := map[string]time.Time{}
-	var latencies []time.Duration
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		lines := bufio.NewScanner(stream)
@@ -144,6 +149,22 @@ func (h *hearth) alarmLatency(ctx context.Context, o options, ids []string) (p50
 			mu.Unlock()
 		}
 	})
+	failed := h.postAlarms(ctx, o, ids, func(id string) {
+		mu.Lock()
+		sent[id] = time.Now()
+		mu.Unlock()
+	})
+	err = errors.Join(failed, stream.Close())
+	reading.Wait()
+	if err == nil && len(latencies) == 0 {
+		err = errors.New("no alarm was raised")
+	}
+	slices.Sort(latencies)
+	return latencies, err
+}
+
+// postAlarms posts logs at a steady rate: the first of each batch raises or clears an alarm of the device that note is called with.
+func (h *hearth) postAlarms(ctx context.Context, o options, ids []string, note func(id string)) error {
 	client := &fasthttp.HostClient{Addr: strings.TrimPrefix(h.url, "http://"), MaxConns: 64}
 	var posting sync.WaitGroup
 	failures := make(chan error, 1)
@@ -160,9 +181,7 @@ func (h *hearth) alarmLatency(ctx context.Context, o options, ids []string) (p50
 			fmt.Fprintf(&b, `{"device_id":%q,"event":%q,"value":%d}`, ids[(n+i*7)%len(ids)], map[bool]string{true: "t", false: "u"}[i == 0], value)
 			b.WriteByte(map[bool]byte{true: ']', false: ','}[i == alarmBatch-1])
 		}
-		mu.Lock()
-		sent[ids[n%len(ids)]] = time.Now()
-		mu.Unlock()
+		note(ids[n%len(ids)])
 		posting.Go(func() {
 			if status, err := ask(client, "POST", h.url+"/api/v1/logs", h.token, b.String(), nil); err != nil || status != 201 {
 				select {
@@ -175,45 +194,107 @@ func (h *hearth) alarmLatency(ctx context.Context, o options, ids []string) (p50
 	tick.Stop()
 	posting.Wait()
 	time.Sleep(time.Second) // the last events
-	err = stream.Close()
-	reading.Wait()
 	select {
 	case failed := <-failures:
-		return 0, 0, failed
+		return failed
 	default:
+		return nil
 	}
-	if len(latencies) == 0 {
-		return 0, 0, errors.Join(err, errors.New("no alarm was raised"))
+}
+
+// measureWebhooks: how long it takes from an alarm until its delivery comes in at a receiver, and from the POST of its log.
+func measureWebhooks(ctx context.Context, o options, dir string, r *report) (err error) {
+	h, err := launchHearth(ctx, o, dir, "HEARTH_WEBHOOK_ALLOW=127.0.0.0/8")
+	if err != nil {
+		return err
 	}
-	slices.Sort(latencies)
-	return latencies[len(latencies)/2], latencies[len(latencies)*99/100], err
+	defer func() { err = errors.Join(err, h.stop()) }()
+	ids, err := h.devices(alarmRules)
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex
+	sent := map[string]time.Time{}
+	var fromEvent, fromLog []time.Duration
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
+		now := time.Now()
+		var body struct {
+			Timestamp time.Time
+			Data      struct {
+				DeviceID string `json:"device_id"`
+			}
+		}
+		if json.NewDecoder(request.Body).Decode(&body) != nil {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		fromEvent = append(fromEvent, now.Sub(body.Timestamp))
+		if at, waits := sent[body.Data.DeviceID]; waits {
+			fromLog = append(fromLog, now.Sub(at))
+			delete(sent, body.Data.DeviceID)
+		}
+	}))
+	defer receiver.Close()
+	hook := map[string]any{"name": "bench", "url": receiver.URL, "events": []string{"alarm.raised", "alarm.cleared"}}
+	if err := h.call("POST", "/webhooks", hook, nil); err != nil {
+		return err
+	}
+	for i, id := range ids {
+		if err := h.rule(fmt.Sprint("t ", i), id, `{"event":"t","operator":"gt","value":0}`); err != nil {
+			return err
+		}
+	}
+	err = h.postAlarms(ctx, o, ids, func(id string) {
+		mu.Lock()
+		sent[id] = time.Now()
+		mu.Unlock()
+	})
+	if err != nil {
+		return err
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(fromLog) == 0 {
+		return errors.New("no webhook was sent")
+	}
+	slices.Sort(fromEvent)
+	slices.Sort(fromLog)
+	note := fmt.Sprintf("%d logs/s in batches of %d, each raises or clears an alarm; %d deliveries to one receiver", alarmBatch*alarmBatches, alarmBatch, len(fromEvent))
+	r.add(figure{Name: "alarm to its webhook's request, p50", Unit: "ms", Hearth: ms(quantile(fromEvent, 50)), Note: note})
+	r.add(figure{Name: "alarm to its webhook's request, p99", Unit: "ms", Hearth: ms(quantile(fromEvent, 99)), Goal: "≤ 100", Note: note})
+	r.add(figure{Name: "log to the webhook's request of its alarm, p99", Unit: "ms", Hearth: ms(quantile(fromLog, 99)), Note: note})
+	return nil
 }
 
 // measureSilence: the processor time of the server while devices that never reported have a rule about their silence.
-func measureSilence(o options, h *hearth, r *report) error {
-	if err := h.signUpAs("silent@example.com"); err != nil {
+func measureSilence(ctx context.Context, o options, dir string, r *report) (err error) {
+	h, err := launchHearth(ctx, o, dir, "HEARTH_ACCESS_TTL=12h")
+	if err != nil {
 		return err
 	}
-	if _, err := h.devices(silentDevices); err != nil {
+	defer func() { err = errors.Join(err, h.stop()) }()
+	if _, err := h.devices(o.devices); err != nil {
 		return err
 	}
 	before, began := h.cpu(), time.Now()
 	if err := h.rule("silent", "", `{"no_data":{"for":2592000}}`); err != nil {
 		return err
 	}
+	ended := began
 	for last := before; ; { // until the devices are watched
 		time.Sleep(2 * time.Second)
-		if now := h.cpu(); now-last < 200*time.Millisecond {
+		now := h.cpu()
+		if now-last < 200*time.Millisecond {
 			break
-		} else {
-			last = now
 		}
+		last, ended = now, time.Now()
 	}
-	r.add(figure{Name: "processor time to begin watching a device", Unit: "µs", Hearth: 1e6 * (h.cpu() - before).Seconds() / silentDevices,
-		Note: fmt.Sprintf("%d devices, in %.0f s", silentDevices, time.Since(began).Seconds())})
+	r.add(figure{Name: "processor time to begin watching a device", Unit: "µs", Hearth: 1e6 * (h.cpu() - before).Seconds() / float64(o.devices),
+		Note: fmt.Sprintf("%d devices, in %.0f s", o.devices, ended.Sub(began).Seconds())})
 	before, began = h.cpu(), time.Now()
-	time.Sleep(2 * o.seconds)
+	time.Sleep(10 * o.seconds)
 	r.add(figure{Name: "of a core for silent devices with a rule", Unit: "%", Hearth: 100 * (h.cpu() - before).Seconds() / time.Since(began).Seconds(), Goal: "≤ 5",
-		Note: fmt.Sprintf("%d devices, idle otherwise", silentDevices)})
+		Note: fmt.Sprintf("%d devices, idle otherwise", o.devices)})
 	return nil
 }

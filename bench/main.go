@@ -1,7 +1,7 @@
 // Command bench measures hearth beside the floor (the least that could do the same work) and beside a peer
 // (PocketBase), all in one run on one machine, so that their ratios mean something where absolute figures do not.
 //
-//	go run . [-hearth ../bin/hearth] [-seconds 5] [-rounds 3] [-rows 10000000] [-only heartbeats,batches] [-out results]
+//	go run . [-hearth ../bin/hearth] [-seconds 5] [-rounds 3] [-rows 10000000] [-devices 20000] [-only heartbeats,batches] [-out results]
 //
 // It prints a table and writes the same as JSON.
 package main
@@ -25,6 +25,7 @@ type options struct {
 	rounds      int
 	connections int
 	rows        int
+	devices     int
 	out         string
 	only        []string
 }
@@ -69,8 +70,9 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&o.rounds, "rounds", 3, "measurements of each, taken in turn; the median counts")
 	flags.IntVar(&o.connections, "connections", 64, "parallel clients")
 	flags.IntVar(&o.rows, "rows", 10_000_000, "logs of the large history")
+	flags.IntVar(&o.devices, "devices", 20_000, "devices that are silent while a rule watches them")
 	flags.StringVar(&o.out, "out", "results", "folder of the JSON")
-	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,twins,commands,alarms,batches,list,dashboard,logins,exports,queue,backups,observing,hostile (hostile-1 …),live (live-fan,live-each,live-idle,live-watched),fleet")
+	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,twins,commands,alarms (alarms-logs,alarms-webhooks,alarms-silence),batches,list,dashboard,logins,exports,queue,backups,observing,hostile (hostile-1 …),live (live-fan,live-each,live-idle,live-watched),fleet")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -96,7 +98,9 @@ func run(ctx context.Context, args []string) error {
 		{"posts", measurePosts},
 		{"twins", measureTwins},
 		{"commands", measureCommands},
-		{"alarms", measureAlarms},
+		{"alarms-logs", measureAlarms},
+		{"alarms-webhooks", measureWebhooks},
+		{"alarms-silence", measureSilence},
 		{"batches", measureBatches},
 		{"list", measureList},
 		{"dashboard", measureDashboard},
