@@ -65,24 +65,16 @@ func (s *Service) judgeDue(ctx context.Context) (pause time.Duration, err error)
 			}
 		}
 		pause = watchEvery
-		var judging sync.WaitGroup
-		failures := make(chan error, len(due))
-		n := 0
+		var ids []string
 		for _, w := range due {
 			if rest := w.Due.Add(late).Sub(s.now()); rest > 0 {
 				pause = min(pause, rest)
 				break
 			}
-			n++
-			judging.Go(func() { failures <- s.judge(ctx, w.DeviceID) })
+			ids = append(ids, w.DeviceID)
 		}
-		judging.Wait()
-		for range n {
-			if failed := <-failures; failed != nil {
-				err = failed
-			}
-		}
-		if err != nil || n < duePart {
+		err = s.judgeThese(ctx, ids, false)
+		if err != nil || len(ids) < duePart {
 			return pause, err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"hearth"
@@ -14,8 +15,9 @@ import (
 )
 
 const (
-	// judges is how many devices are judged at once.
-	judges = 16
+	// judges is how many judge at once, and together how many devices each of them judges at once: what they need is read in one go.
+	judges   = 4
+	together = 8
 	// maxReads bounds how often a judgement reads rules or values anew.
 	maxReads = 10
 	// retryAfter is when a device is judged again whose judgement failed.
@@ -31,31 +33,92 @@ func (s *Service) Wake(waiting []hearth.Unjudged) {
 
 func (s *Service) judgeAll(ctx context.Context) {
 	for {
-		id, ok := s.work.next()
-		if !ok {
+		ids := s.work.next(together)
+		if len(ids) == 0 {
 			return
 		}
-		if err := s.judge(ctx, id); err != nil && ctx.Err() == nil {
-			s.o.Logger.WarnContext(ctx, "a device could not be judged", "device", id, "err", err)
-			time.AfterFunc(retryAfter, func() { s.work.add(id) })
-		}
-		s.work.done(id)
+		s.judge(ctx, ids, false, func(id string, err error) {
+			if err != nil && ctx.Err() == nil {
+				s.o.Logger.WarnContext(ctx, "a device could not be judged", "device", id, "err", err)
+				time.AfterFunc(retryAfter, func() { s.work.add(id) })
+			}
+			s.work.done(id)
+		})
 	}
 }
 
-// judge judges all that waits of a device, and what is due.
-func (s *Service) judge(ctx context.Context, id string) error {
-	unlock, err := s.under.Lock(ctx, id)
-	if err != nil {
-		return err
+// judge judges all that waits of devices, each of which is named once, and what is due: each in steps of its own. done is called for each,
+// by several goroutines. listen says that their newest readings are likely to be needed.
+func (s *Service) judge(ctx context.Context, ids []string, listen bool, done func(id string, err error)) {
+	if len(ids) == 0 {
+		return
 	}
-	defer unlock()
-	for more := true; more; {
-		if more, err = s.judgeSome(ctx, id); err != nil {
-			return err
+	slices.Sort(ids) // two that lock the same devices do so in one order
+	unlocks := make([]func(), len(ids))
+	var err error
+	for i, id := range ids {
+		if unlocks[i], err = s.under.Lock(ctx, id); err != nil {
+			for _, unlock := range unlocks[:i] {
+				unlock()
+			}
+			for _, id := range ids {
+				done(id, err)
+			}
+			return
 		}
 	}
-	return nil
+	found, err := s.o.Devices.DevicesByID(ctx, ids)
+	values := sync.OnceValues(func() (map[int64]map[string]hearth.Reading, error) { return s.latest(ctx, found) })
+	var judging sync.WaitGroup
+	for i, id := range ids {
+		judging.Go(func() {
+			defer unlocks[i]()
+			if err != nil {
+				done(id, err)
+				return
+			}
+			known := read{values: values, listen: listen}
+			if n := slices.IndexFunc(found, func(d hearth.Device) bool { return d.ID == id }); n >= 0 {
+				known.device = &found[n]
+			}
+			more, err := s.judgeSome(ctx, id, known)
+			for more && err == nil {
+				if known.device, err = s.device(ctx, id); err == nil {
+					more, err = s.judgeSome(ctx, id, known)
+				}
+			}
+			done(id, err)
+		})
+	}
+	judging.Wait()
+}
+
+// judgeThese is judge that returns what failed.
+func (s *Service) judgeThese(ctx context.Context, ids []string, listen bool) error {
+	failures := make(chan error, len(ids))
+	s.judge(ctx, ids, listen, func(_ string, err error) { failures <- err })
+	var errs []error
+	for range ids {
+		errs = append(errs, <-failures)
+	}
+	return errors.Join(errs...)
+}
+
+// device returns a device; nil if it is gone.
+func (s *Service) device(ctx context.Context, id string) (*hearth.Device, error) {
+	found, err := s.o.Devices.DevicesByID(ctx, []string{id})
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	return &found[0], nil
+}
+
+// read is what was read of a device together with others.
+type read struct {
+	device *hearth.Device // nil if it is gone
+	// values reads the newest readings of all of them, once.
+	values func() (map[int64]map[string]hearth.Reading, error)
+	listen bool
 }
 
 // What a judgement lacks.
@@ -66,14 +129,22 @@ var (
 )
 
 // judgeSome judges some of what waits of a device, in one step, and publishes what happened.
-func (s *Service) judgeSome(ctx context.Context, id string) (more bool, err error) {
+func (s *Service) judgeSome(ctx context.Context, id string, known read) (more bool, err error) {
 	var sitting *sitting
-	fresh := false
-	var values map[string]hearth.Reading
+	fresh, listen := false, known.listen
 	notes := map[noteKey]hearth.WebhookNote{}
 	for range maxReads {
-		if sitting, err = s.sit(ctx, id, fresh, values); err != nil {
+		if sitting, err = s.sit(ctx, id, known.device, fresh); err != nil {
 			return false, err
+		}
+		if listen && sitting.device != nil {
+			all, err := known.values()
+			if err != nil {
+				return false, err
+			}
+			if sitting.values = all[sitting.device.Key]; sitting.values == nil {
+				sitting.values = map[string]hearth.Reading{}
+			}
 		}
 		sitting.notes = notes
 		more, err = s.o.Alarms.Judge(ctx, id, sitting.verdict)
@@ -82,17 +153,18 @@ func (s *Service) judgeSome(ctx context.Context, id string) (more bool, err erro
 			fresh = true
 			continue
 		case errors.Is(err, errValues):
-			if values, err = s.latest(ctx, sitting.device.Key); err != nil {
-				return false, err
-			}
+			listen = true
 			continue
 		case errors.Is(err, errNotes):
 			if err = s.note(ctx, sitting.outcome, notes); err != nil {
 				return false, err
 			}
 			continue
-		case hearth.ErrorCode(err) == hearth.CodeNotFound:
-			continue // the device went just now
+		case hearth.ErrorCode(err) == hearth.CodeNotFound: // the device went just now
+			if known.device, err = s.device(ctx, id); err != nil {
+				return false, err
+			}
+			continue
 		}
 		break
 	}
@@ -103,12 +175,19 @@ func (s *Service) judgeSome(ctx context.Context, id string) (more bool, err erro
 	return more, nil
 }
 
-// latest returns the newest readings of a device by event.
-func (s *Service) latest(ctx context.Context, device int64) (map[string]hearth.Reading, error) {
-	entries, err := s.o.Logs.LatestLogs(ctx, []int64{device})
-	values := make(map[string]hearth.Reading, len(entries))
+// latest returns the newest readings of devices, by key and event.
+func (s *Service) latest(ctx context.Context, devices []hearth.Device) (map[int64]map[string]hearth.Reading, error) {
+	keys := make([]int64, len(devices))
+	for i, d := range devices {
+		keys[i] = d.Key
+	}
+	entries, err := s.o.Logs.LatestLogs(ctx, keys)
+	values := make(map[int64]map[string]hearth.Reading, len(devices))
 	for _, e := range entries {
-		values[e.Event] = hearth.Reading{Event: e.Event, Value: e.Value, At: time.UnixMilli(e.At).UTC()}
+		if values[e.Device] == nil {
+			values[e.Device] = map[string]hearth.Reading{}
+		}
+		values[e.Device][e.Event] = hearth.Reading{Event: e.Event, Value: e.Value, At: time.UnixMilli(e.At).UTC()}
 	}
 	return values, err
 }
@@ -141,16 +220,14 @@ type happening struct {
 	rule  *judge.Rule // nil if it is gone
 }
 
-func (s *Service) sit(ctx context.Context, id string, fresh bool, values map[string]hearth.Reading) (*sitting, error) {
-	of := &sitting{id: id, now: s.now(), fresh: fresh, values: values}
-	found, err := s.o.Devices.DevicesByID(ctx, []string{id})
-	if err != nil || len(found) == 0 {
-		return of, err
+func (s *Service) sit(ctx context.Context, id string, device *hearth.Device, fresh bool) (of *sitting, err error) {
+	of = &sitting{id: id, device: device, now: s.now(), fresh: fresh}
+	if device == nil {
+		return of, nil
 	}
-	of.device = &found[0]
-	of.life = s.lifeOf(of.device)
-	if of.set, err = s.rulesOf(ctx, of.device.Scope(), fresh); err == nil {
-		of.rules = of.set.of(of.device)
+	of.life = s.lifeOf(device)
+	if of.set, err = s.rulesOf(ctx, device.Scope(), fresh); err == nil {
+		of.rules = of.set.of(device)
 	}
 	return of, err
 }

@@ -278,8 +278,12 @@ func (s *Service) clearOf(ctx context.Context, ruleID string) error {
 		if err != nil {
 			return err
 		}
-		for _, a := range list.Items {
-			if err := s.judge(ctx, a.DeviceID); err != nil {
+		ids := make([]string, len(list.Items))
+		for i, a := range list.Items {
+			ids[i] = a.DeviceID
+		}
+		for part := range slices.Chunk(slices.Compact(slices.Sorted(slices.Values(ids))), duePart) {
+			if err := s.judgeThese(ctx, part, false); err != nil {
 				return err
 			}
 		}

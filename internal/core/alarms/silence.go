@@ -3,8 +3,7 @@ package alarms
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"sync"
+	"slices"
 	"time"
 
 	"hearth"
@@ -17,6 +16,9 @@ import (
 
 // lookTwice is when a rule looks again for devices that were made while other processes did not know the rule.
 const lookTwice = 10 * time.Second
+
+// watchPart is how many devices of a new rule are judged at once.
+const watchPart = 32
 
 // uptime is what this process knows of hearth's uptime.
 type uptime struct {
@@ -177,12 +179,13 @@ func (s *Service) watchJob(ctx context.Context, task *queue.Task) error {
 		return queue.Permanent(err)
 	}
 	if payload.RuleID == "" {
-		return s.judgeEach(ctx, func(judge func(id string) bool) error {
-			for _, id := range payload.DeviceIDs {
-				judge(id)
+		ids := slices.Compact(slices.Sorted(slices.Values(payload.DeviceIDs)))
+		for part := range slices.Chunk(ids, watchPart) {
+			if err := s.judgeThese(ctx, part, true); err != nil {
+				return err
 			}
-			return nil
-		})
+		}
+		return nil
 	}
 	rule, err := s.o.Rules.Rule(ctx, payload.RuleID)
 	if hearth.ErrorCode(err) == hearth.CodeNotFound {
@@ -191,40 +194,28 @@ func (s *Service) watchJob(ctx context.Context, task *queue.Task) error {
 	if err != nil || !rule.Enabled || rule.Condition.Silence() == 0 {
 		return err
 	}
-	return s.judgeEach(ctx, func(judge func(id string) bool) error {
-		return s.eachDevice(ctx, rule, func(d hearth.Device) (bool, error) { // the newest first
-			return !d.CreatedAt.Before(payload.MadeAfter) && judge(d.ID), nil
-		})
-	})
-}
-
-// judgeEach judges the devices that each names, as many at once as readings are judged. judge returns false once one has failed.
-func (s *Service) judgeEach(ctx context.Context, each func(judge func(id string) bool) error) error {
-	ids := make(chan string)
-	var failures [judges]error
-	var running sync.WaitGroup
-	failed := make(chan struct{})
-	var once sync.Once
-	for i := range judges {
-		running.Go(func() {
-			for id := range ids {
-				if err := s.judge(ctx, id); err != nil {
-					failures[i] = err
-					once.Do(func() { close(failed) })
-					return
-				}
-			}
-		})
-	}
-	err := each(func(id string) bool {
+	var ids []string
+	judge := func() error {
+		began := time.Now()
+		err := s.judgeThese(ctx, ids, true)
+		ids = ids[:0]
 		select {
-		case ids <- id:
-			return true
-		case <-failed:
-			return false
+		case <-time.After(time.Since(began)): // others write meanwhile
+		case <-ctx.Done():
 		}
+		return err
+	}
+	err = s.eachDevice(ctx, rule, func(d hearth.Device) (bool, error) { // the newest first
+		if d.CreatedAt.Before(payload.MadeAfter) {
+			return false, nil
+		}
+		if ids = append(ids, d.ID); len(ids) < watchPart {
+			return true, nil
+		}
+		return true, judge()
 	})
-	close(ids)
-	running.Wait()
-	return errors.Join(err, errors.Join(failures[:]...))
+	if err != nil {
+		return err
+	}
+	return judge()
 }

@@ -1,6 +1,9 @@
 package alarms
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // maxWork bounds the devices that wait to be judged here; the readings of one beyond it are found in the store.
 const maxWork = 100_000
@@ -38,19 +41,22 @@ func (w *worklist) add(ids ...string) {
 	}
 }
 
-// next waits for a device; ok is false once the list is stopped.
-func (w *worklist) next() (id string, ok bool) {
+// next waits for devices, and returns up to n of them; none once the list is stopped.
+func (w *worklist) next(n int) (ids []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for len(w.waiting) == 0 && !w.stopped {
 		w.ready.Wait()
 	}
 	if w.stopped {
-		return "", false
+		return nil
 	}
-	id, w.waiting = w.waiting[0], w.waiting[1:]
-	w.state[id].judged = true
-	return id, true
+	n = min(n, len(w.waiting))
+	ids, w.waiting = slices.Clone(w.waiting[:n]), w.waiting[n:]
+	for _, id := range ids {
+		w.state[id].judged = true
+	}
+	return ids
 }
 
 func (w *worklist) done(id string) {
