@@ -125,7 +125,7 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	p.notices, err = notify.New(notify.Options{
 		Store: b.store, Users: b.store, Devices: b.store, Exports: b.store, Alarms: b.store, Logs: b.store, Roles: p.orgs.Roles, Queue: b.queue, Publisher: events,
 		Clock: s.Clock, Logger: s.Logger, PublicURL: url, Debounce: s.DeviceDebounce, Sealer: b.sealer(noticeField),
-		Channels: b.store, ChannelSealer: b.sealer(channelField), Client: client,
+		Channels: b.store, ChannelSealer: b.sealer(channelField), Client: client, EventsOf: alarms.EventsOf,
 	})
 	if err != nil {
 		return nil, err

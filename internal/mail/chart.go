@@ -11,8 +11,11 @@ import (
 	"time"
 )
 
-// MaxChartPoints is how many points a chart has.
-const MaxChartPoints = 120
+// MaxChartPoints is how many points a chart has, MaxCharts how many charts an e-mail.
+const (
+	MaxChartPoints = 120
+	MaxCharts      = 3
+)
 
 // Chart is a small picture of how a value went.
 type Chart struct {
@@ -24,6 +27,8 @@ type Chart struct {
 	Points []ChartPoint `json:"points"`
 	// Threshold is a line across; nil for none.
 	Threshold *float64 `json:"threshold,omitempty"`
+	// Silence says that the readings stopped, which the caption then says too.
+	Silence bool `json:"silence,omitempty"`
 }
 
 // ChartPoint is a value at a time.
@@ -33,9 +38,11 @@ type ChartPoint struct {
 	Value float64 `json:"v"`
 }
 
-// The picture is drawn at twice the size that it is shown in, on no ground: so it fits light and dark e-mails.
+// The picture is drawn at twice the size that it is shown in, on no ground: so it fits light and dark e-mails. Several charts stand one
+// below the other, each a little lower than one alone.
 const (
 	chartWidth, chartHeight = 1040, 280
+	chartHeightOfMany       = 200
 	chartMargin             = 14
 	chartStroke             = 5
 )
@@ -66,15 +73,37 @@ func (c Chart) bounds() (low, high float64) {
 func (c Chart) caption() string {
 	low, high := c.bounds()
 	number := func(n float64) string { return strconv.FormatFloat(n, 'g', 6, 64) }
-	text := fmt.Sprintf("%s from %s to %s: lowest %s, highest %s", Line(c.Name), c.From.UTC().Format("15:04"), when(c.To), number(low), number(high))
+	from := c.From.UTC().Format("15:04")
+	if c.To.Sub(c.From) >= 24*time.Hour {
+		from = when(c.From)
+	}
+	text := fmt.Sprintf("%s from %s to %s: lowest %s, highest %s", Name(c.Name), from, when(c.To), number(low), number(high))
+	if n := len(c.Points); c.Silence && n > 0 {
+		text += "; the last reading is of " + when(c.From.Add(time.Duration(c.Points[n-1].At)*time.Millisecond))
+	}
 	if c.Threshold != nil {
 		text += "; the dashed line is the threshold of " + number(*c.Threshold)
 	}
 	return text + "."
 }
 
-// picture returns the chart as PNG.
-func (c Chart) picture() ([]byte, error) {
+// picture returns charts as one PNG.
+func picture(charts []Chart) ([]byte, error) {
+	height := chartHeight
+	if len(charts) > 1 {
+		height = chartHeightOfMany
+	}
+	img := image.NewPaletted(image.Rect(0, 0, chartWidth, height*len(charts)), chartPalette)
+	for i, c := range charts {
+		c.draw(img, i*height, height)
+	}
+	var out bytes.Buffer
+	err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&out, img)
+	return out.Bytes(), err
+}
+
+// draw draws the chart from a row of a picture on.
+func (c Chart) draw(img *image.Paletted, top, height int) {
 	low, high := c.bounds()
 	if c.Threshold != nil {
 		low, high = min(low, *c.Threshold), max(high, *c.Threshold)
@@ -82,16 +111,15 @@ func (c Chart) picture() ([]byte, error) {
 	if high <= low { // one value all the time
 		low, high = low-1, high+1
 	}
-	img := image.NewPaletted(image.Rect(0, 0, chartWidth, chartHeight), chartPalette)
-	inner := float64(chartHeight - 2*chartMargin)
+	inner := float64(height - 2*chartMargin)
 	// Halves, as the difference of two finite numbers need not be one.
-	row := func(v float64) int { return chartMargin + int(math.Round(inner*(high/2-v/2)/(high/2-low/2))) }
+	row := func(v float64) int { return top + chartMargin + int(math.Round(inner*(high/2-v/2)/(high/2-low/2))) }
 	span := max(1, c.To.Sub(c.From).Milliseconds())
 	column := func(at int64) int {
 		return chartMargin + int((chartWidth-2*chartMargin)*min(max(0, at), span)/span)
 	}
 	for i := range 5 {
-		y := chartMargin + i*(chartHeight-2*chartMargin)/4
+		y := top + chartMargin + i*(height-2*chartMargin)/4
 		fill(img, image.Rect(chartMargin, y, chartWidth-chartMargin, y+1), chartGrid)
 	}
 	for i, p := range c.Points {
@@ -113,9 +141,6 @@ func (c Chart) picture() ([]byte, error) {
 		last := c.Points[n-1]
 		fill(img, square(column(last.At), row(last.Value), 2*chartStroke), chartLine)
 	}
-	var out bytes.Buffer
-	err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&out, img)
-	return out.Bytes(), err
 }
 
 // stroke draws a line.

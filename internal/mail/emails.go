@@ -111,14 +111,15 @@ type AlarmRaised struct {
 	Rule     string `json:"rule"`
 	Device   string `json:"device"`
 	Severity string `json:"severity"`
-	// Value is what raised it; "" where nothing was read.
-	Value string `json:"value,omitempty"`
-	// Threshold is what was met, such as "above -15 for 5m"; "" of an expression.
+	// Value is what raised it; "" where nothing was read. Values are, of an expression, the latest ones of the events that it names.
+	Value  string `json:"value,omitempty"`
+	Values string `json:"values,omitempty"`
+	// Threshold is what was met, such as "above -15 for 5m".
 	Threshold string    `json:"threshold,omitempty"`
 	At        time.Time `json:"at"`
 	URL       string    `json:"url"`
-	// Chart shows the last hour; nil for none.
-	Chart *Chart `json:"chart,omitempty"`
+	// Charts show how the values went; none are without points, and there are at most MaxCharts.
+	Charts []Chart `json:"charts,omitempty"`
 }
 
 // AlarmCleared says that an alarm has ended.
@@ -225,8 +226,8 @@ type page struct {
 	Facts   []fact
 	Button  string
 	URL     string
-	// Chart stands below the facts.
-	Chart *Chart
+	// Charts stand below the facts.
+	Charts []Chart
 	// Note stands below the button, in small print.
 	Note string
 	// Alarm colours the title.
@@ -375,9 +376,7 @@ func (l AlarmRaised) page() page {
 		Facts: []fact{{"Severity", l.Severity}, {"Since", when(l.At)}}, Button: "Show the alarm", URL: l.URL,
 	}
 	p.Facts = l.addValue(p.Facts)
-	if l.Chart != nil && len(l.Chart.Points) > 0 {
-		p.Chart = l.Chart
-	}
+	p.Charts = l.Charts
 	return p
 }
 
@@ -385,6 +384,9 @@ func (l AlarmRaised) page() page {
 func (l AlarmRaised) addValue(facts []fact) []fact {
 	if l.Value != "" {
 		facts = append(facts, fact{"Value", Name(l.Value)})
+	}
+	if l.Values != "" {
+		facts = append(facts, fact{"Values", Name(l.Values)})
 	}
 	if l.Threshold != "" {
 		facts = append(facts, fact{"Threshold", Name(l.Threshold)})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"image"
 	"image/color"
 	"image/png"
 	"math"
@@ -27,10 +28,11 @@ func emails() []mail.Email {
 	const url = "https://hearth.example.com/go?to=here&x=1"
 	raised := mail.AlarmRaised{Rule: "Too <hot>", Device: "Boiler <1>", Severity: "critical", Value: "91.5", Threshold: "above 90", At: at, URL: url}
 	limit := 90.0
-	raised.Chart = &mail.Chart{Name: "temperature", From: at.Add(-time.Hour), To: at, Threshold: &limit}
+	chart := mail.Chart{Name: "temperature", From: at.Add(-time.Hour), To: at, Threshold: &limit}
 	for i := range int64(61) {
-		raised.Chart.Points = append(raised.Chart.Points, mail.ChartPoint{At: i * 60_000, Value: 85 + 6.5*math.Sin(float64(i)/38)})
+		chart.Points = append(chart.Points, mail.ChartPoint{At: i * 60_000, Value: 85 + 6.5*math.Sin(float64(i)/38)})
 	}
+	raised.Charts = []mail.Chart{chart}
 	const agent = "Firefox on Linux"
 	return []mail.Email{
 		mail.PasswordReset{URL: url, ExpiresAt: later},
@@ -210,6 +212,54 @@ func TestParseAddress(t *testing.T) {
 	}
 }
 
+func TestChartsOfSeveralEventsAreOnePicture(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 1, 12, 30, 0, 0, time.UTC)
+	charts := []mail.Chart{
+		{Name: "temperature", From: at.Add(-time.Hour), To: at, Points: []mail.ChartPoint{{0, 20}, {3_600_000, 31}}},
+		{Name: "door", From: at.Add(-48 * time.Hour), To: at, Points: []mail.ChartPoint{{0, 1}, {3_600_000, 0}}, Silence: true},
+	}
+	m, err := writer(t).Message("id", mail.Envelope{To: mail.Address{Email: "a@example.com"},
+		Email: mail.AlarmRaised{Rule: "r", Device: "d", At: at, Values: "temperature 31, door false", URL: "https://hearth.example.com/a", Charts: charts}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"temperature from 11:30 to 1 March 2026, 12:30 UTC: lowest 20, highest 31.\n",
+		"door from 27 February 2026, 12:30 UTC to 1 March 2026, 12:30 UTC: lowest 0, highest 1; the last reading is of 27 February 2026, 13:30 UTC.\n",
+		"Values: temperature 31, door false\n",
+	} {
+		if !strings.Contains(m.Text, want) {
+			t.Errorf("the text lacks %q:\n%s", want, m.Text)
+		}
+	}
+	if strings.Count(m.HTML, "<img") != 1 || !strings.Contains(m.HTML, `width="520"`) {
+		t.Errorf("the page: %s", m.HTML)
+	}
+	picture, err := png.Decode(bytes.NewReader(m.Picture))
+	if err != nil || picture.Bounds().Dx() != 1040 || picture.Bounds().Dy() != 400 {
+		t.Fatalf("%v, %v", picture.Bounds(), err)
+	}
+	// The first line goes on to the right edge; the second stops near the left one.
+	drawn := func(area image.Rectangle) bool {
+		for y := area.Min.Y; y < area.Max.Y; y++ {
+			for x := area.Min.X; x < area.Max.X; x++ {
+				if color.NRGBAModel.Convert(picture.At(x, y)) == (color.NRGBA{0xd9, 0x73, 0x0d, 0xff}) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for area, want := range map[image.Rectangle]bool{
+		image.Rect(0, 0, 100, 200): true, image.Rect(900, 0, 1040, 200): true, image.Rect(0, 200, 100, 400): true, image.Rect(100, 200, 1040, 400): false,
+	} {
+		if drawn(area) != want {
+			t.Errorf("in %v a line is drawn: %t", area, !want)
+		}
+	}
+}
+
 func TestAnAlarmHasAPictureOfItsLastHour(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 3, 1, 12, 30, 0, 0, time.UTC)
@@ -223,7 +273,7 @@ func TestAnAlarmHasAPictureOfItsLastHour(t *testing.T) {
 	} {
 		chart.Name, chart.From, chart.To = "temperature", at.Add(-time.Hour), at
 		m, err := writer(t).Message("id", mail.Envelope{To: mail.Address{Email: "a@example.com"},
-			Email: mail.AlarmRaised{Rule: "r", Device: "d", At: at, URL: "https://hearth.example.com/a", Chart: chart}})
+			Email: mail.AlarmRaised{Rule: "r", Device: "d", At: at, URL: "https://hearth.example.com/a", Charts: []mail.Chart{*chart}}})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

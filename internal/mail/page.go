@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"html"
+	"strconv"
 	"strings"
 )
 
@@ -28,8 +29,8 @@ func (p page) text(name, publicURL string) string {
 	if len(p.Facts) > 0 {
 		out.WriteString("\n")
 	}
-	if p.Chart != nil {
-		out.WriteString(p.Chart.caption() + "\n\n")
+	for _, c := range p.Charts {
+		out.WriteString(c.caption() + "\n\n")
 	}
 	out.WriteString(p.Button + ":\n" + p.URL + "\n")
 	if p.Note != "" {
@@ -91,10 +92,17 @@ func (p page) html(name, publicURL string) string {
 		}
 		write("</table>\n")
 	}
-	if p.Chart != nil {
-		write(`<p style="margin:0 0 6px;"><img src="cid:%s" width="%d" alt="%s" style="display:block;width:100%%;max-width:%[2]dpx;height:auto;border:0;"></p>
-<p class="soft" style="margin:0 0 14px;font-size:13px;line-height:1.5;color:#6b7280;">%[3]s</p>
-`, PictureID, chartWidth/2, p.Chart.caption())
+	if len(p.Charts) > 0 {
+		alt := make([]string, len(p.Charts))
+		for i, c := range p.Charts {
+			alt[i] = c.caption()
+		}
+		write(`<p style="margin:0 0 6px;"><img src="cid:%s" width="%s" alt="%s" style="display:block;width:100%%;max-width:%[2]spx;height:auto;border:0;"></p>
+`, PictureID, strconv.Itoa(chartWidth/2), strings.Join(alt, " "))
+	}
+	for _, c := range p.Charts {
+		write(`<p class="soft" style="margin:0 0 14px;font-size:13px;line-height:1.5;color:#6b7280;">%s</p>
+`, c.caption())
 	}
 	write(`<p style="margin:22px 0 0;"><a class="button" href="%s" style="display:inline-block;padding:12px 22px;border-radius:8px;`+
 		`background:#b4530a;color:#ffffff;font-size:16px;font-weight:600;text-decoration:none;">%s</a></p>`+"\n", p.URL, p.Button)

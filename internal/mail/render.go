@@ -39,9 +39,9 @@ func (w *Writer) Message(id string, e Envelope) (Message, error) {
 	}
 	name := Name(e.To.Name)
 	m := Message{ID: id, To: e.To, Subject: p.Subject, Text: p.text(name, w.publicURL), HTML: p.html(name, w.publicURL)}
-	if p.Chart != nil {
+	if len(p.Charts) > 0 {
 		var err error
-		if m.Picture, err = p.Chart.picture(); err != nil {
+		if m.Picture, err = picture(p.Charts); err != nil {
 			return Message{}, &Rejected{Cause: fmt.Errorf("the e-mail's picture: %w", err)}
 		}
 	}

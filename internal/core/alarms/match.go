@@ -64,6 +64,15 @@ func (set *ruleset) of(d *hearth.Device) (rules []*judge.Rule) {
 	return rules
 }
 
+// EventsOf returns the events of which the values count for a rule, sorted.
+func EventsOf(rule hearth.Rule) []string {
+	r, problem := judge.New(rule)
+	if problem != "" {
+		return nil
+	}
+	return r.Events()
+}
+
 // needsTags reports whether the tags of a device count.
 func (set *ruleset) needsTags(d *hearth.Device) bool {
 	return len(set.byTag) > 0 || slices.ContainsFunc(set.byID[d.ID], func(r *judge.Rule) bool { return r.Devices.Tag != "" })

@@ -77,29 +77,33 @@ func (s *Service) describeAlarm(ctx context.Context, what string, a hearth.Alarm
 	if err != nil {
 		return email, err
 	}
-	c := rule.Condition
-	switch {
-	case c.OfflineFor > 0:
-		email.Threshold = "no sign of life for " + timetext.FormatDuration(c.OfflineFor)
-	case c.NoData != nil:
-		email.Threshold = "no " + cmp.Or(c.NoData.Event, "data") + " for " + timetext.FormatDuration(c.NoData.For)
-	}
-	if c.Event == "" {
-		return email, nil
-	}
-	email.Threshold = operatorWords[c.Operator] + " " + c.Value.String()
-	if c.For > 0 {
-		email.Threshold += " for " + timetext.FormatDuration(c.For)
-	}
+	email.Threshold = thresholdOf(rule.Condition)
 	to := later(a.RaisedAt, a.LastAt)
 	if what == hearth.AlarmEntryCleared {
 		to = later(to, a.ClearedAt)
 	}
-	chart, err := s.chart(ctx, a.DeviceID, c, to)
-	if len(chart.Points) > 0 {
-		email.Chart = &chart
+	devices, err := s.o.Devices.DevicesByID(ctx, []string{a.DeviceID})
+	if err != nil || len(devices) == 0 || s.o.Logs == nil {
+		return email, err
 	}
-	return email, err
+	return email, s.draw(ctx, &email, devices[0].Key, rule, to)
+}
+
+// thresholdOf says in words what meets a condition.
+func thresholdOf(c hearth.Condition) string {
+	text := c.Expression
+	switch {
+	case c.OfflineFor > 0:
+		return "no sign of life for " + timetext.FormatDuration(c.OfflineFor)
+	case c.NoData != nil:
+		return "no " + cmp.Or(c.NoData.Event, "data") + " for " + timetext.FormatDuration(c.NoData.For)
+	case c.Event != "":
+		text = operatorWords[c.Operator] + " " + c.Value.String()
+	}
+	if c.For > 0 {
+		text += " for " + timetext.FormatDuration(c.For)
+	}
+	return text
 }
 
 var operatorWords = map[hearth.Operator]string{ // never written to
@@ -108,25 +112,94 @@ var operatorWords = map[hearth.Operator]string{ // never written to
 }
 
 const (
-	// charted is how long a chart covers; logStep and maxLogs bound what is read for it.
+	// charted is how long a chart covers, unless a silence is longer; logStep and maxLogs bound what is read for it.
 	charted = time.Hour
 	logStep = 1000
 	maxLogs = 20 * logStep
+	// maxNamed bounds the events of an expression whose values an e-mail has.
+	maxNamed = 8
 )
 
-// chart returns the hour of a condition's event that ends with a time; without points where there is nothing to draw.
-func (s *Service) chart(ctx context.Context, deviceID string, c hearth.Condition, to time.Time) (mail.Chart, error) {
-	chart := mail.Chart{Name: c.Event, From: to.Add(-charted), To: to}
-	if s.o.Logs == nil || c.Value.Kind() == hearth.TextKind {
-		return chart, nil
-	}
-	devices, err := s.o.Devices.DevicesByID(ctx, []string{deviceID})
-	if err != nil || len(devices) == 0 {
-		return chart, err
-	}
+// draw adds to an e-mail the charts of what a rule looks at, up to a time: of a threshold its event, of an expression the events that it
+// names, with their latest values, and of a silence the event that is missed, or those that the device reported last.
+func (s *Service) draw(ctx context.Context, email *mail.AlarmRaised, device int64, rule hearth.Rule, to time.Time) error {
+	c := rule.Condition
+	lasting := max(charted, 2*c.Silence()) // so that the line is seen before it stops
 	query := hearth.LogQuery{
-		Device: devices[0].Key, Span: hearth.Span{From: chart.From, To: to.Add(time.Millisecond)}, Event: c.Event, Limit: logStep,
+		Device: device, Span: hearth.Span{From: to.Add(-lasting), To: to.Add(time.Millisecond)}, Limit: logStep,
 	}
+	var events []string
+	var err error
+	switch {
+	case c.Event != "":
+		events = []string{c.Event}
+	case c.NoData != nil && c.NoData.Event != "":
+		events = []string{c.NoData.Event}
+	case c.Silence() > 0:
+		events, err = s.lastReported(ctx, query)
+	default:
+		events = s.o.EventsOf(rule)
+		email.Values, err = s.valuesOf(ctx, query, events)
+	}
+	if err != nil {
+		return err
+	}
+	for _, event := range events {
+		if len(email.Charts) == mail.MaxCharts {
+			break
+		}
+		query.Event = event
+		chart, err := s.chart(ctx, query, c)
+		if err != nil {
+			return err
+		}
+		if len(chart.Points) == 0 {
+			continue
+		}
+		chart.Silence = c.Silence() > 0
+		if c.Event != "" && c.Value.Kind() == hearth.NumberKind {
+			limit := c.Value.Number()
+			chart.Threshold = &limit
+		}
+		email.Charts = append(email.Charts, chart)
+	}
+	return nil
+}
+
+// lastReported returns the events of the newest logs that a query finds, the newest first.
+func (s *Service) lastReported(ctx context.Context, query hearth.LogQuery) (events []string, err error) {
+	logs, err := s.o.Logs.Logs(ctx, query)
+	for _, entry := range logs {
+		if !slices.Contains(events, entry.Event) {
+			events = append(events, entry.Event)
+		}
+	}
+	return events, err
+}
+
+// valuesOf says in words which values events have at the end of the span of a query.
+func (s *Service) valuesOf(ctx context.Context, query hearth.LogQuery, events []string) (string, error) {
+	query.Span.From, query.Limit = time.Time{}, 1
+	var values []string
+	for _, event := range events[:min(len(events), maxNamed)] {
+		query.Event = event
+		logs, err := s.o.Logs.Logs(ctx, query)
+		if err != nil {
+			return "", err
+		}
+		if len(logs) > 0 {
+			values = append(values, event+" "+logs[0].Value.String())
+		}
+	}
+	return strings.Join(values, ", "), nil
+}
+
+// chart returns what a query finds of an event, of the kind of the condition's value or else of the newest; without points where there is
+// nothing to draw.
+func (s *Service) chart(ctx context.Context, query hearth.LogQuery, c hearth.Condition) (mail.Chart, error) {
+	to := query.Span.To.Add(-time.Millisecond)
+	chart := mail.Chart{Name: query.Event, From: query.Span.From, To: to}
+	kind, known := c.Value.Kind(), c.Event != ""
 	var points []mail.ChartPoint // the newest first, as those must be there
 	for len(points) < maxLogs {
 		logs, err := s.o.Logs.Logs(ctx, query)
@@ -134,31 +207,33 @@ func (s *Service) chart(ctx context.Context, deviceID string, c hearth.Condition
 			return chart, err
 		}
 		for _, entry := range logs[:min(len(logs), logStep)] {
-			if entry.Value.Kind() == c.Value.Kind() {
+			if !known {
+				kind, known = entry.Value.Kind(), true
+			}
+			if entry.Value.Kind() == kind {
 				points = append(points, mail.ChartPoint{At: entry.At - chart.From.UnixMilli(), Value: entry.Value.Number()})
 			}
 		}
-		if len(logs) <= logStep {
+		if len(logs) <= logStep || kind == hearth.TextKind {
 			break
 		}
 		query.After = &logs[logStep-1]
 	}
-	slices.Reverse(points)
-	chart.Points = thin(points)
-	if c.Value.Kind() == hearth.NumberKind {
-		limit := c.Value.Number()
-		chart.Threshold = &limit
+	if kind == hearth.TextKind {
+		return chart, nil
 	}
+	slices.Reverse(points)
+	chart.Points = thin(points, to.Sub(chart.From))
 	return chart, nil
 }
 
-// thin leaves of more points than a chart has the lowest and the highest of equal spans of time, and the last one.
-func thin(points []mail.ChartPoint) []mail.ChartPoint {
+// thin leaves of more points than a chart of that length has the lowest and the highest of equal spans of time, and the last one.
+func thin(points []mail.ChartPoint, length time.Duration) []mail.ChartPoint {
 	if len(points) <= mail.MaxChartPoints {
 		return points
 	}
 	const spans = mail.MaxChartPoints/2 - 1
-	width := charted.Milliseconds()/spans + 1
+	width := length.Milliseconds()/spans + 1
 	var out []mail.ChartPoint
 	for start := 0; start < len(points); {
 		low, high, end := start, start, start
@@ -227,7 +302,9 @@ func (s *Service) notifyOfAlarm(ctx context.Context, job queue.Job, userID, what
 		return s.send(ctx, job.ID, n)
 	}
 	n.body = "The alarm is " + string(a.Severity)
-	if email.Value != "" {
+	if email.Values != "" {
+		n.body += "; the values are " + mail.Line(email.Values)
+	} else if email.Value != "" {
 		n.body += "; the value is " + mail.Line(email.Value)
 	}
 	if email.Threshold != "" {

@@ -15,7 +15,6 @@ import (
 
 	"hearth"
 	"hearth/internal/core/notify"
-	"hearth/internal/mail"
 	"hearth/internal/queue"
 )
 
@@ -535,47 +534,5 @@ func TestChannelsThatCannotBeAreRefused(t *testing.T) {
 		if _, err := d.CreateChannel(t.Context(), d.ann, n, nil); (err == nil) != want {
 			t.Errorf("%s: %v", url, err)
 		}
-	}
-}
-
-func TestAnEmailOfAnAlarmHasItsValueThresholdAndLastHour(t *testing.T) {
-	t.Parallel()
-	d := newDesk(t)
-	device, err := d.store.DevicesByID(t.Context(), []string{lamp})
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := time.UnixMilli(d.now.Load()).UTC()
-	var logs []hearth.LogEntry
-	for second := range 2 * 3600 { // more than a page, and more than a chart has points
-		logs = append(logs, hearth.LogEntry{
-			Device: device[0].Key, Event: "t", Value: hearth.Number(float64(second % 40)), At: at.Add(-time.Duration(second) * time.Second).UnixMilli(),
-		})
-	}
-	logs = append(logs, hearth.LogEntry{Device: device[0].Key, Event: "t", Value: hearth.Boolean(true), At: at.UnixMilli()})
-	if _, err := d.store.AppendLogs(t.Context(), logs, nil, hearth.SideEffects{}); err != nil {
-		t.Fatal(err)
-	}
-	value := hearth.Number(31)
-	d.alarm.Value, d.alarm.RaisedAt, d.alarm.LastAt = &value, at, at
-	d.raise(hearth.SeverityMajor)
-	if told := d.told(); told[0].Body != "The alarm is major; the value is 31 (above 30 for 1m)." {
-		t.Errorf("told %q", told[0].Body)
-	}
-	jobs := d.waiting(notify.EmailKind)
-	envelope, err := d.Email(t.Context(), jobs[0].Payload)
-	email, ok := envelope.Email.(mail.AlarmRaised)
-	if err != nil || !ok || email.Value != "31" || email.Threshold != "above 30 for 1m" || email.Chart == nil || *email.Chart.Threshold != 30 {
-		t.Fatalf("%+v, %v", envelope, err)
-	}
-	points, low, high := email.Chart.Points, 40.0, 0.0
-	for i, p := range points {
-		if p.At < 0 || p.At > 3_600_000 || i > 0 && p.At < points[i-1].At {
-			t.Errorf("point %d is at %d", i, p.At)
-		}
-		low, high = min(low, p.Value), max(high, p.Value)
-	}
-	if len(points) > mail.MaxChartPoints || len(points) < 100 || low != 0 || high != 39 || len(jobs[0].Payload) > 8<<10 {
-		t.Errorf("%d points from %v to %v, %d bytes", len(points), low, high, len(jobs[0].Payload))
 	}
 }

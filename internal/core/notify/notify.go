@@ -92,6 +92,8 @@ type Options struct {
 	PublicURL string
 	// Sealer encrypts the personal parts of what waits in the queue; nil leaves them as they are.
 	Sealer Sealer
+	// EventsOf returns the events that a rule looks at; nil: none.
+	EventsOf func(hearth.Rule) []string
 	// ChannelSealer encrypts the URLs of channels; nil leaves them as they are.
 	ChannelSealer ChannelSealer
 	// Debounce is how long a device's new connection must last before users are notified, at least 1 s; 0 is 30 s. They are notified
@@ -120,6 +122,9 @@ func (o Options) validate() (Options, error) {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.EventsOf == nil {
+		o.EventsOf = func(hearth.Rule) []string { return nil }
 	}
 	if o.Roles == nil {
 		o.Roles = func(context.Context, string) (map[string]hearth.OrgRole, error) { return nil, nil }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/core/alarms"
 	"hearth/internal/core/notify"
 	"hearth/internal/guardedhttp"
 	"hearth/internal/queue"
@@ -33,6 +34,7 @@ type desk struct {
 	now   atomic.Int64
 	ann   hearth.Caller
 	alarm hearth.Alarm
+	rule  hearth.Rule
 }
 
 // flip is a sealer without a key.
@@ -61,6 +63,7 @@ func newDesk(t *testing.T) *desk {
 	t.Helper()
 	d := &desk{T: t, ann: hearth.Caller{UserID: "ann", Role: hearth.RoleUser}}
 	d.alarm = hearth.Alarm{ID: "a", Scope: hearth.UserScope("ann"), RuleID: "r", RuleName: "Hot", DeviceID: lamp, DeviceName: "lamp", Severity: hearth.SeverityMajor}
+	d.rule.Condition = hearth.Condition{Event: "t", Operator: hearth.Greater, Value: hearth.Number(30), For: time.Minute}
 	d.now.Store(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).UnixMilli())
 	clock := func() time.Time { return time.UnixMilli(d.now.Load()).UTC() }
 	var err error
@@ -84,7 +87,7 @@ func newDesk(t *testing.T) *desk {
 	}
 	client := guardedhttp.New(guardedhttp.Options{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	d.Service, err = notify.New(notify.Options{
-		Store: d.store, Channels: d.store, Client: client, ChannelSealer: flip{}, Alarms: d, Logs: d.store, Users: d.store, Devices: d.store, Queue: d.queue, Clock: clock, Debounce: settle, Sealer: flip{}, PublicURL: "https://h.example",
+		Store: d.store, Channels: d.store, Client: client, ChannelSealer: flip{}, Alarms: d, EventsOf: alarms.EventsOf, Logs: d.store, Users: d.store, Devices: d.store, Queue: d.queue, Clock: clock, Debounce: settle, Sealer: flip{}, PublicURL: "https://h.example",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +100,7 @@ func (d *desk) Alarm(context.Context, string) (hearth.Alarm, error) { return d.a
 
 // Rule is the alarm's.
 func (d *desk) Rule(context.Context, string) (hearth.Rule, error) {
-	return hearth.Rule{Condition: hearth.Condition{Event: "t", Operator: hearth.Greater, Value: hearth.Number(30), For: time.Minute}}, nil
+	return d.rule, nil
 }
 
 // Members are none.
