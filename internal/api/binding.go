@@ -222,6 +222,9 @@ func (p *param) read(r *http.Request, query url.Values, field reflect.Value, pat
 		field.SetBool(on)
 		value = on
 	default:
+		if p.in == "query" && len(query[p.name]) > 1 {
+			text = strings.Join(query[p.name], ",")
+		}
 		list := strings.Split(text, ",")
 		field.Set(reflect.ValueOf(list))
 		value = list
@@ -246,7 +249,7 @@ func (b *binding) readBody(body []byte, field reflect.Value, path *huma.PathBuff
 		result.Errors = append(result.Errors, &huma.ErrorDetail{Location: "body", Message: err.Error()})
 	}
 	if hasUpperID(body) {
-		lowerIDsOf(field, false)
+		lowerBodyIDs(field, false)
 	}
 	return nil
 }

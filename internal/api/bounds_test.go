@@ -90,33 +90,6 @@ func BenchmarkHostileBodies(b *testing.B) {
 	}
 }
 
-func TestIDsAreReadInEitherCase(t *testing.T) {
-	t.Parallel()
-	const id = "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"
-	op := operation{Path: "/devices/{id}"}
-	r := httptest.NewRequest("GET", "/x?device_ids="+strings.ToUpper(id)+"%2C"+strings.ToUpper(id)+"&q=ABC&organization_id="+strings.ToUpper(id), nil)
-	r.SetPathValue("id", strings.ToUpper(id))
-	lowerIDs(op, r)
-	if got := r.PathValue("id"); got != id {
-		t.Errorf("the path names %s", got)
-	}
-	if want := "device_ids=" + id + "%2C" + id + "&q=ABC&organization_id=" + id; r.URL.RawQuery != want {
-		t.Errorf("the query is %s, want %s", r.URL.RawQuery, want)
-	}
-	r.SetPathValue("id", "A name")
-	if lowerIDs(op, r); r.PathValue("id") != "A name" {
-		t.Error("what is no id was changed")
-	}
-	for body, want := range map[string]bool{
-		``: false, `"`: false, `""`: false, `{"a":"` + strings.ToUpper(id) + `"}`: true, `{"a":"` + id + `"}`: false, `"` + strings.ToUpper(id): false,
-		`["x","` + strings.ToUpper(id) + `"`: true, `"\"` + strings.ToUpper(id) + `"`: true, `" ` + strings.ToUpper(id) + `"`: false,
-	} {
-		if got := hasUpperID([]byte(body)); got != want {
-			t.Errorf("%s has an id in upper case: %v", body, got)
-		}
-	}
-}
-
 func TestPagesOfOtherOriginsReadAndSendWhatTheyNeed(t *testing.T) {
 	t.Parallel()
 	a := newTestAPI(t)

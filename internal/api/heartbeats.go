@@ -12,6 +12,7 @@ import (
 
 	"hearth"
 	"hearth/internal/core/devices"
+	"hearth/internal/newid"
 )
 
 // Heartbeat is a stored heartbeat.
@@ -304,7 +305,7 @@ func (p *heartbeatParser) item(prefix string, named bool) (sign devices.Sign) {
 			}
 		case name == "device_id" && named:
 			if text, ok := p.text(prefix + name); ok {
-				sign.DeviceID = lowerID(text)
+				sign.DeviceID = newid.Canonical(text)
 				if text == "" {
 					p.problem(prefix+name, "must not be empty")
 				}

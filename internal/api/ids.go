@@ -6,16 +6,19 @@ import (
 	"reflect"
 	"strings"
 
-	"github.com/google/uuid"
+	"hearth/internal/newid"
 )
 
-// lowerIDs writes ids in the path and in the query in lower case, as they are stored: they are read in either case.
+// Ids are read in either case. They are written in lower case, as they are stored, before anything looks at them.
+
+// lowerIDs writes the ids in the path and in the query in lower case.
 func lowerIDs(op operation, r *http.Request) {
 	for part := range strings.SplitSeq(op.Path, "/") {
 		if name, ok := strings.CutPrefix(part, "{"); ok {
 			name = strings.TrimSuffix(name, "}")
-			if id := r.PathValue(name); isUpperID(id) {
-				r.SetPathValue(name, lowerID(id))
+			id := r.PathValue(name)
+			if lower := newid.Canonical(id); lower != id {
+				r.SetPathValue(name, lower)
 			}
 		}
 	}
@@ -24,8 +27,7 @@ func lowerIDs(op operation, r *http.Request) {
 	}
 	pairs := strings.Split(r.URL.RawQuery, "&")
 	for i, pair := range pairs {
-		name, value, _ := strings.Cut(pair, "=")
-		if namesIDs(name) {
+		if name, value, _ := strings.Cut(pair, "="); namesIDs(name) {
 			pairs[i] = name + "=" + lowerList(value)
 		}
 	}
@@ -41,66 +43,61 @@ func lowerList(list string) string {
 	}
 	ids := strings.Split(list, separator)
 	for i, id := range ids {
-		ids[i] = lowerID(id)
+		ids[i] = newid.Canonical(id)
 	}
 	return strings.Join(ids, separator)
 }
 
-// isUpperID reports whether text is a UUID with upper-case letters.
-func isUpperID(text string) bool {
-	return len(text) == 36 && strings.ContainsAny(text, "ABCDEF") && uuid.Validate(text) == nil
-}
-
-// lowerID returns an id as it is stored: a UUID in lower case; another text as it is.
-func lowerID(id string) string {
-	if isUpperID(id) {
-		return strings.ToLower(id)
-	}
-	return id
-}
-
-// namesIDs reports whether a parameter or a member of a body of that name holds an id or several.
+// namesIDs reports whether a parameter or a member of a body holds an id, or a list of ids. Recipients may be users' ids.
 func namesIDs(name string) bool {
-	return name == "id" || name == "ids" || strings.HasSuffix(name, "_id") || strings.HasSuffix(name, "_ids")
+	switch name {
+	case "id", "ids", "notify":
+		return true
+	}
+	return strings.HasSuffix(name, "_id") || strings.HasSuffix(name, "_ids")
 }
 
-// hasUpperID reports whether a string of a JSON text is a UUID with upper-case letters.
+// hasUpperID reports whether a string in the JSON is a UUID with upper-case letters.
 func hasUpperID(body []byte) bool {
 	const length = 36
-	for at := bytes.IndexByte(body, '"'); at >= 0 && at+length+1 < len(body); {
-		if body[at+length+1] == '"' && isUpperID(string(body[at+1:at+1+length])) {
-			return true
-		}
-		next := bytes.IndexByte(body[at+1:], '"')
-		if next < 0 {
+	for {
+		quote := bytes.IndexByte(body, '"')
+		if quote < 0 || len(body) < quote+length+2 {
 			return false
 		}
-		at += 1 + next
+		body = body[quote+1:]
+		if body[8] != '-' || body[length] != '"' {
+			continue
+		}
+		if id := string(body[:length]); newid.Canonical(id) != id {
+			return true
+		}
 	}
-	return false
 }
 
-// lowerIDsOf writes the ids in what was read from a body in lower case: the members whose names say that they hold ids, at any depth of
-// structs and lists. What users name themselves, such as metadata, stays. isID says that v is of such a member.
-func lowerIDsOf(v reflect.Value, isID bool) {
+// lowerBodyIDs writes the ids in a decoded body in lower case: the strings of members that name ids, in structs. Maps and raw JSON, such as
+// metadata, are the client's own. inside says that v is, or is part of, such a member.
+func lowerBodyIDs(v reflect.Value, inside bool) {
 	switch v.Kind() {
 	case reflect.String:
-		if isID {
-			v.SetString(lowerID(v.String()))
+		if inside {
+			v.SetString(newid.Canonical(v.String()))
+		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			lowerBodyIDs(v.Elem(), inside)
 		}
 	case reflect.Slice:
-		if kind := v.Type().Elem().Kind(); kind != reflect.String && kind != reflect.Struct {
-			return
-		}
-		for i := range v.Len() {
-			lowerIDsOf(v.Index(i), isID)
+		if v.Type().Elem().Kind() != reflect.Uint8 {
+			for i := range v.Len() {
+				lowerBodyIDs(v.Index(i), inside)
+			}
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
-			field := v.Type().Field(i)
-			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-			if field.IsExported() {
-				lowerIDsOf(v.Field(i), namesIDs(name) || name == "" && isID) // an Optional's value has no name
+			if field := v.Type().Field(i); field.IsExported() {
+				name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+				lowerBodyIDs(v.Field(i), inside || namesIDs(name))
 			}
 		}
 	}

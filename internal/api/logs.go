@@ -162,9 +162,6 @@ func (a *API) createLogs(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer batch.Release()
-	for i, id := range batch.Devices {
-		batch.Devices[i] = lowerID(id)
-	}
 	wire := func(done telemetry.Ingested) Accepted {
 		if !skip {
 			return Accepted{Accepted: done.Stored}

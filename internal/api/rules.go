@@ -116,11 +116,7 @@ func (r *Recipients) UnmarshalJSON(data []byte) error {
 	if json.Unmarshal(data, &r.Group) == nil {
 		return nil
 	}
-	err := json.Unmarshal(data, &r.Users)
-	for i, id := range r.Users {
-		r.Users[i] = lowerID(id)
-	}
-	return err
+	return json.Unmarshal(data, &r.Users)
 }
 
 // Schema allows the groups or a list of ids.

@@ -1,11 +1,12 @@
 // Package newid makes the identifiers of everything that hearth stores or traces. It is the one place that names their
-// generator.
+// generator and their form.
 package newid
 
 import (
 	"crypto/sha256"
 	"encoding/binary"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,6 +28,14 @@ func Of(at time.Time, name string) string {
 	id[6] = id[6]&0x0f | 7<<4
 	id[8] = id[8]&0x3f | 2<<6
 	return id.String()
+}
+
+// Canonical returns the form in which an identifier is stored: a UUID in lower case. Other text comes back as it is.
+func Canonical(text string) string {
+	if len(text) != 36 || !strings.ContainsAny(text, "ABCDEF") || uuid.Validate(text) != nil {
+		return text
+	}
+	return strings.ToLower(text)
 }
 
 // random is the runtime's generator, ChaCha8 with a seed of the system's: no call of the system for each identifier.

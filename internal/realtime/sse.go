@@ -12,6 +12,7 @@ import (
 	"github.com/centrifugal/centrifuge"
 
 	"hearth"
+	"hearth/internal/newid"
 )
 
 // ServeSSE serves one stream of events. It returns when the stream has ended; an error means that nothing was written.
@@ -88,12 +89,16 @@ func (n *Node) openSSE(r *http.Request) (*conn, error) {
 	return c, nil
 }
 
-// wantedChannels reads ?channels=a,b, given once or more often.
+// wantedChannels reads ?channels=a,b, given once or more often, with ids in either case.
 func wantedChannels(values []string) []string {
 	var channels []string
 	for _, value := range values {
 		for channel := range strings.SplitSeq(value, ",") {
-			if channel = strings.TrimSpace(channel); channel != "" && !slices.Contains(channels, channel) {
+			kind, id, found := strings.Cut(strings.TrimSpace(channel), ":")
+			if channel = kind; found {
+				channel += ":" + newid.Canonical(id)
+			}
+			if channel != "" && !slices.Contains(channels, channel) {
 				channels = append(channels, channel)
 			}
 		}

@@ -19,7 +19,7 @@ func TestAStreamCarriesWhatItsChannelsCarryOnce(t *testing.T) {
 	pump := w.device(inOrg(org))
 
 	all := w.open(t, token, "", "")
-	one := w.open(t, token, channels(deviceChannel(lamp)), "")
+	one := w.open(t, token, channels(devicePrefix+strings.ToUpper(lamp.ID)), "") // ids are read in either case
 	both := w.open(t, token, channels(deviceChannel(lamp), "user:"+ann.UserID, "org:"+org, deviceChannel(pump)), "")
 	for _, s := range []*eventStream{all, one, both} {
 		s.head(t)

@@ -20,6 +20,31 @@ import (
 
 const now = 1_700_000_000_000
 
+func TestADeviceIsOneInEitherCase(t *testing.T) {
+	t.Parallel()
+	const lower, upper = "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", "0195A1B2-C3D4-7E5F-8A9B-0C1D2E3F4A5B"
+	var decoder Decoder
+	for range 2 { // a decoder remembers ids from batch to batch
+		var body strings.Builder
+		for _, id := range []string{upper, lower, upper, "X"} {
+			fmt.Fprintf(&body, `{"device_id":%q,"event":"t","value":1}`+"\n", id)
+		}
+		batch, err := decoder.Decode(strings.NewReader(body.String()), Options{Format: Lines})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{lower, "X"}, batch.Devices); diff != "" {
+			t.Error(diff)
+		}
+		for i, want := range []int64{0, 0, 0, 1} {
+			if batch.Entries[i].Device != want {
+				t.Errorf("log %d is of device %d, want %d", i, batch.Entries[i].Device, want)
+			}
+		}
+		batch.Release()
+	}
+}
+
 func decode(body string, format Format) (*Batch, error) {
 	return new(Decoder).Decode(strings.NewReader(body), Options{Format: format, Now: now})
 }

@@ -2,6 +2,7 @@ package logjson
 
 import (
 	"hearth"
+	"hearth/internal/newid"
 	"hearth/internal/timetext"
 )
 
@@ -147,7 +148,10 @@ func (d *decoder) index(text []byte) int64 {
 	}
 	known, found := d.devices[string(text)]
 	if !found {
-		known.id = string(text)
+		id := newid.Canonical(string(text))
+		if known, found = d.devices[id]; !found {
+			known.id = id
+		}
 	}
 	if known.batch != d.batch {
 		known.batch, known.index = d.batch, int64(len(d.ids))
