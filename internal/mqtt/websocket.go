@@ -19,20 +19,22 @@ const subprotocol = "mqtt"
 // ServeWebSocket accepts MQTT over a WebSocket. An error means that nothing was written. Pages of any origin may connect: a browser adds no
 // credentials of its own.
 func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) error {
-	if !websocket.IsWebSocketUpgrade(r) {
-		return hearth.Errorf(hearth.CodeMalformedBody, "a WebSocket handshake is expected")
-	}
+	var refused error
 	offered := websocket.Subprotocols(r)
 	upgrader := websocket.Upgrader{
 		HandshakeTimeout: connectTimeout, ReadBufferSize: readBuffer, WriteBufferSize: readBuffer, WriteBufferPool: &s.writeBuffers,
 		CheckOrigin: func(*http.Request) bool { return true },
+		Error: func(w http.ResponseWriter, _ *http.Request, _ int, _ error) {
+			w.Header().Set("Sec-WebSocket-Version", "13")
+			refused = hearth.Errorf(hearth.CodeMalformedBody, "a WebSocket handshake of version 13 is expected")
+		},
 	}
 	if len(offered) > 0 { // clients that ask for none are served, those that ask for another are not
 		upgrader.Subprotocols = []string{subprotocol}
 	}
-	ws, err := upgrader.Upgrade(w, r, nil)
+	ws, err := upgrader.Upgrade(w, r, w.Header())
 	if err != nil {
-		return nil //nolint:nilerr // it was answered
+		return refused
 	}
 	if len(offered) > 0 && ws.Subprotocol() != subprotocol {
 		_ = ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseProtocolError, "the subprotocol is mqtt"), time.Now().Add(time.Second))

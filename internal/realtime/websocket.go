@@ -2,7 +2,9 @@ package realtime
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/base64"
 	"net"
 	"net/http"
 	"net/url"
@@ -41,8 +43,9 @@ func (n *Node) ServeWebSocket(w http.ResponseWriter, r *http.Request) error {
 	if !n.originAllowed(r) {
 		return hearth.Errorf(hearth.CodeForbidden, "a page of this origin may not connect")
 	}
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		return hearth.Errorf(hearth.CodeMalformedBody, "a WebSocket handshake is expected")
+	if !isHandshake(r.Header) {
+		w.Header().Set("Sec-WebSocket-Version", "13")
+		return hearth.Errorf(hearth.CodeMalformedBody, "a WebSocket handshake of version 13 is expected")
 	}
 	if err := n.admit(); err != nil {
 		return err
@@ -57,6 +60,13 @@ func (n *Node) ServeWebSocket(w http.ResponseWriter, r *http.Request) error {
 		n.leave() // the handshake was refused and answered
 	}
 	return nil
+}
+
+// isHandshake reports whether a request is one that becomes a WebSocket. Others would be refused in plain text.
+func isHandshake(header http.Header) bool {
+	key, err := base64.StdEncoding.DecodeString(header.Get("Sec-WebSocket-Key"))
+	return err == nil && len(key) == 16 && header.Get("Sec-WebSocket-Version") == "13" && strings.EqualFold(header.Get("Upgrade"), "websocket") &&
+		strings.Contains(strings.ToLower(strings.Join(header.Values("Connection"), ",")), "upgrade")
 }
 
 // originAllowed reports whether a browser may connect from where it says it is. Other programs send no Origin.
@@ -86,7 +96,7 @@ func (h *countingHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	h.hijacked = true
-	s := &socket{Conn: raw, node: h.node}
+	s := &socket{Conn: raw, node: h.node, header: h.Header()}
 	h.node.sockets.add(s)
 	return s, rw, nil
 }
@@ -101,6 +111,24 @@ type socket struct {
 	once sync.Once
 	// deadline is the one that is set for writes, in nanoseconds since 1970.
 	deadline atomic.Int64
+	// header is what the answer to the handshake still lacks: the headers that every answer has.
+	header http.Header
+}
+
+// Write writes data. The first is the answer to the handshake, which gets the headers.
+func (s *socket) Write(data []byte) (int, error) {
+	if s.header == nil {
+		return s.Conn.Write(data)
+	}
+	var answer bytes.Buffer
+	answer.Write(bytes.TrimSuffix(data, []byte("\r\n")))
+	_ = s.header.Write(&answer) // into memory
+	answer.WriteString("\r\n")
+	s.header = nil
+	if _, err := s.Conn.Write(answer.Bytes()); err != nil {
+		return 0, err
+	}
+	return len(data), nil
 }
 
 // SetWriteDeadline moves the deadline of writes on. One that would move by less than a quarter of the time that a write has is

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -420,5 +422,53 @@ func TestATokenOfSomebodyElseDoesNotRefresh(t *testing.T) {
 	s.command(t, "refresh", map[string]any{"token": other})
 	if _, code := s.read(t); code != 3500 {
 		t.Errorf("closes with %d, want 3500", code)
+	}
+}
+
+func TestTheHandshakeHasTheHeadersOfEveryAnswer(t *testing.T) {
+	t.Parallel()
+	w := newFixture(t)
+	front := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("X-Request-ID", "one")
+		rw.Header().Set("X-Frame-Options", "DENY")
+		if err := w.node.ServeWebSocket(rw, r); err != nil {
+			rw.WriteHeader(http.StatusBadRequest)
+			_, _ = rw.Write([]byte(hearth.ErrorCode(err)))
+		}
+	}))
+	t.Cleanup(front.Close)
+	conn, response, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(front.URL, "http"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, token := w.user(0)
+	s := &rawSocket{Conn: conn}
+	s.command(t, "connect", map[string]any{"token": token})
+	if answer, code := s.read(t); answer.Connect == nil {
+		t.Errorf("connecting is answered %+v, %d", answer, code)
+	}
+	if got := response.Header; got.Get("X-Request-ID") != "one" || got.Get("X-Frame-Options") != "DENY" {
+		t.Errorf("the handshake is answered with %v", got)
+	}
+	_ = conn.Close()
+	handshake := http.Header{
+		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"AAAAAAAAAAAAAAAAAAAAAA=="},
+	}
+	for name, value := range map[string]string{"Connection": "close", "Upgrade": "h2c", "Sec-Websocket-Version": "12", "Sec-Websocket-Key": "AAAA"} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, front.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header = handshake.Clone()
+		r.Header.Set(name, value)
+		refused, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(refused.Body)
+		_ = refused.Body.Close()
+		if refused.StatusCode != http.StatusBadRequest || string(body) != string(hearth.CodeMalformedBody) || refused.Header.Get("Sec-WebSocket-Version") != "13" {
+			t.Errorf("%s: %s is answered %d %s", name, value, refused.StatusCode, body)
+		}
 	}
 }
