@@ -162,7 +162,7 @@ func (a *API) registerJobs() {
 		return
 	}
 	register(a, operation{
-		ID: "list-jobs", Method: http.MethodGet, Path: "/admin/jobs", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys,
+		ID: "list-jobs", Method: http.MethodGet, Path: "/admin/jobs", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys, ETag: true,
 		Summary: "List the background jobs", Description: "The newest first. Completed ones are kept for 7 days, dead ones for 30.",
 	}, func(ctx context.Context, in *listJobsInput) (*bodyOf[List[Job]], error) {
 		page, err := in.page("")
@@ -177,7 +177,7 @@ func (a *API) registerJobs() {
 		return &bodyOf[List[Job]]{Body: list}, err
 	})
 	register(a, operation{
-		ID: "list-queues", Method: http.MethodGet, Path: "/admin/queues", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys,
+		ID: "list-queues", Method: http.MethodGet, Path: "/admin/queues", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys, ETag: true,
 		Summary: "Count the background jobs",
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[List[Queue]], error) {
 		queues, err := s.Queues(ctx)

@@ -170,7 +170,9 @@ type API struct {
 	// mux has every operation and, behind them, unmatched; operations has them alone.
 	mux, operations *http.ServeMux
 	// tagged are the handlers of GET operations with an entity tag, by their pattern.
-	tagged  map[string]func(http.ResponseWriter, *http.Request) error
+	tagged map[string]func(http.ResponseWriter, *http.Request) error
+	// methods are those of each pattern.
+	methods map[string][]string
 	openAPI *huma.OpenAPI
 	handler http.Handler
 	// underWay are the requests with an Idempotency-Key.
@@ -187,7 +189,10 @@ func New(options Options) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &API{options: options, mux: http.NewServeMux(), operations: http.NewServeMux(), tagged: map[string]func(http.ResponseWriter, *http.Request) error{}, modified: newModifications()}
+	a := &API{
+		options: options, mux: http.NewServeMux(), operations: http.NewServeMux(), methods: map[string][]string{},
+		tagged: map[string]func(http.ResponseWriter, *http.Request) error{}, modified: newModifications(),
+	}
 	a.openAPI = a.newDocument()
 	for _, resource := range resources {
 		resource(a)
@@ -195,6 +200,7 @@ func New(options Options) (*API, error) {
 	a.registerHealth()
 	a.registerDocs()
 	a.registerPages()
+	a.refuseShared()
 	a.mux.HandleFunc("/", a.unmatched)
 	a.handler = a.outer(a.mux)
 	return a, nil

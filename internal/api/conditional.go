@@ -52,7 +52,7 @@ func (op operation) documentETag(doc *huma.Operation) {
 // check it once more in the transaction (see unchanged).
 func (a *API) conditional(op operation, handler func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		list := strings.TrimSpace(strings.Join(r.Header.Values("If-Match"), ","))
+		list := strings.TrimSpace(r.Header.Get("If-Match"))
 		if list == "" || list == "*" {
 			return handler(w, r)
 		}
@@ -106,6 +106,15 @@ func unchanged(ctx context.Context, body any) error {
 		return errChanged()
 	}
 	return nil
+}
+
+// joinTags makes one line of each list of entity tags: a list may come in several, of which most readers see the first.
+func joinTags(header http.Header) {
+	for _, name := range []string{"If-Match", "If-None-Match"} {
+		if lines := header.Values(name); len(lines) > 1 {
+			header.Set(name, strings.Join(lines, ", "))
+		}
+	}
 }
 
 // tagsOf returns the entity tags of a list (If-Match, If-None-Match), without the mark of weak ones: proxies that compress answers

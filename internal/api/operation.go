@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"reflect"
 	"slices"
@@ -242,18 +243,26 @@ func (a *API) register(op operation, input, output reflect.Type, handler func(co
 	})
 }
 
-// maxQueryErrors bounds the unknown parameters that an answer names.
+// maxQueryErrors bounds the wrong parameters that an answer names.
 const maxQueryErrors = 20
 
-// queryCheck returns a function that refuses query parameters that are not among those of an operation, naming each.
+// queryCheck returns a function that refuses query parameters that are not among those of an operation, and those that are given more than
+// once but are no lists, naming each.
 func queryCheck(op *huma.Operation) func(*http.Request) error {
-	known := map[string]bool{}
+	// most is how often each parameter may be given.
+	most := map[string]int{}
 	for _, p := range op.Parameters {
-		known[p.Name] = known[p.Name] || p.In == "query"
+		switch {
+		case p.In != "query":
+		case p.Schema.Type == huma.TypeArray:
+			most[p.Name] = math.MaxInt
+		default:
+			most[p.Name] = 1
+		}
 	}
 	for _, scheme := range op.Security {
 		if _, ok := scheme[ticketParam]; ok {
-			known[ticketParam] = true
+			most[ticketParam] = 1
 		}
 	}
 	return func(r *http.Request) error {
@@ -261,10 +270,16 @@ func queryCheck(op *huma.Operation) func(*http.Request) error {
 			return nil
 		}
 		var errs []hearth.FieldError
-		for _, name := range slices.Sorted(maps.Keys(r.URL.Query())) {
-			if !known[name] && len(errs) < maxQueryErrors {
-				errs = append(errs, hearth.FieldError{Location: "query." + printable(name), Message: "is not a parameter of this operation"})
+		query := r.URL.Query()
+		for _, name := range slices.Sorted(maps.Keys(query)) {
+			if len(errs) == maxQueryErrors || len(query[name]) <= most[name] {
+				continue
 			}
+			message := "must be given once"
+			if most[name] == 0 {
+				message = "is not a parameter of this operation"
+			}
+			errs = append(errs, hearth.FieldError{Location: "query." + printable(name), Message: message})
 		}
 		if len(errs) > 0 {
 			return hearth.Invalid(errs...)

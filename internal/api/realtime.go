@@ -100,14 +100,14 @@ func (a *API) registerRealtime() {
 		a.openAPI.Components.SecuritySchemes[ticketParam] = &huma.SecurityScheme{
 			Type: "apiKey", In: "query", Name: ticketParam, Description: "A one-use ticket of POST /realtime/ticket, where no header can be sent.",
 		}
-		query := func(name, description, example string) {
-			doc.Parameters = append(doc.Parameters, &huma.Param{
-				Name: name, In: "query", Description: description, Schema: &huma.Schema{Type: huma.TypeString}, Example: example,
-			})
-		}
-		query("channels", "Channels, separated by commas; at most 100.", "device:0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")
-		query("last_event_id", "As the header Last-Event-ID, which counts more.", "AQEIa1b2c3")
 		doc.Parameters = append(doc.Parameters, &huma.Param{
+			Name: "channels", In: "query", Description: "Channels, separated by commas; at most 100.", Explode: new(bool),
+			Schema:  &huma.Schema{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString}},
+			Example: []string{"device:0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"},
+		}, &huma.Param{
+			Name: "last_event_id", In: "query", Description: "As the header Last-Event-ID, which counts more.",
+			Schema: &huma.Schema{Type: huma.TypeString}, Example: "AQEIa1b2c3",
+		}, &huma.Param{
 			Name: "Last-Event-ID", In: "header", Description: "The id of the last event that was seen.",
 			Schema: &huma.Schema{Type: huma.TypeString}, Example: "AQEIa1b2c3",
 		})

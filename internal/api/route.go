@@ -78,9 +78,9 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info := requestOf(r.Context())
 		info.Route, info.Stream = op.pattern(), op.Stream
+		joinTags(r.Header)
 		if r.Method == http.MethodHead && (op.Stream || op.Claims) {
-			w.Header().Set("Allow", op.Method)
-			writeError(w, r, hearth.Errorf(hearth.CodeMethodNotAllowed, "%s is not allowed here", r.Method))
+			refuseMethod(w, r, op.Method)
 			return
 		}
 		if op.Secret {
@@ -95,6 +95,39 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 	}
 	a.mux.Handle(op.Method+" "+op.pattern(), h)
 	a.operations.Handle(op.Method+" "+op.pattern(), h)
+	a.methods[op.pattern()] = append(a.methods[op.pattern()], op.Method)
+}
+
+// refuseShared answers 405 to methods that a path without an id would share with the path of an id: GET /devices/batch reads no device.
+func (a *API) refuseShared() {
+	for path, methods := range a.methods {
+		allow := slices.Clone(methods)
+		if slices.Contains(allow, http.MethodGet) {
+			allow = append(allow, http.MethodHead)
+		}
+		slices.Sort(allow)
+		refuse := func(w http.ResponseWriter, r *http.Request) { refuseMethod(w, r, strings.Join(allow, ", ")) }
+		for general, others := range a.methods {
+			for _, method := range others {
+				if covers(general, path) && !slices.Contains(methods, method) {
+					a.mux.HandleFunc(method+" "+path, refuse)
+				}
+			}
+		}
+	}
+}
+
+// covers reports whether a pattern with a parameter matches a path that is a pattern itself.
+func covers(general, path string) bool {
+	parts, have := strings.Split(general, "/"), strings.Split(path, "/")
+	return general != path && slices.EqualFunc(parts, have, func(part, have string) bool {
+		return part == have || strings.HasPrefix(part, "{") && !strings.HasPrefix(have, "{")
+	})
+}
+
+func refuseMethod(w http.ResponseWriter, r *http.Request, allow string) {
+	w.Header().Set("Allow", allow)
+	writeError(w, r, hearth.Errorf(hearth.CodeMethodNotAllowed, "%s is not allowed here", r.Method))
 }
 
 // compressed compresses answers of over 1 KiB, as the client accepts it.
@@ -273,8 +306,7 @@ func (a *API) unmatched(w http.ResponseWriter, r *http.Request) {
 	probe := &headerProbe{header: http.Header{}}
 	fallback.ServeHTTP(probe, r)
 	if probe.status == http.StatusMethodNotAllowed {
-		w.Header().Set("Allow", probe.header.Get("Allow"))
-		writeError(w, r, hearth.Errorf(hearth.CodeMethodNotAllowed, "%s is not allowed here", r.Method))
+		refuseMethod(w, r, probe.header.Get("Allow"))
 		return
 	}
 	if a.options.Missing != nil && r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, BasePath) && strings.Contains(r.Header.Get("Accept"), "text/html") {
