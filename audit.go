@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -53,8 +54,34 @@ type AuditHead struct {
 	Hash string
 }
 
-// AuditStore keeps the audit. Entries come in with the writes that they tell of (see SideEffects); none is ever changed or
-// removed, and the store refuses both as far as its engine can.
+// AuditTrim is the action of an entry that says which entries, the oldest, are no longer kept: its target is "audit:SEQ" of the last one, its
+// change "hash" has that one's hash. The chain is proved from the entry after it.
+const AuditTrim = "audit.trim"
+
+// TrimEntry returns the entry of a trimming up to last.
+func TrimEntry(at time.Time, last AuditHead) AuditEntry {
+	return AuditEntry{
+		At: at, ActorID: "system", Action: AuditTrim, Target: auditTarget + strconv.FormatInt(last.Seq, 10), Result: "ok",
+		Changes: map[string]Change{"hash": {After: last.Hash}},
+	}
+}
+
+const auditTarget = "audit:"
+
+// Trimmed returns the last entry that an entry of AuditTrim says is no longer kept.
+func (e AuditEntry) Trimmed() (last AuditHead, ok bool) {
+	number, found := strings.CutPrefix(e.Target, auditTarget)
+	if e.Action != AuditTrim || !found {
+		return AuditHead{}, false
+	}
+	var err error
+	last.Seq, err = strconv.ParseInt(number, 10, 64)
+	last.Hash, ok = e.Changes["hash"].After.(string)
+	return last, ok && err == nil && last.Seq > 0 && last.Seq < e.Seq
+}
+
+// AuditStore keeps the audit. Entries come in with the writes that they tell of (see SideEffects); none is ever changed, none but the
+// oldest removed, and the store refuses both as far as its engine can.
 type AuditStore interface {
 	// AppendAudit stores entries that no write takes along, such as refusals; all or none.
 	AppendAudit(ctx context.Context, entries ...AuditEntry) error
@@ -64,6 +91,8 @@ type AuditStore interface {
 	AuditChain(ctx context.Context, after int64, limit int) ([]AuditEntry, error)
 	// AuditHead returns the head of the chain.
 	AuditHead(ctx context.Context) (AuditHead, error)
+	// RemoveAudit removes the entries up to a number that an entry of AuditTrim names, the oldest first, in small steps, and returns how many.
+	RemoveAudit(ctx context.Context, upTo int64) (removed int, err error)
 }
 
 // Chained returns the entry as it is stored behind head: with its number, the hash before it and its own.

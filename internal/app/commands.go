@@ -65,7 +65,7 @@ func RotateKeys(ctx context.Context, s Settings) (done keyshare.Rotated, err err
 // how many entries are done, of how many.
 func VerifyAudit(ctx context.Context, s Settings, progress func(done, total int64)) (verdict audit.Verdict, err error) {
 	err = use(ctx, s, func(p *parts) error {
-		verdict, err = audit.New(p.store).Verify(ctx, progress)
+		verdict, err = p.audit().Verify(ctx, progress)
 		return err
 	})
 	return verdict, err
@@ -74,7 +74,7 @@ func VerifyAudit(ctx context.Context, s Settings, progress func(done, total int6
 // ExportAudit writes what the filter leaves of the audit to w, as "csv" or "ndjson", and records that; servers may run meanwhile.
 func ExportAudit(ctx context.Context, s Settings, w io.Writer, format string, filter hearth.AuditFilter) error {
 	return use(ctx, s, func(p *parts) error {
-		entries, err := audit.New(p.store).ExportBySystem(ctx, filter, p.Clock.Now())
+		entries, err := p.audit().ExportBySystem(ctx, filter, p.Clock.Now())
 		if err != nil {
 			return err
 		}

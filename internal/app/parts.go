@@ -382,7 +382,7 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 		Version: p.Version, Clock: p.Clock, Logger: p.Logger, Health: p.health, Metrics: p.metrics.HTTP, Tracer: p.tracer,
 		Accounts: p.accounts, Organizations: p.orgs, Roles: p.orgs.Roles, Devices: p.devices, Fleet: p.devices,
 		Provisioning: p.provision, Twins: p.twins, Telemetry: p.telemetry,
-		Analytics: p.analytics, Commands: p.commands, Webhooks: p.webhooks, Integrations: p.integrations, Alarms: p.alarms, Exports: p.exports, Notifications: p.notices, Jobs: p.jobs(), Audit: audit.New(p.store),
+		Analytics: p.analytics, Commands: p.commands, Webhooks: p.webhooks, Integrations: p.integrations, Alarms: p.alarms, Exports: p.exports, Notifications: p.notices, Jobs: p.jobs(), Audit: p.audit(),
 		Figures: figures.New(figures.Options{Config: cfg, Asker: p.asker, HTTP: p.metrics.HTTP, Cache: p.cache, Health: p.health}),
 		MQTT:    p.mqtt.ServeWebSocket, Live: p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,
 		BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), SlowRequest: cfg.SlowRequest,
@@ -390,6 +390,8 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 		Limiter: limits, ClaimLimiter: claims, Secret: secret, QuotaUse: p.quotaUse, Idempotency: p.store, Pages: pages.Pages(), Missing: pages.Missing(),
 	})
 }
+
+func (p *parts) audit() *audit.Service { return audit.New(p.store, p.Clock, p.Config.AuditRetention) }
 
 // limiter returns the port's decisions as the API's.
 type limiter struct{ kv.Limiter }

@@ -116,6 +116,11 @@ func TestATwinTellsADeviceWhatIsLeftToDo(t *testing.T) {
 		if items, _ := audit.body["items"].([]any); len(items) != 2 || !strings.Contains(audit.raw, `"after":{"color":{"g":1,"r":255}`) {
 			t.Errorf("the audit has %s", audit.raw)
 		}
+		f.want(t, f.patch(0, "desired", f.user, `{"long":"`+strings.Repeat("x", 2000)+`"}`), 200, "")
+		audit = f.want(t, f.call(t, 0, "GET", "/admin/audit?action=twin.update", f.admin, nil), 200, "")
+		if !strings.Contains(audit.raw, `"after":{"bytes":2011}`) || strings.Contains(audit.raw, "xxx") {
+			t.Errorf("the audit has a copy of what is long: %s", audit.raw)
+		}
 		f.want(t, f.call(t, 0, "DELETE", "/devices/"+f.device, f.user, nil), 204, "")
 		f.want(t, f.call(t, 0, "GET", f.prefix, f.user, nil), 404, hearth.CodeNotFound)
 		f.want(t, f.patch(0, "reported", f.user, `{"a":1}`), 404, hearth.CodeNotFound)

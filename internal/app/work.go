@@ -203,6 +203,7 @@ func (p *parts) cleanups() []cleanup {
 		{name: "cleanup.commands", every: time.Hour, offset: 30 * time.Minute, work: p.commands.CleanUp},
 		{name: "cleanup.webhooks", every: time.Hour, offset: 40 * time.Minute, work: p.webhooks.CleanUp},
 		{name: "cleanup.alarms", every: 24 * time.Hour, offset: 5 * time.Hour, work: p.alarms.CleanUp},
+		{name: "cleanup.audit", every: 24 * time.Hour, offset: 6 * time.Hour, work: p.audit().CleanUp},
 		{name: "cleanup.exports", every: 15 * time.Minute, offset: 5 * time.Minute, work: p.exports.Clean},
 	}
 }

@@ -154,6 +154,32 @@ func TestABrokenAuditChainIsDamage(t *testing.T) {
 	}
 }
 
+// An audit whose oldest entries are gone is whole if a later entry says that they were trimmed.
+func TestATrimmedAuditIsWhole(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		named int64 // the entry that a trimming names, 0 for none
+		whole bool
+	}{"trimmed": {5, true}, "trimmed, and not all of them removed": {6, true}, "gone without a word": {0, false}, "more is gone": {4, false}} {
+		all := storetest.Everything(6)
+		audit := all[len(all)-2].Audit
+		last := audit[len(audit)-1]
+		if tt.named > 0 {
+			of := audit[tt.named-1]
+			entry, err := hearth.TrimEntry(last.At, hearth.AuditHead{Seq: of.Seq, Hash: of.Hash}).Chained(hearth.AuditHead{Seq: last.Seq, Hash: last.Hash})
+			if err != nil {
+				t.Fatal(err)
+			}
+			audit = append(audit, entry)
+		}
+		all[len(all)-2].Audit = audit[5:]
+		data, _ := write(t, parts(all), nil)
+		if _, _, err := read(t, data); (err == nil) != tt.whole || err != nil && !errors.Is(err, backup.ErrDamaged) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestANewerFormatIsRefused(t *testing.T) {
 	t.Parallel()
 	data, _ := write(t, parts(storetest.Everything(2)), nil)

@@ -77,7 +77,9 @@ type archiveReader struct {
 	pieces int
 	total  int64
 	head   hearth.AuditHead
-	plain  []byte
+	// untrimmed is the number of an entry that is missing at the beginning of the audit and that no entry so far says was trimmed.
+	untrimmed int64
+	plain     []byte
 }
 
 func (a *archiveReader) run() error {
@@ -217,6 +219,13 @@ func (a *archiveReader) checkChain(kind string, r any) error {
 		return nil
 	}
 	e := record.AuditEntries([]any{r})[0]
+	if a.head.Seq == 0 && e.Seq > 1 { // those before were trimmed, which an entry must say
+		a.head = hearth.AuditHead{Seq: e.Seq - 1, Hash: e.PrevHash}
+		a.untrimmed = e.Seq - 1
+	}
+	if last, ok := e.Trimmed(); ok && last.Seq >= a.untrimmed {
+		a.untrimmed = 0
+	}
 	if e.Seq != a.head.Seq+1 || e.PrevHash != a.head.Hash || e.Sum() != e.Hash {
 		return damaged("audit entry %d was changed, or one before it is missing", e.Seq)
 	}
@@ -253,6 +262,9 @@ func (a *archiveReader) end() {
 func (a *archiveReader) finish(content []byte) error {
 	for a.at < len(a.kinds) {
 		a.end()
+	}
+	if a.untrimmed > 0 {
+		return damaged("audit entry %d is missing", a.untrimmed)
 	}
 	if err := json.Unmarshal(content, &a.manifest); err != nil {
 		return damaged("its manifest: %v", err)

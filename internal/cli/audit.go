@@ -40,7 +40,11 @@ func (c *auditVerifyCommand) Run(ctx context.Context, p *Process) error {
 		if verdict.Fault != nil {
 			return verdict.Fault
 		}
-		_, err = fmt.Fprintf(p.Stdout, "%d audit entries, none changed or removed; the newest has the hash %q\n", verdict.Entries, verdict.Head)
+		trimmed := ""
+		if verdict.Trimmed > 0 {
+			trimmed = fmt.Sprintf(" after the %d that were trimmed", verdict.Trimmed)
+		}
+		_, err = fmt.Fprintf(p.Stdout, "%d audit entries%s, none changed or removed; the newest has the hash %q\n", verdict.Entries, trimmed, verdict.Head)
 		return err
 	})
 }

@@ -46,14 +46,15 @@ type Config struct {
 	MQTTAddr  string `key:"mqtt_addr" default:"off" kind:"addr" off:"true" group:"Devices" help:"Address of MQTT for devices, such as :1883, or off. Over WebSocket it is always served, at /api/v1/mqtt."`
 	MQTTSAddr string `key:"mqtts_addr" default:"off" kind:"addr" off:"true" group:"Devices" help:"Address of MQTT over TLS, such as :8883, or off. It needs tls_cert and tls_key."`
 
-	DataDir   string        `key:"data_dir" default:"./hearth-data" group:"Storage" help:"Folder of everything that has no address of its own: database, keys, files, mail. Created with mode 0700."`
-	StoreURL  string        `key:"store_url" kind:"url" schemes:"mongodb,mongodb+srv" secret:"url" group:"Storage" help:"Database, such as mongodb://host/hearth. Empty: SQLite in the data directory."`
-	RedisURL  string        `key:"redis_url" kind:"url" schemes:"redis,rediss" secret:"url" group:"Storage" help:"Redis shared by several instances, such as redis://host:6379/0. Empty: none, one process alone."`
-	BlobURL   string        `key:"blob_url" kind:"url" schemes:"s3,file" secret:"url" group:"Storage" help:"Storage of export files, archives and backups, such as s3://bucket?endpoint=host:9000, or file:///mnt/hearth for a directory that all instances mount. Empty: the data directory."`
-	Retention time.Duration `key:"retention" default:"off" min:"1m" off:"true" group:"Storage" help:"How long logs are kept, such as 90d, or off to keep them for ever."`
-	Archive   bool          `key:"archive" default:"off" group:"Storage" help:"on: logs are written to Parquet files by month before retention deletes them; hearth import reads them back."`
-	Quotas    Quotas        `key:"quotas" group:"Storage" help:"How many devices, logs a day and event names a user or an organization may have (devices, logs, events), event names a device (device_events), and how much space the stored logs of a user or an organization may take (bytes), such as devices=1000,logs=5000000,bytes=2GiB, or off for all. One left out keeps its default."`
-	CacheSize Bytes         `key:"cache_size" default:"64MiB" max:"64GiB" off:"true" group:"Storage" help:"Memory for cached answers, or off."`
+	DataDir        string        `key:"data_dir" default:"./hearth-data" group:"Storage" help:"Folder of everything that has no address of its own: database, keys, files, mail. Created with mode 0700."`
+	StoreURL       string        `key:"store_url" kind:"url" schemes:"mongodb,mongodb+srv" secret:"url" group:"Storage" help:"Database, such as mongodb://host/hearth. Empty: SQLite in the data directory."`
+	RedisURL       string        `key:"redis_url" kind:"url" schemes:"redis,rediss" secret:"url" group:"Storage" help:"Redis shared by several instances, such as redis://host:6379/0. Empty: none, one process alone."`
+	BlobURL        string        `key:"blob_url" kind:"url" schemes:"s3,file" secret:"url" group:"Storage" help:"Storage of export files, archives and backups, such as s3://bucket?endpoint=host:9000, or file:///mnt/hearth for a directory that all instances mount. Empty: the data directory."`
+	Retention      time.Duration `key:"retention" default:"off" min:"1m" off:"true" group:"Storage" help:"How long logs are kept, such as 90d, or off to keep them for ever."`
+	AuditRetention time.Duration `key:"audit_retention" default:"off" min:"1d" off:"true" group:"Storage" help:"How long the audit is kept, such as 730d, or off to keep it for ever. Entries are removed within two days after, and an entry says so."`
+	Archive        bool          `key:"archive" default:"off" group:"Storage" help:"on: logs are written to Parquet files by month before retention deletes them; hearth import reads them back."`
+	Quotas         Quotas        `key:"quotas" group:"Storage" help:"How many devices, logs a day and event names a user or an organization may have (devices, logs, events), event names a device (device_events), and how much space the stored logs of a user or an organization may take (bytes), such as devices=1000,logs=5000000,bytes=2GiB, or off for all. One left out keeps its default."`
+	CacheSize      Bytes         `key:"cache_size" default:"64MiB" max:"64GiB" off:"true" group:"Storage" help:"Memory for cached answers, or off."`
 
 	BackupSchedule Schedule `key:"backup_schedule" default:"off" off:"true" group:"Backup" help:"When backups are made: an interval such as 6h, or 24h@03:30 for a time of day in UTC; or off."`
 	BackupKeep     int      `key:"backup_keep" default:"7" min:"1" max:"10000" group:"Backup" help:"Backups of the schedule that are kept; older ones are removed. Those made by hand are kept."`

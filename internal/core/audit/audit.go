@@ -5,15 +5,22 @@ package audit
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"hearth"
 )
 
 // Service answers questions about the audit.
-type Service struct{ store hearth.AuditStore }
+type Service struct {
+	store     hearth.AuditStore
+	clock     hearth.Clock
+	retention time.Duration
+}
 
-// New makes a Service over a store.
-func New(store hearth.AuditStore) *Service { return &Service{store: store} }
+// New makes a Service over a store. Entries are kept for the retention; 0 is for ever.
+func New(store hearth.AuditStore, clock hearth.Clock, retention time.Duration) *Service {
+	return &Service{store: store, clock: clock, retention: retention}
+}
 
 // Entries lists entries, the newest first. CodeForbidden to all but admins.
 func (s *Service) Entries(
@@ -30,7 +37,9 @@ const step = 1000
 
 // Verdict is what Verify found.
 type Verdict struct {
-	// Entries is how many entries stand, one after another, before the fault; without one, all of them.
+	// Trimmed is how many entries, the oldest, are no longer kept, as a later entry says.
+	Trimmed int64
+	// Entries is how many entries stand after those, one after another, before the fault; without one, all of them.
 	Entries int64
 	// Head is the hash of the last of them. Kept in another place, it proves later that they were not rewritten as a whole.
 	Head string
@@ -49,26 +58,31 @@ type Fault struct {
 // Error returns the fault as a sentence.
 func (f *Fault) Error() string { return fmt.Sprintf("audit entry %d %s", f.Seq, f.Problem) }
 
-// Verify walks the chain from its first entry to the newest one that there was at the start, and stops at the first
-// fault. progress, if not nil, is called every few thousand entries with how many are done, of how many. The audit may grow
-// meanwhile. An error means that the store could not be read.
+// Verify walks the chain to the newest entry that there was at the start, and stops at the first fault. It begins with the first entry, or
+// behind the one that the newest trimming names with its hash. progress, if not nil, is
+// called every few thousand entries with how many are done, of how many. The audit may grow and be trimmed meanwhile. An error means that the
+// store could not be read.
 func (s *Service) Verify(ctx context.Context, progress func(done, total int64)) (Verdict, error) {
 	head, err := s.store.AuditHead(ctx)
 	if err != nil {
 		return Verdict{}, err
 	}
-	verdict := Verdict{}
+	trim, err := s.lastTrim(ctx)
+	if err != nil {
+		return Verdict{}, err
+	}
+	verdict := Verdict{Trimmed: trim.Seq, Head: trim.Hash}
 	broken := func(seq int64, problem string) (Verdict, error) {
 		verdict.Fault = &Fault{Seq: seq, Problem: problem}
 		return verdict, nil
 	}
 	for {
-		entries, err := s.store.AuditChain(ctx, verdict.Entries, step)
+		entries, err := s.store.AuditChain(ctx, verdict.Trimmed+verdict.Entries, step)
 		if err != nil {
 			return verdict, err
 		}
 		for _, e := range entries {
-			next := verdict.Entries + 1
+			next := verdict.Trimmed + verdict.Entries + 1
 			switch {
 			case e.Seq != next:
 				return broken(next, "is missing")
@@ -79,17 +93,17 @@ func (s *Service) Verify(ctx context.Context, progress func(done, total int64)) 
 			case next == head.Seq && e.Hash != head.Hash:
 				return broken(next, "is not the one that was the newest: the chain was rewritten")
 			}
-			verdict.Entries, verdict.Head = next, e.Hash
+			verdict.Entries, verdict.Head = verdict.Entries+1, e.Hash
 		}
 		if progress != nil {
-			progress(verdict.Entries, max(head.Seq, verdict.Entries))
+			progress(verdict.Entries, max(head.Seq-verdict.Trimmed, verdict.Entries))
 		}
 		if len(entries) < step {
 			break
 		}
 	}
-	if verdict.Entries < head.Seq {
-		return broken(verdict.Entries+1, "is missing")
+	if last := verdict.Trimmed + verdict.Entries; last < head.Seq {
+		return broken(last+1, "is missing")
 	}
 	return verdict, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"hearth"
 	"hearth/internal/core/audit"
+	"hearth/internal/store/record"
 	"hearth/internal/store/sqlite"
 )
 
@@ -91,7 +92,7 @@ func TestVerifyFindsWhatWasEdited(t *testing.T) {
 			store = open(t, path)
 			defer closed(t, store)
 			told := int64(0)
-			verdict, err := audit.New(store).Verify(t.Context(), func(done, total int64) {
+			verdict, err := audit.New(store, nil, 0).Verify(t.Context(), func(done, total int64) {
 				if done < told || total < done {
 					t.Errorf("progress went from %d to %d of %d", told, done, total)
 				}
@@ -110,12 +111,91 @@ func TestVerifyFindsWhatWasEdited(t *testing.T) {
 	}
 }
 
+// What is older than the retention is trimmed in two steps; the rest is still proved, also in a copy of the store.
+func TestTheAuditIsTrimmedAndTheRestIsProved(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "hearth.db")
+	store := open(t, path)
+	now := time.Now()
+	clock := func() time.Time { return now }
+	service := audit.New(store, clock, 30*24*time.Hour)
+	cleaned := func(removed int) {
+		t.Helper()
+		if n, err := service.CleanUp(t.Context()); err != nil || n != removed {
+			t.Fatalf("%d entries were removed, %v; want %d", n, err, removed)
+		}
+	}
+	verified := func(s *sqlite.Store, trimmed, entries int64) {
+		t.Helper()
+		verdict, err := audit.New(s, clock, 0).Verify(t.Context(), nil)
+		if err != nil || verdict.Fault != nil || verdict.Trimmed != trimmed || verdict.Entries != entries {
+			t.Fatalf("%+v, %v; want %d entries after %d", verdict, err, entries, trimmed)
+		}
+	}
+	fill(t, store, 1500)
+	cleaned(0)
+	verified(store, 0, 1500)
+	now = now.Add(31 * 24 * time.Hour)
+	cleaned(0) // an entry says so
+	verified(store, 1500, 1)
+	if entries, err := store.AuditChain(t.Context(), 0, 2000); err != nil || len(entries) != 1501 {
+		t.Fatalf("%d entries are there before the next trimming, %v", len(entries), err)
+	}
+	fill(t, store, 10)
+	cleaned(1500)
+	cleaned(0)
+	verified(store, 1500, 11)
+	if _, err := store.RemoveAudit(t.Context(), 1501); err == nil {
+		t.Error("an entry that no trimming names was removed")
+	}
+
+	// A copy begins where the store does, and goes on.
+	other := open(t, filepath.Join(t.TempDir(), "copy.db"))
+	defer closed(t, other)
+	restore := record.Restore{Source: "test"}
+	if _, err := other.BeginRestore(t.Context(), restore); err != nil {
+		t.Fatal(err)
+	}
+	for part, err := range store.Archive(t.Context()) {
+		if err == nil {
+			err = other.RestorePart(t.Context(), part, restore)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := other.EndRestore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	verified(other, 1500, 11)
+	fill(t, other, 1)
+	verified(other, 1500, 12)
+
+	// Who removes more than the entry says is found.
+	closed(t, store)
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(`DROP TRIGGER audit_no_delete; DELETE FROM audit WHERE action <> 'audit.trim' AND seq = (SELECT max(seq) FROM audit)`); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	store = open(t, path)
+	defer closed(t, store)
+	if verdict, err := audit.New(store, clock, 0).Verify(t.Context(), nil); err != nil || verdict.Fault == nil || verdict.Fault.Seq != 1511 {
+		t.Errorf("%+v, %v; want a fault at 1511", verdict, err)
+	}
+}
+
 func TestVerifyHoldsWhileTheAuditGrows(t *testing.T) {
 	t.Parallel()
 	store := open(t, filepath.Join(t.TempDir(), "hearth.db"))
 	defer closed(t, store)
 	fill(t, store, 1500)
-	verdict, err := audit.New(store).Verify(t.Context(), func(int64, int64) { fill(t, store, 10) })
+	verdict, err := audit.New(store, nil, 0).Verify(t.Context(), func(int64, int64) { fill(t, store, 10) })
 	if err != nil || verdict.Fault != nil || verdict.Entries < 1500 {
 		t.Errorf("%+v, %v", verdict, err)
 	}
@@ -135,7 +215,7 @@ func TestOnlyAdminsReadTheAudit(t *testing.T) {
 		"a device": {hearth.Caller{DeviceID: "1", Role: hearth.RoleAdmin}, hearth.CodeForbidden},
 		"nobody":   {hearth.Caller{Role: hearth.RoleAdmin}, hearth.CodeForbidden},
 	} {
-		list, err := audit.New(store).Entries(t.Context(), tt.caller, hearth.AuditFilter{}, hearth.Page{})
+		list, err := audit.New(store, nil, 0).Entries(t.Context(), tt.caller, hearth.AuditFilter{}, hearth.Page{})
 		if hearth.ErrorCode(err) != tt.code || tt.code == "" && len(list.Items) != 3 {
 			t.Errorf("%s: %d entries, %v", name, len(list.Items), err)
 		}

@@ -209,12 +209,23 @@ func (p *patch) apply(t hearth.Twin, now time.Time) hearth.Twin {
 	return after
 }
 
+// maxAudited is the size of the members that the audit has a copy of; of more it has their size, since it may be kept for ever.
+const maxAudited = 1024
+
+// briefly returns what the audit has of members that differ.
+func briefly(members json.RawMessage) any {
+	if len(members) > maxAudited {
+		return map[string]int{"bytes": len(members)}
+	}
+	return members
+}
+
 // audited returns the entry of a change of the desired state: its members that differ, before and after.
 func audited(caller hearth.Caller, before, after hearth.Twin) hearth.AuditEntry {
 	entry := caller.Entry(after.DesiredAt, "twin.update", "device:"+after.DeviceID)
 	was, is := hearth.Delta(before.Desired, after.Desired), hearth.Delta(after.Desired, before.Desired)
 	entry.Changes = map[string]hearth.Change{
-		"desired": {Before: was, After: is}, "desired_version": {Before: before.DesiredVersion, After: after.DesiredVersion},
+		"desired": {Before: briefly(was), After: briefly(is)}, "desired_version": {Before: before.DesiredVersion, After: after.DesiredVersion},
 	}
 	return entry
 }

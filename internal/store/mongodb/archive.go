@@ -127,7 +127,11 @@ func (s *Store) archiveIdempotency(ctx context.Context, give func(any) error) er
 }
 
 func (s *Store) archiveAudit(ctx context.Context, last int64, give func(any) error) error {
-	for after := int64(0); after < last; {
+	after, err := s.trimmedUpTo(ctx) // what was trimmed may go at any moment
+	if err != nil {
+		return err
+	}
+	for after < last {
 		docs, err := s.auditChain(ctx, after, archiveRows)
 		if err != nil || len(docs) == 0 {
 			return err

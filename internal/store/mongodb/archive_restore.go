@@ -275,6 +275,9 @@ func (s *Store) restoreAudit(ctx context.Context, entries []hearth.AuditEntry) e
 					continue // it was stored before
 				}
 			}
+			if head.Seq == 0 && e.Seq > 1 { // those before were trimmed
+				head = hearth.AuditHead{Seq: e.Seq - 1, Hash: e.PrevHash}
+			}
 			if e.Seq != head.Seq+1 || e.PrevHash != head.Hash {
 				return hearth.Errorf(hearth.CodeConflict, "audit entry %d does not follow entry %d", e.Seq, head.Seq)
 			}

@@ -271,6 +271,50 @@ func (s *Store) auditChain(ctx context.Context, after int64, limit int) ([]audit
 		options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)))
 }
 
+// trimmedUpTo returns the number up to which the newest trimming says that entries are no longer kept; 0 if there was none.
+func (s *Store) trimmedUpTo(ctx context.Context) (int64, error) {
+	found, err := findAll[auditDoc](ctx, s.db.Collection(collAudit), bson.D{{Key: "action", Value: hearth.AuditTrim}},
+		options.Find().SetSort(bson.D{{Key: "at", Value: -1}, {Key: "_id", Value: -1}}).SetLimit(1))
+	if err != nil || len(found) == 0 {
+		return 0, err
+	}
+	last, _ := found[0].entry().Trimmed()
+	return last.Seq, nil
+}
+
+// removedAtOnce bounds the audit entries of one command that removes some.
+const removedAtOnce = 1000
+
+// RemoveAudit implements hearth.AuditStore.
+func (s *Store) RemoveAudit(ctx context.Context, upTo int64) (removed int, err error) {
+	for {
+		n := int64(0)
+		err := s.do(ctx, "RemoveAudit", func(ctx context.Context) error {
+			trimmed, err := s.trimmedUpTo(ctx)
+			if err != nil {
+				return err
+			}
+			if upTo > trimmed {
+				return hearth.Errorf(hearth.CodeConflict, "audit entries are not removed before an entry says so")
+			}
+			first, err := s.auditChain(ctx, 0, 1)
+			if err != nil || len(first) == 0 || first[0].Seq > upTo {
+				return err
+			}
+			result, err := s.db.Collection(collAudit).DeleteMany(ctx,
+				bson.D{{Key: "_id", Value: bson.D{{Key: "$lte", Value: min(upTo, first[0].Seq+removedAtOnce-1)}}}})
+			if err == nil {
+				n = result.DeletedCount
+			}
+			return err
+		})
+		removed += int(n)
+		if err != nil || n == 0 {
+			return removed, err
+		}
+	}
+}
+
 // AuditHead implements hearth.AuditStore.
 func (s *Store) AuditHead(ctx context.Context) (head hearth.AuditHead, err error) {
 	err = s.do(ctx, "AuditHead", func(ctx context.Context) error {

@@ -199,6 +199,12 @@ func checkFollows(t *tx, entries []hearth.AuditEntry) error {
 	if err := t.row(`SELECT seq, hash FROM audit_head`).Scan(&head.Seq, &head.Hash); err != nil {
 		return err
 	}
+	if first := entries[0]; head.Seq == 0 && first.Seq > 1 { // those before were trimmed
+		head = hearth.AuditHead{Seq: first.Seq - 1, Hash: first.PrevHash}
+		if _, err := t.exec(`UPDATE audit_head SET seq=?, hash=?`, head.Seq, head.Hash); err != nil {
+			return err
+		}
+	}
 	for _, e := range entries {
 		if e.Seq != head.Seq+1 || e.PrevHash != head.Hash {
 			return hearth.Errorf(hearth.CodeConflict, "audit entry %d does not follow entry %d", e.Seq, head.Seq)

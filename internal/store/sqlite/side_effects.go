@@ -60,6 +60,23 @@ func (s *Store) writeAudit(t *tx, entry hearth.AuditEntry) error {
 	return err
 }
 
+// removedAtOnce bounds the audit entries that are removed in one write, so that others need not wait for long.
+const removedAtOnce = 200
+
+// RemoveAudit implements hearth.AuditStore. The trigger audit_no_delete refuses what no entry of a trimming names.
+func (s *Store) RemoveAudit(ctx context.Context, upTo int64) (removed int, err error) {
+	for n := removedAtOnce; n == removedAtOnce; removed += n {
+		err = s.write(ctx, "RemoveAudit", func(t *tx) (err error) {
+			n, err = affected(t.exec(`DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE seq<=? ORDER BY seq LIMIT ?)`, upTo, removedAtOnce))
+			return err
+		})
+		if err != nil {
+			return removed, err
+		}
+	}
+	return removed, nil
+}
+
 // OutboxSignal is signalled after each commit of this process that left jobs behind; one missed signal stands for many. It is
 // never closed.
 func (s *Store) OutboxSignal() <-chan struct{} { return s.outbox }

@@ -23,6 +23,7 @@ func Audit(t *testing.T, open func(*testing.T) hearth.AuditStore) {
 		"cuts by actor, action, target and time":      auditFilters,
 		"refuses a cursor that it does not know":      auditBadCursor,
 		"an empty store has no head and no entries":   auditEmpty,
+		"removes what an entry says was trimmed":      auditTrim,
 		"entries of one write are stored all or none": auditAllOrNone,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -242,4 +243,44 @@ func auditAllOrNone(t *testing.T, s hearth.AuditStore) {
 	checkChain(t, s, 0)
 	appendAudit(t, s, auditEntry(3))
 	checkChain(t, s, 1)
+}
+
+// auditTrim: entries go up to what an entry of a trimming names, and no further; the others stay as they are.
+func auditTrim(t *testing.T, s hearth.AuditStore) {
+	const n, kept = 1500, 40
+	entries := make([]hearth.AuditEntry, 500)
+	for at := 0; at < n; at += len(entries) {
+		for i := range entries {
+			entries[i] = auditEntry(at + i)
+		}
+		appendAudit(t, s, entries...)
+	}
+	refused := func(upTo int64) {
+		t.Helper()
+		if removed, err := s.RemoveAudit(t.Context(), upTo); err == nil || removed > 0 {
+			t.Errorf("%d entries up to %d were removed, which no entry says are trimmed", removed, upTo)
+		}
+	}
+	refused(1)
+	all := auditAll(t, s)
+	last := all[n-kept-1]
+	appendAudit(t, s, hearth.TrimEntry(epoch, hearth.AuditHead{Seq: last.Seq, Hash: last.Hash}))
+	for _, want := range []int{n - kept, 0} {
+		removed, err := s.RemoveAudit(t.Context(), last.Seq)
+		if err != nil || removed != want {
+			t.Fatalf("%d entries were removed, %v; want %d", removed, err, want)
+		}
+	}
+	refused(last.Seq + 1)
+	left := auditAll(t, s)
+	if diff := cmp.Diff(all[n-kept:], left[:kept]); diff != "" || len(left) != kept+1 {
+		t.Errorf("%d entries are left, want %d: %s", len(left), kept+1, diff)
+	}
+	if trimmed, ok := left[kept].Trimmed(); !ok || trimmed.Seq != last.Seq || trimmed.Hash != last.Hash {
+		t.Errorf("the entry of the trimming names %+v, want %d with its hash", trimmed, last.Seq)
+	}
+	appendAudit(t, s, auditEntry(1))
+	if head, err := s.AuditHead(t.Context()); err != nil || head.Seq != n+2 {
+		t.Errorf("the head is %+v, %v", head, err)
+	}
 }
