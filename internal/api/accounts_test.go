@@ -18,6 +18,7 @@ import (
 	"hearth"
 	"hearth/internal/core/account"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 // site is the API over real accounts and a real store, served over HTTP.
@@ -48,7 +49,7 @@ func newSite(t *testing.T, change ...func(*account.Options)) *site {
 		}
 	}
 	var err error
-	s.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, "hearth.db"), Clock: s.clock.Now})
+	s.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: sqlitetest.File(t, dir), Clock: s.clock.Now})
 	must(err)
 	t.Cleanup(func() { must(s.store.Close()) })
 	s.keys, err = account.OpenKeyRing(account.KeyRingOptions{Path: s.keyFile, AccessTTL: 15 * time.Minute, Clock: s.clock.Now})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -12,11 +11,12 @@ import (
 	"hearth"
 	"hearth/internal/core/audit"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 func TestAdminsReadTheAudit(t *testing.T) {
 	t.Parallel()
-	store, err := sqlite.Open(context.Background(), sqlite.Options{Path: filepath.Join(t.TempDir(), "hearth.db")})
+	store, err := sqlite.Open(context.Background(), sqlite.Options{Path: sqlitetest.File(t, t.TempDir())})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,12 +17,13 @@ import (
 	"hearth"
 	"hearth/internal/core/audit"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 // auditOf is an audit of so many entries, read through an API whose time is now.
 func auditOf(t *testing.T, entries int, wrap func(hearth.AuditStore) hearth.AuditStore) *API {
 	t.Helper()
-	store, err := sqlite.Open(context.Background(), sqlite.Options{Path: filepath.Join(t.TempDir(), "hearth.db")})
+	store, err := sqlite.Open(context.Background(), sqlite.Options{Path: sqlitetest.File(t, t.TempDir())})
 	if err != nil {
 		t.Fatal(err)
 	}

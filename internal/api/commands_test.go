@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -19,12 +18,13 @@ import (
 	"hearth/internal/core/commands"
 	"hearth/internal/core/devices"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 // newCommandsAPI returns an API with devices of ann; the token of device 7 is hd_7.
 func newCommandsAPI(tb testing.TB, count int) (*API, *commands.Service, func(n int) string) {
 	tb.Helper()
-	store, err := sqlite.Open(tb.Context(), sqlite.Options{Path: filepath.Join(tb.TempDir(), "hearth.db")})
+	store, err := sqlite.Open(tb.Context(), sqlite.Options{Path: sqlitetest.File(tb, tb.TempDir())})
 	if err != nil {
 		tb.Fatal(err)
 	}

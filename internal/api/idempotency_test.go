@@ -20,6 +20,7 @@ import (
 	"hearth"
 	"hearth/internal/newid"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 // onceBench is an API with operations that create devices in a real store.
@@ -47,7 +48,7 @@ func wireCopied(devices []hearth.Device) copied {
 // openOnce opens the database in dir; secret and clock as in Options.
 func openOnce(t testing.TB, dir string, secret []byte, clock hearth.Clock) *onceBench {
 	t.Helper()
-	store, err := sqlite.Open(context.Background(), sqlite.Options{Path: filepath.Join(dir, "hearth.db"), Clock: clock})
+	store, err := sqlite.Open(context.Background(), sqlite.Options{Path: sqlitetest.File(t, dir), Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}

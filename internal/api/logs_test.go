@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,12 +17,13 @@ import (
 	"hearth/internal/core/telemetry"
 	"hearth/internal/kv/memkv"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 // logsWorld is an API over a real store with the devices a1 and a2 of ann and b1 of bob.
 func logsWorld(t *testing.T, change ...func(*Options)) *API {
 	t.Helper()
-	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "hearth.db")})
+	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: sqlitetest.File(t, t.TempDir())})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,11 +4,15 @@ package apitest
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"testing"
 	"time"
 
 	"hearth/internal/app"
 	"hearth/internal/config"
+	"hearth/internal/store/mongodb"
+	"hearth/internal/store/sqlite/sqlitetest"
 	"hearth/internal/testserver"
 )
 
@@ -45,10 +49,30 @@ type Mode struct {
 // Embedded is one program with everything in it.
 var Embedded = Mode{Instances: 1} // never written to
 
+// databases are new ones, as the store leaves them when it opens them first; Main drops them.
+var databases = &testserver.Template{Make: func(ctx context.Context, uri string) error {
+	s, err := mongodb.Open(ctx, mongodb.Options{URI: uri})
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}}
+
+// Main runs the tests of a package that uses Distributed, and returns the exit code for its TestMain.
+func Main(m *testing.M) (code int) {
+	code = m.Run()
+	if err := databases.Drop(); err != nil {
+		fmt.Fprintln(os.Stderr, "drop the tests' databases:", err)
+		return 1
+	}
+	return code
+}
+
 // Distributed returns the mode of two programs over a database and a Redis of the test's own.
 func Distributed(tb testing.TB) Mode {
 	tb.Helper()
-	return Mode{StoreURL: testserver.MongoDB(tb), RedisURL: testserver.StartRedis(tb).URL(), Instances: 2}
+	store, _ := databases.MongoDB(tb)
+	return Mode{StoreURL: store, RedisURL: testserver.StartRedis(tb).URL(), Instances: 2}
 }
 
 // InBothModes runs a test of what clients see in each mode: one meaning, two sizes.
@@ -78,6 +102,9 @@ func Start(tb testing.TB, cfg *config.Config, change ...func(*app.Settings)) (ur
 	s := app.Settings{Config: cfg, Version: "test"}
 	for _, c := range change {
 		c(&s)
+	}
+	if cfg.StoreURL == "" {
+		sqlitetest.File(tb, cfg.DataDir)
 	}
 	RunUntilEnd(tb, func(ctx context.Context, ready func()) error {
 		return app.Run(ctx, s, func(serving app.Serving) { url = serving.URL; ready() })

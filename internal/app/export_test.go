@@ -18,6 +18,7 @@ import (
 	"hearth/internal/lifecycle"
 	"hearth/internal/observe"
 	"hearth/internal/queue"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 // Program is the program built, for tests that look at its parts.
@@ -29,6 +30,9 @@ func NewProgram(t *testing.T, cfg *config.Config, change ...func(*Settings)) *Pr
 	s := Settings{Config: cfg, Version: "test", Logger: slog.New(slog.DiscardHandler)}
 	for _, c := range change {
 		c(&s)
+	}
+	if cfg.StoreURL == "" {
+		sqlitetest.File(t, cfg.DataDir)
 	}
 	stack := lifecycle.NewStack(s.Logger)
 	built, err := build(t.Context(), s, stack)

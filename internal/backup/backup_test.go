@@ -20,6 +20,7 @@ import (
 	"hearth/internal/backup"
 	"hearth/internal/store/record"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 	"hearth/internal/store/storetest"
 )
 
@@ -38,7 +39,7 @@ func (p parts) Archive(context.Context) iter.Seq2[record.Part, error] {
 
 func openStore(t *testing.T) *sqlite.Store {
 	t.Helper()
-	s, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "hearth.db")})
+	s, err := sqlite.Open(t.Context(), sqlite.Options{Path: sqlitetest.File(t, t.TempDir())})
 	if err != nil {
 		t.Fatal(err)
 	}

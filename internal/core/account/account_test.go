@@ -11,6 +11,7 @@ import (
 	"hearth"
 	"hearth/internal/core/account"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 // house is a service over a real store, with a clock that a test moves.
@@ -80,7 +81,7 @@ func openHouse(t testing.TB, dir string, change ...func(*account.Options)) *hous
 	h := &house{dir: dir, clock: &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, ended: &endings{}, asked: &asked{}}
 	h.t, _ = t.(*testing.T)
 	var err error
-	h.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, "hearth.db"), Clock: h.clock.Now, Observer: h.asked})
+	h.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: sqlitetest.File(t, dir), Clock: h.clock.Now, Observer: h.asked})
 	if err != nil {
 		t.Fatal(err)
 	}

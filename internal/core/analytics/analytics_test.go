@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,6 +16,7 @@ import (
 	"hearth/internal/calendar"
 	"hearth/internal/kv/memkv"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 var now = time.Date(2026, 3, 10, 12, 30, 0, 0, time.UTC)
@@ -52,7 +52,7 @@ func setup(t *testing.T) *bundle {
 	t.Helper()
 	b := &bundle{keys: map[string]int64{}}
 	b.now.Store(now.UnixMilli())
-	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "hearth.db"), Clock: b.clock})
+	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: sqlitetest.File(t, t.TempDir()), Clock: b.clock})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ import (
 	"hearth/internal/core/archive"
 	"hearth/internal/core/telemetry"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 var (
@@ -151,7 +152,7 @@ func newYard(t *testing.T) *yard {
 
 func fillYard(t *testing.T) *yard {
 	t.Helper()
-	y := openYard(t, filepath.Join(t.TempDir(), "hearth.db"))
+	y := openYard(t, sqlitetest.File(t, t.TempDir()))
 	var err error
 	var devices []hearth.Device
 	for i := range 3 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"hearth/internal/core/audit"
 	"hearth/internal/store/record"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 func open(t *testing.T, path string) *sqlite.Store {
@@ -70,7 +70,7 @@ func TestVerifyFindsWhatWasEdited(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			path := filepath.Join(t.TempDir(), "hearth.db")
+			path := sqlitetest.File(t, t.TempDir())
 			store := open(t, path)
 			fill(t, store, entries)
 			closed(t, store)
@@ -192,7 +192,7 @@ func TestTheAuditIsTrimmedAndTheRestIsProved(t *testing.T) {
 
 func TestVerifyHoldsWhileTheAuditGrows(t *testing.T) {
 	t.Parallel()
-	store := open(t, filepath.Join(t.TempDir(), "hearth.db"))
+	store := open(t, sqlitetest.File(t, t.TempDir()))
 	defer closed(t, store)
 	fill(t, store, 1500)
 	verdict, err := audit.New(store, nil, 0).Verify(t.Context(), func(int64, int64) { fill(t, store, 10) })
@@ -203,7 +203,7 @@ func TestVerifyHoldsWhileTheAuditGrows(t *testing.T) {
 
 func TestOnlyAdminsReadTheAudit(t *testing.T) {
 	t.Parallel()
-	store := open(t, filepath.Join(t.TempDir(), "hearth.db"))
+	store := open(t, sqlitetest.File(t, t.TempDir()))
 	defer closed(t, store)
 	fill(t, store, 3)
 	for name, tt := range map[string]struct {

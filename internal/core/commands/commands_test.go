@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"hearth/internal/core/devices"
 	"hearth/internal/newid"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 var (
@@ -57,7 +57,7 @@ type fleet struct {
 
 func newFleet(tb testing.TB, n, deviceCount int) *fleet {
 	tb.Helper()
-	store, err := sqlite.Open(tb.Context(), sqlite.Options{Path: filepath.Join(tb.TempDir(), "hearth.db")})
+	store, err := sqlite.Open(tb.Context(), sqlite.Options{Path: sqlitetest.File(tb, tb.TempDir())})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
 
 	"hearth"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 // watcher is a Publisher that remembers.
@@ -54,7 +54,7 @@ type fixture struct {
 
 func setup(t testing.TB, dir string, change func(*Options)) *fixture {
 	t.Helper()
-	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, "hearth.db")})
+	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: sqlitetest.File(t, dir)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"hearth/internal/queue"
 	"hearth/internal/queue/sqlitequeue"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 // fullDisk is a storage whose disk is full while full is set.
@@ -75,7 +76,7 @@ func newBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{T: t, dir: t.TempDir(), ann: hearth.Caller{UserID: "ann", Role: hearth.RoleUser}}
 	var err error
-	if b.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "hearth.db")}); err != nil {
+	if b.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: sqlitetest.File(t, t.TempDir())}); err != nil {
 		t.Fatal(err)
 	}
 	files, err := dirblob.Open(b.dir)

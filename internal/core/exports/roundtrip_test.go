@@ -19,13 +19,14 @@ import (
 	"hearth/internal/core/telemetry"
 	"hearth/internal/importer"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 // remote is another installation, of ann's too.
 func remote(t *testing.T) (*sqlite.Store, *importer.Importer) {
 	t.Helper()
 	dir := t.TempDir()
-	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, "hearth.db")})
+	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: sqlitetest.File(t, dir)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"hearth/internal/queue"
 	"hearth/internal/queue/sqlitequeue"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 const (
@@ -67,7 +68,7 @@ func newDesk(t *testing.T) *desk {
 	d.now.Store(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).UnixMilli())
 	clock := func() time.Time { return time.UnixMilli(d.now.Load()).UTC() }
 	var err error
-	if d.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "hearth.db"), Clock: clock}); err != nil {
+	if d.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: sqlitetest.File(t, t.TempDir()), Clock: clock}); err != nil {
 		t.Fatal(err)
 	}
 	if d.queue, err = sqlitequeue.Open(t.Context(), sqlitequeue.Options{Path: filepath.Join(t.TempDir(), "queue.db"), Clock: clock}); err != nil {

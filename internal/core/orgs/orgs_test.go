@@ -15,6 +15,7 @@ import (
 
 	"hearth"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 type bundle struct {
@@ -30,7 +31,7 @@ func (b *bundle) MembershipEnded(userID, orgID string) { b.ended = append(b.ende
 
 func setup(t testing.TB, dir string) *bundle {
 	t.Helper()
-	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, "hearth.db")})
+	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: sqlitetest.File(t, dir)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"hearth"
 	"hearth/internal/core/devices"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 // now is the time of all tests.
@@ -73,7 +73,7 @@ func (r *recorder) count() (single, summed int) {
 func setup(t *testing.T, change func(*Options)) *bundle {
 	t.Helper()
 	clock := func() time.Time { return now }
-	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "hearth.db"), Clock: clock})
+	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: sqlitetest.File(t, t.TempDir()), Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"hearth/internal/guardedhttp"
 	"hearth/internal/newid"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 // keySealer seals with the key of now, and opens what the keys that it knows have sealed.
@@ -50,7 +50,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{sealer: &keySealer{key: "a"}, ann: hearth.Caller{UserID: "ann", Role: hearth.RoleUser}, now: time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)}
 	clock := func() time.Time { return w.now }
 	var err error
-	if w.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "hearth.db"), Clock: clock}); err != nil {
+	if w.store, err = sqlite.Open(t.Context(), sqlite.Options{Path: sqlitetest.File(t, t.TempDir()), Clock: clock}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.store.Close() })

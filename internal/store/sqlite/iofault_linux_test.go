@@ -96,7 +96,7 @@ func TestAWriteErrorEndsWithItsCause(t *testing.T) {
 }
 
 func failedWrites(t *testing.T, file, how string) {
-	path := filepath.Join(t.TempDir(), "hearth.db")
+	path := newFile(t)
 	s, err := Open(t.Context(), Options{Path: path})
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +144,7 @@ func failedWrites(t *testing.T, file, how string) {
 }
 
 func TestAReadErrorEndsWithItsCause(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "hearth.db")
+	path := newFile(t)
 	for _, file := range []string{path, path + "-wal"} {
 		t.Run(filepath.Ext(file), func(t *testing.T) {
 			s, err := Open(t.Context(), Options{Path: path})

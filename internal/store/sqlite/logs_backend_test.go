@@ -11,6 +11,7 @@ import (
 
 	"hearth"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 	"hearth/internal/tsdb"
 	"hearth/internal/tsdb/tsdbtest"
 )
@@ -24,7 +25,7 @@ func logsHarness(t *testing.T) tsdbtest.Harness {
 		Fleet: true,
 		Open: func(t testing.TB, name string) tsdbtest.Database {
 			t.Helper()
-			path := filepath.Join(dir, strings.NewReplacer("/", "_", "'", "").Replace(name)+".db")
+			path := sqlitetest.File(t, filepath.Join(dir, strings.NewReplacer("/", "_", "'", "").Replace(name)))
 			s, err := sqlite.Open(context.Background(), sqlite.Options{Path: path, Logs: tsdb.Options{FoldIdle: time.Hour, FoldAge: time.Hour}})
 			if err != nil {
 				t.Fatal(err)

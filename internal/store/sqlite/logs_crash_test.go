@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"hearth"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 	"hearth/internal/tsdb"
 )
 
@@ -81,7 +81,7 @@ func at(offset time.Duration) int64 {
 
 func TestAKilledWriterLosesNothingAcknowledged(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "hearth.db")
+	path := sqlitetest.File(t, t.TempDir())
 	s, err := sqlite.Open(t.Context(), sqlite.Options{Path: path})
 	if err != nil {
 		t.Fatal(err)

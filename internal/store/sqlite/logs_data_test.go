@@ -17,6 +17,7 @@ import (
 
 	"hearth"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 )
 
 // dataDir finds the folder of the real data, which lies beside the checkout.
@@ -104,7 +105,7 @@ func importData(t *testing.T, dir string) *imported {
 	if err := json.Unmarshal(text, &s.facts); err != nil {
 		t.Fatal(err)
 	}
-	if s.Store, err = sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "hearth.db")}); err != nil {
+	if s.Store, err = sqlite.Open(t.Context(), sqlite.Options{Path: sqlitetest.File(t, t.TempDir())}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

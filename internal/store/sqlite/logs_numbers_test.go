@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -14,7 +13,7 @@ import (
 // Large batches reserve their numbers before their write; what another process stores meanwhile has others.
 func TestTwoProcessesNumberLargeBatches(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "hearth.db")
+	path := newFile(t)
 	var stores []*Store
 	for range 2 {
 		s, err := Open(t.Context(), Options{Path: path, Logs: tsdb.Options{FoldIdle: time.Hour, FoldAge: time.Hour}})

@@ -9,6 +9,7 @@ import (
 
 	"hearth"
 	"hearth/internal/store/sqlite"
+	"hearth/internal/store/sqlite/sqlitetest"
 	"hearth/internal/store/storetest"
 	"hearth/internal/tsdb"
 )
@@ -30,7 +31,7 @@ func TestLogsConform(t *testing.T) {
 				Typed: true,
 				Open: func(t testing.TB, name string) storetest.LogStore {
 					t.Helper()
-					path := filepath.Join(dir, strings.NewReplacer("/", "_", "'", "").Replace(name)+".db")
+					path := sqlitetest.File(t, filepath.Join(dir, strings.NewReplacer("/", "_", "'", "").Replace(name)))
 					s, err := sqlite.Open(context.Background(), sqlite.Options{Path: path, Logs: options})
 					if err != nil {
 						t.Fatal(err)
@@ -45,7 +46,7 @@ func TestLogsConform(t *testing.T) {
 
 func TestTwoProgramsWriteLogsToOneFile(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "hearth.db")
+	path := sqlitetest.File(t, t.TempDir())
 	var stores []*sqlite.Store
 	for range 2 {
 		s, err := sqlite.Open(t.Context(), sqlite.Options{Path: path, Logs: tiny})

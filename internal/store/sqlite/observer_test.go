@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -41,7 +40,7 @@ func (w *witness) Commit(writes int, waited, took time.Duration) {
 func TestTheObserverIsToldOfEveryOperationAndCommit(t *testing.T) {
 	t.Parallel()
 	seen := &witness{ended: map[string]int{}, codes: map[hearth.Code]int{}}
-	s, err := Open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "hearth.db"), Observer: seen})
+	s, err := Open(t.Context(), Options{Path: newFile(t), Observer: seen})
 	if err != nil {
 		t.Fatal(err)
 	}

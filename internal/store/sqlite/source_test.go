@@ -23,7 +23,7 @@ func dataVersion(t *testing.T, conn *sql.Conn) (version int64) {
 // A writer that meets another one waits by sleeping: a source must never be one, not even to fold what it finds unfolded.
 func TestASourceReadsBesideAWriterAndWritesNothing(t *testing.T) {
 	t.Parallel()
-	s, err := Open(t.Context(), Options{Path: t.TempDir() + "/hearth.db", Logs: tsdb.Options{FoldIdle: time.Hour, FoldAge: time.Hour}})
+	s, err := Open(t.Context(), Options{Path: newFile(t), Logs: tsdb.Options{FoldIdle: time.Hour, FoldAge: time.Hour}})
 	if err != nil {
 		t.Fatal(err)
 	}

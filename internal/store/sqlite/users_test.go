@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"path/filepath"
 	"testing"
 
 	"hearth"
@@ -11,7 +10,7 @@ import (
 func TestAccounts(t *testing.T) {
 	t.Parallel()
 	storetest.Accounts(t, func(t *testing.T, clock hearth.Clock) storetest.AccountStore {
-		s, err := Open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "hearth.db"), Clock: clock})
+		s, err := Open(t.Context(), Options{Path: newFile(t), Clock: clock})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,11 +9,29 @@ import (
 	"testing"
 
 	"hearth"
+	"hearth/internal/testfile"
 )
+
+// empty is a new database: to make its schema takes longer than most tests.
+var empty = testfile.File{Make: func(path string) error {
+	s, err := Open(context.Background(), Options{Path: path})
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}}
+
+// newFile returns the path of a database of the test's own with nothing in it.
+func newFile(tb testing.TB) string {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), "hearth.db")
+	empty.Copy(tb, path)
+	return path
+}
 
 func openTest(t testing.TB) *Store {
 	t.Helper()
-	s, err := Open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "hearth.db")})
+	s, err := Open(t.Context(), Options{Path: newFile(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
