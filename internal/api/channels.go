@@ -57,7 +57,7 @@ func wireChannel(c hearth.NotificationChannel) NotificationChannel {
 	}
 }
 
-// IssuedChannel is a new notification channel, with the secret of a webhook.
+// IssuedChannel is a notification channel that is new or has a new secret, with the secret of a webhook.
 type IssuedChannel struct {
 	NotificationChannel
 	Secret *string `json:"secret" doc:"Signs every request to a webhook. Shown only in this answer; null of other kinds." example:"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw…"`
@@ -199,6 +199,14 @@ func (a *API) registerChannels() {
 	remove.Description = "What waits for it goes with it. With `If-Match`, only at that version."
 	register(a, remove, func(ctx context.Context, in *ChannelCondition) (*struct{}, error) {
 		return nil, s.DeleteChannel(ctx, callerOf(ctx), in.ID, in.check())
+	})
+
+	rotate := op("rotate-notification-channel-secret", http.MethodPost, "/{id}/rotate-secret", "Rotate the secret of a notification channel")
+	rotate.Secret, rotate.Codes = true, []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}
+	rotate.Description = "For 24 hours the secret before signs too: requests carry both signatures. `conflict`: the channel is no webhook."
+	register(a, rotate, func(ctx context.Context, in *ChannelPath) (*bodyOf[IssuedChannel], error) {
+		issued, err := s.RotateChannel(ctx, callerOf(ctx), in.ID)
+		return &bodyOf[IssuedChannel]{wireIssuedChannel(issued)}, err
 	})
 
 	test := op("test-notification-channel", http.MethodPost, "/{id}/test", "Send a test message")

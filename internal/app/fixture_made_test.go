@@ -76,7 +76,7 @@ func (w *fixture) first(t *testing.T, caller, path string) string {
 }
 
 // newChannel is a notification channel that leads nowhere.
-const newChannel = `{"name":"the secret channel","kind":"slack","url":"https://hook.invalid/x","types":["alarm"]}`
+const newChannel = `{"name":"the secret channel","kind":"webhook","url":"https://hook.invalid/x","types":["alarm"]}`
 
 // newWebhook returns the body of a webhook of the caller's or of the organization.
 func (w *fixture) newWebhook(inOrg bool) string {

@@ -63,6 +63,7 @@ list-notification-channels 401  200   200   200    403  403      401       401  
 get-notification-channel  401   200   404   404    403  403      401       401     200     404      404      404   403 closed
 update-notification-channel 401 200   404   404    403  403      401       401     200     404      404      404   403 closed
 delete-notification-channel 401 204   404   404    403  403      401       401     204     404      404      404   403 closed
+rotate-notification-channel-secret 401 200 404 404  403  403      401       401     200     404      404      404   403 closed
 test-notification-channel 401   200   404   404    403  403      401       401     200     404      404      404   403 closed
 
 list-users                401   403   403   200    403  403      401       401     403     403      403      403   403 closed

@@ -17,9 +17,19 @@ import (
 // destination is what is sealed of a channel.
 type destination struct {
 	URL string `json:"url"`
-	// Token authorizes requests to ntfy, Secret signs those to a webhook.
-	Token  string `json:"token,omitempty"`
-	Secret []byte `json:"secret,omitempty"`
+	// Token authorizes requests to ntfy, Secret signs those to a webhook; OldSecret, the one before, signs too until OldUntil.
+	Token     string    `json:"token,omitempty"`
+	Secret    []byte    `json:"secret,omitempty"`
+	OldSecret []byte    `json:"old_secret,omitempty"`
+	OldUntil  time.Time `json:"old_until,omitzero"`
+}
+
+// secrets are those that sign at a time.
+func (to destination) secrets(now time.Time) [][]byte {
+	if now.Before(to.OldUntil) {
+		return [][]byte{to.Secret, to.OldSecret}
+	}
+	return [][]byte{to.Secret}
 }
 
 // NewChannel is what a user sets of a channel.
@@ -34,7 +44,7 @@ type NewChannel struct {
 	Enabled       bool
 }
 
-// IssuedChannel is a new channel. Shown is the secret of a webhook, which is known this once.
+// IssuedChannel is a channel that is new or has a new secret. Shown is the secret of a webhook, which is known this once.
 type IssuedChannel struct {
 	hearth.NotificationChannel
 	Shown string
@@ -285,6 +295,32 @@ func set[T any](field, to *T) {
 	if to != nil {
 		*field = *to
 	}
+}
+
+// RotateChannel makes a new secret for a webhook; the one before signs too for hearth.RotationTTL, and one before that no more.
+// CodeForbidden, CodeNotFound; CodeConflict for a channel of another kind, and where the secret cannot be decrypted.
+func (s *Service) RotateChannel(ctx context.Context, caller hearth.Caller, id string) (IssuedChannel, error) {
+	secret, shown := guardedhttp.NewSecret()
+	now := s.now()
+	entry := caller.Entry(now, "notification_channel.rotate_secret", "notification_channel:"+id)
+	c, err := s.o.Channels.UpdateChannel(ctx, id, func(c hearth.NotificationChannel) (hearth.NotificationChannel, error) {
+		if err := owns(caller, c); err != nil {
+			return c, err
+		}
+		if c.Kind != hearth.ChannelWebhook {
+			return c, hearth.Errorf(hearth.CodeConflict, "a channel of the kind %s has no secret", c.Kind)
+		}
+		to, err := s.open(c)
+		if err != nil {
+			return c, hearth.Errorf(hearth.CodeConflict, "%s", err.Error())
+		}
+		to.Secret, to.OldSecret, to.OldUntil = secret, to.Secret, now.Add(hearth.RotationTTL)
+		c.Secret, err = s.seal(to)
+		c.UpdatedAt = now
+		c.Version++
+		return c, err
+	}, hearth.SideEffects{Audit: []hearth.AuditEntry{entry}})
+	return IssuedChannel{c, shown}, err
 }
 
 // DeleteChannel removes a channel with what waits for it; check is as in UpdateChannel. CodeForbidden, CodeNotFound, check's.

@@ -476,6 +476,58 @@ func TestATestReturnsWhatTheReceiverAnswered(t *testing.T) {
 	}
 }
 
+func TestTheSecretOfAChannelIsRotated(t *testing.T) {
+	t.Parallel()
+	d, r := newDesk(t), newReceiver(t)
+	c := d.channel(hearth.ChannelWebhook, r.url+"/hook")
+	secrets := map[string]string{"first": c.Shown}
+	rotate := func(name string) {
+		t.Helper()
+		issued, err := d.RotateChannel(t.Context(), d.ann, c.ID)
+		if err != nil || issued.Version != c.Version+int64(len(secrets)) {
+			t.Fatalf("%+v, %v", issued, err)
+		}
+		secrets[name] = issued.Shown
+	}
+	// signs makes sure that the next request is signed with these secrets alone. The library looks at no clock.
+	signs := func(when string, want ...string) {
+		t.Helper()
+		if _, err := d.TestChannel(t.Context(), d.ann, c.ID); err != nil {
+			t.Fatal(err)
+		}
+		got := r.got[len(r.got)-1]
+		for name, secret := range secrets {
+			hook, err := standardwebhooks.NewWebhook(secret)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ok := hook.VerifyIgnoringTimestamp([]byte(got.body), got.header) == nil; ok != slices.Contains(want, name) {
+				t.Errorf("%s: the %s secret verifies: %t", when, name, ok)
+			}
+		}
+	}
+	signs("at first", "first")
+	rotate("second")
+	signs("rotated", "first", "second")
+	rotate("third")
+	signs("rotated again", "second", "third")
+	url := r.url + "/other"
+	if _, err := d.UpdateChannel(t.Context(), d.ann, c.ID, notify.ChannelChange{URL: &url}, nil); err != nil {
+		t.Fatal(err)
+	}
+	d.after(hearth.RotationTTL - time.Minute)
+	signs("just before the end, at another URL", "second", "third")
+	d.after(time.Minute)
+	signs("after a day", "third")
+	slack := d.channel(hearth.ChannelSlack, r.url)
+	if _, err := d.RotateChannel(t.Context(), d.ann, slack.ID); hearth.ErrorCode(err) != hearth.CodeConflict {
+		t.Errorf("one without a secret: %v", err)
+	}
+	if _, err := d.RotateChannel(t.Context(), hearth.Caller{UserID: "bob", Role: hearth.RoleAdmin}, c.ID); hearth.ErrorCode(err) != hearth.CodeNotFound {
+		t.Errorf("that of another user: %v", err)
+	}
+}
+
 func TestTheURLOfAChannelIsSealedAndNotShown(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)

@@ -42,7 +42,7 @@ func (s *Service) post(ctx context.Context, c hearth.NotificationChannel, m outg
 	switch c.Kind {
 	case hearth.ChannelWebhook:
 		request.Body, err = m.webhook(now)
-		request.Header = guardedhttp.Sign(m.id, now, request.Body, to.Secret)
+		request.Header = guardedhttp.Sign(m.id, now, request.Body, to.secrets(now)...)
 	case hearth.ChannelNtfy:
 		server, topic, _ := ntfyTopic(to.URL)
 		request.URL = server
