@@ -103,7 +103,7 @@ func mayImport(dir string) []string {
 	case dir == "internal/mailer":
 		return append([]string{root, "internal/core/..."}, ports...)
 	case dir == "internal/jobadmin":
-		return []string{root, "internal/api", "internal/queue"}
+		return []string{root, "internal/api", "internal/backup", "internal/queue"}
 	case dir == "internal/simulate":
 		return []string{"client/go"}
 	case dir == "internal/demo":

@@ -52,6 +52,7 @@ func viewsOf(device, org, webhook, rule, alarm, integration string) map[string]s
 		"/admin/users":                                      "1 in all",
 		"/admin/jobs":                                       "Cleanup",
 		"/admin/audit":                                      "auth.login",
+		"/admin/backups":                                    "hearth backup restore",
 		"/admin/server":                                     "Slowest routes",
 		"/nothing/here":                                     "There is no such page",
 		"/sign-up":                                          "Create the account",
@@ -119,6 +120,7 @@ func TestEveryViewIsAccessible(t *testing.T) {
 		"name": "Cellar broker", "url": "mqtt://127.0.0.1:9", "dialects": []string{"tasmota", "json"}, "topics": []string{"site/{device}/{event}"}, "time_zone": "Europe/Berlin",
 	}, 201).into(t, &integration)
 	ann.do("POST", "/provisioning-keys", map[string]any{"name": "Lamps of March", "device_type": "lamp"}, 201)
+	ann.do("POST", "/admin/backups", nil, 202)
 	for name, option := range map[string]chromedp.ExecAllocatorOption{
 		"light": chromedp.Flag("blink-settings", "preferredColorScheme=1"),
 		"dark":  chromedp.Flag("blink-settings", "preferredColorScheme=0"),

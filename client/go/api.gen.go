@@ -118,6 +118,17 @@ type AuditEntry struct {
 	UserAgent string `json:"user_agent"`
 }
 
+// Backup is an answer of the API.
+type Backup struct {
+	Bytes     int64     `json:"bytes"`
+	CreatedAt time.Time `json:"created_at"`
+	Encrypted bool      `json:"encrypted"`
+	// What hearth backup verify and restore take.
+	Name string `json:"name"`
+	// Made by backup_schedule: removed once backup_keep newer ones are kept.
+	Scheduled bool `json:"scheduled"`
+}
+
 // CacheFigures is an answer of the API.
 type CacheFigures struct {
 	// Share of all questions that a layer answered, 0 to 1.
@@ -1100,6 +1111,15 @@ type ListAuditEntry struct {
 	Total *int64 `json:"total,omitempty"`
 }
 
+// ListBackup is an answer of the API.
+type ListBackup struct {
+	Items []Backup `json:"items"`
+	// Where the next page starts; null on the last page.
+	NextCursor *string `json:"next_cursor"`
+	// The number of items on all pages, with count=true.
+	Total *int64 `json:"total,omitempty"`
+}
+
 // ListCommand is an answer of the API.
 type ListCommand struct {
 	Items []Command `json:"items"`
@@ -1966,7 +1986,7 @@ type QuietHours struct {
 // QuotaUse is an answer of the API.
 type QuotaUse struct {
 	Limit int64 `json:"limit"`
-	// logs are those of a day; they are regained evenly.
+	// logs are those of a day; they are regained evenly. bytes are what the stored logs take, with their rollups.
 	Name string `json:"name"`
 	Used int64  `json:"used"`
 }
@@ -2569,6 +2589,18 @@ func (c *Client) ExportAudit(ctx context.Context, params ExportAuditParams, opti
 	return c.open(ctx, request{method: http.MethodGet, path: "/api/v1/admin/audit/export", query: params.query()}, options)
 }
 
+// ListBackups: List the backups. Those that are kept where `backup_dir` or `blob_url` says, the newest first.
+func (c *Client) ListBackups(ctx context.Context, options ...CallOption) (*ListBackup, error) {
+	return call[ListBackup](ctx, c, request{method: http.MethodGet, path: "/api/v1/admin/backups"}, options)
+}
+
+// OrderBackup: Order a backup. A job of the queue `export` makes it, and the answer is that job. While an ordered backup has
+// not ended, another order is answered with its job. An ordered backup is kept until it is deleted where it is
+// stored.
+func (c *Client) OrderBackup(ctx context.Context, options ...CallOption) (*Job, error) {
+	return call[Job](ctx, c, request{method: http.MethodPost, path: "/api/v1/admin/backups"}, options)
+}
+
 // ListJobsParams are what [Client.ListJobs] can be asked for; what is empty is left out.
 type ListJobsParams struct {
 	// Adds the total number of items.
@@ -2992,7 +3024,8 @@ type ListDevicesParams struct {
 	Cursor string
 	// Only these fields of each item, separated by commas.
 	Fields string
-	// latest: each device comes with the newest value of each of its events, up to 50, by name.
+	// latest: each device comes with the newest value of each of its events, up to 50, by name. An API key needs
+	// telemetry:read too.
 	Include string
 	// Items on a page.
 	Limit int
@@ -3211,7 +3244,7 @@ func (c *Client) LatestLogs(ctx context.Context, id string, params LatestLogsPar
 
 // DeleteLogsParams are what [Client.DeleteLogs] can be asked for; what is empty is left out.
 type DeleteLogsParams struct {
-	// Only logs of this event.
+	// Only logs of this event; without it, of all.
 	Event string
 	// Start of the range, inclusive (RFC 3339).
 	From time.Time

@@ -52,6 +52,7 @@ const routes = [
   route('/admin/users', admin, 'Users'),
   route('/admin/jobs', admin, 'Jobs'),
   route('/admin/audit', admin, 'Audit'),
+  route('/admin/backups', () => import('./views/backups'), 'Backups'),
   route('/admin/server', admin, 'Server'),
   route('/account', account, 'Account'),
   route('/account/{tab}', account, 'Account'),

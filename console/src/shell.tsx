@@ -43,6 +43,7 @@ const adminGroup: Group = ['Administration', [
   { href: '/admin/integrations', text: 'Integrations', icon: 'hook' },
   { href: '/admin/jobs', text: 'Jobs', icon: 'list' },
   { href: '/admin/audit', text: 'Audit log', icon: 'shield' },
+  { href: '/admin/backups', text: 'Backups', icon: 'export' },
   { href: '/admin/server', text: 'Server', icon: 'gauge' },
 ]];
 

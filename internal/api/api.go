@@ -87,9 +87,10 @@ type Options struct {
 	Alarms *alarms.Service
 	// Exports are the files that users order; nil: their operations are not served.
 	Exports *exports.Service
-	// Jobs is the background work, Figures the figures of /admin/metrics; nil: their operations are not
+	// Jobs is the background work, Backups the archives, Figures the figures of /admin/metrics; nil: their operations are not
 	// served.
 	Jobs    Jobs
+	Backups Backups
 	Figures func(ctx context.Context) (observe.HTTPSummary, Figures)
 	// Live carries events to connections, StreamStats counts them; nil: this instance serves no streams.
 	Live        Live
@@ -227,6 +228,7 @@ var resources = []func(*API){
 	(*API).registerSchedules,
 	(*API).registerRealtime,
 	(*API).registerJobs,
+	(*API).registerBackups,
 	(*API).registerMetrics,
 	(*API).registerAudit,
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // notProtected create nothing that lasts, or can be done once anyway.
-var notProtected = []string{"set-up", "request-password-reset", "confirm-email", "create-stream-ticket"} // never written to
+var notProtected = []string{"set-up", "request-password-reset", "confirm-email", "create-stream-ticket", "order-backup"} // never written to
 
 // testedElsewhere need more than a request, such as a letter's token.
 var testedElsewhere = []string{"accept-invitation", "comment-alarm"} // never written to

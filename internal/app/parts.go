@@ -35,6 +35,7 @@ import (
 	"hearth/internal/figures"
 	"hearth/internal/guardedhttp"
 	"hearth/internal/httpserver"
+	"hearth/internal/jobadmin"
 	"hearth/internal/keyshare"
 	"hearth/internal/kv"
 	"hearth/internal/kv/memkv"
@@ -382,7 +383,8 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 		Version: p.Version, Clock: p.Clock, Logger: p.Logger, Health: p.health, Metrics: p.metrics.HTTP, Tracer: p.tracer,
 		Accounts: p.accounts, Organizations: p.orgs, Roles: p.orgs.Roles, Devices: p.devices, Fleet: p.devices,
 		Provisioning: p.provision, Twins: p.twins, Telemetry: p.telemetry,
-		Analytics: p.analytics, Commands: p.commands, Webhooks: p.webhooks, Integrations: p.integrations, Alarms: p.alarms, Exports: p.exports, Notifications: p.notices, Jobs: p.jobs(), Audit: p.audit(),
+		Analytics: p.analytics, Commands: p.commands, Webhooks: p.webhooks, Integrations: p.integrations, Alarms: p.alarms, Exports: p.exports, Notifications: p.notices,
+		Jobs: p.jobs(), Backups: jobadmin.Backups{Jobs: p.jobs(), Schedule: p.backups}, Audit: p.audit(),
 		Figures: figures.New(figures.Options{Config: cfg, Asker: p.asker, HTTP: p.metrics.HTTP, Cache: p.cache, Health: p.health}),
 		MQTT:    p.mqtt.ServeWebSocket, Live: p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,
 		BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), SlowRequest: cfg.SlowRequest,

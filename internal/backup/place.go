@@ -39,6 +39,9 @@ type File struct {
 	Scheduled bool
 }
 
+// Encrypted reports whether the archive is encrypted, by its name.
+func (f File) Encrypted() bool { return strings.HasSuffix(f.Name, cryptSuffix) }
+
 // Names are "hearth-" and the time, "hearth-auto-" for those of the schedule.
 const (
 	namePrefix  = "hearth-"

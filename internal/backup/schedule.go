@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"sync"
 	"time"
@@ -75,14 +76,33 @@ func (s *Schedule) Periodic() []queue.Periodic {
 	return []queue.Periodic{{Name: createKind, Every: schedule.Every, Offset: schedule.Offset, Kind: createKind, Queue: queue.Export}}
 }
 
+// ordered is the payload of a job that makes a backup which retention leaves alone.
+const ordered = `{"ordered":true}`
+
+// Order returns a job that makes a backup now; of those that have not ended, a queue holds one.
+func (s *Schedule) Order() queue.Job {
+	return queue.Job{
+		ID: queue.NewID(s.options.Clock.Now()), Kind: createKind, Queue: queue.Export, Payload: json.RawMessage(ordered), Unique: createKind + ":ordered",
+	}
+}
+
+// List returns the backups that are kept, the newest first.
+func (s *Schedule) List(ctx context.Context) ([]File, error) { return s.place.List(ctx) }
+
 // create makes a backup and removes those that are too old.
 func (s *Schedule) create(ctx context.Context, task *queue.Task) error {
 	start := time.Now()
 	o := s.options
+	var order struct {
+		Ordered bool `json:"ordered"`
+	}
+	if err := json.Unmarshal(task.Job.Payload, &order); err != nil {
+		return err
+	}
 	m := maker{cfg: o.Config, source: o.Source, version: o.Version, clock: o.Clock, progress: func(p Progress) {
 		task.Report(queue.Progress{Step: p.Step, Done: p.Records, Total: p.Total})
 	}}
-	file, manifest, err := m.writeTo(ctx, s.place, true)
+	file, manifest, err := m.writeTo(ctx, s.place, !order.Ordered)
 	if err != nil {
 		s.failures.Inc()
 		return err

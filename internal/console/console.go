@@ -26,7 +26,7 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 // views are the addresses of the console's views, as console/src/app.tsx has them.
 var views = []string{
 	"/{$}", "/devices", "/devices/{id}", "/devices/{id}/{tab}", "/import", "/alarms", "/alarms/{id}", "/rules", "/rules/{id}", "/compare", "/exports", "/exports/{id}", "/notifications",
-	"/organizations", "/organizations/{id}", "/provisioning", "/claim", "/webhooks", "/webhooks/{id}", "/account", "/account/{tab}", "/admin/integrations", "/admin/integrations/{id}", "/admin/users", "/admin/jobs", "/admin/audit", "/admin/server",
+	"/organizations", "/organizations/{id}", "/provisioning", "/claim", "/webhooks", "/webhooks/{id}", "/account", "/account/{tab}", "/admin/integrations", "/admin/integrations/{id}", "/admin/users", "/admin/jobs", "/admin/audit", "/admin/backups", "/admin/server",
 	"/sign-in", "/sign-up", "/set-up", "/forgot-password", "/reset-password", "/confirm-email", "/invitation",
 }
 

@@ -143,6 +143,18 @@ class AuditEntry(TypedDict):
     user_agent: str
 
 
+class Backup(TypedDict):
+    """Backup of the API."""
+
+    bytes: int
+    created_at: str
+    encrypted: bool
+    # What hearth backup verify and restore take.
+    name: str
+    # Made by backup_schedule: removed once backup_keep newer ones are kept.
+    scheduled: bool
+
+
 class CacheFigures(TypedDict):
     """CacheFigures of the API."""
 
@@ -1099,6 +1111,21 @@ class _ListAuditEntry(TypedDict):
 
 class ListAuditEntry(_ListAuditEntry, total=False):
     """ListAuditEntry of the API."""
+
+    # The number of items on all pages, with count=true.
+    total: int
+
+
+class _ListBackup(TypedDict):
+    """ListBackup of the API."""
+
+    items: List[Backup]
+    # Where the next page starts; null on the last page.
+    next_cursor: Optional[str]
+
+
+class ListBackup(_ListBackup, total=False):
+    """ListBackup of the API."""
 
     # The number of items on all pages, with count=true.
     total: int
@@ -2225,8 +2252,8 @@ class QuotaUse(TypedDict):
     """QuotaUse of the API."""
 
     limit: int
-    # logs are those of a day; they are regained evenly.
-    name: Literal["devices", "logs"]
+    # logs are those of a day; they are regained evenly. bytes are what the stored logs take, with their rollups.
+    name: Literal["devices", "logs", "bytes"]
     used: int
 
 
@@ -2811,6 +2838,17 @@ class Api:
         the end of the body, something is missing. The download is itself an entry, `audit.export`.
         """
         return self._call("GET", "/api/v1/admin/audit/export", query=_given({"action": action, "actor_id": actor_id, "format": format, "from": from_, "range": range, "target": target, "to": to}), raw=True)
+
+    def list_backups(self) -> ListBackup:
+        """List the backups. Those that are kept where `backup_dir` or `blob_url` says, the newest first."""
+        return self._call("GET", "/api/v1/admin/backups")
+
+    def order_backup(self) -> Job:
+        """Order a backup. A job of the queue `export` makes it, and the answer is that job. While an ordered
+        backup has not ended, another order is answered with its job. An ordered backup is kept until it is
+        deleted where it is stored.
+        """
+        return self._call("POST", "/api/v1/admin/backups")
 
     def list_jobs(self, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET, queue: QueueName = UNSET, state: JobState = UNSET) -> ListJob:
         """List the background jobs. The newest first. Completed ones are kept for 7 days, dead ones for 30."""

@@ -104,6 +104,16 @@ export interface AuditEntry {
   user_agent: string
 }
 
+export interface Backup {
+  bytes: number
+  created_at: string
+  encrypted: boolean
+  /** What hearth backup verify and restore take. */
+  name: string
+  /** Made by backup_schedule: removed once backup_keep newer ones are kept. */
+  scheduled: boolean
+}
+
 export interface CacheFigures {
   /** Share of all questions that a layer answered, 0 to 1. */
   hit_rate: number
@@ -901,6 +911,14 @@ export interface ListAlarm {
 
 export interface ListAuditEntry {
   items: AuditEntry[]
+  /** Where the next page starts; null on the last page. */
+  next_cursor: string | null
+  /** The number of items on all pages, with count=true. */
+  total?: number
+}
+
+export interface ListBackup {
+  items: Backup[]
   /** Where the next page starts; null on the last page. */
   next_cursor: string | null
   /** The number of items on all pages, with count=true. */
@@ -1713,8 +1731,8 @@ export interface QuietHours {
 
 export interface QuotaUse {
   limit: number
-  /** logs are those of a day; they are regained evenly. */
-  name: 'devices' | 'logs'
+  /** logs are those of a day; they are regained evenly. bytes are what the stored logs take, with their rollups. */
+  name: 'devices' | 'logs' | 'bytes'
   used: number
 }
 
@@ -2334,7 +2352,10 @@ export interface ListDevicesQuery {
   cursor?: string
   /** Only these fields of each item, separated by commas. */
   fields?: string
-  /** latest: each device comes with the newest value of each of its events, up to 50, by name. */
+  /**
+   * latest: each device comes with the newest value of each of its events, up to 50, by name. An API key needs
+   * telemetry:read too.
+   */
   include?: 'latest'
   /** Items on a page. */
   limit?: number
@@ -2388,7 +2409,7 @@ export interface LatestLogsQuery {
 
 /** What {@link Api.deleteLogs} can be asked for. */
 export interface DeleteLogsQuery {
-  /** Only logs of this event. */
+  /** Only logs of this event; without it, of all. */
   event?: string
   /** Start of the range, inclusive (RFC 3339). */
   from: string
@@ -2689,6 +2710,20 @@ export abstract class Api {
    */
   exportAudit(query: ExportAuditQuery = {}, options: CallOptions = {}): Promise<Response> {
     return this.call({ method: 'GET', path: '/api/v1/admin/audit/export', query: { ...query }, raw: true, options })
+  }
+
+  /** List the backups. Those that are kept where `backup_dir` or `blob_url` says, the newest first. */
+  listBackups(options: CallOptions = {}): Promise<ListBackup> {
+    return this.call({ method: 'GET', path: '/api/v1/admin/backups', options })
+  }
+
+  /**
+   * Order a backup. A job of the queue `export` makes it, and the answer is that job. While an ordered backup has
+   * not ended, another order is answered with its job. An ordered backup is kept until it is deleted where it is
+   * stored.
+   */
+  orderBackup(options: CallOptions = {}): Promise<Job> {
+    return this.call({ method: 'POST', path: '/api/v1/admin/backups', options })
   }
 
   /** List the background jobs. The newest first. Completed ones are kept for 7 days, dead ones for 30. */

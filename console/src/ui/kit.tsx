@@ -296,6 +296,11 @@ export function Facts({ facts }: { facts: readonly (readonly [string, ComponentC
   return <dl class="facts">{facts.map(([name, value]) => <div key={name}><dt>{name}</dt><dd>{value}</dd></div>)}</dl>;
 }
 
+// Scroll holds a table that may be wider than its place; the keyboard scrolls it too.
+export function Scroll({ label, children }: { label: string; children: ComponentChildren }) {
+  return <div class="scroll" tabIndex={0} role="region" aria-label={label}>{children}</div>;
+}
+
 export function Progress({ value, label }: { value: number; label: string }) {
   return <progress max={100} value={value} aria-label={label} />;
 }

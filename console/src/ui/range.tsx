@@ -40,8 +40,10 @@ export function RangePicker({ range }: { range: Range }) {
   return (
     <div class="actions">
       <Choice label="Range" options={presets.map(([name, text]) => [name, text] as const)} value={range.preset} onPick={(name) => setQuery({ range: name, from: null, to: null }, true)} />
-      <Button icon="left" aria-label="Earlier" title="Earlier" onClick={() => shift(-span / 2)} />
-      <Button icon="right" aria-label="Later" title="Later" disabled={range.to >= Date.now() - 60_000} onClick={() => shift(Math.min(span / 2, Date.now() - range.to))} />
+      <span class="pair">
+        <Button icon="left" aria-label="Earlier" title="Earlier" onClick={() => shift(-span / 2)} />
+        <Button icon="right" aria-label="Later" title="Later" disabled={range.to >= Date.now() - 60_000} onClick={() => shift(Math.min(span / 2, Date.now() - range.to))} />
+      </span>
       <Button aria-label="Zoom out" title="Zoom out" onClick={() => setRange(range.from - span / 2, Math.min(range.to + span / 2, Date.now()))}>Zoom out</Button>
       <Button icon="clock" onClick={() => setOpen(true)}>Dates</Button>
       {open && (

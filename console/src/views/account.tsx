@@ -104,7 +104,7 @@ function Sessions() {
           <ul class="rows">
             {sessions.map((session) => (
               <li key={session.id}>
-                <div title={session.user_agent}>{program(session.user_agent)} {session.current && <Badge tone="good">this one</Badge>}<small>{session.ip} · last used <Ago at={session.last_used_at} /> · since {when(session.created_at)}</small></div>
+                <div title={session.user_agent}><span class="strong">{program(session.user_agent)}</span> {session.current && <Badge tone="good">this one</Badge>}<small>{session.ip} · last used <Ago at={session.last_used_at} /> · since {when(session.created_at)}</small></div>
                 {!session.current && <Button busy={end.busy} onClick={() => end.run(session.id)}>End</Button>}
               </li>
             ))}
@@ -137,7 +137,7 @@ function Keys() {
             {keys.map((key) => (
               <li key={key.id}>
                 <div>
-                  {key.name} <code class="soft">{key.prefix}…</code>
+                  <span class="strong">{key.name}</span> <code class="soft">{key.prefix}…</code>
                   <small>{key.scopes.join(', ')}{key.organization_id && ` · ${orgs.find((org) => org.id === key.organization_id)?.name ?? 'one organization'}`}</small>
                   <small>last used <Ago at={key.last_used_at} /> · {key.expires_at ? `until ${day(key.expires_at)}` : 'no end'}</small>
                 </div>

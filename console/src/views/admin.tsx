@@ -7,7 +7,7 @@ import { query, setQuery } from '../router';
 import { user } from '../session';
 import type { AuditEntry, Health, Job, JobState, ManagedUser, QueueName, UserRole } from '../types';
 import { Icon } from '../ui/icons';
-import { Ago, Badge, Button, Card, Confirm, Dialog, Empty, Facts, Failed, IconButton, More, Page, Select, Show, Skeleton, toast, useAction, Wrong, type Tone } from '../ui/kit';
+import { Ago, Badge, Button, Card, Confirm, Dialog, Empty, Facts, Failed, IconButton, More, Page, Scroll, Select, Show, Skeleton, Wrong, toast, useAction, type Tone } from '../ui/kit';
 
 export function Users() {
   const q = query.value.get('q') ?? '';
@@ -37,7 +37,7 @@ export function Users() {
             <ul class="rows">
               {list.data.map((one) => (
                 <li key={one.id}>
-                  <div>{one.name} {one.disabled && <Badge tone="bad">disabled</Badge>}<small>{one.email} · since {day(one.created_at)} · last sign-in <Ago at={one.last_login_at} /></small></div>
+                  <div><span class="strong">{one.name}</span> {one.disabled && <Badge tone="bad">disabled</Badge>}<small>{one.email} · since {day(one.created_at)} · last sign-in <Ago at={one.last_login_at} /></small></div>
                   {one.id === user.value?.id ? <Badge>{one.role}, you</Badge> : (
                     <>
                       <Select hidden label={`Role of ${one.name}`} value={one.role} onPick={(to) => change.run(one, { role: to })} options={[['user', 'User'], ['admin', 'Administrator']]} />
@@ -59,6 +59,8 @@ export function Users() {
 const states = ['pending', 'running', 'scheduled', 'retrying', 'completed', 'dead'] as const;
 const jobTones: Record<string, Tone> = { pending: 'info', running: 'info', scheduled: 'soft', retrying: 'warn', completed: 'good', dead: 'bad' };
 
+const queueNames: QueueName[] = ['export', 'notification', 'channel', 'cleanup'];
+
 export function Jobs() {
   const queue = query.value.get('queue') ?? '';
   const state = query.value.get('state') ?? '';
@@ -71,7 +73,7 @@ export function Jobs() {
       <Show from={queues} rows={2}>
         {({ items }) => (
           <Card title="Queues" flush>
-            <div class="scroll">
+            <Scroll label="Queues">
               <table class="table">
                 <thead><tr><th scope="col">Queue</th>{states.map((one) => <th scope="col" class="right" key={one}>{words(one)}</th>)}</tr></thead>
                 <tbody>
@@ -83,12 +85,12 @@ export function Jobs() {
                   ))}
                 </tbody>
               </table>
-            </div>
+            </Scroll>
           </Card>
         )}
       </Show>
       <div class="filters">
-        <Select hidden label="Queue" value={queue} onPick={(v) => setQuery({ queue: v })} options={[['', 'All queues'], ['export', 'Export'], ['notification', 'Notification'], ['webhook', 'Webhook'], ['cleanup', 'Cleanup']]} />
+        <Select hidden label="Queue" value={queue} onPick={(v) => setQuery({ queue: v })} options={[['', 'All queues'], ...queueNames.map((one) => [one, words(one)] as const)]} />
         <Select hidden label="State" value={state} onPick={(v) => setQuery({ state: v })} options={[['', 'All states'], ...states.map((one) => [one, words(one)] as const)]} />
       </div>
       <Wrong problem={again.problem} />
@@ -183,7 +185,7 @@ export function Server() {
               </Card>
             )}
             <Card title="Slowest routes" flush>
-              <div class="scroll">
+              <Scroll label="Slowest routes">
                 <table class="table">
                   <thead><tr><th scope="col">Route</th><th scope="col" class="right">Requests</th><th scope="col" class="right">50 %</th><th scope="col" class="right">99 %</th></tr></thead>
                   <tbody>
@@ -192,7 +194,7 @@ export function Server() {
                     ))}
                   </tbody>
                 </table>
-              </div>
+              </Scroll>
             </Card>
           </>
         )}

@@ -7,7 +7,7 @@ import { on } from '../live';
 import { useGet, type Loaded } from '../load';
 import { query, setQuery } from '../router';
 import type { Latest, List, Log, LogSummary, Point, States, Summary } from '../types';
-import { Button, Card, Choice, Empty, Facts, Show, Skeleton, Wrong } from '../ui/kit';
+import { Button, Card, Choice, Empty, Facts, Scroll, Show, Skeleton, Wrong } from '../ui/kit';
 import { colours, Plot, type Line } from '../ui/plot';
 import { interval, RangePicker, rangeOf, setRange, steps, type Range, type Step } from '../ui/range';
 
@@ -200,7 +200,7 @@ function Segments({ data, range }: { data: States; range: Range }) {
         ))}
       </svg>
       {data.truncated && <p class="soft small">The line shows the first 1,000 changes; the totals are of all.</p>}
-      <div class="scroll">
+      <Scroll label="Values">
         <table class="table">
           <thead><tr><th scope="col">Value</th><th scope="col" class="right">Time</th><th scope="col" class="right">Share</th><th scope="col" class="right">Times</th></tr></thead>
           <tbody>
@@ -209,7 +209,7 @@ function Segments({ data, range }: { data: States; range: Range }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </>
   );
 }

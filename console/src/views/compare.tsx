@@ -5,7 +5,7 @@ import { compact, number, when, zone } from '../format';
 import { useGet, useList } from '../load';
 import { query, setQuery } from '../router';
 import type { Summary, Usage } from '../types';
-import { Card, Empty, Field, Page, Select, Show, Skeleton, Wrong } from '../ui/kit';
+import { Card, Empty, Field, Page, Scroll, Select, Show, Skeleton, Wrong } from '../ui/kit';
 import { Plot, type Line } from '../ui/plot';
 import { interval, RangePicker, rangeOf, setRange } from '../ui/range';
 
@@ -27,7 +27,7 @@ export function Compare() {
       <Card title="Devices">
         <Field label="Find" type="search" value={text} onInput={(e) => setText(e.currentTarget.value)} />
         <Show from={devices} rows={2}>
-          {() => <div class="events" role="group" aria-label="Devices">{shown?.map((device) => <button type="button" class="event" key={device.id} aria-pressed={ids.includes(device.id)} onClick={() => pick(device.id)}><i />{device.name}</button>)}</div>}
+          {() => <div class="events many" role="group" aria-label="Devices">{shown?.map((device) => <button type="button" class="event" key={device.id} aria-pressed={ids.includes(device.id)} onClick={() => pick(device.id)}><i />{device.name}</button>)}</div>}
         </Show>
       </Card>
       {ids.length === 0 ? <Card><Empty icon="compare" title="Choose devices">Their values are drawn in one chart.</Empty></Card> : (
@@ -65,7 +65,7 @@ function Chart({ ids, event, from, to }: { ids: string[]; event: string; from: n
         {!drawn ? <Skeleton rows={6} /> : <Plot times={drawn.times} lines={drawn.lines} from={from} to={to} zoom={setRange} label={`${event} of ${state.data?.map((one) => one.name).join(', ')} from ${when(new Date(from).toISOString())} to ${when(new Date(to).toISOString())}`} />}
       </div>
       {state.data && (
-        <div class="scroll">
+        <Scroll label="Figures">
           <table class="table">
             <thead><tr><th scope="col">Device</th>{['Readings', 'Average', 'Least', 'Greatest', 'Median', '95 %'].map((name) => <th scope="col" class="right" key={name}>{name}</th>)}</tr></thead>
             <tbody>
@@ -74,7 +74,7 @@ function Chart({ ids, event, from, to }: { ids: string[]; event: string; from: n
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
     </Card>
   );

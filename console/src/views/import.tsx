@@ -4,7 +4,7 @@ import { api, newKey, Problem } from '../api';
 import { tagsOf, useOrganizations } from '../fleet';
 import { plural } from '../format';
 import { navigate } from '../router';
-import { Button, Card, Code, Empty, Page, Select, toast, useAction, Wrong } from '../ui/kit';
+import { Button, Card, Code, Empty, Page, Scroll, Select, Wrong, toast, useAction } from '../ui/kit';
 
 interface Row { name: string; type: string; serial?: string; tags?: string[] }
 
@@ -77,12 +77,12 @@ export function Import() {
       </Card>
       {rows && (rows.length === 0 ? <Card><Empty title="The file has no devices">It has a line of names, but none below it.</Empty></Card> : (
         <Card title={plural(rows.length, 'device')} flush>
-          <div class="scroll">
+          <Scroll label="Devices of the file">
             <table class="table">
               <thead><tr><th scope="col">Name</th><th scope="col">Type</th><th scope="col">Serial number</th><th scope="col">Tags</th></tr></thead>
               <tbody>{rows.slice(0, 20).map((row, i) => <tr key={i}><td>{row.name}</td><td>{row.type}</td><td class="mono">{row.serial}</td><td>{row.tags?.join(', ')}</td></tr>)}</tbody>
             </table>
-          </div>
+          </Scroll>
           {rows.length > 20 && <p class="soft pad">and {plural(rows.length - 20, 'more', 'more')}</p>}
           <div class="pad form">
             {orgs.length > 0 && <Select label="Belong to" value={org} onPick={setOrg} options={[['', 'You'], ...orgs.map((one) => [one.id, one.name] as const)]} />}

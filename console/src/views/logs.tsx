@@ -7,7 +7,7 @@ import { on } from '../live';
 import { useGet, useList } from '../load';
 import { query, setQuery } from '../router';
 import type { Log, LogSummary } from '../types';
-import { Button, Card, Confirm, Dialog, Empty, Failed, Field, LinkButton, More, Select, Skeleton, toast } from '../ui/kit';
+import { Button, Card, Confirm, Dialog, Empty, Failed, Field, LinkButton, More, Scroll, Select, Skeleton, toast } from '../ui/kit';
 
 export function Logs({ params: { id = '', edit = '' } }: ViewProps) {
   const event = query.value.get('event') ?? '';
@@ -36,10 +36,10 @@ export function Logs({ params: { id = '', edit = '' } }: ViewProps) {
       <Card flush>
         {!logs ? (list.error && list.error.status !== 0 ? <Failed problem={list.error} again={list.reload} /> : <Skeleton rows={8} />)
           : logs.length === 0 ? <Empty title="No logs">{event ? 'This event has none.' : 'The device has sent nothing yet.'}</Empty> : (
-            <table class="table">
+            <Scroll label="Logs"><table class="table">
               <thead><tr><th scope="col">Time</th><th scope="col">Event</th><th scope="col" class="right">Value</th></tr></thead>
               <tbody>{logs.map((log) => <tr key={log.id}><td class="soft nowrap-big">{exactly(log.timestamp)}</td><td class="mono">{log.event}</td><td class="right num strong">{value(log.value)}</td></tr>)}</tbody>
-            </table>
+            </table></Scroll>
           )}
         <More more={list.more} />
       </Card>

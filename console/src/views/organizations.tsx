@@ -96,7 +96,7 @@ function Members({ org, members, manages }: { org: Organization; members: Return
           <ul class="rows">
             {all.map((member) => (
               <li key={member.user_id}>
-                <div>{member.name}{member.user_id === me && <span class="soft"> (you)</span>}<small>{member.email} · since {day(member.joined_at)}</small></div>
+                <div><span class="strong">{member.name}</span>{member.user_id === me && <span class="soft"> (you)</span>}<small>{member.email} · since {day(member.joined_at)}</small></div>
                 {manages && member.user_id !== me && weight(member.role) >= weight(org.role)
                   ? <Select hidden label={`Role of ${member.name}`} value={member.role} onPick={(role) => give.run(member, role)} options={grants.map((role) => [role, words(role)] as const)} />
                   : <Badge>{member.role}</Badge>}

@@ -6,7 +6,7 @@ import { connected, on } from '../live';
 import { useGet } from '../load';
 import { query, setQuery } from '../router';
 import type { Dashboard, Log, LogSummary, Value } from '../types';
-import { Ago, Badge, Card, Choice, Empty, LinkButton, Page, Show } from '../ui/kit';
+import { Ago, Badge, Card, Choice, Empty, LinkButton, Page, Scroll, Show } from '../ui/kit';
 import { Bars } from '../ui/spark';
 
 const ranges = [['24h', 'Day'], ['7d', 'Week'], ['30d', 'Month'], ['365d', 'Year']] as const;
@@ -176,7 +176,7 @@ function Events({ data }: { data: Dashboard }) {
   const total = Math.max(1, data.events.reduce((sum, event) => sum + event.count, 0));
   return (
     <Card title="Events" flush>
-      <div class="scroll">
+      <Scroll label="Events">
         <table class="table">
           <thead><tr><th scope="col">Event</th><th scope="col" class="right">Logs</th><th scope="col" class="hide-small">Share</th><th scope="col" class="right">Average value</th></tr></thead>
           <tbody>
@@ -189,7 +189,7 @@ function Events({ data }: { data: Dashboard }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </Card>
   );
 }

@@ -30,7 +30,7 @@ export function Provisioning() {
               {keys.map((key) => (
                 <li key={key.id}>
                   <div>
-                    {key.name} <code class="soft">{key.prefix}…</code>
+                    <span class="strong">{key.name}</span> <code class="soft">{key.prefix}…</code>
                     <small>{key.device_type}{key.tags.length > 0 && ` · ${key.tags.join(', ')}`}{key.organization_id && ` · ${orgs.find((org) => org.id === key.organization_id)?.name ?? 'an organization'}`}</small>
                     <small>{count(key.device_count)}{key.max_devices ? ` of ${count(key.max_devices)}` : ''} devices · {key.expires_at ? `until ${day(key.expires_at)}` : 'no end'}</small>
                   </div>

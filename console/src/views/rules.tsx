@@ -8,7 +8,7 @@ import { useGet, useList } from '../load';
 import { leaving, navigate } from '../router';
 import type { Condition, Episode, Rule, RuleAction, RuleSchedule, Severity } from '../types';
 import type { Value, Webhook } from '../types';
-import { Badge, Button, Card, Check, Choice, Confirm, Empty, Field, LinkButton, More, Page, Select, Show, Skeleton, toast, useAction, Wrong } from '../ui/kit';
+import { Badge, Button, Card, Check, Choice, Confirm, Empty, Field, LinkButton, More, Page, Scroll, Select, Show, Skeleton, Wrong, toast, useAction } from '../ui/kit';
 import { AlarmList, severities, severityTones } from './alarms';
 
 type Operator = NonNullable<Condition['operator']>;
@@ -151,7 +151,7 @@ function Editor({ rule, saved }: { rule?: Rule; saved: (rule: Rule) => void }) {
         </div>
         <fieldset>
           <legend>When</legend>
-          <Choice label="When" value={kind} onPick={(to) => set({ kind: to })} options={[['value', 'A value'], ['expression', 'Expression'], ['data', 'No data'], ['offline', 'Offline']]} />
+          <Choice label="When" value={kind} onPick={(to) => set({ kind: to })} options={[['value', 'Value'], ['expression', 'Expression'], ['data', 'No data'], ['offline', 'Offline']]} />
           {kind === 'expression' && <Field label="Expression" required maxLength={1000} class="mono" value={draft.expression} onInput={(e) => set({ expression: e.currentTarget.value })} placeholder="temperature > 30 && door == false" autocomplete="off" hint="Over the latest values: comparisons, && || !, arithmetic, abs, min, max" error={fields['condition.expression']} />}
           <div class="row">
             {kind === 'value' && <Field label="Event" required maxLength={64} value={draft.event} onInput={(e) => set({ event: e.currentTarget.value })} placeholder="temperature" autocomplete="off" error={fields['condition.event']} />}
@@ -284,7 +284,7 @@ function Preview({ rule }: { rule: Rule }) {
         <>
           <p role="status">{found.episodes.length === 0 ? 'It would have raised no alarm.' : `It would have raised ${count(found.episodes.length)}${found.truncated ? ' or more' : ''} ${found.episodes.length === 1 ? 'alarm' : 'alarms'}.`}</p>
           {found.episodes.length > 0 && (
-            <div class="scroll">
+            <Scroll label="Alarms that it would have raised">
               <table class="table">
                 <thead><tr><th scope="col">Device</th><th scope="col">Raised</th><th scope="col" class="right">Lasted</th><th scope="col" class="right">Value</th></tr></thead>
                 <tbody>
@@ -293,7 +293,7 @@ function Preview({ rule }: { rule: Rule }) {
                   ))}
                 </tbody>
               </table>
-            </div>
+            </Scroll>
           )}
         </>
       )}

@@ -33,7 +33,7 @@ export function Schedules() {
             {all.map((one) => (
               <li key={one.id}>
                 <div>
-                  {one.name || `${words(one.type)}, ${one.format.toUpperCase()}`}<small>{rhythm(one)}</small>
+                  <span class="strong">{one.name || `${words(one.type)}, ${one.format.toUpperCase()}`}</span><small>{rhythm(one)}</small>
                   <small>{one.enabled ? `next ${when(one.next_run_at)}` : 'paused'}{one.last_run_at && <> · last <Ago at={one.last_run_at} /></>}{one.last_export_id && <> · <a href={`/exports/${one.last_export_id}`}>its file</a></>}</small>
                   {one.last_error && <small class="bad">{one.last_error.message}</small>}
                 </div>
