@@ -79,19 +79,36 @@ func ValidEvent(event string) bool {
 	return true
 }
 
-// Problem says which field of the entry is wrong and why, judged at the time now; "" if nothing is.
-func (e LogEntry) Problem(now time.Time) (field, message string) {
+// Problems returns the fields of the entry that are wrong, and why, judged at the time now.
+func (e LogEntry) Problems(now time.Time) (wrong []FieldError) {
+	if !ValidEvent(e.Event) {
+		wrong = append(wrong, FieldError{"event", "must be 1 to 64 " + eventAlphabet})
+	}
+	if problem := e.Value.problem(); problem != "" {
+		wrong = append(wrong, FieldError{"value", problem})
+	}
 	switch {
-	case !ValidEvent(e.Event):
-		return "event", "must be 1 to 64 " + eventAlphabet
-	case e.Value.problem() != "":
-		return "value", e.Value.problem()
 	case e.At > now.Add(MaxLogFuture).UnixMilli():
-		return "timestamp", "is more than 24 hours in the future"
+		wrong = append(wrong, FieldError{"timestamp", "is more than 24 hours in the future"})
 	case e.At < minLogTime || e.At > maxLogTime:
-		return "timestamp", "must be of the years 1 to 9999"
+		wrong = append(wrong, FieldError{"timestamp", "must be of the years 1 to 9999"})
+	}
+	return wrong
+}
+
+// Problem returns the first of the Problems; "" if nothing is wrong.
+func (e LogEntry) Problem(now time.Time) (field, message string) {
+	for _, first := range e.Problems(now) {
+		return first.Location, first.Message
 	}
 	return "", ""
+}
+
+// LogFault is a field of a log of a batch that could not be read. Its Location is the field's name, or "" for the log itself.
+type LogFault struct {
+	// Index is the log's place in the batch.
+	Index int
+	FieldError
 }
 
 // Span is a time range: From inclusive, To exclusive, both whole milliseconds.

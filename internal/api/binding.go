@@ -246,7 +246,7 @@ func (b *binding) readBody(body []byte, field reflect.Value, path *huma.PathBuff
 		return nil
 	}
 	if err := readJSON(body, field.Addr().Interface()); err != nil {
-		result.Errors = append(result.Errors, &huma.ErrorDetail{Location: "body", Message: err.Error()})
+		result.Errors = append(result.Errors, err)
 	}
 	if hasUpperID(body) {
 		lowerBodyIDs(field, false)

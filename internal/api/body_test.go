@@ -73,6 +73,7 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		{"space around it", " \t\r\n{\"name\" : \"x\"} \n", 200, ""},
 		{"escapes", `{"name":"\u00e9\ud83d\ude00\n\t\"\\\/"}`, 200, ""},
 		{"an escaped backslash before u0000", `{"name":"\\u0000"}`, 200, ""},
+		{"a whole number with a point", `{"name":"x","count":1.0}`, 422, "body.count"},
 		{"64 deep", `{"name":"x","any":` + nested(63) + `}`, 200, ""},
 		{"65 deep", `{"name":"x","any":` + nested(64) + `}`, 400, ""},
 		{"10,000 deep", nested(10_000), 400, ""},

@@ -95,13 +95,14 @@ func readJSON(data []byte, v any) error {
 	if err == nil {
 		return nil
 	}
+	fault := &huma.ErrorDetail{Location: "body", Message: "is not of the documented form"}
 	if ours, ok := errors.AsType[*hearth.Error](err); ok {
-		return errors.New(ours.Message)
+		fault.Message = ours.Message
+	} else if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && mismatch.Field != "" {
+		fault.Location += "." + printable(mismatch.Field)
+		fault.Message = "is of another type, or out of range"
 	}
-	if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && mismatch.Field != "" {
-		return errors.New(printable(mismatch.Field) + " is of another type, or out of range")
-	}
-	return errors.New("is not of the documented form")
+	return fault
 }
 
 // registerDocs serves the OpenAPI document and the page made of it. They are made on the first request: most starts of the

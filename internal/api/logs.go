@@ -137,10 +137,10 @@ func (a *API) createLog(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	entry := batch.Entries[0]
+	entry, faults := batch.Entries[0], batch.Faults
 	batch.Release()
 	log, err := a.options.Telemetry.Add(r.Context(), callerOf(r.Context()), telemetry.Single{
-		DeviceID: r.PathValue("id"), Entry: entry, Idempotency: idempotency(r.Context(), wireLog),
+		DeviceID: r.PathValue("id"), Entry: entry, Faults: faults, Idempotency: idempotency(r.Context(), wireLog),
 	})
 	if err != nil {
 		return err
@@ -169,7 +169,7 @@ func (a *API) createLogs(w http.ResponseWriter, r *http.Request) error {
 		return Accepted{done.Stored, &done.Skipped}
 	}
 	done, err := a.options.Telemetry.Ingest(r.Context(), callerOf(r.Context()), telemetry.Batch{
-		Devices: batch.Devices, Entries: batch.Entries, SkipDuplicates: skip, Idempotency: idempotency(r.Context(), wire),
+		Devices: batch.Devices, Entries: batch.Entries, Faults: batch.Faults, SkipDuplicates: skip, Idempotency: idempotency(r.Context(), wire),
 	})
 	if err != nil {
 		return err

@@ -184,6 +184,22 @@ func TestLogsAreTakenByTheContract(t *testing.T) {
 		{name: "a user's batch with none", method: "POST", path: "/logs", token: "ann", body: `[{"device_id":null,"event":"own","value":1}]`, status: 422, code: hearth.CodeValidationFailed, contains: `body[0].device_id`},
 		{name: "a device's batch for another", method: "POST", path: "/logs", token: "hd_a1", body: "[" + item("a1") + "," + item("a2") + "]", status: 404, code: hearth.CodeNotFound},
 		{name: "a batch with a foreign device", method: "POST", path: "/logs", token: "ann", body: "[" + item("a1") + "," + item("b1") + "]", status: 422, code: hearth.CodeValidationFailed, contains: "body[1].device_id"},
+		{
+			name: "every fault of a batch", method: "POST", path: "/logs", token: "ann", status: 422, code: hearth.CodeValidationFailed,
+			body: `[{"device_id":"b1","event":"e","value":1},{"device_id":"a1","event":"a b","value":null,"timestamp":"9000-01-01T00:00:00Z","x":1},7,` +
+				`{"event":"","value":"` + strings.Repeat("x", 257) + `"}]`,
+			contains: `"errors":[{"location":"body[0].device_id","message":"is not one of your devices"},` +
+				`{"location":"body[1].value","message":"must be a number, a boolean or a string"},{"location":"body[1].x","message":"is not a known field"},` +
+				`{"location":"body[1].event","message":"must be 1 to 64 letters, digits and _.:*/-"},` +
+				`{"location":"body[1].timestamp","message":"is more than 24 hours in the future"},{"location":"body[2]","message":"must be an object"},` +
+				`{"location":"body[3].value","message":"` + hearth.TextRule + `"},{"location":"body[3].device_id","message":"is required"},` +
+				`{"location":"body[3].event","message":"must be 1 to 64 letters, digits and _.:*/-"}]`,
+		},
+		{
+			name: "every fault of a log", method: "POST", path: "/devices/a1/logs", token: "ann", status: 422, code: hearth.CodeValidationFailed,
+			body:     `{"event":"a b"}`,
+			contains: `"errors":[{"location":"body.value","message":"is required"},{"location":"body.event","message":"must be 1 to 64 letters, digits and _.:*/-"}]`,
+		},
 		{name: "a cut batch", method: "POST", path: "/logs", token: "ann", body: "[" + item("a1"), status: 400, code: hearth.CodeMalformedBody},
 		{name: "keys twice", method: "POST", path: "/logs", token: "ann", body: `[{"device_id":"a1","device_id":"a2","event":"e","value":1}]`, status: 400, code: hearth.CodeMalformedBody},
 		{name: "no array", method: "POST", path: "/logs", token: "ann", body: item("a1"), status: 422, code: hearth.CodeValidationFailed},

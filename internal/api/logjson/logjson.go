@@ -33,8 +33,8 @@ const (
 	window = 64 << 10
 	// maxDepth bounds how deep values may be nested.
 	maxDepth = 64
-	// maxFieldErrors is how many wrong fields are named before reading stops.
-	maxFieldErrors = 20
+	// maxFaults is how many wrong fields are named before reading stops.
+	maxFaults = 20
 	// maxInterned bounds the texts that a pooled decoder remembers from batch to batch.
 	maxInterned = 16_384
 	// maxTexts bounds the values that are strings which a decoder remembers, maxRemembered the length of one, in bytes.
@@ -57,6 +57,9 @@ type Batch struct {
 	Devices []string
 	// Entries have the index into Devices as their Device (0 for Single).
 	Entries []hearth.LogEntry
+	// Faults are the fields of entries that could not be read, in their order. After 20 the rest of the body is not read. The
+	// Device of an entry whose own could not be read is -1.
+	Faults []hearth.LogFault
 
 	decoder *decoder
 	owner   *Decoder
@@ -75,10 +78,9 @@ type Decoder struct {
 	pool sync.Pool
 }
 
-// Decode reads one body to its end. What is not JSON is CodeMalformedBody; JSON of another shape, more than
-// hearth.MaxLogBatch items and items over 64 KiB are CodeValidationFailed with the places named. Errors of r come back
-// as they are. Event, value and time are read, not judged (see hearth.LogEntry.Problem), but for values
-// beyond float64 and strings that are not hearth.ValidText.
+// Decode reads one body to its end. What is not JSON is CodeMalformedBody; what is no array, and more than hearth.MaxLogBatch items, are
+// CodeValidationFailed. Items of another shape and over 64 KiB are Faults of the batch. Errors of r come back as they are. Event, value and
+// time are read, not judged (see hearth.LogEntry.Problems), but for values beyond float64 and strings that are not hearth.ValidText.
 func (p *Decoder) Decode(r io.Reader, options Options) (*Batch, error) {
 	d, _ := p.pool.Get().(*decoder)
 	if d == nil {
@@ -91,7 +93,7 @@ func (p *Decoder) Decode(r io.Reader, options Options) (*Batch, error) {
 		return nil, err
 	}
 	d.reader = nil
-	return &Batch{Devices: d.ids, Entries: d.entries, decoder: d, owner: p}, nil
+	return &Batch{Devices: d.ids, Entries: d.entries, Faults: d.faults, decoder: d, owner: p}, nil
 }
 
 type device struct {
@@ -105,7 +107,7 @@ type decoder struct {
 	options Options
 	entries []hearth.LogEntry
 	ids     []string
-	fields  []hearth.FieldError
+	faults  []hearth.LogFault
 
 	// buf[start:end] is what was read and not yet used; base is the body's offset of buf[0].
 	buf        []byte
@@ -125,7 +127,7 @@ type decoder struct {
 
 func (d *decoder) reset(r io.Reader, options Options) {
 	d.reader, d.options = r, options
-	d.entries, d.ids, d.fields = d.entries[:0], d.ids[:0], nil
+	d.entries, d.ids, d.faults = d.entries[:0], d.ids[:0], nil
 	d.start, d.end, d.base, d.eof, d.items = 0, 0, 0, false, 0
 	d.batch++
 	d.last = device{}
@@ -148,8 +150,8 @@ func (d *decoder) read() error {
 	default:
 		err = d.readArray()
 	}
-	if err == nil && len(d.fields) > 0 {
-		err = hearth.Invalid(d.fields...)
+	if errors.Is(err, errEnough) {
+		return nil
 	}
 	return err
 }
@@ -173,8 +175,10 @@ func (d *decoder) readArray() error {
 		if err := d.skipOne(); err != nil {
 			return err
 		}
-		d.fail("body", "must be an array")
-		return d.finish()
+		if err := d.finish(); err != nil {
+			return err
+		}
+		return hearth.Invalid(hearth.FieldError{Location: "body", Message: "must be an array"})
 	}
 	d.start++
 	if c, err = d.space(); err != nil {
@@ -256,6 +260,9 @@ func (d *decoder) finish() error {
 // errEnd says that the body ended where more was wanted; to clients it is a malformed body.
 var errEnd = hearth.Errorf(hearth.CodeMalformedBody, "the body ends too early")
 
+// errEnough ends the reading of a body with so many faults that no more are named.
+var errEnough = errors.New("no more faults are named")
+
 // errShort says that the window ends within the item.
 var errShort = errors.New("the window ends here")
 
@@ -312,7 +319,7 @@ func (d *decoder) fill() error {
 // the item is parsed again.
 func (d *decoder) whole(parse func(b []byte) (next int, err error)) error {
 	for {
-		fields, entries := len(d.fields), len(d.entries)
+		faults, entries := len(d.faults), len(d.entries)
 		next, err := parse(d.buf[d.start:d.end])
 		if err == nil {
 			d.start += next
@@ -321,13 +328,13 @@ func (d *decoder) whole(parse func(b []byte) (next int, err error)) error {
 		if !errors.Is(err, errShort) {
 			return err
 		}
-		d.fields, d.entries = d.fields[:fields], d.entries[:entries]
+		d.faults, d.entries = d.faults[:faults], d.entries[:entries]
 		if d.eof {
 			return errEnd
 		}
 		if d.start == 0 && d.end == len(d.buf) {
-			d.fail(d.location(""), "is larger than 64 KiB")
-			return hearth.Invalid(d.fields...)
+			d.unread("is larger than 64 KiB")
+			return errEnough
 		}
 		if err := d.fill(); err != nil {
 			return err
@@ -345,8 +352,8 @@ func (d *decoder) item() error {
 		return err
 	}
 	d.items++
-	if len(d.fields) >= maxFieldErrors {
-		return hearth.Invalid(d.fields...)
+	if len(d.faults) >= maxFaults {
+		return errEnough
 	}
 	return nil
 }
@@ -361,7 +368,7 @@ func (d *decoder) parseItem(b []byte) (int, error) {
 	}
 	next, err := d.skip(b, 0, 0)
 	if err == nil {
-		d.fail(d.location(""), "must be an object")
+		d.unread("must be an object")
 	}
 	return next, err
 }
@@ -371,22 +378,17 @@ func (d *decoder) skipOne() error {
 	return d.whole(func(b []byte) (int, error) { return d.skip(b, 0, 0) })
 }
 
-// location names a field of the item that is being read; "" is the item itself.
-func (d *decoder) location(field string) string {
-	at := "body"
-	if d.options.Format != Single {
-		at += "[" + strconv.Itoa(d.items) + "]"
+// fail records a field of the item that is being read.
+func (d *decoder) fail(field, message string) {
+	if len(d.faults) < maxFaults {
+		d.faults = append(d.faults, hearth.LogFault{Index: d.items, FieldError: hearth.FieldError{Location: field, Message: message}})
 	}
-	if field != "" {
-		at += "." + field
-	}
-	return at
 }
 
-func (d *decoder) fail(location, message string) {
-	if len(d.fields) < maxFieldErrors {
-		d.fields = append(d.fields, hearth.FieldError{Location: location, Message: message})
-	}
+// unread adds an item that is no log.
+func (d *decoder) unread(message string) {
+	d.entries = append(d.entries, hearth.LogEntry{Device: -1})
+	d.fail("", message)
 }
 
 // malformed makes the error for what is not JSON; at is an index into the window.

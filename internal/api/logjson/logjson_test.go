@@ -46,7 +46,23 @@ func TestADeviceIsOneInEitherCase(t *testing.T) {
 }
 
 func decode(body string, format Format) (*Batch, error) {
-	return new(Decoder).Decode(strings.NewReader(body), Options{Format: format, Now: now})
+	return judged(new(Decoder).Decode(strings.NewReader(body), Options{Format: format, Now: now}))
+}
+
+// judged turns the faults of a batch into the error that they lead to.
+func judged(batch *Batch, err error) (*Batch, error) {
+	if err != nil || len(batch.Faults) == 0 {
+		return batch, err
+	}
+	fields := make([]hearth.FieldError, len(batch.Faults))
+	for i, fault := range batch.Faults {
+		place := fmt.Sprintf("[%d]", fault.Index)
+		if fault.Location != "" {
+			place += "." + fault.Location
+		}
+		fields[i] = hearth.FieldError{Location: place, Message: fault.Message}
+	}
+	return batch, hearth.Invalid(fields...)
 }
 
 func TestABatchIsReadInEveryFormat(t *testing.T) {
@@ -185,31 +201,31 @@ func TestWrongFieldsAreNamed(t *testing.T) {
 		{Array, `{}`, []hearth.FieldError{{Location: "body", Message: "must be an array"}}},
 		{Array, ` "x" `, []hearth.FieldError{{Location: "body", Message: "must be an array"}}},
 		{Array, `[` + strings.Join([]string{item(`null`), item(`""`), item(`"a\u0000"`), item(`[1]`), item(`"` + strings.Repeat("ü", 257) + `"`)}, ",") + `]`, []hearth.FieldError{
-			{Location: "body[0].value", Message: types}, {Location: "body[1].value", Message: hearth.TextRule},
-			{Location: "body[2].value", Message: hearth.TextRule}, {Location: "body[3].value", Message: types},
-			{Location: "body[4].value", Message: hearth.TextRule},
+			{Location: "[0].value", Message: types}, {Location: "[1].value", Message: hearth.TextRule},
+			{Location: "[2].value", Message: hearth.TextRule}, {Location: "[3].value", Message: types},
+			{Location: "[4].value", Message: hearth.TextRule},
 		}},
-		{Single, `{"event":"e","value":"` + strings.Repeat("x", 40_000) + `"}`, []hearth.FieldError{{Location: "body.value", Message: hearth.TextRule}}},
-		{Array, `[` + good + `,1]`, []hearth.FieldError{{Location: "body[1]", Message: "must be an object"}}},
-		{Lines, good + "\n[]", []hearth.FieldError{{Location: "body[1]", Message: "must be an object"}}},
+		{Single, `{"event":"e","value":"` + strings.Repeat("x", 40_000) + `"}`, []hearth.FieldError{{Location: "[0].value", Message: hearth.TextRule}}},
+		{Array, `[` + good + `,1]`, []hearth.FieldError{{Location: "[1]", Message: "must be an object"}}},
+		{Lines, good + "\n[]", []hearth.FieldError{{Location: "[1]", Message: "must be an object"}}},
 		{Array, `[` + good + `,{"device_id":7,"event":null,"value":null,"timestamp":5}]`, []hearth.FieldError{
-			{Location: "body[1].device_id", Message: "must be a string"}, {Location: "body[1].event", Message: "must be a string"},
-			{Location: "body[1].value", Message: types}, {Location: "body[1].timestamp", Message: "must be a string"},
+			{Location: "[1].device_id", Message: "must be a string"}, {Location: "[1].event", Message: "must be a string"},
+			{Location: "[1].value", Message: types}, {Location: "[1].timestamp", Message: "must be a string"},
 		}},
-		{Array, `[{"device_id":"a","event":"e","value":1e400}]`, []hearth.FieldError{{Location: "body[0].value", Message: number}}},
-		{Array, `[{"device_id":"a","event":"e","value":-1e999999999999}]`, []hearth.FieldError{{Location: "body[0].value", Message: number}}},
+		{Array, `[{"device_id":"a","event":"e","value":1e400}]`, []hearth.FieldError{{Location: "[0].value", Message: number}}},
+		{Array, `[{"device_id":"a","event":"e","value":-1e999999999999}]`, []hearth.FieldError{{Location: "[0].value", Message: number}}},
 		{Array, `[{}]`, []hearth.FieldError{
-			{Location: "body[0].device_id", Message: "is required"}, {Location: "body[0].event", Message: "is required"},
-			{Location: "body[0].value", Message: "is required"},
+			{Location: "[0].device_id", Message: "is required"}, {Location: "[0].event", Message: "is required"},
+			{Location: "[0].value", Message: "is required"},
 		}},
 		{Array, `[{"device_id":"a","event":"e","value":1,"id":{"$ne":[null]},"a\u0000b":2}]`, []hearth.FieldError{
-			{Location: "body[0].id", Message: "is not a known field"}, {Location: "body[0].a?b", Message: "is not a known field"},
+			{Location: "[0].id", Message: "is not a known field"}, {Location: "[0].a?b", Message: "is not a known field"},
 		}},
-		{Single, `{"device_id":"a","event":"e","value":1}`, []hearth.FieldError{{Location: "body.device_id", Message: "is not a known field"}}},
-		{Single, `{"event":"e"}`, []hearth.FieldError{{Location: "body.value", Message: "is required"}}},
-		{Single, `[]`, []hearth.FieldError{{Location: "body", Message: "must be an object"}}},
+		{Single, `{"device_id":"a","event":"e","value":1}`, []hearth.FieldError{{Location: "[0].device_id", Message: "is not a known field"}}},
+		{Single, `{"event":"e"}`, []hearth.FieldError{{Location: "[0].value", Message: "is required"}}},
+		{Single, `[]`, []hearth.FieldError{{Location: "[0]", Message: "must be an object"}}},
 		{Single, `{"event":"e","value":1,"timestamp":"yesterday"}`, []hearth.FieldError{
-			{Location: "body.timestamp", Message: "must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z"},
+			{Location: "[0].timestamp", Message: "must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z"},
 		}},
 	} {
 		_, err := decode(c.body, c.format)
@@ -240,7 +256,7 @@ func TestBatchesAreBounded(t *testing.T) {
 	} {
 		_, err := decode(body, Array)
 		failure, ok := errors.AsType[*hearth.Error](err)
-		if !ok || failure.Code != hearth.CodeValidationFailed || len(failure.Fields) > maxFieldErrors {
+		if !ok || failure.Code != hearth.CodeValidationFailed || len(failure.Fields) > maxFaults {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -305,8 +321,8 @@ func FuzzDecode(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, body string) {
-		batch, err := new(Decoder).Decode(strings.NewReader(body), Options{Now: now})
-		byByte, again := new(Decoder).Decode(iotest.OneByteReader(strings.NewReader(body)), Options{Now: now})
+		batch, err := judged(new(Decoder).Decode(strings.NewReader(body), Options{Now: now}))
+		byByte, again := judged(new(Decoder).Decode(iotest.OneByteReader(strings.NewReader(body)), Options{Now: now}))
 		if fmt.Sprint(err) != fmt.Sprint(again) {
 			t.Fatalf("%q: read whole %v, byte by byte %v", body, err, again)
 		}
@@ -327,7 +343,7 @@ func FuzzDecode(f *testing.F) {
 			}
 			return
 		case failure.Code == hearth.CodeValidationFailed:
-			if !valid && len(failure.Fields) < maxFieldErrors && len(body) < window {
+			if !valid && len(failure.Fields) < maxFaults && len(body) < window {
 				t.Fatalf("%q is not valid but was read to its end: %v", body, err)
 			}
 			return

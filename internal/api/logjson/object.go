@@ -52,7 +52,7 @@ func (d *decoder) object(b []byte) (int, error) {
 				strangers = map[string]bool{}
 			}
 			strangers[string(key)] = true
-			d.fail(d.location(printable(key)), "is not a known field")
+			d.fail(printable(key), "is not a known field")
 		} else if seen&field != 0 {
 			return 0, d.malformedIn(i, "a key is there twice")
 		}
@@ -98,29 +98,31 @@ func (d *decoder) object(b []byte) (int, error) {
 	}
 }
 
-// complete adds a read item, or records what it lacks.
+// complete adds a read item, and records what it lacks.
 func (d *decoder) complete(entry hearth.LogEntry, seen, good int) {
 	need := hasDevice | hasEvent | hasValue
-	if d.options.Format == Single {
+	switch {
+	case d.options.Format == Single:
 		need = hasEvent | hasValue
-	}
-	if d.options.Device != "" && seen&hasDevice == 0 {
+	case d.options.Device != "" && seen&hasDevice == 0:
 		entry.Device = d.index([]byte(d.options.Device))
 		need = hasEvent | hasValue
+	case good&hasDevice == 0:
+		entry.Device = -1
 	}
+	d.entries = append(d.entries, entry)
 	if good&need == need {
-		d.entries = append(d.entries, entry)
 		return
 	}
 	missing := need &^ seen
 	if missing&hasDevice != 0 {
-		d.fail(d.location("device_id"), "is required")
+		d.fail("device_id", "is required")
 	}
 	if missing&hasEvent != 0 {
-		d.fail(d.location("event"), "is required")
+		d.fail("event", "is required")
 	}
 	if missing&hasValue != 0 {
-		d.fail(d.location("value"), "is required")
+		d.fail("value", "is required")
 	}
 }
 
@@ -206,7 +208,7 @@ func (d *decoder) readValue(b []byte, i int, entry *hearth.LogEntry) (next int, 
 		return 0, false, err
 	}
 	if !inRange {
-		d.fail(d.location("value"), "must be a finite number of at most 1e300")
+		d.fail("value", "must be a finite number of at most 1e300")
 		return next, false, nil
 	}
 	entry.Value = hearth.Number(value)
@@ -222,7 +224,7 @@ func (d *decoder) readText(b []byte, i int, entry *hearth.LogEntry) (next int, o
 	value, found := d.texts[string(text)]
 	if !found {
 		if len(text) > 4*hearth.MaxText || !hearth.ValidText(string(text)) {
-			d.fail(d.location("value"), hearth.TextRule)
+			d.fail("value", hearth.TextRule)
 			return next, false, nil
 		}
 		value = hearth.Text(string(text))
@@ -251,7 +253,7 @@ func (d *decoder) readTimestamp(b []byte, i int, entry *hearth.LogEntry) (next i
 	}
 	at, ok := timetext.ParseTimestamp(text)
 	if !ok {
-		d.fail(d.location("timestamp"), "must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z")
+		d.fail("timestamp", "must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z")
 		return next, false, nil
 	}
 	entry.At = at
@@ -262,7 +264,7 @@ func (d *decoder) readTimestamp(b []byte, i int, entry *hearth.LogEntry) (next i
 func (d *decoder) wrong(b []byte, i int, field, message string) (next int, ok bool, err error) {
 	next, err = d.skip(b, i, 1)
 	if err == nil {
-		d.fail(d.location(field), message)
+		d.fail(field, message)
 	}
 	return next, false, err
 }

@@ -2,7 +2,9 @@ package telemetry
 
 import (
 	"context"
+	"slices"
 	"strconv"
+	"time"
 
 	"hearth"
 )
@@ -16,6 +18,9 @@ type Batch struct {
 	Devices []string
 	// Entries have the index into Devices as their Device. The batch belongs to Ingest, which changes it.
 	Entries []hearth.LogEntry
+	// Faults are fields of entries that could not be read, by their order: with one the batch is refused. The Device of an entry whose own
+	// could not be read is -1.
+	Faults []hearth.LogFault
 	// SkipDuplicates leaves out entries whose device, event, time and value, with its type, are stored already or stand before them in the batch.
 	SkipDuplicates bool
 	// Idempotency keeps the batch from being stored twice; what it creates is an Ingested.
@@ -115,22 +120,25 @@ func countByDevice(devices []*hearth.Device, entries []hearth.LogEntry) []int {
 
 // check judges every entry; a device that is not the caller's is nil.
 func (s *Service) check(batch Batch, devices []*hearth.Device) error {
-	now := s.options.Clock.Now()
+	now, faults := s.options.Clock.Now(), batch.Faults
 	var fields []hearth.FieldError
 	for i, entry := range batch.Entries {
-		field, message := entry.Problem(now)
-		if devices[entry.Device] == nil {
-			field, message = "device_id", "is not one of your devices"
+		own := 0
+		for own < len(faults) && faults[own].Index == i {
+			own++
 		}
-		if field == "" {
+		wrong := problems(entry, faults[:own], entry.Device >= 0 && devices[entry.Device] == nil, now)
+		faults = faults[own:]
+		if len(wrong) == 0 {
 			continue
 		}
 		place := "body[" + strconv.Itoa(i) + "]"
 		if batch.Place != nil {
 			place = batch.Place(i)
 		}
-		fields = append(fields, hearth.FieldError{Location: place + "." + field, Message: message})
-		if len(fields) == maxFieldErrors {
+		fields = append(fields, located(wrong, place)...)
+		if len(fields) >= maxFieldErrors {
+			fields = fields[:maxFieldErrors]
 			break
 		}
 	}
@@ -140,10 +148,41 @@ func (s *Service) check(batch Batch, devices []*hearth.Device) error {
 	return nil
 }
 
+// problems returns what is wrong with an entry: the fields that could not be read, and those of the others that are not valid. unknown says
+// that its device is not the caller's.
+func problems(entry hearth.LogEntry, faults []hearth.LogFault, unknown bool, now time.Time) []hearth.FieldError {
+	wrong := entry.Problems(now)
+	if unknown {
+		wrong = slices.Insert(wrong, 0, hearth.FieldError{Location: "device_id", Message: "is not one of your devices"})
+	}
+	if len(faults) == 0 {
+		return wrong
+	}
+	unread := make([]hearth.FieldError, 0, len(faults)+len(wrong))
+	for _, fault := range faults {
+		unread = append(unread, fault.FieldError)
+		wrong = slices.DeleteFunc(wrong, func(f hearth.FieldError) bool { return fault.Location == "" || fault.Location == f.Location })
+	}
+	return append(unread, wrong...)
+}
+
+// located names the fields of an entry by its place.
+func located(fields []hearth.FieldError, place string) []hearth.FieldError {
+	for i := range fields {
+		if fields[i].Location != "" {
+			fields[i].Location = "." + fields[i].Location
+		}
+		fields[i].Location = place + fields[i].Location
+	}
+	return fields
+}
+
 // Single is one log of one device. Entry's Device is not looked at.
 type Single struct {
 	DeviceID string
 	Entry    hearth.LogEntry
+	// Faults are fields of the log that could not be read: with one it is refused.
+	Faults []hearth.LogFault
 	// Idempotency keeps the log from being stored twice; what it creates is a hearth.Log without its ID, which the store's
 	// IdempotencyRecord.FirstLog says.
 	Idempotency *hearth.IdempotencyRequest
@@ -157,8 +196,8 @@ func (s *Service) Add(ctx context.Context, caller hearth.Caller, single Single) 
 		return hearth.Log{}, err
 	}
 	entry := single.Entry
-	if field, message := entry.Problem(s.options.Clock.Now()); field != "" {
-		return hearth.Log{}, hearth.Invalid(hearth.FieldError{Location: "body." + field, Message: message})
+	if wrong := problems(entry, single.Faults, false, s.options.Clock.Now()); len(wrong) > 0 {
+		return hearth.Log{}, hearth.Invalid(located(wrong, "body")...)
 	}
 	if entry.Value == hearth.Number(0) {
 		entry.Value = hearth.Number(0) // minus zero would be a second zero

@@ -165,6 +165,13 @@ func TestABatchIsStoredWholeOrNotAtAll(t *testing.T) {
 			}},
 		{"many wrong entries", ann, []string{"x"}, slices.Repeat([]hearth.LogEntry{entry(0, 1)}, 100), hearth.CodeValidationFailed, nil},
 		{"too many entries", ann, []string{"a1"}, slices.Repeat([]hearth.LogEntry{entry(0, 1)}, hearth.MaxLogBatch+1), hearth.CodeValidationFailed, nil},
+		{"every field of every entry", ann, []string{"a1", "x"}, []hearth.LogEntry{entry(0, 1), {Device: 1, Event: "a b", Value: hearth.Number(1e301), At: future.At}}, hearth.CodeValidationFailed,
+			[]hearth.FieldError{
+				{Location: "body[1].device_id", Message: foreign},
+				{Location: "body[1].event", Message: "must be 1 to 64 letters, digits and _.:*/-"},
+				{Location: "body[1].value", Message: "must be a finite number of at most 1e300"},
+				{Location: "body[1].timestamp", Message: "is more than 24 hours in the future"},
+			}},
 	} {
 		before := b.all(t)
 		_, err := b.Ingest(t.Context(), c.caller, Batch{Devices: c.devices, Entries: slices.Clone(c.entries)})
