@@ -75,10 +75,21 @@ func (s *Sketch) Add(value float64) { s.AddIndex(SketchIndex(value), 1) }
 
 // Merge adds sign times all of other: 1 adds, -1 removes what was added before.
 func (s *Sketch) Merge(other *Sketch, sign int64) {
-	if other == nil || len(other.Bins) == 0 {
-		return
+	if other != nil && len(other.Bins) > 0 {
+		s.Bins = s.appendMerged(make([]SketchBin, 0, len(s.Bins)+len(other.Bins)), other, sign)
 	}
-	merged := make([]SketchBin, 0, len(s.Bins)+len(other.Bins))
+}
+
+// MergeWith adds all of other, and returns the bins of before for the next call to write into, which pass them as spare: a sketch that many
+// are merged into needs no memory for each. Its bins must be in use nowhere else.
+func (s *Sketch) MergeWith(other *Sketch, spare []SketchBin) []SketchBin {
+	before := s.Bins
+	s.Bins = s.appendMerged(spare[:0], other, 1)
+	return before
+}
+
+// appendMerged appends the bins of s and sign times other.
+func (s *Sketch) appendMerged(merged []SketchBin, other *Sketch, sign int64) []SketchBin {
 	i, j := 0, 0
 	for i < len(s.Bins) || j < len(other.Bins) {
 		var bin SketchBin
@@ -98,7 +109,7 @@ func (s *Sketch) Merge(other *Sketch, sign int64) {
 			merged = append(merged, bin)
 		}
 	}
-	s.Bins = merged
+	return merged
 }
 
 // Count returns the number of values.

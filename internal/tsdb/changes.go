@@ -24,6 +24,9 @@ type changeQuery struct {
 	scopeOf map[int64]int64
 	// other is the memory of a look at what comes before start.
 	other *viewMemory
+	// sums are added from the Days that it goes through; cuts add the logs of parts of an hour, while these are decoded.
+	sums []daySums
+	cuts map[int64][]func() error
 }
 
 // changingDevice is what is known of a device so far.
@@ -47,20 +50,32 @@ func (l changeLog) compare(m changeLog) int {
 	return cmp.Or(cmp.Compare(l.at, m.at), cmp.Compare(l.seq, m.seq))
 }
 
-// addChanges adds their changes to the groups of the groupers that ask for them.
-func addChanges(v *view, groupers []*Grouper) error {
+// newChangeQuery returns what adds their changes to the groups of the groupers that ask for them; nil if none does.
+func newChangeQuery(v *view, groupers []*Grouper) *changeQuery {
 	groupers = slices.DeleteFunc(slices.Clone(groupers), func(g *Grouper) bool { return !g.Changes })
 	if len(groupers) == 0 {
 		return nil
 	}
 	q := &changeQuery{
 		view: v, groupers: groupers, start: max(firstMilli, v.s.Horizon(), BucketStart(LevelDay, BucketOf(LevelDay, v.from)-1)),
-		tails: map[int64][]changeLog{}, scopeOf: map[int64]int64{}, other: &viewMemory{},
+		tails: map[int64][]changeLog{}, scopeOf: map[int64]int64{}, other: &viewMemory{}, cuts: map[int64][]func() error{},
 	}
 	for event := range v.events {
 		q.event = event
 	}
-	v.tailIn(timeRange{from: q.start, to: v.to}, func(series []Series, e *Entry) {
+	return q
+}
+
+// readsDays reports whether run goes through each of the Days of named devices once, from start to the end of the range.
+func (q *changeQuery) readsDays() bool { return q.devices != nil && !q.ofLogs() }
+
+// ofLogs reports whether some buckets are shorter than an hour, so that the logs are needed.
+func (q *changeQuery) ofLogs() bool {
+	return slices.ContainsFunc(q.groupers, func(g *Grouper) bool { return topOf(&g.Grouping) < LevelHour })
+}
+
+func (q *changeQuery) run() error {
+	q.tailIn(timeRange{from: q.start, to: q.to}, func(series []Series, e *Entry) {
 		s := &series[e.Series]
 		q.scopeOf[s.Device] = s.Scope
 		q.tails[s.Device] = append(q.tails[s.Device], changeLog{e.At, e.Seq, s.value(e)})
@@ -68,7 +83,7 @@ func addChanges(v *view, groupers []*Grouper) error {
 	for _, logs := range q.tails {
 		slices.SortFunc(logs, changeLog.compare)
 	}
-	if slices.ContainsFunc(groupers, func(g *Grouper) bool { return topOf(&g.Grouping) < LevelHour }) {
+	if q.ofLogs() {
 		return q.addLogs()
 	}
 	windows, err := q.windows()
@@ -78,7 +93,23 @@ func addChanges(v *view, groupers []*Grouper) error {
 			err = q.addGroups(groups)
 		}
 	}
+	for _, hour := range slices.Sorted(maps.Keys(q.cuts)) {
+		if err == nil {
+			err = q.addCuts(hour)
+		}
+	}
 	return err
+}
+
+// addCuts adds the logs of parts of an hour.
+func (q *changeQuery) addCuts(hour int64) error {
+	for _, add := range q.cuts[hour] {
+		if err := add(); err != nil {
+			return err
+		}
+	}
+	delete(q.cuts, hour)
+	return nil
 }
 
 // device returns what is known of a device.
@@ -226,9 +257,15 @@ func (q *changeQuery) addDays(groups, days Range) (lines int, err error) {
 	found := dayChanges{needed: map[deviceHour]bool{}, scopes: map[int64][]int64{}}
 	query := Query{Table: Days, Scopes: q.scopes, Major: days, Minor: groups, Data: MainData}
 	err = q.s.Find(q.ctx, query, func(d *Doc) error {
-		keep := func(device, event int64) bool { return q.wants(d.Scope, device, event) }
-		if err := DecodeDay(&q.day, d.Data[0], DayParts{Hours: WholeDay, Keep: keep, changes: true}); err != nil {
+		parts := DayParts{Hours: WholeDay, Keep: q.wantsIn(d.Scope), changes: true}
+		for i := range q.sums {
+			parts.Sketches = parts.Sketches || q.sums[i].sketch && q.sums[i].of(d) != 0
+		}
+		if err := DecodeDay(&q.day, d.Data[0], parts); err != nil {
 			return err
+		}
+		for i := range q.sums {
+			q.sums[i].add(&q.day, d)
 		}
 		lines += len(q.day.Lines)
 		for i := range q.day.Lines {
@@ -257,6 +294,9 @@ func (q *changeQuery) addDays(groups, days Range) (lines int, err error) {
 			if err := q.eachLog(scope, in, needed); err != nil {
 				return 0, err
 			}
+		}
+		if err := q.addCuts(hour); err != nil {
+			return 0, err
 		}
 	}
 	if err := q.addKnown(known); err != nil {

@@ -25,6 +25,7 @@ type group struct {
 	place int
 	hearth.Stats
 	sketch hearth.Sketch
+	spare  []hearth.SketchBin // memory for its next merge
 	change *hearth.ValueChange
 	// indexes are values that are not in the sketch yet.
 	indexes []int32
@@ -73,23 +74,25 @@ func (g *Grouper) Add(device, event, at int64, stats hearth.Stats) {
 	g.of(device, event, at).Merge(stats)
 }
 
-// AddLine adds the hours of a line.
-func (g *Grouper) AddLine(day *Day, line *DayLine, bucket int64) {
+// AddLine adds those hours of a line that are wanted: each has its bit in hours.
+func (g *Grouper) AddLine(day *Day, line *DayLine, bucket int64, hours uint32) {
 	stats := day.StatsOf(line)
 	start := BucketStart(LevelDay, bucket)
-	if g.Bounds == nil && g.Step != hearth.StepHour {
-		var total hearth.Stats
-		for i := range stats {
-			total.Merge(stats[i])
-		}
-		if total.Count > 0 {
-			g.Add(line.Device, line.Event, start, total)
-		}
-		return
-	}
-	for hours := line.Hours; hours != 0; hours &= hours - 1 {
-		g.Add(line.Device, line.Event, start+int64(bits.TrailingZeros32(hours))*HourMillis, stats[0])
+	whole := g.Bounds == nil && g.Step != hearth.StepHour || g.Bounds != nil && g.Floor(start) == g.Floor(start+DayMillis-1)
+	var total hearth.Stats
+	for left := line.Hours; left != 0; left &= left - 1 {
+		of := &stats[0]
 		stats = stats[1:]
+		switch bit := left & -left; {
+		case hours&bit == 0:
+		case whole:
+			total.Merge(*of)
+		default:
+			g.Add(line.Device, line.Event, start+int64(bits.TrailingZeros32(bit))*HourMillis, *of)
+		}
+	}
+	if total.Count > 0 {
+		g.Add(line.Device, line.Event, start, total)
 	}
 }
 
@@ -107,7 +110,7 @@ func (g *Grouper) AddChange(device, event, at int64, c *change, before float64) 
 // AddSketch adds the values of logs of the bucket that at is in, if the grouping asks for sketches.
 func (g *Grouper) AddSketch(device, event, at int64, sketch *hearth.Sketch) {
 	if g.Sketch {
-		g.of(device, event, at).sketch.Merge(sketch, 1)
+		g.of(device, event, at).addSketch(sketch)
 	}
 }
 
@@ -123,10 +126,12 @@ func (g *Grouper) AddEntry(s *Series, e *Entry) {
 	}
 }
 
+func (g *group) addSketch(sketch *hearth.Sketch) { g.spare = g.sketch.MergeWith(sketch, g.spare) }
+
 // settle puts the waiting values into the sketch.
 func (g *group) settle() {
 	sketch := sketchOf(g.indexes)
-	g.sketch.Merge(&sketch, 1)
+	g.addSketch(&sketch)
 	g.indexes = g.indexes[:0]
 }
 

@@ -21,11 +21,17 @@ func (e *Engine) Rollups(ctx context.Context, query hearth.RollupQuery) (out [][
 	}
 	err = e.view(ctx, of, func(v *view) error {
 		q := newRollupQuery(v, query.Groupings)
+		changes := newChangeQuery(v, q.groupers)
+		if changes != nil && changes.readsDays() {
+			q.changes = changes
+		}
 		if err := q.run(); err != nil {
 			return err
 		}
-		if err := addChanges(v, q.groupers); err != nil {
-			return err
+		if changes != nil {
+			if err := changes.run(); err != nil {
+				return err
+			}
 		}
 		out = make([][]hearth.Rollup, len(q.groupers))
 		for i, g := range q.groupers {
@@ -85,6 +91,8 @@ type rollupQuery struct {
 	covers map[coverKey]*cover
 	// cuts remembers the sums of parts of hours, which covers share.
 	cuts map[cutKey][]Cell
+	// changes, if not nil, goes through all Days of the range after this query: it adds the sums of Days, and of parts of hours, on the way.
+	changes *changeQuery
 }
 
 func newRollupQuery(v *view, groupings []hearth.Grouping) *rollupQuery {
@@ -351,7 +359,39 @@ func (q *rollupQuery) addDays(c *cover, p plan, groupers []*Grouper) error {
 			days = append(days, day)
 		}
 	}
-	return runsOf(days, func(first, last int64) error { return q.addDayRuns(c, Range{first, last}, hours, p.sketch, groupers) })
+	sums := daySums{hours, p.sketch, groupers}
+	if q.changes != nil {
+		q.changes.sums = append(q.changes.sums, sums)
+		return nil
+	}
+	return runsOf(days, func(first, last int64) error { return q.addDayRuns(c, Range{first, last}, &sums) })
+}
+
+// daySums are what groupers want of Days: by scope and day, the hours.
+type daySums struct {
+	hours    map[scopeBucket]uint32
+	sketch   bool
+	groupers []*Grouper
+}
+
+// of returns the wanted hours of a document.
+func (s *daySums) of(d *Doc) uint32 { return s.hours[scopeBucket{d.Scope, d.Major}] }
+
+// add adds a document, which is decoded in day, with sketches if they are wanted.
+func (s *daySums) add(day *Day, d *Doc) {
+	hours := s.of(d)
+	if hours == 0 {
+		return
+	}
+	for i := range day.Lines {
+		line := &day.Lines[i]
+		for _, g := range s.groupers {
+			g.AddLine(day, line, d.Major, hours)
+			if s.sketch {
+				g.AddSketch(line.Device, line.Event, BucketStart(LevelDay, d.Major), &line.Sketch)
+			}
+		}
+	}
 }
 
 // groupRanges returns the ranges of groups that the wanted devices are in.
@@ -375,13 +415,13 @@ func (v *view) groupRanges() []Range {
 	return out
 }
 
-func (q *rollupQuery) addDayRuns(c *cover, days Range, hours map[scopeBucket]uint32, sketch bool, groupers []*Grouper) error {
+func (q *rollupQuery) addDayRuns(c *cover, days Range, sums *daySums) error {
 	v := q.view
 	day := &v.day
 	for _, groups := range v.groupRanges() {
 		query := Query{Table: Days, Scopes: c.scopes, Major: days, Minor: groups, Data: MainData}
 		err := v.s.Find(v.ctx, query, func(d *Doc) error {
-			parts := DayParts{Sketches: sketch, Hours: hours[scopeBucket{d.Scope, d.Major}]}
+			parts := DayParts{Sketches: sums.sketch, Hours: sums.of(d)}
 			if parts.Hours == 0 {
 				return nil
 			}
@@ -391,15 +431,7 @@ func (q *rollupQuery) addDayRuns(c *cover, days Range, hours map[scopeBucket]uin
 			if err := DecodeDay(day, d.Data[0], parts); err != nil {
 				return err
 			}
-			for i := range day.Lines {
-				line := &day.Lines[i]
-				for _, g := range groupers {
-					g.AddLine(day, line, d.Major)
-					if sketch {
-						g.AddSketch(line.Device, line.Event, BucketStart(LevelDay, d.Major), &line.Sketch)
-					}
-				}
-			}
+			sums.add(day, d)
 			return nil
 		})
 		if err != nil {
@@ -412,7 +444,12 @@ func (q *rollupQuery) addDayRuns(c *cover, days Range, hours map[scopeBucket]uin
 // addCuts adds the logs of the ranges that no sum covers: of parts of hours, or of any range where steps are minutes.
 func (q *rollupQuery) addCuts(c *cover, p plan, groupers []*Grouper) error {
 	for i := range c.cuts {
-		if err := q.addCut(c, &c.cuts[i], p, groupers); err != nil {
+		cut := &c.cuts[i]
+		if hour := BucketOf(LevelHour, cut.from); q.changes != nil && BucketOf(LevelHour, cut.to-1) == hour {
+			q.changes.cuts[hour] = append(q.changes.cuts[hour], func() error { return q.addCut(c, cut, p, groupers) })
+			continue
+		}
+		if err := q.addCut(c, cut, p, groupers); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"fmt"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -117,10 +118,19 @@ func BenchmarkYearByMonths(b *testing.B) {
 		Reach: hearth.Reach{All: true}, Devices: []int64{devices[500].Key}, Event: "energy", Span: hearth.Span{From: start, To: end},
 		Groupings: []hearth.Grouping{{Sketch: true, Changes: true}, {Bounds: months, Changes: true}},
 	}
+	var before, after syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &before); err != nil {
+		b.Fatal(err)
+	}
 	for b.Loop() {
 		out, err := s.Rollups(b.Context(), query)
 		if err != nil || len(out[0]) != 1 || len(out[1]) != len(months) || out[0][0].Count != logs {
 			b.Fatal(len(out[1]), err)
 		}
 	}
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &after); err != nil {
+		b.Fatal(err)
+	}
+	used := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
+	b.ReportMetric(float64(used)/float64(b.N)/1e6, "cpu-ms/op") // on a machine that does other work too
 }
