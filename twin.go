@@ -122,12 +122,20 @@ func MergePatch(object, patch json.RawMessage) (merged json.RawMessage, changed 
 	return encodeObject(before), true, ""
 }
 
-// Delta returns the members of a desired state that the reported one lacks or has with another value. Objects are compared member
-// by member, arrays whole, numbers by value: 21 and 21.0 are the same. As a merge patch, the delta turns the reported state into
-// one that has no delta.
+// Delta returns the members of a desired state that the reported one lacks or has with another value. Both are as MergePatch returns
+// them. Objects are compared member by member, arrays whole, numbers by value: 21 and 21.0 are the same. As a merge patch, the delta
+// turns the reported state into one that has no delta.
 func Delta(desired, reported json.RawMessage) json.RawMessage {
+	switch { // one side is empty for most devices
+	case isEmptyObject(desired):
+		return json.RawMessage("{}")
+	case isEmptyObject(reported):
+		return desired
+	}
 	return encodeObject(delta(decodeObject(desired), decodeObject(reported)))
 }
+
+func isEmptyObject(object json.RawMessage) bool { return len(object) == 0 || string(object) == "{}" }
 
 // merge changes target by a patch, and reports whether it did.
 func merge(target, patch map[string]any) (changed bool) {
