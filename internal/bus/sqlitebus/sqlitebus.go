@@ -23,6 +23,8 @@ import (
 const (
 	// look is how often the file is looked at for messages of other processes: reading its version costs microseconds.
 	look = 100 * time.Millisecond
+	// gather is how long a process waits before it reads what it published: one reading is of all that it published meanwhile.
+	gather = 5 * time.Millisecond
 	// kept is how long a message stays. A process that did not read for so long, because it was suspended, may have missed some.
 	kept = time.Minute
 	// sweepEvery is how often a process that publishes deletes what is older.
@@ -194,6 +196,11 @@ func (b *Bus) follow() {
 		}
 		select {
 		case <-b.wake:
+			select {
+			case <-time.After(gather):
+			case <-b.closing.Done():
+				return
+			}
 			r.version = -1
 		case <-tick.C:
 		case <-b.closing.Done():
