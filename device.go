@@ -341,6 +341,9 @@ type DeviceStore interface {
 	// RecordHeartbeats stores signs of life as one group. A heartbeat older than the last one changes nothing but the
 	// status it carries; one of a device that is gone is passed over. Statuses change without a new version.
 	RecordHeartbeats(ctx context.Context, beats []Heartbeat) error
+	// PutBackHeartbeats sets when devices, by Key, were heard and Until when they are online: of those that were heard later than that, as the
+	// store has it, by a clock that was ahead. Others stay as they are.
+	PutBackHeartbeats(ctx context.Context, beats []Heartbeat) error
 	// SetDeviceError sets LastError, without a new version; a device that is gone is passed over.
 	SetDeviceError(ctx context.Context, deviceID string, failure DeviceError) error
 	// IdleDevices sets up to limit devices that were silent since before silentSince from active to inactive, marked as

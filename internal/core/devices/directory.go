@@ -294,6 +294,28 @@ func (d *directory) heard(beats []hearth.Heartbeat) (connected, left, changed []
 	return connected, left, changed
 }
 
+// putBack lets signs of life that are ahead of the time now (Unix milliseconds) count as of now, and reports whether there were any.
+func (d *directory) putBack(now int64) (found bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.changes++
+	for _, e := range d.entries {
+		ahead := e.last - now
+		if ahead <= maxAhead.Milliseconds() {
+			continue
+		}
+		found = true
+		if e.last = now; e.until != 0 {
+			e.until -= ahead
+		}
+		e.device, e.changed = nil, d.changes
+		if e.online {
+			d.arm(e)
+		}
+	}
+	return found
+}
+
 // expire returns the devices that went offline by the time now (Unix milliseconds).
 func (d *directory) expire(now int64) (gone []string) {
 	d.mu.Lock()

@@ -105,12 +105,18 @@ func (p *pending) take() (devices map[string]reasons, touches map[string]time.Ti
 func (f *Service) watch(ctx context.Context) {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
+	last := f.now().UnixMilli()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			f.pending.add(f.directory.expire(f.now().UnixMilli()), silent)
+			now := f.now().UnixMilli()
+			if now < last-maxAhead.Milliseconds() { // the clock was ahead, and was put right
+				f.running.Go(func() { f.loadOnline(ctx) })
+			}
+			last = now
+			f.pending.add(f.directory.expire(now), silent)
 		case <-f.pending.wake:
 		}
 		devices, touches, users := f.pending.take()
@@ -198,19 +204,55 @@ func (f *Service) loadOnline(ctx context.Context) {
 	now := f.now()
 	at := f.directory.changeCount()
 	part := make([]hearth.Device, 0, newsPart)
+	learn := func() error {
+		err := f.putBack(ctx, part, now)
+		f.directory.learn(part, at, now)
+		part = part[:0]
+		return err
+	}
 	for device, err := range f.store.OnlineDevices(ctx, now) {
+		if err == nil {
+			if part = append(part, device); len(part) == newsPart {
+				err = learn()
+			}
+		}
 		if err != nil {
 			if ctx.Err() == nil {
 				f.options.Logger.ErrorContext(ctx, "who is online could not be read: devices are watched from their next heartbeat on", "err", err)
 			}
 			return
 		}
-		if part = append(part, device); len(part) == newsPart {
-			f.directory.learn(part, at, now)
-			part = part[:0]
-		}
 	}
-	f.directory.learn(part, at, now)
+	if err := learn(); err != nil && ctx.Err() == nil {
+		f.options.Logger.ErrorContext(ctx, "who was heard by a clock that was ahead stays online for as long as it was", "err", err)
+	}
+	if f.directory.putBack(now.UnixMilli()) {
+		f.lists.forget()
+	}
+}
+
+// maxAhead is how far a sign of life may be ahead of the clock, since the clocks of several instances differ.
+const maxAhead = 10 * time.Second
+
+// putBack lets signs of life from after now, which a clock that was ahead has stored, count as of now. The devices are changed.
+func (f *Service) putBack(ctx context.Context, devices []hearth.Device, now time.Time) error {
+	var beats []hearth.Heartbeat
+	for i := range devices {
+		d := &devices[i]
+		ahead := d.LastActiveAt.Sub(now)
+		if ahead <= maxAhead {
+			continue
+		}
+		d.LastActiveAt = now
+		if !d.OfflineAt.IsZero() {
+			d.OfflineAt = d.OfflineAt.Add(-ahead)
+		}
+		beats = append(beats, hearth.Heartbeat{Key: d.Key, At: now, Until: d.OfflineAt})
+	}
+	if len(beats) == 0 {
+		return nil
+	}
+	return f.store.PutBackHeartbeats(ctx, beats)
 }
 
 // Deactivate sets devices that were silent for InactiveAfter from active to inactive, and returns their number.

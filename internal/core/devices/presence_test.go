@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,6 +82,59 @@ func TestADeviceGoesOfflineAfterThreeSilentIntervals(t *testing.T) {
 		expect(t, "a deleted device", turned())
 		b.close()
 	})
+}
+
+// A clock that was an hour ahead is put right: a device that is silent since is offline after its three intervals, one that goes on is online.
+func TestAClockThatWasAheadIsPutRight(t *testing.T) {
+	t.Parallel()
+	for name, restarted := range map[string]bool{"while the program runs": false, "while it is stopped": true} {
+		dir := t.TempDir()
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var ahead atomic.Int64
+				start := func() *fixture {
+					b := setup(t, dir, func(o *Options) {
+						o.Clock = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+					})
+					b.Start()
+					return b
+				}
+				ahead.Store(int64(time.Hour))
+				b := start()
+				quiet := b.create(t, ann, NewDevice{Name: "quiet", Interval: 10})
+				steady := b.create(t, ann, NewDevice{Name: "steady", Interval: 10})
+				b.beat(t, ann, quiet.ID, "")
+				b.beat(t, ann, steady.ID, "")
+				time.Sleep(5 * time.Second)
+				if restarted {
+					b.close()
+				}
+				ahead.Store(0)
+				if restarted {
+					b = start()
+				}
+				for range 8 {
+					time.Sleep(5 * time.Second)
+					b.beat(t, ann, steady.ID, "")
+				}
+				synctest.Wait()
+				for _, want := range []struct {
+					device     hearth.Device
+					connection hearth.Connection
+				}{{quiet, hearth.Offline}, {steady, hearth.Online}} {
+					d, err := b.Device(t.Context(), ann, want.device.ID)
+					if err != nil || d.Connection(time.Now()) != want.connection || d.LastActiveAt.After(time.Now()) {
+						t.Errorf("%s is %s, heard at %v, %v; want %s", d.Name, d.Connection(time.Now()), d.LastActiveAt, err, want.connection)
+					}
+				}
+				if n, err := b.store.CountDevices(t.Context(), hearth.Reach{All: true}, time.Now()); err != nil || n.Online != 1 {
+					t.Errorf("%d devices are online, %v; want 1", n.Online, err)
+				}
+				b.close()
+			})
+		})
+	}
 }
 
 func TestARestartGoesOnWatching(t *testing.T) {

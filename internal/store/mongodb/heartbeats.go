@@ -32,6 +32,26 @@ func (s *Store) RecordHeartbeats(ctx context.Context, beats []hearth.Heartbeat) 
 	})
 }
 
+// PutBackHeartbeats implements hearth.DeviceStore.
+func (s *Store) PutBackHeartbeats(ctx context.Context, beats []hearth.Heartbeat) error {
+	models := make([]mongo.WriteModel, len(beats))
+	for i, beat := range beats {
+		at := millis(beat.At)
+		models[i] = mongo.NewUpdateOneModel().
+			SetFilter(bson.D{{Key: "key", Value: beat.Key}, {Key: "last", Value: bson.D{{Key: "$gt", Value: at}}}}).
+			SetUpdate(set(bson.D{{Key: "last", Value: at}, {Key: "seen", Value: hourOf(at)}, {Key: "offline_at", Value: millis(beat.Until)}}))
+	}
+	if len(models) == 0 {
+		return nil
+	}
+	return s.do(ctx, "PutBackHeartbeats", func(ctx context.Context) error {
+		return again(ctx, func() error {
+			_, err := s.db.Collection(collDevices).BulkWrite(ctx, models)
+			return err
+		})
+	})
+}
+
 // heartbeatModels returns what a group of heartbeats changes. Doing all of it again changes nothing.
 func heartbeatModels(beats []hearth.Heartbeat) []mongo.WriteModel {
 	// The last sign of life of each device, and the last status that it told: the rest cannot show.

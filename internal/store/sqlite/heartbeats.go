@@ -163,6 +163,20 @@ func (s *Store) IdleDevices(ctx context.Context, silentSince time.Time, limit in
 	return idled, nil
 }
 
+// PutBackHeartbeats implements hearth.DeviceStore.
+func (s *Store) PutBackHeartbeats(ctx context.Context, beats []hearth.Heartbeat) error {
+	return s.write(ctx, "PutBackHeartbeats", func(t *tx) error {
+		for _, beat := range beats {
+			at := millis(beat.At)
+			if _, err := t.exec(`UPDATE presence SET last_active_at=?, offline_at=? WHERE device=? AND last_active_at>?`,
+				at, millis(beat.Until), beat.Key, at); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // offlineAt is when a device d is offline, of which presence p knows.
 const offlineAt = `CASE WHEN p.offline_at>0 THEN p.offline_at ELSE p.last_active_at+3000*d.interval END`
 

@@ -37,6 +37,7 @@ func Devices(t *testing.T, open func(*testing.T) hearth.DeviceStore) {
 		"never crosses scopes":                           devicesScopes,
 		"refuses a sort or cursor that it does not know": devicesBadPages,
 		"heartbeats move the last sign of life forward":  heartbeatsForward,
+		"heartbeats from ahead are put back":             heartbeatsPutBack,
 		"a connection decides when a device is offline":  heartbeatsUntil,
 		"the latest error stands with the device":        deviceErrors,
 		"heartbeats change statuses without a version":   heartbeatsStatus,

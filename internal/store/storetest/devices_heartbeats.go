@@ -17,6 +17,33 @@ func beat(t *testing.T, s hearth.DeviceStore, beats ...hearth.Heartbeat) {
 	}
 }
 
+// heartbeatsPutBack: who was heard by a clock that was ahead was heard now, and is heard from then on.
+func heartbeatsPutBack(t *testing.T, s hearth.DeviceStore) {
+	second := func(n int) time.Time { return epoch.Add(time.Duration(n) * time.Second) }
+	made := createDevices(t, s, device(1), device(2), device(3))
+	ahead, kept, right := made[0], made[1], made[2]
+	beat(t, s, hearth.Heartbeat{Key: ahead.Key, At: second(3600)}, hearth.Heartbeat{Key: right.Key, At: second(5)},
+		hearth.Heartbeat{Key: kept.Key, At: second(3600), Until: second(4000)})
+	back := []hearth.Heartbeat{{Key: ahead.Key, At: second(10)}, {Key: kept.Key, At: second(10), Until: second(410)}, {Key: right.Key, At: second(10)}, {Key: 999_999, At: epoch}}
+	for range 2 {
+		if err := s.PutBackHeartbeats(t.Context(), back); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(d hearth.Device, last, until time.Time) {
+		t.Helper()
+		got, err := s.Device(t.Context(), d.ID)
+		if err != nil || !got.LastActiveAt.Equal(last) || !got.OfflineAt.Equal(until) {
+			t.Errorf("%s: heard %v, online until %v, %v; want %v, %v", d.Name, got.LastActiveAt, got.OfflineAt, err, last, until)
+		}
+	}
+	want(ahead, second(10), time.Time{})
+	want(kept, second(10), second(410))
+	want(right, second(5), time.Time{})
+	beat(t, s, hearth.Heartbeat{Key: ahead.Key, At: second(11)})
+	want(ahead, second(11), time.Time{})
+}
+
 func heartbeatsForward(t *testing.T, s hearth.DeviceStore) {
 	devices := createDevices(t, s, device(1), device(2), device(3))
 	a, b, silent := devices[0], devices[1], devices[2]
