@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"golang.org/x/net/idna"
 )
 
 // Allow lists private networks and hosts that may be reached all the same.
@@ -21,8 +23,10 @@ func ParseAllow(text string) (allow Allow, err error) {
 			continue
 		}
 		host := strings.TrimSuffix(strings.ToLower(part), ".")
-		last := host[strings.LastIndexByte(host, '.')+1:]
-		if strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" || strings.Trim(last, "0123456789") == "" {
+		if ascii, err := idna.Lookup.ToASCII(host); err == nil {
+			host = ascii
+		}
+		if !isHost(host) {
 			return allow, fmt.Errorf("must hold networks such as 10.0.0.0/8, addresses, or hosts such as hooks.internal, not %q", part)
 		}
 		allow.Hosts = append(allow.Hosts, host)

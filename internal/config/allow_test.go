@@ -15,6 +15,8 @@ func TestParseAllow(t *testing.T) {
 		"10.0.0.0/8":             {Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
 		"127.0.0.1, ::1":         {Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")}},
 		"Hooks.Internal., a_b-1": {Hosts: []string{"hooks.internal", "a_b-1"}},
+		"Bücher.example":         {Hosts: []string{"xn--bcher-kva.example"}},
+		"::ffff:10.0.0.0/104":    {Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
 		"fd00::/8,nas.local":     {Networks: []netip.Prefix{netip.MustParsePrefix("fd00::/8")}, Hosts: []string{"nas.local"}},
 	} {
 		got, err := config.ParseAllow(text)
@@ -23,7 +25,7 @@ func TestParseAllow(t *testing.T) {
 		}
 	}
 	// What looks like an address and is none is no host either: a resolver may read it as one.
-	for _, text := range []string{"10.0.0.0/33", "10.0.0", "2130706433", "a.1", "http://hooks.internal", "hooks.internal:80", "ho oks", "*.internal", "ü.example", "fe80::/a"} {
+	for _, text := range []string{"10.0.0.0/33", "10.0.0", "2130706433", "a.1", "http://hooks.internal", "hooks.internal:80", "ho oks", "*.internal", "hooks..internal", "-a.internal", "１０.0.0.1", "fe80::/a", "::ffff:10.0.0.0/90"} {
 		if got, err := config.ParseAllow(text); err == nil {
 			t.Errorf("%q is read as %+v", text, got)
 		}

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
+	"net/url"
+	"path"
 	"runtime"
 	"strings"
 	"time"
@@ -124,8 +127,9 @@ func (c *Config) Validate() error {
 	if c.BatchBodyLimit < c.BodyLimit {
 		errs = append(errs, fmt.Errorf("%s must not be smaller than body_limit", c.name("batch_body_limit")))
 	}
-	if c.AdminAddr != "" && c.AdminAddr == c.Addr && !ephemeral(c.Addr) {
-		errs = append(errs, fmt.Errorf("%s must not be the address of the API: metrics and profiles are private", c.name("admin_addr")))
+	errs = append(errs, c.checkAddrs(), c.checkPublicURL())
+	if c.Archive && c.Retention == 0 {
+		errs = append(errs, fmt.Errorf("%s needs retention: logs are archived before they are deleted, and without it none is", c.name("archive")))
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		errs = append(errs, fmt.Errorf("%s and %s are needed together", c.name("tls_cert"), c.name("tls_key")))
@@ -136,14 +140,65 @@ func (c *Config) Validate() error {
 		}
 	}
 	if c.AccelRedirect != "" {
-		if !strings.HasPrefix(c.AccelRedirect, "/") || !strings.HasSuffix(c.AccelRedirect, "/") {
-			errs = append(errs, fmt.Errorf("%s must begin and end with a slash, as the location of nginx does", c.name("accel_redirect")))
+		if !strings.HasPrefix(c.AccelRedirect, "/") || !strings.HasSuffix(c.AccelRedirect, "/") || path.Clean(c.AccelRedirect) == "/" ||
+			path.Clean(c.AccelRedirect)+"/" != c.AccelRedirect || strings.Trim(c.AccelRedirect, pathLetters) != "" {
+			errs = append(errs, fmt.Errorf("%s must be a location of nginx: letters, digits and -._ between slashes, with one at its begin and its end", c.name("accel_redirect")))
 		}
 		if strings.HasPrefix(c.BlobURL, "s3:") {
 			errs = append(errs, fmt.Errorf("%s is for files in a directory, and blob_url names an object storage", c.name("accel_redirect")))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// pathLetters are those that mean the same in every part of a path, in a header and to nginx.
+const pathLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._/"
+
+// checkPublicURL refuses what links in e-mails cannot begin with. The console and the API are at the root of their host.
+func (c *Config) checkPublicURL() error {
+	if c.PublicURL == "" {
+		return nil
+	}
+	u, err := url.Parse(c.PublicURL)
+	if err != nil || u.User != nil || u.Path != "" && u.Path != "/" || strings.ContainsAny(c.PublicURL, "?#") {
+		return fmt.Errorf("%s must be a scheme and a host, such as https://home.example, without a user, a path or a query", c.name("public_url"))
+	}
+	return nil
+}
+
+// checkAddrs refuses addresses of which only one can be listened at.
+func (c *Config) checkAddrs() error {
+	var errs []error
+	of := []struct{ key, addr string }{
+		{"addr", c.Addr}, {"admin_addr", c.AdminAddr}, {"tls_addr", c.TLSAddr}, {"mqtt_addr", c.MQTTAddr}, {"mqtts_addr", c.MQTTSAddr},
+	}
+	for i, one := range of {
+		for _, other := range of[:i] {
+			switch {
+			case !sameAddr(one.addr, other.addr):
+			case one.key == "admin_addr":
+				errs = append(errs, fmt.Errorf("%s must not be the address of the API: metrics and profiles are private", c.name("admin_addr")))
+			default:
+				errs = append(errs, fmt.Errorf("%s must not be the address of %s", c.name(one.key), other.key))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sameAddr reports whether two addresses have the same port, and the same host or every interface.
+func sameAddr(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || ephemeral(a) || strings.TrimLeft(portA, "0") != strings.TrimLeft(portB, "0") {
+		return false
+	}
+	return hostA == hostB || everywhere(hostA) || everywhere(hostB)
+}
+
+func everywhere(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "" || err == nil && addr.IsUnspecified()
 }
 
 // Advice returns sentences about settings that are allowed and hardly what anybody wants: a fleet shares its database, its Redis
@@ -157,6 +212,9 @@ func (c *Config) Advice() (sentences []string) {
 	}
 	if c.StoreURL == "" && c.RedisURL != "" {
 		sentences = append(sentences, "redis_url is set and store_url is not: the database is this machine's alone, so that Redis only costs time; set store_url too, or leave redis_url out")
+	}
+	if c.TLSCert != "" && c.TLSAddr == "" && c.MQTTSAddr == "" {
+		sentences = append(sentences, "tls_cert and tls_key are set and neither tls_addr nor mqtts_addr is: nothing is served over TLS")
 	}
 	return sentences
 }

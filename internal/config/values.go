@@ -180,7 +180,10 @@ func parsePrefixes(text string) ([]netip.Prefix, error) {
 			}
 			prefix = netip.PrefixFrom(addr, addr.BitLen())
 		}
-		if addr := prefix.Addr(); addr.Is4In6() && prefix.Bits() >= 96 { // clients' addresses are compared as IPv4
+		if addr := prefix.Addr(); addr.Is4In6() { // clients' addresses are compared as IPv4
+			if prefix.Bits() < 96 {
+				return nil, fmt.Errorf("must hold networks of IPv4 addresses as such, not %q", part)
+			}
 			prefix = netip.PrefixFrom(addr.Unmap(), prefix.Bits()-96)
 		}
 		prefixes = append(prefixes, prefix.Masked())
@@ -244,10 +247,25 @@ func checkAddr(text string) error {
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
-	if err != nil || strings.ContainsAny(host, " /") {
+	if _, ipErr := netip.ParseAddr(host); err == nil && host != "" && ipErr != nil && !isHost(host) {
+		return fmt.Errorf("must have the name or the address of an interface before its port, or nothing for every interface, not %q", text)
+	}
+	if err != nil {
 		return fmt.Errorf("must be host:port or :port, not %q", text)
 	}
 	return nil
+}
+
+// isHost reports whether text, in lower case or not, is the name of a host: of labels of up to 63 letters, digits, hyphens and underscores, the
+// last of which is not a number.
+func isHost(text string) bool {
+	labels := strings.Split(strings.ToLower(text), ".")
+	for _, label := range labels {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+	}
+	return len(text) <= 253 && strings.Trim(labels[len(labels)-1], "0123456789") != ""
 }
 
 // ephemeral reports whether the system picks the port of addr.
