@@ -107,6 +107,8 @@ type Options struct {
 	// BodyLimit and BatchBodyLimit bound request bodies, in bytes; 0 is 1 MiB and 16 MiB.
 	BodyLimit      int64
 	BatchBodyLimit int64
+	// BodyMemory bounds the bytes of bodies over 64 KiB that are worked on at once; 0: nothing does.
+	BodyMemory int64
 	// SlowRequest is the duration from which a request is logged as slow; zero logs none so.
 	SlowRequest time.Duration
 	// AllowedOrigins may call from a browser (CORS).
@@ -180,6 +182,8 @@ type API struct {
 	underWay keymutex.Mutex[string]
 	logs     logjson.Decoder
 	static   staticAnswers
+	// memory bounds the longer bodies that are worked on at once; nil: nothing does.
+	memory *bodyMemory
 	// modified is since when answers are as they are.
 	modified *modifications
 }
@@ -193,6 +197,9 @@ func New(options Options) (*API, error) {
 	a := &API{
 		options: options, mux: http.NewServeMux(), operations: http.NewServeMux(), methods: map[string][]string{},
 		tagged: map[string]func(http.ResponseWriter, *http.Request) error{}, modified: newModifications(),
+	}
+	if options.BodyMemory > 0 {
+		a.memory = newBodyMemory(options.BodyMemory)
 	}
 	a.openAPI = a.newDocument()
 	for _, resource := range resources {

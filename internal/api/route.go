@@ -58,6 +58,11 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 		if err := checkQuery(r.URL.RawQuery); err != nil {
 			return err
 		}
+		release, err := a.admitBody(r, limit)
+		if err != nil {
+			return err
+		}
+		defer release()
 		if err := bound(w, r, limit); err != nil {
 			return err
 		}

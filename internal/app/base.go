@@ -90,6 +90,7 @@ type base struct {
 	jobMeter *meters.Jobs
 	cache    kv.Cache
 	files    blob.Store
+	memory   int64 // see memoryLimit
 }
 
 // fleet is what instances share; the pointers are nil where this process is alone.
@@ -110,7 +111,7 @@ func openBase(ctx context.Context, s Settings, stack *lifecycle.Stack) (b base, 
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return b, fmt.Errorf("make the data directory: %w", err)
 	}
-	b = base{Settings: s, stack: stack, metrics: observe.NewMetrics(observe.MetricsOptions{
+	b = base{Settings: s, stack: stack, memory: memoryLimit(), metrics: observe.NewMetrics(observe.MetricsOptions{
 		Version: s.Version, DataDir: cfg.DataDir, Off: !cfg.Metrics, SlowOperation: cfg.SlowQuery,
 	})}
 	if b.tracer, err = b.openTraces(); err != nil {
@@ -253,6 +254,9 @@ const smallestCache = 64 << 10
 // openCache makes the cache of answers: memory, over Redis where instances share one.
 func (b base) openCache() (kv.Cache, error) {
 	size := uint64(max(b.Config.CacheSize, smallestCache))
+	if b.memory > 0 && b.Config.IsDefault("cache_size") {
+		size = min(size, uint64(b.memory/cacheShare))
+	}
 	near, err := memkv.NewCache(memkv.CacheOptions{Bytes: size, Clock: b.Clock, Logger: b.Logger})
 	if err != nil || b.redis == nil {
 		return near, err

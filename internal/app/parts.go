@@ -387,7 +387,7 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 		Jobs: p.jobs(), Backups: jobadmin.Backups{Jobs: p.jobs(), Schedule: p.backups}, Audit: p.audit(),
 		Figures: figures.New(figures.Options{Config: cfg, Asker: p.asker, HTTP: p.metrics.HTTP, Cache: p.cache, Health: p.health}),
 		MQTT:    p.mqtt.ServeWebSocket, Live: p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,
-		BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), SlowRequest: cfg.SlowRequest,
+		BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), BodyMemory: bodyMemory(p.memory), SlowRequest: cfg.SlowRequest,
 		AllowedOrigins: cfg.AllowedOrigins, TrustedProxies: cfg.TrustedProxies, Peers: p.peers, AccelRedirect: cfg.AccelRedirect,
 		Limiter: limits, ClaimLimiter: claims, Secret: secret, QuotaUse: p.quotaUse, Idempotency: p.store, Pages: pages.Pages(), Missing: pages.Missing(),
 	})
