@@ -21,6 +21,16 @@ type Accepted struct {
 	Skipped *int64 `json:"skipped,omitempty"`
 }
 
+// ActionOn is one of the ActionOn… constants. A newer server may have others.
+type ActionOn string
+
+// The values of ActionOn.
+const (
+	ActionOnRaise ActionOn = "raise"
+	ActionOnClear ActionOn = "clear"
+	ActionOnBoth  ActionOn = "both"
+)
+
 // Alarm is an answer of the API.
 type Alarm struct {
 	Acknowledged   bool       `json:"acknowledged"`
@@ -42,9 +52,9 @@ type Alarm struct {
 	// The rule may be gone.
 	RuleID string `json:"rule_id"`
 	// As it was when the alarm was raised.
-	RuleName string `json:"rule_name"`
-	Severity string `json:"severity"`
-	State    string `json:"state"`
+	RuleName string     `json:"rule_name"`
+	Severity Severity   `json:"severity"`
+	State    AlarmState `json:"state"`
 	// The newest that met the condition; null for a silence.
 	Value Value `json:"value"`
 }
@@ -72,9 +82,9 @@ type AlarmDetails struct {
 	// The rule may be gone.
 	RuleID string `json:"rule_id"`
 	// As it was when the alarm was raised.
-	RuleName string `json:"rule_name"`
-	Severity string `json:"severity"`
-	State    string `json:"state"`
+	RuleName string     `json:"rule_name"`
+	Severity Severity   `json:"severity"`
+	State    AlarmState `json:"state"`
 	// The newest that met the condition; null for a silence.
 	Value Value `json:"value"`
 }
@@ -88,6 +98,15 @@ type AlarmEntry struct {
 	// Who did it; null for what hearth noticed.
 	UserID *string `json:"user_id"`
 }
+
+// AlarmState is one of the AlarmState… constants. A newer server may have others.
+type AlarmState string
+
+// The values of AlarmState.
+const (
+	AlarmStateActive  AlarmState = "active"
+	AlarmStateCleared AlarmState = "cleared"
+)
 
 // AuditChange is an answer of the API.
 type AuditChange struct {
@@ -146,6 +165,17 @@ type CacheLayer struct {
 	Layer     string  `json:"layer"`
 	Misses    int64   `json:"misses"`
 }
+
+// ChannelKind is one of the ChannelKind… constants. A newer server may have others.
+type ChannelKind string
+
+// The values of ChannelKind.
+const (
+	ChannelKindWebhook ChannelKind = "webhook"
+	ChannelKindNtfy    ChannelKind = "ntfy"
+	ChannelKindSlack   ChannelKind = "slack"
+	ChannelKindTeams   ChannelKind = "teams"
+)
 
 // Claim is sent to the API.
 type Claim struct {
@@ -400,6 +430,16 @@ type DeliveryAttempt struct {
 	Status *int64 `json:"status"`
 }
 
+// DeliveryState is one of the DeliveryState… constants. A newer server may have others.
+type DeliveryState string
+
+// The values of DeliveryState.
+const (
+	DeliveryStatePending   DeliveryState = "pending"
+	DeliveryStateSucceeded DeliveryState = "succeeded"
+	DeliveryStateFailed    DeliveryState = "failed"
+)
+
 // Device is an answer of the API.
 type Device struct {
 	// offline once three heartbeat intervals pass in silence, or its MQTT connection ends; never before the first
@@ -507,6 +547,30 @@ type DeviceTokenRequest struct {
 	// The token of a gateway: over MQTT it speaks for the devices of its device's scope too.
 	Gateway *bool `json:"gateway,omitempty"`
 }
+
+// Dialect is one of the Dialect… constants. A newer server may have others.
+type Dialect string
+
+// The values of Dialect.
+const (
+	DialectHomeassistant Dialect = "homeassistant"
+	DialectZigbee2mqtt   Dialect = "zigbee2mqtt"
+	DialectTasmota       Dialect = "tasmota"
+	DialectShelly        Dialect = "shelly"
+	DialectEsphome       Dialect = "esphome"
+	DialectSenml         Dialect = "senml"
+	DialectSparkplug     Dialect = "sparkplug"
+	DialectJson          Dialect = "json"
+)
+
+// DisabledReason is one of the DisabledReason… constants. A newer server may have others.
+type DisabledReason string
+
+// The values of DisabledReason.
+const (
+	DisabledReasonGone    DisabledReason = "gone"
+	DisabledReasonFailing DisabledReason = "failing"
+)
 
 // EmailConfirmation is sent to the API.
 type EmailConfirmation struct {
@@ -848,8 +912,8 @@ type Integration struct {
 	Counts    IntegrationCounts `json:"counts"`
 	CreatedAt time.Time         `json:"created_at"`
 	// What the devices behind the broker speak. `json` reads the topics of the integration.
-	Dialects []string `json:"dialects"`
-	Enabled  bool     `json:"enabled"`
+	Dialects []Dialect `json:"dialects"`
+	Enabled  bool      `json:"enabled"`
 	// The password is never shown.
 	HasPassword bool   `json:"has_password"`
 	ID          string `json:"id"`
@@ -875,7 +939,7 @@ type Integration struct {
 // IntegrationChange is a change: what is not set stays as it is, Null clears.
 type IntegrationChange struct {
 	// What the devices behind the broker speak. `json` reads the topics of the integration.
-	Dialects Optional[[]string] `json:"dialects,omitzero"`
+	Dialects Optional[[]Dialect] `json:"dialects,omitzero"`
 	// null: true.
 	Enabled Optional[bool]   `json:"enabled,omitzero"`
 	Name    Optional[string] `json:"name,omitzero"`
@@ -940,17 +1004,17 @@ type IssuedChannel struct {
 	DigestMinutes int64 `json:"digest_minutes"`
 	// Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
 	// it did not.
-	DisabledReason *string `json:"disabled_reason"`
-	Enabled        bool    `json:"enabled"`
+	DisabledReason *DisabledReason `json:"disabled_reason"`
+	Enabled        bool            `json:"enabled"`
 	// The first failed attempt since the last success; null if there is none.
-	FailingSince *time.Time `json:"failing_since"`
-	ID           string     `json:"id"`
-	Kind         string     `json:"kind"`
+	FailingSince *time.Time  `json:"failing_since"`
+	ID           string      `json:"id"`
+	Kind         ChannelKind `json:"kind"`
 	// Why the latest attempt failed; null if it did not.
 	LastError *string `json:"last_error"`
 	// Of alarms, only those of this severity or worse are sent; null: all.
-	MinSeverity *string `json:"min_severity"`
-	Name        string  `json:"name"`
+	MinSeverity *Severity `json:"min_severity"`
+	Name        string    `json:"name"`
 	// Signs every request to a webhook. Shown only in this answer; null of other kinds.
 	Secret *string `json:"secret"`
 	// The types of notifications that it is sent.
@@ -965,10 +1029,10 @@ type IssuedWebhook struct {
 	CreatedAt time.Time `json:"created_at"`
 	// Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
 	// it did not.
-	DisabledReason *string `json:"disabled_reason"`
-	Enabled        bool    `json:"enabled"`
+	DisabledReason *DisabledReason `json:"disabled_reason"`
+	Enabled        bool            `json:"enabled"`
 	// What is sent. Actions of rules send to a webhook whatever it subscribes to.
-	Events []string `json:"events"`
+	Events []WebhookEvent `json:"events"`
 	// The first failed attempt since the last success; null if there is none.
 	FailingSince *time.Time `json:"failing_since"`
 	ID           string     `json:"id"`
@@ -1565,7 +1629,7 @@ type NewHeartbeats struct {
 // NewIntegration is sent to the API.
 type NewIntegration struct {
 	// What the devices behind the broker speak. `json` reads the topics of the integration.
-	Dialects []string `json:"dialects"`
+	Dialects []Dialect `json:"dialects"`
 	// true, if nothing is said.
 	Enabled *bool `json:"enabled,omitempty"`
 	// mqtt, if nothing is said.
@@ -1611,10 +1675,10 @@ type NewNotificationChannel struct {
 	// webhook: any URL, with requests signed as the Standard Webhooks specification says. ntfy: a topic of an ntfy
 	// server. slack: an incoming webhook of Slack, Mattermost, Rocket.Chat or, with /slack at its end, Discord.
 	// teams: an incoming webhook of Microsoft Teams.
-	Kind string `json:"kind"`
+	Kind ChannelKind `json:"kind"`
 	// Of alarms, only those of this severity or worse are sent; all, if nothing is said.
-	MinSeverity string `json:"min_severity,omitzero"`
-	Name        string `json:"name"`
+	MinSeverity Severity `json:"min_severity,omitzero"`
+	Name        string   `json:"name"`
 	// The access token of a protected ntfy topic. Never shown again.
 	Token string `json:"token,omitzero"`
 	// The types of notifications that it is sent.
@@ -1667,7 +1731,7 @@ type NewRule struct {
 	OrganizationID string `json:"organization_id,omitzero"`
 	// Outside of it the rule raises nothing; always, if nothing is said.
 	Schedule *RuleSchedule `json:"schedule,omitempty"`
-	Severity string        `json:"severity"`
+	Severity Severity      `json:"severity"`
 }
 
 // NewRuleAction is sent to the API.
@@ -1678,7 +1742,7 @@ type NewRuleAction struct {
 	// devices.
 	Notify any `json:"notify,omitzero"`
 	// raise, if nothing is said.
-	On string `json:"on,omitzero"`
+	On ActionOn `json:"on,omitzero"`
 	// A webhook of the rule's owner; it need not subscribe to alarms.
 	WebhookID string `json:"webhook_id,omitzero"`
 }
@@ -1696,8 +1760,8 @@ type NewRuleCondition struct {
 	// A silence of readings.
 	NoData *NewRuleConditionNoData `json:"no_data,omitempty"`
 	// How many seconds the device gives no sign of life: heartbeats, logs, a connection.
-	OfflineFor *int   `json:"offline_for,omitempty"`
-	Operator   string `json:"operator,omitzero"`
+	OfflineFor *int     `json:"offline_for,omitempty"`
+	Operator   Operator `json:"operator,omitzero"`
 	// A number for gt, gte, lt and lte. A reading of another type never meets the condition.
 	Value Value `json:"value,omitzero"`
 }
@@ -1733,8 +1797,8 @@ type NewWebhook struct {
 	// true, if nothing is said.
 	Enabled *bool `json:"enabled,omitempty"`
 	// What is sent. Actions of rules send to a webhook whatever it subscribes to.
-	Events []string `json:"events,omitzero"`
-	Name   string   `json:"name"`
+	Events []WebhookEvent `json:"events,omitzero"`
+	Name   string         `json:"name"`
 	// An organization that you administer: it is sent the organization's events. Without, those of your own devices,
 	// commands and exports.
 	OrganizationID string `json:"organization_id,omitzero"`
@@ -1767,17 +1831,17 @@ type NotificationChannel struct {
 	DigestMinutes int64 `json:"digest_minutes"`
 	// Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
 	// it did not.
-	DisabledReason *string `json:"disabled_reason"`
-	Enabled        bool    `json:"enabled"`
+	DisabledReason *DisabledReason `json:"disabled_reason"`
+	Enabled        bool            `json:"enabled"`
 	// The first failed attempt since the last success; null if there is none.
-	FailingSince *time.Time `json:"failing_since"`
-	ID           string     `json:"id"`
-	Kind         string     `json:"kind"`
+	FailingSince *time.Time  `json:"failing_since"`
+	ID           string      `json:"id"`
+	Kind         ChannelKind `json:"kind"`
 	// Why the latest attempt failed; null if it did not.
 	LastError *string `json:"last_error"`
 	// Of alarms, only those of this severity or worse are sent; null: all.
-	MinSeverity *string `json:"min_severity"`
-	Name        string  `json:"name"`
+	MinSeverity *Severity `json:"min_severity"`
+	Name        string    `json:"name"`
 	// The types of notifications that it is sent.
 	Types     []NotificationType `json:"types"`
 	UpdatedAt time.Time          `json:"updated_at"`
@@ -1792,8 +1856,8 @@ type NotificationChannelChange struct {
 	// null: true.
 	Enabled Optional[bool] `json:"enabled,omitzero"`
 	// null: all.
-	MinSeverity Optional[string] `json:"min_severity,omitzero"`
-	Name        Optional[string] `json:"name,omitzero"`
+	MinSeverity Optional[Severity] `json:"min_severity,omitzero"`
+	Name        Optional[string]   `json:"name,omitzero"`
 	// null: none.
 	Token Optional[string] `json:"token,omitzero"`
 	// null: none.
@@ -1830,6 +1894,19 @@ const (
 	NotificationTypeAccountLocked   NotificationType = "account_locked"
 	NotificationTypeAlarm           NotificationType = "alarm"
 	NotificationTypeWebhookDisabled NotificationType = "webhook_disabled"
+)
+
+// Operator is one of the Operator… constants. A newer server may have others.
+type Operator string
+
+// The values of Operator.
+const (
+	OperatorGt  Operator = "gt"
+	OperatorGte Operator = "gte"
+	OperatorLt  Operator = "lt"
+	OperatorLte Operator = "lte"
+	OperatorEq  Operator = "eq"
+	OperatorNe  Operator = "ne"
 )
 
 // Organization is an answer of the API.
@@ -2059,7 +2136,7 @@ type Rule struct {
 	OwnerID string `json:"owner_id"`
 	// null: always.
 	Schedule  *RuleSchedule `json:"schedule"`
-	Severity  string        `json:"severity"`
+	Severity  Severity      `json:"severity"`
 	UpdatedAt time.Time     `json:"updated_at"`
 	// Counts the changes from 1.
 	Version int64 `json:"version"`
@@ -2071,7 +2148,7 @@ type RuleAction struct {
 	// owner: the owner of the device. organization: the members of the rule's. Or ids of users who may see the
 	// devices.
 	Notify    json.RawMessage `json:"notify,omitempty"`
-	On        string          `json:"on"`
+	On        ActionOn        `json:"on"`
 	WebhookID *string         `json:"webhook_id,omitempty"`
 }
 
@@ -2088,7 +2165,7 @@ type RuleChange struct {
 	Name    Optional[string] `json:"name,omitzero"`
 	// The whole object; null: always.
 	Schedule Optional[RuleSchedule] `json:"schedule,omitzero"`
-	Severity Optional[string]       `json:"severity,omitzero"`
+	Severity Optional[Severity]     `json:"severity,omitzero"`
 }
 
 // RuleClear is an answer of the API.
@@ -2114,9 +2191,9 @@ type RuleCondition struct {
 	For    *int64      `json:"for,omitempty"`
 	NoData *RuleNoData `json:"no_data,omitempty"`
 	// Seconds.
-	OfflineFor *int64  `json:"offline_for,omitempty"`
-	Operator   *string `json:"operator,omitempty"`
-	Value      Value   `json:"value,omitempty"`
+	OfflineFor *int64    `json:"offline_for,omitempty"`
+	Operator   *Operator `json:"operator,omitempty"`
+	Value      Value     `json:"value,omitempty"`
 }
 
 // RuleDevices is an answer of the API.
@@ -2208,6 +2285,18 @@ type SetUpRequest struct {
 	// The token that the server printed when it started without a user.
 	Token string `json:"token"`
 }
+
+// Severity is one of the Severity… constants. A newer server may have others.
+type Severity string
+
+// The values of Severity.
+const (
+	SeverityCritical Severity = "critical"
+	SeverityMajor    Severity = "major"
+	SeverityMinor    Severity = "minor"
+	SeverityWarning  Severity = "warning"
+	SeverityInfo     Severity = "info"
+)
 
 // SignUpRequest is sent to the API.
 type SignUpRequest struct {
@@ -2426,10 +2515,10 @@ type Webhook struct {
 	CreatedAt time.Time `json:"created_at"`
 	// Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
 	// it did not.
-	DisabledReason *string `json:"disabled_reason"`
-	Enabled        bool    `json:"enabled"`
+	DisabledReason *DisabledReason `json:"disabled_reason"`
+	Enabled        bool            `json:"enabled"`
 	// What is sent. Actions of rules send to a webhook whatever it subscribes to.
-	Events []string `json:"events"`
+	Events []WebhookEvent `json:"events"`
 	// The first failed attempt since the last success; null if there is none.
 	FailingSince *time.Time `json:"failing_since"`
 	ID           string     `json:"id"`
@@ -2449,9 +2538,9 @@ type WebhookChange struct {
 	// null: true.
 	Enabled Optional[bool] `json:"enabled,omitzero"`
 	// null: none.
-	Events Optional[[]string] `json:"events,omitzero"`
-	Name   Optional[string]   `json:"name,omitzero"`
-	URL    Optional[string]   `json:"url,omitzero"`
+	Events Optional[[]WebhookEvent] `json:"events,omitzero"`
+	Name   Optional[string]         `json:"name,omitzero"`
+	URL    Optional[string]         `json:"url,omitzero"`
 }
 
 // WebhookDelivery is an answer of the API.
@@ -2471,9 +2560,24 @@ type WebhookDelivery struct {
 	NextAttemptAt *time.Time `json:"next_attempt_at"`
 	// The body of its requests.
 	Payload   json.RawMessage `json:"payload"`
-	State     string          `json:"state"`
+	State     DeliveryState   `json:"state"`
 	WebhookID string          `json:"webhook_id"`
 }
+
+// WebhookEvent is one of the WebhookEvent… constants. A newer server may have others.
+type WebhookEvent string
+
+// The values of WebhookEvent.
+const (
+	WebhookEventAlarmRaised     WebhookEvent = "alarm.raised"
+	WebhookEventAlarmCleared    WebhookEvent = "alarm.cleared"
+	WebhookEventDeviceCreated   WebhookEvent = "device.created"
+	WebhookEventDeviceDeleted   WebhookEvent = "device.deleted"
+	WebhookEventDeviceOnline    WebhookEvent = "device.online"
+	WebhookEventDeviceOffline   WebhookEvent = "device.offline"
+	WebhookEventCommandEnded    WebhookEvent = "command.ended"
+	WebhookEventExportCompleted WebhookEvent = "export.completed"
+)
 
 // Weekday is one of the Weekday… constants. A newer server may have others.
 type Weekday string
@@ -2690,11 +2794,11 @@ type ListAlarmsParams struct {
 	// Only alarms of this rule.
 	RuleID string
 	// Only alarms of this severity.
-	Severity string
+	Severity Severity
 	// The order; severity begins with info, -severity with critical.
 	Sort string
 	// Only alarms in this state.
-	State string
+	State AlarmState
 	// End of the range, exclusive (RFC 3339); now if only from is given.
 	To time.Time
 }
@@ -4376,7 +4480,7 @@ type ListWebhookDeliveriesParams struct {
 	// Items on a page.
 	Limit int
 	// Only deliveries in this state.
-	State string
+	State DeliveryState
 }
 
 func (p ListWebhookDeliveriesParams) query() url.Values {

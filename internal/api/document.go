@@ -35,11 +35,26 @@ var enumerations = []struct{ name, schema, property string }{
 	{"JobState", "Job", "state"},
 	{"QueueName", "Job", "queue"},
 	{"KeyScope", "ListedAPIKey", "scopes"},
+	{"Severity", "Alarm", "severity"},
+	{"AlarmState", "Alarm", "state"},
+	{"Operator", "RuleCondition", "operator"},
+	{"ActionOn", "RuleAction", "on"},
+	{"ChannelKind", "NotificationChannel", "kind"},
+	{"DisabledReason", "Webhook", "disabled_reason"},
+	{"WebhookEvent", "Webhook", "events"},
+	{"DeliveryState", "WebhookDelivery", "state"},
+	{"Dialect", "Integration", "dialects"},
 	{"ErrorCode", "Problem", "code"},
 }
 
 // minUses is from how many uses on a parameter stands once, in the components.
-const minUses = 3
+const minUses = 2
+
+// What the headers are documented with that many answers have.
+const (
+	locationText = "The path of what was created."
+	versionText  = "Begins with the version."
+)
 
 // object is a part of the document.
 type object = map[string]any
@@ -78,6 +93,7 @@ func (a *API) document() (object, error) {
 		}
 	}
 	d.nameSchemas()
+	listNull(d.schemas)
 	d.openAnswers()
 	for _, op := range d.operations() {
 		if op["description"] == nil {
@@ -152,6 +168,42 @@ func nullable(schema object) object {
 		}
 	}
 	return schema
+}
+
+// listNull adds null to the values of what may be null.
+func listNull(value any) {
+	switch value := value.(type) {
+	case []any:
+		for _, item := range value {
+			listNull(item)
+		}
+	case object:
+		values, _ := value["enum"].([]any)
+		kinds, _ := value["type"].([]any)
+		if values != nil && slices.Contains(kinds, any("null")) && !slices.Contains(values, nil) {
+			value["enum"] = append(slices.Clone(values), nil)
+		}
+		for _, member := range value {
+			listNull(member)
+		}
+	}
+}
+
+// withoutExamples leaves out the examples of times and ids, whose format says how they look, or all.
+func withoutExamples(value any, all bool) {
+	switch value := value.(type) {
+	case []any:
+		for _, item := range value {
+			withoutExamples(item, all)
+		}
+	case object:
+		if _, isList := value["examples"].([]any); isList && (all || value["format"] == "date-time" || value["format"] == "uuid") {
+			delete(value, "examples")
+		}
+		for _, member := range value {
+			withoutExamples(member, all)
+		}
+	}
 }
 
 // extendScopes moves the scope of an API key into a member of its own: linters know scopes of OAuth only.
@@ -263,7 +315,7 @@ func small(schema object) {
 	}
 }
 
-// openAnswers lets answers gain members: only what clients send is refused for unknown ones.
+// openAnswers lets answers gain members, as only what clients send is refused for unknown ones, and leaves out examples of answers.
 func (d *documentWriter) openAnswers() {
 	sent := map[string]bool{}
 	for _, op := range d.operations() {
@@ -273,6 +325,7 @@ func (d *documentWriter) openAnswers() {
 		if members, _ := schema.(object); !sent[name] && members["additionalProperties"] == false {
 			delete(members, "additionalProperties")
 		}
+		withoutExamples(schema, !sent[name])
 	}
 }
 
@@ -302,15 +355,18 @@ func (d *documentWriter) shareResponses(op object) {
 		response, _ := value.(object)
 		headers := child(response, "headers")
 		for name, header := range headers {
-			if status < "400" && strings.HasPrefix(name, "RateLimit-") {
+			if status != strconv.Itoa(http.StatusTooManyRequests) && strings.HasPrefix(name, "RateLimit-") {
 				delete(headers, name) // the description of the document says it of all answers
 				continue
 			}
-			if strings.HasPrefix(name, "RateLimit-") || name == "Retry-After" || name == "Idempotency-Replayed" {
+			switch text := child(header, "schema")["description"]; {
+			case strings.HasPrefix(name, "RateLimit-"), name == "Retry-After", name == "Idempotency-Replayed", text == locationText:
 				headers[name] = d.keep("headers", name, header)
+			case text == versionText:
+				headers[name] = d.keep("headers", "VersionETag", header)
 			}
 		}
-		if status < "400" && headers != nil && len(headers) == 0 {
+		if headers != nil && len(headers) == 0 {
 			delete(response, "headers")
 		}
 		if status == strconv.Itoa(http.StatusNoContent) && response["headers"] == nil && response["description"] == http.StatusText(http.StatusNoContent) {
@@ -326,9 +382,7 @@ func (d *documentWriter) shareResponses(op object) {
 			examples[code] = d.keep("examples", code, example)
 		}
 		name := strings.Join(slices.Sorted(maps.Keys(examples)), "-")
-		if headers["RateLimit-Limit"] == nil {
-			name += "-unlimited"
-		}
+		name = strings.Replace(name, "token_expired-token_revoked-unauthenticated", "bad_token", 1)
 		responses[status] = d.keep("responses", name, response)
 	}
 }

@@ -38,10 +38,11 @@ func (a *API) registerExportFile(s *exports.Service) {
 			text("If-None-Match", "ETags that the client has.", `"9f86d081…"`), text("If-Match", "ETags that the file must have one of.", `"9f86d081…"`))
 		content := map[string]*huma.MediaType{}
 		for _, kind := range []string{
-			"text/csv", "application/json", "application/x-ndjson", "application/vnd.apache.parquet", "application/gzip", "application/zstd",
+			"text/csv", "application/x-ndjson", "application/vnd.apache.parquet", "application/gzip", "application/zstd",
 		} {
 			content[kind] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}
 		}
+		content["application/json"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeObject}}}
 		doc.Responses["200"] = &huma.Response{Description: "The file", Content: content, Headers: map[string]*huma.Param{
 			"ETag":                {Description: "The file's SHA-256.", Schema: &huma.Schema{Type: huma.TypeString}},
 			"Content-Disposition": {Description: "attachment, with the file's name.", Schema: &huma.Schema{Type: huma.TypeString}},

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -104,7 +105,7 @@ func (c *Client) Send(ctx context.Context, method, path string, body any, header
 	return Answer{response.StatusCode, response.Header, data}, err
 }
 
-// Ask returns the answer, whatever it is. No answer ends the test.
+// Ask returns the answer, whatever it is. No answer ends the test; one that docs/openapi.json does not allow fails it.
 func (c *Client) Ask(tb testing.TB, method, path string, body any, header ...string) Answer {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), callTimeout)
@@ -112,6 +113,11 @@ func (c *Client) Ask(tb testing.TB, method, path string, body any, header ...str
 	a, err := c.Send(ctx, method, path, body, header...)
 	if err != nil {
 		tb.Fatalf("%s %s: %v", method, path, err)
+	}
+	if target, err := url.Parse(fullPath(path)); err == nil { // a path that is none reached no operation
+		if err := CheckAnswer(method, target, a); err != nil {
+			tb.Error(err)
+		}
 	}
 	return a
 }

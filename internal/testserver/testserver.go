@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// moduleRoot returns the folder of go.mod above the test's package.
-func moduleRoot() (string, error) {
+// ModuleRoot returns the folder of go.mod above the test's package.
+func ModuleRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
@@ -31,7 +31,7 @@ func moduleRoot() (string, error) {
 
 // mongodbScript runs scripts/mongodb.sh of this module and returns what it printed; an error holds its last words.
 func mongodbScript(argument string) (string, error) {
-	root, err := moduleRoot()
+	root, err := ModuleRoot()
 	if err != nil {
 		return "", err
 	}

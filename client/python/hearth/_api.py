@@ -40,6 +40,8 @@ class Accepted(_Accepted, total=False):
     # batch.
     skipped: int
 
+ActionOn = Literal["raise", "clear", "both"]
+
 
 class Alarm(TypedDict):
     """Alarm of the API."""
@@ -64,8 +66,8 @@ class Alarm(TypedDict):
     rule_id: str
     # As it was when the alarm was raised.
     rule_name: str
-    severity: Literal["critical", "major", "minor", "warning", "info"]
-    state: Literal["active", "cleared"]
+    severity: Severity
+    state: AlarmState
     # The newest that met the condition; null for a silence.
     value: Optional[Value]
 
@@ -95,8 +97,8 @@ class AlarmDetails(TypedDict):
     rule_id: str
     # As it was when the alarm was raised.
     rule_name: str
-    severity: Literal["critical", "major", "minor", "warning", "info"]
-    state: Literal["active", "cleared"]
+    severity: Severity
+    state: AlarmState
     # The newest that met the condition; null for a silence.
     value: Optional[Value]
 
@@ -110,6 +112,8 @@ class AlarmEntry(TypedDict):
     text: Optional[str]
     # Who did it; null for what hearth noticed.
     user_id: Optional[str]
+
+AlarmState = Literal["active", "cleared"]
 
 
 class AuditChange(TypedDict, total=False):
@@ -173,6 +177,8 @@ class CacheLayer(TypedDict):
     hits: int
     layer: str
     misses: int
+
+ChannelKind = Literal["webhook", "ntfy", "slack", "teams"]
 
 
 class Claim(TypedDict):
@@ -446,6 +452,8 @@ class DeliveryAttempt(TypedDict):
     # Of the receiver's answer; null if there was none.
     status: Optional[int]
 
+DeliveryState = Literal["pending", "succeeded", "failed"]
+
 
 class _Device(TypedDict):
     """Device of the API."""
@@ -548,6 +556,10 @@ class DeviceTokenRequest(TypedDict, total=False):
 
     # The token of a gateway: over MQTT it speaks for the devices of its device's scope too.
     gateway: bool
+
+Dialect = Literal["homeassistant", "zigbee2mqtt", "tasmota", "shelly", "esphome", "senml", "sparkplug", "json"]
+
+DisabledReason = Literal["gone", "failing"]
 
 
 class EmailConfirmation(TypedDict):
@@ -863,7 +875,7 @@ class Integration(TypedDict):
     counts: IntegrationCounts
     created_at: str
     # What the devices behind the broker speak. `json` reads the topics of the integration.
-    dialects: List[Literal["homeassistant", "zigbee2mqtt", "tasmota", "shelly", "esphome", "senml", "sparkplug", "json"]]
+    dialects: List[Dialect]
     enabled: bool
     # The password is never shown.
     has_password: bool
@@ -891,7 +903,7 @@ class IntegrationChange(TypedDict, total=False):
     """IntegrationChange of the API."""
 
     # What the devices behind the broker speak. `json` reads the topics of the integration.
-    dialects: Optional[List[Literal["homeassistant", "zigbee2mqtt", "tasmota", "shelly", "esphome", "senml", "sparkplug", "json"]]]
+    dialects: Optional[List[Dialect]]
     # null: true.
     enabled: Optional[bool]
     name: Optional[str]
@@ -950,16 +962,16 @@ class IssuedChannel(TypedDict):
     digest_minutes: int
     # Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
     # it did not.
-    disabled_reason: Optional[Literal["gone", "failing"]]
+    disabled_reason: Optional[DisabledReason]
     enabled: bool
     # The first failed attempt since the last success; null if there is none.
     failing_since: Optional[str]
     id: str
-    kind: Literal["webhook", "ntfy", "slack", "teams"]
+    kind: ChannelKind
     # Why the latest attempt failed; null if it did not.
     last_error: Optional[str]
     # Of alarms, only those of this severity or worse are sent; null: all.
-    min_severity: Optional[Literal["critical", "major", "minor", "warning", "info"]]
+    min_severity: Optional[Severity]
     name: str
     # Signs every request to a webhook. Shown only in this answer; null of other kinds.
     secret: Optional[str]
@@ -976,10 +988,10 @@ class IssuedWebhook(TypedDict):
     created_at: str
     # Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
     # it did not.
-    disabled_reason: Optional[Literal["gone", "failing"]]
+    disabled_reason: Optional[DisabledReason]
     enabled: bool
     # What is sent. Actions of rules send to a webhook whatever it subscribes to.
-    events: List[Literal["alarm.raised", "alarm.cleared", "device.created", "device.deleted", "device.online", "device.offline", "command.ended", "export.completed"]]
+    events: List[WebhookEvent]
     # The first failed attempt since the last success; null if there is none.
     failing_since: Optional[str]
     id: str
@@ -1762,7 +1774,7 @@ class _NewIntegration(TypedDict):
     """NewIntegration of the API."""
 
     # What the devices behind the broker speak. `json` reads the topics of the integration.
-    dialects: List[Literal["homeassistant", "zigbee2mqtt", "tasmota", "shelly", "esphome", "senml", "sparkplug", "json"]]
+    dialects: List[Dialect]
     name: str
     # mqtt:// or mqtts:// and the host, with a port other than 1883 and 8883. Private addresses are allowed.
     url: str
@@ -1817,7 +1829,7 @@ class _NewNotificationChannel(TypedDict):
     # webhook: any URL, with requests signed as the Standard Webhooks specification says. ntfy: a topic of an ntfy
     # server. slack: an incoming webhook of Slack, Mattermost, Rocket.Chat or, with /slack at its end, Discord.
     # teams: an incoming webhook of Microsoft Teams.
-    kind: Literal["webhook", "ntfy", "slack", "teams"]
+    kind: ChannelKind
     name: str
     # The types of notifications that it is sent.
     types: List[NotificationType]
@@ -1834,7 +1846,7 @@ class NewNotificationChannel(_NewNotificationChannel, total=False):
     # true, if nothing is said.
     enabled: Optional[bool]
     # Of alarms, only those of this severity or worse are sent; all, if nothing is said.
-    min_severity: Optional[Literal["critical", "major", "minor", "warning", "info"]]
+    min_severity: Optional[Severity]
     # The access token of a protected ntfy topic. Never shown again.
     token: Optional[str]
 
@@ -1885,7 +1897,7 @@ class _NewRule(TypedDict):
 
     condition: NewRuleCondition
     name: str
-    severity: Literal["critical", "major", "minor", "warning", "info"]
+    severity: Severity
 
 
 class NewRule(_NewRule, total=False):
@@ -1912,7 +1924,7 @@ class NewRuleAction(TypedDict, total=False):
     # devices.
     notify: Any
     # raise, if nothing is said.
-    on: Optional[Literal["raise", "clear", "both"]]
+    on: Optional[ActionOn]
     # A webhook of the rule's owner; it need not subscribe to alarms.
     webhook_id: Optional[str]
 
@@ -1931,7 +1943,7 @@ NewRuleCondition = TypedDict(
         "no_data": "Optional[NewRuleConditionNoData]",
         # How many seconds the device gives no sign of life: heartbeats, logs, a connection.
         "offline_for": "Optional[int]",
-        "operator": "Optional[Literal[\"gt\", \"gte\", \"lt\", \"lte\", \"eq\", \"ne\"]]",
+        "operator": "Optional[Operator]",
         # A number for gt, gte, lt and lte. A reading of another type never meets the condition.
         "value": "Value",
     },
@@ -1987,7 +1999,7 @@ class NewWebhook(_NewWebhook, total=False):
     # true, if nothing is said.
     enabled: Optional[bool]
     # What is sent. Actions of rules send to a webhook whatever it subscribes to.
-    events: Optional[List[Literal["alarm.raised", "alarm.cleared", "device.created", "device.deleted", "device.online", "device.offline", "command.ended", "export.completed"]]]
+    events: Optional[List[WebhookEvent]]
     # An organization that you administer: it is sent the organization's events. Without, those of your own devices,
     # commands and exports.
     organization_id: Optional[str]
@@ -2019,16 +2031,16 @@ class NotificationChannel(TypedDict):
     digest_minutes: int
     # Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
     # it did not.
-    disabled_reason: Optional[Literal["gone", "failing"]]
+    disabled_reason: Optional[DisabledReason]
     enabled: bool
     # The first failed attempt since the last success; null if there is none.
     failing_since: Optional[str]
     id: str
-    kind: Literal["webhook", "ntfy", "slack", "teams"]
+    kind: ChannelKind
     # Why the latest attempt failed; null if it did not.
     last_error: Optional[str]
     # Of alarms, only those of this severity or worse are sent; null: all.
-    min_severity: Optional[Literal["critical", "major", "minor", "warning", "info"]]
+    min_severity: Optional[Severity]
     name: str
     # The types of notifications that it is sent.
     types: List[NotificationType]
@@ -2045,7 +2057,7 @@ class NotificationChannelChange(TypedDict, total=False):
     # null: true.
     enabled: Optional[bool]
     # null: all.
-    min_severity: Optional[Literal["critical", "major", "minor", "warning", "info"]]
+    min_severity: Optional[Severity]
     name: Optional[str]
     # null: none.
     token: Optional[str]
@@ -2068,6 +2080,8 @@ class NotificationSettings(TypedDict):
     types: Dict[str, Delivery]
 
 NotificationType = Literal["export_ready", "export_failed", "device_offline", "device_online", "new_sign_in", "refresh_reused", "password_changed", "email_changed", "account_locked", "alarm", "webhook_disabled"]
+
+Operator = Literal["gt", "gte", "lt", "lte", "eq", "ne"]
 
 
 class Organization(TypedDict):
@@ -2333,7 +2347,7 @@ class Rule(TypedDict):
     owner_id: str
     # null: always.
     schedule: Optional[RuleSchedule]
-    severity: Literal["critical", "major", "minor", "warning", "info"]
+    severity: Severity
     updated_at: str
     # Counts the changes from 1.
     version: int
@@ -2342,7 +2356,7 @@ class Rule(TypedDict):
 class _RuleAction(TypedDict):
     """RuleAction of the API."""
 
-    on: Literal["raise", "clear", "both"]
+    on: ActionOn
 
 
 class RuleAction(_RuleAction, total=False):
@@ -2369,7 +2383,7 @@ class RuleChange(TypedDict, total=False):
     name: Optional[str]
     # The whole object; null: always.
     schedule: Optional[RuleSchedule]
-    severity: Optional[Literal["critical", "major", "minor", "warning", "info"]]
+    severity: Optional[Severity]
 
 RuleClear = TypedDict(
     "RuleClear",
@@ -2405,7 +2419,7 @@ RuleCondition = TypedDict(
         "no_data": "RuleNoData",
         # Seconds.
         "offline_for": "int",
-        "operator": "Literal[\"gt\", \"gte\", \"lt\", \"lte\", \"eq\", \"ne\"]",
+        "operator": "Operator",
         "value": "Value",
     },
     total=False,
@@ -2504,6 +2518,8 @@ class SetUpRequest(TypedDict):
     password: str
     # The token that the server printed when it started without a user.
     token: str
+
+Severity = Literal["critical", "major", "minor", "warning", "info"]
 
 
 class _SignUpRequest(TypedDict):
@@ -2751,10 +2767,10 @@ class Webhook(TypedDict):
     created_at: str
     # Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
     # it did not.
-    disabled_reason: Optional[Literal["gone", "failing"]]
+    disabled_reason: Optional[DisabledReason]
     enabled: bool
     # What is sent. Actions of rules send to a webhook whatever it subscribes to.
-    events: List[Literal["alarm.raised", "alarm.cleared", "device.created", "device.deleted", "device.online", "device.offline", "command.ended", "export.completed"]]
+    events: List[WebhookEvent]
     # The first failed attempt since the last success; null if there is none.
     failing_since: Optional[str]
     id: str
@@ -2775,7 +2791,7 @@ class WebhookChange(TypedDict, total=False):
     # null: true.
     enabled: Optional[bool]
     # null: none.
-    events: Optional[List[Literal["alarm.raised", "alarm.cleared", "device.created", "device.deleted", "device.online", "device.offline", "command.ended", "export.completed"]]]
+    events: Optional[List[WebhookEvent]]
     name: Optional[str]
     url: Optional[str]
 
@@ -2798,8 +2814,10 @@ class WebhookDelivery(TypedDict):
     next_attempt_at: Optional[str]
     # The body of its requests.
     payload: Any
-    state: Literal["pending", "succeeded", "failed"]
+    state: DeliveryState
     webhook_id: str
+
+WebhookEvent = Literal["alarm.raised", "alarm.cleared", "device.created", "device.deleted", "device.online", "device.offline", "command.ended", "export.completed"]
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 
@@ -2879,13 +2897,13 @@ class Api:
         """Count the background jobs."""
         return self._call("GET", "/api/v1/admin/queues")
 
-    def list_alarms(self, *, acknowledged: Literal["true", "false"] = UNSET, count: bool = UNSET, cursor: str = UNSET, device_id: str = UNSET, fields: str = UNSET, from_: str = UNSET, limit: int = UNSET, range: str = UNSET, rule_id: str = UNSET, severity: Literal["critical", "major", "minor", "warning", "info"] = UNSET, sort: Literal["raised_at", "-raised_at", "severity", "-severity"] = UNSET, state: Literal["active", "cleared"] = UNSET, to: str = UNSET) -> ListAlarm:
+    def list_alarms(self, *, acknowledged: Literal["true", "false"] = UNSET, count: bool = UNSET, cursor: str = UNSET, device_id: str = UNSET, fields: str = UNSET, from_: str = UNSET, limit: int = UNSET, range: str = UNSET, rule_id: str = UNSET, severity: Severity = UNSET, sort: Literal["raised_at", "-raised_at", "severity", "-severity"] = UNSET, state: AlarmState = UNSET, to: str = UNSET) -> ListAlarm:
         """List alarms. Those of the rules that you may read, without their history. `from` and `to` are about
         `raised_at`. A cleared alarm is kept for a year.
         """
         return self._call("GET", "/api/v1/alarms", query=_given({"acknowledged": acknowledged, "count": count, "cursor": cursor, "device_id": device_id, "fields": fields, "from": from_, "limit": limit, "range": range, "rule_id": rule_id, "severity": severity, "sort": sort, "state": state, "to": to}))
 
-    def all_alarms(self, *, acknowledged: Literal["true", "false"] = UNSET, count: bool = UNSET, cursor: str = UNSET, device_id: str = UNSET, fields: str = UNSET, from_: str = UNSET, limit: int = UNSET, range: str = UNSET, rule_id: str = UNSET, severity: Literal["critical", "major", "minor", "warning", "info"] = UNSET, sort: Literal["raised_at", "-raised_at", "severity", "-severity"] = UNSET, state: Literal["active", "cleared"] = UNSET, to: str = UNSET) -> Iterator[Alarm]:
+    def all_alarms(self, *, acknowledged: Literal["true", "false"] = UNSET, count: bool = UNSET, cursor: str = UNSET, device_id: str = UNSET, fields: str = UNSET, from_: str = UNSET, limit: int = UNSET, range: str = UNSET, rule_id: str = UNSET, severity: Severity = UNSET, sort: Literal["raised_at", "-raised_at", "severity", "-severity"] = UNSET, state: AlarmState = UNSET, to: str = UNSET) -> Iterator[Alarm]:
         """Iterates over every item of list_alarms, page by page."""
         return self._pages(self.list_alarms, {"acknowledged": acknowledged, "count": count, "cursor": cursor, "device_id": device_id, "fields": fields, "from_": from_, "limit": limit, "range": range, "rule_id": rule_id, "severity": severity, "sort": sort, "state": state, "to": to})
 
@@ -3325,7 +3343,7 @@ class Api:
         """Iterates over every item of list_integrations, page by page."""
         return self._pages(self.list_integrations, {"count": count, "cursor": cursor, "fields": fields, "limit": limit})
 
-    def create_integration(self, *, dialects: List[Literal["homeassistant", "zigbee2mqtt", "tasmota", "shelly", "esphome", "senml", "sparkplug", "json"]], name: str, url: str, enabled: Optional[bool] = UNSET, kind: Optional[Literal["mqtt"]] = UNSET, organization_id: Optional[str] = UNSET, password: Optional[str] = UNSET, time_zone: Optional[str] = UNSET, topics: Optional[List[str]] = UNSET, username: Optional[str] = UNSET, idempotency_key: Optional[str] = None) -> Integration:
+    def create_integration(self, *, dialects: List[Dialect], name: str, url: str, enabled: Optional[bool] = UNSET, kind: Optional[Literal["mqtt"]] = UNSET, organization_id: Optional[str] = UNSET, password: Optional[str] = UNSET, time_zone: Optional[str] = UNSET, topics: Optional[List[str]] = UNSET, username: Optional[str] = UNSET, idempotency_key: Optional[str] = None) -> Integration:
         """Create an integration. Devices that announce themselves at the broker, or report there, appear as
         devices: of the organization, or yours. Their readings become logs, their state the reported one;
         desired states and commands go back. `conflict`: there are 50 already.
@@ -3342,7 +3360,7 @@ class Api:
         """Get an integration."""
         return self._call("GET", f'/api/v1/integrations/{quote(id, safe="")}')
 
-    def update_integration(self, id: str, *, dialects: Optional[List[Literal["homeassistant", "zigbee2mqtt", "tasmota", "shelly", "esphome", "senml", "sparkplug", "json"]]] = UNSET, enabled: Optional[bool] = UNSET, name: Optional[str] = UNSET, password: Optional[str] = UNSET, time_zone: Optional[str] = UNSET, topics: Optional[List[str]] = UNSET, url: Optional[str] = UNSET, username: Optional[str] = UNSET, if_match: Optional[str] = None) -> Integration:
+    def update_integration(self, id: str, *, dialects: Optional[List[Dialect]] = UNSET, enabled: Optional[bool] = UNSET, name: Optional[str] = UNSET, password: Optional[str] = UNSET, time_zone: Optional[str] = UNSET, topics: Optional[List[str]] = UNSET, url: Optional[str] = UNSET, username: Optional[str] = UNSET, if_match: Optional[str] = None) -> Integration:
         """Change an integration. What is left out stays. It connects anew. With `If-Match`, only if it is
         still at the version of that entity tag.
         """
@@ -3506,7 +3524,7 @@ class Api:
         """Iterates over every item of list_rules, page by page."""
         return self._pages(self.list_rules, {"count": count, "cursor": cursor, "fields": fields, "limit": limit, "organization_id": organization_id})
 
-    def create_rule(self, *, condition: NewRuleCondition, name: str, severity: Literal["critical", "major", "minor", "warning", "info"], actions: Optional[List[NewRuleAction]] = UNSET, devices: Optional[NewRuleDevices] = UNSET, enabled: Optional[bool] = UNSET, organization_id: Optional[str] = UNSET, schedule: Optional[RuleSchedule] = UNSET, idempotency_key: Optional[str] = None) -> Rule:
+    def create_rule(self, *, condition: NewRuleCondition, name: str, severity: Severity, actions: Optional[List[NewRuleAction]] = UNSET, devices: Optional[NewRuleDevices] = UNSET, enabled: Optional[bool] = UNSET, organization_id: Optional[str] = UNSET, schedule: Optional[RuleSchedule] = UNSET, idempotency_key: Optional[str] = None) -> Rule:
         """Create a rule. It judges from the next reading on. The condition is either `event`, `operator` and
         `value`, or `expression`. Members of an organization write its rules, viewers read them. `conflict`:
         there are 10000 rules already.
@@ -3521,7 +3539,7 @@ class Api:
         """Get a rule."""
         return self._call("GET", f'/api/v1/rules/{quote(id, safe="")}')
 
-    def update_rule(self, id: str, *, actions: Optional[List[NewRuleAction]] = UNSET, condition: Optional[NewRuleCondition] = UNSET, devices: Optional[NewRuleDevices] = UNSET, enabled: Optional[bool] = UNSET, name: Optional[str] = UNSET, schedule: Optional[RuleSchedule] = UNSET, severity: Optional[Literal["critical", "major", "minor", "warning", "info"]] = UNSET, if_match: Optional[str] = None) -> Rule:
+    def update_rule(self, id: str, *, actions: Optional[List[NewRuleAction]] = UNSET, condition: Optional[NewRuleCondition] = UNSET, devices: Optional[NewRuleDevices] = UNSET, enabled: Optional[bool] = UNSET, name: Optional[str] = UNSET, schedule: Optional[RuleSchedule] = UNSET, severity: Optional[Severity] = UNSET, if_match: Optional[str] = None) -> Rule:
         """Change a rule. What is left out stays. A change of anything clears the rule's alarms; then it judges
         from the next reading on. `conflict`: it was changed at the same time.
         """
@@ -3581,7 +3599,7 @@ class Api:
         """Iterates over every item of list_notification_channels, page by page."""
         return self._pages(self.list_notification_channels, {"count": count, "cursor": cursor, "fields": fields, "limit": limit})
 
-    def create_notification_channel(self, *, kind: Literal["webhook", "ntfy", "slack", "teams"], name: str, types: List[NotificationType], url: str, digest_minutes: Optional[int] = UNSET, enabled: Optional[bool] = UNSET, min_severity: Optional[Literal["critical", "major", "minor", "warning", "info"]] = UNSET, token: Optional[str] = UNSET, idempotency_key: Optional[str] = None) -> IssuedChannel:
+    def create_notification_channel(self, *, kind: ChannelKind, name: str, types: List[NotificationType], url: str, digest_minutes: Optional[int] = UNSET, enabled: Optional[bool] = UNSET, min_severity: Optional[Severity] = UNSET, token: Optional[str] = UNSET, idempotency_key: Optional[str] = None) -> IssuedChannel:
         """Create a notification channel. It is sent your notifications of the types that it names, as long as
         it is enabled. A message that fails is attempted again for about 12 hours. `conflict`: you have 10
         already.
@@ -3598,7 +3616,7 @@ class Api:
         """Get a notification channel."""
         return self._call("GET", f'/api/v1/users/me/notification-channels/{quote(id, safe="")}')
 
-    def update_notification_channel(self, id: str, *, digest_minutes: Optional[int] = UNSET, enabled: Optional[bool] = UNSET, min_severity: Optional[Literal["critical", "major", "minor", "warning", "info"]] = UNSET, name: Optional[str] = UNSET, token: Optional[str] = UNSET, types: Optional[List[NotificationType]] = UNSET, url: Optional[str] = UNSET, if_match: Optional[str] = None) -> NotificationChannel:
+    def update_notification_channel(self, id: str, *, digest_minutes: Optional[int] = UNSET, enabled: Optional[bool] = UNSET, min_severity: Optional[Severity] = UNSET, name: Optional[str] = UNSET, token: Optional[str] = UNSET, types: Optional[List[NotificationType]] = UNSET, url: Optional[str] = UNSET, if_match: Optional[str] = None) -> NotificationChannel:
         """Change a notification channel. What is left out stays. What waits for a channel that is not enabled
         is dropped when it is due. With `If-Match`, only if the channel is still at the version of that
         entity tag.
@@ -3638,7 +3656,7 @@ class Api:
         """Iterates over every item of list_webhooks, page by page."""
         return self._pages(self.list_webhooks, {"count": count, "cursor": cursor, "fields": fields, "limit": limit, "organization_id": organization_id})
 
-    def create_webhook(self, *, name: str, url: str, enabled: Optional[bool] = UNSET, events: Optional[List[Literal["alarm.raised", "alarm.cleared", "device.created", "device.deleted", "device.online", "device.offline", "command.ended", "export.completed"]]] = UNSET, organization_id: Optional[str] = UNSET, idempotency_key: Optional[str] = None) -> IssuedWebhook:
+    def create_webhook(self, *, name: str, url: str, enabled: Optional[bool] = UNSET, events: Optional[List[WebhookEvent]] = UNSET, organization_id: Optional[str] = UNSET, idempotency_key: Optional[str] = None) -> IssuedWebhook:
         """Create a webhook. It is your own, or with `organization_id` the organization's, whose owner and
         administrators alone may. Events are sent as the Standard Webhooks specification says; `secret` is
         shown only in this answer. `conflict`: there are 50 already.
@@ -3653,20 +3671,20 @@ class Api:
         """Get a webhook."""
         return self._call("GET", f'/api/v1/webhooks/{quote(id, safe="")}')
 
-    def update_webhook(self, id: str, *, enabled: Optional[bool] = UNSET, events: Optional[List[Literal["alarm.raised", "alarm.cleared", "device.created", "device.deleted", "device.online", "device.offline", "command.ended", "export.completed"]]] = UNSET, name: Optional[str] = UNSET, url: Optional[str] = UNSET, if_match: Optional[str] = None) -> Webhook:
+    def update_webhook(self, id: str, *, enabled: Optional[bool] = UNSET, events: Optional[List[WebhookEvent]] = UNSET, name: Optional[str] = UNSET, url: Optional[str] = UNSET, if_match: Optional[str] = None) -> Webhook:
         """Change a webhook. What is left out stays. While it is not enabled, events are not kept for it, and
         deliveries that wait fail when they are due. With `If-Match`, only if it is still at the version of
         that entity tag.
         """
         return self._call("PATCH", f'/api/v1/webhooks/{quote(id, safe="")}', body=_given({"enabled": enabled, "events": events, "name": name, "url": url}), if_match=if_match)
 
-    def list_webhook_deliveries(self, id: str, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET, state: Literal["pending", "succeeded", "failed"] = UNSET) -> ListWebhookDelivery:
+    def list_webhook_deliveries(self, id: str, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET, state: DeliveryState = UNSET) -> ListWebhookDelivery:
         """List deliveries of a webhook. The newest first. A delivery is kept for 14 days after its end, and of
         a webhook the latest 10,000.
         """
         return self._call("GET", f'/api/v1/webhooks/{quote(id, safe="")}/deliveries', query=_given({"count": count, "cursor": cursor, "fields": fields, "limit": limit, "state": state}))
 
-    def all_webhook_deliveries(self, id: str, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET, state: Literal["pending", "succeeded", "failed"] = UNSET) -> Iterator[WebhookDelivery]:
+    def all_webhook_deliveries(self, id: str, *, count: bool = UNSET, cursor: str = UNSET, fields: str = UNSET, limit: int = UNSET, state: DeliveryState = UNSET) -> Iterator[WebhookDelivery]:
         """Iterates over every item of list_webhook_deliveries, page by page."""
         return self._pages(self.list_webhook_deliveries, {"id": id, "count": count, "cursor": cursor, "fields": fields, "limit": limit, "state": state})
 

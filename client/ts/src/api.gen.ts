@@ -12,6 +12,8 @@ export interface Accepted {
   skipped?: number
 }
 
+export type ActionOn = 'raise' | 'clear' | 'both'
+
 export interface Alarm {
   acknowledged: boolean
   acknowledged_at: string | null
@@ -33,8 +35,8 @@ export interface Alarm {
   rule_id: string
   /** As it was when the alarm was raised. */
   rule_name: string
-  severity: 'critical' | 'major' | 'minor' | 'warning' | 'info'
-  state: 'active' | 'cleared'
+  severity: Severity
+  state: AlarmState
   /** The newest that met the condition; null for a silence. */
   value: Value | null
 }
@@ -62,8 +64,8 @@ export interface AlarmDetails {
   rule_id: string
   /** As it was when the alarm was raised. */
   rule_name: string
-  severity: 'critical' | 'major' | 'minor' | 'warning' | 'info'
-  state: 'active' | 'cleared'
+  severity: Severity
+  state: AlarmState
   /** The newest that met the condition; null for a silence. */
   value: Value | null
 }
@@ -76,6 +78,8 @@ export interface AlarmEntry {
   /** Who did it; null for what hearth noticed. */
   user_id: string | null
 }
+
+export type AlarmState = 'active' | 'cleared'
 
 export interface AuditChange {
   after?: unknown
@@ -129,6 +133,8 @@ export interface CacheLayer {
   layer: string
   misses: number
 }
+
+export type ChannelKind = 'webhook' | 'ntfy' | 'slack' | 'teams'
 
 export interface Claim {
   /** The code. Upper and lower case, dashes and spaces do not matter. */
@@ -351,6 +357,8 @@ export interface DeliveryAttempt {
   status: number | null
 }
 
+export type DeliveryState = 'pending' | 'succeeded' | 'failed'
+
 export interface Device {
   /**
    * offline once three heartbeat intervals pass in silence, or its MQTT connection ends; never before the first
@@ -440,6 +448,10 @@ export interface DeviceTokenRequest {
   /** The token of a gateway: over MQTT it speaks for the devices of its device's scope too. */
   gateway?: boolean
 }
+
+export type Dialect = 'homeassistant' | 'zigbee2mqtt' | 'tasmota' | 'shelly' | 'esphome' | 'senml' | 'sparkplug' | 'json'
+
+export type DisabledReason = 'gone' | 'failing'
 
 export interface EmailConfirmation {
   /** From the link of the mail. */
@@ -698,7 +710,7 @@ export interface Integration {
   counts: IntegrationCounts
   created_at: string
   /** What the devices behind the broker speak. `json` reads the topics of the integration. */
-  dialects: Array<'homeassistant' | 'zigbee2mqtt' | 'tasmota' | 'shelly' | 'esphome' | 'senml' | 'sparkplug' | 'json'>
+  dialects: Dialect[]
   enabled: boolean
   /** The password is never shown. */
   has_password: boolean
@@ -726,7 +738,7 @@ export interface Integration {
 
 export interface IntegrationChange {
   /** What the devices behind the broker speak. `json` reads the topics of the integration. */
-  dialects?: Array<'homeassistant' | 'zigbee2mqtt' | 'tasmota' | 'shelly' | 'esphome' | 'senml' | 'sparkplug' | 'json'> | null
+  dialects?: Dialect[] | null
   /** null: true. */
   enabled?: boolean | null
   name?: string | null
@@ -781,16 +793,16 @@ export interface IssuedChannel {
    * Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
    * it did not.
    */
-  disabled_reason: 'gone' | 'failing' | null
+  disabled_reason: DisabledReason | null
   enabled: boolean
   /** The first failed attempt since the last success; null if there is none. */
   failing_since: string | null
   id: string
-  kind: 'webhook' | 'ntfy' | 'slack' | 'teams'
+  kind: ChannelKind
   /** Why the latest attempt failed; null if it did not. */
   last_error: string | null
   /** Of alarms, only those of this severity or worse are sent; null: all. */
-  min_severity: 'critical' | 'major' | 'minor' | 'warning' | 'info' | null
+  min_severity: Severity | null
   name: string
   /** Signs every request to a webhook. Shown only in this answer; null of other kinds. */
   secret: string | null
@@ -807,10 +819,10 @@ export interface IssuedWebhook {
    * Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
    * it did not.
    */
-  disabled_reason: 'gone' | 'failing' | null
+  disabled_reason: DisabledReason | null
   enabled: boolean
   /** What is sent. Actions of rules send to a webhook whatever it subscribes to. */
-  events: Array<'alarm.raised' | 'alarm.cleared' | 'device.created' | 'device.deleted' | 'device.online' | 'device.offline' | 'command.ended' | 'export.completed'>
+  events: WebhookEvent[]
   /** The first failed attempt since the last success; null if there is none. */
   failing_since: string | null
   id: string
@@ -1330,7 +1342,7 @@ export interface NewHeartbeats {
 
 export interface NewIntegration {
   /** What the devices behind the broker speak. `json` reads the topics of the integration. */
-  dialects: Array<'homeassistant' | 'zigbee2mqtt' | 'tasmota' | 'shelly' | 'esphome' | 'senml' | 'sparkplug' | 'json'>
+  dialects: Dialect[]
   /** true, if nothing is said. */
   enabled?: boolean | null
   /** mqtt, if nothing is said. */
@@ -1377,9 +1389,9 @@ export interface NewNotificationChannel {
    * server. slack: an incoming webhook of Slack, Mattermost, Rocket.Chat or, with /slack at its end, Discord.
    * teams: an incoming webhook of Microsoft Teams.
    */
-  kind: 'webhook' | 'ntfy' | 'slack' | 'teams'
+  kind: ChannelKind
   /** Of alarms, only those of this severity or worse are sent; all, if nothing is said. */
-  min_severity?: 'critical' | 'major' | 'minor' | 'warning' | 'info' | null
+  min_severity?: Severity | null
   name: string
   /** The access token of a protected ntfy topic. Never shown again. */
   token?: string | null
@@ -1436,7 +1448,7 @@ export interface NewRule {
   organization_id?: string | null
   /** Outside of it the rule raises nothing; always, if nothing is said. */
   schedule?: RuleSchedule | null
-  severity: 'critical' | 'major' | 'minor' | 'warning' | 'info'
+  severity: Severity
 }
 
 export interface NewRuleAction {
@@ -1448,7 +1460,7 @@ export interface NewRuleAction {
    */
   notify?: unknown
   /** raise, if nothing is said. */
-  on?: 'raise' | 'clear' | 'both' | null
+  on?: ActionOn | null
   /** A webhook of the rule's owner; it need not subscribe to alarms. */
   webhook_id?: string | null
 }
@@ -1466,7 +1478,7 @@ export interface NewRuleCondition {
   no_data?: NewRuleConditionNoData | null
   /** How many seconds the device gives no sign of life: heartbeats, logs, a connection. */
   offline_for?: number | null
-  operator?: 'gt' | 'gte' | 'lt' | 'lte' | 'eq' | 'ne' | null
+  operator?: Operator | null
   /** A number for gt, gte, lt and lte. A reading of another type never meets the condition. */
   value?: Value
 }
@@ -1498,7 +1510,7 @@ export interface NewWebhook {
   /** true, if nothing is said. */
   enabled?: boolean | null
   /** What is sent. Actions of rules send to a webhook whatever it subscribes to. */
-  events?: Array<'alarm.raised' | 'alarm.cleared' | 'device.created' | 'device.deleted' | 'device.online' | 'device.offline' | 'command.ended' | 'export.completed'> | null
+  events?: WebhookEvent[] | null
   name: string
   /**
    * An organization that you administer: it is sent the organization's events. Without, those of your own devices,
@@ -1540,16 +1552,16 @@ export interface NotificationChannel {
    * Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
    * it did not.
    */
-  disabled_reason: 'gone' | 'failing' | null
+  disabled_reason: DisabledReason | null
   enabled: boolean
   /** The first failed attempt since the last success; null if there is none. */
   failing_since: string | null
   id: string
-  kind: 'webhook' | 'ntfy' | 'slack' | 'teams'
+  kind: ChannelKind
   /** Why the latest attempt failed; null if it did not. */
   last_error: string | null
   /** Of alarms, only those of this severity or worse are sent; null: all. */
-  min_severity: 'critical' | 'major' | 'minor' | 'warning' | 'info' | null
+  min_severity: Severity | null
   name: string
   /** The types of notifications that it is sent. */
   types: NotificationType[]
@@ -1564,7 +1576,7 @@ export interface NotificationChannelChange {
   /** null: true. */
   enabled?: boolean | null
   /** null: all. */
-  min_severity?: 'critical' | 'major' | 'minor' | 'warning' | 'info' | null
+  min_severity?: Severity | null
   name?: string | null
   /** null: none. */
   token?: string | null
@@ -1586,6 +1598,8 @@ export interface NotificationSettings {
 }
 
 export type NotificationType = 'export_ready' | 'export_failed' | 'device_offline' | 'device_online' | 'new_sign_in' | 'refresh_reused' | 'password_changed' | 'email_changed' | 'account_locked' | 'alarm' | 'webhook_disabled'
+
+export type Operator = 'gt' | 'gte' | 'lt' | 'lte' | 'eq' | 'ne'
 
 export interface Organization {
   created_at: string
@@ -1796,7 +1810,7 @@ export interface Rule {
   owner_id: string
   /** null: always. */
   schedule: RuleSchedule | null
-  severity: 'critical' | 'major' | 'minor' | 'warning' | 'info'
+  severity: Severity
   updated_at: string
   /** Counts the changes from 1. */
   version: number
@@ -1809,7 +1823,7 @@ export interface RuleAction {
    * devices.
    */
   notify?: unknown
-  on: 'raise' | 'clear' | 'both'
+  on: ActionOn
   webhook_id?: string
 }
 
@@ -1825,7 +1839,7 @@ export interface RuleChange {
   name?: string | null
   /** The whole object; null: always. */
   schedule?: RuleSchedule | null
-  severity?: 'critical' | 'major' | 'minor' | 'warning' | 'info' | null
+  severity?: Severity | null
 }
 
 export interface RuleClear {
@@ -1849,7 +1863,7 @@ export interface RuleCondition {
   no_data?: RuleNoData
   /** Seconds. */
   offline_for?: number
-  operator?: 'gt' | 'gte' | 'lt' | 'lte' | 'eq' | 'ne'
+  operator?: Operator
   value?: Value
 }
 
@@ -1926,6 +1940,8 @@ export interface SetUpRequest {
   /** The token that the server printed when it started without a user. */
   token: string
 }
+
+export type Severity = 'critical' | 'major' | 'minor' | 'warning' | 'info'
 
 export interface SignUpRequest {
   /** An address of at most 254 bytes; surrounding space and case do not count. */
@@ -2130,10 +2146,10 @@ export interface Webhook {
    * Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if
    * it did not.
    */
-  disabled_reason: 'gone' | 'failing' | null
+  disabled_reason: DisabledReason | null
   enabled: boolean
   /** What is sent. Actions of rules send to a webhook whatever it subscribes to. */
-  events: Array<'alarm.raised' | 'alarm.cleared' | 'device.created' | 'device.deleted' | 'device.online' | 'device.offline' | 'command.ended' | 'export.completed'>
+  events: WebhookEvent[]
   /** The first failed attempt since the last success; null if there is none. */
   failing_since: string | null
   id: string
@@ -2152,7 +2168,7 @@ export interface WebhookChange {
   /** null: true. */
   enabled?: boolean | null
   /** null: none. */
-  events?: Array<'alarm.raised' | 'alarm.cleared' | 'device.created' | 'device.deleted' | 'device.online' | 'device.offline' | 'command.ended' | 'export.completed'> | null
+  events?: WebhookEvent[] | null
   name?: string | null
   url?: string | null
 }
@@ -2173,9 +2189,11 @@ export interface WebhookDelivery {
   next_attempt_at: string | null
   /** The body of its requests. */
   payload: unknown
-  state: 'pending' | 'succeeded' | 'failed'
+  state: DeliveryState
   webhook_id: string
 }
+
+export type WebhookEvent = 'alarm.raised' | 'alarm.cleared' | 'device.created' | 'device.deleted' | 'device.online' | 'device.offline' | 'command.ended' | 'export.completed'
 
 export type Weekday = 'monday' | 'tuesday' | 'wednesday' | 'thursday' | 'friday' | 'saturday' | 'sunday'
 
@@ -2258,11 +2276,11 @@ export interface ListAlarmsQuery {
   /** Only alarms of this rule. */
   rule_id?: string
   /** Only alarms of this severity. */
-  severity?: 'critical' | 'major' | 'minor' | 'warning' | 'info'
+  severity?: Severity
   /** The order; severity begins with info, -severity with critical. */
   sort?: 'raised_at' | '-raised_at' | 'severity' | '-severity'
   /** Only alarms in this state. */
-  state?: 'active' | 'cleared'
+  state?: AlarmState
   /** End of the range, exclusive (RFC 3339); now if only from is given. */
   to?: string
 }
@@ -2677,7 +2695,7 @@ export interface ListWebhookDeliveriesQuery {
   /** Items on a page. */
   limit?: number
   /** Only deliveries in this state. */
-  state?: 'pending' | 'succeeded' | 'failed'
+  state?: DeliveryState
 }
 
 /** The operations. Client makes the requests. */
