@@ -125,6 +125,49 @@ func TestTheReferenceOfTheDocumentationIsComplete(t *testing.T) {
 	}
 }
 
+// Every collection of MongoDB is listed: those of records, and those that the store names itself, but collOld… of earlier schemas.
+func TestTheReferenceOfTheDocumentationListsEveryCollection(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("docs/reference/mongodb.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| (`[a-z_`, ]+)").FindAllSubmatch(page, -1) {
+		for _, name := range regexp.MustCompile("[a-z_]+").FindAll(row[1], -1) {
+			listed[string(name)] = true
+		}
+	}
+	names := map[string]bool{}
+	for folder, pattern := range map[string]string{
+		"internal/store/record": `Name: "([a-z_]+)", Noun: `, "internal/store/mongodb": `\bcoll[A-NP-Z]\w*\s*= "([a-z_]+)"`,
+	} {
+		files, err := filepath.Glob(folder + "/*.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, found := range regexp.MustCompile(pattern).FindAllSubmatch(source, -1) {
+				names[string(found[1])] = true
+			}
+		}
+	}
+	delete(names, "idempotency") // records in commits
+	delete(names, "things")      // the example of a comment
+	for name := range names {
+		if !listed[name] {
+			t.Errorf("docs/reference/mongodb.md does not list %s", name)
+		}
+	}
+	if len(names) < 40 {
+		t.Errorf("only %d collections: the test lost its targets", len(names))
+	}
+}
+
 // Every page can be reached: from the overview, or from the list of decisions; and it is in the side bar of the static site.
 func TestEveryPageOfTheDocumentationIsListed(t *testing.T) {
 	t.Parallel()
