@@ -4381,6 +4381,12 @@ func (c *Client) UpdateNotificationChannel(ctx context.Context, id string, body 
 	return call[NotificationChannel](ctx, c, request{method: http.MethodPatch, path: "/api/v1/users/me/notification-channels/" + url.PathEscape(id), body: body}, options)
 }
 
+// RotateNotificationChannelSecret: Rotate the secret of a notification channel. For 24 hours the secret before signs too: requests carry both
+// signatures. `conflict`: the channel is no webhook.
+func (c *Client) RotateNotificationChannelSecret(ctx context.Context, id string, options ...CallOption) (*IssuedChannel, error) {
+	return call[IssuedChannel](ctx, c, request{method: http.MethodPost, path: "/api/v1/users/me/notification-channels/" + url.PathEscape(id) + "/rotate-secret"}, options)
+}
+
 // TestNotificationChannel: Send a test message. Sends one message at once, also to a channel that is not enabled, and returns what the
 // receiver answered, within 15 seconds. The answer is 200 whatever came of it: look at `error`.
 func (c *Client) TestNotificationChannel(ctx context.Context, id string, options ...CallOption) (*DeliveryAttempt, error) {

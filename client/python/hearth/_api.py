@@ -3623,6 +3623,12 @@ class Api:
         """
         return self._call("PATCH", f'/api/v1/users/me/notification-channels/{quote(id, safe="")}', body=_given({"digest_minutes": digest_minutes, "enabled": enabled, "min_severity": min_severity, "name": name, "token": token, "types": types, "url": url}), if_match=if_match)
 
+    def rotate_notification_channel_secret(self, id: str) -> IssuedChannel:
+        """Rotate the secret of a notification channel. For 24 hours the secret before signs too: requests
+        carry both signatures. `conflict`: the channel is no webhook.
+        """
+        return self._call("POST", f'/api/v1/users/me/notification-channels/{quote(id, safe="")}/rotate-secret')
+
     def test_notification_channel(self, id: str) -> DeliveryAttempt:
         """Send a test message. Sends one message at once, also to a channel that is not enabled, and returns
         what the receiver answered, within 15 seconds. The answer is 200 whatever came of it: look at

@@ -3676,6 +3676,14 @@ export abstract class Api {
   }
 
   /**
+   * Rotate the secret of a notification channel. For 24 hours the secret before signs too: requests carry both
+   * signatures. `conflict`: the channel is no webhook.
+   */
+  rotateNotificationChannelSecret(id: string, options: CallOptions = {}): Promise<IssuedChannel> {
+    return this.call({ method: 'POST', path: path`/api/v1/users/me/notification-channels/${id}/rotate-secret`, options })
+  }
+
+  /**
    * Send a test message. Sends one message at once, also to a channel that is not enabled, and returns what the
    * receiver answered, within 15 seconds. The answer is 200 whatever came of it: look at `error`.
    */
