@@ -143,6 +143,8 @@ func (s *session) process(batch []item) (ended bool) {
 			err = s.unsubscribe(first.id, first.topics)
 		case first.kind == kindResume:
 			err = s.resubscribed()
+		case first.kind == kindAck:
+			err = s.acknowledged(first.id, first.reason, batch[1:])
 		case first.kind == kindExpiry:
 			s.expiry = first.expiry
 			err = s.save()
@@ -286,9 +288,6 @@ func (b *logBatch) store() error {
 
 // one does what one message asks for.
 func (s *session) one(m *item) error {
-	if m.kind == kindAck {
-		return s.acknowledged(m.id, m.reason)
-	}
 	p, err := s.party(m.serial, m.deviceType, m.kind != kindDisconnect)
 	if m.kind == kindDisconnect && hearth.ErrorCode(err) == hearth.CodeNotFound {
 		return nil

@@ -13,18 +13,8 @@ import (
 
 // login reads the CONNECT of a connection and answers it. It returns the session, or nil for one that was refused.
 func (s *Server) login(c *conn) *session {
-	done := s.logins.add(c)
-	defer done()
-	if c.net.SetReadDeadline(time.Now().Add(connectTimeout)) != nil {
-		return nil
-	}
-	h, err := packet.ReadHeader(c.reader)
-	if err != nil || h.Type != packet.CONNECT || h.Length > MaxPacket {
-		s.metrics.refused(refusedProtocol)
-		return nil
-	}
-	body, err := readUnknown(c, h)
-	if err != nil {
+	body, ok := s.readConnect(c)
+	if !ok {
 		s.metrics.refused(refusedProtocol)
 		return nil
 	}
@@ -64,6 +54,21 @@ func (s *Server) login(c *conn) *session {
 	return one
 }
 
+// readConnect reads the body of a CONNECT, which is the first packet of a connection. Until then the connection is one of those that make room for others.
+func (s *Server) readConnect(c *conn) (body []byte, ok bool) {
+	done := s.logins.add(c)
+	defer done()
+	if c.net.SetReadDeadline(time.Now().Add(connectTimeout)) != nil {
+		return nil, false
+	}
+	h, err := packet.ReadHeader(c.reader)
+	if err != nil || h.Type != packet.CONNECT || h.Length > MaxPacket {
+		return nil, false
+	}
+	body, err = readUnknown(c, h)
+	return body, err == nil
+}
+
 func refuse(reason packet.Reason, text string) *packet.Error {
 	return &packet.Error{Reason: reason, Text: text}
 }
@@ -87,6 +92,12 @@ func (s *Server) admit(c *conn, connect packet.Connect) (*session, *packet.Error
 	token := cmp.Or(string(connect.Password), connect.Username)
 	ctx, cancel := context.WithTimeout(s.ctx, connectTimeout)
 	defer cancel()
+	select {
+	case s.admitting <- struct{}{}:
+		defer func() { <-s.admitting }()
+	case <-ctx.Done():
+		return nil, refuse(packet.ServerUnavailable, "too many devices log in now")
+	}
 	caller, gateway, err := s.o.Devices.AuthenticateConnection(ctx, token)
 	if err != nil {
 		return nil, refusalOf(err)

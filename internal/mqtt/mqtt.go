@@ -75,6 +75,9 @@ const (
 	// maxConnections bounds the connections, maxLogins those whose CONNECT was not read yet: the oldest of these makes room for a new one.
 	maxConnections = 250_000
 	maxLogins      = 4096
+	// maxAdmitting is how many devices are logged in at once: as many as share a commit, and few enough that when all devices come back at the
+	// same time other requests do not wait behind them.
+	maxAdmitting = 64
 	// queueLength and queueBytes bound what was read and is not stored yet of one connection.
 	queueLength = 1024
 	queueBytes  = 1 << 20
@@ -96,6 +99,7 @@ type Server struct {
 	// writeBuffers are those of WebSockets.
 	writeBuffers sync.Pool
 	logins       logins
+	admitting    chan struct{}
 	news         *groupcommit.Committer[message]
 	// ctx ends when a stop has no more patience.
 	ctx    context.Context //nolint:containedctx // it is the server's life
@@ -118,7 +122,7 @@ func New(o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{o: o, log: o.Logger, sessions: map[string]*session{}}
+	s := &Server{o: o, log: o.Logger, sessions: map[string]*session{}, admitting: make(chan struct{}, maxAdmitting)}
 	s.metrics = newMetrics(o.Registry, s.Connections, s.waitingWills)
 	s.news = groupcommit.New(groupcommit.Options[message]{Commit: s.send, MaxWaiting: maxConnections})
 	s.ctx, s.cancel = context.WithCancel(context.Background())

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"time"
 
@@ -375,8 +376,8 @@ func packetID(commandID string) uint16 {
 	return uint16(1 + sum.Sum32()%(firstID-1))
 }
 
-// acknowledged notes that the device has a message, or refuses it.
-func (s *session) acknowledged(id uint16, reason packet.Reason) error {
+// acknowledged notes that the device has a message, or refuses it. next is what was read after that.
+func (s *session) acknowledged(id uint16, reason packet.Reason, next []item) error {
 	of, ok := s.out.flights[id]
 	if !ok {
 		return nil
@@ -386,7 +387,7 @@ func (s *session) acknowledged(id uint16, reason packet.Reason) error {
 		s.mark(p, what)
 	}
 	clear(s.out.waiting)
-	if of.command == "" {
+	if of.command == "" || reason < packet.Unspecified && answers(of.command, next) {
 		return nil
 	}
 	err := s.attempt(func(ctx context.Context) error {
@@ -401,4 +402,11 @@ func (s *session) acknowledged(id uint16, reason packet.Reason) error {
 		return nil
 	}
 	return err
+}
+
+// answers reports whether the result of a command, which acknowledges it too, is among what was read.
+func answers(command string, read []item) bool {
+	return slices.ContainsFunc(read, func(m item) bool {
+		return m.kind == kindResult && m.command == command && m.wrong == nil && len(m.answer.Validate("")) == 0
+	})
 }
