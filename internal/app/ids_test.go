@@ -39,6 +39,11 @@ func TestIDsInBodiesAreReadInEitherCase(t *testing.T) {
 				"name": "r", "devices": apitest.Object{"ids": []string{id}}, "condition": apitest.Object{"event": "e", "operator": "eq", "value": id},
 				"severity": "info", "actions": []any{apitest.Object{"notify": []string{me}}},
 			}, 201, `"notify":["` + strings.ToLower(me) + `"]`},
+			// Who makes a rule of an organization may name themselves, as one of its members.
+			{"/rules", apitest.Object{
+				"name": "r", "organization_id": org, "condition": apitest.Object{"event": "e", "operator": "eq", "value": 1},
+				"severity": "info", "actions": []any{apitest.Object{"notify": []string{me}}},
+			}, 201, `"notify":["` + strings.ToLower(me) + `"]`},
 			{"/devices/" + id + "/transfer", apitest.Object{"organization_id": org}, 200, strings.ToLower(org)},
 			{"/devices/" + id + "/transfer", apitest.Object{"owner_id": me}, 200, strings.ToLower(me)},
 		} {

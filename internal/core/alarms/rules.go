@@ -102,7 +102,10 @@ func (s *Service) checkDevices(ctx context.Context, caller hearth.Caller, r, bef
 
 // checkUsers makes sure that the users that a rule notifies are its owner or of its organization.
 func (s *Service) checkUsers(ctx context.Context, r, before hearth.Rule) (problems []hearth.FieldError, err error) {
-	known := map[string]bool{r.OwnerID: r.OrganizationID == ""}
+	known := map[string]bool{}
+	if r.OrganizationID == "" {
+		known[r.OwnerID] = true
+	}
 	for _, a := range before.Actions {
 		for _, id := range a.Users {
 			known[id] = true
