@@ -165,9 +165,14 @@ func TestARequestMeansTheSameAtNginxAndBehindIt(t *testing.T) {
 			for who, answer := range map[string]string{"nginx": through, "the program": past} {
 				head, _, _ := strings.Cut(answer, "\r\n\r\n")
 				head = strings.ToLower(head) + "\r\n"
-				for _, header := range []string{
+				headers := []string{
 					"content-type: application/problem+json", "x-content-type-options: nosniff", "x-frame-options: deny", "referrer-policy: no-referrer", "x-request-id: ",
-				} {
+					"vary: origin",
+				}
+				if statusOf(answer) == "405" {
+					headers = append(headers, "allow: ")
+				}
+				for _, header := range headers {
 					if statusOf(answer) >= "400" && !strings.Contains(head, "\r\n"+header) {
 						t.Errorf("the answer of %s lacks %q: %.600s", who, header, answer)
 					}
