@@ -411,7 +411,7 @@ func (a *API) registerRules() {
 		ID: "create-rule", Method: http.MethodPost, Path: "/rules", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsWrite,
 		Status: http.StatusCreated, Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 		Summary: "Create a rule",
-		Description: "It judges from the next reading on. The condition is either `event`, `operator` and `value`, or `expression`. " +
+		Description: "It judges from the next reading on. The condition is `event`, `operator` and `value`, or `expression`, or `offline_for`, or `no_data`. " +
 			"Members of an organization write its rules, viewers read them. `conflict`: there are 10000 rules already.",
 	}, func(ctx context.Context, in *struct{ Body NewRule }) (*created[Rule], error) {
 		rule, err := in.Body.rule()
