@@ -94,7 +94,7 @@ func (s *Service) Start() {
 		s.couriers.mu.Lock()
 		s.couriers.hire = func(id string, wake chan struct{}) {
 			s.running.Go(func() {
-				(&courier{s: s, webhook: id, wake: wake, slots: slots, done: make(chan struct{}, atOnce)}).work(ctx)
+				(&courier{s: s, webhook: id, wake: wake, slots: slots, under: map[string]bool{}, done: make(chan string, atOnce)}).work(ctx)
 			})
 		}
 		s.couriers.mu.Unlock()
@@ -147,9 +147,10 @@ type courier struct {
 	s       *Service
 	webhook string
 	wake    chan struct{}
-	// slots are all couriers', done is signalled for each line that this one has let go.
-	slots, done chan struct{}
-	busy        int
+	// slots are all couriers'. under are the lines that this one claims or has; done gets each that it has let go.
+	slots chan struct{}
+	under map[string]bool
+	done  chan string
 }
 
 // work sends until no line of the webhook is due soon.
@@ -164,7 +165,7 @@ func (c *courier) work(ctx context.Context) {
 			}
 			next = lookEvery
 		}
-		if c.busy == 0 && (next < 0 || next > lookEvery) && c.s.couriers.leave(c.webhook, c.wake) {
+		if len(c.under) == 0 && (next < 0 || next > lookEvery) && c.s.couriers.leave(c.webhook, c.wake) {
 			return // it is looked for what is due later
 		}
 		if next < 0 || next > lookEvery {
@@ -177,8 +178,8 @@ func (c *courier) work(ctx context.Context) {
 			return
 		case <-c.wake:
 		case <-timer.C:
-		case <-c.done:
-			c.busy--
+		case id := <-c.done:
+			delete(c.under, id)
 		}
 		timer.Stop()
 	}
@@ -187,23 +188,24 @@ func (c *courier) work(ctx context.Context) {
 // begin begins lines that are due, as many as there is room for, and returns when the next one is: negative for none.
 func (c *courier) begin(ctx context.Context, running *sync.WaitGroup) (next time.Duration, err error) {
 	for len(c.done) > 0 {
-		<-c.done
-		c.busy--
+		delete(c.under, <-c.done)
 	}
-	free := atOnce - c.busy
-	if free == 0 {
+	if len(c.under) == atOnce {
 		return -1, nil
 	}
-	lines, err := c.s.o.Store.DeliveryLines(ctx, c.webhook, free+1)
+	lines, err := c.s.o.Store.DeliveryLines(ctx, c.webhook, atOnce+1)
 	if err != nil {
 		return 0, err
 	}
 	now := c.s.now()
 	for _, line := range lines {
+		if c.under[line.ID] {
+			continue
+		}
 		if wait := line.NextAt.Sub(now); wait > 0 {
 			return wait, nil
 		}
-		if free--; free < 0 {
+		if len(c.under) == atOnce {
 			return -1, nil
 		}
 		select {
@@ -211,24 +213,31 @@ func (c *courier) begin(ctx context.Context, running *sync.WaitGroup) (next time
 		default:
 			return lookEvery / 10, nil
 		}
-		until := now.Add(claimFor)
-		claimed, err := c.s.o.Store.ClaimLine(ctx, line, until)
-		if err != nil || !claimed {
-			<-c.slots
-			if err != nil {
-				return 0, err
-			}
-			continue
-		}
-		line.NextAt = until
-		c.busy++
+		c.under[line.ID] = true
 		running.Go(func() {
-			c.walk(ctx, line)
+			c.carry(ctx, line)
 			<-c.slots
-			c.done <- struct{}{}
+			c.done <- line.ID
 		})
 	}
 	return -1, nil
+}
+
+// carry claims a line and sends its deliveries, unless another process was first. Claims of several lines share a commit of the store.
+func (c *courier) carry(ctx context.Context, line hearth.DeliveryLine) {
+	until := c.s.now().Add(claimFor)
+	claimed, err := c.s.o.Store.ClaimLine(ctx, line, until)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		c.s.o.Logger.WarnContext(ctx, "a line of deliveries could not be claimed", "webhook", c.webhook, "line", line.ID, "err", err)
+		select {
+		case <-time.After(lookEvery):
+		case <-c.s.stopping:
+		}
+	case claimed:
+		line.NextAt = until
+		c.walk(ctx, line)
+	}
 }
 
 // walk sends deliveries of a line that this process has claimed.
