@@ -109,20 +109,9 @@ func (e *Engine) newLogsOf(batch *Batch) *newLogs {
 	return n
 }
 
-// anywhere returns the series without its scope: a device has one.
-func (s Series) anywhere() Series {
-	s.Scope = 0
-	return s
-}
-
 // compareNew orders by series, time, value and number.
 func compareNew(a, b Entry) int {
 	return cmp.Or(cmp.Compare(a.Series, b.Series), cmp.Compare(a.At, b.At), cmp.Compare(a.Value, b.Value), cmp.Compare(a.Seq, b.Seq))
-}
-
-// sameLog reports whether two entries of one list of series are of the same device, event, time and value.
-func (e *Entry) sameLog(f *Entry) bool {
-	return e.Series == f.Series && e.At == f.At && e.Value == f.Value
 }
 
 // hashes returns a number for each log.

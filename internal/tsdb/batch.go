@@ -109,17 +109,6 @@ func packRows(encoder *Encoder, batches []*Batch, size int, partition func(scope
 	return rows
 }
 
-// compact returns the chunk without the series that it has no entries of.
-func (c *Chunk) compact() Chunk {
-	var out Chunk
-	merge := newSeriesMerge(&out.Series)
-	for _, e := range c.Entries {
-		e.Series = merge.place(c.Series[e.Series])
-		out.Entries = append(out.Entries, e)
-	}
-	return out
-}
-
 // newRow makes a row of a chunk with sorted entries.
 func newRow(encoder *Encoder, chunk Chunk, last uint64, partition func(scope int64) int) *Row {
 	n := len(chunk.Entries)
@@ -136,34 +125,4 @@ func newRow(encoder *Encoder, chunk Chunk, last uint64, partition func(scope int
 		}
 	}
 	return row
-}
-
-// seriesMerge gathers series without doubles.
-type seriesMerge struct {
-	into  *[]Series
-	index map[Series]uint32
-}
-
-func newSeriesMerge(into *[]Series) *seriesMerge {
-	return &seriesMerge{into, map[Series]uint32{}}
-}
-
-// place returns the index of a series, which is added if it is new.
-func (m *seriesMerge) place(s Series) uint32 {
-	at, ok := m.index[s]
-	if !ok {
-		at = uint32(len(*m.into))
-		*m.into = append(*m.into, s)
-		m.index[s] = at
-	}
-	return at
-}
-
-// add returns the indexes of series.
-func (m *seriesMerge) add(series []Series) []uint32 {
-	to := make([]uint32, len(series))
-	for i, s := range series {
-		to[i] = m.place(s)
-	}
-	return to
 }

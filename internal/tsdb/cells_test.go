@@ -175,9 +175,8 @@ func summedUp(logs []logValue) Day {
 		at := place.place(Series{Device: 1, Event: 1, Type: l.v.ValueType})
 		chunk.Entries = append(chunk.Entries, Entry{At: l.at, Seq: l.seq, Value: l.v.Number(), Series: at})
 	}
-	batch := foldBatch{chunk.Series, chunk.Entries}
-	batch.sortSeries()
-	return SumUp(batch.series, batch.entries).Groups[0].Day
+	chunk.sortSeries()
+	return SumUp(chunk.Series, chunk.Entries).Groups[0].Day
 }
 
 func TestADayIsTheSumOfWhatWasMergedIntoIt(t *testing.T) {

@@ -50,6 +50,7 @@ func (s *Series) value(e *Entry) hearth.Value {
 	return s.Type.Of(e.Value)
 }
 
+// isText reports whether the series is of one string.
 func (s *Series) isText() bool { return s.Type.Kind() == hearth.TextKind }
 
 // add counts the value of an entry of the series.

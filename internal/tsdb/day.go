@@ -54,6 +54,7 @@ func (d *Day) StatsOf(line *DayLine) []hearth.Stats {
 	return d.Stats[line.First : line.First+line.Size()]
 }
 
+// changesOf returns the changes of a line, by hour.
 func (d *Day) changesOf(line *DayLine) []change {
 	return d.changes[line.First : line.First+line.Size()]
 }

@@ -69,18 +69,18 @@ func (e *Engine) fold(ctx context.Context, s Snapshot, partition int, parts []ta
 	m := e.newMerge(ctx, s)
 	batch := e.gather(s, partition, parts)
 	var pieces []piece
-	for start := 0; start < len(batch.entries); {
-		scope := batch.series[batch.entries[start].Series].Scope
+	for start := 0; start < len(batch.Entries); {
+		scope := batch.Series[batch.Entries[start].Series].Scope
 		end := start
-		for end < len(batch.entries) && batch.series[batch.entries[end].Series].Scope == scope {
+		for end < len(batch.Entries) && batch.Series[batch.Entries[end].Series].Scope == scope {
 			end++
 		}
-		of, err := m.pieces(scope, batch.series, batch.entries[start:end])
+		of, err := m.pieces(scope, batch.Series, batch.Entries[start:end])
 		if err != nil {
 			return nil, err
 		}
 		pieces = append(pieces, of...)
-		if err := m.addRollups(scope, SumUp(batch.series, batch.entries[start:end])); err != nil {
+		if err := m.addRollups(scope, SumUp(batch.Series, batch.Entries[start:end])); err != nil {
 			return nil, err
 		}
 		start = end
@@ -112,14 +112,9 @@ func slice(parts []tailPart) (now, later []tailPart) {
 	return now, later
 }
 
-// foldBatch is what one fold moves: entries of one scope after the other.
-type foldBatch struct {
-	series  []Series // sorted
-	entries []Entry  // sorted by scope, then by Entry.Compare
-}
-
-// gather puts the rows' entries of a partition in order. It leaves out those of devices that are gone.
-func (e *Engine) gather(s Snapshot, partition int, parts []tailPart) (batch foldBatch) {
+// gather returns the rows' entries of a partition: series sorted, entries sorted by scope, then by Entry.Compare. It leaves out those of
+// devices that are gone.
+func (e *Engine) gather(s Snapshot, partition int, parts []tailPart) (batch Chunk) {
 	dead := map[Grave]bool{}
 	for _, grave := range s.Graves() {
 		dead[grave] = !grave.Moved // those of a device that moved are to be found where Reclaim looks
@@ -134,15 +129,15 @@ func (e *Engine) gather(s Snapshot, partition int, parts []tailPart) (batch fold
 			}
 			index[series] = 0
 			if !dead[Grave{Device: series.Device, Scope: series.Scope}] && e.backend.Partition(series.Scope) == partition {
-				batch.series = append(batch.series, series)
+				batch.Series = append(batch.Series, series)
 			}
 		}
 	}
-	slices.SortFunc(batch.series, Series.Compare)
-	for i, series := range batch.series {
+	slices.SortFunc(batch.Series, Series.Compare)
+	for i, series := range batch.Series {
 		index[series] = uint32(i) + 1
 	}
-	batch.entries = make([]Entry, 0, size)
+	batch.Entries = make([]Entry, 0, size)
 	var to []uint32
 	for _, part := range parts {
 		to = to[:0]
@@ -152,17 +147,17 @@ func (e *Engine) gather(s Snapshot, partition int, parts []tailPart) (batch fold
 		for _, entry := range part.chunk.Entries {
 			if rank := to[entry.Series]; rank != 0 {
 				entry.Series = rank - 1
-				batch.entries = append(batch.entries, entry)
+				batch.Entries = append(batch.Entries, entry)
 			}
 		}
 	}
-	if !slices.IsSortedFunc(batch.entries, Entry.Compare) {
-		slices.SortFunc(batch.entries, Entry.Compare)
+	if !slices.IsSortedFunc(batch.Entries, Entry.Compare) {
+		slices.SortFunc(batch.Entries, Entry.Compare)
 	}
-	if n := len(batch.series); n > 0 && batch.series[0].Scope != batch.series[n-1].Scope {
+	if n := len(batch.Series); n > 0 && batch.Series[0].Scope != batch.Series[n-1].Scope {
 		// Entries of each scope move together and keep their order otherwise.
-		slices.SortStableFunc(batch.entries, func(x, y Entry) int {
-			return cmp.Compare(batch.series[x.Series].Scope, batch.series[y.Series].Scope)
+		slices.SortStableFunc(batch.Entries, func(x, y Entry) int {
+			return cmp.Compare(batch.Series[x.Series].Scope, batch.Series[y.Series].Scope)
 		})
 	}
 	return batch

@@ -84,7 +84,7 @@ func (e *Engine) insist(ctx context.Context, do func() error) error {
 }
 
 // dayLogs returns the logs of a device, and their series, on a day of a scope.
-func (m *merge) dayLogs(device, scope, day int64) (batch foldBatch, err error) {
+func (m *merge) dayLogs(device, scope, day int64) (batch Chunk, err error) {
 	in := timeRange{from: max(BucketStart(LevelDay, day), m.s.Horizon()), to: BucketStart(LevelDay, day+1)}
 	if in.from >= in.to {
 		return batch, nil
@@ -93,7 +93,7 @@ func (m *merge) dayLogs(device, scope, day int64) (batch foldBatch, err error) {
 	if err != nil {
 		return batch, err
 	}
-	place := newSeriesMerge(&batch.series)
+	place := newSeriesMerge(&batch.Series)
 	var chunk Chunk
 	of := func(s Series) bool { return s.Device == device }
 	for _, key := range keys {
@@ -103,7 +103,7 @@ func (m *merge) dayLogs(device, scope, day int64) (batch foldBatch, err error) {
 		}
 		for _, entry := range in.of(&chunk) {
 			entry.Series = place.place(chunk.Series[entry.Series])
-			batch.entries = append(batch.entries, entry)
+			batch.Entries = append(batch.Entries, entry)
 		}
 	}
 	batch.sortSeries()
@@ -111,17 +111,17 @@ func (m *merge) dayLogs(device, scope, day int64) (batch foldBatch, err error) {
 }
 
 // numbers returns the numbers of logs.
-func (b *foldBatch) numbers() map[uint64]bool {
-	out := make(map[uint64]bool, len(b.entries))
-	for i := range b.entries {
-		out[b.entries[i].Seq] = true
+func (b *Chunk) numbers() map[uint64]bool {
+	out := make(map[uint64]bool, len(b.Entries))
+	for i := range b.Entries {
+		out[b.Entries[i].Seq] = true
 	}
 	return out
 }
 
 // copyDay copies the logs of a day; it returns their numbers.
 func (e *Engine) copyDay(ctx context.Context, device, from, to, day int64) (copied map[uint64]bool, err error) {
-	var logs foldBatch
+	var logs Chunk
 	err = e.insist(ctx, func() error {
 		return e.backend.View(ctx, ViewOptions{Operation: "Move", Scopes: []int64{from}}, func(s Snapshot) (err error) {
 			logs, err = e.newMerge(ctx, s).dayLogs(device, from, day)
@@ -131,7 +131,7 @@ func (e *Engine) copyDay(ctx context.Context, device, from, to, day int64) (copi
 	if err != nil {
 		return nil, err
 	}
-	for entries := range slices.Chunk(logs.entries, maxRecount) {
+	for entries := range slices.Chunk(logs.Entries, maxRecount) {
 		err := e.insist(ctx, func() error {
 			return e.update(ctx, "Move", to, func(s Snapshot) (*Change, error) {
 				m := e.newMerge(ctx, s)
@@ -144,11 +144,11 @@ func (e *Engine) copyDay(ctx context.Context, device, from, to, day int64) (copi
 				if len(missing) == 0 {
 					return nil, nil
 				}
-				pieces, err := m.pieces(to, logs.series, missing)
+				pieces, err := m.pieces(to, logs.Series, missing)
 				if err != nil {
 					return nil, err
 				}
-				if err := m.addRollups(to, SumUp(logs.series, missing)); err != nil {
+				if err := m.addRollups(to, SumUp(logs.Series, missing)); err != nil {
 					return nil, err
 				}
 				if err := m.addChunks(pieces); err != nil {
@@ -243,7 +243,7 @@ func (e *Engine) removeDay(ctx context.Context, grave Grave, day int64, copied m
 		if err != nil {
 			return nil, err
 		}
-		if copied != nil && slices.ContainsFunc(logs.entries, func(entry Entry) bool { return !copied[entry.Seq] }) {
+		if copied != nil && slices.ContainsFunc(logs.Entries, func(entry Entry) bool { return !copied[entry.Seq] }) {
 			return nil, ErrBusy
 		}
 		start := BucketStart(LevelDay, day)

@@ -1,15 +1,11 @@
 package tsdb
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"maps"
-	"math"
 	"slices"
 	"time"
-
-	"hearth"
 )
 
 // Reconcile compares the rollups with the logs, and makes those anew that differ; it returns the number of days (of a scope) that it
@@ -181,32 +177,4 @@ func passCorrupt(err error) error {
 		return nil
 	}
 	return err
-}
-
-func sameSums(a, b *Sum) bool {
-	return a.Entries == b.Entries && (a.Entries == 0 || a.MinAt == b.MinAt && a.MaxAt == b.MaxAt) &&
-		slices.EqualFunc(a.Totals, b.Totals, sameCell) && slices.EqualFunc(a.Cells, b.Cells, sameCell) &&
-		bytes.Equal(AppendSketches(nil, &a.Sketches), AppendSketches(nil, &b.Sketches))
-}
-
-func sameCell(a, b Cell) bool {
-	return a.Device == b.Device && a.Event == b.Event && sameStats(a.Stats, b.Stats)
-}
-
-// sameStats compares; sums may differ by the order in which they were added up.
-func sameStats(a, b hearth.Stats) bool {
-	scale := float64(a.Count) * max(math.Abs(a.Min), math.Abs(a.Max))
-	return a.Count == b.Count && a.Texts == b.Texts && a.Min == b.Min && a.Max == b.Max && math.Abs(a.Sum-b.Sum) <= 1e-9*scale
-}
-
-func sameChanges(a, b *change, of *hearth.Stats) bool {
-	return a.first == b.first && a.last == b.last && a.numbers == b.numbers && a.head == b.head && a.tail == b.tail &&
-		math.Abs(a.increase-b.increase) <= 1e-9*float64(of.Count)*max(math.Abs(of.Min), math.Abs(of.Max))
-}
-
-func sameDays(a, b *Day) bool {
-	return slices.EqualFunc(a.Lines, b.Lines, func(x, y DayLine) bool {
-		return x.Device == y.Device && x.Event == y.Event && x.Hours == y.Hours &&
-			slices.EqualFunc(a.StatsOf(&x), b.StatsOf(&y), sameStats) && slices.Equal(x.Sketch.Bins, y.Sketch.Bins)
-	})
 }

@@ -88,18 +88,18 @@ func (m *merge) recountDay(scope, day int64, keep keeper) error {
 	if err != nil {
 		return err
 	}
-	var part foldBatch
-	place := newSeriesMerge(&part.series)
+	var part Chunk
+	place := newSeriesMerge(&part.Series)
 	flush := func() error {
-		if len(part.entries) == 0 {
+		if len(part.Entries) == 0 {
 			return nil
 		}
 		part.sortSeries()
-		sums := SumUp(part.series, part.entries)
+		sums := SumUp(part.Series, part.Entries)
 		sums.Months = nil
 		err := m.addRollups(scope, sums)
-		part.series, part.entries = part.series[:0], part.entries[:0]
-		clear(place.index)
+		part.Series, part.Entries = part.Series[:0], part.Entries[:0]
+		place.reset()
 		return err
 	}
 	var chunk Chunk
@@ -114,13 +114,13 @@ func (m *merge) recountDay(scope, day int64, keep keeper) error {
 				continue
 			}
 			// Not between logs of one time, whose order the next part would not know.
-			if n := len(part.entries); n >= maxRecount && part.entries[n-1].At != e.At {
+			if n := len(part.Entries); n >= maxRecount && part.Entries[n-1].At != e.At {
 				if err := flush(); err != nil {
 					return err
 				}
 			}
 			e.Series = place.place(s)
-			part.entries = append(part.entries, e)
+			part.Entries = append(part.Entries, e)
 		}
 	}
 	if err := flush(); err != nil {
@@ -133,25 +133,6 @@ func (m *merge) recountDay(scope, day int64, keep keeper) error {
 		m.fresh[key] = true
 	}
 	return nil
-}
-
-// sortSeries sorts the series and renumbers the entries.
-func (b *foldBatch) sortSeries() {
-	order := make([]uint32, len(b.series))
-	for i := range order {
-		order[i] = uint32(i)
-	}
-	slices.SortFunc(order, func(x, y uint32) int { return b.series[x].compare(&b.series[y]) })
-	sorted := make([]Series, len(order))
-	rank := make([]uint32, len(order))
-	for i, old := range order {
-		sorted[i] = b.series[old]
-		rank[old] = uint32(i)
-	}
-	copy(b.series, sorted)
-	for i := range b.entries {
-		b.entries[i].Series = rank[b.entries[i].Series]
-	}
 }
 
 // replaceMonth makes the sum of a month anew from those of its days, as they are or will be.
