@@ -124,7 +124,7 @@ func mayImport(dir string) []string {
 	for _, home := range homes {
 		switch {
 		case home == "internal/store" && strings.HasPrefix(dir, home+"/"):
-			return []string{root, home, dir + "/...", logEngine, storeRecords}
+			return []string{root, home, dir + "/...", logEngine, logEngine + "/codec", storeRecords}
 		case strings.HasPrefix(dir, home+"/redis"):
 			return []string{root, home, dir + "/...", redisConn, busPort, redisBus}
 		case strings.HasPrefix(dir, home+"/"):

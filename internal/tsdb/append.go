@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/tsdb/codec"
 )
 
 // AppendLogs implements hearth.LogStore. What is durable and atomic is a row of the tail with all the logs; chunks and rollups follow
@@ -38,7 +39,7 @@ func (e *Engine) prepare(ctx context.Context, entries []hearth.LogEntry, patient
 			return nil, hearth.Errorf(hearth.CodeValidationFailed, "a value is not a finite number, or too long")
 		}
 	}
-	batch, err := e.resolve(ctx, entries, func(series []Series) error { return e.admit(ctx, series) })
+	batch, err := e.resolve(ctx, entries, func(series []codec.Series) error { return e.admit(ctx, series) })
 	if err == nil {
 		err = e.hasRoom(ctx, batch, entries)
 	}

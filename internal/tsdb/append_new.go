@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/tsdb/codec"
 )
 
 // AppendNewLogs implements hearth.LogStore. Two calls of this process with a log in common follow one another; of those of other processes
@@ -57,8 +58,8 @@ type newLogs struct {
 	batch *Batch
 	// call are the logs of the call that have a device, lines the same by series, time, value and place; places are the numbers of series
 	// without their scope, starts where each one's logs begin in lines, and the end.
-	call, lines []Entry
-	places      map[Series]uint32
+	call, lines []codec.Entry
+	places      map[codec.Series]uint32
 	starts      []int
 	// times are those of each scope's logs, in order.
 	times map[int64][]int64
@@ -66,13 +67,13 @@ type newLogs struct {
 	size         int
 	twice, known []bool
 	// fresh are the logs that are stored, their memory.
-	fresh []Entry
+	fresh []codec.Entry
 }
 
 func (e *Engine) newLogsOf(batch *Batch) *newLogs {
 	n := &newLogs{
-		e: e, batch: batch, size: batch.Size, call: batch.Entries, lines: make([]Entry, len(batch.Entries)),
-		places: make(map[Series]uint32, len(batch.Series)), starts: make([]int, len(batch.Series)+1),
+		e: e, batch: batch, size: batch.Size, call: batch.Entries, lines: make([]codec.Entry, len(batch.Entries)),
+		places: make(map[codec.Series]uint32, len(batch.Series)), starts: make([]int, len(batch.Series)+1),
 		times: map[int64][]int64{}, twice: make([]bool, batch.Size), known: make([]bool, batch.Size),
 	}
 	var times []int64
@@ -89,7 +90,7 @@ func (e *Engine) newLogsOf(batch *Batch) *newLogs {
 		slices.Sort(times)
 	}
 	for i, s := range batch.Series {
-		n.places[s.anywhere()] = uint32(i)
+		n.places[s.Anywhere()] = uint32(i)
 		n.starts[i+1] += n.starts[i]
 	}
 	next := slices.Clone(n.starts)
@@ -103,14 +104,14 @@ func (e *Engine) newLogsOf(batch *Batch) *newLogs {
 			slices.SortFunc(line, compareNew)
 		}
 		for j := 1; j < len(line); j++ {
-			n.twice[line[j].Seq] = line[j-1].sameLog(&line[j])
+			n.twice[line[j].Seq] = line[j-1].SameLog(&line[j])
 		}
 	}
 	return n
 }
 
 // compareNew orders by series, time, value and number.
-func compareNew(a, b Entry) int {
+func compareNew(a, b codec.Entry) int {
 	return cmp.Or(cmp.Compare(a.Series, b.Series), cmp.Compare(a.At, b.At), cmp.Compare(a.Value, b.Value), cmp.Compare(a.Seq, b.Seq))
 }
 
@@ -118,7 +119,7 @@ func compareNew(a, b Entry) int {
 func (n *newLogs) hashes(seed maphash.Seed) []uint64 {
 	series := make([]uint64, len(n.batch.Series))
 	for i := range series {
-		series[i] = maphash.Comparable(seed, n.batch.Series[i].anywhere())
+		series[i] = maphash.Comparable(seed, n.batch.Series[i].Anywhere())
 	}
 	out := make([]uint64, len(n.call))
 	for i := range n.call {
@@ -172,9 +173,9 @@ func (n *newLogs) prune(ctx context.Context) error {
 // look marks what the view has. Of the chunks it reads those in whose time a log of the batch lies.
 func (n *newLogs) look(v *view) error {
 	copy(n.known, n.twice)
-	var part *Series
+	var part *codec.Series
 	var places []int
-	v.tailEntries(func(series []Series, e *Entry) {
+	v.tailEntries(func(series []codec.Series, e *codec.Entry) {
 		if part != &series[0] {
 			part, places = &series[0], n.placesOf(places, series)
 		}
@@ -193,7 +194,7 @@ func (n *newLogs) look(v *view) error {
 	if err != nil {
 		return err
 	}
-	return v.eachOf(keys, in, func(_ int64, series []Series, entries []Entry) error {
+	return v.eachOf(keys, in, func(_ int64, series []codec.Series, entries []codec.Entry) error {
 		places = n.placesOf(places, series)
 		for i := range entries {
 			n.mark(places[entries[i].Series], &entries[i])
@@ -203,11 +204,11 @@ func (n *newLogs) look(v *view) error {
 }
 
 // placesOf returns the numbers that series have in the batch, -1 for none.
-func (n *newLogs) placesOf(into []int, series []Series) []int {
+func (n *newLogs) placesOf(into []int, series []codec.Series) []int {
 	into = into[:0]
 	for _, s := range series {
 		place := -1
-		if at, ok := n.places[s.anywhere()]; ok {
+		if at, ok := n.places[s.Anywhere()]; ok {
 			place = int(at)
 		}
 		into = append(into, place)
@@ -216,14 +217,14 @@ func (n *newLogs) placesOf(into []int, series []Series) []int {
 }
 
 // mark marks the logs of the batch that are the same as a stored one of the series with that number.
-func (n *newLogs) mark(line int, stored *Entry) {
+func (n *newLogs) mark(line int, stored *codec.Entry) {
 	if line < 0 {
 		return
 	}
-	same := Entry{Series: uint32(line), At: stored.At, Value: stored.Value}
+	same := codec.Entry{Series: uint32(line), At: stored.At, Value: stored.Value}
 	logs := n.lines[n.starts[line]:n.starts[line+1]]
 	i, _ := slices.BinarySearchFunc(logs, same, compareNew)
-	for ; i < len(logs) && logs[i].sameLog(&same); i++ {
+	for ; i < len(logs) && logs[i].SameLog(&same); i++ {
 		n.known[logs[i].Seq] = true
 	}
 }

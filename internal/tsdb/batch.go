@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"hearth"
+	"hearth/internal/tsdb/codec"
 )
 
 // MaxRow is the largest number of logs of one row of the tail.
@@ -14,8 +15,8 @@ const MaxRow = 1 << 14
 type Batch struct {
 	// Series are the series of Entries, with their scopes. The Seq of an entry is its place in the call, from 0 on: its number is First
 	// and that. Entries are in any order.
-	Series  []Series
-	Entries []Entry
+	Series  []codec.Series
+	Entries []codec.Entry
 	// Size is how many numbers the batch takes: one for each log of the call, also for those of devices that are gone.
 	Size       int
 	Checkpoint *hearth.Checkpoint
@@ -48,14 +49,14 @@ type Row struct {
 	TailRow
 	// Data is what is stored: a chunk with scopes.
 	Data  []byte
-	chunk Chunk
+	chunk codec.Chunk
 }
 
 // Pack numbers the entries of batches, whose First are set and ascend, and puts them into rows; it sets their Rows. partition is
 // Backend.Partition. Folding a row changes docs documents at most, such as NarrowRow, for which a batch may be in several rows; 0: each batch
 // is in one.
 func Pack(batches []*Batch, partition func(scope int64) int, docs int) (rows []*Row) {
-	var encoder Encoder
+	var encoder codec.Encoder
 	for start := 0; start < len(batches); {
 		end, size := start, 0
 		for ; end < len(batches) && (size == 0 || size+len(batches[end].Entries) <= MaxRow); end++ {
@@ -69,15 +70,15 @@ func Pack(batches []*Batch, partition func(scope int64) int, docs int) (rows []*
 	return rows
 }
 
-func packRows(encoder *Encoder, batches []*Batch, size int, partition func(scope int64) int, docs int) (rows []*Row) {
-	all := Chunk{Entries: make([]Entry, 0, size)}
-	merge := newSeriesMerge(&all.Series)
+func packRows(encoder *codec.Encoder, batches []*Batch, size int, partition func(scope int64) int, docs int) (rows []*Row) {
+	all := codec.Chunk{Entries: make([]codec.Entry, 0, size)}
+	merge := codec.NewSeriesMerge(&all.Series)
 	last := uint64(0)
 	for _, batch := range batches {
 		if len(batch.Entries) == 0 {
 			continue
 		}
-		to := merge.add(batch.Series)
+		to := merge.Add(batch.Series)
 		for _, e := range batch.Entries {
 			e.Seq += batch.First
 			e.Series = to[e.Series]
@@ -88,15 +89,15 @@ func packRows(encoder *Encoder, batches []*Batch, size int, partition func(scope
 			last = max(last, batch.First+uint64(batch.Size)-1)
 		}
 	}
-	if !slices.IsSortedFunc(all.Entries, Entry.Compare) {
-		slices.SortFunc(all.Entries, Entry.Compare)
+	if !slices.IsSortedFunc(all.Entries, codec.Entry.Compare) {
+		slices.SortFunc(all.Entries, codec.Entry.Compare)
 	}
 	ends := cuts(all.Series, all.Entries, docs)
 	start := 0
 	for _, end := range ends {
-		piece := Chunk{Series: all.Series, Entries: all.Entries[start:end:end]}
+		piece := codec.Chunk{Series: all.Series, Entries: all.Entries[start:end:end]}
 		if len(ends) > 1 {
-			piece = piece.compact()
+			piece = piece.Compact()
 		}
 		rows = append(rows, newRow(encoder, piece, last, partition))
 		start = end
@@ -110,7 +111,7 @@ func packRows(encoder *Encoder, batches []*Batch, size int, partition func(scope
 }
 
 // newRow makes a row of a chunk with sorted entries.
-func newRow(encoder *Encoder, chunk Chunk, last uint64, partition func(scope int64) int) *Row {
+func newRow(encoder *codec.Encoder, chunk codec.Chunk, last uint64, partition func(scope int64) int) *Row {
 	n := len(chunk.Entries)
 	row := &Row{chunk: chunk, TailRow: TailRow{Last: last, Entries: n, MinAt: chunk.Entries[0].At, MaxAt: chunk.Entries[n-1].At}}
 	for _, e := range chunk.Entries {

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"hearth"
+	"hearth/internal/tsdb/codec"
 )
 
 // changeQuery finds how the values of one event changed. It goes through time once: each hour of a device is a change, where Days know it and
@@ -57,7 +58,7 @@ func newChangeQuery(v *view, groupers []*Grouper) *changeQuery {
 		return nil
 	}
 	q := &changeQuery{
-		view: v, groupers: groupers, start: max(firstMilli, v.s.Horizon(), BucketStart(LevelDay, BucketOf(LevelDay, v.from)-1)),
+		view: v, groupers: groupers, start: max(firstMilli, v.s.Horizon(), codec.BucketStart(codec.LevelDay, codec.BucketOf(codec.LevelDay, v.from)-1)),
 		tails: map[int64][]changeLog{}, scopeOf: map[int64]int64{}, other: &viewMemory{}, cuts: map[int64][]func() error{},
 	}
 	for event := range v.events {
@@ -71,14 +72,14 @@ func (q *changeQuery) readsDays() bool { return q.devices != nil && !q.ofLogs() 
 
 // ofLogs reports whether some buckets are shorter than an hour, so that the logs are needed.
 func (q *changeQuery) ofLogs() bool {
-	return slices.ContainsFunc(q.groupers, func(g *Grouper) bool { return topOf(&g.Grouping) < LevelHour })
+	return slices.ContainsFunc(q.groupers, func(g *Grouper) bool { return topOf(&g.Grouping) < codec.LevelHour })
 }
 
 func (q *changeQuery) run() error {
-	q.tailIn(timeRange{from: q.start, to: q.to}, func(series []Series, e *Entry) {
+	q.tailIn(timeRange{from: q.start, to: q.to}, func(series []codec.Series, e *codec.Entry) {
 		s := &series[e.Series]
 		q.scopeOf[s.Device] = s.Scope
-		q.tails[s.Device] = append(q.tails[s.Device], changeLog{e.At, e.Seq, s.value(e)})
+		q.tails[s.Device] = append(q.tails[s.Device], changeLog{e.At, e.Seq, s.Value(e)})
 	})
 	for _, logs := range q.tails {
 		slices.SortFunc(logs, changeLog.compare)
@@ -141,15 +142,15 @@ func (q *changeQuery) addLogs() error {
 
 // eachLog adds the logs of a scope that are wanted, and those of the tail before them.
 func (q *changeQuery) eachLog(scope int64, in timeRange, wanted func(device, hour int64) bool) error {
-	return q.eachChunk([]int64{scope}, in, func(_ int64, series []Series, entries []Entry) error {
+	return q.eachChunk([]int64{scope}, in, func(_ int64, series []codec.Series, entries []codec.Entry) error {
 		for i := range entries {
 			e := &entries[i]
 			s := &series[e.Series]
-			if !wanted(s.Device, BucketOf(LevelHour, e.At)) {
+			if !wanted(s.Device, codec.BucketOf(codec.LevelHour, e.At)) {
 				continue
 			}
 			d := q.device(s.Device, scope)
-			log := changeLog{e.At, e.Seq, s.value(e)}
+			log := changeLog{e.At, e.Seq, s.Value(e)}
 			if err := q.addTail(d, log); err != nil {
 				return err
 			}
@@ -175,7 +176,7 @@ func (q *changeQuery) addTail(d *changingDevice, before changeLog) error {
 // addTails adds the logs of the tail, of the devices of some groups, from before a time.
 func (q *changeQuery) addTails(groups Range, to int64) error {
 	for device := range q.tails {
-		if group := device / GroupSize; group < groups.From || group > groups.To {
+		if group := device / codec.GroupSize; group < groups.From || group > groups.To {
 			continue
 		}
 		if err := q.addTail(q.device(device, q.scopeOf[device]), changeLog{at: to}); err != nil {
@@ -186,8 +187,8 @@ func (q *changeQuery) addTails(groups Range, to int64) error {
 }
 
 func (q *changeQuery) addLog(d *changingDevice, log changeLog) error {
-	var one change
-	one.add(log.value)
+	var one codec.Change
+	one.Add(log.value)
 	return q.addChange(d, log.at, &one)
 }
 
@@ -203,13 +204,13 @@ func (q *changeQuery) windows() (out []Range, err error) {
 		return q.groupRanges(), nil
 	}
 	found := map[int64]bool{}
-	days := Range{BucketOf(LevelDay, q.start), BucketOf(LevelDay, q.to-1)}
+	days := Range{codec.BucketOf(codec.LevelDay, q.start), codec.BucketOf(codec.LevelDay, q.to-1)}
 	err = q.s.Find(q.ctx, Query{Table: Days, Scopes: q.scopes, Major: days, Minor: Everything}, func(d *Doc) error {
 		found[d.Minor] = true
 		return nil
 	})
 	for device := range q.tails {
-		found[device/GroupSize] = true
+		found[device/codec.GroupSize] = true
 	}
 	for some := range slices.Chunk(slices.Sorted(maps.Keys(found)), maxGroups) {
 		out = append(out, Range{some[0], some[len(some)-1]})
@@ -219,7 +220,7 @@ func (q *changeQuery) windows() (out []Range, err error) {
 
 // addGroups adds the changes of the devices of some groups.
 func (q *changeQuery) addGroups(groups Range) error {
-	first, last := BucketOf(LevelDay, q.start), BucketOf(LevelDay, q.to-1)
+	first, last := codec.BucketOf(codec.LevelDay, q.start), codec.BucketOf(codec.LevelDay, q.to-1)
 	for n := int64(2); first <= last; {
 		end := min(last, first+n-1)
 		lines, err := q.addDays(groups, Range{first, end})
@@ -241,7 +242,7 @@ type deviceHour struct{ hour, device int64 }
 // hourChange is how the values of a device changed in an hour.
 type hourChange struct {
 	deviceHour
-	change
+	codec.Change
 }
 
 // dayChanges are the hours of some days: those that are known, and those of which the logs are needed.
@@ -257,11 +258,11 @@ func (q *changeQuery) addDays(groups, days Range) (lines int, err error) {
 	found := dayChanges{needed: map[deviceHour]bool{}, scopes: map[int64][]int64{}}
 	query := Query{Table: Days, Scopes: q.scopes, Major: days, Minor: groups, Data: MainData}
 	err = q.s.Find(q.ctx, query, func(d *Doc) error {
-		parts := DayParts{Hours: WholeDay, Keep: q.wantsIn(d.Scope), changes: true}
+		parts := codec.DayParts{Hours: codec.WholeDay, Keep: q.wantsIn(d.Scope), Changes: true}
 		for i := range q.sums {
 			parts.Sketches = parts.Sketches || q.sums[i].sketch && q.sums[i].of(d) != 0
 		}
-		if err := DecodeDay(&q.day, d.Data[0], parts); err != nil {
+		if err := codec.DecodeDay(&q.day, d.Data[0], parts); err != nil {
 			return err
 		}
 		for i := range q.sums {
@@ -288,7 +289,7 @@ func (q *changeQuery) addDays(groups, days Range) (lines int, err error) {
 			return 0, err
 		}
 		known = known[n:]
-		in := timeRange{from: max(q.start, BucketStart(LevelHour, hour)), to: min(q.to, BucketStart(LevelHour, hour+1))}
+		in := timeRange{from: max(q.start, codec.BucketStart(codec.LevelHour, hour)), to: min(q.to, codec.BucketStart(codec.LevelHour, hour+1))}
 		for _, scope := range found.scopes[hour] {
 			needed := func(device, hour int64) bool { return found.needed[deviceHour{hour, device}] }
 			if err := q.eachLog(scope, in, needed); err != nil {
@@ -302,18 +303,18 @@ func (q *changeQuery) addDays(groups, days Range) (lines int, err error) {
 	if err := q.addKnown(known); err != nil {
 		return 0, err
 	}
-	return lines, q.addTails(groups, BucketStart(LevelDay, days.To+1))
+	return lines, q.addTails(groups, codec.BucketStart(codec.LevelDay, days.To+1))
 }
 
 // addKnown adds the changes of hours.
 func (q *changeQuery) addKnown(known []hourChange) error {
 	for i := range known {
 		d := q.states[known[i].device]
-		at := BucketStart(LevelHour, known[i].hour)
+		at := codec.BucketStart(codec.LevelHour, known[i].hour)
 		if err := q.addTail(d, changeLog{at: at}); err != nil {
 			return err
 		}
-		if err := q.addChange(d, at, &known[i].change); err != nil {
+		if err := q.addChange(d, at, &known[i].Change); err != nil {
 			return err
 		}
 	}
@@ -321,23 +322,23 @@ func (q *changeQuery) addKnown(known []hourChange) error {
 }
 
 // addLine takes the hours of a line.
-func (q *changeQuery) addLine(found *dayChanges, scope, day int64, line *DayLine) {
-	changes := q.day.changesOf(line)
+func (q *changeQuery) addLine(found *dayChanges, scope, day int64, line *codec.DayLine) {
+	changes := q.day.ChangesOf(line)
 	q.device(line.Device, scope)
 	for set := line.Hours; set != 0; set &= set - 1 {
 		hour := day*24 + int64(bits.TrailingZeros32(set))
 		c := changes[0]
 		changes = changes[1:]
-		if BucketStart(LevelHour, hour+1) <= q.start || BucketStart(LevelHour, hour) >= q.to {
+		if codec.BucketStart(codec.LevelHour, hour+1) <= q.start || codec.BucketStart(codec.LevelHour, hour) >= q.to {
 			continue
 		}
 		// lastAt is the time of the hour's last log, where it is known.
 		lastAt := int64(math.MaxInt64)
-		if set&(set-1) == 0 && line.lastAt != unknownTime {
-			lastAt = BucketStart(LevelDay, day) + line.lastAt
+		if set&(set-1) == 0 && line.LastAt != codec.UnknownTime {
+			lastAt = codec.BucketStart(codec.LevelDay, day) + line.LastAt
 		}
 		key := deviceHour{hour, line.Device}
-		if !c.unknown && !q.cut(hour, lastAt) && !q.tailWithin(line.Device, hour, lastAt) {
+		if !c.Unknown && !q.cut(hour, lastAt) && !q.tailWithin(line.Device, hour, lastAt) {
 			found.known = append(found.known, hourChange{key, c})
 			continue
 		}
@@ -350,7 +351,7 @@ func (q *changeQuery) addLine(found *dayChanges, scope, day int64, line *DayLine
 
 // cut reports whether an hour, whose last log is at lastAt, is partly out of the range or in several buckets.
 func (q *changeQuery) cut(hour, lastAt int64) bool {
-	from, to := BucketStart(LevelHour, hour), BucketStart(LevelHour, hour+1)
+	from, to := codec.BucketStart(codec.LevelHour, hour), codec.BucketStart(codec.LevelHour, hour+1)
 	if from < q.from && q.from < to || from < q.start || to > q.to && lastAt >= q.to {
 		return true
 	}
@@ -362,14 +363,14 @@ func (q *changeQuery) cut(hour, lastAt int64) bool {
 // tailWithin reports whether the tail has logs of the hour that may not come after those at lastAt.
 func (q *changeQuery) tailWithin(device, hour, lastAt int64) bool {
 	logs := q.tails[device]
-	at, _ := slices.BinarySearchFunc(logs, BucketStart(LevelHour, hour), func(l changeLog, at int64) int { return cmp.Compare(l.at, at) })
-	return at < len(logs) && logs[at].at < BucketStart(LevelHour, hour+1) && logs[at].at <= lastAt
+	at, _ := slices.BinarySearchFunc(logs, codec.BucketStart(codec.LevelHour, hour), func(l changeLog, at int64) int { return cmp.Compare(l.at, at) })
+	return at < len(logs) && logs[at].at < codec.BucketStart(codec.LevelHour, hour+1) && logs[at].at <= lastAt
 }
 
 // addChange adds what comes next of a device.
-func (q *changeQuery) addChange(d *changingDevice, at int64, c *change) error {
+func (q *changeQuery) addChange(d *changingDevice, at int64, c *codec.Change) error {
 	rise := 0.0
-	if c.numbers {
+	if c.Numbers {
 		if !d.known && !d.asked && at >= q.from {
 			d.asked = true
 			var err error
@@ -378,9 +379,9 @@ func (q *changeQuery) addChange(d *changingDevice, at int64, c *change) error {
 			}
 		}
 		if d.known {
-			rise = hearth.Rise(d.before, c.head)
+			rise = hearth.Rise(d.before, c.Head)
 		}
-		d.before, d.known = c.tail, true
+		d.before, d.known = c.Tail, true
 	}
 	if at < q.from {
 		return nil

@@ -3,6 +3,8 @@ package tsdb
 import (
 	"cmp"
 	"slices"
+
+	"hearth/internal/tsdb/codec"
 )
 
 // cover is how a range of time of some scopes is put together: from whole months, days and hours, and the logs of what is left. Nothing
@@ -19,7 +21,7 @@ type cover struct {
 
 type coverRow struct {
 	scope, bucket, entries int64
-	totals                 []Cell
+	totals                 []codec.Cell
 }
 
 // cut is a range of which the logs themselves are wanted: a part of an hour.
@@ -56,7 +58,7 @@ func (q *rollupQuery) coverOf(top int, dead bool, bounds []int64, totals bool) (
 		}
 	}
 	left := []cut{{scopes: c.scopes, timeRange: timeRange{from: v.from, to: v.to}}}
-	for level := top; level >= LevelHour; level-- {
+	for level := top; level >= codec.LevelHour; level-- {
 		var next []cut
 		for i := range left {
 			var err error
@@ -64,7 +66,7 @@ func (q *rollupQuery) coverOf(top int, dead bool, bounds []int64, totals bool) (
 				return nil, err
 			}
 		}
-		if left = next; level > LevelHour || bounds != nil {
+		if left = next; level > codec.LevelHour || bounds != nil {
 			left = joinCuts(next)
 		}
 	}
@@ -101,15 +103,15 @@ func (c *cover) spans(level int, bucket int64) bool {
 		return false
 	}
 	between := c.bounds[1:]
-	at, _ := slices.BinarySearch(between, BucketStart(level, bucket)+1)
-	return at < len(between) && between[at] < BucketStart(level, bucket+1)
+	at, _ := slices.BinarySearch(between, codec.BucketStart(level, bucket)+1)
+	return at < len(between) && between[at] < codec.BucketStart(level, bucket+1)
 }
 
 // descend takes the Sums of a level that lie within a range, and adds what they leave of it to next.
 func (c *cover) descend(v *view, level int, of *cut, next []cut, totals bool) ([]cut, error) {
 	query := Query{
 		Table: Sums, Scopes: of.scopes, Major: Range{int64(level), int64(level)},
-		Minor: Range{BucketOf(level, of.from), BucketOf(level, of.to-1)}, Data: Fields{totals},
+		Minor: Range{codec.BucketOf(level, of.from), codec.BucketOf(level, of.to-1)}, Data: Fields{totals},
 	}
 	places := map[int64]int{}
 	err := v.s.Find(v.ctx, query, func(d *Doc) error {
@@ -120,7 +122,7 @@ func (c *cover) descend(v *view, level int, of *cut, next []cut, totals bool) ([
 			if !ok {
 				at = len(next)
 				places[d.Minor] = at
-				low, high := max(of.from, BucketStart(level, d.Minor)), min(of.to, BucketStart(level, d.Minor+1))
+				low, high := max(of.from, codec.BucketStart(level, d.Minor)), min(of.to, codec.BucketStart(level, d.Minor+1))
 				next = append(next, cut{timeRange: timeRange{from: low, to: high}})
 			}
 			next[at].scopes = append(next[at].scopes, d.Scope)
@@ -128,7 +130,7 @@ func (c *cover) descend(v *view, level int, of *cut, next []cut, totals bool) ([
 			row := coverRow{scope: d.Scope, bucket: d.Minor, entries: d.Entries}
 			var err error
 			if totals {
-				row.totals, err = DecodeCells(nil, d.Data[0])
+				row.totals, err = codec.DecodeCells(nil, d.Data[0])
 			}
 			c.levels[level] = append(c.levels[level], row)
 			return err

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"hearth"
+	"hearth/internal/tsdb/codec"
 )
 
 const (
@@ -65,7 +66,7 @@ type dayRun struct {
 func (d *logDeletion) foldTail(ctx context.Context) error {
 	scope := int64(0)
 	err := d.view(ctx, d.subject, func(v *view) error {
-		v.tailEntries(func(series []Series, e *Entry) { scope = series[e.Series].Scope })
+		v.tailEntries(func(series []codec.Series, e *codec.Entry) { scope = series[e.Series].Scope })
 		return nil
 	})
 	if err != nil || scope == 0 {
@@ -85,7 +86,7 @@ func (d *logDeletion) daysFrom(ctx context.Context, from int64) (run dayRun, fou
 			return nil
 		}
 		p := &logPage{LogQuery: hearth.LogQuery{Device: d.device, Ascending: true}, view: v}
-		first, last := BucketOf(LevelDay, v.from), BucketOf(LevelDay, v.to-1)
+		first, last := codec.BucketOf(codec.LevelDay, v.from), codec.BucketOf(codec.LevelDay, v.to-1)
 		for first <= last {
 			days, err := p.daysOf(first, last, maxDeleteDays)
 			if err != nil {
@@ -100,15 +101,15 @@ func (d *logDeletion) daysFrom(ctx context.Context, from int64) (run dayRun, fou
 				if err != nil {
 					return err
 				}
-				start := BucketStart(LevelDay, day.day)
-				if logs += n; found && (logs > maxDeleteLogs || BucketOf(LevelMonth, start) != BucketOf(LevelMonth, run.from)) {
+				start := codec.BucketStart(codec.LevelDay, day.day)
+				if logs += n; found && (logs > maxDeleteLogs || codec.BucketOf(codec.LevelMonth, start) != codec.BucketOf(codec.LevelMonth, run.from)) {
 					return nil
 				}
 				if !found {
 					found, run.from = true, max(v.from, start)
 				}
 				run.days = append(run.days, day.day)
-				run.to = min(v.to, start+DayMillis)
+				run.to = min(v.to, start+codec.DayMillis)
 			}
 			if found || len(days) < maxDeleteDays {
 				return nil
@@ -122,8 +123,8 @@ func (d *logDeletion) daysFrom(ctx context.Context, from int64) (run dayRun, fou
 
 // hoursIn returns the bits of a day's hours that touch [from, to).
 func hoursIn(day, from, to int64) uint32 {
-	first := max(0, BucketOf(LevelHour, from)-day*24)
-	last := min(23, BucketOf(LevelHour, to-1)-day*24)
+	first := max(0, codec.BucketOf(codec.LevelHour, from)-day*24)
+	last := min(23, codec.BucketOf(codec.LevelHour, to-1)-day*24)
 	if first > last {
 		return 0
 	}
@@ -132,7 +133,7 @@ func hoursIn(day, from, to int64) uint32 {
 
 // logsOf returns the number of logs of a scope on a day.
 func (v *view) logsOf(scope, day int64) (n int64, err error) {
-	err = v.s.Get(v.ctx, []Key{sumKey(scope, LevelDay, day)}, NoData, func(d *Doc) error {
+	err = v.s.Get(v.ctx, []Key{sumKey(scope, codec.LevelDay, day)}, NoData, func(d *Doc) error {
 		n = d.Entries
 		return nil
 	})
@@ -141,12 +142,12 @@ func (v *view) logsOf(scope, day int64) (n int64, err error) {
 
 // deleteDays deletes logs of a few days in one change. It waits where another changes the partition.
 func (d *logDeletion) deleteDays(ctx context.Context, run dayRun) (deleted int64, err error) {
-	goes := func(s *Series, at int64) bool {
+	goes := func(s *codec.Series, at int64) bool {
 		// Only the run's days are counted anew: what came to another one meanwhile stays.
 		return s.Device == d.device && (run.event == 0 || s.Event == run.event) && at >= run.from && at < run.to &&
-			slices.Contains(run.days, BucketOf(LevelDay, at))
+			slices.Contains(run.days, codec.BucketOf(codec.LevelDay, at))
 	}
-	keep := func(s *Series, at int64) bool { return !goes(s, at) }
+	keep := func(s *codec.Series, at int64) bool { return !goes(s, at) }
 	for try := 0; ; try++ {
 		err = d.update(ctx, d.operation, run.scope, func(s Snapshot) (*Change, error) {
 			m := d.newMerge(ctx, s)

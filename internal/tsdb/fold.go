@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"hearth/internal/tsdb/codec"
 )
 
 // Fold moves the oldest rows of a partition's tail into chunks and rollups; folded is how many rows those were. ErrBusy if another changes
@@ -80,7 +82,7 @@ func (e *Engine) fold(ctx context.Context, s Snapshot, partition int, parts []ta
 			return nil, err
 		}
 		pieces = append(pieces, of...)
-		if err := m.addRollups(scope, SumUp(batch.Series, batch.Entries[start:end])); err != nil {
+		if err := m.addRollups(scope, codec.SumUp(batch.Series, batch.Entries[start:end])); err != nil {
 			return nil, err
 		}
 		start = end
@@ -114,12 +116,12 @@ func slice(parts []tailPart) (now, later []tailPart) {
 
 // gather returns the rows' entries of a partition: series sorted, entries sorted by scope, then by Entry.Compare. It leaves out those of
 // devices that are gone.
-func (e *Engine) gather(s Snapshot, partition int, parts []tailPart) (batch Chunk) {
+func (e *Engine) gather(s Snapshot, partition int, parts []tailPart) (batch codec.Chunk) {
 	dead := map[Grave]bool{}
 	for _, grave := range s.Graves() {
 		dead[grave] = !grave.Moved // those of a device that moved are to be found where Reclaim looks
 	}
-	index := map[Series]uint32{}
+	index := map[codec.Series]uint32{}
 	size := 0
 	for _, part := range parts {
 		size += part.Entries
@@ -133,11 +135,11 @@ func (e *Engine) gather(s Snapshot, partition int, parts []tailPart) (batch Chun
 			}
 		}
 	}
-	slices.SortFunc(batch.Series, Series.Compare)
+	slices.SortFunc(batch.Series, codec.Series.Compare)
 	for i, series := range batch.Series {
 		index[series] = uint32(i) + 1
 	}
-	batch.Entries = make([]Entry, 0, size)
+	batch.Entries = make([]codec.Entry, 0, size)
 	var to []uint32
 	for _, part := range parts {
 		to = to[:0]
@@ -151,12 +153,12 @@ func (e *Engine) gather(s Snapshot, partition int, parts []tailPart) (batch Chun
 			}
 		}
 	}
-	if !slices.IsSortedFunc(batch.Entries, Entry.Compare) {
-		slices.SortFunc(batch.Entries, Entry.Compare)
+	if !slices.IsSortedFunc(batch.Entries, codec.Entry.Compare) {
+		slices.SortFunc(batch.Entries, codec.Entry.Compare)
 	}
 	if n := len(batch.Series); n > 0 && batch.Series[0].Scope != batch.Series[n-1].Scope {
 		// Entries of each scope move together and keep their order otherwise.
-		slices.SortStableFunc(batch.Entries, func(x, y Entry) int {
+		slices.SortStableFunc(batch.Entries, func(x, y codec.Entry) int {
 			return cmp.Compare(batch.Series[x.Series].Scope, batch.Series[y.Series].Scope)
 		})
 	}

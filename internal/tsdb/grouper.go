@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"hearth"
+	"hearth/internal/tsdb/codec"
 )
 
 // Grouper sums up for one grouping.
@@ -75,10 +76,10 @@ func (g *Grouper) Add(device, event, at int64, stats hearth.Stats) {
 }
 
 // AddLine adds those hours of a line that are wanted: each has its bit in hours.
-func (g *Grouper) AddLine(day *Day, line *DayLine, bucket int64, hours uint32) {
+func (g *Grouper) AddLine(day *codec.Day, line *codec.DayLine, bucket int64, hours uint32) {
 	stats := day.StatsOf(line)
-	start := BucketStart(LevelDay, bucket)
-	whole := g.Bounds == nil && g.Step != hearth.StepHour || g.Bounds != nil && g.Floor(start) == g.Floor(start+DayMillis-1)
+	start := codec.BucketStart(codec.LevelDay, bucket)
+	whole := g.Bounds == nil && g.Step != hearth.StepHour || g.Bounds != nil && g.Floor(start) == g.Floor(start+codec.DayMillis-1)
 	var total hearth.Stats
 	for left := line.Hours; left != 0; left &= left - 1 {
 		of := &stats[0]
@@ -88,7 +89,7 @@ func (g *Grouper) AddLine(day *Day, line *DayLine, bucket int64, hours uint32) {
 		case whole:
 			total.Merge(*of)
 		default:
-			g.Add(line.Device, line.Event, start+int64(bits.TrailingZeros32(bit))*HourMillis, *of)
+			g.Add(line.Device, line.Event, start+int64(bits.TrailingZeros32(bit))*codec.HourMillis, *of)
 		}
 	}
 	if total.Count > 0 {
@@ -98,13 +99,13 @@ func (g *Grouper) AddLine(day *Day, line *DayLine, bucket int64, hours uint32) {
 
 // AddChange adds how the values of logs of the bucket that at is in changed, in the order of a device's logs; before is what they add to the
 // increase of what comes before them.
-func (g *Grouper) AddChange(device, event, at int64, c *change, before float64) {
+func (g *Grouper) AddChange(device, event, at int64, c *codec.Change, before float64) {
 	into := g.of(device, event, at)
 	if into.change == nil {
-		into.change = &hearth.ValueChange{First: c.first}
+		into.change = &hearth.ValueChange{First: c.First}
 	}
-	into.change.Last = c.last
-	into.change.Increase += c.increase + before
+	into.change.Last = c.Last
+	into.change.Increase += c.Increase + before
 }
 
 // AddSketch adds the values of logs of the bucket that at is in, if the grouping asks for sketches.
@@ -115,10 +116,10 @@ func (g *Grouper) AddSketch(device, event, at int64, sketch *hearth.Sketch) {
 }
 
 // AddEntry adds one log of a series.
-func (g *Grouper) AddEntry(s *Series, e *Entry) {
+func (g *Grouper) AddEntry(s *codec.Series, e *codec.Entry) {
 	into := g.of(s.Device, s.Event, e.At)
-	s.add(&into.Stats, e)
-	if g.Sketch && !s.isText() {
+	s.Add(&into.Stats, e)
+	if g.Sketch && !s.IsText() {
 		into.indexes = append(into.indexes, hearth.SketchIndex(e.Value))
 		if len(into.indexes) >= 1<<12 {
 			into.settle()
@@ -130,7 +131,7 @@ func (g *group) addSketch(sketch *hearth.Sketch) { g.spare = g.sketch.MergeWith(
 
 // settle puts the waiting values into the sketch.
 func (g *group) settle() {
-	sketch := sketchOf(g.indexes)
+	sketch := codec.SketchOf(g.indexes)
 	g.addSketch(&sketch)
 	g.indexes = g.indexes[:0]
 }

@@ -9,6 +9,7 @@ import (
 
 	"hearth"
 	"hearth/internal/keymutex"
+	"hearth/internal/tsdb/codec"
 )
 
 // knownTime is how old what is known of a scope may be when an event is taken for new. Other processes may have stored some meanwhile.
@@ -45,7 +46,7 @@ func (k *knownEvents) add(device, event int64) (added bool) {
 }
 
 // lacks returns those of the series that are not known; series are of one scope.
-func (k *knownEvents) lacks(series []Series) (out []Series) {
+func (k *knownEvents) lacks(series []codec.Series) (out []codec.Series) {
 	var last int64
 	var events []int64
 	for i, s := range series {
@@ -60,7 +61,7 @@ func (k *knownEvents) lacks(series []Series) (out []Series) {
 }
 
 // fits returns CodeQuotaExceeded if the scope or a device would have too many events with the new series.
-func (k *knownEvents) fits(lacks []Series, o *Options) error {
+func (k *knownEvents) fits(lacks []codec.Series, o *Options) error {
 	perDevice, fresh := map[int64]int{}, map[int64]bool{}
 	for _, s := range lacks {
 		perDevice[s.Device]++
@@ -81,17 +82,17 @@ func (k *knownEvents) fits(lacks []Series, o *Options) error {
 
 // admit refuses series with CodeQuotaExceeded if a device or a scope would have more events than it may. Events that have no key yet are
 // below 0.
-func (e *Engine) admit(ctx context.Context, series []Series) error {
+func (e *Engine) admit(ctx context.Context, series []codec.Series) error {
 	if e.options.Events == 0 && e.options.DeviceEvents == 0 || e.known.has(series) {
 		return nil
 	}
-	byScope := map[int64][]Series{}
+	byScope := map[int64][]codec.Series{}
 	for _, s := range series {
 		s.Type = hearth.ValueType{}
 		byScope[s.Scope] = append(byScope[s.Scope], s)
 	}
 	for scope, of := range byScope {
-		slices.SortFunc(of, Series.Compare)
+		slices.SortFunc(of, codec.Series.Compare)
 		if err := e.admitTo(ctx, scope, slices.Compact(of)); err != nil {
 			return err
 		}
@@ -100,7 +101,7 @@ func (e *Engine) admit(ctx context.Context, series []Series) error {
 }
 
 // has reports whether all of the series are known.
-func (k *known) has(series []Series) bool {
+func (k *known) has(series []codec.Series) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var of *knownEvents
@@ -118,7 +119,7 @@ func (k *known) has(series []Series) bool {
 }
 
 // admitTo is admit for series of one scope, each event of a device once.
-func (e *Engine) admitTo(ctx context.Context, scope int64, series []Series) error {
+func (e *Engine) admitTo(ctx context.Context, scope int64, series []codec.Series) error {
 	for {
 		of, err := e.known.take(scope, series, &e.options)
 		if of == nil || err != nil {
@@ -134,7 +135,7 @@ func (e *Engine) admitTo(ctx context.Context, scope int64, series []Series) erro
 type unread struct{ of *knownEvents }
 
 // take adds events that are not known, if there is room.
-func (k *known) take(scope int64, series []Series, o *Options) (*unread, error) {
+func (k *known) take(scope int64, series []codec.Series, o *Options) (*unread, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	of := k.scopes[scope]
@@ -214,9 +215,9 @@ func (e *Engine) findKnown(ctx context.Context, scope int64) (found *knownEvents
 		}
 		err = e.backend.View(ctx, ViewOptions{Operation: "Events", Scopes: []int64{scope}}, func(s Snapshot) error {
 			query := Query{
-				Table: Cells, Scopes: []int64{scope}, Major: Range{LevelMonth, LevelMonth}, Minor: Everything, Data: Fields{false, false, true},
+				Table: Cells, Scopes: []int64{scope}, Major: Range{codec.LevelMonth, codec.LevelMonth}, Minor: Everything, Data: Fields{false, false, true},
 			}
-			if err := s.Find(ctx, query, func(d *Doc) error { return eachCellKey(d.Data[2], add) }); err != nil {
+			if err := s.Find(ctx, query, func(d *Doc) error { return codec.EachCellKey(d.Data[2], add) }); err != nil {
 				return err
 			}
 			tail, err := e.loadTail(ctx, s, firstMilli, endMilli, func([]TailRow) int { return -1 })

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"hearth"
+	"hearth/internal/tsdb/codec"
 )
 
 // LatestLogs implements hearth.LogStore. The tail has what came last; of the rest, months know which events there are, and Days the time and
@@ -17,9 +18,9 @@ func (e *Engine) LatestLogs(ctx context.Context, devices []int64) (out []hearth.
 	of := subject{operation: "LatestLogs", reach: hearth.Reach{All: true}, devices: append([]int64{}, devices...), span: Ever()}
 	err = e.view(ctx, of, func(v *view) error {
 		q := &latestQuery{view: v, found: map[deviceEvent]*latestLog{}}
-		v.tailEntries(func(series []Series, e *Entry) {
+		v.tailEntries(func(series []codec.Series, e *codec.Entry) {
 			s := &series[e.Series]
-			q.offer(s.line(), latestLog{at: e.At, seq: e.Seq, value: s.value(e)})
+			q.offer(lineOf(s), latestLog{at: e.At, seq: e.Seq, value: s.Value(e)})
 		})
 		newest, err := q.newestMonths()
 		if err != nil {
@@ -50,7 +51,7 @@ type latestQuery struct {
 
 type deviceEvent struct{ device, event int64 }
 
-func (s *Series) line() deviceEvent { return deviceEvent{s.Device, s.Event} }
+func lineOf(s *codec.Series) deviceEvent { return deviceEvent{s.Device, s.Event} }
 
 type latestLog struct {
 	at    int64
@@ -69,12 +70,12 @@ func (q *latestQuery) offer(of deviceEvent, log latestLog) {
 // newestMonths returns the wanted events by the newest month that has logs of them in documents.
 func (q *latestQuery) newestMonths() (map[int64][]deviceEvent, error) {
 	query := Query{
-		Table: Cells, Scopes: q.scopes, Major: Range{LevelMonth, LevelMonth}, Minor: Range{BucketOf(LevelMonth, q.from), math.MaxInt64},
+		Table: Cells, Scopes: q.scopes, Major: Range{codec.LevelMonth, codec.LevelMonth}, Minor: Range{codec.BucketOf(codec.LevelMonth, q.from), math.MaxInt64},
 		Data: Fields{2: true},
 	}
 	months := map[deviceEvent]int64{}
 	err := q.s.Find(q.ctx, query, func(d *Doc) error {
-		return eachCellKey(d.Data[2], func(device, event int64) {
+		return codec.EachCellKey(d.Data[2], func(device, event int64) {
 			of := deviceEvent{device, event}
 			if !q.wants(d.Scope, device, event) {
 				return
@@ -93,12 +94,12 @@ func (q *latestQuery) newestMonths() (map[int64][]deviceEvent, error) {
 
 // addMonth finds the last logs of lines, each of which has some in the month, or all of them before the horizon.
 func (q *latestQuery) addMonth(month int64, lines []deviceEvent) error {
-	first, end := BucketStart(LevelMonth, month), BucketStart(LevelMonth, month+1)
-	days := Range{BucketOf(LevelDay, max(q.from, first)), BucketOf(LevelDay, end-1)}
+	first, end := codec.BucketStart(codec.LevelMonth, month), codec.BucketStart(codec.LevelMonth, month+1)
+	days := Range{codec.BucketOf(codec.LevelDay, max(q.from, first)), codec.BucketOf(codec.LevelDay, end-1)}
 	for _, groups := range q.groupRanges() {
 		left := map[deviceEvent]bool{}
 		for _, of := range lines {
-			if group := of.device / GroupSize; groups.From <= group && group <= groups.To {
+			if group := of.device / codec.GroupSize; groups.From <= group && group <= groups.To {
 				left[of] = true
 			}
 		}
@@ -124,14 +125,14 @@ func (q *latestQuery) addDay(d *Doc, left map[deviceEvent]bool) error {
 	isLeft := func(device, event int64) bool {
 		return left[deviceEvent{device, event}] && q.wants(d.Scope, device, event)
 	}
-	if err := DecodeDay(&q.day, d.Data[0], DayParts{Keep: isLeft}); err != nil || len(q.day.Lines) == 0 {
+	if err := codec.DecodeDay(&q.day, d.Data[0], codec.DayParts{Keep: isLeft}); err != nil || len(q.day.Lines) == 0 {
 		return err
 	}
 	last := uint32(0)
 	for i := range q.day.Lines {
 		last |= lastHour(&q.day.Lines[i])
 	}
-	if err := DecodeDay(&q.day, d.Data[0], DayParts{Keep: isLeft, Hours: last, changes: true}); err != nil {
+	if err := codec.DecodeDay(&q.day, d.Data[0], codec.DayParts{Keep: isLeft, Hours: last, Changes: true}); err != nil {
 		return err
 	}
 	for i := range q.day.Lines {
@@ -140,23 +141,23 @@ func (q *latestQuery) addDay(d *Doc, left map[deviceEvent]bool) error {
 		delete(left, of)
 		bit := lastHour(line)
 		hour := d.Major*24 + int64(bits.TrailingZeros32(bit))
-		if BucketStart(LevelHour, hour) < q.from {
+		if codec.BucketStart(codec.LevelHour, hour) < q.from {
 			continue
 		}
-		at, c := BucketStart(LevelDay, d.Major)+line.lastAt, q.day.changes[line.place(bit)]
+		at, c := codec.BucketStart(codec.LevelDay, d.Major)+line.LastAt, q.day.Changes[line.Place(bit)]
 		best := q.found[of]
-		if line.lastAt == unknownTime || c.unknown || best != nil && best.at == at {
+		if line.LastAt == codec.UnknownTime || c.Unknown || best != nil && best.at == at {
 			// Their logs tell; of the same time, the number does.
 			q.hours = append(q.hours, scopeBucket{d.Scope, hour})
 			continue
 		}
-		q.offer(of, latestLog{at: at, value: c.last})
+		q.offer(of, latestLog{at: at, value: c.Last})
 	}
 	return nil
 }
 
 // lastHour returns the bit of the line's last hour.
-func lastHour(line *DayLine) uint32 { return 1 << (bits.Len32(line.All) - 1) }
+func lastHour(line *codec.DayLine) uint32 { return 1 << (bits.Len32(line.All) - 1) }
 
 // readHours looks at the logs of hours.
 func (q *latestQuery) readHours() error {
@@ -164,12 +165,12 @@ func (q *latestQuery) readHours() error {
 		return cmp.Or(cmp.Compare(a.scope, b.scope), cmp.Compare(a.bucket, b.bucket))
 	})
 	for _, h := range slices.Compact(q.hours) {
-		in := timeRange{from: max(q.from, BucketStart(LevelHour, h.bucket)), to: BucketStart(LevelHour, h.bucket+1)}
-		err := q.eachChunk([]int64{h.scope}, in, func(_ int64, series []Series, entries []Entry) error {
+		in := timeRange{from: max(q.from, codec.BucketStart(codec.LevelHour, h.bucket)), to: codec.BucketStart(codec.LevelHour, h.bucket+1)}
+		err := q.eachChunk([]int64{h.scope}, in, func(_ int64, series []codec.Series, entries []codec.Entry) error {
 			for i := range entries {
 				e := &entries[i]
 				s := &series[e.Series]
-				q.offer(s.line(), latestLog{at: e.At, seq: e.Seq, value: s.value(e)})
+				q.offer(lineOf(s), latestLog{at: e.At, seq: e.Seq, value: s.Value(e)})
 			}
 			return nil
 		})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"math"
 	"slices"
+
+	"hearth/internal/tsdb/codec"
 )
 
 // merge gathers the change of one partition: entries that come to the documents of its scopes, or days that are counted anew.
@@ -12,16 +14,16 @@ type merge struct {
 	s   Snapshot
 	ctx context.Context //nolint:containedctx // it lives no longer than the change
 	Change
-	encoder Encoder
-	decoder Decoder
+	encoder codec.Encoder
+	decoder codec.Decoder
 	// sums and days are what is added to the stored ones, or, if fresh is set, what takes their place.
-	sums  map[Key]*Sum
-	days  map[Key]*Day
+	sums  map[Key]*codec.Sum
+	days  map[Key]*codec.Day
 	fresh map[Key]bool
 }
 
 func (e *Engine) newMerge(ctx context.Context, s Snapshot) *merge {
-	return &merge{e: e, s: s, ctx: ctx, sums: map[Key]*Sum{}, days: map[Key]*Day{}, fresh: map[Key]bool{}}
+	return &merge{e: e, s: s, ctx: ctx, sums: map[Key]*codec.Sum{}, days: map[Key]*codec.Day{}, fresh: map[Key]bool{}}
 }
 
 func sumKey(scope int64, level int, bucket int64) Key {
@@ -35,12 +37,12 @@ func (k Key) inTable(t Table) Key {
 }
 
 // addRollups adds sums of a scope.
-func (m *merge) addRollups(scope int64, add *Rollups) error {
-	for level, sums := range [][]Sum{add.Hours, add.Days, add.Months} {
+func (m *merge) addRollups(scope int64, add *codec.Rollups) error {
+	for level, sums := range [][]codec.Sum{add.Hours, add.Days, add.Months} {
 		for i := range sums {
 			key := sumKey(scope, level, sums[i].Bucket)
 			if m.sums[key] == nil {
-				m.sums[key] = &Sum{Bucket: sums[i].Bucket}
+				m.sums[key] = &codec.Sum{Bucket: sums[i].Bucket}
 			}
 			m.sums[key].Merge(&sums[i])
 		}
@@ -52,11 +54,11 @@ func (m *merge) addRollups(scope int64, add *Rollups) error {
 			m.days[key] = &g.Day
 			continue
 		}
-		data, err := MergeDay(nil, AppendDay(nil, m.days[key]), &g.Day)
+		data, err := codec.MergeDay(nil, codec.AppendDay(nil, m.days[key]), &g.Day)
 		if err != nil {
 			return err
 		}
-		if err := DecodeDay(m.days[key], data, DayParts{Hours: WholeDay, Sketches: true, changes: true}); err != nil {
+		if err := codec.DecodeDay(m.days[key], data, codec.DayParts{Hours: codec.WholeDay, Sketches: true, Changes: true}); err != nil {
 			return err
 		}
 	}
@@ -76,7 +78,7 @@ func (m *merge) finish() (*Change, error) {
 	stored := slices.DeleteFunc(slices.Clone(days), func(k Key) bool { return m.fresh[k] })
 	merged := make(map[Key][]byte, len(stored))
 	err := m.s.Get(m.ctx, stored, MainData, func(d *Doc) (err error) {
-		merged[d.Key], err = MergeDay(nil, d.Data[0], m.days[d.Key])
+		merged[d.Key], err = codec.MergeDay(nil, d.Data[0], m.days[d.Key])
 		return err
 	})
 	if err != nil {
@@ -84,7 +86,7 @@ func (m *merge) finish() (*Change, error) {
 	}
 	for _, key := range days {
 		if merged[key] == nil {
-			merged[key] = AppendDay(nil, m.days[key])
+			merged[key] = codec.AppendDay(nil, m.days[key])
 		}
 		m.Put = append(m.Put, Doc{Key: key, Data: [3][]byte{merged[key]}})
 	}
@@ -103,15 +105,15 @@ func sortedKeys[T any](of map[Key]T) []Key {
 }
 
 // loadSums merges the stored ones of the keys into what is there of them.
-func (m *merge) loadSums(keys []Key, into map[Key]*Sum) error {
+func (m *merge) loadSums(keys []Key, into map[Key]*codec.Sum) error {
 	keys = slices.DeleteFunc(slices.Clone(keys), func(k Key) bool { return m.fresh[k] })
 	if len(keys) == 0 {
 		return nil
 	}
-	stored := make(map[Key]*Sum, len(keys))
+	stored := make(map[Key]*codec.Sum, len(keys))
 	err := m.s.Get(m.ctx, keys, MainData, func(d *Doc) (err error) {
-		s := &Sum{Bucket: d.Minor, Entries: d.Entries, MinAt: d.MinAt, MaxAt: d.MaxAt}
-		s.Totals, err = DecodeCells(nil, d.Data[0])
+		s := &codec.Sum{Bucket: d.Minor, Entries: d.Entries, MinAt: d.MinAt, MaxAt: d.MaxAt}
+		s.Totals, err = codec.DecodeCells(nil, d.Data[0])
 		stored[d.Key] = s
 		return err
 	})
@@ -126,8 +128,8 @@ func (m *merge) loadSums(keys []Key, into map[Key]*Sum) error {
 	}
 	err = m.s.Get(m.ctx, cells, Fields{true, false, true}, func(d *Doc) (err error) {
 		s := stored[d.inTable(Sums)]
-		if s.Sketches, err = DecodeSketches(d.Data[0]); err == nil {
-			s.Cells, err = DecodeCells(nil, d.Data[2])
+		if s.Sketches, err = codec.DecodeSketches(d.Data[0]); err == nil {
+			s.Cells, err = codec.DecodeCells(nil, d.Data[2])
 		}
 		return err
 	})
@@ -139,20 +141,20 @@ func (m *merge) loadSums(keys []Key, into map[Key]*Sum) error {
 }
 
 // putSum stores a sum; one of nothing is removed.
-func (m *merge) putSum(key Key, s *Sum) {
+func (m *merge) putSum(key Key, s *codec.Sum) {
 	if s.Entries == 0 {
 		m.Delete = append(m.Delete, key, key.inTable(Cells))
 		return
 	}
 	totals := Doc{Key: key, Entries: s.Entries, MinAt: s.MinAt, MaxAt: s.MaxAt}
-	totals.Data[0] = AppendCells(nil, s.Totals)
+	totals.Data[0] = codec.AppendCells(nil, s.Totals)
 	cells := Doc{Key: key.inTable(Cells)}
-	cells.Data[0] = AppendSketches(nil, &s.Sketches)
+	cells.Data[0] = codec.AppendSketches(nil, &s.Sketches)
 	cells.Data[1] = []byte{}
-	if byDevice := DeviceCells(s.Cells); len(byDevice) < len(s.Cells) {
-		cells.Data[1] = AppendCells(nil, byDevice)
+	if byDevice := codec.DeviceCells(s.Cells); len(byDevice) < len(s.Cells) {
+		cells.Data[1] = codec.AppendCells(nil, byDevice)
 	}
-	cells.Data[2] = AppendCells(nil, s.Cells)
+	cells.Data[2] = codec.AppendCells(nil, s.Cells)
 	m.Put = append(m.Put, totals, cells)
 }
 
@@ -160,16 +162,16 @@ func (m *merge) putSum(key Key, s *Sum) {
 type piece struct {
 	scope   int64
 	chunk   Doc
-	series  []Series
-	entries []Entry
+	series  []codec.Series
+	entries []codec.Entry
 }
 
 // pieces parts sorted entries of one scope by the chunks that they belong into.
-func (m *merge) pieces(scope int64, series []Series, entries []Entry) (out []piece, err error) {
+func (m *merge) pieces(scope int64, series []codec.Series, entries []codec.Entry) (out []piece, err error) {
 	for len(entries) > 0 {
 		// Entries that lie far apart are looked for apart, so that a late one does not ask for all chunks since then.
 		n := 1
-		for n < len(entries) && entries[n].At-entries[n-1].At < 7*DayMillis {
+		for n < len(entries) && entries[n].At-entries[n-1].At < 7*codec.DayMillis {
 			n++
 		}
 		var chunks []Doc
@@ -187,7 +189,7 @@ func (m *merge) pieces(scope int64, series []Series, entries []Entry) (out []pie
 			p := piece{scope: scope, series: series, chunk: Doc{Key: Key{Table: Chunks, Major: math.MinInt64}}}
 			end := len(some)
 			// The last chunk that starts at or before the first entry has it, and what comes before the next chunk.
-			at, exact := slices.BinarySearchFunc(chunks, some[0], func(d Doc, e Entry) int { return d.low().Compare(e) })
+			at, exact := slices.BinarySearchFunc(chunks, some[0], func(d Doc, e codec.Entry) int { return d.low().Compare(e) })
 			if exact {
 				at++
 			}
@@ -195,7 +197,7 @@ func (m *merge) pieces(scope int64, series []Series, entries []Entry) (out []pie
 				p.chunk = chunks[at-1]
 			}
 			if at < len(chunks) {
-				end, _ = slices.BinarySearchFunc(some, chunks[at].low(), Entry.Compare)
+				end, _ = slices.BinarySearchFunc(some, chunks[at].low(), codec.Entry.Compare)
 			}
 			p.entries = some[:end]
 			some = some[end:]
@@ -211,7 +213,7 @@ func (m *merge) pieces(scope int64, series []Series, entries []Entry) (out []pie
 }
 
 // low returns the first entry that a chunk may hold.
-func (d *Doc) low() Entry { return Entry{At: d.Major, Seq: uint64(d.Minor)} }
+func (d *Doc) low() codec.Entry { return codec.Entry{At: d.Major, Seq: uint64(d.Minor)} }
 
 // addChunks puts pieces into their chunks.
 func (m *merge) addChunks(pieces []piece) error {
@@ -226,11 +228,11 @@ func (m *merge) addChunks(pieces []piece) error {
 			switch {
 			case key.Scope == 0:
 				key.Scope = p.scope
-				m.putChunks(key, unscoped(p.series), p.entries, sizes(len(p.entries), limit, true))
+				m.putChunks(key, codec.Unscoped(p.series), p.entries, sizes(len(p.entries), limit, true))
 			case appended && int(p.chunk.Entries) >= limit:
 				// The full chunk stays as it is; new ones follow.
 				key.Major, key.Minor = p.entries[0].At, int64(p.entries[0].Seq)
-				m.putChunks(key, unscoped(p.series), p.entries, sizes(len(p.entries), limit, true))
+				m.putChunks(key, codec.Unscoped(p.series), p.entries, sizes(len(p.entries), limit, true))
 			default:
 				of[key] = p
 				keys = append(keys, key)
@@ -242,12 +244,12 @@ func (m *merge) addChunks(pieces []piece) error {
 		n := 0
 		err := m.s.Get(m.ctx, keys, MainData, func(d *Doc) error {
 			n++
-			var old Chunk
+			var old codec.Chunk
 			if err := m.decoder.Decode(&old, d.Data[0], nil); err != nil {
 				return err
 			}
 			p := of[d.Key]
-			all := mergeEntries(old, Chunk{Series: unscoped(p.series), Entries: p.entries})
+			all := codec.MergeChunks(old, codec.Chunk{Series: codec.Unscoped(p.series), Entries: p.entries})
 			limit := rowsOf(all.Series, all.Entries, limit)
 			m.putChunks(d.Key, all.Series, all.Entries, sizes(len(all.Entries), limit, p.entries[0].At > p.chunk.MaxAt))
 			return nil
@@ -263,7 +265,7 @@ func (m *merge) addChunks(pieces []piece) error {
 }
 
 // putChunks stores entries as chunks of the given sizes: the first by the given key, each other by its first entry's.
-func (m *merge) putChunks(key Key, series []Series, entries []Entry, sizes []int) {
+func (m *merge) putChunks(key Key, series []codec.Series, entries []codec.Entry, sizes []int) {
 	for i, size := range sizes {
 		piece := entries[:size]
 		entries = entries[size:]

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+
+	"hearth/internal/tsdb/codec"
 )
 
 // moveTries bounds how often a step of a move begins anew because others change the same partition.
@@ -84,8 +86,8 @@ func (e *Engine) insist(ctx context.Context, do func() error) error {
 }
 
 // dayLogs returns the logs of a device, and their series, on a day of a scope.
-func (m *merge) dayLogs(device, scope, day int64) (batch Chunk, err error) {
-	in := timeRange{from: max(BucketStart(LevelDay, day), m.s.Horizon()), to: BucketStart(LevelDay, day+1)}
+func (m *merge) dayLogs(device, scope, day int64) (batch codec.Chunk, err error) {
+	in := timeRange{from: max(codec.BucketStart(codec.LevelDay, day), m.s.Horizon()), to: codec.BucketStart(codec.LevelDay, day+1)}
 	if in.from >= in.to {
 		return batch, nil
 	}
@@ -93,25 +95,25 @@ func (m *merge) dayLogs(device, scope, day int64) (batch Chunk, err error) {
 	if err != nil {
 		return batch, err
 	}
-	place := newSeriesMerge(&batch.Series)
-	var chunk Chunk
-	of := func(s Series) bool { return s.Device == device }
+	place := codec.NewSeriesMerge(&batch.Series)
+	var chunk codec.Chunk
+	of := func(s codec.Series) bool { return s.Device == device }
 	for _, key := range keys {
 		err := m.s.Get(m.ctx, []Key{key}, MainData, func(d *Doc) error { return m.decoder.Decode(&chunk, d.Data[0], of) })
 		if err != nil {
 			return batch, err
 		}
 		for _, entry := range in.of(&chunk) {
-			entry.Series = place.place(chunk.Series[entry.Series])
+			entry.Series = place.Place(chunk.Series[entry.Series])
 			batch.Entries = append(batch.Entries, entry)
 		}
 	}
-	batch.sortSeries()
+	batch.SortSeries()
 	return batch, nil
 }
 
-// numbers returns the numbers of logs.
-func (b *Chunk) numbers() map[uint64]bool {
+// numbersOf returns the numbers of logs.
+func numbersOf(b *codec.Chunk) map[uint64]bool {
 	out := make(map[uint64]bool, len(b.Entries))
 	for i := range b.Entries {
 		out[b.Entries[i].Seq] = true
@@ -121,7 +123,7 @@ func (b *Chunk) numbers() map[uint64]bool {
 
 // copyDay copies the logs of a day; it returns their numbers.
 func (e *Engine) copyDay(ctx context.Context, device, from, to, day int64) (copied map[uint64]bool, err error) {
-	var logs Chunk
+	var logs codec.Chunk
 	err = e.insist(ctx, func() error {
 		return e.backend.View(ctx, ViewOptions{Operation: "Move", Scopes: []int64{from}}, func(s Snapshot) (err error) {
 			logs, err = e.newMerge(ctx, s).dayLogs(device, from, day)
@@ -139,8 +141,8 @@ func (e *Engine) copyDay(ctx context.Context, device, from, to, day int64) (copi
 				if err != nil {
 					return nil, err
 				}
-				stored := there.numbers()
-				missing := slices.DeleteFunc(slices.Clone(entries), func(entry Entry) bool { return stored[entry.Seq] })
+				stored := numbersOf(&there)
+				missing := slices.DeleteFunc(slices.Clone(entries), func(entry codec.Entry) bool { return stored[entry.Seq] })
 				if len(missing) == 0 {
 					return nil, nil
 				}
@@ -148,7 +150,7 @@ func (e *Engine) copyDay(ctx context.Context, device, from, to, day int64) (copi
 				if err != nil {
 					return nil, err
 				}
-				if err := m.addRollups(to, SumUp(logs.Series, missing)); err != nil {
+				if err := m.addRollups(to, codec.SumUp(logs.Series, missing)); err != nil {
 					return nil, err
 				}
 				if err := m.addChunks(pieces); err != nil {
@@ -161,7 +163,7 @@ func (e *Engine) copyDay(ctx context.Context, device, from, to, day int64) (copi
 			return nil, err
 		}
 	}
-	return logs.numbers(), nil
+	return numbersOf(&logs), nil
 }
 
 // reclaimMoved takes some days of a device that moved out of the scopes that it left.
@@ -243,15 +245,17 @@ func (e *Engine) removeDay(ctx context.Context, grave Grave, day int64, copied m
 		if err != nil {
 			return nil, err
 		}
-		if copied != nil && slices.ContainsFunc(logs.Entries, func(entry Entry) bool { return !copied[entry.Seq] }) {
+		if copied != nil && slices.ContainsFunc(logs.Entries, func(entry codec.Entry) bool { return !copied[entry.Seq] }) {
 			return nil, ErrBusy
 		}
-		start := BucketStart(LevelDay, day)
-		keys, err := m.chunksOf(grave.Scope, start, start+DayMillis)
+		start := codec.BucketStart(codec.LevelDay, day)
+		keys, err := m.chunksOf(grave.Scope, start, start+codec.DayMillis)
 		if err != nil {
 			return nil, err
 		}
-		keep := func(s *Series, at int64) bool { return s.Device != grave.Device || at < start || at >= start+DayMillis }
+		keep := func(s *codec.Series, at int64) bool {
+			return s.Device != grave.Device || at < start || at >= start+codec.DayMillis
+		}
 		if _, err := m.filterChunks(keys, keep); err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/tsdb/codec"
 )
 
 // maxRemembered bounds each map that only saves questions.
@@ -119,11 +120,11 @@ func (e *Engine) Forget(device int64) {
 
 // Resolve returns a batch of the entries, without those of devices that do not exist. Their Seq in the batch is their place in entries.
 func (e *Engine) Resolve(ctx context.Context, entries []hearth.LogEntry) (*Batch, error) {
-	return e.resolve(ctx, entries, func([]Series) error { return nil })
+	return e.resolve(ctx, entries, func([]codec.Series) error { return nil })
 }
 
 // resolve is Resolve for series that admit agrees to. It is asked before events that are new get keys, and of them all.
-func (e *Engine) resolve(ctx context.Context, entries []hearth.LogEntry, admit func([]Series) error) (*Batch, error) {
+func (e *Engine) resolve(ctx context.Context, entries []hearth.LogEntry, admit func([]codec.Series) error) (*Batch, error) {
 	e.names.refresh(e.options.Clock.Now())
 	batch, devices, events := e.names.resolve(entries, nil, nil)
 	if len(devices)+len(events) == 0 {
@@ -168,10 +169,10 @@ func (n *names) resolve(
 ) (batch *Batch, devices []int64, events []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	batch = &Batch{Entries: make([]Entry, 0, len(entries)), Size: len(entries)}
-	merge := newSeriesMerge(&batch.Series)
+	batch = &Batch{Entries: make([]codec.Entry, 0, len(entries)), Size: len(entries)}
+	merge := codec.NewSeriesMerge(&batch.Series)
 	asked, askedEvents := map[int64]bool{}, map[string]bool{}
-	var s, last Series
+	var s, last codec.Series
 	var at uint32
 	var event string
 	for i := range entries {
@@ -203,9 +204,9 @@ func (n *names) resolve(
 		}
 		s.Type = entry.Value.ValueType
 		if s != last {
-			last, at = s, merge.place(s)
+			last, at = s, merge.Place(s)
 		}
-		batch.Entries = append(batch.Entries, Entry{At: entry.At, Seq: uint64(i), Value: entry.Value.Number(), Series: at})
+		batch.Entries = append(batch.Entries, codec.Entry{At: entry.At, Seq: uint64(i), Value: entry.Value.Number(), Series: at})
 	}
 	return batch, devices, events
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"hearth"
+	"hearth/internal/tsdb/codec"
 )
 
 // Logs implements hearth.LogStore.
@@ -50,7 +51,7 @@ func (p *logPage) collect() ([]hearth.LogEntry, error) {
 	}
 	// The tail is small and in order of arrival: take all, then sort.
 	var failed error
-	p.tailEntries(func(series []Series, e *Entry) {
+	p.tailEntries(func(series []codec.Series, e *codec.Entry) {
 		if failed == nil {
 			failed = p.add(series, e)
 		}
@@ -69,7 +70,7 @@ func (p *logPage) collect() ([]hearth.LogEntry, error) {
 }
 
 // add takes an entry if it is past the place where the page starts.
-func (p *logPage) add(series []Series, e *Entry) error {
+func (p *logPage) add(series []codec.Series, e *codec.Entry) error {
 	entry := hearth.LogEntry{Device: p.Device, At: e.At, Seq: e.Seq}
 	if p.After != nil && p.order(entry, *p.After) <= 0 {
 		return nil
@@ -82,7 +83,7 @@ func (p *logPage) add(series []Series, e *Entry) error {
 // fromChunks goes through the hours in which the device has such logs, so that a rare event is found without decoding
 // what lies between.
 func (p *logPage) fromChunks() error {
-	first, last := BucketOf(LevelDay, p.from), BucketOf(LevelDay, p.to-1)
+	first, last := codec.BucketOf(codec.LevelDay, p.from), codec.BucketOf(codec.LevelDay, p.to-1)
 	for batch := 2; first <= last; batch = min(2*batch, 64) {
 		days, err := p.daysOf(first, last, batch)
 		if err != nil {
@@ -144,13 +145,13 @@ type dayList []dayHours
 // daysOf returns up to limit days of the range (of days, both ends inclusive) with the hours in which the device has wanted
 // logs; days without any are among them.
 func (p *logPage) daysOf(first, last int64, limit int) (out dayList, err error) {
-	group := p.Device / GroupSize
+	group := p.Device / codec.GroupSize
 	query := Query{
 		Table: Days, Scopes: p.scopes, Major: Range{first, last}, Minor: Range{group, group},
 		Backward: !p.Ascending, Limit: limit, Data: MainData,
 	}
 	err = p.s.Find(p.ctx, query, func(d *Doc) error {
-		if err := DecodeDay(&p.day, d.Data[0], DayParts{Keep: p.wantsIn(d.Scope)}); err != nil {
+		if err := codec.DecodeDay(&p.day, d.Data[0], codec.DayParts{Keep: p.wantsIn(d.Scope)}); err != nil {
 			return err
 		}
 		one := dayHours{day: d.Major}
@@ -166,7 +167,7 @@ func (p *logPage) daysOf(first, last int64, limit int) (out dayList, err error) 
 // hourRuns returns ranges of milliseconds that hold all the hours, in the list's order; hours that lie close together share
 // one.
 func (l dayList) hourRuns(backward bool) [][2]int64 {
-	const near = 2 * HourMillis
+	const near = 2 * codec.HourMillis
 	var out [][2]int64
 	for _, d := range l {
 		for i := range 24 {
@@ -177,8 +178,8 @@ func (l dayList) hourRuns(backward bool) [][2]int64 {
 			if d.hours>>hour&1 == 0 {
 				continue
 			}
-			start := BucketStart(LevelDay, d.day) + int64(hour)*HourMillis
-			end := start + HourMillis
+			start := codec.BucketStart(codec.LevelDay, d.day) + int64(hour)*codec.HourMillis
+			end := start + codec.HourMillis
 			if n := len(out); n > 0 && start-out[n-1][1] <= near && out[n-1][0]-end <= near {
 				out[n-1][0], out[n-1][1] = min(out[n-1][0], start), max(out[n-1][1], end)
 				continue

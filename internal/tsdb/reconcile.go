@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"hearth/internal/tsdb/codec"
 )
 
 // Reconcile compares the rollups with the logs, and makes those anew that differ; it returns the number of days (of a scope) that it
@@ -15,7 +17,7 @@ func (e *Engine) Reconcile(ctx context.Context, since time.Time) (mended int, er
 	scopes := map[int64]bool{}
 	err = e.backend.View(ctx, ViewOptions{Operation: "Reconcile"}, func(s Snapshot) error {
 		for _, query := range []Query{
-			{Table: Chunks, Major: Everything, Minor: Everything}, {Table: Sums, Major: Range{LevelMonth, LevelMonth}, Minor: Everything},
+			{Table: Chunks, Major: Everything, Minor: Everything}, {Table: Sums, Major: Range{codec.LevelMonth, codec.LevelMonth}, Minor: Everything},
 		} {
 			err := s.Find(ctx, query, func(d *Doc) error {
 				scopes[d.Scope] = true
@@ -32,7 +34,7 @@ func (e *Engine) Reconcile(ctx context.Context, since time.Time) (mended int, er
 			return mended, err
 		}
 		var n int
-		n, err = e.reconcileScope(ctx, scope, BucketOf(LevelDay, since.UnixMilli()))
+		n, err = e.reconcileScope(ctx, scope, codec.BucketOf(codec.LevelDay, since.UnixMilli()))
 		mended += n
 	}
 	return mended, err
@@ -83,25 +85,25 @@ func suspectDays(ctx context.Context, s Snapshot, scope, since int64) ([]int64, 
 	all := map[int64]bool{}
 	err := s.Find(ctx, Query{Table: Chunks, Scopes: []int64{scope}, Major: Everything, Minor: Everything}, func(d *Doc) error {
 		logs += d.Entries
-		all[BucketOf(LevelDay, d.MinAt)] = true
-		all[BucketOf(LevelDay, d.MaxAt)] = true
+		all[codec.BucketOf(codec.LevelDay, d.MinAt)] = true
+		all[codec.BucketOf(codec.LevelDay, d.MaxAt)] = true
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	for level := LevelHour; level <= LevelMonth; level++ {
+	for level := codec.LevelHour; level <= codec.LevelMonth; level++ {
 		query := Query{Table: Sums, Scopes: []int64{scope}, Major: Range{int64(level), int64(level)}, Minor: Everything}
 		err := s.Find(ctx, query, func(d *Doc) error {
-			start := BucketStart(level, d.Minor)
-			day := BucketOf(LevelDay, start)
-			all[day] = all[day] || level != LevelMonth
+			start := codec.BucketStart(level, d.Minor)
+			day := codec.BucketOf(codec.LevelDay, start)
+			all[day] = all[day] || level != codec.LevelMonth
 			switch level {
-			case LevelHour:
+			case codec.LevelHour:
 				hours += d.Entries
 				byDay[day] += d.Entries
-				byMonth[BucketOf(LevelMonth, start)] += d.Entries
-			case LevelDay:
+				byMonth[codec.BucketOf(codec.LevelMonth, start)] += d.Entries
+			case codec.LevelDay:
 				byDay[d.Minor] -= d.Entries
 			default:
 				byMonth[d.Minor] -= d.Entries
@@ -123,7 +125,7 @@ func suspectDays(ctx context.Context, s Snapshot, scope, since int64) ([]int64, 
 		suspects[day] = suspects[day] || n != 0
 	}
 	for month, n := range byMonth {
-		day := BucketOf(LevelDay, BucketStart(LevelMonth, month))
+		day := codec.BucketOf(codec.LevelDay, codec.BucketStart(codec.LevelMonth, month))
 		suspects[day] = suspects[day] || n != 0
 	}
 	maps.DeleteFunc(suspects, func(_ int64, suspect bool) bool { return !suspect })
@@ -145,27 +147,27 @@ func (m *merge) differs() (wrong, partial bool, err error) {
 			return wrong, false, err
 		}
 		stored := &merge{e: m.e, s: m.s, ctx: m.ctx}
-		got := map[Key]*Sum{key: {Bucket: key.Minor}}
+		got := map[Key]*codec.Sum{key: {Bucket: key.Minor}}
 		if err := stored.loadSums([]Key{key}, got); err != nil {
-			return errors.Is(err, ErrCorrupt), false, passCorrupt(err) // what cannot be read is damaged
+			return errors.Is(err, codec.ErrCorrupt), false, passCorrupt(err) // what cannot be read is damaged
 		}
-		wrong = !sameSums(got[key], want)
+		wrong = !codec.SameSums(got[key], want)
 	}
 	if err != nil || wrong {
 		return wrong, false, err
 	}
-	var day Day
+	var day codec.Day
 	err = m.s.Get(m.ctx, sortedKeys(m.days), MainData, func(d *Doc) error {
 		found++
 		want := m.days[d.Key]
-		wrong = wrong || DecodeDay(&day, d.Data[0], DayParts{Hours: WholeDay, Sketches: true, changes: true}) != nil || !sameDays(&day, want)
+		wrong = wrong || codec.DecodeDay(&day, d.Data[0], codec.DayParts{Hours: codec.WholeDay, Sketches: true, Changes: true}) != nil || !codec.SameDays(&day, want)
 		if wrong {
 			return nil
 		}
-		for i := range day.changes {
-			got := &day.changes[i]
-			partial = partial || got.unknown && !want.changes[i].unknown
-			wrong = wrong || !got.unknown && !sameChanges(got, &want.changes[i], &want.Stats[i])
+		for i := range day.Changes {
+			got := &day.Changes[i]
+			partial = partial || got.Unknown && !want.Changes[i].Unknown
+			wrong = wrong || !got.Unknown && !codec.SameChanges(got, &want.Changes[i], &want.Stats[i])
 		}
 		return nil
 	})
@@ -173,7 +175,7 @@ func (m *merge) differs() (wrong, partial bool, err error) {
 }
 
 func passCorrupt(err error) error {
-	if errors.Is(err, ErrCorrupt) {
+	if errors.Is(err, codec.ErrCorrupt) {
 		return nil
 	}
 	return err

@@ -3,24 +3,26 @@ package tsdb
 import (
 	"math"
 	"slices"
+
+	"hearth/internal/tsdb/codec"
 )
 
 // maxRecount bounds the entries that are summed up at once.
 const maxRecount = 1 << 18
 
 // keeper says which logs of a scope stay. A nil keeper keeps all.
-type keeper func(s *Series, at int64) bool
+type keeper func(s *codec.Series, at int64) bool
 
 // filterChunks rewrites chunks of a scope without the entries that keep refuses, and returns their number; an empty one goes.
 func (m *merge) filterChunks(keys []Key, keep keeper) (removed int64, err error) {
 	for some := range slices.Chunk(keys, chunksAtOnce) {
 		err := m.s.Get(m.ctx, some, MainData, func(d *Doc) error {
-			var chunk Chunk
+			var chunk codec.Chunk
 			if err := m.decoder.Decode(&chunk, d.Data[0], nil); err != nil {
 				return err
 			}
 			n := len(chunk.Entries)
-			kept := slices.DeleteFunc(chunk.Entries, func(e Entry) bool { return !keep(&chunk.Series[e.Series], e.At) })
+			kept := slices.DeleteFunc(chunk.Entries, func(e codec.Entry) bool { return !keep(&chunk.Series[e.Series], e.At) })
 			removed += int64(n - len(kept))
 			switch len(kept) {
 			case n:
@@ -61,11 +63,11 @@ func (m *merge) replaceDay(scope, day int64, keep keeper) error {
 	}
 	// What is stored of the day and not made anew goes.
 	hours := Range{day * 24, day*24 + 23}
-	old, err := m.keysOf(Sums, scope, Range{LevelHour, LevelHour}, hours, 0)
+	old, err := m.keysOf(Sums, scope, Range{codec.LevelHour, codec.LevelHour}, hours, 0)
 	if err != nil {
 		return err
 	}
-	for _, key := range append(old, sumKey(scope, LevelDay, day)) {
+	for _, key := range append(old, sumKey(scope, codec.LevelDay, day)) {
 		if m.sums[key] == nil {
 			m.Delete = append(m.Delete, key, key.inTable(Cells))
 		}
@@ -78,31 +80,31 @@ func (m *merge) replaceDay(scope, day int64, keep keeper) error {
 			m.Delete = append(m.Delete, key)
 		}
 	}
-	return m.replaceMonth(scope, BucketOf(LevelMonth, BucketStart(LevelDay, day)))
+	return m.replaceMonth(scope, codec.BucketOf(codec.LevelMonth, codec.BucketStart(codec.LevelDay, day)))
 }
 
 // recountDay sums up those logs of a day that keep keeps, in place of what is stored.
 func (m *merge) recountDay(scope, day int64, keep keeper) error {
-	in := timeRange{from: BucketStart(LevelDay, day), to: BucketStart(LevelDay, day+1)}
+	in := timeRange{from: codec.BucketStart(codec.LevelDay, day), to: codec.BucketStart(codec.LevelDay, day+1)}
 	keys, err := m.chunksOf(scope, in.from, in.to)
 	if err != nil {
 		return err
 	}
-	var part Chunk
-	place := newSeriesMerge(&part.Series)
+	var part codec.Chunk
+	place := codec.NewSeriesMerge(&part.Series)
 	flush := func() error {
 		if len(part.Entries) == 0 {
 			return nil
 		}
-		part.sortSeries()
-		sums := SumUp(part.Series, part.Entries)
+		part.SortSeries()
+		sums := codec.SumUp(part.Series, part.Entries)
 		sums.Months = nil
 		err := m.addRollups(scope, sums)
 		part.Series, part.Entries = part.Series[:0], part.Entries[:0]
-		place.reset()
+		place.Reset()
 		return err
 	}
-	var chunk Chunk
+	var chunk codec.Chunk
 	for _, key := range keys {
 		err := m.s.Get(m.ctx, []Key{key}, MainData, func(d *Doc) error { return m.decoder.Decode(&chunk, d.Data[0], nil) })
 		if err != nil {
@@ -119,7 +121,7 @@ func (m *merge) recountDay(scope, day int64, keep keeper) error {
 					return err
 				}
 			}
-			e.Series = place.place(s)
+			e.Series = place.Place(s)
 			part.Entries = append(part.Entries, e)
 		}
 	}
@@ -138,30 +140,30 @@ func (m *merge) recountDay(scope, day int64, keep keeper) error {
 // replaceMonth makes the sum of a month anew from those of its days, as they are or will be.
 func (m *merge) replaceMonth(scope, month int64) error {
 	days := Range{
-		BucketOf(LevelDay, BucketStart(LevelMonth, month)), BucketOf(LevelDay, BucketStart(LevelMonth, month+1)) - 1,
+		codec.BucketOf(codec.LevelDay, codec.BucketStart(codec.LevelMonth, month)), codec.BucketOf(codec.LevelDay, codec.BucketStart(codec.LevelMonth, month+1)) - 1,
 	}
-	keys, err := m.keysOf(Sums, scope, Range{LevelDay, LevelDay}, days, 0)
+	keys, err := m.keysOf(Sums, scope, Range{codec.LevelDay, codec.LevelDay}, days, 0)
 	if err != nil {
 		return err
 	}
-	stored := map[Key]*Sum{}
+	stored := map[Key]*codec.Sum{}
 	keys = slices.DeleteFunc(keys, func(k Key) bool { return m.sums[k] != nil || slices.Contains(m.Delete, k) })
 	for _, key := range keys {
-		stored[key] = &Sum{Bucket: key.Minor}
+		stored[key] = &codec.Sum{Bucket: key.Minor}
 	}
 	if err := m.loadSums(keys, stored); err != nil {
 		return err
 	}
-	total := &Sum{Bucket: month}
+	total := &codec.Sum{Bucket: month}
 	for bucket := days.From; bucket <= days.To; bucket++ {
-		key := sumKey(scope, LevelDay, bucket)
-		for _, s := range []*Sum{stored[key], m.sums[key]} {
+		key := sumKey(scope, codec.LevelDay, bucket)
+		for _, s := range []*codec.Sum{stored[key], m.sums[key]} {
 			if s != nil {
 				total.Merge(s)
 			}
 		}
 	}
-	key := sumKey(scope, LevelMonth, month)
+	key := sumKey(scope, codec.LevelMonth, month)
 	m.sums[key], m.fresh[key] = total, true
 	return nil
 }
@@ -169,13 +171,13 @@ func (m *merge) replaceMonth(scope, month int64) error {
 // dropSums deletes the Sums of a scope from before buckets, by level, and Days from before the second of them; up to limit documents of
 // each kind. more says that there are others.
 func (m *merge) dropSums(scope int64, before [3]int64, limit int) (more bool, err error) {
-	days, err := m.keysOf(Days, scope, Range{math.MinInt64, before[LevelDay] - 1}, Everything, limit)
+	days, err := m.keysOf(Days, scope, Range{math.MinInt64, before[codec.LevelDay] - 1}, Everything, limit)
 	if err != nil {
 		return false, err
 	}
 	m.Delete = append(m.Delete, days...)
 	more = len(days) == limit
-	for level := LevelMonth; level >= LevelHour && !more; level-- {
+	for level := codec.LevelMonth; level >= codec.LevelHour && !more; level-- {
 		sums, err := m.keysOf(Sums, scope, Range{int64(level), int64(level)}, Range{math.MinInt64, before[level] - 1}, limit)
 		if err != nil {
 			return false, err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/tsdb/codec"
 )
 
 // Rollups implements hearth.LogStore.
@@ -63,7 +64,7 @@ func (e *Engine) CountLogs(ctx context.Context, reach hearth.Reach) (count int64
 				}
 				continue
 			}
-			c, err := q.coverOf(LevelMonth, class.dead, nil, false)
+			c, err := q.coverOf(codec.LevelMonth, class.dead, nil, false)
 			if err != nil {
 				return err
 			}
@@ -72,7 +73,7 @@ func (e *Engine) CountLogs(ctx context.Context, reach hearth.Reach) (count int64
 					q.groupers[0].Add(0, 0, 0, hearth.Stats{Count: c.levels[level][i].entries})
 				}
 			}
-			if err := q.addCuts(c, plan{top: LevelMonth}, q.groupers); err != nil {
+			if err := q.addCuts(c, plan{top: codec.LevelMonth}, q.groupers); err != nil {
 				return err
 			}
 		}
@@ -90,13 +91,13 @@ type rollupQuery struct {
 	// covers remembers how the range is put together, by top level and class of scopes.
 	covers map[coverKey]*cover
 	// cuts remembers the sums of parts of hours, which covers share.
-	cuts map[cutKey][]Cell
+	cuts map[cutKey][]codec.Cell
 	// changes, if not nil, goes through all Days of the range after this query: it adds the sums of Days, and of parts of hours, on the way.
 	changes *changeQuery
 }
 
 func newRollupQuery(v *view, groupings []hearth.Grouping) *rollupQuery {
-	q := &rollupQuery{view: v, covers: map[coverKey]*cover{}, cuts: map[cutKey][]Cell{}}
+	q := &rollupQuery{view: v, covers: map[coverKey]*cover{}, cuts: map[cutKey][]codec.Cell{}}
 	for _, g := range groupings {
 		q.groupers = append(q.groupers, NewGrouper(g))
 	}
@@ -155,7 +156,7 @@ func (q *rollupQuery) run() error {
 }
 
 func (q *rollupQuery) addTail() {
-	q.view.tailEntries(func(series []Series, e *Entry) {
+	q.view.tailEntries(func(series []codec.Series, e *codec.Entry) {
 		for _, g := range q.groupers {
 			g.AddEntry(&series[e.Series], e)
 		}
@@ -195,8 +196,8 @@ func (q *rollupQuery) planFor(of class, g *Grouper) plan {
 		}
 	}
 	if p.source == fromDays {
-		p.top = min(p.top, LevelDay)
-		if p.sketch && p.top == LevelHour {
+		p.top = min(p.top, codec.LevelDay)
+		if p.sketch && p.top == codec.LevelHour {
 			p.top = -1
 		}
 	}
@@ -214,11 +215,11 @@ func topOf(g *hearth.Grouping) int {
 	}
 	switch {
 	case width == 0 || width >= 28*24*time.Hour:
-		return LevelMonth
+		return codec.LevelMonth
 	case width >= 24*time.Hour && (g.Bounds == nil || width > 48*time.Hour):
-		return LevelDay
+		return codec.LevelDay
 	case width >= time.Hour:
-		return LevelHour
+		return codec.LevelHour
 	}
 	return -1
 }
@@ -232,7 +233,7 @@ func (q *rollupQuery) runPlan(p plan, groupers []*Grouper) error {
 	case fromTotals:
 		err = q.addTotals(c, p, groupers)
 	case fromCells:
-		for _, level := range []int{LevelMonth, LevelDay} {
+		for _, level := range []int{codec.LevelMonth, codec.LevelDay} {
 			if err == nil {
 				err = q.addCells(c, level, groupers)
 			}
@@ -254,7 +255,7 @@ func (q *rollupQuery) addTotals(c *cover, p plan, groupers []*Grouper) error {
 	for level := range c.levels {
 		for i := range c.levels[level] {
 			row := &c.levels[level][i]
-			at := BucketStart(level, row.bucket)
+			at := codec.BucketStart(level, row.bucket)
 			for j := range row.totals {
 				cell := &row.totals[j]
 				if !q.view.wantsEvent(cell.Event) {
@@ -269,7 +270,7 @@ func (q *rollupQuery) addTotals(c *cover, p plan, groupers []*Grouper) error {
 			continue
 		}
 		err := q.eachUsed(c, level, Fields{true}, func(d *Doc) error {
-			sketches, err := DecodeSketches(d.Data[0])
+			sketches, err := codec.DecodeSketches(d.Data[0])
 			if err != nil {
 				return err
 			}
@@ -278,7 +279,7 @@ func (q *rollupQuery) addTotals(c *cover, p plan, groupers []*Grouper) error {
 					continue
 				}
 				for _, g := range groupers {
-					g.AddSketch(0, event, BucketStart(level, d.Minor), &sketches.Sketches[i])
+					g.AddSketch(0, event, codec.BucketStart(level, d.Minor), &sketches.Sketches[i])
 				}
 			}
 			return nil
@@ -308,10 +309,10 @@ func (q *rollupQuery) eachUsed(c *cover, level int, fields Fields, fn func(*Doc)
 func (q *rollupQuery) addCells(c *cover, level int, groupers []*Grouper) error {
 	v := q.view
 	add := func(d *Doc, data []byte) (err error) {
-		if v.cells, err = DecodeCells(v.cells[:0], data); err != nil {
+		if v.cells, err = codec.DecodeCells(v.cells[:0], data); err != nil {
 			return err
 		}
-		at := BucketStart(level, d.Minor)
+		at := codec.BucketStart(level, d.Minor)
 		picky := v.picky(d.Scope)
 		for i := range v.cells {
 			cell := &v.cells[i]
@@ -347,14 +348,14 @@ func (q *rollupQuery) addDays(c *cover, p plan, groupers []*Grouper) error {
 	hours := map[scopeBucket]uint32{}
 	var days []int64
 	if p.source == fromDays {
-		for _, row := range c.levels[LevelDay] {
-			hours[scopeBucket{row.scope, row.bucket}] = WholeDay
+		for _, row := range c.levels[codec.LevelDay] {
+			hours[scopeBucket{row.scope, row.bucket}] = codec.WholeDay
 			days = append(days, row.bucket)
 		}
 	}
 	if !p.sketch || p.source != fromDays {
-		for _, row := range c.levels[LevelHour] {
-			day := FloorDiv(row.bucket, 24)
+		for _, row := range c.levels[codec.LevelHour] {
+			day := codec.FloorDiv(row.bucket, 24)
 			hours[scopeBucket{row.scope, day}] |= 1 << (row.bucket - day*24)
 			days = append(days, day)
 		}
@@ -378,7 +379,7 @@ type daySums struct {
 func (s *daySums) of(d *Doc) uint32 { return s.hours[scopeBucket{d.Scope, d.Major}] }
 
 // add adds a document, which is decoded in day, with sketches if they are wanted.
-func (s *daySums) add(day *Day, d *Doc) {
+func (s *daySums) add(day *codec.Day, d *Doc) {
 	hours := s.of(d)
 	if hours == 0 {
 		return
@@ -388,7 +389,7 @@ func (s *daySums) add(day *Day, d *Doc) {
 		for _, g := range s.groupers {
 			g.AddLine(day, line, d.Major, hours)
 			if s.sketch {
-				g.AddSketch(line.Device, line.Event, BucketStart(LevelDay, d.Major), &line.Sketch)
+				g.AddSketch(line.Device, line.Event, codec.BucketStart(codec.LevelDay, d.Major), &line.Sketch)
 			}
 		}
 	}
@@ -401,7 +402,7 @@ func (v *view) groupRanges() []Range {
 	}
 	groups := make([]int64, 0, len(v.devices))
 	for device := range v.devices {
-		groups = append(groups, device/GroupSize)
+		groups = append(groups, device/codec.GroupSize)
 	}
 	slices.Sort(groups)
 	var out []Range
@@ -421,14 +422,14 @@ func (q *rollupQuery) addDayRuns(c *cover, days Range, sums *daySums) error {
 	for _, groups := range v.groupRanges() {
 		query := Query{Table: Days, Scopes: c.scopes, Major: days, Minor: groups, Data: MainData}
 		err := v.s.Find(v.ctx, query, func(d *Doc) error {
-			parts := DayParts{Sketches: sums.sketch, Hours: sums.of(d)}
+			parts := codec.DayParts{Sketches: sums.sketch, Hours: sums.of(d)}
 			if parts.Hours == 0 {
 				return nil
 			}
 			if v.picky(d.Scope) {
 				parts.Keep = v.wantsIn(d.Scope)
 			}
-			if err := DecodeDay(day, d.Data[0], parts); err != nil {
+			if err := codec.DecodeDay(day, d.Data[0], parts); err != nil {
 				return err
 			}
 			sums.add(day, d)
@@ -445,7 +446,7 @@ func (q *rollupQuery) addDayRuns(c *cover, days Range, sums *daySums) error {
 func (q *rollupQuery) addCuts(c *cover, p plan, groupers []*Grouper) error {
 	for i := range c.cuts {
 		cut := &c.cuts[i]
-		if hour := BucketOf(LevelHour, cut.from); q.changes != nil && BucketOf(LevelHour, cut.to-1) == hour {
+		if hour := codec.BucketOf(codec.LevelHour, cut.from); q.changes != nil && codec.BucketOf(codec.LevelHour, cut.to-1) == hour {
 			q.changes.cuts[hour] = append(q.changes.cuts[hour], func() error { return q.addCut(c, cut, p, groupers) })
 			continue
 		}
@@ -458,12 +459,12 @@ func (q *rollupQuery) addCuts(c *cover, p plan, groupers []*Grouper) error {
 	}
 	// Days have no sketches of hours.
 	byScope := map[int64][]int64{}
-	for _, row := range c.levels[LevelHour] {
+	for _, row := range c.levels[codec.LevelHour] {
 		byScope[row.scope] = append(byScope[row.scope], row.bucket)
 	}
 	for scope, buckets := range byScope {
 		err := runsOf(buckets, func(first, last int64) error {
-			hours := cut{scopes: []int64{scope}, timeRange: timeRange{from: BucketStart(LevelHour, first), to: BucketStart(LevelHour, last+1)}}
+			hours := cut{scopes: []int64{scope}, timeRange: timeRange{from: codec.BucketStart(codec.LevelHour, first), to: codec.BucketStart(codec.LevelHour, last+1)}}
 			return q.addCut(c, &hours, p, groupers)
 		})
 		if err != nil {
@@ -474,8 +475,8 @@ func (q *rollupQuery) addCuts(c *cover, p plan, groupers []*Grouper) error {
 }
 
 func (q *rollupQuery) addCut(c *cover, cut *cut, p plan, groupers []*Grouper) error {
-	if p.sketch || p.top < LevelHour || p.bounds != nil {
-		return q.view.eachChunk(cut.scopes, cut.timeRange, func(scope int64, series []Series, entries []Entry) error {
+	if p.sketch || p.top < codec.LevelHour || p.bounds != nil {
+		return q.view.eachChunk(cut.scopes, cut.timeRange, func(scope int64, series []codec.Series, entries []codec.Entry) error {
 			if c.skips(q.view, scope) {
 				return nil
 			}
@@ -506,23 +507,23 @@ func (q *rollupQuery) addCut(c *cover, cut *cut, p plan, groupers []*Grouper) er
 }
 
 // sumCut sums up a part of an hour.
-func (q *rollupQuery) sumCut(c *cover, cut *cut) ([]Cell, error) {
+func (q *rollupQuery) sumCut(c *cover, cut *cut) ([]codec.Cell, error) {
 	var stats []hearth.Stats
-	parts := [][]Cell{{}}
-	err := q.view.eachChunk(cut.scopes, cut.timeRange, func(scope int64, series []Series, entries []Entry) error {
+	parts := [][]codec.Cell{{}}
+	err := q.view.eachChunk(cut.scopes, cut.timeRange, func(scope int64, series []codec.Series, entries []codec.Entry) error {
 		if c.skips(q.view, scope) {
 			return nil
 		}
 		stats = append(stats[:0], make([]hearth.Stats, len(series))...)
 		for i := range entries {
-			series[entries[i].Series].add(&stats[entries[i].Series], &entries[i])
+			series[entries[i].Series].Add(&stats[entries[i].Series], &entries[i])
 		}
-		part := make([]Cell, 0, len(stats))
+		part := make([]codec.Cell, 0, len(stats))
 		for i := range stats {
 			if n := len(part); stats[i].Count > 0 && n > 0 && part[n-1].Device == series[i].Device && part[n-1].Event == series[i].Event {
 				part[n-1].Merge(stats[i]) // another kind of value
 			} else if stats[i].Count > 0 {
-				part = append(part, Cell{Device: series[i].Device, Event: series[i].Event, Stats: stats[i]})
+				part = append(part, codec.Cell{Device: series[i].Device, Event: series[i].Event, Stats: stats[i]})
 			}
 		}
 		parts = append(parts, part)
@@ -530,7 +531,7 @@ func (q *rollupQuery) sumCut(c *cover, cut *cut) ([]Cell, error) {
 	})
 	for len(parts) > 1 {
 		for i := range len(parts) / 2 {
-			parts[i] = MergeCells(parts[i], parts[len(parts)-1-i])
+			parts[i] = codec.MergeCells(parts[i], parts[len(parts)-1-i])
 		}
 		parts = parts[:(len(parts)+1)/2]
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"hearth"
+	"hearth/internal/tsdb/codec"
 )
 
 // maxScanBuffer bounds the entries that a scan holds in memory, over all scopes; minScanBuffer is what each scope gets at least.
@@ -59,7 +60,7 @@ func newScanMerge(v *view) (*scanMerge, error) {
 	m := &scanMerge{}
 	tail := &scanCursor{view: v, done: true}
 	var err error
-	v.tailEntries(func(series []Series, e *Entry) {
+	v.tailEntries(func(series []codec.Series, e *codec.Entry) {
 		if err == nil {
 			err = tail.take(series, e)
 		}
@@ -95,7 +96,7 @@ func (v *view) scopesWithLogs() (scopes []int64, err error) {
 	if v.scopes != nil {
 		return v.scopes, nil
 	}
-	months := Query{Table: Sums, Major: Range{LevelMonth, LevelMonth}, Minor: Range{BucketOf(LevelMonth, v.from), BucketOf(LevelMonth, v.to-1)}}
+	months := Query{Table: Sums, Major: Range{codec.LevelMonth, codec.LevelMonth}, Minor: Range{codec.BucketOf(codec.LevelMonth, v.from), codec.BucketOf(codec.LevelMonth, v.to-1)}}
 	seen := map[int64]bool{}
 	err = v.s.Find(v.ctx, months, func(d *Doc) error {
 		if !seen[d.Scope] {
@@ -107,7 +108,7 @@ func (v *view) scopesWithLogs() (scopes []int64, err error) {
 	return scopes, err
 }
 
-func (c *scanCursor) take(series []Series, e *Entry) error {
+func (c *scanCursor) take(series []codec.Series, e *codec.Entry) error {
 	entry, err := c.view.logOf(series, e)
 	c.buffer = append(c.buffer, entry)
 	return err

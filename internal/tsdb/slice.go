@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/tsdb/codec"
 )
 
 // maxSlice is about how many documents one fold changes: storing more would keep other writers waiting for longer than a few milliseconds.
@@ -40,16 +41,16 @@ type spread struct {
 func newSpread() *spread { return &spread{keys: map[Key]struct{}{}} }
 
 // add counts the documents of one log that were not counted before.
-func (s *spread) add(series *Series, at int64) {
-	hour := BucketOf(LevelHour, at)
-	day := Key{Table: Days, Scope: series.Scope, Major: FloorDiv(hour, 24), Minor: series.Device / GroupSize}
+func (s *spread) add(series *codec.Series, at int64) {
+	hour := codec.BucketOf(codec.LevelHour, at)
+	day := Key{Table: Days, Scope: series.Scope, Major: codec.FloorDiv(hour, 24), Minor: series.Device / codec.GroupSize}
 	if day == s.last && hour == s.hour {
 		return
 	}
 	s.last, s.hour = day, hour
-	s.note(sumKey(series.Scope, LevelHour, hour), 2) // the sums and their cells
-	if s.note(day, 1) && s.note(sumKey(series.Scope, LevelDay, day.Major), 2) {
-		s.note(sumKey(series.Scope, LevelMonth, BucketOf(LevelMonth, at)), 2)
+	s.note(sumKey(series.Scope, codec.LevelHour, hour), 2) // the sums and their cells
+	if s.note(day, 1) && s.note(sumKey(series.Scope, codec.LevelDay, day.Major), 2) {
+		s.note(sumKey(series.Scope, codec.LevelMonth, codec.BucketOf(codec.LevelMonth, at)), 2)
 	}
 }
 
@@ -85,18 +86,18 @@ func (s *spread) addRow(row *Row, most int) bool {
 }
 
 // isNarrow reports whether sorted entries are surely of few documents, without counting them.
-func isNarrow(series []Series, entries []Entry, most int) bool {
+func isNarrow(series []codec.Series, entries []codec.Entry, most int) bool {
 	scopes, groups := map[int64]bool{}, map[[2]int64]bool{}
 	for _, s := range series {
-		scopes[s.Scope], groups[[2]int64{s.Scope, s.Device / GroupSize}] = true, true
+		scopes[s.Scope], groups[[2]int64{s.Scope, s.Device / codec.GroupSize}] = true, true
 	}
-	hours := (entries[len(entries)-1].At-entries[0].At)/HourMillis + 2
+	hours := (entries[len(entries)-1].At-entries[0].At)/codec.HourMillis + 2
 	days := hours/24 + 2
 	return hours*2*int64(len(scopes))+days*int64(2*len(scopes)+len(groups)+2*len(scopes)) <= int64(most)
 }
 
 // cuts returns where to cut sorted entries so that the documents of each piece are few.
-func cuts(series []Series, entries []Entry, most int) (ends []int) {
+func cuts(series []codec.Series, entries []codec.Entry, most int) (ends []int) {
 	if most > 0 && (!isNarrow(series, entries, most) || textBytes(series, entries) > maxRowBytes) {
 		s, texts := newSpread(), 0
 		for i := range entries {
@@ -113,8 +114,8 @@ func cuts(series []Series, entries []Entry, most int) (ends []int) {
 }
 
 // textBytes returns how many bytes the texts of entries have; a text that stands in several counts for each.
-func textBytes(series []Series, entries []Entry) (n int) {
-	if !slices.ContainsFunc(series, func(s Series) bool { return s.isText() }) {
+func textBytes(series []codec.Series, entries []codec.Entry) (n int) {
+	if !slices.ContainsFunc(series, func(s codec.Series) bool { return s.IsText() }) {
 		return 0
 	}
 	for i := range entries {
@@ -124,7 +125,7 @@ func textBytes(series []Series, entries []Entry) (n int) {
 }
 
 // rowsOf returns how many entries a chunk may have: limit, or fewer if they are long texts.
-func rowsOf(series []Series, entries []Entry, limit int) int {
+func rowsOf(series []codec.Series, entries []codec.Entry, limit int) int {
 	average := textBytes(series, entries) / max(1, len(entries))
 	return max(min(limit, logsADocument), min(limit, maxChunkBytes/max(1, average)))
 }

@@ -3,14 +3,16 @@ package tsdb
 import (
 	"math/rand/v2"
 	"testing"
+
+	"hearth/internal/tsdb/codec"
 )
 
 // scattered returns logs of one device at random times of 50 years.
 func scattered(n int) *Batch {
 	rng := rand.New(rand.NewPCG(1, 2))
-	b := &Batch{Series: []Series{{Scope: 1, Device: 1, Event: 1}}, Size: n, First: 100}
+	b := &Batch{Series: []codec.Series{{Scope: 1, Device: 1, Event: 1}}, Size: n, First: 100}
 	for i := range n {
-		b.Entries = append(b.Entries, Entry{At: rng.Int64N(50 * 365 * DayMillis), Seq: uint64(i), Value: float64(i)})
+		b.Entries = append(b.Entries, codec.Entry{At: rng.Int64N(50 * 365 * codec.DayMillis), Seq: uint64(i), Value: float64(i)})
 	}
 	return b
 }
@@ -33,8 +35,8 @@ func TestScatteredLogsAreManySmallFolds(t *testing.T) {
 		if !of.addRow(row, NarrowRow) {
 			t.Errorf("folding a row changes more than %d documents", NarrowRow)
 		}
-		var decoder Decoder
-		var stored Chunk
+		var decoder codec.Decoder
+		var stored codec.Chunk
 		if err := decoder.Decode(&stored, row.Data, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +61,7 @@ func TestScatteredLogsAreManySmallFolds(t *testing.T) {
 func TestRowsOfFewDocumentsAreFoldedTogether(t *testing.T) {
 	var parts []tailPart
 	for i := range 300 {
-		batch := &Batch{Series: []Series{{Scope: int64(i % 8), Device: 1, Event: 1}}, Size: 1, First: uint64(i + 1), Entries: []Entry{{At: 1000}}}
+		batch := &Batch{Series: []codec.Series{{Scope: int64(i % 8), Device: 1, Event: 1}}, Size: 1, First: uint64(i + 1), Entries: []codec.Entry{{At: 1000}}}
 		parts = append(parts, tailPart{Row: Pack([]*Batch{batch}, onePartition, NarrowRow)[0]})
 	}
 	wide := scattered(10_000)

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"hearth/internal/tsdb/codec"
 )
 
 // Bounds of one step that takes back space.
@@ -19,7 +21,7 @@ const (
 // TrimLogs implements hearth.LogStore. The horizon hides at once; what lies before it is removed, and the day and the month that it
 // cuts are made anew, step by step.
 func (e *Engine) TrimLogs(ctx context.Context, before time.Time) (removed int64, more bool, err error) {
-	horizon := BucketOf(LevelHour, max(firstMilli, min(endMilli, before.UnixMilli()))) * HourMillis
+	horizon := codec.BucketOf(codec.LevelHour, max(firstMilli, min(endMilli, before.UnixMilli()))) * codec.HourMillis
 	stored, err := e.backend.Horizon(ctx)
 	if err != nil {
 		return 0, false, err
@@ -66,7 +68,7 @@ func (e *Engine) trimStep(ctx context.Context, horizon int64) (removed int64, mo
 	// A scope has hours from before the horizon as long as it has anything from then.
 	old := map[int64]bool{}
 	query := Query{
-		Table: Sums, Major: Range{LevelHour, LevelHour}, Minor: Range{Everything.From, BucketOf(LevelHour, horizon) - 1}, Limit: maxStepDocs,
+		Table: Sums, Major: Range{codec.LevelHour, codec.LevelHour}, Minor: Range{Everything.From, codec.BucketOf(codec.LevelHour, horizon) - 1}, Limit: maxStepDocs,
 	}
 	err = e.backend.View(ctx, ViewOptions{Operation: "TrimLogs"}, func(s Snapshot) error {
 		return s.Find(ctx, query, func(d *Doc) error {
@@ -119,22 +121,22 @@ func (m *merge) trim(scope, horizon int64) (removed int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	keep := func(_ *Series, at int64) bool { return at >= horizon }
+	keep := func(_ *codec.Series, at int64) bool { return at >= horizon }
 	if len(chunks) > maxStepChunks {
 		return m.filterChunks(chunks[:maxStepChunks], keep)
 	}
 	if removed, err = m.filterChunks(chunks, keep); err != nil {
 		return 0, err
 	}
-	day := BucketOf(LevelDay, horizon)
-	more, err := m.dropSums(scope, [3]int64{BucketOf(LevelHour, horizon), day, BucketOf(LevelMonth, horizon)}, maxStepDocs)
+	day := codec.BucketOf(codec.LevelDay, horizon)
+	more, err := m.dropSums(scope, [3]int64{codec.BucketOf(codec.LevelHour, horizon), day, codec.BucketOf(codec.LevelMonth, horizon)}, maxStepDocs)
 	if err != nil || more {
 		return removed, err
 	}
-	if BucketStart(LevelDay, day) < horizon {
+	if codec.BucketStart(codec.LevelDay, day) < horizon {
 		return removed, m.replaceDay(scope, day, keep)
 	}
-	return removed, m.replaceMonth(scope, BucketOf(LevelMonth, horizon))
+	return removed, m.replaceMonth(scope, codec.BucketOf(codec.LevelMonth, horizon))
 }
 
 // graveTime is how long a deleted device is remembered after its logs were removed: longer than any process can take it for alive (see
@@ -178,12 +180,12 @@ func (e *Engine) Reclaim(ctx context.Context) (more bool, err error) {
 	if found {
 		err := e.update(ctx, "Reclaim", scope, func(s Snapshot) (*Change, error) {
 			m := e.newMerge(ctx, s)
-			start := BucketStart(LevelDay, day)
-			keys, err := m.chunksOf(scope, start, start+DayMillis)
+			start := codec.BucketStart(codec.LevelDay, day)
+			keys, err := m.chunksOf(scope, start, start+codec.DayMillis)
 			if err != nil {
 				return nil, err
 			}
-			keep := func(s *Series, _ int64) bool { return !dead[s.Device] }
+			keep := func(s *codec.Series, _ int64) bool { return !dead[s.Device] }
 			if _, err := m.filterChunks(keys, keep); err != nil {
 				return nil, err
 			}
@@ -213,9 +215,9 @@ func (e *Engine) Reclaim(ctx context.Context) (more bool, err error) {
 
 // dayOf returns the first day of a scope, from a day on, on which any of the devices has logs.
 func (e *Engine) dayOf(ctx context.Context, scope, from int64, devices map[int64]bool) (first int64, found bool, err error) {
-	var day Day
+	var day codec.Day
 	v := view{devices: devices}
-	parts := DayParts{Keep: func(device, _ int64) bool { return devices[device] }}
+	parts := codec.DayParts{Keep: func(device, _ int64) bool { return devices[device] }}
 	err = e.backend.View(ctx, ViewOptions{Operation: "Reclaim", Scopes: []int64{scope}}, func(s Snapshot) error {
 		found = false
 		for _, groups := range v.groupRanges() {
@@ -224,7 +226,7 @@ func (e *Engine) dayOf(ctx context.Context, scope, from int64, devices map[int64
 				if found && d.Major >= first {
 					return ErrEnough
 				}
-				if err := DecodeDay(&day, d.Data[0], parts); err != nil {
+				if err := codec.DecodeDay(&day, d.Data[0], parts); err != nil {
 					return err
 				}
 				if len(day.Lines) == 0 {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/tsdb/codec"
 )
 
 // The range of times that a log may have, in Unix milliseconds.
@@ -70,10 +71,10 @@ type tailPart struct {
 
 // viewMemory is what questions decode into, one after the other.
 type viewMemory struct {
-	decoder   Decoder
-	lastChunk Chunk
-	day       Day
-	cells     []Cell
+	decoder   codec.Decoder
+	lastChunk codec.Chunk
+	day       codec.Day
+	cells     []codec.Cell
 }
 
 // maxTries bounds how often a question begins anew because it was overtaken.
@@ -210,7 +211,7 @@ func (e *Engine) loadTail(ctx context.Context, s Snapshot, from, to int64, pick 
 	if len(missing) == 0 {
 		return out, nil
 	}
-	var decoder Decoder
+	var decoder codec.Decoder
 	err = s.TailData(ctx, missing, func(id int64, data []byte) error {
 		row := &Row{TailRow: metas[places[id]]}
 		if err := decoder.Decode(&row.chunk, data, nil); err != nil {
@@ -257,12 +258,12 @@ func (p *tailPart) in(b Backend, scope int64) bool {
 }
 
 // tailEntries calls fn for every wanted entry that is in no document; its Series is an index into series.
-func (v *view) tailEntries(fn func(series []Series, e *Entry)) {
+func (v *view) tailEntries(fn func(series []codec.Series, e *codec.Entry)) {
 	v.tailIn(timeRange{from: v.from, to: v.to}, fn)
 }
 
 // tailIn is tailEntries for another range of time.
-func (v *view) tailIn(in timeRange, fn func(series []Series, e *Entry)) {
+func (v *view) tailIn(in timeRange, fn func(series []codec.Series, e *codec.Entry)) {
 	var wanted []bool
 	for i := range v.tail {
 		part := &v.tail[i]
@@ -295,8 +296,8 @@ type timeRange struct {
 }
 
 // of returns the entries of a chunk in the range.
-func (r timeRange) of(chunk *Chunk) []Entry {
-	byTime := func(e Entry, at int64) int { return cmp.Compare(e.At, at) }
+func (r timeRange) of(chunk *codec.Chunk) []codec.Entry {
+	byTime := func(e codec.Entry, at int64) int { return cmp.Compare(e.At, at) }
 	first, _ := slices.BinarySearchFunc(chunk.Entries, r.from, byTime)
 	end, _ := slices.BinarySearchFunc(chunk.Entries, r.to, byTime)
 	return chunk.Entries[first:max(first, end)]
@@ -324,7 +325,7 @@ func (v *view) chunkKeys(scopes []int64, in timeRange) (keys []Key, err error) {
 
 // eachChunk calls fn with the wanted series and entries, in the range, of scopes' chunks. Chunks of one scope come in its order if there is
 // but one scope. What fn gets is overwritten afterwards. An error of fn ends it.
-func (v *view) eachChunk(scopes []int64, in timeRange, fn func(scope int64, series []Series, entries []Entry) error) error {
+func (v *view) eachChunk(scopes []int64, in timeRange, fn func(scope int64, series []codec.Series, entries []codec.Entry) error) error {
 	keys, err := v.chunkKeys(scopes, in)
 	if err != nil {
 		return err
@@ -344,7 +345,7 @@ func (v *view) eachChunk(scopes []int64, in timeRange, fn func(scope int64, seri
 }
 
 // eachOf is eachChunk of chunks with these keys, in any order.
-func (v *view) eachOf(keys []Key, in timeRange, fn func(scope int64, series []Series, entries []Entry) error) error {
+func (v *view) eachOf(keys []Key, in timeRange, fn func(scope int64, series []codec.Series, entries []codec.Entry) error) error {
 	v.lastKey = Key{}
 	for some := range slices.Chunk(keys, chunksAtOnce) {
 		err := v.s.Get(v.ctx, some, MainData, func(d *Doc) error {
@@ -381,19 +382,19 @@ func (v *view) loadChunk(key Key) error {
 }
 
 // decode decodes the wanted entries of a chunk.
-func (v *view) decode(chunk *Chunk, scope int64, data []byte) error {
-	var keep func(Series) bool
+func (v *view) decode(chunk *codec.Chunk, scope int64, data []byte) error {
+	var keep func(codec.Series) bool
 	if v.picky(scope) {
-		keep = func(s Series) bool { return v.wants(scope, s.Device, s.Event) }
+		keep = func(s codec.Series) bool { return v.wants(scope, s.Device, s.Event) }
 	}
 	return v.decoder.Decode(chunk, data, keep)
 }
 
 // logOf returns an entry as the contract has it.
-func (v *view) logOf(series []Series, e *Entry) (hearth.LogEntry, error) {
+func (v *view) logOf(series []codec.Series, e *codec.Entry) (hearth.LogEntry, error) {
 	s := &series[e.Series]
 	name, err := v.eventName(s.Event)
-	return hearth.LogEntry{Device: s.Device, Event: name, Value: s.value(e), At: e.At, Seq: e.Seq}, err
+	return hearth.LogEntry{Device: s.Device, Event: name, Value: s.Value(e), At: e.At, Seq: e.Seq}, err
 }
 
 func compareLogs(a, b hearth.LogEntry) int {

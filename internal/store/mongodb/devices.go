@@ -11,7 +11,7 @@ import (
 
 	"hearth"
 	"hearth/internal/store/record"
-	"hearth/internal/tsdb"
+	"hearth/internal/tsdb/codec"
 )
 
 var _ hearth.DeviceStore = (*Store)(nil)
@@ -83,7 +83,7 @@ func newDeviceDoc(d hearth.Device) deviceDoc {
 	return doc
 }
 
-func hourOf(ms int64) int64 { return tsdb.BucketOf(tsdb.LevelHour, ms) }
+func hourOf(ms int64) int64 { return codec.BucketOf(codec.LevelHour, ms) }
 
 func (d deviceDoc) device() hearth.Device {
 	device := hearth.Device{

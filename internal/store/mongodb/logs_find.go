@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth/internal/tsdb"
+	"hearth/internal/tsdb/codec"
 )
 
 // between is the condition of a number in a range.
@@ -187,7 +188,7 @@ func (s *logSnapshot) find(ctx context.Context, q tsdb.Query, fn func(*tsdb.Doc)
 		filter = keys(q.Scopes[0], q.Scopes[0], q.Major, q.Minor)
 	case q.Scopes != nil:
 		filter = bson.D{{Key: "$and", Value: bson.A{bson.D{{Key: "$or", Value: either}}}}}
-	case q.Table == tsdb.Sums && q.Major == tsdb.Range{From: tsdb.LevelHour, To: tsdb.LevelHour}:
+	case q.Table == tsdb.Sums && q.Major == tsdb.Range{From: codec.LevelHour, To: codec.LevelHour}:
 		filter = bson.D{{Key: "h", Value: between(q.Minor)}}
 		sort = append(bson.D{{Key: "h", Value: order}}, sort...)
 	default:

@@ -13,6 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth/internal/tsdb"
+	"hearth/internal/tsdb/codec"
 )
 
 // The collections of schema 2. There the logs lay in documents by hour and by block of 1,024 devices of a scope, in versions of 64
@@ -306,7 +307,7 @@ func (m *logMigration) move(ctx context.Context, scope, lane int64, ids []string
 		if err != nil {
 			return err
 		}
-		var decoder tsdb.Decoder
+		var decoder codec.Decoder
 		batch := &tsdb.Batch{}
 		for _, c := range chunks {
 			if c.Lock != "" { // another process is at it
@@ -316,7 +317,7 @@ func (m *logMigration) move(ctx context.Context, scope, lane int64, ids []string
 			if !c.seen(lane) {
 				continue
 			}
-			var chunk tsdb.Chunk
+			var chunk codec.Chunk
 			if err := decoder.Decode(&chunk, c.Data, nil); err != nil {
 				return fmt.Errorf("read the logs of %s: %w", c.ID, err)
 			}

@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth/internal/tsdb"
+	"hearth/internal/tsdb/codec"
 )
 
 // A partition is changed so: each change is a version, and documents are stored once for each version that changed them. Readers at a
@@ -227,7 +228,7 @@ func (u *update) documents(change *tsdb.Change) (docs []logDoc) {
 	for i := range change.Put {
 		from := &change.Put[i]
 		d := logDoc{Table: from.Table, Scope: from.Scope, Major: from.Major, Minor: from.Minor, N: from.Entries, MinAt: from.MinAt, MaxAt: from.MaxAt}
-		if d.Table == tsdb.Sums && d.Major == tsdb.LevelHour {
+		if d.Table == tsdb.Sums && d.Major == codec.LevelHour {
 			d.Hour = &d.Minor
 		}
 		if d.Table == tsdb.Chunks {

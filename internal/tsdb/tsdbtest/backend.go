@@ -16,6 +16,7 @@ import (
 
 	"hearth"
 	"hearth/internal/tsdb"
+	"hearth/internal/tsdb/codec"
 )
 
 // Backend is the suite for tsdb.Backend.
@@ -86,9 +87,9 @@ func deviceOf(t testing.TB, db Database, scope hearth.Scope) (device, key int64)
 }
 
 func batchOf(scope, device int64, n int) *tsdb.Batch {
-	b := &tsdb.Batch{Series: []tsdb.Series{{Scope: scope, Device: device, Event: 1}}, Size: n}
+	b := &tsdb.Batch{Series: []codec.Series{{Scope: scope, Device: device, Event: 1}}, Size: n}
 	for i := range n {
-		b.Entries = append(b.Entries, tsdb.Entry{At: 1000 + int64(i), Seq: uint64(i), Value: float64(i)})
+		b.Entries = append(b.Entries, codec.Entry{At: 1000 + int64(i), Seq: uint64(i), Value: float64(i)})
 	}
 	return b
 }

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"hearth/internal/tsdb"
+	"hearth/internal/tsdb/codec"
 )
 
 // backendModel does random things to a backend and to maps, and compares.
@@ -48,13 +49,13 @@ func (m *backendModel) append(t *rapid.T) {
 	n := rapid.IntRange(0, 4).Draw(t, "logs")
 	batch := &tsdb.Batch{Size: n}
 	for i, scope := range m.scopes {
-		batch.Series = append(batch.Series, tsdb.Series{Scope: scope, Device: m.devices[i], Event: 1})
+		batch.Series = append(batch.Series, codec.Series{Scope: scope, Device: m.devices[i], Event: 1})
 	}
 	for i := range n {
 		if rapid.IntRange(0, 5).Draw(t, "gone") == 0 {
 			continue
 		}
-		batch.Entries = append(batch.Entries, tsdb.Entry{
+		batch.Entries = append(batch.Entries, codec.Entry{
 			At: rapid.Int64Range(-3, 3).Draw(t, "at"), Seq: uint64(i), Series: uint32(rapid.IntRange(0, len(m.scopes)-1).Draw(t, "scope")),
 		})
 	}

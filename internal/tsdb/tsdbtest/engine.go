@@ -12,6 +12,7 @@ import (
 
 	"hearth"
 	"hearth/internal/tsdb"
+	"hearth/internal/tsdb/codec"
 )
 
 // Engine is the suite for tsdb.Engine over a backend.
@@ -87,7 +88,7 @@ func Engine(t *testing.T, h Harness) {
 
 // engineChanges asks for the rises of many devices: each one's is 1, of which some are in the tail.
 func engineChanges(t *testing.T, p *processes) {
-	const n = 64*tsdb.GroupSize + 100
+	const n = 64*codec.GroupSize + 100
 	ctx, db := t.Context(), p.all[0]
 	e, err := tsdb.New(db.Backend, quiet(512, nil))
 	must(t, err)
@@ -393,14 +394,14 @@ func engineReconciles(t *testing.T, p *processes) {
 	countedInEveryWay(t, e)
 	for name, do := range map[string]func(){
 		"a day counts more": func() {
-			damage(tsdb.Sums, tsdb.LevelDay, func(d *tsdb.Doc) bool { d.Entries += 5; return true })
+			damage(tsdb.Sums, codec.LevelDay, func(d *tsdb.Doc) bool { d.Entries += 5; return true })
 		},
-		"hours are gone":  func() { damage(tsdb.Sums, tsdb.LevelHour, func(*tsdb.Doc) bool { return false }) },
-		"a month is gone": func() { damage(tsdb.Sums, tsdb.LevelMonth, func(*tsdb.Doc) bool { return false }) },
+		"hours are gone":  func() { damage(tsdb.Sums, codec.LevelHour, func(*tsdb.Doc) bool { return false }) },
+		"a month is gone": func() { damage(tsdb.Sums, codec.LevelMonth, func(*tsdb.Doc) bool { return false }) },
 		"a sum is cut off": func() {
-			damage(tsdb.Sums, tsdb.LevelHour, func(d *tsdb.Doc) bool { d.Data[0] = []byte{1}; return true })
+			damage(tsdb.Sums, codec.LevelHour, func(d *tsdb.Doc) bool { d.Data[0] = []byte{1}; return true })
 		},
-		"cells are gone":           func() { damage(tsdb.Cells, tsdb.LevelHour, func(*tsdb.Doc) bool { return false }) },
+		"cells are gone":           func() { damage(tsdb.Cells, codec.LevelHour, func(*tsdb.Doc) bool { return false }) },
 		"days of devices are gone": func() { damage(tsdb.Days, -1, func(*tsdb.Doc) bool { return false }) },
 	} {
 		do()

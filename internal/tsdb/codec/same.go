@@ -1,4 +1,4 @@
-package tsdb
+package codec
 
 import (
 	"bytes"
@@ -8,8 +8,8 @@ import (
 	"hearth"
 )
 
-// sameSums compares two sums of one bucket.
-func sameSums(a, b *Sum) bool {
+// SameSums compares two sums of one bucket.
+func SameSums(a, b *Sum) bool {
 	return a.Entries == b.Entries && (a.Entries == 0 || a.MinAt == b.MinAt && a.MaxAt == b.MaxAt) &&
 		slices.EqualFunc(a.Totals, b.Totals, sameCell) && slices.EqualFunc(a.Cells, b.Cells, sameCell) &&
 		bytes.Equal(AppendSketches(nil, &a.Sketches), AppendSketches(nil, &b.Sketches))
@@ -26,14 +26,14 @@ func sameStats(a, b hearth.Stats) bool {
 	return a.Count == b.Count && a.Texts == b.Texts && a.Min == b.Min && a.Max == b.Max && math.Abs(a.Sum-b.Sum) <= 1e-9*scale
 }
 
-// sameChanges compares two changes of logs whose statistics are of.
-func sameChanges(a, b *change, of *hearth.Stats) bool {
-	return a.first == b.first && a.last == b.last && a.numbers == b.numbers && a.head == b.head && a.tail == b.tail &&
-		math.Abs(a.increase-b.increase) <= 1e-9*float64(of.Count)*max(math.Abs(of.Min), math.Abs(of.Max))
+// SameChanges compares two changes of logs whose statistics are of.
+func SameChanges(a, b *Change, of *hearth.Stats) bool {
+	return a.First == b.First && a.Last == b.Last && a.Numbers == b.Numbers && a.Head == b.Head && a.Tail == b.Tail &&
+		math.Abs(a.Increase-b.Increase) <= 1e-9*float64(of.Count)*max(math.Abs(of.Min), math.Abs(of.Max))
 }
 
-// sameDays compares two days, but for the order in which their sums were added up.
-func sameDays(a, b *Day) bool {
+// SameDays compares two days, but for the order in which their sums were added up.
+func SameDays(a, b *Day) bool {
 	return slices.EqualFunc(a.Lines, b.Lines, func(x, y DayLine) bool {
 		return x.Device == y.Device && x.Event == y.Event && x.Hours == y.Hours &&
 			slices.EqualFunc(a.StatsOf(&x), b.StatsOf(&y), sameStats) && slices.Equal(x.Sketch.Bins, y.Sketch.Bins)

@@ -1,4 +1,4 @@
-package tsdb
+package codec
 
 import (
 	"encoding/binary"
@@ -7,36 +7,36 @@ import (
 	"hearth"
 )
 
-// change says how the values of some logs of one device and event changed, in their order. The zero change is of no logs.
-type change struct {
-	// some reports whether there are logs; unknown that only they say how they changed.
-	some, unknown bool
-	first, last   hearth.Value
-	// numbers reports whether there is a number or a boolean; head and tail are the first and the last of them, increase is the sum of the
+// Change says how the values of some logs of one device and event changed, in their order. The zero change is of no logs.
+type Change struct {
+	// some reports whether there are logs; Unknown that only they say how they changed.
+	some, Unknown bool
+	First, Last   hearth.Value
+	// Numbers reports whether there is a number or a boolean; head and tail are the first and the last of them, increase is the sum of the
 	// rises between them.
-	numbers              bool
-	head, tail, increase float64
+	Numbers              bool
+	Head, Tail, Increase float64
 }
 
-// add counts the next log.
-func (c *change) add(v hearth.Value) {
+// Add counts the next log.
+func (c *Change) Add(v hearth.Value) {
 	if !c.some {
-		c.first = v
+		c.First = v
 	}
-	c.some, c.last = true, v
+	c.some, c.Last = true, v
 	if v.Kind() == hearth.TextKind {
 		return
 	}
-	if n := v.Number(); c.numbers {
-		c.increase += hearth.Rise(c.tail, n)
-		c.tail = n
+	if n := v.Number(); c.Numbers {
+		c.Increase += hearth.Rise(c.Tail, n)
+		c.Tail = n
 	} else {
-		c.numbers, c.head, c.tail = true, n, n
+		c.Numbers, c.Head, c.Tail = true, n, n
 	}
 }
 
 // join counts the logs of d, which follow.
-func (c *change) join(d *change) {
+func (c *Change) join(d *Change) {
 	switch {
 	case !d.some:
 		return
@@ -44,31 +44,31 @@ func (c *change) join(d *change) {
 		*c = *d
 		return
 	}
-	c.unknown = c.unknown || d.unknown
-	c.last = d.last
+	c.Unknown = c.Unknown || d.Unknown
+	c.Last = d.Last
 	switch {
-	case !d.numbers:
-	case !c.numbers:
-		c.numbers, c.head, c.tail, c.increase = true, d.head, d.tail, d.increase
+	case !d.Numbers:
+	case !c.Numbers:
+		c.Numbers, c.Head, c.Tail, c.Increase = true, d.Head, d.Tail, d.Increase
 	default:
-		c.increase += hearth.Rise(c.tail, d.head) + d.increase
-		c.tail = d.tail
+		c.Increase += hearth.Rise(c.Tail, d.Head) + d.Increase
+		c.Tail = d.Tail
 	}
 }
 
 // numberChange returns the change of numbers from the first to the last.
-func numberChange(first, last, increase float64) change {
-	return change{
-		some: true, first: hearth.Number(first), last: hearth.Number(last), numbers: true, head: first, tail: last, increase: increase,
+func numberChange(first, last, increase float64) Change {
+	return Change{
+		some: true, First: hearth.Number(first), Last: hearth.Number(last), Numbers: true, Head: first, Tail: last, Increase: increase,
 	}
 }
 
 // changeOf returns the change that follows from a sum, as far as one does: of one number, or of equal ones.
-func changeOf(s *hearth.Stats) change {
+func changeOf(s *hearth.Stats) Change {
 	if s.Texts == 0 && s.Min == s.Max {
 		return numberChange(s.Min, s.Min, 0)
 	}
-	return change{some: true, unknown: true}
+	return Change{some: true, Unknown: true}
 }
 
 // The forms of a change, in the low four bits of its header, whose other bits say how many sums that it follows from were left out before
@@ -82,7 +82,7 @@ const (
 )
 
 // appendChanges appends the changes of logs with those sums, as a section: those that do not follow from their sums.
-func appendChanges(dst []byte, stats []hearth.Stats, changes []change) []byte {
+func appendChanges(dst []byte, stats []hearth.Stats, changes []Change) []byte {
 	var out []byte
 	gap := uint64(0)
 	for i := range changes {
@@ -98,14 +98,14 @@ func appendChanges(dst []byte, stats []hearth.Stats, changes []change) []byte {
 	return append(dst, out...)
 }
 
-func appendChange(dst []byte, gap uint64, s *hearth.Stats, c *change) []byte {
-	numbers := s.Texts == 0 && c.first == hearth.Number(c.head) && c.last == hearth.Number(c.tail)
+func appendChange(dst []byte, gap uint64, s *hearth.Stats, c *Change) []byte {
+	numbers := s.Texts == 0 && c.First == hearth.Number(c.Head) && c.Last == hearth.Number(c.Tail)
 	switch {
-	case c.unknown:
+	case c.Unknown:
 		return binary.AppendUvarint(dst, gap|changeUnknown)
-	case numbers && c.head == s.Min && c.tail == s.Max && math.Abs(c.increase-(s.Max-s.Min)) <= addingError(s):
+	case numbers && c.Head == s.Min && c.Tail == s.Max && math.Abs(c.Increase-(s.Max-s.Min)) <= addingError(s):
 		return binary.AppendUvarint(dst, gap+changeRising)
-	case numbers && s.Count == 2 && c.head == s.Max && c.tail == s.Min && c.increase == s.Min:
+	case numbers && s.Count == 2 && c.Head == s.Max && c.Tail == s.Min && c.Increase == s.Min:
 		return binary.AppendUvarint(dst, gap|changeFall)
 	}
 	if numbers {
@@ -114,12 +114,12 @@ func appendChange(dst []byte, gap uint64, s *hearth.Stats, c *change) []byte {
 		}
 	}
 	dst = binary.AppendUvarint(dst, gap|changeRaw)
-	dst = appendValue(appendValue(dst, c.first), c.last)
-	if !c.numbers {
+	dst = appendValue(appendValue(dst, c.First), c.Last)
+	if !c.Numbers {
 		return append(dst, 0)
 	}
 	dst = append(dst, 1)
-	for _, v := range []float64{c.head, c.tail, c.increase} {
+	for _, v := range []float64{c.Head, c.Tail, c.Increase} {
 		dst = appendNumber(dst, v)
 	}
 	return dst
@@ -131,9 +131,9 @@ func addingError(s *hearth.Stats) float64 {
 }
 
 // appendDecimals appends a change of decimals: where the first and the last lie between the least and the largest, and the increase.
-func appendDecimals(dst []byte, gap uint64, s *hearth.Stats, c *change) ([]byte, bool) {
+func appendDecimals(dst []byte, gap uint64, s *hearth.Stats, c *Change) ([]byte, bool) {
 	scale := 0
-	for _, v := range [...]float64{s.Min, s.Max, c.head, c.tail} {
+	for _, v := range [...]float64{s.Min, s.Max, c.Head, c.Tail} {
 		fits, ok := scaleOf(v, scale)
 		if !ok {
 			return dst, false
@@ -143,18 +143,18 @@ func appendDecimals(dst []byte, gap uint64, s *hearth.Stats, c *change) ([]byte,
 	for ; scale <= maxScale; scale++ {
 		low, fits := mantissa(s.Min, scale)
 		high, fitsToo := mantissa(s.Max, scale)
-		first, fits3 := mantissa(c.head, scale)
-		last, fits4 := mantissa(c.tail, scale)
+		first, fits3 := mantissa(c.Head, scale)
+		last, fits4 := mantissa(c.Tail, scale)
 		if !fits || !fitsToo || !fits3 || !fits4 || high-low >= 1<<30 {
 			return dst, false
 		}
-		x := c.increase * pow10[scale]
+		x := c.Increase * pow10[scale]
 		if !(math.Abs(x) < maxMantissa) {
 			return dst, false
 		}
 		m := int64(math.RoundToEven(x))
 		lost := addingError(s)
-		if math.Abs(decimal(m, scale)-c.increase) > lost || lost*pow10[scale] > 0.01 {
+		if math.Abs(decimal(m, scale)-c.Increase) > lost || lost*pow10[scale] > 0.01 {
 			continue
 		}
 		dst = binary.AppendUvarint(dst, gap|uint64(changeScale+scale))
@@ -166,7 +166,7 @@ func appendDecimals(dst []byte, gap uint64, s *hearth.Stats, c *change) ([]byte,
 
 // changes fills in the changes of an hour from what appendChanges wrote; stats are the sums of the hour's logs, of those lines that are
 // wanted alone: at says where those of each stored line are, or -1.
-func (r *reader) changes(at []int32, stats []hearth.Stats, changes []change) {
+func (r *reader) changes(at []int32, stats []hearth.Stats, changes []Change) {
 	for _, i := range at {
 		if i >= 0 {
 			changes[i] = changeOf(&stats[i])
@@ -187,18 +187,18 @@ func (r *reader) changes(at []int32, stats []hearth.Stats, changes []change) {
 	}
 }
 
-func (r *reader) change(form uint64, s *hearth.Stats) change {
+func (r *reader) change(form uint64, s *hearth.Stats) Change {
 	switch {
 	case form == changeRising:
 		return numberChange(s.Min, s.Max, s.Max-s.Min)
 	case form == changeUnknown:
-		return change{some: true, unknown: true}
+		return Change{some: true, Unknown: true}
 	case form == changeFall:
 		return numberChange(s.Max, s.Min, s.Min)
 	case form == changeRaw:
-		c := change{some: true, first: r.value(), last: r.value()}
-		if c.numbers = r.bounded(1) == 1; c.numbers {
-			c.head, c.tail, c.increase = r.number(), r.number(), r.number()
+		c := Change{some: true, First: r.value(), Last: r.value()}
+		if c.Numbers = r.bounded(1) == 1; c.Numbers {
+			c.Head, c.Tail, c.Increase = r.number(), r.number(), r.number()
 		}
 		return c
 	case form <= changeScale+maxScale:
@@ -209,12 +209,12 @@ func (r *reader) change(form uint64, s *hearth.Stats) change {
 		width := uint64(high-low) + 1
 		if !ok || !okToo || width > 1<<30 || places >= width*width {
 			r.fail()
-			return change{}
+			return Change{}
 		}
 		return numberChange(decimal(low+int64(places/width), scale), decimal(low+int64(places%width), scale), decimal(increase, scale))
 	}
 	r.fail()
-	return change{}
+	return Change{}
 }
 
 func (r *reader) skipChange(form uint64) {

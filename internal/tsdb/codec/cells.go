@@ -1,4 +1,4 @@
-package tsdb
+package codec
 
 import (
 	"encoding/binary"
@@ -188,8 +188,8 @@ func DecodeCells(cells []Cell, data []byte) ([]Cell, error) {
 	return cells, r.end()
 }
 
-// eachCellKey calls fn with the device and the event of each of the cells in data.
-func eachCellKey(data []byte, fn func(device, event int64)) error {
+// EachCellKey calls fn with the device and the event of each of the cells in data.
+func EachCellKey(data []byte, fn func(device, event int64)) error {
 	r := reader{data: data}
 	var device, event int64
 	for range r.count(3) {

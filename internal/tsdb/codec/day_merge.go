@@ -1,4 +1,4 @@
-package tsdb
+package codec
 
 import (
 	"cmp"
@@ -50,14 +50,14 @@ func MergeDay(dst, data []byte, add *Day) ([]byte, error) {
 	var last storedLine
 	touched := uint32(0)
 	for _, p := range pairs {
-		line := storedLine{lastAt: unknownTime}
+		line := storedLine{lastAt: UnknownTime}
 		if p.old >= 0 {
 			line = doc.lines[p.old]
 		}
 		if p.add >= 0 {
 			with := &add.Lines[p.add]
-			if with.Hours > line.hours || line.lastAt != unknownTime {
-				line.lastAt = max(line.lastAt, with.lastAt)
+			if with.Hours > line.hours || line.lastAt != UnknownTime {
+				line.lastAt = max(line.lastAt, with.LastAt)
 			}
 			line.device, line.event, line.hours = with.Device, with.Event, line.hours|with.Hours
 			touched |= with.Hours
@@ -100,7 +100,7 @@ type hourMerge struct {
 	pairs []lineMerge
 	hourParts
 	oldStats   []hearth.Stats
-	oldChanges []change
+	oldChanges []Change
 	at         []int32
 }
 
@@ -113,24 +113,24 @@ func (m *hourMerge) merge(bit uint32) error {
 	next := 0
 	for _, p := range m.pairs {
 		var s hearth.Stats
-		var c change
+		var c Change
 		stored := p.old >= 0 && m.doc.lines[p.old].hours&bit != 0
 		if stored {
 			s, c = m.oldStats[next], m.oldChanges[next]
 			next++
 		}
 		if p.add >= 0 && m.add.Lines[p.add].Hours&bit != 0 {
-			place := m.add.Lines[p.add].place(bit)
+			place := m.add.Lines[p.add].Place(bit)
 			s.Merge(m.add.Stats[place])
 			if stored && !m.doc.lines[p.old].before(bit, m.add.starts[place]) {
-				c = change{some: true, unknown: true}
+				c = Change{some: true, Unknown: true}
 			}
-			c.join(&m.add.changes[place])
+			c.join(&m.add.Changes[place])
 		} else if !stored {
 			continue
 		}
-		if c.unknown {
-			c = change{some: true, unknown: true}
+		if c.Unknown {
+			c = Change{some: true, Unknown: true}
 		}
 		m.stats, m.changes = append(m.stats, s), append(m.changes, c)
 	}
@@ -139,7 +139,7 @@ func (m *hourMerge) merge(bit uint32) error {
 
 // before reports whether all logs of the line, which has the hour, come before one of that hour at a time of the day.
 func (s *storedLine) before(bit uint32, at int64) bool {
-	return s.hours < bit<<1 && s.lastAt != unknownTime && s.lastAt < at
+	return s.hours < bit<<1 && s.lastAt != UnknownTime && s.lastAt < at
 }
 
 func (m *hourMerge) readOld(bit uint32) error {

@@ -1,4 +1,4 @@
-package tsdb
+package codec
 
 import (
 	"cmp"
@@ -132,7 +132,7 @@ func SumUp(series []Series, entries []Entry) *Rollups {
 	indexes := make([]int32, len(entries))
 	for i := range entries {
 		indexes[i] = noIndex
-		if !series[entries[i].Series].isText() {
+		if !series[entries[i].Series].IsText() {
 			indexes[i] = hearth.SketchIndex(entries[i].Value)
 		}
 	}
@@ -179,7 +179,7 @@ func (r *Rollups) sumHours(series []Series, entries []Entry, indexes []int32) {
 			e := byEvent[event]
 			s.Totals = append(s.Totals, Cell{Event: event, Stats: e.Stats})
 			s.Sketches.Events = append(s.Sketches.Events, event)
-			s.Sketches.Sketches = append(s.Sketches.Sketches, sketchOf(e.indexes))
+			s.Sketches.Sketches = append(s.Sketches.Sketches, SketchOf(e.indexes))
 			e.Stats, e.indexes = hearth.Stats{}, e.indexes[:0]
 		}
 		events = events[:0]
@@ -193,8 +193,8 @@ type eventSum struct {
 	indexes []int32
 }
 
-// sketchOf counts indexes, which it sorts.
-func sketchOf(indexes []int32) (sketch hearth.Sketch) {
+// SketchOf counts indexes, which it sorts.
+func SketchOf(indexes []int32) (sketch hearth.Sketch) {
 	slices.Sort(indexes)
 	n := 0
 	for i := range indexes {
@@ -259,7 +259,7 @@ func (r *Rollups) sumSeries(series []Series, entries []Entry, indexes []int32) {
 					scratch = append(scratch, indexes[e])
 				}
 			}
-			group.Lines[len(group.Lines)-1].Sketch = sketchOf(scratch)
+			group.Lines[len(group.Lines)-1].Sketch = SketchOf(scratch)
 			line = line[n:]
 		}
 	}
@@ -281,13 +281,13 @@ func (g *DayGroup) addLine(s Series, series []Series, entries []Entry, line []in
 			hour = h
 			out.Hours |= 1 << h
 			g.Stats = append(g.Stats, hearth.Stats{})
-			g.changes = append(g.changes, change{})
+			g.Changes = append(g.Changes, Change{})
 			g.starts = append(g.starts, e.At-start)
 		}
 		of := &series[e.Series]
-		of.add(&g.Stats[len(g.Stats)-1], e)
-		g.changes[len(g.changes)-1].add(of.value(e))
-		out.lastAt = e.At - start
+		of.Add(&g.Stats[len(g.Stats)-1], e)
+		g.Changes[len(g.Changes)-1].Add(of.Value(e))
+		out.LastAt = e.At - start
 	}
 	g.Lines = append(g.Lines, out)
 	return n

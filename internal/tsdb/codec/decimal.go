@@ -1,4 +1,4 @@
-package tsdb
+package codec
 
 import (
 	"encoding/binary"

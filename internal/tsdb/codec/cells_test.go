@@ -1,4 +1,4 @@
-package tsdb
+package codec
 
 import (
 	"cmp"
@@ -69,13 +69,13 @@ func TestCellsDaysAndSketchesComeBack(t *testing.T) {
 			line := DayLine{Device: k.device, Event: k.event, Hours: rapid.Uint32Range(1, 1<<24-1).Draw(t, "hours"), First: len(day.Stats)}
 			for range bits.OnesCount32(line.Hours) {
 				day.Stats = append(day.Stats, hearth.Stats{Count: 2, Sum: 3, Min: 1, Max: 2})
-				day.changes = append(day.changes, rapid.SampledFrom([]change{
-					numberChange(1, 2, 1), numberChange(2, 1, 1), numberChange(1.5, 1.25, 3), {some: true, unknown: true},
-					{some: true, first: hearth.Boolean(true), last: hearth.Text("on"), numbers: true, head: 1, tail: 2, increase: 1},
-					{some: true, first: hearth.Text("é"), last: hearth.Number(2), numbers: true, head: 1e-300, tail: -2, increase: 1e300},
+				day.Changes = append(day.Changes, rapid.SampledFrom([]Change{
+					numberChange(1, 2, 1), numberChange(2, 1, 1), numberChange(1.5, 1.25, 3), {some: true, Unknown: true},
+					{some: true, First: hearth.Boolean(true), Last: hearth.Text("on"), Numbers: true, Head: 1, Tail: 2, Increase: 1},
+					{some: true, First: hearth.Text("é"), Last: hearth.Number(2), Numbers: true, Head: 1e-300, Tail: -2, Increase: 1e300},
 				}).Draw(t, "change"))
 			}
-			line.lastAt = rapid.OneOf(rapid.Int64Range(0, DayMillis-1), rapid.Just(int64(unknownTime))).Draw(t, "last")
+			line.LastAt = rapid.OneOf(rapid.Int64Range(0, DayMillis-1), rapid.Just(int64(UnknownTime))).Draw(t, "last")
 			for _, v := range rapid.SliceOfN(rapid.Float64Range(-1e300, 1e300), 1, 20).Draw(t, "values") {
 				line.Sketch.Add(v)
 			}
@@ -88,22 +88,22 @@ func TestCellsDaysAndSketchesComeBack(t *testing.T) {
 			t.Fatalf("cells: %v, %v, want %v", gotCells, err, cells)
 		}
 		var got Day
-		if err := DecodeDay(&got, AppendDay(nil, &day), DayParts{Hours: WholeDay, Sketches: true, changes: true}); err != nil {
+		if err := DecodeDay(&got, AppendDay(nil, &day), DayParts{Hours: WholeDay, Sketches: true, Changes: true}); err != nil {
 			t.Fatal(err)
 		}
 		for i := range day.Lines {
 			day.Lines[i].All = day.Lines[i].Hours
-			if got.Lines[i].lastAt != day.Lines[i].lastAt {
-				t.Fatalf("the last log of %+v is at %d", day.Lines[i], got.Lines[i].lastAt)
+			if got.Lines[i].LastAt != day.Lines[i].LastAt {
+				t.Fatalf("the last log of %+v is at %d", day.Lines[i], got.Lines[i].LastAt)
 			}
 		}
 		if diff := gocmp.Diff(day, got, cmpopts.IgnoreUnexported(Day{}, DayLine{})); len(keys) > 0 && diff != "" {
 			t.Fatal(diff)
 		}
-		if !slices.Equal(day.changes, got.changes) {
-			t.Fatalf("the changes are %+v, want %+v", got.changes, day.changes)
+		if !slices.Equal(day.Changes, got.Changes) {
+			t.Fatalf("the changes are %+v, want %+v", got.Changes, day.Changes)
 		}
-		half := DayParts{Hours: 0xfff000, Sketches: true, changes: true, Keep: func(device, _ int64) bool { return device%2 == 0 }}
+		half := DayParts{Hours: 0xfff000, Sketches: true, Changes: true, Keep: func(device, _ int64) bool { return device%2 == 0 }}
 		if err := DecodeDay(&got, AppendDay(nil, &day), half); err != nil {
 			t.Fatal(err)
 		}
@@ -111,7 +111,7 @@ func TestCellsDaysAndSketchesComeBack(t *testing.T) {
 			line := &got.Lines[i]
 			at := slices.IndexFunc(day.Lines, func(l DayLine) bool { return l.Device == line.Device && l.Event == line.Event })
 			if line.Device%2 != 0 || line.Hours != day.Lines[at].Hours&0xfff000 || !slices.Equal(line.Sketch.Bins, day.Lines[at].Sketch.Bins) ||
-				!slices.Equal(got.changesOf(line), day.changesOf(&day.Lines[at])[day.Lines[at].Size()-line.Size():]) {
+				!slices.Equal(got.ChangesOf(line), day.ChangesOf(&day.Lines[at])[day.Lines[at].Size()-line.Size():]) {
 				t.Fatalf("a half of %+v is %+v", day.Lines[at], line)
 			}
 		}
@@ -126,7 +126,7 @@ func FuzzRollups(f *testing.F) {
 	stats := hearth.Stats{Count: 2, Sum: 3, Min: 1, Max: 2}
 	day := Day{
 		Lines: []DayLine{{Device: 1, Event: 1, Hours: 3}}, Stats: []hearth.Stats{stats, stats},
-		changes: []change{numberChange(1, 2, 5), {some: true, first: hearth.Text("a"), last: hearth.Number(1), numbers: true, head: 1, tail: 1}},
+		Changes: []Change{numberChange(1, 2, 5), {some: true, First: hearth.Text("a"), Last: hearth.Number(1), Numbers: true, Head: 1, Tail: 1}},
 	}
 	day.Lines[0].Sketch.Add(4)
 	f.Add(AppendDay(nil, &day))
@@ -135,14 +135,14 @@ func FuzzRollups(f *testing.F) {
 	f.Add(AppendSketches(nil, &Sketches{Events: []int64{1}, Sketches: []hearth.Sketch{day.Lines[0].Sketch}}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var day Day
-		if DecodeDay(&day, data, DayParts{Hours: WholeDay, Sketches: true, changes: true}) == nil {
+		if DecodeDay(&day, data, DayParts{Hours: WholeDay, Sketches: true, Changes: true}) == nil {
 			for i := range day.Lines {
 				day.StatsOf(&day.Lines[i])
 			}
 			add := summedUp([]logValue{{5, 1, hearth.Number(3)}, {HourMillis, 2, hearth.Number(4)}})
 			merged, err := MergeDay(nil, data, &add)
 			if err == nil {
-				err = DecodeDay(&day, merged, DayParts{Hours: WholeDay, Sketches: true, changes: true})
+				err = DecodeDay(&day, merged, DayParts{Hours: WholeDay, Sketches: true, Changes: true})
 			}
 			if err != nil {
 				t.Fatalf("a day that can be read cannot be merged: %v", err)
@@ -170,12 +170,12 @@ type logValue struct {
 func summedUp(logs []logValue) Day {
 	slices.SortFunc(logs, func(a, b logValue) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.seq, b.seq)) })
 	var chunk Chunk
-	place := newSeriesMerge(&chunk.Series)
+	place := NewSeriesMerge(&chunk.Series)
 	for _, l := range logs {
-		at := place.place(Series{Device: 1, Event: 1, Type: l.v.ValueType})
+		at := place.Place(Series{Device: 1, Event: 1, Type: l.v.ValueType})
 		chunk.Entries = append(chunk.Entries, Entry{At: l.at, Seq: l.seq, Value: l.v.Number(), Series: at})
 	}
-	chunk.sortSeries()
+	chunk.SortSeries()
 	return SumUp(chunk.Series, chunk.Entries).Groups[0].Day
 }
 
@@ -205,16 +205,16 @@ func TestADayIsTheSumOfWhatWasMergedIntoIt(t *testing.T) {
 			all = append(all, more...)
 		}
 		var got Day
-		if err := DecodeDay(&got, data, DayParts{Hours: WholeDay, Sketches: true, changes: true}); err != nil {
+		if err := DecodeDay(&got, data, DayParts{Hours: WholeDay, Sketches: true, Changes: true}); err != nil {
 			t.Fatal(err)
 		}
 		want := summedUp(all)
-		if !sameDays(&got, &want) || got.Lines[0].lastAt != want.Lines[0].lastAt {
+		if !SameDays(&got, &want) || got.Lines[0].LastAt != want.Lines[0].LastAt {
 			t.Fatalf("got %+v, want %+v", got, want)
 		}
-		for i := range got.changes {
-			if !got.changes[i].unknown && !sameChanges(&got.changes[i], &want.changes[i], &want.Stats[i]) {
-				t.Fatalf("hour %d: got %+v, want %+v of %+v", i, got.changes[i], want.changes[i], all)
+		for i := range got.Changes {
+			if !got.Changes[i].Unknown && !SameChanges(&got.Changes[i], &want.Changes[i], &want.Stats[i]) {
+				t.Fatalf("hour %d: got %+v, want %+v of %+v", i, got.Changes[i], want.Changes[i], all)
 			}
 		}
 	})
@@ -236,13 +236,13 @@ func TestLogsThatComeInOrderLeaveEveryChangeKnown(t *testing.T) {
 		}
 	}
 	var got Day
-	if err := DecodeDay(&got, data, DayParts{Hours: WholeDay, changes: true}); err != nil {
+	if err := DecodeDay(&got, data, DayParts{Hours: WholeDay, Changes: true}); err != nil {
 		t.Fatal(err)
 	}
 	want := summedUp(all)
-	for i := range got.changes {
-		if !sameChanges(&got.changes[i], &want.changes[i], &want.Stats[i]) || got.changes[i].unknown {
-			t.Fatalf("hour %d: got %+v, want %+v", i, got.changes[i], want.changes[i])
+	for i := range got.Changes {
+		if !SameChanges(&got.Changes[i], &want.Changes[i], &want.Stats[i]) || got.Changes[i].Unknown {
+			t.Fatalf("hour %d: got %+v, want %+v", i, got.Changes[i], want.Changes[i])
 		}
 	}
 }
@@ -250,8 +250,8 @@ func TestLogsThatComeInOrderLeaveEveryChangeKnown(t *testing.T) {
 func TestADayOfTheFirstVersionIsRead(t *testing.T) {
 	t.Parallel()
 	var got Day
-	parts := DayParts{Hours: WholeDay, Sketches: true, changes: true}
-	if err := DecodeDay(&got, firstDay, parts); err != nil || got.Stats[0] != (hearth.Stats{Count: 2, Sum: 3, Min: 1, Max: 2}) || !got.changes[0].unknown {
+	parts := DayParts{Hours: WholeDay, Sketches: true, Changes: true}
+	if err := DecodeDay(&got, firstDay, parts); err != nil || got.Stats[0] != (hearth.Stats{Count: 2, Sum: 3, Min: 1, Max: 2}) || !got.Changes[0].Unknown {
 		t.Fatalf("%v, %+v", err, got)
 	}
 	add := summedUp([]logValue{{HourMillis, 1, hearth.Number(5)}})
@@ -259,7 +259,7 @@ func TestADayOfTheFirstVersionIsRead(t *testing.T) {
 	if err == nil {
 		err = DecodeDay(&got, data, parts)
 	}
-	if err != nil || !got.changes[0].unknown || got.changes[1] != numberChange(5, 5, 0) || got.Lines[0].lastAt != HourMillis {
+	if err != nil || !got.Changes[0].Unknown || got.Changes[1] != numberChange(5, 5, 0) || got.Lines[0].LastAt != HourMillis {
 		t.Fatalf("%v, %+v", err, got)
 	}
 }

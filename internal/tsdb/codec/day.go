@@ -1,4 +1,4 @@
-package tsdb
+package codec
 
 import (
 	"encoding/binary"
@@ -14,9 +14,9 @@ type Day struct {
 	Lines []DayLine
 	// Stats are the sums by hour of all lines, one after the other.
 	Stats []hearth.Stats
-	// changes are in the order of Stats; empty if they were not asked for. starts, of a day that was summed up, are the times of the first
+	// Changes are in the order of Stats; empty if they were not asked for. starts, of a day that was summed up, are the times of the first
 	// logs of the same hours.
-	changes []change
+	Changes []Change
 	starts  []int64
 
 	doc dayDoc
@@ -31,8 +31,8 @@ type DayLine struct {
 	All   uint32
 	// First is where in Day.Stats the line's sums are: one for each set bit of Hours, from the lowest.
 	First int
-	// lastAt is the time of the last log, in milliseconds of the day, or unknownTime.
-	lastAt int64
+	// LastAt is the time of the last log, in milliseconds of the day, or unknownTime.
+	LastAt int64
 	// Sketch is of all values of the day; empty if it was not asked for.
 	Sketch hearth.Sketch
 }
@@ -40,13 +40,13 @@ type DayLine struct {
 // Size returns the number of the line's hours.
 func (l *DayLine) Size() int { return bits.OnesCount32(l.Hours) }
 
-// place returns where in Day.Stats the line's sum of an hour is.
-func (l *DayLine) place(bit uint32) int { return l.First + bits.OnesCount32(l.Hours&(bit-1)) }
+// Place returns where in Day.Stats the line's sum of an hour is.
+func (l *DayLine) Place(bit uint32) int { return l.First + bits.OnesCount32(l.Hours&(bit-1)) }
 
 // Reset empties the day and keeps its memory.
 func (d *Day) Reset() {
 	clear(d.Lines)
-	d.Lines, d.Stats, d.changes, d.starts = d.Lines[:0], d.Stats[:0], d.changes[:0], d.starts[:0]
+	d.Lines, d.Stats, d.Changes, d.starts = d.Lines[:0], d.Stats[:0], d.Changes[:0], d.starts[:0]
 }
 
 // StatsOf returns the sums of a line, by hour.
@@ -54,9 +54,9 @@ func (d *Day) StatsOf(line *DayLine) []hearth.Stats {
 	return d.Stats[line.First : line.First+line.Size()]
 }
 
-// changesOf returns the changes of a line, by hour.
-func (d *Day) changesOf(line *DayLine) []change {
-	return d.changes[line.First : line.First+line.Size()]
+// ChangesOf returns the changes of a line, by hour.
+func (d *Day) ChangesOf(line *DayLine) []Change {
+	return d.Changes[line.First : line.First+line.Size()]
 }
 
 // The layout, all numbers as varints:
@@ -70,8 +70,8 @@ func (d *Day) changesOf(line *DayLine) []change {
 // The first version had no header, no times and no changes; its first number is that of the lines, which is not 0.
 const dayVersion = 2
 
-// unknownTime is the lastAt of a line of the first version.
-const unknownTime = math.MinInt64
+// UnknownTime is the lastAt of a line of the first version.
+const UnknownTime = math.MinInt64
 
 // dayDoc is a stored day, of which nothing but the list of lines is decoded.
 type dayDoc struct {
@@ -109,7 +109,7 @@ func (d *dayDoc) read(data []byte) error {
 	for range r.count(2) {
 		r.key(&line.device, &line.event)
 		hours := r.uvarint()
-		if line.lastAt = unknownTime; !first {
+		if line.lastAt = UnknownTime; !first {
 			if u := r.bounded(int(DayMillis)); u > 0 {
 				line.lastAt = int64(u) - 1
 			}
@@ -158,7 +158,7 @@ func AppendDay(dst []byte, day *Day) []byte {
 	var all uint32
 	for i := range day.Lines {
 		line := &day.Lines[i]
-		dst = appendLine(dst, &last, storedLine{device: line.Device, event: line.Event, hours: line.Hours, lastAt: line.lastAt})
+		dst = appendLine(dst, &last, storedLine{device: line.Device, event: line.Event, hours: line.Hours, lastAt: line.LastAt})
 		all |= line.Hours
 	}
 	var h hourParts
@@ -180,7 +180,7 @@ func appendLine(dst []byte, last *storedLine, line storedLine) []byte {
 	dst = appendKey(dst, last.device, last.event, line.device, line.event)
 	dst = binary.AppendUvarint(dst, uint64(line.hours))
 	*last = line
-	if line.lastAt == unknownTime {
+	if line.lastAt == UnknownTime {
 		return append(dst, 0)
 	}
 	return binary.AppendUvarint(dst, uint64(line.lastAt)+1)
@@ -189,7 +189,7 @@ func appendLine(dst []byte, last *storedLine, line storedLine) []byte {
 // hourParts are the sums and changes of one hour, of those lines that have it.
 type hourParts struct {
 	stats   []hearth.Stats
-	changes []change
+	changes []Change
 	scratch []byte
 }
 
@@ -197,8 +197,8 @@ func (h *hourParts) take(day *Day, bit uint32) {
 	h.stats, h.changes = h.stats[:0], h.changes[:0]
 	for i := range day.Lines {
 		if line := &day.Lines[i]; line.Hours&bit != 0 {
-			at := line.place(bit)
-			h.stats, h.changes = append(h.stats, day.Stats[at]), append(h.changes, day.changes[at])
+			at := line.Place(bit)
+			h.stats, h.changes = append(h.stats, day.Stats[at]), append(h.changes, day.Changes[at])
 		}
 	}
 }
@@ -220,8 +220,8 @@ type DayParts struct {
 	Keep func(device, event int64) bool
 	// Sketches reports whether sketches are wanted.
 	Sketches bool
-	// changes reports whether changes are wanted.
-	changes bool
+	// Changes reports whether changes are wanted.
+	Changes bool
 }
 
 // WholeDay wants all hours.
@@ -241,13 +241,13 @@ func DecodeDay(day *Day, data []byte, parts DayParts) error {
 			continue
 		}
 		s.place = int32(len(day.Lines))
-		line := DayLine{Device: s.device, Event: s.event, All: s.hours, Hours: s.hours & parts.Hours, First: size, lastAt: s.lastAt}
+		line := DayLine{Device: s.device, Event: s.event, All: s.hours, Hours: s.hours & parts.Hours, First: size, LastAt: s.lastAt}
 		size += line.Size()
 		day.Lines = append(day.Lines, line)
 	}
 	day.Stats = sized(day.Stats, size)
-	if parts.changes {
-		day.changes = sized(day.changes, size)
+	if parts.Changes {
+		day.Changes = sized(day.Changes, size)
 	}
 	at := doc.at
 	for all := doc.all & parts.Hours; all != 0; all &= all - 1 {
@@ -263,7 +263,7 @@ func DecodeDay(day *Day, data []byte, parts DayParts) error {
 				hour.skipStats()
 				at = append(at, -1)
 			default:
-				place := day.Lines[s.place].place(bit)
+				place := day.Lines[s.place].Place(bit)
 				day.Stats[place] = hour.stats()
 				at = append(at, int32(place))
 			}
@@ -271,9 +271,9 @@ func DecodeDay(day *Day, data []byte, parts DayParts) error {
 		if hour.end() != nil {
 			return ErrCorrupt
 		}
-		if parts.changes {
+		if parts.Changes {
 			r := doc.changes[bits.TrailingZeros32(bit)]
-			if r.changes(at, day.Stats, day.changes); r.bad {
+			if r.changes(at, day.Stats, day.Changes); r.bad {
 				return ErrCorrupt
 			}
 		}

@@ -1,23 +1,23 @@
-package tsdb
+package codec
 
 import (
 	"math"
 	"slices"
 )
 
-// compact returns the chunk without the series that it has no entries of.
-func (c *Chunk) compact() Chunk {
+// Compact returns the chunk without the series that it has no entries of.
+func (c *Chunk) Compact() Chunk {
 	var out Chunk
-	merge := newSeriesMerge(&out.Series)
+	merge := NewSeriesMerge(&out.Series)
 	for _, e := range c.Entries {
-		e.Series = merge.place(c.Series[e.Series])
+		e.Series = merge.Place(c.Series[e.Series])
 		out.Entries = append(out.Entries, e)
 	}
 	return out
 }
 
-// sortSeries sorts the series and renumbers the entries.
-func (c *Chunk) sortSeries() {
+// SortSeries sorts the series and renumbers the entries.
+func (c *Chunk) SortSeries() {
 	order := make([]uint32, len(c.Series))
 	for i := range order {
 		order[i] = uint32(i)
@@ -35,10 +35,10 @@ func (c *Chunk) sortSeries() {
 	}
 }
 
-// mergeEntries merges two sorted chunks.
-func mergeEntries(a, b Chunk) Chunk {
+// MergeChunks merges two sorted chunks.
+func MergeChunks(a, b Chunk) Chunk {
 	out := Chunk{Series: slices.Clone(a.Series), Entries: make([]Entry, 0, len(a.Entries)+len(b.Entries))}
-	index := newSeriesMerge(&out.Series)
+	index := NewSeriesMerge(&out.Series)
 	for i, s := range a.Series {
 		index.index[s] = uint32(i)
 	}
@@ -53,7 +53,7 @@ func mergeEntries(a, b Chunk) Chunk {
 			i++
 		}
 		if to[e.Series] == math.MaxUint32 {
-			to[e.Series] = index.place(b.Series[e.Series])
+			to[e.Series] = index.Place(b.Series[e.Series])
 		}
 		e.Series = to[e.Series]
 		out.Entries = append(out.Entries, e)
@@ -62,8 +62,8 @@ func mergeEntries(a, b Chunk) Chunk {
 	return out
 }
 
-// unscoped returns the series without their scope, which a chunk's key says once.
-func unscoped(series []Series) []Series {
+// Unscoped returns the series without their scope, which a chunk's key says once.
+func Unscoped(series []Series) []Series {
 	if len(series) == 0 || series[0].Scope == 0 && series[len(series)-1].Scope == 0 {
 		return series
 	}
@@ -74,14 +74,14 @@ func unscoped(series []Series) []Series {
 	return out
 }
 
-// anywhere returns the series without its scope: a device has one.
-func (s Series) anywhere() Series {
+// Anywhere returns the series without its scope: a device has one.
+func (s Series) Anywhere() Series {
 	s.Scope = 0
 	return s
 }
 
-// sameLog reports whether two entries of one list of series are of the same device, event, time and value.
-func (e *Entry) sameLog(f *Entry) bool {
+// SameLog reports whether two entries of one list of series are of the same device, event, time and value.
+func (e *Entry) SameLog(f *Entry) bool {
 	return e.Series == f.Series && e.At == f.At && e.Value == f.Value
 }
 
@@ -91,16 +91,16 @@ type seriesMerge struct {
 	index map[Series]uint32
 }
 
-// newSeriesMerge gathers series in a list.
-func newSeriesMerge(into *[]Series) *seriesMerge {
+// NewSeriesMerge gathers series in a list.
+func NewSeriesMerge(into *[]Series) *seriesMerge {
 	return &seriesMerge{into, map[Series]uint32{}}
 }
 
-// reset forgets the series.
-func (m *seriesMerge) reset() { clear(m.index) }
+// Reset forgets the series.
+func (m *seriesMerge) Reset() { clear(m.index) }
 
-// place returns the index of a series, which is added if it is new.
-func (m *seriesMerge) place(s Series) uint32 {
+// Place returns the index of a series, which is added if it is new.
+func (m *seriesMerge) Place(s Series) uint32 {
 	at, ok := m.index[s]
 	if !ok {
 		at = uint32(len(*m.into))
@@ -110,11 +110,11 @@ func (m *seriesMerge) place(s Series) uint32 {
 	return at
 }
 
-// add returns the indexes of series.
-func (m *seriesMerge) add(series []Series) []uint32 {
+// Add returns the indexes of series.
+func (m *seriesMerge) Add(series []Series) []uint32 {
 	to := make([]uint32, len(series))
 	for i, s := range series {
-		to[i] = m.place(s)
+		to[i] = m.Place(s)
 	}
 	return to
 }

@@ -1,4 +1,4 @@
-package tsdb
+package codec
 
 import (
 	"cmp"
@@ -45,17 +45,17 @@ func (s *Series) sameLine(t *Series) bool {
 	return s.Device == t.Device && s.Event == t.Event && s.Scope == t.Scope
 }
 
-// value returns the value of an entry of the series.
-func (s *Series) value(e *Entry) hearth.Value {
+// Value returns the value of an entry of the series.
+func (s *Series) Value(e *Entry) hearth.Value {
 	return s.Type.Of(e.Value)
 }
 
-// isText reports whether the series is of one string.
-func (s *Series) isText() bool { return s.Type.Kind() == hearth.TextKind }
+// IsText reports whether the series is of one string.
+func (s *Series) IsText() bool { return s.Type.Kind() == hearth.TextKind }
 
-// add counts the value of an entry of the series.
-func (s *Series) add(to *hearth.Stats, e *Entry) {
-	if s.isText() {
+// Add counts the value of an entry of the series.
+func (s *Series) Add(to *hearth.Stats, e *Entry) {
+	if s.IsText() {
 		to.AddText()
 		return
 	}
