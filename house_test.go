@@ -40,6 +40,8 @@ var (
 	// throughput is the counting that capabilities share; keyFile the files of keys, of account, sealer and app.
 	throughput = "internal/throughput"
 	keyFile    = "internal/keyfile"
+	// auditedChanges change what is stored, for capabilities.
+	auditedChanges = "internal/audited"
 	// guardedHTTP makes requests to URLs that users give, for webhooks and notify.
 	guardedHTTP = "internal/guardedhttp"
 	// redisConn is the connection that the adapters to Redis share; busPort is the one way between processes, over Redis redisBus.
@@ -69,11 +71,11 @@ func mayImport(dir string) []string {
 	case dir == "internal/judge":
 		return []string{root, "internal/calendar"}
 	case dir == "internal/core/integrations":
-		return []string{root, "internal/dialect"}
+		return []string{root, "internal/dialect", auditedChanges}
 	case dir == "internal/core/alarms":
 		return append([]string{root, "internal/judge", "internal/calendar"}, ports...)
 	case slices.Contains(capabilities, dir):
-		return append([]string{root, throughput, keyFile, "internal/calendar", guardedHTTP}, ports...)
+		return append([]string{root, throughput, keyFile, "internal/calendar", guardedHTTP, auditedChanges}, ports...)
 	case dir == "internal/api", dir == "internal/realtime":
 		return append([]string{root, "internal/observe", "internal/calendar", busPort, dir + "/..."}, capabilities...)
 	case dir == "internal/mqtt/thingsboard":

@@ -12,6 +12,7 @@ import (
 	"hearth/internal/newid"
 
 	"hearth"
+	"hearth/internal/audited"
 )
 
 // NewDevice is a device to create. Zero fields get their defaults: StatusActive, DefaultHeartbeatInterval, the caller's own.
@@ -312,9 +313,6 @@ func (f *Service) overlaid(ctx context.Context, list Listing) (Listing, error) {
 	return list, nil
 }
 
-// errUnchanged ends an update that would change nothing.
-var errUnchanged = errors.New("nothing to change")
-
 // Update changes a device. check sees the device first, and its error stops the change: the place of a precondition; it
 // may be nil. A change that changes nothing writes nothing. Errors: CodeNotFound, CodeForbidden, CodeValidationFailed,
 // CodeConflict (the serial), check's.
@@ -343,7 +341,7 @@ func (f *Service) Update(ctx context.Context, caller hearth.Caller, id string, c
 		audit[0].Changes = changes(d, after)
 		if len(audit[0].Changes) == 0 && d.Idle == after.Idle {
 			unchanged = d
-			return d, errUnchanged
+			return d, audited.ErrUnchanged
 		}
 		after.UpdatedAt = now
 		return after, nil
@@ -355,7 +353,7 @@ func (f *Service) Update(ctx context.Context, caller hearth.Caller, id string, c
 		}
 		return nil, nil
 	}})
-	if errors.Is(err, errUnchanged) {
+	if errors.Is(err, audited.ErrUnchanged) {
 		return unchanged, nil
 	}
 	if err != nil {
@@ -449,20 +447,15 @@ func sizeOf(metadata json.RawMessage) any {
 }
 
 // changes returns the fields that users set and that differ.
-func changes(before, after hearth.Device) map[string]hearth.Change {
-	out := map[string]hearth.Change{}
-	note := func(field string, differs bool, was, is any) {
-		if differs {
-			out[field] = hearth.Change{Before: was, After: is}
-		}
-	}
-	note("name", before.Name != after.Name, before.Name, after.Name)
-	note("type", before.Type != after.Type, before.Type, after.Type)
-	note("serial", before.Serial != after.Serial, before.Serial, after.Serial)
-	note("status", before.Status != after.Status, before.Status, after.Status)
-	note("tags", !slices.Equal(before.Tags, after.Tags), before.Tags, after.Tags)
-	note("metadata", string(before.Metadata) != string(after.Metadata), sizeOf(before.Metadata), sizeOf(after.Metadata))
-	note("heartbeat_interval", before.Interval != after.Interval, before.Interval, after.Interval)
-	note("organization_id", before.OrganizationID != after.OrganizationID, before.OrganizationID, after.OrganizationID)
+func changes(before, after hearth.Device) audited.Changes {
+	out := audited.Changes{}
+	out.Note("name", before.Name != after.Name, before.Name, after.Name)
+	out.Note("type", before.Type != after.Type, before.Type, after.Type)
+	out.Note("serial", before.Serial != after.Serial, before.Serial, after.Serial)
+	out.Note("status", before.Status != after.Status, before.Status, after.Status)
+	out.Note("tags", !slices.Equal(before.Tags, after.Tags), before.Tags, after.Tags)
+	out.Note("metadata", string(before.Metadata) != string(after.Metadata), sizeOf(before.Metadata), sizeOf(after.Metadata))
+	out.Note("heartbeat_interval", before.Interval != after.Interval, before.Interval, after.Interval)
+	out.Note("organization_id", before.OrganizationID != after.OrganizationID, before.OrganizationID, after.OrganizationID)
 	return out
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"hearth"
+	"hearth/internal/audited"
 	"hearth/internal/store/sqlite"
 	"hearth/internal/store/sqlite/sqlitetest"
 )
@@ -167,7 +168,7 @@ func TestWhoMayDoWhatWithADevice(t *testing.T) {
 		"list tokens": func(c hearth.Caller, id string) error { _, err := b.Tokens(ctx, c, id, hearth.Page{}); return err },
 		"old token":   func(c hearth.Caller, id string) error { return b.DeleteToken(ctx, c, id, "nothing") },
 		"delete": func(c hearth.Caller, id string) error {
-			return b.Delete(ctx, c, id, func(hearth.Device) error { return errUnchanged })
+			return b.Delete(ctx, c, id, func(hearth.Device) error { return audited.ErrUnchanged })
 		},
 	}
 	// The codes of read, heartbeat and everything else.

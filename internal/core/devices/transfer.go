@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"hearth"
+	"hearth/internal/audited"
 )
 
 // Target is who gets a device: an organization, or the user OwnerID.
@@ -61,7 +62,7 @@ func (f *Service) Transfer(ctx context.Context, caller hearth.Caller, id string,
 			return d, err
 		}
 		if after.Scope() == d.Scope() {
-			return d, errUnchanged
+			return d, audited.ErrUnchanged
 		}
 		audit[0].Changes = map[string]hearth.Change{"scope": {Before: d.Scope(), After: after.Scope()}}
 		if d.Scope() != known.Scope() {
@@ -79,7 +80,7 @@ func (f *Service) Transfer(ctx context.Context, caller hearth.Caller, id string,
 		come, err := arrived(now, id, planned)
 		return slices.Concat(gone, come, leftRules(id), newRules(id)), err
 	}})
-	if errors.Is(err, errUnchanged) {
+	if errors.Is(err, audited.ErrUnchanged) {
 		return before, nil
 	}
 	if err != nil {

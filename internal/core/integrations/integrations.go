@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"hearth"
+	"hearth/internal/audited"
 	"hearth/internal/dialect"
 	"hearth/internal/newid"
 )
@@ -146,21 +147,16 @@ func validate(i hearth.Integration) []hearth.FieldError {
 }
 
 // changes returns the fields that users set and that differ. Of a password it says only that it is another.
-func changes(before, after hearth.Integration) map[string]hearth.Change {
-	out := map[string]hearth.Change{}
-	note := func(field string, differs bool, was, is any) {
-		if differs {
-			out[field] = hearth.Change{Before: was, After: is}
-		}
-	}
-	note("name", before.Name != after.Name, before.Name, after.Name)
-	note("url", before.URL != after.URL, host(before.URL), host(after.URL))
-	note("username", before.Username != after.Username, before.Username, after.Username)
-	note("password", !slices.Equal(before.Password, after.Password), before.Password != nil, after.Password != nil)
-	note("dialects", !slices.Equal(before.Dialects, after.Dialects), before.Dialects, after.Dialects)
-	note("topics", !slices.Equal(before.Topics, after.Topics), before.Topics, after.Topics)
-	note("time_zone", before.TimeZone != after.TimeZone, before.TimeZone, after.TimeZone)
-	note("enabled", before.Enabled != after.Enabled, before.Enabled, after.Enabled)
+func changes(before, after hearth.Integration) audited.Changes {
+	out := audited.Changes{}
+	out.Note("name", before.Name != after.Name, before.Name, after.Name)
+	out.Note("url", before.URL != after.URL, host(before.URL), host(after.URL))
+	out.Note("username", before.Username != after.Username, before.Username, after.Username)
+	out.Note("password", !slices.Equal(before.Password, after.Password), before.Password != nil, after.Password != nil)
+	out.Note("dialects", !slices.Equal(before.Dialects, after.Dialects), before.Dialects, after.Dialects)
+	out.Note("topics", !slices.Equal(before.Topics, after.Topics), before.Topics, after.Topics)
+	out.Note("time_zone", before.TimeZone != after.TimeZone, before.TimeZone, after.TimeZone)
+	out.Note("enabled", before.Enabled != after.Enabled, before.Enabled, after.Enabled)
 	return out
 }
 
@@ -188,9 +184,6 @@ func (s *Service) Integrations(ctx context.Context, caller hearth.Caller, page h
 	return s.o.Store.Integrations(ctx, page)
 }
 
-// errUnchanged ends an update that would change nothing.
-var errUnchanged = errors.New("nothing to change")
-
 // Update changes an integration; check sees it first, and its error stops the change. CodeForbidden, CodeNotFound, CodeValidationFailed, check's.
 func (s *Service) Update(
 	ctx context.Context, caller hearth.Caller, id string, change Change, check func(hearth.Integration) error,
@@ -199,54 +192,40 @@ func (s *Service) Update(
 		return hearth.Integration{}, err
 	}
 	now := hearth.Millis(s.o.Clock.Now())
-	audit := []hearth.AuditEntry{caller.Entry(now, "integration.update", "integration:"+id)}
-	var unchanged hearth.Integration
-	after, err := s.o.Store.UpdateIntegration(ctx, id, func(before hearth.Integration) (hearth.Integration, error) {
-		if err := check(before); err != nil {
-			return before, err
+	entry := caller.Entry(now, "integration.update", "integration:"+id)
+	after, changed, err := audited.Update(ctx, s.o.Store.UpdateIntegration, id, entry, func(i hearth.Integration) (hearth.Integration, error) {
+		if err := check(i); err != nil {
+			return i, err
 		}
-		after, problems, err := s.apply(change, before)
+		i, problems, err := s.apply(change, i)
 		if err != nil {
-			return before, err
+			return i, err
 		}
-		if problems = append(problems, validate(after)...); len(problems) > 0 {
-			return before, hearth.Invalid(problems...)
+		if problems = append(problems, validate(i)...); len(problems) > 0 {
+			return i, hearth.Invalid(problems...)
 		}
-		if audit[0].Changes = changes(before, after); len(audit[0].Changes) == 0 {
-			unchanged = before
-			return before, errUnchanged
-		}
-		after.UpdatedAt, after.Status, after.LastError = now, hearth.IntegrationOff, nil
-		after.Version++
-		return after, nil
-	}, hearth.SideEffects{Audit: audit})
-	if errors.Is(err, errUnchanged) {
-		return unchanged, nil
-	}
-	if err == nil {
+		i.UpdatedAt, i.Status, i.LastError = now, hearth.IntegrationOff, nil
+		i.Version++
+		return i, nil
+	}, changes)
+	if changed {
 		s.o.Changed()
 	}
 	return after, err
 }
 
 func (s *Service) apply(c Change, i hearth.Integration) (after hearth.Integration, problems []hearth.FieldError, err error) {
-	set(&i.Name, c.Name)
-	set(&i.URL, c.URL)
-	set(&i.Username, c.Username)
-	set(&i.Dialects, c.Dialects)
-	set(&i.Topics, c.Topics)
-	set(&i.TimeZone, c.TimeZone)
-	set(&i.Enabled, c.Enabled)
+	audited.Set(&i.Name, c.Name)
+	audited.Set(&i.URL, c.URL)
+	audited.Set(&i.Username, c.Username)
+	audited.Set(&i.Dialects, c.Dialects)
+	audited.Set(&i.Topics, c.Topics)
+	audited.Set(&i.TimeZone, c.TimeZone)
+	audited.Set(&i.Enabled, c.Enabled)
 	if c.Password != nil {
 		problems, err = s.seal(&i, *c.Password)
 	}
 	return i, problems, err
-}
-
-func set[T any](field, value *T) {
-	if value != nil {
-		*field = *value
-	}
 }
 
 // Delete removes an integration; its devices stay. check is as in Update. CodeForbidden, CodeNotFound, check's.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/audited"
 	"hearth/internal/guardedhttp"
 	"hearth/internal/newid"
 )
@@ -169,20 +170,15 @@ func (s *Service) open(c hearth.NotificationChannel) (to destination, err error)
 }
 
 // channelChanges returns the fields that users set and that differ; of the URL only what is shown.
-func channelChanges(before, after hearth.NotificationChannel) map[string]hearth.Change {
-	out := map[string]hearth.Change{}
-	note := func(field string, differs bool, was, is any) {
-		if differs {
-			out[field] = hearth.Change{Before: was, After: is}
-		}
-	}
-	note("name", before.Name != after.Name, before.Name, after.Name)
-	note("kind", before.Kind != after.Kind, before.Kind, after.Kind)
-	note("url", !slices.Equal(before.Secret, after.Secret), before.Address, after.Address)
-	note("types", !slices.Equal(before.Types, after.Types), before.Types, after.Types)
-	note("min_severity", before.MinSeverity != after.MinSeverity, before.MinSeverity, after.MinSeverity)
-	note("digest_minutes", before.DigestMinutes != after.DigestMinutes, before.DigestMinutes, after.DigestMinutes)
-	note("enabled", before.Enabled != after.Enabled, before.Enabled, after.Enabled)
+func channelChanges(before, after hearth.NotificationChannel) audited.Changes {
+	out := audited.Changes{}
+	out.Note("name", before.Name != after.Name, before.Name, after.Name)
+	out.Note("kind", before.Kind != after.Kind, before.Kind, after.Kind)
+	out.Note("url", !slices.Equal(before.Secret, after.Secret), before.Address, after.Address)
+	out.Note("types", !slices.Equal(before.Types, after.Types), before.Types, after.Types)
+	out.Note("min_severity", before.MinSeverity != after.MinSeverity, before.MinSeverity, after.MinSeverity)
+	out.Note("digest_minutes", before.DigestMinutes != after.DigestMinutes, before.DigestMinutes, after.DigestMinutes)
+	out.Note("enabled", before.Enabled != after.Enabled, before.Enabled, after.Enabled)
 	return out
 }
 
@@ -217,36 +213,22 @@ func (s *Service) ListChannels(ctx context.Context, caller hearth.Caller, page h
 	return s.o.Channels.Channels(ctx, caller.UserID, page)
 }
 
-// errUnchanged ends an update that would change nothing.
-var errUnchanged = errors.New("nothing to change")
-
 // UpdateChannel changes a channel; check sees it first, and its error stops the change. CodeForbidden, CodeNotFound, CodeValidationFailed,
 // check's.
 func (s *Service) UpdateChannel(
 	ctx context.Context, caller hearth.Caller, id string, change ChannelChange, check func(hearth.NotificationChannel) error,
 ) (hearth.NotificationChannel, error) {
 	now := s.now()
-	audit := []hearth.AuditEntry{caller.Entry(now, "notification_channel.update", "notification_channel:"+id)}
-	var unchanged hearth.NotificationChannel
-	after, err := s.o.Channels.UpdateChannel(ctx, id, func(c hearth.NotificationChannel) (hearth.NotificationChannel, error) {
+	entry := caller.Entry(now, "notification_channel.update", "notification_channel:"+id)
+	after, _, err := audited.Update(ctx, s.o.Channels.UpdateChannel, id, entry, func(c hearth.NotificationChannel) (hearth.NotificationChannel, error) {
 		if err := allowChannel(caller, c, check); err != nil {
 			return c, err
 		}
-		after, err := s.applyChange(c, change)
-		if err != nil {
-			return c, err
-		}
-		if audit[0].Changes = channelChanges(c, after); len(audit[0].Changes) == 0 {
-			unchanged = c
-			return c, errUnchanged
-		}
-		after.UpdatedAt = now
-		after.Version++
-		return after, nil
-	}, hearth.SideEffects{Audit: audit})
-	if errors.Is(err, errUnchanged) {
-		return unchanged, nil
-	}
+		c, err := s.applyChange(c, change)
+		c.UpdatedAt = now
+		c.Version++
+		return c, err
+	}, channelChanges)
 	return after, err
 }
 
@@ -258,10 +240,10 @@ func allowChannel(caller hearth.Caller, c hearth.NotificationChannel, check func
 }
 
 func (s *Service) applyChange(c hearth.NotificationChannel, change ChannelChange) (hearth.NotificationChannel, error) {
-	set(&c.Name, change.Name)
-	set(&c.Types, change.Types)
-	set(&c.MinSeverity, change.MinSeverity)
-	set(&c.DigestMinutes, change.DigestMinutes)
+	audited.Set(&c.Name, change.Name)
+	audited.Set(&c.Types, change.Types)
+	audited.Set(&c.MinSeverity, change.MinSeverity)
+	audited.Set(&c.DigestMinutes, change.DigestMinutes)
 	if change.Enabled != nil && *change.Enabled != c.Enabled {
 		c.Enabled, c.DisabledReason, c.FailingSince, c.LastError = *change.Enabled, "", time.Time{}, ""
 	}
@@ -275,7 +257,7 @@ func (s *Service) applyChange(c hearth.NotificationChannel, change ChannelChange
 		if change.URL != nil && *change.URL != to.URL {
 			to.URL, to.Token = *change.URL, ""
 		}
-		set(&to.Token, change.Token)
+		audited.Set(&to.Token, change.Token)
 		problems = append(problems, s.checkDestination(c.Kind, to)...)
 		if to.URL != before.URL || to.Token != before.Token {
 			c.Address, c.FailingSince, c.LastError = addressOf(to.URL), time.Time{}, ""
@@ -288,13 +270,6 @@ func (s *Service) applyChange(c hearth.NotificationChannel, change ChannelChange
 		return c, hearth.Invalid(problems...)
 	}
 	return c, nil
-}
-
-// set changes a field that is given.
-func set[T any](field, to *T) {
-	if to != nil {
-		*field = *to
-	}
 }
 
 // RotateChannel makes a new secret for a webhook; the one before signs too for hearth.RotationTTL, and one before that no more.
@@ -373,18 +348,18 @@ func (s *Service) ResealChannels(ctx context.Context) (changed, lost int, err er
 			_, err := s.o.Channels.UpdateChannel(ctx, c.ID, func(c hearth.NotificationChannel) (hearth.NotificationChannel, error) {
 				did, could = 0, 0
 				if s.o.ChannelSealer.Current(c.Secret) {
-					return c, errUnchanged
+					return c, audited.ErrUnchanged
 				}
 				plain, err := s.o.ChannelSealer.Open(c.Secret)
 				if err != nil {
 					could = 1
-					return c, errUnchanged
+					return c, audited.ErrUnchanged
 				}
 				did = 1
 				c.Secret, err = s.o.ChannelSealer.Seal(plain)
 				return c, err
 			}, hearth.SideEffects{})
-			if err != nil && !errors.Is(err, errUnchanged) && hearth.ErrorCode(err) != hearth.CodeNotFound {
+			if err != nil && !errors.Is(err, audited.ErrUnchanged) && hearth.ErrorCode(err) != hearth.CodeNotFound {
 				return changed, lost, err
 			}
 			changed, lost = changed+did, lost+could

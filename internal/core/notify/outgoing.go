@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/audited"
 	"hearth/internal/guardedhttp"
 	"hearth/internal/queue"
 )
@@ -238,7 +239,7 @@ func (s *Service) noteAttempt(ctx context.Context, c hearth.NotificationChannel,
 		case c.FailingSince.IsZero():
 			c.FailingSince = out.At
 		case c.LastError == out.Error && out.Status != gone && out.At.Sub(c.FailingSince) < hearth.MaxFailing:
-			return c, errUnchanged
+			return c, audited.ErrUnchanged
 		}
 		c.LastError = out.Error
 		if c.Enabled && (out.Status == gone || out.At.Sub(c.FailingSince) >= hearth.MaxFailing) {
@@ -248,7 +249,7 @@ func (s *Service) noteAttempt(ctx context.Context, c hearth.NotificationChannel,
 		}
 		return c, nil
 	}, effects)
-	if errors.Is(err, errUnchanged) || hearth.ErrorCode(err) == hearth.CodeNotFound {
+	if errors.Is(err, audited.ErrUnchanged) || hearth.ErrorCode(err) == hearth.CodeNotFound {
 		return false, nil
 	}
 	return ended, err

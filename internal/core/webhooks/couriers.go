@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/audited"
 	"hearth/internal/guardedhttp"
 	"hearth/internal/queue"
 )
@@ -400,7 +401,7 @@ func (s *Service) note(ctx context.Context, w hearth.Webhook, out guardedhttp.Ou
 		}}
 		change = func(w hearth.Webhook) (hearth.Webhook, error) {
 			if !w.Enabled || out.Status != gone && !failing(w) {
-				return w, errUnchanged
+				return w, audited.ErrUnchanged
 			}
 			w.Enabled, w.DisabledReason, w.UpdatedAt = false, reason, now
 			w.Version++
@@ -409,7 +410,7 @@ func (s *Service) note(ctx context.Context, w hearth.Webhook, out guardedhttp.Ou
 	case w.FailingSince.IsZero():
 		change = func(w hearth.Webhook) (hearth.Webhook, error) {
 			if !w.FailingSince.IsZero() {
-				return w, errUnchanged
+				return w, audited.ErrUnchanged
 			}
 			w.FailingSince = out.At
 			return w, nil
@@ -419,7 +420,7 @@ func (s *Service) note(ctx context.Context, w hearth.Webhook, out guardedhttp.Ou
 		return nil
 	}
 	_, err := s.o.Store.UpdateWebhook(ctx, w.ID, change, effects)
-	if errors.Is(err, errUnchanged) || hearth.ErrorCode(err) == hearth.CodeNotFound {
+	if errors.Is(err, audited.ErrUnchanged) || hearth.ErrorCode(err) == hearth.CodeNotFound {
 		return nil
 	}
 	return err

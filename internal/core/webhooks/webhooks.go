@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/audited"
 	"hearth/internal/boundedcache"
 	"hearth/internal/guardedhttp"
 	"hearth/internal/newid"
@@ -203,17 +204,12 @@ func (s *Service) validate(w hearth.Webhook) []hearth.FieldError {
 }
 
 // changes returns the fields that users set and that differ. Paths and queries of URLs may be secrets.
-func changes(before, after hearth.Webhook) map[string]hearth.Change {
-	out := map[string]hearth.Change{}
-	note := func(field string, differs bool, was, is any) {
-		if differs {
-			out[field] = hearth.Change{Before: was, After: is}
-		}
-	}
-	note("name", before.Name != after.Name, before.Name, after.Name)
-	note("url", before.URL != after.URL, guardedhttp.HostOf(before.URL), guardedhttp.HostOf(after.URL))
-	note("events", !slices.Equal(before.Events, after.Events), before.Events, after.Events)
-	note("enabled", before.Enabled != after.Enabled, before.Enabled, after.Enabled)
+func changes(before, after hearth.Webhook) audited.Changes {
+	out := audited.Changes{}
+	out.Note("name", before.Name != after.Name, before.Name, after.Name)
+	out.Note("url", before.URL != after.URL, guardedhttp.HostOf(before.URL), guardedhttp.HostOf(after.URL))
+	out.Note("events", !slices.Equal(before.Events, after.Events), before.Events, after.Events)
+	out.Note("enabled", before.Enabled != after.Enabled, before.Enabled, after.Enabled)
 	return out
 }
 
@@ -239,34 +235,23 @@ func (s *Service) Webhooks(ctx context.Context, caller hearth.Caller, orgID stri
 	return s.o.Store.Webhooks(ctx, reach, page)
 }
 
-// errUnchanged ends an update that would change nothing.
-var errUnchanged = errors.New("nothing to change")
-
 // Update changes a webhook; check sees it first, and its error stops the change. One that is enabled begins anew, whatever failed
 // before. CodeNotFound, CodeForbidden, CodeValidationFailed, check's.
 func (s *Service) Update(ctx context.Context, caller hearth.Caller, id string, change Change, check func(hearth.Webhook) error) (hearth.Webhook, error) {
 	now := s.now()
-	audit := []hearth.AuditEntry{caller.Entry(now, "webhook.update", "webhook:"+id)}
-	var unchanged hearth.Webhook
-	after, err := s.o.Store.UpdateWebhook(ctx, id, func(w hearth.Webhook) (hearth.Webhook, error) {
+	entry := caller.Entry(now, "webhook.update", "webhook:"+id)
+	after, _, err := audited.Update(ctx, s.o.Store.UpdateWebhook, id, entry, func(w hearth.Webhook) (hearth.Webhook, error) {
 		if err := allow(caller, w, check); err != nil {
 			return w, err
 		}
-		after := change.apply(w)
-		if problems := s.validate(after); len(problems) > 0 {
+		change.apply(&w)
+		if problems := s.validate(w); len(problems) > 0 {
 			return w, hearth.Invalid(problems...)
 		}
-		if audit[0].Changes = changes(w, after); len(audit[0].Changes) == 0 {
-			unchanged = w
-			return w, errUnchanged
-		}
-		after.UpdatedAt = now
-		after.Version++
-		return after, nil
-	}, hearth.SideEffects{Audit: audit})
-	if errors.Is(err, errUnchanged) {
-		return unchanged, nil
-	}
+		w.UpdatedAt = now
+		w.Version++
+		return w, nil
+	}, changes)
 	return after, err
 }
 
@@ -277,20 +262,15 @@ func allow(caller hearth.Caller, w hearth.Webhook, check func(hearth.Webhook) er
 	return check(w)
 }
 
-func (c Change) apply(w hearth.Webhook) hearth.Webhook {
-	if c.Name != nil {
-		w.Name = *c.Name
-	}
+func (c Change) apply(w *hearth.Webhook) {
 	if c.URL != nil && *c.URL != w.URL {
 		w.URL, w.FailingSince = *c.URL, time.Time{}
-	}
-	if c.Events != nil {
-		w.Events = *c.Events
 	}
 	if c.Enabled != nil && *c.Enabled != w.Enabled {
 		w.Enabled, w.DisabledReason, w.FailingSince = *c.Enabled, "", time.Time{}
 	}
-	return w
+	audited.Set(&w.Name, c.Name)
+	audited.Set(&w.Events, c.Events)
 }
 
 // Delete removes a webhook with its deliveries; check is as in Update. CodeNotFound, CodeForbidden, check's.
@@ -406,11 +386,11 @@ func (s *Service) Reseal(ctx context.Context) (changed, lost int, err error) {
 					did++
 				}
 				if did == 0 {
-					return w, errUnchanged
+					return w, audited.ErrUnchanged
 				}
 				return w, nil
 			}, hearth.SideEffects{})
-			if err != nil && !errors.Is(err, errUnchanged) && hearth.ErrorCode(err) != hearth.CodeNotFound {
+			if err != nil && !errors.Is(err, audited.ErrUnchanged) && hearth.ErrorCode(err) != hearth.CodeNotFound {
 				return changed, lost, err
 			}
 			changed, lost = changed+did, lost+could
