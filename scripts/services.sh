@@ -24,6 +24,7 @@ test)
   need flock util-linux
   need redis-server redis-server # the distributed mode
   need python3 python3 # the Python client
+  [[ -e /usr/lib/python3/dist-packages/paho/mqtt ]] || missing+=(python3-paho-mqtt) # a device
   ;;
 clients)
   need node nodejs
