@@ -4171,9 +4171,9 @@ func (c *Client) AllRules(ctx context.Context, params ListRulesParams, options .
 	})
 }
 
-// CreateRule: Create a rule. It judges from the next reading on. The condition is either `event`, `operator` and `value`, or
-// `expression`. Members of an organization write its rules, viewers read them. `conflict`: there are 10000 rules
-// already.
+// CreateRule: Create a rule. It judges from the next reading on. The condition is `event`, `operator` and `value`, or
+// `expression`, or `offline_for`, or `no_data`. Members of an organization write its rules, viewers read them.
+// `conflict`: there are 10000 rules already.
 func (c *Client) CreateRule(ctx context.Context, body NewRule, options ...CallOption) (*Rule, error) {
 	return call[Rule](ctx, c, request{method: http.MethodPost, path: "/api/v1/rules", body: body, creates: true}, options)
 }

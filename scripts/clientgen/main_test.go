@@ -1,6 +1,11 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -83,5 +88,41 @@ func TestTheTargetsSayWhatTheDocumentSays(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A client that lacks an operation of the document is stale: make clients.
+func TestEveryOperationIsInEveryClient(t *testing.T) {
+	t.Parallel()
+	document, err := os.ReadFile("../../docs/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d struct {
+		Paths map[string]map[string]struct {
+			OperationID string `json:"operationId"`
+		}
+	}
+	if err := json.Unmarshal(document, &d); err != nil {
+		t.Fatal(err)
+	}
+	for file, method := range map[string]string{
+		"../../client/go/api.gen.go": `(?i)func \(c \*Client\) %s\(`, "../../client/ts/src/api.gen.ts": `(?im)^  %s\(`, "../../client/python/hearth/_api.py": `(?i)def %s\(self`,
+	} {
+		client, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, operations := range d.Paths {
+			for _, op := range operations {
+				if slices.Contains(handMade, op.OperationID) {
+					continue
+				}
+				name := strings.ReplaceAll(op.OperationID, "-", "_?")
+				if !regexp.MustCompile(fmt.Sprintf(method, name)).Match(client) {
+					t.Errorf("%s lacks %s of %s", file, op.OperationID, path)
+				}
+			}
+		}
 	}
 }

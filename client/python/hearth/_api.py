@@ -3525,9 +3525,9 @@ class Api:
         return self._pages(self.list_rules, {"count": count, "cursor": cursor, "fields": fields, "limit": limit, "organization_id": organization_id})
 
     def create_rule(self, *, condition: NewRuleCondition, name: str, severity: Severity, actions: Optional[List[NewRuleAction]] = UNSET, devices: Optional[NewRuleDevices] = UNSET, enabled: Optional[bool] = UNSET, organization_id: Optional[str] = UNSET, schedule: Optional[RuleSchedule] = UNSET, idempotency_key: Optional[str] = None) -> Rule:
-        """Create a rule. It judges from the next reading on. The condition is either `event`, `operator` and
-        `value`, or `expression`. Members of an organization write its rules, viewers read them. `conflict`:
-        there are 10000 rules already.
+        """Create a rule. It judges from the next reading on. The condition is `event`, `operator` and `value`,
+        or `expression`, or `offline_for`, or `no_data`. Members of an organization write its rules, viewers
+        read them. `conflict`: there are 10000 rules already.
         """
         return self._call("POST", "/api/v1/rules", body=_given({"actions": actions, "condition": condition, "devices": devices, "enabled": enabled, "name": name, "organization_id": organization_id, "schedule": schedule, "severity": severity}), creates=True, idempotency_key=idempotency_key)
 

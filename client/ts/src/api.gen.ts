@@ -3557,9 +3557,9 @@ export abstract class Api {
   }
 
   /**
-   * Create a rule. It judges from the next reading on. The condition is either `event`, `operator` and `value`, or
-   * `expression`. Members of an organization write its rules, viewers read them. `conflict`: there are 10000 rules
-   * already.
+   * Create a rule. It judges from the next reading on. The condition is `event`, `operator` and `value`, or
+   * `expression`, or `offline_for`, or `no_data`. Members of an organization write its rules, viewers read them.
+   * `conflict`: there are 10000 rules already.
    */
   createRule(body: NewRule, options: CallOptions = {}): Promise<Rule> {
     return this.call({ method: 'POST', path: '/api/v1/rules', body, creates: true, options })

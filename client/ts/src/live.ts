@@ -98,7 +98,8 @@ interface Block {
 
 /** Reads a stream as the HTML standard says; a block that is cut off does not count. */
 async function* blocks(response: Response, alive: () => void): AsyncGenerator<Block> {
-  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader()
+  const reader = response.body!.getReader()
+  const decoder = new TextDecoder()
   let rest = ''
   let block: Block = { data: '', retry: 0 }
   let lines: string[] = []
@@ -107,7 +108,7 @@ async function* blocks(response: Response, alive: () => void): AsyncGenerator<Bl
     const { done, value } = await reader.read()
     if (done) return
     alive()
-    rest += value
+    rest += decoder.decode(value, { stream: true })
     const parts = rest.split(/\r?\n/)
     rest = parts.pop() ?? ''
     if (size + rest.length > longestBlock) throw new Error('an event is larger than 4 MiB')

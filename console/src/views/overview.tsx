@@ -129,10 +129,10 @@ export function Meter({ share }: { share: number }) {
   return <div class="meter" aria-hidden="true"><i style={{ width: `${Math.round(Math.min(1, share) * 100)}%` }} /></div>;
 }
 
-interface Arrival { key: string; device: string; event: string; value: Value; at: string }
+interface Arrival { key: string; flash?: boolean; device: string; event: string; value: Value; at: string }
 const most = 12;
 
-// Arriving is the newest readings, as they come. At most a few redraws a second, however many arrive.
+// Arriving is the newest readings, as they come. At most two redraws a second, however many arrive.
 function Arriving() {
   const [rows, setRows] = useState<Arrival[]>([]);
   useEffect(() => {
@@ -146,8 +146,9 @@ function Arriving() {
         timer = undefined;
         const add = fresh;
         fresh = [];
-        setRows((now) => [...add, ...now].slice(0, most));
-      }, 300);
+        // Where many arrive at once nothing flashes: the animation would paint every frame.
+        setRows((now) => [...add.map((one) => ({ ...one, flash: add.length < 3 })), ...now].slice(0, most));
+      }, 500);
     };
     const off = on<Log | LogSummary>('device-log', (data) => {
       if ('latest' in data) for (const [event, reading] of Object.entries(data.latest)) push(data.device_id, event, reading.value, reading.timestamp);
@@ -160,7 +161,7 @@ function Arriving() {
       {rows.length === 0 ? <p class="soft pad">Readings show here the moment they arrive.</p> : (
         <ul class="rows arriving">
           {rows.map((row) => (
-            <li key={row.key} class="flash">
+            <li key={row.key} class={row.flash ? 'flash' : ''}>
               <div><a href={`/devices/${row.device}`}>{row.event}</a><small>{clock(row.at)}</small></div>
               <b class="num">{value(row.value)}</b>
             </li>
