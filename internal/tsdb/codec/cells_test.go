@@ -97,7 +97,7 @@ func TestCellsDaysAndSketchesComeBack(t *testing.T) {
 				t.Fatalf("the last log of %+v is at %d", day.Lines[i], got.Lines[i].LastAt)
 			}
 		}
-		if diff := gocmp.Diff(day, got, cmpopts.IgnoreUnexported(Day{}, DayLine{})); len(keys) > 0 && diff != "" {
+		if diff := gocmp.Diff(day, got, cmpopts.IgnoreUnexported(Day{}, DayLine{}), cmpopts.IgnoreFields(Day{}, "Changes")); len(keys) > 0 && diff != "" {
 			t.Fatal(diff)
 		}
 		if !slices.Equal(day.Changes, got.Changes) {
