@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 set -euo pipefail
 SERVER=
 mkdir -p "$WORK/etc/hearth" "$WORK/var/lib"
@@ -18,13 +19,13 @@ hearth() {
       export HEARTH_DATA_DIR HEARTH_ADDR=127.0.0.1:0 HEARTH_ADMIN_ADDR=127.0.0.1:0
     fi
     for addr in HEARTH_TLS_ADDR HEARTH_MQTT_ADDR HEARTH_MQTTS_ADDR; do
-      [ -z "${!addr:-}" ] || export $addr=127.0.0.1:0
+      [ -z "${!addr:-}" ] || export "$addr"=127.0.0.1:0
     done
     exec "$PROGRAM" "$@"
   ) >"$WORK/out" 2>"$WORK/log" &
   SERVER=$!
   until grep -qe "$says" "$WORK/log" "$WORK/out"; do
-    kill -0 $SERVER 2>/dev/null || { cat "$WORK/out" "$WORK/log"; return 1; }
+    kill -0 "$SERVER" 2>/dev/null || { cat "$WORK/out" "$WORK/log"; return 1; }
     sleep 0.05
   done
   cat "$WORK/out"
@@ -33,8 +34,8 @@ bin/hearth() { hearth "$@"; }
 
 stop() {
   [ -n "$SERVER" ] || return 0
-  kill -TERM $SERVER
-  wait $SERVER || { cat "$WORK/log"; return 1; }
+  kill -TERM "$SERVER"
+  wait "$SERVER" || { cat "$WORK/log"; return 1; }
   SERVER=
 }
 trap 'stop; kill $(jobs -p) 2>/dev/null || true' EXIT
