@@ -31,9 +31,7 @@ func NewProgram(t *testing.T, cfg *config.Config, change ...func(*Settings)) *Pr
 	for _, c := range change {
 		c(&s)
 	}
-	if cfg.StoreURL == "" {
-		sqlitetest.File(t, cfg.DataDir)
-	}
+	newDatabase(t, cfg)
 	stack := lifecycle.NewStack(s.Logger)
 	built, err := build(t.Context(), s, stack)
 	if err != nil {
@@ -95,10 +93,22 @@ func (p *Program) Cleanups() (names []string) {
 }
 
 // CreateUser makes an account as the command line does.
-func CreateUser(ctx context.Context, s Settings, n account.NewUser) (user hearth.User, err error) {
-	err = Accounts(ctx, s, func(accounts *account.Service) error {
-		user, err = accounts.CreateUser(ctx, n)
+func CreateUser(t *testing.T, s Settings, n account.NewUser) {
+	t.Helper()
+	newDatabase(t, s.Config)
+	err := Accounts(t.Context(), s, func(accounts *account.Service) error {
+		_, err := accounts.CreateUser(t.Context(), n)
 		return err
 	})
-	return user, err
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newDatabase puts a database with nothing in it into the data directory, unless the program has one.
+func newDatabase(t *testing.T, cfg *config.Config) {
+	t.Helper()
+	if cfg.StoreURL == "" {
+		sqlitetest.File(t, cfg.DataDir)
+	}
 }

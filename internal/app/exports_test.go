@@ -156,9 +156,7 @@ func realData(t *testing.T) (c *apitest.Client, dir string, want facts) {
 	}
 	cfg := apitest.Unlimited(t)
 	s := app.Settings{Config: cfg}
-	if _, err := app.CreateUser(t.Context(), s, account.NewUser{Name: "Ann", Email: annsMail, Password: apitest.Password, Role: hearth.RoleAdmin}); err != nil {
-		t.Fatal(err)
-	}
+	app.CreateUser(t, s, account.NewUser{Name: "Ann", Email: annsMail, Password: apitest.Password, Role: hearth.RoleAdmin})
 	if _, err := app.Import(t.Context(), s, importer.Import{File: file, Columns: importer.DefaultColumns()}); err != nil {
 		t.Fatal(err)
 	}

@@ -58,9 +58,7 @@ func newInstances(t *testing.T, m apitest.Mode, change ...func(*config.Config)) 
 func startWithAdmin(t *testing.T, cfg *config.Config) string {
 	t.Helper()
 	root := account.NewUser{Name: "Root", Email: "root@example.com", Password: apitest.Password, Role: hearth.RoleAdmin}
-	if _, err := app.CreateUser(t.Context(), app.Settings{Config: cfg}, root); err != nil {
-		t.Fatal(err)
-	}
+	app.CreateUser(t, app.Settings{Config: cfg}, root)
 	return apitest.Start(t, cfg)
 }
 
