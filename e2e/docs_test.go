@@ -75,7 +75,7 @@ type docsPage struct {
 type docsBlock struct{ begins, script, language, prints string }
 
 var (
-	docsFence = regexp.MustCompile("(?ms)^( *)```([a-z]*)\n(.*?)^ *```$")
+	docsFence = regexp.MustCompile("(?ms)^( *)```([a-z]*)\n(.*?)\n *```$")
 	docsSave  = regexp.MustCompile("Save this as `([a-z.]+)`")
 )
 
@@ -87,7 +87,7 @@ func readDocsPage(t *testing.T, name string) docsPage {
 	}
 	page, text, end, afterShell := docsPage{name: name, files: map[string]string{}}, string(content), 0, false
 	for _, at := range docsFence.FindAllStringSubmatchIndex(text, -1) {
-		language, body, between := text[at[4]:at[5]], text[at[6]:at[7]], text[end:at[0]]
+		language, body, between := text[at[4]:at[5]], text[at[6]:at[7]]+"\n", text[end:at[0]]
 		body = strings.ReplaceAll("\n"+body, "\n"+text[at[2]:at[3]], "\n")[1:]
 		isShell := language == "sh" || language == "bash" || language == "console"
 		switch saved := docsSave.FindStringSubmatch(between); {
