@@ -16,8 +16,8 @@ import (
 
 const (
 	// judges is how many judge at once, and together how many devices each of them judges at once: what they need is read in one go.
-	judges   = 4
-	together = 8
+	judges   = 16
+	together = 4
 	// maxReads bounds how often a judgement reads rules or values anew.
 	maxReads = 10
 	// retryAfter is when a device is judged again whose judgement failed.
