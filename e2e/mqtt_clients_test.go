@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -156,7 +157,7 @@ func TestCommandsComeAgainWithTheirPacketIdentifiers(t *testing.T) {
 	s.start()
 	for i := range sent {
 		again := next()
-		if !again.Duplicate() || again.MessageID() != sent[i].MessageID() || string(again.Payload()) != string(sent[i].Payload()) {
+		if !again.Duplicate() || again.MessageID() != sent[i].MessageID() || !bytes.Equal(again.Payload(), sent[i].Payload()) {
 			t.Errorf("command %d, %d %s, comes again as %d %s, a duplicate: %v", i, sent[i].MessageID(), sent[i].Payload(), again.MessageID(), again.Payload(),
 				again.Duplicate())
 		}

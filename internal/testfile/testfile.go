@@ -55,5 +55,5 @@ func (f *File) make() (data []byte, err error) {
 	if err := f.Make(path); err != nil {
 		return nil, err
 	}
-	return os.ReadFile(path) //nolint:gosec // a name of ours
+	return os.ReadFile(path)
 }

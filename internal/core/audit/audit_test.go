@@ -114,7 +114,7 @@ func TestVerifyFindsWhatWasEdited(t *testing.T) {
 // What is older than the retention is trimmed in two steps; the rest is still proved, also in a copy of the store.
 func TestTheAuditIsTrimmedAndTheRestIsProved(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "hearth.db")
+	path := sqlitetest.File(t, t.TempDir())
 	store := open(t, path)
 	now := time.Now()
 	clock := func() time.Time { return now }
@@ -150,7 +150,7 @@ func TestTheAuditIsTrimmedAndTheRestIsProved(t *testing.T) {
 	}
 
 	// A copy begins where the store does, and goes on.
-	other := open(t, filepath.Join(t.TempDir(), "copy.db"))
+	other := open(t, sqlitetest.File(t, t.TempDir()))
 	defer closed(t, other)
 	restore := record.Restore{Source: "test"}
 	if _, err := other.BeginRestore(t.Context(), restore); err != nil {
