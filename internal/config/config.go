@@ -134,9 +134,9 @@ func (c *Config) Validate() error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		errs = append(errs, fmt.Errorf("%s and %s are needed together", c.name("tls_cert"), c.name("tls_key")))
 	}
-	for key, addr := range map[string]string{"tls_addr": c.TLSAddr, "mqtts_addr": c.MQTTSAddr} {
-		if addr != "" && c.TLSCert == "" {
-			errs = append(errs, fmt.Errorf("%s needs tls_cert and tls_key", c.name(key)))
+	for _, one := range []struct{ key, addr string }{{"tls_addr", c.TLSAddr}, {"mqtts_addr", c.MQTTSAddr}} {
+		if one.addr != "" && c.TLSCert == "" {
+			errs = append(errs, fmt.Errorf("%s needs tls_cert and tls_key", c.name(one.key)))
 		}
 	}
 	if c.AccelRedirect != "" {
