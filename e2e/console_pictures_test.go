@@ -3,9 +3,16 @@
 package e2e
 
 import (
+	"bytes"
+	"image"
+	"image/color"
+	"image/draw"
+	"image/png"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -48,11 +55,11 @@ func TestThePicturesOfTheConsole(t *testing.T) {
 			b.open(address)
 			b.reads(text)
 			b.do(chromedp.Sleep(4 * time.Second)) // live readings arrive, and the chart is drawn
-			image, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+			shot, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(dir, name+".png"), image, 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, name+".png"), inFewColours(t, shot), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -67,4 +74,29 @@ func TestThePicturesOfTheConsole(t *testing.T) {
 		}
 		picture("charts", device+"/charts?range=7d&events=brightness", "Averages by the hour", 1280, 800)
 	}
+}
+
+// inFewColours returns a picture in PNG with the 256 colours that most of its pixels have, and for every other colour the nearest of these: a third of
+// the bytes.
+func inFewColours(t *testing.T, data []byte) []byte {
+	t.Helper()
+	from, err := png.Decode(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bounds := from.Bounds()
+	uses := map[color.Color]int{}
+	for y := bounds.Min.Y; y < bounds.Max.Y; y++ {
+		for x := bounds.Min.X; x < bounds.Max.X; x++ {
+			uses[from.At(x, y)]++
+		}
+	}
+	colours := slices.SortedFunc(maps.Keys(uses), func(a, b color.Color) int { return uses[b] - uses[a] })
+	to := image.NewPaletted(bounds, colours[:min(len(colours), 256)])
+	draw.Draw(to, bounds, from, bounds.Min, draw.Src)
+	var out bytes.Buffer
+	if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&out, to); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -18,6 +19,9 @@ const (
 	expansion = 20
 	// memoryWait is how long a request waits for memory.
 	memoryWait = 10 * time.Second
+	// slowAfter is how old a body is that gives its memory up to others where it arrives with less than slowRate bytes a second.
+	slowAfter = 2 * time.Second
+	slowRate  = 64 << 10
 )
 
 // bodyMemory bounds the bytes of the longer bodies that are read and worked on at once, of all callers and of each. Who finds no room waits,
@@ -28,6 +32,68 @@ type bodyMemory struct {
 
 	mu      sync.Mutex
 	callers map[string]*callerMemory
+	// arriving are the bodies that hold memory and have not been read to their end.
+	arriving map[*heldBody]bool
+}
+
+// heldBody is a body that holds memory. One that arrives slowly while others wait for memory is cut off, so that nobody holds it by sending
+// little.
+type heldBody struct {
+	io.ReadCloser
+	memory *bodyMemory
+	began  time.Time
+	length int64  // of the whole, -1 where the request does not say
+	cut    func() // ends the reads of the body
+
+	// memory.mu guards these.
+	bytes int64
+	isCut bool
+}
+
+// Read implements io.Reader. CodeUnavailable for a body that was cut off.
+func (b *heldBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.memory.mu.Lock()
+	defer b.memory.mu.Unlock()
+	b.bytes += int64(n)
+	if err != nil || b.bytes == b.length {
+		delete(b.memory.arriving, b)
+	}
+	if err != nil && err != io.EOF && b.isCut { //nolint:errorlint // io.Reader returns io.EOF itself
+		err = errNoMemory()
+	}
+	return n, err
+}
+
+// arrive puts a heldBody in front of the body of a request that holds memory; gone is called once the request is done.
+func (m *bodyMemory) arrive(w http.ResponseWriter, r *http.Request) (gone func()) {
+	body := &heldBody{ReadCloser: r.Body, memory: m, began: time.Now(), length: r.ContentLength}
+	body.cut = func() {
+		// A connection without deadlines is not the network's.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+	}
+	r.Body = body
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.arriving[body] = true
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.arriving, body)
+	}
+}
+
+// cutSlow cuts off the bodies that arrive slowly.
+func (m *bodyMemory) cutSlow() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for body := range m.arriving {
+		age := time.Since(body.began)
+		if age >= slowAfter && float64(body.bytes) < slowRate*age.Seconds() && !body.isCut {
+			body.isCut = true
+			body.cut()
+		}
+	}
 }
 
 type callerMemory struct {
@@ -37,7 +103,7 @@ type callerMemory struct {
 
 // newBodyMemory returns memory for bodies of size bytes in all, half of that for one caller.
 func newBodyMemory(size int64) *bodyMemory {
-	return &bodyMemory{size: size, share: max(1, size/2), all: semaphore.NewWeighted(size), callers: map[string]*callerMemory{}}
+	return &bodyMemory{size: size, share: max(1, size/2), all: semaphore.NewWeighted(size), callers: map[string]*callerMemory{}, arriving: map[*heldBody]bool{}}
 }
 
 // hold waits for n bytes of memory, or for all that one caller may have, and returns what releases them. CodeUnavailable after memoryWait.
@@ -50,7 +116,7 @@ func (m *bodyMemory) hold(ctx context.Context, caller string, n int64) (release 
 		m.leave(caller, own)
 		return nil, errNoMemory()
 	}
-	if err := m.all.Acquire(ctx, n); err != nil {
+	if err := m.acquire(ctx, n); err != nil {
 		own.Release(n)
 		m.leave(caller, own)
 		return nil, errNoMemory()
@@ -60,6 +126,26 @@ func (m *bodyMemory) hold(ctx context.Context, caller string, n int64) (release 
 		own.Release(n)
 		m.leave(caller, own)
 	}, nil
+}
+
+// acquire waits for n bytes of all the memory. Where they are long in coming, slow bodies are cut off.
+func (m *bodyMemory) acquire(ctx context.Context, n int64) error {
+	if m.all.TryAcquire(n) {
+		return nil
+	}
+	cutting, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		for {
+			select {
+			case <-time.After(slowAfter):
+				m.cutSlow()
+			case <-cutting.Done():
+				return
+			}
+		}
+	}()
+	return m.all.Acquire(ctx, n)
 }
 
 func (m *bodyMemory) enter(caller string) *callerMemory {
@@ -88,7 +174,7 @@ func errNoMemory() error {
 
 // admitBody waits until there is memory for the body of a request, which is bounded by limit, and returns what releases it once the request is
 // done. The length of a compressed body is a guess; one without a length counts as the longest.
-func (a *API) admitBody(r *http.Request, limit int64) (release func(), err error) {
+func (a *API) admitBody(w http.ResponseWriter, r *http.Request, limit int64) (release func(), err error) {
 	length := r.ContentLength
 	if r.Header.Get("Content-Encoding") != "" {
 		length *= expansion
@@ -104,5 +190,13 @@ func (a *API) admitBody(r *http.Request, limit int64) (release func(), err error
 	if caller.UserID == "" && caller.DeviceID == "" {
 		who = caller.IP
 	}
-	return a.memory.hold(r.Context(), who, min(length, limit))
+	free, err := a.memory.hold(r.Context(), who, min(length, limit))
+	if err != nil {
+		return nil, err
+	}
+	gone := a.memory.arrive(w, r)
+	return func() {
+		gone()
+		free()
+	}, nil
 }

@@ -58,7 +58,7 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 		if err := checkQuery(r.URL.RawQuery); err != nil {
 			return err
 		}
-		release, err := a.admitBody(r, limit)
+		release, err := a.admitBody(w, r, limit)
 		if err != nil {
 			return err
 		}
