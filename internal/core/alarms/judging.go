@@ -134,19 +134,20 @@ func (s *Service) judgeSome(ctx context.Context, id string, known read) (more bo
 	fresh, listen := false, known.listen
 	notes := map[noteKey]hearth.WebhookNote{}
 	for range maxReads {
-		if sitting, err = s.sit(ctx, id, known.device, fresh); err != nil {
-			return false, err
-		}
-		if listen && sitting.device != nil {
+		var values map[string]hearth.Reading
+		if listen && known.device != nil {
 			all, err := known.values()
 			if err != nil {
 				return false, err
 			}
-			if sitting.values = all[sitting.device.Key]; sitting.values == nil {
-				sitting.values = map[string]hearth.Reading{}
+			if values = all[known.device.Key]; values == nil {
+				values = map[string]hearth.Reading{}
 			}
 		}
-		sitting.notes = notes
+		if sitting, err = s.sit(ctx, id, known.device, fresh); err != nil {
+			return false, err
+		}
+		sitting.values, sitting.notes = values, notes
 		more, err = s.o.Alarms.Judge(ctx, id, sitting.verdict)
 		switch {
 		case errors.Is(err, errOldRules):
@@ -201,8 +202,10 @@ type sitting struct {
 	rules []*judge.Rule
 	life  judge.Life
 	now   time.Time
-	// fresh says that the rules were read for it; values are earlier readings, nil if they were not read.
-	fresh  bool
+	// fresh says that the rules were read for it; otherwise changed reports whether they have changed since.
+	fresh   bool
+	changed func() bool
+	// values are earlier readings, nil if they were not read.
 	values map[string]hearth.Reading
 	// notes have webhooks sent what happens.
 	notes map[noteKey]hearth.WebhookNote
@@ -228,6 +231,10 @@ func (s *Service) sit(ctx context.Context, id string, device *hearth.Device, fre
 	of.life = s.lifeOf(device)
 	if of.set, err = s.rulesOf(ctx, device.Scope(), fresh); err == nil {
 		of.rules = of.set.of(device)
+	}
+	of.changed = func() bool {
+		set, ok, _ := s.rules.Find(device.Scope())
+		return !ok || set != of.set
 	}
 	return of, err
 }
@@ -263,8 +270,12 @@ func (of *sitting) verdict(watch hearth.Watch, waiting []hearth.Unjudged, alarm 
 	return of.apply(verdict, changes, alarm)
 }
 
-// outdated reports whether something is known of other rules than those at hand, which may be old.
+// outdated reports whether something is known of other rules than those at hand, which may be old: a reading that waits may have come after a
+// new one was made.
 func (of *sitting) outdated(watch hearth.Watch) bool {
+	if !of.fresh && of.changed() {
+		return true
+	}
 	for id, state := range watch.Rules {
 		version := of.set.versions[id]
 		if version != state.Version && !of.fresh || 0 < version && version < state.Version {
