@@ -27,8 +27,8 @@ const (
 // bodyMemory bounds the bytes of the longer bodies that are read and worked on at once, of all callers and of each. Who finds no room waits,
 // before the body is read.
 type bodyMemory struct {
-	size, share int64
-	all         *semaphore.Weighted
+	share int64
+	all   *semaphore.Weighted
 
 	mu      sync.Mutex
 	callers map[string]*callerMemory
@@ -103,7 +103,9 @@ type callerMemory struct {
 
 // newBodyMemory returns memory for bodies of size bytes in all, half of that for one caller.
 func newBodyMemory(size int64) *bodyMemory {
-	return &bodyMemory{size: size, share: max(1, size/2), all: semaphore.NewWeighted(size), callers: map[string]*callerMemory{}, arriving: map[*heldBody]bool{}}
+	return &bodyMemory{
+		share: max(1, size/2), all: semaphore.NewWeighted(size), callers: map[string]*callerMemory{}, arriving: map[*heldBody]bool{},
+	}
 }
 
 // hold waits for n bytes of memory, or for all that one caller may have, and returns what releases them. CodeUnavailable after memoryWait.
