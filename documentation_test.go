@@ -201,3 +201,44 @@ func TestEveryPageOfTheDocumentationIsListed(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Every test that a page names is there, and each row of a table with a column of tests names one.
+func TestWhatTheDocumentationNamesAsAProofIsThere(t *testing.T) {
+	t.Parallel()
+	known := proofs(t)
+	named := regexp.MustCompile("`((?:Test|Fuzz|Benchmark)[A-Z]\\w*|make [a-z-]+)[ `]")
+	rows := 0
+	err := fs.WalkDir(os.DirFS("docs"), ".", func(name string, _ fs.DirEntry, err error) error {
+		if err != nil || path.Ext(name) != ".md" {
+			return err
+		}
+		page, err := os.ReadFile(filepath.Join("docs", name))
+		heading, tested := "", false
+		for line := range strings.Lines(string(page)) {
+			for _, proof := range named.FindAllStringSubmatch(line, -1) {
+				if !known[proof[1]] {
+					t.Errorf("docs/%s names %s, which is not there", name, proof[1])
+				}
+			}
+			switch {
+			case strings.HasPrefix(line, "## "):
+				heading = line
+			case strings.HasSuffix(line, "| test |\n"):
+				tested = !strings.HasPrefix(heading, "## OWASP") // their rows may say n/a; see the test of the security model
+			case !strings.HasPrefix(line, "| "):
+				tested = false
+			case tested && !strings.HasPrefix(line, "| ---"):
+				if rows++; !named.MatchString(line) {
+					t.Errorf("docs/%s: a row names no test: %s", name, line)
+				}
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rows < 80 {
+		t.Errorf("only %d rows: the test lost its targets", rows)
+	}
+}
