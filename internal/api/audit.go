@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"net/http"
-	"strings"
 	"time"
 
 	"hearth"
@@ -45,17 +44,13 @@ func wireAudit(e hearth.AuditEntry) AuditEntry {
 type listAuditInput struct {
 	PageParams
 	RangeParams
-	ActorID string `query:"actor_id" maxLength:"128" doc:"Only what this actor did: an id, or user:ID, device:ID, system, cli." example:"system"`
+	ActorID string `query:"actor_id" maxLength:"128" doc:"Only what this actor did: a user's id, or user:ID, device:ID, system, cli." example:"system"`
 	Action  string `query:"action" maxLength:"128" doc:"Only this action." example:"device.delete"`
-	Target  string `query:"target" maxLength:"128" doc:"Only what was done to this object: kind:ID." example:"device:0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	Target  string `query:"target" maxLength:"128" doc:"Only what was done to this object: its id, or kind:ID." example:"device:0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
 }
 
 func (in listAuditInput) filter(now time.Time) (hearth.AuditFilter, error) {
 	f := hearth.AuditFilter{ActorID: in.ActorID, Action: in.Action, Target: in.Target}
-	// A bare id is a user's.
-	if f.ActorID != "" && f.ActorID != "system" && f.ActorID != "cli" && !strings.Contains(f.ActorID, ":") {
-		f.ActorID = "user:" + f.ActorID
-	}
 	r, given, err := in.parse()
 	switch {
 	case err != nil || !given:

@@ -121,9 +121,9 @@ func (a *API) registerAuditFile(s *audit.Service) {
 		stamp := &huma.Schema{Type: huma.TypeString, Format: "date-time"}
 		for _, p := range []huma.Param{
 			{Name: "format", Description: "Default csv.", Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{AuditCSV, AuditNDJSON}}, Example: AuditCSV},
-			{Name: "actor_id", Description: "Only what this actor did: an id, or user:ID, device:ID, system, cli.", Schema: str(maxAuditFilter), Example: "system"},
+			{Name: "actor_id", Description: "Only what this actor did: a user's id, or user:ID, device:ID, system, cli.", Schema: str(maxAuditFilter), Example: "system"},
 			{Name: "action", Description: "Only this action.", Schema: str(maxAuditFilter), Example: "device.delete"},
-			{Name: "target", Description: "Only what was done to this object: kind:ID.", Schema: str(maxAuditFilter), Example: "device:0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"},
+			{Name: "target", Description: "Only what was done to this object: its id, or kind:ID.", Schema: str(maxAuditFilter), Example: "device:0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"},
 			{Name: "range", Description: "The time up to now. Not together with from or to.", Schema: str(32), Example: "30d"},
 			{Name: "from", Description: "Start of the range, inclusive (RFC 3339).", Schema: stamp, Example: "2026-03-01T00:00:00.000Z"},
 			{Name: "to", Description: "End of the range, exclusive (RFC 3339).", Schema: stamp, Example: "2026-03-02T00:00:00.000Z"},

@@ -52,9 +52,9 @@ func (c *auditVerifyCommand) Run(ctx context.Context, p *Process) error {
 type auditExportCommand struct {
 	Settings
 	Format string `default:"csv" enum:"csv,ndjson" help:"csv or ndjson (default: csv)."`
-	Actor  string `placeholder:"ID" help:"Only the entries of this actor: user:ID, device:ID, system or cli."`
+	Actor  string `placeholder:"ID" help:"Only the entries of this actor: a user's ID, or user:ID, device:ID, system, cli."`
 	Action string `placeholder:"A" help:"Only this action, such as device.delete."`
-	Target string `placeholder:"T" help:"Only the entries about this object: kind:ID."`
+	Target string `placeholder:"T" help:"Only the entries about this object: its ID, or kind:ID."`
 	From   string `placeholder:"TIME" help:"Only from this time on (RFC 3339)."`
 	To     string `placeholder:"TIME" help:"Only before this time (RFC 3339)."`
 }

@@ -5,9 +5,11 @@ package audit
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"hearth"
+	"hearth/internal/newid"
 )
 
 // Service answers questions about the audit.
@@ -29,7 +31,49 @@ func (s *Service) Entries(
 	if !caller.IsAdmin() {
 		return hearth.List[hearth.AuditEntry]{}, errNotAdmin()
 	}
+	filter, err := s.resolve(ctx, filter)
+	if err != nil {
+		return hearth.List[hearth.AuditEntry]{}, err
+	}
 	return s.store.Audit(ctx, filter, page)
+}
+
+// resolve completes the ids of a filter, which may be in either case: an actor without a kind is a user, a target without one is of the kind
+// that has entries.
+func (s *Service) resolve(ctx context.Context, filter hearth.AuditFilter) (hearth.AuditFilter, error) {
+	if actor := filter.ActorID; actor != "" && actor != "system" && actor != "cli" && !strings.Contains(actor, ":") {
+		filter.ActorID = "user:" + actor
+	}
+	filter.ActorID, filter.Target = canonical(filter.ActorID), canonical(filter.Target)
+	if filter.Target == "" || strings.Contains(filter.Target, ":") {
+		return filter, nil
+	}
+	id := filter.Target
+	for _, kind := range kinds() {
+		filter.Target = kind + ":" + id
+		found, err := s.store.Audit(ctx, hearth.AuditFilter{Target: filter.Target}, hearth.Page{Limit: 1})
+		if err != nil || len(found.Items) > 0 {
+			return filter, err
+		}
+	}
+	return filter, nil
+}
+
+// kinds are those of targets.
+func kinds() []string {
+	return []string{
+		"device", "user", "organization", "session", "export", "command", "rule", "alarm", "webhook", "api_key", "provisioning_key",
+		"notification_channel", "export_schedule", "integration", "command_batch", "job", "audit",
+	}
+}
+
+// canonical returns an actor or a target with its id in lower case.
+func canonical(name string) string {
+	kind, id, found := strings.Cut(name, ":")
+	if !found {
+		return newid.Canonical(name)
+	}
+	return kind + ":" + newid.Canonical(id)
 }
 
 // step is how many entries are read at a time.

@@ -4,11 +4,19 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"hearth"
 	"hearth/internal/core/audit"
+	"hearth/internal/newid"
 	"hearth/internal/store/record"
 	"hearth/internal/store/sqlite"
 	"hearth/internal/store/sqlite/sqlitetest"
@@ -220,4 +228,55 @@ func TestOnlyAdminsReadTheAudit(t *testing.T) {
 			t.Errorf("%s: %d entries, %v", name, len(list.Items), err)
 		}
 	}
+}
+
+// An id alone finds its object, whatever that is, and ids are read in either case.
+func TestAnIDAloneFindsItsEntries(t *testing.T) {
+	t.Parallel()
+	store := open(t, sqlitetest.File(t, t.TempDir()))
+	defer closed(t, store)
+	admin := hearth.Caller{UserID: newid.New(), Role: hearth.RoleAdmin}
+	kinds := targetKinds(t)
+	if len(kinds) < 12 {
+		t.Fatalf("only %d kinds of targets: the test lost its targets", len(kinds))
+	}
+	service := audit.New(store, nil, 0)
+	t.Log(kinds)
+	for _, kind := range kinds {
+		id := newid.New()
+		entry := hearth.AuditEntry{At: time.Now(), ActorID: admin.Actor(), Action: "thing.update", Target: kind + ":" + id, Result: "ok"}
+		if err := store.AppendAudit(t.Context(), entry); err != nil {
+			t.Fatal(err)
+		}
+		for _, filter := range []hearth.AuditFilter{
+			{Target: id}, {Target: strings.ToUpper(id)}, {Target: kind + ":" + strings.ToUpper(id)},
+			{Target: id, ActorID: admin.UserID}, {Target: id, ActorID: "user:" + strings.ToUpper(admin.UserID)},
+		} {
+			found, err := service.Entries(t.Context(), admin, filter, hearth.Page{})
+			if err != nil || len(found.Items) != 1 || found.Items[0].Target != entry.Target {
+				t.Errorf("%+v finds %+v (%v), want the entry of %s", filter, found.Items, err, entry.Target)
+			}
+		}
+	}
+}
+
+// targetKinds returns the kinds of targets that the sources name behind an action.
+func targetKinds(t *testing.T) []string {
+	t.Helper()
+	kinds := map[string]bool{}
+	named := regexp.MustCompile(`"[a-z_]+\.[a-z_]+", "([a-z_]+):" ?\+|Target[:=]? +=? ?"([a-z_]+):" ?\+|target := "([a-z_]+):" ?\+`)
+	err := filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		for _, found := range named.FindAllStringSubmatch(string(source), -1) {
+			kinds[found[1]+found[2]+found[3]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Sorted(maps.Keys(kinds))
 }

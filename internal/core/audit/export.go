@@ -31,6 +31,10 @@ func (s *Service) ExportBySystem(
 func (s *Service) export(
 	ctx context.Context, filter hearth.AuditFilter, note hearth.AuditEntry,
 ) (iter.Seq2[hearth.AuditEntry, error], error) {
+	filter, err := s.resolve(ctx, filter)
+	if err != nil {
+		return nil, err
+	}
 	note.Changes = filterNote(filter)
 	if err := s.store.AppendAudit(ctx, note); err != nil {
 		return nil, err
