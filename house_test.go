@@ -84,6 +84,8 @@ func mayImport(dir string) []string {
 		return append([]string{root, busPort, "internal/mqtt/..."}, capabilities...)
 	case dir == "internal/bridge":
 		return append([]string{root, "internal/dialect", "internal/mqtt/packet"}, capabilities...)
+	case dir == "internal/store/mongodb/steps":
+		return []string{root}
 	case dir == "internal/store/sqlite/sqlitetest":
 		return []string{"internal/store/sqlite", "internal/testfile"}
 	case dir == "internal/sealer":

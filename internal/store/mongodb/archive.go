@@ -9,6 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/store/record"
 )
 
@@ -30,7 +31,7 @@ type archiver struct {
 // moment is made while no instance writes.
 func (s *Store) Archive(ctx context.Context) iter.Seq2[record.Part, error] {
 	return func(yield func(record.Part, error) bool) {
-		err := s.doLong(ctx, "Archive", func(ctx context.Context) error {
+		err := s.DoLong(ctx, "Archive", func(ctx context.Context) error {
 			// The scan comes first: whatever its logs are of is still to be read.
 			logs, stop := iter.Pull2(s.ScanLogs(ctx, hearth.LogScan{Reach: hearth.Reach{All: true}, Span: everSpan}))
 			defer stop()
@@ -56,14 +57,14 @@ func (s *Store) Archive(ctx context.Context) iter.Seq2[record.Part, error] {
 
 // archiveOf begins an archive: it fixes the last device and the last audit entry. The keys of the devices go into keys.
 func (s *Store) archiveOf(ctx context.Context, keys map[int64]bool) (*record.Archive, error) {
-	head, err := s.readHead(ctx)
+	head, err := s.AuditHead(ctx)
 	if err != nil {
 		return nil, err
 	}
-	counters, err := findAll[struct {
+	counters, err := steps.FindAll[struct {
 		ID   string `bson:"_id"`
 		Last int64  `bson:"last"`
-	}](ctx, s.db.Collection(collCounters), bson.D{})
+	}](ctx, s.Collection(steps.Counters), bson.D{})
 	if err != nil {
 		return nil, err
 	}
@@ -84,9 +85,11 @@ func (s *Store) archiveOf(ctx context.Context, keys map[int64]bool) (*record.Arc
 		},
 		Special: map[string]func(context.Context, func(any) error) error{
 			record.CheckpointsKind: s.archiveCheckpoints,
-			record.IdempotencyKind: s.archiveIdempotency,
+			record.IdempotencyKind: func(ctx context.Context, give func(any) error) error {
+				return s.ScanIdempotencyRecords(ctx, func(r hearth.IdempotencyRecord) error { return give(record.StoredIdempotencyRecord(r)) })
+			},
 			record.AuditKind: func(ctx context.Context, give func(any) error) error {
-				return s.archiveAudit(ctx, head.Seq, give)
+				return s.ScanAudit(ctx, head.Seq, func(e hearth.AuditEntry) error { return give(record.StoredAuditEntry(e)) })
 			},
 		},
 	}, nil
@@ -94,55 +97,13 @@ func (s *Store) archiveOf(ctx context.Context, keys map[int64]bool) (*record.Arc
 
 // archiveCheckpoints gives all of them. Imports are few.
 func (s *Store) archiveCheckpoints(ctx context.Context, give func(any) error) error {
-	docs, err := findAll[checkpointDoc](ctx, s.db.Collection(collCheckpoints), live(), options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}))
+	docs, err := steps.FindAll[checkpointDoc](ctx, s.Collection(collCheckpoints), steps.Live(), options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}))
 	if err != nil {
 		return err
 	}
 	for _, d := range docs {
 		if err := give(record.StoredCheckpoint(d.checkpoint())); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-func (s *Store) archiveIdempotency(ctx context.Context, give func(any) error) error {
-	cursor, err := s.db.Collection(collCommits).Find(ctx,
-		bson.D{{Key: "once", Value: bson.D{{Key: "$exists", Value: true}}}, {Key: "open", Value: nil}},
-		options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetBatchSize(archiveRows))
-	if err != nil {
-		return err
-	}
-	defer cursor.Close(context.WithoutCancel(ctx))
-	for cursor.Next(ctx) {
-		var c commitDoc
-		if err := cursor.Decode(&c); err != nil {
-			return err
-		}
-		if err := give(record.StoredIdempotencyRecord(c.idempotencyRecord())); err != nil {
-			return err
-		}
-	}
-	return cursor.Err()
-}
-
-func (s *Store) archiveAudit(ctx context.Context, last int64, give func(any) error) error {
-	after, err := s.trimmedUpTo(ctx) // what was trimmed may go at any moment
-	if err != nil {
-		return err
-	}
-	for after < last {
-		docs, err := s.auditChain(ctx, after, archiveRows)
-		if err != nil || len(docs) == 0 {
-			return err
-		}
-		for _, d := range docs {
-			if after = d.Seq; after > last {
-				return nil
-			}
-			if err := give(record.StoredAuditEntry(d.entry())); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

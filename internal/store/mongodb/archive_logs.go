@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/store/record"
 	"hearth/internal/tsdb"
 )
@@ -44,11 +45,11 @@ func (a *archiver) logs(ctx context.Context, entry hearth.LogEntry, more bool, n
 func (s *Store) restoreLogs(ctx context.Context, logs []hearth.LogEntry, restore record.Restore) error {
 	rows, err := s.restoredRows(ctx, logs)
 	if err != nil {
-		return translate(ctx, err)
+		return steps.Translate(ctx, err)
 	}
-	err = s.mark(ctx, restore, func(st *step) error {
+	err = s.mark(ctx, restore, func(st *steps.Step) error {
 		for _, row := range rows {
-			st.insert(collTail, row.ID, newTailDoc(row), nil)
+			st.Insert(collTail, row.ID, newTailDoc(row), nil)
 		}
 		return nil
 	})

@@ -3,14 +3,13 @@ package mongodb
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
-	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/store/record"
 )
 
@@ -21,41 +20,41 @@ const (
 
 // restoreDoc is the mark of a restore that has not ended.
 type restoreDoc struct {
-	ID      string `bson:"_id"`
-	Meta    `bson:",inline"`
-	Source  string           `bson:"source"`
-	Started int64            `bson:"started"`
-	Done    map[string]int64 `bson:"done"`
+	ID         string `bson:"_id"`
+	steps.Meta `bson:",inline"`
+	Source     string           `bson:"source"`
+	Started    int64            `bson:"started"`
+	Done       map[string]int64 `bson:"done"`
 }
 
 func (d restoreDoc) restore() record.Restore {
 	if d.Done == nil {
 		d.Done = map[string]int64{}
 	}
-	return record.Restore{Source: d.Source, StartedAt: fromMillis(d.Started), Done: d.Done}
+	return record.Restore{Source: d.Source, StartedAt: steps.FromMillis(d.Started), Done: d.Done}
 }
 
 // BeginRestore implements record.Archiver.
 func (s *Store) BeginRestore(ctx context.Context, restore record.Restore) (mark record.Restore, err error) {
-	err = s.commit(ctx, writing{name: "BeginRestore"}, func(ctx context.Context, st *step) error {
-		d, err := load[restoreDoc](ctx, st, collRestore, byID(restoreID))
+	err = s.Commit(ctx, steps.Writing{Name: "BeginRestore"}, func(ctx context.Context, st *steps.Step) error {
+		d, err := steps.Load[restoreDoc](ctx, st.DB, collRestore, steps.ByID(restoreID))
 		switch {
 		case err == nil && d.Source == restore.Source:
 			mark = d.restore()
 			return nil
 		case err == nil:
 			return hearth.Errorf(hearth.CodeConflict, "the store is half restored from something else (%s): empty it first", d.Source)
-		case !errors.Is(err, errGone):
+		case !errors.Is(err, steps.ErrGone):
 			return err
 		}
-		used := []string{collCheckpoints, collCommits, collTail, collDocuments, collCounters}
+		used := []string{collCheckpoints, steps.Commits, collTail, collDocuments, steps.Counters}
 		for _, kind := range record.ArchiveKinds() {
 			if schema := record.SchemaOf(kind); schema != nil && kind != record.IdempotencyKind {
 				used = append(used, schema.Name)
 			}
 		}
 		for _, coll := range used {
-			used, err := s.exists(ctx, coll, bson.D{{Key: "aborted", Value: nil}})
+			used, err := s.Exists(ctx, coll, bson.D{{Key: "aborted", Value: nil}})
 			if err != nil {
 				return err
 			}
@@ -63,9 +62,9 @@ func (s *Store) BeginRestore(ctx context.Context, restore record.Restore) (mark 
 				return hearth.Errorf(hearth.CodeConflict, "the store is not empty")
 			}
 		}
-		d = restoreDoc{ID: restoreID, Meta: Meta{V: 1}, Source: restore.Source, Started: millis(restore.StartedAt)}
+		d = restoreDoc{ID: restoreID, Meta: steps.Meta{V: 1}, Source: restore.Source, Started: steps.Millis(restore.StartedAt)}
 		mark = d.restore()
-		st.insert(collRestore, restoreID, d, errStale)
+		st.Insert(collRestore, restoreID, d, steps.ErrStale)
 		return nil
 	})
 	return mark, err
@@ -73,11 +72,11 @@ func (s *Store) BeginRestore(ctx context.Context, restore record.Restore) (mark 
 
 // Restoring implements record.Archiver.
 func (s *Store) Restoring(ctx context.Context) (mark record.Restore, err error) {
-	err = s.do(ctx, "Restoring", func(ctx context.Context) error {
+	err = s.Do(ctx, "Restoring", func(ctx context.Context) error {
 		var d restoreDoc
-		err := s.db.Collection(collRestore).FindOne(ctx, live(bson.E{Key: "_id", Value: restoreID})).Decode(&d)
+		err := s.Collection(collRestore).FindOne(ctx, steps.Live(bson.E{Key: "_id", Value: restoreID})).Decode(&d)
 		mark = d.restore()
-		return found(err, "unfinished restore")
+		return steps.Found(err, "unfinished restore")
 	})
 	if err != nil {
 		return record.Restore{}, err
@@ -87,8 +86,8 @@ func (s *Store) Restoring(ctx context.Context) (mark record.Restore, err error) 
 
 // EndRestore implements record.Archiver.
 func (s *Store) EndRestore(ctx context.Context) error {
-	return s.do(ctx, "EndRestore", func(ctx context.Context) error {
-		_, err := s.db.Collection(collRestore).DeleteOne(ctx, byID(restoreID))
+	return s.Do(ctx, "EndRestore", func(ctx context.Context) error {
+		_, err := s.Collection(collRestore).DeleteOne(ctx, steps.ByID(restoreID))
 		return err
 	})
 }
@@ -101,7 +100,7 @@ func (s *Store) RestorePart(ctx context.Context, part record.Part, restore recor
 		if err != nil {
 			return err
 		}
-		err = s.doLong(ctx, "RestorePart", func(ctx context.Context) error {
+		err = s.DoLong(ctx, "RestorePart", func(ctx context.Context) error {
 			if err := s.checkMark(ctx, restore); err != nil {
 				return err
 			}
@@ -115,10 +114,10 @@ func (s *Store) RestorePart(ctx context.Context, part record.Part, restore recor
 }
 
 // mark does a step that the mark of the restore is part of.
-func (s *Store) mark(ctx context.Context, restore record.Restore, build func(*step) error) error {
-	return s.commit(ctx, writing{name: "RestorePart"}, func(ctx context.Context, st *step) error {
-		d, err := load[restoreDoc](ctx, st, collRestore, byID(restoreID))
-		if err != nil && !errors.Is(err, errGone) {
+func (s *Store) mark(ctx context.Context, restore record.Restore, build func(*steps.Step) error) error {
+	return s.Commit(ctx, steps.Writing{Name: "RestorePart"}, func(ctx context.Context, st *steps.Step) error {
+		d, err := steps.Load[restoreDoc](ctx, st.DB, collRestore, steps.ByID(restoreID))
+		if err != nil && !errors.Is(err, steps.ErrGone) {
 			return err
 		}
 		if err != nil || d.Source != restore.Source {
@@ -127,7 +126,7 @@ func (s *Store) mark(ctx context.Context, restore record.Restore, build func(*st
 		if err := build(st); err != nil {
 			return err
 		}
-		st.update(collRestore, restoreID, d.V, set(bson.D{{Key: "done", Value: restore.Done}}))
+		st.Update(collRestore, restoreID, d.V, steps.Set(bson.D{{Key: "done", Value: restore.Done}}))
 		return nil
 	})
 }
@@ -137,7 +136,7 @@ func notRestoring() error {
 }
 
 func (s *Store) checkMark(ctx context.Context, restore record.Restore) error {
-	marked, err := s.exists(ctx, collRestore, live(bson.E{Key: "_id", Value: restoreID}, bson.E{Key: "source", Value: restore.Source}))
+	marked, err := s.Exists(ctx, collRestore, steps.Live(bson.E{Key: "_id", Value: restoreID}, bson.E{Key: "source", Value: restore.Source}))
 	if err == nil && !marked {
 		err = notRestoring()
 	}
@@ -155,17 +154,13 @@ func (s *Store) restoreRecords(ctx context.Context, kind string, records []any) 
 		}
 		return restoreEach(ctx, s, collDevices, devices, newDeviceDoc)
 	case record.AuditKind:
-		return s.restoreAudit(ctx, record.AuditEntries(records))
+		return s.RestoreAudit(ctx, record.AuditEntries(records))
 	case record.CheckpointsKind:
 		return restoreEach(ctx, s, collCheckpoints, record.Checkpoints(records), func(c hearth.Checkpoint) checkpointDoc {
-			return checkpointDoc{ID: c.ID, Meta: Meta{V: 1}, CheckpointFields: CheckpointFields{Rows: c.Rows, Mark: c.Mark}}
+			return checkpointDoc{ID: c.ID, Meta: steps.Meta{V: 1}, CheckpointFields: CheckpointFields{Rows: c.Rows, Mark: c.Mark}}
 		})
 	case record.IdempotencyKind:
-		return restoreEach(ctx, s, collCommits, record.IdempotencyRecords(records), func(r hearth.IdempotencyRecord) commitDoc {
-			c := commitDoc{ID: uuid.NewString(), PurgeAt: s.purgeAt(r.ExpiresAt)}
-			c.setIdempotency(r)
-			return c
-		})
+		return s.RestoreIdempotencyRecords(ctx, record.IdempotencyRecords(records))
 	}
 	return s.restoreKind(ctx, record.SchemaOf(kind), records)
 }
@@ -198,7 +193,7 @@ func (s *Store) restoreKind(ctx context.Context, schema *record.Schema, records 
 				continue // it is stored
 			}
 			// One after another, so that the next finds the place taken.
-			if err := s.insertMissing(ctx, schema.Name, []any{append(doc, bson.E{Key: slotField, Value: *slot})}); err != nil {
+			if err := s.InsertMissing(ctx, schema.Name, []any{append(doc, bson.E{Key: slotField, Value: *slot})}); err != nil {
 				return err
 			}
 			continue
@@ -208,19 +203,19 @@ func (s *Store) restoreKind(ctx context.Context, schema *record.Schema, records 
 		}
 	}
 	if len(claims) > 0 {
-		if err := s.insertMissing(ctx, schema.Claim.Collection, claims); err != nil {
+		if err := s.InsertMissing(ctx, schema.Claim.Collection, claims); err != nil {
 			return err
 		}
 	}
 	if len(docs) == 0 {
 		return nil
 	}
-	return s.insertMissing(ctx, schema.Name, docs)
+	return s.InsertMissing(ctx, schema.Name, docs)
 }
 
 // slotOf returns a free place for a record; nil if the record is stored.
 func (s *Store) slotOf(ctx context.Context, schema *record.Schema, r any) (*int, error) {
-	stored, err := s.exists(ctx, schema.Name, byID(idOf(schema.IDOf(r))))
+	stored, err := s.Exists(ctx, schema.Name, steps.ByID(idOf(schema.IDOf(r))))
 	if err != nil || stored {
 		return nil, err
 	}
@@ -236,7 +231,7 @@ func (s *Store) restoreCounters(ctx context.Context, records []any) error {
 	for _, r := range records {
 		c := r.(*record.Counters) //nolint:forcetypeassert // records of the kind
 		for name, last := range map[string]int64{collDevices: c.LastDevice, collTail: int64(c.LastLog)} {
-			_, err := s.db.Collection(collCounters).UpdateOne(ctx, byID(name),
+			_, err := s.Collection(steps.Counters).UpdateOne(ctx, steps.ByID(name),
 				bson.D{{Key: "$max", Value: bson.D{{Key: "last", Value: last}}}}, options.UpdateOne().SetUpsert(true))
 			if err != nil {
 				return err
@@ -254,48 +249,5 @@ func restoreEach[T, D any](ctx context.Context, s *Store, coll string, records [
 	for _, r := range records {
 		docs = append(docs, doc(r))
 	}
-	return s.insertMissing(ctx, coll, docs)
-}
-
-// restoreAudit stores entries as they are, behind those that are there.
-func (s *Store) restoreAudit(ctx context.Context, entries []hearth.AuditEntry) error {
-	head, err := s.readHead(ctx)
-	if err != nil {
-		return err
-	}
-	for some := range slices.Chunk(entries, archiveRows) {
-		var docs []auditDoc
-		for _, e := range some {
-			if e.Seq <= head.Seq && len(docs) == 0 {
-				stored, err := s.auditChain(ctx, e.Seq-1, 1)
-				if err != nil {
-					return err
-				}
-				if len(stored) == 1 && stored[0].Seq == e.Seq && stored[0].Hash == e.Hash {
-					continue // it was stored before
-				}
-			}
-			if head.Seq == 0 && e.Seq > 1 { // those before were trimmed
-				head = hearth.AuditHead{Seq: e.Seq - 1, Hash: e.PrevHash}
-			}
-			if e.Seq != head.Seq+1 || e.PrevHash != head.Hash {
-				return hearth.Errorf(hearth.CodeConflict, "audit entry %d does not follow entry %d", e.Seq, head.Seq)
-			}
-			head = hearth.AuditHead{Seq: e.Seq, Hash: e.Hash}
-			docs = append(docs, auditDoc{
-				Seq: e.Seq, Ref: fmt.Sprintf("restored/%d", e.Seq), PrevHash: e.PrevHash, Hash: e.Hash, At: e.At.UnixMilli(), ActorID: e.ActorID,
-				Action: e.Action, Target: e.Target, Result: e.Result, IP: e.IP, UserAgent: e.UserAgent, RequestID: e.RequestID, Changes: e.ChangesText,
-			})
-		}
-		if len(docs) == 0 {
-			continue
-		}
-		if _, err := s.db.Collection(collAudit).InsertMany(ctx, docs); err != nil {
-			return err
-		}
-		if err := s.moveHead(ctx, head); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.InsertMissing(ctx, coll, docs)
 }

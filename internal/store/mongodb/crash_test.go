@@ -15,6 +15,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"hearth"
+	"hearth/internal/store/mongodb/steps"
 )
 
 var (
@@ -105,8 +106,8 @@ func bigWrite(ctx context.Context, s *Store) error {
 func content(t *testing.T, s *Store) map[string][]bson.M {
 	t.Helper()
 	all := map[string][]bson.M{}
-	for _, coll := range []string{collUsers, collEmails, collTries, collSessions, collRefresh, collGuards, collAudit, collAuditHead, collOutbox, collCommits} {
-		docs, err := findAll[bson.M](t.Context(), s.db.Collection(coll), bson.D{})
+	for _, coll := range []string{collUsers, collEmails, collTries, collSessions, collRefresh, steps.Guards, steps.Audit, steps.AuditHead, steps.Outbox, steps.Commits} {
+		docs, err := steps.FindAll[bson.M](t.Context(), s.Collection(coll), bson.D{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +118,7 @@ func content(t *testing.T, s *Store) map[string][]bson.M {
 			for _, varies := range []string{"purge_at", "ref", "v"} {
 				delete(d, varies)
 			}
-			if coll == collCommits {
+			if coll == steps.Commits {
 				if d["aborted"] == true {
 					continue
 				}
@@ -137,7 +138,7 @@ func content(t *testing.T, s *Store) map[string][]bson.M {
 
 func has(t *testing.T, s *Store, coll, id string) bool {
 	t.Helper()
-	exists, err := s.exists(t.Context(), coll, byID(id))
+	exists, err := s.Exists(t.Context(), coll, steps.ByID(id))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,11 +174,11 @@ func TestACrashBetweenAnyTwoStepsLosesAndDoublesNothing(t *testing.T) {
 	furnish(t, whole)
 	before := content(t, whole)
 	var steps []string
-	whole.crash = func(at string) error { steps = append(steps, at); return nil }
+	whole.Crash = func(at string) error { steps = append(steps, at); return nil }
 	if err := bigWrite(t.Context(), whole); err != nil {
 		t.Fatal(err)
 	}
-	whole.crash = nil
+	whole.Crash = nil
 	after := content(t, whole)
 	for _, want := range []string{"draft", "note", "lock", "decide", "apply", "sweep", "jobs", "entries", "head", "finish"} {
 		if !slices.Contains(steps, want) {
@@ -193,7 +194,7 @@ func TestACrashBetweenAnyTwoStepsLosesAndDoublesNothing(t *testing.T) {
 			dying := openAt(t, options)
 			furnish(t, dying)
 			left := n
-			dying.crash = func(string) error {
+			dying.Crash = func(string) error {
 				if left--; left < 0 {
 					return errCrash
 				}
@@ -242,7 +243,7 @@ func TestWhoMeetsAnUnfinishedWriteEndsIt(t *testing.T) {
 			options := Options{URI: newDatabase(t), Clock: atNoon, Grace: 20 * time.Millisecond, RepairEvery: time.Hour}
 			dying, other := openAt(t, options), openAt(t, options)
 			furnish(t, dying)
-			dying.crash = func(at string) error {
+			dying.Crash = func(at string) error {
 				if at == name {
 					return errCrash
 				}
@@ -270,7 +271,7 @@ func TestAWriteThatWasGivenUpIsDoneAnew(t *testing.T) {
 	furnish(t, slow)
 	var paused atomic.Bool
 	reached, goOn := make(chan struct{}), make(chan struct{})
-	slow.crash = func(at string) error {
+	slow.Crash = func(at string) error {
 		if at == "decide" && paused.CompareAndSwap(false, true) {
 			close(reached)
 			<-goOn
@@ -316,7 +317,7 @@ func TestARuleAboutManyDocumentsHoldsWhileOneIsBeingWritten(t *testing.T) {
 		}
 		left, stopped := n, ""
 		reached, goOn := make(chan struct{}), make(chan struct{})
-		slow.crash = func(at string) error {
+		slow.Crash = func(at string) error {
 			if left--; left == -1 {
 				stopped = at
 				close(reached)
@@ -348,7 +349,7 @@ func TestARuleAboutManyDocumentsHoldsWhileOneIsBeingWritten(t *testing.T) {
 			t.Fatalf("stopped before step %d, %s: %d demotions were refused (%v), %d admins remain, %v", n, stopped, refused, errs, len(admins.Items), err)
 		}
 		// The next round begins without admins but its own two.
-		if _, err := quick.db.Collection(collUsers).DeleteMany(t.Context(), bson.D{}); err != nil {
+		if _, err := quick.Collection(collUsers).DeleteMany(t.Context(), bson.D{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -481,9 +482,9 @@ func TestProcessesLoseNoChangeOfOneAnother(t *testing.T) {
 func TestIdempotencyRecordsSurviveAnUpgrade(t *testing.T) {
 	t.Parallel()
 	s := openTest(t, atNoon)
-	_, err := s.db.Collection(collCommits).InsertOne(t.Context(), bson.D{
+	_, err := s.Collection(steps.Commits).InsertOne(t.Context(), bson.D{
 		{Key: "_id", Value: "c"}, {Key: "once", Value: "user:ann\x00k"}, {Key: "fingerprint", Value: "f"}, {Key: "status", Value: 201},
-		{Key: "answer", Value: []byte("sealed")}, {Key: "created", Value: millis(noon)}, {Key: "expires", Value: millis(noon.Add(time.Hour))},
+		{Key: "answer", Value: []byte("sealed")}, {Key: "created", Value: steps.Millis(noon)}, {Key: "expires", Value: steps.Millis(noon.Add(time.Hour))},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/store/record"
 )
 
@@ -90,7 +91,7 @@ func deviceFilter(f hearth.DeviceFilter) bson.D {
 	if f.Query != "" {
 		filter = append(filter, bson.E{Key: "search", Value: contains(record.Fold(f.Query))})
 	}
-	online := bson.E{Key: "$expr", Value: isOnline(millis(f.Now))}
+	online := bson.E{Key: "$expr", Value: isOnline(steps.Millis(f.Now))}
 	switch f.Connection {
 	case hearth.Never:
 		filter = append(filter, bson.E{Key: "last", Value: 0})
@@ -126,14 +127,14 @@ func (s *Store) Devices(ctx context.Context, filter hearth.DeviceFilter, page he
 	if order.desc {
 		direction = -1
 	}
-	err = s.do(ctx, "Devices", func(ctx context.Context) error {
-		coll := s.reads.Collection(collDevices)
+	err = s.Do(ctx, "Devices", func(ctx context.Context) error {
+		coll := s.Lagging(collDevices)
 		if page.Count {
 			if list.Total, err = coll.CountDocuments(ctx, where); err != nil {
 				return err
 			}
 		}
-		docs, err := findAll[deviceDoc](ctx, coll, some,
+		docs, err := steps.FindAll[deviceDoc](ctx, coll, some,
 			options.Find().SetSort(bson.D{{Key: order.field, Value: direction}, {Key: "_id", Value: direction}}).SetLimit(int64(size)+1))
 		if err != nil {
 			return err
@@ -156,17 +157,17 @@ func (s *Store) Devices(ctx context.Context, filter hearth.DeviceFilter, page he
 
 // CountDevices implements hearth.DeviceStore: one aggregation, served by the indexes that begin with scope.
 func (s *Store) CountDevices(ctx context.Context, reach hearth.Reach, now time.Time) (counts hearth.DeviceCounts, err error) {
-	err = s.do(ctx, "CountDevices", func(ctx context.Context) error {
+	err = s.Do(ctx, "CountDevices", func(ctx context.Context) error {
 		countIf := func(condition any) bson.D {
 			return bson.D{{Key: "$sum", Value: bson.D{{Key: "$cond", Value: bson.A{condition, 1, 0}}}}}
 		}
-		cursor, err := s.db.Collection(collDevices).Aggregate(ctx, bson.A{
+		cursor, err := s.Collection(collDevices).Aggregate(ctx, bson.A{
 			bson.D{{Key: "$match", Value: within(reach)}},
 			bson.D{{Key: "$group", Value: bson.D{
 				{Key: "_id", Value: nil},
 				{Key: "total", Value: bson.D{{Key: "$sum", Value: 1}}},
 				{Key: "active", Value: countIf(bson.D{{Key: "$eq", Value: bson.A{"$status", hearth.StatusActive}}})},
-				{Key: "online", Value: countIf(isOnline(millis(now)))},
+				{Key: "online", Value: countIf(isOnline(steps.Millis(now)))},
 			}}},
 		})
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"hearth"
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/store/record"
 	"hearth/internal/tsdb/codec"
 )
@@ -32,9 +33,9 @@ type DeviceFields struct {
 
 // deviceDoc is a device. Heartbeats change last, seen, status and idle, whoever has locked it, and no version.
 type deviceDoc struct {
-	ID   string `bson:"_id"`
-	Meta `bson:",inline"`
-	Key  int64 `bson:"key"`
+	ID         string `bson:"_id"`
+	steps.Meta `bson:",inline"`
+	Key        int64 `bson:"key"`
 	// Scope stands for owner or organization in every question.
 	Scope        hearth.Scope `bson:"scope"`
 	Owner        string       `bson:"owner"`
@@ -63,14 +64,14 @@ type deviceDoc struct {
 func fieldsOf(d hearth.Device) DeviceFields {
 	return DeviceFields{
 		Name: d.Name, Search: record.Fold(d.Name), Type: d.Type, Serial: d.Serial, Status: d.Status, Idle: d.Idle, Tags: d.Tags,
-		Metadata: d.Metadata, Interval: d.Interval, Updated: millis(d.UpdatedAt),
+		Metadata: d.Metadata, Interval: d.Interval, Updated: steps.Millis(d.UpdatedAt),
 	}
 }
 
 func newDeviceDoc(d hearth.Device) deviceDoc {
 	doc := deviceDoc{
-		ID: d.ID, Meta: Meta{V: 1}, Key: d.Key, Scope: d.Scope(), Owner: d.OwnerID, Organization: d.OrganizationID,
-		DeviceFields: fieldsOf(d), DesiredVersion: d.DesiredVersion, Version: d.Version, Created: millis(d.CreatedAt), Last: millis(d.LastActiveAt), OfflineAt: millis(d.OfflineAt),
+		ID: d.ID, Meta: steps.Meta{V: 1}, Key: d.Key, Scope: d.Scope(), Owner: d.OwnerID, Organization: d.OrganizationID,
+		DeviceFields: fieldsOf(d), DesiredVersion: d.DesiredVersion, Version: d.Version, Created: steps.Millis(d.CreatedAt), Last: steps.Millis(d.LastActiveAt), OfflineAt: steps.Millis(d.OfflineAt),
 	}
 	if d.LastError != nil {
 		text, _ := json.Marshal(d.LastError) //nolint:errchkjson // times of our clock encode
@@ -89,8 +90,8 @@ func (d deviceDoc) device() hearth.Device {
 	device := hearth.Device{
 		ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Serial: d.Serial, Status: d.Status, Tags: d.Tags, Interval: d.Interval,
 		OwnerID: d.Owner, OrganizationID: d.Organization, Idle: d.Idle, DesiredVersion: d.DesiredVersion, Version: d.Version,
-		CreatedAt: fromMillis(d.Created),
-		UpdatedAt: fromMillis(d.Updated), LastActiveAt: fromMillis(d.Last), OfflineAt: fromMillis(d.OfflineAt),
+		CreatedAt: steps.FromMillis(d.Created),
+		UpdatedAt: steps.FromMillis(d.Updated), LastActiveAt: steps.FromMillis(d.Last), OfflineAt: steps.FromMillis(d.OfflineAt),
 	}
 	if d.LastError != "" {
 		device.LastError = &hearth.DeviceError{}
@@ -116,9 +117,9 @@ func among[T any](field string, values []T) bson.E {
 }
 
 // loadDevice reads a device for a step; CodeNotFound.
-func loadDevice(ctx context.Context, st *step, id string) (deviceDoc, error) {
-	doc, err := load[deviceDoc](ctx, st, collDevices, byID(id))
-	if errors.Is(err, errGone) || err == nil && doc.Dead != 0 {
+func loadDevice(ctx context.Context, st *steps.Step, id string) (deviceDoc, error) {
+	doc, err := steps.Load[deviceDoc](ctx, st.DB, collDevices, steps.ByID(id))
+	if errors.Is(err, steps.ErrGone) || err == nil && doc.Dead != 0 {
 		return doc, hearth.NotFound("device")
 	}
 	return doc, err
@@ -126,7 +127,7 @@ func loadDevice(ctx context.Context, st *step, id string) (deviceDoc, error) {
 
 // CreateDevices implements hearth.DeviceStore.
 func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, effects hearth.SideEffects) (created []hearth.Device, err error) {
-	err = s.commit(ctx, writing{name: "CreateDevices", effects: effects}, func(ctx context.Context, st *step) error {
+	err = s.Commit(ctx, steps.Writing{Name: "CreateDevices", Effects: effects}, func(ctx context.Context, st *steps.Step) error {
 		created = slices.Clone(devices)
 		if len(devices) == 0 {
 			return nil
@@ -137,11 +138,11 @@ func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, effe
 				continue
 			}
 			checked[d.OrganizationID] = true
-			if err := st.intoOrganization(ctx, d.OrganizationID); err != nil {
+			if err := intoOrganization(ctx, st, d.OrganizationID); err != nil {
 				return err
 			}
 		}
-		key, err := s.take(ctx, collDevices, int64(len(devices)))
+		key, err := s.Take(ctx, collDevices, int64(len(devices)))
 		if err != nil {
 			return err
 		}
@@ -153,7 +154,7 @@ func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, effe
 				return taken
 			}
 			serials[id] = true
-			st.insertDevice(created[i], taken)
+			insertDevice(st, created[i], taken)
 		}
 		return nil
 	})
@@ -164,75 +165,75 @@ func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, effe
 }
 
 // insertDevice adds a device, and makes its serial its own.
-func (st *step) insertDevice(d hearth.Device, taken error) {
-	st.insert(collDevices, d.ID, newDeviceDoc(d), hearth.Errorf(hearth.CodeConflict, "there is a device with that id"))
+func insertDevice(st *steps.Step, d hearth.Device, taken error) {
+	st.Insert(collDevices, d.ID, newDeviceDoc(d), hearth.Errorf(hearth.CodeConflict, "there is a device with that id"))
 	if d.Serial != "" {
-		st.claimSerial(d, taken)
+		claimSerial(st, d, taken)
 	}
 }
 
 // serialDoc is a serial that a device of a scope has: a document of its own, so that no two devices take it at once.
 type serialDoc struct {
-	ID     string `bson:"_id"`
-	Meta   `bson:",inline"`
-	Device string `bson:"device"`
+	ID         string `bson:"_id"`
+	steps.Meta `bson:",inline"`
+	Device     string `bson:"device"`
 }
 
 func serialID(d hearth.Device) string { return string(d.Scope()) + " " + d.Serial }
 
 func newSerialDoc(d hearth.Device) serialDoc {
-	return serialDoc{ID: serialID(d), Meta: Meta{V: 1}, Device: d.ID}
+	return serialDoc{ID: serialID(d), Meta: steps.Meta{V: 1}, Device: d.ID}
 }
 
 // claimSerial makes the serial the device's.
-func (st *step) claimSerial(d hearth.Device, taken error) {
-	st.insert(collSerials, serialID(d), newSerialDoc(d), taken)
+func claimSerial(st *steps.Step, d hearth.Device, taken error) {
+	st.Insert(collSerials, serialID(d), newSerialDoc(d), taken)
 }
 
 // moveSerial makes the serial of after the device's in place of that of before.
-func (st *step) moveSerial(ctx context.Context, before, after hearth.Device) error {
+func moveSerial(ctx context.Context, st *steps.Step, before, after hearth.Device) error {
 	if serialID(before) == serialID(after) {
 		return nil
 	}
 	if before.Serial != "" {
-		old, err := load[serialDoc](ctx, st, collSerials, byID(serialID(before)))
-		if errors.Is(err, errGone) {
-			return errStale // the device has changed since it was read
+		old, err := steps.Load[serialDoc](ctx, st.DB, collSerials, steps.ByID(serialID(before)))
+		if errors.Is(err, steps.ErrGone) {
+			return steps.ErrStale // the device has changed since it was read
 		}
 		if err != nil {
 			return err
 		}
-		st.remove(collSerials, old.ID, old.V)
+		st.Remove(collSerials, old.ID, old.V)
 	}
 	if after.Serial != "" {
-		st.claimSerial(after, hearth.SerialTaken("serial"))
+		claimSerial(st, after, hearth.SerialTaken("serial"))
 	}
 	return nil
 }
 
 // intoOrganization makes the step one that puts a device into an organization: the organization must be there, and stays
 // until the step is done. An empty id is none. CodeNotFound.
-func (st *step) intoOrganization(ctx context.Context, id string) error {
+func intoOrganization(ctx context.Context, st *steps.Step, id string) error {
 	if id == "" {
 		return nil
 	}
-	doc, err := load[rawDoc](ctx, st, collOrganizations, byID(id))
-	if errors.Is(err, errGone) {
+	doc, err := steps.Load[steps.Document](ctx, st.DB, collOrganizations, steps.ByID(id))
+	if errors.Is(err, steps.ErrGone) {
 		return hearth.NotFound("organization")
 	}
 	if err == nil {
-		st.update(collOrganizations, id, doc.state().V, nil)
+		st.Update(collOrganizations, id, doc.State().V, nil)
 	}
 	return err
 }
 
 // Device implements hearth.DeviceStore.
 func (s *Store) Device(ctx context.Context, id string) (d hearth.Device, err error) {
-	err = s.do(ctx, "Device", func(ctx context.Context) error {
+	err = s.Do(ctx, "Device", func(ctx context.Context) error {
 		var doc deviceDoc
-		err := s.db.Collection(collDevices).FindOne(ctx, alive(byID(id)...)).Decode(&doc)
+		err := s.Collection(collDevices).FindOne(ctx, alive(steps.ByID(id)...)).Decode(&doc)
 		d = doc.device()
-		return found(err, "device")
+		return steps.Found(err, "device")
 	})
 	if err != nil {
 		return hearth.Device{}, err
@@ -251,8 +252,8 @@ func (s *Store) DevicesByKey(ctx context.Context, keys []int64) ([]hearth.Device
 }
 
 func (s *Store) devicesWhere(ctx context.Context, name string, filter bson.D) (devices []hearth.Device, err error) {
-	err = s.do(ctx, name, func(ctx context.Context) error {
-		docs, err := findAll[deviceDoc](ctx, s.db.Collection(collDevices), filter)
+	err = s.Do(ctx, name, func(ctx context.Context) error {
+		docs, err := steps.FindAll[deviceDoc](ctx, s.Collection(collDevices), filter)
 		for _, doc := range docs {
 			devices = append(devices, doc.device())
 		}
@@ -278,19 +279,19 @@ type deviceChange struct {
 	also func(ctx context.Context, tx record.Tx) error
 }
 
-func (c deviceChange) writing(id string) writing {
-	return writing{name: c.name, line: collDevices + "/" + id, effects: c.effects}
+func (c deviceChange) writing(id string) steps.Writing {
+	return steps.Writing{Name: c.name, Line: collDevices + "/" + id, Effects: c.effects}
 }
 
-// of returns the device as it is, and sets after to what the change makes of it.
-func (c deviceChange) of(ctx context.Context, st *step, id string, after *hearth.Device) (doc deviceDoc, err error) {
+// planned returns the device as it is, and sets after to what the change makes of it.
+func (s *Store) planned(ctx context.Context, st *steps.Step, id string, c deviceChange, after *hearth.Device) (doc deviceDoc, err error) {
 	if doc, err = loadDevice(ctx, st, id); err != nil {
 		return doc, err
 	}
 	if *after, err = c.change(doc.device()); err != nil || c.also == nil {
 		return doc, err
 	}
-	tx := &recordTx{recordReader: recordReader{st.s}, st: st, known: map[string]*known{}}
+	tx := &recordTx{recordReader: recordReader{s}, st: st, known: map[string]*known{}}
 	if err := c.also(ctx, tx); err != nil {
 		return doc, err
 	}
@@ -299,8 +300,8 @@ func (c deviceChange) of(ctx context.Context, st *step, id string, after *hearth
 
 // changeDevice writes status and idle only if the change changes them: a heartbeat may have, in the meantime.
 func (s *Store) changeDevice(ctx context.Context, id string, c deviceChange) (after hearth.Device, err error) {
-	err = s.commit(ctx, c.writing(id), func(ctx context.Context, st *step) error {
-		doc, err := c.of(ctx, st, id, &after)
+	err = s.Commit(ctx, c.writing(id), func(ctx context.Context, st *steps.Step) error {
+		doc, err := s.planned(ctx, st, id, c, &after)
 		if err != nil {
 			return err
 		}
@@ -311,7 +312,7 @@ func (s *Store) changeDevice(ctx context.Context, id string, c deviceChange) (af
 			{Key: "name", Value: f.Name}, {Key: "search", Value: f.Search}, {Key: "type", Value: f.Type}, {Key: "tags", Value: f.Tags},
 			{Key: "metadata", Value: f.Metadata}, {Key: "interval", Value: f.Interval}, {Key: "updated", Value: f.Updated}, {Key: "version", Value: after.Version},
 		}
-		if err := st.moveSerial(ctx, before, after); err != nil {
+		if err := moveSerial(ctx, st, before, after); err != nil {
 			return err
 		}
 		change := bson.D{}
@@ -326,7 +327,7 @@ func (s *Store) changeDevice(ctx context.Context, id string, c deviceChange) (af
 		if after.Idle != before.Idle {
 			fields = append(fields, bson.E{Key: "idle", Value: f.Idle})
 		}
-		st.update(collDevices, id, doc.V, append(change, set(fields)...))
+		st.Update(collDevices, id, doc.V, append(change, steps.Set(fields)...))
 		return nil
 	})
 	if err != nil {
@@ -339,8 +340,8 @@ func (s *Store) changeDevice(ctx context.Context, id string, c deviceChange) (af
 // reader, until Reclaim has removed them.
 func (s *Store) DeleteDevice(ctx context.Context, id string, check func(hearth.Device) error, effects hearth.SideEffects) error {
 	var key int64
-	w := writing{name: "DeleteDevice", line: collDevices + "/" + id, effects: effects}
-	err := s.commit(ctx, w, func(ctx context.Context, st *step) error {
+	w := steps.Writing{Name: "DeleteDevice", Line: collDevices + "/" + id, Effects: effects}
+	err := s.Commit(ctx, w, func(ctx context.Context, st *steps.Step) error {
 		doc, err := loadDevice(ctx, st, id)
 		if err != nil {
 			return err
@@ -353,11 +354,11 @@ func (s *Store) DeleteDevice(ctx context.Context, id string, check func(hearth.D
 		if err != nil {
 			return err
 		}
-		st.update(collDevices, id, doc.V, set(bson.D{{Key: "dead", Value: scopes[doc.Scope]}}))
-		st.purge(collSerials, bson.D{{Key: "device", Value: id}})
+		st.Update(collDevices, id, doc.V, steps.Set(bson.D{{Key: "dead", Value: scopes[doc.Scope]}}))
+		st.Purge(collSerials, bson.D{{Key: "device", Value: id}})
 		kinds, fields := record.OfDevices()
 		for i, kind := range kinds {
-			st.purge(kind.Name, bson.D{{Key: bsonName(kind, fields[i]), Value: id}})
+			st.Purge(kind.Name, bson.D{{Key: bsonName(kind, fields[i]), Value: id}})
 		}
 		return nil
 	})

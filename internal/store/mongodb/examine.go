@@ -8,11 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"hearth/internal/store/mongodb/steps"
+
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
-	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 )
 
 // Examination is what Examine found.
@@ -46,30 +45,19 @@ type MissingIndex struct {
 // Examine looks at the servers and the database of the URI without changing anything; other programs may work on it. The error
 // says what to change.
 func Examine(ctx context.Context, uri string) (e Examination, err error) {
-	parsed, err := connstring.ParseAndValidate(uri)
-	if err != nil {
-		return e, fmt.Errorf("mongodb: the store's URI is not a MongoDB connection string: %w", redacted(err, uri))
-	}
-	orDefault(&parsed.Database, "hearth")
-	settings, err := Options{URI: uri, MaxConns: 4}.validate()
+	// A database that was not started: it is not repaired.
+	db, err := steps.Connect(steps.Options{URI: uri, MaxConns: 4})
 	if err != nil {
 		return e, err
 	}
-	// A store that was not opened: it has neither the goroutines nor the repairs of one.
-	s := &Store{options: settings, tls: parsed.SSL}
-	s.stopping, s.stop = context.WithCancel(ctx)
-	defer s.stop()
-	if s.client, err = mongo.Connect(s.clientOptions()); err != nil {
-		return e, fmt.Errorf("mongodb: the store's URI cannot be used: %w", redacted(err, uri))
-	}
-	defer func() { err = errors.Join(err, s.disconnect()) }()
-	s.db = s.client.Database(parsed.Database, options.Database().SetReadPreference(readpref.Primary()))
-	if err := s.greet(ctx); err != nil {
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := db.Greet(ctx); err != nil {
 		return e, err
 	}
+	s := &Store{DB: db}
 	for _, look := range []func(context.Context, *Examination) error{s.examineServer, s.examineSet, s.examineSchema} {
 		if err := look(ctx, &e); err != nil {
-			return e, fmt.Errorf("mongodb: %w", redacted(err, uri))
+			return e, fmt.Errorf("mongodb: %w", steps.Redacted(err, uri))
 		}
 	}
 	return e, nil
@@ -79,7 +67,7 @@ func (s *Store) examineServer(ctx context.Context, e *Examination) error {
 	var build struct {
 		Version string `bson:"version"`
 	}
-	if err := s.db.RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Decode(&build); err != nil {
+	if err := s.Collection(collSchema).Database().RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Decode(&build); err != nil {
 		return fmt.Errorf("ask the server for its version: %w", err)
 	}
 	e.Server = build.Version
@@ -89,7 +77,7 @@ func (s *Store) examineServer(ctx context.Context, e *Examination) error {
 		Now   time.Time `bson:"localTime"`
 	}
 	before := time.Now()
-	if err := s.db.RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello); err != nil {
+	if err := s.Collection(collSchema).Database().RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello); err != nil {
 		return fmt.Errorf("ask the server for its replica set: %w", err)
 	}
 	e.ReplicaSet, e.Members = hello.Set, len(hello.Hosts)
@@ -103,7 +91,7 @@ func (s *Store) examineServer(ctx context.Context, e *Examination) error {
 // examineSet asks what the role clusterMonitor may know; an account without it is told nothing, and neither is a server of
 // another make.
 func (s *Store) examineSet(ctx context.Context, e *Examination) error {
-	admin := s.client.Database("admin")
+	admin := s.Collection(collSchema).Database().Client().Database("admin")
 	var status struct {
 		Members []struct {
 			Name   string  `bson:"name"`
@@ -112,7 +100,7 @@ func (s *Store) examineSet(ctx context.Context, e *Examination) error {
 		} `bson:"members"`
 	}
 	if e.ReplicaSet != "" {
-		if err := admin.RunCommand(ctx, bson.D{{Key: "replSetGetStatus", Value: 1}}).Decode(&status); isAway(err) {
+		if err := admin.RunCommand(ctx, bson.D{{Key: "replSetGetStatus", Value: 1}}).Decode(&status); steps.IsAway(err) {
 			return err
 		}
 	}
@@ -127,7 +115,7 @@ func (s *Store) examineSet(ctx context.Context, e *Examination) error {
 			Persistent bool   `bson:"persistent"`
 		} `bson:"storageEngine"`
 	}
-	if err := admin.RunCommand(ctx, bson.D{{Key: "serverStatus", Value: 1}}).Decode(&server); isAway(err) {
+	if err := admin.RunCommand(ctx, bson.D{{Key: "serverStatus", Value: 1}}).Decode(&server); steps.IsAway(err) {
 		return err
 	}
 	e.Volatile = server.Engine.Name != "" && !server.Engine.Persistent
@@ -139,7 +127,7 @@ func (s *Store) examineSchema(ctx context.Context, e *Examination) error {
 	var at struct {
 		Version int `bson:"version"`
 	}
-	switch err := s.db.Collection(collSchema).FindOne(ctx, byID("schema")).Decode(&at); {
+	switch err := s.Collection(collSchema).FindOne(ctx, steps.ByID("schema")).Decode(&at); {
 	case errors.Is(err, mongo.ErrNoDocuments):
 		return nil
 	case err != nil:
@@ -147,7 +135,7 @@ func (s *Store) examineSchema(ctx context.Context, e *Examination) error {
 	}
 	e.Exists, e.Version = true, at.Version
 	var mark restoreDoc
-	switch err := s.db.Collection(collRestore).FindOne(ctx, live(byID(restoreID)...)).Decode(&mark); {
+	switch err := s.Collection(collRestore).FindOne(ctx, steps.Live(steps.ByID(restoreID)...)).Decode(&mark); {
 	case err == nil:
 		e.Restoring = mark.restore().Source
 	case !errors.Is(err, mongo.ErrNoDocuments):
@@ -177,7 +165,7 @@ type foundIndex struct {
 
 // missingIndexes returns those of the wanted that the collection does not have, or has otherwise.
 func (s *Store) missingIndexes(ctx context.Context, collection string, wanted []index) (missing []MissingIndex, err error) {
-	cursor, err := s.db.Collection(collection).Indexes().List(ctx)
+	cursor, err := s.Collection(collection).Indexes().List(ctx)
 	if err != nil {
 		return nil, err
 	}

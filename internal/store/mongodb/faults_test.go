@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/testserver"
 )
 
@@ -58,7 +59,7 @@ func until(t *testing.T, bound time.Duration, try func() error) {
 		if time.Since(start) > bound {
 			t.Fatalf("not within %v: %v", bound, err)
 		}
-		if err := pause(t.Context(), 5); err != nil {
+		if err := steps.Pause(t.Context(), 5); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -176,7 +177,7 @@ func TestACutWireLosesAndDoublesNothing(t *testing.T) {
 	}
 	close(stop)
 	<-stopped
-	if err := s.repair(t.Context()); err != nil {
+	if err := s.Repair(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	u, err := s.User(t.Context(), "ann")

@@ -7,6 +7,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/store/record"
 )
 
@@ -22,9 +23,9 @@ func migrateSerials(ctx context.Context, s *Store) error {
 
 // migrateTwins gives every device the version of its desired state.
 func migrateTwins(ctx context.Context, s *Store) error {
-	return again(ctx, func() error {
-		_, err := s.db.Collection(collDevices).UpdateMany(ctx, bson.D{{Key: "desired_version", Value: nil}},
-			set(bson.D{{Key: "desired_version", Value: int64(0)}}))
+	return steps.Again(ctx, func() error {
+		_, err := s.Collection(collDevices).UpdateMany(ctx, bson.D{{Key: "desired_version", Value: nil}},
+			steps.Set(bson.D{{Key: "desired_version", Value: int64(0)}}))
 		return err
 	})
 }
@@ -38,11 +39,11 @@ func migrateMoves(ctx context.Context, s *Store) error {
 func migrateSearch(ctx context.Context, s *Store) error {
 	for _, coll := range []string{collDevices, collUsers} {
 		for more := true; more; {
-			docs, err := findAll[struct {
+			docs, err := steps.FindAll[struct {
 				ID    string  `bson:"_id"`
 				Name  string  `bson:"name"`
 				Email *string `bson:"email"`
-			}](ctx, s.db.Collection(coll), bson.D{{Key: "search", Value: nil}}, options.Find().SetLimit(archiveRows))
+			}](ctx, s.Collection(coll), bson.D{{Key: "search", Value: nil}}, options.Find().SetLimit(archiveRows))
 			if err != nil {
 				return err
 			}
@@ -54,13 +55,13 @@ func migrateSearch(ctx context.Context, s *Store) error {
 					is, text = append(is, bson.E{Key: "email", Value: *doc.Email}), doc.Name+"\n"+*doc.Email
 				}
 				updates = append(updates, mongo.NewUpdateOneModel().SetFilter(is).
-					SetUpdate(set(bson.D{{Key: "search", Value: record.Fold(text)}})))
+					SetUpdate(steps.Set(bson.D{{Key: "search", Value: record.Fold(text)}})))
 			}
 			if more = len(docs) > 0; !more {
 				break
 			}
-			err = again(ctx, func() error {
-				_, err := s.db.Collection(coll).BulkWrite(ctx, updates, options.BulkWrite().SetOrdered(false))
+			err = steps.Again(ctx, func() error {
+				_, err := s.Collection(coll).BulkWrite(ctx, updates, options.BulkWrite().SetOrdered(false))
 				return err
 			})
 			if err != nil {

@@ -15,6 +15,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
+	"hearth/internal/store/mongodb/steps"
 )
 
 // RecordHeartbeats implements hearth.DeviceStore. However many heartbeats there are, it is one command, with an operation
@@ -23,10 +24,10 @@ func (s *Store) RecordHeartbeats(ctx context.Context, beats []hearth.Heartbeat) 
 	if len(beats) == 0 {
 		return nil
 	}
-	return s.do(ctx, "RecordHeartbeats", func(ctx context.Context) error {
+	return s.Do(ctx, "RecordHeartbeats", func(ctx context.Context) error {
 		models := heartbeatModels(beats)
-		return again(ctx, func() error {
-			_, err := s.db.Collection(collDevices).BulkWrite(ctx, models)
+		return steps.Again(ctx, func() error {
+			_, err := s.Collection(collDevices).BulkWrite(ctx, models)
 			return err
 		})
 	})
@@ -36,17 +37,17 @@ func (s *Store) RecordHeartbeats(ctx context.Context, beats []hearth.Heartbeat) 
 func (s *Store) PutBackHeartbeats(ctx context.Context, beats []hearth.Heartbeat) error {
 	models := make([]mongo.WriteModel, len(beats))
 	for i, beat := range beats {
-		at := millis(beat.At)
+		at := steps.Millis(beat.At)
 		models[i] = mongo.NewUpdateOneModel().
 			SetFilter(bson.D{{Key: "key", Value: beat.Key}, {Key: "last", Value: bson.D{{Key: "$gt", Value: at}}}}).
-			SetUpdate(set(bson.D{{Key: "last", Value: at}, {Key: "seen", Value: hourOf(at)}, {Key: "offline_at", Value: millis(beat.Until)}}))
+			SetUpdate(steps.Set(bson.D{{Key: "last", Value: at}, {Key: "seen", Value: hourOf(at)}, {Key: "offline_at", Value: steps.Millis(beat.Until)}}))
 	}
 	if len(models) == 0 {
 		return nil
 	}
-	return s.do(ctx, "PutBackHeartbeats", func(ctx context.Context) error {
-		return again(ctx, func() error {
-			_, err := s.db.Collection(collDevices).BulkWrite(ctx, models)
+	return s.Do(ctx, "PutBackHeartbeats", func(ctx context.Context) error {
+		return steps.Again(ctx, func() error {
+			_, err := s.Collection(collDevices).BulkWrite(ctx, models)
 			return err
 		})
 	})
@@ -59,8 +60,8 @@ func heartbeatModels(beats []hearth.Heartbeat) []mongo.WriteModel {
 	last := make(map[int64]sign, len(beats))
 	told := map[int64]hearth.DeviceStatus{}
 	for _, beat := range beats {
-		if at := millis(beat.At); at >= last[beat.Key].at {
-			last[beat.Key] = sign{at, millis(beat.Until)}
+		if at := steps.Millis(beat.At); at >= last[beat.Key].at {
+			last[beat.Key] = sign{at, steps.Millis(beat.Until)}
 		}
 		if beat.Status != "" {
 			told[beat.Key] = beat.Status
@@ -79,7 +80,7 @@ func heartbeatModels(beats []hearth.Heartbeat) []mongo.WriteModel {
 	many := func(keys []int64, where bson.E, change bson.D) mongo.WriteModel {
 		slices.Sort(keys)
 		// By the unique index of key.
-		return mongo.NewUpdateManyModel().SetFilter(bson.D{among("key", keys), where}).SetUpdate(set(change))
+		return mongo.NewUpdateManyModel().SetFilter(bson.D{among("key", keys), where}).SetUpdate(steps.Set(change))
 	}
 	var models []mongo.WriteModel
 	signs := slices.SortedFunc(maps.Keys(byTime), func(a, b sign) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.until, b.until)) })
@@ -114,8 +115,8 @@ func heartbeatModels(beats []hearth.Heartbeat) []mongo.WriteModel {
 // IdleDevices implements hearth.DeviceStore. Each is looked at again in the moment that it is changed, and marked with who
 // changed it.
 func (s *Store) IdleDevices(ctx context.Context, silentSince time.Time, limit int) (idled []hearth.Device, err error) {
-	err = s.do(ctx, "IdleDevices", func(ctx context.Context) error {
-		since := millis(silentSince)
+	err = s.Do(ctx, "IdleDevices", func(ctx context.Context) error {
+		since := steps.Millis(silentSince)
 		silent := alive(
 			bson.E{Key: "status", Value: hearth.StatusActive},
 			bson.E{Key: "seen", Value: bson.D{{Key: "$lte", Value: hourOf(since)}}},
@@ -125,15 +126,15 @@ func (s *Store) IdleDevices(ctx context.Context, silentSince time.Time, limit in
 			}},
 		)
 		// By (status, seen).
-		ids, err := s.firstIDs(ctx, collDevices, silent, "seen", limit)
+		ids, err := s.FirstIDs(ctx, collDevices, silent, "seen", limit)
 		if err != nil || len(ids) == 0 {
 			return err
 		}
 		mark := uuid.NewString()
 		these := bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}
-		devices := s.db.Collection(collDevices)
-		err = again(ctx, func() error {
-			_, err := devices.UpdateMany(ctx, append(bson.D{these}, silent...), set(bson.D{
+		devices := s.Collection(collDevices)
+		err = steps.Again(ctx, func() error {
+			_, err := devices.UpdateMany(ctx, append(bson.D{these}, silent...), steps.Set(bson.D{
 				{Key: "status", Value: hearth.StatusInactive}, {Key: "idle", Value: true}, {Key: "idled_by", Value: mark},
 			}))
 			return err
@@ -141,7 +142,7 @@ func (s *Store) IdleDevices(ctx context.Context, silentSince time.Time, limit in
 		if err != nil {
 			return err
 		}
-		docs, err := findAll[deviceDoc](ctx, devices, alive(these, bson.E{Key: "idled_by", Value: mark}))
+		docs, err := steps.FindAll[deviceDoc](ctx, devices, alive(these, bson.E{Key: "idled_by", Value: mark}))
 		for _, doc := range docs {
 			doc.Status, doc.Idle = hearth.StatusInactive, true
 			idled = append(idled, doc.device())
@@ -177,9 +178,9 @@ func (s *Store) SetDeviceError(ctx context.Context, deviceID string, failure hea
 	if err != nil {
 		return err
 	}
-	return s.do(ctx, "SetDeviceError", func(ctx context.Context) error {
-		return again(ctx, func() error {
-			_, err := s.db.Collection(collDevices).UpdateOne(ctx, byID(deviceID), set(bson.D{{Key: "last_error", Value: string(text)}}))
+	return s.Do(ctx, "SetDeviceError", func(ctx context.Context) error {
+		return steps.Again(ctx, func() error {
+			_, err := s.Collection(collDevices).UpdateOne(ctx, steps.ByID(deviceID), steps.Set(bson.D{{Key: "last_error", Value: string(text)}}))
 			return err
 		})
 	})
@@ -190,9 +191,9 @@ func (s *Store) OnlineDevices(ctx context.Context, at time.Time) iter.Seq2[heart
 	return func(yield func(hearth.Device, error) bool) {
 		for after := int64(0); ; {
 			var docs []deviceDoc
-			err := s.do(ctx, "OnlineDevices", func(ctx context.Context) (err error) {
-				docs, err = findAll[deviceDoc](ctx, s.db.Collection(collDevices),
-					alive(bson.E{Key: "key", Value: bson.D{{Key: "$gt", Value: after}}}, bson.E{Key: "$expr", Value: isOnline(millis(at))}),
+			err := s.Do(ctx, "OnlineDevices", func(ctx context.Context) (err error) {
+				docs, err = steps.FindAll[deviceDoc](ctx, s.Collection(collDevices),
+					alive(bson.E{Key: "key", Value: bson.D{{Key: "$gt", Value: after}}}, bson.E{Key: "$expr", Value: isOnline(steps.Millis(at))}),
 					options.Find().SetSort(bson.D{{Key: "key", Value: 1}}).SetLimit(onlinePage))
 				return err
 			})

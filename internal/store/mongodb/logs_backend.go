@@ -16,6 +16,7 @@ import (
 	"hearth"
 	"hearth/internal/groupcommit"
 	"hearth/internal/keymutex"
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/store/record"
 	"hearth/internal/tsdb"
 )
@@ -67,8 +68,8 @@ const maxInline = 12 << 20
 func newLogBackend(s *Store) *logBackend {
 	b := &logBackend{
 		store: s, name: uuid.NewString(),
-		tail: s.db.Collection(collTail), states: s.db.Collection(collPartitions), docs: s.db.Collection(collDocuments),
-		names: s.db.Collection(collNames), devices: s.db.Collection(collDevices),
+		tail: s.Collection(collTail), states: s.Collection(collPartitions), docs: s.Collection(collDocuments),
+		names: s.Collection(collNames), devices: s.Collection(collDevices),
 	}
 	b.appends = groupcommit.New(groupcommit.Options[*tsdb.Batch]{
 		Commit: b.commit, Size: func(batch *tsdb.Batch) int { return len(batch.Entries) }, MaxGroup: tsdb.MaxRow,
@@ -76,17 +77,7 @@ func newLogBackend(s *Store) *logBackend {
 	return b
 }
 
-func (b *logBackend) now() time.Time { return b.store.now() }
-
-// ask runs commands that are a part of some operation.
-func (b *logBackend) ask(ctx context.Context, fn func(context.Context) error) error {
-	if err := b.store.reachable(); err != nil {
-		return err
-	}
-	bounded, cancel := context.WithTimeout(ctx, b.store.options.OperationTimeout)
-	defer cancel()
-	return translate(ctx, fn(bounded))
-}
+func (b *logBackend) now() time.Time { return b.store.Now() }
 
 // Partitions implements tsdb.Backend.
 func (b *logBackend) Partitions() int { return partitions }
@@ -96,8 +87,8 @@ func (b *logBackend) Partition(scope int64) int { return int(scope % partitions)
 
 // tailDoc is a document of log_batches: a row of the tail.
 type tailDoc struct {
-	Meta `bson:",inline"`
-	ID   int64 `bson:"_id"`
+	steps.Meta `bson:",inline"`
+	ID         int64 `bson:"_id"`
 	// Last is the highest number; old rows do not have it.
 	Last    int64 `bson:"last"`
 	Entries int   `bson:"n"`
@@ -110,7 +101,7 @@ type tailDoc struct {
 
 func newTailDoc(r *tsdb.Row) tailDoc {
 	return tailDoc{
-		Meta: Meta{V: 1}, ID: r.ID, Last: int64(r.Last), Entries: r.Entries, MinAt: r.MinAt, MaxAt: r.MaxAt, Open: r.Partitions, Data: r.Data,
+		Meta: steps.Meta{V: 1}, ID: r.ID, Last: int64(r.Last), Entries: r.Entries, MinAt: r.MinAt, MaxAt: r.MaxAt, Open: r.Partitions, Data: r.Data,
 	}
 }
 
@@ -127,7 +118,7 @@ func (b *logBackend) takeNumbers(ctx context.Context, n int64) (first int64, err
 	defer b.numbers.Unlock()
 	if b.numbers.next == 0 || b.numbers.next+n > b.numbers.end {
 		size := max(n, numberRange)
-		start, err := b.store.take(ctx, collTail, size)
+		start, err := b.store.Take(ctx, collTail, size)
 		if err != nil {
 			return 0, err
 		}
@@ -153,10 +144,10 @@ func (b *logBackend) Append(ctx context.Context, batch *tsdb.Batch) error {
 	if batch.Prune != nil {
 		return b.appendNew(ctx, batch)
 	}
-	if batch.Checkpoint != nil || !isEmpty(batch.Effects) {
+	if batch.Checkpoint != nil || !steps.IsEmpty(batch.Effects) {
 		return b.appendStep(ctx, batch, nil)
 	}
-	return b.store.do(ctx, "AppendLogs", func(ctx context.Context) error { return b.appends.Do(ctx, batch) })
+	return b.store.Do(ctx, "AppendLogs", func(ctx context.Context) error { return b.appends.Do(ctx, batch) })
 }
 
 // commit stores a group of batches as one row. It is of many callers: none of them can cancel it. It is not done again when its answer got
@@ -171,7 +162,7 @@ func (b *logBackend) commit(batches []*tsdb.Batch) error {
 	}
 	first, err := b.takeNumbers(ctx, size)
 	if err != nil {
-		return translate(ctx, err)
+		return steps.Translate(ctx, err)
 	}
 	for _, batch := range batches {
 		batch.First = uint64(first)
@@ -179,17 +170,17 @@ func (b *logBackend) commit(batches []*tsdb.Batch) error {
 	}
 	for _, row := range tsdb.Pack(batches, b.Partition, 0) {
 		if _, err := b.tail.InsertOne(ctx, newTailDoc(row)); err != nil {
-			return translate(ctx, err)
+			return steps.Translate(ctx, err)
 		}
 	}
-	b.store.options.Observer.Commit(len(batches), 0, time.Since(started))
+	b.store.Options.Observer.Commit(len(batches), 0, time.Since(started))
 	return nil
 }
 
 // checkpointDoc is how far an import has come.
 type checkpointDoc struct {
 	ID               string `bson:"_id"`
-	Meta             `bson:",inline"`
+	steps.Meta       `bson:",inline"`
 	CheckpointFields `bson:",inline"`
 }
 
@@ -204,15 +195,15 @@ func (d checkpointDoc) checkpoint() hearth.Checkpoint {
 }
 
 // appendStep stores a batch with its checkpoint and side effects as a step of many documents. errOvertaken if one of the guards has changed.
-func (b *logBackend) appendStep(ctx context.Context, batch *tsdb.Batch, guards []guardDoc) error {
+func (b *logBackend) appendStep(ctx context.Context, batch *tsdb.Batch, guards []steps.GuardDoc) error {
 	again := false
-	return b.store.commit(ctx, writing{name: "AppendLogs", effects: batch.Effects}, func(ctx context.Context, st *step) error {
+	return b.store.Commit(ctx, steps.Writing{Name: "AppendLogs", Effects: batch.Effects}, func(ctx context.Context, st *steps.Step) error {
 		if again && len(guards) > 0 {
 			return errOvertaken
 		}
 		again = true
 		for _, guard := range guards {
-			st.update(collGuards, guard.ID, guard.V, nil)
+			st.Update(steps.Guards, guard.ID, guard.V, nil)
 		}
 		first, err := b.takeNumbers(ctx, int64(batch.Size))
 		if err != nil {
@@ -220,28 +211,28 @@ func (b *logBackend) appendStep(ctx context.Context, batch *tsdb.Batch, guards [
 		}
 		batch.First = uint64(first)
 		for _, row := range tsdb.Pack([]*tsdb.Batch{batch}, b.Partition, 0) {
-			st.insert(collTail, row.ID, newTailDoc(row), nil)
+			st.Insert(collTail, row.ID, newTailDoc(row), nil)
 		}
 		for _, u := range batch.Effects.Unjudged {
 			schema, stored := record.StoredUnjudged(u)
 			doc, _ := b.store.newDoc(schema, stored)
-			st.insert(schema.Name, u.ID, doc, nil)
+			st.Insert(schema.Name, u.ID, doc, nil)
 		}
 		if key := batch.Effects.Idempotency; key != nil && batch.Size > 0 {
 			numbered := *key
 			numbered.FirstLog = batch.First
-			st.effects.Idempotency = &numbered
+			st.Effects.Idempotency = &numbered
 		}
 		if c := batch.Checkpoint; c != nil {
 			fields := CheckpointFields{Rows: c.Rows, Mark: c.Mark}
-			before, err := load[checkpointDoc](ctx, st, collCheckpoints, byID(c.ID))
+			before, err := steps.Load[checkpointDoc](ctx, st.DB, collCheckpoints, steps.ByID(c.ID))
 			switch {
-			case errors.Is(err, errGone):
-				st.insert(collCheckpoints, c.ID, checkpointDoc{ID: c.ID, Meta: Meta{V: 1}, CheckpointFields: fields}, errStale)
+			case errors.Is(err, steps.ErrGone):
+				st.Insert(collCheckpoints, c.ID, checkpointDoc{ID: c.ID, Meta: steps.Meta{V: 1}, CheckpointFields: fields}, steps.ErrStale)
 			case err != nil:
 				return err
 			default:
-				st.update(collCheckpoints, c.ID, before.V, set(fields))
+				st.Update(collCheckpoints, c.ID, before.V, steps.Set(fields))
 			}
 		}
 		return nil
@@ -250,9 +241,9 @@ func (b *logBackend) appendStep(ctx context.Context, batch *tsdb.Batch, guards [
 
 // ImportCheckpoint implements hearth.LogStore. It waits for a write that is under way: what it counts may be stored.
 func (s *Store) ImportCheckpoint(ctx context.Context, id string) (c hearth.Checkpoint, err error) {
-	err = s.do(ctx, "ImportCheckpoint", func(ctx context.Context) error {
-		d, err := load[checkpointDoc](ctx, &step{s: s}, collCheckpoints, byID(id))
-		if errors.Is(err, errGone) {
+	err = s.Do(ctx, "ImportCheckpoint", func(ctx context.Context) error {
+		d, err := steps.Load[checkpointDoc](ctx, s.DB, collCheckpoints, steps.ByID(id))
+		if errors.Is(err, steps.ErrGone) {
 			return hearth.NotFound("checkpoint")
 		}
 		c = d.checkpoint()
@@ -266,12 +257,12 @@ const tidyDays = 2
 
 // Tidy is the daily care: rollups are compared with the logs. It returns the number of days that had to be mended.
 func (s *Store) Tidy(ctx context.Context) (int, error) {
-	return s.Reconcile(ctx, s.now().AddDate(0, 0, -tidyDays))
+	return s.Reconcile(ctx, s.Now().AddDate(0, 0, -tidyDays))
 }
 
 // Horizon implements tsdb.Backend.
 func (b *logBackend) Horizon(ctx context.Context) (horizon int64, err error) {
-	err = b.ask(ctx, func(ctx context.Context) error {
+	err = b.store.Ask(ctx, func(ctx context.Context) error {
 		s := logSnapshot{b: b}
 		err := s.readStates(ctx, nil)
 		horizon = s.horizon
@@ -282,7 +273,7 @@ func (b *logBackend) Horizon(ctx context.Context) (horizon int64, err error) {
 
 // MoveHorizon implements tsdb.Backend.
 func (b *logBackend) MoveHorizon(ctx context.Context, from, to int64) error {
-	return b.ask(ctx, func(ctx context.Context) error {
+	return b.store.Ask(ctx, func(ctx context.Context) error {
 		// A command that is repeated because its answer got lost finds to: that says the same.
 		result, err := b.states.UpdateOne(ctx, bson.D{{Key: "_id", Value: int64(allPartitions)}, {Key: "horizon", Value: from}},
 			bson.D{{Key: "$set", Value: bson.D{{Key: "horizon", Value: to}}}})
@@ -299,7 +290,7 @@ func (b *logBackend) makePartitions(ctx context.Context) error {
 	for p := range int64(partitions) {
 		docs = append(docs, bson.D{{Key: "_id", Value: p}, {Key: "version", Value: int64(0)}, {Key: "claimed", Value: int64(0)}})
 	}
-	return b.store.insertMissing(ctx, collPartitions, docs)
+	return b.store.InsertMissing(ctx, collPartitions, docs)
 }
 
 // anyOf is the condition of a field that has one of the values.

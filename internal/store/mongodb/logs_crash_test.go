@@ -133,7 +133,7 @@ func TestACrashBetweenAnyTwoCommandsOfTheLogsIsRepaired(t *testing.T) {
 			return there
 		}
 		acknowledged = check("at once")
-		if err := second.repair(t.Context()); err != nil {
+		if err := second.Repair(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if err := second.FoldAll(t.Context()); err != nil {

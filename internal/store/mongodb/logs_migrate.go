@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/tsdb"
 	"hearth/internal/tsdb/codec"
 )
@@ -46,13 +47,13 @@ type oldState struct {
 
 // oldChunk is a document of logs.
 type oldChunk struct {
-	ID    string `bson:"_id"`
-	Meta  `bson:",inline"`
-	Block int64 `bson:"block"`
-	Hour  int64 `bson:"hour"`
-	Ver   int64 `bson:"ver"`
-	Gone  int64 `bson:"gone"`
-	Part  struct {
+	ID         string `bson:"_id"`
+	steps.Meta `bson:",inline"`
+	Block      int64 `bson:"block"`
+	Hour       int64 `bson:"hour"`
+	Ver        int64 `bson:"ver"`
+	Gone       int64 `bson:"gone"`
+	Part       struct {
 		N int `bson:"n"`
 	} `bson:"part"`
 	Data []byte `bson:"data"`
@@ -75,7 +76,7 @@ func migrateLogs(ctx context.Context, s *Store) error {
 		return err
 	}
 	m := logMigration{s: s, started: time.Now(), told: time.Now()}
-	if lanes, err := s.exists(ctx, collOldLanes, bson.D{}); err != nil {
+	if lanes, err := s.Exists(ctx, collOldLanes, bson.D{}); err != nil {
 		return err
 	} else if lanes {
 		if m.lanes, err = s.stopOld(ctx, collOldLanes); err != nil {
@@ -88,7 +89,7 @@ func migrateLogs(ctx context.Context, s *Store) error {
 		}
 	}
 	for _, coll := range []string{collOldLogs, collOldRollups, collOldDays, collOldLanes} {
-		if err := s.db.Collection(coll).Drop(ctx); err != nil {
+		if err := s.Collection(coll).Drop(ctx); err != nil {
 			return fmt.Errorf("remove %s: %w", coll, err)
 		}
 	}
@@ -111,11 +112,11 @@ const stopper = "migration"
 // until it is over.
 func (s *Store) stopOld(ctx context.Context, coll string) (map[int64]oldState, error) {
 	states := map[int64]oldState{}
-	forEver := set(bson.D{{Key: "work", Value: bson.D{
+	forEver := steps.Set(bson.D{{Key: "work", Value: bson.D{
 		{Key: "ver", Value: int64(-1)}, {Key: "by", Value: stopper}, {Key: "at", Value: int64(math.MaxInt64 / 2)},
 	}}})
 	for try := 0; ; try++ {
-		found, err := findAll[oldState](ctx, s.db.Collection(coll), bson.D{})
+		found, err := steps.FindAll[oldState](ctx, s.Collection(coll), bson.D{})
 		if err != nil {
 			return nil, err
 		}
@@ -131,20 +132,20 @@ func (s *Store) stopOld(ctx context.Context, coll string) (map[int64]oldState, e
 			left++
 			filter := bson.D{{Key: "_id", Value: id}, {Key: "work.ver", Value: nil}}
 			if w := state.Work; w != nil {
-				if s.now().UnixMilli()-w.At < claimTime.Milliseconds() {
+				if s.Now().UnixMilli()-w.At < claimTime.Milliseconds() {
 					continue
 				}
 				filter = bson.D{{Key: "_id", Value: id}, {Key: "ver", Value: state.Ver}, {Key: "work.ver", Value: w.Ver}, {Key: "work.by", Value: w.By}}
 			}
-			_, err := s.db.Collection(coll).UpdateOne(ctx, filter, forEver, options.UpdateOne().SetUpsert(state.Work == nil))
-			if err != nil && !isDuplicate(err) {
+			_, err := s.Collection(coll).UpdateOne(ctx, filter, forEver, options.UpdateOne().SetUpsert(state.Work == nil))
+			if err != nil && !steps.IsDuplicate(err) {
 				return nil, err
 			}
 		}
 		if left == 0 {
 			return states, nil
 		}
-		if err := pause(ctx, min(try, 8)); err != nil {
+		if err := steps.Pause(ctx, min(try, 8)); err != nil {
 			return nil, err
 		}
 	}
@@ -153,16 +154,16 @@ func (s *Store) stopOld(ctx context.Context, coll string) (map[int64]oldState, e
 // checkpoints brings the checkpoints of imports out of the tail, where the newest one was until its rows were folded.
 func (m *logMigration) checkpoints(ctx context.Context) error {
 	// A checkpoint may come with a write that a process has left unfinished.
-	drafts, err := findAll[tailDoc](ctx, m.s.logs.tail, bson.D{{Key: "lock", Value: bson.D{{Key: "$exists", Value: true}}}}, only("lock"))
+	drafts, err := steps.FindAll[tailDoc](ctx, m.s.logs.tail, bson.D{{Key: "lock", Value: bson.D{{Key: "$exists", Value: true}}}}, only("lock"))
 	if err != nil {
 		return err
 	}
 	for _, d := range drafts {
-		if err := m.s.await(ctx, collTail, d.ID, d.Lock); err != nil {
+		if err := m.s.Await(ctx, collTail, d.ID, d.Lock); err != nil {
 			return err
 		}
 	}
-	kept := m.s.db.Collection(collCheckpoints)
+	kept := m.s.Collection(collCheckpoints)
 	if _, err := kept.UpdateMany(ctx, bson.D{{Key: "v", Value: nil}}, bson.D{{Key: "$set", Value: bson.D{{Key: "v", Value: int64(1)}}}}); err != nil {
 		return err
 	}
@@ -171,7 +172,7 @@ func (m *logMigration) checkpoints(ctx context.Context) error {
 		CheckpointFields `bson:",inline"`
 		Order            int64 `bson:"order"`
 	}
-	rows, err := findAll[struct {
+	rows, err := steps.FindAll[struct {
 		Checkpoint ordered `bson:"checkpoint"`
 	}](ctx, m.s.logs.tail, bson.D{{Key: "checkpoint", Value: bson.D{{Key: "$exists", Value: true}}}}, only("checkpoint").SetSort(bson.D{{Key: "_id", Value: 1}}))
 	if err != nil {
@@ -185,7 +186,7 @@ func (m *logMigration) checkpoints(ctx context.Context) error {
 			{Key: "$inc", Value: bson.D{{Key: "v", Value: int64(1)}}},
 		}
 		// It is a duplicate if what is there is not older.
-		if _, err := kept.UpdateOne(ctx, newer, change, options.UpdateOne().SetUpsert(true)); err != nil && !isDuplicate(err) {
+		if _, err := kept.UpdateOne(ctx, newer, change, options.UpdateOne().SetUpsert(true)); err != nil && !steps.IsDuplicate(err) {
 			return err
 		}
 	}
@@ -200,7 +201,7 @@ func (m *logMigration) tail(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := m.s.logs.tail.DeleteMany(ctx, live(bson.E{Key: "n", Value: 0}))
+	_, err := m.s.logs.tail.DeleteMany(ctx, steps.Live(bson.E{Key: "n", Value: 0}))
 	return err
 }
 
@@ -224,7 +225,7 @@ const (
 
 // chunks moves the logs of one scope after the other, by time, so that they are folded behind one another.
 func (m *logMigration) chunks(ctx context.Context) error {
-	coll := m.s.db.Collection(collOldLogs)
+	coll := m.s.Collection(collOldLogs)
 	// A step demands that each document that it removes is there and free.
 	if _, err := coll.UpdateMany(ctx, bson.D{{Key: "v", Value: nil}}, bson.D{{Key: "$set", Value: bson.D{{Key: "v", Value: int64(1)}}}}); err != nil {
 		return err
@@ -234,11 +235,11 @@ func (m *logMigration) chunks(ctx context.Context) error {
 		return err
 	}
 	if total > 0 {
-		m.s.options.Logger.InfoContext(ctx, "moving logs to the present layout; the start goes on when it is done, and may be broken off", "documents", total)
+		m.s.Options.Logger.InfoContext(ctx, "moving logs to the present layout; the start goes on when it is done, and may be broken off", "documents", total)
 	}
 	for from := int64(0); ; {
 		// By the index (block, hour).
-		next, err := findAll[oldChunk](ctx, coll, bson.D{{Key: "block", Value: bson.D{{Key: "$gte", Value: from << 24}}}},
+		next, err := steps.FindAll[oldChunk](ctx, coll, bson.D{{Key: "block", Value: bson.D{{Key: "$gte", Value: from << 24}}}},
 			only("block").SetSort(bson.D{{Key: "block", Value: 1}}).SetLimit(1))
 		if err != nil {
 			return err
@@ -253,7 +254,7 @@ func (m *logMigration) chunks(ctx context.Context) error {
 		from = scope + 1
 	}
 	if total > 0 {
-		m.s.options.Logger.InfoContext(ctx, "moved logs to the present layout", "logs", m.moved, "took", time.Since(m.started).Round(time.Millisecond))
+		m.s.Options.Logger.InfoContext(ctx, "moved logs to the present layout", "logs", m.moved, "took", time.Since(m.started).Round(time.Millisecond))
 	}
 	return nil
 }
@@ -262,7 +263,7 @@ func (m *logMigration) chunks(ctx context.Context) error {
 func (m *logMigration) scope(ctx context.Context, scope int64) error {
 	partition := m.s.logs.Partition(scope)
 	lane := m.lanes[int64(partition)].Ver
-	chunks, err := findAll[oldChunk](ctx, m.s.db.Collection(collOldLogs),
+	chunks, err := steps.FindAll[oldChunk](ctx, m.s.Collection(collOldLogs),
 		bson.D{{Key: "block", Value: bson.D{{Key: "$gte", Value: scope << 24}, {Key: "$lt", Value: (scope + 1) << 24}}}},
 		only("block", "hour", "ver", "gone", "part.n"))
 	if err != nil {
@@ -294,7 +295,7 @@ func (m *logMigration) scope(ctx context.Context, scope int64) error {
 		}
 		if time.Since(m.told) > 5*time.Second {
 			m.told = time.Now()
-			m.s.options.Logger.InfoContext(ctx, "moving logs to the present layout", "logs", m.moved)
+			m.s.Options.Logger.InfoContext(ctx, "moving logs to the present layout", "logs", m.moved)
 		}
 	}
 	return nil
@@ -302,8 +303,8 @@ func (m *logMigration) scope(ctx context.Context, scope int64) error {
 
 // move puts the logs of some chunks into the tail, in one step with their removal.
 func (m *logMigration) move(ctx context.Context, scope, lane int64, ids []string) error {
-	return m.s.commit(ctx, writing{name: "MigrateLogs"}, func(ctx context.Context, st *step) error {
-		chunks, err := findAll[oldChunk](ctx, m.s.db.Collection(collOldLogs), bson.D{{Key: "_id", Value: anyOf(ids)}})
+	return m.s.Commit(ctx, steps.Writing{Name: "MigrateLogs"}, func(ctx context.Context, st *steps.Step) error {
+		chunks, err := steps.FindAll[oldChunk](ctx, m.s.Collection(collOldLogs), bson.D{{Key: "_id", Value: anyOf(ids)}})
 		if err != nil {
 			return err
 		}
@@ -311,9 +312,9 @@ func (m *logMigration) move(ctx context.Context, scope, lane int64, ids []string
 		batch := &tsdb.Batch{}
 		for _, c := range chunks {
 			if c.Lock != "" { // another process is at it
-				return cmp.Or(m.s.await(ctx, collOldLogs, c.ID, c.Lock), errStale)
+				return cmp.Or(m.s.Await(ctx, collOldLogs, c.ID, c.Lock), steps.ErrStale)
 			}
-			st.remove(collOldLogs, c.ID, c.V)
+			st.Remove(collOldLogs, c.ID, c.V)
 			if !c.seen(lane) {
 				continue
 			}
@@ -332,7 +333,7 @@ func (m *logMigration) move(ctx context.Context, scope, lane int64, ids []string
 			}
 		}
 		for _, row := range tsdb.Pack([]*tsdb.Batch{batch}, m.s.logs.Partition, 0) {
-			st.insert(collTail, row.ID, newTailDoc(row), errStale)
+			st.Insert(collTail, row.ID, newTailDoc(row), steps.ErrStale)
 		}
 		return nil
 	})
@@ -344,7 +345,7 @@ func (m *logMigration) fold(ctx context.Context, partition int) error {
 		n, err := m.s.Fold(ctx, partition)
 		switch {
 		case errors.Is(err, tsdb.ErrBusy):
-			if err := pause(ctx, min(try, 8)); err != nil {
+			if err := steps.Pause(ctx, min(try, 8)); err != nil {
 				return err
 			}
 			try++

@@ -160,7 +160,7 @@ func oldLogsAreMigrated(t *testing.T, name string, moved int) {
 	if n := said.count("moved logs to the present layout"); n != moved {
 		t.Errorf("the log says %d times that logs were moved", n)
 	}
-	names, err := s.db.ListCollectionNames(t.Context(), bson.D{})
+	names, err := s.Collection(collSchema).Database().ListCollectionNames(t.Context(), bson.D{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func oldLogsAreMigrated(t *testing.T, name string, moved int) {
 	}
 	checkOldLogs(t, s, old)
 	var device deviceDoc
-	if err := s.db.Collection(collDevices).FindOne(t.Context(), alive()).Decode(&device); err != nil {
+	if err := s.Collection(collDevices).FindOne(t.Context(), alive()).Decode(&device); err != nil {
 		t.Fatal(err)
 	}
 	last := uint64(0)

@@ -10,6 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/tsdb"
 )
 
@@ -32,7 +33,7 @@ func keysOf[N ~string](ctx context.Context, b *logBackend, kind string, names []
 		for i, name := range some {
 			ids[i] = kind + string(name)
 		}
-		docs, err := findAll[nameDoc](ctx, b.names, bson.D{{Key: "_id", Value: anyOf(ids)}})
+		docs, err := steps.FindAll[nameDoc](ctx, b.names, bson.D{{Key: "_id", Value: anyOf(ids)}})
 		for _, d := range docs {
 			out[N(d.Name[len(kind):])] = d.Key
 		}
@@ -45,11 +46,11 @@ func keysOf[N ~string](ctx context.Context, b *logBackend, kind string, names []
 		if out[name] != 0 {
 			continue
 		}
-		key, err := b.store.take(ctx, collNames, 1)
+		key, err := b.store.Take(ctx, collNames, 1)
 		if err != nil {
 			return nil, err
 		}
-		if _, err = b.names.InsertOne(ctx, nameDoc{kind + string(name), key}); isDuplicate(err) { // another was first
+		if _, err = b.names.InsertOne(ctx, nameDoc{kind + string(name), key}); steps.IsDuplicate(err) { // another was first
 			err = find([]N{name})
 		} else {
 			out[name] = key
@@ -63,7 +64,7 @@ func keysOf[N ~string](ctx context.Context, b *logBackend, kind string, names []
 
 // ScopeKeys implements tsdb.Backend.
 func (b *logBackend) ScopeKeys(ctx context.Context, scopes []hearth.Scope) (keys map[hearth.Scope]int64, err error) {
-	err = b.ask(ctx, func(ctx context.Context) error {
+	err = b.store.Ask(ctx, func(ctx context.Context) error {
 		keys, err = keysOf(ctx, b, scopeName, scopes, false)
 		return err
 	})
@@ -72,7 +73,7 @@ func (b *logBackend) ScopeKeys(ctx context.Context, scopes []hearth.Scope) (keys
 
 // EventKeys implements tsdb.Backend.
 func (b *logBackend) EventKeys(ctx context.Context, names []string, create bool) (keys map[string]int64, err error) {
-	err = b.ask(ctx, func(ctx context.Context) error {
+	err = b.store.Ask(ctx, func(ctx context.Context) error {
 		keys, err = keysOf(ctx, b, eventName, names, create)
 		return err
 	})
@@ -82,9 +83,9 @@ func (b *logBackend) EventKeys(ctx context.Context, names []string, create bool)
 // EventNames implements tsdb.Snapshot, by the unique index of key.
 func (s *logSnapshot) EventNames(ctx context.Context, keys []int64) (map[int64]string, error) {
 	out := make(map[int64]string, len(keys))
-	return out, s.b.ask(ctx, func(ctx context.Context) error {
+	return out, s.b.store.Ask(ctx, func(ctx context.Context) error {
 		return chunked(keys, func(some []int64) error {
-			docs, err := findAll[nameDoc](ctx, s.b.names, bson.D{{Key: "key", Value: anyOf(some)}})
+			docs, err := steps.FindAll[nameDoc](ctx, s.b.names, bson.D{{Key: "key", Value: anyOf(some)}})
 			for _, d := range docs {
 				out[d.Key] = d.Name[len(eventName):]
 			}
@@ -96,10 +97,10 @@ func (s *logSnapshot) EventNames(ctx context.Context, keys []int64) (map[int64]s
 // Homes implements tsdb.Backend.
 func (b *logBackend) Homes(ctx context.Context, devices []int64) (map[int64]int64, error) {
 	out := make(map[int64]int64, len(devices))
-	return out, b.ask(ctx, func(ctx context.Context) error {
+	return out, b.store.Ask(ctx, func(ctx context.Context) error {
 		return chunked(devices, func(some []int64) error {
 			// By the unique index of key.
-			docs, err := findAll[deviceDoc](ctx, b.devices, bson.D{{Key: "key", Value: anyOf(some)}, {Key: "dead", Value: nil}}, only("key", "scope"))
+			docs, err := steps.FindAll[deviceDoc](ctx, b.devices, bson.D{{Key: "key", Value: anyOf(some)}, {Key: "dead", Value: nil}}, only("key", "scope"))
 			if err != nil {
 				return err
 			}
@@ -138,7 +139,7 @@ func (b *logBackend) graves(ctx context.Context, parts []int, scopes []int64) ([
 }
 
 func (b *logBackend) findGraves(ctx context.Context, filter bson.D, settings *options.FindOptionsBuilder) (graves []tsdb.Grave, err error) {
-	docs, err := findAll[deviceDoc](ctx, b.devices, filter,
+	docs, err := steps.FindAll[deviceDoc](ctx, b.devices, filter,
 		settings.SetProjection(bson.D{{Key: "key", Value: 1}, {Key: "dead", Value: 1}, {Key: "hidden", Value: 1}}))
 	for _, d := range docs {
 		if d.Dead != 0 {
@@ -167,7 +168,7 @@ func (b *logBackend) DueGraves(ctx context.Context, clean time.Time, limit int) 
 		}
 		return bson.E{Key: field, Value: bson.D{{Key: "$lt", Value: clean.UnixMilli()}}}
 	}
-	err = b.ask(ctx, func(ctx context.Context) error {
+	err = b.store.Ask(ctx, func(ctx context.Context) error {
 		found, err := b.findGraves(ctx, bson.D{hasHidden, due("moved_clean"), b.arrived()}, options.Find().SetLimit(1))
 		graves = slices.DeleteFunc(found, func(g tsdb.Grave) bool { return !g.Moved })
 		if err != nil || len(graves) > 0 {
@@ -196,20 +197,20 @@ func eachKind(graves []tsdb.Grave, fn func(devices []int64, moved bool) error) e
 
 // Cleaned implements tsdb.Backend.
 func (b *logBackend) Cleaned(ctx context.Context, graves []tsdb.Grave, at time.Time) error {
-	return b.ask(ctx, func(ctx context.Context) error {
+	return b.store.Ask(ctx, func(ctx context.Context) error {
 		return eachKind(graves, func(some []int64, moved bool) error {
 			filter, field := bson.D{{Key: "key", Value: anyOf(some)}, isGrave}, "clean_at"
 			if moved {
 				filter, field = bson.D{filter[0], hasHidden, b.arrived()}, "moved_clean"
 			}
-			return b.updateMany(ctx, b.devices, filter, set(bson.D{{Key: field, Value: at.UnixMilli()}}))
+			return b.updateMany(ctx, b.devices, filter, steps.Set(bson.D{{Key: field, Value: at.UnixMilli()}}))
 		})
 	})
 }
 
 // RemoveGraves implements tsdb.Backend.
 func (b *logBackend) RemoveGraves(ctx context.Context, graves []tsdb.Grave) error {
-	return b.ask(ctx, func(ctx context.Context) error {
+	return b.store.Ask(ctx, func(ctx context.Context) error {
 		return eachKind(graves, func(some []int64, moved bool) error {
 			keys := bson.E{Key: "key", Value: anyOf(some)}
 			if moved {
@@ -217,7 +218,7 @@ func (b *logBackend) RemoveGraves(ctx context.Context, graves []tsdb.Grave) erro
 				return b.updateMany(ctx, b.devices, bson.D{keys, wasClean, b.arrived()},
 					bson.D{{Key: "$unset", Value: bson.D{{Key: "hidden", Value: ""}, {Key: "moving", Value: ""}, {Key: "moved_clean", Value: ""}}}})
 			}
-			_, err := b.store.deleteAll(ctx, collDevices, bson.D{keys, isGrave})
+			_, err := b.store.DeleteAll(ctx, collDevices, bson.D{keys, isGrave})
 			return err
 		})
 	})

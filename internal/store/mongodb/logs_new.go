@@ -8,6 +8,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/tsdb"
 )
 
@@ -21,11 +22,11 @@ var errOvertaken = errors.New("mongodb: new logs of the devices were stored mean
 
 // migrateNewLogs makes the guards of steps that store new logs.
 func migrateNewLogs(ctx context.Context, s *Store) error {
-	var guards []guardDoc
+	var guards []steps.GuardDoc
 	for part := range int64(newLogGuards) {
-		guards = append(guards, guardDoc{ID: newLogGuard(part), Meta: Meta{V: 1}})
+		guards = append(guards, steps.GuardDoc{ID: newLogGuard(part), Meta: steps.Meta{V: 1}})
 	}
-	return s.insertMissing(ctx, collGuards, guards)
+	return s.InsertMissing(ctx, steps.Guards, guards)
 }
 
 // appendNew stores what Prune leaves of a batch, in a step that comes about if no other process has stored new logs of the devices since
@@ -58,23 +59,23 @@ func (b *logBackend) appendNew(ctx context.Context, batch *tsdb.Batch) error {
 		if err := b.appendStep(ctx, batch, guards); !errors.Is(err, errOvertaken) {
 			return err
 		}
-		if err := pause(ctx, try); err != nil {
+		if err := steps.Pause(ctx, try); err != nil {
 			return err
 		}
 	}
 }
 
 // readGuards returns the guards of parts of the devices when no step holds them.
-func (b *logBackend) readGuards(ctx context.Context, parts []int64) (guards []guardDoc, err error) {
+func (b *logBackend) readGuards(ctx context.Context, parts []int64) (guards []steps.GuardDoc, err error) {
 	names := make([]string, len(parts))
 	for i, part := range parts {
 		names[i] = newLogGuard(part)
 	}
-	err = b.store.do(ctx, "AppendNewLogs", func(ctx context.Context) error {
-		guards, err = findAll[guardDoc](ctx, b.store.db.Collection(collGuards), bson.D{among("_id", names)})
+	err = b.store.Do(ctx, "AppendNewLogs", func(ctx context.Context) error {
+		guards, err = steps.FindAll[steps.GuardDoc](ctx, b.store.Collection(steps.Guards), bson.D{among("_id", names)})
 		for i := 0; i < len(guards) && err == nil; i++ {
 			if guards[i].Lock != "" {
-				guards[i], err = load[guardDoc](ctx, &step{s: b.store}, collGuards, byID(guards[i].ID))
+				guards[i], err = steps.Load[steps.GuardDoc](ctx, b.store.DB, steps.Guards, steps.ByID(guards[i].ID))
 			}
 		}
 		return err

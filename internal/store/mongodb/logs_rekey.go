@@ -10,6 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"hearth"
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/tsdb"
 )
 
@@ -59,7 +60,7 @@ func migrateKeys(ctx context.Context, s *Store) error {
 	if err := s.migrateGraves(ctx); err != nil {
 		return err
 	}
-	old, err := s.exists(ctx, collPartitions, bson.D{{Key: "ver", Value: bson.D{{Key: "$exists", Value: true}}}})
+	old, err := s.Exists(ctx, collPartitions, bson.D{{Key: "ver", Value: bson.D{{Key: "$exists", Value: true}}}})
 	if err != nil || !old {
 		return err
 	}
@@ -71,7 +72,7 @@ func migrateKeys(ctx context.Context, s *Store) error {
 		return err
 	}
 	// What is left has the data of documents that a crash kept from being stored.
-	if _, err := s.deleteAll(ctx, collDocuments, bson.D{{Key: "t", Value: nil}}); err != nil {
+	if _, err := s.DeleteAll(ctx, collDocuments, bson.D{{Key: "t", Value: nil}}); err != nil {
 		return err
 	}
 	for id := range int64(partitions) {
@@ -88,7 +89,7 @@ func migrateKeys(ctx context.Context, s *Store) error {
 	}
 	for _, index := range []string{"t_1_s_1_a_1_b_1", "gone_1"} {
 		// One that is not there is as good as dropped; one that stays costs little.
-		if err := s.logs.docs.Indexes().DropOne(ctx, index); isAway(err) {
+		if err := s.logs.docs.Indexes().DropOne(ctx, index); steps.IsAway(err) {
 			return err
 		}
 	}
@@ -111,7 +112,7 @@ func (s *Store) rekey(ctx context.Context, states map[int64]oldState) error {
 			return nil
 		}
 		// In order: what a document names is changed before the document.
-		err := again(ctx, func() error {
+		err := steps.Again(ctx, func() error {
 			_, err := s.logs.docs.BulkWrite(ctx, writes)
 			return err
 		})
@@ -136,7 +137,7 @@ func (s *Store) rekey(ctx context.Context, states map[int64]oldState) error {
 		}
 		if done++; time.Since(told) > 5*time.Second {
 			told = time.Now()
-			s.options.Logger.InfoContext(ctx, "giving documents of logs their keys; the start goes on when it is done, and may be broken off", "documents", done)
+			s.Options.Logger.InfoContext(ctx, "giving documents of logs their keys; the start goes on when it is done, and may be broken off", "documents", done)
 		}
 	}
 	if err := cursor.Err(); err != nil {
@@ -153,7 +154,7 @@ func (d *oldDoc) rekeyed() (writes []mongo.WriteModel) {
 			{Key: "s", Value: d.Scope}, {Key: "a", Value: d.Major}, {Key: "b", Value: d.Minor}, {Key: "n", Value: d.N}, {Key: "lo", Value: d.MinAt},
 			{Key: "hi", Value: d.MaxAt},
 		}, more...)
-		writes = append(writes, mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: id}, {Key: "k", Value: nil}}).SetUpdate(append(set(fields), operators...)))
+		writes = append(writes, mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: id}, {Key: "k", Value: nil}}).SetUpdate(append(steps.Set(fields), operators...)))
 	}
 	table := d.Table
 	if table == tsdb.Chunks {
@@ -168,7 +169,7 @@ func (d *oldDoc) rekeyed() (writes []mongo.WriteModel) {
 			bson.E{Key: "$rename", Value: bson.D{{Key: "data", Value: "d"}}})
 	}
 	if table == d.Table && len(d.Parts) > 0 {
-		return append(writes, mongo.NewDeleteOneModel().SetFilter(byID(d.ID)))
+		return append(writes, mongo.NewDeleteOneModel().SetFilter(steps.ByID(d.ID)))
 	}
 	change(d.ID, d.Table, nil, bson.E{Key: "$unset", Value: bson.D{{Key: "gone", Value: ""}, {Key: "parts", Value: ""}, {Key: "lengths", Value: ""}}})
 	return writes
@@ -176,7 +177,7 @@ func (d *oldDoc) rekeyed() (writes []mongo.WriteModel) {
 
 // migrateGraves gives deleted devices the key of their scope in place of its name.
 func (s *Store) migrateGraves(ctx context.Context) error {
-	found, err := findAll[struct {
+	found, err := steps.FindAll[struct {
 		Scope any `bson:"dead"`
 	}](ctx, s.logs.devices, bson.D{isGrave}, only("dead"))
 	if err != nil {
@@ -190,7 +191,7 @@ func (s *Store) migrateGraves(ctx context.Context) error {
 	}
 	keys, err := keysOf(ctx, s.logs, scopeName, scopes, true)
 	for scope, key := range keys {
-		if err := s.logs.updateMany(ctx, s.logs.devices, bson.D{{Key: "dead", Value: scope}}, set(bson.D{{Key: "dead", Value: key}})); err != nil {
+		if err := s.logs.updateMany(ctx, s.logs.devices, bson.D{{Key: "dead", Value: scope}}, steps.Set(bson.D{{Key: "dead", Value: key}})); err != nil {
 			return err
 		}
 	}

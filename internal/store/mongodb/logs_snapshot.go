@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/tsdb"
 )
 
@@ -51,13 +52,13 @@ func (b *logBackend) open(ctx context.Context, parts []int, scopes []int64) (*lo
 // readStates reads the horizon and, not before it, the states of partitions.
 func (s *logSnapshot) readStates(ctx context.Context, parts []int) error {
 	s.began = time.Now()
-	found, err := findAll[partitionState](ctx, s.b.states, bson.D{{Key: "_id", Value: anyOf(append([]int{allPartitions}, parts...))}},
+	found, err := steps.FindAll[partitionState](ctx, s.b.states, bson.D{{Key: "_id", Value: anyOf(append([]int{allPartitions}, parts...))}},
 		options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}))
 	if err != nil {
 		return err
 	}
 	if len(found) <= len(parts) {
-		return errGone
+		return steps.ErrGone
 	}
 	s.horizon, s.states = found[0].Horizon, map[int64]*partitionState{}
 	for i := range found[1:] {
@@ -68,9 +69,9 @@ func (s *logSnapshot) readStates(ctx context.Context, parts []int) error {
 
 // View implements tsdb.Backend.
 func (b *logBackend) View(ctx context.Context, o tsdb.ViewOptions, fn func(tsdb.Snapshot) error) error {
-	do := b.store.do
+	do := b.store.Do
 	if o.Slow {
-		do = b.store.doLong
+		do = b.store.DoLong
 	}
 	return do(ctx, o.Operation, func(ctx context.Context) error {
 		var parts []int
@@ -137,7 +138,7 @@ func (s *logSnapshot) readTail(ctx context.Context) error {
 		settings.SetProjection(bson.D{{Key: "data", Value: 0}})
 	}
 	// By the index of open.
-	rows, err := findAll[tailDoc](ctx, s.b.tail, live(bson.E{Key: "open", Value: anyOf(parts)}), settings)
+	rows, err := steps.FindAll[tailDoc](ctx, s.b.tail, steps.Live(bson.E{Key: "open", Value: anyOf(parts)}), settings)
 	for i := range rows {
 		rows[i].Open = slices.DeleteFunc(rows[i].Open, func(p int) bool {
 			state := s.states[int64(p)]

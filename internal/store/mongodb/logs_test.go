@@ -71,14 +71,14 @@ func logDatabases() tsdbtest.Harness {
 				},
 				DeleteDevice: func(ctx context.Context, key int64) error {
 					var d deviceDoc
-					if err := s.db.Collection(collDevices).FindOne(ctx, map[string]int64{"key": key}).Decode(&d); err != nil {
+					if err := s.Collection(collDevices).FindOne(ctx, map[string]int64{"key": key}).Decode(&d); err != nil {
 						return err
 					}
 					return s.DeleteDevice(ctx, d.ID, func(hearth.Device) error { return nil }, hearth.SideEffects{})
 				},
 				MoveDevice: func(ctx context.Context, _ *tsdb.Engine, key int64, scope hearth.Scope) error {
 					var d deviceDoc
-					if err := s.db.Collection(collDevices).FindOne(ctx, map[string]int64{"key": key}).Decode(&d); err != nil {
+					if err := s.Collection(collDevices).FindOne(ctx, map[string]int64{"key": key}).Decode(&d); err != nil {
 						return err
 					}
 					owner := strings.TrimPrefix(string(scope), string(hearth.UserScope("")))

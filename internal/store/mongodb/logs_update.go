@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/tsdb"
 	"hearth/internal/tsdb/codec"
 )
@@ -137,7 +138,7 @@ func (b *logBackend) Update(ctx context.Context, operation string, partition int
 		return tsdb.ErrBusy
 	}
 	defer b.changing[partition].Unlock()
-	return b.store.doLong(ctx, operation, func(ctx context.Context) error {
+	return b.store.DoLong(ctx, operation, func(ctx context.Context) error {
 		s, err := b.open(ctx, []int{partition}, nil)
 		if err != nil {
 			return err
@@ -166,7 +167,7 @@ type update struct {
 // write writes and commits the change.
 func (u *update) write(ctx context.Context, change *tsdb.Change) error {
 	if u.swept[u.state.ID] != u.state.Version {
-		written, err := findAll[logDoc](ctx, u.docs, ofVersion(u.state.ID, u.state.Version), only("k", "t", "del"))
+		written, err := steps.FindAll[logDoc](ctx, u.docs, ofVersion(u.state.ID, u.state.Version), only("k", "t", "del"))
 		if err != nil {
 			return err
 		}
@@ -179,7 +180,7 @@ func (u *update) write(ctx context.Context, change *tsdb.Change) error {
 	}
 	docs := u.documents(change)
 	if len(docs) > 0 {
-		if err := u.store.insertMissing(ctx, collDocuments, docs); err != nil {
+		if err := u.store.InsertMissing(ctx, collDocuments, docs); err != nil {
 			return err
 		}
 	}
@@ -187,7 +188,7 @@ func (u *update) write(ctx context.Context, change *tsdb.Change) error {
 		return err
 	}
 	if err := u.sweep(ctx, docs); err != nil {
-		u.store.options.Logger.DebugContext(ctx, "what a change of logs replaced is left to the next change", "error", err)
+		u.store.Options.Logger.DebugContext(ctx, "what a change of logs replaced is left to the next change", "error", err)
 	}
 	return nil
 }
@@ -200,7 +201,7 @@ func (u *update) claim(ctx context.Context) error {
 		dropped := append(u.state.Dropped, u.state.Claimed)
 		if len(dropped) > keepDropped {
 			// What it wrote after it was dropped goes, before it is forgotten.
-			if _, err := u.store.deleteAll(ctx, collDocuments, ofVersion(u.state.ID, dropped[0])); err != nil {
+			if _, err := u.store.DeleteAll(ctx, collDocuments, ofVersion(u.state.ID, dropped[0])); err != nil {
 				return err
 			}
 			dropped = dropped[1:]
@@ -212,7 +213,7 @@ func (u *update) claim(ctx context.Context) error {
 		return tsdb.ErrBusy
 	}
 	if err == nil && u.state.Claim != nil {
-		_, err = u.store.deleteAll(ctx, collDocuments, ofVersion(u.state.ID, u.state.Claimed))
+		_, err = u.store.DeleteAll(ctx, collDocuments, ofVersion(u.state.ID, u.state.Claimed))
 	}
 	u.state.Claimed++
 	return err
@@ -303,7 +304,7 @@ func (u *update) sweep(ctx context.Context, written []logDoc) error {
 	}
 	if deletes {
 		// Only now that what it deleted is marked: a reader may have that already, but not the mark.
-		err := u.updateMany(ctx, u.docs, append(ofVersion(u.state.ID, u.state.Version), bson.E{Key: "del", Value: true}), set(bson.D{{Key: "purge_at", Value: purgeAt}}))
+		err := u.updateMany(ctx, u.docs, append(ofVersion(u.state.ID, u.state.Version), bson.E{Key: "del", Value: true}), steps.Set(bson.D{{Key: "purge_at", Value: purgeAt}}))
 		if err != nil {
 			return err
 		}
@@ -318,7 +319,7 @@ func (u *update) sweep(ctx context.Context, written []logDoc) error {
 
 // mark notes on the documents of keys that the partition's version has replaced them.
 func (u *update) mark(ctx context.Context, keys [][]byte, purgeAt time.Time) error {
-	gone := set(bson.D{{Key: "gone", Value: docID(u.state.ID, u.state.Version, 0)}, {Key: "purge_at", Value: purgeAt}})
+	gone := steps.Set(bson.D{{Key: "gone", Value: docID(u.state.ID, u.state.Version, 0)}, {Key: "purge_at", Value: purgeAt}})
 	return chunked(keys, func(some [][]byte) error {
 		return u.updateMany(ctx, u.docs, bson.D{
 			{Key: "k", Value: anyOf(some)}, {Key: "v", Value: bson.D{{Key: "$lt", Value: u.state.Version}}}, {Key: "gone", Value: nil},
@@ -332,20 +333,20 @@ func (u *update) sweepTail(ctx context.Context, rows []int64) error {
 		return nil
 	}
 	these := bson.E{Key: "_id", Value: anyOf(rows)}
-	alone, err := u.store.deleteAll(ctx, collTail, bson.D{these, {Key: "open", Value: bson.A{u.state.ID}}})
+	alone, err := u.store.DeleteAll(ctx, collTail, bson.D{these, {Key: "open", Value: bson.A{u.state.ID}}})
 	if err != nil || alone == len(rows) {
 		return err
 	}
 	if err := u.updateMany(ctx, u.tail, bson.D{these}, bson.D{{Key: "$pull", Value: bson.D{{Key: "open", Value: u.state.ID}}}}); err != nil {
 		return err
 	}
-	_, err = u.store.deleteAll(ctx, collTail, bson.D{these, {Key: "open", Value: bson.D{{Key: "$size", Value: 0}}}})
+	_, err = u.store.DeleteAll(ctx, collTail, bson.D{these, {Key: "open", Value: bson.D{{Key: "$size", Value: 0}}}})
 	return err
 }
 
 // updateMany does an update that may be done again.
 func (b *logBackend) updateMany(ctx context.Context, coll *mongo.Collection, filter, change bson.D) error {
-	return again(ctx, func() error {
+	return steps.Again(ctx, func() error {
 		_, err := coll.UpdateMany(ctx, filter, change)
 		return err
 	})

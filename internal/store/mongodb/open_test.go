@@ -15,6 +15,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"hearth"
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/testserver"
 )
 
@@ -193,7 +194,7 @@ func TestManyInstancesMayStartAtOnce(t *testing.T) {
 	}
 	starting.Wait()
 	s := openAt(t, options)
-	if _, err := s.db.Collection(collSchema).UpdateOne(t.Context(), byID("schema"), set(bson.D{{Key: "version", Value: 99}})); err != nil {
+	if _, err := s.Collection(collSchema).UpdateOne(t.Context(), steps.ByID("schema"), steps.Set(bson.D{{Key: "version", Value: 99}})); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(t.Context(), options); err == nil || !strings.Contains(err.Error(), "newer than this program") {
@@ -211,7 +212,7 @@ func TestNumbersAreTakenOnce(t *testing.T) {
 	for n := range 20 {
 		wg.Go(func() {
 			size := int64(n%3 + 1)
-			first, err := s.take(t.Context(), "test", size)
+			first, err := s.Take(t.Context(), "test", size)
 			if err != nil {
 				t.Error(err)
 			}

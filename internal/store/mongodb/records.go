@@ -13,6 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/store/record"
 )
 
@@ -23,19 +24,19 @@ type recordBackend struct{ s *Store }
 var _ record.Backend = recordBackend{}
 
 // Now implements record.Backend.
-func (b recordBackend) Now() time.Time { return b.s.now() }
+func (b recordBackend) Now() time.Time { return b.s.Now() }
 
 // Orphans implements record.Backend: what hangs on a device goes after it.
 func (b recordBackend) Orphans() bool { return true }
 
 // View implements record.Backend.
 func (b recordBackend) View(ctx context.Context, name string, fn func(context.Context, record.Reader) error) error {
-	return b.s.do(ctx, name, func(ctx context.Context) error { return fn(ctx, recordReader(b)) })
+	return b.s.Do(ctx, name, func(ctx context.Context) error { return fn(ctx, recordReader(b)) })
 }
 
 // Update implements record.Backend by the protocol of steps.
 func (b recordBackend) Update(ctx context.Context, w record.Write, fn func(context.Context, record.Tx) error) error {
-	return b.s.commit(ctx, writing{name: w.Name, line: w.Key, effects: w.Effects}, func(ctx context.Context, st *step) error {
+	return b.s.Commit(ctx, steps.Writing{Name: w.Name, Line: w.Key, Effects: w.Effects}, func(ctx context.Context, st *steps.Step) error {
 		tx := &recordTx{recordReader: recordReader(b), st: st, known: map[string]*known{}}
 		err := fn(ctx, tx)
 		if err == nil {
@@ -47,12 +48,12 @@ func (b recordBackend) Update(ctx context.Context, w record.Write, fn func(conte
 
 // Remove implements record.Backend.
 func (b recordBackend) Remove(ctx context.Context, name string, s *record.Schema, where record.Filter, by string, limit int) (n int, err error) {
-	err = b.s.do(ctx, name, func(ctx context.Context) error {
+	err = b.s.Do(ctx, name, func(ctx context.Context) error {
 		if limit == 0 {
-			n, err = b.s.deleteAll(ctx, s.Name, append(filterOf(s, where), bson.E{Key: "lock", Value: nil}))
+			n, err = b.s.DeleteAll(ctx, s.Name, append(filterOf(s, where), bson.E{Key: "lock", Value: nil}))
 			return err
 		}
-		n, err = b.s.deleteFirst(ctx, s.Name, append(filterOf(s, where), bson.E{Key: "lock", Value: nil}), bsonName(s, by), limit)
+		n, err = b.s.DeleteFirst(ctx, s.Name, append(filterOf(s, where), bson.E{Key: "lock", Value: nil}), bsonName(s, by), limit)
 		return err
 	})
 	return n, err
@@ -60,9 +61,9 @@ func (b recordBackend) Remove(ctx context.Context, name string, s *record.Schema
 
 // Change implements record.Backend.
 func (b recordBackend) Change(ctx context.Context, name string, s *record.Schema, where record.Filter, changes record.Changes) (n int, err error) {
-	err = b.s.do(ctx, name, func(ctx context.Context) error {
-		return again(ctx, func() error {
-			result, err := b.s.db.Collection(s.Name).UpdateMany(ctx, live(filterOf(s, where)...), set(changed(s, changes)))
+	err = b.s.Do(ctx, name, func(ctx context.Context) error {
+		return steps.Again(ctx, func() error {
+			result, err := b.s.Collection(s.Name).UpdateMany(ctx, steps.Live(filterOf(s, where)...), steps.Set(changed(s, changes)))
 			if err == nil {
 				n = int(result.ModifiedCount)
 			}
@@ -104,7 +105,7 @@ func present(s *record.Schema, filter ...bson.E) bson.D {
 	if s.Hidden != "" {
 		filter = append([]bson.E{{Key: s.Hidden, Value: nil}}, filter...)
 	}
-	return live(filter...)
+	return steps.Live(filter...)
 }
 
 var operators = map[record.Op]string{ // never written to
@@ -221,9 +222,9 @@ type recordReader struct{ s *Store }
 
 // Get implements record.Reader.
 func (r recordReader) Get(ctx context.Context, s *record.Schema, id []any, into any) error {
-	raw, err := r.s.db.Collection(s.Name).FindOne(ctx, present(s, bson.E{Key: "_id", Value: idOf(id)})).Raw()
+	raw, err := r.s.Collection(s.Name).FindOne(ctx, present(s, bson.E{Key: "_id", Value: idOf(id)})).Raw()
 	if err != nil {
-		return found(err, s.Noun)
+		return steps.Found(err, s.Noun)
 	}
 	return decode(s, raw, into)
 }
@@ -284,9 +285,9 @@ func sortOf(s *record.Schema, o record.Order) bson.D {
 
 func (r recordReader) collection(s *record.Schema, mayLag bool) *mongo.Collection {
 	if mayLag {
-		return r.s.reads.Collection(s.Name)
+		return r.s.Lagging(s.Name)
 	}
-	return r.s.db.Collection(s.Name)
+	return r.s.Collection(s.Name)
 }
 
 // Count implements record.Reader.
@@ -305,7 +306,7 @@ func (r recordReader) Figures(
 	if least != "" {
 		group = append(group, bson.E{Key: "least", Value: bson.D{{Key: "$min", Value: "$" + bsonName(s, least)}}})
 	}
-	cursor, err := r.s.db.Collection(s.Name).Aggregate(ctx, bson.A{
+	cursor, err := r.s.Collection(s.Name).Aggregate(ctx, bson.A{
 		bson.D{{Key: "$match", Value: present(s, filterOf(s, where)...)}}, bson.D{{Key: "$group", Value: group}},
 	})
 	if err != nil {

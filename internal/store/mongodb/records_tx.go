@@ -8,13 +8,14 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"hearth"
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/store/record"
 )
 
 // recordTx builds a step out of what is done with records: one operation a document, whatever was asked of it.
 type recordTx struct {
 	recordReader
-	st    *step
+	st    *steps.Step
 	known map[string]*known
 	// order are the known documents that are written, in the order of their first write.
 	order []*known
@@ -28,7 +29,7 @@ type known struct {
 	id any
 	// raw is the document as it was read; nil if there is none.
 	raw  bson.Raw
-	meta Meta
+	meta steps.Meta
 
 	written         bool
 	insert, replace any
@@ -38,42 +39,26 @@ type known struct {
 	taken error
 }
 
-// rawDoc is a document whose fields are decoded later.
-type rawDoc struct{ bson.Raw }
-
-// UnmarshalBSON implements bson.Unmarshaler.
-func (d *rawDoc) UnmarshalBSON(data []byte) error {
-	d.Raw = append(bson.Raw(nil), data...)
-	return nil
-}
-
-func (d rawDoc) state() (m Meta) {
-	if err := bson.Unmarshal(d.Raw, &m); err != nil {
-		panic("mongodb: a document that was decoded before cannot be: " + err.Error())
-	}
-	return m
-}
-
 func knownKey(s *record.Schema, id any) string { return fmt.Sprint(s.Name, "\x00", id) }
 
 // With implements record.Tx.
-func (tx *recordTx) With(effects hearth.SideEffects) { tx.st.effects = effects }
+func (tx *recordTx) With(effects hearth.SideEffects) { tx.st.Effects = effects }
 
 // Get implements record.Reader: an unfinished step that holds the record is waited for.
 func (tx *recordTx) Get(ctx context.Context, s *record.Schema, id []any, into any) error {
 	if s.Loose { // it never changes
 		return tx.recordReader.Get(ctx, s, id, into)
 	}
-	doc, err := load[rawDoc](ctx, tx.st, s.Name, byID(idOf(id)))
+	doc, err := steps.Load[steps.Document](ctx, tx.st.DB, s.Name, steps.ByID(idOf(id)))
 	key := knownKey(s, idOf(id))
 	switch {
-	case errors.Is(err, errGone), err == nil && s.Hidden != "" && doc.Lookup(s.Hidden).Type != 0:
-		tx.known[key] = &known{s: s, id: idOf(id), taken: errStale}
+	case errors.Is(err, steps.ErrGone), err == nil && s.Hidden != "" && doc.Lookup(s.Hidden).Type != 0:
+		tx.known[key] = &known{s: s, id: idOf(id), taken: steps.ErrStale}
 		return s.NotFound()
 	case err != nil:
 		return err
 	}
-	tx.known[key] = &known{s: s, id: idOf(id), raw: doc.Raw, meta: doc.state()}
+	tx.known[key] = &known{s: s, id: idOf(id), raw: doc.Raw, meta: doc.State()}
 	return decode(s, doc.Raw, into)
 }
 
@@ -82,7 +67,7 @@ func (tx *recordTx) Find(ctx context.Context, s *record.Schema, q record.Query, 
 	q.MayLag = false
 	var held *known
 	err := tx.each(ctx, s, q, func(raw bson.Raw) error {
-		doc := rawDoc{append(bson.Raw(nil), raw...)}
+		doc := steps.Document{Raw: append(bson.Raw(nil), raw...)}
 		record, err := next()
 		if err == nil {
 			err = decode(s, doc.Raw, record)
@@ -90,7 +75,7 @@ func (tx *recordTx) Find(ctx context.Context, s *record.Schema, q record.Query, 
 		if err != nil {
 			return err
 		}
-		k := &known{s: s, id: idOf(s.IDOf(record)), raw: doc.Raw, meta: doc.state()}
+		k := &known{s: s, id: idOf(s.IDOf(record)), raw: doc.Raw, meta: doc.State()}
 		if k.meta.Lock != "" {
 			held = k
 		}
@@ -100,7 +85,7 @@ func (tx *recordTx) Find(ctx context.Context, s *record.Schema, q record.Query, 
 		return nil
 	})
 	if err == nil && held != nil {
-		err = errors.Join(tx.st.s.await(ctx, s.Name, held.id, held.meta.Lock), errStale)
+		err = errors.Join(tx.s.Await(ctx, s.Name, held.id, held.meta.Lock), steps.ErrStale)
 	}
 	return err
 }
@@ -128,7 +113,7 @@ func (tx *recordTx) Insert(ctx context.Context, s *record.Schema, r any) error {
 		return nil
 	}
 	owner := s.Field(s.Limit.By)
-	slot, err := tx.st.s.freeSlot(ctx, s.Name, owner.BSON, owner.Get(r), s.Limit.Most)
+	slot, err := tx.s.freeSlot(ctx, s.Name, owner.BSON, owner.Get(r), s.Limit.Most)
 	if errors.Is(err, errNoSlot) {
 		return s.Limit.Full()
 	}
@@ -138,13 +123,13 @@ func (tx *recordTx) Insert(ctx context.Context, s *record.Schema, r any) error {
 
 // InsertDevice implements record.Tx.
 func (tx *recordTx) InsertDevice(ctx context.Context, d hearth.Device, taken error) (hearth.Device, error) {
-	if err := tx.st.intoOrganization(ctx, d.OrganizationID); err != nil {
+	if err := intoOrganization(ctx, tx.st, d.OrganizationID); err != nil {
 		return d, err
 	}
-	key, err := tx.st.s.take(ctx, collDevices, 1)
+	key, err := tx.s.Take(ctx, collDevices, 1)
 	d.Key, d.Version = key, 1
 	if err == nil {
-		tx.st.insertDevice(d, taken)
+		insertDevice(tx.st, d, taken)
 	}
 	return d, err
 }
@@ -178,39 +163,39 @@ func (k *known) check() error {
 // Hold implements record.Tx.
 func (tx *recordTx) Hold(ctx context.Context, s *record.Schema, id []any) error {
 	if k := tx.known[knownKey(s, idOf(id))]; k == nil || k.raw == nil {
-		doc, err := load[rawDoc](ctx, tx.st, s.Name, byID(idOf(id)))
+		doc, err := steps.Load[steps.Document](ctx, tx.st.DB, s.Name, steps.ByID(idOf(id)))
 		switch {
-		case errors.Is(err, errGone), err == nil && s.Hidden != "" && doc.Lookup(s.Hidden).Type != 0:
+		case errors.Is(err, steps.ErrGone), err == nil && s.Hidden != "" && doc.Lookup(s.Hidden).Type != 0:
 			return s.NotFound()
 		case err != nil:
 			return err
 		}
-		tx.known[knownKey(s, idOf(id))] = &known{s: s, id: idOf(id), raw: doc.Raw, meta: doc.state()}
+		tx.known[knownKey(s, idOf(id))] = &known{s: s, id: idOf(id), raw: doc.Raw, meta: doc.State()}
 	}
 	tx.write(s, idOf(id)).hold = true
 	return nil
 }
 
 // Guard implements record.Tx.
-func (tx *recordTx) Guard(ctx context.Context, name string) error { return tx.st.guard(ctx, name) }
+func (tx *recordTx) Guard(ctx context.Context, name string) error { return tx.st.Guard(ctx, name) }
 
 // UpdateWhere implements record.Tx.
 func (tx *recordTx) UpdateWhere(_ context.Context, s *record.Schema, where record.Filter, changes record.Changes) error {
-	tx.st.sweep(s.Name, filterOf(s, where), set(changed(s, changes)))
+	tx.st.Sweep(s.Name, filterOf(s, where), steps.Set(changed(s, changes)))
 	return nil
 }
 
 // DeleteWhere implements record.Tx.
 func (tx *recordTx) DeleteWhere(_ context.Context, s *record.Schema, where record.Filter) error {
-	tx.st.purge(s.Name, filterOf(s, where))
+	tx.st.Purge(s.Name, filterOf(s, where))
 	return nil
 }
 
 // Note implements record.Tx.
 func (tx *recordTx) Note(_ context.Context, s *record.Schema, r any) error {
 	id := idOf(s.IDOf(r))
-	doc, _ := tx.st.s.newDoc(s, r)
-	tx.st.note(s.Name, id, doc)
+	doc, _ := tx.s.newDoc(s, r)
+	tx.st.Note(s.Name, id, doc)
 	return nil
 }
 
@@ -218,7 +203,7 @@ func (tx *recordTx) Note(_ context.Context, s *record.Schema, r any) error {
 func (s *Store) stored(schema *record.Schema, r any) bson.D {
 	fields := fieldsFor(schema, r)
 	if at := schema.ExpiryOf(r); !at.IsZero() {
-		fields = append(fields, bson.E{Key: "purge_at", Value: s.purgeAt(at)})
+		fields = append(fields, bson.E{Key: "purge_at", Value: s.PurgeAt(at)})
 	}
 	return fields
 }
@@ -243,25 +228,25 @@ func (tx *recordTx) note(ctx context.Context) error {
 		coll := k.s.Name
 		switch {
 		case k.insert != nil:
-			doc, claim := tx.st.s.newDoc(k.s, k.insert)
+			doc, claim := tx.s.newDoc(k.s, k.insert)
 			if k.slot != nil {
 				doc = append(doc, bson.E{Key: slotField, Value: *k.slot})
 			}
 			tx.claim(k.s, claim)
-			tx.st.insert(coll, k.id, doc, k.taken)
+			tx.st.Insert(coll, k.id, doc, k.taken)
 		case k.remove:
-			tx.st.remove(coll, k.id, k.meta.V)
+			tx.st.Remove(coll, k.id, k.meta.V)
 		case k.replace != nil:
 			if err := tx.moveClaim(ctx, k); err != nil {
 				return err
 			}
-			change := set(tx.st.s.stored(k.s, k.replace))
+			change := steps.Set(tx.s.stored(k.s, k.replace))
 			if _, err := k.raw.LookupErr(slotField); err == nil && !k.s.Counts(k.replace) {
-				change = with(change, "$unset", slotField, "")
+				change = steps.With(change, "$unset", slotField, "")
 			}
-			tx.st.update(coll, k.id, k.meta.V, change)
+			tx.st.Update(coll, k.id, k.meta.V, change)
 		default:
-			tx.st.update(coll, k.id, k.meta.V, nil)
+			tx.st.Update(coll, k.id, k.meta.V, nil)
 		}
 	}
 	return nil
@@ -269,7 +254,7 @@ func (tx *recordTx) note(ctx context.Context) error {
 
 func (tx *recordTx) claim(s *record.Schema, claim bson.D) {
 	if claim != nil {
-		tx.st.insert(s.Claim.Collection, claim[0].Value, claim, s.TakenError())
+		tx.st.Insert(s.Claim.Collection, claim[0].Value, claim, s.TakenError())
 	}
 }
 
@@ -282,12 +267,12 @@ func (tx *recordTx) moveClaim(ctx context.Context, k *known) error {
 	if before == k.s.Field(claim.Field).Get(k.replace) {
 		return nil
 	}
-	old, err := load[rawDoc](ctx, tx.st, claim.Collection, byID(before))
+	old, err := steps.Load[steps.Document](ctx, tx.st.DB, claim.Collection, steps.ByID(before))
 	if err != nil {
 		return err
 	}
-	tx.st.remove(claim.Collection, before, old.state().V)
-	_, taken := tx.st.s.newDoc(k.s, k.replace)
+	tx.st.Remove(claim.Collection, before, old.State().V)
+	_, taken := tx.s.newDoc(k.s, k.replace)
 	tx.claim(k.s, taken)
 	return nil
 }

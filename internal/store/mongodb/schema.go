@@ -11,18 +11,13 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/store/record"
 )
 
 // The collections that are not of described records alone; docs/reference/mongodb.md tells what each holds.
 const (
 	collSchema        = "schema"
-	collCounters      = "counters"
-	collGuards        = "guards"
-	collCommits       = "commits"
-	collAudit         = "audit"
-	collAuditHead     = "audit_head"
-	collOutbox        = "outbox"
 	collOrganizations = "organizations"
 	collWatches       = "device_watches"
 	collDevices       = "devices"
@@ -38,7 +33,7 @@ const (
 
 // lockable returns the collections whose documents take part in writes of many documents (see Meta). Each has the index lock.
 func lockable() []string {
-	all := []string{collGuards, collDevices, collSerials, collTail, collCheckpoints, collRestore}
+	all := []string{steps.Guards, collDevices, collSerials, collTail, collCheckpoints, collRestore}
 	for _, s := range record.Schemas() {
 		if s.View == "" && !s.Loose {
 			all = append(all, s.Name)
@@ -118,8 +113,8 @@ func (s *Store) createIndexes(ctx context.Context, wanted map[string][]index) er
 		for _, i := range indexes {
 			models = append(models, i.model())
 		}
-		err := again(ctx, func() error {
-			_, err := s.db.Collection(name).Indexes().CreateMany(ctx, models)
+		err := steps.Again(ctx, func() error {
+			_, err := s.Collection(name).Indexes().CreateMany(ctx, models)
 			return err
 		})
 		if err != nil {
@@ -135,11 +130,11 @@ func migrateAccounts(ctx context.Context, s *Store) error {
 		return err
 	}
 	for _, name := range []string{guardAdmins, guardFirstUser} {
-		err := again(ctx, func() error {
-			_, err := s.db.Collection(collGuards).InsertOne(ctx, bson.D{{Key: "_id", Value: name}, {Key: "v", Value: int64(1)}})
+		err := steps.Again(ctx, func() error {
+			_, err := s.Collection(steps.Guards).InsertOne(ctx, bson.D{{Key: "_id", Value: name}, {Key: "v", Value: int64(1)}})
 			return err
 		})
-		if err != nil && !isDuplicate(err) {
+		if err != nil && !steps.IsDuplicate(err) {
 			return fmt.Errorf("create the guards: %w", err)
 		}
 	}
@@ -149,14 +144,14 @@ func migrateAccounts(ctx context.Context, s *Store) error {
 // ownIndexes are those of collections that are not of described records, but for devices and logs.
 func ownIndexes() map[string][]index {
 	return map[string][]index{
-		collGuards: {lockIndex},
-		collCommits: {
+		steps.Guards: {lockIndex},
+		steps.Commits: {
 			{keys: []string{"once"}, unique: true, where: "once"},
 			{keys: []string{"open"}, where: "open"},
 			{keys: []string{"expires"}, where: "expires"},
 			purgeIndex,
 		},
-		collAudit: {
+		steps.Audit: {
 			{keys: []string{"ref"}, unique: true},
 			{keys: []string{"at", "_id"}},
 			{keys: []string{"actor_id", "at", "_id"}},
@@ -176,7 +171,7 @@ func allIndexes() map[string][]index {
 
 // migrate runs what the database has not seen. It refuses a schema that is newer than the program.
 func (s *Store) migrate(ctx context.Context) error {
-	versions := s.db.Collection(collSchema)
+	versions := s.Collection(collSchema)
 	var at struct {
 		Version int `bson:"version"`
 		// Described names the descriptions whose indexes were made.
@@ -215,19 +210,19 @@ func (s *Store) migrate(ctx context.Context) error {
 // migrateResets removes the password resets that stand under the id of their user: later ones stand under their own. They are an hour
 // old at most, and are asked for again.
 func migrateResets(ctx context.Context, s *Store) error {
-	_, err := s.db.Collection("password_resets").DeleteMany(ctx, bson.D{{Key: "user_id", Value: bson.D{{Key: "$exists", Value: false}}}})
+	_, err := s.Collection("password_resets").DeleteMany(ctx, bson.D{{Key: "user_id", Value: bson.D{{Key: "$exists", Value: false}}}})
 	return err
 }
 
 // noteSchema writes down what was done.
 func (s *Store) noteSchema(ctx context.Context, operator string, field bson.E) error {
 	note := func(settings ...options.Lister[options.UpdateOneOptions]) error {
-		_, err := s.db.Collection(collSchema).UpdateOne(ctx, byID("schema"), bson.D{{Key: operator, Value: bson.D{field}}}, settings...)
+		_, err := s.Collection(collSchema).UpdateOne(ctx, steps.ByID("schema"), bson.D{{Key: operator, Value: bson.D{field}}}, settings...)
 		return err
 	}
-	err := again(ctx, func() error { return note(options.UpdateOne().SetUpsert(true)) })
-	if isDuplicate(err) { // two instances made the document at once
-		err = again(ctx, func() error { return note() })
+	err := steps.Again(ctx, func() error { return note(options.UpdateOne().SetUpsert(true)) })
+	if steps.IsDuplicate(err) { // two instances made the document at once
+		err = steps.Again(ctx, func() error { return note() })
 	}
 	if err != nil {
 		return fmt.Errorf("note the schema's version: %w", err)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"hearth/internal/store/mongodb/steps"
+
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
@@ -52,7 +54,7 @@ func migrateEmbedded(ctx context.Context, s *Store) error {
 	for _, e := range allEmbedded {
 		has := bson.D{{Key: e.field, Value: bson.D{{Key: "$exists", Value: true}}}}
 		for more := true; more; {
-			ids, err := s.firstIDs(ctx, e.coll, has, "_id", archiveRows)
+			ids, err := s.FirstIDs(ctx, e.coll, has, "_id", archiveRows)
 			if err != nil {
 				return err
 			}
@@ -65,7 +67,7 @@ func migrateEmbedded(ctx context.Context, s *Store) error {
 		}
 		for _, name := range e.indexes {
 			// An index that is not there is as good as dropped; one that stays costs little.
-			if err := s.db.Collection(e.coll).Indexes().DropOne(ctx, name); isAway(err) {
+			if err := s.Collection(e.coll).Indexes().DropOne(ctx, name); steps.IsAway(err) {
 				return err
 			}
 		}
@@ -74,9 +76,9 @@ func migrateEmbedded(ctx context.Context, s *Store) error {
 }
 
 func (s *Store) moveEmbedded(ctx context.Context, e embedded, id any) error {
-	return s.commit(ctx, writing{name: "Migrate"}, func(ctx context.Context, st *step) error {
-		doc, err := load[rawDoc](ctx, st, e.coll, byID(id))
-		if errors.Is(err, errGone) {
+	return s.Commit(ctx, steps.Writing{Name: "Migrate"}, func(ctx context.Context, st *steps.Step) error {
+		doc, err := steps.Load[steps.Document](ctx, st.DB, e.coll, steps.ByID(id))
+		if errors.Is(err, steps.ErrGone) {
 			return nil
 		}
 		if err != nil {
@@ -89,14 +91,14 @@ func (s *Store) moveEmbedded(ctx context.Context, e embedded, id any) error {
 		for _, part := range partsOf(value) {
 			coll, id, fields := e.move(id, part)
 			// An unfinished step of another instance is waited for: its document may be taken back.
-			if _, err := load[rawDoc](ctx, st, coll, byID(id)); err == nil {
+			if _, err := steps.Load[steps.Document](ctx, st.DB, coll, steps.ByID(id)); err == nil {
 				continue
-			} else if !errors.Is(err, errGone) {
+			} else if !errors.Is(err, steps.ErrGone) {
 				return err
 			}
-			st.insert(coll, id, append(bson.D{{Key: "_id", Value: id}, {Key: "v", Value: int64(1)}}, fields...), errStale)
+			st.Insert(coll, id, append(bson.D{{Key: "_id", Value: id}, {Key: "v", Value: int64(1)}}, fields...), steps.ErrStale)
 		}
-		st.update(e.coll, id, doc.state().V, bson.D{{Key: "$unset", Value: bson.D{{Key: e.field, Value: ""}}}})
+		st.Update(e.coll, id, doc.State().V, bson.D{{Key: "$unset", Value: bson.D{{Key: e.field, Value: ""}}}})
 		return nil
 	})
 }

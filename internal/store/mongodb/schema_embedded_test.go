@@ -7,6 +7,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"hearth"
+	"hearth/internal/store/mongodb/steps"
 )
 
 // TestWhatWasEmbeddedIsFound: a database of schema 2 kept members, invitations, watches and password resets inside of other
@@ -16,7 +17,7 @@ func TestWhatWasEmbeddedIsFound(t *testing.T) {
 	options := Options{URI: newDatabase(t), Clock: atNoon}
 	s := openAt(t, options)
 	furnish(t, s)
-	ctx, at := t.Context(), millis(noon)
+	ctx, at := t.Context(), steps.Millis(noon)
 	for _, doc := range []struct {
 		coll  string
 		id    string
@@ -34,15 +35,15 @@ func TestWhatWasEmbeddedIsFound(t *testing.T) {
 			bson.D{{Key: "types", Value: bson.D{{Key: "new_sign_in", Value: bson.D{{Key: "in_app", Value: true}, {Key: "email", Value: false}}}}}}},
 	} {
 		all := append(bson.D{{Key: "_id", Value: doc.id}, {Key: "v", Value: int64(7)}, doc.field}, doc.rest...)
-		if _, err := s.db.Collection(doc.coll).InsertOne(ctx, all); err != nil {
+		if _, err := s.Collection(doc.coll).InsertOne(ctx, all); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_, err := s.db.Collection(collUsers).UpdateOne(ctx, byID("ann"), set(bson.D{{Key: "reset", Value: bson.D{
+	_, err := s.Collection(collUsers).UpdateOne(ctx, steps.ByID("ann"), steps.Set(bson.D{{Key: "reset", Value: bson.D{
 		{Key: "id", Value: "r"}, {Key: "hash", Value: []byte("reset")}, {Key: "expires", Value: at + 1000},
 	}}}))
 	if err == nil {
-		_, err = s.db.Collection(collSchema).UpdateOne(ctx, byID("schema"), set(bson.D{{Key: "version", Value: 2}}))
+		_, err = s.Collection(collSchema).UpdateOne(ctx, steps.ByID("schema"), steps.Set(bson.D{{Key: "version", Value: 2}}))
 	}
 	if err != nil {
 		t.Fatal(err)

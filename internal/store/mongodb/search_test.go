@@ -6,6 +6,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"hearth"
+	"hearth/internal/store/mongodb/steps"
 )
 
 // TestWhatIsThereIsFoundAfterAnUpgrade: a database of schema 8 had no text to search in.
@@ -19,7 +20,7 @@ func TestWhatIsThereIsFoundAfterAnUpgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, coll := range []string{collDevices, collUsers} {
-		if _, err := s.db.Collection(coll).UpdateMany(t.Context(), bson.D{}, bson.D{{Key: "$unset", Value: bson.D{{Key: "search", Value: ""}}}}); err != nil {
+		if _, err := s.Collection(coll).UpdateMany(t.Context(), bson.D{}, bson.D{{Key: "$unset", Value: bson.D{{Key: "search", Value: ""}}}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -33,7 +34,7 @@ func TestWhatIsThereIsFoundAfterAnUpgrade(t *testing.T) {
 	if n := devices(); n != 0 {
 		t.Fatalf("%d devices are found by a text that is not there", n)
 	}
-	if _, err := s.db.Collection(collSchema).UpdateOne(t.Context(), byID("schema"), set(bson.D{{Key: "version", Value: 8}})); err != nil {
+	if _, err := s.Collection(collSchema).UpdateOne(t.Context(), steps.ByID("schema"), steps.Set(bson.D{{Key: "version", Value: 8}})); err != nil {
 		t.Fatal(err)
 	}
 	openAt(t, options)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"hearth/internal/store/mongodb/steps"
+
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
@@ -15,9 +17,9 @@ var errNoSlot = errors.New("mongodb: every place is taken")
 // (owner, slot) keeps two from taking the same one, so that nobody ever has more documents than places. Drafts have theirs.
 func (s *Store) freeSlot(ctx context.Context, coll, ownerField string, owner any, most int) (int, error) {
 	// From the index (owner, slot).
-	docs, err := findAll[struct {
+	docs, err := steps.FindAll[struct {
 		Slot int `bson:"slot"`
-	}](ctx, s.db.Collection(coll), bson.D{{Key: ownerField, Value: owner}, {Key: slotField, Value: bson.D{{Key: "$exists", Value: true}}}},
+	}](ctx, s.Collection(coll), bson.D{{Key: ownerField, Value: owner}, {Key: slotField, Value: bson.D{{Key: "$exists", Value: true}}}},
 		options.Find().SetProjection(bson.D{{Key: slotField, Value: 1}}))
 	if err != nil {
 		return 0, err

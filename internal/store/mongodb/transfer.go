@@ -8,6 +8,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"hearth"
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/store/record"
 	"hearth/internal/tsdb"
 )
@@ -66,15 +67,15 @@ func (s *Store) beginMove(ctx context.Context, before, after hearth.Device) (fro
 		return 0, 0, err
 	}
 	from, to = keys[before.Scope()], keys[after.Scope()]
-	return from, to, s.commit(ctx, deviceChange{name: "TransferDevice"}.writing(before.ID), func(ctx context.Context, st *step) error {
+	return from, to, s.Commit(ctx, deviceChange{name: "TransferDevice"}.writing(before.ID), func(ctx context.Context, st *steps.Step) error {
 		doc, err := loadDevice(ctx, st, before.ID)
 		if err != nil {
 			return err
 		}
-		if err := st.toOwners(ctx, before, after); err != nil {
+		if err := toOwners(ctx, st, before, after); err != nil {
 			return err
 		}
-		st.update(collDevices, before.ID, doc.V, append(set(bson.D{{Key: "moving", Value: millis(s.now())}}),
+		st.Update(collDevices, before.ID, doc.V, append(steps.Set(bson.D{{Key: "moving", Value: steps.Millis(s.Now())}}),
 			bson.E{Key: "$addToSet", Value: bson.D{{Key: "hidden", Value: to}}},
 			bson.E{Key: "$unset", Value: bson.D{{Key: "moved_clean", Value: ""}}}))
 		return nil
@@ -82,25 +83,25 @@ func (s *Store) beginMove(ctx context.Context, before, after hearth.Device) (fro
 }
 
 // toOwners makes sure that whoever gets a device is there, and stays until the step is done; CodeNotFound.
-func (st *step) toOwners(ctx context.Context, before, after hearth.Device) error {
+func toOwners(ctx context.Context, st *steps.Step, before, after hearth.Device) error {
 	if after.OwnerID != before.OwnerID {
-		doc, err := load[rawDoc](ctx, st, collUsers, byID(after.OwnerID))
-		if errors.Is(err, errGone) {
+		doc, err := steps.Load[steps.Document](ctx, st.DB, collUsers, steps.ByID(after.OwnerID))
+		if errors.Is(err, steps.ErrGone) {
 			return hearth.NotFound("user")
 		}
 		if err != nil {
 			return err
 		}
-		st.update(collUsers, after.OwnerID, doc.state().V, nil)
+		st.Update(collUsers, after.OwnerID, doc.State().V, nil)
 	}
-	return st.intoOrganization(ctx, after.OrganizationID)
+	return intoOrganization(ctx, st, after.OrganizationID)
 }
 
 func (s *Store) endMove(
 	ctx context.Context, was, planned hearth.Device, from, to int64, c deviceChange,
 ) (after hearth.Device, err error) {
-	err = s.commit(ctx, c.writing(was.ID), func(ctx context.Context, st *step) error {
-		doc, err := c.of(ctx, st, was.ID, &after)
+	err = s.Commit(ctx, c.writing(was.ID), func(ctx context.Context, st *steps.Step) error {
+		doc, err := s.planned(ctx, st, was.ID, c, &after)
 		if err != nil {
 			return err
 		}
@@ -108,17 +109,17 @@ func (s *Store) endMove(
 		if before.Scope() != was.Scope() || after.Scope() != planned.Scope() || !slices.Contains(doc.Hidden, to) {
 			return hearth.Errorf(hearth.CodeConflict, "the device changes hands otherwise at the same time")
 		}
-		if err := st.toOwners(ctx, before, after); err != nil {
+		if err := toOwners(ctx, st, before, after); err != nil {
 			return err
 		}
-		if err := st.moveSerial(ctx, before, after); err != nil {
+		if err := moveSerial(ctx, st, before, after); err != nil {
 			return err
 		}
 		after.Version = before.Version + 1
 		hidden := append(slices.DeleteFunc(doc.Hidden, func(scope int64) bool { return scope == to }), from)
-		st.update(collDevices, was.ID, doc.V, append(set(bson.D{
+		st.Update(collDevices, was.ID, doc.V, append(steps.Set(bson.D{
 			{Key: "scope", Value: after.Scope()}, {Key: "owner", Value: after.OwnerID}, {Key: "organization", Value: after.OrganizationID},
-			{Key: "hidden", Value: hidden}, {Key: "updated", Value: millis(after.UpdatedAt)}, {Key: "version", Value: after.Version},
+			{Key: "hidden", Value: hidden}, {Key: "updated", Value: steps.Millis(after.UpdatedAt)}, {Key: "version", Value: after.Version},
 		}), bson.E{Key: "$unset", Value: bson.D{{Key: "moving", Value: ""}, {Key: "moved_clean", Value: ""}}}))
 		return nil
 	})
@@ -127,8 +128,8 @@ func (s *Store) endMove(
 
 // dropMove lets Reclaim have what was copied for a move that does not come about.
 func (s *Store) dropMove(ctx context.Context, device int64) error {
-	return s.do(ctx, "TransferDevice", func(ctx context.Context) error {
-		_, err := s.db.Collection(collDevices).UpdateMany(ctx, bson.D{{Key: "key", Value: device}, hasHidden},
+	return s.Do(ctx, "TransferDevice", func(ctx context.Context) error {
+		_, err := s.Collection(collDevices).UpdateMany(ctx, bson.D{{Key: "key", Value: device}, hasHidden},
 			bson.D{{Key: "$unset", Value: bson.D{{Key: "moving", Value: ""}, {Key: "moved_clean", Value: ""}}}})
 		return err
 	})

@@ -1,4 +1,4 @@
-package mongodb
+package steps
 
 import (
 	"context"
@@ -41,83 +41,83 @@ type commitDoc struct {
 }
 
 // writeStep prepares, decides and applies. Any error but one of the database being away means that nothing was written.
-func (s *Store) writeStep(ctx context.Context, st *step) error {
-	c, err := s.newCommit(ctx, st)
+func (db *DB) writeStep(ctx context.Context, st *Step) error {
+	c, err := db.newCommit(ctx, st)
 	if err != nil {
 		return err
 	}
-	if err := s.prepare(ctx, st); err != nil {
+	if err := db.prepare(ctx, st); err != nil {
 		return err
 	}
-	if err := s.decide(ctx, st, &c); err != nil {
+	if err := db.decide(ctx, st, &c); err != nil {
 		return err
 	}
 	// Decided: from here on it is done, whoever does it.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.settleWithin())
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), db.settleWithin())
 	defer cancel()
-	if err := s.apply(ctx, &c); err != nil {
+	if err := db.apply(ctx, &c); err != nil {
 		return err
 	}
-	s.logAudit(ctx, c.Audit)
-	return s.finish(ctx, &c)
+	db.logAudit(ctx, c.Audit)
+	return db.finish(ctx, &c)
 }
 
 // settleWithin bounds what is still done for a write after its caller has left.
-func (s *Store) settleWithin() time.Duration { return s.options.OperationTimeout }
+func (db *DB) settleWithin() time.Duration { return db.Options.OperationTimeout }
 
-func (s *Store) newCommit(ctx context.Context, st *step) (commitDoc, error) {
+func (db *DB) newCommit(ctx context.Context, st *Step) (commitDoc, error) {
 	c := commitDoc{ID: st.id, Open: time.Now().UnixMilli()}
 	for _, o := range st.ops {
 		if o.Kind != opNote {
 			c.Ops = append(c.Ops, o)
 		}
 	}
-	for i, entry := range st.effects.Audit {
+	for i, entry := range st.Effects.Audit {
 		doc, err := newAuditDoc(entry, fmt.Sprintf("%s/%d", st.id, i))
 		if err != nil {
 			return c, err
 		}
 		c.Audit = append(c.Audit, doc)
 	}
-	for _, job := range st.effects.Jobs {
+	for _, job := range st.Effects.Jobs {
 		c.Jobs = append(c.Jobs, newJobDoc(cause.Mark(ctx, job)))
 	}
-	if r := st.effects.Idempotency; r != nil {
+	if r := st.Effects.Idempotency; r != nil {
 		c.setIdempotency(*r)
 	}
 	return c, nil
 }
 
-// purgeAt returns when the server may remove what hearth's clean-up should have removed by then: a day after the time that is
+// PurgeAt returns when the server may remove what hearth's clean-up should have removed by then: a day after the time that is
 // as far away on the server's clock as expires is on the store's.
-func (s *Store) purgeAt(expires time.Time) *time.Time {
-	at := time.Now().Add(max(0, expires.Sub(s.now())) + 24*time.Hour)
+func (db *DB) PurgeAt(expires time.Time) *time.Time {
+	at := time.Now().Add(max(0, expires.Sub(db.Now())) + 24*time.Hour)
 	return &at
 }
 
 // prepare writes drafts and locks what changes. If a document is not as the step read it, everything is taken back.
-func (s *Store) prepare(ctx context.Context, st *step) error {
+func (db *DB) prepare(ctx context.Context, st *Step) error {
 	order, inserts := st.byCollection(opInsert)
 	for _, coll := range order {
-		if err := s.crashes("draft"); err != nil {
+		if err := db.crashes("draft"); err != nil {
 			return err
 		}
-		if err := s.writeDrafts(ctx, st, coll, inserts[coll]); err != nil {
-			return s.release(ctx, st, err)
+		if err := db.writeDrafts(ctx, st, coll, inserts[coll]); err != nil {
+			return db.release(ctx, st, err)
 		}
 	}
 	order, notes := st.byCollection(opNote)
 	for _, coll := range order {
-		if err := s.crashes("note"); err != nil {
+		if err := db.crashes("note"); err != nil {
 			return err
 		}
-		if err := s.writeNotes(ctx, coll, notes[coll]); err != nil {
-			return s.release(ctx, st, err)
+		if err := db.writeNotes(ctx, coll, notes[coll]); err != nil {
+			return db.release(ctx, st, err)
 		}
 	}
 	order, locks := st.byCollection(opUpdate, opRemove)
 	for _, coll := range order {
-		if err := s.crashes("lock"); err != nil {
+		if err := db.crashes("lock"); err != nil {
 			return err
 		}
 		models := make([]mongo.WriteModel, 0, len(locks[coll]))
@@ -126,18 +126,18 @@ func (s *Store) prepare(ctx context.Context, st *step) error {
 				SetFilter(bson.D{{Key: "_id", Value: o.ID}, {Key: "v", Value: versionOf(o)}, {Key: "lock", Value: nil}}).
 				SetUpdate(bson.D{{Key: "$set", Value: bson.D{{Key: "lock", Value: st.id}}}}))
 		}
-		result, err := s.db.Collection(coll).BulkWrite(ctx, models)
+		result, err := db.Collection(coll).BulkWrite(ctx, models)
 		if err == nil && result.MatchedCount != int64(len(models)) {
-			err = errStale
+			err = ErrStale
 		}
 		if err != nil {
-			return s.release(ctx, st, err)
+			return db.release(ctx, st, err)
 		}
 	}
 	return nil
 }
 
-func (s *Store) writeDrafts(ctx context.Context, st *step, coll string, inserts []op) error {
+func (db *DB) writeDrafts(ctx context.Context, st *Step, coll string, inserts []op) error {
 	docs := make([]any, 0, len(inserts))
 	for _, o := range inserts {
 		raw, err := bson.Marshal(o.doc)
@@ -150,48 +150,31 @@ func (s *Store) writeDrafts(ctx context.Context, st *step, coll string, inserts 
 		}
 		docs = append(docs, append(fields, bson.E{Key: "lock", Value: st.id}, bson.E{Key: "draft", Value: true}))
 	}
-	_, err := s.db.Collection(coll).InsertMany(ctx, docs)
-	if !isDuplicate(err) {
+	_, err := db.Collection(coll).InsertMany(ctx, docs)
+	if !IsDuplicate(err) {
 		return err
 	}
 	if bulk, ok := errors.AsType[mongo.BulkWriteException](err); ok && len(bulk.WriteErrors) > 0 {
-		return s.taken(ctx, inserts[bulk.WriteErrors[0].Index])
+		return db.taken(ctx, inserts[bulk.WriteErrors[0].Index])
 	}
 	return err
 }
 
 // writeNotes stores notes; one that is there is of the same step, built before.
-func (s *Store) writeNotes(ctx context.Context, coll string, notes []op) error {
+func (db *DB) writeNotes(ctx context.Context, coll string, notes []op) error {
 	docs := make([]any, 0, len(notes))
 	for _, o := range notes {
 		docs = append(docs, o.doc)
 	}
-	return s.insertMissing(ctx, coll, docs)
-}
-
-// insertMissing inserts those of the documents whose _id is not there.
-func (s *Store) insertMissing(ctx context.Context, coll string, docs any) error {
-	return again(ctx, func() error {
-		_, err := s.db.Collection(coll).InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
-		bulk, ok := errors.AsType[mongo.BulkWriteException](err)
-		if !ok || bulk.WriteConcernError != nil {
-			return err
-		}
-		for _, failed := range bulk.WriteErrors {
-			if !isDuplicate(failed) {
-				return err
-			}
-		}
-		return nil
-	})
+	return db.InsertMissing(ctx, coll, docs)
 }
 
 // release takes back what prepare did, and returns the reason for it. What it cannot take back now is taken back by whoever
 // meets it.
-func (s *Store) release(ctx context.Context, st *step, reason error) error {
-	patience := s.settleWithin()
-	if isAway(reason) {
-		patience = s.options.Grace
+func (db *DB) release(ctx context.Context, st *Step, reason error) error {
+	patience := db.settleWithin()
+	if IsAway(reason) {
+		patience = db.Options.Grace
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
@@ -208,23 +191,23 @@ func (s *Store) release(ctx context.Context, st *step, reason error) error {
 				locks = append(locks, o.ID)
 			}
 		}
-		if err := s.dropLocks(ctx, coll, st.id, drafts, locks); err != nil {
-			s.options.Logger.DebugContext(ctx, "a write that was given up left locks behind", "collection", coll, "error", err)
+		if err := db.dropLocks(ctx, coll, st.id, drafts, locks); err != nil {
+			db.Options.Logger.DebugContext(ctx, "a write that was given up left locks behind", "collection", coll, "error", err)
 			break
 		}
-		if len(notes) > 0 && !errors.Is(reason, errStale) {
+		if len(notes) > 0 && !errors.Is(reason, ErrStale) {
 			// Of a step that is built anew the same notes come again.
-			_, _ = s.db.Collection(coll).DeleteMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: notes}}}})
+			_, _ = db.Collection(coll).DeleteMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: notes}}}})
 		}
 	}
 	return reason
 }
 
 // dropLocks takes the locks of a step that is not decided from those documents.
-func (s *Store) dropLocks(ctx context.Context, coll, id string, drafts, locks bson.A) error {
+func (db *DB) dropLocks(ctx context.Context, coll, id string, drafts, locks bson.A) error {
 	if len(drafts) > 0 {
-		err := again(ctx, func() error {
-			_, err := s.db.Collection(coll).DeleteMany(ctx, bson.D{
+		err := Again(ctx, func() error {
+			_, err := db.Collection(coll).DeleteMany(ctx, bson.D{
 				{Key: "_id", Value: bson.D{{Key: "$in", Value: drafts}}}, {Key: "lock", Value: id}, {Key: "draft", Value: true},
 			})
 			return err
@@ -236,8 +219,8 @@ func (s *Store) dropLocks(ctx context.Context, coll, id string, drafts, locks bs
 	if len(locks) == 0 {
 		return nil
 	}
-	return again(ctx, func() error {
-		_, err := s.db.Collection(coll).UpdateMany(ctx,
+	return Again(ctx, func() error {
+		_, err := db.Collection(coll).UpdateMany(ctx,
 			bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: locks}}}, {Key: "lock", Value: id}},
 			bson.D{{Key: "$unset", Value: bson.D{{Key: "lock", Value: ""}}}})
 		return err
@@ -245,80 +228,80 @@ func (s *Store) dropLocks(ctx context.Context, coll, id string, drafts, locks bs
 }
 
 // decide stores the commit. Of all steps with one idempotency key one is stored; the others are answered with it.
-func (s *Store) decide(ctx context.Context, st *step, c *commitDoc) error {
+func (db *DB) decide(ctx context.Context, st *Step, c *commitDoc) error {
 	for {
-		if err := s.crashes("decide"); err != nil {
+		if err := db.crashes("decide"); err != nil {
 			return err
 		}
-		err := again(ctx, func() error {
-			_, err := s.db.Collection(collCommits).InsertOne(ctx, c)
+		err := Again(ctx, func() error {
+			_, err := db.Collection(Commits).InsertOne(ctx, c)
 			return err
 		})
 		switch {
 		case err == nil:
 			return nil
-		case isDuplicate(err):
-			decided, err := s.decidedByOther(ctx, st, c)
+		case IsDuplicate(err):
+			decided, err := db.decidedByOther(ctx, st, c)
 			if err != nil {
-				return s.release(ctx, st, err)
+				return db.release(ctx, st, err)
 			}
 			if decided {
 				return nil
 			}
-		case isAway(err):
-			return s.settle(ctx, st, err)
+		case IsAway(err):
+			return db.settle(ctx, st, err)
 		default:
-			return s.release(ctx, st, err)
+			return db.release(ctx, st, err)
 		}
 	}
 }
 
 // decidedByOther finds out which key of the commit is taken. It reports whether the commit itself is stored, by a repeated
 // command; false asks for another try.
-func (s *Store) decidedByOther(ctx context.Context, st *step, c *commitDoc) (bool, error) {
+func (db *DB) decidedByOther(ctx context.Context, st *Step, c *commitDoc) (bool, error) {
 	var own commitDoc
-	err := s.db.Collection(collCommits).FindOne(ctx, byID(c.ID)).Decode(&own)
+	err := db.Collection(Commits).FindOne(ctx, ByID(c.ID)).Decode(&own)
 	if err == nil {
 		if own.Aborted {
-			return false, errStale // it took too long, and somebody dropped it
+			return false, ErrStale // it took too long, and somebody dropped it
 		}
 		return true, nil
 	}
 	if !errors.Is(err, mongo.ErrNoDocuments) {
 		return false, err
 	}
-	return false, s.replay(ctx, st.effects.Idempotency)
+	return false, db.replay(ctx, st.Effects.Idempotency)
 }
 
 // settle finds out what became of a commit whose insertion was not answered: it is forbidden, unless it is there.
-func (s *Store) settle(ctx context.Context, st *step, reason error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.Grace)
+func (db *DB) settle(ctx context.Context, st *Step, reason error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), db.Options.Grace)
 	defer cancel()
-	decided, err := s.forbid(ctx, st.id)
+	decided, err := db.forbid(ctx, st.id)
 	switch {
 	case err != nil:
 		return reason // the server is away: what is there is finished when it is back
 	case decided:
 		return nil
 	}
-	return s.release(ctx, st, reason)
+	return db.release(ctx, st, reason)
 }
 
 // forbid makes sure that an undecided step stays undecided; it reports whether it was decided already.
-func (s *Store) forbid(ctx context.Context, id string) (decided bool, err error) {
+func (db *DB) forbid(ctx context.Context, id string) (decided bool, err error) {
 	until := time.Now().Add(keepAborted)
-	err = again(ctx, func() error {
-		_, err := s.db.Collection(collCommits).InsertOne(ctx, commitDoc{ID: id, Aborted: true, PurgeAt: &until})
+	err = Again(ctx, func() error {
+		_, err := db.Collection(Commits).InsertOne(ctx, commitDoc{ID: id, Aborted: true, PurgeAt: &until})
 		return err
 	})
 	if err == nil {
 		return false, nil
 	}
-	if !isDuplicate(err) {
+	if !IsDuplicate(err) {
 		return false, err
 	}
 	var c commitDoc
-	err = s.db.Collection(collCommits).FindOne(ctx, byID(id), options.FindOne().SetProjection(bson.D{{Key: "aborted", Value: 1}})).Decode(&c)
+	err = db.Collection(Commits).FindOne(ctx, ByID(id), options.FindOne().SetProjection(bson.D{{Key: "aborted", Value: 1}})).Decode(&c)
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return true, nil // it was decided, and is done by now
 	}
@@ -327,21 +310,21 @@ func (s *Store) forbid(ctx context.Context, id string) (decided bool, err error)
 
 // apply does everything in a commit. It may run more than once, at once and late: every part asks for the step's lock, or
 // is stored under a key of its own.
-func (s *Store) apply(ctx context.Context, c *commitDoc) error {
-	if err := s.applyOps(ctx, c); err != nil {
+func (db *DB) apply(ctx context.Context, c *commitDoc) error {
+	if err := db.applyOps(ctx, c); err != nil {
 		return err
 	}
 	if len(c.Jobs) > 0 {
-		if err := s.crashes("jobs"); err != nil {
+		if err := db.crashes("jobs"); err != nil {
 			return err
 		}
-		if err := s.storeJobs(ctx, c.Jobs); err != nil {
+		if err := db.storeJobs(ctx, c.Jobs); err != nil {
 			return err
 		}
-		s.wakeOutbox()
+		db.wakeOutbox()
 	}
 	if len(c.Audit) > 0 {
-		if err := s.audits.append(ctx, c.Audit); err != nil {
+		if err := db.audits.append(ctx, c.Audit); err != nil {
 			return err
 		}
 	}
@@ -350,7 +333,7 @@ func (s *Store) apply(ctx context.Context, c *commitDoc) error {
 
 // applyOps makes the changes, and lets go of what was only held after all others: a rule about many documents is read by leave
 // of the one that is held, so whoever holds it next must see them as they are now.
-func (s *Store) applyOps(ctx context.Context, c *commitDoc) error {
+func (db *DB) applyOps(ctx context.Context, c *commitDoc) error {
 	var changes, held []op
 	for _, o := range c.Ops {
 		if o.Held {
@@ -359,20 +342,20 @@ func (s *Store) applyOps(ctx context.Context, c *commitDoc) error {
 			changes = append(changes, o)
 		}
 	}
-	if err := s.applyByCollection(ctx, c.ID, changes); err != nil {
+	if err := db.applyByCollection(ctx, c.ID, changes); err != nil {
 		return err
 	}
-	if err := s.applySweeps(ctx, c); err != nil {
+	if err := db.applySweeps(ctx, c); err != nil {
 		return err
 	}
-	return s.applyByCollection(ctx, c.ID, held)
+	return db.applyByCollection(ctx, c.ID, held)
 }
 
-func (s *Store) applyByCollection(ctx context.Context, id string, ops []op) error {
-	st := step{ops: ops}
+func (db *DB) applyByCollection(ctx context.Context, id string, ops []op) error {
+	st := Step{ops: ops}
 	order, groups := st.byCollection(opInsert, opUpdate, opRemove)
 	for _, coll := range order {
-		if err := s.crashes("apply"); err != nil {
+		if err := db.crashes("apply"); err != nil {
 			return err
 		}
 		var models []mongo.WriteModel
@@ -387,7 +370,7 @@ func (s *Store) applyByCollection(ctx context.Context, id string, ops []op) erro
 				if err := bson.Unmarshal(o.Update, &update); err != nil {
 					return fmt.Errorf("decode an update of %s: %w", coll, err)
 				}
-				models = append(models, mongo.NewUpdateOneModel().SetFilter(mine).SetUpdate(with(update, "$unset", "lock", "")))
+				models = append(models, mongo.NewUpdateOneModel().SetFilter(mine).SetUpdate(With(update, "$unset", "lock", "")))
 			default:
 				models = append(models, mongo.NewDeleteOneModel().SetFilter(mine))
 			}
@@ -397,8 +380,8 @@ func (s *Store) applyByCollection(ctx context.Context, id string, ops []op) erro
 				SetFilter(bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: shown}}}, {Key: "lock", Value: id}}).
 				SetUpdate(bson.D{{Key: "$unset", Value: bson.D{{Key: "lock", Value: ""}, {Key: "draft", Value: ""}}}}))
 		}
-		err := again(ctx, func() error {
-			_, err := s.db.Collection(coll).BulkWrite(ctx, models)
+		err := Again(ctx, func() error {
+			_, err := db.Collection(coll).BulkWrite(ctx, models)
 			return err
 		})
 		if err != nil {
@@ -408,19 +391,19 @@ func (s *Store) applyByCollection(ctx context.Context, id string, ops []op) erro
 	return nil
 }
 
-func (s *Store) applySweeps(ctx context.Context, c *commitDoc) error {
+func (db *DB) applySweeps(ctx context.Context, c *commitDoc) error {
 	for _, o := range c.Ops {
 		if o.Kind != opSweep && o.Kind != opPurge {
 			continue
 		}
-		if err := s.crashes("sweep"); err != nil {
+		if err := db.crashes("sweep"); err != nil {
 			return err
 		}
-		err := again(ctx, func() (err error) {
+		err := Again(ctx, func() (err error) {
 			if o.Kind == opPurge {
-				_, err = s.db.Collection(o.Coll).DeleteMany(ctx, bson.Raw(o.Filter))
+				_, err = db.Collection(o.Coll).DeleteMany(ctx, bson.Raw(o.Filter))
 			} else {
-				_, err = s.db.Collection(o.Coll).UpdateMany(ctx, bson.Raw(o.Filter), bson.Raw(o.Update))
+				_, err = db.Collection(o.Coll).UpdateMany(ctx, bson.Raw(o.Filter), bson.Raw(o.Update))
 			}
 			return err
 		})
@@ -433,46 +416,30 @@ func (s *Store) applySweeps(ctx context.Context, c *commitDoc) error {
 
 // finish puts away a commit that is applied. Were it lost, the commit would be applied once more, which changes nothing:
 // so it need not be durable.
-func (s *Store) finish(ctx context.Context, c *commitDoc) error {
-	if err := s.crashes("finish"); err != nil {
+func (db *DB) finish(ctx context.Context, c *commitDoc) error {
+	if err := db.crashes("finish"); err != nil {
 		return err
 	}
-	commits := s.loose.Collection(collCommits)
-	return again(ctx, func() (err error) {
+	commits := db.loose.Collection(Commits)
+	return Again(ctx, func() (err error) {
 		if c.Idempotency == "" {
 			_, err = commits.DeleteOne(ctx, bson.D{{Key: "_id", Value: c.ID}, {Key: "open", Value: bson.D{{Key: "$exists", Value: true}}}})
 			return err
 		}
-		_, err = commits.UpdateOne(ctx, byID(c.ID), bson.D{
+		_, err = commits.UpdateOne(ctx, ByID(c.ID), bson.D{
 			{Key: "$unset", Value: bson.D{
 				{Key: "open", Value: ""}, {Key: "ops", Value: ""}, {Key: "audit", Value: ""}, {Key: "jobs", Value: ""},
 			}},
-			{Key: "$set", Value: bson.D{{Key: "purge_at", Value: s.purgeAt(fromMillis(c.Expires))}}},
+			{Key: "$set", Value: bson.D{{Key: "purge_at", Value: db.PurgeAt(FromMillis(c.Expires))}}},
 		})
 		return err
 	})
 }
 
 // crashes is where a test lets the process die: nothing of the step is done after an error of it.
-func (s *Store) crashes(at string) error {
-	if s.crash == nil {
+func (db *DB) crashes(at string) error {
+	if db.Crash == nil {
 		return nil
 	}
-	return s.crash(at)
-}
-
-// millis returns the stored form of a time: Unix milliseconds; 0 for the zero time.
-func millis(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
-}
-
-// fromMillis reads the stored form back.
-func fromMillis(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms).UTC()
+	return db.Crash(at)
 }

@@ -1,4 +1,4 @@
-package mongodb
+package steps
 
 import (
 	"context"
@@ -10,7 +10,6 @@ import (
 	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
 )
@@ -26,26 +25,44 @@ type Meta struct {
 	Draft bool `bson:"draft,omitempty"`
 }
 
-func (m Meta) state() Meta { return m }
+// State returns the document's own.
+func (m Meta) State() Meta { return m }
 
 // stored is a document with Meta.
-type stored interface{ state() Meta }
+type stored interface{ State() Meta }
 
-// Errors inside of the package.
+// Document is a document whose fields are decoded later.
+type Document struct{ bson.Raw }
+
+// UnmarshalBSON implements bson.Unmarshaler.
+func (d *Document) UnmarshalBSON(data []byte) error {
+	d.Raw = append(bson.Raw(nil), data...)
+	return nil
+}
+
+// State returns what the document has of Meta.
+func (d Document) State() (m Meta) {
+	if err := bson.Unmarshal(d.Raw, &m); err != nil {
+		panic("mongodb: a document that was decoded before cannot be: " + err.Error())
+	}
+	return m
+}
+
+// What a step reads and writes may not be as it was.
 var (
-	// errStale says that a document changed after the step read it: the step is built anew.
-	errStale = errors.New("mongodb: a document changed meanwhile")
-	// errGone is load's for a document that is not there.
-	errGone = errors.New("mongodb: there is no such document")
+	// ErrStale says that a document changed after the step read it: the step is built anew.
+	ErrStale = errors.New("mongodb: a document changed meanwhile")
+	// ErrGone is load's for a document that is not there.
+	ErrGone = errors.New("mongodb: there is no such document")
 )
 
-// step is one write in the making. Its methods only note what is to be done: nothing is written before the function that
-// builds the step returns. Versions are those of the documents as load returned them.
-type step struct {
-	s  *Store
+// Step is one write in the making. Its methods only note what is to be done: nothing is written before the function that
+// builds the Step returns. Versions are those of the documents as load returned them.
+type Step struct {
+	DB *DB
 	id string
 	// along may be replaced while the step is built.
-	effects hearth.SideEffects
+	Effects hearth.SideEffects
 	ops     []op
 }
 
@@ -76,39 +93,39 @@ type op struct {
 	taken   error
 }
 
-// insert adds a document, a struct with the _id id and a Meta. If the id is taken, the step is refused with the error
+// Insert adds a document, a struct with the _id id and a Meta. If the id is taken, the step is refused with the error
 // taken; if another unique key is, the step is built anew.
-func (st *step) insert(coll string, id, doc any, taken error) {
+func (st *Step) Insert(coll string, id, doc any, taken error) {
 	st.ops = append(st.ops, op{Kind: opInsert, Coll: coll, ID: id, doc: doc, taken: taken})
 }
 
-// update changes the document with that id, if it still has that version, which counts up. The update may be nil: then the
+// Update changes the document with that id, if it still has that version, which counts up. The update may be nil: then the
 // step only demands that nobody else changes the document at the same time, and lets go of it when all else shows.
-func (st *step) update(coll string, id any, version int64, update bson.D) {
+func (st *Step) Update(coll string, id any, version int64, update bson.D) {
 	st.ops = append(st.ops, op{
-		Kind: opUpdate, Coll: coll, ID: id, version: version, Update: marshal(with(update, "$inc", "v", int64(1))), Held: update == nil,
+		Kind: opUpdate, Coll: coll, ID: id, version: version, Update: marshal(With(update, "$inc", "v", int64(1))), Held: update == nil,
 	})
 }
 
-// remove removes the document with that id, if it still has that version.
-func (st *step) remove(coll string, id any, version int64) {
+// Remove removes the document with that id, if it still has that version.
+func (st *Step) Remove(coll string, id any, version int64) {
 	st.ops = append(st.ops, op{Kind: opRemove, Coll: coll, ID: id, version: version})
 }
 
-// sweep updates all documents that match, after the rest of the step is decided. It may run more than once, and late: the
+// Sweep updates all documents that match, after the rest of the step is decided. It may run more than once, and late: the
 // filter must not match what was written after the step. It counts versions up, so that steps that read before it notice.
-func (st *step) sweep(coll string, filter, update bson.D) {
-	st.ops = append(st.ops, op{Kind: opSweep, Coll: coll, Filter: marshal(filter), Update: marshal(with(update, "$inc", "v", int64(1)))})
+func (st *Step) Sweep(coll string, filter, update bson.D) {
+	st.ops = append(st.ops, op{Kind: opSweep, Coll: coll, Filter: marshal(filter), Update: marshal(With(update, "$inc", "v", int64(1)))})
 }
 
-// purge removes all documents that match, as sweep updates them.
-func (st *step) purge(coll string, filter bson.D) {
+// Purge removes all documents that match, as sweep updates them.
+func (st *Step) Purge(coll string, filter bson.D) {
 	st.ops = append(st.ops, op{Kind: opPurge, Coll: coll, Filter: marshal(filter)})
 }
 
-// note writes a document before the step is decided, without a lock: for what means nothing to anybody unless the step
+// Note writes a document before the step is decided, without a lock: for what means nothing to anybody unless the step
 // comes about. It is removed when the step is refused, and may stay behind after a crash.
-func (st *step) note(coll string, id, doc any) {
+func (st *Step) Note(coll string, id, doc any) {
 	st.ops = append(st.ops, op{Kind: opNote, Coll: coll, ID: id, doc: doc})
 }
 
@@ -121,8 +138,8 @@ func marshal(d bson.D) []byte {
 	return raw
 }
 
-// with adds field: value to the operator's part of an update.
-func with(update bson.D, operator, field string, value any) bson.D {
+// With adds field: value to the operator's part of an update.
+func With(update bson.D, operator, field string, value any) bson.D {
 	update = slices.Clone(update)
 	for i, part := range update {
 		if fields, ok := part.Value.(bson.D); ok && part.Key == operator {
@@ -133,23 +150,17 @@ func with(update bson.D, operator, field string, value any) bson.D {
 	return append(update, bson.E{Key: operator, Value: bson.D{{Key: field, Value: value}}})
 }
 
-// set returns the update that returns a document the fields of a struct; "_id" and Meta must not be among them.
-func set(fields any) bson.D { return bson.D{{Key: "$set", Value: fields}} }
-
-// live is the filter of documents that are there for everybody.
-func live(filter ...bson.E) bson.D { return append(bson.D{{Key: "draft", Value: nil}}, filter...) }
-
-// load reads a document for the step, as every finished write left it: one that an unfinished write holds is waited for.
+// Load reads a document for the step, as every finished write left it: one that an unfinished write holds is waited for.
 // errGone if it is not there.
-func load[T stored](ctx context.Context, st *step, coll string, filter bson.D) (T, error) {
+func Load[T stored](ctx context.Context, db *DB, coll string, filter bson.D) (T, error) {
 	for {
 		var doc T
 		var id struct {
 			ID any `bson:"_id"`
 		}
-		raw, err := st.s.db.Collection(coll).FindOne(ctx, filter).Raw()
+		raw, err := db.Collection(coll).FindOne(ctx, filter).Raw()
 		if errors.Is(err, mongo.ErrNoDocuments) {
-			return doc, errGone
+			return doc, ErrGone
 		}
 		if err == nil {
 			err = errors.Join(bson.Unmarshal(raw, &doc), bson.Unmarshal(raw, &id))
@@ -157,11 +168,11 @@ func load[T stored](ctx context.Context, st *step, coll string, filter bson.D) (
 		if err != nil {
 			return doc, err
 		}
-		m := doc.state()
+		m := doc.State()
 		if m.Lock == "" {
 			return doc, nil
 		}
-		if err := st.s.await(ctx, coll, id.ID, m.Lock); err != nil {
+		if err := db.Await(ctx, coll, id.ID, m.Lock); err != nil {
 			return doc, err
 		}
 	}
@@ -175,30 +186,27 @@ func versionOf(o op) any {
 	return o.version
 }
 
-// byID is the filter of one document.
-func byID(id any) bson.D { return bson.D{{Key: "_id", Value: id}} }
-
-// writing says what a write is, beside what it does.
-type writing struct {
-	// name is the contract's method, for the observer.
-	name string
-	// line is the document that most of these writes meet at, such as "users/ID": those of this process wait for one another.
+// Writing says what a write is, beside what it does.
+type Writing struct {
+	// Name is the contract's method, for the observer.
+	Name string
+	// Line is the document that most of these writes meet at, such as "users/ID": those of this process wait for one another.
 	// "" waits for nobody.
-	line    string
-	effects hearth.SideEffects
+	Line    string
+	Effects hearth.SideEffects
 }
 
-// commit does one atomic step. build reads what it needs with load, notes in the step what is to be written, and may set
+// Commit does one atomic step. build reads what it needs with load, notes in the step what is to be written, and may set
 // step.along; an error of it refuses the step. It runs anew, with a new step, whenever a document changed meanwhile.
-func (s *Store) commit(ctx context.Context, w writing, build func(ctx context.Context, st *step) error) error {
-	return s.doInLine(ctx, w.name, w.line, func(ctx context.Context) error {
+func (db *DB) Commit(ctx context.Context, w Writing, build func(ctx context.Context, st *Step) error) error {
+	return db.doInLine(ctx, w.Name, w.Line, func(ctx context.Context) error {
 		for try := 0; ; try++ {
-			st := &step{s: s, id: uuid.Must(uuid.NewV7()).String(), effects: w.effects}
-			err := s.attempt(ctx, st, build)
-			if !errors.Is(err, errStale) && !isDeadlock(err) {
+			st := &Step{DB: db, id: uuid.Must(uuid.NewV7()).String(), Effects: w.Effects}
+			err := db.attempt(ctx, st, build)
+			if !errors.Is(err, ErrStale) && !isDeadlock(err) {
 				return err
 			}
-			if late := pause(ctx, try); late != nil {
+			if late := Pause(ctx, try); late != nil {
 				return fmt.Errorf("%w, %d times: %w", err, try+1, late)
 			}
 		}
@@ -206,45 +214,46 @@ func (s *Store) commit(ctx context.Context, w writing, build func(ctx context.Co
 }
 
 // attempt builds the step once and writes it, or returns errStale.
-func (s *Store) attempt(ctx context.Context, st *step, build func(context.Context, *step) error) error {
+func (db *DB) attempt(ctx context.Context, st *Step, build func(context.Context, *Step) error) error {
 	refusal := build(ctx, st)
-	if isAway(refusal) || errors.Is(refusal, errStale) {
+	if IsAway(refusal) || errors.Is(refusal, ErrStale) {
 		return refusal
 	}
 	// First of all a replay changes nothing, and is refused nothing either.
-	if err := s.replay(ctx, st.effects.Idempotency); err != nil {
+	if err := db.replay(ctx, st.Effects.Idempotency); err != nil {
 		return err
 	}
 	if refusal != nil {
 		return refusal
 	}
 	var err error
-	if st.effects.Jobs, err = st.effects.AllJobs(); err != nil {
+	if st.Effects.Jobs, err = st.Effects.AllJobs(); err != nil {
 		return err
 	}
 	if st.isPlain() {
-		return s.writePlain(ctx, st.ops[0])
+		return db.writePlain(ctx, st.ops[0])
 	}
-	if len(st.ops) == 0 && isEmpty(st.effects) {
+	if len(st.ops) == 0 && IsEmpty(st.Effects) {
 		return nil
 	}
-	err = s.writeStep(ctx, st)
-	if _, ok := errors.AsType[*hearth.Error](err); ok && st.effects.Idempotency != nil {
+	err = db.writeStep(ctx, st)
+	if _, ok := errors.AsType[*hearth.Error](err); ok && st.Effects.Idempotency != nil {
 		// What refused it may be the same request, done meanwhile by another.
-		if replayed := s.replay(ctx, st.effects.Idempotency); replayed != nil {
+		if replayed := db.replay(ctx, st.Effects.Idempotency); replayed != nil {
 			return replayed
 		}
 	}
 	return err
 }
 
-func isEmpty(effects hearth.SideEffects) bool {
+// IsEmpty reports whether there are no side effects.
+func IsEmpty(effects hearth.SideEffects) bool {
 	return effects.Idempotency == nil && len(effects.Audit) == 0 && len(effects.Jobs) == 0 && len(effects.Unjudged) == 0
 }
 
 // isPlain reports whether the step is the write of one document and nothing else: the server does that in one atomic command.
-func (st *step) isPlain() bool {
-	if len(st.ops) != 1 || !isEmpty(st.effects) {
+func (st *Step) isPlain() bool {
+	if len(st.ops) != 1 || !IsEmpty(st.Effects) {
 		return false
 	}
 	switch st.ops[0].Kind {
@@ -254,26 +263,26 @@ func (st *step) isPlain() bool {
 	return false
 }
 
-func (s *Store) writePlain(ctx context.Context, o op) error {
-	coll := s.db.Collection(o.Coll)
+func (db *DB) writePlain(ctx context.Context, o op) error {
+	coll := db.Collection(o.Coll)
 	free := bson.D{{Key: "_id", Value: o.ID}, {Key: "v", Value: versionOf(o)}, {Key: "lock", Value: nil}}
 	switch o.Kind {
 	case opInsert:
 		_, err := coll.InsertOne(ctx, o.doc)
-		if isDuplicate(err) {
-			return s.taken(ctx, o)
+		if IsDuplicate(err) {
+			return db.taken(ctx, o)
 		}
 		return err
 	case opUpdate:
 		result, err := coll.UpdateOne(ctx, free, bson.Raw(o.Update))
 		if err == nil && result.MatchedCount == 0 {
-			return errStale
+			return ErrStale
 		}
 		return err
 	default:
 		result, err := coll.DeleteOne(ctx, free)
 		if err == nil && result.DeletedCount == 0 {
-			return errStale
+			return ErrStale
 		}
 		return err
 	}
@@ -281,19 +290,19 @@ func (s *Store) writePlain(ctx context.Context, o op) error {
 
 // taken says why a document could not be inserted: its id belongs to another that is there (o.taken), or to one that is not
 // there yet and may never be, or another key is taken (errStale).
-func (s *Store) taken(ctx context.Context, o op) error {
+func (db *DB) taken(ctx context.Context, o op) error {
 	var m Meta
-	err := s.db.Collection(o.Coll).FindOne(ctx, byID(o.ID)).Decode(&m)
+	err := db.Collection(o.Coll).FindOne(ctx, ByID(o.ID)).Decode(&m)
 	switch {
 	case errors.Is(err, mongo.ErrNoDocuments):
-		return errStale
+		return ErrStale
 	case err != nil:
 		return err
 	case m.Lock != "":
-		if err := s.await(ctx, o.Coll, o.ID, m.Lock); err != nil {
+		if err := db.Await(ctx, o.Coll, o.ID, m.Lock); err != nil {
 			return err
 		}
-		return errStale
+		return ErrStale
 	case o.taken == nil:
 		return hearth.Errorf(hearth.CodeConflict, "the id is taken")
 	}
@@ -301,7 +310,7 @@ func (s *Store) taken(ctx context.Context, o op) error {
 }
 
 // byCollection groups the step's ops of the kinds by collection, in a fixed order.
-func (st *step) byCollection(kinds ...opKind) (order []string, groups map[string][]op) {
+func (st *Step) byCollection(kinds ...opKind) (order []string, groups map[string][]op) {
 	groups = map[string][]op{}
 	for _, o := range st.ops {
 		if slices.Contains(kinds, o.Kind) {
@@ -311,27 +320,18 @@ func (st *step) byCollection(kinds ...opKind) (order []string, groups map[string
 	return slices.Sorted(maps.Keys(groups)), groups
 }
 
-// guardDoc stands for a rule about many documents: a step that could break it changes the guard's version, so that of two such
+// GuardDoc stands for a rule about many documents: a step that could break it changes the guard's version, so that of two such
 // steps one is built anew.
-type guardDoc struct {
+type GuardDoc struct {
 	ID   string `bson:"_id"`
 	Meta `bson:",inline"`
 }
 
-// guard makes the step one of those that follow one another.
-func (st *step) guard(ctx context.Context, name string) error {
-	g, err := load[guardDoc](ctx, st, collGuards, byID(name))
+// Guard makes the step one of those that follow one another.
+func (st *Step) Guard(ctx context.Context, name string) error {
+	g, err := Load[GuardDoc](ctx, st.DB, Guards, ByID(name))
 	if err == nil {
-		st.update(collGuards, name, g.V, nil)
+		st.Update(Guards, name, g.V, nil)
 	}
 	return err
-}
-
-// exists reports whether a document matches.
-func (s *Store) exists(ctx context.Context, coll string, filter bson.D) (bool, error) {
-	err := s.db.Collection(coll).FindOne(ctx, filter, options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}})).Err()
-	if errors.Is(err, mongo.ErrNoDocuments) {
-		return false, nil
-	}
-	return err == nil, err
 }

@@ -1,4 +1,4 @@
-package mongodb
+package steps
 
 import (
 	"context"
@@ -50,9 +50,9 @@ func (q *queues) enter(ctx context.Context, key string) (leave func(), err error
 	}
 }
 
-// pause waits before a try is repeated: up to 1 ms after the first, twice as long after each, 64 ms at most. It is a random
+// Pause waits before a try is repeated: up to 1 ms after the first, twice as long after each, 64 ms at most. It is a random
 // part of that, so that those who ran into one another part.
-func pause(ctx context.Context, try int) error {
+func Pause(ctx context.Context, try int) error {
 	most := time.Millisecond << min(try, 6)
 	timer := time.NewTimer(most/4 + rand.N(most))
 	defer timer.Stop()

@@ -1,4 +1,4 @@
-package mongodb
+package steps
 
 import (
 	"context"
@@ -17,24 +17,24 @@ type jobDoc struct {
 }
 
 func newJobDoc(j hearth.OutboxJob) jobDoc {
-	return jobDoc{ID: j.ID, Kind: j.Kind, Queue: j.Queue, Payload: j.Payload, Unique: j.Unique, RunAt: millis(j.RunAt)}
+	return jobDoc{ID: j.ID, Kind: j.Kind, Queue: j.Queue, Payload: j.Payload, Unique: j.Unique, RunAt: Millis(j.RunAt)}
 }
 
 // storeJobs stores jobs; one that is stored stays. A job that the queue took and that comes back here is the same to it.
-func (s *Store) storeJobs(ctx context.Context, jobs []jobDoc) error {
-	return s.insertMissing(ctx, collOutbox, jobs)
+func (db *DB) storeJobs(ctx context.Context, jobs []jobDoc) error {
+	return db.InsertMissing(ctx, Outbox, jobs)
 }
 
 // OutboxSignal is signalled after each write of this process that left jobs behind; one missed signal stands for many. It is
 // never closed.
-func (s *Store) OutboxSignal() <-chan struct{} { return s.outbox }
+func (db *DB) OutboxSignal() <-chan struct{} { return db.outbox }
 
 // WebhookSignal is OutboxSignal for who takes the jobs of hearth.WebhookQueue.
-func (s *Store) WebhookSignal() <-chan struct{} { return s.hooks }
+func (db *DB) WebhookSignal() <-chan struct{} { return db.hooks }
 
 // wakeOutbox never blocks a writer.
-func (s *Store) wakeOutbox() {
-	for _, signal := range []chan struct{}{s.outbox, s.hooks} {
+func (db *DB) wakeOutbox() {
+	for _, signal := range []chan struct{}{db.outbox, db.hooks} {
 		select {
 		case signal <- struct{}{}:
 		default:

@@ -1,10 +1,11 @@
-package mongodb
+package steps
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -13,8 +14,6 @@ import (
 
 	"hearth"
 )
-
-var _ hearth.AuditStore = (*Store)(nil)
 
 // auditDoc is the stored form of an entry. Inside of a commit it has no number and no hashes yet.
 type auditDoc struct {
@@ -47,7 +46,7 @@ func newAuditDoc(e hearth.AuditEntry, ref string) (auditDoc, error) {
 
 func (d auditDoc) entry() hearth.AuditEntry {
 	e := hearth.AuditEntry{
-		Seq: d.Seq, PrevHash: d.PrevHash, Hash: d.Hash, At: fromMillis(d.At), ActorID: d.ActorID, Action: d.Action, Target: d.Target,
+		Seq: d.Seq, PrevHash: d.PrevHash, Hash: d.Hash, At: FromMillis(d.At), ActorID: d.ActorID, Action: d.Action, Target: d.Target,
 		Result: d.Result, IP: d.IP, UserAgent: d.UserAgent, RequestID: d.RequestID, ChangesText: d.Changes,
 	}
 	// An edited text need not be JSON: the chain tells of it, and the list still shows the rest.
@@ -67,7 +66,7 @@ func (d auditDoc) chained(head hearth.AuditHead) auditDoc {
 // appender appends to the chain. The chain has one end, so appends come one after another: those of this process share one
 // write, and of those of many processes one wins the next number (the _id) and the others go on behind it.
 type appender struct {
-	s    *Store
+	db   *DB
 	turn chan struct{}
 
 	mu      sync.Mutex
@@ -91,7 +90,7 @@ const (
 	auditHeadID   = "head"
 )
 
-func newAppender(s *Store) *appender { return &appender{s: s, turn: make(chan struct{}, 1)} }
+func newAppender(db *DB) *appender { return &appender{db: db, turn: make(chan struct{}, 1)} }
 
 // append stores the entries, in their order, unless they are stored already.
 func (a *appender) append(ctx context.Context, docs []auditDoc) error {
@@ -105,7 +104,7 @@ func (a *appender) append(ctx context.Context, docs []auditDoc) error {
 			return err
 		case a.turn <- struct{}{}:
 			// For others too, who may be there longer than this one.
-			together, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.s.settleWithin())
+			together, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.db.settleWithin())
 			a.storeGroup(together)
 			cancel()
 			<-a.turn
@@ -143,7 +142,7 @@ func (a *appender) store(ctx context.Context, docs []auditDoc) error {
 			return err
 		}
 		if !a.known {
-			head, err := a.s.readHead(ctx)
+			head, err := a.db.readHead(ctx)
 			if err != nil {
 				return err
 			}
@@ -155,24 +154,24 @@ func (a *appender) store(ctx context.Context, docs []auditDoc) error {
 			head = hearth.AuditHead{Seq: doc.Seq, Hash: doc.Hash}
 			rows = append(rows, doc)
 		}
-		if err := a.s.crashes("entries"); err != nil {
+		if err := a.db.crashes("entries"); err != nil {
 			return err
 		}
-		_, err := a.s.db.Collection(collAudit).InsertMany(ctx, rows)
+		_, err := a.db.Collection(Audit).InsertMany(ctx, rows)
 		switch {
 		case err == nil:
 			a.head = head
-			return a.s.moveHead(ctx, head)
-		case !isDuplicate(err) && !isDeadlock(err):
+			return a.db.moveHead(ctx, head)
+		case !IsDuplicate(err) && !isDeadlock(err):
 			return err
 		}
 		// Another process was faster, or stored some of these for us. Those before the refused one are stored.
 		a.known = false
-		if docs, err = a.s.notStored(ctx, docs); err != nil {
+		if docs, err = a.db.notStored(ctx, docs); err != nil {
 			return err
 		}
 	}
-	_, err := a.s.readHead(ctx) // moves the head over what another stored
+	_, err := a.db.readHead(ctx) // moves the head over what another stored
 	return err
 }
 
@@ -180,16 +179,16 @@ func pauseAfterFirst(ctx context.Context, try int) error {
 	if try == 0 {
 		return nil
 	}
-	return pause(ctx, try-1)
+	return Pause(ctx, try-1)
 }
 
 // notStored returns those of the entries that are not in the chain, by the unique index of ref.
-func (s *Store) notStored(ctx context.Context, docs []auditDoc) ([]auditDoc, error) {
+func (db *DB) notStored(ctx context.Context, docs []auditDoc) ([]auditDoc, error) {
 	refs := make(bson.A, 0, len(docs))
 	for _, doc := range docs {
 		refs = append(refs, doc.Ref)
 	}
-	found, err := findAll[auditDoc](ctx, s.db.Collection(collAudit), bson.D{{Key: "ref", Value: bson.D{{Key: "$in", Value: refs}}}},
+	found, err := FindAll[auditDoc](ctx, db.Collection(Audit), bson.D{{Key: "ref", Value: bson.D{{Key: "$in", Value: refs}}}},
 		options.Find().SetProjection(bson.D{{Key: "ref", Value: 1}}))
 	if err != nil {
 		return nil, err
@@ -214,66 +213,66 @@ type auditHeadDoc struct {
 
 // readHead returns the end of the chain. The head is stored after the entries: if a crash came between, it is moved now. Where
 // the newest entries were removed the head stays beyond them, so that the gap shows.
-func (s *Store) readHead(ctx context.Context) (hearth.AuditHead, error) {
+func (db *DB) readHead(ctx context.Context) (hearth.AuditHead, error) {
 	var doc auditHeadDoc
-	err := s.db.Collection(collAuditHead).FindOne(ctx, byID(auditHeadID)).Decode(&doc)
+	err := db.Collection(AuditHead).FindOne(ctx, ByID(auditHeadID)).Decode(&doc)
 	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
 		return hearth.AuditHead{}, err
 	}
 	head := hearth.AuditHead(doc)
 	for {
-		next, err := s.auditChain(ctx, head.Seq, maxAuditGroup)
+		next, err := db.auditChain(ctx, head.Seq, maxAuditGroup)
 		if err != nil || len(next) == 0 {
 			return head, err
 		}
 		last := next[len(next)-1]
 		head = hearth.AuditHead{Seq: last.Seq, Hash: last.Hash}
-		if err := s.moveHead(ctx, head); err != nil {
+		if err := db.moveHead(ctx, head); err != nil {
 			return head, err
 		}
 	}
 }
 
 // moveHead stores the head, unless a later one is stored.
-func (s *Store) moveHead(ctx context.Context, head hearth.AuditHead) error {
-	if err := s.crashes("head"); err != nil {
+func (db *DB) moveHead(ctx context.Context, head hearth.AuditHead) error {
+	if err := db.crashes("head"); err != nil {
 		return err
 	}
-	heads := s.db.Collection(collAuditHead)
-	return again(ctx, func() error {
+	heads := db.Collection(AuditHead)
+	return Again(ctx, func() error {
 		result, err := heads.UpdateOne(ctx,
-			bson.D{{Key: "_id", Value: auditHeadID}, {Key: "seq", Value: bson.D{{Key: "$lt", Value: head.Seq}}}}, set(auditHeadDoc(head)))
+			bson.D{{Key: "_id", Value: auditHeadID}, {Key: "seq", Value: bson.D{{Key: "$lt", Value: head.Seq}}}}, Set(auditHeadDoc(head)))
 		if err != nil || result.MatchedCount > 0 {
 			return err
 		}
 		_, err = heads.InsertOne(ctx, bson.D{{Key: "_id", Value: auditHeadID}, {Key: "seq", Value: head.Seq}, {Key: "hash", Value: head.Hash}})
-		if !isDuplicate(err) {
+		if !IsDuplicate(err) {
 			return err
 		}
 		// There is a head: later than this one, or made meanwhile.
 		_, err = heads.UpdateOne(ctx,
-			bson.D{{Key: "_id", Value: auditHeadID}, {Key: "seq", Value: bson.D{{Key: "$lt", Value: head.Seq}}}}, set(auditHeadDoc(head)))
+			bson.D{{Key: "_id", Value: auditHeadID}, {Key: "seq", Value: bson.D{{Key: "$lt", Value: head.Seq}}}}, Set(auditHeadDoc(head)))
 		return err
 	})
 }
 
 // logAudit tells the log of entries that were stored by a write of this process.
-func (s *Store) logAudit(ctx context.Context, docs []auditDoc) {
+func (db *DB) logAudit(ctx context.Context, docs []auditDoc) {
 	for _, d := range docs {
-		s.options.Logger.InfoContext(ctx, d.Action, "kind", "audit", "ref", d.Ref, "actor", d.ActorID, "target", d.Target,
+		db.Options.Logger.InfoContext(ctx, d.Action, "kind", "audit", "ref", d.Ref, "actor", d.ActorID, "target", d.Target,
 			"result", d.Result, "ip", d.IP, "request_id", d.RequestID)
 	}
 }
 
 // auditChain is served by _id.
-func (s *Store) auditChain(ctx context.Context, after int64, limit int) ([]auditDoc, error) {
-	return findAll[auditDoc](ctx, s.db.Collection(collAudit), bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: after}}}},
+func (db *DB) auditChain(ctx context.Context, after int64, limit int) ([]auditDoc, error) {
+	return FindAll[auditDoc](ctx, db.Collection(Audit), bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: after}}}},
 		options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)))
 }
 
 // trimmedUpTo returns the number up to which the newest trimming says that entries are no longer kept; 0 if there was none.
-func (s *Store) trimmedUpTo(ctx context.Context) (int64, error) {
-	found, err := findAll[auditDoc](ctx, s.db.Collection(collAudit), bson.D{{Key: "action", Value: hearth.AuditTrim}},
+func (db *DB) trimmedUpTo(ctx context.Context) (int64, error) {
+	found, err := FindAll[auditDoc](ctx, db.Collection(Audit), bson.D{{Key: "action", Value: hearth.AuditTrim}},
 		options.Find().SetSort(bson.D{{Key: "at", Value: -1}, {Key: "_id", Value: -1}}).SetLimit(1))
 	if err != nil || len(found) == 0 {
 		return 0, err
@@ -282,27 +281,27 @@ func (s *Store) trimmedUpTo(ctx context.Context) (int64, error) {
 	return last.Seq, nil
 }
 
-// removedAtOnce bounds the audit entries of one command that removes some.
-const removedAtOnce = 1000
+// rowsAtOnce bounds the documents of one command that reads, stores or removes some.
+const rowsAtOnce = 1000
 
 // RemoveAudit implements hearth.AuditStore.
-func (s *Store) RemoveAudit(ctx context.Context, upTo int64) (removed int, err error) {
+func (db *DB) RemoveAudit(ctx context.Context, upTo int64) (removed int, err error) {
 	for {
 		n := int64(0)
-		err := s.do(ctx, "RemoveAudit", func(ctx context.Context) error {
-			trimmed, err := s.trimmedUpTo(ctx)
+		err := db.Do(ctx, "RemoveAudit", func(ctx context.Context) error {
+			trimmed, err := db.trimmedUpTo(ctx)
 			if err != nil {
 				return err
 			}
 			if upTo > trimmed {
 				return hearth.Errorf(hearth.CodeConflict, "audit entries are not removed before an entry says so")
 			}
-			first, err := s.auditChain(ctx, 0, 1)
+			first, err := db.auditChain(ctx, 0, 1)
 			if err != nil || len(first) == 0 || first[0].Seq > upTo {
 				return err
 			}
-			result, err := s.db.Collection(collAudit).DeleteMany(ctx,
-				bson.D{{Key: "_id", Value: bson.D{{Key: "$lte", Value: min(upTo, first[0].Seq+removedAtOnce-1)}}}})
+			result, err := db.Collection(Audit).DeleteMany(ctx,
+				bson.D{{Key: "_id", Value: bson.D{{Key: "$lte", Value: min(upTo, first[0].Seq+rowsAtOnce-1)}}}})
 			if err == nil {
 				n = result.DeletedCount
 			}
@@ -316,10 +315,76 @@ func (s *Store) RemoveAudit(ctx context.Context, upTo int64) (removed int, err e
 }
 
 // AuditHead implements hearth.AuditStore.
-func (s *Store) AuditHead(ctx context.Context) (head hearth.AuditHead, err error) {
-	err = s.do(ctx, "AuditHead", func(ctx context.Context) error {
-		head, err = s.readHead(ctx)
+func (db *DB) AuditHead(ctx context.Context) (head hearth.AuditHead, err error) {
+	err = db.Do(ctx, "AuditHead", func(ctx context.Context) error {
+		head, err = db.readHead(ctx)
 		return err
 	})
 	return head, err
+}
+
+// ScanAudit gives the entries that are kept, up to the one with the number last.
+func (db *DB) ScanAudit(ctx context.Context, last int64, give func(hearth.AuditEntry) error) error {
+	after, err := db.trimmedUpTo(ctx) // what was trimmed may go at any moment
+	if err != nil {
+		return err
+	}
+	for after < last {
+		docs, err := db.auditChain(ctx, after, rowsAtOnce)
+		if err != nil || len(docs) == 0 {
+			return err
+		}
+		for _, d := range docs {
+			if after = d.Seq; after > last {
+				return nil
+			}
+			if err := give(d.entry()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// RestoreAudit stores entries as they are, behind those that are there.
+func (db *DB) RestoreAudit(ctx context.Context, entries []hearth.AuditEntry) error {
+	head, err := db.readHead(ctx)
+	if err != nil {
+		return err
+	}
+	for some := range slices.Chunk(entries, rowsAtOnce) {
+		var docs []auditDoc
+		for _, e := range some {
+			if e.Seq <= head.Seq && len(docs) == 0 {
+				stored, err := db.auditChain(ctx, e.Seq-1, 1)
+				if err != nil {
+					return err
+				}
+				if len(stored) == 1 && stored[0].Seq == e.Seq && stored[0].Hash == e.Hash {
+					continue // it was stored before
+				}
+			}
+			if head.Seq == 0 && e.Seq > 1 { // those before were trimmed
+				head = hearth.AuditHead{Seq: e.Seq - 1, Hash: e.PrevHash}
+			}
+			if e.Seq != head.Seq+1 || e.PrevHash != head.Hash {
+				return hearth.Errorf(hearth.CodeConflict, "audit entry %d does not follow entry %d", e.Seq, head.Seq)
+			}
+			head = hearth.AuditHead{Seq: e.Seq, Hash: e.Hash}
+			docs = append(docs, auditDoc{
+				Seq: e.Seq, Ref: fmt.Sprintf("restored/%d", e.Seq), PrevHash: e.PrevHash, Hash: e.Hash, At: e.At.UnixMilli(), ActorID: e.ActorID,
+				Action: e.Action, Target: e.Target, Result: e.Result, IP: e.IP, UserAgent: e.UserAgent, RequestID: e.RequestID, Changes: e.ChangesText,
+			})
+		}
+		if len(docs) == 0 {
+			continue
+		}
+		if _, err := db.Collection(Audit).InsertMany(ctx, docs); err != nil {
+			return err
+		}
+		if err := db.moveHead(ctx, head); err != nil {
+			return err
+		}
+	}
+	return nil
 }

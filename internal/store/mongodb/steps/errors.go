@@ -1,4 +1,4 @@
-package mongodb
+package steps
 
 import (
 	"context"
@@ -33,9 +33,9 @@ var unavailableCodes = []int{ // never written to
 	6, 7, 24, 50, 64, 89, 91, 100, 133, 134, 189, 202, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436,
 }
 
-// translate turns a driver's error into one of ours, once, by its code. Ours, *hearth.Replayed, the package's own and the
+// Translate turns a driver's error into one of ours, once, by its code. Ours, *hearth.Replayed, the package's own and the
 // end of the caller's context pass.
-func translate(ctx context.Context, err error) error {
+func Translate(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -50,15 +50,15 @@ func translate(ctx context.Context, err error) error {
 			Code: hearth.CodeStorageFull, Message: "the store has no space left", RetryAfter: 5 * time.Second, Cause: err,
 		}
 	}
-	if isAway(err) {
+	if IsAway(err) {
 		return unavailable(err)
 	}
 	return err
 }
 
-// isAway reports whether the server could not be asked, did not answer in time, or cannot take commands now: whether it did
+// IsAway reports whether the server could not be asked, did not answer in time, or cannot take commands now: whether it did
 // what it was asked is unknown.
-func isAway(err error) bool {
+func IsAway(err error) bool {
 	if mongo.IsTimeout(err) || mongo.IsNetworkError(err) || errors.Is(err, mongo.ErrClientDisconnected) || errors.Is(err, context.DeadlineExceeded) {
 		return true
 	}
@@ -89,61 +89,63 @@ func unavailable(err error) error {
 	}
 }
 
-// isDuplicate reports whether err says that a unique key is taken.
-func isDuplicate(err error) bool { return mongo.IsDuplicateKeyError(err) }
+// IsDuplicate reports whether err says that a unique key is taken.
+func IsDuplicate(err error) bool { return mongo.IsDuplicateKeyError(err) }
 
 // isDeadlock reports whether the command was undone for another's sake and is to be done again; see codeDeadlock.
 func isDeadlock(err error) bool { return hasCode(err, codeDeadlock) }
 
-// again does a command anew as long as it is undone for others' sake. MongoDB never asks for that.
-func again(ctx context.Context, command func() error) error {
+// Again does a command anew as long as it is undone for others' sake. MongoDB never asks for that.
+func Again(ctx context.Context, command func() error) error {
 	for try := 0; ; try++ {
 		err := command()
-		if !isDeadlock(err) || try == 20 || pause(ctx, try) != nil {
+		if !isDeadlock(err) || try == 20 || Pause(ctx, try) != nil {
 			return err
 		}
 	}
 }
 
-// found turns the absence of a document into CodeNotFound for that kind of object.
-func found(err error, kind string) error {
+// Found turns the absence of a document into CodeNotFound for that kind of object.
+func Found(err error, kind string) error {
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return hearth.NotFound(kind)
 	}
 	return err
 }
 
-// greet makes sure that the server answers and is one that the store can work with.
-func (s *Store) greet(ctx context.Context) error {
+// Greet makes sure that the server answers and is one that the store can work with.
+func (db *DB) Greet(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, greetWithin)
+	defer cancel()
 	var err error
 	for ctx.Err() == nil {
-		if err = s.client.Ping(ctx, readpref.Primary()); err == nil || hasCode(err, codeAuthenticationFailed, codeUnauthorized) {
+		if err = db.client.Ping(ctx, readpref.Primary()); err == nil || hasCode(err, codeAuthenticationFailed, codeUnauthorized) {
 			break
 		}
 		if message := explain(err); message != "" {
 			break
 		}
-		if pause(ctx, 8) != nil {
+		if Pause(ctx, 8) != nil {
 			break
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("mongodb: %s: %w", s.whatToChange(err), redacted(err, s.options.URI))
+		return fmt.Errorf("mongodb: %s: %w", db.whatToChange(err), Redacted(err, db.Options.URI))
 	}
 	var build struct {
 		Version string  `bson:"version"`
 		Array   []int32 `bson:"versionArray"`
 	}
-	if err := s.db.RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Decode(&build); err != nil {
+	if err := db.primary.RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Decode(&build); err != nil {
 		return fmt.Errorf("mongodb: ask the server for its version: %w", err)
 	}
 	if len(build.Array) > 0 && build.Array[0] < 5 {
 		return fmt.Errorf("mongodb: the server is MongoDB %s, which is too old: use 5.0 or newer", build.Version)
 	}
 	// A command of the database shows whether the account may use it: a ping needs no rights.
-	err = s.db.Collection(collSchema).FindOne(ctx, bson.D{}).Err()
+	err = db.Collection(Commits).FindOne(ctx, bson.D{}).Err()
 	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
-		return fmt.Errorf("mongodb: %s: %w", s.whatToChange(err), redacted(err, s.options.URI))
+		return fmt.Errorf("mongodb: %s: %w", db.whatToChange(err), Redacted(err, db.Options.URI))
 	}
 	return nil
 }
@@ -168,7 +170,7 @@ func explain(err error) string {
 	return ""
 }
 
-func (s *Store) whatToChange(err error) string {
+func (db *DB) whatToChange(err error) string {
 	if message := explain(err); message != "" {
 		return message
 	}
@@ -176,7 +178,7 @@ func (s *Store) whatToChange(err error) string {
 	switch {
 	case strings.Contains(text, "connection refused"):
 		return "nothing listens at the address in the store's URI: start MongoDB there, or correct host and port"
-	case s.tls && (strings.Contains(text, "EOF") || strings.Contains(text, "connection reset") || strings.Contains(text, "closed")):
+	case db.tls && (strings.Contains(text, "EOF") || strings.Contains(text, "connection reset") || strings.Contains(text, "closed")):
 		return "the server hangs up on TLS: take tls=true out of the store's URI, or turn TLS on at the server"
 	case strings.Contains(text, "socket was unexpectedly closed") || strings.Contains(text, "connection reset") || strings.Contains(text, "EOF"):
 		return "the server hangs up: if it wants TLS, add tls=true to the store's URI; check that it is MongoDB"
@@ -184,8 +186,8 @@ func (s *Store) whatToChange(err error) string {
 	return "no primary of the database answers: check host, port and replicaSet in the store's URI, and that the servers are up"
 }
 
-// redacted returns err's text without the password of the URI.
-func redacted(err error, uri string) error {
+// Redacted returns err's text without the password of the URI.
+func Redacted(err error, uri string) error {
 	text := err.Error()
 	if parsed, parseErr := url.Parse(uri); parseErr == nil && parsed.User != nil {
 		if password, ok := parsed.User.Password(); ok && password != "" {
