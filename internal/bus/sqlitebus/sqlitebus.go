@@ -1,5 +1,6 @@
 // Package sqlitebus is the bus of the processes that share a data directory, such as a server and its worker: a table in an SQLite
-// file, which each reads on when the file has changed. A message arrives within about 100 ms in another process.
+// file, which each reads on when the file has changed. A message arrives within about 100 ms in another process. While no other process
+// listens, messages stay in memory.
 package sqlitebus
 
 import (
@@ -72,6 +73,11 @@ type Bus struct {
 	swept   atomic.Int64 // when messages were deleted last, in ms
 	read    *sql.DB
 
+	presence *presence
+	local    local
+	// written is the id of this end's last message in the file, delivered that of the last message that its listeners heard.
+	written, delivered atomic.Int64
+
 	// start begins the reading with the first listener.
 	start   sync.Once
 	wake    chan struct{}
@@ -98,13 +104,16 @@ func Open(ctx context.Context, options Options) (_ *Bus, err error) {
 	if err := file.Close(); err != nil {
 		return nil, err
 	}
-	b := &Bus{options: options, id: bus.NewID(), hub: bus.NewHub(nil), wake: make(chan struct{}, 1)}
+	b := &Bus{options: options, id: bus.NewID(), hub: bus.NewHub(nil), wake: make(chan struct{}, 1), local: local{wake: make(chan struct{}, 1)}}
 	b.closing, b.cancel = context.WithCancel(context.Background())
-	if b.write, err = open(options.Path, ""); err != nil {
+	if b.presence, err = openPresence(options.Path + "-listeners"); err != nil {
 		return nil, err
 	}
+	if b.write, err = open(options.Path, ""); err != nil {
+		return nil, errors.Join(err, b.presence.close())
+	}
 	if b.read, err = open(options.Path, "&_pragma=query_only(1)"); err != nil {
-		return nil, errors.Join(err, b.write.Close())
+		return nil, errors.Join(err, b.presence.close(), b.write.Close())
 	}
 	if _, err := b.write.ExecContext(ctx, schema); err != nil {
 		return nil, errors.Join(bus.Unavailable(err), b.Close())
@@ -128,7 +137,7 @@ func (b *Bus) Close() error {
 	b.cancel()
 	b.work.Wait()
 	b.hub.SetDown()
-	return errors.Join(b.read.Close(), b.write.Close())
+	return errors.Join(b.presence.close(), b.read.Close(), b.write.Close())
 }
 
 // ID implements bus.Bus.
@@ -144,6 +153,10 @@ func (b *Bus) Publish(ctx context.Context, topic, data string) error {
 	if err := bus.Check(topic, data); err != nil {
 		return err
 	}
+	// After one in the file that is not heard yet, messages go there too, and stay in order.
+	if b.delivered.Load() >= b.written.Load() && b.presence.alone() && b.local.add(bus.Message{Topic: topic, From: b.id, Data: data}) {
+		return nil
+	}
 	text := []byte(data)
 	if b.options.Sealer != nil {
 		var err error
@@ -157,9 +170,15 @@ func (b *Bus) Publish(ctx context.Context, topic, data string) error {
 			return bus.Unavailable(err)
 		}
 	}
-	_, err := b.write.ExecContext(ctx, `INSERT INTO messages (at, sender, topic, data) VALUES (?, ?, ?, ?)`, now.UnixMilli(), b.id, topic, text)
+	result, err := b.write.ExecContext(ctx, `INSERT INTO messages (at, sender, topic, data) VALUES (?, ?, ?, ?)`, now.UnixMilli(), b.id, topic, text)
 	if err != nil {
 		return bus.Unavailable(err)
+	}
+	id, err := result.LastInsertId()
+	if err != nil {
+		return bus.Unavailable(err)
+	}
+	for last := b.written.Load(); last < id && !b.written.CompareAndSwap(last, id); last = b.written.Load() {
 	}
 	select {
 	case b.wake <- struct{}{}:
@@ -171,7 +190,10 @@ func (b *Bus) Publish(ctx context.Context, topic, data string) error {
 // Listen implements bus.Bus.
 func (b *Bus) Listen(l bus.Listener) bus.Subscription {
 	s := b.hub.Listen(l)
-	b.start.Do(func() { b.work.Go(b.follow) })
+	b.start.Do(func() {
+		b.local.begin()
+		b.work.Go(b.follow)
+	})
 	return s
 }
 
@@ -182,7 +204,11 @@ func (b *Bus) follow() {
 	defer tick.Stop()
 	failing := false
 	for {
-		err := r.readOn(b.closing)
+		// Who begins to listen is seen by others before it reads how far they are.
+		err := b.presence.enter()
+		if err == nil {
+			err = r.readOn(b.closing)
+		}
 		if b.closing.Err() != nil {
 			return
 		}
@@ -194,18 +220,43 @@ func (b *Bus) follow() {
 		} else {
 			b.hub.SetUp()
 		}
+		wrote, ok := b.await(tick.C, !failing)
+		if !ok {
+			return
+		}
+		if wrote {
+			r.version = -1
+		}
+	}
+}
+
+// await returns when the file is to be read, and whether this end wrote to it; ok is false at the end. It delivers what stays in memory
+// meanwhile, unless the link is down.
+func (b *Bus) await(tick <-chan time.Time, up bool) (wrote, ok bool) {
+	for {
 		select {
+		case <-b.local.wake:
+			if messages := b.local.take(); up {
+				b.deliver(messages)
+			}
 		case <-b.wake:
 			select {
 			case <-time.After(gather):
+				return true, true
 			case <-b.closing.Done():
-				return
+				return true, false
 			}
-			r.version = -1
-		case <-tick.C:
+		case <-tick:
+			return false, true
 		case <-b.closing.Done():
-			return
+			return false, false
 		}
+	}
+}
+
+func (b *Bus) deliver(messages []bus.Message) {
+	for _, m := range messages {
+		b.hub.Deliver(m)
 	}
 }
 
@@ -238,9 +289,9 @@ func (r *reader) readOn(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, m := range messages {
-			r.bus.hub.Deliver(m)
-		}
+		r.bus.deliver(r.bus.local.take()) // published before any of these of the same end
+		r.bus.deliver(messages)
+		r.bus.delivered.Store(r.place)
 		if len(messages) < batch {
 			r.version = version
 			return nil

@@ -104,15 +104,7 @@ func TestAProcessThatDidNotReadForLongLearnsThatItMissedSome(t *testing.T) {
 		Up: func(context.Context) error { ups.Add(1); return nil }, Down: func() { downs.Add(1) },
 	})
 	t.Cleanup(s.Close)
-	waitFor := func(what string, ok func() bool) {
-		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal(what)
-			}
-		}
-	}
-	waitFor("it never heard", func() bool { return ups.Load() == 1 })
+	waitFor(t, "it never heard", func() bool { return ups.Load() == 1 })
 	say := func(text string) {
 		t.Helper()
 		if err := a.Publish(t.Context(), "t", text); err != nil {
@@ -128,7 +120,16 @@ func TestAProcessThatDidNotReadForLongLearnsThatItMissedSome(t *testing.T) {
 	if first, second := <-heard, <-heard; first != "one" || second != "three" {
 		t.Errorf("heard %q and %q", first, second)
 	}
-	waitFor("it was not told", func() bool { return ups.Load() == 2 && downs.Load() == 1 })
+	waitFor(t, "it was not told", func() bool { return ups.Load() == 2 && downs.Load() == 1 })
+}
+
+func waitFor(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(what)
+		}
+	}
 }
 
 func BenchmarkPublish(b *testing.B) {

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package sqlitebus
+
+// SeesOthers is whether an end knows that it is alone.
+const SeesOthers = false
