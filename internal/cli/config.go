@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+
+	"hearth/internal/app"
 )
 
 // configCommand is "hearth config".
@@ -18,6 +20,9 @@ func (c *configCheckCommand) Run(_ context.Context, p *Process) error {
 	cfg, err := c.load(p)
 	if err != nil {
 		return err
+	}
+	if err := app.CheckSettings(cfg); err != nil {
+		return usageError{err}
 	}
 	for _, advice := range cfg.Advice() {
 		if _, err := fmt.Fprintln(p.Stdout, "note:", advice); err != nil {

@@ -52,7 +52,7 @@ type Config struct {
 	DataDir        string        `key:"data_dir" default:"./hearth-data" group:"Storage" help:"Folder of everything that has no address of its own: database, keys, files, mail. Created with mode 0700."`
 	StoreURL       string        `key:"store_url" kind:"url" schemes:"mongodb,mongodb+srv" secret:"url" group:"Storage" help:"Database, such as mongodb://host/hearth. Empty: SQLite in the data directory."`
 	RedisURL       string        `key:"redis_url" kind:"url" schemes:"redis,rediss" secret:"url" group:"Storage" help:"Redis shared by several instances, such as redis://host:6379/0. Empty: none, one process alone."`
-	BlobURL        string        `key:"blob_url" kind:"url" schemes:"s3,file" secret:"url" group:"Storage" help:"Storage of export files, archives and backups, such as s3://bucket?endpoint=host:9000, or file:///mnt/hearth for a directory that all instances mount. Empty: the data directory."`
+	BlobURL        string        `key:"blob_url" kind:"url" schemes:"s3,file" secret:"url" group:"Storage" help:"Storage of export files, archives and backups, such as s3://bucket?endpoint=https://host:9000, or file:///mnt/hearth for a directory that all instances mount. Empty: the data directory."`
 	Retention      time.Duration `key:"retention" default:"off" min:"1m" off:"true" group:"Storage" help:"How long logs are kept, such as 90d, or off to keep them for ever."`
 	AuditRetention time.Duration `key:"audit_retention" default:"off" min:"1d" off:"true" group:"Storage" help:"How long the audit is kept, such as 730d, or off to keep it for ever. Entries are removed within two days after, and an entry says so."`
 	Archive        bool          `key:"archive" default:"off" group:"Storage" help:"on: logs are written to Parquet files by month before retention deletes them; hearth import reads them back."`
@@ -143,6 +143,9 @@ func (c *Config) Validate() error {
 		if !strings.HasPrefix(c.AccelRedirect, "/") || !strings.HasSuffix(c.AccelRedirect, "/") || path.Clean(c.AccelRedirect) == "/" ||
 			path.Clean(c.AccelRedirect)+"/" != c.AccelRedirect || strings.Trim(c.AccelRedirect, pathLetters) != "" {
 			errs = append(errs, fmt.Errorf("%s must be a location of nginx: letters, digits and -._ between slashes, with one at its begin and its end", c.name("accel_redirect")))
+		}
+		if len(c.TrustedProxies) == 0 {
+			errs = append(errs, fmt.Errorf("%s needs trusted_proxies: only a trusted nginx is asked to send files", c.name("accel_redirect")))
 		}
 		if strings.HasPrefix(c.BlobURL, "s3:") {
 			errs = append(errs, fmt.Errorf("%s is for files in a directory, and blob_url names an object storage", c.name("accel_redirect")))

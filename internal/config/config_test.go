@@ -170,6 +170,13 @@ func TestAProblemNamesTheSettingAsItWasWritten(t *testing.T) {
 		"a location in a location": {environ: []string{"HEARTH_ACCEL_REDIRECT=/files/../"}, want: "HEARTH_ACCEL_REDIRECT must be a location of nginx"},
 		"a location with a line":   {environ: []string{"HEARTH_ACCEL_REDIRECT=/a b/"}, want: "HEARTH_ACCEL_REDIRECT must be a location of nginx"},
 		"the location of all":      {environ: []string{"HEARTH_ACCEL_REDIRECT=/"}, want: "HEARTH_ACCEL_REDIRECT must be a location of nginx"},
+		"a public URL of any host": {environ: []string{"HEARTH_PUBLIC_URL=https://*.example.com"}, want: "HEARTH_PUBLIC_URL must have the name or the address of a host"},
+		"… of no port":             {environ: []string{"HEARTH_PUBLIC_URL=https://home.example:99999"}, want: "HEARTH_PUBLIC_URL must have the name or the address of a host"},
+		"files sent by nobody":     {environ: []string{"HEARTH_ACCEL_REDIRECT=/files/"}, want: "HEARTH_ACCEL_REDIRECT needs trusted_proxies"},
+		"a host of several":        {environ: []string{"HEARTH_STORE_URL=mongodb://u:hunter2@a:27017,b:0/hearth"}, want: "HEARTH_STORE_URL must have the name or the address of a host"},
+		"a password with a slash":  {environ: []string{"HEARTH_STORE_URL=mongodb://u:hunter2/x@h/hearth"}, want: "HEARTH_STORE_URL"},
+		"a mailbox without domain": {environ: []string{"HEARTH_MAIL_FROM=hearth@-x.example"}, want: "HEARTH_MAIL_FROM must have a domain behind its @"},
+		"a time of day that moves": {environ: []string{"HEARTH_BACKUP_SCHEDULE=25h@03:30"}, want: "HEARTH_BACKUP_SCHEDULE must come several times a day or every few days"},
 		"both on one address":      {environ: []string{"HEARTH_ADDR=127.0.0.1:9090"}, want: "admin_addr must not be the address of the API"},
 		"HTTPS, no certificate":    {environ: []string{"HEARTH_TLS_ADDR=:8443"}, want: "HEARTH_TLS_ADDR needs tls_cert and tls_key"},
 		"other database":           {environ: []string{"HEARTH_STORE_URL=postgres://u:hunter2@h/d"}, want: "HEARTH_STORE_URL must be a URL that begins with mongodb://"},
@@ -206,6 +213,27 @@ func TestAProblemNamesTheSettingAsItWasWritten(t *testing.T) {
 				t.Errorf("the message gives the password away: %s", got)
 			}
 		})
+	}
+}
+
+// Names of hosts are asked for in ASCII, however they are written.
+func TestHostsAreAskedForInASCII(t *testing.T) {
+	t.Parallel()
+	cfg, err := config.Load(config.Options{Environ: []string{
+		"HEARTH_PUBLIC_URL=https://Bücher.example:8443", "HEARTH_SMTP_URL=smtp://u:p@bücher.example:587", "HEARTH_MAIL_FROM=Büro <post@bücher.example>",
+		"HEARTH_STORE_URL=mongodb://bücher.example:27017,localhost/hearth", "HEARTH_REDIS_URL=redis://[::1]:6379/0", "HEARTH_OTLP_ENDPOINT=http://bücher.example",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for got, want := range map[string]string{
+		cfg.PublicURL: "https://xn--bcher-kva.example:8443", cfg.SMTPURL: "smtp://u:p@xn--bcher-kva.example:587",
+		cfg.MailFrom: "=?utf-8?q?B=C3=BCro?= <post@xn--bcher-kva.example>", cfg.StoreURL: "mongodb://xn--bcher-kva.example:27017,localhost/hearth",
+		cfg.RedisURL: "redis://[::1]:6379/0", cfg.OTLPEndpoint: "http://xn--bcher-kva.example",
+	} {
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
 	}
 }
 

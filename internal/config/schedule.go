@@ -17,8 +17,9 @@ type Schedule struct {
 
 // The bounds of Schedule.Every.
 const (
+	day      = 24 * time.Hour
 	minEvery = time.Minute
-	maxEvery = 366 * 24 * time.Hour
+	maxEvery = 366 * day
 )
 
 // ParseSchedule reads a duration, such as 6h, or one with a time of day in UTC, such as 24h@03:30.
@@ -40,6 +41,8 @@ func ParseSchedule(text string) (Schedule, error) {
 	switch {
 	case s.Every < minEvery || s.Every > maxEvery:
 		return Schedule{}, errors.New("must come every 1m to 366d")
+	case timed && s.Every%day != 0 && day%s.Every != 0:
+		return Schedule{}, errors.New("must come several times a day or every few days, at even intervals, where it has a time of day: such as 6h@03:30 or 48h@03:30")
 	case s.Offset >= s.Every:
 		return Schedule{}, errors.New("must not come more often than its time of day")
 	}

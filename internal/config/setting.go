@@ -89,8 +89,7 @@ func (s Setting) set(cfg *Config, text string) error {
 	var err error
 	switch v := target.(type) {
 	case *string:
-		*v = text
-		err = s.checkText(text)
+		*v, err = s.parseText(text)
 	case *bool:
 		*v, err = parseBool(text)
 	case *int:
@@ -143,6 +142,17 @@ func (s Setting) set(cfg *Config, text string) error {
 	return err
 }
 
+// parseText returns a text as it is used.
+func (s Setting) parseText(text string) (string, error) {
+	switch kind := s.tag.Get("kind"); {
+	case kind == "url":
+		text = asciiHosts(text)
+	case kind == "mailbox" && text != "":
+		return parseMailbox(text)
+	}
+	return text, s.checkText(text)
+}
+
 // checkText checks a text by the setting's enum or kind.
 func (s Setting) checkText(text string) error {
 	if enum := s.tag.Get("enum"); enum != "" {
@@ -163,8 +173,6 @@ func (s Setting) checkText(text string) error {
 		return checkAddr(text)
 	case "url":
 		return checkURL(text, strings.Split(s.tag.Get("schemes"), ","))
-	case "mailbox":
-		return checkMailbox(text)
 	}
 	return nil
 }

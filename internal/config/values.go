@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -289,7 +290,46 @@ func checkURL(text string, schemes []string) error {
 	if err != nil || u.Host == "" || !slices.Contains(schemes, u.Scheme) {
 		return fmt.Errorf("must be a URL that begins with %s://", strings.Join(schemes, ":// or "))
 	}
+	for host := range strings.SplitSeq(u.Host, ",") {
+		if !isHostPort(host) {
+			return errors.New("must have the name or the address of a host, and a port from 1 to 65535 or none; characters such as / # % @ in a password are written as %2F %23 %25 %40")
+		}
+	}
 	return nil
+}
+
+// isHostPort reports whether text is a host that can be asked for, with a port or without. A path is a socket's.
+func isHostPort(text string) bool {
+	host := text
+	if at := strings.LastIndexByte(text, ':'); at > strings.LastIndexByte(text, ']') {
+		host = text[:at]
+		if n, err := strconv.ParseUint(text[at+1:], 10, 16); err != nil || n == 0 {
+			return false
+		}
+	}
+	address, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
+	return isHost(host) || err == nil && address.Is6() == strings.HasPrefix(host, "[") || strings.HasPrefix(host, "/")
+}
+
+// asciiHosts returns a URL with the names of its hosts in ASCII (IDNA), as they are asked for. What cannot be is left to checkURL.
+func asciiHosts(text string) string {
+	scheme, rest, found := strings.Cut(text, "://")
+	if !found || strings.IndexFunc(rest, func(r rune) bool { return r >= utf8.RuneSelf }) < 0 {
+		return text
+	}
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	begin := strings.LastIndexByte(rest[:end], '@') + 1
+	hosts := strings.Split(rest[begin:end], ",")
+	for i, one := range hosts {
+		host := one[:strings.IndexByte(one+":", ':')]
+		if ascii, err := idna.Lookup.ToASCII(host); err == nil {
+			hosts[i] = ascii + strings.TrimPrefix(one, host)
+		}
+	}
+	return scheme + "://" + rest[:begin] + strings.Join(hosts, ",") + rest[end:]
 }
 
 // parseURL parses a URL whose authority may name several hosts, as mongodb://a:27017,b:27017/hearth does; url.Parse
@@ -317,9 +357,20 @@ func parseURL(text string) (*url.URL, error) {
 	return u, nil
 }
 
-func checkMailbox(text string) error {
-	if _, err := mail.ParseAddress(text); err != nil {
-		return fmt.Errorf("must be a mail address such as hearth <hearth@home.example>, not %q", text)
+// parseMailbox returns a mail address with its domain in ASCII (IDNA), as mail servers ask for it.
+func parseMailbox(text string) (string, error) {
+	parsed, err := mail.ParseAddress(text)
+	if err != nil {
+		return "", fmt.Errorf("must be a mail address such as hearth <hearth@home.example>, not %q", text)
 	}
-	return nil
+	at := strings.LastIndexByte(parsed.Address, '@')
+	domain := parsed.Address[at+1:]
+	if strings.HasPrefix(domain, "[") { // an IP address
+		return text, nil
+	}
+	if domain, err = idna.Lookup.ToASCII(domain); err != nil || !isHost(domain) {
+		return "", fmt.Errorf("must have a domain behind its @, not %q", parsed.Address[at+1:])
+	}
+	parsed.Address = parsed.Address[:at+1] + domain
+	return parsed.String(), nil
 }

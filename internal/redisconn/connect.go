@@ -24,6 +24,12 @@ type target struct {
 	name string
 }
 
+// CheckURL reports what is wrong with a URL, without connecting.
+func CheckURL(text string) error {
+	_, err := parse(text)
+	return err
+}
+
 // parse reads a URL; docs/reference/redis.md lists the forms.
 func parse(text string) (target, error) {
 	u, err := url.Parse(text)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -117,17 +118,44 @@ type DB struct {
 	repairing sync.WaitGroup
 }
 
+// CheckURI reports what is wrong with a connection string, without connecting. What mongodb+srv:// means is only known to DNS.
+func CheckURI(text string) error {
+	if strings.HasPrefix(text, "mongodb+srv://") {
+		return nil
+	}
+	_, err := parseURI(text)
+	return err
+}
+
+// parseURI reads a connection string, and refuses what the driver would pass over.
+func parseURI(text string) (*connstring.ConnString, error) {
+	uri, err := connstring.ParseAndValidate(text)
+	if err != nil {
+		return nil, fmt.Errorf("mongodb: the store's URI is not a MongoDB connection string: %w", Redacted(err, text))
+	}
+	for name := range uri.UnknownOptions {
+		return nil, fmt.Errorf("mongodb: the store's URI has the option %q, which MongoDB does not know", name)
+	}
+	orDefault(&uri.Database, "hearth")
+	if strings.ContainsAny(uri.Database, `/\. "$*<>:|?`) || len(uri.Database) > maxDatabase {
+		return nil, errors.New("mongodb: the path of the store's URI must be the name of one database, such as /hearth")
+	}
+	return uri, nil
+}
+
+// maxDatabase is the longest name of a database, in bytes.
+const maxDatabase = 63
+
 // Connect returns the database of the URI, without a command to it. The error says what to change.
 func Connect(settings Options) (*DB, error) {
 	settings, err := settings.validate()
 	if err != nil {
 		return nil, err
 	}
-	uri, err := connstring.ParseAndValidate(settings.URI)
+	uri, err := parseURI(settings.URI)
 	if err != nil {
-		return nil, fmt.Errorf("mongodb: the store's URI is not a MongoDB connection string: %w", Redacted(err, settings.URI))
+		return nil, err
 	}
-	orDefault(&uri.Database, "hearth")
 	if uri.MaxPoolSizeSet && uri.MaxPoolSize < maxConns {
 		orDefault(&settings.MaxConns, int(uri.MaxPoolSize))
 	}
