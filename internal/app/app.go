@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"hearth"
@@ -135,19 +134,21 @@ func (p *parts) serve(ctx context.Context, ready func(Serving)) error {
 	if err := p.serveMQTT(ctx, certificate, failed); err != nil {
 		return err
 	}
-	var leaving atomic.Bool
-	options := httpserver.Options{Handler: closingConnections(p.api, &leaving), Refused: p.api.Refused, Peers: p.peers}
+	var leaving httpserver.Leaving
+	options := httpserver.Options{Handler: leaving.Handler(p.api), Refused: p.api.Refused, Peers: p.peers}
 	if err := p.serveTLS(ctx, certificate, options, failed); err != nil {
 		return err
 	}
 	p.listen("api listener", listener, options, failed)
-	p.stack.Add("connections of proxies", func(ctx context.Context) error { p.awaitProxies(ctx); return nil })
+	if p.redis != nil { // others go on serving; one that is alone stops at once
+		p.stack.Add("connections of proxies", leaving.AwaitProxies)
+	}
 	// Streams are requests that never finish: they are sent elsewhere before the listener waits for the others.
 	p.stack.Add("streams", p.realtime.Drain)
 	p.stack.Add("requests that wait for commands", func(context.Context) error { p.commands.Drain(); return nil })
 	p.stack.Add("readiness", func(context.Context) error {
 		p.health.Drain()
-		leaving.Store(true)
+		leaving.Begin()
 		return nil
 	})
 	url := httpserver.BaseURL(listener.Addr())
@@ -242,32 +243,4 @@ func (p *parts) serveAdmin(failed chan<- error) error {
 	mux.Handle("/internal/mqtt/", brokerauth.Handler(p.devices, p.Clock))
 	p.listen("admin listener", listener, httpserver.Options{Handler: mux}, failed)
 	return nil
-}
-
-// proxyPause is how long an instance goes on serving after it began to ask for every connection to be closed with its next
-// answer. nginx does not use an instance that refused a connection for two seconds (fail_timeout): in three, the one that was
-// restarted before this one is in use again.
-const proxyPause = 3 * time.Second
-
-// awaitProxies waits until the connections that a proxy keeps have been used once more, and so closed, where other instances go on
-// serving. One that is alone stops at once.
-func (p *parts) awaitProxies(ctx context.Context) {
-	if p.redis == nil {
-		return
-	}
-	select {
-	case <-time.After(proxyPause):
-	case <-ctx.Done(): // no more time is left
-	}
-}
-
-// closingConnections asks for each connection to be closed with its answer, once the instance is about to stop: a proxy must not
-// send a request that it cannot repeat into a connection that closes just then.
-func closingConnections(next http.Handler, leaving *atomic.Bool) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if leaving.Load() && r.Header.Get("Upgrade") == "" {
-			w.Header().Set("Connection", "close")
-		}
-		next.ServeHTTP(w, r)
-	})
 }

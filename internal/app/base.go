@@ -15,7 +15,6 @@ import (
 	"hearth/internal/bus"
 	"hearth/internal/bus/redisbus"
 	"hearth/internal/bus/sqlitebus"
-	"hearth/internal/config"
 	"hearth/internal/core/account"
 	"hearth/internal/invalidate"
 	"hearth/internal/keyshare"
@@ -24,6 +23,7 @@ import (
 	"hearth/internal/kv/rediskv"
 	"hearth/internal/leader"
 	"hearth/internal/lifecycle"
+	"hearth/internal/memory"
 	"hearth/internal/meters"
 	"hearth/internal/observe"
 	"hearth/internal/queue"
@@ -90,7 +90,7 @@ type base struct {
 	jobMeter *meters.Jobs
 	cache    kv.Cache
 	files    blob.Store
-	memory   int64 // see memoryLimit
+	memory   memory.Limit
 }
 
 // fleet is what instances share; the pointers are nil where this process is alone.
@@ -111,7 +111,7 @@ func openBase(ctx context.Context, s Settings, stack *lifecycle.Stack) (b base, 
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return b, fmt.Errorf("make the data directory: %w", err)
 	}
-	b = base{Settings: s, stack: stack, memory: memoryLimit(), metrics: observe.NewMetrics(observe.MetricsOptions{
+	b = base{Settings: s, stack: stack, memory: memory.Find(), metrics: observe.NewMetrics(observe.MetricsOptions{
 		Version: s.Version, DataDir: cfg.DataDir, Off: !cfg.Metrics, SlowOperation: cfg.SlowQuery,
 	})}
 	if b.tracer, err = b.openTraces(); err != nil {
@@ -126,7 +126,7 @@ func openBase(ctx context.Context, s Settings, stack *lifecycle.Stack) (b base, 
 		return b, err
 	}
 	shared, _ := b.store.(hearth.SecretStore)
-	if b.keys, err = keyshare.Open(ctx, keyshare.Options{Dir: cfg.DataDir, Store: shared, Keys: keyBytes(cfg.EncryptionKeys)}); err != nil {
+	if b.keys, err = keyshare.Open(ctx, keyshare.Options{Dir: cfg.DataDir, Store: shared, Keys: cfg.FieldKeys()}); err != nil {
 		return b, err
 	}
 	if b.fleet, err = b.joinFleet(ctx); err != nil {
@@ -254,8 +254,8 @@ const smallestCache = 64 << 10
 // openCache makes the cache of answers: memory, over Redis where instances share one.
 func (b base) openCache() (kv.Cache, error) {
 	size := uint64(max(b.Config.CacheSize, smallestCache))
-	if b.memory > 0 && b.Config.IsDefault("cache_size") {
-		size = min(size, uint64(b.memory/cacheShare))
+	if b.Config.IsDefault("cache_size") {
+		size = b.memory.Cache(size)
 	}
 	near, err := memkv.NewCache(memkv.CacheOptions{Bytes: size, Clock: b.Clock, Logger: b.Logger})
 	if err != nil || b.redis == nil {
@@ -282,15 +282,6 @@ func openFiles(text, dir string) (blob.Store, error) {
 		return nil, err
 	}
 	return s3blob.Open(options)
-}
-
-// keyBytes returns keys of the configuration as they are used.
-func keyBytes(keys []config.Key) [][]byte {
-	all := make([][]byte, len(keys))
-	for i := range keys {
-		all[i] = keys[i][:]
-	}
-	return all
 }
 
 // sealer returns what encrypts one kind of field; nil where no field is encrypted.

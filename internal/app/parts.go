@@ -3,14 +3,11 @@ package app
 import (
 	"context"
 	"fmt"
-	"net"
 	"path/filepath"
-	"strings"
 	"time"
 	_ "time/tzdata" // schedules name time zones, which a container need not have
 
 	"github.com/centrifugal/centrifuge"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"hearth"
 	"hearth/internal/api"
@@ -47,6 +44,7 @@ import (
 	"hearth/internal/meters"
 	"hearth/internal/mqtt"
 	"hearth/internal/observe"
+	"hearth/internal/quotas"
 	"hearth/internal/realtime"
 	"hearth/internal/realtime/redisbroker"
 )
@@ -77,6 +75,7 @@ type parts struct {
 	limits       kv.Limiter
 	peers        *httpserver.Peers
 	limiter      *memkv.Limiter // what limits keeps in this process
+	quotas       quotas.Quotas
 	api          *api.API
 }
 
@@ -96,13 +95,14 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	if err != nil {
 		return nil, err
 	}
-	cfg, url := s.Config, publicURL(s)
+	cfg, url := s.Config, s.Config.Address()
 	events, sessionEnds, memberEnds := &publishers{}, &sessionEnds{}, &memberEnds{}
 	p := &parts{base: b, events: events, peers: httpserver.NewPeers(cfg.Connections, cfg.TrustedProxies)}
 	if err := p.openLimiter(); err != nil {
 		return nil, err
 	}
 	mails := kv.Mails{Limiter: p.limits}
+	p.quotas = quotas.New(quotas.Options{Quotas: cfg.Quotas, Limiter: p.limits, Store: b.store, Clock: s.Clock})
 
 	orgOptions := orgs.Options{Store: b.store, Users: b.store, Clock: s.Clock, Mails: mails, Observers: []orgs.Observer{memberEnds}}
 	orgOptions.OnRoles = func(userID string) { p.devices.RightsChanged(userID) }
@@ -176,7 +176,7 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	if err != nil {
 		return nil, err
 	}
-	*sessionEnds = append(*sessionEnds, rights{p.devices})
+	*sessionEnds = append(*sessionEnds, p.devices)
 	stack.Add("devices", func(context.Context) error { p.devices.Stop(); return nil })
 	p.provision, err = provision.New(provision.Options{Store: b.store, Devices: p.devices, Webhooks: p.webhooks, Silence: p.silenceNote, Clock: s.Clock})
 	if err != nil {
@@ -206,10 +206,7 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	stack.Add("alarms", func(context.Context) error { p.alarms.Stop(); return nil })
 	logs := telemetry.Options{
 		Store: b.store, Audit: b.store, Directory: p.devices, Publisher: events, Listener: p.analytics, Reported: p.devices.Reported,
-		Alarms: p.alarms, Clock: s.Clock, Logger: s.Logger, Retention: cfg.Retention,
-	}
-	if cfg.Quotas[hearth.QuotaLogs] > 0 {
-		logs.Quota = p.countLogs
+		Alarms: p.alarms, Clock: s.Clock, Logger: s.Logger, Retention: cfg.Retention, Quota: p.quotas.Logs(),
 	}
 	if cfg.Archive {
 		if logs.Archive, err = archive.New(archive.Options{Logs: b.store, Devices: b.store, Files: b.files, Log: s.Logger}); err != nil {
@@ -260,18 +257,6 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 // silenceNote is alarms.Service.SilenceNote, for what is built before.
 func (p *parts) silenceNote(ctx context.Context, scope hearth.Scope) (hearth.SilenceNote, error) {
 	return p.alarms.SilenceNote(ctx, scope)
-}
-
-// publicURL returns the address of this installation without a slash at its end.
-func publicURL(s Settings) string {
-	if s.Config.PublicURL != "" {
-		return strings.TrimRight(s.Config.PublicURL, "/")
-	}
-	_, port, err := net.SplitHostPort(s.Config.Addr)
-	if err != nil || strings.Trim(port, "0") == "" {
-		return "http://localhost"
-	}
-	return "http://localhost:" + port
 }
 
 // openMail makes what sends e-mails: by SMTP, or into files of the data directory where there is no server.
@@ -387,9 +372,9 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 		Jobs: p.jobs(), Backups: jobadmin.Backups{Jobs: p.jobs(), Schedule: p.backups}, Audit: p.audit(),
 		Figures: figures.New(figures.Options{Config: cfg, Asker: p.asker, HTTP: p.metrics.HTTP, Cache: p.cache, Health: p.health}),
 		MQTT:    p.mqtt.ServeWebSocket, Live: p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,
-		BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), BodyMemory: bodyMemory(p.memory), SlowRequest: cfg.SlowRequest,
+		BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), BodyMemory: p.memory.Bodies(), SlowRequest: cfg.SlowRequest,
 		AllowedOrigins: cfg.AllowedOrigins, TrustedProxies: cfg.TrustedProxies, Peers: p.peers, AccelRedirect: cfg.AccelRedirect,
-		Limiter: limits, ClaimLimiter: claims, Secret: secret, QuotaUse: p.quotaUse, Idempotency: p.store, Pages: pages.Pages(), Missing: pages.Missing(),
+		Limiter: limits, ClaimLimiter: claims, Secret: secret, QuotaUse: p.quotas.Use, Idempotency: p.store, Pages: pages.Pages(), Missing: pages.Missing(),
 	})
 }
 
@@ -402,41 +387,6 @@ type limiter struct{ kv.Limiter }
 func (l limiter) Allow(ctx context.Context, class, key string, n int) (api.Decision, error) {
 	d, err := l.Limiter.Allow(ctx, class, key, n)
 	return api.Decision(d), err
-}
-
-// countLogs counts logs in the quota of a scope. Where the limiter does not know, they are stored.
-func (p *parts) countLogs(ctx context.Context, scope hearth.Scope, logs int) error {
-	d, err := p.limits.Allow(ctx, hearth.QuotaLogs, string(scope), logs)
-	if err != nil || d.Allowed || d.Limit == 0 {
-		return nil //nolint:nilerr // see above
-	}
-	return hearth.QuotaExceeded(hearth.QuotaLogs, int64(d.Limit), d.RetryAfter)
-}
-
-// quotaUse returns what a scope has used of the quotas that are set for it.
-func (p *parts) quotaUse(ctx context.Context, scope hearth.Scope) (uses []hearth.QuotaUse, err error) {
-	if limit := p.Config.Quotas[hearth.QuotaDevices]; limit > 0 {
-		counts, err := p.store.CountDevices(ctx, hearth.Reach{Scopes: []hearth.Scope{scope}}, p.Clock.Now())
-		if err != nil {
-			return nil, err
-		}
-		uses = append(uses, hearth.QuotaUse{Name: hearth.QuotaDevices, Limit: limit, Used: counts.Total})
-	}
-	if limit := p.Config.Quotas[hearth.QuotaLogs]; limit > 0 {
-		d, err := p.limits.Allow(ctx, hearth.QuotaLogs, string(scope), 0)
-		if err != nil {
-			return nil, err
-		}
-		uses = append(uses, hearth.QuotaUse{Name: hearth.QuotaLogs, Limit: limit, Used: limit - int64(d.Remaining)})
-	}
-	if limit := p.Config.Quotas[hearth.QuotaBytes]; limit > 0 {
-		bytes, err := p.store.LogBytes(ctx, scope)
-		if err != nil {
-			return nil, err
-		}
-		uses = append(uses, hearth.QuotaUse{Name: hearth.QuotaBytes, Limit: limit, Used: bytes})
-	}
-	return uses, nil
 }
 
 // openLimiter makes the limiter that the settings describe, with those of claims and e-mails, which are always on.
@@ -470,42 +420,18 @@ func (p *parts) registerMeters() {
 	if pools, ok := p.store.(interface{ Pools() []hearth.Pool }); ok {
 		registry.MustRegister(meters.Pools(pools.Pools))
 	}
-	counter := func(name, help string, value func() uint64) {
-		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value()) }))
+	program := meters.Program{
+		LogsStored: p.telemetry.Stored, Heartbeats: p.devices.Heard, ConnectionsRefused: p.peers.Refused, Provisioned: p.provision.Provisioned,
+		Claimed: p.provision.Claimed, CommandsCreated: p.commands.Created, Judged: p.alarms.Judged, Raised: p.alarms.Raised, Cleared: p.alarms.Cleared,
+		CommandsEnded: p.commands.Ended, WebhookAttempts: p.webhooks.Attempts, CommandsWaiting: p.commands.Waiting,
 	}
-	counter("hearth_logs_stored_total", "Logs that this process stored.", p.telemetry.Stored)
-	counter("hearth_heartbeats_total", "Heartbeats that this process received.", p.devices.Heard)
-	counter("hearth_connections_refused_total", "Connections, and requests by a proxy, that this process refused because their address had too many.", p.peers.Refused)
-	counter("hearth_devices_provisioned_total", "Devices that made themselves in this process by a provisioning key.", p.provision.Provisioned)
-	counter("hearth_devices_claimed_total", "Devices that changed hands in this process by a claim code.", p.provision.Claimed)
-	counter("hearth_commands_created_total", "Commands that this process stored.", p.commands.Created)
-	counter("hearth_readings_judged_total", "Batches of readings that this process judged by rules.", p.alarms.Judged)
-	counter("hearth_alarms_raised_total", "Alarms that this process raised.", p.alarms.Raised)
-	counter("hearth_alarms_cleared_total", "Alarms that this process cleared.", p.alarms.Cleared)
-	for _, state := range hearth.CommandStates() {
-		if state.Ended() {
-			registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-				Name: "hearth_commands_ended_total", Help: "Commands that this process ended, by state.", ConstLabels: prometheus.Labels{"state": string(state)},
-			}, func() float64 { return float64(p.commands.Ended(state)) }))
+	if p.Config.StoreURL == "" {
+		program.DatabaseBytes = func() int64 {
+			bytes, _ := figures.DatabaseSize(p.Config.DataDir)
+			return bytes
 		}
 	}
-	for _, state := range []hearth.DeliveryState{hearth.DeliveryPending, hearth.DeliverySucceeded, hearth.DeliveryFailed} {
-		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "hearth_webhook_attempts_total", ConstLabels: prometheus.Labels{"state": string(state)},
-			Help: "Requests to webhooks that this process made, by what they left their delivery in: pending is attempted again.",
-		}, func() float64 { return float64(p.webhooks.Attempts(state)) }))
-	}
-	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "hearth_commands_waiting", Help: "Requests that wait for a command or for its end in this process.",
-	}, func() float64 { return float64(p.commands.Waiting()) }))
-	if p.Config.StoreURL == "" {
-		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "hearth_database_bytes", Help: "Size of the database on the disk, its write-ahead log included.",
-		}, func() float64 {
-			bytes, _ := figures.DatabaseSize(p.Config.DataDir)
-			return float64(bytes)
-		}))
-	}
+	program.Register(registry)
 }
 
 // maker returns the user who made a device token as a caller.
@@ -516,16 +442,6 @@ func (p *parts) maker(ctx context.Context, userID string) (hearth.Caller, error)
 	}
 	roles, err := p.orgs.Roles(ctx, userID)
 	return caller.WithOrgs(roles), err
-}
-
-// rights passes on that a user's rights changed.
-type rights struct{ devices *devices.Service }
-
-// SessionsEnded implements account.SessionObserver.
-func (r rights) SessionsEnded(userID string, sessionIDs []string) {
-	if sessionIDs == nil {
-		r.devices.RightsChanged(userID)
-	}
 }
 
 // publishers passes events on to all of them. It is complete before the first event.

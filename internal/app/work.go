@@ -44,27 +44,12 @@ func (p *parts) backgroundWork() []func(context.Context) {
 	return work
 }
 
-// followWrites returns what drops cached answers when another process, such as an import, has written to a store that cannot
-// report it.
+// followWrites returns what drops cached answers when another process, such as an import, has written to the store.
 func (p *parts) followWrites() func(context.Context) error {
-	others, ok := p.store.(interface {
-		// ForeignWrites returns a number that grows when another process has written since the last call.
-		ForeignWrites(ctx context.Context) (uint64, error)
-	})
-	last := uint64(0)
-	return func(ctx context.Context) error {
-		if !ok {
-			return nil
-		}
-		writes, err := others.ForeignWrites(ctx)
-		if err != nil || writes == last {
-			return err
-		}
-		last = writes
+	return invalidate.FollowWrites(p.store, func(ctx context.Context) {
 		p.devices.Forget()
 		p.analytics.LogsChanged(ctx, hearth.Reach{All: true})
-		return nil
-	}
+	})
 }
 
 // followBus has this process do what messages of other instances ask for. A worker is one of them; it answers nothing for what it

@@ -157,6 +157,27 @@ func (c *Config) Validate() error {
 // pathLetters are those that mean the same in every part of a path, in a header and to nginx.
 const pathLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._/"
 
+// Address returns the address of the server as users see it, without a slash at its end.
+func (c *Config) Address() string {
+	if c.PublicURL != "" {
+		return strings.TrimRight(c.PublicURL, "/")
+	}
+	_, port, err := net.SplitHostPort(c.Addr)
+	if err != nil || strings.Trim(port, "0") == "" {
+		return "http://localhost"
+	}
+	return "http://localhost:" + port
+}
+
+// FieldKeys returns the keys that encrypt fields, as they are used.
+func (c *Config) FieldKeys() [][]byte {
+	all := make([][]byte, len(c.EncryptionKeys))
+	for i := range c.EncryptionKeys {
+		all[i] = c.EncryptionKeys[i][:]
+	}
+	return all
+}
+
 // checkPublicURL refuses what links in e-mails cannot begin with. The console and the API are at the root of their host.
 func (c *Config) checkPublicURL() error {
 	if c.PublicURL == "" {

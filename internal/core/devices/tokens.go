@@ -192,6 +192,13 @@ func (f *Service) allowMaker(ctx context.Context, token hearth.DeviceToken) erro
 	return err
 }
 
+// SessionsEnded hears of the ends of a user's sessions: where all end (nil), the user may have fewer rights now.
+func (f *Service) SessionsEnded(userID string, sessionIDs []string) {
+	if sessionIDs == nil {
+		f.RightsChanged(userID)
+	}
+}
+
 // RightsChanged has the tokens that a user made be judged anew: the user may have fewer rights now. Connections that were made with those
 // that are worth nothing any more are closed.
 func (f *Service) RightsChanged(userID string) {

@@ -1,4 +1,5 @@
-package app
+// Package memory finds out how much memory the process may use, and what parts of it are for.
+package memory
 
 import (
 	"math"
@@ -16,11 +17,13 @@ const (
 	maxBodies   = 256 << 20
 )
 
-// memoryLimit returns how much memory the heap of this process may have: GOMEMLIMIT, or a share of what the machine's control group allows,
-// which the garbage collector is told; 0: there is no limit.
-func memoryLimit() int64 {
+// Limit is how many bytes the heap of the process may have; 0: there is no limit.
+type Limit int64
+
+// Find returns the limit: GOMEMLIMIT, or a share of what the machine's control group allows, which the garbage collector is told.
+func Find() Limit {
 	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
-		return limit
+		return Limit(limit)
 	}
 	// Version 2 of control groups, then 1, as a container sees its own.
 	for _, name := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
@@ -34,15 +37,23 @@ func memoryLimit() int64 {
 		}
 		heap := int64(heapShare * float64(limit))
 		debug.SetMemoryLimit(heap)
-		return heap
+		return Limit(heap)
 	}
 	return 0
 }
 
-// bodyMemory returns how many bytes of longer bodies are worked on at once.
-func bodyMemory(limit int64) int64 {
-	if limit == 0 {
+// Bodies returns how many bytes of longer bodies are worked on at once.
+func (l Limit) Bodies() int64 {
+	if l == 0 {
 		return maxBodies
 	}
-	return min(limit/bodiesShare, maxBodies)
+	return min(int64(l)/bodiesShare, maxBodies)
+}
+
+// Cache returns how many bytes of answers are kept, if they would be wanted without a limit.
+func (l Limit) Cache(wanted uint64) uint64 {
+	if l == 0 {
+		return wanted
+	}
+	return min(wanted, uint64(l/cacheShare))
 }
