@@ -102,6 +102,8 @@ func mayImport(dir string) []string {
 		return []string{root, "internal/kv"}
 	case dir == "internal/lifecycle":
 		return []string{root}
+	case dir == "internal/cleanup":
+		return []string{root, "internal/queue"}
 	case dir == "internal/quotas":
 		return []string{root, "internal/kv"}
 	case dir == "internal/meters":

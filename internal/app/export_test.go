@@ -87,7 +87,7 @@ func (p *Program) FollowWrites() func(context.Context) error { return p.p.follow
 // Cleanups returns the names of the periodic jobs that clean up.
 func (p *Program) Cleanups() (names []string) {
 	for _, c := range p.p.cleanups() {
-		names = append(names, c.name)
+		names = append(names, c.Name)
 	}
 	return names
 }

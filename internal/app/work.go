@@ -8,6 +8,7 @@ import (
 	"hearth"
 	"hearth/internal/api"
 	"hearth/internal/cause"
+	"hearth/internal/cleanup"
 	"hearth/internal/core/account"
 	"hearth/internal/core/exports"
 	"hearth/internal/invalidate"
@@ -131,20 +132,12 @@ func (p *parts) startJobs(ctx context.Context, work bool) error {
 // kinds are the jobs that this program does. A job of another kind, as a newer program leaves it behind, stays in the queue until a
 // worker knows it.
 func (p *parts) kinds() []queue.Kind {
-	kinds := slices.Concat(p.mailer.Kinds(), p.notices.Kinds(), p.exports.Kinds(), p.commands.Kinds(), p.alarms.Kinds(), p.backups.Kinds())
-	for _, c := range p.cleanups() {
-		kinds = append(kinds, queue.Kind{Name: c.name, Timeout: cleanupTimeout, MaxAttempts: 3, Handler: p.clean(c)})
-	}
-	return kinds
+	return slices.Concat(p.mailer.Kinds(), p.notices.Kinds(), p.exports.Kinds(), p.commands.Kinds(), p.alarms.Kinds(), p.backups.Kinds(), p.cleanups().Kinds(p.Logger))
 }
 
 // schedule are the jobs that come by themselves, once for all processes.
 func (p *parts) schedule() []queue.Periodic {
-	all := slices.Concat(p.exports.Periodic(), p.backups.Periodic())
-	for _, c := range p.cleanups() {
-		all = append(all, queue.Periodic{Name: c.name, Every: c.every, Offset: c.offset, Kind: c.name, Queue: queue.Cleanup})
-	}
-	return all
+	return slices.Concat(p.exports.Periodic(), p.backups.Periodic(), p.cleanups().Periodic())
 }
 
 // traced returns the kinds with their runs traced, each linked to the request that caused it.
@@ -163,63 +156,22 @@ func (p *parts) traced(kinds []queue.Kind) []queue.Kind {
 	return kinds
 }
 
-// cleanup is a periodic job that removes what is no longer needed.
-type cleanup struct {
-	name  string
-	every time.Duration
-	// offset is where in every its slot lies, so that cleanups do not all come at once.
-	offset time.Duration
-	// work returns how many things it removed or changed. It goes in small steps, so that writes of users go first.
-	work func(context.Context) (int, error)
-}
-
-// cleanups are the periodic jobs of this configuration. They run in the queue "cleanup", one at a time.
-func (p *parts) cleanups() []cleanup {
-	return []cleanup{
-		{name: "cleanup.idempotency", every: 15 * time.Minute, offset: time.Minute, work: p.deleteExpiredRecords},
-		{name: "cleanup.sessions", every: time.Hour, offset: 10 * time.Minute, work: p.accounts.CleanUp},
-		{name: "cleanup.invitations", every: time.Hour, offset: 20 * time.Minute, work: p.orgs.CleanUp},
-		{name: "cleanup.claims", every: time.Hour, offset: 25 * time.Minute, work: p.provision.CleanUp},
-		{name: "cleanup.notifications", every: 24 * time.Hour, offset: 3 * time.Hour, work: p.notices.CleanUp},
-		{name: "cleanup.digests", every: 5 * time.Minute, offset: 3 * time.Minute, work: p.notices.ResumeDigests},
-		{name: "cleanup.logs", every: 5 * time.Minute, offset: 2 * time.Minute, work: p.telemetry.CleanUp},
-		{name: "cleanup.database", every: 24 * time.Hour, offset: 4 * time.Hour, work: p.store.Tidy},
-		{name: "cleanup.devices", every: 5 * time.Minute, work: p.devices.Deactivate}, // how late InactiveAfter may be
-		{name: "cleanup.commands", every: time.Hour, offset: 30 * time.Minute, work: p.commands.CleanUp},
-		{name: "cleanup.webhooks", every: time.Hour, offset: 40 * time.Minute, work: p.webhooks.CleanUp},
-		{name: "cleanup.alarms", every: 24 * time.Hour, offset: 5 * time.Hour, work: p.alarms.CleanUp},
-		{name: "cleanup.audit", every: 24 * time.Hour, offset: 6 * time.Hour, work: p.audit().CleanUp},
-		{name: "cleanup.exports", every: 15 * time.Minute, offset: 5 * time.Minute, work: p.exports.Clean},
-	}
-}
-
-const (
-	// cleanupTimeout ends a run that hangs; what is left is done by the next.
-	cleanupTimeout = time.Hour
-	// recordBatch is how many expired idempotency records one write removes.
-	recordBatch = 1000
-)
-
-// clean does the work and reports what it did, also when it had to stop half-way.
-func (p *parts) clean(c cleanup) queue.Handler {
-	return func(ctx context.Context, task *queue.Task) error {
-		start := time.Now()
-		n, err := c.work(ctx)
-		task.Report(queue.Progress{Step: "done", Done: int64(n), Total: int64(n)})
-		if n > 0 {
-			p.Logger.InfoContext(ctx, "cleaned up", "job", c.name, "items", n, "duration", time.Since(start))
-		}
-		return err
-	}
-}
-
-// deleteExpiredRecords deletes the idempotency records that have expired, and returns their number.
-func (p *parts) deleteExpiredRecords(ctx context.Context) (total int, err error) {
-	for {
-		n, err := p.store.DeleteExpiredIdempotencyRecords(ctx, p.Clock.Now(), recordBatch)
-		total += n
-		if err != nil || n < recordBatch {
-			return total, err
-		}
+// cleanups are the periodic jobs of this configuration.
+func (p *parts) cleanups() cleanup.Jobs {
+	return cleanup.Jobs{
+		{Name: "cleanup.idempotency", Every: 15 * time.Minute, Offset: time.Minute, Work: cleanup.IdempotencyRecords(p.store, p.Clock)},
+		{Name: "cleanup.sessions", Every: time.Hour, Offset: 10 * time.Minute, Work: p.accounts.CleanUp},
+		{Name: "cleanup.invitations", Every: time.Hour, Offset: 20 * time.Minute, Work: p.orgs.CleanUp},
+		{Name: "cleanup.claims", Every: time.Hour, Offset: 25 * time.Minute, Work: p.provision.CleanUp},
+		{Name: "cleanup.notifications", Every: 24 * time.Hour, Offset: 3 * time.Hour, Work: p.notices.CleanUp},
+		{Name: "cleanup.digests", Every: 5 * time.Minute, Offset: 3 * time.Minute, Work: p.notices.ResumeDigests},
+		{Name: "cleanup.logs", Every: 5 * time.Minute, Offset: 2 * time.Minute, Work: p.telemetry.CleanUp},
+		{Name: "cleanup.database", Every: 24 * time.Hour, Offset: 4 * time.Hour, Work: p.store.Tidy},
+		{Name: "cleanup.devices", Every: 5 * time.Minute, Work: p.devices.Deactivate}, // how late InactiveAfter may be
+		{Name: "cleanup.commands", Every: time.Hour, Offset: 30 * time.Minute, Work: p.commands.CleanUp},
+		{Name: "cleanup.webhooks", Every: time.Hour, Offset: 40 * time.Minute, Work: p.webhooks.CleanUp},
+		{Name: "cleanup.alarms", Every: 24 * time.Hour, Offset: 5 * time.Hour, Work: p.alarms.CleanUp},
+		{Name: "cleanup.audit", Every: 24 * time.Hour, Offset: 6 * time.Hour, Work: p.audit().CleanUp},
+		{Name: "cleanup.exports", Every: 15 * time.Minute, Offset: 5 * time.Minute, Work: p.exports.Clean},
 	}
 }
