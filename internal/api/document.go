@@ -404,6 +404,7 @@ func (d *documentWriter) shareParameters() {
 			if schema["type"] != huma.TypeArray {
 				delete(parameter, "explode") // it is about arrays
 			}
+			nameSorts(parameter)
 			text, err := json.Marshal(parameter)
 			if err != nil {
 				panic("api: a part of the document always encodes: " + err.Error())
@@ -421,6 +422,9 @@ func (d *documentWriter) shareParameters() {
 		}
 		name, _ := uses[text][0]["name"].(string)
 		key := name
+		if d.schemas[typeName(name)] != nil {
+			key += "-query" // generators of code name types by components, of whatever kind
+		}
 		if numbers[name]++; numbers[name] > 1 {
 			key += "-" + strconv.Itoa(numbers[name])
 		}
@@ -439,4 +443,30 @@ func problemExample(code hearth.Code) *huma.Example {
 		Type: "urn:hearth:error:" + string(code), Title: http.StatusText(status), Status: status, Detail: "what went wrong, for display",
 		Code: code, RequestID: "0192c3a4-7e1b-7c44-9f6e-1a2b3c4d5e6f",
 	}}
+}
+
+// nameSorts names the values of sort for generators of code, which would name the constant of "severity" as the type Severity.
+func nameSorts(parameter object) {
+	values, _ := child(parameter, "schema")["enum"].([]any)
+	if parameter["name"] != "sort" || len(values) == 0 {
+		return
+	}
+	names := make([]string, len(values))
+	for i, value := range values {
+		field, descending := strings.CutPrefix(fmt.Sprint(value), "-")
+		names[i] = "By" + typeName(field)
+		if descending {
+			names[i] += "Descending"
+		}
+	}
+	child(parameter, "schema")["x-enum-varnames"] = names
+}
+
+// typeName returns a name in the form of types: last_active_at is LastActiveAt.
+func typeName(name string) string {
+	var out strings.Builder
+	for part := range strings.FieldsFuncSeq(name, func(r rune) bool { return r == '_' || r == '-' }) {
+		out.WriteString(strings.ToUpper(part[:1]) + part[1:])
+	}
+	return out.String()
 }

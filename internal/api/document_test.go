@@ -76,3 +76,39 @@ func TestTheDocumentRepeatsNothing(t *testing.T) {
 		}
 	}
 }
+
+// Generators of Go name types by components, and constants by values: none of these names is there twice.
+func TestGeneratorsFindNoNameTwice(t *testing.T) {
+	t.Parallel()
+	doc := committedDocument(t)
+	schemas := map[string]bool{}
+	components := child(doc, "components")
+	for name := range child(components, "schemas") {
+		schemas[typeName(name)] = true
+	}
+	for name := range child(components, "parameters") {
+		if schemas[typeName(name)] {
+			t.Errorf("the parameter %s is called as a schema is", name)
+		}
+	}
+	sorts := 0
+	for _, op := range (&documentWriter{doc: doc}).operations() {
+		parameters, _ := op["parameters"].([]any)
+		for _, parameter := range parameters {
+			schema := child(parameter, "schema")
+			values, _ := schema["enum"].([]any)
+			if names, ok := schema["x-enum-varnames"].([]any); ok {
+				sorts++
+				values = names
+			}
+			for _, value := range values {
+				if name, _ := value.(string); schemas[typeName(name)] {
+					t.Errorf("%v has the value %s, which is called as a schema is", op["operationId"], name)
+				}
+			}
+		}
+	}
+	if sorts == 0 {
+		t.Error("no value has a name: the test lost its targets")
+	}
+}
