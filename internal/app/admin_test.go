@@ -83,31 +83,33 @@ func TestAnAdminSeesADeadLetterAndHasItSentAgain(t *testing.T) {
 
 func TestAnAdminOrdersABackup(t *testing.T) {
 	t.Parallel()
-	h := newServer(t, apitest.Config(t))
-	token := h.logIn(apitest.Password)
-	var job struct{ ID, Kind string }
-	if status := h.call(http.MethodPost, "/admin/backups", token, "", &job); status != http.StatusAccepted || job.Kind != "backup.create" {
-		t.Fatalf("the order is %d, %+v", status, job)
-	}
-	await(t, h.app, job.ID, inState(queue.Completed))
-	var list struct {
-		Items []struct {
-			Name                 string
-			Bytes                int64
-			Scheduled, Encrypted bool
+	apitest.InBothModes(t, func(t *testing.T, m apitest.Mode) {
+		h := newServer(t, m.Config(t))
+		token := h.logIn(apitest.Password)
+		var job struct{ ID, Kind string }
+		if status := h.call(http.MethodPost, "/admin/backups", token, "", &job); status != http.StatusAccepted || job.Kind != "backup.create" {
+			t.Fatalf("the order is %d, %+v", status, job)
 		}
-	}
-	if status := h.call(http.MethodGet, "/admin/backups", token, "", &list); status != http.StatusOK || len(list.Items) != 1 {
-		t.Fatalf("the list is %d, %+v", status, list)
-	}
-	if b := list.Items[0]; !strings.HasPrefix(b.Name, "hearth-2") || b.Bytes == 0 || b.Scheduled || b.Encrypted {
-		t.Errorf("the backup is %+v", b)
-	}
-	var audit struct{ Items []struct{ Action string } }
-	h.call(http.MethodGet, "/admin/audit?target=job:"+job.ID, token, "", &audit)
-	if len(audit.Items) != 1 || audit.Items[0].Action != "backup.order" {
-		t.Errorf("the audit has %+v", audit.Items)
-	}
+		await(t, h.app, job.ID, inState(queue.Completed))
+		var list struct {
+			Items []struct {
+				Name                 string
+				Bytes                int64
+				Scheduled, Encrypted bool
+			}
+		}
+		if status := h.call(http.MethodGet, "/admin/backups", token, "", &list); status != http.StatusOK || len(list.Items) != 1 {
+			t.Fatalf("the list is %d, %+v", status, list)
+		}
+		if b := list.Items[0]; !strings.HasPrefix(b.Name, "hearth-2") || b.Bytes == 0 || b.Scheduled || b.Encrypted {
+			t.Errorf("the backup is %+v", b)
+		}
+		var audit struct{ Items []struct{ Action string } }
+		h.call(http.MethodGet, "/admin/audit?target=job:"+job.ID, token, "", &audit)
+		if len(audit.Items) != 1 || audit.Items[0].Action != "backup.order" {
+			t.Errorf("the audit has %+v", audit.Items)
+		}
+	})
 }
 
 func TestAnOrderedBackupIsMadeOnce(t *testing.T) {
