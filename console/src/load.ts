@@ -106,3 +106,14 @@ export function useList<T>(ask: Ask<List<T>>): Pages<T> {
     }),
   };
 }
+
+// useAgain loads again for as long as something is under way.
+export function useAgain(waiting: boolean, reload: () => void) {
+  const current = useRef(reload);
+  current.current = reload;
+  useEffect(() => {
+    if (!waiting) return;
+    const timer = setInterval(() => { if (!document.hidden) current.current(); }, 2000);
+    return () => clearInterval(timer);
+  }, [waiting]);
+}

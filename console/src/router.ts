@@ -4,6 +4,14 @@ import { computed, signal } from '@preact/signals';
 
 const here = () => ({ path: location.pathname.replace(/(.)\/+$/, '$1'), search: location.search });
 
+// What the link that opened the console carries stands behind its #: no server's log gets it. It leaves the address at once, and so the
+// history; a user who must sign in first still has it.
+const opened = { path: here().path, secret: location.hash.slice(1) };
+if (opened.secret) history.replaceState(null, '', location.pathname + location.search);
+
+// carried returns what the link to that path carried.
+export const carried = (to: string) => (to === opened.path ? opened.secret : '');
+
 export const place = signal(here());
 export const path = computed(() => place.value.path);
 export const query = computed(() => new URLSearchParams(place.value.search));

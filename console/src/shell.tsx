@@ -58,7 +58,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
   useEffect(() => setOpen(false), [now]);
   useEffect(() => {
     void countUnread().catch(() => undefined);
-    return on<Notification>('notification', (one) => { unread.value++; toast(one.title); });
+    return on<Notification>('notification', (one) => { unread.value++; toast(one.title, 'bell'); });
   }, []);
   useEffect(() => {
     if (!open) return;

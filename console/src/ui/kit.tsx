@@ -173,19 +173,19 @@ export function Confirm({ title, text, button, act, close, typed }: {
   );
 }
 
-export const toasts = signal<{ id: number; text: string; bad: boolean }[]>([]);
+export const toasts = signal<{ id: number; text: string; icon: IconName }[]>([]);
 let nextToast = 0;
 
-export function toast(text: string, bad = false) {
+export function toast(text: string, icon: IconName = 'check') {
   const id = nextToast++;
-  toasts.value = [...toasts.value.slice(-2), { id, text, bad }];
-  setTimeout(() => { toasts.value = toasts.value.filter((one) => one.id !== id); }, bad ? 9000 : 5000);
+  toasts.value = [...toasts.value.slice(-2), { id, text, icon }];
+  setTimeout(() => { toasts.value = toasts.value.filter((one) => one.id !== id); }, 5000);
 }
 
 export function Toasts() {
   return (
     <div class="toasts" role="status" aria-live="polite">
-      {toasts.value.map(({ id, text, bad }) => <div key={id} class={bad ? 'toast bad' : 'toast'}><Icon name={bad ? 'alarm' : 'check'} size={18} />{text}</div>)}
+      {toasts.value.map(({ id, text, icon }) => <div key={id} class="toast"><Icon name={icon} size={18} />{text}</div>)}
     </div>
   );
 }

@@ -3,14 +3,12 @@ import type { ComponentChildren } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { Refused } from '../../../client/ts/src/index';
 import { api, type Problem } from '../api';
-import { navigate, query } from '../router';
+import { carried, navigate, path, query } from '../router';
 import { signedIn, user } from '../session';
 import { signIn } from '../signin';
 import { Button, Field, Form, toast, useAction, Wrong } from '../ui/kit';
 
-// What a link carries stands behind its #: no server's log gets it. It leaves the address at once, and so the history.
-const secret = decodeURIComponent(location.hash.slice(1));
-if (secret) history.replaceState(null, '', location.pathname + location.search);
+const secret = carried(path.value);
 
 // signup is who may make an account, as the server wrote it into the page.
 const signup = document.querySelector<HTMLMetaElement>('meta[name=hearth-signup]')?.content ?? 'open';

@@ -156,7 +156,7 @@ function Keys() {
 }
 
 function NewKey({ close, made }: { close: () => void; made: (key: string) => void }) {
-  const [key] = useState(newKey);
+  const [key, setKey] = useState(newKey);
   const [org, setOrg] = useState('');
   const [picked, setPicked] = useState<ReadonlySet<KeyScope>>(new Set(['devices:read', 'telemetry:read']));
   const orgs = useOrganizations();
@@ -164,7 +164,7 @@ function NewKey({ close, made }: { close: () => void; made: (key: string) => voi
   return (
     <Dialog title="New API key" close={close}>
       <Form
-        submit="Make the key"
+        submit="Make the key" onFields={() => setKey(newKey())}
         send={async ({ name = '', expires }) => {
           const answer = await api.createAPIKey({
             name, scopes: [...picked], ...(org && { organization_id: org }), ...(expires && { expires_at: new Date(expires + 'T23:59:59').toISOString() }),

@@ -2,7 +2,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import { api, address, save } from '../api';
 import { bytes, compact, count, day, duration, exactly, number, percent, rate, words } from '../format';
-import { useGet, useList } from '../load';
+import { useAgain, useGet, useList } from '../load';
 import { query, setQuery } from '../router';
 import { user } from '../session';
 import type { AuditEntry, Health, Job, JobState, ManagedUser, QueueName, UserRole } from '../types';
@@ -66,6 +66,7 @@ export function Jobs() {
   const state = query.value.get('state') ?? '';
   const queues = useGet((api) => api.listQueues(), 5000);
   const list = useList((api) => api.listJobs({ queue: queue as QueueName, state: state as JobState, limit: 50 }));
+  useAgain(list.data !== undefined && list.data.length <= 50 && list.data.some((job) => job.state !== 'completed' && job.state !== 'dead'), list.reload);
   const [gone, setGone] = useState<Job | null>(null);
   const again = useAction(async (job: Job) => { await api.retryJob(job.id); toast('It runs again'); list.reload(); queues.reload(); });
   return (
@@ -120,6 +121,9 @@ export function Audit() {
   const asked = Object.fromEntries(['actor_id', 'action', 'target', 'range'].map((name) => [name, query.value.get(name) ?? '']));
   const list = useList((api) => api.listAudit({ ...asked, limit: 50 }));
   const [shown, setShown] = useState<AuditEntry | null>(null);
+  const users = useGet((api) => api.listUsers({ limit: 200, fields: 'id,email' }));
+  // who says an id of a user by the e-mail, where it is known.
+  const who = (name: string) => users.data?.items.find(({ id }) => name.replace(/^user:/, '') === id)?.email ?? short(name);
   const file = useAction(() => save(() => api.exportAudit({ ...asked, format: 'ndjson' }), 'audit.ndjson'));
   return (
     <Page title="Audit log" lead="Who changed what. Entries are chained by hash and cannot be edited." actions={<Button icon="export" busy={file.busy} onClick={() => file.run()}>Save NDJSON</Button>}>
@@ -139,7 +143,7 @@ export function Audit() {
                 {entries.map((one) => (
                   <tr key={one.seq}>
                     <td class="mono">{one.action} {one.result !== 'ok' && <Badge tone="bad">{one.result}</Badge>}</td>
-                    <td class="mono soft">{short(one.target)}</td><td class="mono soft">{short(one.actor_id) || 'the server'}</td>
+                    <td class="mono soft">{who(one.target)}</td><td class="mono soft">{who(one.actor_id) || 'the server'}</td>
                     <td class="soft small nowrap"><Ago at={one.at} /></td>
                     <td class="right"><IconButton icon="right" label={`Details of entry ${one.seq}`} onClick={() => setShown(one)} /></td>
                   </tr>
@@ -153,7 +157,7 @@ export function Audit() {
       {shown && (
         <Dialog title={shown.action} close={() => setShown(null)} wide>
           <Facts facts={[['Entry', count(shown.seq)], ['Time', exactly(shown.at)], ['Result', shown.result], ['Target', <code>{shown.target}</code>], ['Who', <code>{shown.actor_id || 'the server'}</code>], ['Address', shown.ip || '–'], ['Request', <code>{shown.request_id || '–'}</code>], ['Program', shown.user_agent || '–']]} />
-          {shown.changes && <pre class="json" tabIndex={0} aria-label="Changes">{JSON.stringify(shown.changes, null, 2)}</pre>}
+          {shown.changes && Object.keys(shown.changes).length > 0 && <pre class="json" tabIndex={0} aria-label="Changes">{JSON.stringify(shown.changes, null, 2)}</pre>}
         </Dialog>
       )}
     </Page>

@@ -23,7 +23,7 @@ export function Alarms() {
         <Select hidden label="Severity" value={asked.severity ?? ''} onPick={(v) => setQuery({ severity: v })} options={[['', 'Any severity'], ...severities.map((one) => [one, words(one)] as const)]} />
         <Select hidden label="Acknowledged" value={asked.acknowledged ?? ''} onPick={(v) => setQuery({ acknowledged: v })} options={[['', 'Acknowledged or not'], ['false', 'Not acknowledged'], ['true', 'Acknowledged']]} />
       </div>
-      <AlarmList query={{ ...asked, sort: state === 'active' ? '-severity' : '-raised_at' }} none={state === 'active' ? 'Nothing is wrong' : 'No alarms'} />
+      <AlarmList query={{ ...asked, sort: state === 'active' ? '-severity' : '-raised_at' }} none={asked.severity || asked.acknowledged ? 'No alarms like this' : state === 'active' ? 'Nothing is wrong' : 'No alarms'} />
     </Page>
   );
 }

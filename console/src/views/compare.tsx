@@ -2,33 +2,43 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { address, api, asProblem, type Problem } from '../api';
 import { compact, number, when, zone } from '../format';
-import { useGet, useList } from '../load';
 import { query, setQuery } from '../router';
 import type { Summary, Usage } from '../types';
-import { Card, Empty, Field, Page, Scroll, Select, Show, Skeleton, Wrong } from '../ui/kit';
-import { Plot, type Line } from '../ui/plot';
+import { Card, Empty, Page, Scroll, Select, Skeleton, Wrong } from '../ui/kit';
+import { PickDevices } from '../ui/pick';
+import { colours, Plot, type Line } from '../ui/plot';
 import { interval, RangePicker, rangeOf, setRange } from '../ui/range';
 
 const most = 8;
 
+// useEvents returns the events that the devices have sent, those of most devices first.
+function useEvents(ids: string[]): string[] {
+  const [known, setKnown] = useState<ReadonlyMap<string, string[]>>(new Map());
+  useEffect(() => {
+    for (const id of ids.filter((one) => !known.has(one))) {
+      void api.latestLogs(id).then(({ items }) => items.filter(({ value }) => typeof value !== 'string').map(({ event }) => event), () => [])
+        .then((events) => setKnown((now) => new Map(now).set(id, events)));
+    }
+  }, [ids.join()]);
+  const uses = new Map<string, number>();
+  for (const event of ids.flatMap((id) => known.get(id) ?? [])) uses.set(event, (uses.get(event) ?? 0) + 1);
+  return [...uses.keys()].sort((a, b) => (uses.get(b) ?? 0) - (uses.get(a) ?? 0) || a.localeCompare(b));
+}
+
 export function Compare() {
   const ids = (query.value.get('devices') ?? '').split(',').filter(Boolean).slice(0, most);
-  const devices = useList((api) => api.listDevices({ limit: 200, sort: 'name', include: 'latest' }));
-  const [text, setText] = useState('');
-  const first = useGet(ids[0] ? (api) => api.latestLogs(ids[0] ?? '') : null);
-  const events = first.data?.items.filter((item) => typeof item.value !== 'string').map((item) => item.event) ?? [];
+  const events = useEvents(ids);
   const event = query.value.get('event') ?? events[0] ?? '';
-  const now = useMemo(() => Date.now(), [query.value.get('range')]);
+  const [now, setNow] = useState(Date.now());
   const range = useMemo(() => rangeOf(now), [now, query.value.toString()]);
-  const pick = (id: string) => setQuery({ devices: (ids.includes(id) ? ids.filter((one) => one !== id) : [...ids, id].slice(-most)).join(',') });
-  const shown = devices.data?.filter((device) => ids.includes(device.id) || device.name.toLowerCase().includes(text.toLowerCase())).sort((a, b) => Number(ids.includes(b.id)) - Number(ids.includes(a.id))).slice(0, 40);
+  useEffect(() => {
+    const timer = setInterval(() => { if (!document.hidden) setNow(Date.now()); }, 30_000);
+    return () => clearInterval(timer);
+  }, []);
   return (
     <Page title="Compare" lead={`Up to ${most} devices, one event`}>
       <Card title="Devices">
-        <Field label="Find" type="search" value={text} onInput={(e) => setText(e.currentTarget.value)} />
-        <Show from={devices} rows={2}>
-          {() => <div class="events many" role="group" aria-label="Devices">{shown?.map((device) => <button type="button" class="event" key={device.id} aria-pressed={ids.includes(device.id)} onClick={() => pick(device.id)}><i />{device.name}</button>)}</div>}
-        </Show>
+        <PickDevices ids={ids} change={(to) => setQuery({ devices: to.join(',') })} most={most} colours={colours()} />
       </Card>
       {ids.length === 0 ? <Card><Empty icon="compare" title="Choose devices">Their values are drawn in one chart.</Empty></Card> : (
         <>
@@ -43,7 +53,8 @@ export function Compare() {
   );
 }
 
-interface Compared { id: string; name: string; summary: Summary; trend: Usage['trend'] }
+// Of a device that is gone only its line is left, without values.
+interface Compared { id: string; name: string; summary: Summary | null; trend: Usage['trend'] }
 
 function Chart({ ids, event, from, to }: { ids: string[]; event: string; from: number; to: number }) {
   const [state, setState] = useState<{ data?: Compared[]; error?: Problem }>({});
@@ -51,8 +62,12 @@ function Chart({ ids, event, from, to }: { ids: string[]; event: string; from: n
   useEffect(() => {
     const abort = new AbortController();
     const span = { from: new Date(from).toISOString(), to: new Date(to).toISOString() };
-    Promise.all(ids.map((id) => api.deviceUsage(id, { event, ...span, interval: interval(from, to), tz: zone }, { signal: abort.signal }))).then(
-      (all) => setState({ data: all.map((one) => ({ id: one.device_id, name: one.device_name, summary: one.summary, trend: one.trend })) }),
+    const read = (id: string) => api.deviceUsage(id, { event, ...span, interval: interval(from, to), tz: zone }, { signal: abort.signal }).then(
+      ({ device_name: name, summary, trend }): Compared => ({ id, name, summary, trend }),
+      (e: unknown): Compared => { if (asProblem(e).status === 404) return { id, name: 'Not found', summary: null, trend: [] }; throw e; },
+    );
+    Promise.all(ids.map(read)).then(
+      (data) => setState({ data }),
       (e: unknown) => { if (!abort.signal.aborted) setState((was) => ({ ...was, error: asProblem(e) })); },
     );
     return () => abort.abort();
@@ -70,7 +85,7 @@ function Chart({ ids, event, from, to }: { ids: string[]; event: string; from: n
             <thead><tr><th scope="col">Device</th>{['Readings', 'Average', 'Least', 'Greatest', 'Median', '95 %'].map((name) => <th scope="col" class="right" key={name}>{name}</th>)}</tr></thead>
             <tbody>
               {state.data.map(({ id, name, summary }) => (
-                <tr key={id}><td><a href={address(`/devices/${id}/charts`, { events: event })}>{name}</a></td><td class="right">{compact(summary.count)}</td>{[summary.average, summary.min, summary.max, summary.p50, summary.p95].map((n, i) => <td class="right" key={i}>{number(n)}</td>)}</tr>
+                <tr key={id}><td><a href={address(`/devices/${id}/charts`, { events: event })}>{name}</a></td><td class="right">{compact(summary?.count ?? 0)}</td>{[summary?.average, summary?.min, summary?.max, summary?.p50, summary?.p95].map((n, i) => <td class="right" key={i}>{number(n)}</td>)}</tr>
               ))}
             </tbody>
           </table>

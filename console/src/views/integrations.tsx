@@ -1,10 +1,10 @@
 // Integrations: brokers that hearth is connected to, for administrators.
-import { useEffect, useState } from 'preact/hooks';
+import { useState } from 'preact/hooks';
 import { api, newKey } from '../api';
 import { useOrganizations } from '../fleet';
 import { count, when } from '../format';
 import type { ViewProps } from '../lazy';
-import { useGet, useList } from '../load';
+import { useAgain, useGet, useList } from '../load';
 import { navigate } from '../router';
 import type { Integration } from '../types';
 import { Ago, Badge, Button, Card, Check, Confirm, Dialog, Empty, Facts, Field, Form, More, Page, Select, Show, TextArea, useAction, Wrong, type Tone } from '../ui/kit';
@@ -23,15 +23,6 @@ function state(one: Integration): { text: string; tone: Tone } {
 }
 
 const named = (one: Integration) => one.dialects.map((name) => dialects.find(([id]) => id === name)?.[1] ?? name).join(', ');
-
-// useAgain loads again for as long as something is under way.
-function useAgain(waiting: boolean, reload: () => void) {
-  useEffect(() => {
-    if (!waiting) return;
-    const timer = setInterval(reload, 2000);
-    return () => clearInterval(timer);
-  }, [waiting, reload]);
-}
 
 export function Integrations() {
   const list = useList((api) => api.listIntegrations({ limit: 100 }));

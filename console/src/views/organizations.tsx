@@ -13,7 +13,7 @@ import { Badge, Button, Card, Confirm, Dialog, Empty, Field, Form, IconButton, L
 export function Organizations() {
   const list = useList((api) => api.listOrganizations({ limit: 200 }));
   const [adding, setAdding] = useState(false);
-  const [key] = useState(newKey);
+  const [key, setKey] = useState(newKey);
   return (
     <Page title="Organizations" actions={<Button look="main" icon="plus" onClick={() => setAdding(true)}>New organization</Button>}>
       <Card flush>
@@ -28,7 +28,7 @@ export function Organizations() {
       </Card>
       {adding && (
         <Dialog title="New organization" close={() => setAdding(false)}>
-          <Form submit="Make it" send={async ({ name = '' }) => { const org = await api.createOrganization({ name }, { idempotencyKey: key }); restart(); navigate(`/organizations/${org.id}`); }}>
+          <Form submit="Make it" onFields={() => setKey(newKey())} send={async ({ name = '' }) => { const org = await api.createOrganization({ name }, { idempotencyKey: key }); restart(); navigate(`/organizations/${org.id}`); }}>
             {(problem) => <Field label="Name" name="name" required autofocus maxLength={100} autocomplete="organization" error={problem?.fields.name} />}
           </Form>
         </Dialog>

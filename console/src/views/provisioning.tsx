@@ -4,13 +4,9 @@ import { api, newKey } from '../api';
 import { tagsOf, useOrganizations } from '../fleet';
 import { count, day } from '../format';
 import { useList } from '../load';
-import { navigate } from '../router';
+import { carried, navigate } from '../router';
 import type { ProvisioningKey } from '../types';
 import { Button, Card, Code, Confirm, Dialog, Empty, Field, Form, LinkButton, More, Page, Select, Show, toast } from '../ui/kit';
-
-// What the claim link carries stands behind its #, and leaves the address at once.
-const claimed = decodeURIComponent(location.hash.slice(1));
-if (claimed) history.replaceState(null, '', location.pathname);
 
 export function Provisioning() {
   const list = useList((api) => api.listProvisioningKeys({ limit: 100 }));
@@ -104,7 +100,7 @@ export function Claim() {
             navigate(`/devices/${device.id}`);
           }}
         >
-          {(problem) => <Field label="Code" name="code" required autofocus defaultValue={claimed} maxLength={64} placeholder="7Q4M-0XTZ-K9BD" autocomplete="off" autocapitalize="characters" hint="Upper and lower case, dashes and spaces do not matter" error={problem?.fields.code} />}
+          {(problem) => <Field label="Code" name="code" required autofocus defaultValue={carried('/claim')} maxLength={64} placeholder="7Q4M-0XTZ-K9BD" autocomplete="off" autocapitalize="characters" hint="Upper and lower case, dashes and spaces do not matter" error={problem?.fields.code} />}
         </Form>
       </Card>
     </Page>

@@ -5,10 +5,11 @@ import { useOrganizations } from '../fleet';
 import { count, duration, exactly, value, words, zone } from '../format';
 import type { ViewProps } from '../lazy';
 import { useGet, useList } from '../load';
-import { leaving, navigate } from '../router';
+import { leaving, navigate, query } from '../router';
 import type { Condition, Episode, Rule, RuleAction, RuleSchedule, Severity } from '../types';
 import type { Value, Webhook } from '../types';
 import { Badge, Button, Card, Check, Choice, Confirm, Empty, Field, LinkButton, More, Page, Scroll, Select, Show, Skeleton, Wrong, toast, useAction } from '../ui/kit';
+import { PickDevices, useNames } from '../ui/pick';
 import { AlarmList, severities, severityTones } from './alarms';
 
 type Operator = NonNullable<Condition['operator']>;
@@ -84,7 +85,7 @@ export function OneRule({ params: { id = '' } }: ViewProps) {
 // What the form holds; texts until they are sent.
 interface Draft {
   name: string; kind: string; event: string; operator: Operator; value: string; hold: string; clear: string; expression: string;
-  type: string; tag: string; severity: Severity; org: string; enabled: boolean; scheduled: boolean; schedule: RuleSchedule; actions: RuleAction[];
+  ids: string[]; type: string; tag: string; severity: Severity; org: string; enabled: boolean; scheduled: boolean; schedule: RuleSchedule; actions: RuleAction[];
 }
 
 function draftOf(rule?: Rule): Draft {
@@ -93,6 +94,7 @@ function draftOf(rule?: Rule): Draft {
     name: rule?.name ?? '', kind: c?.expression ? 'expression' : c?.offline_for ? 'offline' : c?.no_data ? 'data' : 'value',
     event: c?.event ?? c?.no_data?.event ?? '', operator: c?.operator ?? 'gt', value: c?.value === undefined ? '' : String(c.value),
     hold: String((c?.for ?? c?.offline_for ?? c?.no_data?.for ?? (rule ? 0 : 60)) / 60), clear: c?.clear?.value === undefined ? '' : String(c.clear.value), expression: c?.expression ?? '',
+    ids: rule?.devices.ids ?? (query.value.get('device') ?? '').split(',').filter(Boolean),
     type: rule?.devices.type ?? '', tag: rule?.devices.tag ?? '', severity: rule?.severity ?? 'warning', org: rule?.organization_id ?? '',
     enabled: rule?.enabled ?? true, scheduled: rule?.schedule != null, schedule: rule?.schedule ?? { tz: zone, days: [...days], start: '08:00', end: '18:00' },
     actions: rule?.actions ?? [{ notify: 'owner', on: 'raise' }],
@@ -119,9 +121,11 @@ function conditionOf(d: Draft, before?: Condition): Condition {
 
 function Editor({ rule, saved }: { rule?: Rule; saved: (rule: Rule) => void }) {
   const [draft, setDraft] = useState(() => draftOf(rule));
+  const [picking, setPicking] = useState(draft.ids.length > 0);
   const [touched, setTouched] = useState(false);
   const [key, setKey] = useState(newKey);
   const orgs = useOrganizations().filter((org) => org.role !== 'viewer');
+  const events = useGet((call) => call.events({ range: '30d' })).data?.events ?? [];
   const set = (change: Partial<Draft>) => { setDraft((now) => ({ ...now, ...change })); setTouched(true); setKey(newKey()); };
   useEffect(() => {
     leaving.ask = touched ? () => confirm('Leave without saving the rule?') : null;
@@ -129,10 +133,11 @@ function Editor({ rule, saved }: { rule?: Rule; saved: (rule: Rule) => void }) {
   }, [touched]);
   const save = useAction(async () => {
     if (draft.actions.some((action) => action.webhook_id === '')) throw new Problem(-1, 'Choose the webhook to call');
+    if (picking && draft.ids.length === 0) throw new Problem(-1, 'Choose a device');
     if (draft.kind === 'value' && !draft.value.trim()) throw new Problem(-1, 'Enter the value to compare with', { value: 'Enter a value' });
     const body = {
       name: draft.name, severity: draft.severity, enabled: draft.enabled, condition: conditionOf(draft, rule?.condition), actions: draft.actions,
-      devices: { ...(rule?.devices.ids && { ids: rule.devices.ids }), ...(draft.type && { type: draft.type }), ...(draft.tag && { tag: draft.tag }) },
+      devices: { ...(draft.ids.length && { ids: draft.ids }), ...(draft.type && { type: draft.type }), ...(draft.tag && { tag: draft.tag }) },
       schedule: draft.scheduled ? draft.schedule : null,
     };
     const now = rule ? await api.updateRule(rule.id, body) : await api.createRule({ ...body, ...(draft.org && { organization_id: draft.org }) }, { idempotencyKey: key });
@@ -153,9 +158,10 @@ function Editor({ rule, saved }: { rule?: Rule; saved: (rule: Rule) => void }) {
           <legend>When</legend>
           <Choice label="When" value={kind} onPick={(to) => set({ kind: to })} options={[['value', 'Value'], ['expression', 'Expression'], ['data', 'No data'], ['offline', 'Offline']]} />
           {kind === 'expression' && <Field label="Expression" required maxLength={1000} class="mono" value={draft.expression} onInput={(e) => set({ expression: e.currentTarget.value })} placeholder="temperature > 30 && door == false" autocomplete="off" hint="Over the latest values: comparisons, && || !, arithmetic, abs, min, max" error={fields['condition.expression']} />}
+          <datalist id="known-events">{events.map(({ event }) => <option key={event} value={event} />)}</datalist>
           <div class="row">
-            {kind === 'value' && <Field label="Event" required maxLength={64} value={draft.event} onInput={(e) => set({ event: e.currentTarget.value })} placeholder="temperature" autocomplete="off" error={fields['condition.event']} />}
-            {kind === 'data' && <Field label="Event (empty: any)" maxLength={64} value={draft.event} onInput={(e) => set({ event: e.currentTarget.value })} placeholder="temperature" autocomplete="off" error={fields['condition.no_data.event']} />}
+            {kind === 'value' && <Field label="Event" required maxLength={64} value={draft.event} onInput={(e) => set({ event: e.currentTarget.value })} placeholder="temperature" autocomplete="off" list="known-events" error={fields['condition.event']} />}
+            {kind === 'data' && <Field label="Event (empty: any)" maxLength={64} value={draft.event} onInput={(e) => set({ event: e.currentTarget.value })} placeholder="temperature" autocomplete="off" list="known-events" error={fields['condition.no_data.event']} />}
             {kind === 'value' && <Select label="Compared" value={draft.operator} onPick={(to) => set({ operator: to })} options={operators} />}
             {kind === 'value' && <Field label="Value" value={draft.value} onInput={(e) => set({ value: e.currentTarget.value })} placeholder="8" autocomplete="off" error={fields['condition.value'] ?? fields.value} />}
             <Field label="For minutes" type="number" min={0} step="any" required value={draft.hold} onInput={(e) => set({ hold: e.currentTarget.value })} error={fields['condition.for'] ?? fields['condition.offline_for'] ?? fields['condition.no_data.for']} hint={kind === 'offline' ? 'Without a heartbeat, a log or a message over MQTT' : undefined} />
@@ -169,6 +175,9 @@ function Editor({ rule, saved }: { rule?: Rule; saved: (rule: Rule) => void }) {
             <Field label="Tag (empty: any)" maxLength={64} value={draft.tag} onInput={(e) => set({ tag: e.currentTarget.value })} autocomplete="off" error={fields['devices.tag']} />
             {!rule && orgs.length > 0 && <Select label="Of" value={draft.org} onPick={(to) => set({ org: to })} options={[['', 'You'], ...orgs.map((org) => [org.id, org.name] as const)]} />}
           </div>
+          <Check label="Only chosen devices" checked={picking} onChange={(e) => { setPicking(e.currentTarget.checked); if (!e.currentTarget.checked) set({ ids: [] }); }} />
+          {picking && <PickDevices ids={draft.ids} change={(ids) => set({ ids })} most={1000} />}
+          {fields['devices.ids'] && <small class="bad">{fields['devices.ids']}</small>}
         </fieldset>
         <Actions actions={draft.actions} org={draft.org} change={(actions) => set({ actions })} />
         <fieldset>
@@ -276,7 +285,9 @@ function Preview({ rule }: { rule: Rule }) {
   const [found, setFound] = useState<{ episodes: Episode[]; truncated?: boolean } | null>(null);
   const devices = useGet((api) => api.listDevices({ limit: 200, fields: 'id,name' }));
   const test = useAction(async () => setFound(await api.testRule(rule.id, { from: new Date(Date.now() - Number(range) * 86_400_000).toISOString(), to: new Date().toISOString() })));
-  const name = (id: string) => devices.data?.items.find((device) => device.id === id)?.name ?? 'a device';
+  const listed = (id: string) => devices.data?.items.find((device) => device.id === id)?.name;
+  const others = useNames(devices.data && found ? [...new Set(found.episodes.map((one) => one.device_id))].filter((id) => !listed(id)).slice(0, 20) : []);
+  const name = (id: string) => listed(id) ?? others.get(id) ?? 'a device';
   return (
     <Card title="Would have fired" actions={<><Choice label="Range" value={range} options={[['1', 'Day'], ['7', 'Week'], ['30', 'Month']]} onPick={setRange} /><Button icon="play" busy={test.busy} onClick={() => test.run()}>Try it</Button></>}>
       <Wrong problem={test.problem} />

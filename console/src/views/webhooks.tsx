@@ -4,7 +4,7 @@ import { api, newKey } from '../api';
 import { useOrganizations } from '../fleet';
 import { exactly, when } from '../format';
 import type { ViewProps } from '../lazy';
-import { useGet, useList } from '../load';
+import { useAgain, useGet, useList } from '../load';
 import { navigate, query, setQuery } from '../router';
 import type { Webhook, WebhookDelivery } from '../types';
 import { Ago, Badge, Button, Card, Check, Code, Confirm, Dialog, Empty, Facts, Field, Form, More, Page, Select, Show, toast, useAction, Wrong, type Tone } from '../ui/kit';
@@ -78,12 +78,14 @@ export function OneWebhook({ params: { id = '' } }: ViewProps) {
   const [work, setWork] = useState<'edit' | 'delete' | null>(null);
   const [secret, setSecret] = useState<string | null>(null);
   const [shown, setShown] = useState<WebhookDelivery | null>(null);
+  // Loading again begins with the first page: a user who has scrolled further is left there.
+  useAgain(list.data !== undefined && list.data.length <= 50 && list.data.some((one) => one.state === 'pending'), list.reload);
   const act = useAction(async (what: 'test' | 'rotate' | 'turn') => {
-    if (what === 'test') { await api.testWebhook(id); toast('A test event is on its way'); setTimeout(list.reload, 1500); }
+    if (what === 'test') { await api.testWebhook(id); toast('A test event is on its way'); list.reload(); }
     if (what === 'rotate') setSecret((await api.rotateWebhookSecret(id)).secret);
     if (what === 'turn') { const now = await api.updateWebhook(id, { enabled: !loaded.data?.enabled }); loaded.set(() => now); }
   });
-  const again = useAction(async (one: WebhookDelivery) => { await api.retryWebhookDelivery(id, one.id); setShown(null); setTimeout(list.reload, 1000); });
+  const again = useAction(async (one: WebhookDelivery) => { await api.retryWebhookDelivery(id, one.id); setShown(null); list.reload(); });
   const hook = loaded.data;
   return (
     <Page

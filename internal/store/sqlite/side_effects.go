@@ -66,7 +66,7 @@ const removedAtOnce = 200
 // RemoveAudit implements hearth.AuditStore. The trigger audit_no_delete refuses what no entry of a trimming names.
 func (s *Store) RemoveAudit(ctx context.Context, upTo int64) (removed int, err error) {
 	for n := removedAtOnce; n == removedAtOnce; removed += n {
-		err = s.writeLong(ctx, "RemoveAudit", func(t *tx) (err error) {
+		err = s.write(ctx, "RemoveAudit", func(t *tx) (err error) {
 			n, err = affected(t.exec(`DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE seq<=? ORDER BY seq LIMIT ?)`, upTo, removedAtOnce))
 			return err
 		})
@@ -86,8 +86,12 @@ func (s *Store) WebhookSignal() <-chan struct{} { return s.hooks }
 
 // wakeOutbox never blocks the writer.
 func (s *Store) wakeOutbox() {
-	signal(s.outbox)
-	signal(s.hooks)
+	for _, signal := range []chan struct{}{s.outbox, s.hooks} {
+		select {
+		case signal <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // AuditHead implements hearth.AuditStore.
