@@ -247,12 +247,32 @@ func (c Caller) AllowCommandBatch(b CommandBatch) error {
 	return NotFound("command batch")
 }
 
+// CommandWrite is a write of CommandStore.WriteCommands, which stores New or, where that is nil, changes the command with the id ID.
+type CommandWrite struct {
+	// New is stored with a Seq, the highest of its device. CodeNotFound if the device is gone; CodeConflict if it has MaxOpenCommands, which
+	// several instances may exceed by a few; what idempotency records are refused with.
+	New *Command
+	// Change returns the command as it is to be, or an error, with which the write is refused. It must not touch ID, DeviceID, Batch, Seq,
+	// Number or ExpiresAt, and may be called more than once. CodeNotFound.
+	ID     string
+	Change func(Command) (Command, error)
+	// Effects are written with it, and marked as caused by Ctx.
+	Effects SideEffects
+	Ctx     context.Context //nolint:containedctx // a write's own, of those that share a step
+
+	// After is the command as it was written, Err why it was refused. First is set if a new one is the first in the queue of its device:
+	// all before it have ended.
+	After Command
+	First bool
+	Err   error
+}
+
 // CommandStore keeps commands. Every write is atomic and durable when it returns; errors are of the codes named here, or
 // CodeUnavailable and CodeStorageFull.
 type CommandStore interface {
-	// CreateCommand stores a command and returns it with its Seq, the highest of its device. CodeNotFound if the device is gone;
-	// CodeConflict if it has MaxOpenCommands, which several instances may exceed by a few.
-	CreateCommand(ctx context.Context, command Command, effects SideEffects) (Command, error)
+	// WriteCommands does several writes in one atomic step, or only those of them that are not refused: each has its own result then. One
+	// with an idempotency record is the only one of its step, and no two are of one command.
+	WriteCommands(ctx context.Context, writes ...*CommandWrite) error
 	// Command returns one command; CodeNotFound.
 	Command(ctx context.Context, id string) (Command, error)
 	// Commands lists, the newest first; the page's sort is "".
@@ -262,9 +282,6 @@ type CommandStore interface {
 	NextCommand(ctx context.Context, deviceID string, after int64, now time.Time) (Command, error)
 	// CountPendingCommands returns how many commands are pending of each of the devices that has any.
 	CountPendingCommands(ctx context.Context, deviceIDs []string) (map[string]int, error)
-	// UpdateCommand reads, changes and writes one command in one atomic step. An error of change is returned and nothing is
-	// written. change must not touch ID, DeviceID, Batch, Seq, Number or ExpiresAt, and may run more than once. CodeNotFound.
-	UpdateCommand(ctx context.Context, id string, change func(Command) (Command, error), effects SideEffects) (Command, error)
 	// NumberCommand gives a command of a device the device's next Number, unless it has one, and returns it. CodeNotFound.
 	NumberCommand(ctx context.Context, deviceID, id string) (Command, error)
 	// CommandByNumber returns the command of a device with that Number that has not ended; CodeNotFound.

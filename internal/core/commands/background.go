@@ -107,6 +107,7 @@ func (s *Service) Stop() {
 			s.cancel()
 		}
 		s.running.Wait()
+		s.writes.Wait()
 		s.news.Wait()
 	})
 }

@@ -88,6 +88,8 @@ const (
 	// invalidated when it changes.
 	maxCounts = 200_000
 	countTTL  = 10 * time.Minute
+	// maxGroup bounds the writes that share a step, and with them its audit entries.
+	maxGroup = 64
 )
 
 // Service manages commands. All its methods may be called at once from many goroutines.
@@ -103,6 +105,8 @@ type Service struct {
 	// look has the background work look at once for what no message came about.
 	look chan struct{}
 	news *groupcommit.Committer[message]
+	// writes share steps of the store.
+	writes *groupcommit.Committer[*write]
 	// under has the events of a command published in the order of its changes.
 	under   keymutex.Mutex[string]
 	created atomic.Uint64
@@ -128,6 +132,7 @@ func New(options Options) (*Service, error) {
 		s.ended[state] = &atomic.Uint64{}
 	}
 	s.news = groupcommit.New(groupcommit.Options[message]{Commit: s.send})
+	s.writes = groupcommit.New(groupcommit.Options[*write]{Commit: s.commit, MaxGroup: maxGroup})
 	return s, nil
 }
 
@@ -199,17 +204,21 @@ func (s *Service) create(ctx context.Context, c hearth.Command, scope hearth.Sco
 	if err != nil {
 		return hearth.Command{}, err
 	}
+	w := &write{CommandWrite: hearth.CommandWrite{New: &c, Effects: effects}, scope: scope}
 	var changes []message
-	if c, err = s.o.Store.CreateCommand(ctx, c, effects); err == nil {
+	if err = s.write(ctx, w); err == nil {
 		s.created.Add(1)
-		changes = s.publish(queued, event(c, scope, c.CreatedAt))
+		if w.First {
+			s.polls.hand(c.DeviceID, w.After)
+		}
+		changes = s.publish(queued, event(w.After, scope, c.CreatedAt))
 	}
 	unlock()
 	if err != nil {
 		return hearth.Command{}, err
 	}
 	s.notify(ctx, changes)
-	return c, nil
+	return w.After, nil
 }
 
 // awaitEnd returns a command when it has ended, or as it is when the wait is over.
@@ -305,71 +314,6 @@ func (s *Service) Cancel(ctx context.Context, caller hearth.Caller, id string) (
 		err = hearth.Errorf(hearth.CodeConflict, "the command has ended: it is %s", over.state)
 	}
 	return c, err
-}
-
-// endedError is the error of a change of a command that has ended.
-type endedError struct{ state hearth.CommandState }
-
-func (e endedError) Error() string { return "commands: the command is " + string(e.state) }
-
-// errUnchanged is the error of a change that changes nothing.
-var errUnchanged = errors.New("commands: nothing changes")
-
-// end is change with one that ends the command.
-func (s *Service) end(
-	ctx context.Context, device hearth.Device, id string, change func(c hearth.Command, now time.Time) hearth.Command, effects hearth.SideEffects,
-) (hearth.Command, error) {
-	note, err := s.o.Webhooks.WebhookNote(ctx, device.Scope(), hearth.WebhookCommandEnded)
-	if err != nil {
-		return hearth.Command{}, err
-	}
-	var after hearth.Command
-	effects.JobsAfter = func() ([]hearth.OutboxJob, error) { return note(after.CompletedAt, device.ID, after) }
-	return s.change(ctx, device, id, func(c hearth.Command, now time.Time) hearth.Command {
-		after = change(c, now)
-		return after
-	}, effects)
-}
-
-// change changes a command that has not ended, and publishes it; endedError, errUnchanged, CodeNotFound.
-func (s *Service) change(
-	ctx context.Context, device hearth.Device, id string, change func(c hearth.Command, now time.Time) hearth.Command, effects hearth.SideEffects,
-) (hearth.Command, error) {
-	unlock, err := s.under.Lock(ctx, id)
-	if err != nil {
-		return hearth.Command{}, err
-	}
-	now := s.now()
-	what := turned
-	after, err := s.o.Store.UpdateCommand(ctx, id, func(before hearth.Command) (hearth.Command, error) {
-		if before.DeviceID != device.ID {
-			return before, hearth.NotFound("command")
-		}
-		// One that expired just now is ended by who watches the time.
-		if before = before.At(now); before.State.Ended() {
-			return before, endedError{before.State}
-		}
-		after := change(before, now)
-		switch {
-		case after.State.Ended():
-			what = ended
-		case after.Attempts > before.Attempts:
-			what = sent
-		case after.State == before.State:
-			return before, errUnchanged
-		}
-		return after, nil
-	}, effects)
-	var changes []message
-	if err == nil {
-		changes = s.publish(what, event(after, device.Scope(), now))
-	}
-	unlock()
-	if err != nil {
-		return hearth.Command{}, err
-	}
-	s.notify(ctx, changes)
-	return after, nil
 }
 
 func event(c hearth.Command, scope hearth.Scope, at time.Time) hearth.Event {

@@ -336,6 +336,50 @@ func TestWaitsAreBounded(t *testing.T) {
 	}
 }
 
+// Whatever is sent at the same time while a device waits, it gets in the order of the numbers.
+func TestADeviceThatWaitsGetsWhatIsSentAtOnceInOrder(t *testing.T) {
+	t.Parallel()
+	const many = 8
+	f := newFleet(t, 1, 1)
+	s := f.services[0]
+	for round := range 5 {
+		var senders sync.WaitGroup
+		waits := make(chan struct{})
+		for range many {
+			senders.Go(func() {
+				<-waits
+				if _, err := s.Send(t.Context(), ann, lamp.DeviceID, Order{Name: "x"}, 0, nil); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		go func() {
+			for s.Waiting() == 0 && t.Context().Err() == nil {
+				time.Sleep(time.Millisecond)
+			}
+			close(waits)
+		}()
+		last := int64(0)
+		for range many {
+			c, err := s.Next(t.Context(), lamp, lamp.DeviceID, 30*time.Second)
+			if err != nil || c == nil {
+				t.Fatalf("polled %v, %v", c, err)
+			}
+			if err := s.Sent(t.Context(), lamp, *c, time.Now()); err != nil {
+				t.Error(err)
+			}
+			if err := s.Answer(t.Context(), lamp, lamp.DeviceID, c.ID, answer); err != nil {
+				t.Error(err)
+			}
+			if c.Seq <= last {
+				t.Errorf("round %d: number %d came after %d", round, c.Seq, last)
+			}
+			last = c.Seq
+		}
+		senders.Wait()
+	}
+}
+
 // BenchmarkCommands sends commands that devices wait for, from 64 devices at once: each is stored, sent, acknowledged and answered.
 func BenchmarkCommands(b *testing.B) {
 	const count = 64

@@ -36,6 +36,9 @@ func (s *Service) Next(ctx context.Context, caller hearth.Caller, deviceID strin
 			if w.displaced.Load() {
 				return nil, nil //nolint:nilnil // no command is a value
 			}
+			if c := w.handed.Swap(nil); c != nil && s.now().Before(c.ExpiresAt) {
+				return c, nil
+			}
 		case <-timer.C:
 			return nil, nil //nolint:nilnil // no command is a value
 		case <-s.polls.closed:
@@ -130,11 +133,6 @@ func (s *Service) AnswerNumber(ctx context.Context, caller hearth.Caller, device
 	}
 	return s.Answer(ctx, caller, deviceID, c.ID, answer)
 }
-
-// changer is change or end.
-type changer func(
-	ctx context.Context, device hearth.Device, id string, change func(c hearth.Command, now time.Time) hearth.Command, effects hearth.SideEffects,
-) (hearth.Command, error)
 
 // report changes a command as its device says.
 func (s *Service) report(

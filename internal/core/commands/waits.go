@@ -27,6 +27,8 @@ type waiting struct {
 	wake chan struct{}
 	// displaced is set once the wait is over because newer ones of the key took its place.
 	displaced atomic.Bool
+	// handed is the command that it waited for, where that is known: the first one of the device.
+	handed atomic.Pointer[hearth.Command]
 }
 
 // newWaits returns waits for most calls, each of one key.
@@ -78,6 +80,16 @@ func (w *waits) wake(key string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, one := range w.keys[key] {
+		one.signal()
+	}
+}
+
+// hand is wake with a command for which the waits of the device need not look.
+func (w *waits) hand(deviceID string, c hearth.Command) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, one := range w.keys[deviceID] {
+		one.handed.Store(&c)
 		one.signal()
 	}
 }

@@ -3,10 +3,12 @@ package record
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
 	"hearth"
+	"hearth/internal/cause"
 )
 
 var _ hearth.CommandStore = (*Aggregates)(nil)
@@ -121,39 +123,129 @@ func storedBatch(b hearth.CommandBatch) commandBatch {
 // openCommands picks the commands that have not ended.
 var openCommands = In("state", hearth.CommandQueued, hearth.CommandSent, hearth.CommandDelivered) // never written to
 
-// CreateCommand implements hearth.CommandStore.
-func (a *Aggregates) CreateCommand(ctx context.Context, c hearth.Command, effects hearth.SideEffects) (hearth.Command, error) {
-	w := Write{Name: "CreateCommand", Key: "commands/" + c.DeviceID, Effects: effects}
-	return update(ctx, a.b, w, func(ctx context.Context, tx Tx) (hearth.Command, error) {
-		lives, err := devices.Exists(ctx, tx, Eq("id", c.DeviceID))
-		if err != nil || !lives {
-			return c, orError(err, hearth.NotFound(devices.Noun))
-		}
-		count, err := commands.Count(ctx, tx, Eq("device_id", c.DeviceID), openCommands)
-		if err != nil || count >= hearth.MaxOpenCommands {
-			return c, orError(err, hearth.Errorf(hearth.CodeConflict, "%d commands of the device have not ended yet", hearth.MaxOpenCommands))
-		}
-		last, err := lastSeqs(ctx, tx, c.CreatedAt, c.DeviceID)
-		if err != nil {
-			return c, err
-		}
-		c.Seq = seqAfter(last[c.DeviceID], c.CreatedAt)
-		return c, commands.Insert(ctx, tx, storedCommand(c))
-	})
-}
+// queue is what a new command of a device depends on: how many have not ended, and the highest number of those that have one of its time
+// or a later one.
+type queue struct{ open, last int64 }
 
-// lastSeqs returns the highest numbers of devices that have one of that time or a later one.
-func lastSeqs(ctx context.Context, r Reader, now time.Time, deviceIDs ...string) (map[string]int64, error) {
-	later, err := commands.Find(ctx, r, Query{Where: Filter{In("device_id", deviceIDs...), Gte("seq", now)}})
-	last := map[string]int64{}
-	for _, c := range later {
-		last[c.DeviceID] = max(last[c.DeviceID], c.Seq)
+// queuesOf returns the queues of those of the devices that are there.
+func queuesOf(ctx context.Context, r Reader, now time.Time, deviceIDs []string) (map[string]*queue, error) {
+	queues := map[string]*queue{}
+	living, err := r.Figures(ctx, &devices.Schema, Filter{In("id", deviceIDs...)}, "id", "", "")
+	for _, f := range living {
+		queues[f.Value] = &queue{}
 	}
-	return last, err
+	if err != nil || len(queues) == 0 {
+		return queues, err
+	}
+	opened, err := r.Figures(ctx, &commands.Schema, Filter{In("device_id", deviceIDs...), openCommands}, "device_id", "", "")
+	for _, f := range opened {
+		if q := queues[f.Value]; q != nil {
+			q.open = f.Count
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	later, err := commands.Find(ctx, r, Query{Where: Filter{In("device_id", deviceIDs...), Gte("seq", now)}})
+	for _, c := range later {
+		if q := queues[c.DeviceID]; q != nil {
+			q.last = max(q.last, c.Seq)
+		}
+	}
+	return queues, err
 }
 
 // seqAfter returns the number of a new command: its time, or, where that is not beyond the last number of the device, the next.
 func seqAfter(last int64, now time.Time) int64 { return max(now.UnixMilli(), last+1) }
+
+// WriteCommands implements hearth.CommandStore.
+func (a *Aggregates) WriteCommands(ctx context.Context, writes ...*hearth.CommandWrite) error {
+	w := Write{Name: "WriteCommands", Key: "commands"}
+	if len(writes) == 1 {
+		w.Effects.Idempotency = writes[0].Effects.Idempotency
+	}
+	ctx = cause.With(ctx, "") // each write has its own
+	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
+		var ids, deviceIDs []string
+		var earliest time.Time
+		for _, w := range writes {
+			w.After, w.First, w.Err = hearth.Command{}, false, nil
+			if w.New == nil {
+				ids = append(ids, w.ID)
+				continue
+			}
+			deviceIDs = append(deviceIDs, w.New.DeviceID)
+			if earliest.IsZero() || w.New.CreatedAt.Before(earliest) {
+				earliest = w.New.CreatedAt
+			}
+		}
+		var queues map[string]*queue
+		var stored []command
+		var err error
+		if len(deviceIDs) > 0 {
+			queues, err = queuesOf(ctx, tx, earliest, deviceIDs)
+		}
+		if err == nil && len(ids) > 0 {
+			stored, err = commands.Find(ctx, tx, Query{Where: Filter{In("id", ids...)}})
+		}
+		if err != nil {
+			return err
+		}
+		effects := hearth.SideEffects{Idempotency: w.Effects.Idempotency}
+		for _, w := range writes {
+			var own hearth.SideEffects
+			if own, w.Err, err = writeCommand(ctx, tx, w, queues, stored); err != nil {
+				return err
+			}
+			effects.Audit, effects.Jobs = append(effects.Audit, own.Audit...), append(effects.Jobs, own.Jobs...)
+		}
+		if len(writes) == 1 && writes[0].Err != nil {
+			return writes[0].Err
+		}
+		tx.With(effects)
+		return nil
+	})
+}
+
+// writeCommand adds a write to a step, and returns what is written with it; refused is why nothing is.
+func writeCommand(
+	ctx context.Context, tx Tx, w *hearth.CommandWrite, queues map[string]*queue, stored []command,
+) (effects hearth.SideEffects, refused, err error) {
+	if w.New != nil {
+		w.After = *w.New
+		q := queues[w.New.DeviceID]
+		switch {
+		case q == nil:
+			return effects, hearth.NotFound(devices.Noun), nil
+		case q.open >= hearth.MaxOpenCommands:
+			return effects, hearth.Errorf(hearth.CodeConflict, "%d commands of the device have not ended yet", hearth.MaxOpenCommands), nil
+		}
+		w.After.Seq = seqAfter(q.last, w.New.CreatedAt)
+		w.First = q.open == 0
+		q.last = w.After.Seq
+		q.open++
+	} else {
+		at := slices.IndexFunc(stored, func(c command) bool { return c.ID == w.ID })
+		if at < 0 {
+			return effects, hearth.NotFound(commands.Noun), nil
+		}
+		if w.After, refused = w.Change(stored[at].command()); refused != nil {
+			return effects, refused, nil
+		}
+	}
+	jobs, refused := w.Effects.AllJobs()
+	if refused != nil {
+		return effects, refused, nil
+	}
+	for _, job := range jobs {
+		effects.Jobs = append(effects.Jobs, cause.Mark(w.Ctx, job))
+	}
+	effects.Audit = w.Effects.Audit
+	if w.New != nil {
+		return effects, nil, commands.Insert(ctx, tx, storedCommand(w.After))
+	}
+	return effects, nil, commands.Replace(ctx, tx, storedCommand(w.After))
+}
 
 // Command implements hearth.CommandStore.
 func (a *Aggregates) Command(ctx context.Context, id string) (hearth.Command, error) {
@@ -222,14 +314,6 @@ func (a *Aggregates) NumberCommand(ctx context.Context, deviceID, id string) (he
 // CommandByNumber implements hearth.CommandStore.
 func (a *Aggregates) CommandByNumber(ctx context.Context, deviceID string, number int64) (hearth.Command, error) {
 	return first(ctx, a.b, "CommandByNumber", commands, command.command, Eq("device_id", deviceID), openCommands, Eq("number", number), Gt("number", 0))
-}
-
-// UpdateCommand implements hearth.CommandStore.
-func (a *Aggregates) UpdateCommand(
-	ctx context.Context, id string, change func(hearth.Command) (hearth.Command, error), effects hearth.SideEffects,
-) (hearth.Command, error) {
-	w := Write{Name: "UpdateCommand", Key: "command/" + id, Effects: effects}
-	return changeOne(ctx, a.b, w, commands, id, command.command, storedCommand, change)
 }
 
 // DueCommands implements hearth.CommandStore.
@@ -375,33 +459,18 @@ func (a *Aggregates) PlaceCommands(
 func (a *Aggregates) place(
 	ctx context.Context, tx Tx, b hearth.CommandBatch, ids []string, of func(b hearth.CommandBatch, deviceID string) hearth.Command,
 ) (placed []hearth.Command, err error) {
-	there := map[string]bool{}
-	living, err := devices.Find(ctx, tx, Query{Where: Filter{In("id", ids...)}})
-	for _, d := range living {
-		there[d.ID] = true
-	}
-	if err != nil {
-		return nil, err
-	}
-	opened, err := tx.Figures(ctx, &commands.Schema, Filter{In("device_id", ids...), openCommands}, "device_id", "", "")
-	counts := map[string]int64{}
-	for _, f := range opened {
-		counts[f.Value] = f.Count
-	}
-	if err != nil {
-		return nil, err
-	}
-	last, err := lastSeqs(ctx, tx, b.CreatedAt, ids...)
+	queues, err := queuesOf(ctx, tx, b.CreatedAt, ids)
 	if err != nil {
 		return nil, err
 	}
 	for _, id := range ids {
-		if !there[id] {
+		q := queues[id]
+		if q == nil {
 			continue
 		}
 		c := of(b, id)
-		c.Seq = seqAfter(last[id], b.CreatedAt)
-		if counts[id] >= hearth.MaxOpenCommands {
+		c.Seq = seqAfter(q.last, b.CreatedAt)
+		if q.open >= hearth.MaxOpenCommands {
 			c.State, c.CompletedAt, c.Error = hearth.CommandFailed, c.CreatedAt, "the device has too many commands that have not ended"
 		}
 		if err := commands.Insert(ctx, tx, storedCommand(c)); err != nil {

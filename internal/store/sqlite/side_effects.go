@@ -15,10 +15,8 @@ func (s *Store) writeEffects(t *tx, effects hearth.SideEffects) error {
 	if err := s.writeIdempotencyRecord(t, effects.Idempotency); err != nil {
 		return err
 	}
-	for _, entry := range effects.Audit {
-		if err := s.writeAudit(t, entry); err != nil {
-			return err
-		}
+	if err := s.writeAudit(t, effects.Audit); err != nil {
+		return err
 	}
 	jobs, err := effects.AllJobs()
 	if err != nil {
@@ -39,25 +37,35 @@ func (s *Store) writeEffects(t *tx, effects hearth.SideEffects) error {
 	return nil
 }
 
-func (s *Store) writeAudit(t *tx, entry hearth.AuditEntry) error {
+// writeAudit chains entries to the last one.
+func (s *Store) writeAudit(t *tx, entries []hearth.AuditEntry) error {
+	if len(entries) == 0 {
+		return nil
+	}
 	var head hearth.AuditHead
 	if err := t.row(`SELECT seq, hash FROM audit_head`).Scan(&head.Seq, &head.Hash); err != nil {
 		return err
 	}
-	entry, err := entry.Chained(head)
-	if err != nil {
-		return err
+	for _, entry := range entries {
+		entry, err := entry.Chained(head)
+		if err != nil {
+			return err
+		}
+		head = hearth.AuditHead{Seq: entry.Seq, Hash: entry.Hash}
+		// The trigger audit_next updates the head too.
+		_, err = t.exec(`INSERT INTO audit(seq, prev_hash, hash, at, actor_id, action, target, result, ip, user_agent, request_id, changes)
+			VALUES(?,?,?,?,?,?,?,?,?,?,?,?)`,
+			entry.Seq, entry.PrevHash, entry.Hash, millis(entry.At), entry.ActorID, entry.Action, entry.Target, entry.Result,
+			entry.IP, entry.UserAgent, entry.RequestID, entry.ChangesText)
+		if err != nil {
+			return err
+		}
+		t.onCommit(func() {
+			s.options.Logger.Info(entry.Action, "kind", "audit", "seq", entry.Seq, "actor", entry.ActorID, "target", entry.Target,
+				"result", entry.Result, "ip", entry.IP, "request_id", entry.RequestID)
+		})
 	}
-	// The trigger audit_next updates the head too.
-	_, err = t.exec(`INSERT INTO audit(seq, prev_hash, hash, at, actor_id, action, target, result, ip, user_agent, request_id, changes)
-		VALUES(?,?,?,?,?,?,?,?,?,?,?,?)`,
-		entry.Seq, entry.PrevHash, entry.Hash, millis(entry.At), entry.ActorID, entry.Action, entry.Target, entry.Result,
-		entry.IP, entry.UserAgent, entry.RequestID, entry.ChangesText)
-	t.onCommit(func() {
-		s.options.Logger.Info(entry.Action, "kind", "audit", "seq", entry.Seq, "actor", entry.ActorID, "target", entry.Target,
-			"result", entry.Result, "ip", entry.IP, "request_id", entry.RequestID)
-	})
-	return err
+	return nil
 }
 
 // removedAtOnce bounds the audit entries that are removed in one write, so that others need not wait for long.

@@ -33,6 +33,7 @@ func Commands(t *testing.T, open func(t *testing.T) CommandStore) {
 		"lists newest first, page by page, by state":       commandPages,
 		"updates in one atomic step, with side effects":    commandUpdates,
 		"bounds the open commands of a device":             commandBound,
+		"gives each write of a step its own result":        commandWrites,
 		"expires each command in one call":                 commandExpiry,
 		"removes what is over":                             commandRemoval,
 		"removes the commands of a deleted device":         commandsOfDeletedDevice,
@@ -86,9 +87,26 @@ func ordered(device string, n int) hearth.Command {
 	}
 }
 
+// storeCommand and updateCommand are WriteCommands of one write.
+func storeCommand(t *testing.T, s CommandStore, c hearth.Command, effects hearth.SideEffects) (hearth.Command, error) {
+	return doWrite(t, s, &hearth.CommandWrite{New: &c, Effects: effects})
+}
+
+func updateCommand(
+	t *testing.T, s CommandStore, id string, change func(hearth.Command) (hearth.Command, error), effects hearth.SideEffects,
+) (hearth.Command, error) {
+	return doWrite(t, s, &hearth.CommandWrite{ID: id, Change: change, Effects: effects})
+}
+
+func doWrite(t *testing.T, s CommandStore, w *hearth.CommandWrite) (hearth.Command, error) {
+	w.Ctx = t.Context()
+	err := s.WriteCommands(t.Context(), w)
+	return w.After, err
+}
+
 func createCommand(t *testing.T, s CommandStore, c hearth.Command) hearth.Command {
 	t.Helper()
-	made, err := s.CreateCommand(t.Context(), c, hearth.SideEffects{})
+	made, err := storeCommand(t, s, c, hearth.SideEffects{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +133,7 @@ func commandRoundTrip(t *testing.T, s CommandStore) {
 		t.Errorf("a command that is not there: %v", err)
 	}
 	orphan := hearth.SideEffects{Jobs: []hearth.OutboxJob{outboxJob(1)}}
-	if _, err := s.CreateCommand(t.Context(), ordered("no such device", 9), orphan); hearth.ErrorCode(err) != hearth.CodeNotFound {
+	if _, err := storeCommand(t, s, ordered("no such device", 9), orphan); hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("a command to no device: %v", err)
 	}
 	if jobs, err := s.PendingOutbox(t.Context(), 10); err != nil || len(jobs) != 0 {
@@ -150,7 +168,7 @@ func commandNumbers(t *testing.T, s CommandStore) {
 			t.Errorf("the number %d finds %s, %v", n, c.ID, err)
 		}
 	}
-	_, err := s.UpdateCommand(t.Context(), all[2].ID, func(c hearth.Command) (hearth.Command, error) {
+	_, err := updateCommand(t, s, all[2].ID, func(c hearth.Command) (hearth.Command, error) {
 		c.State, c.CompletedAt = hearth.CommandSucceeded, epoch
 		return c, nil
 	}, hearth.SideEffects{})
@@ -209,7 +227,7 @@ func expectPending(t *testing.T, s CommandStore, want map[string]int, devices ..
 
 func changeCommand(t *testing.T, s CommandStore, id string, change func(hearth.Command) hearth.Command) hearth.Command {
 	t.Helper()
-	after, err := s.UpdateCommand(t.Context(), id, func(c hearth.Command) (hearth.Command, error) { return change(c), nil }, hearth.SideEffects{})
+	after, err := updateCommand(t, s, id, func(c hearth.Command) (hearth.Command, error) { return change(c), nil }, hearth.SideEffects{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +286,7 @@ func commandUpdates(t *testing.T, s CommandStore) {
 	device := commandDevice(t, s, 1)
 	c := createCommand(t, s, ordered(device, 1))
 	refused := errors.New("no")
-	_, err := s.UpdateCommand(t.Context(), c.ID, func(c hearth.Command) (hearth.Command, error) {
+	_, err := updateCommand(t, s, c.ID, func(c hearth.Command) (hearth.Command, error) {
 		c.State = hearth.CommandCancelled
 		return c, refused
 	}, hearth.SideEffects{Jobs: []hearth.OutboxJob{outboxJob(1)}})
@@ -287,7 +305,7 @@ func commandUpdates(t *testing.T, s CommandStore) {
 	var wg sync.WaitGroup
 	for n := range 16 {
 		wg.Go(func() {
-			_, err := s.UpdateCommand(t.Context(), c.ID, func(c hearth.Command) (hearth.Command, error) {
+			_, err := updateCommand(t, s, c.ID, func(c hearth.Command) (hearth.Command, error) {
 				if c.State.Ended() {
 					return c, refused
 				}
@@ -309,7 +327,7 @@ func commandUpdates(t *testing.T, s CommandStore) {
 	if err != nil || after.State != hearth.CommandSucceeded || !after.DeliveredAt.Equal(epoch) || after.Result == nil {
 		t.Errorf("after it: %+v, %v", after, err)
 	}
-	_, err = s.UpdateCommand(t.Context(), "none", func(c hearth.Command) (hearth.Command, error) { return c, nil }, hearth.SideEffects{})
+	_, err = updateCommand(t, s, "none", func(c hearth.Command) (hearth.Command, error) { return c, nil }, hearth.SideEffects{})
 	if hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("no command: %v", err)
 	}
@@ -336,7 +354,7 @@ func commandBound(t *testing.T, s CommandStore) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.CreateCommand(t.Context(), ordered(device, 5000), hearth.SideEffects{}); hearth.ErrorCode(err) != hearth.CodeConflict {
+	if _, err := storeCommand(t, s, ordered(device, 5000), hearth.SideEffects{}); hearth.ErrorCode(err) != hearth.CodeConflict {
 		t.Errorf("one more: %v", err)
 	}
 	more := batch
