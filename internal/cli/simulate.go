@@ -44,7 +44,7 @@ func (c *simulateCommand) Run(ctx context.Context, p *Process) error {
 		o.MQTT = simulate.WebSocket(c.URL)
 	}
 	var err error
-	if o.Password, err = c.read(p, "Password: "); err != nil {
+	if o.Password, err = c.read(ctx, p, "Password: "); err != nil {
 		return err
 	}
 	devices, err := simulate.New(o)

@@ -150,7 +150,7 @@ func (s *Settings) accounts(ctx context.Context, p *Process, input *PasswordInpu
 	}
 	password := ""
 	if input != nil {
-		if password, err = input.readNew(p); err != nil {
+		if password, err = input.readNew(ctx, p); err != nil {
 			return err
 		}
 	}
@@ -187,12 +187,12 @@ type PasswordInput struct {
 const maxPasswordBytes = 4096
 
 // readNew returns a password that is to be set: of standard input, or what is typed on the terminal, twice.
-func (i *PasswordInput) readNew(p *Process) (string, error) {
-	return i.read(p, "Password: ", "Once more: ")
+func (i *PasswordInput) readNew(ctx context.Context, p *Process) (string, error) {
+	return i.read(ctx, p, "Password: ", "Once more: ")
 }
 
 // read returns the password: of standard input, or what is typed on the terminal at each prompt, if it is always the same.
-func (i *PasswordInput) read(p *Process, prompts ...string) (string, error) {
+func (i *PasswordInput) read(ctx context.Context, p *Process, prompts ...string) (string, error) {
 	if i.PasswordStdin {
 		input, err := io.ReadAll(io.LimitReader(p.Stdin, maxPasswordBytes))
 		if err != nil {
@@ -211,7 +211,7 @@ func (i *PasswordInput) read(p *Process, prompts ...string) (string, error) {
 	typed := make([]string, len(prompts))
 	for i, prompt := range prompts {
 		_, _ = fmt.Fprint(p.Stderr, prompt)
-		line, err := term.ReadPassword(int(file.Fd()))
+		line, err := typedLine(ctx, int(file.Fd()))
 		_, _ = fmt.Fprintln(p.Stderr)
 		if err != nil {
 			return "", fmt.Errorf("read the password: %w", err)
@@ -222,6 +222,29 @@ func (i *PasswordInput) read(p *Process, prompts ...string) (string, error) {
 		return "", errors.New("the two passwords differ")
 	}
 	return typed[0], nil
+}
+
+// typedLine returns a line that is typed on the terminal and not shown. If ctx ends first, the terminal shows again what is typed.
+func typedLine(ctx context.Context, terminal int) ([]byte, error) {
+	before, err := term.GetState(terminal)
+	if err != nil {
+		return nil, err
+	}
+	type input struct {
+		line []byte
+		err  error
+	}
+	typed := make(chan input, 1)
+	go func() { // it ends with the process where nothing more is typed
+		line, err := term.ReadPassword(terminal)
+		typed <- input{line, err}
+	}()
+	select {
+	case t := <-typed:
+		return t.line, t.err
+	case <-ctx.Done():
+		return nil, errors.Join(ctx.Err(), term.Restore(terminal, before))
+	}
 }
 
 // readable names each wrong field on a line of its own, as the command line calls it.
