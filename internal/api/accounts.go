@@ -167,7 +167,7 @@ func (a *API) registerAccounts() {
 	op := auth("sign-up", "signup", "Make an account", http.StatusCreated, hearth.CodeEmailTaken, hearth.CodeForbidden)
 	op.Creates = true
 	op.Description = "Forbidden where sign-up is closed, or by invitation and `invitation_token` is not that of one for the e-mail."
-	register(a, op, func(ctx context.Context, in *bodyOf[SignUpRequest]) (*bodyOf[SignedUp], error) {
+	register(a.Router, op, func(ctx context.Context, in *bodyOf[SignUpRequest]) (*bodyOf[SignedUp], error) {
 		account := in.Body.newUser()
 		account.Invitation = in.Body.InvitationToken
 		user, err := s.SignUp(ctx, callerOf(ctx), account, idempotency(ctx, wireSignUp))
@@ -175,50 +175,50 @@ func (a *API) registerAccounts() {
 	})
 
 	op = auth("log-in", "login", "Sign in", http.StatusOK, hearth.CodeInvalidCredentials, hearth.CodeAccountLocked, hearth.CodeForbidden)
-	op.Secret = true
+	op.Secret, op.CountByBody = true, a.limitLogin
 	op.Description = "Five wrong passwords in a row lock the account for 15 minutes: `account_locked`, also for the right one. " +
 		"A disabled user is `forbidden`."
-	register(a, op, func(ctx context.Context, in *bodyOf[Login]) (*tokensOutput, error) {
+	register(a.Router, op, func(ctx context.Context, in *bodyOf[Login]) (*tokensOutput, error) {
 		return wireGrant(s.Login(ctx, callerOf(ctx), account.Credentials{Email: in.Body.Email, Password: in.Body.Password}))
 	})
 
 	op = auth("set-up", "setup", "Make the first admin", http.StatusCreated, hearth.CodeForbidden, hearth.CodeEmailTaken)
 	op.Secret, op.Class = true, classAuth
 	op.Description = "With the token that every instance prints when it starts and there is no admin: once, and only while there is none, whoever signed up before."
-	register(a, op, func(ctx context.Context, in *bodyOf[SetUpRequest]) (*tokensOutput, error) {
+	register(a.Router, op, func(ctx context.Context, in *bodyOf[SetUpRequest]) (*tokensOutput, error) {
 		return wireGrant(s.SetUp(ctx, callerOf(ctx), in.Body.Token, in.Body.newUser()))
 	})
 
 	op = auth("refresh", "refresh", "Exchange a refresh token", http.StatusOK,
 		hearth.CodeUnauthenticated, hearth.CodeTokenExpired, hearth.CodeTokenRevoked, hearth.CodeRefreshReused)
-	op.Secret = true
+	op.Secret, op.CountByBody = true, a.limitSession
 	op.Description = "The refresh token is spent by it. Used again within `HEARTH_REFRESH_LEEWAY` (10 s), by two tabs or after a lost answer, it " +
 		"returns the same new refresh token while that one is unspent. Later it is `refresh_reused` and ends the whole session: every token that " +
 		"descends from that login. Limited by session."
-	register(a, op, func(ctx context.Context, in *bodyOf[RefreshRequest]) (*tokensOutput, error) {
+	register(a.Router, op, func(ctx context.Context, in *bodyOf[RefreshRequest]) (*tokensOutput, error) {
 		return wireGrant(s.Refresh(ctx, callerOf(ctx), in.Body.RefreshToken))
 	})
 
 	op = auth("revoke", "revoke", "Revoke a token", http.StatusNoContent)
 	op.Description = "Ends the session that the token belongs to. 204 whether or not the token was known."
-	register(a, op, func(ctx context.Context, in *bodyOf[RevokeRequest]) (*struct{}, error) {
+	register(a.Router, op, func(ctx context.Context, in *bodyOf[RevokeRequest]) (*struct{}, error) {
 		return nil, s.Revoke(ctx, callerOf(ctx), in.Body.Token)
 	})
 
 	op = auth("log-out", "logout", "Sign out", http.StatusNoContent)
 	op.Access, op.Key = forUsers, closedToKeys
-	register(a, op, func(ctx context.Context, _ *struct{}) (*struct{}, error) { return nil, s.Logout(ctx, callerOf(ctx)) })
+	register(a.Router, op, func(ctx context.Context, _ *struct{}) (*struct{}, error) { return nil, s.Logout(ctx, callerOf(ctx)) })
 
 	op = auth("log-out-all", "logout-all", "Sign out everywhere", http.StatusOK)
 	op.Access, op.Key = forUsers, closedToKeys
-	register(a, op, func(ctx context.Context, _ *struct{}) (*bodyOf[Revoked], error) {
+	register(a.Router, op, func(ctx context.Context, _ *struct{}) (*bodyOf[Revoked], error) {
 		n, err := s.LogoutAll(ctx, callerOf(ctx))
 		return &bodyOf[Revoked]{Body: Revoked{Revoked: n}}, err
 	})
 	registerPasswords(a, auth)
 	registerEmail(a, auth)
 	registerSessions(a)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "get-keys", Method: http.MethodGet, Path: "/.well-known/jwks.json", Root: true, Tag: tagAccounts, Access: forAnyone,
 		Summary: "Get the public keys of the access tokens", ETag: true, Codes: []hearth.Code{hearth.CodeValidationFailed},
 	}, func(context.Context, *struct{}) (*bodyOf[KeySet], error) {
@@ -232,19 +232,19 @@ func registerPasswords(a *API, auth func(id, path, summary string, status int, c
 		hearth.CodeInvalidCredentials, hearth.CodeAccountLocked)
 	op.Access, op.Key = forUsers, closedToKeys
 	op.Description = "The other sessions end. A wrong current password is `invalid_credentials` and counts as a wrong login does."
-	register(a, op, func(ctx context.Context, in *bodyOf[PasswordChange]) (*struct{}, error) {
+	register(a.Router, op, func(ctx context.Context, in *bodyOf[PasswordChange]) (*struct{}, error) {
 		return nil, s.ChangePassword(ctx, callerOf(ctx), in.Body.CurrentPassword, in.Body.NewPassword)
 	})
 
 	op = auth("request-password-reset", "password-reset", "Ask for a new password", http.StatusAccepted)
 	op.Description = "Sends a link, if a user has the e-mail. The answer is the same if none has."
-	register(a, op, func(ctx context.Context, in *bodyOf[PasswordResetRequest]) (*struct{}, error) {
+	register(a.Router, op, func(ctx context.Context, in *bodyOf[PasswordResetRequest]) (*struct{}, error) {
 		return nil, s.RequestReset(ctx, callerOf(ctx), in.Body.Email)
 	})
 
 	op = auth("confirm-password-reset", "password-reset/confirm", "Set a new password", http.StatusNoContent)
 	op.Description = "With the token of the mail. All sessions end."
-	register(a, op, func(ctx context.Context, in *bodyOf[PasswordResetConfirmation]) (*struct{}, error) {
+	register(a.Router, op, func(ctx context.Context, in *bodyOf[PasswordResetConfirmation]) (*struct{}, error) {
 		return nil, s.ConfirmReset(ctx, callerOf(ctx), in.Body.Token, in.Body.NewPassword)
 	})
 }
@@ -254,14 +254,14 @@ func registerEmail(a *API, auth func(id, path, summary string, status int, codes
 	op := auth("confirm-email", "email/confirm", "Confirm a new e-mail", http.StatusNoContent, hearth.CodeEmailTaken)
 	op.Class = classAuth
 	op.Description = "With the token of the mail that `PATCH /users/me` sent, once, for a day. The address of before is sent a notice."
-	register(a, op, func(ctx context.Context, in *bodyOf[EmailConfirmation]) (*struct{}, error) {
+	register(a.Router, op, func(ctx context.Context, in *bodyOf[EmailConfirmation]) (*struct{}, error) {
 		return nil, s.ConfirmEmail(ctx, callerOf(ctx), in.Body.Token)
 	})
 }
 
 func registerSessions(a *API) {
 	s := a.options.Accounts
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-sessions", Method: http.MethodGet, Path: "/auth/sessions", Tag: tagAccounts, Access: forUsers, Key: closedToKeys,
 		Summary: "List your sessions", ETag: true,
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[List[Session]], error) {
@@ -272,7 +272,7 @@ func registerSessions(a *API) {
 		list, err := wireList(hearth.List[account.SessionInfo]{Items: sessions, Total: -1}, "", wireSession)
 		return &bodyOf[List[Session]]{Body: list}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "end-session", Method: http.MethodDelete, Path: "/auth/sessions/{id}", Tag: tagAccounts, Access: forUsers, Key: closedToKeys,
 		Summary: "End one of your sessions", Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound},
 	}, func(ctx context.Context, in *sessionInput) (*struct{}, error) {

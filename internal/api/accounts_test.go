@@ -62,7 +62,7 @@ func newSite(t *testing.T, change ...func(*account.Options)) *site {
 	}
 	s.accounts, err = account.New(options)
 	must(err)
-	a, err := New(Options{Accounts: s.accounts, Devices: tokens{"hd_x": {DeviceID: "9"}}, Clock: s.clock.Now, Idempotency: s.store})
+	a, err := New(Options{Serving: ServingOptions{Devices: tokens{"hd_x": {DeviceID: "9"}}, Clock: s.clock.Now, Idempotency: s.store}, Accounts: s.accounts})
 	must(err)
 	server := httptest.NewServer(a)
 	t.Cleanup(server.Close)

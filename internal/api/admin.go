@@ -161,7 +161,7 @@ func (a *API) registerJobs() {
 	if s == nil {
 		return
 	}
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-jobs", Method: http.MethodGet, Path: "/admin/jobs", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys, ETag: true,
 		Summary: "List the background jobs", Description: "The newest first. Completed ones are kept for 7 days, dead ones for 30.",
 	}, func(ctx context.Context, in *listJobsInput) (*bodyOf[List[Job]], error) {
@@ -176,7 +176,7 @@ func (a *API) registerJobs() {
 		list, err := wireList(jobs, in.Fields, func(j Job) Job { return j })
 		return &bodyOf[List[Job]]{Body: list}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-queues", Method: http.MethodGet, Path: "/admin/queues", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys, ETag: true,
 		Summary: "Count the background jobs",
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[List[Queue]], error) {
@@ -187,7 +187,7 @@ func (a *API) registerJobs() {
 		list, err := wireList(hearth.List[Queue]{Items: queues, Total: -1}, "", func(q Queue) Queue { return q })
 		return &bodyOf[List[Queue]]{Body: list}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "retry-job", Method: http.MethodPost, Path: "/admin/jobs/{id}/retry", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys,
 		Summary: "Run a background job again", Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 		Description: "A dead job gets all its attempts again; one that is scheduled or retrying becomes due at once. Any other is a `conflict`.",
@@ -197,7 +197,7 @@ func (a *API) registerJobs() {
 		job, err := s.RetryJob(ctx, callerOf(ctx), in.ID)
 		return &bodyOf[Job]{Body: job}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "delete-job", Method: http.MethodDelete, Path: "/admin/jobs/{id}", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys,
 		Summary: "Delete a background job", Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 		Description: "A running one is a `conflict`.",
@@ -213,7 +213,7 @@ func (a *API) registerMetrics() {
 	if a.options.Figures == nil {
 		return
 	}
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "get-metrics", Method: http.MethodGet, Path: "/admin/metrics", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys,
 		Summary: "Get figures of the service", Description: "The figures of all instances and workers together, each since its start; of one that does not answer " +
 			"in time there are none. The figures of another instance are at most a second old. Prometheus reads more, on the admin listener of each.",

@@ -79,7 +79,7 @@ func (in listAlarmsInput) filter(a *API) (hearth.AlarmFilter, error) {
 	switch {
 	case err != nil || !given:
 	case r.Sliding > 0:
-		f.From = a.now().Add(-r.Sliding)
+		f.From = a.options.Serving.Clock.Now().Add(-r.Sliding)
 	default:
 		f.From, f.To = r.From, r.To
 	}
@@ -97,7 +97,7 @@ func (a *API) registerAlarms() {
 	if s == nil {
 		return
 	}
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-alarms", Method: http.MethodGet, Path: "/alarms", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsRead, ETag: true,
 		Summary:     "List alarms",
 		Description: "Those of the rules that you may read, without their history. `from` and `to` are about `raised_at`. A cleared alarm is kept for a year.",
@@ -117,7 +117,7 @@ func (a *API) registerAlarms() {
 		list, err := wireList(found, in.Fields, wireAlarm)
 		return &bodyOf[List[Alarm]]{Body: list}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "get-alarm", Method: http.MethodGet, Path: "/alarms/{id}", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get an alarm with its history",
 		Description: "The alarm alone comes live when something happens to it, as the event `alarm`; when its condition is met again, at most once a second.",
@@ -125,7 +125,7 @@ func (a *API) registerAlarms() {
 		alarm, err := s.Alarm(ctx, callerOf(ctx), in.ID)
 		return &bodyOf[AlarmDetails]{Body: wireAlarmDetails(alarm)}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "acknowledge-alarm", Method: http.MethodPost, Path: "/alarms/{id}/acknowledge", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsWrite,
 		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Acknowledge an alarm",
 		Description: "Also one that is cleared. An alarm that is acknowledged stays as it is.",
@@ -133,7 +133,7 @@ func (a *API) registerAlarms() {
 		alarm, err := s.Acknowledge(ctx, callerOf(ctx), in.ID)
 		return &bodyOf[AlarmDetails]{Body: wireAlarmDetails(alarm)}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "clear-alarm", Method: http.MethodPost, Path: "/alarms/{id}/clear", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsWrite,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Clear an alarm by hand",
 		Description: "The condition must end before the rule raises again for the device. An alarm that is cleared stays as it is.",
@@ -141,7 +141,7 @@ func (a *API) registerAlarms() {
 		alarm, err := s.Clear(ctx, callerOf(ctx), in.ID)
 		return &bodyOf[AlarmDetails]{Body: wireAlarmDetails(alarm)}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "comment-alarm", Method: http.MethodPost, Path: "/alarms/{id}/comments", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsWrite,
 		Creates: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Comment on an alarm",
 		Description: "`conflict`: its history has 200 entries.",

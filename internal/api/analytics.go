@@ -232,19 +232,19 @@ func (a *API) registerAnalytics() {
 	usage := operationOf("device-usage", "/devices/{id}/usage", "Sum up a device's logs",
 		"The figures of one device and their trend."+rangeNote+" Counts, minima and maxima are exact for every range.")
 	usage.Tag = tagLogs
-	register(a, usage, a.usage)
-	register(a, operationOf("dashboard", "/analytics/dashboard", "See everything at a glance",
+	register(a.Router, usage, a.usage)
+	register(a.Router, operationOf("dashboard", "/analytics/dashboard", "See everything at a glance",
 		"Over all that you may read, or one organization."+rangeNote), a.dashboard)
-	register(a, operationOf("comparison", "/analytics/comparison", "Compare devices",
+	register(a.Router, operationOf("comparison", "/analytics/comparison", "Compare devices",
 		"The figures of 2 to 20 devices side by side."+rangeNote), a.comparison)
-	register(a, operationOf("trends", "/analytics/trends", "Get the trend of all logs",
+	register(a.Router, operationOf("trends", "/analytics/trends", "Get the trend of all logs",
 		"Over all that you may read, or one organization."+rangeNote), a.trends)
-	register(a, operationOf("events", "/analytics/events", "Sum up by event",
+	register(a.Router, operationOf("events", "/analytics/events", "Sum up by event",
 		"The figures of each event over all that you may read, or one organization."+rangeNote), a.events)
 	realtime := operationOf("realtime-figures", "/analytics/realtime", "Get the current activity", "Devices online, and logs and heartbeats a second, at all "+
 		"instances together. Never cached; the figures of another instance are at most a second old.")
 	realtime.ETag = false
-	register(a, realtime, a.realtimeFigures)
+	register(a.Router, realtime, a.realtimeFigures)
 }
 
 type usageInput struct {
@@ -256,7 +256,7 @@ type usageInput struct {
 }
 
 func (a *API) usage(ctx context.Context, in *usageInput) (*bodyOf[Usage], error) {
-	span, err := in.forAnalytics(a.now())
+	span, err := in.forAnalytics(a.options.Serving.Clock.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -283,7 +283,7 @@ type AnalyticsInput struct {
 }
 
 func (a *API) ask(ctx context.Context, in AnalyticsInput) (analytics.Ask, error) {
-	span, err := in.forAnalytics(a.now())
+	span, err := in.forAnalytics(a.options.Serving.Clock.Now())
 	return analytics.Ask{Caller: callerOf(ctx), OrganizationID: in.OrganizationID, Range: span}, err
 }
 

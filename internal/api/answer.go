@@ -77,7 +77,7 @@ func (c *hijackedConn) Close() error {
 }
 
 // logRequest writes the request's line. A 5xx is an error, a slow request a warning of kind performance.
-func logRequest(o Options, r *http.Request, info *Request) {
+func logRequest(o ServingOptions, r *http.Request, info *Request) {
 	level, kind := slog.LevelInfo, "app"
 	switch {
 	case info.Err != nil && !info.Gone:
@@ -106,7 +106,7 @@ func logRequest(o Options, r *http.Request, info *Request) {
 
 // withETag returns a 200 answer an entity tag of its content, and answers 304 where the client has it already. A tag that
 // the handler set (a version) stays in front: "7-0123456789abcdef".
-func (a *API) withETag(next func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+func (rt *Router) withETag(next func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		held := &heldAnswer{header: w.Header(), body: takeBuffer()}
 		defer held.body.release()
@@ -123,7 +123,7 @@ func (a *API) withETag(next func(http.ResponseWriter, *http.Request) error) func
 		if w.Header().Get("Cache-Control") == "" {
 			w.Header().Set("Cache-Control", "private, no-cache")
 		}
-		if a.notModified(w, r, tag) {
+		if rt.notModified(w, r, tag) {
 			w.Header().Del("Content-Type")
 			w.WriteHeader(http.StatusNotModified)
 			return nil

@@ -28,10 +28,9 @@ type thing struct {
 func newTestAPI(t *testing.T) *API {
 	t.Helper()
 	a, err := New(Options{
-		Users:          tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "root": {UserID: "2", Role: hearth.RoleAdmin}},
-		Devices:        tokens{"hd_x": {DeviceID: "9"}},
-		AllowedOrigins: []string{"https://app.example"},
-		BodyLimit:      1000,
+		Serving: ServingOptions{
+			Users: tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "root": {UserID: "2", Role: hearth.RoleAdmin}}, Devices: tokens{"hd_x": {DeviceID: "9"}}, AllowedOrigins: []string{"https://app.example"}, BodyLimit: 1000,
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -53,14 +52,14 @@ func newTestAPI(t *testing.T) *API {
 		}
 		return &output{Body: in.Body}, nil
 	}
-	register(a, operation{ID: "put-thing", Method: "PUT", Path: "/things/{id}", Tag: "Things", Access: forUsers, Key: closedToKeys}, echo)
-	register(a, operation{ID: "get-thing", Method: "GET", Path: "/things/{id}", Tag: "Things", Access: forDevices, Key: closedToKeys, ETag: true},
+	register(a.Router, operation{ID: "put-thing", Method: "PUT", Path: "/things/{id}", Tag: "Things", Access: forUsers, Key: closedToKeys}, echo)
+	register(a.Router, operation{ID: "get-thing", Method: "GET", Path: "/things/{id}", Tag: "Things", Access: forDevices, Key: closedToKeys, ETag: true},
 		func(_ context.Context, in *struct {
 			ID string `path:"id"`
 		}) (*output, error) {
 			return &output{ETag: "7", Body: thing{Name: in.ID}}, nil
 		})
-	register(a, operation{ID: "admin-thing", Method: "DELETE", Path: "/things/{id}", Tag: "Things", Access: forAdmins, Key: closedToKeys, Status: 204},
+	register(a.Router, operation{ID: "admin-thing", Method: "DELETE", Path: "/things/{id}", Tag: "Things", Access: forAdmins, Key: closedToKeys, Status: 204},
 		func(context.Context, *struct {
 			ID string `path:"id"`
 		}) (*struct{}, error) {
@@ -159,7 +158,7 @@ func TestAnOperationDeclaresWhoMayCallIt(t *testing.T) {
 				}
 			}()
 			op.ID, op.Method, op.Path, op.Tag = "undeclared", "GET", "/undeclared", "Test"
-			register(a, op, func(context.Context, *struct{}) (*struct{}, error) { return nil, nil })
+			register(a.Router, op, func(context.Context, *struct{}) (*struct{}, error) { return nil, nil })
 		})
 	}
 }

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -84,7 +83,7 @@ func (a *API) registerAPIKeys() {
 	if s == nil {
 		return
 	}
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "create-api-key", Method: http.MethodPost, Path: "/users/me/api-keys", Tag: tagAccounts, Access: forUsers, Key: closedToKeys,
 		Status: http.StatusCreated, Creates: true, Secret: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 		Summary: "Create an API key",
@@ -97,7 +96,7 @@ func (a *API) registerAPIKeys() {
 		}, idempotency(ctx, wireCreatedAPIKey))
 		return &bodyOf[CreatedAPIKey]{wireCreatedAPIKey(key)}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-api-keys", Method: http.MethodGet, Path: "/users/me/api-keys", Tag: tagAccounts, Access: forUsers, Key: closedToKeys, ETag: true,
 		Summary: "List your API keys", Description: "The newest first, without their secrets; expired ones too.",
 	}, func(ctx context.Context, in *struct{ PageParams }) (*bodyOf[List[ListedAPIKey]], error) {
@@ -112,7 +111,7 @@ func (a *API) registerAPIKeys() {
 		list, err := wireList(keys, in.Fields, wireAPIKey)
 		return &bodyOf[List[ListedAPIKey]]{list}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "delete-api-key", Method: http.MethodDelete, Path: "/users/me/api-keys/{id}", Tag: tagAccounts, Access: forUsers, Key: closedToKeys,
 		Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Delete an API key",
 		Description: "It is refused from then on, within a second at every instance, and its streams end.",
@@ -121,11 +120,4 @@ func (a *API) registerAPIKeys() {
 	}) (*struct{}, error) {
 		return nil, s.DeleteAPIKey(ctx, callerOf(ctx), in.ID)
 	})
-}
-
-// documentKey says which API keys may call the operation.
-func (op operation) documentKey(doc *huma.Operation) {
-	if slices.Contains(hearth.KeyScopes(), op.Key) {
-		doc.Security = append(doc.Security, map[string][]string{"key": {string(op.Key)}})
-	}
 }

@@ -71,7 +71,7 @@ func (a *API) registerAudit() {
 	if s == nil {
 		return
 	}
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-audit", Method: http.MethodGet, Path: "/admin/audit", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys, ETag: true,
 		Summary: "List who did what to which object",
 		Description: "The newest first. Entries are append-only, and each holds a hash over itself and the one before; " +
@@ -81,7 +81,7 @@ func (a *API) registerAudit() {
 		if err != nil {
 			return nil, err
 		}
-		filter, err := in.filter(a.now())
+		filter, err := in.filter(a.options.Serving.Clock.Now())
 		if err != nil {
 			return nil, err
 		}

@@ -37,8 +37,10 @@ func TestAdminsReadTheAudit(t *testing.T) {
 		}
 	}
 	a, err := New(Options{
-		Users: tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "root": {UserID: "2", Role: hearth.RoleAdmin}},
-		Audit: audit.New(store, nil, 0), Clock: func() time.Time { return now },
+		Serving: ServingOptions{
+			Users: tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "root": {UserID: "2", Role: hearth.RoleAdmin}}, Clock: func() time.Time { return now },
+		},
+		Audit: audit.New(store, nil, 0),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -108,7 +108,7 @@ func exportAuditInput(query func(name string) string) (in listAuditInput, format
 const maxAuditFilter = 128
 
 func (a *API) registerAuditFile(s *audit.Service) {
-	registerRaw(a, operation{
+	registerRaw(a.Router, operation{
 		ID: "export-audit", Method: http.MethodGet, Path: "/admin/audit/export", Tag: tagAdministration,
 		Access: forAdmins, Key: closedToKeys, Class: classExports,
 		Plain: true, Codes: []hearth.Code{hearth.CodeStorageFull},
@@ -148,7 +148,7 @@ func (a *API) exportAudit(s *audit.Service, w http.ResponseWriter, r *http.Reque
 	if err != nil {
 		return err
 	}
-	now := a.now()
+	now := a.options.Serving.Clock.Now()
 	filter, err := in.filter(now)
 	if err != nil {
 		return err

@@ -45,8 +45,10 @@ func auditOf(t *testing.T, entries int, wrap func(hearth.AuditStore) hearth.Audi
 		t.Fatal(err)
 	}
 	a, err := New(Options{
-		Users: tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "root": {UserID: "2", Role: hearth.RoleAdmin}},
-		Audit: audit.New(wrap(store), nil, 0), Clock: func() time.Time { return now },
+		Serving: ServingOptions{
+			Users: tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "root": {UserID: "2", Role: hearth.RoleAdmin}}, Clock: func() time.Time { return now },
+		},
+		Audit: audit.New(wrap(store), nil, 0),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -30,7 +30,7 @@ func (a *API) registerBackups() {
 	if s == nil {
 		return
 	}
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-backups", Method: http.MethodGet, Path: "/admin/backups", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys,
 		Summary: "List the backups", Description: "Those that are kept where `backup_dir` or `blob_url` says, the newest first.",
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[List[Backup]], error) {
@@ -41,7 +41,7 @@ func (a *API) registerBackups() {
 		list, err := wireList(hearth.List[Backup]{Items: backups, Total: -1}, "", func(b Backup) Backup { return b })
 		return &bodyOf[List[Backup]]{Body: list}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "order-backup", Method: http.MethodPost, Path: "/admin/backups", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys,
 		Summary: "Order a backup", Status: http.StatusAccepted,
 		Description: "A job of the queue `export` makes it, and the answer is that job. While an ordered backup has not ended, another order is answered " +

@@ -83,7 +83,7 @@ func (b *binding) bindParam(doc *huma.Operation, f reflect.StructField) {
 		return
 	case kind == reflect.Slice && f.Type.Elem().Kind() == reflect.String, kind == reflect.String, kind == reflect.Bool, kind == reflect.Int:
 	default:
-		panic(fmt.Sprintf("api: parameter %s cannot be a %v", p.name, f.Type))
+		panic(fmt.Sprintf("rest: parameter %s cannot be a %v", p.name, f.Type))
 	}
 	p.required = p.required || p.in == "path"
 	p.schema = huma.SchemaFromField(b.schemas, f, "")
@@ -127,7 +127,7 @@ func (b *binding) bindOutput(doc *huma.Operation, output reflect.Type) {
 		default:
 			name := f.Tag.Get("header")
 			if name == "" || f.Type.Kind() != reflect.String {
-				panic(fmt.Sprintf("api: %v.%s is neither Body, Status nor a text with the tag header", output, f.Name))
+				panic(fmt.Sprintf("rest: %v.%s is neither Body, Status nor a text with the tag header", output, f.Name))
 			}
 			b.headers = append(b.headers, outputHeader{f.Index, name})
 			success.Headers[name] = &huma.Param{Schema: huma.SchemaFromField(b.schemas, f, hint(doc.OperationID+name))}

@@ -37,18 +37,18 @@ type shapeItem struct {
 
 func newShapeAPI(t testing.TB) *API {
 	t.Helper()
-	a, err := New(Options{BodyLimit: 64 << 10})
+	a, err := New(Options{Serving: ServingOptions{BodyLimit: 64 << 10}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	register(a, operation{ID: "test-shape", Method: "POST", Path: "/shapes", Access: forAnyone, Tag: "Test"},
+	register(a.Router, operation{ID: "test-shape", Method: "POST", Path: "/shapes", Access: forAnyone, Tag: "Test"},
 		func(_ context.Context, in *struct {
 			Q    string `query:"q"`
 			Body shape
 		}) (*struct{ Body shape }, error) {
 			return &struct{ Body shape }{in.Body}, nil
 		})
-	registerRaw(a, operation{ID: "test-raw-read", Method: "POST", Path: "/raw", Access: forAnyone, Tag: "Test"}, func(*huma.Operation) {},
+	registerRaw(a.Router, operation{ID: "test-raw-read", Method: "POST", Path: "/raw", Access: forAnyone, Tag: "Test"}, func(*huma.Operation) {},
 		func(w http.ResponseWriter, r *http.Request) error {
 			n, err := io.Copy(io.Discard, r.Body)
 			if err != nil {

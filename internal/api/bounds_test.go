@@ -36,11 +36,11 @@ func hostileBodies() map[string]string {
 
 func newBoundedAPI(tb testing.TB) *API {
 	tb.Helper()
-	a, err := New(Options{Users: tokens{"ann": {UserID: "1", Role: hearth.RoleUser}}, Devices: tokens{}})
+	a, err := New(Options{Serving: ServingOptions{Users: tokens{"ann": {UserID: "1", Role: hearth.RoleUser}}, Devices: tokens{}}})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	register(a, operation{ID: "bounded", Method: "POST", Path: "/bounded", Tag: "Things", Access: forUsers, Key: closedToKeys},
+	register(a.Router, operation{ID: "bounded", Method: "POST", Path: "/bounded", Tag: "Things", Access: forUsers, Key: closedToKeys},
 		func(context.Context, *struct {
 			Body struct {
 				Items []thing `json:"items" maxItems:"1000"`

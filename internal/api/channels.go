@@ -157,11 +157,11 @@ func (a *API) registerChannels() {
 	create.Codes = []hearth.Code{hearth.CodeConflict}
 	create.Description = "It is sent your notifications of the types that it names, as long as it is enabled. A message that fails is attempted again for " +
 		"about 12 hours. `conflict`: you have 10 already."
-	register(a, create, a.createChannel)
+	register(a.Router, create, a.createChannel)
 
 	list := op("list-notification-channels", http.MethodGet, "", "List your notification channels")
 	list.ETag, list.Description = true, "The newest first."
-	register(a, list, func(ctx context.Context, in *PageParams) (*bodyOf[List[NotificationChannel]], error) {
+	register(a.Router, list, func(ctx context.Context, in *PageParams) (*bodyOf[List[NotificationChannel]], error) {
 		page, err := in.page("")
 		if err != nil {
 			return nil, err
@@ -176,7 +176,7 @@ func (a *API) registerChannels() {
 
 	get := op("get-notification-channel", http.MethodGet, "/{id}", "Get a notification channel")
 	get.ETag, get.Codes = true, []hearth.Code{hearth.CodeNotFound}
-	register(a, get, func(ctx context.Context, in *ChannelPath) (*channelOutput, error) {
+	register(a.Router, get, func(ctx context.Context, in *ChannelPath) (*channelOutput, error) {
 		c, err := s.Channel(ctx, callerOf(ctx), in.ID)
 		return newChannelOutput(c), err
 	})
@@ -185,7 +185,7 @@ func (a *API) registerChannels() {
 	update.ETag, update.Codes = true, []hearth.Code{hearth.CodeNotFound}
 	update.Description = "What is left out stays. What waits for a channel that is not enabled is dropped when it is due. With `If-Match`, only if the " +
 		"channel is still at the version of that entity tag."
-	register(a, update, func(ctx context.Context, in *updateChannelInput) (*channelOutput, error) {
+	register(a.Router, update, func(ctx context.Context, in *updateChannelInput) (*channelOutput, error) {
 		change, err := in.Body.change()
 		if err != nil {
 			return nil, err
@@ -197,14 +197,14 @@ func (a *API) registerChannels() {
 	remove := op("delete-notification-channel", http.MethodDelete, "/{id}", "Delete a notification channel")
 	remove.Status, remove.Codes = http.StatusNoContent, []hearth.Code{hearth.CodeNotFound}
 	remove.Description = "What waits for it goes with it. With `If-Match`, only at that version."
-	register(a, remove, func(ctx context.Context, in *ChannelCondition) (*struct{}, error) {
+	register(a.Router, remove, func(ctx context.Context, in *ChannelCondition) (*struct{}, error) {
 		return nil, s.DeleteChannel(ctx, callerOf(ctx), in.ID, in.check())
 	})
 
 	rotate := op("rotate-notification-channel-secret", http.MethodPost, "/{id}/rotate-secret", "Rotate the secret of a notification channel")
 	rotate.Secret, rotate.Codes = true, []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}
 	rotate.Description = "For 24 hours the secret before signs too: requests carry both signatures. `conflict`: the channel is no webhook."
-	register(a, rotate, func(ctx context.Context, in *ChannelPath) (*bodyOf[IssuedChannel], error) {
+	register(a.Router, rotate, func(ctx context.Context, in *ChannelPath) (*bodyOf[IssuedChannel], error) {
 		issued, err := s.RotateChannel(ctx, callerOf(ctx), in.ID)
 		return &bodyOf[IssuedChannel]{wireIssuedChannel(issued)}, err
 	})
@@ -213,7 +213,7 @@ func (a *API) registerChannels() {
 	test.Codes = []hearth.Code{hearth.CodeNotFound}
 	test.Description = "Sends one message at once, also to a channel that is not enabled, and returns what the receiver answered, within 15 seconds. The " +
 		"answer is 200 whatever came of it: look at `error`."
-	register(a, test, func(ctx context.Context, in *ChannelPath) (*bodyOf[DeliveryAttempt], error) {
+	register(a.Router, test, func(ctx context.Context, in *ChannelPath) (*bodyOf[DeliveryAttempt], error) {
 		attempt, err := s.TestChannel(ctx, callerOf(ctx), in.ID)
 		return &bodyOf[DeliveryAttempt]{wireAttempt(attempt)}, err
 	})

@@ -30,10 +30,10 @@ func clientIP(r *http.Request, trusted []netip.Prefix) string {
 	return peer.String()
 }
 
-// fromProxy reports whether a request came by a trusted proxy.
-func fromProxy(r *http.Request, trusted []netip.Prefix) bool {
+// FromProxy reports whether a request came by a trusted proxy.
+func (rt *Router) FromProxy(r *http.Request) bool {
 	peer, ok := parseHop(r.RemoteAddr)
-	return ok && contains(trusted, peer)
+	return ok && contains(rt.options.TrustedProxies, peer)
 }
 
 // parseHop reads an address with or without a port: 192.0.2.1, 192.0.2.1:80, 2001:db8::1, [2001:db8::1], [2001:db8::1]:80.

@@ -188,7 +188,7 @@ func (a *API) registerCommands() {
 		return
 	}
 	a.registerSendCommand(s)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-commands", Method: http.MethodGet, Path: "/devices/{id}/commands", Tag: tagCommands,
 		Access: forUsers, Key: hearth.KeyCommandsRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "List a device's commands",
@@ -206,7 +206,7 @@ func (a *API) registerCommands() {
 		list, err := wireList(found, in.Fields, wireCommand)
 		return &bodyOf[List[Command]]{Body: list}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "get-command", Method: http.MethodGet, Path: "/commands/{id}", Tag: tagCommands,
 		Access: forUsers, Key: hearth.KeyCommandsRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get a command",
@@ -215,7 +215,7 @@ func (a *API) registerCommands() {
 		c, err := s.Command(ctx, callerOf(ctx), in.ID)
 		return &bodyOf[Command]{Body: wireCommand(c)}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "cancel-command", Method: http.MethodPost, Path: "/commands/{id}/cancel", Tag: tagCommands,
 		Access: forUsers, Key: hearth.KeyCommandsWrite,
 		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Cancel a command",
@@ -239,7 +239,7 @@ func (a *API) registerSendCommand(s *commands.Service) {
 			"`Idempotency-Key`, a repetition is answered at once, with the command as it was created (202). `conflict`: 1000 commands of the " +
 			"device have not ended.",
 	}
-	register(a, op, func(ctx context.Context, in *sendCommandInput) (*sendCommandOutput, error) {
+	register(a.Router, op, func(ctx context.Context, in *sendCommandInput) (*sendCommandOutput, error) {
 		wait, err := parseWait(in.Wait)
 		if err != nil {
 			return nil, err
@@ -257,14 +257,14 @@ func (a *API) registerSendCommand(s *commands.Service) {
 		}
 		return out, nil
 	})
-	answers := a.openAPI.Paths[op.pattern()].Post.Responses
+	answers := a.Document().Paths[op.pattern()].Post.Responses
 	ended := *answers["202"]
 	ended.Description = "With wait: the command, which has ended"
 	answers["200"] = &ended
 }
 
 func (a *API) registerCommandBatches(s *commands.Service) {
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "send-commands", Method: http.MethodPost, Path: "/commands", Tag: tagCommands,
 		Access: forUsers, Key: hearth.KeyCommandsWrite, Status: http.StatusAccepted, Creates: true, Codes: []hearth.Code{hearth.CodeNotFound},
 		Summary: "Send a command to many devices",
@@ -275,7 +275,7 @@ func (a *API) registerCommandBatches(s *commands.Service) {
 		b, err := s.SendMany(ctx, callerOf(ctx), in.Body.selection(), in.Body.order(), idempotency(ctx, wireBatch))
 		return &bodyOf[CommandBatch]{Body: wireBatch(b)}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "get-command-batch", Method: http.MethodGet, Path: "/command-batches/{id}", Tag: tagCommands,
 		Access: forUsers, Key: hearth.KeyCommandsRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Count the commands of a batch by state", Description: "Your own batches; all for an admin.",
@@ -292,7 +292,7 @@ func (a *API) registerCommandBatches(s *commands.Service) {
 
 // registerDeliveries adds the operations of devices.
 func (a *API) registerDeliveries(s *commands.Service) {
-	registerRaw(a, operation{
+	registerRaw(a.Router, operation{
 		ID: "next-command", Method: http.MethodGet, Path: "/devices/{id}/commands/next", Tag: tagCommands,
 		Access: forDevices, Key: closedToKeys, Plain: true, Claims: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Receive the next command",
@@ -304,10 +304,10 @@ func (a *API) registerDeliveries(s *commands.Service) {
 			Name: "wait", In: "query", Description: "How long the answer may wait, up to 30s.", Example: "30s",
 			Schema: &huma.Schema{Type: huma.TypeString},
 		})
-		doc.Responses["200"] = jsonResponse("The command", schemaOf[Command](a))
+		doc.Responses["200"] = jsonResponse("The command", schemaOf[Command](a.Router))
 		doc.Responses["204"] = &huma.Response{Description: "There is none"}
 	}, func(w http.ResponseWriter, r *http.Request) error { return a.nextCommand(s, w, r) })
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "acknowledge-command", Method: http.MethodPost, Path: "/devices/{id}/commands/{command_id}/ack", Tag: tagCommands,
 		Access: forDevices, Key: closedToKeys, Status: http.StatusNoContent,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Acknowledge a command",
@@ -315,7 +315,7 @@ func (a *API) registerDeliveries(s *commands.Service) {
 	}, func(ctx context.Context, in *struct{ DeviceCommandPath }) (*struct{}, error) {
 		return nil, s.Acknowledge(ctx, callerOf(ctx), in.ID, in.CommandID)
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "answer-command", Method: http.MethodPost, Path: "/devices/{id}/commands/{command_id}/result", Tag: tagCommands,
 		Access: forDevices, Key: closedToKeys, Status: http.StatusNoContent,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Report a command's result",
@@ -358,7 +358,7 @@ func (a *API) nextCommand(s *commands.Service, w http.ResponseWriter, r *http.Re
 //
 //go:noinline
 func (a *API) deliver(s *commands.Service, w http.ResponseWriter, r *http.Request, c *hearth.Command) error {
-	ctx, now := r.Context(), a.now()
+	ctx, now := r.Context(), a.options.Serving.Clock.Now()
 	body, err := encodeBody(wireCommand(c.Sent(now)))
 	if err != nil {
 		return err

@@ -55,7 +55,7 @@ func newCommandsAPI(tb testing.TB, count int) (*API, *commands.Service, func(n i
 			tb.Error(err)
 		}
 	})
-	a, err := New(Options{Users: tokens{"ann": {UserID: "ann"}}, Devices: of, Fleet: fleet, Commands: s})
+	a, err := New(Options{Serving: ServingOptions{Users: tokens{"ann": {UserID: "ann"}}, Devices: of}, Fleet: fleet, Commands: s})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -50,13 +50,13 @@ func (op operation) documentETag(doc *huma.Operation) {
 // conditional puts the check of If-Match in front of a handler: CodeVersionMismatch unless the header names the entity tag under which
 // GET of the same path serves the object now. What has no such GET has no entity tag either. Handlers that change a stored object
 // check it once more in the transaction (see unchanged).
-func (a *API) conditional(op operation, handler func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+func (rt *Router) conditional(op operation, handler func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		list := strings.TrimSpace(r.Header.Get("If-Match"))
 		if list == "" || list == "*" {
 			return handler(w, r)
 		}
-		version, tag, err := a.currentTag(op, r)
+		version, tag, err := rt.currentTag(op, r)
 		if err != nil {
 			return err
 		}
@@ -70,8 +70,8 @@ func (a *API) conditional(op operation, handler func(http.ResponseWriter, *http.
 
 // currentTag returns the entity tag under which GET serves what the request is about, and the version that the tag begins with, if
 // it does; "" if there is no such GET.
-func (a *API) currentTag(op operation, r *http.Request) (version, tag string, err error) {
-	get := a.tagged[op.pattern()]
+func (rt *Router) currentTag(op operation, r *http.Request) (version, tag string, err error) {
+	get := rt.tagged[op.pattern()]
 	if get == nil {
 		return "", "", nil
 	}

@@ -57,7 +57,9 @@ type Device struct {
 	Latest map[string]LatestValue `json:"latest,omitzero" required:"false" doc:"The newest value of each event; only in lists with include=latest."`
 }
 
-func (a *API) wireDevice(d hearth.Device) Device { return wireDeviceAt(d, a.now()) }
+func (a *API) wireDevice(d hearth.Device) Device {
+	return wireDeviceAt(d, a.options.Serving.Clock.Now())
+}
 
 func wireDeviceAt(d hearth.Device, now time.Time) Device {
 	wire := Device{
@@ -156,47 +158,47 @@ func (c DeviceChange) change() (devices.Change, error) {
 }
 
 func (a *API) registerDevices() {
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "create-device", Method: http.MethodPost, Path: "/devices", Tag: tagDevices,
 		Access: forUsers, Key: hearth.KeyDevicesWrite, Status: http.StatusCreated,
 		Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict, hearth.CodeQuotaExceeded}, Summary: "Create a device",
 		Description: "The device is the caller's own, or an organization's with `organization_id`.",
 	}, a.createDevice)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "create-devices", Method: http.MethodPost, Path: "/devices/batch", Tag: tagDevices,
 		Access: forUsers, Key: hearth.KeyDevicesWrite, Status: http.StatusCreated,
 		Creates: true, Batch: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict, hearth.CodeQuotaExceeded}, Summary: "Create up to 1000 devices",
 		Description: "All or none: what is wrong is named by index, such as `body.items[3].name`. The answer has them in the same order.",
 	}, a.createDevices)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-devices", Method: http.MethodGet, Path: "/devices", Tag: tagDevices, Access: forUsers, Key: hearth.KeyDevicesRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "List devices",
 		Description: "The caller's devices and those of their organizations; all devices for an admin. A device must match every filter. A device " +
 			"that never sent a heartbeat sorts before all others by `last_active_at`.",
 	}, a.listDevices)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "get-device", Method: http.MethodGet, Path: "/devices/{id}", Tag: tagDevices, Access: forDevices, Key: hearth.KeyDevicesRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get a device", Description: "A device's own token may read that device.",
 	}, a.getDevice)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "get-own-device", Method: http.MethodGet, Path: "/devices/me", Tag: tagDevices, Access: forDevices, Key: closedToKeys, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get the device of the token",
 		Description: "For devices: the device whose token is used. `not_found` for everyone else.",
 	}, a.getOwnDevice)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "update-device", Method: http.MethodPatch, Path: "/devices/{id}", Tag: tagDevices,
 		Access: forUsers, Key: hearth.KeyDevicesWrite, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Change a device",
 		Description: "What is left out stays; `null` clears an optional field. With `If-Match`, only if the device is still at the version of that " +
 			"entity tag: heartbeats do not count.",
 	}, a.updateDevice)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "delete-device", Method: http.MethodDelete, Path: "/devices/{id}", Tag: tagDevices,
 		Access: forUsers, Key: hearth.KeyDevicesWrite, Status: http.StatusNoContent,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Delete a device",
 		Description: "Deletes its tokens, its logs and their rollups too. With `If-Match`, only at that version.",
 	}, a.deleteDevice)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "transfer-device", Method: http.MethodPost, Path: "/devices/{id}/transfer", Tag: tagDevices,
 		Access: forUsers, Key: hearth.KeyDevicesWrite, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 		Summary: "Transfer a device",
@@ -284,9 +286,8 @@ func (a *API) listDevices(ctx context.Context, in *listDevicesInput) (*listDevic
 		body, err := wireList(list.List, in.Fields, wire)
 		return &listDevicesOutput{Body: body}, err
 	}
-	body, err := newList[Device](list.Next.String(), list.Total, "")
-	body.appendItem, body.length = a.appendDevices(list), len(list.Items)
-	return &listDevicesOutput{Body: body}, err
+	body := listAppendedBy[Device](list.Next.String(), list.Total, len(list.Items), a.appendDevices(list))
+	return &listDevicesOutput{Body: body}, nil
 }
 
 // fixedDevice is the JSON of a Device without what heartbeats change: status, connection and last_active_at stand between its
@@ -295,7 +296,7 @@ type fixedDevice [3][]byte
 
 // appendDevices returns what appends the JSON of a page's devices. Of a cached page the most was encoded before.
 func (a *API) appendDevices(list devices.Listing) func(out []byte, i int) []byte {
-	now, fixed := a.now(), devices.Fixed(list, fixDevices)
+	now, fixed := a.options.Serving.Clock.Now(), devices.Fixed(list, fixDevices)
 	return func(out []byte, i int) []byte {
 		d, parts := &list.Items[i], &fixed[i]
 		out = append(append(out, parts[0]...), d.Status...) // a status and a connection need no escaping
@@ -416,7 +417,7 @@ type NewDeviceToken struct {
 }
 
 func (a *API) registerDeviceTokens() {
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "create-device-token", Method: http.MethodPost, Path: "/devices/{id}/tokens", Tag: tagDevices,
 		Access: forUsers, Key: hearth.KeyDevicesWrite,
 		Status: http.StatusCreated, Creates: true, Secret: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
@@ -425,12 +426,12 @@ func (a *API) registerDeviceTokens() {
 			"has at most 1000. It is refused from when its maker may not edit the device any more. With `gateway`, a connection over MQTT " +
 			"makes and serves the devices of its device's scope by their serials; over HTTP it is a token as any other.",
 	}, a.createDeviceToken)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-device-tokens", Method: http.MethodGet, Path: "/devices/{id}/tokens", Tag: tagDevices,
 		Access: forUsers, Key: hearth.KeyDevicesRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "List a device's tokens", Description: "Oldest first, without their secrets.",
 	}, a.listDeviceTokens)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "delete-device-token", Method: http.MethodDelete, Path: "/devices/{id}/tokens/{token_id}", Tag: tagDevices,
 		Access: forUsers, Key: hearth.KeyDevicesWrite,
 		Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Delete a device's token",

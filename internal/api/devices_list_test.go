@@ -14,7 +14,7 @@ import (
 func TestAListOfDevicesIsEncodedAsEachIs(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	a, err := New(Options{Clock: func() time.Time { return now }})
+	a, err := New(Options{Serving: ServingOptions{Clock: func() time.Time { return now }}})
 	if err != nil {
 		t.Fatal(err)
 	}

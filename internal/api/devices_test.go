@@ -56,7 +56,9 @@ func newFixture(t testing.TB) *fixture {
 		}
 	})
 	a, err := New(Options{
-		Users: people, Devices: devices, Fleet: devices, Organizations: organizations, Roles: organizations.Roles, Idempotency: store,
+		Serving: ServingOptions{
+			Users: people, Devices: devices, Roles: organizations.Roles, Idempotency: store,
+		}, Fleet: devices, Organizations: organizations,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -2,32 +2,23 @@ package api
 
 import (
 	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/yaml"
 
-	"hearth"
 	"hearth/internal/api/docspage"
 )
 
-// beStrict sets, once for the process, that {"Name": …} is not {"name": …}: otherwise one body could hold both, and two readers take
-// different ones.
-var beStrict = sync.OnceFunc(func() { huma.ValidateStrictCasing = true })
-
 // newDocument returns the OpenAPI document without its operations.
-func (a *API) newDocument() *huma.OpenAPI {
-	beStrict()
+func newDocument(version string) *huma.OpenAPI {
 	return &huma.OpenAPI{
 		OpenAPI: "3.1.0",
 		Info: &huma.Info{
 			Title:   "hearth",
-			Version: a.options.Version,
+			Version: version,
 			Description: "A self-hosted backend for smart devices. Times are RFC 3339, UTC, milliseconds; ids are UUIDv7; failures are " +
 				"RFC 9457 problems with a stable `code`; every answer carries `X-Request-ID`, every answer of a limited operation " +
 				"`RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset`.",
@@ -68,41 +59,34 @@ func (a *API) newDocument() *huma.OpenAPI {
 	}
 }
 
-func writeJSON(w io.Writer, v any) error {
-	if appender, ok := v.(jsonAppender); ok {
-		buffer := takeBuffer()
-		defer buffer.release()
-		body, err := appender.appendJSON(buffer.AvailableBuffer())
-		if err == nil {
-			buffer.Write(append(body, '\n'))
-			_, err = w.Write(buffer.Bytes())
-		}
-		return err
-	}
-	return newEncoder(w).Encode(v)
-}
-
-func newEncoder(w io.Writer) *json.Encoder {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	return encoder
-}
-
-// readJSON reads a body that checkJSON and the schema have passed. What still does not fit is named without its value,
-// which the library's texts would repeat.
-func readJSON(data []byte, v any) error {
-	err := json.Unmarshal(data, v)
-	if err == nil {
-		return nil
-	}
-	fault := &huma.ErrorDetail{Location: "body", Message: "is not of the documented form"}
-	if ours, ok := errors.AsType[*hearth.Error](err); ok {
-		fault.Message = ours.Message
-	} else if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && mismatch.Field != "" {
-		fault.Location += "." + printable(mismatch.Field)
-		fault.Message = "is of another type, or out of range"
-	}
-	return fault
+// enumerations are the named lists of values.
+var enumerations = []Enumeration{
+	{"DeviceStatus", "Device", "status"},
+	{"DeviceConnection", "Device", "connection"},
+	{"CommandState", "Command", "state"},
+	{"UserRole", "User", "role"},
+	{"OrganizationRole", "Member", "role"},
+	{"ExportType", "Export", "type"},
+	{"ExportFormat", "Export", "format"},
+	{"ExportCompression", "Export", "compression"},
+	{"ExportStatus", "Export", "status"},
+	{"ScheduleFrequency", "ExportSchedule", "every"},
+	{"Weekday", "ExportSchedule", "weekday"},
+	{"NotificationType", "Notification", "type"},
+	{"Interval", "Usage", "interval"},
+	{"JobState", "Job", "state"},
+	{"QueueName", "Job", "queue"},
+	{"KeyScope", "ListedAPIKey", "scopes"},
+	{"Severity", "Alarm", "severity"},
+	{"AlarmState", "Alarm", "state"},
+	{"Operator", "RuleCondition", "operator"},
+	{"ActionOn", "RuleAction", "on"},
+	{"ChannelKind", "NotificationChannel", "kind"},
+	{"DisabledReason", "Webhook", "disabled_reason"},
+	{"WebhookEvent", "Webhook", "events"},
+	{"DeliveryState", "WebhookDelivery", "state"},
+	{"Dialect", "Integration", "dialects"},
+	{"ErrorCode", "Problem", "code"},
 }
 
 // registerDocs serves the OpenAPI document and the page made of it. They are made on the first request: most starts of the
@@ -123,9 +107,9 @@ func (a *API) registerDocs() {
 			return nil
 		})
 	}
-	serve("/openapi.json", "application/json", "", a.compactOpenAPI)
+	serve("/openapi.json", "application/json", "", a.CompactOpenAPI)
 	serve("/openapi.yaml", "application/yaml", "", func() ([]byte, error) {
-		document, err := a.compactOpenAPI()
+		document, err := a.CompactOpenAPI()
 		if err != nil {
 			return nil, err
 		}
@@ -133,16 +117,7 @@ func (a *API) registerDocs() {
 		err = yaml.Convert(&out, bytes.NewReader(document))
 		return out.Bytes(), err
 	})
-	serve("/docs", "text/html; charset=utf-8", docspage.Policy(), func() ([]byte, error) { return docspage.Render(a.openAPI), nil })
-}
-
-// compactOpenAPI returns the document without spaces.
-func (a *API) compactOpenAPI() ([]byte, error) {
-	document, err := a.document()
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(document)
+	serve("/docs", "text/html; charset=utf-8", docspage.Policy(), func() ([]byte, error) { return docspage.Render(a.Document()), nil })
 }
 
 // registerPages serves Options.Pages.

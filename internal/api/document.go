@@ -17,35 +17,8 @@ import (
 	"hearth"
 )
 
-// enumerations names lists of values by a property that has them. Every other place with the same list refers to the name.
-var enumerations = []struct{ name, schema, property string }{
-	{"DeviceStatus", "Device", "status"},
-	{"DeviceConnection", "Device", "connection"},
-	{"CommandState", "Command", "state"},
-	{"UserRole", "User", "role"},
-	{"OrganizationRole", "Member", "role"},
-	{"ExportType", "Export", "type"},
-	{"ExportFormat", "Export", "format"},
-	{"ExportCompression", "Export", "compression"},
-	{"ExportStatus", "Export", "status"},
-	{"ScheduleFrequency", "ExportSchedule", "every"},
-	{"Weekday", "ExportSchedule", "weekday"},
-	{"NotificationType", "Notification", "type"},
-	{"Interval", "Usage", "interval"},
-	{"JobState", "Job", "state"},
-	{"QueueName", "Job", "queue"},
-	{"KeyScope", "ListedAPIKey", "scopes"},
-	{"Severity", "Alarm", "severity"},
-	{"AlarmState", "Alarm", "state"},
-	{"Operator", "RuleCondition", "operator"},
-	{"ActionOn", "RuleAction", "on"},
-	{"ChannelKind", "NotificationChannel", "kind"},
-	{"DisabledReason", "Webhook", "disabled_reason"},
-	{"WebhookEvent", "Webhook", "events"},
-	{"DeliveryState", "WebhookDelivery", "state"},
-	{"Dialect", "Integration", "dialects"},
-	{"ErrorCode", "Problem", "code"},
-}
+// Enumeration names a list of values by a property that has it. Every other place with the same list refers to the name.
+type Enumeration struct{ Name, Schema, Property string }
 
 // minUses is from how many uses on a parameter stands once, in the components.
 const minUses = 2
@@ -60,8 +33,8 @@ const (
 type object = map[string]any
 
 // OpenAPI returns the OpenAPI 3.1 document as indented JSON, the same for the same program.
-func (a *API) OpenAPI() ([]byte, error) {
-	doc, err := a.document()
+func (rt *Router) OpenAPI() ([]byte, error) {
+	doc, err := rt.document()
 	if err != nil {
 		return nil, err
 	}
@@ -72,16 +45,25 @@ func (a *API) OpenAPI() ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
+// CompactOpenAPI returns the document without spaces.
+func (rt *Router) CompactOpenAPI() ([]byte, error) {
+	doc, err := rt.document()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(doc)
+}
+
 // document returns the document that huma has, with what it repeats moved to the components and what it leaves out added.
-func (a *API) document() (object, error) {
-	full := a.openAPI
+func (rt *Router) document() (object, error) {
+	full := rt.openAPI
 	data, err := json.Marshal(full)
 	if err != nil {
 		return nil, fmt.Errorf("write the OpenAPI document: %w", err)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
-	d := &documentWriter{doc: object{}}
+	d := &documentWriter{doc: object{}, enumerations: rt.contract.Enumerations}
 	if err := decoder.Decode(&d.doc); err != nil {
 		return nil, fmt.Errorf("read the OpenAPI document: %w", err)
 	}
@@ -106,7 +88,10 @@ func (a *API) document() (object, error) {
 	return d.doc, nil
 }
 
-type documentWriter struct{ doc, components, schemas object }
+type documentWriter struct {
+	doc, components, schemas object
+	enumerations             []Enumeration
+}
 
 // child returns the object that is under a key, nil if there is none.
 func child(parent any, key string) object {
@@ -233,15 +218,15 @@ func (d *documentWriter) nameSchemas() {
 			names[fingerprint(schema)] = name
 		}
 	}
-	for _, e := range enumerations {
-		property := child(child(d.schemas[e.schema], "properties"), e.property)
+	for _, e := range d.enumerations {
+		property := child(child(d.schemas[e.Schema], "properties"), e.Property)
 		if items := child(property, "items"); items != nil {
 			property = items
 		}
 		if property["enum"] != nil {
 			values := object{"type": "string", "enum": property["enum"]}
-			names[fingerprint(values)] = e.name
-			d.schemas[e.name] = values
+			names[fingerprint(values)] = e.Name
+			d.schemas[e.Name] = values
 		}
 	}
 	for _, schema := range d.schemas {
@@ -272,7 +257,7 @@ func fingerprint(schema any) string {
 	}
 	text, err := json.Marshal(relevant)
 	if err != nil {
-		panic("api: a part of the document always encodes: " + err.Error())
+		panic("rest: a part of the document always encodes: " + err.Error())
 	}
 	return string(text)
 }
@@ -407,7 +392,7 @@ func (d *documentWriter) shareParameters() {
 			nameSorts(parameter)
 			text, err := json.Marshal(parameter)
 			if err != nil {
-				panic("api: a part of the document always encodes: " + err.Error())
+				panic("rest: a part of the document always encodes: " + err.Error())
 			}
 			uses[string(text)] = append(uses[string(text)], parameter)
 		}

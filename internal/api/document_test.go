@@ -24,8 +24,8 @@ func TestEveryEnumerationIsNamed(t *testing.T) {
 	t.Parallel()
 	schemas := child(child(committedDocument(t), "components"), "schemas")
 	for _, e := range enumerations {
-		if values, _ := child(schemas, e.name)["enum"].([]any); len(values) < 2 {
-			t.Errorf("%s has no values: is %s still a property of %s?", e.name, e.property, e.schema)
+		if values, _ := child(schemas, e.Name)["enum"].([]any); len(values) < 2 {
+			t.Errorf("%s has no values: is %s still a property of %s?", e.Name, e.Property, e.Schema)
 		}
 	}
 	codes, _ := child(schemas, "ErrorCode")["enum"].([]any)

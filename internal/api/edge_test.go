@@ -31,8 +31,9 @@ func counted(t *testing.T) (a *API, log *bytes.Buffer, requests func(class strin
 	metrics := observe.NewMetrics(observe.MetricsOptions{})
 	log = &bytes.Buffer{}
 	a, err := New(Options{
-		Metrics: metrics.HTTP, Logger: slog.New(slog.NewJSONHandler(log, nil)), Users: tokens{"ann": {UserID: "1"}}, BodyLimit: 1000,
-		SlowRequest: time.Millisecond,
+		Serving: ServingOptions{
+			Metrics: metrics.HTTP, Logger: slog.New(slog.NewJSONHandler(log, nil)), Users: tokens{"ann": {UserID: "1"}}, BodyLimit: 1000, SlowRequest: time.Millisecond,
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +78,7 @@ func TestAClientThatHasGoneIsNoFailureOfTheServer(t *testing.T) {
 		}
 		panic(http.ErrAbortHandler)
 	}
-	register(a, operation{ID: "get-gone", Method: "GET", Path: "/gone/{how}", Tag: "Test", Access: forAnyone}, handler)
+	register(a.Router, operation{ID: "get-gone", Method: "GET", Path: "/gone/{how}", Tag: "Test", Access: forAnyone}, handler)
 	for _, how := range []string{"cancelled", "broken", "aborted"} {
 		func() {
 			defer func() { _ = recover() }()
@@ -103,7 +104,7 @@ func TestAStreamIsNoSlowRequest(t *testing.T) {
 	for _, stream := range []bool{true, false} {
 		log.Reset()
 		r := httptest.NewRequest("GET", "/", nil)
-		logRequest(a.options, r, &Request{Status: 200, Duration: time.Hour, Stream: stream})
+		logRequest(a.options.Serving, r, &Request{Status: 200, Duration: time.Hour, Stream: stream})
 		if slow := strings.Contains(log.String(), "performance"); slow == stream {
 			t.Errorf("a stream: %t, logged: %s", stream, log)
 		}
@@ -311,7 +312,7 @@ func (f fewAtOnce) Enter(address string) (leave func(), ok bool) {
 func TestAClientBehindAProxyHasSoManyRequestsAtOnce(t *testing.T) {
 	t.Parallel()
 	peers := fewAtOnce{}
-	a, err := New(Options{Peers: peers, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}})
+	a, err := New(Options{Serving: ServingOptions{Peers: peers, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 func (a *API) registerExportFile(s *exports.Service) {
-	registerRaw(a, operation{
+	registerRaw(a.Router, operation{
 		ID: "download-export", Method: http.MethodGet, Path: "/exports/{id}/file", Tag: tagExports,
 		Access: forUsers, Key: hearth.KeyExportsRead, Plain: true,
 		Codes:   []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict, hearth.CodeRangeNotSatisfiable, hearth.CodeVersionMismatch},
@@ -54,7 +54,7 @@ func (a *API) registerExportFile(s *exports.Service) {
 
 // accel returns the address by which a proxy sends the file itself; "" where the program has to.
 func (a *API) accel(r *http.Request, key string) string {
-	if a.options.AccelRedirect == "" || !fromProxy(r, a.options.TrustedProxies) {
+	if a.options.AccelRedirect == "" || !a.FromProxy(r) {
 		return ""
 	}
 	return (&url.URL{Path: a.options.AccelRedirect + key}).EscapedPath()

@@ -220,7 +220,7 @@ func (a *API) registerExports() {
 		return
 	}
 	a.registerExportOrder(s)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-exports", Method: http.MethodGet, Path: "/exports", Tag: tagExports, Access: forUsers, Key: hearth.KeyExportsRead, ETag: true,
 		Summary: "List exports", Description: "Your own, the newest first; those of all users for an admin.",
 	}, func(ctx context.Context, in *listExportsInput) (*bodyOf[List[Export]], error) {
@@ -236,14 +236,14 @@ func (a *API) registerExports() {
 		list, err := wireList(found, in.Fields, wireExport)
 		return &bodyOf[List[Export]]{Body: list}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "export-stats", Method: http.MethodGet, Path: "/exports/stats", Tag: tagExports, Access: forUsers, Key: hearth.KeyExportsRead, ETag: true,
 		Summary: "Count exports", Description: "Your own; those of all users for an admin.",
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[ExportFigures], error) {
 		figures, err := s.Figures(ctx, callerOf(ctx))
 		return &bodyOf[ExportFigures]{Body: wireExportFigures(figures)}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "get-export", Method: http.MethodGet, Path: "/exports/{id}", Tag: tagExports, Access: forUsers, Key: hearth.KeyExportsRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get an export",
 		Description: "How far it is, and the finished file's name, size and SHA-256. The same comes live, as the event `export-progress`.",
@@ -251,7 +251,7 @@ func (a *API) registerExports() {
 		e, err := s.Export(ctx, callerOf(ctx), in.ID)
 		return &bodyOf[Export]{Body: wireExport(e)}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "cancel-export", Method: http.MethodPost, Path: "/exports/{id}/cancel", Tag: tagExports, Access: forUsers, Key: hearth.KeyExportsWrite,
 		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Cancel an export",
 		Description: "One that waits or runs: it stops within a second, and leaves no file. `conflict` once it has ended.",
@@ -259,7 +259,7 @@ func (a *API) registerExports() {
 		e, err := s.Cancel(ctx, callerOf(ctx), in.ID)
 		return &bodyOf[Export]{Body: wireExport(e)}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "delete-export", Method: http.MethodDelete, Path: "/exports/{id}", Tag: tagExports,
 		Access: forUsers, Key: hearth.KeyExportsWrite, Status: http.StatusNoContent,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Delete an export", Description: "With its file. One that waits or runs is cancelled first.",
@@ -276,7 +276,7 @@ const columnsNote = "The cells: of `logs` timestamp, device_id, device_name, dev
 	"`=`, `+`, `-`, `@`, a tab or a line break) has an apostrophe in front. JSON is an array of objects with those names, NDJSON one object a line."
 
 func (a *API) registerExportOrder(s *exports.Service) {
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "create-export", Method: http.MethodPost, Path: "/exports", Tag: tagExports,
 		Access: forUsers, Key: hearth.KeyExportsWrite, Status: http.StatusAccepted,
 		Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Order an export",
@@ -284,7 +284,7 @@ func (a *API) registerExportOrder(s *exports.Service) {
 			"all time. Logs are of one consistent snapshot; a report asks about 200 devices at once, each time of one snapshot. " + columnsNote +
 			" `conflict`: 100 of your exports have not ended yet.",
 	}, func(ctx context.Context, in *struct{ Body NewExport }) (*created[Export], error) {
-		order, err := in.Body.order(a.now())
+		order, err := in.Body.order(a.options.Serving.Clock.Now())
 		if err != nil {
 			return nil, err
 		}

@@ -28,7 +28,7 @@ func (a *API) registerHealth() {
 	}
 	notReady := maps.Clone(report)
 	maps.Copy(notReady, readiness)
-	a.openAPI.Components.Responses["NotReady"] = &huma.Response{
+	a.Document().Components.Responses["NotReady"] = &huma.Response{
 		Description: "Service Unavailable: what is required is missing, or the server stops.",
 		Content:     map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{Type: huma.TypeObject, Properties: notReady, Required: []string{"status"}}}},
 	}
@@ -47,7 +47,7 @@ func (a *API) registerHealth() {
 func (a *API) serveHealth(op operation, handler http.HandlerFunc, properties map[string]*huma.Schema, mayBeUnready bool) {
 	op.Method, op.Root, op.Access, op.Plain, op.Tag = http.MethodGet, true, forAnyone, true, tagAdministration
 	op.Codes = []hearth.Code{hearth.CodeValidationFailed}
-	registerRaw(a, op, func(doc *huma.Operation) {
+	registerRaw(a.Router, op, func(doc *huma.Operation) {
 		doc.Responses[strconv.Itoa(http.StatusOK)] = &huma.Response{
 			Description: http.StatusText(http.StatusOK), Content: map[string]*huma.MediaType{"application/json": {Schema: objectSchema(properties)}},
 		}

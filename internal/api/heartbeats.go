@@ -59,7 +59,7 @@ type HeartbeatsAccepted struct {
 }
 
 func (a *API) registerHeartbeats() {
-	registerRaw(a, operation{
+	registerRaw(a.Router, operation{
 		ID: "send-heartbeat", Method: http.MethodPost, Path: "/devices/{id}/heartbeat", Tag: tagDevices,
 		Access: forDevices, Key: hearth.KeyTelemetryWrite, Plain: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Send a device's heartbeat",
@@ -68,11 +68,11 @@ func (a *API) registerHeartbeats() {
 	}, func(doc *huma.Operation) {
 		doc.Parameters = append(doc.Parameters, deviceIDParam())
 		doc.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{"application/json": {
-			Schema: schemaOf[NewHeartbeat](a), Example: map[string]any{"status": "active"},
+			Schema: schemaOf[NewHeartbeat](a.Router), Example: map[string]any{"status": "active"},
 		}}}
-		doc.Responses["200"] = jsonResponse("The heartbeat, stored", schemaOf[Heartbeat](a))
+		doc.Responses["200"] = jsonResponse("The heartbeat, stored", schemaOf[Heartbeat](a.Router))
 	}, a.sendHeartbeat)
-	registerRaw(a, operation{
+	registerRaw(a.Router, operation{
 		ID: "send-heartbeats", Method: http.MethodPost, Path: "/heartbeats", Tag: tagDevices,
 		Access: forDevices, Key: hearth.KeyTelemetryWrite, Plain: true,
 		Summary: "Send heartbeats of many devices",
@@ -80,10 +80,10 @@ func (a *API) registerHeartbeats() {
 			"stored ones are durable. A device's own token may send that device's.",
 	}, func(doc *huma.Operation) {
 		doc.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {
-			Schema:  schemaOf[NewHeartbeats](a),
+			Schema:  schemaOf[NewHeartbeats](a.Router),
 			Example: map[string]any{"items": []any{map[string]any{"device_id": "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", "status": "active"}}},
 		}}}
-		doc.Responses["200"] = jsonResponse("The stored heartbeats, and those that were rejected", schemaOf[HeartbeatsAccepted](a))
+		doc.Responses["200"] = jsonResponse("The stored heartbeats, and those that were rejected", schemaOf[HeartbeatsAccepted](a.Router))
 	}, a.sendHeartbeats)
 }
 

@@ -46,7 +46,7 @@ type keyedRequest struct {
 
 // keyed reads the Idempotency-Key of a creating request; nil without one. CodeValidationFailed for a key that is not 1 to
 // 255 visible ASCII characters, or is there twice.
-func (a *API) keyed(r *http.Request, op operation) (*keyedRequest, error) {
+func (rt *Router) keyed(r *http.Request, op operation) (*keyedRequest, error) {
 	keys := r.Header.Values(idempotencyHeader)
 	if len(keys) == 0 {
 		return nil, nil //nolint:nilnil // no key is a value
@@ -56,29 +56,29 @@ func (a *API) keyed(r *http.Request, op operation) (*keyedRequest, error) {
 			Location: "header." + idempotencyHeader, Message: "must be 1 to 255 visible ASCII characters",
 		})
 	}
-	k := &keyedRequest{op: op, now: a.now(), store: a.options.Idempotency}
+	k := &keyedRequest{op: op, now: rt.now(), store: rt.options.Idempotency}
 	if k.caller = callerOf(r.Context()).Actor(); k.caller == "" {
 		k.caller = addressKey(callerOf(r.Context()))
 	}
 	client := k.caller + "\x00" + keys[0]
-	k.key = base64.RawURLEncoding.EncodeToString(a.derive("key", client))
-	block, err := aes.NewCipher(a.derive("seal", client))
+	k.key = base64.RawURLEncoding.EncodeToString(rt.derive("key", client))
+	block, err := aes.NewCipher(rt.derive("seal", client))
 	if err == nil {
 		k.cipher, err = cipher.NewGCM(block)
 	}
 	if err != nil {
 		return nil, err
 	}
-	k.fingerprint = hmac.New(sha256.New, a.derive("fingerprint", client))
+	k.fingerprint = hmac.New(sha256.New, rt.derive("fingerprint", client))
 	fmt.Fprintf(k.fingerprint, "%s %s\x00", r.Method, r.URL.RequestURI())
 	return k, nil
 }
 
 // derive returns 32 bytes for one use from the server's secret and the client's key.
-func (a *API) derive(use, client string) []byte {
-	key, err := hkdf.Key(sha256.New, a.options.Secret, []byte(client), "hearth idempotency "+use, sha256.Size)
+func (rt *Router) derive(use, client string) []byte {
+	key, err := hkdf.Key(sha256.New, rt.options.Secret, []byte(client), "hearth idempotency "+use, sha256.Size)
 	if err != nil {
-		panic("api: 32 bytes can always be derived: " + err.Error())
+		panic("rest: 32 bytes can always be derived: " + err.Error())
 	}
 	return key
 }
@@ -105,7 +105,7 @@ func idempotency[C, B any](ctx context.Context, body func(C) B) *hearth.Idempote
 	return &hearth.IdempotencyRequest{IdempotencyRecord: k.record(), Seal: func(created any) ([]byte, error) {
 		c, ok := created.(C)
 		if !ok {
-			return nil, fmt.Errorf("api: %s creates a %s, not a %T", k.op.ID, reflect.TypeFor[C](), created)
+			return nil, fmt.Errorf("rest: %s creates a %s, not a %T", k.op.ID, reflect.TypeFor[C](), created)
 		}
 		plain, err := encodeBody(body(c))
 		if err != nil {
@@ -131,20 +131,20 @@ func (k *keyedRequest) seal(plain []byte) []byte {
 
 func (k *keyedRequest) open(sealed []byte) ([]byte, error) {
 	if len(sealed) < k.cipher.NonceSize() {
-		return nil, errors.New("api: an idempotency record is cut")
+		return nil, errors.New("rest: an idempotency record is cut")
 	}
 	plain, err := k.cipher.Open(nil, sealed[:k.cipher.NonceSize()], sealed[k.cipher.NonceSize():], []byte(k.key))
 	if err != nil {
-		return nil, fmt.Errorf("api: open an idempotency record: %w", err)
+		return nil, fmt.Errorf("rest: open an idempotency record: %w", err)
 	}
 	return plain, nil
 }
 
 // serveKeyed runs a creating operation, or answers as it was answered before.
-func (a *API) serveKeyed(
+func (rt *Router) serveKeyed(
 	op operation, handler func(http.ResponseWriter, *http.Request) error, w http.ResponseWriter, r *http.Request,
 ) error {
-	k, err := a.keyed(r, op)
+	k, err := rt.keyed(r, op)
 	if err != nil || k == nil {
 		if err != nil {
 			return err
@@ -152,7 +152,7 @@ func (a *API) serveKeyed(
 		return handler(w, r)
 	}
 	// A repetition while the first request is under way waits, so that the work is done once, not only stored once.
-	release, err := a.underWay.Lock(r.Context(), k.caller+"\x00"+k.key)
+	release, err := rt.underWay.Lock(r.Context(), k.caller+"\x00"+k.key)
 	if err != nil {
 		return err
 	}
@@ -203,7 +203,7 @@ func (k *keyedRequest) replay(w http.ResponseWriter, r *http.Request, record hea
 		// The program that wrote it stored an HTTP answer: a line of headers, then the body.
 		_, body, _ = bytes.Cut(body, []byte("\n"))
 	}
-	if record.Operation == createLogID {
+	if record.FirstLog > 0 {
 		// The log was sealed before the store numbered it.
 		body = bytes.Replace(body, []byte(`"id":""`), []byte(`"id":"`+hearth.LogID(record.FirstLog)+`"`), 1)
 	}
@@ -213,7 +213,7 @@ func (k *keyedRequest) replay(w http.ResponseWriter, r *http.Request, record hea
 			ID string `json:"id"`
 		}
 		if err := json.Unmarshal(body, &created); err != nil {
-			return fmt.Errorf("api: read an idempotency record: %w", err)
+			return fmt.Errorf("rest: read an idempotency record: %w", err)
 		}
 		below := r.URL.Path
 		if k.op.At != "" {

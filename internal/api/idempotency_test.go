@@ -59,8 +59,9 @@ func openOnce(t testing.TB, dir string, secret []byte, clock hearth.Clock) *once
 	})
 	b := &onceBench{store: store}
 	b.api, err = New(Options{
-		Users:  tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "bob": {UserID: "2", Role: hearth.RoleUser}},
-		Secret: secret, Clock: clock, Idempotency: store,
+		Serving: ServingOptions{
+			Users: tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "bob": {UserID: "2", Role: hearth.RoleUser}}, Secret: secret, Clock: clock, Idempotency: store,
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +85,7 @@ func openOnce(t testing.TB, dir string, secret []byte, clock hearth.Clock) *once
 		}
 		return store.CreateDevices(ctx, devices, hearth.SideEffects{Idempotency: record})
 	}
-	register(b.api, operation{ID: "test-create", Method: "POST", Path: "/things", Access: forUsers, Key: closedToKeys, Tag: "Test", Status: 201,
+	register(b.api.Router, operation{ID: "test-create", Method: "POST", Path: "/things", Access: forUsers, Key: closedToKeys, Tag: "Test", Status: 201,
 		Creates: true, Location: true},
 		func(ctx context.Context, in *struct {
 			X    string `query:"x"`
@@ -96,7 +97,7 @@ func openOnce(t testing.TB, dir string, secret []byte, clock hearth.Clock) *once
 			}
 			return newCreated("/things/"+devices[0].ID, wireCopied(devices)), nil
 		})
-	register(b.api, operation{ID: "test-create-empty", Method: "POST", Path: "/things/{id}/copies", Access: forAnyone, Tag: "Test", Status: 201, Creates: true, Location: true},
+	register(b.api.Router, operation{ID: "test-create-empty", Method: "POST", Path: "/things/{id}/copies", Access: forAnyone, Tag: "Test", Status: 201, Creates: true, Location: true},
 		func(ctx context.Context, in *struct {
 			ID string `path:"id"`
 		}) (*created[copied], error) {
@@ -106,7 +107,7 @@ func openOnce(t testing.TB, dir string, secret []byte, clock hearth.Clock) *once
 			}
 			return newCreated("/things/"+in.ID+"/copies/"+devices[0].ID, wireCopied(devices)), nil
 		})
-	registerRaw(b.api, operation{ID: "test-raw", Method: "POST", Path: "/raw", Access: forUsers, Key: closedToKeys, Tag: "Test", Status: 201, Creates: true},
+	registerRaw(b.api.Router, operation{ID: "test-raw", Method: "POST", Path: "/raw", Access: forUsers, Key: closedToKeys, Tag: "Test", Status: 201, Creates: true},
 		func(*huma.Operation) {}, func(w http.ResponseWriter, r *http.Request) error {
 			name, err := io.ReadAll(r.Body)
 			if err != nil {
@@ -370,13 +371,13 @@ func TestARecordOfAnAnswerIsStillAnswered(t *testing.T) {
 // TestALogIsNamedAgain: the store numbers a log after it was sealed.
 func TestALogIsNamedAgain(t *testing.T) {
 	t.Parallel()
-	a, err := New(Options{Secret: testSecret})
+	a, err := New(Options{Serving: ServingOptions{Secret: testSecret}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := httptest.NewRequest("POST", "/x", nil)
 	r.Header.Set(idempotencyHeader, "k")
-	k, err := a.keyed(r, operation{ID: createLogID, Status: 201})
+	k, err := a.keyed(r, operation{ID: "create-log", Status: 201})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -399,11 +400,11 @@ func TestALogIsNamedAgain(t *testing.T) {
 
 func TestAStoredAnswerOpensWithItsOwnKeyAlone(t *testing.T) {
 	t.Parallel()
-	a, err := New(Options{Secret: testSecret})
+	a, err := New(Options{Serving: ServingOptions{Secret: testSecret}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := New(Options{Secret: bytes.Repeat([]byte("o"), 32)})
+	other, err := New(Options{Serving: ServingOptions{Secret: bytes.Repeat([]byte("o"), 32)}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func TestIDsInBodiesAreReadInEitherCase(t *testing.T) {
 	t.Parallel()
 	a := newBoundedAPI(t)
 	var got idBody
-	register(a, operation{ID: "ids", Method: "POST", Path: "/ids", Tag: "Things", Access: forUsers, Key: closedToKeys},
+	register(a.Router, operation{ID: "ids", Method: "POST", Path: "/ids", Tag: "Things", Access: forUsers, Key: closedToKeys},
 		func(_ context.Context, in *struct{ Body idBody }) (*struct{}, error) {
 			got = in.Body
 			return nil, nil

@@ -168,15 +168,15 @@ func (a *API) registerIntegrations() {
 	create.Codes = append(create.Codes, hearth.CodeConflict)
 	create.Description = "Devices that announce themselves at the broker, or report there, appear as devices: of the organization, or yours. Their readings " +
 		"become logs, their state the reported one; desired states and commands go back. `conflict`: there are 50 already."
-	register(a, create, a.createIntegration)
+	register(a.Router, create, a.createIntegration)
 
 	list := op("list-integrations", http.MethodGet, "", "List integrations")
 	list.ETag, list.Description = true, "The newest first."
-	register(a, list, a.listIntegrations)
+	register(a.Router, list, a.listIntegrations)
 
 	get := op("get-integration", http.MethodGet, "/{id}", "Get an integration")
 	get.ETag = true
-	register(a, get, func(ctx context.Context, in *IntegrationPath) (*integrationOutput, error) {
+	register(a.Router, get, func(ctx context.Context, in *IntegrationPath) (*integrationOutput, error) {
 		i, err := s.Integration(ctx, callerOf(ctx), in.ID)
 		return newIntegrationOutput(i), err
 	})
@@ -184,7 +184,7 @@ func (a *API) registerIntegrations() {
 	update := op("update-integration", http.MethodPatch, "/{id}", "Change an integration")
 	update.ETag = true
 	update.Description = "What is left out stays. It connects anew. With `If-Match`, only if it is still at the version of that entity tag."
-	register(a, update, func(ctx context.Context, in *updateIntegrationInput) (*integrationOutput, error) {
+	register(a.Router, update, func(ctx context.Context, in *updateIntegrationInput) (*integrationOutput, error) {
 		change, err := in.Body.change()
 		if err != nil {
 			return nil, err
@@ -196,7 +196,7 @@ func (a *API) registerIntegrations() {
 	remove := op("delete-integration", http.MethodDelete, "/{id}", "Delete an integration")
 	remove.Status = http.StatusNoContent
 	remove.Description = "Its devices stay, without a connection. With `If-Match`, only at that version."
-	register(a, remove, func(ctx context.Context, in *IntegrationCondition) (*struct{}, error) {
+	register(a.Router, remove, func(ctx context.Context, in *IntegrationCondition) (*struct{}, error) {
 		return nil, s.Delete(ctx, callerOf(ctx), in.ID, in.check())
 	})
 }

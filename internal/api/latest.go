@@ -21,7 +21,7 @@ type LatestLog struct {
 }
 
 func (a *API) registerLatest() {
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "latest-logs", Method: http.MethodGet, Path: "/devices/{id}/latest", Tag: tagLogs, Access: forUsers, Key: hearth.KeyTelemetryRead, ETag: true,
 		Codes:   []hearth.Code{hearth.CodeNotFound},
 		Summary: "Read a device's latest values",

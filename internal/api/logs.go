@@ -51,8 +51,8 @@ type Accepted struct {
 func (a *API) registerLogs() {
 	a.registerLatest()
 	a.registerStates()
-	registerRaw(a, operation{
-		ID: createLogID, Method: http.MethodPost, Path: "/devices/{id}/logs", Tag: tagLogs,
+	registerRaw(a.Router, operation{
+		ID: "create-log", Method: http.MethodPost, Path: "/devices/{id}/logs", Tag: tagLogs,
 		Access: forDevices, Key: hearth.KeyTelemetryWrite, Status: http.StatusCreated,
 		Creates: true, Plain: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeQuotaExceeded},
 		Summary: "Report one value",
@@ -61,12 +61,12 @@ func (a *API) registerLogs() {
 	}, func(doc *huma.Operation) {
 		doc.Parameters = append(doc.Parameters, deviceIDParam())
 		doc.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {
-			Schema:  schemaOf[NewLog](a),
+			Schema:  schemaOf[NewLog](a.Router),
 			Example: map[string]any{"event": "temperature", "value": 21.5, "timestamp": "2026-03-01T12:00:00.000Z"},
 		}}}
-		doc.Responses["201"] = jsonResponse("The log, stored", schemaOf[Log](a))
+		doc.Responses["201"] = jsonResponse("The log, stored", schemaOf[Log](a.Router))
 	}, a.createLog)
-	registerRaw(a, operation{
+	registerRaw(a.Router, operation{
 		ID: "create-logs", Method: http.MethodPost, Path: "/logs", Tag: tagLogs,
 		Access: forDevices, Key: hearth.KeyTelemetryWrite, Status: http.StatusCreated,
 		Creates: true, Plain: true, Batch: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeQuotaExceeded},
@@ -84,7 +84,7 @@ func (a *API) registerLogs() {
 			Name: "duplicates", In: "query", Description: "What happens to logs that are stored already: `keep` stores them again.",
 			Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{"keep", "skip"}, Default: "keep"},
 		})
-		item, most := schemaOf[NewDeviceLog](a), hearth.MaxLogBatch
+		item, most := schemaOf[NewDeviceLog](a.Router), hearth.MaxLogBatch
 		example := map[string]any{"device_id": "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", "event": "temperature", "value": 21.5}
 		doc.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 			"application/json": {
@@ -96,16 +96,16 @@ func (a *API) registerLogs() {
 					`{"device_id":"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b","event":"humidity","value":48}` + "\n",
 			},
 		}}
-		doc.Responses["201"] = jsonResponse("All logs, stored", schemaOf[Accepted](a))
+		doc.Responses["201"] = jsonResponse("All logs, stored", schemaOf[Accepted](a.Router))
 	}, a.createLogs)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-logs", Method: http.MethodGet, Path: "/devices/{id}/logs", Tag: tagLogs, Access: forUsers, Key: hearth.KeyTelemetryRead, ETag: true,
 		Codes:   []hearth.Code{hearth.CodeNotFound},
 		Summary: "List a device's logs",
 		Description: "The logs of a range, of all time if none is given; newest first unless `order=asc`. Pages hold their place while logs " +
 			"arrive; the pages after the first keep the range of the first one, `range=…` included.",
 	}, a.listLogs)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "delete-logs", Method: http.MethodDelete, Path: "/devices/{id}/logs", Tag: tagLogs, Access: forUsers, Key: hearth.KeyTelemetryWrite,
 		Codes:   []hearth.Code{hearth.CodeNotFound},
 		Summary: "Delete a device's logs of a range",
@@ -113,9 +113,6 @@ func (a *API) registerLogs() {
 			"Logs that arrive meanwhile may stay. After a failure some may be deleted: send the request again. Files of exports, archives and backups are not changed.",
 	}, a.deleteLogs)
 }
-
-// createLogID is the operation whose idempotency records name a log by FirstLog.
-const createLogID = "create-log"
 
 func deviceIDParam() *huma.Param {
 	return &huma.Param{
@@ -133,7 +130,7 @@ func (a *API) createLog(w http.ResponseWriter, r *http.Request) error {
 	if !isJSON(r.Header) {
 		return hearth.Errorf(hearth.CodeUnsupportedMediaType, "the body must be application/json")
 	}
-	batch, err := a.logs.Decode(r.Body, logjson.Options{Format: logjson.Single, Now: a.now().UnixMilli()})
+	batch, err := a.logs.Decode(r.Body, logjson.Options{Format: logjson.Single, Now: a.options.Serving.Clock.Now().UnixMilli()})
 	if err != nil {
 		return err
 	}
@@ -157,7 +154,7 @@ func (a *API) createLogs(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	batch, err := a.logs.Decode(r.Body, logjson.Options{Format: format, Now: a.now().UnixMilli(), Device: callerOf(r.Context()).DeviceID})
+	batch, err := a.logs.Decode(r.Body, logjson.Options{Format: format, Now: a.options.Serving.Clock.Now().UnixMilli(), Device: callerOf(r.Context()).DeviceID})
 	if err != nil {
 		return err
 	}
@@ -242,7 +239,7 @@ func (a *API) listLogs(ctx context.Context, in *listLogsInput) (*listLogsOutput,
 		return nil, err
 	}
 	list, err := a.options.Telemetry.Logs(ctx, callerOf(ctx), telemetry.Query{
-		DeviceID: in.ID, Span: span.At(a.now()).Span, Sliding: span.Sliding > 0, Event: in.Event, Page: page,
+		DeviceID: in.ID, Span: span.At(a.options.Serving.Clock.Now()).Span, Sliding: span.Sliding > 0, Event: in.Event, Page: page,
 	})
 	if err != nil {
 		return nil, err

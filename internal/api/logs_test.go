@@ -63,9 +63,9 @@ func logsWorld(t *testing.T, change ...func(*Options)) *API {
 		t.Fatal(err)
 	}
 	options := Options{
-		Users:   tokens{"ann": {UserID: "ann", Role: hearth.RoleUser}, "bob": {UserID: "bob", Role: hearth.RoleUser}},
-		Devices: tokens{"hd_a1": {DeviceID: "a1"}}, Fleet: devices, Telemetry: logs, Analytics: counts, Idempotency: store,
-		BatchBodyLimit: 1 << 20,
+		Serving: ServingOptions{
+			Users: tokens{"ann": {UserID: "ann", Role: hearth.RoleUser}, "bob": {UserID: "bob", Role: hearth.RoleUser}}, Devices: tokens{"hd_a1": {DeviceID: "a1"}}, Idempotency: store, BatchBodyLimit: 1 << 20,
+		}, Fleet: devices, Telemetry: logs, Analytics: counts,
 	}
 	for _, f := range change {
 		f(&options)

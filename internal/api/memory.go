@@ -176,7 +176,7 @@ func errNoMemory() error {
 
 // admitBody waits until there is memory for the body of a request, which is bounded by limit, and returns what releases it once the request is
 // done. The length of a compressed body is a guess; one without a length counts as the longest.
-func (a *API) admitBody(w http.ResponseWriter, r *http.Request, limit int64) (release func(), err error) {
+func (rt *Router) admitBody(w http.ResponseWriter, r *http.Request, limit int64) (release func(), err error) {
 	length := r.ContentLength
 	if r.Header.Get("Content-Encoding") != "" {
 		length *= expansion
@@ -184,7 +184,7 @@ func (a *API) admitBody(w http.ResponseWriter, r *http.Request, limit int64) (re
 	if length < 0 {
 		length = limit
 	}
-	if a.memory == nil || length <= freeBody {
+	if rt.memory == nil || length <= freeBody {
 		return func() {}, nil
 	}
 	caller := callerOf(r.Context())
@@ -192,11 +192,11 @@ func (a *API) admitBody(w http.ResponseWriter, r *http.Request, limit int64) (re
 	if caller.UserID == "" && caller.DeviceID == "" {
 		who = caller.IP
 	}
-	free, err := a.memory.hold(r.Context(), who, min(length, limit))
+	free, err := rt.memory.hold(r.Context(), who, min(length, limit))
 	if err != nil {
 		return nil, err
 	}
-	gone := a.memory.arrive(w, r)
+	gone := rt.memory.arrive(w, r)
 	return func() {
 		gone()
 		free()

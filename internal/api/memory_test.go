@@ -69,13 +69,13 @@ func (c *slowConn) SetReadDeadline(time.Time) error {
 func TestSlowBodiesGiveTheirMemoryToOthers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := &API{memory: newBodyMemory(100 << 20)}
+		rt := &Router{memory: newBodyMemory(100 << 20)}
 		send := func(ip string, length int64) (in *io.PipeWriter, read func() error) {
 			t.Helper()
 			out, in := io.Pipe()
 			r := httptest.NewRequestWithContext(withRequest(t.Context(), &Request{Caller: hearth.Caller{IP: ip}}), "POST", "/", out)
 			r.ContentLength = length
-			release, err := a.admitBody(&slowConn{httptest.NewRecorder(), out}, r, 25<<20)
+			release, err := rt.admitBody(&slowConn{httptest.NewRecorder(), out}, r, 25<<20)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -120,8 +120,8 @@ func TestSlowBodiesGiveTheirMemoryToOthers(t *testing.T) {
 				t.Errorf("the %s body: %v", name, err)
 			}
 		}
-		if len(a.memory.arriving) != 0 || len(a.memory.callers) != 0 {
-			t.Errorf("%d bodies and %d callers hold memory after the last", len(a.memory.arriving), len(a.memory.callers))
+		if len(rt.memory.arriving) != 0 || len(rt.memory.callers) != 0 {
+			t.Errorf("%d bodies and %d callers hold memory after the last", len(rt.memory.arriving), len(rt.memory.callers))
 		}
 	})
 }

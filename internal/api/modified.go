@@ -40,12 +40,12 @@ func (m *modifications) since(question, tag string, now time.Time) time.Time {
 
 // notModified sets Last-Modified where it is known, and reports whether the client has the answer with that tag already. An
 // If-None-Match counts alone.
-func (a *API) notModified(w http.ResponseWriter, r *http.Request, tag string) bool {
+func (rt *Router) notModified(w http.ResponseWriter, r *http.Request, tag string) bool {
 	if r.Method != http.MethodGet {
 		return false
 	}
-	now := a.now()
-	since := a.modified.since(requestOf(r.Context()).Caller.Actor()+" "+r.URL.RequestURI(), tag, now)
+	now := rt.now()
+	since := rt.modified.since(requestOf(r.Context()).Caller.Actor()+" "+r.URL.RequestURI(), tag, now)
 	known := !now.Before(since)
 	if known {
 		w.Header().Set("Last-Modified", since.UTC().Format(http.TimeFormat))

@@ -14,13 +14,14 @@ func TestAnAnswerIsGivenOnceToWhoAsksSince(t *testing.T) {
 	t.Parallel()
 	now, name := time.Date(2026, 3, 1, 12, 0, 0, 200e6, time.UTC), "lamp"
 	a, err := New(Options{
-		Users:   tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "bob": {UserID: "2", Role: hearth.RoleUser}},
-		Devices: tokens{}, Clock: func() time.Time { return now },
+		Serving: ServingOptions{
+			Users: tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "bob": {UserID: "2", Role: hearth.RoleUser}}, Devices: tokens{}, Clock: func() time.Time { return now },
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	register(a, operation{ID: "get-thing", Method: "GET", Path: "/thing", Tag: "Things", Access: forUsers, Key: closedToKeys, ETag: true},
+	register(a.Router, operation{ID: "get-thing", Method: "GET", Path: "/thing", Tag: "Things", Access: forUsers, Key: closedToKeys, ETag: true},
 		func(context.Context, *struct{}) (*bodyOf[thing], error) {
 			return &bodyOf[thing]{thing{Name: name}}, nil
 		})

@@ -98,7 +98,7 @@ func (a *API) registerNotifications() {
 	if s == nil {
 		return
 	}
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-notifications", Method: http.MethodGet, Path: "/notifications", Tag: tagNotifications, Access: forUsers, Key: closedToKeys,
 		Summary: "List your notifications", ETag: true, Description: "The newest first. The newest 1000 are kept; one that was read, for 90 days.",
 	}, func(ctx context.Context, in *listNotificationsInput) (*bodyOf[List[Notification]], error) {
@@ -113,7 +113,7 @@ func (a *API) registerNotifications() {
 		list, err := wireList(found, in.Fields, wireNotification)
 		return &bodyOf[List[Notification]]{Body: list}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "read-notification", Method: http.MethodPost, Path: "/notifications/{id}/read", Tag: tagNotifications,
 		Access: forUsers, Key: closedToKeys,
 		Summary: "Mark a notification as read", Codes: []hearth.Code{hearth.CodeNotFound},
@@ -123,7 +123,7 @@ func (a *API) registerNotifications() {
 		n, err := s.Read(ctx, callerOf(ctx), in.ID)
 		return &bodyOf[Notification]{Body: wireNotification(n)}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "read-all-notifications", Method: http.MethodPost, Path: "/notifications/read-all", Tag: tagNotifications,
 		Access: forUsers, Key: closedToKeys,
 		Summary: "Mark all notifications as read",
@@ -131,14 +131,14 @@ func (a *API) registerNotifications() {
 		n, err := s.ReadAll(ctx, callerOf(ctx))
 		return &bodyOf[ReadCount]{Body: ReadCount{Read: n}}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "get-notification-settings", Method: http.MethodGet, Path: "/users/me/notification-settings", Tag: tagNotifications,
 		Access: forUsers, Key: closedToKeys, Summary: "Get your notification settings", ETag: true,
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[NotificationSettings], error) {
 		settings, err := s.Settings(ctx, callerOf(ctx))
 		return &bodyOf[NotificationSettings]{Body: wireNotificationSettings(settings)}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "set-notification-settings", Method: http.MethodPut, Path: "/users/me/notification-settings", Tag: tagNotifications,
 		Access: forUsers, Key: closedToKeys, Summary: "Set your notification settings",
 		Description: "Replaces all settings. A device that the caller may not read is refused.",

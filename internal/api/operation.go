@@ -50,8 +50,10 @@ type operation struct {
 	Access access
 	// Key is the scope that an API key needs for the call, or closedToKeys. Operations that need no token may leave it out.
 	Key hearth.KeyScope
-	// Class is the rate limit that the call counts against; "" is that of its path (see classOf).
+	// Class is the rate limit that the call counts against; "" is the one that Contract.Class returns.
 	Class string
+	// CountByBody counts the call in place of its caller or address; nil: nothing does.
+	CountByBody CountByBody
 	// Status is the success; 0 is 200.
 	Status int
 	// Codes are the failures beyond those that every operation of its kind has.
@@ -94,14 +96,8 @@ func (op operation) status() int { return cmp.Or(op.Status, http.StatusOK) }
 func (op operation) mustBeDeclared() {
 	public := op.Access == forAnyone && op.Key == ""
 	if op.Access == undeclared || !public && op.Key != closedToKeys && !slices.Contains(hearth.KeyScopes(), op.Key) {
-		panic(fmt.Sprintf("api: %s %s must declare its Access, and as Key the scope that an API key needs or closedToKeys", op.Method, op.pattern()))
+		panic(fmt.Sprintf("rest: %s %s must declare its Access, and as Key the scope that an API key needs or closedToKeys", op.Method, op.pattern()))
 	}
-}
-
-// publishes reports whether the operation publishes events of devices.
-func (op operation) publishes() bool {
-	return op.Method != http.MethodGet && (op.Tag == tagDevices || op.Tag == tagLogs || op.Tag == tagCommands || op.Tag == tagTwins ||
-		op.Tag == tagProvisioning || op.Tag == tagAlarms)
 }
 
 // codes returns every failure of the operation, for its documentation.
@@ -153,13 +149,20 @@ func (op operation) document() huma.Operation {
 	return doc
 }
 
+// documentKey says which API keys may call the operation.
+func (op operation) documentKey(doc *huma.Operation) {
+	if slices.Contains(hearth.KeyScopes(), op.Key) {
+		doc.Security = append(doc.Security, map[string][]string{"key": {string(op.Key)}})
+	}
+}
+
 // documentErrors adds an answer for each status that the operation's codes have.
-func (op operation) documentErrors(a *API, doc *huma.Operation) {
+func (op operation) documentErrors(rt *Router, doc *huma.Operation) {
 	delete(doc.Responses, "default")
 	hasParams := len(doc.Parameters) > 0
 	op.documentIfMatch(doc)
 	op.documentETag(doc)
-	schema := a.openAPI.Components.Schemas.Schema(problemType, true, "Problem")
+	schema := rt.openAPI.Components.Schemas.Schema(problemType, true, "Problem")
 	byStatus := map[int][]hearth.Code{}
 	for _, code := range op.codes(doc.RequestBody != nil, hasParams) {
 		byStatus[statuses[code]] = append(byStatus[statuses[code]], code)
@@ -192,35 +195,36 @@ func (op operation) documentErrors(a *API, doc *huma.Operation) {
 
 // register adds a typed operation. I's fields are its parameters and Body, validated before the handler runs; O's are its
 // headers, Status and Body: see binding. The handler finds its caller with callerOf.
-func register[I, O any](a *API, op operation, handler func(context.Context, *I) (*O, error)) {
-	a.register(op, typeOf[I](), typeOf[O](), func(ctx context.Context, in any) (any, error) {
+func register[I, O any](rt *Router, op operation, handler func(context.Context, *I) (*O, error)) {
+	rt.register(op, typeOf[I](), typeOf[O](), func(ctx context.Context, in any) (any, error) {
 		return handler(ctx, in.(*I)) //nolint:forcetypeassert // it is made by the binding of this type
 	})
 }
 
 // register is the part of register that is compiled once, not for each operation.
-func (a *API) register(op operation, input, output reflect.Type, handler func(context.Context, any) (any, error)) {
+func (rt *Router) register(op operation, input, output reflect.Type, handler func(context.Context, any) (any, error)) {
 	if op.Class == "" {
-		op.Class = classOf(op)
+		op.Class = rt.contract.Class(op)
 	}
 	checkEmbedded(input)
 	checkEmbedded(output)
 	doc := op.document()
-	binding := bind(a.openAPI.Components.Schemas, &doc, input, output)
-	op.documentErrors(a, &doc)
-	a.openAPI.AddOperation(&doc)
-	limitBody, check, maxItems := a.limitByBody(op), queryCheck(&doc), a.maxItems(&doc)
-	a.route(op, func(w http.ResponseWriter, r *http.Request) (err error) {
+	binding := bind(rt.openAPI.Components.Schemas, &doc, input, output)
+	op.documentErrors(rt, &doc)
+	rt.openAPI.AddOperation(&doc)
+	limitBody, check, maxItems := rt.limitByBody(op), rt.queryCheck(&doc), rt.maxItems(&doc)
+	rt.route(op, func(w http.ResponseWriter, r *http.Request) (err error) {
 		if err := check(r); err != nil {
 			return err
 		}
 		var body []byte
+		var failed func(error)
 		if binding.body != nil {
 			if body, err = readJSONBody(r, maxItems); err != nil {
 				return err
 			}
 			if limitBody != nil {
-				if err := limitBody(r.Context(), body); err != nil {
+				if failed, err = limitBody(r.Context(), body); err != nil {
 					return err
 				}
 			}
@@ -236,7 +240,9 @@ func (a *API) register(op operation, input, output reflect.Type, handler func(co
 		}
 		out, err := handler(r.Context(), in)
 		if err != nil {
-			a.countFailure(r.Context(), err)
+			if failed != nil {
+				failed(err)
+			}
 			return err
 		}
 		return binding.write(w, out)
@@ -248,7 +254,7 @@ const maxQueryErrors = 20
 
 // queryCheck returns a function that refuses query parameters that are not among those of an operation, and those that are given more than
 // once but are no lists, naming each.
-func queryCheck(op *huma.Operation) func(*http.Request) error {
+func (rt *Router) queryCheck(op *huma.Operation) func(*http.Request) error {
 	// most is how often each parameter may be given.
 	most := map[string]int{}
 	for _, p := range op.Parameters {
@@ -260,9 +266,11 @@ func queryCheck(op *huma.Operation) func(*http.Request) error {
 			most[p.Name] = 1
 		}
 	}
-	for _, scheme := range op.Security {
-		if _, ok := scheme[ticketParam]; ok {
-			most[ticketParam] = 1
+	for _, requirement := range op.Security {
+		for name := range requirement {
+			if scheme := rt.openAPI.Components.SecuritySchemes[name]; scheme != nil && scheme.In == "query" {
+				most[scheme.Name] = 1
+			}
 		}
 	}
 	return func(r *http.Request) error {
@@ -296,7 +304,7 @@ func checkEmbedded(t reflect.Type) {
 			continue
 		}
 		if !f.IsExported() {
-			panic(fmt.Sprintf("api: %v embeds %v, which must be exported", t, f.Type))
+			panic(fmt.Sprintf("rest: %v embeds %v, which must be exported", t, f.Type))
 		}
 		checkEmbedded(f.Type)
 	}
@@ -304,16 +312,16 @@ func checkEmbedded(t reflect.Type) {
 
 // registerRaw adds an operation whose handler reads the request and writes the answer itself; doc describes parameters,
 // body and answers. The handler returns an error before it has written anything, or nil.
-func registerRaw(a *API, op operation, doc func(*huma.Operation), handler func(http.ResponseWriter, *http.Request) error) {
+func registerRaw(rt *Router, op operation, doc func(*huma.Operation), handler func(http.ResponseWriter, *http.Request) error) {
 	if op.Class == "" {
-		op.Class = classOf(op)
+		op.Class = rt.contract.Class(op)
 	}
 	operation := op.document()
 	doc(&operation)
-	op.documentErrors(a, &operation)
-	a.openAPI.AddOperation(&operation)
-	check := queryCheck(&operation)
-	a.route(op, func(w http.ResponseWriter, r *http.Request) error {
+	op.documentErrors(rt, &operation)
+	rt.openAPI.AddOperation(&operation)
+	check := rt.queryCheck(&operation)
+	rt.route(op, func(w http.ResponseWriter, r *http.Request) error {
 		if err := check(r); err != nil {
 			return err
 		}
@@ -327,6 +335,6 @@ func registerRaw(a *API, op operation, doc func(*huma.Operation), handler func(h
 }
 
 // schemaOf returns the document's schema of a wire type, for registerRaw.
-func schemaOf[T any](a *API) *huma.Schema {
-	return a.openAPI.Components.Schemas.Schema(typeOf[T](), true, typeOf[T]().Name())
+func schemaOf[T any](rt *Router) *huma.Schema {
+	return rt.openAPI.Components.Schemas.Schema(typeOf[T](), true, typeOf[T]().Name())
 }

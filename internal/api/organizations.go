@@ -84,67 +84,67 @@ type Membership struct {
 }
 
 func (a *API) registerOrganizations() {
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "create-organization", Method: http.MethodPost, Path: "/organizations", Tag: tagOrganizations, Access: forUsers, Key: closedToKeys,
 		Status: http.StatusCreated, Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Create an organization",
 		Description: "The caller becomes its owner. A user can be in at most 1000.",
 	}, a.createOrganization)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-organizations", Method: http.MethodGet, Path: "/organizations", Tag: tagOrganizations,
 		Access: forUsers, Key: closedToKeys, ETag: true,
 		Summary: "List organizations", Description: "Those that the caller is in, newest first; all of them for an admin.",
 	}, a.listOrganizations)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "get-organization", Method: http.MethodGet, Path: "/organizations/{id}", Tag: tagOrganizations,
 		Access: forUsers, Key: closedToKeys, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get an organization", Description: "For its members.",
 	}, a.getOrganization)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "update-organization", Method: http.MethodPatch, Path: "/organizations/{id}", Tag: tagOrganizations,
 		Access: forUsers, Key: closedToKeys, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Rename an organization", Description: "For its owners and admins.",
 	}, a.updateOrganization)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "delete-organization", Method: http.MethodDelete, Path: "/organizations/{id}", Tag: tagOrganizations, Access: forUsers, Key: closedToKeys,
 		Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Delete an organization",
 		Description: "For its owners. `conflict` while it has devices.",
 	}, a.deleteOrganization)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-members", Method: http.MethodGet, Path: "/organizations/{id}/members", Tag: tagOrganizations,
 		Access: forUsers, Key: closedToKeys, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "List an organization's members", Description: "As they joined. For its members.",
 	}, a.listMembers)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "set-member", Method: http.MethodPut, Path: "/organizations/{id}/members/{user_id}", Tag: tagOrganizations,
 		Access: forUsers, Key: closedToKeys,
 		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Set a member's role in an organization",
 		Description: "Changes a member's role, or makes a user a member. For owners and admins; an admin can neither change a member with a higher " +
 			"role than their own nor grant one. `conflict` if no owner would be left.",
 	}, a.setMember)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "remove-member", Method: http.MethodDelete, Path: "/organizations/{id}/members/{user_id}", Tag: tagOrganizations,
 		Access: forUsers, Key: closedToKeys,
 		Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Remove a member from an organization",
 		Description: "For owners and admins; every member may leave. `conflict` if no owner would be left.",
 	}, a.removeMember)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "create-invitation", Method: http.MethodPost, Path: "/organizations/{id}/invitations", Tag: tagOrganizations,
 		Access: forUsers, Key: closedToKeys,
 		Status: http.StatusCreated, Creates: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Invite a user by e-mail",
 		Description: "Sends a link that works once, within seven days; it replaces an earlier one to the same e-mail. The answer is the same whether or " +
 			"not there is an account with that e-mail. For owners and admins, up to their own role.",
 	}, a.createInvitation)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-invitations", Method: http.MethodGet, Path: "/organizations/{id}/invitations", Tag: tagOrganizations,
 		Access: forUsers, Key: closedToKeys, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "List an organization's open invitations", Description: "Newest first. For owners and admins.",
 	}, a.listInvitations)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "delete-invitation", Method: http.MethodDelete, Path: "/organizations/{id}/invitations/{invitation_id}", Tag: tagOrganizations,
 		Access: forUsers, Key: closedToKeys,
 		Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Withdraw an invitation", Description: "For owners and admins.",
 	}, a.deleteInvitation)
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "accept-invitation", Method: http.MethodPost, Path: "/invitations/accept", Tag: tagOrganizations,
 		Access: forUsers, Key: closedToKeys, Creates: true,
 		Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Accept an invitation",

@@ -13,7 +13,7 @@ func TestParametersAreGivenOnce(t *testing.T) {
 	t.Parallel()
 	a := newBoundedAPI(t)
 	var got []string
-	register(a, operation{ID: "listed", Method: "GET", Path: "/listed", Tag: "Things", Access: forUsers, Key: closedToKeys},
+	register(a.Router, operation{ID: "listed", Method: "GET", Path: "/listed", Tag: "Things", Access: forUsers, Key: closedToKeys},
 		func(_ context.Context, in *struct {
 			IDs   []string `query:"device_ids"`
 			Limit int      `query:"limit"`
@@ -51,11 +51,11 @@ func TestParametersAreGivenOnce(t *testing.T) {
 
 func TestAPathWithoutAnIDHasMethodsOfItsOwn(t *testing.T) {
 	t.Parallel()
-	a, err := New(Options{Users: tokens{}, Devices: tokens{}})
+	a, err := New(Options{Serving: ServingOptions{Users: tokens{}, Devices: tokens{}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &API{options: a.options, mux: a.mux, operations: a.operations, methods: map[string][]string{
+	b := &Router{mux: a.mux, methods: map[string][]string{
 		"/x/{id}": {"GET", "DELETE", "PATCH"}, "/x/all": {"POST", "PATCH"}, "/x/{id}/y": {"PUT"}, "/x/all/y": {"GET"}, "/y": {"GET"},
 	}}
 	b.refuseShared()

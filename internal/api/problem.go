@@ -132,7 +132,7 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	header.Set("Cache-Control", "no-store")
 	body, err := json.Marshal(&p)
 	if err != nil {
-		panic("api: a problem always encodes: " + err.Error())
+		panic("rest: a problem always encodes: " + err.Error())
 	}
 	w.WriteHeader(p.Status)
 	// A client that has gone needs no answer.

@@ -114,7 +114,7 @@ func (a *API) registerProvisioning() {
 			"unknown or has expired, 403 if it has made all of its devices. The same serial again is 409, unless it proves the secret that it gave the " +
 			"first time: then it gets a new token, and the one before ends. An Idempotency-Key protects the making of a device; the rest is safe to repeat.",
 	}
-	register(a, op, func(ctx context.Context, in *bodyOf[ProvisionRequest]) (*provisionOutput, error) {
+	register(a.Router, op, func(ctx context.Context, in *bodyOf[ProvisionRequest]) (*provisionOutput, error) {
 		if err := a.limitProvisioningKey(ctx, in.Body.Key); err != nil {
 			return nil, err
 		}
@@ -127,11 +127,11 @@ func (a *API) registerProvisioning() {
 		}
 		return out, err
 	})
-	answers := a.openAPI.Paths[op.pattern()].Post.Responses
+	answers := a.Document().Paths[op.pattern()].Post.Responses
 	again := *answers["201"]
 	again.Description = "The device was there and proved its secret: a new token"
 	answers["200"] = &again
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "create-claim-code", Method: http.MethodPost, Path: "/devices/{id}/claim-codes", Tag: tagProvisioning,
 		Access: forUsers, Key: hearth.KeyDevicesWrite, Status: http.StatusCreated, Creates: true, Secret: true,
 		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Create a claim code",
@@ -140,7 +140,7 @@ func (a *API) registerProvisioning() {
 		code, err := s.CreateCode(ctx, callerOf(ctx), in.ID, idempotency(ctx, wireClaimCode))
 		return &bodyOf[ClaimCode]{wireClaimCode(code)}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "claim-device", Method: http.MethodPost, Path: "/claims", Tag: tagProvisioning, Access: forUsers, Key: hearth.KeyDevicesWrite,
 		Codes:   []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict, hearth.CodeRateLimited},
 		Summary: "Claim a device",
@@ -155,7 +155,7 @@ func (a *API) registerProvisioning() {
 }
 
 func (a *API) registerProvisioningKeys(s *provision.Service) {
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "create-provisioning-key", Method: http.MethodPost, Path: "/provisioning-keys", Tag: tagProvisioning, Access: forUsers, Key: closedToKeys,
 		Status: http.StatusCreated, Creates: true, Secret: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 		Summary: "Create a provisioning key",
@@ -169,7 +169,7 @@ func (a *API) registerProvisioningKeys(s *provision.Service) {
 		}, idempotency(ctx, wireCreatedProvisioningKey))
 		return &bodyOf[CreatedProvisioningKey]{wireCreatedProvisioningKey(key)}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-provisioning-keys", Method: http.MethodGet, Path: "/provisioning-keys", Tag: tagProvisioning, Access: forUsers, Key: closedToKeys,
 		ETag: true, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "List provisioning keys",
 		Description: "Your own and those of the organizations in which you are owner or admin, the newest first, without their secrets; expired ones too.",
@@ -188,7 +188,7 @@ func (a *API) registerProvisioningKeys(s *provision.Service) {
 		list, err := wireList(keys, in.Fields, wireProvisioningKey)
 		return &bodyOf[List[ProvisioningKey]]{list}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "delete-provisioning-key", Method: http.MethodDelete, Path: "/provisioning-keys/{id}", Tag: tagProvisioning, Access: forUsers,
 		Key: closedToKeys, Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Delete a provisioning key",
 		Description: "It provisions nothing from then on. Devices that it made, and their tokens, stay.",

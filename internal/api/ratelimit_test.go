@@ -77,15 +77,15 @@ type credentials struct {
 func newLimitedAPI(t testing.TB, limiter Limiter) *API {
 	t.Helper()
 	a, err := New(Options{
-		Users:   tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "bob": {UserID: "2", Role: hearth.RoleUser}},
-		Devices: tokens{"hd_x": {DeviceID: "9"}, "hd_y": {DeviceID: "10"}},
-		Limiter: limiter,
+		Serving: ServingOptions{
+			Users: tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "bob": {UserID: "2", Role: hearth.RoleUser}}, Devices: tokens{"hd_x": {DeviceID: "9"}, "hd_y": {DeviceID: "10"}}, Limiter: limiter,
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	type body struct{ Body thing }
-	register(a, operation{ID: "test-put-device", Method: "PUT", Path: "/devices/{id}", Access: forDevices, Key: closedToKeys, Tag: "Test"},
+	register(a.Router, operation{ID: "test-put-device", Method: "PUT", Path: "/devices/{id}", Access: forDevices, Key: closedToKeys, Tag: "Test"},
 		func(_ context.Context, in *struct {
 			ID   string `path:"id"`
 			Body thing
@@ -95,9 +95,9 @@ func newLimitedAPI(t testing.TB, limiter Limiter) *API {
 			}
 			return &body{Body: in.Body}, nil
 		})
-	register(a, operation{ID: "test-general", Method: "GET", Path: "/things", Access: forUsers, Key: closedToKeys, Tag: "Test"},
+	register(a.Router, operation{ID: "test-general", Method: "GET", Path: "/things", Access: forUsers, Key: closedToKeys, Tag: "Test"},
 		func(context.Context, *struct{}) (*body, error) { return &body{}, nil })
-	register(a, operation{ID: "test-login", Method: "POST", Path: "/auth/login", Access: forAnyone, Tag: "Test"},
+	register(a.Router, operation{ID: "test-login", Method: "POST", Path: "/auth/login", Access: forAnyone, Tag: "Test", CountByBody: a.limitLogin},
 		func(context.Context, *struct{ Body credentials }) (*struct{}, error) {
 			return nil, hearth.Errorf(hearth.CodeInvalidCredentials, "wrong")
 		})

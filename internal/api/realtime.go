@@ -26,8 +26,17 @@ type Live interface {
 	IssueTicket(ctx context.Context, token string) (string, error)
 }
 
-// afterPublishing delays an answer until the events of the request have their position among those of all instances.
-func (a *API) afterPublishing(handler func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+// publishes reports whether the operation publishes events of devices.
+func publishes(op operation) bool {
+	return op.Method != http.MethodGet && (op.Tag == tagDevices || op.Tag == tagLogs || op.Tag == tagCommands || op.Tag == tagTwins ||
+		op.Tag == tagProvisioning || op.Tag == tagAlarms)
+}
+
+// afterPublishing delays the answer of an operation that publishes until its events have their position among those of all instances.
+func (a *API) afterPublishing(op operation, handler Handler) Handler {
+	if a.options.AwaitPublished == nil || !publishes(op) {
+		return handler
+	}
 	return func(w http.ResponseWriter, r *http.Request) error {
 		return handler(&publishingWriter{ResponseWriter: w, await: sync.OnceFunc(func() { a.options.AwaitPublished(r.Context()) })}, r)
 	}
@@ -84,7 +93,7 @@ const eventNote = "An event is `{type, at, data}`; the types are `device-update`
 	"`export-progress` (the export). Channels are `user:{id}`, `org:{id}` and `device:{id}`."
 
 func (a *API) registerRealtime() {
-	registerRaw(a, operation{
+	registerRaw(a.Router, operation{
 		ID: "stream-events", Method: http.MethodGet, Path: "/realtime/sse", Tag: tagRealtime,
 		Access: forAnyone, Key: hearth.KeyTelemetryRead, Stream: true,
 		Codes: []hearth.Code{
@@ -97,7 +106,7 @@ func (a *API) registerRealtime() {
 			"first: read anew what you show. A stream ends with its access token.",
 	}, func(doc *huma.Operation) {
 		doc.Security = append(slices.Insert(doc.Security, 0, map[string][]string{"user": {}}), map[string][]string{ticketParam: {}})
-		a.openAPI.Components.SecuritySchemes[ticketParam] = &huma.SecurityScheme{
+		a.Document().Components.SecuritySchemes[ticketParam] = &huma.SecurityScheme{
 			Type: "apiKey", In: "query", Name: ticketParam, Description: "A one-use ticket of POST /realtime/ticket, where no header can be sent.",
 		}
 		doc.Parameters = append(doc.Parameters, &huma.Param{
@@ -120,7 +129,7 @@ func (a *API) registerRealtime() {
 			},
 		}}
 	}, a.live(Live.ServeSSE))
-	registerRaw(a, operation{
+	registerRaw(a.Router, operation{
 		ID: "connect-websocket", Method: http.MethodGet, Path: "/realtime/ws", Tag: tagRealtime,
 		Access: forAnyone, Key: hearth.KeyTelemetryRead, Stream: true,
 		Status: http.StatusSwitchingProtocols, Codes: []hearth.Code{hearth.CodeForbidden, hearth.CodeMalformedBody},
@@ -133,7 +142,7 @@ func (a *API) registerRealtime() {
 		doc.Security = append(slices.Insert(doc.Security, 0, map[string][]string{"user": {}}), map[string][]string{}) // it may come later
 		doc.Responses["101"] = &huma.Response{Description: "The connection is a WebSocket"}
 	}, a.live(Live.ServeWebSocket))
-	registerRaw(a, operation{
+	registerRaw(a.Router, operation{
 		ID: "connect-mqtt", Method: http.MethodGet, Path: "/mqtt", Tag: tagRealtime,
 		Access: forAnyone, Key: hearth.KeyTelemetryWrite, Stream: true,
 		Status: http.StatusSwitchingProtocols, Codes: []hearth.Code{hearth.CodeMalformedBody},
@@ -149,14 +158,16 @@ func (a *API) registerRealtime() {
 		}
 		return a.options.MQTT(w, r)
 	})
-	registerRaw(a, operation{
+	registerRaw(a.Router, operation{
 		ID: "create-stream-ticket", Method: http.MethodPost, Path: "/realtime/ticket", Tag: tagRealtime,
 		Access: forUsers, Key: hearth.KeyTelemetryRead,
 		Status: http.StatusCreated, Secret: true, Plain: true,
 		Summary:     "Get a ticket for a stream",
 		Description: "An `EventSource` cannot send a header, and an access token must not be in a URL. A ticket opens one stream, within 30 seconds.",
-	}, func(doc *huma.Operation) { doc.Responses["201"] = jsonResponse("The ticket", schemaOf[Ticket](a)) }, a.live(a.createTicket))
-	register(a, operation{
+	}, func(doc *huma.Operation) {
+		doc.Responses["201"] = jsonResponse("The ticket", schemaOf[Ticket](a.Router))
+	}, a.live(a.createTicket))
+	register(a.Router, operation{
 		ID: "stream-stats", Method: http.MethodGet, Path: "/realtime/stats", Tag: tagRealtime, Access: forAdmins, Key: closedToKeys,
 		Summary: "Count the open streams", Description: "At all instances together. The figures of another instance are at most a second old.",
 	}, func(ctx context.Context, _ *struct{}) (*bodyOf[StreamStats], error) {

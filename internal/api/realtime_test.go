@@ -55,7 +55,9 @@ func newLiveAPI(t *testing.T, limiter Limiter) (*realtime.Node, *API) {
 		t.Fatal(err)
 	}
 	a, err := New(Options{
-		Users: users, Devices: tokens{"hd_x": {DeviceID: lampID}}, Live: node, Limiter: limiter,
+		Serving: ServingOptions{
+			Users: users, Devices: tokens{"hd_x": {DeviceID: lampID}}, Limiter: limiter,
+		}, Live: node,
 		StreamStats: func(context.Context) StreamStats { return StreamStats{Users: node.Stats().Users} },
 	})
 	if err != nil {

@@ -38,8 +38,6 @@ type Request struct {
 	header    http.Header
 	limited   bool
 	remaining int
-	// failures are the keys of limits under which a login counts if it fails.
-	failures []string
 	// traced ends the request's trace; nil where it is not traced.
 	traced func(observe.Exchange)
 	// ifMatch are the entity tags of the If-Match of a change, "" if it demands nothing.

@@ -26,29 +26,29 @@ const devicePrefix = "hd_"
 const maxToken = 4096
 
 // route puts an operation's handler behind authentication, limits and encodings.
-func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Request) error) {
+func (rt *Router) route(op operation, handler func(http.ResponseWriter, *http.Request) error) {
 	op.mustBeDeclared()
-	limit := a.options.BodyLimit
+	limit := rt.options.BodyLimit
 	if op.Batch {
-		limit = a.options.BatchBodyLimit
+		limit = rt.options.BatchBodyLimit
 	}
-	if a.options.AwaitPublished != nil && op.publishes() {
-		handler = a.afterPublishing(handler)
+	if rt.contract.Around != nil {
+		handler = rt.contract.Around(op, handler)
 	}
 	switch {
 	case op.ETag && op.Method == http.MethodGet:
-		a.tagged[op.pattern()] = handler
+		rt.tagged[op.pattern()] = handler
 	case op.isConditional() && !op.ChecksTag:
-		handler = a.conditional(op, handler)
+		handler = rt.conditional(op, handler)
 	}
-	limited := a.options.Limiter != nil && op.Class != ""
+	limited := rt.options.Limiter != nil && op.Class != ""
 	serve := func(w http.ResponseWriter, r *http.Request) error {
 		requestOf(r.Context()).header = w.Header()
 		lowerIDs(op, r)
-		refusal := a.admit(op, r)
+		refusal := rt.admit(op, r)
 		// Counted first, so that guessing tokens is limited too.
-		if limited && !op.countsByBody() {
-			if err := a.limit(r.Context(), op); err != nil {
+		if limited && op.CountByBody == nil {
+			if err := rt.limit(r.Context(), op); err != nil {
 				return err
 			}
 		}
@@ -58,7 +58,7 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 		if err := checkQuery(r.URL.RawQuery); err != nil {
 			return err
 		}
-		release, err := a.admitBody(w, r, limit)
+		release, err := rt.admitBody(w, r, limit)
 		if err != nil {
 			return err
 		}
@@ -67,18 +67,18 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 			return err
 		}
 		if op.Creates {
-			return a.serveKeyed(op, handler, w, r)
+			return rt.serveKeyed(op, handler, w, r)
 		}
 		return handler(w, r)
 	}
-	if limited && op.countsByBody() {
-		serve = a.limitUnread(op, serve)
+	if limited && op.CountByBody != nil {
+		serve = rt.limitUnread(op, serve)
 	}
 	switch {
 	case op.Static:
-		serve = a.serveStatic(serve)
+		serve = rt.serveStatic(serve)
 	case op.ETag:
-		serve = a.withETag(serve)
+		serve = rt.withETag(serve)
 	}
 	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info := requestOf(r.Context())
@@ -98,24 +98,24 @@ func (a *API) route(op operation, handler func(http.ResponseWriter, *http.Reques
 	if !op.Stream && !op.Plain && !op.Static {
 		h = compressed(h)
 	}
-	a.mux.Handle(op.Method+" "+op.pattern(), h)
-	a.operations.Handle(op.Method+" "+op.pattern(), h)
-	a.methods[op.pattern()] = append(a.methods[op.pattern()], op.Method)
+	rt.mux.Handle(op.Method+" "+op.pattern(), h)
+	rt.operations.Handle(op.Method+" "+op.pattern(), h)
+	rt.methods[op.pattern()] = append(rt.methods[op.pattern()], op.Method)
 }
 
 // refuseShared answers 405 to methods that a path without an id would share with the path of an id: GET /devices/batch reads no device.
-func (a *API) refuseShared() {
-	for path, methods := range a.methods {
+func (rt *Router) refuseShared() {
+	for path, methods := range rt.methods {
 		allow := slices.Clone(methods)
 		if slices.Contains(allow, http.MethodGet) {
 			allow = append(allow, http.MethodHead)
 		}
 		slices.Sort(allow)
 		refuse := func(w http.ResponseWriter, r *http.Request) { refuseMethod(w, r, strings.Join(allow, ", ")) }
-		for general, others := range a.methods {
+		for general, others := range rt.methods {
 			for _, method := range others {
 				if covers(general, path) && !slices.Contains(methods, method) {
-					a.mux.HandleFunc(method+" "+path, refuse)
+					rt.mux.HandleFunc(method+" "+path, refuse)
 				}
 			}
 		}
@@ -139,13 +139,13 @@ func refuseMethod(w http.ResponseWriter, r *http.Request, allow string) {
 func compressed(h http.Handler) http.Handler {
 	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(minCompressed), gzhttp.EnableZstd(true), gzhttp.CompressionLevel(1))
 	if err != nil {
-		panic("api: the compression options are constants: " + err.Error())
+		panic("rest: the compression options are constants: " + err.Error())
 	}
 	return wrap(h)
 }
 
 // admit authenticates the caller and checks that it may call the operation at all.
-func (a *API) admit(op operation, r *http.Request) error {
+func (rt *Router) admit(op operation, r *http.Request) error {
 	info := requestOf(r.Context())
 	header := r.Header.Get("Authorization")
 	if header == "" {
@@ -154,7 +154,7 @@ func (a *API) admit(op operation, r *http.Request) error {
 		}
 		return nil
 	}
-	caller, err := a.authenticate(r, header)
+	caller, err := rt.authenticate(r, header)
 	if err != nil {
 		// A login must work for a client that sends an old token.
 		if op.Access == forAnyone {
@@ -181,35 +181,35 @@ func errScope(scope hearth.KeyScope) error {
 	return hearth.Errorf(hearth.CodeForbidden, "the API key lacks the scope %s", scope)
 }
 
-func (a *API) authenticate(r *http.Request, header string) (hearth.Caller, error) {
+func (rt *Router) authenticate(r *http.Request, header string) (hearth.Caller, error) {
 	scheme, token, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken {
 		return hearth.Caller{}, hearth.Errorf(hearth.CodeUnauthenticated, "the Authorization header must be: Bearer TOKEN")
 	}
 	if strings.HasPrefix(token, devicePrefix) {
-		return a.options.Devices.Authenticate(r.Context(), token)
+		return rt.options.Devices.Authenticate(r.Context(), token)
 	}
-	caller, err := a.options.Users.Authenticate(r.Context(), token)
-	if err != nil || a.options.Roles == nil {
+	caller, err := rt.options.Users.Authenticate(r.Context(), token)
+	if err != nil || rt.options.Roles == nil {
 		return caller, err
 	}
-	orgs, err := a.options.Roles(r.Context(), caller.UserID)
+	orgs, err := rt.options.Roles(r.Context(), caller.UserID)
 	return caller.WithOrgs(orgs), err
 }
 
 // outer wraps every request, matched or not.
-func (a *API) outer(next http.Handler) http.Handler {
+func (rt *Router) outer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		info := &Request{ID: requestID(r), Method: r.Method}
-		info.Caller = hearth.Caller{IP: clientIP(r, a.options.TrustedProxies), UserAgent: userAgent(r), RequestID: info.ID}
+		info.Caller = hearth.Caller{IP: clientIP(r, rt.options.TrustedProxies), UserAgent: userAgent(r), RequestID: info.ID}
 		ctx := withRequest(observe.WithRequestID(r.Context(), info.ID), info)
-		if a.options.Tracer != nil {
-			ctx, info.traced = a.options.Tracer.Request(ctx, info.ID, r.Header)
+		if rt.options.Tracer != nil {
+			ctx, info.traced = rt.options.Tracer.Request(ctx, info.ID, r.Header)
 		}
 		r = r.WithContext(ctx)
-		if a.options.Metrics != nil {
-			a.options.Metrics.Begin()
+		if rt.options.Metrics != nil {
+			rt.options.Metrics.Begin()
 		}
 		out := &answerWriter{ResponseWriter: w}
 		header := w.Header()
@@ -225,36 +225,36 @@ func (a *API) outer(next http.Handler) http.Handler {
 			aborted := errors.Is(err, http.ErrAbortHandler)
 			begun := out.status != 0
 			if p != nil && !aborted {
-				a.recovered(out, r, p)
+				rt.recovered(out, r, p)
 			}
 			info.Status, info.Bytes, info.Duration = out.status, out.bytes, time.Since(start)-info.Waited
 			if info.Gone || aborted && out.status == 0 {
 				info.Status, info.Code = observe.StatusClientGone, ""
 			}
-			a.finished(r, info)
+			rt.finished(r, info)
 			if aborted || p != nil && begun {
 				panic(http.ErrAbortHandler)
 			}
 		}()
-		leave, ok := a.enter(out, r, info)
+		leave, ok := rt.enter(out, r, info)
 		if !ok {
 			return
 		}
 		defer leave()
-		if a.cors(out, r) {
+		if rt.cors(out, r) {
 			return
 		}
-		a.dispatch(out, r, next)
+		rt.dispatch(out, r, next)
 	})
 }
 
 // enter counts a request that came by a proxy among those of its client; connections of other clients are counted as they are accepted. It
 // reports false where it has refused the request. A connection that is hijacked counts until it is closed.
-func (a *API) enter(w *answerWriter, r *http.Request, info *Request) (leave func(), ok bool) {
-	if a.options.Peers == nil || !fromProxy(r, a.options.TrustedProxies) {
+func (rt *Router) enter(w *answerWriter, r *http.Request, info *Request) (leave func(), ok bool) {
+	if rt.options.Peers == nil || !rt.FromProxy(r) {
 		return func() {}, true
 	}
-	w.leave, ok = a.options.Peers.Enter(info.Caller.IP)
+	w.leave, ok = rt.options.Peers.Enter(info.Caller.IP)
 	if !ok {
 		writeError(w, r, &hearth.Error{
 			Code: hearth.CodeRateLimited, Message: "too many requests of this address at once", RetryAfter: time.Second, Limit: "connections",
@@ -269,11 +269,11 @@ func (a *API) enter(w *answerWriter, r *http.Request, info *Request) (leave func
 }
 
 // Refused returns the whole answer, head and body, to what could not be read as a request of HTTP, with that status.
-func (a *API) Refused(remote string, status int) []byte {
+func (rt *Router) Refused(remote string, status int) []byte {
 	r := &http.Request{RemoteAddr: remote, URL: &url.URL{Path: "/"}, Header: http.Header{}, Body: http.NoBody}
 	w := &heldAnswer{header: http.Header{}, body: takeBuffer()}
 	defer w.body.release()
-	a.outer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	rt.outer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		detail := "the request is not valid HTTP"
 		if status == http.StatusRequestHeaderFieldsTooLarge {
 			detail = "the headers are too large"
@@ -292,7 +292,7 @@ func (a *API) Refused(remote string, status int) []byte {
 }
 
 // dispatch refuses addresses of a form that no operation has, and passes the rest on.
-func (a *API) dispatch(w http.ResponseWriter, r *http.Request, next http.Handler) {
+func (rt *Router) dispatch(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	if len(r.RequestURI) > maxURI {
 		writeError(w, r, hearth.Errorf(hearth.CodeURITooLong, "an address has at most %d bytes", maxURI))
 		return
@@ -306,23 +306,23 @@ func (a *API) dispatch(w http.ResponseWriter, r *http.Request, next http.Handler
 }
 
 // unmatched answers what is no operation: 405 where the path has another method, else 404.
-func (a *API) unmatched(w http.ResponseWriter, r *http.Request) {
-	fallback, _ := a.operations.Handler(r)
+func (rt *Router) unmatched(w http.ResponseWriter, r *http.Request) {
+	fallback, _ := rt.operations.Handler(r)
 	probe := &headerProbe{header: http.Header{}}
 	fallback.ServeHTTP(probe, r)
 	if probe.status == http.StatusMethodNotAllowed {
 		refuseMethod(w, r, probe.header.Get("Allow"))
 		return
 	}
-	if a.options.Missing != nil && r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, BasePath) && strings.Contains(r.Header.Get("Accept"), "text/html") {
-		a.options.Missing.ServeHTTP(w, r)
+	if rt.options.Missing != nil && r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, BasePath) && strings.Contains(r.Header.Get("Accept"), "text/html") {
+		rt.options.Missing.ServeHTTP(w, r)
 		return
 	}
 	writeError(w, r, hearth.NotFound("page"))
 }
 
 // recovered turns a panic into a 500, or cuts the connection if the answer has begun.
-func (a *API) recovered(w *answerWriter, r *http.Request, p any) {
+func (rt *Router) recovered(w *answerWriter, r *http.Request, p any) {
 	err := fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 	info := requestOf(r.Context())
 	if w.status == 0 {
@@ -339,10 +339,10 @@ const (
 )
 
 // cors allows the configured origins and answers their preflights; it reports whether the request is answered.
-func (a *API) cors(w http.ResponseWriter, r *http.Request) bool {
+func (rt *Router) cors(w http.ResponseWriter, r *http.Request) bool {
 	origin, header := r.Header.Get("Origin"), w.Header()
 	header.Add("Vary", "Origin") // of every answer: caches must not hand the one without an Origin to a page
-	if origin == "" || !slices.Contains(a.options.AllowedOrigins, origin) && !slices.Contains(a.options.AllowedOrigins, "*") {
+	if origin == "" || !slices.Contains(rt.options.AllowedOrigins, origin) && !slices.Contains(rt.options.AllowedOrigins, "*") {
 		return false
 	}
 	header.Set("Access-Control-Allow-Origin", origin)
@@ -358,7 +358,7 @@ func (a *API) cors(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // finished counts the request and logs it in one line.
-func (a *API) finished(r *http.Request, info *Request) {
+func (rt *Router) finished(r *http.Request, info *Request) {
 	exchange := observe.Exchange{
 		Route: info.Route, Method: info.Method, Status: info.Status, Code: info.Code, Duration: info.Duration,
 		RequestBytes: r.ContentLength, ResponseBytes: info.Bytes,
@@ -366,14 +366,14 @@ func (a *API) finished(r *http.Request, info *Request) {
 	if info.traced != nil {
 		defer info.traced(exchange)
 	}
-	if m := a.options.Metrics; m != nil {
+	if m := rt.options.Metrics; m != nil {
 		if info.Stream {
 			m.Leave()
 		} else {
 			m.End(exchange)
 		}
 	}
-	logRequest(a.options, r, info)
+	logRequest(rt.options, r, info)
 }
 
 // headerProbe finds out what a handler of the mux would answer.

@@ -407,7 +407,7 @@ func (a *API) registerRules() {
 	if s == nil {
 		return
 	}
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "create-rule", Method: http.MethodPost, Path: "/rules", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsWrite,
 		Status: http.StatusCreated, Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 		Summary: "Create a rule",
@@ -420,7 +420,7 @@ func (a *API) registerRules() {
 		}
 		return newCreated("/rules/"+rule.ID, wireRule(rule)), err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-rules", Method: http.MethodGet, Path: "/rules", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "List rules", Description: "Those that you may read, the newest first.",
 	}, func(ctx context.Context, in *listRulesInput) (*bodyOf[List[Rule]], error) {
@@ -435,14 +435,14 @@ func (a *API) registerRules() {
 		list, err := wireList(found, in.Fields, wireRule)
 		return &bodyOf[List[Rule]]{Body: list}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "get-rule", Method: http.MethodGet, Path: "/rules/{id}", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get a rule",
 	}, func(ctx context.Context, in *RulePath) (*bodyOf[Rule], error) {
 		rule, err := s.Rule(ctx, callerOf(ctx), in.ID)
 		return &bodyOf[Rule]{Body: wireRule(rule)}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "update-rule", Method: http.MethodPatch, Path: "/rules/{id}", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsWrite,
 		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Change a rule",
 		Description: "What is left out stays. A change of anything clears the rule's alarms; then it judges from the next reading on. " +
@@ -455,14 +455,14 @@ func (a *API) registerRules() {
 		rule, err := s.UpdateRule(ctx, callerOf(ctx), in.ID, in.Body.rule, check)
 		return &bodyOf[Rule]{Body: wireRule(rule)}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "delete-rule", Method: http.MethodDelete, Path: "/rules/{id}", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsWrite,
 		Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Delete a rule",
 		Description: "Its alarms are cleared, and stay in the list.",
 	}, func(ctx context.Context, in *RulePath) (*struct{}, error) {
 		return nil, s.DeleteRule(ctx, callerOf(ctx), in.ID, func(r hearth.Rule) error { return unchanged(ctx, wireRule(r)) })
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "test-rule", Method: http.MethodPost, Path: "/rules/{id}/test", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsRead,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Test a rule on stored logs",
 		Description: "What it would have raised, had each reading come in when it was read. Nothing is stored. Up to 200000 readings.",

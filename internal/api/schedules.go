@@ -180,7 +180,7 @@ func (a *API) registerSchedules() {
 	if s == nil {
 		return
 	}
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "create-export-schedule", Method: http.MethodPost, Path: "/export-schedules", Tag: tagExports,
 		Access: forUsers, Key: hearth.KeyExportsWrite,
 		Status: http.StatusCreated, Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Schedule an export",
@@ -196,7 +196,7 @@ func (a *API) registerSchedules() {
 		schedule, err := s.CreateSchedule(ctx, callerOf(ctx), plan, idempotency(ctx, wireSchedule))
 		return newCreated("/export-schedules/"+schedule.ID, wireSchedule(schedule)), err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-export-schedules", Method: http.MethodGet, Path: "/export-schedules", Tag: tagExports,
 		Access: forUsers, Key: hearth.KeyExportsRead, ETag: true,
 		Summary: "List schedules of exports", Description: "Your own, the newest first; those of all users for an admin.",
@@ -212,7 +212,7 @@ func (a *API) registerSchedules() {
 		list, err := wireList(found, in.Fields, wireSchedule)
 		return &bodyOf[List[ExportSchedule]]{Body: list}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "get-export-schedule", Method: http.MethodGet, Path: "/export-schedules/{id}", Tag: tagExports,
 		Access: forUsers, Key: hearth.KeyExportsRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get a schedule of exports",
@@ -220,7 +220,7 @@ func (a *API) registerSchedules() {
 		schedule, err := s.Schedule(ctx, callerOf(ctx), in.ID)
 		return &bodyOf[ExportSchedule]{Body: wireSchedule(schedule)}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "update-export-schedule", Method: http.MethodPatch, Path: "/export-schedules/{id}", Tag: tagExports,
 		Access: forUsers, Key: hearth.KeyExportsWrite,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Change a schedule of exports",
@@ -230,7 +230,7 @@ func (a *API) registerSchedules() {
 		schedule, err := s.UpdateSchedule(ctx, callerOf(ctx), in.ID, check, in.Body.plan)
 		return &bodyOf[ExportSchedule]{Body: wireSchedule(schedule)}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "delete-export-schedule", Method: http.MethodDelete, Path: "/export-schedules/{id}", Tag: tagExports,
 		Access: forUsers, Key: hearth.KeyExportsWrite,
 		Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Delete a schedule of exports",

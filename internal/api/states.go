@@ -34,7 +34,7 @@ type StateSegment struct {
 }
 
 func (a *API) registerStates() {
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "device-states", Method: http.MethodGet, Path: "/devices/{id}/states", Tag: tagAnalytics, Access: forUsers, Key: hearth.KeyTelemetryRead,
 		Class: classAnalytics, Codes: []hearth.Code{hearth.CodeNotFound},
 		Summary: "Read how long each value of an event held",
@@ -52,7 +52,7 @@ type deviceStatesInput struct {
 type deviceStatesOutput struct{ Body States }
 
 func (a *API) deviceStates(ctx context.Context, in *deviceStatesInput) (*deviceStatesOutput, error) {
-	now := a.now()
+	now := a.options.Serving.Clock.Now()
 	r, err := in.forAnalytics(now)
 	if err != nil {
 		return nil, err

@@ -38,7 +38,7 @@ func (s *staticAnswers) get(tag string, body []byte) *staticAnswer {
 }
 
 // serveStatic returns a handler with the answer of next, which is the same for everyone and written in one piece that nothing changes.
-func (a *API) serveStatic(next func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+func (rt *Router) serveStatic(next func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		piece := &staticWriter{header: w.Header(), status: http.StatusOK}
 		if err := next(piece, r); err != nil {
@@ -54,12 +54,12 @@ func (a *API) serveStatic(next func(http.ResponseWriter, *http.Request) error) f
 		if header.Get("Cache-Control") == "" {
 			header.Set("Cache-Control", "private, no-cache")
 		}
-		if a.notModified(w, r, tag) {
+		if rt.notModified(w, r, tag) {
 			header.Del("Content-Type")
 			w.WriteHeader(http.StatusNotModified)
 			return nil
 		}
-		answer := a.static.get(tag, piece.body)
+		answer := rt.static.get(tag, piece.body)
 		body, encoding := answer.plain, encodingOf(r.Header.Values("Accept-Encoding"))
 		switch {
 		case encoding == "zstd" && answer.zstd != nil:
@@ -132,7 +132,7 @@ func gzipped(body []byte) []byte {
 	var out bytes.Buffer
 	w, err := gzip.NewWriterLevel(&out, gzip.DefaultCompression)
 	if err != nil {
-		panic("api: the compression level is a constant: " + err.Error())
+		panic("rest: the compression level is a constant: " + err.Error())
 	}
 	_, _ = w.Write(body) // into memory
 	_ = w.Close()
@@ -142,7 +142,7 @@ func gzipped(body []byte) []byte {
 func zstandard(body []byte) []byte {
 	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
 	if err != nil {
-		panic("api: the compression options are constants: " + err.Error())
+		panic("rest: the compression options are constants: " + err.Error())
 	}
 	defer func() { _ = w.Close() }()
 	return w.EncodeAll(body, nil)

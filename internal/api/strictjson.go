@@ -191,7 +191,7 @@ func printable(text string) string {
 }
 
 // maxItems returns how many items an array in a body of the operation may have: as many as its longest one, maxJSONItems at least.
-func (a *API) maxItems(op *huma.Operation) int {
+func (rt *Router) maxItems(op *huma.Operation) int {
 	most := maxJSONItems
 	seen := map[string]bool{}
 	var visit func(*huma.Schema)
@@ -201,7 +201,7 @@ func (a *API) maxItems(op *huma.Operation) int {
 		}
 		if s.Ref != "" {
 			seen[s.Ref] = true
-			visit(a.openAPI.Components.Schemas.SchemaFromRef(s.Ref))
+			visit(rt.openAPI.Components.Schemas.SchemaFromRef(s.Ref))
 			return
 		}
 		if s.MaxItems != nil {

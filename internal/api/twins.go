@@ -44,10 +44,10 @@ func (a *API) registerTwins() {
 	tag := &huma.Param{Description: "Begins with both versions, such as \"3.12-…\".", Schema: &huma.Schema{Type: huma.TypeString}}
 	answer := func(doc *huma.Operation) {
 		doc.Parameters = append(doc.Parameters, deviceIDParam())
-		doc.Responses["200"] = jsonResponse("The twin", schemaOf[Twin](a))
+		doc.Responses["200"] = jsonResponse("The twin", schemaOf[Twin](a.Router))
 		doc.Responses["200"].Headers = map[string]*huma.Param{"ETag": tag}
 	}
-	registerRaw(a, operation{
+	registerRaw(a.Router, operation{
 		ID: "get-twin", Method: http.MethodGet, Path: "/devices/{id}/twin", Tag: tagTwins,
 		Access: forDevices, Key: hearth.KeyDevicesRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get a device's twin",
@@ -63,7 +63,7 @@ func (a *API) registerTwins() {
 		{hearth.TwinDesired, "update-twin-desired", "Change what a device should be", "Takes the right to change the device.", forUsers, hearth.KeyDevicesWrite},
 		{hearth.TwinReported, "update-twin-reported", "Change what a device says it is", "For the device's own token, and users who may change the device.", forDevices, hearth.KeyTelemetryWrite},
 	} {
-		registerRaw(a, operation{
+		registerRaw(a.Router, operation{
 			ID: side.id, Method: http.MethodPatch, Path: "/devices/{id}/twin/" + string(side.TwinSide), Tag: tagTwins,
 			Access: side.access, Key: side.key, ETag: true, ChecksTag: true,
 			Codes: []hearth.Code{hearth.CodeNotFound}, Summary: side.summary,
@@ -76,7 +76,7 @@ func (a *API) registerTwins() {
 				Name: "If-Match", In: "header", Description: "Entity tags, of which the twin must still have one, as far as this side goes.",
 				Schema: &huma.Schema{Type: huma.TypeString}, Example: `"3.12-9f86d081884c7d65"`,
 			})
-			body := &huma.MediaType{Schema: schemaOf[TwinState](a), Example: map[string]any{"brightness": 70, "color": nil}}
+			body := &huma.MediaType{Schema: schemaOf[TwinState](a.Router), Example: map[string]any{"brightness": 70, "color": nil}}
 			doc.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": body, mergePatchType: body}}
 		}, func(w http.ResponseWriter, r *http.Request) error { return a.patchTwin(w, r, side.TwinSide) })
 	}

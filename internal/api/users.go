@@ -76,7 +76,7 @@ func (a *API) registerUsers() {
 	if s == nil {
 		return
 	}
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "get-me", Method: http.MethodGet, Path: "/users/me", Tag: tagAccounts,
 		Access: forUsers, Key: closedToKeys, Summary: "Get your account", ETag: true,
 		Description: "For If-Match, take the entity tag of an answer without quotas.",
@@ -93,7 +93,7 @@ func (a *API) registerUsers() {
 		}
 		return &bodyOf[User]{Body: body}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "update-me", Method: http.MethodPatch, Path: "/users/me", Tag: tagAccounts,
 		Access: forUsers, Key: closedToKeys, Summary: "Change your account",
 		Description: "Another `email` needs `current_password`, counts as a sign-up does towards the limit `auth`, and is kept once the link that it " +
@@ -120,7 +120,7 @@ func (a *API) registerUsers() {
 		user, err := s.UpdateMe(ctx, callerOf(ctx), update)
 		return &bodyOf[User]{Body: wireUser(user)}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "list-users", Method: http.MethodGet, Path: "/users", Tag: tagAccounts,
 		Access: forAdmins, Key: closedToKeys, Summary: "List all accounts", ETag: true,
 		Description: "The newest first.",
@@ -136,7 +136,7 @@ func (a *API) registerUsers() {
 		list, err := wireList(users, in.Fields, wireManagedUser)
 		return &bodyOf[List[ManagedUser]]{Body: list}, err
 	})
-	register(a, operation{
+	register(a.Router, operation{
 		ID: "update-user", Method: http.MethodPatch, Path: "/users/{id}", Tag: tagAccounts,
 		Access: forAdmins, Key: closedToKeys, Summary: "Change an account",
 		Description: "After a change of role the user's access tokens are refused and must be refreshed. The last admin stays one.",

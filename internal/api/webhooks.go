@@ -56,7 +56,7 @@ func (a *API) wireWebhook(w hearth.Webhook) Webhook {
 		DisabledReason: text(w.DisabledReason), FailingSince: wireTime(w.FailingSince), Version: w.Version, CreatedAt: Time(w.CreatedAt),
 		UpdatedAt: Time(w.UpdatedAt),
 	}
-	if a.now().Before(w.OldSecretUntil) {
+	if a.options.Serving.Clock.Now().Before(w.OldSecretUntil) {
 		wire.OldSecretUntil = wireTime(w.OldSecretUntil)
 	}
 	return wire
@@ -219,15 +219,15 @@ func (a *API) registerWebhooks() {
 	create.Codes = append(create.Codes, hearth.CodeConflict)
 	create.Description = "It is your own, or with `organization_id` the organization's, whose owner and administrators alone may. Events are sent " +
 		"as the Standard Webhooks specification says; `secret` is shown only in this answer. `conflict`: there are 50 already."
-	register(a, create, a.createWebhook)
+	register(a.Router, create, a.createWebhook)
 
 	list := op("list-webhooks", http.MethodGet, "", hearth.KeyAlarmsRead, "List webhooks")
 	list.ETag, list.Description = true, "Your own and those of the organizations that you administer, the newest first; all for an admin."
-	register(a, list, a.listWebhooks)
+	register(a.Router, list, a.listWebhooks)
 
 	get := op("get-webhook", http.MethodGet, "/{id}", hearth.KeyAlarmsRead, "Get a webhook")
 	get.ETag = true
-	register(a, get, func(ctx context.Context, in *WebhookPath) (*webhookOutput, error) {
+	register(a.Router, get, func(ctx context.Context, in *WebhookPath) (*webhookOutput, error) {
 		w, err := a.options.Webhooks.Webhook(ctx, callerOf(ctx), in.ID)
 		return a.webhookOutput(w), err
 	})
@@ -236,7 +236,7 @@ func (a *API) registerWebhooks() {
 	update.ETag = true
 	update.Description = "What is left out stays. While it is not enabled, events are not kept for it, and deliveries that wait fail when they are due. With " +
 		"`If-Match`, only if it is still at the version of that entity tag."
-	register(a, update, func(ctx context.Context, in *updateWebhookInput) (*webhookOutput, error) {
+	register(a.Router, update, func(ctx context.Context, in *updateWebhookInput) (*webhookOutput, error) {
 		change, err := in.Body.change()
 		if err != nil {
 			return nil, err
@@ -248,13 +248,13 @@ func (a *API) registerWebhooks() {
 	remove := op("delete-webhook", http.MethodDelete, "/{id}", hearth.KeyAlarmsWrite, "Delete a webhook")
 	remove.Status = http.StatusNoContent
 	remove.Description = "Its deliveries go with it. With `If-Match`, only at that version."
-	register(a, remove, func(ctx context.Context, in *WebhookCondition) (*struct{}, error) {
+	register(a.Router, remove, func(ctx context.Context, in *WebhookCondition) (*struct{}, error) {
 		return nil, a.options.Webhooks.Delete(ctx, callerOf(ctx), in.ID, in.check())
 	})
 
 	rotate := op("rotate-webhook-secret", http.MethodPost, "/{id}/rotate-secret", hearth.KeyAlarmsWrite, "Rotate the secret of a webhook")
 	rotate.Secret, rotate.Description = true, "For 24 hours the secret before signs too: requests carry both signatures."
-	register(a, rotate, func(ctx context.Context, in *WebhookPath) (*bodyOf[IssuedWebhook], error) {
+	register(a.Router, rotate, func(ctx context.Context, in *WebhookPath) (*bodyOf[IssuedWebhook], error) {
 		issued, err := a.options.Webhooks.Rotate(ctx, callerOf(ctx), in.ID)
 		return &bodyOf[IssuedWebhook]{a.wireIssued(issued)}, err
 	})
@@ -262,20 +262,20 @@ func (a *API) registerWebhooks() {
 	test := op("test-webhook", http.MethodPost, "/{id}/test", hearth.KeyAlarmsWrite, "Send a test event")
 	test.Status, test.Creates = http.StatusAccepted, true
 	test.Description = "Sends the event `webhook.test`, also to a webhook that is not enabled, and returns the delivery before it is attempted."
-	register(a, test, func(ctx context.Context, in *WebhookPath) (*bodyOf[WebhookDelivery], error) {
+	register(a.Router, test, func(ctx context.Context, in *WebhookPath) (*bodyOf[WebhookDelivery], error) {
 		d, err := a.options.Webhooks.Test(ctx, callerOf(ctx), in.ID, idempotency(ctx, wireDelivery))
 		return &bodyOf[WebhookDelivery]{wireDelivery(d)}, err
 	})
 
 	deliveries := op("list-webhook-deliveries", http.MethodGet, "/{id}/deliveries", hearth.KeyAlarmsRead, "List deliveries of a webhook")
 	deliveries.ETag, deliveries.Description = true, "The newest first. A delivery is kept for 14 days after its end, and of a webhook the latest 10,000."
-	register(a, deliveries, a.listDeliveries)
+	register(a.Router, deliveries, a.listDeliveries)
 
 	retry := op("retry-webhook-delivery", http.MethodPost, "/{id}/deliveries/{delivery_id}/retry", hearth.KeyAlarmsWrite, "Retry a delivery")
 	retry.Codes = append(retry.Codes, hearth.CodeConflict)
 	retry.Description = "It is attempted at once, under the same `webhook-id`, whatever became of it before, and again as often as a new one. " +
 		"`conflict`: the webhook is not enabled."
-	register(a, retry, func(ctx context.Context, in *deliveryInput) (*bodyOf[WebhookDelivery], error) {
+	register(a.Router, retry, func(ctx context.Context, in *deliveryInput) (*bodyOf[WebhookDelivery], error) {
 		d, err := a.options.Webhooks.Retry(ctx, callerOf(ctx), in.ID, in.DeliveryID)
 		return &bodyOf[WebhookDelivery]{wireDelivery(d)}, err
 	})

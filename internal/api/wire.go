@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"hearth"
 )
@@ -71,42 +70,6 @@ func (t *Time) UnmarshalJSON(data []byte) error {
 // Schema says so to the OpenAPI.
 func (Time) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeString, Format: "date-time", Examples: []any{"2026-03-01T12:00:00.000Z"}}
-}
-
-// Value is the value of a log on the wire.
-type Value hearth.Value
-
-// MarshalJSON writes the value with its JSON type.
-func (v Value) MarshalJSON() ([]byte, error) {
-	switch value := hearth.Value(v); value.Kind() {
-	case hearth.TextKind:
-		return jsontext.AppendQuote(nil, value.Text())
-	case hearth.BooleanKind:
-		return strconv.AppendBool(nil, value.Number() != 0), nil
-	default:
-		return json.Marshal(value.Number())
-	}
-}
-
-// UnmarshalJSON reads a value of any type.
-func (v *Value) UnmarshalJSON(data []byte) error { return (*hearth.Value)(v).UnmarshalJSON(data) }
-
-// Schema says so to the OpenAPI.
-func (Value) Schema(r huma.Registry) *huma.Schema {
-	const name = "Value"
-	if r.Map()[name] == nil {
-		least, most, one, longest := -hearth.MaxLogValue, hearth.MaxLogValue, 1, hearth.MaxText
-		r.Map()[name] = &huma.Schema{
-			Description: "A finite number of at most 1e300, a boolean, or a string of 1 to 256 characters without control characters.",
-			OneOf: []*huma.Schema{
-				{Type: huma.TypeNumber, Minimum: &least, Maximum: &most},
-				{Type: huma.TypeBoolean},
-				{Type: huma.TypeString, MinLength: &one, MaxLength: &longest, Pattern: `^\P{Cc}+$`},
-			},
-			Examples: []any{21.5},
-		}
-	}
-	return &huma.Schema{Ref: "#/components/schemas/" + name}
 }
 
 // timeOf returns the wire form of Unix milliseconds.
@@ -282,8 +245,9 @@ func appendFields(out, object []byte, names []string) ([]byte, error) {
 
 // wireList makes a page of a store's list. fields is the query's; an unknown name is refused.
 func wireList[S, T any](list hearth.List[S], fields string, wire func(S) T) (List[T], error) {
-	out, err := newList[T](list.Next.String(), list.Total, fields)
-	if err != nil {
+	out := newList[T](list.Next.String(), list.Total)
+	var err error
+	if out.fields, err = parseFields(fields, typeOf[T]()); err != nil {
 		return out, err
 	}
 	out.Items = make([]T, len(list.Items))
@@ -293,14 +257,20 @@ func wireList[S, T any](list hearth.List[S], fields string, wire func(S) T) (Lis
 	return out, nil
 }
 
+// listAppendedBy makes a page of n items, of which appendItem appends the JSON.
+func listAppendedBy[T any](next string, total int64, n int, appendItem func(out []byte, i int) []byte) List[T] {
+	out := newList[T](next, total)
+	out.appendItem, out.length = appendItem, n
+	return out
+}
+
 // newList makes a page without its items.
-func newList[T any](next string, total int64, fields string) (out List[T], err error) {
+func newList[T any](next string, total int64) (out List[T]) {
 	out.NextCursor = text(next)
 	if total >= 0 {
 		out.Total = &total
 	}
-	out.fields, err = parseFields(fields, typeOf[T]())
-	return out, err
+	return out
 }
 
 // parseFields reads the query's fields: names of t's JSON fields. Nil means all.

@@ -365,16 +365,18 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 		return nil, err
 	}
 	return api.New(api.Options{
-		Version: p.Version, Clock: p.Clock, Logger: p.Logger, Health: p.health, Metrics: p.metrics.HTTP, Tracer: p.tracer,
-		Accounts: p.accounts, Organizations: p.orgs, Roles: p.orgs.Roles, Devices: p.devices, Fleet: p.devices,
-		Provisioning: p.provision, Twins: p.twins, Telemetry: p.telemetry,
-		Analytics: p.analytics, Commands: p.commands, Webhooks: p.webhooks, Integrations: p.integrations, Alarms: p.alarms, Exports: p.exports, Notifications: p.notices,
-		Jobs: p.jobs(), Backups: jobadmin.Backups{Jobs: p.jobs(), Schedule: p.backups}, Audit: p.audit(),
+		Serving: api.ServingOptions{
+			Clock: p.Clock, Logger: p.Logger, Metrics: p.metrics.HTTP, Tracer: p.tracer, Devices: p.devices, Roles: p.orgs.Roles,
+			BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), BodyMemory: p.memory.Bodies(), SlowRequest: cfg.SlowRequest,
+			AllowedOrigins: cfg.AllowedOrigins, TrustedProxies: cfg.TrustedProxies, Peers: p.peers, Limiter: limits, ClaimLimiter: claims,
+			Secret: secret, Idempotency: p.store, Missing: pages.Missing(),
+		},
+		Version: p.Version, Health: p.health, Accounts: p.accounts, Organizations: p.orgs, Fleet: p.devices, Provisioning: p.provision, Twins: p.twins,
+		Telemetry: p.telemetry, Analytics: p.analytics, Commands: p.commands, Webhooks: p.webhooks, Integrations: p.integrations, Alarms: p.alarms,
+		Exports: p.exports, Notifications: p.notices, Jobs: p.jobs(), Backups: jobadmin.Backups{Jobs: p.jobs(), Schedule: p.backups}, Audit: p.audit(),
 		Figures: figures.New(figures.Options{Config: cfg, Asker: p.asker, HTTP: p.metrics.HTTP, Cache: p.cache, Health: p.health}),
 		MQTT:    p.mqtt.ServeWebSocket, Live: p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,
-		BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), BodyMemory: p.memory.Bodies(), SlowRequest: cfg.SlowRequest,
-		AllowedOrigins: cfg.AllowedOrigins, TrustedProxies: cfg.TrustedProxies, Peers: p.peers, AccelRedirect: cfg.AccelRedirect,
-		Limiter: limits, ClaimLimiter: claims, Secret: secret, QuotaUse: p.quotas.Use, Idempotency: p.store, Pages: pages.Pages(), Missing: pages.Missing(),
+		AccelRedirect: cfg.AccelRedirect, QuotaUse: p.quotas.Use, Pages: pages.Pages(),
 	})
 }
 
