@@ -76,6 +76,8 @@ func mayImport(dir string) []string {
 		return append([]string{root, "internal/judge", "internal/calendar"}, ports...)
 	case slices.Contains(capabilities, dir):
 		return append([]string{root, throughput, keyFile, "internal/calendar", guardedHTTP, auditedChanges}, ports...)
+	case dir == "internal/api/rest":
+		return []string{root, "internal/observe"}
 	case dir == "internal/api", dir == "internal/realtime":
 		return append([]string{root, "internal/observe", "internal/calendar", busPort, dir + "/..."}, capabilities...)
 	case dir == "internal/mqtt/thingsboard":
@@ -111,7 +113,7 @@ func mayImport(dir string) []string {
 	case dir == "internal/mailer":
 		return append([]string{root, "internal/core/..."}, ports...)
 	case dir == "internal/jobadmin":
-		return []string{root, "internal/api", "internal/backup", "internal/queue"}
+		return []string{root, "internal/api", "internal/api/rest", "internal/backup", "internal/queue"}
 	case dir == "internal/simulate":
 		return []string{"client/go"}
 	case dir == "internal/demo":
@@ -324,6 +326,7 @@ func TestTheInspectionFindsViolations(t *testing.T) {
 		"api to capabilities":            {"internal/api/a.go", imports("api", "hearth", "hearth/internal/core/devices", "hearth/internal/observe"), ""},
 		"realtime to api":                {"internal/realtime/a.go", imports("realtime", "hearth/internal/api"), "may not import"},
 		"api to its own part":            {"internal/api/a.go", imports("api", "hearth/internal/api/logjson"), ""},
+		"rest to a capability":           {"internal/api/rest/a.go", imports("rest", "hearth/internal/core/devices"), "may not import"},
 		"client to internal":             {"client/a.go", imports("client", "hearth/internal/api"), "may not import"},
 		"cli to adapter":                 {"internal/cli/a.go", imports("cli", "hearth/internal/store/sqlite"), "may not import"},
 		"main to app":                    {"cmd/hearth/a.go", imports("main", "hearth/internal/app"), "may not import"},

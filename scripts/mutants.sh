@@ -64,14 +64,14 @@ mutant 'an admin of an organization makes owners' organization.go \
   'from.Rank() > own || to.Rank() > own' 'from.Rank() > own' ./internal/core/orgs 'TestWhoMayDoWhat'
 mutant "a stranger's list shows all" caller.go \
   'return Reach{Scopes: scopes}, nil' 'return Reach{All: true}, nil' ./internal/api 'TestDevicesAreListed'
-mutant 'users do what admins do' internal/api/route.go \
-  'op.Access == forAdmins && !caller.IsAdmin()' 'op.Access == forAdmins && !caller.IsUser()' ./internal/api 'TestRequestsAreAnswered'
-mutant 'anybody chooses their address' internal/api/clientip.go \
-  'if contains(trusted, peer) {' 'if peer.IsValid() {' ./internal/api 'TestOnlyTrustedProxies'
-mutant 'a key may be there twice' internal/api/strictjson.go \
-  'jsontext.NewDecoder(bytes.NewBuffer(body))' 'jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))' ./internal/api 'TestBodiesAreRead'
-mutant 'bodies have no bound' internal/api/body.go \
-  'limit: limit, left: limit}' 'limit: limit, left: 1 << 40}' ./internal/api 'TestCompressedBodies'
+mutant 'users do what admins do' internal/api/rest/route.go \
+  'op.Access == ForAdmins && !caller.IsAdmin()' 'op.Access == ForAdmins && !caller.IsUser()' ./internal/api/rest 'TestRequestsAreAnswered'
+mutant 'anybody chooses their address' internal/api/rest/clientip.go \
+  'if contains(trusted, peer) {' 'if peer.IsValid() {' ./internal/api/rest 'TestOnlyTrustedProxies'
+mutant 'a key may be there twice' internal/api/rest/strictjson.go \
+  'return len(slices.Compact(all)) < len(all)' 'return false' ./internal/api/rest 'TestBodiesAreRead'
+mutant 'bodies have no bound' internal/api/rest/body.go \
+  'limit: limit, left: limit}' 'limit: limit, left: 1 << 40}' ./internal/api/rest 'TestCompressedBodies'
 mutant 'any page opens a WebSocket' internal/realtime/websocket.go \
   'if !n.originAllowed(r) {' 'if !n.originAllowed(r) && false {' ./internal/realtime 'TestOnlyKnownOrigins'
 mutant 'an edited audit is not noticed' internal/core/audit/audit.go \

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/api/rest"
 	"hearth/internal/core/account"
 )
 
@@ -17,16 +18,16 @@ type User struct {
 	Email       string      `json:"email" doc:"Trimmed and in lower case." example:"ann@example.com"`
 	Role        hearth.Role `json:"role" enum:"admin,user"`
 	TimeZone    string      `json:"time_zone" doc:"An IANA name: the zone of days in analytics." example:"Europe/Berlin"`
-	CreatedAt   Time        `json:"created_at"`
-	UpdatedAt   Time        `json:"updated_at"`
-	LastLoginAt *Time       `json:"last_login_at" doc:"null before the first login."`
+	CreatedAt   rest.Time   `json:"created_at"`
+	UpdatedAt   rest.Time   `json:"updated_at"`
+	LastLoginAt *rest.Time  `json:"last_login_at" doc:"null before the first login."`
 	Quotas      []QuotaUse  `json:"quotas,omitempty" doc:"With include=quotas, of your own devices and logs."`
 }
 
 func wireUser(u hearth.User) User {
 	return User{
-		ID: u.ID, Name: u.Name, Email: u.Email, Role: u.Role, TimeZone: cmp.Or(u.TimeZone, "UTC"), CreatedAt: Time(u.CreatedAt), UpdatedAt: Time(u.UpdatedAt),
-		LastLoginAt: wireTime(u.LastLoginAt),
+		ID: u.ID, Name: u.Name, Email: u.Email, Role: u.Role, TimeZone: cmp.Or(u.TimeZone, "UTC"), CreatedAt: rest.Time(u.CreatedAt), UpdatedAt: rest.Time(u.UpdatedAt),
+		LastLoginAt: rest.TimeOrNull(u.LastLoginAt),
 	}
 }
 
@@ -83,19 +84,19 @@ type Login struct {
 
 // Session is a login on the wire.
 type Session struct {
-	ID         string `json:"id" example:"0195a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"`
-	UserAgent  string `json:"user_agent" example:"Mozilla/5.0"`
-	IP         string `json:"ip" example:"192.0.2.1"`
-	CreatedAt  Time   `json:"created_at"`
-	LastUsedAt Time   `json:"last_used_at" doc:"Of the login or the last refresh."`
-	ExpiresAt  Time   `json:"expires_at" doc:"When the login ends; refreshing does not move it."`
-	Current    bool   `json:"current" doc:"It is the session that asks."`
+	ID         string    `json:"id" example:"0195a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"`
+	UserAgent  string    `json:"user_agent" example:"Mozilla/5.0"`
+	IP         string    `json:"ip" example:"192.0.2.1"`
+	CreatedAt  rest.Time `json:"created_at"`
+	LastUsedAt rest.Time `json:"last_used_at" doc:"Of the login or the last refresh."`
+	ExpiresAt  rest.Time `json:"expires_at" doc:"When the login ends; refreshing does not move it."`
+	Current    bool      `json:"current" doc:"It is the session that asks."`
 }
 
 func wireSession(s account.SessionInfo) Session {
 	return Session{
-		ID: s.ID, UserAgent: s.UserAgent, IP: s.IP, CreatedAt: Time(s.CreatedAt), LastUsedAt: Time(s.LastUsedAt),
-		ExpiresAt: Time(s.ExpiresAt), Current: s.Current,
+		ID: s.ID, UserAgent: s.UserAgent, IP: s.IP, CreatedAt: rest.Time(s.CreatedAt), LastUsedAt: rest.Time(s.LastUsedAt),
+		ExpiresAt: rest.Time(s.ExpiresAt), Current: s.Current,
 	}
 }
 
@@ -159,34 +160,34 @@ func (a *API) registerAccounts() {
 	if s == nil {
 		return
 	}
-	auth := func(id, path, summary string, status int, codes ...hearth.Code) operation {
-		return operation{
-			ID: id, Method: http.MethodPost, Path: "/auth/" + path, Tag: tagAccounts, Access: forAnyone, Summary: summary, Status: status, Codes: codes,
+	auth := func(id, path, summary string, status int, codes ...hearth.Code) rest.Operation {
+		return rest.Operation{
+			ID: id, Method: http.MethodPost, Path: "/auth/" + path, Tag: tagAccounts, Access: rest.ForAnyone, Summary: summary, Status: status, Codes: codes,
 		}
 	}
 	op := auth("sign-up", "signup", "Make an account", http.StatusCreated, hearth.CodeEmailTaken, hearth.CodeForbidden)
 	op.Creates = true
 	op.Description = "Forbidden where sign-up is closed, or by invitation and `invitation_token` is not that of one for the e-mail."
-	register(a.Router, op, func(ctx context.Context, in *bodyOf[SignUpRequest]) (*bodyOf[SignedUp], error) {
+	rest.Register(a.Router, op, func(ctx context.Context, in *rest.Body[SignUpRequest]) (*rest.Body[SignedUp], error) {
 		account := in.Body.newUser()
 		account.Invitation = in.Body.InvitationToken
-		user, err := s.SignUp(ctx, callerOf(ctx), account, idempotency(ctx, wireSignUp))
-		return &bodyOf[SignedUp]{wireSignUp(user)}, err
+		user, err := s.SignUp(ctx, rest.CallerOf(ctx), account, rest.Idempotency(ctx, wireSignUp))
+		return &rest.Body[SignedUp]{Body: wireSignUp(user)}, err
 	})
 
 	op = auth("log-in", "login", "Sign in", http.StatusOK, hearth.CodeInvalidCredentials, hearth.CodeAccountLocked, hearth.CodeForbidden)
 	op.Secret, op.CountByBody = true, a.limitLogin
 	op.Description = "Five wrong passwords in a row lock the account for 15 minutes: `account_locked`, also for the right one. " +
 		"A disabled user is `forbidden`."
-	register(a.Router, op, func(ctx context.Context, in *bodyOf[Login]) (*tokensOutput, error) {
-		return wireGrant(s.Login(ctx, callerOf(ctx), account.Credentials{Email: in.Body.Email, Password: in.Body.Password}))
+	rest.Register(a.Router, op, func(ctx context.Context, in *rest.Body[Login]) (*tokensOutput, error) {
+		return wireGrant(s.Login(ctx, rest.CallerOf(ctx), account.Credentials{Email: in.Body.Email, Password: in.Body.Password}))
 	})
 
 	op = auth("set-up", "setup", "Make the first admin", http.StatusCreated, hearth.CodeForbidden, hearth.CodeEmailTaken)
-	op.Secret, op.Class = true, classAuth
+	op.Secret, op.Class = true, rest.ClassAuth
 	op.Description = "With the token that every instance prints when it starts and there is no admin: once, and only while there is none, whoever signed up before."
-	register(a.Router, op, func(ctx context.Context, in *bodyOf[SetUpRequest]) (*tokensOutput, error) {
-		return wireGrant(s.SetUp(ctx, callerOf(ctx), in.Body.Token, in.Body.newUser()))
+	rest.Register(a.Router, op, func(ctx context.Context, in *rest.Body[SetUpRequest]) (*tokensOutput, error) {
+		return wireGrant(s.SetUp(ctx, rest.CallerOf(ctx), in.Body.Token, in.Body.newUser()))
 	})
 
 	op = auth("refresh", "refresh", "Exchange a refresh token", http.StatusOK,
@@ -195,87 +196,89 @@ func (a *API) registerAccounts() {
 	op.Description = "The refresh token is spent by it. Used again within `HEARTH_REFRESH_LEEWAY` (10 s), by two tabs or after a lost answer, it " +
 		"returns the same new refresh token while that one is unspent. Later it is `refresh_reused` and ends the whole session: every token that " +
 		"descends from that login. Limited by session."
-	register(a.Router, op, func(ctx context.Context, in *bodyOf[RefreshRequest]) (*tokensOutput, error) {
-		return wireGrant(s.Refresh(ctx, callerOf(ctx), in.Body.RefreshToken))
+	rest.Register(a.Router, op, func(ctx context.Context, in *rest.Body[RefreshRequest]) (*tokensOutput, error) {
+		return wireGrant(s.Refresh(ctx, rest.CallerOf(ctx), in.Body.RefreshToken))
 	})
 
 	op = auth("revoke", "revoke", "Revoke a token", http.StatusNoContent)
 	op.Description = "Ends the session that the token belongs to. 204 whether or not the token was known."
-	register(a.Router, op, func(ctx context.Context, in *bodyOf[RevokeRequest]) (*struct{}, error) {
-		return nil, s.Revoke(ctx, callerOf(ctx), in.Body.Token)
+	rest.Register(a.Router, op, func(ctx context.Context, in *rest.Body[RevokeRequest]) (*struct{}, error) {
+		return nil, s.Revoke(ctx, rest.CallerOf(ctx), in.Body.Token)
 	})
 
 	op = auth("log-out", "logout", "Sign out", http.StatusNoContent)
-	op.Access, op.Key = forUsers, closedToKeys
-	register(a.Router, op, func(ctx context.Context, _ *struct{}) (*struct{}, error) { return nil, s.Logout(ctx, callerOf(ctx)) })
+	op.Access, op.Key = rest.ForUsers, rest.ClosedToKeys
+	rest.Register(a.Router, op, func(ctx context.Context, _ *struct{}) (*struct{}, error) {
+		return nil, s.Logout(ctx, rest.CallerOf(ctx))
+	})
 
 	op = auth("log-out-all", "logout-all", "Sign out everywhere", http.StatusOK)
-	op.Access, op.Key = forUsers, closedToKeys
-	register(a.Router, op, func(ctx context.Context, _ *struct{}) (*bodyOf[Revoked], error) {
-		n, err := s.LogoutAll(ctx, callerOf(ctx))
-		return &bodyOf[Revoked]{Body: Revoked{Revoked: n}}, err
+	op.Access, op.Key = rest.ForUsers, rest.ClosedToKeys
+	rest.Register(a.Router, op, func(ctx context.Context, _ *struct{}) (*rest.Body[Revoked], error) {
+		n, err := s.LogoutAll(ctx, rest.CallerOf(ctx))
+		return &rest.Body[Revoked]{Body: Revoked{Revoked: n}}, err
 	})
 	registerPasswords(a, auth)
 	registerEmail(a, auth)
 	registerSessions(a)
-	register(a.Router, operation{
-		ID: "get-keys", Method: http.MethodGet, Path: "/.well-known/jwks.json", Root: true, Tag: tagAccounts, Access: forAnyone,
+	rest.Register(a.Router, rest.Operation{
+		ID: "get-keys", Method: http.MethodGet, Path: "/.well-known/jwks.json", Root: true, Tag: tagAccounts, Access: rest.ForAnyone,
 		Summary: "Get the public keys of the access tokens", ETag: true, Codes: []hearth.Code{hearth.CodeValidationFailed},
-	}, func(context.Context, *struct{}) (*bodyOf[KeySet], error) {
-		return &bodyOf[KeySet]{Body: KeySet{Keys: s.JWKS()}}, nil
+	}, func(context.Context, *struct{}) (*rest.Body[KeySet], error) {
+		return &rest.Body[KeySet]{Body: KeySet{Keys: s.JWKS()}}, nil
 	})
 }
 
-func registerPasswords(a *API, auth func(id, path, summary string, status int, codes ...hearth.Code) operation) {
+func registerPasswords(a *API, auth func(id, path, summary string, status int, codes ...hearth.Code) rest.Operation) {
 	s := a.options.Accounts
 	op := auth("change-password", "password", "Change the password", http.StatusNoContent,
 		hearth.CodeInvalidCredentials, hearth.CodeAccountLocked)
-	op.Access, op.Key = forUsers, closedToKeys
+	op.Access, op.Key = rest.ForUsers, rest.ClosedToKeys
 	op.Description = "The other sessions end. A wrong current password is `invalid_credentials` and counts as a wrong login does."
-	register(a.Router, op, func(ctx context.Context, in *bodyOf[PasswordChange]) (*struct{}, error) {
-		return nil, s.ChangePassword(ctx, callerOf(ctx), in.Body.CurrentPassword, in.Body.NewPassword)
+	rest.Register(a.Router, op, func(ctx context.Context, in *rest.Body[PasswordChange]) (*struct{}, error) {
+		return nil, s.ChangePassword(ctx, rest.CallerOf(ctx), in.Body.CurrentPassword, in.Body.NewPassword)
 	})
 
 	op = auth("request-password-reset", "password-reset", "Ask for a new password", http.StatusAccepted)
 	op.Description = "Sends a link, if a user has the e-mail. The answer is the same if none has."
-	register(a.Router, op, func(ctx context.Context, in *bodyOf[PasswordResetRequest]) (*struct{}, error) {
-		return nil, s.RequestReset(ctx, callerOf(ctx), in.Body.Email)
+	rest.Register(a.Router, op, func(ctx context.Context, in *rest.Body[PasswordResetRequest]) (*struct{}, error) {
+		return nil, s.RequestReset(ctx, rest.CallerOf(ctx), in.Body.Email)
 	})
 
 	op = auth("confirm-password-reset", "password-reset/confirm", "Set a new password", http.StatusNoContent)
 	op.Description = "With the token of the mail. All sessions end."
-	register(a.Router, op, func(ctx context.Context, in *bodyOf[PasswordResetConfirmation]) (*struct{}, error) {
-		return nil, s.ConfirmReset(ctx, callerOf(ctx), in.Body.Token, in.Body.NewPassword)
+	rest.Register(a.Router, op, func(ctx context.Context, in *rest.Body[PasswordResetConfirmation]) (*struct{}, error) {
+		return nil, s.ConfirmReset(ctx, rest.CallerOf(ctx), in.Body.Token, in.Body.NewPassword)
 	})
 }
 
-func registerEmail(a *API, auth func(id, path, summary string, status int, codes ...hearth.Code) operation) {
+func registerEmail(a *API, auth func(id, path, summary string, status int, codes ...hearth.Code) rest.Operation) {
 	s := a.options.Accounts
 	op := auth("confirm-email", "email/confirm", "Confirm a new e-mail", http.StatusNoContent, hearth.CodeEmailTaken)
-	op.Class = classAuth
+	op.Class = rest.ClassAuth
 	op.Description = "With the token of the mail that `PATCH /users/me` sent, once, for a day. The address of before is sent a notice."
-	register(a.Router, op, func(ctx context.Context, in *bodyOf[EmailConfirmation]) (*struct{}, error) {
-		return nil, s.ConfirmEmail(ctx, callerOf(ctx), in.Body.Token)
+	rest.Register(a.Router, op, func(ctx context.Context, in *rest.Body[EmailConfirmation]) (*struct{}, error) {
+		return nil, s.ConfirmEmail(ctx, rest.CallerOf(ctx), in.Body.Token)
 	})
 }
 
 func registerSessions(a *API) {
 	s := a.options.Accounts
-	register(a.Router, operation{
-		ID: "list-sessions", Method: http.MethodGet, Path: "/auth/sessions", Tag: tagAccounts, Access: forUsers, Key: closedToKeys,
+	rest.Register(a.Router, rest.Operation{
+		ID: "list-sessions", Method: http.MethodGet, Path: "/auth/sessions", Tag: tagAccounts, Access: rest.ForUsers, Key: rest.ClosedToKeys,
 		Summary: "List your sessions", ETag: true,
-	}, func(ctx context.Context, _ *struct{}) (*bodyOf[List[Session]], error) {
-		sessions, err := s.Sessions(ctx, callerOf(ctx))
+	}, func(ctx context.Context, _ *struct{}) (*rest.Body[rest.List[Session]], error) {
+		sessions, err := s.Sessions(ctx, rest.CallerOf(ctx))
 		if err != nil {
 			return nil, err
 		}
-		list, err := wireList(hearth.List[account.SessionInfo]{Items: sessions, Total: -1}, "", wireSession)
-		return &bodyOf[List[Session]]{Body: list}, err
+		list, err := rest.ListOf(hearth.List[account.SessionInfo]{Items: sessions, Total: -1}, "", wireSession)
+		return &rest.Body[rest.List[Session]]{Body: list}, err
 	})
-	register(a.Router, operation{
-		ID: "end-session", Method: http.MethodDelete, Path: "/auth/sessions/{id}", Tag: tagAccounts, Access: forUsers, Key: closedToKeys,
+	rest.Register(a.Router, rest.Operation{
+		ID: "end-session", Method: http.MethodDelete, Path: "/auth/sessions/{id}", Tag: tagAccounts, Access: rest.ForUsers, Key: rest.ClosedToKeys,
 		Summary: "End one of your sessions", Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound},
 	}, func(ctx context.Context, in *sessionInput) (*struct{}, error) {
-		return nil, s.EndSession(ctx, callerOf(ctx), in.ID)
+		return nil, s.EndSession(ctx, rest.CallerOf(ctx), in.ID)
 	})
 }

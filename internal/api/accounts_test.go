@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/api/rest"
+	"hearth/internal/api/resttest"
 	"hearth/internal/core/account"
 	"hearth/internal/store/sqlite"
 	"hearth/internal/store/sqlite/sqlitetest"
@@ -62,7 +64,7 @@ func newSite(t *testing.T, change ...func(*account.Options)) *site {
 	}
 	s.accounts, err = account.New(options)
 	must(err)
-	a, err := New(Options{Serving: ServingOptions{Devices: tokens{"hd_x": {DeviceID: "9"}}, Clock: s.clock.Now, Idempotency: s.store}, Accounts: s.accounts})
+	a, err := New(Options{Serving: rest.Options{Devices: resttest.Tokens{"hd_x": {DeviceID: "9"}}, Clock: s.clock.Now, Idempotency: s.store}, Accounts: s.accounts})
 	must(err)
 	server := httptest.NewServer(a)
 	t.Cleanup(server.Close)
@@ -105,7 +107,7 @@ func (s *site) call(method, path, token string, body any, header ...string) repl
 		reader = bytes.NewReader(data)
 	}
 	if strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "/.") {
-		path = BasePath + path
+		path = rest.BasePath + path
 	}
 	req, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, reader)
 	if err != nil {

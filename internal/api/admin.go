@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/api/rest"
 	"hearth/internal/observe"
 )
 
@@ -36,10 +37,10 @@ type Job struct {
 	Progress    JobProgress `json:"progress"`
 	LastError   *string     `json:"last_error" doc:"The latest failure; null if there was none."`
 	Worker      *string     `json:"worker" doc:"The worker that runs it; null while none does."`
-	CreatedAt   Time        `json:"created_at"`
-	ScheduledAt Time        `json:"scheduled_at" doc:"The earliest time of the next run."`
-	StartedAt   *Time       `json:"started_at" doc:"Of the latest run."`
-	FinishedAt  *Time       `json:"finished_at"`
+	CreatedAt   rest.Time   `json:"created_at"`
+	ScheduledAt rest.Time   `json:"scheduled_at" doc:"The earliest time of the next run."`
+	StartedAt   *rest.Time  `json:"started_at" doc:"Of the latest run."`
+	FinishedAt  *rest.Time  `json:"finished_at"`
 }
 
 // JobProgress is how far a job says it is.
@@ -150,7 +151,7 @@ func wireMetrics(s observe.HTTPSummary, figures Figures) Metrics {
 }
 
 type listJobsInput struct {
-	PageParams
+	rest.PageParams
 	Queue string `query:"queue" enum:"export,notification,cleanup,channel" doc:"Only those of this queue."`
 	State string `query:"state" enum:"pending,running,scheduled,retrying,completed,dead" doc:"Only those in this state."`
 }
@@ -161,11 +162,11 @@ func (a *API) registerJobs() {
 	if s == nil {
 		return
 	}
-	register(a.Router, operation{
-		ID: "list-jobs", Method: http.MethodGet, Path: "/admin/jobs", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys, ETag: true,
+	rest.Register(a.Router, rest.Operation{
+		ID: "list-jobs", Method: http.MethodGet, Path: "/admin/jobs", Tag: tagAdministration, Access: rest.ForAdmins, Key: rest.ClosedToKeys, ETag: true,
 		Summary: "List the background jobs", Description: "The newest first. Completed ones are kept for 7 days, dead ones for 30.",
-	}, func(ctx context.Context, in *listJobsInput) (*bodyOf[List[Job]], error) {
-		page, err := in.page("")
+	}, func(ctx context.Context, in *listJobsInput) (*rest.Body[rest.List[Job]], error) {
+		page, err := in.Page("")
 		if err != nil {
 			return nil, err
 		}
@@ -173,38 +174,38 @@ func (a *API) registerJobs() {
 		if err != nil {
 			return nil, err
 		}
-		list, err := wireList(jobs, in.Fields, func(j Job) Job { return j })
-		return &bodyOf[List[Job]]{Body: list}, err
+		list, err := rest.ListOf(jobs, in.Fields, func(j Job) Job { return j })
+		return &rest.Body[rest.List[Job]]{Body: list}, err
 	})
-	register(a.Router, operation{
-		ID: "list-queues", Method: http.MethodGet, Path: "/admin/queues", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys, ETag: true,
+	rest.Register(a.Router, rest.Operation{
+		ID: "list-queues", Method: http.MethodGet, Path: "/admin/queues", Tag: tagAdministration, Access: rest.ForAdmins, Key: rest.ClosedToKeys, ETag: true,
 		Summary: "Count the background jobs",
-	}, func(ctx context.Context, _ *struct{}) (*bodyOf[List[Queue]], error) {
+	}, func(ctx context.Context, _ *struct{}) (*rest.Body[rest.List[Queue]], error) {
 		queues, err := s.Queues(ctx)
 		if err != nil {
 			return nil, err
 		}
-		list, err := wireList(hearth.List[Queue]{Items: queues, Total: -1}, "", func(q Queue) Queue { return q })
-		return &bodyOf[List[Queue]]{Body: list}, err
+		list, err := rest.ListOf(hearth.List[Queue]{Items: queues, Total: -1}, "", func(q Queue) Queue { return q })
+		return &rest.Body[rest.List[Queue]]{Body: list}, err
 	})
-	register(a.Router, operation{
-		ID: "retry-job", Method: http.MethodPost, Path: "/admin/jobs/{id}/retry", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys,
+	rest.Register(a.Router, rest.Operation{
+		ID: "retry-job", Method: http.MethodPost, Path: "/admin/jobs/{id}/retry", Tag: tagAdministration, Access: rest.ForAdmins, Key: rest.ClosedToKeys,
 		Summary: "Run a background job again", Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 		Description: "A dead job gets all its attempts again; one that is scheduled or retrying becomes due at once. Any other is a `conflict`.",
 	}, func(ctx context.Context, in *struct {
 		ID string `path:"id" maxLength:"64"`
-	}) (*bodyOf[Job], error) {
-		job, err := s.RetryJob(ctx, callerOf(ctx), in.ID)
-		return &bodyOf[Job]{Body: job}, err
+	}) (*rest.Body[Job], error) {
+		job, err := s.RetryJob(ctx, rest.CallerOf(ctx), in.ID)
+		return &rest.Body[Job]{Body: job}, err
 	})
-	register(a.Router, operation{
-		ID: "delete-job", Method: http.MethodDelete, Path: "/admin/jobs/{id}", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys,
+	rest.Register(a.Router, rest.Operation{
+		ID: "delete-job", Method: http.MethodDelete, Path: "/admin/jobs/{id}", Tag: tagAdministration, Access: rest.ForAdmins, Key: rest.ClosedToKeys,
 		Summary: "Delete a background job", Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 		Description: "A running one is a `conflict`.",
 	}, func(ctx context.Context, in *struct {
 		ID string `path:"id" maxLength:"64"`
 	}) (*struct{}, error) {
-		return nil, s.DeleteJob(ctx, callerOf(ctx), in.ID)
+		return nil, s.DeleteJob(ctx, rest.CallerOf(ctx), in.ID)
 	})
 }
 
@@ -213,11 +214,11 @@ func (a *API) registerMetrics() {
 	if a.options.Figures == nil {
 		return
 	}
-	register(a.Router, operation{
-		ID: "get-metrics", Method: http.MethodGet, Path: "/admin/metrics", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys,
+	rest.Register(a.Router, rest.Operation{
+		ID: "get-metrics", Method: http.MethodGet, Path: "/admin/metrics", Tag: tagAdministration, Access: rest.ForAdmins, Key: rest.ClosedToKeys,
 		Summary: "Get figures of the service", Description: "The figures of all instances and workers together, each since its start; of one that does not answer " +
 			"in time there are none. The figures of another instance are at most a second old. Prometheus reads more, on the admin listener of each.",
-	}, func(ctx context.Context, _ *struct{}) (*bodyOf[Metrics], error) {
-		return &bodyOf[Metrics]{Body: wireMetrics(a.options.Figures(ctx))}, nil
+	}, func(ctx context.Context, _ *struct{}) (*rest.Body[Metrics], error) {
+		return &rest.Body[Metrics]{Body: wireMetrics(a.options.Figures(ctx))}, nil
 	})
 }

@@ -5,25 +5,26 @@ import (
 	"net/http"
 
 	"hearth"
+	"hearth/internal/api/rest"
 )
 
 // Alarm is an alarm on the wire.
 type Alarm struct {
-	ID             string  `json:"id" format:"uuid" example:"0195a1b2-dddd-7e5f-8a9b-0c1d2e3f4a5b"`
-	RuleID         string  `json:"rule_id" format:"uuid" doc:"The rule may be gone." example:"0195a1b2-cccc-7e5f-8a9b-0c1d2e3f4a5b"`
-	RuleName       string  `json:"rule_name" doc:"As it was when the alarm was raised." example:"Freezer too warm"`
-	DeviceID       string  `json:"device_id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
-	DeviceName     string  `json:"device_name" doc:"As it was when the alarm was raised." example:"Freezer 2"`
-	Severity       string  `json:"severity" enum:"critical,major,minor,warning,info"`
-	State          string  `json:"state" enum:"active,cleared"`
-	Acknowledged   bool    `json:"acknowledged"`
-	AcknowledgedBy *string `json:"acknowledged_by" format:"uuid" doc:"A user; null unless it is acknowledged." example:"0195a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b"`
-	AcknowledgedAt *Time   `json:"acknowledged_at"`
-	RaisedAt       Time    `json:"raised_at" doc:"When the condition was met, with its for, on the readings' time."`
-	ClearedAt      *Time   `json:"cleared_at" doc:"When it had ended, on the readings' time; null while it is active."`
-	Value          *Value  `json:"value" doc:"The newest that met the condition; null for a silence."`
-	Count          int64   `json:"count" doc:"How many readings met the condition, from the raising one on." example:"1"`
-	LastAt         Time    `json:"last_at" doc:"The time of the newest reading that met the condition."`
+	ID             string     `json:"id" format:"uuid" example:"0195a1b2-dddd-7e5f-8a9b-0c1d2e3f4a5b"`
+	RuleID         string     `json:"rule_id" format:"uuid" doc:"The rule may be gone." example:"0195a1b2-cccc-7e5f-8a9b-0c1d2e3f4a5b"`
+	RuleName       string     `json:"rule_name" doc:"As it was when the alarm was raised." example:"Freezer too warm"`
+	DeviceID       string     `json:"device_id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	DeviceName     string     `json:"device_name" doc:"As it was when the alarm was raised." example:"Freezer 2"`
+	Severity       string     `json:"severity" enum:"critical,major,minor,warning,info"`
+	State          string     `json:"state" enum:"active,cleared"`
+	Acknowledged   bool       `json:"acknowledged"`
+	AcknowledgedBy *string    `json:"acknowledged_by" format:"uuid" doc:"A user; null unless it is acknowledged." example:"0195a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b"`
+	AcknowledgedAt *rest.Time `json:"acknowledged_at"`
+	RaisedAt       rest.Time  `json:"raised_at" doc:"When the condition was met, with its for, on the readings' time."`
+	ClearedAt      *rest.Time `json:"cleared_at" doc:"When it had ended, on the readings' time; null while it is active."`
+	Value          *Value     `json:"value" doc:"The newest that met the condition; null for a silence."`
+	Count          int64      `json:"count" doc:"How many readings met the condition, from the raising one on." example:"1"`
+	LastAt         rest.Time  `json:"last_at" doc:"The time of the newest reading that met the condition."`
 }
 
 // AlarmDetails is an alarm with its history.
@@ -34,30 +35,30 @@ type AlarmDetails struct {
 
 // AlarmEntry is an entry of an alarm's history.
 type AlarmEntry struct {
-	At     Time    `json:"at"`
-	Event  string  `json:"event" enum:"raised,acknowledged,comment,cleared"`
-	UserID *string `json:"user_id" doc:"Who did it; null for what hearth noticed." example:"0195a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b"`
-	Text   *string `json:"text" doc:"The comment, or why it was cleared, where it did not end by itself." example:"Door was open."`
+	At     rest.Time `json:"at"`
+	Event  string    `json:"event" enum:"raised,acknowledged,comment,cleared"`
+	UserID *string   `json:"user_id" doc:"Who did it; null for what hearth noticed." example:"0195a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b"`
+	Text   *string   `json:"text" doc:"The comment, or why it was cleared, where it did not end by itself." example:"Door was open."`
 }
 
 func wireAlarm(a hearth.Alarm) Alarm {
 	return Alarm{
 		ID: a.ID, RuleID: a.RuleID, RuleName: a.RuleName, DeviceID: a.DeviceID, DeviceName: a.DeviceName, Severity: string(a.Severity),
-		State: string(a.State), Acknowledged: a.Acknowledged, AcknowledgedBy: text(a.AcknowledgedBy), AcknowledgedAt: wireTime(a.AcknowledgedAt),
-		RaisedAt: Time(a.RaisedAt), ClearedAt: wireTime(a.ClearedAt), Value: wireValue(a.Value), Count: a.Count, LastAt: Time(a.LastAt),
+		State: string(a.State), Acknowledged: a.Acknowledged, AcknowledgedBy: rest.TextOrNull(a.AcknowledgedBy), AcknowledgedAt: rest.TimeOrNull(a.AcknowledgedAt),
+		RaisedAt: rest.Time(a.RaisedAt), ClearedAt: rest.TimeOrNull(a.ClearedAt), Value: wireValue(a.Value), Count: a.Count, LastAt: rest.Time(a.LastAt),
 	}
 }
 
 func wireAlarmDetails(a hearth.Alarm) AlarmDetails {
 	wire := AlarmDetails{Alarm: wireAlarm(a), History: make([]AlarmEntry, len(a.History))}
 	for i, e := range a.History {
-		wire.History[i] = AlarmEntry{At: Time(e.At), Event: e.Event, UserID: text(e.UserID), Text: text(e.Text)}
+		wire.History[i] = AlarmEntry{At: rest.Time(e.At), Event: e.Event, UserID: rest.TextOrNull(e.UserID), Text: rest.TextOrNull(e.Text)}
 	}
 	return wire
 }
 
 type listAlarmsInput struct {
-	PageParams
+	rest.PageParams
 	RangeParams
 	State        string `query:"state" enum:"active,cleared" doc:"Only alarms in this state."`
 	Acknowledged string `query:"acknowledged" enum:"true,false" doc:"Only alarms that are, or are not, acknowledged."`
@@ -97,12 +98,12 @@ func (a *API) registerAlarms() {
 	if s == nil {
 		return
 	}
-	register(a.Router, operation{
-		ID: "list-alarms", Method: http.MethodGet, Path: "/alarms", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsRead, ETag: true,
+	rest.Register(a.Router, rest.Operation{
+		ID: "list-alarms", Method: http.MethodGet, Path: "/alarms", Tag: tagAlarms, Access: rest.ForUsers, Key: hearth.KeyAlarmsRead, ETag: true,
 		Summary:     "List alarms",
 		Description: "Those of the rules that you may read, without their history. `from` and `to` are about `raised_at`. A cleared alarm is kept for a year.",
-	}, func(ctx context.Context, in *listAlarmsInput) (*bodyOf[List[Alarm]], error) {
-		page, err := in.page(in.Sort)
+	}, func(ctx context.Context, in *listAlarmsInput) (*rest.Body[rest.List[Alarm]], error) {
+		page, err := in.Page(in.Sort)
 		if err != nil {
 			return nil, err
 		}
@@ -110,47 +111,47 @@ func (a *API) registerAlarms() {
 		if err != nil {
 			return nil, err
 		}
-		found, err := s.Alarms(ctx, callerOf(ctx), filter, page)
+		found, err := s.Alarms(ctx, rest.CallerOf(ctx), filter, page)
 		if err != nil {
 			return nil, err
 		}
-		list, err := wireList(found, in.Fields, wireAlarm)
-		return &bodyOf[List[Alarm]]{Body: list}, err
+		list, err := rest.ListOf(found, in.Fields, wireAlarm)
+		return &rest.Body[rest.List[Alarm]]{Body: list}, err
 	})
-	register(a.Router, operation{
-		ID: "get-alarm", Method: http.MethodGet, Path: "/alarms/{id}", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsRead, ETag: true,
+	rest.Register(a.Router, rest.Operation{
+		ID: "get-alarm", Method: http.MethodGet, Path: "/alarms/{id}", Tag: tagAlarms, Access: rest.ForUsers, Key: hearth.KeyAlarmsRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get an alarm with its history",
 		Description: "The alarm alone comes live when something happens to it, as the event `alarm`; when its condition is met again, at most once a second.",
-	}, func(ctx context.Context, in *AlarmPath) (*bodyOf[AlarmDetails], error) {
-		alarm, err := s.Alarm(ctx, callerOf(ctx), in.ID)
-		return &bodyOf[AlarmDetails]{Body: wireAlarmDetails(alarm)}, err
+	}, func(ctx context.Context, in *AlarmPath) (*rest.Body[AlarmDetails], error) {
+		alarm, err := s.Alarm(ctx, rest.CallerOf(ctx), in.ID)
+		return &rest.Body[AlarmDetails]{Body: wireAlarmDetails(alarm)}, err
 	})
-	register(a.Router, operation{
-		ID: "acknowledge-alarm", Method: http.MethodPost, Path: "/alarms/{id}/acknowledge", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsWrite,
+	rest.Register(a.Router, rest.Operation{
+		ID: "acknowledge-alarm", Method: http.MethodPost, Path: "/alarms/{id}/acknowledge", Tag: tagAlarms, Access: rest.ForUsers, Key: hearth.KeyAlarmsWrite,
 		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Acknowledge an alarm",
 		Description: "Also one that is cleared. An alarm that is acknowledged stays as it is.",
-	}, func(ctx context.Context, in *AlarmPath) (*bodyOf[AlarmDetails], error) {
-		alarm, err := s.Acknowledge(ctx, callerOf(ctx), in.ID)
-		return &bodyOf[AlarmDetails]{Body: wireAlarmDetails(alarm)}, err
+	}, func(ctx context.Context, in *AlarmPath) (*rest.Body[AlarmDetails], error) {
+		alarm, err := s.Acknowledge(ctx, rest.CallerOf(ctx), in.ID)
+		return &rest.Body[AlarmDetails]{Body: wireAlarmDetails(alarm)}, err
 	})
-	register(a.Router, operation{
-		ID: "clear-alarm", Method: http.MethodPost, Path: "/alarms/{id}/clear", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsWrite,
+	rest.Register(a.Router, rest.Operation{
+		ID: "clear-alarm", Method: http.MethodPost, Path: "/alarms/{id}/clear", Tag: tagAlarms, Access: rest.ForUsers, Key: hearth.KeyAlarmsWrite,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Clear an alarm by hand",
 		Description: "The condition must end before the rule raises again for the device. An alarm that is cleared stays as it is.",
-	}, func(ctx context.Context, in *AlarmPath) (*bodyOf[AlarmDetails], error) {
-		alarm, err := s.Clear(ctx, callerOf(ctx), in.ID)
-		return &bodyOf[AlarmDetails]{Body: wireAlarmDetails(alarm)}, err
+	}, func(ctx context.Context, in *AlarmPath) (*rest.Body[AlarmDetails], error) {
+		alarm, err := s.Clear(ctx, rest.CallerOf(ctx), in.ID)
+		return &rest.Body[AlarmDetails]{Body: wireAlarmDetails(alarm)}, err
 	})
-	register(a.Router, operation{
-		ID: "comment-alarm", Method: http.MethodPost, Path: "/alarms/{id}/comments", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsWrite,
+	rest.Register(a.Router, rest.Operation{
+		ID: "comment-alarm", Method: http.MethodPost, Path: "/alarms/{id}/comments", Tag: tagAlarms, Access: rest.ForUsers, Key: hearth.KeyAlarmsWrite,
 		Creates: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Comment on an alarm",
 		Description: "`conflict`: its history has 200 entries.",
 	}, func(ctx context.Context, in *struct {
 		AlarmPath
 		Body NewAlarmComment
-	}) (*bodyOf[AlarmDetails], error) {
-		alarm, err := s.Comment(ctx, callerOf(ctx), in.ID, in.Body.Text, idempotency(ctx, wireAlarmDetails))
-		return &bodyOf[AlarmDetails]{Body: wireAlarmDetails(alarm)}, err
+	}) (*rest.Body[AlarmDetails], error) {
+		alarm, err := s.Comment(ctx, rest.CallerOf(ctx), in.ID, in.Body.Text, rest.Idempotency(ctx, wireAlarmDetails))
+		return &rest.Body[AlarmDetails]{Body: wireAlarmDetails(alarm)}, err
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/api/rest"
 	"hearth/internal/calendar"
 	"hearth/internal/core/analytics"
 )
@@ -57,12 +58,12 @@ func wireSummary(s analytics.Summary) Summary {
 
 // TrendPoint is one bucket of a trend.
 type TrendPoint struct {
-	At      Time     `json:"at" doc:"The start of the bucket, also of a first one that the range cuts."`
-	Count   int64    `json:"count" doc:"Strings are counted too." example:"12"`
-	Total   float64  `json:"total" doc:"Of numbers and booleans, which count as 1 and 0." example:"258"`
-	Average *float64 `json:"average" doc:"Of numbers and booleans, as the others; null without any." example:"21.5"`
-	Min     *float64 `json:"min" example:"21.2"`
-	Max     *float64 `json:"max" example:"21.9"`
+	At      rest.Time `json:"at" doc:"The start of the bucket, also of a first one that the range cuts."`
+	Count   int64     `json:"count" doc:"Strings are counted too." example:"12"`
+	Total   float64   `json:"total" doc:"Of numbers and booleans, which count as 1 and 0." example:"258"`
+	Average *float64  `json:"average" doc:"Of numbers and booleans, as the others; null without any." example:"21.5"`
+	Min     *float64  `json:"min" example:"21.2"`
+	Max     *float64  `json:"max" example:"21.9"`
 	Movement
 }
 
@@ -70,7 +71,7 @@ type TrendPoint struct {
 func wireTrend(trend analytics.Trend, single bool) []TrendPoint {
 	wire := make([]TrendPoint, len(trend))
 	for i, p := range trend {
-		wire[i] = TrendPoint{At: timeOf(p.At), Count: p.Count, Total: p.Sum, Movement: wireMovement(p.Change, &p.Stats, single)}
+		wire[i] = TrendPoint{At: rest.TimeOfMillis(p.At), Count: p.Count, Total: p.Sum, Movement: wireMovement(p.Change, &p.Stats, single)}
 		if p.Numbers() > 0 {
 			average := p.Average()
 			wire[i].Average, wire[i].Min, wire[i].Max = &average, &p.Min, &p.Max
@@ -83,8 +84,8 @@ func wireTrend(trend analytics.Trend, single bool) []TrendPoint {
 type Usage struct {
 	DeviceID   string       `json:"device_id" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
 	DeviceName string       `json:"device_name" example:"Kitchen"`
-	From       Time         `json:"from"`
-	To         Time         `json:"to"`
+	From       rest.Time    `json:"from"`
+	To         rest.Time    `json:"to"`
 	Interval   string       `json:"interval" enum:"minute,hour,day,week,month" example:"hour"`
 	Summary    Summary      `json:"summary"`
 	Trend      []TrendPoint `json:"trend" nullable:"false" doc:"Oldest first; empty buckets are left out."`
@@ -92,8 +93,8 @@ type Usage struct {
 
 // Dashboard is everything at a glance.
 type Dashboard struct {
-	From    Time              `json:"from"`
-	To      Time              `json:"to"`
+	From    rest.Time         `json:"from"`
+	To      rest.Time         `json:"to"`
 	Summary DashboardSummary  `json:"summary"`
 	Devices []DashboardDevice `json:"devices" nullable:"false" doc:"The ten with the most logs in the range."`
 	Trend   []DashboardPoint  `json:"trend" nullable:"false" doc:"By the hour up to 7 days, then by the day; oldest first, empty buckets left out."`
@@ -112,19 +113,19 @@ type DashboardSummary struct {
 
 // DashboardDevice is a device's part in the range.
 type DashboardDevice struct {
-	DeviceID     string  `json:"device_id" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
-	DeviceName   string  `json:"device_name" example:"Kitchen"`
-	DeviceType   string  `json:"device_type" example:"multisensor"`
-	LogCount     int64   `json:"log_count" example:"432"`
-	TotalValue   float64 `json:"total_value" example:"9288"`
-	LastActiveAt *Time   `json:"last_active_at" doc:"The last heartbeat; null before the first."`
+	DeviceID     string     `json:"device_id" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	DeviceName   string     `json:"device_name" example:"Kitchen"`
+	DeviceType   string     `json:"device_type" example:"multisensor"`
+	LogCount     int64      `json:"log_count" example:"432"`
+	TotalValue   float64    `json:"total_value" example:"9288"`
+	LastActiveAt *rest.Time `json:"last_active_at" doc:"The last heartbeat; null before the first."`
 }
 
 // DashboardPoint is one bucket of the dashboard's trend.
 type DashboardPoint struct {
-	At         Time    `json:"at" doc:"The start of the bucket."`
-	LogCount   int64   `json:"log_count" example:"153"`
-	TotalValue float64 `json:"total_value" example:"3312.5"`
+	At         rest.Time `json:"at" doc:"The start of the bucket."`
+	LogCount   int64     `json:"log_count" example:"153"`
+	TotalValue float64   `json:"total_value" example:"3312.5"`
 }
 
 // DashboardEvent is an event's part in the range.
@@ -136,8 +137,8 @@ type DashboardEvent struct {
 
 // Comparison is several devices side by side.
 type Comparison struct {
-	From    Time             `json:"from"`
-	To      Time             `json:"to"`
+	From    rest.Time        `json:"from"`
+	To      rest.Time        `json:"to"`
 	Devices []ComparedDevice `json:"devices" nullable:"false" doc:"In the order asked for."`
 }
 
@@ -151,8 +152,8 @@ type ComparedDevice struct {
 
 // Trends is the trend of everything.
 type Trends struct {
-	From     Time         `json:"from"`
-	To       Time         `json:"to"`
+	From     rest.Time    `json:"from"`
+	To       rest.Time    `json:"to"`
 	Interval string       `json:"interval" enum:"minute,hour,day,week,month" example:"hour"`
 	Trend    []TrendPoint `json:"trend" nullable:"false" doc:"Oldest first; empty buckets are left out."`
 }
@@ -172,19 +173,19 @@ type EventFigures struct {
 
 // Events are the figures of every event.
 type Events struct {
-	From   Time           `json:"from"`
-	To     Time           `json:"to"`
+	From   rest.Time      `json:"from"`
+	To     rest.Time      `json:"to"`
 	Events []EventFigures `json:"events" nullable:"false" doc:"The most frequent first."`
 }
 
 // RealtimeFigures are what goes on now.
 type RealtimeFigures struct {
-	At                  Time    `json:"at"`
-	OnlineDevices       int64   `json:"online_devices" example:"18"`
-	ActiveDevices       int64   `json:"active_devices" doc:"Devices whose status is active." example:"19"`
-	HeartbeatsPerSecond float64 `json:"heartbeats_per_second" doc:"The mean of the last 10 seconds." example:"0.4"`
-	LogsPerSecond       float64 `json:"logs_per_second" doc:"The mean of the last 10 seconds." example:"2.5"`
-	Connections         int     `json:"connections" doc:"Open streams: an admin sees those of all users, a user their own." example:"1"`
+	At                  rest.Time `json:"at"`
+	OnlineDevices       int64     `json:"online_devices" example:"18"`
+	ActiveDevices       int64     `json:"active_devices" doc:"Devices whose status is active." example:"19"`
+	HeartbeatsPerSecond float64   `json:"heartbeats_per_second" doc:"The mean of the last 10 seconds." example:"0.4"`
+	LogsPerSecond       float64   `json:"logs_per_second" doc:"The mean of the last 10 seconds." example:"2.5"`
+	Connections         int       `json:"connections" doc:"Open streams: an admin sees those of all users, a user their own." example:"1"`
 }
 
 // IntervalParam is the step of a trend.
@@ -222,29 +223,29 @@ type EventParam struct {
 const rangeNote = " About the last 24 hours, unless `range`, or `from` (and `to`), says otherwise."
 
 func (a *API) registerAnalytics() {
-	operationOf := func(id, path, summary, description string) operation {
-		return operation{
+	operationOf := func(id, path, summary, description string) rest.Operation {
+		return rest.Operation{
 			ID: id, Method: http.MethodGet, Path: path, Tag: tagAnalytics,
-			Access: forUsers, Key: hearth.KeyTelemetryRead, ETag: true, Summary: summary,
+			Access: rest.ForUsers, Key: hearth.KeyTelemetryRead, ETag: true, Summary: summary,
 			Description: description, Codes: []hearth.Code{hearth.CodeNotFound},
 		}
 	}
 	usage := operationOf("device-usage", "/devices/{id}/usage", "Sum up a device's logs",
 		"The figures of one device and their trend."+rangeNote+" Counts, minima and maxima are exact for every range.")
 	usage.Tag = tagLogs
-	register(a.Router, usage, a.usage)
-	register(a.Router, operationOf("dashboard", "/analytics/dashboard", "See everything at a glance",
+	rest.Register(a.Router, usage, a.usage)
+	rest.Register(a.Router, operationOf("dashboard", "/analytics/dashboard", "See everything at a glance",
 		"Over all that you may read, or one organization."+rangeNote), a.dashboard)
-	register(a.Router, operationOf("comparison", "/analytics/comparison", "Compare devices",
+	rest.Register(a.Router, operationOf("comparison", "/analytics/comparison", "Compare devices",
 		"The figures of 2 to 20 devices side by side."+rangeNote), a.comparison)
-	register(a.Router, operationOf("trends", "/analytics/trends", "Get the trend of all logs",
+	rest.Register(a.Router, operationOf("trends", "/analytics/trends", "Get the trend of all logs",
 		"Over all that you may read, or one organization."+rangeNote), a.trends)
-	register(a.Router, operationOf("events", "/analytics/events", "Sum up by event",
+	rest.Register(a.Router, operationOf("events", "/analytics/events", "Sum up by event",
 		"The figures of each event over all that you may read, or one organization."+rangeNote), a.events)
 	realtime := operationOf("realtime-figures", "/analytics/realtime", "Get the current activity", "Devices online, and logs and heartbeats a second, at all "+
 		"instances together. Never cached; the figures of another instance are at most a second old.")
 	realtime.ETag = false
-	register(a.Router, realtime, a.realtimeFigures)
+	rest.Register(a.Router, realtime, a.realtimeFigures)
 }
 
 type usageInput struct {
@@ -255,23 +256,23 @@ type usageInput struct {
 	EventParam
 }
 
-func (a *API) usage(ctx context.Context, in *usageInput) (*bodyOf[Usage], error) {
+func (a *API) usage(ctx context.Context, in *usageInput) (*rest.Body[Usage], error) {
 	span, err := in.forAnalytics(a.options.Serving.Clock.Now())
 	if err != nil {
 		return nil, err
 	}
-	zone, err := in.zone(callerOf(ctx))
+	zone, err := in.zone(rest.CallerOf(ctx))
 	if err != nil {
 		return nil, err
 	}
 	u, err := a.options.Analytics.Usage(ctx, analytics.UsageAsk{
-		Caller: callerOf(ctx), DeviceID: in.ID, Range: span, Interval: analytics.Interval{Unit: calendar.Unit(in.Interval), Zone: zone}, Event: in.Event,
+		Caller: rest.CallerOf(ctx), DeviceID: in.ID, Range: span, Interval: analytics.Interval{Unit: calendar.Unit(in.Interval), Zone: zone}, Event: in.Event,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &bodyOf[Usage]{Usage{
-		DeviceID: u.Device.ID, DeviceName: u.Device.Name, From: Time(u.Span.From), To: Time(u.Span.To), Interval: in.Interval,
+	return &rest.Body[Usage]{Body: Usage{
+		DeviceID: u.Device.ID, DeviceName: u.Device.Name, From: rest.Time(u.Span.From), To: rest.Time(u.Span.To), Interval: in.Interval,
 		Summary: wireSummary(u.Summary), Trend: wireTrend(u.Trend, true),
 	}}, nil
 }
@@ -284,7 +285,7 @@ type AnalyticsInput struct {
 
 func (a *API) ask(ctx context.Context, in AnalyticsInput) (analytics.Ask, error) {
 	span, err := in.forAnalytics(a.options.Serving.Clock.Now())
-	return analytics.Ask{Caller: callerOf(ctx), OrganizationID: in.OrganizationID, Range: span}, err
+	return analytics.Ask{Caller: rest.CallerOf(ctx), OrganizationID: in.OrganizationID, Range: span}, err
 }
 
 // ZonedInput are the parameters of an analytics operation that has a trend.
@@ -301,7 +302,7 @@ func (a *API) zonedAsk(ctx context.Context, in ZonedInput) (analytics.Ask, error
 	return ask, err
 }
 
-func (a *API) dashboard(ctx context.Context, in *ZonedInput) (*bodyOf[Dashboard], error) {
+func (a *API) dashboard(ctx context.Context, in *ZonedInput) (*rest.Body[Dashboard], error) {
 	ask, err := a.zonedAsk(ctx, *in)
 	if err != nil {
 		return nil, err
@@ -311,7 +312,7 @@ func (a *API) dashboard(ctx context.Context, in *ZonedInput) (*bodyOf[Dashboard]
 		return nil, err
 	}
 	out := Dashboard{
-		From: Time(d.Span.From), To: Time(d.Span.To),
+		From: rest.Time(d.Span.From), To: rest.Time(d.Span.To),
 		Summary: DashboardSummary{
 			TotalDevices: d.Counts.Total, ActiveDevices: d.Counts.Active, OnlineDevices: d.Counts.Online, TotalLogs: d.TotalLogs,
 			Logs: d.Count, TotalValue: d.Sum,
@@ -322,16 +323,16 @@ func (a *API) dashboard(ctx context.Context, in *ZonedInput) (*bodyOf[Dashboard]
 	for i, share := range d.Devices {
 		out.Devices[i] = DashboardDevice{
 			DeviceID: share.Device.ID, DeviceName: share.Device.Name, DeviceType: share.Device.Type, LogCount: share.Count,
-			TotalValue: share.Sum, LastActiveAt: wireTime(share.Device.LastActiveAt),
+			TotalValue: share.Sum, LastActiveAt: rest.TimeOrNull(share.Device.LastActiveAt),
 		}
 	}
 	for i, p := range d.Trend {
-		out.Trend[i] = DashboardPoint{At: timeOf(p.At), LogCount: p.Count, TotalValue: p.Sum}
+		out.Trend[i] = DashboardPoint{At: rest.TimeOfMillis(p.At), LogCount: p.Count, TotalValue: p.Sum}
 	}
 	for i, share := range d.Events {
 		out.Events[i] = DashboardEvent{Event: share.Event, Count: share.Count, TotalValue: share.Sum}
 	}
-	return &bodyOf[Dashboard]{out}, nil
+	return &rest.Body[Dashboard]{Body: out}, nil
 }
 
 type comparisonInput struct {
@@ -339,7 +340,7 @@ type comparisonInput struct {
 	DeviceIDs []string `query:"device_ids" required:"true" maxItems:"20" doc:"2 to 20 devices, separated by commas." example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b,0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5c"`
 }
 
-func (a *API) comparison(ctx context.Context, in *comparisonInput) (*bodyOf[Comparison], error) {
+func (a *API) comparison(ctx context.Context, in *comparisonInput) (*rest.Body[Comparison], error) {
 	ask, err := a.zonedAsk(ctx, in.ZonedInput)
 	if err != nil {
 		return nil, err
@@ -348,13 +349,13 @@ func (a *API) comparison(ctx context.Context, in *comparisonInput) (*bodyOf[Comp
 	if err != nil {
 		return nil, err
 	}
-	out := Comparison{From: Time(usages[0].Span.From), To: Time(usages[0].Span.To), Devices: make([]ComparedDevice, len(usages))}
+	out := Comparison{From: rest.Time(usages[0].Span.From), To: rest.Time(usages[0].Span.To), Devices: make([]ComparedDevice, len(usages))}
 	for i, u := range usages {
 		out.Devices[i] = ComparedDevice{
 			DeviceID: u.Device.ID, DeviceName: u.Device.Name, Summary: wireSummary(u.Summary), Trend: wireTrend(u.Trend, true),
 		}
 	}
-	return &bodyOf[Comparison]{out}, nil
+	return &rest.Body[Comparison]{Body: out}, nil
 }
 
 type trendsInput struct {
@@ -363,7 +364,7 @@ type trendsInput struct {
 	EventParam
 }
 
-func (a *API) trends(ctx context.Context, in *trendsInput) (*bodyOf[Trends], error) {
+func (a *API) trends(ctx context.Context, in *trendsInput) (*rest.Body[Trends], error) {
 	ask, err := a.zonedAsk(ctx, in.ZonedInput)
 	if err != nil {
 		return nil, err
@@ -372,10 +373,10 @@ func (a *API) trends(ctx context.Context, in *trendsInput) (*bodyOf[Trends], err
 	if err != nil {
 		return nil, err
 	}
-	return &bodyOf[Trends]{Trends{From: Time(span.From), To: Time(span.To), Interval: in.Interval, Trend: wireTrend(trend, false)}}, nil
+	return &rest.Body[Trends]{Body: Trends{From: rest.Time(span.From), To: rest.Time(span.To), Interval: in.Interval, Trend: wireTrend(trend, false)}}, nil
 }
 
-func (a *API) events(ctx context.Context, in *AnalyticsInput) (*bodyOf[Events], error) {
+func (a *API) events(ctx context.Context, in *AnalyticsInput) (*rest.Body[Events], error) {
 	ask, err := a.ask(ctx, *in)
 	if err != nil {
 		return nil, err
@@ -384,7 +385,7 @@ func (a *API) events(ctx context.Context, in *AnalyticsInput) (*bodyOf[Events], 
 	if err != nil {
 		return nil, err
 	}
-	out := Events{From: Time(span.From), To: Time(span.To), Events: make([]EventFigures, len(shares))}
+	out := Events{From: rest.Time(span.From), To: rest.Time(span.To), Events: make([]EventFigures, len(shares))}
 	for i, s := range shares {
 		figures := wireSummary(s.Summary)
 		out.Events[i] = EventFigures{
@@ -392,16 +393,16 @@ func (a *API) events(ctx context.Context, in *AnalyticsInput) (*bodyOf[Events], 
 			P50: figures.P50, P95: figures.P95, P99: figures.P99,
 		}
 	}
-	return &bodyOf[Events]{out}, nil
+	return &rest.Body[Events]{Body: out}, nil
 }
 
-func (a *API) realtimeFigures(ctx context.Context, in *struct{ OrganizationParam }) (*bodyOf[RealtimeFigures], error) {
-	f, err := a.options.Analytics.Realtime(ctx, callerOf(ctx), in.OrganizationID)
+func (a *API) realtimeFigures(ctx context.Context, in *struct{ OrganizationParam }) (*rest.Body[RealtimeFigures], error) {
+	f, err := a.options.Analytics.Realtime(ctx, rest.CallerOf(ctx), in.OrganizationID)
 	if err != nil {
 		return nil, err
 	}
-	return &bodyOf[RealtimeFigures]{RealtimeFigures{
-		At: Time(f.At), OnlineDevices: f.Counts.Online, ActiveDevices: f.Counts.Active, HeartbeatsPerSecond: f.HeartbeatsPerSecond,
+	return &rest.Body[RealtimeFigures]{Body: RealtimeFigures{
+		At: rest.Time(f.At), OnlineDevices: f.Counts.Online, ActiveDevices: f.Counts.Active, HeartbeatsPerSecond: f.HeartbeatsPerSecond,
 		LogsPerSecond: f.LogsPerSecond, Connections: f.Connections,
 	}}, nil
 }

@@ -1,9 +1,8 @@
-// Package api is the HTTP face of hearth: operations, one file a resource; the error mapper; middleware; the OpenAPI
-// document. Wire types live here; a rename here changes no stored type.
+// Package api is the operations of the contract, one file a resource, and their wire types; a rename here changes no stored type. How an
+// operation is authenticated, limited, read and answered is rest's.
 //
-// A resource file has one method on API that registers its operations with [register] (typed, validated by huma) or
-// [registerRaw] (hot routes and streams, documented the same way). Handlers return errors; only problem.go turns an
-// error into a response.
+// A resource file has one method on API that registers its operations with [rest.Register] (typed, validated by huma) or
+// [rest.RegisterRaw] (hot routes and streams, documented the same way).
 package api
 
 import (
@@ -13,6 +12,7 @@ import (
 
 	"hearth"
 	"hearth/internal/api/logjson"
+	"hearth/internal/api/rest"
 	"hearth/internal/core/account"
 	"hearth/internal/core/alarms"
 	"hearth/internal/core/analytics"
@@ -33,7 +33,7 @@ import (
 // Options are what the API serves and how.
 type Options struct {
 	// Serving is how. Its Users is Accounts if it is nil; its ClaimLimiter is needed where Provisioning is set.
-	Serving ServingOptions
+	Serving rest.Options
 	// Version is the program's, for the OpenAPI document.
 	Version string
 	// Accounts are those of users; nil: their operations are not served.
@@ -88,7 +88,7 @@ type Options struct {
 
 // API is the handler of all client traffic.
 type API struct {
-	*Router
+	*rest.Router
 	options Options
 	logs    logjson.Decoder
 }
@@ -102,7 +102,7 @@ func New(options Options) (*API, error) {
 		return nil, errors.New("api: claims need a limiter")
 	}
 	a := &API{options: options}
-	router, err := NewRouter(options.Serving, Contract{
+	router, err := rest.New(options.Serving, rest.Contract{
 		Document: newDocument(options.Version), Enumerations: enumerations, Class: classOf, Around: a.afterPublishing,
 	})
 	if err != nil {

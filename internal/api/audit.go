@@ -6,12 +6,13 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/api/rest"
 )
 
 // AuditEntry is an audit entry on the wire.
 type AuditEntry struct {
 	Seq       int64                  `json:"seq" doc:"Counts from 1 without gaps." example:"42"`
-	At        Time                   `json:"at"`
+	At        rest.Time              `json:"at"`
 	ActorID   string                 `json:"actor_id" doc:"user:ID or device:ID; system for jobs, cli for commands; empty for none." example:"user:0195a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"`
 	Action    string                 `json:"action" example:"device.delete"`
 	Target    string                 `json:"target" doc:"kind:ID of the object." example:"device:0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
@@ -36,13 +37,13 @@ func wireAudit(e hearth.AuditEntry) AuditEntry {
 		changes[name] = AuditChange(change)
 	}
 	return AuditEntry{
-		Seq: e.Seq, At: Time(e.At), ActorID: e.ActorID, Action: e.Action, Target: e.Target, Result: e.Result, IP: e.IP,
+		Seq: e.Seq, At: rest.Time(e.At), ActorID: e.ActorID, Action: e.Action, Target: e.Target, Result: e.Result, IP: e.IP,
 		UserAgent: e.UserAgent, RequestID: e.RequestID, Changes: changes, PrevHash: e.PrevHash, Hash: e.Hash,
 	}
 }
 
 type listAuditInput struct {
-	PageParams
+	rest.PageParams
 	RangeParams
 	ActorID string `query:"actor_id" maxLength:"128" doc:"Only what this actor did: a user's id, or user:ID, device:ID, system, cli." example:"system"`
 	Action  string `query:"action" maxLength:"128" doc:"Only this action." example:"device.delete"`
@@ -71,13 +72,13 @@ func (a *API) registerAudit() {
 	if s == nil {
 		return
 	}
-	register(a.Router, operation{
-		ID: "list-audit", Method: http.MethodGet, Path: "/admin/audit", Tag: tagAdministration, Access: forAdmins, Key: closedToKeys, ETag: true,
+	rest.Register(a.Router, rest.Operation{
+		ID: "list-audit", Method: http.MethodGet, Path: "/admin/audit", Tag: tagAdministration, Access: rest.ForAdmins, Key: rest.ClosedToKeys, ETag: true,
 		Summary: "List who did what to which object",
 		Description: "The newest first. Entries are append-only, and each holds a hash over itself and the one before; " +
 			"`hearth audit verify` finds one that was changed or removed.",
-	}, func(ctx context.Context, in *listAuditInput) (*bodyOf[List[AuditEntry]], error) {
-		page, err := in.page("")
+	}, func(ctx context.Context, in *listAuditInput) (*rest.Body[rest.List[AuditEntry]], error) {
+		page, err := in.Page("")
 		if err != nil {
 			return nil, err
 		}
@@ -85,12 +86,12 @@ func (a *API) registerAudit() {
 		if err != nil {
 			return nil, err
 		}
-		entries, err := s.Entries(ctx, callerOf(ctx), filter, page)
+		entries, err := s.Entries(ctx, rest.CallerOf(ctx), filter, page)
 		if err != nil {
 			return nil, err
 		}
-		list, err := wireList(entries, in.Fields, wireAudit)
-		return &bodyOf[List[AuditEntry]]{Body: list}, err
+		list, err := rest.ListOf(entries, in.Fields, wireAudit)
+		return &rest.Body[rest.List[AuditEntry]]{Body: list}, err
 	})
 	a.registerAuditFile(s)
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/api/rest"
+	"hearth/internal/api/resttest"
 	"hearth/internal/core/audit"
 	"hearth/internal/store/sqlite"
 	"hearth/internal/store/sqlite/sqlitetest"
@@ -37,8 +39,8 @@ func TestAdminsReadTheAudit(t *testing.T) {
 		}
 	}
 	a, err := New(Options{
-		Serving: ServingOptions{
-			Users: tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "root": {UserID: "2", Role: hearth.RoleAdmin}}, Clock: func() time.Time { return now },
+		Serving: rest.Options{
+			Users: resttest.Tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "root": {UserID: "2", Role: hearth.RoleAdmin}}, Clock: func() time.Time { return now },
 		},
 		Audit: audit.New(store, nil, 0),
 	})
@@ -59,7 +61,7 @@ func TestAdminsReadTheAudit(t *testing.T) {
 		"?from=2026-03-01T05:00:00Z&to=2026-03-01T06:00:00Z&target=device:0": {2},
 		"?actor_id=%27%20OR%201=1": {},
 	} {
-		w := call{method: "GET", path: "/api/v1/admin/audit" + query, token: "root"}.do(t, a)
+		w := resttest.Call{Method: "GET", Path: "/api/v1/admin/audit" + query, Token: "root"}.Do(t, a)
 		var list struct {
 			Items []AuditEntry `json:"items"`
 		}
@@ -80,7 +82,7 @@ func TestAdminsReadTheAudit(t *testing.T) {
 	}
 	var seen, cursor = 0, ""
 	for {
-		w := call{method: "GET", path: "/api/v1/admin/audit?limit=3&fields=seq,action&count=true&cursor=" + cursor, token: "root"}.do(t, a)
+		w := resttest.Call{Method: "GET", Path: "/api/v1/admin/audit?limit=3&fields=seq,action&count=true&cursor=" + cursor, Token: "root"}.Do(t, a)
 		var list struct {
 			Items      []map[string]any `json:"items"`
 			NextCursor *string          `json:"next_cursor"`
@@ -101,11 +103,11 @@ func TestAdminsReadTheAudit(t *testing.T) {
 		"?cursor=x": hearth.CodeValidationFailed, "?range=0h": hearth.CodeValidationFailed, "?from=x": hearth.CodeValidationFailed,
 		"?range=1h&from=2026-03-01T05:00:00Z": hearth.CodeValidationFailed, "?fields=secret": hearth.CodeValidationFailed,
 	} {
-		if p := problemIn(t, call{method: "GET", path: "/api/v1/admin/audit" + query, token: "root"}.do(t, a)); p.Code != code {
+		if p := resttest.ProblemIn(t, resttest.Call{Method: "GET", Path: "/api/v1/admin/audit" + query, Token: "root"}.Do(t, a)); p.Code != code {
 			t.Errorf("%s: %+v, want %s", query, p, code)
 		}
 	}
-	if p := problemIn(t, call{method: "GET", path: "/api/v1/admin/audit", token: "ann"}.do(t, a)); p.Code != hearth.CodeForbidden {
+	if p := resttest.ProblemIn(t, resttest.Call{Method: "GET", Path: "/api/v1/admin/audit", Token: "ann"}.Do(t, a)); p.Code != hearth.CodeForbidden {
 		t.Errorf("a user: %+v", p)
 	}
 }

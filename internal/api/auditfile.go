@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"hearth"
+	"hearth/internal/api/rest"
 	"hearth/internal/core/audit"
 	"hearth/internal/core/exports"
 )
@@ -108,9 +109,9 @@ func exportAuditInput(query func(name string) string) (in listAuditInput, format
 const maxAuditFilter = 128
 
 func (a *API) registerAuditFile(s *audit.Service) {
-	registerRaw(a.Router, operation{
+	rest.RegisterRaw(a.Router, rest.Operation{
 		ID: "export-audit", Method: http.MethodGet, Path: "/admin/audit/export", Tag: tagAdministration,
-		Access: forAdmins, Key: closedToKeys, Class: classExports,
+		Access: rest.ForAdmins, Key: rest.ClosedToKeys, Class: rest.ClassExports,
 		Plain: true, Codes: []hearth.Code{hearth.CodeStorageFull},
 		Summary: "Download who did what to which object",
 		Description: "All entries that the filters leave, the newest first, as they are read: CSV (RFC 4180; a text that a spreadsheet would run " +
@@ -153,7 +154,7 @@ func (a *API) exportAudit(s *audit.Service, w http.ResponseWriter, r *http.Reque
 	if err != nil {
 		return err
 	}
-	entries, err := s.Export(r.Context(), callerOf(r.Context()), filter, now)
+	entries, err := s.Export(r.Context(), rest.CallerOf(r.Context()), filter, now)
 	if err != nil {
 		return err
 	}
@@ -163,7 +164,7 @@ func (a *API) exportAudit(s *audit.Service, w http.ResponseWriter, r *http.Reque
 			return err
 		}
 		if r.Context().Err() == nil { // a client that has gone is no fault
-			requestOf(r.Context()).Err = err
+			rest.RequestOf(r.Context()).Err = err
 		}
 		panic(http.ErrAbortHandler)
 	}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/api/rest"
+	"hearth/internal/api/resttest"
 	"hearth/internal/core/audit"
 	"hearth/internal/store/sqlite"
 	"hearth/internal/store/sqlite/sqlitetest"
@@ -45,8 +47,8 @@ func auditOf(t *testing.T, entries int, wrap func(hearth.AuditStore) hearth.Audi
 		t.Fatal(err)
 	}
 	a, err := New(Options{
-		Serving: ServingOptions{
-			Users: tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "root": {UserID: "2", Role: hearth.RoleAdmin}}, Clock: func() time.Time { return now },
+		Serving: rest.Options{
+			Users: resttest.Tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "root": {UserID: "2", Role: hearth.RoleAdmin}}, Clock: func() time.Time { return now },
 		},
 		Audit: audit.New(wrap(store), nil, 0),
 	})
@@ -62,7 +64,7 @@ func TestTheAuditIsExportedAsCSVThatRunsNothing(t *testing.T) {
 	t.Parallel()
 	const entries = 450 // three pages
 	a := auditOf(t, entries, asItIs)
-	w := call{method: "GET", path: "/api/v1/admin/audit/export", token: "root"}.do(t, a)
+	w := resttest.Call{Method: "GET", Path: "/api/v1/admin/audit/export", Token: "root"}.Do(t, a)
 	if w.Code != 200 || w.Header().Get("Content-Type") != "text/csv; charset=utf-8" ||
 		w.Header().Get("Content-Disposition") != "attachment; filename=audit-20260301T120000Z.csv" {
 		t.Fatalf("%d %v", w.Code, w.Header())
@@ -94,8 +96,8 @@ func TestTheAuditIsExportedAsNDJSONLikeTheList(t *testing.T) {
 		"": 251, "&actor_id=1": 125, "&actor_id=system": 125, "&target=device:7": 1, "&action=audit.export": 1, "&range=30m": 31,
 		"&from=2026-03-01T11:00:00Z&to=2026-03-01T11:10:00Z": 10, "&action=none": 0,
 	} {
-		export := call{method: "GET", path: "/api/v1/admin/audit/export?format=ndjson" + query, token: "root"}.do(t, a)
-		list := call{method: "GET", path: "/api/v1/admin/audit?limit=200" + query, token: "root"}.do(t, a)
+		export := resttest.Call{Method: "GET", Path: "/api/v1/admin/audit/export?format=ndjson" + query, Token: "root"}.Do(t, a)
+		list := resttest.Call{Method: "GET", Path: "/api/v1/admin/audit?limit=200" + query, Token: "root"}.Do(t, a)
 		var page struct {
 			Items []json.RawMessage `json:"items"`
 		}
@@ -130,14 +132,14 @@ func TestAnExportOfTheAuditIsRefused(t *testing.T) {
 		"?format=xlsx": hearth.CodeValidationFailed, "?from=x": hearth.CodeValidationFailed, "?range=0h": hearth.CodeValidationFailed,
 		"?range=1h&to=2026-03-01T05:00:00Z": hearth.CodeValidationFailed, "?actor_id=" + strings.Repeat("a", 129): hearth.CodeValidationFailed,
 	} {
-		if p := problemIn(t, call{method: "GET", path: "/api/v1/admin/audit/export" + query, token: "root"}.do(t, a)); p.Code != code {
+		if p := resttest.ProblemIn(t, resttest.Call{Method: "GET", Path: "/api/v1/admin/audit/export" + query, Token: "root"}.Do(t, a)); p.Code != code {
 			t.Errorf("%s: %+v, want %s", query, p, code)
 		}
 	}
-	if p := problemIn(t, call{method: "GET", path: "/api/v1/admin/audit/export", token: "ann"}.do(t, a)); p.Code != hearth.CodeForbidden {
+	if p := resttest.ProblemIn(t, resttest.Call{Method: "GET", Path: "/api/v1/admin/audit/export", Token: "ann"}.Do(t, a)); p.Code != hearth.CodeForbidden {
 		t.Errorf("a user: %+v", p)
 	}
-	if p := problemIn(t, call{method: "GET", path: "/api/v1/admin/audit/export"}.do(t, a)); p.Code != hearth.CodeUnauthenticated {
+	if p := resttest.ProblemIn(t, resttest.Call{Method: "GET", Path: "/api/v1/admin/audit/export"}.Do(t, a)); p.Code != hearth.CodeUnauthenticated {
 		t.Errorf("nobody: %+v", p)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"hearth"
+	"hearth/internal/api/rest"
 	"hearth/internal/core/commands"
 	"hearth/internal/timetext"
 )
@@ -35,35 +36,35 @@ func (AnyJSON) Schema(huma.Registry) *huma.Schema {
 
 // Command is a command on the wire.
 type Command struct {
-	ID          string  `json:"id" format:"uuid" example:"0195a1b2-aaaa-7e5f-8a9b-0c1d2e3f4a5b"`
-	DeviceID    string  `json:"device_id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
-	Name        string  `json:"name" example:"set-level"`
-	Params      AnyJSON `json:"params" doc:"As sent; null if there are none."`
-	State       string  `json:"state" enum:"queued,sent,delivered,succeeded,failed,expired,cancelled" doc:"queued: stored. sent: written to a connection of the device. delivered: the device acknowledged it. The others are ends."`
-	Result      AnyJSON `json:"result" doc:"The device's, once it succeeded; null if there is none."`
-	Error       *string `json:"error" doc:"Why it failed; null unless it did." example:"the valve is jammed"`
-	CreatedBy   string  `json:"created_by" format:"uuid" doc:"The user who sent it." example:"0195a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b"`
-	CreatedAt   Time    `json:"created_at"`
-	SentAt      *Time   `json:"sent_at" doc:"When it was sent last; null before."`
-	DeliveredAt *Time   `json:"delivered_at" doc:"When the device acknowledged it; null before."`
-	CompletedAt *Time   `json:"completed_at" doc:"When it ended, however; null before."`
-	ExpiresAt   Time    `json:"expires_at" doc:"When it ends by itself."`
-	Attempts    int     `json:"attempts" doc:"How often it was sent." example:"1"`
+	ID          string     `json:"id" format:"uuid" example:"0195a1b2-aaaa-7e5f-8a9b-0c1d2e3f4a5b"`
+	DeviceID    string     `json:"device_id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	Name        string     `json:"name" example:"set-level"`
+	Params      AnyJSON    `json:"params" doc:"As sent; null if there are none."`
+	State       string     `json:"state" enum:"queued,sent,delivered,succeeded,failed,expired,cancelled" doc:"queued: stored. sent: written to a connection of the device. delivered: the device acknowledged it. The others are ends."`
+	Result      AnyJSON    `json:"result" doc:"The device's, once it succeeded; null if there is none."`
+	Error       *string    `json:"error" doc:"Why it failed; null unless it did." example:"the valve is jammed"`
+	CreatedBy   string     `json:"created_by" format:"uuid" doc:"The user who sent it." example:"0195a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b"`
+	CreatedAt   rest.Time  `json:"created_at"`
+	SentAt      *rest.Time `json:"sent_at" doc:"When it was sent last; null before."`
+	DeliveredAt *rest.Time `json:"delivered_at" doc:"When the device acknowledged it; null before."`
+	CompletedAt *rest.Time `json:"completed_at" doc:"When it ended, however; null before."`
+	ExpiresAt   rest.Time  `json:"expires_at" doc:"When it ends by itself."`
+	Attempts    int        `json:"attempts" doc:"How often it was sent." example:"1"`
 }
 
 func wireCommand(c hearth.Command) Command {
 	return Command{
 		ID: c.ID, DeviceID: c.DeviceID, Name: c.Name, Params: AnyJSON(c.Params), State: string(c.State), Result: AnyJSON(c.Result),
-		Error: text(c.Error), CreatedBy: c.CreatedBy, CreatedAt: Time(c.CreatedAt), SentAt: wireTime(c.SentAt),
-		DeliveredAt: wireTime(c.DeliveredAt), CompletedAt: wireTime(c.CompletedAt), ExpiresAt: Time(c.ExpiresAt), Attempts: c.Attempts,
+		Error: rest.TextOrNull(c.Error), CreatedBy: c.CreatedBy, CreatedAt: rest.Time(c.CreatedAt), SentAt: rest.TimeOrNull(c.SentAt),
+		DeliveredAt: rest.TimeOrNull(c.DeliveredAt), CompletedAt: rest.TimeOrNull(c.CompletedAt), ExpiresAt: rest.Time(c.ExpiresAt), Attempts: c.Attempts,
 	}
 }
 
 // NewCommand is a command to send.
 type NewCommand struct {
-	Name      string            `json:"name" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9_.:-]+$" doc:"What the device is to do: 1 to 64 letters, digits and _ . : -" example:"set-level"`
-	Params    Optional[AnyJSON] `json:"params,omitempty" doc:"Any JSON up to 16 KiB, nested up to 32 deep; the device gets it as it is."`
-	ExpiresIn Optional[int]     `json:"expires_in,omitempty" minimum:"1" maximum:"2592000" doc:"Seconds until it expires; 3600, if nothing is said." example:"3600"`
+	Name      string                 `json:"name" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9_.:-]+$" doc:"What the device is to do: 1 to 64 letters, digits and _ . : -" example:"set-level"`
+	Params    rest.Optional[AnyJSON] `json:"params,omitempty" doc:"Any JSON up to 16 KiB, nested up to 32 deep; the device gets it as it is."`
+	ExpiresIn rest.Optional[int]     `json:"expires_in,omitempty" minimum:"1" maximum:"2592000" doc:"Seconds until it expires; 3600, if nothing is said." example:"3600"`
 }
 
 func (n NewCommand) order() commands.Order {
@@ -74,16 +75,16 @@ func (n NewCommand) order() commands.Order {
 
 // NewCommands is a command to many devices.
 type NewCommands struct {
-	DeviceIDs Optional[[]string]      `json:"device_ids,omitempty" maxItems:"10000" doc:"The devices. Not together with filter."`
-	Filter    Optional[CommandTarget] `json:"filter,omitempty" doc:"All devices that it picks and you may edit, up to 10,000. Not together with device_ids."`
+	DeviceIDs rest.Optional[[]string]      `json:"device_ids,omitempty" maxItems:"10000" doc:"The devices. Not together with filter."`
+	Filter    rest.Optional[CommandTarget] `json:"filter,omitempty" doc:"All devices that it picks and you may edit, up to 10,000. Not together with device_ids."`
 	NewCommand
 }
 
 // CommandTarget picks devices. Its fields hold together.
 type CommandTarget struct {
-	Type           Optional[string] `json:"type,omitempty" minLength:"1" maxLength:"64" doc:"Only devices of this type." example:"lamp"`
-	Tag            Optional[string] `json:"tag,omitempty" minLength:"1" maxLength:"64" doc:"Only devices with this tag." example:"hall"`
-	OrganizationID Optional[string] `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"Only devices of this organization."`
+	Type           rest.Optional[string] `json:"type,omitempty" minLength:"1" maxLength:"64" doc:"Only devices of this type." example:"lamp"`
+	Tag            rest.Optional[string] `json:"tag,omitempty" minLength:"1" maxLength:"64" doc:"Only devices with this tag." example:"hall"`
+	OrganizationID rest.Optional[string] `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"Only devices of this organization."`
 }
 
 func (n NewCommands) selection() (to commands.Selection) {
@@ -124,9 +125,9 @@ type CommandCounts struct {
 
 // CommandAnswer is what a device says that a command came to.
 type CommandAnswer struct {
-	OK     bool              `json:"ok" doc:"Whether it succeeded."`
-	Result Optional[AnyJSON] `json:"result,omitempty" doc:"On success: any JSON up to 16 KiB."`
-	Error  Optional[string]  `json:"error,omitempty" doc:"On failure, and needed then: why, up to 1024 characters." example:"the valve is jammed"`
+	OK     bool                   `json:"ok" doc:"Whether it succeeded."`
+	Result rest.Optional[AnyJSON] `json:"result,omitempty" doc:"On success: any JSON up to 16 KiB."`
+	Error  rest.Optional[string]  `json:"error,omitempty" doc:"On failure, and needed then: why, up to 1024 characters." example:"the valve is jammed"`
 }
 
 // WaitParam is how long a request may wait.
@@ -150,7 +151,7 @@ func parseWait(wait string) (time.Duration, error) {
 }
 
 // waited has the request's duration be without the time since start, which it waited for something to happen.
-func waited(ctx context.Context, start time.Time) { requestOf(ctx).Waited += time.Since(start) }
+func waited(ctx context.Context, start time.Time) { rest.RequestOf(ctx).Waited += time.Since(start) }
 
 type sendCommandInput struct {
 	DevicePath
@@ -167,7 +168,7 @@ type sendCommandOutput struct {
 type listCommandsInput struct {
 	DevicePath
 	State string `query:"state" enum:"queued,sent,delivered,succeeded,failed,expired,cancelled" doc:"Only commands in this state."`
-	PageParams
+	rest.PageParams
 }
 
 // CommandPath names a command in the path.
@@ -188,50 +189,50 @@ func (a *API) registerCommands() {
 		return
 	}
 	a.registerSendCommand(s)
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "list-commands", Method: http.MethodGet, Path: "/devices/{id}/commands", Tag: tagCommands,
-		Access: forUsers, Key: hearth.KeyCommandsRead, ETag: true,
+		Access: rest.ForUsers, Key: hearth.KeyCommandsRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "List a device's commands",
 		Description: "The newest first. A command is kept until 30 days after it expires.",
-	}, func(ctx context.Context, in *listCommandsInput) (*bodyOf[List[Command]], error) {
-		page, err := in.page("")
+	}, func(ctx context.Context, in *listCommandsInput) (*rest.Body[rest.List[Command]], error) {
+		page, err := in.Page("")
 		if err != nil {
 			return nil, err
 		}
 		filter := hearth.CommandFilter{DeviceID: in.ID, State: hearth.CommandState(in.State)}
-		found, err := s.Commands(ctx, callerOf(ctx), filter, page)
+		found, err := s.Commands(ctx, rest.CallerOf(ctx), filter, page)
 		if err != nil {
 			return nil, err
 		}
-		list, err := wireList(found, in.Fields, wireCommand)
-		return &bodyOf[List[Command]]{Body: list}, err
+		list, err := rest.ListOf(found, in.Fields, wireCommand)
+		return &rest.Body[rest.List[Command]]{Body: list}, err
 	})
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "get-command", Method: http.MethodGet, Path: "/commands/{id}", Tag: tagCommands,
-		Access: forUsers, Key: hearth.KeyCommandsRead, ETag: true,
+		Access: rest.ForUsers, Key: hearth.KeyCommandsRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get a command",
 		Description: "As it is now. The same comes live after each change of its state, as the event `device-command`.",
-	}, func(ctx context.Context, in *struct{ CommandPath }) (*bodyOf[Command], error) {
-		c, err := s.Command(ctx, callerOf(ctx), in.ID)
-		return &bodyOf[Command]{Body: wireCommand(c)}, err
+	}, func(ctx context.Context, in *struct{ CommandPath }) (*rest.Body[Command], error) {
+		c, err := s.Command(ctx, rest.CallerOf(ctx), in.ID)
+		return &rest.Body[Command]{Body: wireCommand(c)}, err
 	})
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "cancel-command", Method: http.MethodPost, Path: "/commands/{id}/cancel", Tag: tagCommands,
-		Access: forUsers, Key: hearth.KeyCommandsWrite,
+		Access: rest.ForUsers, Key: hearth.KeyCommandsWrite,
 		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Cancel a command",
 		Description: "It is not sent any more. A device that has it already may still carry it out; its answer changes nothing then. `conflict` once it has ended.",
-	}, func(ctx context.Context, in *struct{ CommandPath }) (*bodyOf[Command], error) {
-		c, err := s.Cancel(ctx, callerOf(ctx), in.ID)
-		return &bodyOf[Command]{Body: wireCommand(c)}, err
+	}, func(ctx context.Context, in *struct{ CommandPath }) (*rest.Body[Command], error) {
+		c, err := s.Cancel(ctx, rest.CallerOf(ctx), in.ID)
+		return &rest.Body[Command]{Body: wireCommand(c)}, err
 	})
 	a.registerCommandBatches(s)
 	a.registerDeliveries(s)
 }
 
 func (a *API) registerSendCommand(s *commands.Service) {
-	op := operation{
+	op := rest.Operation{
 		ID: "send-command", Method: http.MethodPost, Path: "/devices/{id}/commands", Tag: tagCommands,
-		Access: forUsers, Key: hearth.KeyCommandsWrite, Status: http.StatusAccepted,
+		Access: rest.ForUsers, Key: hearth.KeyCommandsWrite, Status: http.StatusAccepted,
 		Creates: true, Location: true, At: "/commands", Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 		Summary: "Send a command to a device",
 		Description: "The command is stored when the answer comes. The device gets its commands in order, each again until it acknowledges it. " +
@@ -239,7 +240,7 @@ func (a *API) registerSendCommand(s *commands.Service) {
 			"`Idempotency-Key`, a repetition is answered at once, with the command as it was created (202). `conflict`: 1000 commands of the " +
 			"device have not ended.",
 	}
-	register(a.Router, op, func(ctx context.Context, in *sendCommandInput) (*sendCommandOutput, error) {
+	rest.Register(a.Router, op, func(ctx context.Context, in *sendCommandInput) (*sendCommandOutput, error) {
 		wait, err := parseWait(in.Wait)
 		if err != nil {
 			return nil, err
@@ -247,43 +248,43 @@ func (a *API) registerSendCommand(s *commands.Service) {
 		if wait > 0 {
 			defer waited(ctx, time.Now())
 		}
-		c, err := s.Send(ctx, callerOf(ctx), in.ID, in.Body.order(), wait, idempotency(ctx, wireCommand))
+		c, err := s.Send(ctx, rest.CallerOf(ctx), in.ID, in.Body.order(), wait, rest.Idempotency(ctx, wireCommand))
 		if err != nil {
 			return nil, err
 		}
-		out := &sendCommandOutput{Status: http.StatusAccepted, Location: BasePath + "/commands/" + c.ID, Body: wireCommand(c)}
+		out := &sendCommandOutput{Status: http.StatusAccepted, Location: rest.BasePath + "/commands/" + c.ID, Body: wireCommand(c)}
 		if c.State.Ended() {
 			out.Status = http.StatusOK
 		}
 		return out, nil
 	})
-	answers := a.Document().Paths[op.pattern()].Post.Responses
+	answers := a.Document().Paths[op.Pattern()].Post.Responses
 	ended := *answers["202"]
 	ended.Description = "With wait: the command, which has ended"
 	answers["200"] = &ended
 }
 
 func (a *API) registerCommandBatches(s *commands.Service) {
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "send-commands", Method: http.MethodPost, Path: "/commands", Tag: tagCommands,
-		Access: forUsers, Key: hearth.KeyCommandsWrite, Status: http.StatusAccepted, Creates: true, Codes: []hearth.Code{hearth.CodeNotFound},
+		Access: rest.ForUsers, Key: hearth.KeyCommandsWrite, Status: http.StatusAccepted, Creates: true, Codes: []hearth.Code{hearth.CodeNotFound},
 		Summary: "Send a command to many devices",
 		Description: "To those that are named, or to all that a filter picks; exactly one of the two. The batch is stored when the answer comes; its " +
 			"commands appear in the queues of the devices within seconds. A device that you may not edit is named by its index in `device_ids`, " +
 			"like one that does not exist, and nothing is sent. For a device with 1000 commands that have not ended, its command has failed.",
-	}, func(ctx context.Context, in *struct{ Body NewCommands }) (*bodyOf[CommandBatch], error) {
-		b, err := s.SendMany(ctx, callerOf(ctx), in.Body.selection(), in.Body.order(), idempotency(ctx, wireBatch))
-		return &bodyOf[CommandBatch]{Body: wireBatch(b)}, err
+	}, func(ctx context.Context, in *struct{ Body NewCommands }) (*rest.Body[CommandBatch], error) {
+		b, err := s.SendMany(ctx, rest.CallerOf(ctx), in.Body.selection(), in.Body.order(), rest.Idempotency(ctx, wireBatch))
+		return &rest.Body[CommandBatch]{Body: wireBatch(b)}, err
 	})
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "get-command-batch", Method: http.MethodGet, Path: "/command-batches/{id}", Tag: tagCommands,
-		Access: forUsers, Key: hearth.KeyCommandsRead, ETag: true,
+		Access: rest.ForUsers, Key: hearth.KeyCommandsRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Count the commands of a batch by state", Description: "Your own batches; all for an admin.",
 	}, func(ctx context.Context, in *struct {
 		ID string `path:"id" maxLength:"64" doc:"The batch." example:"0195a1b2-bbbb-7e5f-8a9b-0c1d2e3f4a5b"`
-	}) (*bodyOf[CommandBatchState], error) {
-		b, n, err := s.Batch(ctx, callerOf(ctx), in.ID)
-		return &bodyOf[CommandBatchState]{Body: CommandBatchState{wireBatch(b), CommandCounts{
+	}) (*rest.Body[CommandBatchState], error) {
+		b, n, err := s.Batch(ctx, rest.CallerOf(ctx), in.ID)
+		return &rest.Body[CommandBatchState]{Body: CommandBatchState{wireBatch(b), CommandCounts{
 			n[hearth.CommandQueued], n[hearth.CommandSent], n[hearth.CommandDelivered], n[hearth.CommandSucceeded], n[hearth.CommandFailed],
 			n[hearth.CommandExpired], n[hearth.CommandCancelled],
 		}}}, err
@@ -292,9 +293,9 @@ func (a *API) registerCommandBatches(s *commands.Service) {
 
 // registerDeliveries adds the operations of devices.
 func (a *API) registerDeliveries(s *commands.Service) {
-	registerRaw(a.Router, operation{
+	rest.RegisterRaw(a.Router, rest.Operation{
 		ID: "next-command", Method: http.MethodGet, Path: "/devices/{id}/commands/next", Tag: tagCommands,
-		Access: forDevices, Key: closedToKeys, Plain: true, Claims: true,
+		Access: rest.ForDevices, Key: rest.ClosedToKeys, Plain: true, Claims: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Receive the next command",
 		Description: "For the device itself: its oldest command that it has neither acknowledged nor answered, the same one again until it has. " +
 			"With `wait`, the answer comes as soon as there is one. 204: there is none. Of one device four requests may wait at each instance; " +
@@ -304,20 +305,20 @@ func (a *API) registerDeliveries(s *commands.Service) {
 			Name: "wait", In: "query", Description: "How long the answer may wait, up to 30s.", Example: "30s",
 			Schema: &huma.Schema{Type: huma.TypeString},
 		})
-		doc.Responses["200"] = jsonResponse("The command", schemaOf[Command](a.Router))
+		doc.Responses["200"] = jsonResponse("The command", rest.SchemaOf[Command](a.Router))
 		doc.Responses["204"] = &huma.Response{Description: "There is none"}
 	}, func(w http.ResponseWriter, r *http.Request) error { return a.nextCommand(s, w, r) })
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "acknowledge-command", Method: http.MethodPost, Path: "/devices/{id}/commands/{command_id}/ack", Tag: tagCommands,
-		Access: forDevices, Key: closedToKeys, Status: http.StatusNoContent,
+		Access: rest.ForDevices, Key: rest.ClosedToKeys, Status: http.StatusNoContent,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Acknowledge a command",
 		Description: "For the device itself: it has the command, which is not sent again. Repeated, or after the end, it changes nothing.",
 	}, func(ctx context.Context, in *struct{ DeviceCommandPath }) (*struct{}, error) {
-		return nil, s.Acknowledge(ctx, callerOf(ctx), in.ID, in.CommandID)
+		return nil, s.Acknowledge(ctx, rest.CallerOf(ctx), in.ID, in.CommandID)
 	})
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "answer-command", Method: http.MethodPost, Path: "/devices/{id}/commands/{command_id}/result", Tag: tagCommands,
-		Access: forDevices, Key: closedToKeys, Status: http.StatusNoContent,
+		Access: rest.ForDevices, Key: rest.ClosedToKeys, Status: http.StatusNoContent,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Report a command's result",
 		Description: "For the device itself: ends the command, and acknowledges it where that was not done. Repeated, or after the end, it changes nothing.",
 	}, func(ctx context.Context, in *struct {
@@ -327,7 +328,7 @@ func (a *API) registerDeliveries(s *commands.Service) {
 		if in.Body.Error.Has() && in.Body.Error.Value == "" {
 			return nil, hearth.Invalid(hearth.FieldError{Location: "body.error", Message: "must not be empty"})
 		}
-		return nil, s.Answer(ctx, callerOf(ctx), in.ID, in.CommandID, hearth.CommandAnswer{
+		return nil, s.Answer(ctx, rest.CallerOf(ctx), in.ID, in.CommandID, hearth.CommandAnswer{
 			OK: in.Body.OK, Result: json.RawMessage(in.Body.Result.Or(nil)), Error: in.Body.Error.Or(""),
 		})
 	})
@@ -341,7 +342,7 @@ func (a *API) nextCommand(s *commands.Service, w http.ResponseWriter, r *http.Re
 		return err
 	}
 	start := time.Now()
-	c, err := s.Next(r.Context(), callerOf(r.Context()), r.PathValue("id"), wait)
+	c, err := s.Next(r.Context(), rest.CallerOf(r.Context()), r.PathValue("id"), wait)
 	waited(r.Context(), start)
 	if err != nil {
 		return err
@@ -359,7 +360,7 @@ func (a *API) nextCommand(s *commands.Service, w http.ResponseWriter, r *http.Re
 //go:noinline
 func (a *API) deliver(s *commands.Service, w http.ResponseWriter, r *http.Request, c *hearth.Command) error {
 	ctx, now := r.Context(), a.options.Serving.Clock.Now()
-	body, err := encodeBody(wireCommand(c.Sent(now)))
+	body, err := rest.EncodeBody(wireCommand(c.Sent(now)))
 	if err != nil {
 		return err
 	}
@@ -371,7 +372,7 @@ func (a *API) deliver(s *commands.Service, w http.ResponseWriter, r *http.Reques
 		err = http.NewResponseController(w).Flush()
 	}
 	if err == nil {
-		err = s.Sent(ctx, callerOf(ctx), *c, now)
+		err = s.Sent(ctx, rest.CallerOf(ctx), *c, now)
 	}
 	if err != nil {
 		// The answer stays without its end, and the device asks again.

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/api/rest"
+	"hearth/internal/api/resttest"
 	"hearth/internal/bus/membus"
 	"hearth/internal/core/commands"
 	"hearth/internal/core/devices"
@@ -29,7 +31,7 @@ func newCommandsAPI(tb testing.TB, count int) (*API, *commands.Service, func(n i
 		tb.Fatal(err)
 	}
 	id := func(n int) string { return fmt.Sprintf("0199a1b2-c3d4-7000-8000-%012d", n) }
-	of, batch := tokens{}, make([]hearth.Device, count)
+	of, batch := resttest.Tokens{}, make([]hearth.Device, count)
 	for n := range batch {
 		batch[n] = hearth.Device{ID: id(n), OwnerID: "ann", Name: "n", Type: "t", Status: hearth.StatusActive, Interval: 60}
 		of[fmt.Sprint("hd_", n)] = hearth.Caller{DeviceID: id(n)}
@@ -55,7 +57,7 @@ func newCommandsAPI(tb testing.TB, count int) (*API, *commands.Service, func(n i
 			tb.Error(err)
 		}
 	})
-	a, err := New(Options{Serving: ServingOptions{Users: tokens{"ann": {UserID: "ann"}}, Devices: of}, Fleet: fleet, Commands: s})
+	a, err := New(Options{Serving: rest.Options{Users: resttest.Tokens{"ann": {UserID: "ann"}}, Devices: of}, Fleet: fleet, Commands: s})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -89,7 +91,7 @@ func TestAWaitingRequestCostsLittle(t *testing.T) { //nolint:paralleltest // see
 	defer leave()
 	requests := make([]*http.Request, count)
 	for n := range requests {
-		requests[n] = httptest.NewRequestWithContext(ctx, http.MethodGet, BasePath+"/devices/"+id(n)+"/commands/next?wait=30s", nil)
+		requests[n] = httptest.NewRequestWithContext(ctx, http.MethodGet, rest.BasePath+"/devices/"+id(n)+"/commands/next?wait=30s", nil)
 		requests[n].Header.Set("Authorization", fmt.Sprint("Bearer hd_", n))
 	}
 	heapBefore, stackBefore := measure()
@@ -126,7 +128,7 @@ func FuzzCommandBodies(f *testing.F) {
 	}
 	a, _, id := newCommandsAPI(f, 1)
 	call := func(method, path, token string, body []byte) *httptest.ResponseRecorder {
-		r := httptest.NewRequest(method, BasePath+path, bytes.NewReader(body))
+		r := httptest.NewRequest(method, rest.BasePath+path, bytes.NewReader(body))
 		r.Header.Set("Authorization", "Bearer "+token)
 		w := httptest.NewRecorder()
 		a.ServeHTTP(w, r)

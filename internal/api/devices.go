@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"hearth"
+	"hearth/internal/api/rest"
 	"hearth/internal/core/devices"
 )
 
@@ -46,13 +47,13 @@ type Device struct {
 	Tags           []string     `json:"tags" nullable:"false" example:"[\"ground floor\"]"`
 	Metadata       Metadata     `json:"metadata"`
 	Interval       int          `json:"heartbeat_interval" doc:"Seconds between heartbeats." example:"60"`
-	LastActiveAt   *Time        `json:"last_active_at" doc:"The last heartbeat; null before the first."`
+	LastActiveAt   *rest.Time   `json:"last_active_at" doc:"The last heartbeat; null before the first."`
 	LastError      *DeviceError `json:"last_error" doc:"The latest thing that the device sent by MQTT and that could not be stored; null: none."`
 	OwnerID        string       `json:"owner_id" doc:"Who created the device." example:"0195a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b"`
 	OrganizationID *string      `json:"organization_id" doc:"The organization that it belongs to; null: the owner's own."`
 	Version        int64        `json:"version" doc:"Counts the owner's changes; heartbeats do not count. If-Match is held against it." example:"1"`
-	CreatedAt      Time         `json:"created_at"`
-	UpdatedAt      Time         `json:"updated_at" doc:"The owner's last change."`
+	CreatedAt      rest.Time    `json:"created_at"`
+	UpdatedAt      rest.Time    `json:"updated_at" doc:"The owner's last change."`
 	// Latest is nil unless it was asked for.
 	Latest map[string]LatestValue `json:"latest,omitzero" required:"false" doc:"The newest value of each event; only in lists with include=latest."`
 }
@@ -63,9 +64,9 @@ func (a *API) wireDevice(d hearth.Device) Device {
 
 func wireDeviceAt(d hearth.Device, now time.Time) Device {
 	wire := Device{
-		ID: d.ID, Name: d.Name, Type: d.Type, Serial: text(d.Serial), Status: string(d.Status), Connection: string(d.Connection(now)), Tags: d.Tags,
-		Metadata: Metadata(d.Metadata), Interval: d.Interval, LastActiveAt: wireTime(d.LastActiveAt), LastError: wireDeviceError(d.LastError), OwnerID: d.OwnerID,
-		OrganizationID: text(d.OrganizationID), Version: d.Version, CreatedAt: Time(d.CreatedAt), UpdatedAt: Time(d.UpdatedAt),
+		ID: d.ID, Name: d.Name, Type: d.Type, Serial: rest.TextOrNull(d.Serial), Status: string(d.Status), Connection: string(d.Connection(now)), Tags: d.Tags,
+		Metadata: Metadata(d.Metadata), Interval: d.Interval, LastActiveAt: rest.TimeOrNull(d.LastActiveAt), LastError: wireDeviceError(d.LastError), OwnerID: d.OwnerID,
+		OrganizationID: rest.TextOrNull(d.OrganizationID), Version: d.Version, CreatedAt: rest.Time(d.CreatedAt), UpdatedAt: rest.Time(d.UpdatedAt),
 	}
 	if wire.Tags == nil {
 		wire.Tags = []string{}
@@ -75,29 +76,29 @@ func wireDeviceAt(d hearth.Device, now time.Time) Device {
 
 // DeviceError is something that a device sent and that can never be stored.
 type DeviceError struct {
-	Code    string `json:"code" doc:"As of problems." example:"malformed_body"`
-	Message string `json:"message" example:"the payload is not JSON"`
-	Topic   string `json:"topic" doc:"Where it was sent to." example:"t"`
-	At      Time   `json:"at"`
+	Code    string    `json:"code" doc:"As of problems." example:"malformed_body"`
+	Message string    `json:"message" example:"the payload is not JSON"`
+	Topic   string    `json:"topic" doc:"Where it was sent to." example:"t"`
+	At      rest.Time `json:"at"`
 }
 
 func wireDeviceError(e *hearth.DeviceError) *DeviceError {
 	if e == nil {
 		return nil
 	}
-	return &DeviceError{Code: string(e.Code), Message: e.Message, Topic: e.Topic, At: Time(e.At)}
+	return &DeviceError{Code: string(e.Code), Message: e.Message, Topic: e.Topic, At: rest.Time(e.At)}
 }
 
 // NewDevice is a device to create.
 type NewDevice struct {
-	Name           string             `json:"name" minLength:"1" maxLength:"200" example:"Kitchen"`
-	Type           string             `json:"type" minLength:"1" maxLength:"64" doc:"Any word that the owner chooses." example:"thermostat"`
-	Serial         Optional[string]   `json:"serial,omitempty" minLength:"1" maxLength:"64" doc:"A to Z, a to z, 0 to 9, spaces inside and _.:@()-; unique in its scope." example:"SN-2026-0042"`
-	Status         Optional[string]   `json:"status,omitempty" enum:"active,inactive,error" doc:"active by default."`
-	Tags           Optional[[]string] `json:"tags,omitempty" maxItems:"50" doc:"Up to 50 different texts of up to 64 characters."`
-	Metadata       Optional[Metadata] `json:"metadata,omitempty"`
-	Interval       Optional[int]      `json:"heartbeat_interval,omitempty" minimum:"1" maximum:"604800" doc:"Seconds between heartbeats; 60 by default."`
-	OrganizationID Optional[string]   `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"Lets the device belong to an organization in which the caller is at least a member."`
+	Name           string                  `json:"name" minLength:"1" maxLength:"200" example:"Kitchen"`
+	Type           string                  `json:"type" minLength:"1" maxLength:"64" doc:"Any word that the owner chooses." example:"thermostat"`
+	Serial         rest.Optional[string]   `json:"serial,omitempty" minLength:"1" maxLength:"64" doc:"A to Z, a to z, 0 to 9, spaces inside and _.:@()-; unique in its scope." example:"SN-2026-0042"`
+	Status         rest.Optional[string]   `json:"status,omitempty" enum:"active,inactive,error" doc:"active by default."`
+	Tags           rest.Optional[[]string] `json:"tags,omitempty" maxItems:"50" doc:"Up to 50 different texts of up to 64 characters."`
+	Metadata       rest.Optional[Metadata] `json:"metadata,omitempty"`
+	Interval       rest.Optional[int]      `json:"heartbeat_interval,omitempty" minimum:"1" maximum:"604800" doc:"Seconds between heartbeats; 60 by default."`
+	OrganizationID rest.Optional[string]   `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"Lets the device belong to an organization in which the caller is at least a member."`
 }
 
 func (d NewDevice) input() devices.NewDevice {
@@ -109,19 +110,19 @@ func (d NewDevice) input() devices.NewDevice {
 
 // DeviceChange is what to change of a device: what is left out stays.
 type DeviceChange struct {
-	Name     Optional[string]   `json:"name,omitempty" minLength:"1" maxLength:"200" example:"Kitchen"`
-	Type     Optional[string]   `json:"type,omitempty" minLength:"1" maxLength:"64" example:"thermostat"`
-	Serial   Optional[string]   `json:"serial,omitempty" minLength:"1" maxLength:"64" doc:"null takes it off." example:"SN-2026-0042"`
-	Status   Optional[string]   `json:"status,omitempty" enum:"active,inactive,error" doc:"null: active."`
-	Tags     Optional[[]string] `json:"tags,omitempty" maxItems:"50" doc:"The whole list; null clears it."`
-	Metadata Optional[Metadata] `json:"metadata,omitempty" doc:"The whole object; null clears it."`
-	Interval Optional[int]      `json:"heartbeat_interval,omitempty" minimum:"1" maximum:"604800" doc:"Seconds; null: 60."`
+	Name     rest.Optional[string]   `json:"name,omitempty" minLength:"1" maxLength:"200" example:"Kitchen"`
+	Type     rest.Optional[string]   `json:"type,omitempty" minLength:"1" maxLength:"64" example:"thermostat"`
+	Serial   rest.Optional[string]   `json:"serial,omitempty" minLength:"1" maxLength:"64" doc:"null takes it off." example:"SN-2026-0042"`
+	Status   rest.Optional[string]   `json:"status,omitempty" enum:"active,inactive,error" doc:"null: active."`
+	Tags     rest.Optional[[]string] `json:"tags,omitempty" maxItems:"50" doc:"The whole list; null clears it."`
+	Metadata rest.Optional[Metadata] `json:"metadata,omitempty" doc:"The whole object; null clears it."`
+	Interval rest.Optional[int]      `json:"heartbeat_interval,omitempty" minimum:"1" maximum:"604800" doc:"Seconds; null: 60."`
 }
 
 func (c DeviceChange) change() (devices.Change, error) {
 	var change devices.Change
 	var problems []hearth.FieldError
-	required := func(field Optional[string], name string) *string {
+	required := func(field rest.Optional[string], name string) *string {
 		if field.Null {
 			problems = append(problems, hearth.FieldError{Location: "body." + name, Message: "must not be null"})
 		}
@@ -158,49 +159,49 @@ func (c DeviceChange) change() (devices.Change, error) {
 }
 
 func (a *API) registerDevices() {
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "create-device", Method: http.MethodPost, Path: "/devices", Tag: tagDevices,
-		Access: forUsers, Key: hearth.KeyDevicesWrite, Status: http.StatusCreated,
+		Access: rest.ForUsers, Key: hearth.KeyDevicesWrite, Status: http.StatusCreated,
 		Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict, hearth.CodeQuotaExceeded}, Summary: "Create a device",
 		Description: "The device is the caller's own, or an organization's with `organization_id`.",
 	}, a.createDevice)
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "create-devices", Method: http.MethodPost, Path: "/devices/batch", Tag: tagDevices,
-		Access: forUsers, Key: hearth.KeyDevicesWrite, Status: http.StatusCreated,
+		Access: rest.ForUsers, Key: hearth.KeyDevicesWrite, Status: http.StatusCreated,
 		Creates: true, Batch: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict, hearth.CodeQuotaExceeded}, Summary: "Create up to 1000 devices",
 		Description: "All or none: what is wrong is named by index, such as `body.items[3].name`. The answer has them in the same order.",
 	}, a.createDevices)
-	register(a.Router, operation{
-		ID: "list-devices", Method: http.MethodGet, Path: "/devices", Tag: tagDevices, Access: forUsers, Key: hearth.KeyDevicesRead, ETag: true,
+	rest.Register(a.Router, rest.Operation{
+		ID: "list-devices", Method: http.MethodGet, Path: "/devices", Tag: tagDevices, Access: rest.ForUsers, Key: hearth.KeyDevicesRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "List devices",
 		Description: "The caller's devices and those of their organizations; all devices for an admin. A device must match every filter. A device " +
 			"that never sent a heartbeat sorts before all others by `last_active_at`.",
 	}, a.listDevices)
-	register(a.Router, operation{
-		ID: "get-device", Method: http.MethodGet, Path: "/devices/{id}", Tag: tagDevices, Access: forDevices, Key: hearth.KeyDevicesRead, ETag: true,
+	rest.Register(a.Router, rest.Operation{
+		ID: "get-device", Method: http.MethodGet, Path: "/devices/{id}", Tag: tagDevices, Access: rest.ForDevices, Key: hearth.KeyDevicesRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get a device", Description: "A device's own token may read that device.",
 	}, a.getDevice)
-	register(a.Router, operation{
-		ID: "get-own-device", Method: http.MethodGet, Path: "/devices/me", Tag: tagDevices, Access: forDevices, Key: closedToKeys, ETag: true,
+	rest.Register(a.Router, rest.Operation{
+		ID: "get-own-device", Method: http.MethodGet, Path: "/devices/me", Tag: tagDevices, Access: rest.ForDevices, Key: rest.ClosedToKeys, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get the device of the token",
 		Description: "For devices: the device whose token is used. `not_found` for everyone else.",
 	}, a.getOwnDevice)
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "update-device", Method: http.MethodPatch, Path: "/devices/{id}", Tag: tagDevices,
-		Access: forUsers, Key: hearth.KeyDevicesWrite, ETag: true,
+		Access: rest.ForUsers, Key: hearth.KeyDevicesWrite, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Change a device",
 		Description: "What is left out stays; `null` clears an optional field. With `If-Match`, only if the device is still at the version of that " +
 			"entity tag: heartbeats do not count.",
 	}, a.updateDevice)
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "delete-device", Method: http.MethodDelete, Path: "/devices/{id}", Tag: tagDevices,
-		Access: forUsers, Key: hearth.KeyDevicesWrite, Status: http.StatusNoContent,
+		Access: rest.ForUsers, Key: hearth.KeyDevicesWrite, Status: http.StatusNoContent,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Delete a device",
 		Description: "Deletes its tokens, its logs and their rollups too. With `If-Match`, only at that version.",
 	}, a.deleteDevice)
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "transfer-device", Method: http.MethodPost, Path: "/devices/{id}/transfer", Tag: tagDevices,
-		Access: forUsers, Key: hearth.KeyDevicesWrite, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
+		Access: rest.ForUsers, Key: hearth.KeyDevicesWrite, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 		Summary: "Transfer a device",
 		Description: "Moves the device to an organization (`organization_id`) or to a user (`owner_id`: the caller; for an admin anybody), with its logs, " +
 			"tokens, twin and commands. The caller must be allowed to edit it here and there. Readers of the former scope get `device-deleted`. 409: its " +
@@ -210,9 +211,9 @@ func (a *API) registerDevices() {
 	a.registerHeartbeats()
 }
 
-func (a *API) createDevice(ctx context.Context, in *struct{ Body NewDevice }) (*created[Device], error) {
-	device, err := a.options.Fleet.Create(ctx, callerOf(ctx), in.Body.input(), idempotency(ctx, a.wireDevice))
-	return newCreated("/devices/"+device.ID, a.wireDevice(device)), err
+func (a *API) createDevice(ctx context.Context, in *struct{ Body NewDevice }) (*rest.Created[Device], error) {
+	device, err := a.options.Fleet.Create(ctx, rest.CallerOf(ctx), in.Body.input(), rest.Idempotency(ctx, a.wireDevice))
+	return rest.NewCreated("/devices/"+device.ID, a.wireDevice(device)), err
 }
 
 type createDevicesInput struct {
@@ -226,7 +227,7 @@ type CreatedDevices struct {
 	Items []Device `json:"items" nullable:"false"`
 }
 
-func (a *API) createDevices(ctx context.Context, in *createDevicesInput) (*bodyOf[CreatedDevices], error) {
+func (a *API) createDevices(ctx context.Context, in *createDevicesInput) (*rest.Body[CreatedDevices], error) {
 	wire := func(devices []hearth.Device) CreatedDevices {
 		out := CreatedDevices{Items: make([]Device, len(devices))}
 		for i, d := range devices {
@@ -238,8 +239,8 @@ func (a *API) createDevices(ctx context.Context, in *createDevicesInput) (*bodyO
 	for i, item := range in.Body.Items {
 		inputs[i] = item.input()
 	}
-	devices, err := a.options.Fleet.CreateBatch(ctx, callerOf(ctx), inputs, idempotency(ctx, wire))
-	return &bodyOf[CreatedDevices]{wire(devices)}, err
+	devices, err := a.options.Fleet.CreateBatch(ctx, rest.CallerOf(ctx), inputs, rest.Idempotency(ctx, wire))
+	return &rest.Body[CreatedDevices]{Body: wire(devices)}, err
 }
 
 type listDevicesInput struct {
@@ -252,19 +253,19 @@ type listDevicesInput struct {
 	Query          string `query:"q" maxLength:"200" doc:"Only devices whose name contains this, whatever the case and accents."`
 	Sort           string `query:"sort" enum:"name,-name,created_at,-created_at,last_active_at,-last_active_at" default:"-created_at" doc:"The order; with - in front the largest come first."`
 	Include        string `query:"include" enum:"latest" doc:"latest: each device comes with the newest value of each of its events, up to 50, by name. An API key needs telemetry:read too."`
-	PageParams
+	rest.PageParams
 }
 
 type listDevicesOutput struct {
-	Body List[Device]
+	Body rest.List[Device]
 }
 
 func (a *API) listDevices(ctx context.Context, in *listDevicesInput) (*listDevicesOutput, error) {
-	page, err := in.page(in.Sort)
+	page, err := in.Page(in.Sort)
 	if err != nil {
 		return nil, err
 	}
-	list, err := a.options.Fleet.Devices(ctx, callerOf(ctx), devices.Query{
+	list, err := a.options.Fleet.Devices(ctx, rest.CallerOf(ctx), devices.Query{
 		OrganizationID: in.OrganizationID, Page: page, Filter: hearth.DeviceFilter{
 			Type: in.Type, Status: hearth.DeviceStatus(in.Status), Connection: hearth.Connection(in.Connection), Tag: in.Tag,
 			Serial: in.Serial, Query: in.Query,
@@ -276,17 +277,17 @@ func (a *API) listDevices(ctx context.Context, in *listDevicesInput) (*listDevic
 	if in.Fields != "" || in.Include != "" {
 		wire := a.wireDevice
 		if in.Include != "" {
-			if !callerOf(ctx).HasScope(hearth.KeyTelemetryRead) {
-				return nil, errScope(hearth.KeyTelemetryRead)
+			if !rest.CallerOf(ctx).HasScope(hearth.KeyTelemetryRead) {
+				return nil, rest.ErrScope(hearth.KeyTelemetryRead)
 			}
 			if wire, err = a.wireWithLatest(ctx, list.Items); err != nil {
 				return nil, err
 			}
 		}
-		body, err := wireList(list.List, in.Fields, wire)
+		body, err := rest.ListOf(list.List, in.Fields, wire)
 		return &listDevicesOutput{Body: body}, err
 	}
-	body := listAppendedBy[Device](list.Next.String(), list.Total, len(list.Items), a.appendDevices(list))
+	body := rest.ListAppendedBy[Device](list.Next.String(), list.Total, len(list.Items), a.appendDevices(list))
 	return &listDevicesOutput{Body: body}, nil
 }
 
@@ -304,7 +305,7 @@ func (a *API) appendDevices(list devices.Listing) func(out []byte, i int) []byte
 		if d.LastActiveAt.IsZero() {
 			out = append(out, "null"...)
 		} else {
-			out = Time(d.LastActiveAt).append(out)
+			out = rest.Time(d.LastActiveAt).Append(out)
 		}
 		return append(out, parts[2]...)
 	}
@@ -316,7 +317,7 @@ func fixDevices(list []hearth.Device) []fixedDevice {
 	fixed := make([]fixedDevice, len(list))
 	for i, d := range list {
 		d.LastActiveAt = time.Time{}
-		data, err := encodeBody(wireDeviceAt(d, d.CreatedAt))
+		data, err := rest.EncodeBody(wireDeviceAt(d, d.CreatedAt))
 		if err != nil {
 			panic("api: a device can always be encoded: " + err.Error())
 		}
@@ -341,7 +342,7 @@ type DeviceCondition struct {
 }
 
 func (c DeviceCondition) check() func(hearth.Device) error {
-	return func(d hearth.Device) error { return checkVersion(c.IfMatch, d.Version) }
+	return func(d hearth.Device) error { return rest.CheckVersion(c.IfMatch, d.Version) }
 }
 
 type deviceOutput struct {
@@ -353,15 +354,15 @@ func (a *API) deviceOutput(d hearth.Device, err error) (*deviceOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &deviceOutput{ETag: formatVersion(d.Version), Body: a.wireDevice(d)}, nil
+	return &deviceOutput{ETag: rest.FormatVersion(d.Version), Body: a.wireDevice(d)}, nil
 }
 
 func (a *API) getDevice(ctx context.Context, in *struct{ DevicePath }) (*deviceOutput, error) {
-	return a.deviceOutput(a.options.Fleet.Device(ctx, callerOf(ctx), in.ID))
+	return a.deviceOutput(a.options.Fleet.Device(ctx, rest.CallerOf(ctx), in.ID))
 }
 
 func (a *API) getOwnDevice(ctx context.Context, _ *struct{}) (*deviceOutput, error) {
-	caller := callerOf(ctx)
+	caller := rest.CallerOf(ctx)
 	if !caller.IsDevice() {
 		return nil, hearth.NotFound("device")
 	}
@@ -378,17 +379,17 @@ func (a *API) updateDevice(ctx context.Context, in *updateDeviceInput) (*deviceO
 	if err != nil {
 		return nil, err
 	}
-	return a.deviceOutput(a.options.Fleet.Update(ctx, callerOf(ctx), in.ID, change, in.check()))
+	return a.deviceOutput(a.options.Fleet.Update(ctx, rest.CallerOf(ctx), in.ID, change, in.check()))
 }
 
 func (a *API) deleteDevice(ctx context.Context, in *struct{ DeviceCondition }) (*struct{}, error) {
-	return nil, a.options.Fleet.Delete(ctx, callerOf(ctx), in.ID, in.check())
+	return nil, a.options.Fleet.Delete(ctx, rest.CallerOf(ctx), in.ID, in.check())
 }
 
 // DeviceTarget is who gets a device: one of the two.
 type DeviceTarget struct {
-	OrganizationID Optional[string] `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"The organization."`
-	OwnerID        Optional[string] `json:"owner_id,omitempty" minLength:"1" maxLength:"64" doc:"The user." example:"0195a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b"`
+	OrganizationID rest.Optional[string] `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"The organization."`
+	OwnerID        rest.Optional[string] `json:"owner_id,omitempty" minLength:"1" maxLength:"64" doc:"The user." example:"0195a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b"`
 }
 
 func (a *API) transferDevice(ctx context.Context, in *struct {
@@ -396,44 +397,44 @@ func (a *API) transferDevice(ctx context.Context, in *struct {
 	Body DeviceTarget
 }) (*deviceOutput, error) {
 	target := devices.Target{OrganizationID: in.Body.OrganizationID.Or(""), OwnerID: in.Body.OwnerID.Or("")}
-	return a.deviceOutput(a.options.Fleet.Transfer(ctx, callerOf(ctx), in.ID, target))
+	return a.deviceOutput(a.options.Fleet.Transfer(ctx, rest.CallerOf(ctx), in.ID, target))
 }
 
 // DeviceToken is a device's token on the wire, without its secret.
 type DeviceToken struct {
-	ID         string  `json:"id" format:"uuid" example:"0195a1b2-d4e5-7e5f-8a9b-0c1d2e3f4a5b"`
-	Gateway    bool    `json:"gateway" doc:"It speaks, over MQTT, for the devices of its device's scope too."`
-	CreatedAt  Time    `json:"created_at"`
-	CreatedBy  *string `json:"created_by" doc:"The user who made it, while whose right to edit the device it is good; null for the token of a provisioning key."`
-	LastUsedAt *Time   `json:"last_used_at" doc:"To the day; null if it was never used."`
+	ID         string     `json:"id" format:"uuid" example:"0195a1b2-d4e5-7e5f-8a9b-0c1d2e3f4a5b"`
+	Gateway    bool       `json:"gateway" doc:"It speaks, over MQTT, for the devices of its device's scope too."`
+	CreatedAt  rest.Time  `json:"created_at"`
+	CreatedBy  *string    `json:"created_by" doc:"The user who made it, while whose right to edit the device it is good; null for the token of a provisioning key."`
+	LastUsedAt *rest.Time `json:"last_used_at" doc:"To the day; null if it was never used."`
 }
 
 // NewDeviceToken is a token with its secret.
 type NewDeviceToken struct {
-	ID        string `json:"id" format:"uuid" example:"0195a1b2-d4e5-7e5f-8a9b-0c1d2e3f4a5b"`
-	Token     string `json:"token" doc:"Shown only in this answer. It goes into the Authorization header: Bearer hd_…" example:"hd_3q2-7wAB…"`
-	Gateway   bool   `json:"gateway" doc:"It speaks, over MQTT, for the devices of its device's scope too."`
-	CreatedAt Time   `json:"created_at"`
+	ID        string    `json:"id" format:"uuid" example:"0195a1b2-d4e5-7e5f-8a9b-0c1d2e3f4a5b"`
+	Token     string    `json:"token" doc:"Shown only in this answer. It goes into the Authorization header: Bearer hd_…" example:"hd_3q2-7wAB…"`
+	Gateway   bool      `json:"gateway" doc:"It speaks, over MQTT, for the devices of its device's scope too."`
+	CreatedAt rest.Time `json:"created_at"`
 }
 
 func (a *API) registerDeviceTokens() {
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "create-device-token", Method: http.MethodPost, Path: "/devices/{id}/tokens", Tag: tagDevices,
-		Access: forUsers, Key: hearth.KeyDevicesWrite,
+		Access: rest.ForUsers, Key: hearth.KeyDevicesWrite,
 		Status: http.StatusCreated, Creates: true, Secret: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 		Summary: "Create a device token",
 		Description: "The token allows the device to send its own heartbeats and logs and to read itself, nothing else. It is shown only in this answer. A device " +
 			"has at most 1000. It is refused from when its maker may not edit the device any more. With `gateway`, a connection over MQTT " +
 			"makes and serves the devices of its device's scope by their serials; over HTTP it is a token as any other.",
 	}, a.createDeviceToken)
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "list-device-tokens", Method: http.MethodGet, Path: "/devices/{id}/tokens", Tag: tagDevices,
-		Access: forUsers, Key: hearth.KeyDevicesRead, ETag: true,
+		Access: rest.ForUsers, Key: hearth.KeyDevicesRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "List a device's tokens", Description: "Oldest first, without their secrets.",
 	}, a.listDeviceTokens)
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "delete-device-token", Method: http.MethodDelete, Path: "/devices/{id}/tokens/{token_id}", Tag: tagDevices,
-		Access: forUsers, Key: hearth.KeyDevicesWrite,
+		Access: rest.ForUsers, Key: hearth.KeyDevicesWrite,
 		Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Delete a device's token",
 		Description: "It is refused from then on, within a second at every instance.",
 	}, a.deleteDeviceToken)
@@ -447,35 +448,35 @@ type deviceTokenRequest struct {
 func (a *API) createDeviceToken(ctx context.Context, in *struct {
 	DevicePath
 	Body *deviceTokenRequest
-}) (*bodyOf[NewDeviceToken], error) {
+}) (*rest.Body[NewDeviceToken], error) {
 	wire := func(token devices.IssuedToken) NewDeviceToken {
-		return NewDeviceToken{ID: token.ID, Token: token.Secret, Gateway: token.Gateway, CreatedAt: Time(token.CreatedAt)}
+		return NewDeviceToken{ID: token.ID, Token: token.Secret, Gateway: token.Gateway, CreatedAt: rest.Time(token.CreatedAt)}
 	}
 	gateway := in.Body != nil && in.Body.Gateway
-	token, err := a.options.Fleet.CreateToken(ctx, callerOf(ctx), in.ID, gateway, idempotency(ctx, wire))
-	return &bodyOf[NewDeviceToken]{wire(token)}, err
+	token, err := a.options.Fleet.CreateToken(ctx, rest.CallerOf(ctx), in.ID, gateway, rest.Idempotency(ctx, wire))
+	return &rest.Body[NewDeviceToken]{Body: wire(token)}, err
 }
 
 type listDeviceTokensInput struct {
 	DevicePath
-	PageParams
+	rest.PageParams
 }
 
 type listDeviceTokensOutput struct {
-	Body List[DeviceToken]
+	Body rest.List[DeviceToken]
 }
 
 func (a *API) listDeviceTokens(ctx context.Context, in *listDeviceTokensInput) (*listDeviceTokensOutput, error) {
-	page, err := in.page("created_at")
+	page, err := in.Page("created_at")
 	if err != nil {
 		return nil, err
 	}
-	list, err := a.options.Fleet.Tokens(ctx, callerOf(ctx), in.ID, page)
+	list, err := a.options.Fleet.Tokens(ctx, rest.CallerOf(ctx), in.ID, page)
 	if err != nil {
 		return nil, err
 	}
-	body, err := wireList(list, in.Fields, func(t hearth.DeviceToken) DeviceToken {
-		return DeviceToken{ID: t.ID, Gateway: t.Gateway, CreatedAt: Time(t.CreatedAt), CreatedBy: text(t.CreatedBy), LastUsedAt: wireTime(t.LastUsedAt.Truncate(24 * time.Hour))}
+	body, err := rest.ListOf(list, in.Fields, func(t hearth.DeviceToken) DeviceToken {
+		return DeviceToken{ID: t.ID, Gateway: t.Gateway, CreatedAt: rest.Time(t.CreatedAt), CreatedBy: rest.TextOrNull(t.CreatedBy), LastUsedAt: rest.TimeOrNull(t.LastUsedAt.Truncate(24 * time.Hour))}
 	})
 	return &listDeviceTokensOutput{Body: body}, err
 }
@@ -484,5 +485,5 @@ func (a *API) deleteDeviceToken(ctx context.Context, in *struct {
 	DevicePath
 	TokenID string `path:"token_id" maxLength:"64" doc:"The token." example:"0195a1b2-d4e5-7e5f-8a9b-0c1d2e3f4a5b"`
 }) (*struct{}, error) {
-	return nil, a.options.Fleet.DeleteToken(ctx, callerOf(ctx), in.ID, in.TokenID)
+	return nil, a.options.Fleet.DeleteToken(ctx, rest.CallerOf(ctx), in.ID, in.TokenID)
 }

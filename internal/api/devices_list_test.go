@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/api/rest"
 	"hearth/internal/core/devices"
 )
 
@@ -14,7 +15,7 @@ import (
 func TestAListOfDevicesIsEncodedAsEachIs(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	a, err := New(Options{Serving: ServingOptions{Clock: func() time.Time { return now }}})
+	a, err := New(Options{Serving: rest.Options{Clock: func() time.Time { return now }}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +36,7 @@ func TestAListOfDevicesIsEncodedAsEachIs(t *testing.T) {
 	}
 	appendDevice := a.appendDevices(devices.Listing{List: hearth.List[hearth.Device]{Items: all}})
 	for i, d := range all {
-		want, err := encodeBody(a.wireDevice(d))
+		want, err := rest.EncodeBody(a.wireDevice(d))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +52,7 @@ func TestTimesAreWrittenAsTheLibraryWritesThem(t *testing.T) {
 		{}, time.UnixMilli(0), time.UnixMilli(1), time.UnixMilli(-1), time.Date(2026, 12, 31, 23, 59, 59, 999999999, time.FixedZone("x", -3600)),
 		time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(-5, 1, 1, 0, 0, 0, 0, time.UTC),
 	} {
-		if got, want := string(Time(at).append(nil)), at.UTC().Format(`"`+timeFormat+`"`); got != want {
+		if got, want := string(rest.Time(at).Append(nil)), at.UTC().Format(`"`+rest.TimeFormat+`"`); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}

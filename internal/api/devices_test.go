@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"hearth"
+	"hearth/internal/api/rest"
+	"hearth/internal/api/resttest"
 	"hearth/internal/core/devices"
 	"hearth/internal/core/orgs"
 	"hearth/internal/store/sqlite"
@@ -38,7 +40,7 @@ func newFixture(t testing.TB) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	people := tokens{"root": {UserID: "root", Role: hearth.RoleAdmin}}
+	people := resttest.Tokens{"root": {UserID: "root", Role: hearth.RoleAdmin}}
 	for _, name := range []string{"ann", "bob", "carl"} {
 		people[name] = hearth.Caller{UserID: name, Role: hearth.RoleUser}
 		err := store.CreateUser(t.Context(), hearth.User{
@@ -56,7 +58,7 @@ func newFixture(t testing.TB) *fixture {
 		}
 	})
 	a, err := New(Options{
-		Serving: ServingOptions{
+		Serving: rest.Options{
 			Users: people, Devices: devices, Roles: organizations.Roles, Idempotency: store,
 		}, Fleet: devices, Organizations: organizations,
 	})
@@ -69,7 +71,7 @@ func newFixture(t testing.TB) *fixture {
 // call asks as token; header is pairs.
 func (f *fixture) call(token, method, path, body string, header ...string) reply {
 	f.t.Helper()
-	r := httptest.NewRequestWithContext(f.t.Context(), method, BasePath+path, strings.NewReader(body))
+	r := httptest.NewRequestWithContext(f.t.Context(), method, rest.BasePath+path, strings.NewReader(body))
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	} else {
@@ -335,4 +337,15 @@ func BenchmarkHeartbeatRequest(b *testing.B) {
 			}
 		}
 	})
+}
+
+func TestIDsOfHeartbeatsAreReadInEitherCase(t *testing.T) {
+	t.Parallel()
+	signs, err := parseHeartbeats([]byte(`{"items":[{"device_id":"0195A1B2-C3D4-7E5F-8A9B-0C1D2E3F4A5B"},{"device_id":"A"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if signs[0].DeviceID != "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b" || signs[1].DeviceID != "A" {
+		t.Errorf("the devices are %s and %s", signs[0].DeviceID, signs[1].DeviceID)
+	}
 }

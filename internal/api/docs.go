@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/yaml"
 
 	"hearth/internal/api/docspage"
+	"hearth/internal/api/rest"
 )
 
 // newDocument returns the OpenAPI document without its operations.
@@ -59,34 +60,34 @@ func newDocument(version string) *huma.OpenAPI {
 	}
 }
 
-// enumerations are the named lists of values.
-var enumerations = []Enumeration{
-	{"DeviceStatus", "Device", "status"},
-	{"DeviceConnection", "Device", "connection"},
-	{"CommandState", "Command", "state"},
-	{"UserRole", "User", "role"},
-	{"OrganizationRole", "Member", "role"},
-	{"ExportType", "Export", "type"},
-	{"ExportFormat", "Export", "format"},
-	{"ExportCompression", "Export", "compression"},
-	{"ExportStatus", "Export", "status"},
-	{"ScheduleFrequency", "ExportSchedule", "every"},
-	{"Weekday", "ExportSchedule", "weekday"},
-	{"NotificationType", "Notification", "type"},
-	{"Interval", "Usage", "interval"},
-	{"JobState", "Job", "state"},
-	{"QueueName", "Job", "queue"},
-	{"KeyScope", "ListedAPIKey", "scopes"},
-	{"Severity", "Alarm", "severity"},
-	{"AlarmState", "Alarm", "state"},
-	{"Operator", "RuleCondition", "operator"},
-	{"ActionOn", "RuleAction", "on"},
-	{"ChannelKind", "NotificationChannel", "kind"},
-	{"DisabledReason", "Webhook", "disabled_reason"},
-	{"WebhookEvent", "Webhook", "events"},
-	{"DeliveryState", "WebhookDelivery", "state"},
-	{"Dialect", "Integration", "dialects"},
-	{"ErrorCode", "Problem", "code"},
+// enumerations are the named lists of values, each with a property that has it.
+var enumerations = map[string]string{
+	"DeviceStatus":      "Device.status",
+	"DeviceConnection":  "Device.connection",
+	"CommandState":      "Command.state",
+	"UserRole":          "User.role",
+	"OrganizationRole":  "Member.role",
+	"ExportType":        "Export.type",
+	"ExportFormat":      "Export.format",
+	"ExportCompression": "Export.compression",
+	"ExportStatus":      "Export.status",
+	"ScheduleFrequency": "ExportSchedule.every",
+	"Weekday":           "ExportSchedule.weekday",
+	"NotificationType":  "Notification.type",
+	"Interval":          "Usage.interval",
+	"JobState":          "Job.state",
+	"QueueName":         "Job.queue",
+	"KeyScope":          "ListedAPIKey.scopes",
+	"Severity":          "Alarm.severity",
+	"AlarmState":        "Alarm.state",
+	"Operator":          "RuleCondition.operator",
+	"ActionOn":          "RuleAction.on",
+	"ChannelKind":       "NotificationChannel.kind",
+	"DisabledReason":    "Webhook.disabled_reason",
+	"WebhookEvent":      "Webhook.events",
+	"DeliveryState":     "WebhookDelivery.state",
+	"Dialect":           "Integration.dialects",
+	"ErrorCode":         "Problem.code",
 }
 
 // registerDocs serves the OpenAPI document and the page made of it. They are made on the first request: most starts of the
@@ -94,7 +95,7 @@ var enumerations = []Enumeration{
 func (a *API) registerDocs() {
 	serve := func(path, contentType, policy string, write func() ([]byte, error)) {
 		document := sync.OnceValues(write)
-		a.route(operation{Method: http.MethodGet, Path: path, Root: true, Access: forAnyone, Static: true}, func(w http.ResponseWriter, _ *http.Request) error {
+		a.Route(rest.Operation{Method: http.MethodGet, Path: path, Root: true, Access: rest.ForAnyone, Static: true}, func(w http.ResponseWriter, _ *http.Request) error {
 			body, err := document()
 			if err != nil {
 				return fmt.Errorf("write %s: %w", path, err)
@@ -123,7 +124,7 @@ func (a *API) registerDocs() {
 // registerPages serves Options.Pages.
 func (a *API) registerPages() {
 	for path, page := range a.options.Pages {
-		a.route(operation{Method: http.MethodGet, Path: path, Root: true, Access: forAnyone, Static: true}, func(w http.ResponseWriter, r *http.Request) error {
+		a.Route(rest.Operation{Method: http.MethodGet, Path: path, Root: true, Access: rest.ForAnyone, Static: true}, func(w http.ResponseWriter, r *http.Request) error {
 			page.ServeHTTP(w, r)
 			return nil
 		})

@@ -15,13 +15,14 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"hearth"
+	"hearth/internal/api/rest"
 	"hearth/internal/core/exports"
 )
 
 func (a *API) registerExportFile(s *exports.Service) {
-	registerRaw(a.Router, operation{
+	rest.RegisterRaw(a.Router, rest.Operation{
 		ID: "download-export", Method: http.MethodGet, Path: "/exports/{id}/file", Tag: tagExports,
-		Access: forUsers, Key: hearth.KeyExportsRead, Plain: true,
+		Access: rest.ForUsers, Key: hearth.KeyExportsRead, Plain: true,
 		Codes:   []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict, hearth.CodeRangeNotSatisfiable, hearth.CodeVersionMismatch},
 		Summary: "Download an export's file",
 		Description: "The bytes as they were summed up in `sha256`, which is the ETag too. Ranges let a download go on where it broke off " +
@@ -61,7 +62,7 @@ func (a *API) accel(r *http.Request, key string) string {
 }
 
 func (a *API) serveExport(s *exports.Service, w http.ResponseWriter, r *http.Request) error {
-	file, err := s.Open(r.Context(), callerOf(r.Context()), r.PathValue("id"))
+	file, err := s.Open(r.Context(), rest.CallerOf(r.Context()), r.PathValue("id"))
 	if err != nil {
 		return err
 	}

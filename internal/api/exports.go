@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/api/rest"
 	"hearth/internal/core/exports"
 )
 
@@ -20,16 +21,16 @@ type Export struct {
 	Compression string         `json:"compression" enum:"none,gzip,zstd" doc:"Around the file; inside of a Parquet file."`
 	CSV         *ExportCSV     `json:"csv,omitempty" doc:"How the CSV file is written; absent if nothing was said."`
 	Status      string         `json:"status" enum:"queued,running,completed,failed,cancelled"`
-	From        *Time          `json:"from" doc:"Start of the range, inclusive; null: from the first log on."`
-	To          *Time          `json:"to" doc:"End of the range, exclusive; null: to the last log."`
+	From        *rest.Time     `json:"from" doc:"Start of the range, inclusive; null: from the first log on."`
+	To          *rest.Time     `json:"to" doc:"End of the range, exclusive; null: to the last log."`
 	Filters     ExportFilters  `json:"filters"`
 	Progress    ExportProgress `json:"progress"`
 	Result      *ExportResult  `json:"result" doc:"The finished file; null before."`
 	Error       *ExportError   `json:"error" doc:"Why it failed; null unless it did."`
-	CreatedAt   Time           `json:"created_at"`
-	StartedAt   *Time          `json:"started_at" doc:"Start of the latest run; null before the first."`
-	CompletedAt *Time          `json:"completed_at" doc:"When it ended, however; null before."`
-	ExpiresAt   *Time          `json:"expires_at" doc:"When the export and its file are removed: 7 days after its end; null before."`
+	CreatedAt   rest.Time      `json:"created_at"`
+	StartedAt   *rest.Time     `json:"started_at" doc:"Start of the latest run; null before the first."`
+	CompletedAt *rest.Time     `json:"completed_at" doc:"When it ended, however; null before."`
+	ExpiresAt   *rest.Time     `json:"expires_at" doc:"When the export and its file are removed: 7 days after its end; null before."`
 }
 
 // ExportFilters narrow an export, as they were asked for.
@@ -74,11 +75,11 @@ func wireExport(e hearth.Export) Export {
 	wire := Export{
 		ID: e.ID, Type: string(e.Type), Format: string(e.Format), Compression: string(e.Compression), CSV: wireExportCSV(e.CSV),
 		Status: string(e.Status),
-		From:   wireTime(e.From), To: wireTime(e.To), Filters: ExportFilters(e.Filters),
+		From:   rest.TimeOrNull(e.From), To: rest.TimeOrNull(e.To), Filters: ExportFilters(e.Filters),
 		Progress: ExportProgress{
 			Percentage: e.Percentage(), Step: e.Progress.Step, ProcessedRecords: e.Progress.Processed, TotalRecords: e.Progress.Total,
 		},
-		CreatedAt: Time(e.CreatedAt), StartedAt: wireTime(e.StartedAt), CompletedAt: wireTime(e.CompletedAt), ExpiresAt: wireTime(e.ExpiresAt),
+		CreatedAt: rest.Time(e.CreatedAt), StartedAt: rest.TimeOrNull(e.StartedAt), CompletedAt: rest.TimeOrNull(e.CompletedAt), ExpiresAt: rest.TimeOrNull(e.ExpiresAt),
 	}
 	if r := e.Result; r != nil {
 		wire.Result = &ExportResult{
@@ -103,14 +104,14 @@ func wireExportCSV(c *hearth.ExportCSV) *ExportCSV {
 
 // NewExportCSV is how a CSV file is to be written.
 type NewExportCSV struct {
-	Separator Optional[string] `json:"separator,omitempty" maxLength:"8" doc:"What separates cells: a comma (if nothing is said), a semicolon, or tab." example:";"`
-	Decimal   Optional[string] `json:"decimal,omitempty" maxLength:"8" doc:"The decimal sign: a point (if nothing is said) or a comma. With commas as separators too, numbers with decimals stand in quotes." example:","`
-	BOM       Optional[bool]   `json:"bom,omitempty" doc:"true: the file begins with a byte order mark, by which some spreadsheets know UTF-8."`
-	TimeZone  Optional[string] `json:"time_zone,omitempty" maxLength:"64" doc:"An IANA name: times are of that zone, with their offset; UTC, if nothing is said." example:"Europe/Berlin"`
+	Separator rest.Optional[string] `json:"separator,omitempty" maxLength:"8" doc:"What separates cells: a comma (if nothing is said), a semicolon, or tab." example:";"`
+	Decimal   rest.Optional[string] `json:"decimal,omitempty" maxLength:"8" doc:"The decimal sign: a point (if nothing is said) or a comma. With commas as separators too, numbers with decimals stand in quotes." example:","`
+	BOM       rest.Optional[bool]   `json:"bom,omitempty" doc:"true: the file begins with a byte order mark, by which some spreadsheets know UTF-8."`
+	TimeZone  rest.Optional[string] `json:"time_zone,omitempty" maxLength:"64" doc:"An IANA name: times are of that zone, with their offset; UTC, if nothing is said." example:"Europe/Berlin"`
 }
 
 // csvOf returns what was asked for; nil if nothing was.
-func csvOf(o Optional[NewExportCSV]) *hearth.ExportCSV {
+func csvOf(o rest.Optional[NewExportCSV]) *hearth.ExportCSV {
 	if !o.Has() {
 		return nil
 	}
@@ -120,22 +121,22 @@ func csvOf(o Optional[NewExportCSV]) *hearth.ExportCSV {
 
 // NewExport is an export to order.
 type NewExport struct {
-	Type        string                     `json:"type" enum:"logs,usage_report,device_report" doc:"logs: every log, oldest first. usage_report: sums by device and event. device_report: the devices, with the number of their logs."`
-	Format      string                     `json:"format" enum:"csv,json,ndjson,parquet"`
-	Range       Optional[string]           `json:"range,omitempty" maxLength:"32" doc:"A duration such as 24h or 30d: the range that ends now. Not together with from or to." example:"30d"`
-	From        Optional[string]           `json:"from,omitempty" maxLength:"64" doc:"Start of the range, inclusive (RFC 3339). Without it, from the first log on." example:"2026-03-01T00:00:00.000Z"`
-	To          Optional[string]           `json:"to,omitempty" maxLength:"64" doc:"End of the range, exclusive (RFC 3339). Without it, to the last log." example:"2026-04-01T00:00:00.000Z"`
-	Filters     Optional[NewExportFilters] `json:"filters,omitempty"`
-	Compression Optional[string]           `json:"compression,omitempty" enum:"none,gzip,zstd" doc:"none, if nothing is said."`
-	CSV         Optional[NewExportCSV]     `json:"csv,omitempty" doc:"How a file of the format csv is written; with another format it is refused."`
-	Notify      Optional[bool]             `json:"notify,omitempty" doc:"true: mail when it has ended, whatever the settings say."`
+	Type        string                          `json:"type" enum:"logs,usage_report,device_report" doc:"logs: every log, oldest first. usage_report: sums by device and event. device_report: the devices, with the number of their logs."`
+	Format      string                          `json:"format" enum:"csv,json,ndjson,parquet"`
+	Range       rest.Optional[string]           `json:"range,omitempty" maxLength:"32" doc:"A duration such as 24h or 30d: the range that ends now. Not together with from or to." example:"30d"`
+	From        rest.Optional[string]           `json:"from,omitempty" maxLength:"64" doc:"Start of the range, inclusive (RFC 3339). Without it, from the first log on." example:"2026-03-01T00:00:00.000Z"`
+	To          rest.Optional[string]           `json:"to,omitempty" maxLength:"64" doc:"End of the range, exclusive (RFC 3339). Without it, to the last log." example:"2026-04-01T00:00:00.000Z"`
+	Filters     rest.Optional[NewExportFilters] `json:"filters,omitempty"`
+	Compression rest.Optional[string]           `json:"compression,omitempty" enum:"none,gzip,zstd" doc:"none, if nothing is said."`
+	CSV         rest.Optional[NewExportCSV]     `json:"csv,omitempty" doc:"How a file of the format csv is written; with another format it is refused."`
+	Notify      rest.Optional[bool]             `json:"notify,omitempty" doc:"true: mail when it has ended, whatever the settings say."`
 }
 
 // NewExportFilters narrow an export. They hold together.
 type NewExportFilters struct {
-	DeviceIDs       Optional[[]string] `json:"device_ids,omitempty" maxItems:"1000" doc:"Only these devices. One that you may not read is refused like one that does not exist. An empty list is no filter."`
-	Events          Optional[[]string] `json:"events,omitempty" maxItems:"100" doc:"Only these events. An empty list is no filter."`
-	IncludeInactive Optional[bool]     `json:"include_inactive,omitempty" doc:"Lets the reports have devices whose status is inactive."`
+	DeviceIDs       rest.Optional[[]string] `json:"device_ids,omitempty" maxItems:"1000" doc:"Only these devices. One that you may not read is refused like one that does not exist. An empty list is no filter."`
+	Events          rest.Optional[[]string] `json:"events,omitempty" maxItems:"100" doc:"Only these events. An empty list is no filter."`
+	IncludeInactive rest.Optional[bool]     `json:"include_inactive,omitempty" doc:"Lets the reports have devices whose status is inactive."`
 }
 
 func (n NewExportFilters) filters() hearth.ExportFilters {
@@ -151,7 +152,7 @@ func (n NewExport) order(now time.Time) (exports.Order, error) {
 	}
 	for _, given := range []struct {
 		name  string
-		field Optional[string]
+		field rest.Optional[string]
 	}{{"range", n.Range}, {"from", n.From}, {"to", n.To}} {
 		if given.field.Has() && given.field.Value == "" {
 			return order, hearth.Invalid(hearth.FieldError{Location: "body." + given.name, Message: "must not be empty"})
@@ -180,7 +181,7 @@ type ExportFigures struct {
 	Total    int64          `json:"total" example:"12"`
 	ByStatus ExportStatuses `json:"by_status"`
 	Bytes    int64          `json:"bytes" doc:"The size of all finished files." example:"104857600"`
-	OldestAt *Time          `json:"oldest_at" doc:"When the oldest was ordered; null if there is none."`
+	OldestAt *rest.Time     `json:"oldest_at" doc:"When the oldest was ordered; null if there is none."`
 }
 
 // ExportStatuses counts exports by status.
@@ -193,7 +194,7 @@ type ExportStatuses struct {
 }
 
 func wireExportFigures(f hearth.ExportFigures) ExportFigures {
-	out := ExportFigures{Bytes: f.Bytes, OldestAt: wireTime(f.OldestAt), ByStatus: ExportStatuses{
+	out := ExportFigures{Bytes: f.Bytes, OldestAt: rest.TimeOrNull(f.OldestAt), ByStatus: ExportStatuses{
 		Queued: f.ByStatus[hearth.ExportQueued], Running: f.ByStatus[hearth.ExportRunning], Completed: f.ByStatus[hearth.ExportCompleted],
 		Failed: f.ByStatus[hearth.ExportFailed], Cancelled: f.ByStatus[hearth.ExportCancelled],
 	}}
@@ -204,7 +205,7 @@ func wireExportFigures(f hearth.ExportFigures) ExportFigures {
 }
 
 type listExportsInput struct {
-	PageParams
+	rest.PageParams
 	Status string `query:"status" enum:"queued,running,completed,failed,cancelled" doc:"Only exports of this status."`
 	Type   string `query:"type" enum:"logs,usage_report,device_report" doc:"Only exports of this type."`
 }
@@ -220,51 +221,51 @@ func (a *API) registerExports() {
 		return
 	}
 	a.registerExportOrder(s)
-	register(a.Router, operation{
-		ID: "list-exports", Method: http.MethodGet, Path: "/exports", Tag: tagExports, Access: forUsers, Key: hearth.KeyExportsRead, ETag: true,
+	rest.Register(a.Router, rest.Operation{
+		ID: "list-exports", Method: http.MethodGet, Path: "/exports", Tag: tagExports, Access: rest.ForUsers, Key: hearth.KeyExportsRead, ETag: true,
 		Summary: "List exports", Description: "Your own, the newest first; those of all users for an admin.",
-	}, func(ctx context.Context, in *listExportsInput) (*bodyOf[List[Export]], error) {
-		page, err := in.page("")
+	}, func(ctx context.Context, in *listExportsInput) (*rest.Body[rest.List[Export]], error) {
+		page, err := in.Page("")
 		if err != nil {
 			return nil, err
 		}
 		filter := hearth.ExportFilter{Status: hearth.ExportStatus(in.Status), Type: hearth.ExportType(in.Type)}
-		found, err := s.Exports(ctx, callerOf(ctx), filter, page)
+		found, err := s.Exports(ctx, rest.CallerOf(ctx), filter, page)
 		if err != nil {
 			return nil, err
 		}
-		list, err := wireList(found, in.Fields, wireExport)
-		return &bodyOf[List[Export]]{Body: list}, err
+		list, err := rest.ListOf(found, in.Fields, wireExport)
+		return &rest.Body[rest.List[Export]]{Body: list}, err
 	})
-	register(a.Router, operation{
-		ID: "export-stats", Method: http.MethodGet, Path: "/exports/stats", Tag: tagExports, Access: forUsers, Key: hearth.KeyExportsRead, ETag: true,
+	rest.Register(a.Router, rest.Operation{
+		ID: "export-stats", Method: http.MethodGet, Path: "/exports/stats", Tag: tagExports, Access: rest.ForUsers, Key: hearth.KeyExportsRead, ETag: true,
 		Summary: "Count exports", Description: "Your own; those of all users for an admin.",
-	}, func(ctx context.Context, _ *struct{}) (*bodyOf[ExportFigures], error) {
-		figures, err := s.Figures(ctx, callerOf(ctx))
-		return &bodyOf[ExportFigures]{Body: wireExportFigures(figures)}, err
+	}, func(ctx context.Context, _ *struct{}) (*rest.Body[ExportFigures], error) {
+		figures, err := s.Figures(ctx, rest.CallerOf(ctx))
+		return &rest.Body[ExportFigures]{Body: wireExportFigures(figures)}, err
 	})
-	register(a.Router, operation{
-		ID: "get-export", Method: http.MethodGet, Path: "/exports/{id}", Tag: tagExports, Access: forUsers, Key: hearth.KeyExportsRead, ETag: true,
+	rest.Register(a.Router, rest.Operation{
+		ID: "get-export", Method: http.MethodGet, Path: "/exports/{id}", Tag: tagExports, Access: rest.ForUsers, Key: hearth.KeyExportsRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get an export",
 		Description: "How far it is, and the finished file's name, size and SHA-256. The same comes live, as the event `export-progress`.",
-	}, func(ctx context.Context, in *exportInput) (*bodyOf[Export], error) {
-		e, err := s.Export(ctx, callerOf(ctx), in.ID)
-		return &bodyOf[Export]{Body: wireExport(e)}, err
+	}, func(ctx context.Context, in *exportInput) (*rest.Body[Export], error) {
+		e, err := s.Export(ctx, rest.CallerOf(ctx), in.ID)
+		return &rest.Body[Export]{Body: wireExport(e)}, err
 	})
-	register(a.Router, operation{
-		ID: "cancel-export", Method: http.MethodPost, Path: "/exports/{id}/cancel", Tag: tagExports, Access: forUsers, Key: hearth.KeyExportsWrite,
+	rest.Register(a.Router, rest.Operation{
+		ID: "cancel-export", Method: http.MethodPost, Path: "/exports/{id}/cancel", Tag: tagExports, Access: rest.ForUsers, Key: hearth.KeyExportsWrite,
 		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Cancel an export",
 		Description: "One that waits or runs: it stops within a second, and leaves no file. `conflict` once it has ended.",
-	}, func(ctx context.Context, in *exportInput) (*bodyOf[Export], error) {
-		e, err := s.Cancel(ctx, callerOf(ctx), in.ID)
-		return &bodyOf[Export]{Body: wireExport(e)}, err
+	}, func(ctx context.Context, in *exportInput) (*rest.Body[Export], error) {
+		e, err := s.Cancel(ctx, rest.CallerOf(ctx), in.ID)
+		return &rest.Body[Export]{Body: wireExport(e)}, err
 	})
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "delete-export", Method: http.MethodDelete, Path: "/exports/{id}", Tag: tagExports,
-		Access: forUsers, Key: hearth.KeyExportsWrite, Status: http.StatusNoContent,
+		Access: rest.ForUsers, Key: hearth.KeyExportsWrite, Status: http.StatusNoContent,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Delete an export", Description: "With its file. One that waits or runs is cancelled first.",
 	}, func(ctx context.Context, in *exportInput) (*struct{}, error) {
-		return nil, s.Delete(ctx, callerOf(ctx), in.ID)
+		return nil, s.Delete(ctx, rest.CallerOf(ctx), in.ID)
 	})
 	a.registerExportFile(s)
 }
@@ -276,19 +277,19 @@ const columnsNote = "The cells: of `logs` timestamp, device_id, device_name, dev
 	"`=`, `+`, `-`, `@`, a tab or a line break) has an apostrophe in front. JSON is an array of objects with those names, NDJSON one object a line."
 
 func (a *API) registerExportOrder(s *exports.Service) {
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "create-export", Method: http.MethodPost, Path: "/exports", Tag: tagExports,
-		Access: forUsers, Key: hearth.KeyExportsWrite, Status: http.StatusAccepted,
+		Access: rest.ForUsers, Key: hearth.KeyExportsWrite, Status: http.StatusAccepted,
 		Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Order an export",
 		Description: "Writes a file of everything that you may read, or of what the filters leave, in the background. Without a range it is about " +
 			"all time. Logs are of one consistent snapshot; a report asks about 200 devices at once, each time of one snapshot. " + columnsNote +
 			" `conflict`: 100 of your exports have not ended yet.",
-	}, func(ctx context.Context, in *struct{ Body NewExport }) (*created[Export], error) {
+	}, func(ctx context.Context, in *struct{ Body NewExport }) (*rest.Created[Export], error) {
 		order, err := in.Body.order(a.options.Serving.Clock.Now())
 		if err != nil {
 			return nil, err
 		}
-		e, err := s.Create(ctx, callerOf(ctx), order, idempotency(ctx, wireExport))
-		return newCreated("/exports/"+e.ID, wireExport(e)), err
+		e, err := s.Create(ctx, rest.CallerOf(ctx), order, rest.Idempotency(ctx, wireExport))
+		return rest.NewCreated("/exports/"+e.ID, wireExport(e)), err
 	})
 }

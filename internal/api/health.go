@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"hearth"
+	"hearth/internal/api/rest"
 )
 
 // registerHealth serves the state of the process and of what it depends on.
@@ -32,22 +33,22 @@ func (a *API) registerHealth() {
 		Description: "Service Unavailable: what is required is missing, or the server stops.",
 		Content:     map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{Type: huma.TypeObject, Properties: notReady, Required: []string{"status"}}}},
 	}
-	a.serveHealth(operation{ID: "get-liveness", Path: "/health/live", Summary: "Ask whether the process is up", Description: "200 as long as it answers."},
+	a.serveHealth(rest.Operation{ID: "get-liveness", Path: "/health/live", Summary: "Ask whether the process is up", Description: "200 as long as it answers."},
 		h.ServeLive, status, false)
-	a.serveHealth(operation{
+	a.serveHealth(rest.Operation{
 		ID: "get-readiness", Path: "/health/ready", Summary: "Ask whether requests are accepted",
 		Description: "503 names what is missing; during a stop the status is `draining`.",
 	}, h.ServeReady, readiness, true)
-	a.serveHealth(operation{
+	a.serveHealth(rest.Operation{
 		ID: "get-health", Path: "/health", Summary: "Get the state of what the process depends on", Description: "503 where something that is required is missing.",
 	}, h.ServeReport, report, true)
 }
 
 // serveHealth adds an operation whose handler writes an answer of these properties with 200, and where it may not be ready with 503.
-func (a *API) serveHealth(op operation, handler http.HandlerFunc, properties map[string]*huma.Schema, mayBeUnready bool) {
-	op.Method, op.Root, op.Access, op.Plain, op.Tag = http.MethodGet, true, forAnyone, true, tagAdministration
+func (a *API) serveHealth(op rest.Operation, handler http.HandlerFunc, properties map[string]*huma.Schema, mayBeUnready bool) {
+	op.Method, op.Root, op.Access, op.Plain, op.Tag = http.MethodGet, true, rest.ForAnyone, true, tagAdministration
 	op.Codes = []hearth.Code{hearth.CodeValidationFailed}
-	registerRaw(a.Router, op, func(doc *huma.Operation) {
+	rest.RegisterRaw(a.Router, op, func(doc *huma.Operation) {
 		doc.Responses[strconv.Itoa(http.StatusOK)] = &huma.Response{
 			Description: http.StatusText(http.StatusOK), Content: map[string]*huma.MediaType{"application/json": {Schema: objectSchema(properties)}},
 		}

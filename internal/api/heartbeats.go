@@ -11,17 +11,18 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"hearth"
+	"hearth/internal/api/rest"
 	"hearth/internal/core/devices"
 	"hearth/internal/newid"
 )
 
 // Heartbeat is a stored heartbeat.
 type Heartbeat struct {
-	DeviceID     string  `json:"device_id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
-	Status       string  `json:"status" enum:"active,inactive,error"`
-	Connection   string  `json:"connection" enum:"online,offline,never" example:"online"`
-	LastActiveAt Time    `json:"last_active_at"`
-	Pending      Pending `json:"pending"`
+	DeviceID     string    `json:"device_id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	Status       string    `json:"status" enum:"active,inactive,error"`
+	Connection   string    `json:"connection" enum:"online,offline,never" example:"online"`
+	LastActiveAt rest.Time `json:"last_active_at"`
+	Pending      Pending   `json:"pending"`
 }
 
 // Pending is what waits for a device.
@@ -32,7 +33,7 @@ type Pending struct {
 
 // NewHeartbeat is a heartbeat to store.
 type NewHeartbeat struct {
-	Status Optional[string] `json:"status,omitempty" enum:"active,inactive,error" doc:"The status that the device is in; left out or null, it stays."`
+	Status rest.Optional[string] `json:"status,omitempty" enum:"active,inactive,error" doc:"The status that the device is in; left out or null, it stays."`
 }
 
 // NewDeviceHeartbeat is a heartbeat of one of many devices.
@@ -59,31 +60,31 @@ type HeartbeatsAccepted struct {
 }
 
 func (a *API) registerHeartbeats() {
-	registerRaw(a.Router, operation{
+	rest.RegisterRaw(a.Router, rest.Operation{
 		ID: "send-heartbeat", Method: http.MethodPost, Path: "/devices/{id}/heartbeat", Tag: tagDevices,
-		Access: forDevices, Key: hearth.KeyTelemetryWrite, Plain: true,
+		Access: rest.ForDevices, Key: hearth.KeyTelemetryWrite, Plain: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Send a device's heartbeat",
 		Description: "The device is online until three heartbeat intervals pass without a heartbeat. The answer comes once the heartbeat is durable. " +
 			"The body may be left out. A device's own token may send that device's.",
 	}, func(doc *huma.Operation) {
 		doc.Parameters = append(doc.Parameters, deviceIDParam())
 		doc.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{"application/json": {
-			Schema: schemaOf[NewHeartbeat](a.Router), Example: map[string]any{"status": "active"},
+			Schema: rest.SchemaOf[NewHeartbeat](a.Router), Example: map[string]any{"status": "active"},
 		}}}
-		doc.Responses["200"] = jsonResponse("The heartbeat, stored", schemaOf[Heartbeat](a.Router))
+		doc.Responses["200"] = jsonResponse("The heartbeat, stored", rest.SchemaOf[Heartbeat](a.Router))
 	}, a.sendHeartbeat)
-	registerRaw(a.Router, operation{
+	rest.RegisterRaw(a.Router, rest.Operation{
 		ID: "send-heartbeats", Method: http.MethodPost, Path: "/heartbeats", Tag: tagDevices,
-		Access: forDevices, Key: hearth.KeyTelemetryWrite, Plain: true,
+		Access: rest.ForDevices, Key: hearth.KeyTelemetryWrite, Plain: true,
 		Summary: "Send heartbeats of many devices",
 		Description: "For gateways: up to 1000 heartbeats. Valid ones are stored; the others are named by index. The answer comes once all " +
 			"stored ones are durable. A device's own token may send that device's.",
 	}, func(doc *huma.Operation) {
 		doc.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {
-			Schema:  schemaOf[NewHeartbeats](a.Router),
+			Schema:  rest.SchemaOf[NewHeartbeats](a.Router),
 			Example: map[string]any{"items": []any{map[string]any{"device_id": "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", "status": "active"}}},
 		}}}
-		doc.Responses["200"] = jsonResponse("The stored heartbeats, and those that were rejected", schemaOf[HeartbeatsAccepted](a.Router))
+		doc.Responses["200"] = jsonResponse("The stored heartbeats, and those that were rejected", rest.SchemaOf[HeartbeatsAccepted](a.Router))
 	}, a.sendHeartbeats)
 }
 
@@ -99,7 +100,7 @@ func (a *API) sendHeartbeat(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	beat, err := a.options.Fleet.Heartbeat(r.Context(), callerOf(r.Context()), r.PathValue("id"), status)
+	beat, err := a.options.Fleet.Heartbeat(r.Context(), rest.CallerOf(r.Context()), r.PathValue("id"), status)
 	if err != nil {
 		return err
 	}
@@ -116,7 +117,7 @@ func appendHeartbeat(out []byte, beat hearth.Heartbeat) []byte {
 	out = append(out, `","connection":"`...)
 	out = append(out, beat.Connection...)
 	out = append(out, `","last_active_at":"`...)
-	out = beat.At.UTC().AppendFormat(out, timeFormat)
+	out = beat.At.UTC().AppendFormat(out, rest.TimeFormat)
 	out = append(out, `","pending":{"commands":`...)
 	out = strconv.AppendInt(out, int64(beat.PendingCommands), 10)
 	out = append(out, `,"desired_version":`...)
@@ -143,7 +144,7 @@ func (a *API) sendHeartbeats(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	accepted, rejected, err := a.options.Fleet.Heartbeats(r.Context(), callerOf(r.Context()), signs)
+	accepted, rejected, err := a.options.Fleet.Heartbeats(r.Context(), rest.CallerOf(r.Context()), signs)
 	if err != nil {
 		return err
 	}
@@ -151,7 +152,7 @@ func (a *API) sendHeartbeats(w http.ResponseWriter, r *http.Request) error {
 	for i, rejection := range rejected {
 		answer.Rejected[i] = HeartbeatRejection(rejection)
 	}
-	out, err := encodeBody(answer)
+	out, err := rest.EncodeBody(answer)
 	if err != nil {
 		return err
 	}
@@ -164,7 +165,7 @@ func readRawJSON(r *http.Request) ([]byte, error) {
 	if r.Body == http.NoBody {
 		return nil, nil
 	}
-	if !isJSON(r.Header) {
+	if !rest.IsJSON(r.Header) {
 		return nil, hearth.Errorf(hearth.CodeUnsupportedMediaType, "the body must be application/json")
 	}
 	var buffer bytes.Buffer
@@ -228,7 +229,7 @@ type heartbeatParser struct {
 }
 
 func (p *heartbeatParser) problem(location, message string) {
-	if len(p.problems) < maxFields {
+	if len(p.problems) < rest.MaxFields {
 		p.problems = append(p.problems, hearth.FieldError{Location: location, Message: message})
 	}
 }
@@ -239,7 +240,7 @@ func (p *heartbeatParser) token() jsontext.Token {
 	}
 	token, err := p.decoder.ReadToken()
 	if err != nil {
-		p.err = notJSON(err, p.decoder.InputOffset())
+		p.err = rest.NotJSON(err, p.decoder.InputOffset())
 	}
 	return token
 }
@@ -250,7 +251,7 @@ func (p *heartbeatParser) wrong(location, message string) {
 		return
 	}
 	if err := p.decoder.SkipValue(); err != nil {
-		p.err = notJSON(err, p.decoder.InputOffset())
+		p.err = rest.NotJSON(err, p.decoder.InputOffset())
 		return
 	}
 	p.problem(location, message)
@@ -271,7 +272,7 @@ func (p *heartbeatParser) object(location string, field func(name string)) {
 	for p.err == nil && p.decoder.PeekKind() != '}' {
 		name := p.token()
 		if p.err == nil {
-			field(printable(name.String()))
+			field(rest.Printable(name.String()))
 		}
 	}
 	p.token()

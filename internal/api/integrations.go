@@ -7,6 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"hearth"
+	"hearth/internal/api/rest"
 	"hearth/internal/core/integrations"
 )
 
@@ -49,8 +50,8 @@ type Integration struct {
 	LastError      *DeviceError        `json:"last_error" doc:"The latest failure since the latest change: of the connection, or of a message, whose topic it then has. Null if there was none."`
 	Counts         IntegrationCounts   `json:"counts"`
 	Version        int64               `json:"version" doc:"Counts the changes. If-Match is held against it." example:"1"`
-	CreatedAt      Time                `json:"created_at"`
-	UpdatedAt      Time                `json:"updated_at"`
+	CreatedAt      rest.Time           `json:"created_at"`
+	UpdatedAt      rest.Time           `json:"updated_at"`
 }
 
 // IntegrationCounts are what came over an integration.
@@ -63,9 +64,9 @@ type IntegrationCounts struct {
 
 func wireIntegration(i hearth.Integration) Integration {
 	wire := Integration{
-		ID: i.ID, Name: i.Name, Kind: i.Kind, URL: i.URL, Username: text(i.Username), HasPassword: i.Password != nil, OrganizationID: text(i.OrganizationID),
+		ID: i.ID, Name: i.Name, Kind: i.Kind, URL: i.URL, Username: rest.TextOrNull(i.Username), HasPassword: i.Password != nil, OrganizationID: rest.TextOrNull(i.OrganizationID),
 		Dialects: i.Dialects, Topics: append([]string{}, i.Topics...), TimeZone: i.TimeZone, Enabled: i.Enabled, Status: string(i.Status),
-		LastError: wireDeviceError(i.LastError), Counts: IntegrationCounts(i.Counts), Version: i.Version, CreatedAt: Time(i.CreatedAt), UpdatedAt: Time(i.UpdatedAt),
+		LastError: wireDeviceError(i.LastError), Counts: IntegrationCounts(i.Counts), Version: i.Version, CreatedAt: rest.Time(i.CreatedAt), UpdatedAt: rest.Time(i.UpdatedAt),
 	}
 	if wire.TimeZone == "" {
 		wire.TimeZone = "UTC"
@@ -75,28 +76,28 @@ func wireIntegration(i hearth.Integration) Integration {
 
 // NewIntegration is an integration to make.
 type NewIntegration struct {
-	Name           string              `json:"name" minLength:"1" maxLength:"100" example:"House"`
-	Kind           Optional[string]    `json:"kind,omitempty" doc:"mqtt, if nothing is said." enum:"mqtt" example:"mqtt"`
-	URL            string              `json:"url" minLength:"1" maxLength:"1024" doc:"mqtt:// or mqtts:// and the host, with a port other than 1883 and 8883. Private addresses are allowed." example:"mqtt://broker.lan:1883"`
-	Username       Optional[string]    `json:"username,omitempty" maxLength:"1024" example:"hearth"`
-	Password       Optional[string]    `json:"password,omitempty" maxLength:"1024" doc:"It is stored encrypted and never shown again."`
-	OrganizationID Optional[string]    `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"The organization that its devices belong to. Without, they are yours."`
-	Dialects       IntegrationDialects `json:"dialects"`
-	Topics         Optional[[]string]  `json:"topics,omitempty" maxItems:"20" doc:"Patterns of the dialect json: {device} is one level, {event} the last ones, + any one. At most 20." example:"[\"site/{device}/{event}\"]"`
-	TimeZone       Optional[string]    `json:"time_zone,omitempty" maxLength:"64" doc:"The IANA name of the zone of times that devices send without one; UTC, if nothing is said." example:"Europe/Berlin"`
-	Enabled        Optional[bool]      `json:"enabled,omitempty" doc:"true, if nothing is said."`
+	Name           string                  `json:"name" minLength:"1" maxLength:"100" example:"House"`
+	Kind           rest.Optional[string]   `json:"kind,omitempty" doc:"mqtt, if nothing is said." enum:"mqtt" example:"mqtt"`
+	URL            string                  `json:"url" minLength:"1" maxLength:"1024" doc:"mqtt:// or mqtts:// and the host, with a port other than 1883 and 8883. Private addresses are allowed." example:"mqtt://broker.lan:1883"`
+	Username       rest.Optional[string]   `json:"username,omitempty" maxLength:"1024" example:"hearth"`
+	Password       rest.Optional[string]   `json:"password,omitempty" maxLength:"1024" doc:"It is stored encrypted and never shown again."`
+	OrganizationID rest.Optional[string]   `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"The organization that its devices belong to. Without, they are yours."`
+	Dialects       IntegrationDialects     `json:"dialects"`
+	Topics         rest.Optional[[]string] `json:"topics,omitempty" maxItems:"20" doc:"Patterns of the dialect json: {device} is one level, {event} the last ones, + any one. At most 20." example:"[\"site/{device}/{event}\"]"`
+	TimeZone       rest.Optional[string]   `json:"time_zone,omitempty" maxLength:"64" doc:"The IANA name of the zone of times that devices send without one; UTC, if nothing is said." example:"Europe/Berlin"`
+	Enabled        rest.Optional[bool]     `json:"enabled,omitempty" doc:"true, if nothing is said."`
 }
 
 // IntegrationChange is what to change of an integration: what is left out stays.
 type IntegrationChange struct {
-	Name     Optional[string]              `json:"name,omitempty" minLength:"1" maxLength:"100"`
-	URL      Optional[string]              `json:"url,omitempty" minLength:"1" maxLength:"1024"`
-	Username Optional[string]              `json:"username,omitempty" maxLength:"1024" doc:"null: none."`
-	Password Optional[string]              `json:"password,omitempty" maxLength:"1024" doc:"null: none."`
-	Dialects Optional[IntegrationDialects] `json:"dialects,omitempty"`
-	Topics   Optional[[]string]            `json:"topics,omitempty" maxItems:"20" doc:"null: none."`
-	TimeZone Optional[string]              `json:"time_zone,omitempty" maxLength:"64" doc:"null: UTC."`
-	Enabled  Optional[bool]                `json:"enabled,omitempty" doc:"null: true."`
+	Name     rest.Optional[string]              `json:"name,omitempty" minLength:"1" maxLength:"100"`
+	URL      rest.Optional[string]              `json:"url,omitempty" minLength:"1" maxLength:"1024"`
+	Username rest.Optional[string]              `json:"username,omitempty" maxLength:"1024" doc:"null: none."`
+	Password rest.Optional[string]              `json:"password,omitempty" maxLength:"1024" doc:"null: none."`
+	Dialects rest.Optional[IntegrationDialects] `json:"dialects,omitempty"`
+	Topics   rest.Optional[[]string]            `json:"topics,omitempty" maxItems:"20" doc:"null: none."`
+	TimeZone rest.Optional[string]              `json:"time_zone,omitempty" maxLength:"64" doc:"null: UTC."`
+	Enabled  rest.Optional[bool]                `json:"enabled,omitempty" doc:"null: true."`
 }
 
 func (c IntegrationChange) change() (integrations.Change, error) {
@@ -113,10 +114,10 @@ func (c IntegrationChange) change() (integrations.Change, error) {
 		return integrations.Change{}, hearth.Invalid(problems...)
 	}
 	change := integrations.Change{
-		Name: optional(c.Name, ""), URL: optional(c.URL, ""), Username: optional(c.Username, ""), Password: optional(c.Password, ""),
-		Topics: optional(c.Topics, nil), TimeZone: optional(c.TimeZone, ""), Enabled: optional(c.Enabled, true),
+		Name: rest.PatchOf(c.Name, ""), URL: rest.PatchOf(c.URL, ""), Username: rest.PatchOf(c.Username, ""), Password: rest.PatchOf(c.Password, ""),
+		Topics: rest.PatchOf(c.Topics, nil), TimeZone: rest.PatchOf(c.TimeZone, ""), Enabled: rest.PatchOf(c.Enabled, true),
 	}
-	if dialects := optional(c.Dialects, nil); dialects != nil {
+	if dialects := rest.PatchOf(c.Dialects, nil); dialects != nil {
 		change.Dialects = (*[]string)(dialects)
 	}
 	return change, nil
@@ -134,7 +135,7 @@ type IntegrationCondition struct {
 }
 
 func (c IntegrationCondition) check() func(hearth.Integration) error {
-	return func(i hearth.Integration) error { return checkVersion(c.IfMatch, i.Version) }
+	return func(i hearth.Integration) error { return rest.CheckVersion(c.IfMatch, i.Version) }
 }
 
 type integrationOutput struct {
@@ -143,7 +144,7 @@ type integrationOutput struct {
 }
 
 func newIntegrationOutput(i hearth.Integration) *integrationOutput {
-	return &integrationOutput{formatVersion(i.Version), wireIntegration(i)}
+	return &integrationOutput{rest.FormatVersion(i.Version), wireIntegration(i)}
 }
 
 type updateIntegrationInput struct {
@@ -157,9 +158,9 @@ func (a *API) registerIntegrations() {
 	if s == nil {
 		return
 	}
-	op := func(id, method, path, summary string) operation {
-		return operation{
-			ID: id, Method: method, Path: "/integrations" + path, Tag: tagIntegrations, Access: forAdmins, Key: closedToKeys, Summary: summary,
+	op := func(id, method, path, summary string) rest.Operation {
+		return rest.Operation{
+			ID: id, Method: method, Path: "/integrations" + path, Tag: tagIntegrations, Access: rest.ForAdmins, Key: rest.ClosedToKeys, Summary: summary,
 			Codes: []hearth.Code{hearth.CodeNotFound},
 		}
 	}
@@ -168,57 +169,57 @@ func (a *API) registerIntegrations() {
 	create.Codes = append(create.Codes, hearth.CodeConflict)
 	create.Description = "Devices that announce themselves at the broker, or report there, appear as devices: of the organization, or yours. Their readings " +
 		"become logs, their state the reported one; desired states and commands go back. `conflict`: there are 50 already."
-	register(a.Router, create, a.createIntegration)
+	rest.Register(a.Router, create, a.createIntegration)
 
 	list := op("list-integrations", http.MethodGet, "", "List integrations")
 	list.ETag, list.Description = true, "The newest first."
-	register(a.Router, list, a.listIntegrations)
+	rest.Register(a.Router, list, a.listIntegrations)
 
 	get := op("get-integration", http.MethodGet, "/{id}", "Get an integration")
 	get.ETag = true
-	register(a.Router, get, func(ctx context.Context, in *IntegrationPath) (*integrationOutput, error) {
-		i, err := s.Integration(ctx, callerOf(ctx), in.ID)
+	rest.Register(a.Router, get, func(ctx context.Context, in *IntegrationPath) (*integrationOutput, error) {
+		i, err := s.Integration(ctx, rest.CallerOf(ctx), in.ID)
 		return newIntegrationOutput(i), err
 	})
 
 	update := op("update-integration", http.MethodPatch, "/{id}", "Change an integration")
 	update.ETag = true
 	update.Description = "What is left out stays. It connects anew. With `If-Match`, only if it is still at the version of that entity tag."
-	register(a.Router, update, func(ctx context.Context, in *updateIntegrationInput) (*integrationOutput, error) {
+	rest.Register(a.Router, update, func(ctx context.Context, in *updateIntegrationInput) (*integrationOutput, error) {
 		change, err := in.Body.change()
 		if err != nil {
 			return nil, err
 		}
-		i, err := s.Update(ctx, callerOf(ctx), in.ID, change, in.check())
+		i, err := s.Update(ctx, rest.CallerOf(ctx), in.ID, change, in.check())
 		return newIntegrationOutput(i), err
 	})
 
 	remove := op("delete-integration", http.MethodDelete, "/{id}", "Delete an integration")
 	remove.Status = http.StatusNoContent
 	remove.Description = "Its devices stay, without a connection. With `If-Match`, only at that version."
-	register(a.Router, remove, func(ctx context.Context, in *IntegrationCondition) (*struct{}, error) {
-		return nil, s.Delete(ctx, callerOf(ctx), in.ID, in.check())
+	rest.Register(a.Router, remove, func(ctx context.Context, in *IntegrationCondition) (*struct{}, error) {
+		return nil, s.Delete(ctx, rest.CallerOf(ctx), in.ID, in.check())
 	})
 }
 
-func (a *API) createIntegration(ctx context.Context, in *bodyOf[NewIntegration]) (*created[Integration], error) {
+func (a *API) createIntegration(ctx context.Context, in *rest.Body[NewIntegration]) (*rest.Created[Integration], error) {
 	b := in.Body
-	i, err := a.options.Integrations.Create(ctx, callerOf(ctx), integrations.NewIntegration{
+	i, err := a.options.Integrations.Create(ctx, rest.CallerOf(ctx), integrations.NewIntegration{
 		Name: b.Name, Kind: b.Kind.Or(hearth.IntegrationMQTT), URL: b.URL, Username: b.Username.Or(""), Password: b.Password.Or(""),
 		OrganizationID: b.OrganizationID.Or(""), Dialects: b.Dialects, Topics: b.Topics.Or(nil), TimeZone: b.TimeZone.Or(""), Enabled: b.Enabled.Or(true),
-	}, idempotency(ctx, wireIntegration))
-	return newCreated("/integrations/"+i.ID, wireIntegration(i)), err
+	}, rest.Idempotency(ctx, wireIntegration))
+	return rest.NewCreated("/integrations/"+i.ID, wireIntegration(i)), err
 }
 
-func (a *API) listIntegrations(ctx context.Context, in *struct{ PageParams }) (*bodyOf[List[Integration]], error) {
-	page, err := in.page("")
+func (a *API) listIntegrations(ctx context.Context, in *struct{ rest.PageParams }) (*rest.Body[rest.List[Integration]], error) {
+	page, err := in.Page("")
 	if err != nil {
 		return nil, err
 	}
-	found, err := a.options.Integrations.Integrations(ctx, callerOf(ctx), page)
+	found, err := a.options.Integrations.Integrations(ctx, rest.CallerOf(ctx), page)
 	if err != nil {
 		return nil, err
 	}
-	list, err := wireList(found, in.Fields, wireIntegration)
-	return &bodyOf[List[Integration]]{list}, err
+	list, err := rest.ListOf(found, in.Fields, wireIntegration)
+	return &rest.Body[rest.List[Integration]]{Body: list}, err
 }

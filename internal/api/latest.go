@@ -6,12 +6,13 @@ import (
 	"strings"
 
 	"hearth"
+	"hearth/internal/api/rest"
 )
 
 // LatestValue is the newest value of an event.
 type LatestValue struct {
-	Value     Value `json:"value" doc:"Of the JSON type that was sent."`
-	Timestamp Time  `json:"timestamp" doc:"When it was measured."`
+	Value     Value     `json:"value" doc:"Of the JSON type that was sent."`
+	Timestamp rest.Time `json:"timestamp" doc:"When it was measured."`
 }
 
 // LatestLog is the newest value of an event, with its name.
@@ -21,8 +22,8 @@ type LatestLog struct {
 }
 
 func (a *API) registerLatest() {
-	register(a.Router, operation{
-		ID: "latest-logs", Method: http.MethodGet, Path: "/devices/{id}/latest", Tag: tagLogs, Access: forUsers, Key: hearth.KeyTelemetryRead, ETag: true,
+	rest.Register(a.Router, rest.Operation{
+		ID: "latest-logs", Method: http.MethodGet, Path: "/devices/{id}/latest", Tag: tagLogs, Access: rest.ForUsers, Key: hearth.KeyTelemetryRead, ETag: true,
 		Codes:   []hearth.Code{hearth.CodeNotFound},
 		Summary: "Read a device's latest values",
 		Description: "The newest log of each event, by the name of the event; up to 500. The newest is the one of the latest `timestamp`; of the same time, " +
@@ -46,7 +47,7 @@ func (a *API) latestLogs(ctx context.Context, in *latestLogsInput) (*latestLogsO
 	if in.Event != "" {
 		events = strings.Split(in.Event, ",")
 	}
-	logs, err := a.options.Telemetry.Latest(ctx, callerOf(ctx), in.ID, events)
+	logs, err := a.options.Telemetry.Latest(ctx, rest.CallerOf(ctx), in.ID, events)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +60,7 @@ func (a *API) latestLogs(ctx context.Context, in *latestLogsInput) (*latestLogsO
 }
 
 func wireLatest(log hearth.Log) LatestValue {
-	return LatestValue{Value: Value(log.Value), Timestamp: Time(log.At)}
+	return LatestValue{Value: Value(log.Value), Timestamp: rest.Time(log.At)}
 }
 
 // wireWithLatest returns what makes the wire form of devices with their latest values.

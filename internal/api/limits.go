@@ -9,28 +9,29 @@ import (
 	"strings"
 
 	"hearth"
+	"hearth/internal/api/rest"
 )
 
 // classOf returns the class of an operation that names none. What lies outside of the contract's base path has no limit.
-func classOf(op operation) string {
+func classOf(op rest.Operation) string {
 	path := op.Path
 	switch {
 	case op.Root:
 		return ""
 	case path == "/auth/login", path == "/auth/signup", strings.HasPrefix(path, "/auth/password"):
-		return classAuth
+		return rest.ClassAuth
 	case path == "/auth/refresh":
-		return classRefresh
+		return rest.ClassRefresh
 	case under(path, "/devices"), under(path, "/heartbeats"), under(path, "/logs"):
-		return classDevices
+		return rest.ClassDevices
 	case under(path, "/analytics"):
-		return classAnalytics
+		return rest.ClassAnalytics
 	case path == "/exports" && op.Method == http.MethodPost:
-		return classExports
+		return rest.ClassExports
 	case path == "/realtime/ws", path == "/realtime/sse", path == "/mqtt":
-		return classStreams
+		return rest.ClassStreams
 	}
-	return classGeneral
+	return rest.ClassGeneral
 }
 
 func under(path, prefix string) bool {
@@ -47,10 +48,10 @@ func (a *API) limitSession(ctx context.Context, body []byte) (func(error), error
 	// A body of another shape is refused by its operation, and names no session.
 	if err := json.Unmarshal(body, &named); err == nil && named.Token != "" {
 		if id, err := a.options.Accounts.RefreshSession(ctx, named.Token); err == nil {
-			return nil, a.take(ctx, classRefresh, "session:"+id)
+			return nil, a.Take(ctx, rest.ClassRefresh, "session:"+id)
 		}
 	}
-	return nil, a.take(ctx, classRefresh, addressKey(callerOf(ctx)))
+	return nil, a.Take(ctx, rest.ClassRefresh, rest.AddressKey(rest.CallerOf(ctx)))
 }
 
 // limitLogin counts a login by address and account together, and refuses it where too many logins failed from the address or on the
@@ -59,20 +60,20 @@ func (a *API) limitLogin(ctx context.Context, body []byte) (func(error), error) 
 	var named struct {
 		Email string `json:"email"`
 	}
-	caller := callerOf(ctx)
+	caller := rest.CallerOf(ctx)
 	if err := json.Unmarshal(body, &named); err != nil || named.Email == "" { // refused by the operation, and of no account
-		return nil, a.take(ctx, classAuth, addressKey(caller))
+		return nil, a.Take(ctx, rest.ClassAuth, rest.AddressKey(caller))
 	}
 	// The length of a key is bounded, and no address is kept in plain text.
 	email, _ := hearth.NormalizeEmail(named.Email)
 	sum := sha256.Sum256([]byte(email))
 	account := "email:" + hex.EncodeToString(sum[:16])
-	if err := a.take(ctx, classAuth, addressKey(caller)+" "+account); err != nil {
+	if err := a.Take(ctx, rest.ClassAuth, rest.AddressKey(caller)+" "+account); err != nil {
 		return nil, err
 	}
-	failures := []string{"failed " + addressKey(caller), "failed " + account}
+	failures := []string{"failed " + rest.AddressKey(caller), "failed " + account}
 	for _, key := range failures {
-		refusal := a.count(ctx, classAuth, key, 0)
+		refusal := a.Count(ctx, rest.ClassAuth, key, 0)
 		if refusal == nil {
 			continue
 		}
@@ -88,7 +89,7 @@ func (a *API) limitLogin(ctx context.Context, body []byte) (func(error), error) 
 			return
 		}
 		for _, key := range failures {
-			_ = a.take(ctx, classAuth, key) // it was one too many only for logins at once, which lockout stops
+			_ = a.Take(ctx, rest.ClassAuth, key) // it was one too many only for logins at once, which lockout stops
 		}
 	}, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"hearth"
 	"hearth/internal/api/logjson"
+	"hearth/internal/api/rest"
 	"hearth/internal/core/telemetry"
 )
 
@@ -18,22 +19,22 @@ const tagLogs = "Logs"
 
 // Log is one reading on the wire.
 type Log struct {
-	ID        string `json:"id" doc:"Opaque and stable." example:"00000000000GM"`
-	DeviceID  string `json:"device_id" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
-	Event     string `json:"event" doc:"What was measured." example:"temperature"`
-	Value     Value  `json:"value" doc:"Of the JSON type that was sent."`
-	Timestamp Time   `json:"timestamp" doc:"When it was measured."`
+	ID        string    `json:"id" doc:"Opaque and stable." example:"00000000000GM"`
+	DeviceID  string    `json:"device_id" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	Event     string    `json:"event" doc:"What was measured." example:"temperature"`
+	Value     Value     `json:"value" doc:"Of the JSON type that was sent."`
+	Timestamp rest.Time `json:"timestamp" doc:"When it was measured."`
 }
 
 func wireLog(l hearth.Log) Log {
-	return Log{ID: l.ID, DeviceID: l.DeviceID, Event: l.Event, Value: Value(l.Value), Timestamp: Time(l.At)}
+	return Log{ID: l.ID, DeviceID: l.DeviceID, Event: l.Event, Value: Value(l.Value), Timestamp: rest.Time(l.At)}
 }
 
 // NewLog is one reading of a known device on its way in.
 type NewLog struct {
-	Event     string `json:"event" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9_.:*/-]+$" doc:"What was measured." example:"temperature"`
-	Value     Value  `json:"value" doc:"A number, a boolean or a string. An event may change its type from one log to the next."`
-	Timestamp *Time  `json:"timestamp,omitempty" doc:"When it was measured, RFC 3339 with any offset: now if it is left out or null. At most 24 hours ahead; any time in the past is accepted. Digits beyond milliseconds are cut."`
+	Event     string     `json:"event" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9_.:*/-]+$" doc:"What was measured." example:"temperature"`
+	Value     Value      `json:"value" doc:"A number, a boolean or a string. An event may change its type from one log to the next."`
+	Timestamp *rest.Time `json:"timestamp,omitempty" doc:"When it was measured, RFC 3339 with any offset: now if it is left out or null. At most 24 hours ahead; any time in the past is accepted. Digits beyond milliseconds are cut."`
 }
 
 // NewDeviceLog is one reading of a batch on its way in.
@@ -51,9 +52,9 @@ type Accepted struct {
 func (a *API) registerLogs() {
 	a.registerLatest()
 	a.registerStates()
-	registerRaw(a.Router, operation{
+	rest.RegisterRaw(a.Router, rest.Operation{
 		ID: "create-log", Method: http.MethodPost, Path: "/devices/{id}/logs", Tag: tagLogs,
-		Access: forDevices, Key: hearth.KeyTelemetryWrite, Status: http.StatusCreated,
+		Access: rest.ForDevices, Key: hearth.KeyTelemetryWrite, Status: http.StatusCreated,
 		Creates: true, Plain: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeQuotaExceeded},
 		Summary: "Report one value",
 		Description: "Stores one log of a device. The answer comes once it is durable. A device's own token may report for that device; " +
@@ -61,14 +62,14 @@ func (a *API) registerLogs() {
 	}, func(doc *huma.Operation) {
 		doc.Parameters = append(doc.Parameters, deviceIDParam())
 		doc.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {
-			Schema:  schemaOf[NewLog](a.Router),
+			Schema:  rest.SchemaOf[NewLog](a.Router),
 			Example: map[string]any{"event": "temperature", "value": 21.5, "timestamp": "2026-03-01T12:00:00.000Z"},
 		}}}
-		doc.Responses["201"] = jsonResponse("The log, stored", schemaOf[Log](a.Router))
+		doc.Responses["201"] = jsonResponse("The log, stored", rest.SchemaOf[Log](a.Router))
 	}, a.createLog)
-	registerRaw(a.Router, operation{
+	rest.RegisterRaw(a.Router, rest.Operation{
 		ID: "create-logs", Method: http.MethodPost, Path: "/logs", Tag: tagLogs,
-		Access: forDevices, Key: hearth.KeyTelemetryWrite, Status: http.StatusCreated,
+		Access: rest.ForDevices, Key: hearth.KeyTelemetryWrite, Status: http.StatusCreated,
 		Creates: true, Plain: true, Batch: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeQuotaExceeded},
 		Summary: "Report many values",
 		Description: "Stores up to 10,000 logs of any devices of the caller: a JSON array, or NDJSON (`application/x-ndjson`, one object a " +
@@ -84,7 +85,7 @@ func (a *API) registerLogs() {
 			Name: "duplicates", In: "query", Description: "What happens to logs that are stored already: `keep` stores them again.",
 			Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{"keep", "skip"}, Default: "keep"},
 		})
-		item, most := schemaOf[NewDeviceLog](a.Router), hearth.MaxLogBatch
+		item, most := rest.SchemaOf[NewDeviceLog](a.Router), hearth.MaxLogBatch
 		example := map[string]any{"device_id": "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", "event": "temperature", "value": 21.5}
 		doc.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 			"application/json": {
@@ -96,17 +97,17 @@ func (a *API) registerLogs() {
 					`{"device_id":"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b","event":"humidity","value":48}` + "\n",
 			},
 		}}
-		doc.Responses["201"] = jsonResponse("All logs, stored", schemaOf[Accepted](a.Router))
+		doc.Responses["201"] = jsonResponse("All logs, stored", rest.SchemaOf[Accepted](a.Router))
 	}, a.createLogs)
-	register(a.Router, operation{
-		ID: "list-logs", Method: http.MethodGet, Path: "/devices/{id}/logs", Tag: tagLogs, Access: forUsers, Key: hearth.KeyTelemetryRead, ETag: true,
+	rest.Register(a.Router, rest.Operation{
+		ID: "list-logs", Method: http.MethodGet, Path: "/devices/{id}/logs", Tag: tagLogs, Access: rest.ForUsers, Key: hearth.KeyTelemetryRead, ETag: true,
 		Codes:   []hearth.Code{hearth.CodeNotFound},
 		Summary: "List a device's logs",
 		Description: "The logs of a range, of all time if none is given; newest first unless `order=asc`. Pages hold their place while logs " +
 			"arrive; the pages after the first keep the range of the first one, `range=…` included.",
 	}, a.listLogs)
-	register(a.Router, operation{
-		ID: "delete-logs", Method: http.MethodDelete, Path: "/devices/{id}/logs", Tag: tagLogs, Access: forUsers, Key: hearth.KeyTelemetryWrite,
+	rest.Register(a.Router, rest.Operation{
+		ID: "delete-logs", Method: http.MethodDelete, Path: "/devices/{id}/logs", Tag: tagLogs, Access: rest.ForUsers, Key: hearth.KeyTelemetryWrite,
 		Codes:   []hearth.Code{hearth.CodeNotFound},
 		Summary: "Delete a device's logs of a range",
 		Description: "Deletes the logs of a range for good: of one event, or of all. When the answer comes, every list and every analytics answer is without them. " +
@@ -127,7 +128,7 @@ func jsonResponse(description string, schema *huma.Schema) *huma.Response {
 
 // createLog is raw: with the log decoder it costs a fraction of a typed operation.
 func (a *API) createLog(w http.ResponseWriter, r *http.Request) error {
-	if !isJSON(r.Header) {
+	if !rest.IsJSON(r.Header) {
 		return hearth.Errorf(hearth.CodeUnsupportedMediaType, "the body must be application/json")
 	}
 	batch, err := a.logs.Decode(r.Body, logjson.Options{Format: logjson.Single, Now: a.options.Serving.Clock.Now().UnixMilli()})
@@ -136,8 +137,8 @@ func (a *API) createLog(w http.ResponseWriter, r *http.Request) error {
 	}
 	entry, faults := batch.Entries[0], batch.Faults
 	batch.Release()
-	log, err := a.options.Telemetry.Add(r.Context(), callerOf(r.Context()), telemetry.Single{
-		DeviceID: r.PathValue("id"), Entry: entry, Faults: faults, Idempotency: idempotency(r.Context(), wireLog),
+	log, err := a.options.Telemetry.Add(r.Context(), rest.CallerOf(r.Context()), telemetry.Single{
+		DeviceID: r.PathValue("id"), Entry: entry, Faults: faults, Idempotency: rest.Idempotency(r.Context(), wireLog),
 	})
 	if err != nil {
 		return err
@@ -154,7 +155,7 @@ func (a *API) createLogs(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	batch, err := a.logs.Decode(r.Body, logjson.Options{Format: format, Now: a.options.Serving.Clock.Now().UnixMilli(), Device: callerOf(r.Context()).DeviceID})
+	batch, err := a.logs.Decode(r.Body, logjson.Options{Format: format, Now: a.options.Serving.Clock.Now().UnixMilli(), Device: rest.CallerOf(r.Context()).DeviceID})
 	if err != nil {
 		return err
 	}
@@ -165,8 +166,8 @@ func (a *API) createLogs(w http.ResponseWriter, r *http.Request) error {
 		}
 		return Accepted{done.Stored, &done.Skipped}
 	}
-	done, err := a.options.Telemetry.Ingest(r.Context(), callerOf(r.Context()), telemetry.Batch{
-		Devices: batch.Devices, Entries: batch.Entries, Faults: batch.Faults, SkipDuplicates: skip, Idempotency: idempotency(r.Context(), wire),
+	done, err := a.options.Telemetry.Ingest(r.Context(), rest.CallerOf(r.Context()), telemetry.Batch{
+		Devices: batch.Devices, Entries: batch.Entries, Faults: batch.Faults, SkipDuplicates: skip, Idempotency: rest.Idempotency(r.Context(), wire),
 	})
 	if err != nil {
 		return err
@@ -187,7 +188,7 @@ func skipsDuplicates(r *http.Request) (bool, error) {
 
 // logsFormat reads the Content-Type of a batch.
 func logsFormat(header http.Header) (logjson.Format, error) {
-	if isJSON(header) {
+	if rest.IsJSON(header) {
 		return logjson.Array, nil
 	}
 	if values := header.Values("Content-Type"); len(values) == 1 {
@@ -201,7 +202,7 @@ func logsFormat(header http.Header) (logjson.Format, error) {
 }
 
 func writeCreated(w http.ResponseWriter, v any) error {
-	body, err := encodeBody(v)
+	body, err := rest.EncodeBody(v)
 	if err != nil {
 		return err
 	}
@@ -218,11 +219,11 @@ type listLogsInput struct {
 	RangeParams
 	Event string `query:"event" maxLength:"64" doc:"Only logs of this event." example:"temperature"`
 	Order string `query:"order" enum:"asc,desc" default:"desc" doc:"Oldest (asc) or newest (desc) first."`
-	PageParams
+	rest.PageParams
 }
 
 type listLogsOutput struct {
-	Body List[Log]
+	Body rest.List[Log]
 }
 
 func (a *API) listLogs(ctx context.Context, in *listLogsInput) (*listLogsOutput, error) {
@@ -230,7 +231,7 @@ func (a *API) listLogs(ctx context.Context, in *listLogsInput) (*listLogsOutput,
 	if in.Order == "asc" {
 		sort = telemetry.OldestFirst
 	}
-	page, err := in.page(sort)
+	page, err := in.Page(sort)
 	if err != nil {
 		return nil, err
 	}
@@ -238,13 +239,13 @@ func (a *API) listLogs(ctx context.Context, in *listLogsInput) (*listLogsOutput,
 	if err != nil {
 		return nil, err
 	}
-	list, err := a.options.Telemetry.Logs(ctx, callerOf(ctx), telemetry.Query{
+	list, err := a.options.Telemetry.Logs(ctx, rest.CallerOf(ctx), telemetry.Query{
 		DeviceID: in.ID, Span: span.At(a.options.Serving.Clock.Now()).Span, Sliding: span.Sliding > 0, Event: in.Event, Page: page,
 	})
 	if err != nil {
 		return nil, err
 	}
-	body, err := wireList(list, in.Fields, wireLog)
+	body, err := rest.ListOf(list, in.Fields, wireLog)
 	return &listLogsOutput{Body: body}, err
 }
 
@@ -267,7 +268,7 @@ func (a *API) deleteLogs(ctx context.Context, in *deleteLogsInput) (*deleteLogsO
 	if err != nil {
 		return nil, err
 	}
-	deleted, err := a.options.Telemetry.Delete(ctx, callerOf(ctx), telemetry.Deletion{DeviceID: in.ID, Span: span.Span, Event: in.Event})
+	deleted, err := a.options.Telemetry.Delete(ctx, rest.CallerOf(ctx), telemetry.Deletion{DeviceID: in.ID, Span: span.Span, Event: in.Event})
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/api/rest"
+	"hearth/internal/api/resttest"
 	"hearth/internal/core/analytics"
 	"hearth/internal/core/devices"
 	"hearth/internal/core/telemetry"
@@ -63,8 +65,8 @@ func logsWorld(t *testing.T, change ...func(*Options)) *API {
 		t.Fatal(err)
 	}
 	options := Options{
-		Serving: ServingOptions{
-			Users: tokens{"ann": {UserID: "ann", Role: hearth.RoleUser}, "bob": {UserID: "bob", Role: hearth.RoleUser}}, Devices: tokens{"hd_a1": {DeviceID: "a1"}}, Idempotency: store, BatchBodyLimit: 1 << 20,
+		Serving: rest.Options{
+			Users: resttest.Tokens{"ann": {UserID: "ann", Role: hearth.RoleUser}, "bob": {UserID: "bob", Role: hearth.RoleUser}}, Devices: resttest.Tokens{"hd_a1": {DeviceID: "a1"}}, Idempotency: store, BatchBodyLimit: 1 << 20,
 		}, Fleet: devices, Telemetry: logs, Analytics: counts,
 	}
 	for _, f := range change {
@@ -124,7 +126,7 @@ func (c logCall) do(t *testing.T, a *API) *httptest.ResponseRecorder {
 	}
 	w := httptest.NewRecorder()
 	a.ServeHTTP(w, r)
-	var problem Problem
+	var problem rest.Problem
 	if w.Code >= 400 {
 		if err := json.Unmarshal(w.Body.Bytes(), &problem); err != nil {
 			t.Fatalf("%s: %v in %s", c.name, err, w.Body)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"hearth"
+	"hearth/internal/api/rest"
 )
 
 const tagNotifications = "Notifications"
@@ -16,13 +17,13 @@ type Notification struct {
 	Title     string                  `json:"title" example:"Your export is ready"`
 	Body      string                  `json:"body" example:"logs-2026-03-01.csv"`
 	Data      map[string]string       `json:"data" doc:"What it is about: export_id of an export, device_id and device_name of a device, alarm_id, rule_id and severity of an alarm, webhook_id of a webhook, channel_id of a notification channel."`
-	ReadAt    *Time                   `json:"read_at" doc:"null until it is read."`
-	CreatedAt Time                    `json:"created_at"`
+	ReadAt    *rest.Time              `json:"read_at" doc:"null until it is read."`
+	CreatedAt rest.Time               `json:"created_at"`
 }
 
 func wireNotification(n hearth.Notification) Notification {
 	wire := Notification{
-		ID: n.ID, Type: n.Type, Title: n.Title, Body: n.Body, Data: n.Data, ReadAt: wireTime(n.ReadAt), CreatedAt: Time(n.CreatedAt),
+		ID: n.ID, Type: n.Type, Title: n.Title, Body: n.Body, Data: n.Data, ReadAt: rest.TimeOrNull(n.ReadAt), CreatedAt: rest.Time(n.CreatedAt),
 	}
 	if wire.Data == nil {
 		wire.Data = map[string]string{}
@@ -63,10 +64,10 @@ func wireNotificationSettings(s hearth.NotificationSettings) NotificationSetting
 
 // NewNotificationSettings are notification settings to set.
 type NewNotificationSettings struct {
-	Types       map[string]Delivery  `json:"types" doc:"By type of notification. A type that is left out gets its default: all but devices also by e-mail."`
-	Devices     []string             `json:"devices" nullable:"false" maxItems:"1000" doc:"Ids of the devices that notify you when they go offline or come back; none by default."`
-	EmailDigest Optional[int]        `json:"email_digest_minutes,omitempty" minimum:"0" maximum:"1440" doc:"The least pause between two e-mails: what comes meanwhile is one e-mail after it. Warnings about your account go at once. None, if nothing is said." example:"15"`
-	Quiet       Optional[QuietHours] `json:"quiet_hours,omitempty" doc:"The hours without e-mails and messages to channels: what comes meanwhile goes out after them. Critical alarms that begin and warnings about your account go out at once. None, if nothing is said."`
+	Types       map[string]Delivery       `json:"types" doc:"By type of notification. A type that is left out gets its default: all but devices also by e-mail."`
+	Devices     []string                  `json:"devices" nullable:"false" maxItems:"1000" doc:"Ids of the devices that notify you when they go offline or come back; none by default."`
+	EmailDigest rest.Optional[int]        `json:"email_digest_minutes,omitempty" minimum:"0" maximum:"1440" doc:"The least pause between two e-mails: what comes meanwhile is one e-mail after it. Warnings about your account go at once. None, if nothing is said." example:"15"`
+	Quiet       rest.Optional[QuietHours] `json:"quiet_hours,omitempty" doc:"The hours without e-mails and messages to channels: what comes meanwhile goes out after them. Critical alarms that begin and warnings about your account go out at once. None, if nothing is said."`
 }
 
 func (n NewNotificationSettings) settings() hearth.NotificationSettings {
@@ -88,7 +89,7 @@ type ReadCount struct {
 }
 
 type listNotificationsInput struct {
-	PageParams
+	rest.PageParams
 	Unread bool `query:"unread" doc:"Only those that were not read."`
 }
 
@@ -98,53 +99,53 @@ func (a *API) registerNotifications() {
 	if s == nil {
 		return
 	}
-	register(a.Router, operation{
-		ID: "list-notifications", Method: http.MethodGet, Path: "/notifications", Tag: tagNotifications, Access: forUsers, Key: closedToKeys,
+	rest.Register(a.Router, rest.Operation{
+		ID: "list-notifications", Method: http.MethodGet, Path: "/notifications", Tag: tagNotifications, Access: rest.ForUsers, Key: rest.ClosedToKeys,
 		Summary: "List your notifications", ETag: true, Description: "The newest first. The newest 1000 are kept; one that was read, for 90 days.",
-	}, func(ctx context.Context, in *listNotificationsInput) (*bodyOf[List[Notification]], error) {
-		page, err := in.page("")
+	}, func(ctx context.Context, in *listNotificationsInput) (*rest.Body[rest.List[Notification]], error) {
+		page, err := in.Page("")
 		if err != nil {
 			return nil, err
 		}
-		found, err := s.List(ctx, callerOf(ctx), hearth.NotificationFilter{Unread: in.Unread}, page)
+		found, err := s.List(ctx, rest.CallerOf(ctx), hearth.NotificationFilter{Unread: in.Unread}, page)
 		if err != nil {
 			return nil, err
 		}
-		list, err := wireList(found, in.Fields, wireNotification)
-		return &bodyOf[List[Notification]]{Body: list}, err
+		list, err := rest.ListOf(found, in.Fields, wireNotification)
+		return &rest.Body[rest.List[Notification]]{Body: list}, err
 	})
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "read-notification", Method: http.MethodPost, Path: "/notifications/{id}/read", Tag: tagNotifications,
-		Access: forUsers, Key: closedToKeys,
+		Access: rest.ForUsers, Key: rest.ClosedToKeys,
 		Summary: "Mark a notification as read", Codes: []hearth.Code{hearth.CodeNotFound},
 	}, func(ctx context.Context, in *struct {
 		ID string `path:"id" maxLength:"64"`
-	}) (*bodyOf[Notification], error) {
-		n, err := s.Read(ctx, callerOf(ctx), in.ID)
-		return &bodyOf[Notification]{Body: wireNotification(n)}, err
+	}) (*rest.Body[Notification], error) {
+		n, err := s.Read(ctx, rest.CallerOf(ctx), in.ID)
+		return &rest.Body[Notification]{Body: wireNotification(n)}, err
 	})
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "read-all-notifications", Method: http.MethodPost, Path: "/notifications/read-all", Tag: tagNotifications,
-		Access: forUsers, Key: closedToKeys,
+		Access: rest.ForUsers, Key: rest.ClosedToKeys,
 		Summary: "Mark all notifications as read",
-	}, func(ctx context.Context, _ *struct{}) (*bodyOf[ReadCount], error) {
-		n, err := s.ReadAll(ctx, callerOf(ctx))
-		return &bodyOf[ReadCount]{Body: ReadCount{Read: n}}, err
+	}, func(ctx context.Context, _ *struct{}) (*rest.Body[ReadCount], error) {
+		n, err := s.ReadAll(ctx, rest.CallerOf(ctx))
+		return &rest.Body[ReadCount]{Body: ReadCount{Read: n}}, err
 	})
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "get-notification-settings", Method: http.MethodGet, Path: "/users/me/notification-settings", Tag: tagNotifications,
-		Access: forUsers, Key: closedToKeys, Summary: "Get your notification settings", ETag: true,
-	}, func(ctx context.Context, _ *struct{}) (*bodyOf[NotificationSettings], error) {
-		settings, err := s.Settings(ctx, callerOf(ctx))
-		return &bodyOf[NotificationSettings]{Body: wireNotificationSettings(settings)}, err
+		Access: rest.ForUsers, Key: rest.ClosedToKeys, Summary: "Get your notification settings", ETag: true,
+	}, func(ctx context.Context, _ *struct{}) (*rest.Body[NotificationSettings], error) {
+		settings, err := s.Settings(ctx, rest.CallerOf(ctx))
+		return &rest.Body[NotificationSettings]{Body: wireNotificationSettings(settings)}, err
 	})
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "set-notification-settings", Method: http.MethodPut, Path: "/users/me/notification-settings", Tag: tagNotifications,
-		Access: forUsers, Key: closedToKeys, Summary: "Set your notification settings",
+		Access: rest.ForUsers, Key: rest.ClosedToKeys, Summary: "Set your notification settings",
 		Description: "Replaces all settings. A device that the caller may not read is refused.",
-	}, func(ctx context.Context, in *bodyOf[NewNotificationSettings]) (*bodyOf[NotificationSettings], error) {
-		settings, err := s.SetSettings(ctx, callerOf(ctx), in.Body.settings())
-		return &bodyOf[NotificationSettings]{Body: wireNotificationSettings(settings)}, err
+	}, func(ctx context.Context, in *rest.Body[NewNotificationSettings]) (*rest.Body[NotificationSettings], error) {
+		settings, err := s.SetSettings(ctx, rest.CallerOf(ctx), in.Body.settings())
+		return &rest.Body[NotificationSettings]{Body: wireNotificationSettings(settings)}, err
 	})
 	a.registerChannels()
 }

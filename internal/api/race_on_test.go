@@ -4,6 +4,3 @@ package api
 
 // mostWaiting is how many bytes a waiting request may hold: the race detector makes frames larger, and with them some stacks twice as large.
 const mostWaiting = 40 << 10
-
-// mostOfBody is how many times its size a body may cost to refuse: what is pooled is made anew at random under the race detector.
-const mostOfBody = 8

@@ -2,17 +2,16 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"net/http"
 	"net/http/httptest"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"hearth"
+	"hearth/internal/api/rest"
+	"hearth/internal/api/resttest"
 	"hearth/internal/kv"
 	"hearth/internal/kv/memkv"
 )
@@ -20,9 +19,9 @@ import (
 // memLimiter is the real limiter, with the API's words for its decisions.
 type memLimiter struct{ *memkv.Limiter }
 
-func (l memLimiter) Allow(ctx context.Context, class, key string, n int) (Decision, error) {
+func (l memLimiter) Allow(ctx context.Context, class, key string, n int) (rest.Decision, error) {
 	d, err := l.Limiter.Allow(ctx, class, key, n)
-	return Decision(d), err
+	return rest.Decision(d), err
 }
 
 func newMemLimiter(t testing.TB, limits kv.Limits) memLimiter {
@@ -34,39 +33,8 @@ func newMemLimiter(t testing.TB, limits kv.Limits) memLimiter {
 	return memLimiter{l}
 }
 
-// call is one request of a test.
-type call struct {
-	method, path, token, body, ip string
-	header                        map[string]string
-}
-
-func (c call) do(t testing.TB, h http.Handler) *httptest.ResponseRecorder {
-	t.Helper()
-	r := httptest.NewRequest(c.method, c.path, strings.NewReader(c.body))
-	if c.body != "" {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	if c.token != "" {
-		r.Header.Set("Authorization", "Bearer "+c.token)
-	}
-	if c.ip != "" {
-		r.RemoteAddr = c.ip
-	}
-	for name, value := range c.header {
-		r.Header.Set(name, value)
-	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	return w
-}
-
-func problemIn(t testing.TB, w *httptest.ResponseRecorder) Problem {
-	t.Helper()
-	var p Problem
-	if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
-		t.Fatalf("%d %s: %v", w.Code, w.Body, err)
-	}
-	return p
+type thing struct {
+	Name string `json:"name" minLength:"1"`
 }
 
 type credentials struct {
@@ -74,18 +42,18 @@ type credentials struct {
 	Password string `json:"password,omitempty"`
 }
 
-func newLimitedAPI(t testing.TB, limiter Limiter) *API {
+func newLimitedAPI(t testing.TB, limiter rest.Limiter) *API {
 	t.Helper()
 	a, err := New(Options{
-		Serving: ServingOptions{
-			Users: tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "bob": {UserID: "2", Role: hearth.RoleUser}}, Devices: tokens{"hd_x": {DeviceID: "9"}, "hd_y": {DeviceID: "10"}}, Limiter: limiter,
+		Serving: rest.Options{
+			Users: resttest.Tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "bob": {UserID: "2", Role: hearth.RoleUser}}, Devices: resttest.Tokens{"hd_x": {DeviceID: "9"}, "hd_y": {DeviceID: "10"}}, Limiter: limiter,
 		},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	type body struct{ Body thing }
-	register(a.Router, operation{ID: "test-put-device", Method: "PUT", Path: "/devices/{id}", Access: forDevices, Key: closedToKeys, Tag: "Test"},
+	rest.Register(a.Router, rest.Operation{ID: "test-put-device", Method: "PUT", Path: "/devices/{id}", Access: rest.ForDevices, Key: rest.ClosedToKeys, Tag: "Test"},
 		func(_ context.Context, in *struct {
 			ID   string `path:"id"`
 			Body thing
@@ -95,9 +63,9 @@ func newLimitedAPI(t testing.TB, limiter Limiter) *API {
 			}
 			return &body{Body: in.Body}, nil
 		})
-	register(a.Router, operation{ID: "test-general", Method: "GET", Path: "/things", Access: forUsers, Key: closedToKeys, Tag: "Test"},
+	rest.Register(a.Router, rest.Operation{ID: "test-general", Method: "GET", Path: "/things", Access: rest.ForUsers, Key: rest.ClosedToKeys, Tag: "Test"},
 		func(context.Context, *struct{}) (*body, error) { return &body{}, nil })
-	register(a.Router, operation{ID: "test-login", Method: "POST", Path: "/auth/login", Access: forAnyone, Tag: "Test", CountByBody: a.limitLogin},
+	rest.Register(a.Router, rest.Operation{ID: "test-login", Method: "POST", Path: "/auth/login", Access: rest.ForAnyone, Tag: "Test", CountByBody: a.limitLogin},
 		func(context.Context, *struct{ Body credentials }) (*struct{}, error) {
 			return nil, hearth.Errorf(hearth.CodeInvalidCredentials, "wrong")
 		})
@@ -111,33 +79,33 @@ func TestEveryAnswerOfALimitedRouteShowsTheLimit(t *testing.T) {
 		"auth": hour(2), "devices": hour(5), "device": hour(1), "general": hour(3),
 	}))
 	const device = "/api/v1/devices/1"
-	login := func(email, ip string) call {
-		return call{method: "POST", path: "/api/v1/auth/login", body: `{"email":"` + email + `"}`, ip: ip}
+	login := func(email, ip string) resttest.Call {
+		return resttest.Call{Method: "POST", Path: "/api/v1/auth/login", Body: `{"email":"` + email + `"}`, IP: ip}
 	}
 	for _, step := range []struct {
 		name             string
-		call             call
+		call             resttest.Call
 		status           int
 		limit, remaining string
 		hit              string
 	}{
-		{"a success", call{method: "PUT", path: device, token: "ann", body: `{"name":"x"}`}, 200, "5", "4", ""},
-		{"invalid input", call{method: "PUT", path: device, token: "ann", body: `{"name":""}`}, 422, "5", "3", ""},
-		{"no JSON", call{method: "PUT", path: device, token: "ann", body: `{`}, 400, "5", "2", ""},
-		{"an absent object", call{method: "PUT", path: "/api/v1/devices/gone", token: "ann", body: `{"name":"x"}`}, 404, "5", "1", ""},
-		{"another media type", call{method: "PUT", path: device, token: "ann", body: `x`, header: map[string]string{"Content-Type": "text/plain"}}, 415, "5", "0", ""},
-		{"one too many", call{method: "PUT", path: device, token: "ann", body: `{"name":"x"}`}, 429, "5", "0", "devices"},
-		{"another person", call{method: "PUT", path: device, token: "bob", body: `{"name":"x"}`}, 200, "5", "4", ""},
-		{"a device", call{method: "PUT", path: device, token: "hd_x", body: `{"name":"x"}`}, 200, "1", "0", ""},
-		{"a device again", call{method: "PUT", path: device, token: "hd_x", body: `{"name":"x"}`}, 429, "1", "0", "device"},
-		{"another device", call{method: "PUT", path: device, token: "hd_y", body: `{"name":"x"}`}, 200, "1", "0", ""},
-		{"a device where people act", call{method: "GET", path: "/api/v1/things", token: "hd_y"}, 429, "1", "0", "device"},
-		{"a guessed token", call{method: "GET", path: "/api/v1/things", token: "guess", ip: "192.0.2.1:1"}, 401, "3", "2", ""},
-		{"no token", call{method: "GET", path: "/api/v1/things", ip: "192.0.2.1:2"}, 401, "3", "1", ""},
-		{"another guess", call{method: "GET", path: "/api/v1/things", token: "guess2", ip: "192.0.2.1:3"}, 401, "3", "0", ""},
-		{"a guess too many", call{method: "GET", path: "/api/v1/things", token: "guess3", ip: "192.0.2.1:4"}, 429, "3", "0", "general"},
-		{"from another address", call{method: "GET", path: "/api/v1/things", token: "guess", ip: "192.0.2.2:1"}, 401, "3", "2", ""},
-		{"a person behind the spent address", call{method: "GET", path: "/api/v1/things", token: "ann", ip: "192.0.2.1:5"}, 200, "3", "2", ""},
+		{"a success", resttest.Call{Method: "PUT", Path: device, Token: "ann", Body: `{"name":"x"}`}, 200, "5", "4", ""},
+		{"invalid input", resttest.Call{Method: "PUT", Path: device, Token: "ann", Body: `{"name":""}`}, 422, "5", "3", ""},
+		{"no JSON", resttest.Call{Method: "PUT", Path: device, Token: "ann", Body: `{`}, 400, "5", "2", ""},
+		{"an absent object", resttest.Call{Method: "PUT", Path: "/api/v1/devices/gone", Token: "ann", Body: `{"name":"x"}`}, 404, "5", "1", ""},
+		{"another media type", resttest.Call{Method: "PUT", Path: device, Token: "ann", Body: `x`, Header: map[string]string{"Content-Type": "text/plain"}}, 415, "5", "0", ""},
+		{"one too many", resttest.Call{Method: "PUT", Path: device, Token: "ann", Body: `{"name":"x"}`}, 429, "5", "0", "devices"},
+		{"another person", resttest.Call{Method: "PUT", Path: device, Token: "bob", Body: `{"name":"x"}`}, 200, "5", "4", ""},
+		{"a device", resttest.Call{Method: "PUT", Path: device, Token: "hd_x", Body: `{"name":"x"}`}, 200, "1", "0", ""},
+		{"a device again", resttest.Call{Method: "PUT", Path: device, Token: "hd_x", Body: `{"name":"x"}`}, 429, "1", "0", "device"},
+		{"another device", resttest.Call{Method: "PUT", Path: device, Token: "hd_y", Body: `{"name":"x"}`}, 200, "1", "0", ""},
+		{"a device where people act", resttest.Call{Method: "GET", Path: "/api/v1/things", Token: "hd_y"}, 429, "1", "0", "device"},
+		{"a guessed token", resttest.Call{Method: "GET", Path: "/api/v1/things", Token: "guess", IP: "192.0.2.1:1"}, 401, "3", "2", ""},
+		{"no token", resttest.Call{Method: "GET", Path: "/api/v1/things", IP: "192.0.2.1:2"}, 401, "3", "1", ""},
+		{"another guess", resttest.Call{Method: "GET", Path: "/api/v1/things", Token: "guess2", IP: "192.0.2.1:3"}, 401, "3", "0", ""},
+		{"a guess too many", resttest.Call{Method: "GET", Path: "/api/v1/things", Token: "guess3", IP: "192.0.2.1:4"}, 429, "3", "0", "general"},
+		{"from another address", resttest.Call{Method: "GET", Path: "/api/v1/things", Token: "guess", IP: "192.0.2.2:1"}, 401, "3", "2", ""},
+		{"a person behind the spent address", resttest.Call{Method: "GET", Path: "/api/v1/things", Token: "ann", IP: "192.0.2.1:5"}, 200, "3", "2", ""},
 
 		{"a wrong password", login("a@x.example", "192.0.2.3:1"), 401, "2", "1", ""},
 		{"the same account from elsewhere", login(" A@X.example", "192.0.2.4:1"), 401, "2", "0", ""},
@@ -149,9 +117,9 @@ func TestEveryAnswerOfALimitedRouteShowsTheLimit(t *testing.T) {
 		{"another of it", login("e@x.example", "[2001:db8:1:2:ffff::]:1"), 401, "2", "0", ""},
 		{"a third of it", login("f@x.example", "[2001:db8:1:2::9]:1"), 429, "2", "0", "auth"},
 		{"the next /64", login("g@x.example", "[2001:db8:1:3::9]:1"), 401, "2", "1", ""},
-		{"a body without an account", call{method: "POST", path: "/api/v1/auth/login", body: `{"email":3}`, ip: "192.0.2.6:1"}, 422, "2", "1", ""},
+		{"a body without an account", resttest.Call{Method: "POST", Path: "/api/v1/auth/login", Body: `{"email":3}`, IP: "192.0.2.6:1"}, 422, "2", "1", ""},
 	} {
-		w := step.call.do(t, a)
+		w := step.call.Do(t, a)
 		header := w.Header()
 		if w.Code != step.status || header.Get("RateLimit-Limit") != step.limit || header.Get("RateLimit-Remaining") != step.remaining {
 			t.Fatalf("%s: %d, limit %q, remaining %q, want %d, %q, %q: %s", step.name, w.Code, header.Get("RateLimit-Limit"),
@@ -163,7 +131,7 @@ func TestEveryAnswerOfALimitedRouteShowsTheLimit(t *testing.T) {
 		if step.status != 429 {
 			continue
 		}
-		p := problemIn(t, w)
+		p := resttest.ProblemIn(t, w)
 		retry, err := strconv.Atoi(header.Get("Retry-After"))
 		if p.Code != hearth.CodeRateLimited || p.Limit != step.hit || err != nil || retry < 1 || retry > 3600 {
 			t.Errorf("%s: %+v, Retry-After %q", step.name, p, header.Get("Retry-After"))
@@ -173,22 +141,22 @@ func TestEveryAnswerOfALimitedRouteShowsTheLimit(t *testing.T) {
 
 type brokenLimiter struct{ calls atomic.Int64 }
 
-func (l *brokenLimiter) Allow(context.Context, string, string, int) (Decision, error) {
+func (l *brokenLimiter) Allow(context.Context, string, string, int) (rest.Decision, error) {
 	l.calls.Add(1)
-	return Decision{}, errors.New("redis is gone")
+	return rest.Decision{}, errors.New("redis is gone")
 }
 
 func TestWithoutALimitNothingIsRefusedOrShown(t *testing.T) {
 	t.Parallel()
 	broken := &brokenLimiter{}
-	for name, limiter := range map[string]Limiter{
+	for name, limiter := range map[string]rest.Limiter{
 		"off":              nil,
 		"the class is off": newMemLimiter(t, kv.Limits{"auth": {Limit: 1, Per: time.Hour}}),
 		"cannot tell":      broken,
 	} {
 		a := newLimitedAPI(t, limiter)
 		for range 10 {
-			w := call{method: "GET", path: "/api/v1/things", token: "ann"}.do(t, a)
+			w := resttest.Call{Method: "GET", Path: "/api/v1/things", Token: "ann"}.Do(t, a)
 			if w.Code != 200 || w.Header().Get("RateLimit-Limit") != "" {
 				t.Errorf("%s: %d %v", name, w.Code, w.Header())
 			}
@@ -226,11 +194,11 @@ func TestOperationsHaveTheClassOfTheirPath(t *testing.T) {
 		{"POST", "/realtime/ticket", "general"},
 		{"GET", "/admin/audit", "general"},
 	} {
-		if got := classOf(operation{Method: tt.method, Path: tt.path}); got != tt.class {
+		if got := classOf(rest.Operation{Method: tt.method, Path: tt.path}); got != tt.class {
 			t.Errorf("%s %s: %q, want %q", tt.method, tt.path, got, tt.class)
 		}
 	}
-	if got := classOf(operation{Method: "GET", Path: "/health", Root: true}); got != "" {
+	if got := classOf(rest.Operation{Method: "GET", Path: "/health", Root: true}); got != "" {
 		t.Errorf("/health has the class %q", got)
 	}
 }
@@ -238,7 +206,7 @@ func TestOperationsHaveTheClassOfTheirPath(t *testing.T) {
 func BenchmarkRequest(b *testing.B) {
 	for _, test := range []struct {
 		name    string
-		limiter Limiter
+		limiter rest.Limiter
 	}{
 		{"limits off", nil},
 		{"limits on", newMemLimiter(b, kv.Limits{"general": {Limit: 1_000_000, Per: time.Millisecond}})},

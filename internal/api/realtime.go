@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"hearth"
+	"hearth/internal/api/rest"
 )
 
 const tagRealtime = "Realtime"
@@ -27,13 +28,13 @@ type Live interface {
 }
 
 // publishes reports whether the operation publishes events of devices.
-func publishes(op operation) bool {
+func publishes(op rest.Operation) bool {
 	return op.Method != http.MethodGet && (op.Tag == tagDevices || op.Tag == tagLogs || op.Tag == tagCommands || op.Tag == tagTwins ||
 		op.Tag == tagProvisioning || op.Tag == tagAlarms)
 }
 
 // afterPublishing delays the answer of an operation that publishes until its events have their position among those of all instances.
-func (a *API) afterPublishing(op operation, handler Handler) Handler {
+func (a *API) afterPublishing(op rest.Operation, handler rest.Handler) rest.Handler {
 	if a.options.AwaitPublished == nil || !publishes(op) {
 		return handler
 	}
@@ -93,9 +94,9 @@ const eventNote = "An event is `{type, at, data}`; the types are `device-update`
 	"`export-progress` (the export). Channels are `user:{id}`, `org:{id}` and `device:{id}`."
 
 func (a *API) registerRealtime() {
-	registerRaw(a.Router, operation{
+	rest.RegisterRaw(a.Router, rest.Operation{
 		ID: "stream-events", Method: http.MethodGet, Path: "/realtime/sse", Tag: tagRealtime,
-		Access: forAnyone, Key: hearth.KeyTelemetryRead, Stream: true,
+		Access: rest.ForAnyone, Key: hearth.KeyTelemetryRead, Stream: true,
 		Codes: []hearth.Code{
 			hearth.CodeUnauthenticated, hearth.CodeTokenExpired, hearth.CodeTokenRevoked, hearth.CodeForbidden, hearth.CodeNotFound,
 		},
@@ -129,9 +130,9 @@ func (a *API) registerRealtime() {
 			},
 		}}
 	}, a.live(Live.ServeSSE))
-	registerRaw(a.Router, operation{
+	rest.RegisterRaw(a.Router, rest.Operation{
 		ID: "connect-websocket", Method: http.MethodGet, Path: "/realtime/ws", Tag: tagRealtime,
-		Access: forAnyone, Key: hearth.KeyTelemetryRead, Stream: true,
+		Access: rest.ForAnyone, Key: hearth.KeyTelemetryRead, Stream: true,
 		Status: http.StatusSwitchingProtocols, Codes: []hearth.Code{hearth.CodeForbidden, hearth.CodeMalformedBody},
 		Summary: "Receive events by WebSocket",
 		Description: "The centrifuge protocol, JSON: use one of its clients. The access token goes into the connect command, or into " +
@@ -142,9 +143,9 @@ func (a *API) registerRealtime() {
 		doc.Security = append(slices.Insert(doc.Security, 0, map[string][]string{"user": {}}), map[string][]string{}) // it may come later
 		doc.Responses["101"] = &huma.Response{Description: "The connection is a WebSocket"}
 	}, a.live(Live.ServeWebSocket))
-	registerRaw(a.Router, operation{
+	rest.RegisterRaw(a.Router, rest.Operation{
 		ID: "connect-mqtt", Method: http.MethodGet, Path: "/mqtt", Tag: tagRealtime,
-		Access: forAnyone, Key: hearth.KeyTelemetryWrite, Stream: true,
+		Access: rest.ForAnyone, Key: hearth.KeyTelemetryWrite, Stream: true,
 		Status: http.StatusSwitchingProtocols, Codes: []hearth.Code{hearth.CodeMalformedBody},
 		Summary: "Speak MQTT over a WebSocket",
 		Description: "MQTT 3.1.1 or 5 for devices, with the subprotocol `mqtt`. A device logs in with its token in CONNECT: see the guide to MQTT. " +
@@ -158,23 +159,23 @@ func (a *API) registerRealtime() {
 		}
 		return a.options.MQTT(w, r)
 	})
-	registerRaw(a.Router, operation{
+	rest.RegisterRaw(a.Router, rest.Operation{
 		ID: "create-stream-ticket", Method: http.MethodPost, Path: "/realtime/ticket", Tag: tagRealtime,
-		Access: forUsers, Key: hearth.KeyTelemetryRead,
+		Access: rest.ForUsers, Key: hearth.KeyTelemetryRead,
 		Status: http.StatusCreated, Secret: true, Plain: true,
 		Summary:     "Get a ticket for a stream",
 		Description: "An `EventSource` cannot send a header, and an access token must not be in a URL. A ticket opens one stream, within 30 seconds.",
 	}, func(doc *huma.Operation) {
-		doc.Responses["201"] = jsonResponse("The ticket", schemaOf[Ticket](a.Router))
+		doc.Responses["201"] = jsonResponse("The ticket", rest.SchemaOf[Ticket](a.Router))
 	}, a.live(a.createTicket))
-	register(a.Router, operation{
-		ID: "stream-stats", Method: http.MethodGet, Path: "/realtime/stats", Tag: tagRealtime, Access: forAdmins, Key: closedToKeys,
+	rest.Register(a.Router, rest.Operation{
+		ID: "stream-stats", Method: http.MethodGet, Path: "/realtime/stats", Tag: tagRealtime, Access: rest.ForAdmins, Key: rest.ClosedToKeys,
 		Summary: "Count the open streams", Description: "At all instances together. The figures of another instance are at most a second old.",
-	}, func(ctx context.Context, _ *struct{}) (*bodyOf[StreamStats], error) {
+	}, func(ctx context.Context, _ *struct{}) (*rest.Body[StreamStats], error) {
 		if a.options.StreamStats == nil {
 			return nil, errNotLive()
 		}
-		return &bodyOf[StreamStats]{a.options.StreamStats(ctx)}, nil
+		return &rest.Body[StreamStats]{Body: a.options.StreamStats(ctx)}, nil
 	})
 }
 
@@ -184,7 +185,7 @@ func (a *API) live(serve func(Live, http.ResponseWriter, *http.Request) error) f
 		if a.options.Live == nil {
 			return errNotLive()
 		}
-		if callerOf(r.Context()).IsDevice() {
+		if rest.CallerOf(r.Context()).IsDevice() {
 			return hearth.Errorf(hearth.CodeForbidden, "a device may not watch")
 		}
 		return serve(a.options.Live, w, r)
@@ -212,7 +213,7 @@ type LogSummary struct {
 func wireLogSummary(s hearth.LogSummary) LogSummary {
 	wire := LogSummary{DeviceID: s.DeviceID, Count: s.Count, Latest: make(map[string]LatestValue, len(s.Latest))}
 	for event, latest := range s.Latest {
-		wire.Latest[event] = LatestValue{Value: Value(latest.Value), Timestamp: Time(latest.At)}
+		wire.Latest[event] = LatestValue{Value: Value(latest.Value), Timestamp: rest.Time(latest.At)}
 	}
 	return wire
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/gorilla/websocket"
 
 	"hearth"
+	"hearth/internal/api/rest"
+	"hearth/internal/api/resttest"
 	"hearth/internal/kv"
 	"hearth/internal/realtime"
 )
@@ -41,9 +43,9 @@ func newLive(t *testing.T) (*realtime.Node, *httptest.Server) {
 	return node, server
 }
 
-func newLiveAPI(t *testing.T, limiter Limiter) (*realtime.Node, *API) {
+func newLiveAPI(t *testing.T, limiter rest.Limiter) (*realtime.Node, *API) {
 	t.Helper()
-	users := tokens{"ann": {UserID: annID, Role: hearth.RoleUser}, "root": {UserID: lampID, Role: hearth.RoleAdmin}}
+	users := resttest.Tokens{"ann": {UserID: annID, Role: hearth.RoleUser}, "root": {UserID: lampID, Role: hearth.RoleAdmin}}
 	node, err := realtime.New(realtime.Options{
 		Users: users, Devices: lamps{}, Drain: time.Millisecond,
 		Encode: EncodeEvent,
@@ -55,8 +57,8 @@ func newLiveAPI(t *testing.T, limiter Limiter) (*realtime.Node, *API) {
 		t.Fatal(err)
 	}
 	a, err := New(Options{
-		Serving: ServingOptions{
-			Users: users, Devices: tokens{"hd_x": {DeviceID: lampID}}, Limiter: limiter,
+		Serving: rest.Options{
+			Users: users, Devices: resttest.Tokens{"hd_x": {DeviceID: lampID}}, Limiter: limiter,
 		}, Live: node,
 		StreamStats: func(context.Context) StreamStats { return StreamStats{Users: node.Stats().Users} },
 	})
@@ -184,12 +186,12 @@ func TestStreamsAreLimitedByAddressUntilTheirPersonIsKnown(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name   string
-		call   call
+		call   resttest.Call
 		status int
 	}{
-		{"socket", call{path: "/ws"}, http.StatusBadRequest},
-		{"ticketed stream", call{path: "/sse?ticket=x"}, http.StatusUnauthorized},
-		{"person's stream", call{path: "/sse?channels=org:" + lampID, token: "ann"}, http.StatusNotFound},
+		{"socket", resttest.Call{Path: "/ws"}, http.StatusBadRequest},
+		{"ticketed stream", resttest.Call{Path: "/sse?ticket=x"}, http.StatusUnauthorized},
+		{"person's stream", resttest.Call{Path: "/sse?channels=org:" + lampID, Token: "ann"}, http.StatusNotFound},
 	}
 	const limit = 3
 	for _, test := range tests {
@@ -198,8 +200,8 @@ func TestStreamsAreLimitedByAddressUntilTheirPersonIsKnown(t *testing.T) {
 			_, api := newLiveAPI(t, newMemLimiter(t, kv.Limits{"streams": {Limit: limit, Per: time.Hour}}))
 			try := func(ip string) *httptest.ResponseRecorder {
 				c := test.call
-				c.method, c.path, c.ip = http.MethodGet, "/api/v1/realtime"+c.path, ip
-				return c.do(t, api)
+				c.Method, c.Path, c.IP = http.MethodGet, "/api/v1/realtime"+c.Path, ip
+				return c.Do(t, api)
 			}
 			for range limit {
 				answer := try("198.51.100.1:1000")
@@ -217,7 +219,7 @@ func TestStreamsAreLimitedByAddressUntilTheirPersonIsKnown(t *testing.T) {
 				t.Errorf("one too many answers %d, %+v, %v", answer.Code, problem, answer.Header())
 			}
 			want := test.status
-			if test.call.token != "" { // a person is the same anywhere
+			if test.call.Token != "" { // a person is the same anywhere
 				want = http.StatusTooManyRequests
 			}
 			if answer := try("198.51.100.2:1000"); answer.Code != want {

@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"hearth"
+	"hearth/internal/api/rest"
 	"hearth/internal/core/alarms"
 )
 
@@ -29,8 +30,8 @@ type Rule struct {
 	Severity       string        `json:"severity" enum:"critical,major,minor,warning,info"`
 	Actions        []RuleAction  `json:"actions" nullable:"false"`
 	Version        int64         `json:"version" doc:"Counts the changes from 1." example:"1"`
-	CreatedAt      Time          `json:"created_at"`
-	UpdatedAt      Time          `json:"updated_at"`
+	CreatedAt      rest.Time     `json:"created_at"`
+	UpdatedAt      rest.Time     `json:"updated_at"`
 }
 
 // RuleDevices are the devices of a rule on the wire.
@@ -85,8 +86,8 @@ type RuleAction struct {
 
 // RuleCommand is a command that a rule sends to the device, on the wire.
 type RuleCommand struct {
-	Name   string            `json:"name" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9_.:-]+$" example:"stop"`
-	Params Optional[AnyJSON] `json:"params,omitempty" doc:"Any JSON up to 16 KiB."`
+	Name   string                 `json:"name" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9_.:-]+$" example:"stop"`
+	Params rest.Optional[AnyJSON] `json:"params,omitempty" doc:"Any JSON up to 16 KiB."`
 }
 
 // MarshalJSON leaves out params that are not there.
@@ -155,18 +156,18 @@ func clockTime(minute int) string { return fmt.Sprintf("%02d:%02d", minute/60, m
 func wireRule(r hearth.Rule) Rule {
 	c := r.Condition
 	wire := Rule{
-		ID: r.ID, Name: r.Name, OwnerID: r.OwnerID, OrganizationID: text(r.OrganizationID), Enabled: r.Enabled,
-		Devices:   RuleDevices{IDs: r.Devices.IDs, Type: text(r.Devices.Type), Tag: text(r.Devices.Tag)},
-		Condition: RuleCondition{Event: text(c.Event), Operator: text(string(c.Operator)), Expression: text(c.Expression), For: wholeSeconds(c.For)},
+		ID: r.ID, Name: r.Name, OwnerID: r.OwnerID, OrganizationID: rest.TextOrNull(r.OrganizationID), Enabled: r.Enabled,
+		Devices:   RuleDevices{IDs: r.Devices.IDs, Type: rest.TextOrNull(r.Devices.Type), Tag: rest.TextOrNull(r.Devices.Tag)},
+		Condition: RuleCondition{Event: rest.TextOrNull(c.Event), Operator: rest.TextOrNull(string(c.Operator)), Expression: rest.TextOrNull(c.Expression), For: wholeSeconds(c.For)},
 		Severity:  string(r.Severity), Actions: make([]RuleAction, len(r.Actions)), Version: r.Version,
-		CreatedAt: Time(r.CreatedAt), UpdatedAt: Time(r.UpdatedAt),
+		CreatedAt: rest.Time(r.CreatedAt), UpdatedAt: rest.Time(r.UpdatedAt),
 	}
 	if c.Event != "" {
 		wire.Condition.Value = wireValue(&c.Value)
 	}
 	wire.Condition.OfflineFor = wholeSeconds(c.OfflineFor)
 	if n := c.NoData; n != nil {
-		wire.Condition.NoData = &RuleNoData{text(n.Event), int64(n.For / time.Second)}
+		wire.Condition.NoData = &RuleNoData{rest.TextOrNull(n.Event), int64(n.For / time.Second)}
 	}
 	if c.ClearValue != nil || c.ClearFor != 0 {
 		wire.Condition.Clear = &RuleClear{wireValue(c.ClearValue), wholeSeconds(c.ClearFor)}
@@ -184,12 +185,12 @@ func wireRule(r hearth.Rule) Rule {
 }
 
 func wireAction(a hearth.Action) RuleAction {
-	wire := RuleAction{WebhookID: text(a.WebhookID), On: "raise"}
+	wire := RuleAction{WebhookID: rest.TextOrNull(a.WebhookID), On: "raise"}
 	if a.Notify != "" || len(a.Users) > 0 {
 		wire.Notify = &Recipients{a.Notify, a.Users}
 	}
 	if c := a.Command; c != nil {
-		wire.Command = &RuleCommand{Name: c.Name, Params: Optional[AnyJSON]{Set: true, Null: c.Params == nil, Value: AnyJSON(c.Params)}}
+		wire.Command = &RuleCommand{Name: c.Name, Params: rest.Optional[AnyJSON]{Set: true, Null: c.Params == nil, Value: AnyJSON(c.Params)}}
 	}
 	switch {
 	case a.OnRaise && a.OnClear:
@@ -202,41 +203,41 @@ func wireAction(a hearth.Action) RuleAction {
 
 // NewRuleDevices are the devices of a rule to make.
 type NewRuleDevices struct {
-	IDs  Optional[[]string] `json:"ids,omitempty" maxItems:"1000" doc:"These devices of the rule's owner; all, if nothing is said."`
-	Type Optional[string]   `json:"type,omitempty" maxLength:"64" doc:"Of them those of this type." example:"freezer"`
-	Tag  Optional[string]   `json:"tag,omitempty" maxLength:"64" doc:"Of them those with this tag." example:"kitchen"`
+	IDs  rest.Optional[[]string] `json:"ids,omitempty" maxItems:"1000" doc:"These devices of the rule's owner; all, if nothing is said."`
+	Type rest.Optional[string]   `json:"type,omitempty" maxLength:"64" doc:"Of them those of this type." example:"freezer"`
+	Tag  rest.Optional[string]   `json:"tag,omitempty" maxLength:"64" doc:"Of them those with this tag." example:"kitchen"`
 }
 
 // NewRuleCondition is the condition of a rule to make.
 type NewRuleCondition struct {
-	Event      Optional[string]        `json:"event,omitempty" maxLength:"64" doc:"With operator and value: a reading of this event meets the condition." example:"temperature"`
-	Operator   Optional[string]        `json:"operator,omitempty" enum:"gt,gte,lt,lte,eq,ne" example:"gt"`
-	Value      Optional[Value]         `json:"value,omitempty" doc:"A number for gt, gte, lt and lte. A reading of another type never meets the condition."`
-	Expression Optional[string]        `json:"expression,omitempty" maxLength:"1000" doc:"Over the latest values: comparisons, && || !, + - * /, abs min max, event names as they are or latest[\"a.b\"]." example:"temperature > 30 && door == false"`
-	OfflineFor Optional[int64]         `json:"offline_for,omitempty" minimum:"1" maximum:"2592000" doc:"How many seconds the device gives no sign of life: heartbeats, logs, a connection." example:"600"`
-	NoData     Optional[NewRuleNoData] `json:"no_data,omitempty" doc:"A silence of readings."`
-	For        Optional[int64]         `json:"for,omitempty" minimum:"0" maximum:"2592000" doc:"How many seconds a threshold or an expression must hold; 0, if nothing is said." example:"300"`
-	Clear      Optional[NewRuleClear]  `json:"clear,omitempty" doc:"When the alarm ends, if not as soon as the condition does."`
+	Event      rest.Optional[string]        `json:"event,omitempty" maxLength:"64" doc:"With operator and value: a reading of this event meets the condition." example:"temperature"`
+	Operator   rest.Optional[string]        `json:"operator,omitempty" enum:"gt,gte,lt,lte,eq,ne" example:"gt"`
+	Value      rest.Optional[Value]         `json:"value,omitempty" doc:"A number for gt, gte, lt and lte. A reading of another type never meets the condition."`
+	Expression rest.Optional[string]        `json:"expression,omitempty" maxLength:"1000" doc:"Over the latest values: comparisons, && || !, + - * /, abs min max, event names as they are or latest[\"a.b\"]." example:"temperature > 30 && door == false"`
+	OfflineFor rest.Optional[int64]         `json:"offline_for,omitempty" minimum:"1" maximum:"2592000" doc:"How many seconds the device gives no sign of life: heartbeats, logs, a connection." example:"600"`
+	NoData     rest.Optional[NewRuleNoData] `json:"no_data,omitempty" doc:"A silence of readings."`
+	For        rest.Optional[int64]         `json:"for,omitempty" minimum:"0" maximum:"2592000" doc:"How many seconds a threshold or an expression must hold; 0, if nothing is said." example:"300"`
+	Clear      rest.Optional[NewRuleClear]  `json:"clear,omitempty" doc:"When the alarm ends, if not as soon as the condition does."`
 }
 
 // NewRuleNoData is a silence of readings of a rule to make.
 type NewRuleNoData struct {
-	Event Optional[string] `json:"event,omitempty" maxLength:"64" doc:"Of this event; of all, if nothing is said." example:"temperature"`
-	For   int64            `json:"for" minimum:"1" maximum:"2592000" doc:"How many seconds no reading comes in." example:"600"`
+	Event rest.Optional[string] `json:"event,omitempty" maxLength:"64" doc:"Of this event; of all, if nothing is said." example:"temperature"`
+	For   int64                 `json:"for" minimum:"1" maximum:"2592000" doc:"How many seconds no reading comes in." example:"600"`
 }
 
 // NewRuleClear is the end of an alarm of a rule to make.
 type NewRuleClear struct {
-	Value Optional[Value] `json:"value,omitempty" doc:"Takes the place of the rule's, on the harmless side of it; not for eq and ne."`
-	For   Optional[int64] `json:"for,omitempty" minimum:"0" maximum:"2592000" doc:"How many seconds the end must hold; 0, if nothing is said." example:"60"`
+	Value rest.Optional[Value] `json:"value,omitempty" doc:"Takes the place of the rule's, on the harmless side of it; not for eq and ne."`
+	For   rest.Optional[int64] `json:"for,omitempty" minimum:"0" maximum:"2592000" doc:"How many seconds the end must hold; 0, if nothing is said." example:"60"`
 }
 
 // NewRuleAction is an action of a rule to make.
 type NewRuleAction struct {
-	Notify    Optional[Recipients]  `json:"notify,omitempty"`
-	WebhookID Optional[string]      `json:"webhook_id,omitempty" maxLength:"64" doc:"A webhook of the rule's owner; it need not subscribe to alarms."`
-	Command   Optional[RuleCommand] `json:"command,omitempty" doc:"Sent to the device; expires after an hour."`
-	On        Optional[string]      `json:"on,omitempty" enum:"raise,clear,both" doc:"raise, if nothing is said."`
+	Notify    rest.Optional[Recipients]  `json:"notify,omitempty"`
+	WebhookID rest.Optional[string]      `json:"webhook_id,omitempty" maxLength:"64" doc:"A webhook of the rule's owner; it need not subscribe to alarms."`
+	Command   rest.Optional[RuleCommand] `json:"command,omitempty" doc:"Sent to the device; expires after an hour."`
+	On        rest.Optional[string]      `json:"on,omitempty" enum:"raise,clear,both" doc:"raise, if nothing is said."`
 }
 
 func (a NewRuleAction) action() hearth.Action {
@@ -253,25 +254,25 @@ func (a NewRuleAction) action() hearth.Action {
 
 // NewRule is a rule to make.
 type NewRule struct {
-	Name           string                    `json:"name" minLength:"1" maxLength:"200" example:"Freezer too warm"`
-	OrganizationID Optional[string]          `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"Whose devices it is about; your own, if nothing is said."`
-	Enabled        Optional[bool]            `json:"enabled,omitempty" doc:"true, if nothing is said."`
-	Devices        Optional[NewRuleDevices]  `json:"devices,omitempty" doc:"Those that all its members pick; all, if nothing is said."`
-	Condition      NewRuleCondition          `json:"condition"`
-	Schedule       Optional[RuleSchedule]    `json:"schedule,omitempty" doc:"Outside of it the rule raises nothing; always, if nothing is said."`
-	Severity       string                    `json:"severity" enum:"critical,major,minor,warning,info"`
-	Actions        Optional[[]NewRuleAction] `json:"actions,omitempty" maxItems:"10" doc:"What happens when an alarm is raised or cleared; nothing else, if nothing is said."`
+	Name           string                         `json:"name" minLength:"1" maxLength:"200" example:"Freezer too warm"`
+	OrganizationID rest.Optional[string]          `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"Whose devices it is about; your own, if nothing is said."`
+	Enabled        rest.Optional[bool]            `json:"enabled,omitempty" doc:"true, if nothing is said."`
+	Devices        rest.Optional[NewRuleDevices]  `json:"devices,omitempty" doc:"Those that all its members pick; all, if nothing is said."`
+	Condition      NewRuleCondition               `json:"condition"`
+	Schedule       rest.Optional[RuleSchedule]    `json:"schedule,omitempty" doc:"Outside of it the rule raises nothing; always, if nothing is said."`
+	Severity       string                         `json:"severity" enum:"critical,major,minor,warning,info"`
+	Actions        rest.Optional[[]NewRuleAction] `json:"actions,omitempty" maxItems:"10" doc:"What happens when an alarm is raised or cleared; nothing else, if nothing is said."`
 }
 
 // RuleChange is what to change of a rule: what is left out stays.
 type RuleChange struct {
-	Name      Optional[string]           `json:"name,omitempty" minLength:"1" maxLength:"200"`
-	Enabled   Optional[bool]             `json:"enabled,omitempty" doc:"null: true."`
-	Devices   Optional[NewRuleDevices]   `json:"devices,omitempty" doc:"The whole object; null: all."`
-	Condition Optional[NewRuleCondition] `json:"condition,omitempty" doc:"The whole object."`
-	Schedule  Optional[RuleSchedule]     `json:"schedule,omitempty" doc:"The whole object; null: always."`
-	Severity  Optional[string]           `json:"severity,omitempty" enum:"critical,major,minor,warning,info"`
-	Actions   Optional[[]NewRuleAction]  `json:"actions,omitempty" maxItems:"10" doc:"The whole list; null: none."`
+	Name      rest.Optional[string]           `json:"name,omitempty" minLength:"1" maxLength:"200"`
+	Enabled   rest.Optional[bool]             `json:"enabled,omitempty" doc:"null: true."`
+	Devices   rest.Optional[NewRuleDevices]   `json:"devices,omitempty" doc:"The whole object; null: all."`
+	Condition rest.Optional[NewRuleCondition] `json:"condition,omitempty" doc:"The whole object."`
+	Schedule  rest.Optional[RuleSchedule]     `json:"schedule,omitempty" doc:"The whole object; null: always."`
+	Severity  rest.Optional[string]           `json:"severity,omitempty" enum:"critical,major,minor,warning,info"`
+	Actions   rest.Optional[[]NewRuleAction]  `json:"actions,omitempty" maxItems:"10" doc:"The whole list; null: none."`
 }
 
 func (n NewRule) rule() (hearth.Rule, error) {
@@ -368,14 +369,14 @@ type RulePath struct {
 }
 
 type listRulesInput struct {
-	PageParams
+	rest.PageParams
 	OrganizationID string `query:"organization_id" maxLength:"64" doc:"Only rules of this organization."`
 }
 
 // RuleTest is what a rule is to be tested on.
 type RuleTest struct {
-	From Time `json:"from" doc:"Start of the span, inclusive; the last reading before it counts too."`
-	To   Time `json:"to" doc:"End of the span, exclusive."`
+	From rest.Time `json:"from" doc:"Start of the span, inclusive; the last reading before it counts too."`
+	To   rest.Time `json:"to" doc:"End of the span, exclusive."`
 }
 
 // RuleEpisodes are what a rule would have raised.
@@ -386,17 +387,17 @@ type RuleEpisodes struct {
 
 // RuleEpisode is what one alarm would have been.
 type RuleEpisode struct {
-	DeviceID  string `json:"device_id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
-	RaisedAt  Time   `json:"raised_at"`
-	ClearedAt *Time  `json:"cleared_at" doc:"null: it had not ended."`
-	Value     *Value `json:"value" doc:"The newest that met the condition; null for a silence."`
+	DeviceID  string     `json:"device_id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	RaisedAt  rest.Time  `json:"raised_at"`
+	ClearedAt *rest.Time `json:"cleared_at" doc:"null: it had not ended."`
+	Value     *Value     `json:"value" doc:"The newest that met the condition; null for a silence."`
 }
 
 func wireEpisodes(episodes []alarms.Episode, truncated bool) RuleEpisodes {
 	wire := RuleEpisodes{Episodes: make([]RuleEpisode, len(episodes)), Truncated: truncated}
 	for i := range episodes {
 		e := &episodes[i]
-		wire.Episodes[i] = RuleEpisode{e.DeviceID, Time(e.RaisedAt), wireTime(e.ClearedAt), wireValue(e.Value)}
+		wire.Episodes[i] = RuleEpisode{e.DeviceID, rest.Time(e.RaisedAt), rest.TimeOrNull(e.ClearedAt), wireValue(e.Value)}
 	}
 	return wire
 }
@@ -407,71 +408,71 @@ func (a *API) registerRules() {
 	if s == nil {
 		return
 	}
-	register(a.Router, operation{
-		ID: "create-rule", Method: http.MethodPost, Path: "/rules", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsWrite,
+	rest.Register(a.Router, rest.Operation{
+		ID: "create-rule", Method: http.MethodPost, Path: "/rules", Tag: tagAlarms, Access: rest.ForUsers, Key: hearth.KeyAlarmsWrite,
 		Status: http.StatusCreated, Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 		Summary: "Create a rule",
 		Description: "It judges from the next reading on. The condition is `event`, `operator` and `value`, or `expression`, or `offline_for`, or `no_data`. " +
 			"Members of an organization write its rules, viewers read them. `conflict`: there are 10000 rules already.",
-	}, func(ctx context.Context, in *struct{ Body NewRule }) (*created[Rule], error) {
+	}, func(ctx context.Context, in *struct{ Body NewRule }) (*rest.Created[Rule], error) {
 		rule, err := in.Body.rule()
 		if err == nil {
-			rule, err = s.CreateRule(ctx, callerOf(ctx), rule, idempotency(ctx, wireRule))
+			rule, err = s.CreateRule(ctx, rest.CallerOf(ctx), rule, rest.Idempotency(ctx, wireRule))
 		}
-		return newCreated("/rules/"+rule.ID, wireRule(rule)), err
+		return rest.NewCreated("/rules/"+rule.ID, wireRule(rule)), err
 	})
-	register(a.Router, operation{
-		ID: "list-rules", Method: http.MethodGet, Path: "/rules", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsRead, ETag: true,
+	rest.Register(a.Router, rest.Operation{
+		ID: "list-rules", Method: http.MethodGet, Path: "/rules", Tag: tagAlarms, Access: rest.ForUsers, Key: hearth.KeyAlarmsRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "List rules", Description: "Those that you may read, the newest first.",
-	}, func(ctx context.Context, in *listRulesInput) (*bodyOf[List[Rule]], error) {
-		page, err := in.page("")
+	}, func(ctx context.Context, in *listRulesInput) (*rest.Body[rest.List[Rule]], error) {
+		page, err := in.Page("")
 		if err != nil {
 			return nil, err
 		}
-		found, err := s.Rules(ctx, callerOf(ctx), in.OrganizationID, page)
+		found, err := s.Rules(ctx, rest.CallerOf(ctx), in.OrganizationID, page)
 		if err != nil {
 			return nil, err
 		}
-		list, err := wireList(found, in.Fields, wireRule)
-		return &bodyOf[List[Rule]]{Body: list}, err
+		list, err := rest.ListOf(found, in.Fields, wireRule)
+		return &rest.Body[rest.List[Rule]]{Body: list}, err
 	})
-	register(a.Router, operation{
-		ID: "get-rule", Method: http.MethodGet, Path: "/rules/{id}", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsRead, ETag: true,
+	rest.Register(a.Router, rest.Operation{
+		ID: "get-rule", Method: http.MethodGet, Path: "/rules/{id}", Tag: tagAlarms, Access: rest.ForUsers, Key: hearth.KeyAlarmsRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get a rule",
-	}, func(ctx context.Context, in *RulePath) (*bodyOf[Rule], error) {
-		rule, err := s.Rule(ctx, callerOf(ctx), in.ID)
-		return &bodyOf[Rule]{Body: wireRule(rule)}, err
+	}, func(ctx context.Context, in *RulePath) (*rest.Body[Rule], error) {
+		rule, err := s.Rule(ctx, rest.CallerOf(ctx), in.ID)
+		return &rest.Body[Rule]{Body: wireRule(rule)}, err
 	})
-	register(a.Router, operation{
-		ID: "update-rule", Method: http.MethodPatch, Path: "/rules/{id}", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsWrite,
+	rest.Register(a.Router, rest.Operation{
+		ID: "update-rule", Method: http.MethodPatch, Path: "/rules/{id}", Tag: tagAlarms, Access: rest.ForUsers, Key: hearth.KeyAlarmsWrite,
 		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Change a rule",
 		Description: "What is left out stays. A change of anything clears the rule's alarms; then it judges from the next reading on. " +
 			"`conflict`: it was changed at the same time.",
 	}, func(ctx context.Context, in *struct {
 		RulePath
 		Body RuleChange
-	}) (*bodyOf[Rule], error) {
-		check := func(r hearth.Rule) error { return unchanged(ctx, wireRule(r)) }
-		rule, err := s.UpdateRule(ctx, callerOf(ctx), in.ID, in.Body.rule, check)
-		return &bodyOf[Rule]{Body: wireRule(rule)}, err
+	}) (*rest.Body[Rule], error) {
+		check := func(r hearth.Rule) error { return rest.Unchanged(ctx, wireRule(r)) }
+		rule, err := s.UpdateRule(ctx, rest.CallerOf(ctx), in.ID, in.Body.rule, check)
+		return &rest.Body[Rule]{Body: wireRule(rule)}, err
 	})
-	register(a.Router, operation{
-		ID: "delete-rule", Method: http.MethodDelete, Path: "/rules/{id}", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsWrite,
+	rest.Register(a.Router, rest.Operation{
+		ID: "delete-rule", Method: http.MethodDelete, Path: "/rules/{id}", Tag: tagAlarms, Access: rest.ForUsers, Key: hearth.KeyAlarmsWrite,
 		Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Delete a rule",
 		Description: "Its alarms are cleared, and stay in the list.",
 	}, func(ctx context.Context, in *RulePath) (*struct{}, error) {
-		return nil, s.DeleteRule(ctx, callerOf(ctx), in.ID, func(r hearth.Rule) error { return unchanged(ctx, wireRule(r)) })
+		return nil, s.DeleteRule(ctx, rest.CallerOf(ctx), in.ID, func(r hearth.Rule) error { return rest.Unchanged(ctx, wireRule(r)) })
 	})
-	register(a.Router, operation{
-		ID: "test-rule", Method: http.MethodPost, Path: "/rules/{id}/test", Tag: tagAlarms, Access: forUsers, Key: hearth.KeyAlarmsRead,
+	rest.Register(a.Router, rest.Operation{
+		ID: "test-rule", Method: http.MethodPost, Path: "/rules/{id}/test", Tag: tagAlarms, Access: rest.ForUsers, Key: hearth.KeyAlarmsRead,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Test a rule on stored logs",
 		Description: "What it would have raised, had each reading come in when it was read. Nothing is stored. Up to 200000 readings.",
 	}, func(ctx context.Context, in *struct {
 		RulePath
 		Body RuleTest
-	}) (*bodyOf[RuleEpisodes], error) {
+	}) (*rest.Body[RuleEpisodes], error) {
 		span := hearth.Span{From: time.Time(in.Body.From), To: time.Time(in.Body.To)}
-		episodes, truncated, err := s.TestRule(ctx, callerOf(ctx), in.ID, span)
-		return &bodyOf[RuleEpisodes]{Body: wireEpisodes(episodes, truncated)}, err
+		episodes, truncated, err := s.TestRule(ctx, rest.CallerOf(ctx), in.ID, span)
+		return &rest.Body[RuleEpisodes]{Body: wireEpisodes(episodes, truncated)}, err
 	})
 }

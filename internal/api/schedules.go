@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/api/rest"
 	"hearth/internal/core/exports"
 )
 
@@ -26,12 +27,12 @@ type ExportSchedule struct {
 	CSV          *ExportCSV    `json:"csv,omitempty" doc:"How a CSV file is written; absent if nothing was said."`
 	Filters      ExportFilters `json:"filters"`
 	Enabled      bool          `json:"enabled"`
-	NextRunAt    *Time         `json:"next_run_at" doc:"When the next export is ordered; null while it is not enabled."`
-	LastRunAt    *Time         `json:"last_run_at" doc:"The time that the latest export was ordered for; null before the first."`
+	NextRunAt    *rest.Time    `json:"next_run_at" doc:"When the next export is ordered; null while it is not enabled."`
+	LastRunAt    *rest.Time    `json:"last_run_at" doc:"The time that the latest export was ordered for; null before the first."`
 	LastExportID *string       `json:"last_export_id" doc:"The latest export; it goes 7 days after its end. Null before the first."`
 	LastError    *ExportError  `json:"last_error" doc:"Why there was no export the last time; null if there was."`
-	CreatedAt    Time          `json:"created_at"`
-	UpdatedAt    Time          `json:"updated_at" doc:"The latest change by a user."`
+	CreatedAt    rest.Time     `json:"created_at"`
+	UpdatedAt    rest.Time     `json:"updated_at" doc:"The latest change by a user."`
 }
 
 // weekdays are the names on the wire; time.Weekday is the index.
@@ -43,8 +44,8 @@ func wireSchedule(s hearth.ExportSchedule) ExportSchedule {
 		ID: s.ID, Name: s.Name, Every: string(r.Every), At: fmt.Sprintf("%02d:%02d", r.Minute/60, r.Minute%60), TimeZone: r.TimeZone,
 		Type: string(s.Type), Format: string(s.Format), Compression: string(s.Compression), CSV: wireExportCSV(s.CSV),
 		Filters: ExportFilters(s.Filters),
-		Enabled: s.Enabled, NextRunAt: wireTime(s.NextAt), LastRunAt: wireTime(s.LastAt), LastExportID: text(s.LastExport),
-		CreatedAt: Time(s.CreatedAt), UpdatedAt: Time(s.UpdatedAt),
+		Enabled: s.Enabled, NextRunAt: rest.TimeOrNull(s.NextAt), LastRunAt: rest.TimeOrNull(s.LastAt), LastExportID: rest.TextOrNull(s.LastExport),
+		CreatedAt: rest.Time(s.CreatedAt), UpdatedAt: rest.Time(s.UpdatedAt),
 	}
 	switch r.Every {
 	case hearth.Weekly:
@@ -61,21 +62,21 @@ func wireSchedule(s hearth.ExportSchedule) ExportSchedule {
 
 // NewExportSchedule is a schedule to make.
 type NewExportSchedule struct {
-	Name        Optional[string]           `json:"name,omitempty" maxLength:"100" example:"Monday's numbers"`
-	Every       string                     `json:"every" enum:"daily,weekly,monthly" example:"weekly"`
-	At          Optional[string]           `json:"at,omitempty" maxLength:"5" doc:"The time of day in the time zone, HH:MM; 06:00, if nothing is said." example:"06:00"`
-	Weekday     Optional[string]           `json:"weekday,omitempty" enum:"monday,tuesday,wednesday,thursday,friday,saturday,sunday" doc:"With weekly; monday, if nothing is said." example:"monday"`
-	Day         Optional[int]              `json:"day,omitempty" minimum:"1" maximum:"31" doc:"With monthly: the day of the month, the last one in shorter months; 1, if nothing is said."`
-	TimeZone    Optional[string]           `json:"time_zone,omitempty" maxLength:"64" doc:"An IANA name; UTC, if nothing is said." example:"Europe/Berlin"`
-	Type        string                     `json:"type" enum:"logs,usage_report,device_report"`
-	Format      string                     `json:"format" enum:"csv,json,ndjson,parquet"`
-	Compression Optional[string]           `json:"compression,omitempty" enum:"none,gzip,zstd" doc:"none, if nothing is said."`
-	CSV         Optional[NewExportCSV]     `json:"csv,omitempty" doc:"As of an export."`
-	Filters     Optional[NewExportFilters] `json:"filters,omitempty" doc:"As of an export."`
-	Enabled     Optional[bool]             `json:"enabled,omitempty" doc:"true, if nothing is said."`
+	Name        rest.Optional[string]           `json:"name,omitempty" maxLength:"100" example:"Monday's numbers"`
+	Every       string                          `json:"every" enum:"daily,weekly,monthly" example:"weekly"`
+	At          rest.Optional[string]           `json:"at,omitempty" maxLength:"5" doc:"The time of day in the time zone, HH:MM; 06:00, if nothing is said." example:"06:00"`
+	Weekday     rest.Optional[string]           `json:"weekday,omitempty" enum:"monday,tuesday,wednesday,thursday,friday,saturday,sunday" doc:"With weekly; monday, if nothing is said." example:"monday"`
+	Day         rest.Optional[int]              `json:"day,omitempty" minimum:"1" maximum:"31" doc:"With monthly: the day of the month, the last one in shorter months; 1, if nothing is said."`
+	TimeZone    rest.Optional[string]           `json:"time_zone,omitempty" maxLength:"64" doc:"An IANA name; UTC, if nothing is said." example:"Europe/Berlin"`
+	Type        string                          `json:"type" enum:"logs,usage_report,device_report"`
+	Format      string                          `json:"format" enum:"csv,json,ndjson,parquet"`
+	Compression rest.Optional[string]           `json:"compression,omitempty" enum:"none,gzip,zstd" doc:"none, if nothing is said."`
+	CSV         rest.Optional[NewExportCSV]     `json:"csv,omitempty" doc:"As of an export."`
+	Filters     rest.Optional[NewExportFilters] `json:"filters,omitempty" doc:"As of an export."`
+	Enabled     rest.Optional[bool]             `json:"enabled,omitempty" doc:"true, if nothing is said."`
 }
 
-func set[T any](value T) Optional[T] { return Optional[T]{Set: true, Value: value} }
+func set[T any](value T) rest.Optional[T] { return rest.Optional[T]{Set: true, Value: value} }
 
 func (n NewExportSchedule) plan() (exports.Plan, error) {
 	return ExportScheduleChange{
@@ -89,18 +90,18 @@ const defaultMinute = 6 * 60
 
 // ExportScheduleChange is what to change of a schedule: what is left out stays.
 type ExportScheduleChange struct {
-	Name        Optional[string]           `json:"name,omitempty" maxLength:"100" doc:"null clears it."`
-	Every       Optional[string]           `json:"every,omitempty" enum:"daily,weekly,monthly"`
-	At          Optional[string]           `json:"at,omitempty" maxLength:"5" doc:"HH:MM; null: 06:00." example:"06:00"`
-	Weekday     Optional[string]           `json:"weekday,omitempty" enum:"monday,tuesday,wednesday,thursday,friday,saturday,sunday" doc:"With weekly; null: monday." example:"monday"`
-	Day         Optional[int]              `json:"day,omitempty" minimum:"1" maximum:"31" doc:"With monthly; null: 1."`
-	TimeZone    Optional[string]           `json:"time_zone,omitempty" maxLength:"64" doc:"null: UTC." example:"Europe/Berlin"`
-	Type        Optional[string]           `json:"type,omitempty" enum:"logs,usage_report,device_report"`
-	Format      Optional[string]           `json:"format,omitempty" enum:"csv,json,ndjson,parquet"`
-	Compression Optional[string]           `json:"compression,omitempty" enum:"none,gzip,zstd" doc:"null: none."`
-	CSV         Optional[NewExportCSV]     `json:"csv,omitempty" doc:"The whole object; null clears it."`
-	Filters     Optional[NewExportFilters] `json:"filters,omitempty" doc:"The whole object; null clears it."`
-	Enabled     Optional[bool]             `json:"enabled,omitempty" doc:"null: true."`
+	Name        rest.Optional[string]           `json:"name,omitempty" maxLength:"100" doc:"null clears it."`
+	Every       rest.Optional[string]           `json:"every,omitempty" enum:"daily,weekly,monthly"`
+	At          rest.Optional[string]           `json:"at,omitempty" maxLength:"5" doc:"HH:MM; null: 06:00." example:"06:00"`
+	Weekday     rest.Optional[string]           `json:"weekday,omitempty" enum:"monday,tuesday,wednesday,thursday,friday,saturday,sunday" doc:"With weekly; null: monday." example:"monday"`
+	Day         rest.Optional[int]              `json:"day,omitempty" minimum:"1" maximum:"31" doc:"With monthly; null: 1."`
+	TimeZone    rest.Optional[string]           `json:"time_zone,omitempty" maxLength:"64" doc:"null: UTC." example:"Europe/Berlin"`
+	Type        rest.Optional[string]           `json:"type,omitempty" enum:"logs,usage_report,device_report"`
+	Format      rest.Optional[string]           `json:"format,omitempty" enum:"csv,json,ndjson,parquet"`
+	Compression rest.Optional[string]           `json:"compression,omitempty" enum:"none,gzip,zstd" doc:"null: none."`
+	CSV         rest.Optional[NewExportCSV]     `json:"csv,omitempty" doc:"The whole object; null clears it."`
+	Filters     rest.Optional[NewExportFilters] `json:"filters,omitempty" doc:"The whole object; null clears it."`
+	Enabled     rest.Optional[bool]             `json:"enabled,omitempty" doc:"null: true."`
 }
 
 // plan applies the change to what was set before.
@@ -109,7 +110,7 @@ func (c ExportScheduleChange) plan(plan exports.Plan) (exports.Plan, error) {
 	bad := func(field, message string) {
 		problems = append(problems, hearth.FieldError{Location: "body." + field, Message: message})
 	}
-	required := func(name string, field Optional[string], put func(string)) {
+	required := func(name string, field rest.Optional[string], put func(string)) {
 		switch {
 		case field.Null:
 			bad(name, "must not be null")
@@ -180,62 +181,62 @@ func (a *API) registerSchedules() {
 	if s == nil {
 		return
 	}
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "create-export-schedule", Method: http.MethodPost, Path: "/export-schedules", Tag: tagExports,
-		Access: forUsers, Key: hearth.KeyExportsWrite,
+		Access: rest.ForUsers, Key: hearth.KeyExportsWrite,
 		Status: http.StatusCreated, Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Schedule an export",
 		Description: "Orders the export daily, weekly or monthly, and sends its link by e-mail when the file is complete. It covers the whole days, of the time " +
 			"zone, from the day of the time before to the day of this one, which is not in it: daily is yesterday, monthly on day 1 the month " +
 			"that ended. It holds what you may read at that time. Times that passed while no worker ran are made up for by the latest one only. " +
 			"`conflict`: you have 50 schedules already.",
-	}, func(ctx context.Context, in *struct{ Body NewExportSchedule }) (*created[ExportSchedule], error) {
+	}, func(ctx context.Context, in *struct{ Body NewExportSchedule }) (*rest.Created[ExportSchedule], error) {
 		plan, err := in.Body.plan()
 		if err != nil {
 			return nil, err
 		}
-		schedule, err := s.CreateSchedule(ctx, callerOf(ctx), plan, idempotency(ctx, wireSchedule))
-		return newCreated("/export-schedules/"+schedule.ID, wireSchedule(schedule)), err
+		schedule, err := s.CreateSchedule(ctx, rest.CallerOf(ctx), plan, rest.Idempotency(ctx, wireSchedule))
+		return rest.NewCreated("/export-schedules/"+schedule.ID, wireSchedule(schedule)), err
 	})
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "list-export-schedules", Method: http.MethodGet, Path: "/export-schedules", Tag: tagExports,
-		Access: forUsers, Key: hearth.KeyExportsRead, ETag: true,
+		Access: rest.ForUsers, Key: hearth.KeyExportsRead, ETag: true,
 		Summary: "List schedules of exports", Description: "Your own, the newest first; those of all users for an admin.",
-	}, func(ctx context.Context, in *PageParams) (*bodyOf[List[ExportSchedule]], error) {
-		page, err := in.page("")
+	}, func(ctx context.Context, in *rest.PageParams) (*rest.Body[rest.List[ExportSchedule]], error) {
+		page, err := in.Page("")
 		if err != nil {
 			return nil, err
 		}
-		found, err := s.Schedules(ctx, callerOf(ctx), page)
+		found, err := s.Schedules(ctx, rest.CallerOf(ctx), page)
 		if err != nil {
 			return nil, err
 		}
-		list, err := wireList(found, in.Fields, wireSchedule)
-		return &bodyOf[List[ExportSchedule]]{Body: list}, err
+		list, err := rest.ListOf(found, in.Fields, wireSchedule)
+		return &rest.Body[rest.List[ExportSchedule]]{Body: list}, err
 	})
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "get-export-schedule", Method: http.MethodGet, Path: "/export-schedules/{id}", Tag: tagExports,
-		Access: forUsers, Key: hearth.KeyExportsRead, ETag: true,
+		Access: rest.ForUsers, Key: hearth.KeyExportsRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get a schedule of exports",
-	}, func(ctx context.Context, in *scheduleInput) (*bodyOf[ExportSchedule], error) {
-		schedule, err := s.Schedule(ctx, callerOf(ctx), in.ID)
-		return &bodyOf[ExportSchedule]{Body: wireSchedule(schedule)}, err
+	}, func(ctx context.Context, in *scheduleInput) (*rest.Body[ExportSchedule], error) {
+		schedule, err := s.Schedule(ctx, rest.CallerOf(ctx), in.ID)
+		return &rest.Body[ExportSchedule]{Body: wireSchedule(schedule)}, err
 	})
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "update-export-schedule", Method: http.MethodPatch, Path: "/export-schedules/{id}", Tag: tagExports,
-		Access: forUsers, Key: hearth.KeyExportsWrite,
+		Access: rest.ForUsers, Key: hearth.KeyExportsWrite,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Change a schedule of exports",
 		Description: "What is left out stays; `null` brings an optional field back to what it is without being said.",
-	}, func(ctx context.Context, in *updateScheduleInput) (*bodyOf[ExportSchedule], error) {
-		check := func(schedule hearth.ExportSchedule) error { return unchanged(ctx, wireSchedule(schedule)) }
-		schedule, err := s.UpdateSchedule(ctx, callerOf(ctx), in.ID, check, in.Body.plan)
-		return &bodyOf[ExportSchedule]{Body: wireSchedule(schedule)}, err
+	}, func(ctx context.Context, in *updateScheduleInput) (*rest.Body[ExportSchedule], error) {
+		check := func(schedule hearth.ExportSchedule) error { return rest.Unchanged(ctx, wireSchedule(schedule)) }
+		schedule, err := s.UpdateSchedule(ctx, rest.CallerOf(ctx), in.ID, check, in.Body.plan)
+		return &rest.Body[ExportSchedule]{Body: wireSchedule(schedule)}, err
 	})
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "delete-export-schedule", Method: http.MethodDelete, Path: "/export-schedules/{id}", Tag: tagExports,
-		Access: forUsers, Key: hearth.KeyExportsWrite,
+		Access: rest.ForUsers, Key: hearth.KeyExportsWrite,
 		Status: http.StatusNoContent, Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Delete a schedule of exports",
 		Description: "The exports that it ordered stay until they expire.",
 	}, func(ctx context.Context, in *scheduleInput) (*struct{}, error) {
-		return nil, s.DeleteSchedule(ctx, callerOf(ctx), in.ID)
+		return nil, s.DeleteSchedule(ctx, rest.CallerOf(ctx), in.ID)
 	})
 }

@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/api/rest"
 )
 
 // States says how long each value of an event held.
 type States struct {
 	Event     string         `json:"event" example:"door"`
-	From      Time           `json:"from"`
-	To        Time           `json:"to"`
+	From      rest.Time      `json:"from"`
+	To        rest.Time      `json:"to"`
 	Totals    []StateTotal   `json:"totals" nullable:"false" doc:"By value, the longest first."`
 	Segments  []StateSegment `json:"segments" nullable:"false" doc:"In order of time, at most 1,000. Equal successive values are one segment; the one that held before the range starts with it."`
 	Truncated bool           `json:"truncated,omitempty" doc:"There are more segments than these; totals are of all."`
@@ -28,15 +29,15 @@ type StateTotal struct {
 
 // StateSegment is a time in which one value held.
 type StateSegment struct {
-	Value Value `json:"value"`
-	From  Time  `json:"from"`
-	To    Time  `json:"to"`
+	Value Value     `json:"value"`
+	From  rest.Time `json:"from"`
+	To    rest.Time `json:"to"`
 }
 
 func (a *API) registerStates() {
-	register(a.Router, operation{
-		ID: "device-states", Method: http.MethodGet, Path: "/devices/{id}/states", Tag: tagAnalytics, Access: forUsers, Key: hearth.KeyTelemetryRead,
-		Class: classAnalytics, Codes: []hearth.Code{hearth.CodeNotFound},
+	rest.Register(a.Router, rest.Operation{
+		ID: "device-states", Method: http.MethodGet, Path: "/devices/{id}/states", Tag: tagAnalytics, Access: rest.ForUsers, Key: hearth.KeyTelemetryRead,
+		Class: rest.ClassAnalytics, Codes: []hearth.Code{hearth.CodeNotFound},
 		Summary: "Read how long each value of an event held",
 		Description: "For doors, modes and other states: the times in which each value held, from the last log before the range on. The last 24 hours if no range is given; " +
 			"an end in the future is now. Values may be of any type. More than 2,000,000 logs or 10,000 different values in the range are `validation_failed`.",
@@ -64,7 +65,7 @@ func (a *API) deviceStates(ctx context.Context, in *deviceStatesInput) (*deviceS
 	if span.To.Before(span.From) {
 		span.To = span.From
 	}
-	states, err := a.options.Telemetry.States(ctx, callerOf(ctx), in.ID, in.Event, span)
+	states, err := a.options.Telemetry.States(ctx, rest.CallerOf(ctx), in.ID, in.Event, span)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +74,7 @@ func (a *API) deviceStates(ctx context.Context, in *deviceStatesInput) (*deviceS
 
 func wireStates(event string, span hearth.Span, states hearth.States) States {
 	out := States{
-		Event: event, From: Time(span.From), To: Time(span.To), Truncated: states.Truncated,
+		Event: event, From: rest.Time(span.From), To: rest.Time(span.To), Truncated: states.Truncated,
 		Totals: make([]StateTotal, len(states.Totals)), Segments: make([]StateSegment, len(states.Segments)),
 	}
 	known := int64(0)
@@ -86,7 +87,7 @@ func wireStates(event string, span hearth.Span, states hearth.States) States {
 		}
 	}
 	for i, s := range states.Segments {
-		out.Segments[i] = StateSegment{Value(s.Value), Time(time.UnixMilli(s.From).UTC()), Time(time.UnixMilli(s.To).UTC())}
+		out.Segments[i] = StateSegment{Value(s.Value), rest.Time(time.UnixMilli(s.From).UTC()), rest.Time(time.UnixMilli(s.To).UTC())}
 	}
 	return out
 }

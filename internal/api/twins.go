@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"hearth"
+	"hearth/internal/api/rest"
 )
 
 const (
@@ -30,26 +31,26 @@ func (TwinState) Schema(huma.Registry) *huma.Schema {
 
 // Twin is a twin on the wire.
 type Twin struct {
-	DeviceID        string    `json:"device_id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
-	Desired         TwinState `json:"desired" doc:"What the device should be."`
-	Reported        TwinState `json:"reported" doc:"What the device says it is."`
-	Delta           TwinState `json:"delta" doc:"The desired members that the reported state lacks or has with another value: objects member by member, arrays whole, numbers by value (21 is 21.0)."`
-	DesiredVersion  int64     `json:"desired_version" doc:"Counts the changes of the desired state." example:"3"`
-	ReportedVersion int64     `json:"reported_version" doc:"Counts the changes of the reported state." example:"12"`
-	DesiredAt       *Time     `json:"desired_at" doc:"The last change of the desired state; null before the first."`
-	ReportedAt      *Time     `json:"reported_at" doc:"The last change of the reported state; null before the first."`
+	DeviceID        string     `json:"device_id" format:"uuid" example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
+	Desired         TwinState  `json:"desired" doc:"What the device should be."`
+	Reported        TwinState  `json:"reported" doc:"What the device says it is."`
+	Delta           TwinState  `json:"delta" doc:"The desired members that the reported state lacks or has with another value: objects member by member, arrays whole, numbers by value (21 is 21.0)."`
+	DesiredVersion  int64      `json:"desired_version" doc:"Counts the changes of the desired state." example:"3"`
+	ReportedVersion int64      `json:"reported_version" doc:"Counts the changes of the reported state." example:"12"`
+	DesiredAt       *rest.Time `json:"desired_at" doc:"The last change of the desired state; null before the first."`
+	ReportedAt      *rest.Time `json:"reported_at" doc:"The last change of the reported state; null before the first."`
 }
 
 func (a *API) registerTwins() {
 	tag := &huma.Param{Description: "Begins with both versions, such as \"3.12-…\".", Schema: &huma.Schema{Type: huma.TypeString}}
 	answer := func(doc *huma.Operation) {
 		doc.Parameters = append(doc.Parameters, deviceIDParam())
-		doc.Responses["200"] = jsonResponse("The twin", schemaOf[Twin](a.Router))
+		doc.Responses["200"] = jsonResponse("The twin", rest.SchemaOf[Twin](a.Router))
 		doc.Responses["200"].Headers = map[string]*huma.Param{"ETag": tag}
 	}
-	registerRaw(a.Router, operation{
+	rest.RegisterRaw(a.Router, rest.Operation{
 		ID: "get-twin", Method: http.MethodGet, Path: "/devices/{id}/twin", Tag: tagTwins,
-		Access: forDevices, Key: hearth.KeyDevicesRead, ETag: true,
+		Access: rest.ForDevices, Key: hearth.KeyDevicesRead, ETag: true,
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Get a device's twin",
 		Description: "What the device should be, what it says it is, and what is left to do. A device for which nothing was set has an empty twin " +
 			"of version 0. A device's own token may read that device's twin.",
@@ -57,13 +58,13 @@ func (a *API) registerTwins() {
 	for _, side := range []struct {
 		hearth.TwinSide
 		id, summary, description string
-		access                   access
+		access                   rest.Access
 		key                      hearth.KeyScope
 	}{
-		{hearth.TwinDesired, "update-twin-desired", "Change what a device should be", "Takes the right to change the device.", forUsers, hearth.KeyDevicesWrite},
-		{hearth.TwinReported, "update-twin-reported", "Change what a device says it is", "For the device's own token, and users who may change the device.", forDevices, hearth.KeyTelemetryWrite},
+		{hearth.TwinDesired, "update-twin-desired", "Change what a device should be", "Takes the right to change the device.", rest.ForUsers, hearth.KeyDevicesWrite},
+		{hearth.TwinReported, "update-twin-reported", "Change what a device says it is", "For the device's own token, and users who may change the device.", rest.ForDevices, hearth.KeyTelemetryWrite},
 	} {
-		registerRaw(a.Router, operation{
+		rest.RegisterRaw(a.Router, rest.Operation{
 			ID: side.id, Method: http.MethodPatch, Path: "/devices/{id}/twin/" + string(side.TwinSide), Tag: tagTwins,
 			Access: side.access, Key: side.key, ETag: true, ChecksTag: true,
 			Codes: []hearth.Code{hearth.CodeNotFound}, Summary: side.summary,
@@ -76,14 +77,14 @@ func (a *API) registerTwins() {
 				Name: "If-Match", In: "header", Description: "Entity tags, of which the twin must still have one, as far as this side goes.",
 				Schema: &huma.Schema{Type: huma.TypeString}, Example: `"3.12-9f86d081884c7d65"`,
 			})
-			body := &huma.MediaType{Schema: schemaOf[TwinState](a.Router), Example: map[string]any{"brightness": 70, "color": nil}}
+			body := &huma.MediaType{Schema: rest.SchemaOf[TwinState](a.Router), Example: map[string]any{"brightness": 70, "color": nil}}
 			doc.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": body, mergePatchType: body}}
 		}, func(w http.ResponseWriter, r *http.Request) error { return a.patchTwin(w, r, side.TwinSide) })
 	}
 }
 
 func (a *API) getTwin(w http.ResponseWriter, r *http.Request) error {
-	twin, err := a.options.Twins.Twin(r.Context(), callerOf(r.Context()), r.PathValue("id"))
+	twin, err := a.options.Twins.Twin(r.Context(), rest.CallerOf(r.Context()), r.PathValue("id"))
 	if err != nil {
 		return err
 	}
@@ -105,11 +106,11 @@ func (a *API) patchTwin(w http.ResponseWriter, r *http.Request, side hearth.Twin
 	case len(body) > hearth.MaxTwinPatch:
 		return hearth.Invalid(hearth.FieldError{Location: "body", Message: "is larger than 64 KiB"})
 	}
-	if err := checkJSON(body, hearth.MaxTwinPatch); err != nil {
+	if err := rest.CheckJSON(body, hearth.MaxTwinPatch); err != nil {
 		return err
 	}
 	check := twinCondition(strings.Join(r.Header.Values("If-Match"), ","), side)
-	twin, err := a.options.Twins.Patch(r.Context(), callerOf(r.Context()), r.PathValue("id"), side, body, check)
+	twin, err := a.options.Twins.Patch(r.Context(), rest.CallerOf(r.Context()), r.PathValue("id"), side, body, check)
 	if err != nil {
 		return err
 	}
@@ -125,7 +126,7 @@ func isMergePatch(header http.Header) bool {
 
 // writeTwin writes a Twin with both of its versions as the tag that withETag completes.
 func writeTwin(w http.ResponseWriter, t hearth.TwinView) {
-	w.Header().Set("ETag", formatVersion(t.DesiredVersion)+"."+formatVersion(t.ReportedVersion))
+	w.Header().Set("ETag", rest.FormatVersion(t.DesiredVersion)+"."+rest.FormatVersion(t.ReportedVersion))
 	writeRaw(w, appendTwin(make([]byte, 0, 320+len(t.Desired)+len(t.Reported)+len(t.Delta)), t))
 }
 
@@ -149,13 +150,13 @@ func appendTwin(out []byte, t hearth.TwinView) []byte {
 	if t.DesiredAt.IsZero() {
 		out = append(out, "null"...)
 	} else {
-		out = Time(t.DesiredAt).append(out)
+		out = rest.Time(t.DesiredAt).Append(out)
 	}
 	out = append(out, `,"reported_at":`...)
 	if t.ReportedAt.IsZero() {
 		out = append(out, "null"...)
 	} else {
-		out = Time(t.ReportedAt).append(out)
+		out = rest.Time(t.ReportedAt).Append(out)
 	}
 	return append(out, '}', '\n')
 }
@@ -166,8 +167,8 @@ func twinCondition(ifMatch string, side hearth.TwinSide) func(hearth.Twin) error
 		return nil
 	}
 	return func(t hearth.Twin) error {
-		have := formatVersion(t.Version(side))
-		for tag := range tagsOf(ifMatch) {
+		have := rest.FormatVersion(t.Version(side))
+		for tag := range rest.TagsOf(ifMatch) {
 			versions, _, _ := strings.Cut(strings.TrimPrefix(tag, `"`), "-")
 			desired, reported, ok := strings.Cut(strings.TrimSuffix(versions, `"`), ".")
 			if ok && (side == hearth.TwinDesired && desired == have || side == hearth.TwinReported && reported == have) {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"hearth"
+	"hearth/internal/api/rest"
 	"hearth/internal/core/account"
 )
 
@@ -15,35 +16,35 @@ type ManagedUser struct {
 	Email       string      `json:"email" example:"ann@example.com"`
 	Role        hearth.Role `json:"role" enum:"admin,user"`
 	Disabled    bool        `json:"disabled"`
-	CreatedAt   Time        `json:"created_at"`
-	UpdatedAt   Time        `json:"updated_at"`
-	LastLoginAt *Time       `json:"last_login_at" doc:"null before the first login."`
+	CreatedAt   rest.Time   `json:"created_at"`
+	UpdatedAt   rest.Time   `json:"updated_at"`
+	LastLoginAt *rest.Time  `json:"last_login_at" doc:"null before the first login."`
 }
 
 func wireManagedUser(u hearth.User) ManagedUser {
 	return ManagedUser{
-		ID: u.ID, Name: u.Name, Email: u.Email, Role: u.Role, Disabled: u.Disabled, CreatedAt: Time(u.CreatedAt),
-		UpdatedAt: Time(u.UpdatedAt), LastLoginAt: wireTime(u.LastLoginAt),
+		ID: u.ID, Name: u.Name, Email: u.Email, Role: u.Role, Disabled: u.Disabled, CreatedAt: rest.Time(u.CreatedAt),
+		UpdatedAt: rest.Time(u.UpdatedAt), LastLoginAt: rest.TimeOrNull(u.LastLoginAt),
 	}
 }
 
 // MePatch is what users change of their account.
 type MePatch struct {
-	Name            Optional[string] `json:"name,omitempty" maxLength:"200" example:"Ann Example"`
-	Email           Optional[string] `json:"email,omitempty" maxLength:"320" doc:"Another one is sent a link, and counts once it is confirmed by it." example:"ann@example.com"`
-	TimeZone        Optional[string] `json:"time_zone,omitempty" maxLength:"64" doc:"An IANA name; null is UTC." example:"Europe/Berlin"`
-	CurrentPassword string           `json:"current_password,omitempty" maxLength:"256" doc:"Required with another email." example:"correct horse battery"`
+	Name            rest.Optional[string] `json:"name,omitempty" maxLength:"200" example:"Ann Example"`
+	Email           rest.Optional[string] `json:"email,omitempty" maxLength:"320" doc:"Another one is sent a link, and counts once it is confirmed by it." example:"ann@example.com"`
+	TimeZone        rest.Optional[string] `json:"time_zone,omitempty" maxLength:"64" doc:"An IANA name; null is UTC." example:"Europe/Berlin"`
+	CurrentPassword string                `json:"current_password,omitempty" maxLength:"256" doc:"Required with another email." example:"correct horse battery"`
 }
 
 // UserPatch is what an admin changes of a user.
 type UserPatch struct {
-	Role     Optional[hearth.Role] `json:"role,omitempty" doc:"admin or user."`
-	Disabled Optional[bool]        `json:"disabled,omitempty" doc:"A disabled user is signed out everywhere and cannot sign in."`
-	Unlock   Optional[bool]        `json:"unlock,omitempty" doc:"true ends a lockout."`
+	Role     rest.Optional[hearth.Role] `json:"role,omitempty" doc:"admin or user."`
+	Disabled rest.Optional[bool]        `json:"disabled,omitempty" doc:"A disabled user is signed out everywhere and cannot sign in."`
+	Unlock   rest.Optional[bool]        `json:"unlock,omitempty" doc:"true ends a lockout."`
 }
 
 // given returns the value of a field of a patch that cannot be cleared.
-func given[T any](o Optional[T], field string, errs *[]hearth.FieldError) *T {
+func given[T any](o rest.Optional[T], field string, errs *[]hearth.FieldError) *T {
 	switch {
 	case !o.Set:
 		return nil
@@ -65,7 +66,7 @@ type QuotaUse struct {
 }
 
 type listUsersInput struct {
-	PageParams
+	rest.PageParams
 	Query string `query:"q" maxLength:"200" doc:"Only those whose name or e-mail contains it, whatever the case and accents."`
 	Role  string `query:"role" enum:"admin,user" doc:"Only those with this role."`
 }
@@ -76,14 +77,14 @@ func (a *API) registerUsers() {
 	if s == nil {
 		return
 	}
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "get-me", Method: http.MethodGet, Path: "/users/me", Tag: tagAccounts,
-		Access: forUsers, Key: closedToKeys, Summary: "Get your account", ETag: true,
+		Access: rest.ForUsers, Key: rest.ClosedToKeys, Summary: "Get your account", ETag: true,
 		Description: "For If-Match, take the entity tag of an answer without quotas.",
-	}, func(ctx context.Context, in *meInput) (*bodyOf[User], error) {
-		user, err := s.Me(ctx, callerOf(ctx))
+	}, func(ctx context.Context, in *meInput) (*rest.Body[User], error) {
+		user, err := s.Me(ctx, rest.CallerOf(ctx))
 		if err != nil || in.Include == "" {
-			return &bodyOf[User]{Body: wireUser(user)}, err
+			return &rest.Body[User]{Body: wireUser(user)}, err
 		}
 		body := wireUser(user)
 		uses, err := a.options.QuotaUse(ctx, hearth.UserScope(user.ID))
@@ -91,60 +92,60 @@ func (a *API) registerUsers() {
 		for i, use := range uses {
 			body.Quotas[i] = QuotaUse(use)
 		}
-		return &bodyOf[User]{Body: body}, err
+		return &rest.Body[User]{Body: body}, err
 	})
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "update-me", Method: http.MethodPatch, Path: "/users/me", Tag: tagAccounts,
-		Access: forUsers, Key: closedToKeys, Summary: "Change your account",
+		Access: rest.ForUsers, Key: rest.ClosedToKeys, Summary: "Change your account",
 		Description: "Another `email` needs `current_password`, counts as a sign-up does towards the limit `auth`, and is kept once the link that it " +
 			"is sent is followed: the answer has the one of before. An address gets at most 10 such e-mails a day, and a user causes at most 50.",
 		Codes: []hearth.Code{hearth.CodeEmailTaken, hearth.CodeInvalidCredentials, hearth.CodeAccountLocked},
-	}, func(ctx context.Context, in *bodyOf[MePatch]) (*bodyOf[User], error) {
+	}, func(ctx context.Context, in *rest.Body[MePatch]) (*rest.Body[User], error) {
 		var errs []hearth.FieldError
 		update := account.MeUpdate{Name: given(in.Body.Name, "name", &errs), Email: given(in.Body.Email, "email", &errs)}
 		if len(errs) > 0 {
 			return nil, hearth.Invalid(errs...)
 		}
 		if update.Email != nil {
-			for _, key := range []string{addressKey(callerOf(ctx)), callerOf(ctx).Key()} {
-				if err := a.take(ctx, classAuth, key); err != nil {
+			for _, key := range []string{rest.AddressKey(rest.CallerOf(ctx)), rest.CallerOf(ctx).Key()} {
+				if err := a.Take(ctx, rest.ClassAuth, key); err != nil {
 					return nil, err
 				}
 			}
 			update.CurrentPassword = in.Body.CurrentPassword
 		}
-		update.Check = func(user hearth.User) error { return unchanged(ctx, wireUser(user)) }
+		update.Check = func(user hearth.User) error { return rest.Unchanged(ctx, wireUser(user)) }
 		if in.Body.TimeZone.Set {
 			update.TimeZone = &in.Body.TimeZone.Value
 		}
-		user, err := s.UpdateMe(ctx, callerOf(ctx), update)
-		return &bodyOf[User]{Body: wireUser(user)}, err
+		user, err := s.UpdateMe(ctx, rest.CallerOf(ctx), update)
+		return &rest.Body[User]{Body: wireUser(user)}, err
 	})
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "list-users", Method: http.MethodGet, Path: "/users", Tag: tagAccounts,
-		Access: forAdmins, Key: closedToKeys, Summary: "List all accounts", ETag: true,
+		Access: rest.ForAdmins, Key: rest.ClosedToKeys, Summary: "List all accounts", ETag: true,
 		Description: "The newest first.",
-	}, func(ctx context.Context, in *listUsersInput) (*bodyOf[List[ManagedUser]], error) {
-		page, err := in.page("")
+	}, func(ctx context.Context, in *listUsersInput) (*rest.Body[rest.List[ManagedUser]], error) {
+		page, err := in.Page("")
 		if err != nil {
 			return nil, err
 		}
-		users, err := s.Users(ctx, callerOf(ctx), hearth.UserFilter{Query: in.Query, Role: hearth.Role(in.Role)}, page)
+		users, err := s.Users(ctx, rest.CallerOf(ctx), hearth.UserFilter{Query: in.Query, Role: hearth.Role(in.Role)}, page)
 		if err != nil {
 			return nil, err
 		}
-		list, err := wireList(users, in.Fields, wireManagedUser)
-		return &bodyOf[List[ManagedUser]]{Body: list}, err
+		list, err := rest.ListOf(users, in.Fields, wireManagedUser)
+		return &rest.Body[rest.List[ManagedUser]]{Body: list}, err
 	})
-	register(a.Router, operation{
+	rest.Register(a.Router, rest.Operation{
 		ID: "update-user", Method: http.MethodPatch, Path: "/users/{id}", Tag: tagAccounts,
-		Access: forAdmins, Key: closedToKeys, Summary: "Change an account",
+		Access: rest.ForAdmins, Key: rest.ClosedToKeys, Summary: "Change an account",
 		Description: "After a change of role the user's access tokens are refused and must be refreshed. The last admin stays one.",
 		Codes:       []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 	}, func(ctx context.Context, in *struct {
 		ID   string `path:"id" maxLength:"64"`
 		Body UserPatch
-	}) (*bodyOf[ManagedUser], error) {
+	}) (*rest.Body[ManagedUser], error) {
 		var errs []hearth.FieldError
 		update := account.UserUpdate{
 			Role: given(in.Body.Role, "role", &errs), Disabled: given(in.Body.Disabled, "disabled", &errs),
@@ -153,7 +154,7 @@ func (a *API) registerUsers() {
 		if len(errs) > 0 {
 			return nil, hearth.Invalid(errs...)
 		}
-		user, err := s.UpdateUser(ctx, callerOf(ctx), in.ID, update)
-		return &bodyOf[ManagedUser]{Body: wireManagedUser(user)}, err
+		user, err := s.UpdateUser(ctx, rest.CallerOf(ctx), in.ID, update)
+		return &rest.Body[ManagedUser]{Body: wireManagedUser(user)}, err
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"hearth"
+	"hearth/internal/api/rest"
 	"hearth/internal/core/webhooks"
 )
 
@@ -43,21 +44,21 @@ type Webhook struct {
 	Events         WebhookEvents `json:"events"`
 	Enabled        bool          `json:"enabled"`
 	DisabledReason *string       `json:"disabled_reason" enum:"gone,failing" doc:"Why the server disabled it. gone: its receiver answered 410. failing: every attempt of a week failed. Null if it did not."`
-	FailingSince   *Time         `json:"failing_since" doc:"The first failed attempt since the last success; null if there is none."`
-	OldSecretUntil *Time         `json:"old_secret_until" doc:"Until when the secret before the latest rotation signs too; null if none does."`
+	FailingSince   *rest.Time    `json:"failing_since" doc:"The first failed attempt since the last success; null if there is none."`
+	OldSecretUntil *rest.Time    `json:"old_secret_until" doc:"Until when the secret before the latest rotation signs too; null if none does."`
 	Version        int64         `json:"version" doc:"Counts the changes. If-Match is held against it." example:"1"`
-	CreatedAt      Time          `json:"created_at"`
-	UpdatedAt      Time          `json:"updated_at"`
+	CreatedAt      rest.Time     `json:"created_at"`
+	UpdatedAt      rest.Time     `json:"updated_at"`
 }
 
 func (a *API) wireWebhook(w hearth.Webhook) Webhook {
 	wire := Webhook{
-		ID: w.ID, Name: w.Name, URL: w.URL, OrganizationID: text(w.OrganizationID), Events: append(WebhookEvents{}, w.Events...), Enabled: w.Enabled,
-		DisabledReason: text(w.DisabledReason), FailingSince: wireTime(w.FailingSince), Version: w.Version, CreatedAt: Time(w.CreatedAt),
-		UpdatedAt: Time(w.UpdatedAt),
+		ID: w.ID, Name: w.Name, URL: w.URL, OrganizationID: rest.TextOrNull(w.OrganizationID), Events: append(WebhookEvents{}, w.Events...), Enabled: w.Enabled,
+		DisabledReason: rest.TextOrNull(w.DisabledReason), FailingSince: rest.TimeOrNull(w.FailingSince), Version: w.Version, CreatedAt: rest.Time(w.CreatedAt),
+		UpdatedAt: rest.Time(w.UpdatedAt),
 	}
 	if a.options.Serving.Clock.Now().Before(w.OldSecretUntil) {
-		wire.OldSecretUntil = wireTime(w.OldSecretUntil)
+		wire.OldSecretUntil = rest.TimeOrNull(w.OldSecretUntil)
 	}
 	return wire
 }
@@ -74,24 +75,24 @@ func (a *API) wireIssued(i webhooks.Issued) IssuedWebhook {
 
 // NewWebhook is a webhook to make.
 type NewWebhook struct {
-	Name           string                  `json:"name" minLength:"1" maxLength:"100" example:"Pager"`
-	URL            string                  `json:"url" minLength:"1" maxLength:"2048" doc:"http or https, without user and fragment. Addresses that are not public are refused, here and again at every request." example:"https://example.com/hooks/hearth"`
-	OrganizationID Optional[string]        `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"An organization that you administer: it is sent the organization's events. Without, those of your own devices, commands and exports."`
-	Events         Optional[WebhookEvents] `json:"events,omitempty"`
-	Enabled        Optional[bool]          `json:"enabled,omitempty" doc:"true, if nothing is said."`
+	Name           string                       `json:"name" minLength:"1" maxLength:"100" example:"Pager"`
+	URL            string                       `json:"url" minLength:"1" maxLength:"2048" doc:"http or https, without user and fragment. Addresses that are not public are refused, here and again at every request." example:"https://example.com/hooks/hearth"`
+	OrganizationID rest.Optional[string]        `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"An organization that you administer: it is sent the organization's events. Without, those of your own devices, commands and exports."`
+	Events         rest.Optional[WebhookEvents] `json:"events,omitempty"`
+	Enabled        rest.Optional[bool]          `json:"enabled,omitempty" doc:"true, if nothing is said."`
 }
 
 // WebhookChange is what to change of a webhook: what is left out stays.
 type WebhookChange struct {
-	Name    Optional[string]        `json:"name,omitempty" minLength:"1" maxLength:"100"`
-	URL     Optional[string]        `json:"url,omitempty" minLength:"1" maxLength:"2048"`
-	Events  Optional[WebhookEvents] `json:"events,omitempty" doc:"null: none."`
-	Enabled Optional[bool]          `json:"enabled,omitempty" doc:"null: true."`
+	Name    rest.Optional[string]        `json:"name,omitempty" minLength:"1" maxLength:"100"`
+	URL     rest.Optional[string]        `json:"url,omitempty" minLength:"1" maxLength:"2048"`
+	Events  rest.Optional[WebhookEvents] `json:"events,omitempty" doc:"null: none."`
+	Enabled rest.Optional[bool]          `json:"enabled,omitempty" doc:"null: true."`
 }
 
 func (c WebhookChange) change() (change webhooks.Change, err error) {
 	var problems []hearth.FieldError
-	required := func(name string, field Optional[string]) *string {
+	required := func(name string, field rest.Optional[string]) *string {
 		if field.Null {
 			problems = append(problems, hearth.FieldError{Location: "body." + name, Message: "must not be null"})
 		}
@@ -124,25 +125,25 @@ type WebhookDelivery struct {
 	State         string            `json:"state" enum:"pending,succeeded,failed"`
 	Attempts      []DeliveryAttempt `json:"attempts" nullable:"false" maxItems:"10" doc:"The latest ones, in order."`
 	Payload       AnyJSON           `json:"payload" doc:"The body of its requests."`
-	CreatedAt     Time              `json:"created_at" doc:"When the event happened."`
-	NextAttemptAt *Time             `json:"next_attempt_at" doc:"When it is attempted next at the earliest; null once it has ended."`
-	CompletedAt   *Time             `json:"completed_at" doc:"When it ended; null before."`
+	CreatedAt     rest.Time         `json:"created_at" doc:"When the event happened."`
+	NextAttemptAt *rest.Time        `json:"next_attempt_at" doc:"When it is attempted next at the earliest; null once it has ended."`
+	CompletedAt   *rest.Time        `json:"completed_at" doc:"When it ended; null before."`
 }
 
 // DeliveryAttempt is one request to a receiver.
 type DeliveryAttempt struct {
-	At         Time    `json:"at"`
-	Status     *int    `json:"status" doc:"Of the receiver's answer; null if there was none." example:"503"`
-	DurationMS int64   `json:"duration_ms" example:"120"`
-	Error      *string `json:"error" doc:"Why it failed; null if it did not." example:"the receiver answered 503"`
-	Answer     *string `json:"answer" doc:"The beginning of the receiver's answer; null if it is empty." example:"try again later"`
+	At         rest.Time `json:"at"`
+	Status     *int      `json:"status" doc:"Of the receiver's answer; null if there was none." example:"503"`
+	DurationMS int64     `json:"duration_ms" example:"120"`
+	Error      *string   `json:"error" doc:"Why it failed; null if it did not." example:"the receiver answered 503"`
+	Answer     *string   `json:"answer" doc:"The beginning of the receiver's answer; null if it is empty." example:"try again later"`
 }
 
 func wireDelivery(d hearth.WebhookDelivery) WebhookDelivery {
 	wire := WebhookDelivery{
-		ID: d.ID, WebhookID: d.WebhookID, Event: string(d.Event), DeviceID: text(d.DeviceID), State: string(d.State),
-		Attempts: make([]DeliveryAttempt, len(d.Attempts)), Payload: AnyJSON(d.Body), CreatedAt: Time(d.CreatedAt),
-		NextAttemptAt: wireTime(d.NextAt), CompletedAt: wireTime(d.EndedAt),
+		ID: d.ID, WebhookID: d.WebhookID, Event: string(d.Event), DeviceID: rest.TextOrNull(d.DeviceID), State: string(d.State),
+		Attempts: make([]DeliveryAttempt, len(d.Attempts)), Payload: AnyJSON(d.Body), CreatedAt: rest.Time(d.CreatedAt),
+		NextAttemptAt: rest.TimeOrNull(d.NextAt), CompletedAt: rest.TimeOrNull(d.EndedAt),
 	}
 	for i, a := range d.Attempts {
 		wire.Attempts[i] = wireAttempt(a)
@@ -151,7 +152,7 @@ func wireDelivery(d hearth.WebhookDelivery) WebhookDelivery {
 }
 
 func wireAttempt(a hearth.DeliveryAttempt) DeliveryAttempt {
-	wire := DeliveryAttempt{At: Time(a.At), DurationMS: a.Took.Milliseconds(), Error: text(a.Error), Answer: text(a.Excerpt)}
+	wire := DeliveryAttempt{At: rest.Time(a.At), DurationMS: a.Took.Milliseconds(), Error: rest.TextOrNull(a.Error), Answer: rest.TextOrNull(a.Excerpt)}
 	if a.Status != 0 {
 		wire.Status = &a.Status
 	}
@@ -170,7 +171,7 @@ type WebhookCondition struct {
 }
 
 func (c WebhookCondition) check() func(hearth.Webhook) error {
-	return func(w hearth.Webhook) error { return checkVersion(c.IfMatch, w.Version) }
+	return func(w hearth.Webhook) error { return rest.CheckVersion(c.IfMatch, w.Version) }
 }
 
 type webhookOutput struct {
@@ -179,7 +180,7 @@ type webhookOutput struct {
 }
 
 func (a *API) webhookOutput(w hearth.Webhook) *webhookOutput {
-	return &webhookOutput{formatVersion(w.Version), a.wireWebhook(w)}
+	return &webhookOutput{rest.FormatVersion(w.Version), a.wireWebhook(w)}
 }
 
 type updateWebhookInput struct {
@@ -189,13 +190,13 @@ type updateWebhookInput struct {
 
 type listWebhooksInput struct {
 	OrganizationID string `query:"organization_id" maxLength:"64" doc:"Only webhooks of this organization."`
-	PageParams
+	rest.PageParams
 }
 
 type listDeliveriesInput struct {
 	WebhookPath
 	State string `query:"state" enum:"pending,succeeded,failed" doc:"Only deliveries in this state."`
-	PageParams
+	rest.PageParams
 }
 
 type deliveryInput struct {
@@ -208,9 +209,9 @@ func (a *API) registerWebhooks() {
 	if a.options.Webhooks == nil {
 		return
 	}
-	op := func(id, method, path string, key hearth.KeyScope, summary string) operation {
-		return operation{
-			ID: id, Method: method, Path: "/webhooks" + path, Tag: tagWebhooks, Access: forUsers, Key: key, Summary: summary,
+	op := func(id, method, path string, key hearth.KeyScope, summary string) rest.Operation {
+		return rest.Operation{
+			ID: id, Method: method, Path: "/webhooks" + path, Tag: tagWebhooks, Access: rest.ForUsers, Key: key, Summary: summary,
 			Codes: []hearth.Code{hearth.CodeNotFound},
 		}
 	}
@@ -219,16 +220,16 @@ func (a *API) registerWebhooks() {
 	create.Codes = append(create.Codes, hearth.CodeConflict)
 	create.Description = "It is your own, or with `organization_id` the organization's, whose owner and administrators alone may. Events are sent " +
 		"as the Standard Webhooks specification says; `secret` is shown only in this answer. `conflict`: there are 50 already."
-	register(a.Router, create, a.createWebhook)
+	rest.Register(a.Router, create, a.createWebhook)
 
 	list := op("list-webhooks", http.MethodGet, "", hearth.KeyAlarmsRead, "List webhooks")
 	list.ETag, list.Description = true, "Your own and those of the organizations that you administer, the newest first; all for an admin."
-	register(a.Router, list, a.listWebhooks)
+	rest.Register(a.Router, list, a.listWebhooks)
 
 	get := op("get-webhook", http.MethodGet, "/{id}", hearth.KeyAlarmsRead, "Get a webhook")
 	get.ETag = true
-	register(a.Router, get, func(ctx context.Context, in *WebhookPath) (*webhookOutput, error) {
-		w, err := a.options.Webhooks.Webhook(ctx, callerOf(ctx), in.ID)
+	rest.Register(a.Router, get, func(ctx context.Context, in *WebhookPath) (*webhookOutput, error) {
+		w, err := a.options.Webhooks.Webhook(ctx, rest.CallerOf(ctx), in.ID)
 		return a.webhookOutput(w), err
 	})
 
@@ -236,84 +237,84 @@ func (a *API) registerWebhooks() {
 	update.ETag = true
 	update.Description = "What is left out stays. While it is not enabled, events are not kept for it, and deliveries that wait fail when they are due. With " +
 		"`If-Match`, only if it is still at the version of that entity tag."
-	register(a.Router, update, func(ctx context.Context, in *updateWebhookInput) (*webhookOutput, error) {
+	rest.Register(a.Router, update, func(ctx context.Context, in *updateWebhookInput) (*webhookOutput, error) {
 		change, err := in.Body.change()
 		if err != nil {
 			return nil, err
 		}
-		w, err := a.options.Webhooks.Update(ctx, callerOf(ctx), in.ID, change, in.check())
+		w, err := a.options.Webhooks.Update(ctx, rest.CallerOf(ctx), in.ID, change, in.check())
 		return a.webhookOutput(w), err
 	})
 
 	remove := op("delete-webhook", http.MethodDelete, "/{id}", hearth.KeyAlarmsWrite, "Delete a webhook")
 	remove.Status = http.StatusNoContent
 	remove.Description = "Its deliveries go with it. With `If-Match`, only at that version."
-	register(a.Router, remove, func(ctx context.Context, in *WebhookCondition) (*struct{}, error) {
-		return nil, a.options.Webhooks.Delete(ctx, callerOf(ctx), in.ID, in.check())
+	rest.Register(a.Router, remove, func(ctx context.Context, in *WebhookCondition) (*struct{}, error) {
+		return nil, a.options.Webhooks.Delete(ctx, rest.CallerOf(ctx), in.ID, in.check())
 	})
 
 	rotate := op("rotate-webhook-secret", http.MethodPost, "/{id}/rotate-secret", hearth.KeyAlarmsWrite, "Rotate the secret of a webhook")
 	rotate.Secret, rotate.Description = true, "For 24 hours the secret before signs too: requests carry both signatures."
-	register(a.Router, rotate, func(ctx context.Context, in *WebhookPath) (*bodyOf[IssuedWebhook], error) {
-		issued, err := a.options.Webhooks.Rotate(ctx, callerOf(ctx), in.ID)
-		return &bodyOf[IssuedWebhook]{a.wireIssued(issued)}, err
+	rest.Register(a.Router, rotate, func(ctx context.Context, in *WebhookPath) (*rest.Body[IssuedWebhook], error) {
+		issued, err := a.options.Webhooks.Rotate(ctx, rest.CallerOf(ctx), in.ID)
+		return &rest.Body[IssuedWebhook]{Body: a.wireIssued(issued)}, err
 	})
 
 	test := op("test-webhook", http.MethodPost, "/{id}/test", hearth.KeyAlarmsWrite, "Send a test event")
 	test.Status, test.Creates = http.StatusAccepted, true
 	test.Description = "Sends the event `webhook.test`, also to a webhook that is not enabled, and returns the delivery before it is attempted."
-	register(a.Router, test, func(ctx context.Context, in *WebhookPath) (*bodyOf[WebhookDelivery], error) {
-		d, err := a.options.Webhooks.Test(ctx, callerOf(ctx), in.ID, idempotency(ctx, wireDelivery))
-		return &bodyOf[WebhookDelivery]{wireDelivery(d)}, err
+	rest.Register(a.Router, test, func(ctx context.Context, in *WebhookPath) (*rest.Body[WebhookDelivery], error) {
+		d, err := a.options.Webhooks.Test(ctx, rest.CallerOf(ctx), in.ID, rest.Idempotency(ctx, wireDelivery))
+		return &rest.Body[WebhookDelivery]{Body: wireDelivery(d)}, err
 	})
 
 	deliveries := op("list-webhook-deliveries", http.MethodGet, "/{id}/deliveries", hearth.KeyAlarmsRead, "List deliveries of a webhook")
 	deliveries.ETag, deliveries.Description = true, "The newest first. A delivery is kept for 14 days after its end, and of a webhook the latest 10,000."
-	register(a.Router, deliveries, a.listDeliveries)
+	rest.Register(a.Router, deliveries, a.listDeliveries)
 
 	retry := op("retry-webhook-delivery", http.MethodPost, "/{id}/deliveries/{delivery_id}/retry", hearth.KeyAlarmsWrite, "Retry a delivery")
 	retry.Codes = append(retry.Codes, hearth.CodeConflict)
 	retry.Description = "It is attempted at once, under the same `webhook-id`, whatever became of it before, and again as often as a new one. " +
 		"`conflict`: the webhook is not enabled."
-	register(a.Router, retry, func(ctx context.Context, in *deliveryInput) (*bodyOf[WebhookDelivery], error) {
-		d, err := a.options.Webhooks.Retry(ctx, callerOf(ctx), in.ID, in.DeliveryID)
-		return &bodyOf[WebhookDelivery]{wireDelivery(d)}, err
+	rest.Register(a.Router, retry, func(ctx context.Context, in *deliveryInput) (*rest.Body[WebhookDelivery], error) {
+		d, err := a.options.Webhooks.Retry(ctx, rest.CallerOf(ctx), in.ID, in.DeliveryID)
+		return &rest.Body[WebhookDelivery]{Body: wireDelivery(d)}, err
 	})
 }
 
-func (a *API) createWebhook(ctx context.Context, in *bodyOf[NewWebhook]) (*created[IssuedWebhook], error) {
-	issued, err := a.options.Webhooks.Create(ctx, callerOf(ctx), webhooks.NewWebhook{
+func (a *API) createWebhook(ctx context.Context, in *rest.Body[NewWebhook]) (*rest.Created[IssuedWebhook], error) {
+	issued, err := a.options.Webhooks.Create(ctx, rest.CallerOf(ctx), webhooks.NewWebhook{
 		Name: in.Body.Name, URL: in.Body.URL, OrganizationID: in.Body.OrganizationID.Or(""), Events: in.Body.Events.Or(nil),
 		Enabled: in.Body.Enabled.Or(true),
-	}, idempotency(ctx, a.wireIssued))
-	return newCreated("/webhooks/"+issued.ID, a.wireIssued(issued)), err
+	}, rest.Idempotency(ctx, a.wireIssued))
+	return rest.NewCreated("/webhooks/"+issued.ID, a.wireIssued(issued)), err
 }
 
-func (a *API) listWebhooks(ctx context.Context, in *listWebhooksInput) (*bodyOf[List[Webhook]], error) {
-	page, err := in.page("")
+func (a *API) listWebhooks(ctx context.Context, in *listWebhooksInput) (*rest.Body[rest.List[Webhook]], error) {
+	page, err := in.Page("")
 	if err != nil {
 		return nil, err
 	}
-	found, err := a.options.Webhooks.Webhooks(ctx, callerOf(ctx), in.OrganizationID, page)
+	found, err := a.options.Webhooks.Webhooks(ctx, rest.CallerOf(ctx), in.OrganizationID, page)
 	if err != nil {
 		return nil, err
 	}
-	list, err := wireList(found, in.Fields, a.wireWebhook)
-	return &bodyOf[List[Webhook]]{list}, err
+	list, err := rest.ListOf(found, in.Fields, a.wireWebhook)
+	return &rest.Body[rest.List[Webhook]]{Body: list}, err
 }
 
-func (a *API) listDeliveries(ctx context.Context, in *listDeliveriesInput) (*bodyOf[List[WebhookDelivery]], error) {
-	page, err := in.page("")
+func (a *API) listDeliveries(ctx context.Context, in *listDeliveriesInput) (*rest.Body[rest.List[WebhookDelivery]], error) {
+	page, err := in.Page("")
 	if err != nil {
 		return nil, err
 	}
 	filter := hearth.DeliveryFilter{WebhookID: in.ID, State: hearth.DeliveryState(in.State)}
-	found, err := a.options.Webhooks.Deliveries(ctx, callerOf(ctx), filter, page)
+	found, err := a.options.Webhooks.Deliveries(ctx, rest.CallerOf(ctx), filter, page)
 	if err != nil {
 		return nil, err
 	}
-	list, err := wireList(found, in.Fields, wireDelivery)
-	return &bodyOf[List[WebhookDelivery]]{list}, err
+	list, err := rest.ListOf(found, in.Fields, wireDelivery)
+	return &rest.Body[rest.List[WebhookDelivery]]{Body: list}, err
 }
 
 // EncodeWebhookData returns the contract's JSON of the data of an event for webhooks: what the API returns of the object.

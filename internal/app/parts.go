@@ -11,6 +11,7 @@ import (
 
 	"hearth"
 	"hearth/internal/api"
+	"hearth/internal/api/rest"
 	"hearth/internal/backup"
 	"hearth/internal/bridge"
 	"hearth/internal/console"
@@ -347,7 +348,7 @@ func snapshotOf(s store) func(context.Context, func(context.Context) error) erro
 // openAPI builds the API over all capabilities.
 func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 	claims := limiter{p.limits}
-	var limits api.Limiter // nil: the limits are off
+	var limits rest.Limiter // nil: the limits are off
 	if p.Config.RateLimits != nil {
 		limits = claims
 	}
@@ -365,7 +366,7 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 		return nil, err
 	}
 	return api.New(api.Options{
-		Serving: api.ServingOptions{
+		Serving: rest.Options{
 			Clock: p.Clock, Logger: p.Logger, Metrics: p.metrics.HTTP, Tracer: p.tracer, Devices: p.devices, Roles: p.orgs.Roles,
 			BodyLimit: int64(cfg.BodyLimit), BatchBodyLimit: int64(cfg.BatchBodyLimit), BodyMemory: p.memory.Bodies(), SlowRequest: cfg.SlowRequest,
 			AllowedOrigins: cfg.AllowedOrigins, TrustedProxies: cfg.TrustedProxies, Peers: p.peers, Limiter: limits, ClaimLimiter: claims,
@@ -385,10 +386,10 @@ func (p *parts) audit() *audit.Service { return audit.New(p.store, p.Clock, p.Co
 // limiter returns the port's decisions as the API's.
 type limiter struct{ kv.Limiter }
 
-// Allow implements api.Limiter.
-func (l limiter) Allow(ctx context.Context, class, key string, n int) (api.Decision, error) {
+// Allow implements rest.Limiter.
+func (l limiter) Allow(ctx context.Context, class, key string, n int) (rest.Decision, error) {
 	d, err := l.Limiter.Allow(ctx, class, key, n)
-	return api.Decision(d), err
+	return rest.Decision(d), err
 }
 
 // openLimiter makes the limiter that the settings describe, with those of claims and e-mails, which are always on.

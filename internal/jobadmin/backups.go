@@ -5,6 +5,7 @@ import (
 
 	"hearth"
 	"hearth/internal/api"
+	"hearth/internal/api/rest"
 	"hearth/internal/backup"
 )
 
@@ -21,7 +22,7 @@ func (b Backups) ListBackups(ctx context.Context) ([]api.Backup, error) {
 	files, err := b.Schedule.List(ctx)
 	list := make([]api.Backup, len(files))
 	for i, f := range files {
-		list[i] = api.Backup{Name: f.Name, CreatedAt: api.Time(f.At), Bytes: f.Size, Scheduled: f.Scheduled, Encrypted: f.Encrypted()}
+		list[i] = api.Backup{Name: f.Name, CreatedAt: rest.Time(f.At), Bytes: f.Size, Scheduled: f.Scheduled, Encrypted: f.Encrypted()}
 	}
 	return list, err
 }

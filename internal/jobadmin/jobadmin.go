@@ -8,6 +8,7 @@ import (
 
 	"hearth"
 	"hearth/internal/api"
+	"hearth/internal/api/rest"
 	"hearth/internal/queue"
 )
 
@@ -122,11 +123,11 @@ func wireJob(j queue.Job) api.Job {
 		}
 		return &s
 	}
-	at := func(t time.Time) *api.Time {
+	at := func(t time.Time) *rest.Time {
 		if t.IsZero() {
 			return nil
 		}
-		wire := api.Time(t)
+		wire := rest.Time(t)
 		return &wire
 	}
 	return api.Job{
@@ -135,7 +136,7 @@ func wireJob(j queue.Job) api.Job {
 		Progress: api.JobProgress{
 			Percentage: j.Progress.Percentage(), Step: j.Progress.Step, Done: j.Progress.Done, Total: j.Progress.Total,
 		},
-		CreatedAt: api.Time(j.CreatedAt), ScheduledAt: api.Time(j.ScheduledAt), StartedAt: at(j.StartedAt), FinishedAt: at(j.FinishedAt),
+		CreatedAt: rest.Time(j.CreatedAt), ScheduledAt: rest.Time(j.ScheduledAt), StartedAt: at(j.StartedAt), FinishedAt: at(j.FinishedAt),
 	}
 }
 

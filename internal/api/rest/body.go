@@ -1,0 +1,137 @@
+package rest
+
+import (
+	"bytes"
+	"errors"
+	"hash"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+
+	"hearth"
+)
+
+// requestBody reads a body for an operation: bounded as it comes over the wire and as it reads after its encoding was
+// undone, with every failure turned into the client's (CodeMalformedBody, or *http.MaxBytesError for 413).
+type requestBody struct {
+	wire   io.ReadCloser
+	reader io.Reader // wire, or what undoes its encoding; nil until the first read of a compressed body
+	limit  int64
+	left   int64
+	// digest hashes what was read, for a request with an Idempotency-Key.
+	digest hash.Hash
+}
+
+// bound puts a requestBody in front of the request's body. CodeUnsupportedMediaType for an encoding other than gzip.
+// One whose Content-Length is over the limit is refused before any of it is read, with *http.MaxBytesError.
+func bound(w http.ResponseWriter, r *http.Request, limit int64) error {
+	if r.ContentLength > limit {
+		return &http.MaxBytesError{Limit: limit}
+	}
+	if r.Body == nil || r.Body == http.NoBody {
+		r.Body = http.NoBody
+		return nil
+	}
+	body := &requestBody{wire: http.MaxBytesReader(w, r.Body, limit), limit: limit, left: limit}
+	if encodings := r.Header.Values("Content-Encoding"); len(encodings) > 0 {
+		switch strings.ToLower(strings.TrimSpace(strings.Join(encodings, ","))) {
+		case "", "identity":
+			body.reader = body.wire
+		case "gzip", "x-gzip":
+			r.ContentLength = -1
+		default:
+			w.Header().Set("Accept-Encoding", "gzip")
+			return hearth.Errorf(hearth.CodeUnsupportedMediaType, "a body may be compressed with gzip alone")
+		}
+		r.Header.Del("Content-Encoding")
+	} else {
+		body.reader = body.wire
+	}
+	r.Body = body
+	return nil
+}
+
+// Read returns more of the body.
+func (b *requestBody) Read(p []byte) (int, error) {
+	if b.reader == nil {
+		unzip, err := gzip.NewReader(b.wire)
+		if err != nil {
+			return 0, bodyError(err)
+		}
+		b.reader = unzip
+	}
+	n, err := b.reader.Read(p)
+	if int64(n) > b.left {
+		n, err = int(b.left), &http.MaxBytesError{Limit: b.limit}
+	}
+	b.left -= int64(n)
+	if b.digest != nil {
+		b.digest.Write(p[:n])
+	}
+	if err != nil && err != io.EOF { //nolint:errorlint // io.Reader returns io.EOF itself
+		err = bodyError(err)
+	}
+	return n, err
+}
+
+// Close ends the body.
+func (b *requestBody) Close() error { return b.wire.Close() }
+
+// bodyError turns the failure to read a body into the client's: none of them is the server's fault.
+func bodyError(err error) error {
+	if _, ours := errors.AsType[*hearth.Error](err); ours || isTooLarge(err) {
+		return err
+	}
+	message := "the body could not be read to its end"
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		message = "the body did not arrive in time"
+	}
+	return &hearth.Error{Code: hearth.CodeMalformedBody, Message: message, Cause: err}
+}
+
+// readJSONBody reads the whole body of a typed operation, checks it as strictly as every body is, and leaves it in the
+// request to be read again. Its arrays have at most maxItems items.
+func readJSONBody(r *http.Request, maxItems int) ([]byte, error) {
+	if r.Body == http.NoBody {
+		return nil, nil
+	}
+	var buffer bytes.Buffer
+	if r.ContentLength > 0 {
+		// The header is a promise, not a fact: it saves growing, no more.
+		buffer.Grow(int(min(r.ContentLength, 64<<10)) + bytes.MinRead)
+	}
+	if _, err := buffer.ReadFrom(r.Body); err != nil {
+		return nil, err
+	}
+	body := buffer.Bytes()
+	if len(body) == 0 {
+		r.Body = http.NoBody
+		return nil, nil
+	}
+	if !IsJSON(r.Header) {
+		return nil, hearth.Errorf(hearth.CodeUnsupportedMediaType, "the body must be application/json")
+	}
+	if err := CheckJSON(body, maxItems); err != nil {
+		return nil, err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return body, nil
+}
+
+// IsJSON reports whether the headers describe a body of JSON in UTF-8, or say nothing.
+func IsJSON(header http.Header) bool {
+	values := header.Values("Content-Type")
+	if len(values) == 0 || len(values) == 1 && (values[0] == "application/json" || values[0] == "") {
+		return true
+	}
+	if len(values) > 1 {
+		return false
+	}
+	kind, params, err := mime.ParseMediaType(values[0])
+	charset, named := params["charset"]
+	return err == nil && kind == "application/json" && (!named || strings.EqualFold(charset, "utf-8"))
+}

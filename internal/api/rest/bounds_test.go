@@ -1,0 +1,120 @@
+package rest
+
+import (
+	"context"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+
+	"hearth"
+	"hearth/internal/api/resttest"
+)
+
+// hostileBodies are small on the wire and made to cost much.
+func hostileBodies() map[string]string {
+	members := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.WriteString(`"` + string([]byte{byte('a' + i%26), byte('a' + i/26%26), byte('a' + i/676%26), byte('a' + i/17576)}) + `":1`)
+		}
+		return "{" + b.String() + "}"
+	}
+	list := func(item string, n int) string {
+		return "[" + strings.TrimSuffix(strings.Repeat(item+",", n), ",") + "]"
+	}
+	return map[string]string{
+		"empty items":      `{"items":` + list("{}", 349_000) + `}`,
+		"items of no type": `{"items":` + list("1", 500_000) + `}`,
+		"unknown members":  members(90_000),
+		"nested lists":     `{"items":` + list(list("[]", 900), 350) + `}`,
+		"members of items": `{"items":` + list(members(900), 100) + `}`,
+	}
+}
+
+func newBoundedAPI(tb testing.TB) *Router {
+	tb.Helper()
+	a := newRouter(tb, Options{Users: resttest.Tokens{"ann": {UserID: "1", Role: hearth.RoleUser}}, Devices: resttest.Tokens{}})
+	Register(a, Operation{ID: "bounded", Method: "POST", Path: "/bounded", Tag: "Things", Access: ForUsers, Key: ClosedToKeys},
+		func(context.Context, *struct {
+			Body struct {
+				Items []thing `json:"items" maxItems:"1000"`
+			}
+		}) (*struct{}, error) {
+			return nil, nil
+		})
+	return a
+}
+
+func TestHostileBodiesCostNoMoreThanTheirSize(t *testing.T) { // alone: it counts the allocations of the process
+	a := newBoundedAPI(t)
+	for name, body := range hostileBodies() {
+		send := func() *httptest.ResponseRecorder {
+			r := httptest.NewRequest("POST", "/api/v1/bounded", strings.NewReader(body))
+			r.Header.Set("Authorization", "Bearer ann")
+			w := httptest.NewRecorder()
+			a.ServeHTTP(w, r)
+			return w
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		w := send()
+		runtime.ReadMemStats(&after)
+		if w.Code != 422 || w.Body.Len() > 8<<10 {
+			t.Errorf("%s: %d with %d bytes: %.200s", name, w.Code, w.Body.Len(), w.Body)
+		}
+		if cost := after.TotalAlloc - before.TotalAlloc; cost > uint64(mostOfBody*len(body)) {
+			t.Errorf("%s: a body of %d bytes costs %d", name, len(body), cost)
+		}
+	}
+}
+
+// BenchmarkHostileBodies shows what a body costs that is refused, and how long it takes.
+func BenchmarkHostileBodies(b *testing.B) {
+	a := newBoundedAPI(b)
+	for name, body := range hostileBodies() {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(body)))
+			for b.Loop() {
+				r := httptest.NewRequest("POST", "/api/v1/bounded", strings.NewReader(body))
+				r.Header.Set("Authorization", "Bearer ann")
+				a.ServeHTTP(httptest.NewRecorder(), r)
+			}
+		})
+	}
+}
+
+func TestPagesOfOtherOriginsReadAndSendWhatTheyNeed(t *testing.T) {
+	t.Parallel()
+	a := newTestAPI(t)
+	ask := func(method, origin string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, "/api/v1/things/1", nil)
+		r.Header.Set("Origin", origin)
+		r.Header.Set("Access-Control-Request-Method", "GET")
+		w := httptest.NewRecorder()
+		a.ServeHTTP(w, r)
+		if got := w.Header().Values("Vary"); len(got) == 0 || got[0] != "Origin" {
+			t.Errorf("%s from %q varies by %q", method, origin, got)
+		}
+		return w
+	}
+	header := ask("OPTIONS", "https://app.example").Header()
+	for _, name := range []string{"Range", "If-Range", "If-Match", "If-None-Match", "Authorization", "Idempotency-Key"} {
+		if !strings.Contains(header.Get("Access-Control-Allow-Headers")+",", name+",") {
+			t.Errorf("%s may not be sent", name)
+		}
+	}
+	for _, name := range []string{
+		"Content-Disposition", "Content-Range", "Accept-Ranges", "ETag", "Location", "X-Request-ID", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset",
+	} {
+		if !strings.Contains(header.Get("Access-Control-Expose-Headers")+",", name+",") {
+			t.Errorf("%s may not be read", name)
+		}
+	}
+	ask("GET", "https://other.example")
+	ask("GET", "")
+}
