@@ -13,7 +13,7 @@ import (
 )
 
 // viewsOf are the addresses of the console's views for an administrator with these objects, and a text that each has when it is complete.
-func viewsOf(device, org, webhook, rule, alarm, integration string) map[string]string {
+func viewsOf(device, org, webhook, rule, alarm, integration, export string) map[string]string {
 	return map[string]string{
 		"/":                              "Busiest devices",
 		"/devices":                       "1 device",
@@ -26,6 +26,7 @@ func viewsOf(device, org, webhook, rule, alarm, integration string) map[string]s
 		"/devices/" + device + "/logs":                      "temperature",
 		"/devices/" + device + "/settings":                  "Delete this device",
 		"/exports":                                          "completed",
+		"/exports/" + export:                                "SHA-256",
 		"/exports?new=1":                                    "Compression",
 		"/exports?tab=schedules":                            "No schedules",
 		"/account":                                          "Time zone",
@@ -85,7 +86,10 @@ func TestEveryViewIsAccessible(t *testing.T) {
 	}
 	ann.do("POST", "/devices/"+device+"/logs", map[string]any{"event": "door", "value": true}, 201)
 	ann.do("PATCH", "/devices/"+device+"/twin/desired", map[string]any{"level": 3}, 200)
-	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv", "range": "24h"}, 202)
+	var export struct {
+		ID string `json:"id"`
+	}
+	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv", "range": "24h"}, 202).into(t, &export)
 	finishCommand(ann, device)
 	var hook, rule, integration struct {
 		ID string `json:"id"`
@@ -135,7 +139,7 @@ func TestEveryViewIsAccessible(t *testing.T) {
 			if dark := b.run("String(matchMedia('(prefers-color-scheme: dark)').matches)"); dark != map[string]string{"light": "false", "dark": "true"}[name] {
 				t.Fatalf("the dark scheme is %s", dark)
 			}
-			for address, text := range viewsOf(device, org.ID, hook.ID, rule.ID, alarms.Items[0].ID, integration.ID) {
+			for address, text := range viewsOf(device, org.ID, hook.ID, rule.ID, alarms.Items[0].ID, integration.ID, export.ID) {
 				b.open(s.url + address)
 				b.reads(text)
 				b.look(string(axe), address)
@@ -206,5 +210,29 @@ func (b *tab) look(axe, view string) {
 	hosts := b.run(`performance.getEntriesByType('resource').map(({ name }) => new URL(name)).filter(({ protocol, origin }) => protocol !== 'data:' && origin !== location.origin).join(' ')`)
 	if hosts != "" {
 		b.t.Errorf("%s calls %s", view, hosts)
+	}
+}
+
+// Every address that the console has a view for is among those that are looked at.
+func TestEveryViewIsLookedAt(t *testing.T) {
+	t.Parallel()
+	source, err := os.ReadFile("../console/src/app.tsx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	looked := "/sign-in\n"
+	for address := range viewsOf("id", "id", "id", "id", "id", "id", "id") {
+		path, _, _ := strings.Cut(address, "?")
+		looked += path + "\n"
+	}
+	routes := regexp.MustCompile(`(?m)^  route\('(\S+)',`).FindAllStringSubmatch(string(source), -1)
+	for _, route := range routes {
+		path := regexp.MustCompile(`\{\w+\}`).ReplaceAllString(route[1], `[^/\n]+`)
+		if !regexp.MustCompile(`(?m)^` + path + `$`).MatchString(looked) {
+			t.Errorf("%s is not looked at", route[1])
+		}
+	}
+	if len(routes) < 30 {
+		t.Errorf("only %d routes: the test lost its targets", len(routes))
 	}
 }

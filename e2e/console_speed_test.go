@@ -161,7 +161,10 @@ func TestTheConsolePrints(t *testing.T) {
 		_, err := cdp.Call(ctx, page, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"})
 		return chromedp.Void{}, err
 	})
-	for view, text := range map[string]string{"/": "Busiest devices", "/devices/" + device + "/charts": "temperature", "/devices/" + device + "/logs": "21.5"} {
+	for view, text := range map[string]string{
+		"/": "Busiest devices", "/devices/" + device + "/charts": "temperature", "/devices/" + device + "/logs": "21.5",
+		"/compare?devices=" + device: "averages by the minute", "/alarms": "Nothing is wrong", "/rules/new": "What happens then",
+	} {
 		for sheet, width := range map[string]int64{"A4": 794, "A5": 559} {
 			b.do(chromedp.EmulateViewport(width, 1123))
 			b.open(s.url + view)
@@ -169,7 +172,7 @@ func TestTheConsolePrints(t *testing.T) {
 			wrong := b.run(`(() => {
 				const { scrollWidth, clientWidth } = document.documentElement;
 				if (scrollWidth > clientWidth) return 'it is ' + scrollWidth + ' wide';
-				if ([...document.querySelectorAll('.side, .top, main .actions')].some((one) => one.offsetHeight)) return 'it has navigation';
+				if ([...document.querySelectorAll('.side, .top, .skip, main .actions')].some((one) => one.offsetHeight)) return 'it has navigation';
 				const [r, g, b] = getComputedStyle(document.body).backgroundColor.match(/\d+/g).map(Number);
 				return Math.min(r, g, b) < 200 ? 'its paper is dark' : '';
 			})()`)

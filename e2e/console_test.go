@@ -253,11 +253,12 @@ func (b *tab) download() string {
 	return file
 }
 
-// From an empty server to a device that is watched, switched and exported, in the browser alone but for the device itself.
+// From an empty server to a device that is watched, switched, judged by a rule and exported, on a phone alone but for the device itself.
 func TestTheFirstFiveMinutes(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	b := newTab(t)
+	b.do(chromedp.EmulateViewport(360, 740))
 	link, token := s.setupLink()
 	b.open(link + "#" + token)
 	b.fill("name", "Ann", "email", "ann@example.com", "password", password)
@@ -296,6 +297,19 @@ func TestTheFirstFiveMinutes(t *testing.T) {
 	device.do("POST", "/devices/"+me.ID+"/commands/"+command.ID+"/result", map[string]any{"ok": true, "result": "is on"}, 204)
 	b.reads("succeeded")
 
+	b.press("Menu")
+	b.press("Rules")
+	b.press("New rule")
+	b.write("Name", "Too much power")
+	b.write("Event", "power")
+	b.write("Value", "100")
+	b.write("For minutes", "0")
+	b.press("Save")
+	b.reads("Would have fired")
+	device.do("POST", "/devices/"+me.ID+"/logs", map[string]any{"event": "power", "value": 230}, 201)
+	b.reads("Too much power on Kitchen plug")
+
+	b.press("Menu")
 	b.press("Exports")
 	b.press("New export")
 	b.press("Start")

@@ -37,6 +37,18 @@ func (b *tab) pick(label, value string) {
 	})()`, label, value))
 }
 
+// write writes a text into the field with the label.
+func (b *tab) write(label, text string) {
+	b.t.Helper()
+	b.until("the field "+label, fmt.Sprintf(`(() => {
+		const field = document.getElementById([...document.querySelectorAll('label')].find((one) => one.innerText === %q)?.htmlFor);
+		if (!field) return document.body.innerText;
+		field.value = %q;
+		field.dispatchEvent(new Event('input', { bubbles: true }));
+		return '';
+	})()`, label, text))
+}
+
 // The link of a claim code outlives signing in: users scan it with a phone that has no session.
 func TestTheConsoleClaimsADeviceByItsLink(t *testing.T) {
 	t.Parallel()
@@ -88,14 +100,9 @@ func TestTheConsoleFindsDevicesBeyondTheFirst(t *testing.T) {
 
 	b.open(s.url + "/rules/new?device=" + ids[999])
 	b.reads("Zenith")
-	for label, value := range map[string]string{"Name": "Too warm", "Event": "temperature", "Value": "20"} {
-		b.run(fmt.Sprintf(`(() => {
-			const field = document.getElementById([...document.querySelectorAll('label')].find((one) => one.innerText === %q).htmlFor);
-			field.value = %q;
-			field.dispatchEvent(new Event('input', { bubbles: true }));
-			return '';
-		})()`, label, value))
-	}
+	b.write("Name", "Too warm")
+	b.write("Event", "temperature")
+	b.write("Value", "20")
 	b.press("Save")
 	b.reads("Would have fired")
 	var rules struct {

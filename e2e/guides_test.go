@@ -65,28 +65,3 @@ func TestTheScriptOfTheFirstDeviceRuns(t *testing.T) {
 		}
 	})
 }
-
-// The examples of the guides about devices run one after the other, and none is refused.
-func TestTheExamplesOfTheGuidesRun(t *testing.T) {
-	t.Parallel()
-	s := serve(t)
-	for page, wants := range map[string][]string{
-		"guides/commands.md":     {`"state":"succeeded","result":{"level":3}`, `"total":1`, `"by_state":{`},
-		"guides/provisioning.md": {`"token":"hd_`, `"serial":null`},
-	} {
-		t.Run(page, func(t *testing.T) {
-			t.Parallel()
-			ann, _ := s.signup(strings.NewReplacer("/", "-", ".md", "").Replace(page) + "@example.com")
-			script := "set -euo pipefail; J='Content-Type: application/json'\n" + strings.Join(scripts(t, page, "sh"), "\n")
-			out := runScript(t, s, script, "A=Authorization: Bearer "+ann.token, "DEVICE="+ann.device("lamp"))
-			for _, want := range wants {
-				if !strings.Contains(out, want) {
-					t.Errorf("the output lacks %s:\n%s", want, out)
-				}
-			}
-			if strings.Contains(out, "urn:hearth:error:") {
-				t.Errorf("an example is refused:\n%s", out)
-			}
-		})
-	}
-}
