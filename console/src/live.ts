@@ -1,5 +1,5 @@
-// Live events: one stream for all views of the tab, over the channels of the user and of the user's organizations. It goes on from the
-// last event after an interruption. A tab that is hidden for a while closes it: browsers allow few connections to one server.
+// Live events: one stream for all views of the tab, over the channels of the user and of the user's organizations. It goes on from where
+// it was after an interruption. A tab that is hidden for a while closes it: browsers allow few connections to one server.
 import { signal } from '@preact/signals';
 import { api, epoch, pause } from './api';
 import { user } from './session';
@@ -60,12 +60,18 @@ export function restart() {
 }
 
 async function run(signal: AbortSignal) {
-  const turn = (on: boolean) => () => { if (!signal.aborted) connected.value = on; };
-  const state = { onOpen: turn(true), onClose: turn(false) };
+  const state = {
+    onOpen: () => {
+      if (signal.aborted) return;
+      connected.value = true;
+      if (!last) epoch.value++; // what the views have read so far is older than the stream
+    },
+    onClose: () => { if (!signal.aborted) connected.value = false; },
+    onPosition: (id: string) => { if (!signal.aborted) last = id; },
+  };
   while (!signal.aborted) {
     try {
       for await (const event of api.follow({ channels: await channels(), lastID: last, signal, ...state })) {
-        last = event.id;
         if (event.type === 'reset') epoch.value++;
         else dispatch(event);
       }

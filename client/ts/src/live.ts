@@ -15,6 +15,8 @@ export interface FollowOptions {
   onOpen?: () => void
   /** Is called whenever an open stream has ended. */
   onClose?: () => void
+  /** Is called with each position, what lastID takes: the first one comes before any event. */
+  onPosition?: (id: string) => void
 }
 
 /** One thing that happened. */
@@ -32,7 +34,7 @@ const longestRetryAfter = 300_000
 const longestBlock = 4 << 20
 
 export async function* follow(api: Api, open: (call: Call) => Promise<Response>, options: FollowOptions): AsyncGenerator<LiveEvent> {
-  const { channels = [], signal, silence = 60_000, onOpen, onClose } = options
+  const { channels = [], signal, silence = 60_000, onOpen, onClose, onPosition } = options
   let lastID = options.lastID ?? ''
   let failures = 0
   let refusals = 0
@@ -64,7 +66,7 @@ export async function* follow(api: Api, open: (call: Call) => Promise<Response>,
       for await (const block of blocks(response, alive)) {
         failures = 0
         if (block.retry) shortest = Math.min(Math.max(block.retry, shortestWait), longestWait)
-        lastID = block.id ?? lastID
+        if (block.id !== undefined) onPosition?.((lastID = block.id))
         if (block.data) {
           clearTimeout(quiet) // the reader may be slow
           yield { id: lastID, ...(JSON.parse(block.data) as Omit<LiveEvent, 'id'>) }

@@ -1,21 +1,27 @@
 // Choosing devices by their names, however many there are: the server searches.
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { api } from '../api';
+import { api, asProblem, epoch } from '../api';
 import { useList } from '../load';
 import { Field, Wrong } from './kit';
 
-// useNames returns the names of devices by their ids, as they become known.
-export function useNames(ids: string[]): ReadonlyMap<string, string> {
-  const [names, setNames] = useState<ReadonlyMap<string, string>>(new Map());
+// useEach asks for something of each id, once, and again after a time without the server; what is not found is missing.
+export function useEach<T>(ids: string[], ask: (id: string) => Promise<T>, missing: T): ReadonlyMap<string, T> {
+  const [known, setKnown] = useState<ReadonlyMap<string, T>>(new Map());
   const asked = useRef(new Set<string>());
   useEffect(() => {
     for (const id of ids.filter((one) => !asked.current.has(one))) {
       asked.current.add(id);
-      void api.getDevice(id).then(({ name }) => name, () => 'Not found').then((name) => setNames((now) => new Map(now).set(id, name)));
+      ask(id).catch((e: unknown) => { if (asProblem(e).status === 404) return missing; throw e; }).then(
+        (found) => setKnown((now) => new Map(now).set(id, found)),
+        () => { asked.current.delete(id); },
+      );
     }
-  }, [ids.join()]);
-  return names;
+  }, [ids.join(), epoch.value]);
+  return known;
 }
+
+// useNames returns the names of devices by their ids, as they become known.
+export const useNames = (ids: string[]) => useEach(ids, (id) => api.getDevice(id).then(({ name }) => name), 'Not found');
 
 const shown = 40;
 

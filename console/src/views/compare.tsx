@@ -5,30 +5,25 @@ import { compact, number, when, zone } from '../format';
 import { query, setQuery } from '../router';
 import type { Summary, Usage } from '../types';
 import { Card, Empty, Page, Scroll, Select, Skeleton, Wrong } from '../ui/kit';
-import { PickDevices } from '../ui/pick';
+import { PickDevices, useEach } from '../ui/pick';
 import { colours, Plot, type Line } from '../ui/plot';
 import { interval, RangePicker, rangeOf, setRange } from '../ui/range';
 
 const most = 8;
 
-// useEvents returns the events that the devices have sent, those of most devices first.
-function useEvents(ids: string[]): string[] {
-  const [known, setKnown] = useState<ReadonlyMap<string, string[]>>(new Map());
-  useEffect(() => {
-    for (const id of ids.filter((one) => !known.has(one))) {
-      void api.latestLogs(id).then(({ items }) => items.filter(({ value }) => typeof value !== 'string').map(({ event }) => event), () => [])
-        .then((events) => setKnown((now) => new Map(now).set(id, events)));
-    }
-  }, [ids.join()]);
+// useEvents returns the events of numbers that the devices have sent, those of most devices first; undefined while they are not known.
+function useEvents(ids: string[]): string[] | undefined {
+  const known = useEach(ids, (id) => api.latestLogs(id).then(({ items }) => items.filter(({ value }) => typeof value !== 'string').map(({ event }) => event)), []);
   const uses = new Map<string, number>();
   for (const event of ids.flatMap((id) => known.get(id) ?? [])) uses.set(event, (uses.get(event) ?? 0) + 1);
+  if (ids.some((id) => !known.has(id)) && uses.size === 0) return undefined;
   return [...uses.keys()].sort((a, b) => (uses.get(b) ?? 0) - (uses.get(a) ?? 0) || a.localeCompare(b));
 }
 
 export function Compare() {
   const ids = (query.value.get('devices') ?? '').split(',').filter(Boolean).slice(0, most);
   const events = useEvents(ids);
-  const event = query.value.get('event') ?? events[0] ?? '';
+  const event = query.value.get('event') ?? events?.[0] ?? '';
   const [now, setNow] = useState(Date.now());
   const range = useMemo(() => rangeOf(now), [now, query.value.toString()]);
   useEffect(() => {
@@ -43,10 +38,10 @@ export function Compare() {
       {ids.length === 0 ? <Card><Empty icon="compare" title="Choose devices">Their values are drawn in one chart.</Empty></Card> : (
         <>
           <div class="filters">
-            {events.length > 0 && <Select hidden label="Event" value={event} onPick={(v) => setQuery({ event: v })} options={[...new Set([event, ...events])].map((name) => [name, name] as const)} />}
+            {events && events.length > 0 && <Select hidden label="Event" value={event} onPick={(v) => setQuery({ event: v })} options={[...new Set([event, ...events])].map((name) => [name, name] as const)} />}
             <RangePicker range={range} />
           </div>
-          {event && <Chart ids={ids} event={event} from={range.from} to={range.to} />}
+          {event ? <Chart ids={ids} event={event} from={range.from} to={range.to} /> : <Card>{events ? <Empty icon="compare" title="Nothing to compare">These devices have sent no numbers.</Empty> : <Skeleton rows={6} />}</Card>}
         </>
       )}
     </Page>
