@@ -123,7 +123,7 @@ type ChannelPath struct {
 // ChannelCondition is a change's precondition.
 type ChannelCondition struct {
 	ChannelPath
-	IfMatch string `header:"If-Match" maxLength:"4096" doc:"Entity tags, of which one must be of the version that the channel still has, or *."`
+	IfMatch string `header:"If-Match" doc:"Entity tags, of which the object must still have one, or *."`
 }
 
 func (c ChannelCondition) check() func(hearth.NotificationChannel) error {

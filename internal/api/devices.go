@@ -338,7 +338,7 @@ type DevicePath struct {
 // DeviceCondition is a change's precondition.
 type DeviceCondition struct {
 	DevicePath
-	IfMatch string `header:"If-Match" maxLength:"4096" doc:"Entity tags, of which one must be of the version that the device still has, or *."`
+	IfMatch string `header:"If-Match" doc:"Entity tags, of which the object must still have one, or *."`
 }
 
 func (c DeviceCondition) check() func(hearth.Device) error {

@@ -131,7 +131,7 @@ type IntegrationPath struct {
 // IntegrationCondition is a change's precondition.
 type IntegrationCondition struct {
 	IntegrationPath
-	IfMatch string `header:"If-Match" maxLength:"4096" doc:"Entity tags, of which one must be of the version that the integration still has, or *."`
+	IfMatch string `header:"If-Match" doc:"Entity tags, of which the object must still have one, or *."`
 }
 
 func (c IntegrationCondition) check() func(hearth.Integration) error {

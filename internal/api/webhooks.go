@@ -167,7 +167,7 @@ type WebhookPath struct {
 // WebhookCondition is a change's precondition.
 type WebhookCondition struct {
 	WebhookPath
-	IfMatch string `header:"If-Match" maxLength:"4096" doc:"Entity tags, of which one must be of the version that the webhook still has, or *."`
+	IfMatch string `header:"If-Match" doc:"Entity tags, of which the object must still have one, or *."`
 }
 
 func (c WebhookCondition) check() func(hearth.Webhook) error {

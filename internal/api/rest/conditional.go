@@ -25,8 +25,8 @@ func (op Operation) documentIfMatch(doc *huma.Operation) {
 		return
 	}
 	doc.Parameters = append(doc.Parameters, &huma.Param{
-		Name: "If-Match", In: "header", Schema: &huma.Schema{Type: huma.TypeString}, Example: `"9f86d081884c7d65"`,
-		Description: "Entity tags, of which the object must still have one, or `*`.",
+		Name: "If-Match", In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+		Description: "Entity tags, of which the object must still have one, or *.",
 	})
 }
 

@@ -79,6 +79,11 @@ func (rt *Router) document() (object, error) {
 			op["description"] = op["summary"]
 		}
 		extendScopes(op)
+		parameters, _ := op["parameters"].([]any)
+		for _, parameter := range parameters {
+			members, _ := parameter.(object)
+			withoutExamples(parameter, members["in"] == "path") // of those, all are ids
+		}
 		d.shareResponses(op)
 	}
 	d.shareParameters()
@@ -171,7 +176,8 @@ func listNull(value any) {
 	}
 }
 
-// withoutExamples leaves out the examples of times and ids, whose format says how they look, or all.
+// withoutExamples leaves out the examples of times, ids and enumerations, whose schema says how they look, or all; and the format of
+// numbers, of which there is one.
 func withoutExamples(value any, all bool) {
 	switch value := value.(type) {
 	case []any:
@@ -179,8 +185,12 @@ func withoutExamples(value any, all bool) {
 			withoutExamples(item, all)
 		}
 	case object:
-		if _, isList := value["examples"].([]any); isList && (all || value["format"] == "date-time" || value["format"] == "uuid") {
+		_, isList := value["examples"].([]any)
+		if isList && (all || value["format"] == "date-time" || value["format"] == "uuid" || value["enum"] != nil || value["$ref"] != nil) {
 			delete(value, "examples")
+		}
+		if value["format"] == "double" {
+			delete(value, "format")
 		}
 		for _, member := range value {
 			withoutExamples(member, all)
@@ -298,17 +308,47 @@ func small(schema object) {
 	}
 }
 
-// openAnswers lets answers gain members, as only what clients send is refused for unknown ones, and leaves out examples of answers.
+// openAnswers lets answers gain members, as only what clients send is refused for unknown ones, and leaves out examples of answers. A schema
+// that is sent and answered is open; where it is sent, unknown members are refused by the place that refers to it.
 func (d *documentWriter) openAnswers() {
-	sent := map[string]bool{}
+	sent, answered := map[string]bool{}, map[string]bool{}
 	for _, op := range d.operations() {
 		d.reach(op["requestBody"], sent)
+		d.reach(op["responses"], answered)
 	}
+	opened := map[string]bool{}
 	for name, schema := range d.schemas {
-		if members, _ := schema.(object); !sent[name] && members["additionalProperties"] == false {
+		if members, _ := schema.(object); (answered[name] || !sent[name]) && members["additionalProperties"] == false {
 			delete(members, "additionalProperties")
+			opened[name] = true
 		}
 		withoutExamples(schema, !sent[name])
+	}
+	for _, op := range d.operations() {
+		closeReferences(op["requestBody"], opened)
+	}
+	for name, schema := range d.schemas {
+		if sent[name] && !answered[name] {
+			closeReferences(schema, opened)
+		}
+	}
+}
+
+// closeReferences refuses unknown members where a part refers to an open schema.
+func closeReferences(part any, opened map[string]bool) {
+	switch part := part.(type) {
+	case []any:
+		for _, item := range part {
+			closeReferences(item, opened)
+		}
+	case object:
+		ref, _ := part["$ref"].(string)
+		if name, ok := strings.CutPrefix(ref, schemaRef("")); ok && opened[name] {
+			part["unevaluatedProperties"] = false
+		}
+		for _, member := range part {
+			closeReferences(member, opened)
+		}
 	}
 }
 

@@ -52,6 +52,34 @@ func TestTheDocumentSaysWhatMayBeNull(t *testing.T) {
 	}
 }
 
+// Answers may gain members; what is sent with an unknown one is refused, also where it has the schema of an answer.
+func TestAnswersMayGainMembers(t *testing.T) {
+	t.Parallel()
+	doc := committedDocument(t)
+	d := &documentWriter{doc: doc, schemas: child(child(doc, "components"), "schemas")}
+	sent, answered := map[string]bool{}, map[string]bool{}
+	for _, op := range d.operations() {
+		d.reach(op["requestBody"], sent)
+		d.reach(op["responses"], answered)
+	}
+	both := 0
+	for name, schema := range d.schemas {
+		closed := child(d.schemas, name)["additionalProperties"] == false
+		switch {
+		case closed && answered[name]:
+			t.Errorf("%s is answered, and may gain no members", name)
+		case sent[name] && answered[name] && child(schema, "properties") != nil:
+			both++
+		case sent[name] && !closed && child(schema, "properties") != nil:
+			t.Errorf("%s is sent, and may have unknown members", name)
+		}
+	}
+	schedule := child(child(d.schemas["NewRule"], "properties"), "schedule")
+	if either, _ := schedule["oneOf"].([]any); both == 0 || len(either) == 0 || either[0].(object)["unevaluatedProperties"] != false {
+		t.Errorf("%d schemas are sent and answered; the schedule of a new rule is %v", both, schedule)
+	}
+}
+
 func TestTheDocumentRepeatsNothing(t *testing.T) {
 	t.Parallel()
 	doc := committedDocument(t)
