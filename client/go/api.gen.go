@@ -2602,7 +2602,7 @@ func (c *Client) GetKeys(ctx context.Context, options ...CallOption) (*KeySet, e
 type ListAuditParams struct {
 	// Only this action.
 	Action string
-	// Only what this actor did: an id, or user:ID, device:ID, system, cli.
+	// Only what this actor did: a user's id, or user:ID, device:ID, system, cli.
 	ActorID string
 	// Adds the total number of items.
 	Count bool
@@ -2616,7 +2616,7 @@ type ListAuditParams struct {
 	Limit int
 	// A duration such as 15m, 24h, 7d or 30d: the range that ends now. Not together with from or to.
 	Range string
-	// Only what was done to this object: kind:ID.
+	// Only what was done to this object: its id, or kind:ID.
 	Target string
 	// End of the range, exclusive (RFC 3339); now if only from is given.
 	To time.Time
@@ -2659,7 +2659,7 @@ func (c *Client) AllAudit(ctx context.Context, params ListAuditParams, options .
 type ExportAuditParams struct {
 	// Only this action.
 	Action string
-	// Only what this actor did: an id, or user:ID, device:ID, system, cli.
+	// Only what this actor did: a user's id, or user:ID, device:ID, system, cli.
 	ActorID string
 	// Default csv.
 	Format string
@@ -2667,7 +2667,7 @@ type ExportAuditParams struct {
 	From time.Time
 	// The time up to now. Not together with from or to.
 	Range string
-	// Only what was done to this object: kind:ID.
+	// Only what was done to this object: its id, or kind:ID.
 	Target string
 	// End of the range, exclusive (RFC 3339).
 	To time.Time

@@ -2201,7 +2201,7 @@ export type Weekday = 'monday' | 'tuesday' | 'wednesday' | 'thursday' | 'friday'
 export interface ListAuditQuery {
   /** Only this action. */
   action?: string
-  /** Only what this actor did: an id, or user:ID, device:ID, system, cli. */
+  /** Only what this actor did: a user's id, or user:ID, device:ID, system, cli. */
   actor_id?: string
   /** Adds the total number of items. */
   count?: boolean
@@ -2215,7 +2215,7 @@ export interface ListAuditQuery {
   limit?: number
   /** A duration such as 15m, 24h, 7d or 30d: the range that ends now. Not together with from or to. */
   range?: string
-  /** Only what was done to this object: kind:ID. */
+  /** Only what was done to this object: its id, or kind:ID. */
   target?: string
   /** End of the range, exclusive (RFC 3339); now if only from is given. */
   to?: string
@@ -2225,7 +2225,7 @@ export interface ListAuditQuery {
 export interface ExportAuditQuery {
   /** Only this action. */
   action?: string
-  /** Only what this actor did: an id, or user:ID, device:ID, system, cli. */
+  /** Only what this actor did: a user's id, or user:ID, device:ID, system, cli. */
   actor_id?: string
   /** Default csv. */
   format?: 'csv' | 'ndjson'
@@ -2233,7 +2233,7 @@ export interface ExportAuditQuery {
   from?: string
   /** The time up to now. Not together with from or to. */
   range?: string
-  /** Only what was done to this object: kind:ID. */
+  /** Only what was done to this object: its id, or kind:ID. */
   target?: string
   /** End of the range, exclusive (RFC 3339). */
   to?: string
