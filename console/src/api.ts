@@ -79,6 +79,9 @@ export function asProblem(e: unknown): Problem {
   return new Problem(e.status, upper(texts.join('; ') || e.detail || `the server answered ${e.status}`), fields);
 }
 
+// setting returns a setting of the server, which it writes into the page.
+export const setting = (name: string) => document.querySelector<HTMLMetaElement>(`meta[name=hearth-${name}]`)?.content ?? '';
+
 export const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
 
 // newKey returns an idempotency key. A form keeps one while its fields stay, so that sending it again creates nothing twice.

@@ -361,7 +361,7 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 		awaitPublished = p.realtime.AwaitPublished
 	}
 	cfg := p.Config
-	pages, err := console.New(string(cfg.Signup))
+	pages, err := console.New(console.Settings{Signup: string(cfg.Signup), MQTT: cfg.MQTTAddr, MQTTS: cfg.MQTTSAddr, SetupToken: p.accounts.SetupToken})
 	if err != nil {
 		return nil, err
 	}

@@ -4,14 +4,18 @@ package console
 
 import (
 	"bytes"
+	"context"
 	"embed"
 	"fmt"
+	"html"
 	"io/fs"
 	"maps"
 	"mime"
+	"net"
 	"net/http"
 	"path"
 	"strings"
+	"sync/atomic"
 
 	"hearth/internal/console/guide"
 )
@@ -30,15 +34,25 @@ var views = []string{
 	"/sign-in", "/sign-up", "/set-up", "/forgot-password", "/reset-password", "/confirm-email", "/invitation",
 }
 
-// Console answers for the console's addresses.
-type Console struct {
-	page  []byte
-	files map[string][]byte
+// Settings are what the page says of the server.
+type Settings struct {
+	Signup      string // open, invite or closed
+	MQTT, MQTTS string // where devices connect, as host:port; "" for nowhere
+	// SetupToken returns what the first administrator is made with; "" once there is one.
+	SetupToken func(context.Context) (string, error)
 }
 
-// New returns the console. The page knows from signup who may sign up: open, invite or closed.
-func New(signup string) (*Console, error) {
-	c := &Console{files: map[string][]byte{}}
+// Console answers for the console's addresses.
+type Console struct {
+	page       []byte
+	files      map[string][]byte
+	setupToken func(context.Context) (string, error)
+	ready      atomic.Bool // there is an administrator, and so from now on
+}
+
+// New returns the console.
+func New(s Settings) (*Console, error) {
+	c := &Console{files: map[string][]byte{}, setupToken: s.SetupToken}
 	err := fs.WalkDir(built, "dist", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -50,10 +64,23 @@ func New(signup string) (*Console, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the console's files: %w", err)
 	}
-	const as = `<meta name="hearth-signup" content="%s">`
-	c.page = bytes.Replace(c.files["/index.html"], fmt.Appendf(nil, as, "open"), fmt.Appendf(nil, as, signup), 1)
+	c.page = setMeta(c.files["/index.html"], "signup", "open", s.Signup)
+	c.page = setMeta(c.page, "mqtt", "", port(s.MQTT))
+	c.page = setMeta(c.page, "mqtts", "", port(s.MQTTS))
 	delete(c.files, "/index.html")
 	return c, nil
+}
+
+// setMeta changes the content of a meta element of the page.
+func setMeta(page []byte, name, before, after string) []byte {
+	const as = `<meta name="hearth-%s" content="%s">`
+	return bytes.Replace(page, fmt.Appendf(nil, as, name, before), fmt.Appendf(nil, as, name, html.EscapeString(after)), 1)
+}
+
+// port returns the port of an address; "" for none.
+func port(addr string) string {
+	_, port, _ := net.SplitHostPort(addr) // the configuration was checked
+	return port
 }
 
 // Pages returns the handlers of the views, their files and the documentation, by their path in the syntax of http.ServeMux.
@@ -70,18 +97,26 @@ func (c *Console) Pages() map[string]http.Handler {
 
 // Missing returns the handler of addresses that are no view: the page says so.
 func (c *Console) Missing() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { c.send(w, http.StatusNotFound) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.send(w, r, http.StatusNotFound) })
 }
 
 // ServeHTTP sends the page. It is asked for again each time, and answered with 304 while it is the same.
-func (c *Console) ServeHTTP(w http.ResponseWriter, _ *http.Request) { c.send(w, http.StatusOK) }
+func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) { c.send(w, r, http.StatusOK) }
 
-func (c *Console) send(w http.ResponseWriter, status int) {
+func (c *Console) send(w http.ResponseWriter, r *http.Request, status int) {
+	page := c.page
+	if !c.ready.Load() {
+		token, err := c.setupToken(r.Context())
+		if token != "" {
+			page = setMeta(page, "setup", "done", "pending")
+		}
+		c.ready.Store(token == "" && err == nil)
+	}
 	w.Header().Set("Content-Security-Policy", policy)
 	w.Header().Set("Cache-Control", "no-cache")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(c.page) // the client may have gone
+	_, _ = w.Write(page) // the client may have gone
 }
 
 // file serves a built file. Those below /assets change their names with their content.

@@ -3,6 +3,8 @@ package console
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
+	"errors"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -13,9 +15,12 @@ import (
 	"testing"
 )
 
-func serve(t *testing.T, signup string) http.Handler {
+func serve(t *testing.T, s Settings) http.Handler {
 	t.Helper()
-	c, err := New(signup)
+	if s.SetupToken == nil {
+		s.SetupToken = func(context.Context) (string, error) { return "", nil }
+	}
+	c, err := New(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +46,7 @@ func TestEveryViewIsServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	console := serve(t, "invite")
+	console := serve(t, Settings{Signup: "invite"})
 	found := route.FindAllSubmatch(source, -1)
 	if len(found) < len(views) {
 		t.Fatalf("%d addresses in the source, %d are served", len(found), len(views))
@@ -56,7 +61,7 @@ func TestEveryViewIsServed(t *testing.T) {
 
 func TestThePageLoadsWhatIsServed(t *testing.T) {
 	t.Parallel()
-	console := serve(t, "open")
+	console := serve(t, Settings{Signup: "open"})
 	page := get(console, "/").Body.String()
 	loads := regexp.MustCompile(`(?:src|href)="([^"]+)"`).FindAllStringSubmatch(page, -1)
 	if len(loads) < 4 {
@@ -73,6 +78,35 @@ func TestThePageLoadsWhatIsServed(t *testing.T) {
 		if strings.Contains(page, never) {
 			t.Errorf("the page has %s", never)
 		}
+	}
+}
+
+func TestThePageSaysWhatTheServerIs(t *testing.T) {
+	t.Parallel()
+	var asked int
+	console := serve(t, Settings{Signup: "closed", MQTT: "127.0.0.1:1884", MQTTS: ":8884", SetupToken: func(context.Context) (string, error) {
+		asked++
+		switch asked {
+		case 1:
+			return "secret", nil
+		case 2:
+			return "", errors.New("the store does not answer")
+		}
+		return "", nil
+	}})
+	for i, setup := range []string{"pending", "done", "done", "done"} {
+		page := get(console, "/").Body.String()
+		for name, value := range map[string]string{"signup": "closed", "setup": setup, "mqtt": "1884", "mqtts": "8884"} {
+			if meta := `<meta name="hearth-` + name + `" content="` + value + `">`; !strings.Contains(page, meta) {
+				t.Errorf("page %d has no %s: %s", i, meta, page)
+			}
+		}
+		if strings.Contains(page, "secret") {
+			t.Errorf("page %d has the token: %s", i, page)
+		}
+	}
+	if asked != 3 {
+		t.Errorf("the console asked %d times whether there is an administrator", asked)
 	}
 }
 
@@ -101,7 +135,7 @@ const maxFirst, maxView = 120_000, 40_000
 
 func TestTheConsoleIsSmall(t *testing.T) {
 	t.Parallel()
-	c, err := New("open")
+	c, err := New(Settings{Signup: "open"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,7 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { Refused } from '../../../client/ts/src/index';
-import { api, type Problem } from '../api';
+import { api, setting, type Problem } from '../api';
 import { carried, navigate, path, query } from '../router';
 import { signedIn, user } from '../session';
 import { signIn } from '../signin';
@@ -10,8 +10,7 @@ import { Button, Field, Form, toast, useAction, Wrong } from '../ui/kit';
 
 const secret = carried(path.value);
 
-// signup is who may make an account, as the server wrote it into the page.
-const signup = document.querySelector<HTMLMetaElement>('meta[name=hearth-signup]')?.content ?? 'open';
+const signup = setting('signup'); // who may make an account: open, invite or closed
 
 function Sheet({ title, children }: { title: string; children: ComponentChildren }) {
   useEffect(() => { document.title = `${title} · hearth`; }, [title]);
@@ -41,13 +40,14 @@ export function SignIn() {
   const forward = query.value.get('to') ? `?to=${encodeURIComponent(target())}` : '';
   return (
     <Sheet title="Sign in">
+      {setting('setup') === 'pending' && <p class="first">This server has no administrator yet.<a href="/set-up">Make the first one</a></p>}
       <Form
         submit="Sign in" send={async ({ email = '', password = '' }) => { await signIn(email, password); enter(); }}
         aside={<a class="small" href="/forgot-password">Forgot your password?</a>}
       >
         {() => <><Email focus /><Password /></>}
       </Form>
-      {signup !== 'closed' && <p class="small">New here? <a href={'/sign-up' + forward}>Create an account</a></p>}
+      {signup === 'open' && <p class="small">New here? <a href={'/sign-up' + forward}>Create an account</a></p>}
     </Sheet>
   );
 }
@@ -56,9 +56,11 @@ export function SignUp() {
   if (signup === 'closed') {
     return <Sheet title="Sign-up is closed"><p>Ask an administrator of this server for an account.</p><p><a href="/sign-in">Sign in</a></p></Sheet>;
   }
+  if (signup === 'invite') {
+    return <Sheet title="Sign-up needs an invitation"><p>Ask a member of an organization of this server for one, and open the link of its e-mail.</p><p><a href="/sign-in">Sign in</a></p></Sheet>;
+  }
   return (
     <Sheet title="Create an account">
-      {signup === 'invite' && <p class="small">This server needs an invitation: open the link of its e-mail.</p>}
       <Form
         submit="Create the account"
         send={async ({ name = '', email = '', password = '' }) => {
@@ -81,7 +83,7 @@ function Name({ problem }: { problem: Problem | undefined }) {
 export function SetUp() {
   return (
     <Sheet title="Set up hearth">
-      <p>You make the first administrator of this server. {secret ? '' : 'The token is in the output of the server, where it says that there is no user yet.'}</p>
+      <p>You make the first administrator of this server.{!secret && <> The token is the end of the link that the server printed when it started, behind <code>/set-up#</code>.</>}</p>
       <Form
         submit="Set up"
         send={async ({ token = '', name = '', email = '', password = '' }) => {
@@ -91,7 +93,7 @@ export function SetUp() {
       >
         {(problem) => (
           <>
-            {!secret && <Field label="Set-up token" name="token" required autocomplete="off" />}
+            {!secret && <Field label="Set-up token" name="token" required autocomplete="off" autofocus />}
             <Name problem={problem} /><Email problem={problem} /><NewPassword problem={problem} />
           </>
         )}
