@@ -26,7 +26,9 @@ export function Lazy({ load, name, params, focus }: { load: () => Promise<unknow
     return () => { gone = true; };
   }, [name]);
   useEffect(() => {
-    if (focus && View && !document.querySelector('dialog[open]')) document.querySelector<HTMLElement>('[autofocus]:not(dialog *), main h1')?.focus({ preventScroll: true });
+    if (!focus || !View || document.querySelector('dialog[open]')) return;
+    const first = document.querySelector<HTMLElement>('[autofocus]:not(dialog *)') ?? document.querySelector<HTMLElement>('main h1');
+    first?.focus({ preventScroll: true });
   }, [View, path.value]);
   if (View) return <View params={params} />;
   if (!failed) return <div class="page"><Skeleton rows={6} /></div>;

@@ -19,10 +19,14 @@ export const query = computed(() => new URLSearchParams(place.value.search));
 // leaving asks before the place is left; a view with unsaved input sets it.
 export const leaving: { ask: (() => boolean) | null } = { ask: null };
 
+// traversed is true in a place that the user came to by the browser's back and forward.
+export let traversed = false;
+
 export function navigate(to: string, options: { replace?: boolean } = {}) {
   if (!options.replace && leaving.ask && !leaving.ask()) return;
   if (to !== location.pathname + location.search) history[options.replace ? 'replaceState' : 'pushState']({}, '', to);
   const before = place.value.path;
+  traversed = false;
   place.value = here();
   if (place.value.path !== before && !options.replace) scrollTo(0, 0);
 }
@@ -35,6 +39,7 @@ export function setQuery(changes: Record<string, string | null>, push = false) {
     else now.delete(name);
   }
   const text = now.toString();
+  traversed = false;
   history[push ? 'pushState' : 'replaceState']({}, '', location.pathname + (text ? '?' + text : ''));
   place.value = here();
 }
@@ -43,7 +48,14 @@ export function setQuery(changes: Record<string, string | null>, push = false) {
 const notOurs = /^\/(docs|api|openapi|health|assets|\.well-known)(\/|\.|$)/;
 
 export function follow() {
-  addEventListener('popstate', () => { place.value = here(); });
+  addEventListener('popstate', () => {
+    // What the user wants to keep stays: its address is entered again behind the one that the browser went to.
+    if (leaving.ask && !leaving.ask()) history.pushState({}, '', place.value.path + place.value.search);
+    else {
+      traversed = true;
+      place.value = here();
+    }
+  });
   addEventListener('beforeunload', (e) => { if (leaving.ask) e.preventDefault(); });
   document.addEventListener('click', (e) => {
     if (e.defaultPrevented || e.button !== 0 || e.metaKey || e.ctrlKey || e.shiftKey || e.altKey) return;

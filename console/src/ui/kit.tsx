@@ -31,9 +31,10 @@ type ButtonProps = ButtonHTMLAttributes & {
   look?: 'main' | 'quiet' | 'bad' | 'plain'; icon?: IconName; busy?: boolean; type?: 'button' | 'submit'; disabled?: boolean;
 };
 
+// Button that is busy keeps the focus: useAction ignores what is pressed meanwhile.
 export function Button({ look = 'quiet', icon, busy, children, disabled, type = 'button', class: extra, ...rest }: ButtonProps) {
   return (
-    <button type={type} class={`button ${look} ${typeof extra === 'string' ? extra : ''}`} disabled={disabled || busy} aria-busy={busy} {...rest}>
+    <button type={type} class={`button ${look} ${typeof extra === 'string' ? extra : ''}`} disabled={disabled} aria-busy={busy} {...rest}>
       {icon && <Icon name={icon} size={18} />}
       {children && <span>{children}</span>}
     </button>
@@ -136,15 +137,22 @@ export function Wrong({ problem }: { problem: Problem | undefined }) {
   return <div role="alert" class="wrong-slot">{problem && <p class="wrong"><Icon name="alarm" size={18} />{problem.message}</p>}</div>;
 }
 
-// Dialog is modal while it is there; the browser keeps the focus in it and returns it afterwards.
+// Dialog is modal while it is there; the browser keeps the focus in it. Afterwards the focus is where it was, or on the view's heading.
 export function Dialog({ title, close, children, wide, fixed }: { title: string; close: () => void; children: ComponentChildren; wide?: boolean; fixed?: boolean }) {
   const ref = useRef<HTMLDialogElement>(null);
   const id = useId();
   useEffect(() => {
     const dialog = ref.current;
     if (!dialog || dialog.open) return;
+    const before = document.activeElement as HTMLElement | null;
     dialog.showModal();
     dialog.querySelector<HTMLElement>('[autofocus], .dialog-body :is(input, select, textarea, button):not([type=hidden], [readonly])')?.focus();
+    return () => {
+      dialog.close();
+      before?.focus({ preventScroll: true });
+      // What opened it may be gone by now, such as a row that was deleted.
+      setTimeout(() => { if (document.activeElement === document.body) document.querySelector<HTMLElement>('main h1')?.focus({ preventScroll: true }); });
+    };
   }, []);
   return (
     <dialog ref={ref} class={wide ? 'dialog wide' : 'dialog'} aria-labelledby={id} onCancel={(e) => { e.preventDefault(); if (!fixed) close(); }}>
@@ -162,7 +170,7 @@ export function Confirm({ title, text, button, act, close, typed }: {
   const action = useAction(async () => { await act(); close(); });
   return (
     <Dialog title={title} close={close}>
-      <p>{text}</p>
+      <div>{text}</div>
       {typed && <Field label={`Type ${typed} to confirm`} value={given} onInput={(e) => setGiven(e.currentTarget.value)} autocomplete="off" />}
       <Wrong problem={action.problem} />
       <div class="form-foot">
