@@ -155,6 +155,17 @@ func (b *tab) reads(text string) {
 	})
 }
 
+// focused waits until a field has the focus.
+func (b *tab) focused(name string) {
+	b.t.Helper()
+	within(b.t, 30*time.Second, "the focus is on "+name, func() string {
+		if at := b.run("document.activeElement?.name || document.activeElement?.outerHTML || 'nothing'"); at != name {
+			return "it is on " + at
+		}
+		return ""
+	})
+}
+
 func (b *tab) run(script string) string {
 	b.t.Helper()
 	got, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](script))
@@ -260,12 +271,18 @@ func TestTheFirstFiveMinutes(t *testing.T) {
 	b := newTab(t)
 	b.do(chromedp.EmulateViewport(360, 740))
 	link, token := s.setupLink()
+	b.open(s.url)
+	b.reads("This server has no administrator yet.")
+	b.focused("email")
 	b.open(link + "#" + token)
+	b.focused("name")
 	b.fill("name", "Ann", "email", "ann@example.com", "password", password)
 	b.reads("Add your first device")
 	b.press("Add a device")
 	b.fill("name", "Kitchen plug", "type", "plug")
 	b.reads("Waiting for the first reading")
+	b.press("MQTT")
+	b.reads("MQTT is off on this server")
 	token = regexp.MustCompile(`hd_[\w-]+`).FindString(b.run("document.querySelector('dialog[open]').innerText"))
 	device := &client{s: s, token: token, http: s.anonymous().http}
 	var me struct {
@@ -275,6 +292,13 @@ func TestTheFirstFiveMinutes(t *testing.T) {
 	device.do("POST", "/devices/"+me.ID+"/logs", map[string]any{"event": "power", "value": 12.5}, 201)
 	b.reads("It works.")
 	b.press("Open the device")
+	b.reads("12.5")
+	b.run("history.back(); ''")
+	b.reads("1 device")
+	if open := b.run("document.querySelector('dialog')?.innerText ?? ''"); open != "" {
+		t.Errorf("back from the device, a dialog is open: %s", open)
+	}
+	b.run("history.forward(); ''")
 	b.reads("12.5")
 
 	// A reading is on the screen within a second.

@@ -39,6 +39,8 @@ const timeOnly = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
 export const when = (at: string | null | undefined) => (at ? dateTime.format(new Date(at)) : 'never');
 export const exactly = (at: string | null | undefined) => (at ? exactTime.format(new Date(at)) : 'never');
 export const day = (at: string | null | undefined) => (at ? dateOnly.format(new Date(at)) : 'never');
+// utcDay is the day of a time that is known to the day only.
+export const utcDay = (at: string) => new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeZone: 'UTC' }).format(new Date(at));
 export const clock = (at: string) => timeOnly.format(new Date(at));
 
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto', style: 'short' });

@@ -3,7 +3,7 @@ import type { Alarm, Value } from '../../client/ts/src/index';
 
 export type {
   Alarm, AlarmDetails, AuditEntry, Command, CommandState, Dashboard, DatabaseFigures, Delivery, Device, DeviceToken, Export, ExportFilters,
-  ExportFormat, ExportType, Heartbeat, Integration, Job, JobState, KeyScope, Log, ManagedUser, Member, NewCommand, Notification, NotificationSettings,
+  ExportFormat, ExportType, Heartbeat, Integration, Job, JobState, KeyScope, Log, ManagedUser, Member, NewCommand, NewDeviceToken, Notification, NotificationSettings,
   NotificationType, Organization, ProvisioningKey, QueueName, Rule, RuleAction, RuleSchedule, ScheduleFrequency, States, Summary, Tokens,
   Twin, Usage, User, UserRole, Value, Webhook, WebhookDelivery, Weekday,
 } from '../../client/ts/src/index';

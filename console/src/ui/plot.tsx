@@ -29,26 +29,32 @@ export function Plot({ times, lines, from, to, zoom, label, height = 320, raw }:
       const style = getComputedStyle(document.documentElement);
       const [ink, rule] = [style.getPropertyValue('--soft'), style.getPropertyValue('--line')];
       const palette = colours();
+      // Lines that are much smaller than the greatest have an axis of their own, at the right: else they would be flat.
+      const sizes = lines.map((line) => line.values.reduce((most: number, v) => Math.max(most, Math.abs(v ?? 0)), 0));
+      const small = sizes.map((size) => size > 0 && size * 8 < Math.max(...sizes));
+      const labels = lines.map((line, i) => (small[i] ? `${line.label} (right)` : line.label));
+      const scale = { range: (_: uPlot, min: number | null, max: number | null) => uPlot.rangeNum(lines.some((line) => line.bars) ? Math.min(0, min ?? 0) : min ?? 0, max ?? 1, 0.1, true) };
       const series: uPlot.Series[] = [{ value: (_, v) => (v === null ? '–' : when(new Date(v * 1000).toISOString())) }];
       const bands: uPlot.Band[] = [];
       lines.forEach((line, i) => {
         const stroke = palette[i % palette.length] as string;
         series.push({
-          label: line.label, stroke, width: 1.75, spanGaps: true, points: { show: times.length < 60, size: 4, fill: stroke }, value: (_, v) => number(v),
-          ...(line.bars && uPlot.paths.bars && { paths: uPlot.paths.bars({ size: [0.7, 60] }), fill: stroke, points: { show: false }, width: 0 }),
+          label: labels[i] ?? '', scale: small[i] ? 'right' : 'y', stroke, width: 1.75, spanGaps: true, points: { show: times.length < 60, size: 4, fill: stroke }, value: (_, v) => number(v),
+          ...(line.bars && uPlot.paths.bars && { paths: uPlot.paths.bars({ size: [0.7, 60], align: 1 }), fill: stroke, points: { show: false }, width: 0 }),
           ...(raw && !line.bars && times.length > 60 && { points: { show: false } }),
         });
         if (line.low && line.high) {
-          const edge = { stroke: stroke + '55', width: 0.5, points: { show: false }, spanGaps: true, value: (_: uPlot, v: number | null) => number(v) };
-          series.push({ ...edge, label: lines.length > 1 ? `${line.label} max` : 'max' }, { ...edge, label: lines.length > 1 ? `${line.label} min` : 'min' });
+          const edge = { scale: small[i] ? 'right' : 'y', stroke: stroke + '55', width: 0.5, points: { show: false }, spanGaps: true, value: (_: uPlot, v: number | null) => number(v) };
+          series.push({ ...edge, label: lines.length > 1 ? `${labels[i]} max` : 'max' }, { ...edge, label: lines.length > 1 ? `${labels[i]} min` : 'min' });
           bands.push({ series: [series.length - 2, series.length - 1], fill: stroke + '26' });
         }
       });
       const axis = { stroke: ink, grid: { stroke: rule, width: 1 }, ticks: { stroke: rule, width: 1 }, font: '12px system-ui, sans-serif' };
+      const values = { size: 56, values: (_: uPlot, all: number[]) => all.map((v) => number(v)) };
       return {
         width, height, series, bands,
-        scales: { x: { min: from / 1000, max: to / 1000, range: (_, min, max) => [min, max] }, y: { range: (_, min, max) => uPlot.rangeNum(lines.some((line) => line.bars) ? Math.min(0, min ?? 0) : min ?? 0, max ?? 1, 0.1, true) } },
-        axes: [axis, { ...axis, size: 56, values: (_, all) => all.map((v) => number(v)) }],
+        scales: { x: { min: from / 1000, max: to / 1000, range: (_, min, max) => [min, max] }, y: scale, right: scale },
+        axes: [axis, { ...axis, ...values }, ...(small.includes(true) ? [{ ...axis, ...values, scale: 'right', side: 1 as const, grid: { show: false } }] : [])],
         cursor: { drag: { x: true, y: false, uni: 20 }, points: { size: 7 } },
         legend: { live: true },
         hooks: {

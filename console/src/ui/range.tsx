@@ -44,7 +44,8 @@ export function RangePicker({ range }: { range: Range }) {
         <Button icon="left" aria-label="Earlier" title="Earlier" onClick={() => shift(-span / 2)} />
         <Button icon="right" aria-label="Later" title="Later" disabled={range.to >= Date.now() - 60_000} onClick={() => shift(Math.min(span / 2, Date.now() - range.to))} />
       </span>
-      <Button aria-label="Zoom out" title="Zoom out" onClick={() => setRange(range.from - span / 2, Math.min(range.to + span / 2, Date.now()))}>Zoom out</Button>
+      <Button onClick={() => setRange(range.from + span / 4, range.to - span / 4)}>Zoom in</Button>
+      <Button onClick={() => setRange(range.from - span / 2, Math.min(range.to + span / 2, Date.now()))}>Zoom out</Button>
       <Button icon="clock" onClick={() => setOpen(true)}>Dates</Button>
       {open && (
         <Dialog title="From and to" close={() => setOpen(false)}>

@@ -2,7 +2,7 @@
 import { useState } from 'preact/hooks';
 import { api, newKey } from '../api';
 import { tagsOf } from '../fleet';
-import { plural } from '../format';
+import { count, plural } from '../format';
 import { navigate } from '../router';
 import type { Device } from '../types';
 import { Button, Confirm, Dialog, Field, Form, Progress, TextArea, toast } from '../ui/kit';
@@ -52,18 +52,28 @@ export function Bulk({ devices, clear, changed }: { devices: Device[]; clear: ()
           >
             {() => <Field label="Tags, separated by commas" name="tags" required autofocus autocomplete="off" />}
           </Form>
-          {done !== null && <Progress label="Devices done" value={(done / devices.length) * 100} />}
+          {done !== null && <Done done={done} of={devices.length} />}
         </Dialog>
       )}
       {work === 'command' && <BulkCommand ids={ids} many={many} close={() => setWork(null)} />}
       {work === 'delete' && (
         <Confirm
           title={`Delete ${many}?`} button={`Delete ${many}`} typed={devices.length > 1 ? String(devices.length) : undefined} close={() => setWork(null)}
-          text="Their logs, tokens and states are deleted too. This cannot be undone."
+          text={<>Their logs, tokens and states are deleted too. This cannot be undone.{done !== null && <Done done={done} of={devices.length} />}</>}
           act={() => each((device) => api.deleteDevice(device.id))}
         />
       )}
     </div>
+  );
+}
+
+// Done shows how far the work is.
+function Done({ done, of }: { done: number; of: number }) {
+  return (
+    <>
+      <Progress label="Devices done" value={(done / of) * 100} />
+      <p class="soft small" role="status">{count(done)} of {plural(of, 'device')}. The server’s limit on requests slows many down.</p>
+    </>
   );
 }
 
@@ -81,7 +91,7 @@ function BulkCommand({ ids, many, close }: { ids: string[]; many: string; close:
       >
         {(problem) => (
           <>
-            <Field label="Command" name="name" required autofocus maxLength={64} placeholder="restart" error={problem?.fields.name} autocomplete="off" />
+            <Field label="Command" name="name" required autofocus maxLength={64} pattern="[A-Za-z0-9_.:\-]+" title="Letters, digits and _ . : -" placeholder="restart" error={problem?.fields.name} autocomplete="off" />
             <TextArea label="Parameters (JSON, optional)" name="params" placeholder='{"level": 3}' />
           </>
         )}

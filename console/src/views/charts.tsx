@@ -10,21 +10,22 @@ import type { Latest, List, Log, LogSummary, Point, States, Summary } from '../t
 import { Button, Card, Choice, Empty, Facts, Scroll, Show, Skeleton, Wrong } from '../ui/kit';
 import { colours, Plot, type Line } from '../ui/plot';
 import { interval, RangePicker, rangeOf, setRange, steps, type Range, type Step } from '../ui/range';
+import { Cut } from './cut';
 
 const maxEvents = 8;
 // Ranges with fewer readings than this show each of them, longer ones the rollups.
 const maxRaw = 2000;
 
-export function Charts({ params: { id = '', name = '' } }: ViewProps) {
+export function Charts({ params: { id = '', name = '', edit = '' } }: ViewProps) {
   const latest = useGet((api) => api.latestLogs(id));
   return (
     <Show from={latest}>
-      {({ items }) => items.length === 0 ? <Card><Empty icon="chart" title="Nothing to draw yet">Charts show here when the device has sent readings.</Empty></Card> : <Board id={id} name={name} items={items} />}
+      {({ items }) => items.length === 0 ? <Card><Empty icon="chart" title="Nothing to draw yet">Charts show here when the device has sent readings.</Empty></Card> : <Board id={id} name={name} items={items} edit={edit !== ''} />}
     </Show>
   );
 }
 
-function Board({ id, name, items }: { id: string; name: string; items: Latest[] }) {
+function Board({ id, name, items, edit }: { id: string; name: string; items: Latest[]; edit: boolean }) {
   const [now, setNow] = useState(Date.now());
   const asked = query.value.get('events')?.split(',').filter((event) => items.some((item) => item.event === event)) ?? [];
   const numeric = items.filter((item) => typeof item.value === 'number');
@@ -57,13 +58,13 @@ function Board({ id, name, items }: { id: string; name: string; items: Latest[] 
           );
         })}
       </div>
-      {lines.length > 0 && <Lines id={id} name={name} events={lines} range={range} />}
+      {lines.length > 0 && <Lines id={id} name={name} events={lines} range={range} edit={edit} />}
       {states.map((event) => <Timeline key={event} id={id} event={event} range={range} />)}
     </>
   );
 }
 
-interface Course { event: string; summary: Summary; points: Point[]; raw: boolean }
+interface Course { event: string; summary: Summary; points: Point[]; step: Step; raw: boolean }
 
 // useCourses reads what the chart draws, by steps or, without one, as finely as the range allows; what was drawn stays until the new is there.
 function useCourses(id: string, events: string[], range: Range, step?: Step): Loaded<Course[]> {
@@ -83,8 +84,9 @@ function useCourses(id: string, events: string[], range: Range, step?: Step): Lo
 
 async function course(id: string, event: string, range: Range, step: Step | undefined, abort: AbortSignal): Promise<Course> {
   const [from, to] = [new Date(range.from).toISOString(), new Date(range.to).toISOString()];
-  const usage = await api.deviceUsage(id, { event, from, to, interval: step ?? interval(range.from, range.to), tz: zone }, { signal: abort });
-  if (step || usage.summary.count > maxRaw || usage.summary.count === 0 || range.to - range.from > 3 * 86_400_000) return { event, summary: usage.summary, points: usage.trend, raw: false };
+  const by = step ?? interval(range.from, range.to);
+  const usage = await api.deviceUsage(id, { event, from, to, interval: by, tz: zone }, { signal: abort });
+  if (step || usage.summary.count > maxRaw || usage.summary.count === 0 || range.to - range.from > 3 * 86_400_000) return { event, summary: usage.summary, points: usage.trend, step: by, raw: false };
   const points: Point[] = [];
   for (let cursor: string | null = ''; cursor !== null;) {
     const page: List<Log> = await api.listLogs(id, { event, from, to, order: 'asc', limit: 200, cursor }, { signal: abort });
@@ -94,35 +96,37 @@ async function course(id: string, event: string, range: Range, step: Step | unde
     }
     cursor = page.next_cursor;
   }
-  return { event, summary: usage.summary, points, raw: true };
+  return { event, summary: usage.summary, points, step: by, raw: true };
 }
 
-function Lines({ id, name, events, range }: { id: string; name: string; events: string[]; range: Range }) {
+function Lines({ id, name, events, range, edit }: { id: string; name: string; events: string[]; range: Range; edit: boolean }) {
+  const [cut, setCut] = useState(false);
   const mode = query.value.get('as') ?? 'line';
   const by = mode === 'increase' ? bars.find(([name]) => name === query.value.get('by'))?.[0] : undefined;
   const step = by || undefined;
   const courses = useCourses(id, events, range, step);
-  const drawn = useMemo(() => courses.data && align(courses.data, range, mode === 'increase'), [courses.data, mode]);
+  const drawn = useMemo(() => courses.data && align(courses.data, mode === 'increase'), [courses.data, mode]);
   const raw = courses.data?.every((one) => one.raw) ?? false;
   const empty = courses.data?.every((one) => one.points.length === 0);
   return (
     <Card
-      title={courses.data ? titleOf(mode, raw, step ?? interval(range.from, range.to)) : 'Loading'}
-      actions={<>{mode === 'increase' && <Choice label="By" options={bars} value={by ?? ''} onPick={(to) => setQuery({ by: to || null })} />}<Choice label="Draw" options={[['line', 'Values'], ['increase', 'Increase']]} value={mode} onPick={(to) => setQuery({ as: to === 'line' ? null : to })} /><Button icon="export" disabled={!drawn} onClick={() => drawn && download(name, drawn)}>Save CSV</Button></>}
+      title={courses.data ? titleOf(mode, raw, courses.data[0]?.step ?? 'hour') : 'Loading'}
+      actions={<>{mode === 'increase' && <Choice label="By" options={bars} value={by ?? ''} onPick={(to) => setQuery({ by: to || null })} />}<Choice label="Draw" options={[['line', 'Values'], ['increase', 'Increase']]} value={mode} onPick={(to) => setQuery({ as: to === 'line' ? null : to })} /><Button icon="export" disabled={!drawn || empty} onClick={() => drawn && download(name, drawn)}>Save CSV</Button>{edit && !empty && <Button look="bad" icon="trash" onClick={() => setCut(true)}>Delete this span</Button>}</>}
     >
       <Wrong problem={courses.error} />
       {!drawn ? <Skeleton rows={6} /> : empty ? <Empty icon="chart" title="No readings in this range">Take a longer range, or go to an earlier time.</Empty> : (
-        <Plot times={drawn.times} lines={drawn.lines} from={range.from} to={range.to} zoom={setRange} raw={raw} label={`${events.join(', ')} of ${name} from ${when(new Date(range.from).toISOString())} to ${when(new Date(range.to).toISOString())}`} />
+        <Plot times={drawn.times} lines={drawn.lines} {...span(range, drawn, step)} zoom={setRange} raw={raw} label={`${events.join(', ')} of ${name} from ${when(new Date(range.from).toISOString())} to ${when(new Date(range.to).toISOString())}`} />
       )}
       {courses.data?.map((one) => (
         <div class="summary" key={one.event}>
           <h3>{one.event}</h3>
           <Facts facts={[
             ['Readings', compact(one.summary.count)], ['Average', number(one.summary.average)], ['Least', number(one.summary.min)], ['Greatest', number(one.summary.max)],
-            ['Median', number(one.summary.p50)], ['95 %', number(one.summary.p95)], ['Increase', number(one.summary.increase)], ['Last', value(one.summary.last)],
+            ['Median', number(one.summary.p50)], ['95 %', number(one.summary.p95)], ['99 %', number(one.summary.p99)], ['Increase', number(one.summary.increase)], ['Last', value(one.summary.last)],
           ]} />
         </div>
       ))}
+      {cut && <Cut id={id} events={events} given={range} close={() => setCut(false)} done={courses.reload} />}
     </Card>
   );
 }
@@ -137,10 +141,17 @@ function titleOf(mode: string, raw: boolean, step: Step): string {
 
 interface Drawn { times: number[]; lines: Line[] }
 
+// span is what the axis shows: the range, and the first and last bars whole.
+function span({ from, to }: Range, drawn: Drawn, bar: Step | undefined): { from: number; to: number } {
+  const [first, last] = [drawn.times[0], drawn.times.at(-1)];
+  if (!bar || first === undefined || last === undefined) return { from, to };
+  return { from: Math.min(from, first * 1000), to: Math.max(to, last * 1000 + steps[bar]) };
+}
+
 // align lays the points of several events on one axis; a gap of several steps breaks a line of rollups.
-function align(courses: Course[], range: Range, increase: boolean): Drawn {
+function align(courses: Course[], increase: boolean): Drawn {
   const all = new Set<number>();
-  const step = steps[interval(range.from, range.to)];
+  const step = steps[courses[0]?.step ?? 'hour'];
   for (const { points, raw } of courses) {
     let before = 0;
     for (const point of points) {
@@ -171,13 +182,14 @@ function align(courses: Course[], range: Range, increase: boolean): Drawn {
 
 // download saves what is seen.
 function download(name: string, { times, lines }: Drawn) {
-  const rows = times.map((at, i) => [new Date(at * 1000).toISOString(), ...lines.map((line) => line.values[i] ?? '')].join(','));
-  const head = ['timestamp', ...lines.map((line) => line.label)].join(',');
+  const columns = lines.flatMap(({ label, values, low, high }) => (low && high ? [[label, values], [`${label} min`, low], [`${label} max`, high]] as const : [[label, values]] as const));
+  const rows = times.map((at, i) => [new Date(at * 1000).toISOString(), ...columns.map(([, values]) => values[i] ?? '')].join(','));
+  const head = ['timestamp', ...columns.map(([label]) => label)].join(',');
   saveBlob(new Blob([head + '\r\n' + rows.join('\r\n') + '\r\n'], { type: 'text/csv' }), `${name.replace(/[^\w.-]+/g, '-')}.csv`);
 }
 
 function Timeline({ id, event, range }: { id: string; event: string; range: Range }) {
-  const states = useGet((api) => api.deviceStates(id, { event, from: new Date(range.from).toISOString(), to: new Date(range.to).toISOString() }));
+  const states = useGet((api) => api.deviceStates(id, { event, from: new Date(range.from).toISOString(), to: new Date(range.to).toISOString() }), 0, true);
   return (
     <Card title={event}>
       <Show from={states}>
@@ -189,7 +201,7 @@ function Timeline({ id, event, range }: { id: string; event: string; range: Rang
 
 function Segments({ data, range }: { data: States; range: Range }) {
   const names = data.totals.map((total) => total.value);
-  const colour = (v: unknown) => (v === false ? 'var(--line)' : colours()[Math.max(0, names.indexOf(v as never)) % 8]);
+  const colour = (v: unknown) => (v === false ? 'var(--off)' : colours()[Math.max(0, names.indexOf(v as never)) % 8]);
   const span = range.to - range.from;
   const x = (at: string) => ((Date.parse(at) - range.from) / span) * 1000;
   return (
@@ -199,6 +211,7 @@ function Segments({ data, range }: { data: States; range: Range }) {
           <rect key={one.from} x={x(one.from)} width={Math.max(0.5, x(one.to) - x(one.from))} y="0" height="40" style={{ fill: colour(one.value) }}><title>{`${value(one.value)}, ${when(one.from)} – ${when(one.to)}`}</title></rect>
         ))}
       </svg>
+      <div class="bars-axis"><span>{when(new Date(range.from).toISOString())}</span><span>{when(new Date(range.to).toISOString())}</span></div>
       {data.truncated && <p class="soft small">The line shows the first 1,000 changes; the totals are of all.</p>}
       <Scroll label="Values">
         <table class="table">

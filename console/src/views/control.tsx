@@ -24,7 +24,7 @@ function Sides({ twin, edit, saved }: { twin: Twin; edit: boolean; saved: (twin:
   return (
     <>
       <div class="grid even">
-        <Desired key={twin.desired_version} twin={twin} edit={edit} saved={saved} />
+        <Desired twin={twin} edit={edit} saved={saved} />
         <Card title="Reported" actions={<span class="soft small">{twin.reported_at ? <>version {twin.reported_version}, <Ago at={twin.reported_at} /></> : 'nothing yet'}</span>}>
           <pre class="json" tabIndex={0} aria-label="Reported state">{json(twin.reported)}</pre>
         </Card>
@@ -53,8 +53,13 @@ function difference(from: Record<string, unknown>, to: Record<string, unknown>):
 const isObject = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v);
 
 function Desired({ twin, edit, saved }: { twin: Twin; edit: boolean; saved: (twin: Twin) => void }) {
-  const before = json(twin.desired);
+  // base is the state that the text began with: what is sent is the difference from it, so that others' changes stay.
+  const [base, setBase] = useState(twin);
+  const before = json(base.desired);
   const [text, setText] = useState(before);
+  const follow = (now: Twin) => { setBase(now); setText(json(now.desired)); };
+  const newer = base.desired_version !== twin.desired_version;
+  useEffect(() => { if (newer && text === before) follow(twin); }, [newer]);
   useEffect(() => {
     leaving.ask = text === before ? null : () => confirm('Leave without saving the desired state?');
     return () => { leaving.ask = null; };
@@ -67,17 +72,19 @@ function Desired({ twin, edit, saved }: { twin: Twin; edit: boolean; saved: (twi
       throw new Problem(-1, `This is not JSON: ${(e as Error).message}`);
     }
     if (!isObject(wanted)) throw new Problem(-1, 'The state must be an object: {"name": value}');
-    const now = await api.updateTwinDesired(twin.device_id, difference(twin.desired, wanted));
+    const now = await api.updateTwinDesired(twin.device_id, difference(base.desired, wanted));
     toast('The desired state is saved');
+    follow(now);
     saved(now);
   });
   return (
     <Card title="Desired" actions={<span class="soft small">{twin.desired_at ? <>version {twin.desired_version}, <Ago at={twin.desired_at} /></> : 'nothing yet'}</span>}>
-      {!edit ? <pre class="json" tabIndex={0} aria-label="Desired state">{before}</pre> : (
+      {!edit ? <pre class="json" tabIndex={0} aria-label="Desired state">{json(twin.desired)}</pre> : (
         <>
           <TextArea label="What the device should be (JSON)" value={text} rows={10} onInput={(e) => setText(e.currentTarget.value)} />
           <Wrong problem={save.problem} />
-          <div class="form-foot"><Button look="main" busy={save.busy} disabled={text === before} onClick={() => save.run()}>Save</Button>{text !== before && <Button onClick={() => setText(before)}>Undo</Button>}</div>
+          {newer && text !== before && <p class="soft small" role="status">It was changed meanwhile, to version {twin.desired_version}. Saving changes only what you edited.</p>}
+          <div class="form-foot"><Button look={text === before ? 'quiet' : 'main'} busy={save.busy} onClick={() => { if (text !== before) save.run(); }}>Save</Button>{text !== before && <Button onClick={() => follow(twin)}>Undo</Button>}</div>
         </>
       )}
     </Card>
@@ -148,7 +155,7 @@ function SendCommand({ id, names, sent }: { id: string; names: string[]; sent: (
       >
         {(problem) => (
           <div class="row">
-            <Field label="Name" name="name" required maxLength={64} placeholder="switch" list="command-names" autocomplete="off" error={problem?.fields.name} />
+            <Field label="Name" name="name" required maxLength={64} pattern="[A-Za-z0-9_.:\-]+" title="Letters, digits and _ . : -" placeholder="switch" list="command-names" autocomplete="off" error={problem?.fields.name} />
             <Field label="Parameters (JSON, optional)" name="params" placeholder='{"on": true}' autocomplete="off" class="mono" error={problem?.fields.params} />
             <Field label="Expires after minutes" name="expires" type="number" min={1} max={43200} defaultValue="60" />
           </div>

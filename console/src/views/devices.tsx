@@ -39,7 +39,7 @@ export function Devices() {
     const now = current.current.data;
     if (!now) return;
     if (now.some((device) => ids.has(device.id))) current.current.set((all) => all.map((device) => (ids.has(device.id) ? change(device) : device)).filter((device) => device !== null));
-    if (!any && fresh.some((device) => !now.some((known) => known.id === device.id) && Date.now() - Date.parse(device.created_at) < 60_000)) current.current.reload();
+    if (!any && fresh.some((device) => !now.some((known) => known.id === device.id) && Date.now() - Date.parse(device.created_at) < 60_000)) current.current.refresh();
   });
   const devices = list.data ?? [];
   const total = list.total ?? devices.length;
@@ -51,7 +51,7 @@ export function Devices() {
       actions={<><LinkButton icon="import" href="/import">Import</LinkButton><Button look="main" icon="plus" onClick={() => setQuery({ add: '1' }, true)}>Add device</Button></>}
     >
       <Filters devices={devices} orgs={orgs.map((org) => [org.id, org.name] as const)} />
-      {picked.length > 0 && <Bulk devices={picked} clear={() => setSelected(new Set())} changed={list.reload} />}
+      {picked.length > 0 && <Bulk devices={picked} clear={() => setSelected(new Set())} changed={list.refresh} />}
       <Card flush>
         {list.data === undefined ? (list.error && list.error.status !== 0 ? <Failed problem={list.error} again={list.reload} /> : <Skeleton rows={8} />)
           : devices.length === 0 ? <None filtered={any} />
@@ -63,7 +63,7 @@ export function Devices() {
             />
           )}
       </Card>
-      {query.value.get('add') && <AddDevice close={() => { setQuery({ add: null }); list.reload(); }} orgs={orgs} />}
+      {query.value.get('add') && <AddDevice close={() => { setQuery({ add: null }); list.refresh(); }} orgs={orgs} />}
     </Page>
   );
 }

@@ -1,13 +1,13 @@
 // The log table of a device, and the deletion of a span.
 import { useEffect, useState } from 'preact/hooks';
-import { api } from '../api';
 import { count, exactly, value } from '../format';
 import type { ViewProps } from '../lazy';
 import { on } from '../live';
 import { useGet, useList } from '../load';
 import { query, setQuery } from '../router';
 import type { Log, LogSummary } from '../types';
-import { Button, Card, Confirm, Dialog, Empty, Failed, Field, LinkButton, More, Scroll, Select, Skeleton, toast } from '../ui/kit';
+import { Button, Card, Empty, Failed, LinkButton, More, Scroll, Select, Skeleton } from '../ui/kit';
+import { Cut } from './cut';
 
 export function Logs({ params: { id = '', edit = '' } }: ViewProps) {
   const event = query.value.get('event') ?? '';
@@ -43,45 +43,8 @@ export function Logs({ params: { id = '', edit = '' } }: ViewProps) {
           )}
         <More more={list.more} />
       </Card>
-      {cut && <Cut id={id} event={event} close={() => setCut(false)} done={list.reload} />}
+      {cut && <Cut id={id} events={event ? [event] : []} close={() => setCut(false)} done={list.reload} />}
     </>
   );
 }
 
-// Cut asks for a span, then for certainty.
-function Cut({ id, event, close, done }: { id: string; event: string; close: () => void; done: () => void }) {
-  const [span, setSpan] = useState<{ from: string; to: string; event: string } | null>(null);
-  if (span) {
-    return (
-      <Confirm
-        title="Delete these logs?" button="Delete" close={close}
-        text={<>All logs {span.event && <>of <b>{span.event}</b> </>}from {exactly(span.from)} to {exactly(span.to)} are deleted for ever. Analytics follow at once.</>}
-        act={async () => {
-          const { deleted } = await api.deleteLogs(id, { from: span.from, to: span.to, event: span.event });
-          toast(`${count(deleted)} logs deleted`);
-          done();
-        }}
-      />
-    );
-  }
-  return (
-    <Dialog title="Delete a span of logs" close={close}>
-      <form
-        class="form"
-        onSubmit={(e) => {
-          e.preventDefault();
-          const fields = new FormData(e.currentTarget);
-          const at = (field: string) => new Date(String(fields.get(field))).toISOString();
-          setSpan({ from: at('from'), to: at('to'), event: String(fields.get('event')) });
-        }}
-      >
-        <div class="row">
-          <Field label="From" name="from" type="datetime-local" step="1" required autofocus />
-          <Field label="To (excluded)" name="to" type="datetime-local" step="1" required />
-        </div>
-        <Field label="Event" name="event" defaultValue={event} hint="Empty: all events" autocomplete="off" />
-        <div class="form-foot"><Button type="submit" look="main">Continue</Button></div>
-      </form>
-    </Dialog>
-  );
-}

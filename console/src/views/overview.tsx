@@ -1,5 +1,6 @@
 // The overview: what is online, what arrives, and where it comes from.
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { api } from '../api';
 import type { Alarm } from '../types';
 import { clock, compact, count, number, percent, rate, value, when, zone } from '../format';
 import { connected, on } from '../live';
@@ -13,7 +14,7 @@ const ranges = [['24h', 'Day'], ['7d', 'Week'], ['30d', 'Month'], ['365d', 'Year
 
 export function Overview() {
   const range = query.value.get('range') ?? '24h';
-  const board = useGet((api) => api.dashboard({ range, tz: zone }), 60_000);
+  const board = useGet((api) => api.dashboard({ range, tz: zone }), 60_000, true);
   const live = useGet((api) => api.realtimeFigures(), 10_000);
   const now = live.data;
   return (
@@ -102,7 +103,6 @@ function Trend({ data }: { data: Dashboard }) {
 }
 
 function Busiest({ data }: { data: Dashboard }) {
-  const most = Math.max(1, ...data.devices.map((device) => device.log_count));
   return (
     <Card title="Busiest devices" flush>
       {data.devices.length === 0 ? <p class="soft pad">No device has sent logs in this range.</p> : (
@@ -113,7 +113,7 @@ function Busiest({ data }: { data: Dashboard }) {
               <tr key={device.device_id}>
                 <td><a href={`/devices/${device.device_id}`}>{device.device_name}</a><div class="soft small">{device.device_type}</div></td>
                 <td class="right num">{compact(device.log_count)}</td>
-                <td class="hide-small"><Meter share={device.log_count / most} /></td>
+                <td class="hide-small"><Meter share={device.log_count / Math.max(1, data.summary.logs)} /></td>
                 <td class="soft nowrap small"><Ago at={device.last_active_at} /></td>
               </tr>
             ))}
@@ -129,12 +129,30 @@ export function Meter({ share }: { share: number }) {
   return <div class="meter" aria-hidden="true"><i style={{ width: `${Math.round(Math.min(1, share) * 100)}%` }} /></div>;
 }
 
+// useNames returns the names of devices as far as they are known: those of the list's first page, and up to 40 others, one at a time.
+function useNames() {
+  const known = useGet((api) => api.listDevices({ limit: 200, fields: 'id,name' })).data;
+  const [more, setMore] = useState<ReadonlyMap<string, string>>(new Map());
+  const asked = useRef(new Set<string>());
+  const names = useMemo(() => new Map([...(known?.items ?? []).map((device) => [device.id, device.name] as const), ...more]), [known, more]);
+  const want = (ids: string[]) => {
+    if (!known || asked.current.size >= 40) return;
+    for (const id of ids.filter((id) => !names.has(id) && !asked.current.has(id)).slice(0, 1)) {
+      asked.current.add(id);
+      api.getDevice(id).then((device) => setMore((now) => new Map(now).set(id, device.name)), () => undefined);
+    }
+  };
+  return { names, want };
+}
+
 interface Arrival { key: string; flash?: boolean; device: string; event: string; value: Value; at: string }
 const most = 12;
 
 // Arriving is the newest readings, as they come. At most two redraws a second, however many arrive.
 function Arriving() {
   const [rows, setRows] = useState<Arrival[]>([]);
+  const { names, want } = useNames();
+  useEffect(() => want(rows.map((row) => row.device)), [rows, names]);
   useEffect(() => {
     let fresh: Arrival[] = [];
     let timer: ReturnType<typeof setTimeout> | undefined;
@@ -162,7 +180,7 @@ function Arriving() {
         <ul class="rows arriving">
           {rows.map((row) => (
             <li key={row.key} class={row.flash ? 'flash' : ''}>
-              <div><a href={`/devices/${row.device}`}>{row.event}</a><small>{clock(row.at)}</small></div>
+              <div><a href={`/devices/${row.device}`}>{row.event}</a><small>{[names.get(row.device), clock(row.at)].filter(Boolean).join(' · ')}</small></div>
               <b class="num">{value(row.value)}</b>
             </li>
           ))}

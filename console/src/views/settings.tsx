@@ -2,13 +2,13 @@
 import { useEffect, useState } from 'preact/hooks';
 import { api, newKey, Problem } from '../api';
 import { tagsOf, useOrganizations } from '../fleet';
-import { when } from '../format';
+import { utcDay, when } from '../format';
 import type { ViewProps } from '../lazy';
 import { useGet, useList } from '../load';
 import { leaving, navigate } from '../router';
 import { user } from '../session';
-import type { Device, DeviceToken } from '../types';
-import { Ago, Badge, Button, Card, Check, Confirm, Dialog, Empty, Field, Form, Select, Show, TextArea, toast, useAction, Wrong } from '../ui/kit';
+import type { Device, DeviceToken, NewDeviceToken } from '../types';
+import { Badge, Button, Card, Check, Confirm, Dialog, Empty, Field, Form, Select, Show, TextArea, toast, useAction, Wrong } from '../ui/kit';
 import { Connect } from './add';
 import { HandOver } from './handover';
 
@@ -32,7 +32,7 @@ export function Settings({ params: { id = '', edit = '' } }: ViewProps) {
 
 function General({ device }: { device: Device }) {
   const [touched, setTouched] = useState(false);
-  const [version, setVersion] = useState(device.version);
+  const [before, setBefore] = useState(device);
   useEffect(() => {
     leaving.ask = touched ? () => confirm('Leave without saving your changes?') : null;
     return () => { leaving.ask = null; };
@@ -48,8 +48,11 @@ function General({ device }: { device: Device }) {
           } catch {
             throw new Problem(-1, 'The metadata is not JSON: write {"room": "kitchen"}', { metadata: 'Not JSON' });
           }
-          const saved = await api.updateDevice(device.id, { name, type, tags: tagsOf(tags), serial: serial || null, metadata: meta, heartbeat_interval: Number(heartbeat), status: status as Device['status'] });
-          setVersion(saved.version);
+          if (meta !== null && (typeof meta !== 'object' || Array.isArray(meta))) throw new Problem(-1, 'The metadata must be an object: {"room": "kitchen"}', { metadata: 'Not an object' });
+          const wanted = { name, type, tags: tagsOf(tags), serial: serial || null, metadata: meta, heartbeat_interval: Number(heartbeat), status: status as Device['status'] };
+          // What was not edited stays as the server has it: the device or another user may have changed it meanwhile.
+          const edited = Object.entries(wanted).filter(([field, now]) => JSON.stringify(now) !== JSON.stringify(before[field as keyof Device]));
+          if (edited.length > 0) setBefore(await api.updateDevice(device.id, Object.fromEntries(edited)));
           setTouched(false);
           toast('Saved');
         }}
@@ -57,7 +60,7 @@ function General({ device }: { device: Device }) {
         {(problem) => (
           <>
             <div class="row">
-              <Field label="Name" name="name" required maxLength={100} defaultValue={device.name} key={`n${version}`} error={problem?.fields.name} />
+              <Field label="Name" name="name" required maxLength={200} defaultValue={device.name} error={problem?.fields.name} />
               <Field label="Type" name="type" required maxLength={64} defaultValue={device.type} error={problem?.fields.type} />
             </div>
             <div class="row">
@@ -88,7 +91,7 @@ function Status({ device }: { device: Device }) {
 
 function Tokens({ device }: { device: Device }) {
   const list = useList((api) => api.listDeviceTokens(device.id, { limit: 200 }));
-  const [made, setMade] = useState<string | null>(null);
+  const [made, setMade] = useState<NewDeviceToken | null>(null);
   const [ending, setEnding] = useState<DeviceToken | null>(null);
   const [adding, setAdding] = useState(false);
   return (
@@ -98,15 +101,15 @@ function Tokens({ device }: { device: Device }) {
           <ul class="rows">
             {tokens.map((token) => (
               <li key={token.id}>
-                <div>Made {when(token.created_at)} {token.gateway && <Badge tone="info">gateway</Badge>}<small>last used <Ago at={token.last_used_at} /></small></div>
+                <div>Made {when(token.created_at)} {token.gateway && <Badge tone="info">gateway</Badge>}<small>{token.last_used_at ? `last used on ${utcDay(token.last_used_at)}` : 'never used'}</small></div>
                 <Button look="bad" onClick={() => setEnding(token)}>Revoke</Button>
               </li>
             ))}
           </ul>
         )}
       </Show>
-      {adding && <NewToken id={device.id} close={() => setAdding(false)} made={(token) => { setAdding(false); setMade(token); list.reload(); }} />}
-      {made && <Dialog title={`Connect ${device.name}`} close={() => setMade(null)} wide><Connect device={device} token={made} /></Dialog>}
+      {adding && <AddToken id={device.id} close={() => setAdding(false)} made={(token) => { setAdding(false); setMade(token); list.reload(); }} />}
+      {made && <Dialog title={`Connect ${device.name}`} close={() => setMade(null)} wide><Connect device={device} token={made} leave={() => setMade(null)} /></Dialog>}
       {ending && (
         <Confirm
           title="Revoke this token?" button="Revoke" close={() => setEnding(null)} text="A device that uses it cannot send any more, from now on."
@@ -117,13 +120,13 @@ function Tokens({ device }: { device: Device }) {
   );
 }
 
-function NewToken({ id, close, made }: { id: string; close: () => void; made: (token: string) => void }) {
+function AddToken({ id, close, made }: { id: string; close: () => void; made: (token: NewDeviceToken) => void }) {
   const [key, setKey] = useState(newKey);
   return (
     <Dialog title="New token" close={close}>
       <Form
         submit="Make the token" onFields={() => setKey(newKey())}
-        send={async ({ gateway }) => made((await api.createDeviceToken(id, gateway ? { gateway: true } : {}, { idempotencyKey: key })).token)}
+        send={async ({ gateway }) => made(await api.createDeviceToken(id, gateway ? { gateway: true } : {}, { idempotencyKey: key }))}
       >
         {() => <Check name="gateway" label="For a gateway" hint="Over MQTT it sends and receives for the other devices of the same owner or organization too" />}
       </Form>
