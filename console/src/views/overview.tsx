@@ -1,6 +1,5 @@
 // The overview: what is online, what arrives, and where it comes from.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { api } from '../api';
 import type { Alarm } from '../types';
 import { clock, compact, count, number, percent, rate, value, when, zone } from '../format';
 import { connected, on } from '../live';
@@ -8,6 +7,7 @@ import { useGet } from '../load';
 import { query, setQuery } from '../router';
 import type { Dashboard, Log, LogSummary, Value } from '../types';
 import { Ago, Badge, Card, Choice, Empty, LinkButton, Page, Scroll, Show } from '../ui/kit';
+import { useNames } from '../ui/pick';
 import { Bars } from '../ui/spark';
 
 const ranges = [['24h', 'Day'], ['7d', 'Week'], ['30d', 'Month'], ['365d', 'Year']] as const;
@@ -129,20 +129,14 @@ export function Meter({ share }: { share: number }) {
   return <div class="meter" aria-hidden="true"><i style={{ width: `${Math.round(Math.min(1, share) * 100)}%` }} /></div>;
 }
 
-// useNames returns the names of devices as far as they are known: those of the list's first page, and up to 40 others, one at a time.
-function useNames() {
-  const known = useGet((api) => api.listDevices({ limit: 200, fields: 'id,name' })).data;
-  const [more, setMore] = useState<ReadonlyMap<string, string>>(new Map());
-  const asked = useRef(new Set<string>());
-  const names = useMemo(() => new Map([...(known?.items ?? []).map((device) => [device.id, device.name] as const), ...more]), [known, more]);
-  const want = (ids: string[]) => {
-    if (!known || asked.current.size >= 40) return;
-    for (const id of ids.filter((id) => !names.has(id) && !asked.current.has(id)).slice(0, 1)) {
-      asked.current.add(id);
-      api.getDevice(id).then((device) => setMore((now) => new Map(now).set(id, device.name)), () => undefined);
-    }
-  };
-  return { names, want };
+// useKnown returns the names of the devices: those of the list's first page, and of up to 40 others as they turn up.
+function useKnown(ids: string[]): (id: string) => string | undefined {
+  const first = useGet((api) => api.listDevices({ limit: 200, fields: 'id,name' })).data;
+  const names = useMemo(() => new Map(first?.items.map(({ id, name }) => [id, name] as const)), [first]);
+  const others = useRef(new Set<string>());
+  if (first) ids.forEach((id) => { if (!names.has(id) && others.current.size < 40) others.current.add(id); });
+  const more = useNames([...others.current]);
+  return (id) => names.get(id) ?? more.get(id);
 }
 
 interface Arrival { key: string; flash?: boolean; device: string; event: string; value: Value; at: string }
@@ -151,8 +145,7 @@ const most = 12;
 // Arriving is the newest readings, as they come. At most two redraws a second, however many arrive.
 function Arriving() {
   const [rows, setRows] = useState<Arrival[]>([]);
-  const { names, want } = useNames();
-  useEffect(() => want(rows.map((row) => row.device)), [rows, names]);
+  const known = useKnown(rows.map((row) => row.device));
   useEffect(() => {
     let fresh: Arrival[] = [];
     let timer: ReturnType<typeof setTimeout> | undefined;
@@ -180,7 +173,7 @@ function Arriving() {
         <ul class="rows arriving">
           {rows.map((row) => (
             <li key={row.key} class={row.flash ? 'flash' : ''}>
-              <div><a href={`/devices/${row.device}`}>{row.event}</a><small>{[names.get(row.device), clock(row.at)].filter(Boolean).join(' · ')}</small></div>
+              <div><a href={`/devices/${row.device}`}>{row.event}</a><small>{[known(row.device), clock(row.at)].filter(Boolean).join(' · ')}</small></div>
               <b class="num">{value(row.value)}</b>
             </li>
           ))}
