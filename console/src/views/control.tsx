@@ -1,5 +1,5 @@
 // What a device should be and what it is told: desired and reported state, commands.
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { api, newKey, Problem } from '../api';
 import { exactly } from '../format';
 import type { ViewProps } from '../lazy';
@@ -60,7 +60,7 @@ function Desired({ twin, edit, saved }: { twin: Twin; edit: boolean; saved: (twi
   const follow = (now: Twin) => { setBase(now); setText(json(now.desired)); };
   const newer = base.desired_version !== twin.desired_version;
   useEffect(() => { if (newer && text === before) follow(twin); }, [newer]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     leaving.ask = text === before ? null : () => confirm('Leave without saving the desired state?');
     return () => { leaving.ask = null; };
   }, [text, before]);

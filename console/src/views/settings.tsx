@@ -1,5 +1,5 @@
 // What may be changed of a device: name, tags, metadata, tokens, owner; and its deletion.
-import { useEffect, useState } from 'preact/hooks';
+import { useLayoutEffect, useState } from 'preact/hooks';
 import { api, newKey, Problem } from '../api';
 import { tagsOf, useOrganizations } from '../fleet';
 import { utcDay, when } from '../format';
@@ -33,7 +33,7 @@ export function Settings({ params: { id = '', edit = '' } }: ViewProps) {
 function General({ device }: { device: Device }) {
   const [touched, setTouched] = useState(false);
   const [before, setBefore] = useState(device);
-  useEffect(() => {
+  useLayoutEffect(() => {
     leaving.ask = touched ? () => confirm('Leave without saving your changes?') : null;
     return () => { leaving.ask = null; };
   }, [touched]);
