@@ -120,7 +120,7 @@ func (s *Store) RestorePart(ctx context.Context, part record.Part, restore recor
 	if err != nil {
 		return err
 	}
-	err = s.write(ctx, "RestorePart", func(t *tx) error {
+	err = s.writeLong(ctx, "RestorePart", func(t *tx) error {
 		n, err := affected(t.exec(`UPDATE restore_state SET done=? WHERE source=?`, string(done), restore.Source))
 		if err != nil || n == 0 {
 			return orConflict(err, "the store is not being restored from this source")

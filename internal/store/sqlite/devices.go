@@ -92,10 +92,17 @@ func (s *Store) SetDeviceError(ctx context.Context, deviceID string, failure hea
 	})
 }
 
+// fewDevices are created in a moment.
+const fewDevices = 16
+
 // CreateDevices implements hearth.DeviceStore.
 func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, effects hearth.SideEffects) ([]hearth.Device, error) {
 	created := make([]hearth.Device, len(devices))
-	err := s.write(ctx, "CreateDevices", func(t *tx) error {
+	write := s.write
+	if len(devices) > fewDevices {
+		write = s.writeLong
+	}
+	err := write(ctx, "CreateDevices", func(t *tx) error {
 		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}

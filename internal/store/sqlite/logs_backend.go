@@ -55,7 +55,7 @@ func (b logBackend) Update(ctx context.Context, operation string, _ int, fn func
 	if err != nil || change == nil || len(change.Put)+len(change.Delete)+len(change.Folded) == 0 {
 		return err
 	}
-	return b.write(ctx, operation, func(t *tx) error { return applyChange(t, s.version, change) })
+	return b.writeLong(ctx, operation, func(t *tx) error { return applyChange(t, s.version, change) })
 }
 
 func applyChange(t *tx, version int64, change *tsdb.Change) error {
@@ -195,7 +195,7 @@ const eventsAtOnce = 256
 
 func (b logBackend) makeEventKeys(ctx context.Context, names []string, into map[string]int64) error {
 	made := map[string]int64{}
-	err := b.write(ctx, "EventKeys", func(t *tx) error {
+	err := b.writeLong(ctx, "EventKeys", func(t *tx) error {
 		for _, name := range names {
 			if _, err := t.exec(`INSERT INTO log_events(name) VALUES(?) ON CONFLICT DO NOTHING`, name); err != nil {
 				return err

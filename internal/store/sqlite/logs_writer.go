@@ -104,13 +104,15 @@ func (b logBackend) Append(ctx context.Context, batch *tsdb.Batch) error {
 		}
 	}
 	var early packed
+	write := b.write
 	if len(batch.Entries) >= packEarly {
 		var err error
 		if early, err = b.pack(ctx, batch); err != nil {
 			return err
 		}
+		write = b.writeLong
 	}
-	return b.write(ctx, "AppendLogs", func(t *tx) (err error) {
+	return write(ctx, "AppendLogs", func(t *tx) (err error) {
 		w := t.w.logs
 		isPacked := early.rows != nil && early.forgotten == w.forgotten
 		if !isPacked {

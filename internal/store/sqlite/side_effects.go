@@ -74,7 +74,7 @@ const removedAtOnce = 200
 // RemoveAudit implements hearth.AuditStore. The trigger audit_no_delete refuses what no entry of a trimming names.
 func (s *Store) RemoveAudit(ctx context.Context, upTo int64) (removed int, err error) {
 	for n := removedAtOnce; n == removedAtOnce; removed += n {
-		err = s.write(ctx, "RemoveAudit", func(t *tx) (err error) {
+		err = s.writeLong(ctx, "RemoveAudit", func(t *tx) (err error) {
 			n, err = affected(t.exec(`DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE seq<=? ORDER BY seq LIMIT ?)`, upTo, removedAtOnce))
 			return err
 		})
@@ -94,12 +94,8 @@ func (s *Store) WebhookSignal() <-chan struct{} { return s.hooks }
 
 // wakeOutbox never blocks the writer.
 func (s *Store) wakeOutbox() {
-	for _, signal := range []chan struct{}{s.outbox, s.hooks} {
-		select {
-		case signal <- struct{}{}:
-		default:
-		}
-	}
+	signal(s.outbox)
+	signal(s.hooks)
 }
 
 // AuditHead implements hearth.AuditStore.

@@ -65,7 +65,7 @@ type Store struct {
 
 // pragmas go into the DSN, so that every connection of a pool has them.
 const pragmas = "_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)" +
-	"&_pragma=wal_autocheckpoint(4000)&_pragma=journal_size_limit(67108864)&_pragma=temp_store(MEMORY)&_pragma=mmap_size(0)"
+	"&_pragma=wal_autocheckpoint(16000)&_pragma=journal_size_limit(67108864)&_pragma=temp_store(MEMORY)&_pragma=mmap_size(0)"
 
 func dsn(path, more string) string { return dsnOf(path, "", more) }
 

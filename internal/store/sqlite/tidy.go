@@ -9,10 +9,10 @@ const vacuumStep = 256
 // writes between which others go on; it returns the number of pages. A database that was made before pages could be returned
 // keeps them for what is stored later.
 func (s *Store) Tidy(ctx context.Context) (freed int, err error) {
-	err = s.write(ctx, "Tidy", func(t *tx) error { return t.drain(`PRAGMA optimize`) })
+	err = s.writeLong(ctx, "Tidy", func(t *tx) error { return t.drain(`PRAGMA optimize`) })
 	for more := true; err == nil && more; {
 		step := 0
-		err = s.write(ctx, "Tidy", func(t *tx) error {
+		err = s.writeLong(ctx, "Tidy", func(t *tx) error {
 			var before, after int
 			if err := t.row(`PRAGMA freelist_count`).Scan(&before); err != nil || before == 0 {
 				return err

@@ -22,19 +22,21 @@ const (
 
 // writer owns the one writing connection. Writes that arrive while a commit is under way share the next one: each runs in
 // a savepoint of its own, so that the failure of one undoes that one alone, and none is answered before the commit that
-// holds it was fsynced.
+// holds it was fsynced. Long writes share no commit with short ones, which wait for one of them at most.
 type writer struct {
 	db       *sql.DB
 	conn     *sql.Conn
 	options  Options
-	requests chan *request
+	short    chan *request
+	long     chan *request
 	stopping chan struct{}
 	done     chan struct{}
 	stopOnce sync.Once
 	stopErr  error
 
-	prepared map[string]*sql.Stmt
-	logs     *logWriter
+	prepared   map[string]*sql.Stmt
+	logs       *logWriter
+	checkpoint *checkpointer
 }
 
 type request struct {
@@ -63,7 +65,10 @@ func startWriter(ctx context.Context, db *sql.DB, options Options) (*writer, err
 	}
 	w := &writer{
 		db: db, conn: conn, options: options, prepared: map[string]*sql.Stmt{},
-		requests: make(chan *request, maxQueued), stopping: make(chan struct{}), done: make(chan struct{}), logs: &logWriter{},
+		short: make(chan *request, maxQueued), long: make(chan *request, maxQueued), stopping: make(chan struct{}), done: make(chan struct{}), logs: &logWriter{},
+	}
+	if w.checkpoint, err = startCheckpointer(options.Path); err != nil {
+		return nil, errors.Join(err, conn.Close())
 	}
 	return w, nil
 }
@@ -73,6 +78,7 @@ func (w *writer) stop() error {
 	w.stopOnce.Do(func() {
 		close(w.stopping)
 		<-w.done
+		w.stopErr = w.checkpoint.close()
 		for _, stmt := range w.prepared {
 			w.stopErr = errors.Join(w.stopErr, stmt.Close())
 		}
@@ -85,14 +91,23 @@ func (w *writer) stop() error {
 // nothing written. A context that ends while the write still waits takes it back; one that ends later does not. The
 // operation's name is for the observer.
 func (s *Store) write(ctx context.Context, operation string, fn func(*tx) error) error {
+	return s.writeIn(ctx, s.writer.short, operation, fn)
+}
+
+// writeLong is write for what takes longer than a millisecond or two.
+func (s *Store) writeLong(ctx context.Context, operation string, fn func(*tx) error) error {
+	return s.writeIn(ctx, s.writer.long, operation, fn)
+}
+
+func (s *Store) writeIn(ctx context.Context, queue chan *request, operation string, fn func(*tx) error) error {
 	start := time.Now()
-	err := s.enqueue(ctx, &request{fn: fn, ctx: ctx, at: start, result: make(chan error, 1)})
+	err := s.enqueue(ctx, queue, &request{fn: fn, ctx: ctx, at: start, result: make(chan error, 1)})
 	s.options.Observer.Operation(ctx, operation, time.Since(start), err)
 	return err
 }
 
-// enqueue is write for a request.
-func (s *Store) enqueue(ctx context.Context, req *request) error {
+// enqueue is writeIn for a request.
+func (s *Store) enqueue(ctx context.Context, queue chan *request, req *request) error {
 	unavailable := &hearth.Error{Code: hearth.CodeUnavailable, Message: "the store is busy", RetryAfter: time.Second}
 	select {
 	case <-s.writer.stopping:
@@ -100,7 +115,7 @@ func (s *Store) enqueue(ctx context.Context, req *request) error {
 	default:
 	}
 	select {
-	case s.writer.requests <- req:
+	case queue <- req:
 	case <-s.writer.done:
 		return unavailable
 	case <-ctx.Done():
@@ -125,23 +140,61 @@ func (w *writer) run() {
 	defer close(w.done)
 	for {
 		select {
-		case req := <-w.requests:
-			w.group(req)
-		case <-w.stopping:
-			for {
-				select {
-				case req := <-w.requests:
-					w.group(req)
-				default:
-					return
-				}
+		case <-w.checkpoint.nearly:
+			w.copyRest()
+		default:
+		}
+		select {
+		case req := <-w.short:
+			w.group(req, w.short)
+			// A long write waits for one group of short ones at most.
+			select {
+			case req := <-w.long:
+				w.group(req, w.long)
+			default:
 			}
+			continue
+		default:
+		}
+		select {
+		case req := <-w.short:
+			w.group(req, w.short)
+		case req := <-w.long:
+			w.group(req, w.long)
+		case <-w.checkpoint.nearly:
+			w.copyRest()
+		case <-w.stopping:
+			w.drain()
+			return
 		}
 	}
 }
 
-// group runs first and whatever else is waiting in one transaction, commits it, and answers them all.
-func (w *writer) group(first *request) {
+// copyRest copies the little that the checkpointer has left of the log. What fails is done by a later checkpoint.
+func (w *writer) copyRest() {
+	_, _, err := logPages(context.Background(), w.conn, `PRAGMA wal_checkpoint(PASSIVE)`)
+	if err != nil {
+		w.options.Logger.Debug("the end of a checkpoint failed", "err", err)
+	}
+}
+
+// drain runs the writes that wait.
+func (w *writer) drain() {
+	for {
+		select {
+		case req := <-w.short:
+			w.group(req, w.short)
+		case req := <-w.long:
+			w.group(req, w.long)
+		default:
+			return
+		}
+	}
+}
+
+// group runs first and whatever else is waiting in its queue in one transaction, commits it, and answers them all. Long writes go on joining
+// until a short one waits.
+func (w *writer) group(first *request, queue chan *request) {
 	if !first.claimed.CompareAndSwap(false, true) {
 		return
 	}
@@ -160,9 +213,9 @@ func (w *writer) group(first *request) {
 		fatal = w.runOne(first)
 	}
 collect:
-	for fatal == nil && len(members) < maxGroup && time.Since(start) < maxGroupTime {
+	for fatal == nil && len(members) < maxGroup && time.Since(start) < maxGroupTime && (queue == w.short || len(w.short) == 0) {
 		select {
-		case req := <-w.requests:
+		case req := <-queue:
 			if req.claimed.CompareAndSwap(false, true) {
 				members = append(members, req)
 				fatal = w.runOne(req)
@@ -192,6 +245,7 @@ collect:
 	}
 	w.logs.end(false)
 	w.answer(members, nil)
+	w.checkpoint.committed()
 }
 
 // runOne runs one write in a savepoint. Its own failure goes to req.err; what it returns ends the whole group.

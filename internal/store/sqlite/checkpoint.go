@@ -1,0 +1,118 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+)
+
+const (
+	// copyFrom is the number of pages that are written to the log (WAL) from one copy to the next.
+	copyFrom = 4000
+	// nearlyAll is the number of pages that the writer may have left to copy, and copyTries how often the rest is copied to get there.
+	nearlyAll, copyTries = 256, 3
+	// copyPause is the time from one look at the log to the next.
+	copyPause = 20 * time.Millisecond
+)
+
+// checkpointer copies what writes left in the log (WAL) into the database while other writes go on, so that no commit waits for it. The
+// last pages are the writer's: SQLite begins the log anew where none is left. PRAGMA wal_autocheckpoint has the writer copy them all if
+// this one cannot keep up.
+type checkpointer struct {
+	db       *sql.DB
+	wake     chan struct{}
+	stopping context.Context //nolint:containedctx // the life of a goroutine
+	stop     context.CancelFunc
+	done     chan struct{}
+	// nearly is signalled when the writer has little left to copy.
+	nearly chan struct{}
+}
+
+func startCheckpointer(path string) (*checkpointer, error) {
+	db, err := sql.Open("sqlite", dsn(path, "&_pragma=cache_size(-256)"))
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	c := &checkpointer{db: db, wake: make(chan struct{}, 1), done: make(chan struct{}), nearly: make(chan struct{}, 1)}
+	c.stopping, c.stop = context.WithCancel(context.Background())
+	go c.run()
+	return c, nil
+}
+
+// close may be called twice.
+func (c *checkpointer) close() error {
+	c.stop()
+	<-c.done
+	return c.db.Close()
+}
+
+// committed says that there was a commit.
+func (c *checkpointer) committed() { signal(c.wake) }
+
+// signal never waits: a signal that was not seen yet stands for many.
+func signal(to chan struct{}) {
+	select {
+	case to <- struct{}{}:
+	default:
+	}
+}
+
+func (c *checkpointer) run() {
+	defer close(c.done)
+	copied := 0 // the pages in the log when it was copied last
+	for {
+		select {
+		case <-c.wake:
+		case <-c.stopping.Done():
+			return
+		}
+		// What fails is attempted again after the next commit; the writer does it itself when the log is long.
+		pages, _, err := logPages(c.stopping, c.db, `PRAGMA wal_checkpoint(NOOP)`)
+		if pages < copied {
+			copied = 0 // it was begun anew
+		}
+		if err == nil && pages-copied >= copyFrom {
+			copied = pages
+			c.copy()
+		}
+		select {
+		case <-time.After(copyPause):
+		case <-c.stopping.Done():
+			return
+		}
+	}
+}
+
+// copy copies the log until little is left.
+func (c *checkpointer) copy() {
+	for range copyTries {
+		before, _, err := logPages(c.stopping, c.db, `PRAGMA wal_checkpoint(PASSIVE)`)
+		if err != nil {
+			return
+		}
+		pages, done, err := logPages(c.stopping, c.db, `PRAGMA wal_checkpoint(NOOP)`)
+		if err != nil || done < before {
+			return // a reader needs the rest
+		}
+		if pages-done <= nearlyAll {
+			signal(c.nearly)
+			return
+		}
+	}
+}
+
+// logPages runs a checkpoint and returns how many pages the log has, and how many of them are in the database.
+func logPages(ctx context.Context, db interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}, checkpoint string) (pages, copied int, err error) {
+	var busy int
+	err = db.QueryRowContext(ctx, checkpoint).Scan(&busy, &pages, &copied)
+	if err == nil && busy != 0 {
+		err = errBusyLog
+	}
+	return pages, copied, err
+}
+
+var errBusyLog = errors.New("sqlite: another connection copies the log")
