@@ -3,6 +3,7 @@ package tsdb
 import (
 	"context"
 	"math"
+	"runtime"
 	"slices"
 
 	"hearth/internal/tsdb/codec"
@@ -72,12 +73,14 @@ func (m *merge) finish() (*Change, error) {
 		return nil, err
 	}
 	for _, key := range sums {
+		runtime.Gosched() // short requests go first: a fold is long
 		m.putSum(key, m.sums[key])
 	}
 	days := sortedKeys(m.days)
 	stored := slices.DeleteFunc(slices.Clone(days), func(k Key) bool { return m.fresh[k] })
 	merged := make(map[Key][]byte, len(stored))
 	err := m.s.Get(m.ctx, stored, MainData, func(d *Doc) (err error) {
+		runtime.Gosched()
 		merged[d.Key], err = codec.MergeDay(nil, d.Data[0], m.days[d.Key])
 		return err
 	})
@@ -244,6 +247,7 @@ func (m *merge) addChunks(pieces []piece) error {
 		n := 0
 		err := m.s.Get(m.ctx, keys, MainData, func(d *Doc) error {
 			n++
+			runtime.Gosched()
 			var old codec.Chunk
 			if err := m.decoder.Decode(&old, d.Data[0], nil); err != nil {
 				return err
@@ -267,6 +271,7 @@ func (m *merge) addChunks(pieces []piece) error {
 // putChunks stores entries as chunks of the given sizes: the first by the given key, each other by its first entry's.
 func (m *merge) putChunks(key Key, series []codec.Series, entries []codec.Entry, sizes []int) {
 	for i, size := range sizes {
+		runtime.Gosched()
 		piece := entries[:size]
 		entries = entries[size:]
 		if i > 0 {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strconv"
 	"sync"
 
@@ -292,6 +293,8 @@ func (d *decoder) fill() error {
 	if d.eof {
 		return nil
 	}
+	// A long body gives short requests their turn after each window.
+	runtime.Gosched()
 	if d.start > 0 {
 		copy(d.buf, d.buf[d.start:d.end])
 		d.base += int64(d.start)
