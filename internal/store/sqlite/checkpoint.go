@@ -21,6 +21,7 @@ const (
 // this one cannot keep up.
 type checkpointer struct {
 	db       *sql.DB
+	conn     *sql.Conn
 	wake     chan struct{}
 	stopping context.Context //nolint:containedctx // the life of a goroutine
 	stop     context.CancelFunc
@@ -29,23 +30,25 @@ type checkpointer struct {
 	nearly chan struct{}
 }
 
-func startCheckpointer(path string) (*checkpointer, error) {
+func startCheckpointer(ctx context.Context, path string) (*checkpointer, error) {
 	db, err := sql.Open("sqlite", dsn(path, "&_pragma=cache_size(-256)"))
 	if err != nil {
 		return nil, err
 	}
-	db.SetMaxOpenConns(1)
-	c := &checkpointer{db: db, wake: make(chan struct{}, 1), done: make(chan struct{}), nearly: make(chan struct{}, 1)}
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	c := &checkpointer{db: db, conn: conn, wake: make(chan struct{}, 1), done: make(chan struct{}), nearly: make(chan struct{}, 1)}
 	c.stopping, c.stop = context.WithCancel(context.Background())
 	go c.run()
 	return c, nil
 }
 
-// close may be called twice.
 func (c *checkpointer) close() error {
 	c.stop()
 	<-c.done
-	return c.db.Close()
+	return errors.Join(c.conn.Close(), c.db.Close())
 }
 
 // committed says that there was a commit.
@@ -69,7 +72,7 @@ func (c *checkpointer) run() {
 			return
 		}
 		// What fails is attempted again after the next commit; the writer does it itself when the log is long.
-		pages, _, err := logPages(c.stopping, c.db, `PRAGMA wal_checkpoint(NOOP)`)
+		pages, _, err := logPages(c.stopping, c.conn, `PRAGMA wal_checkpoint(NOOP)`)
 		if pages < copied {
 			copied = 0 // it was begun anew
 		}
@@ -88,11 +91,11 @@ func (c *checkpointer) run() {
 // copy copies the log until little is left.
 func (c *checkpointer) copy() {
 	for range copyTries {
-		before, _, err := logPages(c.stopping, c.db, `PRAGMA wal_checkpoint(PASSIVE)`)
+		before, _, err := logPages(c.stopping, c.conn, `PRAGMA wal_checkpoint(PASSIVE)`)
 		if err != nil {
 			return
 		}
-		pages, done, err := logPages(c.stopping, c.db, `PRAGMA wal_checkpoint(NOOP)`)
+		pages, done, err := logPages(c.stopping, c.conn, `PRAGMA wal_checkpoint(NOOP)`)
 		if err != nil || done < before {
 			return // a reader needs the rest
 		}
@@ -104,11 +107,9 @@ func (c *checkpointer) copy() {
 }
 
 // logPages runs a checkpoint and returns how many pages the log has, and how many of them are in the database.
-func logPages(ctx context.Context, db interface {
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}, checkpoint string) (pages, copied int, err error) {
+func logPages(ctx context.Context, conn *sql.Conn, checkpoint string) (pages, copied int, err error) {
 	var busy int
-	err = db.QueryRowContext(ctx, checkpoint).Scan(&busy, &pages, &copied)
+	err = conn.QueryRowContext(ctx, checkpoint).Scan(&busy, &pages, &copied)
 	if err == nil && busy != 0 {
 		err = errBusyLog
 	}

@@ -1,11 +1,13 @@
 package sqlite
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -86,6 +88,20 @@ func broken(t *testing.T, path, how string) (mend func()) {
 	}
 }
 
+// looked waits for the look at the logs that a store begins with: a connection that is being opened while the file is broken finds it empty,
+// which no disk does.
+type looked struct {
+	hearth.NoObserver
+	once sync.Once
+	done chan struct{}
+}
+
+func (l *looked) Operation(_ context.Context, name string, _ time.Duration, _ error) {
+	if name == "Strays" {
+		l.once.Do(func() { close(l.done) })
+	}
+}
+
 // Writes fail while the disk does, go on within 5 s when it does not, and lose nothing that was acknowledged.
 func TestAWriteErrorEndsWithItsCause(t *testing.T) {
 	for _, file := range []string{".db-wal", ".db"} {
@@ -97,7 +113,8 @@ func TestAWriteErrorEndsWithItsCause(t *testing.T) {
 
 func failedWrites(t *testing.T, file, how string) {
 	path := newFile(t)
-	s, err := Open(t.Context(), Options{Path: path})
+	started := looked{done: make(chan struct{})}
+	s, err := Open(t.Context(), Options{Path: path, Observer: &started})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +123,7 @@ func failedWrites(t *testing.T, file, how string) {
 			t.Error(err)
 		}
 	})
+	<-started.done
 	var stored []string
 	write := func(n int) error {
 		devices := make([]hearth.Device, n)
@@ -127,6 +145,11 @@ func failedWrites(t *testing.T, file, how string) {
 		if err := write(1000); err != nil && hearth.ErrorCode(err) != hearth.CodeUnavailable {
 			t.Errorf("a write that fails gives %v, want %s", err, hearth.CodeUnavailable)
 		}
+	}
+	if how == failsFlush {
+		// Half of a copy that went to /dev/null, and whose flush is of the file, is what no disk does either.
+		s.writer.checkpoint.stop()
+		<-s.writer.checkpoint.done
 	}
 	mend()
 	deadline := time.Now().Add(5 * time.Second)

@@ -67,7 +67,7 @@ func startWriter(ctx context.Context, db *sql.DB, options Options) (*writer, err
 		db: db, conn: conn, options: options, prepared: map[string]*sql.Stmt{},
 		short: make(chan *request, maxQueued), long: make(chan *request, maxQueued), stopping: make(chan struct{}), done: make(chan struct{}), logs: &logWriter{},
 	}
-	if w.checkpoint, err = startCheckpointer(options.Path); err != nil {
+	if w.checkpoint, err = startCheckpointer(ctx, options.Path); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return w, nil
