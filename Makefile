@@ -131,6 +131,10 @@ openapi-lint: ## check that docs/openapi.json is current and well made
 	@scripts/openapi.sh check
 	@scripts/openapi.sh lint
 
+.PHONY: openapi-generate
+openapi-generate: ## compile what openapi-typescript and oapi-codegen write from docs/openapi.json
+	@scripts/openapi.sh generate
+
 .PHONY: clients
 clients: ## write the generated parts of client/ anew, from docs/openapi.json
 	$(GO) run ./scripts/clientgen

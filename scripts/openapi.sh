@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The committed OpenAPI document: "write" makes docs/openapi.json from the program, "check" fails when it is stale,
-# "lint" holds it against the rules in scripts/openapi.
+# "lint" holds it against the rules in scripts/openapi, "generate" compiles what generators of others write from it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,8 +28,21 @@ lint)
     scripts/openapi/node_modules/.bin/redocly lint --config scripts/openapi/redocly.yaml "$golden"
   scripts/openapi/node_modules/.bin/spectral lint --fail-severity hint --ruleset scripts/openapi/spectral.yaml "$golden"
   ;;
+generate)
+  out=$(mktemp -d)
+  trap 'rm -rf "$out"' EXIT
+  npm exec --yes --package=openapi-typescript@7.13.0 --package=typescript@5.9.3 -- openapi-typescript "$golden" -o "$out/hearth.d.ts"
+  npm exec --yes --package=typescript@5.9.3 -- tsc --noEmit --strict "$out/hearth.d.ts"
+  go run github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen@v2.8.2 \
+    -generate types,client,std-http -package hearth -o "$out/hearth.gen.go" "$golden"
+  cd "$out"
+  go mod init example.com/hearth
+  go get github.com/oapi-codegen/runtime@v1.9.0
+  go mod tidy
+  go vet .
+  ;;
 *)
-  echo "usage: $0 write|check|lint" >&2
+  echo "usage: $0 write|check|lint|generate" >&2
   exit 2
   ;;
 esac
