@@ -155,11 +155,14 @@ func (b *tab) reads(text string) {
 	})
 }
 
-// focused waits until a field has the focus.
+// focused waits until a field, by its name, or a button, link or heading, by its label or text, has the focus.
 func (b *tab) focused(name string) {
 	b.t.Helper()
 	within(b.t, 30*time.Second, "the focus is on "+name, func() string {
-		if at := b.run("document.activeElement?.name || document.activeElement?.outerHTML || 'nothing'"); at != name {
+		if at := b.run(`(() => {
+			const on = document.activeElement;
+			return on.name || on.getAttribute('aria-label') || on.innerText.trim() || on.outerHTML;
+		})()`); at != name {
 			return "it is on " + at
 		}
 		return ""

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"hearth/internal/testserver"
 )
@@ -255,4 +256,38 @@ func TestTheConsoleIsInstallable(t *testing.T) {
 	b.open(s.url + "/alarms")
 	b.reads("The server cannot be reached")
 	b.reads("Alarms")
+}
+
+// The keyboard alone reaches what a phone shows, and its focus is never on nothing.
+func TestTheConsoleWorksByKeyboard(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "HEARTH_WEBHOOK_ALLOW=127.0.0.1/32")
+	s.signup("ann@example.com")
+	b := newTab(t)
+	b.do(chromedp.EmulateViewport(360, 740))
+	b.signIn(s.url+"/webhooks", "ann@example.com", password)
+	b.focused("Webhooks")
+	b.do(chromedp.KeyEvent(kb.Tab))
+	b.focused("New webhook")
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.focused("name")
+	b.do(chromedp.KeyEvent("Pager"), chromedp.KeyEvent(kb.Tab))
+	b.focused("url")
+	b.do(chromedp.KeyEvent("http://127.0.0.1:9/hook"), chromedp.KeyEvent(kb.Enter))
+	b.reads("It is shown only now")
+	b.focused("Copy")
+	b.do(chromedp.KeyEvent(kb.Escape))
+	b.focused("New webhook")
+
+	b.run(`document.querySelector('[aria-controls=navigation]').focus(); ''`)
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.focused("hearth")
+	b.do(chromedp.KeyEvent(kb.Escape))
+	b.focused("Menu")
+
+	b.open(s.url + "/rules/new")
+	b.reads("What happens then")
+	b.run(`document.querySelector('[aria-label="Remove action 1"]').focus(); ''`)
+	b.do(chromedp.KeyEvent(kb.Enter))
+	b.focused("Add")
 }

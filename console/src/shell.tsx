@@ -62,7 +62,11 @@ export function Shell({ children }: { children: ComponentChildren }) {
   }, []);
   useEffect(() => {
     if (!open) return;
-    const close = (e: KeyboardEvent) => { if (e.key === 'Escape') setOpen(false); };
+    const close = (e: KeyboardEvent) => {
+      if (e.key !== 'Escape') return;
+      setOpen(false);
+      document.querySelector<HTMLElement>('[aria-controls=navigation]')?.focus();
+    };
     addEventListener('keydown', close);
     document.querySelector<HTMLElement>('.side a')?.focus();
     return () => removeEventListener('keydown', close);

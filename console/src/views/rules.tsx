@@ -227,6 +227,11 @@ function fresh(kind: string, on: RuleAction['on']): RuleAction {
 function Actions({ actions, org, change }: { actions: RuleAction[]; org: string; change: (actions: RuleAction[]) => void }) {
   const hooks = useList((api) => api.listWebhooks({ limit: 200 })).data ?? [];
   const put = (at: number, action: RuleAction) => change(actions.map((one, i) => (i === at ? action : one)));
+  // The button that removes an action goes with it: the focus goes to the one that adds.
+  const remove = (at: number, set: Element | null) => {
+    change(actions.filter((_, i) => i !== at));
+    setTimeout(() => set?.querySelector<HTMLElement>('[data-add]')?.focus());
+  };
   return (
     <fieldset>
       <legend>What happens then</legend>
@@ -240,11 +245,11 @@ function Actions({ actions, org, change }: { actions: RuleAction[]; org: string;
             {kind === 'webhook' && <Hook n={i + 1} hooks={hooks} org={org} value={action.webhook_id ?? ''} onPick={(id) => put(i, { ...action, webhook_id: id })} />}
             {action.command && <Command n={i + 1} command={action.command} change={(command) => put(i, { ...action, command })} />}
             <Select hidden label={`When action ${i + 1} happens`} value={action.on} onPick={(on) => put(i, { ...action, on })} options={occasions} />
-            <Button onClick={() => change(actions.filter((_, at) => at !== i))} aria-label={`Remove action ${i + 1}`}>Remove</Button>
+            <Button onClick={(e) => remove(i, e.currentTarget.closest('fieldset'))} aria-label={`Remove action ${i + 1}`}>Remove</Button>
           </div>
         );
       })}
-      {actions.length < 10 && <div><Button icon="plus" onClick={() => change([...actions, { notify: 'owner', on: 'raise' }])}>Add</Button></div>}
+      {actions.length < 10 && <div><Button icon="plus" data-add onClick={() => change([...actions, { notify: 'owner', on: 'raise' }])}>Add</Button></div>}
     </fieldset>
   );
 }
