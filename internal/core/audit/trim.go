@@ -49,12 +49,16 @@ func (s *Service) olderThan(ctx context.Context, after hearth.AuditHead, before 
 	}
 }
 
+// lastTrims is how many trimmings, by time, are looked at for the newest one: the clock may have been put back since.
+const lastTrims = 100
+
 // lastTrim returns the last entry that the newest trimming says is no longer kept; zero if there was none.
-func (s *Service) lastTrim(ctx context.Context) (hearth.AuditHead, error) {
-	list, err := s.store.Audit(ctx, hearth.AuditFilter{Action: hearth.AuditTrim}, hearth.Page{Limit: 1})
-	if err != nil || len(list.Items) == 0 {
-		return hearth.AuditHead{}, err
+func (s *Service) lastTrim(ctx context.Context) (last hearth.AuditHead, err error) {
+	list, err := s.store.Audit(ctx, hearth.AuditFilter{Action: hearth.AuditTrim}, hearth.Page{Limit: lastTrims})
+	for _, entry := range list.Items {
+		if trimmed, ok := entry.Trimmed(); ok && trimmed.Seq > last.Seq {
+			last = trimmed
+		}
 	}
-	last, _ := list.Items[0].Trimmed()
-	return last, nil
+	return last, err
 }

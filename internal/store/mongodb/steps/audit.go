@@ -273,7 +273,7 @@ func (db *DB) auditChain(ctx context.Context, after int64, limit int) ([]auditDo
 // trimmedUpTo returns the number up to which the newest trimming says that entries are no longer kept; 0 if there was none.
 func (db *DB) trimmedUpTo(ctx context.Context) (int64, error) {
 	found, err := FindAll[auditDoc](ctx, db.Collection(Audit), bson.D{{Key: "action", Value: hearth.AuditTrim}},
-		options.Find().SetSort(bson.D{{Key: "at", Value: -1}, {Key: "_id", Value: -1}}).SetLimit(1))
+		options.Find().SetSort(bson.D{{Key: "_id", Value: -1}}).SetLimit(1))
 	if err != nil || len(found) == 0 {
 		return 0, err
 	}
