@@ -99,7 +99,8 @@ func TestTheConsoleFindsDevicesBeyondTheFirst(t *testing.T) {
 		return lines.some((line) => line.startsWith('Aisle 0')) && lines.some((line) => line.startsWith('Zenith 1 21.5')) ? '' : lines.join('; ') || 'no lines';
 	})()`)
 
-	b.open(s.url + "/rules/new?device=" + ids[999])
+	b.open(s.url + "/devices/" + ids[999] + "/alarms")
+	b.press("New rule for this device")
 	b.reads("Zenith")
 	b.write("Name", "Too warm")
 	b.write("Event", "temperature")

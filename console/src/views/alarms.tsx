@@ -7,7 +7,7 @@ import { on } from '../live';
 import { useGet, useList } from '../load';
 import { query, setQuery } from '../router';
 import { user } from '../session';
-import type { Alarm, Severity } from '../types';
+import type { Alarm, AlarmDetails, Severity } from '../types';
 import { Icon } from '../ui/icons';
 import { Ago, Badge, Button, Card, Choice, Empty, Facts, Failed, Field, Form, LinkButton, More, Page, Select, Show, Skeleton, useAction, Wrong, type Tone } from '../ui/kit';
 
@@ -29,7 +29,12 @@ export function Alarms() {
 }
 
 // DeviceAlarms is the tab of a device.
-export const DeviceAlarms = ({ params: { id = '' } }: ViewProps) => <AlarmList query={{ device_id: id, sort: '-raised_at' }} none="No alarms of this device" />;
+export const DeviceAlarms = ({ params: { id = '' } }: ViewProps) => (
+  <>
+    <div class="actions"><LinkButton icon="plus" href={`/rules/new?device=${id}`}>New rule for this device</LinkButton></div>
+    <AlarmList query={{ device_id: id, sort: '-raised_at' }} none="No alarms of this device" />
+  </>
+);
 
 // AlarmList is a list of alarms that follows its events.
 export function AlarmList({ query: asked, none }: { query: Record<string, string | null>; none: string }) {
@@ -66,6 +71,15 @@ function Row({ alarm, changed }: { alarm: Alarm; changed: (now: Alarm) => void }
   );
 }
 
+// useWho names the users of an alarm's history: members of the device's organization.
+function useWho(alarm: AlarmDetails | undefined): (id: string) => string {
+  const me = user.value?.id;
+  const others = alarm?.history.some((entry) => entry.user_id && entry.user_id !== me);
+  const org = useGet(alarm && others ? (api) => api.getDevice(alarm.device_id) : null).data?.organization_id;
+  const members = useGet(org ? (api) => api.listMembers(org, { limit: 200 }) : null).data?.items;
+  return (id) => (id === me ? 'you' : members?.find((one) => one.user_id === id)?.name ?? 'another user');
+}
+
 const what: Record<string, string> = { raised: 'Raised', acknowledged: 'Acknowledged', comment: 'Comment', cleared: 'Cleared' };
 
 export function OneAlarm({ params: { id = '' } }: ViewProps) {
@@ -76,6 +90,7 @@ export function OneAlarm({ params: { id = '' } }: ViewProps) {
   const [key, setKey] = useState(newKey);
   const act = useAction(async (work: 'acknowledgeAlarm' | 'clearAlarm') => { const now = await api[work](id); loaded.set(() => now); });
   const alarm = loaded.data;
+  const name = useWho(alarm);
   return (
     <Page
       title={alarm?.rule_name ?? 'Alarm'} back={{ href: '/alarms', text: 'Alarms' }}
@@ -95,7 +110,7 @@ export function OneAlarm({ params: { id = '' } }: ViewProps) {
             </Card>
             <Card title="History">
               <ul class="rows">
-                {data.history.map((entry, i) => <li key={i}><div><span class="strong">{what[entry.event] ?? words(entry.event)}</span>{entry.user_id && <span class="soft"> by {entry.user_id === user.value?.id ? 'you' : 'another user'}</span>}{entry.text && <small class="said">{entry.text}</small>}</div><span class="soft small nowrap"><Ago at={entry.at} /></span></li>)}
+                {data.history.map((entry, i) => <li key={i}><div><span class="strong">{what[entry.event] ?? words(entry.event)}</span>{entry.user_id && <span class="soft"> by {name(entry.user_id)}</span>}{entry.text && <small class="said">{entry.text}</small>}</div><span class="soft small nowrap"><Ago at={entry.at} /></span></li>)}
               </ul>
               <Form submit="Comment" key={data.history.length} onFields={() => setKey(newKey())} send={async ({ text = '' }) => { const now = await api.commentAlarm(id, { text }, { idempotencyKey: key }); loaded.set(() => now); setKey(newKey()); }}>
                 {(problem) => <Field label="Comment" name="text" required maxLength={1000} autocomplete="off" error={problem?.fields.text} />}
