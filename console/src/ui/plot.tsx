@@ -4,7 +4,7 @@ import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import { number, when } from '../format';
 
-export interface Line { label: string; values: (number | null)[]; low?: (number | null)[]; high?: (number | null)[]; bars?: boolean }
+export interface Line { label: string; values: (number | null)[]; low?: (number | null)[]; high?: (number | null)[]; bars?: boolean; step?: number }
 
 const light = ['#b8431f', '#2d5d8f', '#1b6e53', '#8a5300', '#5b3fa0', '#a8206c', '#4c6b12', '#0b7285'];
 const dark = ['#f0875f', '#8ebbe6', '#6cc7a5', '#e3b062', '#b9a3f5', '#f08cc0', '#b3d36a', '#6fd3e3'];
@@ -36,11 +36,18 @@ export function Plot({ times, lines, from, to, zoom, label, height = 320, raw }:
       const scale = { range: (_: uPlot, min: number | null, max: number | null) => uPlot.rangeNum(lines.some((line) => line.bars) ? Math.min(0, min ?? 0) : min ?? 0, max ?? 1, 0.1, true) };
       const series: uPlot.Series[] = [{ value: (_, v) => (v === null ? '–' : when(new Date(v * 1000).toISOString())) }];
       const bands: uPlot.Band[] = [];
+      // beside puts the bars of several lines next to one another within a step.
+      const beside = ({ step }: Line, i: number) => (step && lines.length > 1 ? {
+        disp: {
+          x0: { unit: 1, values: () => times.map((at) => at + (step * 0.9 * i) / lines.length) },
+          size: { unit: 1, values: () => times.map(() => (step * 0.8) / lines.length) },
+        },
+      } : {});
       lines.forEach((line, i) => {
         const stroke = palette[i % palette.length] as string;
         series.push({
           label: labels[i] ?? '', scale: small[i] ? 'right' : 'y', stroke, width: 1.75, spanGaps: true, points: { show: times.length < 60, size: 4, fill: stroke }, value: (_, v) => number(v),
-          ...(line.bars && uPlot.paths.bars && { paths: uPlot.paths.bars({ size: [0.7, 60], align: 1 }), fill: stroke, points: { show: false }, width: 0 }),
+          ...(line.bars && uPlot.paths.bars && { paths: uPlot.paths.bars({ size: [0.7, 60], align: 1, ...beside(line, i) }), fill: stroke, points: { show: false }, width: 0 }),
           ...(raw && !line.bars && times.length > 60 && { points: { show: false } }),
         });
         if (line.low && line.high) {
@@ -50,7 +57,7 @@ export function Plot({ times, lines, from, to, zoom, label, height = 320, raw }:
         }
       });
       const axis = { stroke: ink, grid: { stroke: rule, width: 1 }, ticks: { stroke: rule, width: 1 }, font: '12px system-ui, sans-serif' };
-      const values = { size: 56, values: (_: uPlot, all: number[]) => all.map((v) => number(v)) };
+      const values = { size: (_: uPlot, all: string[] | null) => 18 + 7 * Math.max(5, ...(all ?? []).map((text) => text.length)), values: (_: uPlot, all: number[]) => all.map((v) => number(v)) };
       return {
         width, height, series, bands,
         scales: { x: { min: from / 1000, max: to / 1000, range: (_, min, max) => [min, max] }, y: scale, right: scale },

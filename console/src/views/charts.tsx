@@ -7,7 +7,7 @@ import { on } from '../live';
 import { useGet, type Loaded } from '../load';
 import { query, setQuery } from '../router';
 import type { Latest, List, Log, LogSummary, Point, States, Summary } from '../types';
-import { Button, Card, Choice, Empty, Facts, Scroll, Show, Skeleton, Wrong } from '../ui/kit';
+import { Button, Card, Choice, Empty, Facts, IconButton, Scroll, Show, Skeleton, Wrong } from '../ui/kit';
 import { colours, Plot, type Line } from '../ui/plot';
 import { interval, RangePicker, rangeOf, setRange, steps, type Range, type Step } from '../ui/range';
 import { Cut } from './cut';
@@ -111,7 +111,7 @@ function Lines({ id, name, events, range, edit }: { id: string; name: string; ev
   return (
     <Card
       title={courses.data ? titleOf(mode, raw, courses.data[0]?.step ?? 'hour') : 'Loading'}
-      actions={<>{mode === 'increase' && <Choice label="By" options={bars} value={by ?? ''} onPick={(to) => setQuery({ by: to || null })} />}<Choice label="Draw" options={[['line', 'Values'], ['increase', 'Increase']]} value={mode} onPick={(to) => setQuery({ as: to === 'line' ? null : to })} /><Button icon="export" disabled={!drawn || empty} onClick={() => drawn && download(name, drawn)}>Save CSV</Button>{edit && !empty && <Button look="bad" icon="trash" onClick={() => setCut(true)}>Delete this span</Button>}</>}
+      actions={<>{mode === 'increase' && <Choice label="By" options={bars} value={by ?? ''} onPick={(to) => setQuery({ by: to || null })} />}<Choice label="Draw" options={[['line', 'Values'], ['increase', 'Increase']]} value={mode} onPick={(to) => setQuery({ as: to === 'line' ? null : to })} /><Button icon="export" disabled={!drawn || empty} onClick={() => drawn && download(name, drawn)}>Save CSV</Button>{edit && !empty && <IconButton icon="trash" label="Delete this span" onClick={() => setCut(true)} />}</>}
     >
       <Wrong problem={courses.error} />
       {!drawn ? <Skeleton rows={6} /> : empty ? <Empty icon="chart" title="No readings in this range">Take a longer range, or go to an earlier time.</Empty> : (
@@ -175,7 +175,7 @@ function align(courses: Course[], increase: boolean): Drawn {
       low[i] = point.min;
       high[i] = point.max;
     }
-    return { label: event, values, bars: increase, ...(!raw && !increase && courses.length < 4 && { low, high }) };
+    return { label: event, values, bars: increase, ...(!raw && { step: step / 1000 }), ...(!raw && !increase && courses.length < 4 && { low, high }) };
   });
   return { times, lines };
 }
