@@ -5,13 +5,16 @@ package demo
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
+	"cmp"
 	_ "embed" // the data
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/klauspost/compress/zstd"
 
 	"hearth/internal/timetext"
 )
@@ -19,7 +22,10 @@ import (
 // Attribution names the publisher and the licence of the data.
 const Attribution = "Data: Open Smart Home Data Set, Fraunhofer Institute for Building Physics (2018), CC BY-SA 4.0, adapted"
 
-//go:embed data/opensmarthome.csv.gz
+// packed is the data without what repeats, so that it is a quarter as long in the program: a line "=device,type,event" names the next
+// series, from 0; any other is the number of a series, the value, and the seconds since the line before (since 1970, of the first).
+//
+//go:embed data/opensmarthome.zst
 var packed []byte // never written to
 
 const (
@@ -27,6 +33,7 @@ const (
 	// lastReading is the time of the newest reading of the data.
 	lastReading = "2017-05-20T23:59:42.000Z"
 	timeFormat  = "2006-01-02T15:04:05.000Z"
+	header      = "device,type,event,value,timestamp\n"
 )
 
 // ShiftTo returns by how many whole days the data must move so that it reaches now: readings of the same hour of the day
@@ -38,23 +45,25 @@ func ShiftTo(now time.Time) (days int) {
 
 // Open returns the data as CSV, moved by days, without what is later than until.
 func Open(days int, until time.Time) (io.ReadCloser, error) {
-	unpacked, err := gzip.NewReader(bytes.NewReader(packed))
+	unpacked, err := zstd.NewReader(bytes.NewReader(packed), zstd.WithDecoderConcurrency(1))
 	if err != nil {
 		return nil, fmt.Errorf("open the demo data: %w", err)
 	}
 	return &shifted{
-		lines: bufio.NewScanner(unpacked), shift: time.Duration(days) * day, until: until.UnixMilli(), header: true,
+		unpacked: unpacked, lines: bufio.NewScanner(unpacked), shift: time.Duration(days) * day, until: until.UnixMilli(), rest: []byte(header),
 	}, nil
 }
 
-// shifted rewrites the times of CSV lines.
+// shifted makes CSV of the packed lines.
 type shifted struct {
-	lines  *bufio.Scanner
-	shift  time.Duration
-	until  int64
-	header bool
-	buffer []byte
-	rest   []byte
+	unpacked *zstd.Decoder
+	lines    *bufio.Scanner
+	shift    time.Duration
+	until    int64
+	series   []string
+	at       int64 // of the line before, as it was
+	buffer   []byte
+	rest     []byte
 }
 
 // Read implements io.Reader.
@@ -71,35 +80,36 @@ func (s *shifted) Read(p []byte) (int, error) {
 
 func (s *shifted) next() error {
 	if !s.lines.Scan() {
-		if err := s.lines.Err(); err != nil {
-			return err
-		}
-		return io.EOF
+		return cmp.Or(s.lines.Err(), io.EOF)
 	}
-	line := s.lines.Bytes()
-	if s.header {
-		s.header = false
-		s.buffer = append(append(s.buffer[:0], line...), '\n')
-		s.rest = s.buffer
+	line := s.lines.Text()
+	if name, ok := strings.CutPrefix(line, "="); ok {
+		s.series = append(s.series, name)
 		return nil
 	}
-	comma := bytes.LastIndexByte(line, ',')
-	at, ok := timetext.ParseTimestamp(line[comma+1:])
-	if !ok {
-		return errors.New("the demo data has a line without a time")
+	number, rest, _ := strings.Cut(line, ",")
+	value, since, _ := strings.Cut(rest, ",")
+	series, err := strconv.Atoi(number)
+	seconds, secondsErr := strconv.ParseInt(since, 10, 64)
+	if err := errors.Join(err, secondsErr); err != nil {
+		return fmt.Errorf("read the demo data: %w", err)
 	}
-	at += s.shift.Milliseconds()
-	if at > s.until {
+	s.at += seconds * 1000
+	moved := s.at + s.shift.Milliseconds()
+	if moved > s.until {
 		return io.EOF // the data is sorted by time
 	}
-	s.buffer = append(s.buffer[:0], line[:comma+1]...)
-	s.buffer = append(time.UnixMilli(at).UTC().AppendFormat(s.buffer, timeFormat), '\n')
+	s.buffer = append(append(append(append(s.buffer[:0], s.series[series]...), ','), value...), ',')
+	s.buffer = append(time.UnixMilli(moved).UTC().AppendFormat(s.buffer, timeFormat), '\n')
 	s.rest = s.buffer
 	return nil
 }
 
 // Close implements io.Closer.
-func (s *shifted) Close() error { return nil }
+func (s *shifted) Close() error {
+	s.unpacked.Close()
+	return nil
+}
 
 // Reading is one value of a device, by name.
 type Reading struct {
@@ -114,6 +124,7 @@ func LastDay() (readings []Reading, err error) {
 	if err != nil {
 		return nil, err
 	}
+	defer source.Close()
 	last, _ := timetext.ParseTimestamp(lastReading)
 	lines := bufio.NewScanner(source)
 	lines.Scan() // the header

@@ -2,12 +2,18 @@ package demo
 
 import (
 	"bufio"
+	"compress/gzip"
 	"context"
+	"flag"
+	"fmt"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/klauspost/compress/zstd"
 
 	"hearth/internal/timetext"
 )
@@ -26,6 +32,65 @@ func lines(t *testing.T, days int, until time.Time) []string {
 		t.Fatal(err)
 	}
 	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+}
+
+var update = flag.Bool("update", false, "pack the data anew")
+
+// TestThePackedDataIsTheDataSet: what the program has in it is the CSV file next to it, to the byte.
+func TestThePackedDataIsTheDataSet(t *testing.T) {
+	t.Parallel()
+	file, err := os.Open("data/opensmarthome.csv.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	unpacked, err := gzip.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := io.ReadAll(unpacked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile("data/opensmarthome.zst", packedOf(t, string(want)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if got := strings.Join(lines(t, 0, time.Now()), "\n") + "\n"; got != string(want) {
+		t.Errorf("the packed data has %d bytes and is not the data set of %d; pack it: go test ./internal/demo -run Packed -update", len(got), len(want))
+	}
+}
+
+// packedOf packs CSV as Open reads it.
+func packedOf(t *testing.T, text string) []byte {
+	t.Helper()
+	var out strings.Builder
+	numbers := map[string]int{}
+	before := int64(0)
+	for line := range strings.Lines(strings.TrimPrefix(text, header)) {
+		fields := strings.Split(strings.TrimSuffix(line, "\n"), ",")
+		name := strings.Join(fields[:3], ",")
+		number, ok := numbers[name]
+		if !ok {
+			number = len(numbers)
+			numbers[name] = number
+			fmt.Fprintf(&out, "=%s\n", name)
+		}
+		at, ok := timetext.ParseTimestamp(fields[4])
+		if !ok || at%1000 != 0 {
+			t.Fatalf("the time of %q", line)
+		}
+		fmt.Fprintf(&out, "%d,%s,%d\n", number, fields[3], at/1000-before)
+		before = at / 1000
+	}
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer encoder.Close()
+	return encoder.EncodeAll([]byte(out.String()), nil)
 }
 
 func TestTheDataIsMovedByWholeDaysAndEndsNow(t *testing.T) {
