@@ -1,12 +1,13 @@
-// Package guide serves the documentation as a static site. "make docs-site" builds it from docs/ into site.zip.
+// Package guide serves the documentation as a static site. "make docs-site" builds it from docs/ into site.tar.zst.
 package guide
 
 import (
-	"archive/zip"
+	"archive/tar"
 	"bytes"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -17,9 +18,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/klauspost/compress/zstd"
 )
 
-//go:embed site.zip
+//go:embed site.tar.zst
 var archive []byte
 
 // base is where the site is served; its pages name their files by it.
@@ -73,13 +76,21 @@ func serve(w http.ResponseWriter, r *http.Request) {
 }
 
 func unpack(packed []byte) (map[string]file, error) {
-	from, err := zip.NewReader(bytes.NewReader(packed), int64(len(packed)))
+	unpacked, err := zstd.NewReader(bytes.NewReader(packed), zstd.WithDecoderConcurrency(1))
 	if err != nil {
 		return nil, err
 	}
+	defer unpacked.Close()
 	all := map[string]file{}
-	for _, entry := range from.File {
-		content, err := read(entry)
+	for from := tar.NewReader(unpacked); ; {
+		entry, err := from.Next()
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		content, err := io.ReadAll(from)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", entry.Name, err)
 		}
@@ -89,16 +100,6 @@ func unpack(packed []byte) (map[string]file, error) {
 		}
 		all[entry.Name] = f
 	}
-	return all, nil
-}
-
-func read(entry *zip.File) ([]byte, error) {
-	r, err := entry.Open()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = r.Close() }()
-	return io.ReadAll(r)
 }
 
 // noTransition is the hash of a style sheet that the theme's script inserts while it changes between light and dark.
