@@ -114,3 +114,6 @@ require (
 )
 
 replace hearth/client/go => ./client/go
+
+// The Parquet library registers Brotli, which no file of hearth's uses.
+replace github.com/andybalholm/brotli => ./internal/nobrotli

@@ -9,7 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -85,7 +85,10 @@ func fileOf(name string, size int64) (f File, ok bool) {
 }
 
 func newestFirst(files []File) []File {
-	slices.SortFunc(files, func(a, b File) int { return cmp.Or(b.At.Compare(a.At), cmp.Compare(b.Name, a.Name)) })
+	sort.Slice(files, func(i, j int) bool {
+		a, b := &files[i], &files[j]
+		return cmp.Or(b.At.Compare(a.At), cmp.Compare(b.Name, a.Name)) < 0
+	})
 	return files
 }
 

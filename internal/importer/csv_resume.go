@@ -3,7 +3,6 @@ package importer
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,7 +11,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"slices"
+	"sort"
 
 	"hearth"
 )
@@ -150,7 +149,7 @@ func (r *run) resume(ctx context.Context) error {
 		before = append(before, known{id, m})
 	}
 	r.id = r.identity(first, twin)
-	slices.SortFunc(before, func(a, b known) int { return cmp.Compare(a.mark.Offset, b.mark.Offset) })
+	sort.Slice(before, func(i, j int) bool { return before[i].mark.Offset < before[j].mark.Offset })
 	for _, k := range before {
 		if err := r.lines.pass(k.mark.Offset); errors.Is(err, io.EOF) {
 			break // the file is shorter than that one

@@ -2,7 +2,7 @@ package observe
 
 import (
 	"cmp"
-	"slices"
+	"sort"
 	"sync/atomic"
 	"time"
 
@@ -96,8 +96,9 @@ func SumHTTP(each ...HTTPFigures) (summary HTTPSummary) {
 	for name, latency := range routes {
 		summary.Routes = append(summary.Routes, RouteSummary{Route: name, Total: latency.total(), Latency: latency.latency()})
 	}
-	slices.SortFunc(summary.Routes, func(a, b RouteSummary) int {
-		return cmp.Or(cmp.Compare(b.Total, a.Total), cmp.Compare(a.Route, b.Route))
+	sort.Slice(summary.Routes, func(i, j int) bool {
+		a, b := &summary.Routes[i], &summary.Routes[j]
+		return cmp.Or(cmp.Compare(b.Total, a.Total), cmp.Compare(a.Route, b.Route)) < 0
 	})
 	if total := float64(summary.Total); total > 0 {
 		summary.ErrorRate4xx, summary.ErrorRate5xx = float64(refused)/total, float64(failed)/total

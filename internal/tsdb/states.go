@@ -3,7 +3,7 @@ package tsdb
 import (
 	"cmp"
 	"context"
-	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -141,9 +141,10 @@ func (m *stateMeter) result(to int64) (hearth.States, error) {
 	for _, total := range m.held {
 		m.Totals = append(m.Totals, *total)
 	}
-	slices.SortFunc(m.Totals, func(a, b hearth.StateTotal) int {
+	sort.Slice(m.Totals, func(i, j int) bool {
+		a, b := &m.Totals[i], &m.Totals[j]
 		return cmp.Or(cmp.Compare(b.Held, a.Held), cmp.Compare(a.Value.Kind(), b.Value.Kind()),
-			cmp.Compare(a.Value.Number(), b.Value.Number()), strings.Compare(a.Value.Text(), b.Value.Text()))
+			cmp.Compare(a.Value.Number(), b.Value.Number()), strings.Compare(a.Value.Text(), b.Value.Text())) < 0
 	})
 	return m.States, nil
 }

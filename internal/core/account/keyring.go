@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -185,7 +186,7 @@ func (r *KeyRing) keySet(content keyFile) (*keySet, error) {
 	if len(content.Keys) == 0 {
 		return nil, errors.New("there is no signing key")
 	}
-	slices.SortFunc(content.Keys, func(a, b keyEntry) int { return a.From.Compare(b.From) })
+	sort.Slice(content.Keys, func(i, j int) bool { return content.Keys[i].From.Before(content.Keys[j].From) })
 	set := &keySet{file: content, byID: map[string]signingKey{}}
 	for i, entry := range content.Keys {
 		if weak(entry.Seed) {

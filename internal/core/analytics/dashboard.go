@@ -3,7 +3,7 @@ package analytics
 import (
 	"cmp"
 	"context"
-	"slices"
+	"sort"
 	"time"
 
 	"hearth"
@@ -104,8 +104,9 @@ func (s *Service) dashboardFigures(ctx context.Context, reach hearth.Reach, span
 		figures.Stats.Merge(group.Stats)
 		figures.Top = append(figures.Top, keyedStats{group.Device, group.Stats})
 	}
-	slices.SortFunc(figures.Top, func(a, b keyedStats) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Device, b.Device))
+	sort.Slice(figures.Top, func(i, j int) bool {
+		a, b := &figures.Top[i], &figures.Top[j]
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Device, b.Device)) < 0
 	})
 	figures.Top = figures.Top[:min(len(figures.Top), topDevices)]
 	figures.Events = eventShares(groups[2])
@@ -119,8 +120,9 @@ func eventShares(groups []hearth.Rollup) []EventShare {
 	for i, group := range groups {
 		shares[i] = EventShare{group.Event, summaryOf(group)}
 	}
-	slices.SortFunc(shares, func(a, b EventShare) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Event, b.Event))
+	sort.Slice(shares, func(i, j int) bool {
+		a, b := &shares[i], &shares[j]
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Event, b.Event)) < 0
 	})
 	return shares
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"slices"
+	"sort"
 
 	"hearth"
 )
@@ -87,7 +88,7 @@ func (r *running) devices(ctx context.Context) iter.Seq2[[]hearth.Device, error]
 		if len(e.Filters.DeviceIDs) > 0 {
 			for ids := range slices.Chunk(e.Filters.DeviceIDs, reportChunk) {
 				devices, err := r.s.o.Devices.DevicesByID(ctx, ids)
-				slices.SortFunc(devices, func(a, b hearth.Device) int { return slices.Index(ids, a.ID) - slices.Index(ids, b.ID) })
+				sort.Slice(devices, func(i, j int) bool { return slices.Index(ids, devices[i].ID) < slices.Index(ids, devices[j].ID) })
 				if !yield(pick(devices), err) || err != nil {
 					return
 				}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -151,7 +152,7 @@ func (s *Store) examineSchema(ctx context.Context, e *Examination) error {
 		}
 		e.Missing = append(e.Missing, missing...)
 	}
-	slices.SortFunc(e.Missing, func(a, b MissingIndex) int { return strings.Compare(a.Name, b.Name) })
+	sort.Slice(e.Missing, func(i, j int) bool { return e.Missing[i].Name < e.Missing[j].Name })
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -270,7 +271,10 @@ func (m *logMigration) scope(ctx context.Context, scope int64) error {
 		return err
 	}
 	chunks = slices.DeleteFunc(chunks, func(c oldChunk) bool { return !c.seen(lane) })
-	slices.SortFunc(chunks, func(a, b oldChunk) int { return cmp.Or(cmp.Compare(a.Hour, b.Hour), cmp.Compare(a.ID, b.ID)) })
+	sort.Slice(chunks, func(i, j int) bool {
+		a, b := &chunks[i], &chunks[j]
+		return cmp.Or(cmp.Compare(a.Hour, b.Hour), cmp.Compare(a.ID, b.ID)) < 0
+	})
 	unfolded := 0
 	for len(chunks) > 0 {
 		n, logs := 0, 0

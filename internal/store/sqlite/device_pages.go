@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -160,7 +161,7 @@ func (s *Store) Devices(ctx context.Context, filter hearth.DeviceFilter, page he
 		return hearth.List[hearth.Device]{Total: -1}, err
 	}
 	if len(scopes) > 1 {
-		slices.SortFunc(list.Items, order.compare)
+		sort.Slice(list.Items, func(i, j int) bool { return order.compare(list.Items[i], list.Items[j]) < 0 })
 	}
 	if len(list.Items) > size {
 		list.Items = slices.Clip(list.Items[:size])

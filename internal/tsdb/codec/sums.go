@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"sort"
 	"time"
 
 	"hearth"
@@ -263,7 +264,10 @@ func (r *Rollups) sumSeries(series []Series, entries []Entry, indexes []int32) {
 			line = line[n:]
 		}
 	}
-	slices.SortFunc(r.Groups, func(a, b DayGroup) int { return cmp.Or(cmp.Compare(a.Bucket, b.Bucket), cmp.Compare(a.Group, b.Group)) })
+	sort.Slice(r.Groups, func(i, j int) bool {
+		a, b := &r.Groups[i], &r.Groups[j]
+		return cmp.Or(cmp.Compare(a.Bucket, b.Bucket), cmp.Compare(a.Group, b.Group)) < 0
+	})
 }
 
 // addLine adds the line of one series, from those of its entries that are of the group's day; it returns their number.
