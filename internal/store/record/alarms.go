@@ -41,7 +41,7 @@ type alarmEntry struct {
 	Text   string    `json:"text,omitempty"`
 }
 
-var alarms = describe(Kind[alarm]{Schema: Schema{
+var alarms = describe(&Kind[alarm]{Schema: Schema{
 	Name: "alarms", Noun: "alarm",
 	Indexes: []Index{
 		{Fields: []string{"raised_at", "id"}}, {Fields: []string{"rank", "id"}},
@@ -80,7 +80,7 @@ type ruleState struct {
 	ByHand  bool             `json:"by_hand,omitempty"`
 }
 
-var alarmWatches = describe(Kind[alarmWatch]{Schema: Schema{
+var alarmWatches = describe(&Kind[alarmWatch]{Schema: Schema{
 	Name: "alarm_watches", Noun: "watch of alarms", ID: []string{"device_id"}, Indexes: []Index{{Fields: []string{"due"}}},
 	Of: map[string]string{"device_id": "devices"},
 }})
@@ -93,7 +93,7 @@ type unjudgedReadings struct {
 	Readings   text      `json:"readings"` // the JSON of readings
 }
 
-var unjudged = describe(Kind[unjudgedReadings]{Schema: Schema{
+var unjudged = describe(&Kind[unjudgedReadings]{Schema: Schema{
 	Name: "alarm_readings", Noun: "reading", Indexes: []Index{{Fields: []string{"device_id", "id"}}, {Fields: []string{"received_at"}}},
 	Of: map[string]string{"device_id": "devices"},
 }})

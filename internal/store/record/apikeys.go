@@ -23,7 +23,7 @@ type apiKey struct {
 	LastUsedAt     time.Time         `json:"last_used_at,omitzero" bson:"used"`
 }
 
-var apiKeys = describe(Kind[apiKey]{Schema: Schema{
+var apiKeys = describe(&Kind[apiKey]{Schema: Schema{
 	Name: "api_keys", Noun: "API key", Of: map[string]string{"user_id": "users", "organization_id": "organizations"},
 	Indexes: []Index{
 		{Fields: []string{"hash"}, Unique: true},

@@ -235,57 +235,84 @@ func (l listing[T, R]) page(ctx context.Context, b Backend, page hearth.Page) (h
 
 // pageOf reads one page of a list of some parts, each of which is read by an index: no record is in two.
 func (l listing[T, R]) pageOf(ctx context.Context, b Backend, page hearth.Page, parts []Filter) (hearth.List[R], error) {
-	list := hearth.List[R]{Total: -1}
-	by, tie := l.kind.Field(l.order.By), l.kind.Field(l.order.Tie)
-	where := l.where
-	if !page.Cursor.IsZero() {
-		key, keyErr := fromCursor(by, page.Cursor.Key)
-		id, idErr := fromCursor(tie, page.Cursor.ID)
+	read := pageRead{
+		name: l.name, schema: &l.kind.Schema, where: l.where, order: l.order, page: page, parts: parts,
+		fresh: func() any { return new(T) },
+	}
+	if err := read.run(ctx, b); err != nil {
+		return hearth.List[R]{Total: -1}, err
+	}
+	list := hearth.List[R]{Total: read.total, Next: read.next, Items: slices.Grow([]R(nil), len(read.records))}
+	for _, record := range read.records {
+		list.Items = append(list.Items, l.item(*record.(*T))) //nolint:forcetypeassert // made by fresh
+	}
+	return list, nil
+}
+
+// pageRead is the reading of one page, whatever the records are.
+type pageRead struct {
+	name   string
+	schema *Schema
+	where  Filter
+	order  Order
+	page   hearth.Page
+	parts  []Filter
+	fresh  func() any
+
+	// records are pointers to the structs that are stored.
+	records []any
+	total   int64
+	next    hearth.Cursor
+}
+
+func (p *pageRead) run(ctx context.Context, b Backend) error {
+	p.total = -1
+	by, tie := p.schema.Field(p.order.By), p.schema.Field(p.order.Tie)
+	where := p.where
+	if cursor := p.page.Cursor; !cursor.IsZero() {
+		key, keyErr := fromCursor(by, cursor.Key)
+		id, idErr := fromCursor(tie, cursor.ID)
 		if keyErr != nil || idErr != nil {
-			return list, hearth.Invalid(hearth.FieldError{Location: "query.cursor", Message: "is not a cursor of this list"})
+			return hearth.Invalid(hearth.FieldError{Location: "query.cursor", Message: "is not a cursor of this list"})
 		}
 		where = append(slices.Clip(where), Condition{Op: OpBeyond, Beyond: &Beyond{
-			Fields: []string{l.order.By, l.order.Tie}, Values: []any{key, id}, Desc: l.order.Desc,
+			Fields: []string{p.order.By, p.order.Tie}, Values: []any{key, id}, Desc: p.order.Desc,
 		}})
 	}
-	size := page.Size()
-	err := b.View(ctx, l.name, func(ctx context.Context, r Reader) error {
-		list.Items = nil
-		if page.Count {
-			list.Total = 0
-			for _, part := range parts {
-				n, err := r.Count(ctx, &l.kind.Schema, slices.Concat(part, l.where), true)
+	size := p.page.Size()
+	return b.View(ctx, p.name, func(ctx context.Context, r Reader) error {
+		p.records = nil
+		if p.page.Count {
+			p.total = 0
+			for _, part := range p.parts {
+				n, err := r.Count(ctx, p.schema, slices.Concat(part, p.where), true)
 				if err != nil {
 					return err
 				}
-				list.Total += n
+				p.total += n
 			}
 		}
-		var records []T
-		for _, part := range parts {
-			some, err := l.kind.Find(ctx, r, Query{Where: slices.Concat(part, where), Order: l.order, Limit: size + 1, MayLag: true})
+		for _, part := range p.parts {
+			q := Query{Where: slices.Concat(part, where), Order: p.order, Limit: size + 1, MayLag: true}
+			err := r.Find(ctx, p.schema, q, func() (any, error) {
+				record := p.fresh()
+				p.records = append(p.records, record)
+				return record, nil
+			})
 			if err != nil {
 				return err
 			}
-			records = append(records, some...)
 		}
-		if len(parts) > 1 {
-			slices.SortFunc(records, func(a, b T) int { return l.order.compare(by, tie, &a, &b) })
+		if len(p.parts) > 1 {
+			slices.SortFunc(p.records, func(a, b any) int { return p.order.compare(by, tie, a, b) })
 		}
-		if len(records) > size {
-			records = records[:size]
-			last := &records[size-1]
-			list.Next = hearth.Cursor{Sort: page.Sort, Key: toCursor(by.Get(last)), ID: toCursor(tie.Get(last))}
-		}
-		for _, record := range records {
-			list.Items = append(list.Items, l.item(record))
+		if len(p.records) > size {
+			p.records = p.records[:size]
+			last := p.records[size-1]
+			p.next = hearth.Cursor{Sort: p.page.Sort, Key: toCursor(by.Get(last)), ID: toCursor(tie.Get(last))}
 		}
 		return nil
 	})
-	if err != nil {
-		return hearth.List[R]{Total: -1}, err
-	}
-	return list, nil
 }
 
 // compare compares records as they are sorted by a number or text, and then another.

@@ -29,7 +29,7 @@ type channel struct {
 	UpdatedAt      time.Time                 `json:"updated_at,omitzero" bson:"updated"`
 }
 
-var channels = describe(Kind[channel]{Schema: Schema{
+var channels = describe(&Kind[channel]{Schema: Schema{
 	Name: "notification_channels", Noun: "notification channel", Of: map[string]string{"user_id": "users"},
 	Indexes: []Index{{Fields: []string{"user_id", "created_at", "id"}}, {Fields: []string{"created_at", "id"}}},
 	Limit: &Limit{By: "user_id", Most: hearth.MaxNotificationChannels, Full: func() error {
@@ -65,7 +65,7 @@ type digestItem struct {
 	Email    string                  `json:"email,omitempty" bson:"email"`
 }
 
-var digests = describe(Kind[digest]{Schema: Schema{
+var digests = describe(&Kind[digest]{Schema: Schema{
 	Name: "notification_digests", Noun: "digest", Of: map[string]string{"user_id": "users", "channel_id": "notification_channels"},
 	Indexes: []Index{{Fields: []string{"due_at", "id"}}},
 }})

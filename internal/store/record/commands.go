@@ -40,7 +40,7 @@ type command struct {
 	Due   time.Time `json:"due,omitzero"`
 }
 
-var commands = describe(Kind[command]{
+var commands = describe(&Kind[command]{
 	Schema: Schema{
 		Name: "commands", Noun: "command", Of: map[string]string{"device_id": "devices"},
 		Indexes: []Index{
@@ -68,7 +68,7 @@ type commandBatch struct {
 	ExpiresAt time.Time `json:"expires_at,omitzero" bson:"expires"`
 }
 
-var commandBatches = describe(Kind[commandBatch]{
+var commandBatches = describe(&Kind[commandBatch]{
 	Schema:    Schema{Name: "commands_in_bulk", Noun: "command batch", Indexes: []Index{{Fields: []string{"expires_at"}}}},
 	ExpiresAt: func(b *commandBatch) time.Time { return b.ExpiresAt.Add(hearth.CommandTTL) },
 })

@@ -32,7 +32,7 @@ type device struct {
 	UpdatedAt      time.Time           `json:"updated_at,omitzero" bson:"updated"`
 }
 
-var devices = describe(Kind[device]{Schema: Schema{
+var devices = describe(&Kind[device]{Schema: Schema{
 	Name: "devices", Noun: "device", View: "device_records", Hidden: "dead",
 }})
 
@@ -48,7 +48,7 @@ type deviceToken struct {
 	LastUsedAt  time.Time `json:"last_used_at,omitzero" bson:"used"`
 }
 
-var deviceTokens = describe(Kind[deviceToken]{Schema: Schema{
+var deviceTokens = describe(&Kind[deviceToken]{Schema: Schema{
 	Name: "device_tokens", Noun: "device token", Of: map[string]string{"device_id": "devices"},
 	Indexes: []Index{
 		{Fields: []string{"hash"}, Unique: true},

@@ -85,7 +85,7 @@ type exportFailure struct {
 // unended are the statuses of exports that have not ended.
 var unended = In("status", hearth.ExportQueued, hearth.ExportRunning) // never written to
 
-var exports = describe(Kind[export]{Restored: sumUp, Schema: Schema{
+var exports = describe(&Kind[export]{Restored: sumUp, Schema: Schema{
 	Name: "exports", Noun: "export",
 	Indexes: []Index{
 		{Fields: []string{"created_at", "id"}},

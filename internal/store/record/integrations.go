@@ -47,7 +47,7 @@ type integrationCounts struct {
 	Devices  int64 `json:"devices,omitempty"`
 }
 
-var integrations = describe(Kind[integration]{Schema: Schema{
+var integrations = describe(&Kind[integration]{Schema: Schema{
 	Name: "integrations", Noun: "integration", Of: map[string]string{"user_id": "users", "organization_id": "organizations"},
 	Indexes: []Index{{Fields: []string{"created_at", "id"}}, {Fields: []string{"organization_id"}}},
 	Limit: &Limit{By: "kind", Most: hearth.MaxIntegrations, Full: func() error {
@@ -64,7 +64,7 @@ type integrationDevice struct {
 	CreatedAt     time.Time `json:"created_at,omitzero" bson:"created"`
 }
 
-var integrationDevices = describe(Kind[integrationDevice]{Schema: Schema{
+var integrationDevices = describe(&Kind[integrationDevice]{Schema: Schema{
 	Name: "integration_devices", Noun: "device of an integration", ID: []string{"device_id"}, Of: map[string]string{"integration_id": "integrations"},
 	Indexes: []Index{{Fields: []string{"integration_id"}}},
 	Limit: &Limit{By: "integration_id", Most: hearth.MaxIntegrationDevices, Full: func() error {

@@ -20,7 +20,7 @@ type invitation struct {
 }
 
 // An organization has one invitation of an e-mail, and MaxInvitations in all: the steps that add one hold the organization.
-var invitations = describe(Kind[invitation]{Schema: Schema{
+var invitations = describe(&Kind[invitation]{Schema: Schema{
 	Name: "invitations", Noun: "invitation", Of: map[string]string{"organization_id": "organizations"},
 	Indexes: []Index{
 		{Fields: []string{"organization_id", "email"}},

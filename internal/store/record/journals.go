@@ -27,7 +27,7 @@ type auditEntry struct {
 	Changes   text      `json:"changes"` // the JSON that the hash is over, to the byte
 }
 
-var audit = describe(Kind[auditEntry]{Schema: Schema{Name: "audit", Noun: "audit entry", ID: []string{"seq"}, View: "audit"}})
+var audit = describe(&Kind[auditEntry]{Schema: Schema{Name: "audit", Noun: "audit entry", ID: []string{"seq"}, View: "audit"}})
 
 func (e auditEntry) entry() hearth.AuditEntry {
 	out := hearth.AuditEntry{
@@ -72,7 +72,7 @@ type checkpoint struct {
 	Mark []byte `json:"mark,omitempty"`
 }
 
-var checkpoints = describe(Kind[checkpoint]{Schema: Schema{Name: "import_checkpoints", Noun: "checkpoint", View: "import_checkpoints"}})
+var checkpoints = describe(&Kind[checkpoint]{Schema: Schema{Name: "import_checkpoints", Noun: "checkpoint", View: "import_checkpoints"}})
 
 // idempotencyRecord is the stored form of hearth.IdempotencyRecord, which the stores write with the step that it protects.
 type idempotencyRecord struct {
@@ -88,7 +88,7 @@ type idempotencyRecord struct {
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 }
 
-var idempotency = describe(Kind[idempotencyRecord]{
+var idempotency = describe(&Kind[idempotencyRecord]{
 	Schema: Schema{Name: "idempotency", Noun: "idempotency record", ID: []string{"caller", "key"}, View: "idempotency"},
 })
 
@@ -101,7 +101,7 @@ func (ignored) UnmarshalJSON([]byte) error { return nil }
 // IdempotencyRecords turns archived records into the root's, for a store that keeps them in its own way.
 func IdempotencyRecords(records []any) []hearth.IdempotencyRecord {
 	all := make([]hearth.IdempotencyRecord, len(records))
-	for i, r := range typed[idempotencyRecord](records) {
+	for i, r := range typed[*idempotencyRecord](records) {
 		all[i] = hearth.IdempotencyRecord{
 			Caller: r.Caller, Key: r.Key, Fingerprint: r.Fingerprint, Operation: r.Operation, Created: r.Created, FirstLog: r.FirstLog,
 			CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt,
@@ -124,7 +124,7 @@ func StoredCheckpoint(c hearth.Checkpoint) any { return &checkpoint{c.ID, c.Rows
 // Checkpoints turns archived records into the root's.
 func Checkpoints(records []any) []hearth.Checkpoint {
 	all := make([]hearth.Checkpoint, len(records))
-	for i, c := range typed[checkpoint](records) {
+	for i, c := range typed[*checkpoint](records) {
 		all[i] = hearth.Checkpoint(*c)
 	}
 	return all
@@ -133,7 +133,7 @@ func Checkpoints(records []any) []hearth.Checkpoint {
 // AuditEntries turns archived records into the root's.
 func AuditEntries(records []any) []hearth.AuditEntry {
 	all := make([]hearth.AuditEntry, len(records))
-	for i, e := range typed[auditEntry](records) {
+	for i, e := range typed[*auditEntry](records) {
 		all[i] = e.entry()
 	}
 	return all
@@ -142,7 +142,7 @@ func AuditEntries(records []any) []hearth.AuditEntry {
 // Devices turns archived records into the root's.
 func Devices(records []any) []hearth.Device {
 	all := make([]hearth.Device, len(records))
-	for i, d := range typed[device](records) {
+	for i, d := range typed[*device](records) {
 		all[i] = hearth.Device{
 			ID: d.ID, Key: d.Key, Name: d.Name, Type: d.Type, Serial: d.Serial, Status: d.Status, Tags: d.Tags, Interval: d.Interval,
 			LastActiveAt: d.LastActiveAt, OfflineAt: d.OfflineAt, OwnerID: d.OwnerID, OrganizationID: d.OrganizationID, Idle: d.Idle, DesiredVersion: d.DesiredVersion,
@@ -170,7 +170,7 @@ type outboxJob struct {
 }
 
 // outbox holds jobs that the stores write with the steps that cause them.
-var outbox = describe(Kind[outboxJob]{Schema: Schema{Name: "outbox", Noun: "job", Loose: true, Indexes: []Index{{Fields: []string{"queue", "id"}}}}})
+var outbox = describe(&Kind[outboxJob]{Schema: Schema{Name: "outbox", Noun: "job", Loose: true, Indexes: []Index{{Fields: []string{"queue", "id"}}}}})
 
 // PendingOutbox returns the oldest limit jobs for the queue that writes left behind and that nobody deleted yet. Ids begin with their
 // time.

@@ -10,7 +10,7 @@
 //		CreatedAt time.Time `json:"created_at,omitzero"`
 //	}
 //
-//	var things = describe(Kind[thing]{Schema: Schema{
+//	var things = describe(&Kind[thing]{Schema: Schema{
 //		Name: "things", Noun: "thing", Indexes: []Index{{Fields: []string{"created_at", "id"}}},
 //	}})
 //
@@ -109,46 +109,62 @@ type Kind[T any] struct {
 }
 
 // describe completes a description. It panics for one that cannot be.
-func describe[T any](k Kind[T]) *Kind[T] {
-	if k.ID == nil {
-		k.ID = []string{"id"}
-	}
-	k.fields = fieldsOf(reflect.TypeFor[T](), nil)
-	if len(k.Search) > 0 {
-		k.fields = append(k.fields, k.search(k.Search))
-	}
+func describe[T any](k *Kind[T]) *Kind[T] {
 	if k.ExpiresAt != nil {
-		k.Expires = true
-		k.expires = func(r any) time.Time { return k.ExpiresAt(r.(*T)) } //nolint:forcetypeassert // k describes T
+		k.expires = expires(k.ExpiresAt)
 	}
-	k.fresh = func() any { return new(T) }
 	if k.Archived != nil {
-		k.archived = func(ctx context.Context, r Reader, records []any) ([]any, error) {
-			kept, err := k.Archived(ctx, r, typed[T](records))
-			return untyped(kept), err
-		}
+		k.archived = archived(k.Archived)
 	}
 	if k.Restored != nil {
-		k.restored = func(ctx context.Context, tx Tx, records []any) error { return k.Restored(ctx, tx, typed[T](records)) }
+		k.restored = restored(k.Restored)
 	}
-	for _, name := range k.named() {
-		k.Field(name)
-	}
-	return &k
+	k.complete(reflect.TypeFor[T]())
+	return k
 }
 
-func typed[T any](records []any) []*T {
-	all := make([]*T, len(records))
-	for i, r := range records {
-		all[i] = r.(*T) //nolint:forcetypeassert // records of the kind are Ts
+// complete makes what follows from a description of records that are stored as that struct.
+func (s *Schema) complete(stored reflect.Type) {
+	if s.ID == nil {
+		s.ID = []string{"id"}
 	}
-	return all
+	s.fields = fieldsOf(stored, nil)
+	if len(s.Search) > 0 {
+		s.fields = append(s.fields, s.search(s.Search))
+	}
+	s.Expires = s.Expires || s.expires != nil
+	s.fresh = func() any { return reflect.New(stored).Interface() }
+	for _, name := range s.named() {
+		s.Field(name)
+	}
 }
 
-func untyped[T any](records []*T) []any {
-	all := make([]any, len(records))
+// What follows takes functions of pointers to stored structs as functions of any. Pointers, since the compiler makes code that is generic
+// over these once for all of them.
+
+func expires[P any](at func(P) time.Time) func(any) time.Time {
+	return func(r any) time.Time { return at(r.(P)) } //nolint:forcetypeassert // records of the kind are Ps
+}
+
+func archived[P any](complete func(context.Context, Reader, []P) ([]P, error)) func(context.Context, Reader, []any) ([]any, error) {
+	return func(ctx context.Context, r Reader, records []any) ([]any, error) {
+		kept, err := complete(ctx, r, typed[P](records))
+		all := make([]any, len(kept))
+		for i, k := range kept {
+			all[i] = k
+		}
+		return all, err
+	}
+}
+
+func restored[P any](complete func(context.Context, Tx, []P) error) func(context.Context, Tx, []any) error {
+	return func(ctx context.Context, tx Tx, records []any) error { return complete(ctx, tx, typed[P](records)) }
+}
+
+func typed[P any](records []any) []P {
+	all := make([]P, len(records))
 	for i, r := range records {
-		all[i] = r
+		all[i] = r.(P) //nolint:forcetypeassert // records of the kind are Ps
 	}
 	return all
 }

@@ -18,7 +18,7 @@ type mqttSession struct {
 	SavedAt  time.Time `json:"saved_at,omitzero"`
 }
 
-var mqttSessions = describe(Kind[mqttSession]{Schema: Schema{
+var mqttSessions = describe(&Kind[mqttSession]{Schema: Schema{
 	Name: "mqtt_sessions", Noun: "MQTT session", ID: []string{"device_id"}, Of: map[string]string{"device_id": "devices"},
 }})
 

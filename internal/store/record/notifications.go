@@ -22,7 +22,7 @@ type notification struct {
 	ReadAt    time.Time               `json:"read_at,omitzero" bson:"read"`
 }
 
-var notifications = describe(Kind[notification]{Schema: Schema{
+var notifications = describe(&Kind[notification]{Schema: Schema{
 	Name: "notifications", Noun: "notification", Of: map[string]string{"user_id": "users"},
 	Indexes: []Index{
 		{Fields: []string{"user_id", "created_at", "id"}},
@@ -50,7 +50,7 @@ type delivery struct {
 	Email bool `json:"email" bson:"email"`
 }
 
-var notificationSettings = describe(Kind[settings]{Schema: Schema{
+var notificationSettings = describe(&Kind[settings]{Schema: Schema{
 	Name: "notification_settings", Noun: "notification settings", ID: []string{"user_id"}, Of: map[string]string{"user_id": "users"},
 }})
 
@@ -61,7 +61,7 @@ type watch struct {
 	Told     hearth.Connection `json:"told"`
 }
 
-var watches = describe(Kind[watch]{Schema: Schema{
+var watches = describe(&Kind[watch]{Schema: Schema{
 	Name: "device_watches", Noun: "watch", ID: []string{"device_id", "user_id"},
 	Of:      map[string]string{"user_id": "users", "device_id": "devices"},
 	Indexes: []Index{{Fields: []string{"user_id", "device_id"}}, {Fields: []string{"device_id"}}},

@@ -18,7 +18,7 @@ type organization struct {
 }
 
 // organizations are held by every step that changes what hangs on them: their members, invitations and devices.
-var organizations = describe(Kind[organization]{Schema: Schema{
+var organizations = describe(&Kind[organization]{Schema: Schema{
 	Name: "organizations", Noun: "organization", Indexes: []Index{{Fields: []string{"created_at", "id"}}},
 }})
 
@@ -30,7 +30,7 @@ type member struct {
 	JoinedAt       time.Time      `json:"joined_at,omitzero"`
 }
 
-var members = describe(Kind[member]{Schema: Schema{
+var members = describe(&Kind[member]{Schema: Schema{
 	Name: "members", Noun: "member", ID: []string{"organization_id", "user_id"},
 	Of: map[string]string{"organization_id": "organizations", "user_id": "users"},
 	Indexes: []Index{

@@ -27,7 +27,7 @@ type provisioningKey struct {
 	ExpiresAt      time.Time    `json:"expires_at,omitzero" bson:"expires"`
 }
 
-var provisioningKeys = describe(Kind[provisioningKey]{Schema: Schema{
+var provisioningKeys = describe(&Kind[provisioningKey]{Schema: Schema{
 	Name: "provisioning_keys", Noun: "provisioning key", Of: map[string]string{"user_id": "users", "organization_id": "organizations"},
 	Indexes: []Index{
 		{Fields: []string{"hash"}, Unique: true},
@@ -62,7 +62,7 @@ type provisionedDevice struct {
 	SecretHash []byte       `json:"secret_hash,omitempty" bson:"secret"`
 }
 
-var provisioned = describe(Kind[provisionedDevice]{Schema: Schema{
+var provisioned = describe(&Kind[provisionedDevice]{Schema: Schema{
 	Name: "provisioned", Noun: "provisioned device", ID: []string{"scope", "serial"}, Of: map[string]string{"device_id": "devices"},
 	Indexes: []Index{{Fields: []string{"device_id"}}},
 }})
@@ -77,7 +77,7 @@ type claimCode struct {
 	ExpiresAt time.Time    `json:"expires_at,omitzero" bson:"expires"`
 }
 
-var claimCodes = describe(Kind[claimCode]{
+var claimCodes = describe(&Kind[claimCode]{
 	Schema: Schema{
 		Name: "claim_codes", Noun: "claim code", ID: []string{"hash"}, Of: map[string]string{"device_id": "devices"},
 		Indexes: []Index{{Fields: []string{"device_id"}}, {Fields: []string{"expires_at"}}},

@@ -71,7 +71,7 @@ type ruleCommand struct {
 	Params json.RawMessage `json:"params,omitempty"`
 }
 
-var rules = describe(Kind[rule]{Schema: Schema{
+var rules = describe(&Kind[rule]{Schema: Schema{
 	Name: "rules", Noun: "rule",
 	Indexes: []Index{{Fields: []string{"scope", "created_at", "id"}}, {Fields: []string{"created_at", "id"}}, {Fields: []string{"organization_id"}}, {Fields: []string{"silence"}}},
 	Limit: &Limit{By: "scope", Most: hearth.MaxRules, Full: func() error {

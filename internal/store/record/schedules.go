@@ -38,7 +38,7 @@ type recurrence struct {
 	TimeZone string       `json:"time_zone"`
 }
 
-var schedules = describe(Kind[schedule]{Schema: Schema{
+var schedules = describe(&Kind[schedule]{Schema: Schema{
 	Name: "export_schedules", Noun: "export schedule",
 	Indexes: []Index{
 		{Fields: []string{"created_at", "id"}},

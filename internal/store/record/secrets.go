@@ -22,7 +22,7 @@ type secret struct {
 }
 
 // secrets are in no archive: whoever has an archive must not have the keys with it.
-var secrets = describe(Kind[secret]{Schema: Schema{
+var secrets = describe(&Kind[secret]{Schema: Schema{
 	Name: "secrets", Noun: "file", ID: []string{"name"}, Shared: true,
 	Taken: func() error { return hearth.Errorf(hearth.CodeConflict, "the file was changed meanwhile") },
 }})

@@ -68,7 +68,7 @@ func (h hashes) without(hash []byte) hashes {
 
 func (h hashes) has(hash []byte) bool { return len(h.without(hash)) < len(h) }
 
-var sessions = describe(Kind[session]{
+var sessions = describe(&Kind[session]{
 	Schema: Schema{
 		Name: "sessions", Noun: "session", Of: map[string]string{"user_id": "users"},
 		Indexes: []Index{
@@ -91,7 +91,7 @@ type refreshToken struct {
 	Spent bool `json:"spent,omitempty" db:"-"`
 }
 
-var refreshTokens = describe(Kind[refreshToken]{
+var refreshTokens = describe(&Kind[refreshToken]{
 	Schema: Schema{
 		Name: "refresh_tokens", Noun: "refresh token", ID: []string{"hash"}, Loose: true, Of: map[string]string{"session": "sessions"},
 		Indexes: []Index{{Fields: []string{"session"}}},
@@ -150,7 +150,7 @@ func unspend(ctx context.Context, tx Tx, tokens []*refreshToken) error {
 }
 
 // sessionParts are sessions that are read for what the root knows of them: their tokens are not decoded.
-var sessionParts = describe(Kind[sessionPart]{Schema: Schema{Name: "sessions", Noun: "session", View: "sessions"}})
+var sessionParts = describe(&Kind[sessionPart]{Schema: Schema{Name: "sessions", Noun: "session", View: "sessions"}})
 
 func asSession(s session) hearth.Session { return hearth.Session(s.sessionPart) }
 

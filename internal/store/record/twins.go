@@ -21,7 +21,7 @@ type twin struct {
 	ReportedAt      time.Time `json:"reported_at,omitzero"`
 }
 
-var twins = describe(Kind[twin]{Schema: Schema{
+var twins = describe(&Kind[twin]{Schema: Schema{
 	Name: "device_twins", Noun: "twin", ID: []string{"device_id"}, Of: map[string]string{"device_id": "devices"},
 }})
 

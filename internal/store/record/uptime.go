@@ -20,7 +20,7 @@ type outage struct {
 	To   int64 `json:"to"`
 }
 
-var uptimes = describe(Kind[uptime]{Schema: Schema{Name: "uptime", Noun: "uptime"}})
+var uptimes = describe(&Kind[uptime]{Schema: Schema{Name: "uptime", Noun: "uptime"}})
 
 // theUptime is the identity of the one record.
 const theUptime = "hearth"

@@ -27,7 +27,7 @@ type user struct {
 	LastLoginAt  time.Time   `json:"last_login_at,omitzero" bson:"last_login"`
 }
 
-var users = describe(Kind[user]{Schema: Schema{
+var users = describe(&Kind[user]{Schema: Schema{
 	Name: "users", Noun: "user",
 	Indexes: []Index{
 		{Fields: []string{"email"}},
@@ -50,7 +50,7 @@ type tries struct {
 // keepTries is for how long what nobody touched is kept if no clean-up removes it before.
 const keepTries = 30 * 24 * time.Hour
 
-var loginTries = describe(Kind[tries]{
+var loginTries = describe(&Kind[tries]{
 	Schema:    Schema{Name: "login_tries", Noun: "failed logins", ID: []string{"key"}, Indexes: []Index{{Fields: []string{"updated_at"}}}},
 	ExpiresAt: func(t *tries) time.Time { return t.UpdatedAt.Add(keepTries) },
 })
@@ -63,7 +63,7 @@ type passwordReset struct {
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 }
 
-var passwordResets = describe(Kind[passwordReset]{
+var passwordResets = describe(&Kind[passwordReset]{
 	Schema: Schema{
 		Name: "password_resets", Noun: "password reset", Of: map[string]string{"user_id": "users"},
 		Indexes: []Index{{Fields: []string{"hash"}}, {Fields: []string{"user_id", "expires_at"}}, {Fields: []string{"expires_at"}}},

@@ -29,7 +29,7 @@ type webhook struct {
 	UpdatedAt      time.Time             `json:"updated_at,omitzero" bson:"updated"`
 }
 
-var webhooks = describe(Kind[webhook]{Schema: Schema{
+var webhooks = describe(&Kind[webhook]{Schema: Schema{
 	Name: "webhooks", Noun: "webhook", Of: map[string]string{"user_id": "users", "organization_id": "organizations"},
 	Indexes: []Index{
 		{Fields: []string{"scope", "created_at", "id"}},
@@ -66,7 +66,7 @@ type attempt struct {
 	Excerpt string `json:"excerpt,omitempty"`
 }
 
-var deliveries = describe(Kind[webhookDelivery]{
+var deliveries = describe(&Kind[webhookDelivery]{
 	Schema: Schema{
 		Name: "webhook_deliveries", Noun: "delivery", Of: map[string]string{"webhook_id": "webhooks"},
 		Indexes: []Index{
@@ -91,7 +91,7 @@ type deliveryLine struct {
 	NextAt    time.Time `json:"next_at,omitzero" bson:"next"`
 }
 
-var deliveryLines = describe(Kind[deliveryLine]{Schema: Schema{
+var deliveryLines = describe(&Kind[deliveryLine]{Schema: Schema{
 	Name: "webhook_lines", Noun: "line of deliveries", Of: map[string]string{"webhook_id": "webhooks"},
 	Indexes: []Index{{Fields: []string{"webhook_id", "next_at", "id"}}},
 }})
@@ -102,7 +102,7 @@ type deviceConnection struct {
 	Connection hearth.Connection `json:"connection"`
 }
 
-var deviceConnections = describe(Kind[deviceConnection]{Schema: Schema{
+var deviceConnections = describe(&Kind[deviceConnection]{Schema: Schema{
 	Name: "device_connections", Noun: "connection", ID: []string{"device_id"}, Of: map[string]string{"device_id": "devices"},
 }})
 
