@@ -16,11 +16,12 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// The goals are 300 ms for the chart of a million readings, and a tenth of a processor for a thousand devices. The bounds are wider: the
-// machine that runs the tests has other work.
+// The goals are 300 ms for the chart of a million readings, and for a thousand devices a tenth of a processor and no frame over 100 ms. The
+// bounds are wider: the machine that runs the tests has other work. A view that is slow at each of its updates would have 20 such frames.
 const (
 	drawBound  = 5 * time.Second
-	shareBound = 0.25
+	shareBound = 0.2
+	slowFrames = 3
 )
 
 // devicesOf makes 1,000 devices and returns their ids.
@@ -136,11 +137,15 @@ func TestTheConsoleKeepsUp(t *testing.T) {
 		within(t, 30*time.Second, "readings arrive", func() string {
 			return b.run(`document.querySelector('.arriving li, .device-latest b') ? '' : document.body.innerText`)
 		})
-		b.run(`new PerformanceObserver((list) => { for (const one of list.getEntries()) window.longest = Math.max(window.longest ?? 0, one.duration); })
+		b.run(`window.tasks = []; new PerformanceObserver((list) => { for (const { duration } of list.getEntries()) window.tasks.push(duration); })
 			.observe({ entryTypes: ['longtask'] }); ''`)
 		used := b.share(10 * time.Second)
-		longest, _ := strconv.ParseFloat(b.run("String(window.longest ?? 0)"), 64)
-		t.Logf("%s with 1,000 live devices: %.1f %% of a processor, the longest task is %.0f ms", view, used*100, longest)
+		longest := b.run("String(Math.max(0, ...window.tasks))")
+		slow, err := strconv.Atoi(b.run("String(window.tasks.filter((duration) => duration > 100).length)"))
+		t.Logf("%s with 1,000 live devices: %.1f %% of a processor, the longest task is %s ms", view, used*100, longest)
+		if err != nil || slow > slowFrames {
+			t.Errorf("%s has %d frames over 100 ms, the longest is %s ms: %v", view, slow, longest, err)
+		}
 		if used > shareBound {
 			t.Errorf("%s uses %.0f %% of a processor", view, used*100)
 		}
