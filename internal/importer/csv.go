@@ -165,6 +165,16 @@ func (o csvImport) run(ctx context.Context) (Progress, error) {
 	if err != nil {
 		return Progress{}, err
 	}
+	options.Open = func() (io.ReadCloser, error) { // a line may be endless
+		file, err := o.Open()
+		if err != nil {
+			return nil, err
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{&untilDone{ctx, file}, file}, nil
+	}
 	r := &run{options: options, progress: Progress{Size: options.Size}}
 	err = r.run(ctx)
 	return r.progress, err

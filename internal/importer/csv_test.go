@@ -184,6 +184,38 @@ func TestAnImportThatIsCutOffAnywhereGoesOn(t *testing.T) {
 	}
 }
 
+// endless is a text of one line without an end. Its context is cancelled once more is read than any line may have.
+type endless struct {
+	cancel context.CancelFunc
+	read   int
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.read += len(p); e.read > 4*maxLine {
+		e.cancel()
+	}
+	for i := range p {
+		p[i] = 'x'
+	}
+	return len(p), nil
+}
+
+func TestAnImportStopsWithinALine(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	text := &endless{cancel: cancel}
+	_, err := csvImport{
+		Open: func() (io.ReadCloser, error) {
+			return io.NopCloser(io.MultiReader(strings.NewReader(header+manyRows(1)), text)), nil
+		},
+		Sink: &memory{}, Target: "me", Columns: DefaultColumns(), SkipInvalid: true,
+	}.run(ctx)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("the import ended with %v", err)
+	}
+}
+
 func TestAFileImportedTwiceAddsOnlyWhatWasAppended(t *testing.T) {
 	t.Parallel()
 	m := newMemory()
