@@ -83,15 +83,25 @@ func (t Twin) Patch(side TwinSide, patch json.RawMessage, at time.Time) (after T
 	return t, ""
 }
 
+// TwinUpdate is the change of one twin by TwinStore.UpdateTwins.
+type TwinUpdate struct {
+	DeviceID string
+	// Change returns the twin as it is to be, or an error, with which nothing of it is written. It may be called more than once.
+	Change func(Twin) (Twin, []AuditEntry, error)
+
+	// After is the twin as it is then. Err is the error of Change, or CodeNotFound if the device is gone.
+	After Twin
+	Err   error
+}
+
 // TwinStore keeps twins. A twin goes with its device. Errors are of the codes named here, or CodeUnavailable and
 // CodeStorageFull.
 type TwinStore interface {
 	// Twin returns a device's twin; CodeNotFound if the device is gone.
 	Twin(ctx context.Context, deviceID string) (Twin, error)
-	// UpdateTwin reads, changes and writes a twin in one atomic step, with the audit entries that change returns, and keeps the
-	// desired version with the device. An error of change is returned and nothing is written; change may run more than once. It
-	// writes nothing if the versions stay. CodeNotFound if the device is gone.
-	UpdateTwin(ctx context.Context, deviceID string, change func(Twin) (Twin, []AuditEntry, error)) (Twin, error)
+	// UpdateTwins reads, changes and writes twins in one atomic step, with the audit entries of their changes, and keeps the desired
+	// versions with the devices. Each has its own result; no two are of one device. A twin whose versions stay is not written.
+	UpdateTwins(ctx context.Context, updates ...*TwinUpdate) error
 }
 
 // MergePatch returns an object (nil: an empty one) after a merge patch of RFC 7396: members of the patch replace those of the
@@ -133,6 +143,12 @@ func Delta(desired, reported json.RawMessage) json.RawMessage {
 		return desired
 	}
 	return encodeObject(delta(decodeObject(desired), decodeObject(reported)))
+}
+
+// Differences returns Delta both ways: the members of each state that the other lacks or has with another value.
+func Differences(a, b json.RawMessage) (ofA, ofB json.RawMessage) {
+	x, y := decodeObject(a), decodeObject(b)
+	return encodeObject(delta(x, y)), encodeObject(delta(y, x))
 }
 
 func isEmptyObject(object json.RawMessage) bool { return len(object) == 0 || string(object) == "{}" }

@@ -43,6 +43,9 @@ const (
 type Service struct {
 	options Options
 
+	// steps are what the lines have written together.
+	steps *groupcommit.Committer[*step]
+
 	mu sync.Mutex
 	// lines are those of the devices that are patched now.
 	lines map[string]*line
@@ -63,9 +66,17 @@ type patch struct {
 	check  func(hearth.Twin) error
 
 	// What became of it.
+	after   hearth.Twin
 	view    hearth.TwinView
 	changed bool
 	err     error
+}
+
+// step is what is written of one device.
+type step struct {
+	deviceID string
+	patches  []*patch
+	at       time.Time
 }
 
 // New returns a service.
@@ -76,7 +87,11 @@ func New(options Options) (*Service, error) {
 	if options.OnDesired == nil {
 		options.OnDesired = func(string, int64) {}
 	}
-	return &Service{options: options, lines: map[string]*line{}}, nil
+	s := &Service{options: options, lines: map[string]*line{}}
+	s.steps = groupcommit.New(groupcommit.Options[*step]{
+		Commit: s.write, MaxGroup: maxGroup, Size: func(one *step) int { return len(one.patches) },
+	})
+	return s, nil
 }
 
 // Twin returns the twin of a device; CodeNotFound if the caller may not read it.
@@ -154,26 +169,66 @@ func (s *Service) leave(deviceID string, l *line) {
 	}
 }
 
-// commit applies patches of a device in their order, stores the outcome in one step, and publishes each new version.
-func (s *Service) commit(device *hearth.Device, group []*patch) error {
-	now := s.options.Clock.Now()
-	_, err := s.options.Store.UpdateTwin(context.WithoutCancel(group[0].ctx), device.ID, func(t hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) {
-		var entries []hearth.AuditEntry
-		for _, p := range group {
+// write stores the outcome of the patches of some devices in one step.
+func (s *Service) write(steps []*step) error {
+	var updates []*hearth.TwinUpdate
+	of := map[string][]*step{}
+	for _, one := range steps { // two are of one device where the first was left by its callers
+		if of[one.deviceID] == nil {
+			id := one.deviceID
+			updates = append(updates, &hearth.TwinUpdate{
+				DeviceID: id, Change: func(t hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) { return apply(t, of[id]) },
+			})
+		}
+		of[one.deviceID] = append(of[one.deviceID], one)
+	}
+	err := s.options.Store.UpdateTwins(context.WithoutCancel(steps[0].patches[0].ctx), updates...)
+	if err != nil {
+		return err
+	}
+	for _, u := range updates {
+		for _, one := range of[u.DeviceID] {
+			one.refuse(u.Err)
+		}
+	}
+	return nil
+}
+
+// refuse has the patches end with an error, unless it is nil.
+func (s *step) refuse(err error) {
+	for _, p := range s.patches {
+		if err != nil {
+			p.err, p.changed = err, false
+		}
+	}
+}
+
+// apply applies the patches of a device in their order.
+func apply(t hearth.Twin, steps []*step) (after hearth.Twin, entries []hearth.AuditEntry, err error) {
+	for _, one := range steps {
+		for _, p := range one.patches {
 			before := t
-			t = p.apply(t, now)
+			t = p.apply(t, one.at)
 			if p.changed && p.side == hearth.TwinDesired {
 				entries = append(entries, audited(p.caller, before, t))
 			}
 		}
-		return t, entries, nil
-	})
-	if err != nil {
+	}
+	return t, entries, nil
+}
+
+// commit has patches of a device written, and publishes each new version.
+func (s *Service) commit(device *hearth.Device, group []*patch) error {
+	now := s.options.Clock.Now()
+	if err := s.steps.Do(context.Background(), &step{device.ID, group, now}); err != nil {
 		return err
 	}
 	var events []hearth.Event
 	desired := int64(0)
 	for _, p := range group {
+		if p.err == nil {
+			p.view = p.after.View()
+		}
 		if p.changed {
 			events = append(events, hearth.Event{
 				Type: hearth.EventDeviceTwin, At: now, Data: p.view, Scope: device.Scope(), DeviceID: device.ID,
@@ -194,7 +249,7 @@ func (s *Service) commit(device *hearth.Device, group []*patch) error {
 
 // apply returns the twin with the patch, or as it is if the patch is refused or changes nothing. It may run more than once.
 func (p *patch) apply(t hearth.Twin, now time.Time) hearth.Twin {
-	p.view, p.err, p.changed = hearth.TwinView{}, nil, false
+	p.err, p.changed = nil, false
 	if p.check != nil {
 		if p.err = p.check(t); p.err != nil {
 			return t
@@ -205,7 +260,7 @@ func (p *patch) apply(t hearth.Twin, now time.Time) hearth.Twin {
 		p.err = hearth.Invalid(hearth.FieldError{Location: "body", Message: problem})
 		return t
 	}
-	p.view, p.changed = after.View(), after.Version(p.side) != t.Version(p.side)
+	p.after, p.changed = after, after.Version(p.side) != t.Version(p.side)
 	return after
 }
 
@@ -223,7 +278,7 @@ func briefly(members json.RawMessage) any {
 // audited returns the entry of a change of the desired state: its members that differ, before and after.
 func audited(caller hearth.Caller, before, after hearth.Twin) hearth.AuditEntry {
 	entry := caller.Entry(after.DesiredAt, "twin.update", "device:"+after.DeviceID)
-	was, is := hearth.Delta(before.Desired, after.Desired), hearth.Delta(after.Desired, before.Desired)
+	was, is := hearth.Differences(before.Desired, after.Desired)
 	entry.Changes = map[string]hearth.Change{
 		"desired": {Before: briefly(was), After: briefly(is)}, "desired_version": {Before: before.DesiredVersion, After: after.DesiredVersion},
 	}

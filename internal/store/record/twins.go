@@ -59,37 +59,64 @@ func (a *Aggregates) Twin(ctx context.Context, deviceID string) (hearth.Twin, er
 	})
 }
 
-// UpdateTwin implements hearth.TwinStore. The step that makes a twin holds the device, so that none is left behind by one that is
-// deleted meanwhile.
-func (a *Aggregates) UpdateTwin(
-	ctx context.Context, deviceID string, change func(hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error),
-) (hearth.Twin, error) {
-	w := Write{Name: "UpdateTwin", Key: "device_twins/" + deviceID}
-	return update(ctx, a.b, w, func(ctx context.Context, tx Tx) (hearth.Twin, error) {
-		stored, err := twins.Get(ctx, tx, deviceID)
-		isNew, err := absent(err)
-		if isNew {
-			err = tx.Hold(ctx, &devices.Schema, []any{deviceID})
-		}
+// UpdateTwins implements hearth.TwinStore.
+func (a *Aggregates) UpdateTwins(ctx context.Context, updates ...*hearth.TwinUpdate) error {
+	w, ids := Write{Name: "UpdateTwins", Key: "device_twins"}, make([]string, len(updates))
+	for i, u := range updates {
+		ids[i] = u.DeviceID
+	}
+	if len(ids) == 1 {
+		w.Key += "/" + ids[0]
+	}
+	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
+		found, err := twins.Find(ctx, tx, Query{Where: Filter{In("device_id", ids...)}})
 		if err != nil {
-			return hearth.Twin{}, err
+			return err
 		}
-		before := stored.twin()
-		before.DeviceID = deviceID
-		after, entries, err := change(before)
-		if err != nil || after.DesiredVersion == before.DesiredVersion && after.ReportedVersion == before.ReportedVersion {
-			return after, err
+		stored := make(map[string]twin, len(found))
+		for _, one := range found {
+			stored[one.DeviceID] = one
 		}
-		tx.With(hearth.SideEffects{Audit: entries})
-		if after.DesiredVersion != before.DesiredVersion {
-			older, version := Lt("desired_version", after.DesiredVersion), Set("desired_version", after.DesiredVersion)
-			if err := tx.UpdateWhere(ctx, &devices.Schema, Filter{Eq("id", deviceID), older}, Changes{version}); err != nil {
-				return after, err
+		var effects hearth.SideEffects
+		for _, u := range updates {
+			before, there := stored[u.DeviceID]
+			entries, err := updateTwin(ctx, tx, u, before.twin(), !there)
+			if err != nil {
+				return err
 			}
+			effects.Audit = append(effects.Audit, entries...)
 		}
-		if isNew {
-			return after, twins.Insert(ctx, tx, storedTwin(after))
-		}
-		return after, twins.Replace(ctx, tx, storedTwin(after))
+		tx.With(effects)
+		return nil
 	})
+}
+
+// updateTwin adds the change of a twin to a step, and returns what is audited.
+func updateTwin(ctx context.Context, tx Tx, u *hearth.TwinUpdate, before hearth.Twin, isNew bool) (entries []hearth.AuditEntry, err error) {
+	u.After, u.Err = hearth.Twin{}, nil
+	if isNew {
+		gone, err := absent(tx.Hold(ctx, &devices.Schema, []any{u.DeviceID}))
+		if gone {
+			u.Err = devices.NotFound()
+		}
+		if err != nil || gone {
+			return nil, err
+		}
+	}
+	before.DeviceID = u.DeviceID
+	u.After, entries, u.Err = u.Change(before)
+	same := u.After.DesiredVersion == before.DesiredVersion && u.After.ReportedVersion == before.ReportedVersion
+	if refused := u.Err != nil; refused || same {
+		return nil, nil
+	}
+	if u.After.DesiredVersion != before.DesiredVersion {
+		older, version := Lt("desired_version", u.After.DesiredVersion), Set("desired_version", u.After.DesiredVersion)
+		if err := tx.UpdateWhere(ctx, &devices.Schema, Filter{Eq("id", u.DeviceID), older}, Changes{version}); err != nil {
+			return nil, err
+		}
+	}
+	if isNew {
+		return entries, twins.Insert(ctx, tx, storedTwin(u.After))
+	}
+	return entries, twins.Replace(ctx, tx, storedTwin(u.After))
 }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"hearth"
 )
@@ -29,6 +30,7 @@ func Twins(t *testing.T, open func(t *testing.T) TwinStore) {
 		"a refused change and one of nothing write it not": twinUnchanged,
 		"the desired version stands with the device":       twinDesiredVersion,
 		"audit entries come with the change":               twinAudit,
+		"each update of a step has its own result":         twinTogether,
 		"goes with its device":                             twinDeletion,
 		"patches from many sides lose nothing":             twinRace,
 	} {
@@ -48,10 +50,18 @@ func twinDevice(t *testing.T, s TwinStore, n int) hearth.Device {
 	return created[0]
 }
 
+// updateTwin is UpdateTwins of one.
+func updateTwin(t *testing.T, s TwinStore, id string, change func(hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error)) (hearth.Twin, error) {
+	t.Helper()
+	u := &hearth.TwinUpdate{DeviceID: id, Change: change}
+	err := s.UpdateTwins(context.WithoutCancel(t.Context()), u)
+	return u.After, cmp.Or(err, u.Err)
+}
+
 // patchTwin applies a merge patch.
 func patchTwin(t *testing.T, s TwinStore, id string, side hearth.TwinSide, patch string, at time.Time) hearth.Twin {
 	t.Helper()
-	after, err := s.UpdateTwin(context.WithoutCancel(t.Context()), id, func(before hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) {
+	after, err := updateTwin(t, s, id, func(before hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) {
 		after, problem := before.Patch(side, json.RawMessage(patch), at)
 		if problem != "" {
 			return after, nil, errors.New(problem)
@@ -67,7 +77,7 @@ func patchTwin(t *testing.T, s TwinStore, id string, side hearth.TwinSide, patch
 func wantTwin(t *testing.T, s TwinStore, want hearth.Twin) {
 	t.Helper()
 	got, err := s.Twin(t.Context(), want.DeviceID)
-	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+	if diff := gocmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }
@@ -77,7 +87,7 @@ func twinRoundTrip(t *testing.T, s TwinStore) {
 	desired := `{"":{},"$set":{"a.b":[null,{"x":null}]},"__proto__":"\"\\","big":123456789012345678901234567890,"price":1.10,"tiny":1e-300,"é\u2028":"𝄞"}`
 	first := patchTwin(t, s, d.ID, hearth.TwinDesired, desired, epoch)
 	want := hearth.Twin{DeviceID: d.ID, Desired: json.RawMessage(desired), DesiredVersion: 1, DesiredAt: epoch}
-	if diff := cmp.Diff(want, first); diff != "" {
+	if diff := gocmp.Diff(want, first); diff != "" {
 		t.Errorf("returned (-want +got):\n%s", diff)
 	}
 	wantTwin(t, s, want)
@@ -95,7 +105,7 @@ func twinEmpty(t *testing.T, s TwinStore) {
 	wantTwin(t, s, hearth.Twin{DeviceID: d.ID})
 	_, err := s.Twin(t.Context(), device(2).ID)
 	wantCode(t, err, hearth.CodeNotFound)
-	_, err = s.UpdateTwin(t.Context(), device(2).ID, func(before hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) {
+	_, err = updateTwin(t, s, device(2).ID, func(before hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) {
 		t.Error("the twin of a device that is not there is changed")
 		return before, nil, nil
 	})
@@ -106,7 +116,7 @@ func twinUnchanged(t *testing.T, s TwinStore) {
 	d := twinDevice(t, s, 1)
 	refused := errors.New("refused")
 	for _, result := range []error{refused, nil} {
-		_, err := s.UpdateTwin(t.Context(), d.ID, func(before hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) {
+		_, err := updateTwin(t, s, d.ID, func(before hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) {
 			before.Desired = json.RawMessage(`{"a":1}`)
 			return before, []hearth.AuditEntry{{Action: "twin.update"}}, result
 		})
@@ -145,10 +155,40 @@ func twinDesiredVersion(t *testing.T, s TwinStore) {
 	}
 }
 
+func twinTogether(t *testing.T, s TwinStore) {
+	known, fresh, still := twinDevice(t, s, 1), twinDevice(t, s, 2), twinDevice(t, s, 3)
+	patchTwin(t, s, known.ID, hearth.TwinDesired, `{"a":1}`, epoch)
+	refused := errors.New("refused")
+	patch := func(id string, result error) *hearth.TwinUpdate {
+		return &hearth.TwinUpdate{DeviceID: id, Change: func(before hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) {
+			after, _ := before.Patch(hearth.TwinDesired, json.RawMessage(`{"b":2}`), epoch)
+			return after, []hearth.AuditEntry{{Action: "twin.update", Target: id, At: epoch}}, result
+		}}
+	}
+	updates := []*hearth.TwinUpdate{patch(known.ID, nil), patch(device(9).ID, nil), patch(still.ID, refused), patch(fresh.ID, nil)}
+	if err := s.UpdateTwins(t.Context(), updates...); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, updates[1].Err, hearth.CodeNotFound)
+	if !errors.Is(updates[2].Err, refused) || updates[0].Err != nil || updates[3].Err != nil {
+		t.Errorf("results %v, %v, %v", updates[0].Err, updates[2].Err, updates[3].Err)
+	}
+	wantTwin(t, s, hearth.Twin{DeviceID: known.ID, Desired: json.RawMessage(`{"a":1,"b":2}`), DesiredVersion: 2, DesiredAt: epoch})
+	wantTwin(t, s, hearth.Twin{DeviceID: still.ID})
+	wantTwin(t, s, updates[3].After)
+	if updates[3].After.DesiredVersion != 1 {
+		t.Errorf("a new twin is %+v", updates[3].After)
+	}
+	list, err := s.Audit(t.Context(), hearth.AuditFilter{}, hearth.Page{})
+	if err != nil || len(list.Items) != 2 || list.Items[0].Target != fresh.ID || list.Items[1].Target != known.ID {
+		t.Errorf("audited %+v, %v", list.Items, err)
+	}
+}
+
 func twinAudit(t *testing.T, s TwinStore) {
 	d := twinDevice(t, s, 1)
 	for n := range 3 {
-		_, err := s.UpdateTwin(t.Context(), d.ID, func(before hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) {
+		_, err := updateTwin(t, s, d.ID, func(before hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) {
 			after, _ := before.Patch(hearth.TwinDesired, json.RawMessage(fmt.Sprintf(`{"n":%d}`, n)), epoch)
 			entry := hearth.AuditEntry{At: epoch, ActorID: "a", Action: "twin.update", Target: "device:" + d.ID, Result: "ok"}
 			return after, []hearth.AuditEntry{entry, entry}[:n], nil
@@ -170,7 +210,7 @@ func twinDeletion(t *testing.T, s TwinStore) {
 	}
 	_, err := s.Twin(t.Context(), d.ID)
 	wantCode(t, err, hearth.CodeNotFound)
-	_, err = s.UpdateTwin(t.Context(), d.ID, func(before hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) {
+	_, err = updateTwin(t, s, d.ID, func(before hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) {
 		before.DesiredVersion++
 		return before, nil, nil
 	})
