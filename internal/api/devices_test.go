@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -347,5 +348,39 @@ func TestIDsOfHeartbeatsAreReadInEitherCase(t *testing.T) {
 	}
 	if signs[0].DeviceID != "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b" || signs[1].DeviceID != "A" {
 		t.Errorf("the devices are %s and %s", signs[0].DeviceID, signs[1].DeviceID)
+	}
+}
+
+// A long body of heartbeats is held against the bounds of every body, and no more of it is read than is named as wrong.
+func TestLongBodiesOfHeartbeatsAreBounded(t *testing.T) {
+	t.Parallel()
+	members := func(from, to int) string {
+		var b strings.Builder
+		for i := from; i < to; i++ {
+			fmt.Fprintf(&b, `,"k%d":{}`, i)
+		}
+		return b.String()[1:]
+	}
+	items := make([]string, 6)
+	for i := range items {
+		items[i] = "{" + members(4000*i, 4000*i+3999) + "}"
+	}
+	for name, test := range map[string]struct {
+		body, message string
+		fields        int
+	}{
+		"members":          {"{" + members(0, 75_000) + "}", "must have at most 4000 fields", 1},
+		"members of one":   {`{"status":{` + members(0, 75_000) + `}}`, "must have at most 4000 fields", 1},
+		"members of items": {`{"items":[` + strings.Join(items, ",") + `]}`, "unexpected property", rest.MaxFields},
+		"a text":           {`{"status":"` + strings.Repeat("x", 1<<20) + `"}`, "has more than 131072 bytes", 1},
+	} {
+		_, err := parseHeartbeats([]byte(test.body))
+		refusal, ok := errors.AsType[*hearth.Error](err)
+		if !ok || refusal.Code != hearth.CodeValidationFailed || len(refusal.Fields) != test.fields || refusal.Fields[0].Message != test.message {
+			t.Errorf("%s: %.300v, want %q", name, err, test.message)
+		}
+	}
+	if _, err := parseHeartbeat([]byte(`{"status":{` + members(0, 75_000) + `}}`)); hearth.ErrorCode(err) != hearth.CodeValidationFailed {
+		t.Errorf("one heartbeat: %.300v", err)
 	}
 }

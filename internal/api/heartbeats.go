@@ -183,14 +183,20 @@ func parseHeartbeat(body []byte) (hearth.DeviceStatus, error) {
 	if len(body) == 0 || string(body) == "{}" {
 		return "", nil
 	}
-	p := heartbeatParser{decoder: jsontext.NewDecoder(bytes.NewBuffer(body))}
+	p, err := newHeartbeatParser(body)
+	if err != nil {
+		return "", err
+	}
 	sign := p.item("body.", false)
 	return sign.Status, p.end()
 }
 
 // parseHeartbeats reads {"items": [{"device_id": …, "status": …}, …]}.
 func parseHeartbeats(body []byte) ([]devices.Sign, error) {
-	p := heartbeatParser{decoder: jsontext.NewDecoder(bytes.NewBuffer(body))}
+	p, err := newHeartbeatParser(body)
+	if err != nil {
+		return nil, err
+	}
 	var signs []devices.Sign
 	found := false
 	p.object("body", func(name string) {
@@ -220,17 +226,37 @@ func parseHeartbeats(body []byte) ([]devices.Sign, error) {
 	return signs, p.end()
 }
 
-// heartbeatParser reads heartbeats as strictly as every body is read: see checkJSON. The first fault in the JSON ends it;
+// heartbeatParser reads heartbeats as strictly as every body is read: see CheckJSON. The first fault in the JSON ends it;
 // wrong fields are collected.
 type heartbeatParser struct {
 	decoder  *jsontext.Decoder
 	problems []hearth.FieldError
 	err      error
+	// checked says that the body is known to be JSON, so that nothing needs to be read once enough is wrong.
+	checked bool
+}
+
+// longHeartbeats is longer than any body of heartbeats needs to be.
+const longHeartbeats = 128 << 10
+
+// newHeartbeatParser returns a parser of a body. A long one is held against the bounds of every body first. Errors are CheckJSON's.
+func newHeartbeatParser(body []byte) (*heartbeatParser, error) {
+	p := &heartbeatParser{checked: len(body) > longHeartbeats}
+	if p.checked {
+		if err := rest.CheckJSON(body, hearth.MaxHeartbeatBatch); err != nil {
+			return nil, err
+		}
+	}
+	p.decoder = jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(p.checked))
+	return p, nil
 }
 
 func (p *heartbeatParser) problem(location, message string) {
 	if len(p.problems) < rest.MaxFields {
 		p.problems = append(p.problems, hearth.FieldError{Location: location, Message: message})
+	}
+	if p.checked && len(p.problems) == rest.MaxFields && p.err == nil {
+		p.err = hearth.Invalid(p.problems...)
 	}
 }
 

@@ -31,6 +31,8 @@ func hostileBodies() map[string]string {
 		"items of no type": `{"items":` + list("1", 500_000) + `}`,
 		"unknown members":  members(90_000),
 		"nested lists":     `{"items":` + list(list("[]", 900), 350) + `}`,
+		"a long text":      `{"items":"` + strings.Repeat("x", 1_000_000) + `"}`,
+		"a long number":    `{"items":` + strings.Repeat("9", 1_000_000) + `}`,
 		"members of items": `{"items":` + list(members(900), 100) + `}`,
 	}
 }

@@ -23,12 +23,14 @@ const (
 	maxJSONMembers = 4000
 	maxJSONItems   = 1000
 	maxJSONValues  = 100_000
+	maxJSONText    = 128 << 10
 )
 
 // CheckJSON holds a body against RFC 8259 and I-JSON before anything else reads it, so that no two readers can see two
 // meanings in it. CodeMalformedBody: not JSON, not UTF-8, a key that is there twice, nesting beyond maxJSONDepth,
 // something behind the value. CodeValidationFailed, with the place: a NUL in a text, a number that no float64 holds, an array of more
-// than maxItems items, an object of more than maxJSONMembers, more than maxJSONValues in all.
+// than maxItems items, an object of more than maxJSONMembers, more than maxJSONValues in all, a string or number of more than maxJSONText
+// bytes.
 func CheckJSON(body []byte, maxItems int) error {
 	// Names are compared here: the library keeps a map for each object, which costs many times the body.
 	decoder := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))
@@ -126,6 +128,9 @@ func parentPlace(decoder *jsontext.Decoder) string {
 
 // scalarProblem says what is wrong with a string or a number that is valid JSON.
 func scalarProblem(value jsontext.Value) string {
+	if len(value) > maxJSONText {
+		return "has more than " + strconv.Itoa(maxJSONText) + " bytes"
+	}
 	if value[0] != '"' {
 		// Only an exponent or very many digits can leave the range.
 		if len(value) > 300 || bytes.ContainsAny(value, "eE") {
