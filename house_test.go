@@ -78,6 +78,8 @@ func mayImport(dir string) []string {
 		return append([]string{root, throughput, keyFile, "internal/calendar", guardedHTTP, auditedChanges}, ports...)
 	case dir == "internal/api/rest":
 		return []string{root, "internal/observe"}
+	case dir == "internal/api/people", dir == "internal/api/admin", dir == "internal/api/timerange":
+		return append([]string{root, "internal/observe", "internal/api/rest", "internal/api/timerange"}, capabilities...)
 	case dir == "internal/api", dir == "internal/realtime":
 		return append([]string{root, "internal/observe", "internal/calendar", busPort, dir + "/..."}, capabilities...)
 	case dir == "internal/mqtt/thingsboard":
@@ -95,7 +97,7 @@ func mayImport(dir string) []string {
 	case dir == "internal/realtime/redisbroker":
 		return []string{root, redisConn, redisBus, busPort}
 	case dir == "internal/figures":
-		return []string{root, "internal/config", "internal/api", "internal/realtime", "internal/observe", "internal/core/analytics", "internal/kv", busPort}
+		return []string{root, "internal/config", "internal/api", "internal/api/admin", "internal/realtime", "internal/observe", "internal/core/analytics", "internal/kv", busPort}
 	case dir == "internal/invalidate":
 		return []string{root, busPort}
 	case dir == "internal/keyshare":
@@ -113,7 +115,7 @@ func mayImport(dir string) []string {
 	case dir == "internal/mailer":
 		return append([]string{root, "internal/core/..."}, ports...)
 	case dir == "internal/jobadmin":
-		return []string{root, "internal/api", "internal/api/rest", "internal/backup", "internal/queue"}
+		return []string{root, "internal/api/admin", "internal/api/rest", "internal/backup", "internal/queue"}
 	case dir == "internal/simulate":
 		return []string{"client/go"}
 	case dir == "internal/demo":

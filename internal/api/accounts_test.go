@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/api/people"
 	"hearth/internal/api/rest"
 	"hearth/internal/api/resttest"
 	"hearth/internal/core/account"
@@ -64,7 +65,7 @@ func newSite(t *testing.T, change ...func(*account.Options)) *site {
 	}
 	s.accounts, err = account.New(options)
 	must(err)
-	a, err := New(Options{Serving: rest.Options{Devices: resttest.Tokens{"hd_x": {DeviceID: "9"}}, Clock: s.clock.Now, Idempotency: s.store}, Accounts: s.accounts})
+	a, err := New(Options{People: people.Services{Accounts: s.accounts}, Serving: rest.Options{Devices: resttest.Tokens{"hd_x": {DeviceID: "9"}}, Clock: s.clock.Now, Idempotency: s.store}})
 	must(err)
 	server := httptest.NewServer(a)
 	t.Cleanup(server.Close)

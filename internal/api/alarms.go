@@ -6,6 +6,7 @@ import (
 
 	"hearth"
 	"hearth/internal/api/rest"
+	"hearth/internal/api/timerange"
 )
 
 // Alarm is an alarm on the wire.
@@ -59,7 +60,7 @@ func wireAlarmDetails(a hearth.Alarm) AlarmDetails {
 
 type listAlarmsInput struct {
 	rest.PageParams
-	RangeParams
+	timerange.Params
 	State        string `query:"state" enum:"active,cleared" doc:"Only alarms in this state."`
 	Acknowledged string `query:"acknowledged" enum:"true,false" doc:"Only alarms that are, or are not, acknowledged."`
 	Severity     string `query:"severity" enum:"critical,major,minor,warning,info" doc:"Only alarms of this severity."`
@@ -76,11 +77,11 @@ func (in listAlarmsInput) filter(a *API) (hearth.AlarmFilter, error) {
 		acknowledged := in.Acknowledged == "true"
 		f.Acknowledged = &acknowledged
 	}
-	r, given, err := in.parse()
+	r, given, err := in.Parse()
 	switch {
 	case err != nil || !given:
 	case r.Sliding > 0:
-		f.From = a.options.Serving.Clock.Now().Add(-r.Sliding)
+		f.From = a.Now().Add(-r.Sliding)
 	default:
 		f.From, f.To = r.From, r.To
 	}

@@ -7,6 +7,7 @@ import (
 
 	"hearth"
 	"hearth/internal/api/rest"
+	"hearth/internal/api/timerange"
 	"hearth/internal/calendar"
 	"hearth/internal/core/analytics"
 )
@@ -250,14 +251,14 @@ func (a *API) registerAnalytics() {
 
 type usageInput struct {
 	ID string `path:"id" maxLength:"64" doc:"The device." example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
-	RangeParams
+	timerange.Params
 	IntervalParam
 	ZoneParam
 	EventParam
 }
 
 func (a *API) usage(ctx context.Context, in *usageInput) (*rest.Body[Usage], error) {
-	span, err := in.forAnalytics(a.options.Serving.Clock.Now())
+	span, err := in.ForAnalytics(a.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -279,12 +280,12 @@ func (a *API) usage(ctx context.Context, in *usageInput) (*rest.Body[Usage], err
 
 // AnalyticsInput are the parameters of every analytics operation.
 type AnalyticsInput struct {
-	RangeParams
+	timerange.Params
 	OrganizationParam
 }
 
 func (a *API) ask(ctx context.Context, in AnalyticsInput) (analytics.Ask, error) {
-	span, err := in.forAnalytics(a.options.Serving.Clock.Now())
+	span, err := in.ForAnalytics(a.Now())
 	return analytics.Ask{Caller: rest.CallerOf(ctx), OrganizationID: in.OrganizationID, Range: span}, err
 }
 

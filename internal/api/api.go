@@ -10,36 +10,32 @@ import (
 	"errors"
 	"net/http"
 
-	"hearth"
+	"hearth/internal/api/admin"
 	"hearth/internal/api/logjson"
+	"hearth/internal/api/people"
 	"hearth/internal/api/rest"
-	"hearth/internal/core/account"
 	"hearth/internal/core/alarms"
 	"hearth/internal/core/analytics"
-	"hearth/internal/core/audit"
 	"hearth/internal/core/commands"
 	"hearth/internal/core/devices"
 	"hearth/internal/core/exports"
 	"hearth/internal/core/integrations"
 	"hearth/internal/core/notify"
-	"hearth/internal/core/orgs"
 	"hearth/internal/core/provision"
 	"hearth/internal/core/telemetry"
 	"hearth/internal/core/twins"
 	"hearth/internal/core/webhooks"
-	"hearth/internal/observe"
 )
 
 // Options are what the API serves and how.
 type Options struct {
-	// Serving is how. Its Users is Accounts if it is nil; its ClaimLimiter is needed where Provisioning is set.
+	// Serving is how. Its Users is People.Accounts if it is nil; its ClaimLimiter is needed where Provisioning is set.
 	Serving rest.Options
 	// Version is the program's, for the OpenAPI document.
 	Version string
-	// Accounts are those of users; nil: their operations are not served.
-	Accounts *account.Service
-	// Organizations are organizations, members and invitations.
-	Organizations *orgs.Service
+	// People and Admin are what the operations about people, and of administration, call.
+	People people.Services
+	Admin  admin.Services
 	// Fleet is the devices.
 	Fleet *devices.Service
 	// Provisioning is how devices make themselves and users claim them; nil: its operations are not served.
@@ -49,8 +45,8 @@ type Options struct {
 	// Telemetry stores and lists logs, Analytics answers questions about many.
 	Telemetry *telemetry.Service
 	Analytics *analytics.Service
-	// Notifications are those of users; nil: their operations are not served.
-	Notifications *notify.Service
+	// Channels are those by which notifications leave; nil: their operations are not served.
+	Channels *notify.Service
 	// Commands are those to devices; nil: their operations are not served.
 	Commands *commands.Service
 	// Webhooks are those of users and organizations; nil: their operations are not served.
@@ -61,11 +57,6 @@ type Options struct {
 	Alarms *alarms.Service
 	// Exports are the files that users order; nil: their operations are not served.
 	Exports *exports.Service
-	// Jobs is the background work, Backups the archives, Figures the figures of /admin/metrics; nil: their operations are not
-	// served.
-	Jobs    Jobs
-	Backups Backups
-	Figures func(ctx context.Context) (observe.HTTPSummary, Figures)
 	// Live carries events to connections, StreamStats counts them; nil: this instance serves no streams.
 	Live        Live
 	StreamStats func(context.Context) StreamStats
@@ -73,15 +64,9 @@ type Options struct {
 	MQTT func(http.ResponseWriter, *http.Request) error
 	// AwaitPublished waits until the events so far have their position among those of all instances; nil: there is one instance.
 	AwaitPublished func(context.Context)
-	// Health answers under /health; nil: nothing does.
-	Health *observe.Health
 	// AccelRedirect is where a trusted proxy has the directory of files, such as "/.hearth/files/": export files are then sent
 	// by the proxy, on X-Accel-Redirect; "": by the program.
 	AccelRedirect string
-	// QuotaUse returns what a scope has used of the quotas that are set for it.
-	QuotaUse func(ctx context.Context, scope hearth.Scope) ([]hearth.QuotaUse, error)
-	// Audit answers under /admin/audit; nil: it does not.
-	Audit *audit.Service
 	// Pages answer GET next to the API, by their path in the syntax of http.ServeMux. They are not part of the OpenAPI document.
 	Pages map[string]http.Handler
 }
@@ -95,8 +80,8 @@ type API struct {
 
 // New builds the API.
 func New(options Options) (*API, error) {
-	if options.Serving.Users == nil && options.Accounts != nil {
-		options.Serving.Users = options.Accounts
+	if options.Serving.Users == nil && options.People.Accounts != nil {
+		options.Serving.Users = options.People.Accounts
 	}
 	if options.Provisioning != nil && options.Serving.ClaimLimiter == nil {
 		return nil, errors.New("api: claims need a limiter")
@@ -109,10 +94,11 @@ func New(options Options) (*API, error) {
 		return nil, err
 	}
 	a.Router = router
+	people.Register(router, options.People)
 	for _, resource := range resources {
 		resource(a)
 	}
-	a.registerHealth()
+	admin.Register(router, options.Admin)
 	a.registerDocs()
 	a.registerPages()
 	a.Finish()
@@ -121,10 +107,6 @@ func New(options Options) (*API, error) {
 
 // resources are the operations, in the order in which the documentation shows them.
 var resources = []func(*API){
-	(*API).registerAccounts,
-	(*API).registerUsers,
-	(*API).registerAPIKeys,
-	(*API).registerOrganizations,
 	(*API).registerDevices,
 	(*API).registerProvisioning,
 	(*API).registerTwins,
@@ -133,14 +115,10 @@ var resources = []func(*API){
 	(*API).registerAlarms,
 	(*API).registerLogs,
 	(*API).registerAnalytics,
-	(*API).registerNotifications,
+	(*API).registerChannels,
 	(*API).registerWebhooks,
 	(*API).registerIntegrations,
 	(*API).registerExports,
 	(*API).registerSchedules,
 	(*API).registerRealtime,
-	(*API).registerJobs,
-	(*API).registerBackups,
-	(*API).registerMetrics,
-	(*API).registerAudit,
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/api/admin"
 	"hearth/internal/api/rest"
 	"hearth/internal/api/resttest"
 	"hearth/internal/core/audit"
@@ -39,10 +40,12 @@ func TestAdminsReadTheAudit(t *testing.T) {
 		}
 	}
 	a, err := New(Options{
+		Admin: admin.Services{
+			Audit: audit.New(store, nil, 0),
+		},
 		Serving: rest.Options{
 			Users: resttest.Tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "root": {UserID: "2", Role: hearth.RoleAdmin}}, Clock: func() time.Time { return now },
 		},
-		Audit: audit.New(store, nil, 0),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +66,7 @@ func TestAdminsReadTheAudit(t *testing.T) {
 	} {
 		w := resttest.Call{Method: "GET", Path: "/api/v1/admin/audit" + query, Token: "root"}.Do(t, a)
 		var list struct {
-			Items []AuditEntry `json:"items"`
+			Items []admin.AuditEntry `json:"items"`
 		}
 		if err := json.Unmarshal(w.Body.Bytes(), &list); err != nil || w.Code != 200 {
 			t.Errorf("%s: %d %s %v", query, w.Code, w.Body, err)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/api/admin"
 	"hearth/internal/api/rest"
 	"hearth/internal/api/resttest"
 	"hearth/internal/core/audit"
@@ -47,10 +48,12 @@ func auditOf(t *testing.T, entries int, wrap func(hearth.AuditStore) hearth.Audi
 		t.Fatal(err)
 	}
 	a, err := New(Options{
+		Admin: admin.Services{
+			Audit: audit.New(wrap(store), nil, 0),
+		},
 		Serving: rest.Options{
 			Users: resttest.Tokens{"ann": {UserID: "1", Role: hearth.RoleUser}, "root": {UserID: "2", Role: hearth.RoleAdmin}}, Clock: func() time.Time { return now },
 		},
-		Audit: audit.New(wrap(store), nil, 0),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +76,7 @@ func TestTheAuditIsExportedAsCSVThatRunsNothing(t *testing.T) {
 	if err != nil || len(rows) != entries+2 {
 		t.Fatalf("%d rows, %v", len(rows), err)
 	}
-	if got := strings.Join(rows[0], ","); got+"\r\n" != auditHeader {
+	if got := strings.Join(rows[0], ","); got+"\r\n" != admin.AuditHeader {
 		t.Errorf("the header is %s", got)
 	}
 	if rows[1][3] != "audit.export" || rows[1][2] != "user:2" {

@@ -7,6 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"hearth"
+	"hearth/internal/api/people"
 	"hearth/internal/api/rest"
 	"hearth/internal/core/notify"
 )
@@ -146,10 +147,13 @@ type updateChannelInput struct {
 
 // registerChannels adds the operations of notification channels.
 func (a *API) registerChannels() {
-	s := a.options.Notifications
+	s := a.options.Channels
+	if s == nil {
+		return
+	}
 	op := func(id, method, path, summary string) rest.Operation {
 		return rest.Operation{
-			ID: id, Method: method, Path: "/users/me/notification-channels" + path, Tag: tagNotifications, Access: rest.ForUsers, Key: rest.ClosedToKeys,
+			ID: id, Method: method, Path: "/users/me/notification-channels" + path, Tag: people.TagNotifications, Access: rest.ForUsers, Key: rest.ClosedToKeys,
 			Summary: summary,
 		}
 	}
@@ -221,7 +225,7 @@ func (a *API) registerChannels() {
 }
 
 func (a *API) createChannel(ctx context.Context, in *rest.Body[NewNotificationChannel]) (*rest.Created[IssuedChannel], error) {
-	issued, err := a.options.Notifications.CreateChannel(ctx, rest.CallerOf(ctx), notify.NewChannel{
+	issued, err := a.options.Channels.CreateChannel(ctx, rest.CallerOf(ctx), notify.NewChannel{
 		Name: in.Body.Name, Kind: hearth.ChannelKind(in.Body.Kind), URL: in.Body.URL, Token: in.Body.Token.Or(""), Types: in.Body.Types,
 		MinSeverity: hearth.Severity(in.Body.MinSeverity.Or("")), DigestMinutes: in.Body.DigestMinutes.Or(0), Enabled: in.Body.Enabled.Or(true),
 	}, rest.Idempotency(ctx, wireIssuedChannel))

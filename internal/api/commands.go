@@ -359,7 +359,7 @@ func (a *API) nextCommand(s *commands.Service, w http.ResponseWriter, r *http.Re
 //
 //go:noinline
 func (a *API) deliver(s *commands.Service, w http.ResponseWriter, r *http.Request, c *hearth.Command) error {
-	ctx, now := r.Context(), a.options.Serving.Clock.Now()
+	ctx, now := r.Context(), a.Now()
 	body, err := rest.EncodeBody(wireCommand(c.Sent(now)))
 	if err != nil {
 		return err

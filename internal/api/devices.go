@@ -59,7 +59,7 @@ type Device struct {
 }
 
 func (a *API) wireDevice(d hearth.Device) Device {
-	return wireDeviceAt(d, a.options.Serving.Clock.Now())
+	return wireDeviceAt(d, a.Now())
 }
 
 func wireDeviceAt(d hearth.Device, now time.Time) Device {
@@ -297,7 +297,7 @@ type fixedDevice [3][]byte
 
 // appendDevices returns what appends the JSON of a page's devices. Of a cached page the most was encoded before.
 func (a *API) appendDevices(list devices.Listing) func(out []byte, i int) []byte {
-	now, fixed := a.options.Serving.Clock.Now(), devices.Fixed(list, fixDevices)
+	now, fixed := a.Now(), devices.Fixed(list, fixDevices)
 	return func(out []byte, i int) []byte {
 		d, parts := &list.Items[i], &fixed[i]
 		out = append(append(out, parts[0]...), d.Status...) // a status and a connection need no escaping

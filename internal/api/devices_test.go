@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"hearth"
+	"hearth/internal/api/people"
 	"hearth/internal/api/rest"
 	"hearth/internal/api/resttest"
 	"hearth/internal/core/devices"
@@ -41,9 +42,9 @@ func newFixture(t testing.TB) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	people := resttest.Tokens{"root": {UserID: "root", Role: hearth.RoleAdmin}}
+	tokensOf := resttest.Tokens{"root": {UserID: "root", Role: hearth.RoleAdmin}}
 	for _, name := range []string{"ann", "bob", "carl"} {
-		people[name] = hearth.Caller{UserID: name, Role: hearth.RoleUser}
+		tokensOf[name] = hearth.Caller{UserID: name, Role: hearth.RoleUser}
 		err := store.CreateUser(t.Context(), hearth.User{
 			ID: name, Name: name, Email: name + "@example.com", Role: hearth.RoleUser, PasswordHash: []byte("x"),
 		}, hearth.SideEffects{})
@@ -59,9 +60,8 @@ func newFixture(t testing.TB) *fixture {
 		}
 	})
 	a, err := New(Options{
-		Serving: rest.Options{
-			Users: people, Devices: devices, Roles: organizations.Roles, Idempotency: store,
-		}, Fleet: devices, Organizations: organizations,
+		People:  people.Services{Organizations: organizations},
+		Serving: rest.Options{Users: tokensOf, Devices: devices, Roles: organizations.Roles, Idempotency: store}, Fleet: devices,
 	})
 	if err != nil {
 		t.Fatal(err)

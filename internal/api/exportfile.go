@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -94,9 +93,6 @@ func (a *API) serveExport(s *exports.Service, w http.ResponseWriter, r *http.Req
 	return hearth.Errorf(hearth.CodeRangeNotSatisfiable, "the file has no such range: it has %d bytes", result.Size)
 }
 
-// stallTimeout is how long a client may take for one piece of a file; a download as a whole may take any time.
-const stallTimeout = 60 * time.Second
-
 // fileWriter is the writer of http.ServeContent: it holds back its refusals, reports a download that begins
 // with the first byte, and moves the deadline on with every piece.
 type fileWriter struct {
@@ -141,8 +137,7 @@ func (w *fileWriter) Write(p []byte) (int, error) {
 	if w.accel != "" {
 		return 0, errHandedOver
 	}
-	// Where the connection has no deadlines (tests), there is none to move.
-	_ = w.control.SetWriteDeadline(time.Now().Add(stallTimeout))
+	rest.KeepSending(w.control)
 	return w.ResponseWriter.Write(p)
 }
 

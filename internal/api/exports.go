@@ -8,6 +8,7 @@ import (
 
 	"hearth"
 	"hearth/internal/api/rest"
+	"hearth/internal/api/timerange"
 	"hearth/internal/core/exports"
 )
 
@@ -158,7 +159,7 @@ func (n NewExport) order(now time.Time) (exports.Order, error) {
 			return order, hearth.Invalid(hearth.FieldError{Location: "body." + given.name, Message: "must not be empty"})
 		}
 	}
-	r, given, err := RangeParams{Range: n.Range.Or(""), From: n.From.Or(""), To: n.To.Or("")}.parseIn("body.")
+	r, given, err := timerange.Params{Range: n.Range.Or(""), From: n.From.Or(""), To: n.To.Or("")}.ParseIn("body.")
 	if err != nil || !given {
 		return order, err
 	}
@@ -285,7 +286,7 @@ func (a *API) registerExportOrder(s *exports.Service) {
 			"all time. Logs are of one consistent snapshot; a report asks about 200 devices at once, each time of one snapshot. " + columnsNote +
 			" `conflict`: 100 of your exports have not ended yet.",
 	}, func(ctx context.Context, in *struct{ Body NewExport }) (*rest.Created[Export], error) {
-		order, err := in.Body.order(a.options.Serving.Clock.Now())
+		order, err := in.Body.order(a.Now())
 		if err != nil {
 			return nil, err
 		}

@@ -12,6 +12,7 @@ import (
 	"hearth"
 	"hearth/internal/api/logjson"
 	"hearth/internal/api/rest"
+	"hearth/internal/api/timerange"
 	"hearth/internal/core/telemetry"
 )
 
@@ -131,7 +132,7 @@ func (a *API) createLog(w http.ResponseWriter, r *http.Request) error {
 	if !rest.IsJSON(r.Header) {
 		return hearth.Errorf(hearth.CodeUnsupportedMediaType, "the body must be application/json")
 	}
-	batch, err := a.logs.Decode(r.Body, logjson.Options{Format: logjson.Single, Now: a.options.Serving.Clock.Now().UnixMilli()})
+	batch, err := a.logs.Decode(r.Body, logjson.Options{Format: logjson.Single, Now: a.Now().UnixMilli()})
 	if err != nil {
 		return err
 	}
@@ -155,7 +156,7 @@ func (a *API) createLogs(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	batch, err := a.logs.Decode(r.Body, logjson.Options{Format: format, Now: a.options.Serving.Clock.Now().UnixMilli(), Device: rest.CallerOf(r.Context()).DeviceID})
+	batch, err := a.logs.Decode(r.Body, logjson.Options{Format: format, Now: a.Now().UnixMilli(), Device: rest.CallerOf(r.Context()).DeviceID})
 	if err != nil {
 		return err
 	}
@@ -216,7 +217,7 @@ func writeCreated(w http.ResponseWriter, v any) error {
 
 type listLogsInput struct {
 	ID string `path:"id" maxLength:"64" doc:"The device." example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
-	RangeParams
+	timerange.Params
 	Event string `query:"event" maxLength:"64" doc:"Only logs of this event." example:"temperature"`
 	Order string `query:"order" enum:"asc,desc" default:"desc" doc:"Oldest (asc) or newest (desc) first."`
 	rest.PageParams
@@ -235,12 +236,12 @@ func (a *API) listLogs(ctx context.Context, in *listLogsInput) (*listLogsOutput,
 	if err != nil {
 		return nil, err
 	}
-	span, _, err := in.parse()
+	span, _, err := in.Parse()
 	if err != nil {
 		return nil, err
 	}
 	list, err := a.options.Telemetry.Logs(ctx, rest.CallerOf(ctx), telemetry.Query{
-		DeviceID: in.ID, Span: span.At(a.options.Serving.Clock.Now()).Span, Sliding: span.Sliding > 0, Event: in.Event, Page: page,
+		DeviceID: in.ID, Span: span.At(a.Now()).Span, Sliding: span.Sliding > 0, Event: in.Event, Page: page,
 	})
 	if err != nil {
 		return nil, err
@@ -264,7 +265,7 @@ type DeletedLogs struct {
 type deleteLogsOutput struct{ Body DeletedLogs }
 
 func (a *API) deleteLogs(ctx context.Context, in *deleteLogsInput) (*deleteLogsOutput, error) {
-	span, _, err := RangeParams{From: in.From, To: in.To}.parse()
+	span, _, err := timerange.Params{From: in.From, To: in.To}.Parse()
 	if err != nil {
 		return nil, err
 	}

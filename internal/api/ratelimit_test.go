@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/api/people"
 	"hearth/internal/api/rest"
 	"hearth/internal/api/resttest"
 	"hearth/internal/kv"
@@ -65,7 +66,7 @@ func newLimitedAPI(t testing.TB, limiter rest.Limiter) *API {
 		})
 	rest.Register(a.Router, rest.Operation{ID: "test-general", Method: "GET", Path: "/things", Access: rest.ForUsers, Key: rest.ClosedToKeys, Tag: "Test"},
 		func(context.Context, *struct{}) (*body, error) { return &body{}, nil })
-	rest.Register(a.Router, rest.Operation{ID: "test-login", Method: "POST", Path: "/auth/login", Access: rest.ForAnyone, Tag: "Test", CountByBody: a.limitLogin},
+	rest.Register(a.Router, rest.Operation{ID: "test-login", Method: "POST", Path: "/auth/login", Access: rest.ForAnyone, Tag: "Test", CountByBody: people.CountLogins(a.Router, nil)},
 		func(context.Context, *struct{ Body credentials }) (*struct{}, error) {
 			return nil, hearth.Errorf(hearth.CodeInvalidCredentials, "wrong")
 		})

@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"hearth"
+	"hearth/internal/api/people"
 	"hearth/internal/api/rest"
 )
 
@@ -243,7 +244,7 @@ func EncodeEvent(event hearth.Event) (json.RawMessage, error) {
 	case hearth.Device:
 		wire = wireDeviceAt(data, event.At)
 	case hearth.Notification:
-		wire = wireNotification(data)
+		wire = people.WireNotification(data)
 	case hearth.Export:
 		wire = wireExport(data)
 	case hearth.Alarm:

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"hearth"
 	"hearth/internal/api/rest"
 	"hearth/internal/core/alarms"
+	"hearth/internal/timetext"
 )
 
 const tagAlarms = "Alarms"
@@ -145,14 +145,6 @@ func wholeSeconds(d time.Duration) *int64 {
 
 func wireValue(v *hearth.Value) *Value { return (*Value)(v) }
 
-// minuteOf reads what clockTime writes.
-func minuteOf(text string) int {
-	at, _ := time.Parse("15:04", text) // it has the pattern
-	return at.Hour()*60 + at.Minute()
-}
-
-func clockTime(minute int) string { return fmt.Sprintf("%02d:%02d", minute/60, minute%60) }
-
 func wireRule(r hearth.Rule) Rule {
 	c := r.Condition
 	wire := Rule{
@@ -173,7 +165,7 @@ func wireRule(r hearth.Rule) Rule {
 		wire.Condition.Clear = &RuleClear{wireValue(c.ClearValue), wholeSeconds(c.ClearFor)}
 	}
 	if s := r.Schedule; s != nil {
-		wire.Schedule = &RuleSchedule{TZ: s.TimeZone, Start: clockTime(s.Start), End: clockTime(s.End)}
+		wire.Schedule = &RuleSchedule{TZ: s.TimeZone, Start: timetext.ClockTime(s.Start), End: timetext.ClockTime(s.End)}
 		for _, day := range s.Days {
 			wire.Schedule.Days = append(wire.Schedule.Days, days[day])
 		}
@@ -355,7 +347,7 @@ func (s RuleSchedule) schedule() *hearth.RuleSchedule {
 	if len(s.Days) == 0 {
 		return nil
 	}
-	r := &hearth.RuleSchedule{TimeZone: s.TZ, Start: minuteOf(s.Start), End: minuteOf(s.End)}
+	r := &hearth.RuleSchedule{TimeZone: s.TZ, Start: timetext.MinuteOfDay(s.Start), End: timetext.MinuteOfDay(s.End)}
 	for _, day := range s.Days {
 		r.Days = append(r.Days, time.Weekday(slices.Index(days, day)))
 	}

@@ -7,6 +7,7 @@ import (
 
 	"hearth"
 	"hearth/internal/api/rest"
+	"hearth/internal/api/timerange"
 )
 
 // States says how long each value of an event held.
@@ -47,14 +48,14 @@ func (a *API) registerStates() {
 type deviceStatesInput struct {
 	ID    string `path:"id" maxLength:"64" doc:"The device." example:"0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
 	Event string `query:"event" required:"true" minLength:"1" maxLength:"64" doc:"The event." example:"door"`
-	RangeParams
+	timerange.Params
 }
 
 type deviceStatesOutput struct{ Body States }
 
 func (a *API) deviceStates(ctx context.Context, in *deviceStatesInput) (*deviceStatesOutput, error) {
-	now := a.options.Serving.Clock.Now()
-	r, err := in.forAnalytics(now)
+	now := a.Now()
+	r, err := in.ForAnalytics(now)
 	if err != nil {
 		return nil, err
 	}

@@ -57,7 +57,7 @@ func (a *API) wireWebhook(w hearth.Webhook) Webhook {
 		DisabledReason: rest.TextOrNull(w.DisabledReason), FailingSince: rest.TimeOrNull(w.FailingSince), Version: w.Version, CreatedAt: rest.Time(w.CreatedAt),
 		UpdatedAt: rest.Time(w.UpdatedAt),
 	}
-	if a.options.Serving.Clock.Now().Before(w.OldSecretUntil) {
+	if a.Now().Before(w.OldSecretUntil) {
 		wire.OldSecretUntil = rest.TimeOrNull(w.OldSecretUntil)
 	}
 	return wire

@@ -5,7 +5,7 @@ import (
 	"io"
 
 	"hearth"
-	"hearth/internal/api"
+	"hearth/internal/api/admin"
 	"hearth/internal/core/account"
 	"hearth/internal/core/audit"
 	"hearth/internal/importer"
@@ -78,7 +78,7 @@ func ExportAudit(ctx context.Context, s Settings, w io.Writer, format string, fi
 		if err != nil {
 			return err
 		}
-		return api.WriteAudit(w, format, entries)
+		return admin.WriteAudit(w, format, entries)
 	})
 }
 

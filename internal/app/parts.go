@@ -11,6 +11,8 @@ import (
 
 	"hearth"
 	"hearth/internal/api"
+	"hearth/internal/api/admin"
+	"hearth/internal/api/people"
 	"hearth/internal/api/rest"
 	"hearth/internal/backup"
 	"hearth/internal/bridge"
@@ -372,12 +374,16 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 			AllowedOrigins: cfg.AllowedOrigins, TrustedProxies: cfg.TrustedProxies, Peers: p.peers, Limiter: limits, ClaimLimiter: claims,
 			Secret: secret, Idempotency: p.store, Missing: pages.Missing(),
 		},
-		Version: p.Version, Health: p.health, Accounts: p.accounts, Organizations: p.orgs, Fleet: p.devices, Provisioning: p.provision, Twins: p.twins,
+		People: people.Services{Accounts: p.accounts, Organizations: p.orgs, Notifications: p.notices, QuotaUse: p.quotas.Use},
+		Admin: admin.Services{
+			Jobs: p.jobs(), Backups: jobadmin.Backups{Jobs: p.jobs(), Schedule: p.backups}, Audit: p.audit(), Health: p.health,
+			Figures: figures.New(figures.Options{Config: cfg, Asker: p.asker, HTTP: p.metrics.HTTP, Cache: p.cache, Health: p.health}),
+		},
+		Version: p.Version, Fleet: p.devices, Provisioning: p.provision, Twins: p.twins,
 		Telemetry: p.telemetry, Analytics: p.analytics, Commands: p.commands, Webhooks: p.webhooks, Integrations: p.integrations, Alarms: p.alarms,
-		Exports: p.exports, Notifications: p.notices, Jobs: p.jobs(), Backups: jobadmin.Backups{Jobs: p.jobs(), Schedule: p.backups}, Audit: p.audit(),
-		Figures: figures.New(figures.Options{Config: cfg, Asker: p.asker, HTTP: p.metrics.HTTP, Cache: p.cache, Health: p.health}),
-		MQTT:    p.mqtt.ServeWebSocket, Live: p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,
-		AccelRedirect: cfg.AccelRedirect, QuotaUse: p.quotas.Use, Pages: pages.Pages(),
+		Exports: p.exports, Channels: p.notices,
+		MQTT: p.mqtt.ServeWebSocket, Live: p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,
+		AccelRedirect: cfg.AccelRedirect, Pages: pages.Pages(),
 	})
 }
 

@@ -5,7 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"hearth/internal/api"
+	"hearth/internal/api/admin"
 	"hearth/internal/bus"
 	"hearth/internal/config"
 	"hearth/internal/kv"
@@ -22,12 +22,12 @@ type Options struct {
 }
 
 // New returns a function that returns the figures of all processes together, and of the database that they share.
-func New(o Options) func(context.Context) (observe.HTTPSummary, api.Figures) {
+func New(o Options) func(context.Context) (observe.HTTPSummary, admin.Figures) {
 	use := NewUse(o.Asker, o.HTTP.Figures, o.Cache.Stats)
-	return func(ctx context.Context) (observe.HTTPSummary, api.Figures) {
+	return func(ctx context.Context) (observe.HTTPSummary, admin.Figures) {
 		requests, f := use(ctx)
 		report := o.Health.Report(ctx).Dependencies["database"]
-		f.Database = api.DatabaseFigures{Engine: "sqlite", State: report.State, LatencyMS: report.LatencyMS}
+		f.Database = admin.DatabaseFigures{Engine: "sqlite", State: report.State, LatencyMS: report.LatencyMS}
 		if o.Config.StoreURL != "" {
 			f.Database.Engine = "mongodb"
 		}

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"hearth/internal/api"
+	"hearth/internal/api/admin"
 )
 
 // cpuMeter knows how many processors were in use since it was asked before.
@@ -21,7 +21,7 @@ type cpuMeter struct {
 	mean float64
 }
 
-func (m *cpuMeter) process() api.ProcessFigures {
+func (m *cpuMeter) process() admin.ProcessFigures {
 	var usage unix.Rusage
 	_ = unix.Getrusage(unix.RUSAGE_SELF, &usage) // of oneself it cannot fail
 	used := time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
@@ -34,7 +34,7 @@ func (m *cpuMeter) process() api.ProcessFigures {
 	}
 	mean := m.mean
 	m.mu.Unlock()
-	return api.ProcessFigures{CPU: mean, Memory: resident(), Goroutines: runtime.NumGoroutine()}
+	return admin.ProcessFigures{CPU: mean, Memory: resident(), Goroutines: runtime.NumGoroutine()}
 }
 
 // resident returns the bytes of memory that the process holds; where the system does not say, what the Go runtime asked for.

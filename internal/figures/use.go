@@ -4,7 +4,7 @@ import (
 	"context"
 	"slices"
 
-	"hearth/internal/api"
+	"hearth/internal/api/admin"
 	"hearth/internal/bus"
 	"hearth/internal/kv"
 	"hearth/internal/observe"
@@ -14,24 +14,24 @@ import (
 type use struct {
 	HTTP    observe.HTTPFigures
 	Cache   []kv.LayerStats
-	Process api.ProcessFigures
+	Process admin.ProcessFigures
 }
 
 // NewUse returns what reports the requests, caches and use of memory and processors of all processes together, given those of this
 // one.
-func NewUse(asker *bus.Asker, requests func() observe.HTTPFigures, caches func() []kv.LayerStats) func(context.Context) (observe.HTTPSummary, api.Figures) {
+func NewUse(asker *bus.Asker, requests func() observe.HTTPFigures, caches func() []kv.LayerStats) func(context.Context) (observe.HTTPSummary, admin.Figures) {
 	var cpu cpuMeter
 	question := bus.NewQuestion(asker, "use", func(struct{}) use {
 		return use{HTTP: requests(), Cache: caches(), Process: cpu.process()}
 	})
-	return func(ctx context.Context) (observe.HTTPSummary, api.Figures) {
+	return func(ctx context.Context) (observe.HTTPSummary, admin.Figures) {
 		return sumUse(question.Ask(ctx, struct{}{}))
 	}
 }
 
 // sumUse adds up what processes did and use.
-func sumUse(each []use) (observe.HTTPSummary, api.Figures) {
-	f := api.Figures{Instances: len(each)}
+func sumUse(each []use) (observe.HTTPSummary, admin.Figures) {
+	f := admin.Figures{Instances: len(each)}
 	var requests []observe.HTTPFigures
 	var layers []kv.LayerStats // the nearest first: every process has the same ones
 	for _, one := range each {
@@ -56,18 +56,18 @@ func sumUse(each []use) (observe.HTTPSummary, api.Figures) {
 	return observe.SumHTTP(requests...), f
 }
 
-func cacheFigures(layers []kv.LayerStats) api.CacheFigures {
+func cacheFigures(layers []kv.LayerStats) admin.CacheFigures {
 	rate := func(hits, misses uint64) float64 {
 		if hits+misses == 0 {
 			return 0
 		}
 		return float64(hits) / float64(hits+misses)
 	}
-	f := api.CacheFigures{Layers: []api.CacheLayer{}}
+	f := admin.CacheFigures{Layers: []admin.CacheLayer{}}
 	var hits uint64
 	for _, l := range layers {
 		hits += l.Hits
-		f.Layers = append(f.Layers, api.CacheLayer{
+		f.Layers = append(f.Layers, admin.CacheLayer{
 			Layer: l.Layer, HitRate: rate(l.Hits, l.Misses), Hits: l.Hits, Misses: l.Misses, Evictions: l.Evictions, Entries: l.Entries, Bytes: l.Bytes,
 		})
 	}

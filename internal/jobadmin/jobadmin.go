@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/api"
+	"hearth/internal/api/admin"
 	"hearth/internal/api/rest"
 	"hearth/internal/queue"
 )
@@ -21,11 +21,11 @@ type Jobs struct {
 	Clock hearth.Clock
 }
 
-var _ api.Jobs = Jobs{}
+var _ admin.Jobs = Jobs{}
 
 // ListJobs implements api.Jobs.
-func (j Jobs) ListJobs(ctx context.Context, filter api.JobFilter, page hearth.Page) (hearth.List[api.Job], error) {
-	list := hearth.List[api.Job]{Total: -1}
+func (j Jobs) ListJobs(ctx context.Context, filter admin.JobFilter, page hearth.Page) (hearth.List[admin.Job], error) {
+	list := hearth.List[admin.Job]{Total: -1}
 	found, err := j.Queue.List(ctx, queue.Filter{
 		Queue: queue.Name(filter.Queue), State: queue.State(filter.State), Limit: page.Size(), Before: page.Cursor.ID,
 	})
@@ -52,14 +52,14 @@ func (j Jobs) ListJobs(ctx context.Context, filter api.JobFilter, page hearth.Pa
 }
 
 // Queues implements api.Jobs.
-func (j Jobs) Queues(ctx context.Context) ([]api.Queue, error) {
+func (j Jobs) Queues(ctx context.Context) ([]admin.Queue, error) {
 	counts, err := j.Queue.Counts(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var queues []api.Queue
+	var queues []admin.Queue
 	for _, name := range queue.Names() {
-		q := api.Queue{Queue: string(name)}
+		q := admin.Queue{Queue: string(name)}
 		to := map[queue.State]*int64{
 			queue.Pending: &q.Pending, queue.Running: &q.Running, queue.Scheduled: &q.Scheduled, queue.Retrying: &q.Retrying,
 			queue.Completed: &q.Completed, queue.Dead: &q.Dead,
@@ -75,12 +75,12 @@ func (j Jobs) Queues(ctx context.Context) ([]api.Queue, error) {
 }
 
 // RetryJob implements api.Jobs.
-func (j Jobs) RetryJob(ctx context.Context, caller hearth.Caller, id string) (api.Job, error) {
+func (j Jobs) RetryJob(ctx context.Context, caller hearth.Caller, id string) (admin.Job, error) {
 	if err := j.record(ctx, caller, "job.retry", id); err != nil {
-		return api.Job{}, err
+		return admin.Job{}, err
 	}
 	if err := j.Queue.Retry(ctx, id); err != nil {
-		return api.Job{}, asJob(err)
+		return admin.Job{}, asJob(err)
 	}
 	job, err := j.Queue.Job(ctx, id)
 	return wireJob(job), asJob(err)
@@ -116,7 +116,7 @@ func asJob(err error) error {
 	return err
 }
 
-func wireJob(j queue.Job) api.Job {
+func wireJob(j queue.Job) admin.Job {
 	optional := func(s string) *string {
 		if s == "" {
 			return nil
@@ -130,10 +130,10 @@ func wireJob(j queue.Job) api.Job {
 		wire := rest.Time(t)
 		return &wire
 	}
-	return api.Job{
+	return admin.Job{
 		ID: j.ID, Kind: j.Kind, Queue: string(j.Queue), State: string(j.State), Cancelled: j.Cancelled, Attempt: j.Attempt,
 		MaxAttempts: j.MaxAttempts, LastError: optional(j.LastError), Worker: optional(j.Worker),
-		Progress: api.JobProgress{
+		Progress: admin.JobProgress{
 			Percentage: j.Progress.Percentage(), Step: j.Progress.Step, Done: j.Progress.Done, Total: j.Progress.Total,
 		},
 		CreatedAt: rest.Time(j.CreatedAt), ScheduledAt: rest.Time(j.ScheduledAt), StartedAt: at(j.StartedAt), FinishedAt: at(j.FinishedAt),

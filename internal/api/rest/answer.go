@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 func withRequest(ctx context.Context, info *Request) context.Context {
@@ -74,6 +75,15 @@ type hijackedConn struct {
 func (c *hijackedConn) Close() error {
 	c.leave()
 	return c.Conn.Close()
+}
+
+// stallTimeout is how long a client may take for one piece of a file; a download as a whole may take any time.
+const stallTimeout = 60 * time.Second
+
+// KeepSending moves the deadline of an answer on, before the next piece of a file is written.
+func KeepSending(control *http.ResponseController) {
+	// Where the connection has no deadlines (tests), there is none to move.
+	_ = control.SetWriteDeadline(time.Now().Add(stallTimeout))
 }
 
 // logRequest writes the request's line. A 5xx is an error, a slow request a warning of kind performance.

@@ -56,7 +56,7 @@ func (rt *Router) keyed(r *http.Request, op Operation) (*keyedRequest, error) {
 			Location: "header." + idempotencyHeader, Message: "must be 1 to 255 visible ASCII characters",
 		})
 	}
-	k := &keyedRequest{op: op, now: rt.now(), store: rt.options.Idempotency}
+	k := &keyedRequest{op: op, now: rt.Now(), store: rt.options.Idempotency}
 	if k.caller = CallerOf(r.Context()).Actor(); k.caller == "" {
 		k.caller = AddressKey(CallerOf(r.Context()))
 	}

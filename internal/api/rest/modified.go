@@ -44,7 +44,7 @@ func (rt *Router) notModified(w http.ResponseWriter, r *http.Request, tag string
 	if r.Method != http.MethodGet {
 		return false
 	}
-	now := rt.now()
+	now := rt.Now()
 	since := rt.modified.since(RequestOf(r.Context()).Caller.Actor()+" "+r.URL.RequestURI(), tag, now)
 	known := !now.Before(since)
 	if known {

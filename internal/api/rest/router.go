@@ -162,4 +162,5 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) { rt.handler
 // Document returns the OpenAPI document as huma has it: operations may add to it while they are registered.
 func (rt *Router) Document() *huma.OpenAPI { return rt.openAPI }
 
-func (rt *Router) now() time.Time { return rt.options.Clock.Now() }
+// Now returns the time of the clock that the options name.
+func (rt *Router) Now() time.Time { return rt.options.Clock.Now() }

@@ -1,4 +1,4 @@
-package api
+package people
 
 import (
 	"context"
@@ -79,8 +79,8 @@ func wireCreatedAPIKey(k account.IssuedKey) CreatedAPIKey {
 }
 
 // registerAPIKeys adds the caller's API keys.
-func (a *API) registerAPIKeys() {
-	s := a.options.Accounts
+func (a *people) registerAPIKeys() {
+	s := a.Accounts
 	if s == nil {
 		return
 	}

@@ -1,4 +1,4 @@
-package api
+package people
 
 import (
 	"context"
@@ -84,7 +84,7 @@ type Membership struct {
 	Member
 }
 
-func (a *API) registerOrganizations() {
+func (a *people) registerOrganizations() {
 	rest.Register(a.Router, rest.Operation{
 		ID: "create-organization", Method: http.MethodPost, Path: "/organizations", Tag: tagOrganizations, Access: rest.ForUsers, Key: rest.ClosedToKeys,
 		Status: http.StatusCreated, Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeConflict}, Summary: "Create an organization",
@@ -166,9 +166,9 @@ type MemberPath struct {
 	UserID string `path:"user_id" maxLength:"64" doc:"The user." example:"0195a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b"`
 }
 
-func (a *API) createOrganization(ctx context.Context, in *struct{ Body OrganizationName }) (*rest.Created[Organization], error) {
+func (a *people) createOrganization(ctx context.Context, in *struct{ Body OrganizationName }) (*rest.Created[Organization], error) {
 	wire := func(o hearth.Organization) Organization { return wireOrganization(o, hearth.OrgOwner) }
-	org, err := a.options.Organizations.Create(ctx, rest.CallerOf(ctx), in.Body.Name, rest.Idempotency(ctx, wire))
+	org, err := a.Organizations.Create(ctx, rest.CallerOf(ctx), in.Body.Name, rest.Idempotency(ctx, wire))
 	return rest.NewCreated("/organizations/"+org.ID, wire(org)), err
 }
 
@@ -176,13 +176,13 @@ type listOrganizationsOutput struct {
 	Body rest.List[Organization]
 }
 
-func (a *API) listOrganizations(ctx context.Context, in *struct{ rest.PageParams }) (*listOrganizationsOutput, error) {
+func (a *people) listOrganizations(ctx context.Context, in *struct{ rest.PageParams }) (*listOrganizationsOutput, error) {
 	page, err := in.Page("-created_at")
 	if err != nil {
 		return nil, err
 	}
 	caller := rest.CallerOf(ctx)
-	list, err := a.options.Organizations.Organizations(ctx, caller, page)
+	list, err := a.Organizations.Organizations(ctx, caller, page)
 	if err != nil {
 		return nil, err
 	}
@@ -201,12 +201,12 @@ func organizationBody(ctx context.Context, org hearth.Organization, err error) (
 	return &organizationOutput{wireOrganization(org, rest.CallerOf(ctx).Orgs[org.ID])}, nil
 }
 
-func (a *API) getOrganization(ctx context.Context, in *struct{ OrganizationPath }) (*organizationOutput, error) {
-	org, err := a.options.Organizations.Organization(ctx, rest.CallerOf(ctx), in.ID)
+func (a *people) getOrganization(ctx context.Context, in *struct{ OrganizationPath }) (*organizationOutput, error) {
+	org, err := a.Organizations.Organization(ctx, rest.CallerOf(ctx), in.ID)
 	return organizationBody(ctx, org, err)
 }
 
-func (a *API) updateOrganization(ctx context.Context, in *struct {
+func (a *people) updateOrganization(ctx context.Context, in *struct {
 	OrganizationPath
 	Body OrganizationChange
 }) (*organizationOutput, error) {
@@ -219,19 +219,19 @@ func (a *API) updateOrganization(ctx context.Context, in *struct {
 	check := func(org hearth.Organization) error {
 		return rest.Unchanged(ctx, wireOrganization(org, rest.CallerOf(ctx).Orgs[org.ID]))
 	}
-	org, err := a.options.Organizations.Rename(ctx, rest.CallerOf(ctx), in.ID, in.Body.Name.Value, check)
+	org, err := a.Organizations.Rename(ctx, rest.CallerOf(ctx), in.ID, in.Body.Name.Value, check)
 	return organizationBody(ctx, org, err)
 }
 
-func (a *API) deleteOrganization(ctx context.Context, in *struct{ OrganizationPath }) (*struct{}, error) {
-	return nil, a.options.Organizations.Delete(ctx, rest.CallerOf(ctx), in.ID)
+func (a *people) deleteOrganization(ctx context.Context, in *struct{ OrganizationPath }) (*struct{}, error) {
+	return nil, a.Organizations.Delete(ctx, rest.CallerOf(ctx), in.ID)
 }
 
 type listMembersOutput struct {
 	Body rest.List[Member]
 }
 
-func (a *API) listMembers(ctx context.Context, in *struct {
+func (a *people) listMembers(ctx context.Context, in *struct {
 	OrganizationPath
 	rest.PageParams
 }) (*listMembersOutput, error) {
@@ -239,7 +239,7 @@ func (a *API) listMembers(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	list, err := a.options.Organizations.Members(ctx, rest.CallerOf(ctx), in.ID, page)
+	list, err := a.Organizations.Members(ctx, rest.CallerOf(ctx), in.ID, page)
 	if err != nil {
 		return nil, err
 	}
@@ -251,32 +251,32 @@ type memberOutput struct {
 	Body Member
 }
 
-func (a *API) setMember(ctx context.Context, in *struct {
+func (a *people) setMember(ctx context.Context, in *struct {
 	MemberPath
 	Body MemberRole
 }) (*memberOutput, error) {
-	member, err := a.options.Organizations.SetMember(ctx, rest.CallerOf(ctx), in.ID, in.UserID, hearth.OrgRole(in.Body.Role))
+	member, err := a.Organizations.SetMember(ctx, rest.CallerOf(ctx), in.ID, in.UserID, hearth.OrgRole(in.Body.Role))
 	if err != nil {
 		return nil, err
 	}
 	return &memberOutput{wireMember(member)}, nil
 }
 
-func (a *API) removeMember(ctx context.Context, in *struct{ MemberPath }) (*struct{}, error) {
-	return nil, a.options.Organizations.RemoveMember(ctx, rest.CallerOf(ctx), in.ID, in.UserID)
+func (a *people) removeMember(ctx context.Context, in *struct{ MemberPath }) (*struct{}, error) {
+	return nil, a.Organizations.RemoveMember(ctx, rest.CallerOf(ctx), in.ID, in.UserID)
 }
 
-func (a *API) createInvitation(ctx context.Context, in *struct {
+func (a *people) createInvitation(ctx context.Context, in *struct {
 	OrganizationPath
 	Body NewInvitation
 }) (*rest.Body[Invitation], error) {
-	invitation, err := a.options.Organizations.Invite(ctx, rest.CallerOf(ctx), orgs.NewInvitation{
+	invitation, err := a.Organizations.Invite(ctx, rest.CallerOf(ctx), orgs.NewInvitation{
 		OrganizationID: in.ID, Email: in.Body.Email, Role: hearth.OrgRole(in.Body.Role),
 	}, rest.Idempotency(ctx, wireInvitation))
 	return &rest.Body[Invitation]{Body: wireInvitation(invitation)}, err
 }
 
-func (a *API) listInvitations(ctx context.Context, in *struct {
+func (a *people) listInvitations(ctx context.Context, in *struct {
 	OrganizationPath
 	rest.PageParams
 }) (*rest.Body[rest.List[Invitation]], error) {
@@ -284,7 +284,7 @@ func (a *API) listInvitations(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	list, err := a.options.Organizations.Invitations(ctx, rest.CallerOf(ctx), in.ID, page)
+	list, err := a.Organizations.Invitations(ctx, rest.CallerOf(ctx), in.ID, page)
 	if err != nil {
 		return nil, err
 	}
@@ -292,17 +292,17 @@ func (a *API) listInvitations(ctx context.Context, in *struct {
 	return &rest.Body[rest.List[Invitation]]{Body: body}, err
 }
 
-func (a *API) deleteInvitation(ctx context.Context, in *struct {
+func (a *people) deleteInvitation(ctx context.Context, in *struct {
 	OrganizationPath
 	InvitationID string `path:"invitation_id" maxLength:"64" doc:"The invitation."`
 }) (*struct{}, error) {
-	return nil, a.options.Organizations.Withdraw(ctx, rest.CallerOf(ctx), in.ID, in.InvitationID)
+	return nil, a.Organizations.Withdraw(ctx, rest.CallerOf(ctx), in.ID, in.InvitationID)
 }
 
-func (a *API) acceptInvitation(ctx context.Context, in *struct{ Body InvitationToken }) (*rest.Body[Membership], error) {
+func (a *people) acceptInvitation(ctx context.Context, in *struct{ Body InvitationToken }) (*rest.Body[Membership], error) {
 	wire := func(m hearth.Member) Membership {
 		return Membership{OrganizationID: m.OrganizationID, Member: wireMember(m)}
 	}
-	member, err := a.options.Organizations.Accept(ctx, rest.CallerOf(ctx), in.Body.Token, rest.Idempotency(ctx, wire))
+	member, err := a.Organizations.Accept(ctx, rest.CallerOf(ctx), in.Body.Token, rest.Idempotency(ctx, wire))
 	return &rest.Body[Membership]{Body: wire(member)}, err
 }

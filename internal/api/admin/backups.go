@@ -1,4 +1,4 @@
-package api
+package admin
 
 import (
 	"context"
@@ -26,8 +26,8 @@ type Backup struct {
 }
 
 // registerBackups adds the backups, for admins.
-func (a *API) registerBackups() {
-	s := a.options.Backups
+func (a *administration) registerBackups() {
+	s := a.Backups
 	if s == nil {
 		return
 	}

@@ -1,4 +1,4 @@
-package api
+package admin
 
 import (
 	"maps"
@@ -13,8 +13,8 @@ import (
 )
 
 // registerHealth serves the state of the process and of what it depends on.
-func (a *API) registerHealth() {
-	h := a.options.Health
+func (a *administration) registerHealth() {
+	h := a.Health
 	if h == nil {
 		return
 	}
@@ -45,7 +45,7 @@ func (a *API) registerHealth() {
 }
 
 // serveHealth adds an operation whose handler writes an answer of these properties with 200, and where it may not be ready with 503.
-func (a *API) serveHealth(op rest.Operation, handler http.HandlerFunc, properties map[string]*huma.Schema, mayBeUnready bool) {
+func (a *administration) serveHealth(op rest.Operation, handler http.HandlerFunc, properties map[string]*huma.Schema, mayBeUnready bool) {
 	op.Method, op.Root, op.Access, op.Plain, op.Tag = http.MethodGet, true, rest.ForAnyone, true, tagAdministration
 	op.Codes = []hearth.Code{hearth.CodeValidationFailed}
 	rest.RegisterRaw(a.Router, op, func(doc *huma.Operation) {

@@ -1,4 +1,4 @@
-package api
+package admin
 
 import (
 	"context"
@@ -157,8 +157,8 @@ type listJobsInput struct {
 }
 
 // registerJobs adds the background work, for admins.
-func (a *API) registerJobs() {
-	s := a.options.Jobs
+func (a *administration) registerJobs() {
+	s := a.Jobs
 	if s == nil {
 		return
 	}
@@ -210,8 +210,8 @@ func (a *API) registerJobs() {
 }
 
 // registerMetrics adds the service at a glance, for admins.
-func (a *API) registerMetrics() {
-	if a.options.Figures == nil {
+func (a *administration) registerMetrics() {
+	if a.Figures == nil {
 		return
 	}
 	rest.Register(a.Router, rest.Operation{
@@ -219,6 +219,6 @@ func (a *API) registerMetrics() {
 		Summary: "Get figures of the service", Description: "The figures of all instances and workers together, each since its start; of one that does not answer " +
 			"in time there are none. The figures of another instance are at most a second old. Prometheus reads more, on the admin listener of each.",
 	}, func(ctx context.Context, _ *struct{}) (*rest.Body[Metrics], error) {
-		return &rest.Body[Metrics]{Body: wireMetrics(a.options.Figures(ctx))}, nil
+		return &rest.Body[Metrics]{Body: wireMetrics(a.Figures(ctx))}, nil
 	})
 }

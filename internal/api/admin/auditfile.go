@@ -1,4 +1,4 @@
-package api
+package admin
 
 import (
 	"bufio"
@@ -15,6 +15,7 @@ import (
 
 	"hearth"
 	"hearth/internal/api/rest"
+	"hearth/internal/api/timerange"
 	"hearth/internal/core/audit"
 	"hearth/internal/core/exports"
 )
@@ -25,8 +26,8 @@ const (
 	AuditNDJSON = "ndjson"
 )
 
-// auditHeader are the columns of the CSV; changes are JSON.
-const auditHeader = "seq,at,actor_id,action,target,result,ip,user_agent,request_id,changes,prev_hash,hash\r\n"
+// AuditHeader are the columns of the CSV; changes are JSON.
+const AuditHeader = "seq,at,actor_id,action,target,result,ip,user_agent,request_id,changes,prev_hash,hash\r\n"
 
 // WriteAudit writes entries as they come: as CSV by RFC 4180, in which no text is a formula, or as NDJSON, each line an
 // AuditEntry. It holds no more than one entry and a buffer at a time, and stops at the first error of either side.
@@ -36,7 +37,7 @@ func WriteAudit(w io.Writer, format string, entries iter.Seq2[hearth.AuditEntry,
 	switch format {
 	case AuditCSV:
 		appendEntry = appendAuditCSV
-		if _, err := out.WriteString(auditHeader); err != nil {
+		if _, err := out.WriteString(AuditHeader); err != nil {
 			return err
 		}
 	case AuditNDJSON:
@@ -86,7 +87,7 @@ func appendAuditCSV(line []byte, e hearth.AuditEntry) ([]byte, error) {
 // exportAuditInput are the parameters of an exported audit.
 func exportAuditInput(query func(name string) string) (in listAuditInput, format string, err error) {
 	in.ActorID, in.Action, in.Target = query("actor_id"), query("action"), query("target")
-	in.RangeParams = RangeParams{Range: query("range"), From: query("from"), To: query("to")}
+	in.Params = timerange.Params{Range: query("range"), From: query("from"), To: query("to")}
 	if format = query("format"); format == "" {
 		format = AuditCSV
 	}
@@ -108,7 +109,7 @@ func exportAuditInput(query func(name string) string) (in listAuditInput, format
 // maxAuditFilter bounds a filter, as listAuditInput says too.
 const maxAuditFilter = 128
 
-func (a *API) registerAuditFile(s *audit.Service) {
+func (a *administration) registerAuditFile(s *audit.Service) {
 	rest.RegisterRaw(a.Router, rest.Operation{
 		ID: "export-audit", Method: http.MethodGet, Path: "/admin/audit/export", Tag: tagAdministration,
 		Access: rest.ForAdmins, Key: rest.ClosedToKeys, Class: rest.ClassExports,
@@ -144,12 +145,12 @@ func (a *API) registerAuditFile(s *audit.Service) {
 
 // exportAudit answers with a problem as long as nothing is sent; after that it cuts the connection, so that no client takes
 // a part for the whole.
-func (a *API) exportAudit(s *audit.Service, w http.ResponseWriter, r *http.Request) error {
+func (a *administration) exportAudit(s *audit.Service, w http.ResponseWriter, r *http.Request) error {
 	in, format, err := exportAuditInput(r.URL.Query().Get)
 	if err != nil {
 		return err
 	}
-	now := a.options.Serving.Clock.Now()
+	now := a.Now()
 	filter, err := in.filter(now)
 	if err != nil {
 		return err
@@ -202,7 +203,6 @@ func (w *auditWriter) begin() {
 // Write sends one piece.
 func (w *auditWriter) Write(p []byte) (int, error) {
 	w.begin()
-	// Where the connection has no deadlines (tests), there is none to move.
-	_ = w.control.SetWriteDeadline(time.Now().Add(stallTimeout))
+	rest.KeepSending(w.control)
 	return w.ResponseWriter.Write(p)
 }

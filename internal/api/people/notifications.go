@@ -1,4 +1,4 @@
-package api
+package people
 
 import (
 	"context"
@@ -6,9 +6,11 @@ import (
 
 	"hearth"
 	"hearth/internal/api/rest"
+	"hearth/internal/timetext"
 )
 
-const tagNotifications = "Notifications"
+// TagNotifications is the chapter of the documentation.
+const TagNotifications = "Notifications"
 
 // Notification is a notification on the wire.
 type Notification struct {
@@ -21,7 +23,8 @@ type Notification struct {
 	CreatedAt rest.Time               `json:"created_at"`
 }
 
-func wireNotification(n hearth.Notification) Notification {
+// WireNotification returns a notification on the wire.
+func WireNotification(n hearth.Notification) Notification {
 	wire := Notification{
 		ID: n.ID, Type: n.Type, Title: n.Title, Body: n.Body, Data: n.Data, ReadAt: rest.TimeOrNull(n.ReadAt), CreatedAt: rest.Time(n.CreatedAt),
 	}
@@ -57,7 +60,7 @@ func wireNotificationSettings(s hearth.NotificationSettings) NotificationSetting
 		wire.Types[string(kind)] = Delivery(ways)
 	}
 	if q := s.Quiet; q != nil {
-		wire.Quiet = &QuietHours{Start: clockTime(q.Start), End: clockTime(q.End)}
+		wire.Quiet = &QuietHours{Start: timetext.ClockTime(q.Start), End: timetext.ClockTime(q.End)}
 	}
 	return wire
 }
@@ -78,7 +81,7 @@ func (n NewNotificationSettings) settings() hearth.NotificationSettings {
 		s.Types[hearth.NotificationType(kind)] = hearth.Delivery(ways)
 	}
 	if n.Quiet.Has() {
-		s.Quiet = &hearth.QuietHours{Start: minuteOf(n.Quiet.Value.Start), End: minuteOf(n.Quiet.Value.End)}
+		s.Quiet = &hearth.QuietHours{Start: timetext.MinuteOfDay(n.Quiet.Value.Start), End: timetext.MinuteOfDay(n.Quiet.Value.End)}
 	}
 	return s
 }
@@ -94,13 +97,13 @@ type listNotificationsInput struct {
 }
 
 // registerNotifications adds the operations of notifications and their settings.
-func (a *API) registerNotifications() {
-	s := a.options.Notifications
+func (a *people) registerNotifications() {
+	s := a.Notifications
 	if s == nil {
 		return
 	}
 	rest.Register(a.Router, rest.Operation{
-		ID: "list-notifications", Method: http.MethodGet, Path: "/notifications", Tag: tagNotifications, Access: rest.ForUsers, Key: rest.ClosedToKeys,
+		ID: "list-notifications", Method: http.MethodGet, Path: "/notifications", Tag: TagNotifications, Access: rest.ForUsers, Key: rest.ClosedToKeys,
 		Summary: "List your notifications", ETag: true, Description: "The newest first. The newest 1000 are kept; one that was read, for 90 days.",
 	}, func(ctx context.Context, in *listNotificationsInput) (*rest.Body[rest.List[Notification]], error) {
 		page, err := in.Page("")
@@ -111,21 +114,21 @@ func (a *API) registerNotifications() {
 		if err != nil {
 			return nil, err
 		}
-		list, err := rest.ListOf(found, in.Fields, wireNotification)
+		list, err := rest.ListOf(found, in.Fields, WireNotification)
 		return &rest.Body[rest.List[Notification]]{Body: list}, err
 	})
 	rest.Register(a.Router, rest.Operation{
-		ID: "read-notification", Method: http.MethodPost, Path: "/notifications/{id}/read", Tag: tagNotifications,
+		ID: "read-notification", Method: http.MethodPost, Path: "/notifications/{id}/read", Tag: TagNotifications,
 		Access: rest.ForUsers, Key: rest.ClosedToKeys,
 		Summary: "Mark a notification as read", Codes: []hearth.Code{hearth.CodeNotFound},
 	}, func(ctx context.Context, in *struct {
 		ID string `path:"id" maxLength:"64"`
 	}) (*rest.Body[Notification], error) {
 		n, err := s.Read(ctx, rest.CallerOf(ctx), in.ID)
-		return &rest.Body[Notification]{Body: wireNotification(n)}, err
+		return &rest.Body[Notification]{Body: WireNotification(n)}, err
 	})
 	rest.Register(a.Router, rest.Operation{
-		ID: "read-all-notifications", Method: http.MethodPost, Path: "/notifications/read-all", Tag: tagNotifications,
+		ID: "read-all-notifications", Method: http.MethodPost, Path: "/notifications/read-all", Tag: TagNotifications,
 		Access: rest.ForUsers, Key: rest.ClosedToKeys,
 		Summary: "Mark all notifications as read",
 	}, func(ctx context.Context, _ *struct{}) (*rest.Body[ReadCount], error) {
@@ -133,19 +136,18 @@ func (a *API) registerNotifications() {
 		return &rest.Body[ReadCount]{Body: ReadCount{Read: n}}, err
 	})
 	rest.Register(a.Router, rest.Operation{
-		ID: "get-notification-settings", Method: http.MethodGet, Path: "/users/me/notification-settings", Tag: tagNotifications,
+		ID: "get-notification-settings", Method: http.MethodGet, Path: "/users/me/notification-settings", Tag: TagNotifications,
 		Access: rest.ForUsers, Key: rest.ClosedToKeys, Summary: "Get your notification settings", ETag: true,
 	}, func(ctx context.Context, _ *struct{}) (*rest.Body[NotificationSettings], error) {
 		settings, err := s.Settings(ctx, rest.CallerOf(ctx))
 		return &rest.Body[NotificationSettings]{Body: wireNotificationSettings(settings)}, err
 	})
 	rest.Register(a.Router, rest.Operation{
-		ID: "set-notification-settings", Method: http.MethodPut, Path: "/users/me/notification-settings", Tag: tagNotifications,
+		ID: "set-notification-settings", Method: http.MethodPut, Path: "/users/me/notification-settings", Tag: TagNotifications,
 		Access: rest.ForUsers, Key: rest.ClosedToKeys, Summary: "Set your notification settings",
 		Description: "Replaces all settings. A device that the caller may not read is refused.",
 	}, func(ctx context.Context, in *rest.Body[NewNotificationSettings]) (*rest.Body[NotificationSettings], error) {
 		settings, err := s.SetSettings(ctx, rest.CallerOf(ctx), in.Body.settings())
 		return &rest.Body[NotificationSettings]{Body: wireNotificationSettings(settings)}, err
 	})
-	a.registerChannels()
 }

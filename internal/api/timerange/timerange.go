@@ -1,4 +1,5 @@
-package api
+// Package timerange reads which time a question is about: the parameters range, from and to.
+package timerange
 
 import (
 	"time"
@@ -8,8 +9,8 @@ import (
 	"hearth/internal/timetext"
 )
 
-// RangeParams say which time a question is about.
-type RangeParams struct {
+// Params say which time a question is about.
+type Params struct {
 	Range string `query:"range" maxLength:"32" doc:"A duration such as 15m, 24h, 7d or 30d: the range that ends now. Not together with from or to." example:"24h"`
 	From  string `query:"from" maxLength:"64" format:"date-time" doc:"Start of the range, inclusive (RFC 3339)." example:"2026-03-01T00:00:00.000Z"`
 	To    string `query:"to" maxLength:"64" format:"date-time" doc:"End of the range, exclusive (RFC 3339); now if only from is given." example:"2026-03-02T00:00:00.000Z"`
@@ -24,11 +25,11 @@ var (
 	endOfTime       = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// parse reads the parameters; given is false if there are none. What is left open on one side has no bound there.
-func (p RangeParams) parse() (r analytics.Range, given bool, err error) { return p.parseIn("query.") }
+// Parse reads the parameters; given is false if there are none. What is left open on one side has no bound there.
+func (p Params) Parse() (r analytics.Range, given bool, err error) { return p.ParseIn("query.") }
 
-// parseIn is parse for fields that problems name with that prefix.
-func (p RangeParams) parseIn(prefix string) (r analytics.Range, given bool, err error) {
+// ParseIn is parse for fields that problems name with that prefix.
+func (p Params) ParseIn(prefix string) (r analytics.Range, given bool, err error) {
 	invalid := func(field, message string) (analytics.Range, bool, error) {
 		return analytics.Range{}, false, hearth.Invalid(hearth.FieldError{Location: prefix + field, Message: message})
 	}
@@ -63,9 +64,9 @@ func (p RangeParams) parseIn(prefix string) (r analytics.Range, given bool, err 
 	return r, p.From != "" || p.To != "", nil
 }
 
-// forAnalytics reads the parameters where a range is needed: the last 24 hours if none is given.
-func (p RangeParams) forAnalytics(now time.Time) (analytics.Range, error) {
-	r, given, err := p.parse()
+// ForAnalytics reads the parameters where a range is needed: the last 24 hours if none is given.
+func (p Params) ForAnalytics(now time.Time) (analytics.Range, error) {
+	r, given, err := p.Parse()
 	switch {
 	case err != nil:
 		return r, err

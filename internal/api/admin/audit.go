@@ -1,4 +1,4 @@
-package api
+package admin
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 
 	"hearth"
 	"hearth/internal/api/rest"
+	"hearth/internal/api/timerange"
 )
 
 // AuditEntry is an audit entry on the wire.
@@ -44,7 +45,7 @@ func wireAudit(e hearth.AuditEntry) AuditEntry {
 
 type listAuditInput struct {
 	rest.PageParams
-	RangeParams
+	timerange.Params
 	ActorID string `query:"actor_id" maxLength:"128" doc:"Only what this actor did: a user's id, or user:ID, device:ID, system, cli." example:"system"`
 	Action  string `query:"action" maxLength:"128" doc:"Only this action." example:"device.delete"`
 	Target  string `query:"target" maxLength:"128" doc:"Only what was done to this object: its id, or kind:ID." example:"device:0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"`
@@ -52,7 +53,7 @@ type listAuditInput struct {
 
 func (in listAuditInput) filter(now time.Time) (hearth.AuditFilter, error) {
 	f := hearth.AuditFilter{ActorID: in.ActorID, Action: in.Action, Target: in.Target}
-	r, given, err := in.parse()
+	r, given, err := in.Parse()
 	switch {
 	case err != nil || !given:
 		return f, err
@@ -67,8 +68,8 @@ func (in listAuditInput) filter(now time.Time) (hearth.AuditFilter, error) {
 const tagAdministration = "Administration"
 
 // registerAudit adds the record of who did what, for admins.
-func (a *API) registerAudit() {
-	s := a.options.Audit
+func (a *administration) registerAudit() {
+	s := a.Audit
 	if s == nil {
 		return
 	}
@@ -82,7 +83,7 @@ func (a *API) registerAudit() {
 		if err != nil {
 			return nil, err
 		}
-		filter, err := in.filter(a.options.Serving.Clock.Now())
+		filter, err := in.filter(a.Now())
 		if err != nil {
 			return nil, err
 		}

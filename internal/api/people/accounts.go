@@ -1,4 +1,4 @@
-package api
+package people
 
 import (
 	"cmp"
@@ -155,8 +155,8 @@ type EmailConfirmation struct {
 }
 
 // registerAccounts adds signing up and in, tokens, sessions and passwords.
-func (a *API) registerAccounts() {
-	s := a.options.Accounts
+func (a *people) registerAccounts() {
+	s := a.Accounts
 	if s == nil {
 		return
 	}
@@ -176,7 +176,7 @@ func (a *API) registerAccounts() {
 	})
 
 	op = auth("log-in", "login", "Sign in", http.StatusOK, hearth.CodeInvalidCredentials, hearth.CodeAccountLocked, hearth.CodeForbidden)
-	op.Secret, op.CountByBody = true, a.limitLogin
+	op.Secret, op.CountByBody = true, CountLogins(a.Router, a.Accounts)
 	op.Description = "Five wrong passwords in a row lock the account for 15 minutes: `account_locked`, also for the right one. " +
 		"A disabled user is `forbidden`."
 	rest.Register(a.Router, op, func(ctx context.Context, in *rest.Body[Login]) (*tokensOutput, error) {
@@ -229,8 +229,8 @@ func (a *API) registerAccounts() {
 	})
 }
 
-func registerPasswords(a *API, auth func(id, path, summary string, status int, codes ...hearth.Code) rest.Operation) {
-	s := a.options.Accounts
+func registerPasswords(a *people, auth func(id, path, summary string, status int, codes ...hearth.Code) rest.Operation) {
+	s := a.Accounts
 	op := auth("change-password", "password", "Change the password", http.StatusNoContent,
 		hearth.CodeInvalidCredentials, hearth.CodeAccountLocked)
 	op.Access, op.Key = rest.ForUsers, rest.ClosedToKeys
@@ -252,8 +252,8 @@ func registerPasswords(a *API, auth func(id, path, summary string, status int, c
 	})
 }
 
-func registerEmail(a *API, auth func(id, path, summary string, status int, codes ...hearth.Code) rest.Operation) {
-	s := a.options.Accounts
+func registerEmail(a *people, auth func(id, path, summary string, status int, codes ...hearth.Code) rest.Operation) {
+	s := a.Accounts
 	op := auth("confirm-email", "email/confirm", "Confirm a new e-mail", http.StatusNoContent, hearth.CodeEmailTaken)
 	op.Class = rest.ClassAuth
 	op.Description = "With the token of the mail that `PATCH /users/me` sent, once, for a day. The address of before is sent a notice."
@@ -262,8 +262,8 @@ func registerEmail(a *API, auth func(id, path, summary string, status int, codes
 	})
 }
 
-func registerSessions(a *API) {
-	s := a.options.Accounts
+func registerSessions(a *people) {
+	s := a.Accounts
 	rest.Register(a.Router, rest.Operation{
 		ID: "list-sessions", Method: http.MethodGet, Path: "/auth/sessions", Tag: tagAccounts, Access: rest.ForUsers, Key: rest.ClosedToKeys,
 		Summary: "List your sessions", ETag: true,

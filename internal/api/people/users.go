@@ -1,4 +1,4 @@
-package api
+package people
 
 import (
 	"context"
@@ -72,8 +72,8 @@ type listUsersInput struct {
 }
 
 // registerUsers adds the caller's account and, for admins, those of all users.
-func (a *API) registerUsers() {
-	s := a.options.Accounts
+func (a *people) registerUsers() {
+	s := a.Accounts
 	if s == nil {
 		return
 	}
@@ -87,7 +87,7 @@ func (a *API) registerUsers() {
 			return &rest.Body[User]{Body: wireUser(user)}, err
 		}
 		body := wireUser(user)
-		uses, err := a.options.QuotaUse(ctx, hearth.UserScope(user.ID))
+		uses, err := a.QuotaUse(ctx, hearth.UserScope(user.ID))
 		body.Quotas = make([]QuotaUse, len(uses))
 		for i, use := range uses {
 			body.Quotas[i] = QuotaUse(use)
