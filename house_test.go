@@ -37,6 +37,8 @@ var (
 	logEngine = "internal/tsdb"
 	// storeRecords are the aggregates, over a backend that each store is.
 	storeRecords = "internal/store/record"
+	// storeArchive is the form in which the content of a store leaves it and comes back.
+	storeArchive = "internal/store/archive"
 	// throughput is the counting that capabilities share; keyFile the files of keys, of account, sealer and app.
 	throughput = "internal/throughput"
 	keyFile    = "internal/keyfile"
@@ -129,14 +131,14 @@ func mayImport(dir string) []string {
 	case dir == "internal/console":
 		return []string{dir + "/..."}
 	case dir == "internal/backup":
-		return []string{root, "internal/config", "internal/filelock", "internal/blob", "internal/queue", storeRecords}
+		return []string{root, "internal/config", "internal/filelock", "internal/blob", "internal/queue", storeRecords, storeArchive}
 	case strings.HasPrefix(dir, "e2e"):
 		return []string{root}
 	}
 	for _, home := range homes {
 		switch {
 		case home == "internal/store" && strings.HasPrefix(dir, home+"/"):
-			return []string{root, home, dir + "/...", logEngine, logEngine + "/codec", storeRecords}
+			return []string{root, home, dir + "/...", logEngine, logEngine + "/codec", storeRecords, storeArchive}
 		case strings.HasPrefix(dir, home+"/redis"):
 			return []string{root, home, dir + "/...", redisConn, busPort, redisBus}
 		case strings.HasPrefix(dir, home+"/"):

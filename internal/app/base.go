@@ -31,8 +31,8 @@ import (
 	"hearth/internal/queue/sqlitequeue"
 	"hearth/internal/redisconn"
 	"hearth/internal/sealer"
+	"hearth/internal/store/archive"
 	"hearth/internal/store/mongodb"
-	"hearth/internal/store/record"
 	"hearth/internal/store/sqlite"
 	"hearth/internal/tsdb"
 )
@@ -59,7 +59,7 @@ type store interface {
 	hearth.AlarmStore
 	hearth.AuditStore
 	hearth.IdempotencyStore
-	record.Archiver
+	archive.Archiver
 	queue.Outbox
 
 	// OutboxSignal is signalled after a write of this process that left jobs behind.

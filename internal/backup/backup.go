@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"hearth/internal/store/record"
+	"hearth/internal/store/archive"
 )
 
 // Format is the version of the archive's format that this package writes, and the newest that it reads.
@@ -94,7 +94,7 @@ func (h Header) check() error {
 }
 
 // kindAt returns where the kind of a part stands in the order of an archive.
-func kindAt(kinds []string, part *record.Part) (int, error) {
+func kindAt(kinds []string, part *archive.Part) (int, error) {
 	at := slices.Index(kinds, part.Kind)
 	if at < 0 {
 		return 0, fmt.Errorf("there is no kind %q", part.Kind)

@@ -18,7 +18,7 @@ import (
 
 	"hearth"
 	"hearth/internal/backup"
-	"hearth/internal/store/record"
+	"hearth/internal/store/archive"
 	"hearth/internal/store/sqlite"
 	"hearth/internal/store/sqlite/sqlitetest"
 	"hearth/internal/store/storetest"
@@ -27,8 +27,8 @@ import (
 // parts is a source that holds what it is.
 type parts []storetest.ArchivePart
 
-func (p parts) Archive(context.Context) iter.Seq2[record.Part, error] {
-	return func(yield func(record.Part, error) bool) {
+func (p parts) Archive(context.Context) iter.Seq2[archive.Part, error] {
+	return func(yield func(archive.Part, error) bool) {
 		for _, part := range p {
 			if !yield(part.Part(), nil) {
 				return
@@ -66,7 +66,7 @@ func write(t *testing.T, from backup.Source, key []byte) ([]byte, backup.Manifes
 
 // read returns the parts of an archive.
 func read(t *testing.T, data []byte, keys ...[]byte) (got parts, _ backup.Manifest, _ error) {
-	manifest, err := backup.Read(t.Context(), bytes.NewReader(data), backup.ReadOptions{Keys: keys, Part: func(p record.Part) error {
+	manifest, err := backup.Read(t.Context(), bytes.NewReader(data), backup.ReadOptions{Keys: keys, Part: func(p archive.Part) error {
 		part, err := storetest.ReadPart(p)
 		got = append(got, part)
 		return err
@@ -198,7 +198,7 @@ type failing struct {
 
 var errPower = errors.New("the power is gone")
 
-func (f *failing) RestorePart(ctx context.Context, part record.Part, mark record.Restore) error {
+func (f *failing) RestorePart(ctx context.Context, part archive.Part, mark archive.Restore) error {
 	if f.left--; f.left < 0 {
 		return errPower
 	}
@@ -265,7 +265,7 @@ func TestADamagedArchiveLeavesTheStoreUntouched(t *testing.T) {
 // lossy is a target that loses a log of each part, and lying one whose rollups are wrong.
 type lossy struct{ *sqlite.Store }
 
-func (l lossy) RestorePart(ctx context.Context, part record.Part, mark record.Restore) error {
+func (l lossy) RestorePart(ctx context.Context, part archive.Part, mark archive.Restore) error {
 	if len(part.Logs) > 1 {
 		part.Logs = part.Logs[1:]
 	}
@@ -350,7 +350,7 @@ func TestASourceThatChangedIsFoundOut(t *testing.T) {
 func TestALargeHistoryKeepsItsBlocks(t *testing.T) {
 	t.Parallel()
 	all := storetest.Everything(2)
-	logs := make([]hearth.LogEntry, record.MaxPart+1000)
+	logs := make([]hearth.LogEntry, archive.MaxPart+1000)
 	for i := range logs {
 		logs[i] = hearth.LogEntry{Device: int64(3 + 10*(i%2)), Event: "e", Value: hearth.Number(float64(i%100) / 10), At: int64(i) * 1000, Seq: uint64(i + 1)}
 	}

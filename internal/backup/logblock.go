@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"hearth"
-	"hearth/internal/store/record"
+	"hearth/internal/store/archive"
 )
 
 // A block of logs, all numbers as varints (z: zigzag) unless they say otherwise:
@@ -263,7 +263,7 @@ func decodeLogs(data []byte) ([]hearth.LogEntry, error) {
 		return nil, damaged("a block of logs of an unknown version")
 	}
 	n := r.count()
-	if n == 0 || n > record.MaxPart {
+	if n == 0 || n > archive.MaxPart {
 		return nil, damaged("a block of %d logs", n)
 	}
 	events := make([]string, r.count())

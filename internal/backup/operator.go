@@ -16,7 +16,7 @@ import (
 	"hearth/internal/blob"
 	"hearth/internal/config"
 	"hearth/internal/filelock"
-	"hearth/internal/store/record"
+	"hearth/internal/store/archive"
 )
 
 // Stores open stores of every kind.
@@ -39,7 +39,7 @@ type Store interface {
 // ReadStore is a store that is archived and not written to.
 type ReadStore interface {
 	Source
-	Restoring(ctx context.Context) (record.Restore, error)
+	Restoring(ctx context.Context) (archive.Restore, error)
 	Close() error
 }
 
@@ -70,7 +70,7 @@ func PlaceOf(cfg *config.Config, files blob.Store) Place {
 
 // RefuseHalfRestored fails for a store whose restore has not ended: it must neither be served from nor written to.
 func RefuseHalfRestored(ctx context.Context, store interface {
-	Restoring(ctx context.Context) (record.Restore, error)
+	Restoring(ctx context.Context) (archive.Restore, error)
 }) error {
 	mark, err := store.Restoring(ctx)
 	switch {

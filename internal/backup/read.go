@@ -16,6 +16,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"hearth"
+	"hearth/internal/store/archive"
 	"hearth/internal/store/record"
 )
 
@@ -33,7 +34,7 @@ type ReadOptions struct {
 	Keys [][]byte
 	// Part, if not nil, is given the records, in parts of one kind. Only when Read has returned without an error is it sure that
 	// they are as they were written.
-	Part func(record.Part) error
+	Part func(archive.Part) error
 	// Progress, if not nil, is told now and then how far the reading is.
 	Progress func(Progress)
 }
@@ -154,7 +155,7 @@ func (a *archiveReader) expect(name string) ([]byte, error) {
 func (a *archiveReader) piece(name string, content []byte) error {
 	a.pieces++
 	at := slices.IndexFunc(a.kinds, func(kind string) bool {
-		if kind == record.LogsKind {
+		if kind == archive.LogsKind {
 			return name == pieceName(a.pieces, kind, blockSuffix)
 		}
 		return name == pieceName(a.pieces, kind, linesSuffix)
@@ -171,20 +172,20 @@ func (a *archiveReader) piece(name string, content []byte) error {
 	}
 	a.bytes += int64(len(a.plain))
 	_, _ = a.sum.Write(a.plain) // a hash never fails
-	if a.kinds[at] == record.LogsKind {
+	if a.kinds[at] == archive.LogsKind {
 		entries, err := decodeLogs(a.plain)
 		if err != nil {
 			return err
 		}
 		a.digest.addLogs(entries)
-		return a.give(record.Part{Kind: record.LogsKind, Logs: entries})
+		return a.give(archive.Part{Kind: archive.LogsKind, Logs: entries})
 	}
 	return a.lines(a.plain)
 }
 
 // lines gives the records of a piece, written as this program writes them.
 func (a *archiveReader) lines(piece []byte) error {
-	part := record.Part{Kind: a.kinds[a.at]}
+	part := archive.Part{Kind: a.kinds[a.at]}
 	for len(piece) > 0 {
 		end := bytes.IndexByte(piece, '\n') + 1
 		if end == 0 {
@@ -215,7 +216,7 @@ func (a *archiveReader) lines(piece []byte) error {
 
 // checkChain refuses an audit entry that does not follow the one before.
 func (a *archiveReader) checkChain(kind string, r any) error {
-	if kind != record.AuditKind {
+	if kind != archive.AuditKind {
 		return nil
 	}
 	e := record.AuditEntries([]any{r})[0]
@@ -233,7 +234,7 @@ func (a *archiveReader) checkChain(kind string, r any) error {
 	return nil
 }
 
-func (a *archiveReader) give(part record.Part) error {
+func (a *archiveReader) give(part archive.Part) error {
 	if part.Len() == 0 {
 		return nil
 	}

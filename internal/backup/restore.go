@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/store/archive"
 	"hearth/internal/store/record"
 )
 
 // Target is a store that can be restored into and asked what it then holds.
 type Target interface {
-	record.Archiver
+	archive.Archiver
 	CountLogs(ctx context.Context, reach hearth.Reach) (int64, error)
 	Rollups(ctx context.Context, query hearth.RollupQuery) ([][]hearth.Rollup, error)
 }
@@ -54,7 +55,7 @@ func Restore(ctx context.Context, o RestoreOptions) (Manifest, error) {
 		l.progress = o.Progress
 	}
 	given := newSummer()
-	again, err := o.read(ctx, func(part record.Part) error {
+	again, err := o.read(ctx, func(part archive.Part) error {
 		if err := given.add(&part); err != nil {
 			return err
 		}
@@ -83,7 +84,7 @@ func holds(ctx context.Context, to Target, want []Stream) bool {
 	return compare(want, found.streams()) == nil
 }
 
-func (o RestoreOptions) read(ctx context.Context, part func(record.Part) error, step string) (_ Manifest, err error) {
+func (o RestoreOptions) read(ctx context.Context, part func(archive.Part) error, step string) (_ Manifest, err error) {
 	in, err := o.Open()
 	if err != nil {
 		return Manifest{}, err
@@ -167,7 +168,7 @@ func recheck(ctx context.Context, from Source, want []Stream) error {
 // loader stores parts and knows what was stored before.
 type loader struct {
 	to       Target
-	mark     record.Restore
+	mark     archive.Restore
 	done     map[string]int64 // records that were given, by kind
 	events   map[string]hearth.Stats
 	progress func(Progress)
@@ -176,7 +177,7 @@ type loader struct {
 }
 
 func begin(ctx context.Context, to Target, source string, clock hearth.Clock) (*loader, error) {
-	mark, err := to.BeginRestore(ctx, record.Restore{Source: source, StartedAt: clock.Now()})
+	mark, err := to.BeginRestore(ctx, archive.Restore{Source: source, StartedAt: clock.Now()})
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +188,7 @@ func begin(ctx context.Context, to Target, source string, clock hearth.Clock) (*
 }
 
 // load stores a part, less what is stored already.
-func (l *loader) load(ctx context.Context, part record.Part) error {
+func (l *loader) load(ctx context.Context, part archive.Part) error {
 	n := int64(part.Len())
 	if n == 0 {
 		return nil
@@ -268,8 +269,8 @@ func (l *loader) compareRollups(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if n != l.done[record.LogsKind] {
-		return fmt.Errorf("the restored store counts %d logs; %d were restored", n, l.done[record.LogsKind])
+	if n != l.done[archive.LogsKind] {
+		return fmt.Errorf("the restored store counts %d logs; %d were restored", n, l.done[archive.LogsKind])
 	}
 	answers, err := l.to.Rollups(ctx, hearth.RollupQuery{
 		Reach: all, Groupings: []hearth.Grouping{{ByEvent: true}},
@@ -310,7 +311,7 @@ func newSummer() *summer {
 	return &summer{kinds: kinds, digests: make([]digest, len(kinds))}
 }
 
-func (s *summer) add(part *record.Part) error {
+func (s *summer) add(part *archive.Part) error {
 	at, err := kindAt(s.kinds, part)
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"hearth/internal/newid"
+	"hearth/internal/store/archive"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -35,7 +36,7 @@ const (
 
 // Source is what is archived: record.Archiver has it.
 type Source interface {
-	Archive(ctx context.Context) iter.Seq2[record.Part, error]
+	Archive(ctx context.Context) iter.Seq2[archive.Part, error]
 }
 
 // WriteOptions say what is written.
@@ -163,7 +164,7 @@ func (a *archiveWriter) end() error {
 	return nil
 }
 
-func (a *archiveWriter) part(part *record.Part) error {
+func (a *archiveWriter) part(part *archive.Part) error {
 	at, err := kindAt(a.kinds, part)
 	if err != nil || part.Len() == 0 {
 		return err
@@ -178,7 +179,7 @@ func (a *archiveWriter) part(part *record.Part) error {
 	}
 	a.total += int64(part.Len())
 	switch {
-	case part.Kind != record.LogsKind:
+	case part.Kind != archive.LogsKind:
 		for _, line := range part.Lines {
 			a.digest.add(line)
 			a.lines = append(a.lines, line...)
@@ -188,17 +189,17 @@ func (a *archiveWriter) part(part *record.Part) error {
 				return err
 			}
 		}
-	case len(a.logs) == 0 && len(part.Logs) == record.MaxPart:
+	case len(a.logs) == 0 && len(part.Logs) == archive.MaxPart:
 		if err := a.block(part.Logs); err != nil {
 			return err
 		}
 	default:
 		a.logs = append(a.logs, part.Logs...)
-		for len(a.logs) >= record.MaxPart {
-			if err := a.block(a.logs[:record.MaxPart]); err != nil {
+		for len(a.logs) >= archive.MaxPart {
+			if err := a.block(a.logs[:archive.MaxPart]); err != nil {
 				return err
 			}
-			a.logs = a.logs[:copy(a.logs, a.logs[record.MaxPart:])]
+			a.logs = a.logs[:copy(a.logs, a.logs[archive.MaxPart:])]
 		}
 	}
 	if a.options.Progress != nil {

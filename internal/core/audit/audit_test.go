@@ -17,7 +17,7 @@ import (
 	"hearth"
 	"hearth/internal/core/audit"
 	"hearth/internal/newid"
-	"hearth/internal/store/record"
+	"hearth/internal/store/archive"
 	"hearth/internal/store/sqlite"
 	"hearth/internal/store/sqlite/sqlitetest"
 )
@@ -160,7 +160,7 @@ func TestTheAuditIsTrimmedAndTheRestIsProved(t *testing.T) {
 	// A copy begins where the store does, and goes on.
 	other := open(t, sqlitetest.File(t, t.TempDir()))
 	defer closed(t, other)
-	restore := record.Restore{Source: "test"}
+	restore := archive.Restore{Source: "test"}
 	if _, err := other.BeginRestore(t.Context(), restore); err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +265,7 @@ func targetKinds(t *testing.T) []string {
 	t.Helper()
 	kinds := map[string]bool{}
 	named := regexp.MustCompile(`"[a-z_]+\.[a-z_]+", "([a-z_]+):" ?\+|Target[:=]? +=? ?"([a-z_]+):" ?\+|target := "([a-z_]+):" ?\+`)
-	err := filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return err
 		}

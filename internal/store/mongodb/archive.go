@@ -9,11 +9,12 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
+	"hearth/internal/store/archive"
 	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/store/record"
 )
 
-var _ record.Archiver = (*Store)(nil)
+var _ archive.Archiver = (*Store)(nil)
 
 // archiveRows is how many documents are fetched, or stored, at once.
 const archiveRows = 1000
@@ -29,8 +30,8 @@ type archiver struct {
 // there is no one moment for the rest: of a record that changes meanwhile the archive has the form before or after, and what
 // is new meanwhile and hangs on something new is left out, so that an archive always restores. An archive of exactly one
 // moment is made while no instance writes.
-func (s *Store) Archive(ctx context.Context) iter.Seq2[record.Part, error] {
-	return func(yield func(record.Part, error) bool) {
+func (s *Store) Archive(ctx context.Context) iter.Seq2[archive.Part, error] {
+	return func(yield func(archive.Part, error) bool) {
 		err := s.DoLong(ctx, "Archive", func(ctx context.Context) error {
 			// The scan comes first: whatever its logs are of is still to be read.
 			logs, stop := iter.Pull2(s.ScanLogs(ctx, hearth.LogScan{Reach: hearth.Reach{All: true}, Span: everSpan}))
@@ -43,14 +44,14 @@ func (s *Store) Archive(ctx context.Context) iter.Seq2[record.Part, error] {
 			if a.out, err = s.archiveOf(ctx, a.keys); err != nil {
 				return err
 			}
-			a.out.Yield = func(p record.Part) bool { return yield(p, nil) }
+			a.out.Yield = func(p archive.Part) bool { return yield(p, nil) }
 			if err := a.out.Run(ctx); err != nil {
 				return err
 			}
 			return a.logs(ctx, first, more, logs)
 		})
 		if err != nil && !errors.Is(err, record.ErrArchiveEnded) {
-			yield(record.Part{}, err)
+			yield(archive.Part{}, err)
 		}
 	}
 }
@@ -68,7 +69,7 @@ func (s *Store) archiveOf(ctx context.Context, keys map[int64]bool) (*record.Arc
 	if err != nil {
 		return nil, err
 	}
-	var c record.Counters
+	var c archive.Counters
 	for _, counter := range counters {
 		switch counter.ID {
 		case collDevices:
@@ -84,11 +85,11 @@ func (s *Store) archiveOf(ctx context.Context, keys map[int64]bool) (*record.Arc
 			return keys[key]
 		},
 		Special: map[string]func(context.Context, func(any) error) error{
-			record.CheckpointsKind: s.archiveCheckpoints,
-			record.IdempotencyKind: func(ctx context.Context, give func(any) error) error {
+			archive.CheckpointsKind: s.archiveCheckpoints,
+			archive.IdempotencyKind: func(ctx context.Context, give func(any) error) error {
 				return s.ScanIdempotencyRecords(ctx, func(r hearth.IdempotencyRecord) error { return give(record.StoredIdempotencyRecord(r)) })
 			},
-			record.AuditKind: func(ctx context.Context, give func(any) error) error {
+			archive.AuditKind: func(ctx context.Context, give func(any) error) error {
 				return s.ScanAudit(ctx, head.Seq, func(e hearth.AuditEntry) error { return give(record.StoredAuditEntry(e)) })
 			},
 		},

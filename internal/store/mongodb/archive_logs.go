@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/store/archive"
 	"hearth/internal/store/mongodb/steps"
-	"hearth/internal/store/record"
 	"hearth/internal/tsdb"
 )
 
@@ -25,7 +25,7 @@ func (a *archiver) logs(ctx context.Context, entry hearth.LogEntry, more bool, n
 			logs = append(logs, entry)
 		}
 		if len(logs) == archiveLogs {
-			if err := a.out.Give(ctx, record.Part{Kind: record.LogsKind, Logs: logs}); err != nil {
+			if err := a.out.Give(ctx, archive.Part{Kind: archive.LogsKind, Logs: logs}); err != nil {
 				return err
 			}
 			logs = nil
@@ -38,11 +38,11 @@ func (a *archiver) logs(ctx context.Context, entry hearth.LogEntry, more bool, n
 	if len(logs) == 0 {
 		return nil
 	}
-	return a.out.Give(ctx, record.Part{Kind: record.LogsKind, Logs: logs})
+	return a.out.Give(ctx, archive.Part{Kind: archive.LogsKind, Logs: logs})
 }
 
 // restoreLogs stores logs and the mark in one atomic step.
-func (s *Store) restoreLogs(ctx context.Context, logs []hearth.LogEntry, restore record.Restore) error {
+func (s *Store) restoreLogs(ctx context.Context, logs []hearth.LogEntry, restore archive.Restore) error {
 	rows, err := s.restoredRows(ctx, logs)
 	if err != nil {
 		return steps.Translate(ctx, err)

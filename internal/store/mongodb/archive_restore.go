@@ -9,6 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"hearth"
+	"hearth/internal/store/archive"
 	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/store/record"
 )
@@ -27,15 +28,15 @@ type restoreDoc struct {
 	Done       map[string]int64 `bson:"done"`
 }
 
-func (d restoreDoc) restore() record.Restore {
+func (d restoreDoc) restore() archive.Restore {
 	if d.Done == nil {
 		d.Done = map[string]int64{}
 	}
-	return record.Restore{Source: d.Source, StartedAt: steps.FromMillis(d.Started), Done: d.Done}
+	return archive.Restore{Source: d.Source, StartedAt: steps.FromMillis(d.Started), Done: d.Done}
 }
 
 // BeginRestore implements record.Archiver.
-func (s *Store) BeginRestore(ctx context.Context, restore record.Restore) (mark record.Restore, err error) {
+func (s *Store) BeginRestore(ctx context.Context, restore archive.Restore) (mark archive.Restore, err error) {
 	err = s.Commit(ctx, steps.Writing{Name: "BeginRestore"}, func(ctx context.Context, st *steps.Step) error {
 		d, err := steps.Load[restoreDoc](ctx, st.DB, collRestore, steps.ByID(restoreID))
 		switch {
@@ -49,7 +50,7 @@ func (s *Store) BeginRestore(ctx context.Context, restore record.Restore) (mark 
 		}
 		used := []string{collCheckpoints, steps.Commits, collTail, collDocuments, steps.Counters}
 		for _, kind := range record.ArchiveKinds() {
-			if schema := record.SchemaOf(kind); schema != nil && kind != record.IdempotencyKind {
+			if schema := record.SchemaOf(kind); schema != nil && kind != archive.IdempotencyKind {
 				used = append(used, schema.Name)
 			}
 		}
@@ -71,7 +72,7 @@ func (s *Store) BeginRestore(ctx context.Context, restore record.Restore) (mark 
 }
 
 // Restoring implements record.Archiver.
-func (s *Store) Restoring(ctx context.Context) (mark record.Restore, err error) {
+func (s *Store) Restoring(ctx context.Context) (mark archive.Restore, err error) {
 	err = s.Do(ctx, "Restoring", func(ctx context.Context) error {
 		var d restoreDoc
 		err := s.Collection(collRestore).FindOne(ctx, steps.Live(bson.E{Key: "_id", Value: restoreID})).Decode(&d)
@@ -79,7 +80,7 @@ func (s *Store) Restoring(ctx context.Context) (mark record.Restore, err error) 
 		return steps.Found(err, "unfinished restore")
 	})
 	if err != nil {
-		return record.Restore{}, err
+		return archive.Restore{}, err
 	}
 	return mark, nil
 }
@@ -94,9 +95,9 @@ func (s *Store) EndRestore(ctx context.Context) error {
 
 // RestorePart implements record.Archiver. Logs and the mark are one atomic step; of other records the mark comes last, and
 // those that are stored already stay as they are.
-func (s *Store) RestorePart(ctx context.Context, part record.Part, restore record.Restore) error {
-	if part.Kind != record.LogsKind {
-		records, err := part.Records()
+func (s *Store) RestorePart(ctx context.Context, part archive.Part, restore archive.Restore) error {
+	if part.Kind != archive.LogsKind {
+		records, err := record.Records(&part)
 		if err != nil {
 			return err
 		}
@@ -114,7 +115,7 @@ func (s *Store) RestorePart(ctx context.Context, part record.Part, restore recor
 }
 
 // mark does a step that the mark of the restore is part of.
-func (s *Store) mark(ctx context.Context, restore record.Restore, build func(*steps.Step) error) error {
+func (s *Store) mark(ctx context.Context, restore archive.Restore, build func(*steps.Step) error) error {
 	return s.Commit(ctx, steps.Writing{Name: "RestorePart"}, func(ctx context.Context, st *steps.Step) error {
 		d, err := steps.Load[restoreDoc](ctx, st.DB, collRestore, steps.ByID(restoreID))
 		if err != nil && !errors.Is(err, steps.ErrGone) {
@@ -135,7 +136,7 @@ func notRestoring() error {
 	return hearth.Errorf(hearth.CodeConflict, "the store is not being restored from this source")
 }
 
-func (s *Store) checkMark(ctx context.Context, restore record.Restore) error {
+func (s *Store) checkMark(ctx context.Context, restore archive.Restore) error {
 	marked, err := s.Exists(ctx, collRestore, steps.Live(bson.E{Key: "_id", Value: restoreID}, bson.E{Key: "source", Value: restore.Source}))
 	if err == nil && !marked {
 		err = notRestoring()
@@ -145,21 +146,21 @@ func (s *Store) checkMark(ctx context.Context, restore record.Restore) error {
 
 func (s *Store) restoreRecords(ctx context.Context, kind string, records []any) error {
 	switch kind {
-	case record.CountersKind:
+	case archive.CountersKind:
 		return s.restoreCounters(ctx, records)
-	case record.DevicesKind:
+	case archive.DevicesKind:
 		devices := record.Devices(records)
 		if err := s.restoreSerials(ctx, devices); err != nil {
 			return err
 		}
 		return restoreEach(ctx, s, collDevices, devices, newDeviceDoc)
-	case record.AuditKind:
+	case archive.AuditKind:
 		return s.RestoreAudit(ctx, record.AuditEntries(records))
-	case record.CheckpointsKind:
+	case archive.CheckpointsKind:
 		return restoreEach(ctx, s, collCheckpoints, record.Checkpoints(records), func(c hearth.Checkpoint) checkpointDoc {
 			return checkpointDoc{ID: c.ID, Meta: steps.Meta{V: 1}, CheckpointFields: CheckpointFields{Rows: c.Rows, Mark: c.Mark}}
 		})
-	case record.IdempotencyKind:
+	case archive.IdempotencyKind:
 		return s.RestoreIdempotencyRecords(ctx, record.IdempotencyRecords(records))
 	}
 	return s.restoreKind(ctx, record.SchemaOf(kind), records)
@@ -229,7 +230,7 @@ func (s *Store) slotOf(ctx context.Context, schema *record.Schema, r any) (*int,
 
 func (s *Store) restoreCounters(ctx context.Context, records []any) error {
 	for _, r := range records {
-		c := r.(*record.Counters) //nolint:forcetypeassert // records of the kind
+		c := r.(*archive.Counters) //nolint:forcetypeassert // records of the kind
 		for name, last := range map[string]int64{collDevices: c.LastDevice, collTail: int64(c.LastLog)} {
 			_, err := s.Collection(steps.Counters).UpdateOne(ctx, steps.ByID(name),
 				bson.D{{Key: "$max", Value: bson.D{{Key: "last", Value: last}}}}, options.UpdateOne().SetUpsert(true))

@@ -8,7 +8,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"hearth/internal/store/record"
+	"hearth/internal/store/archive"
 	"hearth/internal/testserver"
 )
 
@@ -24,7 +24,7 @@ func TestExamineChangesNothingAndFindsAnUnfinishedRestore(t *testing.T) {
 	if e, err := Examine(t.Context(), uri); err != nil || !e.Exists || e.Version != e.Newest || len(e.Missing) > 0 || e.Restoring != "" {
 		t.Errorf("a sound database: %+v, %v", e, err)
 	}
-	if _, err := s.BeginRestore(t.Context(), record.Restore{Source: "there"}); err != nil {
+	if _, err := s.BeginRestore(t.Context(), archive.Restore{Source: "there"}); err != nil {
 		t.Fatal(err)
 	}
 	if e, err := Examine(t.Context(), uri); err != nil || e.Restoring != "there" {

@@ -6,90 +6,21 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"slices"
-	"time"
 
-	"hearth"
+	"hearth/internal/store/archive"
 )
-
-// MaxPart is the largest number of records of a Part.
-const MaxPart = 1 << 16
 
 // archiveRows is how many records other than logs come in one part.
 const archiveRows = 1000
 
-// The kinds of an archive that are not described, the numbers that are used up and the logs, and those that stores write by hand.
-const (
-	CountersKind    = "counters"
-	LogsKind        = "logs"
-	DevicesKind     = "devices"
-	CheckpointsKind = "import_checkpoints"
-	IdempotencyKind = "idempotency"
-	AuditKind       = "audit"
-)
-
-// Part is some records of one kind as an archive holds them: up to MaxPart. Every field of a record is carried, secrets as the
-// store has them (hashed or encrypted).
-type Part struct {
-	Kind string
-	// Lines are records in JSON, each with its newline. Audit entries come by number.
-	Lines [][]byte
-	// Logs, in place of lines, have their Seq. Rollups are not carried: they follow from the logs.
-	Logs []hearth.LogEntry
-}
-
-// Len returns the number of records.
-func (p *Part) Len() int { return len(p.Lines) + len(p.Logs) }
-
-// Skip leaves out the first n records.
-func (p *Part) Skip(n int) {
-	p.Lines = p.Lines[min(n, len(p.Lines)):]
-	p.Logs = p.Logs[min(n, len(p.Logs)):]
-}
-
-// Counters are the numbers that a store must not use again.
-type Counters struct {
-	// LastDevice is the highest Device.Key, LastLog the highest LogEntry.Seq that was ever given.
-	LastDevice int64  `json:"last_device"`
-	LastLog    uint64 `json:"last_log"`
-}
-
-// Restore is a restoring that has begun and not ended.
-type Restore struct {
-	// Source names what is restored, so that another thing is not mixed in: at most 200 bytes.
-	Source    string
-	StartedAt time.Time
-	// Done counts the records that are stored, by names that the restorer returns.
-	Done map[string]int64
-}
-
-// Archiver is a store whose whole content can be archived, and restored into an empty store of any kind.
-type Archiver interface {
-	// Archive returns everything that readers see of the store at one moment, in parts. Writes go on meanwhile. Kinds come one
-	// after the other in the order of ArchiveKinds; the order within a kind is the store's and, as long as nothing changes, always
-	// the same. Memory is bounded. The sequence ends after an error.
-	Archive(ctx context.Context) iter.Seq2[Part, error]
-	// BeginRestore marks an empty store as being restored from restore.Source, or finds such a mark of the same Source, and
-	// returns the mark with what is done. CodeConflict if the store is not empty, or marked for another Source.
-	BeginRestore(ctx context.Context, restore Restore) (Restore, error)
-	// RestorePart stores the records and the mark's Done. Where the engine cannot do both in one atomic step, records come
-	// first, and storing them again changes nothing. Kinds come in the order of ArchiveKinds, logs in any order. CodeConflict
-	// without a mark, and for an audit entry that does not follow the one before.
-	RestorePart(ctx context.Context, part Part, restore Restore) error
-	// EndRestore takes the mark away: the store may be used.
-	EndRestore(ctx context.Context) error
-	// Restoring returns the mark; CodeNotFound if there is none. A store with a mark must not be served from.
-	Restoring(ctx context.Context) (Restore, error)
-}
-
 // ArchiveKinds returns the names of the kinds of an archive, in their order: what is named by others comes before them.
 func ArchiveKinds() []string {
-	names := []string{CountersKind}
+	names := []string{archive.CountersKind}
 	for _, s := range archivedSchemas() {
 		names = append(names, s.Name)
 	}
-	return append(names, LogsKind)
+	return append(names, archive.LogsKind)
 }
 
 func archivedSchemas() []*Schema {
@@ -116,8 +47,8 @@ func Encode(dst []byte, record any) ([]byte, error) {
 
 // Decode reads a line of an archive into a pointer to the kind's struct; unknown fields are refused.
 func Decode(kind string, line []byte) (any, error) {
-	var record any = new(Counters)
-	if kind != CountersKind {
+	var record any = new(archive.Counters)
+	if kind != archive.CountersKind {
 		s := SchemaOf(kind)
 		if s == nil {
 			return nil, fmt.Errorf("there is no kind %q", kind)
@@ -130,7 +61,7 @@ func Decode(kind string, line []byte) (any, error) {
 }
 
 // Records decodes the lines of a part.
-func (p *Part) Records() ([]any, error) {
+func Records(p *archive.Part) ([]any, error) {
 	records := make([]any, 0, len(p.Lines))
 	for _, line := range p.Lines {
 		record, err := Decode(p.Kind, line)
@@ -159,13 +90,13 @@ var ErrArchiveEnded = errors.New("record: the reader of the archive has had enou
 // Archive makes the parts of an archive.
 type Archive struct {
 	Reader   Reader
-	Counters Counters
+	Counters archive.Counters
 	// Special gives the records of those kinds that the store keeps in its own way, pointers to the kind's struct.
 	Special map[string]func(ctx context.Context, give func(record any) error) error
 	// Keep, if not nil, picks the devices, by key.
 	Keep func(key int64) bool
 	// Yield takes a part; false ends the archive.
-	Yield func(Part) bool
+	Yield func(archive.Part) bool
 
 	// given are the identities of what others hang on, by kind: of devices all, of the rest the highest, since ids ascend with
 	// time and what hangs on a higher one is too new.
@@ -179,7 +110,7 @@ func (a *Archive) Run(ctx context.Context) error {
 	a.devices, a.last = map[string]bool{}, map[string]string{}
 	line, err := Encode(nil, a.Counters)
 	if err == nil {
-		err = a.Give(ctx, Part{Kind: CountersKind, Lines: [][]byte{line}})
+		err = a.Give(ctx, archive.Part{Kind: archive.CountersKind, Lines: [][]byte{line}})
 	}
 	for _, s := range archivedSchemas() {
 		if err == nil {
@@ -190,7 +121,7 @@ func (a *Archive) Run(ctx context.Context) error {
 }
 
 // Give passes a part on.
-func (a *Archive) Give(ctx context.Context, part Part) error {
+func (a *Archive) Give(ctx context.Context, part archive.Part) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -260,7 +191,7 @@ func (a *Archive) flush(ctx context.Context, s *Schema, before error) (err error
 			return err
 		}
 	}
-	part := Part{Kind: s.Name, Lines: make([][]byte, len(batch))}
+	part := archive.Part{Kind: s.Name, Lines: make([][]byte, len(batch))}
 	for i, record := range batch {
 		if part.Lines[i], err = Encode(nil, record); err != nil {
 			return err

@@ -106,8 +106,8 @@ func updateTwin(ctx context.Context, tx Tx, u *hearth.TwinUpdate, before hearth.
 	before.DeviceID = u.DeviceID
 	u.After, entries, u.Err = u.Change(before)
 	same := u.After.DesiredVersion == before.DesiredVersion && u.After.ReportedVersion == before.ReportedVersion
-	if refused := u.Err != nil; refused || same {
-		return nil, nil
+	if u.Err != nil || same {
+		return nil, nil //nolint:nilerr // a refusal is the update's own
 	}
 	if u.After.DesiredVersion != before.DesiredVersion {
 		older, version := Lt("desired_version", u.After.DesiredVersion), Set("desired_version", u.After.DesiredVersion)

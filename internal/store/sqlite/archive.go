@@ -8,17 +8,18 @@ import (
 	"strings"
 
 	"hearth"
+	"hearth/internal/store/archive"
 	"hearth/internal/store/record"
 )
 
-var _ record.Archiver = (*Store)(nil)
+var _ archive.Archiver = (*Store)(nil)
 
 // Archive implements record.Archiver: one read transaction sees everything, and writes go on meanwhile. What is written then
 // stays in the WAL until the end.
-func (s *Store) Archive(ctx context.Context) iter.Seq2[record.Part, error] {
-	return func(yield func(record.Part, error) bool) {
+func (s *Store) Archive(ctx context.Context) iter.Seq2[archive.Part, error] {
+	return func(yield func(archive.Part, error) bool) {
 		err := s.readFrom(ctx, s.scans, func(r *reader) error {
-			out := &record.Archive{Reader: recordReader{r}, Yield: func(p record.Part) bool { return yield(p, nil) }}
+			out := &record.Archive{Reader: recordReader{r}, Yield: func(p archive.Part) bool { return yield(p, nil) }}
 			var lastLog int64
 			err := r.row(`SELECT max(folded, coalesce((SELECT max(last) FROM log_tail), 0)),
 				coalesce((SELECT seq FROM sqlite_sequence WHERE name='devices'), 0) FROM log_state`).Scan(&lastLog, &out.Counters.LastDevice)
@@ -30,17 +31,17 @@ func (s *Store) Archive(ctx context.Context) iter.Seq2[record.Part, error] {
 				return err
 			}
 			return s.archiveLogs(ctx, r, func(logs []hearth.LogEntry) error {
-				return out.Give(ctx, record.Part{Kind: record.LogsKind, Logs: logs})
+				return out.Give(ctx, archive.Part{Kind: archive.LogsKind, Logs: logs})
 			})
 		})
 		if err != nil && !errors.Is(err, record.ErrArchiveEnded) {
-			yield(record.Part{}, err)
+			yield(archive.Part{}, err)
 		}
 	}
 }
 
 // BeginRestore implements record.Archiver.
-func (s *Store) BeginRestore(ctx context.Context, restore record.Restore) (mark record.Restore, err error) {
+func (s *Store) BeginRestore(ctx context.Context, restore archive.Restore) (mark archive.Restore, err error) {
 	err = s.write(ctx, "BeginRestore", func(t *tx) error {
 		mark, err = readRestore(t)
 		switch {
@@ -54,7 +55,7 @@ func (s *Store) BeginRestore(ctx context.Context, restore record.Restore) (mark 
 		if err := checkEmpty(t); err != nil {
 			return err
 		}
-		mark = record.Restore{Source: restore.Source, StartedAt: hearth.Millis(restore.StartedAt), Done: map[string]int64{}}
+		mark = archive.Restore{Source: restore.Source, StartedAt: hearth.Millis(restore.StartedAt), Done: map[string]int64{}}
 		_, err := t.exec(`INSERT INTO restore_state(one, source, started_at, done) VALUES(1, ?, ?, '{}')`, mark.Source, millis(mark.StartedAt))
 		return err
 	})
@@ -78,19 +79,19 @@ func checkEmpty(t *tx) error {
 	return err
 }
 
-func readRestore(q querier) (mark record.Restore, err error) {
+func readRestore(q querier) (mark archive.Restore, err error) {
 	var started int64
 	var done string
 	err = q.row(`SELECT source, started_at, done FROM restore_state`).Scan(&mark.Source, &started, &done)
 	if err != nil {
-		return record.Restore{}, found(err, "unfinished restore")
+		return archive.Restore{}, found(err, "unfinished restore")
 	}
 	mark.StartedAt = fromMillis(started)
 	return mark, json.Unmarshal([]byte(done), &mark.Done)
 }
 
 // Restoring implements record.Archiver.
-func (s *Store) Restoring(ctx context.Context) (mark record.Restore, err error) {
+func (s *Store) Restoring(ctx context.Context) (mark archive.Restore, err error) {
 	err = s.read(ctx, "Restoring", func(r *reader) error {
 		mark, err = readRestore(r)
 		return err
@@ -107,12 +108,12 @@ func (s *Store) EndRestore(ctx context.Context) error {
 }
 
 // RestorePart implements record.Archiver: the part and the mark in one commit.
-func (s *Store) RestorePart(ctx context.Context, part record.Part, restore record.Restore) error {
+func (s *Store) RestorePart(ctx context.Context, part archive.Part, restore archive.Restore) error {
 	done, err := json.Marshal(restore.Done)
 	if err != nil {
 		return err
 	}
-	records, err := part.Records()
+	records, err := record.Records(&part)
 	if err != nil {
 		return err
 	}
@@ -126,13 +127,13 @@ func (s *Store) RestorePart(ctx context.Context, part record.Part, restore recor
 			return orConflict(err, "the store is not being restored from this source")
 		}
 		switch part.Kind {
-		case record.CountersKind:
+		case archive.CountersKind:
 			return restoreCounters(t, records)
-		case record.LogsKind:
+		case archive.LogsKind:
 			return insertRows(t, rows)
-		case record.DevicesKind:
+		case archive.DevicesKind:
 			return restoreDevices(t, record.Devices(records))
-		case record.AuditKind:
+		case archive.AuditKind:
 			if err := checkFollows(t, record.AuditEntries(records)); err != nil {
 				return err
 			}
@@ -164,7 +165,7 @@ func orConflict(err error, message string) error {
 
 func restoreCounters(t *tx, records []any) error {
 	for _, r := range records {
-		c := r.(*record.Counters) //nolint:forcetypeassert // records of the kind
+		c := r.(*archive.Counters) //nolint:forcetypeassert // records of the kind
 		if _, err := t.exec(`UPDATE log_state SET folded=?`, int64(c.LastLog)); err != nil {
 			return err
 		}

@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"hearth"
-	"hearth/internal/store/record"
+	"hearth/internal/store/archive"
 	"hearth/internal/tsdb"
 )
 
@@ -16,11 +16,11 @@ func (s *Store) archiveLogs(ctx context.Context, r *reader, give func([]hearth.L
 		if err != nil {
 			return err
 		}
-		if part = append(part, entry); len(part) == record.MaxPart {
+		if part = append(part, entry); len(part) == archive.MaxPart {
 			if err := give(part); err != nil {
 				return err
 			}
-			part = make([]hearth.LogEntry, 0, record.MaxPart) // the part belongs to who takes it
+			part = make([]hearth.LogEntry, 0, archive.MaxPart) // the part belongs to who takes it
 		}
 	}
 	if len(part) == 0 {

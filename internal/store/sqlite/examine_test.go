@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"hearth"
-	"hearth/internal/store/record"
+	"hearth/internal/store/archive"
 )
 
 func TestExamineFindsWhatIsWrong(t *testing.T) {
@@ -20,7 +20,7 @@ func TestExamineFindsWhatIsWrong(t *testing.T) {
 	if e, err := Examine(t.Context(), path); err != nil || e.Version != e.Newest || len(e.Missing)+len(e.Damage) > 0 || e.Restoring != "" {
 		t.Errorf("a sound database, open: %+v, %v", e, err)
 	}
-	if _, err := s.BeginRestore(t.Context(), record.Restore{Source: "here"}); err != nil {
+	if _, err := s.BeginRestore(t.Context(), archive.Restore{Source: "here"}); err != nil {
 		t.Fatal(err)
 	}
 	for _, statement := range []string{`DROP INDEX devices_name`, `DROP TRIGGER audit_no_delete`} {

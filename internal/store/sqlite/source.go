@@ -9,7 +9,7 @@ import (
 	"iter"
 	"os"
 
-	"hearth/internal/store/record"
+	"hearth/internal/store/archive"
 	"hearth/internal/tsdb"
 )
 
@@ -60,12 +60,12 @@ func (s *Source) checkVersion(ctx context.Context) error {
 }
 
 // Archive is Store.Archive.
-func (s *Source) Archive(ctx context.Context) iter.Seq2[record.Part, error] {
+func (s *Source) Archive(ctx context.Context) iter.Seq2[archive.Part, error] {
 	return s.store.Archive(ctx)
 }
 
 // Restoring is Store.Restoring.
-func (s *Source) Restoring(ctx context.Context) (record.Restore, error) {
+func (s *Source) Restoring(ctx context.Context) (archive.Restore, error) {
 	return s.store.Restoring(ctx)
 }
 

@@ -12,12 +12,12 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"hearth"
-	"hearth/internal/store/record"
+	"hearth/internal/store/archive"
 )
 
 // ArchiveStore is what the suite for archives needs.
 type ArchiveStore interface {
-	record.Archiver
+	archive.Archiver
 	hearth.AuditStore
 	hearth.DeviceStore
 	hearth.LogStore
@@ -49,7 +49,7 @@ func Archive(t *testing.T, open func(*testing.T) ArchiveStore) {
 }
 
 // readParts returns the parts of an archive.
-func readParts(t *testing.T, s record.Archiver) iter.Seq[ArchivePart] {
+func readParts(t *testing.T, s archive.Archiver) iter.Seq[ArchivePart] {
 	return func(yield func(ArchivePart) bool) {
 		for lines, err := range s.Archive(t.Context()) {
 			if err != nil {
@@ -67,7 +67,7 @@ func readParts(t *testing.T, s record.Archiver) iter.Seq[ArchivePart] {
 }
 
 // archived gathers an archive into one part, checking the order of kinds.
-func archived(t *testing.T, s record.Archiver) (all ArchivePart) {
+func archived(t *testing.T, s archive.Archiver) (all ArchivePart) {
 	t.Helper()
 	last := -1
 	for part := range readParts(t, s) {
@@ -75,7 +75,7 @@ func archived(t *testing.T, s record.Archiver) (all ArchivePart) {
 		if kind < last {
 			t.Fatalf("records of kind %d come after those of kind %d", kind, last)
 		}
-		if last = kind; n < 1 || n > record.MaxPart {
+		if last = kind; n < 1 || n > archive.MaxPart {
 			t.Fatalf("a part of kind %d has %d records", kind, n)
 		}
 	}
@@ -148,9 +148,9 @@ func sortedBy[T any](key func(T) string) gocmp.Option {
 
 const restoreSource = "test"
 
-func beginRestore(t *testing.T, s record.Archiver) record.Restore {
+func beginRestore(t *testing.T, s archive.Archiver) archive.Restore {
 	t.Helper()
-	mark, err := s.BeginRestore(t.Context(), record.Restore{Source: restoreSource, StartedAt: epoch})
+	mark, err := s.BeginRestore(t.Context(), archive.Restore{Source: restoreSource, StartedAt: epoch})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func beginRestore(t *testing.T, s record.Archiver) record.Restore {
 }
 
 // restoreAll restores parts into an empty store.
-func restoreAll(t *testing.T, s record.Archiver, parts ...ArchivePart) {
+func restoreAll(t *testing.T, s archive.Archiver, parts ...ArchivePart) {
 	t.Helper()
 	mark := beginRestore(t, s)
 	for i, part := range parts {
@@ -195,7 +195,7 @@ func archiveRoundTrip(t *testing.T, open func(*testing.T) ArchiveStore) {
 }
 
 // splitParts returns an archive in small parts, as another program may cut it.
-func splitParts(t *testing.T, s record.Archiver) func(func(ArchivePart) bool) {
+func splitParts(t *testing.T, s archive.Archiver) func(func(ArchivePart) bool) {
 	return func(yield func(ArchivePart) bool) {
 		for part := range readParts(t, s) {
 			if len(part.Logs) == 0 {
@@ -215,7 +215,7 @@ func splitParts(t *testing.T, s record.Archiver) func(func(ArchivePart) bool) {
 
 func archiveEmpty(t *testing.T, open func(*testing.T) ArchiveStore) {
 	all := archived(t, open(t))
-	if diff := gocmp.Diff(ArchivePart{Counters: []record.Counters{{}}}, all); diff != "" {
+	if diff := gocmp.Diff(ArchivePart{Counters: []archive.Counters{{}}}, all); diff != "" {
 		t.Errorf("the archive of an empty store (-want +got):\n%s", diff)
 	}
 	s := open(t)
@@ -295,7 +295,7 @@ func archiveIntoEmpty(t *testing.T, open func(*testing.T) ArchiveStore) {
 	s := open(t)
 	archiveDevice(t, s, 1)
 	before := archived(t, s)
-	if _, err := s.BeginRestore(t.Context(), record.Restore{Source: restoreSource}); hearth.ErrorCode(err) != hearth.CodeConflict {
+	if _, err := s.BeginRestore(t.Context(), archive.Restore{Source: restoreSource}); hearth.ErrorCode(err) != hearth.CodeConflict {
 		t.Errorf("BeginRestore into a store with a device gives %v; want %s", err, hearth.CodeConflict)
 	}
 	if diff := gocmp.Diff(before, archived(t, s)); diff != "" {
@@ -313,7 +313,7 @@ func archiveResume(t *testing.T, open func(*testing.T) ArchiveStore) {
 			t.Fatal(err)
 		}
 	}
-	_, err := s.BeginRestore(t.Context(), record.Restore{Source: "another"})
+	_, err := s.BeginRestore(t.Context(), archive.Restore{Source: "another"})
 	if hearth.ErrorCode(err) != hearth.CodeConflict {
 		t.Errorf("another restore into a half restored store gives %v; want %s", err, hearth.CodeConflict)
 	}
@@ -437,7 +437,7 @@ func archiveStops(t *testing.T, open func(*testing.T) ArchiveStore) {
 
 func archiveWithoutMark(t *testing.T, open func(*testing.T) ArchiveStore) {
 	s := open(t)
-	err := s.RestorePart(t.Context(), Everything(2)[1].Part(), record.Restore{Source: restoreSource})
+	err := s.RestorePart(t.Context(), Everything(2)[1].Part(), archive.Restore{Source: restoreSource})
 	if hearth.ErrorCode(err) != hearth.CodeConflict {
 		t.Errorf("RestorePart without a mark gives %v; want %s", err, hearth.CodeConflict)
 	}

@@ -6,13 +6,13 @@ import (
 	"fmt"
 
 	"hearth"
-	"hearth/internal/store/record"
+	"hearth/internal/store/archive"
 )
 
 // ArchivePart is a record.Part as tests write and read it: up to record.MaxPart of one kind, the other fields
 // being empty. Every field of a record is carried, secrets as the store has them (hashed or sealed).
 type ArchivePart struct {
-	Counters       []record.Counters // one
+	Counters       []archive.Counters // one
 	Users          []hearth.User
 	Tries          []ArchivedTries
 	PasswordResets []hearth.PasswordReset
@@ -88,9 +88,9 @@ type archiveKind struct {
 }
 
 // Part returns the records as stores take them.
-func (p ArchivePart) Part() record.Part {
+func (p ArchivePart) Part() archive.Part {
 	if len(p.Logs) > 0 {
-		return record.Part{Kind: record.LogsKind, Logs: p.Logs}
+		return archive.Part{Kind: archive.LogsKind, Logs: p.Logs}
 	}
 	for _, k := range archiveKinds() {
 		lines, err := k.lines(&p)
@@ -98,14 +98,14 @@ func (p ArchivePart) Part() record.Part {
 			panic(err) // tests' records are JSON
 		}
 		if len(lines) > 0 {
-			return record.Part{Kind: k.name, Lines: lines}
+			return archive.Part{Kind: k.name, Lines: lines}
 		}
 	}
-	return record.Part{Kind: record.CountersKind}
+	return archive.Part{Kind: archive.CountersKind}
 }
 
 // ReadPart returns what Part was made of.
-func ReadPart(part record.Part) (ArchivePart, error) {
+func ReadPart(part archive.Part) (ArchivePart, error) {
 	p := ArchivePart{Logs: part.Logs}
 	for _, k := range archiveKinds() {
 		for _, line := range part.Lines {
@@ -122,8 +122,8 @@ func ReadPart(part record.Part) (ArchivePart, error) {
 
 func archiveKinds() []archiveKind {
 	return []archiveKind{
-		lines("counters", func(p *ArchivePart) *[]record.Counters { return &p.Counters },
-			func(r record.Counters) record.Counters { return r }, func(r record.Counters) record.Counters { return r }),
+		lines("counters", func(p *ArchivePart) *[]archive.Counters { return &p.Counters },
+			func(r archive.Counters) archive.Counters { return r }, func(r archive.Counters) archive.Counters { return r }),
 		lines("users", func(p *ArchivePart) *[]hearth.User { return &p.Users },
 			func(r hearth.User) lineUser { return lineUser(r) }, func(r lineUser) hearth.User { return hearth.User(r) }),
 		lines("login_tries", func(p *ArchivePart) *[]ArchivedTries { return &p.Tries },

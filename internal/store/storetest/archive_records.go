@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"hearth"
-	"hearth/internal/store/record"
+	"hearth/internal/store/archive"
 )
 
 // Everything returns parts with n records and more of every kind that an archive holds, with every field set in some of them
@@ -26,7 +26,7 @@ func Everything(n int) []ArchivePart {
 		{Lines: g.lines()}, {Connections: g.connections()},
 		{Integrations: g.integrations()}, {Links: g.links()}, {Checkpoints: g.checkpoints()}, {Idempotency: g.once()}, {Outbox: g.outbox()}, {Audit: g.audit()}, {Logs: g.logs()},
 	}
-	parts[0].Counters = []record.Counters{{LastDevice: int64(10*n + 100), LastLog: g.lastLog + 1000}}
+	parts[0].Counters = []archive.Counters{{LastDevice: int64(10*n + 100), LastLog: g.lastLog + 1000}}
 	return parts
 }
 
