@@ -66,7 +66,10 @@ export async function* follow(api: Api, open: (call: Call) => Promise<Response>,
       for await (const block of blocks(response, alive)) {
         failures = 0
         if (block.retry) shortest = Math.min(Math.max(block.retry, shortestWait), longestWait)
-        if (block.id !== undefined) onPosition?.((lastID = block.id))
+        if (block.id !== undefined) {
+          lastID = block.id
+          onPosition?.(lastID)
+        }
         if (block.data) {
           clearTimeout(quiet) // the reader may be slow
           yield { id: lastID, ...(JSON.parse(block.data) as Omit<LiveEvent, 'id'>) }

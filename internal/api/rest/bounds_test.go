@@ -120,3 +120,22 @@ func TestPagesOfOtherOriginsReadAndSendWhatTheyNeed(t *testing.T) {
 	ask("GET", "https://other.example")
 	ask("GET", "")
 }
+
+// An answer names so many wrong parts at most, and repeats no long name of the client's.
+func TestRefusalsAreShort(t *testing.T) {
+	t.Parallel()
+	a := newBoundedAPI(t)
+	Register(a, Operation{ID: "refusing", Method: "POST", Path: "/refusing", Tag: "Things", Access: ForUsers, Key: ClosedToKeys},
+		func(context.Context, *struct{ Body thing }) (*struct{}, error) {
+			return nil, hearth.Invalid(make([]hearth.FieldError, 1000)...)
+		})
+	for name, call := range map[string]resttest.Call{
+		"many faults": {Method: "POST", Path: "/api/v1/refusing", Token: "ann", Body: `{"name":"x"}`},
+		"a long name": {Method: "POST", Path: "/api/v1/bounded", Token: "ann", Body: `{"` + strings.Repeat("é", 60_000) + `":1}`},
+	} {
+		w := call.Do(t, a)
+		if problem := resttest.ProblemIn(t, w); w.Code != 422 || len(problem.Errors) == 0 || len(problem.Errors) > MaxFields || w.Body.Len() > 4<<10 {
+			t.Errorf("%s: %d with %d parts in %d bytes", name, w.Code, len(problem.Errors), w.Body.Len())
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"hearth"
 )
@@ -79,10 +80,20 @@ func problemOf(err error) *Problem {
 		Type: "urn:hearth:error:" + string(e.Code), Title: http.StatusText(status), Status: status, Detail: e.Message, Code: e.Code,
 		Limit: e.Limit, err: err,
 	}
-	for _, f := range e.Fields {
-		p.Errors = append(p.Errors, ProblemField(f))
+	for _, f := range e.Fields[:min(len(e.Fields), MaxFields)] {
+		p.Errors = append(p.Errors, ProblemField{Location: cutPlace(f.Location), Message: f.Message})
 	}
 	return p
+}
+
+// maxPlace bounds the place of a wrong part, in bytes: it may hold names that the client chose.
+const maxPlace = 512
+
+func cutPlace(place string) string {
+	if len(place) <= maxPlace {
+		return place
+	}
+	return strings.ToValidUTF8(place[:maxPlace], "") + "…"
 }
 
 func isTooLarge(err error) bool {

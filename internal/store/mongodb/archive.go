@@ -90,10 +90,23 @@ func (s *Store) archiveOf(ctx context.Context, keys map[int64]bool) (*record.Arc
 				return s.ScanIdempotencyRecords(ctx, func(r hearth.IdempotencyRecord) error { return give(record.StoredIdempotencyRecord(r)) })
 			},
 			archive.AuditKind: func(ctx context.Context, give func(any) error) error {
-				return s.ScanAudit(ctx, head.Seq, func(e hearth.AuditEntry) error { return give(record.StoredAuditEntry(e)) })
+				after, err := s.auditBegins(ctx)
+				if err != nil {
+					return err
+				}
+				return s.ScanAudit(ctx, after, head.Seq, func(e hearth.AuditEntry) error { return give(record.StoredAuditEntry(e)) })
 			},
 		},
 	}, nil
+}
+
+// auditBegins returns the number of the audit entry behind which an archive begins. What was trimmed may go at any moment, but nothing goes
+// while a store is restored, which is then compared with what it was restored from.
+func (s *Store) auditBegins(ctx context.Context) (int64, error) {
+	if _, err := s.Restoring(ctx); hearth.ErrorCode(err) != hearth.CodeNotFound {
+		return 0, err
+	}
+	return s.TrimmedUpTo(ctx)
 }
 
 // archiveCheckpoints gives all of them. Imports are few.

@@ -35,6 +35,7 @@ func Archive(t *testing.T, open func(*testing.T) ArchiveStore) {
 		"numbers are not used again after a restore":       archiveNumbers,
 		"the audit goes on after a restore":                archiveAudit,
 		"refuses an audit entry that does not follow":      archiveAuditGap,
+		"gives back an audit that is being trimmed":        archiveAuditTrim,
 		"refuses a log of a device that is not there":      archiveStrayLog,
 		"rollups after a restore equal those of before":    archiveRollups,
 		"a reader that has had enough ends the archive":    archiveStops,
@@ -460,5 +461,28 @@ func archiveMark(t *testing.T, open func(*testing.T) ArchiveStore) {
 	}
 	if _, err := s.Restoring(t.Context()); hearth.ErrorCode(err) != hearth.CodeNotFound {
 		t.Errorf("Restoring after the end gives %v; want %s", err, hearth.CodeNotFound)
+	}
+}
+
+// archiveAuditTrim: what an archive has of entries that a trimming names, because they were not removed yet, is there until the restoring ends.
+func archiveAuditTrim(t *testing.T, open func(*testing.T) ArchiveStore) {
+	const named = 2
+	from := open(t)
+	for n := range named + 2 {
+		appendAudit(t, from, auditEntry(n+1))
+	}
+	trimmed := auditAll(t, from)[named-1]
+	appendAudit(t, from, hearth.TrimEntry(epoch, hearth.AuditHead{Seq: trimmed.Seq, Hash: trimmed.Hash}))
+	part := ArchivePart{Audit: auditAll(t, from)}
+	to := open(t)
+	mark := beginRestore(t, to)
+	if err := to.RestorePart(t.Context(), part.Part(), mark); err != nil {
+		t.Fatal(err)
+	}
+	if got := archived(t, to); len(got.Audit) != len(part.Audit) {
+		t.Errorf("the store that is restored has %d entries, want %d", len(got.Audit), len(part.Audit))
+	}
+	if err := to.EndRestore(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -270,8 +270,8 @@ func (db *DB) auditChain(ctx context.Context, after int64, limit int) ([]auditDo
 		options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)))
 }
 
-// trimmedUpTo returns the number up to which the newest trimming says that entries are no longer kept; 0 if there was none.
-func (db *DB) trimmedUpTo(ctx context.Context) (int64, error) {
+// TrimmedUpTo returns the number up to which the newest trimming says that entries are no longer kept; 0 if there was none.
+func (db *DB) TrimmedUpTo(ctx context.Context) (int64, error) {
 	found, err := FindAll[auditDoc](ctx, db.Collection(Audit), bson.D{{Key: "action", Value: hearth.AuditTrim}},
 		options.Find().SetSort(bson.D{{Key: "_id", Value: -1}}).SetLimit(1))
 	if err != nil || len(found) == 0 {
@@ -289,7 +289,7 @@ func (db *DB) RemoveAudit(ctx context.Context, upTo int64) (removed int, err err
 	for {
 		n := int64(0)
 		err := db.Do(ctx, "RemoveAudit", func(ctx context.Context) error {
-			trimmed, err := db.trimmedUpTo(ctx)
+			trimmed, err := db.TrimmedUpTo(ctx)
 			if err != nil {
 				return err
 			}
@@ -323,12 +323,8 @@ func (db *DB) AuditHead(ctx context.Context) (head hearth.AuditHead, err error) 
 	return head, err
 }
 
-// ScanAudit gives the entries that are kept, up to the one with the number last.
-func (db *DB) ScanAudit(ctx context.Context, last int64, give func(hearth.AuditEntry) error) error {
-	after, err := db.trimmedUpTo(ctx) // what was trimmed may go at any moment
-	if err != nil {
-		return err
-	}
+// ScanAudit gives the entries behind the one with the number after, up to the one with the number last.
+func (db *DB) ScanAudit(ctx context.Context, after, last int64, give func(hearth.AuditEntry) error) error {
 	for after < last {
 		docs, err := db.auditChain(ctx, after, rowsAtOnce)
 		if err != nil || len(docs) == 0 {
