@@ -2,16 +2,21 @@
 package memory
 
 import (
+	"io/fs"
 	"math"
 	"os"
+	"path"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// The shares of the memory that there is: of the Go heap, for bodies that are worked on, which cost a few times their size, and for the cache.
+// The shares of the memory that there is: of the Go heap, which leaves at least outside for the program itself and for SQLite; for bodies that
+// are worked on, which cost a few times their size; and for the cache.
 const (
 	heapShare   = 0.8
+	outside     = 48 << 20
 	bodiesShare = 16
 	cacheShare  = 8
 	maxBodies   = 256 << 20
@@ -20,26 +25,55 @@ const (
 // Limit is how many bytes the heap of the process may have; 0: there is no limit.
 type Limit int64
 
-// Find returns the limit: GOMEMLIMIT, or a share of what the machine's control group allows, which the garbage collector is told.
+// Find returns the limit: GOMEMLIMIT, or a share of what the process's control groups allow, which the garbage collector is told.
 func Find() Limit {
 	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
 		return Limit(limit)
 	}
-	// Version 2 of control groups, then 1, as a container sees its own.
-	for _, name := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
-		text, err := os.ReadFile(name)
-		if err != nil {
+	own, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return 0 // another system than Linux
+	}
+	allowed := allowedBy(os.DirFS("/sys/fs/cgroup"), string(own))
+	if allowed == 0 {
+		return 0
+	}
+	heap := heapOf(allowed)
+	debug.SetMemoryLimit(heap)
+	return Limit(heap)
+}
+
+// heapOf returns the heap of a process that may have so many bytes in all.
+func heapOf(allowed int64) int64 {
+	return max(allowed/2, min(int64(heapShare*float64(allowed)), allowed-outside))
+}
+
+// allowedBy returns the least that the control groups of a process allow, in bytes; 0: there is no limit. own is its /proc/self/cgroup, of version 2
+// ("0::/PATH") or 1 ("N:memory:/PATH"); the limits of the groups above count too. In a container they are at the top, whatever the path says.
+func allowedBy(groups fs.FS, own string) (least int64) {
+	for line := range strings.Lines(own) {
+		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
+		controllers, group, _ := strings.Cut(rest, ":")
+		top, file := ".", "memory.max"
+		switch {
+		case slices.Contains(strings.Split(controllers, ","), "memory"):
+			top, file = "memory", "memory.limit_in_bytes"
+		case controllers != "":
 			continue
 		}
-		limit, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-		if err != nil || limit <= 0 || limit >= math.MaxInt64>>1 { // max, or all there is
-			return 0
+		for dir := path.Join("/", group); ; dir = path.Dir(dir) {
+			text, err := fs.ReadFile(groups, path.Join(top, dir, file))
+			// "max", and in version 1 a number beyond all memory, is no limit.
+			limit, bad := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+			if err == nil && bad == nil && limit > 0 && limit < math.MaxInt64>>1 && (least == 0 || limit < least) {
+				least = limit
+			}
+			if dir == "/" {
+				break
+			}
 		}
-		heap := int64(heapShare * float64(limit))
-		debug.SetMemoryLimit(heap)
-		return Limit(heap)
 	}
-	return 0
+	return least
 }
 
 // Bodies returns how many bytes of longer bodies are worked on at once.

@@ -216,8 +216,8 @@ func (e *Engine) run() {
 }
 
 func (e *Engine) report(err error) {
-	// What a busy partition or a lost database left undone is done later; nothing is lost meanwhile.
-	if err != nil && !errors.Is(err, ErrBusy) && e.folder.stopping.Err() == nil && hearth.ErrorCode(err) != hearth.CodeUnavailable {
+	// What a busy partition, another engine that was faster, or a lost database left undone is done later; nothing is lost meanwhile.
+	if err != nil && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrStale) && e.folder.stopping.Err() == nil && hearth.ErrorCode(err) != hearth.CodeUnavailable {
 		e.options.Logger.Error("folding logs failed; it will be tried again", "error", err)
 	}
 }

@@ -1,0 +1,43 @@
+package memory
+
+import (
+	"testing"
+	"testing/fstest"
+)
+
+func TestTheLimitIsThatOfTheControlGroups(t *testing.T) {
+	t.Parallel()
+	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text + "\n")} }
+	for name, tt := range map[string]struct {
+		own    string
+		groups fstest.MapFS
+		want   int64
+	}{
+		"a container":                  {"0::/\n", fstest.MapFS{"memory.max": file("134217728")}, 134217728},
+		"a container, path of outside": {"0::/docker/0a1b\n", fstest.MapFS{"memory.max": file("134217728")}, 134217728},
+		"a unit of systemd": {
+			"0::/system.slice/hearth.service\n",
+			fstest.MapFS{"system.slice/memory.max": file("max"), "system.slice/hearth.service/memory.max": file("268435456")}, 268435456,
+		},
+		"a group above": {
+			"0::/system.slice/hearth.service\n",
+			fstest.MapFS{"system.slice/memory.max": file("100000000"), "system.slice/hearth.service/memory.max": file("max")}, 100000000,
+		},
+		"version 1": {
+			"9:cpu,cpuacct:/x\n8:memory:/jobs/a\n0::/\n",
+			fstest.MapFS{"memory/memory.limit_in_bytes": file("9223372036854771712"), "memory/jobs/a/memory.limit_in_bytes": file("134217728")}, 134217728,
+		},
+		"no limit":  {"0::/\n", fstest.MapFS{"memory.max": file("max")}, 0},
+		"no groups": {"0::/a/b\n", fstest.MapFS{}, 0},
+		"nonsense":  {"x\n::\n0::../../etc\n", fstest.MapFS{"memory.max": file("x")}, 0},
+	} {
+		if got := allowedBy(tt.groups, tt.own); got != tt.want {
+			t.Errorf("%s: %d, want %d", name, got, tt.want)
+		}
+	}
+	for allowed, want := range map[int64]int64{64 << 20: 32 << 20, 128 << 20: 80 << 20, 1000 << 20: 800 << 20} {
+		if got := heapOf(allowed); got != want {
+			t.Errorf("of %d MiB the heap has %d MiB, want %d", allowed>>20, got>>20, want>>20)
+		}
+	}
+}
