@@ -102,6 +102,12 @@ func updateTwin(ctx context.Context, tx Tx, u *hearth.TwinUpdate, before hearth.
 		if err != nil || gone {
 			return nil, err
 		}
+		// Another instance may have made it before the device was held; if it makes it from now on, the step is done anew.
+		made, err := twins.Get(ctx, tx, u.DeviceID)
+		if isNew, err = absent(err); err != nil {
+			return nil, err
+		}
+		before = made.twin()
 	}
 	before.DeviceID = u.DeviceID
 	u.After, entries, u.Err = u.Change(before)
