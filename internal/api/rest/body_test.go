@@ -302,6 +302,8 @@ func TestAddressesAndMethodsAreReadStrictly(t *testing.T) {
 		{"post", "/api/v1/shapes", 405, hearth.CodeMethodNotAllowed},
 		{"BREW", "/api/v1/shapes", 405, hearth.CodeMethodNotAllowed},
 		{"OPTIONS", "/api/v1/shapes", 405, hearth.CodeMethodNotAllowed},
+		{"OPTIONS", "*", 404, hearth.CodeNotFound},
+		{"GET", "*", 404, hearth.CodeNotFound},
 	} {
 		w := resttest.Call{Method: tt.method, Path: tt.path, Body: `{"name":"x"}`}.Do(t, a)
 		if w.Code != tt.status {

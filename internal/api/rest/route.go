@@ -298,7 +298,7 @@ func (rt *Router) dispatch(w http.ResponseWriter, r *http.Request, next http.Han
 		return
 	}
 	// One meaning for a path, here and at a proxy: no dots, no doubled slashes, nothing that is not text.
-	if clean := path.Clean(r.URL.Path); clean != r.URL.Path || !isText(r.URL.Path) {
+	if clean := path.Clean(r.URL.Path); clean != r.URL.Path || !isText(r.URL.Path) || !strings.HasPrefix(clean, "/") {
 		writeError(w, r, hearth.NotFound("page"))
 		return
 	}
