@@ -72,7 +72,7 @@ func TestTheQuotaOfBytes(t *testing.T) {
 	t.Parallel()
 	apitest.InBothModes(t, func(t *testing.T, m apitest.Mode) {
 		cfg := m.Config(t)
-		cfg.Quotas = map[string]int64{hearth.QuotaBytes: 20_000}
+		cfg.Quotas, cfg.RateLimits = map[string]int64{hearth.QuotaBytes: 20_000}, nil
 		url := apitest.Start(t, cfg)
 		texts := func(c *apitest.Client, device string, n int) (status int, body string) {
 			var lines []string
