@@ -72,7 +72,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&o.rows, "rows", 10_000_000, "logs of the large history")
 	flags.IntVar(&o.devices, "devices", 20_000, "devices that are silent while a rule watches them")
 	flags.StringVar(&o.out, "out", "results", "folder of the JSON")
-	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,twins,commands,alarms (alarms-logs,alarms-webhooks,alarms-silence),batches,list,dashboard,logins,exports,queue,backups,observing,hostile (hostile-1 …),live (live-fan,live-each,live-idle,live-watched),fleet,mqtt (mqtt-publish,mqtt-live,mqtt-commands,mqtt-idle,mqtt-storm)")
+	flags.StringVar(&only, "only", "", "sections: heartbeats,posts,twins,commands (commands-rounds,commands-waiting),alarms (alarms-logs,alarms-webhooks,alarms-silence),batches,list,dashboard,logins,exports,queue,backups,observing,hostile (hostile-1 …),live (live-fan,live-each,live-idle,live-watched),fleet,mqtt (mqtt-publish,mqtt-live,mqtt-commands,mqtt-idle,mqtt-storm)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -97,7 +97,8 @@ func run(ctx context.Context, args []string) error {
 		{"heartbeats", measureHeartbeats},
 		{"posts", measurePosts},
 		{"twins", measureTwins},
-		{"commands", measureCommands},
+		{"commands-rounds", measureCommands},
+		{"commands-waiting", measureWaiting},
 		{"alarms-logs", measureAlarms},
 		{"alarms-webhooks", measureWebhooks},
 		{"alarms-silence", measureSilence},
