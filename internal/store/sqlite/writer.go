@@ -20,7 +20,7 @@ const (
 	maxGroupTime = 20 * time.Millisecond
 )
 
-// writer owns the one writing connection. Writes that arrive while a commit is under way share the next one: each runs in
+// writer owns the one writing connection. Writes that arrive while a commit is under way share the next one: each but the first runs in
 // a savepoint of its own, so that the failure of one undoes that one alone, and none is answered before the commit that
 // holds it was fsynced. Long writes share no commit with short ones, which wait for one of them at most.
 type writer struct {
@@ -198,19 +198,12 @@ func (w *writer) group(first *request, queue chan *request) {
 	if !first.claimed.CompareAndSwap(false, true) {
 		return
 	}
-	// The transaction is the group's, not one asker's: no asker's context may interrupt it.
-	ctx := context.Background()
 	start := time.Now()
 	members := []*request{first}
-	_, err := w.conn.ExecContext(ctx, `BEGIN IMMEDIATE`)
-	if err != nil {
-		w.answer(members, err)
-		return
-	}
 	all := &tx{w: w, req: first}
-	fatal := w.logs.begin(all)
+	fatal := w.begin(all)
 	if fatal == nil {
-		fatal = w.runOne(first)
+		fatal = w.runFirst(all)
 	}
 collect:
 	for fatal == nil && len(members) < maxGroup && time.Since(start) < maxGroupTime && (queue == w.short || len(w.short) == 0) {
@@ -228,11 +221,11 @@ collect:
 		fatal = w.logs.flush(all)
 	}
 	if fatal == nil {
-		_, fatal = w.conn.ExecContext(ctx, `COMMIT`)
+		fatal = w.exec(`COMMIT`)
 	}
 	if fatal != nil {
 		w.logs.end(true)
-		if _, err := w.conn.ExecContext(ctx, `ROLLBACK`); err != nil {
+		if err := w.exec(`ROLLBACK`); err != nil {
 			w.options.Logger.Debug("rollback after a failed commit", "err", err)
 		}
 		w.answer(members, fatal)
@@ -248,7 +241,32 @@ collect:
 	w.checkpoint.committed()
 }
 
-// runOne runs one write in a savepoint. Its own failure goes to req.err; what it returns ends the whole group.
+// begin begins a group's transaction.
+func (w *writer) begin(all *tx) error {
+	if err := w.exec(`BEGIN IMMEDIATE`); err != nil {
+		return err
+	}
+	return w.logs.begin(all)
+}
+
+// runFirst runs the first write of a group. It needs no savepoint, for which SQLite would copy each page that it changes: if it fails, the
+// transaction holds nothing else, and begins anew.
+func (w *writer) runFirst(all *tx) (fatal error) {
+	req := all.req
+	req.err = w.guarded(req)
+	w.logs.settle(req.err != nil)
+	if req.err == nil {
+		return nil
+	}
+	req.hooks = nil
+	// A full disk or an I/O error may have rolled the transaction back already; then this fails, and with it the group.
+	if err := w.exec(`ROLLBACK`); err != nil {
+		return errors.Join(req.err, err)
+	}
+	return w.begin(all)
+}
+
+// runOne runs another write, in a savepoint. Its own failure goes to req.err; what it returns ends the whole group.
 func (w *writer) runOne(req *request) (fatal error) {
 	if err := w.exec(`SAVEPOINT write`); err != nil {
 		return err
