@@ -8,12 +8,23 @@ import (
 // maxMetadataDepth bounds how deep objects and lists of metadata may be nested.
 const maxMetadataDepth = 16
 
+// maxRawMetadata bounds metadata without spaces that is not canonical: an escape has six bytes in place of one. What is longer is not decoded.
+const maxRawMetadata = 6 * MaxMetadata
+
+const tooMuchMetadata = "is larger than 8 KiB"
+
 // CanonicalMetadata returns a JSON object in the one form that is stored: keys sorted, no spaces. Nil, an empty text and
 // null give nil. What cannot be kept returns the problem instead: a sentence's end, such as "must be an object".
 func CanonicalMetadata(raw json.RawMessage) (canonical json.RawMessage, problem string) {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, ""
+	}
+	if len(raw) > maxRawMetadata {
+		var compact bytes.Buffer
+		if json.Compact(&compact, raw) == nil && compact.Len() > maxRawMetadata {
+			return nil, tooMuchMetadata
+		}
 	}
 	value := decodeObject(raw)
 	if value == nil {
@@ -25,7 +36,7 @@ func CanonicalMetadata(raw json.RawMessage) (canonical json.RawMessage, problem 
 	}
 	canonical = encodeObject(value)
 	if len(canonical) > MaxMetadata {
-		return nil, "is larger than 8 KiB"
+		return nil, tooMuchMetadata
 	}
 	return canonical, ""
 }

@@ -168,8 +168,9 @@ func (a *API) registerDevices() {
 	rest.Register(a.Router, rest.Operation{
 		ID: "create-devices", Method: http.MethodPost, Path: "/devices/batch", Tag: tagDevices,
 		Access: rest.ForUsers, Key: hearth.KeyDevicesWrite, Status: http.StatusCreated,
-		Creates: true, Batch: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict, hearth.CodeQuotaExceeded}, Summary: "Create up to 1000 devices",
-		Description: "All or none: what is wrong is named by index, such as `body.items[3].name`. The answer has them in the same order.",
+		Creates: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict, hearth.CodeQuotaExceeded}, Summary: "Create up to 1000 devices",
+		Description: "All or none: what is wrong is named by index, such as `body.items[3].name`. The answer has them in the same order. The body " +
+			"has at most 1 MiB, as every body but a batch of logs.",
 	}, a.createDevices)
 	rest.Register(a.Router, rest.Operation{
 		ID: "list-devices", Method: http.MethodGet, Path: "/devices", Tag: tagDevices, Access: rest.ForUsers, Key: hearth.KeyDevicesRead, ETag: true,

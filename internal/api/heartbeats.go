@@ -92,11 +92,11 @@ func (a *API) registerHeartbeats() {
 func (a *API) sendHeartbeat(w http.ResponseWriter, r *http.Request) error {
 	var status hearth.DeviceStatus
 	if r.Body != http.NoBody {
-		body, err := readRawJSON(r)
+		body, checked, err := rest.ReadBody(r, hearth.MaxHeartbeatBatch)
 		if err != nil {
 			return err
 		}
-		if status, err = parseHeartbeat(body); err != nil {
+		if status, err = parseHeartbeat(body, checked); err != nil {
 			return err
 		}
 	}
@@ -133,14 +133,14 @@ func writeRaw(w http.ResponseWriter, body []byte) {
 }
 
 func (a *API) sendHeartbeats(w http.ResponseWriter, r *http.Request) error {
-	body, err := readRawJSON(r)
+	body, checked, err := rest.ReadBody(r, hearth.MaxHeartbeatBatch)
 	if err != nil {
 		return err
 	}
 	if len(body) == 0 {
 		return hearth.Errorf(hearth.CodeMalformedBody, "a body is required")
 	}
-	signs, err := parseHeartbeats(body)
+	signs, err := parseHeartbeats(body, checked)
 	if err != nil {
 		return err
 	}
@@ -160,43 +160,20 @@ func (a *API) sendHeartbeats(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// readRawJSON reads the whole body of a raw operation. The parser of the body is as strict as checkJSON.
-func readRawJSON(r *http.Request) ([]byte, error) {
-	if r.Body == http.NoBody {
-		return nil, nil
-	}
-	if !rest.IsJSON(r.Header) {
-		return nil, hearth.Errorf(hearth.CodeUnsupportedMediaType, "the body must be application/json")
-	}
-	var buffer bytes.Buffer
-	if r.ContentLength > 0 {
-		// The header is a promise, not a fact: it saves growing, no more.
-		buffer.Grow(int(min(r.ContentLength, 128<<10)) + bytes.MinRead)
-	}
-	_, err := buffer.ReadFrom(r.Body)
-	return buffer.Bytes(), err
-}
-
-// parseHeartbeat reads {"status": …}; an empty body and {} say nothing.
-func parseHeartbeat(body []byte) (hearth.DeviceStatus, error) {
+// parseHeartbeat reads {"status": …}; an empty body and {} say nothing. checked says that the body has passed CheckJSON.
+func parseHeartbeat(body []byte, checked bool) (hearth.DeviceStatus, error) {
 	body = bytes.TrimSpace(body)
 	if len(body) == 0 || string(body) == "{}" {
 		return "", nil
 	}
-	p, err := newHeartbeatParser(body)
-	if err != nil {
-		return "", err
-	}
+	p := newHeartbeatParser(body, checked)
 	sign := p.item("body.", false)
 	return sign.Status, p.end()
 }
 
 // parseHeartbeats reads {"items": [{"device_id": …, "status": …}, …]}.
-func parseHeartbeats(body []byte) ([]devices.Sign, error) {
-	p, err := newHeartbeatParser(body)
-	if err != nil {
-		return nil, err
-	}
+func parseHeartbeats(body []byte, checked bool) ([]devices.Sign, error) {
+	p := newHeartbeatParser(body, checked)
 	var signs []devices.Sign
 	found := false
 	p.object("body", func(name string) {
@@ -236,19 +213,8 @@ type heartbeatParser struct {
 	checked bool
 }
 
-// longHeartbeats is longer than any body of heartbeats needs to be.
-const longHeartbeats = 128 << 10
-
-// newHeartbeatParser returns a parser of a body. A long one is held against the bounds of every body first. Errors are CheckJSON's.
-func newHeartbeatParser(body []byte) (*heartbeatParser, error) {
-	p := &heartbeatParser{checked: len(body) > longHeartbeats}
-	if p.checked {
-		if err := rest.CheckJSON(body, hearth.MaxHeartbeatBatch); err != nil {
-			return nil, err
-		}
-	}
-	p.decoder = jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(p.checked))
-	return p, nil
+func newHeartbeatParser(body []byte, checked bool) *heartbeatParser {
+	return &heartbeatParser{decoder: jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(checked)), checked: checked}
 }
 
 func (p *heartbeatParser) problem(location, message string) {

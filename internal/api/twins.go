@@ -97,7 +97,7 @@ func (a *API) patchTwin(w http.ResponseWriter, r *http.Request, side hearth.Twin
 	if isMergePatch(r.Header) {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	body, err := readRawJSON(r)
+	body, checked, err := rest.ReadBody(r, hearth.MaxTwinPatch)
 	switch {
 	case err != nil:
 		return err
@@ -106,8 +106,10 @@ func (a *API) patchTwin(w http.ResponseWriter, r *http.Request, side hearth.Twin
 	case len(body) > hearth.MaxTwinPatch:
 		return hearth.Invalid(hearth.FieldError{Location: "body", Message: "is larger than 64 KiB"})
 	}
-	if err := rest.CheckJSON(body, hearth.MaxTwinPatch); err != nil {
-		return err
+	if !checked {
+		if err := rest.CheckJSON(body, hearth.MaxTwinPatch); err != nil {
+			return err
+		}
 	}
 	check := twinCondition(strings.Join(r.Header.Values("If-Match"), ","), side)
 	twin, err := a.options.Twins.Patch(r.Context(), rest.CallerOf(r.Context()), r.PathValue("id"), side, body, check)

@@ -96,30 +96,51 @@ func bodyError(err error) error {
 // readJSONBody reads the whole body of a typed operation, checks it as strictly as every body is, and leaves it in the
 // request to be read again. Its arrays have at most maxItems items.
 func readJSONBody(r *http.Request, maxItems int) ([]byte, error) {
-	if r.Body == http.NoBody {
-		return nil, nil
-	}
-	var buffer bytes.Buffer
-	if r.ContentLength > 0 {
-		// The header is a promise, not a fact: it saves growing, no more.
-		buffer.Grow(int(min(r.ContentLength, 64<<10)) + bytes.MinRead)
-	}
-	if _, err := buffer.ReadFrom(r.Body); err != nil {
+	body, checked, err := ReadBody(r, maxItems)
+	if err != nil {
 		return nil, err
 	}
-	body := buffer.Bytes()
 	if len(body) == 0 {
 		r.Body = http.NoBody
 		return nil, nil
 	}
-	if !IsJSON(r.Header) {
-		return nil, hearth.Errorf(hearth.CodeUnsupportedMediaType, "the body must be application/json")
-	}
-	if err := CheckJSON(body, maxItems); err != nil {
-		return nil, err
+	if !checked {
+		if err := CheckJSON(body, maxItems); err != nil {
+			return nil, err
+		}
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	return body, nil
+}
+
+// ReadBody returns the whole body of a request, which is of JSON: CodeUnsupportedMediaType for another. A body over 64 KiB is held
+// against the bounds of CheckJSON while it is read, and what breaks one is read no further; checked reports that it was.
+func ReadBody(r *http.Request, maxItems int) (body []byte, checked bool, err error) {
+	if r.Body == http.NoBody {
+		return nil, false, nil
+	}
+	in := arriving{from: r.Body}
+	if r.ContentLength > 0 {
+		// The header is a promise, not a fact: it saves growing, no more.
+		in.read = make([]byte, 0, min(r.ContentLength+1, freeBody))
+	}
+	for len(in.read) < freeBody && !in.ended {
+		if err := in.more(); err != nil {
+			return nil, false, err
+		}
+	}
+	switch {
+	case len(in.read) == 0:
+		return nil, false, nil
+	case !IsJSON(r.Header):
+		return nil, false, hearth.Errorf(hearth.CodeUnsupportedMediaType, "the body must be application/json")
+	case in.ended:
+		return in.read, false, nil
+	}
+	if err := in.check(maxItems); err != nil {
+		return nil, false, err
+	}
+	return in.read, true, nil
 }
 
 // IsJSON reports whether the headers describe a body of JSON in UTF-8, or say nothing.

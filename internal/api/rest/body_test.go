@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -340,6 +341,10 @@ func FuzzCheckJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		err := CheckJSON(body, maxJSONItems)
+		in := arriving{from: iotest.OneByteReader(bytes.NewReader(body))}
+		if came := in.check(maxJSONItems); hearth.ErrorCode(came) != hearth.ErrorCode(err) || err == nil && !bytes.Equal(in.read, body) {
+			t.Errorf("%q: while it is read: %v, as a whole: %v", body, came, err)
+		}
 		if err == nil {
 			var v any
 			if err := json.Unmarshal(body, &v); err != nil {

@@ -2,6 +2,8 @@ package rest
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net/http/httptest"
 	"runtime"
 	"strings"
@@ -70,6 +72,56 @@ func TestHostileBodiesCostNoMoreThanTheirSize(t *testing.T) { // alone: it count
 		}
 		if cost := after.TotalAlloc - before.TotalAlloc; cost > uint64(mostOfBody*len(body)) {
 			t.Errorf("%s: a body of %d bytes costs %d", name, len(body), cost)
+		}
+	}
+}
+
+// What breaks a bound is refused once it is there, whatever follows: hardly more is read.
+func TestABodyIsReadNoFurtherThanItsFirstFault(t *testing.T) {
+	t.Parallel()
+	const length, most = 2 << 20, maxUnread + readAhead + freeBody
+	many := func(text string) string { return strings.Repeat(text, length/len(text)) }
+	texts := strings.Repeat("x", 100_000)
+	for name, test := range map[string]struct {
+		start, rest, place, message string
+		most                        int64
+	}{
+		"a text":             {`{"items":"`, many("x"), "body.items", "has more than 131072 bytes", most},
+		"a text of items":    {`{"items":["a","`, many("é"), "body.items[1]", "has more than 131072 bytes", most},
+		"a first text":       {`["`, many("x"), "body[0]", "has more than 131072 bytes", most},
+		"escapes":            {`{"items":"`, many(`\u0041`), "body.items", "has more than 131072 bytes", most},
+		"a name":             {`{"a":1,"`, many("x"), "body", "has a name of more than 131072 bytes", most},
+		"a name of a member": {`{"items":{"`, many("x"), "body.items", "has a name of more than 131072 bytes", most},
+		"digits":             {`{"items":`, many("1"), "body.items", "has more than 131072 bytes", most},
+		"digits alone":       {``, many("1"), "body", "has more than 131072 bytes", most},
+		"space":              {``, many(" "), "body", "has more than 131072 bytes of space", most},
+		"space in an object": {`{"items":1,`, many(" "), "body", "has more than 131072 bytes of space", most},
+		"space in a list":    {`{"items":[1`, many("\n"), "body.items", "has more than 131072 bytes of space", most},
+		"space at the end":   {`{"items":[]}`, many(" "), "body", "has more than 131072 bytes of space", most},
+		"depth":              {``, many("["), "", "the body is nested deeper than 64", most},
+		"empty items":        {`{"items":[`, many("{},"), "body.items", "must have at most 1000 items", most},
+		"values":             {`{"items":[`, many(`[` + strings.Repeat("0,", 998) + `0],`), "body.items[99]", "holds too many values", 200_000 + most},
+		"not JSON":           {`{"items":`, many("!"), "", "the body is not valid at byte 9: it is not JSON in UTF-8", most},
+		"not UTF-8":          {`{"items":["` + texts + `","` + "\xff", many("x"), "", "the body is not valid at byte 100014: it is not JSON in UTF-8", most},
+		"something behind":   {`{"items":["` + texts + `"]}`, many("[1]"), "", "the body is not valid at byte 100014: something follows the value", most},
+	} {
+		body := strings.NewReader(test.start + test.rest)
+		size := body.Size()
+		_, _, err := ReadBody(httptest.NewRequest("POST", "/", io.NopCloser(body)), maxJSONItems)
+		refusal, ok := errors.AsType[*hearth.Error](err)
+		if !ok {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		place, message := "", refusal.Message
+		if len(refusal.Fields) > 0 {
+			place, message = refusal.Fields[0].Location, refusal.Fields[0].Message
+		}
+		if place != test.place || message != test.message {
+			t.Errorf("%s: %s %s, want %s %s", name, place, message, test.place, test.message)
+		}
+		if read := size - int64(body.Len()); read > test.most {
+			t.Errorf("%s: %d bytes are read of %d", name, read, size)
 		}
 	}
 }

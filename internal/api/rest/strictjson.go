@@ -32,8 +32,12 @@ const (
 // than maxItems items, an object of more than maxJSONMembers, more than maxJSONValues in all, a string or number of more than maxJSONText
 // bytes.
 func CheckJSON(body []byte, maxItems int) error {
-	// Names are compared here: the library keeps a map for each object, which costs many times the body.
-	decoder := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))
+	return checkJSON(jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true)), maxItems)
+}
+
+// checkJSON is CheckJSON of what a decoder reads. Names are compared here: the library keeps a map for each object, which costs many times
+// the body.
+func checkJSON(decoder *jsontext.Decoder, maxItems int) error {
 	names := nameCheck{seed: maphash.MakeSeed()}
 	for values := 0; ; values++ {
 		if message := tooMany(decoder, values, maxItems); message != "" {

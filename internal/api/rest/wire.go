@@ -108,6 +108,9 @@ func (o *Optional[T]) UnmarshalJSON(data []byte) error {
 		o.Null = true
 		return nil
 	}
+	if value, ok := any(&o.Value).(json.Unmarshaler); ok {
+		return value.UnmarshalJSON(data) // data is known to be JSON: it was read once more
+	}
 	return json.Unmarshal(data, &o.Value)
 }
 
