@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"os"
 	"time"
 )
 
@@ -11,7 +12,7 @@ const (
 	// copyFrom is the number of pages that are written to the log (WAL) from one copy to the next.
 	copyFrom = 4000
 	// nearlyAll is the number of pages that the writer may have left to copy, and copyTries how often the rest is copied to get there.
-	nearlyAll, copyTries = 256, 3
+	nearlyAll, copyTries = 64, 6
 	// copyPause is the time from one look at the log to the next.
 	copyPause = 20 * time.Millisecond
 )
@@ -20,8 +21,10 @@ const (
 // last pages are the writer's: SQLite begins the log anew where none is left. PRAGMA wal_autocheckpoint has the writer copy them all if
 // this one cannot keep up.
 type checkpointer struct {
-	db       *sql.DB
-	conn     *sql.Conn
+	db   *sql.DB
+	conn *sql.Conn
+	// file is the database, whose copied pages are flushed to the disk before the writer has to wait for that.
+	file     *os.File
 	wake     chan struct{}
 	stopping context.Context //nolint:containedctx // the life of a goroutine
 	stop     context.CancelFunc
@@ -30,7 +33,7 @@ type checkpointer struct {
 	nearly chan struct{}
 }
 
-func startCheckpointer(ctx context.Context, path string) (*checkpointer, error) {
+func startCheckpointer(ctx context.Context, path string, file *os.File) (*checkpointer, error) {
 	db, err := sql.Open("sqlite", dsn(path, "&_pragma=cache_size(-256)"))
 	if err != nil {
 		return nil, err
@@ -39,7 +42,7 @@ func startCheckpointer(ctx context.Context, path string) (*checkpointer, error) 
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	c := &checkpointer{db: db, conn: conn, wake: make(chan struct{}, 1), done: make(chan struct{}), nearly: make(chan struct{}, 1)}
+	c := &checkpointer{db: db, conn: conn, file: file, wake: make(chan struct{}, 1), done: make(chan struct{}), nearly: make(chan struct{}, 1)}
 	c.stopping, c.stop = context.WithCancel(context.Background())
 	go c.run()
 	return c, nil
@@ -98,6 +101,10 @@ func (c *checkpointer) copy() {
 		pages, done, err := logPages(c.stopping, c.conn, `PRAGMA wal_checkpoint(NOOP)`)
 		if err != nil || done < before {
 			return // a reader needs the rest
+		}
+		// SQLite itself flushes the database only where the whole log is copied, which is when the writer copies the rest.
+		if err := c.file.Sync(); err != nil {
+			return
 		}
 		if pages-done <= nearlyAll {
 			signal(c.nearly)

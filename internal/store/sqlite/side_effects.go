@@ -60,7 +60,7 @@ func (s *Store) writeAudit(t *tx, entries []hearth.AuditEntry) error {
 		if err != nil {
 			return err
 		}
-		t.onCommit(func() {
+		t.afterwards(func() {
 			s.options.Logger.Info(entry.Action, "kind", "audit", "seq", entry.Seq, "actor", entry.ActorID, "target", entry.Target,
 				"result", entry.Result, "ip", entry.IP, "request_id", entry.RequestID)
 		})

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"sync"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver
@@ -61,6 +62,8 @@ type Store struct {
 	scans *readers
 	// outbox and hooks are told of commits with jobs.
 	outbox, hooks chan struct{}
+	// closeFile closes what the checkpointer flushes. It is called last: closing it ends the locks that SQLite has on the database.
+	closeFile func() error
 }
 
 // pragmas go into the DSN, so that every connection of a pool has them.
@@ -89,9 +92,12 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	if err := file.Close(); err != nil {
-		return nil, fmt.Errorf("open the database: %w", err)
-	}
+	closeFile := sync.OnceValue(file.Close)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, closeFile())
+		}
+	}()
 	writes, err := sql.Open("sqlite", writerDSN(options.Path, "&_txlock=immediate&_pragma=cache_size(-65536)"))
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
@@ -104,7 +110,7 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the database: %w", err), writes.Close())
 	}
-	writer, err := startWriter(ctx, writes, options)
+	writer, err := startWriter(ctx, writes, file, options)
 	if err != nil {
 		return nil, errors.Join(err, writes.Close(), reads.Close())
 	}
@@ -113,7 +119,7 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 		return nil, errors.Join(err, writer.stop(), reads.Close())
 	}
 	s := &Store{options: options, writer: writer, readers: newReaders(reads), scans: newReaders(scans),
-		outbox: make(chan struct{}, 1), hooks: make(chan struct{}, 1)}
+		outbox: make(chan struct{}, 1), hooks: make(chan struct{}, 1), closeFile: closeFile}
 	s.Aggregates = record.New(records{s})
 	go writer.run()
 	if s.Engine, err = tsdb.New(logBackend{s}, options.Logs); err != nil {
@@ -127,7 +133,7 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 // called twice.
 func (s *Store) Close() error {
 	s.Stop()
-	return errors.Join(s.writer.stop(), s.readers.close(), s.scans.close())
+	return errors.Join(s.writer.stop(), s.readers.close(), s.scans.close(), s.closeFile())
 }
 
 // Ping reports whether the store answers; CodeUnavailable.

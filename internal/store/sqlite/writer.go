@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +50,7 @@ type request struct {
 	claimed atomic.Bool
 	result  chan error
 	hooks   []func()
+	after   []func()
 	err     error
 }
 
@@ -58,7 +60,7 @@ type tx struct {
 	req *request
 }
 
-func startWriter(ctx context.Context, db *sql.DB, options Options) (*writer, error) {
+func startWriter(ctx context.Context, db *sql.DB, file *os.File, options Options) (*writer, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open the writing connection: %w", err)
@@ -67,7 +69,7 @@ func startWriter(ctx context.Context, db *sql.DB, options Options) (*writer, err
 		db: db, conn: conn, options: options, prepared: map[string]*sql.Stmt{},
 		short: make(chan *request, maxQueued), long: make(chan *request, maxQueued), stopping: make(chan struct{}), done: make(chan struct{}), logs: &logWriter{},
 	}
-	if w.checkpoint, err = startCheckpointer(ctx, options.Path); err != nil {
+	if w.checkpoint, err = startCheckpointer(ctx, options.Path, file); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return w, nil
@@ -101,8 +103,14 @@ func (s *Store) writeLong(ctx context.Context, operation string, fn func(*tx) er
 
 func (s *Store) writeIn(ctx context.Context, queue chan *request, operation string, fn func(*tx) error) error {
 	start := time.Now()
-	err := s.enqueue(ctx, queue, &request{fn: fn, ctx: ctx, at: start, result: make(chan error, 1)})
+	req := &request{fn: fn, ctx: ctx, at: start, result: make(chan error, 1)}
+	err := s.enqueue(ctx, queue, req)
 	s.options.Observer.Operation(ctx, operation, time.Since(start), err)
+	if err == nil {
+		for _, hook := range req.after {
+			hook()
+		}
+	}
 	return err
 }
 
@@ -356,6 +364,9 @@ func (t *tx) row(query string, args ...any) rowScanner {
 
 // brief implements querier: nothing interrupts a write.
 func (t *tx) brief() querier { return t }
+
+// afterwards runs hook on the asker's goroutine after the write is durable, so that no other write waits for it.
+func (t *tx) afterwards(hook func()) { t.req.after = append(t.req.after, hook) }
 
 // onCommit runs hook on the writer's goroutine after the write is durable and before it is answered; hook must be quick.
 func (t *tx) onCommit(hook func()) { t.req.hooks = append(t.req.hooks, hook) }
