@@ -163,7 +163,7 @@ func (p *partition) due(options *Options) bool {
 func (p *partition) crowded(scope int64, options *Options) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.owed[scope] > 4*max(4, min(maxSlice, options.FoldRows/logsADocument)) || p.full(options, 16)
+	return p.owed[scope] > max(16, min(maxOwed, 4*options.FoldRows/logsADocument)) || p.full(options, 16)
 }
 
 // folder folds partitions in the background.

@@ -8,12 +8,15 @@ import (
 	"hearth/internal/tsdb/codec"
 )
 
-// maxSlice is about how many documents one fold changes: storing more would keep other writers waiting for longer than a few milliseconds.
-const maxSlice = 512
+// maxSlice is about how many documents one fold changes: storing more would keep other writers waiting for longer than two milliseconds.
+const maxSlice = 192
 
 // NarrowRow is the number of documents that folding a row of the tail changes at most, where a backend can store the logs of one batch as
-// several rows in one step.
-const NarrowRow = maxSlice / 2
+// several rows. It leaves room for rows of few documents.
+const NarrowRow = maxSlice * 2 / 3
+
+// maxOwed is how many documents folding the logs of a scope may change before those who store more of them have to fold.
+const maxOwed = 2048
 
 // logsADocument is how many logs, bytesADocument how many bytes of them, cost about as much to fold as one document does.
 const (

@@ -24,7 +24,7 @@ func (s *Store) hold(ctx context.Context) (thaw func(), frozen bool, err error) 
 	go func() {
 		ended <- s.write(ctx, "Freeze", func(t *tx) error {
 			var tail bool
-			if err := t.row(`SELECT EXISTS(SELECT 1 FROM log_tail)`).Scan(&tail); err != nil {
+			if err := t.row(`SELECT EXISTS(SELECT 1 FROM log_tail WHERE ` + isFinished + `)`).Scan(&tail); err != nil {
 				return err
 			}
 			if answer <- !tail; !tail {

@@ -53,12 +53,13 @@ type logSnapshot struct {
 	*reader
 	version, horizon int64
 	graves           []tsdb.Grave
-	// nothing says that the snapshot is of no scope.
-	nothing bool
+	// nothing says that the snapshot is of no scope, unfinished that the tail has rows which no reader may see.
+	nothing, unfinished bool
 }
 
 func (s *logSnapshot) open() (err error) {
-	if err := s.row(`SELECT version, horizon FROM log_state`).Scan(&s.version, &s.horizon); err != nil {
+	err = s.row(`SELECT version, horizon, EXISTS(SELECT 1 FROM log_unfinished) FROM log_state`).Scan(&s.version, &s.horizon, &s.unfinished)
+	if err != nil {
 		return err
 	}
 	if s.nothing {
@@ -82,12 +83,19 @@ func (s *logSnapshot) EventNames(_ context.Context, keys []int64) (map[int64]str
 // theOnePartition is where every row of the tail is that is there at all.
 var theOnePartition = []int{0} // never written to
 
+// isFinished is true for rows of the tail that readers may see.
+const isFinished = `NOT EXISTS(SELECT 1 FROM log_unfinished WHERE seq BETWEEN first AND log_unfinished.last)`
+
 // Tail implements tsdb.Snapshot.
 func (s *logSnapshot) Tail(_ context.Context, from, to int64) (out []tsdb.TailRow, _ error) {
 	if s.nothing {
 		return nil, nil
 	}
-	rows, err := s.query(`SELECT seq, last, entries, min_at, max_at FROM log_tail ORDER BY seq`)
+	finished := ``
+	if s.unfinished {
+		finished = `WHERE ` + isFinished
+	}
+	rows, err := s.query(`SELECT seq, last, entries, min_at, max_at FROM log_tail ` + finished + ` ORDER BY seq`)
 	if err != nil {
 		return nil, err
 	}

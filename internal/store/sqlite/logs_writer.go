@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 
 	"hearth"
 	"hearth/internal/store/record"
@@ -86,7 +87,8 @@ func insertRows(t *tx, rows []*tsdb.Row) error {
 func (w *logWriter) nextSeq(t *tx) (uint64, error) {
 	if w.next == 0 {
 		var last int64
-		err := t.row(`SELECT max(folded, coalesce((SELECT max(last) FROM log_tail), 0)) FROM log_state`).Scan(&last)
+		err := t.row(`SELECT max(folded, coalesce((SELECT max(last) FROM log_tail), 0), coalesce((SELECT max(last) FROM log_unfinished), 0))
+			FROM log_state`).Scan(&last)
 		if err != nil {
 			return 0, err
 		}
@@ -97,7 +99,7 @@ func (w *logWriter) nextSeq(t *tx) (uint64, error) {
 }
 
 // Append implements tsdb.Backend. One process accepts the logs of clients, so that those of others need not be waited for.
-func (b logBackend) Append(ctx context.Context, batch *tsdb.Batch) error {
+func (b logBackend) Append(ctx context.Context, batch *tsdb.Batch) (err error) {
 	if batch.Prune != nil {
 		if err := batch.Prune(ctx); err != nil {
 			return err
@@ -106,15 +108,22 @@ func (b logBackend) Append(ctx context.Context, batch *tsdb.Batch) error {
 	var early packed
 	write := b.write
 	if len(batch.Entries) >= packEarly {
-		var err error
 		if early, err = b.pack(ctx, batch); err != nil {
+			return err
+		}
+		defer func() {
+			if err != nil && early.unfinished {
+				err = errors.Join(err, b.discard(context.WithoutCancel(ctx), early.first))
+			}
+		}()
+		if err := b.storeEarly(ctx, &early); err != nil {
 			return err
 		}
 		write = b.writeLong
 	}
 	return write(ctx, "AppendLogs", func(t *tx) (err error) {
 		w := t.w.logs
-		isPacked := early.rows != nil && early.forgotten == w.forgotten
+		isPacked := early.unfinished || early.rows != nil && early.forgotten == w.forgotten
 		if !isPacked {
 			if batch.First, err = w.nextSeq(t); err != nil {
 				return err
@@ -141,6 +150,11 @@ func (b logBackend) Append(ctx context.Context, batch *tsdb.Batch) error {
 				return err
 			}
 		}
+		if early.unfinished {
+			if err := finish(t, early.first); err != nil {
+				return err
+			}
+		}
 		switch {
 		case isPacked:
 			w.rows = append(w.rows, early.rows...)
@@ -150,31 +164,6 @@ func (b logBackend) Append(ctx context.Context, batch *tsdb.Batch) error {
 		}
 		return nil
 	})
-}
-
-// packEarly is the number of logs from which on a batch is packed before its write, so that the writer does not do it while others wait.
-const packEarly = 256
-
-// packed are the rows of a batch with reserved numbers, which hold while forgotten is the writer's.
-type packed struct {
-	rows      []*tsdb.Row
-	forgotten uint64
-}
-
-// pack reserves numbers and packs a batch. Numbers of a batch that is not stored after all stay unused until the program starts again.
-func (b logBackend) pack(ctx context.Context, batch *tsdb.Batch) (p packed, err error) {
-	err = b.write(ctx, "NumberLogs", func(t *tx) (err error) {
-		w := t.w.logs
-		if batch.First, err = w.nextSeq(t); err == nil {
-			w.next += uint64(batch.Size)
-			p.forgotten = w.forgotten
-		}
-		return err
-	})
-	if err == nil {
-		p.rows = tsdb.Pack([]*tsdb.Batch{batch}, b.Partition, tsdb.NarrowRow)
-	}
-	return p, err
 }
 
 // ForeignWrites returns a number that grows when another process has written to the database since it was last asked for.
