@@ -11,8 +11,8 @@ import (
 	"hearth/internal/tsdb/codec"
 )
 
-// changeQuery finds how the values of one event changed. It goes through time once: each hour of a device is a change, where Days know it and
-// no bucket ends within the hour, or else the logs of the hour. It holds no logs but the tail's.
+// changeQuery finds how the values of one event changed. It goes through time once: each day of a device is a change, where Days know it and
+// no bucket ends within the day, or else each hour, or else the logs of the hour. It holds no logs but the tail's.
 type changeQuery struct {
 	*view
 	groupers []*Grouper
@@ -28,6 +28,9 @@ type changeQuery struct {
 	// sums are added from the Days that it goes through; cuts add the logs of parts of an hour, while these are decoded.
 	sums []daySums
 	cuts map[int64][]func() error
+	// known and series are memory that is used again.
+	known  []hourChange
+	series []*changingDevice
 }
 
 // changingDevice is what is known of a device so far.
@@ -133,23 +136,33 @@ func (q *changeQuery) addLogs() error {
 		return err
 	}
 	for _, scope := range scopes {
-		if err := q.eachLog(scope, timeRange{from: q.start, to: q.to}, func(int64, int64) bool { return true }); err != nil {
+		if err := q.eachLog(scope, timeRange{from: q.start, to: q.to}, func(int64) bool { return true }); err != nil {
 			return err
 		}
 	}
 	return q.addTails(Everything, q.to)
 }
 
-// eachLog adds the logs of a scope that are wanted, and those of the tail before them.
-func (q *changeQuery) eachLog(scope int64, in timeRange, wanted func(device, hour int64) bool) error {
+// unwanted stands for the devices that are not asked for.
+var unwanted = &changingDevice{} // never written to
+
+// eachLog adds the logs of a scope, of the devices that are wanted, and those of the tail before them.
+func (q *changeQuery) eachLog(scope int64, in timeRange, wanted func(device int64) bool) error {
 	return q.eachChunk([]int64{scope}, in, func(_ int64, series []codec.Series, entries []codec.Entry) error {
+		q.series = append(q.series[:0], make([]*changingDevice, len(series))...)
 		for i := range entries {
 			e := &entries[i]
 			s := &series[e.Series]
-			if !wanted(s.Device, codec.BucketOf(codec.LevelHour, e.At)) {
+			d := q.series[e.Series]
+			if d == nil {
+				if d = unwanted; wanted(s.Device) {
+					d = q.device(s.Device, scope)
+				}
+				q.series[e.Series] = d
+			}
+			if d == unwanted {
 				continue
 			}
-			d := q.device(s.Device, scope)
 			log := changeLog{e.At, e.Seq, s.Value(e)}
 			if err := q.addTail(d, log); err != nil {
 				return err
@@ -239,7 +252,7 @@ func (q *changeQuery) addGroups(groups Range) error {
 
 type deviceHour struct{ hour, device int64 }
 
-// hourChange is how the values of a device changed in an hour.
+// hourChange is how the values of a device changed in an hour, or in a day whose first hour with logs it is.
 type hourChange struct {
 	deviceHour
 	codec.Change
@@ -255,7 +268,7 @@ type dayChanges struct {
 
 // addDays adds the changes of some days, and returns how many lines of Days they had.
 func (q *changeQuery) addDays(groups, days Range) (lines int, err error) {
-	found := dayChanges{needed: map[deviceHour]bool{}, scopes: map[int64][]int64{}}
+	found := dayChanges{known: q.known[:0], needed: map[deviceHour]bool{}, scopes: map[int64][]int64{}}
 	query := Query{Table: Days, Scopes: q.scopes, Major: days, Minor: groups, Data: MainData}
 	err = q.s.Find(q.ctx, query, func(d *Doc) error {
 		parts := codec.DayParts{Hours: codec.WholeDay, Keep: q.wantsIn(d.Scope), Changes: true}
@@ -282,6 +295,7 @@ func (q *changeQuery) addDays(groups, days Range) (lines int, err error) {
 		slices.SortFunc(found.known, byHour)
 	}
 	known := found.known
+	q.known = known
 	for _, hour := range slices.Sorted(maps.Keys(found.scopes)) {
 		// What is known of earlier hours comes first.
 		n, _ := slices.BinarySearchFunc(known, hour, func(c hourChange, hour int64) int { return cmp.Compare(c.hour, hour) })
@@ -291,7 +305,7 @@ func (q *changeQuery) addDays(groups, days Range) (lines int, err error) {
 		known = known[n:]
 		in := timeRange{from: max(q.start, codec.BucketStart(codec.LevelHour, hour)), to: min(q.to, codec.BucketStart(codec.LevelHour, hour+1))}
 		for _, scope := range found.scopes[hour] {
-			needed := func(device, hour int64) bool { return found.needed[deviceHour{hour, device}] }
+			needed := func(device int64) bool { return found.needed[deviceHour{hour, device}] }
 			if err := q.eachLog(scope, in, needed); err != nil {
 				return 0, err
 			}
@@ -325,6 +339,10 @@ func (q *changeQuery) addKnown(known []hourChange) error {
 func (q *changeQuery) addLine(found *dayChanges, scope, day int64, line *codec.DayLine) {
 	changes := q.day.ChangesOf(line)
 	q.device(line.Device, scope)
+	if c, ok := q.wholeDay(day, line, changes); ok {
+		found.known = append(found.known, hourChange{deviceHour{day*24 + int64(bits.TrailingZeros32(line.Hours)), line.Device}, c})
+		return
+	}
 	for set := line.Hours; set != 0; set &= set - 1 {
 		hour := day*24 + int64(bits.TrailingZeros32(set))
 		c := changes[0]
@@ -338,7 +356,8 @@ func (q *changeQuery) addLine(found *dayChanges, scope, day int64, line *codec.D
 			lastAt = codec.BucketStart(codec.LevelDay, day) + line.LastAt
 		}
 		key := deviceHour{hour, line.Device}
-		if !c.Unknown && !q.cut(hour, lastAt) && !q.tailWithin(line.Device, hour, lastAt) {
+		within := timeRange{from: codec.BucketStart(codec.LevelHour, hour), to: codec.BucketStart(codec.LevelHour, hour+1)}
+		if !c.Unknown && !q.cut(within, lastAt) && !q.tailWithin(line.Device, within, lastAt) {
 			found.known = append(found.known, hourChange{key, c})
 			continue
 		}
@@ -349,22 +368,35 @@ func (q *changeQuery) addLine(found *dayChanges, scope, day int64, line *codec.D
 	}
 }
 
-// cut reports whether an hour, whose last log is at lastAt, is partly out of the range or in several buckets.
-func (q *changeQuery) cut(hour, lastAt int64) bool {
-	from, to := codec.BucketStart(codec.LevelHour, hour), codec.BucketStart(codec.LevelHour, hour+1)
-	if from < q.from && q.from < to || from < q.start || to > q.to && lastAt >= q.to {
-		return true
+// wholeDay returns how the values of a line, with those changes by hour, changed in its day; ok is false if its hours must be looked at.
+func (q *changeQuery) wholeDay(day int64, line *codec.DayLine, changes []codec.Change) (all codec.Change, ok bool) {
+	within := timeRange{from: codec.BucketStart(codec.LevelDay, day), to: codec.BucketStart(codec.LevelDay, day+1)}
+	lastAt := int64(math.MaxInt64)
+	if line.LastAt != codec.UnknownTime {
+		lastAt = within.from + line.LastAt
 	}
-	return slices.ContainsFunc(q.groupers, func(g *Grouper) bool {
-		return (g.Bounds != nil || g.Step != hearth.StepNone) && g.Floor(from) != g.Floor(to-1)
-	})
+	if q.cut(within, lastAt) || q.tailWithin(line.Device, within, lastAt) {
+		return all, false
+	}
+	for i := range changes {
+		all.Join(&changes[i])
+	}
+	return all, !all.Unknown
 }
 
-// tailWithin reports whether the tail has logs of the hour that may not come after those at lastAt.
-func (q *changeQuery) tailWithin(device, hour, lastAt int64) bool {
+// cut reports whether an hour or a day, whose last log is at lastAt, is partly out of the range or in several buckets.
+func (q *changeQuery) cut(of timeRange, lastAt int64) bool {
+	if of.from < q.from && q.from < of.to || of.from < q.start || of.to > q.to && lastAt >= q.to {
+		return true
+	}
+	return slices.ContainsFunc(q.groupers, func(g *Grouper) bool { return g.parts(of.from, of.to-1) })
+}
+
+// tailWithin reports whether the tail has logs of an hour or a day that may not come after those at lastAt.
+func (q *changeQuery) tailWithin(device int64, of timeRange, lastAt int64) bool {
 	logs := q.tails[device]
-	at, _ := slices.BinarySearchFunc(logs, codec.BucketStart(codec.LevelHour, hour), func(l changeLog, at int64) int { return cmp.Compare(l.at, at) })
-	return at < len(logs) && logs[at].at < codec.BucketStart(codec.LevelHour, hour+1) && logs[at].at <= lastAt
+	at, _ := slices.BinarySearchFunc(logs, of.from, func(l changeLog, at int64) int { return cmp.Compare(l.at, at) })
+	return at < len(logs) && logs[at].at < of.to && logs[at].at <= lastAt
 }
 
 // addChange adds what comes next of a device.

@@ -16,7 +16,9 @@ type cover struct {
 	bounds []int64
 	// levels hold the used Sums, by level.
 	levels [3][]coverRow
-	cuts   []cut
+	// whole are ranges of whole buckets, by level, of which the Sums were not looked at: there may be none.
+	whole [3][]cut
+	cuts  []cut
 }
 
 type coverRow struct {
@@ -24,8 +26,9 @@ type coverRow struct {
 	totals                 []codec.Cell
 }
 
-// cut is a range of which the logs themselves are wanted: a part of an hour.
+// cut is a range of some scopes: one of which the logs themselves are wanted is a part of an hour.
 type cut struct {
+	// scopes are sorted.
 	scopes []int64
 	timeRange
 }
@@ -43,9 +46,21 @@ type coverKey struct {
 	bounds *int64
 }
 
-// coverOf covers the view's range by Sums of at most the level top, with their totals or without, none of which spans one of the bounds. A
-// sum is used whole when all its logs are within the range, so that a range that ends now needs no logs of this hour.
-func (q *rollupQuery) coverOf(top int, dead bool, bounds []int64, totals bool) (*cover, error) {
+// coverDetail is what is looked at to make a cover.
+type coverDetail int
+
+const (
+	// coverEdges: the Sums at the ends of the range and at bounds.
+	coverEdges coverDetail = iota
+	// coverCounts: all Sums.
+	coverCounts
+	// coverTotals: all Sums with their totals.
+	coverTotals
+)
+
+// coverOf covers the view's range by Sums of at most the level top, none of which spans one of the bounds. A sum is used whole when all its
+// logs are within the range, so that a range that ends now needs no logs of this hour.
+func (q *rollupQuery) coverOf(top int, dead bool, bounds []int64, detail coverDetail) (*cover, error) {
 	key := coverKey{top, dead, firstOf(bounds)}
 	if c := q.covers[key]; c != nil {
 		return c, nil
@@ -61,9 +76,15 @@ func (q *rollupQuery) coverOf(top int, dead bool, bounds []int64, totals bool) (
 	for level := top; level >= codec.LevelHour; level-- {
 		var next []cut
 		for i := range left {
-			var err error
-			if next, err = c.descend(v, level, &left[i], next, totals); err != nil {
-				return nil, err
+			parts := []timeRange{left[i].timeRange}
+			if detail == coverEdges {
+				parts = c.edges(level, &left[i])
+			}
+			for _, part := range parts {
+				var err error
+				if next, err = c.descend(v, level, &cut{left[i].scopes, part}, next, detail); err != nil {
+					return nil, err
+				}
 			}
 		}
 		if left = next; level > codec.LevelHour || bounds != nil {
@@ -107,11 +128,42 @@ func (c *cover) spans(level int, bucket int64) bool {
 	return at < len(between) && between[at] < codec.BucketStart(level, bucket+1)
 }
 
+// edges notes those buckets of a level that lie within a range, and between bounds, as whole, and returns what the others have of the range.
+func (c *cover) edges(level int, of *cut) (parts []timeRange) {
+	from := of.from // of what is neither in parts nor whole
+	flush := func(to int64) {
+		if from < to {
+			c.whole[level] = append(c.whole[level], cut{of.scopes, timeRange{from: from, to: to}})
+		}
+	}
+	edge := func(at int64) {
+		bucket := codec.BucketOf(level, at)
+		low, high := codec.BucketStart(level, bucket), codec.BucketStart(level, bucket+1)
+		if at == low || at < from {
+			return
+		}
+		flush(low)
+		parts = append(parts, timeRange{from: max(low, of.from), to: min(high, of.to)})
+		from = high
+	}
+	edge(of.from)
+	first, _ := slices.BinarySearch(c.bounds, of.from)
+	for _, at := range c.bounds[min(len(c.bounds), max(1, first)):] {
+		if at >= of.to {
+			break
+		}
+		edge(at)
+	}
+	edge(of.to)
+	flush(of.to)
+	return parts
+}
+
 // descend takes the Sums of a level that lie within a range, and adds what they leave of it to next.
-func (c *cover) descend(v *view, level int, of *cut, next []cut, totals bool) ([]cut, error) {
+func (c *cover) descend(v *view, level int, of *cut, next []cut, detail coverDetail) ([]cut, error) {
 	query := Query{
 		Table: Sums, Scopes: of.scopes, Major: Range{int64(level), int64(level)},
-		Minor: Range{codec.BucketOf(level, of.from), codec.BucketOf(level, of.to-1)}, Data: Fields{totals},
+		Minor: Range{codec.BucketOf(level, of.from), codec.BucketOf(level, of.to-1)}, Data: Fields{detail == coverTotals},
 	}
 	places := map[int64]int{}
 	err := v.s.Find(v.ctx, query, func(d *Doc) error {
@@ -129,7 +181,7 @@ func (c *cover) descend(v *view, level int, of *cut, next []cut, totals bool) ([
 		default:
 			row := coverRow{scope: d.Scope, bucket: d.Minor, entries: d.Entries}
 			var err error
-			if totals {
+			if detail == coverTotals {
 				row.totals, err = codec.DecodeCells(nil, d.Data[0])
 			}
 			c.levels[level] = append(c.levels[level], row)
@@ -137,6 +189,9 @@ func (c *cover) descend(v *view, level int, of *cut, next []cut, totals bool) ([
 		}
 		return nil
 	})
+	for _, at := range places {
+		slices.Sort(next[at].scopes)
+	}
 	return next, err
 }
 
@@ -178,4 +233,17 @@ func runsOf(numbers []int64, fn func(first, last int64) error) error {
 		start = end
 	}
 	return nil
+}
+
+// joinRanges joins ranges that overlap or follow one another. It sorts them.
+func joinRanges(ranges []Range) (out []Range) {
+	slices.SortFunc(ranges, func(a, b Range) int { return cmp.Compare(a.From, b.From) })
+	for _, r := range ranges {
+		if n := len(out); n > 0 && r.From <= out[n-1].To+1 {
+			out[n-1].To = max(out[n-1].To, r.To)
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
 }

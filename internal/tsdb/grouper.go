@@ -2,8 +2,10 @@ package tsdb
 
 import (
 	"cmp"
+	"math"
 	"math/bits"
 	"slices"
+	"time"
 
 	"hearth"
 	"hearth/internal/tsdb/codec"
@@ -17,7 +19,12 @@ type Grouper struct {
 	// the one that was added to last.
 	ring []*group
 	at   int
+	// bucket is the one that was looked for last.
+	bucket bucket
 }
+
+// bucket is the time from low to high, high not included, of which the groups' At is at.
+type bucket struct{ low, high, at int64 }
 
 type groupKey struct{ device, event, at int64 }
 
@@ -25,8 +32,7 @@ type group struct {
 	key   groupKey
 	place int
 	hearth.Stats
-	sketch hearth.Sketch
-	spare  []hearth.SketchBin // memory for its next merge
+	sketch mergedSketch
 	change *hearth.ValueChange
 	// indexes are values that are not in the sketch yet.
 	indexes []int32
@@ -46,9 +52,10 @@ func (g *Grouper) of(device, event, at int64) *group {
 	if g.ByEvent {
 		key.event = event
 	}
-	if g.Bounds != nil || g.Step != hearth.StepNone {
-		key.at = g.Floor(at)
+	if at < g.bucket.low || at >= g.bucket.high {
+		g.bucket = g.bucketOf(at)
 	}
+	key.at = g.bucket.at
 	if g.at < len(g.ring) && g.ring[g.at].key == key {
 		return g.ring[g.at]
 	}
@@ -70,6 +77,37 @@ func (g *Grouper) of(device, event, at int64) *group {
 	return into
 }
 
+// bucketOf returns the bucket that at is in.
+func (g *Grouper) bucketOf(at int64) bucket {
+	switch {
+	case g.Bounds != nil:
+		i, found := slices.BinarySearch(g.Bounds, at)
+		if !found {
+			i = max(0, i-1)
+		}
+		b := bucket{g.Bounds[i], math.MaxInt64, g.Bounds[i]}
+		if i == 0 {
+			b.low = math.MinInt64
+		}
+		if i+1 < len(g.Bounds) {
+			b.high = g.Bounds[i+1]
+		}
+		return b
+	case g.Step != hearth.StepNone:
+		low := g.Step.Floor(at)
+		return bucket{low, low + time.Duration(g.Step).Milliseconds(), low}
+	}
+	return bucket{math.MinInt64, math.MaxInt64, 0}
+}
+
+// parts reports whether first and last, which is not before it, are in two buckets.
+func (g *Grouper) parts(first, last int64) bool {
+	if first < g.bucket.low || first >= g.bucket.high {
+		g.bucket = g.bucketOf(first)
+	}
+	return last >= g.bucket.high
+}
+
 // Add adds a sum of logs of the bucket that at (Unix milliseconds) is in.
 func (g *Grouper) Add(device, event, at int64, stats hearth.Stats) {
 	g.of(device, event, at).Merge(stats)
@@ -79,7 +117,7 @@ func (g *Grouper) Add(device, event, at int64, stats hearth.Stats) {
 func (g *Grouper) AddLine(day *codec.Day, line *codec.DayLine, bucket int64, hours uint32) {
 	stats := day.StatsOf(line)
 	start := codec.BucketStart(codec.LevelDay, bucket)
-	whole := g.Bounds == nil && g.Step != hearth.StepHour || g.Bounds != nil && g.Floor(start) == g.Floor(start+codec.DayMillis-1)
+	whole := !g.parts(start, start+codec.DayMillis-1)
 	var total hearth.Stats
 	for left := line.Hours; left != 0; left &= left - 1 {
 		of := &stats[0]
@@ -111,7 +149,7 @@ func (g *Grouper) AddChange(device, event, at int64, c *codec.Change, before flo
 // AddSketch adds the values of logs of the bucket that at is in, if the grouping asks for sketches.
 func (g *Grouper) AddSketch(device, event, at int64, sketch *hearth.Sketch) {
 	if g.Sketch {
-		g.of(device, event, at).addSketch(sketch)
+		g.of(device, event, at).sketch.add(sketch)
 	}
 }
 
@@ -127,13 +165,40 @@ func (g *Grouper) AddEntry(s *codec.Series, e *codec.Entry) {
 	}
 }
 
-func (g *group) addSketch(sketch *hearth.Sketch) { g.spare = g.sketch.MergeWith(sketch, g.spare) }
-
 // settle puts the waiting values into the sketch.
 func (g *group) settle() {
 	sketch := codec.SketchOf(g.indexes)
-	g.addSketch(&sketch)
+	g.sketch.add(&sketch)
 	g.indexes = g.indexes[:0]
+}
+
+// mergedSketch is a sketch that many are merged into. The newest are merged with one another first: those of one day after the other are
+// alike, and far smaller than the sketch of a year. The zero mergedSketch is empty.
+type mergedSketch struct {
+	all, newest hearth.Sketch
+	// merged is how many newest has.
+	merged int
+	// spares are memory for the next merge of each.
+	spare, newestSpare []hearth.SketchBin
+}
+
+// mergeTogether is how many sketches are merged with one another first.
+const mergeTogether = 16
+
+func (m *mergedSketch) add(sketch *hearth.Sketch) {
+	m.newestSpare = m.newest.MergeWith(sketch, m.newestSpare)
+	if m.merged++; m.merged == mergeTogether {
+		m.result()
+	}
+}
+
+// result returns the sketch of all that were added.
+func (m *mergedSketch) result() *hearth.Sketch {
+	if m.merged > 0 {
+		m.spare = m.all.MergeWith(&m.newest, m.spare)
+		m.newest.Bins, m.merged = m.newest.Bins[:0], 0
+	}
+	return &m.all
 }
 
 // Result returns the groups in the contract's order; name returns the name of an event.
@@ -149,7 +214,7 @@ func (g *Grouper) Result(name func(event int64) (string, error)) ([]hearth.Rollu
 		}
 		if g.Sketch {
 			into.settle()
-			r.Sketch = &into.sketch
+			r.Sketch = into.sketch.result()
 		}
 		out = append(out, r)
 	}

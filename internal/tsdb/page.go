@@ -117,7 +117,7 @@ func (p *logPage) fromHours(in timeRange) error {
 		return err
 	}
 	for _, key := range keys {
-		if err := p.loadChunk(key); err != nil {
+		if err := p.loadChunk(key, in); err != nil {
 			return err
 		}
 		entries := in.of(&p.lastChunk)

@@ -1,9 +1,11 @@
 package tsdb
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
+	"sort"
 	"time"
 
 	"hearth"
@@ -64,7 +66,7 @@ func (e *Engine) CountLogs(ctx context.Context, reach hearth.Reach) (count int64
 				}
 				continue
 			}
-			c, err := q.coverOf(codec.LevelMonth, class.dead, nil, false)
+			c, err := q.coverOf(codec.LevelMonth, class.dead, nil, coverCounts)
 			if err != nil {
 				return err
 			}
@@ -225,7 +227,11 @@ func topOf(g *hearth.Grouping) int {
 }
 
 func (q *rollupQuery) runPlan(p plan, groupers []*Grouper) error {
-	c, err := q.coverOf(p.top, p.dead, groupers[0].Bounds, q.view.devices == nil)
+	detail := coverTotals
+	if q.view.devices != nil {
+		detail = coverEdges // Days alone answer
+	}
+	c, err := q.coverOf(p.top, p.dead, groupers[0].Bounds, detail)
 	if err != nil {
 		return err
 	}
@@ -345,38 +351,64 @@ func (q *rollupQuery) addCells(c *cover, level int, groupers []*Grouper) error {
 
 // addDays adds what Days have of the cover's hours and, if nothing else returns them, its days.
 func (q *rollupQuery) addDays(c *cover, p plan, groupers []*Grouper) error {
-	hours := map[scopeBucket]uint32{}
-	var days []int64
+	sums := daySums{hours: map[scopeBucket]uint32{}, sketch: p.sketch, groupers: groupers}
+	var days []Range
 	if p.source == fromDays {
 		for _, row := range c.levels[codec.LevelDay] {
-			hours[scopeBucket{row.scope, row.bucket}] = codec.WholeDay
-			days = append(days, row.bucket)
+			sums.hours[scopeBucket{row.scope, row.bucket}] = codec.WholeDay
+			days = append(days, Range{row.bucket, row.bucket})
 		}
+		sums.whole = append(sums.whole, c.whole[codec.LevelDay]...)
 	}
 	if !p.sketch || p.source != fromDays {
 		for _, row := range c.levels[codec.LevelHour] {
 			day := codec.FloorDiv(row.bucket, 24)
-			hours[scopeBucket{row.scope, day}] |= 1 << (row.bucket - day*24)
-			days = append(days, day)
+			sums.hours[scopeBucket{row.scope, day}] |= 1 << (row.bucket - day*24)
+			days = append(days, Range{day, day})
 		}
+		sums.whole = append(sums.whole, c.whole[codec.LevelHour]...)
 	}
-	sums := daySums{hours, p.sketch, groupers}
+	slices.SortFunc(sums.whole, func(a, b cut) int { return cmp.Compare(a.from, b.from) })
 	if q.changes != nil {
 		q.changes.sums = append(q.changes.sums, sums)
 		return nil
 	}
-	return runsOf(days, func(first, last int64) error { return q.addDayRuns(c, Range{first, last}, &sums) })
+	for _, of := range sums.whole {
+		days = append(days, Range{codec.BucketOf(codec.LevelDay, of.from), codec.BucketOf(codec.LevelDay, of.to-1)})
+	}
+	for _, run := range joinRanges(days) {
+		if err := q.addDayRuns(c, run, &sums); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// daySums are what groupers want of Days: by scope and day, the hours.
+// daySums are what groupers want of Days.
 type daySums struct {
+	// hours are the wanted ones by scope and day; whole are ranges, by their start, of which all hours are wanted as well.
 	hours    map[scopeBucket]uint32
+	whole    []cut
 	sketch   bool
 	groupers []*Grouper
 }
 
 // of returns the wanted hours of a document.
-func (s *daySums) of(d *Doc) uint32 { return s.hours[scopeBucket{d.Scope, d.Major}] }
+func (s *daySums) of(d *Doc) uint32 {
+	hours := s.hours[scopeBucket{d.Scope, d.Major}]
+	start := codec.BucketStart(codec.LevelDay, d.Major)
+	first := sort.Search(len(s.whole), func(i int) bool { return s.whole[i].to > start })
+	for _, of := range s.whole[first:] {
+		if of.from >= start+codec.DayMillis {
+			break
+		}
+		if _, ok := slices.BinarySearch(of.scopes, d.Scope); ok {
+			low, high := max(0, of.from-start)/codec.HourMillis, min(codec.DayMillis, of.to-start)/codec.HourMillis
+			hours |= 1<<high - 1<<low
+		}
+	}
+	return hours
+}
 
 // add adds a document, which is decoded in day, with sketches if they are wanted.
 func (s *daySums) add(day *codec.Day, d *Doc) {
@@ -458,6 +490,11 @@ func (q *rollupQuery) addCuts(c *cover, p plan, groupers []*Grouper) error {
 		return nil
 	}
 	// Days have no sketches of hours.
+	for i := range c.whole[codec.LevelHour] {
+		if err := q.addCut(c, &c.whole[codec.LevelHour][i], p, groupers); err != nil {
+			return err
+		}
+	}
 	byScope := map[int64][]int64{}
 	for _, row := range c.levels[codec.LevelHour] {
 		byScope[row.scope] = append(byScope[row.scope], row.bucket)

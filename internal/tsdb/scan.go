@@ -150,7 +150,7 @@ func (c *scanCursor) fill(limit int) error {
 		}
 		// What else the chunk may hold is looked at by wants.
 		if d.MaxAt >= in.from && d.MinAt < in.to {
-			if err := v.decode(&v.lastChunk, c.scope, d.Data[0]); err != nil {
+			if err := v.decode(d, in); err != nil {
 				return err
 			}
 			entries := in.of(&v.lastChunk)

@@ -53,12 +53,22 @@ type view struct {
 	deadScopes map[int64]int
 	tail       []tailPart
 	*viewMemory
-	// lastKey is of the chunk that was decoded last, lastChunk.
-	lastKey Key
+	// lastKey is of the chunk that was decoded last, lastChunk, and lastRange what was decoded of it.
+	lastKey   Key
+	lastRange timeRange
+	// lastKeys are those of the range that was gone through last.
+	lastKeys chunkRange
 }
 
 // hidden is a device whose logs are hidden in a scope.
 type hidden struct{ scope, device int64 }
+
+// chunkRange has the keys of the chunks of a scope that touch a range.
+type chunkRange struct {
+	scope int64
+	timeRange
+	keys []Key
+}
 
 // errMoved says that a wanted device is not where it was taken to be.
 var errMoved = errors.New("tsdb: a device has moved")
@@ -326,15 +336,22 @@ func (v *view) chunkKeys(scopes []int64, in timeRange) (keys []Key, err error) {
 // eachChunk calls fn with the wanted series and entries, in the range, of scopes' chunks. Chunks of one scope come in its order if there is
 // but one scope. What fn gets is overwritten afterwards. An error of fn ends it.
 func (v *view) eachChunk(scopes []int64, in timeRange, fn func(scope int64, series []codec.Series, entries []codec.Entry) error) error {
-	keys, err := v.chunkKeys(scopes, in)
-	if err != nil {
-		return err
-	}
 	if len(scopes) != 1 {
+		keys, err := v.chunkKeys(scopes, in)
+		if err != nil {
+			return err
+		}
 		return v.eachOf(keys, in, fn)
 	}
-	for _, key := range keys {
-		if err := v.loadChunk(key); err != nil {
+	if v.lastKeys.scope != scopes[0] || v.lastKeys.timeRange != in {
+		keys, err := v.chunkKeys(scopes, in)
+		if err != nil {
+			return err
+		}
+		v.lastKeys = chunkRange{scopes[0], in, keys}
+	}
+	for _, key := range v.lastKeys.keys {
+		if err := v.loadChunk(key, in); err != nil {
 			return err
 		}
 		if err := fn(key.Scope, v.lastChunk.Series, in.of(&v.lastChunk)); err != nil {
@@ -349,7 +366,7 @@ func (v *view) eachOf(keys []Key, in timeRange, fn func(scope int64, series []co
 	v.lastKey = Key{}
 	for some := range slices.Chunk(keys, chunksAtOnce) {
 		err := v.s.Get(v.ctx, some, MainData, func(d *Doc) error {
-			if err := v.decode(&v.lastChunk, d.Scope, d.Data[0]); err != nil {
+			if err := v.decode(d, in); err != nil {
 				return err
 			}
 			return fn(d.Scope, v.lastChunk.Series, in.of(&v.lastChunk))
@@ -361,16 +378,20 @@ func (v *view) eachOf(keys []Key, in timeRange, fn func(scope int64, series []co
 	return nil
 }
 
-// loadChunk decodes the wanted entries of a chunk into lastChunk, unless it is there.
-func (v *view) loadChunk(key Key) error {
-	if key == v.lastKey && key.Scope != 0 {
-		return nil
+// loadChunk decodes the wanted entries of a chunk, at least those in the range, into lastChunk, unless they are there. One that another range
+// is wanted of right after the first is decoded whole.
+func (v *view) loadChunk(key Key, in timeRange) error {
+	if key == v.lastKey {
+		if v.lastRange.from <= in.from && in.to <= v.lastRange.to {
+			return nil
+		}
+		in = timeRange{from: firstMilli, to: endMilli}
 	}
-	v.lastKey = Key{}
+	v.lastKey, v.lastRange = Key{}, in
 	found := false
 	err := v.s.Get(v.ctx, []Key{key}, MainData, func(d *Doc) error {
 		found = true
-		return v.decode(&v.lastChunk, key.Scope, d.Data[0])
+		return v.decode(d, in)
 	})
 	if err == nil && !found {
 		err = ErrStale
@@ -381,13 +402,13 @@ func (v *view) loadChunk(key Key) error {
 	return err
 }
 
-// decode decodes the wanted entries of a chunk.
-func (v *view) decode(chunk *codec.Chunk, scope int64, data []byte) error {
+// decode decodes the wanted entries of a chunk in the range into lastChunk.
+func (v *view) decode(d *Doc, in timeRange) error {
 	var keep func(codec.Series) bool
-	if v.picky(scope) {
+	if scope := d.Scope; v.picky(scope) {
 		keep = func(s codec.Series) bool { return v.wants(scope, s.Device, s.Event) }
 	}
-	return v.decoder.Decode(chunk, data, keep)
+	return v.decoder.DecodeRange(&v.lastChunk, d.Data[0], keep, in.from, in.to-1)
 }
 
 // logOf returns an entry as the contract has it.

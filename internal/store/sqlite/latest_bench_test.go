@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/store/sqlite"
 )
 
 // BenchmarkLatest asks for the latest values of a device with 50 events that reported each hour, beside a table that has no more than the
@@ -82,7 +83,7 @@ func BenchmarkLatest(b *testing.B) {
 	}
 }
 
-// BenchmarkYearByMonths asks what a year of a meter is, by the months of a zone whose days begin within an hour: of ten million logs.
+// BenchmarkYearByMonths asks what a year of a meter is, by the months of zones, of which some begin their days within an hour: of ten million logs.
 func BenchmarkYearByMonths(b *testing.B) {
 	const logs = 10_000_000
 	s, devices := openBench(b, filepath.Join(b.TempDir(), "hearth.db"))
@@ -106,7 +107,14 @@ func BenchmarkYearByMonths(b *testing.B) {
 	if err := s.FoldLogs(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	zone, err := time.LoadLocation("Asia/Kolkata")
+	for _, zone := range []string{"Asia/Kolkata", "Asia/Kathmandu", "America/New_York", "UTC"} {
+		b.Run(zone, func(b *testing.B) { yearByMonths(b, s, devices[500].Key, start, end, zone, logs) })
+	}
+}
+
+func yearByMonths(b *testing.B, s *sqlite.Store, device int64, start, end time.Time, in string, logs int64) {
+	b.Helper()
+	zone, err := time.LoadLocation(in)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -115,7 +123,7 @@ func BenchmarkYearByMonths(b *testing.B) {
 		months = append(months, at.UnixMilli())
 	}
 	query := hearth.RollupQuery{
-		Reach: hearth.Reach{All: true}, Devices: []int64{devices[500].Key}, Event: "energy", Span: hearth.Span{From: start, To: end},
+		Reach: hearth.Reach{All: true}, Devices: []int64{device}, Event: "energy", Span: hearth.Span{From: start, To: end},
 		Groupings: []hearth.Grouping{{Sketch: true, Changes: true}, {Bounds: months, Changes: true}},
 	}
 	var before, after syscall.Rusage

@@ -35,8 +35,8 @@ func (c *Change) Add(v hearth.Value) {
 	}
 }
 
-// join counts the logs of d, which follow.
-func (c *Change) join(d *Change) {
+// Join counts the logs of d, which follow.
+func (c *Change) Join(d *Change) {
 	switch {
 	case !d.some:
 		return

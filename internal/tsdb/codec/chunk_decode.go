@@ -3,6 +3,8 @@ package codec
 import (
 	"math"
 	"math/bits"
+	"slices"
+	"sort"
 
 	"hearth"
 )
@@ -10,6 +12,7 @@ import (
 // Decoder decodes chunks and keeps its scratch memory between them. The zero Decoder is ready; it is for one goroutine.
 type Decoder struct {
 	counts  []uint32
+	taken   []uint32 // how many of counts are read
 	offsets []uint32
 	next    []uint32
 	modes   []byte
@@ -22,6 +25,11 @@ type Decoder struct {
 // Decode adds the chunk's entries of the series that keep accepts (nil: all) to chunk, which gets those series too. The
 // memory of chunk is used again; nothing in it refers to data.
 func (d *Decoder) Decode(chunk *Chunk, data []byte, keep func(Series) bool) error {
+	return d.DecodeRange(chunk, data, keep, math.MinInt64, math.MaxInt64)
+}
+
+// DecodeRange is Decode of the entries from first to last, both included. What comes after these is not looked at: it may be corrupt.
+func (d *Decoder) DecodeRange(chunk *Chunk, data []byte, keep func(Series) bool, first, last int64) error {
 	chunk.Series, chunk.Entries = chunk.Series[:0], chunk.Entries[:0]
 	r := reader{data: data}
 	version := r.uvarint()
@@ -44,10 +52,32 @@ func (d *Decoder) Decode(chunk *Chunk, data []byte, keep func(Series) bool) erro
 		return nil
 	}
 	d.entries = sized(d.entries, n)
-	if !d.readIndexes(indexes) || !d.readTimes(times) || !d.readNumbers(numbers) || !d.readValues(&r) {
+	if !d.readIndexes(indexes) || !d.readTimes(times, last) || !d.readNumbers(numbers, n) {
 		return ErrCorrupt
 	}
-	return d.collect(chunk, wanted)
+	whole := len(d.entries) == n
+	if !whole {
+		wanted = d.countTaken()
+	} else {
+		d.taken = append(d.taken[:0], d.counts...)
+	}
+	if !d.readValues(&r, wanted, whole) {
+		return ErrCorrupt
+	}
+	return d.collect(chunk, wanted, first)
+}
+
+// countTaken counts the entries of each series that are read, and returns the number of those that are kept.
+func (d *Decoder) countTaken() (wanted int) {
+	d.taken = grown(d.taken, len(d.counts))
+	for i := range d.entries {
+		series := d.entries[i].Series
+		d.taken[series]++
+		if d.kept[series] > 0 {
+			wanted++
+		}
+	}
+	return wanted
 }
 
 // series reads the list of series and returns the number of entries of the kept ones.
@@ -183,8 +213,8 @@ func (d *Decoder) readPredicted(r reader) bool {
 	return r.left() == 0
 }
 
-// readTimes fills in the times, which never go back.
-func (d *Decoder) readTimes(r reader) bool {
+// readTimes fills in the times, which never go back. Entries after last are left out.
+func (d *Decoder) readTimes(r reader, last int64) bool {
 	header := r.uvarint()
 	if r.bad || header&15 >= uint64(len(timeUnits)) {
 		return false
@@ -204,7 +234,10 @@ func (d *Decoder) readTimes(r reader) bool {
 				return false
 			}
 			at += int64(gap)
-			entries[i].At = at * unit
+			if entries[i].At = at * unit; entries[i].At > last {
+				d.entries = entries[:i]
+				return !r.bad
+			}
 		}
 		if r.bad {
 			return false
@@ -224,7 +257,10 @@ func (d *Decoder) readTimes(r reader) bool {
 				return false
 			}
 			expected.at, expected.seen = at, true
-			d.entries[i].At = at * unit
+			if d.entries[i].At = at * unit; d.entries[i].At > last {
+				d.entries = d.entries[:i]
+				return true
+			}
 		}
 	default:
 		return false
@@ -232,19 +268,22 @@ func (d *Decoder) readTimes(r reader) bool {
 	return r.left() == 0
 }
 
-// readNumbers fills in the sequence numbers.
-func (d *Decoder) readNumbers(r reader) bool {
+// readNumbers fills in the sequence numbers, of which there are n.
+func (d *Decoder) readNumbers(r reader, n int) bool {
+	if len(d.entries) == 0 {
+		return true
+	}
 	seq := r.uvarint()
 	d.entries[0].Seq = seq
 	for i := 1; i < len(d.entries); {
-		run := len(d.entries) - i
+		run := n - i
 		if r.left() > 0 {
 			run = r.bounded(run)
 			if r.bad {
 				return false
 			}
 		}
-		for range run {
+		for range min(run, len(d.entries)-i) {
 			seq++
 			d.entries[i].Seq = seq
 			i++
@@ -256,28 +295,39 @@ func (d *Decoder) readNumbers(r reader) bool {
 		d.entries[i].Seq = seq
 		i++
 	}
-	return !r.bad && r.left() == 0
+	return !r.bad && (r.left() == 0 || len(d.entries) < n)
 }
 
-// readValues reads the lines of the kept series, one after the other, and goes past the others.
-func (d *Decoder) readValues(r *reader) bool {
+// readValues reads the lines of the kept series, one after the other, and goes past the others: to the end, or as far as wanted values are.
+func (d *Decoder) readValues(r *reader, wanted int, whole bool) bool {
 	d.offsets = sized(d.offsets, len(d.counts))
 	d.values = sized(d.values, len(d.entries))
 	total := uint32(0)
 	for i, n := range d.counts {
-		if d.kept[i] == 0 {
+		if !whole && int(total) == wanted {
+			return true
+		}
+		if d.taken[i] > n {
+			return false
+		}
+		if d.kept[i] == 0 || d.taken[i] == 0 {
 			if !r.skipLine(d.modes[i], int(n)) {
 				return false
 			}
 			continue
 		}
+		line, end := *r, total+d.taken[i]
 		d.offsets[i] = total
-		if !r.line(d.modes[i], d.values[total:total+n]) {
+		if !line.line(d.modes[i], d.values[total:end], int(n)) {
 			return false
 		}
-		total += n
+		if total = end; d.taken[i] == n {
+			*r = line
+		} else if int(total) < wanted && !r.skipLine(d.modes[i], int(n)) {
+			return false
+		}
 	}
-	return r.end() == nil
+	return !whole || r.end() == nil
 }
 
 // skipLine goes past n values.
@@ -307,8 +357,8 @@ func (r *reader) skipLine(mode byte, n int) bool {
 	return !r.bad
 }
 
-// line fills values with what Encoder.appendLine wrote.
-func (r *reader) line(mode byte, values []float64) bool {
+// line fills values with the first of the n that Encoder.appendLine wrote.
+func (r *reader) line(mode byte, values []float64, n int) bool {
 	switch mode {
 	case valueXor:
 		previous := uint64(0)
@@ -339,10 +389,10 @@ func (r *reader) line(mode byte, values []float64) bool {
 				continue
 			}
 			run := u>>1 + 1
-			if run > uint64(len(values)-i) {
+			if run > uint64(n-i) {
 				return false
 			}
-			for range run {
+			for range min(int(run), len(values)-i) {
 				values[i] = v
 				i++
 			}
@@ -351,30 +401,33 @@ func (r *reader) line(mode byte, values []float64) bool {
 	return !r.bad
 }
 
-// collect adds the kept entries, with their values, to the chunk.
-func (d *Decoder) collect(chunk *Chunk, wanted int) error {
-	if cap(chunk.Entries) < wanted {
-		chunk.Entries = make([]Entry, 0, wanted)
-	}
-	out := chunk.Entries
+// collect adds the kept entries from first on, with their values, to the chunk; wanted is how many were read.
+func (d *Decoder) collect(chunk *Chunk, wanted int, first int64) error {
+	before := sort.Search(len(d.entries), func(i int) bool { return d.entries[i].At >= first })
+	out := slices.Grow(chunk.Entries, min(wanted, len(d.entries)-before))
+	read := 0
 	for i := range d.entries {
 		series := d.entries[i].Series
 		kept := d.kept[series]
 		if kept == 0 {
 			continue
 		}
-		if d.counts[series] == 0 {
+		if d.taken[series] == 0 {
 			return ErrCorrupt
 		}
-		d.counts[series]--
+		d.taken[series]--
+		read++
 		at := d.offsets[series]
 		d.offsets[series]++
+		if i < before {
+			continue
+		}
 		entry := d.entries[i]
 		entry.Series = kept - 1
 		entry.Value = d.values[at]
 		out = append(out, entry)
 	}
-	if len(out) != wanted {
+	if read != wanted {
 		return ErrCorrupt
 	}
 	chunk.Entries = out

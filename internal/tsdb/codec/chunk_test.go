@@ -82,6 +82,18 @@ func TestChunkComesBackBitForBit(t *testing.T) {
 		if !slices.Equal(flatten(got, nil), flatten(want, keep)) {
 			t.Fatalf("one device: got %v, want %v", flatten(got, nil), flatten(want, keep))
 		}
+		if len(want.Entries) == 0 {
+			return
+		}
+		place := rapid.IntRange(0, len(want.Entries)-1)
+		first, last := want.Entries[place.Draw(t, "first")].At, want.Entries[place.Draw(t, "last")].At-rapid.Int64Range(0, 1).Draw(t, "before")
+		if err := decoder.DecodeRange(&got, data, keep, first, last); err != nil {
+			t.Fatalf("decode a range: %v", err)
+		}
+		want.Entries = slices.DeleteFunc(want.Entries, func(e Entry) bool { return e.At < first || e.At > last })
+		if !slices.Equal(flatten(got, nil), flatten(want, keep)) {
+			t.Fatalf("%d to %d of one device: got %v, want %v", first, last, flatten(got, nil), flatten(want, keep))
+		}
 	})
 }
 
@@ -135,6 +147,15 @@ func FuzzChunk(f *testing.F) {
 		}
 		if !slices.IsSortedFunc(chunk.Entries, func(a, b Entry) int { return int(max(-1, min(1, a.At-b.At))) }) {
 			t.Fatal("times go back")
+		}
+		if len(chunk.Entries) == 0 {
+			return
+		}
+		var part Chunk
+		at := chunk.Entries[len(chunk.Entries)/2].At
+		err := decoder.DecodeRange(&part, data, func(s Series) bool { return s == chunk.Series[0] }, at, at)
+		if err != nil || len(part.Entries) > len(chunk.Entries) {
+			t.Fatalf("%d entries of one series at %d: %v", len(part.Entries), at, err)
 		}
 	})
 }

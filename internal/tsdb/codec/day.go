@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
+	"slices"
 
 	"hearth"
 )
@@ -18,6 +19,8 @@ type Day struct {
 	// logs of the same hours.
 	Changes []Change
 	starts  []int64
+	// bins are those of the lines' sketches, one after the other.
+	bins []hearth.SketchBin
 
 	doc dayDoc
 }
@@ -46,7 +49,7 @@ func (l *DayLine) Place(bit uint32) int { return l.First + bits.OnesCount32(l.Ho
 // Reset empties the day and keeps its memory.
 func (d *Day) Reset() {
 	clear(d.Lines)
-	d.Lines, d.Stats, d.Changes, d.starts = d.Lines[:0], d.Stats[:0], d.Changes[:0], d.starts[:0]
+	d.Lines, d.Stats, d.Changes, d.starts, d.bins = d.Lines[:0], d.Stats[:0], d.Changes[:0], d.starts[:0], d.bins[:0]
 }
 
 // StatsOf returns the sums of a line, by hour.
@@ -227,7 +230,7 @@ type DayParts struct {
 // WholeDay wants all hours.
 const WholeDay = 1<<24 - 1
 
-// DecodeDay puts the wanted parts of the day in data into day, whose memory is used again (sketches aside).
+// DecodeDay puts the wanted parts of the day in data into day, whose memory is used again.
 func DecodeDay(day *Day, data []byte, parts DayParts) error {
 	day.Reset()
 	doc := &day.doc
@@ -285,7 +288,9 @@ func DecodeDay(day *Day, data []byte, parts DayParts) error {
 	r := doc.sketches
 	for i := range doc.lines {
 		if at := doc.lines[i].place; at >= 0 {
-			day.Lines[at].Sketch = r.sketch()
+			first := len(day.bins)
+			day.bins = r.sketch(day.bins)
+			day.Lines[at].Sketch.Bins = day.bins[first:len(day.bins):len(day.bins)]
 		} else {
 			r.skipSketch()
 		}
@@ -343,12 +348,12 @@ func DecodeSketches(data []byte) (s Sketches, err error) {
 	var event int64
 	for range n {
 		event += int64(r.uvarint())
-		sketch := r.sketch()
+		bins := r.sketch(nil)
 		if r.bad || event < 0 {
 			return Sketches{}, ErrCorrupt
 		}
 		s.Events = append(s.Events, event)
-		s.Sketches = append(s.Sketches, sketch)
+		s.Sketches = append(s.Sketches, hearth.Sketch{Bins: bins})
 	}
 	return s, r.end()
 }
@@ -382,14 +387,12 @@ func (r *reader) skipSketch() {
 	}
 }
 
-func (r *reader) sketch() (sketch hearth.Sketch) {
+// sketch appends the bins of a sketch.
+func (r *reader) sketch(bins []hearth.SketchBin) []hearth.SketchBin {
 	n := r.count(1)
-	if n == 0 {
-		return sketch
-	}
-	sketch.Bins = make([]hearth.SketchBin, n)
+	bins = slices.Grow(bins, n)
 	index := int64(0)
-	for i := range sketch.Bins {
+	for i := range n {
 		u := r.uvarint()
 		step := int64(u >> 1)
 		if i == 0 {
@@ -402,9 +405,9 @@ func (r *reader) sketch() (sketch hearth.Sketch) {
 		index += step
 		if r.bad || index < -1<<20 || index > 1<<20 || count < 1 || i > 0 && step < 1 {
 			r.fail()
-			return hearth.Sketch{}
+			break
 		}
-		sketch.Bins[i] = hearth.SketchBin{Index: int32(index), Count: count}
+		bins = append(bins, hearth.SketchBin{Index: int32(index), Count: count})
 	}
-	return sketch
+	return bins
 }

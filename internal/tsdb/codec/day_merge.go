@@ -125,7 +125,7 @@ func (m *hourMerge) merge(bit uint32) error {
 			if stored && !m.doc.lines[p.old].before(bit, m.add.starts[place]) {
 				c = Change{some: true, Unknown: true}
 			}
-			c.join(&m.add.Changes[place])
+			c.Join(&m.add.Changes[place])
 		} else if !stored {
 			continue
 		}
@@ -173,7 +173,7 @@ func (m *hourMerge) appendSketches(dst []byte) ([]byte, error) {
 			r.skipSketch()
 			dst = append(dst, r.data[start:r.at]...)
 		default:
-			sketch := r.sketch()
+			sketch := hearth.Sketch{Bins: r.sketch(nil)}
 			sketch.Merge(&m.add.Lines[p.add].Sketch, 1)
 			dst = appendSketch(dst, &sketch)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"hearth"
 	"hearth/internal/tsdb"
+	"hearth/internal/tsdb/codec"
 )
 
 // model does random things to engines over one database and to a list of logs, and compares their answers.
@@ -361,6 +362,9 @@ func drawBounds(t *rapid.T, from int64) []int64 {
 	}
 	unit := rapid.SampledFrom([]int64{1, 60_000, 1_800_000, 3_600_000, 86_400_000, 31 * 86_400_000}).Draw(t, "unit")
 	bounds := []int64{from - rapid.Int64Range(0, 2).Draw(t, "before")*unit}
+	if at := codec.FloorDiv(drawAt(t), 900_000) * 900_000; rapid.Bool().Draw(t, "among the logs") && at > from {
+		bounds = append(bounds, at)
+	}
 	for range rapid.IntRange(0, 20).Draw(t, "buckets") {
 		bounds = append(bounds, bounds[len(bounds)-1]+unit*rapid.Int64Range(1, 7).Draw(t, "width"))
 	}
