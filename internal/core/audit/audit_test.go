@@ -270,8 +270,13 @@ func targetKinds(t *testing.T) []string {
 			return err
 		}
 		source, err := os.ReadFile(path)
-		for _, found := range named.FindAllStringSubmatch(string(source), -1) {
-			kinds[found[1]+found[2]+found[3]] = true
+		for line := range strings.Lines(string(source)) {
+			if !strings.Contains(line, `:"`) { // what most lines lack: the expression is slow
+				continue
+			}
+			for _, found := range named.FindAllStringSubmatch(line, -1) {
+				kinds[found[1]+found[2]+found[3]] = true
+			}
 		}
 		return err
 	})
