@@ -105,6 +105,10 @@ func (p *parts) serve(ctx context.Context, ready func(Serving)) error {
 	if err := p.rememberLimits(); err != nil {
 		return err
 	}
+	api, err := p.openAPI(ctx)
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
 	if err := p.realtime.Start(); err != nil {
 		return err
 	}
@@ -135,7 +139,7 @@ func (p *parts) serve(ctx context.Context, ready func(Serving)) error {
 		return err
 	}
 	var leaving httpserver.Leaving
-	options := httpserver.Options{Handler: leaving.Handler(p.api), Refused: p.api.Refused, Peers: p.peers}
+	options := httpserver.Options{Handler: leaving.Handler(api), Refused: api.Refused, Peers: p.peers}
 	if err := p.serveTLS(ctx, certificate, options, failed); err != nil {
 		return err
 	}

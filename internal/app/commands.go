@@ -98,7 +98,10 @@ func (p *parts) jobs() jobadmin.Jobs {
 // OpenAPI returns the OpenAPI document of the API.
 func OpenAPI(ctx context.Context, s Settings) (document []byte, err error) {
 	err = use(ctx, s, func(p *parts) error {
-		document, err = p.api.OpenAPI()
+		api, err := p.openAPI(ctx)
+		if err == nil {
+			document, err = api.OpenAPI()
+		}
 		return err
 	})
 	return document, err

@@ -79,7 +79,6 @@ type parts struct {
 	peers        *httpserver.Peers
 	limiter      *memkv.Limiter // what limits keeps in this process
 	quotas       quotas.Quotas
-	api          *api.API
 }
 
 // What encrypts which field is named by these; the names of all but messages are stored.
@@ -250,9 +249,6 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	p.backups = backup.NewSchedule(backup.ScheduleOptions{
 		Config: cfg, Source: b.store, Files: b.files, Version: s.Version, Clock: s.Clock, Logger: s.Logger,
 	})
-	if p.api, err = p.openAPI(ctx); err != nil {
-		return nil, err
-	}
 	p.registerMeters()
 	return p, nil
 }
@@ -347,7 +343,7 @@ func snapshotOf(s store) func(context.Context, func(context.Context) error) erro
 	return nil
 }
 
-// openAPI builds the API over all capabilities.
+// openAPI builds the API over all capabilities. Only what serves needs it.
 func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 	claims := limiter{p.limits}
 	var limits rest.Limiter // nil: the limits are off

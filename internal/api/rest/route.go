@@ -113,8 +113,11 @@ func (rt *Router) refuseShared() {
 		slices.Sort(allow)
 		refuse := func(w http.ResponseWriter, r *http.Request) { refuseMethod(w, r, strings.Join(allow, ", ")) }
 		for general, others := range rt.methods {
+			if !covers(general, path) {
+				continue
+			}
 			for _, method := range others {
-				if covers(general, path) && !slices.Contains(methods, method) {
+				if !slices.Contains(methods, method) {
 					rt.mux.HandleFunc(method+" "+path, refuse)
 				}
 			}
@@ -124,10 +127,18 @@ func (rt *Router) refuseShared() {
 
 // covers reports whether a pattern with a parameter matches a path that is a pattern itself.
 func covers(general, path string) bool {
-	parts, have := strings.Split(general, "/"), strings.Split(path, "/")
-	return general != path && slices.EqualFunc(parts, have, func(part, have string) bool {
-		return part == have || strings.HasPrefix(part, "{") && !strings.HasPrefix(have, "{")
-	})
+	if general == path || strings.Count(general, "/") != strings.Count(path, "/") {
+		return false
+	}
+	for general != "" {
+		var part, have string
+		part, general, _ = strings.Cut(general, "/")
+		have, path, _ = strings.Cut(path, "/")
+		if part != have && (!strings.HasPrefix(part, "{") || strings.HasPrefix(have, "{")) {
+			return false
+		}
+	}
+	return true
 }
 
 func refuseMethod(w http.ResponseWriter, r *http.Request, allow string) {
