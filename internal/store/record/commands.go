@@ -33,22 +33,25 @@ type command struct {
 	Attempts    int                 `json:"attempts,omitempty"`
 	Number      int64               `json:"number,omitempty"`
 
-	// Turn is Seq while the command is pending, else 0: the queue of a device is an index of it.
+	// Turn is Seq while the command is pending, else 0: the queue of a device is an index of the first, its states of the others.
 	Turn int64 `json:"turn,omitempty"`
 	// Due is when the time brings about the next thing: its expiry or, once it has Ended, its removal.
 	Ended bool      `json:"ended,omitempty"`
 	Due   time.Time `json:"due,omitzero"`
 }
 
+// What the indexes of commands have: those that are pending, those that are not any more, and those of batches.
+var pending, past, batched = Gt("turn", 0), Eq("turn", 0), Ne("batch", "") // never written to
+
 var commands = describe(&Kind[command]{
 	Schema: Schema{
 		Name: "commands", Noun: "command", Of: map[string]string{"device_id": "devices"},
 		Indexes: []Index{
 			{Fields: []string{"device_id", "seq", "id"}},
-			{Fields: []string{"device_id", "state", "seq", "id"}},
-			{Fields: []string{"device_id", "turn", "id"}},
+			{Fields: []string{"device_id", "state", "seq", "id"}, While: Filter{past}},
+			{Fields: []string{"device_id", "turn", "id"}, While: Filter{pending}},
 			{Fields: []string{"ended", "due"}},
-			{Fields: []string{"batch", "state"}},
+			{Fields: []string{"batch", "state"}, While: Filter{batched}},
 		},
 	},
 	ExpiresAt: func(c *command) time.Time { return c.ExpiresAt.Add(hearth.CommandTTL) },
@@ -120,8 +123,8 @@ func storedBatch(b hearth.CommandBatch) commandBatch {
 	return commandBatch{b.ID, strings.Join(b.DeviceIDs, ","), b.Total, b.Name, text(b.Params), b.CreatedBy, b.OnlyOrg, b.CreatedAt, b.ExpiresAt}
 }
 
-// openCommands picks the commands that have not ended.
-var openCommands = In("state", hearth.CommandQueued, hearth.CommandSent, hearth.CommandDelivered) // never written to
+// openCommands pick the commands that have not ended, in two parts that an index has each.
+var openCommands = []Filter{{pending}, {Eq("state", hearth.CommandDelivered), past}} // never written to
 
 // queue is what a new command of a device depends on: how many have not ended, and the highest number of those that have one of its time
 // or a later one.
@@ -137,16 +140,19 @@ func queuesOf(ctx context.Context, r Reader, now time.Time, deviceIDs []string) 
 	if err != nil || len(queues) == 0 {
 		return queues, err
 	}
-	opened, err := r.Figures(ctx, &commands.Schema, Filter{In("device_id", deviceIDs...), openCommands}, "device_id", "", "")
-	for _, f := range opened {
-		if q := queues[f.Value]; q != nil {
-			q.open = f.Count
+	of := In("device_id", deviceIDs...)
+	for _, open := range openCommands {
+		opened, err := r.Figures(ctx, &commands.Schema, append(Filter{of}, open...), "device_id", "", "")
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range opened {
+			if q := queues[f.Value]; q != nil {
+				q.open += f.Count
+			}
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	later, err := commands.Find(ctx, r, Query{Where: Filter{In("device_id", deviceIDs...), Gte("seq", now)}})
+	later, err := commands.Find(ctx, r, Query{Where: Filter{of, Gte("seq", now)}})
 	for _, c := range later {
 		if q := queues[c.DeviceID]; q != nil {
 			q.last = max(q.last, c.Seq)
@@ -256,6 +262,13 @@ func (a *Aggregates) Command(ctx context.Context, id string) (hearth.Command, er
 func (a *Aggregates) Commands(ctx context.Context, filter hearth.CommandFilter, page hearth.Page) (hearth.List[hearth.Command], error) {
 	where := given(Eq("device_id", filter.DeviceID), Eq("state", filter.State))
 	order := Order{By: "seq", Tie: "id", Desc: true}
+	switch {
+	case filter.State == "":
+	case filter.State.Pending():
+		where, order.By = append(where, pending), "turn"
+	default:
+		where = append(where, past)
+	}
 	return listing[command, hearth.Command]{"Commands", commands, where, order, command.command}.page(ctx, a.b, page)
 }
 
@@ -263,7 +276,7 @@ func (a *Aggregates) Commands(ctx context.Context, filter hearth.CommandFilter, 
 func (a *Aggregates) NextCommand(ctx context.Context, deviceID string, after int64, now time.Time) (hearth.Command, error) {
 	return view(ctx, a.b, "NextCommand", func(ctx context.Context, r Reader) (hearth.Command, error) {
 		next, err := commands.Find(ctx, r, Query{
-			Where: Filter{Eq("device_id", deviceID), Gt("turn", after), Gt("expires_at", now)}, Order: Order{By: "turn", Tie: "id"}, Limit: 1,
+			Where: Filter{Eq("device_id", deviceID), pending, Gt("turn", after), Gt("expires_at", now)}, Order: Order{By: "turn", Tie: "id"}, Limit: 1,
 		})
 		if err != nil || len(next) == 0 {
 			return hearth.Command{}, orError(err, hearth.NotFound(commands.Noun))
@@ -275,7 +288,7 @@ func (a *Aggregates) NextCommand(ctx context.Context, deviceID string, after int
 // CountPendingCommands implements hearth.CommandStore.
 func (a *Aggregates) CountPendingCommands(ctx context.Context, deviceIDs []string) (map[string]int, error) {
 	return view(ctx, a.b, "CountPendingCommands", func(ctx context.Context, r Reader) (map[string]int, error) {
-		figures, err := r.Figures(ctx, &commands.Schema, Filter{In("device_id", deviceIDs...), Gt("turn", 0)}, "device_id", "", "")
+		figures, err := r.Figures(ctx, &commands.Schema, Filter{In("device_id", deviceIDs...), pending}, "device_id", "", "")
 		counts := make(map[string]int, len(figures))
 		for _, f := range figures {
 			counts[f.Value] = int(f.Count)
@@ -312,8 +325,14 @@ func (a *Aggregates) NumberCommand(ctx context.Context, deviceID, id string) (he
 }
 
 // CommandByNumber implements hearth.CommandStore.
-func (a *Aggregates) CommandByNumber(ctx context.Context, deviceID string, number int64) (hearth.Command, error) {
-	return first(ctx, a.b, "CommandByNumber", commands, command.command, Eq("device_id", deviceID), openCommands, Eq("number", number), Gt("number", 0))
+func (a *Aggregates) CommandByNumber(ctx context.Context, deviceID string, number int64) (c hearth.Command, err error) {
+	for _, open := range openCommands { // one that is delivered meanwhile is found in the second part
+		where := append(Filter{Eq("device_id", deviceID), Eq("number", number), Gt("number", 0)}, open...)
+		if c, err = first(ctx, a.b, "CommandByNumber", commands, command.command, where...); hearth.ErrorCode(err) != hearth.CodeNotFound {
+			return c, err
+		}
+	}
+	return c, err
 }
 
 // DueCommands implements hearth.CommandStore.
@@ -379,7 +398,7 @@ func (a *Aggregates) CommandBatch(ctx context.Context, id string) (b hearth.Comm
 			if err != nil {
 				return err
 			}
-			figures, err := r.Figures(ctx, &commands.Schema, Filter{Eq("batch", id)}, "state", "", "")
+			figures, err := r.Figures(ctx, &commands.Schema, Filter{Eq("batch", id), batched}, "state", "", "")
 			if err != nil {
 				return err
 			}

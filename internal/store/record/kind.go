@@ -75,6 +75,21 @@ type Index struct {
 	Fields []string
 	// Unique refuses a second record with the same fields.
 	Unique bool
+	// While picks the records that SQLite has in it, so that writes of others cost nothing; nil picks all. Only a query that has these
+	// conditions can use it. In MongoDB it has all.
+	While Filter
+}
+
+// IsOfIndex reports whether an index has only records for which the condition holds.
+func (s *Schema) IsOfIndex(c Condition) bool {
+	for _, i := range s.Indexes {
+		for _, w := range i.While {
+			if c.Op == w.Op && c.Field == w.Field && c.Value == w.Value {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Limit bounds how many records of one owner there are.

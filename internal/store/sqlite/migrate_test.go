@@ -4,6 +4,8 @@ import (
 	"database/sql"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"hearth"
@@ -57,5 +59,81 @@ func TestWhatIsThereIsFoundAfterAnUpgrade(t *testing.T) {
 		if err != nil || len(list.Items) != want {
 			t.Errorf("%q finds %d users, %v; want %d", query, len(list.Items), err, want)
 		}
+	}
+}
+
+// TestIndexesOfCommandsAreMadeAnew: a database of schema 33 has all commands in each index.
+func TestIndexesOfCommandsAreMadeAnew(t *testing.T) {
+	t.Parallel()
+	s := openTest(t)
+	indexes := func(s *Store) (all []string) {
+		t.Helper()
+		err := s.read(t.Context(), "Test", func(r *reader) error {
+			rows, err := r.queryOnce(`SELECT sql FROM sqlite_schema WHERE type='index' AND tbl_name='commands' AND sql IS NOT NULL ORDER BY name`)
+			if err != nil {
+				return err
+			}
+			for rows.Next() {
+				all = append(all, "")
+				if err := rows.Scan(&all[len(all)-1]); err != nil {
+					return closed(rows, err)
+				}
+			}
+			return closed(rows, nil)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	want := indexes(s)
+	partial := 0
+	for _, index := range want {
+		if strings.Contains(index, " WHERE ") {
+			partial++
+		}
+	}
+	if partial != 3 {
+		t.Errorf("%d indexes are partial, want 3: %q", partial, want)
+	}
+	err := s.write(t.Context(), "Test", func(t *tx) error {
+		for _, statement := range []string{
+			`DELETE FROM goose_db_version WHERE version_id>33`,
+			`DROP INDEX commands_by_device_id_state_seq_id_while_turn`,
+			`DROP INDEX commands_by_device_id_turn_id_while_turn`,
+			`DROP INDEX commands_by_batch_state_while_batch`,
+			`CREATE INDEX commands_by_device_id_state_seq_id ON commands(device_id, state, seq, id)`,
+			`CREATE INDEX commands_by_device_id_turn_id ON commands(device_id, turn, id)`,
+			`CREATE INDEX commands_by_batch_state ON commands(batch, state)`,
+			`INSERT INTO commands(id, device_id, seq, turn, state) VALUES('a', 'd', 1, 0, 'delivered'), ('b', 'd', 2, 2, 'sent'), ('c', 'd', 3, 3, 'queued')`,
+		} {
+			if _, err := t.exec(statement); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(t.Context(), Options{Path: s.options.Path}); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got := indexes(s); !slices.Equal(got, want) {
+		t.Errorf("the indexes are %q, want %q", got, want)
+	}
+	for state, id := range map[hearth.CommandState]string{hearth.CommandDelivered: "a", hearth.CommandSent: "b", hearth.CommandQueued: "c"} {
+		list, err := s.Commands(t.Context(), hearth.CommandFilter{DeviceID: "d", State: state}, hearth.Page{Count: true})
+		if err != nil || list.Total != 1 || len(list.Items) != 1 || list.Items[0].ID != id {
+			t.Errorf("%s: %+v, %v; want the command %s", state, list, err, id)
+		}
+	}
+	counts, err := s.CountPendingCommands(t.Context(), []string{"d"})
+	if err != nil || counts["d"] != 2 {
+		t.Errorf("%v are pending, %v; want 2", counts, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -177,8 +178,27 @@ func (q *query) condition(c record.Condition) {
 		}
 		q.add(`)`)
 	default:
+		if q.s.IsOfIndex(c) {
+			q.add(literally(c))
+			return
+		}
 		q.add(c.Field, operators[c.Op]).arg(c.Value)
 	}
+}
+
+// literally is a condition with its value, as SQLite has to see it to know that an index has all that it picks.
+func literally(c record.Condition) string {
+	value := fmt.Sprint(c.Value)
+	switch v := c.Value.(type) {
+	case string:
+		value = `'` + strings.ReplaceAll(v, `'`, `''`) + `'`
+	case bool:
+		value = `0`
+		if v {
+			value = `1`
+		}
+	}
+	return c.Field + operators[c.Op] + value
 }
 
 // in compares with one of the values. A long list is one argument, so that there is one text for lists of every length.
@@ -400,13 +420,19 @@ func (r recordReader) Count(_ context.Context, s *record.Schema, where record.Fi
 	return n, err
 }
 
+// figuresStatement sums up what a filter picks.
+func figuresStatement(s *record.Schema, where record.Filter, by, sum, least string) *query {
+	q := statement(s, `SELECT `, by, `, count(*), sum(`, cmp.Or(sum, `0`), `), min(`, cmp.Or(least, `0`), `) FROM `, s.Name)
+	q.where(where)
+	return q.add(` GROUP BY `, by)
+}
+
 // Figures implements record.Reader.
 func (r recordReader) Figures(
 	_ context.Context, s *record.Schema, where record.Filter, by, sum, least string,
 ) (all []record.Figures, err error) {
-	q := statement(s, `SELECT `, by, `, count(*), sum(`, cmp.Or(sum, `0`), `), min(`, cmp.Or(least, `0`), `) FROM `, s.Name)
-	q.where(where)
-	rows, err := r.q.query(q.add(` GROUP BY `, by).text.String(), q.args...)
+	q := figuresStatement(s, where, by, sum, least)
+	rows, err := r.q.query(q.text.String(), q.args...)
 	if err != nil {
 		return nil, err
 	}

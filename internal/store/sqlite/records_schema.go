@@ -30,6 +30,19 @@ func makeTables(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
+// indexOf makes an index, unless there is one of its name.
+func indexOf(s *record.Schema, i record.Index) string {
+	unique, name, while := ``, s.Name+`_by_`+strings.Join(i.Fields, `_`), ``
+	if i.Unique || s.Claim != nil && slices.Equal(i.Fields, []string{s.Claim.Field}) {
+		unique = `UNIQUE `
+	}
+	for n, c := range i.While {
+		name += `_while_` + c.Field
+		while += []string{` WHERE `, ` AND `}[min(n, 1)] + literally(c)
+	}
+	return `CREATE ` + unique + `INDEX IF NOT EXISTS ` + name + ` ON ` + s.Name + `(` + strings.Join(i.Fields, `, `) + `)` + while
+}
+
 func makeTable(ctx context.Context, db *sql.DB, s *record.Schema) (err error) {
 	transaction, err := db.BeginTx(ctx, nil)
 	if err != nil {
@@ -64,14 +77,10 @@ func makeTable(ctx context.Context, db *sql.DB, s *record.Schema) (err error) {
 		return err
 	}
 	for _, i := range s.Indexes {
-		if slices.Contains(indexed, strings.Join(i.Fields, `,`)) {
+		if len(i.While) == 0 && slices.Contains(indexed, strings.Join(i.Fields, `,`)) {
 			continue
 		}
-		unique := ``
-		if i.Unique || s.Claim != nil && slices.Equal(i.Fields, []string{s.Claim.Field}) {
-			unique = `UNIQUE `
-		}
-		statements = append(statements, `CREATE `+unique+`INDEX `+s.Name+`_by_`+strings.Join(i.Fields, `_`)+` ON `+s.Name+`(`+strings.Join(i.Fields, `, `)+`)`)
+		statements = append(statements, indexOf(s, i))
 	}
 	for _, statement := range statements {
 		if _, err := transaction.ExecContext(ctx, statement); err != nil {

@@ -27,7 +27,16 @@ type explainingReader struct {
 }
 
 func (r explainingReader) Find(_ context.Context, s *record.Schema, find record.Query, _ func() (any, error)) error {
-	q := findStatement(s, find)
+	return r.explain(findStatement(s, find))
+}
+
+func (r explainingReader) Figures(
+	_ context.Context, s *record.Schema, where record.Filter, by, sum, least string,
+) ([]record.Figures, error) {
+	return nil, r.explain(figuresStatement(s, where, by, sum, least))
+}
+
+func (r explainingReader) explain(q *query) error {
 	rows, err := r.r.queryOnce(`EXPLAIN QUERY PLAN `+q.text.String(), q.args...)
 	if err != nil {
 		return err
@@ -93,11 +102,31 @@ func TestListsAreServedByIndexes(t *testing.T) {
 			_, err := a.Commands(ctx, hearth.CommandFilter{DeviceID: "d"}, hearth.Page{Cursor: after})
 			return err
 		}},
-		"commands of a state": {"commands_by_device_id_state_seq_id (device_id=? AND state=?", func(after hearth.Cursor) error {
+		"commands of a state": {"commands_by_device_id_state_seq_id_while_turn (device_id=? AND state=?", func(after hearth.Cursor) error {
+			_, err := a.Commands(ctx, hearth.CommandFilter{DeviceID: "d", State: "failed"}, hearth.Page{Cursor: after})
+			return err
+		}},
+		"pending commands": {"commands_by_device_id_turn_id_while_turn (device_id=?", func(after hearth.Cursor) error {
 			_, err := a.Commands(ctx, hearth.CommandFilter{DeviceID: "d", State: "sent"}, hearth.Page{Cursor: after})
 			return err
 		}},
-		"the next command": {"commands_by_device_id_turn_id (device_id=?", func(hearth.Cursor) error { _, _ = a.NextCommand(ctx, "d", 5, now); return nil }},
+		"counts of pending commands": {"COVERING INDEX commands_by_device_id_turn_id_while_turn (device_id=?", func(hearth.Cursor) error {
+			_, err := a.CountPendingCommands(ctx, []string{"d", "e"})
+			return err
+		}},
+		"delivered commands": {"commands_by_device_id_state_seq_id_while_turn (device_id=? AND state=?", func(after hearth.Cursor) error {
+			_, err := a.Commands(ctx, hearth.CommandFilter{DeviceID: "d", State: "delivered"}, hearth.Page{Cursor: after})
+			return err
+		}},
+		"a pending command by number": {"commands_by_device_id_turn_id_while_turn (device_id=?", func(hearth.Cursor) error {
+			_, _ = a.CommandByNumber(ctx, "d", 3)
+			return nil
+		}},
+		"a delivered command by number": {"commands_by_device_id_state_seq_id_while_turn (device_id=? AND state=?", func(hearth.Cursor) error {
+			_, _ = a.CommandByNumber(ctx, "d", 3)
+			return nil
+		}},
+		"the next command": {"commands_by_device_id_turn_id_while_turn (device_id=?", func(hearth.Cursor) error { _, _ = a.NextCommand(ctx, "d", 5, now); return nil }},
 		"due commands":     {"commands_by_ended_due (ended=?", func(hearth.Cursor) error { _, err := a.DueCommands(ctx, 1); return err }},
 		"all rules": {"rules_by_created_at_id", func(after hearth.Cursor) error {
 			_, err := a.Rules(ctx, hearth.Reach{All: true}, hearth.Page{Cursor: after})

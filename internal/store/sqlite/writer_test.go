@@ -84,6 +84,38 @@ func TestWritesThatShareACommitFailAlone(t *testing.T) {
 	}
 }
 
+// TestARefusedWriteLeavesNothing: also one that is the first of its group, and what follows is written.
+func TestARefusedWriteLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s := openTest(t)
+	insert := func(name string, then func() error) error {
+		return s.write(t.Context(), "Test", func(t *tx) error {
+			t.onCommit(func() {
+				if name != "kept" {
+					panic("a hook of a write that failed")
+				}
+			})
+			if _, err := t.exec(`INSERT INTO scopes(name) VALUES(?)`, name); err != nil {
+				return err
+			}
+			return then()
+		})
+	}
+	refusal := errors.New("no")
+	if err := insert("refused", func() error { return refusal }); !errors.Is(err, refusal) {
+		t.Errorf("got %v, want the refusal", err)
+	}
+	if err := insert("bug", func() error { panic("a bug") }); err == nil {
+		t.Error("a write that panicked is acknowledged")
+	}
+	if err := insert("kept", func() error { return nil }); err != nil {
+		t.Error(err)
+	}
+	if n := scopeCount(t, s); n != 1 {
+		t.Errorf("%d rows are stored, want 1", n)
+	}
+}
+
 func TestAClosedStoreRefusesWrites(t *testing.T) {
 	t.Parallel()
 	s := openTest(t)
