@@ -267,6 +267,13 @@ type CommandWrite struct {
 	Err   error
 }
 
+// PlacedCommand is a command of a batch that is in the queue of its device, or has failed.
+type PlacedCommand struct {
+	Command
+	// First is that of CommandWrite.
+	First bool
+}
+
 // CommandStore keeps commands. Every write is atomic and durable when it returns; errors are of the codes named here, or
 // CodeUnavailable and CodeStorageFull.
 type CommandStore interface {
@@ -306,5 +313,5 @@ type CommandStore interface {
 	PlaceCommands(
 		ctx context.Context, batchID string, limit int, command func(b CommandBatch, deviceID string) Command,
 		jobs func(Command) ([]OutboxJob, error),
-	) ([]Command, CommandBatch, error)
+	) ([]PlacedCommand, CommandBatch, error)
 }

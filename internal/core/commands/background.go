@@ -22,6 +22,8 @@ const (
 	turned happening = "turned"
 	ended  happening = "ended"
 	sent   happening = "sent"
+	// first is queued, of the first in the queue of its device: requests that wait here are handed it. Other processes hear queued.
+	first happening = "first"
 )
 
 // message is what other processes hear of a command.
@@ -38,11 +40,21 @@ func (s *Service) publish(what happening, events ...hearth.Event) (changes []mes
 		if what == ended {
 			s.ended[c.State].Add(1)
 		}
-		if what != sent {
+		switch what {
+		case sent:
+		case first:
+			changes = append(changes, message{queued, c.DeviceID, c.ID})
+		default:
 			changes = append(changes, message{what, c.DeviceID, c.ID})
 		}
 	}
 	s.o.Publisher.Publish(events...)
+	if what == first {
+		for _, e := range events {
+			c, _ := e.Data.(hearth.Command)
+			s.polls.hand(c.DeviceID, c)
+		}
+	}
 	s.apply(changes)
 	return changes
 }

@@ -238,7 +238,7 @@ func (s *Service) placeAll(ctx context.Context, task *queue.Task) error {
 		if err != nil {
 			return err
 		}
-		var placed []hearth.Command
+		var placed []hearth.PlacedCommand
 		placed, b, err = s.o.Store.PlaceCommands(ctx, payload.BatchID, placePart, func(b hearth.CommandBatch, deviceID string) hearth.Command {
 			return hearth.Command{
 				ID: newid.New(), DeviceID: deviceID, Batch: b.ID, Name: b.Name, Params: b.Params, State: hearth.CommandQueued,
@@ -262,22 +262,33 @@ func (s *Service) placeAll(ctx context.Context, task *queue.Task) error {
 }
 
 // publishPlaced publishes what was placed. Where the devices cannot be read, those that wait are woken, and no event comes.
-func (s *Service) publishPlaced(ctx context.Context, placed []hearth.Command, now time.Time) error {
+func (s *Service) publishPlaced(ctx context.Context, placed []hearth.PlacedCommand, now time.Time) error {
 	s.created.Add(uint64(len(placed)))
-	full := func(c hearth.Command) bool { return c.State.Ended() }
-	over := slices.DeleteFunc(slices.Clone(placed), func(c hearth.Command) bool { return !full(c) })
-	placed = slices.DeleteFunc(placed, full)
-	waiting, err := s.eventsOf(ctx, placed, now)
-	if err != nil {
-		changes := make([]message, len(placed))
-		for i, c := range placed {
-			changes[i] = message{queued, c.DeviceID, c.ID}
+	all, firsts := make([]hearth.Command, len(placed)), make(map[string]bool, len(placed))
+	var changes []message
+	for i, c := range placed {
+		all[i], firsts[c.ID] = c.Command, c.First
+		if !c.State.Ended() {
+			changes = append(changes, message{queued, c.DeviceID, c.ID})
 		}
+	}
+	events, err := s.eventsOf(ctx, all, now)
+	if err != nil {
 		s.apply(changes)
 		s.notify(ctx, changes)
 		return err
 	}
-	ends, err := s.eventsOf(ctx, over, now)
-	s.notify(ctx, append(s.publish(queued, waiting...), s.publish(ended, ends...)...))
-	return err
+	by := map[happening][]hearth.Event{}
+	for _, e := range events {
+		what := queued
+		switch c, _ := e.Data.(hearth.Command); {
+		case c.State.Ended():
+			what = ended
+		case firsts[c.ID]:
+			what = first
+		}
+		by[what] = append(by[what], e)
+	}
+	s.notify(ctx, slices.Concat(s.publish(first, by[first]...), s.publish(queued, by[queued]...), s.publish(ended, by[ended]...)))
+	return nil
 }

@@ -208,10 +208,11 @@ func (s *Service) create(ctx context.Context, c hearth.Command, scope hearth.Sco
 	var changes []message
 	if err = s.write(ctx, w); err == nil {
 		s.created.Add(1)
+		what := queued
 		if w.First {
-			s.polls.hand(c.DeviceID, w.After)
+			what = first
 		}
-		changes = s.publish(queued, event(w.After, scope, c.CreatedAt))
+		changes = s.publish(what, event(w.After, scope, c.CreatedAt))
 	}
 	unlock()
 	if err != nil {

@@ -443,7 +443,7 @@ func countBatch(b hearth.CommandBatch, figures []Figures) (counts map[hearth.Com
 func (a *Aggregates) PlaceCommands(
 	ctx context.Context, batchID string, limit int, of func(b hearth.CommandBatch, deviceID string) hearth.Command,
 	jobs func(hearth.Command) ([]hearth.OutboxJob, error),
-) (placed []hearth.Command, after hearth.CommandBatch, err error) {
+) (placed []hearth.PlacedCommand, after hearth.CommandBatch, err error) {
 	w := Write{Name: "PlaceCommands", Key: "command_batch/" + batchID}
 	err = a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
 		placed = nil
@@ -461,7 +461,7 @@ func (a *Aggregates) PlaceCommands(
 			if !c.State.Ended() {
 				continue
 			}
-			more, err := jobs(c)
+			more, err := jobs(c.Command)
 			if err != nil {
 				return err
 			}
@@ -477,7 +477,7 @@ func (a *Aggregates) PlaceCommands(
 // place adds the commands of some devices of a batch to a step.
 func (a *Aggregates) place(
 	ctx context.Context, tx Tx, b hearth.CommandBatch, ids []string, of func(b hearth.CommandBatch, deviceID string) hearth.Command,
-) (placed []hearth.Command, err error) {
+) (placed []hearth.PlacedCommand, err error) {
 	queues, err := queuesOf(ctx, tx, b.CreatedAt, ids)
 	if err != nil {
 		return nil, err
@@ -495,7 +495,7 @@ func (a *Aggregates) place(
 		if err := commands.Insert(ctx, tx, storedCommand(c)); err != nil {
 			return nil, err
 		}
-		placed = append(placed, c)
+		placed = append(placed, hearth.PlacedCommand{Command: c, First: q.open == 0})
 	}
 	return placed, nil
 }

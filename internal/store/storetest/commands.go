@@ -364,7 +364,8 @@ func commandBound(t *testing.T, s CommandStore) {
 	}
 	n = 6000
 	placed, _, err := s.PlaceCommands(t.Context(), "more", 10, of, endedJobs)
-	if err != nil || len(placed) != 2 || placed[0].State != hearth.CommandFailed || placed[1].State != hearth.CommandQueued {
+	if err != nil || len(placed) != 2 || placed[0].State != hearth.CommandFailed || placed[0].First || placed[1].State != hearth.CommandQueued ||
+		!placed[1].First {
 		t.Errorf("placed %+v, %v", placed, err)
 	}
 	checkEndedJobs(t, s, placed[0].ID)
@@ -526,7 +527,7 @@ func commandBatch(t *testing.T, s CommandStore) {
 		return c
 	}
 	placed, _, err := s.PlaceCommands(t.Context(), "b", 1, of, endedJobs)
-	if err != nil || len(placed) != 1 || placed[0].DeviceID != devices[0] || placed[0].Seq == 0 {
+	if err != nil || len(placed) != 1 || placed[0].DeviceID != devices[0] || placed[0].Seq == 0 || !placed[0].First {
 		t.Fatalf("placed %+v, %v", placed, err)
 	}
 	changeCommand(t, s, placed[0].ID, func(c hearth.Command) hearth.Command { return c.Sent(epoch) })
