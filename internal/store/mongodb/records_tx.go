@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -132,6 +134,15 @@ func (tx *recordTx) InsertDevice(ctx context.Context, d hearth.Device, taken err
 		insertDevice(tx.st, d, taken)
 	}
 	return d, err
+}
+
+// SetDesiredVersions implements record.Tx.
+func (tx *recordTx) SetDesiredVersions(_ context.Context, versions map[string]int64) error {
+	for _, id := range slices.Sorted(maps.Keys(versions)) {
+		older := bson.D{{Key: "_id", Value: id}, {Key: "desired_version", Value: bson.D{{Key: "$lt", Value: versions[id]}}}}
+		tx.st.Sweep(collDevices, older, steps.Set(bson.D{{Key: "desired_version", Value: versions[id]}}))
+	}
+	return nil
 }
 
 // Replace implements record.Tx.

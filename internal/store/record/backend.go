@@ -103,6 +103,8 @@ type Tx interface {
 	// InsertDevice adds a device, which the stores write by hand; CodeNotFound if its organization is gone, taken if another has its
 	// serial.
 	InsertDevice(ctx context.Context, d hearth.Device, taken error) (hearth.Device, error)
+	// SetDesiredVersions keeps the versions of desired states with their devices, by id, where those have older ones.
+	SetDesiredVersions(ctx context.Context, versions map[string]int64) error
 	// Replace stores a record in place of the one with its identity.
 	Replace(ctx context.Context, s *Schema, record any) error
 	// Delete removes the record with that identity.

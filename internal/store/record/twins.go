@@ -78,6 +78,7 @@ func (a *Aggregates) UpdateTwins(ctx context.Context, updates ...*hearth.TwinUpd
 			stored[one.DeviceID] = one
 		}
 		var effects hearth.SideEffects
+		desired := map[string]int64{}
 		for _, u := range updates {
 			before, there := stored[u.DeviceID]
 			entries, err := updateTwin(ctx, tx, u, before.twin(), !there)
@@ -85,8 +86,14 @@ func (a *Aggregates) UpdateTwins(ctx context.Context, updates ...*hearth.TwinUpd
 				return err
 			}
 			effects.Audit = append(effects.Audit, entries...)
+			if u.Err == nil && u.After.DesiredVersion != before.DesiredVersion {
+				desired[u.DeviceID] = u.After.DesiredVersion
+			}
 		}
 		tx.With(effects)
+		if len(desired) > 0 {
+			return tx.SetDesiredVersions(ctx, desired)
+		}
 		return nil
 	})
 }
@@ -114,12 +121,6 @@ func updateTwin(ctx context.Context, tx Tx, u *hearth.TwinUpdate, before hearth.
 	same := u.After.DesiredVersion == before.DesiredVersion && u.After.ReportedVersion == before.ReportedVersion
 	if u.Err != nil || same {
 		return nil, nil //nolint:nilerr // a refusal is the update's own
-	}
-	if u.After.DesiredVersion != before.DesiredVersion {
-		older, version := Lt("desired_version", u.After.DesiredVersion), Set("desired_version", u.After.DesiredVersion)
-		if err := tx.UpdateWhere(ctx, &devices.Schema, Filter{Eq("id", u.DeviceID), older}, Changes{version}); err != nil {
-			return nil, err
-		}
 	}
 	if isNew {
 		return entries, twins.Insert(ctx, tx, storedTwin(u.After))

@@ -14,7 +14,7 @@ var _ hearth.DeviceStore = (*Store)(nil)
 
 // deviceColumns are what scanDevice reads, of devices d and presence p.
 const deviceColumns = `d.key, d.id, d.owner_id, d.organization_id, d.name, d.type, d.serial, d.status, d.idle, d.tags, d.metadata,
-	d.interval, d.desired_version, d.version, d.created_at, d.updated_at, d.last_error, p.last_active_at, p.offline_at`
+	d.interval, p.desired_version, d.version, d.created_at, d.updated_at, d.last_error, p.last_active_at, p.offline_at`
 
 func scanDevice(row rowScanner) (d hearth.Device, err error) {
 	var tags string
@@ -167,10 +167,10 @@ func insertDevice(t *tx, d hearth.Device, scope int64) (key int64, err error) {
 		return 0, err
 	}
 	result, err := t.exec(`INSERT INTO devices(key, id, scope, owner_id, organization_id, name, search, type, serial, status, idle, tags,
-		metadata, interval, desired_version, version, created_at, updated_at, last_error) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		metadata, interval, version, created_at, updated_at, last_error) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 		sql.NullInt64{Int64: d.Key, Valid: d.Key != 0}, d.ID, scope, d.OwnerID, d.OrganizationID, d.Name, record.Fold(d.Name), d.Type, d.Serial,
 		string(d.Status), d.Idle, tags, storedMetadata(d.Metadata),
-		d.Interval, d.DesiredVersion, d.Version, millis(d.CreatedAt), millis(d.UpdatedAt), failure)
+		d.Interval, d.Version, millis(d.CreatedAt), millis(d.UpdatedAt), failure)
 	if isUnique(err) && !isSerialTaken(err) {
 		return 0, hearth.Errorf(hearth.CodeConflict, "there is a device with that id")
 	}
@@ -180,7 +180,8 @@ func insertDevice(t *tx, d hearth.Device, scope int64) (key int64, err error) {
 	if key, err = result.LastInsertId(); err != nil {
 		return 0, err
 	}
-	_, err = t.exec(`INSERT INTO presence(device, last_active_at, offline_at) VALUES(?,?,?)`, key, millis(d.LastActiveAt), millis(d.OfflineAt))
+	_, err = t.exec(`INSERT INTO presence(device, last_active_at, offline_at, desired_version) VALUES(?,?,?,?)`,
+		key, millis(d.LastActiveAt), millis(d.OfflineAt), d.DesiredVersion)
 	return key, err
 }
 

@@ -11,7 +11,7 @@ import (
 	"hearth"
 )
 
-// TestWhatIsThereIsFoundAfterAnUpgrade: a database of schema 23 had no text to search in.
+// TestWhatIsThereIsFoundAfterAnUpgrade: a database of schema 23 had no text to search in, and the desired versions with the devices.
 func TestWhatIsThereIsFoundAfterAnUpgrade(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "hearth.db")
@@ -35,8 +35,8 @@ func TestWhatIsThereIsFoundAfterAnUpgrade(t *testing.T) {
 	}
 	exec(`INSERT INTO scopes(key, name) VALUES(1, 'user:ann')`)
 	exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<?)
-		INSERT INTO devices(key, id, scope, owner_id, name, type, status, interval, created_at, updated_at)
-		SELECT i, 'd'||i, 1, 'ann', 'Café '||i, 't', 'active', 60, 1, 1 FROM n`, devices)
+		INSERT INTO devices(key, id, scope, owner_id, name, type, status, interval, desired_version, created_at, updated_at)
+		SELECT i, 'd'||i, 1, 'ann', 'Café '||i, 't', 'active', 60, i%3, 1, 1 FROM n`, devices)
 	exec(`INSERT INTO presence(device) SELECT key FROM devices`)
 	for n := range users {
 		exec(`INSERT INTO users(id, name, email, role, password_hash, created_at, updated_at) VALUES(?, 'Zoë', ?, 'user', x'00', 1, 1)`,
@@ -53,6 +53,11 @@ func TestWhatIsThereIsFoundAfterAnUpgrade(t *testing.T) {
 	found, err := s.Devices(t.Context(), hearth.DeviceFilter{Reach: hearth.Reach{All: true}, Query: "CAFE"}, hearth.Page{Count: true})
 	if err != nil || found.Total != devices {
 		t.Errorf("%d devices are found, %v; want %d", found.Total, err, devices)
+	}
+	for id, want := range map[string]int64{"d1": 1, "d2": 2, "d3": 0} {
+		if d, err := s.Device(t.Context(), id); err != nil || d.DesiredVersion != want {
+			t.Errorf("%s has the desired version %d, %v; want %d", id, d.DesiredVersion, err, want)
+		}
 	}
 	for query, want := range map[string]int{"zoe": users, "ZO2@": 1} {
 		list, err := s.Users(t.Context(), hearth.UserFilter{Query: query}, hearth.Page{})

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"hearth"
@@ -54,6 +55,19 @@ func (x *recordTx) InsertDevice(_ context.Context, d hearth.Device, taken error)
 	}
 	return d, err
 }
+
+// SetDesiredVersions implements record.Tx. It is one statement, however many devices there are.
+func (x *recordTx) SetDesiredVersions(_ context.Context, versions map[string]int64) error {
+	list, err := json.Marshal(versions)
+	if err != nil {
+		return err
+	}
+	_, err = x.t.exec(setDesiredVersions, string(list))
+	return err
+}
+
+const setDesiredVersions = `UPDATE presence SET desired_version=twin.value FROM json_each(?) twin
+	WHERE device=(SELECT key FROM devices WHERE id=twin.key) AND desired_version<twin.value`
 
 // store writes all columns of a new record.
 func (x *recordTx) store(s *record.Schema, r any) error {
