@@ -6,19 +6,15 @@ cd "$(dirname "$0")/.."
 
 scripts/services.sh clients
 folder=internal/realtime/clienttest
-if [[ ! -d $folder/node_modules/ws || $folder/package-lock.json -nt $folder/node_modules ]]; then
-  npm --prefix "$folder" ci --no-audit --no-fund --ignore-scripts
-fi
-if [[ ! -d e2e/devices/node_modules || e2e/devices/package-lock.json -nt e2e/devices/node_modules ]]; then
-  npm --prefix e2e/devices ci --no-audit --no-fund --ignore-scripts
-fi
-if [[ ! -d console/node_modules || console/package-lock.json -nt console/node_modules ]]; then
-  npm --prefix console ci --no-audit --no-fund --ignore-scripts
-fi
-if [[ ! -d client/ts/node_modules || client/ts/package-lock.json -nt client/ts/node_modules ]]; then
-  npm --prefix client/ts ci --no-audit --no-fund --ignore-scripts
-fi
+# Folders of packages, and of each a package that is there once they are installed.
+for package in "$folder ws" "e2e/devices mqtt" "console axe-core" "client/ts typescript"; do
+  read -r dir name <<<"$package"
+  if [[ ! -d $dir/node_modules/$name || $dir/package-lock.json -nt $dir/node_modules ]]; then
+    npm --prefix "$dir" ci --no-audit --no-fund --ignore-scripts
+  fi
+done
 npm --prefix client/ts run --silent build
 read -ra race <<<"${RACE:--race}" # how make has the detector
 go test -tags clients "${race[@]}" -count=1 "./$folder"
-go test -tags clients "${race[@]}" -count=1 -run 'ThePages|TheTypeScript|MQTTJS|TheFirstFive|SeveralTabs|TheConsole|EveryView' ./e2e
+# Without the detector: it would watch what drives the browser, not the program, which is a process of its own. Compiled as make build does.
+CGO_ENABLED=0 go test -tags clients -trimpath -count=1 -run 'ThePages|TheTypeScript|MQTTJS|TheFirstFive|SeveralTabs|TheConsole|EveryView' ./e2e
