@@ -125,12 +125,13 @@ type Change struct {
 // Changes, whose encoding another program or version need not repeat. Each field is preceded by its length, so that no
 // two entries read the same.
 func (e AuditEntry) Sum() string {
-	sum := sha256.New()
-	for _, field := range []string{
+	text := make([]byte, 0, 512+len(e.ChangesText))
+	for _, field := range [...]string{
 		strconv.FormatInt(e.Seq, 10), e.PrevHash, strconv.FormatInt(e.At.UnixMilli(), 10), e.ActorID, e.Action, e.Target,
 		e.Result, e.IP, e.UserAgent, e.RequestID, e.ChangesText,
 	} {
-		fmt.Fprintf(sum, "%d:%s", len(field), field)
+		text = append(append(strconv.AppendInt(text, int64(len(field)), 10), ':'), field...)
 	}
-	return hex.EncodeToString(sum.Sum(nil))
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }
