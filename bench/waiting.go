@@ -16,12 +16,13 @@ const (
 	// waitingDevices is how many devices wait in polls, each on a connection of its own.
 	waitingDevices = 10_000
 	// senders is how many connections users send commands over.
-	senders = 64
-	// openRate is the rate of commands a second that the goal names.
-	openRate = 3000
+	senders = 256
 	// giveUp is how long a wave may take.
 	giveUp = 25 * time.Second
 )
+
+// openRates are the fixed rates of commands a second at which their delays are measured: one with room, and that of the goal.
+var openRates = []int{2000, 3000}
 
 // requestOf returns the bytes of a request.
 func requestOf(host, method, path, token, body string) []byte {
@@ -190,10 +191,13 @@ func expect(want, status int, body []byte) error {
 	return nil
 }
 
-// immediately has each command be due at once, and atOpenRate openRate a second: each is measured from when it was due, also where those before it
-// were late.
-func immediately(int) time.Duration  { return 0 }
-func atOpenRate(i int) time.Duration { return time.Duration(i+1) * time.Second / openRate }
+// immediately has each command be due at once.
+func immediately(int) time.Duration { return 0 }
+
+// atRate has so many be due a second: each is measured from when it was due, also where those before it were late.
+func atRate(perSecond int) func(i int) time.Duration {
+	return func(i int) time.Duration { return time.Duration(i+1) * time.Second / time.Duration(perSecond) }
+}
 
 // measureWaiting: devices wait in polls, and each is sent one command. Each command is durable before it is acknowledged, and that it was
 // sent before its poll's answer ends.
@@ -213,18 +217,22 @@ func measureWaiting(ctx context.Context, o options, dir string, r *report) (err 
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	all := requestOf(p.host, "POST", "/commands", h.token, `{"name":"set-level","params":{"level":3},"filter":{"type":"sensor"}}`)
-	var rates, costs, p50s, p99s, opens, bulks []float64
+	var rates, costs, bulks []float64
+	p50s, p99s, opens := map[int][]float64{}, map[int][]float64{}, map[int][]float64{}
 	for range o.rounds {
 		_, took, cpu, err := p.wave(ctx, immediately, nil)
 		if err != nil {
 			return err
 		}
 		rates, costs = append(rates, float64(n)/took.Seconds()), append(costs, 1e6*cpu.Seconds()/float64(n))
-		delays, took, _, err := p.wave(ctx, atOpenRate, nil)
-		if err != nil {
-			return err
+		for _, rate := range openRates {
+			delays, took, _, err := p.wave(ctx, atRate(rate), nil)
+			if err != nil {
+				return err
+			}
+			p50s[rate], p99s[rate] = append(p50s[rate], ms(delays[n/2])), append(p99s[rate], ms(delays[n*99/100]))
+			opens[rate] = append(opens[rate], float64(n)/took.Seconds())
 		}
-		p50s, p99s, opens = append(p50s, ms(delays[n/2])), append(p99s, ms(delays[n*99/100])), append(opens, float64(n)/took.Seconds())
 		if _, took, _, err = p.wave(ctx, immediately, all); err != nil {
 			return err
 		}
@@ -233,10 +241,13 @@ func measureWaiting(ctx context.Context, o options, dir string, r *report) (err 
 	note := fmt.Sprintf("%d devices wait, each is sent one command; they answer afterwards, outside of the time", n)
 	r.add(figure{Name: "commands from POST to waiting polls", Unit: "commands/s", Hearth: median(rates), Goal: "≥ 3000", Note: note})
 	r.add(figure{Name: "processor time of the server from POST to a waiting poll", Unit: "µs", Hearth: median(costs), Note: note})
-	fixed := fmt.Sprintf("%d a second are due, and measured from then", openRate)
-	r.add(figure{Name: "commands at a fixed rate from POST to waiting polls", Unit: "commands/s", Hearth: median(opens), Note: fixed})
-	r.add(figure{Name: "the same, p50", Unit: "ms", Hearth: median(p50s), Note: fixed})
-	r.add(figure{Name: "the same, p99", Unit: "ms", Hearth: median(p99s), Goal: "≤ 20", Note: fixed})
+	for _, rate := range openRates {
+		name := fmt.Sprintf("commands from POST to waiting polls, %d a second", rate)
+		fixed := "each measured from when it was due"
+		r.add(figure{Name: name + ": reached", Unit: "commands/s", Hearth: median(opens[rate]), Note: fixed})
+		r.add(figure{Name: name + ": p50", Unit: "ms", Hearth: median(p50s[rate]), Note: fixed})
+		r.add(figure{Name: name + ": p99", Unit: "ms", Hearth: median(p99s[rate]), Goal: "≤ 20", Note: fixed})
+	}
 	r.add(figure{Name: "one command in bulk until all polls are answered", Unit: "ms", Hearth: median(bulks), Note: fmt.Sprintf("%d devices", n)})
 	return nil
 }
