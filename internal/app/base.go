@@ -181,7 +181,7 @@ func (b base) openStore(ctx context.Context) (opened store, err error) {
 	if b.Config.StoreURL == "" {
 		opened, err = sqlite.Open(ctx, sqlite.Options{
 			Path: filepath.Join(b.Config.DataDir, "hearth.db"), Clock: b.Clock, Logger: b.Logger, SlowQuery: b.Config.SlowQuery, Observer: b.metrics.Store,
-			Logs: logs,
+			CacheBytes: b.memory.Pages(sqlite.MaxCacheBytes), Logs: logs,
 		})
 	} else {
 		opened, err = mongodb.Open(ctx, mongodb.Options{

@@ -13,12 +13,13 @@ import (
 )
 
 // The shares of the memory that there is: of the Go heap, which leaves at least outside for the program itself and for SQLite; for bodies that
-// are worked on, which cost a few times their size; and for the cache.
+// are worked on, which cost a few times their size; for the cache; and, outside of the heap, for the pages that SQLite keeps.
 const (
 	heapShare   = 0.8
 	outside     = 48 << 20
 	bodiesShare = 16
 	cacheShare  = 8
+	pagesShare  = 4
 	maxBodies   = 256 << 20
 )
 
@@ -90,4 +91,12 @@ func (l Limit) Cache(wanted uint64) uint64 {
 		return wanted
 	}
 	return min(wanted, uint64(l/cacheShare))
+}
+
+// Pages returns how many bytes of its pages a database within the program keeps, if they would be wanted without a limit.
+func (l Limit) Pages(wanted int64) int64 {
+	if l == 0 {
+		return wanted
+	}
+	return min(wanted, int64(l)/pagesShare)
 }

@@ -40,4 +40,9 @@ func TestTheLimitIsThatOfTheControlGroups(t *testing.T) {
 			t.Errorf("of %d MiB the heap has %d MiB, want %d", allowed>>20, got>>20, want>>20)
 		}
 	}
+	for limit, want := range map[Limit]int64{0: 144 << 20, 80 << 20: 20 << 20, 800 << 20: 144 << 20} {
+		if got := limit.Pages(144 << 20); got != want {
+			t.Errorf("of %d MiB, pages have %d MiB, want %d", limit>>20, got>>20, want>>20)
+		}
+	}
 }

@@ -78,19 +78,38 @@ func (e *Engine) slowDown(ctx context.Context, batch *Batch, patient bool) error
 	return nil
 }
 
-// tailCache keeps rows of the tail. They never change, and their IDs are never used again, so that whatever snapshot a reader has, a row that
-// it finds by its ID is right.
+// tailCache keeps rows of the tail, decoded. They never change, and their IDs are never used again, so that whatever snapshot a reader has, a
+// row that it finds by its ID is right.
 type tailCache struct {
-	mu      sync.Mutex
-	limit   int // entries
-	entries int
-	rows    map[int64]*tailEntry
+	mu           sync.Mutex
+	limit, bytes int
+	rows         map[int64]*tailEntry
 }
 
 type tailEntry struct {
-	row *Row
+	row   *Row
+	bytes int
 	// left is in how many partitions it is not folded, as far as is known.
 	left int
+}
+
+// What a decoded row takes in memory, about: logBytes for each log, lineBytes for each series, and internedBytes more than its length for one of
+// a string, each of which is kept once in the process.
+const (
+	logBytes      = 32
+	lineBytes     = 32
+	internedBytes = 192
+)
+
+// bytes returns about how many bytes the row takes, its Data aside.
+func (r *Row) bytes() int {
+	bytes := logBytes*r.Entries + lineBytes*len(r.chunk.Series)
+	for i := range r.chunk.Series {
+		if s := &r.chunk.Series[i]; s.IsText() {
+			bytes += internedBytes + len(s.Type.Text())
+		}
+	}
+	return bytes
 }
 
 func (c *tailCache) find(id int64) *Row {
@@ -102,18 +121,19 @@ func (c *tailCache) find(id int64) *Row {
 	return nil
 }
 
-// add reports whether the row is new.
+// add reports whether the row is new. Its Data is not kept.
 func (c *tailCache) add(row *Row) bool {
+	bytes := row.bytes()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.rows[row.ID] != nil {
 		return false
 	}
-	if c.rows == nil || c.entries+row.Entries > c.limit {
-		c.rows, c.entries = map[int64]*tailEntry{}, 0
+	if c.rows == nil || c.bytes+bytes > c.limit {
+		c.rows, c.bytes = map[int64]*tailEntry{}, 0
 	}
-	c.rows[row.ID] = &tailEntry{row, len(row.Partitions)}
-	c.entries += row.Entries
+	c.rows[row.ID] = &tailEntry{&Row{TailRow: row.TailRow, chunk: row.chunk}, bytes, len(row.Partitions)}
+	c.bytes += bytes
 	return true
 }
 
@@ -128,7 +148,7 @@ func (c *tailCache) folded(ids []int64) {
 		}
 		if entry.left--; entry.left <= 0 {
 			delete(c.rows, id)
-			c.entries -= entry.row.Entries
+			c.bytes -= entry.bytes
 		}
 	}
 }

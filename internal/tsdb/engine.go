@@ -82,7 +82,7 @@ func New(backend Backend, options Options) (*Engine, error) {
 	}
 	e := &Engine{backend: backend, options: options, partitions: make([]partition, backend.Partitions())}
 	e.claims.seed, e.claims.held = maphash.MakeSeed(), map[uint64]chan struct{}{}
-	e.tail.limit = 16 * options.FoldRows
+	e.tail.limit = 16 * options.FoldRows * logBytes
 	e.folder.wake = make(chan struct{}, 1)
 	e.folder.stopping, e.folder.stop = context.WithCancel(context.Background()) //nolint:fatcontext // of the folder, until Stop
 	e.reclaimed.from = map[int64]int64{}

@@ -169,29 +169,47 @@ func (op Operation) documentErrors(rt *Router, doc *huma.Operation) {
 		byStatus[statuses[code]] = append(byStatus[statuses[code]], code)
 	}
 	for status, codes := range byStatus {
-		examples := map[string]*huma.Example{}
 		names := make([]string, len(codes))
 		for i, code := range codes {
 			names[i] = "`" + string(code) + "`"
-			examples[string(code)] = problemExample(code)
 		}
-		response := &huma.Response{
-			Description: http.StatusText(status) + ": " + strings.Join(names, ", "),
-			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: schema, Examples: examples}},
+		// Operations share their answers to failures: one each would take megabytes.
+		description := http.StatusText(status) + ": " + strings.Join(names, ", ")
+		key := sharedAnswer{description, op.Class != ""}
+		if rt.failures[key] == nil {
+			rt.failures[key] = documentFailure(schema, status, description, codes)
 		}
-		if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable || status == http.StatusInsufficientStorage {
-			response.Headers = map[string]*huma.Param{"Retry-After": {
-				Description: "Seconds to wait before the next attempt.", Schema: &huma.Schema{Type: huma.TypeInteger},
-			}}
-		}
-		doc.Responses[strconv.Itoa(status)] = response
+		doc.Responses[strconv.Itoa(status)] = rt.failures[key]
 	}
 	if op.Creates {
 		documentIdempotency(op, doc)
 	}
 	if op.Class != "" {
-		documentLimits(doc)
+		rt.documentLimits(doc)
 	}
+}
+
+// sharedAnswer names an answer to a failure that operations have in common.
+type sharedAnswer struct {
+	description string
+	limited     bool
+}
+
+func documentFailure(schema *huma.Schema, status int, description string, codes []hearth.Code) *huma.Response {
+	examples := map[string]*huma.Example{}
+	for _, code := range codes {
+		examples[string(code)] = problemExample(code)
+	}
+	response := &huma.Response{
+		Description: description,
+		Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: schema, Examples: examples}},
+	}
+	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable || status == http.StatusInsufficientStorage {
+		response.Headers = map[string]*huma.Param{"Retry-After": {
+			Description: "Seconds to wait before the next attempt.", Schema: &huma.Schema{Type: huma.TypeInteger},
+		}}
+	}
+	return response
 }
 
 // Register adds a typed operation. I's fields are its parameters and Body, validated before the handler runs; O's are its

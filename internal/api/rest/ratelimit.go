@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -132,13 +133,21 @@ func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.
 // AddressKey names the caller's address for limits.
 func AddressKey(caller hearth.Caller) string { return "ip:" + caller.Network() }
 
-// documentLimits adds the headers of a limited operation to all its answers.
-func documentLimits(doc *huma.Operation) {
-	headers := map[string]string{
+// limitHeaders are the headers of the answers of limited operations.
+func limitHeaders() map[string]*huma.Param {
+	headers := map[string]*huma.Param{}
+	for name, description := range map[string]string{
 		"RateLimit-Limit":     "The most requests at one moment.",
 		"RateLimit-Remaining": "How many requests are left now.",
 		"RateLimit-Reset":     "Seconds until all are there again.",
+	} {
+		headers[name] = &huma.Param{Description: description, Schema: &huma.Schema{Type: huma.TypeInteger}}
 	}
+	return headers
+}
+
+// documentLimits adds the headers of a limited operation to all its answers.
+func (rt *Router) documentLimits(doc *huma.Operation) {
 	for _, response := range doc.Responses {
 		if response.Ref != "" {
 			continue
@@ -146,8 +155,6 @@ func documentLimits(doc *huma.Operation) {
 		if response.Headers == nil {
 			response.Headers = map[string]*huma.Param{}
 		}
-		for name, description := range headers {
-			response.Headers[name] = &huma.Param{Description: description, Schema: &huma.Schema{Type: huma.TypeInteger}}
-		}
+		maps.Copy(response.Headers, rt.limitHeaders)
 	}
 }

@@ -120,7 +120,10 @@ type Router struct {
 	// methods are those of each pattern.
 	methods map[string][]string
 	openAPI *huma.OpenAPI
-	handler http.Handler
+	// failures and limitHeaders are parts of the document that operations share.
+	failures     map[sharedAnswer]*huma.Response
+	limitHeaders map[string]*huma.Param
+	handler      http.Handler
 	// underWay are the requests with an Idempotency-Key.
 	underWay keymutex.Mutex[string]
 	static   staticAnswers
@@ -144,6 +147,7 @@ func New(options Options, contract Contract) (*Router, error) {
 	rt := &Router{
 		options: options, contract: contract, mux: http.NewServeMux(), operations: http.NewServeMux(), methods: map[string][]string{},
 		tagged: map[string]Handler{}, openAPI: contract.Document, modified: newModifications(),
+		failures: map[sharedAnswer]*huma.Response{}, limitHeaders: limitHeaders(),
 	}
 	if options.BodyMemory > 0 {
 		rt.memory = newBodyMemory(options.BodyMemory)

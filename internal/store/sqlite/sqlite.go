@@ -32,8 +32,22 @@ type Options struct {
 	SlowQuery time.Duration
 	// Observer is told of each operation, by the name of its method, and of each commit; nil: nobody is.
 	Observer hearth.StoreObserver
+	// CacheBytes is how many bytes of pages the connections keep in all, outside of the heap; 0 is MaxCacheBytes.
+	CacheBytes int64
 	// Logs tune the storage of logs.
 	Logs tsdb.Options
+}
+
+// MaxCacheBytes is the most that the connections keep of pages: the writer writerPages, each reader readerPages, each scan scanPages, in KiB.
+const (
+	writerPages, readerPages, scanPages = 65_536, 16_384, 4_096
+
+	MaxCacheBytes = (writerPages + 4*readerPages + 4*scanPages) << 10
+)
+
+// cachePragma sets how much a connection keeps that keeps so many KiB of MaxCacheBytes.
+func (o Options) cachePragma(pages int64) string {
+	return fmt.Sprintf("&_pragma=cache_size(-%d)", pages*o.CacheBytes/MaxCacheBytes)
 }
 
 func (o Options) validate() (Options, error) {
@@ -45,6 +59,9 @@ func (o Options) validate() (Options, error) {
 	}
 	if o.Observer == nil {
 		o.Observer = hearth.NoObserver{}
+	}
+	if o.CacheBytes <= 0 || o.CacheBytes > MaxCacheBytes {
+		o.CacheBytes = MaxCacheBytes
 	}
 	o.Logs.Clock, o.Logs.Logger = o.Clock, o.Logger
 	return o, nil
@@ -98,7 +115,7 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 			err = errors.Join(err, closeFile())
 		}
 	}()
-	writes, err := sql.Open("sqlite", writerDSN(options.Path, "&_txlock=immediate&_pragma=cache_size(-65536)"))
+	writes, err := sql.Open("sqlite", writerDSN(options.Path, "&_txlock=immediate"+options.cachePragma(writerPages)))
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
@@ -106,7 +123,7 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	if err := migrate(ctx, writes); err != nil {
 		return nil, errors.Join(err, writes.Close())
 	}
-	reads, err := sql.Open("sqlite", dsn(options.Path, "&_pragma=query_only(1)&_pragma=cache_size(-16384)"))
+	reads, err := sql.Open("sqlite", dsn(options.Path, "&_pragma=query_only(1)"+options.cachePragma(readerPages)))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the database: %w", err), writes.Close())
 	}
@@ -114,7 +131,7 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, errors.Join(err, writes.Close(), reads.Close())
 	}
-	scans, err := sql.Open("sqlite", dsn(options.Path, "&_pragma=query_only(1)&_pragma=cache_size(-4096)"))
+	scans, err := sql.Open("sqlite", dsn(options.Path, "&_pragma=query_only(1)"+options.cachePragma(scanPages)))
 	if err != nil {
 		return nil, errors.Join(err, writer.stop(), reads.Close())
 	}
