@@ -265,3 +265,46 @@ func BenchmarkAuthenticate(b *testing.B) {
 		}
 	}
 }
+
+// heldBeats holds the writes of more than a few heartbeats until they are released, and keeps their sizes.
+type heldBeats struct {
+	hearth.DeviceStore
+	begun, release chan struct{}
+	sizes          []int // of one write after the other
+}
+
+func (s *heldBeats) RecordHeartbeats(ctx context.Context, beats []hearth.Heartbeat) error {
+	if len(beats) > fewBeats {
+		s.begun <- struct{}{}
+		<-s.release
+		s.sizes = append(s.sizes, len(beats))
+	}
+	return s.DeviceStore.RecordHeartbeats(ctx, beats)
+}
+
+func TestAHeartbeatDoesNotWaitForThoseOfACrowd(t *testing.T) {
+	t.Parallel()
+	held := &heldBeats{begun: make(chan struct{}, 10), release: make(chan struct{})}
+	b := setup(t, t.TempDir(), func(o *Options) { held.DeviceStore, o.Store = o.Store, held })
+	device := b.create(t, ann, NewDevice{})
+	signs := make([]Sign, 2*beatsAtOnce+1)
+	for i := range signs {
+		signs[i].DeviceID = device.ID
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, _, err := b.Heartbeats(context.Background(), ann, signs)
+		done <- err
+	}()
+	<-held.begun
+	if _, err := b.Heartbeat(t.Context(), ann, device.ID, ""); err != nil {
+		t.Error(err)
+	}
+	close(held.release)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if want := []int{beatsAtOnce, beatsAtOnce}; !slices.Equal(held.sizes, want) {
+		t.Errorf("the long writes are of %v heartbeats, want %v", held.sizes, want)
+	}
+}

@@ -115,8 +115,9 @@ type Service struct {
 	lists    *lists
 	// tokens are the known tokens by hash.
 	tokens *boundedcache.Cache[[sha256.Size]byte, knownToken]
-	beats  *groupcommit.Committer[accepted]
-	signs  signs
+	// beats stores heartbeats, crowds those of calls with many.
+	beats, crowds *groupcommit.Committer[accepted]
+	signs         signs
 	// connections are those that devices keep to this process.
 	connections connections
 	pending     *pending
@@ -141,6 +142,7 @@ func New(options Options) (*Service, error) {
 	f.lists = newLists(options, f.trust)
 	f.tokens = boundedcache.New(boundedcache.Options[[sha256.Size]byte, knownToken]{Entries: maxTokens, TTL: f.trust, Clock: options.Clock})
 	f.beats = groupcommit.New(groupcommit.Options[accepted]{Commit: f.record, MaxWaiting: maxWaitingBeats})
+	f.crowds = groupcommit.New(groupcommit.Options[accepted]{Commit: f.record, MaxGroup: beatsAtOnce, MaxWaiting: maxWaitingBeats})
 	return f, nil
 }
 
@@ -166,6 +168,7 @@ func (f *Service) Stop() {
 		f.signs.stop()
 		f.running.Wait()
 		f.beats.Wait()
+		f.crowds.Wait()
 	})
 }
 

@@ -21,7 +21,7 @@ type signs struct {
 	stopped bool
 }
 
-// Reported counts logs of the devices as a sign of life, which is stored in the group commit of the heartbeats, at most once a
+// Reported counts logs of the devices as a sign of life, which is stored as heartbeats are, at most once a
 // second for each device. It returns at once: the logs do not wait for it, and a sign that cannot be stored is logged.
 func (f *Service) Reported(devices []*hearth.Device) {
 	quiet := f.directory.quiet(devices, f.now().Add(-signEvery).UnixMilli())

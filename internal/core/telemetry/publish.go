@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -14,6 +15,8 @@ const (
 	eventBurst = 200
 	// maxFlows bounds the devices that are remembered: one that makes room starts with a whole burst again.
 	maxFlows = 100_000
+	// logsAtOnce bounds the logs that are looked at before the logs of others are.
+	logsAtOnce = 256
 	// summaryEvery is how long a device's logs are gathered for a summary.
 	summaryEvery = time.Second
 )
@@ -85,11 +88,14 @@ func (p *publisher) publish(done appended) {
 			p.devices[device.Key] = f
 		}
 		f.scope = device.Scope()
-		single := f.bucket.take(done.counts[i], now, eventRate, eventBurst)
-		share[device.Key], flows[device.Key] = single, f
-		f.pending += done.counts[i] - single
+		share[device.Key], flows[device.Key] = f.bucket.take(done.counts[i], now, eventRate, eventBurst), f
 	}
 	for i, entry := range done.entries {
+		if i%logsAtOnce == logsAtOnce-1 {
+			p.mu.Unlock()
+			runtime.Gosched()
+			p.mu.Lock()
+		}
 		f := flows[entry.Device]
 		if share[entry.Device] == 0 {
 			f.note(entry)
@@ -100,8 +106,9 @@ func (p *publisher) publish(done appended) {
 			Type: hearth.EventDeviceLog, At: now, Data: logOf(entry, f.device, done.first+uint64(i)), Scope: f.scope, DeviceID: f.device,
 		})
 	}
-	for _, f := range flows {
-		if f.pending > 0 && now.Sub(f.summaryAt) >= summaryEvery {
+	for key, f := range flows {
+		// One that made room meanwhile is not looked at again.
+		if f.pending > 0 && (now.Sub(f.summaryAt) >= summaryEvery || p.devices[key] != f) {
 			events = append(events, f.summary(now))
 		}
 	}
@@ -111,8 +118,9 @@ func (p *publisher) publish(done appended) {
 	}
 }
 
-// note keeps a log for the summary if it is its event's newest.
+// note counts a log for the summary, and keeps it if it is its event's newest.
 func (f *flow) note(entry hearth.LogEntry) {
+	f.pending++
 	known, found := f.latest[entry.Event]
 	at := millis(entry.At)
 	if found && known.At.After(at) || !found && len(f.latest) >= hearth.MaxSummaryEvents {
