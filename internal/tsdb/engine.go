@@ -25,6 +25,9 @@ type Options struct {
 	// Bytes is about how many bytes the logs of a scope may take with their rollups; 0 is any number. What other processes have stored counts
 	// within a minute.
 	Bytes int64
+	// GiveWay, if set, is called after each fold that many documents cut short, with how long it took. The partition is folded again once it
+	// returns.
+	GiveWay func(ctx context.Context, took time.Duration)
 	// Clock is the time of the memory of devices and of graves.
 	Clock hearth.Clock
 	// Logger takes what goes wrong in the background; nil discards it.

@@ -26,6 +26,7 @@ func (e *Engine) Fold(ctx context.Context, partition int) (folded int, err error
 	var parts []tailPart
 	var leftRows []int64
 	var logs, left int
+	narrow, start := false, time.Now()
 	err = e.backend.Update(ctx, "Fold", partition, func(s Snapshot) (*Change, error) {
 		var err error
 		parts, err = e.loadTail(ctx, s, firstMilli, endMilli, func(rows []TailRow) int {
@@ -44,6 +45,7 @@ func (e *Engine) Fold(ctx context.Context, partition int) (folded int, err error
 		}
 		var later []tailPart
 		parts, later = slice(parts)
+		narrow = len(later) > 0 && later[0].Entries+logsOf(parts) < e.options.FoldRows/narrowFold
 		for _, part := range later {
 			left += part.Entries
 			leftRows = append(leftRows, part.ID)
@@ -58,12 +60,26 @@ func (e *Engine) Fold(ctx context.Context, partition int) (folded int, err error
 		ids[i] = parts[i].ID
 	}
 	e.tail.folded(ids)
+	if narrow && e.options.GiveWay != nil {
+		took := time.Since(start)
+		defer e.options.GiveWay(ctx, took)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	// What was counted meanwhile stays counted, though some of it may have been seen: too much leads to one more look.
 	p.logs, p.rows, p.first = p.logs-logsBefore+left, p.rows-rowsBefore+len(leftRows), time.Now()
 	p.settled(before, leftRows)
 	return len(parts), nil
+}
+
+// narrowFold is the part of Options.FoldRows that a fold has at least which many documents do not cut short.
+const narrowFold = 8
+
+func logsOf(parts []tailPart) (n int) {
+	for i := range parts {
+		n += parts[i].Entries
+	}
+	return n
 }
 
 // fold returns the change that folds rows.

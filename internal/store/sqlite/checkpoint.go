@@ -10,7 +10,7 @@ import (
 
 const (
 	// copyFrom is the number of pages that are written to the log (WAL) from one copy to the next.
-	copyFrom = 4000
+	copyFrom = 2000
 	// nearlyAll is the number of pages that the writer may have left to copy, and copyTries how often the rest is copied to get there.
 	nearlyAll, copyTries = 64, 6
 	// copyPause is the time from one look at the log to the next.

@@ -139,6 +139,7 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 		outbox: make(chan struct{}, 1), hooks: make(chan struct{}, 1), closeFile: closeFile}
 	s.Aggregates = record.New(records{s})
 	go writer.run()
+	options.Logs.GiveWay = writer.giveWay
 	if s.Engine, err = tsdb.New(logBackend{s}, options.Logs); err != nil {
 		return nil, errors.Join(err, writer.stop(), s.readers.close(), s.scans.close())
 	}

@@ -35,6 +35,9 @@ type writer struct {
 	stopOnce sync.Once
 	stopErr  error
 
+	// shared counts the short writes since the last giveWay.
+	shared atomic.Int64
+
 	prepared   map[string]*sql.Stmt
 	logs       *logWriter
 	checkpoint *checkpointer
@@ -178,6 +181,25 @@ func (w *writer) run() {
 	}
 }
 
+// The time from one fold of few logs to the next is restTimes what it took, and mostRest at most, while others write.
+const (
+	restTimes = 2
+	mostRest  = 50 * time.Millisecond
+)
+
+// giveWay waits between the folds of logs that are spread over much time: one after the other they would keep a processor and the writer busy
+// that others need.
+func (w *writer) giveWay(ctx context.Context, took time.Duration) {
+	if w.shared.Swap(0) == 0 {
+		return
+	}
+	select {
+	case <-time.After(min(restTimes*took, mostRest)):
+	case <-ctx.Done():
+	case <-w.stopping:
+	}
+}
+
 // copyRest copies the little that the checkpointer has left of the log. What fails is done by a later checkpoint.
 func (w *writer) copyRest() {
 	_, _, err := logPages(context.Background(), w.conn, `PRAGMA wal_checkpoint(PASSIVE)`)
@@ -243,6 +265,9 @@ collect:
 	w.options.Observer.Commit(len(members), start.Sub(first.at), took)
 	if w.options.SlowQuery > 0 && took >= w.options.SlowQuery {
 		w.options.Logger.Warn("slow commit", "kind", "performance", "duration", took, "writes", len(members))
+	}
+	if queue == w.short {
+		w.shared.Add(int64(len(members)))
 	}
 	w.logs.end(false)
 	w.answer(members, nil)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"hearth"
 	"hearth/internal/testfile"
@@ -161,5 +162,23 @@ func TestTheWriterSyncsEveryCommit(t *testing.T) {
 		if got != want {
 			t.Errorf("%s is %s, want %s", pragma, got, want)
 		}
+	}
+}
+
+func TestNobodyGivesWayToNobody(t *testing.T) {
+	t.Parallel()
+	s := openTest(t)
+	s.writer.shared.Store(0)
+	s.writer.giveWay(t.Context(), time.Hour)
+	if err := s.write(t.Context(), "Test", func(*tx) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.writer.shared.Load(); n == 0 {
+		t.Error("a short write is not counted")
+	}
+	start := time.Now()
+	s.writer.giveWay(t.Context(), time.Hour)
+	if took := time.Since(start); took < mostRest {
+		t.Errorf("the rest was %v, want %v", took, mostRest)
 	}
 }
