@@ -1,7 +1,7 @@
 // Command bench measures hearth beside the floor (the least that could do the same work) and beside a peer
 // (PocketBase), all in one run on one machine, so that their ratios mean something where absolute figures do not.
 //
-//	go run . [-hearth ../bin/hearth] [-seconds 5] [-rounds 3] [-rows 10000000] [-devices 20000] [-only heartbeats,batches] [-out results]
+//	go run . [-hearth ../bin/hearth] [-before OLD-PROGRAM] [-seconds 5] [-rounds 3] [-rows 10000000] [-devices 20000] [-only heartbeats,batches] [-out results]
 //
 // It prints a table and writes the same as JSON.
 package main
@@ -21,6 +21,7 @@ import (
 // options are the command line.
 type options struct {
 	hearth      string
+	before      string
 	seconds     time.Duration
 	rounds      int
 	connections int
@@ -66,6 +67,7 @@ func run(ctx context.Context, args []string) error {
 	var only string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.hearth, "hearth", "../bin/hearth", "the program to measure")
+	flags.StringVar(&o.before, "before", "", "another program to measure in turn with it, such as an older one")
 	flags.DurationVar(&o.seconds, "seconds", 4*time.Second, "length of one measurement")
 	flags.IntVar(&o.rounds, "rounds", 3, "measurements of each, taken in turn; the median counts")
 	flags.IntVar(&o.connections, "connections", 64, "parallel clients")
@@ -79,11 +81,16 @@ func run(ctx context.Context, args []string) error {
 	if only != "" {
 		o.only = strings.Split(only, ",")
 	}
-	program, err := filepath.Abs(o.hearth)
-	if err != nil {
-		return err
+	for _, program := range []*string{&o.hearth, &o.before} {
+		if *program == "" {
+			continue
+		}
+		path, err := filepath.Abs(*program)
+		if err != nil {
+			return err
+		}
+		*program = path
 	}
-	o.hearth = program
 	scratch, err := os.MkdirTemp("", "hearth-bench-")
 	if err != nil {
 		return err
@@ -92,7 +99,7 @@ func run(ctx context.Context, args []string) error {
 	results := newReport(o)
 	for _, section := range []struct {
 		name    string
-		measure func(context.Context, options, string, *report) error
+		measure measure
 	}{
 		{"heartbeats", measureHeartbeats},
 		{"posts", measurePosts},
@@ -130,7 +137,7 @@ func run(ctx context.Context, args []string) error {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
-		if err := section.measure(ctx, o, dir, results); err != nil {
+		if err := measureBoth(ctx, o, dir, results, section.measure); err != nil {
 			return fmt.Errorf("%s: %w", section.name, err)
 		}
 		if err := os.RemoveAll(dir); err != nil {
@@ -138,4 +145,32 @@ func run(ctx context.Context, args []string) error {
 		}
 	}
 	return results.finish()
+}
+
+// measure adds the figures of one section to a report. The directory is there, and empty.
+type measure func(ctx context.Context, o options, dir string, r *report) error
+
+// measureBoth measures the program and, where there is one, the one before it: round by round, one after the other.
+func measureBoth(ctx context.Context, o options, dir string, r *report, m measure) error {
+	if o.before == "" {
+		return m(ctx, o, dir, r)
+	}
+	programs := [2]string{o.before, o.hearth}
+	var rounds [2][]*report
+	rounds[0], rounds[1] = make([]*report, o.rounds), make([]*report, o.rounds)
+	for round := range o.rounds {
+		for i, program := range programs {
+			once, into := o, filepath.Join(dir, fmt.Sprint(round, i))
+			once.rounds, once.hearth = 1, program
+			if err := os.MkdirAll(into, 0o700); err != nil {
+				return err
+			}
+			rounds[i][round] = newReport(o)
+			if err := m(ctx, once, into, rounds[i][round]); err != nil {
+				return fmt.Errorf("%s: %w", program, err)
+			}
+		}
+	}
+	r.addBoth(rounds[0], rounds[1])
+	return nil
 }

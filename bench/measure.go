@@ -80,6 +80,7 @@ func measureHeartbeats(ctx context.Context, o options, dir string, r *report) (e
 	side := func(url string, next func(int, int, *fasthttp.Request)) *load {
 		return &load{url: url, clients: o.connections, length: o.seconds, next: next, status: 200}
 	}
+	before := t.hearth.cpu()
 	floor, peer, mine, err := sides{
 		floor: side(t.floor.url, request("POST", t.hearth.token, path, beat)),
 		peer: side(t.peer.url, request("PATCH", t.access.Token, func(int, int) string {
@@ -93,6 +94,7 @@ func measureHeartbeats(ctx context.Context, o options, dir string, r *report) (e
 	now, peak := t.hearth.memory()
 	r.add(figure{Name: "heartbeats", Unit: "requests/s", Floor: floor, Peer: peer, Hearth: mine, Goal: "≥ 0.35",
 		Note: "floor: bare net/http handler, nothing stored"})
+	r.add(t.hearth.processorTime(o, "heartbeat", before, mine))
 	r.add(figure{Name: "start until ready", Unit: "ms", Peer: ms(t.peer.started), Hearth: ms(t.hearth.started)})
 	r.add(figure{Name: "memory after heartbeats", Unit: "MiB", Hearth: now, Note: fmt.Sprintf("peak %.0f MiB", peak)})
 	return nil
@@ -123,8 +125,7 @@ func measureTwins(ctx context.Context, o options, dir string, r *report) (err er
 		}
 		r.add(figure{Name: "twin patches, " + state, Unit: "requests/s", Floor: floor, Hearth: mine, Goal: "≥ 0.35",
 			Note: "floor: bare net/http handler, nothing stored"})
-		patches := mine * o.seconds.Seconds() * float64(o.rounds)
-		r.add(figure{Name: "processor time of the server for a patch, " + state, Unit: "µs", Hearth: 1e6 * (t.hearth.cpu() - before).Seconds() / patches})
+		r.add(t.hearth.processorTime(o, "patch, "+state, before, mine))
 	}
 	return nil
 }
@@ -151,6 +152,7 @@ func measurePosts(ctx context.Context, o options, dir string, r *report) (err er
 		}
 		floors = append(floors, float64(n)/time.Since(began).Seconds())
 	}
+	before := t.hearth.cpu()
 	_, peer, mine, err := sides{
 		peer: &load{url: t.peer.url, clients: o.connections, length: o.seconds, status: 200, next: request("POST", t.access.Token,
 			func(int, int) string { return "/api/collections/telemetry/records" },
@@ -166,7 +168,14 @@ func measurePosts(ctx context.Context, o options, dir string, r *report) (err er
 	}
 	r.add(figure{Name: "single durable log posts", Unit: "requests/s", Floor: median(floors), Peer: peer, Hearth: mine,
 		Note: "floor: bare SQLite loop, one fsynced row at a time"})
+	r.add(t.hearth.processorTime(o, "log", before, mine))
 	return nil
+}
+
+// processorTime is what the server has taken since before for each of the requests that it answered at a rate in all rounds.
+func (h *hearth) processorTime(o options, name string, before time.Duration, perSecond float64) figure {
+	requests := perSecond * o.seconds.Seconds() * float64(o.rounds)
+	return figure{Name: "processor time of the server for a " + name, Unit: "µs", Hearth: 1e6 * (h.cpu() - before).Seconds() / requests}
 }
 
 const batchRows = 5000

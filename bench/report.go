@@ -19,6 +19,8 @@ type figure struct {
 	Floor  float64 `json:"floor,omitempty"`
 	Peer   float64 `json:"peer,omitempty"`
 	Hearth float64 `json:"hearth"`
+	// Before is what the program before reached, in turn with Hearth.
+	Before float64 `json:"before,omitempty"`
 	// Ratio is Hearth ÷ Floor, unless Against says otherwise; Goal is what it should be.
 	Ratio   float64 `json:"ratio,omitempty"`
 	Against string  `json:"against,omitempty"`
@@ -46,18 +48,48 @@ func (r *report) add(f figure) {
 	r.Figures = append(r.Figures, f)
 }
 
+// addBoth adds the medians of the rounds of two programs.
+func (r *report) addBoth(before, after []*report) {
+	of := func(reports []*report, name string, value func(figure) float64) float64 {
+		var values []float64
+		for _, one := range reports {
+			for _, f := range one.Figures {
+				if f.Name == name {
+					values = append(values, value(f))
+				}
+			}
+		}
+		return median(values)
+	}
+	both := slices.Concat(before, after)
+	for _, f := range after[len(after)-1].Figures {
+		if f.Against == "" {
+			f.Ratio = 0 // of the medians
+		}
+		f.Floor = of(both, f.Name, func(f figure) float64 { return f.Floor })
+		f.Peer = of(both, f.Name, func(f figure) float64 { return f.Peer })
+		f.Before = of(before, f.Name, func(f figure) float64 { return f.Hearth })
+		f.Hearth = of(after, f.Name, func(f figure) float64 { return f.Hearth })
+		r.add(f)
+	}
+}
+
 // finish prints the table and writes the JSON.
 func (r *report) finish() error {
 	fmt.Printf("%s, %s, %s\n\n", r.Machine, r.Go, r.At.Format(time.DateOnly))
-	fmt.Println("| what | unit | floor | PocketBase | hearth | ratio | goal | |")
-	fmt.Println("| --- | --- | --: | --: | --: | --: | --- | --- |")
+	fmt.Println("| what | unit | floor | PocketBase | before | hearth | hearth ÷ before | ratio | goal | |")
+	fmt.Println("| --- | --- | --: | --: | --: | --: | --: | --: | --- | --- |")
 	for _, f := range r.Figures {
 		note := f.Note
 		if f.Against != "" {
 			note = strings.TrimSpace("ratio: " + f.Against + ". " + note)
 		}
-		fmt.Printf("| %s | %s | %s | %s | %s | %s | %s | %s |\n",
-			f.Name, f.Unit, number(f.Floor), number(f.Peer), number(f.Hearth), number(f.Ratio), f.Goal, note)
+		var gain float64
+		if f.Before > 0 {
+			gain = f.Hearth / f.Before
+		}
+		fmt.Printf("| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n",
+			f.Name, f.Unit, number(f.Floor), number(f.Peer), number(f.Before), number(f.Hearth), number(gain), number(f.Ratio), f.Goal, note)
 	}
 	if err := os.MkdirAll(r.out, 0o755); err != nil {
 		return err
