@@ -104,9 +104,7 @@ type partition struct {
 	// logs and rows wait to be folded, those that this engine has seen; first and last are when the oldest and the newest of them came.
 	logs, rows  int
 	first, last time.Time
-	// debts are what folding those rows costs that this engine has stored, by their IDs; owed is the same by scope.
-	debts map[int64][]debt
-	owed  map[int64]int
+	debts       debts
 }
 
 // grew counts logs that wait, and reports whether they are worth a fold.
@@ -123,31 +121,10 @@ func (p *partition) grew(logs int, options *Options) bool {
 }
 
 // owe notes what folding a row costs.
-func (p *partition) owe(row int64, debts []debt) {
+func (p *partition) owe(row int64, owed []debt) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.debts == nil {
-		p.debts, p.owed = map[int64][]debt{}, map[int64]int{}
-	}
-	p.debts[row] = debts
-	for _, d := range debts {
-		p.owed[d.scope] += d.docs
-	}
-}
-
-// settled forgets the debts of rows that are not in the tail any more, of those that were there before.
-func (p *partition) settled(before map[int64]bool, left []int64) {
-	for _, id := range left {
-		delete(before, id)
-	}
-	for id := range before {
-		for _, d := range p.debts[id] {
-			if p.owed[d.scope] -= d.docs; p.owed[d.scope] <= 0 {
-				delete(p.owed, d.scope)
-			}
-		}
-		delete(p.debts, id)
-	}
+	p.debts.owe(row, owed)
 }
 
 // full reports whether the tail is worth a number of folds. The caller holds mu.
@@ -166,7 +143,7 @@ func (p *partition) due(options *Options) bool {
 func (p *partition) crowded(scope int64, options *Options) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.owed[scope] > max(16, min(maxOwed, 4*options.FoldRows/logsADocument)) || p.full(options, 16)
+	return p.debts.of[scope] > max(16, min(maxOwed, 4*options.FoldRows/logsADocument)) || p.full(options, 16)
 }
 
 // folder folds partitions in the background.
@@ -278,7 +255,7 @@ func (e *Engine) stored(row *Row) (full bool) {
 	}
 	debts := debtsOf(row)
 	for _, p := range row.Partitions {
-		e.partitions[p].owe(row.ID, slices.DeleteFunc(slices.Clone(debts), func(d debt) bool { return e.backend.Partition(d.scope) != p }))
+		e.partitions[p].owe(row.ID, slices.DeleteFunc(slices.Clone(debts), func(d debt) bool { return e.backend.Partition(d.key.Scope) != p }))
 		logs := row.Entries
 		if len(row.Partitions) > 1 {
 			logs = 0

@@ -18,8 +18,8 @@ func (e *Engine) Fold(ctx context.Context, partition int) (folded int, err error
 	p.folding.Lock()
 	defer p.folding.Unlock()
 	p.mu.Lock()
-	logsBefore, rowsBefore, before := p.logs, p.rows, make(map[int64]bool, len(p.debts))
-	for id := range p.debts {
+	logsBefore, rowsBefore, before := p.logs, p.rows, make(map[int64]bool, len(p.debts.rows))
+	for id := range p.debts.rows {
 		before[id] = true
 	}
 	p.mu.Unlock()
@@ -68,7 +68,7 @@ func (e *Engine) Fold(ctx context.Context, partition int) (folded int, err error
 	defer p.mu.Unlock()
 	// What was counted meanwhile stays counted, though some of it may have been seen: too much leads to one more look.
 	p.logs, p.rows, p.first = p.logs-logsBefore+left, p.rows-rowsBefore+len(leftRows), time.Now()
-	p.settled(before, leftRows)
+	p.debts.settled(before, leftRows)
 	return len(parts), nil
 }
 

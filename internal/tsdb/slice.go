@@ -15,9 +15,6 @@ const maxSlice = 192
 // several rows. It leaves room for rows of few documents.
 const NarrowRow = maxSlice * 2 / 3
 
-// maxOwed is how many documents folding the logs of a scope may change before those who store more of them have to fold.
-const maxOwed = 2048
-
 // logsADocument is how many logs, bytesADocument how many bytes of them, cost about as much to fold as one document does.
 const (
 	logsADocument  = 64
@@ -51,20 +48,28 @@ func (s *spread) add(series *codec.Series, at int64) {
 		return
 	}
 	s.last, s.hour = day, hour
-	s.note(sumKey(series.Scope, codec.LevelHour, hour), 2) // the sums and their cells
-	if s.note(day, 1) && s.note(sumKey(series.Scope, codec.LevelDay, day.Major), 2) {
-		s.note(sumKey(series.Scope, codec.LevelMonth, codec.BucketOf(codec.LevelMonth, at)), 2)
+	s.note(sumKey(series.Scope, codec.LevelHour, hour))
+	if s.note(day) && s.note(sumKey(series.Scope, codec.LevelDay, day.Major)) {
+		s.note(sumKey(series.Scope, codec.LevelMonth, codec.BucketOf(codec.LevelMonth, at)))
 	}
 }
 
-func (s *spread) note(key Key, docs int) bool {
+func (s *spread) note(key Key) bool {
 	if _, ok := s.keys[key]; ok {
 		return false
 	}
 	s.keys[key] = struct{}{}
 	s.added = append(s.added, key)
-	s.docs += docs
+	s.docs += docsOf(key)
 	return true
+}
+
+// docsOf returns how many documents change with that of a key: sums do with their cells.
+func docsOf(key Key) int {
+	if key.Table == Sums {
+		return 2
+	}
+	return 1
 }
 
 // addRow counts the documents of a row if they are not too many together with those before; it reports whether they were counted.
@@ -131,34 +136,6 @@ func textBytes(series []codec.Series, entries []codec.Entry) (n int) {
 func rowsOf(series []codec.Series, entries []codec.Entry, limit int) int {
 	average := textBytes(series, entries) / max(1, len(entries))
 	return max(min(limit, logsADocument), min(limit, maxChunkBytes/max(1, average)))
-}
-
-// debt is what folding costs, in documents.
-type debt struct {
-	scope int64
-	docs  int
-}
-
-// debtsOf returns what folding a row costs, by scope. A row of few documents is cheap, since it is folded with others of the same ones.
-func debtsOf(row *Row) []debt {
-	logs := map[int64]int{}
-	for i := range row.chunk.Entries {
-		logs[row.chunk.Series[row.chunk.Entries[i].Series].Scope]++
-	}
-	docs := 1
-	if !isNarrow(row.chunk.Series, row.chunk.Entries, logsADocument) {
-		s := newSpread()
-		for i := range row.chunk.Entries {
-			s.add(&row.chunk.Series[row.chunk.Entries[i].Series], row.chunk.Entries[i].At)
-		}
-		docs = s.docs
-	}
-	docs += len(row.Data) / bytesADocument
-	out := make([]debt, 0, len(logs))
-	for scope, n := range logs {
-		out = append(out, debt{scope, docs*n/row.Entries + n/logsADocument})
-	}
-	return out
 }
 
 // maxSlow is how long a call waits at most for the folding of its scope's logs.

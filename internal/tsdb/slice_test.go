@@ -87,12 +87,33 @@ func TestOnlyAScopeThatOwesWaits(t *testing.T) {
 		t.Error("another scope waits")
 	}
 	before := map[int64]bool{}
-	for id := range p.debts {
+	for id := range p.debts.rows {
 		before[id] = true
 	}
-	p.settled(before, nil)
-	if p.crowded(1, &e.options) || len(p.owed)+len(p.debts) != 0 {
+	p.debts.settled(before, nil)
+	if p.crowded(1, &e.options) || len(p.debts.of)+len(p.debts.rows)+len(p.debts.owing) != 0 {
 		t.Error("what is folded is still owed")
+	}
+}
+
+// Single logs of many devices change the same documents again and again: who posts them has nothing to fold before the tail is worth it.
+func TestRowsOfTheSameDocumentsOweThemOnce(t *testing.T) {
+	e, err := New(stubBackend{}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range maxTailRows {
+		batch := &Batch{Size: 64, First: uint64(64*n + 1)}
+		for i := range 64 {
+			batch.Series = append(batch.Series, codec.Series{Scope: 1, Device: int64(i * codec.GroupSize), Event: 1})
+			batch.Entries = append(batch.Entries, codec.Entry{At: 1000, Series: uint32(i)})
+		}
+		rows := Pack([]*Batch{batch}, onePartition, NarrowRow)
+		rows[0].ID = int64(n + 1)
+		e.Stored(rows...)
+		if p := &e.partitions[0]; p.crowded(1, &e.options) {
+			t.Fatalf("%d documents are owed after %d rows", p.debts.of[1], n+1)
+		}
 	}
 }
 
