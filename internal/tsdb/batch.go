@@ -3,6 +3,7 @@ package tsdb
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 
 	"hearth"
 	"hearth/internal/tsdb/codec"
@@ -44,12 +45,14 @@ type TailRow struct {
 	Partitions []int
 }
 
-// Row is a row of the tail. It is never changed.
+// Row is a row of the tail. What it says never changes.
 type Row struct {
 	TailRow
 	// Data is what is stored: a chunk with scopes.
 	Data  []byte
 	chunk codec.Chunk
+	// alone is how many documents folding the row alone changes; 0 until docs is called.
+	alone *atomic.Int64
 }
 
 // Pack numbers the entries of batches, whose First are set and ascend, and puts them into rows; it sets their Rows. partition is
@@ -113,7 +116,8 @@ func packRows(encoder *codec.Encoder, batches []*Batch, size int, partition func
 // newRow makes a row of a chunk with sorted entries.
 func newRow(encoder *codec.Encoder, chunk codec.Chunk, last uint64, partition func(scope int64) int) *Row {
 	n := len(chunk.Entries)
-	row := &Row{chunk: chunk, TailRow: TailRow{Last: last, Entries: n, MinAt: chunk.Entries[0].At, MaxAt: chunk.Entries[n-1].At}}
+	row := &Row{chunk: chunk, alone: new(atomic.Int64)}
+	row.TailRow = TailRow{Last: last, Entries: n, MinAt: chunk.Entries[0].At, MaxAt: chunk.Entries[n-1].At}
 	for _, e := range chunk.Entries {
 		if id := int64(e.Seq); row.ID == 0 || id < row.ID {
 			row.ID = id

@@ -120,12 +120,16 @@ func slice(parts []tailPart) (now, later []tailPart) {
 		return parts[:1], parts[1:]
 	}
 	now = append(now, parts[0])
+	low, high := parts[0].MinAt, parts[0].MaxAt
 	for _, part := range parts[1:] {
-		if s.addRow(part.Row, maxSlice) {
-			now = append(now, part)
-		} else {
+		// A row of another time has hardly a document in common with those that are picked.
+		apart := part.MaxAt < low || part.MinAt > high
+		if apart && s.docs+part.docs() > maxSlice || !s.addRow(part.Row, maxSlice) {
 			later = append(later, part)
+			continue
 		}
+		now = append(now, part)
+		low, high = min(low, part.MinAt), max(high, part.MaxAt)
 	}
 	return now, later
 }

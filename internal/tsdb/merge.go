@@ -255,6 +255,9 @@ func (m *merge) addChunks(pieces []piece) error {
 			p := of[d.Key]
 			all := codec.MergeChunks(old, codec.Chunk{Series: codec.Unscoped(p.series), Entries: p.entries})
 			limit := rowsOf(all.Series, all.Entries, limit)
+			if p.isScattered(&all) {
+				limit = max(1, limit/scatteredShare)
+			}
 			m.putChunks(d.Key, all.Series, all.Entries, sizes(len(all.Entries), limit, p.entries[0].At > p.chunk.MaxAt))
 			return nil
 		})
@@ -266,6 +269,16 @@ func (m *merge) addChunks(pieces []piece) error {
 		}
 	}
 	return nil
+}
+
+// scatteredShare is how much smaller the chunks are into which logs come scattered over the time before.
+const scatteredShare = 8
+
+// isScattered reports whether the piece is of a few logs from within the time of its chunk, which all is with them: more will come like
+// that, each of which has the chunk stored anew. One whose list of series takes as much as its logs is better left large.
+func (p *piece) isScattered(all *codec.Chunk) bool {
+	few := 2*scatteredShare*len(p.entries) <= int(p.chunk.Entries) && 4*scatteredShare*len(all.Series) <= len(all.Entries)
+	return few && p.entries[len(p.entries)-1].At < p.chunk.MaxAt
 }
 
 // putChunks stores entries as chunks of the given sizes: the first by the given key, each other by its first entry's.

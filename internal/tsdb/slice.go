@@ -93,6 +93,19 @@ func (s *spread) addRow(row *Row, most int) bool {
 	return true
 }
 
+// docs returns how many documents folding the row alone changes.
+func (r *Row) docs() int {
+	if docs := r.alone.Load(); docs > 0 {
+		return int(docs)
+	}
+	s := newSpread()
+	for i := range r.chunk.Entries {
+		s.add(&r.chunk.Series[r.chunk.Entries[i].Series], r.chunk.Entries[i].At)
+	}
+	r.alone.Store(int64(s.docs))
+	return s.docs
+}
+
 // isNarrow reports whether sorted entries are surely of few documents, without counting them.
 func isNarrow(series []codec.Series, entries []codec.Entry, most int) bool {
 	scopes, groups := map[int64]bool{}, map[[2]int64]bool{}

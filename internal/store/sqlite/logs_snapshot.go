@@ -116,7 +116,7 @@ func (s *logSnapshot) Tail(_ context.Context, from, to int64) (out []tsdb.TailRo
 func (s *logSnapshot) TailData(_ context.Context, ids []int64, fn func(id int64, data []byte) error) error {
 	for _, id := range ids {
 		var data []byte
-		if err := s.row(`SELECT data FROM log_tail WHERE seq=?`, id).Scan(&data); err != nil {
+		if err := s.brief().row(`SELECT data FROM log_tail WHERE seq=?`, id).Scan(&data); err != nil {
 			return err
 		}
 		if err := fn(id, data); err != nil {
@@ -132,7 +132,7 @@ func (s *logSnapshot) Find(_ context.Context, q tsdb.Query, fn func(*tsdb.Doc) e
 		return nil
 	}
 	text, args := findText(&q)
-	err := s.each(&logRow{table: q.Table, data: q.Data}, text, args, fn)
+	err := each(s, &logRow{table: q.Table, data: q.Data}, text, args, fn)
 	if errors.Is(err, tsdb.ErrEnough) {
 		return nil
 	}
@@ -212,7 +212,7 @@ func (s *logSnapshot) Get(_ context.Context, keys []tsdb.Key, data tsdb.Fields, 
 	args := make([]any, 3)
 	for _, key := range keys {
 		args[0], args[1], args[2] = key.Scope, key.Major, key.Minor
-		if err := s.each(row, text, args, fn); err != nil {
+		if err := each(s.brief(), row, text, args, fn); err != nil {
 			if errors.Is(err, tsdb.ErrEnough) {
 				return nil
 			}
@@ -250,8 +250,8 @@ func (row *logRow) places() []any {
 }
 
 // each calls fn with each row of a query.
-func (s *logSnapshot) each(row *logRow, text string, args []any, fn func(*tsdb.Doc) error) error {
-	rows, err := s.query(text, args...)
+func each(q querier, row *logRow, text string, args []any, fn func(*tsdb.Doc) error) error {
+	rows, err := q.query(text, args...)
 	if err != nil {
 		return err
 	}
