@@ -132,7 +132,7 @@ func (c *tailCache) add(row *Row) bool {
 	if c.rows == nil || c.bytes+bytes > c.limit {
 		c.rows, c.bytes = map[int64]*tailEntry{}, 0
 	}
-	c.rows[row.ID] = &tailEntry{&Row{TailRow: row.TailRow, chunk: row.chunk, alone: row.alone}, bytes, len(row.Partitions)}
+	c.rows[row.ID] = &tailEntry{&Row{TailRow: row.TailRow, chunk: row.chunk, size: row.size, alone: row.alone}, bytes, len(row.Partitions)}
 	c.bytes += bytes
 	return true
 }

@@ -51,6 +51,8 @@ type Row struct {
 	// Data is what is stored: a chunk with scopes.
 	Data  []byte
 	chunk codec.Chunk
+	// size is the length of Data, which not all that have the row keep.
+	size int
 	// alone is how many documents folding the row alone changes; 0 until docs is called.
 	alone *atomic.Int64
 }
@@ -124,6 +126,7 @@ func newRow(encoder *codec.Encoder, chunk codec.Chunk, last uint64, partition fu
 		}
 	}
 	row.Data = encoder.Encode(nil, chunk.Series, chunk.Entries)
+	row.size = len(row.Data)
 	for _, s := range chunk.Series {
 		if at, found := slices.BinarySearch(row.Partitions, partition(s.Scope)); !found {
 			row.Partitions = slices.Insert(row.Partitions, at, partition(s.Scope))

@@ -29,7 +29,7 @@ func debtsOf(row *Row) (debts []debt) {
 	for i := range row.chunk.Entries {
 		logs[row.chunk.Series[row.chunk.Entries[i].Series].Scope]++
 	}
-	own := len(row.Data) / bytesADocument
+	own := row.size / bytesADocument
 	if isNarrow(row.chunk.Series, row.chunk.Entries, logsADocument) {
 		own++
 	} else {

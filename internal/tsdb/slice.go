@@ -76,7 +76,7 @@ func docsOf(key Key) int {
 func (s *spread) addRow(row *Row, most int) bool {
 	before := s.docs
 	s.added = s.added[:0]
-	if s.docs += len(row.Data) / bytesADocument; s.docs > most {
+	if s.docs += row.size / bytesADocument; s.docs > most {
 		s.docs = before
 		return false
 	}

@@ -1,9 +1,12 @@
 package tsdb
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
+	"hearth"
 	"hearth/internal/tsdb/codec"
 )
 
@@ -122,3 +125,21 @@ type stubBackend struct{ Backend }
 
 func (stubBackend) Partitions() int     { return 1 }
 func (stubBackend) Partition(int64) int { return 0 }
+
+func TestRememberedRowsOfTextsAreFoldedOneByOne(t *testing.T) {
+	b := &Batch{Size: 2000, First: 1}
+	for i := range b.Size {
+		text := hearth.Text(fmt.Sprintf("%06d%s", i, strings.Repeat("x", 250)))
+		b.Series = append(b.Series, codec.Series{Scope: 1, Device: 1, Event: 1, Type: text.ValueType})
+		b.Entries = append(b.Entries, codec.Entry{At: 1, Seq: uint64(i), Series: uint32(i)})
+	}
+	cache := tailCache{limit: 64 << 20}
+	var parts []tailPart
+	for _, row := range Pack([]*Batch{b}, onePartition, NarrowRow) {
+		cache.add(row)
+		parts = append(parts, tailPart{Row: cache.find(row.ID)})
+	}
+	if now, later := slice(parts); len(now) != 1 || len(later) == 0 {
+		t.Errorf("a fold takes %d of %d rows", len(now), len(parts))
+	}
+}

@@ -224,7 +224,7 @@ func (e *Engine) loadTail(ctx context.Context, s Snapshot, from, to int64, pick 
 	}
 	var decoder codec.Decoder
 	err = s.TailData(ctx, missing, func(id int64, data []byte) error {
-		row := &Row{TailRow: metas[places[id]], alone: new(atomic.Int64)}
+		row := &Row{TailRow: metas[places[id]], size: len(data), alone: new(atomic.Int64)}
 		if err := decoder.Decode(&row.chunk, data, nil); err != nil {
 			return err
 		}
