@@ -72,6 +72,18 @@ func (a *arriving) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// orTooLarge returns the error of a body that is larger than is allowed, else err: a size that was not announced is known at the end.
+func (a *arriving) orTooLarge(err error, announced int64) error {
+	if announced >= 0 || a.ended {
+		return err
+	}
+	a.read = nil
+	if _, tooLarge := io.Copy(io.Discard, a.from); tooLarge != nil {
+		return tooLarge
+	}
+	return err
+}
+
 // tooLong refuses what the decoder is in the middle of.
 func (a *arriving) tooLong(unread []byte) error {
 	what := "has more than " + strconv.Itoa(maxJSONText) + " bytes"

@@ -138,7 +138,7 @@ func ReadBody(r *http.Request, maxItems int) (body []byte, checked bool, err err
 		return in.read, false, nil
 	}
 	if err := in.check(maxItems); err != nil {
-		return nil, false, err
+		return nil, false, in.orTooLarge(err, r.ContentLength)
 	}
 	return in.read, true, nil
 }

@@ -107,7 +107,9 @@ func TestABodyIsReadNoFurtherThanItsFirstFault(t *testing.T) {
 	} {
 		body := strings.NewReader(test.start + test.rest)
 		size := body.Size()
-		_, _, err := ReadBody(httptest.NewRequest("POST", "/", io.NopCloser(body)), maxJSONItems)
+		r := httptest.NewRequest("POST", "/", io.NopCloser(body))
+		r.ContentLength = size
+		_, _, err := ReadBody(r, maxJSONItems)
 		refusal, ok := errors.AsType[*hearth.Error](err)
 		if !ok {
 			t.Errorf("%s: %v", name, err)
