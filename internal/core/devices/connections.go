@@ -80,7 +80,8 @@ func (f *Service) HeardFrom(kept ...*Connection) {
 // Disconnect ends connections. Of those that were lost, the devices are offline when they would have been without another sign of life; those that
 // the devices have left make them offline at once, durably. Where a device has a newer connection here, nothing changes. CodeUnavailable.
 func (f *Service) Disconnect(ctx context.Context, leave bool, kept ...*Connection) error {
-	now := f.now()
+	// It comes after the signs of life of what was sent before, in whatever order they are stored.
+	now := f.now().Add(time.Millisecond)
 	var beats []accepted
 	for _, one := range kept {
 		if f.connections.remove(one) && leave {

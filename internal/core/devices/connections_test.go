@@ -64,6 +64,30 @@ func TestAConnectionDecidesWhenADeviceIsOffline(t *testing.T) {
 		expect(t, "its heartbeats go on", turned(), "d online")
 		time.Sleep(31 * time.Second)
 		expect(t, "and end", turned(), "d offline")
+
+		// Logs count again as soon as the device has left; those from before it left do not.
+		last := connect(time.Minute)
+		found, err := b.Resolve(t.Context(), ann, []string{d.ID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		expect(t, "connected for the last time", turned(), "d online")
+		b.Reported(found)
+		disconnect(last, true)
+		time.Sleep(time.Second)
+		expect(t, "a log, and it leaves", turned(), "d offline")
+		disconnect(connect(time.Minute), true)
+		time.Sleep(100 * time.Millisecond)
+		b.Reported(found)
+		time.Sleep(time.Second)
+		if got, err := b.store.Device(t.Context(), d.ID); err != nil || got.Connection(time.Now()) != hearth.Online {
+			t.Errorf("after a log a moment after it left: %+v %v", got, err)
+		}
+		time.Sleep(30 * time.Second)
+		if got, err := b.store.Device(t.Context(), d.ID); err != nil || got.Connection(time.Now()) != hearth.Offline {
+			t.Errorf("after three intervals more: %+v %v", got, err)
+		}
 		b.close()
 	})
 }

@@ -109,6 +109,9 @@ func (e *entry) deadline() int64 {
 	return e.last + e.silence
 }
 
+// left reports whether the last that was heard of the device is that it ended its connection.
+func (e *entry) left() bool { return e.until != 0 && e.until <= e.last }
+
 // unixMilli returns a time as Unix milliseconds; 0 for none.
 func unixMilli(t time.Time) int64 {
 	if t.IsZero() {
@@ -269,7 +272,9 @@ func (d *directory) heard(beats []hearth.Heartbeat) (connected, left, changed []
 			if until := unixMilli(beat.Until); until != 0 || e.until <= at+e.silence {
 				e.until = until
 			}
-			leaves = e.until != 0 && e.until <= at
+			leaves = e.left()
+		} else if e.left() {
+			continue // it was heard before it left
 		}
 		differs := beat.Status != "" && (e.device == nil || e.device.Status != beat.Status)
 		if differs || e.device != nil && e.device.Idle {

@@ -10,32 +10,43 @@ import (
 	"hearth"
 )
 
-// signEvery is how long after a device was heard its logs do not count as a sign of life.
+// signEvery is how long after a device was heard its logs do not count as a sign of life, unless it has left.
 const signEvery = time.Second
 
 // signs are the devices that sent logs and whose sign of life is not stored yet.
 type signs struct {
 	mu      sync.Mutex
-	devices map[string]*hearth.Device
+	devices map[string]sign
 	storing bool
 	stopped bool
+}
+
+// sign is a sign of life, which came at a time.
+type sign struct {
+	device *hearth.Device
+	at     time.Time
 }
 
 // Reported counts logs of the devices as a sign of life, which is stored as heartbeats are, at most once a
 // second for each device. It returns at once: the logs do not wait for it, and a sign that cannot be stored is logged.
 func (f *Service) Reported(devices []*hearth.Device) {
-	quiet := f.directory.quiet(devices, f.now().Add(-signEvery).UnixMilli())
+	now := f.now()
+	heard := make([]sign, len(devices))
+	for i, device := range devices {
+		heard[i] = sign{device, now}
+	}
+	quiet := f.directory.quiet(heard)
 	f.signs.mu.Lock()
 	defer f.signs.mu.Unlock()
 	if len(quiet) == 0 || f.signs.stopped {
 		return
 	}
 	if f.signs.devices == nil {
-		f.signs.devices = map[string]*hearth.Device{}
+		f.signs.devices = map[string]sign{}
 	}
-	for _, device := range quiet {
+	for _, s := range quiet {
 		if len(f.signs.devices) < maxWaitingBeats { // the others' next logs count
-			f.signs.devices[device.ID] = device
+			f.signs.devices[s.device.ID] = s
 		}
 	}
 	if !f.signs.storing {
@@ -55,12 +66,11 @@ func (f *Service) storeSigns() {
 		if len(waiting) == 0 {
 			return
 		}
-		now := f.now()
-		for part := range slices.Chunk(f.directory.quiet(waiting, now.Add(-signEvery).UnixMilli()), hearth.MaxHeartbeatBatch) {
+		for part := range slices.Chunk(f.directory.quiet(waiting), hearth.MaxHeartbeatBatch) {
 			beats := make([]accepted, len(part))
-			for i, device := range part {
-				beats[i].device = device
-				beats[i].beat, _ = f.beat(device, "", now)
+			for i, s := range part {
+				beats[i].device = s.device
+				beats[i].beat, _ = f.beat(s.device, "", s.at)
 			}
 			if err := f.await(context.Background(), beats...); err != nil {
 				f.options.Logger.Warn("signs of life could not be stored", "devices", len(part), "error", err)
@@ -76,13 +86,14 @@ func (s *signs) stop() {
 	s.stopped = true
 }
 
-// quiet returns the devices that were not heard after a time (Unix milliseconds).
-func (d *directory) quiet(devices []*hearth.Device, after int64) (quiet []*hearth.Device) {
+// quiet returns the signs of devices that were not heard within signEvery before, or have left since.
+func (d *directory) quiet(signs []sign) (quiet []sign) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	for _, device := range devices {
-		if e := d.entries[device.ID]; e == nil || e.last <= after {
-			quiet = append(quiet, device)
+	for _, s := range signs {
+		e, at := d.entries[s.device.ID], s.at.UnixMilli()
+		if e == nil || e.last <= at-signEvery.Milliseconds() || e.left() && e.last < at {
+			quiet = append(quiet, s)
 		}
 	}
 	return quiet
