@@ -12,7 +12,7 @@ CACHE    := $(CURDIR)/.cache
 # A release is named by its tag; VERSION=v1.2.3 names one by hand.
 VERSION  ?=
 STAMP    := $(if $(VERSION),-X hearth/internal/cli.stamped=$(VERSION))
-LDFLAGS  := -s -w $(STAMP)
+LDFLAGS  := -s -w -funcalign=16 $(STAMP)
 
 GOLANGCI_VERSION    := v2.15.0
 GOLANGCI            := $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION)

@@ -3191,7 +3191,7 @@ func (c *Client) CreateDevice(ctx context.Context, body NewDevice, options ...Ca
 }
 
 // CreateDevices: Create up to 1000 devices. All or none: what is wrong is named by index, such as `body.items[3].name`. The
-// answer has them in the same order.
+// answer has them in the same order. The body has at most 1 MiB, as every body but a batch of logs.
 func (c *Client) CreateDevices(ctx context.Context, body CreateDevicesInputBody, options ...CallOption) (*CreatedDevices, error) {
 	return call[CreatedDevices](ctx, c, request{method: http.MethodPost, path: "/api/v1/devices/batch", body: body, creates: true}, options)
 }

@@ -3072,7 +3072,8 @@ class Api:
 
     def create_devices(self, *, items: List[NewDevice], idempotency_key: Optional[str] = None) -> CreatedDevices:
         """Create up to 1000 devices. All or none: what is wrong is named by index, such as
-        `body.items[3].name`. The answer has them in the same order.
+        `body.items[3].name`. The answer has them in the same order. The body has at most 1 MiB, as every
+        body but a batch of logs.
         """
         return self._call("POST", "/api/v1/devices/batch", body=_given({"items": items}), creates=True, idempotency_key=idempotency_key)
 

@@ -3003,7 +3003,7 @@ export abstract class Api {
 
   /**
    * Create up to 1000 devices. All or none: what is wrong is named by index, such as `body.items[3].name`. The
-   * answer has them in the same order.
+   * answer has them in the same order. The body has at most 1 MiB, as every body but a batch of logs.
    */
   createDevices(body: CreateDevicesInputBody, options: CallOptions = {}): Promise<CreatedDevices> {
     return this.call({ method: 'POST', path: '/api/v1/devices/batch', body, creates: true, options })
