@@ -6,6 +6,7 @@ package logjson
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -267,17 +268,25 @@ var errEnough = errors.New("no more faults are named")
 // errShort says that the window ends within the item.
 var errShort = errors.New("the window ends here")
 
+const eightSpaces = 0x2020202020202020
+
 // space passes over space and returns the byte after it, which stays unread; errEnd at the end of the body.
 func (d *decoder) space() (byte, error) {
 	for {
-		for d.start < d.end {
-			switch c := d.buf[d.start]; c {
-			case ' ', '\t', '\r', '\n':
-				d.start++
+		window := d.buf[d.start:d.end]
+		for i := 0; i < len(window); i++ {
+			switch c := window[i]; c {
+			case ' ':
+				for i+8 < len(window) && binary.LittleEndian.Uint64(window[i+1:]) == eightSpaces {
+					i += 8
+				}
+			case '\t', '\r', '\n':
 			default:
+				d.start += i
 				return c, nil
 			}
 		}
+		d.start = d.end
 		if err := d.fill(); err != nil {
 			return 0, err
 		}

@@ -2,6 +2,7 @@ package logjson
 
 import (
 	"strconv"
+	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -115,22 +116,23 @@ func (d *decoder) hex(b []byte, i int) (rune, error) {
 	if i+4 > len(b) {
 		return 0, errShort
 	}
-	var r rune
-	for _, c := range b[i : i+4] {
-		switch {
-		case '0' <= c && c <= '9':
-			c -= '0'
-		case 'a' <= c && c <= 'f':
-			c -= 'a' - 10
-		case 'A' <= c && c <= 'F':
-			c -= 'A' - 10
-		default:
-			return 0, d.malformedIn(i, "an escape is not one of JSON's")
-		}
-		r = r<<4 | rune(c)
+	r0, r1, r2, r3 := hexDigits[b[i]], hexDigits[b[i+1]], hexDigits[b[i+2]], hexDigits[b[i+3]]
+	if r0|r1|r2|r3 > 0xf {
+		return 0, d.malformedIn(i, "an escape is not one of JSON's")
 	}
-	return r, nil
+	return rune(r0)<<12 | rune(r1)<<8 | rune(r2)<<4 | rune(r3), nil
 }
+
+// hexDigits are the values of hexadecimal digits, 0xff for other bytes.
+var hexDigits = func() (values [256]byte) { // never written to
+	for i := range values {
+		values[i] = 0xff
+	}
+	for i, c := range "0123456789abcdef" {
+		values[c], values[unicode.ToUpper(c)] = byte(i), byte(i)
+	}
+	return values
+}()
 
 // powers are those of ten that a float64 holds exactly.
 var powers = [...]float64{ // never written to
