@@ -209,6 +209,7 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	logs := telemetry.Options{
 		Store: b.store, Audit: b.store, Directory: p.devices, Publisher: events, Listener: p.analytics, Reported: p.devices.Reported,
 		Alarms: p.alarms, Clock: s.Clock, Logger: s.Logger, Retention: cfg.Retention, Quota: p.quotas.Logs(),
+		Followed: func(scope hearth.Scope, deviceID string) bool { return p.realtime.Wanted(scope, deviceID) },
 	}
 	if cfg.Archive {
 		if logs.Archive, err = archive.New(archive.Options{Logs: b.store, Devices: b.store, Files: b.files, Log: s.Logger}); err != nil {

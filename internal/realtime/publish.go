@@ -60,6 +60,11 @@ func (n *Node) Publish(events ...hearth.Event) {
 	}
 }
 
+// Wanted reports whether events of a device in a scope have readers, or had some a moment ago; where it is not known, they have.
+func (n *Node) Wanted(scope hearth.Scope, deviceID string) bool {
+	return n.wanted(hearth.Event{Scope: scope, DeviceID: deviceID})
+}
+
 // wanted reports whether any of the event's channels has readers.
 func (n *Node) wanted(event hearth.Event) bool {
 	var space [64]byte

@@ -23,8 +23,9 @@ const (
 
 // publisher turns stored logs into events, at a bounded rate.
 type publisher struct {
-	out   hearth.Publisher
-	clock hearth.Clock
+	out      hearth.Publisher
+	followed func(hearth.Scope, string) bool
+	clock    hearth.Clock
 
 	mu      sync.Mutex
 	devices map[int64]*flow
@@ -64,19 +65,23 @@ func (b *bucket) fill(now time.Time, rate, burst float64) {
 	b.at = now
 }
 
-func newPublisher(out hearth.Publisher, clock hearth.Clock) *publisher {
-	return &publisher{out: out, clock: clock, devices: map[int64]*flow{}}
+func newPublisher(o Options) *publisher {
+	p := &publisher{out: o.Publisher, followed: o.Followed, clock: o.Clock, devices: map[int64]*flow{}}
+	if p.followed == nil {
+		p.followed = func(hearth.Scope, string) bool { return true }
+	}
+	return p
 }
 
-// publish sends what the rates allow log by log, and puts the rest into summaries.
+// publish sends what the rates allow log by log, and puts the rest into summaries: of devices that somebody follows.
 func (p *publisher) publish(done appended) {
 	now := p.clock.Now()
-	share := make(map[int64]int, len(done.devices)) // how many logs of a device go out one by one
-	flows := make(map[int64]*flow, len(done.devices))
+	share := map[int64]int{} // how many logs of a device go out one by one
+	flows := map[int64]*flow{}
 	var events []hearth.Event
 	p.mu.Lock()
 	for i, device := range done.devices {
-		if done.counts[i] == 0 {
+		if done.counts[i] == 0 || !p.followed(device.Scope(), device.ID) {
 			continue
 		}
 		f := p.devices[device.Key]
@@ -90,6 +95,10 @@ func (p *publisher) publish(done appended) {
 		f.scope = device.Scope()
 		share[device.Key], flows[device.Key] = f.bucket.take(done.counts[i], now, eventRate, eventBurst), f
 	}
+	if len(flows) == 0 {
+		p.mu.Unlock()
+		return
+	}
 	for i, entry := range done.entries {
 		if i%logsAtOnce == logsAtOnce-1 {
 			p.mu.Unlock()
@@ -97,6 +106,9 @@ func (p *publisher) publish(done appended) {
 			p.mu.Lock()
 		}
 		f := flows[entry.Device]
+		if f == nil {
+			continue
+		}
 		if share[entry.Device] == 0 {
 			f.note(entry)
 			continue

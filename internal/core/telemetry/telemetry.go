@@ -58,6 +58,8 @@ type Options struct {
 	Directory Directory
 	// Publisher accepts the events; nil discards them.
 	Publisher hearth.Publisher
+	// Followed reports whether anybody reads the events of a device, or did a moment ago; nil: it is not known, and all are published.
+	Followed func(scope hearth.Scope, deviceID string) bool
 	// Listener hears of every change; nil is not called.
 	Listener Listener
 	// Reported is called with the devices of what was stored, imports excepted; nil is not called. It must not block.
@@ -129,7 +131,7 @@ func New(options Options) (*Service, error) {
 	}
 	s := &Service{options: options, meter: throughput.New(options.Clock)}
 	if options.Publisher != nil {
-		s.publisher = newPublisher(options.Publisher, options.Clock)
+		s.publisher = newPublisher(options)
 	}
 	return s, nil
 }

@@ -436,7 +436,7 @@ func TestADeviceIsWatchedWhateverOthersSend(t *testing.T) {
 func TestThePublisherRemembersABoundedNumberOfDevices(t *testing.T) {
 	t.Parallel()
 	events := &recorder{}
-	p := newPublisher(events, func() time.Time { return now })
+	p := newPublisher(Options{Publisher: events, Clock: func() time.Time { return now }})
 	const sent = eventBurst + 1
 	for i := range maxFlows {
 		p.devices[int64(-i-1)] = &flow{device: "other", pending: 1}
@@ -451,6 +451,22 @@ func TestThePublisherRemembersABoundedNumberOfDevices(t *testing.T) {
 	}
 	if single, summed := events.count(); single != eventBurst || summed != 2 {
 		t.Errorf("%d logs were published alone and %d in summaries", single, summed)
+	}
+}
+
+func TestOnlyLogsOfFollowedDevicesAreMadeEvents(t *testing.T) {
+	t.Parallel()
+	events := &recorder{}
+	p := newPublisher(Options{
+		Publisher: events, Clock: func() time.Time { return now },
+		Followed: func(scope hearth.Scope, id string) bool { return scope == hearth.UserScope("ann") && id == "d" },
+	})
+	for _, device := range []*hearth.Device{{ID: "e", Key: 8, OwnerID: "ann"}, {ID: "d", Key: 7, OwnerID: "bob"}, {ID: "d", Key: 7, OwnerID: "ann"}} {
+		p.publish(appended{devices: []*hearth.Device{device}, counts: []int{1}, entries: []hearth.LogEntry{entry(device.Key, 1)}})
+	}
+	p.flush()
+	if single, summed := events.count(); single != 1 || summed != 0 {
+		t.Errorf("%d logs were published alone and %d in summaries, want the one that is followed", single, summed)
 	}
 }
 
