@@ -54,7 +54,7 @@ test: services ## install what the tests need, then run them all with the race d
 	@# for time to pass: four run at a time on any machine, of one package more than there are processors. GOGC=200 spares them a
 	@# part of collecting garbage, GORACE the second that the detector waits at the end of each process. "make lint" vets them.
 	@trap 'scripts/mongodb.sh stop' EXIT; set -ex; export GORACE=atexit_sleep_ms=50; \
-		GOGC=200 $(GO) test $(RACE) -vet=off -p $$(($$(getconf _NPROCESSORS_ONLN) + 1)) -parallel 4 -timeout 40m $$($(GO) list ./... | grep -v '/e2e$$'); \
+		GOGC=200 $(GO) test $(RACE) -vet=off -parallel 4 -timeout 40m $$($(GO) list ./... | grep -v '/e2e$$'); \
 		$(GO) -C client/go test -race -vet=off ./...; \
 		$(GO) test $(RACE) -vet=off -timeout 40m ./e2e
 

@@ -175,10 +175,9 @@ func dial(t *testing.T, url string) net.Conn {
 func TestSlowHeadersAreCutOffWithinTenSeconds(t *testing.T) {
 	t.Parallel()
 	url := apitest.Start(t, apitest.Config(t))
-	begin := time.Now()
 	var wg sync.WaitGroup
 	for i := range 200 {
-		conn := dial(t, url)
+		conn, begin := dial(t, url), time.Now()
 		wg.Go(func() {
 			if _, err := fmt.Fprintf(conn, "GET /health/live HTTP/1.1\r\nHost: x\r\nX-Slow-%d: ", i); err != nil {
 				t.Error(err)

@@ -104,6 +104,10 @@ func TestIndexesOfCommandsAreMadeAnew(t *testing.T) {
 	err := s.write(t.Context(), "Test", func(t *tx) error {
 		for _, statement := range []string{
 			`DELETE FROM goose_db_version WHERE version_id>33`,
+			`DROP VIEW device_records`,
+			`ALTER TABLE presence DROP COLUMN desired_version`,
+			`ALTER TABLE devices ADD COLUMN desired_version INTEGER NOT NULL DEFAULT 0`,
+			`CREATE VIEW device_records AS SELECT 1`,
 			`DROP INDEX commands_by_device_id_state_seq_id_while_turn`,
 			`DROP INDEX commands_by_device_id_turn_id_while_turn`,
 			`DROP INDEX commands_by_batch_state_while_batch`,
