@@ -79,6 +79,9 @@ type parts struct {
 	peers        *httpserver.Peers
 	limiter      *memkv.Limiter // what limits keeps in this process
 	quotas       quotas.Quotas
+	// figures and streams answer for this process too, whichever asks.
+	figures func(context.Context) (observe.HTTPSummary, admin.Figures)
+	streams func(context.Context) api.StreamStats
 }
 
 // What encrypts which field is named by these; the names of all but messages are stored.
@@ -250,6 +253,8 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	p.backups = backup.NewSchedule(backup.ScheduleOptions{
 		Config: cfg, Source: b.store, Files: b.files, Version: s.Version, Clock: s.Clock, Logger: s.Logger,
 	})
+	p.figures = figures.New(figures.Options{Config: cfg, Asker: b.asker, HTTP: b.metrics.HTTP, Cache: b.cache, Health: p.health})
+	p.streams = figures.NewStreams(b.asker, p.realtime)
 	p.registerMeters()
 	return p, nil
 }
@@ -374,12 +379,12 @@ func (p *parts) openAPI(ctx context.Context) (*api.API, error) {
 		People: people.Services{Accounts: p.accounts, Organizations: p.orgs, Notifications: p.notices, QuotaUse: p.quotas.Use},
 		Admin: admin.Services{
 			Jobs: p.jobs(), Backups: jobadmin.Backups{Jobs: p.jobs(), Schedule: p.backups}, Audit: p.audit(), Health: p.health,
-			Figures: figures.New(figures.Options{Config: cfg, Asker: p.asker, HTTP: p.metrics.HTTP, Cache: p.cache, Health: p.health}),
+			Figures: p.figures,
 		},
 		Version: p.Version, Fleet: p.devices, Provisioning: p.provision, Twins: p.twins,
 		Telemetry: p.telemetry, Analytics: p.analytics, Commands: p.commands, Webhooks: p.webhooks, Integrations: p.integrations, Alarms: p.alarms,
 		Exports: p.exports, Channels: p.notices,
-		MQTT: p.mqtt.ServeWebSocket, Live: p.realtime, StreamStats: figures.NewStreams(p.asker, p.realtime), AwaitPublished: awaitPublished,
+		MQTT: p.mqtt.ServeWebSocket, Live: p.realtime, StreamStats: p.streams, AwaitPublished: awaitPublished,
 		AccelRedirect: cfg.AccelRedirect, Pages: pages.Pages(),
 	})
 }
