@@ -73,7 +73,7 @@ func newPublisher(o Options) *publisher {
 	return p
 }
 
-// publish sends what the rates allow log by log, and puts the rest into summaries: of devices that somebody follows.
+// publish sends what the rates allow log by log, and puts the rest into summaries: of devices that are followed.
 func (p *publisher) publish(done appended) {
 	now := p.clock.Now()
 	share := map[int64]int{} // how many logs of a device go out one by one
