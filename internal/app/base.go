@@ -111,6 +111,11 @@ func openBase(ctx context.Context, s Settings, stack *lifecycle.Stack) (b base, 
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return b, fmt.Errorf("make the data directory: %w", err)
 	}
+	if cfg.BackupDir != "" {
+		if err := (backup.Folder{Path: cfg.BackupDir}).Prepare(); err != nil {
+			return b, err
+		}
+	}
 	b = base{Settings: s, stack: stack, memory: memory.Find(), metrics: observe.NewMetrics(observe.MetricsOptions{
 		Version: s.Version, DataDir: cfg.DataDir, Off: !cfg.Metrics, SlowOperation: cfg.SlowQuery,
 	})}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hearth"
 	"hearth/internal/blob"
 )
@@ -96,6 +98,17 @@ func newestFirst(files []File) []File {
 type Folder struct{ Path string }
 
 var _ Place = Folder{}
+
+// Prepare makes the folder where there is none. It fails where no backup can be written.
+func (f Folder) Prepare() error {
+	if err := os.MkdirAll(f.Path, 0o700); err != nil {
+		return fmt.Errorf("make backup_dir: %w", err)
+	}
+	if err := unix.Access(f.Path, unix.W_OK|unix.X_OK); err != nil {
+		return fmt.Errorf("backup_dir %s cannot be written to: %w", f.Path, err)
+	}
+	return nil
+}
 
 // Write implements Place.
 func (f Folder) Write(_ context.Context, name string, fill func(io.Writer) error) (File, error) {

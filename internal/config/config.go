@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"path"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -187,6 +188,9 @@ func (c *Config) checkPublicURL() error {
 	if err != nil || u.User != nil || u.Path != "" && u.Path != "/" || strings.ContainsAny(c.PublicURL, "?#") {
 		return fmt.Errorf("%s must be a scheme and a host, such as https://home.example, without a user, a path or a query", c.name("public_url"))
 	}
+	if everywhere(u.Hostname()) {
+		return fmt.Errorf("%s must be an address that browsers can open, not that of every interface", c.name("public_url"))
+	}
 	return nil
 }
 
@@ -225,8 +229,8 @@ func everywhere(host string) bool {
 	return host == "" || err == nil && addr.IsUnspecified()
 }
 
-// Advice returns sentences about settings that are allowed and hardly what anybody wants: a fleet shares its database, its Redis
-// and its files, and an instance that lacks one of them sees only its own.
+// Advice returns sentences about settings that are allowed and rarely wanted: a fleet shares its database, its Redis and its
+// files, and an instance that lacks one of them sees only its own.
 func (c *Config) Advice() (sentences []string) {
 	if c.StoreURL != "" && c.RedisURL == "" {
 		sentences = append(sentences, "store_url is set and redis_url is not: this is right for one instance; several need a redis_url, or they do not see one another's jobs, limits and events")
@@ -236,6 +240,9 @@ func (c *Config) Advice() (sentences []string) {
 	}
 	if c.StoreURL == "" && c.RedisURL != "" {
 		sentences = append(sentences, "redis_url is set and store_url is not: the database is this machine's alone, so that Redis only costs time; set store_url too, or leave redis_url out")
+	}
+	if slices.ContainsFunc(c.TrustedProxies, func(p netip.Prefix) bool { return p.Bits() == 0 }) {
+		sentences = append(sentences, "trusted_proxies holds every address: each client chooses the address that limits and lockouts count it by; name the proxies alone")
 	}
 	if c.TLSCert != "" && c.TLSAddr == "" && c.MQTTSAddr == "" {
 		sentences = append(sentences, "tls_cert and tls_key are set and neither tls_addr nor mqtts_addr is: nothing is served over TLS")

@@ -95,6 +95,14 @@ trusted_proxies = ["10.0.0.0/8", "::1"]
 	}
 }
 
+func TestAFractionInTheFileIsANumber(t *testing.T) {
+	t.Parallel()
+	cfg := load(t, config.Options{Environ: []string{"HEARTH_CONFIG=" + writeFile(t, "hearth.toml", "otlp_ratio = 0.5")}})
+	if cfg.OTLPRatio != 0.5 {
+		t.Errorf("OTLPRatio = %v; want 0.5", cfg.OTLPRatio)
+	}
+}
+
 func TestTheFlagNamesTheFileBeforeTheEnvironment(t *testing.T) {
 	t.Parallel()
 	cfg := load(t, config.Options{
@@ -122,7 +130,17 @@ func TestASecretCanComeFromAFile(t *testing.T) {
 	if len(cfg.EncryptionKeys) != 1 {
 		t.Fatalf("read %d keys; want 1", len(cfg.EncryptionKeys))
 	}
+	for _, environ := range [][]string{ // an empty variable is none, before and behind
+		{"HEARTH_ENCRYPTION_KEY=", "HEARTH_ENCRYPTION_KEY_FILE=" + secret}, {"HEARTH_ENCRYPTION_KEY_FILE=" + secret, "HEARTH_ENCRYPTION_KEY="},
+	} {
+		if cfg := load(t, config.Options{Environ: environ}); len(cfg.EncryptionKeys) != 1 {
+			t.Errorf("%q: read %d keys; want 1", environ, len(cfg.EncryptionKeys))
+		}
+	}
 	refuse(t, "HEARTH_ENCRYPTION_KEY_FILE", config.Options{Environ: []string{"HEARTH_ENCRYPTION_KEY_FILE=/nowhere"}})
+	refuse(t, "HEARTH_ENCRYPTION_KEY_FILE: the file ", config.Options{Environ: []string{"HEARTH_ENCRYPTION_KEY_FILE=" + writeFile(t, "empty", "\n")}})
+	refuse(t, "HEARTH_ENCRYPTION_KEY is set, and so is HEARTH_ENCRYPTION_KEY_FILE",
+		config.Options{Environ: []string{"HEARTH_ENCRYPTION_KEY_FILE=" + secret, "HEARTH_ENCRYPTION_KEY=" + otherKey}})
 	refuse(t, "HEARTH_ADDR_FILE", config.Options{Environ: []string{"HEARTH_ADDR_FILE=" + secret}})
 }
 
@@ -195,6 +213,18 @@ func TestAProblemNamesTheSettingAsItWasWritten(t *testing.T) {
 		"origin with an odd host":  {environ: []string{"HEARTH_ALLOWED_ORIGINS=https://a_b.example"}, want: "HEARTH_ALLOWED_ORIGINS must hold the names of hosts"},
 		"origin with port 0":       {environ: []string{"HEARTH_ALLOWED_ORIGINS=https://a.example:0"}, want: "HEARTH_ALLOWED_ORIGINS must have a port"},
 		"origin without scheme":    {environ: []string{"HEARTH_ALLOWED_ORIGINS=a.example"}, want: "HEARTH_ALLOWED_ORIGINS must hold origins"},
+		"origin of no IPv4":        {environ: []string{"HEARTH_ALLOWED_ORIGINS=https://256.1.1.1"}, want: "HEARTH_ALLOWED_ORIGINS must hold the names of hosts"},
+		"origin with short IPv4":   {environ: []string{"HEARTH_ALLOWED_ORIGINS=https://1.2.3"}, want: "HEARTH_ALLOWED_ORIGINS must hold the names of hosts"},
+		"origin with mapped IPv4":  {environ: []string{"HEARTH_ALLOWED_ORIGINS=https://[::ffff:1.2.3.4]"}, want: "HEARTH_ALLOWED_ORIGINS must hold the names of hosts"},
+		"origin with a zone":       {environ: []string{"HEARTH_ALLOWED_ORIGINS=https://[fe80::1%25eth0]"}, want: "HEARTH_ALLOWED_ORIGINS must hold the names of hosts"},
+		"origin with empty label":  {environ: []string{"HEARTH_ALLOWED_ORIGINS=https://a..example"}, want: "HEARTH_ALLOWED_ORIGINS must hold the names of hosts"},
+		"proxy without address":    {environ: []string{"HEARTH_TRUSTED_PROXIES=0.0.0.0"}, want: "HEARTH_TRUSTED_PROXIES must hold addresses that clients can have"},
+		"a public URL of two":      {environ: []string{"HEARTH_PUBLIC_URL=https://a.example,b.example"}, want: "HEARTH_PUBLIC_URL must name one host"},
+		"a public URL of all":      {environ: []string{"HEARTH_PUBLIC_URL=http://0.0.0.0:8080"}, want: "HEARTH_PUBLIC_URL must be an address that browsers can open"},
+		"two mail servers":         {environ: []string{"HEARTH_SMTP_URL=smtp://a.example,b.example"}, want: "HEARTH_SMTP_URL must name one host"},
+		"two Redis servers":        {environ: []string{"HEARTH_REDIS_URL=redis://a:6379,b:6379/0"}, want: "HEARTH_REDIS_URL must name one host"},
+		"a URL with a fragment":    {environ: []string{"HEARTH_SMTP_URL=smtp://a.example#x"}, want: "HEARTH_SMTP_URL must not have a #"},
+		"a folder with a fragment": {environ: []string{"HEARTH_BLOB_URL=file:///mnt/a#b"}, want: "HEARTH_BLOB_URL must name a directory by its whole path"},
 		"unknown class":            {environ: []string{"HEARTH_RATE_LIMITS=atuh=5/1m"}, want: `HEARTH_RATE_LIMITS has no class "atuh": did you mean auth?`},
 		"unknown queue":            {environ: []string{"HEARTH_QUEUE_CONCURRENCY=exports=1"}, want: `HEARTH_QUEUE_CONCURRENCY has no queue "exports": did you mean export?`},
 		"too many jobs at once":    {environ: []string{"HEARTH_QUEUE_CONCURRENCY=export=1001"}, want: "HEARTH_QUEUE_CONCURRENCY queue export: must be a number from 0 to 1000"},
@@ -398,7 +428,7 @@ func writeFile(t *testing.T, name, content string) string {
 	return path
 }
 
-func TestHalfAFleetIsAllowedAndAdvisedAgainst(t *testing.T) {
+func TestWhatIsAllowedAndAdvisedAgainst(t *testing.T) {
 	t.Parallel()
 	const store, redis, files = "HEARTH_STORE_URL=mongodb://h/d", "HEARTH_REDIS_URL=redis://h/0", "HEARTH_BLOB_URL=s3://b?endpoint=h:1"
 	for _, test := range []struct {
@@ -411,6 +441,7 @@ func TestHalfAFleetIsAllowedAndAdvisedAgainst(t *testing.T) {
 		{[]string{store}, []string{"need a redis_url", "need a blob_url"}},
 		{[]string{store, redis}, []string{"need a blob_url"}},
 		{[]string{redis}, []string{"set store_url too"}},
+		{[]string{"HEARTH_TRUSTED_PROXIES=10.0.0.0/8,::/0"}, []string{"name the proxies alone"}},
 	} {
 		got := load(t, config.Options{Environ: test.environ}).Advice()
 		if len(got) != len(test.want) {

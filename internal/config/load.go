@@ -107,7 +107,7 @@ func Load(opts Options) (*Config, error) {
 // secret setting X, as container platforms hand secrets over.
 func readEnviron(environ []string) (layer, []error) {
 	var errs []error
-	out := layer{}
+	out, files := layer{}, layer{}
 	for _, variable := range environ {
 		name, text, _ := strings.Cut(variable, "=")
 		key, ours := strings.CutPrefix(name, EnvPrefix)
@@ -124,14 +124,21 @@ func readEnviron(environ []string) (layer, []error) {
 			errs = append(errs, fmt.Errorf("unknown setting %s", name))
 		case isFile && isSetting && secret.Secret != "":
 			content, err := os.ReadFile(text)
+			files[base] = strings.TrimSpace(string(content))
 			if err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", name, err))
-				continue
+			} else if files[base] == "" {
+				errs = append(errs, fmt.Errorf("%s: the file %s is empty", name, text))
 			}
-			out[base] = strings.TrimSpace(string(content))
 		default:
 			out[key] = text
 		}
+	}
+	for key, text := range files {
+		if given, _ := out[key].(string); given != "" {
+			errs = append(errs, fmt.Errorf("%s is set, and so is %s_FILE: only one of them can count", envName(key), envName(key)))
+		}
+		out[key] = text
 	}
 	return out, errs
 }
@@ -173,7 +180,7 @@ func textOf(raw any) (string, error) {
 	switch v := raw.(type) {
 	case string:
 		return v, nil
-	case bool, int64, int:
+	case bool, int64, int, float64:
 		return fmt.Sprint(v), nil
 	case []any:
 		parts := make([]string, 0, len(v))
@@ -186,7 +193,7 @@ func textOf(raw any) (string, error) {
 		}
 		return strings.Join(parts, ","), nil
 	}
-	return "", errors.New("must be a text, a whole number, true, false or a list of texts")
+	return "", errors.New("must be a text, a number, true, false or a list of texts")
 }
 
 // unknown is the error about a key that no setting has, with the nearest one that exists.

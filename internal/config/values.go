@@ -187,6 +187,9 @@ func parsePrefixes(text string) ([]netip.Prefix, error) {
 			}
 			prefix = netip.PrefixFrom(addr.Unmap(), prefix.Bits()-96)
 		}
+		if prefix.IsSingleIP() && prefix.Addr().IsUnspecified() {
+			return nil, fmt.Errorf("must hold addresses that clients can have, not %q: every address is %s/0", part, prefix.Addr())
+		}
 		prefixes = append(prefixes, prefix.Masked())
 	}
 	return prefixes, nil
@@ -216,11 +219,11 @@ func canonicalOrigin(text string) (string, error) {
 		return "", fmt.Errorf("must hold origins such as https://home.example, without a path, not %q", text)
 	}
 	host := u.Hostname()
-	if addr, err := netip.ParseAddr(host); err == nil {
+	if addr, err := netip.ParseAddr(host); err == nil && addr.Zone() == "" && !addr.Is4In6() {
 		if host = addr.String(); addr.Is6() {
 			host = "[" + host + "]"
 		}
-	} else if host, err = idna.Lookup.ToASCII(host); err != nil {
+	} else if host, err = idna.Lookup.ToASCII(host); err != nil || !isHost(strings.TrimSuffix(host, ".")) {
 		return "", fmt.Errorf("must hold the names of hosts, each by itself, not %q", text)
 	}
 	port := u.Port()
@@ -279,7 +282,7 @@ func ephemeral(addr string) bool {
 func checkURL(text string, schemes []string) error {
 	u, err := parseURL(text)
 	if err == nil && u.Scheme == "file" && slices.Contains(schemes, "file") {
-		if u.Host != "" || !strings.HasPrefix(u.Path, "/") || u.RawQuery != "" {
+		if u.Host != "" || !strings.HasPrefix(u.Path, "/") || strings.ContainsAny(text, "?#") {
 			return errors.New("must name a directory by its whole path, such as file:///mnt/hearth")
 		}
 		return nil
@@ -289,6 +292,12 @@ func checkURL(text string, schemes []string) error {
 	}
 	if err != nil || u.Host == "" || !slices.Contains(schemes, u.Scheme) {
 		return fmt.Errorf("must be a URL that begins with %s://", strings.Join(schemes, ":// or "))
+	}
+	if strings.Contains(u.Host, ",") && u.Scheme != "mongodb" {
+		return errors.New("must name one host")
+	}
+	if strings.Contains(text, "#") {
+		return errors.New("must not have a # and what follows it, which no server is sent; in a password it is written as %23")
 	}
 	for host := range strings.SplitSeq(u.Host, ",") {
 		if !isHostPort(host) {

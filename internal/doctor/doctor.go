@@ -61,6 +61,8 @@ func Check(ctx context.Context, options Options) []Line {
 	d := &doctor{Options: options, cfg: options.Config, now: options.Clock.Now()}
 	d.configuration()
 	d.dataDir()
+	d.folder("backup directory", "backup_dir", d.cfg.BackupDir)
+	d.folder("log directory", "log_dir", d.cfg.LogDir)
 	d.clock()
 	d.disk()
 	d.database(ctx)
@@ -162,6 +164,38 @@ func (d *doctor) dataDir() {
 	d.okf(check, "%s is private and can be written to", dir)
 }
 
+// folder examines a folder that is set: a start makes one that is not there yet.
+func (d *doctor) folder(check, setting, dir string) {
+	if dir == "" {
+		return
+	}
+	change := "set " + setting + " to a directory that the user that runs hearth can write to"
+	existing, info, err := Existing(dir)
+	if err == nil && info.IsDir() {
+		err = unix.Access(existing, unix.W_OK|unix.X_OK)
+	}
+	switch {
+	case err != nil:
+		d.badf(check, change, "%s cannot be written to: %v", dir, err)
+	case !info.IsDir():
+		d.badf(check, change, "%s is no directory", existing)
+	case existing != dir:
+		d.okf(check, "%s is not there yet; the next start makes it", dir)
+	default:
+		d.okf(check, "%s can be written to", dir)
+	}
+}
+
+// Existing returns the part of a path that exists, and what it is.
+func Existing(path string) (string, fs.FileInfo, error) {
+	info, err := os.Stat(path)
+	for errors.Is(err, fs.ErrNotExist) && path != filepath.Dir(path) {
+		path = filepath.Dir(path)
+		info, err = os.Stat(path)
+	}
+	return path, info, err
+}
+
 // clockSlack is how far ahead of now a file may have been changed.
 const clockSlack = time.Minute
 
@@ -195,10 +229,7 @@ func (d *doctor) disk() {
 		dirs = append(dirs, d.cfg.BackupDir)
 	}
 	for _, dir := range dirs {
-		existing := dir
-		for _, err := os.Stat(existing); errors.Is(err, fs.ErrNotExist) && existing != filepath.Dir(existing); _, err = os.Stat(existing) {
-			existing = filepath.Dir(existing)
-		}
+		existing, _, _ := Existing(dir)
 		var stat unix.Statfs_t
 		if err := unix.Statfs(existing, &stat); err != nil {
 			d.badf(check, "look at the disk", "%s: %v", existing, err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/s3utils"
 
 	"hearth"
 	"hearth/internal/blob"
@@ -77,8 +78,10 @@ func (o Options) validate() error {
 	switch {
 	case err != nil, e.Scheme != "http" && e.Scheme != "https", e.Host == "", strings.Trim(e.Path, "/") != "", e.User != nil, e.RawQuery != "":
 		return errors.New("the endpoint of the object storage must be http:// or https:// and a host")
-	case o.Bucket == "":
-		return errors.New("the object storage needs a bucket")
+	case strings.HasSuffix(e.Host, ":"), e.Port() != "" && !isPort(e.Port()), e.Fragment != "", strings.ContainsAny(e.Host, "*, "):
+		return errors.New("the endpoint of the object storage must have one host, and a port from 1 to 65535 or none")
+	case s3utils.CheckValidBucketName(o.Bucket) != nil, strings.Contains(o.Bucket, ":"):
+		return errors.New("the object storage needs a bucket: 3 to 63 letters, digits, hyphens and dots")
 	case (o.AccessKey == "") != (o.SecretKey == ""):
 		return errors.New("the object storage needs both parts of its credentials, or none")
 	case o.PartSize != 0 && o.PartSize < minPart:
@@ -87,6 +90,11 @@ func (o Options) validate() error {
 		return blob.ValidateKey(o.Prefix)
 	}
 	return nil
+}
+
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && n > 0
 }
 
 // Store implements blob.Store.

@@ -177,6 +177,8 @@ func TestURLsAreReadAndWrongOnesNamedWithoutTheirSecrets(t *testing.T) {
 		"http://files?endpoint=https://e", "s3://?endpoint=https://e", "s3://k:s3cret@files", "s3://k:s3cret@files?endpoint=ftp://e",
 		"s3://k@files?endpoint=https://e", "s3://k:s3cret@files?endpoint=https://e&regoin=eu", "s3://k:s3cret@files?endpoint=https://e&part_size=1",
 		"s3://k:s3cret@files/A?endpoint=https://e", "s3://k:s3cret@fi les?endpoint=https://e",
+		"s3://k:s3cret@files:9000?endpoint=https://e", "s3://k:s3cret@f?endpoint=https://e", "s3://k:s3cret@files?endpoint=https://e:99999",
+		"s3://k:s3cret@files?endpoint=https://*", "s3://k:s3cret@files?endpoint=https://e,f", "s3://k:s3cret@files?endpoint=https://e:",
 	} {
 		if _, err := s3blob.ParseURL(bad); err == nil || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: %v", bad, err)

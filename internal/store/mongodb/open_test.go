@@ -130,6 +130,7 @@ func TestOpenSaysWhatToChange(t *testing.T) {
 		"no URI":                {"", "no URI"},
 		"another scheme":        {"http://localhost/", "not a MongoDB connection string"},
 		"an unknown option":     {"mongodb://localhost/?readPreference=wrong", "cannot be used"},
+		"a database of MongoDB":  {"mongodb://localhost/admin", "keeps for itself"},
 		"nothing listens":       {"mongodb://" + closed.Addr().String() + "/", "nothing listens"},
 		"a host that is none":   {"mongodb://no-such-host.invalid/", "host"},
 		"it hangs up":           {"mongodb://" + listen(t, func(c net.Conn) { _ = c.Close() }) + "/", "hangs up"},

@@ -120,7 +120,11 @@ type DB struct {
 
 // CheckURI reports what is wrong with a connection string, without connecting. What mongodb+srv:// means is only known to DNS.
 func CheckURI(text string) error {
-	if strings.HasPrefix(text, "mongodb+srv://") {
+	if srv, ok := strings.CutPrefix(text, "mongodb+srv://"); ok {
+		host := srv[:strings.IndexAny(srv+"/", "/?")]
+		if strings.ContainsAny(host[strings.LastIndexByte(host, '@')+1:], ":,") {
+			return errors.New("mongodb: mongodb+srv:// takes one host without a port: DNS names the servers and their ports")
+		}
 		return nil
 	}
 	_, err := parseURI(text)
@@ -139,6 +143,9 @@ func parseURI(text string) (*connstring.ConnString, error) {
 	orDefault(&uri.Database, "hearth")
 	if strings.ContainsAny(uri.Database, `/\. "$*<>:|?`) || len(uri.Database) > maxDatabase {
 		return nil, errors.New("mongodb: the path of the store's URI must be the name of one database, such as /hearth")
+	}
+	if slices.Contains([]string{"admin", "config", "local"}, uri.Database) {
+		return nil, fmt.Errorf("mongodb: the store's URI names the database %q, which MongoDB keeps for itself", uri.Database)
 	}
 	return uri, nil
 }
