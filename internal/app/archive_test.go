@@ -1,8 +1,6 @@
 package app_test
 
 import (
-	"encoding/json"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,23 +11,15 @@ import (
 	"hearth/internal/app"
 	"hearth/internal/blob"
 	"hearth/internal/config"
-	"hearth/internal/core/account"
 	"hearth/internal/core/archive"
 	"hearth/internal/importer"
 )
 
 func TestRealDataThatWasArchivedComesBackWithEveryFact(t *testing.T) {
 	t.Parallel()
-	file, factsFile := dataSet(t, "opensmarthome")
-	data, err := os.ReadFile(factsFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := &factCheck{T: t, ids: map[string]string{}}
-	if err := json.Unmarshal(data, &f.want); err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(t.TempDir(), "data")
+	data := realData(t, "opensmarthome")
+	f := &factCheck{T: t, want: data.want, ids: map[string]string{}, caller: hearth.Caller{UserID: data.user.ID, Role: data.user.Role}}
+	dir := data.config(t).DataDir
 	open := func(change func(*config.Config), clock hearth.Clock) (a *app.Program, end func()) {
 		t.Helper()
 		cfg := apitest.Config(t)
@@ -45,15 +35,8 @@ func TestRealDataThatWasArchivedComesBackWithEveryFact(t *testing.T) {
 	plain := func(*config.Config) {}
 	archiving := func(c *config.Config) { c.Retention, c.Archive = 30*24*time.Hour, true }
 
-	a, end := open(plain, nil)
-	user := a.CreateUser(t, account.NewUser{Name: "Ann", Email: annsMail, Password: apitest.Password, Role: hearth.RoleAdmin})
-	if _, err := a.Importer().File(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns()}); err != nil {
-		t.Fatal(err)
-	}
-	end()
-
 	// Half an hour after the data's last log; its first month lies in March.
-	a, end = open(archiving, func() time.Time { return f.want.LastTimestamp.Add(30 * time.Minute) })
+	a, end := open(archiving, func() time.Time { return f.want.LastTimestamp.Add(30 * time.Minute) })
 	removed, err := a.Telemetry().CleanUp(t.Context())
 	if err != nil || removed == 0 {
 		t.Errorf("cleaning up removed %d, %v", removed, err)
@@ -92,10 +75,9 @@ func TestRealDataThatWasArchivedComesBackWithEveryFact(t *testing.T) {
 	if left+back != f.want.Rows {
 		t.Errorf("%d logs were left and %d came back, of %d", left, back, f.want.Rows)
 	}
-	f.app, f.caller = a, hearth.Caller{UserID: user.ID, Role: user.Role}
+	f.app = a
 	f.whole()
-	events, _ := dataSet(t, "opensmarthome")
-	f.events(events)
+	f.events(data.file)
 	f.types()
 	f.days()
 	f.hours()

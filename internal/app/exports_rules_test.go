@@ -151,7 +151,7 @@ func TestAFileIsHandedOutInPartsCountedAndGoneWithItsExport(t *testing.T) {
 
 func TestAnExportThatIsCancelledStopsAndLeavesNoFile(t *testing.T) {
 	t.Parallel()
-	c, dir, _ := realData(t)
+	c, dir := realData(t, "opensmarthome").serve(t)
 	var ids []string
 	for range 8 { // five run, three wait
 		ids = append(ids, apitest.Text(c.Call(t, "POST", "/exports", map[string]any{"type": "logs", "format": "csv", "compression": "gzip"}), "id"))

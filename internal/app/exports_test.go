@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -20,11 +19,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
 
-	"hearth"
 	"hearth/internal/apitest"
-	"hearth/internal/app"
-	"hearth/internal/core/account"
-	"hearth/internal/importer"
 )
 
 // exported orders an export and waits for its end.
@@ -143,29 +138,11 @@ func readLogs(t *testing.T, format string, body []byte) (logs []readLog) {
 	return logs
 }
 
-// realData returns a running program that holds the data set, an admin of it, and the facts.
-func realData(t *testing.T) (c *apitest.Client, dir string, want facts) {
-	t.Helper()
-	file, factsFile := dataSet(t, "opensmarthome")
-	data, err := os.ReadFile(factsFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(data, &want); err != nil {
-		t.Fatal(err)
-	}
-	cfg := apitest.Unlimited(t)
-	s := app.Settings{Config: cfg}
-	app.CreateUser(t, s, account.NewUser{Name: "Ann", Email: annsMail, Password: apitest.Password, Role: hearth.RoleAdmin})
-	if _, err := app.Import(t.Context(), s, importer.Import{File: file, Columns: importer.DefaultColumns()}); err != nil {
-		t.Fatal(err)
-	}
-	return apitest.LogIn(t, apitest.Start(t, cfg), annsMail), cfg.DataDir, want
-}
-
 func TestEveryFormatHoldsEveryLogOfRealData(t *testing.T) {
 	t.Parallel()
-	c, dir, want := realData(t)
+	data := realData(t, "opensmarthome")
+	c, dir := data.serve(t)
+	want := data.want
 	compressions := map[string][]string{"csv": {"none", "gzip", "zstd"}, "json": {"none"}, "ndjson": {"zstd"}, "parquet": {"none", "zstd"}}
 	made := 0
 	for format, all := range compressions {
@@ -222,7 +199,9 @@ func checkFacts(t *testing.T, name string, logs []readLog, want facts) {
 
 func TestReportsHoldTheFactsOfRealData(t *testing.T) {
 	t.Parallel()
-	c, _, want := realData(t)
+	data := realData(t, "opensmarthome")
+	c, _ := data.serve(t)
+	want := data.want
 	for _, format := range []string{"csv", "ndjson"} {
 		body := file(t, c, exported(t, c, map[string]any{"type": "usage_report", "format": format}))
 		counts, sums := map[string]int64{}, map[string]float64{}

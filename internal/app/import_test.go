@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"compress/gzip"
 	"context"
-	"encoding/json"
 	"math"
 	"os"
 	"path/filepath"
@@ -24,61 +23,6 @@ import (
 	"hearth/internal/importer"
 )
 
-// facts are what a program that shares nothing with this one counted in a data set.
-type facts struct {
-	Rows           int64     `json:"rows"`
-	Devices        int64     `json:"devices"`
-	FirstTimestamp time.Time `json:"first_timestamp"`
-	LastTimestamp  time.Time `json:"last_timestamp"`
-	Top            []struct {
-		Device string `json:"device"`
-		Rows   int64  `json:"rows"`
-	} `json:"top5_devices"`
-	RowsPerEvent   map[string]int64 `json:"rows_per_event"`
-	RowsPerType    map[string]int64 `json:"rows_per_type"`
-	ValuesPerEvent map[string]struct {
-		Min, Max, Sum, Mean float64
-	} `json:"values_per_event"`
-	RowsPerDay map[string]struct {
-		Total    int64            `json:"total"`
-		PerEvent map[string]int64 `json:"per_event"`
-	} `json:"rows_per_day"`
-	RowsPerHour struct {
-		Day     string `json:"day"`
-		Devices map[string]struct {
-			Counts []int64   `json:"counts"`
-			Sums   []float64 `json:"sums"`
-		} `json:"devices"`
-	} `json:"rows_per_hour"`
-}
-
-// dataSet returns the files of a data set: the program's own, or one in shared/data beside the repository.
-func dataSet(t *testing.T, name string) (csv, factsFile string) {
-	t.Helper()
-	if name == "opensmarthome" {
-		return "../demo/data/opensmarthome.csv.gz", "../demo/data/opensmarthome.facts.json"
-	}
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		if folder := filepath.Join(dir, "shared", "data", name); isDir(folder) {
-			return filepath.Join(folder, "visible.csv.gz"), filepath.Join(folder, "facts.json")
-		}
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatalf("the data set %s is not beside this repository", name)
-	}
-	t.Skipf("the data set %s is not beside this repository, and its licence keeps it out", name)
-	return "", ""
-}
-
-func isDir(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
-}
-
 // built returns a program that does not serve, with an admin.
 func built(t *testing.T) (*app.Program, hearth.User) {
 	t.Helper()
@@ -88,36 +32,22 @@ func built(t *testing.T) (*app.Program, hearth.User) {
 
 func TestEveryFactOfRealDataComesBack(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"opensmarthome", "tracebase"} {
+	for name := range realDataSets {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			file, factsFile := dataSet(t, name)
-			text, err := os.ReadFile(factsFile)
-			if err != nil {
-				t.Fatal(err)
+			data := realData(t, name)
+			if data.progress.Rows != data.want.Rows || int64(data.progress.Devices) != data.want.Devices {
+				t.Errorf("imported %d rows and %d devices, want %d and %d", data.progress.Rows, data.progress.Devices, data.want.Rows, data.want.Devices)
 			}
-			var want facts
-			if err := json.Unmarshal(text, &want); err != nil {
-				t.Fatal(err)
-			}
-			a, user := built(t)
-			start := time.Now()
-			progress, err := a.Importer().File(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns()})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if progress.Rows != want.Rows || int64(progress.Devices) != want.Devices {
-				t.Errorf("imported %d rows and %d devices, want %d and %d", progress.Rows, progress.Devices, want.Rows, want.Devices)
-			}
-			t.Logf("%.0f rows/s", float64(progress.Rows)/time.Since(start).Seconds())
-			f := &factCheck{T: t, app: a, caller: hearth.Caller{UserID: user.ID, Role: user.Role}, want: want, ids: map[string]string{}}
+			a := app.NewProgram(t, data.config(t))
+			f := &factCheck{T: t, app: a, caller: hearth.Caller{UserID: data.user.ID, Role: data.user.Role}, want: data.want, ids: map[string]string{}}
 			f.whole()
-			f.events(file)
+			f.events(data.file)
 			f.types()
 			f.days()
 			f.hours()
-			again, err := a.Importer().File(t.Context(), importer.Import{File: file, Columns: importer.DefaultColumns(), Owner: "ANN@example.com"})
-			if err != nil || again.Rows != 0 || again.Before != want.Rows {
+			again, err := a.Importer().File(t.Context(), importer.Import{File: data.file, Columns: importer.DefaultColumns(), Owner: "ANN@example.com"})
+			if err != nil || again.Rows != 0 || again.Before != data.want.Rows {
 				t.Errorf("importing again: %+v %v", again, err)
 			}
 			f.whole()
