@@ -2,8 +2,10 @@
 package keymutex
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 )
 
@@ -11,7 +13,7 @@ import (
 var ErrBusy = errors.New("keymutex: too many callers wait for the key")
 
 // Mutex is a mutex for each key. The zero Mutex is ready to use; it keeps nothing of a key that no caller uses.
-type Mutex[K comparable] struct {
+type Mutex[K cmp.Ordered] struct {
 	// MaxUsers bounds the callers that hold or wait for one key; 0 means no bound. Set it before the first Lock.
 	MaxUsers int
 
@@ -50,6 +52,26 @@ func (m *Mutex[K]) Lock(ctx context.Context, key K) (unlock func(), err error) {
 		m.leave(key, l)
 		return nil, ctx.Err()
 	}
+}
+
+// LockAll is Lock for all of the keys, which may name one more than once. Those of two calls are locked in one order, so that neither
+// waits for the other.
+func (m *Mutex[K]) LockAll(ctx context.Context, keys []K) (unlock func(), err error) {
+	var held []func()
+	unlock = func() {
+		for _, release := range held {
+			release()
+		}
+	}
+	for _, key := range slices.Compact(slices.Sorted(slices.Values(keys))) {
+		release, err := m.Lock(ctx, key)
+		if err != nil {
+			unlock()
+			return nil, err
+		}
+		held = append(held, release)
+	}
+	return unlock, nil
 }
 
 func (m *Mutex[K]) leave(key K, l *lock) {

@@ -169,12 +169,14 @@ func (f *Service) create(
 }
 
 // Room fails with CodeQuotaExceeded where scopes would have too many devices with those that come, of which each is named by its scope. It
-// keeps others from coming on this instance until unlock is called.
+// keeps others from coming to these scopes on this instance until unlock is called.
 func (f *Service) Room(ctx context.Context, coming ...hearth.Scope) (unlock func(), err error) {
 	if f.options.Quota == 0 {
 		return func() {}, nil
 	}
-	f.arriving.Lock()
+	if unlock, err = f.arriving.LockAll(ctx, coming); err != nil {
+		return nil, err
+	}
 	scopes := map[hearth.Scope]int64{}
 	for _, scope := range coming {
 		scopes[scope]++
@@ -185,11 +187,11 @@ func (f *Service) Room(ctx context.Context, coming ...hearth.Scope) (unlock func
 			err = hearth.QuotaExceeded(hearth.QuotaDevices, f.options.Quota, time.Hour)
 		}
 		if err != nil {
-			f.arriving.Unlock()
+			unlock()
 			return nil, err
 		}
 	}
-	return f.arriving.Unlock, nil
+	return unlock, nil
 }
 
 // Created publishes new devices.

@@ -14,6 +14,7 @@ import (
 	"hearth"
 	"hearth/internal/boundedcache"
 	"hearth/internal/groupcommit"
+	"hearth/internal/keymutex"
 	"hearth/internal/throughput"
 )
 
@@ -110,8 +111,8 @@ type Service struct {
 	trust time.Duration
 
 	directory *directory
-	// arriving is held while devices come, if there is a quota of them.
-	arriving sync.Mutex
+	// arriving is held, by scope, while devices come, if there is a quota of them.
+	arriving keymutex.Mutex[hearth.Scope]
 	lists    *lists
 	// tokens are the known tokens by hash.
 	tokens *boundedcache.Cache[[sha256.Size]byte, knownToken]

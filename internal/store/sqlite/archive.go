@@ -18,26 +18,44 @@ var _ archive.Archiver = (*Store)(nil)
 // stays in the WAL until the end.
 func (s *Store) Archive(ctx context.Context) iter.Seq2[archive.Part, error] {
 	return func(yield func(archive.Part, error) bool) {
-		err := s.readFrom(ctx, s.scans, func(r *reader) error {
-			out := &record.Archive{Reader: recordReader{r}, Yield: func(p archive.Part) bool { return yield(p, nil) }}
-			var lastLog int64
-			err := r.row(`SELECT max(folded, coalesce((SELECT max(last) FROM log_tail), 0)),
-				coalesce((SELECT seq FROM sqlite_sequence WHERE name='devices'), 0) FROM log_state`).Scan(&lastLog, &out.Counters.LastDevice)
-			out.Counters.LastLog = uint64(lastLog)
-			if err == nil {
-				err = out.Run(ctx)
+		err := s.archive(ctx, yield)
+		for errors.Is(err, errOwed) {
+			if err = s.settleAll(ctx); err == nil {
+				err = s.archive(ctx, yield)
 			}
-			if err != nil {
-				return err
-			}
-			return s.archiveLogs(ctx, r, func(logs []hearth.LogEntry) error {
-				return out.Give(ctx, archive.Part{Kind: archive.LogsKind, Logs: logs})
-			})
-		})
+		}
 		if err != nil && !errors.Is(err, record.ErrArchiveEnded) {
 			yield(archive.Part{}, err)
 		}
 	}
+}
+
+// errOwed says that audit entries or jobs of devices that an archive would have are still in late_writes.
+var errOwed = errors.New("there are late writes")
+
+// archive is Archive. It fails with errOwed where the store can write what is owed.
+func (s *Store) archive(ctx context.Context, yield func(archive.Part, error) bool) error {
+	return s.readFrom(ctx, s.scans, func(r *reader) error {
+		out := &record.Archive{Reader: recordReader{r}, Yield: func(p archive.Part) bool { return yield(p, nil) }}
+		var lastLog int64
+		var owed bool
+		err := r.row(`SELECT max(folded, coalesce((SELECT max(last) FROM log_tail), 0)),
+			coalesce((SELECT seq FROM sqlite_sequence WHERE name='devices'), 0), EXISTS(SELECT 1 FROM late_writes WHERE `+isOwed+`)
+			FROM log_state`).Scan(&lastLog, &out.Counters.LastDevice, &owed)
+		out.Counters.LastLog = uint64(lastLog)
+		switch {
+		case err != nil:
+			return err
+		case owed && s.writer != nil:
+			return errOwed
+		}
+		if err := out.Run(ctx); err != nil {
+			return err
+		}
+		return s.archiveLogs(ctx, r, func(logs []hearth.LogEntry) error {
+			return out.Give(ctx, archive.Part{Kind: archive.LogsKind, Logs: logs})
+		})
+	})
 }
 
 // BeginRestore implements record.Archiver.

@@ -92,17 +92,13 @@ func (s *Store) SetDeviceError(ctx context.Context, deviceID string, failure hea
 	})
 }
 
-// fewDevices are created in a moment.
-const fewDevices = 16
-
 // CreateDevices implements hearth.DeviceStore.
 func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, effects hearth.SideEffects) ([]hearth.Device, error) {
-	created := make([]hearth.Device, len(devices))
-	write := s.write
 	if len(devices) > fewDevices {
-		write = s.writeLong
+		return s.createMany(ctx, devices, effects)
 	}
-	err := write(ctx, "CreateDevices", func(t *tx) error {
+	created := make([]hearth.Device, len(devices))
+	err := s.write(ctx, "CreateDevices", func(t *tx) error {
 		if err := s.writeEffects(t, effects); err != nil {
 			return err
 		}
@@ -158,6 +154,16 @@ func checkOrganization(t *tx, id string) error {
 
 // insertDevice stores a device, under its key if it has one.
 func insertDevice(t *tx, d hearth.Device, scope int64) (key int64, err error) {
+	if key, err = insertDeviceRow(t, d, scope); err != nil {
+		return 0, err
+	}
+	_, err = t.exec(`INSERT INTO presence(device, last_active_at, offline_at, desired_version) VALUES(?,?,?,?)`,
+		key, millis(d.LastActiveAt), millis(d.OfflineAt), d.DesiredVersion)
+	return key, err
+}
+
+// insertDeviceRow stores a device, under its key if it has one. No reader sees it before it has a row in presence.
+func insertDeviceRow(t *tx, d hearth.Device, scope int64) (key int64, err error) {
 	tags, err := storedTags(d.Tags)
 	if err != nil {
 		return 0, err
@@ -166,23 +172,30 @@ func insertDevice(t *tx, d hearth.Device, scope int64) (key int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	result, err := t.exec(`INSERT INTO devices(key, id, scope, owner_id, organization_id, name, search, type, serial, status, idle, tags,
-		metadata, interval, version, created_at, updated_at, last_error) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
-		sql.NullInt64{Int64: d.Key, Valid: d.Key != 0}, d.ID, scope, d.OwnerID, d.OrganizationID, d.Name, record.Fold(d.Name), d.Type, d.Serial,
-		string(d.Status), d.Idle, tags, storedMetadata(d.Metadata),
-		d.Interval, d.Version, millis(d.CreatedAt), millis(d.UpdatedAt), failure)
-	if isUnique(err) && !isSerialTaken(err) {
-		return 0, hearth.Errorf(hearth.CodeConflict, "there is a device with that id")
+	insert := func() (sql.Result, error) {
+		return t.exec(`INSERT INTO devices(key, id, scope, owner_id, organization_id, name, search, type, serial, status, idle, tags,
+			metadata, interval, version, created_at, updated_at, last_error) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+			sql.NullInt64{Int64: d.Key, Valid: d.Key != 0}, d.ID, scope, d.OwnerID, d.OrganizationID, d.Name, record.Fold(d.Name), d.Type, d.Serial,
+			string(d.Status), d.Idle, tags, storedMetadata(d.Metadata),
+			d.Interval, d.Version, millis(d.CreatedAt), millis(d.UpdatedAt), failure)
+	}
+	result, err := insert()
+	for isUnique(err) {
+		freed, problem := freeFromStale(t, d, scope)
+		switch {
+		case problem != nil:
+			return 0, problem
+		case !freed && isSerialTaken(err):
+			return 0, err
+		case !freed:
+			return 0, hearth.Errorf(hearth.CodeConflict, "there is a device with that id")
+		}
+		result, err = insert()
 	}
 	if err != nil {
 		return 0, err
 	}
-	if key, err = result.LastInsertId(); err != nil {
-		return 0, err
-	}
-	_, err = t.exec(`INSERT INTO presence(device, last_active_at, offline_at, desired_version) VALUES(?,?,?,?)`,
-		key, millis(d.LastActiveAt), millis(d.OfflineAt), d.DesiredVersion)
-	return key, err
+	return result.LastInsertId()
 }
 
 // selectDevice is served by the unique index of devices.id.

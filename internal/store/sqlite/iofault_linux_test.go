@@ -131,7 +131,13 @@ func failedWrites(t *testing.T, file, how string) {
 			devices[i] = hearth.Device{ID: newid.New(), Name: "n", Type: "t", Status: hearth.StatusActive, Interval: 1, OwnerID: "u",
 				Metadata: []byte(`{"a":"` + strings.Repeat("x", 2000) + `"}`)}
 		}
-		_, err := s.CreateDevices(t.Context(), devices, hearth.SideEffects{})
+		err := s.write(t.Context(), "CreateDevices", func(t *tx) error { // by one write, however many they are
+			scope, err := scopeKey(t, hearth.UserScope("u"))
+			for i := 0; err == nil && i < n; i++ {
+				_, err = insertDevice(t, devices[i], scope)
+			}
+			return err
+		})
 		if err == nil {
 			stored = append(stored, devices[0].ID)
 		}

@@ -104,6 +104,8 @@ func TestIndexesOfCommandsAreMadeAnew(t *testing.T) {
 	err := s.write(t.Context(), "Test", func(t *tx) error {
 		for _, statement := range []string{
 			`DELETE FROM goose_db_version WHERE version_id>33`,
+			`DROP TABLE devices_unfinished`,
+			`DROP TABLE late_writes`,
 			`DROP VIEW device_records`,
 			`ALTER TABLE presence DROP COLUMN desired_version`,
 			`ALTER TABLE devices ADD COLUMN desired_version INTEGER NOT NULL DEFAULT 0`,

@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"context"
+	"encoding/json"
+	"slices"
 
 	"hearth/internal/cause"
 
@@ -35,6 +37,60 @@ func (s *Store) writeEffects(t *tx, effects hearth.SideEffects) error {
 		t.onCommit(s.wakeOutbox)
 	}
 	return nil
+}
+
+// lateEffects are audit entries and jobs of a write that one of the writes after it stores, from the row of late_writes with its id.
+type lateEffects struct {
+	id   int64
+	text string // the JSON of effects
+	effects
+}
+
+type effects struct {
+	Audit []hearth.AuditEntry `json:"audit,omitempty"`
+	Jobs  []hearth.OutboxJob  `json:"jobs,omitempty"`
+}
+
+// lateEffectsOf returns side effects in parts that each take a millisecond or two to write, without the idempotency record.
+func lateEffectsOf(ctx context.Context, of hearth.SideEffects) (parts []lateEffects, err error) {
+	jobs, err := of.AllJobs()
+	if err != nil {
+		return nil, err
+	}
+	for entries := range slices.Chunk(of.Audit, sliceDevices) {
+		parts = append(parts, lateEffects{effects: effects{Audit: entries}})
+	}
+	jobs = slices.Clone(jobs)
+	for len(jobs) > 0 {
+		n, bytes := 0, 0
+		for n < len(jobs) && n < sliceDevices && (n == 0 || bytes <= sliceBytes) {
+			jobs[n] = cause.Mark(ctx, jobs[n])
+			bytes += len(jobs[n].Payload)
+			n++
+		}
+		parts = append(parts, lateEffects{effects: effects{Jobs: jobs[:n]}})
+		jobs = jobs[n:]
+	}
+	for i := range parts {
+		text, err := json.Marshal(parts[i].effects) //nolint:musttag // the names of an entry are those of its fields
+		if err != nil {
+			return nil, err
+		}
+		parts[i].text = string(text)
+	}
+	return parts, nil
+}
+
+// writeLate writes effects that are late, unless another writer has.
+func (s *Store) writeLate(ctx context.Context, late *lateEffects) error {
+	ctx = cause.With(ctx, "") // the jobs are marked
+	return s.writeLong(ctx, "WriteLateEffects", func(t *tx) error {
+		n, err := affected(t.exec(`DELETE FROM late_writes WHERE id=?`, late.id))
+		if err != nil || n == 0 {
+			return err
+		}
+		return s.writeEffects(t, hearth.SideEffects{Audit: late.Audit, Jobs: late.Jobs})
+	})
 }
 
 // writeAudit chains entries to the last one.

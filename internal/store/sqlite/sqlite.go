@@ -16,6 +16,7 @@ import (
 	_ "modernc.org/sqlite" // the driver
 
 	"hearth"
+	"hearth/internal/keymutex"
 	"hearth/internal/store/record"
 	"hearth/internal/tsdb"
 )
@@ -77,6 +78,8 @@ type Store struct {
 	readers *readers
 	// scans is for reads that take as long as whoever reads them, so that those never keep a short one waiting.
 	scans *readers
+	// creating is held, by scope, while many devices are created.
+	creating keymutex.Mutex[hearth.Scope]
 	// outbox and hooks are told of commits with jobs.
 	outbox, hooks chan struct{}
 	// closeFile closes what the checkpointer flushes. It is called last: closing it ends the locks that SQLite has on the database.
@@ -143,6 +146,7 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	if s.Engine, err = tsdb.New(logBackend{s}, options.Logs); err != nil {
 		return nil, errors.Join(err, writer.stop(), s.readers.close(), s.scans.close())
 	}
+	s.settle(ctx)
 	s.Start()
 	return s, nil
 }

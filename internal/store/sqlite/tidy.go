@@ -5,13 +5,14 @@ import "context"
 // vacuumStep is how many pages one write returns to the file system: a few milliseconds' work.
 const vacuumStep = 256
 
-// Tidy removes unfinished batches of logs, lets SQLite renew what it knows of its indexes, and returns pages that nothing uses back to
+// Tidy removes unfinished batches of logs and devices, lets SQLite renew what it knows of its indexes, and returns pages that nothing uses back to
 // the file system, in small writes between which others go on; it returns the number of pages. A database that was made before pages
 // could be returned keeps them for what is stored later.
 func (s *Store) Tidy(ctx context.Context) (freed int, err error) {
 	if err := (logBackend{s}).discardOld(ctx); err != nil {
 		return 0, err
 	}
+	s.settle(ctx)
 	err = s.writeLong(ctx, "Tidy", func(t *tx) error { return t.drain(`PRAGMA optimize`) })
 	for more := true; err == nil && more; {
 		step := 0
