@@ -29,6 +29,9 @@ type auditEntry struct {
 
 var audit = describe(&Kind[auditEntry]{Schema: Schema{Name: "audit", Noun: "audit entry", ID: []string{"seq"}, View: "audit"}})
 
+// auditByTarget is audit, to be read by target.
+var auditByTarget = describe(&Kind[auditEntry]{Schema: Schema{Name: "audit", Noun: "audit entry", ID: []string{"seq"}, View: "audit_by_target"}})
+
 func (e auditEntry) entry() hearth.AuditEntry {
 	out := hearth.AuditEntry{
 		Seq: e.Seq, PrevHash: e.PrevHash, Hash: e.Hash, At: e.At, ActorID: string(e.ActorID), Action: string(e.Action),
@@ -56,7 +59,11 @@ func (a *Aggregates) Audit(ctx context.Context, f hearth.AuditFilter, page heart
 	if !f.To.IsZero() {
 		where = append(where, Lt("at", f.To))
 	}
-	list := listing[auditEntry, hearth.AuditEntry]{"Audit", audit, where, Order{By: "at", Tie: "seq", Desc: true}, auditEntry.entry}
+	kind := audit
+	if f.Target != "" {
+		kind = auditByTarget
+	}
+	list := listing[auditEntry, hearth.AuditEntry]{"Audit", kind, where, Order{By: "at", Tie: "seq", Desc: true}, auditEntry.entry}
 	return list.page(ctx, a.b, page)
 }
 

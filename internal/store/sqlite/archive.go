@@ -166,6 +166,9 @@ func (s *Store) RestorePart(ctx context.Context, part archive.Part, restore arch
 				return err
 			}
 		}
+		if part.Kind == archive.AuditKind {
+			return indexTargets(t)
+		}
 		return nil
 	})
 	if err == nil {

@@ -114,7 +114,7 @@ func freshSchema(ctx context.Context) (parts []string, version int64, err error)
 	if _, err := provider.Up(ctx); err != nil {
 		return nil, 0, err
 	}
-	if err := makeTables(ctx, db); err != nil {
+	if err := complete(ctx, db); err != nil {
 		return nil, 0, err
 	}
 	if version, err = provider.GetDBVersion(ctx); err != nil {

@@ -99,5 +99,13 @@ func migrate(ctx context.Context, db *sql.DB) error {
 			return fmt.Errorf("migrate the schema: %w", err)
 		}
 	}
+	return complete(ctx, db)
+}
+
+// complete does what is left after the migrations: what takes steps of its own, and what follows from the descriptions.
+func complete(ctx context.Context, db *sql.DB) error {
+	if err := moveTargets(ctx, db, movedAtOnce); err != nil {
+		return fmt.Errorf("index the targets of the audit: %w", err)
+	}
 	return makeTables(ctx, db)
 }
