@@ -127,15 +127,15 @@ func TestOpenSaysWhatToChange(t *testing.T) {
 	}
 	_ = closed.Close()
 	for name, tt := range map[string]struct{ uri, want string }{
-		"no URI":                {"", "no URI"},
-		"another scheme":        {"http://localhost/", "not a MongoDB connection string"},
-		"an unknown option":     {"mongodb://localhost/?readPreference=wrong", "cannot be used"},
-		"a database of MongoDB":  {"mongodb://localhost/admin", "keeps for itself"},
-		"nothing listens":       {"mongodb://" + closed.Addr().String() + "/", "nothing listens"},
-		"a host that is none":   {"mongodb://no-such-host.invalid/", "host"},
-		"it hangs up":           {"mongodb://" + listen(t, func(c net.Conn) { _ = c.Close() }) + "/", "hangs up"},
-		"it never answers":      {"mongodb://" + nobody + "/", "no primary of the database answers"},
-		"TLS where there is no": {"mongodb://" + server + "?tls=true", "take tls=true out"},
+		"no URI":                                  {"", "no URI"},
+		"another scheme":                          {"http://localhost/", "not a MongoDB connection string"},
+		"an unknown option":                       {"mongodb://localhost/?readPreference=wrong", "cannot be used"},
+		"a database of MongoDB":                   {"mongodb://localhost/admin", "keeps for itself"},
+		"nothing listens":                         {"mongodb://" + closed.Addr().String() + "/", "nothing listens"},
+		"a host that is none":                     {"mongodb://no-such-host.invalid/", "host"},
+		"it hangs up":                             {"mongodb://" + listen(t, func(c net.Conn) { _ = c.Close() }) + "/", "hangs up"},
+		"it never answers":                        {"mongodb://" + nobody + "/", "no primary of the database answers"},
+		"TLS where there is no":                   {"mongodb://" + server + "?tls=true", "take tls=true out"},
 		"a replica set that the server is not in": {"mongodb://" + server + "?replicaSet=rs7", "no primary of the database answers"},
 		"wrong credentials": {
 			"mongodb://user:hunter2@" + pretend(t, standalone(21, refusal(18, "AuthenticationFailed"))) + "/", "credentials",
