@@ -268,6 +268,30 @@ func TestDeliveriesOfADeviceGoOutInOrder(t *testing.T) {
 	})
 }
 
+func TestADeliveryIsRetriedWhereTheClockWasAhead(t *testing.T) {
+	t.Parallel()
+	apitest.InBothModes(t, func(t *testing.T, m apitest.Mode) {
+		var broken atomic.Bool
+		broken.Store(true)
+		r := newReceiver(t, func(rw http.ResponseWriter, _ *http.Request, _ hooked) {
+			if broken.Load() {
+				rw.Header().Set("Retry-After", "600")
+				rw.WriteHeader(http.StatusServiceUnavailable)
+			}
+		})
+		w := newHookWorld(t, m)
+		w.advance(t, 2*time.Hour)
+		hook, _ := w.hook(t, r.url, "device.created")
+		w.device(t, 0, "a")
+		r.await(t, 1)
+		hold(t, "the end of the attempt", func() bool { return len(w.deliveries(t, hook, "")[0].Attempts) == 1 })
+		broken.Store(false)
+		w.advance(t, -2*time.Hour)
+		r.await(t, 2)
+		hold(t, "the end of the delivery", func() bool { return len(w.deliveries(t, hook, "&state=succeeded")) == 1 })
+	})
+}
+
 // What goes wrong for ever ends: after ten attempts the delivery, after 410 and after a week the webhook.
 func TestWhatFailsForEverEnds(t *testing.T) {
 	t.Parallel()

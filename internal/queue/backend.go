@@ -82,10 +82,11 @@ type Backend interface {
 	Queue
 	// EnqueueSlot adds a periodic job once for each slot, across instances and restarts. The first slot ever seen of a name
 	// is only noted. A slot later than the noted one is noted, and the job added, in one atomic step; added reports that, and is
-	// false as well when another job holds the job's unique key. An earlier or equal slot changes nothing.
+	// false as well when another job holds the job's unique key. An earlier or equal slot changes nothing, unless the noted one is
+	// later than MaxLease from now: it was noted before the clock was put back, and the slot is only noted in its place.
 	EnqueueSlot(ctx context.Context, slot Slot, job Job) (added bool, err error)
 	// Claim leases due jobs, oldest ScheduledAt first, to a worker; a pending one is due whatever its ScheduledAt, which may lie ahead
-	// where the clock was put back: Running, Attempt and Lease counted up, StartedAt set,
+	// where the clock was put back, and so is one that was added or ran last later than MaxLease from now: Running, Attempt and Lease counted up, StartedAt set,
 	// progress cleared. A job is given to one caller only. next is when the earliest other job of the asked kinds and queues
 	// falls due, which may be past when the slots did not suffice; zero if there is none.
 	Claim(ctx context.Context, c Claim) (jobs []Job, next time.Time, err error)

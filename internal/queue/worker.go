@@ -261,7 +261,7 @@ func (w *Worker) addPeriodic() error {
 	var errs []error
 	for _, p := range w.o.Periodic {
 		at := p.slot(now)
-		if !at.After(w.noted[p.Name]) {
+		if at.Equal(w.noted[p.Name]) {
 			continue
 		}
 		job := Job{ID: NewID(now), Kind: p.Kind, Queue: p.Queue, Payload: p.Payload, Unique: "periodic:" + p.Name}

@@ -375,4 +375,12 @@ func TestATicketRunsOut(t *testing.T) {
 	if token, err := tickets.Redeem(t.Context(), second); err != nil || token != "token" {
 		t.Errorf("a ticket of a second ago: %q, %v", token, err)
 	}
+	third, err := tickets.Issue(t.Context(), "token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(-time.Hour)
+	if _, err := tickets.Redeem(t.Context(), third); hearth.ErrorCode(err) != hearth.CodeUnauthenticated {
+		t.Errorf("a ticket from before the clock was put back: %v", err)
+	}
 }

@@ -83,7 +83,7 @@ func (t *MemTickets) Redeem(_ context.Context, ticket string) (string, error) {
 
 func (t *MemTickets) expire(now time.Time) {
 	old := 0
-	for old < len(t.byAge) && !now.Before(t.byAge[old].expires) {
+	for old < len(t.byAge) && (!now.Before(t.byAge[old].expires) || t.byAge[old].expires.Sub(now) > TicketTTL+time.Second) { // or the clock was put back
 		delete(t.waiting, t.byAge[old].key)
 		old++
 	}

@@ -119,7 +119,10 @@ type nobody struct{}
 func (nobody) Publish(...hearth.Event) {}
 
 // Service takes orders, runs them and hands the files out. It may be used from many goroutines.
-type Service struct{ o Options }
+type Service struct {
+	o     Options
+	clock hearth.PutBack
+}
 
 // New makes the service.
 func New(options Options) (*Service, error) {

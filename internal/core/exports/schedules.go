@@ -174,6 +174,11 @@ func (s *Service) schedule(ctx context.Context, task *queue.Task) error {
 // the latest alone counts. One schedule's trouble holds up no other.
 func (s *Service) OrderDue(ctx context.Context) (ordered int, err error) {
 	now, after := s.now(), ""
+	if s.clock.Seen(now) {
+		if err := s.putBack(ctx, now); err != nil {
+			return 0, err
+		}
+	}
 	var errs []error
 	for {
 		due, err := s.o.Schedules.DueExportSchedules(ctx, now, after, cleanChunk)
@@ -188,6 +193,34 @@ func (s *Service) OrderDue(ctx context.Context) (ordered int, err error) {
 			}
 			if done {
 				ordered++
+			}
+		}
+	}
+}
+
+// never is later than every time that a schedule can have.
+const never = 1 << 53
+
+// putBack has the schedules that ran while the clock was ahead go on from now.
+func (s *Service) putBack(ctx context.Context, now time.Time) error {
+	for after := ""; ; {
+		all, err := s.o.Schedules.DueExportSchedules(ctx, time.UnixMilli(never), after, cleanChunk)
+		if err != nil || len(all) == 0 {
+			return err
+		}
+		for _, schedule := range all {
+			if after = schedule.ID; !schedule.LastAt.After(now.Add(hearth.MaxSkew)) {
+				continue
+			}
+			_, err := s.o.Schedules.UpdateExportSchedule(ctx, schedule.ID, func(stored hearth.ExportSchedule) (hearth.ExportSchedule, error) {
+				if !stored.NextAt.Equal(schedule.NextAt) {
+					return stored, errNotWanted
+				}
+				stored.NextAt, stored.LastAt = nextTime(stored.Recurrence, now), now
+				return stored, nil
+			}, hearth.SideEffects{})
+			if err != nil && !errors.Is(err, errNotWanted) && hearth.ErrorCode(err) != hearth.CodeNotFound {
+				return err
 			}
 		}
 	}

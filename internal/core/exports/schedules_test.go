@@ -121,6 +121,24 @@ func TestTimesThatPassedAreMadeUpForByTheLatest(t *testing.T) {
 	}
 }
 
+func TestAScheduleGoesOnWhereTheClockWasAhead(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	schedule := b.plan(nil)
+	b.orderDue(0)
+	b.at(schedule.NextAt.Add(30 * 24 * time.Hour))
+	b.orderDue(1)
+	now := schedule.NextAt.Add(-time.Hour)
+	b.at(now)
+	b.orderDue(0)
+	if next := b.schedule(schedule.ID).NextAt; !next.Equal(schedule.NextAt) {
+		t.Errorf("it is due %v, want %v", next, schedule.NextAt)
+	}
+	b.at(schedule.NextAt.Add(time.Second))
+	b.orderDue(1)
+	b.orderDue(0)
+}
+
 func TestAScheduleHoldsWhatItsOwnerMayReadAtThatTime(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

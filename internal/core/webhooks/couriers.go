@@ -129,6 +129,9 @@ func (s *Service) look(ctx context.Context) {
 		case <-timer.C:
 		}
 		start := time.Now()
+		if s.clock.Seen(s.now()) {
+			s.running.Go(func() { s.putBack(ctx) })
+		}
 		waiting, err := s.o.Store.WaitingWebhooks(ctx)
 		if err != nil && ctx.Err() == nil {
 			s.o.Logger.WarnContext(ctx, "webhooks with deliveries could not be looked for", "err", err)
@@ -141,6 +144,47 @@ func (s *Service) look(ctx context.Context) {
 		}
 		timer.Reset(max(lookEvery, 20*time.Since(start))) // many lines take a while to look at
 	}
+}
+
+// mostPutBack bounds the lines of one webhook that are looked at when the clock was put back.
+const mostPutBack = 10_000
+
+// putBack has the lines go on at once whose first delivery is of a time when the clock was ahead.
+func (s *Service) putBack(ctx context.Context) {
+	waiting, err := s.o.Store.WaitingWebhooks(ctx)
+	var lines []hearth.DeliveryLine
+	for id := range waiting {
+		if err == nil {
+			lines, err = s.o.Store.DeliveryLines(ctx, id, mostPutBack)
+		}
+		for _, line := range lines {
+			if err == nil && line.NextAt.After(s.now()) {
+				err = s.putBackLine(ctx, line)
+			}
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		s.o.Logger.WarnContext(ctx, "deliveries of a time when the clock was ahead may wait for as long as it was", "err", err)
+	}
+}
+
+func (s *Service) putBackLine(ctx context.Context, line hearth.DeliveryLine) error {
+	d, err := s.o.Store.FirstDelivery(ctx, line.ID)
+	if hearth.ErrorCode(err) == hearth.CodeNotFound {
+		return nil
+	}
+	latest := d.CreatedAt
+	for _, attempt := range d.Attempts {
+		if attempt.At.After(latest) {
+			latest = attempt.At
+		}
+	}
+	now := s.now()
+	if err != nil || !latest.After(now.Add(hearth.MaxSkew)) {
+		return err
+	}
+	_, err = s.o.Store.ClaimLine(ctx, line, now)
+	return err
 }
 
 // courier sends the deliveries of one webhook.
@@ -343,7 +387,9 @@ func (s *Service) judge(d *hearth.WebhookDelivery, out guardedhttp.Outcome) {
 		return
 	}
 	keep(d, out.DeliveryAttempt)
-	d.NextAt = s.now().Add(max(pauseAfter(d.Tries), out.RetryAfter)).Truncate(time.Millisecond)
+	now := s.now()
+	s.clock.Note(now)
+	d.NextAt = now.Add(max(pauseAfter(d.Tries), out.RetryAfter)).Truncate(time.Millisecond)
 	if d.Tries >= hearth.OrderedAttempts { // the next ones of its device go first
 		d.Line = lineOf(d.WebhookID, d.ID)
 	}

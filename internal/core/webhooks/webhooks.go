@@ -92,6 +92,7 @@ type Service struct {
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 	couriers couriers
+	clock    hearth.PutBack
 	turned   turned
 	// full says which webhooks have no room for further deliveries.
 	full *boundedcache.Cache[string, bool]

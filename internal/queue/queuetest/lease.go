@@ -53,6 +53,24 @@ func testLease(t *testing.T, setup Setup) {
 		rescue(t, b, 0) // those of the living one are of the new time
 	})
 
+	t.Run("a clock that is put back an hour delays no job", func(t *testing.T) {
+		b := start(t, setup)
+		b.add(t, b.job())
+		failed := b.claimOne(t, "w")
+		b.end(t, queue.Outcome{ID: failed.ID, Lease: failed.Lease, State: queue.Retrying, RunAt: b.clock.Now().Add(time.Minute), LastError: "x"})
+		scheduled := b.job(func(j *queue.Job) { j.ScheduledAt = b.clock.Now().Add(2 * time.Minute) })
+		b.add(t, scheduled)
+		b.clock.move(-time.Hour)
+		if jobs := b.claimAll(t, "w"); len(jobs) != 2 || jobs[0].ID != failed.ID || jobs[1].ID != scheduled.ID {
+			t.Fatalf("%v are claimed, want %s and %s", jobs, failed.ID, scheduled.ID)
+		}
+		later := b.job(func(j *queue.Job) { j.ScheduledAt = b.clock.Now().Add(time.Minute) })
+		b.add(t, later)
+		if jobs, next, err := b.Claim(t.Context(), asking("w", 10)); err != nil || len(jobs) > 0 || !next.Equal(later.ScheduledAt) {
+			t.Fatalf("claimed %v, next %v, error %v; want one that is due in a minute to wait", jobs, next, err)
+		}
+	})
+
 	t.Run("a beat keeps the lease and stores progress", func(t *testing.T) {
 		b := start(t, setup)
 		b.add(t, b.job())

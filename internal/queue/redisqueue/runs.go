@@ -62,12 +62,15 @@ func (q *Queue) EnqueueSlot(ctx context.Context, slot queue.Slot, job queue.Job)
 	if err != nil {
 		return false, err
 	}
-	n, err := q.count(ctx, appendJob([]string{slot.Name, number(slot.At.UnixMilli())}, prepared[0]), enqueueSlot)
+	n, err := q.count(ctx, appendJob([]string{slot.Name, number(slot.At.UnixMilli()), q.ahead()}, prepared[0]), enqueueSlot)
 	if n > 0 {
 		q.watchers.Signal()
 	}
 	return n > 0, err
 }
+
+// ahead returns the time after which no job can have been added or have run, unless the clock was put back since.
+func (q *Queue) ahead() string { return number(q.clock.Now().Add(queue.MaxLease).UnixMilli()) }
 
 func (q *Queue) prepare(jobs []queue.Job) ([]queue.Job, error) {
 	if len(jobs) > queue.MaxBatch {
@@ -88,7 +91,7 @@ func (q *Queue) prepare(jobs []queue.Job) ([]queue.Job, error) {
 // Claim implements queue.Backend.
 func (q *Queue) Claim(ctx context.Context, c queue.Claim) (jobs []queue.Job, next time.Time, err error) {
 	now := q.clock.Now()
-	args := []string{c.Worker, number(now.UnixMilli()), number(now.Add(c.Lease).UnixMilli()), strconv.Itoa(len(c.Slots))}
+	args := []string{c.Worker, number(now.UnixMilli()), number(now.Add(c.Lease).UnixMilli()), q.ahead(), strconv.Itoa(len(c.Slots))}
 	for name, slots := range c.Slots {
 		args = append(args, string(name), strconv.Itoa(max(0, slots)))
 	}

@@ -13,15 +13,17 @@ import (
 	"hearth/internal/queue"
 )
 
-// selectDue is served by jobs_due. A pending job is due whatever its time, which may lie ahead where the clock was put back.
-const selectDue = `SELECT id, kind, CASE state WHEN 'pending' THEN 1 ELSE scheduled_at END FROM jobs
+// selectDue is served by jobs_due. A pending job is due whatever its time, which may lie ahead where the clock was put back, and so is one
+// that was added or ran after ?4.
+const selectDue = `SELECT id, kind, CASE WHEN state = 'pending' OR max(created_at, started_at) > ?4 THEN 1 ELSE scheduled_at END FROM jobs
 	WHERE queue = ?1 AND state IN ('pending', 'scheduled', 'retrying') AND kind IN (SELECT value FROM json_each(?2))
 	ORDER BY scheduled_at, id LIMIT ?3`
 
 // takeJob leases a job, unless another worker was faster.
 const takeJob = `UPDATE jobs SET state = 'running', attempt = attempt + 1, lease = lease + 1, worker = ?2, lease_until = ?3,
 	started_at = ?4, max_attempts = CASE WHEN ?5 > 0 THEN ?5 ELSE max_attempts END, step = '', done = 0, total = 0
-	WHERE id = ?1 AND (state = 'pending' OR state IN ('scheduled', 'retrying') AND scheduled_at <= ?4) RETURNING ` + columns
+	WHERE id = ?1 AND (state = 'pending' OR state IN ('scheduled', 'retrying') AND (scheduled_at <= ?4 OR max(created_at, started_at) > ?6))
+	RETURNING ` + columns
 
 type dueJob struct {
 	id, kind string
@@ -38,7 +40,7 @@ func (q *Queue) Claim(ctx context.Context, c queue.Claim) ([]queue.Job, time.Tim
 	err = q.update(ctx, light, func(t tx) error {
 		now := q.clock.Now()
 		for _, d := range due {
-			j, err := scan(t.row(takeJob, d.id, c.Worker, now.Add(c.Lease).UnixMilli(), now.UnixMilli(), c.Kinds[d.kind]))
+			j, err := scan(t.row(takeJob, d.id, c.Worker, now.Add(c.Lease).UnixMilli(), now.UnixMilli(), c.Kinds[d.kind], now.Add(queue.MaxLease).UnixMilli()))
 			switch {
 			case err == nil:
 				jobs = append(jobs, j)
@@ -67,7 +69,7 @@ func (q *Queue) due(ctx context.Context, c queue.Claim) ([]dueJob, time.Time, er
 	var due []dueJob
 	var next int64
 	for name, slots := range c.Slots {
-		rows, err := q.hot.due.QueryContext(ctx, string(name), string(kinds), slots+1)
+		rows, err := q.hot.due.QueryContext(ctx, string(name), string(kinds), slots+1, now+queue.MaxLease.Milliseconds())
 		if err != nil {
 			return nil, time.Time{}, err
 		}

@@ -51,11 +51,12 @@ func (q *Queue) EnqueueSlot(ctx context.Context, slot queue.Slot, job queue.Job)
 		if err != nil && !first {
 			return err
 		}
-		if !first && at <= last {
+		ahead := last > q.clock.Now().Add(queue.MaxLease).UnixMilli()
+		if !first && at <= last && !ahead {
 			return nil
 		}
 		if _, err := t.exec(`INSERT INTO slots (name, at) VALUES (?, ?)
-			ON CONFLICT (name) DO UPDATE SET at = excluded.at`, slot.Name, at); err != nil || first {
+			ON CONFLICT (name) DO UPDATE SET at = excluded.at`, slot.Name, at); err != nil || first || ahead {
 			return err
 		}
 		_, added, err = addJob(t, prepared[0])

@@ -1,13 +1,18 @@
--- claim leases jobs to the worker ARGV[1]; ARGV[2] is now, ARGV[3] the end of the leases. Then come the number of
+-- claim leases jobs to the worker ARGV[1]; ARGV[2] is now, ARGV[3] the end of the leases. A job that was added or ran
+-- after ARGV[4] is due: the clock was ahead. Then come the number of
 -- queues, each with its slots, and the number of kinds, each with its attempts. It returns the time of the next other
 -- job, or 0, and the claimed jobs' fields.
 local worker, now, ends = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local queues = tonumber(ARGV[4])
-local kinds = 6 + 2 * queues
+local ahead, queues = tonumber(ARGV[4]), tonumber(ARGV[5])
+local kinds = 7 + 2 * queues
 local next = 0
 local answer = {0}
+local function jumped(id)
+  local state, created, started = unpack(call('HMGET', job(id), 'state', 'created', 'started'))
+  return state == 'pending' or math.max(tonumber(created or 0), tonumber(started or 0)) > ahead
+end
 local function later(at) if next == 0 or at < next then next = at end end
-for q = 5, 3 + 2 * queues, 2 do
+for q = 6, 4 + 2 * queues, 2 do
   local queue, slots = ARGV[q], tonumber(ARGV[q + 1])
   local found = {}
   for k = kinds, #ARGV, 2 do
@@ -18,7 +23,7 @@ for q = 5, 3 + 2 * queues, 2 do
   end
   table.sort(found, function(a, b) if a.at ~= b.at then return a.at < b.at end return a.id < b.id end)
   for i, f in ipairs(found) do
-    if i > slots or f.at > now and call('HGET', job(f.id), 'state') ~= 'pending' then later(f.at) break end
+    if i > slots or f.at > now and not jumped(f.id) then later(f.at) break end
     call('ZREM', due(queue, f.kind), f.id)
     move(f.id, queue, f.kind, call('HGET', job(f.id), 'state'), 'running')
     call('HINCRBY', job(f.id), 'attempt', 1)
