@@ -82,7 +82,7 @@ func (d *dataSet) make(t *testing.T, name string) {
 		t.Fatal(err)
 	}
 	cfg := apitest.Config(t)
-	if d.dir, err = os.MkdirTemp("", "hearth-test"); err != nil {
+	if d.dir, err = os.MkdirTemp("", "hearth-test"); err != nil { //nolint:usetesting // it outlives the test
 		t.Fatal(err)
 	}
 	cfg.DataDir = d.dir
