@@ -10,9 +10,6 @@ import (
 	"hearth"
 )
 
-// MaxPatterns is how many patterns an integration has.
-const MaxPatterns = 20
-
 // patterns reads JSON and plain values by patterns of topics, such as site/{device}/{event}.
 type patterns struct {
 	zone *time.Location

@@ -57,22 +57,10 @@ type LayerStats struct {
 // MaxPrefixes is how many colons of a key, from its start, end a name that Invalidate takes.
 const MaxPrefixes = 4
 
-// The kinds of keys: the first part of Key.
+// KindAnalytics is the kind of the keys of analytics: the first part of Key. Its values are kept for TTLAnalytics.
 const (
-	KindDevices   = "devices"
-	KindUser      = "user"
 	KindAnalytics = "analytics"
-	KindSession   = "session"
-	KindMetrics   = "metrics"
-)
-
-// How long values of each kind are kept.
-const (
-	TTLDevices   = 30 * time.Minute
-	TTLUser      = 15 * time.Minute
-	TTLAnalytics = 5 * time.Minute
-	TTLSession   = 15 * time.Minute
-	TTLMetrics   = 5 * time.Minute
+	TTLAnalytics  = 5 * time.Minute
 )
 
 // maxRest bounds the part of a key behind its owner, in bytes; a longer one is hashed.
@@ -105,19 +93,3 @@ func Names(key string, tags []string) []string {
 	}
 	return names
 }
-
-// Direct is a Cache that keeps nothing: every Load loads.
-type Direct struct{}
-
-var _ Cache = Direct{}
-
-// Load calls load.
-func (Direct) Load(ctx context.Context, _ string, _ Options, load func(context.Context) ([]byte, error)) ([]byte, error) {
-	return load(ctx)
-}
-
-// Invalidate has nothing to end.
-func (Direct) Invalidate(context.Context, ...string) {}
-
-// Stats is empty.
-func (Direct) Stats() []LayerStats { return nil }

@@ -120,23 +120,11 @@ func (c closers) Close() error {
 // kindKey is the field that marks what a line is about.
 const kindKey = "kind"
 
-// The kinds of log lines.
+// The kinds of lines that name none.
 const (
-	KindApp         = "app"         // the program's own doings: the kind of a line that says nothing else
-	KindSecurity    = "security"    // logins, refusals, revocations, tokens
-	KindAudit       = "audit"       // who did what to which object
-	KindPerformance = "performance" // slow requests and queries
-	KindError       = "error"       // the kind of an error line that says nothing else
+	kindApp   = "app"
+	kindError = "error"
 )
-
-// Security marks a line as one about logins, refusals and tokens.
-func Security() slog.Attr { return slog.String(kindKey, KindSecurity) }
-
-// Audit marks a line as one about who did what to which object.
-func Audit() slog.Attr { return slog.String(kindKey, KindAudit) }
-
-// Performance marks a line as one about something slow.
-func Performance() slog.Attr { return slog.String(kindKey, KindPerformance) }
 
 // Err is the field of a cause: under the same name everywhere.
 func Err(err error) slog.Attr {
@@ -221,9 +209,9 @@ func kindOf(r slog.Record, kinded bool) string {
 	case found:
 		return ""
 	case r.Level >= slog.LevelError:
-		return KindError
+		return kindError
 	}
-	return KindApp
+	return kindApp
 }
 
 func hasKind(attrs []slog.Attr) bool {

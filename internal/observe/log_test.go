@@ -23,10 +23,10 @@ func TestEveryLineHasAKind(t *testing.T) {
 	}{
 		"a plain line":                      {func(l *slog.Logger) { l.Info("m") }, "app"},
 		"an error line":                     {func(l *slog.Logger) { l.Error("m") }, "error"},
-		"a marked line":                     {func(l *slog.Logger) { l.LogAttrs(t.Context(), slog.LevelWarn, "m", observe.Security()) }, "security"},
-		"a marked error line":               {func(l *slog.Logger) { l.LogAttrs(t.Context(), slog.LevelError, "m", observe.Audit()) }, "audit"},
-		"a line of a marked logger":         {func(l *slog.Logger) { l.With(observe.Performance()).Info("m") }, "performance"},
-		"an error line of a marked logger":  {func(l *slog.Logger) { l.With(observe.Performance()).Error("m") }, "performance"},
+		"a marked line":                     {func(l *slog.Logger) { l.LogAttrs(t.Context(), slog.LevelWarn, "m", slog.String("kind", "security")) }, "security"},
+		"a marked error line":               {func(l *slog.Logger) { l.LogAttrs(t.Context(), slog.LevelError, "m", slog.String("kind", "audit")) }, "audit"},
+		"a line of a marked logger":         {func(l *slog.Logger) { l.With("kind", "performance").Info("m") }, "performance"},
+		"an error line of a marked logger":  {func(l *slog.Logger) { l.With("kind", "performance").Error("m") }, "performance"},
 		"a line of a logger with any field": {func(l *slog.Logger) { l.With("device", "d").Info("m") }, "app"},
 	}
 	for name, tt := range tests {

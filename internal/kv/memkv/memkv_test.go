@@ -82,19 +82,8 @@ func TestLimiterWithAJournal(t *testing.T) {
 	})
 }
 
-func TestLeases(t *testing.T) {
-	t.Parallel()
-	kvtest.Leases(t, func(*testing.T) kvtest.LeasesSetup {
-		clock, advance := testClock()
-		return kvtest.LeasesSetup{Leases: memkv.NewLeases(clock), Advance: advance}
-	})
-}
-
 func TestTheSystemsClockDrivesEverything(t *testing.T) {
 	t.Parallel()
-	kvtest.Leases(t, func(*testing.T) kvtest.LeasesSetup {
-		return kvtest.LeasesSetup{Leases: memkv.NewLeases(nil), Advance: time.Sleep}
-	})
 	kvtest.Limiter(t, func(t *testing.T) kvtest.LimiterSetup {
 		return kvtest.LimiterSetup{Limiter: newLimiter(t, memkv.LimiterOptions{Limits: kvtest.Limits}), Advance: time.Sleep}
 	})

@@ -93,16 +93,6 @@ func (n *names) end(name string) {
 	}
 }
 
-// count returns how many names are known.
-func (n *names) count() (total int) {
-	for i := range n.shards {
-		n.shards[i].mu.Lock()
-		total += len(n.shards[i].watches)
-		n.shards[i].mu.Unlock()
-	}
-	return total
-}
-
 // ended reports whether one of the watches was invalidated.
 func ended(watches []*watch) bool {
 	for _, w := range watches {

@@ -35,3 +35,13 @@ func TestNamesAreForgottenWithTheLastValueThatHasThem(t *testing.T) {
 		t.Errorf("%d names for no value", n)
 	}
 }
+
+// count returns how many names are known.
+func (n *names) count() (total int) {
+	for i := range n.shards {
+		n.shards[i].mu.Lock()
+		total += len(n.shards[i].watches)
+		n.shards[i].mu.Unlock()
+	}
+	return total
+}

@@ -117,12 +117,6 @@ func filterOf(s *record.Schema, where record.Filter) (filter bson.D) {
 	var more bson.A
 	for _, c := range where {
 		switch c.Op {
-		case record.OpAny:
-			either := bson.A{}
-			for _, one := range c.Either {
-				either = append(either, filterOf(s, one))
-			}
-			more = append(more, bson.D{{Key: "$or", Value: either}})
 		case record.OpBeyond:
 			more = append(more, beyond(s, *c.Beyond))
 		case record.OpContains:

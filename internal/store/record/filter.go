@@ -13,8 +13,7 @@ type Filter []Condition
 // Op is how a condition compares.
 type Op int
 
-// The comparisons. OpIn wants []any, OpContains a text; OpAny holds if one of Either does;
-// OpBeyond compares the fields in turn with the values, as OpGt or OpLt of a row.
+// The comparisons. OpIn wants []any, OpContains a text; OpBeyond compares the fields in turn with the values, as OpGt or OpLt of a row.
 const (
 	OpEq Op = iota
 	OpNe
@@ -24,7 +23,6 @@ const (
 	OpLte
 	OpIn
 	OpContains
-	OpAny
 	OpBeyond
 )
 
@@ -33,8 +31,7 @@ type Condition struct {
 	Op    Op
 	Field string
 	// Value is as Field.Get returns it.
-	Value  any
-	Either []Filter
+	Value any
 	// Beyond belongs to OpBeyond.
 	Beyond *Beyond
 }
@@ -105,9 +102,6 @@ func In[T any](field string, values ...T) Condition {
 	}
 	return Condition{Op: OpIn, Field: field, Value: list}
 }
-
-// Any picks records that one of the filters picks.
-func Any(either ...Filter) Condition { return Condition{Op: OpAny, Either: either} }
 
 // given leaves out conditions with an empty text: a filter's fields that were not set.
 func given(conditions ...Condition) (filter Filter) {

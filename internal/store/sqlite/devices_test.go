@@ -69,7 +69,7 @@ func explain(t *testing.T, s *Store, statement string, arguments ...any) string 
 	t.Helper()
 	var plan strings.Builder
 	err := s.read(t.Context(), "Explain", func(r *reader) error {
-		rows, err := r.queryOnce("EXPLAIN QUERY PLAN "+statement, arguments...)
+		rows, err := r.conn.QueryContext(r.ctx, "EXPLAIN QUERY PLAN "+statement, arguments...)
 		if err != nil {
 			return err
 		}

@@ -74,7 +74,7 @@ func TestIndexesOfCommandsAreMadeAnew(t *testing.T) {
 	indexes := func(s *Store) (all []string) {
 		t.Helper()
 		err := s.read(t.Context(), "Test", func(r *reader) error {
-			rows, err := r.queryOnce(`SELECT sql FROM sqlite_schema WHERE type='index' AND tbl_name='commands' AND sql IS NOT NULL ORDER BY name`)
+			rows, err := r.conn.QueryContext(r.ctx, `SELECT sql FROM sqlite_schema WHERE type='index' AND tbl_name='commands' AND sql IS NOT NULL ORDER BY name`)
 			if err != nil {
 				return err
 			}

@@ -196,11 +196,6 @@ func (r *reader) brief() querier {
 	return &reader{context.WithoutCancel(r.ctx), r.readConn}
 }
 
-// queryOnce runs a statement whose text is made for this call; it is not kept prepared.
-func (r *reader) queryOnce(query string, args ...any) (*sql.Rows, error) {
-	return r.conn.QueryContext(r.ctx, query, args...)
-}
-
 type rowScanner interface{ Scan(dest ...any) error }
 
 type failedRow struct{ err error }

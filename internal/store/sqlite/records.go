@@ -153,17 +153,6 @@ func (q *query) condition(c record.Condition) {
 		q.in(c.Field, c.Value.([]any)) //nolint:forcetypeassert // the field's kind says so
 	case record.OpContains:
 		q.add(`instr(`, c.Field, `, `).arg(c.Value).add(`)>0`)
-	case record.OpAny:
-		q.add(`(`)
-		for i, filter := range c.Either {
-			if i > 0 {
-				q.add(` OR `)
-			}
-			q.add(`(`)
-			q.filter(filter)
-			q.add(`)`)
-		}
-		q.add(`)`)
 	case record.OpBeyond:
 		sign := `>`
 		if c.Beyond.Desc {

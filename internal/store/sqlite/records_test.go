@@ -37,7 +37,7 @@ func (r explainingReader) Figures(
 }
 
 func (r explainingReader) explain(q *query) error {
-	rows, err := r.r.queryOnce(`EXPLAIN QUERY PLAN `+q.text.String(), q.args...)
+	rows, err := r.r.conn.QueryContext(r.r.ctx, `EXPLAIN QUERY PLAN `+q.text.String(), q.args...)
 	if err != nil {
 		return err
 	}
