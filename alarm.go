@@ -218,3 +218,14 @@ type AlarmStore interface {
 	// RemoveAlarms removes up to limit alarms that were cleared before a time and returns how many.
 	RemoveAlarms(ctx context.Context, before time.Time, limit int) (int, error)
 }
+
+// Uptime says when hearth ran, as far as rules that watch for silence have to know.
+type Uptime struct {
+	// AliveAt is when a process noted last that it runs; zero while no rule watches for silence.
+	AliveAt time.Time
+	// Outages are when none ran, in order.
+	Outages []Outage
+}
+
+// Outage is a time in which hearth was down, or could not store anything.
+type Outage struct{ From, To time.Time }

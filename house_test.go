@@ -51,7 +51,7 @@ var (
 	busPort   = "internal/bus"
 	redisBus  = "internal/bus/redisbus"
 	// machines are the small tools that every package below internal/ may use.
-	machines = []string{"internal/boundedcache", "internal/groupcommit", "internal/keymutex", "internal/newid", "internal/timetext", "internal/cause", "internal/editdistance"}
+	machines = []string{"internal/boundedcache", "internal/groupcommit", "internal/jsonobject", "internal/keymutex", "internal/newid", "internal/timetext", "internal/cause", "internal/editdistance"}
 	// badNames say nothing of what a package does.
 	badNames = []string{"utils", "util", "common", "helpers", "helper", "types", "misc", "base", "shared"}
 )

@@ -99,7 +99,7 @@ type Grouping struct {
 	// Bounds, if not nil, are the starts of the buckets in Unix milliseconds, ascending, in place of Step; the first is not after the
 	// range's start.
 	Bounds []int64
-	// Sketch asks for each group's Sketch as well (percentiles).
+	// Sketch asks for each group's Quantiles as well.
 	Sketch bool
 	// Changes asks for each group's ValueChange as well. The query must pick one event.
 	Changes bool
@@ -138,6 +138,15 @@ type Rollup struct {
 	Event  string
 	At     int64
 	Stats
-	Sketch *Sketch
+	Sketch Quantiles
 	Change *ValueChange
+}
+
+// Quantiles answers which values the numbers of a group have.
+type Quantiles interface {
+	// Count returns how many there are.
+	Count() int64
+	// Quantile returns the least value that at least the share q (0 to 1) of them does not exceed (the nearest rank, so that the 99th
+	// percentile of three values is the largest), within 1 % of it. It is 0 if there are none.
+	Quantile(q float64) float64
 }

@@ -55,28 +55,6 @@ const (
 	NotEqual       Operator = "ne"
 )
 
-// Holds reports whether a is in that relation to b. Values of different types are in none.
-func (o Operator) Holds(a, b Value) bool {
-	if a.Kind() != b.Kind() {
-		return false
-	}
-	switch o {
-	case Greater:
-		return a.Number() > b.Number()
-	case GreaterOrEqual:
-		return a.Number() >= b.Number()
-	case Less:
-		return a.Number() < b.Number()
-	case LessOrEqual:
-		return a.Number() <= b.Number()
-	case Equal:
-		return a == b
-	case NotEqual:
-		return a != b
-	}
-	return false
-}
-
 // ordered reports whether the operator compares sizes, upwards those above the value.
 func (o Operator) ordered() (ordered, upwards bool) {
 	upwards = o == Greater || o == GreaterOrEqual
@@ -112,18 +90,6 @@ func (c Condition) Silence() time.Duration {
 		return c.NoData.For
 	}
 	return c.OfflineFor
-}
-
-// Met reports whether a reading of Event meets a threshold.
-func (c Condition) Met(v Value) bool { return c.Operator.Holds(v, c.Value) }
-
-// Ended reports whether a reading of Event is on the harmless side of a threshold.
-func (c Condition) Ended(v Value) bool {
-	limit := c.Value
-	if c.ClearValue != nil {
-		limit = *c.ClearValue
-	}
-	return !c.Operator.Holds(v, limit)
 }
 
 func (c Condition) validate(bad func(field, message string)) {

@@ -174,7 +174,7 @@ func (j *Judge) together(readings []hearth.Reading, received time.Time) {
 		newest, events = reading, append(events, reading.Event)
 		for _, r := range j.rules {
 			if r.expression == nil && r.Condition.Event == reading.Event {
-				j.look(r, reading, reading.At, received, r.Condition.Met(reading.Value), r.Condition.Ended(reading.Value))
+				j.look(r, reading, reading.At, received, met(r.Condition, reading.Value), ended(r.Condition, reading.Value))
 			}
 		}
 	}

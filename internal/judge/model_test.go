@@ -30,8 +30,8 @@ func naive(c hearth.Condition, history []arrival, end int) (found []string) {
 			counted = append(counted, a)
 		}
 	}
-	open := func(v float64) bool { return c.Met(hearth.Number(v)) }
-	shut := func(v float64) bool { return c.Ended(hearth.Number(v)) }
+	open := func(v float64) bool { return judge.Met(c, hearth.Number(v)) }
+	shut := func(v float64) bool { return judge.Ended(c, hearth.Number(v)) }
 	// holds returns when a run of readings that begins with i has lasted, and the index of the next reading that the outcome is before.
 	holds := func(i int, good func(float64) bool, d time.Duration) (over int, next int, ok bool) {
 		lasts := int(d / time.Second)

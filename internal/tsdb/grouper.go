@@ -147,7 +147,7 @@ func (g *Grouper) AddChange(device, event, at int64, c *codec.Change, before flo
 }
 
 // AddSketch adds the values of logs of the bucket that at is in, if the grouping asks for sketches.
-func (g *Grouper) AddSketch(device, event, at int64, sketch *hearth.Sketch) {
+func (g *Grouper) AddSketch(device, event, at int64, sketch *codec.Sketch) {
 	if g.Sketch {
 		g.of(device, event, at).sketch.add(sketch)
 	}
@@ -158,7 +158,7 @@ func (g *Grouper) AddEntry(s *codec.Series, e *codec.Entry) {
 	into := g.of(s.Device, s.Event, e.At)
 	s.Add(&into.Stats, e)
 	if g.Sketch && !s.IsText() {
-		into.indexes = append(into.indexes, hearth.SketchIndex(e.Value))
+		into.indexes = append(into.indexes, codec.SketchIndex(e.Value))
 		if len(into.indexes) >= 1<<12 {
 			into.settle()
 		}
@@ -175,17 +175,17 @@ func (g *group) settle() {
 // mergedSketch is a sketch that many are merged into. The newest are merged with one another first: those of one day after the other are
 // alike, and far smaller than the sketch of a year. The zero mergedSketch is empty.
 type mergedSketch struct {
-	all, newest hearth.Sketch
+	all, newest codec.Sketch
 	// merged is how many newest has.
 	merged int
 	// spares are memory for the next merge of each.
-	spare, newestSpare []hearth.SketchBin
+	spare, newestSpare []codec.SketchBin
 }
 
 // mergeTogether is how many sketches are merged with one another first.
 const mergeTogether = 16
 
-func (m *mergedSketch) add(sketch *hearth.Sketch) {
+func (m *mergedSketch) add(sketch *codec.Sketch) {
 	m.newestSpare = m.newest.MergeWith(sketch, m.newestSpare)
 	if m.merged++; m.merged == mergeTogether {
 		m.result()
@@ -193,7 +193,7 @@ func (m *mergedSketch) add(sketch *hearth.Sketch) {
 }
 
 // result returns the sketch of all that were added.
-func (m *mergedSketch) result() *hearth.Sketch {
+func (m *mergedSketch) result() *codec.Sketch {
 	if m.merged > 0 {
 		m.spare = m.all.MergeWith(&m.newest, m.spare)
 		m.newest.Bins, m.merged = m.newest.Bins[:0], 0

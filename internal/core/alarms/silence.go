@@ -35,14 +35,14 @@ func (s *Service) lifeOf(d *hearth.Device) judge.Life {
 
 // noteUptime notes again and again that hearth runs, while any rule watches for silence, until ctx ends.
 func (s *Service) noteUptime(ctx context.Context) {
-	ticker := time.NewTicker(hearth.AliveEvery)
+	ticker := time.NewTicker(aliveEvery)
 	defer ticker.Stop()
 	// Where this process starts, the next note of another one is due.
-	for after := hearth.AliveEvery * 3 / 2; ; {
+	for after := aliveEvery * 3 / 2; ; {
 		err := s.alive(ctx, after)
 		switch {
 		case err == nil:
-			after = hearth.OutageAfter
+			after = outageAfter
 		case ctx.Err() == nil:
 			s.o.Logger.WarnContext(ctx, "that hearth runs could not be stored: silence is not judged", "err", err)
 		}
@@ -68,8 +68,8 @@ func (s *Service) alive(ctx context.Context, after time.Duration) error {
 	case len(rules) == 0 && up.AliveAt.IsZero():
 	case len(rules) == 0:
 		up, err = s.o.Alarms.UpdateUptime(ctx, func(hearth.Uptime) hearth.Uptime { return hearth.Uptime{} })
-	case age < 0 || age >= hearth.AliveEvery:
-		up, err = s.o.Alarms.UpdateUptime(ctx, func(u hearth.Uptime) hearth.Uptime { return u.Alive(s.now(), after) })
+	case age < 0 || age >= aliveEvery:
+		up, err = s.o.Alarms.UpdateUptime(ctx, func(u hearth.Uptime) hearth.Uptime { return aliveAt(u, s.now(), after) })
 	}
 	if err == nil {
 		s.learnUptime(up)
@@ -88,7 +88,7 @@ func (s *Service) readUptime(ctx context.Context) error {
 
 func (s *Service) learnUptime(up hearth.Uptime) {
 	known := s.now()
-	if !up.AliveAt.IsZero() && known.Sub(up.AliveAt) > hearth.OutageAfter {
+	if !up.AliveAt.IsZero() && known.Sub(up.AliveAt) > outageAfter {
 		known = up.AliveAt // the next note says what came after
 	}
 	s.uptime.Store(&uptime{up.Outages, known})

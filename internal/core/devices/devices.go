@@ -112,7 +112,7 @@ func (f *Service) prepare(
 		if d.Interval == 0 {
 			d.Interval = hearth.DefaultHeartbeatInterval
 		}
-		metadata, problem := hearth.CanonicalMetadata(input.Metadata)
+		metadata, problem := canonicalMetadata(input.Metadata)
 		if problem != "" {
 			problems = append(problems, hearth.FieldError{Location: prefix(i) + "metadata", Message: problem})
 		}
@@ -400,7 +400,7 @@ func (c Change) apply(d hearth.Device) (hearth.Device, []hearth.FieldError) {
 		d.Interval = *c.Interval
 	}
 	if c.Metadata != nil {
-		metadata, problem := hearth.CanonicalMetadata(*c.Metadata)
+		metadata, problem := canonicalMetadata(*c.Metadata)
 		if problem != "" {
 			problems = append(problems, hearth.FieldError{Location: "body.metadata", Message: problem})
 		}

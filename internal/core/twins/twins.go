@@ -11,6 +11,7 @@ import (
 
 	"hearth"
 	"hearth/internal/groupcommit"
+	"hearth/internal/jsonobject"
 )
 
 // Directory knows devices by id.
@@ -103,7 +104,7 @@ func (s *Service) Twin(ctx context.Context, caller hearth.Caller, deviceID strin
 	if err != nil {
 		return hearth.TwinView{}, err
 	}
-	return twin.View(), nil
+	return viewOf(twin), nil
 }
 
 // device returns the device if the caller may do with it what need says.
@@ -227,7 +228,7 @@ func (s *Service) commit(device *hearth.Device, group []*patch) error {
 	desired := int64(0)
 	for _, p := range group {
 		if p.err == nil {
-			p.view = p.after.View()
+			p.view = viewOf(p.after)
 		}
 		if p.changed {
 			events = append(events, hearth.Event{
@@ -255,7 +256,7 @@ func (p *patch) apply(t hearth.Twin, now time.Time) hearth.Twin {
 			return t
 		}
 	}
-	after, problem := t.Patch(p.side, p.body, now)
+	after, problem := patched(t, p.side, p.body, now)
 	if problem != "" {
 		p.err = hearth.Invalid(hearth.FieldError{Location: "body", Message: problem})
 		return t
@@ -278,7 +279,7 @@ func briefly(members json.RawMessage) any {
 // audited returns the entry of a change of the desired state: its members that differ, before and after.
 func audited(caller hearth.Caller, before, after hearth.Twin) hearth.AuditEntry {
 	entry := caller.Entry(after.DesiredAt, "twin.update", "device:"+after.DeviceID)
-	was, is := hearth.Differences(before.Desired, after.Desired)
+	was, is := jsonobject.Differences(before.Desired, after.Desired)
 	entry.Changes = map[string]hearth.Change{
 		"desired": {Before: briefly(was), After: briefly(is)}, "desired_version": {Before: before.DesiredVersion, After: after.DesiredVersion},
 	}

@@ -70,7 +70,12 @@ func uptimeRoundTrip(t *testing.T, s AlarmStore) {
 			t.Fatal(err)
 		}
 		change := func(u hearth.Uptime) hearth.Uptime {
-			return u.Alive(epoch.Add(time.Duration(alive)*time.Second), time.Minute/2)
+			now := epoch.Add(time.Duration(alive) * time.Second)
+			if !u.AliveAt.IsZero() && now.Sub(u.AliveAt) > time.Minute/2 {
+				u.Outages = append(slices.Clone(u.Outages), hearth.Outage{From: u.AliveAt, To: now})
+			}
+			u.AliveAt = now
+			return u
 		}
 		want = change(want)
 		if got, err := s.UpdateUptime(t.Context(), change); err != nil || !cmp.Equal(want, got) {

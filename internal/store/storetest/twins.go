@@ -13,6 +13,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"hearth"
+	"hearth/internal/jsonobject"
 )
 
 // TwinStore is what the suite of twins is about.
@@ -58,15 +59,33 @@ func updateTwin(t *testing.T, s TwinStore, id string, change func(hearth.Twin) (
 	return u.After, cmp.Or(err, u.Err)
 }
 
+// patched returns a twin with a side changed by a merge patch, in a new version.
+func patched(t hearth.Twin, side hearth.TwinSide, patch string, at time.Time) (hearth.Twin, error) {
+	state, version, changedAt := sideOf(&t, side)
+	merged, changed, problem := jsonobject.MergePatch(*state, json.RawMessage(patch), hearth.MaxTwinDepth)
+	if problem != "" {
+		return t, errors.New(problem)
+	}
+	if changed {
+		*state, *changedAt = merged, at
+		*version++
+	}
+	return t, nil
+}
+
+func sideOf(t *hearth.Twin, side hearth.TwinSide) (state *json.RawMessage, version *int64, at *time.Time) {
+	if side == hearth.TwinDesired {
+		return &t.Desired, &t.DesiredVersion, &t.DesiredAt
+	}
+	return &t.Reported, &t.ReportedVersion, &t.ReportedAt
+}
+
 // patchTwin applies a merge patch.
 func patchTwin(t *testing.T, s TwinStore, id string, side hearth.TwinSide, patch string, at time.Time) hearth.Twin {
 	t.Helper()
 	after, err := updateTwin(t, s, id, func(before hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) {
-		after, problem := before.Patch(side, json.RawMessage(patch), at)
-		if problem != "" {
-			return after, nil, errors.New(problem)
-		}
-		return after, nil, nil
+		after, err := patched(before, side, patch, at)
+		return after, nil, err
 	})
 	if err != nil {
 		t.Error(err)
@@ -161,7 +180,7 @@ func twinTogether(t *testing.T, s TwinStore) {
 	refused := errors.New("refused")
 	patch := func(id string, result error) *hearth.TwinUpdate {
 		return &hearth.TwinUpdate{DeviceID: id, Change: func(before hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) {
-			after, _ := before.Patch(hearth.TwinDesired, json.RawMessage(`{"b":2}`), epoch)
+			after, _ := patched(before, hearth.TwinDesired, `{"b":2}`, epoch)
 			return after, []hearth.AuditEntry{{Action: "twin.update", Target: id, At: epoch}}, result
 		}}
 	}
@@ -189,7 +208,7 @@ func twinAudit(t *testing.T, s TwinStore) {
 	d := twinDevice(t, s, 1)
 	for n := range 3 {
 		_, err := updateTwin(t, s, d.ID, func(before hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) {
-			after, _ := before.Patch(hearth.TwinDesired, json.RawMessage(fmt.Sprintf(`{"n":%d}`, n)), epoch)
+			after, _ := patched(before, hearth.TwinDesired, fmt.Sprintf(`{"n":%d}`, n), epoch)
 			entry := hearth.AuditEntry{At: epoch, ActorID: "a", Action: "twin.update", Target: "device:" + d.ID, Result: "ok"}
 			return after, []hearth.AuditEntry{entry, entry}[:n], nil
 		})
@@ -238,7 +257,8 @@ func twinRace(t *testing.T, s TwinStore) {
 	keys := 0
 	for _, side := range []hearth.TwinSide{hearth.TwinDesired, hearth.TwinReported} {
 		var state map[string]map[string]int
-		if err := json.Unmarshal(got.State(side), &state); err != nil {
+		text, _, _ := sideOf(&got, side)
+		if err := json.Unmarshal(*text, &state); err != nil {
 			t.Fatal(err)
 		}
 		for _, of := range state {

@@ -132,7 +132,7 @@ func FuzzRollups(f *testing.F) {
 	f.Add(AppendDay(nil, &day))
 	f.Add(firstDay)
 	f.Add(AppendCells(nil, []Cell{{1, 2, stats}, {2, 2, stats}}))
-	f.Add(AppendSketches(nil, &Sketches{Events: []int64{1}, Sketches: []hearth.Sketch{day.Lines[0].Sketch}}))
+	f.Add(AppendSketches(nil, &Sketches{Events: []int64{1}, Sketches: []Sketch{day.Lines[0].Sketch}}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var day Day
 		if DecodeDay(&day, data, DayParts{Hours: WholeDay, Sketches: true, Changes: true}) == nil {

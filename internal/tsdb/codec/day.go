@@ -20,7 +20,7 @@ type Day struct {
 	Changes []Change
 	starts  []int64
 	// bins are those of the lines' sketches, one after the other.
-	bins []hearth.SketchBin
+	bins []SketchBin
 
 	doc dayDoc
 }
@@ -37,7 +37,7 @@ type DayLine struct {
 	// LastAt is the time of the last log, in milliseconds of the day, or unknownTime.
 	LastAt int64
 	// Sketch is of all values of the day; empty if it was not asked for.
-	Sketch hearth.Sketch
+	Sketch Sketch
 }
 
 // Size returns the number of the line's hours.
@@ -302,11 +302,11 @@ func DecodeDay(day *Day, data []byte, parts DayParts) error {
 type Sketches struct {
 	// Events are sorted; Sketches are in their order.
 	Events   []int64
-	Sketches []hearth.Sketch
+	Sketches []Sketch
 }
 
 // Of returns the sketch of an event, to be changed in place; it is added if it is not there.
-func (s *Sketches) Of(event int64) *hearth.Sketch {
+func (s *Sketches) Of(event int64) *Sketch {
 	at := len(s.Events)
 	for at > 0 && s.Events[at-1] >= event {
 		at--
@@ -315,9 +315,9 @@ func (s *Sketches) Of(event int64) *hearth.Sketch {
 		s.Events = append(s.Events, 0)
 		copy(s.Events[at+1:], s.Events[at:])
 		s.Events[at] = event
-		s.Sketches = append(s.Sketches, hearth.Sketch{})
+		s.Sketches = append(s.Sketches, Sketch{})
 		copy(s.Sketches[at+1:], s.Sketches[at:])
-		s.Sketches[at] = hearth.Sketch{}
+		s.Sketches[at] = Sketch{}
 	}
 	return &s.Sketches[at]
 }
@@ -353,12 +353,12 @@ func DecodeSketches(data []byte) (s Sketches, err error) {
 			return Sketches{}, ErrCorrupt
 		}
 		s.Events = append(s.Events, event)
-		s.Sketches = append(s.Sketches, hearth.Sketch{Bins: bins})
+		s.Sketches = append(s.Sketches, Sketch{Bins: bins})
 	}
 	return s, r.end()
 }
 
-func appendSketch(dst []byte, sketch *hearth.Sketch) []byte {
+func appendSketch(dst []byte, sketch *Sketch) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(sketch.Bins)))
 	last := int64(0)
 	for i, bin := range sketch.Bins {
@@ -388,7 +388,7 @@ func (r *reader) skipSketch() {
 }
 
 // sketch appends the bins of a sketch.
-func (r *reader) sketch(bins []hearth.SketchBin) []hearth.SketchBin {
+func (r *reader) sketch(bins []SketchBin) []SketchBin {
 	n := r.count(1)
 	bins = slices.Grow(bins, n)
 	index := int64(0)
@@ -407,7 +407,7 @@ func (r *reader) sketch(bins []hearth.SketchBin) []hearth.SketchBin {
 			r.fail()
 			break
 		}
-		bins = append(bins, hearth.SketchBin{Index: int32(index), Count: count})
+		bins = append(bins, SketchBin{Index: int32(index), Count: count})
 	}
 	return bins
 }

@@ -173,7 +173,7 @@ func (m *hourMerge) appendSketches(dst []byte) ([]byte, error) {
 			r.skipSketch()
 			dst = append(dst, r.data[start:r.at]...)
 		default:
-			sketch := hearth.Sketch{Bins: r.sketch(nil)}
+			sketch := Sketch{Bins: r.sketch(nil)}
 			sketch.Merge(&m.add.Lines[p.add].Sketch, 1)
 			dst = appendSketch(dst, &sketch)
 		}

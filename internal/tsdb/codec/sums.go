@@ -134,7 +134,7 @@ func SumUp(series []Series, entries []Entry) *Rollups {
 	for i := range entries {
 		indexes[i] = noIndex
 		if !series[entries[i].Series].IsText() {
-			indexes[i] = hearth.SketchIndex(entries[i].Value)
+			indexes[i] = SketchIndex(entries[i].Value)
 		}
 	}
 	r.sumHours(series, entries, indexes)
@@ -195,7 +195,7 @@ type eventSum struct {
 }
 
 // SketchOf counts indexes, which it sorts.
-func SketchOf(indexes []int32) (sketch hearth.Sketch) {
+func SketchOf(indexes []int32) (sketch Sketch) {
 	slices.Sort(indexes)
 	n := 0
 	for i := range indexes {
@@ -203,10 +203,10 @@ func SketchOf(indexes []int32) (sketch hearth.Sketch) {
 			n++
 		}
 	}
-	sketch.Bins = make([]hearth.SketchBin, 0, n)
+	sketch.Bins = make([]SketchBin, 0, n)
 	for i := range indexes {
 		if i == 0 || indexes[i] != indexes[i-1] {
-			sketch.Bins = append(sketch.Bins, hearth.SketchBin{Index: indexes[i]})
+			sketch.Bins = append(sketch.Bins, SketchBin{Index: indexes[i]})
 		}
 		sketch.Bins[len(sketch.Bins)-1].Count++
 	}

@@ -1,4 +1,4 @@
-package hearth_test
+package alarms
 
 import (
 	"slices"
@@ -14,7 +14,7 @@ func TestUptimeKnowsWhenHearthWasDown(t *testing.T) {
 	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
 	play := func(seconds ...int) (u hearth.Uptime) {
 		for _, s := range seconds {
-			u = u.Alive(at(s), hearth.OutageAfter)
+			u = aliveAt(u, at(s), outageAfter)
 		}
 		return u
 	}
@@ -33,10 +33,10 @@ func TestUptimeKnowsWhenHearthWasDown(t *testing.T) {
 		}
 	}
 	many := []int{0, 5}
-	for n := range hearth.MaxOutages {
+	for n := range maxOutages {
 		many = append(many, 5+10*(n+1))
 	}
-	if u := play(many...); len(u.Outages) != hearth.MaxOutages || !u.Outages[0].From.Equal(at(5)) {
+	if u := play(many...); len(u.Outages) != maxOutages || !u.Outages[0].From.Equal(at(5)) {
 		t.Errorf("of %d outages %d are kept, the first from %v on", len(many)-1, len(u.Outages), u.Outages[0].From)
 	}
 }

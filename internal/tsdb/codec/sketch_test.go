@@ -1,4 +1,4 @@
-package hearth
+package codec
 
 import (
 	"math"
@@ -62,3 +62,6 @@ func TestMergingIsAddingAndCanBeTakenBack(t *testing.T) {
 		}
 	})
 }
+
+// Add counts one finite value.
+func (s *Sketch) Add(value float64) { s.AddIndex(SketchIndex(value), 1) }

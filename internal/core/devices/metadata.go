@@ -1,21 +1,24 @@
-package hearth
+package devices
 
 import (
 	"bytes"
 	"encoding/json"
+
+	"hearth"
+	"hearth/internal/jsonobject"
 )
 
 // maxMetadataDepth bounds how deep objects and lists of metadata may be nested.
 const maxMetadataDepth = 16
 
 // maxRawMetadata bounds metadata without spaces that is not canonical: an escape has six bytes in place of one. What is longer is not decoded.
-const maxRawMetadata = 6 * MaxMetadata
+const maxRawMetadata = 6 * hearth.MaxMetadata
 
 const tooMuchMetadata = "is larger than 8 KiB"
 
-// CanonicalMetadata returns a JSON object in the one form that is stored: keys sorted, no spaces. Nil, an empty text and
+// canonicalMetadata returns a JSON object in the one form that is stored: keys sorted, no spaces. Nil, an empty text and
 // null give nil. What cannot be kept returns the problem instead: a sentence's end, such as "must be an object".
-func CanonicalMetadata(raw json.RawMessage) (canonical json.RawMessage, problem string) {
+func canonicalMetadata(raw json.RawMessage) (canonical json.RawMessage, problem string) {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, ""
@@ -26,16 +29,16 @@ func CanonicalMetadata(raw json.RawMessage) (canonical json.RawMessage, problem 
 			return nil, tooMuchMetadata
 		}
 	}
-	value := decodeObject(raw)
+	value := jsonobject.Decode(raw)
 	if value == nil {
 		return nil, "must be an object"
 	}
 	// The innermost value counts as a level.
-	if problem := checkJSON(value, 2, maxMetadataDepth); problem != "" {
+	if problem := jsonobject.Check(value, 2, maxMetadataDepth); problem != "" {
 		return nil, problem
 	}
-	canonical = encodeObject(value)
-	if len(canonical) > MaxMetadata {
+	canonical = jsonobject.Encode(value)
+	if len(canonical) > hearth.MaxMetadata {
 		return nil, tooMuchMetadata
 	}
 	return canonical, ""

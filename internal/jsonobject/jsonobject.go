@@ -1,4 +1,5 @@
-package hearth
+// Package jsonobject reads, checks, merges, compares and writes JSON objects in one form: sorted names, no spaces, numbers as they were written.
+package jsonobject
 
 import (
 	"bytes"
@@ -10,9 +11,9 @@ import (
 	"strings"
 )
 
-// decodeObject returns a JSON object as package json decodes it, with numbers as json.Number; nil for anything else.
-func decodeObject(text json.RawMessage) map[string]any {
-	r := jsonReader{rest: text}
+// Decode returns a JSON object as package json decodes it, with numbers as json.Number; nil for anything else.
+func Decode(text json.RawMessage) map[string]any {
+	r := reader{rest: text}
 	value, ok := r.value(0)
 	r.skipSpace()
 	if object, isObject := value.(map[string]any); ok && isObject && len(r.rest) == 0 {
@@ -21,20 +22,20 @@ func decodeObject(text json.RawMessage) map[string]any {
 	return nil
 }
 
-// maxJSONLevels bounds how often objects and arrays may stand in one another: as package json does.
-const maxJSONLevels = 10000
+// maxLevels bounds how often objects and arrays may stand in one another: as package json does.
+const maxLevels = 10000
 
-// jsonReader decodes JSON in one pass. Package json makes two, and allocates a decoder for each text.
-type jsonReader struct{ rest []byte }
+// reader decodes JSON in one pass. Package json makes two, and allocates a decoder for each text.
+type reader struct{ rest []byte }
 
-func (r *jsonReader) skipSpace() {
+func (r *reader) skipSpace() {
 	for len(r.rest) > 0 && (r.rest[0] == ' ' || r.rest[0] == '\n' || r.rest[0] == '\t' || r.rest[0] == '\r') {
 		r.rest = r.rest[1:]
 	}
 }
 
 // next skips spaces and, if it follows, the byte.
-func (r *jsonReader) next(b byte) bool {
+func (r *reader) next(b byte) bool {
 	r.skipSpace()
 	if len(r.rest) == 0 || r.rest[0] != b {
 		return false
@@ -44,7 +45,7 @@ func (r *jsonReader) next(b byte) bool {
 }
 
 // value reads what stands in so many objects and arrays; false if that is not JSON.
-func (r *jsonReader) value(level int) (value any, ok bool) {
+func (r *reader) value(level int) (value any, ok bool) {
 	switch r.skipSpace(); {
 	case len(r.rest) == 0:
 		return nil, false
@@ -67,16 +68,16 @@ func (r *jsonReader) value(level int) (value any, ok bool) {
 	case "true", "false":
 		return word == "true", true
 	}
-	return json.Number(word), isJSONNumber(word)
+	return json.Number(word), isNumber(word)
 }
 
-func (r *jsonReader) object(level int) (any, bool) {
+func (r *reader) object(level int) (any, bool) {
 	object := map[string]any{}
 	r.rest = r.rest[1:]
 	if r.next('}') {
-		return object, level <= maxJSONLevels
+		return object, level <= maxLevels
 	}
-	for level <= maxJSONLevels {
+	for level <= maxLevels {
 		r.skipSpace()
 		name, ok := r.text()
 		if !ok || !r.next(':') {
@@ -95,13 +96,13 @@ func (r *jsonReader) object(level int) (any, bool) {
 	return nil, false
 }
 
-func (r *jsonReader) array(level int) (any, bool) {
+func (r *reader) array(level int) (any, bool) {
 	array := []any{}
 	r.rest = r.rest[1:]
 	if r.next(']') {
-		return array, level <= maxJSONLevels
+		return array, level <= maxLevels
 	}
-	for level <= maxJSONLevels {
+	for level <= maxLevels {
 		item, ok := r.value(level)
 		if !ok {
 			return nil, false
@@ -118,7 +119,7 @@ func (r *jsonReader) array(level int) (any, bool) {
 }
 
 // text reads a string. What is not plain ASCII is left to package json.
-func (r *jsonReader) text() (text string, ok bool) {
+func (r *reader) text() (text string, ok bool) {
 	if len(r.rest) == 0 || r.rest[0] != '"' {
 		return "", false
 	}
@@ -142,8 +143,8 @@ func (r *jsonReader) text() (text string, ok bool) {
 	return "", false
 }
 
-// isJSONNumber reports whether a text is a number of JSON.
-func isJSONNumber(text string) bool {
+// isNumber reports whether a text is a number of JSON.
+func isNumber(text string) bool {
 	text = strings.TrimPrefix(text, "-")
 	whole := digits(text)
 	if whole == 0 || whole > 1 && text[0] == '0' {
@@ -178,8 +179,8 @@ func digits(text string) (n int) {
 	return n
 }
 
-// encodeObject returns a decoded object as JSON: sorted names, no spaces.
-func encodeObject(object map[string]any) json.RawMessage {
+// Encode returns a decoded object as JSON: sorted names, no spaces.
+func Encode(object map[string]any) json.RawMessage {
 	return appendJSON(make([]byte, 0, 64), object)
 }
 
@@ -224,7 +225,7 @@ func appendText(out []byte, text string) []byte {
 			encoder := json.NewEncoder(&quoted)
 			encoder.SetEscapeHTML(false)
 			if err := encoder.Encode(text); err != nil {
-				panic("hearth: a text always encodes: " + err.Error())
+				panic("jsonobject: a text always encodes: " + err.Error())
 			}
 			return append(out, bytes.TrimSuffix(quoted.Bytes(), []byte("\n"))...)
 		}
@@ -232,12 +233,12 @@ func appendText(out []byte, text string) []byte {
 	return append(append(append(out, '"'), text...), '"')
 }
 
-// checkJSON says what is wrong with a decoded value whose objects and arrays, at that level, may stand in one another so often;
+// Check says what is wrong with a decoded value whose objects and arrays, at that level, may stand in one another so often;
 // "" if nothing is. A number is kept as it was written; what no float64 holds would be read differently by each client.
-func checkJSON(value any, level, most int) (problem string) {
+func Check(value any, level, most int) (problem string) {
 	inner := func(value any) bool {
 		if problem == "" {
-			problem = checkJSON(value, level+1, most)
+			problem = Check(value, level+1, most)
 		}
 		return problem == ""
 	}

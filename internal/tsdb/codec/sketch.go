@@ -1,4 +1,4 @@
-package hearth
+package codec
 
 import (
 	"math"
@@ -69,9 +69,6 @@ func (s *Sketch) AddIndex(index int32, count int64) {
 		s.Bins = slices.Delete(s.Bins, at, at+1)
 	}
 }
-
-// Add counts one finite value.
-func (s *Sketch) Add(value float64) { s.AddIndex(SketchIndex(value), 1) }
 
 // Merge adds sign times all of other: 1 adds, -1 removes what was added before.
 func (s *Sketch) Merge(other *Sketch, sign int64) {

@@ -1,9 +1,11 @@
-package hearth
+package devices
 
 import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"hearth"
 )
 
 func TestMetadataIsKeptInOneForm(t *testing.T) {
@@ -18,12 +20,12 @@ func TestMetadataIsKeptInOneForm(t *testing.T) {
 		"too large a number":    {in: `{"a":[1e400]}`, problem: "has a number that is too large"},
 		"as deep as it may be":  {in: nested(15), want: nested(15)},
 		"deeper than it may be": {in: nested(16), problem: "is nested more than 16 deep"},
-		"as long as it may be":  {in: long(MaxMetadata), want: long(MaxMetadata)},
-		"longer than it may be": {in: long(MaxMetadata + 1), problem: "is larger than 8 KiB"},
+		"as long as it may be":  {in: long(hearth.MaxMetadata), want: long(hearth.MaxMetadata)},
+		"longer than it may be": {in: long(hearth.MaxMetadata + 1), problem: "is larger than 8 KiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, problem := CanonicalMetadata(json.RawMessage(c.in))
+			got, problem := canonicalMetadata(json.RawMessage(c.in))
 			if string(got) != c.want || problem != c.problem {
 				t.Errorf("got %s %q, want %s %q", got, problem, c.want, c.problem)
 			}

@@ -1,4 +1,4 @@
-package hearth
+package jsonobject
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ func FuzzObjects(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		got := decodeObject(text)
+		got := Decode(text)
 		var want map[string]any
 		decoder := json.NewDecoder(bytes.NewReader(text))
 		decoder.UseNumber()
@@ -38,7 +38,7 @@ func FuzzObjects(f *testing.F) {
 		if err := encoder.Encode(want); err != nil {
 			t.Fatal(err)
 		}
-		if written := string(encodeObject(got)) + "\n"; written != out.String() {
+		if written := string(Encode(got)) + "\n"; written != out.String() {
 			t.Fatalf("%.200q is written as %.200s, want %.200s", text, written, out.String())
 		}
 	})
@@ -46,9 +46,9 @@ func FuzzObjects(f *testing.F) {
 
 func TestObjectsNestAsDeepAsPackageJSONReads(t *testing.T) {
 	t.Parallel()
-	for _, levels := range []int{maxJSONLevels, maxJSONLevels + 1} {
+	for _, levels := range []int{maxLevels, maxLevels + 1} {
 		text := strings.Repeat(`{"a":`, levels-1) + `[]` + strings.Repeat(`}`, levels-1)
-		if got, want := decodeObject([]byte(text)) != nil, json.Valid([]byte(text)); got != want || want != (levels == maxJSONLevels) {
+		if got, want := Decode([]byte(text)) != nil, json.Valid([]byte(text)); got != want || want != (levels == maxLevels) {
 			t.Errorf("%d levels are read: %v, want %v", levels, got, want)
 		}
 	}
@@ -58,7 +58,7 @@ func BenchmarkMergePatch(b *testing.B) {
 	object, patch := json.RawMessage(`{"by":3,"level":17}`), json.RawMessage(`{"level":18,"by":4}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, changed, problem := MergePatch(object, patch); !changed || problem != "" {
+		if _, changed, problem := MergePatch(object, patch, 8); !changed || problem != "" {
 			b.Fatal(problem)
 		}
 	}

@@ -1,0 +1,3 @@
+package judge
+
+var Met, Ended = met, ended // for the model
