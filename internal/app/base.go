@@ -119,6 +119,7 @@ func openBase(ctx context.Context, s Settings, stack *lifecycle.Stack) (b base, 
 	b = base{Settings: s, stack: stack, memory: memory.Find(), metrics: observe.NewMetrics(observe.MetricsOptions{
 		Version: s.Version, DataDir: cfg.DataDir, Off: !cfg.Metrics, SlowOperation: cfg.SlowQuery,
 	})}
+	b.memory.Pace()
 	if b.tracer, err = b.openTraces(); err != nil {
 		return b, err
 	}

@@ -6,7 +6,9 @@ import (
 	"math"
 	"os"
 	"path"
+	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +23,14 @@ const (
 	cacheShare  = 8
 	pagesShare  = 4
 	maxBodies   = 256 << 20
+)
+
+// The garbage that lies in a small heap before it is collected: of a heap with a limit, a share of that. A heap that has more in use is collected
+// once it has as much garbage as that, as by default.
+const (
+	garbage      = 32 << 20
+	garbageShare = 8
+	mostPercent  = 400
 )
 
 // Limit is how many bytes the heap of the process may have; 0: there is no limit.
@@ -99,4 +109,43 @@ func (l Limit) Pages(wanted int64) int64 {
 		return wanted
 	}
 	return min(wanted, int64(l)/pagesShare)
+}
+
+// Garbage returns how many bytes of garbage lie in a small heap before they are collected.
+func (l Limit) Garbage() uint64 {
+	if l == 0 {
+		return garbage
+	}
+	return uint64(min(int64(l)/garbageShare, garbage))
+}
+
+// Pace has the collector let the limit's garbage lie, unless GOGC says when it is to collect. By default, a heap of a few MiB is collected many
+// times a second by a busy server.
+func (l Limit) Pace() {
+	if os.Getenv("GOGC") == "" {
+		pace(pacing{l.Garbage(), 100})
+	}
+}
+
+// pacing is how much garbage may lie, and the percentage that the collector was told last.
+type pacing struct {
+	garbage uint64
+	percent int
+}
+
+// pace tells the collector the percentage that fits the heap, and does so again after its next cycle.
+func pace(p pacing) {
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	if percent := percentOf(live[0].Value.Uint64(), p.garbage); percent != p.percent {
+		debug.SetGCPercent(percent)
+		p.percent = percent
+	}
+	runtime.AddCleanup(&struct{ _ *pacing }{}, pace, p) // nothing refers to it: the next cycle finds it
+}
+
+// percentOf returns the least percentage, in steps of 25 from 100, that leaves so much garbage next to what is live.
+func percentOf(live, garbage uint64) int {
+	const step = 25
+	return min(max(100, int(100*garbage/max(1, live))/step*step), mostPercent)
 }

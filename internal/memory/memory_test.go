@@ -1,8 +1,11 @@
 package memory
 
 import (
+	"runtime"
+	"runtime/metrics"
 	"testing"
 	"testing/fstest"
+	"time"
 )
 
 func TestTheLimitIsThatOfTheControlGroups(t *testing.T) {
@@ -43,6 +46,44 @@ func TestTheLimitIsThatOfTheControlGroups(t *testing.T) {
 	for limit, want := range map[Limit]int64{0: 144 << 20, 80 << 20: 20 << 20, 800 << 20: 144 << 20} {
 		if got := limit.Pages(144 << 20); got != want {
 			t.Errorf("of %d MiB, pages have %d MiB, want %d", limit>>20, got>>20, want>>20)
+		}
+	}
+}
+
+// A small heap is collected less often than by default, a large one as often.
+func TestTheCollectorIsPacedByWhatIsLive(t *testing.T) {
+	t.Setenv("GOGC", "")
+	percent := func() uint64 {
+		sample := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+		metrics.Read(sample)
+		return sample[0].Value.Uint64()
+	}
+	until := func(reached func(uint64) bool) {
+		for began := time.Now(); !reached(percent()); {
+			if time.Since(began) > time.Minute {
+				t.Fatalf("the collector waits for %d %%", percent())
+			}
+			runtime.GC()
+		}
+	}
+	Limit(0).Pace()
+	until(func(percent uint64) bool { return percent > 100 })
+	live := make([]byte, 2*garbage)
+	until(func(percent uint64) bool { return percent == 100 })
+	runtime.KeepAlive(live)
+	until(func(percent uint64) bool { return percent > 100 })
+}
+
+func TestGarbageIsAShareOfTheLimit(t *testing.T) {
+	t.Parallel()
+	for limit, want := range map[Limit]uint64{0: 32 << 20, 80 << 20: 10 << 20, 800 << 20: 32 << 20} {
+		if got := limit.Garbage(); got != want {
+			t.Errorf("of %d MiB, garbage has %d MiB, want %d", limit>>20, got>>20, want>>20)
+		}
+	}
+	for live, want := range map[uint64]int{0: 400, 1 << 20: 400, 8 << 20: 400, 10 << 20: 300, 20 << 20: 150, 32 << 20: 100, 1 << 40: 100} {
+		if got := percentOf(live, 32<<20); got != want {
+			t.Errorf("with %d MiB in use: %d %%, want %d", live>>20, got, want)
 		}
 	}
 }
