@@ -104,7 +104,7 @@ func (a *API) sendHeartbeat(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeRaw(w, append(appendHeartbeat(make([]byte, 0, 256), beat), '\n'))
+	writeRaw(w, http.StatusOK, append(appendHeartbeat(make([]byte, 0, 256), beat), '\n'))
 	return nil
 }
 
@@ -116,19 +116,23 @@ func appendHeartbeat(out []byte, beat hearth.Heartbeat) []byte {
 	out = append(out, beat.Status...)
 	out = append(out, `","connection":"`...)
 	out = append(out, beat.Connection...)
-	out = append(out, `","last_active_at":"`...)
-	out = beat.At.UTC().AppendFormat(out, rest.TimeFormat)
-	out = append(out, `","pending":{"commands":`...)
+	out = append(out, `","last_active_at":`...)
+	out = rest.Time(beat.At).Append(out)
+	out = append(out, `,"pending":{"commands":`...)
 	out = strconv.AppendInt(out, int64(beat.PendingCommands), 10)
 	out = append(out, `,"desired_version":`...)
 	out = strconv.AppendInt(out, beat.DesiredVersion, 10)
 	return append(out, `}}`...)
 }
 
-func writeRaw(w http.ResponseWriter, body []byte) {
+// jsonType is the Content-Type of every answer that is written here.
+var jsonType = []string{"application/json"} // never written to
+
+func writeRaw(w http.ResponseWriter, status int, body []byte) {
 	header := w.Header()
-	header.Set("Content-Type", "application/json")
-	header.Set("Content-Length", strconv.Itoa(len(body)))
+	header["Content-Type"] = jsonType
+	header["Content-Length"] = []string{strconv.Itoa(len(body))}
+	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client may have gone
 }
 
@@ -156,7 +160,7 @@ func (a *API) sendHeartbeats(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeRaw(w, out)
+	writeRaw(w, http.StatusOK, out)
 	return nil
 }
 
@@ -166,9 +170,22 @@ func parseHeartbeat(body []byte, checked bool) (hearth.DeviceStatus, error) {
 	if len(body) == 0 || string(body) == "{}" {
 		return "", nil
 	}
+	if status := statusAlone(body); status.Valid() {
+		return status, nil
+	}
 	p := newHeartbeatParser(body, checked)
 	sign := p.item("body.", false)
 	return sign.Status, p.end()
+}
+
+// statusAlone returns what is between {"status":" and "}, the form that most heartbeats have; "" for a body of another form.
+func statusAlone(body []byte) hearth.DeviceStatus {
+	after, begins := bytes.CutPrefix(body, []byte(`{"status":"`))
+	status, ends := bytes.CutSuffix(after, []byte(`"}`))
+	if !begins || !ends {
+		return ""
+	}
+	return hearth.DeviceStatus(status)
 }
 
 // parseHeartbeats reads {"items": [{"device_id": …, "status": …}, …]}.

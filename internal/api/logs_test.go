@@ -389,3 +389,41 @@ func TestAnalyticsAnswerByTheContract(t *testing.T) {
 		header: map[string]string{"If-None-Match": w.Header().Get("ETag")},
 	}.do(t, a)
 }
+
+// A log that is written by hand reads as if package json had written it.
+func TestALogIsWrittenAsPackageJSONWritesIt(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 1, 12, 0, 0, 5e6, time.UTC)
+	for _, value := range []any{
+		0.0, 21.5, -3.0, 1e-6, 9.99e-7, -1e-9, 1e20, 1e21, 1e300, -1e300, 0.1, 123456789.125, true, false, "on", "a <b> & \"c\" \\ é 😀",
+	} {
+		log := hearth.Log{ID: hearth.LogID(7), DeviceID: "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", Event: "a.b_c:*/-1", At: at}
+		switch v := value.(type) {
+		case float64:
+			log.Value = hearth.Number(v)
+		case bool:
+			log.Value = hearth.Boolean(v)
+		case string:
+			log.Value = hearth.Text(v)
+		}
+		got, err := wireLog(log).append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want bytes.Buffer
+		encoder := json.NewEncoder(&want)
+		encoder.SetEscapeHTML(false)
+		if err := encoder.Encode(struct {
+			ID        string    `json:"id"`
+			DeviceID  string    `json:"device_id"`
+			Event     string    `json:"event"`
+			Value     any       `json:"value"`
+			Timestamp rest.Time `json:"timestamp"`
+		}{log.ID, log.DeviceID, log.Event, value, rest.Time(at)}); err != nil {
+			t.Fatal(err)
+		}
+		if string(got)+"\n" != want.String() {
+			t.Errorf("%v is written as\n%s, want\n%s", value, got, want.String())
+		}
+	}
+}

@@ -229,7 +229,7 @@ func EncodeEvent(event hearth.Event) (json.RawMessage, error) {
 	case json.RawMessage:
 		return data, nil
 	case hearth.Log:
-		wire = wireLog(data)
+		return wireLog(data).append(make([]byte, 0, 256))
 	case hearth.LogSummary:
 		wire = wireLogSummary(data)
 	case hearth.Heartbeat:

@@ -129,7 +129,7 @@ func isMergePatch(header http.Header) bool {
 // writeTwin writes a Twin with both of its versions as the tag that withETag completes.
 func writeTwin(w http.ResponseWriter, t hearth.TwinView) {
 	w.Header().Set("ETag", rest.FormatVersion(t.DesiredVersion)+"."+rest.FormatVersion(t.ReportedVersion))
-	writeRaw(w, appendTwin(make([]byte, 0, 320+len(t.Desired)+len(t.Reported)+len(t.Delta)), t))
+	writeRaw(w, http.StatusOK, appendTwin(make([]byte, 0, 320+len(t.Desired)+len(t.Reported)+len(t.Delta)), t))
 }
 
 // appendTwin appends a Twin. The states are JSON already.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"math"
 	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -14,14 +15,22 @@ import (
 type Value hearth.Value
 
 // MarshalJSON writes the value with its JSON type.
-func (v Value) MarshalJSON() ([]byte, error) {
+func (v Value) MarshalJSON() ([]byte, error) { return v.append(nil) }
+
+// append appends what MarshalJSON returns.
+func (v Value) append(out []byte) ([]byte, error) {
 	switch value := hearth.Value(v); value.Kind() {
 	case hearth.TextKind:
-		return jsontext.AppendQuote(nil, value.Text())
+		return jsontext.AppendQuote(out, value.Text())
 	case hearth.BooleanKind:
-		return strconv.AppendBool(nil, value.Number() != 0), nil
+		return strconv.AppendBool(out, value.Number() != 0), nil
 	default:
-		return json.Marshal(value.Number())
+		n := value.Number()
+		if size := math.Abs(n); n == 0 || size >= 1e-6 && size < 1e21 { // as package json writes it
+			return strconv.AppendFloat(out, n, 'f', -1, 64), nil
+		}
+		text, err := json.Marshal(n)
+		return append(out, text...), err
 	}
 }
 

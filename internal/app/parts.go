@@ -170,6 +170,7 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 			p.notices.DeviceConnection(ctx, d)
 			p.webhooks.DeviceConnection(ctx, d)
 		},
+		Followed:  p.followed,
 		OnRevoked: func(deviceID string) { p.mqtt.Revoked(deviceID) }, Maker: p.maker,
 		Pending: func(ctx context.Context, ids []string) ([]int, error) { return p.commands.Pending(ctx, ids) },
 		Silence: p.silenceNote,
@@ -212,7 +213,7 @@ func build(ctx context.Context, s Settings, stack *lifecycle.Stack) (*parts, err
 	logs := telemetry.Options{
 		Store: b.store, Audit: b.store, Directory: p.devices, Publisher: events, Listener: p.analytics, Reported: p.devices.Reported,
 		Alarms: p.alarms, Clock: s.Clock, Logger: s.Logger, Retention: cfg.Retention, Quota: p.quotas.Logs(),
-		Followed: func(scope hearth.Scope, deviceID string) bool { return p.realtime.Wanted(scope, deviceID) },
+		Followed: p.followed,
 	}
 	if cfg.Archive {
 		if logs.Archive, err = archive.New(archive.Options{Logs: b.store, Devices: b.store, Files: b.files, Log: s.Logger}); err != nil {
@@ -465,6 +466,11 @@ func (p *publishers) Publish(events ...hearth.Event) {
 	for _, to := range *p {
 		to.Publish(events...)
 	}
+}
+
+// followed reports whether anybody reads the live events of a device.
+func (p *parts) followed(scope hearth.Scope, deviceID string) bool {
+	return p.realtime.Wanted(scope, deviceID)
 }
 
 // sessionEnds passes the ends of sessions on to all of them. It is complete before the first end.

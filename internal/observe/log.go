@@ -134,16 +134,12 @@ func Err(err error) slog.Attr {
 	return slog.String("error", err.Error())
 }
 
-type requestIDKey struct{}
+// RequestIDKey is the key of a context's value that is the id of the request that it serves, a string.
+type RequestIDKey struct{}
 
-// WithRequestID returns a context that carries the id of the request that it serves.
-func WithRequestID(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, requestIDKey{}, id)
-}
-
-// RequestID returns the id that WithRequestID put into ctx, or "".
+// RequestID returns the id of the request that ctx serves, or "".
 func RequestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey{}).(string)
+	id, _ := ctx.Value(RequestIDKey{}).(string)
 	return id
 }
 

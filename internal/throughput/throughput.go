@@ -33,20 +33,6 @@ func (m *Meter) Add(scope hearth.Scope, n int) {
 	now := m.clock.Now().Unix()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.add(now, scope, n)
-}
-
-// AddEvents counts each of the events in its scope now.
-func (m *Meter) AddEvents(events []hearth.Event) {
-	now := m.clock.Now().Unix()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for i := range events {
-		m.add(now, events[i].Scope, 1)
-	}
-}
-
-func (m *Meter) add(now int64, scope hearth.Scope, n int) {
 	m.ever += uint64(n)
 	m.total.add(now, n)
 	w := m.scopes[scope]

@@ -53,9 +53,10 @@ func TestEventsCountInTheirScopes(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	m := New(func() time.Time { return now })
 	ann, bob := hearth.UserScope("ann"), hearth.UserScope("bob")
-	m.AddEvents([]hearth.Event{{Scope: ann}, {Scope: bob}, {Scope: ann}})
+	m.Add(ann, 2)
+	m.Add(bob, 1)
 	now = now.Add(11 * time.Second)
-	m.AddEvents([]hearth.Event{{Scope: bob}})
+	m.Add(bob, 1)
 	if rate, others := m.PerSecond(hearth.Reach{Scopes: []hearth.Scope{bob}}), m.PerSecond(hearth.Reach{Scopes: []hearth.Scope{ann}}); rate != 0.1 || others != 0 {
 		t.Errorf("bob's rate is %v, ann's %v", rate, others)
 	}

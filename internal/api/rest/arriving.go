@@ -31,7 +31,7 @@ type arriving struct {
 
 // more reads more of the body.
 func (a *arriving) more() error {
-	if cap(a.read)-len(a.read) < bytes.MinRead {
+	if len(a.read) == cap(a.read) {
 		a.read = slices.Grow(a.read, max(bytes.MinRead, len(a.read)))
 	}
 	n, err := a.from.Read(a.read[len(a.read):min(cap(a.read), len(a.read)+readAhead)])

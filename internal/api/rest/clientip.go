@@ -32,6 +32,9 @@ func clientIP(r *http.Request, trusted []netip.Prefix) string {
 
 // FromProxy reports whether a request came by a trusted proxy.
 func (rt *Router) FromProxy(r *http.Request) bool {
+	if len(rt.options.TrustedProxies) == 0 {
+		return false
+	}
 	peer, ok := parseHop(r.RemoteAddr)
 	return ok && contains(rt.options.TrustedProxies, peer)
 }
@@ -41,14 +44,12 @@ func parseHop(text string) (netip.Addr, bool) {
 	if len(text) > 64 {
 		return netip.Addr{}, false
 	}
+	// An address with a port first, as that of every peer is: a failure to parse costs more.
+	if port, err := netip.ParseAddrPort(text); err == nil {
+		return port.Addr().Unmap().WithZone(""), true
+	}
 	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
-	if err != nil {
-		port, portErr := netip.ParseAddrPort(text)
-		if portErr != nil {
-			return netip.Addr{}, false
-		}
-		addr = port.Addr()
-	} else if strings.HasPrefix(text, "[") != strings.HasSuffix(text, "]") || strings.HasPrefix(text, "[") && addr.Is4() {
+	if err != nil || strings.HasPrefix(text, "[") != strings.HasSuffix(text, "]") || strings.HasPrefix(text, "[") && addr.Is4() {
 		return netip.Addr{}, false
 	}
 	return addr.Unmap().WithZone(""), true

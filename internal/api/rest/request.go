@@ -46,7 +46,24 @@ type Request struct {
 	keyed *keyedRequest
 }
 
+// requestContext is the context of a request, with all that is known of it: one value, as every request pays for it.
+type requestContext struct {
+	context.Context
+	request Request
+}
+
 type requestKey struct{}
+
+// Value implements context.Context.
+func (c *requestContext) Value(key any) any {
+	switch key.(type) {
+	case requestKey:
+		return &c.request
+	case observe.RequestIDKey:
+		return c.request.ID
+	}
+	return c.Context.Value(key)
+}
 
 // RequestOf returns the request's record; outside a request, an empty one.
 func RequestOf(ctx context.Context) *Request {

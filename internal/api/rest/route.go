@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -214,15 +215,16 @@ var ( // never written to
 	noFrames      = []string{"DENY"}
 	noReferrer    = []string{"no-referrer"}
 	nothingLoaded = []string{"default-src 'none'; frame-ancestors 'none'"}
+	byOrigin      = []string{"Origin"}
 )
 
 // outer wraps every request, matched or not.
 func (rt *Router) outer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		info := &Request{ID: requestID(r), Method: r.Method}
+		served := &requestContext{r.Context(), Request{ID: requestID(r), Method: r.Method}}
+		ctx, info := context.Context(served), &served.request
 		info.Caller = hearth.Caller{IP: clientIP(r, rt.options.TrustedProxies), UserAgent: userAgent(r), RequestID: info.ID}
-		ctx := withRequest(observe.WithRequestID(r.Context(), info.ID), info)
 		if rt.options.Tracer != nil {
 			ctx, info.traced = rt.options.Tracer.Request(ctx, info.ID, r.Header)
 		}
@@ -232,7 +234,7 @@ func (rt *Router) outer(next http.Handler) http.Handler {
 		}
 		out := &answerWriter{ResponseWriter: w}
 		header := w.Header()
-		header.Set("X-Request-ID", info.ID)
+		header["X-Request-Id"] = []string{info.ID} // as net/http spells it
 		header["X-Content-Type-Options"] = noSniffing
 		header["X-Frame-Options"] = noFrames
 		header["Referrer-Policy"] = noReferrer
@@ -360,7 +362,7 @@ const (
 // cors allows the configured origins and answers their preflights; it reports whether the request is answered.
 func (rt *Router) cors(w http.ResponseWriter, r *http.Request) bool {
 	origin, header := r.Header.Get("Origin"), w.Header()
-	header.Add("Vary", "Origin") // of every answer: caches must not hand the one without an Origin to a page
+	header["Vary"] = byOrigin // of every answer: caches must not hand the one without an Origin to a page
 	if origin == "" || !slices.Contains(rt.options.AllowedOrigins, origin) && !slices.Contains(rt.options.AllowedOrigins, "*") {
 		return false
 	}

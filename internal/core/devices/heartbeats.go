@@ -19,23 +19,21 @@ const (
 	fewBeats, beatsAtOnce = 32, 200
 )
 
-// accepted is a heartbeat on its way into the store, and its event; logs that count as one have none.
+// accepted is a sign of life on its way into the store.
 type accepted struct {
 	device *hearth.Device
 	beat   hearth.Heartbeat
-	event  hearth.Event
+	// answer is what the answer to a heartbeat says; nil for another sign of life, which has no event.
+	answer *hearth.Heartbeat
 }
 
 // record stores the heartbeats of many calls and publishes them before any call returns: an event of what a caller does
 // next follows those of its heartbeats.
 func (f *Service) record(group []accepted) error {
-	beats, events, devices := make([]hearth.Heartbeat, len(group)), make([]hearth.Event, 0, len(group)), make([]*hearth.Device, len(group))
+	beats, devices := make([]hearth.Heartbeat, len(group)), make([]*hearth.Device, len(group))
 	for i := range group {
 		devices[i] = group[i].device
 		beats[i] = group[i].beat
-		if group[i].event.Type != "" {
-			events = append(events, group[i].event)
-		}
 	}
 	stored, err := f.options.Heard(context.Background(), devices, f.directory.lastHeard(devices))
 	if err != nil {
@@ -49,9 +47,29 @@ func (f *Service) record(group []accepted) error {
 	f.pending.add(online, connected)
 	f.pending.add(gone, left)
 	f.pending.add(other, changed)
-	f.rates.AddEvents(events)
-	f.options.Publisher.Publish(events...)
+	f.options.Publisher.Publish(f.events(group)...)
 	return nil
+}
+
+// events counts heartbeats, and returns the events of those whose device has readers.
+func (f *Service) events(group []accepted) (events []hearth.Event) {
+	counts := make(map[hearth.Scope]int, 1)
+	for _, a := range group {
+		if a.answer == nil {
+			continue
+		}
+		scope := a.device.Scope()
+		counts[scope]++
+		if f.options.Followed(scope, a.device.ID) {
+			events = append(events, hearth.Event{
+				Type: hearth.EventDeviceHeartbeat, At: a.answer.At, Data: *a.answer, Scope: scope, DeviceID: a.device.ID,
+			})
+		}
+	}
+	for scope, n := range counts {
+		f.rates.Add(scope, n)
+	}
+	return events
 }
 
 // await waits until heartbeats are durable. Those of a long call become so one part after the other; others do not wait for them.
@@ -89,12 +107,6 @@ func (f *Service) beat(device *hearth.Device, status hearth.DeviceStatus, now ti
 	return stored, answer
 }
 
-func beatEvent(device *hearth.Device, answer hearth.Heartbeat) hearth.Event {
-	return hearth.Event{
-		Type: hearth.EventDeviceHeartbeat, At: answer.At, Data: answer, Scope: device.Scope(), DeviceID: device.ID,
-	}
-}
-
 func invalidStatus(location string) *hearth.Error {
 	return hearth.Invalid(hearth.FieldError{Location: location, Message: "must be active, inactive or error"})
 }
@@ -118,7 +130,7 @@ func (f *Service) Heartbeat(ctx context.Context, caller hearth.Caller, id string
 	}
 	stored, answer := f.beat(device, status, f.now())
 	answer.PendingCommands = pending[0]
-	return answer, f.await(ctx, accepted{device, stored, beatEvent(device, answer)})
+	return answer, f.await(ctx, accepted{device, stored, &answer})
 }
 
 // Sign is one sign of life of a batch.
@@ -161,7 +173,7 @@ func (f *Service) Heartbeats(ctx context.Context, caller hearth.Caller, signs []
 		}
 		toStore, answer := f.beat(device, sign.Status, now)
 		answer.PendingCommands = pending[i]
-		beats = append(beats, accepted{device, toStore, beatEvent(device, answer)})
+		beats = append(beats, accepted{device, toStore, &answer})
 	}
 	if len(beats) == 0 {
 		return 0, rejected, nil

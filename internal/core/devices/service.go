@@ -27,6 +27,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Publisher receives heartbeats and changed, created and deleted devices; nil discards them.
 	Publisher hearth.Publisher
+	// Followed reports whether anybody reads the events of a device, or did a moment ago; nil: it is not known, and all are published.
+	Followed func(scope hearth.Scope, deviceID string) bool
 	// OnConnection is called, by one goroutine, for every device that came online or went offline (see Device.Connection);
 	// nil is not called. It must not block for long.
 	OnConnection func(ctx context.Context, device hearth.Device)
@@ -70,6 +72,9 @@ func (o Options) validate() (Options, error) {
 	}
 	if o.Publisher == nil {
 		o.Publisher = noPublisher{}
+	}
+	if o.Followed == nil {
+		o.Followed = func(hearth.Scope, string) bool { return true }
 	}
 	if o.Pending == nil {
 		o.Pending = func(_ context.Context, ids []string) ([]int, error) { return make([]int, len(ids)), nil }
