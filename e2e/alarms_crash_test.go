@@ -33,7 +33,7 @@ func (d *stormDevice) run(ctx context.Context, c *client) {
 			d.next = d.next.Add(time.Second)
 			items[i] = map[string]any{"device_id": d.id, "event": "t", "value": d.rng.IntN(2), "timestamp": d.next.Format(time.RFC3339)}
 		}
-		if a, err := c.send(ctx, "POST", "/logs", items); err != nil || a.status != 201 {
+		if a, err := c.send(ctx, "POST", "/logs", items); err != nil || a.Status != 201 {
 			return
 		}
 	}
@@ -88,7 +88,7 @@ func each[T any](t *testing.T, c *client, path string, do func(T)) {
 			Items []T
 			Next  *string `json:"next_cursor"`
 		}
-		c.do("GET", path+"&cursor="+cursor, nil, 200).into(t, &page)
+		c.do("GET", path+"&cursor="+cursor, nil, 200).Into(t, &page)
 		for _, item := range page.Items {
 			do(item)
 		}
@@ -109,7 +109,7 @@ func TestKillingTheServerLosesNoAlarmAndDoublesNone(t *testing.T) {
 		var made struct{ ID string }
 		ann.do("POST", "/rules", map[string]any{
 			"name": name, "severity": "major", "condition": condition, "devices": devices, "actions": actions,
-		}, 201).into(t, &made)
+		}, 201).Into(t, &made)
 		return made.ID
 	}
 	storm := make([]*stormDevice, stormDevices)
@@ -159,7 +159,7 @@ func TestKillingTheServerLosesNoAlarmAndDoublesNone(t *testing.T) {
 	}
 	count := func(path string) (n int) {
 		var list struct{ Total int }
-		ann.do("GET", path+"&count=true&limit=1", nil, 200).into(t, &list)
+		ann.do("GET", path+"&count=true&limit=1", nil, 200).Into(t, &list)
 		return list.Total
 	}
 	// The alarms of the device whose owner is told, and one notification when each was raised and one when it was cleared.

@@ -164,8 +164,8 @@ func TestBackupsAndRestoresSurviveBeingKilled(t *testing.T) {
 	again, _ := second.login("ann@example.com", password)
 	for _, question := range questions(devices, from, to) {
 		want, got := ann.do("GET", question, nil, 200), again.do("GET", question, nil, 200)
-		if !bytes.Equal(want.body, got.body) {
-			t.Errorf("%s: the restored instance answers otherwise:\n%.600s\n%.600s", question, want.body, got.body)
+		if !bytes.Equal(want.Body, got.Body) {
+			t.Errorf("%s: the restored instance answers otherwise:\n%.600s\n%.600s", question, want.Body, got.Body)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func clientsServer(t *testing.T) *clientServer {
 	}
 	ann.do("POST", "/users/me/api-keys", map[string]any{
 		"name": "guide", "scopes": []string{"devices:read", "devices:write", "telemetry:read", "telemetry:write"},
-	}, 201).into(t, &key)
+	}, 201).Into(t, &key)
 	s.token = key.Key
 	return s
 }

@@ -44,11 +44,11 @@ func (d *crashDevice) post(ctx context.Context) {
 	for ctx.Err() == nil {
 		d.sent++
 		a, err := d.user.send(ctx, "POST", "/devices/"+d.id+"/commands", map[string]any{"name": "count", "params": map[string]int{"n": d.sent}})
-		if err != nil || a.status != 202 {
+		if err != nil || a.Status != 202 {
 			return
 		}
 		var c commandWire
-		a.into(d.user.s.t, &c)
+		a.Into(d.user.s.t, &c)
 		d.accepted[c.ID] = d.sent
 	}
 }
@@ -57,27 +57,27 @@ func (d *crashDevice) post(ctx context.Context) {
 func (d *crashDevice) serve(ctx context.Context, wait string, idle bool) {
 	for ctx.Err() == nil {
 		a, err := d.token.send(ctx, "GET", "/devices/"+d.id+"/commands/next?wait="+wait, nil)
-		if err != nil || a.status != 200 {
-			if idle && err == nil && a.status == 204 || err != nil || a.status != 204 {
+		if err != nil || a.Status != 200 {
+			if idle && err == nil && a.Status == 204 || err != nil || a.Status != 204 {
 				return
 			}
 			continue
 		}
 		var c commandWire
-		a.into(d.user.s.t, &c)
+		a.Into(d.user.s.t, &c)
 		if d.times[c.ID]++; d.times[c.ID] == 1 {
 			d.seen = append(d.seen, c.Params["n"])
 		}
 		path := "/devices/" + d.id + "/commands/" + c.ID
 		if d.rng.IntN(3) > 0 {
 			d.acked[c.ID] = true
-			if a, err := d.token.send(ctx, "POST", path+"/ack", nil); err != nil || a.status != 204 {
+			if a, err := d.token.send(ctx, "POST", path+"/ack", nil); err != nil || a.Status != 204 {
 				return
 			}
 		}
 		d.count++
 		d.results[c.ID] = d.count
-		if a, err := d.token.send(ctx, "POST", path+"/result", map[string]any{"ok": true, "result": map[string]int{"n": d.count}}); err != nil || a.status != 204 {
+		if a, err := d.token.send(ctx, "POST", path+"/result", map[string]any{"ok": true, "result": map[string]int{"n": d.count}}); err != nil || a.Status != 204 {
 			return
 		}
 		if d.first[c.ID] == 0 {
@@ -96,7 +96,7 @@ func (d *crashDevice) check(t *testing.T, end bool) {
 			Items []commandWire `json:"items"`
 			Next  *string       `json:"next_cursor"`
 		}
-		d.user.do("GET", "/devices/"+d.id+"/commands?limit=200&cursor="+cursor, nil, 200).into(t, &page)
+		d.user.do("GET", "/devices/"+d.id+"/commands?limit=200&cursor="+cursor, nil, 200).Into(t, &page)
 		for _, c := range page.Items {
 			found[c.ID] = true
 			if c.Attempts < d.times[c.ID] {
@@ -136,7 +136,7 @@ func TestKillingTheServerLosesNoCommandAndEndsNoneTwice(t *testing.T) {
 	for i := range devices {
 		id := ann.device(fmt.Sprint("device ", i))
 		var made struct{ Token string }
-		ann.do("POST", "/devices/"+id+"/tokens", nil, 201).into(t, &made)
+		ann.do("POST", "/devices/"+id+"/tokens", nil, 201).Into(t, &made)
 		devices[i] = &crashDevice{
 			id: id, user: ann, token: &client{s: s, token: made.Token, http: s.anonymous().http}, rng: rand.New(rand.NewPCG(rng.Uint64(), 2)),
 			accepted: map[string]int{}, times: map[string]int{}, acked: map[string]bool{}, results: map[string]int{}, first: map[string]int{},

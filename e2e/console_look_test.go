@@ -78,7 +78,7 @@ func TestEveryViewIsAccessible(t *testing.T) {
 	var org struct {
 		ID string `json:"id"`
 	}
-	ann.do("POST", "/organizations", map[string]any{"name": "House"}, 201).into(t, &org)
+	ann.do("POST", "/organizations", map[string]any{"name": "House"}, 201).Into(t, &org)
 	device := ann.device("A sensor with quite a long name that has to fit")
 	ann.do("PATCH", "/devices/"+device, map[string]any{"tags": []string{"kitchen", "ground floor"}}, 200)
 	for _, event := range []string{"temperature", "humidity"} {
@@ -90,7 +90,7 @@ func TestEveryViewIsAccessible(t *testing.T) {
 	var export struct {
 		ID string `json:"id"`
 	}
-	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv", "range": "24h"}, 202).into(t, &export)
+	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv", "range": "24h"}, 202).Into(t, &export)
 	finishCommand(ann, device)
 	var hook, rule, integration struct {
 		ID string `json:"id"`
@@ -98,7 +98,7 @@ func TestEveryViewIsAccessible(t *testing.T) {
 	ann.do("POST", "/rules", map[string]any{
 		"name": "Too warm", "severity": "major", "condition": map[string]any{"event": "temperature", "operator": "gt", "value": 20},
 		"actions": []any{map[string]any{"command": map[string]any{"name": "cool", "params": map[string]any{"level": 2}}, "on": "raise"}},
-	}, 201).into(t, &rule)
+	}, 201).Into(t, &rule)
 	ann.do("POST", "/devices/"+device+"/logs", map[string]any{"event": "temperature", "value": 23.5}, 201)
 	var alarms struct {
 		Items []struct {
@@ -107,13 +107,13 @@ func TestEveryViewIsAccessible(t *testing.T) {
 	}
 	within(t, 10*time.Second, "an alarm is raised", func() string {
 		found := ann.do("GET", "/alarms", nil, 200)
-		found.into(t, &alarms)
+		found.Into(t, &alarms)
 		if len(alarms.Items) == 0 {
 			return string(found.body)
 		}
 		return ""
 	})
-	ann.do("POST", "/webhooks", map[string]any{"name": "Pager", "url": "http://127.0.0.1:9/hooks"}, 201).into(t, &hook)
+	ann.do("POST", "/webhooks", map[string]any{"name": "Pager", "url": "http://127.0.0.1:9/hooks"}, 201).Into(t, &hook)
 	ann.do("POST", "/webhooks/"+hook.ID+"/test", nil, 202)
 	ann.do("POST", "/users/me/notification-channels", map[string]any{
 		"name": "Kitchen phone", "kind": "slack", "url": "http://127.0.0.1:9/hooks/0123456789abcdef", "types": []string{"alarm"},
@@ -123,7 +123,7 @@ func TestEveryViewIsAccessible(t *testing.T) {
 	}, 200)
 	ann.do("POST", "/integrations", map[string]any{
 		"name": "Cellar broker", "url": "mqtt://127.0.0.1:9", "dialects": []string{"tasmota", "json"}, "topics": []string{"site/{device}/{event}"}, "time_zone": "Europe/Berlin",
-	}, 201).into(t, &integration)
+	}, 201).Into(t, &integration)
 	ann.do("POST", "/provisioning-keys", map[string]any{"name": "Lamps of March", "device_type": "lamp"}, 201)
 	ann.do("POST", "/admin/backups", nil, 202)
 	for name, option := range map[string]chromedp.ExecAllocatorOption{
@@ -170,7 +170,7 @@ func (s *server) admin(email string) *client {
 	_, token := s.setupLink()
 	c := s.anonymous()
 	var l login
-	c.do("POST", "/auth/setup", map[string]any{"token": token, "name": "Ann", "email": email, "password": password}, 201).into(s.t, &l)
+	c.do("POST", "/auth/setup", map[string]any{"token": token, "name": "Ann", "email": email, "password": password}, 201).Into(s.t, &l)
 	c.token = l.AccessToken
 	return c
 }
@@ -181,10 +181,10 @@ func finishCommand(owner *client, device string) {
 		ID    string `json:"id"`
 		Token string `json:"token"`
 	}
-	owner.do("POST", "/devices/"+device+"/tokens", nil, 201).into(owner.s.t, &made)
+	owner.do("POST", "/devices/"+device+"/tokens", nil, 201).Into(owner.s.t, &made)
 	owner.do("POST", "/devices/"+device+"/commands", map[string]any{"name": "restart"}, 202)
 	d := &client{s: owner.s, token: made.Token, http: owner.http}
-	d.do("GET", "/devices/"+device+"/commands/next?wait=5s", nil, 200).into(owner.s.t, &command)
+	d.do("GET", "/devices/"+device+"/commands/next?wait=5s", nil, 200).Into(owner.s.t, &command)
 	d.do("POST", "/devices/"+device+"/commands/"+command.ID+"/result", map[string]any{"ok": true}, 204)
 }
 

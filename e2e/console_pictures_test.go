@@ -41,7 +41,7 @@ func TestThePicturesOfTheConsole(t *testing.T) {
 			ID string `json:"id"`
 		} `json:"items"`
 	}
-	owner.do("GET", "/devices?q=kitchen-multisensor", nil, 200).into(t, &list)
+	owner.do("GET", "/devices?q=kitchen-multisensor", nil, 200).Into(t, &list)
 	device := s.url + "/devices/" + list.Items[0].ID
 	for scheme, option := range map[string]chromedp.ExecAllocatorOption{
 		"light": chromedp.Flag("blink-settings", "preferredColorScheme=1"),

@@ -36,7 +36,7 @@ func devicesOf(t *testing.T, owner *client) []string {
 			ID string `json:"id"`
 		} `json:"items"`
 	}
-	owner.do("POST", "/devices/batch", map[string]any{"items": items}, 201).into(t, &made)
+	owner.do("POST", "/devices/batch", map[string]any{"items": items}, 201).Into(t, &made)
 	ids := make([]string, len(made.Items))
 	for i, one := range made.Items {
 		ids[i] = one.ID

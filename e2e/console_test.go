@@ -236,7 +236,7 @@ func TestThePagesThatLettersLeadTo(t *testing.T) {
 		ID string `json:"id"`
 	}
 	ann, _ = s.login("ann@example.com", another)
-	ann.do("POST", "/organizations", map[string]any{"name": "House"}, 201).into(t, &org)
+	ann.do("POST", "/organizations", map[string]any{"name": "House"}, 201).Into(t, &org)
 	ann.do("POST", "/organizations/"+org.ID+"/invitations", map[string]any{"email": "bob@example.com", "role": "viewer"}, 201)
 	guest := newTab(t)
 	guest.open(s.letterLink("Ann invites you"))
@@ -291,7 +291,7 @@ func TestTheFirstFiveMinutes(t *testing.T) {
 	var me struct {
 		ID string `json:"id"`
 	}
-	device.do("GET", "/devices/me", nil, 200).into(t, &me)
+	device.do("GET", "/devices/me", nil, 200).Into(t, &me)
 	device.do("POST", "/devices/"+me.ID+"/logs", map[string]any{"event": "power", "value": 12.5}, 201)
 	b.reads("It works.")
 	b.press("Open the device")
@@ -317,7 +317,7 @@ func TestTheFirstFiveMinutes(t *testing.T) {
 	var command struct {
 		ID string `json:"id"`
 	}
-	device.do("GET", "/devices/"+me.ID+"/commands/next?wait=30s", nil, 200).into(t, &command)
+	device.do("GET", "/devices/"+me.ID+"/commands/next?wait=30s", nil, 200).Into(t, &command)
 	b.reads("sent")
 	device.do("POST", "/devices/"+me.ID+"/commands/"+command.ID+"/ack", nil, 204)
 	b.reads("delivered")

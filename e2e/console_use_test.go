@@ -89,7 +89,7 @@ func TestTheConsoleKeepsWhatIsEntered(t *testing.T) {
 	var old struct {
 		Token string `json:"token"`
 	}
-	ann.do("POST", "/devices/"+device+"/tokens", nil, 201).into(t, &old)
+	ann.do("POST", "/devices/"+device+"/tokens", nil, 201).Into(t, &old)
 	lamp := &client{s: s, token: old.Token, http: s.anonymous().http}
 	lamp.do("POST", "/devices/"+device+"/logs", map[string]any{"event": "power", "value": 3.5}, 201)
 	b := newTab(t)

@@ -113,7 +113,7 @@ func TestTheConsoleFindsDevicesBeyondTheFirst(t *testing.T) {
 			Devices json.RawMessage `json:"devices"`
 		} `json:"items"`
 	}
-	ann.do("GET", "/rules", nil, 200).into(t, &rules)
+	ann.do("GET", "/rules", nil, 200).Into(t, &rules)
 	if len(rules.Items) != 1 || !strings.Contains(string(rules.Items[0].Devices), ids[999]) {
 		t.Errorf("the rules are %+v", rules.Items)
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	_ "modernc.org/sqlite" // to check the file itself
+
+	"hearth/internal/apitest"
 )
 
 const (
@@ -43,14 +45,14 @@ func (l *crashLoad) run(ctx context.Context, c *client, rng *rand.Rand) {
 			l.sent[l.next] = true
 			l.next++
 		}
-		var a answer
+		var a apitest.Answer
 		var err error
 		if n == 1 {
 			a, err = c.send(ctx, "POST", "/devices/"+l.device+"/logs", map[string]any{"event": "count", "value": values[0]})
 		} else {
 			a, err = c.send(ctx, "POST", "/logs", items)
 		}
-		if err != nil || a.status != 201 {
+		if err != nil || a.Status != 201 {
 			return // the server is gone
 		}
 		for _, v := range values {
@@ -72,7 +74,7 @@ func (l *crashLoad) stored(t *testing.T, c *client) map[int]int {
 			} `json:"items"`
 			Next *string `json:"next_cursor"`
 		}
-		c.do("GET", "/devices/"+l.device+"/logs?range=7d&limit=200&fields=value&cursor="+cursor, nil, 200).into(t, &page)
+		c.do("GET", "/devices/"+l.device+"/logs?range=7d&limit=200&fields=value&cursor="+cursor, nil, 200).Into(t, &page)
 		for _, item := range page.Items {
 			found[int(item.Value)]++
 		}
@@ -134,7 +136,7 @@ func TestKillingTheServerUnderLoadLosesNothing(t *testing.T) {
 				Count int64 `json:"count"`
 			} `json:"summary"`
 		}
-		ann.do("GET", "/devices/"+l.device+"/usage?range=7d&interval=hour", nil, 200).into(t, &usage)
+		ann.do("GET", "/devices/"+l.device+"/usage?range=7d&interval=hour", nil, 200).Into(t, &usage)
 		if usage.Summary.Count != int64(len(found)) {
 			t.Errorf("usage counts %d logs, %d are stored", usage.Summary.Count, len(found))
 		}

@@ -31,16 +31,16 @@ func TestALargeExportStopsWithinASecondOfBeingCancelled(t *testing.T) {
 		{"type": "logs", "format": "json", "compression": "gzip"}, {"type": "logs", "format": "parquet", "compression": "zstd"},
 	} {
 		var e exportOf
-		ann.do("POST", "/exports", order, 202).into(t, &e)
+		ann.do("POST", "/exports", order, 202).Into(t, &e)
 		within(t, 10*time.Second, "the export is under way", func() string {
-			ann.do("GET", "/exports/"+e.ID, nil, 200).into(t, &e)
+			ann.do("GET", "/exports/"+e.ID, nil, 200).Into(t, &e)
 			if e.Status != "running" || writing() == 0 {
 				return e.Status
 			}
 			return ""
 		})
 		asked := time.Now()
-		ann.do("POST", "/exports/"+e.ID+"/cancel", nil, 200).into(t, &e)
+		ann.do("POST", "/exports/"+e.ID+"/cancel", nil, 200).Into(t, &e)
 		if e.Status != "cancelled" || e.CompletedAt == nil || e.Result != nil {
 			t.Errorf("the cancelled export is %+v", e)
 		}
@@ -51,7 +51,7 @@ func TestALargeExportStopsWithinASecondOfBeingCancelled(t *testing.T) {
 			return ""
 		})
 		t.Logf("%s: stopped %s after it was asked to", order["format"], time.Since(asked))
-		ann.do("GET", "/exports/"+e.ID, nil, 200).into(t, &e)
+		ann.do("GET", "/exports/"+e.ID, nil, 200).Into(t, &e)
 		if files, err := os.ReadDir(filepath.Join(s.dir, "files", "exports")); err == nil && len(files) > 0 || e.Status != "cancelled" {
 			t.Errorf("%s: it is %s, with %d files", order["format"], e.Status, len(files))
 		}

@@ -61,14 +61,14 @@ func (c *client) exported(order object) object {
 	c.s.t.Helper()
 	var e object
 	a := c.do("POST", "/exports", order, 202)
-	a.into(c.s.t, &e)
+	a.Into(c.s.t, &e)
 	id, _ := e["id"].(string)
-	if a.header.Get("Location") != "/api/v1/exports/"+id || e["status"] != "queued" || e["result"] != nil || e["error"] != nil {
-		c.s.t.Errorf("the order is answered with %v %s", a.header, a.body)
+	if a.Header.Get("Location") != "/api/v1/exports/"+id || e["status"] != "queued" || e["result"] != nil || e["error"] != nil {
+		c.s.t.Errorf("the order is answered with %v %s", a.Header, a.Body)
 	}
 	within(c.s.t, 20*time.Second, "the export ends", func() string {
 		e = nil
-		c.do("GET", "/exports/"+id, nil, 200).into(c.s.t, &e)
+		c.do("GET", "/exports/"+id, nil, 200).Into(c.s.t, &e)
 		if e["status"] != "completed" {
 			return fmt.Sprint(e["status"])
 		}
@@ -97,37 +97,37 @@ func walkExports(t *testing.T, s *server) {
 	}
 	id, _ := e["id"].(string)
 	a := ann.do("GET", "/exports/"+id+"/file", nil, 200)
-	if string(a.body) != columns+"\r\n"+row+"\r\n" || !strings.Contains(a.header.Get("Content-Disposition"), "attachment") {
-		t.Errorf("the file is %q, %v", a.body, a.header)
+	if string(a.Body) != columns+"\r\n"+row+"\r\n" || !strings.Contains(a.Header.Get("Content-Disposition"), "attachment") {
+		t.Errorf("the file is %q, %v", a.Body, a.Header)
 	}
-	tag := a.header.Get("ETag")
+	tag := a.Header.Get("ETag")
 	ann.do("GET", "/exports/"+id+"/file", nil, 304, "If-None-Match", tag)
-	if part := ann.do("GET", "/exports/"+id+"/file", nil, 206, "Range", "bytes=0-8", "If-Range", tag); string(part.body) != "timestamp" {
-		t.Errorf("a part is %q", part.body)
+	if part := ann.do("GET", "/exports/"+id+"/file", nil, 206, "Range", "bytes=0-8", "If-Range", tag); string(part.Body) != "timestamp" {
+		t.Errorf("a part is %q", part.Body)
 	}
 	bob.do("GET", "/exports/"+id, nil, 404)
 	bob.do("GET", "/exports/"+id+"/file", nil, 404)
 	ann.do("POST", "/exports/"+id+"/cancel", nil, 409)
 	asJSON := ann.exported(object{"type": "logs", "format": "json"})
 	var rows []object
-	ann.do("GET", "/exports/"+asJSON["id"].(string)+"/file", nil, 200).into(t, &rows)
+	ann.do("GET", "/exports/"+asJSON["id"].(string)+"/file", nil, 200).Into(t, &rows)
 	if want := strings.Fields(strings.ReplaceAll(columns, ",", " ")); len(rows) != 1 || len(rows[0]) != len(want) || rows[0]["value"] != 1.5 {
 		t.Errorf("the JSON is %v", rows)
 	}
 	report := ann.exported(object{"type": "device_report", "format": "ndjson", "compression": "zstd"})
 
 	var list listOf
-	ann.do("GET", "/exports?limit=2&count=true&fields=id", nil, 200).into(t, &list)
+	ann.do("GET", "/exports?limit=2&count=true&fields=id", nil, 200).Into(t, &list)
 	if len(list.Items) != 2 || list.Items[0]["id"] != report["id"] || len(list.Items[0]) != 1 || list.Next == nil || list.Total == nil || *list.Total != 3 {
 		t.Errorf("the list is %v", list)
 	}
-	ann.do("GET", "/exports?status=completed&type=logs&cursor=", nil, 200).into(t, &list)
+	ann.do("GET", "/exports?status=completed&type=logs&cursor=", nil, 200).Into(t, &list)
 	if len(list.Items) != 2 || list.Items[1]["id"] != id {
 		t.Errorf("the filtered list is %v", list)
 	}
 	var stats, bobs object
-	ann.do("GET", "/exports/stats", nil, 200).into(t, &stats)
-	bob.do("GET", "/exports/stats", nil, 200).into(t, &bobs)
+	ann.do("GET", "/exports/stats", nil, 200).Into(t, &stats)
+	bob.do("GET", "/exports/stats", nil, 200).Into(t, &bobs)
 	if stats.keys() != "by_status bytes oldest_at total" || stats["total"] != 3.0 || stats.at("by_status", "completed") != 3.0 ||
 		stats["oldest_at"] != e["created_at"] || bobs["total"] != 0.0 || bobs["oldest_at"] != nil {
 		t.Errorf("the stats are %v, bob's %v", stats, bobs)
@@ -142,7 +142,7 @@ func walkNotices(t *testing.T, ann, bob *client, export string) {
 	var list listOf
 	within(t, 10*time.Second, "three notices", func() string {
 		list = listOf{}
-		ann.do("GET", "/notifications?unread=true&count=true", nil, 200).into(t, &list)
+		ann.do("GET", "/notifications?unread=true&count=true", nil, 200).Into(t, &list)
 		if len(list.Items) != 3 {
 			return fmt.Sprint(list)
 		}
@@ -156,19 +156,19 @@ func walkNotices(t *testing.T, ann, bob *client, export string) {
 	path := "/notifications/" + first["id"].(string) + "/read"
 	bob.do("POST", path, nil, 404)
 	var read, again object
-	ann.do("POST", path, nil, 200).into(t, &read)
-	ann.do("POST", path, nil, 200).into(t, &again)
+	ann.do("POST", path, nil, 200).Into(t, &read)
+	ann.do("POST", path, nil, 200).Into(t, &again)
 	if read["read_at"] == nil || again["read_at"] != read["read_at"] {
 		t.Errorf("read: %v, again: %v", read, again)
 	}
 	ann.do("POST", "/notifications/read-all", nil, 200)
-	ann.do("GET", "/notifications?unread=true", nil, 200).into(t, &list)
+	ann.do("GET", "/notifications?unread=true", nil, 200).Into(t, &list)
 	if len(list.Items) != 0 {
 		t.Errorf("unread are %v", list.Items)
 	}
 	settings := ann.do("GET", "/users/me/notification-settings", nil, 200)
-	if put := ann.do("PUT", "/users/me/notification-settings", settings.body, 200); !bytes.Equal(put.body, settings.body) {
-		t.Errorf("the settings become %s, from %s", put.body, settings.body)
+	if put := ann.do("PUT", "/users/me/notification-settings", settings.Body, 200); !bytes.Equal(put.Body, settings.Body) {
+		t.Errorf("the settings become %s, from %s", put.Body, settings.Body)
 	}
 	bob.do("PUT", "/users/me/notification-settings", object{}, 422)
 }
@@ -215,7 +215,7 @@ func TestAnExportOfLogsCanBeImported(t *testing.T) {
 	ann.device("other")
 	sorted := func() (lines []string) {
 		e := ann.exported(object{"type": "logs", "format": "ndjson"})
-		lines = strings.Split(strings.TrimSpace(string(ann.do("GET", "/exports/"+e["id"].(string)+"/file", nil, 200).body)), "\n")
+		lines = strings.Split(strings.TrimSpace(string(ann.do("GET", "/exports/"+e["id"].(string)+"/file", nil, 200).Body)), "\n")
 		slices.Sort(lines)
 		return lines
 	}
@@ -229,7 +229,7 @@ func TestAnExportOfLogsCanBeImported(t *testing.T) {
 	} {
 		e := ann.exported(object{"type": "logs", "format": order.format, "compression": order.compression, "filters": object{"events": []string{"count"}}})
 		path := filepath.Join(t.TempDir(), e.at("result", "file_name").(string))
-		if err := os.WriteFile(path, ann.do("GET", "/exports/"+e["id"].(string)+"/file", nil, 200).body, 0o600); err != nil {
+		if err := os.WriteFile(path, ann.do("GET", "/exports/"+e["id"].(string)+"/file", nil, 200).Body, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		rows := len(want)

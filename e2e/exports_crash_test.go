@@ -49,7 +49,7 @@ func TestKillingTheServerDuringExportsLeavesNoneStuckAndNoneDoubled(t *testing.T
 	for kill := range exportKills {
 		for range 2 {
 			var e exportOf
-			ann.do("POST", "/exports", orders[(kill+len(ids))%len(orders)], 202).into(t, &e)
+			ann.do("POST", "/exports", orders[(kill+len(ids))%len(orders)], 202).Into(t, &e)
 			ids = append(ids, e.ID)
 		}
 		// The moment of a crash is any moment.
@@ -66,7 +66,7 @@ func TestKillingTheServerDuringExportsLeavesNoneStuckAndNoneDoubled(t *testing.T
 		time.Sleep(100 * time.Millisecond)
 		for id := range open {
 			var e exportOf
-			ann.do("GET", "/exports/"+id, nil, 200).into(t, &e)
+			ann.do("GET", "/exports/"+id, nil, 200).Into(t, &e)
 			switch e.Status {
 			case "queued", "running":
 				continue
@@ -112,8 +112,8 @@ func checkExport(t *testing.T, c *client, e exportOf, logs int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum := sha256.Sum256(a.body)
-	if got := hex.EncodeToString(sum[:]); a.status != 200 || e.Result == nil || e.Result.Records != logs || got != e.Result.SHA256 {
-		t.Errorf("%d: the file of %s has %d bytes with the sum %s; the export says %s", a.status, e.ID, len(a.body), got, fmt.Sprintf("%+v", e.Result))
+	sum := sha256.Sum256(a.Body)
+	if got := hex.EncodeToString(sum[:]); a.Status != 200 || e.Result == nil || e.Result.Records != logs || got != e.Result.SHA256 {
+		t.Errorf("%d: the file of %s has %d bytes with the sum %s; the export says %s", a.Status, e.ID, len(a.Body), got, fmt.Sprintf("%+v", e.Result))
 	}
 }

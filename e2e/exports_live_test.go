@@ -139,7 +139,7 @@ func TestWhatAWorkerBesideTheServerDoesShowsLive(t *testing.T) {
 	ann.sendBatches(ann.device("meter"), batches)
 	sse, socket := overSSE(t, s, who.AccessToken), overWebSocket(t, s, who.AccessToken)
 	var e exportOf
-	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "json", "compression": "gzip"}, 202).into(t, &e)
+	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "json", "compression": "gzip"}, 202).Into(t, &e)
 	admin := testserver.FreeAddr(t)
 	worker := &server{
 		t: t, dir: dir, addr: testserver.FreeAddr(t), command: []string{"worker"}, ready: "http://" + admin, env: []string{"HEARTH_ADMIN_ADDR=" + admin, key},
@@ -154,7 +154,7 @@ func TestWhatAWorkerBesideTheServerDoesShowsLive(t *testing.T) {
 		}
 	}
 	within(t, time.Second, "the export is completed", func() string {
-		ann.do("GET", "/exports/"+e.ID, nil, 200).into(t, &e)
+		ann.do("GET", "/exports/"+e.ID, nil, 200).Into(t, &e)
 		if e.Status != "completed" {
 			return e.Status
 		}

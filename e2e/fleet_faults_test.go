@@ -34,8 +34,8 @@ func startCalls(t *testing.T, c *client, device string, fits func(status int) bo
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.took = append(l.took, took)
-		if err != nil || !fits(a.status) {
-			l.wrong = append(l.wrong, fmt.Sprintf("%s %s after %s: %d %.150s %v", method, path, took, a.status, a.body, err))
+		if err != nil || !fits(a.Status) {
+			l.wrong = append(l.wrong, fmt.Sprintf("%s %s after %s: %d %.150s %v", method, path, took, a.Status, a.Body, err))
 		}
 	}
 	for range 2 {
@@ -120,9 +120,9 @@ func healthSays(t *testing.T, s *server, part, state string) {
 		if err != nil {
 			return err.Error()
 		}
-		a.into(t, &report)
+		a.Into(t, &report)
 		if report.Dependencies[part].State != state {
-			return string(a.body)
+			return string(a.Body)
 		}
 		return ""
 	})
@@ -197,9 +197,9 @@ func TestAFleetGoesOnWithoutRedis(t *testing.T) {
 func exportWorks(t *testing.T, c *client, when string) {
 	t.Helper()
 	var e exportOf
-	c.do("POST", "/exports", map[string]any{"type": "device_report", "format": "csv"}, 202).into(t, &e)
+	c.do("POST", "/exports", map[string]any{"type": "device_report", "format": "csv"}, 202).Into(t, &e)
 	within(t, 20*time.Second, when+" an export completes", func() string {
-		c.do("GET", "/exports/"+e.ID, nil, 200).into(t, &e)
+		c.do("GET", "/exports/"+e.ID, nil, 200).Into(t, &e)
 		if e.Status != "completed" {
 			return e.Status
 		}
@@ -249,11 +249,11 @@ func TestAFleetRefusesQuicklyWithoutItsDatabase(t *testing.T) {
 		}
 		load := startCalls(t, ann, id, func(status int) bool { return status == 503 || isOK(status) })
 		refused := ann.do("POST", "/devices/"+id+"/logs", map[string]any{"event": "x", "value": 1}, 503)
-		if problem(t, refused) != "unavailable" || refused.header.Get("Retry-After") == "" {
-			t.Errorf("%v %s", refused.header, refused.body)
+		if problem(t, refused) != "unavailable" || refused.Header.Get("Retry-After") == "" {
+			t.Errorf("%v %s", refused.Header, refused.Body)
 		}
-		if a, err := f.of(0, ann).send(t.Context(), "GET", "/health/ready", nil); err != nil || a.status != 503 || !strings.Contains(string(a.body), "database") {
-			t.Errorf("ready: %d %s %v", a.status, a.body, err)
+		if a, err := f.of(0, ann).send(t.Context(), "GET", "/health/ready", nil); err != nil || a.Status != 503 || !strings.Contains(string(a.Body), "database") {
+			t.Errorf("ready: %d %s %v", a.Status, a.Body, err)
 		}
 		load.watch(t)
 		load.stopWithin(t, "the database "+fault.name, time.Second, usual)
@@ -384,7 +384,7 @@ func TestKillingAnInstanceOfAFleetLosesNothing(t *testing.T) {
 					Count int64 `json:"count"`
 				} `json:"summary"`
 			}
-			ann.do("GET", "/devices/"+l.device+"/usage?range=7d&interval=hour", nil, 200).into(t, &usage)
+			ann.do("GET", "/devices/"+l.device+"/usage?range=7d&interval=hour", nil, 200).Into(t, &usage)
 			if usage.Summary.Count != int64(len(found)) {
 				return fmt.Sprintf("usage counts %d logs, %d are stored", usage.Summary.Count, len(found))
 			}
@@ -410,9 +410,9 @@ func TestKillingAWorkerOfAFleetLosesNoJob(t *testing.T) {
 		ann.do("POST", "/logs", items, 201)
 	}
 	var e exportOf
-	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv"}, 202).into(t, &e)
+	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv"}, 202).Into(t, &e)
 	within(t, 10*time.Second, "the export runs", func() string {
-		ann.do("GET", "/exports/"+e.ID, nil, 200).into(t, &e)
+		ann.do("GET", "/exports/"+e.ID, nil, 200).Into(t, &e)
 		if e.Status == "queued" {
 			return e.Status
 		}
@@ -423,7 +423,7 @@ func TestKillingAWorkerOfAFleetLosesNoJob(t *testing.T) {
 	killed := e.Status
 	worker.start()
 	within(t, resumeLimit, "the export completes", func() string {
-		ann.do("GET", "/exports/"+e.ID, nil, 200).into(t, &e)
+		ann.do("GET", "/exports/"+e.ID, nil, 200).Into(t, &e)
 		if e.Status != "completed" {
 			return e.Status
 		}
@@ -431,7 +431,7 @@ func TestKillingAWorkerOfAFleetLosesNoJob(t *testing.T) {
 	})
 	t.Logf("the worker died while the export was %s", killed)
 	a := ann.do("GET", "/exports/"+e.ID+"/file", nil, 200)
-	if lines := strings.Count(string(a.body), "\n"); lines != logs+1 || e.Result.Records != logs {
+	if lines := strings.Count(string(a.Body), "\n"); lines != logs+1 || e.Result.Records != logs {
 		t.Errorf("%d lines, want %d; %+v", lines, logs+1, e.Result)
 	}
 }

@@ -31,7 +31,7 @@ func figuresAreSums(t *testing.T, f *fleet) {
 				Logs        float64 `json:"logs_per_second"`
 				Connections int     `json:"connections"`
 			}
-			c.do("GET", "/analytics/realtime", nil, 200).into(t, &now)
+			c.do("GET", "/analytics/realtime", nil, 200).Into(t, &now)
 			if now.Heartbeats == 0 || now.Logs == 0 || now.Connections != 3 {
 				return fmt.Sprintf("at %s: %+v", c.s.url, now)
 			}
@@ -43,7 +43,7 @@ func figuresAreSums(t *testing.T, f *fleet) {
 	for i := range f.apis {
 		c := f.of(i, admin)
 		within(t, figuresLimit, "the streams of all", func() string {
-			got := string(c.do("GET", "/realtime/stats", nil, 200).body)
+			got := string(c.do("GET", "/realtime/stats", nil, 200).Body)
 			// One person, on their own channel, thrice.
 			if !strings.HasPrefix(got, `{"connections":{"websocket":1,"sse":2},"users":1,"channels":1,`) {
 				return got
@@ -62,7 +62,7 @@ func figuresAreSums(t *testing.T, f *fleet) {
 		Process struct{ Memory, Goroutines int }
 	}
 	ask := func(i int) (m metrics, taken map[string]int) {
-		f.of(i, admin).do("GET", "/admin/metrics", nil, 200).into(t, &m)
+		f.of(i, admin).do("GET", "/admin/metrics", nil, 200).Into(t, &m)
 		taken = map[string]int{}
 		for _, r := range m.Routes {
 			if strings.HasSuffix(r.Route, "/heartbeat") || strings.HasSuffix(r.Route, "/logs") {

@@ -29,8 +29,8 @@ func TestAFleetIsOneService(t *testing.T) {
 		other.do("GET", "/devices", nil, 200)
 		one.do("PATCH", "/devices/"+id, map[string]any{"name": "scullery"}, 200)
 		within(t, time.Second, "the new name in the list", func() string {
-			if a := other.do("GET", "/devices", nil, 200); !strings.Contains(string(a.body), "scullery") {
-				return string(a.body)
+			if a := other.do("GET", "/devices", nil, 200); !strings.Contains(string(a.Body), "scullery") {
+				return string(a.Body)
 			}
 			return ""
 		})
@@ -40,8 +40,8 @@ func TestAFleetIsOneService(t *testing.T) {
 		one.do("POST", "/devices/"+device+"/heartbeat", map[string]any{"status": "error"}, 200)
 		within(t, time.Second, "the device is online", func() string {
 			a := other.do("GET", "/devices?connection=online", nil, 200)
-			if !strings.Contains(string(a.body), device) {
-				return string(a.body)
+			if !strings.Contains(string(a.Body), device) {
+				return string(a.Body)
 			}
 			return ""
 		})
@@ -53,7 +53,7 @@ func TestAFleetIsOneService(t *testing.T) {
 		var org struct {
 			ID string `json:"id"`
 		}
-		one.do("POST", "/organizations", map[string]any{"name": "team"}, 201).into(t, &org)
+		one.do("POST", "/organizations", map[string]any{"name": "team"}, 201).Into(t, &org)
 		one.do("PUT", "/organizations/"+org.ID+"/members/"+bobs.User.ID, map[string]any{"role": "member"}, 200)
 		within(t, time.Second, "the role is known", statusIs(there, 200, "GET", "/organizations/"+org.ID, nil))
 		one.do("DELETE", "/organizations/"+org.ID+"/members/"+bobs.User.ID, nil, 204)
@@ -66,7 +66,7 @@ func TestAFleetIsOneService(t *testing.T) {
 					Total int `json:"total_logs"`
 				} `json:"summary"`
 			}
-			c.do("GET", "/analytics/dashboard?range=24h", nil, 200).into(t, &d)
+			c.do("GET", "/analytics/dashboard?range=24h", nil, 200).Into(t, &d)
 			return d.Summary.Total
 		}
 		before := dashboard(other)
@@ -85,11 +85,11 @@ func TestAFleetIsOneService(t *testing.T) {
 			c := f.of(i%2, ann)
 			wg.Go(func() {
 				a, err := c.send(t.Context(), "POST", "/devices", map[string]any{"name": "once", "type": "sensor"}, "Idempotency-Key", "the-key")
-				if err != nil || a.status != 201 {
-					t.Errorf("%d %s %v", a.status, a.body, err)
+				if err != nil || a.Status != 201 {
+					t.Errorf("%d %s %v", a.Status, a.Body, err)
 					return
 				}
-				made.Store(string(a.body), true)
+				made.Store(string(a.Body), true)
 			})
 		}
 		wg.Wait()
@@ -98,7 +98,7 @@ func TestAFleetIsOneService(t *testing.T) {
 		var list struct {
 			Items []struct{} `json:"items"`
 		}
-		one.do("GET", "/devices?q=once", nil, 200).into(t, &list)
+		one.do("GET", "/devices?q=once", nil, 200).Into(t, &list)
 		if answers != 1 || len(list.Items) != 1 {
 			t.Errorf("%d different answers and %d devices", answers, len(list.Items))
 		}
@@ -152,17 +152,17 @@ func TestAFleetIsOneService(t *testing.T) {
 	t.Run("an export that one instance takes is written by the worker and given by the other", func(t *testing.T) {
 		sse, socket := overSSE(t, f.apis[1], who.AccessToken), overWebSocket(t, f.apis[0], who.AccessToken)
 		var e exportOf
-		one.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv"}, 202).into(t, &e)
+		one.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv"}, 202).Into(t, &e)
 		within(t, 20*time.Second, "the export ends", func() string {
-			other.do("GET", "/exports/"+e.ID, nil, 200).into(t, &e)
+			other.do("GET", "/exports/"+e.ID, nil, 200).Into(t, &e)
 			if e.Status != "completed" {
 				return e.Status
 			}
 			return ""
 		})
 		a := other.do("GET", "/exports/"+e.ID+"/file", nil, 200)
-		if int64(len(a.body)) != e.Result.Size {
-			t.Errorf("%d bytes of %d", len(a.body), e.Result.Size)
+		if int64(len(a.Body)) != e.Result.Size {
+			t.Errorf("%d bytes of %d", len(a.Body), e.Result.Size)
 		}
 		// What the worker's process does shows live at both.
 		sse.checkSteps(t, "the other's SSE", e.ID, e.Result.Records)
@@ -214,8 +214,8 @@ func rollingRestart(t *testing.T, f *fleet, who login) {
 					method, path, body = "POST", "/devices/"+id+"/heartbeat", map[string]any{}
 				}
 				a, err := c.send(t.Context(), method, path, body)
-				if err != nil || a.status != 200 {
-					t.Errorf("%s: %d %s %v", method, a.status, a.body, err)
+				if err != nil || a.Status != 200 {
+					t.Errorf("%s: %d %s %v", method, a.Status, a.Body, err)
 					return
 				}
 				done.Add(1)
@@ -251,10 +251,10 @@ func TestALimitHoldsAcrossAFleet(t *testing.T) {
 				switch {
 				case err != nil:
 					t.Error(err)
-				case a.status == 200:
+				case a.Status == 200:
 					count.Add(1)
-				case a.status != 429:
-					t.Errorf("%d %s", a.status, a.body)
+				case a.Status != 429:
+					t.Errorf("%d %s", a.Status, a.Body)
 				}
 			})
 		}

@@ -208,8 +208,8 @@ func statusIs(c *client, status int, method, path string, body any) func() strin
 		if err != nil {
 			return err.Error()
 		}
-		if a.status != status {
-			return fmt.Sprintf("%d, want %d: %.200s", a.status, status, a.body)
+		if a.Status != status {
+			return fmt.Sprintf("%d, want %d: %.200s", a.Status, status, a.Body)
 		}
 		return ""
 	}

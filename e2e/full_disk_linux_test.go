@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hearth/internal/apitest"
 )
 
 // smallDisk is a file system of the test's own that can be filled and emptied.
@@ -89,9 +91,9 @@ func (d *smallDisk) files(parts ...string) (names []string) {
 }
 
 // code returns a problem's code.
-func (a answer) code() string {
+func codeOf(a apitest.Answer) string {
 	var p struct{ Code string }
-	_ = json.Unmarshal(a.body, &p)
+	_ = json.Unmarshal(a.Body, &p)
 	return p.Code
 }
 
@@ -107,10 +109,10 @@ func TestAnExportThatFillsTheDiskFailsAndWorksWhenTriedAgain(t *testing.T) {
 	order := map[string]any{"type": "logs", "format": "json"}
 	disk.fill(3 << 20)
 	var e exportOf
-	ann.do("POST", "/exports", order, 202).into(t, &e)
+	ann.do("POST", "/exports", order, 202).Into(t, &e)
 	ended := func(want string) func() string {
 		return func() string {
-			ann.do("GET", "/exports/"+e.ID, nil, 200).into(t, &e)
+			ann.do("GET", "/exports/"+e.ID, nil, 200).Into(t, &e)
 			if e.Status != want {
 				return e.Status
 			}
@@ -129,7 +131,7 @@ func TestAnExportThatFillsTheDiskFailsAndWorksWhenTriedAgain(t *testing.T) {
 	}
 	var notices struct{ Items []struct{ Type string } }
 	within(t, 10*time.Second, "the owner is told", func() string {
-		ann.do("GET", "/notifications", nil, 200).into(t, &notices)
+		ann.do("GET", "/notifications", nil, 200).Into(t, &notices)
 		if len(notices.Items) == 1 && notices.Items[0].Type == "export_failed" {
 			return ""
 		}
@@ -159,7 +161,7 @@ func TestAnExportThatFillsTheDiskFailsAndWorksWhenTriedAgain(t *testing.T) {
 }
 
 // batch sends the next n values, and notes what became of them.
-func (l *crashLoad) batch(t *testing.T, c *client, n int) answer {
+func (l *crashLoad) batch(t *testing.T, c *client, n int) apitest.Answer {
 	t.Helper()
 	items := make([]map[string]any, n)
 	for i := range items {
@@ -169,7 +171,7 @@ func (l *crashLoad) batch(t *testing.T, c *client, n int) answer {
 	if err != nil {
 		t.Error(err)
 	}
-	if a.status == 201 {
+	if a.Status == 201 {
 		for i := range items {
 			l.acked[l.next+i] = true
 		}
@@ -191,32 +193,32 @@ func TestAFullDiskRefusesWritesLosesNothingAndTakesThemAgainWhenThereIsSpace(t *
 	for round := range 3 {
 		disk.fill(0)
 		var wg sync.WaitGroup
-		refused := make([]answer, len(loads))
+		refused := make([]apitest.Answer, len(loads))
 		for i, l := range loads {
 			wg.Go(func() {
-				for refused[i].status == 0 || refused[i].status == 201 { // the room that the store holds already
+				for refused[i].Status == 0 || refused[i].Status == 201 { // the room that the store holds already
 					refused[i] = l.batch(t, ann, 1000)
 				}
 			})
 		}
 		wg.Wait()
 		for _, a := range refused {
-			if a.status != 507 || a.code() != "storage_full" || a.header.Get("Retry-After") == "" {
-				t.Fatalf("round %d: the full disk is answered with %d %v %s", round, a.status, a.header, a.body)
+			if a.Status != 507 || codeOf(a) != "storage_full" || a.Header.Get("Retry-After") == "" {
+				t.Fatalf("round %d: the full disk is answered with %d %v %s", round, a.Status, a.Header, a.Body)
 			}
 		}
-		if a := ann.do("GET", "/devices/"+loads[0].device+"/logs?range=7d&limit=1", nil, 200); len(a.body) == 0 {
+		if a := ann.do("GET", "/devices/"+loads[0].device+"/logs?range=7d&limit=1", nil, 200); len(a.Body) == 0 {
 			t.Error("reads do not go on")
 		}
-		if a, err := ann.send(t.Context(), "POST", "/devices", map[string]any{"name": "one more", "type": "t"}); err != nil || a.status != 507 && a.status != 201 {
-			t.Errorf("a device on a full disk: %d %s %v", a.status, a.body, err)
+		if a, err := ann.send(t.Context(), "POST", "/devices", map[string]any{"name": "one more", "type": "t"}); err != nil || a.Status != 507 && a.Status != 201 {
+			t.Errorf("a device on a full disk: %d %s %v", a.Status, a.Body, err)
 		}
 		disk.empty()
 		back := time.Now()
 		for _, l := range loads {
 			within(t, time.Until(back.Add(time.Second)), "logs are taken again", func() string {
-				if a := l.batch(t, ann, 100); a.status != 201 {
-					return fmt.Sprintf("%d %s", a.status, a.body)
+				if a := l.batch(t, ann, 100); a.Status != 201 {
+					return fmt.Sprintf("%d %s", a.Status, a.Body)
 				}
 				return ""
 			})

@@ -3,6 +3,8 @@ package e2e
 import (
 	"net/http"
 	"testing"
+
+	"hearth/internal/apitest"
 )
 
 // What was refused before a crash is refused after it: a restart returns nobody new guesses and no new exports.
@@ -53,14 +55,14 @@ func refuseOverACrash(t *testing.T, s *server) {
 }
 
 // refusal expects a problem of that code and of that limit, and when to come back.
-func refusal(t *testing.T, a answer, code, limit string) {
+func refusal(t *testing.T, a apitest.Answer, code, limit string) {
 	t.Helper()
 	var problem struct{ Code, Limit string }
-	a.into(t, &problem)
+	a.Into(t, &problem)
 	if problem.Code != code || problem.Limit != limit {
-		t.Errorf("%s, want %s of the limit %q", a.body, code, limit)
+		t.Errorf("%s, want %s of the limit %q", a.Body, code, limit)
 	}
-	if a.status == http.StatusTooManyRequests && a.header.Get("Retry-After") == "" {
-		t.Errorf("%s says nothing of when to come back", a.body)
+	if a.Status == http.StatusTooManyRequests && a.Header.Get("Retry-After") == "" {
+		t.Errorf("%s says nothing of when to come back", a.Body)
 	}
 }

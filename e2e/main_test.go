@@ -4,7 +4,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -250,36 +249,22 @@ func (s *server) anonymous() *client {
 	return &client{s: s, http: &http.Client{Timeout: 60 * time.Second, Transport: s.transport}}
 }
 
-// answer is a response, read.
-type answer struct {
-	status int
-	header http.Header
-	body   []byte
-}
-
-// into decodes the body.
-func (a answer) into(t *testing.T, v any) {
-	t.Helper()
-	if err := json.Unmarshal(a.body, v); err != nil {
-		t.Fatalf("%v: %s", err, a.body)
-	}
+// asked is the client of the program's API that makes the calls.
+func (c *client) asked() *apitest.Client {
+	return &apitest.Client{URL: c.s.url, Token: c.token, HTTP: c.http}
 }
 
 // send makes a request, as apitest.Client.Send does.
-func (c *client) send(ctx context.Context, method, path string, body any, header ...string) (answer, error) {
-	a, err := (&apitest.Client{URL: c.s.url, Token: c.token, HTTP: c.http}).Send(ctx, method, path, body, header...)
-	return answer{a.Status, a.Header, a.Body}, err
+func (c *client) send(ctx context.Context, method, path string, body any, header ...string) (apitest.Answer, error) {
+	return c.asked().Send(ctx, method, path, body, header...)
 }
 
-// do is send with an expected status.
-func (c *client) do(method, path string, body any, status int, header ...string) answer {
+// do is apitest.Client.Ask with an expected status.
+func (c *client) do(method, path string, body any, status int, header ...string) apitest.Answer {
 	c.s.t.Helper()
-	a, err := c.send(c.s.t.Context(), method, path, body, header...)
-	if err != nil {
-		c.s.t.Fatalf("%s %s: %v", method, path, err)
-	}
-	if a.status != status {
-		c.s.t.Fatalf("%s %s: %d, want %d: %.1000s", method, path, a.status, status, a.body)
+	a := c.asked().Ask(c.s.t, method, path, body, header...)
+	if a.Status != status {
+		c.s.t.Fatalf("%s %s: %d, want %d: %.1000s", method, path, a.Status, status, a.Body)
 	}
 	return a
 }
@@ -307,7 +292,7 @@ func (s *server) login(email, password string) (*client, login) {
 	s.t.Helper()
 	c := s.anonymous()
 	var l login
-	c.do("POST", "/auth/login", map[string]any{"email": email, "password": password}, 200).into(s.t, &l)
+	c.do("POST", "/auth/login", map[string]any{"email": email, "password": password}, 200).Into(s.t, &l)
 	c.token = l.AccessToken
 	return c, l
 }
@@ -318,6 +303,6 @@ func (c *client) device(name string) string {
 	var d struct {
 		ID string `json:"id"`
 	}
-	c.do("POST", "/devices", map[string]any{"name": name, "type": "sensor"}, 201).into(c.s.t, &d)
+	c.do("POST", "/devices", map[string]any{"name": name, "type": "sensor"}, 201).Into(c.s.t, &d)
 	return d.ID
 }

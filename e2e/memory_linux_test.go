@@ -48,7 +48,7 @@ func TestAStormOfBatchesIsSurvivedInLittleMemory(t *testing.T) {
 					Total int `json:"total_logs"`
 				} `json:"summary"`
 			}
-			ann.do("GET", "/analytics/dashboard?range=24h", nil, 200).into(t, &figures)
+			ann.do("GET", "/analytics/dashboard?range=24h", nil, 200).Into(t, &figures)
 			if figures.Summary.Total != accepted {
 				t.Errorf("%d logs are there, of %d that were accepted", figures.Summary.Total, accepted)
 			}
@@ -79,10 +79,10 @@ func (s *server) storm(t *testing.T, ann *client, clients, batches int, body fun
 				switch {
 				case err != nil:
 					t.Error(err)
-				case a.status == http.StatusCreated:
+				case a.Status == http.StatusCreated:
 					accepted.Add(1)
-				case a.status != http.StatusServiceUnavailable && a.status != http.StatusTooManyRequests || a.header.Get("Retry-After") == "":
-					t.Errorf("the answer is %d %.200s", a.status, a.body)
+				case a.Status != http.StatusServiceUnavailable && a.Status != http.StatusTooManyRequests || a.Header.Get("Retry-After") == "":
+					t.Errorf("the answer is %d %.200s", a.Status, a.Body)
 				}
 			}
 		})

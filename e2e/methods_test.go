@@ -23,7 +23,7 @@ func TestEveryOperationIsTriedWithOtherMethodsThroughNginx(t *testing.T) {
 		Paths map[string]map[string]json.RawMessage `json:"paths"`
 	}
 	get := s.anonymous().do("GET", "/openapi.json", nil, 200)
-	get.into(t, &document)
+	get.Into(t, &document)
 	secure := f.tls.Clone()
 	secure.ServerName = "127.0.0.1"
 	conn, err := tls.Dial("tcp", f.addr, secure)

@@ -107,21 +107,21 @@ func exercise(t *testing.T, s *server) (ann *client) {
 	ann.do("GET", "/exports/marker-id", nil, 404)
 	ann.do("POST", "/auth/password-reset", map[string]any{"email": "ann@example.com"}, 202)
 	s.anonymous().do("GET", "/devices", nil, 401, "X-Request-ID", "marker-request", "User-Agent", "marker-agent", "Authorization", "Bearer marker-token")
-	if a, err := ann.send(t.Context(), "MARKERMETHOD", "/devices", nil); err != nil || a.status != http.StatusMethodNotAllowed {
-		t.Errorf("an unknown method: %d, %v", a.status, err)
+	if a, err := ann.send(t.Context(), "MARKERMETHOD", "/devices", nil); err != nil || a.Status != http.StatusMethodNotAllowed {
+		t.Errorf("an unknown method: %d, %v", a.Status, err)
 	}
 	var export struct {
 		ID     string `json:"id"`
 		Status string `json:"status"`
 	}
-	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv", "range": "24h"}, 202).into(t, &export)
+	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv", "range": "24h"}, 202).Into(t, &export)
 	deadline := time.Now().Add(30 * time.Second)
 	for export.Status != "completed" {
 		if time.Now().After(deadline) {
 			t.Fatalf("the export is %s", export.Status)
 		}
 		time.Sleep(10 * time.Millisecond) // a job of another process is waited for
-		ann.do("GET", "/exports/"+export.ID, nil, 200).into(t, &export)
+		ann.do("GET", "/exports/"+export.ID, nil, 200).Into(t, &export)
 	}
 	return ann
 }

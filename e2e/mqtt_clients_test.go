@@ -64,7 +64,7 @@ func aDeviceIsServed(t *testing.T, s *server, ann *client, broker, version strin
 			State  string
 			Result map[string]int
 		}
-		ann.do("POST", "/devices/"+device+"/commands?wait=20s", map[string]any{"name": "set", "params": map[string]int{"n": n}}, 200).into(t, &c)
+		ann.do("POST", "/devices/"+device+"/commands?wait=20s", map[string]any{"name": "set", "params": map[string]int{"n": n}}, 200).Into(t, &c)
 		if c.State != "succeeded" || c.Result["n"] != n {
 			t.Errorf("the command is %+v", c)
 		}
@@ -73,7 +73,7 @@ func aDeviceIsServed(t *testing.T, s *server, ann *client, broker, version strin
 			var twin struct {
 				Reported struct{ Power int }
 			}
-			ann.do("GET", "/devices/"+device+"/twin", nil, 200).into(t, &twin)
+			ann.do("GET", "/devices/"+device+"/twin", nil, 200).Into(t, &twin)
 			if twin.Reported.Power != n {
 				return fmt.Sprintf("it reports %+v", twin.Reported)
 			}
@@ -140,14 +140,14 @@ func TestCommandsComeAgainWithTheirPacketIdentifiers(t *testing.T) {
 	var sent [2]paho.Message
 	for i := range sent {
 		var made struct{ ID string }
-		ann.do("POST", "/devices/"+device+"/commands", map[string]any{"name": "blink"}, 202).into(t, &made)
+		ann.do("POST", "/devices/"+device+"/commands", map[string]any{"name": "blink"}, 202).Into(t, &made)
 		ids[i], sent[i] = made.ID, next()
 		if sent[i].Duplicate() {
 			t.Errorf("command %d is a duplicate at first", i)
 		}
 		within(t, 30*time.Second, "the command is noted as sent", func() string {
 			var now struct{ State string }
-			if ann.do("GET", "/commands/"+made.ID, nil, 200).into(t, &now); now.State != "sent" {
+			if ann.do("GET", "/commands/"+made.ID, nil, 200).Into(t, &now); now.State != "sent" {
 				return now.State
 			}
 			return ""
@@ -166,7 +166,7 @@ func TestCommandsComeAgainWithTheirPacketIdentifiers(t *testing.T) {
 	for _, id := range ids {
 		within(t, 30*time.Second, "the command is delivered", func() string {
 			var now struct{ State string }
-			if ann.do("GET", "/commands/"+id, nil, 200).into(t, &now); now.State != "delivered" {
+			if ann.do("GET", "/commands/"+id, nil, 200).Into(t, &now); now.State != "delivered" {
 				return now.State
 			}
 			return ""

@@ -34,7 +34,7 @@ func serveMQTT(t *testing.T, env ...string) *server {
 func (c *client) deviceToken(device string) string {
 	c.s.t.Helper()
 	var made struct{ Token string }
-	c.do("POST", "/devices/"+device+"/tokens", nil, 201).into(c.s.t, &made)
+	c.do("POST", "/devices/"+device+"/tokens", nil, 201).Into(c.s.t, &made)
 	return made.Token
 }
 
@@ -122,7 +122,7 @@ func TestTheSketchOfThePageIsServed(t *testing.T) {
 	d.Publish("r", `{"power":true}`, 0)
 	want("d {}")
 	var sent struct{ ID string }
-	ann.do("POST", "/devices/"+device+"/commands", map[string]any{"name": "blink"}, 202).into(t, &sent)
+	ann.do("POST", "/devices/"+device+"/commands", map[string]any{"name": "blink"}, 202).Into(t, &sent)
 	c := want(`c {"id":"` + sent.ID + `"`)
 	says(`text.substring(7, 43)`)
 	d.Publish("c/"+string(c.Payload)[7:43], `{"ok":true}`, 0)
@@ -132,7 +132,7 @@ func TestTheSketchOfThePageIsServed(t *testing.T) {
 	d.Want(packet.PINGRESP)
 	within(t, 10*time.Second, "the sketch's messages are stored", func() string {
 		var ended struct{ State string }
-		ann.do("GET", "/commands/"+sent.ID, nil, 200).into(t, &ended)
+		ann.do("GET", "/commands/"+sent.ID, nil, 200).Into(t, &ended)
 		if n := len((&crashLoad{device: device}).stored(t, ann)); ended.State != "succeeded" || n != 1 {
 			return fmt.Sprint("the command is ", ended.State, ", values: ", n)
 		}
@@ -189,7 +189,7 @@ func TestPahoReportsAndAnswersCommandsThroughARestart(t *testing.T) {
 				State  string
 				Result map[string]int
 			}
-			ann.do("POST", "/devices/"+d.device+"/commands?wait=20s", map[string]any{"name": "set", "params": map[string]int{"n": n}}, 200).into(t, &c)
+			ann.do("POST", "/devices/"+d.device+"/commands?wait=20s", map[string]any{"name": "set", "params": map[string]int{"n": n}}, 200).Into(t, &c)
 			if c.State != "succeeded" || c.Result["n"] != n {
 				t.Errorf("%s: the command is %+v", broker, c)
 			}
@@ -198,7 +198,7 @@ func TestPahoReportsAndAnswersCommandsThroughARestart(t *testing.T) {
 	answers(1)
 	// The API is served over HTTPS with the same certificate.
 	over := &server{t: t, url: "https://" + https, transport: &http.Transport{TLSClientConfig: trust, DisableKeepAlives: true}}
-	if me, _ := over.login("ann@example.com", password); len(me.do("GET", "/devices", nil, 200).body) == 0 {
+	if me, _ := over.login("ann@example.com", password); len(me.do("GET", "/devices", nil, 200).Body) == 0 {
 		t.Error("the API over HTTPS answers nothing")
 	}
 	s.stop()
@@ -375,7 +375,7 @@ func TestDevicesOfAFleetComeBackThroughNginx(t *testing.T) {
 		dying.kill()
 		c.Publish("t", 1, false, fmt.Sprintf(`{"ts":%d,"values":{"count":%d}}`, time.Now().UnixMilli(), round))
 		var result struct{ State string }
-		f.of(1-round%2, ann).do("POST", "/devices/"+device+"/commands?wait=25s", map[string]any{"name": "set", "params": 1}, 200).into(t, &result)
+		f.of(1-round%2, ann).do("POST", "/devices/"+device+"/commands?wait=25s", map[string]any{"name": "set", "params": 1}, 200).Into(t, &result)
 		if result.State != "succeeded" {
 			t.Errorf("round %d: the command is %s", round, result.State)
 		}

@@ -20,9 +20,9 @@ func TestNginxSendsExportFilesItself(t *testing.T) {
 		ann.do("POST", "/devices/"+device+"/logs", map[string]any{"event": "x", "value": i}, 201)
 	}
 	var e exportOf
-	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv"}, 202).into(t, &e)
+	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv"}, 202).Into(t, &e)
 	within(t, 20*time.Second, "the export completes", func() string {
-		ann.do("GET", "/exports/"+e.ID, nil, 200).into(t, &e)
+		ann.do("GET", "/exports/"+e.ID, nil, 200).Into(t, &e)
 		if e.Status != "completed" {
 			return e.Status
 		}
@@ -30,33 +30,33 @@ func TestNginxSendsExportFilesItself(t *testing.T) {
 	})
 	path := "/exports/" + e.ID + "/file"
 	whole := ann.do("GET", path, nil, 200)
-	if int64(len(whole.body)) != e.Result.Size || strings.Count(string(whole.body), "\n") != 51 {
-		t.Fatalf("%d bytes of %d", len(whole.body), e.Result.Size)
+	if int64(len(whole.Body)) != e.Result.Size || strings.Count(string(whole.Body), "\n") != 51 {
+		t.Fatalf("%d bytes of %d", len(whole.Body), e.Result.Size)
 	}
 	tag := `"` + e.Result.SHA256 + `"`
 	for name, want := range map[string]string{
 		"ETag": tag, "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Accept-Ranges": "bytes",
 	} {
-		if got := whole.header.Values(name); len(got) != 1 || got[0] != want {
+		if got := whole.Header.Values(name); len(got) != 1 || got[0] != want {
 			t.Errorf("%s: %q, want %q once", name, got, want)
 		}
 	}
-	if !strings.HasPrefix(whole.header.Get("Content-Disposition"), "attachment") || !strings.HasPrefix(whole.header.Get("Content-Type"), "text/csv") ||
-		whole.header.Get("X-Request-ID") == "" || whole.header.Get("X-Accel-Redirect") != "" {
-		t.Errorf("headers %v", whole.header)
+	if !strings.HasPrefix(whole.Header.Get("Content-Disposition"), "attachment") || !strings.HasPrefix(whole.Header.Get("Content-Type"), "text/csv") ||
+		whole.Header.Get("X-Request-ID") == "" || whole.Header.Get("X-Accel-Redirect") != "" {
+		t.Errorf("headers %v", whole.Header)
 	}
-	if part := ann.do("GET", path, nil, 206, "Range", "bytes=10-19"); !bytes.Equal(part.body, whole.body[10:20]) {
-		t.Errorf("a range gives %q, want %q", part.body, whole.body[10:20])
+	if part := ann.do("GET", path, nil, 206, "Range", "bytes=10-19"); !bytes.Equal(part.Body, whole.Body[10:20]) {
+		t.Errorf("a range gives %q, want %q", part.Body, whole.Body[10:20])
 	}
-	if part := ann.do("GET", path, nil, 206, "Range", "bytes=10-19", "If-Range", tag); !bytes.Equal(part.body, whole.body[10:20]) {
-		t.Errorf("a range of this file gives %q", part.body)
+	if part := ann.do("GET", path, nil, 206, "Range", "bytes=10-19", "If-Range", tag); !bytes.Equal(part.Body, whole.Body[10:20]) {
+		t.Errorf("a range of this file gives %q", part.Body)
 	}
-	if all := ann.do("GET", path, nil, 200, "Range", "bytes=10-19", "If-Range", `"another"`); len(all.body) != len(whole.body) {
-		t.Errorf("a range of another file gives %d bytes", len(all.body))
+	if all := ann.do("GET", path, nil, 200, "Range", "bytes=10-19", "If-Range", `"another"`); len(all.Body) != len(whole.Body) {
+		t.Errorf("a range of another file gives %d bytes", len(all.Body))
 	}
 	ann.do("GET", path, nil, 304, "If-None-Match", tag)
 	if a := ann.do("GET", path, nil, 416, "Range", "bytes=999999999-"); problem(t, a) != "range_not_satisfiable" {
-		t.Errorf("%s", a.body)
+		t.Errorf("%s", a.Body)
 	}
 	bob, _ := s.signup("bob@example.com")
 	bob.do("GET", path, nil, 404)

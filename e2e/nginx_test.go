@@ -21,6 +21,7 @@ import (
 	centrifugego "github.com/centrifugal/centrifuge-go"
 
 	live "hearth/client/go"
+	"hearth/internal/apitest"
 	"hearth/internal/testserver"
 )
 
@@ -36,21 +37,21 @@ func TestNginxPassesAnswersOnAsTheyAre(t *testing.T) {
 		"X-Request-ID": "mine-1", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
 		"Strict-Transport-Security": "max-age=31536000", "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 	} {
-		if got := a.header.Values(name); len(got) != 1 || got[0] != want {
+		if got := a.Header.Values(name); len(got) != 1 || got[0] != want {
 			t.Errorf("%s: %q, want %q once", name, got, want)
 		}
 	}
-	if a := ann.do("GET", "/devices/"+id, nil, 304, "If-None-Match", a.header.Get("ETag")); len(a.body) != 0 {
-		t.Errorf("a 304 has a body: %s", a.body)
+	if a := ann.do("GET", "/devices/"+id, nil, 304, "If-None-Match", a.Header.Get("ETag")); len(a.Body) != 0 {
+		t.Errorf("a 304 has a body: %s", a.Body)
 	}
 	for _, bad := range []string{"", "two words", `quo"te`, strings.Repeat("x", 129)} {
 		a := ann.do("GET", "/devices/"+id, nil, 200, "X-Request-ID", bad)
-		if got := a.header.Get("X-Request-ID"); got == bad || len(got) < 32 {
+		if got := a.Header.Get("X-Request-ID"); got == bad || len(got) < 32 {
 			t.Errorf("the request id %q becomes %q", bad, got)
 		}
 	}
-	if a := ann.do("PUT", "/devices/"+id, nil, 405); a.header.Get("Allow") == "" || problem(t, a) != "method_not_allowed" {
-		t.Errorf("405: %v %s", a.header, a.body)
+	if a := ann.do("PUT", "/devices/"+id, nil, 405); a.Header.Get("Allow") == "" || problem(t, a) != "method_not_allowed" {
+		t.Errorf("405: %v %s", a.Header, a.Body)
 	}
 
 	// Bodies: the same limit to the byte, and the same words, whoever refuses.
@@ -59,11 +60,11 @@ func TestNginxPassesAnswersOnAsTheyAre(t *testing.T) {
 	for path, limit := range map[string]int{"/devices": 1 << 20, "/logs": 16 << 20, "/devices/batch": 1 << 20} {
 		fits, over := strings.Repeat(" ", limit-2)+"[]", strings.Repeat(" ", limit-1)+"[]"
 		for _, c := range []*client{through, past} {
-			if a, err := c.send(t.Context(), "POST", path, fits); err != nil || a.status == 413 || a.status >= 500 {
-				t.Errorf("%s: a body of the limit: %d %v", path, a.status, err)
+			if a, err := c.send(t.Context(), "POST", path, fits); err != nil || a.Status == 413 || a.Status >= 500 {
+				t.Errorf("%s: a body of the limit: %d %v", path, a.Status, err)
 			}
-			if a, err := c.send(t.Context(), "POST", path, over); err != nil || a.status != 413 || problem(t, a) != "payload_too_large" {
-				t.Errorf("%s: a byte more: %d %s %v", path, a.status, a.body, err)
+			if a, err := c.send(t.Context(), "POST", path, over); err != nil || a.Status != 413 || problem(t, a) != "payload_too_large" {
+				t.Errorf("%s: a byte more: %d %s %v", path, a.Status, a.Body, err)
 			}
 		}
 	}
@@ -77,19 +78,19 @@ func TestNginxPassesAnswersOnAsTheyAre(t *testing.T) {
 }
 
 // problem returns the code of a problem, and holds that it is one.
-func problem(t *testing.T, a answer) string {
+func problem(t *testing.T, a apitest.Answer) string {
 	t.Helper()
 	var p struct {
 		Code      string `json:"code"`
 		Status    int    `json:"status"`
 		RequestID string `json:"request_id"`
 	}
-	if err := json.Unmarshal(a.body, &p); err != nil || a.header.Get("Content-Type") != "application/problem+json" {
-		t.Errorf("no problem: %v %q %.200s", err, a.header.Get("Content-Type"), a.body)
+	if err := json.Unmarshal(a.Body, &p); err != nil || a.Header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("no problem: %v %q %.200s", err, a.Header.Get("Content-Type"), a.Body)
 		return ""
 	}
-	if p.Status != a.status || p.RequestID != a.header.Get("X-Request-ID") {
-		t.Errorf("the problem says %d and %q, the answer %d and %q", p.Status, p.RequestID, a.status, a.header.Get("X-Request-ID"))
+	if p.Status != a.Status || p.RequestID != a.Header.Get("X-Request-ID") {
+		t.Errorf("the problem says %d and %q, the answer %d and %q", p.Status, p.RequestID, a.Status, a.Header.Get("X-Request-ID"))
 	}
 	return p.Code
 }
@@ -209,7 +210,7 @@ func TestAClientCannotChooseItsAddressThroughNginx(t *testing.T) {
 			IP string `json:"ip"`
 		} `json:"items"`
 	}
-	ann.do("GET", "/auth/sessions", nil, 200).into(t, &sessions)
+	ann.do("GET", "/auth/sessions", nil, 200).Into(t, &sessions)
 	if len(sessions.Items) != 2 {
 		t.Fatalf("%d sessions", len(sessions.Items))
 	}
@@ -278,7 +279,7 @@ func TestStreamsGoThroughNginx(t *testing.T) {
 	var ticket struct {
 		Ticket string `json:"ticket"`
 	}
-	ann.do("POST", "/realtime/ticket", nil, 201).into(t, &ticket)
+	ann.do("POST", "/realtime/ticket", nil, 201).Into(t, &ticket)
 	ctx, cancel := context.WithCancel(t.Context())
 	req, err := http.NewRequestWithContext(ctx, "GET", s.url+"/api/v1/realtime/sse?ticket="+ticket.Ticket, nil)
 	if err != nil {
@@ -419,10 +420,10 @@ func TestNginxRetriesOnlyWhatMayBeRepeated(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if a.status != 200 {
+				if a.Status != 200 {
 					failed[method]++
-					if a.status != 503 || problem(t, a) != "unavailable" || a.header.Get("Retry-After") == "" {
-						t.Errorf("%s: %d %v %s", method, a.status, a.header, a.body)
+					if a.Status != 503 || problem(t, a) != "unavailable" || a.Header.Get("Retry-After") == "" {
+						t.Errorf("%s: %d %v %s", method, a.Status, a.Header, a.Body)
 					}
 				}
 			}
@@ -440,8 +441,8 @@ func TestNginxRetriesOnlyWhatMayBeRepeated(t *testing.T) {
 	t.Run("no instance at all", func(t *testing.T) {
 		c := newFront(t, []string{testserver.FreeAddr(t), testserver.FreeAddr(t)}).before(t).anonymous()
 		for range 5 {
-			if a := c.do("POST", "/anything", "{}", 503); problem(t, a) != "unavailable" || a.header.Get("Retry-After") == "" {
-				t.Errorf("%v %s", a.header, a.body)
+			if a := c.do("POST", "/anything", "{}", 503); problem(t, a) != "unavailable" || a.Header.Get("Retry-After") == "" {
+				t.Errorf("%v %s", a.Header, a.Body)
 			}
 		}
 	})
@@ -495,19 +496,19 @@ func TestNginxRefusesAFloodFromOneAddress(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		switch a.status {
+		switch a.Status {
 		case 401:
 		case 429:
 			refused++
 			var p struct {
 				Limit string `json:"limit"`
 			}
-			a.into(t, &p)
-			if problem(t, a) != "rate_limited" || p.Limit != "address" || a.header.Get("Retry-After") == "" || a.header.Get("X-Frame-Options") != "DENY" {
-				t.Errorf("%v %s", a.header, a.body)
+			a.Into(t, &p)
+			if problem(t, a) != "rate_limited" || p.Limit != "address" || a.Header.Get("Retry-After") == "" || a.Header.Get("X-Frame-Options") != "DENY" {
+				t.Errorf("%v %s", a.Header, a.Body)
 			}
 		default:
-			t.Errorf("%d %s", a.status, a.body)
+			t.Errorf("%d %s", a.Status, a.Body)
 		}
 	}
 	if refused != 3 {

@@ -111,7 +111,7 @@ func TestATraceLeadsFromTheRequestToTheDatabaseAndTheJob(t *testing.T) {
 	var export struct {
 		ID string `json:"id"`
 	}
-	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv", "range": "24h"}, 202).into(t, &export)
+	ann.do("POST", "/exports", map[string]any{"type": "logs", "format": "csv", "range": "24h"}, 202).Into(t, &export)
 	ann.do("GET", "/devices/marker-id", nil, 404)
 
 	list := r.await(t, "list of devices", func(span *spans.Span) bool { return attributeOf(span, "hearth.request_id") == "request-1" })

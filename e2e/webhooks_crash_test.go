@@ -44,11 +44,11 @@ func TestKillingTheServerLosesNoWebhookAndDoublesNone(t *testing.T) {
 			wg.Go(func() {
 				for ctx.Err() == nil {
 					a, err := ann.send(ctx, "POST", "/devices", map[string]any{"name": "lamp", "type": "lamp"})
-					if err != nil || a.status != 201 {
+					if err != nil || a.Status != 201 {
 						return
 					}
 					var d struct{ ID string }
-					a.into(t, &d)
+					a.Into(t, &d)
 					mu.Lock()
 					created = append(created, d.ID)
 					mu.Unlock()

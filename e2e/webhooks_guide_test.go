@@ -48,7 +48,7 @@ func TestTheReceiverOfTheGuideRuns(t *testing.T) {
 	s := serve(t, "HEARTH_WEBHOOK_ALLOW=127.0.0.1")
 	ann, _ := s.signup("ann@example.com")
 	var hook struct{ ID, Secret string }
-	ann.do("POST", "/webhooks", map[string]any{"name": "test", "url": "http://" + address + "/"}, 201).into(t, &hook)
+	ann.do("POST", "/webhooks", map[string]any{"name": "test", "url": "http://" + address + "/"}, 201).Into(t, &hook)
 	receiver := exec.CommandContext(t.Context(), program, address)
 	receiver.Env = append(os.Environ(), "SECRET="+hook.Secret)
 	out, err := receiver.StdoutPipe()
