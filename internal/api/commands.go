@@ -75,8 +75,8 @@ func (n NewCommand) order() commands.Order {
 
 // NewCommands is a command to many devices.
 type NewCommands struct {
-	DeviceIDs rest.Optional[[]string]      `json:"device_ids,omitempty" maxItems:"10000" doc:"The devices. Not together with filter."`
-	Filter    rest.Optional[CommandTarget] `json:"filter,omitempty" doc:"All devices that it picks and you may edit, up to 10,000. Not together with device_ids."`
+	DeviceIDs rest.Optional[rest.ShortTexts] `json:"device_ids,omitempty" maxItems:"10000" doc:"The devices. Not together with filter."`
+	Filter    rest.Optional[CommandTarget]   `json:"filter,omitempty" doc:"All devices that it picks and you may edit, up to 10,000. Not together with device_ids."`
 	NewCommand
 }
 

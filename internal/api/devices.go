@@ -91,14 +91,14 @@ func wireDeviceError(e *hearth.DeviceError) *DeviceError {
 
 // NewDevice is a device to create.
 type NewDevice struct {
-	Name           string                  `json:"name" minLength:"1" maxLength:"200" example:"Kitchen"`
-	Type           string                  `json:"type" minLength:"1" maxLength:"64" doc:"Any word that the owner chooses." example:"thermostat"`
-	Serial         rest.Optional[string]   `json:"serial,omitempty" minLength:"1" maxLength:"64" doc:"A to Z, a to z, 0 to 9, spaces inside and _.:@()-; unique in its scope." example:"SN-2026-0042"`
-	Status         rest.Optional[string]   `json:"status,omitempty" enum:"active,inactive,error" doc:"active by default."`
-	Tags           rest.Optional[[]string] `json:"tags,omitempty" maxItems:"50" doc:"Up to 50 different texts of up to 64 characters."`
-	Metadata       rest.Optional[Metadata] `json:"metadata,omitempty"`
-	Interval       rest.Optional[int]      `json:"heartbeat_interval,omitempty" minimum:"1" maximum:"604800" doc:"Seconds between heartbeats; 60 by default."`
-	OrganizationID rest.Optional[string]   `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"Lets the device belong to an organization in which the caller is at least a member."`
+	Name           string                         `json:"name" minLength:"1" maxLength:"200" example:"Kitchen"`
+	Type           string                         `json:"type" minLength:"1" maxLength:"64" doc:"Any word that the owner chooses." example:"thermostat"`
+	Serial         rest.Optional[string]          `json:"serial,omitempty" minLength:"1" maxLength:"64" doc:"A to Z, a to z, 0 to 9, spaces inside and _.:@()-; unique in its scope." example:"SN-2026-0042"`
+	Status         rest.Optional[string]          `json:"status,omitempty" enum:"active,inactive,error" doc:"active by default."`
+	Tags           rest.Optional[rest.ShortTexts] `json:"tags,omitempty" maxItems:"50" doc:"Up to 50 different texts of up to 64 characters."`
+	Metadata       rest.Optional[Metadata]        `json:"metadata,omitempty"`
+	Interval       rest.Optional[int]             `json:"heartbeat_interval,omitempty" minimum:"1" maximum:"604800" doc:"Seconds between heartbeats; 60 by default."`
+	OrganizationID rest.Optional[string]          `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"Lets the device belong to an organization in which the caller is at least a member."`
 }
 
 func (d NewDevice) input() devices.NewDevice {
@@ -110,13 +110,13 @@ func (d NewDevice) input() devices.NewDevice {
 
 // DeviceChange is what to change of a device: what is left out stays.
 type DeviceChange struct {
-	Name     rest.Optional[string]   `json:"name,omitempty" minLength:"1" maxLength:"200" example:"Kitchen"`
-	Type     rest.Optional[string]   `json:"type,omitempty" minLength:"1" maxLength:"64" example:"thermostat"`
-	Serial   rest.Optional[string]   `json:"serial,omitempty" minLength:"1" maxLength:"64" doc:"null takes it off." example:"SN-2026-0042"`
-	Status   rest.Optional[string]   `json:"status,omitempty" enum:"active,inactive,error" doc:"null: active."`
-	Tags     rest.Optional[[]string] `json:"tags,omitempty" maxItems:"50" doc:"The whole list; null clears it."`
-	Metadata rest.Optional[Metadata] `json:"metadata,omitempty" doc:"The whole object; null clears it."`
-	Interval rest.Optional[int]      `json:"heartbeat_interval,omitempty" minimum:"1" maximum:"604800" doc:"Seconds; null: 60."`
+	Name     rest.Optional[string]          `json:"name,omitempty" minLength:"1" maxLength:"200" example:"Kitchen"`
+	Type     rest.Optional[string]          `json:"type,omitempty" minLength:"1" maxLength:"64" example:"thermostat"`
+	Serial   rest.Optional[string]          `json:"serial,omitempty" minLength:"1" maxLength:"64" doc:"null takes it off." example:"SN-2026-0042"`
+	Status   rest.Optional[string]          `json:"status,omitempty" enum:"active,inactive,error" doc:"null: active."`
+	Tags     rest.Optional[rest.ShortTexts] `json:"tags,omitempty" maxItems:"50" doc:"The whole list; null clears it."`
+	Metadata rest.Optional[Metadata]        `json:"metadata,omitempty" doc:"The whole object; null clears it."`
+	Interval rest.Optional[int]             `json:"heartbeat_interval,omitempty" minimum:"1" maximum:"604800" doc:"Seconds; null: 60."`
 }
 
 func (c DeviceChange) change() (devices.Change, error) {
@@ -141,7 +141,7 @@ func (c DeviceChange) change() (devices.Change, error) {
 		change.Status = &status
 	}
 	if c.Tags.Set {
-		tags := c.Tags.Or(nil)
+		var tags []string = c.Tags.Or(nil)
 		change.Tags = &tags
 	}
 	if c.Metadata.Set {

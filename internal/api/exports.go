@@ -135,9 +135,9 @@ type NewExport struct {
 
 // NewExportFilters narrow an export. They hold together.
 type NewExportFilters struct {
-	DeviceIDs       rest.Optional[[]string] `json:"device_ids,omitempty" maxItems:"1000" doc:"Only these devices. One that you may not read is refused like one that does not exist. An empty list is no filter."`
-	Events          rest.Optional[[]string] `json:"events,omitempty" maxItems:"100" doc:"Only these events. An empty list is no filter."`
-	IncludeInactive rest.Optional[bool]     `json:"include_inactive,omitempty" doc:"Lets the reports have devices whose status is inactive."`
+	DeviceIDs       rest.Optional[rest.ShortTexts] `json:"device_ids,omitempty" maxItems:"1000" doc:"Only these devices. One that you may not read is refused like one that does not exist. An empty list is no filter."`
+	Events          rest.Optional[rest.ShortTexts] `json:"events,omitempty" maxItems:"100" doc:"Only these events. An empty list is no filter."`
+	IncludeInactive rest.Optional[bool]            `json:"include_inactive,omitempty" doc:"Lets the reports have devices whose status is inactive."`
 }
 
 func (n NewExportFilters) filters() hearth.ExportFilters {

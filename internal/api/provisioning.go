@@ -37,12 +37,12 @@ type CreatedProvisioningKey struct {
 
 // NewProvisioningKey is a provisioning key to make.
 type NewProvisioningKey struct {
-	Name           string                   `json:"name" minLength:"1" maxLength:"100" example:"lamps of March"`
-	OrganizationID rest.Optional[string]    `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"The organization that gets the devices, which takes an owner or admin of it; your own, if nothing is said."`
-	DeviceType     string                   `json:"device_type" minLength:"1" maxLength:"64" doc:"The type of its devices." example:"lamp"`
-	Tags           rest.Optional[[]string]  `json:"tags,omitempty" maxItems:"50" doc:"The tags of its devices."`
-	MaxDevices     rest.Optional[int64]     `json:"max_devices,omitempty" minimum:"1" maximum:"10000000" doc:"How many devices it makes; any number, if nothing is said." example:"1000"`
-	ExpiresAt      rest.Optional[rest.Time] `json:"expires_at,omitempty" doc:"In the future; never, if nothing is said."`
+	Name           string                         `json:"name" minLength:"1" maxLength:"100" example:"lamps of March"`
+	OrganizationID rest.Optional[string]          `json:"organization_id,omitempty" minLength:"1" maxLength:"64" doc:"The organization that gets the devices, which takes an owner or admin of it; your own, if nothing is said."`
+	DeviceType     string                         `json:"device_type" minLength:"1" maxLength:"64" doc:"The type of its devices." example:"lamp"`
+	Tags           rest.Optional[rest.ShortTexts] `json:"tags,omitempty" maxItems:"50" doc:"The tags of its devices."`
+	MaxDevices     rest.Optional[int64]           `json:"max_devices,omitempty" minimum:"1" maximum:"10000000" doc:"How many devices it makes; any number, if nothing is said." example:"1000"`
+	ExpiresAt      rest.Optional[rest.Time]       `json:"expires_at,omitempty" doc:"In the future; never, if nothing is said."`
 }
 
 func wireProvisioningKey(k hearth.ProvisioningKey) ProvisioningKey {

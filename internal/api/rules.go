@@ -195,9 +195,9 @@ func wireAction(a hearth.Action) RuleAction {
 
 // NewRuleDevices are the devices of a rule to make.
 type NewRuleDevices struct {
-	IDs  rest.Optional[[]string] `json:"ids,omitempty" maxItems:"1000" doc:"These devices of the rule's owner; all, if nothing is said."`
-	Type rest.Optional[string]   `json:"type,omitempty" maxLength:"64" doc:"Of them those of this type." example:"freezer"`
-	Tag  rest.Optional[string]   `json:"tag,omitempty" maxLength:"64" doc:"Of them those with this tag." example:"kitchen"`
+	IDs  rest.Optional[rest.ShortTexts] `json:"ids,omitempty" maxItems:"1000" doc:"These devices of the rule's owner; all, if nothing is said."`
+	Type rest.Optional[string]          `json:"type,omitempty" maxLength:"64" doc:"Of them those of this type." example:"freezer"`
+	Tag  rest.Optional[string]          `json:"tag,omitempty" maxLength:"64" doc:"Of them those with this tag." example:"kitchen"`
 }
 
 // NewRuleCondition is the condition of a rule to make.

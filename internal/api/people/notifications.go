@@ -68,7 +68,7 @@ func wireNotificationSettings(s hearth.NotificationSettings) NotificationSetting
 // NewNotificationSettings are notification settings to set.
 type NewNotificationSettings struct {
 	Types       map[string]Delivery       `json:"types" doc:"By type of notification. A type that is left out gets its default: all but devices also by e-mail."`
-	Devices     []string                  `json:"devices" nullable:"false" maxItems:"1000" doc:"Ids of the devices that notify you when they go offline or come back; none by default."`
+	Devices     rest.ShortTexts           `json:"devices" nullable:"false" maxItems:"1000" doc:"Ids of the devices that notify you when they go offline or come back; none by default."`
 	EmailDigest rest.Optional[int]        `json:"email_digest_minutes,omitempty" minimum:"0" maximum:"1440" doc:"The least pause between two e-mails: what comes meanwhile is one e-mail after it. Warnings about your account go at once. None, if nothing is said." example:"15"`
 	Quiet       rest.Optional[QuietHours] `json:"quiet_hours,omitempty" doc:"The hours without e-mails and messages to channels: what comes meanwhile goes out after them. Critical alarms that begin and warnings about your account go out at once. None, if nothing is said."`
 }

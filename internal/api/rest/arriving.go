@@ -20,11 +20,12 @@ const (
 
 // arriving is a long body that is checked while it is read: what is refused costs what was read until then. It is the reader of its decoder.
 type arriving struct {
-	from    io.Reader
-	read    []byte
-	passed  int // of read, to the decoder
-	ended   bool
-	decoder *jsontext.Decoder
+	from      io.Reader
+	announced int64 // its length, 0 where the request does not say
+	read      []byte
+	passed    int // of read, to the decoder
+	ended     bool
+	decoder   *jsontext.Decoder
 	// err is why no more was passed to the decoder.
 	err error
 }
@@ -32,7 +33,12 @@ type arriving struct {
 // more reads more of the body.
 func (a *arriving) more() error {
 	if len(a.read) == cap(a.read) {
-		a.read = slices.Grow(a.read, max(bytes.MinRead, len(a.read)))
+		room := bytes.MinRead + 3*len(a.read)
+		if a.announced > 0 {
+			// What was read has passed the check so far, and memory for the rest was admitted.
+			room = max(1, int(a.announced)+1-len(a.read))
+		}
+		a.read = slices.Grow(a.read, room)
 	}
 	n, err := a.from.Read(a.read[len(a.read):min(cap(a.read), len(a.read)+readAhead)])
 	a.read = a.read[:len(a.read)+n]
@@ -42,10 +48,10 @@ func (a *arriving) more() error {
 	return err
 }
 
-// check holds the body against CheckJSON's bounds while it reads it to its end. Errors are CheckJSON's, and those of reading.
-func (a *arriving) check(maxItems int) error {
+// check has the body read to its end by a check. Errors are the check's, and those of reading.
+func (a *arriving) check(check func(*jsontext.Decoder) error) error {
 	a.decoder = jsontext.NewDecoder(a, jsontext.AllowDuplicateNames(true))
-	err := checkJSON(a.decoder, maxItems)
+	err := check(a.decoder)
 	if a.err != nil {
 		return a.err
 	}
@@ -73,8 +79,8 @@ func (a *arriving) Read(p []byte) (int, error) {
 }
 
 // orTooLarge returns the error of a body that is larger than is allowed, else err: a size that was not announced is known at the end.
-func (a *arriving) orTooLarge(err error, announced int64) error {
-	if announced >= 0 || a.ended {
+func (a *arriving) orTooLarge(err error) error {
+	if a.announced > 0 || a.ended {
 		return err
 	}
 	a.read = nil

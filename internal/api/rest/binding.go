@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"hearth"
 )
@@ -25,6 +27,7 @@ type binding struct {
 	body         []int
 	bodySchema   *huma.Schema
 	bodyRequired bool
+	maxItems     int // of an array of the body
 	headers      []outputHeader
 	// outputBody and outputStatus are indexes; nil is none.
 	outputBody, outputStatus []int
@@ -145,9 +148,9 @@ func (b *binding) bindOutput(doc *huma.Operation, output reflect.Type) {
 	doc.Responses[strconv.Itoa(b.status)] = success
 }
 
-// read returns a pointer to the input of a request, whose body was read already and is strict JSON. CodeValidationFailed names each parameter
+// read returns a pointer to the input of a request, whose body was read already. CodeValidationFailed names each parameter
 // and member that is wrong, up to a bound; CodeMalformedBody where the body is missing.
-func (b *binding) read(w http.ResponseWriter, r *http.Request, body []byte) (any, error) {
+func (b *binding) read(w http.ResponseWriter, r *http.Request, body bodyOf) (any, error) {
 	input := reflect.New(b.input)
 	path, result := huma.NewPathBuffer(make([]byte, 0, 128), 0), &huma.ValidateResult{}
 	var query url.Values
@@ -164,10 +167,8 @@ func (b *binding) read(w http.ResponseWriter, r *http.Request, body []byte) (any
 	if b.body != nil {
 		// The server's deadline is for reading requests: what waits for its answer may take longer.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-		if len(body) > 0 {
-			if err := b.readBody(body, input.Elem().FieldByIndex(b.body), path, result); err != nil {
-				return nil, err
-			}
+		if len(body.whole) > 0 {
+			b.setBody(body, input.Elem().FieldByIndex(b.body), path, result)
 		} else if b.bodyRequired {
 			return nil, hearth.Errorf(hearth.CodeMalformedBody, "a body is required")
 		}
@@ -232,26 +233,40 @@ func (p *param) read(r *http.Request, query url.Values, field reflect.Value, pat
 	huma.Validate(schemas, p.schema, path, huma.ModeWriteToServer, value, result)
 }
 
-// readBody sets the field to the body's value, once the body keeps to its schema.
-func (b *binding) readBody(body []byte, field reflect.Value, path *huma.PathBuffer, result *huma.ValidateResult) error {
-	var parsed any
-	if readJSON(body, &parsed) != nil {
-		return hearth.Errorf(hearth.CodeMalformedBody, "the body is not valid JSON")
+// bodyOf is a body that was read: the whole, and what its schema describes of it.
+type bodyOf struct {
+	whole     []byte
+	described any
+}
+
+// readBody reads the body of a request, as strictly as every body is: see CheckJSON.
+func (b *binding) readBody(r *http.Request) (body bodyOf, err error) {
+	check := func(decoder *jsontext.Decoder) (err error) {
+		body.described, err = readDescribed(decoder, b.maxItems, b.schemas, b.bodySchema)
+		return err
 	}
+	var checked bool
+	if body.whole, checked, err = readBody(r, check); err == nil && len(body.whole) > 0 && !checked {
+		err = check(jsontext.NewDecoder(bytes.NewBuffer(body.whole), jsontext.AllowDuplicateNames(true)))
+	}
+	return body, err
+}
+
+// setBody sets the field to the body's value, once the body keeps to its schema.
+func (b *binding) setBody(body bodyOf, field reflect.Value, path *huma.PathBuffer, result *huma.ValidateResult) {
 	path.Reset()
 	path.Push("body")
 	before := len(result.Errors)
-	huma.Validate(b.schemas, b.bodySchema, path, huma.ModeWriteToServer, parsed, result)
+	huma.Validate(b.schemas, b.bodySchema, path, huma.ModeWriteToServer, body.described, result)
 	if len(result.Errors) > before {
-		return nil
+		return
 	}
-	if err := readJSON(body, field.Addr().Interface()); err != nil {
+	if err := readJSON(body.whole, field.Addr().Interface()); err != nil {
 		result.Errors = append(result.Errors, err)
 	}
-	if hasUpperID(body) {
+	if hasUpperID(body.whole) {
 		lowerBodyIDs(field, false)
 	}
-	return nil
 }
 
 // write answers with an output, a pointer to its struct; nil has but a status. A client that has gone needs no answer.

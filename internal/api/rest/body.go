@@ -1,7 +1,6 @@
 package rest
 
 import (
-	"bytes"
 	"errors"
 	"hash"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/klauspost/compress/gzip"
 
 	"hearth"
@@ -93,35 +93,22 @@ func bodyError(err error) error {
 	return &hearth.Error{Code: hearth.CodeMalformedBody, Message: message, Cause: err}
 }
 
-// readJSONBody reads the whole body of a typed operation, checks it as strictly as every body is, and leaves it in the
-// request to be read again. Its arrays have at most maxItems items.
-func readJSONBody(r *http.Request, maxItems int) ([]byte, error) {
-	body, checked, err := ReadBody(r, maxItems)
-	if err != nil {
-		return nil, err
-	}
-	if len(body) == 0 {
-		r.Body = http.NoBody
-		return nil, nil
-	}
-	if !checked {
-		if err := CheckJSON(body, maxItems); err != nil {
-			return nil, err
-		}
-	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	return body, nil
-}
-
 // ReadBody returns the whole body of a request, which is of JSON: CodeUnsupportedMediaType for another. A body over 64 KiB is held
 // against the bounds of CheckJSON while it is read, and what breaks one is read no further; checked reports that it was.
 func ReadBody(r *http.Request, maxItems int) (body []byte, checked bool, err error) {
+	return readBody(r, func(decoder *jsontext.Decoder) error { return checkJSON(decoder, maxItems) })
+}
+
+// readBody returns the whole body of a request, which is of JSON: CodeUnsupportedMediaType for another. A body over 64 KiB is read by check, and
+// no further where that refuses it; checked reports that it was.
+func readBody(r *http.Request, check func(*jsontext.Decoder) error) (body []byte, checked bool, err error) {
 	if r.Body == http.NoBody {
 		return nil, false, nil
 	}
 	in := arriving{from: r.Body}
 	if r.ContentLength > 0 {
 		// The header is a promise, not a fact: it saves growing, no more.
+		in.announced = r.ContentLength
 		in.read = make([]byte, 0, min(r.ContentLength+1, freeBody))
 	}
 	for len(in.read) < freeBody && !in.ended {
@@ -137,8 +124,8 @@ func ReadBody(r *http.Request, maxItems int) (body []byte, checked bool, err err
 	case in.ended:
 		return in.read, false, nil
 	}
-	if err := in.check(maxItems); err != nil {
-		return nil, false, in.orTooLarge(err, r.ContentLength)
+	if err := in.check(check); err != nil {
+		return nil, false, in.orTooLarge(err)
 	}
 	return in.read, true, nil
 }

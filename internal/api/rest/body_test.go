@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"hearth"
 	"hearth/internal/api/resttest"
@@ -342,7 +343,7 @@ func FuzzCheckJSON(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		err := CheckJSON(body, maxJSONItems)
 		in := arriving{from: iotest.OneByteReader(bytes.NewReader(body))}
-		if came := in.check(maxJSONItems); hearth.ErrorCode(came) != hearth.ErrorCode(err) || err == nil && !bytes.Equal(in.read, body) {
+		if came := in.check(func(d *jsontext.Decoder) error { return checkJSON(d, maxJSONItems) }); hearth.ErrorCode(came) != hearth.ErrorCode(err) || err == nil && !bytes.Equal(in.read, body) {
 			t.Errorf("%q: while it is read: %v, as a whole: %v", body, came, err)
 		}
 		if err == nil {
@@ -360,6 +361,37 @@ func FuzzCheckJSON(f *testing.F) {
 		}
 		if code := hearth.ErrorCode(err); code != hearth.CodeMalformedBody && code != hearth.CodeValidationFailed {
 			t.Errorf("%q: %v", body, err)
+		}
+	})
+}
+
+// What the schema leaves out of a body changes nothing of whether the body keeps to it.
+func FuzzDescribedBodies(f *testing.F) {
+	a := newShapeAPI(f)
+	schema := a.openAPI.Paths["/api/v1/shapes"].Post.RequestBody.Content["application/json"].Schema
+	for _, seed := range []string{
+		`{"name":"x","count":3,"ratio":1e3,"on":true,"items":[{"name":"y"}],"labels":{"a":"b"},"any":[1,{"a":null}]}`, `{"name":["x"],"items":{}}`,
+		`{"items":[{"name":1,"more":[]}],"labels":{"a":1},"at":"x"}`, `[{"name":"x"}]`, `{"name":null,"any":null,"other":{"a":[]}}`, `"x"`, `null`,
+	} {
+		f.Add([]byte(seed))
+	}
+	valid := func(value any) bool {
+		result := &huma.ValidateResult{}
+		huma.Validate(a.openAPI.Components.Schemas, schema, huma.NewPathBuffer(nil, 0), huma.ModeWriteToServer, value, result)
+		return len(result.Errors) == 0
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		decoder := jsontext.NewDecoder(bytes.NewBuffer(bytes.Clone(body)), jsontext.AllowDuplicateNames(true))
+		described, err := readDescribed(decoder, maxJSONItems, a.openAPI.Components.Schemas, schema)
+		var whole any
+		if err != nil || json.Unmarshal(body, &whole) != nil {
+			if code := hearth.ErrorCode(CheckJSON(body, maxJSONItems)); hearth.ErrorCode(err) == hearth.CodeMalformedBody != (code == hearth.CodeMalformedBody) {
+				t.Errorf("%q: %v, as JSON: %s", body, err, code)
+			}
+			return
+		}
+		if got, want := valid(described), valid(whole); got != want {
+			t.Errorf("%q keeps to its schema: %t as it is described, %t as a whole", body, got, want)
 		}
 	})
 }

@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"hearth"
 	"hearth/internal/api/resttest"
 )
@@ -124,6 +127,40 @@ func TestABodyIsReadNoFurtherThanItsFirstFault(t *testing.T) {
 		}
 		if read := size - int64(body.Len()); read > test.most {
 			t.Errorf("%s: %d bytes are read of %d", name, read, size)
+		}
+	}
+}
+
+// What a schema describes is as long as it allows, and what it leaves open as long as a text may be.
+func TestBodiesAreReadAsFarAsTheyAreDescribed(t *testing.T) {
+	t.Parallel()
+	a := newShapeAPI(t)
+	shape := a.openAPI.Paths["/api/v1/shapes"].Post.RequestBody.Content["application/json"].Schema
+	texts := ShortTexts{}.Schema(nil)
+	pairs := func(n int) string { return `"` + strings.Repeat(`\ud83d\ude00`, n) + `"` }
+	open := strings.TrimSuffix(strings.Repeat("["+strings.Repeat("1,", 900)+"1],", 80), ",")
+	for name, test := range map[string]struct {
+		schema               *huma.Schema
+		body, place, message string
+	}{
+		"64 characters in escapes":  {texts, "[" + pairs(64) + "]", "", ""},
+		"65 characters in escapes":  {texts, "[" + pairs(1) + "," + pairs(65) + "]", "body[1]", "expected length <= 64"},
+		"a name of 16 KiB":          {shape, `{"name":"` + strings.Repeat("x", 16<<10-2) + `"}`, "", ""},
+		"a longer name":             {shape, `{"name":"` + strings.Repeat("x", 16<<10-1) + `"}`, "body.name", "has more than 16384 bytes"},
+		"a long list for a name":    {shape, `{"name":[` + open + `]}`, "body.name", "has more than 131072 bytes"},
+		"a long list for an item":   {shape, `{"items":[1,[` + open + `]]}`, "body.items[1]", "has more than 131072 bytes"},
+		"what may be anything":      {shape, `{"name":"x","any":[[` + open + `]]}`, "body.any", "has more than 131072 bytes"},
+		"what may not be there":     {shape, `{"name":"x","other":[` + open + `]}`, "body.other", "has more than 131072 bytes"},
+		"as much in several places": {shape, `{"name":"x","a":[` + open[:90_000] + `1]],"any":[` + open[:90_000] + `1]]}`, "", ""},
+	} {
+		decoder := jsontext.NewDecoder(strings.NewReader(test.body), jsontext.AllowDuplicateNames(true))
+		_, err := readDescribed(decoder, maxJSONItems, a.openAPI.Components.Schemas, test.schema)
+		place, message := "", ""
+		if refusal, ok := errors.AsType[*hearth.Error](err); ok && len(refusal.Fields) > 0 {
+			place, message = refusal.Fields[0].Location, refusal.Fields[0].Message
+		}
+		if (err == nil) != (test.message == "") || place != test.place || message != test.message {
+			t.Errorf("%s: %v, want %s %s", name, err, test.place, test.message)
 		}
 	}
 }

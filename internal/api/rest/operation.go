@@ -231,25 +231,26 @@ func (rt *Router) register(op Operation, input, output reflect.Type, handler fun
 	binding := bind(rt.openAPI.Components.Schemas, &doc, input, output)
 	op.documentErrors(rt, &doc)
 	rt.openAPI.AddOperation(&doc)
-	limitBody, check, maxItems := rt.limitByBody(op), rt.queryCheck(&doc), rt.maxItems(&doc)
+	binding.maxItems = rt.maxItems(&doc)
+	limitBody, check := rt.limitByBody(op), rt.queryCheck(&doc)
 	rt.Route(op, func(w http.ResponseWriter, r *http.Request) (err error) {
 		if err := check(r); err != nil {
 			return err
 		}
-		var body []byte
+		var body bodyOf
 		var failed func(error)
 		if binding.body != nil {
-			if body, err = readJSONBody(r, maxItems); err != nil {
+			if body, err = binding.readBody(r); err != nil {
 				return err
 			}
 			if limitBody != nil {
-				if failed, err = limitBody(r.Context(), body); err != nil {
+				if failed, err = limitBody(r.Context(), body.whole); err != nil {
 					return err
 				}
 			}
 		}
 		if k := RequestOf(r.Context()).keyed; k != nil {
-			if err := k.find(r.Context(), body); err != nil {
+			if err := k.find(r.Context(), body.whole); err != nil {
 				return err
 			}
 		}

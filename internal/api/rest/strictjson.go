@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"io"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,48 +36,102 @@ func CheckJSON(body []byte, maxItems int) error {
 	return checkJSON(jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true)), maxItems)
 }
 
-// checkJSON is CheckJSON of what a decoder reads. Names are compared here: the library keeps a map for each object, which costs many times
-// the body.
+// checkJSON is CheckJSON of what a decoder reads.
 func checkJSON(decoder *jsontext.Decoder, maxItems int) error {
-	names := nameCheck{seed: maphash.MakeSeed()}
-	for values := 0; ; values++ {
-		if message := tooMany(decoder, values, maxItems); message != "" {
-			return hearth.Invalid(hearth.FieldError{Location: parentPlace(decoder), Message: message})
+	c := newJSONCheck(decoder, maxItems)
+	if err := c.pass(math.MaxInt64); err != nil {
+		return err
+	}
+	return c.end()
+}
+
+// jsonCheck holds what a decoder reads against the bounds of CheckJSON. Names are compared here: the library keeps a map for each object,
+// which costs many times the body.
+type jsonCheck struct {
+	decoder  *jsontext.Decoder
+	maxItems int
+	values   int
+	names    nameCheck
+}
+
+func newJSONCheck(decoder *jsontext.Decoder, maxItems int) *jsonCheck {
+	return &jsonCheck{decoder: decoder, maxItems: maxItems, names: nameCheck{seed: maphash.MakeSeed()}}
+}
+
+// pass reads a value of at most so many bytes.
+func (c *jsonCheck) pass(most int64) error {
+	level, start := c.decoder.StackDepth(), c.decoder.InputOffset()
+	for {
+		if _, _, err := c.next(); err != nil {
+			return err
 		}
-		depth := decoder.StackDepth()
-		switch kind := decoder.PeekKind(); kind {
-		case '"', '0':
-			parent, length := decoder.StackIndex(depth)
-			value, err := decoder.ReadValue()
-			if err != nil {
-				return NotJSON(err, decoder.InputOffset())
-			}
-			if parent == '{' && length%2 == 0 {
-				names.add(depth, value)
-			}
-			if message := scalarProblem(value); message != "" {
-				return hearth.Invalid(hearth.FieldError{Location: jsonPlace(decoder), Message: message})
-			}
-		default:
-			if _, err := decoder.ReadToken(); err != nil {
-				return NotJSON(err, decoder.InputOffset())
-			}
-			if decoder.StackDepth() > maxJSONDepth {
-				return hearth.Errorf(hearth.CodeMalformedBody, "the body is nested deeper than %d", maxJSONDepth)
-			}
-			if kind == '}' && names.twice(depth) {
-				return NotJSON(jsontext.ErrDuplicateName, decoder.InputOffset())
-			}
+		if c.decoder.InputOffset()-start > most {
+			return hearth.Invalid(hearth.FieldError{
+				Location: placeAt(c.decoder, level), Message: "has more than " + strconv.Itoa(maxJSONText) + " bytes",
+			})
 		}
-		if decoder.StackDepth() == 0 {
-			break
+		if c.decoder.StackDepth() <= level {
+			return nil
 		}
 	}
-	at := decoder.InputOffset()
-	if _, err := decoder.ReadToken(); !errors.Is(err, io.EOF) {
+}
+
+// next reads a string, a number or a token of another kind. The text is of a string or a number, until the next call.
+func (c *jsonCheck) next() (kind jsontext.Kind, text jsontext.Value, err error) {
+	if message := c.tooMany(); message != "" {
+		return 0, nil, hearth.Invalid(hearth.FieldError{Location: parentPlace(c.decoder), Message: message})
+	}
+	c.values++
+	depth := c.decoder.StackDepth()
+	switch kind = c.decoder.PeekKind(); kind {
+	case '"', '0':
+		parent, length := c.decoder.StackIndex(depth)
+		if text, err = c.decoder.ReadValue(); err != nil {
+			return 0, nil, NotJSON(err, c.decoder.InputOffset())
+		}
+		if parent == '{' && length%2 == 0 {
+			c.names.add(depth, text)
+		}
+		if message := scalarProblem(text); message != "" {
+			return 0, nil, hearth.Invalid(hearth.FieldError{Location: jsonPlace(c.decoder), Message: message})
+		}
+		return kind, text, nil
+	}
+	if _, err := c.decoder.ReadToken(); err != nil {
+		return 0, nil, NotJSON(err, c.decoder.InputOffset())
+	}
+	if c.decoder.StackDepth() > maxJSONDepth {
+		return 0, nil, hearth.Errorf(hearth.CodeMalformedBody, "the body is nested deeper than %d", maxJSONDepth)
+	}
+	if kind == '}' && c.names.twice(depth) {
+		return 0, nil, NotJSON(jsontext.ErrDuplicateName, c.decoder.InputOffset())
+	}
+	return kind, nil, nil
+}
+
+// end makes sure that nothing follows the value.
+func (c *jsonCheck) end() error {
+	at := c.decoder.InputOffset()
+	if _, err := c.decoder.ReadToken(); !errors.Is(err, io.EOF) {
 		return hearth.Errorf(hearth.CodeMalformedBody, "the body is not valid at byte %d: something follows the value", at)
 	}
 	return nil
+}
+
+// tooMany says which bound the next value would break.
+func (c *jsonCheck) tooMany() string {
+	kind, length := c.decoder.StackIndex(c.decoder.StackDepth())
+	switch next := c.decoder.PeekKind(); {
+	case next == ']' || next == '}':
+		return ""
+	case kind == '[' && length >= int64(c.maxItems):
+		return "must have at most " + strconv.Itoa(c.maxItems) + " items"
+	case kind == '{' && length >= 2*maxJSONMembers: // names count as values do
+		return "must have at most " + strconv.Itoa(maxJSONMembers) + " fields"
+	case c.values > maxJSONValues:
+		return "holds too many values"
+	}
+	return ""
 }
 
 // nameCheck finds names that an object has twice, by their hashes: those of the object that is open at each depth.
@@ -103,22 +158,6 @@ func (c *nameCheck) twice(depth int) bool {
 	c.hashes[depth] = all[:0]
 	slices.Sort(all)
 	return len(slices.Compact(all)) < len(all)
-}
-
-// tooMany says which bound the next value would break.
-func tooMany(decoder *jsontext.Decoder, values, maxItems int) string {
-	kind, length := decoder.StackIndex(decoder.StackDepth())
-	switch next := decoder.PeekKind(); {
-	case next == ']' || next == '}':
-		return ""
-	case kind == '[' && length >= int64(maxItems):
-		return "must have at most " + strconv.Itoa(maxItems) + " items"
-	case kind == '{' && length >= 2*maxJSONMembers: // names count as values do
-		return "must have at most " + strconv.Itoa(maxJSONMembers) + " fields"
-	case values > maxJSONValues:
-		return "holds too many values"
-	}
-	return ""
 }
 
 // parentPlace names the array or object that the decoder is in.
@@ -169,12 +208,17 @@ func NotJSON(err error, at int64) error {
 }
 
 // jsonPlace names what the decoder read last, such as body.items[3].name.
-func jsonPlace(decoder *jsontext.Decoder) string {
+func jsonPlace(decoder *jsontext.Decoder) string { return placeAt(decoder, maxJSONDepth+1) }
+
+// placeAt names what the decoder is in, after so many levels.
+func placeAt(decoder *jsontext.Decoder, levels int) string {
 	var place strings.Builder
 	place.WriteString("body")
 	level := 0
 	for token := range decoder.StackPointer().Tokens() {
-		level++
+		if level++; level > levels {
+			break
+		}
 		kind, _ := decoder.StackIndex(level)
 		if kind == '[' {
 			place.WriteString("[" + token + "]")

@@ -141,6 +141,17 @@ func (Optional[T]) Schema(r huma.Registry) *huma.Schema {
 	return &schema
 }
 
+// ShortTexts are ids, tags or names of events.
+type ShortTexts []string
+
+// Schema says how long they are.
+func (ShortTexts) Schema(huma.Registry) *huma.Schema {
+	most := 64
+	text := &huma.Schema{Type: huma.TypeString, MaxLength: &most}
+	text.PrecomputeMessages()
+	return &huma.Schema{Type: huma.TypeArray, Items: text}
+}
+
 // Body is the input or output of an operation that has a body alone.
 type Body[T any] struct {
 	Body T
