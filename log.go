@@ -104,6 +104,9 @@ func (e LogEntry) Problem(now time.Time) (field, message string) {
 	return "", ""
 }
 
+// MaxWrongLogs is how many wrong logs of a batch are named, each with its wrong fields.
+const MaxWrongLogs = 20
+
 // LogFault is a field of a log of a batch that could not be read. Its Location is the field's name, or "" for the log itself.
 type LogFault struct {
 	// Index is the log's place in the batch.

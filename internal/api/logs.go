@@ -90,7 +90,7 @@ func (a *API) registerLogs() {
 		Creates: true, Plain: true, Batch: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeQuotaExceeded},
 		Summary: "Report many values",
 		Description: "Stores up to 10,000 logs of any devices of the caller: a JSON array, or NDJSON (`application/x-ndjson`, one object a " +
-			"line). All or nothing: what is wrong is named by index, such as `body[17].value`, at most 20 places at once. A device that " +
+			"line). All or nothing: what is wrong is named by index, such as `body[17].value`, for up to 20 logs. A device that " +
 			"does not exist and one that you may not write to are refused with the same message. The answer comes once all logs are durable and every " +
 			"analytics answer counts them. In sums a boolean counts as 1 or 0; strings are counted, never summed. Logs count as a sign of life " +
 			"of their devices, as heartbeats do, once a second at most. The " +

@@ -183,6 +183,7 @@ func TestLogsAreTakenByTheContract(t *testing.T) {
 		{name: "a device's own batch", method: "POST", path: "/logs", token: "hd_a1", body: "[" + item("a1") + "]", status: 201},
 		{name: "a device's batch without its id", method: "POST", path: "/logs", token: "hd_a1", body: `[{"event":"own","value":1},{"device_id":null,"event":"own","value":1},{"value":1,"event":"own","device_id":"a1"}]`, status: 201, contains: `{"accepted":3}`},
 		{name: "a user's batch without a device", method: "POST", path: "/logs", token: "ann", body: `[{"event":"own","value":1}]`, status: 422, code: hearth.CodeValidationFailed, contains: `"body[0].device_id","message":"is required"`},
+		{name: "twenty logs of two wrong fields", method: "POST", path: "/logs", token: "ann", body: "[" + strings.Repeat(`{"event":1,"value":null},`, 30) + "{}]", status: 422, code: hearth.CodeValidationFailed, contains: `body[19].value`},
 		{name: "a user's batch with none", method: "POST", path: "/logs", token: "ann", body: `[{"device_id":null,"event":"own","value":1}]`, status: 422, code: hearth.CodeValidationFailed, contains: `body[0].device_id`},
 		{name: "a device's batch for another", method: "POST", path: "/logs", token: "hd_a1", body: "[" + item("a1") + "," + item("a2") + "]", status: 404, code: hearth.CodeNotFound},
 		{name: "a batch with a foreign device", method: "POST", path: "/logs", token: "ann", body: "[" + item("a1") + "," + item("b1") + "]", status: 422, code: hearth.CodeValidationFailed, contains: "body[1].device_id"},

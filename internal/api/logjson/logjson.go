@@ -35,8 +35,8 @@ const (
 	window = 64 << 10
 	// maxDepth bounds how deep values may be nested.
 	maxDepth = 64
-	// maxFaults is how many wrong fields are named before reading stops.
-	maxFaults = 20
+	// maxItemFaults bounds the wrong fields of one item that are named.
+	maxItemFaults = 8
 	// maxInterned bounds the texts that a pooled decoder remembers from batch to batch.
 	maxInterned = 16_384
 	// maxTexts bounds the values that are strings which a decoder remembers, maxRemembered the length of one, in bytes.
@@ -59,7 +59,7 @@ type Batch struct {
 	Devices []string
 	// Entries have the index into Devices as their Device (0 for Single).
 	Entries []hearth.LogEntry
-	// Faults are the fields of entries that could not be read, in their order. After 20 the rest of the body is not read. The
+	// Faults are the fields of entries that could not be read, in their order. After hearth.MaxWrongLogs entries with one the rest of the body is not read. The
 	// Device of an entry whose own could not be read is -1.
 	Faults []hearth.LogFault
 
@@ -364,10 +364,20 @@ func (d *decoder) item() error {
 		return err
 	}
 	d.items++
-	if len(d.faults) >= maxFaults {
+	if d.wrongItems() >= hearth.MaxWrongLogs {
 		return errEnough
 	}
 	return nil
+}
+
+// wrongItems returns the number of items with a fault.
+func (d *decoder) wrongItems() (items int) {
+	for i, fault := range d.faults {
+		if i == 0 || fault.Index != d.faults[i-1].Index {
+			items++
+		}
+	}
+	return items
 }
 
 func (d *decoder) parseItem(b []byte) (int, error) {
@@ -392,7 +402,7 @@ func (d *decoder) skipOne() error {
 
 // fail records a field of the item that is being read.
 func (d *decoder) fail(field, message string) {
-	if len(d.faults) < maxFaults {
+	if n := len(d.faults); n < maxItemFaults || d.faults[n-maxItemFaults].Index != d.items {
 		d.faults = append(d.faults, hearth.LogFault{Index: d.items, FieldError: hearth.FieldError{Location: field, Message: message}})
 	}
 }

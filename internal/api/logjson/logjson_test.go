@@ -253,10 +253,11 @@ func TestBatchesAreBounded(t *testing.T) {
 		"an item of 70 KB":       `[{"device_id":"` + strings.Repeat("a", 70_000) + `","event":"e","value":1}]`,
 		"an item of 70 KB space": `[{"device_id":` + strings.Repeat(" ", 70_000) + `"a","event":"e","value":1}]`,
 		"30 wrong items":         "[" + strings.TrimSuffix(strings.Repeat("{},", 30), ",") + "]",
+		"30 items all wrong":     "[" + strings.TrimSuffix(strings.Repeat(`{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1,"value":[],"timestamp":0},`, 30), ",") + "]",
 	} {
 		_, err := decode(body, Array)
 		failure, ok := errors.AsType[*hearth.Error](err)
-		if !ok || failure.Code != hearth.CodeValidationFailed || len(failure.Fields) > maxFaults {
+		if !ok || failure.Code != hearth.CodeValidationFailed || len(failure.Fields) > hearth.MaxWrongLogs*maxItemFaults {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -343,7 +344,7 @@ func FuzzDecode(f *testing.F) {
 			}
 			return
 		case failure.Code == hearth.CodeValidationFailed:
-			if !valid && len(failure.Fields) < maxFaults && len(body) < window {
+			if !valid && len(failure.Fields) < hearth.MaxWrongLogs && len(body) < window {
 				t.Fatalf("%q is not valid but was read to its end: %v", body, err)
 			}
 			return

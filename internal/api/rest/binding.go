@@ -301,8 +301,11 @@ func (b *binding) write(w http.ResponseWriter, output any) error {
 	return nil
 }
 
-// MaxFields bounds the wrong parts that one answer names.
-const MaxFields = 50
+// MaxFields bounds the wrong parts of a body that one answer names. mostFields bounds those that a capability names: it has a bound of its own.
+const (
+	MaxFields  = 50
+	mostFields = 8 * hearth.MaxWrongLogs
+)
 
 // invalid returns the refusal that names what is wrong.
 func invalid(errs []error) error {

@@ -80,7 +80,7 @@ func problemOf(err error) *Problem {
 		Type: "urn:hearth:error:" + string(e.Code), Title: http.StatusText(status), Status: status, Detail: e.Message, Code: e.Code,
 		Limit: e.Limit, err: err,
 	}
-	for _, f := range e.Fields[:min(len(e.Fields), MaxFields)] {
+	for _, f := range e.Fields[:min(len(e.Fields), mostFields)] {
 		p.Errors = append(p.Errors, ProblemField{Location: cutPlace(f.Location), Message: f.Message})
 	}
 	return p

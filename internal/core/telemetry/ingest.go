@@ -9,9 +9,6 @@ import (
 	"hearth"
 )
 
-// maxFieldErrors is how many wrong fields of a batch are named.
-const maxFieldErrors = 20
-
 // Batch is what one atomic step stores.
 type Batch struct {
 	// Devices are device ids, each once.
@@ -122,6 +119,7 @@ func countByDevice(devices []*hearth.Device, entries []hearth.LogEntry) []int {
 func (s *Service) check(batch Batch, devices []*hearth.Device) error {
 	now, faults := s.options.Clock.Now(), batch.Faults
 	var fields []hearth.FieldError
+	named := 0
 	for i, entry := range batch.Entries {
 		own := 0
 		for own < len(faults) && faults[own].Index == i {
@@ -137,8 +135,7 @@ func (s *Service) check(batch Batch, devices []*hearth.Device) error {
 			place = batch.Place(i)
 		}
 		fields = append(fields, located(wrong, place)...)
-		if len(fields) >= maxFieldErrors {
-			fields = fields[:maxFieldErrors]
+		if named++; named == hearth.MaxWrongLogs {
 			break
 		}
 	}
