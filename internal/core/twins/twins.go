@@ -6,11 +6,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
 	"hearth"
-	"hearth/internal/groupcommit"
 	"hearth/internal/jsonobject"
 )
 
@@ -34,9 +35,10 @@ type Options struct {
 }
 
 const (
-	// maxGroup bounds the patches of a device that share a write, and with them the audit entries of one step; maxWaiting those
-	// that wait for the write under way. A patch counts once, and once more for each KiB.
+	// maxGroup bounds the patches of one step, and with them its audit entries; maxTurn what one device may have in a step while others wait, and
+	// maxWaiting what may wait of one device. For these two a patch counts once, and once more for each KiB.
 	maxGroup   = 64
+	maxTurn    = 64
 	maxWaiting = 2048
 )
 
@@ -44,18 +46,19 @@ const (
 type Service struct {
 	options Options
 
-	// steps are what the lines have written together.
-	steps *groupcommit.Committer[*step]
-
 	mu sync.Mutex
-	// lines are those of the devices that are patched now.
+	// lines are the patches that wait, by device; turns are the same lines, in the order in which they are served.
 	lines map[string]*line
+	turns []*line
+	// running reports whether a goroutine writes what waits.
+	running bool
 }
 
-// line is the patches of one device: those that arrive while a write is under way share the next one.
+// line is the patches of one device that wait: those that arrive while a step is under way share a later one.
 type line struct {
-	patches *groupcommit.Committer[*patch]
-	users   int
+	device  *hearth.Device // as the last of them found it
+	patches []*patch
+	size    int
 }
 
 // patch is one change of one side.
@@ -66,18 +69,23 @@ type patch struct {
 	body   json.RawMessage
 	check  func(hearth.Twin) error
 
-	// What became of it.
+	// begun and withdrawn are guarded by Service.mu: a patch becomes one of them at most.
+	begun, withdrawn bool
+
+	// What became of it; done is closed then.
+	done    chan struct{}
 	after   hearth.Twin
 	view    hearth.TwinView
 	changed bool
 	err     error
 }
 
+func (p *patch) size() int { return 1 + len(p.body)>>10 }
+
 // step is what is written of one device.
 type step struct {
-	deviceID string
-	patches  []*patch
-	at       time.Time
+	device  *hearth.Device
+	patches []*patch
 }
 
 // New returns a service.
@@ -88,11 +96,7 @@ func New(options Options) (*Service, error) {
 	if options.OnDesired == nil {
 		options.OnDesired = func(string, int64) {}
 	}
-	s := &Service{options: options, lines: map[string]*line{}}
-	s.steps = groupcommit.New(groupcommit.Options[*step]{
-		Commit: s.write, MaxGroup: maxGroup, Size: func(one *step) int { return len(one.patches) },
-	})
-	return s, nil
+	return &Service{options: options, lines: map[string]*line{}}, nil
 }
 
 // Twin returns the twin of a device; CodeNotFound if the caller may not read it.
@@ -134,118 +138,170 @@ func (s *Service) Patch(
 	if err != nil {
 		return hearth.TwinView{}, err
 	}
-	p := &patch{ctx: ctx, caller: caller, side: side, body: body, check: check}
-	line := s.enter(device)
-	err = line.patches.Do(ctx, p)
-	s.leave(deviceID, line)
-	switch {
-	case errors.Is(err, groupcommit.ErrFull):
+	p := &patch{ctx: ctx, caller: caller, side: side, body: body, check: check, done: make(chan struct{})}
+	if !s.enter(device, p) {
 		return hearth.TwinView{}, &hearth.Error{Code: hearth.CodeUnavailable, Message: "too many changes of this twin wait", RetryAfter: time.Second}
-	case err != nil:
-		return hearth.TwinView{}, err
 	}
-	return p.view, p.err
+	select {
+	case <-p.done:
+		return p.view, p.err
+	case <-ctx.Done():
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		p.withdrawn = !p.begun
+		return hearth.TwinView{}, ctx.Err()
+	}
 }
 
-func (s *Service) enter(device *hearth.Device) *line {
+// enter lets a patch wait for its turn. It reports false if too many of the device wait.
+func (s *Service) enter(device *hearth.Device, p *patch) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.lines[device.ID]
 	if l == nil {
-		l = &line{patches: groupcommit.New(groupcommit.Options[*patch]{
-			Commit: func(group []*patch) error { return s.commit(device, group) }, MaxGroup: maxGroup, MaxWaiting: maxWaiting,
-			Size: func(p *patch) int { return 1 + len(p.body)>>10 },
-		})}
+		l = &line{}
 		s.lines[device.ID] = l
+		s.turns = append(s.turns, l)
 	}
-	l.users++
-	return l
+	if l.size+p.size() > maxWaiting {
+		return false
+	}
+	l.device, l.patches, l.size = device, append(l.patches, p), l.size+p.size()
+	if !s.running {
+		s.running = true
+		go s.run()
+	}
+	return true
 }
 
-func (s *Service) leave(deviceID string, l *line) {
+// run writes what waits, until nothing does. Steps follow one another, so that the patches of a device do.
+func (s *Service) run() {
+	for steps := s.next(); steps != nil; steps = s.next() {
+		s.commit(steps)
+	}
+}
+
+// next returns what is written next: of each device whose turn it is some patches, in their order. A device that has more waits for its next turn.
+func (s *Service) next() (steps []*step) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l.users--; l.users == 0 {
-		delete(s.lines, deviceID)
+	for n := 0; n < maxGroup && len(s.turns) > 0; {
+		l := s.turns[0]
+		s.turns[0] = nil
+		s.turns = s.turns[1:]
+		one := &step{device: l.device}
+		for size := 0; len(l.patches) > 0 && n < maxGroup; {
+			p := l.patches[0]
+			if size += p.size(); size > maxTurn && len(one.patches) > 0 {
+				break
+			}
+			l.patches, l.size = l.patches[1:], l.size-p.size()
+			if !p.withdrawn {
+				p.begun, one.patches = true, append(one.patches, p)
+				n++
+			}
+		}
+		if len(one.patches) > 0 {
+			steps = append(steps, one)
+		}
+		if len(l.patches) > 0 {
+			s.turns = append(s.turns, l)
+		} else {
+			delete(s.lines, l.device.ID)
+		}
+	}
+	s.running = len(steps) > 0
+	return steps
+}
+
+// commit has patches written and published, and answers them.
+func (s *Service) commit(steps []*step) {
+	err := s.attempt(steps)
+	for _, one := range steps {
+		for _, p := range one.patches {
+			if err != nil {
+				p.err = err
+			}
+			close(p.done)
+		}
 	}
 }
 
-// write stores the outcome of the patches of some devices in one step.
-func (s *Service) write(steps []*step) error {
-	var updates []*hearth.TwinUpdate
-	of := map[string][]*step{}
-	for _, one := range steps { // two are of one device where the first was left by its callers
-		if of[one.deviceID] == nil {
-			id := one.deviceID
-			updates = append(updates, &hearth.TwinUpdate{
-				DeviceID: id, Change: func(t hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) { return apply(t, of[id]) },
-			})
+// attempt is commit without the answers. A panic becomes an error: the patches of others are written after it.
+func (s *Service) attempt(steps []*step) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("twins: a step panicked: %v\n%s", p, debug.Stack())
 		}
-		of[one.deviceID] = append(of[one.deviceID], one)
+	}()
+	now := s.options.Clock.Now()
+	if err := s.write(steps, now); err != nil {
+		return err
+	}
+	s.publish(steps, now)
+	return nil
+}
+
+// write stores the outcome of patches in one atomic step.
+func (s *Service) write(steps []*step, now time.Time) error {
+	updates := make([]*hearth.TwinUpdate, len(steps))
+	for i, one := range steps {
+		updates[i] = &hearth.TwinUpdate{
+			DeviceID: one.device.ID, Change: func(t hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) { return one.apply(t, now) },
+		}
 	}
 	err := s.options.Store.UpdateTwins(context.WithoutCancel(steps[0].patches[0].ctx), updates...)
 	if err != nil {
 		return err
 	}
-	for _, u := range updates {
-		for _, one := range of[u.DeviceID] {
-			one.refuse(u.Err)
+	for i, u := range updates {
+		for _, p := range steps[i].patches {
+			if u.Err != nil {
+				p.err, p.changed = u.Err, false
+			}
 		}
 	}
 	return nil
 }
 
-// refuse has the patches end with an error, unless it is nil.
-func (s *step) refuse(err error) {
-	for _, p := range s.patches {
-		if err != nil {
-			p.err, p.changed = err, false
-		}
-	}
-}
-
 // apply applies the patches of a device in their order.
-func apply(t hearth.Twin, steps []*step) (after hearth.Twin, entries []hearth.AuditEntry, err error) {
-	for _, one := range steps {
-		for _, p := range one.patches {
-			before := t
-			t = p.apply(t, one.at)
-			if p.changed && p.side == hearth.TwinDesired {
-				entries = append(entries, audited(p.caller, before, t))
-			}
+func (s *step) apply(t hearth.Twin, now time.Time) (after hearth.Twin, entries []hearth.AuditEntry, err error) {
+	for _, p := range s.patches {
+		before := t
+		t = p.apply(t, now)
+		if p.changed && p.side == hearth.TwinDesired {
+			entries = append(entries, audited(p.caller, before, t))
 		}
 	}
 	return t, entries, nil
 }
 
-// commit has patches of a device written, and publishes each new version.
-func (s *Service) commit(device *hearth.Device, group []*patch) error {
-	now := s.options.Clock.Now()
-	if err := s.steps.Do(context.Background(), &step{device.ID, group, now}); err != nil {
-		return err
-	}
+// publish makes the views of the twins as they are after each patch, and publishes each new version.
+func (s *Service) publish(steps []*step, now time.Time) {
 	var events []hearth.Event
-	desired := int64(0)
-	for _, p := range group {
-		if p.err == nil {
-			p.view = viewOf(p.after)
-		}
-		if p.changed {
+	for _, one := range steps {
+		desired := int64(0)
+		for _, p := range one.patches {
+			if p.err == nil {
+				p.view = viewOf(p.after)
+			}
+			if !p.changed {
+				continue
+			}
 			events = append(events, hearth.Event{
-				Type: hearth.EventDeviceTwin, At: now, Data: p.view, Scope: device.Scope(), DeviceID: device.ID,
+				Type: hearth.EventDeviceTwin, At: now, Data: p.view, Scope: one.device.Scope(), DeviceID: one.device.ID,
 			})
 			if p.side == hearth.TwinDesired {
 				desired = p.view.DesiredVersion
 			}
 		}
-	}
-	if desired > 0 {
-		s.options.OnDesired(device.ID, desired)
+		if desired > 0 {
+			s.options.OnDesired(one.device.ID, desired)
+		}
 	}
 	if s.options.Publisher != nil && len(events) > 0 {
 		s.options.Publisher.Publish(events...)
 	}
-	return nil
 }
 
 // apply returns the twin with the patch, or as it is if the patch is refused or changes nothing. It may run more than once.
