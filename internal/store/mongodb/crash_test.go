@@ -262,6 +262,33 @@ func TestWhoMeetsAnUnfinishedWriteEndsIt(t *testing.T) {
 	}
 }
 
+// A write that was decided on while the clock was ahead is finished at once when the clock is right again.
+func TestAWriteOfAClockThatWasAheadIsRepaired(t *testing.T) {
+	t.Parallel()
+	options := Options{URI: newDatabase(t), Clock: atNoon, Grace: time.Hour, RepairEvery: time.Hour}
+	dying := openAt(t, options)
+	furnish(t, dying)
+	dying.Crash = func(at string) error {
+		if at == "apply" {
+			return errCrash
+		}
+		return nil
+	}
+	if err := rename(t.Context(), dying, "1"); !errors.Is(err, errCrash) {
+		t.Fatalf("the write survived: %v", err)
+	}
+	commits := dying.Collection(steps.Commits)
+	unfinished := bson.D{{Key: "open", Value: bson.D{{Key: "$exists", Value: true}}}}
+	ahead := bson.D{{Key: "$set", Value: bson.D{{Key: "open", Value: time.Now().Add(time.Hour).UnixMilli()}}}}
+	if result, err := commits.UpdateMany(t.Context(), unfinished, ahead); err != nil || result.MatchedCount != 1 {
+		t.Fatalf("%+v, %v; want one write that is not finished", result, err)
+	}
+	openAt(t, options) // repairs
+	if n, err := commits.CountDocuments(t.Context(), unfinished); err != nil || n != 0 {
+		t.Errorf("%d writes are not finished, %v", n, err)
+	}
+}
+
 // TestAWriteThatWasGivenUpIsDoneAnew: another process drops a step that is slow between its lock and its decision. The slow
 // one must notice, and neither write is lost.
 func TestAWriteThatWasGivenUpIsDoneAnew(t *testing.T) {

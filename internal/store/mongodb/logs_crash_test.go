@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,10 +76,15 @@ func TestACrashBetweenAnyTwoCommandsOfTheLogsIsRepaired(t *testing.T) {
 	}
 	wire := testserver.NewWire(t, through.Host)
 	through.Host = wire.Addr()
-	later := func() time.Time { return time.Now().Add(time.Hour) }
-	second := openAt(t, Options{URI: uri, Logs: quiet, Clock: later, Grace: time.Millisecond})
+	var ahead atomic.Int64 // an hour: the first one's time is over; an hour back: its claims are of a clock that was ahead
+	clock := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	second := openAt(t, Options{URI: uri, Logs: quiet, Clock: clock, Grace: time.Millisecond})
 	acknowledged := int64(0)
 	for left := 1; ; left += 1 + left/6 { // later ones more and more rarely
+		ahead.Store(int64(time.Hour))
+		if left%2 == 0 {
+			ahead.Store(-int64(time.Hour))
+		}
 		var mu sync.Mutex
 		last, counting := "", 0
 		first, err := Open(t.Context(), Options{

@@ -144,7 +144,7 @@ func (b *logBackend) Update(ctx context.Context, operation string, partition int
 			return err
 		}
 		u := &update{logBackend: b, state: s.states[int64(partition)]}
-		if c := u.state.Claim; c != nil && c.By != b.name && b.now().UnixMilli()-c.At < claimTime.Milliseconds() {
+		if c := u.state.Claim; c != nil && c.By != b.name && b.claimed(c.At) {
 			return tsdb.ErrBusy
 		}
 		change, err := fn(s)
@@ -156,6 +156,12 @@ func (b *logBackend) Update(ctx context.Context, operation string, partition int
 		defer cancel()
 		return u.write(ctx, change)
 	})
+}
+
+// claimed reports whether a claim of that time, in Unix milliseconds, is still its process's. One that is far ahead was made before the clock
+// was put back.
+func (b *logBackend) claimed(at int64) bool {
+	return b.now().Sub(time.UnixMilli(at)).Abs() < claimTime
 }
 
 // update is one change in the making, of a partition with that state.

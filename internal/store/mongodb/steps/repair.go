@@ -9,6 +9,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"hearth"
 )
 
 // repairAlways repairs now and then until the store closes.
@@ -33,11 +35,15 @@ func (db *DB) repairAlways() {
 }
 
 // Repair finishes what is decided and drops what is not, if it is older than Grace: whoever began it is not at it any more,
-// or so slow that it makes no difference. Nobody waits for that, since whoever meets such a write finishes it.
+// or so slow that it makes no difference. So is what began later than hearth.MaxSkew from now: the clock was put back since. Nobody waits for that, since whoever meets such a write finishes it.
 func (db *DB) Repair(ctx context.Context) error {
 	const most = 1000
-	before := time.Now().Add(-db.Options.Grace)
-	commits, err := FindAll[commitDoc](ctx, db.Collection(Commits), bson.D{{Key: "open", Value: bson.D{{Key: "$lt", Value: before.UnixMilli()}}}},
+	now := time.Now()
+	before, ahead := now.Add(-db.Options.Grace), now.Add(hearth.MaxSkew)
+	commits, err := FindAll[commitDoc](ctx, db.Collection(Commits), bson.D{{Key: "$or", Value: bson.A{
+		bson.D{{Key: "open", Value: bson.D{{Key: "$lt", Value: before.UnixMilli()}}}},
+		bson.D{{Key: "open", Value: bson.D{{Key: "$gt", Value: ahead.UnixMilli()}}}},
+	}}},
 		options.Find().SetSort(bson.D{{Key: "open", Value: 1}}).SetLimit(most))
 	if err != nil {
 		return err
@@ -58,7 +64,7 @@ func (db *DB) Repair(ctx context.Context) error {
 			return err
 		}
 		for _, d := range docs {
-			if begun(d.Lock).After(before) {
+			if at := begun(d.Lock); at.After(before) && !at.After(ahead) {
 				continue
 			}
 			if err := db.resolve(ctx, coll, d.ID, d.Lock); err != nil {
