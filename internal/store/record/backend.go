@@ -103,7 +103,8 @@ type Tx interface {
 	// InsertDevice adds a device, which the stores write by hand; CodeNotFound if its organization is gone, taken if another has its
 	// serial.
 	InsertDevice(ctx context.Context, d hearth.Device, taken error) (hearth.Device, error)
-	// SetDesiredVersions keeps the versions of desired states with their devices, by id, where those have older ones.
+	// SetDesiredVersions keeps the versions of desired states with their devices, by id, where those have older ones. A store that reads them from
+	// the twins does nothing.
 	SetDesiredVersions(ctx context.Context, versions map[string]int64) error
 	// Replace stores a record in place of the one with its identity.
 	Replace(ctx context.Context, s *Schema, record any) error
@@ -122,6 +123,12 @@ type Tx interface {
 	Note(ctx context.Context, s *Schema, record any) error
 	// With sets what is written with the step, in place of what Write has.
 	With(effects hearth.SideEffects)
+}
+
+// Swapper is a Tx that can replace a record that the step has not read.
+type Swapper interface {
+	// Swap replaces a record if it is there with the values that before has in those fields, and reports whether it did. Before and after differ.
+	Swap(ctx context.Context, s *Schema, before, after any, fields ...string) (bool, error)
 }
 
 // Get returns the record with that identity; CodeNotFound.

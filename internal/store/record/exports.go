@@ -5,15 +5,22 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/boundedcache"
 )
 
 var _ hearth.ExportStore = (*Aggregates)(nil)
 
 // Aggregates keeps every aggregate in a Backend.
-type Aggregates struct{ b Backend }
+type Aggregates struct {
+	b Backend
+	// twins are those that were written last: most are patched again before another writes them.
+	twins *boundedcache.Cache[string, hearth.Twin]
+}
 
 // New returns the aggregates of a backend.
-func New(b Backend) *Aggregates { return &Aggregates{b} }
+func New(b Backend) *Aggregates {
+	return &Aggregates{b, boundedcache.New(boundedcache.Options[string, hearth.Twin]{Bytes: rememberedTwins, Size: sizeOfTwin})}
+}
 
 // export is the stored form of hearth.Export.
 type export struct {

@@ -59,71 +59,147 @@ func (a *Aggregates) Twin(ctx context.Context, deviceID string) (hearth.Twin, er
 	})
 }
 
+// rememberedTwins bounds the bytes of twins in memory.
+const rememberedTwins = 8 << 20
+
+func sizeOfTwin(id string, t hearth.Twin) int {
+	return 256 + len(id) + len(t.Desired) + len(t.Reported)
+}
+
 // UpdateTwins implements hearth.TwinStore.
 func (a *Aggregates) UpdateTwins(ctx context.Context, updates ...*hearth.TwinUpdate) error {
-	w, ids := Write{Name: "UpdateTwins", Key: "device_twins"}, make([]string, len(updates))
-	for i, u := range updates {
-		ids[i] = u.DeviceID
+	w := Write{Name: "UpdateTwins", Key: "device_twins"}
+	if len(updates) == 1 {
+		w.Key += "/" + updates[0].DeviceID
 	}
-	if len(ids) == 1 {
-		w.Key += "/" + ids[0]
-	}
-	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
-		found, err := twins.Find(ctx, tx, Query{Where: Filter{In("device_id", ids...)}})
-		if err != nil {
-			return err
-		}
-		stored := make(map[string]twin, len(found))
-		for _, one := range found {
-			stored[one.DeviceID] = one
-		}
-		var effects hearth.SideEffects
-		desired := map[string]int64{}
-		for _, u := range updates {
-			before, there := stored[u.DeviceID]
-			entries, err := updateTwin(ctx, tx, u, before.twin(), !there)
-			if err != nil {
+	swaps := false
+	err := a.b.Update(ctx, w, func(ctx context.Context, tx Tx) (err error) {
+		step, rest := twinStep{tx: tx, desired: map[string]int64{}}, updates
+		var swapper Swapper
+		if swapper, swaps = tx.(Swapper); swaps {
+			if rest, err = a.swapTwins(ctx, &step, swapper, updates); err != nil {
 				return err
 			}
-			effects.Audit = append(effects.Audit, entries...)
-			if u.Err == nil && u.After.DesiredVersion != before.DesiredVersion {
-				desired[u.DeviceID] = u.After.DesiredVersion
-			}
 		}
-		tx.With(effects)
-		if len(desired) > 0 {
-			return tx.SetDesiredVersions(ctx, desired)
+		if err := step.update(ctx, rest); err != nil {
+			return err
+		}
+		tx.With(hearth.SideEffects{Audit: step.audit})
+		if len(step.desired) > 0 {
+			return tx.SetDesiredVersions(ctx, step.desired)
 		}
 		return nil
 	})
+	if err != nil || !swaps {
+		return err
+	}
+	for _, u := range updates {
+		if u.Err == nil {
+			a.twins.Set(u.DeviceID, u.After)
+		}
+	}
+	return nil
 }
 
-// updateTwin adds the change of a twin to a step, and returns what is audited.
-func updateTwin(ctx context.Context, tx Tx, u *hearth.TwinUpdate, before hearth.Twin, isNew bool) (entries []hearth.AuditEntry, err error) {
+// twinStep is a step of UpdateTwins.
+type twinStep struct {
+	tx      Tx
+	audit   []hearth.AuditEntry
+	desired map[string]int64 // the new versions
+}
+
+// changed notes an update that was made.
+func (s *twinStep) changed(u *hearth.TwinUpdate, before hearth.Twin, entries []hearth.AuditEntry) {
+	s.audit = append(s.audit, entries...)
+	if u.After.DesiredVersion != before.DesiredVersion {
+		s.desired[u.DeviceID] = u.After.DesiredVersion
+	}
+}
+
+// swapTwins makes those updates of twins that are as they are remembered, which need not be read, and returns the others. A twin with the same
+// versions is the same; what changes nothing, or is refused, is decided by what is read.
+func (a *Aggregates) swapTwins(
+	ctx context.Context, step *twinStep, swapper Swapper, updates []*hearth.TwinUpdate,
+) (rest []*hearth.TwinUpdate, err error) {
+	for _, u := range updates {
+		before, known, _ := a.twins.Find(u.DeviceID)
+		if known {
+			var entries []hearth.AuditEntry
+			u.After, entries, u.Err = u.Change(before)
+			if u.Err == nil && !sameVersions(before, u.After) {
+				was, is := storedTwin(before), storedTwin(u.After)
+				swapped, err := swapper.Swap(ctx, &twins.Schema, &was, &is, "desired_version", "reported_version")
+				if err != nil {
+					return nil, err
+				}
+				if swapped {
+					step.changed(u, before, entries)
+					continue
+				}
+			}
+		}
+		rest = append(rest, u)
+	}
+	return rest, nil
+}
+
+func sameVersions(a, b hearth.Twin) bool {
+	return a.DesiredVersion == b.DesiredVersion && a.ReportedVersion == b.ReportedVersion
+}
+
+// update reads and changes twins.
+func (s *twinStep) update(ctx context.Context, updates []*hearth.TwinUpdate) error {
+	if len(updates) == 0 {
+		return nil
+	}
+	ids := make([]string, len(updates))
+	for i, u := range updates {
+		ids[i] = u.DeviceID
+	}
+	found, err := twins.Find(ctx, s.tx, Query{Where: Filter{In("device_id", ids...)}})
+	if err != nil {
+		return err
+	}
+	stored := make(map[string]twin, len(found))
+	for _, one := range found {
+		stored[one.DeviceID] = one
+	}
+	for _, u := range updates {
+		before, there := stored[u.DeviceID]
+		if err := s.updateOne(ctx, u, before.twin(), !there); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// updateOne adds the change of a twin to a step.
+func (s *twinStep) updateOne(ctx context.Context, u *hearth.TwinUpdate, before hearth.Twin, isNew bool) error {
 	u.After, u.Err = hearth.Twin{}, nil
 	if isNew {
-		gone, err := absent(tx.Hold(ctx, &devices.Schema, []any{u.DeviceID}))
+		gone, err := absent(s.tx.Hold(ctx, &devices.Schema, []any{u.DeviceID}))
 		if gone {
 			u.Err = devices.NotFound()
 		}
 		if err != nil || gone {
-			return nil, err
+			return err
 		}
 		// Another instance may have made it before the device was held; if it makes it from now on, the step is done anew.
-		made, err := twins.Get(ctx, tx, u.DeviceID)
+		made, err := twins.Get(ctx, s.tx, u.DeviceID)
 		if isNew, err = absent(err); err != nil {
-			return nil, err
+			return err
 		}
 		before = made.twin()
 	}
 	before.DeviceID = u.DeviceID
+	var entries []hearth.AuditEntry
 	u.After, entries, u.Err = u.Change(before)
-	same := u.After.DesiredVersion == before.DesiredVersion && u.After.ReportedVersion == before.ReportedVersion
-	if u.Err != nil || same {
-		return nil, nil //nolint:nilerr // a refusal is the update's own
+	if u.Err != nil || sameVersions(before, u.After) {
+		return nil //nolint:nilerr // a refusal is the update's own
 	}
+	s.changed(u, before, entries)
 	if isNew {
-		return entries, twins.Insert(ctx, tx, storedTwin(u.After))
+		return twins.Insert(ctx, s.tx, storedTwin(u.After))
 	}
-	return entries, twins.Replace(ctx, tx, storedTwin(u.After))
+	return twins.Replace(ctx, s.tx, storedTwin(u.After))
 }

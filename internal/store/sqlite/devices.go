@@ -12,9 +12,9 @@ import (
 
 var _ hearth.DeviceStore = (*Store)(nil)
 
-// deviceColumns are what scanDevice reads, of devices d and presence p.
+// deviceColumns are what scanDevice reads, of devices d and presence p. The version of a desired state is the twin's.
 const deviceColumns = `d.key, d.id, d.owner_id, d.organization_id, d.name, d.type, d.serial, d.status, d.idle, d.tags, d.metadata,
-	d.interval, p.desired_version, d.version, d.created_at, d.updated_at, d.last_error, p.last_active_at, p.offline_at`
+	d.interval, coalesce((SELECT t.desired_version FROM device_twins t WHERE t.device_id=d.id), 0), d.version, d.created_at, d.updated_at, d.last_error, p.last_active_at, p.offline_at`
 
 func scanDevice(row rowScanner) (d hearth.Device, err error) {
 	var tags string
@@ -157,8 +157,7 @@ func insertDevice(t *tx, d hearth.Device, scope int64) (key int64, err error) {
 	if key, err = insertDeviceRow(t, d, scope); err != nil {
 		return 0, err
 	}
-	_, err = t.exec(`INSERT INTO presence(device, last_active_at, offline_at, desired_version) VALUES(?,?,?,?)`,
-		key, millis(d.LastActiveAt), millis(d.OfflineAt), d.DesiredVersion)
+	_, err = t.exec(`INSERT INTO presence(device, last_active_at, offline_at) VALUES(?,?,?)`, key, millis(d.LastActiveAt), millis(d.OfflineAt))
 	return key, err
 }
 

@@ -191,11 +191,10 @@ func (b *deviceBatch) finish(ctx context.Context, idempotency *hearth.Idempotenc
 			return err
 		}
 		for _, d := range b.devices {
-			if d.LastActiveAt.IsZero() && d.OfflineAt.IsZero() && d.DesiredVersion == 0 {
+			if d.LastActiveAt.IsZero() && d.OfflineAt.IsZero() {
 				continue // as all new ones
 			}
-			_, err := t.exec(`UPDATE presence SET last_active_at=?, offline_at=?, desired_version=? WHERE device=?`,
-				millis(d.LastActiveAt), millis(d.OfflineAt), d.DesiredVersion, d.Key)
+			_, err := t.exec(`UPDATE presence SET last_active_at=?, offline_at=? WHERE device=?`, millis(d.LastActiveAt), millis(d.OfflineAt), d.Key)
 			if err != nil {
 				return err
 			}

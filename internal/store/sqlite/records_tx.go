@@ -3,7 +3,6 @@ package sqlite
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"hearth"
@@ -19,7 +18,10 @@ type recordTx struct {
 	read map[string][]any
 }
 
-var _ record.Tx = (*recordTx)(nil)
+var (
+	_ record.Tx      = (*recordTx)(nil)
+	_ record.Swapper = (*recordTx)(nil)
+)
 
 // With implements record.Tx.
 func (x *recordTx) With(effects hearth.SideEffects) { x.effects = effects }
@@ -56,18 +58,8 @@ func (x *recordTx) InsertDevice(_ context.Context, d hearth.Device, taken error)
 	return d, err
 }
 
-// SetDesiredVersions implements record.Tx. It is one statement, however many devices there are.
-func (x *recordTx) SetDesiredVersions(_ context.Context, versions map[string]int64) error {
-	list, err := json.Marshal(versions)
-	if err != nil {
-		return err
-	}
-	_, err = x.t.exec(setDesiredVersions, string(list))
-	return err
-}
-
-const setDesiredVersions = `UPDATE presence SET desired_version=twin.value FROM json_each(?) twin
-	WHERE device=(SELECT key FROM devices WHERE id=twin.key) AND desired_version<twin.value`
+// SetDesiredVersions implements record.Tx. Devices are read with the versions of their twins.
+func (x *recordTx) SetDesiredVersions(context.Context, map[string]int64) error { return nil }
 
 // store writes all columns of a new record.
 func (x *recordTx) store(s *record.Schema, r any) error {
@@ -130,16 +122,7 @@ func (x *recordTx) Replace(_ context.Context, s *record.Schema, r any) error {
 		return err
 	}
 	id := s.IDOf(r)
-	before, known := x.read[key(s, id)]
-	q := statement(s, `UPDATE `, s.Name, ` SET `)
-	for i, f := range s.Fields() {
-		if !known || !same(before[i], after[i]) {
-			if len(q.args) > 0 {
-				q.add(`, `)
-			}
-			q.add(quoted(f.Name), `=`).arg(after[i])
-		}
-	}
+	q := setting(s, x.read[key(s, id)], after)
 	if len(q.args) == 0 {
 		return nil
 	}
@@ -151,6 +134,39 @@ func (x *recordTx) Replace(_ context.Context, s *record.Schema, r any) error {
 		x.remember(s, r, after)
 	}
 	return err
+}
+
+// setting is the beginning of a statement that sets the columns that differ; where those before are not known, all.
+func setting(s *record.Schema, before, after []any) *query {
+	q := statement(s, `UPDATE `, s.Name, ` SET `)
+	for i, f := range s.Fields() {
+		if len(before) == 0 || !same(before[i], after[i]) {
+			if len(q.args) > 0 {
+				q.add(`, `)
+			}
+			q.add(quoted(f.Name), `=`).arg(after[i])
+		}
+	}
+	return q
+}
+
+// Swap implements record.Swapper.
+func (x *recordTx) Swap(_ context.Context, s *record.Schema, before, after any, fields ...string) (bool, error) {
+	was, err := values(s, before)
+	if err != nil {
+		return false, err
+	}
+	is, err := values(s, after)
+	if err != nil {
+		return false, err
+	}
+	q := setting(s, was, is).add(statements(s).byID)
+	q.args = append(q.args, s.IDOf(before)...)
+	for _, name := range fields {
+		q.add(` AND `, name, `=`).arg(s.Field(name).Get(before))
+	}
+	n, err := affected(x.t.exec(q.text.String(), q.args...))
+	return n == 1, err
 }
 
 // Delete implements record.Tx.
