@@ -42,8 +42,9 @@ var (
 	// throughput is the counting that capabilities share; keyFile the files of keys, of account, sealer and app.
 	throughput = "internal/throughput"
 	keyFile    = "internal/keyfile"
-	// auditedChanges change what is stored, for capabilities.
+	// auditedChanges change what is stored, sealedFields encrypt parts of it, for capabilities.
 	auditedChanges = "internal/audited"
+	sealedFields   = "internal/sealed"
 	// guardedHTTP makes requests to URLs that users give, for webhooks and notify.
 	guardedHTTP = "internal/guardedhttp"
 	// redisConn is the connection that the adapters to Redis share; busPort is the one way between processes, over Redis redisBus.
@@ -73,11 +74,13 @@ func mayImport(dir string) []string {
 	case dir == "internal/judge":
 		return []string{root, "internal/calendar"}
 	case dir == "internal/core/integrations":
-		return []string{root, "internal/dialect", auditedChanges}
+		return []string{root, "internal/dialect", auditedChanges, sealedFields}
+	case dir == sealedFields:
+		return []string{root, auditedChanges}
 	case dir == "internal/core/alarms":
 		return append([]string{root, "internal/judge", "internal/calendar"}, ports...)
 	case slices.Contains(capabilities, dir):
-		return append([]string{root, throughput, keyFile, "internal/calendar", guardedHTTP, auditedChanges}, ports...)
+		return append([]string{root, throughput, keyFile, "internal/calendar", guardedHTTP, auditedChanges, sealedFields}, ports...)
 	case dir == "internal/api/rest":
 		return []string{root, "internal/observe"}
 	case dir == "internal/api/people", dir == "internal/api/admin", dir == "internal/api/timerange":

@@ -15,7 +15,6 @@ import (
 	"hearth/internal/bus"
 	"hearth/internal/bus/redisbus"
 	"hearth/internal/bus/sqlitebus"
-	"hearth/internal/core/account"
 	"hearth/internal/invalidate"
 	"hearth/internal/keyshare"
 	"hearth/internal/kv"
@@ -30,6 +29,7 @@ import (
 	"hearth/internal/queue/redisqueue"
 	"hearth/internal/queue/sqlitequeue"
 	"hearth/internal/redisconn"
+	"hearth/internal/sealed"
 	"hearth/internal/sealer"
 	"hearth/internal/store/archive"
 	"hearth/internal/store/mongodb"
@@ -227,11 +227,9 @@ func (b base) openBus(ctx context.Context) (bus.Bus, error) {
 	if b.shared != nil {
 		return b.shared, nil
 	}
-	options := sqlitebus.Options{Path: filepath.Join(b.Config.DataDir, "bus.db"), Clock: b.Clock, Logger: b.Logger}
-	if sealer := b.sealer(messageField); sealer != nil {
-		options.Sealer = sealer
-	}
-	local, err := sqlitebus.Open(ctx, options)
+	local, err := sqlitebus.Open(ctx, sqlitebus.Options{
+		Path: filepath.Join(b.Config.DataDir, "bus.db"), Clock: b.Clock, Logger: b.Logger, Sealer: b.sealer(messageField),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -291,7 +289,7 @@ func openFiles(text, dir string) (blob.Store, error) {
 }
 
 // sealer returns what encrypts one kind of field; nil where no field is encrypted.
-func (b base) sealer(field string) account.Sealer {
+func (b base) sealer(field string) sealed.Sealer {
 	if b.fieldKeys == nil {
 		return nil
 	}

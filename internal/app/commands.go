@@ -40,20 +40,8 @@ func RotateKeys(ctx context.Context, s Settings) (done keyshare.Rotated, err err
 	err = use(ctx, s, func(p *parts) error {
 		done, err = keyshare.Rotation{
 			Files: p.keys, RotateSigning: p.signing.Rotate, Fields: p.fieldKeys,
-			Reseal: func(ctx context.Context) (changed, lost int, err error) {
-				resealed, err := p.accounts.Reseal(ctx)
-				changed, lost = resealed.Changed, resealed.Lost
-				for _, reseal := range []func(context.Context) (int, int, error){
-					p.webhooks.Reseal, p.notices.ResealChannels, p.integrations.Reseal,
-				} {
-					if err != nil {
-						return changed, lost, err
-					}
-					var more, gone int
-					more, gone, err = reseal(ctx)
-					changed, lost = changed+more, lost+gone
-				}
-				return changed, lost, err
+			Reseal: []func(context.Context) (int, int, error){
+				p.accounts.Reseal, p.webhooks.Reseal, p.notices.ResealChannels, p.integrations.Reseal,
 			},
 		}.Run(ctx)
 		return err

@@ -20,14 +20,7 @@ func Doctor(ctx context.Context, cfg *config.Config, clock hearth.Clock) []docto
 		},
 		MongoDB: func(ctx context.Context, uri string) (doctor.MongoDB, error) {
 			e, err := mongodb.Examine(ctx, uri)
-			found := doctor.MongoDB{
-				Server: e.Server, ReplicaSet: e.ReplicaSet, Members: e.Members, Down: e.Down, Volatile: e.Volatile, Skew: e.Skew,
-				Exists: e.Exists, Version: e.Version, Newest: e.Newest, Restoring: e.Restoring,
-			}
-			for _, index := range e.Missing {
-				found.Missing, found.Commands = append(found.Missing, index.Name), append(found.Commands, index.Command)
-			}
-			return found, err
+			return doctor.MongoDB(e), err
 		},
 	})
 }

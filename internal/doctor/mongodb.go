@@ -23,8 +23,8 @@ type MongoDB struct {
 	Exists bool
 	// Version is the schema's, Newest the program's.
 	Version, Newest int
-	// Missing names indexes that are not there or not as they should be; Commands make them, in MongoDB's shell.
-	Missing, Commands []string
+	// Missing are indexes that are not there or not as they should be; Command makes one, in MongoDB's shell.
+	Missing []struct{ Name, Command string }
 	// Restoring names what the store is half restored from; "" if it is not.
 	Restoring string
 }
@@ -63,8 +63,12 @@ func judgeSchema(check string, e MongoDB) Line {
 	case e.Version < e.Newest:
 		return Line{Check: check, OK: true, Text: fmt.Sprintf("its schema is %d, and the next start brings it to %d", e.Version, e.Newest)}
 	case len(e.Missing) > 0:
-		return bad("in mongosh, after dropIndex of one of the same keys: "+strings.Join(e.Commands, "; "),
-			"indexes are missing or not as they should be: %s", strings.Join(e.Missing, ", "))
+		var names, commands []string
+		for _, index := range e.Missing {
+			names, commands = append(names, index.Name), append(commands, index.Command)
+		}
+		return bad("in mongosh, after dropIndex of one of the same keys: "+strings.Join(commands, "; "),
+			"indexes are missing or not as they should be: %s", strings.Join(names, ", "))
 	}
 	return Line{Check: check, OK: true, Text: fmt.Sprintf("schema %d with every index", e.Version)}
 }

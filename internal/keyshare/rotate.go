@@ -15,8 +15,8 @@ type Rotation struct {
 	RotateSigning func() error
 	// Fields are the keys of encrypted fields; nil: fields are not encrypted.
 	Fields *sealer.Ring
-	// Reseal encrypts every stored field with the newest key, and returns how many it changed and how many it could not read.
-	Reseal func(ctx context.Context) (changed, lost int, err error)
+	// Reseal encrypt every stored field with the newest key, and return how many they changed and how many they could not read.
+	Reseal []func(ctx context.Context) (changed, lost int, err error)
 }
 
 // Rotated is what a rotation of the keys did.
@@ -52,9 +52,15 @@ func (r Rotation) Run(ctx context.Context) (Rotated, error) {
 		return Rotated{}, ctx.Err()
 	}
 	done := Rotated{Sealing: true}
-	done.Fields, done.Lost, err = r.Reseal(ctx)
-	if err != nil || done.Lost > 0 {
-		return done, err // no key is deleted that may be needed
+	for _, reseal := range r.Reseal {
+		changed, lost, err := reseal(ctx)
+		done.Fields, done.Lost = done.Fields+changed, done.Lost+lost
+		if err != nil {
+			return done, err
+		}
+	}
+	if done.Lost > 0 {
+		return done, nil // no key is deleted that may be needed
 	}
 	return done, r.Files.change(ctx, fieldKeys, r.Fields.Forget)
 }

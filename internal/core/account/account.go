@@ -12,6 +12,7 @@ import (
 	"hearth/internal/keymutex"
 	"hearth/internal/kv"
 	"hearth/internal/newid"
+	"hearth/internal/sealed"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -23,14 +24,6 @@ type Store interface {
 	hearth.UserStore
 	hearth.SessionStore
 	hearth.APIKeyStore
-}
-
-// Sealer encrypts personal fields at rest.
-type Sealer interface {
-	Seal(plain []byte) ([]byte, error)
-	Open(sealed []byte) ([]byte, error)
-	// Current reports whether a value is sealed as Seal would do it now, so that it needs no sealing anew.
-	Current(sealed []byte) bool
 }
 
 // SessionObserver hears of ended sessions and deleted API keys once their end is durable, and stops what they opened. It must be
@@ -73,8 +66,8 @@ type Options struct {
 	BcryptCost int
 	HashSlots  int
 	// Sealer encrypts ip and user agent of sessions, Notices those of security notices; nil leaves them as they are.
-	Sealer  Sealer
-	Notices Sealer
+	Sealer  sealed.Sealer
+	Notices sealed.Sealer
 	// Mails bounds the e-mails that users cause to addresses.
 	Mails kv.Mails
 	// Observers hear of ended sessions.
@@ -111,12 +104,7 @@ func (o Options) validate() (Options, error) {
 	if o.HashSlots == 0 {
 		o.HashSlots = 1
 	}
-	if o.Sealer == nil {
-		o.Sealer = plainSealer{}
-	}
-	if o.Notices == nil {
-		o.Notices = plainSealer{}
-	}
+	o.Sealer, o.Notices = sealed.OrPlain(o.Sealer), sealed.OrPlain(o.Notices)
 	switch {
 	case o.AccessTTL < 0 || o.RefreshTTL < 0 || o.RefreshLeeway < 0 || o.ResetFloor < 0:
 		return o, errors.New("account: a duration is negative")
@@ -129,13 +117,6 @@ func (o Options) validate() (Options, error) {
 	}
 	return o, nil
 }
-
-// plainSealer leaves everything as it is.
-type plainSealer struct{}
-
-func (plainSealer) Seal(plain []byte) ([]byte, error)  { return plain, nil }
-func (plainSealer) Open(sealed []byte) ([]byte, error) { return sealed, nil }
-func (plainSealer) Current([]byte) bool                { return true }
 
 // Service is the accounts of users. Its methods may be called at once from many goroutines.
 type Service struct {

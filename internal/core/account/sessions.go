@@ -146,31 +146,29 @@ func (s *Service) revokeAccess(ctx context.Context, caller hearth.Caller, token 
 	return err
 }
 
-// Resealed is what Reseal did: how many values it sealed anew, and how many it could not open.
-type Resealed struct{ Changed, Lost int }
-
-// Reseal seals every stored field anew that is not sealed with today's key, in small steps while the server runs.
-func (s *Service) Reseal(ctx context.Context) (total Resealed, err error) {
+// Reseal seals every stored field anew that is not sealed with today's key, in small steps while the server runs. It returns how many
+// it changed, and how many it could not open.
+func (s *Service) Reseal(ctx context.Context) (changed, lost int, err error) {
 	for after := ""; ; {
-		changed, lost := map[string]bool{}, map[string]bool{} // by id: the function may run more than once
+		did, could := map[string]bool{}, map[string]bool{} // by id: the function may run more than once
 		last, err := s.store.RewriteOrigins(ctx, after, resealStep, func(id string, origin []byte) ([]byte, error) {
 			if s.options.Sealer.Current(origin) {
 				return nil, nil
 			}
 			plain, err := s.options.Sealer.Open(origin)
 			if err != nil {
-				lost[id] = true
+				could[id] = true
 				return nil, nil //nolint:nilerr // what cannot be opened is counted and stays
 			}
-			changed[id] = true
+			did[id] = true
 			return s.options.Sealer.Seal(plain)
 		})
 		if err != nil {
-			return total, fmt.Errorf("seal the sessions anew: %w", err)
+			return changed, lost, fmt.Errorf("seal the sessions anew: %w", err)
 		}
-		total.Changed, total.Lost = total.Changed+len(changed), total.Lost+len(lost)
+		changed, lost = changed+len(did), lost+len(could)
 		if last == "" {
-			return total, nil
+			return changed, lost, nil
 		}
 		after = last
 	}

@@ -11,28 +11,14 @@ import (
 	"hearth/internal/audited"
 	"hearth/internal/dialect"
 	"hearth/internal/newid"
+	"hearth/internal/sealed"
 )
-
-// Sealer encrypts secret fields at rest.
-type Sealer interface {
-	Seal(plain []byte) ([]byte, error)
-	Open(sealed []byte) ([]byte, error)
-	// Current reports whether a value is sealed as Seal would do it now.
-	Current(sealed []byte) bool
-}
-
-// plainSealer leaves everything as it is.
-type plainSealer struct{}
-
-func (plainSealer) Seal(plain []byte) ([]byte, error)  { return plain, nil }
-func (plainSealer) Open(sealed []byte) ([]byte, error) { return sealed, nil }
-func (plainSealer) Current([]byte) bool                { return true }
 
 // Options are what a Service works with. Store is required.
 type Options struct {
 	Store hearth.IntegrationStore
 	// Sealer encrypts passwords at rest; nil leaves them as they are.
-	Sealer Sealer
+	Sealer sealed.Sealer
 	Clock  hearth.Clock
 	// Changed is called after an integration was made, changed or deleted in this process; nil is not called.
 	Changed func()
@@ -46,9 +32,7 @@ func New(o Options) (*Service, error) {
 	if o.Store == nil {
 		return nil, errors.New("integrations: no store was given")
 	}
-	if o.Sealer == nil {
-		o.Sealer = plainSealer{}
-	}
+	o.Sealer = sealed.OrPlain(o.Sealer)
 	if o.Changed == nil {
 		o.Changed = func() {}
 	}
@@ -255,30 +239,9 @@ func (s *Service) Password(i hearth.Integration) (string, error) {
 
 // Reseal seals every password anew that is not sealed with the newest key. It returns how many it changed, and how many no key opens.
 func (s *Service) Reseal(ctx context.Context) (changed, lost int, err error) {
-	list, err := s.o.Store.Integrations(ctx, hearth.Page{Limit: hearth.MaxLimit}) // more than there may be
-	if err != nil {
-		return 0, 0, err
-	}
-	for _, one := range list.Items {
-		if one.Password == nil || s.o.Sealer.Current(one.Password) {
-			continue
-		}
-		if _, err := s.Password(one); err != nil {
-			lost++
-			continue
-		}
-		_, err := s.o.Store.UpdateIntegration(ctx, one.ID, func(i hearth.Integration) (hearth.Integration, error) {
-			plain, err := s.Password(i)
-			if err != nil {
-				return i, err
-			}
-			_, err = s.seal(&i, plain)
-			return i, err
-		}, hearth.SideEffects{})
-		if err != nil && hearth.ErrorCode(err) != hearth.CodeNotFound {
-			return changed, lost, err
-		}
-		changed++
-	}
-	return changed, lost, nil
+	return sealed.Stored[hearth.Integration]{
+		List: s.o.Store.Integrations, Update: s.o.Store.UpdateIntegration,
+		ID:     func(i hearth.Integration) string { return i.ID },
+		Fields: func(i *hearth.Integration) []*[]byte { return []*[]byte{&i.Password} },
+	}.Reseal(ctx, s.o.Sealer)
 }

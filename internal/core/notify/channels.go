@@ -13,6 +13,7 @@ import (
 	"hearth/internal/audited"
 	"hearth/internal/guardedhttp"
 	"hearth/internal/newid"
+	"hearth/internal/sealed"
 )
 
 // destination is what is sealed of a channel.
@@ -337,35 +338,12 @@ func (s *Service) TestChannel(ctx context.Context, caller hearth.Caller, id stri
 
 // ResealChannels seals every URL anew that is not sealed with today's key, and returns how many it changed and how many it could not open.
 func (s *Service) ResealChannels(ctx context.Context) (changed, lost int, err error) {
-	page := hearth.Page{Limit: hearth.MaxLimit}
-	for {
-		list, err := s.o.Channels.Channels(ctx, "", page)
-		if err != nil {
-			return changed, lost, err
-		}
-		for _, c := range list.Items {
-			var did, could int
-			_, err := s.o.Channels.UpdateChannel(ctx, c.ID, func(c hearth.NotificationChannel) (hearth.NotificationChannel, error) {
-				did, could = 0, 0
-				if s.o.ChannelSealer.Current(c.Secret) {
-					return c, audited.ErrUnchanged
-				}
-				plain, err := s.o.ChannelSealer.Open(c.Secret)
-				if err != nil {
-					could = 1
-					return c, audited.ErrUnchanged
-				}
-				did = 1
-				c.Secret, err = s.o.ChannelSealer.Seal(plain)
-				return c, err
-			}, hearth.SideEffects{})
-			if err != nil && !errors.Is(err, audited.ErrUnchanged) && hearth.ErrorCode(err) != hearth.CodeNotFound {
-				return changed, lost, err
-			}
-			changed, lost = changed+did, lost+could
-		}
-		if page.Cursor = list.Next; page.Cursor.IsZero() {
-			return changed, lost, nil
-		}
-	}
+	return sealed.Stored[hearth.NotificationChannel]{
+		List: func(ctx context.Context, page hearth.Page) (hearth.List[hearth.NotificationChannel], error) {
+			return s.o.Channels.Channels(ctx, "", page)
+		},
+		Update: s.o.Channels.UpdateChannel,
+		ID:     func(c hearth.NotificationChannel) string { return c.ID },
+		Fields: func(c *hearth.NotificationChannel) []*[]byte { return []*[]byte{&c.Secret} },
+	}.Reseal(ctx, s.o.ChannelSealer)
 }

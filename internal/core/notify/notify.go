@@ -20,6 +20,7 @@ import (
 	"hearth/internal/guardedhttp"
 	"hearth/internal/mail"
 	"hearth/internal/queue"
+	"hearth/internal/sealed"
 )
 
 // EmailKind is the kind of the jobs that send an e-mail: their payload is a mail.Envelope.
@@ -37,34 +38,12 @@ type Devices interface {
 	DevicesByID(ctx context.Context, ids []string) ([]hearth.Device, error)
 }
 
-// Sealer encrypts personal fields at rest.
-type Sealer interface {
-	Seal(plain []byte) ([]byte, error)
-	Open(sealed []byte) ([]byte, error)
-}
-
-// plainSealer leaves everything as it is.
-type plainSealer struct{}
-
-func (plainSealer) Seal(plain []byte) ([]byte, error)  { return plain, nil }
-func (plainSealer) Open(sealed []byte) ([]byte, error) { return sealed, nil }
-
 // Exports is what this package reads of exports.
 type Exports interface {
 	// Export returns an export, ExportSchedule a schedule; CodeNotFound.
 	Export(ctx context.Context, id string) (hearth.Export, error)
 	ExportSchedule(ctx context.Context, id string) (hearth.ExportSchedule, error)
 }
-
-// ChannelSealer encrypts the URLs of channels at rest.
-type ChannelSealer interface {
-	Sealer
-	// Current reports whether a value is sealed as Seal would do it now.
-	Current(sealed []byte) bool
-}
-
-// Current implements ChannelSealer.
-func (plainSealer) Current([]byte) bool { return true }
 
 // Options are what the service works with. Store, Channels, Client, Users, Devices and Queue are needed.
 type Options struct {
@@ -91,11 +70,11 @@ type Options struct {
 	// PublicURL is what links in e-mails start with, without a slash at the end.
 	PublicURL string
 	// Sealer encrypts the personal parts of what waits in the queue; nil leaves them as they are.
-	Sealer Sealer
+	Sealer sealed.Sealer
 	// EventsOf returns the events that a rule looks at; nil: none.
 	EventsOf func(hearth.Rule) []string
 	// ChannelSealer encrypts the URLs of channels; nil leaves them as they are.
-	ChannelSealer ChannelSealer
+	ChannelSealer sealed.Sealer
 	// Debounce is how long a device's new connection must last before users are notified, at least 1 s; 0 is 30 s. They are notified
 	// within twice that.
 	Debounce time.Duration
@@ -114,12 +93,7 @@ func (o Options) validate() (Options, error) {
 	if o.Publisher == nil {
 		o.Publisher = noPublisher{}
 	}
-	if o.Sealer == nil {
-		o.Sealer = plainSealer{}
-	}
-	if o.ChannelSealer == nil {
-		o.ChannelSealer = plainSealer{}
-	}
+	o.Sealer, o.ChannelSealer = sealed.OrPlain(o.Sealer), sealed.OrPlain(o.ChannelSealer)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

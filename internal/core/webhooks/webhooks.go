@@ -22,22 +22,8 @@ import (
 	"hearth/internal/guardedhttp"
 	"hearth/internal/newid"
 	"hearth/internal/queue"
+	"hearth/internal/sealed"
 )
-
-// Sealer encrypts secret fields at rest.
-type Sealer interface {
-	Seal(plain []byte) ([]byte, error)
-	Open(sealed []byte) ([]byte, error)
-	// Current reports whether a value is sealed as Seal would do it now.
-	Current(sealed []byte) bool
-}
-
-// plainSealer leaves everything as it is.
-type plainSealer struct{}
-
-func (plainSealer) Seal(plain []byte) ([]byte, error)  { return plain, nil }
-func (plainSealer) Open(sealed []byte) ([]byte, error) { return sealed, nil }
-func (plainSealer) Current([]byte) bool                { return true }
 
 // Devices finds devices.
 type Devices interface {
@@ -51,7 +37,7 @@ type Options struct {
 	// Encode returns the JSON of the data of an event, which is a type of the root package.
 	Encode func(at time.Time, data any) (json.RawMessage, error)
 	// Sealer encrypts secrets at rest; nil leaves them as they are.
-	Sealer Sealer
+	Sealer sealed.Sealer
 	// Client makes the requests, and decides which URLs may be reached.
 	Client *guardedhttp.Client
 	// Wake is signalled after a write that left events behind; nil leaves only the poll.
@@ -73,9 +59,7 @@ func (o Options) validate() (Options, error) {
 	if o.Leads == nil {
 		o.Leads = func() bool { return true }
 	}
-	if o.Sealer == nil {
-		o.Sealer = plainSealer{}
-	}
+	o.Sealer = sealed.OrPlain(o.Sealer)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -362,44 +346,14 @@ func (s *Service) Retry(ctx context.Context, caller hearth.Caller, webhookID, id
 
 // Reseal seals every secret anew that is not sealed with today's key, and returns how many it changed and how many it could not open.
 func (s *Service) Reseal(ctx context.Context) (changed, lost int, err error) {
-	page := hearth.Page{Limit: hearth.MaxLimit}
-	for {
-		list, err := s.o.Store.Webhooks(ctx, hearth.Reach{All: true}, page)
-		if err != nil {
-			return changed, lost, err
-		}
-		for _, w := range list.Items {
-			var did, could int
-			_, err := s.o.Store.UpdateWebhook(ctx, w.ID, func(w hearth.Webhook) (hearth.Webhook, error) {
-				did, could = 0, 0
-				for _, secret := range []*[]byte{&w.Secret, &w.OldSecret} {
-					if len(*secret) == 0 || s.o.Sealer.Current(*secret) {
-						continue
-					}
-					plain, err := s.o.Sealer.Open(*secret)
-					if err != nil {
-						could++
-						continue
-					}
-					if *secret, err = s.o.Sealer.Seal(plain); err != nil {
-						return w, err
-					}
-					did++
-				}
-				if did == 0 {
-					return w, audited.ErrUnchanged
-				}
-				return w, nil
-			}, hearth.SideEffects{})
-			if err != nil && !errors.Is(err, audited.ErrUnchanged) && hearth.ErrorCode(err) != hearth.CodeNotFound {
-				return changed, lost, err
-			}
-			changed, lost = changed+did, lost+could
-		}
-		if page.Cursor = list.Next; page.Cursor.IsZero() {
-			return changed, lost, nil
-		}
-	}
+	return sealed.Stored[hearth.Webhook]{
+		List: func(ctx context.Context, page hearth.Page) (hearth.List[hearth.Webhook], error) {
+			return s.o.Store.Webhooks(ctx, hearth.Reach{All: true}, page)
+		},
+		Update: s.o.Store.UpdateWebhook,
+		ID:     func(w hearth.Webhook) string { return w.ID },
+		Fields: func(w *hearth.Webhook) []*[]byte { return []*[]byte{&w.Secret, &w.OldSecret} },
+	}.Reseal(ctx, s.o.Sealer)
 }
 
 // CleanUp removes deliveries that ended hearth.DeliveryTTL ago, and of each webhook those beyond the latest hearth.MaxDeliveries, in

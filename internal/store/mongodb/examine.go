@@ -37,11 +37,8 @@ type Examination struct {
 	Restoring string
 }
 
-// MissingIndex is an index that a collection lacks.
-type MissingIndex struct {
-	// Name is for people, as "users (email)"; Command makes it, in MongoDB's shell.
-	Name, Command string
-}
+// MissingIndex is an index that a collection lacks: Name is for users, as "users (email)"; Command makes it, in MongoDB's shell.
+type MissingIndex = struct{ Name, Command string }
 
 // Examine looks at the servers and the database of the URI without changing anything; other programs may work on it. The error
 // says what to change.
