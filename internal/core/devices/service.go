@@ -141,6 +141,7 @@ func New(options Options) (*Service, error) {
 		return nil, err
 	}
 	f := &Service{options: options, store: options.Store, trust: aloneTrust, pending: newPending(), rates: throughput.New(options.Clock)}
+	f.signs.ended = make(chan struct{})
 	if options.Shared {
 		f.trust = sharedTrust
 	}

@@ -10,8 +10,12 @@ import (
 	"hearth"
 )
 
-// signEvery is how long after a device was heard its logs do not count as a sign of life, unless it has left.
-const signEvery = time.Second
+const (
+	// signEvery is how long after a device was heard its logs do not count as a sign of life, unless it has left.
+	signEvery = time.Second
+	// signsTogether is for how long, after some were stored, more signs are gathered: each write of a few costs as much as that of many logs.
+	signsTogether = 50 * time.Millisecond
+)
 
 // signs are the devices that sent logs and whose sign of life is not stored yet.
 type signs struct {
@@ -19,6 +23,7 @@ type signs struct {
 	devices map[string]sign
 	storing bool
 	stopped bool
+	ended   chan struct{} // closed once it is stopped
 }
 
 // sign is a sign of life, which came at a time.
@@ -55,7 +60,7 @@ func (f *Service) Reported(devices []*hearth.Device) {
 	}
 }
 
-// storeSigns stores signs of life until none waits.
+// storeSigns stores signs of life until none comes.
 func (f *Service) storeSigns() {
 	for {
 		f.signs.mu.Lock()
@@ -76,6 +81,10 @@ func (f *Service) storeSigns() {
 				f.options.Logger.Warn("signs of life could not be stored", "devices", len(part), "error", err)
 			}
 		}
+		select {
+		case <-time.After(signsTogether):
+		case <-f.signs.ended:
+		}
 	}
 }
 
@@ -84,6 +93,7 @@ func (s *signs) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stopped = true
+	close(s.ended)
 }
 
 // quiet returns the signs of devices that were not heard within signEvery before, or have left since.

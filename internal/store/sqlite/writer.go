@@ -61,6 +61,8 @@ type request struct {
 type tx struct {
 	w   *writer
 	req *request
+	// unsaved is set until the first statement of a write that is not its group's first: then its savepoint begins. Logs alone need none.
+	unsaved bool
 }
 
 func startWriter(ctx context.Context, db *sql.DB, file *os.File, options Options) (*writer, error) {
@@ -286,7 +288,7 @@ func (w *writer) begin(all *tx) error {
 // transaction holds nothing else, and begins anew.
 func (w *writer) runFirst(all *tx) (fatal error) {
 	req := all.req
-	req.err = w.guarded(req)
+	req.err = all.guarded()
 	w.logs.settle(req.err != nil)
 	if req.err == nil {
 		return nil
@@ -301,13 +303,16 @@ func (w *writer) runFirst(all *tx) (fatal error) {
 
 // runOne runs another write, in a savepoint. Its own failure goes to req.err; what it returns ends the whole group.
 func (w *writer) runOne(req *request) (fatal error) {
-	if err := w.exec(`SAVEPOINT write`); err != nil {
-		return err
-	}
-	req.err = w.guarded(req)
+	t := &tx{w: w, req: req, unsaved: true}
+	req.err = t.guarded()
 	w.logs.settle(req.err != nil)
 	if req.err != nil {
 		req.hooks = nil
+	}
+	if t.unsaved {
+		return nil
+	}
+	if req.err != nil {
 		// A full disk or an I/O error may have rolled the transaction back already; then this fails, and with it the group.
 		if err := w.exec(`ROLLBACK TO write`); err != nil {
 			return errors.Join(req.err, err)
@@ -316,14 +321,14 @@ func (w *writer) runOne(req *request) (fatal error) {
 	return w.exec(`RELEASE write`)
 }
 
-// guarded turns a panic of one write into its error: the writer serves everybody.
-func (w *writer) guarded(req *request) (err error) {
+// guarded runs the write, and turns its panic into its error: the writer serves everybody.
+func (t *tx) guarded() (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("a write panicked: %v", p)
 		}
 	}()
-	return req.fn(&tx{w: w, req: req})
+	return t.req.fn(t)
 }
 
 func (w *writer) answer(members []*request, groupErr error) {
@@ -360,9 +365,20 @@ func (w *writer) exec(query string) error {
 	return err
 }
 
+// statement returns a statement of the write.
+func (t *tx) statement(query string) (*sql.Stmt, error) {
+	if t.unsaved {
+		if err := t.w.exec(`SAVEPOINT write`); err != nil {
+			return nil, err
+		}
+		t.unsaved = false
+	}
+	return t.w.prepare(query)
+}
+
 // exec runs a statement whose text does not change from call to call (it stays prepared).
 func (t *tx) exec(query string, args ...any) (sql.Result, error) {
-	stmt, err := t.w.prepare(query)
+	stmt, err := t.statement(query)
 	if err != nil {
 		return nil, err
 	}
@@ -371,7 +387,7 @@ func (t *tx) exec(query string, args ...any) (sql.Result, error) {
 
 // query is exec for rows. The rows must be closed before the write goes on to its next statement on the same table.
 func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
-	stmt, err := t.w.prepare(query)
+	stmt, err := t.statement(query)
 	if err != nil {
 		return nil, err
 	}
@@ -380,7 +396,7 @@ func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
 
 // row is query for one row.
 func (t *tx) row(query string, args ...any) rowScanner {
-	stmt, err := t.w.prepare(query)
+	stmt, err := t.statement(query)
 	if err != nil {
 		return failedRow{err}
 	}
