@@ -126,6 +126,12 @@ var hostilities = []hostility{
 		item := `{"name":"fat","type":"t","metadata":{"a":"` + strings.Repeat("x", 900) + `"}}`
 		return []byte(`{"items":[` + strings.Repeat(item+",", 999) + item + `]}`)
 	}},
+	{name: "a command for each of 1,000 devices", path: "/commands", body: func(o *offender, _ int) []byte {
+		return []byte(`{"device_ids":["` + strings.Join(o.ids, `","`) + `"],"name":"blink"}`)
+	}},
+	{name: "a heartbeat of each of 1,000 devices", path: "/heartbeats", body: func(o *offender, _ int) []byte {
+		return []byte(`{"items":[{"device_id":"` + strings.Join(o.ids, `","status":"error"},{"device_id":"`) + `","status":"active"}]}`)
+	}},
 }
 
 // measureHostile: what others wait for while one account sends what costs most, next to what they wait for alone.

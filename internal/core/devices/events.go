@@ -257,7 +257,7 @@ func (f *Service) putBack(ctx context.Context, devices []hearth.Device, now time
 
 // Deactivate sets devices that were silent for InactiveAfter from active to inactive, and returns their number.
 func (f *Service) Deactivate(ctx context.Context) (n int, err error) {
-	const part = 500
+	const part = 100
 	now := f.now()
 	for {
 		idled, err := f.store.IdleDevices(ctx, now.Add(-hearth.InactiveAfter), part)

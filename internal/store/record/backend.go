@@ -19,11 +19,11 @@ type Backend interface {
 	Update(ctx context.Context, w Write, fn func(ctx context.Context, tx Tx) error) error
 	// View runs fn, which only reads. The name is for the observer.
 	View(ctx context.Context, name string, fn func(ctx context.Context, r Reader) error) error
-	// Remove removes up to limit records that the filter picks, those first whose field by is the least, and returns their number.
-	// It is no step: a crash may leave some. No step may be about to change them.
+	// Remove removes up to limit records that the filter picks, those first whose field by is the least, and returns their number; 0 is
+	// no limit. It is no step but several small writes: a crash may leave some. No step may be about to change them.
 	Remove(ctx context.Context, name string, s *Schema, where Filter, by string, limit int) (int, error)
-	// Change sets fields of all records that the filter picks, and returns how many. It is no step, and changes no versions: only
-	// for fields that no step decides by.
+	// Change sets fields of all records that the filter picks, and returns how many. It is no step but several small writes, and changes no
+	// versions: only for fields that no step decides by. If the filter may pick many, it picks none of them once they are changed.
 	Change(ctx context.Context, name string, s *Schema, where Filter, set Changes) (int, error)
 	// Orphans reports whether records may outlive, for some moments, a device that they hang on.
 	Orphans() bool
@@ -39,6 +39,8 @@ type Write struct {
 	// nobody.
 	Key     string
 	Effects hearth.SideEffects
+	// Long says that it takes more than a millisecond or two: where writes share commits, others share none with it.
+	Long bool
 }
 
 // Query asks for records.
@@ -115,8 +117,8 @@ type Tx interface {
 	Hold(ctx context.Context, s *Schema, id []any) error
 	// Guard is Hold for a rule about many records.
 	Guard(ctx context.Context, name string) error
-	// UpdateWhere changes, and DeleteWhere removes, all records that the filter picks when the step is done. It may happen twice
-	// and late: the filter must pick nothing that a later step writes, nor anything that this one does.
+	// UpdateWhere changes, and DeleteWhere removes, all records that the filter picks when the step is done. It may happen twice, in
+	// parts and late: the filter must pick nothing that a later step writes, nor anything that this one does.
 	UpdateWhere(ctx context.Context, s *Schema, where Filter, set Changes) error
 	DeleteWhere(ctx context.Context, s *Schema, where Filter) error
 	// Note adds a loose record, which means nothing to anybody unless the step comes about.

@@ -346,7 +346,7 @@ func (a *Aggregates) DueCommands(ctx context.Context, limit int) ([]hearth.Comma
 func (a *Aggregates) ExpireCommands(
 	ctx context.Context, now time.Time, ids []string, jobs func(hearth.Command) ([]hearth.OutboxJob, error),
 ) ([]hearth.Command, error) {
-	return update(ctx, a.b, Write{Name: "ExpireCommands", Key: "commands"}, func(ctx context.Context, tx Tx) (expired []hearth.Command, _ error) {
+	return update(ctx, a.b, Write{Name: "ExpireCommands", Key: "commands", Long: true}, func(ctx context.Context, tx Tx) (expired []hearth.Command, _ error) {
 		due, err := commands.Find(ctx, tx, Query{Where: Filter{In("id", ids...), Eq("ended", false), Lte("due", now)}, Order: Order{By: "due"}})
 		if err != nil {
 			return nil, err
@@ -383,7 +383,7 @@ func (a *Aggregates) RemoveCommands(ctx context.Context, now time.Time, limit in
 
 // CreateCommandBatch implements hearth.CommandStore.
 func (a *Aggregates) CreateCommandBatch(ctx context.Context, b hearth.CommandBatch, effects hearth.SideEffects) error {
-	return a.b.Update(ctx, Write{Name: "CreateCommandBatch", Effects: effects}, func(ctx context.Context, tx Tx) error {
+	return a.b.Update(ctx, Write{Name: "CreateCommandBatch", Effects: effects, Long: true}, func(ctx context.Context, tx Tx) error {
 		return commandBatches.Insert(ctx, tx, storedBatch(b))
 	})
 }
@@ -444,7 +444,7 @@ func (a *Aggregates) PlaceCommands(
 	ctx context.Context, batchID string, limit int, of func(b hearth.CommandBatch, deviceID string) hearth.Command,
 	jobs func(hearth.Command) ([]hearth.OutboxJob, error),
 ) (placed []hearth.PlacedCommand, after hearth.CommandBatch, err error) {
-	w := Write{Name: "PlaceCommands", Key: "command_batch/" + batchID}
+	w := Write{Name: "PlaceCommands", Key: "command_batch/" + batchID, Long: true}
 	err = a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
 		placed = nil
 		stored, err := commandBatches.Get(ctx, tx, batchID)

@@ -359,7 +359,7 @@ func (a *Aggregates) RemoveSessions(ctx context.Context, before time.Time, limit
 func (a *Aggregates) RewriteOrigins(
 	ctx context.Context, after string, limit int, change func(id string, origin []byte) ([]byte, error),
 ) (string, error) {
-	return update(ctx, a.b, Write{Name: "RewriteOrigins", Key: "origins"}, func(ctx context.Context, tx Tx) (last string, _ error) {
+	return update(ctx, a.b, Write{Name: "RewriteOrigins", Key: "origins", Long: true}, func(ctx context.Context, tx Tx) (last string, _ error) {
 		some, err := sessions.Find(ctx, tx, Query{Where: Filter{Gt("id", after)}, Order: Order{By: "id"}, Limit: limit})
 		if err != nil {
 			return "", err

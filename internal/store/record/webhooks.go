@@ -215,7 +215,7 @@ func forgetDeliveries(ctx context.Context, tx Tx, webhookID string) error {
 
 // NoteConnections implements hearth.WebhookStore.
 func (a *Aggregates) NoteConnections(ctx context.Context, now []hearth.DeviceConnection, jobs func(i int) ([]hearth.OutboxJob, error)) error {
-	return a.b.Update(ctx, Write{Name: "NoteConnections", Key: "device_connections"}, func(ctx context.Context, tx Tx) error {
+	return a.b.Update(ctx, Write{Name: "NoteConnections", Key: "device_connections", Long: true}, func(ctx context.Context, tx Tx) error {
 		ids := make([]string, len(now))
 		for i, c := range now {
 			ids[i] = c.DeviceID
@@ -270,7 +270,7 @@ func (a *Aggregates) PendingWebhookEvents(ctx context.Context, limit int) ([]hea
 // CreateDeliveries implements hearth.WebhookStore. Of two processes that store the same ones at the same time the one that is later
 // does it anew, and finds them stored.
 func (a *Aggregates) CreateDeliveries(ctx context.Context, all []hearth.WebhookDelivery, effects hearth.SideEffects) error {
-	w := Write{Name: "CreateDeliveries", Effects: effects}
+	w := Write{Name: "CreateDeliveries", Effects: effects, Long: true}
 	create := func(ctx context.Context, tx Tx) error { return createDeliveries(ctx, tx, all) }
 	err := a.b.Update(ctx, w, create)
 	for attempts := 0; hearth.ErrorCode(err) == hearth.CodeConflict && attempts < 3; attempts++ {

@@ -157,7 +157,7 @@ func (s *Store) RestorePart(ctx context.Context, part archive.Part, restore arch
 			}
 		}
 		schema := record.SchemaOf(part.Kind)
-		step := &recordTx{recordReader: recordReader{t}, t: t}
+		step := &recordTx{recordReader: recordReader{t}, s: s, t: t}
 		if err := schema.Restored(ctx, step, records); err != nil {
 			return err
 		}

@@ -23,7 +23,7 @@ func TestEveryTableIsArchivedOrFollowsFromTheOthers(t *testing.T) {
 	}
 	follows := []string{
 		"scopes", "audit_head", "audit_targets", "audit_indexed", "log_state", "log_sums", "log_cells", "log_days", "log_counts", "log_dead", "log_moves",
-		"log_unfinished", "devices_unfinished", "late_writes", "restore_state", "goose_db_version", "sqlite_stat1", "sqlite_stat4",
+		"log_unfinished", "devices_unfinished", "late_writes", "late_removals", "restore_state", "goose_db_version", "sqlite_stat1", "sqlite_stat4",
 	}
 	rows, err := openTest(t).readers.db.QueryContext(t.Context(), `SELECT name FROM sqlite_master WHERE type='table'`)
 	if err != nil {

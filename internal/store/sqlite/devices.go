@@ -94,7 +94,7 @@ func (s *Store) SetDeviceError(ctx context.Context, deviceID string, failure hea
 
 // CreateDevices implements hearth.DeviceStore.
 func (s *Store) CreateDevices(ctx context.Context, devices []hearth.Device, effects hearth.SideEffects) ([]hearth.Device, error) {
-	if len(devices) > fewDevices {
+	if len(devices) > sliceDevices {
 		return s.createMany(ctx, devices, effects)
 	}
 	created := make([]hearth.Device, len(devices))
@@ -308,7 +308,7 @@ func (s *Store) DeleteDevice(ctx context.Context, id string, check func(hearth.D
 		}
 		kinds, fields := record.OfDevices()
 		for i, kind := range kinds {
-			if _, err := deleteWhere(t, kind, record.Filter{record.Eq(fields[i], id)}); err != nil {
+			if err := s.deleteWhere(t, kind, record.Filter{record.Eq(fields[i], id)}); err != nil {
 				return err
 			}
 		}

@@ -14,10 +14,8 @@ import (
 )
 
 const (
-	// fewDevices are created by one write.
-	fewDevices = 16
-	// sliceDevices and sliceBytes bound the devices that one write stores of many, and the audit entries and jobs: a millisecond's or two.
-	sliceDevices, sliceBytes = 48, 128 << 10
+	// sliceDevices and sliceBytes bound the devices that one write stores of many, and the audit entries and jobs: a millisecond's.
+	sliceDevices, sliceBytes = 16, 128 << 10
 	// staleAfter is how long after its last write a batch of devices is one that no process finishes any more.
 	staleAfter = 10 * time.Second
 )

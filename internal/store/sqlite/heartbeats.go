@@ -141,7 +141,7 @@ func (s *Store) IdleDevices(ctx context.Context, silentSince time.Time, limit in
 	if err != nil {
 		return nil, err
 	}
-	err = s.write(ctx, "IdleDevices", func(t *tx) error {
+	err = s.writeLong(ctx, "IdleDevices", func(t *tx) error {
 		devices, err := scanDevices(t.query(`SELECT `+deviceColumns+` FROM json_each(?2) list
 			CROSS JOIN devices d ON d.key=list.value CROSS JOIN presence p ON p.device=d.key
 			WHERE p.last_active_at<?1 AND d.status='active' AND (p.last_active_at>0 OR d.created_at<?1)`, millis(silentSince), string(list)))

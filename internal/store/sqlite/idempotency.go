@@ -64,18 +64,48 @@ func (s *Store) writeIdempotencyRecord(t *tx, record *hearth.IdempotencyRecord) 
 	return err
 }
 
-// DeleteExpiredIdempotencyRecords is hearth.IdempotencyStore's.
+// expiredBytes bounds what one write removes of records, which may be a megabyte each.
+const expiredBytes = 256 << 10
+
+// DeleteExpiredIdempotencyRecords is hearth.IdempotencyStore's. It goes by small writes.
 func (s *Store) DeleteExpiredIdempotencyRecords(ctx context.Context, now time.Time, limit int) (deleted int, err error) {
-	err = s.write(ctx, "DeleteExpiredIdempotencyRecords", func(t *tx) error {
-		// The index idempotency_expires finds them.
-		result, err := t.exec(`DELETE FROM idempotency WHERE (caller, key) IN
-			(SELECT caller, key FROM idempotency WHERE expires_at<=? ORDER BY expires_at LIMIT ?)`, millis(now), limit)
+	type expired struct {
+		caller, key string
+		size        int
+	}
+	var all []expired
+	err = s.read(ctx, "DeleteExpiredIdempotencyRecords", func(r *reader) error {
+		// The index idempotency_expires finds them; their length is known without reading them.
+		rows, err := r.query(`SELECT caller, key, length(created) FROM idempotency WHERE expires_at<=? ORDER BY expires_at LIMIT ?`, millis(now), limit)
 		if err != nil {
 			return err
 		}
-		rows, err := result.RowsAffected()
-		deleted = int(rows)
-		return err
+		for rows.Next() {
+			var e expired
+			if err := rows.Scan(&e.caller, &e.key, &e.size); err != nil {
+				return closed(rows, err)
+			}
+			all = append(all, e)
+		}
+		return closed(rows, nil)
 	})
+	for err == nil && len(all) > 0 {
+		n, bytes := 0, 0
+		for n < len(all) && n < changedAtOnce && (n == 0 || bytes+all[n].size <= expiredBytes) {
+			bytes += all[n].size
+			n++
+		}
+		err = s.writeLong(ctx, "DeleteExpiredIdempotencyRecords", func(t *tx) error {
+			for _, e := range all[:n] {
+				if _, err := t.exec(`DELETE FROM idempotency WHERE caller=? AND key=? AND expires_at<=?`, e.caller, e.key, millis(now)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err == nil {
+			deleted, all = deleted+n, all[n:]
+		}
+	}
 	return deleted, err
 }

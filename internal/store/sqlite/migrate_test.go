@@ -111,6 +111,7 @@ func TestIndexesOfCommandsAreMadeAnew(t *testing.T) {
 			`DROP TABLE audit_targets`,
 			`DROP TABLE audit_indexed`,
 			`CREATE INDEX audit_target ON audit(target, at)`,
+			`DROP TABLE late_removals`,
 			`DROP VIEW device_records`,
 			`ALTER TABLE devices ADD COLUMN desired_version INTEGER NOT NULL DEFAULT 0`,
 			`CREATE VIEW device_records AS SELECT 1`,

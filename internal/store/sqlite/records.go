@@ -33,8 +33,12 @@ func (b records) View(ctx context.Context, name string, fn func(context.Context,
 
 // Update implements record.Backend. Writes of the store follow one another, so that nothing has to be locked or looked at again.
 func (b records) Update(ctx context.Context, w record.Write, fn func(context.Context, record.Tx) error) error {
-	return b.s.write(ctx, w.Name, func(t *tx) error {
-		step := &recordTx{recordReader: recordReader{t}, t: t, effects: w.Effects}
+	write := b.s.write
+	if w.Long {
+		write = b.s.writeLong
+	}
+	return write(ctx, w.Name, func(t *tx) error {
+		step := &recordTx{recordReader: recordReader{t}, s: b.s, t: t, effects: w.Effects}
 		refusal := fn(ctx, step)
 		if refusal == nil {
 			return b.s.writeEffects(t, step.effects)
@@ -47,29 +51,74 @@ func (b records) Update(ctx context.Context, w record.Write, fn func(context.Con
 	})
 }
 
+// changedAtOnce bounds the records that one write removes or changes of many: a millisecond's or two.
+const changedAtOnce = 64
+
 // Remove implements record.Backend.
-func (b records) Remove(ctx context.Context, name string, s *record.Schema, where record.Filter, by string, limit int) (n int, err error) {
-	err = b.s.write(ctx, name, func(t *tx) (err error) {
-		if limit == 0 {
-			n, err = deleteWhere(t, s, where)
-			return err
-		}
-		q := statement(s, `DELETE FROM `, s.Name, ` WHERE (`, strings.Join(s.ID, `, `), `) IN (SELECT `, strings.Join(s.ID, `, `), ` FROM `, s.Name)
-		q.where(where)
-		q.add(` ORDER BY `, by, ` LIMIT `).arg(limit).add(`)`)
-		n, err = affected(t.exec(q.text.String(), q.args...))
-		return err
-	})
-	return n, err
+func (b records) Remove(ctx context.Context, name string, s *record.Schema, where record.Filter, by string, limit int) (int, error) {
+	if limit == 0 {
+		by = ""
+	}
+	return b.inParts(ctx, name, limit, func(t *tx, limit int) (int, error) { return deleteSome(t, s, where, by, limit) })
 }
 
 // Change implements record.Backend.
 func (b records) Change(ctx context.Context, name string, s *record.Schema, where record.Filter, set record.Changes) (n int, err error) {
-	err = b.s.write(ctx, name, func(t *tx) (err error) {
-		n, err = updateWhere(t, s, where, set)
-		return err
+	return b.inParts(ctx, name, 0, func(t *tx, limit int) (int, error) {
+		q := statement(s, `UPDATE `, s.Name, ` SET `)
+		q.set(set)
+		q.some(where, "", limit)
+		return affected(t.exec(q.text.String(), q.args...))
 	})
-	return n, err
+}
+
+// inParts writes some records after the other, each write by itself, until a write finds fewer than it may change or the limit is reached; 0 is
+// no limit.
+func (b records) inParts(ctx context.Context, name string, limit int, some func(t *tx, limit int) (int, error)) (total int, err error) {
+	for most, n := changedAtOnce, changedAtOnce; err == nil && n == most; total += n {
+		if limit > 0 {
+			most = min(most, limit-total)
+		}
+		n = 0
+		if most == 0 {
+			break
+		}
+		write := b.s.write
+		if total > 0 {
+			write = b.s.writeLong
+		}
+		err = write(ctx, name, func(t *tx) (err error) {
+			n, err = some(t, most)
+			return err
+		})
+	}
+	return total, err
+}
+
+// deleteSome deletes up to limit of the records that a filter picks, in the order of a field if one is named.
+func deleteSome(t *tx, s *record.Schema, where record.Filter, by string, limit int) (int, error) {
+	q := statement(s, `DELETE FROM `, s.Name)
+	q.some(where, by, limit)
+	return affected(t.exec(q.text.String(), q.args...))
+}
+
+// some picks up to limit of the records that a filter picks.
+func (q *query) some(where record.Filter, by string, limit int) {
+	id := strings.Join(q.s.ID, `, `)
+	q.add(` WHERE (`, id, `) IN (SELECT `, id, ` FROM `, q.s.Name)
+	q.where(where)
+	q.order(record.Order{By: by})
+	q.add(` LIMIT `).arg(limit).add(`)`)
+}
+
+// set sets columns.
+func (q *query) set(changes record.Changes) {
+	for i, change := range changes {
+		if i > 0 {
+			q.add(`, `)
+		}
+		q.add(change.Field, `=`).arg(change.Value)
+	}
 }
 
 func affected(result sql.Result, err error) (int, error) {
@@ -80,20 +129,9 @@ func affected(result sql.Result, err error) (int, error) {
 	return int(n), err
 }
 
-func deleteWhere(t *tx, s *record.Schema, where record.Filter) (int, error) {
-	q := statement(s, `DELETE FROM `, s.Name)
-	q.where(where)
-	return affected(t.exec(q.text.String(), q.args...))
-}
-
 func updateWhere(t *tx, s *record.Schema, where record.Filter, set record.Changes) (int, error) {
 	q := statement(s, `UPDATE `, s.Name, ` SET `)
-	for i, change := range set {
-		if i > 0 {
-			q.add(`, `)
-		}
-		q.add(change.Field, `=`).arg(change.Value)
-	}
+	q.set(set)
 	q.where(where)
 	return affected(t.exec(q.text.String(), q.args...))
 }

@@ -12,6 +12,7 @@ import (
 // recordTx is one step. What it writes is undone with the write's savepoint if the step is refused.
 type recordTx struct {
 	recordReader
+	s       *Store
 	t       *tx
 	effects hearth.SideEffects
 	// read holds the columns of what was read.
@@ -192,8 +193,7 @@ func (x *recordTx) UpdateWhere(_ context.Context, s *record.Schema, where record
 
 // DeleteWhere implements record.Tx.
 func (x *recordTx) DeleteWhere(_ context.Context, s *record.Schema, where record.Filter) error {
-	_, err := deleteWhere(x.t, s, where)
-	return err
+	return x.s.deleteWhere(x.t, s, where)
 }
 
 // Note implements record.Tx.

@@ -146,6 +146,9 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	if s.Engine, err = tsdb.New(logBackend{s}, options.Logs); err != nil {
 		return nil, errors.Join(err, writer.stop(), s.readers.close(), s.scans.close())
 	}
+	if err := s.removeAllLate(ctx); err != nil {
+		options.Logger.Warn("records of what was removed are not removed yet", "err", err)
+	}
 	s.settle(ctx)
 	s.Start()
 	return s, nil

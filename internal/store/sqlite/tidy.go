@@ -12,6 +12,9 @@ func (s *Store) Tidy(ctx context.Context) (freed int, err error) {
 	if err := (logBackend{s}).discardOld(ctx); err != nil {
 		return 0, err
 	}
+	if err := s.removeAllLate(ctx); err != nil {
+		return 0, err
+	}
 	s.settle(ctx)
 	err = s.writeLong(ctx, "Tidy", func(t *tx) error { return t.drain(`PRAGMA optimize`) })
 	for more := true; err == nil && more; {

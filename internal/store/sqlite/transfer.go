@@ -26,7 +26,7 @@ func (s *Store) ClaimDevice(
 	ctx context.Context, code hearth.ClaimCode, change func(hearth.Device) (hearth.Device, error), effects hearth.SideEffects,
 ) (hearth.Device, error) {
 	return s.transfer(ctx, code.DeviceID, deviceChange{name: "ClaimDevice", change: change, effects: effects, also: func(t *tx) error {
-		return record.UseClaimCode(ctx, &recordTx{recordReader: recordReader{t}, t: t}, code)
+		return record.UseClaimCode(ctx, &recordTx{recordReader: recordReader{t}, s: s, t: t}, code)
 	}})
 }
 

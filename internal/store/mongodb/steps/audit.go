@@ -85,15 +85,24 @@ type appending struct {
 }
 
 const (
-	// maxAuditGroup bounds the entries of one write.
-	maxAuditGroup = 500
-	auditHeadID   = "head"
+	// maxAuditGroup bounds the entries of one write, and maxAuditPart those of one commit in it.
+	maxAuditGroup, maxAuditPart = 500, 100
+	auditHeadID                 = "head"
 )
 
 func newAppender(db *DB) *appender { return &appender{db: db, turn: make(chan struct{}, 1)} }
 
-// append stores the entries, in their order, unless they are stored already.
+// append stores the entries, in their order, unless they are stored already. Between parts of many, entries of other commits are stored.
 func (a *appender) append(ctx context.Context, docs []auditDoc) error {
+	for part := range slices.Chunk(docs, maxAuditPart) {
+		if err := a.appendPart(ctx, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *appender) appendPart(ctx context.Context, docs []auditDoc) error {
 	own := &appending{docs: docs, done: make(chan error, 1)}
 	a.mu.Lock()
 	a.waiting = append(a.waiting, own)
