@@ -76,3 +76,17 @@ func TestADeviceAdoptsWhatItKnows(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatCannotBeSimulatedIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]Options{
+		"profile":  {URL: "http://localhost", Profile: "castle", Devices: 1, Interval: time.Second},
+		"devices":  {URL: "http://localhost", Profile: "home", Interval: time.Second},
+		"interval": {URL: "http://localhost", Profile: "home", Devices: 1},
+		"address":  {URL: "localhost", Profile: "home", Devices: 1, Interval: time.Second},
+	} {
+		if _, err := New(o); err == nil {
+			t.Errorf("a wrong %s is taken", name)
+		}
+	}
+}

@@ -1,4 +1,4 @@
-package doctor_test
+package app_test
 
 import (
 	"bufio"
@@ -21,8 +21,8 @@ import (
 	"hearth/internal/testserver"
 )
 
-// expect asks the doctor and wants the line of a check to be good or bad and to hold the text.
-func expect(t *testing.T, cfg *config.Config, check string, ok bool, text string) {
+// expectLine asks the doctor and wants the line of a check to be good or bad and to hold the text.
+func expectLine(t *testing.T, cfg *config.Config, check string, ok bool, text string) {
 	t.Helper()
 	for _, line := range app.Doctor(t.Context(), cfg, nil) {
 		if line.Check != check {
@@ -42,16 +42,16 @@ func TestTheDoctorFindsWhatIsWrongOnOneMachine(t *testing.T) {
 	if err := os.Chmod(cfg.DataDir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, cfg, "database", true, "not there yet")
+	expectLine(t, cfg, "database", true, "not there yet")
 	apitest.Start(t, cfg)
-	expect(t, cfg, "configuration", false, "cost 4")
-	expect(t, cfg, "data directory", true, "private")
-	expect(t, cfg, "database", true, "with every index")
-	expect(t, cfg, "clock", true, "")
-	expect(t, cfg, "redis", true, "not used")
-	expect(t, cfg, "backups", true, "none")
+	expectLine(t, cfg, "configuration", false, "cost 4")
+	expectLine(t, cfg, "data directory", true, "private")
+	expectLine(t, cfg, "database", true, "with every index")
+	expectLine(t, cfg, "clock", true, "")
+	expectLine(t, cfg, "redis", true, "not used")
+	expectLine(t, cfg, "backups", true, "none")
 	cfg.BackupSchedule.Every = 24 * time.Hour
-	expect(t, cfg, "backups", false, "none yet")
+	expectLine(t, cfg, "backups", false, "none yet")
 
 	keys := filepath.Join(cfg.DataDir, "hearth.db")
 	for _, step := range []struct {
@@ -69,7 +69,7 @@ func TestTheDoctorFindsWhatIsWrongOnOneMachine(t *testing.T) {
 		if err := step.do(); err != nil {
 			t.Fatal(err)
 		}
-		expect(t, cfg, step.check, false, step.text)
+		expectLine(t, cfg, step.check, false, step.text)
 	}
 }
 
@@ -111,8 +111,8 @@ func TestTheDoctorJudgesHowRedisKeepsWaitingJobs(t *testing.T) {
 			t.Parallel()
 			cfg := apitest.Config(t)
 			cfg.RedisURL = testserver.StartRedis(t, c.given...).URL()
-			expect(t, cfg, "redis", c.ok, c.text)
-			expect(t, cfg, "redis clock", true, "agrees")
+			expectLine(t, cfg, "redis", c.ok, c.text)
+			expectLine(t, cfg, "redis clock", true, "agrees")
 		})
 	}
 }
@@ -121,7 +121,7 @@ func TestTheDoctorComparesADatabaseWithItsDesign(t *testing.T) {
 	t.Parallel()
 	cfg := apitest.Config(t)
 	cfg.StoreURL = testserver.MongoDB(t)
-	expect(t, cfg, "database", true, "empty")
+	expectLine(t, cfg, "database", true, "empty")
 	store, err := mongodb.Open(t.Context(), mongodb.Options{URI: cfg.StoreURL})
 	if err != nil {
 		t.Fatal(err)
@@ -129,9 +129,9 @@ func TestTheDoctorComparesADatabaseWithItsDesign(t *testing.T) {
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, cfg, "database", true, "with every index")
-	expect(t, cfg, "database clock", true, "agrees")
-	expect(t, cfg, "database servers", false, "alone")
+	expectLine(t, cfg, "database", true, "with every index")
+	expectLine(t, cfg, "database clock", true, "agrees")
+	expectLine(t, cfg, "database servers", false, "alone")
 
 	parsed, err := connstring.Parse(cfg.StoreURL)
 	if err != nil {
@@ -147,16 +147,16 @@ func TestTheDoctorComparesADatabaseWithItsDesign(t *testing.T) {
 	if err := devices.DropWithKey(t.Context(), bson.D{{Key: "key", Value: 1}}); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, cfg, "database", false, "devices (key)")
+	expectLine(t, cfg, "database", false, "devices (key)")
 	// An index that does not keep keys apart is none of the design.
 	if _, err := devices.CreateOne(t.Context(), mongo.IndexModel{Keys: bson.D{{Key: "key", Value: 1}}}); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, cfg, "database", false, "devices (key)")
+	expectLine(t, cfg, "database", false, "devices (key)")
 	if _, err := db.Collection("schema").UpdateByID(t.Context(), "schema", bson.D{{Key: "$set", Value: bson.D{{Key: "version", Value: 99}}}}); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, cfg, "database", false, "newer than this program")
+	expectLine(t, cfg, "database", false, "newer than this program")
 }
 
 func TestTheDoctorNamesServersThatAreAwayAndNoPasswords(t *testing.T) {

@@ -1,4 +1,4 @@
-package simulate_test
+package app_test
 
 import (
 	"context"
@@ -7,28 +7,13 @@ import (
 
 	client "hearth/client/go"
 	"hearth/internal/apitest"
-	"hearth/internal/simulate"
+	simulation "hearth/internal/simulate"
 )
 
-const (
-	email    = "ann@example.com"
-	password = "correct horse battery"
-)
-
-// eventually waits until a condition holds.
-func eventually(t *testing.T, what string, holds func() bool) {
+// simulated runs devices until the end of the test or until stop is called.
+func simulated(t *testing.T, o simulation.Options) (run *simulation.Run, stop func()) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s does not come true", what)
-		}
-	}
-}
-
-// begin runs devices until the end of the test or until stop is called.
-func begin(t *testing.T, o simulate.Options) (run *simulate.Run, stop func()) {
-	t.Helper()
-	run, err := simulate.New(o)
+	run, err := simulation.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,24 +31,24 @@ func begin(t *testing.T, o simulate.Options) (run *simulate.Run, stop func()) {
 	return run, stop
 }
 
-func TestDevicesReportAndObey(t *testing.T) {
+func TestSimulatedDevicesReportAndObey(t *testing.T) {
 	t.Parallel()
 	for _, protocol := range []string{"http", "mqtt"} {
 		t.Run(protocol, func(t *testing.T) {
 			t.Parallel()
 			url := apitest.Start(t, apitest.Unlimited(t))
-			person, err := client.New(url, client.WithPassword(email, password))
+			person, err := client.New(url, client.WithPassword(annsMail, apitest.Password))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := person.SignUp(t.Context(), client.SignUpRequest{Name: "Ann", Email: email, Password: password}); err != nil {
+			if _, err := person.SignUp(t.Context(), client.SignUpRequest{Name: "Ann", Email: annsMail, Password: apitest.Password}); err != nil {
 				t.Fatal(err)
 			}
-			o := simulate.Options{URL: url, Email: email, Password: password, Profile: "home", Devices: 10, Interval: time.Second}
+			o := simulation.Options{URL: url, Email: annsMail, Password: apitest.Password, Profile: "home", Devices: 10, Interval: time.Second}
 			if protocol == "mqtt" {
-				o.MQTT = simulate.WebSocket(url)
+				o.MQTT = simulation.WebSocket(url)
 			}
-			run, stop := begin(t, o)
+			run, stop := simulated(t, o)
 			eventually(t, "that all devices report", func() bool { f := run.Figures(); return f.Ready == 10 && f.Reports >= 20 })
 			devices := map[string]string{}
 			for device, err := range person.AllDevices(t.Context(), client.ListDevicesParams{Tag: "simulated"}) {
@@ -95,7 +80,7 @@ func TestDevicesReportAndObey(t *testing.T) {
 			stop()
 
 			// Another run takes up the same devices, and leaves no key behind.
-			run, _ = begin(t, o)
+			run, _ = simulated(t, o)
 			eventually(t, "that they report again", func() bool { return run.Figures().Reports >= 10 })
 			list, err := person.ListDevices(t.Context(), client.ListDevicesParams{Count: true})
 			if err != nil || list.Total == nil || *list.Total != 10 {
@@ -106,19 +91,5 @@ func TestDevicesReportAndObey(t *testing.T) {
 				return err == nil && len(keys.Items) == 0
 			})
 		})
-	}
-}
-
-func TestWhatCannotBeSimulatedIsRefused(t *testing.T) {
-	t.Parallel()
-	for name, o := range map[string]simulate.Options{
-		"profile":  {URL: "http://localhost", Profile: "castle", Devices: 1, Interval: time.Second},
-		"devices":  {URL: "http://localhost", Profile: "home", Interval: time.Second},
-		"interval": {URL: "http://localhost", Profile: "home", Devices: 1},
-		"address":  {URL: "localhost", Profile: "home", Devices: 1, Interval: time.Second},
-	} {
-		if _, err := simulate.New(o); err == nil {
-			t.Errorf("a wrong %s is taken", name)
-		}
 	}
 }
