@@ -31,7 +31,8 @@ func (v *AnyJSON) UnmarshalJSON(data []byte) error { return (*json.RawMessage)(v
 
 // Schema allows every value.
 func (AnyJSON) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Examples: []any{map[string]any{"level": 3}}}
+	most := hearth.MaxCommandJSON
+	return &huma.Schema{MaxLength: &most, Examples: []any{map[string]any{"level": 3}}}
 }
 
 // Command is a command on the wire.

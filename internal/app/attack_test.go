@@ -110,38 +110,44 @@ func (d *document) sample(s schema) any {
 	return "x"
 }
 
-// variants returns, for each string in s, a function from a text to a sample with that text in its place.
-func (d *document) variants(s schema, place string, all map[string]func(string) any) {
+// everyPlace calls found with each place of a schema, its schema, and what makes a value of the whole schema with another value there.
+func (d *document) everyPlace(s schema, place string, whole any, build func(any) any, found func(place string, s schema, build func(any) any)) {
 	s = d.resolve(s)
+	found(place, s, build)
 	switch {
-	case s.is("string"):
-		all[place] = func(text string) any { return text }
-	case s.is("object"):
-		for name, property := range s.Properties {
-			inner := map[string]func(string) any{}
-			d.variants(property, place+"."+name, inner)
-			for at, build := range inner {
-				all[at] = func(text string) any {
-					object, _ := d.sample(s).(map[string]any)
-					object = maps.Clone(object)
-					object[name] = build(text)
-					return object
-				}
-			}
-		}
-		all[place+".{key}"] = func(text string) any {
-			object, _ := d.sample(s).(map[string]any)
-			object = maps.Clone(object)
-			object[text] = text
-			return object
-		}
 	case s.is("array"):
-		inner := map[string]func(string) any{}
-		d.variants(*s.Items, place+"[0]", inner)
-		for at, build := range inner {
-			all[at] = func(text string) any { return []any{build(text)} }
+		d.everyPlace(*s.Items, place+"[0]", d.sample(*s.Items), func(item any) any { return build([]any{item}) }, found)
+	case s.is("object"):
+		object, _ := whole.(map[string]any)
+		for name, property := range s.Properties {
+			d.everyPlace(property, place+"."+name, d.sample(property), func(value any) any {
+				changed := map[string]any{name: value}
+				for other, is := range object {
+					if other != name {
+						changed[other] = is
+					}
+				}
+				return build(changed)
+			}, found)
 		}
 	}
+}
+
+// variants returns, for each string in s, a function from a text to a sample with that text in its place.
+func (d *document) variants(s schema, place string, all map[string]func(string) any) {
+	d.everyPlace(s, place, d.sample(s), func(value any) any { return value }, func(place string, s schema, build func(any) any) {
+		switch {
+		case s.is("string"):
+			all[place] = func(text string) any { return build(text) }
+		case s.is("object"):
+			all[place+".{key}"] = func(text string) any {
+				object, _ := d.sample(s).(map[string]any)
+				object = maps.Clone(object)
+				object[text] = text
+				return build(object)
+			}
+		}
+	})
 }
 
 // target is a running program and an admin's tokens.

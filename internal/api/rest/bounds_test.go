@@ -137,6 +137,7 @@ func TestBodiesAreReadAsFarAsTheyAreDescribed(t *testing.T) {
 	a := newShapeAPI(t)
 	shape := a.openAPI.Paths["/api/v1/shapes"].Post.RequestBody.Content["application/json"].Schema
 	texts := ShortTexts{}.Schema(nil)
+	two := 2
 	pairs := func(n int) string { return `"` + strings.Repeat(`\ud83d\ude00`, n) + `"` }
 	open := strings.TrimSuffix(strings.Repeat("["+strings.Repeat("1,", 900)+"1],", 80), ",")
 	for name, test := range map[string]struct {
@@ -151,6 +152,12 @@ func TestBodiesAreReadAsFarAsTheyAreDescribed(t *testing.T) {
 		"a long list for an item":   {shape, `{"items":[1,[` + open + `]]}`, "body.items[1]", "has more than 131072 bytes"},
 		"what may be anything":      {shape, `{"name":"x","any":[[` + open + `]]}`, "body.any", "has more than 131072 bytes"},
 		"what may not be there":     {shape, `{"name":"x","other":[` + open + `]}`, "body.other", "has more than 131072 bytes"},
+		"a list of too many":        {shape, `{"name":"x","items":[` + strings.Repeat("1,", 1000) + `1]}`, "body.items", "must have at most 1000 items"},
+		"too many of few":           {&huma.Schema{Type: "array", MaxItems: &two, Items: texts}, `[["x"],[],[]]`, "body", "expected array length <= 2"},
+		"too many in one of them":   {&huma.Schema{Type: "array", Items: &huma.Schema{Type: "array", MaxItems: &two, Items: texts}}, `[[],[[],[],[]]]`, "body[1]", "expected array length <= 2"},
+		"a value of its length":     {&huma.Schema{MaxLength: &two}, ` [ ] `, "", ""},
+		"a longer value":            {&huma.Schema{MaxLength: &two}, `[1]`, "body", "has more than 2 bytes"},
+		"a long number":             {shape, `{"name":"x","any":[0.` + strings.Repeat("9", 1023) + `]}`, "body.any[0]", "has more than 1024 bytes"},
 		"as much in several places": {shape, `{"name":"x","a":[` + open[:90_000] + `1]],"any":[` + open[:90_000] + `1]]}`, "", ""},
 	} {
 		decoder := jsontext.NewDecoder(strings.NewReader(test.body), jsontext.AllowDuplicateNames(true))

@@ -15,6 +15,7 @@ type describedJSON struct {
 	*jsonCheck
 	schemas huma.Registry
 	text    []byte
+	items   []any
 }
 
 // maxDescribedText bounds a string whose schema does not, in bytes of JSON; maxEscape is how many bytes of JSON a character may have.
@@ -34,6 +35,7 @@ func readDescribed(decoder *jsontext.Decoder, maxItems int, schemas huma.Registr
 	return value, err
 }
 
+// value reads a value that a schema describes; nil describes none.
 func (d *describedJSON) value(schema *huma.Schema) (any, error) {
 	kind := d.decoder.PeekKind()
 	schema = d.fitting(schema, kind)
@@ -43,26 +45,33 @@ func (d *describedJSON) value(schema *huma.Schema) (any, error) {
 	case kind == '[' && schema != nil && schema.Items != nil:
 		return d.array(schema)
 	case kind == '{':
-		return map[string]any{}, d.pass(maxJSONText)
+		return map[string]any{}, d.pass(maxJSONText, open(schema))
 	case kind == '[':
-		return []any{}, d.pass(maxJSONText)
+		return []any{}, d.pass(maxJSONText, open(schema))
+	case schema == nil || isOpen(schema):
+		return emptyOf(kind), d.pass(maxJSONText, open(schema))
 	}
-	kind, text, err := d.next()
+	text, err := d.next()
 	switch {
 	case err != nil:
 		return nil, err
-	case kind == 't', kind == 'f':
-		return kind == 't', nil
-	case schema == nil && kind == '0':
-		return 0.0, nil
-	case schema == nil && kind == '"':
-		return "", nil
 	case kind == '0':
 		return strconv.ParseFloat(string(text), 64)
-	case kind == '"':
-		return d.string(schema, text)
 	}
-	return nil, nil //nolint:nilnil // null is a value
+	return d.string(schema, text)
+}
+
+// emptyOf returns a value of a kind, as encoding/json decodes it.
+func emptyOf(kind jsontext.Kind) any {
+	switch kind {
+	case '"':
+		return ""
+	case '0':
+		return 0.0
+	case 't', 'f':
+		return kind == 't'
+	}
+	return nil
 }
 
 // string returns a string that its schema may allow, however it is escaped.
@@ -89,10 +98,10 @@ func (d *describedJSON) unquote(text jsontext.Value) (string, error) {
 func (d *describedJSON) object(schema *huma.Schema) (any, error) {
 	members := map[string]any{}
 	others := additional(schema)
-	_, _, err := d.next()
+	_, err := d.next()
 	for unknown := 0; err == nil && d.decoder.PeekKind() != '}'; {
 		var quoted jsontext.Value
-		if _, quoted, err = d.next(); err != nil {
+		if quoted, err = d.next(); err != nil {
 			break
 		}
 		var name string
@@ -110,34 +119,32 @@ func (d *describedJSON) object(schema *huma.Schema) (any, error) {
 		if unknown++; unknown <= MaxFields {
 			members[name] = nil
 		}
-		err = d.pass(maxJSONText)
+		err = d.pass(maxJSONText, open(nil))
 	}
 	if err == nil {
-		_, _, err = d.next()
+		_, err = d.next()
 	}
 	return members, err
 }
 
-// array reads one item more than the schema allows, so that it is refused, and passes over those that follow.
+// array refuses more items than the schema allows.
 func (d *describedJSON) array(schema *huma.Schema) (any, error) {
-	most := d.maxItems
-	if schema.MaxItems != nil {
-		most = *schema.MaxItems
-	}
-	items := []any{}
-	_, _, err := d.next()
+	first := len(d.items) // items of arrays that stand in one another are collected in one list
+	_, err := d.next()
 	for err == nil && d.decoder.PeekKind() != ']' {
-		if len(items) > most {
-			err = d.pass(maxJSONText)
-			continue
+		if schema.MaxItems != nil && len(d.items)-first == *schema.MaxItems {
+			place := placeAt(d.decoder, d.decoder.StackDepth()-1)
+			return nil, hearth.Invalid(hearth.FieldError{Location: place, Message: "expected array length <= " + strconv.Itoa(*schema.MaxItems)})
 		}
 		var item any
 		item, err = d.value(schema.Items)
-		items = append(items, item)
+		d.items = append(d.items, item)
 	}
 	if err == nil {
-		_, _, err = d.next()
+		_, err = d.next()
 	}
+	items := append(make([]any, 0, len(d.items)-first), d.items[first:]...)
+	d.items = d.items[:first]
 	return items, err
 }
 
@@ -156,10 +163,23 @@ func (d *describedJSON) fitting(schema *huma.Schema, kind jsontext.Kind) *huma.S
 			}
 		}
 	}
-	if describes(schema.Type, kind) {
+	if describes(schema.Type, kind) || isOpen(schema) {
 		return schema
 	}
 	return nil
+}
+
+// isOpen reports whether a schema describes every kind of value.
+func isOpen(schema *huma.Schema) bool {
+	return schema.Type == "" && len(schema.OneOf)+len(schema.AnyOf)+len(schema.AllOf) == 0
+}
+
+// open returns how long a value without its spaces may be that a schema leaves open: maxLength is of texts, and here of every value.
+func open(schema *huma.Schema) int {
+	if schema != nil && schema.MaxLength != nil {
+		return *schema.MaxLength
+	}
+	return maxJSONText
 }
 
 // describes reports whether a type of a schema is of values that begin so.

@@ -25,13 +25,14 @@ const (
 	maxJSONItems   = 1000
 	maxJSONValues  = 100_000
 	maxJSONText    = 128 << 10
+	maxJSONNumber  = 1 << 10
 )
 
 // CheckJSON holds a body against RFC 8259 and I-JSON before anything else reads it, so that no two readers can see two
 // meanings in it. CodeMalformedBody: not JSON, not UTF-8, a key that is there twice, nesting beyond maxJSONDepth,
 // something behind the value. CodeValidationFailed, with the place: a NUL in a text, a number that no float64 holds, an array of more
-// than maxItems items, an object of more than maxJSONMembers, more than maxJSONValues in all, a string or number of more than maxJSONText
-// bytes.
+// than maxItems items, an object of more than maxJSONMembers, more than maxJSONValues in all, a string of more than maxJSONText bytes, a
+// number of more than maxJSONNumber.
 func CheckJSON(body []byte, maxItems int) error {
 	return checkJSON(jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true)), maxItems)
 }
@@ -39,7 +40,7 @@ func CheckJSON(body []byte, maxItems int) error {
 // checkJSON is CheckJSON of what a decoder reads.
 func checkJSON(decoder *jsontext.Decoder, maxItems int) error {
 	c := newJSONCheck(decoder, maxItems)
-	if err := c.pass(math.MaxInt64); err != nil {
+	if err := c.pass(math.MaxInt, math.MaxInt); err != nil {
 		return err
 	}
 	return c.end()
@@ -58,17 +59,23 @@ func newJSONCheck(decoder *jsontext.Decoder, maxItems int) *jsonCheck {
 	return &jsonCheck{decoder: decoder, maxItems: maxItems, names: nameCheck{seed: maphash.MakeSeed()}}
 }
 
-// pass reads a value of at most so many bytes.
-func (c *jsonCheck) pass(most int64) error {
-	level, start := c.decoder.StackDepth(), c.decoder.InputOffset()
+// pass reads a value of at most so many bytes, and of at most so many without its spaces.
+func (c *jsonCheck) pass(most, mostDense int) error {
+	level, start, dense := c.decoder.StackDepth(), c.decoder.InputOffset(), 0
 	for {
-		if _, _, err := c.next(); err != nil {
+		text, err := c.next()
+		if err != nil {
 			return err
 		}
-		if c.decoder.InputOffset()-start > most {
-			return hearth.Invalid(hearth.FieldError{
-				Location: placeAt(c.decoder, level), Message: "has more than " + strconv.Itoa(maxJSONText) + " bytes",
-			})
+		dense += max(1, len(text))
+		limit := 0
+		if dense > mostDense {
+			limit = mostDense
+		} else if int(c.decoder.InputOffset()-start) > most {
+			limit = most
+		}
+		if limit > 0 {
+			return hearth.Invalid(hearth.FieldError{Location: placeAt(c.decoder, level), Message: "has more than " + strconv.Itoa(limit) + " bytes"})
 		}
 		if c.decoder.StackDepth() <= level {
 			return nil
@@ -76,37 +83,38 @@ func (c *jsonCheck) pass(most int64) error {
 	}
 }
 
-// next reads a string, a number or a token of another kind. The text is of a string or a number, until the next call.
-func (c *jsonCheck) next() (kind jsontext.Kind, text jsontext.Value, err error) {
+// next reads a string, a number or a token of another kind. It returns the text of a string or a number, which is right until the next call.
+func (c *jsonCheck) next() (text jsontext.Value, err error) {
 	if message := c.tooMany(); message != "" {
-		return 0, nil, hearth.Invalid(hearth.FieldError{Location: parentPlace(c.decoder), Message: message})
+		return nil, hearth.Invalid(hearth.FieldError{Location: parentPlace(c.decoder), Message: message})
 	}
 	c.values++
 	depth := c.decoder.StackDepth()
-	switch kind = c.decoder.PeekKind(); kind {
+	kind := c.decoder.PeekKind()
+	switch kind {
 	case '"', '0':
 		parent, length := c.decoder.StackIndex(depth)
 		if text, err = c.decoder.ReadValue(); err != nil {
-			return 0, nil, NotJSON(err, c.decoder.InputOffset())
+			return nil, NotJSON(err, c.decoder.InputOffset())
 		}
 		if parent == '{' && length%2 == 0 {
 			c.names.add(depth, text)
 		}
 		if message := scalarProblem(text); message != "" {
-			return 0, nil, hearth.Invalid(hearth.FieldError{Location: jsonPlace(c.decoder), Message: message})
+			return nil, hearth.Invalid(hearth.FieldError{Location: jsonPlace(c.decoder), Message: message})
 		}
-		return kind, text, nil
+		return text, nil
 	}
 	if _, err := c.decoder.ReadToken(); err != nil {
-		return 0, nil, NotJSON(err, c.decoder.InputOffset())
+		return nil, NotJSON(err, c.decoder.InputOffset())
 	}
 	if c.decoder.StackDepth() > maxJSONDepth {
-		return 0, nil, hearth.Errorf(hearth.CodeMalformedBody, "the body is nested deeper than %d", maxJSONDepth)
+		return nil, hearth.Errorf(hearth.CodeMalformedBody, "the body is nested deeper than %d", maxJSONDepth)
 	}
 	if kind == '}' && c.names.twice(depth) {
-		return 0, nil, NotJSON(jsontext.ErrDuplicateName, c.decoder.InputOffset())
+		return nil, NotJSON(jsontext.ErrDuplicateName, c.decoder.InputOffset())
 	}
-	return kind, nil, nil
+	return nil, nil //nolint:nilnil // a token has no text
 }
 
 // end makes sure that nothing follows the value.
@@ -175,6 +183,9 @@ func scalarProblem(value jsontext.Value) string {
 		return "has more than " + strconv.Itoa(maxJSONText) + " bytes"
 	}
 	if value[0] != '"' {
+		if len(value) > maxJSONNumber {
+			return "has more than " + strconv.Itoa(maxJSONNumber) + " bytes"
+		}
 		// Only an exponent or very many digits can leave the range.
 		if len(value) > 300 || bytes.ContainsAny(value, "eE") {
 			if _, err := strconv.ParseFloat(string(value), 64); err != nil {
