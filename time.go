@@ -16,6 +16,17 @@ func (c Clock) Now() time.Time {
 	return Millis(c())
 }
 
+// Since returns how long ago an earlier reading of the clock was. The system's clock may jump meanwhile: readings hold its monotonic clock too.
+func (c Clock) Since(reading time.Time) time.Duration { return c.Reading().Sub(reading) }
+
+// Reading returns the time for Since.
+func (c Clock) Reading() time.Time {
+	if c == nil {
+		return time.Now()
+	}
+	return c()
+}
+
 // Millis returns t in UTC, cut to whole milliseconds and without a monotonic reading.
 func Millis(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond).Round(0) }
 

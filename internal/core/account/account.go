@@ -49,6 +49,8 @@ type Options struct {
 	Store Store
 	Keys  *KeyRing
 	Clock hearth.Clock
+	// Elapsed is a clock that only goes forward and never jumps; nil: the monotonic part of Clock.
+	Elapsed func() time.Duration
 	// Logger takes security lines (kind=security); nil discards them.
 	Logger *slog.Logger
 	// Issuer is the "iss" of access tokens: the server's public address; "" is "hearth".
@@ -92,6 +94,10 @@ func (o Options) validate() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Elapsed == nil {
+		start := o.Clock.Reading()
+		o.Elapsed = func() time.Duration { return o.Clock.Since(start) }
+	}
 	if o.Issuer == "" {
 		o.Issuer = "hearth"
 	}
@@ -129,6 +135,7 @@ type Service struct {
 	// checking lets one password at a time be checked for an account, so that the attempts counted before their verdict are few
 	// (one a process) and do not lock out a user who signs in several times at once.
 	checking *keymutex.Mutex[string]
+	locks    *boundedcache.Cache[string, lock]
 	verified *boundedcache.Cache[[32]byte, verified]
 	states   *boundedcache.Cache[string, sessionState]
 	// keyIDs are the ids of API keys by the hash of the key; uses are when they were last used.
@@ -147,6 +154,7 @@ func New(options Options) (*Service, error) {
 	return &Service{
 		options: options, store: options.Store, keys: options.Keys, log: options.Logger, observers: options.Observers,
 		tokens: newTokens(options), hashes: newHasher(options.BcryptCost, options.HashSlots), checking: &keymutex.Mutex[string]{MaxUsers: maxChecking},
+		locks:    boundedcache.New(boundedcache.Options[string, lock]{Entries: maxKnownLocks}),
 		verified: boundedcache.New(boundedcache.Options[[32]byte, verified]{Entries: maxCachedTokens}),
 		states:   boundedcache.New(boundedcache.Options[string, sessionState]{Entries: maxCachedSessions}),
 		keyIDs:   boundedcache.New(boundedcache.Options[[32]byte, string]{Entries: maxCachedTokens}),

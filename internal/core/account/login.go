@@ -109,7 +109,7 @@ func (s *Service) prove(
 			return err
 		}
 	}
-	if err := locked(before, now); err != nil {
+	if err := s.locked(counts, before, now); err != nil {
 		s.logRefusal(ctx, event{caller: caller, action: c.action, userID: user.ID, result: hearth.CodeAccountLocked})
 		return err
 	}
@@ -131,7 +131,7 @@ func (s *Service) prove(
 			return err
 		}
 		return hearth.Errorf(hearth.CodeForbidden, "this account is disabled")
-	case right && familiar && locked(anywhere, now) != nil: // the lock stays for all others
+	case right && familiar && s.locked(tries, anywhere, now) != nil: // the lock stays for all others
 		return proven(ctx, proof{user: user, tries: [][]byte{counts}})
 	case right && familiar:
 		return proven(ctx, proof{user: user, tries: [][]byte{counts, tries}})
@@ -215,8 +215,8 @@ func earlierEmail(email string) string {
 // count counts an attempt under a key; CodeAccountLocked while it is locked.
 func (s *Service) count(ctx context.Context, key []byte) (hearth.Tries, error) {
 	now := s.now()
-	return s.store.UpdateTries(ctx, key, func(t hearth.Tries) (hearth.Tries, hearth.SideEffects, error) {
-		if err := locked(t, now); err != nil {
+	counted, err := s.store.UpdateTries(ctx, key, func(t hearth.Tries) (hearth.Tries, hearth.SideEffects, error) {
+		if err := s.locked(key, t, now); err != nil {
 			return t, hearth.SideEffects{}, err
 		}
 		if !t.LockedUntil.IsZero() { // the lock has run out: count anew
@@ -229,17 +229,39 @@ func (s *Service) count(ctx context.Context, key []byte) (hearth.Tries, error) {
 		}
 		return t, hearth.SideEffects{}, nil
 	})
+	if err == nil {
+		_ = s.locked(key, counted, now) // notes a lock that begins
+	}
+	return counted, err
 }
 
-// locked returns the refusal while an account is locked.
-func locked(t hearth.Tries, now time.Time) error {
-	left := t.LockedUntil.Sub(now)
+// lock is a lock as this process has seen it: when it ends by the clock of the store, and by one that does not jump.
+type lock struct {
+	until time.Time
+	ends  time.Duration
+}
+
+// maxKnownLocks bounds the locks that are remembered.
+const maxKnownLocks = 10_000
+
+// locked returns the refusal while an account is locked. A clock that jumps makes a lock that this process has seen neither shorter nor
+// longer.
+func (s *Service) locked(key []byte, t hearth.Tries, now time.Time) error {
+	if t.LockedUntil.IsZero() {
+		return nil
+	}
+	elapsed := s.options.Elapsed()
+	known, ok, _ := s.locks.Find(string(key))
+	if !ok || !known.until.Equal(t.LockedUntil) {
+		known = lock{until: t.LockedUntil, ends: elapsed + min(t.LockedUntil.Sub(now), lockTime)}
+		s.locks.Set(string(key), known)
+	}
+	left := known.ends - elapsed
 	if left <= 0 {
 		return nil
 	}
 	return &hearth.Error{
-		Code: hearth.CodeAccountLocked, Message: "too many wrong passwords: the account is locked for a while",
-		RetryAfter: min(left, lockTime), // a clock that went back must not promise hours
+		Code: hearth.CodeAccountLocked, Message: "too many wrong passwords: the account is locked for a while", RetryAfter: min(left, lockTime),
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,6 +54,25 @@ func TestALockHoldsWhenTheClockGoesBack(t *testing.T) {
 	wantCode(t, err, hearth.CodeAccountLocked)
 	if e, ok := errors.AsType[*hearth.Error](err); !ok || e.RetryAfter > 15*time.Minute {
 		t.Errorf("the refusal is %#v", err)
+	}
+}
+
+// A clock that jumps makes a lock neither shorter nor longer.
+func TestALockTakesItsTimeWhateverTheClockSays(t *testing.T) {
+	t.Parallel()
+	for _, jump := range []time.Duration{time.Hour, -time.Hour} {
+		var elapsed atomic.Int64
+		h := newHouse(t, func(o *account.Options) { o.Elapsed = func() time.Duration { return time.Duration(elapsed.Load()) } })
+		h.user(email, hearth.RoleUser)
+		for range 5 {
+			wantCode(t, wrong(h, email), hearth.CodeInvalidCredentials)
+		}
+		h.clock.advance(jump)
+		elapsed.Store(int64(15*time.Minute - time.Millisecond))
+		_, err := h.Login(t.Context(), here, account.Credentials{Email: email, Password: password})
+		wantCode(t, err, hearth.CodeAccountLocked)
+		elapsed.Store(int64(15 * time.Minute))
+		h.login()
 	}
 }
 
