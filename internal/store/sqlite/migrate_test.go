@@ -38,6 +38,8 @@ func TestWhatIsThereIsFoundAfterAnUpgrade(t *testing.T) {
 		INSERT INTO devices(key, id, scope, owner_id, name, type, status, interval, desired_version, created_at, updated_at)
 		SELECT i, 'd'||i, 1, 'ann', 'Café '||i, 't', 'active', 60, i%3, 1, 1 FROM n`, devices)
 	exec(`INSERT INTO presence(device) SELECT key FROM devices`)
+	exec(`CREATE TABLE device_twins(device_id TEXT NOT NULL DEFAULT '', desired_version INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(device_id)) WITHOUT ROWID`)
+	exec(`INSERT INTO device_twins(device_id, desired_version) SELECT id, desired_version FROM devices WHERE desired_version>0`)
 	for n := range users {
 		exec(`INSERT INTO users(id, name, email, role, password_hash, created_at, updated_at) VALUES(?, 'Zoë', ?, 'user', x'00', 1, 1)`,
 			fmt.Sprint(n), fmt.Sprintf("zo%d@example.com", n))
