@@ -63,6 +63,7 @@ func Check(ctx context.Context, options Options) []Line {
 	d.dataDir()
 	d.folder("backup directory", "backup_dir", d.cfg.BackupDir)
 	d.folder("log directory", "log_dir", d.cfg.LogDir)
+	d.certificate()
 	d.clock()
 	d.disk()
 	d.database(ctx)
