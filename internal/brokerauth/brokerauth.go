@@ -3,6 +3,7 @@
 package brokerauth
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -15,8 +16,9 @@ import (
 )
 
 const (
-	// maxBody bounds a question.
-	maxBody = 64 << 10
+	// maxBody bounds a question, maxFields the fields of its form.
+	maxBody   = 64 << 10
+	maxFields = 100
 	// patience bounds the wait for the store.
 	patience = 5 * time.Second
 	// sessionLife is how long EMQX lets a device stay connected before it asks again: a token that is deleted ends then at the latest.
@@ -86,14 +88,19 @@ func decode(w http.ResponseWriter, r *http.Request, to any) bool {
 func form(w http.ResponseWriter, r *http.Request) (url.Values, bool) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err == nil && strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
-		fields := map[string]string{}
-		if err = json.Unmarshal(body, &fields); err == nil {
-			values := url.Values{}
-			for name, value := range fields {
-				values.Set(name, value)
-			}
-			return values, true
+		var q struct { // NanoMQ's
+			Username string `json:"username"`
+			Password string `json:"password"`
+			ClientID string `json:"clientid"`
+			Topic    string `json:"topic"`
 		}
+		if err = json.Unmarshal(body, &q); err == nil {
+			return url.Values{"username": {q.Username}, "password": {q.Password}, "clientid": {q.ClientID}, "topic": {q.Topic}}, true
+		}
+	}
+	if bytes.Count(body, []byte("&")) >= maxFields {
+		w.WriteHeader(http.StatusBadRequest)
+		return nil, false
 	}
 	values, parsed := url.ParseQuery(string(body))
 	if err != nil || parsed != nil {

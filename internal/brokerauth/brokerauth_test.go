@@ -47,6 +47,9 @@ func TestBrokersAreAnsweredInTheirForm(t *testing.T) {
 		"emqx, no JSON":                {"", "", jsonType, `username=x`, 400, ``},
 		"emqx, too long":               {"", "", jsonType, `{"username":"` + strings.Repeat("x", 1<<17) + `"}`, 400, ``},
 
+		"nanomq, many fields":     {"/nanomq", "", formType, "clientid=ID&username=TOKEN" + strings.Repeat("&x=", 98), 200, ``},
+		"nanomq, too many fields": {"/nanomq", "", formType, "clientid=ID&username=TOKEN" + strings.Repeat("&x=", 99), 400, ``},
+
 		"vernemq":                         {"/vernemq", "auth_on_register", jsonType, `{"client_id":"ID","username":"x","password":"TOKEN"}`, 200, `{"result":"ok"}`},
 		"vernemq 5":                       {"/vernemq", "auth_on_register_m5", jsonType, `{"client_id":"ID","username":"x","password":"TOKEN"}`, 200, `{"result":"ok"}`},
 		"vernemq, another's id":           {"/vernemq", "auth_on_register", jsonType, `{"client_id":"other","password":"TOKEN"}`, 200, notAllowed},

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"bufio"
 	"errors"
 	"hash"
 	"io"
@@ -58,7 +59,7 @@ func bound(w http.ResponseWriter, r *http.Request, limit int64) error {
 // Read returns more of the body.
 func (b *requestBody) Read(p []byte) (int, error) {
 	if b.reader == nil {
-		unzip, err := gzip.NewReader(b.wire)
+		unzip, err := newUnzip(b.wire)
 		if err != nil {
 			return 0, bodyError(err)
 		}
@@ -76,6 +77,50 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		err = bodyError(err)
 	}
 	return n, err
+}
+
+// maxGzipMembers bounds the gzip files that a body may consist of, one behind the other: an empty one has 23 bytes, and costs as much as a large one.
+const maxGzipMembers = 1000
+
+// unzip reads a body that is compressed with gzip.
+type unzip struct {
+	gzip.Reader
+	wire    *bufio.Reader
+	members int
+}
+
+func newUnzip(wire io.Reader) (*unzip, error) {
+	u := &unzip{wire: bufio.NewReader(wire)}
+	return u, u.next()
+}
+
+// next begins with the next member.
+func (u *unzip) next() error {
+	if u.members++; u.members > maxGzipMembers {
+		return hearth.Errorf(hearth.CodeMalformedBody, "the body consists of more than %d members of gzip", maxGzipMembers)
+	}
+	err := u.Reset(u.wire)
+	u.Multistream(false)
+	return err
+}
+
+// Read implements io.Reader.
+func (u *unzip) Read(p []byte) (int, error) {
+	for {
+		n, err := u.Reader.Read(p)
+		if n > 0 || err != io.EOF { //nolint:errorlint // io.Reader returns io.EOF itself
+			if err == io.EOF { //nolint:errorlint // as above: there may be another member
+				err = nil
+			}
+			return n, err
+		}
+		if _, err := u.wire.Peek(1); err != nil {
+			return 0, err
+		}
+		if err := u.next(); err != nil {
+			return 0, err
+		}
+	}
 }
 
 // Close ends the body.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -80,6 +81,7 @@ const (
 	maxRequestID = 128
 	// maxURI bounds path and query, in bytes, and maxUserAgent what is kept of a User-Agent.
 	maxURI       = 8 << 10
+	maxParams    = 200 // in the query
 	maxUserAgent = 512
 )
 
@@ -100,9 +102,12 @@ func isText(s string) bool {
 	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }
 
-// checkQuery refuses (CodeValidationFailed) a query that two readers could read in two ways, and names or values that
-// are no text.
+// checkQuery refuses (CodeValidationFailed) a query that two readers could read in two ways, names or values that are no text, and more than
+// maxParams of them.
 func checkQuery(raw string) error {
+	if strings.Count(raw, "&") >= maxParams {
+		return hearth.Invalid(hearth.FieldError{Location: "query", Message: "has more than " + strconv.Itoa(maxParams) + " parameters"})
+	}
 	plain := true
 	for i := 0; i < len(raw) && plain; i++ {
 		plain = raw[i] != '%' && raw[i] != ';' && raw[i] < utf8.RuneSelf
