@@ -504,7 +504,8 @@ func TestNginxRefusesAFloodFromOneAddress(t *testing.T) {
 				Limit string `json:"limit"`
 			}
 			a.Into(t, &p)
-			if problem(t, a) != "rate_limited" || p.Limit != "address" || a.Header.Get("Retry-After") == "" || a.Header.Get("X-Frame-Options") != "DENY" {
+			if problem(t, a) != "rate_limited" || p.Limit != "address" || a.Header.Get("Retry-After") == "" || a.Header.Get("X-Frame-Options") != "DENY" ||
+				a.Header.Get("RateLimit-Limit") != "300" || a.Header.Get("RateLimit-Remaining") != "0" || a.Header.Get("RateLimit-Reset") != "1" {
 				t.Errorf("%v %s", a.Header, a.Body)
 			}
 		default:
