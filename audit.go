@@ -33,7 +33,7 @@ type AuditEntry struct {
 	RequestID string
 	// Changes are the changed fields before and after; secrets are masked before they get here.
 	Changes map[string]Change
-	// ChangesText is the JSON that Changes are stored as, which the hash is over; it is set by the store.
+	// ChangesText is the JSON that Changes are stored as, which the hash is over. It is set by the store, unless it is given in place of Changes.
 	ChangesText string
 }
 
@@ -97,14 +97,26 @@ type AuditStore interface {
 
 // Chained returns the entry as it is stored behind head: with its number, the hash before it and its own.
 func (e AuditEntry) Chained(head AuditHead) (AuditEntry, error) {
-	text, err := json.Marshal(e.Changes)
+	text, err := e.EncodedChanges()
 	if err != nil {
-		return e, fmt.Errorf("encode the changes of an audit entry: %w", err)
+		return e, err
 	}
 	e.At = Millis(e.At)
-	e.Seq, e.PrevHash, e.ChangesText = head.Seq+1, head.Hash, string(text)
+	e.Seq, e.PrevHash, e.ChangesText = head.Seq+1, head.Hash, text
 	e.Hash = e.Sum()
 	return e, nil
+}
+
+// EncodedChanges returns the JSON that the changes are stored as.
+func (e AuditEntry) EncodedChanges() (string, error) {
+	if e.ChangesText != "" {
+		return e.ChangesText, nil
+	}
+	text, err := json.Marshal(e.Changes)
+	if err != nil {
+		return "", fmt.Errorf("encode the changes of an audit entry: %w", err)
+	}
+	return string(text), nil
 }
 
 // Entry begins the record of what the caller does at the time at: a success, until Result says otherwise.

@@ -325,9 +325,9 @@ func (p *patch) apply(t hearth.Twin, now time.Time) hearth.Twin {
 const maxAudited = 1024
 
 // briefly returns what the audit has of members that differ.
-func briefly(members json.RawMessage) any {
+func briefly(members json.RawMessage) []byte {
 	if len(members) > maxAudited {
-		return map[string]int{"bytes": len(members)}
+		return fmt.Appendf(nil, `{"bytes":%d}`, len(members))
 	}
 	return members
 }
@@ -336,8 +336,7 @@ func briefly(members json.RawMessage) any {
 func audited(caller hearth.Caller, before, after hearth.Twin) hearth.AuditEntry {
 	entry := caller.Entry(after.DesiredAt, "twin.update", "device:"+after.DeviceID)
 	was, is := jsonobject.Differences(before.Desired, after.Desired)
-	entry.Changes = map[string]hearth.Change{
-		"desired": {Before: briefly(was), After: briefly(is)}, "desired_version": {Before: before.DesiredVersion, After: after.DesiredVersion},
-	}
+	entry.ChangesText = fmt.Sprintf(`{"desired":{"before":%s,"after":%s},"desired_version":{"before":%d,"after":%d}}`,
+		briefly(was), briefly(is), before.DesiredVersion, after.DesiredVersion)
 	return entry
 }

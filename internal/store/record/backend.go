@@ -127,10 +127,10 @@ type Tx interface {
 	With(effects hearth.SideEffects)
 }
 
-// Swapper is a Tx that can replace a record that the step has not read.
+// Swapper is a Tx that can change a record that the step has not read.
 type Swapper interface {
-	// Swap replaces a record if it is there with the values that before has in those fields, and reports whether it did. Before and after differ.
-	Swap(ctx context.Context, s *Schema, before, after any, fields ...string) (bool, error)
+	// UpdateIf sets fields of the record that the filter picks, at once, and reports whether there is one.
+	UpdateIf(ctx context.Context, s *Schema, where Filter, set Changes) (bool, error)
 }
 
 // Get returns the record with that identity; CodeNotFound.

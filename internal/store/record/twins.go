@@ -127,8 +127,9 @@ func (a *Aggregates) swapTwins(
 			var entries []hearth.AuditEntry
 			u.After, entries, u.Err = u.Change(before)
 			if u.Err == nil && !sameVersions(before, u.After) {
-				was, is := storedTwin(before), storedTwin(u.After)
-				swapped, err := swapper.Swap(ctx, &twins.Schema, &was, &is, "desired_version", "reported_version")
+				swapped, err := swapper.UpdateIf(ctx, &twins.Schema, Filter{
+					Eq("device_id", u.DeviceID), Eq("desired_version", before.DesiredVersion), Eq("reported_version", before.ReportedVersion),
+				}, changesOfTwin(before, u.After))
 				if err != nil {
 					return nil, err
 				}
@@ -141,6 +142,17 @@ func (a *Aggregates) swapTwins(
 		rest = append(rest, u)
 	}
 	return rest, nil
+}
+
+// changesOfTwin returns the fields of the sides that have another version.
+func changesOfTwin(before, after hearth.Twin) (set Changes) {
+	if before.DesiredVersion != after.DesiredVersion {
+		set = append(set, Set("desired", string(after.Desired)), Set("desired_version", after.DesiredVersion), Set("desired_at", after.DesiredAt))
+	}
+	if before.ReportedVersion != after.ReportedVersion {
+		set = append(set, Set("reported", string(after.Reported)), Set("reported_version", after.ReportedVersion), Set("reported_at", after.ReportedAt))
+	}
+	return set
 }
 
 func sameVersions(a, b hearth.Twin) bool {

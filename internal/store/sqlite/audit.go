@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"log/slog"
 	"strings"
 
 	"hearth"
@@ -40,8 +41,9 @@ func (s *Store) writeAudit(t *tx, entries []hearth.AuditEntry) error {
 			args = append(args, entry.Seq, entry.PrevHash, entry.Hash, millis(entry.At), entry.ActorID, entry.Action, entry.Target, entry.Result,
 				entry.IP, entry.UserAgent, entry.RequestID, entry.ChangesText)
 			t.afterwards(func() {
-				s.options.Logger.Info(entry.Action, "kind", "audit", "seq", entry.Seq, "actor", entry.ActorID, "target", entry.Target,
-					"result", entry.Result, "ip", entry.IP, "request_id", entry.RequestID)
+				s.options.Logger.LogAttrs(context.Background(), slog.LevelInfo, entry.Action, slog.String("kind", "audit"), slog.Int64("seq", entry.Seq),
+					slog.String("actor", entry.ActorID), slog.String("target", entry.Target), slog.String("result", entry.Result),
+					slog.String("ip", entry.IP), slog.String("request_id", entry.RequestID))
 			})
 		}
 		// The trigger audit_next updates the head too.

@@ -123,7 +123,16 @@ func (x *recordTx) Replace(_ context.Context, s *record.Schema, r any) error {
 		return err
 	}
 	id := s.IDOf(r)
-	q := setting(s, x.read[key(s, id)], after)
+	before, known := x.read[key(s, id)]
+	q := statement(s, `UPDATE `, s.Name, ` SET `)
+	for i, f := range s.Fields() {
+		if !known || !same(before[i], after[i]) {
+			if len(q.args) > 0 {
+				q.add(`, `)
+			}
+			q.add(quoted(f.Name), `=`).arg(after[i])
+		}
+	}
 	if len(q.args) == 0 {
 		return nil
 	}
@@ -137,37 +146,10 @@ func (x *recordTx) Replace(_ context.Context, s *record.Schema, r any) error {
 	return err
 }
 
-// setting is the beginning of a statement that sets the columns that differ; where those before are not known, all.
-func setting(s *record.Schema, before, after []any) *query {
-	q := statement(s, `UPDATE `, s.Name, ` SET `)
-	for i, f := range s.Fields() {
-		if len(before) == 0 || !same(before[i], after[i]) {
-			if len(q.args) > 0 {
-				q.add(`, `)
-			}
-			q.add(quoted(f.Name), `=`).arg(after[i])
-		}
-	}
-	return q
-}
-
-// Swap implements record.Swapper.
-func (x *recordTx) Swap(_ context.Context, s *record.Schema, before, after any, fields ...string) (bool, error) {
-	was, err := values(s, before)
-	if err != nil {
-		return false, err
-	}
-	is, err := values(s, after)
-	if err != nil {
-		return false, err
-	}
-	q := setting(s, was, is).add(statements(s).byID)
-	q.args = append(q.args, s.IDOf(before)...)
-	for _, name := range fields {
-		q.add(` AND `, name, `=`).arg(s.Field(name).Get(before))
-	}
-	n, err := affected(x.t.exec(q.text.String(), q.args...))
-	return n == 1, err
+// UpdateIf implements record.Swapper.
+func (x *recordTx) UpdateIf(_ context.Context, s *record.Schema, where record.Filter, set record.Changes) (bool, error) {
+	n, err := updateWhere(x.t, s, where, set)
+	return n > 0, err
 }
 
 // Delete implements record.Tx.

@@ -87,6 +87,16 @@ func auditRoundTrip(t *testing.T, s hearth.AuditStore) {
 	if diff := cmp.Diff(want, plain); diff != "" {
 		t.Error(diff)
 	}
+	encoded := auditEntry(2)
+	encoded.ChangesText = `{"name":{"before":"<a>","after":{"b":1.50}}}`
+	appendAudit(t, s, encoded)
+	got = auditAll(t, s)
+	if len(got) != 2 || got[1].ChangesText != encoded.ChangesText || got[1].Sum() != got[1].Hash {
+		t.Fatalf("changes that were given as text came back as %+v", got)
+	}
+	if want := map[string]hearth.Change{"name": {Before: "<a>", After: map[string]any{"b": 1.5}}}; !cmp.Equal(got[1].Changes, want) {
+		t.Errorf("the changes are %+v, want %+v", got[1].Changes, want)
+	}
 }
 
 // checkChain holds entries against what the contract says of Seq, PrevHash and Hash.

@@ -34,13 +34,13 @@ type auditDoc struct {
 }
 
 func newAuditDoc(e hearth.AuditEntry, ref string) (auditDoc, error) {
-	text, err := json.Marshal(e.Changes)
+	text, err := e.EncodedChanges()
 	if err != nil {
-		return auditDoc{}, fmt.Errorf("encode the changes of an audit entry: %w", err)
+		return auditDoc{}, err
 	}
 	return auditDoc{
 		Ref: ref, At: hearth.Millis(e.At).UnixMilli(), ActorID: e.ActorID, Action: e.Action, Target: e.Target, Result: e.Result,
-		IP: e.IP, UserAgent: e.UserAgent, RequestID: e.RequestID, Changes: string(text),
+		IP: e.IP, UserAgent: e.UserAgent, RequestID: e.RequestID, Changes: text,
 	}, nil
 }
 
