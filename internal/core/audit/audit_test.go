@@ -149,6 +149,10 @@ func TestTheAuditIsTrimmedAndTheRestIsProved(t *testing.T) {
 	if entries, err := store.AuditChain(t.Context(), 0, 2000); err != nil || len(entries) != 1501 {
 		t.Fatalf("%d entries are there before the next trimming, %v", len(entries), err)
 	}
+	now = now.Add(-31 * 24 * time.Hour) // it was ahead
+	cleaned(0)
+	verified(store, 1500, 1)
+	now = now.Add(31 * 24 * time.Hour)
 	fill(t, store, 10)
 	cleaned(1500)
 	cleaned(0)

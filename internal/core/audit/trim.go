@@ -8,7 +8,8 @@ import (
 )
 
 // CleanUp removes entries that are older than the retention, and returns how many. First an entry says that they are no longer kept, up to
-// which one and with its hash; they are removed by the next call, so that who reads them meanwhile misses none.
+// which one and with its hash; they are removed by the next call, so that who reads them meanwhile misses none, and only if they are old then too: the clock may have
+// been ahead.
 func (s *Service) CleanUp(ctx context.Context) (removed int, err error) {
 	if s.retention == 0 {
 		return 0, nil
@@ -17,13 +18,20 @@ func (s *Service) CleanUp(ctx context.Context) (removed int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	now := s.clock.Now()
+	before := now.Add(-s.retention)
 	if last.Seq > 0 {
-		if removed, err = s.store.RemoveAudit(ctx, last.Seq); err != nil {
-			return removed, err
+		due, err := s.olderThan(ctx, hearth.AuditHead{}, before)
+		if err != nil {
+			return 0, err
+		}
+		if due.Seq >= last.Seq {
+			if removed, err = s.store.RemoveAudit(ctx, last.Seq); err != nil {
+				return removed, err
+			}
 		}
 	}
-	now := s.clock.Now()
-	old, err := s.olderThan(ctx, last, now.Add(-s.retention))
+	old, err := s.olderThan(ctx, last, before)
 	if err != nil || old == last {
 		return removed, err
 	}
