@@ -17,7 +17,7 @@ const jobPlace = "commands.place"
 
 const (
 	// placePart bounds the commands that one write places, so that it takes some milliseconds.
-	placePart = 100
+	placePart = 50
 	// placeAttempts and placeTimeout bound a job; what it has placed stays placed.
 	placeAttempts = 100
 	placeTimeout  = 10 * time.Minute

@@ -13,7 +13,7 @@ const (
 	// packEarly is the number of logs from which on a batch is packed before its write, so that the writer does not do it while others wait.
 	packEarly = 256
 	// pieceRows and pieceBytes bound the rows of the tail that one write stores of a large batch: a millisecond's or two.
-	pieceRows, pieceBytes = 128, 256 << 10
+	pieceRows, pieceBytes = 128, 96 << 10
 	// unfinishedTime is how old a batch is that nobody finishes any more.
 	unfinishedTime = time.Hour
 )
