@@ -7,7 +7,6 @@ import (
 
 	"hearth"
 	"hearth/internal/api"
-	"hearth/internal/cause"
 	"hearth/internal/cleanup"
 	"hearth/internal/core/account"
 	"hearth/internal/core/exports"
@@ -15,6 +14,7 @@ import (
 	"hearth/internal/keyshare"
 	"hearth/internal/leader"
 	"hearth/internal/lifecycle"
+	"hearth/internal/meters"
 	"hearth/internal/queue"
 	"hearth/internal/realtime"
 	"hearth/internal/sealer"
@@ -33,12 +33,11 @@ func (p *parts) backgroundWork() []func(context.Context) {
 	if p.fieldKeys != nil {
 		periodics = append(periodics, lifecycle.Periodic{Name: "field keys", Every: sealer.FollowInterval, Work: p.fieldKeys.Follow})
 	}
-	work := []func(context.Context){func(ctx context.Context) {
+	work := []func(context.Context){p.webhooks.Watch, func(ctx context.Context) {
 		if err := p.telemetry.Run(ctx); err != nil {
 			p.Logger.ErrorContext(ctx, "background work failed", "work", "summaries of logs", "err", err)
 		}
 	}}
-	work = append(work, p.webhooks.Watch)
 	for _, periodic := range periodics {
 		work = append(work, func(ctx context.Context) { periodic.Repeat(ctx, p.Logger) })
 	}
@@ -110,7 +109,7 @@ func (p *parts) startJobs(ctx context.Context, work bool) error {
 		limits[queue.Name(name)] = n
 	}
 	worker, err := queue.NewWorker(queue.WorkerOptions{
-		Backend: p.queue, Kinds: p.traced(p.kinds()), Periodic: p.schedule(), Concurrency: limits, Clock: p.Clock, Log: p.Logger,
+		Backend: p.queue, Kinds: meters.Traced(p.kinds(), p.tracer.Job), Periodic: p.schedule(), Concurrency: limits, Clock: p.Clock, Log: p.Logger,
 		Drain: min(5*time.Second, p.Config.ShutdownTimeout/3), Observe: p.jobMeter.Observe,
 	})
 	if err != nil {
@@ -138,22 +137,6 @@ func (p *parts) kinds() []queue.Kind {
 // schedule are the jobs that come by themselves, once for all processes.
 func (p *parts) schedule() []queue.Periodic {
 	return slices.Concat(p.exports.Periodic(), p.backups.Periodic(), p.cleanups().Periodic())
-}
-
-// traced returns the kinds with their runs traced, each linked to the request that caused it.
-func (p *parts) traced(kinds []queue.Kind) []queue.Kind {
-	if p.tracer == nil {
-		return kinds
-	}
-	for i, kind := range kinds {
-		kinds[i].Handler = func(ctx context.Context, task *queue.Task) error {
-			ctx, end := p.tracer.Job(ctx, kind.Name, task.Job.ID, cause.Of(task.Job.Payload))
-			err := kind.Handler(ctx, task)
-			end(err)
-			return err
-		}
-	}
-	return kinds
 }
 
 // cleanups are the periodic jobs of this configuration.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"hearth/internal/cause"
 	"hearth/internal/queue"
 )
 
@@ -76,4 +77,17 @@ func (f *Jobs) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range counts {
 		ch <- prometheus.MustNewConstMetric(f.depth, prometheus.GaugeValue, float64(c.Jobs), string(c.Queue), string(c.State))
 	}
+}
+
+// Traced returns kinds whose runs are traced, each with the cause of its job. begin begins the trace of a run; end records how it ended.
+func Traced(kinds []queue.Kind, begin func(ctx context.Context, kind, id, cause string) (traced context.Context, end func(error))) []queue.Kind {
+	for i, kind := range kinds {
+		kinds[i].Handler = func(ctx context.Context, task *queue.Task) error {
+			ctx, end := begin(ctx, kind.Name, task.Job.ID, cause.Of(task.Job.Payload))
+			err := kind.Handler(ctx, task)
+			end(err)
+			return err
+		}
+	}
+	return kinds
 }
