@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"log/slog"
 	"os"
 	"time"
 )
@@ -21,10 +22,13 @@ const (
 // last pages are the writer's: SQLite begins the log anew where none is left. PRAGMA wal_autocheckpoint has the writer copy them all if
 // this one cannot keep up.
 type checkpointer struct {
-	db   *sql.DB
-	conn *sql.Conn
+	logger *slog.Logger
+	db     *sql.DB
+	conn   *sql.Conn
 	// file is the database, whose copied pages are flushed to the disk before the writer has to wait for that.
-	file     *os.File
+	file *os.File
+	// index is the index of the log, which says how much of it has been copied. Closing it ends the locks that SQLite has on it.
+	index    *os.File
 	wake     chan struct{}
 	stopping context.Context //nolint:containedctx // the life of a goroutine
 	stop     context.CancelFunc
@@ -33,8 +37,8 @@ type checkpointer struct {
 	nearly chan struct{}
 }
 
-func startCheckpointer(ctx context.Context, path string, file *os.File) (*checkpointer, error) {
-	db, err := sql.Open("sqlite", dsn(path, "&_pragma=cache_size(-256)"))
+func startCheckpointer(ctx context.Context, options Options, file *os.File) (*checkpointer, error) {
+	db, err := sql.Open("sqlite", dsn(options.Path, "&_pragma=cache_size(-256)"))
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +46,14 @@ func startCheckpointer(ctx context.Context, path string, file *os.File) (*checkp
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	c := &checkpointer{db: db, conn: conn, file: file, wake: make(chan struct{}, 1), done: make(chan struct{}), nearly: make(chan struct{}, 1)}
+	index, err := os.OpenFile(options.Path+"-shm", os.O_RDWR, 0)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close(), db.Close())
+	}
+	c := &checkpointer{
+		logger: options.Logger, db: db, conn: conn, file: file, index: index,
+		wake: make(chan struct{}, 1), done: make(chan struct{}), nearly: make(chan struct{}, 1),
+	}
 	c.stopping, c.stop = context.WithCancel(context.Background())
 	go c.run()
 	return c, nil
@@ -95,21 +106,36 @@ func (c *checkpointer) run() {
 func (c *checkpointer) copy() {
 	for range copyTries {
 		before, _, err := logPages(c.stopping, c.conn, `PRAGMA wal_checkpoint(PASSIVE)`)
+		if err == nil {
+			// SQLite itself flushes the database only where the whole log is copied, which is when the writer copies the rest.
+			err = c.file.Sync()
+		}
 		if err != nil {
+			c.forget(err)
 			return
 		}
 		pages, done, err := logPages(c.stopping, c.conn, `PRAGMA wal_checkpoint(NOOP)`)
 		if err != nil || done < before {
 			return // a reader needs the rest
 		}
-		// SQLite itself flushes the database only where the whole log is copied, which is when the writer copies the rest.
-		if err := c.file.Sync(); err != nil {
-			return
-		}
 		if pages-done <= nearlyAll {
 			signal(c.nearly)
 			return
 		}
+	}
+}
+
+// copiedAt is the place of the number of copied pages in the index of the log, a uint32 (nBackfill in https://www.sqlite.org/walformat.html).
+const copiedAt = 96
+
+// forget has the whole log copied again after a copy or its flush has failed: what was copied before may not be on the disk either, and the
+// next flush does not say so.
+func (c *checkpointer) forget(cause error) {
+	if errors.Is(cause, errBusyLog) {
+		return // nothing was copied
+	}
+	if _, err := c.index.WriteAt(make([]byte, 4), copiedAt); err != nil {
+		c.logger.Error("the log of the database cannot be copied again after a failure", "cause", cause, "err", err)
 	}
 }
 

@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -37,5 +39,50 @@ func TestTheLogIsCopiedWhileWritesGoOn(t *testing.T) {
 		if pages = written(1); pages > 3*copyFrom {
 			t.Fatalf("the log has %d pages, and was not copied", pages)
 		}
+	}
+}
+
+// What was copied before a flush failed may not be on the disk, and the next flush does not say so: all is copied again.
+func TestAFailedFlushHasTheLogCopiedAgain(t *testing.T) {
+	t.Parallel()
+	s := openTest(t)
+	c := s.writer.checkpoint
+	c.stop()
+	<-c.done
+	c.stopping = t.Context()
+	copied := func() int {
+		t.Helper()
+		_, n, err := logPages(t.Context(), c.conn, `PRAGMA wal_checkpoint(NOOP)`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if err := s.AppendAudit(t.Context(), hearth.AuditEntry{Action: "a.b"}); err != nil {
+		t.Fatal(err)
+	}
+	file := c.file
+	closed, err := os.Create(filepath.Join(t.TempDir(), "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := closed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.file = closed
+	c.copy()
+	if n := copied(); n != 0 {
+		t.Errorf("after a flush that failed, %d pages count as copied", n)
+	}
+	c.file = file
+	c.copy()
+	if copied() == 0 {
+		t.Error("nothing was copied after that")
+	}
+	if err := s.AppendAudit(t.Context(), hearth.AuditEntry{Action: "a.b"}); err != nil {
+		t.Fatal(err)
+	}
+	if head, err := s.AuditHead(t.Context()); err != nil || head.Seq != 2 {
+		t.Errorf("the audit has %d entries, %v", head.Seq, err)
 	}
 }

@@ -82,8 +82,8 @@ type Store struct {
 	creating keymutex.Mutex[hearth.Scope]
 	// outbox and hooks are told of commits with jobs.
 	outbox, hooks chan struct{}
-	// closeFile closes what the checkpointer flushes. It is called last: closing it ends the locks that SQLite has on the database.
-	closeFile func() error
+	// closeFiles closes the files of the checkpointer. It is called last: closing them ends the locks that SQLite has on them.
+	closeFiles func() error
 }
 
 // pragmas go into the DSN, so that every connection of a pool has them.
@@ -112,10 +112,9 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	closeFile := sync.OnceValue(file.Close)
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, closeFile())
+			err = errors.Join(err, file.Close())
 		}
 	}()
 	writes, err := sql.Open("sqlite", writerDSN(options.Path, "&_txlock=immediate"+options.cachePragma(writerPages)))
@@ -139,7 +138,8 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 		return nil, errors.Join(err, writer.stop(), reads.Close())
 	}
 	s := &Store{options: options, writer: writer, readers: newReaders(reads), scans: newReaders(scans),
-		outbox: make(chan struct{}, 1), hooks: make(chan struct{}, 1), closeFile: closeFile}
+		outbox: make(chan struct{}, 1), hooks: make(chan struct{}, 1),
+		closeFiles: sync.OnceValue(func() error { return errors.Join(writer.checkpoint.index.Close(), file.Close()) })}
 	s.Aggregates = record.New(records{s})
 	go writer.run()
 	options.Logs.GiveWay = writer.giveWay
@@ -158,7 +158,7 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 // called twice.
 func (s *Store) Close() error {
 	s.Stop()
-	return errors.Join(s.writer.stop(), s.readers.close(), s.scans.close(), s.closeFile())
+	return errors.Join(s.writer.stop(), s.readers.close(), s.scans.close(), s.closeFiles())
 }
 
 // Ping reports whether the store answers; CodeUnavailable.

@@ -74,7 +74,7 @@ func startWriter(ctx context.Context, db *sql.DB, file *os.File, options Options
 		db: db, conn: conn, options: options, prepared: map[string]*sql.Stmt{},
 		short: make(chan *request, maxQueued), long: make(chan *request, maxQueued), stopping: make(chan struct{}), done: make(chan struct{}), logs: &logWriter{},
 	}
-	if w.checkpoint, err = startCheckpointer(ctx, options.Path, file); err != nil {
+	if w.checkpoint, err = startCheckpointer(ctx, options, file); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return w, nil
@@ -207,6 +207,7 @@ func (w *writer) copyRest() {
 	_, _, err := logPages(context.Background(), w.conn, `PRAGMA wal_checkpoint(PASSIVE)`)
 	if err != nil {
 		w.options.Logger.Debug("the end of a checkpoint failed", "err", err)
+		w.checkpoint.forget(err)
 	}
 }
 
