@@ -59,7 +59,7 @@ func (s *Store) writeAudit(t *tx, entries []hearth.AuditEntry) error {
 }
 
 // unindexed is how many entries audit_targets may lack, which a reader has to look through.
-const unindexed = 4096
+const unindexed = 1024
 
 // indexTargets completes audit_targets up to the newest entry.
 func indexTargets(t *tx) error {
