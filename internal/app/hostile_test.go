@@ -278,8 +278,8 @@ func TestNoBodyCostsMoreThanItsSize(t *testing.T) { // alone: it counts what the
 			all = append(all, sent{op.OperationID + ", " + body.shape + " at " + body.place, size, c})
 		}
 	}
-	if len(all) < 400 {
-		t.Errorf("%d bodies: the document has hardly any", len(all))
+	if turn < 10_000 {
+		t.Errorf("%d bodies: the document has hardly any", turn)
 	}
 	slices.SortFunc(all, func(a, b sent) int { return cmp.Compare(b.processor, a.processor) })
 	t.Logf("%d bodies; those that take most:", len(all))
