@@ -29,10 +29,11 @@ type liveExport struct {
 	} `json:"progress"`
 }
 
-// heardOf collects what one stream tells of exports until it tells of the notification.
+// heardOf collects what one stream tells of an export until it has told of its end and of the notification, which come by ways of their own.
 type heardOf struct {
-	steps []liveExport
-	done  chan struct{}
+	steps           []liveExport
+	ended, notified bool
+	done            chan struct{}
 }
 
 func (h *heardOf) take(t *testing.T, kind string, data json.RawMessage) {
@@ -43,10 +44,17 @@ func (h *heardOf) take(t *testing.T, kind string, data json.RawMessage) {
 			t.Error(err)
 		}
 		h.steps = append(h.steps, e)
+		h.ended = e.Status == "completed" || e.Status == "failed"
 	case "notification":
 		if !strings.Contains(string(data), `"export_ready"`) {
 			t.Errorf("another notification: %s", data)
 		}
+		h.notified = true
+	default:
+		return
+	}
+	if h.ended && h.notified {
+		h.notified = false // done once
 		close(h.done)
 	}
 }
@@ -93,7 +101,7 @@ func overWebSocket(t *testing.T, s *server, token string) *heardOf {
 // checkSteps holds what a stream told against an export that went well: in order, up to its end.
 func (h *heardOf) checkSteps(t *testing.T, name, id string, logs int) (between int) {
 	t.Helper()
-	await(t, h.done, name+" told of the notification")
+	await(t, h.done, name+" told of the end and the notification")
 	var states []string
 	last := 0
 	for _, e := range h.steps {

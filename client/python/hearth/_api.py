@@ -3377,13 +3377,13 @@ class Api:
     def create_logs(self, body: List[NewDeviceLog], *, duplicates: Literal["keep", "skip"] = UNSET, idempotency_key: Optional[str] = None) -> Accepted:
         """Report many values. Stores up to 10,000 logs of any devices of the caller: a JSON array, or NDJSON
         (`application/x-ndjson`, one object a line). All or nothing: what is wrong is named by index, such
-        as `body[17].value`, at most 20 places at once. A device that does not exist and one that you may
-        not write to are refused with the same message. The answer comes once all logs are durable and every
-        analytics answer counts them. In sums a boolean counts as 1 or 0; strings are counted, never summed.
-        Logs count as a sign of life of their devices, as heartbeats do, once a second at most. The body may
-        be compressed (`Content-Encoding: gzip`) and has at most 16 MiB; an item has at most 64 KiB. An
-        array may be empty. With `duplicates=skip` a log whose device, event, timestamp and value, with its
-        type, are stored already or stand before it in the batch is not stored again.
+        as `body[17].value`, for up to 20 logs. A device that does not exist and one that you may not write
+        to are refused with the same message. The answer comes once all logs are durable and every analytics
+        answer counts them. In sums a boolean counts as 1 or 0; strings are counted, never summed. Logs
+        count as a sign of life of their devices, as heartbeats do, once a second at most. The body may be
+        compressed (`Content-Encoding: gzip`) and has at most 16 MiB; an item has at most 64 KiB. An array
+        may be empty. With `duplicates=skip` a log whose device, event, timestamp and value, with its type,
+        are stored already or stand before it in the batch is not stored again.
         """
         return self._call("POST", "/api/v1/logs", body=body, query=_given({"duplicates": duplicates}), creates=True, idempotency_key=idempotency_key)
 
