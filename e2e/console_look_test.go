@@ -109,7 +109,7 @@ func TestEveryViewIsAccessible(t *testing.T) {
 		found := ann.do("GET", "/alarms", nil, 200)
 		found.Into(t, &alarms)
 		if len(alarms.Items) == 0 {
-			return string(found.body)
+			return string(found.Body)
 		}
 		return ""
 	})

@@ -244,7 +244,7 @@ func TestThePagesThatLettersLeadTo(t *testing.T) {
 	guest.press("I have no account yet")
 	guest.fill("name", "Bob", "email", "bob@example.com", "password", another)
 	guest.reads("Overview")
-	if members := string(ann.do("GET", "/organizations/"+org.ID+"/members", nil, 200).body); !strings.Contains(members, "bob@example.com") {
+	if members := string(ann.do("GET", "/organizations/"+org.ID+"/members", nil, 200).Body); !strings.Contains(members, "bob@example.com") {
 		t.Errorf("the members are %s", members)
 	}
 }
@@ -380,7 +380,7 @@ func TestASessionOfSeveralTabs(t *testing.T) {
 	first.fill("password", password)
 	within(t, 30*time.Second, "the form is sent after all", func() string {
 		ann, _ = s.login("ann@example.com", password)
-		if got := string(ann.do("GET", "/devices/"+device, nil, 200).body); !strings.Contains(got, "Reading lamp") {
+		if got := string(ann.do("GET", "/devices/"+device, nil, 200).Body); !strings.Contains(got, "Reading lamp") {
 			return got
 		}
 		return ""

@@ -110,7 +110,7 @@ func TestTheConsoleKeepsWhatIsEntered(t *testing.T) {
 	b.focus("Save")
 	b.press("Save")
 	b.reads("The desired state is saved")
-	if twin := string(ann.do("GET", "/devices/"+device+"/twin", nil, 200).body); !strings.Contains(twin, `"level":3`) || !strings.Contains(twin, `"colour":"red"`) {
+	if twin := string(ann.do("GET", "/devices/"+device+"/twin", nil, 200).Body); !strings.Contains(twin, `"level":3`) || !strings.Contains(twin, `"colour":"red"`) {
 		t.Errorf("the twin is %s", twin)
 	}
 	b.is("Save", "document.activeElement.innerText")
@@ -122,7 +122,7 @@ func TestTheConsoleKeepsWhatIsEntered(t *testing.T) {
 	b.typeInto(`[name="tags"]`, "hall")
 	b.press("Save")
 	b.reads("Saved")
-	if saved := string(ann.do("GET", "/devices/"+device, nil, 200).body); !strings.Contains(saved, `"status":"error"`) || !strings.Contains(saved, `"hall"`) {
+	if saved := string(ann.do("GET", "/devices/"+device, nil, 200).Body); !strings.Contains(saved, `"status":"error"`) || !strings.Contains(saved, `"hall"`) {
 		t.Errorf("the device is %s", saved)
 	}
 
@@ -150,7 +150,7 @@ func TestTheConsoleKeepsWhatIsEntered(t *testing.T) {
 	b.press("Delete")
 	b.reads("3 logs deleted")
 	b.reads("No readings in this range")
-	if logs := string(ann.do("GET", "/devices/"+device+"/logs", nil, 200).body); strings.Count(logs, `"event"`) != 2 || !strings.Contains(logs, `"level"`) {
+	if logs := string(ann.do("GET", "/devices/"+device+"/logs", nil, 200).Body); strings.Count(logs, `"event"`) != 2 || !strings.Contains(logs, `"level"`) {
 		t.Errorf("the logs are %s", logs)
 	}
 }
@@ -193,7 +193,7 @@ func TestTheConsoleImportsDevices(t *testing.T) {
 	b.reads("Line 5: a serial number is 1 to 64 letters")
 	b.press("Make 2 devices")
 	b.reads("2 devices made")
-	if devices := string(ann.do("GET", "/devices", nil, 200).body); !strings.Contains(devices, `"Bäder"`) || !strings.Contains(devices, `["wet","warm"]`) || !strings.Contains(devices, `"SN-5"`) {
+	if devices := string(ann.do("GET", "/devices", nil, 200).Body); !strings.Contains(devices, `"Bäder"`) || !strings.Contains(devices, `["wet","warm"]`) || !strings.Contains(devices, `"SN-5"`) {
 		t.Errorf("the devices are %s", devices)
 	}
 	b.open(s.url + "/import")
