@@ -291,6 +291,7 @@ func TestTheConsoleWorksByKeyboard(t *testing.T) {
 
 	b.open(s.url + "/rules/new")
 	b.reads("What happens then")
+	b.focused("New rule") // once the view is drawn, which has the focus on its heading
 	b.run(`document.querySelector('[aria-label="Remove action 1"]').focus(); ''`)
 	b.do(chromedp.KeyEvent(kb.Enter))
 	b.focused("Add")
