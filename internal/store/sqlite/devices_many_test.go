@@ -118,12 +118,7 @@ func TestManyDevicesAreSeenAllOrNone(t *testing.T) {
 
 func TestManyDevicesAreStoredByManyWrites(t *testing.T) {
 	t.Parallel()
-	w := &witness{ended: map[string]int{}, codes: map[hearth.Code]int{}}
-	s, err := Open(t.Context(), Options{Path: newFile(t), Observer: w})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s, w := openWitnessed(t)
 	devices, effects := manyDevices("a")
 	effects.Jobs = []hearth.OutboxJob{{ID: "j", Kind: "k", Queue: "q", Payload: []byte(`{}`)}}
 	effects.Idempotency = &hearth.IdempotencyRecord{Caller: "user:u1", Key: "k", Operation: "create-devices", CreatedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}

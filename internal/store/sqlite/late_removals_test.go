@@ -45,12 +45,7 @@ func anyDevice(hearth.Device) error { return nil }
 
 func TestADeviceWithManyCommandsIsRemovedByManyWrites(t *testing.T) {
 	t.Parallel()
-	w := &witness{ended: map[string]int{}, codes: map[hearth.Code]int{}}
-	s, err := Open(t.Context(), Options{Path: newFile(t), Observer: w})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s, w := openWitnessed(t)
 	id, _ := withCommands(t, s)
 	if err := s.DeleteDevice(t.Context(), id, anyDevice, hearth.SideEffects{}); err != nil {
 		t.Fatal(err)

@@ -37,13 +37,21 @@ func (w *witness) Commit(writes int, waited, took time.Duration) {
 	w.negative = w.negative || waited < 0 || took <= 0
 }
 
-func TestTheObserverIsToldOfEveryOperationAndCommit(t *testing.T) {
-	t.Parallel()
-	seen := &witness{ended: map[string]int{}, codes: map[hearth.Code]int{}}
-	s, err := Open(t.Context(), Options{Path: newFile(t), Observer: seen})
+// openWitnessed opens a new store that is closed when the test ends, and a witness of it.
+func openWitnessed(t *testing.T) (*Store, *witness) {
+	t.Helper()
+	w := &witness{ended: map[string]int{}, codes: map[hearth.Code]int{}}
+	s, err := Open(t.Context(), Options{Path: newFile(t), Observer: w})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s, w
+}
+
+func TestTheObserverIsToldOfEveryOperationAndCommit(t *testing.T) {
+	t.Parallel()
+	s, seen := openWitnessed(t)
 	const writes = 100
 	var all sync.WaitGroup
 	for range writes {
