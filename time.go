@@ -52,3 +52,6 @@ func (p *PutBack) Seen(now time.Time) bool {
 	last := p.last.Swap(now.UnixMilli())
 	return last == 0 || now.UnixMilli() < last-maxStep.Milliseconds()
 }
+
+// Forget has the next call of Seen report true: what was to be done about it has failed.
+func (p *PutBack) Forget() { p.last.Store(0) }

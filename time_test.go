@@ -31,4 +31,8 @@ func TestAClockThatIsPutBackIsNoticed(t *testing.T) {
 	if !clock.Seen(now) {
 		t.Error("a later time that is noted does not count")
 	}
+	clock.Forget()
+	if !clock.Seen(now) || clock.Seen(now) {
+		t.Error("after a failure it is not noticed again, or for ever")
+	}
 }

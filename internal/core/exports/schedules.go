@@ -176,6 +176,7 @@ func (s *Service) OrderDue(ctx context.Context) (ordered int, err error) {
 	now, after := s.now(), ""
 	if s.clock.Seen(now) {
 		if err := s.putBack(ctx, now); err != nil {
+			s.clock.Forget()
 			return 0, err
 		}
 	}

@@ -1,6 +1,7 @@
 package exports_test
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"time"
@@ -130,6 +131,11 @@ func TestAScheduleGoesOnWhereTheClockWasAhead(t *testing.T) {
 	b.orderDue(1)
 	now := schedule.NextAt.Add(-time.Hour)
 	b.at(now)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := b.service.OrderDue(gone); err == nil { // what fails is done by the next call
+		t.Error("a store that does not answer is no failure")
+	}
 	b.orderDue(0)
 	if next := b.schedule(schedule.ID).NextAt; !next.Equal(schedule.NextAt) {
 		t.Errorf("it is due %v, want %v", next, schedule.NextAt)

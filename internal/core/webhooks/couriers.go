@@ -164,7 +164,8 @@ func (s *Service) putBack(ctx context.Context) {
 		}
 	}
 	if err != nil && ctx.Err() == nil {
-		s.o.Logger.WarnContext(ctx, "deliveries of a time when the clock was ahead may wait for as long as it was", "err", err)
+		s.clock.Forget()
+		s.o.Logger.WarnContext(ctx, "deliveries of a time when the clock was ahead still wait", "err", err)
 	}
 }
 
