@@ -58,7 +58,7 @@ func BenchmarkMergePatch(b *testing.B) {
 	object, patch := json.RawMessage(`{"by":3,"level":17}`), json.RawMessage(`{"level":18,"by":4}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, changed, problem := MergePatch(object, patch, 8); !changed || problem != "" {
+		if merged, problem := MergePatch(object, patch, 8); !merged.Changed || problem != "" {
 			b.Fatal(problem)
 		}
 	}

@@ -6,29 +6,47 @@ import (
 	"unicode/utf8"
 )
 
+// Merged is an object after a merge patch.
+type Merged struct {
+	Object json.RawMessage
+	// Changed is false if the patch only says what the object says already, by value.
+	Changed bool
+
+	before, after map[string]any // the members that differ
+}
+
+// Differences returns the members of the object before and after the patch that the other lacks or has with another value: what Delta returns,
+// both ways.
+func (m Merged) Differences() (before, after json.RawMessage) {
+	return Encode(m.before), Encode(m.after)
+}
+
 // MergePatch returns an object (nil: an empty one) after a merge patch of RFC 7396: members of the patch replace those of the
-// object, objects are merged, null removes. changed is false if the patch only says what the object says already, by value. What
-// cannot be kept returns the problem instead: a sentence's end, such as "must be an object"; so does a patch of more than levels.
-// Names that are there twice are the reader's to refuse: here the last one counts.
-func MergePatch(object, patch json.RawMessage, levels int) (merged json.RawMessage, changed bool, problem string) {
+// object, objects are merged, null removes. What cannot be kept returns the problem instead: a sentence's end, such as "must be an
+// object"; so does a patch of more than levels. Names that are there twice are the reader's to refuse: here the last one counts.
+func MergePatch(object, patch json.RawMessage, levels int) (merged Merged, problem string) {
 	if !utf8.Valid(patch) {
-		return nil, false, "must be UTF-8"
+		return merged, "must be UTF-8"
 	}
 	changes := Decode(patch)
 	if changes == nil {
-		return nil, false, "must be an object"
+		return merged, "must be an object"
 	}
 	if problem := Check(changes, 1, levels); problem != "" {
-		return nil, false, problem
+		return merged, problem
 	}
-	before := Decode(object)
-	if before == nil {
-		before = map[string]any{}
+	members := Decode(object)
+	if members == nil {
+		members = map[string]any{}
 	}
-	if !merge(before, changes) {
-		return object, false, ""
+	merged.before, merged.after = map[string]any{}, map[string]any{}
+	merge(members, changes, merged.before, merged.after)
+	if merged.Changed = len(merged.before) > 0 || len(merged.after) > 0; merged.Changed {
+		merged.Object = Encode(members)
+	} else {
+		merged.Object = object
 	}
-	return Encode(before), true, ""
+	return merged, ""
 }
 
 // Delta returns the members of a desired state that the reported one lacks or has with another value. Both are as MergePatch returns
@@ -44,35 +62,42 @@ func Delta(desired, reported json.RawMessage) json.RawMessage {
 	return Encode(delta(Decode(desired), Decode(reported)))
 }
 
-// Differences returns Delta both ways: the members of each state that the other lacks or has with another value.
-func Differences(a, b json.RawMessage) (ofA, ofB json.RawMessage) {
-	x, y := Decode(a), Decode(b)
-	return Encode(delta(x, y)), Encode(delta(y, x))
-}
-
 func isEmptyObject(object json.RawMessage) bool { return len(object) == 0 || string(object) == "{}" }
 
-// merge changes target by a patch, and reports whether it did.
-func merge(target, patch map[string]any) (changed bool) {
+// merge changes target by a patch, and adds the members that differ to those before and after.
+func merge(target, patch, before, after map[string]any) {
 	for name, value := range patch {
-		before, had := target[name]
+		had, there := target[name]
 		inner, isObject := value.(map[string]any)
+		into, wasObject := had.(map[string]any)
 		switch {
 		case value == nil:
-			changed = changed || had
-			delete(target, name)
-		case isObject:
-			into, ok := before.(map[string]any)
-			if !ok {
-				into, changed = map[string]any{}, true
-				target[name] = into
+			if there {
+				before[name] = had
+				delete(target, name)
 			}
-			changed = merge(into, inner) || changed
-		case !had || !sameJSON(before, value):
-			target[name], changed = value, true
+		case isObject && wasObject:
+			innerBefore, innerAfter := map[string]any{}, map[string]any{}
+			merge(into, inner, innerBefore, innerAfter)
+			if len(innerBefore) > 0 {
+				before[name] = innerBefore
+			}
+			if len(innerAfter) > 0 {
+				after[name] = innerAfter
+			}
+		case there && !isObject && sameJSON(had, value):
+		default:
+			if isObject {
+				made := map[string]any{}
+				merge(made, inner, map[string]any{}, map[string]any{})
+				value = made
+			}
+			if there {
+				before[name] = had
+			}
+			target[name], after[name] = value, value
 		}
 	}
-	return changed
 }
 
 // delta returns the desired members that reported lacks or has with another value.

@@ -40,10 +40,12 @@ func TestMergePatch(t *testing.T) {
 		{`{"a":[]}`, `{"a":{}}`, `{"a":{}}`},
 		{`{"a":[1]}`, `{"a":[1,2]}`, `{"a":[1,2]}`},
 	} {
-		got, changed, problem := MergePatch(json.RawMessage(tt.object), json.RawMessage(tt.patch), 8)
+		merged, problem := MergePatch(json.RawMessage(tt.object), json.RawMessage(tt.patch), 8)
+		got, changed := merged.Object, merged.Changed
 		if problem != "" || changed != (tt.want != "") || changed && string(got) != tt.want || !changed && string(got) != tt.object {
 			t.Errorf("%s with %s is %s, %v, %q; want %s", tt.object, tt.patch, got, changed, problem, tt.want)
 		}
+		checkDifferences(t, json.RawMessage(tt.object), merged)
 	}
 }
 
@@ -57,8 +59,43 @@ func TestBadPatchesAreRefused(t *testing.T) {
 		`{"a":[1e400]}`: "has a number that is too large", `{"a":1e-400}`: "has a number that is too close to zero",
 		`{"a":0e-99999999999999999999}`: "", `{"a":1e308}`: "", `{"a":5e-324}`: "",
 	} {
-		if _, _, problem := MergePatch(nil, json.RawMessage(patch), 8); problem != want {
+		if _, problem := MergePatch(nil, json.RawMessage(patch), 8); problem != want {
 			t.Errorf("%.40s: %q, want %q", patch, problem, want)
 		}
 	}
+}
+
+// checkDifferences compares what a merge says that it changed with a comparison of the objects.
+func checkDifferences(t *testing.T, object json.RawMessage, merged Merged) {
+	t.Helper()
+	before, after := merged.Differences()
+	was, is := Decode(object), Decode(merged.Object)
+	if want := Encode(delta(was, is)); string(before) != string(want) {
+		t.Errorf("%s became %s: the members before are %s, want %s", object, merged.Object, before, want)
+	}
+	if want := Encode(delta(is, was)); string(after) != string(want) {
+		t.Errorf("%s became %s: the members after are %s, want %s", object, merged.Object, after, want)
+	}
+	if merged.Changed != (string(before) != "{}" || string(after) != "{}") {
+		t.Errorf("%s became %s: changed is %v", object, merged.Object, merged.Changed)
+	}
+}
+
+// What a patch changes is what differs between the object before and after it.
+func FuzzDifferences(f *testing.F) {
+	for _, pair := range [][2]string{
+		{`{"a":{"b":{"c":1,"d":[1]}},"e":1}`, `{"a":{"b":{"c":2,"d":null}},"e":{"f":null}}`}, {`{"a":{"b":1}}`, `{"a":{"b":null,"c":{}}}`},
+		{`{"a":{}}`, `{"a":1}`}, {`{"a":1}`, `{"a":{}}`}, {`{"a":{"b":{}}}`, `{"a":{"b":{"c":null}}}`}, {`{"a":{"b":1,"c":2}}`, `{"a":{"b":1.0,"c":[]}}`},
+	} {
+		f.Add([]byte(pair[0]), []byte(pair[1]))
+	}
+	f.Fuzz(func(t *testing.T, first, patch []byte) {
+		object, problem := MergePatch(nil, first, 8)
+		if problem != "" {
+			return
+		}
+		if merged, problem := MergePatch(object.Object, patch, 8); problem == "" {
+			checkDifferences(t, object.Object, merged)
+		}
+	})
 }

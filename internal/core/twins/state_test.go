@@ -17,7 +17,7 @@ func TestATwinCountsChangesOfEachSide(t *testing.T) {
 	now := time.UnixMilli(1_000_000)
 	patch := func(twin hearth.Twin, side hearth.TwinSide, body string) hearth.Twin {
 		t.Helper()
-		after, problem := patched(twin, side, json.RawMessage(body), now)
+		after, _, problem := patched(twin, side, json.RawMessage(body), now)
 		if problem != "" {
 			t.Errorf("%.40s: %s", body, problem)
 		}
@@ -38,12 +38,12 @@ func TestATwinCountsChangesOfEachSide(t *testing.T) {
 	full := `{"a":"` + strings.Repeat("x", hearth.MaxTwinSide-8) + `"}`
 	twin = patch(twin, hearth.TwinReported, `{"on":null,"color":null,"list":null,"extra":null}`)
 	twin = patch(twin, hearth.TwinReported, full)
-	if _, problem := patched(twin, hearth.TwinReported, json.RawMessage(`{"b":1}`), now); problem != "makes the reported state larger than 32 KiB" {
+	if _, _, problem := patched(twin, hearth.TwinReported, json.RawMessage(`{"b":1}`), now); problem != "makes the reported state larger than 32 KiB" {
 		t.Errorf("a state of more than 32 KiB: %q", problem)
 	}
 	patch(twin, hearth.TwinReported, `{"b":1,"a":null}`)
 	tooLarge := `{"a":"` + strings.Repeat("x", hearth.MaxTwinPatch) + `"}`
-	if _, problem := patched(hearth.Twin{}, hearth.TwinReported, json.RawMessage(tooLarge), now); problem != "is larger than 64 KiB" {
+	if _, _, problem := patched(hearth.Twin{}, hearth.TwinReported, json.RawMessage(tooLarge), now); problem != "is larger than 64 KiB" {
 		t.Errorf("a patch of more than 64 KiB: %q", problem)
 	}
 }
@@ -119,7 +119,7 @@ func FuzzTwin(f *testing.F) {
 		for i, patch := range []string{first, second, third, second, first} {
 			side := []hearth.TwinSide{hearth.TwinDesired, hearth.TwinReported}[i%2]
 			before := stateOf(twin, side)
-			after, problem := patched(twin, side, json.RawMessage(patch), time.UnixMilli(1))
+			after, _, problem := patched(twin, side, json.RawMessage(patch), time.UnixMilli(1))
 			if problem != "" {
 				if !reflect.DeepEqual(after, twin) {
 					t.Fatalf("a refused patch (%s) made %+v", problem, after)
@@ -148,9 +148,9 @@ func FuzzTwin(f *testing.F) {
 			}
 			twin = after
 			view := viewOf(twin)
-			if settled, _, problem := jsonobject.MergePatch(twin.Reported, view.Delta, hearth.MaxTwinDepth); problem != "" {
+			if settled, problem := jsonobject.MergePatch(twin.Reported, view.Delta, hearth.MaxTwinDepth); problem != "" {
 				t.Fatalf("the delta %s is no patch: %s", view.Delta, problem)
-			} else if left := jsonobject.Delta(twin.Desired, settled); string(left) != "{}" {
+			} else if left := jsonobject.Delta(twin.Desired, settled.Object); string(left) != "{}" {
 				t.Fatalf("after the delta %s, %s is left", view.Delta, left)
 			}
 		}

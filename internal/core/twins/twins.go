@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"time"
 
@@ -267,10 +268,10 @@ func (s *Service) write(steps []*step, now time.Time) error {
 // apply applies the patches of a device in their order.
 func (s *step) apply(t hearth.Twin, now time.Time) (after hearth.Twin, entries []hearth.AuditEntry, err error) {
 	for _, p := range s.patches {
-		before := t
-		t = p.apply(t, now)
+		var merged jsonobject.Merged
+		t, merged = p.apply(t, now)
 		if p.changed && p.side == hearth.TwinDesired {
-			entries = append(entries, audited(p.caller, before, t))
+			entries = append(entries, audited(p.caller, t, merged))
 		}
 	}
 	return t, entries, nil
@@ -305,38 +306,42 @@ func (s *Service) publish(steps []*step, now time.Time) {
 }
 
 // apply returns the twin with the patch, or as it is if the patch is refused or changes nothing. It may run more than once.
-func (p *patch) apply(t hearth.Twin, now time.Time) hearth.Twin {
+func (p *patch) apply(t hearth.Twin, now time.Time) (after hearth.Twin, merged jsonobject.Merged) {
 	p.err, p.changed = nil, false
 	if p.check != nil {
 		if p.err = p.check(t); p.err != nil {
-			return t
+			return t, merged
 		}
 	}
-	after, problem := patched(t, p.side, p.body, now)
+	after, merged, problem := patched(t, p.side, p.body, now)
 	if problem != "" {
 		p.err = hearth.Invalid(hearth.FieldError{Location: "body", Message: problem})
-		return t
+		return t, merged
 	}
-	p.after, p.changed = after, after.Version(p.side) != t.Version(p.side)
-	return after
+	p.after, p.changed = after, merged.Changed
+	return after, merged
 }
 
 // maxAudited is the size of the members that the audit has a copy of; of more it has their size, since it may be kept for ever.
 const maxAudited = 1024
 
-// briefly returns what the audit has of members that differ.
-func briefly(members json.RawMessage) []byte {
+// appendBriefly appends what the audit has of members that differ.
+func appendBriefly(out []byte, members json.RawMessage) []byte {
 	if len(members) > maxAudited {
-		return fmt.Appendf(nil, `{"bytes":%d}`, len(members))
+		return append(strconv.AppendInt(append(out, `{"bytes":`...), int64(len(members)), 10), '}')
 	}
-	return members
+	return append(out, members...)
 }
 
 // audited returns the entry of a change of the desired state: its members that differ, before and after.
-func audited(caller hearth.Caller, before, after hearth.Twin) hearth.AuditEntry {
+func audited(caller hearth.Caller, after hearth.Twin, merged jsonobject.Merged) hearth.AuditEntry {
 	entry := caller.Entry(after.DesiredAt, "twin.update", "device:"+after.DeviceID)
-	was, is := jsonobject.Differences(before.Desired, after.Desired)
-	entry.ChangesText = fmt.Sprintf(`{"desired":{"before":%s,"after":%s},"desired_version":{"before":%d,"after":%d}}`,
-		briefly(was), briefly(is), before.DesiredVersion, after.DesiredVersion)
+	was, is := merged.Differences()
+	text := make([]byte, 0, 128+min(len(was), maxAudited)+min(len(is), maxAudited))
+	text = appendBriefly(append(text, `{"desired":{"before":`...), was)
+	text = appendBriefly(append(text, `,"after":`...), is)
+	text = strconv.AppendInt(append(text, `},"desired_version":{"before":`...), after.DesiredVersion-1, 10)
+	text = strconv.AppendInt(append(text, `,"after":`...), after.DesiredVersion, 10)
+	entry.ChangesText = string(append(text, `}}`...))
 	return entry
 }

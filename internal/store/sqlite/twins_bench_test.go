@@ -27,12 +27,14 @@ func BenchmarkTwins(b *testing.B) {
 					updates[i] = &hearth.TwinUpdate{DeviceID: ids[(i*131+n)%devices], Change: func(t hearth.Twin) (hearth.Twin, []hearth.AuditEntry, error) {
 						after := t
 						if side == hearth.TwinReported {
-							after.Reported, _, _ = jsonobject.MergePatch(t.Reported, patch, hearth.MaxTwinDepth)
+							merged, _ := jsonobject.MergePatch(t.Reported, patch, hearth.MaxTwinDepth)
+							after.Reported = merged.Object
 							after.ReportedAt = at
 							after.ReportedVersion++
 							return after, nil, nil
 						}
-						after.Desired, _, _ = jsonobject.MergePatch(t.Desired, patch, hearth.MaxTwinDepth)
+						merged, _ := jsonobject.MergePatch(t.Desired, patch, hearth.MaxTwinDepth)
+						after.Desired = merged.Object
 						after.DesiredAt = at
 						after.DesiredVersion++
 						entry := caller.Entry(at, "twin.update", "device:"+t.DeviceID)

@@ -62,12 +62,12 @@ func updateTwin(t *testing.T, s TwinStore, id string, change func(hearth.Twin) (
 // patched returns a twin with a side changed by a merge patch, in a new version.
 func patched(t hearth.Twin, side hearth.TwinSide, patch string, at time.Time) (hearth.Twin, error) {
 	state, version, changedAt := sideOf(&t, side)
-	merged, changed, problem := jsonobject.MergePatch(*state, json.RawMessage(patch), hearth.MaxTwinDepth)
+	merged, problem := jsonobject.MergePatch(*state, json.RawMessage(patch), hearth.MaxTwinDepth)
 	if problem != "" {
 		return t, errors.New(problem)
 	}
-	if changed {
-		*state, *changedAt = merged, at
+	if merged.Changed {
+		*state, *changedAt = merged.Object, at
 		*version++
 	}
 	return t, nil
