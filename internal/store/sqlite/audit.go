@@ -14,8 +14,8 @@ var _ hearth.AuditStore = (*Store)(nil)
 const (
 	auditColumns = `seq, prev_hash, hash, at, actor_id, action, target, result, ip, user_agent, request_id, changes`
 	auditRow     = `(?,?,?,?,?,?,?,?,?,?,?,?)`
-	// auditAtOnce bounds the entries of one statement: SQLite keeps what is undone if it fails, page by page, for each.
-	auditAtOnce = 16
+	// auditAtOnce bounds the entries of one statement, of which there is one for each number of entries.
+	auditAtOnce = 32
 )
 
 // writeAudit chains entries to the last one.
@@ -46,8 +46,8 @@ func (s *Store) writeAudit(t *tx, entries []hearth.AuditEntry) error {
 					slog.String("ip", entry.IP), slog.String("request_id", entry.RequestID))
 			})
 		}
-		// The trigger audit_next updates the head too.
-		_, err := t.exec(`INSERT INTO audit(`+auditColumns+`) VALUES`+auditRow+strings.Repeat(`,`+auditRow, len(some)-1), args...)
+		// The trigger audit_next updates the head too. OR FAIL: what a failed statement has done is undone with the write, without copies of its own.
+		_, err := t.exec(`INSERT OR FAIL INTO audit(`+auditColumns+`) VALUES`+auditRow+strings.Repeat(`,`+auditRow, len(some)-1), args...)
 		if err != nil {
 			return err
 		}
