@@ -167,7 +167,7 @@ func (s *Store) RestorePart(ctx context.Context, part archive.Part, restore arch
 			}
 		}
 		if part.Kind == archive.AuditKind {
-			return indexTargets(t)
+			t.onCommit(s.indexer.wake)
 		}
 		return nil
 	})

@@ -52,24 +52,10 @@ func (s *Store) writeAudit(t *tx, entries []hearth.AuditEntry) error {
 			return err
 		}
 	}
-	if head.Seq-indexed < unindexed {
-		return nil
+	if head.Seq-indexed >= unindexed {
+		t.onCommit(s.indexer.wake)
 	}
-	return indexTargets(t)
-}
-
-// unindexed is how many entries audit_targets may lack, which a reader has to look through.
-const unindexed = 1024
-
-// indexTargets completes audit_targets up to the newest entry.
-func indexTargets(t *tx) error {
-	_, err := t.exec(`INSERT INTO audit_targets(target, at, seq) SELECT target, at, seq FROM audit NOT INDEXED
-		WHERE seq>(SELECT seq FROM audit_indexed) ORDER BY target, at, seq`)
-	if err != nil {
-		return err
-	}
-	_, err = t.exec(`UPDATE audit_indexed SET seq=(SELECT seq FROM audit_head)`)
-	return err
+	return nil
 }
 
 // movedAtOnce bounds what one step of moveTargets copies.

@@ -121,11 +121,15 @@ func TestEntriesAreFoundByTargetBeforeAndAfterTheyAreIndexed(t *testing.T) {
 	checkTargets(t, s)
 	aim(t, s, 1)
 	aim(t, s, 200)
+	s.indexer.work.Wait()
 	if n := number(t, s, `SELECT count(*) FROM audit_targets`); n != unindexed {
 		t.Errorf("%d entries are indexed, want %d", n, unindexed)
 	}
 	checkTargets(t, s)
 	const trimmed = 1000
+	if n := number(t, s, `SELECT seq FROM audit_indexed`); n != unindexed {
+		t.Errorf("the entries up to %d are indexed, want %d", n, unindexed)
+	}
 	entry := hearth.TrimEntry(time.UnixMilli(1), hearth.AuditHead{Seq: trimmed, Hash: "x"})
 	if err := s.AppendAudit(t.Context(), entry); err != nil {
 		t.Fatal(err)
@@ -135,6 +139,27 @@ func TestEntriesAreFoundByTargetBeforeAndAfterTheyAreIndexed(t *testing.T) {
 	}
 	if n := number(t, s, `SELECT count(*) FROM audit_targets`); n != unindexed-trimmed {
 		t.Errorf("%d entries are indexed after a trimming, want %d", n, unindexed-trimmed)
+	}
+	checkTargets(t, s)
+}
+
+// What was added by a program that was interrupted then is added again, and no entry is listed twice meanwhile.
+func TestEntriesAreIndexedAfterAnInterruption(t *testing.T) {
+	t.Parallel()
+	s := openTest(t)
+	aim(t, s, unindexed-1)
+	err := s.write(t.Context(), "Test", func(t *tx) error { return indexTargets(t, []int64{5, 1, 200, 99_999}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := number(t, s, `SELECT count(*) FROM audit_targets`); n != 3 {
+		t.Errorf("%d entries are indexed, want 3", n)
+	}
+	checkTargets(t, s)
+	aim(t, s, 1)
+	s.indexer.work.Wait()
+	if n := number(t, s, `SELECT count(*) FROM audit_targets`); n != unindexed {
+		t.Errorf("%d entries are indexed, want %d", n, unindexed)
 	}
 	checkTargets(t, s)
 }

@@ -80,6 +80,7 @@ type Store struct {
 	scans *readers
 	// creating is held, by scope, while many devices are created.
 	creating keymutex.Mutex[hearth.Scope]
+	indexer  *targetIndexer
 	// outbox and hooks are told of commits with jobs.
 	outbox, hooks chan struct{}
 	// closeFiles closes the files of the checkpointer. It is called last: closing them ends the locks that SQLite has on them.
@@ -140,6 +141,7 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 	s := &Store{options: options, writer: writer, readers: newReaders(reads), scans: newReaders(scans),
 		outbox: make(chan struct{}, 1), hooks: make(chan struct{}, 1),
 		closeFiles: sync.OnceValue(func() error { return errors.Join(writer.checkpoint.index.Close(), file.Close()) })}
+	s.indexer = newTargetIndexer(s)
 	s.Aggregates = record.New(records{s})
 	go writer.run()
 	options.Logs.GiveWay = writer.giveWay
@@ -158,7 +160,10 @@ func Open(ctx context.Context, options Options) (_ *Store, err error) {
 // called twice.
 func (s *Store) Close() error {
 	s.Stop()
-	return errors.Join(s.writer.stop(), s.readers.close(), s.scans.close(), s.closeFiles())
+	s.indexer.stop()
+	err := s.writer.stop()
+	s.indexer.work.Wait()
+	return errors.Join(err, s.readers.close(), s.scans.close(), s.closeFiles())
 }
 
 // Ping reports whether the store answers; CodeUnavailable.
