@@ -245,7 +245,7 @@ func (e Export) Validate(prefix string) []FieldError {
 	}
 	for i, event := range e.Filters.Events {
 		if !ValidEvent(event) {
-			bad(fmt.Sprintf("filters.events[%d]", i), "must be 1 to 64 "+eventAlphabet)
+			bad(fmt.Sprintf("filters.events[%d]", i), EventRule)
 		}
 	}
 	return errs

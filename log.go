@@ -64,6 +64,9 @@ func LogID(seq uint64) string {
 	return logIDEncoding.EncodeToString(b[:])
 }
 
+// EventRule says what the name of an event may be.
+const EventRule = "must be 1 to 64 " + eventAlphabet
+
 // ValidEvent reports whether event is 1 to 64 of [A-Za-z0-9_.:*/-].
 func ValidEvent(event string) bool {
 	if len(event) == 0 || len(event) > MaxEvent {
@@ -82,7 +85,7 @@ func ValidEvent(event string) bool {
 // Problems returns the fields of the entry that are wrong, and why, judged at the time now.
 func (e LogEntry) Problems(now time.Time) (wrong []FieldError) {
 	if !ValidEvent(e.Event) {
-		wrong = append(wrong, FieldError{"event", "must be 1 to 64 " + eventAlphabet})
+		wrong = append(wrong, FieldError{"event", EventRule})
 	}
 	if problem := e.Value.problem(); problem != "" {
 		wrong = append(wrong, FieldError{"value", problem})

@@ -122,7 +122,7 @@ func (c Condition) validate(bad func(field, message string)) {
 		return
 	}
 	if !ValidEvent(c.Event) {
-		bad("condition.event", "must be 1 to 64 "+eventAlphabet)
+		bad("condition.event", EventRule)
 	}
 	if problem := c.Value.problem(); problem != "" {
 		bad("condition.value", problem)
@@ -147,7 +147,7 @@ func (c Condition) validateSilence(bad func(field, message string)) {
 	field := "condition.offline_for"
 	if c.NoData != nil {
 		if field = "condition.no_data.for"; c.NoData.Event != "" && !ValidEvent(c.NoData.Event) {
-			bad("condition.no_data.event", "must be 1 to 64 "+eventAlphabet)
+			bad("condition.no_data.event", EventRule)
 		}
 	}
 	if d := c.Silence(); d < time.Second || d > MaxRuleTime || d%time.Second != 0 {

@@ -6,7 +6,6 @@ package logjson
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +41,9 @@ const (
 	// maxTexts bounds the values that are strings which a decoder remembers, maxRemembered the length of one, in bytes.
 	maxTexts      = 4096
 	maxRemembered = 64
+	// maxID is longer than the id of any device; maxNumber bounds the bytes of a number.
+	maxID     = 64
+	maxNumber = 1 << 10
 )
 
 // Options say what is read.
@@ -268,25 +270,12 @@ var errEnough = errors.New("no more faults are named")
 // errShort says that the window ends within the item.
 var errShort = errors.New("the window ends here")
 
-const eightSpaces = 0x2020202020202020
-
 // space passes over space and returns the byte after it, which stays unread; errEnd at the end of the body.
 func (d *decoder) space() (byte, error) {
 	for {
-		window := d.buf[d.start:d.end]
-		for i := 0; i < len(window); i++ {
-			switch c := window[i]; c {
-			case ' ':
-				for i+8 < len(window) && binary.LittleEndian.Uint64(window[i+1:]) == eightSpaces {
-					i += 8
-				}
-			case '\t', '\r', '\n':
-			default:
-				d.start += i
-				return c, nil
-			}
+		if d.start = skipSpace(d.buf[:d.end], d.start); d.start < d.end {
+			return d.buf[d.start], nil
 		}
-		d.start = d.end
 		if err := d.fill(); err != nil {
 			return 0, err
 		}
@@ -348,8 +337,11 @@ func (d *decoder) whole(parse func(b []byte) (next int, err error)) error {
 			d.unread("is larger than 64 KiB")
 			return errEnough
 		}
-		if err := d.fill(); err != nil {
-			return err
+		// Twice as much: a body that comes in small parts is not parsed again for each of them.
+		for want := min(2*(d.end-d.start)+1, len(d.buf)); d.end-d.start < want && !d.eof; {
+			if err := d.fill(); err != nil {
+				return err
+			}
 		}
 	}
 }

@@ -139,6 +139,10 @@ func (d *decoder) readDevice(b []byte, i int, entry *hearth.LogEntry) (next int,
 	if err != nil {
 		return 0, false, err
 	}
+	if len(text) > maxID {
+		d.fail("device_id", "is not one of your devices")
+		return next, false, nil
+	}
 	entry.Device = d.index(text)
 	return next, true, nil
 }
@@ -178,10 +182,12 @@ func (d *decoder) readEvent(b []byte, i int, entry *hearth.LogEntry) (next int, 
 	}
 	event, found := d.events[string(text)]
 	if !found {
-		event = string(text)
-		if len(text) <= hearth.MaxEvent {
-			d.events[event] = event
+		if len(text) > hearth.MaxEvent {
+			d.fail("event", hearth.EventRule)
+			return next, false, nil
 		}
+		event = string(text)
+		d.events[event] = event
 	}
 	d.event, entry.Event = event, event
 	return next, true, nil

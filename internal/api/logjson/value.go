@@ -1,17 +1,36 @@
 package logjson
 
 import (
+	"encoding/binary"
 	"strconv"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
+const eightSpaces = 0x2020202020202020
+
+// skipSpace returns the index of the first byte from b[i] that is no white space.
 func skipSpace(b []byte, i int) int {
 	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
-		i++
+		for i++; i+8 <= len(b); i += 8 {
+			if eight := binary.LittleEndian.Uint64(b[i:]); eight != eightSpaces && !isSpace(eight) {
+				break
+			}
+		}
 	}
 	return i
+}
+
+// isSpace reports whether each of eight bytes is white space.
+func isSpace(x uint64) bool {
+	const ones, low = 0x0101010101010101, 0x7f7f7f7f7f7f7f7f
+	differ := ^uint64(0) // has the highest bit of each byte that is none of those looked for
+	for _, space := range [...]uint64{' ' * ones, '\n' * ones, '\t' * ones, '\r' * ones} {
+		t := x ^ space
+		differ &= t&low + low | t
+	}
+	return differ&^low == 0
 }
 
 // text reads the string at b[i] and returns its content, which is good until the next call, and the index after it.
@@ -52,7 +71,11 @@ func (d *decoder) longText(b []byte, start, i int) (content []byte, next int, er
 			if err != nil {
 				return nil, 0, err
 			}
-			out, i = utf8.AppendRune(out, r), next
+			if i = next; r < utf8.RuneSelf {
+				out = append(out, byte(r))
+			} else {
+				out = utf8.AppendRune(out, r)
+			}
 		case c < utf8.RuneSelf:
 			out = append(out, c)
 			i++
@@ -73,6 +96,16 @@ func (d *decoder) longText(b []byte, start, i int) (content []byte, next int, er
 
 // escape reads the escape at b[i], a pair of surrogates as one.
 func (d *decoder) escape(b []byte, i int) (r rune, next int, err error) {
+	if i+12 <= len(b) && b[i+1] == 'u' { // most escapes: in the window as a whole
+		if r = hex4(b[i+2 : i+6]); r >= 0 && !utf16.IsSurrogate(r) {
+			return r, i + 6, nil
+		}
+		if low := hex4(b[i+8 : i+12]); r >= 0 && low >= 0 && b[i+6] == '\\' && b[i+7] == 'u' {
+			if pair := utf16.DecodeRune(r, low); pair != utf8.RuneError {
+				return pair, i + 12, nil
+			}
+		}
+	}
 	if i+1 >= len(b) {
 		return 0, 0, errShort
 	}
@@ -116,11 +149,21 @@ func (d *decoder) hex(b []byte, i int) (rune, error) {
 	if i+4 > len(b) {
 		return 0, errShort
 	}
-	r0, r1, r2, r3 := hexDigits[b[i]], hexDigits[b[i+1]], hexDigits[b[i+2]], hexDigits[b[i+3]]
-	if r0|r1|r2|r3 > 0xf {
+	r := hex4(b[i : i+4])
+	if r < 0 {
 		return 0, d.malformedIn(i, "an escape is not one of JSON's")
 	}
-	return rune(r0)<<12 | rune(r1)<<8 | rune(r2)<<4 | rune(r3), nil
+	return r, nil
+}
+
+// hex4 returns the value of four hexadecimal digits, -1 where they are others.
+func hex4(b []byte) rune {
+	_ = b[3]
+	r0, r1, r2, r3 := hexDigits[b[0]], hexDigits[b[1]], hexDigits[b[2]], hexDigits[b[3]]
+	if r0|r1|r2|r3 > 0xf {
+		return -1
+	}
+	return rune(r0)<<12 | rune(r1)<<8 | rune(r2)<<4 | rune(r3)
 }
 
 // hexDigits are the values of hexadecimal digits, 0xff for other bytes.
@@ -139,7 +182,7 @@ var powers = [...]float64{ // never written to
 	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 }
 
-// number reads the number at b[i]. inRange is false for one that no float64 holds.
+// number reads the number at b[i]. inRange is false for one that no float64 holds, and for one of more than maxNumber bytes.
 func (d *decoder) number(b []byte, i int) (value float64, next int, inRange bool, err error) {
 	start := i
 	negative := i < len(b) && b[i] == '-'
@@ -210,6 +253,9 @@ func (d *decoder) number(b []byte, i int) (value float64, next int, inRange bool
 			value = -value
 		}
 		return value, i, true, nil
+	}
+	if i-start > maxNumber {
+		return 0, i, false, nil
 	}
 	value, err = strconv.ParseFloat(string(b[start:i]), 64)
 	return value, i, err == nil, nil
