@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/validation"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"hearth"
@@ -16,6 +17,8 @@ type describedJSON struct {
 	schemas huma.Registry
 	text    []byte
 	items   []any
+	// unexpected are the members that no schema allows.
+	unexpected []hearth.FieldError
 }
 
 // maxDescribedText bounds a string whose schema does not, in bytes of JSON; maxEscape is how many bytes of JSON a character may have.
@@ -119,12 +122,27 @@ func (d *describedJSON) object(schema *huma.Schema) (any, error) {
 		if unknown++; unknown <= MaxFields {
 			members[name] = nil
 		}
-		err = d.pass(maxJSONText, open(nil))
+		if err = d.refuse(schema); err == nil {
+			err = d.pass(maxJSONText, open(nil))
+		}
 	}
 	if err == nil {
 		_, err = d.next()
 	}
 	return members, err
+}
+
+// refuse notes the member that was read last, if its object's schema allows no others. It refuses the body once it has as many of them as a
+// refusal lists: each costs more than what is allowed.
+func (d *describedJSON) refuse(schema *huma.Schema) error {
+	if others, ok := schema.AdditionalProperties.(bool); !ok || others {
+		return nil
+	}
+	d.unexpected = append(d.unexpected, hearth.FieldError{Location: jsonPlace(d.decoder), Message: validation.MsgUnexpectedProperty})
+	if len(d.unexpected) < MaxFields {
+		return nil
+	}
+	return hearth.Invalid(d.unexpected...)
 }
 
 // array refuses more items than the schema allows.
