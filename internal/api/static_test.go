@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"runtime"
 	"strings"
 	"testing"
@@ -32,6 +33,35 @@ func TestTheDocumentationIsOnePageWithoutScripts(t *testing.T) {
 	}
 	if csp := w.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "style-src 'sha256-") || !strings.Contains(csp, "img-src 'self'") || !strings.Contains(page, `<link rel="icon" href="/icon.svg"`) {
 		t.Errorf("policy %s", csp)
+	}
+}
+
+func TestAPageIsFoundWithASlashBehindIt(t *testing.T) {
+	t.Parallel()
+	page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	a, err := New(Options{Pages: map[string]http.Handler{"/docs/guide": page, "/docs/guide/{path...}": page, "/{$}": page, "/devices/{id}": page}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for target, want := range map[string]string{
+		"/docs/": "/docs", "/docs/guide/": "/docs/guide", "/docs/guide/x/": "/docs/guide/x", "/devices/1/?a=b%2f": "/devices/1?a=b%2f", "/devices/%5cx/": "/devices/%5Cx",
+		"/": "", "/docs": "", "//docs/": "", "/docs//": "", "/docs/../docs/": "", "/nothing/": "", "/api/v1/": "", "/api/v1/devices/": "", "/docs%ff/": "",
+	} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		if r.URL, err = url.ParseRequestURI(target); err != nil {
+			t.Fatal(err)
+		}
+		r.RequestURI = target
+		a.ServeHTTP(w, r)
+		if got := w.Header().Get("Location"); got != want || (want != "") != (w.Code == http.StatusFound) {
+			t.Errorf("%s: %d to %q, want %q", target, w.Code, got, want)
+		}
+	}
+	w := httptest.NewRecorder()
+	a.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/docs/", nil))
+	if w.Code != http.StatusNotFound {
+		t.Errorf("POST: %d", w.Code)
 	}
 }
 

@@ -320,10 +320,23 @@ func (rt *Router) dispatch(w http.ResponseWriter, r *http.Request, next http.Han
 	}
 	// One meaning for a path, here and at a proxy: no dots, no doubled slashes, nothing that is not text.
 	if clean := path.Clean(r.URL.Path); clean != r.URL.Path || !isText(r.URL.Path) || !strings.HasPrefix(clean, "/") {
+		if clean+"/" == r.URL.Path && rt.isPage(r, clean) {
+			http.Redirect(w, r, (&url.URL{Path: clean, RawQuery: r.URL.RawQuery}).String(), http.StatusFound)
+			return
+		}
 		writeError(w, r, hearth.NotFound("page"))
 		return
 	}
 	next.ServeHTTP(w, r)
+}
+
+// isPage reports whether a path is one of a page, which is found with a slash behind it too: users write addresses by hand.
+func (rt *Router) isPage(r *http.Request, at string) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead || !isText(at) || strings.HasPrefix(at, BasePath) {
+		return false
+	}
+	_, pattern := rt.operations.Handler(&http.Request{Method: http.MethodGet, Host: r.Host, URL: &url.URL{Path: at}})
+	return pattern != ""
 }
 
 // unmatched answers what is no operation: 405 where the path has another method, else 404.
