@@ -143,8 +143,11 @@ func (w *fileWriter) Write(p []byte) (int, error) {
 
 var _ io.Writer = (*fileWriter)(nil)
 
-// byteRanges returns a Range header as http.ServeContent answers it by RFC 9110: "" for an unknown unit and for a syntax error, which both
-// count as no header; an empty suffix ("-0") as a range that no file has.
+// maxRanges bounds the parts of a file that one answer has: each is a read of its own from where the file is stored.
+const maxRanges = 16
+
+// byteRanges returns a Range header as http.ServeContent answers it by RFC 9110: "" for an unknown unit, for a syntax error and for more than
+// maxRanges, which all count as no header; an empty suffix ("-0") as a range that no file has.
 func byteRanges(header string, size int64) string {
 	unit, list, ok := strings.Cut(header, "=")
 	if !ok || !strings.EqualFold(strings.TrimSpace(unit), "bytes") {
@@ -171,7 +174,7 @@ func byteRanges(header string, size int64) string {
 			ranges = append(ranges, strconv.FormatInt(from, 10)+"-"+strconv.FormatInt(to, 10))
 		}
 	}
-	if ranges == nil {
+	if len(ranges) == 0 || len(ranges) > maxRanges {
 		return ""
 	}
 	return "bytes=" + strings.Join(ranges, ",")

@@ -270,7 +270,7 @@ func (c *connection) read() error {
 // push keeps a message until it is taken, and waits while too many are kept. It reports whether it did before the connection's end.
 func (c *connection) push(one arrival) bool {
 	c.mu.Lock()
-	for len(c.waiting) >= window || len(c.waiting) > 0 && c.bytes+len(one.Payload) > windowBytes {
+	for len(c.waiting) >= window || len(c.waiting) > 0 && c.bytes+len(one.Topic)+len(one.Payload) > windowBytes {
 		c.mu.Unlock()
 		select {
 		case <-c.space:
@@ -280,7 +280,7 @@ func (c *connection) push(one arrival) bool {
 		c.mu.Lock()
 	}
 	c.waiting = append(c.waiting, one)
-	c.bytes += len(one.Payload)
+	c.bytes += len(one.Topic) + len(one.Payload)
 	c.mu.Unlock()
 	select {
 	case c.arrived <- struct{}{}:

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// maxBody bounds a question, maxFields the fields of its form.
+	// maxBody bounds a question, maxFields the fields of its form and the topics of a subscription.
 	maxBody   = 64 << 10
 	maxFields = 100
 	// patience bounds the wait for the store.
@@ -163,7 +163,7 @@ func (h handler) verneMQ(w http.ResponseWriter, r *http.Request) {
 		var topics []struct {
 			Topic string `json:"topic"`
 		}
-		ok = json.Unmarshal(q.Topics, &topics) == nil && len(topics) > 0
+		ok = json.Unmarshal(q.Topics, &topics) == nil && len(topics) > 0 && len(topics) <= maxFields
 		for _, t := range topics {
 			ok = ok && within(q.ClientID, unshared(t.Topic))
 		}

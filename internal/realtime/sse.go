@@ -67,7 +67,7 @@ func (n *Node) openSSE(r *http.Request) (*conn, error) {
 		return nil, err
 	}
 	c := &conn{transport: transportSSE, caller: caller, token: token, expires: expires}
-	channels := wantedChannels(query["channels"])
+	channels := wantedChannels(query["channels"], n.options.maxChannels)
 	if len(channels) > n.options.maxChannels {
 		return nil, hearth.Invalid(hearth.FieldError{
 			Location: "query.channels", Message: fmt.Sprintf("names more than %d channels", n.options.maxChannels),
@@ -89,8 +89,8 @@ func (n *Node) openSSE(r *http.Request) (*conn, error) {
 	return c, nil
 }
 
-// wantedChannels reads ?channels=a,b, given once or more often, with ids in either case.
-func wantedChannels(values []string) []string {
+// wantedChannels reads ?channels=a,b, given once or more often, with ids in either case. It reads no further than one channel more than most.
+func wantedChannels(values []string, most int) []string {
 	var channels []string
 	for _, value := range values {
 		for channel := range strings.SplitSeq(value, ",") {
@@ -100,6 +100,9 @@ func wantedChannels(values []string) []string {
 			}
 			if channel != "" && !slices.Contains(channels, channel) {
 				channels = append(channels, channel)
+			}
+			if len(channels) > most {
+				return channels
 			}
 		}
 	}

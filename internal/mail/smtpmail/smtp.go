@@ -9,6 +9,7 @@ import (
 	"net/textproto"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	gomail "github.com/wneessen/go-mail"
@@ -48,11 +49,31 @@ func NewSender(o Options) (*Sender, error) {
 // maxMessages is how many messages one connection carries: servers end long ones.
 const maxMessages = 100
 
+// maxAnswers bounds what a server may answer to the signing in and to each message, in bytes: the library keeps answers of any length.
+const maxAnswers = 64 << 10
+
+// answers is a connection whose peer may send so many bytes more.
+type answers struct {
+	net.Conn
+	left atomic.Int64
+}
+
+// Read implements io.Reader.
+func (a *answers) Read(p []byte) (int, error) {
+	left := a.left.Load()
+	if left <= 0 {
+		return 0, errors.New("the mail server answers more than 64 KiB")
+	}
+	n, err := a.Conn.Read(p[:min(int64(len(p)), left)])
+	a.left.Add(-int64(n))
+	return n, err
+}
+
 // connection is a dialogue with the server, at the point where a message may begin.
 type connection struct {
 	client *gomail.Client
 	smtp   *smtp.Client
-	raw    net.Conn
+	raw    *answers
 	sent   int
 	// expiry closes the connection while it is idle.
 	expiry *time.Timer
@@ -110,6 +131,7 @@ func (s *Sender) use(ctx context.Context, fn func(*connection) error) error {
 		}
 		// The library knows deadlines, not contexts.
 		unwatch := context.AfterFunc(ctx, func() { c.raw.Close() })
+		c.raw.left.Store(maxAnswers)
 		err = fn(c)
 		if unwatch() && err == nil {
 			s.keep(c)
@@ -162,7 +184,9 @@ func (s *Sender) dial(ctx context.Context) (*connection, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.raw = conn
+		c.raw = &answers{Conn: conn}
+		c.raw.left.Store(maxAnswers)
+		conn = c.raw
 		// The greeting and the sign-in know deadlines alone: the end of ctx ends them here.
 		unwatch = context.AfterFunc(ctx, func() { conn.Close() })
 		if s.o.TLS != Implicit {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	netmail "net/mail"
 	"strings"
@@ -241,6 +242,28 @@ func TestAServerThatHangsIsGivenUp(t *testing.T) {
 				return ctx, cancel
 			}, func(err error) bool { return errors.Is(err, context.Canceled) })
 		})
+	}
+}
+
+// A server that answers without end is left, whatever it says and however fast.
+func TestAServerThatAnswersWithoutEndIsLeft(t *testing.T) {
+	t.Parallel()
+	for name, endless := range map[string]string{"one line": "220 " + strings.Repeat("x", 1000), "many lines": "220-x\r\n"} {
+		read := make(chan int, 1)
+		o := listen(t, func(conn net.Conn) {
+			sent := 0
+			for n, err := 0, error(nil); err == nil; sent += n {
+				n, err = io.WriteString(conn, endless)
+			}
+			read <- sent
+		})
+		o.Timeout = time.Minute
+		checkHang(t, o, func() (context.Context, func()) { return t.Context(), func() {} }, func(err error) bool {
+			return hearth.ErrorCode(err) == hearth.CodeUnavailable
+		})
+		if sent := <-read; sent < 64<<10 {
+			t.Errorf("%s: the server sent %d bytes alone", name, sent)
+		}
 	}
 }
 

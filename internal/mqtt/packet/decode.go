@@ -298,6 +298,16 @@ func (b *body) reasonProperties(sessionExpiry bool) (expiry uint32, hasExpiry bo
 	return expiry, hasExpiry
 }
 
+// maxTopics bounds the filters of one packet: kept, each takes many times the bytes of a short one. It is more than a session may have.
+const maxTopics = 4096
+
+// tooMany refuses a packet with more filters than maxTopics.
+func (b *body) tooMany(filters int) {
+	if filters == maxTopics {
+		b.fail(&Error{QuotaExceeded, "a packet has more than 4096 topic filters"})
+	}
+}
+
 // Filter is one topic filter of a SUBSCRIBE.
 type Filter struct {
 	Topic string
@@ -317,6 +327,9 @@ func DecodeSubscribe(data []byte, version Version) (id uint16, filters []Filter,
 		})
 	}
 	for b.err == nil && len(b.rest) > 0 {
+		if b.tooMany(len(filters)); b.err != nil {
+			break
+		}
 		topic, options := b.text(), b.uint8()
 		unused := byte(0xFC)
 		if version == V5 {
@@ -346,6 +359,9 @@ func DecodeUnsubscribe(data []byte, version Version) (id uint16, topics []string
 		b.properties(func(property, uint32, []byte) bool { return false })
 	}
 	for b.err == nil && len(b.rest) > 0 {
+		if b.tooMany(len(topics)); b.err != nil {
+			break
+		}
 		if topic := b.text(); topic != "" {
 			topics = append(topics, topic)
 		} else {

@@ -101,6 +101,20 @@ func TestPacketsAreReadAsTheStandardsWriteThem(t *testing.T) {
 	}
 }
 
+func TestAPacketHasSoManyTopicFilters(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int]string{4096: "", 4097: "mqtt: a packet has more than 4096 topic filters (0x97)"} {
+		_, filters, err := DecodeSubscribe([]byte("\x00\x01"+strings.Repeat("\x00\x01c\x00", n)), V311)
+		_, topics, other := DecodeUnsubscribe([]byte("\x00\x01"+strings.Repeat("\x00\x01c", n)), V311)
+		if want == "" && (err != nil || other != nil || len(filters) != n || len(topics) != n) {
+			t.Errorf("%d filters: %v, %v", n, err, other)
+		}
+		if want != "" && (fmt.Sprint(err) != want || fmt.Sprint(other) != want) {
+			t.Errorf("%d filters: %v, %v", n, err, other)
+		}
+	}
+}
+
 func TestWhatBreaksTheProtocolIsRefusedWithItsReason(t *testing.T) {
 	t.Parallel()
 	for data, want := range map[string]Reason{
