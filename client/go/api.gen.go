@@ -1157,221 +1157,77 @@ type LatestValue struct {
 	Value Value `json:"value"`
 }
 
-// ListAlarm is an answer of the API.
-type ListAlarm struct {
-	Items []Alarm `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListAlarm is a page of a list.
+type ListAlarm = Page[Alarm]
 
-// ListAuditEntry is an answer of the API.
-type ListAuditEntry struct {
-	Items []AuditEntry `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListAuditEntry is a page of a list.
+type ListAuditEntry = Page[AuditEntry]
 
-// ListBackup is an answer of the API.
-type ListBackup struct {
-	Items []Backup `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListBackup is a page of a list.
+type ListBackup = Page[Backup]
 
-// ListCommand is an answer of the API.
-type ListCommand struct {
-	Items []Command `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListCommand is a page of a list.
+type ListCommand = Page[Command]
 
-// ListDevice is an answer of the API.
-type ListDevice struct {
-	Items []Device `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListDevice is a page of a list.
+type ListDevice = Page[Device]
 
-// ListDeviceToken is an answer of the API.
-type ListDeviceToken struct {
-	Items []DeviceToken `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListDeviceToken is a page of a list.
+type ListDeviceToken = Page[DeviceToken]
 
-// ListExport is an answer of the API.
-type ListExport struct {
-	Items []Export `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListExport is a page of a list.
+type ListExport = Page[Export]
 
-// ListExportSchedule is an answer of the API.
-type ListExportSchedule struct {
-	Items []ExportSchedule `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListExportSchedule is a page of a list.
+type ListExportSchedule = Page[ExportSchedule]
 
-// ListIntegration is an answer of the API.
-type ListIntegration struct {
-	Items []Integration `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListIntegration is a page of a list.
+type ListIntegration = Page[Integration]
 
-// ListInvitation is an answer of the API.
-type ListInvitation struct {
-	Items []Invitation `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListInvitation is a page of a list.
+type ListInvitation = Page[Invitation]
 
-// ListJob is an answer of the API.
-type ListJob struct {
-	Items []Job `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListJob is a page of a list.
+type ListJob = Page[Job]
 
-// ListListedAPIKey is an answer of the API.
-type ListListedAPIKey struct {
-	Items []ListedAPIKey `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListListedAPIKey is a page of a list.
+type ListListedAPIKey = Page[ListedAPIKey]
 
-// ListLog is an answer of the API.
-type ListLog struct {
-	Items []Log `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListLog is a page of a list.
+type ListLog = Page[Log]
 
-// ListManagedUser is an answer of the API.
-type ListManagedUser struct {
-	Items []ManagedUser `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListManagedUser is a page of a list.
+type ListManagedUser = Page[ManagedUser]
 
-// ListMember is an answer of the API.
-type ListMember struct {
-	Items []Member `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListMember is a page of a list.
+type ListMember = Page[Member]
 
-// ListNotification is an answer of the API.
-type ListNotification struct {
-	Items []Notification `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListNotification is a page of a list.
+type ListNotification = Page[Notification]
 
-// ListNotificationChannel is an answer of the API.
-type ListNotificationChannel struct {
-	Items []NotificationChannel `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListNotificationChannel is a page of a list.
+type ListNotificationChannel = Page[NotificationChannel]
 
-// ListOrganization is an answer of the API.
-type ListOrganization struct {
-	Items []Organization `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListOrganization is a page of a list.
+type ListOrganization = Page[Organization]
 
-// ListProvisioningKey is an answer of the API.
-type ListProvisioningKey struct {
-	Items []ProvisioningKey `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListProvisioningKey is a page of a list.
+type ListProvisioningKey = Page[ProvisioningKey]
 
-// ListQueue is an answer of the API.
-type ListQueue struct {
-	Items []Queue `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListQueue is a page of a list.
+type ListQueue = Page[Queue]
 
-// ListRule is an answer of the API.
-type ListRule struct {
-	Items []Rule `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListRule is a page of a list.
+type ListRule = Page[Rule]
 
-// ListSession is an answer of the API.
-type ListSession struct {
-	Items []Session `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListSession is a page of a list.
+type ListSession = Page[Session]
 
-// ListWebhook is an answer of the API.
-type ListWebhook struct {
-	Items []Webhook `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListWebhook is a page of a list.
+type ListWebhook = Page[Webhook]
 
-// ListWebhookDelivery is an answer of the API.
-type ListWebhookDelivery struct {
-	Items []WebhookDelivery `json:"items"`
-	// Where the next page starts; null on the last page.
-	NextCursor *string `json:"next_cursor"`
-	// The number of items on all pages, with count=true.
-	Total *int64 `json:"total,omitempty"`
-}
+// ListWebhookDelivery is a page of a list.
+type ListWebhookDelivery = Page[WebhookDelivery]
 
 // ListedAPIKey is an answer of the API.
 type ListedAPIKey struct {
@@ -2601,88 +2457,54 @@ func (c *Client) GetKeys(ctx context.Context, options ...CallOption) (*KeySet, e
 // ListAuditParams are what [Client.ListAudit] can be asked for; what is empty is left out.
 type ListAuditParams struct {
 	// Only this action.
-	Action string
+	Action string `query:"action"`
 	// Only what this actor did: a user's id, or user:ID, device:ID, system, cli.
-	ActorID string
+	ActorID string `query:"actor_id"`
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Start of the range, inclusive (RFC 3339).
-	From time.Time
+	From time.Time `query:"from"`
 	// Items on a page.
-	Limit int
+	Limit int `query:"limit"`
 	// A duration such as 15m, 24h, 7d or 30d: the range that ends now. Not together with from or to.
-	Range string
+	Range string `query:"range"`
 	// Only what was done to this object: its id, or kind:ID.
-	Target string
+	Target string `query:"target"`
 	// End of the range, exclusive (RFC 3339); now if only from is given.
-	To time.Time
-}
-
-func (p ListAuditParams) query() url.Values {
-	q := query{}
-	add(q, "action", p.Action)
-	add(q, "actor_id", p.ActorID)
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "fields", p.Fields)
-	add(q, "from", p.From)
-	add(q, "limit", p.Limit)
-	add(q, "range", p.Range)
-	add(q, "target", p.Target)
-	add(q, "to", p.To)
-	return url.Values(q)
+	To time.Time `query:"to"`
 }
 
 // ListAudit: List who did what to which object. The newest first. Entries are append-only, and each holds a hash over
 // itself and the one before; `hearth audit verify` finds one that was changed or removed.
 func (c *Client) ListAudit(ctx context.Context, params ListAuditParams, options ...CallOption) (*ListAuditEntry, error) {
-	return call[ListAuditEntry](ctx, c, request{method: http.MethodGet, path: "/api/v1/admin/audit", query: params.query()}, options)
+	return call[ListAuditEntry](ctx, c, request{method: http.MethodGet, path: "/api/v1/admin/audit", query: params}, options)
 }
 
 // AllAudit iterates over every item of [Client.ListAudit], page by page. It ends after the first error.
 func (c *Client) AllAudit(ctx context.Context, params ListAuditParams, options ...CallOption) iter.Seq2[AuditEntry, error] {
-	return pages(params.Cursor, func(cursor string) ([]AuditEntry, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListAudit(ctx, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListAuditEntry, error) { return c.ListAudit(ctx, params, options...) })
 }
 
 // ExportAuditParams are what [Client.ExportAudit] can be asked for; what is empty is left out.
 type ExportAuditParams struct {
 	// Only this action.
-	Action string
+	Action string `query:"action"`
 	// Only what this actor did: a user's id, or user:ID, device:ID, system, cli.
-	ActorID string
+	ActorID string `query:"actor_id"`
 	// Default csv.
-	Format string
+	Format string `query:"format"`
 	// Start of the range, inclusive (RFC 3339).
-	From time.Time
+	From time.Time `query:"from"`
 	// The time up to now. Not together with from or to.
-	Range string
+	Range string `query:"range"`
 	// Only what was done to this object: its id, or kind:ID.
-	Target string
+	Target string `query:"target"`
 	// End of the range, exclusive (RFC 3339).
-	To time.Time
-}
-
-func (p ExportAuditParams) query() url.Values {
-	q := query{}
-	add(q, "action", p.Action)
-	add(q, "actor_id", p.ActorID)
-	add(q, "format", p.Format)
-	add(q, "from", p.From)
-	add(q, "range", p.Range)
-	add(q, "target", p.Target)
-	add(q, "to", p.To)
-	return url.Values(q)
+	To time.Time `query:"to"`
 }
 
 // ExportAudit: Download who did what to which object. All entries that the filters leave, the newest first, as they are read:
@@ -2690,7 +2512,7 @@ func (p ExportAuditParams) query() url.Values {
 // with the fields of the list. Where the connection breaks off without the end of the body, something is
 // missing. The download is itself an entry, `audit.export`.
 func (c *Client) ExportAudit(ctx context.Context, params ExportAuditParams, options ...CallOption) (io.ReadCloser, error) {
-	return c.open(ctx, request{method: http.MethodGet, path: "/api/v1/admin/audit/export", query: params.query()}, options)
+	return c.open(ctx, request{method: http.MethodGet, path: "/api/v1/admin/audit/export", query: params}, options)
 }
 
 // ListBackups: List the backups. Those that are kept where `backup_dir` or `blob_url` says, the newest first.
@@ -2708,45 +2530,27 @@ func (c *Client) OrderBackup(ctx context.Context, options ...CallOption) (*Job, 
 // ListJobsParams are what [Client.ListJobs] can be asked for; what is empty is left out.
 type ListJobsParams struct {
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Items on a page.
-	Limit int
+	Limit int `query:"limit"`
 	// Only those of this queue.
-	Queue QueueName
+	Queue QueueName `query:"queue"`
 	// Only those in this state.
-	State JobState
-}
-
-func (p ListJobsParams) query() url.Values {
-	q := query{}
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "fields", p.Fields)
-	add(q, "limit", p.Limit)
-	add(q, "queue", p.Queue)
-	add(q, "state", p.State)
-	return url.Values(q)
+	State JobState `query:"state"`
 }
 
 // ListJobs: List the background jobs. The newest first. Completed ones are kept for 7 days, dead ones for 30.
 func (c *Client) ListJobs(ctx context.Context, params ListJobsParams, options ...CallOption) (*ListJob, error) {
-	return call[ListJob](ctx, c, request{method: http.MethodGet, path: "/api/v1/admin/jobs", query: params.query()}, options)
+	return call[ListJob](ctx, c, request{method: http.MethodGet, path: "/api/v1/admin/jobs", query: params}, options)
 }
 
 // AllJobs iterates over every item of [Client.ListJobs], page by page. It ends after the first error.
 func (c *Client) AllJobs(ctx context.Context, params ListJobsParams, options ...CallOption) iter.Seq2[Job, error] {
-	return pages(params.Cursor, func(cursor string) ([]Job, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListJobs(ctx, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListJob, error) { return c.ListJobs(ctx, params, options...) })
 }
 
 // DeleteJob: Delete a background job. A running one is a `conflict`.
@@ -2776,67 +2580,42 @@ func (c *Client) ListQueues(ctx context.Context, options ...CallOption) (*ListQu
 // ListAlarmsParams are what [Client.ListAlarms] can be asked for; what is empty is left out.
 type ListAlarmsParams struct {
 	// Only alarms that are, or are not, acknowledged.
-	Acknowledged string
+	Acknowledged string `query:"acknowledged"`
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only alarms of this device.
-	DeviceID string
+	DeviceID string `query:"device_id"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Start of the range, inclusive (RFC 3339).
-	From time.Time
+	From time.Time `query:"from"`
 	// Items on a page.
-	Limit int
+	Limit int `query:"limit"`
 	// A duration such as 15m, 24h, 7d or 30d: the range that ends now. Not together with from or to.
-	Range string
+	Range string `query:"range"`
 	// Only alarms of this rule.
-	RuleID string
+	RuleID string `query:"rule_id"`
 	// Only alarms of this severity.
-	Severity Severity
+	Severity Severity `query:"severity"`
 	// The order; severity begins with info, -severity with critical.
-	Sort string
+	Sort string `query:"sort"`
 	// Only alarms in this state.
-	State AlarmState
+	State AlarmState `query:"state"`
 	// End of the range, exclusive (RFC 3339); now if only from is given.
-	To time.Time
-}
-
-func (p ListAlarmsParams) query() url.Values {
-	q := query{}
-	add(q, "acknowledged", p.Acknowledged)
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "device_id", p.DeviceID)
-	add(q, "fields", p.Fields)
-	add(q, "from", p.From)
-	add(q, "limit", p.Limit)
-	add(q, "range", p.Range)
-	add(q, "rule_id", p.RuleID)
-	add(q, "severity", p.Severity)
-	add(q, "sort", p.Sort)
-	add(q, "state", p.State)
-	add(q, "to", p.To)
-	return url.Values(q)
+	To time.Time `query:"to"`
 }
 
 // ListAlarms: List alarms. Those of the rules that you may read, without their history. `from` and `to` are about
 // `raised_at`. A cleared alarm is kept for a year.
 func (c *Client) ListAlarms(ctx context.Context, params ListAlarmsParams, options ...CallOption) (*ListAlarm, error) {
-	return call[ListAlarm](ctx, c, request{method: http.MethodGet, path: "/api/v1/alarms", query: params.query()}, options)
+	return call[ListAlarm](ctx, c, request{method: http.MethodGet, path: "/api/v1/alarms", query: params}, options)
 }
 
 // AllAlarms iterates over every item of [Client.ListAlarms], page by page. It ends after the first error.
 func (c *Client) AllAlarms(ctx context.Context, params ListAlarmsParams, options ...CallOption) iter.Seq2[Alarm, error] {
-	return pages(params.Cursor, func(cursor string) ([]Alarm, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListAlarms(ctx, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListAlarm, error) { return c.ListAlarms(ctx, params, options...) })
 }
 
 // GetAlarm: Get an alarm with its history. The alarm alone comes live when something happens to it, as the event `alarm`;
@@ -2864,148 +2643,100 @@ func (c *Client) CommentAlarm(ctx context.Context, id string, body NewAlarmComme
 // ComparisonParams are what [Client.Comparison] can be asked for; what is empty is left out.
 type ComparisonParams struct {
 	// 2 to 20 devices, separated by commas.
-	DeviceIDs []string
+	DeviceIDs []string `query:"device_ids"`
 	// Start of the range, inclusive (RFC 3339).
-	From time.Time
+	From time.Time `query:"from"`
 	// Only this organization's devices; otherwise all that you may read.
-	OrganizationID string
+	OrganizationID string `query:"organization_id"`
 	// A duration such as 15m, 24h, 7d or 30d: the range that ends now. Not together with from or to.
-	Range string
+	Range string `query:"range"`
 	// End of the range, exclusive (RFC 3339); now if only from is given.
-	To time.Time
+	To time.Time `query:"to"`
 	// The time zone, an IANA name, whose hours, midnights, Mondays and firsts of the month the buckets start at;
 	// your account's time_zone, if nothing is said.
-	TZ string
-}
-
-func (p ComparisonParams) query() url.Values {
-	q := query{}
-	add(q, "device_ids", p.DeviceIDs)
-	add(q, "from", p.From)
-	add(q, "organization_id", p.OrganizationID)
-	add(q, "range", p.Range)
-	add(q, "to", p.To)
-	add(q, "tz", p.TZ)
-	return url.Values(q)
+	TZ string `query:"tz"`
 }
 
 // Comparison: Compare devices. The figures of 2 to 20 devices side by side. About the last 24 hours, unless `range`, or
 // `from` (and `to`), says otherwise.
 func (c *Client) Comparison(ctx context.Context, params ComparisonParams, options ...CallOption) (*Comparison, error) {
-	return call[Comparison](ctx, c, request{method: http.MethodGet, path: "/api/v1/analytics/comparison", query: params.query()}, options)
+	return call[Comparison](ctx, c, request{method: http.MethodGet, path: "/api/v1/analytics/comparison", query: params}, options)
 }
 
 // DashboardParams are what [Client.Dashboard] can be asked for; what is empty is left out.
 type DashboardParams struct {
 	// Start of the range, inclusive (RFC 3339).
-	From time.Time
+	From time.Time `query:"from"`
 	// Only this organization's devices; otherwise all that you may read.
-	OrganizationID string
+	OrganizationID string `query:"organization_id"`
 	// A duration such as 15m, 24h, 7d or 30d: the range that ends now. Not together with from or to.
-	Range string
+	Range string `query:"range"`
 	// End of the range, exclusive (RFC 3339); now if only from is given.
-	To time.Time
+	To time.Time `query:"to"`
 	// The time zone, an IANA name, whose hours, midnights, Mondays and firsts of the month the buckets start at;
 	// your account's time_zone, if nothing is said.
-	TZ string
-}
-
-func (p DashboardParams) query() url.Values {
-	q := query{}
-	add(q, "from", p.From)
-	add(q, "organization_id", p.OrganizationID)
-	add(q, "range", p.Range)
-	add(q, "to", p.To)
-	add(q, "tz", p.TZ)
-	return url.Values(q)
+	TZ string `query:"tz"`
 }
 
 // Dashboard: See everything at a glance. Over all that you may read, or one organization. About the last 24 hours, unless
 // `range`, or `from` (and `to`), says otherwise.
 func (c *Client) Dashboard(ctx context.Context, params DashboardParams, options ...CallOption) (*Dashboard, error) {
-	return call[Dashboard](ctx, c, request{method: http.MethodGet, path: "/api/v1/analytics/dashboard", query: params.query()}, options)
+	return call[Dashboard](ctx, c, request{method: http.MethodGet, path: "/api/v1/analytics/dashboard", query: params}, options)
 }
 
 // EventsParams are what [Client.Events] can be asked for; what is empty is left out.
 type EventsParams struct {
 	// Start of the range, inclusive (RFC 3339).
-	From time.Time
+	From time.Time `query:"from"`
 	// Only this organization's devices; otherwise all that you may read.
-	OrganizationID string
+	OrganizationID string `query:"organization_id"`
 	// A duration such as 15m, 24h, 7d or 30d: the range that ends now. Not together with from or to.
-	Range string
+	Range string `query:"range"`
 	// End of the range, exclusive (RFC 3339); now if only from is given.
-	To time.Time
-}
-
-func (p EventsParams) query() url.Values {
-	q := query{}
-	add(q, "from", p.From)
-	add(q, "organization_id", p.OrganizationID)
-	add(q, "range", p.Range)
-	add(q, "to", p.To)
-	return url.Values(q)
+	To time.Time `query:"to"`
 }
 
 // Events: Sum up by event. The figures of each event over all that you may read, or one organization. About the last 24
 // hours, unless `range`, or `from` (and `to`), says otherwise.
 func (c *Client) Events(ctx context.Context, params EventsParams, options ...CallOption) (*Events, error) {
-	return call[Events](ctx, c, request{method: http.MethodGet, path: "/api/v1/analytics/events", query: params.query()}, options)
+	return call[Events](ctx, c, request{method: http.MethodGet, path: "/api/v1/analytics/events", query: params}, options)
 }
 
 // RealtimeFiguresParams are what [Client.RealtimeFigures] can be asked for; what is empty is left out.
 type RealtimeFiguresParams struct {
 	// Only this organization's devices; otherwise all that you may read.
-	OrganizationID string
-}
-
-func (p RealtimeFiguresParams) query() url.Values {
-	q := query{}
-	add(q, "organization_id", p.OrganizationID)
-	return url.Values(q)
+	OrganizationID string `query:"organization_id"`
 }
 
 // RealtimeFigures: Get the current activity. Devices online, and logs and heartbeats a second, at all instances together. Never
 // cached; the figures of another instance are at most a second old.
 func (c *Client) RealtimeFigures(ctx context.Context, params RealtimeFiguresParams, options ...CallOption) (*RealtimeFigures, error) {
-	return call[RealtimeFigures](ctx, c, request{method: http.MethodGet, path: "/api/v1/analytics/realtime", query: params.query()}, options)
+	return call[RealtimeFigures](ctx, c, request{method: http.MethodGet, path: "/api/v1/analytics/realtime", query: params}, options)
 }
 
 // TrendsParams are what [Client.Trends] can be asked for; what is empty is left out.
 type TrendsParams struct {
 	// Only logs of this event.
-	Event string
+	Event string `query:"event"`
 	// Start of the range, inclusive (RFC 3339).
-	From time.Time
+	From time.Time `query:"from"`
 	// The width of the trend's buckets. Weeks begin on Monday. A trend has at most 100,000 of them.
-	Interval Interval
+	Interval Interval `query:"interval"`
 	// Only this organization's devices; otherwise all that you may read.
-	OrganizationID string
+	OrganizationID string `query:"organization_id"`
 	// A duration such as 15m, 24h, 7d or 30d: the range that ends now. Not together with from or to.
-	Range string
+	Range string `query:"range"`
 	// End of the range, exclusive (RFC 3339); now if only from is given.
-	To time.Time
+	To time.Time `query:"to"`
 	// The time zone, an IANA name, whose hours, midnights, Mondays and firsts of the month the buckets start at;
 	// your account's time_zone, if nothing is said.
-	TZ string
-}
-
-func (p TrendsParams) query() url.Values {
-	q := query{}
-	add(q, "event", p.Event)
-	add(q, "from", p.From)
-	add(q, "interval", p.Interval)
-	add(q, "organization_id", p.OrganizationID)
-	add(q, "range", p.Range)
-	add(q, "to", p.To)
-	add(q, "tz", p.TZ)
-	return url.Values(q)
+	TZ string `query:"tz"`
 }
 
 // Trends: Get the trend of all logs. Over all that you may read, or one organization. About the last 24 hours, unless
 // `range`, or `from` (and `to`), says otherwise.
 func (c *Client) Trends(ctx context.Context, params TrendsParams, options ...CallOption) (*Trends, error) {
-	return call[Trends](ctx, c, request{method: http.MethodGet, path: "/api/v1/analytics/trends", query: params.query()}, options)
+	return call[Trends](ctx, c, request{method: http.MethodGet, path: "/api/v1/analytics/trends", query: params}, options)
 }
 
 // ConfirmEmail: Confirm a new e-mail. With the token of the mail that `PATCH /users/me` sent, once, for a day. The address of
@@ -3121,68 +2852,43 @@ func (c *Client) CancelCommand(ctx context.Context, id string, options ...CallOp
 // ListDevicesParams are what [Client.ListDevices] can be asked for; what is empty is left out.
 type ListDevicesParams struct {
 	// Only devices that are so now.
-	Connection DeviceConnection
+	Connection DeviceConnection `query:"connection"`
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// latest: each device comes with the newest value of each of its events, up to 50, by name. An API key needs
 	// telemetry:read too.
-	Include string
+	Include string `query:"include"`
 	// Items on a page.
-	Limit int
+	Limit int `query:"limit"`
 	// Only devices of this organization.
-	OrganizationID string
+	OrganizationID string `query:"organization_id"`
 	// Only devices whose name contains this, whatever the case and accents.
-	Q string
+	Q string `query:"q"`
 	// Only devices with this serial.
-	Serial string
+	Serial string `query:"serial"`
 	// The order; with - in front the largest come first.
-	Sort string
+	Sort string `query:"sort"`
 	// Only devices of this status.
-	Status DeviceStatus
+	Status DeviceStatus `query:"status"`
 	// Only devices with this tag.
-	Tag string
+	Tag string `query:"tag"`
 	// Only devices of this type.
-	Type string
-}
-
-func (p ListDevicesParams) query() url.Values {
-	q := query{}
-	add(q, "connection", p.Connection)
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "fields", p.Fields)
-	add(q, "include", p.Include)
-	add(q, "limit", p.Limit)
-	add(q, "organization_id", p.OrganizationID)
-	add(q, "q", p.Q)
-	add(q, "serial", p.Serial)
-	add(q, "sort", p.Sort)
-	add(q, "status", p.Status)
-	add(q, "tag", p.Tag)
-	add(q, "type", p.Type)
-	return url.Values(q)
+	Type string `query:"type"`
 }
 
 // ListDevices: List devices. The caller's devices and those of their organizations; all devices for an admin. A device must
 // match every filter. A device that never sent a heartbeat sorts before all others by `last_active_at`.
 func (c *Client) ListDevices(ctx context.Context, params ListDevicesParams, options ...CallOption) (*ListDevice, error) {
-	return call[ListDevice](ctx, c, request{method: http.MethodGet, path: "/api/v1/devices", query: params.query()}, options)
+	return call[ListDevice](ctx, c, request{method: http.MethodGet, path: "/api/v1/devices", query: params}, options)
 }
 
 // AllDevices iterates over every item of [Client.ListDevices], page by page. It ends after the first error.
 func (c *Client) AllDevices(ctx context.Context, params ListDevicesParams, options ...CallOption) iter.Seq2[Device, error] {
-	return pages(params.Cursor, func(cursor string) ([]Device, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListDevices(ctx, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListDevice, error) { return c.ListDevices(ctx, params, options...) })
 }
 
 // CreateDevice: Create a device. The device is the caller's own, or an organization's with `organization_id`.
@@ -3227,57 +2933,34 @@ func (c *Client) CreateClaimCode(ctx context.Context, id string, options ...Call
 // ListCommandsParams are what [Client.ListCommands] can be asked for; what is empty is left out.
 type ListCommandsParams struct {
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Items on a page.
-	Limit int
+	Limit int `query:"limit"`
 	// Only commands in this state.
-	State CommandState
-}
-
-func (p ListCommandsParams) query() url.Values {
-	q := query{}
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "fields", p.Fields)
-	add(q, "limit", p.Limit)
-	add(q, "state", p.State)
-	return url.Values(q)
+	State CommandState `query:"state"`
 }
 
 // ListCommands: List a device's commands. The newest first. A command is kept until 30 days after it expires.
 func (c *Client) ListCommands(ctx context.Context, id string, params ListCommandsParams, options ...CallOption) (*ListCommand, error) {
-	return call[ListCommand](ctx, c, request{method: http.MethodGet, path: "/api/v1/devices/" + url.PathEscape(id) + "/commands", query: params.query()}, options)
+	return call[ListCommand](ctx, c, request{method: http.MethodGet, path: "/api/v1/devices/" + url.PathEscape(id) + "/commands", query: params}, options)
 }
 
 // AllCommands iterates over every item of [Client.ListCommands], page by page. It ends after the first error.
 func (c *Client) AllCommands(ctx context.Context, id string, params ListCommandsParams, options ...CallOption) iter.Seq2[Command, error] {
-	return pages(params.Cursor, func(cursor string) ([]Command, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListCommands(ctx, id, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListCommand, error) { return c.ListCommands(ctx, id, params, options...) })
 }
 
 // SendCommandParams are what [Client.SendCommand] can be asked for; what is empty is left out.
 type SendCommandParams struct {
 	// How long the answer may wait, up to 30s.
-	Wait string
+	Wait string `query:"wait"`
 }
 
-func (p SendCommandParams) query() url.Values {
-	q := query{}
-	add(q, "wait", p.Wait)
-	return url.Values(q)
-}
-
-func (p SendCommandParams) apply(o *callOptions) { o.query = p.query() }
+func (p SendCommandParams) apply(o *callOptions) { o.query = p }
 
 // SendCommand: Send a command to a device. The command is stored when the answer comes. The device gets its commands in
 // order, each again until it acknowledges it. With `wait`, the answer comes when the command has ended (200), or
@@ -3291,20 +2974,14 @@ func (c *Client) SendCommand(ctx context.Context, id string, body NewCommand, op
 // NextCommandParams are what [Client.NextCommand] can be asked for; what is empty is left out.
 type NextCommandParams struct {
 	// How long the answer may wait, up to 30s.
-	Wait string
-}
-
-func (p NextCommandParams) query() url.Values {
-	q := query{}
-	add(q, "wait", p.Wait)
-	return url.Values(q)
+	Wait string `query:"wait"`
 }
 
 // NextCommand: Receive the next command. For the device itself: its oldest command that it has neither acknowledged nor
 // answered, the same one again until it has. With `wait`, the answer comes as soon as there is one. 204: there
 // is none. Of one device four requests may wait at each instance; a newer one ends the oldest.
 func (c *Client) NextCommand(ctx context.Context, id string, params NextCommandParams, options ...CallOption) (*Command, error) {
-	return call[Command](ctx, c, request{method: http.MethodGet, path: "/api/v1/devices/" + url.PathEscape(id) + "/commands/next", query: params.query()}, options)
+	return call[Command](ctx, c, request{method: http.MethodGet, path: "/api/v1/devices/" + url.PathEscape(id) + "/commands/next", query: params}, options)
 }
 
 // AcknowledgeCommand: Acknowledge a command. For the device itself: it has the command, which is not sent again. Repeated, or after
@@ -3331,37 +3008,23 @@ func (c *Client) SendHeartbeat(ctx context.Context, id string, body NewHeartbeat
 // LatestLogsParams are what [Client.LatestLogs] can be asked for; what is empty is left out.
 type LatestLogsParams struct {
 	// Only these events, separated by commas.
-	Event string
-}
-
-func (p LatestLogsParams) query() url.Values {
-	q := query{}
-	add(q, "event", p.Event)
-	return url.Values(q)
+	Event string `query:"event"`
 }
 
 // LatestLogs: Read a device's latest values. The newest log of each event, by the name of the event; up to 500. The newest
 // is the one of the latest `timestamp`; of the same time, the one that was stored later.
 func (c *Client) LatestLogs(ctx context.Context, id string, params LatestLogsParams, options ...CallOption) (*LatestLogsOutputBody, error) {
-	return call[LatestLogsOutputBody](ctx, c, request{method: http.MethodGet, path: "/api/v1/devices/" + url.PathEscape(id) + "/latest", query: params.query()}, options)
+	return call[LatestLogsOutputBody](ctx, c, request{method: http.MethodGet, path: "/api/v1/devices/" + url.PathEscape(id) + "/latest", query: params}, options)
 }
 
 // DeleteLogsParams are what [Client.DeleteLogs] can be asked for; what is empty is left out.
 type DeleteLogsParams struct {
 	// Only logs of this event; without it, of all.
-	Event string
+	Event string `query:"event"`
 	// Start of the range, inclusive (RFC 3339).
-	From time.Time
+	From time.Time `query:"from"`
 	// End of the range, exclusive (RFC 3339).
-	To time.Time
-}
-
-func (p DeleteLogsParams) query() url.Values {
-	q := query{}
-	add(q, "event", p.Event)
-	add(q, "from", p.From)
-	add(q, "to", p.To)
-	return url.Values(q)
+	To time.Time `query:"to"`
 }
 
 // DeleteLogs: Delete a device's logs of a range. Deletes the logs of a range for good: of one event, or of all. When the
@@ -3369,62 +3032,41 @@ func (p DeleteLogsParams) query() url.Values {
 // After a failure some may be deleted: send the request again. Files of exports, archives and backups are not
 // changed.
 func (c *Client) DeleteLogs(ctx context.Context, id string, params DeleteLogsParams, options ...CallOption) (*DeletedLogs, error) {
-	return call[DeletedLogs](ctx, c, request{method: http.MethodDelete, path: "/api/v1/devices/" + url.PathEscape(id) + "/logs", query: params.query()}, options)
+	return call[DeletedLogs](ctx, c, request{method: http.MethodDelete, path: "/api/v1/devices/" + url.PathEscape(id) + "/logs", query: params}, options)
 }
 
 // ListLogsParams are what [Client.ListLogs] can be asked for; what is empty is left out.
 type ListLogsParams struct {
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only logs of this event.
-	Event string
+	Event string `query:"event"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Start of the range, inclusive (RFC 3339).
-	From time.Time
+	From time.Time `query:"from"`
 	// Items on a page.
-	Limit int
+	Limit int `query:"limit"`
 	// Oldest (asc) or newest (desc) first.
-	Order string
+	Order string `query:"order"`
 	// A duration such as 15m, 24h, 7d or 30d: the range that ends now. Not together with from or to.
-	Range string
+	Range string `query:"range"`
 	// End of the range, exclusive (RFC 3339); now if only from is given.
-	To time.Time
-}
-
-func (p ListLogsParams) query() url.Values {
-	q := query{}
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "event", p.Event)
-	add(q, "fields", p.Fields)
-	add(q, "from", p.From)
-	add(q, "limit", p.Limit)
-	add(q, "order", p.Order)
-	add(q, "range", p.Range)
-	add(q, "to", p.To)
-	return url.Values(q)
+	To time.Time `query:"to"`
 }
 
 // ListLogs: List a device's logs. The logs of a range, of all time if none is given; newest first unless `order=asc`.
 // Pages hold their place while logs arrive; the pages after the first keep the range of the first one,
 // `range=…` included.
 func (c *Client) ListLogs(ctx context.Context, id string, params ListLogsParams, options ...CallOption) (*ListLog, error) {
-	return call[ListLog](ctx, c, request{method: http.MethodGet, path: "/api/v1/devices/" + url.PathEscape(id) + "/logs", query: params.query()}, options)
+	return call[ListLog](ctx, c, request{method: http.MethodGet, path: "/api/v1/devices/" + url.PathEscape(id) + "/logs", query: params}, options)
 }
 
 // AllLogs iterates over every item of [Client.ListLogs], page by page. It ends after the first error.
 func (c *Client) AllLogs(ctx context.Context, id string, params ListLogsParams, options ...CallOption) iter.Seq2[Log, error] {
-	return pages(params.Cursor, func(cursor string) ([]Log, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListLogs(ctx, id, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListLog, error) { return c.ListLogs(ctx, id, params, options...) })
 }
 
 // CreateLog: Report one value. Stores one log of a device. The answer comes once it is durable. A device's own token may
@@ -3437,22 +3079,13 @@ func (c *Client) CreateLog(ctx context.Context, id string, body NewLog, options 
 // DeviceStatesParams are what [Client.DeviceStates] can be asked for; what is empty is left out.
 type DeviceStatesParams struct {
 	// The event.
-	Event string
+	Event string `query:"event"`
 	// Start of the range, inclusive (RFC 3339).
-	From time.Time
+	From time.Time `query:"from"`
 	// A duration such as 15m, 24h, 7d or 30d: the range that ends now. Not together with from or to.
-	Range string
+	Range string `query:"range"`
 	// End of the range, exclusive (RFC 3339); now if only from is given.
-	To time.Time
-}
-
-func (p DeviceStatesParams) query() url.Values {
-	q := query{}
-	add(q, "event", p.Event)
-	add(q, "from", p.From)
-	add(q, "range", p.Range)
-	add(q, "to", p.To)
-	return url.Values(q)
+	To time.Time `query:"to"`
 }
 
 // DeviceStates: Read how long each value of an event held. For doors, modes and other states: the times in which each value
@@ -3460,45 +3093,29 @@ func (p DeviceStatesParams) query() url.Values {
 // now. Values may be of any type. More than 2,000,000 logs or 10,000 different values in the range are
 // `validation_failed`.
 func (c *Client) DeviceStates(ctx context.Context, id string, params DeviceStatesParams, options ...CallOption) (*States, error) {
-	return call[States](ctx, c, request{method: http.MethodGet, path: "/api/v1/devices/" + url.PathEscape(id) + "/states", query: params.query()}, options)
+	return call[States](ctx, c, request{method: http.MethodGet, path: "/api/v1/devices/" + url.PathEscape(id) + "/states", query: params}, options)
 }
 
 // ListDeviceTokensParams are what [Client.ListDeviceTokens] can be asked for; what is empty is left out.
 type ListDeviceTokensParams struct {
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Items on a page.
-	Limit int
-}
-
-func (p ListDeviceTokensParams) query() url.Values {
-	q := query{}
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "fields", p.Fields)
-	add(q, "limit", p.Limit)
-	return url.Values(q)
+	Limit int `query:"limit"`
 }
 
 // ListDeviceTokens: List a device's tokens. Oldest first, without their secrets.
 func (c *Client) ListDeviceTokens(ctx context.Context, id string, params ListDeviceTokensParams, options ...CallOption) (*ListDeviceToken, error) {
-	return call[ListDeviceToken](ctx, c, request{method: http.MethodGet, path: "/api/v1/devices/" + url.PathEscape(id) + "/tokens", query: params.query()}, options)
+	return call[ListDeviceToken](ctx, c, request{method: http.MethodGet, path: "/api/v1/devices/" + url.PathEscape(id) + "/tokens", query: params}, options)
 }
 
 // AllDeviceTokens iterates over every item of [Client.ListDeviceTokens], page by page. It ends after the first error.
 func (c *Client) AllDeviceTokens(ctx context.Context, id string, params ListDeviceTokensParams, options ...CallOption) iter.Seq2[DeviceToken, error] {
-	return pages(params.Cursor, func(cursor string) ([]DeviceToken, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListDeviceTokens(ctx, id, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListDeviceToken, error) { return c.ListDeviceTokens(ctx, id, params, options...) })
 }
 
 // CreateDeviceToken: Create a device token. The token allows the device to send its own heartbeats and logs and to read itself,
@@ -3549,73 +3166,46 @@ func (c *Client) UpdateTwinReported(ctx context.Context, id string, body map[str
 // DeviceUsageParams are what [Client.DeviceUsage] can be asked for; what is empty is left out.
 type DeviceUsageParams struct {
 	// Only logs of this event.
-	Event string
+	Event string `query:"event"`
 	// Start of the range, inclusive (RFC 3339).
-	From time.Time
+	From time.Time `query:"from"`
 	// The width of the trend's buckets. Weeks begin on Monday. A trend has at most 100,000 of them.
-	Interval Interval
+	Interval Interval `query:"interval"`
 	// A duration such as 15m, 24h, 7d or 30d: the range that ends now. Not together with from or to.
-	Range string
+	Range string `query:"range"`
 	// End of the range, exclusive (RFC 3339); now if only from is given.
-	To time.Time
+	To time.Time `query:"to"`
 	// The time zone, an IANA name, whose hours, midnights, Mondays and firsts of the month the buckets start at;
 	// your account's time_zone, if nothing is said.
-	TZ string
-}
-
-func (p DeviceUsageParams) query() url.Values {
-	q := query{}
-	add(q, "event", p.Event)
-	add(q, "from", p.From)
-	add(q, "interval", p.Interval)
-	add(q, "range", p.Range)
-	add(q, "to", p.To)
-	add(q, "tz", p.TZ)
-	return url.Values(q)
+	TZ string `query:"tz"`
 }
 
 // DeviceUsage: Sum up a device's logs. The figures of one device and their trend. About the last 24 hours, unless `range`, or
 // `from` (and `to`), says otherwise. Counts, minima and maxima are exact for every range.
 func (c *Client) DeviceUsage(ctx context.Context, id string, params DeviceUsageParams, options ...CallOption) (*Usage, error) {
-	return call[Usage](ctx, c, request{method: http.MethodGet, path: "/api/v1/devices/" + url.PathEscape(id) + "/usage", query: params.query()}, options)
+	return call[Usage](ctx, c, request{method: http.MethodGet, path: "/api/v1/devices/" + url.PathEscape(id) + "/usage", query: params}, options)
 }
 
 // ListExportSchedulesParams are what [Client.ListExportSchedules] can be asked for; what is empty is left out.
 type ListExportSchedulesParams struct {
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Items on a page.
-	Limit int
-}
-
-func (p ListExportSchedulesParams) query() url.Values {
-	q := query{}
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "fields", p.Fields)
-	add(q, "limit", p.Limit)
-	return url.Values(q)
+	Limit int `query:"limit"`
 }
 
 // ListExportSchedules: List schedules of exports. Your own, the newest first; those of all users for an admin.
 func (c *Client) ListExportSchedules(ctx context.Context, params ListExportSchedulesParams, options ...CallOption) (*ListExportSchedule, error) {
-	return call[ListExportSchedule](ctx, c, request{method: http.MethodGet, path: "/api/v1/export-schedules", query: params.query()}, options)
+	return call[ListExportSchedule](ctx, c, request{method: http.MethodGet, path: "/api/v1/export-schedules", query: params}, options)
 }
 
 // AllExportSchedules iterates over every item of [Client.ListExportSchedules], page by page. It ends after the first error.
 func (c *Client) AllExportSchedules(ctx context.Context, params ListExportSchedulesParams, options ...CallOption) iter.Seq2[ExportSchedule, error] {
-	return pages(params.Cursor, func(cursor string) ([]ExportSchedule, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListExportSchedules(ctx, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListExportSchedule, error) { return c.ListExportSchedules(ctx, params, options...) })
 }
 
 // CreateExportSchedule: Schedule an export. Orders the export daily, weekly or monthly, and sends its link by e-mail when the file is
@@ -3647,45 +3237,27 @@ func (c *Client) UpdateExportSchedule(ctx context.Context, id string, body Expor
 // ListExportsParams are what [Client.ListExports] can be asked for; what is empty is left out.
 type ListExportsParams struct {
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Items on a page.
-	Limit int
+	Limit int `query:"limit"`
 	// Only exports of this status.
-	Status ExportStatus
+	Status ExportStatus `query:"status"`
 	// Only exports of this type.
-	Type ExportType
-}
-
-func (p ListExportsParams) query() url.Values {
-	q := query{}
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "fields", p.Fields)
-	add(q, "limit", p.Limit)
-	add(q, "status", p.Status)
-	add(q, "type", p.Type)
-	return url.Values(q)
+	Type ExportType `query:"type"`
 }
 
 // ListExports: List exports. Your own, the newest first; those of all users for an admin.
 func (c *Client) ListExports(ctx context.Context, params ListExportsParams, options ...CallOption) (*ListExport, error) {
-	return call[ListExport](ctx, c, request{method: http.MethodGet, path: "/api/v1/exports", query: params.query()}, options)
+	return call[ListExport](ctx, c, request{method: http.MethodGet, path: "/api/v1/exports", query: params}, options)
 }
 
 // AllExports iterates over every item of [Client.ListExports], page by page. It ends after the first error.
 func (c *Client) AllExports(ctx context.Context, params ListExportsParams, options ...CallOption) iter.Seq2[Export, error] {
-	return pages(params.Cursor, func(cursor string) ([]Export, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListExports(ctx, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListExport, error) { return c.ListExports(ctx, params, options...) })
 }
 
 // CreateExport: Order an export. Writes a file of everything that you may read, or of what the filters leave, in the
@@ -3742,39 +3314,23 @@ func (c *Client) SendHeartbeats(ctx context.Context, body NewHeartbeats, options
 // ListIntegrationsParams are what [Client.ListIntegrations] can be asked for; what is empty is left out.
 type ListIntegrationsParams struct {
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Items on a page.
-	Limit int
-}
-
-func (p ListIntegrationsParams) query() url.Values {
-	q := query{}
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "fields", p.Fields)
-	add(q, "limit", p.Limit)
-	return url.Values(q)
+	Limit int `query:"limit"`
 }
 
 // ListIntegrations: List integrations. The newest first.
 func (c *Client) ListIntegrations(ctx context.Context, params ListIntegrationsParams, options ...CallOption) (*ListIntegration, error) {
-	return call[ListIntegration](ctx, c, request{method: http.MethodGet, path: "/api/v1/integrations", query: params.query()}, options)
+	return call[ListIntegration](ctx, c, request{method: http.MethodGet, path: "/api/v1/integrations", query: params}, options)
 }
 
 // AllIntegrations iterates over every item of [Client.ListIntegrations], page by page. It ends after the first error.
 func (c *Client) AllIntegrations(ctx context.Context, params ListIntegrationsParams, options ...CallOption) iter.Seq2[Integration, error] {
-	return pages(params.Cursor, func(cursor string) ([]Integration, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListIntegrations(ctx, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListIntegration, error) { return c.ListIntegrations(ctx, params, options...) })
 }
 
 // CreateIntegration: Create an integration. Devices that announce themselves at the broker, or report there, appear as devices: of
@@ -3811,16 +3367,10 @@ func (c *Client) AcceptInvitation(ctx context.Context, body InvitationToken, opt
 // CreateLogsParams are what [Client.CreateLogs] can be asked for; what is empty is left out.
 type CreateLogsParams struct {
 	// What happens to logs that are stored already: `keep` stores them again.
-	Duplicates string
+	Duplicates string `query:"duplicates"`
 }
 
-func (p CreateLogsParams) query() url.Values {
-	q := query{}
-	add(q, "duplicates", p.Duplicates)
-	return url.Values(q)
-}
-
-func (p CreateLogsParams) apply(o *callOptions) { o.query = p.query() }
+func (p CreateLogsParams) apply(o *callOptions) { o.query = p }
 
 // CreateLogs: Report many values. Stores up to 10,000 logs of any devices of the caller: a JSON array, or NDJSON
 // (`application/x-ndjson`, one object a line). All or nothing: what is wrong is named by index, such as
@@ -3846,42 +3396,25 @@ func (c *Client) ConnectMQTT(ctx context.Context, options ...CallOption) error {
 // ListNotificationsParams are what [Client.ListNotifications] can be asked for; what is empty is left out.
 type ListNotificationsParams struct {
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Items on a page.
-	Limit int
+	Limit int `query:"limit"`
 	// Only those that were not read.
-	Unread bool
-}
-
-func (p ListNotificationsParams) query() url.Values {
-	q := query{}
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "fields", p.Fields)
-	add(q, "limit", p.Limit)
-	add(q, "unread", p.Unread)
-	return url.Values(q)
+	Unread bool `query:"unread"`
 }
 
 // ListNotifications: List your notifications. The newest first. The newest 1000 are kept; one that was read, for 90 days.
 func (c *Client) ListNotifications(ctx context.Context, params ListNotificationsParams, options ...CallOption) (*ListNotification, error) {
-	return call[ListNotification](ctx, c, request{method: http.MethodGet, path: "/api/v1/notifications", query: params.query()}, options)
+	return call[ListNotification](ctx, c, request{method: http.MethodGet, path: "/api/v1/notifications", query: params}, options)
 }
 
 // AllNotifications iterates over every item of [Client.ListNotifications], page by page. It ends after the first error.
 func (c *Client) AllNotifications(ctx context.Context, params ListNotificationsParams, options ...CallOption) iter.Seq2[Notification, error] {
-	return pages(params.Cursor, func(cursor string) ([]Notification, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListNotifications(ctx, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListNotification, error) { return c.ListNotifications(ctx, params, options...) })
 }
 
 // ReadAllNotifications: Mark all notifications as read.
@@ -3897,39 +3430,23 @@ func (c *Client) ReadNotification(ctx context.Context, id string, options ...Cal
 // ListOrganizationsParams are what [Client.ListOrganizations] can be asked for; what is empty is left out.
 type ListOrganizationsParams struct {
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Items on a page.
-	Limit int
-}
-
-func (p ListOrganizationsParams) query() url.Values {
-	q := query{}
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "fields", p.Fields)
-	add(q, "limit", p.Limit)
-	return url.Values(q)
+	Limit int `query:"limit"`
 }
 
 // ListOrganizations: List organizations. Those that the caller is in, newest first; all of them for an admin.
 func (c *Client) ListOrganizations(ctx context.Context, params ListOrganizationsParams, options ...CallOption) (*ListOrganization, error) {
-	return call[ListOrganization](ctx, c, request{method: http.MethodGet, path: "/api/v1/organizations", query: params.query()}, options)
+	return call[ListOrganization](ctx, c, request{method: http.MethodGet, path: "/api/v1/organizations", query: params}, options)
 }
 
 // AllOrganizations iterates over every item of [Client.ListOrganizations], page by page. It ends after the first error.
 func (c *Client) AllOrganizations(ctx context.Context, params ListOrganizationsParams, options ...CallOption) iter.Seq2[Organization, error] {
-	return pages(params.Cursor, func(cursor string) ([]Organization, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListOrganizations(ctx, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListOrganization, error) { return c.ListOrganizations(ctx, params, options...) })
 }
 
 // CreateOrganization: Create an organization. The caller becomes its owner. A user can be in at most 1000.
@@ -3956,39 +3473,23 @@ func (c *Client) UpdateOrganization(ctx context.Context, id string, body Organiz
 // ListInvitationsParams are what [Client.ListInvitations] can be asked for; what is empty is left out.
 type ListInvitationsParams struct {
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Items on a page.
-	Limit int
-}
-
-func (p ListInvitationsParams) query() url.Values {
-	q := query{}
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "fields", p.Fields)
-	add(q, "limit", p.Limit)
-	return url.Values(q)
+	Limit int `query:"limit"`
 }
 
 // ListInvitations: List an organization's open invitations. Newest first. For owners and admins.
 func (c *Client) ListInvitations(ctx context.Context, id string, params ListInvitationsParams, options ...CallOption) (*ListInvitation, error) {
-	return call[ListInvitation](ctx, c, request{method: http.MethodGet, path: "/api/v1/organizations/" + url.PathEscape(id) + "/invitations", query: params.query()}, options)
+	return call[ListInvitation](ctx, c, request{method: http.MethodGet, path: "/api/v1/organizations/" + url.PathEscape(id) + "/invitations", query: params}, options)
 }
 
 // AllInvitations iterates over every item of [Client.ListInvitations], page by page. It ends after the first error.
 func (c *Client) AllInvitations(ctx context.Context, id string, params ListInvitationsParams, options ...CallOption) iter.Seq2[Invitation, error] {
-	return pages(params.Cursor, func(cursor string) ([]Invitation, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListInvitations(ctx, id, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListInvitation, error) { return c.ListInvitations(ctx, id, params, options...) })
 }
 
 // CreateInvitation: Invite a user by e-mail. Sends a link that works once, within seven days; it replaces an earlier one to the
@@ -4007,39 +3508,23 @@ func (c *Client) DeleteInvitation(ctx context.Context, id string, invitationID s
 // ListMembersParams are what [Client.ListMembers] can be asked for; what is empty is left out.
 type ListMembersParams struct {
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Items on a page.
-	Limit int
-}
-
-func (p ListMembersParams) query() url.Values {
-	q := query{}
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "fields", p.Fields)
-	add(q, "limit", p.Limit)
-	return url.Values(q)
+	Limit int `query:"limit"`
 }
 
 // ListMembers: List an organization's members. As they joined. For its members.
 func (c *Client) ListMembers(ctx context.Context, id string, params ListMembersParams, options ...CallOption) (*ListMember, error) {
-	return call[ListMember](ctx, c, request{method: http.MethodGet, path: "/api/v1/organizations/" + url.PathEscape(id) + "/members", query: params.query()}, options)
+	return call[ListMember](ctx, c, request{method: http.MethodGet, path: "/api/v1/organizations/" + url.PathEscape(id) + "/members", query: params}, options)
 }
 
 // AllMembers iterates over every item of [Client.ListMembers], page by page. It ends after the first error.
 func (c *Client) AllMembers(ctx context.Context, id string, params ListMembersParams, options ...CallOption) iter.Seq2[Member, error] {
-	return pages(params.Cursor, func(cursor string) ([]Member, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListMembers(ctx, id, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListMember, error) { return c.ListMembers(ctx, id, params, options...) })
 }
 
 // RemoveMember: Remove a member from an organization. For owners and admins; every member may leave. `conflict` if no owner
@@ -4067,43 +3552,26 @@ func (c *Client) ProvisionDevice(ctx context.Context, body ProvisionRequest, opt
 // ListProvisioningKeysParams are what [Client.ListProvisioningKeys] can be asked for; what is empty is left out.
 type ListProvisioningKeysParams struct {
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Items on a page.
-	Limit int
+	Limit int `query:"limit"`
 	// Only keys of this organization.
-	OrganizationID string
-}
-
-func (p ListProvisioningKeysParams) query() url.Values {
-	q := query{}
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "fields", p.Fields)
-	add(q, "limit", p.Limit)
-	add(q, "organization_id", p.OrganizationID)
-	return url.Values(q)
+	OrganizationID string `query:"organization_id"`
 }
 
 // ListProvisioningKeys: List provisioning keys. Your own and those of the organizations in which you are owner or admin, the newest
 // first, without their secrets; expired ones too.
 func (c *Client) ListProvisioningKeys(ctx context.Context, params ListProvisioningKeysParams, options ...CallOption) (*ListProvisioningKey, error) {
-	return call[ListProvisioningKey](ctx, c, request{method: http.MethodGet, path: "/api/v1/provisioning-keys", query: params.query()}, options)
+	return call[ListProvisioningKey](ctx, c, request{method: http.MethodGet, path: "/api/v1/provisioning-keys", query: params}, options)
 }
 
 // AllProvisioningKeys iterates over every item of [Client.ListProvisioningKeys], page by page. It ends after the first error.
 func (c *Client) AllProvisioningKeys(ctx context.Context, params ListProvisioningKeysParams, options ...CallOption) iter.Seq2[ProvisioningKey, error] {
-	return pages(params.Cursor, func(cursor string) ([]ProvisioningKey, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListProvisioningKeys(ctx, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListProvisioningKey, error) { return c.ListProvisioningKeys(ctx, params, options...) })
 }
 
 // CreateProvisioningKey: Create a provisioning key. With the key devices make themselves, by POST /provision. It is shown only in this
@@ -4133,42 +3601,25 @@ func (c *Client) CreateStreamTicket(ctx context.Context, options ...CallOption) 
 // ListRulesParams are what [Client.ListRules] can be asked for; what is empty is left out.
 type ListRulesParams struct {
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Items on a page.
-	Limit int
+	Limit int `query:"limit"`
 	// Only rules of this organization.
-	OrganizationID string
-}
-
-func (p ListRulesParams) query() url.Values {
-	q := query{}
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "fields", p.Fields)
-	add(q, "limit", p.Limit)
-	add(q, "organization_id", p.OrganizationID)
-	return url.Values(q)
+	OrganizationID string `query:"organization_id"`
 }
 
 // ListRules: List rules. Those that you may read, the newest first.
 func (c *Client) ListRules(ctx context.Context, params ListRulesParams, options ...CallOption) (*ListRule, error) {
-	return call[ListRule](ctx, c, request{method: http.MethodGet, path: "/api/v1/rules", query: params.query()}, options)
+	return call[ListRule](ctx, c, request{method: http.MethodGet, path: "/api/v1/rules", query: params}, options)
 }
 
 // AllRules iterates over every item of [Client.ListRules], page by page. It ends after the first error.
 func (c *Client) AllRules(ctx context.Context, params ListRulesParams, options ...CallOption) iter.Seq2[Rule, error] {
-	return pages(params.Cursor, func(cursor string) ([]Rule, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListRules(ctx, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListRule, error) { return c.ListRules(ctx, params, options...) })
 }
 
 // CreateRule: Create a rule. It judges from the next reading on. The condition is `event`, `operator` and `value`, or
@@ -4204,62 +3655,38 @@ func (c *Client) TestRule(ctx context.Context, id string, body RuleTest, options
 // ListUsersParams are what [Client.ListUsers] can be asked for; what is empty is left out.
 type ListUsersParams struct {
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Items on a page.
-	Limit int
+	Limit int `query:"limit"`
 	// Only those whose name or e-mail contains it, whatever the case and accents.
-	Q string
+	Q string `query:"q"`
 	// Only those with this role.
-	Role UserRole
-}
-
-func (p ListUsersParams) query() url.Values {
-	q := query{}
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "fields", p.Fields)
-	add(q, "limit", p.Limit)
-	add(q, "q", p.Q)
-	add(q, "role", p.Role)
-	return url.Values(q)
+	Role UserRole `query:"role"`
 }
 
 // ListUsers: List all accounts. The newest first.
 func (c *Client) ListUsers(ctx context.Context, params ListUsersParams, options ...CallOption) (*ListManagedUser, error) {
-	return call[ListManagedUser](ctx, c, request{method: http.MethodGet, path: "/api/v1/users", query: params.query()}, options)
+	return call[ListManagedUser](ctx, c, request{method: http.MethodGet, path: "/api/v1/users", query: params}, options)
 }
 
 // AllUsers iterates over every item of [Client.ListUsers], page by page. It ends after the first error.
 func (c *Client) AllUsers(ctx context.Context, params ListUsersParams, options ...CallOption) iter.Seq2[ManagedUser, error] {
-	return pages(params.Cursor, func(cursor string) ([]ManagedUser, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListUsers(ctx, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListManagedUser, error) { return c.ListUsers(ctx, params, options...) })
 }
 
 // GetMeParams are what [Client.GetMe] can be asked for; what is empty is left out.
 type GetMeParams struct {
 	// quotas: what is used of the quotas that are set.
-	Include string
-}
-
-func (p GetMeParams) query() url.Values {
-	q := query{}
-	add(q, "include", p.Include)
-	return url.Values(q)
+	Include string `query:"include"`
 }
 
 // GetMe: Get your account. For If-Match, take the entity tag of an answer without quotas.
 func (c *Client) GetMe(ctx context.Context, params GetMeParams, options ...CallOption) (*User, error) {
-	return call[User](ctx, c, request{method: http.MethodGet, path: "/api/v1/users/me", query: params.query()}, options)
+	return call[User](ctx, c, request{method: http.MethodGet, path: "/api/v1/users/me", query: params}, options)
 }
 
 // UpdateMe: Change your account. Another `email` needs `current_password`, counts as a sign-up does towards the limit
@@ -4272,39 +3699,23 @@ func (c *Client) UpdateMe(ctx context.Context, body MePatch, options ...CallOpti
 // ListAPIKeysParams are what [Client.ListAPIKeys] can be asked for; what is empty is left out.
 type ListAPIKeysParams struct {
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Items on a page.
-	Limit int
-}
-
-func (p ListAPIKeysParams) query() url.Values {
-	q := query{}
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "fields", p.Fields)
-	add(q, "limit", p.Limit)
-	return url.Values(q)
+	Limit int `query:"limit"`
 }
 
 // ListAPIKeys: List your API keys. The newest first, without their secrets; expired ones too.
 func (c *Client) ListAPIKeys(ctx context.Context, params ListAPIKeysParams, options ...CallOption) (*ListListedAPIKey, error) {
-	return call[ListListedAPIKey](ctx, c, request{method: http.MethodGet, path: "/api/v1/users/me/api-keys", query: params.query()}, options)
+	return call[ListListedAPIKey](ctx, c, request{method: http.MethodGet, path: "/api/v1/users/me/api-keys", query: params}, options)
 }
 
 // AllAPIKeys iterates over every item of [Client.ListAPIKeys], page by page. It ends after the first error.
 func (c *Client) AllAPIKeys(ctx context.Context, params ListAPIKeysParams, options ...CallOption) iter.Seq2[ListedAPIKey, error] {
-	return pages(params.Cursor, func(cursor string) ([]ListedAPIKey, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListAPIKeys(ctx, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListListedAPIKey, error) { return c.ListAPIKeys(ctx, params, options...) })
 }
 
 // CreateAPIKey: Create an API key. A key acts for you within its scopes, and never beyond what you may do. It is shown only in
@@ -4323,39 +3734,23 @@ func (c *Client) DeleteAPIKey(ctx context.Context, id string, options ...CallOpt
 // ListNotificationChannelsParams are what [Client.ListNotificationChannels] can be asked for; what is empty is left out.
 type ListNotificationChannelsParams struct {
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Items on a page.
-	Limit int
-}
-
-func (p ListNotificationChannelsParams) query() url.Values {
-	q := query{}
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "fields", p.Fields)
-	add(q, "limit", p.Limit)
-	return url.Values(q)
+	Limit int `query:"limit"`
 }
 
 // ListNotificationChannels: List your notification channels. The newest first.
 func (c *Client) ListNotificationChannels(ctx context.Context, params ListNotificationChannelsParams, options ...CallOption) (*ListNotificationChannel, error) {
-	return call[ListNotificationChannel](ctx, c, request{method: http.MethodGet, path: "/api/v1/users/me/notification-channels", query: params.query()}, options)
+	return call[ListNotificationChannel](ctx, c, request{method: http.MethodGet, path: "/api/v1/users/me/notification-channels", query: params}, options)
 }
 
 // AllNotificationChannels iterates over every item of [Client.ListNotificationChannels], page by page. It ends after the first error.
 func (c *Client) AllNotificationChannels(ctx context.Context, params ListNotificationChannelsParams, options ...CallOption) iter.Seq2[NotificationChannel, error] {
-	return pages(params.Cursor, func(cursor string) ([]NotificationChannel, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListNotificationChannels(ctx, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListNotificationChannel, error) { return c.ListNotificationChannels(ctx, params, options...) })
 }
 
 // CreateNotificationChannel: Create a notification channel. It is sent your notifications of the types that it names, as long as it is
@@ -4412,43 +3807,26 @@ func (c *Client) UpdateUser(ctx context.Context, id string, body UserPatch, opti
 // ListWebhooksParams are what [Client.ListWebhooks] can be asked for; what is empty is left out.
 type ListWebhooksParams struct {
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Items on a page.
-	Limit int
+	Limit int `query:"limit"`
 	// Only webhooks of this organization.
-	OrganizationID string
-}
-
-func (p ListWebhooksParams) query() url.Values {
-	q := query{}
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "fields", p.Fields)
-	add(q, "limit", p.Limit)
-	add(q, "organization_id", p.OrganizationID)
-	return url.Values(q)
+	OrganizationID string `query:"organization_id"`
 }
 
 // ListWebhooks: List webhooks. Your own and those of the organizations that you administer, the newest first; all for an
 // admin.
 func (c *Client) ListWebhooks(ctx context.Context, params ListWebhooksParams, options ...CallOption) (*ListWebhook, error) {
-	return call[ListWebhook](ctx, c, request{method: http.MethodGet, path: "/api/v1/webhooks", query: params.query()}, options)
+	return call[ListWebhook](ctx, c, request{method: http.MethodGet, path: "/api/v1/webhooks", query: params}, options)
 }
 
 // AllWebhooks iterates over every item of [Client.ListWebhooks], page by page. It ends after the first error.
 func (c *Client) AllWebhooks(ctx context.Context, params ListWebhooksParams, options ...CallOption) iter.Seq2[Webhook, error] {
-	return pages(params.Cursor, func(cursor string) ([]Webhook, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListWebhooks(ctx, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListWebhook, error) { return c.ListWebhooks(ctx, params, options...) })
 }
 
 // CreateWebhook: Create a webhook. It is your own, or with `organization_id` the organization's, whose owner and administrators
@@ -4478,43 +3856,26 @@ func (c *Client) UpdateWebhook(ctx context.Context, id string, body WebhookChang
 // ListWebhookDeliveriesParams are what [Client.ListWebhookDeliveries] can be asked for; what is empty is left out.
 type ListWebhookDeliveriesParams struct {
 	// Adds the total number of items.
-	Count bool
+	Count bool `query:"count"`
 	// next_cursor of the page before.
-	Cursor string
+	Cursor string `query:"cursor"`
 	// Only these fields of each item, separated by commas.
-	Fields string
+	Fields string `query:"fields"`
 	// Items on a page.
-	Limit int
+	Limit int `query:"limit"`
 	// Only deliveries in this state.
-	State DeliveryState
-}
-
-func (p ListWebhookDeliveriesParams) query() url.Values {
-	q := query{}
-	add(q, "count", p.Count)
-	add(q, "cursor", p.Cursor)
-	add(q, "fields", p.Fields)
-	add(q, "limit", p.Limit)
-	add(q, "state", p.State)
-	return url.Values(q)
+	State DeliveryState `query:"state"`
 }
 
 // ListWebhookDeliveries: List deliveries of a webhook. The newest first. A delivery is kept for 14 days after its end, and of a webhook
 // the latest 10,000.
 func (c *Client) ListWebhookDeliveries(ctx context.Context, id string, params ListWebhookDeliveriesParams, options ...CallOption) (*ListWebhookDelivery, error) {
-	return call[ListWebhookDelivery](ctx, c, request{method: http.MethodGet, path: "/api/v1/webhooks/" + url.PathEscape(id) + "/deliveries", query: params.query()}, options)
+	return call[ListWebhookDelivery](ctx, c, request{method: http.MethodGet, path: "/api/v1/webhooks/" + url.PathEscape(id) + "/deliveries", query: params}, options)
 }
 
 // AllWebhookDeliveries iterates over every item of [Client.ListWebhookDeliveries], page by page. It ends after the first error.
 func (c *Client) AllWebhookDeliveries(ctx context.Context, id string, params ListWebhookDeliveriesParams, options ...CallOption) iter.Seq2[WebhookDelivery, error] {
-	return pages(params.Cursor, func(cursor string) ([]WebhookDelivery, *string, error) {
-		params.Cursor = cursor
-		page, err := c.ListWebhookDeliveries(ctx, id, params, options...)
-		if err != nil {
-			return nil, nil, err
-		}
-		return page.Items, page.NextCursor, nil
-	})
+	return pages(&params.Cursor, func() (*ListWebhookDelivery, error) { return c.ListWebhookDeliveries(ctx, id, params, options...) })
 }
 
 // RetryWebhookDelivery: Retry a delivery. It is attempted at once, under the same `webhook-id`, whatever became of it before, and

@@ -21,7 +21,8 @@ import (
 // request is one call of an operation.
 type request struct {
 	method, path string
-	query        url.Values
+	// query is the …Params of the operation, or nil.
+	query any
 	// body is sent as JSON, unless it is nil.
 	body any
 	// creates gets an Idempotency-Key; public needs no token.
@@ -37,7 +38,7 @@ func (f callOption) apply(o *callOptions) { f(o) }
 
 type callOptions struct {
 	header   http.Header
-	query    url.Values
+	query    any
 	response *http.Header
 	// repeatable calls may be sent again where it is not known whether they had an effect.
 	repeatable bool
@@ -61,14 +62,22 @@ func ResponseHeader(header *http.Header) CallOption {
 
 func repeatable(o *callOptions) { o.repeatable = true }
 
-// query are the parameters of a call.
-type query url.Values
-
-// add adds a parameter that is not empty.
-func add(q query, name string, value any) {
-	if v := reflect.ValueOf(value); !v.IsZero() {
-		q[name] = []string{fmt.Sprint(value)}
+// encode returns a …Params as the query of a URL: each field under the name of its tag, those that are empty left out.
+func encode(params any) string {
+	values := url.Values{}
+	fields := reflect.ValueOf(params)
+	for i := range fields.NumField() {
+		field := fields.Field(i)
+		if field.IsZero() {
+			continue
+		}
+		text := fmt.Sprint(field.Interface())
+		if at, ok := field.Interface().(time.Time); ok {
+			text = at.Format(time.RFC3339Nano)
+		}
+		values.Set(fields.Type().Field(i).Tag.Get("query"), text)
 	}
+	return values.Encode()
 }
 
 // call makes a call and decodes what it answers; nil where the answer is empty.
@@ -172,8 +181,10 @@ func (c *Client) bearer(ctx context.Context, r request, rejected string) (string
 // send makes one attempt.
 func (c *Client) send(ctx context.Context, r request, o callOptions, body []byte, token string) (*http.Response, error) {
 	address := c.base + r.path
-	if len(r.query) > 0 {
-		address += "?" + r.query.Encode()
+	if r.query != nil {
+		if query := encode(r.query); query != "" {
+			address += "?" + query
+		}
 	}
 	request, err := http.NewRequestWithContext(ctx, r.method, address, bytes.NewReader(body))
 	if err != nil {
@@ -214,25 +225,35 @@ func sleep(ctx context.Context, wait time.Duration) bool {
 	}
 }
 
-// pages iterates over the items of pages, from a cursor on.
-func pages[T any](cursor string, page func(cursor string) ([]T, *string, error)) iter.Seq2[T, error] {
+// Page is a page of a list.
+type Page[T any] struct {
+	Items []T `json:"items"`
+	// NextCursor is where the next page starts; null on the last page.
+	NextCursor *string `json:"next_cursor"`
+	// Total is the number of items on all pages, with Count.
+	Total *int64 `json:"total,omitempty"`
+}
+
+// pages iterates over the items of pages. cursor is where read finds the one it reads, at first that of the first page.
+func pages[T any](cursor *string, read func() (*Page[T], error)) iter.Seq2[T, error] {
+	first := *cursor
 	return func(yield func(T, error) bool) {
-		for {
-			items, next, err := page(cursor)
+		for *cursor = first; ; {
+			page, err := read()
 			if err != nil {
 				var none T
 				yield(none, err)
 				return
 			}
-			for _, item := range items {
+			for _, item := range page.Items {
 				if !yield(item, nil) {
 					return
 				}
 			}
-			if next == nil {
+			if page.NextCursor == nil {
 				return
 			}
-			cursor = *next
+			*cursor = *page.NextCursor
 		}
 	}
 }

@@ -360,3 +360,19 @@ func TestAFullWriterWaits(t *testing.T) {
 	}
 	close(held)
 }
+
+func TestTheQueryHasWhatIsSet(t *testing.T) {
+	t.Parallel()
+	var query string
+	client := server(t, func(w http.ResponseWriter, r *http.Request) {
+		query = r.URL.RawQuery
+		fmt.Fprint(w, `{"items":[],"next_cursor":null}`)
+	}, hearth.WithToken("hk_test"))
+	from := time.Date(2026, 3, 1, 12, 0, 0, 500_000_000, time.FixedZone("", 3600))
+	if _, err := client.ListAudit(t.Context(), hearth.ListAuditParams{From: from, Count: true, Limit: 5, Action: "a b"}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "action=a+b&count=true&from=2026-03-01T12%3A00%3A00.5%2B01%3A00&limit=5"; query != want {
+		t.Errorf("%s, want %s", query, want)
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 )
@@ -109,10 +108,10 @@ func (f *follower) connect(ctx context.Context) (after time.Duration, err error)
 	if err != nil {
 		return f.refused(err)
 	}
-	parameters := url.Values{"ticket": {ticket.Ticket}}
-	if len(f.options.Channels) > 0 {
-		parameters.Set("channels", strings.Join(f.options.Channels, ","))
-	}
+	parameters := struct {
+		Ticket   string `query:"ticket"`
+		Channels string `query:"channels"`
+	}{ticket.Ticket, strings.Join(f.options.Channels, ",")}
 	o := callOptions{header: http.Header{"Accept": {"text/event-stream"}}}
 	if f.lastID != "" {
 		o.header.Set("Last-Event-ID", f.lastID)

@@ -100,6 +100,14 @@ type schema struct {
 	sent, answered, patch bool
 }
 
+// page returns what the items of a page of a list are; nil where the schema is none.
+func (s *schema) page() *typ {
+	if len(s.fields) < 2 || s.fields[0].name != "items" || s.fields[0].typ.kind != listKind || s.fields[1].name != "next_cursor" {
+		return nil
+	}
+	return s.fields[0].typ.elem
+}
+
 func (s *schema) isObject() bool { return s.values == nil && s.alias == nil }
 
 type operation struct {

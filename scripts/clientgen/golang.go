@@ -43,6 +43,8 @@ func (w *goWriter) schema(s *schema) {
 			w.line("\t%s%s %s = %q", s.name, camel(value), s.name, value)
 		}
 		w.line(")")
+	case s.page() != nil:
+		w.line("// %s is a page of a list.\ntype %s = Page[%s]", s.name, s.name, goType(*s.page(), nil))
 	case s.alias != nil:
 		w.comment("", s.name+" is of the API. "+s.doc)
 		w.line("type %s = %s", s.name, goType(*s.alias, s))
@@ -130,15 +132,11 @@ func (w *goWriter) operation(op operation) {
 		w.line("\n// %sParams are what [Client.%s] can be asked for; what is empty is left out.\ntype %sParams struct {", name, name, name)
 		for _, f := range op.query {
 			w.comment("\t", f.doc)
-			w.line("\t%s %s", camel(f.name), goType(f.typ, nil))
+			w.line("\t%s %s `query:%q`", camel(f.name), goType(f.typ, nil), f.name)
 		}
-		w.line("}\n\nfunc (p %sParams) query() url.Values {\n\tq := query{}", name)
-		for _, f := range op.query {
-			w.line("\tadd(q, %q, p.%s)", f.name, camel(f.name))
-		}
-		w.line("\treturn url.Values(q)\n}")
+		w.line("}")
 		if op.queryIsOption() {
-			w.line("\nfunc (p %sParams) apply(o *callOptions) { o.query = p.query() }", name)
+			w.line("\nfunc (p %sParams) apply(o *callOptions) { o.query = p }", name)
 		}
 	}
 	params, args := "", ""
@@ -156,7 +154,7 @@ func (w *goWriter) operation(op operation) {
 	}
 	if len(op.query) > 0 && !op.queryIsOption() {
 		params += ", params " + name + "Params"
-		request += ", query: params.query()"
+		request += ", query: params"
 	}
 	if op.creates {
 		request += ", creates: true"
@@ -191,8 +189,7 @@ func (w *goWriter) operation(op operation) {
 	item := goType(*op.item, nil)
 	w.line("\n// All%s iterates over every item of [Client.%s], page by page. It ends after the first error.", camel(op.listed()), name)
 	w.line("func (c *Client) All%s(ctx context.Context%s, options ...CallOption) iter.Seq2[%s, error] {", camel(op.listed()), params, item)
-	w.line("\treturn pages(params.Cursor, func(cursor string) ([]%s, *string, error) {\n\t\tparams.Cursor = cursor", item)
-	w.line("\t\tpage, err := c.%s(ctx%s, params, options...)\n\t\tif err != nil {\n\t\t\treturn nil, nil, err\n\t\t}\n\t\treturn page.Items, page.NextCursor, nil\n\t})\n}", name, args)
+	w.line("\treturn pages(&params.Cursor, func() (*%s, error) { return c.%s(ctx%s, params, options...) })\n}", goType(*op.answer, nil), name, args)
 }
 
 // goArgument returns the name of a path parameter as an argument.
