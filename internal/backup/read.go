@@ -51,7 +51,7 @@ func Read(ctx context.Context, r io.Reader, o ReadOptions) (Manifest, error) {
 		return Manifest{}, err
 	}
 	defer unpacker.Close()
-	a := &archiveReader{ctx: ctx, options: o, source: plain, tar: tar.NewReader(plain), unpacker: unpacker, kinds: record.ArchiveKinds(), sum: sha256.New()}
+	a := &archiveReader{ctx: ctx, options: o, source: plain, tar: tar.NewReader(plain), unpacker: unpacker, kinds: archive.Kinds(), sum: sha256.New()}
 	if err := a.run(); err != nil {
 		return Manifest{}, err
 	}
@@ -192,14 +192,14 @@ func (a *archiveReader) lines(piece []byte) error {
 			return damaged("a line of %s does not end", part.Kind)
 		}
 		a.digest.add(piece[:end])
-		r, err := record.Decode(part.Kind, piece[:end])
+		r, err := archive.Decode(part.Kind, piece[:end])
 		if err != nil {
 			return damaged("a record of %s: %v", part.Kind, err)
 		}
 		if err := a.checkChain(part.Kind, r); err != nil {
 			return err
 		}
-		line, err := record.Encode(nil, r)
+		line, err := archive.Encode(nil, r)
 		if err != nil {
 			return err
 		}

@@ -12,7 +12,6 @@ import (
 
 	"hearth"
 	"hearth/internal/store/archive"
-	"hearth/internal/store/record"
 )
 
 // Target is a store that can be restored into and asked what it then holds.
@@ -307,7 +306,7 @@ type summer struct {
 }
 
 func newSummer() *summer {
-	kinds := record.ArchiveKinds()
+	kinds := archive.Kinds()
 	return &summer{kinds: kinds, digests: make([]digest, len(kinds))}
 }
 

@@ -19,7 +19,6 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"hearth"
-	"hearth/internal/store/record"
 )
 
 // The members of an archive, a tar: the header, the settings, the streams in pieces, the manifest.
@@ -34,7 +33,7 @@ const (
 	linesPiece = 1 << 20
 )
 
-// Source is what is archived: record.Archiver has it.
+// Source is what is archived: archive.Archiver has it.
 type Source interface {
 	Archive(ctx context.Context) iter.Seq2[archive.Part, error]
 }
@@ -73,7 +72,7 @@ func Write(ctx context.Context, w io.Writer, o WriteOptions) (Manifest, error) {
 		return Manifest{}, err
 	}
 	a := &archiveWriter{
-		ctx: ctx, options: o, tar: tar.NewWriter(w), compressor: compressor, kinds: record.ArchiveKinds(),
+		ctx: ctx, options: o, tar: tar.NewWriter(w), compressor: compressor, kinds: archive.Kinds(),
 		manifest: Manifest{Header: Header{Format: Format, ID: newid.New(), Program: o.Program, Store: o.Store, CreatedAt: o.Clock.Now()}},
 	}
 	closeAll = append(closeAll, a.tar.Close)

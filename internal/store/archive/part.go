@@ -60,14 +60,14 @@ type Restore struct {
 // Archiver is a store whose whole content can be archived, and restored into an empty store of any kind.
 type Archiver interface {
 	// Archive returns everything that readers see of the store at one moment, in parts. Writes go on meanwhile. Kinds come one
-	// after the other in the order of record.ArchiveKinds; the order within a kind is the store's and, as long as nothing changes, always
+	// after the other in the order of Kinds; the order within a kind is the store's and, as long as nothing changes, always
 	// the same. Memory is bounded. The sequence ends after an error.
 	Archive(ctx context.Context) iter.Seq2[Part, error]
 	// BeginRestore marks an empty store as being restored from restore.Source, or finds such a mark of the same Source, and
 	// returns the mark with what is done. CodeConflict if the store is not empty, or marked for another Source.
 	BeginRestore(ctx context.Context, restore Restore) (Restore, error)
 	// RestorePart stores the records and the mark's Done. Where the engine cannot do both in one atomic step, records come
-	// first, and storing them again changes nothing. Kinds come in the order of record.ArchiveKinds, logs in any order. CodeConflict
+	// first, and storing them again changes nothing. Kinds come in the order of Kinds, logs in any order. CodeConflict
 	// without a mark, and for an audit entry that does not follow the one before.
 	RestorePart(ctx context.Context, part Part, restore Restore) error
 	// EndRestore takes the mark away: the store may be used.

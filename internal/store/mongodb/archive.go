@@ -21,12 +21,12 @@ const archiveRows = 1000
 
 // archiver gives the parts of one archive.
 type archiver struct {
-	out *record.Archive
+	out *archive.Writer
 	// keys are the devices that were given.
 	keys map[int64]bool
 }
 
-// Archive implements record.Archiver. Devices, logs and the audit are as they were when it began. Without transactions
+// Archive implements archive.Archiver. Devices, logs and the audit are as they were when it began. Without transactions
 // there is no one moment for the rest: of a record that changes meanwhile the archive has the form before or after, and what
 // is new meanwhile and hangs on something new is left out, so that an archive always restores. An archive of exactly one
 // moment is made while no instance writes.
@@ -50,14 +50,14 @@ func (s *Store) Archive(ctx context.Context) iter.Seq2[archive.Part, error] {
 			}
 			return a.logs(ctx, first, more, logs)
 		})
-		if err != nil && !errors.Is(err, record.ErrArchiveEnded) {
+		if err != nil && !errors.Is(err, archive.ErrEnded) {
 			yield(archive.Part{}, err)
 		}
 	}
 }
 
 // archiveOf begins an archive: it fixes the last device and the last audit entry. The keys of the devices go into keys.
-func (s *Store) archiveOf(ctx context.Context, keys map[int64]bool) (*record.Archive, error) {
+func (s *Store) archiveOf(ctx context.Context, keys map[int64]bool) (*archive.Writer, error) {
 	head, err := s.AuditHead(ctx)
 	if err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func (s *Store) archiveOf(ctx context.Context, keys map[int64]bool) (*record.Arc
 			c.LastLog = uint64(counter.Last)
 		}
 	}
-	return &record.Archive{
+	return &archive.Writer{
 		Reader: recordReader{s}, Counters: c,
 		Keep: func(key int64) bool {
 			keys[key] = key <= c.LastDevice

@@ -35,7 +35,7 @@ func (d restoreDoc) restore() archive.Restore {
 	return archive.Restore{Source: d.Source, StartedAt: steps.FromMillis(d.Started), Done: d.Done}
 }
 
-// BeginRestore implements record.Archiver.
+// BeginRestore implements archive.Archiver.
 func (s *Store) BeginRestore(ctx context.Context, restore archive.Restore) (mark archive.Restore, err error) {
 	err = s.Commit(ctx, steps.Writing{Name: "BeginRestore"}, func(ctx context.Context, st *steps.Step) error {
 		d, err := steps.Load[restoreDoc](ctx, st.DB, collRestore, steps.ByID(restoreID))
@@ -49,8 +49,8 @@ func (s *Store) BeginRestore(ctx context.Context, restore archive.Restore) (mark
 			return err
 		}
 		used := []string{collCheckpoints, steps.Commits, collTail, collDocuments, steps.Counters}
-		for _, kind := range record.ArchiveKinds() {
-			if schema := record.SchemaOf(kind); schema != nil && kind != archive.IdempotencyKind {
+		for _, kind := range archive.Kinds() {
+			if schema := archive.SchemaOf(kind); schema != nil && kind != archive.IdempotencyKind {
 				used = append(used, schema.Name)
 			}
 		}
@@ -71,7 +71,7 @@ func (s *Store) BeginRestore(ctx context.Context, restore archive.Restore) (mark
 	return mark, err
 }
 
-// Restoring implements record.Archiver.
+// Restoring implements archive.Archiver.
 func (s *Store) Restoring(ctx context.Context) (mark archive.Restore, err error) {
 	err = s.Do(ctx, "Restoring", func(ctx context.Context) error {
 		var d restoreDoc
@@ -85,7 +85,7 @@ func (s *Store) Restoring(ctx context.Context) (mark archive.Restore, err error)
 	return mark, nil
 }
 
-// EndRestore implements record.Archiver.
+// EndRestore implements archive.Archiver.
 func (s *Store) EndRestore(ctx context.Context) error {
 	return s.Do(ctx, "EndRestore", func(ctx context.Context) error {
 		_, err := s.Collection(collRestore).DeleteOne(ctx, steps.ByID(restoreID))
@@ -93,11 +93,11 @@ func (s *Store) EndRestore(ctx context.Context) error {
 	})
 }
 
-// RestorePart implements record.Archiver. Logs and the mark are one atomic step; of other records the mark comes last, and
+// RestorePart implements archive.Archiver. Logs and the mark are one atomic step; of other records the mark comes last, and
 // those that are stored already stay as they are.
 func (s *Store) RestorePart(ctx context.Context, part archive.Part, restore archive.Restore) error {
 	if part.Kind != archive.LogsKind {
-		records, err := record.Records(&part)
+		records, err := archive.Records(&part)
 		if err != nil {
 			return err
 		}
@@ -163,7 +163,7 @@ func (s *Store) restoreRecords(ctx context.Context, kind string, records []any) 
 	case archive.IdempotencyKind:
 		return s.RestoreIdempotencyRecords(ctx, record.IdempotencyRecords(records))
 	}
-	return s.restoreKind(ctx, record.SchemaOf(kind), records)
+	return s.restoreKind(ctx, archive.SchemaOf(kind), records)
 }
 
 func (s *Store) restoreSerials(ctx context.Context, devices []hearth.Device) error {

@@ -65,7 +65,7 @@ type Schema struct {
 
 	fields   []Field
 	expires  func(any) time.Time
-	fresh    func() any
+	stored   reflect.Type
 	archived func(ctx context.Context, r Reader, records []any) ([]any, error)
 	restored func(ctx context.Context, tx Tx, records []any) error
 }
@@ -148,7 +148,7 @@ func (s *Schema) complete(stored reflect.Type) {
 		s.fields = append(s.fields, s.search(s.Search))
 	}
 	s.Expires = s.Expires || s.expires != nil
-	s.fresh = func() any { return reflect.New(stored).Interface() }
+	s.stored = stored
 	for _, name := range s.named() {
 		s.Field(name)
 	}
@@ -257,6 +257,28 @@ func (s *Schema) ExpiryOf(record any) time.Time {
 	}
 	return s.expires(record)
 }
+
+// Fresh returns a pointer to an empty record.
+func (s *Schema) Fresh() any { return reflect.New(s.stored).Interface() }
+
+// Archived completes records for an archive; it may leave some out.
+func (s *Schema) Archived(ctx context.Context, r Reader, records []any) ([]any, error) {
+	if s.archived == nil {
+		return records, nil
+	}
+	return s.archived(ctx, r, records)
+}
+
+// Restored completes archived records of a kind before they are stored.
+func (s *Schema) Restored(ctx context.Context, tx Tx, records []any) error {
+	if s.restored == nil {
+		return nil
+	}
+	return s.restored(ctx, tx, records)
+}
+
+// RestoredInSteps reports whether Restored changes other records.
+func (s *Schema) RestoredInSteps() bool { return s.restored != nil }
 
 // Type is how a field is stored.
 type Type int

@@ -14,7 +14,7 @@ import (
 
 var _ archive.Archiver = (*Store)(nil)
 
-// Archive implements record.Archiver: one read transaction sees everything, and writes go on meanwhile. What is written then
+// Archive implements archive.Archiver: one read transaction sees everything, and writes go on meanwhile. What is written then
 // stays in the WAL until the end.
 func (s *Store) Archive(ctx context.Context) iter.Seq2[archive.Part, error] {
 	return func(yield func(archive.Part, error) bool) {
@@ -24,7 +24,7 @@ func (s *Store) Archive(ctx context.Context) iter.Seq2[archive.Part, error] {
 				err = s.archive(ctx, yield)
 			}
 		}
-		if err != nil && !errors.Is(err, record.ErrArchiveEnded) {
+		if err != nil && !errors.Is(err, archive.ErrEnded) {
 			yield(archive.Part{}, err)
 		}
 	}
@@ -36,7 +36,7 @@ var errOwed = errors.New("there are late writes")
 // archive is Archive. It fails with errOwed where the store can write what is owed.
 func (s *Store) archive(ctx context.Context, yield func(archive.Part, error) bool) error {
 	return s.readFrom(ctx, s.scans, func(r *reader) error {
-		out := &record.Archive{Reader: recordReader{r}, Yield: func(p archive.Part) bool { return yield(p, nil) }}
+		out := &archive.Writer{Reader: recordReader{r}, Yield: func(p archive.Part) bool { return yield(p, nil) }}
 		var lastLog int64
 		var owed bool
 		err := r.row(`SELECT max(folded, coalesce((SELECT max(last) FROM log_tail), 0)),
@@ -58,7 +58,7 @@ func (s *Store) archive(ctx context.Context, yield func(archive.Part, error) boo
 	})
 }
 
-// BeginRestore implements record.Archiver.
+// BeginRestore implements archive.Archiver.
 func (s *Store) BeginRestore(ctx context.Context, restore archive.Restore) (mark archive.Restore, err error) {
 	err = s.write(ctx, "BeginRestore", func(t *tx) error {
 		mark, err = readRestore(t)
@@ -84,8 +84,8 @@ func (s *Store) BeginRestore(ctx context.Context, restore archive.Restore) (mark
 func checkEmpty(t *tx) error {
 	statements := []string{`SELECT EXISTS(SELECT 1 FROM log_tail) OR EXISTS(SELECT 1 FROM log_chunks)
 		OR (SELECT folded FROM log_state)>0 OR EXISTS(SELECT 1 FROM sqlite_sequence WHERE name='devices' AND seq>0)`}
-	for _, kind := range record.ArchiveKinds() {
-		if s := record.SchemaOf(kind); s != nil {
+	for _, kind := range archive.Kinds() {
+		if s := archive.SchemaOf(kind); s != nil {
 			statements = append(statements, `EXISTS(SELECT 1 FROM `+s.Table()+`)`)
 		}
 	}
@@ -108,7 +108,7 @@ func readRestore(q querier) (mark archive.Restore, err error) {
 	return mark, json.Unmarshal([]byte(done), &mark.Done)
 }
 
-// Restoring implements record.Archiver.
+// Restoring implements archive.Archiver.
 func (s *Store) Restoring(ctx context.Context) (mark archive.Restore, err error) {
 	err = s.read(ctx, "Restoring", func(r *reader) error {
 		mark, err = readRestore(r)
@@ -117,7 +117,7 @@ func (s *Store) Restoring(ctx context.Context) (mark archive.Restore, err error)
 	return mark, err
 }
 
-// EndRestore implements record.Archiver.
+// EndRestore implements archive.Archiver.
 func (s *Store) EndRestore(ctx context.Context) error {
 	return s.write(ctx, "EndRestore", func(t *tx) error {
 		_, err := t.exec(`DELETE FROM restore_state`)
@@ -125,13 +125,13 @@ func (s *Store) EndRestore(ctx context.Context) error {
 	})
 }
 
-// RestorePart implements record.Archiver: the part and the mark in one commit.
+// RestorePart implements archive.Archiver: the part and the mark in one commit.
 func (s *Store) RestorePart(ctx context.Context, part archive.Part, restore archive.Restore) error {
 	done, err := json.Marshal(restore.Done)
 	if err != nil {
 		return err
 	}
-	records, err := record.Records(&part)
+	records, err := archive.Records(&part)
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (s *Store) RestorePart(ctx context.Context, part archive.Part, restore arch
 				return err
 			}
 		}
-		schema := record.SchemaOf(part.Kind)
+		schema := archive.SchemaOf(part.Kind)
 		step := &recordTx{recordReader: recordReader{t}, s: s, t: t}
 		if err := schema.Restored(ctx, step, records); err != nil {
 			return err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hearth"
+	"hearth/internal/store/archive"
 	"hearth/internal/store/record"
 )
 
@@ -87,7 +88,7 @@ func TestWhatACrashLeavesOfADeviceIsRemoved(t *testing.T) {
 
 func commandsOf(t *testing.T) *record.Schema {
 	t.Helper()
-	s := record.SchemaOf("commands")
+	s := archive.SchemaOf("commands")
 	if s == nil {
 		t.Fatal("there is no kind of commands")
 	}

@@ -23,7 +23,7 @@ type ArchiveStore interface {
 	hearth.LogStore
 }
 
-// Archive is the suite for record.Archiver. open returns an empty store; it is called in parallel.
+// Archive is the suite for archive.Archiver. open returns an empty store; it is called in parallel.
 func Archive(t *testing.T, open func(*testing.T) ArchiveStore) {
 	for name, test := range map[string]func(*testing.T, func(*testing.T) ArchiveStore){
 		"gives back every record of every kind":            archiveRoundTrip,
