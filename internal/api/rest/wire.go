@@ -3,6 +3,7 @@ package rest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"hearth"
 )
@@ -151,6 +153,35 @@ func (ShortTexts) Schema(huma.Registry) *huma.Schema {
 	text.PrecomputeMessages()
 	return &huma.Schema{Type: huma.TypeArray, Items: text}
 }
+
+// UnmarshalJSON reads a list of texts, or null, in one pass: encoding/json makes several.
+func (t *ShortTexts) UnmarshalJSON(data []byte) error {
+	decoder := jsontext.NewDecoder(bytes.NewBuffer(data))
+	if *t = nil; decoder.PeekKind() == 'n' {
+		return nil
+	}
+	if begin, err := decoder.ReadToken(); err != nil || begin.Kind() != '[' {
+		return errors.Join(errNoTexts, err)
+	}
+	list, text := ShortTexts{}, []byte(nil)
+	for decoder.PeekKind() == '"' {
+		value, err := decoder.ReadValue()
+		if err == nil {
+			text, err = jsontext.AppendUnquote(text[:0], value)
+		}
+		if err != nil {
+			return err
+		}
+		list = append(list, string(text))
+	}
+	if end, err := decoder.ReadToken(); err != nil || end.Kind() != ']' {
+		return errors.Join(errNoTexts, err)
+	}
+	*t = list
+	return nil
+}
+
+var errNoTexts = errors.New("rest: it is no list of texts")
 
 // Body is the input or output of an operation that has a body alone.
 type Body[T any] struct {
