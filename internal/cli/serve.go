@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"hearth/internal/app"
 	"hearth/internal/config"
@@ -62,9 +63,14 @@ func withSettings(p *Process, cfg *config.Config, do func(app.Settings) error) e
 	return withService(p, cfg, do)
 }
 
+// logDelay is how long the line of a request may wait for those of others.
+const logDelay = 10 * time.Millisecond
+
 // withService does something with the settings of cfg and a logger, which is closed afterwards.
 func withService(p *Process, cfg *config.Config, do func(app.Settings) error) (err error) {
-	logger, closer, err := observe.NewLogger(observe.LogOptions{Writer: p.Stderr, Level: cfg.LogLevel, Format: cfg.LogFormat, Dir: cfg.LogDir, Traces: cfg.OTLPEndpoint != ""})
+	logger, closer, err := observe.NewLogger(observe.LogOptions{
+		Writer: p.Stderr, Level: cfg.LogLevel, Format: cfg.LogFormat, Dir: cfg.LogDir, Delay: logDelay, Traces: cfg.OTLPEndpoint != "",
+	})
 	if err != nil {
 		return err
 	}

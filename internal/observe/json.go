@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"strconv"
@@ -28,13 +27,6 @@ type jsonHandler struct {
 	kinded bool
 	// traces is set when lines carry the ids of their span.
 	traces bool
-}
-
-// sink is one writer with its least level. Lines are written whole, one at a time.
-type sink struct {
-	level slog.Level
-	mu    sync.Mutex
-	w     io.Writer
 }
 
 var _ slog.Handler = (*jsonHandler)(nil)
@@ -106,7 +98,7 @@ func (h *jsonHandler) Handle(ctx context.Context, r slog.Record) error {
 	var errs []error
 	for _, s := range h.sinks {
 		if r.Level >= s.level {
-			if err := s.write(b); err != nil {
+			if err := s.write(b, r.Level); err != nil {
 				errs = append(errs, err)
 			}
 		}
@@ -116,13 +108,6 @@ func (h *jsonHandler) Handle(ctx context.Context, r slog.Record) error {
 		bufferPool.Put(pooled)
 	}
 	return errors.Join(errs...)
-}
-
-func (s *sink) write(line []byte) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, err := s.w.Write(line)
-	return err
 }
 
 // WithAttrs returns a handler whose lines have the fields too, encoded once and for all.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"golang.org/x/term"
 	"gopkg.in/natefinch/lumberjack.v2"
@@ -40,12 +41,15 @@ type LogOptions struct {
 	// Dir, unless empty, is a folder that also gets every line in combined.log and the errors in error.log, both as
 	// JSON. Each is rotated at 50 MB; 5 old ones are kept, compressed, for 30 days. The folder is made if it is missing.
 	Dir string
+	// Delay is how long lines of FormatJSON and of the files may wait for others, to be written together: those up to slog.LevelInfo. A program that is
+	// killed loses what waits. 0: none waits.
+	Delay time.Duration
 	// Traces adds trace_id and span_id to the lines of what is traced.
 	Traces bool
 }
 
 // NewLogger makes the program's logger. Each line has its kind, and the request id of its context if there is one. Lines
-// may be logged from any goroutine. The closer closes the files; the logger must not be used after it.
+// may be logged from any goroutine. The closer writes what waits and closes the files; the logger must not be used after it.
 func NewLogger(opts LogOptions) (*slog.Logger, io.Closer, error) {
 	w := opts.Writer
 	if w == nil {
@@ -60,7 +64,7 @@ func NewLogger(opts LogOptions) (*slog.Logger, io.Closer, error) {
 	case FormatText:
 		handlers = append(handlers, &lineHandler{next: slog.NewTextHandler(w, &slog.HandlerOptions{Level: opts.Level}), traces: opts.Traces})
 	case FormatJSON:
-		sinks = append(sinks, &sink{w: w, level: opts.Level})
+		sinks = append(sinks, &sink{w: w, level: opts.Level, delay: opts.Delay})
 	default:
 		return nil, nil, fmt.Errorf("observe: no log format is called %q", format)
 	}
@@ -77,16 +81,20 @@ func NewLogger(opts LogOptions) (*slog.Logger, io.Closer, error) {
 				return nil, nil, errors.Join(fmt.Errorf("open the log files: %w", err), files.Close())
 			}
 		}
-		sinks = append(sinks, &sink{w: combined, level: opts.Level}, &sink{w: failures, level: max(opts.Level, slog.LevelError)})
+		sinks = append(sinks, &sink{w: combined, level: opts.Level, delay: opts.Delay}, &sink{w: failures, level: max(opts.Level, slog.LevelError)})
 	}
 	if len(sinks) > 0 {
 		handlers = append(handlers, newJSONHandler(opts.Traces, sinks...))
+	}
+	var all closers
+	for _, s := range sinks {
+		all = append(all, s)
 	}
 	next := handlers[0]
 	if len(handlers) > 1 {
 		next = slog.NewMultiHandler(handlers...)
 	}
-	return slog.New(next), files, nil
+	return slog.New(next), append(all, files...), nil
 }
 
 func resolveFormat(format string, w io.Writer) string {
@@ -134,13 +142,15 @@ func Err(err error) slog.Attr {
 	return slog.String("error", err.Error())
 }
 
-// RequestIDKey is the key of a context's value that is the id of the request that it serves, a string.
+// RequestIDKey is the key of a context's value that is the id of the request that it serves, a *string.
 type RequestIDKey struct{}
 
 // RequestID returns the id of the request that ctx serves, or "".
 func RequestID(ctx context.Context) string {
-	id, _ := ctx.Value(RequestIDKey{}).(string)
-	return id
+	if id, ok := ctx.Value(RequestIDKey{}).(*string); ok {
+		return *id
+	}
+	return ""
 }
 
 // The fields of the request id and of the span.
