@@ -48,7 +48,7 @@ func TestALineHasTheRequestIDOfItsContext(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	logger := newLogger(t, observe.LogOptions{Writer: &out})
-	ctx := context.WithValue(t.Context(), observe.RequestIDKey{}, "req-1")
+	ctx := context.WithValue(t.Context(), observe.RequestIDKey{}, new("req-1"))
 	logger.With("a", 1).InfoContext(ctx, "m")
 	if got := decode(t, out.String())["request_id"]; got != "req-1" {
 		t.Errorf("request_id is %v in %s", got, out.String())
@@ -108,7 +108,7 @@ func TestFilesGetEveryLineAndErrorsTwice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx := context.WithValue(t.Context(), observe.RequestIDKey{}, "req-2")
+	ctx := context.WithValue(t.Context(), observe.RequestIDKey{}, new("req-2"))
 	logger.InfoContext(ctx, "fine")
 	logger.ErrorContext(ctx, "broken", observe.Err(errors.New("why")))
 	if err := closer.Close(); err != nil {
@@ -146,7 +146,7 @@ func BenchmarkRequest(b *testing.B) {
 		b.Fatal(err)
 	}
 	metrics := observe.NewMetrics(observe.MetricsOptions{}).HTTP
-	ctx := context.WithValue(context.Background(), observe.RequestIDKey{}, "0199aa00-0000-7000-8000-000000000000")
+	ctx := context.WithValue(context.Background(), observe.RequestIDKey{}, new("0199aa00-0000-7000-8000-000000000000"))
 	exchange := observe.Exchange{Route: "/api/v1/devices/{id}/heartbeat", Method: "POST", Status: 200, Duration: 180e3, RequestBytes: 2, ResponseBytes: 150}
 	line := func() {
 		logger.LogAttrs(ctx, slog.LevelInfo, "request",

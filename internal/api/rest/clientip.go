@@ -10,6 +10,11 @@ import (
 // address in X-Forwarded-For that is not one. What is no address is passed over. A peer that is none of ours cannot
 // choose its address.
 func clientIP(r *http.Request, trusted []netip.Prefix) string {
+	if len(trusted) == 0 {
+		if host, ok := ipv4Of(r.RemoteAddr); ok {
+			return host
+		}
+	}
 	peer, ok := parseHop(r.RemoteAddr)
 	if !ok {
 		return "unknown"
@@ -28,6 +33,15 @@ func clientIP(r *http.Request, trusted []netip.Prefix) string {
 		}
 	}
 	return peer.String()
+}
+
+// ipv4Of returns the address of an IPv4 address with a port, which its text has in the one form that there is.
+func ipv4Of(text string) (string, bool) {
+	port, err := netip.ParseAddrPort(text)
+	if err != nil || !port.Addr().Is4() {
+		return "", false
+	}
+	return text[:strings.LastIndexByte(text, ':')], true
 }
 
 // FromProxy reports whether a request came by a trusted proxy.

@@ -374,7 +374,7 @@ func TestALogIsNamedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	requestCtx := &requestContext{t.Context(), Request{keyed: k}}
+	requestCtx := &requestContext{Context: t.Context(), request: Request{keyed: k}}
 	type numbered struct {
 		ID    string `json:"id"`
 		Event string `json:"event"`

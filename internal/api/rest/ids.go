@@ -11,15 +11,22 @@ import (
 
 // Ids are read in either case. They are written in lower case, as they are stored, before anything looks at them.
 
-// lowerIDs writes the ids in the path and in the query in lower case.
-func lowerIDs(op Operation, r *http.Request) {
+// params returns the names of the parameters in the operation's path.
+func (op Operation) params() (names []string) {
 	for part := range strings.SplitSeq(op.Path, "/") {
 		if name, ok := strings.CutPrefix(part, "{"); ok {
-			name = strings.TrimSuffix(name, "}")
-			id := r.PathValue(name)
-			if lower := newid.Canonical(id); lower != id {
-				r.SetPathValue(name, lower)
-			}
+			names = append(names, strings.TrimSuffix(name, "}"))
+		}
+	}
+	return names
+}
+
+// lowerIDs writes the ids in the path, which has these parameters, and in the query in lower case.
+func lowerIDs(params []string, r *http.Request) {
+	for _, name := range params {
+		id := r.PathValue(name)
+		if lower := newid.Canonical(id); lower != id {
+			r.SetPathValue(name, lower)
 		}
 	}
 	if !strings.ContainsAny(r.URL.RawQuery, "ABCDEF") {

@@ -19,7 +19,7 @@ func TestIDsAreReadInEitherCase(t *testing.T) {
 	op := Operation{Path: "/devices/{id}"}
 	r := httptest.NewRequest("GET", "/x?device_ids="+strings.ToUpper(id)+"%2C"+strings.ToUpper(id)+"&q=ABC&organization_id="+strings.ToUpper(id), nil)
 	r.SetPathValue("id", strings.ToUpper(id))
-	lowerIDs(op, r)
+	lowerIDs(op.params(), r)
 	if got := r.PathValue("id"); got != id {
 		t.Errorf("the path names %s", got)
 	}
@@ -27,7 +27,7 @@ func TestIDsAreReadInEitherCase(t *testing.T) {
 		t.Errorf("the query is %s, want %s", r.URL.RawQuery, want)
 	}
 	r.SetPathValue("id", "A name")
-	if lowerIDs(op, r); r.PathValue("id") != "A name" {
+	if lowerIDs(op.params(), r); r.PathValue("id") != "A name" {
 		t.Error("what is no id was changed")
 	}
 	for body, want := range map[string]bool{

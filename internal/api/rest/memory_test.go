@@ -73,7 +73,7 @@ func TestSlowBodiesGiveTheirMemoryToOthers(t *testing.T) {
 		send := func(ip string, length int64) (in *io.PipeWriter, read func() error) {
 			t.Helper()
 			out, in := io.Pipe()
-			r := httptest.NewRequestWithContext(&requestContext{t.Context(), Request{Caller: hearth.Caller{IP: ip}}}, "POST", "/", out)
+			r := httptest.NewRequestWithContext(&requestContext{Context: t.Context(), request: Request{Caller: hearth.Caller{IP: ip}}}, "POST", "/", out)
 			r.ContentLength = length
 			release, err := rt.admitBody(&slowConn{httptest.NewRecorder(), out}, r, 25<<20)
 			if err != nil {

@@ -51,6 +51,9 @@ type Request struct {
 type requestContext struct {
 	context.Context
 	request Request
+	answer  answerWriter
+	// id is the request's, as a header of the answer.
+	id [1]string
 }
 
 type requestKey struct{}
@@ -61,7 +64,7 @@ func (c *requestContext) Value(key any) any {
 	case requestKey:
 		return &c.request
 	case observe.RequestIDKey:
-		return c.request.ID
+		return &c.request.ID
 	}
 	return c.Context.Value(key)
 }
@@ -76,6 +79,9 @@ func RequestOf(ctx context.Context) *Request {
 
 // CallerOf returns who makes the request.
 func CallerOf(ctx context.Context) hearth.Caller { return RequestOf(ctx).Caller }
+
+// requestIDHeader is X-Request-ID as net/http spells it: in any other spelling each look for it costs an allocation.
+const requestIDHeader = "X-Request-Id"
 
 const (
 	maxRequestID = 128
@@ -133,7 +139,10 @@ func checkQuery(raw string) error {
 
 // requestID returns the caller's own id if it is 1 to 128 visible ASCII characters without quotes, else a new one.
 func requestID(r *http.Request) string {
-	id := r.Header.Get("X-Request-ID")
+	id := ""
+	if values := r.Header[requestIDHeader]; len(values) > 0 {
+		id = values[0]
+	}
 	if len(id) == 0 || len(id) > maxRequestID {
 		return newid.New()
 	}

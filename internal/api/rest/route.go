@@ -29,6 +29,7 @@ const maxToken = 4096
 // Route puts an operation's handler behind authentication, limits and encodings.
 func (rt *Router) Route(op Operation, handler func(http.ResponseWriter, *http.Request) error) {
 	op.mustBeDeclared()
+	pattern, params := op.Pattern(), op.params()
 	limit := rt.options.BodyLimit
 	if op.Batch {
 		limit = rt.options.BatchBodyLimit
@@ -38,14 +39,14 @@ func (rt *Router) Route(op Operation, handler func(http.ResponseWriter, *http.Re
 	}
 	switch {
 	case op.ETag && op.Method == http.MethodGet:
-		rt.tagged[op.Pattern()] = handler
+		rt.tagged[pattern] = handler
 	case op.isConditional() && !op.ChecksTag:
 		handler = rt.conditional(op, handler)
 	}
 	limited := rt.options.Limiter != nil && op.Class != ""
 	serve := func(w http.ResponseWriter, r *http.Request) error {
 		RequestOf(r.Context()).header = w.Header()
-		lowerIDs(op, r)
+		lowerIDs(params, r)
 		refusal := rt.admit(op, r)
 		// Counted first, so that guessing tokens is limited too.
 		if limited && op.CountByBody == nil {
@@ -83,7 +84,7 @@ func (rt *Router) Route(op Operation, handler func(http.ResponseWriter, *http.Re
 	}
 	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info := RequestOf(r.Context())
-		info.Route, info.Stream = op.Pattern(), op.Stream
+		info.Route, info.Stream = pattern, op.Stream
 		joinTags(r.Header)
 		if r.Method == http.MethodHead && (op.Stream || op.Claims) {
 			refuseMethod(w, r, op.Method)
@@ -99,9 +100,9 @@ func (rt *Router) Route(op Operation, handler func(http.ResponseWriter, *http.Re
 	if !op.Stream && !op.Plain && !op.Static {
 		h = compressed(h)
 	}
-	rt.mux.Handle(op.Method+" "+op.Pattern(), h)
-	rt.operations.Handle(op.Method+" "+op.Pattern(), h)
-	rt.methods[op.Pattern()] = append(rt.methods[op.Pattern()], op.Method)
+	rt.mux.Handle(op.Method+" "+pattern, h)
+	rt.operations.Handle(op.Method+" "+pattern, h)
+	rt.methods[pattern] = append(rt.methods[pattern], op.Method)
 }
 
 // refuseShared answers 405 to methods that a path without an id would share with the path of an id: GET /devices/batch reads no device.
@@ -222,8 +223,9 @@ var ( // never written to
 func (rt *Router) outer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		served := &requestContext{r.Context(), Request{ID: requestID(r), Method: r.Method}}
+		served := &requestContext{Context: r.Context(), id: [1]string{requestID(r)}}
 		ctx, info := context.Context(served), &served.request
+		info.ID, info.Method = served.id[0], r.Method
 		info.Caller = hearth.Caller{IP: clientIP(r, rt.options.TrustedProxies), UserAgent: userAgent(r), RequestID: info.ID}
 		if rt.options.Tracer != nil {
 			ctx, info.traced = rt.options.Tracer.Request(ctx, info.ID, r.Header)
@@ -232,9 +234,10 @@ func (rt *Router) outer(next http.Handler) http.Handler {
 		if rt.options.Metrics != nil {
 			rt.options.Metrics.Begin()
 		}
-		out := &answerWriter{ResponseWriter: w}
+		out := &served.answer
+		out.ResponseWriter = w
 		header := w.Header()
-		header["X-Request-Id"] = []string{info.ID} // as net/http spells it
+		header[requestIDHeader] = served.id[:]
 		header["X-Content-Type-Options"] = noSniffing
 		header["X-Frame-Options"] = noFrames
 		header["Referrer-Policy"] = noReferrer

@@ -199,28 +199,30 @@ func (s *Service) Add(ctx context.Context, caller hearth.Caller, single Single) 
 	if entry.Value == hearth.Number(0) {
 		entry.Value = hearth.Number(0) // minus zero would be a second zero
 	}
-	if err := s.options.count(ctx, []*hearth.Device{device}, []int{1}); err != nil {
+	devices, entries, one := []*hearth.Device{device}, []hearth.LogEntry{entry}, []int{1}
+	if err := s.options.count(ctx, devices, one); err != nil {
 		return hearth.Log{}, err
 	}
 	effects := hearth.SideEffects{}
-	devices, entries := []*hearth.Device{device}, []hearth.LogEntry{entry}
 	entries[0].Device = 0
 	if effects.Unjudged, err = s.options.Alarms.Watched(ctx, devices, entries); err != nil {
 		return hearth.Log{}, err
 	}
 	entry.Device = device.Key
 	entries[0].Device = device.Key
-	created := logOf(entry, device.ID, 0)
-	created.ID = ""
-	if effects.Idempotency, err = single.Idempotency.Record(created); err != nil {
-		return hearth.Log{}, err
+	if single.Idempotency != nil {
+		created := logOf(entry, device.ID, 0)
+		created.ID = ""
+		if effects.Idempotency, err = single.Idempotency.Record(created); err != nil {
+			return hearth.Log{}, err
+		}
 	}
 	first, err := s.options.Store.AppendLogs(ctx, entries, nil, effects)
 	if err != nil {
 		return hearth.Log{}, err
 	}
 	s.options.Alarms.Wake(effects.Unjudged)
-	s.appended(ctx, appended{devices: devices, sent: []int{1}, counts: []int{1}, entries: entries, first: first})
+	s.appended(ctx, appended{devices: devices, sent: one, counts: one, entries: entries, first: first})
 	return logOf(entry, device.ID, first), nil
 }
 
@@ -235,21 +237,31 @@ type appended struct {
 	imported bool
 }
 
+// reported returns the devices that sent logs.
+func (a *appended) reported() []*hearth.Device {
+	if !slices.Contains(a.sent, 0) {
+		return a.devices
+	}
+	var devices []*hearth.Device
+	for i, device := range a.devices {
+		if a.sent[i] > 0 {
+			devices = append(devices, device)
+		}
+	}
+	return devices
+}
+
 // appended counts and publishes a write that is durable.
 func (s *Service) appended(ctx context.Context, done appended) {
 	s.stored.Add(uint64(len(done.entries)))
 	scopes := make(map[hearth.Scope]int, 1)
-	reported := make([]*hearth.Device, 0, len(done.devices))
 	for i, device := range done.devices {
 		if done.counts[i] > 0 {
 			scopes[device.Scope()] += done.counts[i]
 		}
-		if done.sent[i] > 0 {
-			reported = append(reported, device)
-		}
 	}
 	if s.options.Reported != nil && !done.imported {
-		s.options.Reported(reported)
+		s.options.Reported(done.reported())
 	}
 	reach := hearth.Reach{Scopes: make([]hearth.Scope, 0, len(scopes))}
 	for scope, count := range scopes {

@@ -75,15 +75,22 @@ func newPublisher(o Options) *publisher {
 
 // publish sends what the rates allow log by log, and puts the rest into summaries: of devices that are followed.
 func (p *publisher) publish(done appended) {
+	var followed []int
+	for i, device := range done.devices {
+		if done.counts[i] > 0 && p.followed(device.Scope(), device.ID) {
+			followed = append(followed, i)
+		}
+	}
+	if len(followed) == 0 {
+		return
+	}
 	now := p.clock.Now()
 	share := map[int64]int{} // how many logs of a device go out one by one
 	flows := map[int64]*flow{}
 	var events []hearth.Event
 	p.mu.Lock()
-	for i, device := range done.devices {
-		if done.counts[i] == 0 || !p.followed(device.Scope(), device.ID) {
-			continue
-		}
+	for _, i := range followed {
+		device := done.devices[i]
 		f := p.devices[device.Key]
 		if f == nil {
 			if len(p.devices) >= maxFlows {
@@ -94,10 +101,6 @@ func (p *publisher) publish(done appended) {
 		}
 		f.scope = device.Scope()
 		share[device.Key], flows[device.Key] = f.bucket.take(done.counts[i], now, eventRate, eventBurst), f
-	}
-	if len(flows) == 0 {
-		p.mu.Unlock()
-		return
 	}
 	for i, entry := range done.entries {
 		if i%logsAtOnce == logsAtOnce-1 {
