@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,9 @@ const (
 	// maxGroup bounds the writes that share a commit, and maxGroupTime how long a group goes on taking writes in.
 	maxGroup     = 512
 	maxGroupTime = 20 * time.Millisecond
+	// crowd is the size of a group whose callers run before the next group begins: what they write next shares its commit, where the processors
+	// are busy, and otherwise they take no time.
+	crowd = 16
 )
 
 // writer owns the one writing connection. Writes that arrive while a commit is under way share the next one: each but the first runs in
@@ -159,7 +163,9 @@ func (w *writer) run() {
 		}
 		select {
 		case req := <-w.short:
-			w.group(req, w.short)
+			if w.group(req, w.short) >= crowd {
+				runtime.Gosched()
+			}
 			// A long write waits for one group of short ones at most.
 			select {
 			case req := <-w.long:
@@ -226,10 +232,10 @@ func (w *writer) drain() {
 }
 
 // group runs first and whatever else is waiting in its queue in one transaction, commits it, and answers them all. Long writes go on joining
-// until a short one waits.
-func (w *writer) group(first *request, queue chan *request) {
+// until a short one waits. It returns how many there were.
+func (w *writer) group(first *request, queue chan *request) (size int) {
 	if !first.claimed.CompareAndSwap(false, true) {
-		return
+		return 0
 	}
 	start := time.Now()
 	members := []*request{first}
@@ -262,7 +268,7 @@ collect:
 			w.options.Logger.Debug("rollback after a failed commit", "err", err)
 		}
 		w.answer(members, fatal)
-		return
+		return len(members)
 	}
 	took := time.Since(start)
 	w.options.Observer.Commit(len(members), start.Sub(first.at), took)
@@ -275,6 +281,7 @@ collect:
 	w.logs.end(false)
 	w.answer(members, nil)
 	w.checkpoint.committed()
+	return len(members)
 }
 
 // begin begins a group's transaction.
