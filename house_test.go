@@ -135,6 +135,8 @@ func mayImport(dir string) []string {
 		return []string{dir + "/..."}
 	case dir == "internal/backup":
 		return []string{root, "internal/config", "internal/filelock", "internal/blob", "internal/queue", storeRecords, storeArchive}
+	case dir == "internal/store/storetest":
+		return []string{root, "internal/realdata", storeArchive}
 	case strings.HasPrefix(dir, "e2e"):
 		return []string{root}
 	}

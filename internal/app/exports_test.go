@@ -20,6 +20,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"hearth/internal/apitest"
+	"hearth/internal/realdata"
 )
 
 // exported orders an export and waits for its end.
@@ -170,7 +171,7 @@ func TestEveryFormatHoldsEveryLogOfRealData(t *testing.T) {
 }
 
 // checkFacts holds the rows against what another program counted.
-func checkFacts(t *testing.T, name string, logs []readLog, want facts) {
+func checkFacts(t *testing.T, name string, logs []readLog, want realdata.Facts) {
 	t.Helper()
 	counts, sums, devices := map[string]int64{}, map[string]float64{}, map[string]bool{}
 	last := time.Time{}

@@ -21,6 +21,7 @@ import (
 	"hearth/internal/core/analytics"
 	"hearth/internal/core/devices"
 	"hearth/internal/importer"
+	"hearth/internal/realdata"
 )
 
 // built returns a program that does not serve, with an admin.
@@ -59,7 +60,7 @@ type factCheck struct {
 	*testing.T
 	app    *app.Program
 	caller hearth.Caller
-	want   facts
+	want   realdata.Facts
 	ids    map[string]string // by name
 }
 

@@ -1,14 +1,12 @@
 package app_test
 
 import (
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"hearth"
 	"hearth/internal/apitest"
@@ -16,35 +14,8 @@ import (
 	"hearth/internal/config"
 	"hearth/internal/core/account"
 	"hearth/internal/importer"
+	"hearth/internal/realdata"
 )
-
-// facts are what a program that shares nothing with this one counted in a data set.
-type facts struct {
-	Rows           int64     `json:"rows"`
-	Devices        int64     `json:"devices"`
-	FirstTimestamp time.Time `json:"first_timestamp"`
-	LastTimestamp  time.Time `json:"last_timestamp"`
-	Top            []struct {
-		Device string `json:"device"`
-		Rows   int64  `json:"rows"`
-	} `json:"top5_devices"`
-	RowsPerEvent   map[string]int64 `json:"rows_per_event"`
-	RowsPerType    map[string]int64 `json:"rows_per_type"`
-	ValuesPerEvent map[string]struct {
-		Min, Max, Sum, Mean float64
-	} `json:"values_per_event"`
-	RowsPerDay map[string]struct {
-		Total    int64            `json:"total"`
-		PerEvent map[string]int64 `json:"per_event"`
-	} `json:"rows_per_day"`
-	RowsPerHour struct {
-		Day     string `json:"day"`
-		Devices map[string]struct {
-			Counts []int64   `json:"counts"`
-			Sums   []float64 `json:"sums"`
-		} `json:"devices"`
-	} `json:"rows_per_hour"`
-}
 
 // realDataSets are the data sets that tests import.
 var realDataSets = map[string]*dataSet{"opensmarthome": {}, "tracebase": {}} // made once a process: an import takes a minute under the race detector
@@ -53,7 +24,7 @@ var realDataSets = map[string]*dataSet{"opensmarthome": {}, "tracebase": {}} // 
 type dataSet struct {
 	once     sync.Once
 	file     string
-	want     facts
+	want     realdata.Facts
 	dir      string
 	user     hearth.User
 	progress importer.Progress
@@ -72,16 +43,10 @@ func realData(t *testing.T, name string) *dataSet {
 
 func (d *dataSet) make(t *testing.T, name string) {
 	t.Helper()
-	var factsFile string
-	d.file, factsFile = dataFiles(t, name)
-	text, err := os.ReadFile(factsFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(text, &d.want); err != nil {
-		t.Fatal(err)
-	}
+	set := realdata.Read(t, name)
+	d.file, d.want = set.File, set.Facts
 	cfg := apitest.Config(t)
+	var err error
 	if d.dir, err = os.MkdirTemp("", "hearth-test"); err != nil { //nolint:usetesting // it outlives the test
 		t.Fatal(err)
 	}
@@ -133,31 +98,4 @@ func removeRealData() (err error) {
 		}
 	}
 	return err
-}
-
-// dataFiles returns the files of a data set: the program's own, or one in shared/data beside the repository.
-func dataFiles(t *testing.T, name string) (csv, factsFile string) {
-	t.Helper()
-	if name == "opensmarthome" {
-		return "../demo/data/opensmarthome.csv.gz", "../demo/data/opensmarthome.facts.json"
-	}
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		if folder := filepath.Join(dir, "shared", "data", name); isDir(folder) {
-			return filepath.Join(folder, "visible.csv.gz"), filepath.Join(folder, "facts.json")
-		}
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatalf("the data set %s is not beside this repository", name)
-	}
-	t.Skipf("the data set %s is not beside this repository, and its licence keeps it out", name)
-	return "", ""
-}
-
-func isDir(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
 }
