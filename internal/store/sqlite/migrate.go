@@ -85,6 +85,9 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return err
 	}
+	if migrated(ctx, db, provider) {
+		return complete(ctx, db)
+	}
 	version, err := provider.GetDBVersion(ctx)
 	if err != nil {
 		return fmt.Errorf("read the schema's version: %w", err)
@@ -100,6 +103,14 @@ func migrate(ctx context.Context, db *sql.DB) error {
 		}
 	}
 	return complete(ctx, db)
+}
+
+// migrated reports whether every migration was applied, and no other: one read, where goose makes a lock, a table and several.
+func migrated(ctx context.Context, db *sql.DB, provider *goose.Provider) bool {
+	var applied, newest int64
+	err := db.QueryRowContext(ctx, `SELECT count(DISTINCT version_id), ifnull(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&applied, &newest)
+	// A version of 0 stands for the empty database. There is no table before the first migration.
+	return err == nil && applied == int64(len(provider.ListSources()))+1 && newest == newestOf(provider)
 }
 
 // complete does what is left after the migrations: what takes steps of its own, and what follows from the descriptions.

@@ -155,3 +155,45 @@ func TestIndexesOfCommandsAreMadeAnew(t *testing.T) {
 		t.Errorf("%v are pending, %v; want 2", counts, err)
 	}
 }
+
+// TestALostIndexIsMadeAnew: what the descriptions of records name, and no migration makes, is there after each start.
+func TestALostIndexIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	s := openTest(t)
+	indexes := func(column string) (all []string) {
+		t.Helper()
+		err := s.read(t.Context(), "Test", func(r *reader) (err error) {
+			all, err = texts(r.ctx, r.conn, `SELECT `+column+` FROM sqlite_schema WHERE type='index' AND name LIKE '%!_by!_%' ESCAPE '!' ORDER BY name`)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	want, names := indexes("sql"), indexes("name")
+	if !slices.Contains(names, "commands_by_batch_state_while_batch") || len(names) < 20 {
+		t.Fatalf("the indexes are %q", names)
+	}
+	err := s.write(t.Context(), "Test", func(t *tx) error {
+		for _, name := range names {
+			if _, err := t.exec(`DROP INDEX ` + name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(t.Context(), Options{Path: s.options.Path}); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got := indexes("sql"); !slices.Equal(got, want) {
+		t.Errorf("the indexes are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}

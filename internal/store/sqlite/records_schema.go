@@ -19,8 +19,12 @@ var columnTypes = map[record.Type]string{ // never written to
 
 // makeTables makes the tables, columns and indexes of the described kinds that are not there. What the migrations made stays.
 func makeTables(ctx context.Context, db *sql.DB) error {
+	tables, err := tablesOf(ctx, db)
+	if err != nil {
+		return fmt.Errorf("read the tables: %w", err)
+	}
 	for _, s := range record.Schemas() {
-		if s.View != "" || s.Shared {
+		if s.View != "" || s.Shared || tables[s.Name].has(s) {
 			continue
 		}
 		if err := makeTable(ctx, db, s); err != nil {
@@ -30,17 +34,79 @@ func makeTables(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
+// table is what a table has: the names of its columns and indexes, and the fields of its whole indexes, with commas between.
+type table struct{ columns, indexes, indexed []string }
+
+// tablesOf returns all tables, by name, in one read.
+func tablesOf(ctx context.Context, db *sql.DB) (map[string]*table, error) {
+	rows, err := db.QueryContext(ctx, `SELECT m.name, c.name, '', 0 FROM sqlite_schema m, pragma_table_info(m.name) c WHERE m.type='table'
+		UNION ALL SELECT m.name, i.name, ifnull((SELECT group_concat(name, ',') FROM (SELECT name FROM pragma_index_info(i.name) ORDER BY seqno)), ''), 1+i.partial
+		FROM sqlite_schema m, pragma_index_list(m.name) i WHERE m.type='table'`)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]*table{}
+	for rows.Next() {
+		var of, name, fields string
+		var what int
+		if err := rows.Scan(&of, &name, &fields, &what); err != nil {
+			return nil, closed(rows, err)
+		}
+		t := all[of]
+		if t == nil {
+			t = &table{}
+			all[of] = t
+		}
+		switch what {
+		case 0:
+			t.columns = append(t.columns, name)
+		case 1:
+			t.indexed = append(t.indexed, fields)
+			fallthrough
+		default:
+			t.indexes = append(t.indexes, name)
+		}
+	}
+	return all, closed(rows, nil)
+}
+
+// has reports whether the table has all that s describes.
+func (t *table) has(s *record.Schema) bool {
+	if t == nil {
+		return false
+	}
+	for _, f := range s.Fields() {
+		if !slices.Contains(t.columns, f.Name) {
+			return false
+		}
+	}
+	for _, i := range s.Indexes {
+		if !slices.Contains(t.indexes, nameOf(s, i)) && (len(i.While) > 0 || !slices.Contains(t.indexed, strings.Join(i.Fields, `,`))) {
+			return false
+		}
+	}
+	return true
+}
+
+// nameOf returns the name of an index.
+func nameOf(s *record.Schema, i record.Index) string {
+	name := s.Name + `_by_` + strings.Join(i.Fields, `_`)
+	for _, c := range i.While {
+		name += `_while_` + c.Field
+	}
+	return name
+}
+
 // indexOf makes an index, unless there is one of its name.
 func indexOf(s *record.Schema, i record.Index) string {
-	unique, name, while := ``, s.Name+`_by_`+strings.Join(i.Fields, `_`), ``
+	unique, while := ``, ``
 	if i.Unique || s.Claim != nil && slices.Equal(i.Fields, []string{s.Claim.Field}) {
 		unique = `UNIQUE `
 	}
 	for n, c := range i.While {
-		name += `_while_` + c.Field
 		while += []string{` WHERE `, ` AND `}[min(n, 1)] + literally(c)
 	}
-	return `CREATE ` + unique + `INDEX IF NOT EXISTS ` + name + ` ON ` + s.Name + `(` + strings.Join(i.Fields, `, `) + `)` + while
+	return `CREATE ` + unique + `INDEX IF NOT EXISTS ` + nameOf(s, i) + ` ON ` + s.Name + `(` + strings.Join(i.Fields, `, `) + `)` + while
 }
 
 func makeTable(ctx context.Context, db *sql.DB, s *record.Schema) (err error) {
