@@ -15,6 +15,6 @@ for package in "$folder ws" "e2e/devices mqtt" "console axe-core" "client/ts typ
 done
 npm --prefix client/ts run --silent build
 read -ra race <<<"${RACE:--race}" # how make has the detector
-go test -tags clients "${race[@]}" -count=1 "./$folder"
+CGO_ENABLED=1 go test -tags clients "${race[@]}" -count=1 "./$folder"
 # Without the detector: it would watch what drives the browser, not the program, which is a process of its own. Compiled as make build does.
 CGO_ENABLED=0 go test -tags clients -trimpath -count=1 -run 'ThePages|TheTypeScript|MQTTJS|TheFirstFive|SeveralTabs|TheConsole|EveryView' ./e2e
