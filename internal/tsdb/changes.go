@@ -9,13 +9,14 @@ import (
 
 	"hearth"
 	"hearth/internal/tsdb/codec"
+	"hearth/internal/tsdb/grouping"
 )
 
 // changeQuery finds how the values of one event changed. It goes through time once: each day of a device is a change, where Days know it and
 // no bucket ends within the day, or else each hour, or else the logs of the hour. It holds no logs but the tail's.
 type changeQuery struct {
 	*view
-	groupers []*Grouper
+	groupers []*grouping.Grouper
 	event    int64
 	// start is where it begins: a day before the range, where the values before the range are that most devices need.
 	start int64
@@ -55,8 +56,8 @@ func (l changeLog) compare(m changeLog) int {
 }
 
 // newChangeQuery returns what adds their changes to the groups of the groupers that ask for them; nil if none does.
-func newChangeQuery(v *view, groupers []*Grouper) *changeQuery {
-	groupers = slices.DeleteFunc(slices.Clone(groupers), func(g *Grouper) bool { return !g.Changes })
+func newChangeQuery(v *view, groupers []*grouping.Grouper) *changeQuery {
+	groupers = slices.DeleteFunc(slices.Clone(groupers), func(g *grouping.Grouper) bool { return !g.Changes })
 	if len(groupers) == 0 {
 		return nil
 	}
@@ -75,7 +76,7 @@ func (q *changeQuery) readsDays() bool { return q.devices != nil && !q.ofLogs() 
 
 // ofLogs reports whether some buckets are shorter than an hour, so that the logs are needed.
 func (q *changeQuery) ofLogs() bool {
-	return slices.ContainsFunc(q.groupers, func(g *Grouper) bool { return topOf(&g.Grouping) < codec.LevelHour })
+	return slices.ContainsFunc(q.groupers, func(g *grouping.Grouper) bool { return topOf(&g.Grouping) < codec.LevelHour })
 }
 
 func (q *changeQuery) run() error {
@@ -389,7 +390,7 @@ func (q *changeQuery) cut(of timeRange, lastAt int64) bool {
 	if of.from < q.from && q.from < of.to || of.from < q.start || of.to > q.to && lastAt >= q.to {
 		return true
 	}
-	return slices.ContainsFunc(q.groupers, func(g *Grouper) bool { return g.parts(of.from, of.to-1) })
+	return slices.ContainsFunc(q.groupers, func(g *grouping.Grouper) bool { return g.Splits(of.from, of.to-1) })
 }
 
 // tailWithin reports whether the tail has logs of an hour or a day that may not come after those at lastAt.

@@ -10,6 +10,7 @@ import (
 
 	"hearth"
 	"hearth/internal/tsdb/codec"
+	"hearth/internal/tsdb/grouping"
 )
 
 // Rollups implements hearth.LogStore.
@@ -89,7 +90,7 @@ func (e *Engine) CountLogs(ctx context.Context, reach hearth.Reach) (count int64
 // rollupQuery answers groupings from one view.
 type rollupQuery struct {
 	view     *view
-	groupers []*Grouper
+	groupers []*grouping.Grouper
 	// covers remembers how the range is put together, by top level and class of scopes.
 	covers map[coverKey]*cover
 	// cuts remembers the sums of parts of hours, which covers share.
@@ -101,7 +102,7 @@ type rollupQuery struct {
 func newRollupQuery(v *view, groupings []hearth.Grouping) *rollupQuery {
 	q := &rollupQuery{view: v, covers: map[coverKey]*cover{}, cuts: map[cutKey][]codec.Cell{}}
 	for _, g := range groupings {
-		q.groupers = append(q.groupers, NewGrouper(g))
+		q.groupers = append(q.groupers, grouping.New(g))
 	}
 	return q
 }
@@ -138,7 +139,7 @@ func (v *view) classes() (out []class) {
 func (q *rollupQuery) run() error {
 	for _, class := range q.view.classes() {
 		// Groupings that can be answered from the same documents are.
-		plans := map[plan][]*Grouper{}
+		plans := map[plan][]*grouping.Grouper{}
 		var order []plan
 		for _, g := range q.groupers {
 			p := q.planFor(class, g)
@@ -186,7 +187,7 @@ const (
 	fromDays
 )
 
-func (q *rollupQuery) planFor(of class, g *Grouper) plan {
+func (q *rollupQuery) planFor(of class, g *grouping.Grouper) plan {
 	p := plan{sketch: g.Sketch, dead: of.dead, bounds: firstOf(g.Bounds), top: topOf(&g.Grouping)}
 	switch {
 	case q.view.devices != nil:
@@ -226,7 +227,7 @@ func topOf(g *hearth.Grouping) int {
 	return -1
 }
 
-func (q *rollupQuery) runPlan(p plan, groupers []*Grouper) error {
+func (q *rollupQuery) runPlan(p plan, groupers []*grouping.Grouper) error {
 	detail := coverTotals
 	if q.view.devices != nil {
 		detail = coverEdges // Days alone answer
@@ -257,7 +258,7 @@ func (q *rollupQuery) runPlan(p plan, groupers []*Grouper) error {
 }
 
 // addTotals adds sums of whole scopes.
-func (q *rollupQuery) addTotals(c *cover, p plan, groupers []*Grouper) error {
+func (q *rollupQuery) addTotals(c *cover, p plan, groupers []*grouping.Grouper) error {
 	for level := range c.levels {
 		for i := range c.levels[level] {
 			row := &c.levels[level][i]
@@ -312,7 +313,7 @@ func (q *rollupQuery) eachUsed(c *cover, level int, fields Fields, fn func(*Doc)
 }
 
 // addCells adds sums by device of whole days or months.
-func (q *rollupQuery) addCells(c *cover, level int, groupers []*Grouper) error {
+func (q *rollupQuery) addCells(c *cover, level int, groupers []*grouping.Grouper) error {
 	v := q.view
 	add := func(d *Doc, data []byte) (err error) {
 		if v.cells, err = codec.DecodeCells(v.cells[:0], data); err != nil {
@@ -331,7 +332,7 @@ func (q *rollupQuery) addCells(c *cover, level int, groupers []*Grouper) error {
 		}
 		return nil
 	}
-	if v.events != nil || slices.ContainsFunc(groupers, func(g *Grouper) bool { return g.ByEvent }) {
+	if v.events != nil || slices.ContainsFunc(groupers, func(g *grouping.Grouper) bool { return g.ByEvent }) {
 		return q.eachUsed(c, level, Fields{2: true}, func(d *Doc) error { return add(d, d.Data[2]) })
 	}
 	// Sums by device will do, which are shorter; they are left out where each device has one event.
@@ -350,7 +351,7 @@ func (q *rollupQuery) addCells(c *cover, level int, groupers []*Grouper) error {
 }
 
 // addDays adds what Days have of the cover's hours and, if nothing else returns them, its days.
-func (q *rollupQuery) addDays(c *cover, p plan, groupers []*Grouper) error {
+func (q *rollupQuery) addDays(c *cover, p plan, groupers []*grouping.Grouper) error {
 	sums := daySums{hours: map[scopeBucket]uint32{}, sketch: p.sketch, groupers: groupers}
 	var days []Range
 	if p.source == fromDays {
@@ -390,7 +391,7 @@ type daySums struct {
 	hours    map[scopeBucket]uint32
 	whole    []cut
 	sketch   bool
-	groupers []*Grouper
+	groupers []*grouping.Grouper
 }
 
 // of returns the wanted hours of a document.
@@ -475,7 +476,7 @@ func (q *rollupQuery) addDayRuns(c *cover, days Range, sums *daySums) error {
 }
 
 // addCuts adds the logs of the ranges that no sum covers: of parts of hours, or of any range where steps are minutes.
-func (q *rollupQuery) addCuts(c *cover, p plan, groupers []*Grouper) error {
+func (q *rollupQuery) addCuts(c *cover, p plan, groupers []*grouping.Grouper) error {
 	for i := range c.cuts {
 		cut := &c.cuts[i]
 		if hour := codec.BucketOf(codec.LevelHour, cut.from); q.changes != nil && codec.BucketOf(codec.LevelHour, cut.to-1) == hour {
@@ -511,7 +512,7 @@ func (q *rollupQuery) addCuts(c *cover, p plan, groupers []*Grouper) error {
 	return nil
 }
 
-func (q *rollupQuery) addCut(c *cover, cut *cut, p plan, groupers []*Grouper) error {
+func (q *rollupQuery) addCut(c *cover, cut *cut, p plan, groupers []*grouping.Grouper) error {
 	if p.sketch || p.top < codec.LevelHour || p.bounds != nil {
 		return q.view.eachChunk(cut.scopes, cut.timeRange, func(scope int64, series []codec.Series, entries []codec.Entry) error {
 			if c.skips(q.view, scope) {

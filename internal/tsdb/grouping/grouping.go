@@ -1,4 +1,5 @@
-package tsdb
+// Package grouping sums up logs by device, event and time, as a question about rollups groups them.
+package grouping
 
 import (
 	"cmp"
@@ -38,8 +39,8 @@ type group struct {
 	indexes []int32
 }
 
-// NewGrouper makes an empty Grouper.
-func NewGrouper(g hearth.Grouping) *Grouper {
+// New makes an empty Grouper.
+func New(g hearth.Grouping) *Grouper {
 	return &Grouper{Grouping: g, groups: map[groupKey]*group{}}
 }
 
@@ -100,8 +101,8 @@ func (g *Grouper) bucketOf(at int64) bucket {
 	return bucket{math.MinInt64, math.MaxInt64, 0}
 }
 
-// parts reports whether first and last, which is not before it, are in two buckets.
-func (g *Grouper) parts(first, last int64) bool {
+// Splits reports whether first and last (Unix milliseconds), which is not before it, are in two buckets.
+func (g *Grouper) Splits(first, last int64) bool {
 	if first < g.bucket.low || first >= g.bucket.high {
 		g.bucket = g.bucketOf(first)
 	}
@@ -117,7 +118,7 @@ func (g *Grouper) Add(device, event, at int64, stats hearth.Stats) {
 func (g *Grouper) AddLine(day *codec.Day, line *codec.DayLine, bucket int64, hours uint32) {
 	stats := day.StatsOf(line)
 	start := codec.BucketStart(codec.LevelDay, bucket)
-	whole := !g.parts(start, start+codec.DayMillis-1)
+	whole := !g.Splits(start, start+codec.DayMillis-1)
 	var total hearth.Stats
 	for left := line.Hours; left != 0; left &= left - 1 {
 		of := &stats[0]
