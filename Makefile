@@ -27,7 +27,7 @@ RACE := -race -gcflags=modernc.org/sqlite/lib=-race=false -gcflags=modernc.org/m
 
 # One way to compile for all targets: what one has compiled, the others find in Go's cache. The race detector alone needs C.
 export CGO_ENABLED := 0
-export GOFLAGS     := $(filter-out -trimpath,$(GOFLAGS)) -trimpath
+export GOFLAGS     := $(filter-out -trimpath,$(shell $(GO) env GOFLAGS)) -trimpath
 
 PLATFORMS := linux/amd64 linux/arm64 linux/arm darwin/arm64
 
