@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,17 +12,22 @@ import (
 
 // pieces counts the writes of what it keeps.
 type pieces struct {
+	mu sync.Mutex
 	bytes.Buffer
 	writes int
 }
 
 func (p *pieces) Write(data []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.writes++
 	return p.Buffer.Write(data)
 }
 
 func (p *pieces) expect(t *testing.T, writes int, text string) {
 	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.writes != writes || p.String() != text {
 		t.Errorf("%d writes of %q; want %d of %q", p.writes, p.String(), writes, text)
 	}
