@@ -23,7 +23,7 @@ const (
 
 // maxRowBytes and maxChunkBytes bound what the texts of a row of the tail, where it is cut, and of a chunk take.
 const (
-	maxRowBytes   = 256 << 10
+	maxRowBytes   = 64 << 10
 	maxChunkBytes = 512 << 10
 )
 

@@ -126,7 +126,7 @@ type stubBackend struct{ Backend }
 func (stubBackend) Partitions() int     { return 1 }
 func (stubBackend) Partition(int64) int { return 0 }
 
-func TestRememberedRowsOfTextsAreFoldedOneByOne(t *testing.T) {
+func TestRememberedRowsOfTextsAreFoldedInSlices(t *testing.T) {
 	b := &Batch{Size: 2000, First: 1}
 	for i := range b.Size {
 		text := hearth.Text(fmt.Sprintf("%06d%s", i, strings.Repeat("x", 250)))
@@ -136,10 +136,13 @@ func TestRememberedRowsOfTextsAreFoldedOneByOne(t *testing.T) {
 	cache := tailCache{limit: 64 << 20}
 	var parts []tailPart
 	for _, row := range Pack([]*Batch{b}, onePartition, NarrowRow) {
+		if len(row.Data) > maxRowBytes*5/4 {
+			t.Errorf("a row of texts has %d bytes, want about %d", len(row.Data), maxRowBytes)
+		}
 		cache.add(row)
 		parts = append(parts, tailPart{Row: cache.find(row.ID)})
 	}
-	if now, later := slice(parts); len(now) != 1 || len(later) == 0 {
+	if now, later := slice(parts); len(now) == 0 || len(now) > maxSlice*bytesADocument/maxRowBytes || len(later) == 0 {
 		t.Errorf("a fold takes %d of %d rows", len(now), len(parts))
 	}
 }

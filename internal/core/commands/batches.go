@@ -17,7 +17,7 @@ const jobPlace = "commands.place"
 
 const (
 	// placePart bounds the commands that one write places, so that it takes some milliseconds.
-	placePart = 50
+	placePart = 25
 	// placeAttempts and placeTimeout bound a job; what it has placed stays placed.
 	placeAttempts = 100
 	placeTimeout  = 10 * time.Minute

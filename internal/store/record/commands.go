@@ -62,6 +62,7 @@ var commands = describe(&Kind[command]{
 type commandBatch struct {
 	ID        string    `json:"id"`
 	Devices   string    `json:"devices,omitempty"` // ids with commas between them: a step must not take long to read 10,000 of them
+	Placed    int       `json:"placed,omitempty"`  // how many of Devices have their commands: to store the others anew would take long
 	Total     int       `json:"total"`
 	Name      string    `json:"name"`
 	Params    text      `json:"params,omitempty"`
@@ -114,13 +115,16 @@ func (r commandBatch) batch() hearth.CommandBatch {
 		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt,
 	}
 	if r.Devices != "" {
-		b.DeviceIDs = strings.Split(r.Devices, ",")
+		b.DeviceIDs = strings.Split(r.Devices, ",")[r.Placed:]
 	}
 	return b
 }
 
 func storedBatch(b hearth.CommandBatch) commandBatch {
-	return commandBatch{b.ID, strings.Join(b.DeviceIDs, ","), b.Total, b.Name, text(b.Params), b.CreatedBy, b.OnlyOrg, b.CreatedAt, b.ExpiresAt}
+	return commandBatch{
+		ID: b.ID, Devices: strings.Join(b.DeviceIDs, ","), Total: b.Total, Name: b.Name, Params: text(b.Params), CreatedBy: b.CreatedBy,
+		OnlyOrg: b.OnlyOrg, CreatedAt: b.CreatedAt, ExpiresAt: b.ExpiresAt,
+	}
 }
 
 // openCommands pick the commands that have not ended, in two parts that an index has each.
@@ -469,7 +473,8 @@ func (a *Aggregates) PlaceCommands(
 		}
 		tx.With(effects)
 		after.DeviceIDs = after.DeviceIDs[len(ids):]
-		return commandBatches.Replace(ctx, tx, storedBatch(after))
+		stored.Placed += len(ids)
+		return commandBatches.Replace(ctx, tx, stored)
 	})
 	return placed, after, err
 }

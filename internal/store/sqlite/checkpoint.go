@@ -18,6 +18,13 @@ const (
 	copyPause = 20 * time.Millisecond
 )
 
+const (
+	// flushBytes is the least that is written to the disk at once after a copy, and flushRanges how many parts of a large file there are.
+	flushBytes, flushRanges = 512 << 10, 4096
+	// flushPause is the longest pause after a part, which is as long as the part took, from flushNoticed on.
+	flushPause, flushNoticed = 5 * time.Millisecond, 200 * time.Microsecond
+)
+
 // checkpointer copies what writes left in the log (WAL) into the database while other writes go on, so that no commit waits for it. The
 // last pages are the writer's: SQLite begins the log anew where none is left. PRAGMA wal_autocheckpoint has the writer copy them all if
 // this one cannot keep up.
@@ -108,7 +115,9 @@ func (c *checkpointer) copy() {
 		before, _, err := logPages(c.stopping, c.conn, `PRAGMA wal_checkpoint(PASSIVE)`)
 		if err == nil {
 			// SQLite itself flushes the database only where the whole log is copied, which is when the writer copies the rest.
-			err = c.file.Sync()
+			if err = writeBack(c.stopping, c.file); err == nil {
+				err = c.file.Sync()
+			}
 		}
 		if err != nil {
 			c.forget(err)

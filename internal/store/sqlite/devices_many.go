@@ -51,20 +51,24 @@ func (s *Store) createMany(ctx context.Context, devices []hearth.Device, effects
 	for rest, owed := 0, late; rest < len(devices) || len(owed) > 0; {
 		n := pieceOfDevices(b.devices[rest:])
 		with := owed[:min(1, len(owed))]
+		start := time.Now()
 		if err := b.store(ctx, rest, n, with); err != nil {
 			return nil, err
 		}
 		rest, owed = rest+n, owed[len(with):]
+		s.writer.giveWay(ctx, time.Since(start))
 	}
 	if err := b.finish(ctx, effects.Idempotency); err != nil {
 		return nil, err
 	}
 	// It is done, whether or not the caller waits for the rest.
 	for i := range late {
+		start := time.Now()
 		if err := s.writeLate(context.WithoutCancel(ctx), &late[i]); err != nil {
 			s.options.Logger.Warn("audit entries of new devices are not stored yet", "err", err)
 			break
 		}
+		s.writer.giveWay(ctx, time.Since(start))
 	}
 	return b.devices, nil
 }

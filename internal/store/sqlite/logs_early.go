@@ -47,7 +47,7 @@ func (b logBackend) pack(ctx context.Context, batch *tsdb.Batch) (p packed, err 
 // before that write calls finish, and other writes go on meanwhile.
 func (b logBackend) storeEarly(ctx context.Context, p *packed) error {
 	for n := pieceOf(p.rows); n < len(p.rows); n = pieceOf(p.rows) {
-		stored := false
+		stored, start := false, time.Now()
 		err := b.writeLong(ctx, "StoreLogs", func(t *tx) error {
 			if p.unfinished {
 				if err := isUnfinished(t, p.first); err != nil {
@@ -65,6 +65,7 @@ func (b logBackend) storeEarly(ctx context.Context, p *packed) error {
 			return err
 		}
 		p.unfinished, p.rows = true, p.rows[n:]
+		b.writer.giveWay(ctx, time.Since(start))
 	}
 	return nil
 }

@@ -189,14 +189,14 @@ func (w *writer) run() {
 	}
 }
 
-// The time from one fold of few logs to the next is restTimes what it took, and mostRest at most, while others write.
+// The time from one write of many that belong together to the next is restTimes what it took, and mostRest at most, while others write.
 const (
 	restTimes = 2
 	mostRest  = 50 * time.Millisecond
 )
 
-// giveWay waits between the folds of logs that are spread over much time: one after the other they would keep a processor and the writer busy
-// that others need.
+// giveWay waits between the writes of a large request, and the folds of logs that are spread over much time: one after the other they would keep a
+// processor, the writer and the disk busy that others need.
 func (w *writer) giveWay(ctx context.Context, took time.Duration) {
 	if w.shared.Swap(0) == 0 {
 		return
