@@ -34,7 +34,10 @@ type Facts struct {
 	RowsPerEvent   map[string]int64 `json:"rows_per_event"`
 	RowsPerType    map[string]int64 `json:"rows_per_type"`
 	ValuesPerEvent map[string]struct {
-		Min, Max, Sum, Mean float64
+		Min  float64 `json:"min"`
+		Max  float64 `json:"max"`
+		Sum  float64 `json:"sum"`
+		Mean float64 `json:"mean"`
 	} `json:"values_per_event"`
 	RowsPerDay map[string]struct {
 		Total    int64            `json:"total"`

@@ -252,8 +252,11 @@ func TestAServerThatAnswersWithoutEndIsLeft(t *testing.T) {
 		read := make(chan int, 1)
 		o := listen(t, func(conn net.Conn) {
 			sent := 0
-			for n, err := 0, error(nil); err == nil; sent += n {
-				n, err = io.WriteString(conn, endless)
+			for {
+				n, err := io.WriteString(conn, endless)
+				if sent += n; err != nil {
+					break
+				}
 			}
 			read <- sent
 		})

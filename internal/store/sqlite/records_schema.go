@@ -90,11 +90,12 @@ func (t *table) has(s *record.Schema) bool {
 
 // nameOf returns the name of an index.
 func nameOf(s *record.Schema, i record.Index) string {
-	name := s.Name + `_by_` + strings.Join(i.Fields, `_`)
+	var name strings.Builder
+	name.WriteString(s.Name + `_by_` + strings.Join(i.Fields, `_`))
 	for _, c := range i.While {
-		name += `_while_` + c.Field
+		name.WriteString(`_while_` + c.Field)
 	}
-	return name
+	return name.String()
 }
 
 // indexOf makes an index, unless there is one of its name.
