@@ -56,9 +56,6 @@ cross: build ## build dist/hearth-OS-ARCH for every platform
 # them hold less: bodies cost twice what they may, and are one in 97 instead of 29; the data set of two million rows is left out.
 UNWATCHED := ^(TestEveryFactOfRealDataComesBack|TestEveryFormatHoldsEveryLogOfRealData|TestNoBodyCostsMoreThanItsSize|TestNoTextInAnyParameterBreaksAnOperation|TestTheRealDataGivesTheFactsBack)$$
 
-# LONGEST are the packages whose tests take longest: they begin first, so that no processor is idle at the end.
-LONGEST := ./internal/app ./internal/store/mongodb ./internal/store/sqlite ./internal/realtime ./internal/cli
-
 .PHONY: test
 test: services ## install what the tests need, then run them all with the race detector
 	@# e2e comes by itself: it measures how long calls take while something is broken. It has no detector: what it tests is a program
@@ -66,7 +63,7 @@ test: services ## install what the tests need, then run them all with the race d
 	@# The others often wait for a database or for time to pass: four of a package run at a time on any machine. GOGC=200 spares them
 	@# a part of collecting garbage, GORACE the second that the detector waits at the end of each process. "make lint" vets them.
 	@trap 'scripts/mongodb.sh stop' EXIT; set -ex; export GORACE=atexit_sleep_ms=50; \
-		CGO_ENABLED=1 GOGC=200 $(GO) test $(RACE) -vet=off -parallel 4 -timeout 40m -skip '$(UNWATCHED)' $(LONGEST) $$($(GO) list ./... | grep -v '/e2e$$'); \
+		CGO_ENABLED=1 GOGC=200 $(GO) test $(RACE) -vet=off -parallel 4 -timeout 40m -skip '$(UNWATCHED)' $$($(GO) list ./... | grep -v '/e2e$$'); \
 		CGO_ENABLED=1 $(GO) -C client/go test -race -vet=off ./...; \
 		$(GO) test -vet=off -parallel 4 -timeout 40m -run '$(UNWATCHED)' ./internal/app ./internal/store/sqlite ./internal/store/mongodb; \
 		$(GO) test -vet=off -timeout 40m ./e2e
