@@ -473,7 +473,9 @@ func (a *Aggregates) PlaceCommands(
 		}
 		tx.With(effects)
 		after.DeviceIDs = after.DeviceIDs[len(ids):]
-		stored.Placed += len(ids)
+		if stored.Placed += len(ids); len(after.DeviceIDs) == 0 {
+			stored.Devices, stored.Placed = "", 0 // they are of no use any more, and many
+		}
 		return commandBatches.Replace(ctx, tx, stored)
 	})
 	return placed, after, err
