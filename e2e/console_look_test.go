@@ -156,7 +156,7 @@ func (s *server) setupLink() (url, token string) {
 	within(s.t, 10*time.Second, "the set-up link is printed", func() string {
 		found := regexp.MustCompile(`(http://\S+/set-up)#(\S+)`).FindStringSubmatch(s.log.String())
 		if found == nil {
-			return s.log.String()
+			return "the log so far: " + s.log.String()
 		}
 		url, token = found[1], found[2]
 		return ""
