@@ -219,9 +219,9 @@ func (c *Conn) found() {
 	}
 	c.options.Logger.Info("Redis is back", "kind", "system", "away", time.Since(c.since).Round(time.Millisecond).String())
 	c.fault, c.returned = nil, time.Now()
+	c.away.Store(false) // first: whom back wakes calls at once
 	close(c.back)
 	c.back = nil
-	c.away.Store(false)
 }
 
 // Close ends the connection. Later calls fail with CodeUnavailable; closing twice is no error.
