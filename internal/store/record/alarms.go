@@ -269,11 +269,11 @@ func keepWatch(ctx context.Context, tx Tx, before alarmWatch, isNew bool, known 
 	case after == before:
 		return nil
 	case !isNew && len(known.Values) == 0 && len(known.Rules) == 0:
-		return tx.Delete(ctx, &alarmWatches.Schema, []any{before.DeviceID})
+		return alarmWatches.Delete(ctx, tx, before.DeviceID)
 	case !isNew:
 		return alarmWatches.Replace(ctx, tx, after)
 	}
-	if err := tx.Hold(ctx, &devices.Schema, []any{before.DeviceID}); err != nil {
+	if err := devices.Hold(ctx, tx, before.DeviceID); err != nil {
 		return err
 	}
 	return alarmWatches.Insert(ctx, tx, after)
@@ -320,7 +320,7 @@ func (a *Aggregates) Judge(
 			}
 		}
 		for _, u := range waiting {
-			if err := tx.Delete(ctx, &unjudged.Schema, []any{u.ID}); err != nil {
+			if err := unjudged.Delete(ctx, tx, u.ID); err != nil {
 				return false, err
 			}
 		}

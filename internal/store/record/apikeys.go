@@ -40,14 +40,7 @@ func asAPIKey(k apiKey) hearth.APIKey { return hearth.APIKey(k) }
 // CreateAPIKey implements hearth.APIKeyStore.
 func (a *Aggregates) CreateAPIKey(ctx context.Context, key hearth.APIKey, effects hearth.SideEffects) error {
 	w := Write{Name: "CreateAPIKey", Key: "api_keys/" + key.UserID, Effects: effects}
-	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
-		if key.OrganizationID != "" {
-			if err := tx.Hold(ctx, &organizations.Schema, []any{key.OrganizationID}); err != nil {
-				return err
-			}
-		}
-		return apiKeys.Insert(ctx, tx, apiKey(key))
-	})
+	return create(ctx, a.b, w, apiKeys, apiKey(key), key.OrganizationID)
 }
 
 // APIKeys implements hearth.APIKeyStore.
@@ -57,21 +50,7 @@ func (a *Aggregates) APIKeys(ctx context.Context, userID string, page hearth.Pag
 
 // APIKey implements hearth.APIKeyStore.
 func (a *Aggregates) APIKey(ctx context.Context, id string) (hearth.APIKey, hearth.User, error) {
-	var u user
-	k, err := view(ctx, a.b, "APIKey", func(ctx context.Context, r Reader) (apiKey, error) {
-		k, err := apiKeys.Get(ctx, r, id)
-		if err == nil {
-			u, err = users.Get(ctx, r, k.UserID)
-		}
-		if gone, _ := absent(err); gone {
-			err = apiKeys.NotFound()
-		}
-		return k, err
-	})
-	if err != nil {
-		return hearth.APIKey{}, hearth.User{}, err
-	}
-	return hearth.APIKey(k), hearth.User(u), nil
+	return withUser(ctx, a.b, "APIKey", apiKeys, asAPIKey, func(k apiKey) string { return k.UserID }, id)
 }
 
 // APIKeyByHash implements hearth.APIKeyStore.
@@ -82,16 +61,8 @@ func (a *Aggregates) APIKeyByHash(ctx context.Context, hash []byte) (hearth.APIK
 // DeleteAPIKey implements hearth.APIKeyStore.
 func (a *Aggregates) DeleteAPIKey(ctx context.Context, userID, id string, effects hearth.SideEffects) error {
 	w := Write{Name: "DeleteAPIKey", Key: "api_keys/" + userID, Effects: effects}
-	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
-		key, err := apiKeys.Get(ctx, tx, id)
-		if err == nil && key.UserID != userID {
-			err = apiKeys.NotFound()
-		}
-		if err != nil {
-			return err
-		}
-		return tx.Delete(ctx, &apiKeys.Schema, []any{id})
-	})
+	ofUser := func(k hearth.APIKey) error { return apiKeys.FoundIf(k.UserID == userID) }
+	return deleteOne(ctx, a.b, w, apiKeys, id, asAPIKey, ofUser)
 }
 
 // TouchAPIKey implements hearth.APIKeyStore.

@@ -152,8 +152,13 @@ func (k *Kind[T]) Find(ctx context.Context, r Reader, q Query) ([]T, error) {
 
 // First returns the one record that the filter picks; CodeNotFound.
 func (k *Kind[T]) First(ctx context.Context, r Reader, where ...Condition) (T, error) {
+	return k.firstBy(ctx, r, Order{}, where...)
+}
+
+// firstBy returns the first record, in that order, that the filter picks; CodeNotFound.
+func (k *Kind[T]) firstBy(ctx context.Context, r Reader, order Order, where ...Condition) (T, error) {
 	var record *T
-	err := r.Find(ctx, &k.Schema, Query{Where: where, Limit: 1}, func() (any, error) {
+	err := r.Find(ctx, &k.Schema, Query{Where: where, Order: order, Limit: 1}, func() (any, error) {
 		record = new(T)
 		return record, nil
 	})
@@ -189,6 +194,17 @@ func (k *Kind[T]) Insert(ctx context.Context, tx Tx, record T) error {
 // Replace stores a record in place of the one with its identity.
 func (k *Kind[T]) Replace(ctx context.Context, tx Tx, record T) error {
 	return tx.Replace(ctx, &k.Schema, &record)
+}
+
+// Delete removes the record with that identity.
+func (s *Schema) Delete(ctx context.Context, tx Tx, id ...any) error { return tx.Delete(ctx, s, id) }
+
+// Hold has a step hold the record with that identity; see Tx.
+func (s *Schema) Hold(ctx context.Context, tx Tx, id ...any) error { return tx.Hold(ctx, s, id) }
+
+// DeleteWhere removes the records that the filter picks; see Tx.
+func (s *Schema) DeleteWhere(ctx context.Context, tx Tx, where ...Condition) error {
+	return tx.DeleteWhere(ctx, s, where)
 }
 
 // view reads one thing.

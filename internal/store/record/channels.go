@@ -140,17 +140,10 @@ func (a *Aggregates) DeleteChannel(
 ) error {
 	w := Write{Name: "DeleteChannel", Key: "notification_channel/" + id, Effects: effects}
 	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
-		c, err := channels.Get(ctx, tx, id)
-		if err == nil {
-			err = check(asChannel(c))
-		}
-		if err == nil {
-			err = forget(ctx, tx, digests, id)
-		}
-		if err != nil {
+		if err := deleteChecked(ctx, tx, channels, id, asChannel, check); err != nil {
 			return err
 		}
-		return tx.Delete(ctx, &channels.Schema, []any{id})
+		return forget(ctx, tx, digests, id)
 	})
 }
 
@@ -171,7 +164,7 @@ func changeDigest(ctx context.Context, tx Tx, change hearth.DigestChange) ([]hea
 		if gone, err := absent(err); err != nil || gone {
 			return nil, err
 		}
-		if err := tx.Hold(ctx, &channels.Schema, []any{change.ChannelID}); err != nil {
+		if err := channels.Hold(ctx, tx, change.ChannelID); err != nil {
 			return nil, err
 		}
 	}

@@ -279,13 +279,8 @@ func (a *Aggregates) Commands(ctx context.Context, filter hearth.CommandFilter, 
 // NextCommand implements hearth.CommandStore.
 func (a *Aggregates) NextCommand(ctx context.Context, deviceID string, after int64, now time.Time) (hearth.Command, error) {
 	return view(ctx, a.b, "NextCommand", func(ctx context.Context, r Reader) (hearth.Command, error) {
-		next, err := commands.Find(ctx, r, Query{
-			Where: Filter{Eq("device_id", deviceID), pending, Gt("turn", after), Gt("expires_at", now)}, Order: Order{By: "turn", Tie: "id"}, Limit: 1,
-		})
-		if err != nil || len(next) == 0 {
-			return hearth.Command{}, orError(err, hearth.NotFound(commands.Noun))
-		}
-		return next[0].command(), nil
+		next, err := commands.firstBy(ctx, r, Order{By: "turn", Tie: "id"}, Eq("device_id", deviceID), pending, Gt("turn", after), Gt("expires_at", now))
+		return next.command(), err
 	})
 }
 
@@ -314,16 +309,12 @@ func (a *Aggregates) NumberCommand(ctx context.Context, deviceID, id string) (he
 		case c.Number > 0:
 			return c.command(), nil
 		}
-		numbered, err := commands.Find(ctx, tx, Query{
-			Where: Filter{Eq("device_id", deviceID), Gt("number", 0)}, Order: Order{By: "seq", Tie: "id", Desc: true}, Limit: 1,
-		})
-		if err != nil {
+		newest := Order{By: "seq", Tie: "id", Desc: true}
+		last, err := commands.firstBy(ctx, tx, newest, Eq("device_id", deviceID), Gt("number", 0))
+		if _, err := absent(err); err != nil {
 			return c.command(), err
 		}
-		c.Number = 1
-		if len(numbered) > 0 {
-			c.Number = numbered[0].Number + 1
-		}
+		c.Number = last.Number + 1
 		return c.command(), commands.Replace(ctx, tx, c)
 	})
 }
@@ -387,9 +378,7 @@ func (a *Aggregates) RemoveCommands(ctx context.Context, now time.Time, limit in
 
 // CreateCommandBatch implements hearth.CommandStore.
 func (a *Aggregates) CreateCommandBatch(ctx context.Context, b hearth.CommandBatch, effects hearth.SideEffects) error {
-	return a.b.Update(ctx, Write{Name: "CreateCommandBatch", Effects: effects, Long: true}, func(ctx context.Context, tx Tx) error {
-		return commandBatches.Insert(ctx, tx, storedBatch(b))
-	})
+	return create(ctx, a.b, Write{Name: "CreateCommandBatch", Effects: effects, Long: true}, commandBatches, storedBatch(b), "")
 }
 
 // CommandBatch implements hearth.CommandStore. The counts are of an index alone.

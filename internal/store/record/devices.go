@@ -57,6 +57,8 @@ var deviceTokens = describe(&Kind[deviceToken]{Schema: Schema{
 	},
 }})
 
+func asDeviceToken(t deviceToken) hearth.DeviceToken { return hearth.DeviceToken(t) }
+
 // holdDevice has a step hold a device, unless check refuses it; CodeNotFound.
 func holdDevice(ctx context.Context, tx Tx, id string, check func(hearth.Device) error) (hearth.Device, error) {
 	stored, err := devices.Get(ctx, tx, id)
@@ -67,7 +69,7 @@ func holdDevice(ctx context.Context, tx Tx, id string, check func(hearth.Device)
 	if err != nil {
 		return d, err
 	}
-	return d, tx.Hold(ctx, &devices.Schema, []any{id})
+	return d, devices.Hold(ctx, tx, id)
 }
 
 func (d device) device() hearth.Device {
@@ -148,16 +150,8 @@ func (a *Aggregates) DevicesOfTokens(ctx context.Context, userID string) ([]stri
 // DeleteDeviceToken implements hearth.DeviceStore.
 func (a *Aggregates) DeleteDeviceToken(ctx context.Context, deviceID, tokenID string, effects hearth.SideEffects) error {
 	w := Write{Name: "DeleteDeviceToken", Key: "devices/" + deviceID, Effects: effects}
-	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
-		token, err := deviceTokens.Get(ctx, tx, tokenID)
-		if err == nil && token.DeviceID != deviceID {
-			err = deviceTokens.NotFound()
-		}
-		if err != nil {
-			return err
-		}
-		return tx.Delete(ctx, &deviceTokens.Schema, []any{tokenID})
-	})
+	ofDevice := func(t hearth.DeviceToken) error { return deviceTokens.FoundIf(t.DeviceID == deviceID) }
+	return deleteOne(ctx, a.b, w, deviceTokens, tokenID, asDeviceToken, ofDevice)
 }
 
 // TouchDeviceToken implements hearth.DeviceStore.

@@ -145,9 +145,7 @@ func exportFilter(f hearth.ExportFilter) Filter {
 
 // CreateExport implements hearth.ExportStore.
 func (a *Aggregates) CreateExport(ctx context.Context, e hearth.Export, effects hearth.SideEffects) error {
-	return a.b.Update(ctx, Write{Name: "CreateExport", Key: "exports/" + e.UserID, Effects: effects}, func(ctx context.Context, tx Tx) error {
-		return exports.Insert(ctx, tx, storedExport(e))
-	})
+	return create(ctx, a.b, Write{Name: "CreateExport", Key: "exports/" + e.UserID, Effects: effects}, exports, storedExport(e), "")
 }
 
 // Export implements hearth.ExportStore.
@@ -170,7 +168,7 @@ func (a *Aggregates) UpdateExport(
 
 // DeleteExport implements hearth.ExportStore.
 func (a *Aggregates) DeleteExport(ctx context.Context, id string, effects hearth.SideEffects) error {
-	return deleteOne(ctx, a.b, Write{Name: "DeleteExport", Key: "export/" + id, Effects: effects}, exports, id)
+	return deleteOne(ctx, a.b, Write{Name: "DeleteExport", Key: "export/" + id, Effects: effects}, exports, id, export.export, anyOf)
 }
 
 // ExpiredExports implements hearth.ExportStore.

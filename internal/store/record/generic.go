@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"context"
 
 	"hearth"
@@ -57,14 +58,56 @@ func changeOne[T, R any](
 	})
 }
 
-// deleteOne removes one record; CodeNotFound.
-func deleteOne[T any](ctx context.Context, b Backend, w Write, kind *Kind[T], id string) error {
+// create adds a record. If it belongs to an organization, which "" is not, the step holds that one, so that none is left behind by an
+// organization that is deleted meanwhile.
+func create[T any](ctx context.Context, b Backend, w Write, kind *Kind[T], record T, organizationID string) error {
 	return b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
-		if _, err := kind.Get(ctx, tx, id); err != nil {
-			return err
+		if organizationID != "" {
+			if err := organizations.Hold(ctx, tx, organizationID); err != nil {
+				return err
+			}
 		}
-		return tx.Delete(ctx, &kind.Schema, []any{id})
+		return kind.Insert(ctx, tx, record)
 	})
+}
+
+// deleteOne removes one record, unless check refuses it; CodeNotFound.
+func deleteOne[T, R any](ctx context.Context, b Backend, w Write, kind *Kind[T], id string, item func(T) R, check func(R) error) error {
+	return b.Update(ctx, w, func(ctx context.Context, tx Tx) error { return deleteChecked(ctx, tx, kind, id, item, check) })
+}
+
+// deleteChecked is deleteOne in a step that does more.
+func deleteChecked[T, R any](ctx context.Context, tx Tx, kind *Kind[T], id string, item func(T) R, check func(R) error) error {
+	record, err := kind.Get(ctx, tx, id)
+	if err == nil {
+		err = check(item(record))
+	}
+	if err != nil {
+		return err
+	}
+	return kind.Delete(ctx, tx, id)
+}
+
+// anyOf is a check that refuses none.
+func anyOf[R any](R) error { return nil }
+
+// withUser returns one record and the user that it belongs to; CodeNotFound if either is gone.
+func withUser[T, R any](
+	ctx context.Context, b Backend, name string, kind *Kind[T], item func(T) R, userID func(T) string, id string,
+) (of R, u hearth.User, err error) {
+	err = b.View(ctx, name, func(ctx context.Context, r Reader) error {
+		record, err := kind.Get(ctx, r, id)
+		var stored user
+		if err == nil {
+			stored, err = users.Get(ctx, r, userID(record))
+		}
+		if gone, err := absent(err); err != nil || gone {
+			return cmp.Or(err, kind.NotFound())
+		}
+		of, u = item(record), asUser(stored)
+		return nil
+	})
+	return of, u, err
 }
 
 // absent turns CodeNotFound into false.
@@ -81,7 +124,7 @@ func forget[T any](ctx context.Context, tx Tx, kind *Kind[T], id any) error {
 	if gone, err := absent(err); err != nil || gone {
 		return err
 	}
-	return tx.Delete(ctx, &kind.Schema, []any{id})
+	return kind.Delete(ctx, tx, id)
 }
 
 // keep stores a record, whether or not there is one with its identity.

@@ -103,14 +103,7 @@ func asIntegrationDevice(d integrationDevice) hearth.IntegrationDevice {
 // CreateIntegration implements hearth.IntegrationStore.
 func (a *Aggregates) CreateIntegration(ctx context.Context, i hearth.Integration, effects hearth.SideEffects) error {
 	w := Write{Name: "CreateIntegration", Key: "integrations", Effects: effects}
-	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
-		if i.OrganizationID != "" {
-			if err := tx.Hold(ctx, &organizations.Schema, []any{i.OrganizationID}); err != nil {
-				return err
-			}
-		}
-		return integrations.Insert(ctx, tx, storedIntegration(i))
-	})
+	return create(ctx, a.b, w, integrations, storedIntegration(i), i.OrganizationID)
 }
 
 // Integration implements hearth.IntegrationStore.
@@ -135,17 +128,10 @@ func (a *Aggregates) UpdateIntegration(
 func (a *Aggregates) DeleteIntegration(ctx context.Context, id string, check func(hearth.Integration) error, effects hearth.SideEffects) error {
 	w := Write{Name: "DeleteIntegration", Key: "integration/" + id, Effects: effects}
 	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
-		stored, err := integrations.Get(ctx, tx, id)
-		if err == nil {
-			err = check(stored.integration())
-		}
-		if err != nil {
+		if err := deleteChecked(ctx, tx, integrations, id, integration.integration, check); err != nil {
 			return err
 		}
-		if err := tx.DeleteWhere(ctx, &integrationDevices.Schema, Filter{Eq("integration_id", id)}); err != nil {
-			return err
-		}
-		return tx.Delete(ctx, &integrations.Schema, []any{id})
+		return integrationDevices.DeleteWhere(ctx, tx, Eq("integration_id", id))
 	})
 }
 
@@ -156,11 +142,11 @@ func forgetIntegrations(ctx context.Context, tx Tx, organizationID string) error
 		return err
 	}
 	for _, i := range all {
-		if err := tx.DeleteWhere(ctx, &integrationDevices.Schema, Filter{Eq("integration_id", i.ID)}); err != nil {
+		if err := integrationDevices.DeleteWhere(ctx, tx, Eq("integration_id", i.ID)); err != nil {
 			return err
 		}
 	}
-	return tx.DeleteWhere(ctx, &integrations.Schema, Filter{Eq("organization_id", organizationID)})
+	return integrations.DeleteWhere(ctx, tx, Eq("organization_id", organizationID))
 }
 
 // IntegrationDevices implements hearth.IntegrationStore.
@@ -177,7 +163,7 @@ func (a *Aggregates) IntegrationDevice(ctx context.Context, deviceID string) (he
 func (a *Aggregates) AddIntegrationDevice(ctx context.Context, d hearth.IntegrationDevice) error {
 	w := Write{Name: "AddIntegrationDevice", Key: "integration_devices/" + d.IntegrationID}
 	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
-		if err := tx.Hold(ctx, &integrations.Schema, []any{d.IntegrationID}); err != nil {
+		if err := integrations.Hold(ctx, tx, d.IntegrationID); err != nil {
 			return err
 		}
 		_, err := integrationDevices.Get(ctx, tx, d.DeviceID)

@@ -36,7 +36,7 @@ func asInvitation(i invitation) hearth.Invitation { return hearth.Invitation(i) 
 func (a *Aggregates) CreateInvitation(ctx context.Context, i hearth.Invitation, effects hearth.SideEffects) error {
 	w := Write{Name: "CreateInvitation", Key: "organizations/" + i.OrganizationID, Effects: effects}
 	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
-		if err := tx.Hold(ctx, &organizations.Schema, []any{i.OrganizationID}); err != nil {
+		if err := organizations.Hold(ctx, tx, i.OrganizationID); err != nil {
 			return err
 		}
 		others, err := invitations.Count(ctx, tx, Eq("organization_id", i.OrganizationID), Ne("email", i.Email))
@@ -57,7 +57,7 @@ func dropInvitations(ctx context.Context, tx Tx, where ...Condition) error {
 		return err
 	}
 	for _, i := range all {
-		if err := tx.Delete(ctx, &invitations.Schema, []any{i.ID}); err != nil {
+		if err := invitations.Delete(ctx, tx, i.ID); err != nil {
 			return err
 		}
 	}
@@ -83,16 +83,8 @@ func (a *Aggregates) Invitations(ctx context.Context, orgID string, now time.Tim
 // DeleteInvitation implements hearth.OrganizationStore.
 func (a *Aggregates) DeleteInvitation(ctx context.Context, orgID, id string, effects hearth.SideEffects) error {
 	w := Write{Name: "DeleteInvitation", Key: "organizations/" + orgID, Effects: effects}
-	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
-		i, err := invitations.Get(ctx, tx, id)
-		if err == nil && i.OrganizationID != orgID {
-			err = invitations.NotFound()
-		}
-		if err != nil {
-			return err
-		}
-		return tx.Delete(ctx, &invitations.Schema, []any{id})
-	})
+	ofOrg := func(i hearth.Invitation) error { return invitations.FoundIf(i.OrganizationID == orgID) }
+	return deleteOne(ctx, a.b, w, invitations, id, asInvitation, ofOrg)
 }
 
 // inviterOf returns who sent an invitation, with the roles of now; the zero Caller if that user is gone or disabled.
@@ -113,7 +105,7 @@ func (a *Aggregates) UseInvitation(ctx context.Context, use hearth.InvitationUse
 		if err != nil {
 			return hearth.Member{}, err
 		}
-		if err := tx.Hold(ctx, &organizations.Schema, []any{i.OrganizationID}); err != nil {
+		if err := organizations.Hold(ctx, tx, i.OrganizationID); err != nil {
 			return hearth.Member{}, err
 		}
 		from, err := memberOf(ctx, tx, i.OrganizationID, use.UserID)
@@ -128,7 +120,7 @@ func (a *Aggregates) UseInvitation(ctx context.Context, use hearth.InvitationUse
 		if err != nil {
 			return hearth.Member{}, err
 		}
-		if err := tx.Delete(ctx, &invitations.Schema, []any{i.ID}); err != nil {
+		if err := invitations.Delete(ctx, tx, i.ID); err != nil {
 			return hearth.Member{}, err
 		}
 		return setRole(ctx, tx, from, to, use.At)

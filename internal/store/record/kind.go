@@ -250,6 +250,14 @@ func (s *Schema) Table() string {
 // NotFound is CodeNotFound for a record of the kind.
 func (s *Schema) NotFound() error { return hearth.NotFound(s.Noun) }
 
+// FoundIf is NotFound unless the record that was read is one of those that were asked for.
+func (s *Schema) FoundIf(asked bool) error {
+	if asked {
+		return nil
+	}
+	return s.NotFound()
+}
+
 // ExpiryOf returns when the record may go for good; zero never.
 func (s *Schema) ExpiryOf(record any) time.Time {
 	if s.expires == nil {

@@ -46,7 +46,7 @@ func (a *Aggregates) SaveMQTTSession(ctx context.Context, s hearth.MQTTSession) 
 		case !isNew:
 			return mqttSessions.Replace(ctx, tx, after)
 		}
-		if err := tx.Hold(ctx, &devices.Schema, []any{s.DeviceID}); err != nil {
+		if err := devices.Hold(ctx, tx, s.DeviceID); err != nil {
 			return err
 		}
 		return mqttSessions.Insert(ctx, tx, after)

@@ -233,7 +233,7 @@ func setWatches(ctx context.Context, tx Tx, userID string, wanted []hearth.Devic
 	for _, w := range before {
 		if _, still := told[w.DeviceID]; still {
 			delete(told, w.DeviceID)
-		} else if err := tx.Delete(ctx, &watches.Schema, []any{w.DeviceID, userID}); err != nil {
+		} else if err := watches.Delete(ctx, tx, w.DeviceID, userID); err != nil {
 			return err
 		}
 	}

@@ -58,7 +58,7 @@ func (a *Aggregates) CreateOrganization(ctx context.Context, org hearth.Organiza
 // joins makes sure that a person may come into one more organization. The step holds the person, so that of two that do not both
 // are the last that fits.
 func joins(ctx context.Context, tx Tx, userID string) error {
-	if err := tx.Hold(ctx, &users.Schema, []any{userID}); err != nil {
+	if err := users.Hold(ctx, tx, userID); err != nil {
 		return err
 	}
 	count, err := members.Count(ctx, tx, Eq("user_id", userID))
@@ -132,7 +132,7 @@ func (a *Aggregates) DeleteOrganization(ctx context.Context, id string, effects 
 				return nil, err
 			}
 		}
-		return memberIDs, tx.Delete(ctx, &organizations.Schema, []any{id})
+		return memberIDs, organizations.Delete(ctx, tx, id)
 	})
 }
 
@@ -181,7 +181,7 @@ func (a *Aggregates) Members(ctx context.Context, orgID string, page hearth.Page
 func (a *Aggregates) ChangeMember(ctx context.Context, change hearth.MemberChange, effects hearth.SideEffects) (hearth.Member, error) {
 	w := Write{Name: "ChangeMember", Key: "organizations/" + change.OrganizationID, Effects: effects}
 	return update(ctx, a.b, w, func(ctx context.Context, tx Tx) (hearth.Member, error) {
-		if err := tx.Hold(ctx, &organizations.Schema, []any{change.OrganizationID}); err != nil {
+		if err := organizations.Hold(ctx, tx, change.OrganizationID); err != nil {
 			return hearth.Member{}, err
 		}
 		from, err := memberOf(ctx, tx, change.OrganizationID, change.UserID)
@@ -228,7 +228,7 @@ func setRole(ctx context.Context, tx Tx, from member, to hearth.OrgRole, at time
 		return hearth.Member{}, members.NotFound()
 	case to == "":
 		return hearth.Member{OrganizationID: from.OrganizationID, UserID: from.UserID, JoinedAt: at},
-			tx.Delete(ctx, &members.Schema, []any{from.OrganizationID, from.UserID})
+			members.Delete(ctx, tx, from.OrganizationID, from.UserID)
 	case from.Role != "":
 		err = members.Replace(ctx, tx, after)
 	default:

@@ -90,14 +90,7 @@ func asClaimCode(c claimCode) hearth.ClaimCode { return hearth.ClaimCode(c) }
 // CreateProvisioningKey implements hearth.ProvisioningStore.
 func (a *Aggregates) CreateProvisioningKey(ctx context.Context, key hearth.ProvisioningKey, effects hearth.SideEffects) error {
 	w := Write{Name: "CreateProvisioningKey", Key: "provisioning_keys/" + string(key.Scope()), Effects: effects}
-	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
-		if key.OrganizationID != "" {
-			if err := tx.Hold(ctx, &organizations.Schema, []any{key.OrganizationID}); err != nil {
-				return err
-			}
-		}
-		return provisioningKeys.Insert(ctx, tx, storedProvisioningKey(key))
-	})
+	return create(ctx, a.b, w, provisioningKeys, storedProvisioningKey(key), key.OrganizationID)
 }
 
 // ProvisioningKeys implements hearth.ProvisioningStore.
@@ -118,16 +111,7 @@ func (a *Aggregates) ProvisioningKeys(ctx context.Context, reach hearth.Reach, p
 func (a *Aggregates) DeleteProvisioningKey(
 	ctx context.Context, id string, check func(hearth.ProvisioningKey) error, effects hearth.SideEffects,
 ) error {
-	return a.b.Update(ctx, Write{Name: "DeleteProvisioningKey", Effects: effects}, func(ctx context.Context, tx Tx) error {
-		stored, err := provisioningKeys.Get(ctx, tx, id)
-		if err == nil {
-			err = check(stored.key())
-		}
-		if err != nil {
-			return err
-		}
-		return tx.Delete(ctx, &provisioningKeys.Schema, []any{id})
-	})
+	return deleteOne(ctx, a.b, Write{Name: "DeleteProvisioningKey", Effects: effects}, provisioningKeys, id, provisioningKey.key, check)
 }
 
 // halfSeen is how often it is looked again for a serial that is taken: a store without transactions shows the device of another step a moment
@@ -214,7 +198,7 @@ func madeBefore(ctx context.Context, tx Tx, scope hearth.Scope, serial string) (
 
 // endProvisionedToken holds a device and removes the token that it was provisioned with.
 func endProvisionedToken(ctx context.Context, tx Tx, deviceID string) error {
-	if err := tx.Hold(ctx, &devices.Schema, []any{deviceID}); err != nil {
+	if err := devices.Hold(ctx, tx, deviceID); err != nil {
 		return err
 	}
 	return endTokens(ctx, tx, deviceID, true)
@@ -230,7 +214,7 @@ func endTokens(ctx context.Context, tx Tx, deviceID string, wereProvisioned bool
 		if t.Provisioned != wereProvisioned {
 			continue
 		}
-		if err := tx.Delete(ctx, &deviceTokens.Schema, []any{t.ID}); err != nil {
+		if err := deviceTokens.Delete(ctx, tx, t.ID); err != nil {
 			return err
 		}
 	}
@@ -280,7 +264,7 @@ func UseClaimCode(ctx context.Context, tx Tx, code hearth.ClaimCode) error {
 		return claimCodes.NotFound()
 	}
 	for _, c := range codes {
-		if err := tx.Delete(ctx, &claimCodes.Schema, []any{c.Hash}); err != nil {
+		if err := claimCodes.Delete(ctx, tx, c.Hash); err != nil {
 			return err
 		}
 	}

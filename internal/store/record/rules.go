@@ -145,14 +145,7 @@ func (r rule) rule() hearth.Rule {
 // CreateRule implements hearth.RuleStore.
 func (a *Aggregates) CreateRule(ctx context.Context, r hearth.Rule, effects hearth.SideEffects) error {
 	w := Write{Name: "CreateRule", Key: "rules/" + string(r.Scope()), Effects: effects}
-	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
-		if r.OrganizationID != "" {
-			if err := tx.Hold(ctx, &organizations.Schema, []any{r.OrganizationID}); err != nil {
-				return err
-			}
-		}
-		return rules.Insert(ctx, tx, storedRule(r))
-	})
+	return create(ctx, a.b, w, rules, storedRule(r), r.OrganizationID)
 }
 
 // Rule implements hearth.RuleStore.
@@ -192,14 +185,5 @@ func (a *Aggregates) UpdateRule(
 // DeleteRule implements hearth.RuleStore.
 func (a *Aggregates) DeleteRule(ctx context.Context, id string, check func(hearth.Rule) error, effects hearth.SideEffects) error {
 	w := Write{Name: "DeleteRule", Key: "rule/" + id, Effects: effects}
-	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
-		stored, err := rules.Get(ctx, tx, id)
-		if err == nil {
-			err = check(stored.rule())
-		}
-		if err != nil {
-			return err
-		}
-		return tx.Delete(ctx, &rules.Schema, []any{id})
-	})
+	return deleteOne(ctx, a.b, w, rules, id, rule.rule, check)
 }

@@ -68,7 +68,7 @@ func (r schedule) schedule() hearth.ExportSchedule {
 // CreateExportSchedule implements hearth.ExportScheduleStore.
 func (a *Aggregates) CreateExportSchedule(ctx context.Context, s hearth.ExportSchedule, effects hearth.SideEffects) error {
 	w := Write{Name: "CreateExportSchedule", Key: "export_schedules/" + s.UserID, Effects: effects}
-	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error { return schedules.Insert(ctx, tx, storedSchedule(s)) })
+	return create(ctx, a.b, w, schedules, storedSchedule(s), "")
 }
 
 // ExportSchedule implements hearth.ExportScheduleStore.
@@ -95,7 +95,7 @@ func (a *Aggregates) UpdateExportSchedule(
 
 // DeleteExportSchedule implements hearth.ExportScheduleStore.
 func (a *Aggregates) DeleteExportSchedule(ctx context.Context, id string, effects hearth.SideEffects) error {
-	return deleteOne(ctx, a.b, Write{Name: "DeleteExportSchedule", Key: "schedule/" + id, Effects: effects}, schedules, id)
+	return deleteOne(ctx, a.b, Write{Name: "DeleteExportSchedule", Key: "schedule/" + id, Effects: effects}, schedules, id, schedule.schedule, anyOf)
 }
 
 // DueExportSchedules implements hearth.ExportScheduleStore.

@@ -154,6 +154,8 @@ var sessionParts = describe(&Kind[sessionPart]{Schema: Schema{Name: "sessions", 
 
 func asSession(s session) hearth.Session { return hearth.Session(s.sessionPart) }
 
+func asSessionPart(s sessionPart) hearth.Session { return hearth.Session(s) }
+
 // openSessions picks a user's sessions that are open at a time.
 func openSessions(userID string, at time.Time) Filter {
 	return Filter{Eq("user_id", userID), Eq("ended_at", 0), Gt("expires_at", at)}
@@ -225,27 +227,13 @@ func endThese(ctx context.Context, tx Tx, q Query, at time.Time, reason hearth.E
 
 // Session implements hearth.SessionStore.
 func (a *Aggregates) Session(ctx context.Context, id string) (hearth.Session, hearth.User, error) {
-	var u user
-	s, err := view(ctx, a.b, "Session", func(ctx context.Context, r Reader) (hearth.Session, error) {
-		s, err := sessionParts.Get(ctx, r, id)
-		if err == nil {
-			u, err = users.Get(ctx, r, s.UserID)
-		}
-		if gone, _ := absent(err); gone {
-			err = sessions.NotFound()
-		}
-		return hearth.Session(s), err
-	})
-	if err != nil {
-		return s, hearth.User{}, err
-	}
-	return s, hearth.User(u), nil
+	return withUser(ctx, a.b, "Session", sessionParts, asSessionPart, func(s sessionPart) string { return s.UserID }, id)
 }
 
 // Sessions implements hearth.SessionStore.
 func (a *Aggregates) Sessions(ctx context.Context, userID string, now time.Time) ([]hearth.Session, error) {
 	all := Query{Where: openSessions(userID, now), Order: newestFirst, Limit: hearth.MaxSessions}
-	return find(ctx, a.b, "Sessions", sessionParts, func(s sessionPart) hearth.Session { return hearth.Session(s) }, all)
+	return find(ctx, a.b, "Sessions", sessionParts, asSessionPart, all)
 }
 
 // UseRefreshToken implements hearth.SessionStore.
@@ -317,8 +305,8 @@ func (a *Aggregates) EndSession(ctx context.Context, end hearth.SessionEnd) (hea
 	w := Write{Name: "EndSession", Key: "sessions/" + end.ID, Effects: end.SideEffects}
 	return update(ctx, a.b, w, func(ctx context.Context, tx Tx) (hearth.Session, error) {
 		s, err := sessions.Get(ctx, tx, end.ID)
-		if err == nil && (!asSession(s).Open(end.At) || end.UserID != "" && end.UserID != s.UserID) {
-			err = sessions.NotFound()
+		if err == nil {
+			err = sessions.FoundIf(asSession(s).Open(end.At) && (end.UserID == "" || end.UserID == s.UserID))
 		}
 		if err != nil {
 			return hearth.Session{}, err

@@ -77,9 +77,7 @@ func asReset(r passwordReset) hearth.PasswordReset { return hearth.PasswordReset
 
 // CreateUser implements hearth.UserStore.
 func (a *Aggregates) CreateUser(ctx context.Context, u hearth.User, effects hearth.SideEffects) error {
-	return a.b.Update(ctx, Write{Name: "CreateUser", Effects: effects}, func(ctx context.Context, tx Tx) error {
-		return users.Insert(ctx, tx, user(u))
-	})
+	return create(ctx, a.b, Write{Name: "CreateUser", Effects: effects}, users, user(u), "")
 }
 
 // The rules about all users; see Tx.Guard.
@@ -174,7 +172,7 @@ func (a *Aggregates) changeUser(ctx context.Context, tx Tx, before user, to hear
 		return done, err
 	}
 	if to.DropReset {
-		if err := tx.DeleteWhere(ctx, &passwordResets.Schema, Filter{Eq("user_id", before.ID)}); err != nil {
+		if err := passwordResets.DeleteWhere(ctx, tx, Eq("user_id", before.ID)); err != nil {
 			return done, err
 		}
 	}
@@ -240,7 +238,7 @@ func (a *Aggregates) UpdateTries(
 		case isNew:
 			err = loginTries.Insert(ctx, tx, record)
 		case empty:
-			err = tx.Delete(ctx, &loginTries.Schema, []any{key})
+			err = loginTries.Delete(ctx, tx, key)
 		default:
 			err = loginTries.Replace(ctx, tx, record)
 		}
@@ -254,7 +252,7 @@ func (a *Aggregates) CreatePasswordReset(
 ) error {
 	w := Write{Name: "CreatePasswordReset", Key: "users/" + reset.UserID, Effects: effects}
 	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
-		if err := tx.Hold(ctx, &users.Schema, []any{reset.UserID}); err != nil {
+		if err := users.Hold(ctx, tx, reset.UserID); err != nil {
 			return err
 		}
 		recent, err := passwordResets.Exists(ctx, tx, Eq("user_id", reset.UserID), Gt("expires_at", reset.ExpiresAt.Add(-spacing)))

@@ -2,6 +2,7 @@ package record
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"hearth"
@@ -148,14 +149,7 @@ func (r webhookDelivery) delivery() hearth.WebhookDelivery {
 // CreateWebhook implements hearth.WebhookStore.
 func (a *Aggregates) CreateWebhook(ctx context.Context, w hearth.Webhook, effects hearth.SideEffects) error {
 	write := Write{Name: "CreateWebhook", Key: "webhooks/" + string(w.Scope()), Effects: effects}
-	return a.b.Update(ctx, write, func(ctx context.Context, tx Tx) error {
-		if w.OrganizationID != "" {
-			if err := tx.Hold(ctx, &organizations.Schema, []any{w.OrganizationID}); err != nil {
-				return err
-			}
-		}
-		return webhooks.Insert(ctx, tx, storedWebhook(w))
-	})
+	return create(ctx, a.b, write, webhooks, storedWebhook(w), w.OrganizationID)
 }
 
 // Webhook implements hearth.WebhookStore.
@@ -189,17 +183,10 @@ func (a *Aggregates) UpdateWebhook(
 func (a *Aggregates) DeleteWebhook(ctx context.Context, id string, check func(hearth.Webhook) error, effects hearth.SideEffects) error {
 	w := Write{Name: "DeleteWebhook", Key: "webhook/" + id, Effects: effects}
 	return a.b.Update(ctx, w, func(ctx context.Context, tx Tx) error {
-		stored, err := webhooks.Get(ctx, tx, id)
-		if err == nil {
-			err = check(stored.webhook())
-		}
-		if err != nil {
+		if err := deleteChecked(ctx, tx, webhooks, id, webhook.webhook, check); err != nil {
 			return err
 		}
-		if err := forgetDeliveries(ctx, tx, id); err != nil {
-			return err
-		}
-		return tx.Delete(ctx, &webhooks.Schema, []any{id})
+		return forgetDeliveries(ctx, tx, id)
 	})
 }
 
@@ -321,7 +308,7 @@ func createDeliveries(ctx context.Context, tx Tx, all []hearth.WebhookDelivery) 
 		held[d.Line] = true
 		// Who works on the line looks for the next delivery in a step of its own, which must not miss this one.
 		if known[d.Line] {
-			err = tx.Hold(ctx, &deliveryLines.Schema, []any{d.Line})
+			err = deliveryLines.Hold(ctx, tx, d.Line)
 		} else {
 			err = deliveryLines.Insert(ctx, tx, deliveryLine{d.Line, d.WebhookID, d.NextAt})
 		}
@@ -468,11 +455,8 @@ func (a *Aggregates) EndAttempt(ctx context.Context, held hearth.DeliveryLine, a
 		if err != nil {
 			return false, err
 		}
-		for _, d := range next {
-			more = more || d.ID != after.ID
-		}
-		if !more {
-			return false, tx.Delete(ctx, &deliveryLines.Schema, []any{line.ID})
+		if !slices.ContainsFunc(next, func(d webhookDelivery) bool { return d.ID != after.ID }) {
+			return false, deliveryLines.Delete(ctx, tx, line.ID)
 		}
 		line.NextAt = until
 		return true, deliveryLines.Replace(ctx, tx, line)
@@ -489,7 +473,7 @@ func (a *Aggregates) DropLine(ctx context.Context, held hearth.DeliveryLine) err
 		if err != nil || len(waiting) > 0 {
 			return err
 		}
-		return tx.Delete(ctx, &deliveryLines.Schema, []any{held.ID})
+		return deliveryLines.Delete(ctx, tx, held.ID)
 	})
 	if hearth.ErrorCode(err) == hearth.CodeConflict {
 		return nil
