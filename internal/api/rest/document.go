@@ -86,6 +86,7 @@ func (rt *Router) document() (object, error) {
 		}
 		d.shareResponses(op)
 	}
+	d.nameResponses()
 	d.shareParameters()
 	return d.doc, nil
 }
@@ -103,6 +104,8 @@ func child(parent any, key string) object {
 }
 
 func schemaRef(name string) string { return "#/components/schemas/" + name }
+
+func responseRef(name string) string { return "#/components/responses/" + name }
 
 // keep adds a component and returns the reference to it.
 func (d *documentWriter) keep(kind, name string, value any) object {
@@ -407,6 +410,32 @@ func (d *documentWriter) shareResponses(op object) {
 		name := strings.Join(slices.Sorted(maps.Keys(examples)), "-")
 		name = strings.Replace(name, "token_expired-token_revoked-unauthenticated", "bad_token", 1)
 		responses[status] = d.keep("responses", name, response)
+	}
+}
+
+// nameResponses names the failures that most operations answer with a status after the status: there are a thousand references to them.
+func (d *documentWriter) nameResponses() {
+	uses := map[string]map[string][]object{} // by status and name
+	for _, op := range d.operations() {
+		for status, value := range child(op, "responses") {
+			response, _ := value.(object)
+			ref, _ := response["$ref"].(string)
+			if name, ok := strings.CutPrefix(ref, responseRef("")); ok {
+				if uses[status] == nil {
+					uses[status] = map[string][]object{}
+				}
+				uses[status][name] = append(uses[status][name], response)
+			}
+		}
+	}
+	shared := child(d.components, "responses")
+	for status, names := range uses {
+		most := slices.MaxFunc(slices.Sorted(maps.Keys(names)), func(a, b string) int { return len(names[a]) - len(names[b]) })
+		shared[status] = shared[most]
+		delete(shared, most)
+		for _, response := range names[most] {
+			response["$ref"] = responseRef(status)
+		}
 	}
 }
 

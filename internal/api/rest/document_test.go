@@ -88,7 +88,7 @@ func TestTheDocumentRepeatsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	operations := (&documentWriter{doc: doc}).operations()
-	if size := len(compact) / len(operations); size > 2300 {
+	if size := len(compact) / len(operations); size > 2100 {
 		t.Errorf("%d bytes an operation: is something repeated?", size)
 	}
 	for _, op := range operations {
