@@ -69,13 +69,18 @@ func (c Cursor) String() string {
 	return base64.RawURLEncoding.EncodeToString(data)
 }
 
+// BadCursor refuses a cursor of another list.
+func BadCursor() *Error {
+	return Invalid(FieldError{Location: "query.cursor", Message: "is not a cursor of this list"})
+}
+
 // ParseCursor reads the opaque form. It refuses (CodeValidationFailed, at query.cursor) what String did not make and a
 // cursor of another sort order.
 func ParseCursor(text, sort string) (Cursor, error) {
 	if text == "" {
 		return Cursor{}, nil
 	}
-	invalid := Invalid(FieldError{Location: "query.cursor", Message: "is not a cursor of this list"})
+	invalid := BadCursor()
 	if len(text) > maxCursor {
 		return Cursor{}, invalid
 	}

@@ -19,6 +19,7 @@ package queue
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -162,6 +163,20 @@ type Outcome struct {
 	Cancelled bool
 	// Progress, if not nil, is stored.
 	Progress *Progress
+}
+
+// AnyWaits reports whether one of the jobs waits for another run. It fails where a run cannot end so.
+func AnyWaits(outcomes []Outcome) (waits bool, err error) {
+	for _, o := range outcomes {
+		switch o.State {
+		case Completed, Dead:
+		case Retrying, Pending:
+			waits = true
+		default:
+			return false, fmt.Errorf("a run cannot end %q", o.State)
+		}
+	}
+	return waits, nil
 }
 
 // Purge says which ended jobs may go: those that finished before these times. A zero time keeps all.

@@ -136,9 +136,22 @@ func (p Progress) Clean() Progress {
 	return p
 }
 
-// Prepare returns the job as it is stored when it is added at now: defaults filled in, state and times set. Adapters call it on
-// every job that they add. It fails with CodeValidationFailed, and with CodePayloadTooLarge on a long payload.
-func (j Job) Prepare(now time.Time) (Job, error) {
+// Prepare returns the jobs as an adapter stores them when they are added at now: defaults filled in, state and times set. It fails with
+// CodeValidationFailed, and with CodePayloadTooLarge on more than MaxBatch jobs or a long payload.
+func Prepare(now time.Time, jobs ...Job) (_ []Job, err error) {
+	if len(jobs) > MaxBatch {
+		return nil, hearth.Errorf(hearth.CodePayloadTooLarge, "at most %d jobs are added at once", MaxBatch)
+	}
+	prepared := make([]Job, len(jobs))
+	for i, j := range jobs {
+		if prepared[i], err = j.prepare(now); err != nil {
+			return nil, err
+		}
+	}
+	return prepared, nil
+}
+
+func (j Job) prepare(now time.Time) (Job, error) {
 	now = hearth.Millis(now)
 	if len(j.Payload) > MaxPayload {
 		return Job{}, hearth.Errorf(hearth.CodePayloadTooLarge, "a job's payload is at most %d bytes", MaxPayload)

@@ -37,7 +37,7 @@ func TestNewIDIsAUUIDv7InOrderOfTime(t *testing.T) {
 	last := ""
 	for i := range 100 {
 		job.ID = queue.NewID(now.Add(time.Duration(i) * time.Millisecond))
-		if _, err := job.Prepare(now); err != nil || job.ID <= last {
+		if _, err := queue.Prepare(now, job); err != nil || job.ID <= last {
 			t.Fatalf("%s after %s: %v", job.ID, last, err)
 		}
 		last = job.ID

@@ -107,7 +107,7 @@ func (f *Service) Tokens(ctx context.Context, caller hearth.Caller, deviceID str
 	if after := page.Cursor; !after.IsZero() {
 		at, err := time.Parse(time.RFC3339Nano, after.Key)
 		if err != nil {
-			return list, hearth.Invalid(hearth.FieldError{Location: "query.cursor", Message: "is not a cursor of this list"})
+			return list, hearth.BadCursor()
 		}
 		start := slices.IndexFunc(tokens, func(t hearth.DeviceToken) bool {
 			return cmp.Or(t.CreatedAt.Compare(at), cmp.Compare(t.ID, after.ID)) > 0

@@ -92,7 +92,7 @@ func (q *Query) resume() (after *hearth.LogEntry, err error) {
 	if cursor.IsZero() {
 		return nil, nil
 	}
-	invalid := hearth.Invalid(hearth.FieldError{Location: "query.cursor", Message: "is not a cursor of this list"})
+	invalid := hearth.BadCursor()
 	parts := strings.Split(cursor.Key, ",")
 	if len(parts) != 3 || cursor.Sort != q.Page.Sort {
 		return nil, invalid

@@ -9,13 +9,12 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"hearth"
 	"hearth/internal/queue"
 )
 
 // Enqueue implements queue.Queue.
 func (q *Queue) Enqueue(ctx context.Context, jobs ...queue.Job) ([]string, error) {
-	prepared, err := q.prepare(jobs)
+	prepared, err := queue.Prepare(q.clock.Now(), jobs...)
 	if err != nil || len(prepared) == 0 {
 		return nil, err
 	}
@@ -58,7 +57,7 @@ func (q *Queue) Enqueue(ctx context.Context, jobs ...queue.Job) ([]string, error
 
 // EnqueueSlot implements queue.Backend.
 func (q *Queue) EnqueueSlot(ctx context.Context, slot queue.Slot, job queue.Job) (bool, error) {
-	prepared, err := q.prepare([]queue.Job{job})
+	prepared, err := queue.Prepare(q.clock.Now(), job)
 	if err != nil {
 		return false, err
 	}
@@ -71,22 +70,6 @@ func (q *Queue) EnqueueSlot(ctx context.Context, slot queue.Slot, job queue.Job)
 
 // ahead returns the time after which no job can have been added or have run, unless the clock was put back since.
 func (q *Queue) ahead() string { return number(q.clock.Now().Add(queue.MaxLease).UnixMilli()) }
-
-func (q *Queue) prepare(jobs []queue.Job) ([]queue.Job, error) {
-	if len(jobs) > queue.MaxBatch {
-		return nil, hearth.Errorf(hearth.CodePayloadTooLarge, "at most %d jobs are added at once", queue.MaxBatch)
-	}
-	now := q.clock.Now()
-	prepared := make([]queue.Job, len(jobs))
-	for i, j := range jobs {
-		p, err := j.Prepare(now)
-		if err != nil {
-			return nil, err
-		}
-		prepared[i] = p
-	}
-	return prepared, nil
-}
 
 // Claim implements queue.Backend.
 func (q *Queue) Claim(ctx context.Context, c queue.Claim) (jobs []queue.Job, next time.Time, err error) {
@@ -140,16 +123,12 @@ func (q *Queue) Cancelling(ctx context.Context, worker string) ([]string, error)
 
 // Finish implements queue.Backend.
 func (q *Queue) Finish(ctx context.Context, outcomes []queue.Outcome) ([]string, error) {
+	waits, err := queue.AnyWaits(outcomes)
+	if err != nil {
+		return nil, err
+	}
 	args := []string{number(q.clock.Now().UnixMilli())}
-	waits := false
 	for _, o := range outcomes {
-		switch o.State {
-		case queue.Completed, queue.Dead:
-		case queue.Retrying, queue.Pending:
-			waits = true
-		default:
-			return nil, fmt.Errorf("a run cannot end %q", o.State)
-		}
 		cancelled := "0"
 		if o.Cancelled {
 			cancelled = "1"

@@ -6,13 +6,12 @@ import (
 	"errors"
 	"fmt"
 
-	"hearth"
 	"hearth/internal/queue"
 )
 
 // Enqueue implements queue.Queue.
 func (q *Queue) Enqueue(ctx context.Context, jobs ...queue.Job) ([]string, error) {
-	prepared, err := q.prepare(jobs)
+	prepared, err := queue.Prepare(q.clock.Now(), jobs...)
 	if err != nil || len(prepared) == 0 {
 		return nil, err
 	}
@@ -38,7 +37,7 @@ func (q *Queue) Enqueue(ctx context.Context, jobs ...queue.Job) ([]string, error
 
 // EnqueueSlot implements queue.Backend.
 func (q *Queue) EnqueueSlot(ctx context.Context, slot queue.Slot, job queue.Job) (bool, error) {
-	prepared, err := q.prepare([]queue.Job{job})
+	prepared, err := queue.Prepare(q.clock.Now(), job)
 	if err != nil {
 		return false, err
 	}
@@ -69,22 +68,6 @@ func (q *Queue) EnqueueSlot(ctx context.Context, slot queue.Slot, job queue.Job)
 		q.signal()
 	}
 	return added, nil
-}
-
-func (q *Queue) prepare(jobs []queue.Job) ([]queue.Job, error) {
-	if len(jobs) > queue.MaxBatch {
-		return nil, hearth.Errorf(hearth.CodePayloadTooLarge, "at most %d jobs are added at once", queue.MaxBatch)
-	}
-	now := q.clock.Now()
-	prepared := make([]queue.Job, len(jobs))
-	for i, j := range jobs {
-		p, err := j.Prepare(now)
-		if err != nil {
-			return nil, err
-		}
-		prepared[i] = p
-	}
-	return prepared, nil
 }
 
 func (q *Queue) checkBacklog(t tx, more int) error {

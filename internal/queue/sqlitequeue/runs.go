@@ -2,7 +2,6 @@ package sqlitequeue
 
 import (
 	"context"
-	"fmt"
 
 	"hearth/internal/queue"
 )
@@ -65,18 +64,12 @@ const endRun = `UPDATE jobs SET
 
 // Finish implements queue.Backend.
 func (q *Queue) Finish(ctx context.Context, outcomes []queue.Outcome) ([]string, error) {
-	var lost []string
-	waits := false
-	for _, o := range outcomes {
-		switch o.State {
-		case queue.Completed, queue.Dead:
-		case queue.Retrying, queue.Pending:
-			waits = true
-		default:
-			return nil, fmt.Errorf("a run cannot end %q", o.State)
-		}
+	waits, err := queue.AnyWaits(outcomes)
+	if err != nil {
+		return nil, err
 	}
-	err := q.update(ctx, full, func(t tx) error {
+	var lost []string
+	err = q.update(ctx, full, func(t tx) error {
 		lost = nil
 		now := q.clock.Now().UnixMilli()
 		for _, o := range outcomes {

@@ -16,9 +16,6 @@ import (
 
 var _ archive.Archiver = (*Store)(nil)
 
-// archiveRows is how many documents are fetched, or stored, at once.
-const archiveRows = 1000
-
 // archiver gives the parts of one archive.
 type archiver struct {
 	out *archive.Writer

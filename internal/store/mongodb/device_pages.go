@@ -4,7 +4,6 @@ import (
 	"context"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,61 +15,28 @@ import (
 	"hearth/internal/store/record"
 )
 
-// deviceOrder is one of the orders that devices are listed in; the id breaks ties.
-type deviceOrder struct {
-	name  string // as in Page.Sort, without the sign
-	field string
-	desc  bool
-}
-
-func orderOfDevices(sort string) (deviceOrder, error) {
-	if sort == "" {
-		sort = "-created_at"
-	}
-	name, desc := strings.CutPrefix(sort, "-")
-	order := deviceOrder{name: name, desc: desc}
-	switch name {
-	case "name":
-		order.field = "name"
+// fieldOf returns what an order of devices compares first.
+func fieldOf(o record.DeviceOrder) string {
+	switch o.By {
 	case "created_at":
-		order.field = "created"
+		return "created"
 	case "last_active_at":
-		order.field = "last"
-	default:
-		return order, hearth.Invalid(hearth.FieldError{Location: "query.sort", Message: "must be name, created_at or last_active_at"})
+		return "last"
 	}
-	return order, nil
+	return o.By
 }
 
-// place returns the cursor behind a device.
-func (o deviceOrder) place(d deviceDoc) hearth.Cursor {
-	switch o.field {
-	case "name":
-		return hearth.Cursor{Key: d.Name, ID: d.ID}
-	case "created":
-		return at(d.Created, d.ID)
-	}
-	return at(d.Last, d.ID)
-}
-
-// after returns the condition of what comes behind a cursor.
-func (o deviceOrder) after(cursor hearth.Cursor) (bson.E, error) {
-	var key any = cursor.Key
-	if o.field != "name" {
-		number, err := strconv.ParseInt(cursor.Key, 10, 64)
-		if err != nil {
-			return bson.E{}, badCursor()
-		}
-		key = number
-	}
-	beyond := "$gt"
-	if o.desc {
+// behind returns the condition of the devices behind a cursor.
+func behind(o record.DeviceOrder, cursor hearth.Cursor) (bson.E, error) {
+	key, err := o.Key(cursor)
+	beyond, field := "$gt", fieldOf(o)
+	if o.Desc {
 		beyond = "$lt"
 	}
 	return bson.E{Key: "$or", Value: bson.A{
-		bson.D{{Key: o.field, Value: bson.D{{Key: beyond, Value: key}}}},
-		bson.D{{Key: o.field, Value: key}, {Key: "_id", Value: bson.D{{Key: beyond, Value: cursor.ID}}}},
-	}}, nil
+		bson.D{{Key: field, Value: bson.D{{Key: beyond, Value: key}}}},
+		bson.D{{Key: field, Value: key}, {Key: "_id", Value: bson.D{{Key: beyond, Value: cursor.ID}}}},
+	}}, err
 }
 
 // within is the filter of the live devices of a reach.
@@ -109,14 +75,14 @@ func deviceFilter(f hearth.DeviceFilter) bson.D {
 // heartbeats' sake, those of the scope are sorted by the server, which keeps a page of them.
 func (s *Store) Devices(ctx context.Context, filter hearth.DeviceFilter, page hearth.Page) (hearth.List[hearth.Device], error) {
 	list := hearth.List[hearth.Device]{Total: -1}
-	order, err := orderOfDevices(page.Sort)
+	order, err := record.DeviceOrderOf(page.Sort)
 	if err != nil {
 		return list, err
 	}
 	where := deviceFilter(filter)
 	some := where
 	if !page.Cursor.IsZero() {
-		after, err := order.after(page.Cursor)
+		after, err := behind(order, page.Cursor)
 		if err != nil {
 			return list, err
 		}
@@ -124,7 +90,7 @@ func (s *Store) Devices(ctx context.Context, filter hearth.DeviceFilter, page he
 	}
 	size := page.Size()
 	direction := 1
-	if order.desc {
+	if order.Desc {
 		direction = -1
 	}
 	err = s.Do(ctx, "Devices", func(ctx context.Context) error {
@@ -135,13 +101,13 @@ func (s *Store) Devices(ctx context.Context, filter hearth.DeviceFilter, page he
 			}
 		}
 		docs, err := steps.FindAll[deviceDoc](ctx, coll, some,
-			options.Find().SetSort(bson.D{{Key: order.field, Value: direction}, {Key: "_id", Value: direction}}).SetLimit(int64(size)+1))
+			options.Find().SetSort(bson.D{{Key: fieldOf(order), Value: direction}, {Key: "_id", Value: direction}}).SetLimit(int64(size)+1))
 		if err != nil {
 			return err
 		}
 		if len(docs) > size {
 			docs = docs[:size]
-			list.Next = order.place(docs[size-1])
+			list.Next = order.Cursor(docs[size-1].device())
 			list.Next.Sort = page.Sort
 		}
 		for _, doc := range docs {
@@ -200,13 +166,4 @@ func equal(pairs ...[2]string) (filter bson.D) {
 		}
 	}
 	return filter
-}
-
-// at returns the place of a device in a list by a time.
-func at(ms int64, id string) hearth.Cursor {
-	return hearth.Cursor{Key: strconv.FormatInt(ms, 10), ID: id}
-}
-
-func badCursor() error {
-	return hearth.Invalid(hearth.FieldError{Location: "query.cursor", Message: "is not a cursor of this list"})
 }

@@ -54,7 +54,7 @@ func migrateEmbedded(ctx context.Context, s *Store) error {
 	for _, e := range allEmbedded {
 		has := bson.D{{Key: e.field, Value: bson.D{{Key: "$exists", Value: true}}}}
 		for more := true; more; {
-			ids, err := s.FirstIDs(ctx, e.coll, has, "_id", archiveRows)
+			ids, err := s.FirstIDs(ctx, e.coll, has, "_id", documentsAtOnce)
 			if err != nil {
 				return err
 			}

@@ -300,7 +300,7 @@ func (p *pageRead) run(ctx context.Context, b Backend) error {
 		key, keyErr := fromCursor(by, cursor.Key)
 		id, idErr := fromCursor(tie, cursor.ID)
 		if keyErr != nil || idErr != nil {
-			return hearth.Invalid(hearth.FieldError{Location: "query.cursor", Message: "is not a cursor of this list"})
+			return hearth.BadCursor()
 		}
 		where = append(slices.Clip(where), Condition{Op: OpBeyond, Beyond: &Beyond{
 			Fields: []string{p.order.By, p.order.Tie}, Values: []any{key, id}, Desc: p.order.Desc,

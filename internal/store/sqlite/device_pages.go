@@ -4,65 +4,26 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"sort"
-	"strconv"
-	"strings"
 
 	"hearth"
 	"hearth/internal/store/record"
 )
 
-// deviceOrder is one of the orders that devices are listed in.
-type deviceOrder struct {
-	name string // as in Page.Sort, without the sign
-	desc bool
-	// column is what is compared first; the id breaks ties.
-	column string
+// columnOf returns what an order compares first.
+func columnOf(o record.DeviceOrder) string {
+	if o.By == "last_active_at" {
+		return "p.last_active_at"
+	}
+	return "d." + o.By
 }
 
-func orderOfDevices(sort string) (deviceOrder, error) {
-	if sort == "" {
-		sort = "-created_at"
+// compareDevices compares devices as an order has them.
+func compareDevices(o record.DeviceOrder, a, b hearth.Device) int {
+	if o.Desc {
+		a, b = b, a
 	}
-	name, desc := strings.CutPrefix(sort, "-")
-	order := deviceOrder{name: name, desc: desc}
-	switch name {
-	case "name", "created_at":
-		order.column = "d." + name
-	case "last_active_at":
-		order.column = "p.last_active_at"
-	default:
-		return order, hearth.Invalid(hearth.FieldError{Location: "query.sort", Message: "must be name, created_at or last_active_at"})
-	}
-	return order, nil
-}
-
-// key returns the cursor's form of what d is sorted by.
-func (o deviceOrder) key(d hearth.Device) string {
-	switch o.name {
-	case "name":
-		return d.Name
-	case "created_at":
-		return strconv.FormatInt(millis(d.CreatedAt), 10)
-	}
-	return strconv.FormatInt(millis(d.LastActiveAt), 10)
-}
-
-// argument turns the cursor's form into what the column is compared with.
-func (o deviceOrder) argument(key string) (any, error) {
-	if o.name == "name" {
-		return key, nil
-	}
-	number, err := strconv.ParseInt(key, 10, 64)
-	if err != nil {
-		return nil, hearth.Invalid(hearth.FieldError{Location: "query.cursor", Message: "is not a cursor of this list"})
-	}
-	return number, nil
-}
-
-func (o deviceOrder) compare(a, b hearth.Device) int {
 	var c int
-	switch o.name {
+	switch o.By {
 	case "name":
 		c = cmp.Compare(a.Name, b.Name)
 	case "created_at":
@@ -70,11 +31,7 @@ func (o deviceOrder) compare(a, b hearth.Device) int {
 	default:
 		c = a.LastActiveAt.Compare(b.LastActiveAt)
 	}
-	c = cmp.Or(c, cmp.Compare(a.ID, b.ID))
-	if o.desc {
-		return -c
-	}
-	return c
+	return cmp.Or(c, cmp.Compare(a.ID, b.ID))
 }
 
 // deviceFilters are the conditions of a filter; each is true at once when its parameter is unset, without reading the
@@ -106,17 +63,17 @@ func devicesWhere(all, serial bool) string {
 // devicesPage is the statement for one page. By name and by created_at the rows come off the index of that order,
 // (scope, …, id) or (…, id), and reading stops at the limit. By last_active_at the scope's devices are walked by the index
 // (scope, created_at, id) and sorted, with their keys alone; whole rows are read for the page.
-func devicesPage(o deviceOrder, all, serial, cursor bool) string {
+func devicesPage(o record.DeviceOrder, all, serial, cursor bool) string {
 	direction, after := "", ">"
-	if o.desc {
+	if o.Desc {
 		direction, after = " DESC", "<"
 	}
-	where := devicesWhere(all, serial)
+	column, where := columnOf(o), devicesWhere(all, serial)
 	if cursor {
-		where += ` AND (` + o.column + `, d.id) ` + after + ` (?2, ?3)`
+		where += ` AND (` + column + `, d.id) ` + after + ` (?2, ?3)`
 	}
-	where += deviceFilters + ` ORDER BY ` + o.column + direction + `, d.id` + direction + ` LIMIT ?11`
-	if o.name != "last_active_at" {
+	where += deviceFilters + ` ORDER BY ` + column + direction + `, d.id` + direction + ` LIMIT ?11`
+	if o.By != "last_active_at" {
 		return `SELECT ` + deviceColumns + where
 	}
 	return `SELECT ` + deviceColumns + ` FROM (SELECT d.key` + where + `) page
@@ -127,13 +84,13 @@ func devicesPage(o deviceOrder, all, serial, cursor bool) string {
 // Devices implements hearth.DeviceStore.
 func (s *Store) Devices(ctx context.Context, filter hearth.DeviceFilter, page hearth.Page) (hearth.List[hearth.Device], error) {
 	list := hearth.List[hearth.Device]{Total: -1}
-	order, err := orderOfDevices(page.Sort)
+	order, err := record.DeviceOrderOf(page.Sort)
 	if err != nil {
 		return list, err
 	}
 	var key any
 	if !page.Cursor.IsZero() {
-		if key, err = order.argument(page.Cursor.Key); err != nil {
+		if key, err = order.Key(page.Cursor); err != nil {
 			return list, err
 		}
 	}
@@ -161,12 +118,12 @@ func (s *Store) Devices(ctx context.Context, filter hearth.DeviceFilter, page he
 		return hearth.List[hearth.Device]{Total: -1}, err
 	}
 	if len(scopes) > 1 {
-		sort.Slice(list.Items, func(i, j int) bool { return order.compare(list.Items[i], list.Items[j]) < 0 })
+		slices.SortFunc(list.Items, func(a, b hearth.Device) int { return compareDevices(order, a, b) })
 	}
 	if len(list.Items) > size {
 		list.Items = slices.Clip(list.Items[:size])
-		last := list.Items[size-1]
-		list.Next = hearth.Cursor{Sort: page.Sort, Key: order.key(last), ID: last.ID}
+		list.Next = order.Cursor(list.Items[size-1])
+		list.Next.Sort = page.Sort
 	}
 	return list, nil
 }

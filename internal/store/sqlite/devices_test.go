@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"hearth"
+	"hearth/internal/store/record"
 	"hearth/internal/store/storetest"
 )
 
@@ -25,7 +26,7 @@ func TestDevicePagesAreServedByIndexes(t *testing.T) {
 		"last_active_at":  {"(scope=?", ""},
 		"-last_active_at": {"(scope=?", ""},
 	} {
-		order, err := orderOfDevices(sort)
+		order, err := record.DeviceOrderOf(sort)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,7 +37,7 @@ func TestDevicePagesAreServedByIndexes(t *testing.T) {
 				if !strings.Contains(plan, index) {
 					t.Errorf("sort %s, all %v, cursor %v: not by %s:\n%s", sort, all, cursor, index, plan)
 				}
-				byTime := order.name == "last_active_at"
+				byTime := order.By == "last_active_at"
 				if !byTime && (strings.Contains(plan, "TEMP B-TREE") || strings.Contains(plan, "SCAN p")) {
 					t.Errorf("sort %s, all %v, cursor %v: rows are sorted:\n%s", sort, all, cursor, plan)
 				}
@@ -49,7 +50,7 @@ func TestSerialsAreFoundByIndexes(t *testing.T) {
 	t.Parallel()
 	s := openTest(t)
 	for _, sort := range []string{"name", "-created_at", "last_active_at"} {
-		order, err := orderOfDevices(sort)
+		order, err := record.DeviceOrderOf(sort)
 		if err != nil {
 			t.Fatal(err)
 		}
