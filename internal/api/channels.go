@@ -94,26 +94,10 @@ type NotificationChannelChange struct {
 
 func (c NotificationChannelChange) change() (change notify.ChannelChange, err error) {
 	var problems []hearth.FieldError
-	required := func(name string, field rest.Optional[string]) *string {
-		if field.Null {
-			problems = append(problems, hearth.FieldError{Location: "body." + name, Message: "must not be null"})
-		}
-		return rest.PatchOf(field, "")
-	}
-	change.Name, change.URL = required("name", c.Name), required("url", c.URL)
+	change.Name, change.URL = rest.RequiredOf(c.Name, "name", &problems), rest.RequiredOf(c.URL, "url", &problems)
 	change.Token, change.DigestMinutes, change.Enabled = rest.PatchOf(c.Token, ""), rest.PatchOf(c.DigestMinutes, 0), rest.PatchOf(c.Enabled, true)
-	if types := rest.PatchOf(c.Types, nil); types != nil {
-		list := []hearth.NotificationType(*types)
-		change.Types = &list
-	}
-	if severity := rest.PatchOf(c.MinSeverity, ""); severity != nil {
-		least := hearth.Severity(*severity)
-		change.MinSeverity = &least
-	}
-	if len(problems) > 0 {
-		return change, hearth.Invalid(problems...)
-	}
-	return change, nil
+	change.Types, change.MinSeverity = (*[]hearth.NotificationType)(rest.PatchOf(c.Types, nil)), (*hearth.Severity)(rest.PatchOf(c.MinSeverity, ""))
+	return change, rest.InvalidIf(problems)
 }
 
 // ChannelPath names a notification channel in the path.

@@ -120,42 +120,13 @@ type DeviceChange struct {
 }
 
 func (c DeviceChange) change() (devices.Change, error) {
-	var change devices.Change
 	var problems []hearth.FieldError
-	required := func(field rest.Optional[string], name string) *string {
-		if field.Null {
-			problems = append(problems, hearth.FieldError{Location: "body." + name, Message: "must not be null"})
-		}
-		if !field.Has() {
-			return nil
-		}
-		return &field.Value
+	change := devices.Change{
+		Name: rest.RequiredOf(c.Name, "name", &problems), Type: rest.RequiredOf(c.Type, "type", &problems), Serial: rest.PatchOf(c.Serial, ""),
+		Status: (*hearth.DeviceStatus)(rest.PatchOf(c.Status, string(hearth.StatusActive))), Tags: (*[]string)(rest.PatchOf(c.Tags, nil)),
+		Metadata: (*json.RawMessage)(rest.PatchOf(c.Metadata, nil)), Interval: rest.PatchOf(c.Interval, hearth.DefaultHeartbeatInterval),
 	}
-	change.Name, change.Type = required(c.Name, "name"), required(c.Type, "type")
-	if c.Serial.Set {
-		serial := c.Serial.Or("")
-		change.Serial = &serial
-	}
-	if c.Status.Set {
-		status := hearth.DeviceStatus(c.Status.Or(string(hearth.StatusActive)))
-		change.Status = &status
-	}
-	if c.Tags.Set {
-		var tags []string = c.Tags.Or(nil)
-		change.Tags = &tags
-	}
-	if c.Metadata.Set {
-		metadata := json.RawMessage(c.Metadata.Or(nil))
-		change.Metadata = &metadata
-	}
-	if c.Interval.Set {
-		interval := c.Interval.Or(hearth.DefaultHeartbeatInterval)
-		change.Interval = &interval
-	}
-	if len(problems) > 0 {
-		return change, hearth.Invalid(problems...)
-	}
-	return change, nil
+	return change, rest.InvalidIf(problems)
 }
 
 func (a *API) registerDevices() {

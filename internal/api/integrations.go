@@ -102,25 +102,12 @@ type IntegrationChange struct {
 
 func (c IntegrationChange) change() (integrations.Change, error) {
 	var problems []hearth.FieldError
-	for _, required := range []struct {
-		field string
-		null  bool
-	}{{"name", c.Name.Null}, {"url", c.URL.Null}, {"dialects", c.Dialects.Null}} {
-		if required.null {
-			problems = append(problems, hearth.FieldError{Location: "body." + required.field, Message: "must not be null"})
-		}
-	}
-	if len(problems) > 0 {
-		return integrations.Change{}, hearth.Invalid(problems...)
-	}
 	change := integrations.Change{
-		Name: rest.PatchOf(c.Name, ""), URL: rest.PatchOf(c.URL, ""), Username: rest.PatchOf(c.Username, ""), Password: rest.PatchOf(c.Password, ""),
+		Name: rest.RequiredOf(c.Name, "name", &problems), URL: rest.RequiredOf(c.URL, "url", &problems),
+		Dialects: (*[]string)(rest.RequiredOf(c.Dialects, "dialects", &problems)), Username: rest.PatchOf(c.Username, ""), Password: rest.PatchOf(c.Password, ""),
 		Topics: rest.PatchOf(c.Topics, nil), TimeZone: rest.PatchOf(c.TimeZone, ""), Enabled: rest.PatchOf(c.Enabled, true),
 	}
-	if dialects := rest.PatchOf(c.Dialects, nil); dialects != nil {
-		change.Dialects = (*[]string)(dialects)
-	}
-	return change, nil
+	return change, rest.InvalidIf(problems)
 }
 
 // IntegrationPath names an integration in the path.

@@ -280,7 +280,7 @@ func (c RuleChange) rule(r hearth.Rule) (hearth.Rule, error) {
 	var problems []hearth.FieldError
 	for name, null := range map[string]bool{"name": c.Name.Null, "condition": c.Condition.Null, "severity": c.Severity.Null} {
 		if null {
-			problems = append(problems, hearth.FieldError{Location: "body." + name, Message: "must not be null"})
+			problems = append(problems, rest.NotNull(name))
 		}
 	}
 	r.Name = c.Name.Or(r.Name)
@@ -311,10 +311,7 @@ func (c RuleChange) rule(r hearth.Rule) (hearth.Rule, error) {
 			r.Actions = append(r.Actions, a.action())
 		}
 	}
-	if len(problems) > 0 {
-		return r, hearth.Invalid(problems...)
-	}
-	return r, nil
+	return r, rest.InvalidIf(problems)
 }
 
 func (n NewRuleCondition) condition() (hearth.Condition, []hearth.FieldError) {

@@ -110,19 +110,17 @@ func (c ExportScheduleChange) plan(plan exports.Plan) (exports.Plan, error) {
 	bad := func(field, message string) {
 		problems = append(problems, hearth.FieldError{Location: "body." + field, Message: message})
 	}
-	required := func(name string, field rest.Optional[string], put func(string)) {
-		switch {
-		case field.Null:
-			bad(name, "must not be null")
-		case field.Set:
-			put(field.Value)
-		}
-	}
 	r := &plan.Recurrence
 	before := r.Every
-	required("every", c.Every, func(v string) { r.Every = hearth.Every(v) })
-	required("type", c.Type, func(v string) { plan.Type = hearth.ExportType(v) })
-	required("format", c.Format, func(v string) { plan.Format = hearth.ExportFormat(v) })
+	if every := rest.RequiredOf(c.Every, "every", &problems); every != nil {
+		r.Every = hearth.Every(*every)
+	}
+	if kind := rest.RequiredOf(c.Type, "type", &problems); kind != nil {
+		plan.Type = hearth.ExportType(*kind)
+	}
+	if format := rest.RequiredOf(c.Format, "format", &problems); format != nil {
+		plan.Format = hearth.ExportFormat(*format)
+	}
 	if c.Name.Set {
 		plan.Name = c.Name.Or("")
 	}
@@ -160,10 +158,7 @@ func (c ExportScheduleChange) plan(plan exports.Plan) (exports.Plan, error) {
 	if c.Enabled.Set {
 		plan.Enabled = c.Enabled.Or(true)
 	}
-	if len(problems) > 0 {
-		return plan, hearth.Invalid(problems...)
-	}
-	return plan, nil
+	return plan, rest.InvalidIf(problems)
 }
 
 type scheduleInput struct {

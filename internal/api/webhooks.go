@@ -92,28 +92,9 @@ type WebhookChange struct {
 
 func (c WebhookChange) change() (change webhooks.Change, err error) {
 	var problems []hearth.FieldError
-	required := func(name string, field rest.Optional[string]) *string {
-		if field.Null {
-			problems = append(problems, hearth.FieldError{Location: "body." + name, Message: "must not be null"})
-		}
-		if !field.Has() {
-			return nil
-		}
-		return &field.Value
-	}
-	change.Name, change.URL = required("name", c.Name), required("url", c.URL)
-	if c.Events.Set {
-		events := []hearth.WebhookEvent(c.Events.Or(nil))
-		change.Events = &events
-	}
-	if c.Enabled.Set {
-		enabled := c.Enabled.Or(true)
-		change.Enabled = &enabled
-	}
-	if len(problems) > 0 {
-		return change, hearth.Invalid(problems...)
-	}
-	return change, nil
+	change.Name, change.URL = rest.RequiredOf(c.Name, "name", &problems), rest.RequiredOf(c.URL, "url", &problems)
+	change.Events, change.Enabled = (*[]hearth.WebhookEvent)(rest.PatchOf(c.Events, nil)), rest.PatchOf(c.Enabled, true)
+	return change, rest.InvalidIf(problems)
 }
 
 // WebhookDelivery is an event on its way to a webhook.

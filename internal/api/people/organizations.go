@@ -211,7 +211,7 @@ func (a *people) updateOrganization(ctx context.Context, in *struct {
 	Body OrganizationChange
 }) (*organizationOutput, error) {
 	if in.Body.Name.Null {
-		return nil, hearth.Invalid(hearth.FieldError{Location: "body.name", Message: "must not be null"})
+		return nil, hearth.Invalid(rest.NotNull("name"))
 	}
 	if !in.Body.Name.Set {
 		return a.getOrganization(ctx, &struct{ OrganizationPath }{in.OrganizationPath})

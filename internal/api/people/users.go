@@ -43,17 +43,6 @@ type UserPatch struct {
 	Unlock   rest.Optional[bool]        `json:"unlock,omitempty" doc:"true ends a lockout."`
 }
 
-// given returns the value of a field of a patch that cannot be cleared.
-func given[T any](o rest.Optional[T], field string, errs *[]hearth.FieldError) *T {
-	switch {
-	case !o.Set:
-		return nil
-	case o.Null:
-		*errs = append(*errs, hearth.FieldError{Location: "body." + field, Message: "must not be null"})
-	}
-	return &o.Value
-}
-
 type meInput struct {
 	Include string `query:"include" enum:"quotas" doc:"quotas: what is used of the quotas that are set."`
 }
@@ -102,7 +91,7 @@ func (a *people) registerUsers() {
 		Codes: []hearth.Code{hearth.CodeEmailTaken, hearth.CodeInvalidCredentials, hearth.CodeAccountLocked},
 	}, func(ctx context.Context, in *rest.Body[MePatch]) (*rest.Body[User], error) {
 		var errs []hearth.FieldError
-		update := account.MeUpdate{Name: given(in.Body.Name, "name", &errs), Email: given(in.Body.Email, "email", &errs)}
+		update := account.MeUpdate{Name: rest.RequiredOf(in.Body.Name, "name", &errs), Email: rest.RequiredOf(in.Body.Email, "email", &errs)}
 		if len(errs) > 0 {
 			return nil, hearth.Invalid(errs...)
 		}
@@ -148,7 +137,7 @@ func (a *people) registerUsers() {
 	}) (*rest.Body[ManagedUser], error) {
 		var errs []hearth.FieldError
 		update := account.UserUpdate{
-			Role: given(in.Body.Role, "role", &errs), Disabled: given(in.Body.Disabled, "disabled", &errs),
+			Role: rest.RequiredOf(in.Body.Role, "role", &errs), Disabled: rest.RequiredOf(in.Body.Disabled, "disabled", &errs),
 			Unlock: in.Body.Unlock.Or(false),
 		}
 		if len(errs) > 0 {

@@ -309,10 +309,7 @@ func (rt *Router) queryCheck(op *huma.Operation) func(*http.Request) error {
 			}
 			errs = append(errs, hearth.FieldError{Location: "query." + Printable(name), Message: message})
 		}
-		if len(errs) > 0 {
-			return hearth.Invalid(errs...)
-		}
-		return nil
+		return InvalidIf(errs)
 	}
 }
 

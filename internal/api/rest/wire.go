@@ -136,6 +136,28 @@ func PatchOf[T any](field Optional[T], null T) *T {
 	return &value
 }
 
+// RequiredOf returns the value of a field that is there, and nil if it is not. Null is one of the problems: the field, name in the body, cannot
+// be cleared.
+func RequiredOf[T any](field Optional[T], name string, problems *[]hearth.FieldError) *T {
+	if field.Null {
+		*problems = append(*problems, NotNull(name))
+	}
+	return PatchOf(field, *new(T))
+}
+
+// NotNull refuses null for a field of the body.
+func NotNull(name string) hearth.FieldError {
+	return hearth.FieldError{Location: "body." + name, Message: "must not be null"}
+}
+
+// InvalidIf refuses a request that has problems; nil if there are none.
+func InvalidIf(problems []hearth.FieldError) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	return hearth.Invalid(problems...)
+}
+
 // Schema is T's, or null.
 func (Optional[T]) Schema(r huma.Registry) *huma.Schema {
 	schema := *huma.SchemaFromType(r, typeOf[T]())
