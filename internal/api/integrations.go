@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 
@@ -68,9 +69,7 @@ func wireIntegration(i hearth.Integration) Integration {
 		Dialects: i.Dialects, Topics: append([]string{}, i.Topics...), TimeZone: i.TimeZone, Enabled: i.Enabled, Status: string(i.Status),
 		LastError: wireDeviceError(i.LastError), Counts: IntegrationCounts(i.Counts), Version: i.Version, CreatedAt: rest.Time(i.CreatedAt), UpdatedAt: rest.Time(i.UpdatedAt),
 	}
-	if wire.TimeZone == "" {
-		wire.TimeZone = "UTC"
-	}
+	wire.TimeZone = cmp.Or(wire.TimeZone, "UTC")
 	return wire
 }
 

@@ -3,6 +3,7 @@
 package blob
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -110,9 +111,7 @@ func ValidateKey(key string) error {
 
 // Normalize returns o with its default, or fails with CodeValidationFailed.
 func (o ListOptions) Normalize() (ListOptions, error) {
-	if o.Limit == 0 {
-		o.Limit = MaxLimit
-	}
+	o.Limit = cmp.Or(o.Limit, MaxLimit)
 	if o.Limit < 0 || o.Limit > MaxLimit {
 		return o, hearth.Invalid(hearth.FieldError{Location: "limit", Message: fmt.Sprintf("must be 1 to %d", MaxLimit)})
 	}

@@ -6,6 +6,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -70,9 +71,7 @@ func New(o Options) (*Bridge, error) {
 		return nil, errors.New("bridge: a store, passwords, devices, telemetry, twins and commands are needed")
 	}
 	b := &Bridge{o: o, log: o.Logger, alone: o.Leads == nil, instance: newid.New(), wake: make(chan struct{}, 1), brokers: map[string]*broker{}}
-	if b.log == nil {
-		b.log = slog.New(slog.DiscardHandler)
-	}
+	b.log = cmp.Or(b.log, slog.New(slog.DiscardHandler))
 	if o.Leads == nil {
 		b.o.Leads = func() bool { return true }
 	}

@@ -4,6 +4,7 @@ package brokerauth
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -51,9 +52,7 @@ type handler struct {
 // device returns the device that logs in: the token is the password, or the user name where there is no password.
 func (h handler) device(r *http.Request, username, password string) (id string, err error) {
 	token := password
-	if token == "" {
-		token = username
-	}
+	token = cmp.Or(token, username)
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
 	caller, err := h.devices.Authenticate(ctx, token)

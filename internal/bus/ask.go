@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -29,15 +30,9 @@ func (o AskerOptions) validate() (AskerOptions, error) {
 	if o.Bus == nil || o.Wait < 0 || o.Keep < 0 {
 		return o, errors.New("bus: an asker needs a bus, and durations that are not negative")
 	}
-	if o.Wait == 0 {
-		o.Wait = 250 * time.Millisecond
-	}
-	if o.Keep == 0 {
-		o.Keep = time.Second
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Wait = cmp.Or(o.Wait, 250*time.Millisecond)
+	o.Keep = cmp.Or(o.Keep, time.Second)
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	return o, nil
 }
 

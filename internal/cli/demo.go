@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,9 +80,7 @@ func mqttLines(serving app.Serving) string {
 	if err != nil {
 		return ""
 	}
-	if host == "" {
-		host = "localhost"
-	}
+	host = cmp.Or(host, "localhost")
 	const id = `sed 's/.*"id":"\([^"]*\)".*/\1/'`
 	return fmt.Sprintf(`
 Or be a device yourself, over MQTT:

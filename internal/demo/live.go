@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
@@ -24,12 +25,8 @@ type Pace struct {
 // Live has the devices report the last day's readings, over and over, until ctx ends. Failures go to failed, and the
 // devices go on.
 func Live(ctx context.Context, to Reporter, pace Pace, failed func(error)) error {
-	if pace.BetweenLogs == 0 {
-		pace.BetweenLogs = 500 * time.Millisecond
-	}
-	if pace.BetweenHeartbeats == 0 {
-		pace.BetweenHeartbeats = 20 * time.Second
-	}
+	pace.BetweenLogs = cmp.Or(pace.BetweenLogs, 500*time.Millisecond)
+	pace.BetweenHeartbeats = cmp.Or(pace.BetweenHeartbeats, 20*time.Second)
 	readings, err := LastDay()
 	if err != nil {
 		return err

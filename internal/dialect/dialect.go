@@ -3,6 +3,7 @@
 package dialect
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -140,9 +141,7 @@ func Names() []string {
 
 // New returns a translator. It fails for a dialect that is unknown and a pattern that is wrong.
 func New(o Options) (*Translator, error) {
-	if o.Zone == nil {
-		o.Zone = time.UTC
-	}
+	o.Zone = cmp.Or(o.Zone, time.UTC)
 	t := &Translator{codecs: map[string]codec{}}
 	for _, name := range o.Dialects {
 		made, err := newCodec(name, o, t)

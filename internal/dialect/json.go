@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -163,9 +164,7 @@ func (p *patterns) readEvent(device, event string, payload []byte, now time.Time
 	default:
 		if err == nil || len(payload) > 0 && payload[0] != '{' && payload[0] != '[' {
 			stored, ok := plain(payload)
-			if event == "" {
-				event = "value"
-			}
+			event = cmp.Or(event, "value")
 			values.put(event, stored, ok)
 			report.Readings = values.entries
 			return done("")

@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"math"
@@ -51,13 +52,9 @@ func senMLRecords(records []any, device string, now time.Time) Result {
 			base.value = v
 		}
 		of := strings.Trim(base.name, ":/ ")
-		if of == "" {
-			of = device
-		}
+		of = cmp.Or(of, device)
 		name := text(record, "n")
-		if name == "" {
-			name = "value"
-		}
+		name = cmp.Or(name, "value")
 		value, ok := senMLValue(record, base.value)
 		if !ok {
 			continue // base fields alone, or data

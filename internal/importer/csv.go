@@ -3,6 +3,7 @@ package importer
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,9 +90,7 @@ func (o csvImport) validate() (csvImport, error) {
 	if o.Open == nil || o.Sink == nil {
 		return o, errors.New("importer: a source and a sink are needed")
 	}
-	if o.BatchRows == 0 {
-		o.BatchRows = 5000
-	}
+	o.BatchRows = cmp.Or(o.BatchRows, 5000)
 	if o.BatchRows < 0 || o.BatchRows > hearth.MaxLogBatch {
 		return o, fmt.Errorf("importer: a batch has 1 to %d rows", hearth.MaxLogBatch)
 	}

@@ -2,6 +2,7 @@
 package jobadmin
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -101,9 +102,7 @@ func (j Jobs) record(ctx context.Context, caller hearth.Caller, action, id strin
 		return asJob(err)
 	}
 	entry := caller.Entry(j.Clock.Now(), action, "job:"+id)
-	if entry.ActorID == "" {
-		entry.ActorID = "cli"
-	}
+	entry.ActorID = cmp.Or(entry.ActorID, "cli")
 	entry.Changes = map[string]hearth.Change{"kind": {Before: job.Kind}, "state": {Before: string(job.State)}}
 	return j.Store.Record(ctx, hearth.SideEffects{Audit: []hearth.AuditEntry{entry}})
 }

@@ -2,6 +2,7 @@
 package mailer
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -126,9 +127,7 @@ func (m *Mailer) email(ctx context.Context, payload []byte) (mail.Envelope, erro
 func (m *Mailer) invitation(ctx context.Context, payload []byte) (mail.Envelope, error) {
 	invitation, err := m.o.Organizations.InvitationMail(ctx, payload)
 	inviter := invitation.InvitedBy
-	if inviter == "" {
-		inviter = "Somebody"
-	}
+	inviter = cmp.Or(inviter, "Somebody")
 	return mail.Envelope{
 		To: mail.Address{Email: invitation.Email},
 		Email: mail.Invitation{

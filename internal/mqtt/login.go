@@ -143,9 +143,7 @@ func refusalOf(err error) *packet.Error {
 // newSession returns the session of a CONNECT that is accepted.
 func newSession(s *Server, c *conn, connect packet.Connect, caller hearth.Caller, token string) *session {
 	keepAlive := time.Duration(connect.KeepAlive) * time.Second
-	if keepAlive == 0 {
-		keepAlive = noKeepAlive
-	}
+	keepAlive = cmp.Or(keepAlive, noKeepAlive)
 	one := &session{
 		server: s, conn: c, token: token, id: newid.New(), version: connect.Version, will: connect.Will,
 		silence: keepAlive*3/2 + signEvery, keepAlive: keepAlive * 3 / 2, window: min(maxFlight, int(connect.ReceiveMaximum)),

@@ -7,6 +7,7 @@
 package mqtt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -119,9 +120,7 @@ func New(o Options) (*Server, error) {
 	if o.Devices == nil || o.Telemetry == nil || o.Twins == nil || o.Commands == nil || o.Sessions == nil {
 		return nil, errors.New("mqtt: devices, telemetry, twins, commands and sessions are needed")
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	s := &Server{o: o, log: o.Logger, sessions: map[string]*session{}, admitting: make(chan struct{}, maxAdmitting)}
 	s.metrics = newMetrics(o.Registry, s.Connections, s.waitingWills)
 	s.news = groupcommit.New(groupcommit.Options[message]{Commit: s.send, MaxWaiting: maxConnections})

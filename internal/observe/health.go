@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -95,9 +96,7 @@ type check struct {
 
 // NewHealth makes a Health without dependencies: ready at once. Uptime counts from here.
 func NewHealth(opts HealthOptions) *Health {
-	if opts.Logger == nil {
-		opts.Logger = slog.Default()
-	}
+	opts.Logger = cmp.Or(opts.Logger, slog.Default())
 	if opts.Timeout <= 0 {
 		opts.Timeout = 2 * time.Second
 	}

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -51,9 +52,7 @@ const exportTimeout = 5 * time.Second
 
 // NewTracer makes a Tracer. It does not connect: a missing receiver is reported in the log, at the first batch.
 func NewTracer(o TraceOptions) (*Tracer, error) {
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
+	o.Logger = cmp.Or(o.Logger, slog.Default())
 	endpoint, err := url.Parse(o.Endpoint)
 	if err != nil {
 		return nil, fmt.Errorf("the address of traces: %w", err)
@@ -138,9 +137,7 @@ func (t *Tracer) Request(ctx context.Context, requestID string, header http.Head
 	propagation.TraceContext{}.Inject(ctx, carrier)
 	return cause.With(ctx, carrier.Get("traceparent")), func(e Exchange) {
 		route := e.Route
-		if route == "" {
-			route = otherLabel
-		}
+		route = cmp.Or(route, otherLabel)
 		method := methodLabel(e.Method)
 		span.SetName(method + " " + route)
 		span.SetAttributes(attribute.String("http.request.method", method), attribute.String("http.route", route),

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -17,12 +18,8 @@ type Backoff struct {
 
 // withDefaults returns b with its zero fields filled in.
 func (b Backoff) withDefaults() Backoff {
-	if b.Base == 0 {
-		b.Base = 5 * time.Second
-	}
-	if b.Max == 0 {
-		b.Max = max(15*time.Minute, b.Base)
-	}
+	b.Base = cmp.Or(b.Base, 5*time.Second)
+	b.Max = cmp.Or(b.Max, max(15*time.Minute, b.Base))
 	return b
 }
 

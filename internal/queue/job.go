@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
@@ -159,9 +160,7 @@ func (j Job) prepare(now time.Time) (Job, error) {
 	if len(j.Payload) == 0 {
 		j.Payload = json.RawMessage("{}")
 	}
-	if j.MaxAttempts == 0 {
-		j.MaxAttempts = DefaultMaxAttempts
-	}
+	j.MaxAttempts = cmp.Or(j.MaxAttempts, DefaultMaxAttempts)
 	if fields := j.faults(); len(fields) > 0 {
 		return Job{}, hearth.Invalid(fields...)
 	}

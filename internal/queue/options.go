@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -108,9 +109,7 @@ func (o WorkerOptions) withDefaults() WorkerOptions {
 		host, _ := os.Hostname()
 		o.ID = fmt.Sprintf("%s-%d-%s", cut(host, 64), os.Getpid(), NewID(time.Now())[24:])
 	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	if o.Observe == nil {
 		o.Observe = func(Event) {}
 	}

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -71,18 +72,12 @@ func NewRelay(o RelayOptions) (*Relay, error) {
 	if o.Outbox == nil || o.Queue == nil {
 		return nil, errors.New("a relay needs an outbox and a queue")
 	}
-	if o.Poll == 0 {
-		o.Poll = time.Second
-	}
-	if o.Batch == 0 {
-		o.Batch = 200
-	}
+	o.Poll = cmp.Or(o.Poll, time.Second)
+	o.Batch = cmp.Or(o.Batch, 200)
 	if o.Poll < 0 || o.Batch < 0 || o.Batch > MaxBatch {
 		return nil, errors.New("a relay's poll or batch is out of range")
 	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	r := &Relay{o: o, refused: map[string]bool{}, kept: map[string]bool{}, stopping: make(chan struct{})}
 	r.forgetful, _ = o.Queue.(Forgetful)
 	return r, nil

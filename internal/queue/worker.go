@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,9 +51,7 @@ func NewWorker(o WorkerOptions) (*Worker, error) {
 		running: map[string]*Task{}, slots: map[Name]int{}, noted: map[string]time.Time{},
 	}
 	for _, k := range o.Kinds {
-		if k.Timeout == 0 {
-			k.Timeout = 10 * time.Minute
-		}
+		k.Timeout = cmp.Or(k.Timeout, 10*time.Minute)
 		k.Backoff = k.Backoff.withDefaults()
 		w.kinds[k.Name] = k
 		w.claim[k.Name] = k.MaxAttempts

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -103,9 +104,7 @@ func (o Options) withDefaults() (Options, error) {
 	if n := len(o.CursorKey); n > 0 && n < 32 {
 		return o, errors.New("realtime: the cursor key is shorter than 32 bytes")
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	if o.Registry == nil {
 		o.Registry = prometheus.NewRegistry()
 	}
@@ -117,9 +116,7 @@ func (o Options) withDefaults() (Options, error) {
 	orInt(&o.queueSize, 65_536)
 	orInt(&o.queueBytes, 4<<20)
 	orInt(&o.messageBurst, 1000)
-	if o.messageRate == 0 {
-		o.messageRate = 100
-	}
+	o.messageRate = cmp.Or(o.messageRate, 100)
 	orDuration(&o.WriteTimeout, 5*time.Second)
 	orDuration(&o.Heartbeat, 15*time.Second)
 	orDuration(&o.Recheck, 3*time.Second)

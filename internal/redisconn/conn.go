@@ -1,6 +1,7 @@
 package redisconn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -29,15 +30,9 @@ func (o Options) validate() (Options, error) {
 	if o.CallTimeout < 0 || o.ConnectTimeout < 0 {
 		return o, errors.New("redisconn: a duration is negative")
 	}
-	if o.CallTimeout == 0 {
-		o.CallTimeout = 150 * time.Millisecond
-	}
-	if o.ConnectTimeout == 0 {
-		o.ConnectTimeout = 8 * time.Second
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.CallTimeout = cmp.Or(o.CallTimeout, 150*time.Millisecond)
+	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, 8*time.Second)
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	return o, nil
 }
 

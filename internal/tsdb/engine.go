@@ -1,6 +1,7 @@
 package tsdb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"hash/maphash"
@@ -35,21 +36,11 @@ type Options struct {
 }
 
 func (o Options) withDefaults() (Options, error) {
-	if o.FoldRows == 0 {
-		o.FoldRows = 1 << 15
-	}
-	if o.ChunkRows == 0 {
-		o.ChunkRows = 1 << 13
-	}
-	if o.FoldIdle == 0 {
-		o.FoldIdle = 2 * time.Second
-	}
-	if o.FoldAge == 0 {
-		o.FoldAge = 30 * time.Second
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.FoldRows = cmp.Or(o.FoldRows, 1<<15)
+	o.ChunkRows = cmp.Or(o.ChunkRows, 1<<13)
+	o.FoldIdle = cmp.Or(o.FoldIdle, 2*time.Second)
+	o.FoldAge = cmp.Or(o.FoldAge, 30*time.Second)
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	if o.FoldRows < 1 || o.ChunkRows < 1 || o.ChunkRows > MaxRow || o.FoldIdle < 0 || o.FoldAge < 0 {
 		return o, errors.New("tsdb: the options of logs are out of range")
 	}

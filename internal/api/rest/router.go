@@ -3,6 +3,7 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -75,15 +76,9 @@ type Options struct {
 }
 
 func (o Options) validate() (Options, error) {
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.BodyLimit == 0 {
-		o.BodyLimit = 1 << 20
-	}
-	if o.BatchBodyLimit == 0 {
-		o.BatchBodyLimit = 16 << 20
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	o.BodyLimit = cmp.Or(o.BodyLimit, 1<<20)
+	o.BatchBodyLimit = cmp.Or(o.BatchBodyLimit, 16<<20)
 	if o.BodyLimit < 0 || o.BatchBodyLimit < 0 {
 		return o, errors.New("rest: a body limit is negative")
 	}

@@ -2,6 +2,7 @@
 package s3blob
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -147,9 +148,7 @@ func Open(o Options) (*Store, error) {
 	if o.Prefix != "" {
 		s.prefix = o.Prefix + "/"
 	}
-	if s.partSize == 0 {
-		s.partSize = 8 << 20
-	}
+	s.partSize = cmp.Or(s.partSize, 8<<20)
 	return s, nil
 }
 

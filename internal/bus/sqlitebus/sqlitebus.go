@@ -4,6 +4,7 @@
 package sqlitebus
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -93,9 +94,7 @@ func Open(ctx context.Context, options Options) (_ *Bus, err error) {
 	if options.Path, err = filepath.Abs(options.Path); err != nil {
 		return nil, err
 	}
-	if options.Logger == nil {
-		options.Logger = slog.New(slog.DiscardHandler)
-	}
+	options.Logger = cmp.Or(options.Logger, slog.New(slog.DiscardHandler))
 	// SQLite makes the files of the log with the same mode.
 	file, err := os.OpenFile(options.Path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

@@ -2,6 +2,7 @@
 package account
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -91,25 +92,15 @@ func (o Options) validate() (Options, error) {
 	defaults(&o.AccessTTL, 15*time.Minute)
 	defaults(&o.RefreshTTL, 7*24*time.Hour)
 	defaults(&o.ResetFloor, 250*time.Millisecond)
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	if o.Elapsed == nil {
 		start := o.Clock.Reading()
 		o.Elapsed = func() time.Duration { return o.Clock.Since(start) }
 	}
-	if o.Issuer == "" {
-		o.Issuer = "hearth"
-	}
-	if o.SignUp == "" {
-		o.SignUp = SignUpOpen
-	}
-	if o.BcryptCost == 0 {
-		o.BcryptCost = bcrypt.DefaultCost
-	}
-	if o.HashSlots == 0 {
-		o.HashSlots = 1
-	}
+	o.Issuer = cmp.Or(o.Issuer, "hearth")
+	o.SignUp = cmp.Or(o.SignUp, SignUpOpen)
+	o.BcryptCost = cmp.Or(o.BcryptCost, bcrypt.DefaultCost)
+	o.HashSlots = cmp.Or(o.HashSlots, 1)
 	o.Sealer, o.Notices = sealed.OrPlain(o.Sealer), sealed.OrPlain(o.Notices)
 	switch {
 	case o.AccessTTL < 0 || o.RefreshTTL < 0 || o.RefreshLeeway < 0 || o.ResetFloor < 0:

@@ -2,6 +2,7 @@ package account
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -74,9 +75,7 @@ func (s *Service) prove(
 	if !valid {
 		email = strings.ToValidUTF8(email[:min(len(email), 2*hearth.MaxEmail)], "") // no user's, but counted alike
 	}
-	if c.action == "" {
-		c.action = "auth.login"
-	}
+	c.action = cmp.Or(c.action, "auth.login")
 	tries := s.triesKey(email)
 	unlock, err := s.checking.Lock(ctx, string(tries))
 	if errors.Is(err, keymutex.ErrBusy) {
@@ -305,9 +304,7 @@ func (s *Service) open(ctx context.Context, caller hearth.Caller, o opening) (Gr
 			return Grant{}, err
 		}
 	}
-	if o.action == "" {
-		o.action = "auth.login"
-	}
+	o.action = cmp.Or(o.action, "auth.login")
 	session := hearth.Session{
 		ID: newid.New(), UserID: o.user.ID, Device: device, Network: s.network(caller), Origin: origin, CreatedAt: now, LastUsedAt: now,
 		ExpiresAt: now.Add(s.options.RefreshTTL),

@@ -6,6 +6,7 @@
 package alarms
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -82,9 +83,7 @@ func (o Options) validate() (Options, error) {
 	if o.Leads == nil {
 		o.Leads = func() bool { return true }
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	return o, nil
 }
 

@@ -7,6 +7,7 @@ package archive
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -66,9 +67,7 @@ func New(options Options) (*Service, error) {
 	if options.Logs == nil || options.Devices == nil || options.Files == nil {
 		return nil, errors.New("archive: logs, devices and files are needed")
 	}
-	if options.Log == nil {
-		options.Log = slog.New(slog.DiscardHandler)
-	}
+	options.Log = cmp.Or(options.Log, slog.New(slog.DiscardHandler))
 	return &Service{options}, nil
 }
 

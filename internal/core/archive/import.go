@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -113,9 +114,7 @@ func (i Import) Run(ctx context.Context) (Progress, error) {
 	if i.File == nil || i.Sink == nil || i.BatchRows < 0 || i.BatchRows > hearth.MaxLogBatch {
 		return Progress{}, errors.New("archive: an import needs a file and a sink, and at most 10,000 rows at once")
 	}
-	if i.BatchRows == 0 {
-		i.BatchRows = 5000
-	}
+	i.BatchRows = cmp.Or(i.BatchRows, 5000)
 	if i.Progress == nil {
 		i.Progress = func(Progress) {}
 	}

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 
@@ -68,9 +69,7 @@ func rowOf(d hearth.Device) (*row, error) {
 		tags = []byte("[]")
 	}
 	metadata := string(d.Metadata)
-	if metadata == "" {
-		metadata = "{}"
-	}
+	metadata = cmp.Or(metadata, "{}")
 	return &row{
 		DeviceID: d.ID, DeviceName: d.Name, DeviceType: d.Type, OwnerID: d.OwnerID, OrganizationID: d.OrganizationID,
 		Tags: string(tags), Metadata: metadata,

@@ -106,12 +106,8 @@ func (f *Service) prepare(
 			ID: cmp.Or(input.ID, newid.New()), Name: input.Name, Type: input.Type, Serial: input.Serial, Status: input.Status, Tags: input.Tags, Interval: input.Interval,
 			OwnerID: caller.UserID, OrganizationID: input.OrganizationID, Version: 1, CreatedAt: now, UpdatedAt: now,
 		}
-		if d.Status == "" {
-			d.Status = hearth.StatusActive
-		}
-		if d.Interval == 0 {
-			d.Interval = hearth.DefaultHeartbeatInterval
-		}
+		d.Status = cmp.Or(d.Status, hearth.StatusActive)
+		d.Interval = cmp.Or(d.Interval, hearth.DefaultHeartbeatInterval)
 		metadata, problem := canonicalMetadata(input.Metadata)
 		if problem != "" {
 			problems = append(problems, hearth.FieldError{Location: prefix(i) + "metadata", Message: problem})

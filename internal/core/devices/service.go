@@ -61,9 +61,7 @@ func (o Options) validate() (Options, error) {
 	if o.Store == nil {
 		return o, errors.New("devices: no store was given")
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	if o.OnConnection == nil {
 		o.OnConnection = func(context.Context, hearth.Device) {}
 	}

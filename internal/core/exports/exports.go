@@ -7,6 +7,7 @@
 package exports
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -96,9 +97,7 @@ func (o Options) validate() (Options, error) {
 	if o.Snapshot == nil {
 		o.Snapshot = func(ctx context.Context, fn func(context.Context) error) error { return fn(ctx) }
 	}
-	if o.TTL == 0 {
-		o.TTL = hearth.ExportTTL
-	}
+	o.TTL = cmp.Or(o.TTL, hearth.ExportTTL)
 	if o.TTL < 0 {
 		return o, errors.New("exports: the TTL is negative")
 	}
@@ -108,9 +107,7 @@ func (o Options) validate() (Options, error) {
 	if o.Publisher == nil {
 		o.Publisher = nobody{}
 	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	return o, nil
 }
 

@@ -9,6 +9,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -84,9 +85,7 @@ func (o Options) validate() (Options, error) {
 	if o.Store == nil || o.Channels == nil || o.Client == nil || o.Users == nil || o.Devices == nil || o.Queue == nil {
 		return o, errors.New("notify: stores, a client, users, devices and a queue are needed")
 	}
-	if o.Debounce == 0 {
-		o.Debounce = 30 * time.Second
-	}
+	o.Debounce = cmp.Or(o.Debounce, 30*time.Second)
 	if o.Debounce < time.Second {
 		return o, errors.New("notify: the debounce of connections is at least 1s")
 	}
@@ -94,9 +93,7 @@ func (o Options) validate() (Options, error) {
 		o.Publisher = noPublisher{}
 	}
 	o.Sealer, o.ChannelSealer = sealed.OrPlain(o.Sealer), sealed.OrPlain(o.ChannelSealer)
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	if o.EventsOf == nil {
 		o.EventsOf = func(hearth.Rule) []string { return nil }
 	}
@@ -227,9 +224,7 @@ func (s *Service) send(ctx context.Context, cause string, n message) error {
 
 func (s *Service) emailJob(id string, n message) (hearth.OutboxJob, error) {
 	address := n.mailTo
-	if address == "" {
-		address = n.user.Email
-	}
+	address = cmp.Or(address, n.user.Email)
 	payload, err := json.Marshal(mail.Envelope{To: mail.Address{Name: n.user.Name, Email: address}, Email: n.email})
 	if err == nil && n.sealed {
 		var sealed []byte

@@ -7,6 +7,7 @@
 package webhooks
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -60,9 +61,7 @@ func (o Options) validate() (Options, error) {
 		o.Leads = func() bool { return true }
 	}
 	o.Sealer = sealed.OrPlain(o.Sealer)
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	return o, nil
 }
 

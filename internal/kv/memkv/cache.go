@@ -2,6 +2,7 @@
 package memkv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,15 +29,11 @@ type CacheOptions struct {
 }
 
 func (o CacheOptions) validate() (CacheOptions, error) {
-	if o.Bytes == 0 {
-		o.Bytes = 64 << 20
-	}
+	o.Bytes = cmp.Or(o.Bytes, 64<<20)
 	if o.Bytes < 64<<10 {
 		return o, errors.New("memkv: a cache needs 64 KiB at least")
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	return o, nil
 }
 

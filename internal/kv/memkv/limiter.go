@@ -1,6 +1,7 @@
 package memkv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"hash/maphash"
@@ -30,18 +31,14 @@ func (o LimiterOptions) validate() (LimiterOptions, error) {
 	if err := o.Limits.Validate(); err != nil {
 		return o, err
 	}
-	if o.MaxKeys == 0 {
-		o.MaxKeys = 200_000
-	}
+	o.MaxKeys = cmp.Or(o.MaxKeys, 200_000)
 	if o.MaxKeys < limiterShards {
 		return o, errors.New("memkv: a limiter remembers 64 keys at least")
 	}
 	if o.Lasting == nil {
 		o.Lasting = []string{"auth", "exports", "logs"}
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	return o, nil
 }
 

@@ -1,6 +1,7 @@
 package rediskv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -94,9 +95,7 @@ func NewCache(options CacheOptions) (*Cache, error) {
 	if options.Bus == nil || options.Near == nil {
 		return nil, errors.New("rediskv: a cache needs a bus and a near cache")
 	}
-	if options.Patience == 0 {
-		options.Patience = 300 * time.Millisecond
-	}
+	options.Patience = cmp.Or(options.Patience, 300*time.Millisecond)
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Cache{
 		options: options, bus: options.Bus, conn: options.Bus.Conn(), near: options.Near,

@@ -2,6 +2,7 @@
 package smtpmail
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -86,24 +87,14 @@ func ParseURL(raw string) (Options, error) {
 }
 
 func (o Options) withDefaults() Options {
-	if o.TLS == "" {
-		o.TLS = StartTLS
-	}
+	o.TLS = cmp.Or(o.TLS, StartTLS)
 	if o.Port == 0 {
 		o.Port = map[TLS]int{Implicit: 465, None: 25}[o.TLS]
-		if o.Port == 0 {
-			o.Port = 587
-		}
+		o.Port = cmp.Or(o.Port, 587)
 	}
-	if o.Timeout == 0 {
-		o.Timeout = 30 * time.Second
-	}
-	if o.MaxConnections == 0 {
-		o.MaxConnections = 4
-	}
-	if o.IdleTimeout == 0 {
-		o.IdleTimeout = 30 * time.Second
-	}
+	o.Timeout = cmp.Or(o.Timeout, 30*time.Second)
+	o.MaxConnections = cmp.Or(o.MaxConnections, 4)
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, 30*time.Second)
 	return o
 }
 

@@ -1,6 +1,7 @@
 package redisqueue
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -64,9 +65,7 @@ func (q *Queue) List(ctx context.Context, f queue.Filter) (queue.Page, error) {
 	if f.Limit < 0 || f.Limit > 200 {
 		return queue.Page{}, hearth.Invalid(hearth.FieldError{Location: "limit", Message: "must be 1 to 200"})
 	}
-	if f.Limit == 0 {
-		f.Limit = 50
-	}
+	f.Limit = cmp.Or(f.Limit, 50)
 	var ids []string
 	before := f.Before
 	for len(ids) <= f.Limit {

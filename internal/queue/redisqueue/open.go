@@ -3,6 +3,7 @@
 package redisqueue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -53,12 +54,8 @@ func Open(o Options) (*Queue, error) {
 		return nil, errors.New("a queue needs a bus, and numbers that are not negative")
 	}
 	q := &Queue{bus: o.Bus, conn: o.Bus.Conn(), clock: o.Clock, backlog: o.MaxBacklog, timeout: o.Timeout}
-	if q.backlog == 0 {
-		q.backlog = 1_000_000
-	}
-	if q.timeout == 0 {
-		q.timeout = 3 * time.Second
-	}
+	q.backlog = cmp.Or(q.backlog, 1_000_000)
+	q.timeout = cmp.Or(q.timeout, 3*time.Second)
 	return q, nil
 }
 

@@ -1,6 +1,7 @@
 package sqlitequeue
 
 import (
+	"cmp"
 	"context"
 
 	"hearth"
@@ -18,9 +19,7 @@ func (q *Queue) List(ctx context.Context, f queue.Filter) (queue.Page, error) {
 	if f.Limit < 0 || f.Limit > 200 {
 		return queue.Page{}, hearth.Invalid(hearth.FieldError{Location: "limit", Message: "must be 1 to 200"})
 	}
-	if f.Limit == 0 {
-		f.Limit = 50
-	}
+	f.Limit = cmp.Or(f.Limit, 50)
 	query := `SELECT ` + columns + ` FROM jobs WHERE (?1 = '' OR queue = ?1) AND (?3 = '' OR kind = ?3) AND (?4 = '' OR id < ?4)`
 	if f.State != "" {
 		query += ` AND state = ?2`

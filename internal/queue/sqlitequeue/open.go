@@ -2,6 +2,7 @@
 package sqlitequeue
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	_ "embed"
@@ -87,9 +88,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	q := &Queue{
 		clock: o.Clock, backlog: o.MaxBacklog, bus: o.Bus, isOpen: true, closing: make(chan struct{}), changed: make(chan struct{}, 1),
 	}
-	if q.backlog == 0 {
-		q.backlog = 1_000_000
-	}
+	q.backlog = cmp.Or(q.backlog, 1_000_000)
 	write, err := open(path, 1, "")
 	if err != nil {
 		return nil, err

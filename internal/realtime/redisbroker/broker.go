@@ -1,6 +1,7 @@
 package redisbroker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,21 +43,11 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Age < 0 || o.Size < 0 || o.Bytes < 0 || o.Timeout < 0 {
 		return o, errors.New("redisbroker: a bound is negative")
 	}
-	if o.Age == 0 {
-		o.Age = 5 * time.Minute
-	}
-	if o.Size == 0 {
-		o.Size = 1000
-	}
-	if o.Bytes == 0 {
-		o.Bytes = 256 << 10
-	}
-	if o.Timeout == 0 {
-		o.Timeout = time.Second
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Age = cmp.Or(o.Age, 5*time.Minute)
+	o.Size = cmp.Or(o.Size, 1000)
+	o.Bytes = cmp.Or(o.Bytes, 256<<10)
+	o.Timeout = cmp.Or(o.Timeout, time.Second)
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	return o, nil
 }
 

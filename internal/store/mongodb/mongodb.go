@@ -1,6 +1,7 @@
 package mongodb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -76,9 +77,7 @@ func Open(ctx context.Context, settings Options) (*Store, error) {
 	s := &Store{DB: db}
 	s.Aggregates, s.SharedFiles = record.New(recordBackend{s}), record.NewSharedFiles(recordBackend{s})
 	s.logs = newLogBackend(s)
-	if settings.Logs.FoldRows == 0 {
-		settings.Logs.FoldRows = foldRows
-	}
+	settings.Logs.FoldRows = cmp.Or(settings.Logs.FoldRows, foldRows)
 	settings.Logs.Clock, settings.Logs.Logger = settings.Clock, settings.Logger
 	if s.Engine, err = tsdb.New(s.logs, settings.Logs); err != nil {
 		return nil, errors.Join(err, db.Close())

@@ -20,6 +20,7 @@
 package record
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"reflect"
@@ -341,9 +342,7 @@ func fieldsOf(t reflect.Type, path []int) (fields []Field) {
 			name, _, _ = strings.Cut(f.Tag.Get("json"), ",")
 		}
 		field := Field{Name: name, BSON: f.Tag.Get("bson"), Type: typeOf(f.Type), path: inner}
-		if field.BSON == "" {
-			field.BSON = name
-		}
+		field.BSON = cmp.Or(field.BSON, name)
 		if options == "open" {
 			field.Type = OpenMoment
 		}

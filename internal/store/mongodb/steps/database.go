@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,9 +49,7 @@ func (o Options) validate() (Options, error) {
 	orDefault(&o.OperationTimeout, 10*time.Second)
 	orDefault(&o.RepairEvery, 15*time.Second)
 	orDefault(&o.Grace, time.Second)
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	if o.Observer == nil {
 		o.Observer = hearth.NoObserver{}
 	}
