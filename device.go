@@ -3,6 +3,7 @@ package hearth
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"iter"
 	"strings"
 	"time"
@@ -195,6 +196,12 @@ func SerialTaken(location string) *Error {
 		Code: CodeConflict, Message: location + " is the serial of another device",
 		Fields: []FieldError{{Location: location, Message: "is the serial of another device"}},
 	}
+}
+
+// IsSerialTaken reports whether an error is of SerialTaken.
+func IsSerialTaken(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Code == CodeConflict && len(e.Fields) == 1 && strings.HasSuffix(e.Fields[0].Location, "serial")
 }
 
 // checkText says what is wrong with a line of text of 1 to limit characters; "" if nothing is. Letters of every script

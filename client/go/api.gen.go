@@ -3624,7 +3624,7 @@ func (c *Client) AllRules(ctx context.Context, params ListRulesParams, options .
 
 // CreateRule: Create a rule. It judges from the next reading on. The condition is `event`, `operator` and `value`, or
 // `expression`, or `offline_for`, or `no_data`. Members of an organization write its rules, viewers read them.
-// `conflict`: there are 10000 rules already.
+// An API key needs `commands:write` too for a rule with a command. `conflict`: there are 10000 rules already.
 func (c *Client) CreateRule(ctx context.Context, body NewRule, options ...CallOption) (*Rule, error) {
 	return call[Rule](ctx, c, request{method: http.MethodPost, path: "/api/v1/rules", body: body, creates: true}, options)
 }
@@ -3641,7 +3641,8 @@ func (c *Client) GetRule(ctx context.Context, id string, options ...CallOption) 
 }
 
 // UpdateRule: Change a rule. What is left out stays. A change of anything clears the rule's alarms; then it judges from the
-// next reading on. `conflict`: it was changed at the same time.
+// next reading on. To change a rule with a command, an API key needs `commands:write` too, unless it only
+// disables it. `conflict`: it was changed at the same time.
 func (c *Client) UpdateRule(ctx context.Context, id string, body RuleChange, options ...CallOption) (*Rule, error) {
 	return call[Rule](ctx, c, request{method: http.MethodPatch, path: "/api/v1/rules/" + url.PathEscape(id), body: body}, options)
 }

@@ -402,7 +402,8 @@ func (a *API) registerRules() {
 		Status: http.StatusCreated, Creates: true, Location: true, Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict},
 		Summary: "Create a rule",
 		Description: "It judges from the next reading on. The condition is `event`, `operator` and `value`, or `expression`, or `offline_for`, or `no_data`. " +
-			"Members of an organization write its rules, viewers read them. `conflict`: there are 10000 rules already.",
+			"Members of an organization write its rules, viewers read them. An API key needs `commands:write` too for a rule with a command. " +
+			"`conflict`: there are 10000 rules already.",
 	}, func(ctx context.Context, in *struct{ Body NewRule }) (*rest.Created[Rule], error) {
 		rule, err := in.Body.rule()
 		if err == nil {
@@ -436,7 +437,7 @@ func (a *API) registerRules() {
 		ID: "update-rule", Method: http.MethodPatch, Path: "/rules/{id}", Tag: tagAlarms, Access: rest.ForUsers, Key: hearth.KeyAlarmsWrite,
 		Codes: []hearth.Code{hearth.CodeNotFound, hearth.CodeConflict}, Summary: "Change a rule",
 		Description: "What is left out stays. A change of anything clears the rule's alarms; then it judges from the next reading on. " +
-			"`conflict`: it was changed at the same time.",
+			"To change a rule with a command, an API key needs `commands:write` too, unless it only disables it. `conflict`: it was changed at the same time.",
 	}, func(ctx context.Context, in *struct {
 		RulePath
 		Body RuleChange

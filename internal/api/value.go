@@ -47,7 +47,7 @@ func (Value) Schema(r huma.Registry) *huma.Schema {
 			OneOf: []*huma.Schema{
 				{Type: huma.TypeNumber, Minimum: &least, Maximum: &most},
 				{Type: huma.TypeBoolean},
-				{Type: huma.TypeString, MinLength: &one, MaxLength: &longest, Pattern: `^\P{Cc}+$`},
+				{Type: huma.TypeString, MinLength: &one, MaxLength: &longest, Pattern: `^[^\x00-\x1f\x7f-\x9f]+$`},
 			},
 			Examples: []any{21.5},
 		}

@@ -463,3 +463,34 @@ func TestRequestsOfAnAPIKeyCountForItsOwnerAndGuessesForTheAddress(t *testing.T)
 		t.Errorf("the seventh guess is %d %s", status, text)
 	}
 }
+
+// A rule sends its commands for whoever wrote it: without that scope, a key would reach by it what it may not do itself.
+func TestAKeyWritesRulesWithCommandsOnlyWithTheScopeOfCommands(t *testing.T) {
+	t.Parallel()
+	apitest.InBothModes(t, func(t *testing.T, m apitest.Mode) {
+		w := newKeyed(t, m)
+		alarms := w.key(t, []hearth.KeyScope{hearth.KeyAlarmsWrite}, nil).text("key")
+		both := w.key(t, []hearth.KeyScope{hearth.KeyAlarmsWrite, hearth.KeyCommandsWrite}, nil).text("key")
+		rule := func(actions ...apitest.Object) apitest.Object {
+			return apitest.Object{
+				"name": "hot", "devices": apitest.Object{"ids": []string{w.device}}, "severity": "minor", "actions": actions,
+				"condition": apitest.Object{"event": "temperature", "operator": "gt", "value": 30},
+			}
+		}
+		command := apitest.Object{"command": apitest.Object{"name": "open"}}
+		owner := apitest.Object{"notify": "owner"}
+
+		w.want(t, w.call(t, 0, "POST", "/rules", alarms, rule(owner, command)), 403, hearth.CodeForbidden)
+		plain := w.made(t, alarms, "/rules", rule(owner)).text("id")
+		w.want(t, w.call(t, 0, "PATCH", "/rules/"+plain, alarms, apitest.Object{"actions": []apitest.Object{command}}), 403, hearth.CodeForbidden)
+
+		sends := w.made(t, both, "/rules", rule(command)).text("id")
+		colder := apitest.Object{"condition": apitest.Object{"event": "temperature", "operator": "gt", "value": -30}}
+		w.want(t, w.call(t, 0, "PATCH", "/rules/"+sends, alarms, colder), 403, hearth.CodeForbidden)
+		w.want(t, w.call(t, 0, "PATCH", "/rules/"+sends, both, colder), 200, "")
+		w.want(t, w.call(t, 0, "PATCH", "/rules/"+sends, alarms, apitest.Object{"enabled": false}), 200, "")
+		w.want(t, w.call(t, 0, "PATCH", "/rules/"+sends, alarms, apitest.Object{"enabled": true}), 403, hearth.CodeForbidden)
+		w.want(t, w.call(t, 0, "PATCH", "/rules/"+sends, w.ann, apitest.Object{"enabled": true}), 200, "")
+		w.want(t, w.call(t, 0, "DELETE", "/rules/"+sends, alarms, nil), 204, "")
+	})
+}

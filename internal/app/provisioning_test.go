@@ -234,7 +234,9 @@ func TestADeviceIsClaimedOnceWithItsHistory(t *testing.T) {
 		w.want(t, w.claim(1, w.bob, "0000-0000-0000", "198.51.100.1"), 404, hearth.CodeNotFound)
 		w.want(t, w.claim(1, token, code, "198.51.100.1"), 403, hearth.CodeForbidden)
 		taken := w.made(w.bob, "/devices", apitest.Object{"name": "x", "type": "x", "serial": "SN-1"}).text("id")
-		w.want(t, w.claim(1, w.bob, code, "198.51.100.1"), 409, hearth.CodeConflict)
+		if r := w.want(t, w.claim(1, w.bob, code, "198.51.100.1"), 409, hearth.CodeConflict); r.text("detail") != "you have another device with the serial SN-1" {
+			t.Errorf("the answer is %s", r.raw)
+		}
 		w.want(t, w.call(t, 0, "DELETE", "/devices/"+taken, w.bob, nil), 204, "")
 
 		lost := (&apitest.Client{URL: w.urls[0], Token: w.ann}).Stream(t, "")

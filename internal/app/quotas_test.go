@@ -65,6 +65,15 @@ func TestQuotas(t *testing.T) {
 		refused(ask(ann, "/logs", many), hearth.QuotaLogs)
 		bob := apitest.SignUp(t, url, "bob@example.com")
 		accepted(ask(bob, "/logs", logs(device(bob), 20, 28))) // another account has its own
+
+		// What is not bob's does not exist for bob, however many devices bob has.
+		for range 3 {
+			device(bob)
+		}
+		me := apitest.Text(bob.Call(t, "GET", "/users/me", nil), "id")
+		if status, body := ask(bob, "/devices/"+id+"/transfer", map[string]any{"owner_id": me}).Text(); status != 404 {
+			t.Errorf("the transfer of ann's device answers %d %s", status, body)
+		}
 	})
 }
 

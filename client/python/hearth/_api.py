@@ -3528,7 +3528,8 @@ class Api:
     def create_rule(self, *, condition: NewRuleCondition, name: str, severity: Severity, actions: Optional[List[NewRuleAction]] = UNSET, devices: Optional[NewRuleDevices] = UNSET, enabled: Optional[bool] = UNSET, organization_id: Optional[str] = UNSET, schedule: Optional[RuleSchedule] = UNSET, idempotency_key: Optional[str] = None) -> Rule:
         """Create a rule. It judges from the next reading on. The condition is `event`, `operator` and `value`,
         or `expression`, or `offline_for`, or `no_data`. Members of an organization write its rules, viewers
-        read them. `conflict`: there are 10000 rules already.
+        read them. An API key needs `commands:write` too for a rule with a command. `conflict`: there are
+        10000 rules already.
         """
         return self._call("POST", "/api/v1/rules", body=_given({"actions": actions, "condition": condition, "devices": devices, "enabled": enabled, "name": name, "organization_id": organization_id, "schedule": schedule, "severity": severity}), creates=True, idempotency_key=idempotency_key)
 
@@ -3542,7 +3543,8 @@ class Api:
 
     def update_rule(self, id: str, *, actions: Optional[List[NewRuleAction]] = UNSET, condition: Optional[NewRuleCondition] = UNSET, devices: Optional[NewRuleDevices] = UNSET, enabled: Optional[bool] = UNSET, name: Optional[str] = UNSET, schedule: Optional[RuleSchedule] = UNSET, severity: Optional[Severity] = UNSET, if_match: Optional[str] = None) -> Rule:
         """Change a rule. What is left out stays. A change of anything clears the rule's alarms; then it judges
-        from the next reading on. `conflict`: it was changed at the same time.
+        from the next reading on. To change a rule with a command, an API key needs `commands:write` too,
+        unless it only disables it. `conflict`: it was changed at the same time.
         """
         return self._call("PATCH", f'/api/v1/rules/{quote(id, safe="")}', body=_given({"actions": actions, "condition": condition, "devices": devices, "enabled": enabled, "name": name, "schedule": schedule, "severity": severity}), if_match=if_match)
 

@@ -3559,7 +3559,7 @@ export abstract class Api {
   /**
    * Create a rule. It judges from the next reading on. The condition is `event`, `operator` and `value`, or
    * `expression`, or `offline_for`, or `no_data`. Members of an organization write its rules, viewers read them.
-   * `conflict`: there are 10000 rules already.
+   * An API key needs `commands:write` too for a rule with a command. `conflict`: there are 10000 rules already.
    */
   createRule(body: NewRule, options: CallOptions = {}): Promise<Rule> {
     return this.call({ method: 'POST', path: '/api/v1/rules', body, creates: true, options })
@@ -3577,7 +3577,8 @@ export abstract class Api {
 
   /**
    * Change a rule. What is left out stays. A change of anything clears the rule's alarms; then it judges from the
-   * next reading on. `conflict`: it was changed at the same time.
+   * next reading on. To change a rule with a command, an API key needs `commands:write` too, unless it only
+   * disables it. `conflict`: it was changed at the same time.
    */
   updateRule(id: string, body: RuleChange, options: CallOptions = {}): Promise<Rule> {
     return this.call({ method: 'PATCH', path: path`/api/v1/rules/${id}`, body, options })

@@ -52,6 +52,9 @@ func (s *Service) CreateRule(ctx context.Context, caller hearth.Caller, r hearth
 
 // check holds a rule against what it may be. What it names and named before is not looked at again.
 func (s *Service) check(ctx context.Context, caller hearth.Caller, r, before hearth.Rule) error {
+	if err := allowCommands(caller, r, before); err != nil {
+		return err
+	}
 	problems := r.Validate("body.")
 	if _, problem := judge.New(r); problem != "" && len(problems) == 0 {
 		problems = append(problems, hearth.FieldError{Location: "body.condition.expression", Message: problem})
@@ -75,6 +78,16 @@ func (s *Service) check(ctx context.Context, caller hearth.Caller, r, before hea
 		return hearth.Invalid(problems[:min(len(problems), maxProblems)]...)
 	}
 	return nil
+}
+
+// allowCommands makes sure that an API key that may send no commands makes no rule send any. It may disable one that does.
+func allowCommands(caller hearth.Caller, r, before hearth.Rule) error {
+	sends := func(a hearth.Action) bool { return a.Command != nil }
+	disables := !r.Enabled && reflect.DeepEqual(r.Actions, before.Actions)
+	if caller.HasScope(hearth.KeyCommandsWrite) || disables || !slices.ContainsFunc(r.Actions, sends) {
+		return nil
+	}
+	return hearth.Errorf(hearth.CodeForbidden, "the rule sends a command, and the API key lacks the scope %s", hearth.KeyCommandsWrite)
 }
 
 // checkDevices makes sure that the devices that a rule names are of its scope and the caller's.

@@ -24,6 +24,12 @@ func (f *Service) Transfer(ctx context.Context, caller hearth.Caller, id string,
 	}
 	now := f.now()
 	known, err := f.store.Device(ctx, id)
+	if err == nil { // before the target's quota says anything
+		err = allowEdit(caller, known, nil)
+	}
+	if err == nil {
+		err = mayReceive(caller, target.of(known))
+	}
 	if err != nil {
 		return hearth.Device{}, err
 	}
@@ -80,10 +86,12 @@ func (f *Service) Transfer(ctx context.Context, caller hearth.Caller, id string,
 		come, err := arrived(now, id, planned)
 		return slices.Concat(gone, come, leftRules(id), newRules(id)), err
 	}})
-	if errors.Is(err, audited.ErrUnchanged) {
+	switch {
+	case errors.Is(err, audited.ErrUnchanged):
 		return before, nil
-	}
-	if err != nil {
+	case hearth.IsSerialTaken(err):
+		return hearth.Device{}, hearth.Errorf(hearth.CodeConflict, "another device there has the serial %s", before.Serial)
+	case err != nil:
 		return hearth.Device{}, err
 	}
 	f.Moved(before, after)

@@ -159,5 +159,8 @@ func (s *Service) claim(ctx context.Context, caller hearth.Caller, typed string)
 		come, err := arrived(now, planned.ID, planned)
 		return slices.Concat(gone, come, leftRules(planned.ID), newRules(planned.ID)), err
 	}})
+	if hearth.IsSerialTaken(err) {
+		err = hearth.Errorf(hearth.CodeConflict, "you have another device with the serial %s", before.Serial)
+	}
 	return before, after, err
 }
