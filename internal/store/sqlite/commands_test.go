@@ -26,14 +26,7 @@ func TestABatchKeepsItsDevicesUntilTheirCommandsArePlaced(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s, err := Open(t.Context(), Options{Path: s.options.Path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s = reopen(t, s)
 	for left := 2; left >= 0; left-- { // there is no such device: no command is placed
 		_, after, err := s.PlaceCommands(t.Context(), "b", 1, nil, nil)
 		if err != nil || len(after.DeviceIDs) != left {

@@ -76,13 +76,7 @@ func TestWhatACrashLeavesOfADeviceIsRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantCommands(t, s, n-changedAtOnce, 1)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if s, err = Open(t.Context(), Options{Path: path}); err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s = reopen(t, s)
 	wantCommands(t, s, 0, 0)
 }
 

@@ -134,13 +134,7 @@ func TestIndexesOfCommandsAreMadeAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if s, err = Open(t.Context(), Options{Path: s.options.Path}); err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s = reopen(t, s)
 	if got := indexes(s); !slices.Equal(got, want) {
 		t.Errorf("the indexes are %q, want %q", got, want)
 	}
@@ -186,13 +180,7 @@ func TestALostIndexIsMadeAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if s, err = Open(t.Context(), Options{Path: s.options.Path}); err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s = reopen(t, s)
 	if got := indexes("sql"); !slices.Equal(got, want) {
 		t.Errorf("the indexes are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}

@@ -44,6 +44,24 @@ func openTest(t testing.TB) *Store {
 	return s
 }
 
+// reopen closes a store and opens its database anew, until the test ends.
+func reopen(t testing.TB, s *Store) *Store {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Open(t.Context(), Options{Path: s.options.Path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := again.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return again
+}
+
 func scopeCount(t *testing.T, s *Store) (n int) {
 	t.Helper()
 	if err := s.read(t.Context(), "ScopeCount", func(r *reader) error { return r.row(`SELECT count(*) FROM scopes`).Scan(&n) }); err != nil {
