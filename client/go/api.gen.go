@@ -2979,7 +2979,8 @@ type NextCommandParams struct {
 
 // NextCommand: Receive the next command. For the device itself: its oldest command that it has neither acknowledged nor
 // answered, the same one again until it has. With `wait`, the answer comes as soon as there is one. 204: there
-// is none. Of one device four requests may wait at each instance; a newer one ends the oldest.
+// is none. Of one device four requests may wait at each instance; a newer one ends the oldest. An answer that
+// breaks off before its last byte is no delivery: ask again.
 func (c *Client) NextCommand(ctx context.Context, id string, params NextCommandParams, options ...CallOption) (*Command, error) {
 	return call[Command](ctx, c, request{method: http.MethodGet, path: "/api/v1/devices/" + url.PathEscape(id) + "/commands/next", query: params}, options)
 }

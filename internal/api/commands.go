@@ -300,7 +300,7 @@ func (a *API) registerDeliveries(s *commands.Service) {
 		Codes: []hearth.Code{hearth.CodeNotFound}, Summary: "Receive the next command",
 		Description: "For the device itself: its oldest command that it has neither acknowledged nor answered, the same one again until it has. " +
 			"With `wait`, the answer comes as soon as there is one. 204: there is none. Of one device four requests may wait at each instance; " +
-			"a newer one ends the oldest.",
+			"a newer one ends the oldest. An answer that breaks off before its last byte is no delivery: ask again.",
 	}, func(doc *huma.Operation) {
 		doc.Parameters = append(doc.Parameters, deviceIDParam(), &huma.Param{
 			Name: "wait", In: "query", Description: "How long the answer may wait, up to 30s.", Example: "30s",

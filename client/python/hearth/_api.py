@@ -3126,7 +3126,7 @@ class Api:
         """Receive the next command. For the device itself: its oldest command that it has neither acknowledged
         nor answered, the same one again until it has. With `wait`, the answer comes as soon as there is
         one. 204: there is none. Of one device four requests may wait at each instance; a newer one ends the
-        oldest.
+        oldest. An answer that breaks off before its last byte is no delivery: ask again.
         """
         return self._call("GET", f'/api/v1/devices/{quote(id, safe="")}/commands/next', query=_given({"wait": wait}))
 

@@ -3063,7 +3063,8 @@ export abstract class Api {
   /**
    * Receive the next command. For the device itself: its oldest command that it has neither acknowledged nor
    * answered, the same one again until it has. With `wait`, the answer comes as soon as there is one. 204: there
-   * is none. Of one device four requests may wait at each instance; a newer one ends the oldest.
+   * is none. Of one device four requests may wait at each instance; a newer one ends the oldest. An answer that
+   * breaks off before its last byte is no delivery: ask again.
    */
   nextCommand(id: string, query: NextCommandQuery = {}, options: CallOptions = {}): Promise<Command | null> {
     return this.call({ method: 'GET', path: path`/api/v1/devices/${id}/commands/next`, query: { ...query }, options })
