@@ -3013,7 +3013,8 @@ type LatestLogsParams struct {
 }
 
 // LatestLogs: Read a device's latest values. The newest log of each event, by the name of the event; up to 500. The newest
-// is the one of the latest `timestamp`; of the same time, the one that was stored later.
+// is the one of the latest `timestamp`; of the same time, the one that was stored later; in a fleet, of what one
+// instance stored.
 func (c *Client) LatestLogs(ctx context.Context, id string, params LatestLogsParams, options ...CallOption) (*LatestLogsOutputBody, error) {
 	return call[LatestLogsOutputBody](ctx, c, request{method: http.MethodGet, path: "/api/v1/devices/" + url.PathEscape(id) + "/latest", query: params}, options)
 }

@@ -27,7 +27,7 @@ func (a *API) registerLatest() {
 		Codes:   []hearth.Code{hearth.CodeNotFound},
 		Summary: "Read a device's latest values",
 		Description: "The newest log of each event, by the name of the event; up to 500. The newest is the one of the latest `timestamp`; of the same time, " +
-			"the one that was stored later.",
+			"the one that was stored later; in a fleet, of what one instance stored.",
 	}, a.latestLogs)
 }
 

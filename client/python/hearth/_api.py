@@ -3151,7 +3151,8 @@ class Api:
 
     def latest_logs(self, id: str, *, event: str = UNSET) -> LatestLogsOutputBody:
         """Read a device's latest values. The newest log of each event, by the name of the event; up to 500.
-        The newest is the one of the latest `timestamp`; of the same time, the one that was stored later.
+        The newest is the one of the latest `timestamp`; of the same time, the one that was stored later; in
+        a fleet, of what one instance stored.
         """
         return self._call("GET", f'/api/v1/devices/{quote(id, safe="")}/latest', query=_given({"event": event}))
 

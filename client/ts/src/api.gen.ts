@@ -3097,7 +3097,8 @@ export abstract class Api {
 
   /**
    * Read a device's latest values. The newest log of each event, by the name of the event; up to 500. The newest
-   * is the one of the latest `timestamp`; of the same time, the one that was stored later.
+   * is the one of the latest `timestamp`; of the same time, the one that was stored later; in a fleet, of what one
+   * instance stored.
    */
   latestLogs(id: string, query: LatestLogsQuery = {}, options: CallOptions = {}): Promise<LatestLogsOutputBody> {
     return this.call({ method: 'GET', path: path`/api/v1/devices/${id}/latest`, query: { ...query }, options })
