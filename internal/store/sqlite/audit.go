@@ -28,6 +28,7 @@ func (s *Store) writeAudit(t *tx, entries []hearth.AuditEntry) error {
 	if err := t.row(`SELECT h.seq, h.hash, i.seq FROM audit_head h, audit_indexed i`).Scan(&head.Seq, &head.Hash, &indexed); err != nil {
 		return err
 	}
+	targets := make([]auditTarget, 0, len(entries))
 	for len(entries) > 0 {
 		some := entries[:min(len(entries), auditAtOnce)]
 		entries = entries[len(some):]
@@ -38,6 +39,7 @@ func (s *Store) writeAudit(t *tx, entries []hearth.AuditEntry) error {
 				return err
 			}
 			head = hearth.AuditHead{Seq: entry.Seq, Hash: entry.Hash}
+			targets = append(targets, auditTarget{entry.Target, millis(entry.At), entry.Seq})
 			args = append(args, entry.Seq, entry.PrevHash, entry.Hash, millis(entry.At), entry.ActorID, entry.Action, entry.Target, entry.Result,
 				entry.IP, entry.UserAgent, entry.RequestID, entry.ChangesText)
 			t.afterwards(func() {
@@ -52,9 +54,7 @@ func (s *Store) writeAudit(t *tx, entries []hearth.AuditEntry) error {
 			return err
 		}
 	}
-	if head.Seq-indexed >= unindexed {
-		t.onCommit(s.indexer.wake)
-	}
+	t.onCommit(func() { s.indexer.written(targets, indexed) })
 	return nil
 }
 

@@ -148,7 +148,15 @@ func TestEntriesAreIndexedAfterAnInterruption(t *testing.T) {
 	t.Parallel()
 	s := openTest(t)
 	aim(t, s, unindexed-1)
-	err := s.write(t.Context(), "Test", func(t *tx) error { return indexTargets(t, []int64{5, 1, 200, 99_999}) })
+	chain, err := s.AuditChain(t.Context(), 0, 200)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var some []auditTarget
+	for _, e := range []hearth.AuditEntry{chain[4], chain[0], chain[199]} {
+		some = append(some, auditTarget{e.Target, e.At.UnixMilli(), e.Seq})
+	}
+	err = s.write(t.Context(), "Test", func(t *tx) error { return indexTargets(t, some) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,6 +170,59 @@ func TestEntriesAreIndexedAfterAnInterruption(t *testing.T) {
 		t.Errorf("%d entries are indexed, want %d", n, unindexed)
 	}
 	checkTargets(t, s)
+}
+
+// Entries of another process, and of this one before it was restarted, are read; those that were removed since are not added.
+func TestEntriesThatAreNotRememberedAreIndexed(t *testing.T) {
+	t.Parallel()
+	path := newFile(t)
+	s, err := Open(t.Context(), Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	aim(t, s, 1000)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(t.Context(), Options{Path: path}); err != nil {
+		t.Fatal(err)
+	}
+	other, err := Open(t.Context(), Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	aim(t, s, 1000)
+	aim(t, other, 1000)
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	aim(t, s, 4*unindexed)
+	s.indexer.work.Wait()
+	s.indexer.wake()
+	s.indexer.work.Wait()
+	if n := number(t, s, `SELECT count(*) FROM audit_targets`); n != 4*unindexed {
+		t.Errorf("%d entries are indexed, want %d", n, 4*unindexed)
+	}
+	checkTargets(t, s)
+	entry := hearth.TrimEntry(time.UnixMilli(1), hearth.AuditHead{Seq: 2, Hash: "x"})
+	if err := s.AppendAudit(t.Context(), entry); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.RemoveAudit(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	err = s.write(t.Context(), "Test", func(t *tx) error {
+		return indexTargets(t, []auditTarget{{"device:9", 1000, 1}, {"device:9", 1000, 2}, {"device:9", 1000, 3}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := number(t, s, `SELECT count(*) FROM audit_targets WHERE target='device:9'`); n != 1 {
+		t.Errorf("%d entries were added, want 1: the others are removed", n)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestAListByTargetReadsItsEntriesAndThoseWithoutIndex(t *testing.T) {
