@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -53,6 +54,8 @@ type Service struct {
 	turns []*line
 	// running reports whether a goroutine writes what waits.
 	running bool
+	// publishing is the step that was written last, until it is published and answered. Only the goroutine that writes waits for it.
+	publishing sync.WaitGroup
 }
 
 // line is the patches of one device that wait: those that arrive while a step is under way share a later one.
@@ -175,10 +178,15 @@ func (s *Service) enter(device *hearth.Device, p *patch) bool {
 	return true
 }
 
-// run writes what waits, until nothing does. Steps follow one another, so that the patches of a device do.
+// run writes what waits, until nothing does. Steps follow one another, so that the patches of a device do. Each is published and answered, in the same
+// order, while the next is written, which begins once callers have run: what they patch next shares its commit.
 func (s *Service) run() {
 	for steps := s.next(); steps != nil; steps = s.next() {
-		s.commit(steps)
+		now := s.options.Clock.Now()
+		err := guarded(func() error { return s.write(steps, now) })
+		s.publishing.Wait()
+		s.publishing.Go(func() { s.finish(steps, now, err) })
+		runtime.Gosched()
 	}
 }
 
@@ -215,9 +223,14 @@ func (s *Service) next() (steps []*step) {
 	return steps
 }
 
-// commit has patches written and published, and answers them.
-func (s *Service) commit(steps []*step) {
-	err := s.attempt(steps)
+// finish publishes patches that were written, unless that failed, and answers them.
+func (s *Service) finish(steps []*step, now time.Time, err error) {
+	if err == nil {
+		err = guarded(func() error {
+			s.publish(steps, now)
+			return nil
+		})
+	}
 	for _, one := range steps {
 		for _, p := range one.patches {
 			if err != nil {
@@ -228,19 +241,14 @@ func (s *Service) commit(steps []*step) {
 	}
 }
 
-// attempt is commit without the answers. A panic becomes an error: the patches of others are written after it.
-func (s *Service) attempt(steps []*step) (err error) {
+// guarded calls fn. A panic becomes an error: the patches of others are written after it.
+func guarded(fn func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("twins: a step panicked: %v\n%s", p, debug.Stack())
 		}
 	}()
-	now := s.options.Clock.Now()
-	if err := s.write(steps, now); err != nil {
-		return err
-	}
-	s.publish(steps, now)
-	return nil
+	return fn()
 }
 
 // write stores the outcome of patches in one atomic step.
