@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -112,13 +113,27 @@ func (r Recipients) MarshalJSON() ([]byte, error) {
 	return json.Marshal(r.Users)
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote.
-func (r *Recipients) UnmarshalJSON(data []byte) error {
-	if json.Unmarshal(data, &r.Group) == nil {
-		return nil
+// FromBody sets what MarshalJSON writes.
+func (r *Recipients) FromBody(value any) error {
+	*r = Recipients{}
+	switch of := value.(type) {
+	case string:
+		r.Group = of
+	case []any:
+		for _, user := range of {
+			id, ok := user.(string)
+			if !ok {
+				return errNoRecipients
+			}
+			r.Users = append(r.Users, id)
+		}
+	default:
+		return errNoRecipients
 	}
-	return json.Unmarshal(data, &r.Users)
+	return nil
 }
+
+var errNoRecipients = errors.New("they are neither a group nor users")
 
 // Schema allows the groups or a list of ids.
 func (Recipients) Schema(huma.Registry) *huma.Schema {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"strconv"
 
@@ -36,6 +37,23 @@ func (v Value) append(out []byte) ([]byte, error) {
 
 // UnmarshalJSON reads a value of any type.
 func (v *Value) UnmarshalJSON(data []byte) error { return (*hearth.Value)(v).UnmarshalJSON(data) }
+
+// FromBody sets a value of any type.
+func (v *Value) FromBody(value any) error {
+	switch of := value.(type) {
+	case int64:
+		*v = Value(hearth.Number(float64(of)))
+	case float64:
+		*v = Value(hearth.Number(of))
+	case bool:
+		*v = Value(hearth.Boolean(of))
+	case string:
+		*v = Value(hearth.Text(of))
+	default:
+		return errors.New("it is neither a number, a boolean nor a string")
+	}
+	return nil
+}
 
 // Schema says so to the OpenAPI.
 func (Value) Schema(r huma.Registry) *huma.Schema {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 
 	"hearth"
 	"hearth/internal/api/rest"
@@ -13,13 +12,9 @@ import (
 
 // limitSession counts a call of the class refresh: by the session of the token that the body names, so that users behind one address do
 // not spend each other's calls; by address where there is none.
-func (a *people) limitSession(ctx context.Context, body []byte) (func(error), error) {
-	var named struct {
-		Token string `json:"refresh_token"`
-	}
-	// A body of another shape is refused by its operation, and names no session.
-	if err := json.Unmarshal(body, &named); err == nil && named.Token != "" {
-		if id, err := a.Accounts.RefreshSession(ctx, named.Token); err == nil {
+func (a *people) limitSession(ctx context.Context, text func(string) string) (func(error), error) {
+	if token := text("refresh_token"); token != "" {
+		if id, err := a.Accounts.RefreshSession(ctx, token); err == nil {
 			return nil, a.Take(ctx, rest.ClassRefresh, "session:"+id)
 		}
 	}
@@ -29,16 +24,13 @@ func (a *people) limitSession(ctx context.Context, body []byte) (func(error), er
 // CountLogins returns what counts a login by address and account together, and refuses it where too many logins failed from the address or on the
 // account. Users who signed in from there before are not kept out by the failures of others. A failure is counted before its answer is written.
 func CountLogins(rt *rest.Router, accounts *account.Service) rest.CountByBody {
-	return func(ctx context.Context, body []byte) (func(error), error) {
-		var named struct {
-			Email string `json:"email"`
-		}
-		caller := rest.CallerOf(ctx)
-		if err := json.Unmarshal(body, &named); err != nil || named.Email == "" { // refused by the operation, and of no account
+	return func(ctx context.Context, text func(string) string) (func(error), error) {
+		caller, named := rest.CallerOf(ctx), text("email")
+		if named == "" { // refused by the operation, and of no account
 			return nil, rt.Take(ctx, rest.ClassAuth, rest.AddressKey(caller))
 		}
 		// The length of a key is bounded, and no address is kept in plain text.
-		email, _ := hearth.NormalizeEmail(named.Email)
+		email, _ := hearth.NormalizeEmail(named)
 		sum := sha256.Sum256([]byte(email))
 		account := "email:" + hex.EncodeToString(sum[:16])
 		if err := rt.Take(ctx, rest.ClassAuth, rest.AddressKey(caller)+" "+account); err != nil {

@@ -27,6 +27,7 @@ type binding struct {
 	body         []int
 	bodySchema   *huma.Schema
 	bodyRequired bool
+	bodyTypes    bodyTypes
 	maxItems     int // of an array of the body
 	headers      []outputHeader
 	// outputBody and outputStatus are indexes; nil is none.
@@ -99,7 +100,8 @@ func (b *binding) bindParam(doc *huma.Operation, f reflect.StructField) {
 }
 
 func (b *binding) bindBody(doc *huma.Operation, f reflect.StructField) {
-	b.body = f.Index
+	b.body, b.bodyTypes = f.Index, bodyTypes{}
+	b.bodyTypes.add(f.Type)
 	hint := doc.OperationID + "Request"
 	if b.input.Name() != "" {
 		hint = b.input.Name() + f.Name
@@ -239,6 +241,13 @@ type bodyOf struct {
 	described any
 }
 
+// text returns a member of the body that is a string, "" without one.
+func (b bodyOf) text(name string) string {
+	members, _ := b.described.(map[string]any)
+	text, _ := members[name].(string)
+	return text
+}
+
 // readBody reads the body of a request, as strictly as every body is: see CheckJSON.
 func (b *binding) readBody(r *http.Request) (body bodyOf, err error) {
 	check := func(decoder *jsontext.Decoder) (err error) {
@@ -261,8 +270,9 @@ func (b *binding) setBody(body bodyOf, field reflect.Value, path *huma.PathBuffe
 	if len(result.Errors) > before {
 		return
 	}
-	if err := readJSON(body.whole, field.Addr().Interface()); err != nil {
-		result.Errors = append(result.Errors, err)
+	values := typed{types: b.bodyTypes, body: body.whole, path: path}
+	if values.set(field, body.described); values.fault != nil {
+		result.Errors = append(result.Errors, values.fault)
 	}
 	if hasUpperID(body.whole) {
 		lowerBodyIDs(field, false)

@@ -27,8 +27,9 @@ const (
 	maxEscape        = len(`\ud83d\ude00`)
 )
 
-// readDescribed returns the value that a decoder reads as encoding/json would, for the validation by its schema: what the schema leaves open is
-// empty. Errors are CheckJSON's. A value that the schema leaves open has at most maxJSONText bytes.
+// readDescribed returns the value that a decoder reads as encoding/json would, for the validation by its schema and for typed: integers are int64,
+// and what the schema leaves open is a span or an openObject. Errors are CheckJSON's. A value that the schema leaves open has at most maxJSONText
+// bytes.
 func readDescribed(decoder *jsontext.Decoder, maxItems int, schemas huma.Registry, schema *huma.Schema) (any, error) {
 	d := &describedJSON{jsonCheck: newJSONCheck(decoder, maxItems), schemas: schemas}
 	value, err := d.value(schema)
@@ -47,11 +48,15 @@ func (d *describedJSON) value(schema *huma.Schema) (any, error) {
 		return d.object(schema)
 	case kind == '[' && schema != nil && schema.Items != nil:
 		return d.array(schema)
-	case kind == '{':
-		return map[string]any{}, d.pass(maxJSONText, open(schema))
-	case kind == '[':
-		return []any{}, d.pass(maxJSONText, open(schema))
-	case schema == nil || isOpen(schema):
+	case kind == 'n':
+		return nil, d.pass(maxJSONText, open(schema))
+	case schema != nil && isOpen(schema):
+		of, err := d.span(schema)
+		return of, err
+	case kind == '{' && schema != nil && schema.AdditionalProperties == true:
+		of, err := d.span(schema)
+		return openObject{of: nil}, err
+	case schema == nil || kind == '{' || kind == '[':
 		return emptyOf(kind), d.pass(maxJSONText, open(schema))
 	}
 	text, err := d.next()
@@ -59,14 +64,26 @@ func (d *describedJSON) value(schema *huma.Schema) (any, error) {
 	case err != nil:
 		return nil, err
 	case kind == '0':
-		return strconv.ParseFloat(string(text), 64)
+		return number(text)
 	}
 	return d.string(schema, text)
+}
+
+// span passes over a value that its schema leaves open.
+func (d *describedJSON) span(schema *huma.Schema) (of span, err error) {
+	of.from = d.decoder.InputOffset() // with what is in front of the value
+	err = d.pass(maxJSONText, open(schema))
+	of.to = d.decoder.InputOffset()
+	return of, err
 }
 
 // emptyOf returns a value of a kind, as encoding/json decodes it.
 func emptyOf(kind jsontext.Kind) any {
 	switch kind {
+	case '{':
+		return map[string]any{}
+	case '[':
+		return []any{}
 	case '"':
 		return ""
 	case '0':

@@ -244,7 +244,7 @@ func (rt *Router) register(op Operation, input, output reflect.Type, handler fun
 				return err
 			}
 			if limitBody != nil {
-				if failed, err = limitBody(r.Context(), body.whole); err != nil {
+				if failed, err = limitBody(r.Context(), body.text); err != nil {
 					return err
 				}
 			}

@@ -13,8 +13,9 @@ import (
 )
 
 // CountByBody counts a call by what its body names, and refuses it with CodeRateLimited. failed, if it is not nil, is called with the error of a
-// call that was let through and failed, before its answer is written.
-type CountByBody func(ctx context.Context, body []byte) (failed func(error), err error)
+// call that was let through and failed, before its answer is written. text returns the member of the body with that name, which may break its
+// schema; "" if there is none or it is no string.
+type CountByBody func(ctx context.Context, text func(name string) string) (failed func(error), err error)
 
 // Limiter bounds how often a key may call, by class. An error means that the count is unknown: the call is allowed, so
 // that a failing Redis never refuses a request.
@@ -71,7 +72,7 @@ func (rt *Router) limitByBody(op Operation) CountByBody {
 	case op.CountByBody != nil:
 		return op.CountByBody
 	case op.Class == ClassAuth && op.Access != ForAnyone:
-		return func(ctx context.Context, _ []byte) (func(error), error) {
+		return func(ctx context.Context, _ func(string) string) (func(error), error) {
 			return nil, rt.Take(ctx, ClassAuth, CallerOf(ctx).Key())
 		}
 	}

@@ -3,7 +3,6 @@ package rest
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"reflect"
 	"slices"
 	"strconv"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"hearth"
 )
@@ -70,6 +68,20 @@ func (t *Time) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// FromBody reads RFC 3339 with any offset.
+func (t *Time) FromBody(value any) error {
+	text, ok := value.(string)
+	if !ok {
+		return errOtherType
+	}
+	var parsed time.Time
+	if err := parsed.UnmarshalText([]byte(text)); err != nil {
+		return err
+	}
+	*t = Time(hearth.Millis(parsed))
+	return nil
+}
+
 // Schema says so to the OpenAPI.
 func (Time) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeString, Format: "date-time", Examples: []any{"2026-03-01T12:00:00.000Z"}}
@@ -103,18 +115,16 @@ type Optional[T any] struct {
 	Value T
 }
 
-// UnmarshalJSON notes that the field is there.
-func (o *Optional[T]) UnmarshalJSON(data []byte) error {
-	o.Set = true
-	if bytes.Equal(data, []byte("null")) {
-		o.Null = true
+// set implements optional.
+func (o *Optional[T]) set(null bool) any {
+	if o.Set, o.Null = true, null; null {
 		return nil
 	}
-	if value, ok := any(&o.Value).(json.Unmarshaler); ok {
-		return value.UnmarshalJSON(data) // data is known to be JSON: it was read once more
-	}
-	return json.Unmarshal(data, &o.Value)
+	return &o.Value
 }
+
+// inner implements optional.
+func (o *Optional[T]) inner() any { return &o.Value }
 
 // Has reports whether a value was given.
 func (o Optional[T]) Has() bool { return o.Set && !o.Null }
@@ -175,35 +185,6 @@ func (ShortTexts) Schema(huma.Registry) *huma.Schema {
 	text.PrecomputeMessages()
 	return &huma.Schema{Type: huma.TypeArray, Items: text}
 }
-
-// UnmarshalJSON reads a list of texts, or null, in one pass: encoding/json makes several.
-func (t *ShortTexts) UnmarshalJSON(data []byte) error {
-	decoder := jsontext.NewDecoder(bytes.NewBuffer(data))
-	if *t = nil; decoder.PeekKind() == 'n' {
-		return nil
-	}
-	if begin, err := decoder.ReadToken(); err != nil || begin.Kind() != '[' {
-		return errors.Join(errNoTexts, err)
-	}
-	list, text := ShortTexts{}, []byte(nil)
-	for decoder.PeekKind() == '"' {
-		value, err := decoder.ReadValue()
-		if err == nil {
-			text, err = jsontext.AppendUnquote(text[:0], value)
-		}
-		if err != nil {
-			return err
-		}
-		list = append(list, string(text))
-	}
-	if end, err := decoder.ReadToken(); err != nil || end.Kind() != ']' {
-		return errors.Join(errNoTexts, err)
-	}
-	*t = list
-	return nil
-}
-
-var errNoTexts = errors.New("rest: it is no list of texts")
 
 // Body is the input or output of an operation that has a body alone.
 type Body[T any] struct {
