@@ -48,11 +48,10 @@ type readers struct{ pool sync.Pool }
 func (r *readers) telemetry(payload []byte, now int64) (entries []hearth.LogEntry, timed bool, err error) {
 	d, _ := r.pool.Get().(*reader)
 	if d == nil {
-		d = &reader{decoder: jsontext.NewDecoder(bytes.NewReader(nil))}
+		d = &reader{decoder: jsontext.NewDecoder(&bytes.Buffer{})}
 	}
 	defer r.pool.Put(d)
-	d.source.Reset(payload)
-	d.decoder.Reset(&d.source)
+	d.decoder.Reset(bytes.NewBuffer(payload)) // it reads a buffer where it is, without a copy
 	d.entries, d.now, d.timed = nil, now, false
 	if err := d.read(); err != nil {
 		return nil, false, err
@@ -61,7 +60,6 @@ func (r *readers) telemetry(payload []byte, now int64) (entries []hearth.LogEntr
 }
 
 type reader struct {
-	source  bytes.Reader
 	decoder *jsontext.Decoder
 	entries []hearth.LogEntry
 	now     int64
