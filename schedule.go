@@ -42,9 +42,10 @@ type Recurrence struct {
 	TimeZone string
 }
 
-// TimeZone returns the time zone of an IANA name; "" is UTC. An error for another name, and for "Local", which is the server's own.
+// TimeZone returns the time zone of an IANA name; "" is UTC. An error for another name, and for "Local", which is the server's own: so is
+// localtime, and right/Europe/Berlin counts leap seconds. IANA's names begin with a capital.
 func TimeZone(name string) (*time.Location, error) {
-	if len(name) > maxTimeZone || name == "Local" {
+	if len(name) > maxTimeZone || name == "Local" || name != "" && (name[0] < 'A' || name[0] > 'Z') {
 		return nil, errors.New("must be the name of a time zone, such as Europe/Berlin")
 	}
 	zone, err := time.LoadLocation(name)

@@ -23,6 +23,8 @@ func TestSchedulesAreValidated(t *testing.T) {
 		"no such time zone":             {func(s *ExportSchedule) { s.Recurrence.TimeZone = "Mars/Olympus" }, "time_zone"},
 		"a path for a time zone":        {func(s *ExportSchedule) { s.Recurrence.TimeZone = "../../etc/passwd" }, "time_zone"},
 		"the server's time zone":        {func(s *ExportSchedule) { s.Recurrence.TimeZone = "Local" }, "time_zone"},
+		"the machine's time zone":       {func(s *ExportSchedule) { s.Recurrence.TimeZone = "localtime" }, "time_zone"},
+		"a zone of leap seconds":        {func(s *ExportSchedule) { s.Recurrence.TimeZone = "right/Europe/Berlin" }, "time_zone"},
 		"a name of two lines":           {func(s *ExportSchedule) { s.Name = "a\nb" }, "name"},
 		"what an export would not take": {func(s *ExportSchedule) { s.Format = "xml" }, "format"},
 	} {
