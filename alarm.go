@@ -219,12 +219,15 @@ type AlarmStore interface {
 	RemoveAlarms(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
-// Uptime says when hearth ran, as far as rules that watch for silence have to know.
+// Uptime says when hearth ran, as far as rules that watch for silence and what removes old records have to know.
 type Uptime struct {
 	// AliveAt is when a process noted last that it runs; zero while no rule watches for silence.
 	AliveAt time.Time
 	// Outages are when none ran, in order.
 	Outages []Outage
+	// BelievedAt is the time by which old records were removed last. DoubtedAt is a time far after it that the clock showed then: nothing
+	// is removed until the clock has confirmed it. Zero: there is none.
+	BelievedAt, DoubtedAt time.Time
 }
 
 // Outage is a time in which hearth was down, or could not store anything.

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"testing"
@@ -90,6 +91,16 @@ func (p *Program) Cleanups() (names []string) {
 		names = append(names, c.Name)
 	}
 	return names
+}
+
+// CleanUp runs each of them once.
+func (p *Program) CleanUp(ctx context.Context) error {
+	for _, kind := range p.p.cleaning() {
+		if err := kind.Handler(ctx, &queue.Task{}); err != nil {
+			return fmt.Errorf("%s: %w", kind.Name, err)
+		}
+	}
+	return nil
 }
 
 // CreateUser makes an account as the command line does.

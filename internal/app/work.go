@@ -131,7 +131,7 @@ func (p *parts) startJobs(ctx context.Context, work bool) error {
 // kinds are the jobs that this program does. A job of another kind, as a newer program leaves it behind, stays in the queue until a
 // worker knows it.
 func (p *parts) kinds() []queue.Kind {
-	return slices.Concat(p.mailer.Kinds(), p.notices.Kinds(), p.exports.Kinds(), p.commands.Kinds(), p.alarms.Kinds(), p.backups.Kinds(), p.cleanups().Kinds(p.Logger))
+	return slices.Concat(p.mailer.Kinds(), p.notices.Kinds(), p.exports.Kinds(), p.commands.Kinds(), p.alarms.Kinds(), p.backups.Kinds(), p.cleaning())
 }
 
 // schedule are the jobs that come by themselves, once for all processes.
@@ -139,22 +139,27 @@ func (p *parts) schedule() []queue.Periodic {
 	return slices.Concat(p.exports.Periodic(), p.backups.Periodic(), p.cleanups().Periodic())
 }
 
+// cleaning is how cleanups are run.
+func (p *parts) cleaning() []queue.Kind {
+	return p.cleanups().Kinds(cleanup.Clock{Store: p.store, Clock: p.Clock, Log: p.Logger})
+}
+
 // cleanups are the periodic jobs of this configuration.
 func (p *parts) cleanups() cleanup.Jobs {
 	return cleanup.Jobs{
-		{Name: "cleanup.idempotency", Every: 15 * time.Minute, Offset: time.Minute, Work: cleanup.IdempotencyRecords(p.store, p.Clock)},
-		{Name: "cleanup.sessions", Every: time.Hour, Offset: 10 * time.Minute, Work: p.accounts.CleanUp},
-		{Name: "cleanup.invitations", Every: time.Hour, Offset: 20 * time.Minute, Work: p.orgs.CleanUp},
-		{Name: "cleanup.claims", Every: time.Hour, Offset: 25 * time.Minute, Work: p.provision.CleanUp},
-		{Name: "cleanup.notifications", Every: 24 * time.Hour, Offset: 3 * time.Hour, Work: p.notices.CleanUp},
+		{Name: "cleanup.idempotency", Every: 15 * time.Minute, Offset: time.Minute, Old: true, Work: cleanup.IdempotencyRecords(p.store, p.Clock)},
+		{Name: "cleanup.sessions", Every: time.Hour, Offset: 10 * time.Minute, Old: true, Work: p.accounts.CleanUp},
+		{Name: "cleanup.invitations", Every: time.Hour, Offset: 20 * time.Minute, Old: true, Work: p.orgs.CleanUp},
+		{Name: "cleanup.claims", Every: time.Hour, Offset: 25 * time.Minute, Old: true, Work: p.provision.CleanUp},
+		{Name: "cleanup.notifications", Every: 24 * time.Hour, Offset: 3 * time.Hour, Old: true, Work: p.notices.CleanUp},
 		{Name: "cleanup.digests", Every: 5 * time.Minute, Offset: 3 * time.Minute, Work: p.notices.ResumeDigests},
-		{Name: "cleanup.logs", Every: 5 * time.Minute, Offset: 2 * time.Minute, Work: p.telemetry.CleanUp},
+		{Name: "cleanup.logs", Every: 5 * time.Minute, Offset: 2 * time.Minute, Old: true, Work: p.telemetry.CleanUp},
 		{Name: "cleanup.database", Every: 24 * time.Hour, Offset: 4 * time.Hour, Work: p.store.Tidy},
 		{Name: "cleanup.devices", Every: 5 * time.Minute, Work: p.devices.Deactivate}, // how late InactiveAfter may be
-		{Name: "cleanup.commands", Every: time.Hour, Offset: 30 * time.Minute, Work: p.commands.CleanUp},
-		{Name: "cleanup.webhooks", Every: time.Hour, Offset: 40 * time.Minute, Work: p.webhooks.CleanUp},
-		{Name: "cleanup.alarms", Every: 24 * time.Hour, Offset: 5 * time.Hour, Work: p.alarms.CleanUp},
-		{Name: "cleanup.audit", Every: 24 * time.Hour, Offset: 6 * time.Hour, Work: p.audit().CleanUp},
-		{Name: "cleanup.exports", Every: 15 * time.Minute, Offset: 5 * time.Minute, Work: p.exports.Clean},
+		{Name: "cleanup.commands", Every: time.Hour, Offset: 30 * time.Minute, Old: true, Work: p.commands.CleanUp},
+		{Name: "cleanup.webhooks", Every: time.Hour, Offset: 40 * time.Minute, Old: true, Work: p.webhooks.CleanUp},
+		{Name: "cleanup.alarms", Every: 24 * time.Hour, Offset: 5 * time.Hour, Old: true, Work: p.alarms.CleanUp},
+		{Name: "cleanup.audit", Every: 24 * time.Hour, Offset: 6 * time.Hour, Old: true, Work: p.audit().CleanUp},
+		{Name: "cleanup.exports", Every: 15 * time.Minute, Offset: 5 * time.Minute, Old: true, Work: p.exports.Clean},
 	}
 }

@@ -3,7 +3,6 @@ package cleanup
 
 import (
 	"context"
-	"log/slog"
 	"time"
 
 	"hearth"
@@ -23,6 +22,8 @@ type Job struct {
 	Every time.Duration
 	// Offset is where in Every its slot lies, so that jobs do not all come at once.
 	Offset time.Duration
+	// Old says that it removes what is old by the clock: not while that is doubted.
+	Old bool
 	// Work returns how many things it removed or changed. It goes in small steps, so that writes of users go first.
 	Work func(context.Context) (int, error)
 }
@@ -31,14 +32,19 @@ type Job struct {
 type Jobs []Job
 
 // Kinds returns how the jobs are run: each reports what it did, also when it had to stop half-way.
-func (jobs Jobs) Kinds(log *slog.Logger) (kinds []queue.Kind) {
+func (jobs Jobs) Kinds(clock Clock) (kinds []queue.Kind) {
 	for _, j := range jobs {
 		kinds = append(kinds, queue.Kind{Name: j.Name, Timeout: timeout, MaxAttempts: 3, Handler: func(ctx context.Context, task *queue.Task) error {
+			if j.Old {
+				if believed, err := clock.Believed(ctx); err != nil || !believed {
+					return err
+				}
+			}
 			start := time.Now()
 			n, err := j.Work(ctx)
 			task.Report(queue.Progress{Step: "done", Done: int64(n), Total: int64(n)})
 			if n > 0 {
-				log.InfoContext(ctx, "cleaned up", "job", j.Name, "items", n, "duration", time.Since(start))
+				clock.Log.InfoContext(ctx, "cleaned up", "job", j.Name, "items", n, "duration", time.Since(start))
 			}
 			return err
 		}})

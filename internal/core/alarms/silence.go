@@ -67,7 +67,10 @@ func (s *Service) alive(ctx context.Context, after time.Duration) error {
 	switch age := s.now().Sub(up.AliveAt); {
 	case len(rules) == 0 && up.AliveAt.IsZero():
 	case len(rules) == 0:
-		up, err = s.o.Alarms.UpdateUptime(ctx, func(hearth.Uptime) hearth.Uptime { return hearth.Uptime{} })
+		up, err = s.o.Alarms.UpdateUptime(ctx, func(u hearth.Uptime) hearth.Uptime {
+			u.AliveAt, u.Outages = time.Time{}, nil
+			return u
+		})
 	case age < 0 || age >= aliveEvery:
 		up, err = s.o.Alarms.UpdateUptime(ctx, func(u hearth.Uptime) hearth.Uptime { return aliveAt(u, s.now(), after) })
 	}

@@ -31,5 +31,6 @@ func aliveAt(u hearth.Uptime, now time.Time, after time.Duration) hearth.Uptime 
 		shortest := slices.MinFunc(outages, func(a, b hearth.Outage) int { return int(a.To.Sub(a.From) - b.To.Sub(b.From)) })
 		outages = slices.Delete(outages, slices.Index(outages, shortest), slices.Index(outages, shortest)+1)
 	}
-	return hearth.Uptime{AliveAt: now, Outages: outages}
+	u.AliveAt, u.Outages = now, outages
+	return u
 }

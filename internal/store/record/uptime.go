@@ -12,6 +12,9 @@ type uptime struct {
 	ID      string    `json:"id"`
 	AliveAt time.Time `json:"alive_at,omitzero"`
 	Outages text      `json:"outages,omitempty"` // the JSON of outages
+
+	BelievedAt time.Time `json:"believed_at,omitzero"`
+	DoubtedAt  time.Time `json:"doubted_at,omitzero"`
 }
 
 // outage is in Unix milliseconds.
@@ -26,7 +29,7 @@ var uptimes = describe(&Kind[uptime]{Schema: Schema{Name: "uptime", Noun: "uptim
 const theUptime = "hearth"
 
 func storedUptime(u hearth.Uptime) uptime {
-	r := uptime{ID: theUptime, AliveAt: u.AliveAt}
+	r := uptime{ID: theUptime, AliveAt: u.AliveAt, BelievedAt: u.BelievedAt, DoubtedAt: u.DoubtedAt}
 	outages := make([]outage, len(u.Outages))
 	for i, o := range u.Outages {
 		outages[i] = outage{o.From.UnixMilli(), o.To.UnixMilli()}
@@ -38,7 +41,7 @@ func storedUptime(u hearth.Uptime) uptime {
 }
 
 func (r uptime) uptime() hearth.Uptime {
-	u := hearth.Uptime{AliveAt: r.AliveAt}
+	u := hearth.Uptime{AliveAt: r.AliveAt, BelievedAt: r.BelievedAt, DoubtedAt: r.DoubtedAt}
 	for _, o := range unpacked[[]outage](r.Outages) {
 		u.Outages = append(u.Outages, hearth.Outage{From: fromMillis(o.From), To: fromMillis(o.To)})
 	}

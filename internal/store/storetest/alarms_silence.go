@@ -74,7 +74,7 @@ func uptimeRoundTrip(t *testing.T, s AlarmStore) {
 			if !u.AliveAt.IsZero() && now.Sub(u.AliveAt) > time.Minute/2 {
 				u.Outages = append(slices.Clone(u.Outages), hearth.Outage{From: u.AliveAt, To: now})
 			}
-			u.AliveAt = now
+			u.AliveAt, u.BelievedAt, u.DoubtedAt = now, now.Add(time.Second), now.Add(time.Minute)
 			return u
 		}
 		want = change(want)

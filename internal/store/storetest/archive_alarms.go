@@ -352,6 +352,9 @@ type lineUptime struct {
 	ID      string    `json:"id"`
 	AliveAt time.Time `json:"alive_at,omitzero"`
 	Outages string    `json:"outages,omitempty"`
+
+	BelievedAt time.Time `json:"believed_at,omitzero"`
+	DoubtedAt  time.Time `json:"doubted_at,omitzero"`
 }
 
 type lineOutage struct {
@@ -360,7 +363,7 @@ type lineOutage struct {
 }
 
 func writeUptime(u hearth.Uptime) lineUptime {
-	line := lineUptime{ID: "hearth", AliveAt: u.AliveAt}
+	line := lineUptime{ID: "hearth", AliveAt: u.AliveAt, BelievedAt: u.BelievedAt, DoubtedAt: u.DoubtedAt}
 	outages := make([]lineOutage, len(u.Outages))
 	for i, o := range u.Outages {
 		outages[i] = lineOutage{o.From.UnixMilli(), o.To.UnixMilli()}
@@ -372,7 +375,7 @@ func writeUptime(u hearth.Uptime) lineUptime {
 }
 
 func readUptime(r lineUptime) hearth.Uptime {
-	u := hearth.Uptime{AliveAt: r.AliveAt}
+	u := hearth.Uptime{AliveAt: r.AliveAt, BelievedAt: r.BelievedAt, DoubtedAt: r.DoubtedAt}
 	if r.Outages == "" {
 		return u
 	}
@@ -384,5 +387,7 @@ func readUptime(r lineUptime) hearth.Uptime {
 
 // uptime is one record, if there is any record at all.
 func (g *recordMaker) uptime() []hearth.Uptime {
-	return []hearth.Uptime{{AliveAt: g.at(9), Outages: []hearth.Outage{{From: g.at(1), To: g.at(2)}, {From: g.at(5), To: g.at(7)}}}}
+	return []hearth.Uptime{{
+		AliveAt: g.at(9), Outages: []hearth.Outage{{From: g.at(1), To: g.at(2)}, {From: g.at(5), To: g.at(7)}}, BelievedAt: g.at(3), DoubtedAt: g.at(4),
+	}}
 }
