@@ -52,7 +52,7 @@ func (r *recipients) FromBody(value any) error {
 		r.Group = of
 	case []any:
 		for _, id := range of {
-			r.Users = append(r.Users, id.(string)) //nolint:forcetypeassert // its schema says so
+			r.Users = append(r.Users, id.(string))
 		}
 	}
 	return nil

@@ -215,7 +215,7 @@ func (s *typed) setScalar(field reflect.Value, value any) {
 // text returns the JSON of a value.
 func (s *typed) text(value any) []byte {
 	if object, ok := value.(openObject); ok {
-		for value = range object { //nolint:revive // its one key
+		for value = range object { // its one key says where its text is
 		}
 	}
 	if of, ok := value.(span); ok {
