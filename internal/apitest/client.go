@@ -168,7 +168,8 @@ func (c *Client) Stream(tb testing.TB, query string) <-chan string {
 		tb.Fatal(err)
 	}
 	if response.StatusCode != http.StatusOK {
-		tb.Fatalf("the stream answers %d", response.StatusCode)
+		body, _ := io.ReadAll(response.Body)
+		tb.Fatalf("the stream answers %d: %s", response.StatusCode, body)
 	}
 	lines := make(chan string, 1000)
 	go func() {

@@ -257,7 +257,7 @@ func (d *directory) removed(id string) {
 }
 
 // heard notes durable heartbeats. It returns the devices that came online, that left, and those whose status may have changed.
-func (d *directory) heard(beats []hearth.Heartbeat) (connected, left, changed []string) {
+func (d *directory) heard(beats []hearth.Heartbeat) (happened news) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range beats {
@@ -281,22 +281,22 @@ func (d *directory) heard(beats []hearth.Heartbeat) (connected, left, changed []
 			// Another write of the status may be under way: the store knows which was last.
 			d.changes++
 			e.device, e.changed = nil, d.changes
-			changed = append(changed, e.id)
+			happened.note(e.id, changed)
 		}
 		if leaves {
 			if e.online {
 				e.online = false
-				left = append(left, e.id)
+				happened.note(e.id, left)
 			}
 			continue
 		}
 		if !e.online {
 			e.online = true
-			connected = append(connected, e.id)
+			happened.note(e.id, connected)
 		}
 		d.arm(e)
 	}
-	return connected, left, changed
+	return happened
 }
 
 // putBack lets signs of life that are ahead of the time now (Unix milliseconds) count as of now, and reports whether there were any.
@@ -322,7 +322,7 @@ func (d *directory) putBack(now int64) (found bool) {
 }
 
 // expire returns the devices that went offline by the time now (Unix milliseconds).
-func (d *directory) expire(now int64) (gone []string) {
+func (d *directory) expire(now int64) (happened news) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for len(d.due) > 0 && d.due[0].at <= now {
@@ -340,9 +340,9 @@ func (d *directory) expire(now int64) (gone []string) {
 			continue
 		}
 		e.online = false
-		gone = append(gone, e.id)
+		happened.note(e.id, silent)
 	}
-	return gone
+	return happened
 }
 
 // lookup returns each id's device, in order, asking the store for what is not known.

@@ -31,19 +31,30 @@ const (
 	left
 )
 
+// news is what happened to devices.
+type news map[string]reasons
+
+// note adds what happened to a device.
+func (n *news) note(id string, what reasons) {
+	if *n == nil {
+		*n = news{}
+	}
+	(*n)[id] |= what
+}
+
 // pending is what the watching goroutine has yet to publish: what happened to which devices. Several changes of a device
 // become one.
 type pending struct {
 	mu      sync.Mutex
 	opened  bool
-	devices map[string]reasons
+	devices news
 	touches map[string]time.Time
 	users   map[string]bool // whose rights changed
 	wake    chan struct{}
 }
 
 func newPending() *pending {
-	return &pending{devices: map[string]reasons{}, touches: map[string]time.Time{}, users: map[string]bool{}, wake: make(chan struct{}, 1)}
+	return &pending{devices: news{}, touches: map[string]time.Time{}, users: map[string]bool{}, wake: make(chan struct{}, 1)}
 }
 
 // open makes add and touch keep what they get: before, no goroutine publishes it.
@@ -53,8 +64,9 @@ func (p *pending) open() {
 	p.opened = true
 }
 
-func (p *pending) add(ids []string, what reasons) {
-	if len(ids) == 0 {
+// add adds what happened at once: of each device it is published at once.
+func (p *pending) add(happened news) {
+	if len(happened) == 0 {
 		return
 	}
 	p.mu.Lock()
@@ -62,8 +74,8 @@ func (p *pending) add(ids []string, what reasons) {
 	if !p.opened {
 		return
 	}
-	for _, id := range ids {
-		p.devices[id] |= what
+	for id, what := range happened {
+		p.devices.note(id, what)
 	}
 	p.signal()
 }
@@ -93,11 +105,11 @@ func (p *pending) signal() {
 	}
 }
 
-func (p *pending) take() (devices map[string]reasons, touches map[string]time.Time, users map[string]bool) {
+func (p *pending) take() (devices news, touches map[string]time.Time, users map[string]bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	devices, touches, users = p.devices, p.touches, p.users
-	p.devices, p.touches, p.users = map[string]reasons{}, map[string]time.Time{}, map[string]bool{}
+	p.devices, p.touches, p.users = news{}, map[string]time.Time{}, map[string]bool{}
 	return devices, touches, users
 }
 
@@ -116,7 +128,7 @@ func (f *Service) watch(ctx context.Context) {
 				f.running.Go(func() { f.loadOnline(ctx) })
 			}
 			last = now
-			f.pending.add(f.directory.expire(now), silent)
+			f.pending.add(f.directory.expire(now))
 		case <-f.pending.wake:
 		}
 		devices, touches, users := f.pending.take()
@@ -137,7 +149,7 @@ func (f *Service) watch(ctx context.Context) {
 
 // publish reads devices and publishes them as they are now. What cannot be read stays pending. That a device fell silent is
 // published by the one process that leads: the others watch it as well, and only note it.
-func (f *Service) publish(ctx context.Context, ids []string, why map[string]reasons) {
+func (f *Service) publish(ctx context.Context, ids []string, why news) {
 	now := f.now()
 	at := f.directory.changeCount()
 	devices, err := f.store.DevicesByID(ctx, ids)

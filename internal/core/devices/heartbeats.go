@@ -43,11 +43,9 @@ func (f *Service) record(group []accepted) error {
 		return err
 	}
 	stored()
-	online, gone, other := f.directory.heard(beats)
-	f.pending.add(online, connected)
-	f.pending.add(gone, left)
-	f.pending.add(other, changed)
+	happened := f.directory.heard(beats)
 	f.options.Publisher.Publish(f.events(group)...)
+	f.pending.add(happened) // a device that turns online was heard first
 	return nil
 }
 
