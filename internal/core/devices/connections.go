@@ -106,6 +106,6 @@ func (f *Service) Failed(ctx context.Context, deviceID string, failure hearth.De
 		return err
 	}
 	f.lists.changed(device.Scope())
-	f.pending.add(news{deviceID: changed})
+	f.pending.add(reasonsByID{deviceID: changed})
 	return nil
 }

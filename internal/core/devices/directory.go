@@ -257,7 +257,7 @@ func (d *directory) removed(id string) {
 }
 
 // heard notes durable heartbeats. It returns the devices that came online, that left, and those whose status may have changed.
-func (d *directory) heard(beats []hearth.Heartbeat) (happened news) {
+func (d *directory) heard(beats []hearth.Heartbeat) (happened reasonsByID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range beats {
@@ -322,7 +322,7 @@ func (d *directory) putBack(now int64) (found bool) {
 }
 
 // expire returns the devices that went offline by the time now (Unix milliseconds).
-func (d *directory) expire(now int64) (happened news) {
+func (d *directory) expire(now int64) (happened reasonsByID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for len(d.due) > 0 && d.due[0].at <= now {

@@ -31,15 +31,15 @@ const (
 	left
 )
 
-// news is what happened to devices.
-type news map[string]reasons
+// reasonsByID is what happened to which devices.
+type reasonsByID map[string]reasons
 
 // note adds what happened to a device.
-func (n *news) note(id string, what reasons) {
-	if *n == nil {
-		*n = news{}
+func (r *reasonsByID) note(id string, what reasons) {
+	if *r == nil {
+		*r = reasonsByID{}
 	}
-	(*n)[id] |= what
+	(*r)[id] |= what
 }
 
 // pending is what the watching goroutine has yet to publish: what happened to which devices. Several changes of a device
@@ -47,14 +47,14 @@ func (n *news) note(id string, what reasons) {
 type pending struct {
 	mu      sync.Mutex
 	opened  bool
-	devices news
+	devices reasonsByID
 	touches map[string]time.Time
 	users   map[string]bool // whose rights changed
 	wake    chan struct{}
 }
 
 func newPending() *pending {
-	return &pending{devices: news{}, touches: map[string]time.Time{}, users: map[string]bool{}, wake: make(chan struct{}, 1)}
+	return &pending{devices: reasonsByID{}, touches: map[string]time.Time{}, users: map[string]bool{}, wake: make(chan struct{}, 1)}
 }
 
 // open makes add and touch keep what they get: before, no goroutine publishes it.
@@ -65,7 +65,7 @@ func (p *pending) open() {
 }
 
 // add adds what happened at once: of each device it is published at once.
-func (p *pending) add(happened news) {
+func (p *pending) add(happened reasonsByID) {
 	if len(happened) == 0 {
 		return
 	}
@@ -105,11 +105,11 @@ func (p *pending) signal() {
 	}
 }
 
-func (p *pending) take() (devices news, touches map[string]time.Time, users map[string]bool) {
+func (p *pending) take() (devices reasonsByID, touches map[string]time.Time, users map[string]bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	devices, touches, users = p.devices, p.touches, p.users
-	p.devices, p.touches, p.users = news{}, map[string]time.Time{}, map[string]bool{}
+	p.devices, p.touches, p.users = reasonsByID{}, map[string]time.Time{}, map[string]bool{}
 	return devices, touches, users
 }
 
@@ -149,7 +149,7 @@ func (f *Service) watch(ctx context.Context) {
 
 // publish reads devices and publishes them as they are now. What cannot be read stays pending. That a device fell silent is
 // published by the one process that leads: the others watch it as well, and only note it.
-func (f *Service) publish(ctx context.Context, ids []string, why news) {
+func (f *Service) publish(ctx context.Context, ids []string, why reasonsByID) {
 	now := f.now()
 	at := f.directory.changeCount()
 	devices, err := f.store.DevicesByID(ctx, ids)
