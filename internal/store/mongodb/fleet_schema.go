@@ -43,7 +43,7 @@ func migrateSearch(ctx context.Context, s *Store) error {
 				ID    string  `bson:"_id"`
 				Name  string  `bson:"name"`
 				Email *string `bson:"email"`
-			}](ctx, s.Collection(coll), bson.D{{Key: "search", Value: nil}}, options.Find().SetLimit(documentsAtOnce))
+			}](ctx, s.Collection(coll), bson.D{{Key: "search", Value: nil}}, options.Find().SetLimit(steps.BatchSize))
 			if err != nil {
 				return err
 			}

@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"hearth/internal/store/mongodb/steps"
 	"hearth/internal/tsdb"
 	"hearth/internal/tsdb/codec"
 )
@@ -50,7 +51,7 @@ func (s *logSnapshot) each(ctx context.Context, q search, fn func(*logDoc) error
 			without = append(without, bson.E{Key: name, Value: 0})
 		}
 	}
-	settings := options.Find().SetProjection(without).SetLimit(q.limit)
+	settings := options.Find().SetProjection(without).SetLimit(q.limit).SetBatchSize(steps.BatchSize)
 	if q.sort != nil {
 		settings.SetSort(q.sort)
 	}

@@ -186,7 +186,7 @@ func (s *logSnapshot) TailData(ctx context.Context, ids []int64, fn func(id int6
 		return nil
 	}
 	return chunked(ids, func(some []int64) error {
-		cursor, err := s.b.tail.Find(ctx, bson.D{{Key: "_id", Value: anyOf(some)}}, only("data"))
+		cursor, err := s.b.tail.Find(ctx, bson.D{{Key: "_id", Value: anyOf(some)}}, only("data").SetBatchSize(steps.BatchSize))
 		if err != nil {
 			return err
 		}

@@ -17,9 +17,6 @@ import (
 	"hearth/internal/store/record"
 )
 
-// documentsAtOnce is how many documents are fetched at once.
-const documentsAtOnce = 1000
-
 // recordBackend is the record.Backend of the store: a collection a kind, with a field a field and the indexes of the description. An
 // identity of one field is the _id; one of several is joined into it, and stands in its own fields too.
 type recordBackend struct{ s *Store }
@@ -245,7 +242,7 @@ func (r recordReader) each(ctx context.Context, s *record.Schema, q record.Query
 	if q.Limit > 0 {
 		find.SetLimit(int64(q.Limit))
 	} else {
-		find.SetBatchSize(documentsAtOnce)
+		find.SetBatchSize(steps.BatchSize)
 	}
 	if q.Skip > 0 {
 		find.SetSkip(int64(q.Skip))

@@ -54,7 +54,7 @@ func migrateEmbedded(ctx context.Context, s *Store) error {
 	for _, e := range allEmbedded {
 		has := bson.D{{Key: e.field, Value: bson.D{{Key: "$exists", Value: true}}}}
 		for more := true; more; {
-			ids, err := s.FirstIDs(ctx, e.coll, has, "_id", documentsAtOnce)
+			ids, err := s.FirstIDs(ctx, e.coll, has, "_id", steps.BatchSize)
 			if err != nil {
 				return err
 			}

@@ -19,10 +19,14 @@ func Set(fields any) bson.D { return bson.D{{Key: "$set", Value: fields}} }
 // Live is the filter of documents that are there for everybody.
 func Live(filter ...bson.E) bson.D { return append(bson.D{{Key: "draft", Value: nil}}, filter...) }
 
+// BatchSize is how many documents the database returns at once, unless they have 16 MB together: by itself it begins with 101, and each more
+// is another round trip.
+const BatchSize = 1000
+
 // FindAll reads everything that a find returns.
 func FindAll[T any](ctx context.Context, coll *mongo.Collection, filter bson.D, settings ...options.Lister[options.FindOptions]) ([]T, error) {
 	var cursor *mongo.Cursor
-	cursor, err := coll.Find(ctx, filter, settings...)
+	cursor, err := coll.Find(ctx, filter, append([]options.Lister[options.FindOptions]{options.Find().SetBatchSize(BatchSize)}, settings...)...)
 	if err != nil {
 		return nil, err
 	}
