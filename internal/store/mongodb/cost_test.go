@@ -6,9 +6,11 @@ import (
 	"sync"
 	"testing"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/event"
 
 	"hearth"
+	"hearth/internal/store/mongodb/steps"
 )
 
 // TestAWriteCostsFewCommands counts round trips: each is some milliseconds on a replica set.
@@ -66,5 +68,35 @@ func TestAWriteCostsFewCommands(t *testing.T) {
 			t.Errorf("%s takes %v, want %v", tt.name, commands, tt.want)
 		}
 		mu.Unlock()
+	}
+}
+
+// A find returns 101 documents at first by itself: the newest logs are soon more.
+func TestHundredsOfDocumentsCostOneCommand(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var commands []string
+	s := openAt(t, Options{URI: newDatabase(t), Clock: atNoon, commands: &event.CommandMonitor{
+		Started: func(_ context.Context, e *event.CommandStartedEvent) {
+			mu.Lock()
+			defer mu.Unlock()
+			commands = append(commands, e.CommandName)
+		},
+	}})
+	many := make([]bson.D, 500)
+	for i := range many {
+		many[i] = steps.ByID(i)
+	}
+	if _, err := s.Collection("many").InsertMany(t.Context(), many); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	commands = nil
+	mu.Unlock()
+	found, err := steps.FindAll[bson.M](t.Context(), s.Collection("many"), bson.D{})
+	mu.Lock()
+	defer mu.Unlock()
+	if err != nil || len(found) != len(many) || !slices.Equal(commands, []string{"find"}) {
+		t.Errorf("%d documents cost %v (%v)", len(found), commands, err)
 	}
 }
